@@ -1,0 +1,165 @@
+// Package record is what is remembered of a subject: the last answer of each provider, in a form of fixed size without
+// pointers, so that a million of them cost the garbage collector nothing.
+package record
+
+import (
+	"encoding/binary"
+	"hash/fnv"
+	"math"
+	"net/netip"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// MaxAnswers is how many providers can be remembered for one subject.
+const MaxAnswers = 8
+
+// Key identifies a subject in 64 bits: an IPv4 address in the lower half, or the upper 64 bits of an IPv6 address.
+// The two do not meet, because an IPv6 address that begins with 32 zero bits is reserved and has no record.
+type Key uint64
+
+// KeyOf returns the key of the subject that addr belongs to. It expects an unmapped address that is not reserved.
+func KeyOf(addr netip.Addr) Key {
+	if addr.Is4() {
+		b := addr.As4()
+		return Key(binary.BigEndian.Uint32(b[:]))
+	}
+	b := addr.As16()
+	return Key(binary.BigEndian.Uint64(b[:8]))
+}
+
+// Subject returns the subject that the key stands for.
+func (k Key) Subject() netip.Prefix {
+	if k <= math.MaxUint32 {
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], uint32(k)) //nolint:gosec // bounded by the line above
+		return netip.PrefixFrom(netip.AddrFrom4(b), 32)
+	}
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(k))
+	return netip.PrefixFrom(netip.AddrFrom16(b), 64)
+}
+
+// SourceID identifies a provider in a record. It is derived from the provider's name, so that records outlive reloads
+// and restarts; 0 is no provider.
+type SourceID uint16
+
+// IDOf returns the identifier of the provider with the given name. Two names may share one: whoever configures
+// providers must check that theirs do not.
+func IDOf(name string) SourceID {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name))
+	sum := h.Sum32()
+	if id := SourceID(sum ^ sum>>16); id != 0 {
+		return id
+	}
+	return 1
+}
+
+// Answer is the last answer of one provider, packed. The zero Answer is an empty place.
+type Answer struct {
+	// Source is the provider.
+	Source SourceID
+
+	// Severity and Confidence are those of the report, in hundredths.
+	Severity   int8
+	Confidence uint8
+
+	// Categories are those of the report.
+	Categories reputation.Categories
+
+	// Failed says that the last attempt brought no answer; what stands here is from an earlier one, if Fetched is set.
+	Failed bool
+
+	// SeenDays is how many whole days before Fetched the behaviour was last observed, 255 at most.
+	SeenDays uint8
+
+	// Fetched is when the provider gave this answer, in seconds since 1970. Zero means that it never answered.
+	Fetched uint32
+
+	// Due is when the provider should be asked again, in seconds since 1970.
+	Due uint32
+}
+
+// Pack returns the answer that a report amounts to. Values out of range, and NaN, are brought into it.
+func Pack(source SourceID, r reputation.Report, fetched, due time.Time) Answer {
+	a := Answer{
+		Source:     source,
+		Severity:   int8(math.Round(clamp(r.Severity, -1, 1) * 100)),
+		Confidence: uint8(math.Round(clamp(r.Confidence, 0, 1) * 100)),
+		Categories: r.Categories & categoryBits,
+		Fetched:    Seconds(fetched),
+		Due:        Seconds(due),
+	}
+	if !r.LastSeen.IsZero() && r.LastSeen.Before(fetched) {
+		a.SeenDays = uint8(min(fetched.Sub(r.LastSeen)/(24*time.Hour), math.MaxUint8))
+	}
+	return a
+}
+
+// Answered reports whether the provider has ever answered.
+func (a Answer) Answered() bool { return a.Fetched != 0 }
+
+// Seconds returns t in seconds since 1970, within the range of 32 bits without sign.
+func Seconds(t time.Time) uint32 {
+	return uint32(min(max(t.Unix(), 0), math.MaxUint32))
+}
+
+func clamp(v, low, high float64) float64 {
+	if math.IsNaN(v) {
+		return 0
+	}
+	return min(max(v, low), high)
+}
+
+// Record is all that is remembered of one subject.
+type Record struct {
+	// Facts that providers gave, packed; names are not remembered.
+	Country [2]byte
+	Nature  reputation.Nature
+	ASN     uint32
+
+	// Answers has one place for each provider that was asked; empty places follow the used ones.
+	Answers [MaxAnswers]Answer
+}
+
+// Find returns the place of a provider's answer, or nil.
+func (r *Record) Find(source SourceID) *Answer {
+	for i := range r.Answers {
+		switch r.Answers[i].Source {
+		case source:
+			return &r.Answers[i]
+		case 0:
+			return nil
+		}
+	}
+	return nil
+}
+
+// Set puts an answer into its provider's place. When all places are taken by others, the one that is due first gives
+// way: it belongs to a provider that is no longer configured, or has waited longest.
+func (r *Record) Set(a Answer) {
+	oldest := 0
+	for i := range r.Answers {
+		if s := r.Answers[i].Source; s == a.Source || s == 0 {
+			r.Answers[i] = a
+			return
+		}
+		if r.Answers[i].Due < r.Answers[oldest].Due {
+			oldest = i
+		}
+	}
+	r.Answers[oldest] = a
+}
+
+// SetFacts overwrites the facts that f knows.
+func (r *Record) SetFacts(f reputation.Facts) {
+	if len(f.Country) == 2 {
+		r.Country = [2]byte{f.Country[0], f.Country[1]}
+	}
+	if f.ASN != 0 {
+		r.ASN = f.ASN
+	}
+	r.Nature = r.Nature.Update(f.Nature)
+}

@@ -1,0 +1,64 @@
+package reputation
+
+import "net/netip"
+
+// reservedPrefixes are the ranges that no visitor from the Internet has (IANA special-purpose address registries,
+// RFC 6890 and its updates). The documentation ranges are missing on purpose: no traffic has them, and examples and
+// tests need addresses to talk about.
+var reservedPrefixes = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),      // "this network"
+	netip.MustParsePrefix("10.0.0.0/8"),     // private
+	netip.MustParsePrefix("100.64.0.0/10"),  // carrier-grade NAT
+	netip.MustParsePrefix("127.0.0.0/8"),    // loopback
+	netip.MustParsePrefix("169.254.0.0/16"), // link-local
+	netip.MustParsePrefix("172.16.0.0/12"),  // private
+	netip.MustParsePrefix("192.0.0.0/24"),   // IETF protocol assignments
+	netip.MustParsePrefix("192.168.0.0/16"), // private
+	netip.MustParsePrefix("198.18.0.0/15"),  // benchmarking
+	netip.MustParsePrefix("224.0.0.0/3"),    // multicast, reserved, broadcast
+	netip.MustParsePrefix("::/3"),           // unspecified, loopback, IPv4-mapped, NAT64
+	netip.MustParsePrefix("4000::/2"),       // not allocated
+	netip.MustParsePrefix("8000::/1"),       // ULA, link-local, multicast and what is not allocated
+}
+
+// ReservedPrefixes returns the ranges whose addresses IsReserved reports, in ascending order.
+func ReservedPrefixes() []netip.Prefix {
+	return append([]netip.Prefix(nil), reservedPrefixes...)
+}
+
+// IsReserved reports whether addr is one that no source is ever asked about: private, loopback, link-local, CGNAT, ULA,
+// multicast, reserved, or not valid. It expects an unmapped address. The documentation ranges are not reserved here.
+func IsReserved(addr netip.Addr) bool {
+	if addr.Is4() {
+		b := addr.As4()
+		switch b[0] {
+		case 0, 10, 127:
+			return true
+		case 100:
+			return b[1]&0xc0 == 64
+		case 169:
+			return b[1] == 254
+		case 172:
+			return b[1]&0xf0 == 16
+		case 192:
+			return b[1] == 168 || b[1] == 0 && b[2] == 0
+		case 198:
+			return b[1]&0xfe == 18
+		}
+		return b[0] >= 224
+	}
+	return !addr.IsValid() || addr.As16()[0]&0xe0 != 0x20 // only 2000::/3 is allocated to the Internet
+}
+
+// Subject returns what an address is remembered by and asked as: the address itself for IPv4, its /64 for IPv6, since
+// that is what one subscriber has. It expects an unmapped address without zone.
+func Subject(addr netip.Addr) netip.Prefix {
+	if addr.Is4() {
+		return netip.PrefixFrom(addr, 32)
+	}
+	p, err := addr.Prefix(64)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}

@@ -1,0 +1,127 @@
+package reputation
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Kind is one way in which an address may offer access to others, or be shared by them.
+type Kind uint8
+
+// The kinds of nature, in the order in which they are printed.
+const (
+	NatureTor Kind = iota
+	NatureVPN
+	NatureProxy
+	NatureHosting
+	NatureMobile
+
+	numKinds = iota
+)
+
+var kindNames = [numKinds]string{"tor", "vpn", "proxy", "hosting", "mobile"}
+
+// String returns the kind's word.
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("Kind(%d)", uint8(k))
+}
+
+// ParseKind returns the kind with the given word.
+func ParseKind(word string) (Kind, error) {
+	if i := slices.Index(kindNames[:], word); i >= 0 {
+		return Kind(i), nil
+	}
+	return 0, fmt.Errorf("unknown nature %q: use one of %s", word, strings.Join(kindNames[:], ", "))
+}
+
+// Nature says of each kind whether an address is of it: yes, no, or not known. The zero value knows nothing.
+// Nature is not guilt: it moves a score by little, and rules can ask for it by name.
+type Nature struct {
+	yes, no uint8
+}
+
+// With returns n with one kind set to yes or no.
+func (n Nature) With(k Kind, is bool) Nature {
+	bit := uint8(1) << k
+	if is {
+		n.yes, n.no = n.yes|bit, n.no&^bit
+	} else {
+		n.yes, n.no = n.yes&^bit, n.no|bit
+	}
+	return n
+}
+
+// Is reports whether the address is of kind k, and whether that is known at all.
+func (n Nature) Is(k Kind) (is, known bool) {
+	bit := uint8(1) << k
+	return n.yes&bit != 0, (n.yes|n.no)&bit != 0
+}
+
+// Any reports whether the address is known to be of at least one of the kinds that other says yes to.
+func (n Nature) Any(other Nature) bool { return n.yes&other.yes != 0 }
+
+// Some reports whether the address is known to be of any kind.
+func (n Nature) Some() bool { return n.yes != 0 }
+
+// Merge fills in from other what n does not know, except that a yes from either side stays a yes: one source that has
+// seen a Tor exit outweighs another that has not.
+func (n Nature) Merge(other Nature) Nature {
+	yes := n.yes | other.yes
+	return Nature{yes: yes, no: (n.no | other.no) &^ yes}
+}
+
+// Update returns n overwritten by what newer knows.
+func (n Nature) Update(newer Nature) Nature {
+	return Nature{yes: newer.yes | n.yes&^newer.no, no: newer.no | n.no&^newer.yes}
+}
+
+// Bits returns the nature in a form that UnpackNature reads back.
+func (n Nature) Bits() (yes, no uint8) { return n.yes, n.no }
+
+// UnpackNature returns the nature that Bits was called on. Unknown bits are dropped, and a yes beats a no.
+func UnpackNature(yes, no uint8) Nature {
+	const all = 1<<numKinds - 1
+	return Nature{yes: yes & all, no: no & all &^ yes}
+}
+
+// AppendText appends the kinds that are known to hold, separated by ", ". It never fails.
+func (n Nature) AppendText(b []byte) ([]byte, error) {
+	first := true
+	for k := range Kind(numKinds) {
+		if n.yes&(1<<k) == 0 {
+			continue
+		}
+		if !first {
+			b = append(b, ", "...)
+		}
+		first = false
+		b = append(b, k.String()...)
+	}
+	return b, nil
+}
+
+// String returns the kinds that are known to hold, separated by ", ".
+func (n Nature) String() string {
+	b, _ := n.AppendText(nil)
+	return string(b)
+}
+
+// MarshalJSON writes the known kinds as an object of booleans, such as {"tor":true,"vpn":false}.
+func (n Nature) MarshalJSON() ([]byte, error) {
+	b := []byte{'{'}
+	for k := range Kind(numKinds) {
+		is, known := n.Is(k)
+		if !known {
+			continue
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = fmt.Appendf(b, "%q:%t", k, is)
+	}
+	return append(b, '}'), nil
+}
