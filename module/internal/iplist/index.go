@@ -1,0 +1,81 @@
+package iplist
+
+import (
+	"net/netip"
+	"unsafe"
+)
+
+// Index tells which lists hold an address. It is immutable and holds no pointers that the garbage collector would
+// have to follow: each interval of addresses carries the number of a set of lists. A nil Index holds nothing.
+type Index struct {
+	v4      table4
+	v6      table6
+	members []uint16 // the members of all sets, one after the other
+	ends    []uint32 // where the members of each set end
+}
+
+// Build makes the index of up to 65,535 lists; the number of a list is its position. It keeps nothing of the lists.
+func Build(lists []Ranges) *Index {
+	v4, v6 := make([][]range4, len(lists)), make([][]range6, len(lists))
+	var n4, n6 int
+	for i, r := range lists {
+		v4[i], v6[i] = r.v4, r.v6
+		n4, n6 = n4+len(r.v4), n6+len(r.v6)
+	}
+	x := &Index{v4: newTable4(n4), v6: newTable6(n6)}
+	sets := newInterner()
+	sweep(v4, sets, func(first, last uint128, set uint32) {
+		x.v4.add(uint32(first.lo), uint32(last.lo), sets.use(set)) //nolint:gosec // IPv4 addresses have 32 bits
+	})
+	sweep(v6, sets, func(first, last uint128, set uint32) {
+		x.v6.add(first, last, sets.use(set))
+	})
+	x.v4.finish()
+	x.v6.finish()
+	x.members, x.ends = sets.result()
+	return x
+}
+
+// Lookup returns the number of the set of lists that hold addr, 0 when none does. Zones are ignored and IPv4-mapped
+// addresses count as IPv4; the zero Addr is in no list.
+func (x *Index) Lookup(addr netip.Addr) uint32 {
+	if x == nil {
+		return 0
+	}
+	if addr.Is4() {
+		return x.v4.lookup(number4(addr))
+	}
+	n := number6(addr)
+	if n.hi == 0 && n.lo>>32 == 0xffff {
+		return x.v4.lookup(uint32(n.lo)) //nolint:gosec // the mapped address
+	}
+	if !addr.IsValid() {
+		return 0
+	}
+	return x.v6.lookup(n)
+}
+
+// Members returns the numbers of the lists in a set, ascending. The slice is shared and must not be changed.
+func (x *Index) Members(set uint32) []uint16 {
+	if x == nil || set == 0 || int(set) >= len(x.ends) {
+		return nil
+	}
+	from, to := x.ends[set-1], x.ends[set]
+	return x.members[from:to:to]
+}
+
+// Sets returns the number of sets, with the empty set 0: the numbers that Lookup returns are below it.
+func (x *Index) Sets() int {
+	if x == nil {
+		return 1
+	}
+	return len(x.ends)
+}
+
+// Size returns the memory held, in bytes.
+func (x *Index) Size() int {
+	if x == nil {
+		return 0
+	}
+	return int(unsafe.Sizeof(*x)) + x.v4.size() + x.v6.size() + 2*cap(x.members) + 4*cap(x.ends)
+}

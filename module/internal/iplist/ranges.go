@@ -1,0 +1,107 @@
+// Package iplist answers which of many lists hold an address, with one look-up for all of them. Lists are flat,
+// sorted intervals without pointers, so that millions of prefixes cost the garbage collector nothing.
+package iplist
+
+import (
+	"cmp"
+	"iter"
+	"net/netip"
+	"slices"
+)
+
+// The IPv4-mapped addresses, ::ffff:0:0/96. They are IPv4 addresses in another spelling and never stand among IPv6 ones.
+var mappedFirst, mappedLast = uint128{0, 0xffff << 32}, uint128{0, 0xffff<<32 | 1<<32 - 1}
+
+// Ranges is the addresses of one list: sorted, disjoint, merged intervals, without pointers. It is immutable, and the
+// zero Ranges is the empty list.
+type Ranges struct {
+	v4 []range4
+	v6 []range6
+}
+
+// NewRanges returns the addresses that the prefixes cover, in any order, overlapping or not. Host bits are ignored,
+// IPv4-mapped prefixes count as IPv4, invalid prefixes are left out. An IPv6 prefix that is wider than the mapped
+// addresses, such as ::/0, does not include IPv4. NewRanges owns the slice afterwards.
+func NewRanges(prefixes []netip.Prefix) Ranges {
+	var n4 int
+	for _, p := range prefixes {
+		if isIPv4(p) {
+			n4++
+		}
+	}
+	var r Ranges
+	r.v4 = make([]range4, 0, n4)
+	r.v6 = make([]range6, 0, len(prefixes)-n4)
+	for _, p := range prefixes {
+		switch {
+		case !p.IsValid():
+		case isIPv4(p):
+			r.v4 = append(r.v4, newRange4(p))
+		default:
+			r.v6 = appendRange6(r.v6, p)
+		}
+	}
+	slices.Sort(r.v4)
+	slices.SortFunc(r.v6, func(a, b range6) int {
+		return cmp.Or(cmp.Compare(a.first.hi, b.first.hi), cmp.Compare(a.first.lo, b.first.lo))
+	})
+	r.v4, r.v6 = merge(r.v4), merge(r.v6)
+	return r
+}
+
+// isIPv4 reports whether p is an IPv4 prefix or an IPv4-mapped one.
+func isIPv4(p netip.Prefix) bool {
+	return p.Addr().Is4() && p.IsValid() || p.Addr().Is4In6() && p.Bits() >= 96
+}
+
+func newRange4(p netip.Prefix) range4 {
+	hostBits := p.Addr().BitLen() - p.Bits()
+	hosts := uint32(uint64(1)<<hostBits - 1) //nolint:gosec // at most 32 host bits
+	first := number4(p.Addr().Unmap()) &^ hosts
+	return range4(uint64(first)<<32 | uint64(first|hosts))
+}
+
+// appendRange6 appends the addresses of p without the IPv4-mapped ones.
+func appendRange6(ranges []range6, p netip.Prefix) []range6 {
+	first := number6(p.Masked().Addr())
+	last := first.withOnes(128 - p.Bits())
+	if last.less(mappedFirst) || mappedLast.less(first) {
+		return append(ranges, range6{first, last})
+	}
+	return append(ranges, range6{first, mappedFirst.previous()}, range6{mappedLast.next(), last})
+}
+
+// Without returns the addresses of r that are not in other.
+func (r Ranges) Without(other Ranges) Ranges {
+	return Ranges{subtract(r.v4, other.v4), subtract(r.v6, other.v6)}
+}
+
+// Len returns the number of intervals.
+func (r Ranges) Len() int { return len(r.v4) + len(r.v6) }
+
+// Contains reports whether the list holds addr. Zones are ignored and IPv4-mapped addresses count as IPv4.
+func (r Ranges) Contains(addr netip.Addr) bool {
+	switch addr = addr.Unmap(); {
+	case addr.Is4():
+		return contains(r.v4, uint128{lo: uint64(number4(addr))})
+	case addr.Is6():
+		return contains(r.v6, number6(addr))
+	}
+	return false
+}
+
+// Prefixes returns the fewest prefixes that cover the list, IPv4 first, ascending. NewRanges makes the same list of them.
+func (r Ranges) Prefixes() iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		for _, r := range r.v4 {
+			if !prefixes(r, 32, yield) {
+				return
+			}
+		}
+		for _, r := range r.v6 {
+			if !prefixes(r, 128, yield) {
+				return
+			}
+		}
+	}
+}
