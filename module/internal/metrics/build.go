@@ -1,0 +1,59 @@
+package metrics
+
+import (
+	"cmp"
+	"runtime/debug"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// modulePath is how this module appears in a program that contains it.
+const modulePath = "github.com/caddy-ip-reputation/caddy-ip-reputation"
+
+var buildInfo = newBuildInfo()
+
+func newBuildInfo() *prometheus.GaugeVec {
+	vec := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "build_info",
+		Help: "Always 1; the labels say which version of the plugin runs and what it was built with.",
+	}, []string{"version", "revision", "goversion"})
+	info, _ := debug.ReadBuildInfo()
+	b := buildOf(info)
+	vec.WithLabelValues(b.version, b.revision, b.goVersion).Set(1)
+	return vec
+}
+
+type build struct{ version, revision, goVersion string }
+
+// buildOf finds the plugin in a program's build information: as the program itself, or as one of its dependencies when
+// it was built with xcaddy. The revision is known in the first case only. What is not known is "unknown".
+func buildOf(info *debug.BuildInfo) build {
+	if info == nil {
+		info = &debug.BuildInfo{}
+	}
+	var b build
+	if info.Main.Path == modulePath {
+		b.version = info.Main.Version
+		modified := ""
+		for _, s := range info.Settings {
+			switch s.Key {
+			case "vcs.revision":
+				b.revision = s.Value
+			case "vcs.modified":
+				if s.Value == "true" {
+					modified = "-modified"
+				}
+			}
+		}
+		if b.revision != "" {
+			b.revision += modified
+		}
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == modulePath {
+			b.version = dep.Version
+		}
+	}
+	const unknown = "unknown"
+	return build{cmp.Or(b.version, unknown), cmp.Or(b.revision, unknown), cmp.Or(info.GoVersion, unknown)}
+}

@@ -1,0 +1,222 @@
+package metrics
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Instance is a running configuration, as the gauges see it. Its methods are called at each scrape and when instances
+// are attached or detached. They must be quick, safe for concurrent use, and must not call this package.
+type Instance interface {
+	// Providers returns the state of each provider.
+	Providers() []ProviderState
+	// Feeds returns the state of each feed.
+	Feeds() []FeedState
+	// Memory returns how many records this process keeps, and how many it has given up for others since it began.
+	Memory() (records int, evictions uint64)
+}
+
+// ProviderState is one provider at one moment.
+type ProviderState struct {
+	Name    string
+	Up      bool // false: it failed so often that it is not asked
+	Windows []WindowState
+}
+
+// WindowState is one quota of a provider, such as 1000 requests a day.
+type WindowState struct {
+	Name      string // such as "day"
+	Remaining int    // requests
+}
+
+// FeedState is one feed at one moment.
+type FeedState struct {
+	Name        string
+	Entries     int       // prefixes in use
+	LastSuccess time.Time // of a refresh; zero: never, which shows as 0
+}
+
+var (
+	providerUp = prometheus.NewDesc(namespace+"_provider_up",
+		"Whether the provider is being asked (1), or left alone after repeated failures (0).", []string{"provider"}, nil)
+	providerQuota = prometheus.NewDesc(namespace+"_provider_quota_remaining",
+		"Requests left in the current window of a provider's quota.", []string{"provider", "window"}, nil)
+	feedEntries = prometheus.NewDesc(namespace+"_feed_entries",
+		"Prefixes of a feed that are in use.", []string{"feed"}, nil)
+	feedSuccess = prometheus.NewDesc(namespace+"_feed_last_success_timestamp_seconds",
+		"When the feed was last refreshed with success, in seconds since 1970; 0 means never.", []string{"feed"}, nil)
+	memoryRecords = prometheus.NewDesc(namespace+"_memory_records",
+		"Subjects whose reputation this process remembers.", nil, nil)
+	memoryEvictions = prometheus.NewDesc(namespace+"_memory_evictions_total",
+		"Subjects that were forgotten to make room for others.", nil, nil)
+)
+
+// live is the set of instances that are attached.
+var live instances
+
+type instances struct {
+	mu        sync.Mutex
+	attached  []*attachment // the oldest first
+	evictions uint64        // counted so far, over all instances
+}
+
+// attachment is an instance and how many of its evictions are already counted, or are another's to count.
+type attachment struct {
+	Instance
+	counted uint64
+}
+
+// Attach shows an instance in the gauges until detach is called. While two are attached, as during a reload, the newest
+// one speaks for whatever both have. After detach has returned the instance is not called any more; calling detach
+// again does nothing.
+func Attach(i Instance) (detach func()) {
+	a := &attachment{Instance: i}
+	live.attach(a)
+	return sync.OnceFunc(func() { live.detach(a) })
+}
+
+func (s *instances) attach(a *attachment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.replace(append(s.attached, a))
+}
+
+func (s *instances) detach(a *attachment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.replace(slices.DeleteFunc(slices.Clone(s.attached), func(other *attachment) bool { return other == a }))
+}
+
+// replace changes the set. When that makes another instance the newest, its evictions are counted from what its memory
+// says now: instances may share a memory that outlives reloads, whose evictions so far are counted already, or bring
+// their own, which begins at zero.
+func (s *instances) replace(attached []*attachment) {
+	before := newest(s.attached)
+	s.attached = attached
+	after := newest(attached)
+	if before == after {
+		return
+	}
+	if before != nil {
+		s.countEvictions(before, before.state().evictions)
+	}
+	if after != nil {
+		after.counted = after.state().evictions
+	}
+}
+
+func newest(attached []*attachment) *attachment {
+	if len(attached) == 0 {
+		return nil
+	}
+	return attached[len(attached)-1]
+}
+
+// countEvictions adds those since the last time. The sum never falls.
+func (s *instances) countEvictions(a *attachment, evictions uint64) {
+	if evictions > a.counted {
+		s.evictions += evictions - a.counted
+	}
+	a.counted = evictions
+}
+
+// Describe implements prometheus.Collector.
+func (s *instances) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{providerUp, providerQuota, feedEntries, feedSuccess, memoryRecords, memoryEvictions} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s *instances) Collect(ch chan<- prometheus.Metric) {
+	for _, m := range s.metrics() {
+		ch <- m
+	}
+}
+
+func (s *instances) metrics() []prometheus.Metric {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	set := gaugeSet{seen: map[gaugeKey]bool{}}
+	for _, a := range slices.Backward(s.attached) {
+		now := a.state()
+		if a == newest(s.attached) {
+			s.countEvictions(a, now.evictions)
+		}
+		set.add(now)
+	}
+	return append(set.metrics, prometheus.MustNewConstMetric(memoryEvictions, prometheus.CounterValue, float64(s.evictions)))
+}
+
+// state is what an instance says at one moment.
+type state struct {
+	providers []ProviderState
+	feeds     []FeedState
+	records   int
+	evictions uint64
+}
+
+// state asks the instance. It survives a panic: the registry would end the whole process for it.
+func (a *attachment) state() (st state) {
+	defer func() {
+		if r := recover(); r != nil {
+			slog.Error("reading the state of an instance for the metrics", "panic", fmt.Sprint(r))
+		}
+	}()
+	st.evictions = a.counted
+	st.records, st.evictions = a.Memory()
+	st.providers = a.Providers()
+	st.feeds = a.Feeds()
+	return st
+}
+
+// gaugeSet gathers gauges. The first value of each series stays: a registry refuses a scrape with a series twice.
+type gaugeSet struct {
+	seen    map[gaugeKey]bool
+	metrics []prometheus.Metric
+}
+
+type gaugeKey struct {
+	desc   *prometheus.Desc
+	labels [2]string
+}
+
+func (g *gaugeSet) add(st state) {
+	for _, p := range st.providers {
+		up := 0.0
+		if p.Up {
+			up = 1
+		}
+		g.gauge(providerUp, up, p.Name)
+		for _, w := range p.Windows {
+			g.gauge(providerQuota, float64(w.Remaining), p.Name, w.Name)
+		}
+	}
+	for _, f := range st.feeds {
+		g.gauge(feedEntries, float64(f.Entries), f.Name)
+		success := 0.0
+		if !f.LastSuccess.IsZero() {
+			success = float64(f.LastSuccess.Unix())
+		}
+		g.gauge(feedSuccess, success, f.Name)
+	}
+	g.gauge(memoryRecords, float64(st.records))
+}
+
+func (g *gaugeSet) gauge(desc *prometheus.Desc, value float64, labels ...string) {
+	key := gaugeKey{desc: desc}
+	for i := range labels {
+		labels[i] = labelValue(labels[i])
+		key.labels[i] = labels[i]
+	}
+	if g.seen[key] {
+		return
+	}
+	g.seen[key] = true
+	g.metrics = append(g.metrics, prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...))
+}

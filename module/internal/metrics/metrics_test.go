@@ -1,0 +1,395 @@
+package metrics
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// pedantic returns a registry of the kind that Caddy makes for each configuration, with the metrics in it.
+func pedantic(t *testing.T) *prometheus.Registry {
+	t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	if err := Register(reg); err != nil {
+		t.Fatal(err)
+	}
+	return reg
+}
+
+// scrape returns the value of every series, such as `feed_entries{feed="tor"}`; a histogram's value is its count.
+func scrape(t *testing.T, reg *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatalf("a scrape fails: %v", err)
+	}
+	values := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			values[seriesName(f, m)] = m.GetCounter().GetValue() + m.GetGauge().GetValue() +
+				float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return values
+}
+
+func seriesName(f *dto.MetricFamily, m *dto.Metric) string {
+	var labels []string
+	for _, l := range m.GetLabel() {
+		labels = append(labels, l.GetName()+"="+`"`+l.GetValue()+`"`)
+	}
+	return strings.TrimPrefix(f.GetName(), namespace+"_") + "{" + strings.Join(labels, ",") + "}"
+}
+
+// without returns the names of the series that are in a and not in b.
+func without(a, b map[string]float64) []string {
+	var names []string
+	for name := range a {
+		if _, ok := b[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func TestRegisterIsForgiving(t *testing.T) {
+	reg := pedantic(t)
+	if err := Register(reg); err != nil {
+		t.Errorf("a second handler in one configuration: %v", err)
+	}
+	if err := Register(prometheus.WrapRegistererWith(nil, reg)); err != nil {
+		t.Errorf("the same registry in disguise: %v", err)
+	}
+	if err := Register(nil); err != nil {
+		t.Errorf("no registry: %v", err)
+	}
+	if err := Register((*prometheus.Registry)(nil)); err != nil {
+		t.Errorf("a nil registry: %v", err)
+	}
+}
+
+func TestRegisterReportsOtherMetricsOfTheSameName(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: namespace + "_lookups_total", Help: "Not ours."}))
+	if err := Register(reg); err == nil {
+		t.Fatal("no error")
+	}
+}
+
+func TestCountsGoOnInANewRegistry(t *testing.T) {
+	const name = `requests_total{action="block",mode="enforce",status="stale"}`
+	first := pedantic(t)
+	before := scrape(t, first)[name]
+	CountRequest(reputation.Block, true, reputation.Stale)
+
+	second := pedantic(t)
+	CountRequest(reputation.Block, true, reputation.Stale)
+	for which, reg := range map[string]*prometheus.Registry{"old": first, "new": second} {
+		if got := scrape(t, reg)[name] - before; got != 2 {
+			t.Errorf("the %s registry shows %v requests more, want 2", which, got)
+		}
+	}
+}
+
+func TestEverythingIsThereFromTheStart(t *testing.T) {
+	reg := pedantic(t)
+	got := map[string]int{}
+	for name := range scrape(t, reg) {
+		family, _, _ := strings.Cut(name, "{")
+		got[family]++
+	}
+	want := map[string]int{
+		"requests_total":               4 * 2 * 6,
+		"lookups_total":                5,
+		"lookup_duration_seconds":      5,
+		"client_address_suspect_total": 3,
+		"memory_evictions_total":       1,
+		"build_info":                   1,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestCountsReachTheSeriesTheyName(t *testing.T) {
+	reg := pedantic(t)
+	provider, feed := OpenProvider("abuseipdb"), OpenFeed("tor_exits")
+	defer provider.Close()
+	defer feed.Close()
+
+	tests := map[string]func(){
+		`requests_total{action="pass",mode="observe",status="fresh"}`:            func() { CountRequest(reputation.Pass, false, reputation.Fresh) },
+		`requests_total{action="drop",mode="enforce",status="exempt"}`:           func() { CountRequest(reputation.Drop, true, reputation.Exempt) },
+		`lookups_total{origin="memory"}`:                                         func() { CountLookup(reputation.OriginMemory) },
+		`lookup_duration_seconds{origin="provider"}`:                             func() { ObserveLookup(reputation.OriginProvider, time.Millisecond) },
+		`client_address_suspect_total{reason="proxy"}`:                           func() { CountSuspect(SuspectProxy) },
+		`provider_requests_total{provider="abuseipdb",result="skipped_breaker"}`: func() { provider.Count(reputation.ResultSkippedBreaker, 0) },
+		`provider_requests_total{provider="abuseipdb",result="skipped_quota"}`:   func() { provider.Count(reputation.ResultSkippedQuota, 0) },
+		`feed_refreshes_total{feed="tor_exits",result="refused"}`:                func() { feed.Count(RefreshRefused) },
+	}
+	for name, count := range tests {
+		t.Run(name, func(t *testing.T) {
+			want := scrape(t, reg)
+			if _, ok := want[name]; !ok {
+				t.Fatal("no such series before the first event")
+			}
+			count()
+			want[name]++
+			if diff := cmp.Diff(want, scrape(t, reg)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	t.Run("a request that was sent is timed", func(t *testing.T) {
+		want := scrape(t, reg)
+		provider.Count(reputation.ResultTimeout, 2*time.Second)
+		want[`provider_requests_total{provider="abuseipdb",result="timeout"}`]++
+		want[`provider_request_duration_seconds{provider="abuseipdb"}`]++
+		if diff := cmp.Diff(want, scrape(t, reg)); diff != "" {
+			t.Error(diff)
+		}
+	})
+	t.Run("values out of range count nowhere", func(t *testing.T) {
+		want := scrape(t, reg)
+		CountRequest(reputation.NumActions, true, reputation.Fresh)
+		CountRequest(reputation.Pass, true, reputation.NumStatuses)
+		CountLookup(reputation.NumOrigins)
+		ObserveLookup(reputation.NumOrigins, 1)
+		CountSuspect(numSuspects)
+		provider.Count(reputation.NumResults, 1)
+		feed.Count(numRefreshes)
+		if diff := cmp.Diff(want, scrape(t, reg)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestDurationsAreInSeconds(t *testing.T) {
+	reg := pedantic(t)
+	sum := func() float64 {
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				if seriesName(f, m) == `lookup_duration_seconds{origin="redis"}` {
+					return m.GetHistogram().GetSampleSum()
+				}
+			}
+		}
+		t.Fatal("no such histogram")
+		return 0
+	}
+	before := sum()
+	ObserveLookup(reputation.OriginRedis, 250*time.Millisecond)
+	if got := sum() - before; got != 0.25 {
+		t.Errorf("250 ms were recorded as %v s", got)
+	}
+}
+
+func TestSeriesGoWithTheirLastUser(t *testing.T) {
+	reg := pedantic(t)
+	bare := scrape(t, reg)
+
+	old, oldFeed := OpenProvider("greynoise"), OpenFeed("ipsum")
+	old.Count(reputation.ResultOK, time.Second)
+	reloaded, reloadedFeed := OpenProvider("greynoise"), OpenFeed("ipsum")
+	for range 2 { // closing twice must not take the new configuration's series
+		old.Close()
+		oldFeed.Close()
+	}
+	reloaded.Count(reputation.ResultOK, time.Second)
+	if got := scrape(t, reg)[`provider_requests_total{provider="greynoise",result="ok"}`]; got != 2 {
+		t.Errorf("after a reload the counter is at %v, want 2", got)
+	}
+
+	reloaded.Close()
+	reloadedFeed.Close()
+	reloaded.Count(reputation.ResultOK, time.Second) // a request that was still under way
+	if extra := without(scrape(t, reg), bare); len(extra) > 0 {
+		t.Errorf("series of a removed provider and feed are left: %v", extra)
+	}
+}
+
+func TestLabels(t *testing.T) {
+	reg := pedantic(t)
+	provider, feed := OpenProvider("p"), OpenFeed("f")
+	defer provider.Close()
+	defer feed.Close()
+	defer Attach(&fake{
+		providers: []ProviderState{{Name: "p", Windows: []WindowState{{"day", 1}}}},
+		feeds:     []FeedState{{Name: "f"}},
+	})()
+	got := map[string]string{}
+	for name := range scrape(t, reg) {
+		family, labels, _ := strings.Cut(strings.TrimSuffix(name, "}"), "{")
+		var names []string
+		for label := range strings.SplitSeq(labels, ",") {
+			name, _, _ := strings.Cut(label, "=")
+			names = append(names, name)
+		}
+		got[family] = strings.Join(names, ",")
+	}
+	want := map[string]string{
+		"requests_total":                      "action,mode,status",
+		"lookup_duration_seconds":             "origin",
+		"lookups_total":                       "origin",
+		"provider_requests_total":             "provider,result",
+		"provider_request_duration_seconds":   "provider",
+		"provider_quota_remaining":            "provider,window",
+		"provider_up":                         "provider",
+		"feed_entries":                        "feed",
+		"feed_last_success_timestamp_seconds": "feed",
+		"feed_refreshes_total":                "feed,result",
+		"memory_records":                      "",
+		"memory_evictions_total":              "",
+		"client_address_suspect_total":        "reason",
+		"build_info":                          "goversion,revision,version",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	problems, err := promlint.NewWithMetricFamilies(families).Lint()
+	if err != nil || len(problems) > 0 {
+		t.Errorf("the names break Prometheus's conventions: %v %v", problems, err)
+	}
+}
+
+func TestANameThatIsNotTextDoesNoHarm(t *testing.T) {
+	reg := pedantic(t)
+	OpenProvider("\xff").Close()
+	OpenFeed("\xff").Close()
+	defer Attach(&fake{feeds: []FeedState{{Name: "\xff"}}})()
+	if _, ok := scrape(t, reg)[`feed_entries{feed="`+"\uFFFD"+`"}`]; !ok {
+		t.Error("the feed has no series")
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	reg := pedantic(t)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 50 {
+				detach := Attach(&fake{feeds: []FeedState{{Name: "f"}}, records: 1})
+				p := OpenProvider("p")
+				p.Count(reputation.ResultOK, time.Second)
+				CountRequest(reputation.Pass, true, reputation.Fresh)
+				if _, err := reg.Gather(); err != nil {
+					t.Error(err)
+				}
+				p.Close()
+				detach()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestScrapeOverHTTP(t *testing.T) {
+	CountLookup(reputation.OriginList)
+	server := httptest.NewServer(promhttp.HandlerFor(pedantic(t), promhttp.HandlerOpts{}))
+	defer server.Close()
+	defer Attach(&fake{records: 7})()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := server.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err = errors.Join(err, resp.Body.Close()); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s %v: %s", resp.Status, err, body)
+	}
+	for _, line := range []string{"caddy_ip_reputation_memory_records 7\n", "# TYPE caddy_ip_reputation_lookups_total counter\n"} {
+		if !strings.Contains(string(body), line) {
+			t.Errorf("the page lacks %q", line)
+		}
+	}
+}
+
+func TestCountingAllocatesNothing(t *testing.T) {
+	provider := OpenProvider("p")
+	defer provider.Close()
+	allocs := testing.AllocsPerRun(100, func() {
+		CountRequest(reputation.Pass, false, reputation.Fresh)
+		CountLookup(reputation.OriginMemory)
+		ObserveLookup(reputation.OriginProvider, time.Millisecond)
+		CountSuspect(SuspectMissing)
+		provider.Count(reputation.ResultOK, time.Millisecond)
+	})
+	if allocs != 0 {
+		t.Errorf("%v allocations", allocs)
+	}
+}
+
+func TestBuild(t *testing.T) {
+	revision := []debug.BuildSetting{{Key: "vcs.revision", Value: "4a18beb"}, {Key: "vcs.modified", Value: "false"}}
+	modified := []debug.BuildSetting{{Key: "vcs.modified", Value: "true"}, {Key: "vcs.revision", Value: "4a18beb"}}
+	tests := map[string]struct {
+		info *debug.BuildInfo
+		want build
+	}{
+		"nothing known": {nil, build{"unknown", "unknown", "unknown"}},
+		"our own program": {
+			&debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Path: modulePath, Version: "v1.2.3"}, Settings: revision},
+			build{"v1.2.3", "4a18beb", "go1.26.0"},
+		},
+		"our own program, changed since": {
+			&debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Path: modulePath, Version: "(devel)"}, Settings: modified},
+			build{"(devel)", "4a18beb-modified", "go1.26.0"},
+		},
+		"built by xcaddy: the revision is that of another repository": {
+			&debug.BuildInfo{
+				GoVersion: "go1.26.0", Main: debug.Module{Path: "caddy"}, Settings: revision,
+				Deps: []*debug.Module{{Path: "example.org/other", Version: "v9.0.0"}, {Path: modulePath, Version: "v1.2.3"}},
+			},
+			build{"v1.2.3", "unknown", "go1.26.0"},
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := buildOf(tc.info); got != tc.want {
+				t.Errorf("got %+v, want %+v", got, tc.want)
+			}
+		})
+	}
+}
+
+func BenchmarkCountRequest(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		CountRequest(reputation.Pass, true, reputation.Fresh)
+	}
+}
+
+func BenchmarkObserveLookup(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		ObserveLookup(reputation.OriginProvider, time.Millisecond)
+	}
+}

@@ -1,0 +1,149 @@
+package metrics
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+var (
+	providerRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: namespace, Name: "provider_requests_total",
+		Help: "Attempts to ask a provider by result; the skipped ones sent nothing.",
+	}, []string{"provider", "result"})
+
+	providerSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "provider_request_duration_seconds",
+		Help:    "Duration of the requests that were sent to a provider, whatever came of them.",
+		Buckets: []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10},
+	}, []string{"provider"})
+
+	feedRefreshes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: namespace, Name: "feed_refreshes_total",
+		Help: "Attempts to refresh a feed by result.",
+	}, []string{"feed", "result"})
+)
+
+// owners counts the open series of each name, so that a name's series go with the last configuration that uses it.
+// During a reload two do.
+type owners struct {
+	mu   sync.Mutex
+	open map[string]int
+	drop func(name string)
+}
+
+var (
+	providerOwners = owners{open: map[string]int{}, drop: func(name string) {
+		providerRequests.DeletePartialMatch(prometheus.Labels{"provider": name})
+		providerSeconds.DeleteLabelValues(name)
+	}}
+	feedOwners = owners{open: map[string]int{}, drop: func(name string) {
+		feedRefreshes.DeletePartialMatch(prometheus.Labels{"feed": name})
+	}}
+)
+
+// acquire runs resolve while no other owner can drop the name's series, and returns what ends the ownership.
+func (o *owners) acquire(name string, resolve func()) (release func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.open[name]++
+	resolve()
+	return sync.OnceFunc(func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.open[name]--; o.open[name] == 0 {
+			delete(o.open, name)
+			o.drop(name)
+		}
+	})
+}
+
+// ProviderSeries are the counters of one provider. They are safe for concurrent use.
+type ProviderSeries struct {
+	results [reputation.NumResults]prometheus.Counter
+	seconds prometheus.Observer
+	release func()
+}
+
+// OpenProvider returns the counters of the provider with the given name, at zero if no other configuration counts for
+// that name. The caller must Close them.
+func OpenProvider(name string) *ProviderSeries {
+	name = labelValue(name)
+	s := &ProviderSeries{}
+	s.release = providerOwners.acquire(name, func() {
+		for r := range s.results {
+			s.results[r] = providerRequests.WithLabelValues(name, reputation.Result(r).String())
+		}
+		s.seconds = providerSeconds.WithLabelValues(name)
+	})
+	return s
+}
+
+// Count counts an attempt to ask the provider. The time it took is recorded unless the attempt was skipped.
+func (s *ProviderSeries) Count(result reputation.Result, took time.Duration) {
+	if result >= reputation.NumResults {
+		return
+	}
+	s.results[result].Inc()
+	if result != reputation.ResultSkippedQuota && result != reputation.ResultSkippedBreaker {
+		s.seconds.Observe(took.Seconds())
+	}
+}
+
+// Close ends the use of the counters: the provider's series disappear when no other configuration has them open.
+// Attempts that end later may still be counted, without effect. Closing again does nothing.
+func (s *ProviderSeries) Close() { s.release() }
+
+// Refresh is the outcome of one attempt to refresh a feed.
+type Refresh uint8
+
+// The outcomes.
+const (
+	// RefreshUpdated: the feed's new contents are in use.
+	RefreshUpdated Refresh = iota
+	// RefreshUnchanged: the contents are the ones in use.
+	RefreshUnchanged
+	// RefreshRefused: what came is not to be trusted; the last good contents stay in use.
+	RefreshRefused
+	// RefreshFailed: nothing came.
+	RefreshFailed
+
+	numRefreshes = iota
+)
+
+var refreshNames = [numRefreshes]string{"updated", "unchanged", "refused", "failed"}
+
+// FeedSeries are the counters of one feed. They are safe for concurrent use.
+type FeedSeries struct {
+	results [numRefreshes]prometheus.Counter
+	release func()
+}
+
+// OpenFeed returns the counters of the feed with the given name, as OpenProvider does for providers.
+func OpenFeed(name string) *FeedSeries {
+	name = labelValue(name)
+	s := &FeedSeries{}
+	s.release = feedOwners.acquire(name, func() {
+		for r, word := range refreshNames {
+			s.results[r] = feedRefreshes.WithLabelValues(name, word)
+		}
+	})
+	return s
+}
+
+// Count counts an attempt to refresh the feed.
+func (s *FeedSeries) Count(result Refresh) {
+	if result < numRefreshes {
+		s.results[result].Inc()
+	}
+}
+
+// Close ends the use of the counters, as that of ProviderSeries does.
+func (s *FeedSeries) Close() { s.release() }
+
+// labelValue makes a configured name fit to be a label's value: the library panics when it is not UTF-8.
+func labelValue(name string) string { return strings.ToValidUTF8(name, "\uFFFD") }
