@@ -129,7 +129,7 @@ func TestEverythingIsThereFromTheStart(t *testing.T) {
 
 func TestCountsReachTheSeriesTheyName(t *testing.T) {
 	reg := pedantic(t)
-	provider, feed := OpenProvider("abuseipdb"), OpenFeed("tor_exits")
+	provider, feed := OpenProvider("abuseipdb"), OpenFeed("tor_exits", "ok", "refused_html")
 	defer provider.Close()
 	defer feed.Close()
 
@@ -141,7 +141,7 @@ func TestCountsReachTheSeriesTheyName(t *testing.T) {
 		`client_address_suspect_total{reason="proxy"}`:                           func() { CountSuspect(SuspectProxy) },
 		`provider_requests_total{provider="abuseipdb",result="skipped_breaker"}`: func() { provider.Count(reputation.ResultSkippedBreaker, 0) },
 		`provider_requests_total{provider="abuseipdb",result="skipped_quota"}`:   func() { provider.Count(reputation.ResultSkippedQuota, 0) },
-		`feed_refreshes_total{feed="tor_exits",result="refused"}`:                func() { feed.Count(RefreshRefused) },
+		`feed_refreshes_total{feed="tor_exits",result="refused_html"}`:           func() { feed.Count("refused_html") },
 	}
 	for name, count := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -173,7 +173,7 @@ func TestCountsReachTheSeriesTheyName(t *testing.T) {
 		ObserveLookup(reputation.NumOrigins, 1)
 		CountSuspect(numSuspects)
 		provider.Count(reputation.NumResults, 1)
-		feed.Count(numRefreshes)
+		feed.Count("no such result")
 		if diff := cmp.Diff(want, scrape(t, reg)); diff != "" {
 			t.Error(diff)
 		}
@@ -208,9 +208,9 @@ func TestSeriesGoWithTheirLastUser(t *testing.T) {
 	reg := pedantic(t)
 	bare := scrape(t, reg)
 
-	old, oldFeed := OpenProvider("greynoise"), OpenFeed("ipsum")
+	old, oldFeed := OpenProvider("greynoise"), OpenFeed("ipsum", "ok")
 	old.Count(reputation.ResultOK, time.Second)
-	reloaded, reloadedFeed := OpenProvider("greynoise"), OpenFeed("ipsum")
+	reloaded, reloadedFeed := OpenProvider("greynoise"), OpenFeed("ipsum", "ok")
 	for range 2 { // closing twice must not take the new configuration's series
 		old.Close()
 		oldFeed.Close()
@@ -230,7 +230,7 @@ func TestSeriesGoWithTheirLastUser(t *testing.T) {
 
 func TestLabels(t *testing.T) {
 	reg := pedantic(t)
-	provider, feed := OpenProvider("p"), OpenFeed("f")
+	provider, feed := OpenProvider("p"), OpenFeed("f", "ok")
 	defer provider.Close()
 	defer feed.Close()
 	defer Attach(&fake{
@@ -280,7 +280,7 @@ func TestLabels(t *testing.T) {
 func TestANameThatIsNotTextDoesNoHarm(t *testing.T) {
 	reg := pedantic(t)
 	OpenProvider("\xff").Close()
-	OpenFeed("\xff").Close()
+	OpenFeed("\xff", "ok").Close()
 	defer Attach(&fake{feeds: []FeedState{{Name: "\xff"}}})()
 	if _, ok := scrape(t, reg)[`feed_entries{feed="`+"\uFFFD"+`"}`]; !ok {
 		t.Error("the feed has no series")

@@ -98,47 +98,29 @@ func (s *ProviderSeries) Count(result reputation.Result, took time.Duration) {
 // Attempts that end later may still be counted, without effect. Closing again does nothing.
 func (s *ProviderSeries) Close() { s.release() }
 
-// Refresh is the outcome of one attempt to refresh a feed.
-type Refresh uint8
-
-// The outcomes.
-const (
-	// RefreshUpdated: the feed's new contents are in use.
-	RefreshUpdated Refresh = iota
-	// RefreshUnchanged: the contents are the ones in use.
-	RefreshUnchanged
-	// RefreshRefused: what came is not to be trusted; the last good contents stay in use.
-	RefreshRefused
-	// RefreshFailed: nothing came.
-	RefreshFailed
-
-	numRefreshes = iota
-)
-
-var refreshNames = [numRefreshes]string{"updated", "unchanged", "refused", "failed"}
-
 // FeedSeries are the counters of one feed. They are safe for concurrent use.
 type FeedSeries struct {
-	results [numRefreshes]prometheus.Counter
+	results map[string]prometheus.Counter
 	release func()
 }
 
-// OpenFeed returns the counters of the feed with the given name, as OpenProvider does for providers.
-func OpenFeed(name string) *FeedSeries {
+// OpenFeed returns the counters of the feed with the given name, as OpenProvider does for providers. The results are
+// the words of all outcomes that an attempt to refresh the feed can have.
+func OpenFeed(name string, results ...string) *FeedSeries {
 	name = labelValue(name)
-	s := &FeedSeries{}
+	s := &FeedSeries{results: make(map[string]prometheus.Counter, len(results))}
 	s.release = feedOwners.acquire(name, func() {
-		for r, word := range refreshNames {
-			s.results[r] = feedRefreshes.WithLabelValues(name, word)
+		for _, word := range results {
+			s.results[word] = feedRefreshes.WithLabelValues(name, word)
 		}
 	})
 	return s
 }
 
-// Count counts an attempt to refresh the feed.
-func (s *FeedSeries) Count(result Refresh) {
-	if result < numRefreshes {
-		s.results[result].Inc()
+// Count counts an attempt to refresh the feed. Words that were not named when the counters were opened count nowhere.
+func (s *FeedSeries) Count(result string) {
+	if c, ok := s.results[result]; ok {
+		c.Inc()
 	}
 }
 
