@@ -36,6 +36,14 @@ type Verdict struct {
 	Reasons []Reason
 }
 
+// The names by which reasons and rules know the operator's own word.
+const (
+	// SourceDeny is the deny list of the configuration.
+	SourceDeny = "deny"
+	// SourceBan is a ban made while the server runs.
+	SourceBan = "ban"
+)
+
 // Reason is the part of one source in a verdict.
 type Reason struct {
 	// Source is the name of the source.

@@ -1,0 +1,215 @@
+// Package module is caddy-ip-reputation as Caddy modules: the app that all sites share, the handler and the matcher that
+// sites use, the admin API and the commands. It holds configuration and lifecycle; what they configure is in the engine
+// packages, which do not know Caddy.
+package module
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// App finds out the reputation of the addresses that requests come from. It holds what all sites share: lists, providers
+// and memory. Sites use it through the `ip_reputation` handler and matcher.
+type App struct {
+	// Addresses that are never judged and never sent to anyone: addresses, CIDR ranges, `private_ranges`, files, URLs, or
+	// presets. Exempt beats everything else, bans included.
+	Exempt []string `json:"exempt,omitempty"`
+
+	// Addresses that always score 100 and are blocked by enforcing sites unless a rule says otherwise: addresses, CIDR
+	// ranges, files, URLs, or presets.
+	Deny []string `json:"deny,omitempty"`
+
+	// Lists that speak against the addresses on them. They are kept on disk, in Caddy's data folder, and are back at once
+	// after a restart.
+	Feeds []Feed `json:"feeds,omitempty"`
+
+	// Services that are asked about addresses one by one. At most 8.
+	Providers []Provider `json:"providers,omitempty"`
+
+	// How long a request waits for providers when nothing is known of its address yet. The question goes on in the
+	// background and answers the next request. Zero never waits. Default: 25ms.
+	Wait *caddy.Duration `json:"wait,omitempty"`
+
+	// How many subjects (IPv4 addresses and IPv6 /64 networks) are remembered in this process, with what providers said
+	// of them. It matters only with providers. Default: 200000.
+	Memory int `json:"memory,omitempty"`
+
+	wait      time.Duration
+	engine    *lookup.Engine
+	lists     *pooledLists
+	listNames []string      // by position in the lists
+	meanings  []lookup.List // likewise
+	overrides *pooledBans
+	memory    *pooledMemory
+	keepers   []*provider
+	pools     releases
+	suspects  suspects
+	unstrict  []string
+	detach    func()
+	ctx       caddy.Context
+	logger    *slog.Logger
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "ip_reputation",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// The defaults that config comments name.
+const (
+	defaultWait   = 25 * time.Millisecond
+	defaultMemory = 200_000
+	maxMemory     = 100_000_000
+	maxWait       = 10 * time.Second
+)
+
+// Provision makes the engine from what is on this machine: nothing is called, so that whatever is slow or dead outside
+// delays neither a start nor a reload.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx, a.logger = ctx, ctx.Slogger()
+	if err := a.settings(); err != nil {
+		return err
+	}
+	if err := metrics.Register(ctx.GetMetricsRegistry()); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	dir := dataDir()
+	if err := a.provisionLists(dir); err != nil {
+		return err
+	}
+	if err := a.provisionBans(dir); err != nil {
+		return err
+	}
+	providers, err := a.provisionProviders(ctx, dir)
+	if err != nil {
+		return err
+	}
+	if err := a.provisionMemory(dir, len(providers)); err != nil {
+		return err
+	}
+
+	a.engine, err = lookup.New(lookup.Config{
+		Lists:     a.lists,
+		Meanings:  a.meanings,
+		Overrides: a.overrides,
+		Memory:    a.memory.table(),
+		Providers: providers,
+		Observer:  observer{},
+		Logger:    a.logger,
+	})
+	if err != nil {
+		return fmt.Errorf("setting up look-ups: %w", err)
+	}
+	return nil
+}
+
+// settings applies defaults and checks ranges.
+func (a *App) settings() error {
+	a.wait = defaultWait
+	if a.Wait != nil {
+		a.wait = time.Duration(*a.Wait)
+	}
+	if err := checkWait(a.wait); err != nil {
+		return err
+	}
+	if a.Memory == 0 {
+		a.Memory = defaultMemory
+	}
+	if a.Memory < 0 || a.Memory > maxMemory {
+		return fmt.Errorf("memory %d is out of range: use 1 to %d subjects", a.Memory, maxMemory)
+	}
+	return nil
+}
+
+func checkWait(wait time.Duration) error {
+	if wait < 0 || wait > maxWait {
+		return fmt.Errorf("wait %s is out of range: use 0 (never wait) to %s", wait, maxWait)
+	}
+	return nil
+}
+
+// Start lets the lists refresh and makes this the app that the admin API speaks of.
+func (a *App) Start() error {
+	a.lists.start()
+	a.detach = metrics.Attach(a.instance())
+	running.push(a)
+	a.warnAboutProxies()
+	return nil
+}
+
+// Stop ends what Start began.
+func (a *App) Stop() error {
+	running.remove(a)
+	if a.detach != nil {
+		a.detach()
+		a.detach = nil
+	}
+	return nil
+}
+
+// closeWithin is how long look-ups under way may delay the end of the process. A reload does not wait for them.
+const closeWithin = 500 * time.Millisecond
+
+// Cleanup gives up what Provision acquired. It also runs after a Provision that failed.
+func (a *App) Cleanup() error {
+	engine, pools := a.engine, a.pools
+	a.engine, a.pools = nil, nil
+	if engine == nil {
+		return pools.release()
+	}
+	if caddy.Exiting() {
+		ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+		defer cancel()
+		engine.Close(ctx)
+		return pools.release()
+	}
+	// the look-ups under way were paid for: they end by themselves, within the timeout of a look-up, and what they need
+	// is released after them
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				a.logger.Error("ending look-ups panicked; this is a bug", slog.Any("panic", r))
+			}
+		}()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		engine.Close(ctx)
+		if err := pools.release(); err != nil {
+			a.logger.Error("releasing shared state", slog.Any("error", err))
+		}
+	}()
+	return nil
+}
+
+// releases are the shared values that an app holds, each to be given back once.
+type releases []func() error
+
+func (r releases) release() error {
+	var all error
+	for _, release := range r {
+		all = errors.Join(all, release())
+	}
+	return all
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

@@ -1,0 +1,165 @@
+package module
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+}
+
+// Handler tells the application what is known of the address a request comes from, and lets the request pass, blocks it or
+// drops it as the site's rules say.
+//
+// It removes all `X-IP-Reputation-*` headers from the request and sets its own. It sets `X-Request-ID` on the request and
+// on the response. These placeholders are available to the handlers that follow: `{http.ip_reputation.score}`, `.status`,
+// `.action`, `.categories`, `.reasons`, `.coverage`, `.country`, `.asn`, `.nature`, `.mode`, `.rule` and `.request_id`.
+type Handler struct {
+	// `observe` lets every request pass and only says what would have happened; `enforce` acts. Default: `observe`.
+	Mode string `json:"mode,omitempty"`
+
+	// The site's policy. Rules are tried in the order written; the first whose conditions all hold decides. An address
+	// that no rule decides about passes, except that addresses which you denied or banned are blocked.
+	Rules []Rule `json:"rules,omitempty"`
+
+	// What the application is told: `full`, `minimal` (score, status and action) or `off`. What the client sent under
+	// these names is removed in any case. Default: `full`.
+	Headers string `json:"headers,omitempty"`
+
+	// How long a request to this site waits for providers when nothing is known of its address yet; zero never waits.
+	// Default: that of the app.
+	Wait *caddy.Duration `json:"wait,omitempty"`
+
+	// Addresses that this site does not judge, besides those of the app: addresses, CIDR ranges or `private_ranges`.
+	Exempt []string `json:"exempt,omitempty"`
+
+	// What to do with an address that nobody could say anything about, when no rule decides: `pass` or `block`.
+	// Default: `pass`.
+	Unknown string `json:"unknown,omitempty"`
+
+	app     *App
+	enforce bool
+	detail  detail
+	wait    time.Duration
+	exempt  *iplist.Index
+	policy  *policy.Policy
+}
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.ip_reputation",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision prepares the site's policy.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	app, err := appOf(ctx)
+	if err != nil {
+		return err
+	}
+	h.app = app
+	switch h.Mode {
+	case "", "observe":
+	case "enforce":
+		h.enforce = true
+	default:
+		return fmt.Errorf("unknown mode %q: use observe or enforce", h.Mode)
+	}
+	if h.detail, err = parseDetail(h.Headers); err != nil {
+		return err
+	}
+	h.wait = app.wait
+	if h.Wait != nil {
+		h.wait = time.Duration(*h.Wait)
+	}
+	if err := checkWait(h.wait); err != nil {
+		return err
+	}
+	if h.exempt, err = siteExemptions(h.Exempt); err != nil {
+		return err
+	}
+	h.policy, err = compilePolicy(h.Rules, h.Unknown, app.sourceNames())
+	return err
+}
+
+// ServeHTTP answers requests from addresses that are not wanted and describes the others to the next handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	stripHeaders(r)
+
+	v := h.visit(r)
+	action, rule := h.policy.Decide(&v.verdict)
+	v.decide(action, rule, h.enforce)
+
+	v.describe(r, h.detail)
+	w.Header()["X-Request-Id"] = v.requestIDHeader()
+	v.log(r)
+	metrics.CountRequest(action, h.enforce, v.verdict.Status)
+
+	if !h.enforce {
+		return next.ServeHTTP(w, r)
+	}
+	if early(r) {
+		return caddyhttp.Error(http.StatusTooEarly, errEarly)
+	}
+	switch action {
+	case reputation.Block:
+		return caddyhttp.Error(v.statusCode, v.blocked())
+	case reputation.Drop:
+		panic(http.ErrAbortHandler) // the server's own way to close a connection without an answer
+	}
+	return next.ServeHTTP(w, r)
+}
+
+// visit returns what is known of the client, which a matcher may have found out already.
+func (h *Handler) visit(r *http.Request) *visit {
+	v := visitOf(r)
+	if v != nil && v.app == h.app && h.exempt == nil {
+		return v
+	}
+	return h.app.visit(r, h.wait, h.exempt)
+}
+
+var errEarly = errors.New("the client's address cannot be verified before the TLS handshake is complete")
+
+// early reports whether a request arrived before its handshake was complete. Its address may be forged (RFC 8470).
+func early(r *http.Request) bool { return r.TLS != nil && !r.TLS.HandshakeComplete }
+
+// siteExemptions are the addresses that one site does not judge.
+func siteExemptions(words []string) (*iplist.Index, error) {
+	if len(words) == 0 {
+		return nil, nil
+	}
+	var prefixes []netip.Prefix
+	for _, word := range words {
+		values, ok, err := parseValues(word)
+		if err != nil {
+			return nil, fmt.Errorf("exempt: %w", err)
+		}
+		if !ok {
+			return nil, fmt.Errorf("exempt %q is not an address, a CIDR range or private_ranges: "+
+				"files, URLs and presets go into `exempt` of the global ip_reputation options", word)
+		}
+		prefixes = append(prefixes, values...)
+	}
+	return iplist.Build([]iplist.Ranges{iplist.NewRanges(prefixes)}), nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

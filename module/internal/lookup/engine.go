@@ -1,0 +1,261 @@
+// Package lookup finds out what is known of an address: from lists, from memory, and from providers in the background.
+// It never fails and never waits longer than it is told to: it only knows less.
+package lookup
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// Lists tells which lists hold an address. Current is called for every request: it must not lock.
+type Lists interface {
+	// Current returns what is listed now. It returns the same value until something changes.
+	Current() Listing
+}
+
+// Listing is what all lists hold at one moment. Lists are known by their position in Config.Lists.
+type Listing interface {
+	// Lookup returns the number of the set of lists that hold addr, 0 for none.
+	Lookup(addr netip.Addr) uint32
+	// Members returns the lists of a set.
+	Members(set uint32) []uint16
+	// Sets returns the number of sets.
+	Sets() int
+	// Loaded reports whether a list has contents, even if it is empty; a feed that was never fetched has none.
+	Loaded(list int) bool
+}
+
+// Overrides are what operators banned or exempted while the server runs.
+type Overrides interface {
+	// Lookup reports whether addr is banned or exempt; exempt wins. It must not lock.
+	Lookup(addr netip.Addr) (banned, exempt bool)
+}
+
+// Memory keeps records of subjects. Get must not lock.
+type Memory interface {
+	Get(key record.Key) (record.Record, bool)
+	Update(key record.Key, change func(*record.Record))
+	Delete(key record.Key) bool
+}
+
+// Observer is told what happened, for metrics. It must be cheap.
+type Observer interface {
+	// CountLookup is told of every look-up.
+	CountLookup(origin reputation.Origin)
+	// ObserveLookup is told how long the look-ups took that had to wait.
+	ObserveLookup(origin reputation.Origin, took time.Duration)
+}
+
+// ListKind says what being on a list means.
+type ListKind uint8
+
+// The kinds of lists.
+const (
+	// Feed is evidence.
+	Feed ListKind = iota
+	// Deny is the operator's word: the score is 100.
+	Deny
+	// Exempt is the operator's word: the address is not judged.
+	Exempt
+)
+
+// List is the meaning of one list.
+type List struct {
+	Kind       ListKind
+	Source     score.Source
+	Confidence float64
+	Categories reputation.Categories
+	Nature     reputation.Nature
+}
+
+// Provider is one service to ask.
+type Provider struct {
+	// Source says how its reports are weighed.
+	Source score.Source
+
+	// Provider answers. It keeps itself within the terms of the service and answers at once when it must not ask.
+	Provider reputation.Provider
+
+	// ListedTTL and CleanTTL say how long an answer holds, with and without something bad in it.
+	ListedTTL, CleanTTL time.Duration
+}
+
+// Config is what an engine is made of. Observer and Logger are required, the rest may be missing.
+type Config struct {
+	Lists     Lists
+	Meanings  []List
+	Overrides Overrides
+	Memory    Memory
+	Providers []Provider
+	Observer  Observer
+	Logger    *slog.Logger
+
+	// MaxInFlight bounds how many subjects are being asked about at a time. Beyond it, the answer is what is known.
+	// Default: 256.
+	MaxInFlight int
+
+	// Timeout bounds one look-up, whoever waits for it. Default: 10s.
+	Timeout time.Duration
+}
+
+// Engine looks addresses up.
+type Engine struct {
+	Config
+	sources  []provider
+	trust    float64 // of all providers together
+	compiled atomic.Pointer[listing]
+	flights  flights
+	base     context.Context
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+}
+
+// provider is a Provider with what is computed from it once.
+type provider struct {
+	Provider
+	id record.SourceID
+}
+
+// New returns an engine. It fails when providers cannot be told apart or are too many to remember.
+func New(c Config) (*Engine, error) {
+	if c.MaxInFlight <= 0 {
+		c.MaxInFlight = 256
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = 10 * time.Second
+	}
+	if c.Lists == nil {
+		c.Lists = nothingListed{}
+	}
+	if c.Overrides == nil {
+		c.Overrides = noOverrides{}
+	}
+	if len(c.Providers) > 0 && c.Memory == nil {
+		return nil, errors.New("providers need a memory: every request would ask them again")
+	}
+	sources, err := identify(c.Providers)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{Config: c, sources: sources}
+	for _, p := range sources {
+		e.trust += p.Source.Trust
+	}
+	e.base, e.cancel = context.WithCancel(context.Background())
+	return e, nil
+}
+
+// Close ends all look-ups that are under way, after giving them until ctx ends to finish by themselves. Answers that
+// were paid for should not be thrown away.
+func (e *Engine) Close(ctx context.Context) {
+	e.flights.close()
+	done := make(chan struct{})
+	go func() {
+		e.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	e.cancel()
+	<-done // providers return soon after their context ends
+}
+
+// Lookup returns what is known of addr, which must be unmapped and without zone. When providers have to be asked for the
+// first time it waits for them, until wait has passed or ctx ends; they go on in the background and answer the next
+// request.
+func (e *Engine) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration) reputation.Verdict {
+	held := e.held(addr)
+	if v, decided := e.own(addr, held); decided {
+		e.Observer.CountLookup(v.Origin)
+		return v
+	}
+	if len(e.sources) == 0 || held.settled {
+		v := held.verdict
+		e.Observer.CountLookup(v.Origin)
+		return v
+	}
+
+	origin, now := reputation.OriginNone, record.Seconds(time.Now())
+	rec, known := e.Memory.Get(record.KeyOf(addr))
+	if known {
+		origin = reputation.OriginMemory
+	}
+	due, missing := e.due(&rec, now)
+	if due == 0 {
+		e.Observer.CountLookup(origin)
+		return e.judge(held, &rec, now, origin, false)
+	}
+	return e.ask(ctx, addr, held, rec, origin, missing, wait)
+}
+
+// own returns the verdicts that need no evidence: the operator's word, and addresses that have no reputation.
+func (e *Engine) own(addr netip.Addr, held *held) (reputation.Verdict, bool) {
+	banned, exempt := e.Overrides.Lookup(addr)
+	switch {
+	case exempt || held.exempt:
+		return exemptVerdict, true
+	case banned:
+		return bannedVerdict, true
+	case held.denied:
+		return deniedVerdict, true
+	case reputation.IsReserved(addr):
+		return exemptVerdict, true
+	}
+	return reputation.Verdict{}, false
+}
+
+// due counts the providers to ask: all of them, and those that have never answered.
+func (e *Engine) due(rec *record.Record, now uint32) (due, missing int) {
+	for i := range e.sources {
+		a := rec.Find(e.sources[i].id)
+		if a != nil && now < a.Due {
+			continue
+		}
+		due++
+		if a == nil || !a.Answered() {
+			missing++
+		}
+	}
+	return due, missing
+}
+
+// ask has the due providers asked, waits for them if the request has nothing better, and judges what is known then.
+func (e *Engine) ask(ctx context.Context, addr netip.Addr, held *held, rec record.Record, origin reputation.Origin,
+	missing int, wait time.Duration,
+) reputation.Verdict {
+	start := time.Now()
+	key := record.KeyOf(addr)
+	flight := e.depart(key, addr)
+	if flight != nil && missing > 0 && wait > 0 && flight.wait(ctx, wait) {
+		flight = nil
+		if now, known := e.Memory.Get(key); known {
+			rec, origin = now, reputation.OriginProvider
+		}
+	}
+	e.Observer.CountLookup(origin)
+	e.Observer.ObserveLookup(origin, time.Since(start))
+	return e.judge(held, &rec, record.Seconds(time.Now()), origin, flight != nil)
+}
+
+type nothingListed struct{}
+
+func (nothingListed) Current() Listing         { return nothingListed{} }
+func (nothingListed) Lookup(netip.Addr) uint32 { return 0 }
+func (nothingListed) Members(uint32) []uint16  { return nil }
+func (nothingListed) Sets() int                { return 1 }
+func (nothingListed) Loaded(int) bool          { return false }
+
+type noOverrides struct{}
+
+func (noOverrides) Lookup(netip.Addr) (banned, exempt bool) { return false, false }

@@ -1,0 +1,110 @@
+package lookup
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// Explanation is a verdict with everything it was made of.
+type Explanation struct {
+	Address netip.Addr
+	Subject netip.Prefix
+	Verdict reputation.Verdict
+
+	// Percent is the score before rounding.
+	Percent float64
+
+	// Reserved: the address has no reputation, and nobody is asked about it.
+	Reserved bool
+
+	// Banned and Exempted: an override made at run time holds the address.
+	Banned, Exempted bool
+
+	// Lists are the positions of the lists that hold the address.
+	Lists []uint16
+
+	// Answers are what is remembered of the providers, in the order of the configuration.
+	Answers []ProviderAnswer
+}
+
+// ProviderAnswer is what is remembered of one provider.
+type ProviderAnswer struct {
+	Source     string
+	Answered   bool
+	Failed     bool
+	Severity   float64
+	Confidence float64
+	Categories reputation.Categories
+	Fetched    time.Time
+	Due        time.Time
+}
+
+// Explain says what is known of addr and why, without asking anybody.
+func (e *Engine) Explain(addr netip.Addr) Explanation {
+	held := e.held(addr)
+	x := Explanation{Address: addr, Subject: reputation.Subject(addr), Reserved: reputation.IsReserved(addr), Percent: held.percent}
+	listing := e.Lists.Current()
+	x.Lists = listing.Members(listing.Lookup(addr))
+	x.Banned, x.Exempted = e.Overrides.Lookup(addr)
+
+	var rec record.Record
+	if !x.Reserved && e.Memory != nil {
+		rec, _ = e.Memory.Get(record.KeyOf(addr))
+		for i := range e.sources {
+			x.Answers = append(x.Answers, e.sources[i].recall(&rec))
+		}
+	}
+	if v, decided := e.own(addr, held); decided {
+		x.Verdict = v
+		return x
+	}
+	x.Verdict, x.Percent = e.conclude(held, &rec)
+	return x
+}
+
+// conclude judges without asking.
+func (e *Engine) conclude(held *held, rec *record.Record) (reputation.Verdict, float64) {
+	if len(e.sources) == 0 || held.settled {
+		return held.verdict, held.percent
+	}
+	origin := reputation.OriginMemory
+	if *rec == (record.Record{}) {
+		origin = reputation.OriginNone
+	}
+	return e.weighAll(held, rec, record.Seconds(time.Now()), origin, false)
+}
+
+// recall unpacks what is remembered of the provider.
+func (p *provider) recall(rec *record.Record) ProviderAnswer {
+	x := ProviderAnswer{Source: p.Source.Name}
+	a := rec.Find(p.id)
+	if a == nil {
+		return x
+	}
+	x.Answered, x.Failed = a.Answered(), a.Failed
+	x.Severity, x.Confidence = float64(a.Severity)/100, float64(a.Confidence)/100
+	x.Categories = a.Categories
+	x.Due = time.Unix(int64(a.Due), 0)
+	if x.Answered {
+		x.Fetched = time.Unix(int64(a.Fetched), 0)
+	}
+	return x
+}
+
+// Refresh asks all providers about addr anew, within their terms, and waits for them until ctx ends. It asks nobody about
+// an address that is exempt or reserved.
+func (e *Engine) Refresh(ctx context.Context, addr netip.Addr) {
+	if _, decided := e.own(addr, e.held(addr)); decided || len(e.sources) == 0 {
+		return
+	}
+	e.fly(ctx, record.KeyOf(addr), addr, true)
+}
+
+// Forget drops what is remembered of the subject of addr, and reports whether there was anything.
+func (e *Engine) Forget(addr netip.Addr) bool {
+	return e.Memory != nil && !reputation.IsReserved(addr) && e.Memory.Delete(record.KeyOf(addr))
+}

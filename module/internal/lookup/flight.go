@@ -1,0 +1,192 @@
+package lookup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// After a failure a subject is asked about again only after a while: the services' own terms decide whether the call
+// is made, but every attempt costs a goroutine.
+const (
+	retryAfterFailure = time.Minute
+	retryAtMost       = 5 * time.Minute
+)
+
+// flights are the look-ups under way, each subject once. Only requests that need a provider come here, so that a lock is
+// no harm to the others.
+type flights struct {
+	shards [64]struct {
+		sync.Mutex
+		under map[record.Key]*flight
+	}
+	count  atomic.Int64
+	closed atomic.Bool
+}
+
+// flight is one look-up under way. done is closed when all its providers have answered or failed.
+type flight struct {
+	done chan struct{}
+}
+
+// wait reports whether the look-up ended before wait had passed and before the request was given up.
+func (f *flight) wait(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-f.done:
+		return true
+	case <-timer.C:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// close lets no further look-up start. Passing through every lock makes sure that none is half started.
+func (f *flights) close() {
+	f.closed.Store(true)
+	for i := range f.shards {
+		f.shards[i].Lock()
+		f.shards[i].Unlock() //nolint:staticcheck // empty on purpose
+	}
+}
+
+// depart returns the look-up under way for a subject, starting one if there is none. It returns nil when too many are
+// under way already.
+func (e *Engine) depart(key record.Key, addr netip.Addr) *flight {
+	f := &e.flights
+	shard := &f.shards[uint64(key)*0x9e3779b97f4a7c15>>58]
+	shard.Lock()
+	defer shard.Unlock()
+	if under := shard.under[key]; under != nil {
+		return under
+	}
+	if f.closed.Load() {
+		return nil
+	}
+	if f.count.Add(1) > int64(e.MaxInFlight) {
+		f.count.Add(-1)
+		return nil
+	}
+	started := &flight{done: make(chan struct{})}
+	if shard.under == nil {
+		shard.under = make(map[record.Key]*flight)
+	}
+	shard.under[key] = started
+	e.running.Go(func() {
+		defer func() {
+			shard.Lock()
+			delete(shard.under, key)
+			shard.Unlock()
+			f.count.Add(-1)
+			close(started.done)
+		}()
+		// detached from the request that started it: others may wait for the same answer
+		ctx, cancel := context.WithTimeout(e.base, e.Timeout)
+		defer cancel()
+		e.fly(ctx, key, addr, false)
+	})
+	return started
+}
+
+// fly asks the providers that are due (or all), at the same time, and remembers what they say.
+func (e *Engine) fly(ctx context.Context, key record.Key, addr netip.Addr, all bool) {
+	rec, _ := e.Memory.Get(key)
+	now := record.Seconds(time.Now())
+	var asked sync.WaitGroup
+	for i := range e.sources {
+		p := &e.sources[i]
+		if a := rec.Find(p.id); !all && a != nil && now < a.Due {
+			continue
+		}
+		asked.Go(func() { e.remember(key, p, e.check(ctx, p, addr)) })
+	}
+	asked.Wait()
+}
+
+// answer is what came of asking one provider.
+type answer struct {
+	report reputation.Report
+	err    error
+	at     time.Time
+}
+
+// check asks one provider. A provider that panics has given no answer; it must not take the server with it.
+func (e *Engine) check(ctx context.Context, p *provider, addr netip.Addr) (a answer) {
+	defer func() {
+		if r := recover(); r != nil {
+			e.Logger.Error("a provider panicked; this is a bug in it", slog.String("provider", p.Source.Name), slog.Any("panic", r))
+			a = answer{err: fmt.Errorf("provider %s panicked", p.Source.Name), at: time.Now()}
+		}
+	}()
+	report, err := p.Provider.Provider.Check(ctx, addr)
+	return answer{report: report, err: err, at: time.Now()}
+}
+
+// remember keeps an answer. A failure is not an answer: it leaves what was known, and says when to try again.
+func (e *Engine) remember(key record.Key, p *provider, a answer) {
+	e.Memory.Update(key, func(rec *record.Record) {
+		if reputation.ResultOf(a.err).Answered() {
+			rec.Set(record.Pack(p.id, a.report, a.at, a.at.Add(p.ttl(a.report))))
+			rec.SetFacts(a.report.Facts)
+			return
+		}
+		kept := record.Answer{Source: p.id}
+		if old := rec.Find(p.id); old != nil {
+			kept = *old
+		}
+		kept.Failed = true
+		kept.Due = record.Seconds(a.at.Add(retryIn(a)))
+		rec.Set(kept)
+	})
+}
+
+// ttl is how long a report holds.
+func (p *provider) ttl(r reputation.Report) time.Duration {
+	switch {
+	case r.TTL > 0:
+		return r.TTL
+	case r.Severity > 0:
+		return p.ListedTTL
+	}
+	return p.CleanTTL
+}
+
+// retryIn is how long after a failure a subject is not asked about again.
+func retryIn(a answer) time.Duration {
+	var skipped *reputation.SkippedError
+	if errors.As(a.err, &skipped) && skipped.Until.After(a.at) {
+		return min(skipped.Until.Sub(a.at), retryAtMost)
+	}
+	return retryAfterFailure
+}
+
+// identify gives each provider its place in records.
+func identify(list []Provider) ([]provider, error) {
+	if len(list) > record.MaxAnswers {
+		return nil, fmt.Errorf("%d providers are more than the %d that can be remembered: remove some", len(list), record.MaxAnswers)
+	}
+	names := make(map[record.SourceID]string, len(list))
+	identified := make([]provider, len(list))
+	for i, p := range list {
+		id := record.IDOf(p.Source.Name)
+		switch other, taken := names[id]; {
+		case taken && other == p.Source.Name:
+			return nil, fmt.Errorf("two providers are named %q: give one of them another name", other)
+		case taken:
+			return nil, fmt.Errorf("providers %q and %q cannot be told apart in records: give one of them another name", other, p.Source.Name)
+		}
+		names[id] = p.Source.Name
+		identified[i] = provider{Provider: p, id: id}
+	}
+	return identified, nil
+}

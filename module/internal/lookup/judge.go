@@ -1,0 +1,115 @@
+package lookup
+
+import (
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// tally counts, by trust, how far the providers have answered.
+type tally struct {
+	answered, missing, stale int
+	trust                    float64
+}
+
+// judge makes a verdict of what the lists hold and what the providers once said.
+func (e *Engine) judge(held *held, rec *record.Record, now uint32, origin reputation.Origin, asking bool) reputation.Verdict {
+	v, _ := e.weighAll(held, rec, now, origin, asking)
+	return v
+}
+
+// weighAll is judge with the score before rounding.
+func (e *Engine) weighAll(held *held, rec *record.Record, now uint32, origin reputation.Origin, asking bool) (reputation.Verdict, float64) {
+	var room [16]score.Evidence
+	evidence := append(room[:0], held.evidence...)
+	var t tally
+	for i := range e.sources {
+		evidence = e.sources[i].testify(rec, now, evidence, &t)
+	}
+
+	v := reputation.Verdict{Origin: origin}
+	v.Facts = facts(rec)
+	v.Facts.Nature = held.nature.Merge(v.Facts.Nature)
+	if all := held.total + e.trust; all > 0 {
+		v.Coverage = (held.trust + t.trust) / all
+	}
+	v.Status = t.status(held, asking)
+	percent := held.percent
+	if v.Coverage == 0 {
+		return v, percent
+	}
+	v.Reasons, v.Categories = held.verdict.Reasons, held.verdict.Categories
+	if len(evidence) > len(held.evidence) {
+		percent, v.Reasons = score.Judge(evidence, nil)
+		v.Categories = categoriesOf(evidence)
+	}
+	v.Scored, v.Score = true, score.Round(percent)
+	return v, percent
+}
+
+// testify appends what the provider last said, unless it had nothing to say, and counts whether it has answered.
+func (p *provider) testify(rec *record.Record, now uint32, evidence []score.Evidence, t *tally) []score.Evidence {
+	a := rec.Find(p.id)
+	if a == nil || !a.Answered() {
+		t.missing++
+		return evidence
+	}
+	t.answered++
+	t.trust += p.Source.Trust
+	if a.Failed || now >= a.Due {
+		t.stale++
+	}
+	if a.Severity == 0 || a.Confidence == 0 {
+		return evidence
+	}
+	return append(evidence, score.Evidence{
+		Source:     &p.Source,
+		Severity:   float64(a.Severity) / 100,
+		Confidence: float64(a.Confidence) / 100,
+		Categories: a.Categories,
+		Age:        time.Duration(now-min(a.Fetched, now)) * time.Second,
+		Seen:       time.Duration(a.SeenDays) * 24 * time.Hour,
+	})
+}
+
+// status says how complete and current the answers are.
+func (t *tally) status(held *held, asking bool) reputation.Status {
+	switch {
+	case t.missing > 0 && asking:
+		return reputation.Pending
+	case t.answered == 0 && held.trust == 0:
+		return reputation.Unknown
+	case t.missing > 0 || held.trust < held.total:
+		return reputation.Partial
+	case t.stale > 0:
+		return reputation.Stale
+	}
+	return reputation.Fresh
+}
+
+// facts unpacks what providers said about the address.
+func facts(rec *record.Record) reputation.Facts {
+	return reputation.Facts{Country: country(rec.Country), ASN: rec.ASN, Nature: rec.Nature}
+}
+
+// countries holds all two-letter codes in one string, so that a code costs no allocation.
+var countries = func() string {
+	b := make([]byte, 0, 26*26*2)
+	for first := byte('A'); first <= 'Z'; first++ {
+		for second := byte('A'); second <= 'Z'; second++ {
+			b = append(b, first, second)
+		}
+	}
+	return string(b)
+}()
+
+func country(code [2]byte) string {
+	first, second := code[0]-'A', code[1]-'A'
+	if first > 25 || second > 25 {
+		return ""
+	}
+	i := 2 * (26*int(first) + int(second))
+	return countries[i : i+2]
+}

@@ -1,0 +1,327 @@
+package module
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// feedConfidence is the evidence behind a feed that is not a preset: one feed alone is no proof.
+const feedConfidence = 0.6
+
+// listed is one list: where it comes from, and what being on it means.
+type listed struct {
+	spec    feed.Spec
+	meaning lookup.List
+}
+
+// provisionLists opens all lists and notes what they mean, by their position.
+func (a *App) provisionLists(dir string) error {
+	var all []listed
+	for _, own := range []struct {
+		option string
+		kind   lookup.ListKind
+		words  []string
+	}{
+		{"exempt", lookup.Exempt, a.Exempt},
+		{"deny", lookup.Deny, a.Deny},
+	} {
+		lists, err := ownLists(own.option, own.kind, own.words)
+		if err != nil {
+			return err
+		}
+		all = append(all, lists...)
+	}
+	for i := range a.Feeds {
+		list, err := a.Feeds[i].list()
+		if err != nil {
+			return fmt.Errorf("feed %s: %w", a.Feeds[i].label(i), err)
+		}
+		all = append(all, list)
+	}
+
+	specs := make([]feed.Spec, len(all))
+	for i, list := range all {
+		if j := slices.IndexFunc(all[:i], func(other listed) bool { return other.spec.Name == list.spec.Name }); j >= 0 {
+			return fmt.Errorf("two feeds are named %q: give one of them another name", list.spec.Name)
+		}
+		specs[i] = list.spec
+		a.listNames, a.meanings = append(a.listNames, list.spec.Name), append(a.meanings, list.meaning)
+	}
+	var err error
+	a.lists, err = a.acquireLists(dir, specs)
+	return err
+}
+
+// ownLists turns the words of `exempt` and `deny` into lists: one for all values, one for each file, URL and preset.
+func ownLists(option string, kind lookup.ListKind, words []string) ([]listed, error) {
+	var values []netip.Prefix
+	var lists []listed
+	for _, word := range words {
+		prefixes, ok, err := parseValues(word)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", option, err)
+		}
+		if ok {
+			values = append(values, prefixes...)
+			continue
+		}
+		var spec feed.Spec
+		preset, isPreset := feed.Preset(word)
+		switch {
+		case isPreset:
+			spec = preset.Spec
+			spec.Name = option + "_" + spec.Name
+		case isURL(word):
+			spec = feed.Spec{Name: option + "_" + shortHash(word), URLs: []string{word}}
+		case isFile(word):
+			spec = feed.Spec{Name: option + "_" + shortHash(word), File: word, AllowEmpty: true}
+		default:
+			return nil, fmt.Errorf("%s %q: use an address, a CIDR range, private_ranges, a file with its path, a URL or a preset (%s)",
+				option, word, strings.Join(feed.PresetNames(), ", "))
+		}
+		spec.Own = !isPreset
+		lists = append(lists, listed{spec, lookup.List{Kind: kind}})
+	}
+	if len(values) > 0 {
+		lists = append(lists, listed{feed.Spec{Name: option, Values: values}, lookup.List{Kind: kind}})
+	}
+	return lists, nil
+}
+
+// list turns a configured feed into a list.
+func (f *Feed) list() (listed, error) {
+	l, err := f.origin()
+	if err != nil {
+		return l, err
+	}
+	if err := f.describe(&l); err != nil {
+		return l, err
+	}
+	return l, f.override(&l.spec)
+}
+
+// origin says where the feed comes from, with what its preset says of it.
+func (f *Feed) origin() (l listed, err error) {
+	l.meaning.Confidence = feedConfidence
+	if len(f.Sources) == 0 {
+		return l, fmt.Errorf("no source is given: name a preset (%s), URLs, a file or ranges", strings.Join(feed.PresetNames(), ", "))
+	}
+	if preset, ok := feed.Preset(f.Sources[0]); ok && len(f.Sources) == 1 {
+		l.spec = preset.Spec
+		l.meaning.Confidence = preset.Confidence
+		l.meaning.Categories = reputation.CategoriesOf(preset.Category)
+		l.meaning.Source = score.FeedDefaults(preset.Spec.Name, l.meaning.Categories)
+		if preset.Nature != nil {
+			l.meaning.Nature = l.meaning.Nature.With(*preset.Nature, true)
+		}
+		return l, nil
+	}
+	switch {
+	case isURL(f.Sources[0]):
+		l.spec.URLs = f.Sources
+		if i := slices.IndexFunc(f.Sources, func(s string) bool { return !isURL(s) }); i >= 0 {
+			return l, fmt.Errorf("source %q is not a URL, as the first one is: give each kind its own feed", f.Sources[i])
+		}
+	case isFile(f.Sources[0]):
+		if len(f.Sources) > 1 {
+			return l, fmt.Errorf("a feed reads one file: give %q its own feed", f.Sources[1])
+		}
+		l.spec.File = f.Sources[0]
+	default:
+		for _, word := range f.Sources {
+			values, ok, err := parseValues(word)
+			if err != nil {
+				return l, err
+			}
+			if !ok {
+				return l, fmt.Errorf("unknown preset %q: use one of %s, or URLs, a file with its path, or ranges",
+					word, strings.Join(feed.PresetNames(), ", "))
+			}
+			l.spec.Values = append(l.spec.Values, values...)
+		}
+	}
+	if f.Name == "" {
+		return l, fmt.Errorf("a feed that is not a preset needs a name: add `name <name>`")
+	}
+	return l, nil
+}
+
+// describe sets what being on the list means.
+func (f *Feed) describe(l *listed) (err error) {
+	if f.Name != "" {
+		if !validSourceName(f.Name) || slices.Contains([]string{reputation.SourceDeny, reputation.SourceBan, "exempt"}, f.Name) {
+			return fmt.Errorf("name %q: use lower-case letters, digits, _ and - only, and not deny, ban or exempt", f.Name)
+		}
+		l.spec.Name = f.Name
+	}
+	if err := f.accuse(&l.meaning); err != nil {
+		return err
+	}
+	if l.meaning.Source.Name == "" || len(f.Categories)+len(f.Nature) > 0 {
+		l.meaning.Source = score.FeedDefaults(l.spec.Name, l.meaning.Categories)
+	}
+	l.meaning.Source.Name = l.spec.Name
+	l.meaning.Source.Trust, err = trust(f.Trust)
+	return err
+}
+
+// accuse sets what the addresses are accused of. A list of natures accuses of nothing else unless it says so.
+func (f *Feed) accuse(m *lookup.List) error {
+	var natures reputation.Categories
+	for _, word := range f.Nature {
+		kind, err := reputation.ParseKind(word)
+		if err != nil {
+			return err
+		}
+		m.Nature = m.Nature.With(kind, true)
+		if category, err := reputation.ParseCategory(word); err == nil {
+			natures |= reputation.CategoriesOf(category)
+		}
+	}
+	var categories reputation.Categories
+	for _, word := range f.Categories {
+		category, err := reputation.ParseCategory(word)
+		if err != nil {
+			return err
+		}
+		categories |= reputation.CategoriesOf(category)
+	}
+	switch {
+	case categories != 0:
+		m.Categories = categories
+	case len(f.Nature) > 0:
+		m.Categories = natures
+	case m.Categories == 0:
+		m.Categories = reputation.CategoriesOf(reputation.Abuse)
+	}
+	return nil
+}
+
+// override applies the settings that replace those of the preset.
+func (f *Feed) override(spec *feed.Spec) error {
+	if f.Refresh < 0 || f.Timeout < 0 {
+		return fmt.Errorf("refresh %s, timeout %s: use positive durations", time.Duration(f.Refresh), time.Duration(f.Timeout))
+	}
+	if f.Refresh != 0 {
+		spec.Refresh = time.Duration(f.Refresh)
+	}
+	if f.Timeout != 0 {
+		spec.Timeout = time.Duration(f.Timeout)
+	}
+	if f.MaxSize != 0 {
+		spec.MaxBytes = f.MaxSize
+	}
+	if f.MaxShrink != nil {
+		spec.MaxShrink = *f.MaxShrink
+	}
+	if f.MinCount != 0 {
+		spec.Format.MinCount = f.MinCount
+	}
+	if f.Format != "" {
+		spec.Format.Encoding = feed.Encoding(f.Format)
+	}
+	if len(f.Fields) > 0 {
+		spec.Format.Members = f.Fields
+	}
+	spec.AllowEmpty = spec.AllowEmpty || f.AllowEmpty
+	for name, value := range f.Header {
+		resolved, err := resolveSecret("header "+name, value)
+		if err != nil {
+			return err
+		}
+		if spec.Header == nil {
+			spec.Header = make(http.Header, len(f.Header))
+		}
+		spec.Header.Set(name, resolved)
+	}
+	return nil
+}
+
+// label names a feed in errors before its name is known.
+func (f *Feed) label(position int) string {
+	switch {
+	case f.Name != "":
+		return f.Name
+	case len(f.Sources) > 0:
+		return f.Sources[0]
+	}
+	return fmt.Sprintf("number %d", position+1)
+}
+
+// privateRanges are what `private_ranges` means in Caddy, and what no Internet visitor has besides.
+var privateRanges = func() (list []netip.Prefix) {
+	for _, text := range []string{
+		"192.168.0.0/16", "172.16.0.0/12", "10.0.0.0/8", "127.0.0.1/8", "100.64.0.0/10", "169.254.0.0/16",
+		"fd00::/8", "fe80::/10", "::1/128",
+	} {
+		list = append(list, netip.MustParsePrefix(text).Masked())
+	}
+	return list
+}()
+
+// parseValues returns the ranges that a word stands for, if it is an address, a CIDR range or `private_ranges`. Something
+// that is meant as a range but is none is an error.
+func parseValues(word string) ([]netip.Prefix, bool, error) {
+	if word == "private_ranges" {
+		return privateRanges, true, nil
+	}
+	if addr, err := netip.ParseAddr(word); err == nil {
+		if addr.Zone() != "" {
+			return nil, false, fmt.Errorf("address %q has a zone: leave %q out", word, "%"+addr.Zone())
+		}
+		addr = addr.Unmap()
+		return []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}, true, nil
+	}
+	prefix, err := netip.ParsePrefix(word)
+	if err == nil {
+		return []netip.Prefix{prefix.Masked()}, true, nil
+	}
+	if addr, _, isRange := strings.Cut(word, "/"); isRange {
+		if _, addrErr := netip.ParseAddr(addr); addrErr == nil {
+			return nil, false, fmt.Errorf("%q is not a CIDR range: the number behind the slash is the length of the prefix, "+
+				"up to 32 for IPv4 and 128 for IPv6", word)
+		}
+	}
+	return nil, false, nil
+}
+
+func isURL(word string) bool {
+	return strings.HasPrefix(word, "https://") || strings.HasPrefix(word, "http://")
+}
+
+// isFile reports whether a word is a path: with a separator, so that a misspelt preset is not taken for a file.
+func isFile(word string) bool {
+	return strings.ContainsAny(word, `/`+string(filepath.Separator)) && !strings.Contains(word, "://")
+}
+
+// shortHash names a list that has no name.
+func shortHash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:4])
+}
+
+// sourceNames are the names that rules can ask for.
+func (a *App) sourceNames() []string {
+	names := []string{reputation.SourceDeny, reputation.SourceBan}
+	for i, name := range a.listNames {
+		if a.meanings[i].Kind == lookup.Feed {
+			names = append(names, name)
+		}
+	}
+	for _, p := range a.keepers {
+		names = append(names, p.name)
+	}
+	return names
+}

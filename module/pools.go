@@ -1,0 +1,269 @@
+package module
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/memory"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+)
+
+// What must outlive a reload is shared between the old and the new configuration. Each value's key holds the settings that
+// built it: an unchanged configuration finds the value that is in use, a changed one builds its own.
+var pool = caddy.NewUsagePool()
+
+// acquire returns the shared value of a key, building it if nobody has it yet. It notes in the app that the value must be
+// given back.
+func acquire[T caddy.Destructor](a *App, key string, build func() (T, error)) (T, error) {
+	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) { return build() })
+	if err != nil {
+		var none T
+		return none, err
+	}
+	a.pools = append(a.pools, func() error {
+		_, err := pool.Delete(key)
+		return err
+	})
+	return value.(T), nil
+}
+
+// dataDir is where everything is kept that survives a restart.
+func dataDir() string { return filepath.Join(caddy.AppDataDir(), "ip_reputation") }
+
+// hashOf returns a key for settings that may hold secrets.
+func hashOf(settings any) (string, error) {
+	text, err := json.Marshal(settings)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// pooledLists are lists in use by one or more configurations.
+type pooledLists struct {
+	*feed.Set
+	starting sync.Once
+	series   map[string]*metrics.FeedSeries
+}
+
+func (p *pooledLists) start() { p.starting.Do(p.Start) }
+
+// Destruct implements caddy.Destructor.
+func (p *pooledLists) Destruct() error {
+	err := p.Close()
+	for _, series := range p.series {
+		series.Close()
+	}
+	return err
+}
+
+// feedResults are the words of all outcomes of a refresh.
+var feedResults = func() (words []string) {
+	for r := range feed.Result(feed.NumResults) {
+		words = append(words, r.String())
+	}
+	return words
+}()
+
+// observe counts attempts to refresh lists.
+func (p *pooledLists) observe(name string, result feed.Result) {
+	if series := p.series[name]; series != nil {
+		series.Count(result.String())
+	}
+}
+
+// listing makes a snapshot answer look-ups.
+type listing struct{ *feed.Snapshot }
+
+// Current implements lookup.Lists.
+func (p *pooledLists) Current() lookup.Listing { return listing{p.Set.Current()} }
+
+func (l listing) Lookup(addr netip.Addr) uint32 { return l.Index.Lookup(addr) }
+func (l listing) Members(set uint32) []uint16   { return l.Index.Members(set) }
+func (l listing) Sets() int                     { return l.Index.Sets() }
+func (l listing) Loaded(list int) bool          { return l.Lists[list].Loaded }
+
+// acquireLists returns the lists of the given specs.
+func (a *App) acquireLists(dir string, specs []feed.Spec) (*pooledLists, error) {
+	hash, err := hashOf(specs)
+	if err != nil {
+		return nil, err
+	}
+	return acquire(a, "lists "+dir+" "+hash, func() (*pooledLists, error) {
+		p := &pooledLists{series: make(map[string]*metrics.FeedSeries, len(specs))}
+		set, err := feed.Open(specs, feed.Options{Dir: filepath.Join(dir, "feeds"), Logger: processLogger("lists"), Observe: p.observe})
+		if err != nil {
+			return nil, err
+		}
+		p.Set = set
+		for _, spec := range specs {
+			if spec.Values == nil {
+				p.series[spec.Name] = metrics.OpenFeed(spec.Name, feedResults...)
+			}
+		}
+		return p, nil
+	})
+}
+
+// pooledBans are the overrides made at run time.
+type pooledBans struct{ *ban.Store }
+
+// Destruct implements caddy.Destructor.
+func (p *pooledBans) Destruct() error { return p.Close() }
+
+func (a *App) provisionBans(dir string) (err error) {
+	path := filepath.Join(dir, "bans.json")
+	a.overrides, err = acquire(a, "bans "+path, func() (*pooledBans, error) {
+		store, err := ban.Open(path, ban.Options{Logger: processLogger("bans")})
+		return &pooledBans{store}, err
+	})
+	return err
+}
+
+// pooledLedger counts the calls to providers.
+type pooledLedger struct{ *quota.Local }
+
+// Destruct implements caddy.Destructor.
+func (p *pooledLedger) Destruct() error { return p.Close() }
+
+func (a *App) acquireLedger(dir string) (quota.Ledger, error) {
+	path := filepath.Join(dir, "quota.json")
+	return acquire(a, "ledger "+path, func() (*pooledLedger, error) {
+		return &pooledLedger{quota.OpenLocal(path, processLogger("quota"))}, nil
+	})
+}
+
+// pooledBudget is the state of one provider.
+type pooledBudget struct{ *quota.Budget }
+
+// Destruct implements caddy.Destructor.
+func (pooledBudget) Destruct() error { return nil }
+
+func (a *App) acquireBudget(name string) (*quota.Budget, error) {
+	budget, err := acquire(a, "budget "+name, func() (pooledBudget, error) { return pooledBudget{quota.NewBudget()}, nil })
+	return budget.Budget, err
+}
+
+// pooledMemory is the records of one size of table, kept on disk while nobody uses it.
+type pooledMemory struct {
+	records *memory.Table
+	path    string
+}
+
+// table returns the memory of an engine: none for a configuration without providers.
+func (p *pooledMemory) table() lookup.Memory {
+	if p == nil {
+		return nil
+	}
+	return p
+}
+
+// Get implements lookup.Memory. By value, because what is passed by reference through an interface is allocated.
+func (p *pooledMemory) Get(key record.Key) (rec record.Record, ok bool) {
+	ok = p.records.Get(key, &rec)
+	return rec, ok
+}
+
+// Update implements lookup.Memory.
+func (p *pooledMemory) Update(key record.Key, change func(*record.Record)) {
+	p.records.Update(key, change)
+}
+
+// Delete implements lookup.Memory.
+func (p *pooledMemory) Delete(key record.Key) bool { return p.records.Delete(key) }
+
+// Destruct implements caddy.Destructor. It runs when no configuration uses the table any more.
+func (p *pooledMemory) Destruct() error {
+	if err := saveMemory(p.path, p.records); err != nil {
+		return fmt.Errorf("saving what is remembered of addresses: %w", err)
+	}
+	return nil
+}
+
+// provisionMemory finds or makes the table for the given number of providers. A new one begins with what another
+// configuration remembers, or with what was saved at the last stop.
+func (a *App) provisionMemory(dir string, providers int) (err error) {
+	if providers == 0 {
+		return nil
+	}
+	path := filepath.Join(dir, "memory.bin")
+	key := fmt.Sprintf("memory %s %d %d", path, a.Memory, providers)
+	a.memory, err = acquire(a, key, func() (*pooledMemory, error) {
+		p := &pooledMemory{records: memory.New(a.Memory, providers), path: path}
+		if !p.inherit() {
+			loadMemory(path, p.records, a.logger)
+		}
+		return p, nil
+	})
+	return err
+}
+
+// inherit copies what a table of another size remembers.
+func (p *pooledMemory) inherit() bool {
+	if old := running.current(); old != nil && old.memory != nil && old.memory.path == p.path {
+		old.memory.records.Range(func(key record.Key, rec *record.Record) bool {
+			p.records.Update(key, func(kept *record.Record) { *kept = *rec })
+			return true
+		})
+		return true
+	}
+	return false
+}
+
+func loadMemory(path string, table *memory.Table, logger *slog.Logger) {
+	file, err := os.Open(path) //nolint:gosec // our own file
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err == nil {
+		defer file.Close()
+		_, err = table.Load(file, time.Now())
+	}
+	if err != nil {
+		logger.Warn("what was remembered of addresses cannot be used; providers will be asked again",
+			slog.String("file", path), slog.Any("error", err))
+	}
+}
+
+// saveMemory replaces the saved table at once, so that a crash leaves the old one.
+func saveMemory(path string, table *memory.Table) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	err = table.Save(file)
+	if closeErr := file.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(file.Name())
+	}
+	return err
+}
+
+// processLogger returns a logger for what is shared between configurations: a configuration's own logger ends with it.
+func processLogger(part string) *slog.Logger { return slog.New(processHandler{part: part}) }

@@ -1,0 +1,234 @@
+package module
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// termed is what a service module may implement to say what its plan allows and how long its answers hold.
+type termed interface {
+	// Terms returns the quota of the plan that most keys have, such as "1000/day", and how long answers hold with and
+	// without something bad in them. Zero values leave it to the defaults.
+	Terms() (quota []string, listed, clean time.Duration)
+}
+
+// keyless is what a service module may implement to say that it needs no key.
+type keyless interface {
+	// KeyOptional reports whether the service answers without a key.
+	KeyOptional() bool
+}
+
+// The defaults that config comments name.
+const (
+	defaultListedTTL = 6 * time.Hour
+	defaultCleanTTL  = 24 * time.Hour
+)
+
+// provider is a configured provider, kept within its terms.
+type provider struct {
+	name   string
+	keeper *quota.Keeper
+	series *metrics.ProviderSeries
+}
+
+// keyed puts the key into the context of every call.
+type keyed struct {
+	reputation.Provider
+	key string
+}
+
+// provisionProviders loads the service modules and sets their terms.
+func (a *App) provisionProviders(ctx caddy.Context, dir string) ([]lookup.Provider, error) {
+	if len(a.Providers) == 0 {
+		return nil, nil
+	}
+	ledger, err := a.acquireLedger(dir)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]lookup.Provider, len(a.Providers))
+	for i := range a.Providers {
+		p := &a.Providers[i]
+		if list[i], err = a.provisionProvider(ctx, p, ledger); err != nil {
+			return nil, fmt.Errorf("provider %s: %w", p.label(i), err)
+		}
+	}
+	return list, nil
+}
+
+func (a *App) provisionProvider(ctx caddy.Context, p *Provider, ledger quota.Ledger) (lookup.Provider, error) {
+	if p.ServiceRaw == nil {
+		return lookup.Provider{}, errors.New("no service is given: name one, such as abuseipdb")
+	}
+	loaded, err := ctx.LoadModule(p, "ServiceRaw")
+	if err != nil {
+		return lookup.Provider{}, err
+	}
+	service, ok := loaded.(reputation.Provider)
+	if !ok {
+		return lookup.Provider{}, fmt.Errorf("module %T is not a reputation provider: it lacks the Check method", loaded)
+	}
+	name := p.Name
+	if name == "" {
+		name = loaded.(caddy.Module).CaddyModule().ID.Name()
+	}
+	if !validSourceName(name) {
+		return lookup.Provider{}, fmt.Errorf("name %q: use lower-case letters, digits, _ and - only, 64 at most", name)
+	}
+	key, err := p.resolveKey(service)
+	if err != nil {
+		return lookup.Provider{}, err
+	}
+	terms, listed, clean, err := p.terms(service)
+	if err != nil {
+		return lookup.Provider{}, err
+	}
+	source, err := p.source(name, loaded.(caddy.Module))
+	if err != nil {
+		return lookup.Provider{}, err
+	}
+	budget, err := a.acquireBudget(name)
+	if err != nil {
+		return lookup.Provider{}, err
+	}
+	series := metrics.OpenProvider(name)
+	a.pools = append(a.pools, func() error { series.Close(); return nil })
+	keeper := quota.New(name, service, terms, budget, ledger, quota.Options{
+		Logger:  a.logger,
+		Observe: func(_ string, result reputation.Result, took time.Duration) { series.Count(result, took) },
+	})
+	a.keepers = append(a.keepers, &provider{name: name, keeper: keeper, series: series})
+	return lookup.Provider{Source: source, Provider: keyed{keeper, key}, ListedTTL: listed, CleanTTL: clean}, nil
+}
+
+// Check implements reputation.Provider.
+func (k keyed) Check(ctx context.Context, addr netip.Addr) (reputation.Report, error) {
+	return k.Provider.Check(reputation.WithKey(ctx, k.key), addr)
+}
+
+// resolveKey returns the value of the key, which never goes back into the configuration.
+func (p *Provider) resolveKey(service any) (string, error) {
+	if p.Key == "" {
+		if k, ok := service.(keyless); ok && k.KeyOptional() {
+			return "", nil
+		}
+		return "", errors.New("no key is given: write `key {env.NAME}` or `key {file./path/to/key}`")
+	}
+	return resolveSecret("key", p.Key)
+}
+
+// resolveSecret resolves the placeholders of a secret. What comes out must not be empty, since that is what a missing file
+// or variable looks like.
+func resolveSecret(what, text string) (string, error) {
+	value := strings.TrimSpace(caddy.NewReplacer().ReplaceAll(text, ""))
+	if value == "" {
+		return "", fmt.Errorf("%s %s is empty: check that the file can be read, or the variable is set, where Caddy runs", what, text)
+	}
+	return value, nil
+}
+
+// terms returns what the provider may be used for, and how long its answers hold.
+func (p *Provider) terms(service any) (terms quota.Terms, listed, clean time.Duration, err error) {
+	words := p.Quota
+	listed, clean = defaultListedTTL, defaultCleanTTL
+	if t, ok := service.(termed); ok {
+		plan, l, c := t.Terms()
+		if len(words) == 0 {
+			words = plan
+		}
+		if l > 0 {
+			listed = l
+		}
+		if c > 0 {
+			clean = c
+		}
+	}
+	for _, word := range words {
+		window, err := quota.ParseWindow(word)
+		if err != nil {
+			return terms, 0, 0, err
+		}
+		terms.Windows = append(terms.Windows, window)
+	}
+	if p.Rate != "" {
+		if terms.Rate, err = quota.ParseRate(p.Rate); err != nil {
+			return terms, 0, 0, err
+		}
+	}
+	if p.ListedTTL != 0 {
+		listed = time.Duration(p.ListedTTL)
+	}
+	if p.CleanTTL != 0 {
+		clean = time.Duration(p.CleanTTL)
+	}
+	terms.Timeout, terms.Concurrency = time.Duration(p.Timeout), p.Concurrency
+	switch {
+	case terms.Timeout < 0 || terms.Timeout > time.Minute:
+		err = fmt.Errorf("timeout %s is out of range: use up to 1m", terms.Timeout)
+	case terms.Concurrency < 0 || terms.Concurrency > 1000:
+		err = fmt.Errorf("concurrency %d is out of range: use 1 to 1000", terms.Concurrency)
+	case listed < time.Second || clean < time.Second:
+		err = fmt.Errorf("ttl %s %s: use at least 1s, or every request asks the service", listed, clean)
+	}
+	return terms, listed, clean, err
+}
+
+// source returns how the provider's reports are weighed.
+func (p *Provider) source(name string, service caddy.Module) (score.Source, error) {
+	source, _ := score.Defaults(service.CaddyModule().ID.Name())
+	source.Name = name
+	var err error
+	source.Trust, err = trust(p.Trust)
+	return source, err
+}
+
+// trust returns how much a source is trusted.
+func trust(configured *float64) (float64, error) {
+	if configured == nil {
+		return 1, nil
+	}
+	if t := *configured; !(t >= 0 && t <= 1) { // written so that NaN is refused
+		return 0, fmt.Errorf("trust %v is out of range: use 0 (never counts) to 1", t)
+	}
+	return *configured, nil
+}
+
+// label names a provider in errors before its name is known.
+func (p *Provider) label(position int) string {
+	if p.Name != "" {
+		return p.Name
+	}
+	var inline struct {
+		Service string `json:"service"`
+	}
+	if json.Unmarshal(p.ServiceRaw, &inline) == nil && inline.Service != "" {
+		return inline.Service
+	}
+	return fmt.Sprintf("number %d", position+1)
+}
+
+// validSourceName reports whether a name can stand in headers, metrics and file names as it is.
+func validSourceName(name string) bool {
+	if name == "" || len(name) > 64 {
+		return false
+	}
+	for _, c := range []byte(name) {
+		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,48 @@
+package module
+
+import (
+	"context"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+)
+
+// instance shows an app to the metrics.
+type instance struct{ app *App }
+
+func (a *App) instance() instance { return instance{a} }
+
+// Providers implements metrics.Instance.
+func (i instance) Providers() []metrics.ProviderState {
+	states := make([]metrics.ProviderState, 0, len(i.app.keepers))
+	for _, p := range i.app.keepers {
+		status := p.keeper.Status(context.Background())
+		state := metrics.ProviderState{Name: p.name, Up: status.Up}
+		for _, w := range status.Windows {
+			state.Windows = append(state.Windows, metrics.WindowState{Name: w.Period, Remaining: w.Remaining()})
+		}
+		states = append(states, state)
+	}
+	return states
+}
+
+// Feeds implements metrics.Instance.
+func (i instance) Feeds() []metrics.FeedState {
+	var states []metrics.FeedState
+	for _, s := range i.app.lists.Status() {
+		if s.Kind == feed.KindValues {
+			continue
+		}
+		states = append(states, metrics.FeedState{Name: s.Name, Entries: s.Entries, LastSuccess: s.LastSuccess})
+	}
+	return states
+}
+
+// Memory implements metrics.Instance.
+func (i instance) Memory() (records int, evictions uint64) {
+	if i.app.memory == nil {
+		return 0, 0
+	}
+	table := i.app.memory.records
+	return table.Len(), table.Evictions()
+}
