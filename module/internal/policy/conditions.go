@@ -1,0 +1,216 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// Config holds conditions as operators write them. All that are present must hold; of the values inside one, any. With
+// none, they always hold.
+type Config struct {
+	// Score is the least score, such as "85", or a range with both ends in it, such as "40-84", from 0 to 100. It
+	// never holds for an address without a score.
+	Score string `json:"score,omitempty"`
+
+	// Category holds words such as "scanner": the address was seen doing one of them.
+	Category []string `json:"category,omitempty"`
+
+	// Nature holds "tor", "vpn", "proxy", "hosting" and "mobile": the address is known to be one of them.
+	Nature []string `json:"nature,omitempty"`
+
+	// Country holds ISO 3166-1 alpha-2 codes, in either case.
+	Country []string `json:"country,omitempty"`
+
+	// ASN holds numbers of autonomous systems.
+	ASN []uint32 `json:"asn,omitempty"`
+
+	// Source holds names of sources, one of which has something to say about the address. The operator's deny list is
+	// "deny", the bans are "ban".
+	Source []string `json:"source,omitempty"`
+
+	// Status holds "fresh", "partial", "stale", "pending", "unknown" and "exempt".
+	Status []string `json:"status,omitempty"`
+}
+
+// Conditions are compiled conditions. The zero value always holds. A condition that is not set is the zero value of its
+// field.
+type Conditions struct {
+	scored     bool
+	min, max   uint8
+	categories reputation.Categories
+	nature     reputation.Nature
+	countries  []string // in order
+	asns       []uint32 // in order
+	sources    []string
+	statuses   uint8 // a bit for each status
+}
+
+// Compile checks the conditions and brings them into the form that Match works on. Errors name the condition, the value
+// and the cure.
+func (c Config) Compile() (Conditions, error) {
+	var out Conditions
+	for _, step := range []func(*Conditions) error{
+		c.score, c.categories, c.natures, c.countries, c.asns, c.sources, c.statuses,
+	} {
+		if err := step(&out); err != nil {
+			return Conditions{}, err
+		}
+	}
+	return out, nil
+}
+
+func (c Config) score(out *Conditions) (err error) {
+	if c.Score != "" {
+		out.scored = true
+		out.min, out.max, err = parseScore(c.Score)
+	}
+	return err
+}
+
+// parseScore reads "85", which means 85 or more, or "40-84".
+func parseScore(s string) (low, high uint8, err error) {
+	first, second, isRange := strings.Cut(s, "-")
+	if !isRange {
+		second = "100"
+	}
+	for _, number := range []struct {
+		text string
+		into *uint8
+	}{{first, &low}, {second, &high}} {
+		n, err := strconv.ParseUint(number.text, 10, 8)
+		if err != nil || n > 100 {
+			return 0, 0, fmt.Errorf("score %q: write whole numbers from 0 to 100, as in 85 (or more) or 40-84", s)
+		}
+		*number.into = uint8(n)
+	}
+	if low > high {
+		return 0, 0, fmt.Errorf("score %q: the first number is the larger one, write %d-%d", s, high, low)
+	}
+	return low, high, nil
+}
+
+func (c Config) categories(out *Conditions) error {
+	for _, word := range c.Category {
+		category, err := reputation.ParseCategory(word)
+		if err != nil {
+			return err
+		}
+		if out.categories.Has(category) {
+			return twice("category", word)
+		}
+		out.categories |= reputation.CategoriesOf(category)
+	}
+	return nil
+}
+
+func (c Config) natures(out *Conditions) error {
+	for _, word := range c.Nature {
+		kind, err := reputation.ParseKind(word)
+		if err != nil {
+			return err
+		}
+		if is, _ := out.nature.Is(kind); is {
+			return twice("nature", word)
+		}
+		out.nature = out.nature.With(kind, true)
+	}
+	return nil
+}
+
+func (c Config) countries(out *Conditions) error {
+	for _, word := range c.Country {
+		code := strings.ToUpper(word)
+		switch {
+		case len(code) != 2 || strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "":
+			return fmt.Errorf("country %q: write the two letters of ISO 3166-1, such as DE", word)
+		case code == "UK":
+			return fmt.Errorf("country %q: the code of the United Kingdom is GB", word)
+		case slices.Contains(out.countries, code):
+			return twice("country", word)
+		}
+		out.countries = append(out.countries, code)
+	}
+	slices.Sort(out.countries)
+	return nil
+}
+
+func (c Config) asns(out *Conditions) error {
+	for _, n := range c.ASN {
+		switch {
+		case n == 0: // RFC 7607
+			return errors.New("asn 0: no address belongs to it, write a number from 1 to 4294967295")
+		case slices.Contains(out.asns, n):
+			return twice("asn", strconv.FormatUint(uint64(n), 10))
+		}
+		out.asns = append(out.asns, n)
+	}
+	slices.Sort(out.asns)
+	return nil
+}
+
+func (c Config) sources(out *Conditions) error {
+	for _, name := range c.Source {
+		switch {
+		case name == "":
+			return errors.New(`source "": write the name of a list, feed or provider`)
+		case slices.Contains(out.sources, name):
+			return twice("source", name)
+		}
+		out.sources = append(out.sources, name)
+	}
+	return nil
+}
+
+func (c Config) statuses(out *Conditions) error {
+	for _, word := range c.Status {
+		status, err := reputation.ParseStatus(word)
+		if err != nil {
+			return err
+		}
+		if out.statuses&(1<<status) != 0 {
+			return twice("status", word)
+		}
+		out.statuses |= 1 << status
+	}
+	return nil
+}
+
+func twice(condition, value string) error {
+	return fmt.Errorf("%s %q is written twice: remove one", condition, value)
+}
+
+// always reports whether the conditions hold for every verdict.
+func (c *Conditions) always() bool {
+	return !c.scored && c.categories == 0 && !c.nature.Some() && c.statuses == 0 &&
+		len(c.countries)+len(c.asns)+len(c.sources) == 0
+}
+
+// Match reports whether all conditions hold for a verdict.
+func (c *Conditions) Match(v *reputation.Verdict) bool {
+	return (!c.scored || v.Scored && c.min <= v.Score && v.Score <= c.max) &&
+		(c.categories == 0 || c.categories&v.Categories != 0) &&
+		(!c.nature.Some() || c.nature.Any(v.Facts.Nature)) &&
+		(c.statuses == 0 || c.statuses&(1<<v.Status) != 0) &&
+		(len(c.countries) == 0 || holds(c.countries, v.Facts.Country)) &&
+		(len(c.asns) == 0 || holds(c.asns, v.Facts.ASN)) &&
+		(len(c.sources) == 0 || c.matchSource(v.Reasons))
+}
+
+func (c *Conditions) matchSource(reasons []reputation.Reason) bool {
+	for i := range reasons {
+		if slices.Contains(c.sources, reasons[i].Source) {
+			return true
+		}
+	}
+	return false
+}
+
+func holds[T string | uint32](sorted []T, v T) bool {
+	_, found := slices.BinarySearch(sorted, v)
+	return found
+}

@@ -1,0 +1,97 @@
+// Package policy decides what a site does with a request, given what is known of its client.
+package policy
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// The source names of the operator's own word: the reasons that the deny list and the bans give are called so, and no
+// other source may be.
+const (
+	SourceDeny = "deny"
+	SourceBan  = "ban"
+)
+
+// Rule is one action and when it is taken.
+type Rule struct {
+	// Number is the rule's place among the site's, from 1. New sets it.
+	Number int
+
+	Action reputation.Action
+
+	// StatusCode is the HTTP status that Block answers with, 400 to 599. Zero stands for 403. Other actions have none.
+	StatusCode int
+
+	Conditions Conditions
+}
+
+// Policy is what one site does. The zero value passes everything but the operator's own word.
+type Policy struct {
+	rules   []Rule
+	unknown reputation.Action
+}
+
+// New returns the policy of the given rules, in the order in which they are tried. The action for unknown, Pass or
+// Block, is taken when no rule decides on an address that no source could say anything about. Errors name the rule by
+// its place, from 1.
+func New(rules []Rule, unknown reputation.Action) (*Policy, error) {
+	if unknown != reputation.Pass && unknown != reputation.Block {
+		return nil, fmt.Errorf("action %q for unknown addresses: use pass or block", unknown)
+	}
+	p := &Policy{rules: make([]Rule, len(rules)), unknown: unknown}
+	for i, r := range rules {
+		if err := r.check(); err != nil {
+			return nil, fmt.Errorf("rule %d (%s): %w", i+1, r.Action, err)
+		}
+		if i > 0 && rules[i-1].Conditions.always() {
+			return nil, fmt.Errorf("rule %d (%s) is never tried, because rule %d has no conditions: "+
+				"give that one conditions, or move it to the end", i+1, r.Action, i)
+		}
+		r.Number = i + 1
+		p.rules[i] = r
+	}
+	return p, nil
+}
+
+func (r *Rule) check() error {
+	switch {
+	case r.Action >= reputation.NumActions:
+		return errors.New("unknown action: use pass, limit, block or drop")
+	case r.StatusCode != 0 && r.Action != reputation.Block:
+		return fmt.Errorf("status code %d: only block answers with one, remove it", r.StatusCode)
+	case r.StatusCode != 0 && (r.StatusCode < 400 || r.StatusCode > 599):
+		return fmt.Errorf("status code %d: use one from 400 to 599", r.StatusCode)
+	case r.Conditions.statuses == 1<<reputation.Exempt:
+		return errors.New("condition status exempt never decides, because exempt addresses always pass: remove the rule")
+	}
+	return nil
+}
+
+// Decide returns what to do with a request whose client has the given verdict, and the rule that says so.
+//
+// Exempt addresses pass. For all others the first rule whose conditions all hold decides. Where none does, the operator's
+// own word counts: who is on the deny list or banned is blocked. A rule that comes first may thus be harder or milder,
+// such as a drop for source ban. What remains passes, but for unknown addresses, which New was given an action for.
+// The rule is nil where none decided; do not change it.
+func (p *Policy) Decide(v *reputation.Verdict) (reputation.Action, *Rule) {
+	if v.Status == reputation.Exempt {
+		return reputation.Pass, nil
+	}
+	for i := range p.rules {
+		if r := &p.rules[i]; r.Conditions.Match(v) {
+			return r.Action, r
+		}
+	}
+	for i := range v.Reasons {
+		if source := v.Reasons[i].Source; source == SourceDeny || source == SourceBan {
+			return reputation.Block, nil
+		}
+	}
+	if v.Status == reputation.Unknown {
+		return p.unknown, nil
+	}
+	return reputation.Pass, nil
+}
