@@ -1,0 +1,259 @@
+package quota
+
+import (
+	"errors"
+	"hash/maphash"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+	"golang.org/x/time/rate"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// The pauses, the first and the longest of each series, and when the circuit breaker opens.
+const (
+	throttleFirst = time.Minute // after a 429 that does not say how long
+	throttleMost  = time.Hour
+	retryAfterMax = 32 * 24 * time.Hour // the longest that a monthly quota can ask for
+
+	refusedFirst = 15 * time.Minute
+	refusedMost  = 24 * time.Hour
+	maxRefused   = 16 // keys remembered as refused
+
+	breakerFirst       = 30 * time.Second
+	breakerMost        = 10 * time.Minute
+	breakerJitter      = 0.2
+	breakerConsecutive = 5           // failures in a row, however far apart
+	breakerSample      = 20          // answers and failures needed before their ratio counts
+	breakerInterval    = time.Minute // over which the ratio of one half is taken
+)
+
+// Budget is what changes while a provider is used: its rate limiter, its circuit breaker, its pauses and the calls in
+// flight. It outlives the Keepers, so that a reload forgets nothing and two configurations that overlap share one
+// budget. It is safe for concurrent use, and no lock is held during a call.
+type Budget struct {
+	mu       sync.Mutex
+	rate     Rate
+	limiter  *rate.Limiter
+	inFlight int
+
+	// The breaker counts and decides, opened says for how long: the library's pause is fixed, so it is given none.
+	breaker     *gobreaker.TwoStepCircuitBreaker[struct{}]
+	opened      backoff
+	consecutive int // The library's own count forgets failures that are a minute apart.
+
+	throttled backoff
+	refused   map[uint64]*backoff // by fingerprint of the key
+	lastKey   uint64
+
+	said said
+}
+
+// NewBudget returns a budget of which nothing is spent.
+func NewBudget() *Budget {
+	b := &Budget{refused: make(map[uint64]*backoff)}
+	b.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		Interval:      breakerInterval,
+		BucketPeriod:  breakerInterval / 6,
+		Timeout:       time.Nanosecond,
+		ReadyToTrip:   b.readyToTrip,
+		OnStateChange: b.stateChanged,
+		IsExcluded:    func(err error) bool { return errors.Is(err, errNoEvidence) },
+	})
+	return b
+}
+
+// KeyChanged lifts what was set aside because keys were refused. It is for providers whose key is not in the context
+// (reputation.WithKey); a key there that was not refused is used in any case.
+func (b *Budget) KeyChanged() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.refused)
+}
+
+// RefusedUntil returns until when a key is set aside because the service refused it, or the zero time. It lets a caller
+// that has several keys choose another.
+func (b *Budget) RefusedUntil(key string) time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.refusedUntil(fingerprint(key), time.Now())
+}
+
+func (b *Budget) refusedUntil(key uint64, now time.Time) time.Time {
+	if r := b.refused[key]; r != nil && now.Before(r.until) {
+		return r.until
+	}
+	return time.Time{}
+}
+
+// admit reserves the right to one call, or says why there is none. Whoever gets it must call leave once the provider
+// has returned, and pass done to settle.
+func (b *Budget) admit(terms Terms, key uint64, spentUntil, now time.Time) (func(error), *reputation.SkippedError) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lastKey = key
+	if until := b.pausedUntil(key, now); !until.IsZero() {
+		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedBreaker, Until: until}
+	}
+	if !spentUntil.IsZero() {
+		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: spentUntil}
+	}
+	if b.inFlight >= terms.Concurrency {
+		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedQuota}
+	}
+	done, err := b.breaker.Allow()
+	if err != nil { // Half open, and the one trial is under way.
+		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedBreaker, Until: now.Add(terms.Timeout)}
+	}
+	if until := b.takeToken(terms.Rate, now); !until.IsZero() {
+		done(errNoEvidence)
+		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: until}
+	}
+	b.inFlight++
+	return done, nil
+}
+
+// pausedUntil returns the end of the longest pause that holds for a key, or the zero time.
+func (b *Budget) pausedUntil(key uint64, now time.Time) time.Time {
+	until := b.refusedUntil(key, now)
+	for _, pause := range [...]time.Time{b.throttled.until, b.opened.until} {
+		if now.Before(pause) && pause.After(until) {
+			until = pause
+		}
+	}
+	return until
+}
+
+// takeToken takes a call from the rate, or returns when there will be one.
+func (b *Budget) takeToken(r Rate, now time.Time) time.Time {
+	if !r.bounded() {
+		return time.Time{}
+	}
+	if b.limiter == nil {
+		b.rate, b.limiter = r, rate.NewLimiter(r.limit(), r.burst())
+	}
+	if b.rate != r {
+		b.limiter.SetLimitAt(now, r.limit())
+		b.limiter.SetBurstAt(now, r.burst())
+		b.rate = r
+	}
+	if b.limiter.AllowN(now, 1) {
+		return time.Time{}
+	}
+	missing := 1 - b.limiter.TokensAt(now)
+	return now.Add(time.Duration(missing / float64(r.limit()) * float64(time.Second)))
+}
+
+// leave ends a call that admit has let in.
+func (b *Budget) leave() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.inFlight--
+}
+
+// change is what an outcome has done to a budget, for the log.
+type change struct {
+	breaker   string // "open" or "closed" when the breaker became it
+	throttled bool   // a pause was begun or made longer
+	refused   bool   // a key was set aside, or for longer
+	until     time.Time
+}
+
+// settle takes note of the outcome of a call that began at began; errNoEvidence is an outcome that nothing follows from.
+func (b *Budget) settle(done func(error), key uint64, err error, began, now time.Time) change {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var c change
+	before := b.opened
+	switch result := reputation.ResultOf(err); {
+	case errors.Is(err, errNoEvidence) || notAsked(err):
+		done(errNoEvidence)
+	case result.Answered():
+		b.consecutive = 0
+		b.throttled.reset(began)
+		if r := b.refused[key]; r != nil && began.After(r.since) {
+			delete(b.refused, key)
+		}
+		done(nil)
+	case result == reputation.ResultThrottled:
+		c.throttled, c.until = b.throttle(err, began, now)
+		done(errNoEvidence)
+	case result == reputation.ResultRefused:
+		c.refused, c.until = b.refuse(key, began, now)
+		done(errNoEvidence)
+	default:
+		b.consecutive++
+		done(err)
+	}
+	switch {
+	case b.opened.steps > before.steps:
+		c.breaker, c.until = "open", b.opened.until
+	case b.opened.steps < before.steps:
+		c.breaker = "closed"
+	}
+	return c
+}
+
+// throttle pauses as long as the service asks for, or longer each time when it does not say.
+func (b *Budget) throttle(err error, began, now time.Time) (bool, time.Time) {
+	var throttled *reputation.ThrottledError
+	if errors.As(err, &throttled) && throttled.RetryAfter > 0 {
+		b.throttled.atLeast(now, now.Add(min(throttled.RetryAfter, retryAfterMax)))
+		return true, b.throttled.until
+	}
+	return b.throttled.extend(began, now, throttleFirst, throttleMost), b.throttled.until
+}
+
+// refuse sets a key aside.
+func (b *Budget) refuse(key uint64, began, now time.Time) (bool, time.Time) {
+	r := b.refused[key]
+	if r == nil {
+		if len(b.refused) >= maxRefused {
+			b.forgetRefused()
+		}
+		r = new(backoff)
+		b.refused[key] = r
+	}
+	return r.extend(began, now, refusedFirst, refusedMost), r.until
+}
+
+// forgetRefused makes room by forgetting the key whose pause ends first.
+func (b *Budget) forgetRefused() {
+	var oldest uint64
+	var first *backoff
+	for key, r := range b.refused {
+		if first == nil || r.until.Before(first.until) {
+			oldest, first = key, r
+		}
+	}
+	delete(b.refused, oldest)
+}
+
+// readyToTrip and stateChanged are called by the breaker, from admit and settle, with mu held.
+
+func (b *Budget) readyToTrip(c gobreaker.Counts) bool {
+	ended := c.TotalSuccesses + c.TotalFailures
+	return b.consecutive >= breakerConsecutive || ended >= breakerSample && c.TotalFailures*2 >= ended
+}
+
+func (b *Budget) stateChanged(_ string, _, to gobreaker.State) {
+	b.consecutive = 0
+	switch to {
+	case gobreaker.StateClosed:
+		b.opened = backoff{}
+	case gobreaker.StateOpen:
+		now := time.Now()
+		b.opened.extend(now, now, breakerFirst, breakerMost)
+		// Instances that saw the service fail together should not come back together.
+		pause := float64(b.opened.until.Sub(now)) * (1 - breakerJitter + 2*breakerJitter*rand.Float64()) //nolint:gosec // no secret
+		b.opened.until = now.Add(min(time.Duration(pause), breakerMost))
+	}
+}
+
+var keySeed = maphash.MakeSeed()
+
+// fingerprint stands for a key where the key itself must not be: it means nothing outside of this process.
+func fingerprint(key string) uint64 { return maphash.String(keySeed, key) }

@@ -1,0 +1,224 @@
+package quota
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+const (
+	saveDelay   = time.Second
+	maxFileSize = 1 << 20
+	fileVersion = 1
+)
+
+// ledgerFile is the layout of the file: counts by account and by the period's word.
+type ledgerFile struct {
+	Version  int                              `json:"version"`
+	Accounts map[string]map[string]savedCount `json:"accounts"`
+}
+
+type savedCount struct {
+	Start time.Time `json:"start"`
+	Used  int       `json:"used"`
+}
+
+// OpenLocal returns a ledger that is kept in the file at path, or in memory only when path is empty. Counts of windows
+// that are over are forgotten. A file that cannot be read or understood is logged and then ignored, because a server
+// must start: the service itself says when more was spent than is remembered.
+func OpenLocal(path string, log *slog.Logger) *Local {
+	l := &Local{path: path, log: log, accounts: make(map[string]account)}
+	if path == "" {
+		return l
+	}
+	accounts, err := readFile(path)
+	switch {
+	case err == nil:
+		l.accounts = current(accounts, time.Now())
+	case !errors.Is(err, fs.ErrNotExist):
+		log.Warn("quotas start from zero: the file that remembers them is of no use", "error", err)
+	}
+	return l
+}
+
+// Close writes what is not yet on disk. The ledger goes on counting in memory.
+func (l *Local) Close() error {
+	l.mu.Lock()
+	l.closed = true
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	l.mu.Unlock()
+	return l.save()
+}
+
+// saveSoon sees to it that the file is written within a second. It is called with mu held.
+func (l *Local) saveSoon() {
+	if l.path == "" {
+		return
+	}
+	l.unsaved = true
+	if l.closed || l.timer != nil {
+		return
+	}
+	l.timer = time.AfterFunc(saveDelay, func() {
+		defer func() {
+			if v := recover(); v != nil {
+				l.log.Error("saving the quotas panicked", "panic", v)
+			}
+		}()
+		if err := l.save(); err != nil && l.said.once(causeDisk, time.Now()) {
+			l.log.Error("a restart would forget what was spent of the quotas", "error", err)
+		}
+	})
+}
+
+// save writes the file if something has changed since. After a failure the next Take, or Close, makes it try again.
+func (l *Local) save() error {
+	l.saving.Lock()
+	defer l.saving.Unlock()
+	l.mu.Lock()
+	l.timer = nil
+	if !l.unsaved {
+		l.mu.Unlock()
+		return nil
+	}
+	l.unsaved = false
+	accounts := maps.Clone(l.accounts)
+	l.mu.Unlock()
+	err := writeFile(l.path, accounts)
+	if err != nil {
+		l.mu.Lock()
+		l.unsaved = true
+		l.mu.Unlock()
+	}
+	return err
+}
+
+// readFile reads the counts from the file at path.
+func readFile(path string) (map[string]account, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open the quota file: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the quota file %s: %w", path, err)
+	}
+	if len(data) > maxFileSize {
+		return nil, fmt.Errorf("quota file %s is longer than %d bytes: it is replaced at the next call", path, maxFileSize)
+	}
+	accounts, err := decode(data)
+	if err != nil {
+		return nil, fmt.Errorf("quota file %s is damaged and is replaced at the next call: %w", path, err)
+	}
+	return accounts, nil
+}
+
+// writeFile replaces the file at path in one step: a crash leaves the old or the new one.
+func writeFile(path string, accounts map[string]account) error {
+	data, err := encode(accounts)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("make the folder of the quota file: %w", err)
+	}
+	temporary := path + ".tmp"
+	if err := writeSynced(temporary, data); err != nil {
+		return fmt.Errorf("write the quota file: %w", err)
+	}
+	if err := os.Rename(temporary, path); err != nil {
+		return fmt.Errorf("replace the quota file: %w", err)
+	}
+	return nil
+}
+
+func writeSynced(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// encode returns the counts in the form that decode reads.
+func encode(accounts map[string]account) ([]byte, error) {
+	file := ledgerFile{Version: fileVersion, Accounts: make(map[string]map[string]savedCount, len(accounts))}
+	for name, acc := range accounts {
+		counts := make(map[string]savedCount)
+		for p, c := range acc {
+			if c.used > 0 {
+				counts[Period(p).String()] = savedCount{Start: c.start, Used: c.used}
+			}
+		}
+		if len(counts) > 0 {
+			file.Accounts[name] = counts
+		}
+	}
+	data, err := json.MarshalIndent(file, "", "\t")
+	if err != nil {
+		return nil, fmt.Errorf("encode the quotas: %w", err)
+	}
+	return append(data, '\n'), nil
+}
+
+// decode reads the counts that encode wrote. One thing out of order makes all of it worthless: half of a quota would be
+// taken for the whole.
+func decode(data []byte) (map[string]account, error) {
+	var file ledgerFile
+	if err := json.Unmarshal(data, &file); err != nil {
+		return nil, fmt.Errorf("decode the quotas: %w", err)
+	}
+	if file.Version != fileVersion {
+		return nil, fmt.Errorf("version %d is not known, only %d", file.Version, fileVersion)
+	}
+	accounts := make(map[string]account, len(file.Accounts))
+	for name, counts := range file.Accounts {
+		var acc account
+		for word, c := range counts {
+			p, err := ParsePeriod(word)
+			if err != nil {
+				return nil, fmt.Errorf("account %q: %w", name, err)
+			}
+			if c.Used < 0 || c.Used > MaxLimit || !c.Start.Equal(p.Start(c.Start)) {
+				return nil, fmt.Errorf("account %q: no %s has %d calls from %s", name, word, c.Used, c.Start)
+			}
+			acc[p] = counter{start: c.Start.UTC(), used: c.Used}
+		}
+		accounts[name] = acc
+	}
+	return accounts, nil
+}
+
+// current drops the counts that a Take at now would not use.
+func current(accounts map[string]account, now time.Time) map[string]account {
+	kept := make(map[string]account, len(accounts))
+	for name, acc := range accounts {
+		for p := range acc {
+			acc[p] = acc[p].at(Period(p), now)
+		}
+		if acc.used() {
+			kept[name] = acc
+		}
+	}
+	return kept
+}
+
+func (a account) used() bool {
+	for _, c := range a {
+		if c.used > 0 {
+			return true
+		}
+	}
+	return false
+}

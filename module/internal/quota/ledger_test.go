@@ -1,0 +1,232 @@
+package quota
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+func TestLocalTake(t *testing.T) {
+	const morning, evening, tomorrow = "2027-02-28T08:00:00Z", "2027-02-28T23:59:59Z", "2027-03-01T00:00:00Z"
+	day, month := Window{2, Day}, Window{3, Month}
+	type step struct {
+		at      string
+		windows []Window
+		n       int
+		granted bool
+		used    []int
+	}
+	tests := map[string][]step{
+		"a window fills and ends at midnight": {
+			{morning, []Window{day}, 1, true, []int{1}},
+			{evening, []Window{day}, 1, true, []int{2}},
+			{evening, []Window{day}, 1, false, []int{2}},
+			{tomorrow, []Window{day}, 1, true, []int{1}},
+		},
+		"all windows or none": {
+			{morning, []Window{day, month}, 1, true, []int{1, 1}},
+			{morning, []Window{day, month}, 1, true, []int{2, 2}},
+			{morning, []Window{day, month}, 1, false, []int{2, 2}},
+			{morning, []Window{month}, 0, true, []int{2}},
+			{tomorrow, []Window{day, month}, 1, true, []int{1, 1}},
+		},
+		"the second window refuses": {
+			{morning, []Window{month, {9, Day}}, 3, true, []int{3, 3}},
+			{morning, []Window{{9, Day}, month}, 1, false, []int{3, 3}},
+			{morning, []Window{{9, Day}}, 0, true, []int{3}},
+		},
+		"windows of the same period count once": {
+			{morning, []Window{{2, Day}, {5, Day}}, 1, true, []int{1, 1}},
+			{morning, []Window{{2, Day}, {5, Day}}, 1, true, []int{2, 2}},
+			{morning, []Window{{5, Day}, {2, Day}}, 1, false, []int{2, 2}},
+		},
+		"a changed limit keeps the count": {
+			{morning, []Window{day}, 2, true, []int{2}},
+			{morning, []Window{{3, Day}}, 1, true, []int{3}},
+			{morning, []Window{{1, Day}}, 1, false, []int{3}},
+		},
+		"looking takes nothing": {
+			{morning, []Window{day}, 0, true, []int{0}},
+			{morning, []Window{day}, 1, true, []int{1}},
+			{evening, []Window{day}, 0, true, []int{1}},
+			{tomorrow, []Window{day}, 0, true, []int{0}},
+		},
+		"a call is given back": {
+			{morning, []Window{day}, 2, true, []int{2}},
+			{morning, []Window{day}, -1, true, []int{1}},
+			{morning, []Window{day}, 1, true, []int{2}},
+		},
+		"nothing to give back": {
+			{morning, []Window{day}, -1, true, []int{0}},
+			{morning, []Window{day}, 1, true, []int{1}},
+		},
+		"a call of a window that is over is not given back to the next": {
+			{evening, []Window{day}, 1, true, []int{1}},
+			{tomorrow, []Window{day}, 1, true, []int{1}},
+			{evening, []Window{day}, -1, true, []int{1}},
+			{tomorrow, []Window{day}, 0, true, []int{1}},
+		},
+		"the clock steps back over midnight": {
+			{evening, []Window{day}, 1, true, []int{1}},
+			{tomorrow, []Window{day}, 2, true, []int{2}},
+			{evening, []Window{day}, 1, false, []int{2}},
+			{tomorrow, []Window{day}, 1, false, []int{2}},
+		},
+		"the clock was years ahead": {
+			{"2039-01-01T00:00:00Z", []Window{day}, 2, true, []int{2}},
+			{morning, []Window{day}, 1, true, []int{1}},
+		},
+		"no windows": {
+			{morning, nil, 1, true, []int{}},
+		},
+	}
+	for name, steps := range tests {
+		t.Run(name, func(t *testing.T) {
+			l := memory()
+			for i, s := range steps {
+				grant, err := l.Take(context.Background(), "a", s.windows, s.n, mustTime(t, s.at))
+				if err != nil {
+					t.Fatal(err)
+				}
+				used := make([]int, len(grant.Usage))
+				for j, u := range grant.Usage {
+					used[j] = u.Used
+				}
+				if grant.Granted != s.granted || !slices.Equal(used, s.used) {
+					t.Fatalf("step %d: granted %t, used %v, want %t, %v", i, grant.Granted, used, s.granted, s.used)
+				}
+			}
+		})
+	}
+}
+
+func TestLocalReset(t *testing.T) {
+	at := mustTime(t, "2028-02-29T12:34:56Z")
+	grant, _ := memory().Take(context.Background(), "a",
+		[]Window{{1, Minute}, {1, Hour}, {1, Day}, {1, Week}, {1, Month}}, 1, at)
+	var got []string
+	for _, u := range grant.Usage {
+		got = append(got, u.Reset.Format(time.RFC3339))
+	}
+	want := []string{
+		"2028-02-29T12:35:00Z", "2028-02-29T13:00:00Z", "2028-03-01T00:00:00Z", "2028-03-06T00:00:00Z", "2028-03-01T00:00:00Z",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// twin is the slow ledger: it remembers every call and counts those within a window.
+type twin map[string][]time.Time
+
+func (w twin) used(account string, p Period, at time.Time) int {
+	n := 0
+	for _, call := range w[account] {
+		if !call.Before(p.Start(at)) && call.Before(p.End(at)) {
+			n++
+		}
+	}
+	return n
+}
+
+func (w twin) take(account string, windows []Window, at time.Time) bool {
+	for _, win := range windows {
+		if w.used(account, win.Period, at)+1 > win.Limit {
+			return false
+		}
+	}
+	w[account] = append(w[account], at)
+	return true
+}
+
+func (w twin) giveBack(account string, at time.Time) {
+	if i := slices.IndexFunc(w[account], at.Equal); i >= 0 {
+		w[account] = slices.Delete(w[account], i, i+1)
+	}
+}
+
+func TestLocalAgainstTwin(t *testing.T) {
+	ctx := context.Background()
+	rapid.Check(t, func(t *rapid.T) {
+		windows := make([]Window, rapid.IntRange(1, 4).Draw(t, "windows"))
+		for i := range windows {
+			windows[i] = Window{rapid.IntRange(1, 6).Draw(t, "limit"), Period(rapid.IntRange(0, numPeriods-1).Draw(t, "period"))}
+		}
+		local, slow := memory(), twin{}
+		now := time.Unix(rapid.Int64Range(1_700_000_000, 1_900_000_000).Draw(t, "start"), 0)
+		account := rapid.SampledFrom([]string{"a", "b"})
+		taken := map[string][]time.Time{}
+		t.Repeat(map[string]func(*rapid.T){
+			"wait": func(t *rapid.T) {
+				unit := rapid.SampledFrom([]time.Duration{time.Second, time.Minute, time.Hour, 24 * time.Hour}).Draw(t, "unit")
+				now = now.Add(time.Duration(rapid.IntRange(1, 40).Draw(t, "units")) * unit)
+			},
+			"take": func(t *rapid.T) {
+				name := account.Draw(t, "account")
+				grant, _ := local.Take(ctx, name, windows, 1, now)
+				if want := slow.take(name, windows, now); grant.Granted != want {
+					t.Fatalf("granted %t, the twin %t", grant.Granted, want)
+				}
+				if grant.Granted {
+					taken[name] = append(taken[name], now)
+				}
+			},
+			"give back": func(t *rapid.T) {
+				name := account.Draw(t, "account")
+				if len(taken[name]) == 0 {
+					return
+				}
+				i := rapid.IntRange(0, len(taken[name])-1).Draw(t, "call")
+				at := taken[name][i]
+				taken[name] = slices.Delete(taken[name], i, i+1)
+				_, _ = local.Take(ctx, name, windows, -1, at)
+				slow.giveBack(name, at)
+			},
+			"restart": func(t *rapid.T) {
+				data, err := encode(local.accounts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				accounts, err := decode(data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				local.accounts = current(accounts, now)
+			},
+			"": func(t *rapid.T) {
+				for _, name := range []string{"a", "b"} {
+					grant, _ := local.Take(ctx, name, windows, 0, now)
+					for i, u := range grant.Usage {
+						if want := slow.used(name, windows[i].Period, now); u.Used != want || u.Used > windows[i].Limit {
+							t.Fatalf("%s of %s: used %d, the twin %d", windows[i], name, u.Used, want)
+						}
+					}
+				}
+			},
+		})
+	})
+}
+
+func TestLocalConcurrent(t *testing.T) {
+	l, at := memory(), mustTime(t, "2027-01-01T00:00:00Z")
+	windows := []Window{{300, Day}, {250, Month}}
+	var granted atomic.Int64
+	var wg sync.WaitGroup
+	for range 1000 {
+		wg.Go(func() {
+			if g, _ := l.Take(context.Background(), "a", windows, 1, at); g.Granted {
+				granted.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if granted.Load() != 250 {
+		t.Errorf("%d calls were granted, want 250", granted.Load())
+	}
+}

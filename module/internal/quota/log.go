@@ -1,0 +1,134 @@
+package quota
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// logInterval is how long a cause that was logged is not logged again.
+const logInterval = time.Minute
+
+// The causes of log messages: the results of calls, and those that no result stands for.
+const (
+	causeDisk = reputation.NumResults + iota
+	causeLedger
+	causePanic
+	numCauses
+)
+
+// said remembers when each cause was last logged.
+type said struct {
+	mu sync.Mutex
+	at [numCauses]time.Time
+}
+
+// once reports whether a cause may be logged at now, and then holds it back for a while.
+func (s *said) once(cause int, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if last := s.at[cause]; !last.IsZero() && now.Sub(last) < logInterval {
+		return false
+	}
+	s.at[cause] = now
+	return true
+}
+
+// logOutcome logs what a call came to. An answer is not logged, unless it closes the breaker.
+func (k *Keeper) logOutcome(ctx context.Context, addr netip.Addr, err error, c change, now time.Time) {
+	result := reputation.ResultOf(err)
+	switch {
+	case c.refused:
+		k.log.ErrorContext(ctx, "the service refused the key: check the key and its plan, or give another, which is used at once",
+			"until", c.until, "error", redact(err.Error(), reputation.Key(ctx), addr))
+	case c.throttled && k.budget.said.once(int(result), now):
+		k.log.WarnContext(ctx, "the service asks for a pause", "until", c.until)
+	case isFailure(result) && k.budget.said.once(int(result), now):
+		k.log.WarnContext(ctx, "the service gave no answer",
+			"result", result.String(), "error", redact(err.Error(), reputation.Key(ctx), addr))
+	}
+	switch c.breaker {
+	case "open":
+		k.log.WarnContext(ctx, "the service fails and is left alone for a while", "until", c.until)
+	case "closed":
+		k.log.InfoContext(ctx, "the service answers again")
+	}
+}
+
+func isFailure(r reputation.Result) bool {
+	return r == reputation.ResultTimeout || r == reputation.ResultError || r == reputation.ResultBadAnswer
+}
+
+func (k *Keeper) logLedger(ctx context.Context, err error) {
+	if k.budget.said.once(causeLedger, time.Now()) {
+		k.log.ErrorContext(ctx, "calls cannot be counted and are not made", "error", err)
+	}
+}
+
+// logPanic must be called by the function that recovered.
+func (k *Keeper) logPanic(ctx context.Context, addr netip.Addr, v any) {
+	if k.budget.said.once(causePanic, time.Now()) {
+		k.log.ErrorContext(ctx, "the provider panicked: report this to its author",
+			"panic", redact(fmt.Sprint(v), reputation.Key(ctx), addr), slog.Any("at", callers()))
+	}
+}
+
+// callers returns the functions that panicked, the innermost first. A stack as the runtime prints it would show their
+// arguments, and the address is one of them.
+func callers() []string {
+	pcs := make([]uintptr, 32)
+	const skip = 4 // runtime.Callers, callers, logPanic, the deferred function
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(skip, pcs)])
+	var list []string
+	for {
+		f, more := frames.Next()
+		if f.Function != "" {
+			list = append(list, f.Function+":"+strconv.Itoa(f.Line))
+		}
+		if !more {
+			return list
+		}
+	}
+}
+
+// maxLogText is how much of an error's text is logged, in bytes.
+const maxLogText = 300
+
+// redact takes the key and the asked address out of a text: a guest may not keep the contract that its errors hold
+// neither, and net.DNSError shows the name that was asked for.
+func redact(text, key string, addr netip.Addr) string {
+	if key != "" {
+		text = strings.NewReplacer(key, "[key]", url.QueryEscape(key), "[key]", url.PathEscape(key), "[key]").Replace(text)
+	}
+	text = strings.NewReplacer(
+		addr.String(), "[address]",
+		addr.StringExpanded(), "[address]",
+		url.QueryEscape(addr.String()), "[address]",
+		reversedLabels(addr), "[address]",
+	).Replace(text)
+	if len(text) > maxLogText {
+		text = strings.ToValidUTF8(text[:maxLogText], "") + "…"
+	}
+	return text
+}
+
+// reversedLabels returns the address in the form that DNS lists are asked with (RFC 5782): its octets, or for IPv6 its
+// nibbles, in reverse order.
+func reversedLabels(addr netip.Addr) string {
+	labels := strings.Split(strings.ReplaceAll(addr.StringExpanded(), ":", ""), "")
+	if addr.Is4() {
+		labels = strings.Split(addr.String(), ".")
+	}
+	slices.Reverse(labels)
+	return strings.Join(labels, ".")
+}

@@ -1,0 +1,82 @@
+package quota
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	addr4 = netip.MustParseAddr("192.0.2.17")
+	addr6 = netip.MustParseAddr("2001:db8:1:2::")
+)
+
+// providerFunc is a provider made of one function.
+type providerFunc func(ctx context.Context, addr netip.Addr) (reputation.Report, error)
+
+func (f providerFunc) Check(ctx context.Context, addr netip.Addr) (reputation.Report, error) {
+	return f(ctx, addr)
+}
+
+// service is a provider whose answer can be changed, and that counts its calls.
+type service struct {
+	mu    sync.Mutex
+	err   error
+	calls int
+}
+
+func (s *service) Check(context.Context, netip.Addr) (reputation.Report, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls++
+	return reputation.Report{Severity: 1, Confidence: 1}, s.err
+}
+
+func (s *service) answers(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+// logs is a log that a test can read.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func (l *logs) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+func quiet() Options { return Options{Logger: slog.New(slog.DiscardHandler)} }
+
+func memory() *Local { return OpenLocal("", slog.New(slog.DiscardHandler)) }
+
+func mustTime(t testing.TB, s string) time.Time {
+	t.Helper()
+	at, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}

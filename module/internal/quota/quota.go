@@ -1,0 +1,263 @@
+// Package quota keeps a reputation provider within its terms: rate, quota windows, concurrency, time limit, the pauses a
+// service asks for, and a circuit breaker. A call that the terms do not allow is answered at once, without waiting.
+package quota
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// Defaults of Terms.
+const (
+	DefaultConcurrency = 4
+	DefaultTimeout     = 2 * time.Second
+)
+
+// Terms are what a provider may be used for.
+type Terms struct {
+	// Windows are the quotas. A call is made only when every one of them has room for it. Default: none.
+	Windows []Window
+
+	// Rate is how fast calls may follow each other. Default: no bound.
+	Rate Rate
+
+	// Concurrency is how many calls may be under way at once. Default: 4.
+	Concurrency int
+
+	// Timeout is how long an answer may take. Default: 2s.
+	Timeout time.Duration
+}
+
+// Options are the parts of a Keeper that can be left out.
+type Options struct {
+	// Logger receives one message for each cause and minute. Default: slog.Default().
+	Logger *slog.Logger
+
+	// Observe, when set, is told of every outcome, that of skipped calls too (they took 0). Calls that the caller gave
+	// up have no outcome. It must be quick.
+	Observe func(name string, result reputation.Result, took time.Duration)
+}
+
+// Keeper is a provider that keeps another one within its terms.
+type Keeper struct {
+	name     string
+	provider reputation.Provider
+	terms    Terms
+	budget   *Budget
+	ledger   Ledger
+	log      *slog.Logger
+	observe  func(name string, result reputation.Result, took time.Duration)
+
+	mu        sync.Mutex
+	spent     spent
+	saidSpent time.Time // the end of the spent window that was last logged
+}
+
+// spent remembers that the ledger has refused, so that it need not be asked for every call that will be refused too.
+type spent struct {
+	asked, until time.Time
+}
+
+// The ledger is asked again this often although a quota is spent: the clock may have been set, or calls given back.
+const recheckSpent = time.Minute
+
+// New returns a Keeper of p. The name is that of the source; quotas are counted in the ledger under it, so providers that
+// use the same account should share it. The budget may be shared with earlier Keepers of the same provider.
+func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledger, o Options) *Keeper {
+	if terms.Concurrency <= 0 {
+		terms.Concurrency = DefaultConcurrency
+	}
+	if terms.Timeout <= 0 {
+		terms.Timeout = DefaultTimeout
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Observe == nil {
+		o.Observe = func(string, reputation.Result, time.Duration) {}
+	}
+	return &Keeper{
+		name: name, provider: p, terms: terms, budget: b, ledger: ledger,
+		log: o.Logger.With("provider", name), observe: o.Observe,
+	}
+}
+
+// Check implements reputation.Provider. It returns what the provider returns, or at once a *reputation.SkippedError:
+//
+//   - SkippedQuota when the rate, a quota window or the concurrency is used up, or the ledger failed;
+//   - SkippedBreaker while the breaker is open, the service has asked for a pause, or the key is set aside as refused.
+//
+// A call is counted before it is made, and stays counted if it fails: a connection that broke does not prove that the
+// service has not counted, and the breaker ends a series of such calls soon. Calls that certainly were not made are given
+// back to the windows (reputation.ErrUnsupported), though not to the rate, which refills by itself.
+//
+// When ctx ends before the time limit, that says nothing about the service. A provider that ignores its context does not
+// hold the caller, but holds a place of the concurrency until it returns.
+func (k *Keeper) Check(ctx context.Context, addr netip.Addr) (reputation.Report, error) {
+	if err := ctx.Err(); err != nil {
+		return reputation.Report{}, fmt.Errorf("ask %s: %w", k.name, err)
+	}
+	began := time.Now()
+	key := fingerprint(reputation.Key(ctx))
+	done, skipped := k.admit(ctx, key, began)
+	if skipped != nil {
+		k.observe(k.name, skipped.Result, 0)
+		return reputation.Report{}, skipped
+	}
+	report, err := k.call(ctx, addr)
+	now := time.Now()
+	took := now.Sub(began)
+	if gaveUp(ctx, err) && took < k.terms.Timeout {
+		k.budget.settle(done, key, errNoEvidence, began, now)
+		return reputation.Report{}, err
+	}
+	if notAsked(err) {
+		k.giveBack(ctx, began)
+	}
+	k.logOutcome(ctx, addr, err, k.budget.settle(done, key, err, began, now), now)
+	k.observe(k.name, reputation.ResultOf(err), took)
+	return report, err
+}
+
+// admit gets the right to one call from the budget and the ledger.
+func (k *Keeper) admit(ctx context.Context, key uint64, now time.Time) (func(error), *reputation.SkippedError) {
+	done, skipped := k.budget.admit(k.terms, key, k.spentUntil(now), now)
+	if skipped != nil {
+		return nil, skipped
+	}
+	if skipped := k.take(ctx, now); skipped != nil {
+		k.budget.leave()
+		k.budget.settle(done, key, skipped, now, now)
+		return nil, skipped
+	}
+	return done, nil
+}
+
+// spentUntil returns the end of a window that is known to be spent, or the zero time.
+func (k *Keeper) spentUntil(now time.Time) time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !now.Before(k.spent.until) || now.Sub(k.spent.asked) >= recheckSpent {
+		return time.Time{}
+	}
+	return k.spent.until
+}
+
+// take counts one call in the ledger.
+func (k *Keeper) take(ctx context.Context, now time.Time) *reputation.SkippedError {
+	if len(k.terms.Windows) == 0 {
+		return nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, k.terms.Timeout)
+	defer cancel()
+	grant, err := k.ledger.Take(bounded, k.name, k.terms.Windows, 1, now)
+	if err != nil {
+		if ctx.Err() == nil { // Else it is the caller who has given up.
+			k.logLedger(ctx, err)
+		}
+		return &reputation.SkippedError{Result: reputation.ResultSkippedQuota}
+	}
+	if grant.Granted {
+		return nil
+	}
+	var until time.Time
+	for i, u := range grant.Usage {
+		if u.Used >= k.terms.Windows[i].Limit && u.Reset.After(until) {
+			until = u.Reset
+		}
+	}
+	k.mu.Lock()
+	k.spent = spent{asked: now, until: until}
+	news := !k.saidSpent.Equal(until)
+	k.saidSpent = until
+	k.mu.Unlock()
+	if news {
+		k.log.WarnContext(ctx, "the quota is spent", "until", until)
+	}
+	return &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: until}
+}
+
+// giveBack returns a call that was not made to the windows it was taken from.
+func (k *Keeper) giveBack(ctx context.Context, taken time.Time) {
+	if len(k.terms.Windows) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), k.terms.Timeout)
+	defer cancel()
+	if _, err := k.ledger.Take(ctx, k.name, k.terms.Windows, -1, taken); err != nil {
+		k.logLedger(ctx, err)
+	}
+	k.mu.Lock()
+	k.spent = spent{}
+	k.mu.Unlock()
+}
+
+type answer struct {
+	report reputation.Report
+	err    error
+}
+
+// call asks the provider and waits no longer than the time limit.
+func (k *Keeper) call(ctx context.Context, addr netip.Addr) (reputation.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, k.terms.Timeout)
+	defer cancel()
+	answers := make(chan answer, 1) // Room for an answer that nobody waits for any more.
+	go k.ask(ctx, addr, answers)
+	select {
+	case a := <-answers:
+		return a.report, a.err
+	case <-ctx.Done():
+	}
+	select {
+	case a := <-answers: // Both were ready.
+		return a.report, a.err
+	default:
+		return reputation.Report{}, fmt.Errorf("ask %s, %s allowed: %w", k.name, k.terms.Timeout, ctx.Err())
+	}
+}
+
+// ask lets the provider do its work, and ends when the provider returns. Whatever it does stays here.
+func (k *Keeper) ask(ctx context.Context, addr netip.Addr, answers chan<- answer) {
+	a := answer{err: fmt.Errorf("ask %s: the provider ended its goroutine: %w", k.name, reputation.ErrBadAnswer)}
+	defer func() {
+		if v := recover(); v != nil {
+			k.logPanic(ctx, addr, v)
+			a = answer{err: fmt.Errorf("ask %s: the provider panicked: %w", k.name, reputation.ErrBadAnswer)}
+		}
+		k.budget.leave()
+		answers <- a
+	}()
+	report, err := k.provider.Check(ctx, addr)
+	if err != nil {
+		report = reputation.Report{}
+	}
+	a = answer{report, err}
+}
+
+// errNoEvidence tells the breaker that a call said nothing about the health of the service.
+var errNoEvidence = errors.New("the call says nothing about the service")
+
+// gaveUp reports whether a call brought nothing because the caller's context had ended.
+func gaveUp(ctx context.Context, err error) bool {
+	if ctx.Err() == nil {
+		return false
+	}
+	switch reputation.ResultOf(err) {
+	case reputation.ResultTimeout, reputation.ResultError, reputation.ResultBadAnswer:
+		return true
+	}
+	return false
+}
+
+// notAsked reports whether the provider made no request.
+func notAsked(err error) bool {
+	var skipped *reputation.SkippedError
+	return errors.Is(err, reputation.ErrUnsupported) || errors.As(err, &skipped)
+}

@@ -1,0 +1,100 @@
+package quota
+
+import (
+	"context"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+)
+
+// Status is what an operator sees of a provider's terms. Times are zero where nothing is to be waited for.
+type Status struct {
+	Name string `json:"name"`
+
+	// Up is false while calls are held back because of the service: it fails, asks for a pause or refuses the key.
+	// A spent quota is not a fault.
+	Up bool `json:"up"`
+
+	// Windows are the quotas in the order of the terms. They are missing when the ledger cannot be read.
+	Windows []WindowStatus `json:"windows,omitempty"`
+
+	// Breaker is the circuit breaker's state: closed, half-open or open.
+	Breaker string `json:"breaker"`
+
+	// OpenUntil is when an open breaker lets a trial through.
+	OpenUntil time.Time `json:"open_until,omitzero"`
+
+	// ThrottledUntil is the end of the pause that the service has asked for.
+	ThrottledUntil time.Time `json:"throttled_until,omitzero"`
+
+	// RefusedUntil is until when the key that was last used is set aside because the service refused it.
+	RefusedUntil time.Time `json:"refused_until,omitzero"`
+
+	// InFlight is the number of calls under way, of Concurrency allowed.
+	InFlight    int `json:"in_flight"`
+	Concurrency int `json:"concurrency"`
+}
+
+// WindowStatus is the state of one quota.
+type WindowStatus struct {
+	// Window is the quota as it is written, such as "1000/day"; Period its second half.
+	Window string `json:"window"`
+	Period string `json:"period"`
+
+	Limit int `json:"limit"`
+	Used  int `json:"used"`
+
+	// Reset is when the window ends.
+	Reset time.Time `json:"reset"`
+}
+
+// Remaining returns how many calls are left in the window.
+func (w WindowStatus) Remaining() int { return max(w.Limit-w.Used, 0) }
+
+// Status returns the present state. It changes nothing; the ledger is asked once.
+func (k *Keeper) Status(ctx context.Context) Status {
+	now := time.Now()
+	s := k.budget.status(now)
+	s.Name, s.Concurrency = k.name, k.terms.Concurrency
+	if len(k.terms.Windows) == 0 {
+		return s
+	}
+	grant, err := k.ledger.Take(ctx, k.name, k.terms.Windows, 0, now)
+	if err != nil {
+		k.logLedger(ctx, err)
+		return s
+	}
+	for i, w := range k.terms.Windows {
+		u := grant.Usage[i]
+		s.Windows = append(s.Windows, WindowStatus{
+			Window: w.String(), Period: w.Period.String(), Limit: w.Limit, Used: u.Used, Reset: u.Reset,
+		})
+	}
+	return s
+}
+
+func (b *Budget) status(now time.Time) Status {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := Status{
+		RefusedUntil:   b.refusedUntil(b.lastKey, now),
+		ThrottledUntil: ahead(b.throttled.until, now),
+		OpenUntil:      ahead(b.opened.until, now),
+		InFlight:       b.inFlight,
+	}
+	state := gobreaker.StateOpen
+	if s.OpenUntil.IsZero() {
+		state = b.breaker.State()
+	}
+	s.Breaker = state.String()
+	s.Up = state == gobreaker.StateClosed && s.RefusedUntil.IsZero() && s.ThrottledUntil.IsZero()
+	return s
+}
+
+// ahead returns t if it is after now, else the zero time.
+func ahead(t, now time.Time) time.Time {
+	if t.After(now) {
+		return t
+	}
+	return time.Time{}
+}
