@@ -33,12 +33,13 @@ func (f *fake) Memory() (records int, evictions uint64) {
 func TestGaugesShowTheNewestInstance(t *testing.T) {
 	reg := pedantic(t)
 	bare := scrape(t, reg)
-	// gauges returns the series that only instances have.
-	gauges := func() map[string]float64 {
+	expect := func(when string, want map[string]float64) {
 		t.Helper()
-		now := scrape(t, reg)
-		maps.DeleteFunc(now, func(name string, _ float64) bool { _, ok := bare[name]; return ok })
-		return now
+		got := scrape(t, reg)
+		maps.DeleteFunc(got, func(name string, _ float64) bool { _, ok := bare[name]; return ok })
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", when, diff)
+		}
 	}
 
 	detachOld := Attach(&fake{
@@ -58,9 +59,7 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		`feed_last_success_timestamp_seconds{feed="tor_exits"}`:        1_700_000_000,
 		`memory_records{}`:                                             10,
 	}
-	if diff := cmp.Diff(old, gauges()); diff != "" {
-		t.Errorf("one instance: %s", diff)
-	}
+	expect("one instance", old)
 
 	detachNew := Attach(&fake{
 		providers: []ProviderState{
@@ -70,38 +69,22 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		feeds:   []FeedState{{Name: "ipsum"}},
 		records: 20,
 	})
-	both := maps.Clone(old)
-	maps.Copy(both, map[string]float64{
+	reloaded := map[string]float64{
 		`provider_up{provider="abuseipdb"}`:                           0,
 		`provider_quota_remaining{provider="abuseipdb",window="day"}`: 400,
 		`feed_entries{feed="ipsum"}`:                                  0,
 		`feed_last_success_timestamp_seconds{feed="ipsum"}`:           0,
 		`memory_records{}`:                                            20,
-	})
-	if diff := cmp.Diff(both, gauges()); diff != "" {
-		t.Errorf("two instances: %s", diff)
 	}
+	both := maps.Clone(old)
+	maps.Copy(both, reloaded)
+	expect("two instances", both)
 
-	t.Run("the old one goes", func(t *testing.T) {
-		detachOld()
-		detachOld()
-		want := map[string]float64{
-			`provider_up{provider="abuseipdb"}`:                           0,
-			`provider_quota_remaining{provider="abuseipdb",window="day"}`: 400,
-			`feed_entries{feed="ipsum"}`:                                  0,
-			`feed_last_success_timestamp_seconds{feed="ipsum"}`:           0,
-			`memory_records{}`:                                            20,
-		}
-		if diff := cmp.Diff(want, gauges()); diff != "" {
-			t.Error(diff)
-		}
-	})
-	t.Run("the last one goes", func(t *testing.T) {
-		detachNew()
-		if diff := cmp.Diff(map[string]float64{}, gauges()); diff != "" {
-			t.Error(diff)
-		}
-	})
+	detachOld()
+	detachOld()
+	expect("the old one is gone", reloaded)
+	detachNew()
+	expect("both are gone", map[string]float64{})
 }
 
 func TestAFailedReloadGivesTheGaugesBack(t *testing.T) {
