@@ -1,12 +1,13 @@
 package iplist
 
 import (
+	"fmt"
 	"net/netip"
 	"unsafe"
 )
 
-// Index tells which lists hold an address. It is immutable and holds no pointers that the garbage collector would
-// have to follow: each interval of addresses carries the number of a set of lists. A nil Index holds nothing.
+// Index tells which lists hold an address. It is immutable and holds a handful of slices without pointers, whatever the
+// number of prefixes, so that the garbage collector has nothing to follow: each interval of addresses carries the number of a set of lists. A nil Index holds nothing.
 type Index struct {
 	v4      table4
 	v6      table6
@@ -14,8 +15,14 @@ type Index struct {
 	ends    []uint32 // where the members of each set end
 }
 
-// Build makes the index of up to 65,535 lists; the number of a list is its position. It keeps nothing of the lists.
+// MaxLists is how many lists an index can hold: their numbers have 16 bits.
+const MaxLists = 65_535
+
+// Build makes the index of at most MaxLists lists; the number of a list is its position. It keeps nothing of the lists.
 func Build(lists []Ranges) *Index {
+	if len(lists) > MaxLists {
+		panic(fmt.Sprintf("iplist: %d lists in one index, at most %d can be numbered", len(lists), MaxLists))
+	}
 	v4, v6 := make([][]range4, len(lists)), make([][]range6, len(lists))
 	var n4, n6 int
 	for i, r := range lists {

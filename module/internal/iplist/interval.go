@@ -35,9 +35,9 @@ func (a uint128) trailingZeros() int {
 // withOnes returns a with its lowest n bits set.
 func (a uint128) withOnes(n int) uint128 {
 	if n < 64 {
-		return uint128{a.hi, a.lo | 1<<n - 1}
+		return uint128{a.hi, a.lo | (1<<n - 1)}
 	}
-	return uint128{a.hi | 1<<(n-64) - 1, math.MaxUint64}
+	return uint128{a.hi | (1<<(n-64) - 1), math.MaxUint64}
 }
 
 // interval is what the two families have in common, so that merging, subtracting and sweeping are written once.

@@ -10,7 +10,7 @@ import (
 )
 
 // The IPv4-mapped addresses, ::ffff:0:0/96. They are IPv4 addresses in another spelling and never stand among IPv6 ones.
-var mappedFirst, mappedLast = uint128{0, 0xffff << 32}, uint128{0, 0xffff<<32 | 1<<32 - 1}
+var mappedFirst, mappedLast = uint128{0, 0xffff_0000_0000}, uint128{0, 0xffff_ffff_ffff}
 
 // Ranges is the addresses of one list: sorted, disjoint, merged intervals, without pointers. It is immutable, and the
 // zero Ranges is the empty list.
@@ -68,7 +68,12 @@ func appendRange6(ranges []range6, p netip.Prefix) []range6 {
 	if last.less(mappedFirst) || mappedLast.less(first) {
 		return append(ranges, range6{first, last})
 	}
-	return append(ranges, range6{first, mappedFirst.previous()}, range6{mappedLast.next(), last})
+	// A prefix that overlaps them is wider and so begins in front of them, but may end where they end.
+	ranges = append(ranges, range6{first, mappedFirst.previous()})
+	if mappedLast.less(last) {
+		ranges = append(ranges, range6{mappedLast.next(), last})
+	}
+	return ranges
 }
 
 // Without returns the addresses of r that are not in other.

@@ -2,13 +2,12 @@ package iplist
 
 import "math/bits"
 
-// table4 maps IPv4 addresses to set numbers. Intervals are cut at the borders of /16 networks, so that an entry needs
-// only the lower halves of its addresses: 8 bytes. A bitmap tells which of the 65,536 networks have entries at all; it
-// fits into the first-level cache, and counting its bits gives the network's place in starts.
+// table4 maps IPv4 addresses to values. Intervals are cut at the borders of /16 networks, so that only the lower halves
+// of their addresses are stored: 6 bytes an interval. A bitmap tells which of the 65,536 networks have intervals at
+// all; it fits into the first-level cache, and counting its bits gives the number of the network's run.
 type table4 struct {
 	networks []networks4 // 1,024, or none when the table is empty
-	starts   []uint32    // where the entries of each network that has any begin, and the end of the last
-	entries  []entry4
+	hosts    runs[uint16]
 }
 
 // networks4 is the state of 64 neighbouring /16 networks.
@@ -17,40 +16,28 @@ type networks4 struct {
 	before  uint32 // how many are present in front of these
 }
 
-// entry4 is an interval inside a /16 network.
-type entry4 struct {
-	first, last uint16
-	set         uint32
-}
-
 // newTable4 returns an empty table that expects about n intervals.
-func newTable4(n int) table4 {
-	if n == 0 {
-		return table4{}
-	}
-	return table4{networks: make([]networks4, 1<<10), entries: make([]entry4, 0, n)}
-}
+func newTable4(n int) table4 { return table4{hosts: newRuns[uint16](n)} }
 
 // add appends an interval. Intervals must come in ascending order.
-func (t *table4) add(first, last uint32, set uint32) {
+func (t *table4) add(first, last, value uint32) {
+	if t.networks == nil {
+		t.networks = make([]networks4, 1<<10)
+	}
 	for network := first >> 16; network <= last>>16; network++ {
 		n := &t.networks[network>>6]
 		if bit := uint64(1) << (network & 63); n.present&bit == 0 {
 			n.present |= bit
-			t.starts = append(t.starts, uint32(len(t.entries))) //nolint:gosec // at most 2^32 addresses
+			t.hosts.open()
 		}
 		from, to := max(first, network<<16), min(last, network<<16|0xffff)
-		t.entries = append(t.entries, entry4{uint16(from & 0xffff), uint16(to & 0xffff), set})
+		t.hosts.add(uint16(from&0xffff), uint16(to&0xffff), value)
 	}
 }
 
 // finish makes the table ready for look-ups.
 func (t *table4) finish() {
-	if len(t.networks) == 0 {
-		return
-	}
-	t.starts = clip(append(t.starts, uint32(len(t.entries)))) //nolint:gosec // at most 2^32 addresses
-	t.entries = clip(t.entries)
+	t.hosts.finish()
 	var before uint32
 	for i := range t.networks {
 		t.networks[i].before = before
@@ -58,6 +45,7 @@ func (t *table4) finish() {
 	}
 }
 
+// lookup returns the value of addr, 0 when it has none.
 func (t *table4) lookup(addr uint32) uint32 {
 	if len(t.networks) == 0 {
 		return 0
@@ -67,21 +55,8 @@ func (t *table4) lookup(addr uint32) uint32 {
 	if n.present&bit == 0 {
 		return 0
 	}
-	place := n.before + uint32(bits.OnesCount64(n.present&(bit-1))) //nolint:gosec // at most 64
-	entries := t.entries[t.starts[place]:t.starts[place+1]]
-	low := uint16(addr & 0xffff)
-	var i uint
-	for n := uint(len(entries)); n > 1; {
-		half := n / 2
-		if entries[i+half].first <= low {
-			i += half
-		}
-		n -= half
-	}
-	if e := entries[i]; e.first <= low && low <= e.last {
-		return e.set
-	}
-	return 0
+	run := n.before + uint32(bits.OnesCount64(n.present&(bit-1))) //nolint:gosec // at most 64
+	return t.hosts.find(run, uint16(addr&0xffff))
 }
 
-func (t *table4) size() int { return 16*cap(t.networks) + 4*cap(t.starts) + 8*cap(t.entries) }
+func (t *table4) size() int { return 16*cap(t.networks) + t.hosts.size() }

@@ -1,42 +1,96 @@
 package iplist
 
-// table6 maps IPv6 addresses to set numbers.
+import "math"
+
+// table6 maps IPv6 addresses to set numbers, in three steps: allocations (/32, what a registry gives to a provider),
+// networks (/64) and hosts. An interval stands at the highest step where it is whole, so that the many prefixes up to
+// /64 take 10 bytes each and a search through a million of them stays inside a few of megabytes. What does not fit is cut.
 type table6 struct {
-	first, last []uint128
-	sets        []uint32
+	allocations table4       // by the upper 32 bits
+	networks    runs[uint32] // by the next 32 bits
+	hosts       runs[uint64] // by the lower 64 bits
+
+	// The prefixes whose runs are open while the table is filled; those of the last address when there are none.
+	allocation, network uint64
 }
+
+// In allocations and networks a value is a set number or the number of a run of the next step, told apart by the lowest bit.
+const runBit = 1
 
 // newTable6 returns an empty table that expects about n intervals.
 func newTable6(n int) table6 {
-	return table6{make([]uint128, 0, n), make([]uint128, 0, n), make([]uint32, 0, n)}
+	return table6{networks: newRuns[uint32](n), allocation: math.MaxUint64, network: math.MaxUint64}
 }
 
 // add appends an interval. Intervals must come in ascending order.
 func (t *table6) add(first, last uint128, set uint32) {
-	t.first, t.last, t.sets = append(t.first, first), append(t.last, last), append(t.sets, set)
+	cut(first, last, math.MaxUint64,
+		func(first, last uint64) { t.addNetworks(first, last, set<<1) },
+		func(network, first, last uint64) {
+			if t.network != network || len(t.hosts.starts) == 0 {
+				t.network = network
+				t.addNetworks(network, network, t.hosts.open()<<1|runBit)
+			}
+			t.hosts.add(first, last, set)
+		})
+}
+
+// addNetworks appends an interval of /64 networks.
+func (t *table6) addNetworks(first, last uint64, value uint32) {
+	cut(uint128{first >> 32, first & math.MaxUint32}, uint128{last >> 32, last & math.MaxUint32}, math.MaxUint32,
+		func(first, last uint64) { t.allocations.add(uint32(first), uint32(last), value) }, //nolint:gosec // shifted above
+		func(allocation, first, last uint64) {
+			if t.allocation != allocation {
+				t.allocation = allocation
+				a := uint32(allocation) //nolint:gosec // shifted above
+				t.allocations.add(a, a, t.networks.open()<<1|runBit)
+			}
+			t.networks.add(uint32(first), uint32(last), value) //nolint:gosec // masked above
+		})
+}
+
+// cut splits an interval of two-digit numbers into at most three: the upper digits whose lower digits, 0 to top, are all
+// in it, and in front of them and behind them a part of one upper digit.
+func cut(first, last uint128, top uint64, whole func(first, last uint64), part func(upper, first, last uint64)) {
+	head, tail := first.lo != 0, last.lo != top
+	if first.hi == last.hi && (head || tail) {
+		part(first.hi, first.lo, last.lo)
+		return
+	}
+	from, to := first.hi, last.hi
+	if head {
+		part(from, first.lo, top)
+		from++
+	}
+	if tail {
+		to--
+	}
+	if from <= to {
+		whole(from, to)
+	}
+	if tail {
+		part(last.hi, 0, last.lo)
+	}
 }
 
 // finish makes the table ready for look-ups.
 func (t *table6) finish() {
-	t.first, t.last, t.sets = clip(t.first), clip(t.last), clip(t.sets)
+	t.allocations.finish()
+	t.networks.finish()
+	t.hosts.finish()
 }
 
+// lookup returns the number of the set that addr is in, 0 when it is in none.
 func (t *table6) lookup(addr uint128) uint32 {
-	if len(t.first) == 0 {
-		return 0
+	value := t.allocations.lookup(uint32(addr.hi >> 32))
+	if value&runBit == 0 {
+		return value >> 1
 	}
-	var i uint
-	for n := uint(len(t.first)); n > 1; {
-		half := n / 2
-		if !addr.less(t.first[i+half]) {
-			i += half
-		}
-		n -= half
+	value = t.networks.find(value>>1, uint32(addr.hi&math.MaxUint32))
+	if value&runBit == 0 {
+		return value >> 1
 	}
-	if addr.less(t.first[i]) || t.last[i].less(addr) {
-		return 0
-	}
-	return t.sets[i]
+	return t.hosts.find(value>>1, addr.lo)
 }
 
-func (t *table6) size() int { return 16*cap(t.first) + 16*cap(t.last) + 4*cap(t.sets) }
+func (t *table6) size() int { return t.allocations.size() + t.networks.size() + t.hosts.size() }

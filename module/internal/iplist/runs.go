@@ -1,0 +1,83 @@
+package iplist
+
+import "math/bits"
+
+// runs holds many short runs of ascending, disjoint intervals that carry a value. The columns stand apart, because a
+// search touches few cache lines of first, a miss one of last and none of values: with one million IPv4 prefixes a miss
+// takes half the time that it takes where the columns are interleaved.
+type runs[K uint16 | uint32 | uint64] struct {
+	starts      []uint32 // where each run begins, and the end of the last
+	first, last []K
+	values      values
+}
+
+// newRuns returns runs that expect about n intervals.
+func newRuns[K uint16 | uint32 | uint64](n int) runs[K] {
+	return runs[K]{first: make([]K, 0, n), last: make([]K, 0, n), values: values{low: make([]uint16, 0, n)}}
+}
+
+// open begins a run and returns its number.
+func (r *runs[K]) open() uint32 {
+	r.starts = append(r.starts, uint32(len(r.first))) //nolint:gosec // memory ends before 2^32 intervals
+	return uint32(len(r.starts) - 1)                  //nolint:gosec // at most as many as intervals
+}
+
+// add appends an interval to the run opened last.
+func (r *runs[K]) add(first, last K, value uint32) {
+	r.first, r.last = append(r.first, first), append(r.last, last)
+	r.values.add(value)
+}
+
+// finish makes the runs ready for look-ups.
+func (r *runs[K]) finish() {
+	r.open()
+	r.starts, r.first, r.last = clip(r.starts), clip(r.first), clip(r.last)
+	r.values.low, r.values.high = clip(r.values.low), clip(r.values.high)
+}
+
+// find returns the value of the interval of a run that key is in, 0 when it is in none.
+func (r *runs[K]) find(run uint32, key K) uint32 {
+	start := uint(r.starts[run])
+	first := r.first[start:r.starts[run+1]]
+	// The branch is mispredicted every other time, and still beats arithmetic without one when the run is not in cache:
+	// the processor guesses, and so loads the next cache line before it has seen this one.
+	var i uint
+	for n := uint(len(first)); n > 1; n -= n / 2 {
+		if half := n / 2; first[i+half] <= key {
+			i += half
+		}
+	}
+	if first[i] <= key && key <= r.last[start+i] {
+		return r.values.at(start + i)
+	}
+	return 0
+}
+
+func (r *runs[K]) size() int {
+	width := bits.Len64(uint64(^K(0))) / 8
+	return 4*cap(r.starts) + width*(cap(r.first)+cap(r.last)) + 2*(cap(r.values.low)+cap(r.values.high))
+}
+
+// values is a column of numbers that are given out in ascending order and rarely need more than 16 bits: the upper
+// halves take memory and cache only from the first number that does.
+type values struct {
+	low, high []uint16
+}
+
+func (v *values) add(value uint32) {
+	if value > 0xffff && v.high == nil {
+		v.high = make([]uint16, len(v.low), cap(v.low))
+	}
+	v.low = append(v.low, uint16(value&0xffff))
+	if v.high != nil {
+		v.high = append(v.high, uint16(value>>16))
+	}
+}
+
+func (v *values) at(i uint) uint32 {
+	value := uint32(v.low[i])
+	if len(v.high) > 0 {
+		value |= uint32(v.high[i]) << 16
+	}
+	return value
+}
