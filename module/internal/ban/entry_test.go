@@ -100,4 +100,3 @@ func TestAddRefuses(t *testing.T) {
 		})
 	}
 }
-

@@ -95,4 +95,3 @@ func TestTwin(t *testing.T) {
 		})
 	})
 }
-
