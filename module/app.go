@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 )
 
 func init() {
@@ -111,11 +112,22 @@ func (a *App) Provision(ctx caddy.Context) error {
 		Providers: providers,
 		Observer:  observer{},
 		Logger:    a.logger,
+		Timeout:   a.lookupTimeout(),
 	})
 	if err != nil {
 		return fmt.Errorf("setting up look-ups: %w", err)
 	}
 	return nil
+}
+
+// lookupTimeout is longer than any provider may take, so that a slow one is found out by its own time limit and its
+// circuit breaker learns of it.
+func (a *App) lookupTimeout() time.Duration {
+	longest := quota.DefaultTimeout
+	for i := range a.Providers {
+		longest = max(longest, time.Duration(a.Providers[i].Timeout))
+	}
+	return longest + time.Second
 }
 
 // settings applies defaults and checks ranges.
@@ -186,7 +198,7 @@ func (a *App) Cleanup() error {
 				a.logger.Error("ending look-ups panicked; this is a bug", slog.Any("panic", r))
 			}
 		}()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), a.lookupTimeout())
 		defer cancel()
 		engine.Close(ctx)
 		if err := pools.release(); err != nil {

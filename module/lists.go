@@ -128,28 +128,20 @@ func (f *Feed) origin() (l listed, err error) {
 		}
 		return l, nil
 	}
-	switch {
-	case isURL(f.Sources[0]):
+	switch first := f.Sources[0]; {
+	case isURL(first):
 		l.spec.URLs = f.Sources
 		if i := slices.IndexFunc(f.Sources, func(s string) bool { return !isURL(s) }); i >= 0 {
 			return l, fmt.Errorf("source %q is not a URL, as the first one is: give each kind its own feed", f.Sources[i])
 		}
-	case isFile(f.Sources[0]):
+	case isFile(first):
 		if len(f.Sources) > 1 {
 			return l, fmt.Errorf("a feed reads one file: give %q its own feed", f.Sources[1])
 		}
-		l.spec.File = f.Sources[0]
+		l.spec.File = first
 	default:
-		for _, word := range f.Sources {
-			values, ok, err := parseValues(word)
-			if err != nil {
-				return l, err
-			}
-			if !ok {
-				return l, fmt.Errorf("unknown preset %q: use one of %s, or URLs, a file with its path, or ranges",
-					word, strings.Join(feed.PresetNames(), ", "))
-			}
-			l.spec.Values = append(l.spec.Values, values...)
+		if l.spec.Values, err = f.values(); err != nil {
+			return l, err
 		}
 	}
 	if f.Name == "" {
@@ -158,11 +150,28 @@ func (f *Feed) origin() (l listed, err error) {
 	return l, nil
 }
 
+// values returns the ranges that the feed is made of.
+func (f *Feed) values() ([]netip.Prefix, error) {
+	var values []netip.Prefix
+	for _, word := range f.Sources {
+		prefixes, ok, err := parseValues(word)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return nil, fmt.Errorf("unknown preset %q: use one of %s, or URLs, a file with its path, or ranges",
+				word, strings.Join(feed.PresetNames(), ", "))
+		}
+		values = append(values, prefixes...)
+	}
+	return values, nil
+}
+
 // describe sets what being on the list means.
 func (f *Feed) describe(l *listed) (err error) {
 	if f.Name != "" {
-		if !validSourceName(f.Name) || slices.Contains([]string{reputation.SourceDeny, reputation.SourceBan, "exempt"}, f.Name) {
-			return fmt.Errorf("name %q: use lower-case letters, digits, _ and - only, and not deny, ban or exempt", f.Name)
+		if err := checkSourceName(f.Name); err != nil {
+			return err
 		}
 		l.spec.Name = f.Name
 	}
@@ -301,9 +310,12 @@ func isURL(word string) bool {
 	return strings.HasPrefix(word, "https://") || strings.HasPrefix(word, "http://")
 }
 
-// isFile reports whether a word is a path: with a separator, so that a misspelt preset is not taken for a file.
+// isFile reports whether a word is a path: with a separator, so that a misspelt preset is not taken for a file. What
+// begins with an address is a range, if perhaps a wrong one.
 func isFile(word string) bool {
-	return strings.ContainsAny(word, `/`+string(filepath.Separator)) && !strings.Contains(word, "://")
+	before, _, isPath := strings.Cut(filepath.ToSlash(word), "/")
+	_, err := netip.ParseAddr(before)
+	return isPath && err != nil && !strings.Contains(word, "://")
 }
 
 // shortHash names a list that has no name.

@@ -85,8 +85,8 @@ func (a *App) provisionProvider(ctx caddy.Context, p *Provider, ledger quota.Led
 	if name == "" {
 		name = loaded.(caddy.Module).CaddyModule().ID.Name()
 	}
-	if !validSourceName(name) {
-		return lookup.Provider{}, fmt.Errorf("name %q: use lower-case letters, digits, _ and - only, 64 at most", name)
+	if err := checkSourceName(name); err != nil {
+		return lookup.Provider{}, err
 	}
 	key, err := p.resolveKey(service)
 	if err != nil {
@@ -190,6 +190,9 @@ func (p *Provider) terms(service any) (terms quota.Terms, listed, clean time.Dur
 func (p *Provider) source(name string, service caddy.Module) (score.Source, error) {
 	source, _ := score.Defaults(service.CaddyModule().ID.Name())
 	source.Name = name
+	if p.Trust == nil {
+		return source, nil
+	}
 	var err error
 	source.Trust, err = trust(p.Trust)
 	return source, err
@@ -220,15 +223,18 @@ func (p *Provider) label(position int) string {
 	return fmt.Sprintf("number %d", position+1)
 }
 
-// validSourceName reports whether a name can stand in headers, metrics and file names as it is.
-func validSourceName(name string) bool {
-	if name == "" || len(name) > 64 {
-		return false
-	}
+// checkSourceName makes sure that a name can stand in headers, metrics and file names as it is, and is not one of those
+// that stand for the operator's own word.
+func checkSourceName(name string) error {
+	valid := name != "" && len(name) <= 64 && strings.Trim(name[:1], "abcdefghijklmnopqrstuvwxyz0123456789") == ""
 	for _, c := range []byte(name) {
-		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '-') {
-			return false
-		}
+		valid = valid && ('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '-')
 	}
-	return true
+	switch {
+	case !valid:
+		return fmt.Errorf("name %q: use at most 64 lower-case letters, digits, _ and -, the first a letter or digit", name)
+	case name == reputation.SourceDeny, name == reputation.SourceBan, name == "exempt":
+		return fmt.Errorf("name %q stands for your own lists: use another one", name)
+	}
+	return nil
 }
