@@ -1,0 +1,301 @@
+package abuseipdb
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// provision returns a provider as Caddy makes it: from JSON.
+func provision(tb testing.TB, config string) (*AbuseIPDB, error) {
+	tb.Helper()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	tb.Cleanup(cancel) // runs Cleanup
+	module, err := ctx.LoadModuleByID("ip_reputation.providers.abuseipdb", json.RawMessage(config))
+	if err != nil {
+		return nil, err
+	}
+	return module.(*AbuseIPDB), nil
+}
+
+func mustProvision(tb testing.TB, baseURL string) *AbuseIPDB {
+	tb.Helper()
+	a, err := provision(tb, fmt.Sprintf(`{"url": %q}`, baseURL))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return a
+}
+
+func sample(name string) string { return filepath.Join("testdata", name+".json") }
+
+func natures(yes, no []reputation.Kind) reputation.Nature {
+	var n reputation.Nature
+	for _, k := range yes {
+		n = n.With(k, true)
+	}
+	for _, k := range no {
+		n = n.With(k, false)
+	}
+	return n
+}
+
+func TestContract(t *testing.T) {
+	const tor, hosting, mobile = reputation.NatureTor, reputation.NatureHosting, reputation.NatureMobile
+	type kinds = []reputation.Kind
+	abuse := reputation.CategoriesOf(reputation.Abuse)
+	bad := reputation.Report{Severity: 1, Confidence: 0.9, Categories: abuse,
+		Facts:    reputation.Facts{Country: "HK", Nature: natures(kinds{hosting}, kinds{tor, mobile})},
+		LastSeen: time.Date(2026, 9, 16, 18, 57, 24, 0, time.UTC)}
+	busy := http.Header{"Retry-After": {"29241"}, "X-Ratelimit-Limit": {"1000"}, "X-Ratelimit-Remaining": {"0"},
+		"X-Ratelimit-Reset": {"1545973200"}}
+	html := http.Header{"Content-Type": {"text/html; charset=UTF-8"}}
+	const page = "<!DOCTYPE html><html><body>Authentication failed</body></html>"
+
+	providertest.Run(t, providertest.Config{
+		New: func(tb testing.TB, baseURL string) reputation.Provider { return mustProvision(tb, baseURL) },
+		Cases: []providertest.Case{
+			{Name: "bad", BodyFile: sample("check_bad"), Report: bad, Request: checkRequest},
+			{Name: "JSON with a charset", BodyFile: sample("check_bad"), Report: bad,
+				Header: http.Header{"Content-Type": {"application/json; charset=UTF-8"}}},
+			{Name: "bad by one reporter, verbose", BodyFile: sample("check_bad_verbose"),
+				Report: reputation.Report{Severity: 1, Confidence: 0.3, Categories: abuse,
+					Facts:    reputation.Facts{Country: "CN", Nature: natures(kinds{hosting}, kinds{tor, mobile})},
+					LastSeen: time.Date(2018, 12, 20, 20, 55, 14, 0, time.UTC)}},
+			{Name: "never reported", Addr: netip.MustParseAddr("198.51.100.7"), BodyFile: sample("check_clean_never_reported"),
+				Report: reputation.Report{Severity: -1, Confidence: 0.5,
+					Facts: reputation.Facts{Country: "DE", Nature: natures(nil, kinds{tor, hosting, mobile})}}},
+			{Name: "reported and score 0", Addr: netip.MustParseAddr("198.51.100.39"),
+				BodyFile: sample("check_reported_but_score_zero"),
+				Report: reputation.Report{Severity: 0, Confidence: 0.3,
+					Facts:    reputation.Facts{Country: "CN", Nature: natures(kinds{hosting}, kinds{tor, mobile})},
+					LastSeen: time.Date(2026, 8, 31, 18, 8, 32, 0, time.UTC)}},
+			{Name: "IPv6 Tor exit", Addr: netip.MustParseAddr("2001:db8::1"), BodyFile: sample("check_ipv6_tor"),
+				Report: reputation.Report{Severity: 0.37, Confidence: 0.75, Categories: abuse,
+					Facts:    reputation.Facts{Country: "NL", Nature: natures(kinds{tor, hosting}, kinds{mobile})},
+					LastSeen: time.Date(2026, 11, 1, 10, 11, 12, 0, time.UTC)}},
+			{Name: "reserved", Addr: netip.MustParseAddr("192.0.2.1"), BodyFile: sample("check_reserved_address"),
+				Result: reputation.ResultNotFound},
+			{Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("check_bad"),
+				Result: reputation.ResultBadAnswer},
+			{Name: "JSON that calls itself text", Header: http.Header{"Content-Type": {"text/plain"}},
+				BodyFile: sample("check_bad"), Result: reputation.ResultBadAnswer},
+			{Name: "202", Status: 202, BodyFile: sample("check_bad"), Result: reputation.ResultBadAnswer},
+			{Name: "401", Status: 401, BodyFile: sample("error_401"), Result: reputation.ResultRefused},
+			{Name: "401 page", Status: 401, Header: html, Body: page, Result: reputation.ResultRefused},
+			{Name: "402", Status: 402, BodyFile: sample("error_402"), Result: reputation.ResultRefused},
+			{Name: "403", Status: 403, BodyFile: sample("error_401"), Result: reputation.ResultRefused},
+			{Name: "403 page", Status: 403, Header: html, Body: page, Result: reputation.ResultBadAnswer},
+			{Name: "404", Status: 404, Body: `{"message":"no such route"}`, Result: reputation.ResultError},
+			{Name: "422", Status: 422, BodyFile: sample("error_422_bad_ip"), Result: reputation.ResultBadAnswer},
+			{Name: "429", Status: 429, Header: busy, BodyFile: sample("error_429_daily_limit"),
+				Result: reputation.ResultThrottled, RetryAfter: 29241 * time.Second},
+			{Name: "429 page", Status: 429, Header: html, Body: page, Result: reputation.ResultThrottled},
+			{Name: "503", Status: 503, Header: html, Body: page, Result: reputation.ResultError},
+		},
+	})
+}
+
+func checkRequest(r *http.Request) error {
+	got := []string{r.Method, r.URL.RawQuery, r.Header.Get("Accept"), r.Header.Get("User-Agent"),
+		r.Header.Get("Cookie"), fmt.Sprint(r.ContentLength)}
+	want := []string{"GET", "ipAddress=203.0.113.10&maxAgeInDays=30", "application/json", "caddy-ip-reputation", "", "0"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		return fmt.Errorf("the request differs (-want +got):\n%s", diff)
+	}
+	if !strings.HasSuffix(r.URL.Path, "/check") || r.Header.Get("Key") == "" {
+		return fmt.Errorf("the path is %s and the key has %d bytes", r.URL.Path, len(r.Header.Get("Key")))
+	}
+	return nil
+}
+
+func TestErrorsHelp(t *testing.T) {
+	const key = "0123456789abcdef"
+	for _, tc := range []struct {
+		name, key string
+		status    int
+		body      string
+		want      string
+	}{
+		{"no key", "", 200, ``, "there is none, set the key option"},
+		{"a line break in the key", key + "\n", 200, ``, "such as a line break at its end"},
+		{"detail", key, 401, `{"errors":[{"detail":"Your API key is\n revoked.","status":401}]}`, "status 401: Your API key is  revoked."},
+		{"long detail", key, 422, `{"errors":[{"detail":"` + strings.Repeat("ä", 300) + strings.Repeat("x", 300) + `"}]}`,
+			"status 422: " + strings.Repeat("x", 200)},
+		{"key in the detail", key, 401, `{"errors":[{"detail":"bad key ` + strings.ToUpper(key) + `"}]}`, "status 401"},
+		{"address in the detail", key, 422, `{"errors":[{"detail":"ip:2001:DB8:0:0::7 is bad"}]}`, "status 422"},
+		{"no detail", key, 500, `oops`, "no answer, status 500"},
+		{"no score", key, 200, `{"data":{"ipAddress":"2001:db8::7"}}`, `there is no "abuseConfidenceScore"`},
+		{"score as text", key, 200, `{"data":{"abuseConfidenceScore":"100"}}`, `"data.abuseConfidenceScore" is of another type`},
+		{"redirect", key, 301, ``, "status 301, check the url option"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(tc.status)
+				_, _ = w.Write([]byte(tc.body))
+			}))
+			t.Cleanup(server.Close)
+			a := mustProvision(t, server.URL)
+			_, err := a.Check(reputation.WithKey(t.Context(), tc.key), netip.MustParseAddr("2001:db8::7"))
+			if err == nil || !strings.HasPrefix(err.Error(), "asking AbuseIPDB: ") || !strings.HasSuffix(err.Error(), tc.want) {
+				t.Errorf("the error is %v, want it to end in %q", err, tc.want)
+			}
+		})
+	}
+}
+
+// TestConnections proves that one connection serves calls one after the other, also over HTTP/2, and that Cleanup
+// closes it.
+func TestConnections(t *testing.T) {
+	closed := make(chan struct{}, 10)
+	opened := make(chan struct{}, 10)
+	protocols := make(chan string, 10)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		protocols <- r.Proto
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"data":{"ipAddress":"203.0.113.10","abuseConfidenceScore":0,"totalReports":0,"numDistinctUsers":0}}`))
+	}))
+	server.EnableHTTP2 = true
+	server.Config.ConnState = connStates(opened, closed)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+
+	a := mustProvision(t, server.URL)
+	a.transport.TLSClientConfig = server.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+	for range 5 {
+		if _, err := a.Check(reputation.WithKey(t.Context(), "k"), netip.MustParseAddr("203.0.113.10")); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-protocols; got != "HTTP/2.0" {
+			t.Errorf("asked over %s, want HTTP/2.0", got)
+		}
+	}
+	if len(opened) != 1 {
+		t.Errorf("%d connections were opened for 5 calls, want 1", len(opened))
+	}
+	if err := a.Cleanup(); err != nil {
+		t.Fatal(err)
+	}
+	<-closed // or the test ends in a timeout
+}
+
+func TestCaddyfile(t *testing.T) {
+	for _, tc := range []struct {
+		name, input string
+		want        AbuseIPDB
+		wantErr     string
+	}{
+		{name: "alone", input: `abuseipdb`},
+		{name: "empty block", input: "abuseipdb {\n}"},
+		{name: "all", input: "abuseipdb {\n url http://127.0.0.1:8081/api\n max_age 90\n}",
+			want: AbuseIPDB{URL: "http://127.0.0.1:8081/api", MaxAgeDays: 90}},
+		{name: "argument", input: `abuseipdb https://example.org`, wantErr: "unexpected argument 'https://example.org' after abuseipdb"},
+		{name: "unknown option", input: "abuseipdb {\n verbose\n}", wantErr: "unknown option 'verbose': abuseipdb has url and max_age"},
+		{name: "nested block", input: "abuseipdb {\n max_age 9 {\n url x\n }\n}", wantErr: "unknown option '{'"},
+		{name: "twice", input: "abuseipdb {\n max_age 9\n max_age 9\n}", wantErr: "max_age is set twice for abuseipdb: remove one, at Testfile:3"},
+		{name: "no value", input: "abuseipdb {\n max_age\n}", wantErr: "max_age of abuseipdb takes exactly one value, such as 30"},
+		{name: "two values", input: "abuseipdb {\n url a b\n}", wantErr: "url of abuseipdb takes exactly one value, such as https://"},
+		{name: "no number", input: "abuseipdb {\n max_age 30d\n}", wantErr: "max_age '30d' of abuseipdb is no number of days: use a whole number from 1 to 365"},
+		{name: "0 days", input: "abuseipdb {\n max_age 0\n}", wantErr: "the max_age of abuseipdb is 0 days: it must be from 1 to 365"},
+		{name: "too many days", input: "abuseipdb {\n max_age 366\n}", wantErr: "366 days: it must be from 1 to 365, at Testfile:2"},
+		{name: "empty url", input: "abuseipdb {\n url \"\"\n}", wantErr: "the url of abuseipdb is empty"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var got AbuseIPDB
+			err := got.UnmarshalCaddyfile(caddyfile.NewTestDispenser(tc.input))
+			if tc.wantErr != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.wantErr) {
+					t.Errorf("the error is %v, want %q in it", err, tc.wantErr)
+				}
+				return
+			}
+			if err != nil || got.URL != tc.want.URL || got.MaxAgeDays != tc.want.MaxAgeDays {
+				t.Errorf("got %q, %d days, error %v", got.URL, got.MaxAgeDays, err)
+			}
+		})
+	}
+}
+
+func TestProvision(t *testing.T) {
+	t.Setenv("ABUSEIPDB_TEST_URL", "https://user:hunter2@example.org")
+	t.Setenv("ABUSEIPDB_TEST_PORT", "8081")
+	for _, tc := range []struct {
+		name, config string
+		wantURL      string // what the service is asked for 203.0.113.10
+		wantErr      string
+	}{
+		{name: "defaults", config: `{}`,
+			wantURL: "https://api.abuseipdb.com/api/v2/check?ipAddress=203.0.113.10&maxAgeInDays=30"},
+		{name: "slash at the end", config: `{"url":"http://localhost/v2/","max_age_days":365}`,
+			wantURL: "http://localhost/v2/check?ipAddress=203.0.113.10&maxAgeInDays=365"},
+		{name: "placeholder", config: `{"url":"http://gateway.example:{env.ABUSEIPDB_TEST_PORT}"}`,
+			wantURL: "http://gateway.example:8081/check?ipAddress=203.0.113.10&maxAgeInDays=30"},
+		{name: "empty placeholder", config: `{"url":"{env.ABUSEIPDB_TEST_ABSENT}"}`, wantErr: "resolving the url of abuseipdb"},
+		{name: "no URL", config: `{"url":"http://a b/"}`, wantErr: "not a URL: use one like https://api.abuseipdb.com/api/v2"},
+		{name: "no scheme", config: `{"url":"api.abuseipdb.com/api/v2"}`, wantErr: "use one that begins with https://"},
+		{name: "another scheme", config: `{"url":"ftp://example.org"}`, wantErr: `its scheme is "ftp"`},
+		{name: "no host", config: `{"url":"https:///api"}`, wantErr: "it names no host"},
+		{name: "user", config: `{"url":"{env.ABUSEIPDB_TEST_URL}"}`, wantErr: "it holds a user name"},
+		{name: "query", config: `{"url":"https://example.org/?key=x"}`, wantErr: "it holds a query or a fragment"},
+		{name: "too few days", config: `{"max_age_days":-1}`, wantErr: "-1 days: it must be from 1 to 365"},
+		{name: "unknown member", config: `{"key":"x"}`, wantErr: "unknown field"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			a, err := provision(t, tc.config)
+			if tc.wantErr != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.wantErr) || strings.Contains(err.Error(), "hunter2") {
+					t.Errorf("the error is %v, want %q in it", err, tc.wantErr)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := a.question(netip.MustParseAddr("203.0.113.10")); got != tc.wantURL {
+				t.Errorf("asks %s, want %s", got, tc.wantURL)
+			}
+			// what was resolved does not go back into the configuration
+			if out, _ := json.Marshal(a); strings.Contains(string(out), "8081") {
+				t.Errorf("the configuration became %s", out)
+			}
+		})
+	}
+}
+
+func TestTerms(t *testing.T) {
+	quota, listed, clean := new(AbuseIPDB).Terms()
+	if diff := cmp.Diff([]any{[]string{"1000/day"}, 6 * time.Hour, 24 * time.Hour}, []any{quota, listed, clean}); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// connStates tells which connections a server gets and loses.
+func connStates(opened, closed chan<- struct{}) func(net.Conn, http.ConnState) {
+	return func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			opened <- struct{}{}
+		case http.StateClosed:
+			closed <- struct{}{}
+		}
+	}
+}

@@ -1,0 +1,231 @@
+package providertest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// once asks a service that answers with handler and expects one of the results.
+func (s *suite) once(name string, handler http.HandlerFunc, results ...reputation.Result) check {
+	return check{name, func(tb testing.TB) error {
+		t := s.trial(tb, handler)
+		o, err := t.ask(tb.Context(), s.sample.Addr)
+		return errors.Join(err, o.want(results...), t.wantRequests(1))
+	}}
+}
+
+// connectionChecks are about services that are dead, slow or fall silent.
+func (s *suite) connectionChecks() []check {
+	half := s.sample.Body[:len(s.sample.Body)/2]
+	return []check{
+		{"connection/refused", s.refused},
+		s.whileWaiting("connection/hanging", func(w http.ResponseWriter) {}),
+		s.whileWaiting("connection/hanging in the body", func(w http.ResponseWriter) {
+			w.Header().Set("Content-Type", s.sample.Header.Get("Content-Type"))
+			_, _ = io.WriteString(w, half)
+			_ = http.NewResponseController(w).Flush()
+		}),
+		{"connection/dripping", s.dripping},
+		{"connection/cancelled while waiting", func(tb testing.TB) error {
+			ctx, cancel := context.WithCancel(tb.Context())
+			defer cancel()
+			t := s.trial(tb, func(_ http.ResponseWriter, r *http.Request) {
+				cancel()
+				<-r.Context().Done()
+			})
+			o, err := t.ask(ctx, s.sample.Addr)
+			return errors.Join(err, o.want(reputation.ResultError, reputation.ResultTimeout), t.wantRequests(1))
+		}},
+		s.once("connection/closed without an answer", func(w http.ResponseWriter, _ *http.Request) {
+			hangUp(w, "")
+		}, reputation.ResultError),
+		s.once("connection/reset in the body", func(w http.ResponseWriter, _ *http.Request) {
+			hangUp(w, fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+				len(s.sample.Body), half))
+		}, reputation.ResultError, reputation.ResultBadAnswer),
+	}
+}
+
+// refused asks where nobody listens.
+func (s *suite) refused(tb testing.TB) error {
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // returns at once
+	if err != nil {
+		return err
+	}
+	t := &trial{patience: s.patience, baseURL: "http://" + listener.Addr().String() + basePath}
+	if err := listener.Close(); err != nil {
+		return err
+	}
+	t.provider = s.New(tb, t.baseURL)
+	o, err := t.ask(tb.Context(), s.sample.Addr)
+	return errors.Join(err, o.want(reputation.ResultError))
+}
+
+// whileWaiting lets the deadline pass after the service has sent what begin sends, and nothing more.
+func (s *suite) whileWaiting(name string, begin func(w http.ResponseWriter)) check {
+	return check{name, func(tb testing.TB) error {
+		ctx := newLapse()
+		t := s.trial(tb, func(w http.ResponseWriter, r *http.Request) {
+			begin(w)
+			ctx.expire()
+			<-r.Context().Done()
+		})
+		o, err := t.ask(ctx, s.sample.Addr)
+		return errors.Join(err, o.want(reputation.ResultTimeout), t.wantRequests(1))
+	}}
+}
+
+// dripping lets the deadline pass while the service sends one byte after the other without end.
+func (s *suite) dripping(tb testing.TB) error {
+	ctx := newLapse()
+	t := s.trial(tb, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", s.sample.Header.Get("Content-Type"))
+		for sent := 0; r.Context().Err() == nil; sent++ {
+			if sent == 20 {
+				ctx.expire()
+			}
+			if _, err := w.Write([]byte{' '}); err != nil {
+				return
+			}
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(time.Millisecond) // slow enough that no provider gets to its limit instead
+		}
+	})
+	o, err := t.ask(ctx, s.sample.Addr)
+	return errors.Join(err, o.want(reputation.ResultTimeout), t.wantRequests(1))
+}
+
+// hangUp writes raw bytes and resets the connection.
+func hangUp(w http.ResponseWriter, raw string) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	_, _ = io.WriteString(conn, raw)
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}
+
+// answerChecks are about services, and what stands before them, that answer something else.
+func (s *suite) answerChecks() []check {
+	const page = "<!DOCTYPE html><html><head><title>Just a moment</title></head><body>Checking your browser</body></html>"
+	const jsonType, htmlType = "application/json", "text/html; charset=utf-8"
+	bad, failed := reputation.ResultBadAnswer, reputation.ResultError
+	notFound := []reputation.Result{bad, failed}
+	if s.NotFound {
+		notFound = []reputation.Result{reputation.ResultNotFound}
+	}
+	list := []check{
+		s.once("answer/empty", reply(200, jsonType, ""), bad),
+		s.once("answer/page", reply(200, htmlType, page), bad),
+		s.once("answer/page that says it is JSON", reply(200, jsonType, page), bad),
+		s.once("answer/picture", reply(200, "image/png", "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"), bad),
+		s.once("answer/not gzip", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			s.sample.ServeHTTP(w, r)
+		}, bad, failed),
+		s.once("answer/deep", reply(200, jsonType, strings.Repeat("[", 30_000)), bad),
+		s.once("answer/500", reply(500, jsonType, `{"message":"internal error"}`), failed),
+		s.once("answer/502 page", reply(502, htmlType, page), failed),
+		s.once("answer/404 page", reply(404, htmlType, page), notFound...),
+		{"answer/truncated anywhere", s.truncated},
+		{"answer/32 MiB", s.flood("", 32)},
+		{"answer/gzip bomb of 32 MiB", s.flood("gzip", 32)},
+	}
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		list = append(list, check{fmt.Sprintf("answer/redirect %d", status), s.redirect(status)})
+	}
+	return append(list, s.echoChecks()...)
+}
+
+func reply(status int, contentType, body string) http.HandlerFunc {
+	c := &Case{Status: status, Body: body, Header: http.Header{"Content-Type": {contentType}}}
+	return c.ServeHTTP
+}
+
+// truncated cuts the sample at every place and delivers the rest as if it were whole.
+func (s *suite) truncated(tb testing.TB) error {
+	body := strings.TrimSpace(s.sample.Body)
+	var length atomic.Int64
+	t := s.trial(tb, func(w http.ResponseWriter, r *http.Request) {
+		reply(200, s.sample.Header.Get("Content-Type"), body[:length.Load()])(w, r)
+	})
+	for n := range len(body) {
+		length.Store(int64(n))
+		o, err := t.ask(tb.Context(), s.sample.Addr)
+		if err := errors.Join(err, o.want(reputation.ResultBadAnswer)); err != nil {
+			return fmt.Errorf("the first %d bytes of %q: %w", n, s.sample.Name, err)
+		}
+	}
+	return t.wantRequests(len(body))
+}
+
+// flood sends the sample behind so many MiB of white space, and measures that the provider stops reading early.
+func (s *suite) flood(encoding string, size int) func(tb testing.TB) error {
+	return func(tb testing.TB) error {
+		const bound = 16 << 20 // bytes; reading all of it costs several times its size
+		space, end := bytes.Repeat([]byte(" "), 1<<20), []byte(s.sample.Body)
+		if encoding == "gzip" {
+			space, end = pack(space), pack(end) // gzip allows to string packed files together
+		}
+		t := s.trial(tb, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", s.sample.Header.Get("Content-Type"))
+			if encoding != "" {
+				w.Header().Set("Content-Encoding", encoding)
+			}
+			for range size {
+				if _, err := w.Write(space); err != nil {
+					return
+				}
+			}
+			_, _ = w.Write(end)
+		})
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		o, err := t.ask(tb.Context(), s.sample.Addr)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > bound {
+			err = errors.Join(err, fmt.Errorf("a body of %d MiB made the process allocate %d MiB: limit what is read",
+				size, used>>20))
+		}
+		return errors.Join(err, o.want(reputation.ResultBadAnswer), t.wantRequests(1))
+	}
+}
+
+func pack(plain []byte) []byte {
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, _ = w.Write(plain)
+	_ = w.Close()
+	return packed.Bytes()
+}
+
+// redirect points at another server, which must get nothing, the key least of all.
+func (s *suite) redirect(status int) func(tb testing.TB) error {
+	return func(tb testing.TB) error {
+		elsewhere := s.trial(tb, s.sample.ServeHTTP)
+		t := s.trial(tb, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, strings.TrimSuffix(elsewhere.baseURL, basePath)+r.URL.RequestURI(), status)
+		})
+		o, err := t.ask(tb.Context(), s.sample.Addr)
+		if followed := elsewhere.wantRequests(0); followed != nil {
+			err = errors.Join(err, fmt.Errorf("the redirect was followed: %w", followed))
+		}
+		return errors.Join(err, o.want(reputation.ResultBadAnswer), t.wantRequests(1))
+	}
+}

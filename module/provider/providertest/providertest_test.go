@@ -1,0 +1,307 @@
+package providertest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// service is a provider written as the contract says, with a place for each mistake.
+type service struct {
+	url       string
+	transport *http.Transport
+
+	ask     func(s *service, ctx context.Context, addr netip.Addr) (*http.Response, error) // default: once
+	limit   int64                                                                          // default: 64 KiB
+	decode  func(body []byte, report *reputation.Report) error                             // default: strict
+	status  func(resp *http.Response, body []byte) error                                   // default: classify
+	failure func(ctx context.Context, err error) error                                     // default: bare
+	key     func(ctx context.Context) string                                               // default: reputation.Key
+}
+
+func (s *service) Check(ctx context.Context, addr netip.Addr) (reputation.Report, error) {
+	var report reputation.Report
+	if !addr.Is4() {
+		return report, reputation.ErrUnsupported
+	}
+	if s.key(ctx) == "" {
+		return report, reputation.ErrRefused
+	}
+	resp, err := s.ask(s, ctx, addr)
+	if err != nil {
+		return report, s.failure(ctx, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, s.limit+1))
+	switch {
+	case err != nil && resp.StatusCode == http.StatusOK:
+		return report, s.failure(ctx, err)
+	case resp.StatusCode != http.StatusOK:
+		return report, s.status(resp, body)
+	case int64(len(body)) > s.limit:
+		return report, reputation.ErrBadAnswer
+	}
+	return report, s.decode(body, &report)
+}
+
+func (s *service) request(ctx context.Context, addr netip.Addr) *http.Request {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/ip/"+addr.String(), nil)
+	if err != nil {
+		panic(err)
+	}
+	req.Header.Set("X-Key", s.key(ctx))
+	return req
+}
+
+func once(s *service, ctx context.Context, addr netip.Addr) (*http.Response, error) {
+	return s.transport.RoundTrip(s.request(ctx, addr))
+}
+
+func strict(body []byte, report *reputation.Report) error {
+	var answer struct {
+		Risk *float64 `json:"risk"`
+		Land string   `json:"land"`
+	}
+	if json.Unmarshal(body, &answer) != nil || answer.Risk == nil {
+		return reputation.ErrBadAnswer
+	}
+	*report = reputation.Report{Severity: *answer.Risk, Confidence: 0.5, Facts: reputation.Facts{Country: answer.Land}}
+	return nil
+}
+
+func classify(resp *http.Response, _ []byte) error {
+	switch status := resp.StatusCode; {
+	case status == 401:
+		return reputation.ErrRefused
+	case status == 429:
+		seconds, _ := time.ParseDuration(resp.Header.Get("Retry-After") + "s")
+		return &reputation.ThrottledError{RetryAfter: seconds}
+	case status < 400:
+		return reputation.ErrBadAnswer
+	}
+	return fmt.Errorf("status %d", resp.StatusCode)
+}
+
+func bare(ctx context.Context, _ error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return errors.New("no answer")
+}
+
+func config(flaw func(*service)) Config {
+	return Config{
+		New: func(tb testing.TB, baseURL string) reputation.Provider {
+			s := &service{url: baseURL, transport: new(http.Transport), ask: once, limit: 64 << 10, decode: strict,
+				status: classify, failure: bare, key: reputation.Key}
+			tb.Cleanup(s.transport.CloseIdleConnections)
+			if flaw != nil {
+				flaw(s)
+			}
+			return s
+		},
+		Unsupported: []netip.Addr{netip.MustParseAddr("2001:db8::1")},
+		Cases: []Case{
+			{Name: "refused", Status: 401, Body: `{}`, Result: reputation.ResultRefused},
+			{Name: "throttled", Status: 429, Header: http.Header{"Retry-After": {"7"}},
+				Result: reputation.ResultThrottled, RetryAfter: 7 * time.Second},
+			{Name: "bad", Addr: netip.MustParseAddr("198.51.100.7"), Body: `{"risk":0.9,"land":"DE"}`,
+				Report: reputation.Report{Severity: 0.9, Confidence: 0.5, Facts: reputation.Facts{Country: "DE"}},
+				Request: func(r *http.Request) error {
+					if !strings.HasSuffix(r.URL.Path, "/ip/198.51.100.7") {
+						return fmt.Errorf("unexpected path %s", r.URL.Path)
+					}
+					return nil
+				}},
+		},
+	}
+}
+
+func TestGoodProvider(t *testing.T) { Run(t, config(nil)) }
+
+func TestNotFoundProvider(t *testing.T) {
+	c := config(func(s *service) {
+		s.status = func(resp *http.Response, body []byte) error {
+			if resp.StatusCode == http.StatusNotFound {
+				return reputation.ErrUnknown
+			}
+			return classify(resp, body)
+		}
+	})
+	c.NotFound = true
+	Run(t, c)
+}
+
+// client asks as most would write it.
+func client(s *service, ctx context.Context, addr netip.Addr) (*http.Response, error) {
+	return (&http.Client{Transport: s.transport}).Do(s.request(ctx, addr))
+}
+
+// TestFlaws proves that each mistake is found, by the sub-tests that are there for it.
+func TestFlaws(t *testing.T) {
+	wrap := func(_ context.Context, err error) error { return fmt.Errorf("asking: %w", err) }
+	quote := func(resp *http.Response, body []byte) error {
+		return fmt.Errorf("%w: %.200s", classify(resp, nil), body)
+	}
+	for _, tc := range []struct {
+		name string
+		flaw func(*service)
+		want []string // sub-tests that must fail; others may
+	}{
+		{"follows redirects", func(s *service) { s.ask = client },
+			[]string{"answer/redirect 301", "answer/redirect 302", "answer/redirect 307", "answer/redirect 308"}},
+		{"shows the URL", func(s *service) { s.ask, s.failure = client, wrap },
+			[]string{"connection/refused", "connection/hanging", "connection/closed without an answer", "echo/302"}},
+		{"shows what broke the protocol", func(s *service) { s.failure = wrap }, []string{"echo/no HTTP"}},
+		{"quotes errors", func(s *service) { s.status = quote },
+			[]string{"echo/400", "echo/401", "echo/403", "echo/422", "echo/429", "echo/500"}},
+		{"hides the URL in a wrapper", func(s *service) {
+			s.failure = func(ctx context.Context, _ error) error {
+				return quiet{&url.Error{Op: "Get", URL: s.url, Err: bare(ctx, nil)}}
+			}
+		}, []string{"connection/refused"}},
+		{"reads everything", func(s *service) { s.limit = 1 << 40 }, []string{"answer/32 MiB", "answer/gzip bomb of 32 MiB"}},
+		{"takes what is missing for clean", func(s *service) {
+			s.decode = func(body []byte, _ *reputation.Report) error { return json.Unmarshal(body, new(struct{})) }
+		}, []string{"answer/bad", "answer/empty", "answer/page", "echo/200"}},
+		{"reads the first value only", func(s *service) {
+			s.decode = func(body []byte, r *reputation.Report) error {
+				return strict([]byte(string(body)+"}"), r)
+			}
+		}, []string{"answer/bad", "answer/truncated anywhere"}},
+		{"takes a failed connection for a bad answer", func(s *service) {
+			s.failure = func(context.Context, error) error { return reputation.ErrBadAnswer }
+		}, []string{"connection/refused", "connection/hanging", "connection/hanging in the body", "connection/dripping"}},
+		{"takes a page for not found", func(s *service) {
+			s.status = func(*http.Response, []byte) error { return reputation.ErrUnknown }
+		}, []string{"answer/404 page", "answer/500", "answer/502 page", "answer/refused", "answer/throttled"}},
+		{"ignores the context", func(s *service) {
+			s.ask = func(s *service, ctx context.Context, addr netip.Addr) (*http.Response, error) {
+				return once(s, context.WithoutCancel(ctx), addr)
+			}
+		}, []string{"call/cancelled before", "connection/hanging", "connection/dripping"}},
+		{"asks twice", func(s *service) {
+			s.ask = func(s *service, ctx context.Context, addr netip.Addr) (*http.Response, error) {
+				if resp, err := once(s, ctx, addr); err == nil {
+					resp.Body.Close()
+				}
+				return once(s, ctx, addr)
+			}
+		}, []string{"answer/bad", "answer/empty", "call/keeps nothing", "call/fifty at once"}},
+		{"remembers answers", func(s *service) {
+			var last *http.Response
+			s.ask = func(s *service, ctx context.Context, addr netip.Addr) (*http.Response, error) {
+				if last != nil {
+					return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`{"risk":0.9,"land":"DE"}`))}, nil
+				}
+				resp, err := once(s, ctx, addr)
+				last = resp
+				return resp, err
+			}
+		}, []string{"call/keeps nothing"}},
+		{"keeps a key", func(s *service) { s.key = func(context.Context) string { return "old" } },
+			[]string{"call/no key", "call/fifty at once"}},
+		{"out of range", func(s *service) {
+			s.decode = func(_ []byte, r *reputation.Report) error { r.Severity = 90; return nil }
+		}, []string{"answer/bad"}},
+		{"panics", func(s *service) {
+			s.status = func(_ *http.Response, body []byte) error { panic("status") }
+		}, []string{"answer/500"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := config(tc.flaw)
+			if tc.name == "ignores the context" {
+				c.patience = 100 * time.Millisecond // these calls never return by themselves
+			}
+			if failed := unnoticed(t, c, tc.want...); len(failed) > 0 {
+				t.Errorf("not found by %s", strings.Join(failed, ", "))
+			}
+		})
+	}
+}
+
+// unnoticed runs the sub-tests that should find something and returns those that did not.
+func unnoticed(t *testing.T, c Config, want ...string) []string {
+	t.Helper()
+	checks, err := c.checks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var missed []string
+	for _, name := range want {
+		i := slices.IndexFunc(checks, func(c check) bool { return c.name == name })
+		if i < 0 {
+			t.Fatalf("there is no sub-test %q", name)
+		}
+		t.Run(name, func(t *testing.T) {
+			if checks[i].run(t) == nil {
+				missed = append(missed, name)
+			}
+		})
+	}
+	return missed
+}
+
+// quiet hides what it wraps from those who only print it.
+type quiet struct{ err error }
+
+func (quiet) Error() string   { return "no answer" }
+func (q quiet) Unwrap() error { return q.err }
+
+func TestUnsupportedIsChecked(t *testing.T) {
+	c := config(nil)
+	c.Unsupported = []netip.Addr{netip.MustParseAddr("203.0.113.1")} // it does ask about this one
+	if missed := unnoticed(t, c, "call/unsupported 203.0.113.1"); len(missed) > 0 {
+		t.Errorf("not found by %v", missed)
+	}
+}
+
+func TestReportsAreCompared(t *testing.T) {
+	want := reputation.Report{
+		Severity: 0.37, Confidence: 0.75, Categories: reputation.CategoriesOf(reputation.Abuse),
+		Facts:    reputation.Facts{Country: "NL", Nature: reputation.Nature{}.With(reputation.NatureTor, false)},
+		LastSeen: time.Date(2026, 11, 1, 10, 11, 12, 0, time.UTC),
+	}
+	same := want
+	same.Severity += 1e-9
+	same.LastSeen = same.LastSeen.In(time.FixedZone("", 3600))
+	if err := compare(same, want); err != nil {
+		t.Errorf("the same report in other words: %v", err)
+	}
+	for name, change := range map[string]func(*reputation.Report){
+		"severity":   func(r *reputation.Report) { r.Severity = 0.38 },
+		"confidence": func(r *reputation.Report) { r.Confidence = 0.5 },
+		"categories": func(r *reputation.Report) { r.Categories = 0 },
+		"nature":     func(r *reputation.Report) { r.Facts.Nature = reputation.Nature{} },
+		"seen":       func(r *reputation.Report) { r.LastSeen = time.Time{} },
+		"ttl":        func(r *reputation.Report) { r.TTL = time.Hour },
+	} {
+		got := want
+		change(&got)
+		if compare(got, want) == nil {
+			t.Errorf("another %s was not noticed", name)
+		}
+	}
+}
+
+func TestBadConfigs(t *testing.T) {
+	for name, cases := range map[string][]Case{
+		"no sample": {{Name: "refused", Status: 401, Result: reputation.ResultRefused}},
+		"no file":   {{Name: "bad", BodyFile: "testdata/absent.json"}},
+	} {
+		if _, err := (Config{Cases: cases}).checks(); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
