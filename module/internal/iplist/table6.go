@@ -4,7 +4,7 @@ import "math"
 
 // table6 maps IPv6 addresses to set numbers, in three steps: allocations (/32, what a registry gives to a provider),
 // networks (/64) and hosts. An interval stands at the highest step where it is whole, so that the many prefixes up to
-// /64 take 10 bytes each and a search through a million of them stays inside a few of megabytes. What does not fit is cut.
+// /64 take 10 bytes each and a search through a million of them touches a few megabytes. What does not fit is cut.
 type table6 struct {
 	allocations table4       // by the upper 32 bits
 	networks    runs[uint32] // by the next 32 bits
