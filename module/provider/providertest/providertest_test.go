@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -128,6 +130,8 @@ func config(flaw func(*service)) Config {
 	}
 }
 
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
 func TestGoodProvider(t *testing.T) { Run(t, config(nil)) }
 
 func TestNotFoundProvider(t *testing.T) {
@@ -175,7 +179,7 @@ func TestFlaws(t *testing.T) {
 		{"takes what is missing for clean", func(s *service) {
 			s.decode = func(body []byte, _ *reputation.Report) error { return json.Unmarshal(body, new(struct{})) }
 		}, []string{"answer/bad", "answer/empty", "answer/page", "echo/200"}},
-		{"reads the first value only", func(s *service) {
+		{"completes what was cut", func(s *service) {
 			s.decode = func(body []byte, r *reputation.Report) error {
 				return strict([]byte(string(body)+"}"), r)
 			}
