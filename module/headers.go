@@ -192,7 +192,7 @@ func (v *visit) describe(r *http.Request, d detail) {
 		v.set(r.Header, 8, headerCategories, verdict.Categories.String())
 	}
 	if len(verdict.Reasons) > 0 {
-		v.set(r.Header, 9, headerReasons, string(appendReasons(nil, verdict.Reasons)))
+		v.set(r.Header, 9, headerReasons, reasonsText(verdict.Reasons))
 	}
 }
 
@@ -214,6 +214,12 @@ func (v *visit) actionHeader() string {
 		return actionText[v.action][1]
 	}
 	return actionText[v.action][0]
+}
+
+// reasonsText returns the reasons as they stand in headers, placeholders and logs.
+func reasonsText(reasons []reputation.Reason) string {
+	var room [256]byte
+	return string(appendReasons(room[:0], reasons))
 }
 
 // appendReasons appends the reasons as a list of tokens with parameters (RFC 9651).

@@ -160,7 +160,7 @@ func (v *visit) placeholder(key string) (any, bool) {
 	case "categories":
 		return v.verdict.Categories.String(), true
 	case "reasons":
-		return string(appendReasons(nil, v.verdict.Reasons)), true
+		return reasonsText(v.verdict.Reasons), true
 	case "coverage":
 		return coverageText(v.verdict.Coverage), true
 	case "country":
@@ -202,7 +202,7 @@ func (v *visit) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		enc.AddInt("rule", v.rule)
 	}
 	if len(v.verdict.Reasons) > 0 {
-		enc.AddString("reasons", string(appendReasons(nil, v.verdict.Reasons)))
+		enc.AddString("reasons", reasonsText(v.verdict.Reasons))
 	}
 	return nil
 }

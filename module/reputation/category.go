@@ -96,9 +96,16 @@ func (s Categories) AppendText(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// String returns the words, separated by ", "; the empty set is the empty string.
+// String returns the words, separated by ", "; the empty set is the empty string. Up to one word it does not allocate.
 func (s Categories) String() string {
-	b, _ := s.AppendText(nil)
+	switch bits.OnesCount32(uint32(s)) {
+	case 0:
+		return ""
+	case 1:
+		return Category(bits.TrailingZeros32(uint32(s))).String()
+	}
+	var room [64]byte
+	b, _ := s.AppendText(room[:0])
 	return string(b)
 }
 

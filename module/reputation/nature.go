@@ -2,6 +2,7 @@ package reputation
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 )
@@ -104,9 +105,16 @@ func (n Nature) AppendText(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// String returns the kinds that are known to hold, separated by ", ".
+// String returns the kinds that are known to hold, separated by ", ". Up to one kind it does not allocate.
 func (n Nature) String() string {
-	b, _ := n.AppendText(nil)
+	switch bits.OnesCount8(n.yes) {
+	case 0:
+		return ""
+	case 1:
+		return Kind(bits.TrailingZeros8(n.yes)).String()
+	}
+	var room [64]byte
+	b, _ := n.AppendText(room[:0])
 	return string(b)
 }
 

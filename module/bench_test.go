@@ -1,0 +1,102 @@
+package module
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// warmHandler returns a handler whose look-ups are all answered from this process, and requests of three kinds of
+// clients: nobody has anything against the first, a feed lists the second, a provider has reported the third.
+func warmHandler(tb testing.TB) *Handler {
+	tb.Helper()
+	app := &App{
+		Feeds: []Feed{{Name: "listed", Sources: []string{"198.51.100.0/24"}, Categories: []string{"scanner"}}},
+		Providers: []Provider{{
+			ServiceRaw: []byte(`{"service":"bench"}`),
+			Name:       "abuseipdb",
+		}},
+	}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	tb.Cleanup(cancel)
+	if err := app.Provision(ctx); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = app.Cleanup() })
+	rules := []Rule{
+		{Action: "block", Conditions: Conditions{Score: "97"}},
+		{Action: "block", Conditions: Conditions{Category: []string{"botnet_c2", "malware"}}},
+		{Action: "block", Conditions: Conditions{Score: "95", Nature: []string{"tor"}}},
+	}
+	p, err := compilePolicy(rules, "", nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	h := &Handler{app: app, enforce: true, wait: app.wait, policy: p}
+	for _, client := range warmClients {
+		app.engine.Refresh(context.Background(), netip.MustParseAddr(client.addr))
+	}
+	return h
+}
+
+var warmClients = []struct{ name, addr string }{
+	{"clean", "192.0.2.1"},
+	{"listed", "198.51.100.1"},
+	{"reported", "203.0.113.1"},
+	{"exempt", "127.0.0.1"},
+}
+
+// prepared returns a request as the server hands it to the first handler.
+func prepared(tb testing.TB, addr string) func() *http.Request {
+	tb.Helper()
+	r := httptest.NewRequest(http.MethodGet, "http://app.example.com/", nil)
+	r.RemoteAddr = netip.AddrPortFrom(netip.MustParseAddr(addr), 1234).String()
+	r.Header.Set("User-Agent", "Mozilla/5.0")
+	r.Header.Set("Accept", "text/html")
+	r.Header.Set("Accept-Encoding", "gzip, br")
+	r.Header.Set("Accept-Language", "en")
+	server := &caddyhttp.Server{}
+	w := httptest.NewRecorder()
+	return func() *http.Request {
+		fresh := *r
+		fresh.Header = r.Header.Clone()
+		return caddyhttp.PrepareRequest(&fresh, caddy.NewReplacer(), w, server)
+	}
+}
+
+var passOn = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+
+// header is a response that keeps nothing.
+type header struct{ h http.Header }
+
+func (w header) Header() http.Header         { return w.h }
+func (w header) Write(b []byte) (int, error) { return len(b), nil }
+func (w header) WriteHeader(int)             {}
+
+// BenchmarkServeHTTP measures the warm decision: what a request costs more with the handler ("warm/…") than without
+// ("baseline", which only makes the request).
+func BenchmarkServeHTTP(b *testing.B) {
+	h := warmHandler(b)
+	w := header{http.Header{}}
+	b.Run("baseline", func(b *testing.B) {
+		request := prepared(b, "192.0.2.1")
+		b.ReportAllocs()
+		for b.Loop() {
+			_ = passOn.ServeHTTP(w, request())
+		}
+	})
+	for _, client := range warmClients {
+		b.Run("warm/"+client.name, func(b *testing.B) {
+			request := prepared(b, client.addr)
+			b.ReportAllocs()
+			for b.Loop() {
+				_ = h.ServeHTTP(w, request(), passOn)
+			}
+		})
+	}
+}
