@@ -174,7 +174,7 @@ func (a *App) Stop() error {
 	return nil
 }
 
-// closeWithin is how long look-ups under way may delay the end of the process. A reload does not wait for them.
+// closeWithin is how long look-ups under way may delay the end of the process.
 const closeWithin = 500 * time.Millisecond
 
 // Cleanup gives up what Provision acquired. It also runs after a Provision that failed.
@@ -184,28 +184,30 @@ func (a *App) Cleanup() error {
 	if engine == nil {
 		return pools.release()
 	}
-	if caddy.Exiting() {
-		ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
-		defer cancel()
-		engine.Close(ctx)
-		return pools.release()
+	if !engine.Busy() || caddy.Exiting() {
+		return a.end(engine, pools, closeWithin)
 	}
-	// the look-ups under way were paid for: they end by themselves, within the timeout of a look-up, and what they need
-	// is released after them
+	// a reload does not wait for the look-ups under way; but they were paid for, so they end by themselves, and what they
+	// need is released after them
 	go func() {
 		defer func() {
 			if r := recover(); r != nil {
 				a.logger.Error("ending look-ups panicked; this is a bug", slog.Any("panic", r))
 			}
 		}()
-		ctx, cancel := context.WithTimeout(context.Background(), a.lookupTimeout())
-		defer cancel()
-		engine.Close(ctx)
-		if err := pools.release(); err != nil {
+		if err := a.end(engine, pools, a.lookupTimeout()); err != nil {
 			a.logger.Error("releasing shared state", slog.Any("error", err))
 		}
 	}()
 	return nil
+}
+
+// end closes the engine, giving its look-ups some time, and then releases what they used.
+func (a *App) end(engine *lookup.Engine, pools releases, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	engine.Close(ctx)
+	return pools.release()
 }
 
 // releases are the shared values that an app holds, each to be given back once.

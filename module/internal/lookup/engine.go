@@ -171,6 +171,9 @@ func (e *Engine) Close(ctx context.Context) {
 	<-done // providers return soon after their context ends
 }
 
+// Busy reports whether look-ups are under way.
+func (e *Engine) Busy() bool { return e.flights.count.Load() > 0 }
+
 // Lookup returns what is known of addr, which must be unmapped and without zone. When providers have to be asked for the
 // first time it waits for them, until wait has passed or ctx ends; they go on in the background and answer the next
 // request.
