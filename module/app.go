@@ -179,8 +179,9 @@ const closeWithin = 500 * time.Millisecond
 
 // Cleanup gives up what Provision acquired. It also runs after a Provision that failed.
 func (a *App) Cleanup() error {
+	// requests that outlive their configuration still look addresses up: the engine stays, and knows less
 	engine, pools := a.engine, a.pools
-	a.engine, a.pools = nil, nil
+	a.pools = nil
 	if engine == nil {
 		return pools.release()
 	}
