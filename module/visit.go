@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -51,6 +52,7 @@ func (a *App) visit(r *http.Request, wait time.Duration, exempt *iplist.Index) *
 	v := &visit{app: a}
 	switch addr := clientAddr(r); {
 	case !addr.IsValid():
+		metrics.CountSuspect(metrics.SuspectMissing)
 		v.verdict.Status = reputation.Unknown
 	case exempt.Lookup(addr) != 0:
 		v.verdict.Status = reputation.Exempt

@@ -1,0 +1,151 @@
+package module
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+)
+
+func init() {
+	caddy.RegisterModule(AdminAPI{})
+}
+
+// AdminAPI answers for the running app under `/ip_reputation/` of Caddy's admin API:
+//
+//   - `GET status`: providers, lists, memory, and what is wrong;
+//   - `GET check/{ip}`: what is known of an address and how its score is made; `?fresh` asks the providers anew first;
+//   - `GET`, `POST`, `DELETE bans[/{prefix}]` and `exemptions[/{prefix}]`: what is banned or exempt at run time;
+//   - `DELETE records/{ip}`: forgets what providers said of an address;
+//   - `POST feeds/{name}/refresh`: fetches a list now.
+//
+// Answers are JSON. Changes are logged.
+type AdminAPI struct{}
+
+// CaddyModule returns the Caddy module information.
+func (AdminAPI) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.ip_reputation",
+		New: func() caddy.Module { return new(AdminAPI) },
+	}
+}
+
+// Provision registers the metrics once more: Caddy makes the admin API before the apps, so that after a reload that
+// failed, a registry is served that the apps may never have seen. Nothing is kept here, since Caddy never cleans it up.
+func (AdminAPI) Provision(ctx caddy.Context) error {
+	if err := metrics.Register(ctx.GetMetricsRegistry()); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	return nil
+}
+
+// adminPath is where all of it is.
+const adminPath = "/ip_reputation/"
+
+// Routes implements caddy.AdminRouter.
+func (AdminAPI) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: adminPath, Handler: caddy.AdminHandlerFunc(serveAdmin)}}
+}
+
+// endpoint answers one method of one path. The argument is the rest of the path.
+type endpoint func(a *App, r *http.Request, argument string) (any, error)
+
+// endpoints are those of the admin API by path and method. A path that ends in a slash takes an argument, which may hold
+// slashes itself.
+var endpoints = map[string]map[string]endpoint{
+	"status":      {http.MethodGet: (*App).adminStatus},
+	"check/":      {http.MethodGet: (*App).adminCheck},
+	"bans":        {http.MethodGet: bans.list, http.MethodPost: bans.add},
+	"bans/":       {http.MethodGet: bans.get, http.MethodDelete: bans.remove},
+	"exemptions":  {http.MethodGet: exemptions.list, http.MethodPost: exemptions.add},
+	"exemptions/": {http.MethodGet: exemptions.get, http.MethodDelete: exemptions.remove},
+	"records/":    {http.MethodDelete: (*App).adminForget},
+	"feeds/":      {http.MethodPost: (*App).adminRefresh},
+}
+
+// created is an answer about something that was not there before.
+type created struct{ any }
+
+func serveAdmin(w http.ResponseWriter, r *http.Request) error {
+	path, argument, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, adminPath), "/")
+	if argument != "" {
+		path += "/"
+	}
+	methods, ok := endpoints[path]
+	if !ok {
+		return adminError(http.StatusNotFound, fmt.Errorf("nothing is at %s: below %s there are %s",
+			r.URL.Path, adminPath, strings.Join(slices.Sorted(maps.Keys(endpoints)), ", ")))
+	}
+	serve, ok := methods[r.Method]
+	if !ok {
+		allowed := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
+		w.Header().Set("Allow", allowed)
+		return adminError(http.StatusMethodNotAllowed, fmt.Errorf("%s is not possible here: use %s", r.Method, allowed))
+	}
+	app := running.current()
+	if app == nil {
+		return adminError(http.StatusServiceUnavailable,
+			errors.New("ip_reputation is not configured in the running Caddy: add it to the global options or to a site"))
+	}
+	answer, err := serve(app, r, argument)
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if c, ok := answer.(created); ok {
+		answer, status = c.any, http.StatusCreated
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	return json.NewEncoder(w).Encode(answer)
+}
+
+// adminError is an error that Caddy writes as JSON, with a status.
+func adminError(status int, err error) error {
+	return caddy.APIError{HTTPStatus: status, Err: err}
+}
+
+// parseAddress reads an address as an operator writes it. Mapped addresses become those that they stand for.
+func parseAddress(text string) (netip.Addr, error) {
+	addr, err := netip.ParseAddr(text)
+	switch {
+	case err != nil:
+		return netip.Addr{}, fmt.Errorf("%q is not an IP address: write one such as 203.0.113.5 or 2001:db8::5", text)
+	case addr.Zone() != "":
+		return netip.Addr{}, fmt.Errorf("%q has a zone, which means something on one machine only: leave out %q", text, "%"+addr.Zone())
+	}
+	return addr.Unmap(), nil
+}
+
+// parsePrefix reads a prefix, or an address as the prefix that holds it alone.
+func parsePrefix(text string) (netip.Prefix, error) {
+	if !strings.Contains(text, "/") {
+		addr, err := parseAddress(text)
+		if err != nil {
+			return netip.Prefix{}, err
+		}
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%q is not a CIDR range: write one such as 203.0.113.0/24 or 2001:db8::/64", text)
+	}
+	if addr := prefix.Addr(); addr.Is4In6() && prefix.Bits() >= 96 {
+		prefix = netip.PrefixFrom(addr.Unmap(), prefix.Bits()-96)
+	}
+	return prefix.Masked(), nil
+}
+
+// Interface guards
+var (
+	_ caddy.AdminRouter = AdminAPI{}
+	_ caddy.Provisioner = AdminAPI{}
+)

@@ -1,0 +1,242 @@
+package module
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+)
+
+// maxAdminBody bounds what is read of a request.
+const maxAdminBody = 64 << 10
+
+// overrides are the endpoints of bans, or of exemptions.
+type overrides struct {
+	kind ban.Kind
+	done string // what happened to a prefix
+}
+
+var (
+	bans       = overrides{ban.Ban, "banned"}
+	exemptions = overrides{ban.Exemption, "exempt"}
+)
+
+// override is what a POST wants.
+type override struct {
+	Prefix string `json:"prefix"`
+	TTL    string `json:"ttl,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// overrideAnswer is an entry, and what its operator should know of it.
+type overrideAnswer struct {
+	ban.Entry
+
+	// Note says why the entry may not do what was expected.
+	Note string `json:"note,omitempty"`
+
+	// Warning says what went wrong although the change is in force.
+	Warning string `json:"warning,omitempty"`
+}
+
+func (o overrides) list(a *App, _ *http.Request, _ string) (any, error) {
+	if all := a.overrides.List(o.kind); all != nil {
+		return all, nil
+	}
+	return []ban.Entry{}, nil
+}
+
+func (o overrides) get(a *App, _ *http.Request, argument string) (any, error) {
+	prefix, err := parsePrefix(argument)
+	if err != nil {
+		return nil, adminError(http.StatusBadRequest, err)
+	}
+	entry, ok := o.find(a, prefix)
+	if !ok {
+		return nil, o.missing(a, prefix)
+	}
+	return entry, nil
+}
+
+func (o overrides) add(a *App, r *http.Request, _ string) (any, error) {
+	wanted, err := readOverride(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	entry, err := o.entry(wanted)
+	if err != nil {
+		return nil, adminError(http.StatusBadRequest, err)
+	}
+	_, replaced := o.find(a, entry.Prefix)
+	entry, err = a.overrides.Add(entry)
+	answer := overrideAnswer{Entry: entry}
+	if answer.Warning, err = onDisk(err); err != nil {
+		return nil, err
+	}
+	a.logger.Info("added by an operator", o.attributes(r, entry)...)
+	if o.kind == ban.Ban {
+		answer.Note = a.limits(entry.Prefix)
+	}
+	if replaced {
+		return answer, nil
+	}
+	return created{answer}, nil
+}
+
+func (o overrides) remove(a *App, r *http.Request, argument string) (any, error) {
+	prefix, err := parsePrefix(argument)
+	if err != nil {
+		return nil, adminError(http.StatusBadRequest, err)
+	}
+	entry, _ := o.find(a, prefix)
+	found, err := a.overrides.Remove(o.kind, prefix)
+	answer := overrideAnswer{Entry: entry}
+	if answer.Warning, err = onDisk(err); err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, o.missing(a, prefix)
+	}
+	a.logger.Info("removed by an operator", o.attributes(r, entry)...)
+	if others := o.holding(a, prefix.Addr()); len(others) > 0 {
+		answer.Note = fmt.Sprintf("%s is still %s by %s", prefix.Addr(), o.done, strings.Join(others, ", "))
+	}
+	return answer, nil
+}
+
+// readOverride reads the body of a POST.
+func readOverride(body io.Reader) (o override, err error) {
+	text, err := io.ReadAll(io.LimitReader(body, maxAdminBody+1))
+	if err != nil {
+		return o, adminError(http.StatusBadRequest, fmt.Errorf("reading the body: %w", err))
+	}
+	if len(text) > maxAdminBody {
+		return o, adminError(http.StatusRequestEntityTooLarge,
+			fmt.Errorf("the body has more than %d bytes: send one prefix at a time, or keep long lists in a file", maxAdminBody))
+	}
+	decoder := json.NewDecoder(strings.NewReader(string(text)))
+	decoder.DisallowUnknownFields()
+	if err = decoder.Decode(&o); err == nil {
+		if _, more := decoder.Token(); more != io.EOF {
+			err = errors.New("something follows the object")
+		}
+	}
+	if err != nil {
+		return o, adminError(http.StatusBadRequest,
+			fmt.Errorf(`reading the body: %w: send {"prefix": "203.0.113.5/32", "ttl": "1h", "reason": "…"}, the last two if you like`, err))
+	}
+	return o, nil
+}
+
+// entry turns what is wanted into an entry.
+func (o overrides) entry(wanted override) (entry ban.Entry, err error) {
+	entry = ban.Entry{Kind: o.kind, Reason: wanted.Reason, Created: time.Now()}
+	if entry.Prefix, err = parsePrefix(wanted.Prefix); err != nil {
+		return entry, err
+	}
+	if wanted.TTL == "" {
+		return entry, nil
+	}
+	ttl, err := caddy.ParseDuration(wanted.TTL)
+	if err != nil || ttl <= 0 {
+		return entry, fmt.Errorf("ttl %q is not a duration that lies ahead: write one such as 30m, 1h or 7d, or leave it out", wanted.TTL)
+	}
+	entry.Expires = entry.Created.Add(ttl)
+	return entry, nil
+}
+
+// onDisk tells a change that is in force but not on disk from one that is not in force.
+func onDisk(err error) (warning string, _ error) {
+	switch {
+	case err == nil:
+		return "", nil
+	case errors.Is(err, ban.ErrNotSaved):
+		return err.Error() + ": a restart undoes it unless the disk is well by then", nil
+	case errors.Is(err, ban.ErrClosed):
+		return "", adminError(http.StatusServiceUnavailable, fmt.Errorf("%w: Caddy is reloading, try again", err))
+	}
+	return "", adminError(http.StatusBadRequest, err)
+}
+
+// find returns the entry of exactly this prefix.
+func (o overrides) find(a *App, prefix netip.Prefix) (ban.Entry, bool) {
+	for _, entry := range a.overrides.Find(prefix.Addr()) {
+		if entry.Kind == o.kind && entry.Prefix == prefix {
+			return entry, true
+		}
+	}
+	return ban.Entry{}, false
+}
+
+// holding returns the prefixes that hold the address.
+func (o overrides) holding(a *App, addr netip.Addr) (prefixes []string) {
+	for _, entry := range a.overrides.Find(addr) {
+		if entry.Kind == o.kind {
+			prefixes = append(prefixes, entry.Prefix.String())
+		}
+	}
+	return prefixes
+}
+
+// missing says that there is no entry, and which one may have been meant.
+func (o overrides) missing(a *App, prefix netip.Prefix) error {
+	err := fmt.Errorf("there is no %s of %s", o.kind, prefix)
+	if others := o.holding(a, prefix.Addr()); len(others) > 0 {
+		err = fmt.Errorf("%w: %s is %s by %s", err, prefix.Addr(), o.done, strings.Join(others, ", "))
+	}
+	return adminError(http.StatusNotFound, err)
+}
+
+// attributes are what the log says of a change.
+func (o overrides) attributes(r *http.Request, entry ban.Entry) []any {
+	ttl := "forever"
+	if !entry.Expires.IsZero() {
+		ttl = entry.Expires.Sub(entry.Created).String()
+	}
+	return []any{
+		slog.String("kind", o.kind.String()),
+		slog.String("prefix", entry.Prefix.String()),
+		slog.String("ttl", ttl),
+		slog.String("reason", entry.Reason),
+		slog.String("remote_addr", r.RemoteAddr),
+	}
+}
+
+// shownExemptions bounds how many of them a note names.
+const shownExemptions = 3
+
+// limits says what a ban does not do: exempt beats it, and one IPv6 address is easily changed.
+func (a *App) limits(prefix netip.Prefix) string {
+	var by []string
+	for _, entry := range a.overrides.List(ban.Exemption) {
+		if entry.Prefix.Overlaps(prefix) {
+			by = append(by, "the exemption of "+entry.Prefix.String())
+		}
+	}
+	for _, i := range a.engine.Explain(prefix.Addr()).Lists {
+		if a.meanings[i].Kind == lookup.Exempt {
+			by = append(by, "the list "+a.listNames[i])
+		}
+	}
+	switch {
+	case len(by) > 0:
+		if len(by) > shownExemptions {
+			by = append(by[:shownExemptions], "others")
+		}
+		return "exempt beats a ban, so addresses of it are still let through by " + strings.Join(by, ", ")
+	case prefix.Addr().Is6() && prefix.Bits() > 64:
+		wide := netip.PrefixFrom(prefix.Addr(), 64).Masked()
+		return fmt.Sprintf("an IPv6 client can take any address of its /64: ban %s to keep it out", wide)
+	}
+	return ""
+}
