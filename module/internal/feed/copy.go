@@ -1,0 +1,263 @@
+package feed
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
+)
+
+// A copy is a list as it was accepted: a header of "#" lines, then one CIDR a line, so that it can be searched by hand.
+// Its modification time is when the publisher last confirmed it, which an answer of "not changed" moves forward.
+const (
+	copySuffix  = ".list"
+	waitSuffix  = ".wait" // until when the publisher wants to be left alone
+	tempSuffix  = ".tmp"
+	copyTitle   = "# caddy-ip-reputation list, version 1. Made from its source: changes here are lost"
+	abandonTemp = time.Hour
+)
+
+// copyHeader is what the first lines of a copy say.
+type copyHeader struct {
+	name    string
+	source  string
+	spec    string // fingerprint of the spec
+	fetched time.Time
+	lines   int // in the source
+	entries int // in the copy
+	parts   []validators
+	sum     string // of all that follows the header
+}
+
+var (
+	errDamaged = errors.New("the copy is damaged")
+	errForeign = errors.New("the copy is of another list of the same name")
+)
+
+func (h *copyHeader) appendText(b []byte) []byte {
+	b = fmt.Appendf(b, "%s\n# name: %s\n# source: %s\n# spec: %s\n# fetched: %s\n# lines: %d\n# entries: %d\n",
+		copyTitle, h.name, h.source, h.spec, h.fetched.UTC().Format(time.RFC3339), h.lines, h.entries)
+	for _, v := range h.parts {
+		text, err := json.Marshal(v)
+		if err != nil {
+			panic(err) // two strings: cannot happen
+		}
+		b = fmt.Appendf(b, "# part: %s\n", text)
+	}
+	return fmt.Appendf(b, "# sha256: %s\n", h.sum)
+}
+
+// parseCopyHeader reads up to the checksum, which is the last line of the header.
+func parseCopyHeader(r *bufio.Reader) (h copyHeader, err error) {
+	for first := true; ; first = false {
+		raw, err := r.ReadSlice('\n')
+		if err != nil {
+			return h, fmt.Errorf("%w: its header breaks off", errDamaged)
+		}
+		line := strings.TrimSuffix(string(raw), "\n")
+		if first {
+			if line != copyTitle {
+				return h, fmt.Errorf("%w: it does not begin like one", errDamaged)
+			}
+			continue
+		}
+		key, value, _ := strings.Cut(strings.TrimPrefix(line, "# "), ": ")
+		if err := h.set(key, value); err != nil {
+			return h, fmt.Errorf("%w: its header has a wrong line %.40q", errDamaged, line)
+		}
+		if key == "sha256" {
+			return h, nil
+		}
+	}
+}
+
+func (h *copyHeader) set(key, value string) (err error) {
+	switch key {
+	case "name":
+		h.name = value
+	case "source":
+		h.source = value
+	case "spec":
+		h.spec = value
+	case "fetched":
+		h.fetched, err = time.Parse(time.RFC3339, value)
+	case "lines":
+		h.lines, err = strconv.Atoi(value)
+	case "entries":
+		h.entries, err = strconv.Atoi(value)
+	case "part":
+		var v validators
+		err = json.Unmarshal([]byte(value), &v)
+		h.parts = append(h.parts, v)
+	case "sha256":
+		h.sum = value
+	default:
+		err = errDamaged
+	}
+	return err
+}
+
+// digest returns the checksum of a list's body and the number of its lines.
+func digest(ranges iplist.Ranges) (sum string, entries int) {
+	hash := sha256.New()
+	entries, _ = writeBody(hash, ranges) // a hash takes everything
+	return hex.EncodeToString(hash.Sum(nil)), entries
+}
+
+func writeBody(w io.Writer, ranges iplist.Ranges) (entries int, err error) {
+	b := make([]byte, 0, 32<<10)
+	for p := range ranges.Prefixes() {
+		b = append(p.AppendTo(b), '\n')
+		entries++
+		if len(b) > cap(b)-64 { // no CIDR is longer
+			if _, err = w.Write(b); err != nil {
+				return entries, err
+			}
+			b = b[:0]
+		}
+	}
+	_, err = w.Write(b)
+	return entries, err
+}
+
+// readCopy reads a copy whose size is the given number of bytes.
+func readCopy(r io.Reader, size int64) (h copyHeader, ranges iplist.Ranges, err error) {
+	buffered := bufio.NewReaderSize(r, maxLine)
+	if h, err = parseCopyHeader(buffered); err != nil {
+		return h, ranges, err
+	}
+	const shortest = int64(len("::/0\n"))
+	prefixes := make([]netip.Prefix, 0, min(max(int64(h.entries), 0), size/shortest))
+	hash := sha256.New()
+	err = eachLine(io.TeeReader(buffered, hash), func(number int, line []byte) error {
+		p, ok := parsePrefix(line)
+		if !ok {
+			return fmt.Errorf("%w: entry %d is no CIDR", errDamaged, number)
+		}
+		prefixes = append(prefixes, p)
+		return nil
+	})
+	if err != nil {
+		return h, ranges, err
+	}
+	if hex.EncodeToString(hash.Sum(nil)) != h.sum || len(prefixes) != h.entries {
+		return h, ranges, fmt.Errorf("%w: its checksum does not match", errDamaged)
+	}
+	return h, iplist.NewRanges(prefixes), nil
+}
+
+// loadCopy reads the copy at path, if it is the one of the given spec, and when it was last confirmed.
+func loadCopy(path, fingerprint string) (h copyHeader, ranges iplist.Ranges, confirmed time.Time, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return h, ranges, confirmed, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return h, ranges, confirmed, err
+	}
+	if h, ranges, err = readCopy(f, info.Size()); err == nil && h.spec != fingerprint {
+		err = errForeign
+	}
+	return h, ranges, info.ModTime(), err
+}
+
+// saveCopy replaces the copy at path at once or not at all. A durable one survives a power failure.
+func saveCopy(path string, h copyHeader, ranges iplist.Ranges, now time.Time, durable bool) (err error) {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, filepath.Base(path)+".*"+tempSuffix) // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close() // it is thrown away, and may be closed already
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if _, err = f.Write(h.appendText(nil)); err != nil {
+		return err
+	}
+	if _, err = writeBody(f, ranges); err != nil {
+		return err
+	}
+	if durable {
+		if err = f.Sync(); err != nil {
+			return err
+		}
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	if err = os.Chtimes(f.Name(), now, now); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	if durable {
+		if d, openErr := os.Open(dir); openErr == nil {
+			_ = d.Sync() // without it the old copy may come back after a power failure, which is no harm
+			_ = d.Close()
+		}
+	}
+	return nil
+}
+
+// prepareDir makes the directory for copies and removes what an interrupted write left there. It returns "" when
+// nothing can be kept.
+func prepareDir(dir string, logger *slog.Logger) string {
+	if dir == "" {
+		return ""
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		logger.Warn("lists are kept in memory only and fetched anew after a restart: make the directory writable", "directory", dir, "error", err)
+		return ""
+	}
+	leftovers, _ := filepath.Glob(filepath.Join(dir, "*"+copySuffix+".*"+tempSuffix))
+	for _, path := range leftovers {
+		if info, err := os.Lstat(path); err == nil && time.Since(info.ModTime()) > abandonTemp {
+			_ = os.Remove(path)
+		}
+	}
+	return dir
+}
+
+// saveWait remembers over a restart until when the publisher wants to be left alone.
+func saveWait(path, fingerprint string, until time.Time) error {
+	return os.WriteFile(path, fmt.Appendf(nil, "%s %s\n", fingerprint, until.UTC().Format(time.RFC3339)), 0o600)
+}
+
+// loadWait returns what saveWait wrote, or the zero time. It is never more than a day ahead.
+func loadWait(path, fingerprint string, now time.Time) time.Time {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return time.Time{}
+	}
+	who, when, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+	until, err := time.Parse(time.RFC3339, when)
+	if err != nil || who != fingerprint || until.Before(now) || until.After(now.Add(maxRetryAfter)) {
+		return time.Time{}
+	}
+	return until
+}
+
+func removeWait(path string) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		_ = os.Truncate(path, 0) // an empty file means the same
+	}
+}

@@ -1,0 +1,313 @@
+package feed
+
+import (
+	"bytes"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
+)
+
+func collect(r iplist.Ranges) []string {
+	var all []string
+	for p := range r.Prefixes() {
+		all = append(all, p.String())
+	}
+	return all
+}
+
+// TestCopyRoundTrip: what is written is read again, whatever the list and its validators.
+func TestCopyRoundTrip(t *testing.T) {
+	dir := t.TempDir()
+	prefix := rapid.Custom(func(t *rapid.T) netip.Prefix {
+		if rapid.Bool().Draw(t, "v4") {
+			b := rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "bytes")
+			return netip.PrefixFrom(netip.AddrFrom4([4]byte(b)), rapid.IntRange(0, 32).Draw(t, "bits"))
+		}
+		b := rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "bytes")
+		return netip.PrefixFrom(netip.AddrFrom16([16]byte(b)), rapid.IntRange(0, 128).Draw(t, "bits"))
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		ranges := iplist.NewRanges(rapid.SliceOf(prefix).Draw(t, "prefixes"))
+		want := copyHeader{name: "one", source: "192.0.2.1:8080", spec: "f00", fetched: time.Unix(rapid.Int64Range(0, 1<<32).Draw(t, "fetched"), 0).UTC(),
+			lines: rapid.IntRange(0, 1<<40).Draw(t, "lines")}
+		for range rapid.IntRange(0, 3).Draw(t, "parts") {
+			want.parts = append(want.parts, validators{ETag: rapid.StringMatching(`(W/)?"[ -~]*"`).Draw(t, "etag"), LastModified: rapid.StringMatching(`[ -~]*`).Draw(t, "modified")})
+		}
+		want.sum, want.entries = digest(ranges)
+		now := time.Unix(1_790_000_000, 0)
+		path := filepath.Join(dir, "one.list")
+		if err := saveCopy(path, want, ranges, now, false); err != nil {
+			t.Fatal(err)
+		}
+		got, gotRanges, confirmed, err := loadCopy(path, "f00")
+		if err != nil || !confirmed.Equal(now) {
+			t.Fatal(err, confirmed)
+		}
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(copyHeader{})); diff != "" {
+			t.Error(diff)
+		}
+		if diff := cmp.Diff(collect(ranges), collect(gotRanges)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestCopyIsReadable: an operator can search it, and nobody else can.
+func TestCopyIsReadable(t *testing.T) {
+	server, url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("ETag", `"v1"`)
+		_, _ = w.Write([]byte("2001:db8:bad::/48\n192.0.2.7 # x\n10.0.0.0/8\n192.0.2.9\n"))
+	})
+	dir := filepath.Join(t.TempDir(), "feeds")
+	s := mustOpen(t, Options{Dir: dir}, Spec{Name: "one", URLs: []string{strings.Replace(url, "//", "//user:pass@", 1) + "/list?key=s3cr3t"}})
+	if err := fetchNow(s, "one"); err != nil {
+		t.Fatal(err)
+	}
+	body := read(t, dir, "one.list")
+	_, after, _ := strings.Cut(body, "# sha256: ")
+	if _, lines, _ := strings.Cut(after, "\n"); lines != "192.0.2.7/32\n192.0.2.9/32\n2001:db8:bad::/48\n" {
+		t.Errorf("the copy reads\n%s", body)
+	}
+	for _, want := range []string{"# name: one\n", "# source: " + strings.TrimPrefix(url, "http://") + "\n", "# lines: 4\n", "# entries: 3\n", `# part: {"etag":"\"v1\""}` + "\n"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the copy lacks %q:\n%s", want, body)
+		}
+	}
+	if strings.Contains(body, "pass") || strings.Contains(body, "s3cr3t") {
+		t.Error("the copy holds a secret")
+	}
+	if info, err := os.Stat(dir + "/one.list"); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if files, _ := os.ReadDir(dir); len(files) != 1 {
+		t.Errorf("%d files beside the copy", len(files)-1)
+	}
+	if len(server.seen()) != 1 {
+		t.Error("more than one request")
+	}
+}
+
+// TestRestart: the list is back before anything was started, and nobody was asked.
+func TestRestart(t *testing.T) {
+	server, url := serve(t, text(addresses(20)))
+	dir := t.TempDir()
+	spec := Spec{Name: "one", URLs: []string{url}}
+	s := mustOpen(t, Options{Dir: dir}, spec)
+	if isListed(s.Current(), "198.51.100.3", "one") || s.Current().Lists[0].Loaded {
+		t.Error("a list that was never fetched is in force")
+	}
+	if err := fetchNow(s, "one"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before := statusOf(t, s, "one")
+
+	s = mustOpen(t, Options{Dir: dir}, spec)
+	if !isListed(s.Current(), "198.51.100.3", "one") || !s.Current().Lists[0].Loaded {
+		t.Error("the list is not back")
+	}
+	after := statusOf(t, s, "one")
+	if !after.LastSuccess.Truncate(time.Second).Equal(before.LastSuccess.Truncate(time.Second)) || after.Lines != 20 || !after.Stored {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+	if wait := time.Until(after.NextRefresh); wait < DefaultRefresh-time.Minute {
+		t.Errorf("a fresh copy is due in %s", wait)
+	}
+	if len(server.seen()) != 1 {
+		t.Error("the publisher was asked")
+	}
+
+	// Another URL under the same name is another list.
+	spec.URLs = []string{url + "/other"}
+	if s = mustOpen(t, Options{Dir: dir}, spec); isListed(s.Current(), "198.51.100.3", "one") {
+		t.Error("the copy of one list was taken for another")
+	}
+}
+
+func TestDamagedCopy(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		damage func(body string) string
+	}{
+		{"an entry", func(b string) string { return strings.Replace(b, "198.51.100.16/30", "198.51.100.16/28", 1) }},
+		{"breaks off", func(b string) string { return b[:len(b)-1] }},
+		{"not a CIDR", func(b string) string { return b + "x\n" }},
+		{"one more", func(b string) string { return b + "192.0.2.1\n" }},
+		{"header breaks off", func(b string) string { return b[:40] }},
+		{"header", func(b string) string { return strings.Replace(b, "# lines: 20", "# lines: x", 1) }},
+		{"title", func(b string) string { return strings.Replace(b, "version 1", "version 9", 1) }},
+		{"count", func(b string) string { return strings.Replace(b, "# entries: ", "# entries: 9999999999", 1) }},
+		{"empty", func(string) string { return "" }},
+		{"zeros", func(b string) string { return strings.Repeat("\x00", len(b)) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server, url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("If-None-Match") != "" {
+					w.WriteHeader(http.StatusNotModified)
+					return
+				}
+				w.Header().Set("ETag", `"v1"`)
+				text(addresses(20))(w, r)
+			})
+			dir := t.TempDir()
+			path := dir + "/one.list"
+			var log bytes.Buffer
+			o := Options{Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+			specs := []Spec{{Name: "one", URLs: []string{url}}, {Name: "other", Values: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}}
+			s := mustOpen(t, o, specs...)
+			if err := fetchNow(s, "one"); err != nil {
+				t.Fatal(err)
+			}
+			good := read(t, path)
+			write(t, path, test.damage(good))
+
+			// While running, at the next rebuild.
+			s.rebuild()
+			if s.Current().Lists[0].Loaded || isListed(s.Current(), "198.51.100.16", "one") || !isListed(s.Current(), "192.0.2.1", "other") {
+				t.Error("a rebuild used the damaged copy, or lost another list")
+			}
+			if err := fetchNow(s, "one"); err != nil || !isListed(s.Current(), "198.51.100.16", "one") {
+				t.Errorf("the list was not fetched whole again: %v", err)
+			}
+
+			// At a start.
+			write(t, path, test.damage(good))
+			s = mustOpen(t, o, specs...)
+			if s.Current().Lists[0].Loaded || !isListed(s.Current(), "192.0.2.1", "other") {
+				t.Error("the damaged copy is in force")
+			}
+			if !strings.Contains(log.String(), "cannot be read") {
+				t.Error("nothing was said")
+			}
+			if wait := time.Until(statusOf(t, s, "one").NextRefresh); wait > startSpread {
+				t.Errorf("the list is due in %s", wait)
+			}
+			if err := fetchNow(s, "one"); err != nil || !isListed(s.Current(), "198.51.100.16", "one") || len(server.seen()) != 3 {
+				t.Errorf("the list was not fetched whole again: %v", err)
+			}
+		})
+	}
+}
+
+// TestUnwritable: without a disk everything works, from memory.
+func TestUnwritable(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	write(t, file, "")
+	gone := filepath.Join(t.TempDir(), "gone")
+	for _, test := range []struct {
+		name string
+		dir  string
+		then func()
+		want Result
+	}{
+		{name: "none", want: ResultOK},
+		{name: "not a directory", dir: file + "/feeds", want: ResultOK},
+		{name: "removed later", dir: gone, then: func() {
+			if err := os.RemoveAll(gone); err != nil {
+				t.Fatal(err)
+			}
+		}, want: ResultNotStored},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, url := serve(t, text(addresses(20)))
+			var seen results
+			s := mustOpen(t, Options{Dir: test.dir, Observe: seen.observe}, Spec{Name: "one", URLs: []string{url}})
+			if test.then != nil {
+				test.then()
+			}
+			if err := fetchNow(s, "one"); err != nil {
+				t.Fatal(err)
+			}
+			s.rebuild()
+			if got := seen.last(t, "one"); got != test.want || !isListed(s.Current(), "198.51.100.16", "one") || statusOf(t, s, "one").Stored {
+				t.Errorf("got %s, %+v", got, statusOf(t, s, "one"))
+			}
+		})
+	}
+}
+
+func TestLeftoversAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	old, young := dir+"/one.list.123.tmp", dir+"/one.list.456.tmp"
+	write(t, old, "")
+	write(t, young, "")
+	long := time.Now().Add(-2 * abandonTemp)
+	if err := os.Chtimes(old, long, long); err != nil {
+		t.Fatal(err)
+	}
+	mustOpen(t, Options{Dir: dir})
+	if _, err := os.Stat(old); err == nil {
+		t.Error("the leftover is still there")
+	}
+	if _, err := os.Stat(young); err != nil {
+		t.Error("what may still be in use was removed")
+	}
+}
+
+func TestWait(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "one.wait")
+	now := time.Unix(1_790_000_000, 0)
+	for _, test := range []struct {
+		until time.Time
+		who   string
+		want  bool
+	}{
+		{now.Add(time.Hour), "f00", true},
+		{now.Add(time.Hour), "bar", false},
+		{now.Add(-time.Hour), "f00", false},
+		{now.Add(48 * time.Hour), "f00", false},
+	} {
+		if err := saveWait(path, test.who, test.until); err != nil {
+			t.Fatal(err)
+		}
+		if got := loadWait(path, "f00", now); got.Equal(test.until) != test.want {
+			t.Errorf("%+v: got %s", test, got)
+		}
+	}
+	write(t, path, "f00 tomorrow\n")
+	if got := loadWait(path, "f00", now); !got.IsZero() {
+		t.Errorf("got %s from nonsense", got)
+	}
+	removeWait(path)
+	removeWait(path)
+	if _, err := os.Stat(path); err == nil {
+		t.Error("still there")
+	}
+}
+
+func FuzzCopy(f *testing.F) {
+	ranges := iplist.NewRanges([]netip.Prefix{netip.MustParsePrefix("192.0.2.0/25"), netip.MustParsePrefix("2001:db8::/32")})
+	h := copyHeader{name: "one", spec: "f00", fetched: time.Unix(1_790_000_000, 0), parts: []validators{{ETag: `"x"`}, {}}}
+	h.sum, h.entries = digest(ranges)
+	var b bytes.Buffer
+	b.Write(h.appendText(nil))
+	if _, err := writeBody(&b, ranges); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	f.Add([]byte(copyTitle + "\n# sha256: x\n"))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		h, ranges, err := readCopy(bytes.NewReader(body), int64(len(body)))
+		if err != nil {
+			return
+		}
+		if !bytes.HasPrefix(body, []byte(copyTitle)) {
+			t.Error("a copy without a title was accepted")
+		}
+		if n := len(collect(ranges)); n > 0 && h.entries == 0 {
+			t.Errorf("%d entries, the header says none", n)
+		}
+	})
+}

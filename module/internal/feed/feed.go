@@ -1,0 +1,307 @@
+// Package feed keeps lists of addresses current: it fetches, parses, guards, keeps and refreshes them, and publishes
+// them as one immutable snapshot that answers for all lists with a single look-up.
+//
+// A list is replaced by a better one or not at all: what is HTML, not text, empty, much smaller than before or full of
+// lines that nobody understands is refused, and the last good list stays in force. Lists are kept on disk, so that a
+// restart has them at once and asks nobody. They are not kept in memory beside the snapshot: a rebuild reads the
+// copies of the lists that did not change.
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
+)
+
+// Defaults of a Spec.
+const (
+	DefaultRefresh   = time.Hour
+	DefaultTimeout   = 30 * time.Second
+	DefaultMaxBytes  = 32 << 20
+	DefaultMaxShrink = 0.5
+)
+
+// Spec says where one list comes from and how it is read. Exactly one of URLs, File and Values is set; an empty but
+// non-nil Values is a list that names nobody.
+type Spec struct {
+	// Name is unique among the lists and names the list's copy on disk: lower-case letters, digits, "_" and "-",
+	// 64 at most.
+	Name string
+
+	// URLs are the parts of one list, such as the IPv4 and the IPv6 half. They are accepted together or not at all.
+	URLs []string
+
+	// File is a local file. Its directory is watched: a change, an atomic replacement and a swapped symbolic link act
+	// within a second, and within ten where the system gives no notice.
+	File string
+
+	// Values are the list itself.
+	Values []netip.Prefix
+
+	// Own marks a list that the operator maintains, such as a deny or exempt list. It may name private ranges and
+	// ranges of any size, and one wrong line refuses it, since a rule that silently is not there is worse than an
+	// error. In lists of others, reserved ranges list nobody and a wrong line is skipped. Values are always own.
+	Own bool
+
+	// Header is sent with each request for a URL. It may hold secrets and is never logged.
+	Header http.Header
+
+	// Format says how the list is written. The zero value is one address or CIDR a line.
+	Format Format
+
+	// Refresh is how often URLs are asked for a newer list. Default: DefaultRefresh. At least MinRefresh.
+	Refresh time.Duration
+
+	// MinRefresh is the shortest Refresh that the publisher tolerates. Default: 1m.
+	MinRefresh time.Duration
+
+	// Timeout is the time that one request may take, the body included. Default: DefaultTimeout.
+	Timeout time.Duration
+
+	// MaxBytes is the size that one part, or the file, may have, after decompression. Default: DefaultMaxBytes.
+	MaxBytes int64
+
+	// MaxShrink is the share of its lines that a fetched list may lose from one refresh to the next, from 0 to 1;
+	// 1 lets it lose all. Lists of fewer than ten lines and local files may always shrink. Default: DefaultMaxShrink.
+	MaxShrink float64
+
+	// AllowEmpty says that a list without any entry is not a mistake.
+	AllowEmpty bool
+}
+
+// Options are what the lists of a Set share. The zero value keeps nothing on disk and says nothing.
+type Options struct {
+	// Dir is where the copies of the lists are kept; it is created when missing. With "", or when it cannot be written
+	// to, lists stay in memory and are fetched anew after a restart.
+	Dir string
+
+	// Transport carries the requests. Default: a transport of the Set's own.
+	Transport http.RoundTripper
+
+	// Logger is told what an operator must know. Default: silence.
+	Logger *slog.Logger
+
+	// Observe is called after every attempt to refresh a list, from several goroutines.
+	Observe func(name string, result Result)
+}
+
+// Snapshot is what all lists say at one moment. It never changes; a newer one replaces it.
+type Snapshot struct {
+	// Index answers for all lists. Its members are indices into Lists.
+	Index *iplist.Index
+
+	// Lists are in the order of the specs.
+	Lists []ListState
+}
+
+// ListState is the part of one list in a Snapshot.
+type ListState struct {
+	// Name is the list's name.
+	Name string
+
+	// Loaded is false while no good list was ever had: the list then says nothing about anybody, which is not the
+	// same as saying that nobody is listed.
+	Loaded bool
+
+	// Entries is the number of CIDRs in force, after merging and without reserved ranges.
+	Entries int
+
+	// Fetched is when this content was first had. Unlike Status.LastSuccess it stays when a refresh brings no change.
+	Fetched time.Time
+}
+
+// Errors that Refresh returns, wrapped.
+var (
+	// ErrNoSuchFeed means that no list has the name.
+	ErrNoSuchFeed = errors.New("no such list")
+
+	// ErrTooSoon means that the publisher was asked a moment ago, or wants to be left alone.
+	ErrTooSoon = errors.New("too soon")
+
+	// ErrClosed means that the Set does not refresh any more.
+	ErrClosed = errors.New("the lists are closed")
+)
+
+// closeTimeout bounds Close. Everything a Set does ends with its context; only a disk that hangs can take longer.
+const closeTimeout = 5 * time.Second
+
+// Set keeps lists current. Current may be called at any time from any goroutine and never waits.
+type Set struct {
+	lists   []*list
+	current atomic.Pointer[Snapshot]
+	logger  *slog.Logger
+	observe func(string, Result)
+	fetcher *fetcher
+	builder builder
+
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu      sync.Mutex // guards started and closed, and that nothing is added to running once closed
+	started bool
+	closed  bool
+	running sync.WaitGroup
+}
+
+// Open reads values, local files and the copies on disk and publishes the first snapshot. It never calls out. A spec
+// that contradicts itself and a local file that cannot be read or understood are errors; a missing or damaged copy is
+// not, it is fetched after Start.
+func Open(specs []Spec, o Options) (*Set, error) {
+	if len(specs) > math.MaxUint16 {
+		return nil, fmt.Errorf("%d lists: at most %d can be kept", len(specs), math.MaxUint16)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Observe == nil {
+		o.Observe = func(string, Result) {}
+	}
+	s := &Set{logger: o.Logger, observe: o.Observe, fetcher: newFetcher(o.Transport)}
+	s.builder.wake = make(chan struct{}, 1)
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+
+	names := make(map[string]bool, len(specs))
+	for _, spec := range specs {
+		spec, err := spec.complete()
+		if err != nil {
+			return nil, err
+		}
+		if names[spec.Name] {
+			return nil, fmt.Errorf("two lists are named %q: give one of them another name", spec.Name)
+		}
+		names[spec.Name] = true
+		s.lists = append(s.lists, newList(s, spec))
+	}
+	dir := prepareDir(o.Dir, o.Logger)
+	ranges := make([]iplist.Ranges, len(s.lists))
+	states := make([]ListState, len(s.lists))
+	for i, l := range s.lists {
+		var err error
+		if ranges[i], err = l.open(dir); err != nil {
+			return nil, err
+		}
+		states[i] = l.listState()
+	}
+	s.current.Store(&Snapshot{Index: iplist.Build(ranges), Lists: states})
+	return s, nil
+}
+
+// Start begins to refresh. A list whose copy is younger than its refresh interval is not fetched. It may be called once.
+func (s *Set) Start() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.started || s.closed {
+		return
+	}
+	s.started = true
+	s.running.Go(func() { s.guard("rebuilding the lists", s.rebuildOnRequest) })
+	var watcher *watcher
+	for _, l := range s.lists {
+		switch l.spec.kind() {
+		case KindURL:
+			s.running.Go(func() { s.guard("refreshing "+l.spec.Name, l.refreshOnSchedule) })
+		case KindFile:
+			if watcher == nil {
+				watcher = newWatcher(s.logger)
+			}
+			watcher.add(l)
+			s.running.Go(func() { s.guard("watching "+l.spec.Name, l.refreshOnChange) })
+		}
+	}
+	if watcher != nil {
+		s.running.Go(func() { s.guard("watching files", func() { watcher.run(s.ctx) }) })
+	}
+}
+
+// Close ends refreshing. The last snapshot stays valid. Closing twice is harmless.
+func (s *Set) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.cancel()
+	done := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+		s.fetcher.close()
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("closing the lists: still busy after %s, probably with a disk that does not answer", closeTimeout)
+	}
+}
+
+// Current returns the newest snapshot. The same pointer is returned until a list has changed.
+func (s *Set) Current() *Snapshot { return s.current.Load() }
+
+// Refresh brings one list up to date now and returns when the snapshot shows it, or why it was not possible. A
+// publisher is asked once a minute at most, and not at all while it has asked to be left alone: ErrTooSoon says until
+// when. ErrNoSuchFeed says that there is no such list.
+func (s *Set) Refresh(ctx context.Context, name string) error {
+	for _, l := range s.lists {
+		if l.spec.Name == name {
+			return s.refresh(ctx, l)
+		}
+	}
+	return fmt.Errorf("refreshing %s: %w", name, ErrNoSuchFeed)
+}
+
+func (s *Set) refresh(ctx context.Context, l *list) error {
+	if l.spec.kind() == KindValues {
+		return nil
+	}
+	s.mu.Lock()
+	if s.closed || !s.started {
+		s.mu.Unlock()
+		return fmt.Errorf("refreshing %s: %w", l.spec.Name, ErrClosed)
+	}
+	s.running.Add(1)
+	s.mu.Unlock()
+	defer s.running.Done()
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	shown, err := l.refresh(ctx, (*list).tooSoon)
+	if err != nil || shown == nil {
+		return err
+	}
+	select {
+	case <-shown:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("refreshing %s: %w", l.spec.Name, ctx.Err())
+	}
+}
+
+// Status says how each list is doing, in the order of the specs.
+func (s *Set) Status() []Status {
+	all := make([]Status, len(s.lists))
+	for i, l := range s.lists {
+		all[i] = l.status()
+	}
+	return all
+}
+
+// guard runs one of the Set's goroutines. A panic ends that goroutine alone: the lists it served stay as they are.
+func (s *Set) guard(what string, run func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.logger.Error("panic while "+what+"; restart to resume", "panic", p)
+		}
+	}()
+	run()
+}

@@ -1,0 +1,254 @@
+package feed
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	userAgent      = "caddy-ip-reputation"
+	maxRedirects   = 5
+	maxValidator   = 512 // bytes of an ETag or a date that are worth keeping
+	maxRetryAfter  = 24 * time.Hour
+	sniffed        = 512 // bytes from which a page or a binary is told from a list
+	maxHeaderBytes = 64 << 10
+)
+
+// validators are what a server wants to be asked with next time (RFC 9110, section 8.8).
+type validators struct {
+	ETag         string `json:"etag,omitempty"`
+	LastModified string `json:"last_modified,omitempty"`
+}
+
+type fetcher struct{ client *http.Client }
+
+func newFetcher(transport http.RoundTripper) *fetcher {
+	if transport == nil {
+		t := http.DefaultTransport.(*http.Transport).Clone()
+		t.DisableCompression = true // undone here, where its size is bounded
+		t.MaxResponseHeaderBytes = maxHeaderBytes
+		t.MaxIdleConnsPerHost = 1
+		t.IdleConnTimeout = 30 * time.Second // the next refresh is an hour away
+		transport = t
+	}
+	return &fetcher{client: &http.Client{Transport: transport, CheckRedirect: checkRedirect}}
+}
+
+func (f *fetcher) close() { f.client.CloseIdleConnections() }
+
+// checkRedirect follows to the same host only, since request headers may hold credentials, and never away from TLS.
+func checkRedirect(next *http.Request, via []*http.Request) error {
+	from := via[len(via)-1].URL
+	to := next.URL
+	switch {
+	case len(via) > maxRedirects:
+		return fmt.Errorf("more than %d redirects", maxRedirects)
+	case to.Scheme == from.Scheme && to.Host == from.Host:
+		return nil
+	case from.Scheme == "http" && to.Scheme == "https" && to.Hostname() == from.Hostname():
+		return nil
+	}
+	return fmt.Errorf("refused a redirect from %s://%s to %s://%s: if the list has moved, configure its new URL",
+		from.Scheme, from.Host, to.Scheme, to.Host)
+}
+
+// fetch reads all parts of a list. The parts are asked for with what is known of them; when none has changed, the
+// validators returned are nil. About as many entries as expected will come.
+func (f *fetcher) fetch(ctx context.Context, spec *Spec, known []validators, expected int) (*content, []validators, error) {
+	c := newContent(spec, int64(expected))
+	parts := make([]validators, len(spec.URLs))
+	changed := len(known) != len(parts)
+	var unsent []int
+	for i := range parts {
+		var since validators
+		if !changed {
+			since = known[i]
+		}
+		v, sent, err := f.part(ctx, spec, i, since, c)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case sent:
+			parts[i], changed = v, true
+		default:
+			unsent = append(unsent, i)
+		}
+	}
+	if !changed {
+		return nil, nil, nil
+	}
+	for _, i := range unsent { // they have not changed, but the list is one
+		var err error
+		if parts[i], _, err = f.part(ctx, spec, i, validators{}, c); err != nil {
+			return nil, nil, err
+		}
+	}
+	return c, parts, nil
+}
+
+// part reads one part into c, unless the server says that it has not changed.
+func (f *fetcher) part(ctx context.Context, spec *Spec, i int, since validators, c *content) (v validators, sent bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, spec.Timeout)
+	defer cancel()
+	defer func() {
+		if err != nil {
+			err = describe(err, spec, i)
+		}
+	}()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, spec.URLs[i], nil)
+	if err != nil {
+		return v, false, err
+	}
+	for name, values := range spec.Header {
+		req.Header[http.CanonicalHeaderKey(name)] = values
+	}
+	if host := spec.Header.Get("Host"); host != "" {
+		req.Host = host
+	}
+	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set("Accept-Encoding", "gzip")
+	if since.ETag != "" {
+		req.Header.Set("If-None-Match", since.ETag)
+	}
+	if since.LastModified != "" {
+		req.Header.Set("If-Modified-Since", since.LastModified)
+	}
+	resp, err := f.client.Do(req)
+	if err != nil {
+		return v, false, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusNotModified && since != (validators{}) {
+		return since, false, nil
+	}
+	if resp.StatusCode != http.StatusOK {
+		return v, false, statusFailure(resp, time.Now())
+	}
+	if err := readBody(resp, c); err != nil {
+		return v, false, err
+	}
+	v = validators{ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}
+	if len(v.ETag) > maxValidator || len(v.LastModified) > maxValidator {
+		v = validators{}
+	}
+	return v, true, nil
+}
+
+func readBody(resp *http.Response, c *content) error {
+	body := limit(resp.Body, c.spec.MaxBytes)
+	switch encoding := strings.ToLower(resp.Header.Get("Content-Encoding")); encoding {
+	case "", "identity":
+	case "gzip", "x-gzip":
+		plain, err := gzip.NewReader(body)
+		if err != nil {
+			return refuse(ResultNotText, "the body is not the gzip it claims to be: %w", err)
+		}
+		body = limit(plain, c.spec.MaxBytes)
+	default:
+		return refuse(ResultNotText, "the body is encoded as %.40q, which was not asked for", encoding)
+	}
+	return readGuarded(body, c)
+}
+
+// readGuarded refuses what is not a list at all and reads the rest.
+func readGuarded(r io.Reader, c *content) error {
+	buffered := bufio.NewReaderSize(r, 4<<10)
+	start, err := buffered.Peek(sniffed)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if bom := []byte("\xef\xbb\xbf"); bytes.HasPrefix(start, bom) {
+		start = start[len(bom):]
+		_, _ = buffered.Discard(len(bom)) // they are in the buffer
+	}
+	if bytes.HasPrefix(bytes.TrimLeft(start, " \t\r\n\f"), []byte("<")) {
+		return refuse(ResultHTML, "a web page came instead of a list")
+	}
+	if i := bytes.IndexFunc(start, isControl); i >= 0 {
+		return refuse(ResultNotText, "the list is not text: byte %d is 0x%02x", i, start[i])
+	}
+	return readList(buffered, c)
+}
+
+func isControl(r rune) bool {
+	return r < ' ' && r != '\t' && r != '\r' && r != '\n' && r != '\f'
+}
+
+// statusFailure says what an answer without a list means.
+func statusFailure(resp *http.Response, now time.Time) error {
+	wait := retryAfter(resp.Header.Get("Retry-After"), now)
+	f := &failure{result: ResultStatus, retryAfter: wait, err: fmt.Errorf("the server answered with status %d", resp.StatusCode)}
+	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable && wait > 0 {
+		f.result = ResultThrottled
+	}
+	return f
+}
+
+// retryAfter reads seconds or a date (RFC 9110, section 10.2.3). More than a day is taken for a mistake.
+func retryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
+		return time.Duration(min(max(seconds, 0), int64(maxRetryAfter/time.Second))) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return min(max(at.Sub(now), 0), maxRetryAfter)
+	}
+	return 0
+}
+
+// describe says which host failed to deliver, and takes out the URL, which may hold a key.
+func describe(err error, spec *Spec, i int) error {
+	result := classify(err)
+	var inURL *url.Error
+	for errors.As(err, &inURL) {
+		err = inURL.Err
+	}
+	host := "the server"
+	if u, parseErr := url.Parse(spec.URLs[i]); parseErr == nil {
+		host = u.Host
+	}
+	f := &failure{result: result}
+	var inner *failure
+	switch {
+	case result == ResultTimeout:
+		f.err = fmt.Errorf("fetching from %s: no whole answer within %s: %w", host, spec.Timeout, context.DeadlineExceeded)
+	case errors.Is(err, context.Canceled):
+		f.err = fmt.Errorf("fetching from %s: %w", host, context.Canceled)
+	default:
+		text := spec.scrub(err.Error())
+		if errors.As(err, &inner) { // our own words
+			text, f.retryAfter = inner.Error(), inner.retryAfter
+		}
+		f.err = fmt.Errorf("fetching from %s: %s", host, text)
+	}
+	return f
+}
+
+// limit returns a reader that fails once more than the given number of bytes came.
+func limit(r io.Reader, size int64) io.Reader { return &limitedReader{r: r, size: size, left: size} }
+
+type limitedReader struct {
+	r          io.Reader
+	size, left int64
+}
+
+func (l *limitedReader) Read(b []byte) (int, error) {
+	if int64(len(b)) > l.left+1 {
+		b = b[:l.left+1]
+	}
+	n, err := l.r.Read(b)
+	if l.left -= int64(n); l.left < 0 {
+		l.left = 0
+		return 0, refuse(ResultTooLarge, "the list is larger than %d bytes", l.size)
+	}
+	return n, err
+}

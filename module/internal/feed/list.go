@@ -1,0 +1,391 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
+)
+
+const (
+	// A list may hold a few wrong lines: above both of these it is not what it was.
+	tolerableWrong      = 5
+	tolerableWrongShare = 0.1
+
+	// shrinkable is the number of lines below which a list may lose any number of them.
+	shrinkable = 10
+
+	// manualFloor is how often a publisher is asked when an operator insists.
+	manualFloor = time.Minute
+
+	firstBackoff = time.Minute
+	startSpread  = 2 * time.Second
+)
+
+// Status says how one list is doing, for an operator.
+type Status struct {
+	Name        string    `json:"name"`
+	Kind        Kind      `json:"kind"`
+	Source      string    `json:"source"` // host or file
+	Loaded      bool      `json:"loaded"`
+	Entries     int       `json:"entries"`               // CIDRs in force
+	Lines       int       `json:"lines"`                 // that the source listed
+	Ignored     int       `json:"ignored,omitempty"`     // wrong lines in the source, known since the last change
+	Stored      bool      `json:"stored"`                // a copy is on disk
+	LastSuccess time.Time `json:"last_success,omitzero"` // the source confirmed the list
+	LastAttempt time.Time `json:"last_attempt,omitzero"`
+	LastResult  string    `json:"last_result,omitempty"`
+	LastError   string    `json:"last_error,omitempty"` // of the last attempt
+	NextRefresh time.Time `json:"next_refresh,omitzero"`
+}
+
+// list keeps one list current.
+type list struct {
+	set         *Set
+	spec        Spec
+	fingerprint string
+	copyPath    string // "" when nothing is kept on disk
+	waitPath    string
+
+	turn chan struct{} // held while refreshing
+	wake chan struct{} // something happened that may make a refresh due
+
+	mu sync.Mutex
+	st state
+}
+
+// state is written by the holder of the list's turn, and by lost.
+type state struct {
+	loaded  bool
+	lines   int
+	entries int
+	ignored int
+	fetched time.Time
+	sum     string
+	parts   []validators
+	kept    *iplist.Ranges // set when there is no copy to read them from
+	read    readFile
+
+	lastSuccess time.Time
+	lastAttempt time.Time
+	lastResult  Result
+	lastErr     error
+	failures    int
+	next        time.Time
+	leaveAlone  time.Time
+}
+
+func newList(set *Set, spec Spec) *list {
+	return &list{
+		set:         set,
+		spec:        spec,
+		fingerprint: spec.fingerprint(),
+		turn:        make(chan struct{}, 1),
+		wake:        make(chan struct{}, 1),
+	}
+}
+
+// open brings the list to where it was, without calling out.
+func (l *list) open(dir string) (iplist.Ranges, error) {
+	now := time.Now()
+	if l.spec.kind() == KindValues {
+		ranges := iplist.NewRanges(slices.Clone(l.spec.Values))
+		sum, entries := digest(ranges)
+		l.st = state{loaded: true, lines: len(l.spec.Values), entries: entries, sum: sum, fetched: now, lastSuccess: now, kept: &ranges}
+		return ranges, nil
+	}
+	if dir != "" {
+		l.copyPath = filepath.Join(dir, l.spec.Name+copySuffix)
+		l.waitPath = filepath.Join(dir, l.spec.Name+waitSuffix)
+	}
+	if l.spec.kind() == KindFile {
+		l.st.lastAttempt = now
+		c, read, err := l.readFile()
+		if err != nil {
+			return iplist.Ranges{}, fmt.Errorf("list %s: %w", l.spec.Name, err)
+		}
+		l.st.read = read
+		ranges, _, err := l.accept(c, nil)
+		if err != nil {
+			return iplist.Ranges{}, fmt.Errorf("list %s: %s: %w", l.spec.Name, l.spec.File, err)
+		}
+		return ranges, nil
+	}
+	return l.openCopy(now), nil
+}
+
+func (l *list) openCopy(now time.Time) iplist.Ranges {
+	var ranges iplist.Ranges
+	l.st.next = now.Add(rand.N(startSpread)) //nolint:gosec // nothing secret
+	if l.copyPath == "" {
+		return ranges
+	}
+	h, ranges, confirmed, err := loadCopy(l.copyPath, l.fingerprint)
+	switch {
+	case err == nil:
+		if confirmed.After(now) { // a clock was wrong; ask rather than wait for it
+			confirmed = time.Time{}
+		} else if due := confirmed.Add(spread(l.spec.Refresh, 0.1)); due.After(l.st.next) {
+			l.st.next = due
+		}
+		l.st.loaded, l.st.lines, l.st.entries, l.st.fetched = true, h.lines, h.entries, h.fetched
+		l.st.sum, l.st.parts, l.st.lastSuccess = h.sum, h.parts, confirmed
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errForeign):
+	default:
+		l.discardCopy(err)
+	}
+	if until := loadWait(l.waitPath, l.fingerprint, now); until.After(l.st.next) {
+		l.st.next, l.st.leaveAlone = until, until
+	}
+	if err != nil {
+		return iplist.Ranges{}
+	}
+	return ranges
+}
+
+// discardCopy says that a copy is of no use, and removes it, so that nobody takes it for the list.
+func (l *list) discardCopy(err error) {
+	l.set.logger.Error("the copy of a list cannot be read; the list is fetched anew", "list", l.spec.Name, "file", l.copyPath, "error", err)
+	if errors.Is(err, errDamaged) {
+		_ = os.Remove(l.copyPath) // the next one replaces it anyway
+	}
+}
+
+// refresh makes one attempt to bring the list up to date, unless may objects, and asks for a rebuild after a change.
+// The channel is closed once the snapshot shows it.
+func (l *list) refresh(ctx context.Context, may func(l *list, now time.Time) error) (shown <-chan struct{}, err error) {
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("refreshing %s: %w", l.spec.Name, ctx.Err())
+	}
+	now := time.Now()
+	l.mu.Lock()
+	if err = may(l, now); err == nil {
+		l.st.lastAttempt = now
+	}
+	l.mu.Unlock()
+	if err != nil {
+		return nil, fmt.Errorf("refreshing %s: %w", l.spec.Name, err)
+	}
+	result, err := l.attempt(ctx)
+	if err != nil && ctx.Err() != nil {
+		// Whoever asked has left, or the lists are being closed. It says nothing about the publisher.
+		return nil, fmt.Errorf("refreshing %s: %w", l.spec.Name, ctx.Err())
+	}
+	l.note(result, err)
+	l.set.observe(l.spec.Name, result)
+	if l.spec.kind() == KindURL {
+		l.poke() // the next one may be due earlier than its goroutine expects
+	}
+	if err != nil {
+		return nil, fmt.Errorf("refreshing %s: %w", l.spec.Name, err)
+	}
+	if result != ResultUnchanged {
+		shown = l.set.builder.request()
+	}
+	return shown, nil
+}
+
+// attempt reads the list anew. A panic, such as one that a strange document provokes, is a failed attempt.
+func (l *list) attempt(ctx context.Context) (result Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			result, err = ResultError, fmt.Errorf("panic: %v", p)
+		}
+	}()
+	l.mu.Lock()
+	known, lines := l.st.parts, l.st.lines // none when no list is in force
+	l.mu.Unlock()
+	var c *content
+	var parts []validators
+	if l.spec.kind() == KindFile {
+		var read readFile
+		c, read, err = l.readFile()
+		l.mu.Lock()
+		l.st.read = read
+		l.mu.Unlock()
+	} else {
+		c, parts, err = l.set.fetcher.fetch(ctx, &l.spec, known, lines)
+		if err == nil && c == nil {
+			l.confirm()
+			return ResultUnchanged, nil
+		}
+	}
+	if err != nil {
+		return classify(err), err
+	}
+	if _, result, err = l.accept(c, parts); err != nil {
+		err = fmt.Errorf("%s: %w", l.spec.origin(), err)
+	}
+	return result, err
+}
+
+// confirm moves the copy's time forward: the publisher says that it is still the newest.
+func (l *list) confirm() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.st.kept != nil {
+		return
+	}
+	now := time.Now()
+	if err := os.Chtimes(l.copyPath, now, now); err != nil {
+		l.set.logger.Warn("the copy of a list cannot be confirmed; the list is fetched whole next time", "list", l.spec.Name, "error", err)
+		l.st.parts = nil
+	}
+}
+
+// accept puts what was read in force, or says why not. It returns the ranges for those who need them at once.
+func (l *list) accept(c *content, parts []validators) (iplist.Ranges, Result, error) {
+	l.mu.Lock()
+	old := l.st
+	l.mu.Unlock()
+	if err := l.judge(c, &old); err != nil {
+		return iplist.Ranges{}, classify(err), err
+	}
+	now := time.Now()
+	h := copyHeader{name: l.spec.Name, source: l.spec.origin(), spec: l.fingerprint, fetched: now, lines: len(c.prefixes), parts: parts}
+	ranges := iplist.NewRanges(c.prefixes)
+	if !l.spec.Own {
+		ranges = ranges.Without(reserved)
+	}
+	h.sum, h.entries = digest(ranges)
+	if h.entries == 0 && !l.spec.AllowEmpty {
+		return iplist.Ranges{}, ResultEmpty, refuse(ResultEmpty, "the list holds reserved addresses only")
+	}
+	result := ResultOK
+	if old.loaded && old.sum == h.sum {
+		result, h.fetched = ResultUnchanged, old.fetched
+	}
+	kept := &ranges
+	if l.copyPath != "" {
+		if err := l.store(h, ranges, &old, now); err == nil {
+			kept = nil
+		} else {
+			l.set.logger.Warn("a list cannot be written to disk; it stays in memory", "list", l.spec.Name, "error", err)
+			if result == ResultOK {
+				result = ResultNotStored
+			}
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.st.loaded, l.st.lines, l.st.entries, l.st.ignored = true, h.lines, h.entries, c.wrong
+	l.st.fetched, l.st.sum, l.st.parts, l.st.kept, l.st.lastSuccess = h.fetched, h.sum, parts, kept, now
+	if result != ResultUnchanged {
+		l.set.logger.Info("list in force", "list", l.spec.Name, "entries", h.entries, "lines", h.lines, "ignored", c.wrong, "first_ignored", c.first)
+	}
+	return ranges, result, nil
+}
+
+// store writes the copy, unless the one on disk is the same. The copy of a local file need not survive a power
+// failure, since the file itself is read at the next start.
+func (l *list) store(h copyHeader, ranges iplist.Ranges, old *state, now time.Time) error {
+	if old.loaded && old.kept == nil && old.sum == h.sum && slices.Equal(old.parts, h.parts) {
+		if err := os.Chtimes(l.copyPath, now, now); err == nil {
+			return nil
+		}
+	}
+	return saveCopy(l.copyPath, h, ranges, now, l.spec.kind() == KindURL)
+}
+
+// judge refuses what cannot be the list.
+func (l *list) judge(c *content, old *state) error {
+	lines := len(c.prefixes)
+	good := lines + c.skipped
+	wrongShare := float64(c.wrong) / float64(max(good+c.wrong, 1))
+	switch {
+	case c.wrong > 0 && good == 0, c.wrong > tolerableWrong && wrongShare > tolerableWrongShare:
+		return refuse(ResultUnparsable, "%d of %d lines are wrong; %w", c.wrong, good+c.wrong, c.first)
+	case lines == 0 && !l.spec.AllowEmpty:
+		return refuse(ResultEmpty, "the list is empty")
+	case l.spec.kind() == KindURL && old.loaded && old.lines >= shrinkable && float64(lines) < float64(old.lines)*(1-l.spec.MaxShrink):
+		cure := "allow it to shrink"
+		if l.copyPath != "" {
+			cure = "allow it to shrink, or remove " + l.copyPath + " and restart"
+		}
+		return refuse(ResultShrunk, "the list shrank from %d lines to %d; if that is right, %s", old.lines, lines, cure)
+	}
+	return nil
+}
+
+// note remembers how an attempt ended and when the next one is due.
+func (l *list) note(result Result, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	repeated := err != nil && l.st.lastErr != nil && err.Error() == l.st.lastErr.Error()
+	l.st.lastResult, l.st.lastErr, l.st.leaveAlone = result, err, time.Time{}
+	if err == nil {
+		l.st.failures, l.st.lastSuccess = 0, now
+		l.st.next = now.Add(spread(l.spec.Refresh, 0.1))
+		if l.waitPath != "" {
+			removeWait(l.waitPath)
+		}
+		return
+	}
+	l.st.failures++
+	l.st.next = now.Add(spread(l.backoff(), 0.25))
+	var f *failure
+	if errors.As(err, &f) && f.retryAfter > 0 {
+		l.st.leaveAlone = now.Add(f.retryAfter)
+		if l.st.leaveAlone.After(l.st.next) {
+			l.st.next = l.st.leaveAlone
+		}
+		if l.waitPath != "" {
+			if err := saveWait(l.waitPath, l.fingerprint, l.st.leaveAlone); err != nil {
+				l.set.logger.Warn("until when a publisher wants to be left alone cannot be written to disk", "list", l.spec.Name, "error", err)
+			}
+		}
+	}
+	say := l.set.logger.Warn
+	if repeated { // said already, and Status goes on saying it
+		say = l.set.logger.Debug
+	}
+	say("a list cannot be refreshed; the last good one stays in force", "list", l.spec.Name, "result", result.String(), "loaded", l.st.loaded, "error", err)
+}
+
+// backoff doubles from firstBackoff up to the refresh interval.
+func (l *list) backoff() time.Duration {
+	wait := firstBackoff
+	for i := 1; i < l.st.failures && wait < l.spec.Refresh; i++ {
+		wait *= 2
+	}
+	return min(wait, max(l.spec.Refresh, firstBackoff))
+}
+
+// spread lengthens a wait by a random part of the given share, so that many instances do not ask all at once. It never
+// shortens it: publishers count.
+func spread(wait time.Duration, share float64) time.Duration {
+	return wait + time.Duration(rand.Float64()*share*float64(wait)) //nolint:gosec // nothing secret
+}
+
+func (l *list) status() Status {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := Status{
+		Name: l.spec.Name, Kind: l.spec.kind(), Source: l.spec.origin(),
+		Loaded: l.st.loaded, Entries: l.st.entries, Lines: l.st.lines, Ignored: l.st.ignored,
+		Stored:      l.st.loaded && l.st.kept == nil,
+		LastSuccess: l.st.lastSuccess, LastAttempt: l.st.lastAttempt,
+	}
+	if s.Kind == KindURL {
+		s.NextRefresh = l.st.next
+	}
+	if l.st.lastErr != nil {
+		s.LastError = l.st.lastErr.Error()
+	}
+	if !l.st.lastAttempt.IsZero() {
+		s.LastResult = l.st.lastResult.String()
+	}
+	return s
+}

@@ -1,0 +1,138 @@
+package feed
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net/netip"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// maxLine is the length of a line, in bytes, from which on it is not looked at.
+const maxLine = 64 << 10
+
+// eachLine calls f with every line of r and its number, from 1; the line is valid during the call and without its end.
+// A line that is too long is given as nil.
+func eachLine(r io.Reader, f func(number int, line []byte) error) error {
+	lines := bufio.NewReaderSize(r, maxLine)
+	for number := 1; ; number++ {
+		line, err := lines.ReadSlice('\n')
+		long := false
+		for errors.Is(err, bufio.ErrBufferFull) {
+			long = true
+			_, err = lines.ReadSlice('\n')
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if long {
+			line = nil
+		} else if line == nil {
+			line = []byte{}
+		}
+		if n := len(line); n > 0 && line[n-1] == '\n' {
+			line = line[:n-1]
+		}
+		if n := len(line); n > 0 && line[n-1] == '\r' {
+			line = line[:n-1]
+		}
+		if err != nil && !long && len(line) == 0 {
+			return nil
+		}
+		if err2 := f(number, line); err2 != nil {
+			return err2
+		}
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// parsePrefix reads an address or a CIDR, as netip does, without leaving garbage behind for IPv4. Host bits are masked,
+// IPv4-mapped addresses become IPv4; zones are wrong.
+func parsePrefix(b []byte) (netip.Prefix, bool) {
+	addr, rest, ok := parseIPv4(b)
+	if !ok {
+		return parsePrefixSlowly(string(b))
+	}
+	bits := 32
+	if len(rest) > 0 {
+		if bits, ok = parseBits(rest); !ok {
+			return netip.Prefix{}, false
+		}
+	}
+	return netip.PrefixFrom(netip.AddrFrom4(addr), bits).Masked(), true
+}
+
+// parseIPv4 reads a dotted quad up to the end of b or a slash.
+func parseIPv4(b []byte) (addr [4]byte, rest []byte, ok bool) {
+	at := 0
+	for i := range addr {
+		value, start := 0, at
+		for at < len(b) && b[at]-'0' <= 9 && at-start < 3 {
+			value = value*10 + int(b[at]-'0')
+			at++
+		}
+		if at == start || value > 255 || at-start > 1 && b[start] == '0' {
+			return addr, nil, false
+		}
+		addr[i] = byte(value)
+		if i < 3 {
+			if at == len(b) || b[at] != '.' {
+				return addr, nil, false
+			}
+			at++
+		}
+	}
+	if at < len(b) && b[at] != '/' {
+		return addr, nil, false
+	}
+	return addr, b[at:], true
+}
+
+// parseBits reads the length of an IPv4 prefix, the slash included.
+func parseBits(b []byte) (int, bool) {
+	switch {
+	case len(b) == 2 && b[1]-'0' <= 9:
+		return int(b[1] - '0'), true
+	case len(b) == 3 && b[1]-'1' <= 8 && b[2]-'0' <= 9:
+		bits := int(b[1]-'0')*10 + int(b[2]-'0')
+		return bits, bits <= 32
+	}
+	return 0, false
+}
+
+func parsePrefixSlowly(s string) (netip.Prefix, bool) {
+	if addr, err := netip.ParseAddr(s); err == nil {
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), addr.Zone() == ""
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return netip.Prefix{}, false
+	}
+	if p.Addr().Is4In6() {
+		if p.Bits() < 96 {
+			return p.Masked(), true
+		}
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p.Masked(), true
+}
+
+var reservedPrefixes = reputation.ReservedPrefixes()
+
+// tooWide reports whether a prefix names more of the Internet than a list of others may: more than a /8 or, in IPv6,
+// a /16. No publisher means it, and it would block the world. Reserved ranges are no part of the Internet.
+func tooWide(p netip.Prefix) bool {
+	if p.Addr().Is4() && p.Bits() >= 8 || !p.Addr().Is4() && p.Bits() >= 16 {
+		return false
+	}
+	for _, r := range reservedPrefixes {
+		if r.Bits() <= p.Bits() && r.Contains(p.Addr()) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,88 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+)
+
+// Result is the outcome of one attempt to refresh a list. Its words are the values of the metrics' result label.
+type Result uint8
+
+// The results.
+const (
+	// ResultOK: a newer list is in force.
+	ResultOK Result = iota
+	// ResultUnchanged: the list in force is the newest.
+	ResultUnchanged
+	// ResultNotStored: a newer list is in force, but could not be written to disk.
+	ResultNotStored
+	// ResultTimeout: no whole answer within the time allowed.
+	ResultTimeout
+	// ResultThrottled: the publisher asks to be left alone.
+	ResultThrottled
+	// ResultStatus: the answer had a status other than 200 and 304.
+	ResultStatus
+	// ResultHTML: a web page came instead of a list.
+	ResultHTML
+	// ResultNotText: what came is not text.
+	ResultNotText
+	// ResultEmpty: the list is empty and must not be.
+	ResultEmpty
+	// ResultShrunk: the list lost more of its lines than it may.
+	ResultShrunk
+	// ResultUnparsable: too many lines, or the document, are not of the list's format.
+	ResultUnparsable
+	// ResultTooLarge: the list is larger than it may be.
+	ResultTooLarge
+	// ResultError: any other failure, such as a refused connection or an unreadable file.
+	ResultError
+
+	// NumResults is the number of results.
+	NumResults = iota
+)
+
+var resultNames = [NumResults]string{
+	"ok", "unchanged", "not_stored", "timeout", "throttled", "http_status", "refused_html", "refused_not_text",
+	"refused_empty", "refused_shrunk", "refused_unparsable", "too_large", "error",
+}
+
+// String returns the result's word.
+func (r Result) String() string {
+	if int(r) < len(resultNames) {
+		return resultNames[r]
+	}
+	return fmt.Sprintf("Result(%d)", uint8(r))
+}
+
+// Good reports whether the list in force is the newest.
+func (r Result) Good() bool { return r <= ResultNotStored }
+
+// failure is an error that knows its class.
+type failure struct {
+	result     Result
+	retryAfter time.Duration // how long the publisher wants to be left alone; 0 when it did not say
+	err        error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+func refuse(r Result, format string, args ...any) error {
+	return &failure{result: r, err: fmt.Errorf(format, args...)}
+}
+
+// classify is the one place where failures are told apart.
+func classify(err error) Result {
+	var f *failure
+	var network net.Error
+	switch {
+	case errors.As(err, &f):
+		return f.result
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		return ResultTimeout
+	}
+	return ResultError
+}
