@@ -8,13 +8,6 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Groups of sources that copy each other, and what membership in one of their lists is worth.
-const (
-	groupSpamhaus = "spamhaus"
-	groupLists    = "lists"
-	groupNature   = "nature"
-)
-
 // PresetInfo is a well-known list: where it is, and what it says about the addresses it names.
 type PresetInfo struct {
 	// Spec is complete but for the operator's wishes.
@@ -25,12 +18,6 @@ type PresetInfo struct {
 
 	// Nature, when set, is what the list says its addresses are; such a list accuses nobody.
 	Nature *reputation.Kind
-
-	// Weight and GoodWeight are the points of a full accusation and of a full acquittal, in decibans.
-	Weight, GoodWeight float64
-
-	// Group names the sources that share their evidence with the list.
-	Group string
 
 	// Confidence says how much independent evidence stands behind an entry: 0 to 1. The ceilings are .95 for an
 	// operator's curated list, .9 for one that names what was seen in action, .6 for any other single feed.
@@ -72,12 +59,12 @@ var presets = map[string]PresetInfo{
 			// Once an hour is the most that is tolerated; who asks more often is shut out.
 			Refresh: 12 * time.Hour, MinRefresh: time.Hour,
 		},
-		Category: reputation.Hijacked, Weight: 34, Group: groupSpamhaus, Confidence: 0.95,
+		Category: reputation.Hijacked, Confidence: 0.95,
 		Terms: "free for any use; keep copyright and date when redistributing",
 	},
 	"firehol_level1": {
 		Spec:     Spec{URLs: []string{"https://iplists.firehol.org/files/firehol_level1.netset"}, Refresh: 6 * time.Hour, MinRefresh: time.Hour},
-		Category: reputation.Abuse, Weight: 24, Group: groupLists, Confidence: 0.6,
+		Category: reputation.Abuse, Confidence: 0.6,
 		Terms: "those of the lists it is made of",
 	},
 	"ipsum": {
@@ -87,17 +74,17 @@ var presets = map[string]PresetInfo{
 			Format:  Format{MinCount: 3},
 			Refresh: 24 * time.Hour, MinRefresh: 12 * time.Hour,
 		},
-		Category: reputation.Abuse, Weight: 24, Group: groupLists, Confidence: 0.6,
+		Category: reputation.Abuse, Confidence: 0.6,
 		Terms: "Unlicense; the data is of third parties",
 	},
 	"tor_exits": {
 		Spec:     Spec{URLs: []string{"https://check.torproject.org/torbulkexitlist"}, Refresh: time.Hour, MinRefresh: time.Hour},
-		Category: reputation.Tor, Nature: kind(reputation.NatureTor), Weight: 8, Group: groupNature, Confidence: 0.95,
+		Category: reputation.Tor, Nature: kind(reputation.NatureTor), Confidence: 0.95,
 		Terms: "CC0",
 	},
 	"blocklist_de": {
 		Spec:     Spec{URLs: []string{"https://lists.blocklist.de/lists/all.txt"}, Refresh: 2 * time.Hour, MinRefresh: 30 * time.Minute},
-		Category: reputation.BruteForce, Weight: 20, Group: groupLists, Confidence: 0.6,
+		Category: reputation.BruteForce, Confidence: 0.6,
 		Terms: "none stated",
 	},
 	"feodo": {
@@ -108,27 +95,27 @@ var presets = map[string]PresetInfo{
 			AllowEmpty: true, MaxShrink: 1,
 			Refresh: time.Hour, MinRefresh: 5 * time.Minute,
 		},
-		Category: reputation.BotnetC2, Weight: 20, Group: groupLists, Confidence: 0.9,
+		Category: reputation.BotnetC2, Confidence: 0.9,
 		Terms: "CC0",
 	},
 	"emerging_threats": {
 		Spec: Spec{
-			// The one list that stands for the name: botnet servers, hijacked nets and the top attackers in one
-			// file. Its parts are on other lists too, which is why it shares their group.
-			URLs:    []string{"https://rules.emergingthreats.net/fwrules/emerging-Block-IPs.txt"},
+			// The list of their own. emerging-Block-IPs.txt puts other publishers' lists together, which operators
+			// load by themselves, and which are not more independent for being named twice.
+			URLs:    []string{"https://rules.emergingthreats.net/blockrules/compromised-ips.txt"},
 			Refresh: 12 * time.Hour, MinRefresh: 12 * time.Hour,
 		},
-		Category: reputation.Abuse, Weight: 20, Group: groupLists, Confidence: 0.6,
+		Category: reputation.Compromised, Confidence: 0.6,
 		Terms: "BSD-3-Clause, with notice",
 	},
 	"x4bnet_vpn": {
 		Spec:     Spec{URLs: []string{x4bnet + "vpn/ipv4.txt", x4bnet + "vpn/ipv6.txt"}, Refresh: 24 * time.Hour, MinRefresh: 12 * time.Hour},
-		Category: reputation.VPN, Nature: kind(reputation.NatureVPN), Weight: 8, Group: groupNature, Confidence: 0.6,
+		Category: reputation.VPN, Nature: kind(reputation.NatureVPN), Confidence: 0.6,
 		Terms: "MIT",
 	},
 	"x4bnet_datacenter": {
 		Spec:     Spec{URLs: []string{x4bnet + "datacenter/ipv4.txt", x4bnet + "datacenter/ipv6.txt"}, Refresh: 24 * time.Hour, MinRefresh: 12 * time.Hour},
-		Category: reputation.Hosting, Nature: kind(reputation.NatureHosting), Weight: 8, Group: groupNature, Confidence: 0.6,
+		Category: reputation.Hosting, Nature: kind(reputation.NatureHosting), Confidence: 0.6,
 		Terms: "MIT",
 	},
 }

@@ -32,7 +32,7 @@ func TestPresetsReadWhatPublishersWrite(t *testing.T) {
 		{"blocklist_de", []string{"blocklist_de.txt"}, []string{"203.0.113.4", "2001:db8::22"}, []string{"2001:db8::23"}, 5},
 		{"feodo", []string{"feodo.json"}, []string{"203.0.113.32", "198.51.100.73"}, []string{"203.0.113.33"}, 2},
 		{"feodo", []string{"feodo_empty.json"}, nil, []string{"203.0.113.32"}, 0},
-		{"emerging_threats", []string{"emerging_threats.txt"}, []string{"203.0.113.32", "198.51.100.1", "203.0.113.200"}, []string{"198.51.100.200"}, 3},
+		{"emerging_threats", []string{"emerging_threats.txt"}, []string{"203.0.113.99", "198.51.100.99"}, []string{"198.51.100.200"}, 2},
 		{"x4bnet_vpn", []string{"x4bnet_vpn_v4.txt", "x4bnet_vpn_v6.txt"}, []string{"203.0.113.1", "198.51.100.31", "2001:db8:7::1"}, []string{"203.0.113.128"}, 3},
 		{"x4bnet_datacenter", []string{"x4bnet_datacenter_v4.txt", "x4bnet_datacenter_v6.txt"}, []string{"203.0.113.200", "2001:db8:8::1"}, []string{"192.0.2.1"}, 3},
 	} {
@@ -113,11 +113,8 @@ func TestPresets(t *testing.T) {
 				t.Errorf("%s: %s is not https", name, raw)
 			}
 		}
-		if p.Spec.Own || p.Terms == "" || p.Weight <= 0 || p.GoodWeight != 0 || p.Confidence <= 0 || p.Confidence > 0.95 {
+		if p.Spec.Own || p.Terms == "" || p.Confidence <= 0 || p.Confidence > 0.95 {
 			t.Errorf("%s: %+v", name, p)
-		}
-		if (p.Nature != nil) != (p.Group == groupNature) || (p.Weight == 8) != (p.Nature != nil) {
-			t.Errorf("%s: nature must weigh little: %+v", name, p)
 		}
 		if strings.Contains(p.Terms, "non-commercial") {
 			t.Errorf("%s: a preset must be free to use", name)
