@@ -1,0 +1,10 @@
+// Package caddyipreputation adds IP reputation to Caddy. It is the path to give to xcaddy and to Caddy's download page:
+// importing it registers the app, the handler, the matcher, the providers and their Caddyfile syntax.
+package caddyipreputation
+
+import (
+	// plugged in
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/caddyfile"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/abuseipdb"
+)

@@ -1,0 +1,38 @@
+package caddyipreputation_test
+
+import (
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation"
+)
+
+// TestImport proves that a Caddy which imports the root package, as xcaddy makes it, has all modules and their syntax.
+func TestImport(t *testing.T) {
+	for _, id := range []string{
+		"ip_reputation",
+		"http.handlers.ip_reputation",
+		"http.matchers.ip_reputation",
+		"ip_reputation.providers.abuseipdb",
+	} {
+		if _, err := caddy.GetModule(id); err != nil {
+			t.Error(err)
+		}
+	}
+	const config = `
+		{
+			ip_reputation {
+				provider abuseipdb
+			}
+		}
+		:80 {
+			ip_reputation
+		}
+	`
+	if _, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), nil); err != nil {
+		t.Error(err)
+	}
+}
