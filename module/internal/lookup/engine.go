@@ -42,8 +42,11 @@ type Overrides interface {
 
 // Memory keeps records of subjects. Get must not lock.
 type Memory interface {
+	// Get may miss a record that is being changed.
 	Get(key record.Key) (record.Record, bool)
+	// Update changes a record, which is empty if there was none. It never misses one.
 	Update(key record.Key, change func(*record.Record))
+	// Delete reports whether there was a record.
 	Delete(key record.Key) bool
 }
 
@@ -111,7 +114,8 @@ type Config struct {
 type Engine struct {
 	Config
 	sources  []provider
-	trust    float64 // of all providers together
+	ids      []record.SourceID // of the sources
+	trust    float64           // of all providers together
 	compiled atomic.Pointer[listing]
 	flights  flights
 	base     context.Context
@@ -149,6 +153,7 @@ func New(c Config) (*Engine, error) {
 	e := &Engine{Config: c, sources: sources}
 	for _, p := range sources {
 		e.trust += p.Source.Trust
+		e.ids = append(e.ids, p.id)
 	}
 	e.base, e.cancel = context.WithCancel(context.Background())
 	return e, nil

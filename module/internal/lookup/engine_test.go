@@ -465,6 +465,20 @@ func TestExplainRefreshForget(t *testing.T) {
 	})
 }
 
+func TestAnswersOfRemovedProvidersGiveWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := new(mapMemory)
+		before := newEngine(t, Config{Memory: memory, Providers: []Provider{asked("old", after(0, abusive, nil))}})
+		before.Lookup(t.Context(), client, time.Second)
+		now := newEngine(t, Config{Memory: memory, Providers: []Provider{asked("new", after(0, clean, nil))}})
+		now.Lookup(t.Context(), client, time.Second)
+		rec, _ := memory.Get(record.KeyOf(client))
+		if a := rec.Answers[0]; a.Source != record.IDOf("new") || rec.Answers[1].Source != 0 {
+			t.Errorf("got %+v; want the new provider's answer in the first place, and no other", rec.Answers)
+		}
+	})
+}
+
 func TestProvidersMustBeTold(t *testing.T) {
 	p := after(0, clean, nil)
 	for name, list := range map[string][]Provider{

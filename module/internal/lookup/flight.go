@@ -100,7 +100,8 @@ func (e *Engine) depart(key record.Key, addr netip.Addr) *flight {
 
 // fly asks the providers that are due (or all), at the same time, and remembers what they say.
 func (e *Engine) fly(ctx context.Context, key record.Key, addr netip.Addr, all bool) {
-	rec, _ := e.Memory.Get(key)
+	var rec record.Record
+	e.Memory.Update(key, func(kept *record.Record) { rec = *kept }) // Get may miss, and a miss would cost a call
 	now := record.Seconds(time.Now())
 	var asked sync.WaitGroup
 	for i := range e.sources {
@@ -135,6 +136,7 @@ func (e *Engine) check(ctx context.Context, p *provider, addr netip.Addr) (a ans
 // remember keeps an answer. A failure is not an answer: it leaves what was known, and says when to try again.
 func (e *Engine) remember(key record.Key, p *provider, a answer) {
 	e.Memory.Update(key, func(rec *record.Record) {
+		rec.Retain(e.ids)
 		if reputation.ResultOf(a.err).Answered() {
 			rec.Set(record.Pack(p.id, a.report, a.at, a.at.Add(p.ttl(a.report))))
 			rec.SetFacts(a.report.Facts)

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -151,6 +152,19 @@ func (r *Record) Set(a Answer) {
 		}
 	}
 	r.Answers[oldest] = a
+}
+
+// Retain drops the answers of all other providers. It is for tables that have no more places than there are providers:
+// an answer of one that is no longer asked would take the place of one that is.
+func (r *Record) Retain(sources []SourceID) {
+	kept := 0
+	for _, a := range r.Answers {
+		if a.Source != 0 && slices.Contains(sources, a.Source) {
+			r.Answers[kept] = a
+			kept++
+		}
+	}
+	clear(r.Answers[kept:])
 }
 
 // SetFacts overwrites the facts that f knows.
