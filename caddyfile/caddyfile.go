@@ -39,8 +39,8 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	}
 	app := new(module.App)
 	err := options{
-		{word: "exempt", set: list(&app.Exempt, "addresses, CIDR ranges, private_ranges, files, URLs or presets"), repeats: true},
-		{word: "deny", set: list(&app.Deny, "addresses, CIDR ranges, files, URLs or presets"), repeats: true},
+		{word: "exempt", set: addresses("exempt", &app.Exempt), repeats: true},
+		{word: "deny", set: addresses("deny", &app.Deny), repeats: true},
 		{word: "feed", set: feed(&app.Feeds), repeats: true},
 		{word: "provider", set: provider(&app.Providers), repeats: true},
 		{word: "wait", set: wait(&app.Wait)},
@@ -50,4 +50,10 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		return nil, err
 	}
 	return httpcaddyfile.App{Name: directive, Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// addresses reads what an own list is made of.
+func addresses(option string, to *[]string) setter {
+	set := list(to, "addresses, CIDR ranges, private_ranges, files, URLs or presets")
+	return checked(set, func() error { return module.CheckAddresses(option, *to) })
 }

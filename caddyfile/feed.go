@@ -37,12 +37,12 @@ func feed(to *[]module.Feed) setter {
 		err := options{
 			{word: "name", set: text(&f.Name, "the name of the feed")},
 			{word: "refresh", set: duration(&f.Refresh)},
-			{word: "category", set: words(&f.Categories, "categories", reputation.ParseCategory)},
+			{word: "category", set: words(&f.Category, "categories", reputation.ParseCategory)},
 			{word: "nature", set: words(&f.Nature, "natures", reputation.ParseKind)},
 			{word: "trust", set: share(&f.Trust)},
 			{word: "header", set: header(&f.Header), repeats: true},
 			{word: "format", set: oneOf(&f.Format, "text", "csv", "json", "ndjson")},
-			{word: "field", set: words(&f.Fields, "columns or members", anyWord)},
+			{word: "field", set: words(&f.Field, "columns or members", anyWord)},
 			{word: "min_count", set: number(&f.MinCount, "a number above 0, where 1 takes every entry")},
 			{word: "timeout", set: duration(&f.Timeout)},
 			{word: "max_size", set: size(&f.MaxSize)},
@@ -51,6 +51,9 @@ func feed(to *[]module.Feed) setter {
 		}.parse(d, "feed", nil)
 		if err != nil {
 			return err
+		}
+		if err := f.Check(); err != nil {
+			return d.WrapErr(err)
 		}
 		*to = append(*to, f)
 		return nil

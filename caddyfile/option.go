@@ -114,6 +114,19 @@ func oneOf(to *string, words ...string) setter {
 	})
 }
 
+// checked asks the module, once set has read the arguments, whether they make sense: here, its error names the line.
+func checked(set setter, check func() error) setter {
+	return func(d *caddyfile.Dispenser) error {
+		if err := set(d); err != nil {
+			return err
+		}
+		if err := check(); err != nil {
+			return d.WrapErr(err)
+		}
+		return nil
+	}
+}
+
 // list appends the arguments as they are.
 func list(to *[]string, what string) setter {
 	return func(d *caddyfile.Dispenser) error {

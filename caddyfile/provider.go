@@ -47,8 +47,8 @@ func provider(to *[]module.Provider) setter {
 		err := options{
 			{word: "name", set: text(&p.Name, "the name of the provider")},
 			{word: "key", set: text(&p.Key, "a placeholder such as {env.NAME} or {file./path}")},
-			{word: "quota", set: list(&p.Quota, "calls in a window of time, such as 1000/day"), repeats: true},
-			{word: "rate", set: text(&p.Rate, "calls in a short time, such as 5/s")},
+			{word: "quota", set: checked(list(&p.Quota, "calls in a window of time, such as 1000/day"), p.Check), repeats: true},
+			{word: "rate", set: checked(text(&p.Rate, "calls in a short time, such as 5/s"), p.Check)},
 			{word: "timeout", set: duration(&p.Timeout)},
 			{word: "concurrency", set: number(&p.Concurrency, "a number of calls above 0")},
 			{word: "trust", set: share(&p.Trust)},

@@ -35,7 +35,8 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		{word: "drop", set: rule(&handler.Rules), repeats: true},
 		{word: "headers", set: oneOf(&handler.Headers, "full", "minimal", "off")},
 		{word: "wait", set: wait(&handler.Wait)},
-		{word: "exempt", set: list(&handler.Exempt, "addresses, CIDR ranges or private_ranges"), repeats: true},
+		{word: "exempt", set: checked(list(&handler.Exempt, "addresses, CIDR ranges or private_ranges"),
+			func() error { return module.CheckSiteExemptions(handler.Exempt) }), repeats: true},
 		{word: "unknown", set: oneOf(&handler.Unknown, "pass", "block")},
 	}.parse(h.Dispenser, directive, nil)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 func warmHandler(tb testing.TB) *Handler {
 	tb.Helper()
 	app := &App{
-		Feeds: []Feed{{Name: "listed", Sources: []string{"198.51.100.0/24"}, Categories: []string{"scanner"}}},
+		Feeds: []Feed{{Name: "listed", Sources: []string{"198.51.100.0/24"}, Category: []string{"scanner"}}},
 		Providers: []Provider{{
 			ServiceRaw: []byte(`{"service":"bench"}`),
 			Name:       "abuseipdb",

@@ -18,7 +18,7 @@ type Feed struct {
 	Name string `json:"name,omitempty"`
 
 	// What the addresses on the list are accused of, such as `scanner` or `spam`. Default: the preset's, else `abuse`.
-	Categories []string `json:"categories,omitempty"`
+	Category []string `json:"category,omitempty"`
 
 	// What the addresses on the list are by nature: `tor`, `vpn`, `proxy`, `hosting`, `mobile`. Such a list moves the
 	// score by little. Default: the preset's, else none.
@@ -43,7 +43,7 @@ type Feed struct {
 	Format string `json:"format,omitempty"`
 
 	// Which columns (`csv`) or members (`json`, `ndjson`) hold the addresses. Required for these formats.
-	Fields []string `json:"fields,omitempty"`
+	Field []string `json:"field,omitempty"`
 
 	// The least number in the second column of a `text` list for an entry to count, as in ipsum, where it is the number
 	// of other lists that name the address. Zero takes all. Default: the preset's (`ipsum`: 3), else 0.

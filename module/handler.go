@@ -138,6 +138,12 @@ var errEarly = errors.New("the client's address cannot be verified before the TL
 // early reports whether a request arrived before its handshake was complete. Its address may be forged (RFC 8470).
 func early(r *http.Request) bool { return r.TLS != nil && !r.TLS.HandshakeComplete }
 
+// CheckSiteExemptions reports what is wrong with the words of a site's `exempt`.
+func CheckSiteExemptions(words []string) error {
+	_, err := siteExemptions(words)
+	return err
+}
+
 // siteExemptions are the addresses that one site does not judge.
 func siteExemptions(words []string) (*iplist.Index, error) {
 	if len(words) == 0 {

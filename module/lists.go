@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -45,6 +46,9 @@ func (a *App) provisionLists(dir string) error {
 	}
 	for i := range a.Feeds {
 		list, err := a.Feeds[i].list()
+		if err == nil {
+			err = a.Feeds[i].authorize(&list.spec)
+		}
 		if err != nil {
 			return fmt.Errorf("feed %s: %w", a.Feeds[i].label(i), err)
 		}
@@ -56,12 +60,27 @@ func (a *App) provisionLists(dir string) error {
 		if j := slices.IndexFunc(all[:i], func(other listed) bool { return other.spec.Name == list.spec.Name }); j >= 0 {
 			return fmt.Errorf("two feeds are named %q: give one of them another name", list.spec.Name)
 		}
+		if err := readable(list.spec); err != nil {
+			return err
+		}
 		specs[i] = list.spec
 		a.listNames, a.meanings = append(a.listNames, list.spec.Name), append(a.meanings, list.meaning)
 	}
 	var err error
 	a.lists, err = a.acquireLists(dir, specs)
 	return err
+}
+
+// readable makes sure that a list's file can be opened, so that the error names the file as the operator wrote it.
+func readable(spec feed.Spec) error {
+	if spec.File == "" {
+		return nil
+	}
+	file, err := os.Open(spec.File)
+	if err != nil {
+		return fmt.Errorf("list file: %w: check the path, and that the user Caddy runs as may read it", err)
+	}
+	return file.Close()
 }
 
 // ownLists turns the words of `exempt` and `deny` into lists: one for all values, one for each file, URL and preset.
@@ -100,7 +119,23 @@ func ownLists(option string, kind lookup.ListKind, words []string) ([]listed, er
 	return lists, nil
 }
 
-// list turns a configured feed into a list.
+// Check reports what is wrong with the feed's settings, as far as they can be judged by themselves: files are not opened,
+// secrets not resolved.
+func (f *Feed) Check() error {
+	l, err := f.list()
+	if err != nil {
+		return err
+	}
+	return feed.Check(l.spec)
+}
+
+// CheckAddresses reports what is wrong with the words of `exempt` or `deny`, as far as they can be judged by themselves.
+func CheckAddresses(option string, words []string) error {
+	_, err := ownLists(option, lookup.Deny, words)
+	return err
+}
+
+// list turns a configured feed into a list, without the headers that may be secrets.
 func (f *Feed) list() (listed, error) {
 	l, err := f.origin()
 	if err != nil {
@@ -110,6 +145,21 @@ func (f *Feed) list() (listed, error) {
 		return l, err
 	}
 	return l, f.override(&l.spec)
+}
+
+// authorize resolves the headers.
+func (f *Feed) authorize(spec *feed.Spec) error {
+	for name, value := range f.Header {
+		resolved, err := resolveSecret("header "+name, value)
+		if err != nil {
+			return err
+		}
+		if spec.Header == nil {
+			spec.Header = make(http.Header, len(f.Header))
+		}
+		spec.Header.Set(name, resolved)
+	}
+	return nil
 }
 
 // origin says where the feed comes from, with what its preset says of it.
@@ -178,7 +228,7 @@ func (f *Feed) describe(l *listed) (err error) {
 	if err := f.accuse(&l.meaning); err != nil {
 		return err
 	}
-	if l.meaning.Source.Name == "" || len(f.Categories)+len(f.Nature) > 0 {
+	if l.meaning.Source.Name == "" || len(f.Category)+len(f.Nature) > 0 {
 		l.meaning.Source = score.FeedDefaults(l.spec.Name, l.meaning.Categories)
 	}
 	l.meaning.Source.Name = l.spec.Name
@@ -200,7 +250,7 @@ func (f *Feed) accuse(m *lookup.List) error {
 		}
 	}
 	var categories reputation.Categories
-	for _, word := range f.Categories {
+	for _, word := range f.Category {
 		category, err := reputation.ParseCategory(word)
 		if err != nil {
 			return err
@@ -241,20 +291,10 @@ func (f *Feed) override(spec *feed.Spec) error {
 	if f.Format != "" {
 		spec.Format.Encoding = feed.Encoding(f.Format)
 	}
-	if len(f.Fields) > 0 {
-		spec.Format.Members = f.Fields
+	if len(f.Field) > 0 {
+		spec.Format.Members = f.Field
 	}
 	spec.AllowEmpty = spec.AllowEmpty || f.AllowEmpty
-	for name, value := range f.Header {
-		resolved, err := resolveSecret("header "+name, value)
-		if err != nil {
-			return err
-		}
-		if spec.Header == nil {
-			spec.Header = make(http.Header, len(f.Header))
-		}
-		spec.Header.Set(name, resolved)
-	}
 	return nil
 }
 

@@ -62,8 +62,9 @@ func (a *App) provisionProviders(ctx caddy.Context, dir string) ([]lookup.Provid
 	list := make([]lookup.Provider, len(a.Providers))
 	for i := range a.Providers {
 		p := &a.Providers[i]
+		label := p.label(i) // the raw service is gone once it is loaded
 		if list[i], err = a.provisionProvider(ctx, p, ledger); err != nil {
-			return nil, fmt.Errorf("provider %s: %w", p.label(i), err)
+			return nil, fmt.Errorf("provider %s: %w", label, err)
 		}
 	}
 	return list, nil
@@ -133,11 +134,18 @@ func (p *Provider) resolveKey(service any) (string, error) {
 // resolveSecret resolves the placeholders of a secret. What comes out must not be empty, since that is what a missing file
 // or variable looks like.
 func resolveSecret(what, text string) (string, error) {
-	value := strings.TrimSpace(caddy.NewReplacer().ReplaceAll(text, ""))
-	if value == "" {
+	value, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
+	value = strings.TrimSpace(value)
+	if err != nil || value == "" {
 		return "", fmt.Errorf("%s %s is empty: check that the file can be read, or the variable is set, where Caddy runs", what, text)
 	}
 	return value, nil
+}
+
+// Check reports what is wrong with the provider's terms, as far as they can be judged by themselves.
+func (p *Provider) Check() error {
+	_, _, _, err := p.terms(nil)
+	return err
 }
 
 // terms returns what the provider may be used for, and how long its answers hold.

@@ -25,19 +25,30 @@ func (c *Conditions) ParseCondition(text string) error {
 
 // Add adds the condition that word names, with values separated by commas.
 func (c *Conditions) Add(word, values string) error {
-	if values == "" {
+	set := c.setterOf(word)
+	switch {
+	case set == nil:
+		return fmt.Errorf("unknown condition %q: use one of %s", word, conditionWords)
+	case values == "":
 		return fmt.Errorf("condition %q needs a value", word)
+	case slices.Contains(strings.Split(values, ","), ""):
+		return fmt.Errorf("condition %s %q has an empty value: write a comma, and no space, between two values", word, values)
 	}
+	if err := set(values); err != nil {
+		return err
+	}
+	_, err := policy.Config(*c).Compile()
+	return err
+}
+
+// setterOf returns what sets the condition that word names, or nil.
+func (c *Conditions) setterOf(word string) func(values string) error {
 	var list *[]string
 	switch word {
 	case "score":
-		if c.Score != "" {
-			return fmt.Errorf("condition %q is given twice: use one range such as 40-84", word)
-		}
-		c.Score = values
-		return nil
+		return c.setScore
 	case "asn":
-		return c.addASNs(values)
+		return c.setASNs
 	case "category":
 		list = &c.Category
 	case "nature":
@@ -49,16 +60,26 @@ func (c *Conditions) Add(word, values string) error {
 	case "status":
 		list = &c.Status
 	default:
-		return fmt.Errorf("unknown condition %q: use one of %s", word, conditionWords)
+		return nil
 	}
-	if *list != nil {
-		return fmt.Errorf("condition %q is given twice: separate its values by commas", word)
+	return func(values string) error {
+		if *list != nil {
+			return fmt.Errorf("condition %q is given twice: separate its values by commas", word)
+		}
+		*list = strings.Split(values, ",")
+		return nil
 	}
-	*list = strings.Split(values, ",")
+}
+
+func (c *Conditions) setScore(values string) error {
+	if c.Score != "" {
+		return fmt.Errorf("condition %q is given twice: use one range such as 40-84", "score")
+	}
+	c.Score = values
 	return nil
 }
 
-func (c *Conditions) addASNs(values string) error {
+func (c *Conditions) setASNs(values string) error {
 	if c.ASN != nil {
 		return fmt.Errorf("condition %q is given twice: separate its values by commas", "asn")
 	}

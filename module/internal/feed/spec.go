@@ -58,6 +58,12 @@ const minRefresh = time.Minute
 
 var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
 
+// Check reports what is wrong with a spec.
+func Check(s Spec) error {
+	_, err := s.complete()
+	return err
+}
+
 // complete returns the spec with its defaults, or what is wrong with it.
 func (s Spec) complete() (Spec, error) {
 	if !validName.MatchString(s.Name) {
