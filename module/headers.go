@@ -67,7 +67,7 @@ func stripHeaders(r *http.Request) {
 }
 
 // isOurs reports whether a header has one of our names to at least one kind of backend: CGI and WSGI take `_` for `-`, PHP
-// also takes `.` for it.
+// also takes `.` for it, and lighttpd hands every character that is neither letter nor digit to CGI programs as `_`.
 func isOurs(name string) bool {
 	const prefix, id = "x-ip-reputation", "x-request-id"
 	if len(name) < len(id) || name[0]|0x20 != 'x' {
@@ -87,7 +87,8 @@ func likeName(a, b string) bool {
 		switch {
 		case 'A' <= c && c <= 'Z':
 			c |= 0x20
-		case c == '_', c == '.', c == ' ':
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		default:
 			c = '-'
 		}
 		if c != b[i] {
