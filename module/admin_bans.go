@@ -1,6 +1,7 @@
 package module
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,7 +84,7 @@ func (o overrides) add(a *App, r *http.Request, _ string) (any, error) {
 	if answer.Warning, err = onDisk(err); err != nil {
 		return nil, err
 	}
-	a.logger.Info("added by an operator", o.attributes(r, entry)...)
+	a.logger.Info("added by an operator", append(attributes(r, entry), slog.String("ttl", cmp.Or(wanted.TTL, "forever")))...)
 	if o.kind == ban.Ban {
 		answer.Note = a.limits(entry.Prefix)
 	}
@@ -107,7 +108,7 @@ func (o overrides) remove(a *App, r *http.Request, argument string) (any, error)
 	if !found {
 		return nil, o.missing(a, prefix)
 	}
-	a.logger.Info("removed by an operator", o.attributes(r, entry)...)
+	a.logger.Info("removed by an operator", attributes(r, entry)...)
 	if others := o.holding(a, prefix.Addr()); len(others) > 0 {
 		answer.Note = fmt.Sprintf("%s is still %s by %s", prefix.Addr(), o.done, strings.Join(others, ", "))
 	}
@@ -198,15 +199,10 @@ func (o overrides) missing(a *App, prefix netip.Prefix) error {
 }
 
 // attributes are what the log says of a change.
-func (o overrides) attributes(r *http.Request, entry ban.Entry) []any {
-	ttl := "forever"
-	if !entry.Expires.IsZero() {
-		ttl = entry.Expires.Sub(entry.Created).String()
-	}
+func attributes(r *http.Request, entry ban.Entry) []any {
 	return []any{
-		slog.String("kind", o.kind.String()),
+		slog.String("kind", entry.Kind.String()),
 		slog.String("prefix", entry.Prefix.String()),
-		slog.String("ttl", ttl),
 		slog.String("reason", entry.Reason),
 		slog.String("remote_addr", r.RemoteAddr),
 	}

@@ -115,11 +115,9 @@ func (a *App) explain(ctx context.Context, addr netip.Addr) checkAnswer {
 	for _, r := range x.Verdict.Reasons {
 		c.Reasons = append(c.Reasons, reason{r.Source, r.Points, words(r.Categories), int64(r.Age.Seconds())})
 	}
-	if len(x.Lists) > 0 {
-		status := a.lists.Status()
-		for _, i := range x.Lists {
-			c.Lists = append(c.Lists, listEntry{a.listNames[i], kindWord(a.meanings[i].Kind), status[i].Source})
-		}
+	lists := a.lists.Status()
+	for _, i := range x.Lists {
+		c.Lists = append(c.Lists, listEntry{a.listNames[i], kindWord(a.meanings[i].Kind), lists[i].Source})
 	}
 	for i, known := range x.Answers {
 		p := providerAnswer{
@@ -134,6 +132,11 @@ func (a *App) explain(ctx context.Context, addr netip.Addr) checkAnswer {
 		c.addUp(x.Verdict.Score)
 	}
 	c.Next = c.next(&x, now)
+	for i, list := range lists {
+		if !list.Loaded && a.meanings[i].Kind == lookup.Feed {
+			c.Next = append(c.Next, list.Name+" counts once it is fetched, which did not succeed yet")
+		}
+	}
 	return c
 }
 

@@ -121,14 +121,6 @@ func (c *config) ask(s *standIn) {
 	}}
 }
 
-// pass hands what the site lets through to the application.
-func (c *config) pass(a *application) {
-	c.next = []any{object{
-		"handler":   "reverse_proxy",
-		"upstreams": []any{object{"dial": strings.TrimPrefix(a.URL, "http://")}},
-	}}
-}
-
 // json returns the configuration as Caddy reads it.
 func (c *config) json(tb testing.TB) []byte {
 	tb.Helper()
@@ -158,6 +150,7 @@ func (c *config) json(tb testing.TB) []byte {
 	text, err := json.Marshal(object{
 		"admin":   object{"listen": c.adminAddr, "config": object{"persist": false}},
 		"logging": object{"logs": object{"default": object{"writer": object{"output": "file", "filename": c.logFile, "roll": false}}}},
+		"storage": object{"module": "file_system", "root": filepath.Join(c.dataDir, "storage")},
 		"apps":    apps,
 	})
 	if err != nil {
@@ -335,35 +328,6 @@ func startProcess(tb testing.TB, c *config) *process {
 func (p *process) end(signal os.Signal) {
 	_ = p.cmd.Process.Signal(signal)
 	_ = p.cmd.Wait()
-}
-
-// application is the application behind Caddy. It remembers what it was asked.
-type application struct {
-	*httptest.Server
-
-	mu       sync.Mutex
-	requests []*http.Request
-}
-
-// startApplication starts an application that answers 200 to everything.
-func startApplication(tb testing.TB) *application {
-	tb.Helper()
-	a := &application{}
-	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.mu.Lock()
-		a.requests = append(a.requests, r)
-		a.mu.Unlock()
-		_, _ = io.WriteString(w, "the application")
-	}))
-	tb.Cleanup(a.Close)
-	return a
-}
-
-// seen returns the requests so far.
-func (a *application) seen() []*http.Request {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return append([]*http.Request(nil), a.requests...)
 }
 
 // standIn answers in the place of AbuseIPDB, in its format.

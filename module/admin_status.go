@@ -1,0 +1,166 @@
+package module
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+)
+
+// refreshTimeout is how long a refresh may keep the caller waiting.
+const refreshTimeout = time.Minute
+
+// statusAnswer is how the app is doing.
+type statusAnswer struct {
+	Version    versions         `json:"version"`
+	DataFolder string           `json:"data_folder"`
+	Providers  []providerStatus `json:"providers"`
+	Lists      []listStatus     `json:"lists"`
+	Memory     memoryStatus     `json:"memory"`
+	Bans       int              `json:"bans"`
+	Exemptions int              `json:"exemptions"`
+	Warnings   []string         `json:"warnings"` // what is wrong, each with what to do
+}
+
+type versions struct {
+	Plugin string `json:"plugin"`
+	Caddy  string `json:"caddy"`
+	Go     string `json:"go"`
+}
+
+type providerStatus struct {
+	quota.Status
+
+	// Problem says why the provider cannot be asked at present.
+	Problem string `json:"problem,omitempty"`
+}
+
+type listStatus struct {
+	Role string `json:"role"` // feed, deny or exempt
+	feed.Status
+}
+
+type memoryStatus struct {
+	Records   int    `json:"records"`
+	Capacity  int    `json:"capacity"`
+	Evictions uint64 `json:"evictions"` // since this memory was made
+}
+
+func (a *App) adminStatus(r *http.Request, _ string) (any, error) {
+	s := statusAnswer{
+		Version:    versions{pluginVersion(), caddyVersion(), runtime.Version()},
+		DataFolder: dataDir(),
+		Providers:  []providerStatus{},
+		Lists:      []listStatus{},
+		Bans:       a.overrides.Len(ban.Ban),
+		Exemptions: a.overrides.Len(ban.Exemption),
+		Warnings:   []string{},
+	}
+	now := time.Now()
+	for _, p := range a.keepers {
+		status := p.keeper.Status(r.Context())
+		s.Providers = append(s.Providers, providerStatus{status, problem(status, now)})
+	}
+	for i, status := range a.lists.Status() {
+		s.Lists = append(s.Lists, a.listStatus(i, status))
+	}
+	if a.memory != nil {
+		records := a.memory.records
+		s.Memory = memoryStatus{records.Len(), records.Cap(), records.Evictions()}
+	}
+	a.warn(&s)
+	return s, nil
+}
+
+// warn collects what is wrong.
+func (a *App) warn(s *statusAnswer) {
+	say := func(format string, args ...any) { s.Warnings = append(s.Warnings, fmt.Sprintf(format, args...)) }
+	if len(a.unstrict) > 0 {
+		say("visitors of server %s can choose the address they are judged by: add trusted_proxies_strict beside trusted_proxies",
+			strings.Join(a.unstrict, ", "))
+	}
+	if a.suspects.found() {
+		say("nearly all requests come from one address that looks like a proxy, so that all visitors are judged as one: " +
+			"name the proxy in trusted_proxies, and add trusted_proxies_strict")
+	}
+	for _, p := range s.Providers {
+		if p.Problem != "" {
+			say("provider %s is not asked: %s", p.Name, p.Problem)
+		}
+	}
+	for _, l := range s.Lists {
+		switch {
+		case !l.Loaded && l.LastError == "":
+			say("list %s has no contents yet", l.Name)
+		case !l.Loaded:
+			say("list %s has no contents: %s", l.Name, l.LastError)
+		case l.LastResult == feed.ResultNotStored.String():
+			say("list %s is in force but cannot be kept on disk, so a restart fetches it again: %s", l.Name, l.LastError)
+		case l.LastError != "":
+			say("list %s is not the newest, what was last good of it is in force: %s", l.Name, l.LastError)
+		}
+	}
+}
+
+// adminRefresh answers POST feeds/{name}/refresh.
+func (a *App) adminRefresh(r *http.Request, argument string) (any, error) {
+	name, verb, _ := strings.Cut(argument, "/")
+	if verb != "refresh" {
+		return nil, adminError(http.StatusNotFound, fmt.Errorf("nothing is at %s: use %sfeeds/%s/refresh", r.URL.Path, adminPath, name))
+	}
+	i := slices.Index(a.listNames, name)
+	if i < 0 {
+		return nil, adminError(http.StatusNotFound, fmt.Errorf("refreshing %q: %w: there are %s",
+			name, feed.ErrNoSuchFeed, cmp.Or(strings.Join(a.listNames, ", "), "none")))
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), refreshTimeout)
+	defer cancel()
+	err := a.lists.Refresh(ctx, name)
+	switch {
+	case errors.Is(err, feed.ErrTooSoon):
+		return nil, adminError(http.StatusTooManyRequests, err)
+	case errors.Is(err, feed.ErrClosed):
+		return nil, adminError(http.StatusServiceUnavailable, fmt.Errorf("%w: Caddy is reloading, try again", err))
+	case err != nil:
+		return nil, adminError(http.StatusBadGateway, fmt.Errorf("%w: what was last good of the list stays in force", err))
+	}
+	a.logger.Info("refreshed by an operator", slog.String("list", name), slog.String("remote_addr", r.RemoteAddr))
+	return a.listStatus(i, a.lists.Status()[i]), nil
+}
+
+func (a *App) listStatus(i int, status feed.Status) listStatus {
+	return listStatus{kindWord(a.meanings[i].Kind), status}
+}
+
+// pluginVersion returns the version of this module, as far as the build knows it.
+func pluginVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	const path = "github.com/caddy-ip-reputation/caddy-ip-reputation"
+	for _, m := range append(info.Deps, &info.Main) {
+		if m.Path == path {
+			return cmp.Or(m.Version, "unknown")
+		}
+	}
+	return "unknown"
+}
+
+func caddyVersion() string {
+	simple, _ := caddy.Version()
+	return simple
+}
