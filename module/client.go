@@ -7,12 +7,20 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
+// vars are the variables of a request. They are looked for once: each search walks the whole chain of contexts.
+type vars map[string]any
+
+func varsOf(r *http.Request) vars {
+	v, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	return v
+}
+
 // clientAddr returns the address that Caddy found the request to come from, unmapped and without zone. It is the zero
 // address when there is none, as for a client on a unix socket.
 //
 // No header is read here: which of them may be believed is for the server's `trusted_proxies` to say.
-func clientAddr(r *http.Request) netip.Addr {
-	text, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+func (v vars) clientAddr() netip.Addr {
+	text, ok := v[caddyhttp.ClientIPVarKey].(string)
 	if !ok {
 		return netip.Addr{}
 	}
@@ -24,7 +32,7 @@ func clientAddr(r *http.Request) netip.Addr {
 }
 
 // fromTrustedProxy reports whether the request was handed on by a proxy that the server trusts.
-func fromTrustedProxy(r *http.Request) bool {
-	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+func (v vars) fromTrustedProxy() bool {
+	trusted, _ := v[caddyhttp.TrustedProxyVarKey].(bool)
 	return trusted
 }

@@ -126,11 +126,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 // visit returns what is known of the client, which a matcher may have found out already.
 func (h *Handler) visit(r *http.Request) *visit {
-	v := visitOf(r)
-	if v != nil && v.app == h.app && h.exempt == nil {
+	vars := varsOf(r)
+	if v := vars.visit(); v != nil && v.app == h.app && h.exempt == nil {
 		return v
 	}
-	return h.app.visit(r, h.wait, h.exempt)
+	return h.app.visit(r, vars, h.wait, h.exempt)
 }
 
 var errEarly = errors.New("the client's address cannot be verified before the TLS handshake is complete")

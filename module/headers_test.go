@@ -179,7 +179,7 @@ func TestNewRequestIDsDiffer(t *testing.T) {
 	seen := make(map[string]bool)
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	for range 1000 {
-		id := requestID(r)
+		id := requestID(r, nil)
 		if len(id) != 32 || !wellFormed(id) || seen[id] {
 			t.Fatalf("bad or repeated ID %q", id)
 		}

@@ -55,9 +55,10 @@ func (m *MatchIPReputation) MatchWithError(r *http.Request) (bool, error) {
 	if early(r) {
 		return false, caddyhttp.Error(http.StatusTooEarly, errEarly)
 	}
-	v := visitOf(r)
+	vars := varsOf(r)
+	v := vars.visit()
 	if v == nil || v.app != m.app {
-		v = m.app.visit(r, m.app.wait, nil)
+		v = m.app.visit(r, vars, m.app.wait, nil)
 	}
 	return m.conditions.Match(&v.verdict), nil
 }

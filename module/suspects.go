@@ -31,14 +31,14 @@ const (
 )
 
 // sample notes the client of one request in sampleOneIn.
-func (s *suspects) sample(r *http.Request, addr netip.Addr, logger *slog.Logger) {
+func (s *suspects) sample(r *http.Request, vars vars, addr netip.Addr, logger *slog.Logger) {
 	if rand.Uint32()%sampleOneIn != 0 {
 		return
 	}
 	forwarded := r.Header["X-Forwarded-For"] != nil || r.Header["Forwarded"] != nil || r.Header["X-Real-Ip"] != nil ||
 		r.Header["Cf-Connecting-Ip"] != nil
 	before := s.found()
-	if !s.add(addr, forwarded && !fromTrustedProxy(r)) {
+	if !s.add(addr, forwarded && !vars.fromTrustedProxy()) {
 		return
 	}
 	metrics.CountSuspect(metrics.SuspectProxy)

@@ -41,16 +41,16 @@ type visit struct {
 // visitKey is the name of the variable that holds the visit of a request.
 const visitKey = "ip_reputation_visit"
 
-// visitOf returns the visit of a request, or nil when nobody has looked its client up yet.
-func visitOf(r *http.Request) *visit {
-	v, _ := caddyhttp.GetVar(r.Context(), visitKey).(*visit)
-	return v
+// visit returns the visit of a request, or nil when nobody has looked its client up yet.
+func (v vars) visit() *visit {
+	known, _ := v[visitKey].(*visit)
+	return known
 }
 
 // visit looks the client of a request up and makes what is known of it available to placeholders.
-func (a *App) visit(r *http.Request, wait time.Duration, exempt *iplist.Index) *visit {
+func (a *App) visit(r *http.Request, vars vars, wait time.Duration, exempt *iplist.Index) *visit {
 	v := &visit{app: a}
-	switch addr := clientAddr(r); {
+	switch addr := vars.clientAddr(); {
 	case !addr.IsValid():
 		metrics.CountSuspect(metrics.SuspectMissing)
 		v.verdict.Status = reputation.Unknown
@@ -60,11 +60,13 @@ func (a *App) visit(r *http.Request, wait time.Duration, exempt *iplist.Index) *
 		// the address may be forged: asking about it could spend the quota on somebody's behalf
 		v.verdict.Status = reputation.Unknown
 	default:
-		a.suspects.sample(r, addr, a.logger)
+		a.suspects.sample(r, vars, addr, a.logger)
 		v.verdict = a.look(r.Context(), addr, wait)
 	}
-	v.requestID = requestID(r)
-	caddyhttp.SetVar(r.Context(), visitKey, v)
+	v.requestID = requestID(r, vars)
+	if vars != nil {
+		vars[visitKey] = v
+	}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(v.placeholder)
 	}
@@ -108,8 +110,8 @@ func (v *visit) blocked() error {
 
 // requestID returns the correlation ID of a request: the one it came with, if a trusted proxy vouches for it and it is
 // well-formed, else a new one.
-func requestID(r *http.Request) string {
-	if values := r.Header["X-Request-Id"]; len(values) == 1 && wellFormed(values[0]) && fromTrustedProxy(r) {
+func requestID(r *http.Request, vars vars) string {
+	if values := r.Header["X-Request-Id"]; len(values) == 1 && wellFormed(values[0]) && vars.fromTrustedProxy() {
 		return values[0]
 	}
 	var raw [16]byte
