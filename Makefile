@@ -1,0 +1,63 @@
+# What there is to do with this repository. `make` alone lists it.
+
+GO         ?= go
+TIMEOUT    ?= 8m
+FUZZTIME   ?= 60s
+BENCH      ?= .
+COUNT      ?= 10
+BENCH_PKGS ?= ./module/...
+
+# The race detector needs a C compiler. Where there is none, the tests run without it, and say so.
+RACE ?= $(shell command -v "$$($(GO) env CC)" >/dev/null && echo -race)
+
+# The linter, and everything else that is built here, is kept out of the way of what the machine has.
+LINT_VERSION := v2.15.0
+LINT         := .bin/golangci-lint-$(LINT_VERSION)/golangci-lint
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## watch it work: Caddy with Caddyfile.example and stand-ins; DEMO_PORT, DEMO_ADMIN_PORT
+	@$(GO) run ./cmd/demo
+
+# The version and the revision come from the checkout, through Go's own stamping, where git is at hand.
+.PHONY: build
+build: ## build ./caddy, with version and revision stamped
+	$(GO) build -trimpath -buildvcs=$(shell git rev-parse --git-dir >/dev/null 2>&1 && echo true || echo false) -o caddy ./cmd/caddy
+
+# Vet is given -race so that Caddy is compiled once for both, which is what takes the time on a new machine.
+.PHONY: test
+test: ## vet and test everything, with the race detector; TIMEOUT
+	$(if $(RACE),,@echo 'no C compiler: testing without the race detector')
+	$(GO) vet $(RACE) ./...
+	$(GO) test $(RACE) -vet=off -timeout $(TIMEOUT) ./...
+
+.PHONY: lint
+lint: $(LINT) ## check style, layering and formatting with the rules of .golangci.yml
+	GOFLAGS='$(strip $(shell $(GO) env GOFLAGS) $(RACE))' $(LINT) run
+
+.PHONY: bench
+bench: ## run the benchmarks for benchstat; BENCH, COUNT, BENCH_PKGS
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 0 $(BENCH_PKGS)
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME
+	@grep -r --include='*_test.go' -oE '^func Fuzz[A-Za-z0-9_]+' . | sed 's|/[^/]*:func | |' | sort | \
+	while read -r package target; do \
+		echo "$$package $$target"; \
+		$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; \
+	done
+
+.PHONY: tools
+tools: $(LINT) ## install what lint needs, into .bin
+
+$(LINT):
+	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+.PHONY: clean
+clean: ## remove what was built here
+	rm -rf .bin caddy
