@@ -81,7 +81,7 @@ type config struct {
 	// next are the handlers behind it. Default: answer 200.
 	next []any
 
-	// server is merged into the settings of the HTTP server.
+	// server is merged into the settings of the HTTP server; nil takes a setting out.
 	server object
 
 	// apps is merged into the other apps.
@@ -142,6 +142,10 @@ func (c *config) json(tb testing.TB) []byte {
 		"routes":                 []any{object{"handle": handlers}},
 	}
 	maps.Copy(server, c.server)
+	maps.DeleteFunc(server, func(_ string, setting any) bool {
+		members, isObject := setting.(object)
+		return setting == nil || isObject && members == nil
+	})
 	apps := object{"http": object{"servers": object{"site": server}}}
 	if c.app != nil {
 		apps["ip_reputation"] = c.app
