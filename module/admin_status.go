@@ -88,9 +88,9 @@ func (a *App) adminStatus(r *http.Request, _ string) (any, error) {
 // warn collects what is wrong.
 func (a *App) warn(s *statusAnswer) {
 	say := func(format string, args ...any) { s.Warnings = append(s.Warnings, fmt.Sprintf(format, args...)) }
-	if len(a.unstrict) > 0 {
+	if servers := a.suspects.unstrictServers(); len(servers) > 0 {
 		say("visitors of server %s can choose the address they are judged by: add trusted_proxies_strict beside trusted_proxies",
-			strings.Join(a.unstrict, ", "))
+			strings.Join(servers, ", "))
 	}
 	if a.suspects.found() {
 		say("nearly all requests come from one address that looks like a proxy, so that all visitors are judged as one: " +

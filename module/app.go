@@ -57,9 +57,7 @@ type App struct {
 	keepers   []*provider
 	pools     releases
 	suspects  suspects
-	unstrict  []string
 	detach    func()
-	ctx       caddy.Context
 	logger    *slog.Logger
 }
 
@@ -82,7 +80,7 @@ const (
 // Provision makes the engine from what is on this machine: nothing is called, so that whatever is slow or dead outside
 // delays neither a start nor a reload.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.ctx, a.logger = ctx, ctx.Slogger()
+	a.logger = ctx.Slogger()
 	if err := a.settings(); err != nil {
 		return err
 	}
@@ -160,7 +158,6 @@ func (a *App) Start() error {
 	a.lists.start()
 	a.detach = metrics.Attach(a.instance())
 	running.push(a)
-	a.warnAboutProxies()
 	return nil
 }
 

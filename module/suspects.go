@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -15,13 +16,15 @@ import (
 // Judging the wrong address is worse than judging none: it lets everybody in, or locks everybody out. Two mistakes in the
 // server's settings lead to it, and both can be seen.
 
-// suspects looks out for client addresses that are a proxy's. It takes a sample of the requests: if nearly all of them come
-// from one address and carry a header that only proxies send, that address is a proxy which the server does not trust.
+// suspects looks out for client addresses that are not the visitor's. It takes a sample of the requests: if nearly all of
+// them come from one address and carry a header that only proxies send, that address is a proxy which the server does not
+// trust; if one comes through a proxy that the server trusts, but not strictly, visitors can choose their own address.
 type suspects struct {
-	mu      sync.Mutex
-	sampled int
-	clients map[netip.Addr]int
-	warned  bool
+	mu       sync.Mutex
+	sampled  int
+	clients  map[netip.Addr]int
+	warned   bool
+	unstrict []string // the names of servers
 }
 
 const (
@@ -34,6 +37,11 @@ const (
 func (s *suspects) sample(r *http.Request, vars vars, addr netip.Addr, logger *slog.Logger) {
 	if rand.Uint32()%sampleOneIn != 0 {
 		return
+	}
+	// only a request shows whether a server trusts proxies: Caddy drops that setting once it is read
+	if server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok &&
+		vars.fromTrustedProxy() && server.TrustedProxiesStrict == 0 {
+		s.noteUnstrict(server.Name(), logger)
 	}
 	forwarded := r.Header["X-Forwarded-For"] != nil || r.Header["Forwarded"] != nil || r.Header["X-Real-Ip"] != nil ||
 		r.Header["Cf-Connecting-Ip"] != nil
@@ -79,34 +87,26 @@ func (s *suspects) found() bool {
 	return s.warned
 }
 
-// unstrictServers returns the names of the HTTP servers that believe the left-most address of a forwarding header, which
-// the visitor writes.
-func (a *App) unstrictServers() []string {
-	loaded, err := a.ctx.AppIfConfigured("http")
-	if err != nil {
-		return nil
+// noteUnstrict says, once a server, that it believes the left-most address of a forwarding header, which the visitor writes.
+func (s *suspects) noteUnstrict(server string, logger *slog.Logger) {
+	s.mu.Lock()
+	known := slices.Contains(s.unstrict, server)
+	if !known {
+		s.unstrict = append(s.unstrict, server)
 	}
-	app, ok := loaded.(*caddyhttp.App)
-	if !ok {
-		return nil
-	}
-	var names []string
-	for name, server := range app.Servers {
-		if (server.TrustedProxiesRaw != nil || server.TrustedProxiesUnix) && server.TrustedProxiesStrict == 0 {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// warnAboutProxies says so when visitors can choose their own address.
-func (a *App) warnAboutProxies() {
-	a.unstrict = a.unstrictServers()
-	if len(a.unstrict) == 0 {
+	s.mu.Unlock()
+	if known {
 		return
 	}
 	metrics.CountSuspect(metrics.SuspectNotStrict)
-	a.logger.Warn("visitors can choose the address they are judged by: trusted_proxies is set without trusted_proxies_strict",
-		slog.Any("servers", a.unstrict),
+	logger.Warn("visitors can choose the address they are judged by: trusted_proxies is set without trusted_proxies_strict",
+		slog.String("server", server),
 		slog.String("cure", "add `trusted_proxies_strict` to the `servers` options"))
+}
+
+// unstrictServers returns the names of the servers whose visitors can choose their address, as far as requests have shown.
+func (s *suspects) unstrictServers() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.unstrict)
 }
