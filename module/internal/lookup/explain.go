@@ -15,7 +15,7 @@ type Explanation struct {
 	Subject netip.Prefix
 	Verdict reputation.Verdict
 
-	// Percent is the score before rounding.
+	// Percent is the score before rounding; 0 when there is none.
 	Percent float64
 
 	// Reserved: the address has no reputation, and nobody is asked about it.
@@ -46,7 +46,7 @@ type ProviderAnswer struct {
 // Explain says what is known of addr and why, without asking anybody.
 func (e *Engine) Explain(addr netip.Addr) Explanation {
 	held := e.held(addr)
-	x := Explanation{Address: addr, Subject: reputation.Subject(addr), Reserved: reputation.IsReserved(addr), Percent: held.percent}
+	x := Explanation{Address: addr, Subject: reputation.Subject(addr), Reserved: reputation.IsReserved(addr)}
 	listing := e.Lists.Current()
 	x.Lists = listing.Members(listing.Lookup(addr))
 	x.Banned, x.Exempted = e.Overrides.Lookup(addr)
@@ -59,7 +59,7 @@ func (e *Engine) Explain(addr netip.Addr) Explanation {
 		}
 	}
 	if v, decided := e.own(addr, held); decided {
-		x.Verdict = v
+		x.Verdict, x.Percent = v, float64(v.Score)
 		return x
 	}
 	x.Verdict, x.Percent = e.conclude(held, &rec)
@@ -75,7 +75,11 @@ func (e *Engine) conclude(held *held, rec *record.Record) (reputation.Verdict, f
 	if *rec == (record.Record{}) {
 		origin = reputation.OriginNone
 	}
-	return e.weighAll(held, rec, record.Seconds(time.Now()), origin, false)
+	v, percent := e.weighAll(held, rec, record.Seconds(time.Now()), origin, false)
+	if !v.Scored {
+		percent = 0
+	}
+	return v, percent
 }
 
 // recall unpacks what is remembered of the provider.
