@@ -20,9 +20,11 @@ LINT         := .bin/golangci-lint-$(LINT_VERSION)/golangci-lint
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Not `go run`, which calls Ctrl-C an error.
 .PHONY: run
 run: ## watch it work: Caddy with Caddyfile.example and stand-ins; DEMO_PORT, DEMO_ADMIN_PORT
-	@$(GO) run ./cmd/demo
+	@$(GO) build -o .bin/demo ./cmd/demo
+	@exec .bin/demo
 
 # The version and the revision come from the checkout, through Go's own stamping, where git is at hand.
 .PHONY: build
