@@ -242,7 +242,7 @@ func appendReasons(b []byte, reasons []reputation.Reason) []byte {
 
 // The values that are always the same.
 var (
-	scoreText    = numbers(func(i int) string { return strconv.Itoa(i) })
+	scoreText    = numbers(strconv.Itoa)
 	coverageList = numbers(func(i int) string { return fmt.Sprintf("%d.%02d", i/100, i%100) })
 	actionText   = func() (texts [reputation.NumActions][2]string) {
 		for a := range texts {

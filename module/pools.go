@@ -229,7 +229,7 @@ func (p *pooledMemory) inherit() bool {
 }
 
 func loadMemory(path string, table *memory.Table, logger *slog.Logger) {
-	file, err := os.Open(path) //nolint:gosec // our own file
+	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}

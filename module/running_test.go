@@ -291,7 +291,7 @@ func eventually(tb testing.TB, what string, so func() bool) {
 // caddyCommand returns the command line as a process of its own, with the configuration's data folder.
 func (c *config) caddyCommand(tb testing.TB, args ...string) *exec.Cmd {
 	tb.Helper()
-	cmd := exec.CommandContext(tb.Context(), os.Args[0], args...) //nolint:gosec // the test itself
+	cmd := exec.CommandContext(tb.Context(), os.Args[0], args...)
 	cmd.Env = append(os.Environ(), asCaddy+"=1", "XDG_DATA_HOME="+c.dataDir)
 	return cmd
 }
@@ -318,7 +318,7 @@ func startProcess(tb testing.TB, c *config) *process {
 	}
 	tb.Cleanup(func() { p.end(os.Kill) })
 	eventually(tb, "caddy serves", func() bool {
-		conn, err := net.Dial("tcp", c.siteAddr) //nolint:noctx // loopback
+		conn, err := net.Dial("tcp", c.siteAddr)
 		if err != nil {
 			return false
 		}

@@ -18,7 +18,7 @@ const maxFile = maxEntries * 2048
 // readFile returns what the file at path holds at the given time, and how many of its entries are unusable. No file is
 // an empty one. An error that wraps errDamaged says that the file's contents are not a list of entries at all.
 func readFile(path string, now time.Time) (s entries, unusable int, err error) {
-	f, err := os.Open(path) //nolint:gosec // the operator's own path
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return entries{}, 0, nil
 	}
@@ -110,7 +110,7 @@ func replaceFile(path string, data []byte) error {
 }
 
 func writeNew(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator's own path
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func writeNew(path string, data []byte) error {
 // syncDir makes the new name survive a loss of power. Not every system can do that to a directory, and the file itself
 // is safe without it.
 func syncDir(dir string) {
-	if d, err := os.Open(dir); err == nil { //nolint:gosec // the operator's own path
+	if d, err := os.Open(dir); err == nil {
 		_ = d.Sync()
 		_ = d.Close()
 	}

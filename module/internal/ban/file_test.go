@@ -233,7 +233,7 @@ func TestCloseWritesWhatCouldNotBeWritten(t *testing.T) {
 
 func TestAServerKilledWhileWritingIsNoObstacle(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "bans.json")
-	if err := os.WriteFile(path+".tmp", []byte("half a fi"), 0o644); err != nil { //nolint:gosec // as another umask leaves it
+	if err := os.WriteFile(path+".tmp", []byte("half a fi"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	add(t, open(t, path), Ban, "203.0.113.0/24", 0)

@@ -115,7 +115,7 @@ func newWatcher(logger *slog.Logger) *watcher {
 	w := &watcher{logger: logger, lists: make(map[string][]*list)}
 	events, err := fsnotify.NewWatcher()
 	if err != nil {
-		logger.Warn("changes of files are noticed by looking every "+pollInterval.String()+" only", "error", err)
+		logger.Warn("changes of files are noticed by looking from time to time only", "every", pollInterval, "error", err)
 		return w
 	}
 	w.events = events
@@ -133,7 +133,7 @@ func (w *watcher) add(l *list) {
 	}
 	for _, dir := range dirs {
 		if err := w.events.Add(dir); err != nil {
-			w.logger.Warn("changes of a file are noticed by looking every "+pollInterval.String()+" only", "list", l.spec.Name, "directory", dir, "error", err)
+			w.logger.Warn("changes of a file are noticed by looking from time to time only", "every", pollInterval, "list", l.spec.Name, "directory", dir, "error", err)
 			continue
 		}
 		w.lists[dir] = append(w.lists[dir], l)

@@ -38,13 +38,13 @@ func eachLine(r io.Reader, f func(number int, line []byte) error) error {
 			line = line[:n-1]
 		}
 		if err != nil && !long && len(line) == 0 {
-			return nil
+			return nil //nolint:nilerr // it is the end of the list
 		}
 		if err2 := f(number, line); err2 != nil {
 			return err2
 		}
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // it is the end of the list
 		}
 	}
 }

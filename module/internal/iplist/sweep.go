@@ -44,7 +44,7 @@ func firstBoundaries[R interval[R]](lists [][]R) (heap []boundary, inside []bool
 	for i, ranges := range lists {
 		if len(ranges) > 0 {
 			first, _ := ranges[0].bounds()
-			heap = append(heap, boundary{first, uint16(i)}) //nolint:gosec // at most 65,535 lists
+			heap = append(heap, boundary{first, uint16(i)})
 		}
 	}
 	for i := len(heap)/2 - 1; i >= 0; i-- {

@@ -48,7 +48,7 @@ func vacate(head uint64, i int) uint64 { return head &^ (15 << (4 * i)) }
 func touch(head uint64, i int) uint64 {
 	head += 1 << (4 * i)
 	const even, ones = 0x0f0f0f0f, 0x01010101
-	if pairs := uint32(head&even + head>>4&even); pairs*ones>>24 < sumUses { //nolint:gosec // the lower half is meant
+	if pairs := uint32(head&even + head>>4&even); pairs*ones>>24 < sumUses {
 		return head
 	}
 	// a used place keeps at least 1: 0 would empty it
@@ -95,7 +95,7 @@ func (b bucket) setTag(i int, tag uint64) {
 
 // victim returns the least used place. Places used equally take turns, so that each stays as long as it can.
 func victim(head uint64) int {
-	turn := int(version(head) / 2 % places) //nolint:gosec // below places
+	turn := int(version(head) / 2 % places)
 	least := turn
 	for k := range places {
 		if i := (turn + k) % places; uses(head, i) < uses(head, least) {

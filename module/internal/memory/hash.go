@@ -33,7 +33,7 @@ func newHash(entries int) hash {
 
 func seededHash(entries int, seed [24]byte) hash {
 	return hash{
-		buckets: uint64(max((entries+places-1)/places, minBuckets)), //nolint:gosec // positive
+		buckets: uint64(max((entries+places-1)/places, minBuckets)),
 		first:   binary.LittleEndian.Uint64(seed[0:]) | 1,
 		second:  binary.LittleEndian.Uint64(seed[8:]) | 1,
 		mask:    binary.LittleEndian.Uint64(seed[16:]),

@@ -46,7 +46,7 @@ func New(rules []Rule, unknown reputation.Action) (*Policy, error) {
 		if err := r.check(); err != nil {
 			return nil, fmt.Errorf("rule %d (%s): %w", i+1, r.Action, err)
 		}
-		if i > 0 && rules[i-1].Conditions.always() {
+		if i > 0 && p.rules[i-1].Conditions.always() {
 			return nil, fmt.Errorf("rule %d (%s) is never tried, because rule %d has no conditions: "+
 				"give that one conditions, or move it to the end", i+1, r.Action, i)
 		}

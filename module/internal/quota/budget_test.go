@@ -223,7 +223,7 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 	}{
 		"four failures":                   {repeat(4, bad), 0, "closed"},
 		"five failures":                   {repeat(5, bad), 0, "open"},
-		"five timeouts":                   {repeat(5, error(context.DeadlineExceeded)), 0, "open"},
+		"five timeouts":                   {repeat(5, context.DeadlineExceeded), 0, "open"},
 		"five bad answers":                {repeat(5, reputation.ErrBadAnswer), 0, "open"},
 		"a success between":               {append(repeat(4, bad), ok, bad), 0, "closed"},
 		"an unknown address between":      {append(repeat(4, bad), reputation.ErrUnknown, bad), 0, "closed"},

@@ -79,7 +79,7 @@ func (k *Keeper) logLedger(ctx context.Context, err error) {
 func (k *Keeper) logPanic(ctx context.Context, addr netip.Addr, v any) {
 	if k.budget.said.once(causePanic, time.Now()) {
 		k.log.ErrorContext(ctx, "the provider panicked: report this to its author",
-			"panic", redact(fmt.Sprint(v), reputation.Key(ctx), addr), slog.Any("at", callers()))
+			slog.String("panic", redact(fmt.Sprint(v), reputation.Key(ctx), addr)), slog.Any("at", callers()))
 	}
 }
 

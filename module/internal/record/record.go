@@ -34,7 +34,7 @@ func KeyOf(addr netip.Addr) Key {
 func (k Key) Subject() netip.Prefix {
 	if k <= math.MaxUint32 {
 		var b [4]byte
-		binary.BigEndian.PutUint32(b[:], uint32(k)) //nolint:gosec // bounded by the line above
+		binary.BigEndian.PutUint32(b[:], uint32(k))
 		return netip.PrefixFrom(netip.AddrFrom4(b), 32)
 	}
 	var b [16]byte

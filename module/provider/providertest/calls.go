@@ -67,7 +67,7 @@ func (s *suite) callChecks() []check {
 			t := s.trial(tb, s.sample.ServeHTTP)
 			o, err := t.ask(tb.Context(), addr)
 			if !errors.Is(o.err, reputation.ErrUnsupported) {
-				err = errors.Join(err, fmt.Errorf("the error is %v, want ErrUnsupported", o.err))
+				err = errors.Join(err, fmt.Errorf("the error is %w, want ErrUnsupported", o.err))
 			}
 			return errors.Join(err, t.wantRequests(0))
 		}})

@@ -220,6 +220,7 @@ func (s *suite) redirect(status int) func(tb testing.TB) error {
 	return func(tb testing.TB) error {
 		elsewhere := s.trial(tb, s.sample.ServeHTTP)
 		t := s.trial(tb, func(w http.ResponseWriter, r *http.Request) {
+			//nolint:gosec // an open redirect is what is tried
 			http.Redirect(w, r, strings.TrimSuffix(elsewhere.baseURL, basePath)+r.URL.RequestURI(), status)
 		})
 		o, err := t.ask(tb.Context(), s.sample.Addr)

@@ -24,7 +24,7 @@ type service struct {
 	url       string
 	transport *http.Transport
 
-	ask     func(s *service, ctx context.Context, addr netip.Addr) (*http.Response, error) // default: once
+	ask     func(ctx context.Context, s *service, addr netip.Addr) (*http.Response, error) // default: once
 	limit   int64                                                                          // default: 64 KiB
 	decode  func(body []byte, report *reputation.Report) error                             // default: strict
 	status  func(resp *http.Response, body []byte) error                                   // default: classify
@@ -40,7 +40,7 @@ func (s *service) Check(ctx context.Context, addr netip.Addr) (reputation.Report
 	if s.key(ctx) == "" {
 		return report, reputation.ErrRefused
 	}
-	resp, err := s.ask(s, ctx, addr)
+	resp, err := s.ask(ctx, s, addr)
 	if err != nil {
 		return report, s.failure(ctx, err)
 	}
@@ -66,7 +66,7 @@ func (s *service) request(ctx context.Context, addr netip.Addr) *http.Request {
 	return req
 }
 
-func once(s *service, ctx context.Context, addr netip.Addr) (*http.Response, error) {
+func once(ctx context.Context, s *service, addr netip.Addr) (*http.Response, error) {
 	return s.transport.RoundTrip(s.request(ctx, addr))
 }
 
@@ -148,7 +148,7 @@ func TestNotFoundProvider(t *testing.T) {
 }
 
 // client asks as most would write it.
-func client(s *service, ctx context.Context, addr netip.Addr) (*http.Response, error) {
+func client(ctx context.Context, s *service, addr netip.Addr) (*http.Response, error) {
 	return (&http.Client{Transport: s.transport}).Do(s.request(ctx, addr))
 }
 
@@ -191,25 +191,25 @@ func TestFlaws(t *testing.T) {
 			s.status = func(*http.Response, []byte) error { return reputation.ErrUnknown }
 		}, []string{"answer/404 page", "answer/500", "answer/502 page", "answer/refused", "answer/throttled"}},
 		{"ignores the context", func(s *service) {
-			s.ask = func(s *service, ctx context.Context, addr netip.Addr) (*http.Response, error) {
-				return once(s, context.WithoutCancel(ctx), addr)
+			s.ask = func(ctx context.Context, s *service, addr netip.Addr) (*http.Response, error) {
+				return once(context.WithoutCancel(ctx), s, addr)
 			}
 		}, []string{"call/cancelled before", "connection/hanging", "connection/dripping"}},
 		{"asks twice", func(s *service) {
-			s.ask = func(s *service, ctx context.Context, addr netip.Addr) (*http.Response, error) {
-				if resp, err := once(s, ctx, addr); err == nil {
+			s.ask = func(ctx context.Context, s *service, addr netip.Addr) (*http.Response, error) {
+				if resp, err := once(ctx, s, addr); err == nil {
 					resp.Body.Close()
 				}
-				return once(s, ctx, addr)
+				return once(ctx, s, addr)
 			}
 		}, []string{"answer/bad", "answer/empty", "call/keeps nothing", "call/fifty at once"}},
 		{"remembers answers", func(s *service) {
 			var last *http.Response
-			s.ask = func(s *service, ctx context.Context, addr netip.Addr) (*http.Response, error) {
+			s.ask = func(ctx context.Context, s *service, addr netip.Addr) (*http.Response, error) {
 				if last != nil {
 					return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`{"risk":0.9,"land":"DE"}`))}, nil
 				}
-				resp, err := once(s, ctx, addr)
+				resp, err := once(ctx, s, addr)
 				last = resp
 				return resp, err
 			}

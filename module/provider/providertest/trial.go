@@ -127,7 +127,7 @@ func (o outcome) want(results ...reputation.Result) error {
 		}
 		words[i] = r.String()
 	}
-	return fmt.Errorf("the result is %s (error: %v), want %s", got, o.err, strings.Join(words, " or "))
+	return fmt.Errorf("the result is %s (error: %w), want %s", got, o.err, strings.Join(words, " or "))
 }
 
 func (o outcome) retryAfter() time.Duration {
@@ -147,7 +147,7 @@ func (o outcome) fault(baseURL string, addr netip.Addr, key string) error {
 	}
 	for err := range tree(o.err) {
 		if what := leak(err.Error(), baseURL, addr, key); what != "" {
-			return fmt.Errorf("an error of type %T holds %s: %v", err, what, err)
+			return fmt.Errorf("an error of type %T holds %s: %w", err, what, err)
 		}
 	}
 	return nil
