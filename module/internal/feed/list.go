@@ -124,7 +124,7 @@ func (l *list) open(dir string) (iplist.Ranges, error) {
 
 func (l *list) openCopy(now time.Time) iplist.Ranges {
 	var ranges iplist.Ranges
-	l.st.next = now.Add(rand.N(startSpread)) //nolint:gosec // nothing secret
+	l.st.next = now.Add(rand.N(startSpread))
 	if l.copyPath == "" {
 		return ranges
 	}
@@ -366,7 +366,7 @@ func (l *list) backoff() time.Duration {
 // spread lengthens a wait by a random part of the given share, so that many instances do not ask all at once. It never
 // shortens it: publishers count.
 func spread(wait time.Duration, share float64) time.Duration {
-	return wait + time.Duration(rand.Float64()*share*float64(wait)) //nolint:gosec // nothing secret
+	return wait + time.Duration(rand.Float64()*share*float64(wait))
 }
 
 func (l *list) status() Status {

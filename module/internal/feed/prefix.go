@@ -38,7 +38,7 @@ func eachLine(r io.Reader, f func(number int, line []byte) error) error {
 			line = line[:n-1]
 		}
 		if err != nil && !long && len(line) == 0 {
-			return nil //nolint:nilerr // it is the end of the list
+			return nil
 		}
 		if err2 := f(number, line); err2 != nil {
 			return err2

@@ -32,7 +32,7 @@ func Build(lists []Ranges) *Index {
 	x := &Index{v4: newTable4(n4), v6: newTable6(n6)}
 	sets := newInterner()
 	sweep(v4, sets, func(first, last uint128, set uint32) {
-		x.v4.add(uint32(first.lo), uint32(last.lo), sets.use(set)) //nolint:gosec // IPv4 addresses have 32 bits
+		x.v4.add(uint32(first.lo), uint32(last.lo), sets.use(set))
 	})
 	sweep(v6, sets, func(first, last uint128, set uint32) {
 		x.v6.add(first, last, sets.use(set))
@@ -54,7 +54,7 @@ func (x *Index) Lookup(addr netip.Addr) uint32 {
 	}
 	n := number6(addr)
 	if n.hi == 0 && n.lo>>32 == 0xffff {
-		return x.v4.lookup(uint32(n.lo)) //nolint:gosec // the mapped address
+		return x.v4.lookup(uint32(n.lo))
 	}
 	if !addr.IsValid() {
 		return 0

@@ -58,7 +58,7 @@ func (range4) with(first, last uint128) range4 { return range4(first.lo<<32 | la
 
 func (range4) prefix(first uint128, hostBits int) netip.Prefix {
 	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], uint32(first.lo)) //nolint:gosec // an IPv4 address has 32 bits
+	binary.BigEndian.PutUint32(b[:], uint32(first.lo))
 	return netip.PrefixFrom(netip.AddrFrom4(b), 32-hostBits)
 }
 

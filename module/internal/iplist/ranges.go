@@ -56,7 +56,7 @@ func isIPv4(p netip.Prefix) bool {
 
 func newRange4(p netip.Prefix) range4 {
 	hostBits := p.Addr().BitLen() - p.Bits()
-	hosts := uint32(uint64(1)<<hostBits - 1) //nolint:gosec // at most 32 host bits
+	hosts := uint32(uint64(1)<<hostBits - 1)
 	first := number4(p.Addr().Unmap()) &^ hosts
 	return range4(uint64(first)<<32 | uint64(first|hosts))
 }

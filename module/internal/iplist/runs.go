@@ -18,8 +18,8 @@ func newRuns[K uint16 | uint32 | uint64](n int) runs[K] {
 
 // open begins a run and returns its number.
 func (r *runs[K]) open() uint32 {
-	r.starts = append(r.starts, uint32(len(r.first))) //nolint:gosec // memory ends before 2^32 intervals
-	return uint32(len(r.starts) - 1)                  //nolint:gosec // at most as many as intervals
+	r.starts = append(r.starts, uint32(len(r.first)))
+	return uint32(len(r.starts) - 1)
 }
 
 // add appends an interval to the run opened last.

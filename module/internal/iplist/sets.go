@@ -67,10 +67,10 @@ func (in *interner) intern(set uint32, list uint16) uint32 {
 	if number, known := in.numbers[string(name)]; known {
 		return number
 	}
-	number := uint32(len(in.ends)) //nolint:gosec // fewer sets than boundaries
+	number := uint32(len(in.ends))
 	in.numbers[string(name)] = number
 	in.members = append(in.members, members...)
-	in.ends = append(in.ends, uint32(len(in.members))) //nolint:gosec // would need 8 GiB
+	in.ends = append(in.ends, uint32(len(in.members)))
 	in.public = append(in.public, 0)
 	return number
 }
@@ -85,7 +85,7 @@ func (in *interner) of(set uint32) []uint16 {
 // use returns the number under which the index knows set. Sets that no address is in get none.
 func (in *interner) use(set uint32) uint32 {
 	if in.public[set] == 0 && set != 0 {
-		in.public[set] = uint32(len(in.used)) //nolint:gosec // fewer sets than boundaries
+		in.public[set] = uint32(len(in.used))
 		in.used = append(in.used, set)
 	}
 	return in.public[set]
@@ -101,7 +101,7 @@ func (in *interner) result() (members []uint16, ends []uint32) {
 	ends = make([]uint32, 0, len(in.used))
 	for _, set := range in.used {
 		members = append(members, in.of(set)...)
-		ends = append(ends, uint32(len(members))) //nolint:gosec // would need 8 GiB
+		ends = append(ends, uint32(len(members)))
 	}
 	return members, ends
 }

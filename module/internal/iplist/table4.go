@@ -41,7 +41,7 @@ func (t *table4) finish() {
 	var before uint32
 	for i := range t.networks {
 		t.networks[i].before = before
-		before += uint32(bits.OnesCount64(t.networks[i].present)) //nolint:gosec // at most 64
+		before += uint32(bits.OnesCount64(t.networks[i].present))
 	}
 }
 
@@ -55,7 +55,7 @@ func (t *table4) lookup(addr uint32) uint32 {
 	if n.present&bit == 0 {
 		return 0
 	}
-	run := n.before + uint32(bits.OnesCount64(n.present&(bit-1))) //nolint:gosec // at most 64
+	run := n.before + uint32(bits.OnesCount64(n.present&(bit-1)))
 	return t.hosts.find(run, uint16(addr&0xffff))
 }
 

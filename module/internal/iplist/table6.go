@@ -38,14 +38,14 @@ func (t *table6) add(first, last uint128, set uint32) {
 // addNetworks appends an interval of /64 networks.
 func (t *table6) addNetworks(first, last uint64, value uint32) {
 	cut(uint128{first >> 32, first & math.MaxUint32}, uint128{last >> 32, last & math.MaxUint32}, math.MaxUint32,
-		func(first, last uint64) { t.allocations.add(uint32(first), uint32(last), value) }, //nolint:gosec // shifted above
+		func(first, last uint64) { t.allocations.add(uint32(first), uint32(last), value) },
 		func(allocation, first, last uint64) {
 			if t.allocation != allocation {
 				t.allocation = allocation
-				a := uint32(allocation) //nolint:gosec // shifted above
+				a := uint32(allocation)
 				t.allocations.add(a, a, t.networks.open()<<1|runBit)
 			}
-			t.networks.add(uint32(first), uint32(last), value) //nolint:gosec // masked above
+			t.networks.add(uint32(first), uint32(last), value)
 		})
 }
 

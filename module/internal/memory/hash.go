@@ -45,12 +45,12 @@ func (h *hash) place(key record.Key) (n int, tag uint64) {
 	x := (uint64(key) ^ h.mask) * h.first
 	x = (x ^ x>>32) * h.second
 	high, _ := bits.Mul64(x, h.buckets)
-	return int(high), x & tagMask //nolint:gosec // below buckets, which came from an int
+	return int(high), x & tagMask
 }
 
 // key returns the key for which place returned n and tag.
 func (h *hash) key(n int, tag uint64) record.Key {
-	begin, _ := bits.Div64(uint64(n), 0, h.buckets) //nolint:gosec // an index
+	begin, _ := bits.Div64(uint64(n), 0, h.buckets)
 	x := (begin + (tag-begin)&tagMask) * inverse(h.second)
 	x = (x ^ x>>32) * inverse(h.first)
 	return record.Key(x ^ h.mask)

@@ -73,7 +73,7 @@ func newBlock() []byte { return make([]byte, blockHead+blockNumber, blockHead+ma
 
 // writeBlock fills in a block's head and number and writes it.
 func writeBlock(w io.Writer, block []byte, number uint32) error {
-	binary.BigEndian.PutUint32(block[0:], uint32(len(block)-blockHead)) //nolint:gosec // at most maxPayload
+	binary.BigEndian.PutUint32(block[0:], uint32(len(block)-blockHead))
 	binary.BigEndian.PutUint32(block[blockHead:], number)
 	binary.BigEndian.PutUint32(block[4:], crc32.Checksum(block[blockHead:], castagnoli))
 	_, err := w.Write(block)

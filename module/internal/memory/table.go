@@ -50,7 +50,7 @@ func newTable(h hash, answers int) *Table {
 	answers = min(max(answers, 1), record.MaxAnswers)
 	size := record.WordsFor(answers)
 	stride := headWords + places*size
-	words := make([]atomic.Uint64, int(h.buckets)*stride) //nolint:gosec // buckets came from an int
+	words := make([]atomic.Uint64, int(h.buckets)*stride)
 	return &Table{words: words, hash: h, answers: answers, size: size, stride: stride}
 }
 

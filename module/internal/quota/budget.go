@@ -248,7 +248,7 @@ func (b *Budget) stateChanged(_ string, _, to gobreaker.State) {
 		now := time.Now()
 		b.opened.extend(now, now, breakerFirst, breakerMost)
 		// Instances that saw the service fail together should not come back together.
-		pause := float64(b.opened.until.Sub(now)) * (1 - breakerJitter + 2*breakerJitter*rand.Float64()) //nolint:gosec // no secret
+		pause := float64(b.opened.until.Sub(now)) * (1 - breakerJitter + 2*breakerJitter*rand.Float64())
 		b.opened.until = now.Add(min(time.Duration(pause), breakerMost))
 	}
 }
