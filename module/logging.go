@@ -16,7 +16,8 @@ type processHandler struct {
 }
 
 func (h processHandler) now() slog.Handler {
-	var handler slog.Handler = zapslog.NewHandler(caddy.Log().Core(), zapslog.WithName("ip_reputation."+h.part))
+	var handler slog.Handler = zapslog.NewHandler(caddy.Log().Core(), zapslog.WithName("ip_reputation."+h.part),
+		zapslog.AddStacktraceAt(slog.LevelError+1)) // errors are about files and servers, not about our code
 	if h.with != nil {
 		handler = h.with(handler)
 	}
