@@ -111,6 +111,30 @@ func TestTheQuotaSurvivesTheProcess(t *testing.T) {
 	}
 }
 
+// TestACrowdIsAnswered proves that of visitors who come all at once, those who find the provider busy are not forgotten: it
+// is asked about them when they come again a moment later.
+func TestACrowdIsAnswered(t *testing.T) {
+	const crowd = 50
+	s, _, release := startGated(t)
+	c := budget(t, s, "1000/day")
+	c.app["providers"].([]any)[0].(object)["timeout"] = "30s"
+	c.app["wait"] = "10ms"
+	r := startCaddy(t, c)
+	visit := func(i int) string { return r.visit(t, fmt.Sprintf("198.51.100.%d", i)).body }
+	for i := range crowd {
+		if got := visit(i); got != "pending" && got != "unknown" {
+			t.Errorf("before the provider has answered, visitor %d is %s", i, got)
+		}
+	}
+	release()
+	for i := range crowd {
+		eventually(t, "the provider is asked about all of them", func() bool { return visit(i) == "fresh" })
+	}
+	if n := s.asked(); n != crowd {
+		t.Errorf("%d calls about %d visitors", n, crowd)
+	}
+}
+
 // TestNobodyIsAskedAbout proves that no call is made about addresses that have no reputation, that the operator has judged,
 // or that lists leave no doubt about; and that IPv6 is asked by /64.
 func TestNobodyIsAskedAbout(t *testing.T) {

@@ -23,6 +23,8 @@ const (
 	refusedMost  = 24 * time.Hour
 	maxRefused   = 16 // keys remembered as refused
 
+	busyPause = time.Second // after which there is likely room among the calls under way
+
 	breakerFirst       = 30 * time.Second
 	breakerMost        = 10 * time.Minute
 	breakerJitter      = 0.2
@@ -102,7 +104,7 @@ func (b *Budget) admit(terms Terms, key uint64, spentUntil, now time.Time) (func
 		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: spentUntil}
 	}
 	if b.inFlight >= terms.Concurrency {
-		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedQuota}
+		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: now.Add(busyPause)}
 	}
 	done, err := b.breaker.Allow()
 	if err != nil { // Half open, and the one trial is under way.

@@ -77,7 +77,9 @@ func TestHangingProvider(t *testing.T) {
 			}
 		}
 		for range 100 {
-			wantResult(t, k, reputation.ResultSkippedQuota)
+			if got, until := ask(k); got != reputation.ResultSkippedQuota || time.Until(until) != busyPause {
+				t.Fatalf("%s for %s, want %s for %s", got, time.Until(until), reputation.ResultSkippedQuota, busyPause)
+			}
 		}
 		if n := runtime.NumGoroutine() - before; n > 3 {
 			t.Errorf("%d goroutines hang, 3 allowed", n)
