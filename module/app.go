@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -102,6 +103,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 
+	if err := distinct(a.sourceNames()); err != nil {
+		return err
+	}
 	a.engine, err = lookup.New(lookup.Config{
 		Lists:     a.lists,
 		Meanings:  a.meanings,
@@ -156,6 +160,7 @@ func checkWait(wait time.Duration) error {
 // Start lets the lists refresh and makes this the app that the admin API speaks of.
 func (a *App) Start() error {
 	a.lists.start()
+	a.memory.start()
 	a.detach = metrics.Attach(a.instance())
 	running.push(a)
 	return nil
@@ -174,6 +179,13 @@ func (a *App) Stop() error {
 // closeWithin is how long look-ups under way may delay the end of the process.
 const closeWithin = 500 * time.Millisecond
 
+// lingering are the configurations that were replaced while look-ups were under way. When the process ends, they are told
+// to hurry: what they share is saved when the last of its users lets go.
+var (
+	lingering      sync.WaitGroup
+	hurry, doHurry = context.WithCancel(context.Background())
+)
+
 // Cleanup gives up what Provision acquired. It also runs after a Provision that failed.
 func (a *App) Cleanup() error {
 	// requests that outlive their configuration still look addresses up: the engine stays, and knows less
@@ -182,12 +194,18 @@ func (a *App) Cleanup() error {
 	if engine == nil {
 		return pools.release()
 	}
-	if !engine.Busy() || caddy.Exiting() {
+	if caddy.Exiting() {
+		err := a.end(engine, pools, closeWithin)
+		doHurry()
+		lingering.Wait()
+		return err
+	}
+	if !engine.Busy() {
 		return a.end(engine, pools, closeWithin)
 	}
 	// a reload does not wait for the look-ups under way; but they were paid for, so they end by themselves, and what they
 	// need is released after them
-	go func() {
+	lingering.Go(func() {
 		defer func() {
 			if r := recover(); r != nil {
 				a.logger.Error("ending look-ups panicked; this is a bug", slog.Any("panic", r))
@@ -196,13 +214,13 @@ func (a *App) Cleanup() error {
 		if err := a.end(engine, pools, a.lookupTimeout()); err != nil {
 			a.logger.Error("releasing shared state", slog.Any("error", err))
 		}
-	}()
+	})
 	return nil
 }
 
 // end closes the engine, giving its look-ups some time, and then releases what they used.
 func (a *App) end(engine *lookup.Engine, pools releases, within time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+	ctx, cancel := context.WithTimeout(hurry, within)
 	defer cancel()
 	engine.Close(ctx)
 	return pools.release()

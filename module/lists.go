@@ -39,6 +39,11 @@ func (a *App) provisionLists(dir string) error {
 		{"deny", lookup.Deny, a.Deny},
 	} {
 		lists, err := ownLists(own.option, own.kind, own.words)
+		for i := range lists {
+			if err == nil {
+				lists[i].spec.URLs, err = resolveURLs(lists[i].spec.URLs)
+			}
+		}
 		if err != nil {
 			return err
 		}
@@ -57,8 +62,8 @@ func (a *App) provisionLists(dir string) error {
 
 	specs := make([]feed.Spec, len(all))
 	for i, list := range all {
-		if j := slices.IndexFunc(all[:i], func(other listed) bool { return other.spec.Name == list.spec.Name }); j >= 0 {
-			return fmt.Errorf("two feeds are named %q: give one of them another name", list.spec.Name)
+		if slices.ContainsFunc(all[:i], func(other listed) bool { return other.spec.Name == list.spec.Name }) {
+			return fmt.Errorf("two lists are named %q: give one of them another name, or name it once", list.spec.Name)
 		}
 		if err := readable(list.spec); err != nil {
 			return err
@@ -110,7 +115,7 @@ func ownLists(option string, kind lookup.ListKind, words []string) ([]listed, er
 			return nil, fmt.Errorf("%s %q: use an address, a CIDR range, private_ranges, a file with its path, a URL or a preset (%s)",
 				option, word, strings.Join(feed.PresetNames(), ", "))
 		}
-		spec.Own = !isPreset
+		spec.Own = spec.File != "" // what others publish is guarded like a feed
 		lists = append(lists, listed{spec, lookup.List{Kind: kind}})
 	}
 	if len(values) > 0 {
@@ -147,8 +152,26 @@ func (f *Feed) list() (listed, error) {
 	return l, f.override(&l.spec)
 }
 
-// authorize resolves the headers.
-func (f *Feed) authorize(spec *feed.Spec) error {
+// resolveURLs resolves the placeholders in URLs, which may stand for keys.
+func resolveURLs(urls []string) ([]string, error) {
+	resolved := slices.Clone(urls)
+	for i, url := range resolved {
+		if !strings.Contains(url, "{") {
+			continue
+		}
+		var err error
+		if resolved[i], err = resolveSecret("url", url); err != nil {
+			return nil, err
+		}
+	}
+	return resolved, nil
+}
+
+// authorize resolves what may be secret.
+func (f *Feed) authorize(spec *feed.Spec) (err error) {
+	if spec.URLs, err = resolveURLs(spec.URLs); err != nil {
+		return err
+	}
 	for name, value := range f.Header {
 		resolved, err := resolveSecret("header "+name, value)
 		if err != nil {
@@ -229,7 +252,7 @@ func (f *Feed) describe(l *listed) (err error) {
 		return err
 	}
 	if l.meaning.Source.Name == "" || len(f.Category)+len(f.Nature) > 0 {
-		l.meaning.Source = score.FeedDefaults(l.spec.Name, l.meaning.Categories)
+		l.meaning.Source = score.FeedDefaults("", l.meaning.Categories) // a name that a preset has makes no preset
 	}
 	l.meaning.Source.Name = l.spec.Name
 	l.meaning.Source.Trust, err = trust(f.Trust)
@@ -303,7 +326,7 @@ func (f *Feed) label(position int) string {
 	switch {
 	case f.Name != "":
 		return f.Name
-	case len(f.Sources) > 0:
+	case len(f.Sources) > 0 && !isURL(f.Sources[0]): // a URL may hold a key
 		return f.Sources[0]
 	}
 	return fmt.Sprintf("number %d", position+1)
@@ -362,6 +385,16 @@ func isFile(word string) bool {
 func shortHash(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:4])
+}
+
+// distinct makes sure that a name means one source only.
+func distinct(names []string) error {
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			return fmt.Errorf("two sources are named %q: give one of them another name", name)
+		}
+	}
+	return nil
 }
 
 // sourceNames are the names that rules can ask for.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -157,8 +158,14 @@ type pooledBudget struct{ *quota.Budget }
 // Destruct implements caddy.Destructor.
 func (pooledBudget) Destruct() error { return nil }
 
-func (a *App) acquireBudget(name string) (*quota.Budget, error) {
-	budget, err := acquire(a, "budget "+name, func() (pooledBudget, error) { return pooledBudget{quota.NewBudget()}, nil })
+// acquireBudget returns the state of the provider with these settings: what a wrong address or another account has led to
+// must not hold back the right one.
+func (a *App) acquireBudget(name string, service []byte) (*quota.Budget, error) {
+	hash, err := hashOf(json.RawMessage(service))
+	if err != nil {
+		return nil, err
+	}
+	budget, err := acquire(a, "budget "+name+" "+hash, func() (pooledBudget, error) { return pooledBudget{quota.NewBudget()}, nil })
 	return budget.Budget, err
 }
 
@@ -166,6 +173,7 @@ func (a *App) acquireBudget(name string) (*quota.Budget, error) {
 type pooledMemory struct {
 	records *memory.Table
 	path    string
+	used    atomic.Bool // by a configuration that was started, and not only checked
 }
 
 // table returns the memory of an engine: none for a configuration without providers.
@@ -192,6 +200,9 @@ func (p *pooledMemory) Delete(key record.Key) bool { return p.records.Delete(key
 
 // Destruct implements caddy.Destructor. It runs when no configuration uses the table any more.
 func (p *pooledMemory) Destruct() error {
+	if !p.used.Load() {
+		return nil
+	}
 	if err := saveMemory(p.path, p.records); err != nil {
 		return fmt.Errorf("saving what is remembered of addresses: %w", err)
 	}
@@ -216,16 +227,31 @@ func (a *App) provisionMemory(dir string, providers int) (err error) {
 	return err
 }
 
-// inherit copies what a table of another size remembers.
+// inherit copies what a table of another size remembers, unless it is known here already.
 func (p *pooledMemory) inherit() bool {
-	if old := running.current(); old != nil && old.memory != nil && old.memory.path == p.path {
+	old := running.current()
+	if old == nil || old.memory == nil || old.memory.path != p.path {
+		return false
+	}
+	if old.memory != p {
 		old.memory.records.Range(func(key record.Key, rec *record.Record) bool {
-			p.records.Update(key, func(kept *record.Record) { *kept = *rec })
+			p.records.Update(key, func(kept *record.Record) {
+				if *kept == (record.Record{}) {
+					*kept = *rec
+				}
+			})
 			return true
 		})
-		return true
 	}
-	return false
+	return true
+}
+
+// start copies once more what was learnt since the configuration was read.
+func (p *pooledMemory) start() {
+	if p != nil {
+		p.inherit()
+		p.used.Store(true)
+	}
 }
 
 func loadMemory(path string, table *memory.Table, logger *slog.Logger) {

@@ -74,6 +74,7 @@ func (a *App) provisionProvider(ctx caddy.Context, p *Provider, ledger quota.Led
 	if p.ServiceRaw == nil {
 		return lookup.Provider{}, errors.New("no service is given: name one, such as abuseipdb")
 	}
+	settings := p.ServiceRaw // gone once the module is loaded
 	loaded, err := ctx.LoadModule(p, "ServiceRaw")
 	if err != nil {
 		return lookup.Provider{}, err
@@ -101,7 +102,7 @@ func (a *App) provisionProvider(ctx caddy.Context, p *Provider, ledger quota.Led
 	if err != nil {
 		return lookup.Provider{}, err
 	}
-	budget, err := a.acquireBudget(name)
+	budget, err := a.acquireBudget(name, settings)
 	if err != nil {
 		return lookup.Provider{}, err
 	}
@@ -196,7 +197,11 @@ func (p *Provider) terms(service any) (terms quota.Terms, listed, clean time.Dur
 
 // source returns how the provider's reports are weighed.
 func (p *Provider) source(name string, service caddy.Module) (score.Source, error) {
-	source, _ := score.Defaults(service.CaddyModule().ID.Name())
+	id := service.CaddyModule().ID.Name()
+	source, _ := score.Defaults(id)
+	if source.Group == "" {
+		source.Group = id // one service asked in two ways is one witness
+	}
 	source.Name = name
 	if p.Trust == nil {
 		return source, nil
