@@ -29,21 +29,19 @@ func hostileBody(w http.ResponseWriter, r *http.Request, status int, kind, body 
 	_, _ = fmt.Fprintf(w, body, r.Header.Get("Key"), r.URL)
 }
 
-// bomb is a hundred megabytes, compressed.
-var bomb = sync.OnceValue(func() []byte {
+// bomb is ten megabytes, compressed.
+func bomb() []byte {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
-	zeros := make([]byte, 1<<20)
-	for range 100 {
-		_, _ = z.Write(zeros)
-	}
+	_, _ = z.Write(make([]byte, 10<<20))
 	_ = z.Close()
 	return b.Bytes()
-})
+}
 
 func troubles(elsewhere *httptest.Server) []trouble {
 	const page = "<!DOCTYPE html><html><body>%s %s</body></html>"
 	const refusal = `{"errors":[{"detail":"the key %s is wrong, asked for %s","status":401}]}`
+	compressed := bomb()
 	return []trouble{
 		{"dead", nil, "error"},
 		{"garbage", garbage, "bad_answer"},
@@ -69,7 +67,7 @@ func troubles(elsewhere *httptest.Server) []trouble {
 		{"gzip bomb", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Content-Encoding", "gzip")
-			_, _ = w.Write(bomb())
+			_, _ = w.Write(compressed)
 		}, "bad_answer"},
 		{"redirect", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL+"/?stolen="+r.Header.Get("Key"), http.StatusFound)
@@ -103,6 +101,7 @@ func TestProviderTrouble(t *testing.T) {
 			b := startBackend(t)
 			c := newConfig(t)
 			c.ask(s)
+			c.app["providers"].([]any)[0].(object)["timeout"] = "30s"
 			c.app["feeds"] = []any{object{"name": "scanners", "sources": []any{"198.51.100.0/24"}}}
 			c.next = []any{proxyTo(b.Server)}
 			c.server = object{"logs": object{}}
