@@ -188,7 +188,7 @@ func (e *Engine) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration
 		e.Observer.CountLookup(v.Origin)
 		return v
 	}
-	if len(e.sources) == 0 || held.settled {
+	if len(e.sources) == 0 {
 		v := held.verdict
 		e.Observer.CountLookup(v.Origin)
 		return v
@@ -200,7 +200,10 @@ func (e *Engine) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration
 		origin = reputation.OriginMemory
 	}
 	due, missing := e.due(&rec, now)
-	if due == 0 {
+	if held.settled && !known {
+		origin = reputation.OriginList
+	}
+	if due == 0 || held.settled {
 		e.Observer.CountLookup(origin)
 		return e.judge(held, &rec, now, origin, false)
 	}
@@ -244,7 +247,7 @@ func (e *Engine) ask(ctx context.Context, addr netip.Addr, held *held, rec recor
 ) reputation.Verdict {
 	start := time.Now()
 	key := record.KeyOf(addr)
-	flight := e.depart(key, addr)
+	flight, _ := e.depart(key, addr, false)
 	if flight != nil && missing > 0 && wait > 0 && flight.wait(ctx, wait) {
 		flight = nil
 		if now, known := e.Memory.Get(key); known {

@@ -394,7 +394,16 @@ func TestListsSaveQuota(t *testing.T) {
 		if n := p.calls.Load(); n != 0 {
 			t.Errorf("asked %d times although lists had answered", n)
 		}
-		v := e.Lookup(t.Context(), netip.MustParseAddr("192.0.2.3"), time.Second)
+		e.Refresh(t.Context(), netip.MustParseAddr("192.0.2.4"))
+		v := e.Lookup(t.Context(), netip.MustParseAddr("192.0.2.4"), time.Second)
+		if p.calls.Swap(0) != 1 || len(v.Reasons) != 2 || v.Status != reputation.Fresh || v.Coverage != 1 {
+			t.Errorf("settled by a list: got %+v; want what is remembered of the provider to count, too", v)
+		}
+		time.Sleep(30 * time.Hour)
+		if v = e.Lookup(t.Context(), netip.MustParseAddr("192.0.2.4"), time.Second); p.calls.Load() != 0 || v.Status != reputation.Fresh {
+			t.Errorf("settled, with an old answer: %d calls, got %s", p.calls.Load(), v.Status)
+		}
+		v = e.Lookup(t.Context(), netip.MustParseAddr("192.0.2.3"), time.Second)
 		if p.calls.Load() != 1 || len(v.Reasons) != 2 || v.Status != reputation.Fresh {
 			t.Errorf("%d calls, got %+v; want list and provider together", p.calls.Load(), v)
 		}

@@ -15,14 +15,11 @@ type Explanation struct {
 	Subject netip.Prefix
 	Verdict reputation.Verdict
 
-	// Percent is the score before rounding; 0 when there is none.
-	Percent float64
-
 	// Reserved: the address has no reputation, and nobody is asked about it.
 	Reserved bool
 
-	// Banned and Exempted: an override made at run time holds the address.
-	Banned, Exempted bool
+	// Banned: a ban made at run time holds the address.
+	Banned bool
 
 	// Lists are the positions of the lists that hold the address.
 	Lists []uint16
@@ -49,37 +46,29 @@ func (e *Engine) Explain(addr netip.Addr) Explanation {
 	x := Explanation{Address: addr, Subject: reputation.Subject(addr), Reserved: reputation.IsReserved(addr)}
 	listing := e.Lists.Current()
 	x.Lists = listing.Members(listing.Lookup(addr))
-	x.Banned, x.Exempted = e.Overrides.Lookup(addr)
+	x.Banned, _ = e.Overrides.Lookup(addr)
 
 	var rec record.Record
+	origin := reputation.OriginNone
 	if !x.Reserved && e.Memory != nil {
-		rec, _ = e.Memory.Get(record.KeyOf(addr))
+		var known bool
+		if rec, known = e.Memory.Get(record.KeyOf(addr)); known {
+			origin = reputation.OriginMemory
+		}
 		for i := range e.sources {
 			x.Answers = append(x.Answers, e.sources[i].recall(&rec))
 		}
 	}
-	if v, decided := e.own(addr, held); decided {
-		x.Verdict, x.Percent = v, float64(v.Score)
-		return x
+	v, decided := e.own(addr, held)
+	switch {
+	case decided:
+		x.Verdict = v
+	case len(e.sources) == 0:
+		x.Verdict = held.verdict
+	default:
+		x.Verdict = e.judge(held, &rec, record.Seconds(time.Now()), origin, false)
 	}
-	x.Verdict, x.Percent = e.conclude(held, &rec)
 	return x
-}
-
-// conclude judges without asking.
-func (e *Engine) conclude(held *held, rec *record.Record) (reputation.Verdict, float64) {
-	if len(e.sources) == 0 || held.settled {
-		return held.verdict, held.percent
-	}
-	origin := reputation.OriginMemory
-	if *rec == (record.Record{}) {
-		origin = reputation.OriginNone
-	}
-	v, percent := e.weighAll(held, rec, record.Seconds(time.Now()), origin, false)
-	if !v.Scored {
-		percent = 0
-	}
-	return v, percent
 }
 
 // recall unpacks what is remembered of the provider.
@@ -100,12 +89,25 @@ func (p *provider) recall(rec *record.Record) ProviderAnswer {
 }
 
 // Refresh asks all providers about addr anew, within their terms, and waits for them until ctx ends. It asks nobody about
-// an address that is exempt or reserved.
+// an address that is exempt or reserved, or while too many others are being asked about.
 func (e *Engine) Refresh(ctx context.Context, addr netip.Addr) {
 	if _, decided := e.own(addr, e.held(addr)); decided || len(e.sources) == 0 {
 		return
 	}
-	e.fly(ctx, record.KeyOf(addr), addr, true)
+	for {
+		flight, started := e.depart(record.KeyOf(addr), addr, true)
+		if flight == nil {
+			return
+		}
+		select {
+		case <-flight.done:
+		case <-ctx.Done():
+			return
+		}
+		if started {
+			return
+		}
+	}
 }
 
 // Forget drops what is remembered of the subject of addr, and reports whether there was anything.

@@ -60,42 +60,42 @@ func (f *flights) close() {
 	}
 }
 
-// depart returns the look-up under way for a subject, starting one if there is none. It returns nil when too many are
-// under way already.
-func (e *Engine) depart(key record.Key, addr netip.Addr) *flight {
+// depart returns the look-up under way for a subject, starting one if there is none: of the providers that are due, or of
+// all. It returns nil when too many are under way already.
+func (e *Engine) depart(key record.Key, addr netip.Addr, all bool) (_ *flight, started bool) {
 	f := &e.flights
 	shard := &f.shards[uint64(key)*0x9e3779b97f4a7c15>>58]
 	shard.Lock()
 	defer shard.Unlock()
 	if under := shard.under[key]; under != nil {
-		return under
+		return under, false
 	}
 	if f.closed.Load() {
-		return nil
+		return nil, false
 	}
 	if f.count.Add(1) > int64(e.MaxInFlight) {
 		f.count.Add(-1)
-		return nil
+		return nil, false
 	}
-	started := &flight{done: make(chan struct{})}
+	departed := &flight{done: make(chan struct{})}
 	if shard.under == nil {
 		shard.under = make(map[record.Key]*flight)
 	}
-	shard.under[key] = started
+	shard.under[key] = departed
 	e.running.Go(func() {
 		defer func() {
 			shard.Lock()
 			delete(shard.under, key)
 			shard.Unlock()
 			f.count.Add(-1)
-			close(started.done)
+			close(departed.done)
 		}()
 		// detached from the request that started it: others may wait for the same answer
 		ctx, cancel := context.WithTimeout(e.base, e.Timeout)
 		defer cancel()
-		e.fly(ctx, key, addr, false)
+		e.fly(ctx, key, addr, all)
 	})
-	return started
+	return departed, true
 }
 
 // fly asks the providers that are due (or all), at the same time, and remembers what they say.
@@ -109,7 +109,7 @@ func (e *Engine) fly(ctx context.Context, key record.Key, addr netip.Addr, all b
 		if a := rec.Find(p.id); !all && a != nil && now < a.Due {
 			continue
 		}
-		asked.Go(func() { e.remember(key, p, e.check(ctx, p, addr)) })
+		asked.Go(func() { e.askOne(ctx, key, p, addr) })
 	}
 	asked.Wait()
 }
@@ -121,16 +121,16 @@ type answer struct {
 	at     time.Time
 }
 
-// check asks one provider. A provider that panics has given no answer; it must not take the server with it.
-func (e *Engine) check(ctx context.Context, p *provider, addr netip.Addr) (a answer) {
+// askOne asks one provider and remembers what it says. A provider that panics has given no answer; neither it nor a fault
+// of ours may take the server with it.
+func (e *Engine) askOne(ctx context.Context, key record.Key, p *provider, addr netip.Addr) {
 	defer func() {
 		if r := recover(); r != nil {
-			e.Logger.Error("a provider panicked; this is a bug in it", slog.String("provider", p.Source.Name), slog.Any("panic", r))
-			a = answer{err: fmt.Errorf("provider %s panicked", p.Source.Name), at: time.Now()}
+			e.Logger.Error("asking a provider panicked; this is a bug", slog.String("provider", p.Source.Name), slog.Any("panic", r))
 		}
 	}()
 	report, err := p.Provider.Provider.Check(ctx, addr)
-	return answer{report: report, err: err, at: time.Now()}
+	e.remember(key, p, answer{report: report, err: err, at: time.Now()})
 }
 
 // remember keeps an answer. A failure is not an answer: it leaves what was known, and says when to try again.

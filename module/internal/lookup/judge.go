@@ -16,29 +16,28 @@ type tally struct {
 
 // judge makes a verdict of what the lists hold and what the providers once said.
 func (e *Engine) judge(held *held, rec *record.Record, now uint32, origin reputation.Origin, asking bool) reputation.Verdict {
-	v, _ := e.weighAll(held, rec, now, origin, asking)
-	return v
-}
-
-// weighAll is judge with the score before rounding.
-func (e *Engine) weighAll(held *held, rec *record.Record, now uint32, origin reputation.Origin, asking bool) (reputation.Verdict, float64) {
 	var room [16]score.Evidence
 	evidence := append(room[:0], held.evidence...)
 	var t tally
 	for i := range e.sources {
 		evidence = e.sources[i].testify(rec, now, evidence, &t)
 	}
+	expected := held.total + e.trust
+	if held.settled {
+		// nobody is asked any more, so that nobody's answer is missing, or late
+		expected, t.missing, t.stale = held.total+t.trust, 0, 0
+	}
 
 	v := reputation.Verdict{Origin: origin}
 	v.Facts = facts(rec)
 	v.Facts.Nature = held.nature.Merge(v.Facts.Nature)
-	if all := held.total + e.trust; all > 0 {
-		v.Coverage = (held.trust + t.trust) / all
+	if expected > 0 {
+		v.Coverage = (held.trust + t.trust) / expected
 	}
 	v.Status = t.status(held, asking)
 	percent := held.percent
 	if v.Coverage == 0 {
-		return v, percent
+		return v
 	}
 	v.Reasons, v.Categories = held.verdict.Reasons, held.verdict.Categories
 	if len(evidence) > len(held.evidence) {
@@ -46,7 +45,7 @@ func (e *Engine) weighAll(held *held, rec *record.Record, now uint32, origin rep
 		v.Categories = categoriesOf(evidence)
 	}
 	v.Scored, v.Score = true, score.Round(percent)
-	return v, percent
+	return v
 }
 
 // testify appends what the provider last said, unless it had nothing to say, and counts whether it has answered.
