@@ -36,9 +36,42 @@ func (b *backoff) atLeast(now, t time.Time) {
 	}
 }
 
-// reset ends the pause after a success, unless the call had begun before the last step.
-func (b *backoff) reset(began time.Time) {
-	if began.After(b.since) {
-		*b = backoff{}
+// pauses holds the pauses of keys, by fingerprint: what a service says of one account holds back no other.
+type pauses map[uint64]*backoff
+
+// of returns the pause of a key. A new one makes room for itself, among maxPaused, by forgetting the one that ends first.
+func (p pauses) of(key uint64) *backoff {
+	if p[key] == nil {
+		if len(p) >= maxPaused {
+			delete(p, p.first())
+		}
+		p[key] = new(backoff)
+	}
+	return p[key]
+}
+
+// first returns the key whose pause ends first.
+func (p pauses) first() uint64 {
+	var first uint64
+	for key, b := range p {
+		if p[first] == nil || b.until.Before(p[first].until) {
+			first = key
+		}
+	}
+	return first
+}
+
+// until returns the end of the pause of a key, or the zero time if it is not after now.
+func (p pauses) until(key uint64, now time.Time) time.Time {
+	if b := p[key]; b != nil {
+		return ahead(b.until, now)
+	}
+	return time.Time{}
+}
+
+// reset ends the pause of a key after a success, unless the call had begun before its last step.
+func (p pauses) reset(key uint64, began time.Time) {
+	if b := p[key]; b != nil && began.After(b.since) {
+		delete(p, key)
 	}
 }

@@ -21,7 +21,8 @@ const (
 
 	refusedFirst = 15 * time.Minute
 	refusedMost  = 24 * time.Hour
-	maxRefused   = 16 // keys remembered as refused
+
+	maxPaused = 16 // keys remembered as throttled, and as refused
 
 	busyPause = time.Second // after which there is likely room among the calls under way
 
@@ -47,8 +48,8 @@ type Budget struct {
 	opened      backoff
 	consecutive int // The library's own count forgets failures that are a minute apart.
 
-	throttled backoff
-	refused   map[uint64]*backoff // by fingerprint of the key
+	throttled pauses
+	refused   pauses
 	lastKey   uint64
 
 	said said
@@ -56,7 +57,7 @@ type Budget struct {
 
 // NewBudget returns a budget of which nothing is spent.
 func NewBudget() *Budget {
-	b := &Budget{refused: make(map[uint64]*backoff)}
+	b := &Budget{throttled: pauses{}, refused: pauses{}}
 	b.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Interval:      breakerInterval,
 		BucketPeriod:  breakerInterval / 6,
@@ -81,14 +82,7 @@ func (b *Budget) KeyChanged() {
 func (b *Budget) RefusedUntil(key string) time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.refusedUntil(fingerprint(key), time.Now())
-}
-
-func (b *Budget) refusedUntil(key uint64, now time.Time) time.Time {
-	if r := b.refused[key]; r != nil && now.Before(r.until) {
-		return r.until
-	}
-	return time.Time{}
+	return b.refused.until(fingerprint(key), time.Now())
 }
 
 // admit reserves the right to one call, or says why there is none. Whoever gets it must call leave once the provider
@@ -120,9 +114,9 @@ func (b *Budget) admit(terms Terms, key uint64, spentUntil, now time.Time) (func
 
 // pausedUntil returns the end of the longest pause that holds for a key, or the zero time.
 func (b *Budget) pausedUntil(key uint64, now time.Time) time.Time {
-	until := b.refusedUntil(key, now)
-	for _, pause := range [...]time.Time{b.throttled.until, b.opened.until} {
-		if now.Before(pause) && pause.After(until) {
+	until := ahead(b.opened.until, now)
+	for _, pause := range [...]time.Time{b.throttled.until(key, now), b.refused.until(key, now)} {
+		if pause.After(until) {
 			until = pause
 		}
 	}
@@ -175,13 +169,11 @@ func (b *Budget) settle(done func(error), key uint64, err error, began, now time
 		done(errNoEvidence)
 	case result.Answered():
 		b.consecutive = 0
-		b.throttled.reset(began)
-		if r := b.refused[key]; r != nil && began.After(r.since) {
-			delete(b.refused, key)
-		}
+		b.throttled.reset(key, began)
+		b.refused.reset(key, began)
 		done(nil)
 	case result == reputation.ResultThrottled:
-		c.throttled, c.until = b.throttle(err, began, now)
+		c.throttled, c.until = b.throttle(key, err, began, now)
 		done(errNoEvidence)
 	case result == reputation.ResultRefused:
 		c.refused, c.until = b.refuse(key, began, now)
@@ -200,38 +192,20 @@ func (b *Budget) settle(done func(error), key uint64, err error, began, now time
 }
 
 // throttle pauses as long as the service asks for, or longer each time when it does not say.
-func (b *Budget) throttle(err error, began, now time.Time) (bool, time.Time) {
+func (b *Budget) throttle(key uint64, err error, began, now time.Time) (bool, time.Time) {
+	pause := b.throttled.of(key)
 	var throttled *reputation.ThrottledError
 	if errors.As(err, &throttled) && throttled.RetryAfter > 0 {
-		b.throttled.atLeast(now, now.Add(min(throttled.RetryAfter, retryAfterMax)))
-		return true, b.throttled.until
+		pause.atLeast(now, now.Add(min(throttled.RetryAfter, retryAfterMax)))
+		return true, pause.until
 	}
-	return b.throttled.extend(began, now, throttleFirst, throttleMost), b.throttled.until
+	return pause.extend(began, now, throttleFirst, throttleMost), pause.until
 }
 
 // refuse sets a key aside.
 func (b *Budget) refuse(key uint64, began, now time.Time) (bool, time.Time) {
-	r := b.refused[key]
-	if r == nil {
-		if len(b.refused) >= maxRefused {
-			b.forgetRefused()
-		}
-		r = new(backoff)
-		b.refused[key] = r
-	}
-	return r.extend(began, now, refusedFirst, refusedMost), r.until
-}
-
-// forgetRefused makes room by forgetting the key whose pause ends first.
-func (b *Budget) forgetRefused() {
-	var oldest uint64
-	var first *backoff
-	for key, r := range b.refused {
-		if first == nil || r.until.Before(first.until) {
-			oldest, first = key, r
-		}
-	}
-	delete(b.refused, oldest)
+	pause := b.refused.of(key)
+	return pause.extend(began, now, refusedFirst, refusedMost), pause.until
 }
 
 // readyToTrip and stateChanged are called by the breaker, from admit and settle, with mu held.

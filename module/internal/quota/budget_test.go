@@ -116,31 +116,68 @@ func TestRefused(t *testing.T) {
 		if got, _ := askWith(reputation.WithKey(context.Background(), "new"), k); got != reputation.ResultOK {
 			t.Errorf("a new key: %s", got)
 		}
-		if !k.Status(t.Context()).Up || budget.RefusedUntil("new") != (time.Time{}) {
+		if !k.Status(t.Context()).Up {
 			t.Error("not up although the key in use works")
 		}
-		if got, _ := askWith(old, k); got != reputation.ResultSkippedBreaker || budget.RefusedUntil("old-secret").IsZero() {
+		if got, _ := askWith(old, k); got != reputation.ResultSkippedBreaker {
 			t.Errorf("the old key: %s", got)
-		}
-		budget.KeyChanged()
-		if got, _ := askWith(old, k); got != reputation.ResultOK {
-			t.Errorf("after KeyChanged: %s", got)
 		}
 	})
 }
 
-func TestRefusedKeysAreBounded(t *testing.T) {
+// A pause asked for of one account holds back no other: a reload with another key is the operator's way out of it.
+func TestThrottledKeyAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		budget := NewBudget()
-		k := New("a", &service{err: reputation.ErrRefused}, Terms{}, budget, memory(), quiet())
-		for i := range 10 * maxRefused {
-			askWith(reputation.WithKey(context.Background(), fmt.Sprint(i)), k)
-			time.Sleep(time.Second)
+		const pause = 24 * time.Hour
+		s, budget := &service{err: &reputation.ThrottledError{RetryAfter: pause}}, NewBudget()
+		spent := reputation.WithKey(context.Background(), "spent")
+		fresh := reputation.WithKey(context.Background(), "fresh")
+		before := New("a", s, Terms{}, budget, memory(), quiet())
+		if got, _ := askWith(spent, before); got != reputation.ResultThrottled {
+			t.Fatal(got)
 		}
-		if len(budget.refused) != maxRefused || budget.RefusedUntil(fmt.Sprint(10*maxRefused-1)).IsZero() {
-			t.Errorf("%d keys remembered, want the latest %d", len(budget.refused), maxRefused)
+
+		s.answers(nil)
+		after := New("a", s, Terms{}, budget, memory(), quiet())
+		if got, until := askWith(fresh, after); got != reputation.ResultOK {
+			t.Errorf("another key: %s for %s", got, time.Until(until))
+		}
+		if st := after.Status(t.Context()); !st.Up || !st.ThrottledUntil.IsZero() {
+			t.Errorf("not up although the key in use works: %+v", st)
+		}
+		if got, until := askWith(spent, before); got != reputation.ResultSkippedBreaker || time.Until(until) != pause {
+			t.Errorf("the first key, after another's success: %s for %s", got, time.Until(until))
 		}
 	})
+}
+
+func TestPausedKeysAreBounded(t *testing.T) {
+	for name, err := range map[string]error{"throttled": &reputation.ThrottledError{}, "refused": reputation.ErrRefused} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, budget := &service{err: err}, NewBudget()
+				k := New("a", s, Terms{}, budget, memory(), quiet())
+				const keys = 10 * maxPaused
+				ask := func(i int) reputation.Result {
+					got, _ := askWith(reputation.WithKey(context.Background(), fmt.Sprint(i)), k)
+					return got
+				}
+				for i := range keys {
+					ask(i)
+					time.Sleep(time.Second)
+				}
+				if n := max(len(budget.throttled), len(budget.refused)); n != maxPaused {
+					t.Errorf("%d keys remembered, want %d", n, maxPaused)
+				}
+				s.answers(nil)
+				for i := keys - maxPaused; i < keys; i++ {
+					if got := ask(i); got != reputation.ResultSkippedBreaker {
+						t.Errorf("key %d of %d: %s, though it is among the latest %d", i, keys, got, maxPaused)
+					}
+				}
+			})
+		})
+	}
 }
 
 // Calls side by side that are answered alike are one step of a pause, not several.

@@ -92,7 +92,7 @@ func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledg
 // Check implements reputation.Provider. It returns what the provider returns, or at once a *reputation.SkippedError:
 //
 //   - SkippedQuota when the rate, a quota window or the concurrency is used up, or the ledger failed;
-//   - SkippedBreaker while the breaker is open, the service has asked for a pause, or the key is set aside as refused.
+//   - SkippedBreaker while the breaker is open, or the service has asked for a pause of the key or refused it.
 //
 // A call is counted before it is made, and stays counted if it fails: a connection that broke does not prove that the
 // service has not counted, and the breaker ends a series of such calls soon. Calls that certainly were not made are given

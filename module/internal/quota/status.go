@@ -24,7 +24,7 @@ type Status struct {
 	// OpenUntil is when an open breaker lets a trial through.
 	OpenUntil time.Time `json:"open_until,omitzero"`
 
-	// ThrottledUntil is the end of the pause that the service has asked for.
+	// ThrottledUntil is the end of the pause that the service has asked for of the key that was last used.
 	ThrottledUntil time.Time `json:"throttled_until,omitzero"`
 
 	// RefusedUntil is until when the key that was last used is set aside because the service refused it.
@@ -77,8 +77,8 @@ func (b *Budget) status(now time.Time) Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := Status{
-		RefusedUntil:   b.refusedUntil(b.lastKey, now),
-		ThrottledUntil: ahead(b.throttled.until, now),
+		RefusedUntil:   b.refused.until(b.lastKey, now),
+		ThrottledUntil: b.throttled.until(b.lastKey, now),
 		OpenUntil:      ahead(b.opened.until, now),
 		InFlight:       b.inFlight,
 	}
