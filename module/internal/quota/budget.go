@@ -69,22 +69,6 @@ func NewBudget() *Budget {
 	return b
 }
 
-// KeyChanged lifts what was set aside because keys were refused. It is for providers whose key is not in the context
-// (reputation.WithKey); a key there that was not refused is used in any case.
-func (b *Budget) KeyChanged() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	clear(b.refused)
-}
-
-// RefusedUntil returns until when a key is set aside because the service refused it, or the zero time. It lets a caller
-// that has several keys choose another.
-func (b *Budget) RefusedUntil(key string) time.Time {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.refused.until(fingerprint(key), time.Now())
-}
-
 // admit reserves the right to one call, or says why there is none. Whoever gets it must call leave once the provider
 // has returned, and pass done to settle.
 func (b *Budget) admit(terms Terms, key uint64, spentUntil, now time.Time) (func(error), *reputation.SkippedError) {
