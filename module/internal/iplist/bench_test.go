@@ -119,6 +119,22 @@ func BenchmarkBuild(b *testing.B) {
 	}
 }
 
+func BenchmarkLists(b *testing.B) {
+	const n = 1_000_000
+	for _, family := range families {
+		prefixes := family.prefixes(rand.New(rand.NewPCG(1, 2)), n)
+		for _, lists := range []int{1, 20} {
+			x := Build(split(prefixes, lists))
+			b.Run(fmt.Sprintf("family=%s/n=%d/lists=%d", family.name, n, lists), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					x.Lists()
+				}
+			})
+		}
+	}
+}
+
 func BenchmarkNewRanges(b *testing.B) {
 	const n = 1_000_000
 	for _, family := range families {

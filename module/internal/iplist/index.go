@@ -7,8 +7,10 @@ import (
 )
 
 // Index tells which lists hold an address. It is immutable and holds a handful of slices without pointers, whatever the
-// number of prefixes, so that the garbage collector has nothing to follow: each interval of addresses carries the number of a set of lists. A nil Index holds nothing.
+// number of prefixes, so that the garbage collector has nothing to follow: each interval of addresses carries the
+// number of a set of lists. A nil Index holds nothing.
 type Index struct {
+	lists   int
 	v4      table4
 	v6      table6
 	members []uint16 // the members of all sets, one after the other
@@ -29,7 +31,7 @@ func Build(lists []Ranges) *Index {
 		v4[i], v6[i] = r.v4, r.v6
 		n4, n6 = n4+len(r.v4), n6+len(r.v6)
 	}
-	x := &Index{v4: newTable4(n4), v6: newTable6(n6)}
+	x := &Index{lists: len(lists), v4: newTable4(n4), v6: newTable6(n6)}
 	sets := newInterner()
 	sweep(v4, sets, func(first, last uint128, set uint32) {
 		x.v4.add(uint32(first.lo), uint32(last.lo), sets.use(set))
@@ -69,6 +71,28 @@ func (x *Index) Members(set uint32) []uint16 {
 	}
 	from, to := x.ends[set-1], x.ends[set]
 	return x.members[from:to:to]
+}
+
+// Lists returns the lists that the index was built of, so that nobody needs to keep them beside it. It walks through the
+// whole index once, whatever their number.
+func (x *Index) Lists() []Ranges {
+	if x == nil {
+		return nil
+	}
+	lists := make([]Ranges, x.lists)
+	x.v4.each(func(first, last, set uint32) {
+		for _, list := range x.Members(set) {
+			r := &lists[list].v4
+			*r = extend(*r, range4(uint64(first)<<32|uint64(last)))
+		}
+	})
+	x.v6.each(func(first, last uint128, set uint32) {
+		for _, list := range x.Members(set) {
+			r := &lists[list].v6
+			*r = extend(*r, range6{first, last})
+		}
+	})
+	return lists
 }
 
 // Sets returns the number of sets, with the empty set 0: the numbers that Lookup returns are below it.

@@ -78,6 +78,11 @@ func TestNothing(t *testing.T) {
 		if x.Sets() != 1 || x.Members(0) != nil || x.Members(1) != nil {
 			t.Errorf("%s: %d sets, members %v %v", name, x.Sets(), x.Members(0), x.Members(1))
 		}
+		for i, list := range x.Lists() {
+			if list.Len() != 0 {
+				t.Errorf("%s: list %d holds %v", name, i, list)
+			}
+		}
 		if x.Size() > 1<<10 {
 			t.Errorf("%s takes %d bytes", name, x.Size())
 		}
@@ -162,6 +167,15 @@ func checkIndex(t interface{ Fatalf(string, ...any) }, x *Index, lists []twin) {
 			t.Fatalf("%v is in the lists %v, want %v", addr, got, want)
 		}
 	}
+	again := x.Lists()
+	for i, list := range lists {
+		if want := list.ranges(); !slices.Equal(again[i].v4, want.v4) || !slices.Equal(again[i].v6, want.v6) {
+			t.Fatalf("list %d is given back as %v, want %v", i, again[i], want)
+		}
+	}
+	if len(again) != len(lists) {
+		t.Fatalf("%d lists are given back, want %d", len(again), len(lists))
+	}
 	if len(used) != x.Sets() {
 		t.Fatalf("Sets() = %d, but addresses are in %d", x.Sets(), len(used))
 	}
@@ -193,6 +207,11 @@ func TestIndexAgainstTries(t *testing.T) {
 		ranges[i] = NewRanges(prefixes[i])
 	}
 	x := Build(ranges)
+	for i, list := range x.Lists() {
+		if !slices.Equal(list.v4, ranges[i].v4) || !slices.Equal(list.v6, ranges[i].v6) {
+			t.Errorf("list %d is given back with %d intervals of %d, or other ones", i, list.Len(), ranges[i].Len())
+		}
+	}
 	for _, addr := range probes(all) {
 		if !addr.IsValid() || addr.Is4In6() || addr.Zone() != "" {
 			continue

@@ -92,19 +92,24 @@ func number6(addr netip.Addr) uint128 {
 func merge[R interval[R]](sorted []R) []R {
 	merged := sorted[:0]
 	for _, r := range sorted {
-		first, last := r.bounds()
-		if n := len(merged); n > 0 {
-			before, end := merged[n-1].bounds()
-			if !end.less(first) || end.next() == first {
-				if end.less(last) {
-					merged[n-1] = r.with(before, last)
-				}
-				continue
-			}
-		}
-		merged = append(merged, r)
+		merged = extend(merged, r)
 	}
 	return clip(merged)
+}
+
+// extend appends r to merged intervals, none of which begins behind it, or joins it with the last of them.
+func extend[R interval[R]](merged []R, r R) []R {
+	if n := len(merged); n > 0 {
+		first, last := r.bounds()
+		before, end := merged[n-1].bounds()
+		if !end.less(first) || end.next() == first {
+			if end.less(last) {
+				merged[n-1] = r.with(before, last)
+			}
+			return merged
+		}
+	}
+	return append(merged, r)
 }
 
 // subtract returns what of a is not in b. Both must be merged.

@@ -53,6 +53,13 @@ func (r *runs[K]) find(run uint32, key K) uint32 {
 	return 0
 }
 
+// each calls f with every interval of a run, in ascending order.
+func (r *runs[K]) each(run uint32, f func(first, last K, value uint32)) {
+	for i := r.starts[run]; i < r.starts[run+1]; i++ {
+		f(r.first[i], r.last[i], r.values.at(uint(i)))
+	}
+}
+
 func (r *runs[K]) size() int {
 	width := bits.Len64(uint64(^K(0))) / 8
 	return 4*cap(r.starts) + width*(cap(r.first)+cap(r.last)) + 2*(cap(r.values.low)+cap(r.values.high))

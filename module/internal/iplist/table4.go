@@ -59,4 +59,18 @@ func (t *table4) lookup(addr uint32) uint32 {
 	return t.hosts.find(run, uint16(addr&0xffff))
 }
 
+// each calls f with every interval, in ascending order.
+func (t *table4) each(f func(first, last, value uint32)) {
+	var run uint32
+	for i, n := range t.networks {
+		for present := n.present; present != 0; present &= present - 1 {
+			network := uint32(i<<6+bits.TrailingZeros64(present)) << 16
+			t.hosts.each(run, func(first, last uint16, value uint32) {
+				f(network|uint32(first), network|uint32(last), value)
+			})
+			run++
+		}
+	}
+}
+
 func (t *table4) size() int { return 16*cap(t.networks) + t.hosts.size() }

@@ -93,4 +93,28 @@ func (t *table6) lookup(addr uint128) uint32 {
 	return t.hosts.find(value>>1, addr.lo)
 }
 
+// each calls f with every interval, in ascending order.
+func (t *table6) each(f func(first, last uint128, set uint32)) {
+	// follow calls f with an interval of /64 networks, or with what a network's run holds.
+	follow := func(first, last uint64, value uint32) {
+		if value&runBit == 0 {
+			f(uint128{first, 0}, uint128{last, math.MaxUint64}, value>>1)
+			return
+		}
+		t.hosts.each(value>>1, func(from, to uint64, set uint32) {
+			f(uint128{first, from}, uint128{first, to}, set)
+		})
+	}
+	t.allocations.each(func(first, last, value uint32) {
+		allocation := uint64(first) << 32
+		if value&runBit == 0 {
+			follow(allocation, uint64(last)<<32|math.MaxUint32, value)
+			return
+		}
+		t.networks.each(value>>1, func(from, to, value uint32) {
+			follow(allocation|uint64(from), allocation|uint64(to), value)
+		})
+	})
+}
+
 func (t *table6) size() int { return t.allocations.size() + t.networks.size() + t.hosts.size() }
