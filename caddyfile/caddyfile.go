@@ -43,8 +43,9 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		{word: "deny", set: addresses("deny", &app.Deny), repeats: true},
 		{word: "feed", set: feed(&app.Feeds), repeats: true},
 		{word: "provider", set: provider(&app.Providers), repeats: true},
-		{word: "wait", set: wait(&app.Wait)},
-		{word: "memory", set: number(&app.Memory, "a number of addresses above 0, such as 200000")},
+		{word: "wait", set: checked(wait(&app.Wait), func() error { return module.CheckWait(*app.Wait) })},
+		{word: "memory", set: checked(number(&app.Memory, "a number of addresses above 0, such as 200000"),
+			func() error { return module.CheckMemory(app.Memory) })},
 	}.parse(d, "global "+directive, nil)
 	if err != nil {
 		return nil, err

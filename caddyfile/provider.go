@@ -49,10 +49,10 @@ func provider(to *[]module.Provider) setter {
 			{word: "key", set: text(&p.Key, "a placeholder such as {env.NAME} or {file./path}")},
 			{word: "quota", set: checked(list(&p.Quota, "calls in a window of time, such as 1000/day"), p.Check), repeats: true},
 			{word: "rate", set: checked(text(&p.Rate, "calls in a short time, such as 5/s"), p.Check)},
-			{word: "timeout", set: duration(&p.Timeout)},
-			{word: "concurrency", set: number(&p.Concurrency, "a number of calls above 0")},
+			{word: "timeout", set: checked(duration(&p.Timeout), p.Check)},
+			{word: "concurrency", set: checked(number(&p.Concurrency, "a number of calls above 0"), p.Check)},
 			{word: "trust", set: share(&p.Trust)},
-			{word: "ttl", set: ttl(&p.ListedTTL, &p.CleanTTL)},
+			{word: "ttl", set: checked(ttl(&p.ListedTTL, &p.CleanTTL), p.Check)},
 		}.parse(d, "provider "+service, func(d *caddyfile.Dispenser) {
 			guest = append(guest, d.NextSegment()...)
 		})

@@ -34,7 +34,7 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		{word: "block", set: rule(&handler.Rules), repeats: true},
 		{word: "drop", set: rule(&handler.Rules), repeats: true},
 		{word: "headers", set: oneOf(&handler.Headers, "full", "minimal", "off")},
-		{word: "wait", set: wait(&handler.Wait)},
+		{word: "wait", set: checked(wait(&handler.Wait), func() error { return module.CheckWait(*handler.Wait) })},
 		{word: "exempt", set: checked(list(&handler.Exempt, "addresses, CIDR ranges or private_ranges"),
 			func() error { return module.CheckSiteExemptions(handler.Exempt) }), repeats: true},
 		{word: "unknown", set: oneOf(&handler.Unknown, "pass", "block")},

@@ -186,7 +186,7 @@ func TestCheckNamesTroubleOfProviders(t *testing.T) {
 		behaviour http.HandlerFunc
 		next      string
 	}{
-		{"garbage", garbage, "abuseipdb failed and is asked again"},
+		{"garbage", garbage, "abuseipdb gave no answer last time and is asked again"},
 		{"throttled", throttle, "abuseipdb is not asked now: it asked to be left alone until "},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

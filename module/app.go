@@ -138,21 +138,27 @@ func (a *App) settings() error {
 	if a.Wait != nil {
 		a.wait = time.Duration(*a.Wait)
 	}
-	if err := checkWait(a.wait); err != nil {
+	if err := CheckWait(caddy.Duration(a.wait)); err != nil {
 		return err
 	}
 	if a.Memory == 0 {
 		a.Memory = defaultMemory
 	}
-	if a.Memory < 0 || a.Memory > maxMemory {
-		return fmt.Errorf("memory %d is out of range: use 1 to %d subjects", a.Memory, maxMemory)
+	return CheckMemory(a.Memory)
+}
+
+// CheckWait reports whether a time to wait is out of range.
+func CheckWait(wait caddy.Duration) error {
+	if d := time.Duration(wait); d < 0 || d > maxWait {
+		return fmt.Errorf("wait %s is out of range: use 0 (never wait) to %s", d, maxWait)
 	}
 	return nil
 }
 
-func checkWait(wait time.Duration) error {
-	if wait < 0 || wait > maxWait {
-		return fmt.Errorf("wait %s is out of range: use 0 (never wait) to %s", wait, maxWait)
+// CheckMemory reports whether a number of subjects is out of range.
+func CheckMemory(subjects int) error {
+	if subjects < 1 || subjects > maxMemory {
+		return fmt.Errorf("memory %d is out of range: use 1 to %d subjects", subjects, maxMemory)
 	}
 	return nil
 }

@@ -144,7 +144,7 @@ func (p *page) said(a providerAnswer) string {
 		text += ", answered " + span(p.now.Sub(a.Answer.Fetched)) + " ago"
 	}
 	if a.Failed {
-		text += ", failed since"
+		text += ", no answer to the last question"
 	} else if a.Due.After(p.now) {
 		text += ", good for " + span(a.Due.Sub(p.now))
 	}

@@ -124,7 +124,7 @@ func TestBadInput(t *testing.T) {
 			"unknown preset", "feed spamhaus_dorp", "",
 			[]string{`unknown preset "spamhaus_dorp"`, "spamhaus_drop", "Caddyfile:14"},
 		},
-		{"preset twice", "feed tor_exits\nfeed tor_exits", "", []string{`two feeds are named "tor_exits"`, "another name"}},
+		{"preset twice", "feed tor_exits\nfeed tor_exits", "", []string{`two lists are named "tor_exits"`, "another name"}},
 		{
 			"feed without a name", "feed https://lists.example.org/bad.txt", "",
 			[]string{"add `name <name>`", "Caddyfile:14"},
@@ -172,7 +172,7 @@ func TestBadInput(t *testing.T) {
 		},
 		{
 			"provider twice", "provider abuseipdb {" + key + "}\nprovider abuseipdb {" + key + "}", "",
-			[]string{`two providers are named "abuseipdb"`, "another name"},
+			[]string{`two sources are named "abuseipdb"`, "another name"},
 		},
 		{
 			"unknown option", "exemption 203.0.113.1", "",

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -17,7 +18,7 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(Handler{})
+	caddy.RegisterModule(new(Handler))
 }
 
 // Handler tells the application what is known of the address a request comes from, and lets the request pass, blocks it or
@@ -39,7 +40,7 @@ type Handler struct {
 	Headers string `json:"headers,omitempty"`
 
 	// How long a request to this site waits for providers when nothing is known of its address yet; zero never waits.
-	// Default: that of the app.
+	// A matcher that comes before the handler waits as long as the app says. Default: that of the app.
 	Wait *caddy.Duration `json:"wait,omitempty"`
 
 	// Addresses that this site does not judge, besides those of the app: addresses, CIDR ranges or `private_ranges`.
@@ -55,10 +56,11 @@ type Handler struct {
 	wait    time.Duration
 	exempt  *iplist.Index
 	policy  *policy.Policy
+	proxied atomic.Bool // a trusted proxy was seen
 }
 
 // CaddyModule returns the Caddy module information.
-func (Handler) CaddyModule() caddy.ModuleInfo {
+func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "http.handlers.ip_reputation",
 		New: func() caddy.Module { return new(Handler) },
@@ -86,7 +88,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.Wait != nil {
 		h.wait = time.Duration(*h.Wait)
 	}
-	if err := checkWait(h.wait); err != nil {
+	if err := CheckWait(caddy.Duration(h.wait)); err != nil {
 		return err
 	}
 	if h.exempt, err = siteExemptions(h.Exempt); err != nil {
@@ -99,21 +101,21 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 // ServeHTTP answers requests from addresses that are not wanted and describes the others to the next handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	stripHeaders(r)
+	if h.enforce && early(r) {
+		return caddyhttp.Error(http.StatusTooEarly, errEarly)
+	}
 
 	v := h.visit(r)
 	action, rule := h.policy.Decide(&v.verdict)
 	v.decide(action, rule, h.enforce)
 
 	v.describe(r, h.detail)
-	w.Header()["X-Request-Id"] = v.requestIDHeader()
 	v.log(r)
 	metrics.CountRequest(action, h.enforce, v.verdict.Status)
 
+	w = v.identify(w)
 	if !h.enforce {
 		return next.ServeHTTP(w, r)
-	}
-	if early(r) {
-		return caddyhttp.Error(http.StatusTooEarly, errEarly)
 	}
 	switch action {
 	case reputation.Block:
@@ -127,10 +129,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // visit returns what is known of the client, which a matcher may have found out already.
 func (h *Handler) visit(r *http.Request) *visit {
 	vars := varsOf(r)
-	if v := vars.visit(); v != nil && v.app == h.app && h.exempt == nil {
-		return v
+	if vars.fromTrustedProxy() && !h.proxied.Swap(true) {
+		h.app.suspects.checkStrict(r, h.app.logger)
 	}
-	return h.app.visit(r, vars, h.wait, h.exempt)
+	v := vars.visit()
+	if v == nil || v.app != h.app {
+		return h.app.visit(r, vars, h.wait, h.exempt)
+	}
+	if h.exempt.Lookup(v.client) != 0 {
+		v.verdict = reputation.Verdict{Status: reputation.Exempt}
+	}
+	return v
 }
 
 var errEarly = errors.New("the client's address cannot be verified before the TLS handshake is complete")

@@ -206,7 +206,7 @@ func (v *visit) set(h http.Header, place int, name, value string) {
 // requestIDHeader returns the value for the response's `X-Request-ID`.
 func (v *visit) requestIDHeader() []string {
 	v.header[numHeaders-1] = v.requestID
-	return v.header[numHeaders-1:]
+	return v.header[numHeaders-1 : numHeaders : numHeaders]
 }
 
 // actionHeader returns the action, marked when it is only what would have happened.

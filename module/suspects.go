@@ -38,10 +38,8 @@ func (s *suspects) sample(r *http.Request, vars vars, addr netip.Addr, logger *s
 	if rand.Uint32()%sampleOneIn != 0 {
 		return
 	}
-	// only a request shows whether a server trusts proxies: Caddy drops that setting once it is read
-	if server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok &&
-		vars.fromTrustedProxy() && server.TrustedProxiesStrict == 0 {
-		s.noteUnstrict(server.Name(), logger)
+	if vars.fromTrustedProxy() {
+		s.checkStrict(r, logger)
 	}
 	forwarded := r.Header["X-Forwarded-For"] != nil || r.Header["Forwarded"] != nil || r.Header["X-Real-Ip"] != nil ||
 		r.Header["Cf-Connecting-Ip"] != nil
@@ -49,7 +47,7 @@ func (s *suspects) sample(r *http.Request, vars vars, addr netip.Addr, logger *s
 	if !s.add(addr, forwarded && !vars.fromTrustedProxy()) {
 		return
 	}
-	metrics.CountSuspect(metrics.SuspectProxy)
+	metrics.CountSuspects(metrics.SuspectProxy, sampleOneIn*sampleSize)
 	if !before {
 		logger.Warn("nearly all requests come from one address that looks like a proxy, so that all visitors are judged as one",
 			slog.String("address", addr.String()),
@@ -87,7 +85,17 @@ func (s *suspects) found() bool {
 	return s.warned
 }
 
-// noteUnstrict says, once a server, that it believes the left-most address of a forwarding header, which the visitor writes.
+// checkStrict looks whether the server that a proxy handed the request to believes the left-most address of a forwarding
+// header, which the visitor writes. Only a request can show it: Caddy drops that setting once it is read.
+func (s *suspects) checkStrict(r *http.Request, logger *slog.Logger) {
+	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if ok && server.TrustedProxiesStrict == 0 {
+		metrics.CountSuspects(metrics.SuspectNotStrict, sampleOneIn)
+		s.noteUnstrict(server.Name(), logger)
+	}
+}
+
+// noteUnstrict says it once a server.
 func (s *suspects) noteUnstrict(server string, logger *slog.Logger) {
 	s.mu.Lock()
 	known := slices.Contains(s.unstrict, server)
@@ -98,7 +106,6 @@ func (s *suspects) noteUnstrict(server string, logger *slog.Logger) {
 	if known {
 		return
 	}
-	metrics.CountSuspect(metrics.SuspectNotStrict)
 	logger.Warn("visitors can choose the address they are judged by: trusted_proxies is set without trusted_proxies_strict",
 		slog.String("server", server),
 		slog.String("cure", "add `trusted_proxies_strict` to the `servers` options"))

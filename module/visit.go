@@ -26,6 +26,7 @@ import (
 // first, and lives as long as the request's log entries need it.
 type visit struct {
 	app     *App
+	client  netip.Addr
 	verdict reputation.Verdict
 
 	// set by a handler
@@ -36,6 +37,7 @@ type visit struct {
 
 	requestID string
 	header    [numHeaders]string // the backing array of the header values
+	response  identified
 }
 
 // visitKey is the name of the variable that holds the visit of a request.
@@ -49,10 +51,10 @@ func (v vars) visit() *visit {
 
 // visit looks the client of a request up and makes what is known of it available to placeholders.
 func (a *App) visit(r *http.Request, vars vars, wait time.Duration, exempt *iplist.Index) *visit {
-	v := &visit{app: a}
-	switch addr := vars.clientAddr(); {
+	v := &visit{app: a, client: vars.clientAddr()}
+	switch addr := v.client; {
 	case !addr.IsValid():
-		metrics.CountSuspect(metrics.SuspectMissing)
+		metrics.CountSuspects(metrics.SuspectMissing, 1)
 		v.verdict.Status = reputation.Unknown
 	case exempt.Lookup(addr) != 0:
 		v.verdict.Status = reputation.Exempt
@@ -82,6 +84,26 @@ func (a *App) look(ctx context.Context, addr netip.Addr, wait time.Duration) (v 
 		}
 	}()
 	return a.engine.Lookup(ctx, addr, wait)
+}
+
+// identified is a response that carries the correlation ID once: an application that sends back the one it was given would
+// otherwise double it, since proxying adds its headers to those that are there.
+type identified struct {
+	caddyhttp.ResponseWriterWrapper
+	visit *visit
+}
+
+// identify returns w with the correlation ID.
+func (v *visit) identify(w http.ResponseWriter) http.ResponseWriter {
+	w.Header()[headerRequestID] = v.requestIDHeader()
+	v.response = identified{caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, v}
+	return &v.response
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *identified) WriteHeader(status int) {
+	w.Header()[headerRequestID] = w.visit.requestIDHeader()
+	w.ResponseWriter.WriteHeader(status)
 }
 
 // decide notes what the site's policy says.

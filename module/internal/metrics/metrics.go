@@ -38,7 +38,7 @@ var (
 
 	suspects = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: namespace, Name: "client_address_suspect_total",
-		Help: "Requests whose client address may not be the visitor's, by reason.",
+		Help: "Requests whose client address may not be the visitor's, by reason; estimated from a sample.",
 	}, []string{"reason"})
 )
 
@@ -122,10 +122,10 @@ const (
 
 var suspectNames = [numSuspects]string{"not_strict", "proxy", "missing"}
 
-// CountSuspect counts a request whose client address is in doubt.
-func CountSuspect(reason Suspect) {
-	if reason < numSuspects {
-		suspectCounters[reason].Inc()
+// CountSuspects counts requests whose client address is in doubt. Samples stand for as many requests as they were drawn from.
+func CountSuspects(reason Suspect, requests int) {
+	if reason < numSuspects && requests > 0 {
+		suspectCounters[reason].Add(float64(requests))
 	}
 }
 

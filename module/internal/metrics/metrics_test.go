@@ -138,7 +138,7 @@ func TestCountsReachTheSeriesTheyName(t *testing.T) {
 		`requests_total{action="drop",mode="enforce",status="exempt"}`:           func() { CountRequest(reputation.Drop, true, reputation.Exempt) },
 		`lookups_total{origin="memory"}`:                                         func() { CountLookup(reputation.OriginMemory) },
 		`lookup_duration_seconds{origin="provider"}`:                             func() { ObserveLookup(reputation.OriginProvider, time.Millisecond) },
-		`client_address_suspect_total{reason="proxy"}`:                           func() { CountSuspect(SuspectProxy) },
+		`client_address_suspect_total{reason="proxy"}`:                           func() { CountSuspects(SuspectProxy, 1) },
 		`provider_requests_total{provider="abuseipdb",result="skipped_breaker"}`: func() { provider.Count(reputation.ResultSkippedBreaker, 0) },
 		`provider_requests_total{provider="abuseipdb",result="skipped_quota"}`:   func() { provider.Count(reputation.ResultSkippedQuota, 0) },
 		`feed_refreshes_total{feed="tor_exits",result="refused_html"}`:           func() { feed.Count("refused_html") },
@@ -171,7 +171,7 @@ func TestCountsReachTheSeriesTheyName(t *testing.T) {
 		CountRequest(reputation.Pass, true, reputation.NumStatuses)
 		CountLookup(reputation.NumOrigins)
 		ObserveLookup(reputation.NumOrigins, 1)
-		CountSuspect(numSuspects)
+		CountSuspects(numSuspects, 1)
 		provider.Count(reputation.NumResults, 1)
 		feed.Count("no such result")
 		if diff := cmp.Diff(want, scrape(t, reg)); diff != "" {
@@ -339,7 +339,7 @@ func TestCountingAllocatesNothing(t *testing.T) {
 		CountRequest(reputation.Pass, false, reputation.Fresh)
 		CountLookup(reputation.OriginMemory)
 		ObserveLookup(reputation.OriginProvider, time.Millisecond)
-		CountSuspect(SuspectMissing)
+		CountSuspects(SuspectMissing, 1)
 		provider.Count(reputation.ResultOK, time.Millisecond)
 	})
 	if allocs != 0 {
