@@ -115,18 +115,20 @@ func TestLoadIntoSmaller(t *testing.T) {
 
 // Whatever is cut off, the rest is loaded and the loss is noticed.
 func TestLoadTruncated(t *testing.T) {
-	table := filled(40_000, 2000, 8)
+	table := filled(16_000, 2000, 8)
 	whole, all := saved(t, table), contents(table)
 	loaded := 0
-	for size := 0; size < len(whole); size += 1 + size/50 {
-		into := fixed(40_000, 8)
+	for size := 0; size < len(whole); size += 1 + size/20 {
+		into := fixed(16_000, 8)
 		n, err := into.Load(bytes.NewReader(whole[:size]), now)
 		if !errors.Is(err, errDamaged) {
 			t.Fatalf("Load of %d of %d bytes: error %v, want %v", size, len(whole), err, errDamaged)
 		}
 		equal(t, "loaded", n, into.Len())
 		for k, r := range contents(into) {
-			equal(t, "record", r, all[k])
+			if r != all[k] { // cmp.Diff takes too long for so many
+				t.Fatalf("subject %d: %+v, want %+v", k, r, all[k])
+			}
 		}
 		loaded = max(loaded, n)
 	}
@@ -146,7 +148,9 @@ func TestLoadFlipped(t *testing.T) {
 			t.Errorf("Load with bit %d flipped: no error", bit)
 		}
 		for k, r := range contents(into) {
-			equal(t, "record", r, all[k])
+			if r != all[k] { // cmp.Diff takes too long for so many
+				t.Fatalf("subject %d: %+v, want %+v", k, r, all[k])
+			}
 		}
 		whole[bit/8] ^= 1 << (bit % 8)
 	}

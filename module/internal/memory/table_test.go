@@ -144,13 +144,14 @@ func TestSize(t *testing.T) {
 }
 
 // However many subjects come, the table keeps its size, and every one of them is either there or counted as evicted.
-func TestMillionSubjects(t *testing.T) {
-	table := New(20_000, 1)
-	for k := range record.Key(1_000_000) {
+func TestManySubjects(t *testing.T) {
+	const subjects = 200_000
+	table := New(subjects/50, 1)
+	for k := range record.Key(subjects) {
 		table.Update(k<<16|k>>40, func(r *record.Record) { r.ASN = uint32(k) + 1 })
 	}
 	equal(t, "Len", table.Len(), table.Cap())
-	equal(t, "Len + Evictions", uint64(table.Len())+table.Evictions(), 1_000_000)
+	equal(t, "Len + Evictions", uint64(table.Len())+table.Evictions(), subjects)
 	equal(t, "Range", len(contents(table)), table.Len())
 }
 
@@ -277,7 +278,9 @@ func TestTorn(t *testing.T) {
 	defer stop.Store(true)
 	seen := [2]int{}
 	var r record.Record
-	for range 500_000 {
+	// On few processors it takes long until the writer has had a turn.
+	const reads, most, enough = 100_000, 50_000_000, 1000
+	for n := 0; n < reads || n < most && min(seen[0], seen[1]) < enough; n++ {
 		switch {
 		case !table.Get(1, &r):
 		case r == versions[0]:
@@ -288,7 +291,7 @@ func TestTorn(t *testing.T) {
 			t.Fatalf("Get returned a torn record: %+v", r)
 		}
 	}
-	if seen[0] == 0 || seen[1] == 0 {
+	if min(seen[0], seen[1]) < enough {
 		t.Errorf("proved nothing: the versions were seen %d times", seen)
 	}
 	t.Logf("the versions were seen %d times", seen)
