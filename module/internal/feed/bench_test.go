@@ -48,7 +48,7 @@ func BenchmarkSaveCopy(b *testing.B) {
 	for b.Loop() {
 		h := copyHeader{name: "one", spec: "f00", fetched: time.Unix(0, 0)}
 		h.sum, h.entries = digest(ranges)
-		if err := saveCopy(path, h, ranges, time.Unix(0, 0), true); err != nil {
+		if err := saveCopy(path, &h, ranges, time.Unix(0, 0)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,8 +21,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
 )
 
-// A copy is a list as it was accepted: a header of "#" lines, then one CIDR a line, so that it can be searched by hand.
-// Its modification time is when the publisher last confirmed it, which an answer of "not changed" moves forward.
+// A copy is a fetched list as it was accepted: a header of "#" lines, then one CIDR a line, so that it can be searched by
+// hand. Its modification time is when the publisher last confirmed it, which an answer of "not changed" moves forward.
 const (
 	copySuffix  = ".list"
 	waitSuffix  = ".wait" // until when the publisher wants to be left alone
@@ -176,9 +177,18 @@ func loadCopy(path, fingerprint string) (h copyHeader, ranges iplist.Ranges, con
 	return h, ranges, info.ModTime(), err
 }
 
-// saveCopy replaces the copy at path at once or not at all. A durable one survives a power failure.
-func saveCopy(path string, h copyHeader, ranges iplist.Ranges, now time.Time, durable bool) (err error) {
+// confirmCopy moves the time of the copy at path forward, if it is the whole list that h describes.
+func confirmCopy(path string, h *copyHeader, now time.Time) bool {
+	found, _, _, err := loadCopy(path, h.spec)
+	return err == nil && found.sum == h.sum && slices.Equal(found.parts, h.parts) && os.Chtimes(path, now, now) == nil
+}
+
+// saveCopy replaces the copy at path at once or not at all. It survives a power failure.
+func saveCopy(path string, h *copyHeader, ranges iplist.Ranges, now time.Time) (err error) {
 	dir := filepath.Dir(path)
+	if err = os.MkdirAll(dir, 0o700); err != nil { // somebody may have tidied up
+		return err
+	}
 	f, err := os.CreateTemp(dir, filepath.Base(path)+".*"+tempSuffix) // mode 0600
 	if err != nil {
 		return err
@@ -195,10 +205,8 @@ func saveCopy(path string, h copyHeader, ranges iplist.Ranges, now time.Time, du
 	if _, err = writeBody(f, ranges); err != nil {
 		return err
 	}
-	if durable {
-		if err = f.Sync(); err != nil {
-			return err
-		}
+	if err = f.Sync(); err != nil {
+		return err
 	}
 	if err = f.Close(); err != nil {
 		return err
@@ -209,11 +217,9 @@ func saveCopy(path string, h copyHeader, ranges iplist.Ranges, now time.Time, du
 	if err = os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	if durable {
-		if d, openErr := os.Open(dir); openErr == nil {
-			_ = d.Sync() // without it the old copy may come back after a power failure, which is no harm
-			_ = d.Close()
-		}
+	if d, openErr := os.Open(dir); openErr == nil {
+		_ = d.Sync() // without it the old copy may come back after a power failure, which is no harm
+		_ = d.Close()
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func TestCopyRoundTrip(t *testing.T) {
 		want.sum, want.entries = digest(ranges)
 		now := time.Unix(1_790_000_000, 0)
 		path := filepath.Join(dir, "one.list")
-		if err := saveCopy(path, want, ranges, now, false); err != nil {
+		if err := saveCopy(path, &want, ranges, now); err != nil {
 			t.Fatal(err)
 		}
 		got, gotRanges, confirmed, err := loadCopy(path, "f00")
@@ -173,17 +173,6 @@ func TestDamagedCopy(t *testing.T) {
 			good := read(t, path)
 			write(t, path, test.damage(good))
 
-			// While running, at the next rebuild.
-			s.rebuild()
-			if s.Current().Lists[0].Loaded || isListed(s.Current(), "198.51.100.16", "one") || !isListed(s.Current(), "192.0.2.1", "other") {
-				t.Error("a rebuild used the damaged copy, or lost another list")
-			}
-			if err := fetchNow(s, "one"); err != nil || !isListed(s.Current(), "198.51.100.16", "one") {
-				t.Errorf("the list was not fetched whole again: %v", err)
-			}
-
-			// At a start.
-			write(t, path, test.damage(good))
 			s = mustOpen(t, o, specs...)
 			if s.Current().Lists[0].Loaded || !isListed(s.Current(), "192.0.2.1", "other") {
 				t.Error("the damaged copy is in force")
@@ -194,10 +183,118 @@ func TestDamagedCopy(t *testing.T) {
 			if wait := time.Until(statusOf(t, s, "one").NextRefresh); wait > startSpread {
 				t.Errorf("the list is due in %s", wait)
 			}
-			if err := fetchNow(s, "one"); err != nil || !isListed(s.Current(), "198.51.100.16", "one") || len(server.seen()) != 3 {
+			if err := fetchNow(s, "one"); err != nil || !isListed(s.Current(), "198.51.100.16", "one") || len(server.seen()) != 2 || read(t, path) == test.damage(good) {
 				t.Errorf("the list was not fetched whole again: %v", err)
 			}
 		})
+	}
+}
+
+// TestCopyIsLostWhileRunning: whatever becomes of the copy, the list stays in force, and the next refresh brings the copy
+// back without asking for the whole list.
+func TestCopyIsLostWhileRunning(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		lose func(t *testing.T, path string) error
+	}{
+		{"removed", func(_ *testing.T, path string) error { return os.Remove(path) }},
+		{"removed with its folder", func(_ *testing.T, path string) error { return os.RemoveAll(filepath.Dir(path)) }},
+		{"damaged", func(_ *testing.T, path string) error { return os.Truncate(path, 400) }},
+		{"replaced by another list's", func(t *testing.T, path string) error {
+			_, url := serve(t, text("203.0.113.1\n"))
+			return fetchNow(mustOpen(t, Options{Dir: filepath.Dir(path)}, Spec{Name: "one", URLs: []string{url}}), "one")
+		}},
+		{"no file can be opened", func(t *testing.T, path string) error {
+			if err := os.Rename(path, path+".away"); err != nil {
+				return err
+			}
+			t.Cleanup(func() { _ = os.RemoveAll(path) })
+			return os.Symlink(path, path) // too many levels of symbolic links
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var seen results
+			server, url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("If-None-Match") != "" {
+					w.WriteHeader(http.StatusNotModified)
+					return
+				}
+				w.Header().Set("ETag", `"v1"`)
+				text(addresses(20))(w, r)
+			})
+			_, changing := serve(t, text("192.0.2.1\n"), text("192.0.2.2\n"))
+			path := filepath.Join(t.TempDir(), "feeds", "one.list")
+			s := mustOpen(t, Options{Dir: filepath.Dir(path), Observe: seen.observe}, Spec{Name: "one", URLs: []string{url}}, Spec{Name: "other", URLs: []string{changing}})
+			for _, name := range []string{"one", "other"} {
+				if err := fetchNow(s, name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before, good := s.Current().Lists[0], read(t, path)
+			if err := test.lose(t, path); err != nil {
+				t.Fatal(err)
+			}
+			if err := fetchNow(s, "other"); err != nil || !isListed(s.Current(), "192.0.2.2", "other") { // a rebuild
+				t.Fatal("the other list did not change", err)
+			}
+			if !isListed(s.Current(), "198.51.100.16", "one") {
+				t.Error("the list is out of force")
+			}
+			if diff := cmp.Diff(before, s.Current().Lists[0]); diff != "" {
+				t.Error(diff)
+			}
+			if err := fetchNow(s, "one"); err != nil || seen.last(t, "one") != ResultUnchanged {
+				t.Errorf("refreshing: %v, %v", seen.of("one"), err)
+			}
+			if read(t, path) != good || len(server.seen()) != 2 {
+				t.Errorf("the copy is not as it was, after %d requests", len(server.seen()))
+			}
+		})
+	}
+}
+
+// TestOpenLeavesCopiesAlone: a reload that is refused must not take anything from the Set that goes on running.
+func TestOpenLeavesCopiesAlone(t *testing.T) {
+	_, url := serve(t, text(addresses(20)))
+	dir, folder := t.TempDir(), t.TempDir()
+	ours, theirs := filepath.Join(folder, "ours.txt"), filepath.Join(folder, "theirs.txt")
+	write(t, ours, "192.0.2.1\n")
+	write(t, theirs, "192.0.2.2\n")
+	s := mustOpen(t, Options{Dir: dir}, Spec{Name: "deny", File: ours, Own: true}, Spec{Name: "one", URLs: []string{url}})
+	if err := fetchNow(s, "one"); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir+"/damaged.list", "nothing\n")
+	files := func() map[string]string {
+		found := make(map[string]string)
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			found[e.Name()] = read(t, dir, e.Name())
+		}
+		return found
+	}
+	before := files()
+	if _, kept := before["deny.list"]; kept {
+		t.Error("a local file was copied")
+	}
+	refused := []Spec{
+		{Name: "deny", File: theirs, Own: true},
+		{Name: "one", URLs: []string{url + "/other"}},
+		{Name: "damaged", URLs: []string{url}},
+		{Name: "missing", File: filepath.Join(folder, "missing.txt")},
+	}
+	if _, err := Open(refused, Options{Dir: dir}); err == nil {
+		t.Fatal("a missing file was accepted")
+	}
+	if diff := cmp.Diff(before, files()); diff != "" {
+		t.Errorf("what is on disk (-before +after):\n%s", diff)
+	}
+	s.rebuild()
+	if !isListed(s.Current(), "192.0.2.1", "deny") || !isListed(s.Current(), "198.51.100.1", "one") {
+		t.Error("a list is out of force")
 	}
 }
 
@@ -210,15 +307,17 @@ func TestUnwritable(t *testing.T) {
 		name string
 		dir  string
 		then func()
-		want Result
+		want [2]Result
+		says string
 	}{
-		{name: "none", want: ResultOK},
-		{name: "not a directory", dir: file + "/feeds", want: ResultOK},
-		{name: "removed later", dir: gone, then: func() {
+		{name: "none", want: [2]Result{ResultOK, ResultUnchanged}},
+		{name: "not a directory", dir: file + "/feeds", want: [2]Result{ResultOK, ResultUnchanged}},
+		{name: "replaced by a file later", dir: gone, then: func() {
 			if err := os.RemoveAll(gone); err != nil {
 				t.Fatal(err)
 			}
-		}, want: ResultNotStored},
+			write(t, gone, "")
+		}, want: [2]Result{ResultNotStored, ResultNotStored}, says: gone + ": not a directory"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, url := serve(t, text(addresses(20)))
@@ -227,12 +326,17 @@ func TestUnwritable(t *testing.T) {
 			if test.then != nil {
 				test.then()
 			}
-			if err := fetchNow(s, "one"); err != nil {
-				t.Fatal(err)
+			for range test.want {
+				if err := fetchNow(s, "one"); err != nil {
+					t.Fatal(err)
+				}
+				status := statusOf(t, s, "one")
+				if !isListed(s.Current(), "198.51.100.16", "one") || status.Stored || !strings.Contains(status.LastError, test.says) {
+					t.Errorf("status: %+v", status)
+				}
 			}
-			s.rebuild()
-			if got := seen.last(t, "one"); got != test.want || !isListed(s.Current(), "198.51.100.16", "one") || statusOf(t, s, "one").Stored {
-				t.Errorf("got %s, %+v", got, statusOf(t, s, "one"))
+			if diff := cmp.Diff(test.want[:], seen.of("one")); diff != "" {
+				t.Error(diff)
 			}
 		})
 	}

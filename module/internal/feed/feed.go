@@ -2,9 +2,9 @@
 // them as one immutable snapshot that answers for all lists with a single look-up.
 //
 // A list is replaced by a better one or not at all: what is HTML, not text, empty, much smaller than before or full of
-// lines that nobody understands is refused, and the last good list stays in force. Lists are kept on disk, so that a
-// restart has them at once and asks nobody. They are not kept in memory beside the snapshot: a rebuild reads the
-// copies of the lists that did not change.
+// lines that nobody understands is refused, and the last good list stays in force. What was fetched is kept on disk, so
+// that a restart has it at once and asks nobody; the disk is read at a start only. Lists are not kept in memory beside
+// the snapshot: a rebuild takes those that did not change from the snapshot in force.
 package feed
 
 import (
@@ -80,8 +80,9 @@ type Spec struct {
 
 // Options are what the lists of a Set share. The zero value keeps nothing on disk and says nothing.
 type Options struct {
-	// Dir is where the copies of the lists are kept; it is created when missing. With "", or when it cannot be written
-	// to, lists stay in memory and are fetched anew after a restart.
+	// Dir is where the copies of fetched lists are kept; it is created when missing. With "", or when it cannot be
+	// written to, lists stay in memory and are fetched anew after a restart. Several Sets may share it: of lists with
+	// the same name, the one that was fetched last is kept.
 	Dir string
 
 	// Transport carries the requests. Default: a transport of the Set's own.
@@ -179,19 +180,18 @@ func Open(specs []Spec, o Options) (*Set, error) {
 			return nil, fmt.Errorf("two lists are named %q: give one of them another name", spec.Name)
 		}
 		names[spec.Name] = true
-		s.lists = append(s.lists, newList(s, spec))
+		s.lists = append(s.lists, newList(s, len(s.lists), spec))
 	}
 	dir := prepareDir(o.Dir, o.Logger)
-	ranges := make([]iplist.Ranges, len(s.lists))
-	states := make([]ListState, len(s.lists))
+	empty := &Snapshot{Index: iplist.Build(make([]iplist.Ranges, len(s.lists))), Lists: make([]ListState, len(s.lists))}
 	for i, l := range s.lists {
-		var err error
-		if ranges[i], err = l.open(dir); err != nil {
+		empty.Lists[i].Name = l.spec.Name
+		if err := l.open(dir); err != nil {
 			return nil, err
 		}
-		states[i] = l.listState()
 	}
-	s.current.Store(&Snapshot{Index: iplist.Build(ranges), Lists: states})
+	s.current.Store(empty)
+	s.rebuild()
 	return s, nil
 }
 

@@ -140,20 +140,6 @@ func TestSymlinkIsWatched(t *testing.T) {
 	awaitListed(t, s, "192.0.2.1", false)
 }
 
-// TestFileDamagedCopy: the file itself is read again.
-func TestFileDamagedCopy(t *testing.T) {
-	dir, path := t.TempDir(), filepath.Join(t.TempDir(), "deny.txt")
-	write(t, path, "192.0.2.1\n")
-	s := mustOpen(t, Options{Dir: dir}, Spec{Name: "deny", File: path, Own: true})
-	s.Start()
-	write(t, dir+"/deny.list", "")
-	s.rebuild()
-	awaitListed(t, s, "192.0.2.1", true)
-	if _, err := os.Stat(dir + "/deny.list"); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestRefreshOfAFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "deny.txt")
 	write(t, path, "192.0.2.1\n")

@@ -1,12 +1,12 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -39,20 +39,21 @@ type Status struct {
 	Entries     int       `json:"entries"`               // CIDRs in force
 	Lines       int       `json:"lines"`                 // that the source listed
 	Ignored     int       `json:"ignored,omitempty"`     // wrong lines in the source, known since the last change
-	Stored      bool      `json:"stored"`                // a copy is on disk
+	Stored      bool      `json:"stored"`                // a copy is on disk: of what was fetched only
 	LastSuccess time.Time `json:"last_success,omitzero"` // the source confirmed the list
 	LastAttempt time.Time `json:"last_attempt,omitzero"`
 	LastResult  string    `json:"last_result,omitempty"`
-	LastError   string    `json:"last_error,omitempty"` // of the last attempt
+	LastError   string    `json:"last_error,omitempty"` // of the last attempt, or why there is no copy on disk
 	NextRefresh time.Time `json:"next_refresh,omitzero"`
 }
 
 // list keeps one list current.
 type list struct {
 	set         *Set
+	number      int // in the snapshots
 	spec        Spec
 	fingerprint string
-	copyPath    string // "" when nothing is kept on disk
+	copyPath    string // "" when nothing is kept on disk: local files and values are there anyway
 	waitPath    string
 
 	turn chan struct{} // held while refreshing
@@ -62,17 +63,15 @@ type list struct {
 	st state
 }
 
-// state is written by the holder of the list's turn, and by lost.
+// state is written by the holder of the list's turn; a rebuild takes pending away.
 type state struct {
-	loaded  bool
-	lines   int
-	entries int
-	ignored int
-	fetched time.Time
-	sum     string
-	parts   []validators
-	kept    *iplist.Ranges // set when there is no copy to read them from
-	read    readFile
+	loaded   bool
+	header   copyHeader // of the last good list
+	ignored  int
+	pending  *iplist.Ranges // the last good list, until a snapshot holds it
+	stored   bool           // the last good list is on disk
+	storeErr error
+	read     readFile
 
 	lastSuccess time.Time
 	lastAttempt time.Time
@@ -83,9 +82,10 @@ type state struct {
 	leaveAlone  time.Time
 }
 
-func newList(set *Set, spec Spec) *list {
+func newList(set *Set, number int, spec Spec) *list {
 	return &list{
 		set:         set,
+		number:      number,
 		spec:        spec,
 		fingerprint: spec.fingerprint(),
 		turn:        make(chan struct{}, 1),
@@ -93,40 +93,41 @@ func newList(set *Set, spec Spec) *list {
 	}
 }
 
-// open brings the list to where it was, without calling out.
-func (l *list) open(dir string) (iplist.Ranges, error) {
+// open brings the list to where it was, without calling out. It writes nothing: what is on disk may belong to a Set that
+// goes on running because the configuration that this one is for is refused.
+func (l *list) open(dir string) error {
 	now := time.Now()
-	if l.spec.kind() == KindValues {
+	switch l.spec.kind() {
+	case KindValues:
 		ranges := iplist.NewRanges(slices.Clone(l.spec.Values))
 		sum, entries := digest(ranges)
-		l.st = state{loaded: true, lines: len(l.spec.Values), entries: entries, sum: sum, fetched: now, lastSuccess: now, kept: &ranges}
-		return ranges, nil
-	}
-	if dir != "" {
-		l.copyPath = filepath.Join(dir, l.spec.Name+copySuffix)
-		l.waitPath = filepath.Join(dir, l.spec.Name+waitSuffix)
-	}
-	if l.spec.kind() == KindFile {
+		l.st.loaded, l.st.pending, l.st.lastSuccess = true, &ranges, now
+		l.st.header = copyHeader{lines: len(l.spec.Values), entries: entries, sum: sum, fetched: now}
+	case KindFile:
 		l.st.lastAttempt = now
 		c, read, err := l.readFile()
 		if err != nil {
-			return iplist.Ranges{}, fmt.Errorf("list %s: %w", l.spec.Name, err)
+			return fmt.Errorf("list %s: %w", l.spec.Name, err)
 		}
 		l.st.read = read
-		ranges, _, err := l.accept(c, nil)
-		if err != nil {
-			return iplist.Ranges{}, fmt.Errorf("list %s: %s: %w", l.spec.Name, l.spec.File, err)
+		if _, err := l.accept(c, nil); err != nil {
+			return fmt.Errorf("list %s: %s: %w", l.spec.Name, l.spec.File, err)
 		}
-		return ranges, nil
+		l.st.lastSuccess = now
+	case KindURL:
+		if dir != "" {
+			l.copyPath = filepath.Join(dir, l.spec.Name+copySuffix)
+			l.waitPath = filepath.Join(dir, l.spec.Name+waitSuffix)
+		}
+		l.openCopy(now)
 	}
-	return l.openCopy(now), nil
+	return nil
 }
 
-func (l *list) openCopy(now time.Time) iplist.Ranges {
-	var ranges iplist.Ranges
+func (l *list) openCopy(now time.Time) {
 	l.st.next = now.Add(rand.N(startSpread))
 	if l.copyPath == "" {
-		return ranges
+		return
 	}
 	h, ranges, confirmed, err := loadCopy(l.copyPath, l.fingerprint)
 	switch {
@@ -136,26 +137,13 @@ func (l *list) openCopy(now time.Time) iplist.Ranges {
 		} else if due := confirmed.Add(spread(l.spec.Refresh, 0.1)); due.After(l.st.next) {
 			l.st.next = due
 		}
-		l.st.loaded, l.st.lines, l.st.entries, l.st.fetched = true, h.lines, h.entries, h.fetched
-		l.st.sum, l.st.parts, l.st.lastSuccess = h.sum, h.parts, confirmed
+		l.st.loaded, l.st.header, l.st.pending, l.st.stored, l.st.lastSuccess = true, h, &ranges, true, confirmed
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errForeign):
 	default:
-		l.discardCopy(err)
+		l.set.logger.Error("the copy of a list cannot be read; the list is fetched anew", "list", l.spec.Name, "file", l.copyPath, "error", err)
 	}
 	if until := loadWait(l.waitPath, l.fingerprint, now); until.After(l.st.next) {
 		l.st.next, l.st.leaveAlone = until, until
-	}
-	if err != nil {
-		return iplist.Ranges{}
-	}
-	return ranges
-}
-
-// discardCopy says that a copy is of no use, and removes it, so that nobody takes it for the list.
-func (l *list) discardCopy(err error) {
-	l.set.logger.Error("the copy of a list cannot be read; the list is fetched anew", "list", l.spec.Name, "file", l.copyPath, "error", err)
-	if errors.Is(err, errDamaged) {
-		_ = os.Remove(l.copyPath) // the next one replaces it anyway
 	}
 }
 
@@ -190,7 +178,9 @@ func (l *list) refresh(ctx context.Context, may func(l *list, now time.Time) err
 	if err != nil {
 		return nil, fmt.Errorf("refreshing %s: %w", l.spec.Name, err)
 	}
-	if result != ResultUnchanged {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.st.pending != nil {
 		shown = l.set.builder.request()
 	}
 	return shown, nil
@@ -204,7 +194,7 @@ func (l *list) attempt(ctx context.Context) (result Result, err error) {
 		}
 	}()
 	l.mu.Lock()
-	known, lines := l.st.parts, l.st.lines // none when no list is in force
+	known, lines := l.st.header.parts, l.st.header.lines // none when there was no good list yet
 	l.mu.Unlock()
 	var c *content
 	var parts []validators
@@ -217,89 +207,91 @@ func (l *list) attempt(ctx context.Context) (result Result, err error) {
 	} else {
 		c, parts, err = l.set.fetcher.fetch(ctx, &l.spec, known, lines)
 		if err == nil && c == nil {
-			l.confirm()
-			return ResultUnchanged, nil
+			return l.confirm(), nil
 		}
 	}
 	if err != nil {
 		return classify(err), err
 	}
-	if _, result, err = l.accept(c, parts); err != nil {
+	if result, err = l.accept(c, parts); err != nil {
 		err = fmt.Errorf("%s: %w", l.spec.origin(), err)
 	}
 	return result, err
 }
 
-// confirm moves the copy's time forward: the publisher says that it is still the newest.
-func (l *list) confirm() {
+// confirm notes that the publisher says that the last good list is still the newest.
+func (l *list) confirm() Result {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.st.kept != nil {
-		return
-	}
-	now := time.Now()
-	if err := os.Chtimes(l.copyPath, now, now); err != nil {
-		l.set.logger.Warn("the copy of a list cannot be confirmed; the list is fetched whole next time", "list", l.spec.Name, "error", err)
-		l.st.parts = nil
-	}
+	h := l.st.header
+	l.mu.Unlock()
+	return l.keep(&h, l.ranges, ResultUnchanged)
 }
 
-// accept puts what was read in force, or says why not. It returns the ranges for those who need them at once.
-func (l *list) accept(c *content, parts []validators) (iplist.Ranges, Result, error) {
+// ranges returns the last good list.
+func (l *list) ranges() iplist.Ranges {
 	l.mu.Lock()
-	old := l.st
-	l.mu.Unlock()
-	if err := l.judge(c, &old); err != nil {
-		return iplist.Ranges{}, classify(err), err
+	defer l.mu.Unlock()
+	if l.st.pending != nil {
+		return *l.st.pending
 	}
-	now := time.Now()
-	h := copyHeader{name: l.spec.Name, source: l.spec.origin(), spec: l.fingerprint, fetched: now, lines: len(c.prefixes), parts: parts}
+	return l.set.Current().Index.Lists()[l.number]
+}
+
+// accept makes what was read the last good list, which the next snapshot holds, or says why not.
+func (l *list) accept(c *content, parts []validators) (Result, error) {
+	l.mu.Lock()
+	loaded, old := l.st.loaded, l.st.header
+	l.mu.Unlock()
+	if err := l.judge(c, loaded, old.lines); err != nil {
+		return classify(err), err
+	}
+	h := copyHeader{name: l.spec.Name, source: l.spec.origin(), spec: l.fingerprint, fetched: time.Now(), lines: len(c.prefixes), parts: parts}
 	ranges := iplist.NewRanges(c.prefixes)
 	if !l.spec.Own {
 		ranges = ranges.Without(reserved)
 	}
 	h.sum, h.entries = digest(ranges)
 	if h.entries == 0 && !l.spec.AllowEmpty {
-		return iplist.Ranges{}, ResultEmpty, refuse(ResultEmpty, "the list holds reserved addresses only")
+		return ResultEmpty, refuse(ResultEmpty, "the list holds reserved addresses only")
 	}
 	result := ResultOK
-	if old.loaded && old.sum == h.sum {
+	if loaded && old.sum == h.sum {
 		result, h.fetched = ResultUnchanged, old.fetched
 	}
-	kept := &ranges
-	if l.copyPath != "" {
-		if err := l.store(h, ranges, &old, now); err == nil {
-			kept = nil
-		} else {
-			l.set.logger.Warn("a list cannot be written to disk; it stays in memory", "list", l.spec.Name, "error", err)
-			if result == ResultOK {
-				result = ResultNotStored
-			}
-		}
-	}
+	result = l.keep(&h, func() iplist.Ranges { return ranges }, result)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.st.loaded, l.st.lines, l.st.entries, l.st.ignored = true, h.lines, h.entries, c.wrong
-	l.st.fetched, l.st.sum, l.st.parts, l.st.kept, l.st.lastSuccess = h.fetched, h.sum, parts, kept, now
-	if result != ResultUnchanged {
+	l.st.loaded, l.st.header, l.st.ignored = true, h, c.wrong
+	if !loaded || old.sum != h.sum {
+		l.st.pending = &ranges
 		l.set.logger.Info("list in force", "list", l.spec.Name, "entries", h.entries, "lines", h.lines, "ignored", c.wrong, "first_ignored", c.first)
 	}
-	return ranges, result, nil
+	return result, nil
 }
 
-// store writes the copy, unless the one on disk is the same. The copy of a local file need not survive a power
-// failure, since the file itself is read at the next start.
-func (l *list) store(h copyHeader, ranges iplist.Ranges, old *state, now time.Time) error {
-	if old.loaded && old.kept == nil && old.sum == h.sum && slices.Equal(old.parts, h.parts) {
-		if err := os.Chtimes(l.copyPath, now, now); err == nil {
-			return nil
-		}
+// keep makes sure that the copy on disk is the list that h describes, confirmed now. One that is unchanged is written
+// again only where somebody else has removed, damaged or replaced it. The result is returned, or that this failed.
+func (l *list) keep(h *copyHeader, ranges func() iplist.Ranges, result Result) Result {
+	if l.copyPath == "" {
+		return result
 	}
-	return saveCopy(l.copyPath, h, ranges, now, l.spec.kind() == KindURL)
+	now := time.Now()
+	var err error
+	if result != ResultUnchanged || !confirmCopy(l.copyPath, h, now) {
+		err = saveCopy(l.copyPath, h, ranges(), now)
+	}
+	l.mu.Lock()
+	l.st.stored, l.st.storeErr = err == nil, err
+	l.mu.Unlock()
+	if err != nil {
+		l.set.logger.Warn("a list cannot be written to disk; it stays in memory", "list", l.spec.Name, "error", err)
+		return ResultNotStored
+	}
+	return result
 }
 
 // judge refuses what cannot be the list.
-func (l *list) judge(c *content, old *state) error {
+func (l *list) judge(c *content, loaded bool, before int) error {
 	lines := len(c.prefixes)
 	good := lines + c.skipped
 	wrongShare := float64(c.wrong) / float64(max(good+c.wrong, 1))
@@ -308,12 +300,12 @@ func (l *list) judge(c *content, old *state) error {
 		return refuse(ResultUnparsable, "%d of %d lines are wrong; %w", c.wrong, good+c.wrong, c.first)
 	case lines == 0 && !l.spec.AllowEmpty:
 		return refuse(ResultEmpty, "the list is empty")
-	case l.spec.kind() == KindURL && old.loaded && old.lines >= shrinkable && float64(lines) < float64(old.lines)*(1-l.spec.MaxShrink):
+	case l.spec.kind() == KindURL && loaded && before >= shrinkable && float64(lines) < float64(before)*(1-l.spec.MaxShrink):
 		cure := "allow it to shrink"
 		if l.copyPath != "" {
 			cure = "allow it to shrink, or remove " + l.copyPath + " and restart"
 		}
-		return refuse(ResultShrunk, "the list shrank from %d lines to %d; if that is right, %s", old.lines, lines, cure)
+		return refuse(ResultShrunk, "the list shrank from %d lines to %d; if that is right, %s", before, lines, cure)
 	}
 	return nil
 }
@@ -374,15 +366,14 @@ func (l *list) status() Status {
 	defer l.mu.Unlock()
 	s := Status{
 		Name: l.spec.Name, Kind: l.spec.kind(), Source: l.spec.origin(),
-		Loaded: l.st.loaded, Entries: l.st.entries, Lines: l.st.lines, Ignored: l.st.ignored,
-		Stored:      l.st.loaded && l.st.kept == nil,
+		Loaded: l.st.loaded, Entries: l.st.header.entries, Lines: l.st.header.lines, Ignored: l.st.ignored, Stored: l.st.stored,
 		LastSuccess: l.st.lastSuccess, LastAttempt: l.st.lastAttempt,
 	}
 	if s.Kind == KindURL {
 		s.NextRefresh = l.st.next
 	}
-	if l.st.lastErr != nil {
-		s.LastError = l.st.lastErr.Error()
+	if err := cmp.Or(l.st.lastErr, l.st.storeErr); err != nil {
+		s.LastError = err.Error()
 	}
 	if !l.st.lastAttempt.IsZero() {
 		s.LastResult = l.st.lastResult.String()

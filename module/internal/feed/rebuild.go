@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -64,37 +65,26 @@ func (s *Set) rebuildOnRequest() {
 	}
 }
 
-// rebuild publishes what all lists say now.
+// rebuild publishes what all lists say now. The lists that did not change come from the snapshot in force: there is
+// nothing that could fail.
 func (s *Set) rebuild() {
-	ranges := make([]iplist.Ranges, len(s.lists))
-	states := make([]ListState, len(s.lists))
+	current := s.Current()
+	ranges, states := current.Index.Lists(), slices.Clone(current.Lists)
+	taken := make([]*iplist.Ranges, len(s.lists))
 	for i, l := range s.lists {
-		ranges[i], states[i] = l.load()
+		l.mu.Lock()
+		if taken[i] = l.st.pending; taken[i] != nil {
+			ranges[i] = *taken[i]
+			states[i] = ListState{Name: l.spec.Name, Loaded: true, Entries: l.st.header.entries, Fetched: l.st.header.fetched}
+		}
+		l.mu.Unlock()
 	}
 	s.current.Store(&Snapshot{Index: iplist.Build(ranges), Lists: states})
-}
-
-// load returns the list in force: from memory, when it could not be written to disk, or from its copy.
-func (l *list) load() (iplist.Ranges, ListState) {
-	l.mu.Lock()
-	state, kept := l.listState(), l.st.kept
-	l.mu.Unlock()
-	switch {
-	case !state.Loaded:
-		return iplist.Ranges{}, state
-	case kept != nil:
-		return *kept, state
+	for i, l := range s.lists {
+		l.mu.Lock()
+		if l.st.pending == taken[i] { // else there is a newer one
+			l.st.pending = nil
+		}
+		l.mu.Unlock()
 	}
-	h, ranges, _, err := loadCopy(l.copyPath, l.fingerprint)
-	if err != nil {
-		l.lost(err)
-		return iplist.Ranges{}, ListState{Name: l.spec.Name}
-	}
-	state.Entries, state.Fetched = h.entries, h.fetched // a newer one may have been written meanwhile
-	return ranges, state
-}
-
-// listState needs the lock.
-func (l *list) listState() ListState {
-	return ListState{Name: l.spec.Name, Loaded: l.st.loaded, Entries: l.st.entries, Fetched: l.st.fetched}
 }

@@ -56,24 +56,6 @@ func (l *list) tooSoon(now time.Time) error {
 // always objects to nothing.
 func (l *list) always(time.Time) error { return nil }
 
-// lost takes a list out whose copy is gone, and has it fetched again: soon, but not more often than an operator may.
-func (l *list) lost(err error) {
-	l.discardCopy(err)
-	l.mu.Lock()
-	l.st.loaded, l.st.entries, l.st.lines, l.st.sum, l.st.parts = false, 0, 0, "", nil
-	l.st.read = readFile{}
-	l.st.next = l.st.lastAttempt.Add(manualFloor)
-	if errors.Is(err, errForeign) {
-		// Another configuration is taking over, as during a reload. Two that overwrite each other must not hurry.
-		l.st.next = time.Now().Add(manualFloor)
-	}
-	if l.st.leaveAlone.After(l.st.next) {
-		l.st.next = l.st.leaveAlone
-	}
-	l.mu.Unlock()
-	l.poke()
-}
-
 // poke makes the list's goroutine look again.
 func (l *list) poke() {
 	select {
