@@ -290,8 +290,9 @@ func (s *Set) refresh(ctx context.Context, l *list) error {
 // Status says how each list is doing, in the order of the specs.
 func (s *Set) Status() []Status {
 	all := make([]Status, len(s.lists))
+	inForce := s.Current().Lists
 	for i, l := range s.lists {
-		all[i] = l.status()
+		all[i] = l.status(&inForce[i])
 	}
 	return all
 }

@@ -361,12 +361,12 @@ func spread(wait time.Duration, share float64) time.Duration {
 	return wait + time.Duration(rand.Float64()*share*float64(wait))
 }
 
-func (l *list) status() Status {
+func (l *list) status(inForce *ListState) Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := Status{
 		Name: l.spec.Name, Kind: l.spec.kind(), Source: l.spec.origin(),
-		Loaded: l.st.loaded, Entries: l.st.header.entries, Lines: l.st.header.lines, Ignored: l.st.ignored, Stored: l.st.stored,
+		Loaded: inForce.Loaded, Entries: inForce.Entries, Lines: l.st.header.lines, Ignored: l.st.ignored, Stored: l.st.stored,
 		LastSuccess: l.st.lastSuccess, LastAttempt: l.st.lastAttempt,
 	}
 	if s.Kind == KindURL {

@@ -226,6 +226,24 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
+// TestStatusSaysWhatIsInForce: while the snapshot that holds a list is not published yet, the list is not loaded.
+func TestStatusSaysWhatIsInForce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := startSet(t, &publisher{answer: good}, t.TempDir(), Spec{Name: "one", URLs: []string{"http://192.0.2.1/"}})
+		for range 1000 {
+			time.Sleep(5 * time.Millisecond)
+			synctest.Wait()
+			want, got := s.Current().Lists[0], statusOf(t, s, "one")
+			if got.Loaded != want.Loaded || got.Entries != want.Entries {
+				t.Fatalf("in force: %+v, status: %+v", want, got)
+			}
+		}
+		if !statusOf(t, s, "one").Loaded {
+			t.Error("the list was never loaded")
+		}
+	})
+}
+
 // TestChangesCoalesce: twenty lists that arrive together make one or two snapshots, not twenty.
 func TestChangesCoalesce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
