@@ -2,6 +2,7 @@ package memory
 
 import (
 	"container/list"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -144,4 +145,45 @@ func TestSkewed(t *testing.T) {
 			t.Errorf("hit ratio %.3f, want at least 0.60 of the table and at most 0.60 of an LRU", ratio)
 		}
 	})
+}
+
+// What New says of subjects that find their bucket full: the share of them that evict another when each comes once, and
+// the share of requests that find nothing when they go on coming, in random order or in the same order over and over.
+func TestFullBuckets(t *testing.T) {
+	const size = 32_768
+	for _, c := range []struct {
+		name                        string
+		subjects                    int
+		evicting, random, inTheSame float64
+	}{
+		{"half full", size / 2, 0.009, 0.009, 0.054},
+		{"as many subjects as places", size, 0.141, 0.141, 0.546},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inOrder := func(cache asker) (missed float64) {
+				for k := range record.Key(c.subjects) {
+					if !cache.ask(formerly + k) {
+						missed++
+					}
+				}
+				return missed / float64(c.subjects)
+			}
+			table := fixed(size, 1)
+			inOrder(tableAsker{table})
+			evicting := float64(table.Evictions()) / float64(c.subjects)
+			inTheSame := inOrder(tableAsker{table})
+
+			p := startTraffic(tableAsker{table})
+			p.play(formerly, c.subjects, 4, 0, 0)
+			random := 1 - p.play(formerly, c.subjects, 4, 0, 0)
+
+			for name, share := range map[string]struct{ got, want float64 }{
+				"evicting": {evicting, c.evicting}, "random order": {random, c.random}, "the same order": {inTheSame, c.inTheSame},
+			} {
+				if math.Abs(share.got-share.want) > 0.001 {
+					t.Errorf("%s: %.4f, want %.3f", name, share.got, share.want)
+				}
+			}
+		})
+	}
 }

@@ -44,6 +44,11 @@ type stripe struct {
 // 1 to record.MaxAnswers. The number of subjects is rounded up to whole buckets of 8, of which there are at least 256;
 // Cap tells the outcome. A place takes 16 + 16·answers bytes, 48 for two providers and 80 for four, and is paid for here,
 // used or not.
+//
+// Ask for twice the subjects that are expected to come back, because some buckets fill before others. With half as many
+// subjects as places, 0.9 % of them have no place; when they come in random order, 0.9 % of their requests find nothing,
+// and when they come in the same order over and over, 5.4 % do: all those of buckets that have more subjects than places.
+// With as many subjects as places it is 14 %, 14 % and 55 %.
 func New(entries, answers int) *Table { return newTable(newHash(entries), answers) }
 
 func newTable(h hash, answers int) *Table {
@@ -136,7 +141,7 @@ func (t *Table) Delete(key record.Key) bool {
 // Len returns how many subjects are remembered.
 func (t *Table) Len() int { return int(t.used.Load()) }
 
-// Cap returns how many subjects can be remembered. Eviction begins a little earlier, in the buckets that fill first.
+// Cap returns how many subjects can be remembered. Eviction begins earlier, in the buckets that fill first: see New.
 func (t *Table) Cap() int { return len(t.words) / t.stride * places }
 
 // Evictions returns how many subjects have made room for others since the table was made.
