@@ -26,7 +26,7 @@ import (
 const (
 	DefaultRefresh   = time.Hour
 	DefaultTimeout   = 30 * time.Second
-	DefaultMaxBytes  = 32 << 20
+	DefaultMaxBytes  = 64 << 20
 	DefaultMaxShrink = 0.5
 )
 

@@ -324,6 +324,19 @@ func TestPanicIsAFailedAttempt(t *testing.T) {
 	}
 }
 
+// TestDefaults: they are what the configuration's documentation says.
+func TestDefaults(t *testing.T) {
+	got, err := Spec{Name: "one", URLs: []string{"https://192.0.2.1/"}}.complete()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Spec{Name: "one", URLs: got.URLs, Format: Format{Encoding: "text"}, Refresh: time.Hour, MinRefresh: time.Minute,
+		Timeout: 30 * time.Second, MaxBytes: 64 << 20, MaxShrink: 0.5}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestSpecErrors(t *testing.T) {
 	good := func(change func(*Spec)) Spec {
 		s := Spec{Name: "one", URLs: []string{"https://192.0.2.1/list?key=s3cr3t"}}
