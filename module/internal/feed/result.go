@@ -57,9 +57,6 @@ func (r Result) String() string {
 	return fmt.Sprintf("Result(%d)", uint8(r))
 }
 
-// Good reports whether the list in force is the newest.
-func (r Result) Good() bool { return r <= ResultNotStored }
-
 // failure is an error that knows its class.
 type failure struct {
 	result     Result
