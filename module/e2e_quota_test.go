@@ -165,4 +165,10 @@ func TestNobodyIsAskedAbout(t *testing.T) {
 	if n := s.asked(); n != 2 {
 		t.Errorf("%d calls about two /64", n)
 	}
+	for _, client := range []string{"::ffff:9.9.9.9", "9.9.9.9", "::ffff:909:909"} {
+		r.visit(t, client)
+		if n := s.asked("9.9.9.9"); n != 1 || s.asked() != 3 {
+			t.Errorf("after %s: %d calls about one address in several forms, %d in all", client, n, s.asked())
+		}
+	}
 }
