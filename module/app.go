@@ -45,7 +45,8 @@ type App struct {
 	Wait *caddy.Duration `json:"wait,omitempty"`
 
 	// How many subjects (IPv4 addresses and IPv6 /64 networks) are remembered in this process, with what providers said
-	// of them. It matters only with providers. Default: 200000.
+	// of them, in 32 to 144 bytes each, depending on the number of providers. It matters only with providers. Twice the
+	// subjects that you expect at a time is a good number. Default: 200000.
 	Memory int `json:"memory,omitempty"`
 
 	wait      time.Duration
