@@ -76,6 +76,9 @@ type Spec struct {
 
 	// AllowEmpty says that a list without any entry is not a mistake.
 	AllowEmpty bool
+
+	// Terms are the publisher's conditions of use, in a sentence, for Status to show.
+	Terms string
 }
 
 // Options are what the lists of a Set share. The zero value keeps nothing on disk and says nothing.

@@ -35,6 +35,7 @@ type Status struct {
 	Name        string    `json:"name"`
 	Kind        Kind      `json:"kind"`
 	Source      string    `json:"source"` // host or file
+	Terms       string    `json:"terms,omitempty"`
 	Loaded      bool      `json:"loaded"`
 	Entries     int       `json:"entries"`               // CIDRs in force
 	Lines       int       `json:"lines"`                 // that the source listed
@@ -365,7 +366,7 @@ func (l *list) status(inForce *ListState) Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := Status{
-		Name: l.spec.Name, Kind: l.spec.kind(), Source: l.spec.origin(),
+		Name: l.spec.Name, Kind: l.spec.kind(), Source: l.spec.origin(), Terms: l.spec.Terms,
 		Loaded: inForce.Loaded, Entries: inForce.Entries, Lines: l.st.header.lines, Ignored: l.st.ignored, Stored: l.st.stored,
 		LastSuccess: l.st.lastSuccess, LastAttempt: l.st.lastAttempt,
 	}

@@ -22,9 +22,6 @@ type PresetInfo struct {
 	// Confidence says how much independent evidence stands behind an entry: 0 to 1. The ceilings are .95 for an
 	// operator's curated list, .9 for one that names what was seen in action, .6 for any other single feed.
 	Confidence float64
-
-	// Terms are the publisher's conditions of use, in a sentence.
-	Terms string
 }
 
 // Preset returns the list with the given name. The caller may change what it gets.
@@ -58,14 +55,17 @@ var presets = map[string]PresetInfo{
 			Format: Format{Encoding: NDJSON, Members: []string{"cidr"}},
 			// Once an hour is the most that is tolerated; who asks more often is shut out.
 			Refresh: 12 * time.Hour, MinRefresh: time.Hour,
+			Terms: "free for any use; keep copyright and date when redistributing",
 		},
 		Category: reputation.Hijacked, Confidence: 0.95,
-		Terms: "free for any use; keep copyright and date when redistributing",
 	},
 	"firehol_level1": {
-		Spec:     Spec{URLs: []string{"https://iplists.firehol.org/files/firehol_level1.netset"}, Refresh: 6 * time.Hour, MinRefresh: time.Hour},
+		Spec: Spec{
+			URLs:    []string{"https://iplists.firehol.org/files/firehol_level1.netset"},
+			Refresh: 6 * time.Hour, MinRefresh: time.Hour,
+			Terms: "those of the lists it is made of",
+		},
 		Category: reputation.Abuse, Confidence: 0.6,
-		Terms: "those of the lists it is made of",
 	},
 	"ipsum": {
 		Spec: Spec{
@@ -73,19 +73,25 @@ var presets = map[string]PresetInfo{
 			// The second field counts the lists that name an address. One or two copy each other too often.
 			Format:  Format{MinCount: 3},
 			Refresh: 24 * time.Hour, MinRefresh: 12 * time.Hour,
+			Terms: "Unlicense; the data is of third parties",
 		},
 		Category: reputation.Abuse, Confidence: 0.6,
-		Terms: "Unlicense; the data is of third parties",
 	},
 	"tor_exits": {
-		Spec:     Spec{URLs: []string{"https://check.torproject.org/torbulkexitlist"}, Refresh: time.Hour, MinRefresh: time.Hour},
+		Spec: Spec{
+			URLs:    []string{"https://check.torproject.org/torbulkexitlist"},
+			Refresh: time.Hour, MinRefresh: time.Hour,
+			Terms: "CC0",
+		},
 		Category: reputation.Tor, Nature: kind(reputation.NatureTor), Confidence: 0.95,
-		Terms: "CC0",
 	},
 	"blocklist_de": {
-		Spec:     Spec{URLs: []string{"https://lists.blocklist.de/lists/all.txt"}, Refresh: 2 * time.Hour, MinRefresh: 30 * time.Minute},
+		Spec: Spec{
+			URLs:    []string{"https://lists.blocklist.de/lists/all.txt"},
+			Refresh: 2 * time.Hour, MinRefresh: 30 * time.Minute,
+			Terms: "none stated",
+		},
 		Category: reputation.BruteForce, Confidence: 0.6,
-		Terms: "none stated",
 	},
 	"feodo": {
 		Spec: Spec{
@@ -94,9 +100,9 @@ var presets = map[string]PresetInfo{
 			// After a botnet is taken down the list may be empty, and rightly so.
 			AllowEmpty: true, MaxShrink: 1,
 			Refresh: time.Hour, MinRefresh: 5 * time.Minute,
+			Terms: "CC0",
 		},
 		Category: reputation.BotnetC2, Confidence: 0.9,
-		Terms: "CC0",
 	},
 	"emerging_threats": {
 		Spec: Spec{
@@ -104,19 +110,25 @@ var presets = map[string]PresetInfo{
 			// load by themselves, and which are not more independent for being named twice.
 			URLs:    []string{"https://rules.emergingthreats.net/blockrules/compromised-ips.txt"},
 			Refresh: 12 * time.Hour, MinRefresh: 12 * time.Hour,
+			Terms: "BSD-3-Clause, with notice",
 		},
 		Category: reputation.Compromised, Confidence: 0.6,
-		Terms: "BSD-3-Clause, with notice",
 	},
 	"x4bnet_vpn": {
-		Spec:     Spec{URLs: []string{x4bnet + "vpn/ipv4.txt", x4bnet + "vpn/ipv6.txt"}, Refresh: 24 * time.Hour, MinRefresh: 12 * time.Hour},
+		Spec: Spec{
+			URLs:    []string{x4bnet + "vpn/ipv4.txt", x4bnet + "vpn/ipv6.txt"},
+			Refresh: 24 * time.Hour, MinRefresh: 12 * time.Hour,
+			Terms: "MIT",
+		},
 		Category: reputation.VPN, Nature: kind(reputation.NatureVPN), Confidence: 0.6,
-		Terms: "MIT",
 	},
 	"x4bnet_datacenter": {
-		Spec:     Spec{URLs: []string{x4bnet + "datacenter/ipv4.txt", x4bnet + "datacenter/ipv6.txt"}, Refresh: 24 * time.Hour, MinRefresh: 12 * time.Hour},
+		Spec: Spec{
+			URLs:    []string{x4bnet + "datacenter/ipv4.txt", x4bnet + "datacenter/ipv6.txt"},
+			Refresh: 24 * time.Hour, MinRefresh: 12 * time.Hour,
+			Terms: "MIT",
+		},
 		Category: reputation.Hosting, Nature: kind(reputation.NatureHosting), Confidence: 0.6,
-		Terms: "MIT",
 	},
 }
 

@@ -93,7 +93,7 @@ func checkLists(t *testing.T, spec Spec, listed, not []string, lines int) {
 			t.Errorf("%s is listed", addr)
 		}
 	}
-	if got := statusOf(t, s, spec.Name); got.Lines != lines || got.Ignored != 0 || !got.Loaded {
+	if got := statusOf(t, s, spec.Name); got.Lines != lines || got.Ignored != 0 || !got.Loaded || got.Terms != spec.Terms {
 		t.Errorf("status: %+v", got)
 	}
 }
@@ -113,10 +113,10 @@ func TestPresets(t *testing.T) {
 				t.Errorf("%s: %s is not https", name, raw)
 			}
 		}
-		if p.Spec.Own || p.Terms == "" || p.Confidence <= 0 || p.Confidence > 0.95 {
+		if p.Spec.Own || p.Spec.Terms == "" || p.Confidence <= 0 || p.Confidence > 0.95 {
 			t.Errorf("%s: %+v", name, p)
 		}
-		if strings.Contains(p.Terms, "non-commercial") {
+		if strings.Contains(p.Spec.Terms, "non-commercial") {
 			t.Errorf("%s: a preset must be free to use", name)
 		}
 		p.Spec.URLs[0] = "changed"
