@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/quic-go/quic-go/http3"
-	"golang.org/x/net/http2"
 )
 
 // TestEveryProtocol proves that what holds over HTTP/1.1 holds over TLS, HTTP/2 and HTTP/3.
@@ -18,7 +17,7 @@ func TestEveryProtocol(t *testing.T) {
 	startCaddy(t, c)
 
 	h1 := &http.Transport{TLSClientConfig: trust.Clone()}
-	h2 := &http2.Transport{TLSClientConfig: trust.Clone()}
+	h2 := &http.Transport{TLSClientConfig: trust.Clone(), ForceAttemptHTTP2: true}
 	h3 := &http3.Transport{TLSClientConfig: trust.Clone()}
 	t.Cleanup(func() {
 		h1.CloseIdleConnections()
@@ -74,7 +73,7 @@ func TestDropOverHTTP2(t *testing.T) {
 	c.handler["rules"] = []any{rule("drop", object{"score": "85"})}
 	trust := c.secure(t)
 	startCaddy(t, c)
-	transport := &http2.Transport{TLSClientConfig: trust}
+	transport := &http.Transport{TLSClientConfig: trust, ForceAttemptHTTP2: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	ask := func(client string) error {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+c.siteAddr+"/", nil)
@@ -83,10 +82,13 @@ func TestDropOverHTTP2(t *testing.T) {
 		}
 		req.Header.Set("X-Forwarded-For", client)
 		resp, err := transport.RoundTrip(req)
-		if err == nil {
-			_ = resp.Body.Close()
+		if err != nil {
+			return err
 		}
-		return err
+		if resp.ProtoMajor != 2 {
+			t.Fatalf("spoke %s", resp.Proto)
+		}
+		return resp.Body.Close()
 	}
 	for range 3 {
 		if err := ask(cleanClient); err != nil {

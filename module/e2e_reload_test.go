@@ -65,7 +65,7 @@ func (f *traffic) visit(site, addr string, status int, kept bool) {
 func (f *traffic) ask(client *http.Client, site, addr string) (status int, err error) {
 	for range 5 {
 		var req *http.Request
-		req, err = http.NewRequest(http.MethodGet, site+"/", nil) //nolint:noctx // the client has a timeout
+		req, err = http.NewRequest(http.MethodGet, site+"/", nil)
 		if err != nil {
 			return 0, err
 		}
