@@ -146,3 +146,46 @@ func TestAStartNeedsNobody(t *testing.T) {
 		t.Errorf("a denied client is answered with status %d", got)
 	}
 }
+
+// TestStopAfterReload proves that what was spent and learnt is kept although, when the process ends, an earlier
+// configuration is still waiting for an answer.
+func TestStopAfterReload(t *testing.T) {
+	s := startStandIn(t)
+	c := newConfig(t)
+	c.ask(s)
+	c.app["wait"] = "5s"
+	c.app["providers"].([]any)[0].(object)["timeout"] = "60s"
+	c.next = []any{object{"handler": "static_response", "body": "{http.ip_reputation.status}"}}
+	p := startProcess(t, c)
+	if got := p.visit(t, badClient).body; got != "fresh" {
+		t.Fatalf("the first visitor is %s", got)
+	}
+	asked := s.asked()
+
+	s.behave(s.hang)
+	c.app["wait"] = "0"
+	reload := func() {
+		t.Helper()
+		if got := send(t, http.MethodPost, p.admin+"/load", string(c.json(t)), http.Header{"Content-Type": {"application/json"}}); got.status != http.StatusOK {
+			t.Fatalf("reloading: status %d: %s", got.status, got.body)
+		}
+	}
+	reload()
+	if got := p.visit(t, cleanClient).body; got != "pending" {
+		t.Fatalf("while the provider hangs a visitor is %s", got)
+	}
+	eventually(t, "the provider is asked", func() bool { return s.asked() == asked+1 })
+	c.app["wait"] = "1ms"
+	reload()
+	p.end(os.Interrupt)
+
+	s.behave(nil)
+	again := startProcess(t, c)
+	if got := again.visit(t, badClient).body; got != "fresh" || s.asked(badClient) != 1 {
+		t.Errorf("after the restart a known visitor is %s, asked about %d times", got, s.asked(badClient))
+	}
+	quota, err := os.ReadFile(filepath.Join(c.dataDir, "caddy", "ip_reputation", "quota.json"))
+	if err != nil || !strings.Contains(string(quota), `"used": 2`) {
+		t.Errorf("the quota on disk is %s, %v; want 2 calls", quota, err)
+	}
+}
