@@ -306,7 +306,7 @@ func (f *Feed) override(spec *feed.Spec) error {
 		spec.MaxBytes = f.MaxSize
 	}
 	if f.MaxShrink != nil {
-		spec.MaxShrink = *f.MaxShrink
+		spec.MaxShrink = f.MaxShrink
 	}
 	if f.MinCount != 0 {
 		spec.Format.MinCount = f.MinCount

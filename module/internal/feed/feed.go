@@ -71,8 +71,9 @@ type Spec struct {
 	MaxBytes int64
 
 	// MaxShrink is the share of its lines that a fetched list may lose from one refresh to the next, from 0 to 1;
-	// 1 lets it lose all. Lists of fewer than ten lines and local files may always shrink. Default: DefaultMaxShrink.
-	MaxShrink float64
+	// 0 lets it lose none and 1 all. Lists of fewer than ten lines and local files may always shrink. Default, when nil:
+	// DefaultMaxShrink.
+	MaxShrink *float64
 
 	// AllowEmpty says that a list without any entry is not a mistake.
 	AllowEmpty bool

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -149,7 +150,7 @@ func TestGzip(t *testing.T) {
 func TestSmallAndLooseListsMayShrink(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		shrink float64
+		shrink *float64
 		before int
 		after  int
 		want   Result
@@ -157,8 +158,10 @@ func TestSmallAndLooseListsMayShrink(t *testing.T) {
 		{name: "small", before: shrinkable - 1, after: 1, want: ResultOK},
 		{name: "half is allowed", before: 20, after: 10, want: ResultOK},
 		{name: "more is not", before: 20, after: 9, want: ResultShrunk},
-		{name: "a set share", shrink: 0.1, before: 100, after: 89, want: ResultShrunk},
-		{name: "all", shrink: 1, before: 100, after: 1, want: ResultOK},
+		{name: "a set share", shrink: new(0.1), before: 100, after: 89, want: ResultShrunk},
+		{name: "all", shrink: new(1.0), before: 100, after: 1, want: ResultOK},
+		{name: "none", shrink: new(0.0), before: 100, after: 99, want: ResultShrunk},
+		{name: "none, and it does not", shrink: new(0.0), before: 100, after: 101, want: ResultOK},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, url := serve(t, text(addresses(test.before)), text(addresses(test.after)))
@@ -331,7 +334,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Spec{Name: "one", URLs: got.URLs, Format: Format{Encoding: "text"}, Refresh: time.Hour, MinRefresh: time.Minute,
-		Timeout: 30 * time.Second, MaxBytes: 64 << 20, MaxShrink: 0.5}
+		Timeout: 30 * time.Second, MaxBytes: 64 << 20, MaxShrink: new(0.5)}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -357,7 +360,9 @@ func TestSpecErrors(t *testing.T) {
 		{"use 1h0m0s or longer", good(func(s *Spec) { s.Refresh, s.MinRefresh = time.Minute, time.Hour })},
 		{"timeout -1s", good(func(s *Spec) { s.Timeout = -time.Second })},
 		{"maximum size -1", good(func(s *Spec) { s.MaxBytes = -1 })},
-		{"maximum shrink 2", good(func(s *Spec) { s.MaxShrink = 2 })},
+		{"maximum shrink 2", good(func(s *Spec) { s.MaxShrink = new(2.0) })},
+		{"maximum shrink -0.1", good(func(s *Spec) { s.MaxShrink = new(-0.1) })},
+		{"maximum shrink NaN", good(func(s *Spec) { s.MaxShrink = new(math.NaN()) })},
 		{"unknown format \"xml\"", good(func(s *Spec) { s.Format.Encoding = "xml" })},
 		{"text format has no member \"ip\"", good(func(s *Spec) { s.Format.Members = []string{"ip"} })},
 		{"name the JSON member", good(func(s *Spec) { s.Format.Encoding = NDJSON })},

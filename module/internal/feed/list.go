@@ -301,7 +301,7 @@ func (l *list) judge(c *content, loaded bool, before int) error {
 		return refuse(ResultUnparsable, "%d of %d lines are wrong; %w", c.wrong, good+c.wrong, c.first)
 	case lines == 0 && !l.spec.AllowEmpty:
 		return refuse(ResultEmpty, "the list is empty")
-	case l.spec.kind() == KindURL && loaded && before >= shrinkable && float64(lines) < float64(before)*(1-l.spec.MaxShrink):
+	case l.spec.kind() == KindURL && loaded && before >= shrinkable && float64(lines) < float64(before)*(1-*l.spec.MaxShrink):
 		cure := "allow it to shrink"
 		if l.copyPath != "" {
 			cure = "allow it to shrink, or remove " + l.copyPath + " and restart"

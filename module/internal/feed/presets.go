@@ -36,6 +36,9 @@ func Preset(name string) (PresetInfo, bool) {
 	if p.Nature != nil {
 		p.Nature = kind(*p.Nature)
 	}
+	if p.Spec.MaxShrink != nil {
+		p.Spec.MaxShrink = new(*p.Spec.MaxShrink)
+	}
 	return p, true
 }
 
@@ -98,7 +101,7 @@ var presets = map[string]PresetInfo{
 			URLs:   []string{"https://feodotracker.abuse.ch/downloads/ipblocklist.json"},
 			Format: Format{Encoding: JSON, Members: []string{"ip_address"}},
 			// After a botnet is taken down the list may be empty, and rightly so.
-			AllowEmpty: true, MaxShrink: 1,
+			AllowEmpty: true, MaxShrink: new(1.0),
 			Refresh: time.Hour, MinRefresh: 5 * time.Minute,
 			Terms: "CC0",
 		},

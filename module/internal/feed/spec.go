@@ -99,16 +99,16 @@ func (s Spec) complete() (Spec, error) {
 	if s.MaxBytes == 0 {
 		s.MaxBytes = DefaultMaxBytes
 	}
-	if s.MaxShrink == 0 {
-		s.MaxShrink = DefaultMaxShrink
+	if s.MaxShrink == nil {
+		s.MaxShrink = new(DefaultMaxShrink)
 	}
 	switch {
 	case s.Timeout < 0:
 		return s, fmt.Errorf("list %s: timeout %s: use a positive duration", s.Name, s.Timeout)
 	case s.MaxBytes < 0:
 		return s, fmt.Errorf("list %s: maximum size %d: use a positive number of bytes", s.Name, s.MaxBytes)
-	case !(s.MaxShrink > 0 && s.MaxShrink <= 1):
-		return s, fmt.Errorf("list %s: maximum shrink %v: use a share between 0 and 1", s.Name, s.MaxShrink)
+	case !(*s.MaxShrink >= 0 && *s.MaxShrink <= 1):
+		return s, fmt.Errorf("list %s: maximum shrink %v: use a share from 0 to 1", s.Name, *s.MaxShrink)
 	}
 	s.Own = s.Own || s.Values != nil
 	return s, s.Format.complete(s.Name)
