@@ -141,7 +141,11 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	if addr := prefix.Addr(); addr.Is4In6() && prefix.Bits() >= 96 {
 		prefix = netip.PrefixFrom(addr.Unmap(), prefix.Bits()-96)
 	}
-	return prefix.Masked(), nil
+	if prefix != prefix.Masked() {
+		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a range: write %s for the address, or %s for the range",
+			text, prefix.Addr(), prefix.Masked())
+	}
+	return prefix, nil
 }
 
 // Interface guards

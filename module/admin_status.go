@@ -93,7 +93,7 @@ func (a *App) warn(s *statusAnswer) {
 			strings.Join(servers, ", "))
 	}
 	if a.suspects.found() {
-		say("nearly all requests come from one address that looks like a proxy, so that all visitors are judged as one: " +
+		say("nearly all requests come from one address that looks like a proxy, so that all visitors are judged as one, or none is: " +
 			"name the proxy in trusted_proxies, and add trusted_proxies_strict")
 	}
 	for _, p := range s.Providers {
@@ -109,6 +109,8 @@ func (a *App) warn(s *statusAnswer) {
 			say("list %s has no contents: %s", l.Name, l.LastError)
 		case l.LastResult == feed.ResultNotStored.String():
 			say("list %s is in force but cannot be kept on disk, so a restart fetches it again: %s", l.Name, l.LastError)
+		case l.FirstIgnored != "" && l.Role != "feed":
+			say("list %s: %d wrong lines are not in force, the first is %s", l.Name, l.Ignored, l.FirstIgnored)
 		case l.LastError != "":
 			say("list %s is not the newest, what was last good of it is in force: %s", l.Name, l.LastError)
 		}

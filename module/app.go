@@ -170,6 +170,10 @@ func (a *App) Start() error {
 	a.memory.start()
 	a.detach = metrics.Attach(a.instance())
 	running.push(a)
+	if len(a.listNames)+len(a.keepers) == 0 {
+		a.logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
+			slog.String("cure", "name feeds and providers in the global ip_reputation options"))
+	}
 	return nil
 }
 

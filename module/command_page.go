@@ -253,8 +253,11 @@ func (p *page) status(s statusAnswer) {
 
 func providerLine(s providerStatus) string {
 	text := s.Name + ": up"
-	if !s.Up {
+	switch {
+	case !s.Up || s.Problem != "":
 		text = s.Name + ": not asked"
+	case s.Failures > 0:
+		text = fmt.Sprintf("%s: failing, %d in a row", s.Name, s.Failures)
 	}
 	for _, w := range s.Windows {
 		text += fmt.Sprintf(", %d of %s left until %s", w.Remaining(), w.Window, clock(w.Reset))

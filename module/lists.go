@@ -110,10 +110,9 @@ func ownLists(option string, kind lookup.ListKind, words []string) ([]listed, er
 		case isURL(word):
 			spec = feed.Spec{Name: option + "_" + shortHash(word), URLs: []string{word}}
 		case isFile(word):
-			spec = feed.Spec{Name: option + "_" + shortHash(word), File: word, AllowEmpty: true}
+			spec = feed.Spec{Name: fileListName(option, word, lists), File: word, AllowEmpty: true}
 		default:
-			return nil, fmt.Errorf("%s %q: use an address, a CIDR range, private_ranges, a file with its path, a URL or a preset (%s)",
-				option, word, strings.Join(feed.PresetNames(), ", "))
+			return nil, fmt.Errorf("%s: %w", option, notASource(word))
 		}
 		spec.Own = spec.File != "" // what others publish is guarded like a feed
 		lists = append(lists, listed{spec, lookup.List{Kind: kind}})
@@ -191,7 +190,11 @@ func (f *Feed) origin() (l listed, err error) {
 	if len(f.Sources) == 0 {
 		return l, fmt.Errorf("no source is given: name a preset (%s), URLs, a file or ranges", strings.Join(feed.PresetNames(), ", "))
 	}
-	if preset, ok := feed.Preset(f.Sources[0]); ok && len(f.Sources) == 1 {
+	preset, ok := feed.Preset(f.Sources[0])
+	if ok && len(f.Sources) > 1 {
+		return l, fmt.Errorf("%s is a preset, which has its own sources: give %q its own feed", f.Sources[0], f.Sources[1])
+	}
+	if ok {
 		l.spec = preset.Spec
 		l.meaning.Confidence = preset.Confidence
 		l.meaning.Categories = reputation.CategoriesOf(preset.Category)
@@ -232,8 +235,7 @@ func (f *Feed) values() ([]netip.Prefix, error) {
 			return nil, err
 		}
 		if !ok {
-			return nil, fmt.Errorf("unknown preset %q: use one of %s, or URLs, a file with its path, or ranges",
-				word, strings.Join(feed.PresetNames(), ", "))
+			return nil, notASource(word)
 		}
 		values = append(values, prefixes...)
 	}
@@ -357,8 +359,12 @@ func parseValues(word string) ([]netip.Prefix, bool, error) {
 		return []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}, true, nil
 	}
 	prefix, err := netip.ParsePrefix(word)
+	if err == nil && prefix != prefix.Masked() {
+		return nil, false, fmt.Errorf("%q is neither an address nor a range: write %s for the address, or %s for the range",
+			word, prefix.Addr(), prefix.Masked())
+	}
 	if err == nil {
-		return []netip.Prefix{prefix.Masked()}, true, nil
+		return []netip.Prefix{prefix}, true, nil
 	}
 	if addr, _, isRange := strings.Cut(word, "/"); isRange {
 		if _, addrErr := netip.ParseAddr(addr); addrErr == nil {
@@ -379,6 +385,31 @@ func isFile(word string) bool {
 	before, _, isPath := strings.Cut(filepath.ToSlash(word), "/")
 	_, err := netip.ParseAddr(before)
 	return isPath && err != nil && !strings.Contains(word, "://")
+}
+
+// notASource says what a word could have been.
+func notASource(word string) error {
+	if scheme, _, ok := strings.Cut(word, "://"); ok {
+		return fmt.Errorf("%q cannot be fetched: write https:// or http:// for %s://", word, scheme)
+	}
+	return fmt.Errorf("%q is no preset, address, range, file or URL: presets are %s; a file in the working directory is ./%s",
+		word, strings.Join(feed.PresetNames(), ", "), word)
+}
+
+// fileListName names the list in a file after the file, with a hash where another list has that name already.
+func fileListName(option, path string, others []listed) string {
+	base := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+	safe := strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' {
+			return r
+		}
+		return '_'
+	}, strings.ToLower(base))
+	name := option + "_" + safe[:min(len(safe), 40)]
+	if slices.ContainsFunc(others, func(l listed) bool { return l.spec.Name == name }) {
+		name += "_" + shortHash(path)
+	}
+	return name
 }
 
 // shortHash names a list that has no name.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"time"
@@ -90,7 +91,7 @@ func (a *App) provisionProvider(ctx caddy.Context, p *Provider, ledger quota.Led
 	if err := checkSourceName(name); err != nil {
 		return lookup.Provider{}, err
 	}
-	key, err := p.resolveKey(service)
+	key, err := p.resolveKey(service, a.logger.With("provider", name))
 	if err != nil {
 		return lookup.Provider{}, err
 	}
@@ -122,12 +123,16 @@ func (k keyed) Check(ctx context.Context, addr netip.Addr) (reputation.Report, e
 }
 
 // resolveKey returns the value of the key, which never goes back into the configuration.
-func (p *Provider) resolveKey(service any) (string, error) {
+func (p *Provider) resolveKey(service any, logger *slog.Logger) (string, error) {
 	if p.Key == "" {
 		if k, ok := service.(keyless); ok && k.KeyOptional() {
 			return "", nil
 		}
 		return "", errors.New("no key is given: write `key {env.NAME}` or `key {file./path/to/key}`")
+	}
+	if !strings.Contains(p.Key, "{") {
+		logger.Warn("a key stands in the configuration itself, where `/config` and autosave.json show it",
+			slog.String("cure", "write `key {env.NAME}` or `key {file./path/to/key}`"))
 	}
 	return resolveSecret("key", p.Key)
 }

@@ -28,9 +28,9 @@ type suspects struct {
 }
 
 const (
-	sampleOneIn   = 32  // requests; a power of two
-	sampleSize    = 128 // sampled requests until a conclusion, so about 4,000 requests
-	sampleSameMin = 120 // of them from one address
+	sampleOneIn   = 8  // requests; a power of two
+	sampleSize    = 64 // sampled requests until a conclusion, so about 500 requests
+	sampleSameMin = 60 // of them from one address
 )
 
 // sample notes the client of one request in sampleOneIn.
@@ -49,7 +49,7 @@ func (s *suspects) sample(r *http.Request, vars vars, addr netip.Addr, logger *s
 	}
 	metrics.CountSuspects(metrics.SuspectProxy, sampleOneIn*sampleSize)
 	if !before {
-		logger.Warn("nearly all requests come from one address that looks like a proxy, so that all visitors are judged as one",
+		logger.Warn("nearly all requests come from one address that looks like a proxy, so that all visitors are judged as one, or none is",
 			slog.String("address", addr.String()),
 			slog.String("cure", "name the proxy in `trusted_proxies` of the `servers` options, and add `trusted_proxies_strict`"))
 	}

@@ -75,7 +75,7 @@ func awaitReady(admin string) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for the lists: %w, the status is %s", ctx.Err(), status)
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(200 * time.Millisecond):
 			status, err = checkStatus(ctx, url)
 		}
 	}

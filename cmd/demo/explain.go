@@ -31,7 +31,7 @@ As the operator, in another terminal:
   refuse the clean one from its next request on
     go run ./cmd/caddy ip-reputation ban 192.0.2.10 --ttl 1h --reason "trying bans"{{.Address}}
   what was decided so far, as Prometheus reads it
-    curl -s http://{{.Admin}}/metrics | grep ^caddy_ip_reputation_requests_total
+    curl -s http://{{.Admin}}/metrics | grep ^caddy_ip_reputation_requests_total | grep -v " 0$"
 
 Caddy keeps its data in {{.Dir}} and removes it when Ctrl-C ends the demo.
 

@@ -48,8 +48,9 @@ type Spec struct {
 	Values []netip.Prefix
 
 	// Own marks a list that the operator maintains, such as a deny or exempt list. It may name private ranges and
-	// ranges of any size, and one wrong line refuses it, since a rule that silently is not there is worse than an
-	// error. In lists of others, reserved ranges list nobody and a wrong line is skipped. Values are always own.
+	// ranges of any size. When it is opened, one wrong line refuses it, since a rule that silently is not there is worse
+	// than an error; when it changes later, the good lines are in force and the wrong ones are said. In lists of others,
+	// reserved ranges list nobody and a wrong line is skipped. Values are always own.
 	Own bool
 
 	// Header is sent with each request for a URL. It may hold secrets and is never logged.

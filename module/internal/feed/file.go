@@ -53,6 +53,9 @@ func (l *list) readFile() (*content, readFile, error) {
 	read := readFile{info: info, racy: time.Since(info.ModTime()) < racyTime}
 	const usualLine = 14 // bytes
 	c := newContent(&l.spec, min(info.Size(), l.spec.MaxBytes)/usualLine+1)
+	l.mu.Lock()
+	c.strict = l.spec.Own && !l.st.loaded
+	l.mu.Unlock()
 	if err := readGuarded(limit(f, l.spec.MaxBytes), c); err != nil {
 		return nil, read, &failure{result: classify(err), err: fmt.Errorf("%s: %w", l.spec.File, err)}
 	}

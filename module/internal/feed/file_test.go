@@ -90,12 +90,18 @@ func TestFileIsWatched(t *testing.T) {
 		awaitListed(t, s, "192.0.2.3", true)
 
 		write(t, path, "192.0.2.4\nnonsense\n")
-		awaitFailure(t, s, path+`: line 2: "nonsense"`)
-		if !isListed(s.Current(), "192.0.2.3", "deny") || isListed(s.Current(), "192.0.2.4", "deny") {
+		awaitListed(t, s, "192.0.2.4", true) // an urgent line must not wait for the cure of another
+		if got := statusOf(t, s, "deny"); got.Ignored != 1 || !strings.Contains(got.FirstIgnored, `line 2: "nonsense"`) {
+			t.Errorf("the wrong line is not said: %+v", got)
+		}
+
+		write(t, path, "nonsense\n")
+		awaitFailure(t, s, `line 1: "nonsense"`)
+		if !isListed(s.Current(), "192.0.2.4", "deny") {
 			t.Error("the last good list is not in force")
 		}
 		s.rebuild() // another list changes
-		if !isListed(s.Current(), "192.0.2.3", "deny") {
+		if !isListed(s.Current(), "192.0.2.4", "deny") {
 			t.Error("the last good list did not survive a rebuild")
 		}
 

@@ -32,20 +32,21 @@ const (
 
 // Status says how one list is doing, for an operator.
 type Status struct {
-	Name        string    `json:"name"`
-	Kind        Kind      `json:"kind"`
-	Source      string    `json:"source"` // host or file
-	Terms       string    `json:"terms,omitempty"`
-	Loaded      bool      `json:"loaded"`
-	Entries     int       `json:"entries"`               // CIDRs in force
-	Lines       int       `json:"lines"`                 // that the source listed
-	Ignored     int       `json:"ignored,omitempty"`     // wrong lines in the source, known since the last change
-	Stored      bool      `json:"stored"`                // a copy is on disk: of what was fetched only
-	LastSuccess time.Time `json:"last_success,omitzero"` // the source confirmed the list
-	LastAttempt time.Time `json:"last_attempt,omitzero"`
-	LastResult  string    `json:"last_result,omitempty"`
-	LastError   string    `json:"last_error,omitempty"` // of the last attempt, or why there is no copy on disk
-	NextRefresh time.Time `json:"next_refresh,omitzero"`
+	Name         string    `json:"name"`
+	Kind         Kind      `json:"kind"`
+	Source       string    `json:"source"` // host or file
+	Terms        string    `json:"terms,omitempty"`
+	Loaded       bool      `json:"loaded"`
+	Entries      int       `json:"entries"`                 // CIDRs in force
+	Lines        int       `json:"lines"`                   // that the source listed
+	Ignored      int       `json:"ignored,omitempty"`       // wrong lines in the source, known since the last change
+	FirstIgnored string    `json:"first_ignored,omitempty"` // what is wrong with the first of them
+	Stored       bool      `json:"stored"`                  // a copy is on disk: of what was fetched only
+	LastSuccess  time.Time `json:"last_success,omitzero"`   // the source confirmed the list
+	LastAttempt  time.Time `json:"last_attempt,omitzero"`
+	LastResult   string    `json:"last_result,omitempty"`
+	LastError    string    `json:"last_error,omitempty"` // of the last attempt, or why there is no copy on disk
+	NextRefresh  time.Time `json:"next_refresh,omitzero"`
 }
 
 // list keeps one list current.
@@ -69,6 +70,7 @@ type state struct {
 	loaded   bool
 	header   copyHeader // of the last good list
 	ignored  int
+	first    error          // what is wrong with the first ignored line
 	pending  *iplist.Ranges // the last good list, until a snapshot holds it
 	stored   bool           // the last good list is on disk
 	storeErr error
@@ -262,7 +264,11 @@ func (l *list) accept(c *content, parts []validators) (Result, error) {
 	result = l.keep(&h, func() iplist.Ranges { return ranges }, result)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.st.loaded, l.st.header, l.st.ignored = true, h, c.wrong
+	l.st.loaded, l.st.header, l.st.ignored, l.st.first = true, h, c.wrong, c.first
+	if l.spec.Own && c.wrong > 0 {
+		l.set.logger.Error("wrong lines of your own list are not in force", "list", l.spec.Name, "file", l.spec.File,
+			"wrong", c.wrong, "first", c.first)
+	}
 	if !loaded || old.sum != h.sum {
 		l.st.pending = &ranges
 		l.set.logger.Info("list in force", "list", l.spec.Name, "entries", h.entries, "lines", h.lines, "ignored", c.wrong, "first_ignored", c.first)
@@ -297,7 +303,7 @@ func (l *list) judge(c *content, loaded bool, before int) error {
 	good := lines + c.skipped
 	wrongShare := float64(c.wrong) / float64(max(good+c.wrong, 1))
 	switch {
-	case c.wrong > 0 && good == 0, c.wrong > tolerableWrong && wrongShare > tolerableWrongShare:
+	case c.wrong > 0 && good == 0, !l.spec.Own && c.wrong > tolerableWrong && wrongShare > tolerableWrongShare:
 		return refuse(ResultUnparsable, "%d of %d lines are wrong; %w", c.wrong, good+c.wrong, c.first)
 	case lines == 0 && !l.spec.AllowEmpty:
 		return refuse(ResultEmpty, "the list is empty")
@@ -344,7 +350,11 @@ func (l *list) note(result Result, err error) {
 	if repeated { // said already, and Status goes on saying it
 		say = l.set.logger.Debug
 	}
-	say("a list cannot be refreshed; the last good one stays in force", "list", l.spec.Name, "result", result.String(), "loaded", l.st.loaded, "error", err)
+	message := "a list cannot be refreshed; the last good one stays in force"
+	if !l.st.loaded {
+		message = "a list cannot be refreshed, and there is no earlier one"
+	}
+	say(message, "list", l.spec.Name, "result", result.String(), "error", err)
 }
 
 // backoff doubles from firstBackoff up to the refresh interval.
@@ -369,6 +379,9 @@ func (l *list) status(inForce *ListState) Status {
 		Name: l.spec.Name, Kind: l.spec.kind(), Source: l.spec.origin(), Terms: l.spec.Terms,
 		Loaded: inForce.Loaded, Entries: inForce.Entries, Lines: l.st.header.lines, Ignored: l.st.ignored, Stored: l.st.stored,
 		LastSuccess: l.st.lastSuccess, LastAttempt: l.st.lastAttempt,
+	}
+	if l.st.first != nil {
+		s.FirstIgnored = l.st.first.Error()
 	}
 	if s.Kind == KindURL {
 		s.NextRefresh = l.st.next

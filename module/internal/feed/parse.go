@@ -16,6 +16,7 @@ import (
 // content collects what a list says while it is read.
 type content struct {
 	spec     *Spec
+	strict   bool   // the first wrong entry ends the reading
 	unit     string // what is counted: lines, or the entries of a document
 	prefixes []netip.Prefix
 	skipped  int // good lines that list nobody, such as those below the minimum count
@@ -28,7 +29,7 @@ func newContent(spec *Spec, expected int64) *content {
 	return &content{spec: spec, prefixes: make([]netip.Prefix, 0, expected)}
 }
 
-// add takes one entry. In an own list the first wrong entry ends the reading.
+// add takes one entry.
 func (c *content) add(number int, entry []byte) error {
 	p, ok := parsePrefix(entry)
 	switch {
@@ -50,7 +51,7 @@ func (c *content) reject(number int, entry []byte, why string) error {
 		}
 		c.first = fmt.Errorf("%s %d: %q %s", c.unit, number, c.spec.scrub(string(entry)), why)
 	}
-	if c.spec.Own {
+	if c.strict {
 		return &failure{result: ResultUnparsable, err: c.first}
 	}
 	return nil

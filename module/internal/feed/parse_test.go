@@ -17,6 +17,7 @@ import (
 func parse(body string, f Format, own bool) (*content, error) {
 	err := f.complete("test")
 	c := newContent(&Spec{Own: own, Format: f}, 0)
+	c.strict = own
 	if err == nil {
 		err = readGuarded(strings.NewReader(body), c)
 	}

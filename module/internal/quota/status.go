@@ -15,6 +15,9 @@ type Status struct {
 	// A spent quota is not a fault.
 	Up bool `json:"up"`
 
+	// Failures is how many calls have failed since the last answer.
+	Failures int `json:"failures,omitempty"`
+
 	// Windows are the quotas in the order of the terms. They are missing when the ledger cannot be read.
 	Windows []WindowStatus `json:"windows,omitempty"`
 
@@ -81,6 +84,7 @@ func (b *Budget) status(now time.Time) Status {
 		ThrottledUntil: b.throttled.until(b.lastKey, now),
 		OpenUntil:      ahead(b.opened.until, now),
 		InFlight:       b.inFlight,
+		Failures:       b.consecutive,
 	}
 	state := gobreaker.StateOpen
 	if s.OpenUntil.IsZero() {
