@@ -117,12 +117,12 @@ func TestBadInput(t *testing.T) {
 			"bad CIDR", "exempt 203.0.113.0/33", "",
 			[]string{`"203.0.113.0/33" is not a CIDR range`, "up to 32 for IPv4", "Caddyfile:14"},
 		},
-		{"bad address", "deny 203.0.113.256", "", []string{`deny "203.0.113.256": use an address`, "Caddyfile:14"}},
+		{"bad address", "deny 203.0.113.256", "", []string{`deny: "203.0.113.256" is no preset, address`, "Caddyfile:14"}},
 		{"unreadable file", "deny " + absent, "", []string{absent, "check the path"}},
 		{"file with nonsense", "deny " + nonsense, "", []string{nonsense + `: line 2: "not" is not an address or a CIDR`}},
 		{
 			"unknown preset", "feed spamhaus_dorp", "",
-			[]string{`unknown preset "spamhaus_dorp"`, "spamhaus_drop", "Caddyfile:14"},
+			[]string{`"spamhaus_dorp" is no preset`, "spamhaus_drop", "Caddyfile:14"},
 		},
 		{"preset twice", "feed tor_exits\nfeed tor_exits", "", []string{`two lists are named "tor_exits"`, "another name"}},
 		{
