@@ -10,31 +10,16 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Config holds conditions as operators write them. All that are present must hold; of the values inside one, any. With
-// none, they always hold.
+// Config holds conditions as operators write them; package module documents each. All that are present must hold; of the
+// values inside one, any. With none, they always hold.
 type Config struct {
-	// Score is the least score, such as "85", or a range with both ends in it, such as "40-84", from 0 to 100. It
-	// never holds for an address without a score.
-	Score string `json:"score,omitempty"`
-
-	// Category holds words such as "scanner": the address was seen doing one of them.
-	Category []string `json:"category,omitempty"`
-
-	// Nature holds "tor", "vpn", "proxy", "hosting" and "mobile": the address is known to be one of them.
-	Nature []string `json:"nature,omitempty"`
-
-	// Country holds ISO 3166-1 alpha-2 codes, in either case.
-	Country []string `json:"country,omitempty"`
-
-	// ASN holds numbers of autonomous systems.
-	ASN []uint32 `json:"asn,omitempty"`
-
-	// Source holds names of sources, one of which has something to say about the address. The operator's deny list is
-	// "deny", the bans are "ban".
-	Source []string `json:"source,omitempty"`
-
-	// Status holds "fresh", "partial", "stale", "pending", "unknown" and "exempt".
-	Status []string `json:"status,omitempty"`
+	Score    string
+	Category []string
+	Nature   []string
+	Country  []string
+	ASN      []uint32
+	Source   []string
+	Status   []string
 }
 
 // Conditions are compiled conditions. The zero value always holds. A condition that is not set is the zero value of its

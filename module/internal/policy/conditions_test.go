@@ -170,7 +170,7 @@ var (
 	categoryPool = []string{"scanner", "spam", "tor"}
 	naturePool   = []string{"tor", "vpn", "hosting"}
 	countryPool  = []string{"AT", "DE", "SE"}
-	sourcePool   = []string{"abuseipdb", "otx", SourceDeny, SourceBan}
+	sourcePool   = []string{"abuseipdb", "otx", reputation.SourceDeny, reputation.SourceBan}
 	statusPool   = []string{"fresh", "partial", "stale", "pending", "unknown", "exempt"}
 	asnPool      = []uint32{64496, 64497, 64498}
 )

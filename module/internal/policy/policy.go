@@ -8,13 +8,6 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// The source names of the operator's own word: the reasons that the deny list and the bans give are called so, and no
-// other source may be.
-const (
-	SourceDeny = "deny"
-	SourceBan  = "ban"
-)
-
 // Rule is one action and when it is taken.
 type Rule struct {
 	// Number is the rule's place among the site's, from 1. New sets it.
@@ -86,7 +79,7 @@ func (p *Policy) Decide(v *reputation.Verdict) (reputation.Action, *Rule) {
 		}
 	}
 	for i := range v.Reasons {
-		if source := v.Reasons[i].Source; source == SourceDeny || source == SourceBan {
+		if source := v.Reasons[i].Source; source == reputation.SourceDeny || source == reputation.SourceBan {
 			return reputation.Block, nil
 		}
 	}

@@ -26,7 +26,7 @@ func TestDecide(t *testing.T) {
 	site := []Rule{
 		rule(reputation.Pass, Config{Country: []string{"AT"}}),
 		rule(reputation.Block, Config{Score: "85"}),
-		rule(reputation.Drop, Config{Source: []string{SourceBan}}),
+		rule(reputation.Drop, Config{Source: []string{reputation.SourceBan}}),
 		rule(reputation.Limit, Config{Score: "50"}),
 	}
 	by := func(source string) []reputation.Reason {
@@ -47,16 +47,16 @@ func TestDecide(t *testing.T) {
 		{"earlier pass", site, 0, reputation.Verdict{Scored: true, Score: 90, Facts: reputation.Facts{Country: "AT"}}, reputation.Pass, 1},
 		{
 			"exempt passes whatever the rules say", []Rule{rule(reputation.Block, Config{})}, reputation.Block,
-			reputation.Verdict{Status: reputation.Exempt, Scored: true, Score: 100, Reasons: by(SourceDeny)}, reputation.Pass, 0,
+			reputation.Verdict{Status: reputation.Exempt, Scored: true, Score: 100, Reasons: by(reputation.SourceDeny)}, reputation.Pass, 0,
 		},
 
-		{"deny list without rules", nil, 0, reputation.Verdict{Reasons: by(SourceDeny)}, reputation.Block, 0},
-		{"ban without rules", nil, 0, reputation.Verdict{Reasons: by(SourceBan)}, reputation.Block, 0},
+		{"deny list without rules", nil, 0, reputation.Verdict{Reasons: by(reputation.SourceDeny)}, reputation.Block, 0},
+		{"ban without rules", nil, 0, reputation.Verdict{Reasons: by(reputation.SourceBan)}, reputation.Block, 0},
 		{"other sources without rules", nil, 0, reputation.Verdict{Reasons: by("partner")}, reputation.Pass, 0},
-		{"a harder rule before a ban", site, 0, reputation.Verdict{Reasons: by(SourceBan)}, reputation.Drop, 3},
+		{"a harder rule before a ban", site, 0, reputation.Verdict{Reasons: by(reputation.SourceBan)}, reputation.Drop, 3},
 		{
 			"a milder rule before a ban", site, 0,
-			reputation.Verdict{Reasons: by(SourceBan), Facts: reputation.Facts{Country: "AT"}}, reputation.Pass, 1,
+			reputation.Verdict{Reasons: by(reputation.SourceBan), Facts: reputation.Facts{Country: "AT"}}, reputation.Pass, 1,
 		},
 
 		{"unknown passes", site, reputation.Pass, reputation.Verdict{Status: reputation.Unknown}, reputation.Pass, 0},
@@ -68,7 +68,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			"banned and unknown", nil, reputation.Pass,
-			reputation.Verdict{Status: reputation.Unknown, Reasons: by(SourceBan)}, reputation.Block, 0,
+			reputation.Verdict{Status: reputation.Unknown, Reasons: by(reputation.SourceBan)}, reputation.Block, 0,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestDecide(t *testing.T) {
 
 func TestTheZeroPolicyHeedsTheOperatorsWord(t *testing.T) {
 	var p Policy
-	denied := reputation.Verdict{Reasons: []reputation.Reason{{Source: SourceDeny}}}
+	denied := reputation.Verdict{Reasons: []reputation.Reason{{Source: reputation.SourceDeny}}}
 	if got, _ := p.Decide(&denied); got != reputation.Block {
 		t.Errorf("Decide() = %v for a denied address, want block", got)
 	}
@@ -195,7 +195,7 @@ func eight(t testing.TB) *Policy {
 		{Score: "97", Category: []string{"ddos"}},
 		{Score: "95"},
 		{Category: []string{"botnet_c2", "malware"}},
-		{Source: []string{SourceBan, SourceDeny}},
+		{Source: []string{reputation.SourceBan, reputation.SourceDeny}},
 		{Nature: []string{"vpn", "hosting"}},
 		{Country: strings.Fields("AD AE AF AG AI AL AM AO AQ AR")},
 		{ASN: []uint32{64500, 64501, 64502, 64503}},
