@@ -2,12 +2,9 @@ package score
 
 import "github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 
-// OwnGroup is the group of the operator's own lists and bans. What it holds against an address cannot be outweighed.
-// At full trust and confidence it is worth OwnWeight, which makes the score 100.
-const (
-	OwnGroup  = "own"
-	OwnWeight = 60.0
-)
+// OwnWeight is what the operator's own word is worth, in points: enough for a score of 100. It is no evidence and is not
+// weighed; the look-up decides by it.
+const OwnWeight = 60.0
 
 // The groups that several sources share.
 const (
@@ -73,9 +70,4 @@ func FeedDefaults(name string, categories reputation.Categories) Source {
 		return Source{Name: name, Group: nature, Trust: 1, Weight: 8}
 	}
 	return Source{Name: name, Group: lists, Trust: 1, Weight: 20}
-}
-
-// Own returns how a list of the operator's own, or the bans, are weighed.
-func Own(name string) Source {
-	return Source{Name: name, Group: OwnGroup, Trust: 1, Weight: OwnWeight}
 }

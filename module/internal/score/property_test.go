@@ -17,7 +17,7 @@ import (
 func drawSource(t *rapid.T) *Source {
 	return &Source{
 		Name:       rapid.SampledFrom([]string{"a", "b", "c", "lists"}).Draw(t, "name"),
-		Group:      rapid.SampledFrom([]string{"", "", "lists", "spamhaus", OwnGroup}).Draw(t, "group"),
+		Group:      rapid.SampledFrom([]string{"", "", "lists", "spamhaus"}).Draw(t, "group"),
 		Trust:      rapid.Float64Range(0, 1).Draw(t, "trust"),
 		Weight:     float64(rapid.IntRange(0, 60).Draw(t, "weight")),
 		GoodWeight: float64(rapid.IntRange(0, 60).Draw(t, "good weight")),
@@ -152,7 +152,7 @@ func TestNoInputLeavesTheRange(t *testing.T) {
 			evidence[i] = Evidence{
 				Source: &Source{
 					Name:  fmt.Sprint(i % 5),
-					Group: rapid.SampledFrom([]string{"", "g", OwnGroup}).Draw(t, "group"),
+					Group: rapid.SampledFrom([]string{"", "g"}).Draw(t, "group"),
 					Trust: number.Draw(t, "trust"), Weight: number.Draw(t, "weight"), GoodWeight: number.Draw(t, "good weight"),
 				},
 				Severity: number.Draw(t, "severity"), Confidence: number.Draw(t, "confidence"),
@@ -179,14 +179,13 @@ func TestJudgeAgreesWithTheFormula(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		evidence := drawAll(t)
-		groups, own := map[side][]float64{}, false
+		groups := map[side][]float64{}
 		for _, e := range evidence {
 			p := e.Points()
 			group := e.Source.Group
 			if group == "" {
 				group = e.Source.Name
 			}
-			own = own || group == OwnGroup && p > 0
 			groups[side{group, p < 0}] = append(groups[side{group, p < 0}], math.Abs(p))
 		}
 		sum := Prior
@@ -200,7 +199,7 @@ func TestJudgeAgreesWithTheFormula(t *testing.T) {
 			switch {
 			case !of.good:
 				sum += share
-			case !own:
+			default:
 				sum -= share
 			}
 		}

@@ -149,8 +149,7 @@ type item struct {
 // that is the prior. Neither the order of the evidence nor bad numbers in it matter.
 //
 // Of each group, the strongest piece counts in full and every other one for a quarter, separately for what speaks
-// against the address and what speaks for it. The operator's own word (OwnGroup) cannot be outweighed: beside it,
-// nothing that speaks for the address counts.
+// against the address and what speaks for it.
 //
 // The reasons are appended to the given slice, the strongest first. Their points are the shares that count, so that
 // Prior and they add up to the logarithm of the odds. Evidence of severity 0 gives no reason.
@@ -191,20 +190,10 @@ func Judge(evidence []Evidence, reasons []reputation.Reason) (percent float64, o
 
 // share replaces the points of each item by the share that counts in its group.
 func (r *ranking) share() {
-	own := false
-	for _, it := range r.items {
-		own = own || it.points > 0 && r.group(it) == OwnGroup
-	}
 	for i := len(r.items) - 1; i > 0; i-- { // backwards: the stronger items, which come before, are still whole
 		if r.led(i) {
 			r.items[i].points /= restShare
 		}
-	}
-	if !own {
-		return
-	}
-	for i := range r.items {
-		r.items[i].points = max(r.items[i].points, 0)
 	}
 }
 

@@ -90,8 +90,6 @@ func TestScoresThatTheDefaultsMustGive(t *testing.T) {
 			append([]Evidence{manyReporters, benign}, threeLists...), 2, 19.4,
 		},
 		{"googlebot, verified, abuseipdb 40", []Evidence{says("abuseipdb", .4, .9), verified}, 0, .4},
-		{"own ban", []Evidence{ownBan()}, 99.5, 100},
-		{"own ban, whatever speaks for the address", []Evidence{ownBan(), benign, verified, neverReported}, 99.5, 100},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := percentOf(t, c.evidence...); got < c.min || got > c.max {
@@ -99,11 +97,6 @@ func TestScoresThatTheDefaultsMustGive(t *testing.T) {
 			}
 		})
 	}
-}
-
-func ownBan() Evidence {
-	s := Own("ban")
-	return Evidence{Source: &s, Severity: 1, Confidence: 1, Listed: true}
 }
 
 func TestPoints(t *testing.T) {
@@ -199,11 +192,6 @@ func TestReasons(t *testing.T) {
 			name:     "for and against are separate within a group",
 			evidence: []Evidence{says("crowdsec", 1, .5), says("crowdsec_cti", -1, .5)},
 			want:     []reputation.Reason{{Source: "crowdsec", Points: 16}, {Source: "crowdsec_cti", Points: -2}},
-		},
-		{
-			name:     "what speaks for an address is nothing beside the operator's word",
-			evidence: []Evidence{benign, ownBan(), torExit},
-			want:     []reputation.Reason{{Source: "ban", Points: 60}, {Source: "tor_exits", Points: 7.6}, {Source: "greynoise"}},
 		},
 		{
 			name:     "appended to what is given",
