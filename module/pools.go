@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
@@ -203,7 +204,7 @@ func (p *pooledMemory) Destruct() error {
 	if !p.used.Load() {
 		return nil
 	}
-	if err := saveMemory(p.path, p.records); err != nil {
+	if err := atomicfile.Write(p.path, p.records.Save); err != nil {
 		return fmt.Errorf("saving what is remembered of addresses: %w", err)
 	}
 	return nil
@@ -267,28 +268,6 @@ func loadMemory(path string, table *memory.Table, logger *slog.Logger) {
 		logger.Warn("what was remembered of addresses cannot be used; providers will be asked again",
 			slog.String("file", path), slog.Any("error", err))
 	}
-}
-
-// saveMemory replaces the saved table at once, so that a crash leaves the old one.
-func saveMemory(path string, table *memory.Table) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	err = table.Save(file)
-	if closeErr := file.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(file.Name())
-	}
-	return err
 }
 
 // processLogger returns a logger for what is shared between configurations: a configuration's own logger ends with it.

@@ -231,18 +231,6 @@ func TestCloseWritesWhatCouldNotBeWritten(t *testing.T) {
 	}
 }
 
-func TestAServerKilledWhileWritingIsNoObstacle(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "bans.json")
-	if err := os.WriteFile(path+".tmp", []byte("half a fi"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	add(t, open(t, path), Ban, "203.0.113.0/24", 0)
-	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v", info, err)
-	}
-}
-
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
 		`[]`, `null`, `[null]`, `[{"prefix":"203.0.113.5/32","kind":"ban","reason":"x","created":"2026-01-01T00:00:00Z","expires":"2999-01-01T00:00:00.5+01:00"}]`,

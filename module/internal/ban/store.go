@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
 )
 
@@ -282,7 +283,7 @@ func (s *Store) save() error {
 	}
 	data, err := encode(s.entries())
 	if err == nil {
-		err = replaceFile(s.path, data)
+		err = atomicfile.WriteBytes(s.path, data)
 	}
 	s.unsaved = err != nil
 	if err != nil {

@@ -12,23 +12,21 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
 )
 
 // A copy is a fetched list as it was accepted: a header of "#" lines, then one CIDR a line, so that it can be searched by
 // hand. Its modification time is when the publisher last confirmed it, which an answer of "not changed" moves forward.
 const (
-	copySuffix  = ".list"
-	waitSuffix  = ".wait" // until when the publisher wants to be left alone
-	tempSuffix  = ".tmp"
-	copyTitle   = "# caddy-ip-reputation list, version 1. Made from its source: changes here are lost"
-	abandonTemp = time.Hour
+	copySuffix = ".list"
+	waitSuffix = ".wait" // until when the publisher wants to be left alone
+	copyTitle  = "# caddy-ip-reputation list, version 1. Made from its source: changes here are lost"
 )
 
 // copyHeader is what the first lines of a copy say.
@@ -183,45 +181,19 @@ func confirmCopy(path string, h *copyHeader, now time.Time) bool {
 	return err == nil && found.sum == h.sum && slices.Equal(found.parts, h.parts) && os.Chtimes(path, now, now) == nil
 }
 
-// saveCopy replaces the copy at path at once or not at all. It survives a power failure.
-func saveCopy(path string, h *copyHeader, ranges iplist.Ranges, now time.Time) (err error) {
-	dir := filepath.Dir(path)
-	if err = os.MkdirAll(dir, 0o700); err != nil { // somebody may have tidied up
+// saveCopy replaces the copy at path, confirmed at now.
+func saveCopy(path string, h *copyHeader, ranges iplist.Ranges, now time.Time) error {
+	err := atomicfile.Write(path, func(w io.Writer) error {
+		if _, err := w.Write(h.appendText(nil)); err != nil {
+			return err
+		}
+		_, err := writeBody(w, ranges)
 		return err
-	}
-	f, err := os.CreateTemp(dir, filepath.Base(path)+".*"+tempSuffix) // mode 0600
+	})
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = f.Close() // it is thrown away, and may be closed already
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(h.appendText(nil)); err != nil {
-		return err
-	}
-	if _, err = writeBody(f, ranges); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	if err = os.Chtimes(f.Name(), now, now); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	if d, openErr := os.Open(dir); openErr == nil {
-		_ = d.Sync() // without it the old copy may come back after a power failure, which is no harm
-		_ = d.Close()
-	}
-	return nil
+	return os.Chtimes(path, now, now)
 }
 
 // prepareDir makes the directory for copies and removes what an interrupted write left there. It returns "" when
@@ -234,18 +206,13 @@ func prepareDir(dir string, logger *slog.Logger) string {
 		logger.Warn("lists are kept in memory only and fetched anew after a restart: make the directory writable", "directory", dir, "error", err)
 		return ""
 	}
-	leftovers, _ := filepath.Glob(filepath.Join(dir, "*"+copySuffix+".*"+tempSuffix))
-	for _, path := range leftovers {
-		if info, err := os.Lstat(path); err == nil && time.Since(info.ModTime()) > abandonTemp {
-			_ = os.Remove(path)
-		}
-	}
+	atomicfile.Clean(dir) // a list that does not change is not written, which would do the same
 	return dir
 }
 
 // saveWait remembers over a restart until when the publisher wants to be left alone.
 func saveWait(path, fingerprint string, until time.Time) error {
-	return os.WriteFile(path, fmt.Appendf(nil, "%s %s\n", fingerprint, until.UTC().Format(time.RFC3339)), 0o600)
+	return atomicfile.WriteBytes(path, fmt.Appendf(nil, "%s %s\n", fingerprint, until.UTC().Format(time.RFC3339)))
 }
 
 // loadWait returns what saveWait wrote, or the zero time. It is never more than a day ahead.

@@ -347,7 +347,7 @@ func TestLeftoversAreRemoved(t *testing.T) {
 	old, young := dir+"/one.list.123.tmp", dir+"/one.list.456.tmp"
 	write(t, old, "")
 	write(t, young, "")
-	long := time.Now().Add(-2 * abandonTemp)
+	long := time.Now().Add(-2 * time.Hour)
 	if err := os.Chtimes(old, long, long); err != nil {
 		t.Fatal(err)
 	}

@@ -9,8 +9,9 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"path/filepath"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
 )
 
 const (
@@ -123,32 +124,16 @@ func readFile(path string) (map[string]account, error) {
 	return accounts, nil
 }
 
-// writeFile replaces the file at path in one step: a crash leaves the old or the new one.
+// writeFile replaces the file at path.
 func writeFile(path string, accounts map[string]account) error {
 	data, err := encode(accounts)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("make the folder of the quota file: %w", err)
-	}
-	temporary := path + ".tmp"
-	if err := writeSynced(temporary, data); err != nil {
-		return fmt.Errorf("write the quota file: %w", err)
-	}
-	if err := os.Rename(temporary, path); err != nil {
-		return fmt.Errorf("replace the quota file: %w", err)
+	if err := atomicfile.WriteBytes(path, data); err != nil {
+		return fmt.Errorf("save the quotas: %w", err)
 	}
 	return nil
-}
-
-func writeSynced(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // encode returns the counts in the form that decode reads.
