@@ -214,6 +214,23 @@ func TestConcurrentWriters(t *testing.T) {
 	}
 }
 
+// tempName returns a name under which Write has written the file of the given name.
+func tempName(t *testing.T, name string) (temp string) {
+	t.Helper()
+	dir := t.TempDir()
+	err := Write(filepath.Join(dir, name), func(io.Writer) error {
+		entries, err := os.ReadDir(dir)
+		if err == nil {
+			temp = entries[0].Name()
+		}
+		return err
+	})
+	if err != nil || temp == "" || temp == name {
+		t.Fatalf("Write writes to %q, %v", temp, err)
+	}
+	return temp
+}
+
 func TestLeftovers(t *testing.T) {
 	tests := map[string]func(dir string) error{
 		"Clean": func(dir string) error {
@@ -243,14 +260,9 @@ func TestLeftovers(t *testing.T) {
 			leave(filepath.Join(dir, "file.123.tmp"), abandoned/2)
 			// a write that was killed halfway, of this file and of another
 			for _, name := range []string{"file", "another"} {
-				f, err := os.CreateTemp(dir, name+".*"+tempSuffix)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := f.Close(); err != nil {
-					t.Fatal(err)
-				}
-				leave(f.Name(), 2*abandoned)
+				killed := filepath.Join(dir, tempName(t, name))
+				put(t, killed, "half a fi", 0o600)
+				leave(killed, 2*abandoned)
 			}
 			if err := act(dir); err != nil {
 				t.Fatal(err)
