@@ -109,10 +109,10 @@ func (a *App) warn(s *statusAnswer) {
 			say("list %s has no contents: %s", l.Name, l.LastError)
 		case l.LastResult == feed.ResultNotStored.String():
 			say("list %s is in force but cannot be kept on disk, so a restart fetches it again: %s", l.Name, l.LastError)
-		case l.FirstIgnored != "" && l.Role != "feed":
-			say("list %s: %d wrong lines are not in force, the first is %s", l.Name, l.Ignored, l.FirstIgnored)
 		case l.LastError != "":
 			say("list %s is not the newest, what was last good of it is in force: %s", l.Name, l.LastError)
+		case l.FirstIgnored != "" && l.Role != "feed":
+			say("list %s: %d wrong lines are not in force, the first is %s", l.Name, l.Ignored, l.FirstIgnored)
 		}
 	}
 }

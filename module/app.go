@@ -206,13 +206,14 @@ func (a *App) Cleanup() error {
 		return pools.release()
 	}
 	if caddy.Exiting() {
-		err := a.end(engine, pools, closeWithin)
+		finish(engine, closeWithin)
 		doHurry()
-		lingering.Wait()
-		return err
+		lingering.Wait() // they hand over what they learnt before it is saved
+		return pools.release()
 	}
 	if !engine.Busy() {
-		return a.end(engine, pools, closeWithin)
+		finish(engine, closeWithin)
+		return pools.release()
 	}
 	// a reload does not wait for the look-ups under way; but they were paid for, so they end by themselves, and what they
 	// need is released after them
@@ -222,19 +223,19 @@ func (a *App) Cleanup() error {
 				a.logger.Error("ending look-ups panicked; this is a bug", slog.Any("panic", r))
 			}
 		}()
-		if err := a.end(engine, pools, a.lookupTimeout()); err != nil {
+		finish(engine, a.lookupTimeout())
+		if err := pools.release(); err != nil {
 			a.logger.Error("releasing shared state", slog.Any("error", err))
 		}
 	})
 	return nil
 }
 
-// end closes the engine, giving its look-ups some time, and then releases what they used.
-func (a *App) end(engine *lookup.Engine, pools releases, within time.Duration) error {
+// finish closes an engine, giving its look-ups some time.
+func finish(engine *lookup.Engine, within time.Duration) {
 	ctx, cancel := context.WithTimeout(hurry, within)
 	defer cancel()
 	engine.Close(ctx)
-	return pools.release()
 }
 
 // releases are the shared values that an app holds, each to be given back once.

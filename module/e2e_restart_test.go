@@ -148,44 +148,56 @@ func TestAStartNeedsNobody(t *testing.T) {
 }
 
 // TestStopAfterReload proves that what was spent and learnt is kept although, when the process ends, an earlier
-// configuration is still waiting for an answer.
+// configuration is still waiting for an answer: whether both share one memory, or the new one has its own.
 func TestStopAfterReload(t *testing.T) {
-	s := startStandIn(t)
-	c := newConfig(t)
-	c.ask(s)
-	c.app["wait"] = "5s"
-	c.app["providers"].([]any)[0].(object)["timeout"] = "60s"
-	c.next = []any{object{"handler": "static_response", "body": "{http.ip_reputation.status}"}}
-	p := startProcess(t, c)
-	if got := p.visit(t, badClient).body; got != "fresh" {
-		t.Fatalf("the first visitor is %s", got)
-	}
-	asked := s.asked()
+	for name, change := range map[string]func(*config){
+		"same memory":  func(*config) {},
+		"other memory": func(c *config) { c.app["memory"] = 5000 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startStandIn(t)
+			c := newConfig(t)
+			c.ask(s)
+			c.app["wait"] = "5s"
+			c.app["providers"].([]any)[0].(object)["timeout"] = "60s"
+			c.next = []any{object{"handler": "static_response", "body": "{http.ip_reputation.status}"}}
+			p := startProcess(t, c)
+			learn := func(client string) {
+				t.Helper()
+				if got := p.visit(t, client).body; got != "fresh" {
+					t.Fatalf("visitor %s is %s", client, got)
+				}
+			}
+			reload := func() {
+				t.Helper()
+				got := send(t, http.MethodPost, p.admin+"/load", string(c.json(t)), http.Header{"Content-Type": {"application/json"}})
+				if got.status != http.StatusOK {
+					t.Fatalf("reloading: status %d: %s", got.status, got.body)
+				}
+			}
+			learn(badClient)
+			s.behave(s.hang)
+			c.app["wait"] = "0"
+			reload()
+			p.visit(t, cleanClient)
+			eventually(t, "the provider is asked", func() bool { return s.asked(cleanClient) == 1 })
+			s.behave(nil)
+			change(c)
+			c.app["wait"] = "5s"
+			reload()
+			learn(shadyClient)
+			p.end(os.Interrupt)
 
-	s.behave(s.hang)
-	c.app["wait"] = "0"
-	reload := func() {
-		t.Helper()
-		if got := send(t, http.MethodPost, p.admin+"/load", string(c.json(t)), http.Header{"Content-Type": {"application/json"}}); got.status != http.StatusOK {
-			t.Fatalf("reloading: status %d: %s", got.status, got.body)
-		}
-	}
-	reload()
-	if got := p.visit(t, cleanClient).body; got != "pending" {
-		t.Fatalf("while the provider hangs a visitor is %s", got)
-	}
-	eventually(t, "the provider is asked", func() bool { return s.asked() == asked+1 })
-	c.app["wait"] = "1ms"
-	reload()
-	p.end(os.Interrupt)
-
-	s.behave(nil)
-	again := startProcess(t, c)
-	if got := again.visit(t, badClient).body; got != "fresh" || s.asked(badClient) != 1 {
-		t.Errorf("after the restart a known visitor is %s, asked about %d times", got, s.asked(badClient))
-	}
-	quota, err := os.ReadFile(filepath.Join(c.dataDir, "caddy", "ip_reputation", "quota.json"))
-	if err != nil || !strings.Contains(string(quota), `"used": 2`) {
-		t.Errorf("the quota on disk is %s, %v; want 2 calls", quota, err)
+			again := startProcess(t, c)
+			for _, known := range []string{badClient, shadyClient} {
+				if got := again.visit(t, known).body; got != "fresh" || s.asked(known) != 1 {
+					t.Errorf("after the restart %s is %s, asked about %d times", known, got, s.asked(known))
+				}
+			}
+			quota, err := os.ReadFile(filepath.Join(c.dataDir, "caddy", "ip_reputation", "quota.json"))
+			if err != nil || !strings.Contains(string(quota), `"used": 3`) {
+				t.Errorf("the quota on disk is %s, %v; want 3 calls", quota, err)
+			}
+		})
 	}
 }

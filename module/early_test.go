@@ -71,6 +71,49 @@ func TestRequestIDOnceOnResponse(t *testing.T) {
 	}
 }
 
+// Two handlers on the way of one request each have a response of their own: one that wraps itself never ends.
+func TestTwoHandlersOnOneRequest(t *testing.T) {
+	outer, inner := warmHandler(t), warmHandler(t)
+	inner.app = outer.app
+	w := httptest.NewRecorder()
+	r := prepared(t, "192.0.2.1")()
+	err := outer.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		return inner.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+			w.WriteHeader(http.StatusTeapot)
+			return nil
+		}))
+	}))
+	if err != nil || w.Code != http.StatusTeapot || len(w.Header()[headerRequestID]) != 1 {
+		t.Errorf("got %d, %v, %v", w.Code, w.Header(), err)
+	}
+	again := httptest.NewRecorder() // as in handle_errors, which begins with the server's own writer
+	if err := inner.ServeHTTP(again, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.WriteHeader(http.StatusForbidden)
+		return nil
+	})); err != nil || again.Code != http.StatusForbidden {
+		t.Errorf("got %d, %v", again.Code, err)
+	}
+}
+
+// What a preset is accused of can be said in other words; what it is worth stays.
+func TestPresetKeepsItsWeight(t *testing.T) {
+	for _, tc := range []struct {
+		feed   Feed
+		weight float64
+		group  string
+	}{
+		{Feed{Sources: []string{"spamhaus_drop"}, Category: []string{"abuse"}}, 34, "spamhaus"},
+		{Feed{Sources: []string{"ipsum"}, Name: "mine"}, 24, "lists"},
+		{Feed{Sources: []string{"203.0.113.0/24"}, Name: "ipsum"}, 20, "lists"},
+		{Feed{Sources: []string{"203.0.113.0/24"}, Name: "exits", Nature: []string{"tor"}}, 8, "nature"},
+	} {
+		l, err := tc.feed.list()
+		if err != nil || l.meaning.Source.Weight != tc.weight || l.meaning.Source.Group != tc.group {
+			t.Errorf("%+v: got %+v, %v; want weight %v in group %s", tc.feed, l.meaning.Source, err, tc.weight, tc.group)
+		}
+	}
+}
+
 // A site's own exemption holds although a matcher has looked the client up before.
 func TestSiteExemptionAfterMatcher(t *testing.T) {
 	h := warmHandler(t)

@@ -129,7 +129,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // visit returns what is known of the client, which a matcher may have found out already.
 func (h *Handler) visit(r *http.Request) *visit {
 	vars := varsOf(r)
-	if vars.fromTrustedProxy() && !h.proxied.Swap(true) {
+	if vars.fromTrustedProxy() && !h.proxied.Load() && !h.proxied.Swap(true) {
 		h.app.suspects.checkStrict(r, h.app.logger)
 	}
 	v := vars.visit()

@@ -250,7 +250,7 @@ func (f *Feed) describe(l *listed) (err error) {
 	if err := f.accuse(&l.meaning); err != nil {
 		return err
 	}
-	if l.meaning.Source.Name == "" || len(f.Category)+len(f.Nature) > 0 {
+	if l.meaning.Source.Name == "" {
 		l.meaning.Source = score.FeedDefaults("", l.meaning.Categories) // a name that a preset has makes no preset
 	}
 	l.meaning.Source.Name = l.spec.Name

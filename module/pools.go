@@ -174,8 +174,11 @@ func (a *App) acquireBudget(name string, service []byte) (*quota.Budget, error) 
 type pooledMemory struct {
 	records *memory.Table
 	path    string
-	used    atomic.Bool // by a configuration that was started, and not only checked
 }
+
+// newestMemory is the table of the configuration that was started last. Only it is saved: one that lingers because of a
+// look-up under way knows less, and one of a configuration that was only checked knows nothing.
+var newestMemory atomic.Pointer[pooledMemory]
 
 // table returns the memory of an engine: none for a configuration without providers.
 func (p *pooledMemory) table() lookup.Memory {
@@ -201,7 +204,9 @@ func (p *pooledMemory) Delete(key record.Key) bool { return p.records.Delete(key
 
 // Destruct implements caddy.Destructor. It runs when no configuration uses the table any more.
 func (p *pooledMemory) Destruct() error {
-	if !p.used.Load() {
+	newest := newestMemory.Load()
+	if newest != p {
+		newest.inheritFrom(p)
 		return nil
 	}
 	if err := atomicfile.Write(p.path, p.records.Save); err != nil {
@@ -230,28 +235,34 @@ func (a *App) provisionMemory(dir string, providers int) (err error) {
 
 // inherit copies what a table of another size remembers, unless it is known here already.
 func (p *pooledMemory) inherit() bool {
-	old := running.current()
-	if old == nil || old.memory == nil || old.memory.path != p.path {
+	old := newestMemory.Load()
+	if old == nil || old.path != p.path || running.current() == nil {
 		return false
 	}
-	if old.memory != p {
-		old.memory.records.Range(func(key record.Key, rec *record.Record) bool {
-			p.records.Update(key, func(kept *record.Record) {
-				if *kept == (record.Record{}) {
-					*kept = *rec
-				}
-			})
-			return true
-		})
-	}
+	p.inheritFrom(old)
 	return true
+}
+
+// inheritFrom copies what another table of the same file knows and this one does not.
+func (p *pooledMemory) inheritFrom(other *pooledMemory) {
+	if p == nil || p == other || p.path != other.path {
+		return
+	}
+	other.records.Range(func(key record.Key, rec *record.Record) bool {
+		p.records.Update(key, func(kept *record.Record) {
+			if *kept == (record.Record{}) {
+				*kept = *rec
+			}
+		})
+		return true
+	})
 }
 
 // start copies once more what was learnt since the configuration was read.
 func (p *pooledMemory) start() {
 	if p != nil {
 		p.inherit()
-		p.used.Store(true)
+		newestMemory.Store(p)
 	}
 }
 

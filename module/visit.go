@@ -93,11 +93,16 @@ type identified struct {
 	visit *visit
 }
 
-// identify returns w with the correlation ID.
+// identify returns w with the correlation ID. A second handler on the way of a request gets a writer of its own: w may be
+// the first one's, or wrap it.
 func (v *visit) identify(w http.ResponseWriter) http.ResponseWriter {
 	w.Header()[headerRequestID] = v.requestIDHeader()
-	v.response = identified{caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, v}
-	return &v.response
+	response := &v.response
+	if response.visit != nil {
+		response = new(identified)
+	}
+	*response = identified{caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, v}
+	return response
 }
 
 // WriteHeader implements http.ResponseWriter.

@@ -126,11 +126,21 @@ type answer struct {
 func (e *Engine) askOne(ctx context.Context, key record.Key, p *provider, addr netip.Addr) {
 	defer func() {
 		if r := recover(); r != nil {
+			e.Logger.Error("remembering an answer panicked; this is a bug", slog.String("provider", p.Source.Name), slog.Any("panic", r))
+		}
+	}()
+	e.remember(key, p, e.check(ctx, p, addr))
+}
+
+func (e *Engine) check(ctx context.Context, p *provider, addr netip.Addr) (a answer) {
+	defer func() {
+		if r := recover(); r != nil {
 			e.Logger.Error("asking a provider panicked; this is a bug", slog.String("provider", p.Source.Name), slog.Any("panic", r))
+			a = answer{err: fmt.Errorf("provider %s panicked", p.Source.Name), at: time.Now()}
 		}
 	}()
 	report, err := p.Provider.Provider.Check(ctx, addr)
-	e.remember(key, p, answer{report: report, err: err, at: time.Now()})
+	return answer{report: report, err: err, at: time.Now()}
 }
 
 // remember keeps an answer. A failure is not an answer: it leaves what was known, and says when to try again.

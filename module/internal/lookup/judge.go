@@ -20,12 +20,16 @@ func (e *Engine) judge(held *held, rec *record.Record, now uint32, origin reputa
 	evidence := append(room[:0], held.evidence...)
 	var t tally
 	for i := range e.sources {
-		evidence = e.sources[i].testify(rec, now, evidence, &t)
+		p := &e.sources[i]
+		a := rec.Find(p.id)
+		if held.settled && (a == nil || !a.Answered() || now >= a.Due) {
+			continue // nobody is asked any more, so that no answer is missing, and an old one would stay for ever
+		}
+		evidence = p.testify(a, now, evidence, &t)
 	}
 	expected := held.total + e.trust
 	if held.settled {
-		// nobody is asked any more, so that nobody's answer is missing, or late
-		expected, t.missing, t.stale = held.total+t.trust, 0, 0
+		expected = held.total + t.trust
 	}
 
 	v := reputation.Verdict{Origin: origin}
@@ -49,8 +53,7 @@ func (e *Engine) judge(held *held, rec *record.Record, now uint32, origin reputa
 }
 
 // testify appends what the provider last said, unless it had nothing to say, and counts whether it has answered.
-func (p *provider) testify(rec *record.Record, now uint32, evidence []score.Evidence, t *tally) []score.Evidence {
-	a := rec.Find(p.id)
+func (p *provider) testify(a *record.Answer, now uint32, evidence []score.Evidence, t *tally) []score.Evidence {
 	if a == nil || !a.Answered() {
 		t.missing++
 		return evidence
