@@ -45,8 +45,9 @@ type App struct {
 	Wait *caddy.Duration `json:"wait,omitempty"`
 
 	// How many subjects (IPv4 addresses and IPv6 /64 networks) are remembered in this process, with what providers said
-	// of them, in 32 to 144 bytes each, depending on the number of providers. It matters only with providers. Twice the
-	// subjects that you expect at a time is a good number. Default: 200000.
+	// of them, in 32 to 144 bytes each, depending on the number of providers. It matters only with providers. Where
+	// it is half full, one subject in a hundred has no place and is asked about again: ask for a few times the subjects
+	// that you expect at a time. Default: 200000.
 	Memory int `json:"memory,omitempty"`
 
 	wait      time.Duration
