@@ -143,6 +143,18 @@ func (p *publisher) fetches() int {
 	return p.fetched
 }
 
+// guarded is a site that blocks whom a published list names, and whom the stand-in reports: badClient.
+func guarded(tb testing.TB, list string) (*config, *publisher, *standIn) {
+	tb.Helper()
+	p, s := startPublisher(tb, list), startStandIn(tb)
+	s.know(badClient, 100, 60)
+	c := newConfig(tb)
+	c.ask(s)
+	c.app["feeds"] = []any{object{"name": "published", "sources": []any{p.URL}, "category": []any{"malware"}}}
+	c.handler["rules"] = []any{rule("block", object{"score": "85"}), rule("block", object{"category": []any{"malware"}})}
+	return c, p, s
+}
+
 // ours returns the headers that some backend takes for ours: there are some to which every character that is neither letter
 // nor digit is the same.
 func ours(h http.Header) http.Header {

@@ -1,16 +1,13 @@
 package module_test
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -59,9 +56,7 @@ func (f *traffic) visit(site, addr string, status int, kept bool) {
 	}
 }
 
-// ask repeats a request as browsers and proxies do when a connection breaks before the answer has begun. A reload of Caddy
-// breaks some by itself, with our handler and without, about one a reload under such traffic: it closes one of several
-// listeners on the port, and the kernel resets those that wait in its queue.
+// ask repeats a request that a reload broke.
 func (f *traffic) ask(client *http.Client, site, addr string) (status int, err error) {
 	for range 5 {
 		var req *http.Request
@@ -75,7 +70,7 @@ func (f *traffic) ask(client *http.Client, site, addr string) (status int, err e
 		if err == nil {
 			return resp.StatusCode, resp.Body.Close()
 		}
-		if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, io.EOF) {
+		if !brokenByReload(err) {
 			return 0, err
 		}
 		f.repeated.Add(1)
@@ -104,13 +99,7 @@ func (f *traffic) end(t *testing.T) {
 // quota, answer, ban or metric forgotten, however often the configuration changes, and also when it is refused.
 func TestReloads(t *testing.T) {
 	const blocked = `requests_total{action="block",mode="enforce",status="fresh"}`
-	p := startPublisher(t, "198.51.100.0/24\n")
-	s := startStandIn(t)
-	s.know(badClient, 100, 60)
-	c := newConfig(t)
-	c.ask(s)
-	c.app["feeds"] = []any{object{"name": "published", "sources": []any{p.URL}, "category": []any{"malware"}}}
-	c.handler["rules"] = []any{rule("block", object{"score": "85"}), rule("block", object{"category": []any{"malware"}})}
+	c, p, s := guarded(t, "198.51.100.0/24\n")
 	header := object{"X-Version": []any{"0"}}
 	c.next = []any{
 		object{"handler": "headers", "response": object{"set": header}},
@@ -281,13 +270,7 @@ func TestWhatAReloadChanges(t *testing.T) {
 
 // TestAFailedReloadChangesNothing proves it for every kind of mistake that is found after our app was made.
 func TestAFailedReloadChangesNothing(t *testing.T) {
-	p := startPublisher(t, scannerClient+"\n")
-	s := startStandIn(t)
-	s.know(badClient, 100, 60)
-	c := newConfig(t)
-	c.ask(s)
-	c.app["feeds"] = []any{object{"name": "published", "sources": []any{p.URL}, "category": []any{"malware"}}}
-	c.handler["rules"] = []any{rule("block", object{"score": "85"}), rule("block", object{"category": []any{"malware"}})}
+	c, p, s := guarded(t, scannerClient+"\n")
 	r := startCaddy(t, c)
 	eventually(t, "the list is fetched", func() bool { return r.visit(t, scannerClient).status == http.StatusForbidden })
 	r.visit(t, badClient)

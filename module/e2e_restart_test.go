@@ -12,13 +12,7 @@ import (
 // TestRestart proves that a process which begins again has everything before its first request: the published list with its
 // publisher dead, the bans, and what the provider said, so that it is not asked again.
 func TestRestart(t *testing.T) {
-	p := startPublisher(t, "198.51.100.0/24\n")
-	s := startStandIn(t)
-	s.know(badClient, 100, 60)
-	c := newConfig(t)
-	c.ask(s)
-	c.app["feeds"] = []any{object{"name": "published", "sources": []any{p.URL}, "category": []any{"malware"}}}
-	c.handler["rules"] = []any{rule("block", object{"score": "85"}), rule("block", object{"category": []any{"malware"}})}
+	c, p, s := guarded(t, "198.51.100.0/24\n")
 
 	const listedButExempt = "198.51.100.9"
 	want := map[string]int{cleanClient: 200, badClient: 403, scannerClient: 403, deniedClient: 403, listedButExempt: 200}
@@ -70,13 +64,7 @@ func TestDamagedFiles(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := startPublisher(t, "198.51.100.0/24\n")
-			s := startStandIn(t)
-			s.know(badClient, 100, 60)
-			c := newConfig(t)
-			c.ask(s)
-			c.app["feeds"] = []any{object{"name": "published", "sources": []any{p.URL}, "category": []any{"malware"}}}
-			c.handler["rules"] = []any{rule("block", object{"score": "85"}), rule("block", object{"category": []any{"malware"}})}
+			c, _, _ := guarded(t, "198.51.100.0/24\n")
 			first := startProcess(t, c)
 			eventually(t, "the list is fetched", func() bool { return first.visit(t, scannerClient).status == http.StatusForbidden })
 			first.visit(t, badClient)
