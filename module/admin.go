@@ -141,9 +141,8 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	if addr := prefix.Addr(); addr.Is4In6() && prefix.Bits() >= 96 {
 		prefix = netip.PrefixFrom(addr.Unmap(), prefix.Bits()-96)
 	}
-	if prefix != prefix.Masked() {
-		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a range: write %s for the address, or %s for the range",
-			text, prefix.Addr(), prefix.Masked())
+	if err := checkHostBits(prefix, text); err != nil {
+		return netip.Prefix{}, err
 	}
 	return prefix, nil
 }

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 )
 
@@ -61,7 +61,7 @@ type memoryStatus struct {
 
 func (a *App) adminStatus(r *http.Request, _ string) (any, error) {
 	s := statusAnswer{
-		Version:    versions{pluginVersion(), caddyVersion(), runtime.Version()},
+		Version:    versions{metrics.Version(), caddyVersion(), runtime.Version()},
 		DataFolder: dataDir(),
 		Providers:  []providerStatus{},
 		Lists:      []listStatus{},
@@ -145,21 +145,6 @@ func (a *App) adminRefresh(r *http.Request, argument string) (any, error) {
 
 func (a *App) listStatus(i int, status feed.Status) listStatus {
 	return listStatus{kindWord(a.meanings[i].Kind), status}
-}
-
-// pluginVersion returns the version of this module, as far as the build knows it.
-func pluginVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	const path = "github.com/caddy-ip-reputation/caddy-ip-reputation"
-	for _, m := range append(info.Deps, &info.Main) {
-		if m.Path == path {
-			return cmp.Or(m.Version, "unknown")
-		}
-	}
-	return "unknown"
 }
 
 func caddyVersion() string {

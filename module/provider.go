@@ -42,7 +42,6 @@ const (
 type provider struct {
 	name   string
 	keeper *quota.Keeper
-	series *metrics.ProviderSeries
 }
 
 // keyed puts the key into the context of every call.
@@ -113,7 +112,7 @@ func (a *App) provisionProvider(ctx caddy.Context, p *Provider, ledger quota.Led
 		Logger:  a.logger,
 		Observe: func(_ string, result reputation.Result, took time.Duration) { series.Count(result, took) },
 	})
-	a.keepers = append(a.keepers, &provider{name: name, keeper: keeper, series: series})
+	a.keepers = append(a.keepers, &provider{name: name, keeper: keeper})
 	return lookup.Provider{Source: source, Provider: keyed{keeper, key}, ListedTTL: listed, CleanTTL: clean}, nil
 }
 
@@ -122,17 +121,19 @@ func (k keyed) Check(ctx context.Context, addr netip.Addr) (reputation.Report, e
 	return k.Provider.Check(reputation.WithKey(ctx, k.key), addr)
 }
 
+const howToWriteAKey = "write `key {env.NAME}` or `key {file./path/to/key}`"
+
 // resolveKey returns the value of the key, which never goes back into the configuration.
 func (p *Provider) resolveKey(service any, logger *slog.Logger) (string, error) {
 	if p.Key == "" {
 		if k, ok := service.(keyless); ok && k.KeyOptional() {
 			return "", nil
 		}
-		return "", errors.New("no key is given: write `key {env.NAME}` or `key {file./path/to/key}`")
+		return "", errors.New("no key is given: " + howToWriteAKey)
 	}
 	if !strings.Contains(p.Key, "{") {
 		logger.Warn("a key stands in the configuration itself, where `/config` and autosave.json show it",
-			slog.String("cure", "write `key {env.NAME}` or `key {file./path/to/key}`"))
+			slog.String("cure", howToWriteAKey))
 	}
 	return resolveSecret("key", p.Key)
 }

@@ -39,12 +39,10 @@ func parseValues(word string) ([]netip.Prefix, bool, error) {
 		addr = addr.Unmap()
 		return []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}, true, nil
 	}
-	prefix, err := netip.ParsePrefix(word)
-	if err == nil && prefix != prefix.Masked() {
-		return nil, false, fmt.Errorf("%q is neither an address nor a range: write %s for the address, or %s for the range",
-			word, prefix.Addr(), prefix.Masked())
-	}
-	if err == nil {
+	if prefix, err := netip.ParsePrefix(word); err == nil {
+		if err := checkHostBits(prefix, word); err != nil {
+			return nil, false, err
+		}
 		return []netip.Prefix{prefix}, true, nil
 	}
 	if addr, _, isRange := strings.Cut(word, "/"); isRange {
@@ -54,6 +52,15 @@ func parseValues(word string) ([]netip.Prefix, bool, error) {
 		}
 	}
 	return nil, false, nil
+}
+
+// checkHostBits refuses a range that begins within itself: it is meant as an address as often as not.
+func checkHostBits(prefix netip.Prefix, text string) error {
+	if prefix == prefix.Masked() {
+		return nil
+	}
+	return fmt.Errorf("%q is neither an address nor a range: write %s for the address, or %s for the range",
+		text, prefix.Addr(), prefix.Masked())
 }
 
 func isURL(word string) bool {

@@ -39,10 +39,10 @@ func (e *Engine) judge(held *held, rec *record.Record, now uint32, origin reputa
 		v.Coverage = (held.trust + t.trust) / expected
 	}
 	v.Status = t.status(held, asking)
-	percent := held.percent
 	if v.Coverage == 0 {
 		return v
 	}
+	percent := held.percent
 	v.Reasons, v.Categories = held.verdict.Reasons, held.verdict.Categories
 	if len(evidence) > len(held.evidence) {
 		percent, v.Reasons = score.Judge(evidence, nil)

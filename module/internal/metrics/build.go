@@ -10,15 +10,24 @@ import (
 // modulePath is how this module appears in a program that contains it.
 const modulePath = "github.com/caddy-ip-reputation/caddy-ip-reputation"
 
-var buildInfo = newBuildInfo()
+var (
+	running   = thisBuild()
+	buildInfo = newBuildInfo(running)
+)
 
-func newBuildInfo() *prometheus.GaugeVec {
+// Version returns the version of the plugin in the running program, or "unknown".
+func Version() string { return running.version }
+
+func thisBuild() build {
+	info, _ := debug.ReadBuildInfo()
+	return buildOf(info)
+}
+
+func newBuildInfo(b build) *prometheus.GaugeVec {
 	vec := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info",
 		Help: "Always 1; the labels say which version of the plugin runs and what it was built with.",
 	}, []string{"version", "revision", "goversion"})
-	info, _ := debug.ReadBuildInfo()
-	b := buildOf(info)
 	vec.WithLabelValues(b.version, b.revision, b.goVersion).Set(1)
 	return vec
 }
