@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -179,7 +180,7 @@ func (p *Provider) terms(service any) (terms quota.Terms, listed, clean time.Dur
 		terms.Windows = append(terms.Windows, window)
 	}
 	if p.Rate != "" {
-		if terms.Rate, err = quota.ParseRate(p.Rate); err != nil {
+		if terms.Rate, err = rate.Parse(p.Rate); err != nil {
 			return terms, 0, 0, err
 		}
 	}

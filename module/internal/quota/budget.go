@@ -8,8 +8,9 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
-	"golang.org/x/time/rate"
+	xrate "golang.org/x/time/rate"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -21,6 +22,8 @@ const (
 
 	refusedFirst = 15 * time.Minute
 	refusedMost  = 24 * time.Hour
+
+	maxBurst = 5 // calls at once, within the rate
 
 	maxPaused = 16 // keys remembered as throttled, and as refused
 
@@ -39,8 +42,8 @@ const (
 // budget. It is safe for concurrent use, and no lock is held during a call.
 type Budget struct {
 	mu       sync.Mutex
-	rate     Rate
-	limiter  *rate.Limiter
+	rate     rate.Rate
+	limiter  *xrate.Limiter
 	inFlight int
 
 	// The breaker counts and decides, opened says for how long: the library's pause is fixed, so it is given none.
@@ -108,24 +111,28 @@ func (b *Budget) pausedUntil(key uint64, now time.Time) time.Time {
 }
 
 // takeToken takes a call from the rate, or returns when there will be one.
-func (b *Budget) takeToken(r Rate, now time.Time) time.Time {
-	if !r.bounded() {
+func (b *Budget) takeToken(r rate.Rate, now time.Time) time.Time {
+	if !r.Bounded() {
 		return time.Time{}
 	}
 	if b.limiter == nil {
-		b.rate, b.limiter = r, rate.NewLimiter(r.limit(), r.burst())
+		b.rate, b.limiter = r, xrate.NewLimiter(xrate.Limit(r.PerSecond()), burst(r))
 	}
 	if b.rate != r {
-		b.limiter.SetLimitAt(now, r.limit())
-		b.limiter.SetBurstAt(now, r.burst())
+		b.limiter.SetLimitAt(now, xrate.Limit(r.PerSecond()))
+		b.limiter.SetBurstAt(now, burst(r))
 		b.rate = r
 	}
 	if b.limiter.AllowN(now, 1) {
 		return time.Time{}
 	}
 	missing := 1 - b.limiter.TokensAt(now)
-	return now.Add(time.Duration(missing / float64(r.limit()) * float64(time.Second)))
+	return now.Add(time.Duration(missing / r.PerSecond() * float64(time.Second)))
 }
+
+// burst is how many calls may come at once. It is small, because services count in windows of their own: a burst on top
+// of the rate is what they would see as too much.
+func burst(r rate.Rate) int { return min(r.Events, maxBurst) }
 
 // leave ends a call that admit has let in.
 func (b *Budget) leave() {

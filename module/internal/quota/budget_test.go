@@ -11,19 +11,20 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 func TestRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, budget := new(service), NewBudget()
-		k := New("a", s, Terms{Rate: Rate{1, 2 * time.Second}}, budget, memory(), quiet())
+		k := New("a", s, Terms{Rate: rate.Rate{Events: 1, Per: 2 * time.Second}}, budget, memory(), quiet())
 		for range 3 {
 			wantResult(t, k, reputation.ResultOK)
 			wantSkip(t, k, reputation.ResultSkippedQuota, 2*time.Second)
 		}
 		wantResult(t, k, reputation.ResultOK)
-		faster := New("a", s, Terms{Rate: Rate{10, time.Second}}, budget, memory(), quiet())
+		faster := New("a", s, Terms{Rate: rate.Rate{Events: 10, Per: time.Second}}, budget, memory(), quiet())
 		if got, until := ask(faster); got != reputation.ResultSkippedQuota || time.Until(until).Round(time.Millisecond) != 100*time.Millisecond {
 			t.Errorf("%s for %s, want 100ms", got, time.Until(until))
 		}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -26,7 +27,7 @@ type Terms struct {
 	Windows []Window
 
 	// Rate is how fast calls may follow each other. Default: no bound.
-	Rate Rate
+	Rate rate.Rate
 
 	// Concurrency is how many calls may be under way at once. Default: 4.
 	Concurrency int
