@@ -18,7 +18,7 @@ LINT         := .bin/golangci-lint-$(LINT_VERSION)/golangci-lint
 
 .PHONY: help
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Not `go run`, which calls Ctrl-C an error.
 .PHONY: run
@@ -31,12 +31,28 @@ run: ## watch it work: Caddy with Caddyfile.example and stand-ins; DEMO_PORT, DE
 build: ## build ./caddy, with version and revision stamped
 	$(GO) build -trimpath -buildvcs=$(shell git rev-parse --git-dir >/dev/null 2>&1 && echo true || echo false) -o caddy ./cmd/caddy
 
+# A test whose server cannot be had is skipped; in CI it fails, so that none is left out unseen.
+test: export IPREP_REQUIRE_SERVICES := $(if $(CI),1,$(IPREP_REQUIRE_SERVICES))
+
 # Vet is given -race so that Caddy is compiled once for both, which is what takes the time on a new machine.
 .PHONY: test
-test: ## vet and test everything, with the race detector; TIMEOUT
+test: services ## vet and test everything, with the race detector; TIMEOUT
 	$(if $(RACE),,@echo 'no C compiler: testing without the race detector')
 	$(GO) vet $(RACE) ./...
 	$(GO) test $(RACE) -vet=off -timeout $(TIMEOUT) ./...
+
+# Debian also starts the Redis that it installs, on its usual port, where there is an init to do so. Tests leave it alone.
+.PHONY: services
+services: ## install the servers that tests need: apt-get, or brew; else it lists them
+	@if command -v redis-server >/dev/null && command -v redis-cli >/dev/null; then exit; fi; \
+	root=; test "$$(id -u)" -eq 0 || root=sudo; \
+	if command -v apt-get >/dev/null; then \
+		$$root apt-get update -qq && $$root apt-get install -y -qq --no-install-recommends redis-server; \
+	elif command -v brew >/dev/null; then \
+		brew install redis; \
+	else \
+		false; \
+	fi || echo 'install redis-server and redis-cli: without them the tests of what is kept in Redis are skipped'
 
 .PHONY: lint
 lint: $(LINT) ## check style, layering and formatting with the rules of .golangci.yml

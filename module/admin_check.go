@@ -232,7 +232,7 @@ func (a *App) adminForget(r *http.Request, argument string) (any, error) {
 	if err != nil {
 		return nil, adminError(http.StatusBadRequest, err)
 	}
-	answer := forgotten{reputation.Subject(addr), a.engine.Forget(addr)}
+	answer := forgotten{reputation.Subject(addr), a.engine.Forget(r.Context(), addr)}
 	if answer.Forgotten {
 		a.logger.Info("forgotten by an operator",
 			slog.String("subject", answer.Subject.String()), slog.String("remote_addr", r.RemoteAddr))

@@ -1,6 +1,7 @@
 package reputation
 
 import (
+	"encoding/json"
 	"fmt"
 	"iter"
 	"math/bits"
@@ -119,4 +120,19 @@ func (s Categories) MarshalJSON() ([]byte, error) {
 		b = append(append(append(b, '"'), c.String()...), '"')
 	}
 	return append(b, ']'), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON writes. Words that it does not know, as a later version may write, are left out.
+func (s *Categories) UnmarshalJSON(text []byte) error {
+	var words []string
+	if err := json.Unmarshal(text, &words); err != nil {
+		return fmt.Errorf("reading categories: %w", err)
+	}
+	*s = 0
+	for _, word := range words {
+		if c, err := ParseCategory(word); err == nil {
+			*s |= CategoriesOf(c)
+		}
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package reputation
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -132,4 +133,19 @@ func (n Nature) MarshalJSON() ([]byte, error) {
 		b = fmt.Appendf(b, "%q:%t", k, is)
 	}
 	return append(b, '}'), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON writes. Kinds that it does not know, as a later version may write, are left out.
+func (n *Nature) UnmarshalJSON(text []byte) error {
+	var kinds map[string]bool
+	if err := json.Unmarshal(text, &kinds); err != nil {
+		return fmt.Errorf("reading a nature: %w", err)
+	}
+	*n = Nature{}
+	for word, is := range kinds {
+		if k, err := ParseKind(word); err == nil {
+			*n = n.With(k, is)
+		}
+	}
+	return nil
 }

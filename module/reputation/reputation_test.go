@@ -145,6 +145,36 @@ func TestSets(t *testing.T) {
 	}
 }
 
+// TestJSONIsReadBack proves that what one instance writes another reads, and that words of a later version are no error.
+func TestJSONIsReadBack(t *testing.T) {
+	type both struct {
+		Categories reputation.Categories
+		Nature     reputation.Nature
+	}
+	want := both{
+		reputation.CategoriesOf(reputation.Tor, reputation.Policy),
+		reputation.Nature{}.With(reputation.NatureTor, true).With(reputation.NatureVPN, false),
+	}
+	text, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range []string{
+		string(text),
+		`{"Categories":["policy","quantum_attack","tor"],"Nature":{"tor":true,"satellite":true,"vpn":false}}`,
+	} {
+		got := both{Categories: 1, Nature: reputation.Nature{}.With(reputation.NatureMobile, true)}
+		if err := json.Unmarshal([]byte(in), &got); err != nil || got != want {
+			t.Errorf("%s is read as %v, %v", in, got, err)
+		}
+	}
+	for _, in := range []string{`{"Categories":"tor"}`, `{"Categories":[1]}`, `{"Nature":["tor"]}`, `{"Nature":{"tor":1}}`} {
+		if err := json.Unmarshal([]byte(in), new(both)); err == nil {
+			t.Errorf("%s was accepted", in)
+		}
+	}
+}
+
 func TestNatureMergeAndUpdate(t *testing.T) {
 	yes := reputation.Nature{}.With(reputation.NatureTor, true)
 	no := reputation.Nature{}.With(reputation.NatureTor, false)

@@ -50,6 +50,22 @@ type Memory interface {
 	Delete(key record.Key) bool
 }
 
+// Shared is the memory that instances share. Its calls bound their own time. An error means that this instance is on its
+// own: it is no failure.
+type Shared interface {
+	// Load returns what instances have learnt of a subject from the named sources.
+	Load(ctx context.Context, key record.Key, sources []string) (record.Record, error)
+	// Claim does so too, and returns those sources that the caller is to ask, on behalf of all, before the lease ends. What
+	// is neither among them nor answered nor failed is being asked by another instance.
+	Claim(ctx context.Context, key record.Key, sources []string, lease time.Duration) (rec record.Record, mine []string, err error)
+	// Keep gives all instances the answer of a source. Nothing older replaces something newer.
+	Keep(ctx context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time) error
+	// Fail gives a claim up: nobody is to ask before retry has passed, or, with 0, whoever wants to know next may.
+	Fail(ctx context.Context, key record.Key, source string, retry time.Duration) error
+	// Forget drops what instances have learnt of a subject, and reports whether there was anything.
+	Forget(ctx context.Context, key record.Key) (bool, error)
+}
+
 // Observer is told what happened, for metrics. It must be cheap.
 type Observer interface {
 	// CountLookup is told of every look-up.
@@ -98,6 +114,7 @@ type Config struct {
 	Meanings  []List
 	Overrides Overrides
 	Memory    Memory
+	Shared    Shared
 	Providers []Provider
 	Observer  Observer
 	Logger    *slog.Logger
@@ -248,15 +265,15 @@ func (e *Engine) ask(ctx context.Context, addr netip.Addr, held *held, rec recor
 	start := time.Now()
 	key := record.KeyOf(addr)
 	flight, _ := e.depart(key, addr, false)
-	if flight != nil && missing > 0 && wait > 0 && flight.wait(ctx, wait) {
-		flight = nil
+	landed := flight != nil && missing > 0 && wait > 0 && flight.wait(ctx, wait)
+	if landed {
 		if now, known := e.Memory.Get(key); known {
-			rec, origin = now, reputation.OriginProvider
+			rec, origin = now, flight.origin
 		}
 	}
 	e.Observer.CountLookup(origin)
 	e.Observer.ObserveLookup(origin, time.Since(start))
-	return e.judge(held, &rec, record.Seconds(time.Now()), origin, flight != nil)
+	return e.judge(held, &rec, record.Seconds(time.Now()), origin, flight != nil && !landed)
 }
 
 type nothingListed struct{}

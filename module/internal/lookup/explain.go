@@ -109,8 +109,3 @@ func (e *Engine) Refresh(ctx context.Context, addr netip.Addr) {
 		}
 	}
 }
-
-// Forget drops what is remembered of the subject of addr, and reports whether there was anything.
-func (e *Engine) Forget(addr netip.Addr) bool {
-	return e.Memory != nil && !reputation.IsReserved(addr) && e.Memory.Delete(record.KeyOf(addr))
-}

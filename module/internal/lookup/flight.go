@@ -34,7 +34,8 @@ type flights struct {
 
 // flight is one look-up under way. done is closed when all its providers have answered or failed.
 type flight struct {
-	done chan struct{}
+	done   chan struct{}
+	origin reputation.Origin // where the answer came from, once it is done
 }
 
 // wait reports whether the look-up ended before wait had passed and before the request was given up.
@@ -93,25 +94,38 @@ func (e *Engine) depart(key record.Key, addr netip.Addr, all bool) (_ *flight, s
 		// detached from the request that started it: others may wait for the same answer
 		ctx, cancel := context.WithTimeout(e.base, e.Timeout)
 		defer cancel()
-		e.fly(ctx, key, addr, all)
+		departed.origin = e.fly(ctx, key, addr, all)
 	})
 	return departed, true
 }
 
-// fly asks the providers that are due (or all), at the same time, and remembers what they say.
-func (e *Engine) fly(ctx context.Context, key record.Key, addr netip.Addr, all bool) {
+// fly asks the providers that are due (or all), at the same time, and remembers what they say. Of the instances that share a
+// memory one asks for all. It returns where the answer came from.
+func (e *Engine) fly(ctx context.Context, key record.Key, addr netip.Addr, all bool) reputation.Origin {
 	var rec record.Record
 	e.Memory.Update(key, func(kept *record.Record) { rec = *kept }) // Get may miss, and a miss would cost a call
 	now := record.Seconds(time.Now())
-	var asked sync.WaitGroup
+	var due []*provider
 	for i := range e.sources {
 		p := &e.sources[i]
-		if a := rec.Find(p.id); !all && a != nil && now < a.Due {
-			continue
+		if a := rec.Find(p.id); all || a == nil || now >= a.Due {
+			due = append(due, p)
 		}
+	}
+	origin := reputation.OriginRedis
+	var asked sync.WaitGroup
+	ask := func(p *provider) {
+		origin = reputation.OriginProvider
 		asked.Go(func() { e.askOne(ctx, key, p, addr) })
 	}
+	if e.Shared != nil && !all {
+		due = e.share(ctx, key, due, ask)
+	}
+	for _, p := range due {
+		ask(p)
+	}
 	asked.Wait()
+	return origin
 }
 
 // answer is what came of asking one provider.
@@ -129,7 +143,9 @@ func (e *Engine) askOne(ctx context.Context, key record.Key, p *provider, addr n
 			e.Logger.Error("remembering an answer panicked; this is a bug", slog.String("provider", p.Source.Name), slog.Any("panic", r))
 		}
 	}()
-	e.remember(key, p, e.check(ctx, p, addr))
+	a := e.check(ctx, p, addr)
+	e.remember(key, p, a)
+	e.tell(key, p, a)
 }
 
 func (e *Engine) check(ctx context.Context, p *provider, addr netip.Addr) (a answer) {

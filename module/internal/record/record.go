@@ -167,6 +167,53 @@ func (r *Record) Retain(sources []SourceID) {
 	clear(r.Answers[kept:])
 }
 
+// Merge takes over what another record of the same subject knows better: answers that were given later, and that a source
+// failed and is not to be asked for a while.
+func (r *Record) Merge(other *Record) {
+	newer := false
+	for _, a := range other.Answers {
+		mine := r.Find(a.Source)
+		switch {
+		case a.Source == 0:
+		case mine == nil:
+			r.Set(a)
+			newer = true
+		case a.Fetched > mine.Fetched:
+			*mine = a
+			newer = true
+		case a.Due > mine.Due && (a.Failed || a.Fetched == mine.Fetched):
+			mine.Failed, mine.Due = a.Failed, a.Due
+		}
+	}
+	if newer {
+		r.SetFacts(other.facts())
+	}
+}
+
+// Drop removes the answers that were given until a time, in seconds since 1970, and reports whether any are left.
+func (r *Record) Drop(until uint32) (left bool) {
+	kept := 0
+	for _, a := range r.Answers {
+		if a.Source != 0 && a.Fetched > until {
+			r.Answers[kept] = a
+			kept++
+		}
+	}
+	clear(r.Answers[kept:])
+	if kept == 0 {
+		*r = Record{}
+	}
+	return kept > 0
+}
+
+func (r *Record) facts() reputation.Facts {
+	f := reputation.Facts{ASN: r.ASN, Nature: r.Nature}
+	if r.Country != [2]byte{} {
+		f.Country = string(r.Country[:])
+	}
+	return f
+}
+
 // SetFacts overwrites the facts that f knows.
 func (r *Record) SetFacts(f reputation.Facts) {
 	if len(f.Country) == 2 {

@@ -1,0 +1,149 @@
+package lookup
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// While another instance asks a provider, its answer is looked for at these intervals, twice as long each time: the first
+// requests may still be waiting, later ones are not.
+const (
+	lookFirst = 5 * time.Millisecond
+	lookMost  = 200 * time.Millisecond
+
+	// leaseSlack is how much longer than a look-up a claim holds, so that it ends by itself only when its owner is gone.
+	leaseSlack = time.Second
+)
+
+// share takes over what other instances know of the due providers, and waits for what they are asking. The providers that
+// this instance is to ask are given to ask. It returns those that have to be asked because the shared memory is away.
+func (e *Engine) share(ctx context.Context, key record.Key, due []*provider, ask func(*provider)) []*provider {
+	for pause := lookFirst; len(due) > 0; pause = min(2*pause, lookMost) {
+		rec, mine, err := e.Shared.Claim(ctx, key, namesOf(due), e.Timeout+leaseSlack)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return due
+		}
+		e.Memory.Update(key, func(kept *record.Record) {
+			kept.Retain(e.ids)
+			kept.Merge(&rec)
+		})
+		now := record.Seconds(time.Now())
+		due = slices.DeleteFunc(due, func(p *provider) bool {
+			if slices.Contains(mine, p.Source.Name) {
+				ask(p)
+				return true
+			}
+			a := rec.Find(p.id)
+			return a != nil && now < a.Due
+		})
+		if len(due) == 0 {
+			return nil
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+	}
+	return nil
+}
+
+func namesOf(list []*provider) []string {
+	names := make([]string, len(list))
+	for i, p := range list {
+		names[i] = p.Source.Name
+	}
+	return names
+}
+
+// tell gives the other instances an answer, or the leave to ask for themselves. Nobody waits for that.
+func (e *Engine) tell(key record.Key, p *provider, a answer) {
+	if e.Shared == nil {
+		return
+	}
+	e.running.Go(func() {
+		defer func() {
+			if r := recover(); r != nil {
+				e.Logger.Error("sharing an answer panicked; this is a bug", slog.String("provider", p.Source.Name), slog.Any("panic", r))
+			}
+		}()
+		// an error is Redis being away, which is noticed, counted and said where it is asked
+		if reputation.ResultOf(a.err).Answered() {
+			_ = e.Shared.Keep(e.base, key, p.Source.Name, a.report, a.at, a.at.Add(p.ttl(a.report)))
+			return
+		}
+		_ = e.Shared.Fail(e.base, key, p.Source.Name, holdBack(a))
+	})
+}
+
+// holdBack is how long a failure keeps all instances from asking. What is this instance's own affair, such as its
+// concurrency, its circuit breaker or its key, keeps nobody.
+func holdBack(a answer) time.Duration {
+	var skipped *reputation.SkippedError
+	if errors.As(a.err, &skipped) || reputation.ResultOf(a.err) == reputation.ResultRefused {
+		return 0
+	}
+	return retryIn(a)
+}
+
+// Recall takes over what other instances have learnt of addr, so that Explain knows it too. It asks no provider.
+func (e *Engine) Recall(ctx context.Context, addr netip.Addr) {
+	if e.Shared == nil || len(e.sources) == 0 || reputation.IsReserved(addr) {
+		return
+	}
+	names := make([]string, len(e.sources))
+	for i := range e.sources {
+		names[i] = e.sources[i].Source.Name
+	}
+	key := record.KeyOf(addr)
+	rec, err := e.Shared.Load(ctx, key, names)
+	if err != nil || rec == (record.Record{}) {
+		return
+	}
+	e.Memory.Update(key, func(kept *record.Record) {
+		kept.Retain(e.ids)
+		kept.Merge(&rec)
+	})
+}
+
+// Forget drops what is remembered of the subject of addr, here and in the memory that instances share, and reports whether
+// there was anything. The other instances have to be told, so that each calls ForgetUntil.
+func (e *Engine) Forget(ctx context.Context, addr netip.Addr) bool {
+	if e.Memory == nil || reputation.IsReserved(addr) {
+		return false
+	}
+	key := record.KeyOf(addr)
+	found := e.Memory.Delete(key)
+	if e.Shared != nil {
+		shared, _ := e.Shared.Forget(ctx, key) // while it is away, it forgets when it is told by ForgetUntil
+		found = found || shared
+	}
+	return found
+}
+
+// ForgetUntil drops what this instance learnt of a subject until a time.
+func (e *Engine) ForgetUntil(key record.Key, until time.Time) {
+	if e.Memory == nil {
+		return
+	}
+	if _, known := e.Memory.Get(key); !known {
+		return
+	}
+	left := true
+	e.Memory.Update(key, func(kept *record.Record) { left = kept.Drop(record.Seconds(until)) })
+	if !left {
+		e.Memory.Delete(key)
+	}
+}

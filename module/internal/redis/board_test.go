@@ -1,0 +1,254 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
+)
+
+// member is an instance's side of a board, that keeps by version and by value what it is told.
+type member struct {
+	mu      sync.Mutex
+	notes   map[string]Note
+	merges  int
+	changed chan struct{}
+	end     context.CancelFunc
+	ended   chan struct{}
+}
+
+// follow lets a new member follow the board until the test ends, or leave.
+func follow(tb testing.TB, c *Client, known ...Note) *member {
+	tb.Helper()
+	m := &member{notes: map[string]Note{}, changed: make(chan struct{}, 1)}
+	for _, n := range known {
+		m.notes[n.Name] = n
+	}
+	m.join(tb, c)
+	return m
+}
+
+func (m *member) join(tb testing.TB, c *Client) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(tb.Context())
+	m.end, m.ended = cancel, make(chan struct{})
+	go func() {
+		defer close(m.ended)
+		c.Follow(ctx, "bans", m)
+	}()
+	tb.Cleanup(m.leave)
+}
+
+func (m *member) leave() {
+	m.end()
+	<-m.ended
+}
+
+func (m *member) Notes() (list []Note) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, n := range m.notes {
+		list = append(list, n)
+	}
+	return list
+}
+
+func (m *member) Merge(notes []Note) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.merges++
+	for _, n := range notes {
+		if old, ok := m.notes[n.Name]; !ok || n.Version > old.Version || n.Version == old.Version && string(n.Value) > string(old.Value) {
+			m.notes[n.Name] = n
+		}
+	}
+}
+
+func (m *member) merged() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.merges
+}
+
+func (m *member) Changed() <-chan struct{} { return m.changed }
+
+// set changes a note here.
+func (m *member) set(n Note) {
+	m.mu.Lock()
+	m.notes[n.Name] = n
+	m.mu.Unlock()
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (m *member) knows() map[string]string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := map[string]string{}
+	for name, n := range m.notes {
+		all[name] = fmt.Sprint(n.Version, " ", string(n.Value))
+	}
+	return all
+}
+
+func note(name string, version int64, value string) Note {
+	return Note{Name: name, Version: version, Value: []byte(`"` + value + `"`)}
+}
+
+// agree waits until all know the same.
+func agree(tb testing.TB, want map[string]string, members ...*member) {
+	tb.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for _, m := range members {
+		for !maps.Equal(m.knows(), want) {
+			if time.Now().After(deadline) {
+				tb.Fatalf("they do not agree (-want +got):\n%s", cmp.Diff(want, m.knows()))
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+}
+
+// TestABoard proves that what one instance says all know, that newer beats older wherever it was said, and that neither
+// messages that get lost nor a server that loses everything nor an instance that was off keep them apart.
+func TestABoard(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	links := []*testenv.Link{testenv.Proxy(t, server.Addr), testenv.Proxy(t, server.Addr)}
+	ca, cb := connect(t, links[0].Addr), connect(t, links[1].Addr)
+	a := follow(t, ca, note("x", 5, "of a"), note("y", 2, "of a"))
+	b := follow(t, cb, note("x", 3, "of b"), note("y", 4, "of b"), note("z", 1, "of b"))
+	want := map[string]string{"x": `5 "of a"`, "y": `4 "of b"`, "z": `1 "of b"`}
+	agree(t, want, a, b)
+
+	a.set(note("z", 2, "changed"))
+	want["z"] = `2 "changed"`
+	agree(t, want, a, b)
+
+	a.set(note("same", 7, "aaa"))
+	b.set(note("same", 7, "bbb"))
+	want["same"] = `7 "bbb"`
+	agree(t, want, a, b)
+
+	server.CLI("FLUSHALL")
+	b.set(note("after", 1, "the flush"))
+	want["after"] = `1 "the flush"`
+	agree(t, want, a, b)
+	late := follow(t, ca)
+	agree(t, want, late)
+
+	links[0].BlackHole()
+	a.set(note("y", 9, "said alone"))
+	b.set(note("z", 9, "said meanwhile"))
+	awaitUp(t, ca, false)
+	links[0].Heal()
+	want["y"], want["z"] = `9 "said alone"`, `9 "said meanwhile"`
+	agree(t, want, a, b, late)
+
+	late.leave()
+	b.set(note("x", 10, "while it was off"))
+	want["x"] = `10 "while it was off"`
+	agree(t, want, a, b)
+	late.join(t, ca)
+	agree(t, want, late)
+
+	server.Stop()
+	server.Start() // with nothing
+	agree(t, want, a, b, late)
+	eventually(t, "the board is filled again", func() bool { return server.CLI("HLEN", "iprep:v1:{bans}:notes") == fmt.Sprint(len(want)) })
+}
+
+// TestALostMessage proves that what nobody told of is found all the same.
+func TestALostMessage(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	server.ACL("deaf", "s3cret", "+@all", "-subscribe", "~*", "&*")
+	c := open(t, Options{Addresses: []string{server.Addr}, Credentials: func() (string, string, error) { return "deaf", "s3cret", nil }})
+	awaitUp(t, c, true)
+	deaf, other := follow(t, c), follow(t, connect(t, server.Addr))
+	other.set(note("x", 1, "unheard"))
+	agree(t, map[string]string{"x": `1 "unheard"`}, deaf, other)
+}
+
+// TestMany proves that a long board is read and written in parts, and that what is over is taken off.
+func TestMany(t *testing.T) {
+	t.Parallel()
+	const many = 5000
+	server := testenv.Redis(t)
+	c := connect(t, server.Addr)
+	var notes []Note
+	want := map[string]string{}
+	for i := range many {
+		n := note(fmt.Sprint("ban 203.0.113.", i), int64(i+1), "scanning")
+		notes = append(notes, n)
+		want[n.Name] = fmt.Sprint(n.Version, " ", string(n.Value))
+	}
+	a := follow(t, c, notes...)
+	b := follow(t, c)
+	agree(t, want, b)
+	if n, m := a.merged(), b.merged(); n > many/10 || m > many/10 {
+		t.Errorf("%d notes took %d and %d merges", many, n, m)
+	}
+	over := note("over", 1, "soon")
+	over.Expires = time.Now().Add(time.Second)
+	a.set(over)
+	want["over"] = `1 "soon"`
+	agree(t, want, b)
+	eventually(t, "it is over", func() bool { return time.Now().After(over.Expires) })
+	follow(t, c)
+	eventually(t, "what is over is taken off", func() bool { return server.CLI("HEXISTS", "iprep:v1:{bans}:notes", "over") == "0" })
+}
+
+// TestForeignNotes proves that what somebody else writes to the board or the channel does no harm.
+func TestForeignNotes(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	server.CLI("HSET", "iprep:v1:{bans}:notes", "x", "no JSON", "y", "[]", "z", `{"version":"a"}`, "w", "null")
+	server.CLI("SET", "iprep:v1:{bans}:revision", "7")
+	c := connect(t, server.Addr)
+	a := follow(t, c)
+	eventually(t, "it listens", func() bool { return strings.HasSuffix(server.CLI("PUBSUB", "NUMSUB", "iprep:v1:bans"), "1") })
+	for _, payload := range []string{"", "null", "{}", `{"revision":"x"}`, `{"revision":"99","name":"v","note":"{"}`} {
+		server.CLI("PUBLISH", "iprep:v1:bans", payload)
+	}
+	follow(t, c, note("x", 1, "ours"), note("y", 1, "ours"), note("z", 1, "ours"), note("w", 1, "ours"))
+	a.set(note("v", 1, "ours"))
+	eventually(t, "our own notes take their places", func() bool {
+		got := a.knows()
+		for _, name := range []string{"v", "w", "x", "y", "z"} {
+			if got[name] != `1 "ours"` {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// FuzzNote proves that whatever stands on a board is read without panic, and that what is written is read back.
+func FuzzNote(f *testing.F) {
+	for _, s := range []string{`{"version":5,"value":{"kind":"ban"}}`, `{"version":5,"expires":"2026-11-24T13:00:00Z","value":1}`, `null`, `[]`, ``} {
+		f.Add("ban 203.0.113.0/24", s)
+	}
+	f.Fuzz(func(t *testing.T, name, text string) {
+		n, err := read(name, text)
+		if err != nil {
+			return
+		}
+		again, err := write(n)
+		if err != nil {
+			return
+		}
+		if m, err := read(name, again); err != nil || m.Version != n.Version || !m.Expires.Equal(n.Expires) {
+			t.Errorf("%q is read as %+v and then as %+v, %v", text, n, m, err)
+		}
+	})
+}

@@ -1,0 +1,267 @@
+package redis
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
+)
+
+// TestOneBudget proves that instances which ask at the same time are together granted what one would be, in every window.
+func TestOneBudget(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	clients := []*Client{connect(t, server.Addr), connect(t, server.Addr)}
+	windows := []Window{today(700), today(500)}
+	windows[1].Period = "hour"
+	var granted atomic.Int64
+	var all sync.WaitGroup
+	for n := range 8 {
+		all.Go(func() {
+			for range 100 {
+				counted, err := clients[n%2].CountCalls(t.Context(), Calls{Account: "a", N: 1, Windows: windows})
+				if err != nil {
+					t.Error(err)
+				}
+				if counted.Granted {
+					granted.Add(1)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if n := granted.Load(); n != 500 {
+		t.Errorf("%d calls are granted, want 500", n)
+	}
+	counted, err := clients[0].CountCalls(t.Context(), Calls{Account: "a", Windows: windows})
+	if err != nil || counted.Windows[0].Used != 500 || counted.Windows[1].Used != 500 {
+		t.Errorf("counted %+v, %v", counted, err)
+	}
+	if ttl := server.CLI("TTL", "iprep:v1:{quota:a}"); ttl == "-1" {
+		t.Error("the counts stay for ever")
+	}
+}
+
+// step is one call of a story about one account.
+type step struct {
+	say     string
+	n       int
+	day     int // whose window it is, as the caller's clock says
+	owed    int
+	other   bool    // it is another instance's
+	lost    string  // what happened to the server before
+	goesBy  *answer // what the instance remembers, instead of its last answer
+	granted bool
+	used    int
+}
+
+type answer struct {
+	epoch       string
+	version     int64
+	known, told int
+}
+
+// TestCounting proves the rules by which calls are counted, each as a story: a quota of 10 a day.
+func TestCounting(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	c := connect(t, server.Addr)
+	for name, story := range map[string][]step{
+		"up to the limit": {
+			{n: 9, granted: true, used: 9},
+			{say: "more than is left counts nothing", n: 2, used: 9},
+			{n: 1, granted: true, used: 10},
+			{say: "a look costs nothing", granted: true, used: 10},
+			{n: 1, used: 10},
+		},
+		"given back": {
+			{n: 3, granted: true, used: 3},
+			{n: -1, granted: true, used: 2},
+			{say: "never below nothing", n: -5, granted: true, used: 0},
+		},
+		"the next window": {
+			{n: 8, granted: true, used: 8},
+			{day: 1, n: 8, granted: true, used: 8},
+			{say: "a clock that is behind counts in the window that has begun", n: 2, granted: true, used: 10},
+			{say: "and is refused there", n: 1, used: 10},
+			{say: "what was taken in a window that is over is not given back in the next", n: -1, granted: true, used: 10},
+			{say: "nor is what was spent in it counted there", owed: 3, granted: true, used: 10},
+			{say: "a clock that was far ahead does not hold up the others", day: 7, n: 1, granted: true, used: 1},
+			{day: 1, n: 1, granted: true, used: 1},
+		},
+		"spent without us": {
+			{n: 2, granted: true, used: 2},
+			{say: "it is added once", owed: 3, granted: true, used: 5},
+			{owed: 3, n: 1, granted: true, used: 6},
+			{say: "and what came on top", owed: 5, granted: true, used: 8},
+			{say: "an old message changes nothing", owed: 4, granted: true, used: 8},
+			{say: "of each instance", other: true, owed: 4, granted: true, used: 12},
+			{say: "beyond the limit, too; then nothing is granted", n: 1, owed: 5, used: 12},
+			{say: "the next window owes nothing", day: 1, n: 1, granted: true, used: 1},
+			{say: "until more is spent", day: 1, owed: 2, granted: true, used: 3},
+		},
+		"all is lost": {
+			{n: 4, granted: true, used: 4},
+			{say: "another instance knows of it", other: true, n: 2, granted: true, used: 6},
+			{say: "the one that knows less speaks first", lost: "FLUSHALL", n: 1, granted: true, used: 5},
+			{say: "what the other knows is more, and what was counted since comes on top", other: true, granted: true, used: 7},
+			{say: "it is said once", other: true, n: 1, granted: true, used: 8},
+			{n: 1, granted: true, used: 9},
+		},
+		"lost with debts": {
+			{owed: 3, n: 1, granted: true, used: 4},
+			{say: "what was told before is not told again", lost: "FLUSHALL", owed: 5, granted: true, used: 6},
+		},
+		"a replica that lagged": {
+			{n: 5, granted: true, used: 5},
+			{say: "it has seen more than is there", goesBy: &answer{version: 9, known: 8}, n: 1, granted: true, used: 9},
+			{say: "so the others say what they know, too", other: true, goesBy: &answer{epoch: "of old", version: 3, known: 9}, granted: true, used: 10},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server.CLI("FLUSHALL")
+			last := map[bool]answer{}
+			for i, s := range story {
+				if s.lost != "" {
+					server.CLI(s.lost)
+				}
+				goesBy := last[s.other]
+				if s.goesBy != nil {
+					epoch := goesBy.epoch
+					if goesBy = *s.goesBy; goesBy.epoch == "" {
+						goesBy.epoch = epoch
+					}
+				}
+				start := time.Date(2026, 11, 24+s.day, 0, 0, 0, 0, time.UTC)
+				calls := Calls{Account: name, N: s.n, Instance: "here", Windows: []Window{{
+					Period: "day", Start: start, End: start.AddDate(0, 0, 1), Limit: 10, Owed: s.owed,
+					Epoch: goesBy.epoch, Version: goesBy.version, Known: goesBy.known, Told: goesBy.told,
+				}}}
+				if s.day != 0 {
+					calls.Windows[0].Epoch, calls.Windows[0].Version, calls.Windows[0].Known, calls.Windows[0].Told = "", 0, 0, 0
+				}
+				if s.other {
+					calls.Instance = "there"
+				}
+				counted, err := c.CountCalls(t.Context(), calls)
+				if err != nil {
+					t.Fatal(err)
+				}
+				w := counted.Windows[0]
+				if counted.Granted != s.granted || w.Used != s.used {
+					t.Errorf("step %d (%s): granted %v with %d used, want %v with %d", i+1, s.say, counted.Granted, w.Used, s.granted, s.used)
+				}
+				if w.Start.Equal(start) {
+					last[s.other] = answer{epoch: w.Epoch, version: w.Version, known: w.Used, told: w.Owed}
+				}
+			}
+		})
+	}
+}
+
+// TestOneRate proves that instances together keep a rate, and are told when there is room.
+func TestOneRate(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	clients := []*Client{connect(t, server.Addr), connect(t, server.Addr)}
+	calls := Calls{Account: "a", N: 1, Interval: time.Hour, Burst: 5, Windows: []Window{today(1000)}}
+	granted := 0
+	for n := range 20 {
+		counted, err := clients[n%2].CountCalls(t.Context(), calls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if counted.Granted {
+			granted++
+			continue
+		}
+		if counted.RetryIn < 50*time.Minute || counted.RetryIn > time.Hour {
+			t.Errorf("room in %s, want about an hour", counted.RetryIn)
+		}
+	}
+	if granted != 5 {
+		t.Errorf("%d calls are granted, want the 5 that may come at once", granted)
+	}
+	counted, err := clients[0].CountCalls(t.Context(), Calls{Account: "a", Windows: []Window{today(1000)}})
+	if err != nil || counted.Windows[0].Used != 5 {
+		t.Errorf("%+v, %v: what the rate refused was counted", counted, err)
+	}
+	calls.Account, calls.Interval = "b", time.Millisecond
+	eventually(t, "the rate has room again", func() bool {
+		for range 10 {
+			counted, err := clients[0].CountCalls(t.Context(), calls)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if counted.Granted {
+				granted++
+			}
+		}
+		return granted > 50
+	})
+}
+
+// TestOneBucket proves that a bucket gives so many tokens, whoever asks, and says when it is full.
+func TestOneBucket(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	clients := []*Client{connect(t, server.Addr), connect(t, server.Addr)}
+	for _, tc := range []struct {
+		events int
+		period time.Duration
+	}{{1, time.Hour}, {3, time.Hour}, {10, 24 * time.Hour}, {7, 13 * time.Hour}, {997, 24 * time.Hour}} {
+		server.CLI("FLUSHALL")
+		allowed, ahead := 0, time.Duration(0)
+		for n := range 2*tc.events + 5 {
+			ok, full, err := clients[n%2].TakeToken(t.Context(), "rule:203.0.113.7", tc.events, tc.period)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ok {
+				allowed++
+				if full < ahead {
+					t.Fatalf("%d in %s: full in %s after a token, in %s before", tc.events, tc.period, full, ahead)
+				}
+			}
+			ahead = full - tc.period/time.Duration(tc.events)/2
+		}
+		if allowed != tc.events {
+			t.Errorf("%d tokens of a bucket of %d in %s", allowed, tc.events, tc.period)
+		}
+		if ttl := server.CLI("PTTL", "iprep:v1:limit:rule:203.0.113.7"); ttl == "-1" {
+			t.Error("the bucket stays for ever")
+		}
+	}
+	eventually(t, "an empty bucket fills", func() bool {
+		ok, _, err := clients[0].TakeToken(t.Context(), "fast", 1, 20*time.Millisecond)
+		again, _, _ := clients[0].TakeToken(t.Context(), "fast", 1, 20*time.Millisecond)
+		return err == nil && ok && !again
+	})
+}
+
+func BenchmarkExchange(b *testing.B) {
+	c := connect(b, testenv.Redis(b).Addr)
+	b.Run("count", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := c.CountCalls(b.Context(), Calls{Account: "a", N: 1, Windows: []Window{today(1 << 30)}}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("token", func(b *testing.B) {
+		for b.Loop() {
+			if _, _, err := c.TakeToken(b.Context(), "a", 10, time.Minute); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("claim", func(b *testing.B) {
+		for b.Loop() {
+			if _, _, err := c.Claim(b.Context(), key4, []string{"abuseipdb"}, time.Minute); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

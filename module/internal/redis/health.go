@@ -1,0 +1,195 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+)
+
+// Whether Redis is there is found out by one goroutine, never by a request: connecting takes several round trips, which a
+// request's patience may never cover, so that a client which lets requests connect can stay away for ever.
+const (
+	giveUpAfter = 5 // failures in a row, after which calls are not made any more
+
+	probeFirst = 250 * time.Millisecond // after a failure, twice as long each time
+	probeMost  = 5 * time.Second
+	probeIdle  = 5 * time.Second // while all is well, so that a loss is noticed without traffic
+
+	// connectPatience is how many times the usual time a probe may take to connect.
+	connectPatience = 4
+
+	logInterval = time.Minute
+)
+
+// health is what is known of Redis.
+type health struct {
+	mu      sync.Mutex
+	closed  bool
+	failed  int // in a row
+	since   time.Time
+	result  Result // the last failure's, until an answer comes
+	err     error
+	changed chan struct{} // closed at the next change between up and away
+	wake    chan struct{} // the prober should look at once
+	said    [NumResults]time.Time
+}
+
+func (h *health) init() {
+	h.since = time.Now()
+	h.changed = make(chan struct{})
+	h.wake = make(chan struct{}, 1)
+}
+
+// Status is how Redis is doing.
+type Status struct {
+	// Up says that Redis answers, and takes writes.
+	Up bool `json:"up"`
+
+	// Since is when that last changed.
+	Since time.Time `json:"since"`
+
+	// Result and Error are those of the last failure while Redis is away. They are empty before it was first asked.
+	Result string `json:"result,omitempty"`
+	Error  string `json:"error,omitempty"`
+
+	// Cure is what to do about it.
+	Cure string `json:"cure,omitempty"`
+}
+
+// Status returns how Redis is doing. It asks nobody.
+func (c *Client) Status() Status {
+	h := &c.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := Status{Up: c.up.Load(), Since: h.since}
+	if !s.Up && h.err != nil {
+		s.Result, s.Error, s.Cure = h.result.String(), h.err.Error(), cures[h.result]
+	}
+	return s
+}
+
+// Up reports whether Redis answers.
+func (c *Client) Up() bool { return c.up.Load() }
+
+// Changed returns a channel that is closed when Redis next goes away or comes back.
+func (c *Client) Changed() <-chan struct{} {
+	c.health.mu.Lock()
+	defer c.health.mu.Unlock()
+	return c.health.changed
+}
+
+// note takes notice of the outcome of an exchange.
+func (c *Client) note(err error) {
+	result := resultOf(err)
+	c.observe(result)
+	h := &c.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err == nil {
+		h.failed = 0
+		return
+	}
+	h.result, h.err = result, err
+	if h.failed++; h.failed >= giveUpAfter && c.up.Load() {
+		c.turn(false)
+	}
+}
+
+// turn changes between up and away. It is called with the lock of health held.
+func (c *Client) turn(up bool) {
+	h := &c.health
+	lasted := time.Since(h.since).Round(time.Millisecond)
+	h.since = time.Now()
+	c.up.Store(up)
+	close(h.changed)
+	h.changed = make(chan struct{})
+	if up {
+		h.err = nil
+		c.log.Info("redis answers: what is learnt and decided is shared with the other instances", slog.Duration("after", lasted))
+		return
+	}
+	c.complain()
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// complain says, once a minute for each cause, that Redis is away. It is called with the lock of health held.
+func (c *Client) complain() {
+	h := &c.health
+	now := time.Now()
+	if last := h.said[h.result]; !last.IsZero() && now.Sub(last) < logInterval {
+		return
+	}
+	h.said[h.result] = now
+	c.log.Warn("redis is away: this instance goes on with what it knows by itself",
+		slog.String("result", h.result.String()), slog.String("error", h.err.Error()), slog.String("cure", cures[h.result]))
+}
+
+// attend finds out, again and again, whether Redis answers. It ends with ctx.
+func (c *Client) attend(ctx context.Context) {
+	pause := probeFirst
+	for ctx.Err() == nil {
+		next := probeIdle
+		if err := c.probe(ctx); err != nil {
+			next = time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64())) // instances should not come back together
+			pause = min(2*pause, probeMost)
+		} else {
+			pause = probeFirst
+		}
+		timer := time.NewTimer(next)
+		select {
+		case <-timer.C:
+		case <-c.health.wake:
+			timer.Stop()
+			pause = probeFirst
+		case <-ctx.Done():
+			timer.Stop()
+		}
+	}
+}
+
+// probing does what the other scripts do: a server that only answers pings may be a replica, or full, or not let this user do
+// what is needed.
+var probing = goredis.NewScript(`redis.call('TIME') return redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)`)
+
+// probe connects if need be, with more patience than an exchange has, and then makes an exchange within the usual time: a
+// server that takes longer is of no use.
+func (c *Client) probe(ctx context.Context) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			c.log.Error("asking whether redis is there panicked; this is a bug", slog.Any("panic", r))
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+	connecting, cancel := context.WithTimeout(ctx, connectPatience*c.timeout)
+	defer cancel()
+	err = c.rdb.Ping(connecting).Err()
+	if err == nil {
+		exchange, cancel := context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+		key := c.key("probe:{" + strconv.Itoa(rand.IntN(16)) + "}") // of a Cluster, now one server and now another
+		err = probing.Run(exchange, c.rdb, []string{key}, c.token).Err()
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	c.note(err)
+	h := &c.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch up := c.up.Load(); {
+	case err == nil && !up && !h.closed:
+		c.turn(true)
+	case err != nil && !up:
+		c.complain()
+	}
+	return err
+}

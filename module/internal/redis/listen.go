@@ -1,0 +1,94 @@
+package redis
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+)
+
+// listenPatience is how long a subscription may be silent before it is asked whether it is alive, and then before it is
+// given up.
+const listenPatience = 2 * time.Second
+
+// message tells of one note that was posted.
+type message struct {
+	Revision int64  `json:"revision,string"`
+	Name     string `json:"name"`
+	Text     string `json:"note"`
+}
+
+// subscription hears the messages of a board until it is closed, or broken, when heard is closed.
+type subscription struct {
+	heard chan message
+	sub   *goredis.PubSub
+	done  sync.WaitGroup
+	once  sync.Once
+}
+
+// listen subscribes to the board.
+func (b *board) listen(ctx context.Context) *subscription {
+	heard := make(chan message, atOnce)
+	s := &subscription{heard: heard, sub: b.rdb.Subscribe(ctx)}
+	s.done.Go(func() {
+		defer close(heard)
+		defer func() {
+			if r := recover(); r != nil {
+				b.log.Error("listening to the other instances panicked; this is a bug", slog.Any("panic", r))
+			}
+		}()
+		err := s.sub.Subscribe(ctx, b.channel())
+		if err == nil {
+			err = s.receive(ctx, heard)
+		}
+		if err != nil && ctx.Err() == nil {
+			b.log.Debug("changes of other instances are seen late: the subscription has ended", slog.String("channel", b.channel()), slog.Any("error", err))
+		}
+	})
+	return s
+}
+
+// close ends the subscription. Closing again does nothing.
+func (s *subscription) close() {
+	s.once.Do(func() {
+		_ = s.sub.Close() // ends the receiver
+		s.done.Wait()
+	})
+}
+
+// receive hands messages on. It ends when the subscription is closed, when it breaks or when Redis does not say anything.
+func (s *subscription) receive(ctx context.Context, heard chan<- message) error {
+	silent := false
+	for {
+		received, err := s.sub.ReceiveTimeout(ctx, listenPatience)
+		var network net.Error
+		switch {
+		case errors.As(err, &network) && network.Timeout() && !silent:
+			silent = true
+			if err := s.sub.Ping(ctx); err != nil {
+				return err
+			}
+			continue
+		case err != nil:
+			return err
+		}
+		silent = false
+		published, ok := received.(*goredis.Message)
+		if !ok {
+			continue
+		}
+		var m message
+		if json.Unmarshal([]byte(published.Payload), &m) != nil {
+			continue // whoever may publish can say anything
+		}
+		select {
+		case heard <- m:
+		default: // the revision shows that one was missed
+		}
+	}
+}

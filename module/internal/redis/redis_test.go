@@ -1,0 +1,411 @@
+package redis
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// outcomes counts results.
+type outcomes struct {
+	mu     sync.Mutex
+	counts [NumResults]int
+}
+
+func (o *outcomes) observe(r Result) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.counts[r]++
+}
+
+func (o *outcomes) of(r Result) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.counts[r]
+}
+
+// logs is a log that a test can read.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// open returns a client that looks after its connection until the test ends.
+func open(tb testing.TB, o Options) *Client {
+	tb.Helper()
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	c, err := Open(o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	c.Start()
+	return c
+}
+
+// connect returns a client of the given servers that has reached them.
+func connect(tb testing.TB, addrs ...string) *Client {
+	tb.Helper()
+	c := open(tb, Options{Addresses: addrs})
+	awaitUp(tb, c, true)
+	return c
+}
+
+func awaitUp(tb testing.TB, c *Client, up bool) {
+	tb.Helper()
+	deadline := time.After(30 * time.Second)
+	for {
+		changed := c.Changed()
+		if c.Up() == up {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			tb.Fatalf("up is %t in the end, want %t: %+v", c.Up(), up, c.Status())
+		}
+	}
+}
+
+func eventually(tb testing.TB, what string, so func() bool) {
+	tb.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !so(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			tb.Fatalf("in vain: %s", what)
+		}
+	}
+}
+
+// TestWhatIsRefused proves that settings which cannot work are said to be wrong, with the cure.
+func TestWhatIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		options Options
+		want    string
+	}{
+		"no address":           {Options{}, "name one, such as redis.example.com:6379"},
+		"both":                 {Options{Addresses: []string{"a:1"}, Cluster: true, Master: "main"}, "remove one"},
+		"database of cluster":  {Options{Addresses: []string{"a:1"}, Cluster: true, Database: 3}, "database 0 only"},
+		"several without word": {Options{Addresses: []string{"a:1", "b:1"}}, "`cluster` or `sentinel <master>`"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := Open(tc.options); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("%v, want an error with %q", err, tc.want)
+			}
+		})
+	}
+}
+
+// TestKindsOfServers proves that the same calls work with each kind of server, connected as an operator would.
+func TestKindsOfServers(t *testing.T) {
+	t.Parallel()
+	t.Run("one", func(t *testing.T) { exchange(t, connect(t, testenv.Redis(t).Addr)) })
+	t.Run("unix socket", func(t *testing.T) { exchange(t, connect(t, testenv.RedisUnix(t).Addr)) })
+	t.Run("cluster", func(t *testing.T) {
+		cluster := testenv.RedisCluster(t)
+		c := open(t, Options{Addresses: cluster.Addrs[:1], Cluster: true})
+		awaitUp(t, c, true)
+		exchange(t, c)
+		other := open(t, Options{Addresses: cluster.Addrs[3:4], Cluster: true})
+		awaitUp(t, other, true)
+		agree(t, map[string]string{"x": `1 "said"`}, follow(t, c, note("x", 1, "said")), follow(t, other))
+	})
+	t.Run("sentinel", func(t *testing.T) {
+		s := testenv.RedisSentinel(t)
+		c := open(t, Options{Addresses: s.Addrs, Master: s.Master})
+		awaitUp(t, c, true)
+		exchange(t, c)
+		s.KillMaster()
+		eventually(t, "after a failover it works again", func() bool {
+			_, err := c.CountCalls(t.Context(), Calls{Account: "failover", N: 1, Windows: []Window{today(1000)}})
+			return err == nil
+		})
+		exchange(t, c)
+	})
+	t.Run("tls, acl, database and prefix", func(t *testing.T) {
+		server, files := testenv.RedisTLS(t)
+		server.ACL("caddy", "s3cret", "+@read", "+@write", "+@scripting", "+@connection", "+@pubsub", "+time", "~ours:*", "&ours:*", "-@dangerous")
+		c := open(t, Options{
+			Addresses: []string{server.Addr}, TLS: tlsConfig(t, files), Database: 3, Prefix: "ours",
+			Credentials: func() (string, string, error) { return "caddy", "s3cret", nil },
+		})
+		awaitUp(t, c, true)
+		exchange(t, c)
+		if n := server.CLI("-n", "3", "DBSIZE"); n == "0" {
+			t.Error("nothing is in database 3")
+		}
+		for key := range strings.FieldsSeq(server.CLI("-n", "3", "KEYS", "*")) {
+			if !strings.HasPrefix(key, "ours:v1:") {
+				t.Errorf("key %s has another prefix", key)
+			}
+		}
+	})
+}
+
+func tlsConfig(tb testing.TB, files testenv.Certificates) *tls.Config {
+	tb.Helper()
+	pair, err := tls.LoadX509KeyPair(files.ClientCert, files.ClientKey)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ca, err := os.ReadFile(files.CA)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+}
+
+// TestAPasswordRotates proves that a changed password is used for the next connection, and that a wrong one is named as what
+// it is.
+func TestAPasswordRotates(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	server.ACL("caddy", "old", "+@all", "~*", "&*")
+	var mu sync.Mutex
+	password := "old"
+	set := func(to string) {
+		mu.Lock()
+		defer mu.Unlock()
+		password = to
+	}
+	var log logs
+	c := open(t, Options{
+		Addresses: []string{server.Addr},
+		Logger:    slog.New(slog.NewTextHandler(&log, nil)),
+		Credentials: func() (string, string, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if password == "" {
+				return "", "", errors.New("the file is gone")
+			}
+			return "caddy", password, nil
+		},
+	})
+	awaitUp(t, c, true)
+	server.CLI("ACL", "SETUSER", "caddy", "resetpass", ">new")
+	server.CLI("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+	eventually(t, "the old password is refused", func() bool { return c.Status().Result == Denied.String() })
+	if s := c.Status(); !strings.Contains(s.Cure, "password") {
+		t.Errorf("the cure is %q", s.Cure)
+	}
+	set("")
+	eventually(t, "a password that cannot be read is named", func() bool { return strings.Contains(c.Status().Error, "the file is gone") })
+	set("new")
+	awaitUp(t, c, true)
+	exchange(t, c)
+	if strings.Contains(log.String(), "old") || strings.Contains(log.String(), "new") {
+		t.Errorf("the log shows a password:\n%s", log.String())
+	}
+}
+
+// TestAHandshakeIsFinished proves that a server at a distance is reached: connecting takes several round trips, and no
+// call has time for all of them.
+func TestAHandshakeIsFinished(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	link := testenv.Proxy(t, server.Addr)
+	link.Latency(20 * time.Millisecond)
+	c := open(t, Options{Addresses: []string{link.Addr}, Timeout: 60 * time.Millisecond})
+	awaitUp(t, c, true)
+	answered := 0
+	for range 20 {
+		if _, err := c.CountCalls(t.Context(), Calls{Account: "a", N: 1, Windows: []Window{today(1000)}}); err == nil {
+			answered++
+		}
+	}
+	if answered < 10 {
+		t.Errorf("%d of 20 calls were answered: the connection is thrown away before it is of use", answered)
+	}
+}
+
+// TestAway proves that a client of a server that is not there costs nothing, comes back by itself and says so once.
+func TestAway(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	server.Stop()
+	var log logs
+	var seen outcomes
+	c := open(t, Options{
+		Addresses: []string{server.Addr}, Observe: seen.observe, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if _, err := c.CountCalls(t.Context(), Calls{}); !errors.Is(err, ErrAway) {
+		t.Errorf("%v, want ErrAway", err)
+	}
+	eventually(t, "it is known to be unreachable", func() bool { return c.Status().Result == Unreachable.String() })
+	server.Start()
+	awaitUp(t, c, true)
+	exchange(t, c)
+	server.Stop()
+	for range giveUpAfter {
+		_, _ = c.CountCalls(t.Context(), Calls{})
+	}
+	awaitUp(t, c, false)
+	skipped := seen.of(Skipped)
+	if _, err := c.CountCalls(t.Context(), Calls{}); !errors.Is(err, ErrAway) || seen.of(Skipped) != skipped+1 {
+		t.Errorf("%v, want ErrAway, counted as skipped", err)
+	}
+	if n := strings.Count(log.String(), "redis is away"); n != 1 {
+		t.Errorf("it is said %d times that redis is away:\n%s", n, log.String())
+	}
+}
+
+// TestFaultsAreTold proves that each way in which Redis fails is told from the others, and is recovered from.
+func TestFaultsAreTold(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		reply string
+		want  Result
+	}{
+		"read only":   {"-READONLY You can't write against a read only replica.", ReadOnly},
+		"full":        {"-OOM command not allowed when used memory > 'maxmemory'.", Full},
+		"permissions": {"-NOPERM this user has no permissions to run the 'evalsha' command", Denied},
+		"in a script": {"-ERR ACL failure in script: User caddy has no permissions to access the key", Denied},
+		"loading":     {"-LOADING Redis is loading the dataset in memory", Failed},
+		"password":    {"-NOAUTH Authentication required.", Denied},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := open(t, Options{Addresses: []string{testenv.RedisSaying(t, tc.reply)}})
+			eventually(t, "it is told as "+tc.want.String(), func() bool { return c.Status().Result == tc.want.String() })
+			if s := c.Status(); s.Up || s.Cure == "" {
+				t.Errorf("status %+v", s)
+			}
+		})
+	}
+	t.Run("full and then not", func(t *testing.T) {
+		server := testenv.Redis(t)
+		c := connect(t, server.Addr)
+		server.CLI("CONFIG", "SET", "maxmemory", "1mb", "maxmemory-policy", "noeviction")
+		eventually(t, "it is told that the server is full", func() bool {
+			_, _ = c.CountCalls(t.Context(), Calls{Account: "a", N: 1, Windows: []Window{today(1000)}})
+			return c.Status().Result == Full.String()
+		})
+		server.CLI("CONFIG", "SET", "maxmemory", "0")
+		awaitUp(t, c, true)
+		exchange(t, c)
+	})
+	t.Run("a user without scripts", func(t *testing.T) {
+		server := testenv.Redis(t)
+		server.ACL("caddy", "s3cret", "+@all", "-eval", "-evalsha", "~*", "&*")
+		c := open(t, Options{Addresses: []string{server.Addr}, Credentials: func() (string, string, error) { return "caddy", "s3cret", nil }})
+		eventually(t, "it is told", func() bool { return c.Status().Result == Denied.String() })
+		server.CLI("ACL", "SETUSER", "caddy", "+eval", "+evalsha")
+		awaitUp(t, c, true)
+	})
+	t.Run("a user without our keys", func(t *testing.T) {
+		server := testenv.Redis(t)
+		server.ACL("caddy", "s3cret", "+@all", "~other:*", "&*")
+		c := open(t, Options{Addresses: []string{server.Addr}, Credentials: func() (string, string, error) { return "caddy", "s3cret", nil }})
+		eventually(t, "it is told", func() bool { return c.Status().Result == Denied.String() })
+	})
+}
+
+// TestLinks proves that whatever the link does, a call ends within its time, and that all is well once the link is.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	for name, fault := range map[string]func(*testenv.Link){
+		"black hole":  (*testenv.Link).BlackHole,
+		"reset":       (*testenv.Link).Reset,
+		"down":        (*testenv.Link).Down,
+		"slow drip":   func(l *testenv.Link) { l.Drip(3) },
+		"500 ms late": func(l *testenv.Link) { l.Latency(500 * time.Millisecond) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			link := testenv.Proxy(t, server.Addr)
+			c := connect(t, link.Addr)
+			exchange(t, c)
+			fault(link)
+			eventually(t, "it is known to be away", func() bool {
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				defer cancel()
+				_, err := c.CountCalls(ctx, Calls{Account: "a", N: 1, Windows: []Window{today(1000)}})
+				if ctx.Err() != nil {
+					t.Fatal("a call did not end by itself")
+				}
+				return errors.Is(err, ErrAway)
+			})
+			link.Heal()
+			awaitUp(t, c, true)
+			exchange(t, c)
+		})
+	}
+}
+
+// TestClosing proves that closing ends what is under way, whenever it comes.
+func TestClosing(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	for range 20 {
+		c, err := Open(Options{Addresses: []string{server.Addr}, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Start()
+		c.Start()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		c.Start()
+		if _, err := c.CountCalls(t.Context(), Calls{}); !errors.Is(err, ErrAway) {
+			t.Errorf("%v, want ErrAway", err)
+		}
+	}
+}
+
+// exchange makes one call of each kind and looks whether it did what it is for.
+func exchange(tb testing.TB, c *Client) {
+	tb.Helper()
+	ctx := tb.Context()
+	account := time.Now().Format("150405.000000000")
+	for n := range 4 {
+		counted, err := c.CountCalls(ctx, Calls{Account: account, N: 1, Windows: []Window{today(3)}})
+		if err != nil || counted.Granted != (n < 3) {
+			tb.Errorf("call %d: %+v, %v", n, counted, err)
+		}
+		allowed, _, err := c.TakeToken(ctx, account, 3, time.Hour)
+		if err != nil || allowed != (n < 3) {
+			tb.Errorf("token %d: %v, %v", n, allowed, err)
+		}
+	}
+	keepsRecords(tb, c)
+}
+
+// today is a window of a quota.
+func today(limit int) Window {
+	start := time.Now().UTC().Truncate(24 * time.Hour)
+	return Window{Period: "day", Start: start, End: start.Add(24 * time.Hour), Limit: limit}
+}

@@ -1,0 +1,96 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	goredis "github.com/redis/go-redis/v9"
+)
+
+// ErrAway means that Redis does not answer at present, so that it was not asked.
+var ErrAway = errors.New("redis is away")
+
+// Result is the outcome of one exchange. Its words are the values of the metrics' result label.
+type Result uint8
+
+// The results.
+const (
+	// OK: Redis has answered.
+	OK Result = iota
+	// Timeout: no answer within the time allowed.
+	Timeout
+	// Unreachable: there is no connection, or it broke.
+	Unreachable
+	// Denied: the user, the password or the permissions are wrong.
+	Denied
+	// ReadOnly: the server is a replica that takes no writes.
+	ReadOnly
+	// Full: the server has no memory left, and is told to evict nothing.
+	Full
+	// Failed: any other error, such as a server that is loading its data or a cluster that is incomplete.
+	Failed
+	// Skipped: not asked, since Redis is known to be away.
+	Skipped
+
+	// NumResults is the number of results.
+	NumResults = iota
+)
+
+var resultNames = [NumResults]string{"ok", "timeout", "unreachable", "denied", "read_only", "full", "error", "skipped"}
+
+// String returns the result's word.
+func (r Result) String() string {
+	if int(r) < len(resultNames) {
+		return resultNames[r]
+	}
+	return fmt.Sprintf("Result(%d)", uint8(r))
+}
+
+// cures are what an operator can do about a result.
+var cures = [NumResults]string{
+	Timeout:     "look at the network and at the load of the server, or allow a longer `timeout` in the redis options",
+	Unreachable: "see that the server runs and can be reached from here",
+	Denied:      "check the user, the password, and the permissions of the user: +@read +@write +@scripting +@connection +@pubsub +time ~<prefix>:* &<prefix>:*",
+	ReadOnly:    "name the master, or use `sentinel` or `cluster`, which follow it",
+	Full:        "give the server more memory, or let it evict: maxmemory-policy volatile-lru",
+	Failed:      "look at the log of the server",
+}
+
+// resultOf classifies what the library returned. It is the one place where failures are told apart.
+func resultOf(err error) Result {
+	var network net.Error
+	var server goredis.Error
+	switch {
+	case err == nil:
+		return OK
+	case errors.Is(err, ErrAway):
+		return Skipped
+	case goredis.IsAuthError(err), goredis.IsPermissionError(err), errors.Is(err, errCredentials), deniedInScript(err):
+		return Denied
+	case goredis.IsReadOnlyError(err):
+		return ReadOnly
+	case goredis.IsOOMError(err):
+		return Full
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout(), errors.Is(err, goredis.ErrPoolTimeout):
+		return Timeout
+	case errors.As(err, &server):
+		return Failed
+	}
+	return Unreachable
+}
+
+// deniedInScript reports whether a script of ours lacked a permission. Redis 7.0 has no code of its own for that.
+func deniedInScript(err error) bool {
+	var server goredis.Error
+	if !errors.As(err, &server) {
+		return false
+	}
+	text := server.Error()
+	return strings.HasPrefix(text, "ERR ACL failure in script") || strings.HasPrefix(text, "ERR The user executing the script")
+}
+
+// errCredentials marks an error of Options.Credentials.
+var errCredentials = errors.New("no credentials")

@@ -1,0 +1,233 @@
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/Shopify/toxiproxy/v2/stream"
+)
+
+// Link is a TCP proxy that can be made faulty. One fault at a time: each replaces the one before it, and acts on the
+// connections that there are as well as on new ones.
+//
+// The faults are toxiproxy's, the connections are ours. Toxiproxy's own cannot be reset once they are open, and each one
+// whose client leaves while bytes are on their way to it leaks a goroutine.
+type Link struct {
+	Addr string // where clients connect to
+
+	tb       testing.TB
+	upstream string
+	end      context.Context // the test's
+	toxics   *toxiproxy.ToxicCollection
+	resets   atomic.Bool
+	group    sync.WaitGroup
+
+	mu       sync.Mutex
+	listener net.Listener // nil: it is down
+	pairs    map[*pair]struct{}
+	count    int  // of pairs so far
+	swallows bool // bytes are lost: the connections are of no use afterwards
+}
+
+// Proxy starts a link to upstream, host:port or the path of a unix socket.
+func Proxy(tb testing.TB, upstream string) *Link {
+	tb.Helper()
+	end, cancel := context.WithCancel(context.Background())
+	proxy := &toxiproxy.Proxy{}
+	proxy.Toxics = toxiproxy.NewToxicCollection(proxy)
+	l := &Link{tb: tb, upstream: upstream, end: end, toxics: proxy.Toxics, pairs: map[*pair]struct{}{}}
+	tb.Cleanup(func() {
+		cancel()
+		l.Down()
+		l.group.Wait()
+	})
+	listener := listenAnywhere(tb)
+	l.Addr = listener.Addr().String()
+	l.accept(listener)
+	return l
+}
+
+// Latency delays every answer by d, in whole milliseconds.
+func (l *Link) Latency(d time.Duration) {
+	l.tb.Helper()
+	l.set(fault{up: true, toxics: []string{toxic("latency", "downstream", "latency", d.Milliseconds())}})
+}
+
+// BlackHole swallows all bytes, either way; connections are accepted and stay open. What replaces it closes them.
+func (l *Link) BlackHole() {
+	l.tb.Helper()
+	l.set(fault{up: true, swallows: true, toxics: []string{
+		toxic("timeout", "upstream", "timeout", 0),
+		toxic("timeout", "downstream", "timeout", 0),
+	}})
+}
+
+// Drip passes answers on byte by byte, bytesPerSecond of them per second and connection.
+func (l *Link) Drip(bytesPerSecond int) {
+	l.tb.Helper()
+	delay := time.Second / time.Duration(bytesPerSecond)
+	l.set(fault{up: true, toxics: []string{toxic("slicer", "downstream", "average_size", 1, "delay", delay.Microseconds())}})
+}
+
+// Reset resets each connection in place of its next answer: the server has done what it was asked, and the client cannot
+// know.
+func (l *Link) Reset() {
+	l.tb.Helper()
+	l.set(fault{up: true, resets: true})
+}
+
+// Down closes all connections and refuses new ones.
+func (l *Link) Down() {
+	l.tb.Helper()
+	l.set(fault{})
+}
+
+// Heal ends all faults.
+func (l *Link) Heal() {
+	l.tb.Helper()
+	l.set(fault{up: true})
+}
+
+type fault struct {
+	up, resets, swallows bool
+	toxics               []string // in toxiproxy's JSON
+}
+
+// toxic returns a toxic's JSON, with attributes as names and values.
+func toxic(kind, direction string, attributes ...any) string {
+	var b strings.Builder
+	for i := 0; i < len(attributes); i += 2 {
+		fmt.Fprintf(&b, `,"%v":%v`, attributes[i], attributes[i+1])
+	}
+	return fmt.Sprintf(`{"type":%q,"stream":%q,"attributes":{%s}}`, kind, direction, strings.TrimPrefix(b.String(), ","))
+}
+
+func (l *Link) set(f fault) {
+	l.tb.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.swallows { // before its toxic goes, which would leave behind what is stuck in front of it
+		l.hangUp()
+	}
+	l.toxics.ResetToxics(context.Background())
+	l.resets.Store(f.resets)
+	l.swallows = f.swallows
+	for _, json := range f.toxics {
+		if _, err := l.toxics.AddToxicJson(strings.NewReader(json)); err != nil {
+			l.tb.Fatalf("%s: %v", json, err)
+		}
+	}
+	switch {
+	case f.up && l.listener == nil:
+		listener, err := listen(l.Addr)
+		if err != nil {
+			l.tb.Fatal(err)
+		}
+		l.accept(listener)
+	case !f.up && l.listener != nil:
+		_ = l.listener.Close() // it is only open once
+		l.listener = nil
+		l.hangUp()
+	}
+}
+
+// accept takes the listener's clients from now on, until it is closed.
+func (l *Link) accept(listener net.Listener) {
+	l.listener = listener
+	l.group.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil { // it is closed
+				return
+			}
+			l.group.Go(func() { l.carry(client) })
+		}
+	})
+}
+
+// hangUp closes all connections and waits until nothing of them is left.
+func (l *Link) hangUp() {
+	for p := range l.pairs {
+		p.close()
+		p.halves.Wait()
+	}
+}
+
+// carry connects a client to the server and returns when both have been left.
+func (l *Link) carry(client net.Conn) {
+	server, err := dial(l.end, l.upstream, nil)
+	if err != nil {
+		_ = client.Close() // as if the server had
+		return
+	}
+	p := &pair{client: client, server: server, resets: &l.resets}
+	if !l.connect(p) {
+		p.close()
+		return
+	}
+	p.halves.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.pairs, p)
+}
+
+func (l *Link) connect(p *pair) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.listener == nil { // it went down meanwhile
+		return false
+	}
+	l.pairs[p] = struct{}{}
+	l.count++ // toxiproxy wants names, and not the same twice
+	p.halves.Add(2)
+	server := &toxiproxy.ApiServer{Metrics: toxiproxy.NewMetricsContainer(nil)} // the least that it takes
+	l.toxics.StartLink(server, fmt.Sprint(l.count, "up"), p.client, half{p, p.server}, stream.Upstream)
+	l.toxics.StartLink(server, fmt.Sprint(l.count, "down"), p.server, half{p, p.client}, stream.Downstream)
+	return true
+}
+
+// pair is a client's connection and the one to the server that continues it.
+type pair struct {
+	client, server net.Conn
+	resets         *atomic.Bool
+	halves         sync.WaitGroup // that are open
+}
+
+func (p *pair) close() {
+	_ = p.client.Close() // either may be closed already
+	_ = p.server.Close()
+}
+
+// half is what toxiproxy writes to in one direction.
+type half struct {
+	*pair
+	to net.Conn
+}
+
+// Write never fails: when toxiproxy stops reading, what is still on its way is stuck for ever. When the connection is
+// closed, what is on its way comes to an end.
+func (h half) Write(b []byte) (int, error) {
+	if h.resets.Load() && h.to == h.client {
+		if tcp, ok := h.client.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0) // makes a reset of the closing
+		}
+		h.close()
+	} else if _, err := h.to.Write(b); err != nil {
+		h.close()
+	}
+	return len(b), nil
+}
+
+// Close is called when one side is done, and is the end for both.
+func (h half) Close() error {
+	h.close()
+	h.halves.Done()
+	return nil
+}

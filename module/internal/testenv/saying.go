@@ -1,0 +1,63 @@
+package testenv
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// RedisSaying starts a server of RESP2 that answers every command with reply, a line of RESP such as "-READONLY You
+// can't write against a read only replica.", but lets clients connect: AUTH, CLIENT and SELECT succeed, and HELLO is
+// unknown to it. It returns its address, host:port.
+func RedisSaying(tb testing.TB, reply string) (addr string) {
+	tb.Helper()
+	listener := listenAnywhere(tb)
+	var (
+		accepting, saying sync.WaitGroup
+		conns             []net.Conn
+	)
+	accepting.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil { // it is closed
+				return
+			}
+			conns = append(conns, conn)
+			saying.Go(func() { say(conn, strings.TrimRight(reply, "\r\n")) })
+		}
+	})
+	tb.Cleanup(func() {
+		_ = listener.Close() // it is only open once
+		accepting.Wait()
+		for _, conn := range conns {
+			_ = conn.Close() // may be closed already
+		}
+		saying.Wait()
+	})
+	return listener.Addr().String()
+}
+
+// say answers a client's commands until it leaves or says what is none.
+func say(conn net.Conn, reply string) {
+	defer conn.Close()
+	r := bufio.NewReader(conn)
+	for {
+		command, err := readValue(r)
+		if err != nil || len(command) == 0 {
+			return
+		}
+		answer := reply
+		switch strings.ToUpper(command[0]) {
+		case "HELLO":
+			answer = "-ERR unknown command 'HELLO'"
+		case "AUTH", "CLIENT", "SELECT":
+			answer = "+OK"
+		}
+		if _, err := io.WriteString(conn, answer+"\r\n"); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,163 @@
+// Package testenv starts the servers that tests need, on free loopback ports and in temporary folders.
+//
+// Whatever is started ends with its test, and has ended before the test's temporary folders are removed. A server that
+// is not ready within 20 s fails the test and shows its log. What starts, stops or asks a server fails the test when it
+// cannot, and therefore belongs into the test's own goroutine.
+//
+// Without its program a server's test is skipped. With IPREP_REQUIRE_SERVICES set it fails, so that on a machine that is
+// meant to have everything no test is left out unseen. IPREP_TEST_REDIS_SERVER names another redis-server than the one
+// on the PATH; the redis-cli beside it is preferred.
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	// patience is for a loaded machine. Nothing takes nearly as long on one that is not.
+	patience = 20 * time.Second
+	// pace is the time between two looks whether something has come about.
+	pace = 10 * time.Millisecond
+	// attempts is how often another port is tried before it is the machine that must be wrong.
+	attempts = 5
+
+	requireServices = "IPREP_REQUIRE_SERVICES"
+	redisProgram    = "IPREP_TEST_REDIS_SERVER"
+)
+
+// usualPlaces are folders that a program can be in without being on the PATH.
+var usualPlaces = []string{
+	"/usr/bin", "/usr/local/bin", "/opt/homebrew/bin", "/opt/local/bin", "/home/linuxbrew/.linuxbrew/bin",
+}
+
+// redisServer returns the path of redis-server, and ends the test when there is none.
+func redisServer(tb testing.TB) string {
+	tb.Helper()
+	if path := os.Getenv(redisProgram); path != "" {
+		if _, err := exec.LookPath(path); err != nil {
+			tb.Fatalf("%s: %v", redisProgram, err)
+		}
+		return path
+	}
+	return program(tb, "redis-server")
+}
+
+// redisCLI returns the path of redis-cli, and ends the test when there is none.
+func redisCLI(tb testing.TB) string {
+	tb.Helper()
+	dir, name := filepath.Split(os.Getenv(redisProgram))
+	beside := dir + strings.Replace(name, "-server", "-cli", 1)
+	if beside != dir+name {
+		if path, err := exec.LookPath(beside); err == nil {
+			return path
+		}
+	}
+	return program(tb, "redis-cli")
+}
+
+func program(tb testing.TB, name string) string {
+	tb.Helper()
+	if path, err := exec.LookPath(name); err == nil {
+		return path
+	}
+	for _, dir := range usualPlaces {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path
+		}
+	}
+	const missing = "there is no %s: apt-get install redis-server, or brew install redis"
+	if os.Getenv(requireServices) != "" {
+		tb.Fatalf(missing, name)
+	}
+	tb.Skipf(missing, name)
+	return ""
+}
+
+const (
+	// Ports are drawn from firstPort on. The nodes of a Redis Cluster take the port busOffset above theirs as well. All
+	// are below those that systems give to outgoing connections (from 32768 on Linux, from 49152 on macOS): nobody takes
+	// the port of a server that is stopped for a while, and a client that calls it cannot end up connected to itself.
+	firstPort = 12000
+	ports     = 10000
+	busOffset = 10000
+)
+
+var drawn sync.Map // the ports that this process has drawn so far
+
+// freePort returns a port that is free on 127.0.0.1, as is the one busOffset above it. Only a test in another process
+// can still be given the same.
+func freePort(tb testing.TB) int {
+	tb.Helper()
+	for range ports {
+		port := firstPort + rand.N(ports)
+		if _, taken := drawn.LoadOrStore(port, true); !taken && isFree(port) && isFree(port+busOffset) {
+			return port
+		}
+	}
+	tb.Fatal("no free port")
+	return 0
+}
+
+func isFree(port int) bool {
+	listener, err := listen(loopback(port))
+	if err != nil {
+		return false
+	}
+	return listener.Close() == nil
+}
+
+func listen(addr string) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
+}
+
+// listenAnywhere listens on a free port.
+func listenAnywhere(tb testing.TB) net.Listener {
+	tb.Helper()
+	var err error
+	for range attempts {
+		var listener net.Listener
+		if listener, err = listen(loopback(freePort(tb))); err == nil {
+			return listener
+		}
+	}
+	tb.Fatal(err)
+	return nil
+}
+
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// network is what net calls the kind of network that addr is of: a path is a unix socket's.
+func network(addr string) string {
+	if filepath.IsAbs(addr) {
+		return "unix"
+	}
+	return "tcp"
+}
+
+// await waits until missing returns "", and fails the test with what it returned last, and the servers' logs, when that
+// takes too long.
+func await(tb testing.TB, servers []*RedisServer, missing func() string) {
+	tb.Helper()
+	var last string
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(pace) {
+		if last = missing(); last == "" {
+			return
+		}
+	}
+	var logs strings.Builder
+	for _, s := range servers {
+		fmt.Fprintf(&logs, "\n%s:\n%s", s.Addr, s.Log())
+	}
+	tb.Fatalf("not after %v: %s; the logs:%s", patience, last, &logs)
+}
