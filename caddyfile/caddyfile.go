@@ -29,9 +29,10 @@ func init() {
 //		provider <service> [<arguments>...] { <see provider> }
 //		wait     <duration>
 //		memory   <subjects>
+//		redis    <address>... { <see redis> }
 //	}
 //
-// All but `wait` and `memory` may be repeated; the lines add up.
+// All but `wait`, `memory` and `redis` may be repeated; the lines add up.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name
 	if existing != nil {
@@ -46,6 +47,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		{word: "wait", set: checked(wait(&app.Wait), func() error { return module.CheckWait(*app.Wait) })},
 		{word: "memory", set: checked(number(&app.Memory, "a number of addresses above 0, such as 200000"),
 			func() error { return module.CheckMemory(app.Memory) })},
+		{word: "redis", set: redis(&app.Redis)},
 	}.parse(d, "global "+directive, nil)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package caddyfile
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // parseHandler reads the policy of a site. Syntax:
@@ -16,6 +18,7 @@ import (
 //	ip_reputation [<matcher>] {
 //		mode    observe|enforce
 //		pass    <condition> <values>...
+//		limit   <requests>/<time> [key <text>] [<condition> <values>...]
 //		block   [status <code>] <condition> <values>...
 //		drop    <condition> <values>...
 //		headers full|minimal|off
@@ -24,13 +27,14 @@ import (
 //		unknown pass|block
 //	}
 //
-// `pass`, `block` and `drop` are rules, tried in the order written. They and `exempt` may be repeated.
+// `pass`, `limit`, `block` and `drop` are rules, tried in the order written. They and `exempt` may be repeated.
 func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
 	var handler module.Handler
 	err := options{
 		{word: "mode", set: oneOf(&handler.Mode, "observe", "enforce")},
 		{word: "pass", set: rule(&handler.Rules), repeats: true},
+		{word: "limit", set: limit(&handler.Rules), repeats: true},
 		{word: "block", set: rule(&handler.Rules), repeats: true},
 		{word: "drop", set: rule(&handler.Rules), repeats: true},
 		{word: "headers", set: oneOf(&handler.Headers, "full", "minimal", "off")},
@@ -56,22 +60,9 @@ var withoutCondition = map[string]string{
 func rule(to *[]module.Rule) setter {
 	return func(d *caddyfile.Dispenser) error {
 		r := module.Rule{Action: d.Val()}
-		conditional := false
-		for d.NextArg() {
-			word, values := d.Val(), ""
-			if d.NextArg() {
-				values = d.Val()
-			}
-			if code, err := strconv.Atoi(values); err == nil && word == "status" {
-				if err := setStatusCode(&r, code); err != nil {
-					return d.WrapErr(err)
-				}
-				continue
-			}
-			if err := r.Add(word, values); err != nil {
-				return d.WrapErr(err)
-			}
-			conditional = true
+		conditional, err := conditions(d, &r)
+		if err != nil {
+			return err
 		}
 		if !conditional {
 			return d.Errf("%s without a condition %s", r.Action, withoutCondition[r.Action])
@@ -79,6 +70,61 @@ func rule(to *[]module.Rule) setter {
 		*to = append(*to, r)
 		return nil
 	}
+}
+
+// limit reads a rule that limits, whose rate comes first. Without a condition it is for everybody.
+func limit(to *[]module.Rule) setter {
+	return func(d *caddyfile.Dispenser) error {
+		r := module.Rule{Action: d.Val()}
+		if !d.NextArg() {
+			return d.Err("limit needs a rate: a number of requests and a time, such as 10/1m")
+		}
+		r.Limit = d.Val()
+		if err := module.CheckLimit(r.Limit); err != nil {
+			return d.WrapErr(err)
+		}
+		if _, err := conditions(d, &r); err != nil {
+			return err
+		}
+		*to = append(*to, r)
+		return nil
+	}
+}
+
+// conditions reads the rest of a rule's line, and reports whether there was a condition.
+func conditions(d *caddyfile.Dispenser, r *module.Rule) (conditional bool, err error) {
+	for d.NextArg() {
+		word, values := d.Val(), ""
+		if d.NextArg() {
+			values = d.Val()
+		}
+		code, notACode := strconv.Atoi(values)
+		switch {
+		case word == "status" && notACode == nil:
+			err = setStatusCode(r, code)
+		case word == "key" && r.Action == reputation.Limit.String():
+			err = setKey(r, values)
+		default:
+			conditional = true
+			err = r.Add(word, values)
+		}
+		if err != nil {
+			return false, d.WrapErr(err)
+		}
+	}
+	return conditional, nil
+}
+
+// setKey sets what a limit counts by.
+func setKey(r *module.Rule, text string) error {
+	switch {
+	case text == "":
+		return errors.New("key needs a text with placeholders, such as {http.request.header.X-Api-Key}")
+	case r.Key != "":
+		return fmt.Errorf("key is given twice: put %s and %s into one text, between quotes", r.Key, text)
+	}
+	r.Key = text
+	return nil
 }
 
 // setStatusCode sets the HTTP status of a block. `status` followed by words is a condition instead.

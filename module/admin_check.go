@@ -97,6 +97,8 @@ func (a *App) adminCheck(r *http.Request, argument string) (any, error) {
 		ctx, cancel := context.WithTimeout(r.Context(), freshTimeout)
 		defer cancel()
 		a.engine.Refresh(ctx, addr)
+	} else {
+		a.engine.Recall(r.Context(), addr) // whichever instance answers, it knows what all do
 	}
 	return a.explain(r.Context(), addr), nil
 }
@@ -232,7 +234,11 @@ func (a *App) adminForget(r *http.Request, argument string) (any, error) {
 	if err != nil {
 		return nil, adminError(http.StatusBadRequest, err)
 	}
-	answer := forgotten{reputation.Subject(addr), a.engine.Forget(r.Context(), addr)}
+	answer := forgotten{Subject: reputation.Subject(addr)}
+	answer.Forgotten, err = a.engine.Forget(r.Context(), addr)
+	if a.forgets != nil && !reputation.IsReserved(addr) {
+		a.forgets.say(answer.Subject, time.Now(), err != nil)
+	}
 	if answer.Forgotten {
 		a.logger.Info("forgotten by an operator",
 			slog.String("subject", answer.Subject.String()), slog.String("remote_addr", r.RemoteAddr))

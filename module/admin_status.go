@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
 )
 
 // refreshTimeout is how long a refresh may keep the caller waiting.
@@ -30,6 +31,7 @@ type statusAnswer struct {
 	Providers  []providerStatus `json:"providers"`
 	Lists      []listStatus     `json:"lists"`
 	Memory     memoryStatus     `json:"memory"`
+	Redis      *redis.Status    `json:"redis,omitempty"`
 	Bans       int              `json:"bans"`
 	Exemptions int              `json:"exemptions"`
 	Warnings   []string         `json:"warnings"` // what is wrong, each with what to do
@@ -81,6 +83,10 @@ func (a *App) adminStatus(r *http.Request, _ string) (any, error) {
 		records := a.memory.records
 		s.Memory = memoryStatus{records.Len(), records.Cap(), records.Evictions()}
 	}
+	if a.redis != nil {
+		status := a.redis.Status()
+		s.Redis = &status
+	}
 	a.warn(&s)
 	return s, nil
 }
@@ -95,6 +101,10 @@ func (a *App) warn(s *statusAnswer) {
 	if a.suspects.found() {
 		say("nearly all requests come from one address that looks like a proxy, so that all visitors are judged as one, or none is: " +
 			"name the proxy in trusted_proxies, and add trusted_proxies_strict")
+	}
+	if r := s.Redis; r != nil && !r.Up {
+		say("redis is away since %s, and this instance goes on by itself: %s; %s", clock(r.Since),
+			cmp.Or(r.Error, "it has not answered yet"), cmp.Or(r.Cure, "see whether it can be reached from here"))
 	}
 	for _, p := range s.Providers {
 		if p.Problem != "" {

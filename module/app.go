@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
@@ -50,13 +52,21 @@ type App struct {
 	// that you expect at a time. Default: 200000.
 	Memory int `json:"memory,omitempty"`
 
+	// The memory that several instances of Caddy share. Without it each is on its own.
+	Redis *Redis `json:"redis,omitempty"`
+
 	wait      time.Duration
 	engine    *lookup.Engine
 	lists     *pooledLists
 	listNames []string      // by position in the lists
 	meanings  []lookup.List // likewise
 	overrides *pooledBans
+	redis     *pooledRedis // nil: this instance is on its own
+	forgets   *pooledForgets
+	ledger    quota.Ledger
+	limiter   *limit.Limiter // nil until a site limits
 	memory    *pooledMemory
+	follow    following
 	keepers   []*provider
 	pools     releases
 	suspects  suspects
@@ -97,6 +107,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionBans(dir); err != nil {
 		return err
 	}
+	if err := a.provisionRedis(); err != nil {
+		return err
+	}
 	providers, err := a.provisionProviders(ctx, dir)
 	if err != nil {
 		return err
@@ -113,6 +126,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		Meanings:  a.meanings,
 		Overrides: a.overrides,
 		Memory:    a.memory.table(),
+		Shared:    a.redis.shared(),
 		Providers: providers,
 		Observer:  observer{},
 		Logger:    a.logger,
@@ -171,6 +185,7 @@ func (a *App) Start() error {
 	a.memory.start()
 	a.detach = metrics.Attach(a.instance())
 	running.push(a)
+	a.startSharing()
 	if len(a.listNames)+len(a.keepers) == 0 {
 		a.logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
 			slog.String("cure", "name feeds and providers in the global ip_reputation options"))
@@ -181,6 +196,7 @@ func (a *App) Start() error {
 // Stop ends what Start began.
 func (a *App) Stop() error {
 	running.remove(a)
+	a.follow.end()
 	if a.detach != nil {
 		a.detach()
 		a.detach = nil
@@ -242,9 +258,10 @@ func finish(engine *lookup.Engine, within time.Duration) {
 // releases are the shared values that an app holds, each to be given back once.
 type releases []func() error
 
+// release gives them back in reverse order: what was acquired later may use what was acquired earlier.
 func (r releases) release() error {
 	var all error
-	for _, release := range r {
+	for _, release := range slices.Backward(r) {
 		all = errors.Join(all, release())
 	}
 	return all

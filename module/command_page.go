@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
 )
 
 // page is what a person reads: rows of cells, aligned.
@@ -238,6 +239,9 @@ func (p *page) status(s statusAnswer) {
 	p.row("version", fmt.Sprintf("%s on Caddy %s, %s", s.Version.Plugin, s.Version.Caddy, s.Version.Go))
 	p.row("data folder", s.DataFolder)
 	p.row("memory", fmt.Sprintf("%d of %d records, %d evicted", s.Memory.Records, s.Memory.Capacity, s.Memory.Evictions))
+	if s.Redis != nil {
+		p.row("redis", redisLine(s.Redis, p.now))
+	}
 	p.row("bans", strconv.Itoa(s.Bans))
 	p.row("exemptions", strconv.Itoa(s.Exemptions))
 	for i, provider := range s.Providers {
@@ -249,6 +253,14 @@ func (p *page) status(s statusAnswer) {
 	for i, text := range s.Warnings {
 		p.row(label("WARNINGS", i), text)
 	}
+}
+
+func redisLine(s *redis.Status, now time.Time) string {
+	word := "away"
+	if s.Up {
+		word = "shared with other instances"
+	}
+	return word + " for " + span(now.Sub(s.Since))
 }
 
 func providerLine(s providerStatus) string {

@@ -98,8 +98,18 @@ type Provider struct {
 
 // Rule is one line of a site's policy. Rules are tried in the order written; the first whose conditions all hold decides.
 type Rule struct {
-	// What to do: `pass`, `block` (an error that `handle_errors` can render) or `drop` (close the connection).
+	// What to do: `pass`, `limit` (let pass within a rate), `block` (an error that `handle_errors` can render) or `drop`
+	// (close the connection).
 	Action string `json:"action,omitempty"`
+
+	// The rate of a `limit`, such as `10/1m`: that many requests may come at once, and as many again in the time after the
+	// slash. What comes faster is answered with the status 429. Each subject (IPv4 address or IPv6 /64 network) has its own
+	// count. Instances that share a Redis, and sites with the same limit, count together.
+	Limit string `json:"limit,omitempty"`
+
+	// What a `limit` counts by instead of the subject: a text with placeholders, such as `{http.request.header.X-Api-Key}`.
+	// Where it is empty for a request, the subject counts. Default: the subject.
+	Key string `json:"key,omitempty"`
 
 	// The HTTP status of a `block`. Default: 403.
 	StatusCode int `json:"status_code,omitempty"`

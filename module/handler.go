@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -21,12 +22,13 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 }
 
-// Handler tells the application what is known of the address a request comes from, and lets the request pass, blocks it or
-// drops it as the site's rules say.
+// Handler tells the application what is known of the address a request comes from, and lets the request pass, slows it down,
+// blocks it or drops it as the site's rules say.
 //
 // It removes all `X-IP-Reputation-*` headers from the request and sets its own. It sets `X-Request-ID` on the request and
 // on the response. These placeholders are available to the handlers that follow: `{http.ip_reputation.score}`, `.status`,
-// `.action`, `.categories`, `.reasons`, `.coverage`, `.country`, `.asn`, `.nature`, `.mode`, `.rule` and `.request_id`.
+// `.action`, `.categories`, `.reasons`, `.coverage`, `.country`, `.asn`, `.nature`, `.mode`, `.rule`, `.subject` and
+// `.request_id`.
 type Handler struct {
 	// `observe` lets every request pass and only says what would have happened; `enforce` acts. Default: `observe`.
 	Mode string `json:"mode,omitempty"`
@@ -56,6 +58,7 @@ type Handler struct {
 	wait    time.Duration
 	exempt  *iplist.Index
 	policy  *policy.Policy
+	limits  []limited   // by the position of their rules
 	proxied atomic.Bool // a trusted proxy was seen
 }
 
@@ -94,8 +97,15 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.exempt, err = siteExemptions(h.Exempt); err != nil {
 		return err
 	}
-	h.policy, err = compilePolicy(h.Rules, h.Unknown, app.sourceNames())
-	return err
+	if h.policy, err = compilePolicy(h.Rules, h.Unknown, app.sourceNames()); err != nil {
+		return err
+	}
+	limits, some, err := compileLimits(h.Rules)
+	if err != nil || !some {
+		return err
+	}
+	h.limits = limits
+	return app.useLimits()
 }
 
 // ServeHTTP answers requests from addresses that are not wanted and describes the others to the next handler.
@@ -107,6 +117,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	v := h.visit(r)
 	action, rule := h.policy.Decide(&v.verdict)
+	var limiting *limited
+	var left limit.Decision
+	if action == reputation.Limit {
+		limiting = &h.limits[rule.Number-1]
+		action, left = h.limit(r, v, limiting)
+	}
 	v.decide(action, rule, h.enforce)
 
 	v.describe(r, h.detail)
@@ -118,6 +134,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	switch action {
+	case reputation.Limit:
+		return limiting.refuse(w, v, left)
 	case reputation.Block:
 		return caddyhttp.Error(v.statusCode, v.blocked())
 	case reputation.Drop:

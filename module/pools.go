@@ -146,11 +146,16 @@ type pooledLedger struct{ *quota.Local }
 // Destruct implements caddy.Destructor.
 func (p *pooledLedger) Destruct() error { return p.Close() }
 
+// acquireLedger returns what counts the calls: for this instance, or for all that share a Redis.
 func (a *App) acquireLedger(dir string) (quota.Ledger, error) {
 	path := filepath.Join(dir, "quota.json")
-	return acquire(a, "ledger "+path, func() (*pooledLedger, error) {
+	local, err := acquire(a, "ledger "+path, func() (*pooledLedger, error) {
 		return &pooledLedger{quota.OpenLocal(path, processLogger("quota"))}, nil
 	})
+	if err != nil || a.redis == nil {
+		return local, err
+	}
+	return quota.NewShared(sharedCounts{a.redis.Client}, local.Local, a.Redis.localShare(), processLogger("quota")), nil
 }
 
 // pooledBudget is the state of one provider.

@@ -60,6 +60,7 @@ func (a *App) provisionProviders(ctx caddy.Context, dir string) ([]lookup.Provid
 	if err != nil {
 		return nil, err
 	}
+	a.ledger = ledger
 	list := make([]lookup.Provider, len(a.Providers))
 	for i := range a.Providers {
 		p := &a.Providers[i]

@@ -121,7 +121,7 @@ func compilePolicy(rules []Rule, unknown string, sources []string) (*policy.Poli
 		if err != nil {
 			return nil, fmt.Errorf("rule %d (%s): %w", i+1, action, err)
 		}
-		if rules[i].isEmpty() && action != reputation.Pass {
+		if rules[i].isEmpty() && action != reputation.Pass && action != reputation.Limit {
 			return nil, fmt.Errorf("rule %d (%s) has no condition and would refuse everybody: give it one of %s", i+1, action, conditionWords)
 		}
 		compiled[i] = policy.Rule{Action: action, StatusCode: rules[i].StatusCode, Conditions: conditions}
@@ -140,8 +140,8 @@ func compilePolicy(rules []Rule, unknown string, sources []string) (*policy.Poli
 // parseRuleAction returns the action that a rule names.
 func parseRuleAction(word string) (reputation.Action, error) {
 	action, err := reputation.ParseAction(word)
-	if err != nil || action == reputation.Limit {
-		return 0, fmt.Errorf("unknown action %q: use pass, block or drop", word)
+	if err != nil {
+		return 0, err
 	}
 	return action, nil
 }

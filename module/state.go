@@ -38,6 +38,11 @@ func (i instance) Feeds() []metrics.FeedState {
 	return states
 }
 
+// Redis implements metrics.Instance.
+func (i instance) Redis() (shared, up bool) {
+	return i.app.redis != nil, i.app.redis != nil && i.app.redis.Up()
+}
+
 // Memory implements metrics.Instance.
 func (i instance) Memory() (records int, evictions uint64) {
 	if i.app.memory == nil {

@@ -28,6 +28,7 @@ type visit struct {
 	app     *App
 	client  netip.Addr
 	verdict reputation.Verdict
+	began   time.Time // of the waiting, where a site limits; else nobody needs to know
 
 	// set by a handler
 	action     reputation.Action
@@ -52,6 +53,9 @@ func (v vars) visit() *visit {
 // visit looks the client of a request up and makes what is known of it available to placeholders.
 func (a *App) visit(r *http.Request, vars vars, wait time.Duration, exempt *iplist.Index) *visit {
 	v := &visit{app: a, client: vars.clientAddr()}
+	if a.limiter != nil {
+		v.began = time.Now()
+	}
 	switch addr := v.client; {
 	case !addr.IsValid():
 		metrics.CountSuspects(metrics.SuspectMissing, 1)
@@ -114,6 +118,9 @@ func (w *identified) WriteHeader(status int) {
 // decide notes what the site's policy says.
 func (v *visit) decide(action reputation.Action, rule *policy.Rule, enforce bool) {
 	v.action, v.enforce, v.statusCode = action, enforce, http.StatusForbidden
+	if action == reputation.Limit {
+		v.statusCode = http.StatusTooManyRequests
+	}
 	if rule != nil {
 		v.rule = rule.Number
 		if rule.StatusCode != 0 {
@@ -203,6 +210,11 @@ func (v *visit) placeholder(key string) (any, bool) {
 		return int(v.verdict.Facts.ASN), true
 	case "nature":
 		return v.verdict.Facts.Nature.String(), true
+	case "subject":
+		if !v.client.IsValid() {
+			return "", true
+		}
+		return reputation.Subject(v.client).String(), true
 	case "request_id":
 		return v.requestID, true
 	}

@@ -13,7 +13,7 @@ type Action uint8
 const (
 	// Pass hands the request on.
 	Pass Action = iota
-	// Limit hands it on while the client keeps within a rate.
+	// Limit answers with an error, because the client is faster than it may be.
 	Limit
 	// Block answers with an error.
 	Block

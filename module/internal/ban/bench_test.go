@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 func randomBans(n int) []Entry {
@@ -24,7 +25,7 @@ func BenchmarkLookup(b *testing.B) {
 		b.Run(fmt.Sprintf("entries=%d", n), func(b *testing.B) {
 			s := open(b, "")
 			list := randomBans(max(n, 1024))
-			s.publish(entriesOf(list[:n]))
+			fill(s, list[:n])
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {
@@ -39,7 +40,7 @@ func BenchmarkAdd(b *testing.B) {
 	for _, n := range []int{100, 10_000, 99_999} {
 		b.Run(fmt.Sprintf("entries=%d", n), func(b *testing.B) {
 			s := open(b, filepath.Join(b.TempDir(), "bans.json"))
-			s.publish(entriesOf(randomBans(n)))
+			fill(s, randomBans(n))
 			e := Entry{Kind: Ban, Prefix: netip.MustParsePrefix("203.0.113.0/24")}
 			for b.Loop() {
 				if _, err := s.Add(e); err != nil {
@@ -47,5 +48,52 @@ func BenchmarkAdd(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func BenchmarkMerge(b *testing.B) {
+	const n = 100_000
+	list := randomBans(n)
+	version := time.Now().UnixMilli()
+	changes := make([]Change, n)
+	for i, e := range list {
+		changes[i] = stored{Entry: e, Version: version}.change()
+	}
+	b.Run("1 into 100000", func(b *testing.B) {
+		s := open(b, filepath.Join(b.TempDir(), "bans.json"))
+		fill(s, list[:n-1])
+		e := stored{Entry: Entry{Kind: Ban, Prefix: netip.MustParsePrefix("203.0.113.0/24")}, Version: version}
+		b.ReportAllocs()
+		for b.Loop() { // it is there and is not by turns, so that the index changes
+			e.Version++
+			change := e.change()
+			if e.Version%2 == 0 {
+				change = e.removed(e.Version).change()
+			}
+			merge(b, s, []Change{change})
+		}
+	})
+	b.Run("100000 into empty", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			merge(b, open(b, filepath.Join(b.TempDir(), "bans.json")), changes)
+		}
+	})
+	b.Run("100000 of nothing new", func(b *testing.B) {
+		s := open(b, filepath.Join(b.TempDir(), "bans.json"))
+		merge(b, s, changes)
+		b.ReportAllocs()
+		for b.Loop() {
+			merge(b, s, changes)
+		}
+	})
+}
+
+func BenchmarkChanges(b *testing.B) {
+	s := open(b, "")
+	fill(s, randomBans(100_000))
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Changes()
 	}
 }

@@ -89,8 +89,7 @@ func (e Entry) normalize() (Entry, error) {
 	}
 	e.Created = e.Created.UTC().Truncate(time.Second)
 	if !e.Expires.IsZero() {
-		// rounded up: an entry never ends before it was meant to
-		e.Expires = e.Expires.Add(time.Second - 1).UTC().Truncate(time.Second)
+		e.Expires = roundUp(e.Expires) // an entry never ends before it was meant to
 	}
 	for _, t := range []time.Time{e.Created, e.Expires} {
 		if !t.IsZero() && (t.Year() < 1970 || t.Year() > 9999) {
@@ -99,6 +98,9 @@ func (e Entry) normalize() (Entry, error) {
 	}
 	return e, nil
 }
+
+// roundUp returns the time in UTC and whole seconds, not before t.
+func roundUp(t time.Time) time.Time { return t.Add(time.Second - 1).UTC().Truncate(time.Second) }
 
 // canonical returns the prefix unmapped and without host bits.
 func canonical(p netip.Prefix) (netip.Prefix, error) {
@@ -139,77 +141,4 @@ func checkReason(reason string) error {
 	return nil
 }
 
-// entries are those of each kind, in the order of their prefixes. They are not changed once they are in a snapshot.
-type entries [numKinds][]Entry
-
-func (s *entries) of(kind Kind) *[]Entry { return &s[kind-1] }
-
-func (s *entries) len() int { return len(s[0]) + len(s[1]) }
-
-// find returns where a prefix is, or would be.
-func (s *entries) find(kind Kind, p netip.Prefix) (int, bool) {
-	return slices.BinarySearchFunc(*s.of(kind), p, func(e Entry, p netip.Prefix) int { return e.Prefix.Compare(p) })
-}
-
-// with returns the entries with e in the place of the one of its kind and prefix.
-func (s entries) with(e Entry) entries {
-	i, found := s.find(e.Kind, e.Prefix)
-	list := slices.Clone(*s.of(e.Kind))
-	if found {
-		list[i] = e
-	} else {
-		list = slices.Insert(list, i, e)
-	}
-	*s.of(e.Kind) = list
-	return s
-}
-
-// without returns the entries without the one at place i.
-func (s entries) without(kind Kind, i int) entries {
-	*s.of(kind) = slices.Delete(slices.Clone(*s.of(kind)), i, i+1)
-	return s
-}
-
-// at returns the entries that have not ended at the given time.
-func (s entries) at(now time.Time) entries {
-	ended := func(e Entry) bool { return e.ended(now) }
-	for i, list := range s {
-		if slices.ContainsFunc(list, ended) {
-			s[i] = slices.DeleteFunc(slices.Clone(list), ended)
-		}
-	}
-	return s
-}
-
 func (e Entry) ended(now time.Time) bool { return !e.Expires.IsZero() && !e.Expires.After(now) }
-
-// nextEnd returns when the next entry ends, or the zero time.
-func (s *entries) nextEnd() (next time.Time) {
-	for _, list := range s {
-		for _, e := range list {
-			if !e.Expires.IsZero() && (next.IsZero() || e.Expires.Before(next)) {
-				next = e.Expires
-			}
-		}
-	}
-	return next
-}
-
-// entriesOf puts entries in order. Of several with the same kind and prefix the last one holds.
-func entriesOf(list []Entry) (s entries) {
-	type key struct {
-		kind   Kind
-		prefix netip.Prefix
-	}
-	last := make(map[key]Entry, len(list))
-	for _, e := range list {
-		last[key{e.Kind, e.Prefix}] = e
-	}
-	for _, e := range last {
-		*s.of(e.Kind) = append(*s.of(e.Kind), e)
-	}
-	for _, list := range s {
-		slices.SortFunc(list, func(a, b Entry) int { return a.Prefix.Compare(b.Prefix) })
-	}
-	return s
-}

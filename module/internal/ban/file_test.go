@@ -48,8 +48,8 @@ func TestTheFileIsForPeopleAndForItsOwnerOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := `[
-{"prefix":"203.0.113.0/24","kind":"ban","reason":"test","created":"2000-01-01T00:00:00Z","expires":"2000-01-01T01:00:00Z"},
-{"prefix":"2001:db8::/64","kind":"exemption","reason":"<office> & \"home\"","created":"2000-01-01T00:00:00Z"}
+{"prefix":"203.0.113.0/24","kind":"ban","reason":"test","created":"2000-01-01T00:00:00Z","expires":"2000-01-01T01:00:00Z","version":946684800000},
+{"prefix":"2001:db8::/64","kind":"exemption","reason":"<office> & \"home\"","created":"2000-01-01T00:00:00Z","version":946684800000}
 ]
 `
 		got, err := os.ReadFile(path)
@@ -144,7 +144,7 @@ func TestTheLastOfTwoEntriesHolds(t *testing.T) {
 	got, unusable, err := decode([]byte(`[
 		{"prefix":"203.0.113.5/32","kind":"ban","reason":"old"},
 		{"prefix":"::ffff:203.0.113.5/128","kind":"ban","reason":"new"}]`), time.Now())
-	if err != nil || unusable != 0 || got.len() != 1 || (*got.of(Ban))[0].Reason != "new" {
+	if err != nil || unusable != 0 || got.live.len() != 1 || (*got.live.of(Ban))[0].Reason != "new" {
 		t.Errorf("%v, %d, %v", got, unusable, err)
 	}
 }
@@ -157,8 +157,8 @@ func TestAFileIsBounded(t *testing.T) {
 	}
 	data := append(bytes.TrimSuffix(b.Bytes(), []byte(",")), ']')
 	got, unusable, err := decode(data, time.Now())
-	if err != nil || got.len() != maxEntries || unusable != 2 {
-		t.Errorf("%d entries, %d unusable, %v", got.len(), unusable, err)
+	if err != nil || got.live.len() != maxEntries || unusable != 2 {
+		t.Errorf("%d entries, %d unusable, %v", got.live.len(), unusable, err)
 	}
 	if _, _, err := decode(make([]byte, maxFile+1), time.Now()); !errors.Is(err, errDamaged) || !strings.Contains(err.Error(), "larger") {
 		t.Errorf("too large a file: %v", err)
@@ -236,6 +236,9 @@ func FuzzDecode(f *testing.F) {
 		`[]`, `null`, `[null]`, `[{"prefix":"203.0.113.5/32","kind":"ban","reason":"x","created":"2026-01-01T00:00:00Z","expires":"2999-01-01T00:00:00.5+01:00"}]`,
 		`[{"prefix":"::ffff:203.0.113.5/128","kind":"exemption"},{"prefix":"2001:db8::/64","kind":"ban"},{"prefix":"2001:db8::/64","kind":"ban"}]`,
 		`[{"prefix":"0.0.0.0/0","kind":"ban"},{"prefix":"fc00::/7","kind":"exemption","created":"0000-01-01T00:00:00+23:00"}]`,
+		`[{"prefix":"203.0.113.5/32","kind":"ban","created":"2026-01-01T00:00:00Z","version":1767225600000,"removed":true}]`,
+		`[{"prefix":"203.0.113.5/32","kind":"ban","expires":"2025-12-31T00:00:00Z","version":1767225600000,"keep":"2026-02-01T00:00:00Z"}]`,
+		`[{"prefix":"203.0.113.5/32","kind":"ban","version":253402300799999,"keep":"9999-12-31T23:59:59-01:00"},{"prefix":"fc00::/7","kind":"exemption","version":-1}]`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -243,28 +246,46 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		all, _, err := decode(data, now)
 		if err != nil {
-			if !errors.Is(err, errDamaged) || all.len() != 0 {
-				t.Fatalf("%v with %d entries", err, all.len())
+			if !errors.Is(err, errDamaged) || all.live.len()+all.past.len() != 0 {
+				t.Fatalf("%v with %v", err, all)
 			}
 			return
 		}
-		for i, list := range all {
-			for j, e := range list {
-				if e.Kind != Kind(i+1) || e.Prefix != e.Prefix.Masked() || e.Prefix.Addr().Is4In6() || e.ended(now) {
-					t.Fatalf("kept: %+v", e)
-				}
-				if j > 0 && list[j-1].Prefix.Compare(e.Prefix) >= 0 {
-					t.Fatalf("not in order: %v, %v", list[j-1], e)
-				}
-			}
-		}
+		checkState(t, all, now)
 		written, err := encode(all)
 		if err != nil {
 			t.Fatalf("what was read cannot be written: %v", err)
 		}
 		again, unusable, err := decode(written, now)
-		if err != nil || unusable != 0 || !slices.Equal(again[0], all[0]) || !slices.Equal(again[1], all[1]) {
+		if err != nil || unusable != 0 || !sameState(again, all) {
 			t.Fatalf("written as %s and read as %v, %d, %v", written, again, unusable, err)
 		}
 	})
+}
+
+// checkState looks whether entries have the form and the place that they must have.
+func checkState(t *testing.T, all state, now time.Time) {
+	for past, lists := range []entries{all.live, all.past} {
+		for i, list := range lists {
+			for j, e := range list {
+				if e.Kind != Kind(i+1) || e.Prefix != e.Prefix.Masked() || e.Prefix.Addr().Is4In6() || e.Version < 0 {
+					t.Fatalf("kept: %+v", e)
+				}
+				if e.over(now) != (past == 1) || e.forgotten(now) {
+					t.Fatalf("in the wrong place: %+v", e)
+				}
+				if j > 0 && list[j-1].Prefix.Compare(e.Prefix) >= 0 {
+					t.Fatalf("not in order: %v, %v", list[j-1], e)
+				}
+				if len(e.value()) > maxLine {
+					t.Fatalf("longer than %d bytes: %s", maxLine, e.value())
+				}
+			}
+		}
+	}
+}
+
+func sameState(a, b state) bool {
+	return slices.Equal(a.live[0], b.live[0]) && slices.Equal(a.live[1], b.live[1]) &&
+		slices.Equal(a.past[0], b.past[0]) && slices.Equal(a.past[1], b.past[1])
 }

@@ -1,9 +1,13 @@
 // Package ban keeps the prefixes that operators ban or exempt while the server runs: with a reason, for a time or for
-// good, in memory and on disk.
+// good, in memory and on disk, on one instance or the same on several.
 //
 // Requests read an immutable snapshot; changes build the next one, which is in force when Add or Remove returns. A
 // change costs time in proportion to the number of entries, which suits what people and scripts ban one by one; long
 // lists belong in a deny file or a feed.
+//
+// Instances agree by telling each other their changes, in any way, order and number: of two changes to the same kind and
+// prefix the later one holds everywhere. What was removed is remembered for a while, and so is an entry that is over but
+// took the place of a longer one, so that an instance that missed the change cannot bring back what it still has.
 package ban
 
 import (
@@ -12,17 +16,15 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
 )
 
 const (
-	// maxEntries bounds memory, and with it the time that a change takes.
+	// maxEntries bounds memory, and with it the time that a change takes. As many removals are remembered at most.
 	maxEntries = 100_000
 
 	// maxPause bounds how long the store's goroutine sleeps, since its timer does not notice when the clock is set or
@@ -30,7 +32,7 @@ const (
 	maxPause = time.Minute
 )
 
-// Errors that Add and Remove return, wrapped.
+// Errors that Add, Remove and Merge return, wrapped.
 var (
 	// ErrNotSaved: the change is in force, but could not be written to disk, so that a restart would undo it. Writing
 	// is tried again every minute, at the next change and by Close.
@@ -40,10 +42,15 @@ var (
 	ErrClosed = errors.New("the store of bans is closed")
 )
 
+var errFull = fmt.Errorf("there are %d entries already: put long lists into a deny or exempt file, or a feed", maxEntries)
+
 // Options are the settings of a Store. The zero Options are valid.
 type Options struct {
 	// Logger is told what an operator must know. Default: silence.
 	Logger *slog.Logger
+
+	// now is the clock. Tests set it.
+	now func() time.Time
 }
 
 // Store is the set of bans and exemptions. It is safe for concurrent use. Only one Store may use a file at a time, so
@@ -51,23 +58,20 @@ type Options struct {
 type Store struct {
 	path string
 	log  *slog.Logger
+	now  func() time.Time
 
-	current atomic.Pointer[snapshot] // nil: there are no entries
+	current atomic.Pointer[snapshot] // nil: there are no entries in force
 
-	mu      sync.Mutex // held while a change is made and written, never by Lookup, Find, List and Len
-	unsaved bool       // the file is behind
-	closed  bool
+	mu          sync.Mutex // held while a change is made and written, never by Lookup, Find, List and Len
+	past        entries    // what is over but remembered
+	unsaved     bool       // the file is behind
+	closed      bool
+	skipped     skipped // since it was told
+	toldSkipped time.Time
 
+	changed          chan struct{}
 	wake, stop, done chan struct{}
 }
-
-// snapshot is all entries at one moment.
-type snapshot struct {
-	entries entries
-	index   *iplist.Index // of the exemptions and the bans, in this order
-}
-
-const exemptionList = 0
 
 // Open returns the store that is kept in the file at path, or in memory only when path is empty. The caller must Close
 // it. Entries that are over are left out.
@@ -76,14 +80,19 @@ const exemptionList = 0
 // and what is usable of it is kept. A file that is there but cannot be read is one; to go on would overwrite it.
 func Open(path string, o Options) (*Store, error) {
 	s := &Store{
-		path: path,
-		log:  o.Logger,
-		wake: make(chan struct{}, 1),
-		stop: make(chan struct{}),
-		done: make(chan struct{}),
+		path:    path,
+		log:     o.Logger,
+		now:     o.now,
+		changed: make(chan struct{}, 1),
+		wake:    make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		done:    make(chan struct{}),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
 	}
 	if path != "" {
 		if err := s.load(); err != nil {
@@ -95,7 +104,7 @@ func Open(path string, o Options) (*Store, error) {
 }
 
 func (s *Store) load() error {
-	all, unusable, err := readFile(s.path, time.Now())
+	all, unusable, err := readFile(s.path, s.now())
 	if err != nil && !errors.Is(err, errDamaged) {
 		return err
 	}
@@ -112,8 +121,8 @@ func (s *Store) load() error {
 // setAside moves the damaged file out of the way and writes what was usable of it.
 func (s *Store) setAside(damage error) {
 	aside := s.path + ".damaged"
-	all := s.entries()
-	s.log.Error("the file of bans and exemptions is damaged and is set aside", "file", aside, "kept", all.len(), "error", damage)
+	all := s.state()
+	s.log.Error("the file of bans and exemptions is damaged and is set aside", "file", aside, "kept", all.live.len(), "error", damage)
 	if err := os.Rename(s.path, aside); err != nil {
 		s.log.Error("setting the damaged file aside; the next change will overwrite it", "error", err)
 		return
@@ -149,8 +158,8 @@ func (s *Store) Find(addr netip.Addr) []Entry {
 	var found []Entry
 	for _, kind := range []Kind{Exemption, Ban} {
 		for bits := addr.BitLen(); bits >= 0; bits-- {
-			if i, ok := now.entries.find(kind, netip.PrefixFrom(addr, bits).Masked()); ok {
-				found = append(found, (*now.entries.of(kind))[i])
+			if e, ok := now.entries.get(kind, netip.PrefixFrom(addr, bits).Masked()); ok {
+				found = append(found, e.Entry)
 			}
 		}
 	}
@@ -159,10 +168,15 @@ func (s *Store) Find(addr netip.Addr) []Entry {
 
 // List returns all entries of a kind in the order of their prefixes, IPv4 first.
 func (s *Store) List(kind Kind) []Entry {
-	if now := s.current.Load(); now != nil && kind.valid() {
-		return slices.Clone(*now.entries.of(kind))
+	now := s.current.Load()
+	if now == nil || !kind.valid() {
+		return nil
 	}
-	return nil
+	list := make([]Entry, 0, len(*now.entries.of(kind)))
+	for _, e := range *now.entries.of(kind) {
+		list = append(list, e.Entry)
+	}
+	return list
 }
 
 // Len returns the number of entries of a kind.
@@ -181,7 +195,7 @@ func (s *Store) Len(kind Kind) int {
 // ErrNotSaved and the entry is returned all the same: a ban is worth having until the disk is well. After any other
 // error nothing has changed.
 func (s *Store) Add(e Entry) (Entry, error) {
-	now := time.Now()
+	now := s.now()
 	if e.Created.IsZero() {
 		e.Created = now
 	}
@@ -199,13 +213,19 @@ func (s *Store) Add(e Entry) (Entry, error) {
 	if s.closed {
 		return Entry{}, fmt.Errorf("adding the %s of %s: %w", e.Kind, e.Prefix, ErrClosed)
 	}
-	next := s.entries().at(now).with(e)
-	if next.len() > maxEntries {
-		return Entry{}, fmt.Errorf("adding the %s of %s: there are %d entries already: put long lists into a deny or exempt file, or a feed",
-			e.Kind, e.Prefix, maxEntries)
+	all := s.state().at(now)
+	change := stored{Entry: e, Version: now.UnixMilli()}
+	if before, known := all.get(e.Kind, e.Prefix); known {
+		change.Version = before.nextVersion(now)
+		change = change.join(before)
+	}
+	next := all.change(change, now)
+	if next.live.len() > maxEntries {
+		return Entry{}, fmt.Errorf("adding the %s of %s: %w", e.Kind, e.Prefix, errFull)
 	}
 	s.publish(next)
 	s.poke()
+	s.tell()
 	return e, s.save()
 }
 
@@ -221,12 +241,14 @@ func (s *Store) Remove(kind Kind, p netip.Prefix) (bool, error) {
 	if s.closed {
 		return false, fmt.Errorf("removing the %s of %s: %w", kind, p, ErrClosed)
 	}
-	all := s.entries()
-	i, found := all.find(kind, p)
+	all := s.state()
+	before, found := all.live.get(kind, p)
 	if !found {
 		return false, nil
 	}
-	s.publish(all.without(kind, i))
+	now := s.now()
+	s.publish(all.change(before.removed(before.nextVersion(now)), now))
+	s.tell()
 	return true, s.save()
 }
 
@@ -251,37 +273,31 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// entries returns those of the current snapshot.
-func (s *Store) entries() entries {
+// state returns what is known. s.mu is held.
+func (s *Store) state() state {
+	all := state{past: s.past}
 	if now := s.current.Load(); now != nil {
-		return now.entries
+		all.live = now.entries
 	}
-	return entries{}
+	return all
 }
 
-// publish puts entries into force.
-func (s *Store) publish(all entries) {
-	if all.len() == 0 {
+// publish puts entries into force and remembers what is over. s.mu is held, but while the store is opened.
+func (s *Store) publish(all state) {
+	s.past = all.past
+	if all.live.len() == 0 {
 		s.current.Store(nil)
 		return
 	}
-	ranges := func(kind Kind) iplist.Ranges {
-		list := *all.of(kind)
-		prefixes := make([]netip.Prefix, len(list))
-		for i, e := range list {
-			prefixes[i] = e.Prefix
-		}
-		return iplist.NewRanges(prefixes)
-	}
-	s.current.Store(&snapshot{all, iplist.Build([]iplist.Ranges{exemptionList: ranges(Exemption), ranges(Ban)})})
+	s.current.Store(s.current.Load().next(all.live))
 }
 
-// save writes the entries in force to disk.
+// save writes what is known to disk.
 func (s *Store) save() error {
 	if s.path == "" {
 		return nil
 	}
-	data, err := encode(s.entries())
+	data, err := encode(s.state())
 	if err == nil {
 		err = atomicfile.WriteBytes(s.path, data)
 	}
@@ -330,19 +346,21 @@ func (s *Store) tend(retry bool) (pause time.Duration) {
 	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	all := s.entries()
+	now := s.now()
+	all := s.state()
 	rest := all.at(now)
-	if over := all.len() - rest.len(); over > 0 {
+	s.past = rest.past
+	if over := all.live.len() - rest.live.len(); over > 0 {
 		s.publish(rest)
 		s.log.Info("bans and exemptions are over", "count", over)
 	}
+	s.tellSkipped(now)
 	if s.unsaved && retry {
 		if err := s.save(); err == nil {
 			s.log.Info("bans and exemptions are on disk again", "file", s.path)
 		}
 	}
-	if next := rest.nextEnd(); !next.IsZero() {
+	if next := rest.live.nextEnd(); !next.IsZero() {
 		pause = min(pause, next.Sub(now))
 	}
 	return pause

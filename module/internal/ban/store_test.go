@@ -20,6 +20,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var comparePrefixes = cmpopts.EquateComparable(netip.Prefix{})
 
+var equateEmpty = cmpopts.EquateEmpty()
+
 // open returns a store that ends with the test.
 func open(t testing.TB, path string) *Store {
 	t.Helper()
@@ -42,6 +44,17 @@ func add(t testing.TB, s *Store, kind Kind, prefix string, lasts time.Duration) 
 		t.Fatal(err)
 	}
 	return e
+}
+
+// fill makes the entries all that the store holds, faster than Add.
+func fill(s *Store, list []Entry) {
+	all := make([]stored, len(list))
+	for i, e := range list {
+		all[i] = stored{Entry: e, Version: max(0, e.Created.UnixMilli())}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.publish(state{live: entriesOf(all, stored.join)})
 }
 
 func lookup(s *Store, addr string) string {
@@ -156,7 +169,7 @@ func TestAddIsBounded(t *testing.T) {
 		addr := netip.AddrFrom4([4]byte{203, byte(i >> 16), byte(i >> 8), byte(i)})
 		list[i] = Entry{Kind: Ban, Prefix: netip.PrefixFrom(addr, 32)}
 	}
-	s.publish(entriesOf(list))
+	fill(s, list)
 	_, err := s.Add(Entry{Kind: Exemption, Prefix: netip.MustParsePrefix("192.0.2.0/24")})
 	if err == nil || !strings.Contains(err.Error(), "deny or exempt file") || s.Len(Exemption) != 0 {
 		t.Errorf("one entry too many: %v", err)
@@ -201,6 +214,20 @@ func TestExpiry(t *testing.T) {
 		expect("2001:db8::1", "banned")
 		if s.Len(Ban) != 1 || s.Len(Exemption) != 0 {
 			t.Errorf("what is over is still there: %v %v", s.List(Ban), s.List(Exemption))
+		}
+	})
+}
+
+func TestWhatWasMergedEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := open(t, ""), open(t, "")
+		add(t, a, Ban, "192.0.2.1/32", 10*time.Second)
+		synctest.Wait() // b waits for its next end, and knows of none
+		merge(t, b, a.Changes())
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if got := lookup(b, "192.0.2.1"); got != "" {
+			t.Errorf("after its end: %s", got)
 		}
 	})
 }

@@ -119,18 +119,19 @@ func (e *Engine) Recall(ctx context.Context, addr netip.Addr) {
 }
 
 // Forget drops what is remembered of the subject of addr, here and in the memory that instances share, and reports whether
-// there was anything. The other instances have to be told, so that each calls ForgetUntil.
-func (e *Engine) Forget(ctx context.Context, addr netip.Addr) bool {
+// there was anything. The error says that the latter was away. The other instances have to be told in any case, so that each
+// calls ForgetUntil.
+func (e *Engine) Forget(ctx context.Context, addr netip.Addr) (found bool, err error) {
 	if e.Memory == nil || reputation.IsReserved(addr) {
-		return false
+		return false, nil
 	}
 	key := record.KeyOf(addr)
-	found := e.Memory.Delete(key)
-	if e.Shared != nil {
-		shared, _ := e.Shared.Forget(ctx, key) // while it is away, it forgets when it is told by ForgetUntil
-		found = found || shared
+	found = e.Memory.Delete(key)
+	if e.Shared == nil {
+		return found, nil
 	}
-	return found
+	shared, err := e.Shared.Forget(ctx, key)
+	return found || shared, err
 }
 
 // ForgetUntil drops what this instance learnt of a subject until a time.

@@ -19,6 +19,8 @@ type Instance interface {
 	Feeds() []FeedState
 	// Memory returns how many records this process keeps, and how many it has given up for others since it began.
 	Memory() (records int, evictions uint64)
+	// Redis returns whether instances share a Redis, and whether it answers.
+	Redis() (shared, up bool)
 }
 
 // ProviderState is one provider at one moment.
@@ -50,6 +52,8 @@ var (
 		"Prefixes of a feed that are in use.", []string{"feed"}, nil)
 	feedSuccess = prometheus.NewDesc(namespace+"_feed_last_success_timestamp_seconds",
 		"When the feed was last refreshed with success, in seconds since 1970; 0 means never.", []string{"feed"}, nil)
+	redisUp = prometheus.NewDesc(namespace+"_redis_up",
+		"Whether the memory that instances share answers and takes writes (1), or each instance is on its own (0).", nil, nil)
 	memoryRecords = prometheus.NewDesc(namespace+"_memory_records",
 		"Subjects whose reputation this process remembers.", nil, nil)
 	memoryEvictions = prometheus.NewDesc(namespace+"_memory_evictions_total",
@@ -127,7 +131,7 @@ func (s *instances) countEvictions(a *attachment, evictions uint64) {
 
 // Describe implements prometheus.Collector.
 func (s *instances) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{providerUp, providerQuota, feedEntries, feedSuccess, memoryRecords, memoryEvictions} {
+	for _, d := range []*prometheus.Desc{providerUp, providerQuota, feedEntries, feedSuccess, redisUp, memoryRecords, memoryEvictions} {
 		ch <- d
 	}
 }
@@ -159,6 +163,8 @@ type state struct {
 	feeds     []FeedState
 	records   int
 	evictions uint64
+	shared    bool // there is a Redis
+	redisUp   bool
 }
 
 // state asks the instance. It survives a panic: the registry would end the whole process for it.
@@ -172,6 +178,7 @@ func (a *attachment) state() (st state) {
 	st.records, st.evictions = a.Memory()
 	st.providers = a.Providers()
 	st.feeds = a.Feeds()
+	st.shared, st.redisUp = a.Redis()
 	return st
 }
 
@@ -188,11 +195,7 @@ type gaugeKey struct {
 
 func (g *gaugeSet) add(st state) {
 	for _, p := range st.providers {
-		up := 0.0
-		if p.Up {
-			up = 1
-		}
-		g.gauge(providerUp, up, p.Name)
+		g.gauge(providerUp, value(p.Up), p.Name)
 		for _, w := range p.Windows {
 			g.gauge(providerQuota, float64(w.Remaining), p.Name, w.Name)
 		}
@@ -205,7 +208,17 @@ func (g *gaugeSet) add(st state) {
 		}
 		g.gauge(feedSuccess, success, f.Name)
 	}
+	if st.shared {
+		g.gauge(redisUp, value(st.redisUp))
+	}
 	g.gauge(memoryRecords, float64(st.records))
+}
+
+func value(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 func (g *gaugeSet) gauge(desc *prometheus.Desc, value float64, labels ...string) {

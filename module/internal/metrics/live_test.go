@@ -15,10 +15,14 @@ type fake struct {
 	records   int
 	evicted   *uint64
 	broken    bool
+	shared    bool
+	up        bool
 }
 
 func (f *fake) Providers() []ProviderState { return f.providers }
 func (f *fake) Feeds() []FeedState         { return f.feeds }
+
+func (f *fake) Redis() (shared, up bool) { return f.shared, f.up }
 
 func (f *fake) Memory() (records int, evictions uint64) {
 	if f.broken {
@@ -68,6 +72,8 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		},
 		feeds:   []FeedState{{Name: "ipsum"}},
 		records: 20,
+		shared:  true,
+		up:      true,
 	})
 	reloaded := map[string]float64{
 		`provider_up{provider="abuseipdb"}`:                           0,
@@ -75,6 +81,7 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		`feed_entries{feed="ipsum"}`:                                  0,
 		`feed_last_success_timestamp_seconds{feed="ipsum"}`:           0,
 		`memory_records{}`:                                            20,
+		`redis_up{}`:                                                  1,
 	}
 	both := maps.Clone(old)
 	maps.Copy(both, reloaded)

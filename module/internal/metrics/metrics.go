@@ -147,7 +147,7 @@ type all struct{}
 
 var parts = []prometheus.Collector{
 	requests, lookups, lookupSeconds, suspects,
-	providerRequests, providerSeconds, feedRefreshes,
+	providerRequests, providerSeconds, feedRefreshes, redisRequests,
 	buildInfo, &live,
 }
 

@@ -68,6 +68,31 @@ func without(a, b map[string]float64) []string {
 	return names
 }
 
+func TestRedisSeriesGoWithTheirLastUser(t *testing.T) {
+	reg := pedantic(t)
+	count := func() (ok float64, there bool) {
+		ok, there = scrape(t, reg)[`redis_requests_total{result="ok"}`]
+		return ok, there
+	}
+	if _, there := count(); there {
+		t.Error("there is a series without Redis")
+	}
+	before, after := OpenRedis("ok", "timeout"), OpenRedis("ok", "timeout")
+	before.Count(0)
+	after.Count(0)
+	after.Count(-1)
+	after.Count(2)
+	before.Close()
+	before.Close()
+	if ok, _ := count(); ok != 2 {
+		t.Errorf("%v exchanges, want 2", ok)
+	}
+	after.Close()
+	if _, there := count(); there {
+		t.Error("the series outlive their users")
+	}
+}
+
 func TestRegisterIsForgiving(t *testing.T) {
 	reg := pedantic(t)
 	if err := Register(reg); err != nil {

@@ -28,6 +28,11 @@ var (
 	}, []string{"feed", "result"})
 )
 
+var redisRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Namespace: namespace, Name: "redis_requests_total",
+	Help: "Exchanges with the memory that instances share by result; the skipped ones sent nothing.",
+}, []string{"result"})
+
 // owners counts the open series of each name, so that a name's series go with the last configuration that uses it.
 // During a reload two do.
 type owners struct {
@@ -41,7 +46,8 @@ var (
 		providerRequests.DeletePartialMatch(prometheus.Labels{"provider": name})
 		providerSeconds.DeleteLabelValues(name)
 	}}
-	feedOwners = owners{open: map[string]int{}, drop: func(name string) {
+	redisOwners = owners{open: map[string]int{}, drop: func(string) { redisRequests.Reset() }}
+	feedOwners  = owners{open: map[string]int{}, drop: func(name string) {
 		feedRefreshes.DeletePartialMatch(prometheus.Labels{"feed": name})
 	}}
 )
@@ -126,6 +132,34 @@ func (s *FeedSeries) Count(result string) {
 
 // Close ends the use of the counters, as that of ProviderSeries does.
 func (s *FeedSeries) Close() { s.release() }
+
+// RedisSeries are the counters of the memory that instances share. They are safe for concurrent use.
+type RedisSeries struct {
+	results []prometheus.Counter
+	release func()
+}
+
+// OpenRedis returns the counters for the given words of results, as OpenProvider does for providers. The caller must Close
+// them.
+func OpenRedis(results ...string) *RedisSeries {
+	s := &RedisSeries{}
+	s.release = redisOwners.acquire("", func() {
+		for _, word := range results {
+			s.results = append(s.results, redisRequests.WithLabelValues(word))
+		}
+	})
+	return s
+}
+
+// Count counts an exchange, by the position of its result among those that the counters were opened with.
+func (s *RedisSeries) Count(result int) {
+	if result >= 0 && result < len(s.results) {
+		s.results[result].Inc()
+	}
+}
+
+// Close ends the use of the counters, as that of ProviderSeries does.
+func (s *RedisSeries) Close() { s.release() }
 
 // labelValue makes a configured name fit to be a label's value: the library panics when it is not UTF-8.
 func labelValue(name string) string { return strings.ToValidUTF8(name, "\uFFFD") }

@@ -67,24 +67,37 @@ func (r *Rule) check() error {
 //
 // Exempt addresses pass. For all others the first rule whose conditions all hold decides. Where none does, the operator's
 // own word counts: who is on the deny list or banned is blocked. A rule that comes first may thus be harder or milder,
-// such as a drop for source ban. What remains passes, but for unknown addresses, which New was given an action for.
-// The rule is nil where none decided; do not change it.
+// such as a drop for source ban; but a limit is for those who may come, and lets nobody in who is denied or banned, unless it
+// names that source. What remains passes, but for unknown addresses, which New was given an action for.
+//
+// Limit means that the request passes if it keeps within the rule's rate. The rule is nil where none decided; do not change
+// it.
 func (p *Policy) Decide(v *reputation.Verdict) (reputation.Action, *Rule) {
 	if v.Status == reputation.Exempt {
 		return reputation.Pass, nil
 	}
 	for i := range p.rules {
-		if r := &p.rules[i]; r.Conditions.Match(v) {
-			return r.Action, r
+		r := &p.rules[i]
+		if !r.Conditions.Match(v) || r.Action == reputation.Limit && len(r.Conditions.sources) == 0 && isUnwanted(v) {
+			continue
 		}
+		return r.Action, r
 	}
-	for i := range v.Reasons {
-		if source := v.Reasons[i].Source; source == reputation.SourceDeny || source == reputation.SourceBan {
-			return reputation.Block, nil
-		}
+	if isUnwanted(v) {
+		return reputation.Block, nil
 	}
 	if v.Status == reputation.Unknown {
 		return p.unknown, nil
 	}
 	return reputation.Pass, nil
+}
+
+// isUnwanted reports whether the operator denied or banned the address.
+func isUnwanted(v *reputation.Verdict) bool {
+	for i := range v.Reasons {
+		if source := v.Reasons[i].Source; source == reputation.SourceDeny || source == reputation.SourceBan {
+			return true
+		}
+	}
+	return false
 }

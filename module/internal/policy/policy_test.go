@@ -32,6 +32,10 @@ func TestDecide(t *testing.T) {
 	by := func(source string) []reputation.Reason {
 		return []reputation.Reason{{Source: "otx"}, {Source: source, Points: 60}}
 	}
+	limits := []Rule{rule(reputation.Limit, Config{Score: "50"}), {Action: reputation.Limit}}
+	ownWord := func(source string) reputation.Verdict {
+		return reputation.Verdict{Scored: true, Score: 100, Reasons: by(source)}
+	}
 	for _, c := range []struct {
 		name    string
 		rules   []Rule
@@ -58,6 +62,17 @@ func TestDecide(t *testing.T) {
 			"a milder rule before a ban", site, 0,
 			reputation.Verdict{Reasons: by(reputation.SourceBan), Facts: reputation.Facts{Country: "AT"}}, reputation.Pass, 1,
 		},
+
+		{"a limit decides", limits, reputation.Pass, scored(90), reputation.Limit, 1},
+		{"a limit for all", limits, reputation.Block, reputation.Verdict{Status: reputation.Unknown}, reputation.Limit, 2},
+		{"a limit lets nobody in who is banned", limits, reputation.Pass, ownWord(reputation.SourceBan), reputation.Block, 0},
+		{"nor who is denied", limits, reputation.Pass, ownWord(reputation.SourceDeny), reputation.Block, 0},
+		{
+			"unless it is for them",
+			[]Rule{{Action: reputation.Limit, Conditions: compile(t, Config{Source: []string{reputation.SourceBan}})}},
+			reputation.Pass, ownWord(reputation.SourceBan), reputation.Limit, 1,
+		},
+		{"exempt addresses are not limited", limits, reputation.Pass, reputation.Verdict{Status: reputation.Exempt}, reputation.Pass, 0},
 
 		{"unknown passes", site, reputation.Pass, reputation.Verdict{Status: reputation.Unknown}, reputation.Pass, 0},
 		{"unknown is blocked", site, reputation.Block, reputation.Verdict{Status: reputation.Unknown}, reputation.Block, 0},

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
-	xrate "golang.org/x/time/rate"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -42,8 +41,7 @@ const (
 // budget. It is safe for concurrent use, and no lock is held during a call.
 type Budget struct {
 	mu       sync.Mutex
-	rate     rate.Rate
-	limiter  *xrate.Limiter
+	tokens   tokens
 	inFlight int
 
 	// The breaker counts and decides, opened says for how long: the library's pause is fixed, so it is given none.
@@ -115,19 +113,7 @@ func (b *Budget) takeToken(r rate.Rate, now time.Time) time.Time {
 	if !r.Bounded() {
 		return time.Time{}
 	}
-	if b.limiter == nil {
-		b.rate, b.limiter = r, xrate.NewLimiter(xrate.Limit(r.PerSecond()), burst(r))
-	}
-	if b.rate != r {
-		b.limiter.SetLimitAt(now, xrate.Limit(r.PerSecond()))
-		b.limiter.SetBurstAt(now, burst(r))
-		b.rate = r
-	}
-	if b.limiter.AllowN(now, 1) {
-		return time.Time{}
-	}
-	missing := 1 - b.limiter.TokensAt(now)
-	return now.Add(time.Duration(missing / r.PerSecond() * float64(time.Second)))
+	return b.tokens.take(r.PerSecond(), burst(r), 1, now)
 }
 
 // burst is how many calls may come at once. It is small, because services count in windows of their own: a burst on top

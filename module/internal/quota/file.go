@@ -23,12 +23,24 @@ const (
 // ledgerFile is the layout of the file: counts by account and by the period's word.
 type ledgerFile struct {
 	Version  int                              `json:"version"`
+	Instance string                           `json:"instance,omitempty"`
 	Accounts map[string]map[string]savedCount `json:"accounts"`
 }
 
+// savedCount is a counter. What it has of a Store is left out where there was none.
 type savedCount struct {
-	Start time.Time `json:"start"`
-	Used  int       `json:"used"`
+	Start   time.Time `json:"start"`
+	Used    int       `json:"used"`
+	Owed    int       `json:"owed,omitempty"`
+	Told    int       `json:"told,omitempty"`
+	Epoch   string    `json:"epoch,omitempty"`
+	Changes int64     `json:"changes,omitempty"`
+}
+
+// remembered is what is in a file.
+type remembered struct {
+	instance string
+	accounts map[string]account
 }
 
 // OpenLocal returns a ledger that is kept in the file at path, or in memory only when path is empty. Counts of windows
@@ -39,10 +51,10 @@ func OpenLocal(path string, log *slog.Logger) *Local {
 	if path == "" {
 		return l
 	}
-	accounts, err := readFile(path)
+	r, err := readFile(path)
 	switch {
 	case err == nil:
-		l.accounts = current(accounts, time.Now())
+		l.instance, l.accounts = r.instance, current(r.accounts, time.Now())
 	case !errors.Is(err, fs.ErrNotExist):
 		log.Warn("quotas start from zero: the file that remembers them is of no use", "error", err)
 	}
@@ -92,9 +104,9 @@ func (l *Local) save() error {
 		return nil
 	}
 	l.unsaved = false
-	accounts := maps.Clone(l.accounts)
+	r := remembered{l.instance, maps.Clone(l.accounts)}
 	l.mu.Unlock()
-	err := writeFile(l.path, accounts)
+	err := writeFile(l.path, r)
 	if err != nil {
 		l.mu.Lock()
 		l.unsaved = true
@@ -104,29 +116,29 @@ func (l *Local) save() error {
 }
 
 // readFile reads the counts from the file at path.
-func readFile(path string) (map[string]account, error) {
+func readFile(path string) (remembered, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("open the quota file: %w", err)
+		return remembered{}, fmt.Errorf("open the quota file: %w", err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
 	if err != nil {
-		return nil, fmt.Errorf("read the quota file %s: %w", path, err)
+		return remembered{}, fmt.Errorf("read the quota file %s: %w", path, err)
 	}
 	if len(data) > maxFileSize {
-		return nil, fmt.Errorf("quota file %s is longer than %d bytes: it is replaced at the next call", path, maxFileSize)
+		return remembered{}, fmt.Errorf("quota file %s is longer than %d bytes: it is replaced at the next call", path, maxFileSize)
 	}
-	accounts, err := decode(data)
+	r, err := decode(data)
 	if err != nil {
-		return nil, fmt.Errorf("quota file %s is damaged and is replaced at the next call: %w", path, err)
+		return remembered{}, fmt.Errorf("quota file %s is damaged and is replaced at the next call: %w", path, err)
 	}
-	return accounts, nil
+	return r, nil
 }
 
 // writeFile replaces the file at path.
-func writeFile(path string, accounts map[string]account) error {
-	data, err := encode(accounts)
+func writeFile(path string, r remembered) error {
+	data, err := encode(r)
 	if err != nil {
 		return err
 	}
@@ -137,13 +149,17 @@ func writeFile(path string, accounts map[string]account) error {
 }
 
 // encode returns the counts in the form that decode reads.
-func encode(accounts map[string]account) ([]byte, error) {
-	file := ledgerFile{Version: fileVersion, Accounts: make(map[string]map[string]savedCount, len(accounts))}
-	for name, acc := range accounts {
+func encode(r remembered) ([]byte, error) {
+	file := ledgerFile{
+		Version: fileVersion, Instance: r.instance, Accounts: make(map[string]map[string]savedCount, len(r.accounts)),
+	}
+	for name, acc := range r.accounts {
 		counts := make(map[string]savedCount)
 		for p, c := range acc {
-			if c.used > 0 {
-				counts[Period(p).String()] = savedCount{Start: c.start, Used: c.used}
+			if !c.empty() {
+				counts[Period(p).String()] = savedCount{
+					Start: c.start, Used: c.used, Owed: c.owed, Told: c.told, Epoch: c.epoch, Changes: c.version,
+				}
 			}
 		}
 		if len(counts) > 0 {
@@ -159,13 +175,16 @@ func encode(accounts map[string]account) ([]byte, error) {
 
 // decode reads the counts that encode wrote. One thing out of order makes all of it worthless: half of a quota would be
 // taken for the whole.
-func decode(data []byte) (map[string]account, error) {
+func decode(data []byte) (remembered, error) {
 	var file ledgerFile
 	if err := json.Unmarshal(data, &file); err != nil {
-		return nil, fmt.Errorf("decode the quotas: %w", err)
+		return remembered{}, fmt.Errorf("decode the quotas: %w", err)
 	}
 	if file.Version != fileVersion {
-		return nil, fmt.Errorf("version %d is not known, only %d", file.Version, fileVersion)
+		return remembered{}, fmt.Errorf("version %d is not known, only %d", file.Version, fileVersion)
+	}
+	if file.Instance != "" && !validName(file.Instance) {
+		return remembered{}, fmt.Errorf("the name of the instance has %d bytes, more than %d", len(file.Instance), maxNameSize)
 	}
 	accounts := make(map[string]account, len(file.Accounts))
 	for name, counts := range file.Accounts {
@@ -173,16 +192,38 @@ func decode(data []byte) (map[string]account, error) {
 		for word, c := range counts {
 			p, err := ParsePeriod(word)
 			if err != nil {
-				return nil, fmt.Errorf("account %q: %w", name, err)
+				return remembered{}, fmt.Errorf("account %q: %w", name, err)
 			}
-			if c.Used < 0 || c.Used > MaxLimit || !c.Start.Equal(p.Start(c.Start)) {
-				return nil, fmt.Errorf("account %q: no %s has %d calls from %s", name, word, c.Used, c.Start)
+			if err := c.check(p, word); err != nil {
+				return remembered{}, fmt.Errorf("account %q: %w", name, err)
 			}
-			acc[p] = counter{start: c.Start.UTC(), used: c.Used}
+			acc[p] = counter{
+				start: c.Start.UTC(), used: c.Used, owed: c.Owed, told: c.Told, epoch: c.Epoch, version: c.Changes,
+			}
 		}
 		accounts[name] = acc
 	}
-	return accounts, nil
+	return remembered{file.Instance, accounts}, nil
+}
+
+// check returns what is out of order.
+func (c savedCount) check(p Period, word string) error {
+	if c.Used < 0 || c.Used > MaxLimit || !c.Start.Equal(p.Start(c.Start)) {
+		return fmt.Errorf("no %s has %d calls from %s", word, c.Used, c.Start)
+	}
+	if c.Told < 0 || c.Told > c.Owed || c.Owed > MaxLimit {
+		return fmt.Errorf("of %d calls in a %s, %d cannot be in the store", c.Owed, word, c.Told)
+	}
+	if c.Epoch == "" {
+		if c.Told != 0 || c.Changes != 0 {
+			return fmt.Errorf("a %s has an answer of the store that is none: %d calls, version %d", word, c.Told, c.Changes)
+		}
+		return nil
+	}
+	if !validName(c.Epoch) || c.Changes < 1 {
+		return fmt.Errorf("a %s has an answer of the store that cannot be: version %d of an epoch of %d bytes", word, c.Changes, len(c.Epoch))
+	}
+	return nil
 }
 
 // current drops the counts that a Take at now would not use.
@@ -192,18 +233,9 @@ func current(accounts map[string]account, now time.Time) map[string]account {
 		for p := range acc {
 			acc[p] = acc[p].at(Period(p), now)
 		}
-		if acc.used() {
+		if !acc.empty() {
 			kept[name] = acc
 		}
 	}
 	return kept
-}
-
-func (a account) used() bool {
-	for _, c := range a {
-		if c.used > 0 {
-			return true
-		}
-	}
-	return false
 }

@@ -15,7 +15,7 @@ import (
 // used returns what a ledger has counted for the account "a".
 func used(t testing.TB, l *Local, w Window) int {
 	t.Helper()
-	grant, err := l.Take(context.Background(), "a", []Window{w}, 0, time.Now())
+	grant, err := l.Take(context.Background(), "a", Terms{Windows: []Window{w}}, 0, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +24,7 @@ func used(t testing.TB, l *Local, w Window) int {
 
 func spend(t testing.TB, l *Local, w Window, n int) {
 	t.Helper()
-	grant, err := l.Take(context.Background(), "a", []Window{w}, n, time.Now())
+	grant, err := l.Take(context.Background(), "a", Terms{Windows: []Window{w}}, n, time.Now())
 	if err != nil || !grant.Granted {
 		t.Fatalf("spend %d of %s: %+v, %v", n, w, grant, err)
 	}
@@ -126,6 +126,18 @@ func TestUselessFile(t *testing.T) {
 		"negative":          {content: `{"version":1,"accounts":{"a":{"day":{"start":"2000-01-01T00:00:00Z","used":-3}}}}`, says: "has -3 calls"},
 		"too many":          {content: `{"version":1,"accounts":{"a":{"day":{"start":"2000-01-01T00:00:00Z","used":1000000001}}}}`, says: "has 1000000001 calls"},
 		"crooked window":    {content: `{"version":1,"accounts":{"a":{"day":{"start":"2000-01-01T00:00:01Z","used":3}}}}`, says: "no day has"},
+		"of a store":        {content: shareFile(`"used":3,"owed":5,"told":4,"epoch":"e","changes":7`), used: 4},
+		"not yet stored":    {content: shareFile(`"used":0,"owed":2`), used: 2},
+		"all owed":          {content: shareFile(`"used":1,"owed":2`), used: 3},
+		"more told":         {content: shareFile(`"used":3,"owed":1,"told":2,"epoch":"e","changes":1`), says: "of 1 calls in a day, 2 cannot be"},
+		"negative told":     {content: shareFile(`"used":3,"told":-1,"epoch":"e","changes":1`), says: "-1 cannot be"},
+		"too many owed":     {content: shareFile(`"used":3,"owed":1000000001,"epoch":"e","changes":1`), says: "of 1000000001 calls"},
+		"told to nobody":    {content: shareFile(`"used":3,"owed":1,"told":1`), says: "an answer of the store that is none"},
+		"changes of none":   {content: shareFile(`"used":3,"changes":1`), says: "an answer of the store that is none"},
+		"no changes":        {content: shareFile(`"used":3,"epoch":"e"`), says: "an answer of the store that cannot be"},
+		"negative changes":  {content: shareFile(`"used":3,"epoch":"e","changes":-1`), says: "an answer of the store that cannot be"},
+		"long epoch":        {content: shareFile(`"used":3,"changes":1,"epoch":"` + strings.Repeat("e", maxNameSize+1) + `"`), says: "an epoch of 65 bytes"},
+		"long instance":     {content: `{"version":1,"instance":"` + strings.Repeat("i", maxNameSize+1) + `","accounts":{}}`, says: "the instance has 65 bytes"},
 		"huge":              {content: strings.Repeat(" ", maxFileSize+1), says: "longer than"},
 	}
 	for name, tt := range tests {
@@ -155,6 +167,43 @@ func TestUselessFile(t *testing.T) {
 	}
 }
 
+// shareFile is a file with one count.
+func shareFile(count string) string {
+	return `{"version":1,"instance":"i","accounts":{"a":{"day":{"start":"2000-01-01T00:00:00Z",` + count + `}}}}`
+}
+
+// A file without a store has no word of it, so that it can be read by whoever knows none.
+func TestFileRoundTrip(t *testing.T) {
+	at := mustTime(t, "2027-01-01T12:00:00Z")
+	local := memory()
+	spend := func(l Ledger) {
+		if g, err := l.Take(context.Background(), "a", Terms{Windows: []Window{{9, Day}, {9, Month}}}, 2, at); err != nil || !g.Granted {
+			t.Fatalf("%+v, %v", g, err)
+		}
+	}
+	spend(local)
+	data, err := encode(remembered{local.instance, local.accounts})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range []string{"instance", "owed", "told", "epoch", "changes"} {
+		if bytes.Contains(data, []byte(word)) {
+			t.Errorf("without a store the file has the word %q:\n%s", word, data)
+		}
+	}
+	l := &link{store: newStoreTwin(time.Now)}
+	shared := NewShared(l, local, 1, quiet().Logger)
+	spend(shared)
+	l.set(cut)
+	spend(shared)
+	again := restarted(t, local, at)
+	for _, p := range []Period{Day, Month} {
+		if want, got := local.accounts["a"][p], again.accounts["a"][p]; again.instance != local.instance || got != want {
+			t.Errorf("%q %+v is read back as %q %+v", local.instance, want, again.instance, got)
+		}
+	}
+}
+
 func TestFolderInPlaceOfTheFile(t *testing.T) {
 	var said logs
 	path := t.TempDir()
@@ -171,16 +220,18 @@ func FuzzDecode(f *testing.F) {
 		`{"version":1,"accounts":{"a":{"week":{"start":"2026-11-23T00:00:00Z","used":1}},"":{}}}`,
 		`{"version":1,"accounts":{"a":{"month":{"start":"0001-01-01T00:00:00Z","used":1000000000}}}}`,
 		`{"version":1,"accounts":{"a":{"minute":{"start":"9999-12-31T23:59:00Z","used":1}}}}`,
+		shareFile(`"used":3,"owed":5,"told":4,"epoch":"e","changes":7`), shareFile(`"used":0,"owed":1`),
+		shareFile(`"used":3,"owed":1000000000,"told":1000000000,"epoch":"\u00e9\ufffd<","changes":9223372036854775807`),
 		`{"version":2}`, `{}`, `null`, ``, "\x00",
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		accounts, err := decode(data)
+		r, err := decode(data)
 		if err != nil {
 			return
 		}
-		once, err := encode(accounts)
+		once, err := encode(r)
 		if err != nil {
 			t.Fatal(err)
 		}

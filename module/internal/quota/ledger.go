@@ -14,17 +14,21 @@ import (
 // returns an error, no call is made.
 type Ledger interface {
 	// Take adds n to the count of the window of each period that at falls in, unless that would lift one of the counts
-	// above its limit: then nothing is added anywhere. Windows of the same period share one count.
+	// above its limit, or be faster than a rate that the ledger keeps: then nothing is added anywhere. Windows of the same
+	// period share one count. Of the terms only Windows and Rate matter.
 	//
 	// With n = 0 it only looks. A negative n gives calls back that were taken at that time: a count does not fall below
-	// zero, and a window that is over is left alone.
-	Take(ctx context.Context, account string, windows []Window, n int, at time.Time) (Grant, error)
+	// zero, and a window that is over is left alone. The rate gets nothing back.
+	Take(ctx context.Context, account string, t Terms, n int, at time.Time) (Grant, error)
 }
 
 // Grant is the answer of a Ledger.
 type Grant struct {
-	// Granted says that the calls were counted, and may be made.
+	// Granted says that the calls were counted, and may be made, or that they were given back.
 	Granted bool
+
+	// RetryAt is when the rate will have room, if it was the rate that refused and no window, and else the zero time.
+	RetryAt time.Time
 
 	// Usage has one element for each window, in their order.
 	Usage []Usage
@@ -40,13 +44,14 @@ type Usage struct {
 }
 
 // Local is a Ledger in memory that keeps a copy on disk, so that a restart forgets no call but those of the last second
-// before a crash.
+// before a crash. It does not look at the rate, which a Budget keeps for one process.
 type Local struct {
 	path string
 	log  *slog.Logger
 
 	mu       sync.Mutex // never held while the disk is waited for
 	accounts map[string]account
+	instance string      // the name under which a Store knows this ledger, empty until there was one
 	timer    *time.Timer // set while a save is due
 	unsaved  bool
 	closed   bool
@@ -55,52 +60,27 @@ type Local struct {
 	said   said
 }
 
-// account holds the counts of one name, by period.
-type account [numPeriods]counter
-
-// counter counts the calls in the window that begins at start.
-type counter struct {
-	start time.Time
-	used  int
-}
-
-// at returns the counter of the window that t falls in: c itself, or a new one.
-//
-// When the clock has stepped back over the edge of a window, c goes on counting, because the other choice would grant
-// the quota twice. A counter further ahead comes from a clock that was wrong: obeying it could stop calls for years.
-func (c counter) at(p Period, t time.Time) counter {
-	if start := p.Start(t); !c.start.Equal(start) && !c.start.Equal(p.End(t)) {
-		return counter{start: start}
-	}
-	return c
-}
-
 // Take implements Ledger. It never fails, and never waits for the disk.
-func (l *Local) Take(_ context.Context, name string, windows []Window, n int, at time.Time) (Grant, error) {
+func (l *Local) Take(_ context.Context, name string, t Terms, n int, at time.Time) (Grant, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	acc := l.accounts[name]
-	grant := Grant{Granted: true, Usage: make([]Usage, len(windows))}
-	for i, w := range windows {
-		c := acc[w.Period].at(w.Period, at)
-		grant.Usage[i] = Usage{Used: c.used, Reset: w.Period.End(c.start)}
-		if n > 0 && c.used+n > w.Limit {
-			grant.Granted = false
-		}
+	before := l.accounts[name]
+	acc := before.at(t.Windows, at)
+	if n > 0 && !acc.hasRoom(t.Windows, n) {
+		return Grant{Usage: acc.usage(t.Windows)}, nil
 	}
-	if !grant.Granted || n == 0 {
-		return grant, nil
+	if n == 0 || len(t.Windows) == 0 {
+		return Grant{Granted: true, Usage: acc.usage(t.Windows)}, nil
 	}
-	for i, w := range windows {
-		if n < 0 && !acc[w.Period].start.Equal(w.Period.Start(at)) {
+	after := before
+	for p, limit := range limits(t.Windows) {
+		if limit == 0 || n < 0 && !before[p].start.Equal(Period(p).Start(at)) {
 			continue // The count is that of a later window by now.
 		}
-		c := acc[w.Period].at(w.Period, at)
-		c.used = max(grant.Usage[i].Used+n, 0)
-		grant.Usage[i].Used = c.used
-		acc[w.Period] = c
+		acc[p] = acc[p].plus(n)
+		after[p] = acc[p]
 	}
-	l.accounts[name] = acc
+	l.accounts[name] = after
 	l.saveSoon()
-	return grant, nil
+	return Grant{Granted: true, Usage: acc.usage(t.Windows)}, nil
 }

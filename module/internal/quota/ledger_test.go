@@ -2,6 +2,7 @@ package quota
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -10,19 +11,38 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 )
 
-func TestLocalTake(t *testing.T) {
+// ledgers are the ledgers that must count alike, and how a new process takes each up again.
+var ledgers = map[string]struct {
+	first   func() Ledger
+	restart func(failer, Ledger, time.Time) Ledger
+}{
+	"local": {
+		func() Ledger { return memory() },
+		func(t failer, l Ledger, now time.Time) Ledger { return restarted(t, l.(*Local), now) },
+	},
+	"shared": {
+		func() Ledger { return NewShared(newStoreTwin(time.Now), memory(), 0, quiet().Logger) },
+		sharedAgain,
+	},
+	"shared, with all of a store that is never there": {
+		func() Ledger { return NewShared(&link{state: cut}, memory(), 1, quiet().Logger) },
+		sharedAgain,
+	},
+}
+
+func sharedAgain(t failer, l Ledger, now time.Time) Ledger {
+	s := l.(*Shared)
+	return NewShared(s.store, restarted(t, s.local, now), s.share, s.log)
+}
+
+func TestTake(t *testing.T) {
 	const morning, evening, tomorrow = "2027-02-28T08:00:00Z", "2027-02-28T23:59:59Z", "2027-03-01T00:00:00Z"
 	day, month := Window{2, Day}, Window{3, Month}
-	type step struct {
-		at      string
-		windows []Window
-		n       int
-		granted bool
-		used    []int
-	}
-	tests := map[string][]step{
+	tests := map[string][]takeStep{
 		"a window fills and ends at midnight": {
 			{morning, []Window{day}, 1, true, []int{1}},
 			{evening, []Window{day}, 1, true, []int{2}},
@@ -87,29 +107,40 @@ func TestLocalTake(t *testing.T) {
 		},
 	}
 	for name, steps := range tests {
-		t.Run(name, func(t *testing.T) {
-			l := memory()
-			for i, s := range steps {
-				grant, err := l.Take(context.Background(), "a", s.windows, s.n, mustTime(t, s.at))
-				if err != nil {
-					t.Fatal(err)
-				}
-				used := make([]int, len(grant.Usage))
-				for j, u := range grant.Usage {
-					used[j] = u.Used
-				}
-				if grant.Granted != s.granted || !slices.Equal(used, s.used) {
-					t.Fatalf("step %d: granted %t, used %v, want %t, %v", i, grant.Granted, used, s.granted, s.used)
-				}
-			}
-		})
+		for kind, ledger := range ledgers {
+			t.Run(kind+": "+name, func(t *testing.T) { checkTakes(t, ledger.first(), steps) })
+		}
+	}
+}
+
+type takeStep struct {
+	at      string
+	windows []Window
+	n       int
+	granted bool
+	used    []int
+}
+
+func checkTakes(t *testing.T, l Ledger, steps []takeStep) {
+	for i, s := range steps {
+		grant, err := l.Take(context.Background(), "a", Terms{Windows: s.windows}, s.n, mustTime(t, s.at))
+		if err != nil {
+			t.Fatal(err)
+		}
+		used := make([]int, len(grant.Usage))
+		for j, u := range grant.Usage {
+			used[j] = u.Used
+		}
+		if grant.Granted != s.granted || !slices.Equal(used, s.used) {
+			t.Fatalf("step %d: granted %t, used %v, want %t, %v", i, grant.Granted, used, s.granted, s.used)
+		}
 	}
 }
 
 func TestLocalReset(t *testing.T) {
 	at := mustTime(t, "2028-02-29T12:34:56Z")
 	grant, _ := memory().Take(context.Background(), "a",
-		[]Window{{1, Minute}, {1, Hour}, {1, Day}, {1, Week}, {1, Month}}, 1, at)
+		Terms{Windows: []Window{{1, Minute}, {1, Hour}, {1, Day}, {1, Week}, {1, Month}}}, 1, at)
 	var got []string
 	for _, u := range grant.Usage {
 		got = append(got, u.Reset.Format(time.RFC3339))
@@ -151,14 +182,15 @@ func (w twin) giveBack(account string, at time.Time) {
 	}
 }
 
-func TestLocalAgainstTwin(t *testing.T) {
+func TestTakeAgainstTwin(t *testing.T) {
 	ctx := context.Background()
 	rapid.Check(t, func(t *rapid.T) {
+		kind := ledgers[rapid.SampledFrom(slices.Sorted(maps.Keys(ledgers))).Draw(t, "ledger")]
 		windows := make([]Window, rapid.IntRange(1, 4).Draw(t, "windows"))
 		for i := range windows {
 			windows[i] = Window{rapid.IntRange(1, 6).Draw(t, "limit"), Period(rapid.IntRange(0, numPeriods-1).Draw(t, "period"))}
 		}
-		local, slow := memory(), twin{}
+		ledger, slow := kind.first(), twin{}
 		now := time.Unix(rapid.Int64Range(1_700_000_000, 1_900_000_000).Draw(t, "start"), 0)
 		account := rapid.SampledFrom([]string{"a", "b"})
 		taken := map[string][]time.Time{}
@@ -169,7 +201,7 @@ func TestLocalAgainstTwin(t *testing.T) {
 			},
 			"take": func(t *rapid.T) {
 				name := account.Draw(t, "account")
-				grant, _ := local.Take(ctx, name, windows, 1, now)
+				grant, _ := ledger.Take(ctx, name, Terms{Windows: windows}, 1, now)
 				if want := slow.take(name, windows, now); grant.Granted != want {
 					t.Fatalf("granted %t, the twin %t", grant.Granted, want)
 				}
@@ -185,23 +217,15 @@ func TestLocalAgainstTwin(t *testing.T) {
 				i := rapid.IntRange(0, len(taken[name])-1).Draw(t, "call")
 				at := taken[name][i]
 				taken[name] = slices.Delete(taken[name], i, i+1)
-				_, _ = local.Take(ctx, name, windows, -1, at)
+				_, _ = ledger.Take(ctx, name, Terms{Windows: windows}, -1, at)
 				slow.giveBack(name, at)
 			},
 			"restart": func(t *rapid.T) {
-				data, err := encode(local.accounts)
-				if err != nil {
-					t.Fatal(err)
-				}
-				accounts, err := decode(data)
-				if err != nil {
-					t.Fatal(err)
-				}
-				local.accounts = current(accounts, now)
+				ledger = kind.restart(t, ledger, now)
 			},
 			"": func(t *rapid.T) {
 				for _, name := range []string{"a", "b"} {
-					grant, _ := local.Take(ctx, name, windows, 0, now)
+					grant, _ := ledger.Take(ctx, name, Terms{Windows: windows}, 0, now)
 					for i, u := range grant.Usage {
 						if want := slow.used(name, windows[i].Period, now); u.Used != want || u.Used > windows[i].Limit {
 							t.Fatalf("%s of %s: used %d, the twin %d", windows[i], name, u.Used, want)
@@ -213,6 +237,36 @@ func TestLocalAgainstTwin(t *testing.T) {
 	})
 }
 
+func TestLocalDoesNotKeepARate(t *testing.T) {
+	l := memory()
+	for range 9 {
+		g, err := l.Take(t.Context(), "a", Terms{Rate: rate.Rate{Events: 1, Per: time.Hour}}, 1, time.Now())
+		if err != nil || !g.Granted || len(l.accounts) != 0 {
+			t.Fatalf("%+v, %v, %d accounts", g, err, len(l.accounts))
+		}
+	}
+}
+
+// restarted returns what a new process reads from the file that this ledger would write.
+func restarted(t failer, l *Local, now time.Time) *Local {
+	data, err := encode(remembered{l.instance, l.accounts})
+	if err != nil {
+		t.Fatalf("encode: %v", err)
+	}
+	r, err := decode(data)
+	if err != nil {
+		t.Fatalf("decode: %v", err)
+	}
+	again := memory()
+	again.instance, again.accounts = r.instance, current(r.accounts, now)
+	return again
+}
+
+// failer is what *testing.T and *rapid.T have in common.
+type failer interface {
+	Fatalf(format string, args ...any)
+}
+
 func TestLocalConcurrent(t *testing.T) {
 	l, at := memory(), mustTime(t, "2027-01-01T00:00:00Z")
 	windows := []Window{{300, Day}, {250, Month}}
@@ -220,7 +274,7 @@ func TestLocalConcurrent(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 1000 {
 		wg.Go(func() {
-			if g, _ := l.Take(context.Background(), "a", windows, 1, at); g.Granted {
+			if g, _ := l.Take(context.Background(), "a", Terms{Windows: windows}, 1, at); g.Granted {
 				granted.Add(1)
 			}
 		})

@@ -24,6 +24,7 @@ const (
 	causeDisk = reputation.NumResults + iota
 	causeLedger
 	causePanic
+	causeStore
 	numCauses
 )
 

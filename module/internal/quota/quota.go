@@ -151,14 +151,14 @@ func (k *Keeper) spentUntil(now time.Time) time.Time {
 	return k.spent.until
 }
 
-// take counts one call in the ledger.
+// take counts one call in the ledger. It is asked about a rate alone too, since it may keep it for other instances as well.
 func (k *Keeper) take(ctx context.Context, now time.Time) *reputation.SkippedError {
-	if len(k.terms.Windows) == 0 {
+	if len(k.terms.Windows) == 0 && !k.terms.Rate.Bounded() {
 		return nil
 	}
 	bounded, cancel := context.WithTimeout(ctx, k.terms.Timeout)
 	defer cancel()
-	grant, err := k.ledger.Take(bounded, k.name, k.terms.Windows, 1, now)
+	grant, err := k.ledger.Take(bounded, k.name, k.terms, 1, now)
 	if err != nil {
 		if ctx.Err() == nil { // Else it is the caller who has given up.
 			k.logLedger(ctx, err)
@@ -168,12 +168,27 @@ func (k *Keeper) take(ctx context.Context, now time.Time) *reputation.SkippedErr
 	if grant.Granted {
 		return nil
 	}
+	if until := spentUntil(k.terms.Windows, grant.Usage); !until.IsZero() {
+		k.noteSpent(ctx, now, until)
+		return &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: until}
+	}
+	// The rate has refused, or a ledger that has only a part of the quota to give: it knows best, and is asked each time.
+	return &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: grant.RetryAt}
+}
+
+// spentUntil returns when the last of the full windows ends, or the zero time if none is full.
+func spentUntil(windows []Window, usage []Usage) time.Time {
 	var until time.Time
-	for i, u := range grant.Usage {
-		if u.Used >= k.terms.Windows[i].Limit && u.Reset.After(until) {
+	for i, u := range usage {
+		if u.Used >= windows[i].Limit && u.Reset.After(until) {
 			until = u.Reset
 		}
 	}
+	return until
+}
+
+// noteSpent remembers that a quota is spent, and logs it once for each window.
+func (k *Keeper) noteSpent(ctx context.Context, now, until time.Time) {
 	k.mu.Lock()
 	k.spent = spent{asked: now, until: until}
 	news := !k.saidSpent.Equal(until)
@@ -182,7 +197,6 @@ func (k *Keeper) take(ctx context.Context, now time.Time) *reputation.SkippedErr
 	if news {
 		k.log.WarnContext(ctx, "the quota is spent", "until", until)
 	}
-	return &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: until}
 }
 
 // giveBack returns a call that was not made to the windows it was taken from.
@@ -192,7 +206,7 @@ func (k *Keeper) giveBack(ctx context.Context, taken time.Time) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), k.terms.Timeout)
 	defer cancel()
-	if _, err := k.ledger.Take(ctx, k.name, k.terms.Windows, -1, taken); err != nil {
+	if _, err := k.ledger.Take(ctx, k.name, k.terms, -1, taken); err != nil {
 		k.logLedger(ctx, err)
 	}
 	k.mu.Lock()

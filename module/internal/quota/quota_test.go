@@ -172,12 +172,12 @@ type counted struct {
 	err   error
 }
 
-func (c *counted) Take(ctx context.Context, account string, windows []Window, n int, at time.Time) (Grant, error) {
+func (c *counted) Take(ctx context.Context, account string, t Terms, n int, at time.Time) (Grant, error) {
 	c.takes++
 	if c.err != nil {
 		return Grant{}, c.err
 	}
-	return c.Ledger.Take(ctx, account, windows, n, at)
+	return c.Ledger.Take(ctx, account, t, n, at)
 }
 
 func TestSpentQuotaDoesNotAskTheLedger(t *testing.T) {

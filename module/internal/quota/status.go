@@ -62,9 +62,11 @@ func (k *Keeper) Status(ctx context.Context) Status {
 	if len(k.terms.Windows) == 0 {
 		return s
 	}
-	grant, err := k.ledger.Take(ctx, k.name, k.terms.Windows, 0, now)
+	grant, err := k.ledger.Take(ctx, k.name, k.terms, 0, now)
 	if err != nil {
-		k.logLedger(ctx, err)
+		if ctx.Err() == nil { // Else it is the caller who has given up.
+			k.logLedger(ctx, err)
+		}
 		return s
 	}
 	for i, w := range k.terms.Windows {

@@ -34,7 +34,9 @@ const (
 // Note is something on which all instances agree, by its name. Of two notes of one name the one with the higher version
 // holds, and of two with the same version the one whose Value is larger.
 type Note struct {
-	Name    string
+	Name string
+
+	// Version is the time of the note in Unix milliseconds, or more. A note from the future, by more than a day, is not taken.
 	Version int64
 
 	// Expires is when the note can be forgotten. The zero time is never.
@@ -49,9 +51,9 @@ type Peer interface {
 	// Notes returns all that the instance knows.
 	Notes() []Note
 
-	// Merge takes over those that are newer than what the instance knows. It is given notes in any order, old ones too, and
-	// by one goroutine at a time.
-	Merge([]Note)
+	// Merge takes over those that are newer than what the instance knows, and reports whether it knows better of some of
+	// the others. It is given notes in any order, old ones too, and by one goroutine at a time.
+	Merge([]Note) (better bool)
 
 	// Changed tells that the instance has notes that it did not get from Merge.
 	Changed() <-chan struct{}
@@ -150,7 +152,9 @@ func (b *board) hear(m message, more <-chan message) {
 		}
 		break
 	}
-	b.peer.Merge(notes)
+	if b.peer.Merge(notes) {
+		b.behind = true
+	}
 }
 
 // look finds out whether a message was missed.
@@ -212,8 +216,7 @@ func (b *board) pull(ctx context.Context) error {
 			break
 		}
 	}
-	b.behind = b.behind || len(b.seen) > len(seen) // it was lost, at least in part
-	b.seen, b.revision = seen, revision
+	b.seen, b.revision, b.behind = seen, revision, true // what was lost has to be posted again
 	b.peer.Merge(notes)
 	for chunk := range slices.Chunk(over, 2*atOnce) {
 		if _, err := b.run(ctx, purging, []string{b.notesKey()}, chunk...); err != nil {

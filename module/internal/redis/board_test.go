@@ -60,15 +60,17 @@ func (m *member) Notes() (list []Note) {
 	return list
 }
 
-func (m *member) Merge(notes []Note) {
+func (m *member) Merge(notes []Note) (better bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.merges++
 	for _, n := range notes {
+		better = better || m.notes[n.Name].Version > n.Version
 		if old, ok := m.notes[n.Name]; !ok || n.Version > old.Version || n.Version == old.Version && string(n.Value) > string(old.Value) {
 			m.notes[n.Name] = n
 		}
 	}
+	return better
 }
 
 func (m *member) merged() int {
@@ -164,6 +166,14 @@ func TestABoard(t *testing.T) {
 	server.Stop()
 	server.Start() // with nothing
 	agree(t, want, a, b, late)
+
+	late.leave()
+	b.set(note("x", 11, "undone"))
+	want["x"] = `11 "undone"`
+	agree(t, want, a, b)
+	server.CLI("FLUSHALL") // and who comes back brings what was undone
+	late.join(t, ca)
+	agree(t, want, a, b, late)
 	eventually(t, "the board is filled again", func() bool { return server.CLI("HLEN", "iprep:v1:{bans}:notes") == fmt.Sprint(len(want)) })
 }
 
@@ -231,6 +241,19 @@ func TestForeignNotes(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// TestABrokenClock proves that a note of an instance whose clock is far ahead does not hold for ever.
+func TestABrokenClock(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	c := connect(t, server.Addr)
+	a := follow(t, c, note("x", time.Now().Add(48*time.Hour).UnixMilli(), "of tomorrow"))
+	a.set(note("y", time.Now().Add(time.Hour).UnixMilli(), "ahead by an hour"))
+	eventually(t, "the other note is posted", func() bool { return server.CLI("HEXISTS", "iprep:v1:{bans}:notes", "y") == "1" })
+	if server.CLI("HEXISTS", "iprep:v1:{bans}:notes", "x") == "1" {
+		t.Error("a note of tomorrow is on the board")
+	}
 }
 
 // FuzzNote proves that whatever stands on a board is read without panic, and that what is written is read back.

@@ -83,7 +83,8 @@ type CountedWindow struct {
 // CountCalls counts calls in all windows, unless that would lift one above its limit or be faster than the rate: then
 // nothing is counted but what the instance has spent without Redis. It is one exchange.
 func (c *Client) CountCalls(ctx context.Context, calls Calls) (Counted, error) {
-	args := []any{calls.N, calls.Instance, rand.Text(), microseconds(calls.Interval), calls.Burst, 0}
+	call := rand.Text()
+	args := []any{calls.N, calls.Instance, call, microseconds(calls.Interval), calls.Burst, 0}
 	longest := time.Duration(0)
 	for _, w := range calls.Windows {
 		longest = max(longest, w.End.Sub(w.Start))
@@ -91,7 +92,11 @@ func (c *Client) CountCalls(ctx context.Context, calls Calls) (Counted, error) {
 	}
 	args[5] = (2*longest + time.Hour).Milliseconds() // for clocks that differ, and to be looked at
 	key := c.key("{quota:" + calls.Account + "}")
-	answer, err := c.run(ctx, counting, []string{key, key + ":rate"}, args...)
+	keys := []string{key, key + ":rate"}
+	if calls.N < 0 {
+		keys = append(keys, key+":back:"+call)
+	}
+	answer, err := c.run(ctx, counting, keys, args...)
 	if err != nil {
 		return Counted{}, err
 	}

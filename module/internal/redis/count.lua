@@ -6,12 +6,13 @@
 -- difference is added, so that an answer which got lost does no harm. An epoch ends when the counts get lost, or when a
 -- replica takes over that did not know all: then what the instances remember counts.
 --
--- KEYS  1 the account · 2 its rate
+-- KEYS  1 the account · 2 its rate · 3, where something is given back, what tells that it was: the library may ask twice
 -- ARGV  1 how many, less than 0 to give back · 2 the asking instance · 3 the name of an epoch that may begin
 --       4 microseconds between calls, 0 for no rate · 5 how many at once · 6 how long to keep the account, in ms
 --       7... for each window: its name, start, end, limit, what the instance owes, and, of the answer that it goes by, the
 --       epoch, the version, the count, and how much of what it owes was in it
 local n, me, fresh = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+if n < 0 and not redis.call('SET', KEYS[3], me, 'NX', 'PX', 60000) then n = 0 end
 local interval, burst, expiry = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 
 local function text(number) return string.format('%.0f', number) end
@@ -26,6 +27,10 @@ local function window(i)
 	w.base, w.since, w.owed = tonumber(base), tonumber(since), 0
 	-- one that begins where the caller's ends is that of an instance whose clock is ahead: it goes on
 	w.ahead = w.start == over
+	if n < 0 and w.start and w.start ~= start and not w.ahead then
+		-- what is given back too late takes nothing from the window that has begun
+		return { left = { start, seen, seen_version, known, told } }
+	end
 	if w.start ~= start and not w.ahead then
 		w.start, w.epoch, w.version, w.base, w.since, w.changed = start, fresh, 0, 0, 0, true
 	end
@@ -75,7 +80,9 @@ end
 
 local answer = { granted, retry }
 for _, w in ipairs(windows) do
-	if n > 0 and granted == 1 then
+	if w.left then
+		w.changed = false
+	elseif n > 0 and granted == 1 then
 		w.since, w.changed = w.since + n, true
 	elseif n < 0 and not w.ahead then
 		w.since, w.changed = math.max(w.since + n, -w.base), true
@@ -85,7 +92,7 @@ for _, w in ipairs(windows) do
 		redis.call('HSET', KEYS[1], w.name,
 			text(w.start) .. ' ' .. w.epoch .. ' ' .. text(w.version) .. ' ' .. text(w.base) .. ' ' .. text(w.since))
 	end
-	answer[#answer + 1] = { w.start, w.epoch, w.version, w.base + w.since, w.owed }
+	answer[#answer + 1] = w.left or { w.start, w.epoch, w.version, w.base + w.since, w.owed }
 end
 if redis.call('PTTL', KEYS[1]) < expiry then redis.call('PEXPIRE', KEYS[1], expiry) end
 return answer

@@ -88,6 +88,9 @@ func (c *Client) Changed() <-chan struct{} {
 func (c *Client) note(err error) {
 	result := resultOf(err)
 	c.observe(result)
+	if err != nil {
+		c.reload(context.Background()) // it looks in the background; who fails may have been replaced
+	}
 	h := &c.health
 	h.mu.Lock()
 	defer h.mu.Unlock()

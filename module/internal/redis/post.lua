@@ -4,21 +4,24 @@
 -- instances come to the same end. The revision counts the notes that were taken; it begins at a number that it has not
 -- had before, so that a board which was lost is not taken for the one that was known.
 --
+-- Versions are times, in milliseconds: one that is more than a day ahead is of a broken clock, and would hold for ever.
+--
 -- KEYS  1 the notes · 2 the revision
 -- ARGV  1 the channel · 2... name, note
 local taken = 0
+local time = redis.call('TIME')
+local latest = (time[1] + 86400) * 1000
 for i = 2, #ARGV, 2 do
 	local name, text = ARGV[i], ARGV[i + 1]
 	local whole, there = pcall(cjson.decode, redis.call('HGET', KEYS[1], name) or 'null')
 	local version = cjson.decode(text).version
-	local newer = true
-	if whole and type(there) == 'table' and type(there.version) == 'number' then
+	local newer = version <= latest
+	if newer and whole and type(there) == 'table' and type(there.version) == 'number' then
 		newer = version > there.version or version == there.version and text > redis.call('HGET', KEYS[1], name)
 	end
 	if newer then
 		redis.call('HSET', KEYS[1], name, text)
 		if redis.call('EXISTS', KEYS[2]) == 0 then
-			local time = redis.call('TIME')
 			redis.call('SET', KEYS[2], string.format('%.0f', time[1] * 1000000 + time[2]))
 		end
 		local revision = redis.call('INCR', KEYS[2])

@@ -68,6 +68,7 @@ const (
 // concurrent use.
 type Client struct {
 	rdb     goredis.UniversalClient
+	reload  func(context.Context) // of what is known of a Cluster
 	prefix  string
 	token   string // by which other instances know this one
 	timeout time.Duration
@@ -86,7 +87,7 @@ const schema = "v1"
 // Open returns a client that has not called anybody yet: Start does, in the background. Until then, and whenever Redis does
 // not answer, calls return ErrAway.
 func Open(o Options) (*Client, error) {
-	if err := o.check(); err != nil {
+	if err := o.Check(); err != nil {
 		return nil, err
 	}
 	if o.Prefix == "" {
@@ -104,18 +105,19 @@ func Open(o Options) (*Client, error) {
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // it never fails
 	c := &Client{
-		rdb:     goredis.NewUniversalClient(o.universal()),
 		prefix:  o.Prefix + ":" + schema + ":",
 		token:   hex.EncodeToString(random[:]),
 		timeout: o.Timeout,
 		log:     o.Logger,
 		observe: o.Observe,
 	}
+	c.rdb, c.reload = o.connect()
 	c.health.init()
 	return c, nil
 }
 
-func (o *Options) check() error {
+// Check reports settings that cannot work.
+func (o *Options) Check() error {
 	switch {
 	case len(o.Addresses) == 0:
 		return errors.New("no address is given: name one, such as redis.example.com:6379")
@@ -128,6 +130,21 @@ func (o *Options) check() error {
 	}
 	return nil
 }
+
+// connect returns the library's client, and what makes it look at a Cluster anew: by itself it goes on asking a master that
+// is gone for a minute.
+func (o *Options) connect() (goredis.UniversalClient, func(context.Context)) {
+	if !o.Cluster {
+		return goredis.NewUniversalClient(o.universal()), func(context.Context) {}
+	}
+	options := o.universal().Cluster()
+	options.ClusterStateReloadInterval = clusterReload
+	cluster := goredis.NewClusterClient(options)
+	return cluster, cluster.ReloadState
+}
+
+// clusterReload is how often a Cluster is looked at although nothing fails.
+const clusterReload = 10 * time.Second
 
 // universal returns the options of the library. Each differs from its default for a reason: what is asked here is a help,
 // and must be given up long before the library would give up.

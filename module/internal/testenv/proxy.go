@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -103,8 +104,8 @@ type fault struct {
 // toxic returns a toxic's JSON, with attributes as names and values.
 func toxic(kind, direction string, attributes ...any) string {
 	var b strings.Builder
-	for i := 0; i < len(attributes); i += 2 {
-		fmt.Fprintf(&b, `,"%v":%v`, attributes[i], attributes[i+1])
+	for pair := range slices.Chunk(attributes, 2) {
+		fmt.Fprintf(&b, `,"%v":%v`, pair...)
 	}
 	return fmt.Sprintf(`{"type":%q,"stream":%q,"attributes":{%s}}`, kind, direction, strings.TrimPrefix(b.String(), ","))
 }

@@ -1,0 +1,265 @@
+package module_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
+)
+
+// procession is visitors who keep coming: one who is always the same, one whom the provider reports, and new ones.
+type procession struct {
+	stop    chan struct{}
+	done    sync.WaitGroup
+	visits  atomic.Int64
+	longest atomic.Int64
+	wrong   sync.Map // what went wrong
+}
+
+// visitors lets visitors come until the test ends, or rest is called. Each looks whether it is answered as it should be.
+func (r *running) visitors(t *testing.T) *procession {
+	t.Helper()
+	v := &procession{stop: make(chan struct{})}
+	for n := range 4 {
+		v.done.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-v.stop:
+					return
+				default:
+				}
+				client, want := fmt.Sprintf("2001:db8:%x:%x::1", n, i), http.StatusOK
+				switch i % 4 {
+				case 0:
+					client = "198.51.100.1"
+				case 1:
+					client, want = badClient, http.StatusForbidden
+				}
+				start := time.Now()
+				if got := r.visit(t, client); got.status != want {
+					v.wrong.Store(fmt.Sprintf("%s is answered with %d", client, got.status), true)
+				}
+				v.visits.Add(1)
+				if took := int64(time.Since(start)); took > v.longest.Load() {
+					v.longest.Store(took)
+				}
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	t.Cleanup(v.rest)
+	return v
+}
+
+func (v *procession) rest() {
+	select {
+	case <-v.stop:
+	default:
+		close(v.stop)
+	}
+	v.done.Wait()
+}
+
+// report says how it went since the last report, and what went wrong.
+func (v *procession) report(t *testing.T, when string) {
+	t.Helper()
+	t.Logf("%s: %d visits, the longest took %s", when, v.visits.Swap(0), time.Duration(v.longest.Swap(0)).Round(100*time.Microsecond))
+	v.wrong.Range(func(what, _ any) bool {
+		t.Errorf("%s: %v", when, what)
+		return true
+	})
+}
+
+// TestRedisFails proves promise 1 for the memory that instances share: whatever becomes of it, each visitor is answered as
+// before, the metrics say what is so, and sharing resumes by itself.
+func TestRedisFails(t *testing.T) {
+	type fault struct {
+		name       string
+		begin, end func(*testenv.RedisServer, *testenv.Link)
+		unnoticed  bool // it does not take Redis away
+	}
+	const user, password = "caddy", "s3cret"
+	rules := []string{"+@read", "+@write", "+@scripting", "+@connection", "+@pubsub", "+time", "~iprep:*", "&iprep:*"}
+	heal := func(_ *testenv.RedisServer, l *testenv.Link) { l.Heal() }
+	faults := []fault{
+		{name: "killed", begin: func(s *testenv.RedisServer, _ *testenv.Link) { s.Stop() },
+			end: func(s *testenv.RedisServer, _ *testenv.Link) { s.Start(); s.ACL(user, password, rules...) }},
+		{name: "stopped dead", begin: func(s *testenv.RedisServer, _ *testenv.Link) { s.Pause() },
+			end: func(s *testenv.RedisServer, _ *testenv.Link) { s.Resume() }},
+		{name: "black hole", begin: func(_ *testenv.RedisServer, l *testenv.Link) { l.BlackHole() }, end: heal},
+		{name: "500 ms late", begin: func(_ *testenv.RedisServer, l *testenv.Link) { l.Latency(500 * time.Millisecond) }, end: heal},
+		{name: "slow drip", begin: func(_ *testenv.RedisServer, l *testenv.Link) { l.Drip(3) }, end: heal},
+		{name: "connections reset", begin: func(_ *testenv.RedisServer, l *testenv.Link) { l.Reset() }, end: heal},
+		{name: "refused", begin: func(_ *testenv.RedisServer, l *testenv.Link) { l.Down() }, end: heal},
+		{name: "READONLY", begin: func(s *testenv.RedisServer, _ *testenv.Link) { s.CLI("REPLICAOF", "127.0.0.1", "1") },
+			end: func(s *testenv.RedisServer, _ *testenv.Link) { s.CLI("REPLICAOF", "NO", "ONE") }},
+		{name: "OOM", begin: func(s *testenv.RedisServer, _ *testenv.Link) { s.CLI("CONFIG", "SET", "maxmemory", "1mb") },
+			end: func(s *testenv.RedisServer, _ *testenv.Link) { s.CLI("CONFIG", "SET", "maxmemory", "0") }},
+		{name: "NOPERM", begin: func(s *testenv.RedisServer, _ *testenv.Link) { s.CLI("ACL", "SETUSER", user, "-@write") },
+			end: func(s *testenv.RedisServer, _ *testenv.Link) { s.ACL(user, password, rules...) }},
+		{name: "WRONGPASS", begin: func(s *testenv.RedisServer, _ *testenv.Link) {
+			s.CLI("ACL", "SETUSER", user, "resetpass", ">another")
+			s.CLI("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+		}, end: func(s *testenv.RedisServer, _ *testenv.Link) {
+			s.CLI("ACL", "SETUSER", user, "resetpass", ">"+password)
+		}},
+		{name: "FLUSHALL", unnoticed: true, begin: func(s *testenv.RedisServer, _ *testenv.Link) { s.CLI("FLUSHALL") },
+			end: func(*testenv.RedisServer, *testenv.Link) {}},
+	}
+	s := startStandIn(t)
+	s.know(badClient, 100, 60)
+	server := testenv.Redis(t)
+	server.ACL(user, password, rules...)
+	link := testenv.Proxy(t, server.Addr)
+	t.Setenv("IP_REPUTATION_TEST_REDIS_PASSWORD", password)
+	c := newConfig(t)
+	c.ask(s)
+	c.app["wait"] = "25ms"
+	c.app["providers"].([]any)[0].(object)["concurrency"] = 50
+	c.share(link.Addr, object{"username": user, "password": "{env.IP_REPUTATION_TEST_REDIS_PASSWORD}"})
+	c.handler["rules"] = []any{rule("block", object{"score": "85"}), object{"action": "limit", "limit": "100000/1s"}}
+	link.Down() // at the start, too
+	r := startCaddy(t, c)
+	for range 100 { // what is known of the bad client is known without Redis
+		if r.visit(t, badClient).status == http.StatusForbidden {
+			break
+		}
+	}
+	v := r.visitors(t)
+	eventually(t, "visitors come", func() bool { return v.visits.Load() > 200 })
+	v.report(t, "down at the start")
+	link.Heal()
+	next := 0
+	shares := func(when string) {
+		t.Helper()
+		r.awaitRedis(t, 1)
+		next++
+		client := fmt.Sprintf("198.51.100.%d", 100+next)
+		eventually(t, when+": what is learnt is shared", func() bool {
+			r.ask(t, http.MethodDelete, "records/"+client, "")
+			r.visit(t, client)
+			return server.CLI("EXISTS", "iprep:v1:{"+client+"/32}:record") == "1"
+		})
+	}
+	shares("down at the start")
+	v.report(t, "before")
+	for _, f := range faults {
+		t.Run(f.name, func(t *testing.T) {
+			skipped := r.metric(t, `redis_requests_total{result="skipped"}`)
+			f.begin(server, link)
+			if !f.unnoticed {
+				r.awaitRedis(t, 0)
+				if r.metric(t, `redis_requests_total{result="skipped"}`) < skipped {
+					t.Error("the counts of redis fell")
+				}
+				status := r.ask(t, http.MethodGet, "status", "").body
+				if !strings.Contains(status, "redis is away") {
+					t.Errorf("the status does not say that redis is away: %s", status)
+				}
+			}
+			before := v.visits.Load()
+			eventually(t, "visitors come", func() bool { return v.visits.Load() > before+200 })
+			v.report(t, "meanwhile")
+			f.end(server, link)
+			shares("afterwards")
+			v.report(t, "afterwards")
+		})
+	}
+	v.rest()
+	if n := strings.Count(r.logs(t), "redis is away: this instance"); n == 0 || n > 3*len(faults) {
+		t.Errorf("the log says %d times that redis is away", n)
+	}
+	wantNone(t, "the log", r.logs(t), password)
+}
+
+// TestAFailover proves that when a master dies in mid-traffic and a replica takes its place, visitors do not notice, and that
+// sharing goes on with the new one.
+func TestAFailover(t *testing.T) {
+	for name, start := range map[string]func(*testing.T) (options object, kill func()){
+		"sentinel": func(t *testing.T) (object, func()) {
+			s := testenv.RedisSentinel(t)
+			return object{"addresses": anys(s.Addrs), "sentinel": s.Master}, s.KillMaster
+		},
+		"cluster": func(t *testing.T) (object, func()) {
+			c := testenv.RedisCluster(t)
+			return object{"addresses": anys(c.Addrs), "cluster": true}, c.Nodes[0].Stop
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			options, kill := start(t)
+			s := startStandIn(t)
+			s.know(badClient, 100, 60)
+			c := newConfig(t)
+			c.ask(s)
+			c.app["wait"] = "25ms"
+			c.share("", options)
+			c.handler["rules"] = []any{rule("block", object{"score": "85"}), object{"action": "limit", "limit": "100000/1s"}}
+			r := startCaddy(t, c)
+			r.awaitRedis(t, 1)
+			eventually(t, "the bad client is known", func() bool { return r.visit(t, badClient).status == http.StatusForbidden })
+			v := r.visitors(t)
+			eventually(t, "visitors come", func() bool { return v.visits.Load() > 200 })
+			v.report(t, "before")
+			failed := func() (n float64) {
+				for _, result := range []string{"timeout", "unreachable", "error", "read_only"} {
+					n += r.metric(t, `redis_requests_total{result="`+result+`"}`)
+				}
+				return n
+			}
+			before := failed()
+			kill()
+			eventually(t, "it is noticed", func() bool { return failed() > before })
+			ok := func() float64 { return r.metric(t, `redis_requests_total{result="ok"}`) }
+			settled := 0
+			eventually(t, "it shares again, without a failure", func() bool {
+				failures, successes := failed(), ok()
+				eventually(t, "visitors come", func() bool { return ok() > successes+20 || failed() > failures })
+				if failed() > failures {
+					settled = 0
+				} else {
+					settled++
+				}
+				return settled > 10 && r.metric(t, "redis_up") == 1
+			})
+			v.report(t, "meanwhile")
+			v.rest()
+		})
+	}
+}
+
+func anys(list []string) (all []any) {
+	for _, s := range list {
+		all = append(all, s)
+	}
+	return all
+}
+
+// TestNobodyWaitsForRedis proves that no request waits for a Redis that does not answer: it may take a minute, and the
+// provider is asked all the same once this instance has given up.
+func TestNobodyWaitsForRedis(t *testing.T) {
+	s := startStandIn(t)
+	server := testenv.Redis(t)
+	link := testenv.Proxy(t, server.Addr)
+	c := newConfig(t)
+	c.ask(s)
+	c.app["wait"] = "25ms"
+	c.share(link.Addr, object{"timeout": "10s"})
+	c.handler["rules"] = []any{object{"action": "limit", "limit": "1000/1s"}}
+	r := startCaddy(t, c)
+	r.awaitRedis(t, 1)
+	link.BlackHole()
+	for i := range 20 {
+		start := time.Now()
+		if got := r.visit(t, fmt.Sprintf("198.51.100.%d", i)); got.status != http.StatusOK {
+			t.Errorf("status %d", got.status)
+		}
+		if took := time.Since(start); took > 5*time.Second { // half of what Redis may take, and 200 times `wait`
+			t.Fatalf("a request waited %s for redis", took)
+		}
+	}
+}

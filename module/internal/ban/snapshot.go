@@ -1,0 +1,38 @@
+package ban
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
+)
+
+// snapshot is the entries in force at one moment.
+type snapshot struct {
+	entries entries
+	index   *iplist.Index // of the exemptions and the bans, in this order
+}
+
+const exemptionList = 0
+
+// next returns the snapshot of live. It takes over the index of now, which may be nil, if that is of the same prefixes:
+// building one is most of the work.
+func (now *snapshot) next(live entries) *snapshot {
+	if now != nil && samePrefixes(now.entries, live) {
+		return &snapshot{live, now.index}
+	}
+	ranges := func(kind Kind) iplist.Ranges {
+		list := *live.of(kind)
+		prefixes := make([]netip.Prefix, len(list))
+		for i, e := range list {
+			prefixes[i] = e.Prefix
+		}
+		return iplist.NewRanges(prefixes)
+	}
+	return &snapshot{live, iplist.Build([]iplist.Ranges{exemptionList: ranges(Exemption), ranges(Ban)})}
+}
+
+func samePrefixes(a, b entries) bool {
+	same := func(a, b stored) bool { return a.Prefix == b.Prefix }
+	return slices.EqualFunc(a[0], b[0], same) && slices.EqualFunc(a[1], b[1], same)
+}

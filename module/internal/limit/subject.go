@@ -1,0 +1,75 @@
+package limit
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash/maphash"
+	"net/netip"
+)
+
+// Subject is whose requests are counted: a client's address, or whoever has a key. The zero Subject is those of whom nothing
+// is known; they share one bucket.
+type Subject struct {
+	kind kind
+	high uint64 // the IPv4 address, or the upper half of the IPv6 address
+	key  string
+}
+
+type kind uint64
+
+const (
+	nobody kind = iota
+	ip4
+	ip6
+	keyed
+)
+
+// Client returns the subject that an address belongs to: an IPv4 address by itself, an IPv6 address by its /64. It is the
+// zero Subject if the address is not valid.
+func Client(addr netip.Addr) Subject {
+	switch addr = addr.Unmap(); {
+	case addr.Is4():
+		b := addr.As4()
+		return Subject{kind: ip4, high: uint64(binary.BigEndian.Uint32(b[:]))}
+	case addr.Is6():
+		b := addr.As16()
+		return Subject{kind: ip6, high: binary.BigEndian.Uint64(b[:8])}
+	}
+	return Subject{}
+}
+
+// Keyed returns the subject of a key, such as an API key. The key may be a secret: it leaves the process as the first half
+// of its SHA-256 only.
+func Keyed(key string) Subject { return Subject{kind: keyed, key: key} }
+
+// hash returns 64 bits that tell the buckets of a table apart. The seed keeps clients, who choose their addresses and keys,
+// from choosing whose bucket theirs displaces.
+func (s Subject) hash(seed maphash.Seed, r Rule) uint64 {
+	if s.kind == keyed {
+		s.high = maphash.String(seed, s.key)
+	}
+	return maphash.Comparable(seed, [3]uint64{r.id, uint64(s.kind), s.high})
+}
+
+// String returns the subject as it may be shown: the address, the /64, or # and 32 digits of a key's hash.
+func (s Subject) String() string {
+	switch s.kind {
+	case ip4:
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], uint32(s.high))
+		return netip.AddrFrom4(b).String()
+	case ip6:
+		var b [16]byte
+		binary.BigEndian.PutUint64(b[:8], s.high)
+		return netip.PrefixFrom(netip.AddrFrom16(b), 64).String()
+	case keyed:
+		sum := sha256.Sum256([]byte(s.key))
+		return "#" + hex.EncodeToString(sum[:16])
+	}
+	return "-"
+}
+
+// storeKey returns the name of a bucket in the store, such as 1f3a9c04d2b7e811:203.0.113.7.
+func (r Rule) storeKey(s Subject) string { return fmt.Sprintf("%016x:%s", r.id, s) }

@@ -1,0 +1,314 @@
+package module
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
+)
+
+// Redis is the memory that several instances of Caddy share: what providers said, who asks next, what is left of quotas and
+// limits, and what operators ban. While it is away each instance goes on by itself; nothing waits for it.
+type Redis struct {
+	// Where it is: `host:port`, or the path of a Unix socket. Several only of a Cluster or of Sentinels. Placeholders are
+	// resolved when the configuration is loaded. Default port: 6379.
+	Addresses []string `json:"addresses,omitempty"`
+
+	// Whether the addresses are nodes of a Redis Cluster, or its configuration endpoint.
+	Cluster bool `json:"cluster,omitempty"`
+
+	// The name of the master that the addresses, which are Redis Sentinels then, watch over.
+	Sentinel string `json:"sentinel,omitempty"`
+
+	// User and password for the Sentinels themselves, if they ask for any. A password that changes needs a reload here.
+	SentinelUsername string `json:"sentinel_username,omitempty"`
+	SentinelPassword string `json:"sentinel_password,omitempty"`
+
+	// The user. It needs `+@read +@write +@scripting +@connection +@pubsub +time ~<prefix>:* &<prefix>:*`, and in a Cluster
+	// `+cluster|slots +command` besides. Default: the default user.
+	Username string `json:"username,omitempty"`
+
+	// The password. Use a placeholder, `{env.NAME}` or `{file./path}`: it is resolved anew for every connection, so that a
+	// file that changes is used without a reload, and its value never goes back into the configuration. Default: none.
+	Password string `json:"password,omitempty"`
+
+	// The number of the database. Default: 0.
+	Database int `json:"database,omitempty"`
+
+	// How to secure the connection. Without it, it is plain TCP.
+	TLS *RedisTLS `json:"tls,omitempty"`
+
+	// What every key and channel begins with. Instances that are to share must have the same; products that are not, such as
+	// staging and production, must not. Default: `iprep`.
+	Prefix string `json:"prefix,omitempty"`
+
+	// How long one exchange may take before this instance goes on by itself. Requests wait no longer than `wait` in any case;
+	// a Redis far away needs more, about six times the round trip, to connect. Default: 250ms.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// The most connections to one server. Default: 10 for each processor.
+	PoolSize int `json:"pool_size,omitempty"`
+
+	// How much of what was left of a quota this instance may use by itself while Redis is away, from 0 (nothing) to 1. With
+	// one over the number of instances, all together keep the quota. Default: 0.1.
+	LocalShare *float64 `json:"local_share,omitempty"`
+}
+
+// RedisTLS secures the connection to Redis.
+type RedisTLS struct {
+	// A file with the certificates of the authorities to trust, in PEM. Default: those of the system.
+	CA string `json:"ca,omitempty"`
+
+	// Files with this instance's own certificate and its key, in PEM, for servers that ask for one. They are read for every
+	// connection, so that renewed ones are used.
+	Certificate string `json:"certificate,omitempty"`
+	Key         string `json:"key,omitempty"`
+
+	// The name in the server's certificate. Default: the host of the address.
+	ServerName string `json:"server_name,omitempty"`
+}
+
+const defaultLocalShare = 0.1
+
+func (r *Redis) localShare() float64 {
+	if r.LocalShare == nil {
+		return defaultLocalShare
+	}
+	return *r.LocalShare
+}
+
+// Check reports what is wrong with the settings, as far as they can be judged by themselves.
+func (r *Redis) Check() error {
+	switch share := r.localShare(); {
+	case !(share >= 0 && share <= 1): // written so that NaN is refused
+		return fmt.Errorf("local_share %v is out of range: use 0 (nothing) to 1", share)
+	case r.Timeout < 0 || time.Duration(r.Timeout) > 10*time.Second:
+		return fmt.Errorf("timeout %s is out of range: use up to 10s", time.Duration(r.Timeout))
+	case r.Database < 0:
+		return fmt.Errorf("database %d is out of range: use 0 or more", r.Database)
+	case r.PoolSize < 0:
+		return fmt.Errorf("pool_size %d is out of range: use 1 or more", r.PoolSize)
+	case strings.ContainsAny(r.Prefix, "{}* \t\r\n"):
+		return fmt.Errorf("prefix %q: use letters, digits and - . : _", r.Prefix)
+	case r.TLS != nil && (r.TLS.Certificate == "") != (r.TLS.Key == ""):
+		return errors.New("a certificate and its key belong together: give both, or neither")
+	case r.Sentinel == "" && r.SentinelUsername+r.SentinelPassword != "":
+		return errors.New("a user and password of Sentinels are given without `sentinel <master>`")
+	}
+	options := r.options()
+	return options.Check()
+}
+
+// options returns what needs no resolving.
+func (r *Redis) options() redis.Options {
+	return redis.Options{
+		Addresses: r.Addresses, Cluster: r.Cluster, Master: r.Sentinel,
+		SentinelUsername: r.SentinelUsername, Database: r.Database, Prefix: r.Prefix,
+		Timeout: time.Duration(r.Timeout), PoolSize: r.PoolSize,
+	}
+}
+
+// resolve returns the options with which to connect.
+func (r *Redis) resolve(logger *slog.Logger) (redis.Options, error) {
+	if err := r.Check(); err != nil {
+		return redis.Options{}, err
+	}
+	o := r.options()
+	repl := caddy.NewReplacer()
+	o.Addresses = nil
+	for _, text := range r.Addresses {
+		address, err := repl.ReplaceOrErr(text, true, true)
+		if err != nil || strings.TrimSpace(address) == "" {
+			return o, fmt.Errorf("address %s is empty: check that the variable is set, or the file can be read, where Caddy runs", text)
+		}
+		for part := range strings.SplitSeq(address, ",") {
+			o.Addresses = append(o.Addresses, withPort(strings.TrimSpace(part), o.Master))
+		}
+	}
+	if err := r.resolvePasswords(&o, logger); err != nil {
+		return o, err
+	}
+	var err error
+	if o.TLS, err = r.TLS.config(); err != nil {
+		return o, err
+	}
+	return o, o.Check()
+}
+
+// withPort adds the usual port to an address that has none.
+func withPort(address, master string) string {
+	if path, ok := strings.CutPrefix(address, "unix/"); ok {
+		return path // as Caddy writes it
+	}
+	if strings.HasPrefix(address, "/") || strings.Contains(strings.TrimLeft(address, "["), ":") && !strings.HasSuffix(address, "]") {
+		return address
+	}
+	if master != "" {
+		return address + ":26379"
+	}
+	return address + ":6379"
+}
+
+const howToWriteAPassword = "write `password {env.NAME}` or `password {file./path/to/password}`"
+
+// resolvePasswords looks whether there is a password now, and lets each new connection look again.
+func (r *Redis) resolvePasswords(o *redis.Options, logger *slog.Logger) (err error) {
+	for _, text := range []string{r.Password, r.SentinelPassword} {
+		if text != "" && !strings.Contains(text, "{") {
+			logger.Warn("a password stands in the configuration itself, where `/config` and autosave.json show it",
+				slog.String("cure", howToWriteAPassword))
+		}
+	}
+	if r.SentinelPassword != "" {
+		if o.SentinelPassword, err = resolveSecret("sentinel password", r.SentinelPassword); err != nil {
+			return err
+		}
+	}
+	if r.Password == "" {
+		if r.Username != "" {
+			return fmt.Errorf("user %s has no password: %s", r.Username, howToWriteAPassword)
+		}
+		return nil
+	}
+	if _, err := resolveSecret("password", r.Password); err != nil {
+		return err
+	}
+	user, err := caddy.NewReplacer().ReplaceOrErr(r.Username, true, true)
+	if err != nil {
+		return fmt.Errorf("username %s cannot be resolved: %w", r.Username, err)
+	}
+	text := r.Password
+	o.Credentials = func() (string, string, error) {
+		password, err := resolveSecret("password", text)
+		return user, password, err
+	}
+	return nil
+}
+
+// config reads the files. It returns nil for a connection without TLS.
+func (t *RedisTLS) config() (*tls.Config, error) {
+	if t == nil {
+		return nil, nil
+	}
+	c := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
+	if t.CA != "" {
+		text, err := os.ReadFile(t.CA)
+		if err != nil {
+			return nil, fmt.Errorf("reading the authorities to trust: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("%s holds no certificate in PEM", t.CA)
+		}
+	}
+	if t.Certificate != "" {
+		load := func() (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
+			return &pair, err
+		}
+		if _, err := load(); err != nil {
+			return nil, fmt.Errorf("reading the certificate %s and its key: %w", t.Certificate, err)
+		}
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
+	}
+	return c, nil
+}
+
+// pooledRedis is a connection in use by one or more configurations.
+type pooledRedis struct {
+	*redis.Client
+	series *metrics.RedisSeries
+}
+
+// Destruct implements caddy.Destructor.
+func (p *pooledRedis) Destruct() error {
+	err := p.Close()
+	p.series.Close()
+	return err
+}
+
+// shared returns the memory that an engine shares with others: none without Redis.
+func (p *pooledRedis) shared() lookup.Shared {
+	if p == nil {
+		return nil
+	}
+	return p.Client
+}
+
+// redisResults are the words of all outcomes.
+var redisResults = func() (words []string) {
+	for r := range redis.Result(redis.NumResults) {
+		words = append(words, r.String())
+	}
+	return words
+}()
+
+// provisionRedis finds or makes the connection. Nobody is called before Start.
+func (a *App) provisionRedis() error {
+	if a.Redis == nil {
+		return nil
+	}
+	o, err := a.Redis.resolve(a.logger)
+	if err != nil {
+		return fmt.Errorf("redis: %w", err)
+	}
+	key, err := a.Redis.poolKey(o)
+	if err != nil {
+		return fmt.Errorf("redis: %w", err)
+	}
+	a.redis, err = acquire(a, key, func() (*pooledRedis, error) {
+		series := metrics.OpenRedis(redisResults...)
+		o.Logger = processLogger("redis")
+		o.Observe = func(r redis.Result) { series.Count(int(r)) }
+		client, err := redis.Open(o)
+		if err != nil {
+			series.Close()
+			return nil, err
+		}
+		return &pooledRedis{client, series}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("redis: %w", err)
+	}
+	return a.provisionForgets()
+}
+
+// poolKey tells connections apart by what they are made of. A password is told by where it is read from.
+func (r *Redis) poolKey(o redis.Options) (string, error) {
+	var ca []byte
+	if r.TLS != nil && r.TLS.CA != "" {
+		var err error
+		if ca, err = os.ReadFile(r.TLS.CA); err != nil {
+			return "", fmt.Errorf("reading the authorities to trust: %w", err)
+		}
+	}
+	settings := *r
+	settings.Addresses, settings.LocalShare = o.Addresses, nil
+	hash, err := hashOf([]any{settings, o.SentinelPassword, ca})
+	return "redis " + hash, err
+}
+
+// following is what keeps an instance and the others in agreement while its configuration runs.
+type following struct {
+	stop func()
+	done sync.WaitGroup
+}
+
+// end waits for what is under way, which is bounded by the time that an exchange may take.
+func (f *following) end() {
+	if f.stop != nil {
+		f.stop()
+		f.done.Wait()
+	}
+}
