@@ -145,6 +145,20 @@ func TestWhoIsLimited(t *testing.T) {
 			}
 		})
 	}
+	c.handler["rules"] = []any{object{"action": "limit", "limit": "3/1h", "key": "{http.request.header.X-Tenant} {http.ip_reputation.subject}"}}
+	r.reload(t)
+	for _, tenant := range []string{"a", "b"} {
+		h := http.Header{"X-Forwarded-For": {"2001:db8:9:9::1"}, "X-Tenant": {tenant}}
+		for range 3 {
+			if got := send(t, http.MethodGet, r.site+"/", "", h); got.status != http.StatusOK {
+				t.Errorf("tenant %s is answered with %d", tenant, got.status)
+			}
+		}
+		h.Set("X-Forwarded-For", "2001:db8:9:9::2") // of the same /64
+		if got := send(t, http.MethodGet, r.site+"/", "", h); got.status != http.StatusTooManyRequests {
+			t.Errorf("the fourth request for tenant %s is answered with %d", tenant, got.status)
+		}
+	}
 	r.ask(t, http.MethodPost, "bans", `{"prefix": "198.51.100.60"}`)
 	if status := visit("198.51.100.60", ""); status != http.StatusForbidden {
 		t.Errorf("a banned visitor is answered with %d: the limit let it in", status)

@@ -106,6 +106,10 @@ func (b *board) attend(ctx context.Context, away <-chan struct{}) {
 				messages.heard = nil
 				break
 			}
+			if m == (message{}) {
+				b.look(ctx) // what was posted before the subscription was made
+				break
+			}
 			b.hear(m, messages.heard)
 		case <-b.peer.Changed():
 			b.behind = true

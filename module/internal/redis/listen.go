@@ -16,7 +16,7 @@ import (
 // given up.
 const listenPatience = 2 * time.Second
 
-// message tells of one note that was posted.
+// message tells of one note that was posted, or, when it is empty, that from now on none is missed.
 type message struct {
 	Revision int64  `json:"revision,string"`
 	Name     string `json:"name"`
@@ -78,13 +78,15 @@ func (s *subscription) receive(ctx context.Context, heard chan<- message) error 
 			return err
 		}
 		silent = false
-		published, ok := received.(*goredis.Message)
-		if !ok {
-			continue
-		}
 		var m message
-		if json.Unmarshal([]byte(published.Payload), &m) != nil {
-			continue // whoever may publish can say anything
+		switch received := received.(type) {
+		case *goredis.Subscription:
+		case *goredis.Message:
+			if json.Unmarshal([]byte(received.Payload), &m) != nil || m.Name == "" {
+				continue // whoever may publish can say anything
+			}
+		default:
+			continue
 		}
 		select {
 		case heard <- m:
