@@ -76,7 +76,7 @@ const unknown = -1
 // Follow keeps an instance and the board of the given name in agreement until ctx ends: what either knows better the other
 // takes over, at once where messages arrive and otherwise within some seconds. While Redis is away it waits.
 func (c *Client) Follow(ctx context.Context, name string, peer Peer) {
-	b := &board{Client: c, name: name, peer: peer}
+	b := &board{Client: c, name: name, peer: peer, seen: map[string]int64{}}
 	for ctx.Err() == nil {
 		changed := c.Changed()
 		if c.Up() {

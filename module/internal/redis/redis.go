@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,8 +69,9 @@ const (
 // Client talks to one Redis: a server, a Cluster, or whichever server Sentinels say is the master. It is safe for
 // concurrent use.
 type Client struct {
-	rdb     goredis.UniversalClient
-	reload  func(context.Context) // of what is known of a Cluster
+	options Options
+	rdb     goredis.UniversalClient // made by Start: the library dials as soon as there is a pool
+	reload  func(context.Context)   // of what is known of a Cluster
 	prefix  string
 	token   string // by which other instances know this one
 	timeout time.Duration
@@ -105,13 +108,13 @@ func Open(o Options) (*Client, error) {
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // it never fails
 	c := &Client{
+		options: o,
 		prefix:  o.Prefix + ":" + schema + ":",
 		token:   hex.EncodeToString(random[:]),
 		timeout: o.Timeout,
 		log:     o.Logger,
 		observe: o.Observe,
 	}
-	c.rdb, c.reload = o.connect()
 	c.health.init()
 	return c, nil
 }
@@ -125,11 +128,15 @@ func (o *Options) Check() error {
 		return errors.New("cluster and sentinel exclude each other: a Cluster promotes replicas by itself, remove one")
 	case o.Cluster && o.Database != 0:
 		return fmt.Errorf("database %d: a Redis Cluster has database 0 only", o.Database)
+	case slices.ContainsFunc(o.Addresses, isURL):
+		return errors.New("an address is a URL: write host:port, and what else the URL holds as `username`, `password`, `database` and `tls`")
 	case len(o.Addresses) > 1 && !o.Cluster && o.Master == "":
 		return errors.New("several addresses are those of a Cluster or of Sentinels: write `cluster` or `sentinel <master>`, or keep one")
 	}
 	return nil
 }
+
+func isURL(address string) bool { return strings.Contains(address, "://") } // which may hold a password: it is not repeated
 
 // connect returns the library's client, and what makes it look at a Cluster anew: by itself it goes on asking a master that
 // is gone for a minute.
@@ -199,6 +206,7 @@ func (c *Client) Start() {
 	if c.stop != nil || c.health.closed {
 		return
 	}
+	c.rdb, c.reload = c.options.connect()
 	ctx, cancel := context.WithCancel(context.Background())
 	c.stop = cancel
 	c.done.Go(func() { c.attend(ctx) })
@@ -210,9 +218,10 @@ func (c *Client) Close() error {
 	c.health.closed = true
 	stop := c.stop
 	c.health.mu.Unlock()
-	if stop != nil {
-		stop()
+	if stop == nil {
+		return nil
 	}
+	stop()
 	err := c.rdb.Close() // ends what the prober waits for
 	c.done.Wait()
 	c.up.Store(false)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -118,10 +119,12 @@ func TestWhatIsRefused(t *testing.T) {
 		"no address":           {Options{}, "name one, such as redis.example.com:6379"},
 		"both":                 {Options{Addresses: []string{"a:1"}, Cluster: true, Master: "main"}, "remove one"},
 		"database of cluster":  {Options{Addresses: []string{"a:1"}, Cluster: true, Database: 3}, "database 0 only"},
+		"a URL":                {Options{Addresses: []string{"redis://:s3cret@a:1"}}, "write host:port"},
 		"several without word": {Options{Addresses: []string{"a:1", "b:1"}}, "`cluster` or `sentinel <master>`"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := Open(tc.options); err == nil || !strings.Contains(err.Error(), tc.want) {
+			_, err := Open(tc.options)
+			if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "s3cret") {
 				t.Errorf("%v, want an error with %q", err, tc.want)
 			}
 		})
@@ -362,6 +365,40 @@ func TestLinks(t *testing.T) {
 			awaitUp(t, c, true)
 			exchange(t, c)
 		})
+	}
+}
+
+// TestNobodyIsCalledBeforeTheStart proves that making a client, as for a configuration that is only looked at, calls nobody.
+func TestNobodyIsCalledBeforeTheStart(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	connections := func() int {
+		t.Helper()
+		_, rest, _ := strings.Cut(server.CLI("INFO", "stats"), "total_connections_received:")
+		n, err := strconv.Atoi(strings.Fields(rest)[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	// the command that counts makes some itself
+	first, second := connections(), connections()
+	for _, o := range []Options{{}, {Cluster: true}, {Master: "main"}} {
+		o.Addresses, o.Logger = []string{server.Addr}, slog.New(slog.DiscardHandler)
+		c, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond) // the library would have dialled by now
+		if _, err := c.CountCalls(t.Context(), Calls{}); !errors.Is(err, ErrAway) {
+			t.Errorf("%v, want ErrAway", err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if third := connections(); third-second != second-first {
+		t.Errorf("connections so far: %d, %d, and then %d", first, second, third)
 	}
 }
 
