@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,6 +89,7 @@ func (o overrides) add(a *App, r *http.Request, _ string) (any, error) {
 	if o.kind == ban.Ban {
 		answer.Note = a.limits(entry.Prefix)
 	}
+	answer.Warning = join(answer.Warning, a.alone())
 	if replaced {
 		return answer, nil
 	}
@@ -112,7 +114,20 @@ func (o overrides) remove(a *App, r *http.Request, argument string) (any, error)
 	if others := o.holding(a, prefix.Addr()); len(others) > 0 {
 		answer.Note = fmt.Sprintf("%s is still %s by %s", prefix.Addr(), o.done, strings.Join(others, ", "))
 	}
+	answer.Warning = join(answer.Warning, a.alone())
 	return answer, nil
+}
+
+// alone says when a change reaches no other instance for now.
+func (a *App) alone() string {
+	if a.redis == nil || a.redis.Up() {
+		return ""
+	}
+	return "redis is away: the other instances learn of it when it is back"
+}
+
+func join(texts ...string) string {
+	return strings.Join(slices.DeleteFunc(texts, func(s string) bool { return s == "" }), "; ")
 }
 
 // readOverride reads the body of a POST.

@@ -102,7 +102,14 @@ func (a *App) warn(s *statusAnswer) {
 		say("nearly all requests come from one address that looks like a proxy, so that all visitors are judged as one, or none is: " +
 			"name the proxy in trusted_proxies, and add trusted_proxies_strict")
 	}
-	if r := s.Redis; r != nil && !r.Up {
+	switch r := s.Redis; {
+	case r == nil:
+	case r.Deaf != "":
+		say("bans of other instances arrive after seconds only, since this one cannot subscribe: %s", r.Deaf)
+	case !r.Up:
+		if len(s.Providers) > 0 {
+			say("while redis is away, this instance uses at most %v of what was left of each quota (local_share)", a.Redis.localShare())
+		}
 		say("redis is away since %s, and this instance goes on by itself: %s; %s", clock(r.Since),
 			cmp.Or(r.Error, "it has not answered yet"), cmp.Or(r.Cure, "see whether it can be reached from here"))
 	}

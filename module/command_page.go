@@ -260,7 +260,7 @@ func redisLine(s *redis.Status, now time.Time) string {
 	if s.Up {
 		word = "shared with other instances"
 	}
-	return word + " for " + span(now.Sub(s.Since))
+	return fmt.Sprintf("%s for %s, %s, prefix %s, this is %s", word, span(now.Sub(s.Since)), strings.Join(s.Addresses, " "), s.Prefix, s.Instance)
 }
 
 func providerLine(s providerStatus) string {

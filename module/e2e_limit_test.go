@@ -97,6 +97,25 @@ func TestALimitObserved(t *testing.T) {
 	}
 }
 
+// TestObservingTakesNothing proves that visits to a site which observes do not count against a visitor of one that enforces,
+// although both have the same limit.
+func TestObservingTakesNothing(t *testing.T) {
+	s := startStandIn(t)
+	c := newConfig(t)
+	c.ask(s)
+	c.handler["rules"] = []any{object{"action": "limit", "limit": "2/1h"}}
+	c.handler["mode"] = "observe"
+	r := startCaddy(t, c)
+	for range 5 {
+		r.visit(t, "198.51.100.1")
+	}
+	c.handler["mode"] = "enforce"
+	r.reload(t)
+	if got := r.visit(t, "198.51.100.1"); got.status != http.StatusOK {
+		t.Errorf("the first visit that counts is answered with %d", got.status)
+	}
+}
+
 // TestWhoIsLimited proves that IPv6 is limited by /64, that exempt visitors are not limited, that banned ones are not let in,
 // and that a key counts where there is one.
 func TestWhoIsLimited(t *testing.T) {

@@ -100,7 +100,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.policy, err = compilePolicy(h.Rules, h.Unknown, app.sourceNames()); err != nil {
 		return err
 	}
-	limits, some, err := compileLimits(h.Rules)
+	limits, some, err := compileLimits(h.Rules, modeWord(h.enforce))
 	if err != nil || !some {
 		return err
 	}

@@ -24,7 +24,7 @@ type limited struct {
 }
 
 // compileLimits returns what each rule allows, by its position; a rule that does not limit has the zero value.
-func compileLimits(rules []Rule) (limits []limited, some bool, err error) {
+func compileLimits(rules []Rule, mode string) (limits []limited, some bool, err error) {
 	limits = make([]limited, len(rules))
 	for i := range rules {
 		r := &rules[i]
@@ -34,7 +34,7 @@ func compileLimits(rules []Rule) (limits []limited, some bool, err error) {
 			}
 			continue
 		}
-		if limits[i], err = r.limited(i + 1); err != nil {
+		if limits[i], err = r.limited(i+1, mode); err != nil {
 			return nil, false, fmt.Errorf("rule %d (limit): %w", i+1, err)
 		}
 		some = true
@@ -43,8 +43,8 @@ func compileLimits(rules []Rule) (limits []limited, some bool, err error) {
 }
 
 // limited returns what the rule allows. It is known by all that tells it from others, so that its counts outlive reloads and
-// are those of all instances.
-func (r *Rule) limited(number int) (limited, error) {
+// are those of all instances. A site that only observes counts apart: it takes nothing from visitors of others.
+func (r *Rule) limited(number int, mode string) (limited, error) {
 	if r.Limit == "" {
 		return limited{}, errors.New("no rate is given: write one such as 10/1m")
 	}
@@ -56,13 +56,13 @@ func (r *Rule) limited(number int) (limited, error) {
 	if err != nil {
 		return limited{}, err
 	}
-	rule, err := limit.NewRule(allowed, r.Key, conditions)
+	rule, err := limit.NewRule(allowed, mode, r.Key, conditions)
 	return limited{rule, r.Key, "rule-" + strconv.Itoa(number)}, err
 }
 
 // CheckLimit reports what is wrong with the rate of a limit.
 func CheckLimit(text string) error {
-	_, err := (&Rule{Limit: text}).limited(0)
+	_, err := (&Rule{Limit: text}).limited(0, "")
 	return err
 }
 

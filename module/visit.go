@@ -130,8 +130,10 @@ func (v *visit) decide(action reputation.Action, rule *policy.Rule, enforce bool
 }
 
 // mode is the word for how the site treats the action.
-func (v *visit) mode() string {
-	if v.enforce {
+func (v *visit) mode() string { return modeWord(v.enforce) }
+
+func modeWord(enforce bool) string {
+	if enforce {
 		return "enforce"
 	}
 	return "observe"

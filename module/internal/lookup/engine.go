@@ -273,7 +273,7 @@ func (e *Engine) ask(ctx context.Context, addr netip.Addr, held *held, rec recor
 	}
 	e.Observer.CountLookup(origin)
 	e.Observer.ObserveLookup(origin, time.Since(start))
-	return e.judge(held, &rec, record.Seconds(time.Now()), origin, flight != nil && !landed)
+	return e.judge(held, &rec, record.Seconds(time.Now()), origin, flight != nil && (!landed || flight.awaited))
 }
 
 type nothingListed struct{}

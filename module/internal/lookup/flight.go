@@ -34,8 +34,11 @@ type flights struct {
 
 // flight is one look-up under way. done is closed when all its providers have answered or failed.
 type flight struct {
-	done   chan struct{}
-	origin reputation.Origin // where the answer came from, once it is done
+	done chan struct{}
+
+	// known once it is done
+	origin  reputation.Origin // where the answer came from
+	awaited bool              // another instance was still asking
 }
 
 // wait reports whether the look-up ended before wait had passed and before the request was given up.
@@ -94,14 +97,14 @@ func (e *Engine) depart(key record.Key, addr netip.Addr, all bool) (_ *flight, s
 		// detached from the request that started it: others may wait for the same answer
 		ctx, cancel := context.WithTimeout(e.base, e.Timeout)
 		defer cancel()
-		departed.origin = e.fly(ctx, key, addr, all)
+		departed.origin, departed.awaited = e.fly(ctx, key, addr, all)
 	})
 	return departed, true
 }
 
 // fly asks the providers that are due (or all), at the same time, and remembers what they say. Of the instances that share a
-// memory one asks for all. It returns where the answer came from.
-func (e *Engine) fly(ctx context.Context, key record.Key, addr netip.Addr, all bool) reputation.Origin {
+// memory one asks for all. It returns where the answer came from, and whether another instance was still asking in the end.
+func (e *Engine) fly(ctx context.Context, key record.Key, addr netip.Addr, all bool) (origin reputation.Origin, awaited bool) {
 	var rec record.Record
 	e.Memory.Update(key, func(kept *record.Record) { rec = *kept }) // Get may miss, and a miss would cost a call
 	now := record.Seconds(time.Now())
@@ -112,20 +115,20 @@ func (e *Engine) fly(ctx context.Context, key record.Key, addr netip.Addr, all b
 			due = append(due, p)
 		}
 	}
-	origin := reputation.OriginRedis
+	origin = reputation.OriginRedis
 	var asked sync.WaitGroup
 	ask := func(p *provider) {
 		origin = reputation.OriginProvider
 		asked.Go(func() { e.askOne(ctx, key, p, addr) })
 	}
 	if e.Shared != nil && !all {
-		due = e.share(ctx, key, due, ask)
+		due, awaited = e.share(ctx, key, due, ask)
 	}
 	for _, p := range due {
 		ask(p)
 	}
 	asked.Wait()
-	return origin
+	return origin, awaited
 }
 
 // answer is what came of asking one provider.

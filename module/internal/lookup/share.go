@@ -23,15 +23,16 @@ const (
 )
 
 // share takes over what other instances know of the due providers, and waits for what they are asking. The providers that
-// this instance is to ask are given to ask. It returns those that have to be asked because the shared memory is away.
-func (e *Engine) share(ctx context.Context, key record.Key, due []*provider, ask func(*provider)) []*provider {
+// this instance is to ask are given to ask. It returns those that have to be asked because the shared memory is away, and
+// whether there was no time left to wait for another instance.
+func (e *Engine) share(ctx context.Context, key record.Key, due []*provider, ask func(*provider)) (alone []*provider, awaited bool) {
 	for pause := lookFirst; len(due) > 0; pause = min(2*pause, lookMost) {
 		rec, mine, err := e.Shared.Claim(ctx, key, namesOf(due), e.Timeout+leaseSlack)
 		if ctx.Err() != nil {
-			return nil
+			return nil, true
 		}
 		if err != nil {
-			return due
+			return due, false
 		}
 		e.Memory.Update(key, func(kept *record.Record) {
 			kept.Retain(e.ids)
@@ -47,17 +48,17 @@ func (e *Engine) share(ctx context.Context, key record.Key, due []*provider, ask
 			return a != nil && now < a.Due
 		})
 		if len(due) == 0 {
-			return nil
+			return nil, false
 		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return nil
+			return nil, true
 		}
 	}
-	return nil
+	return nil, false
 }
 
 func namesOf(list []*provider) []string {

@@ -169,6 +169,12 @@ func TestADeadInstanceIsReplaced(t *testing.T) {
 		if v := list[0].Lookup(t.Context(), client, 10*time.Millisecond); v.Status != reputation.Pending {
 			t.Errorf("meanwhile: %+v", v)
 		}
+		impatient := newEngine(t, Config{
+			Providers: []Provider{asked("p", p)}, Shared: blackboard{b, "c"}, Timeout: 100 * time.Millisecond,
+		})
+		if v := impatient.Lookup(t.Context(), client, time.Minute); v.Status != reputation.Pending {
+			t.Errorf("when its own look-up has ended: %+v", v)
+		}
 		if v := list[1].Lookup(t.Context(), client, time.Minute); v.Status != reputation.Fresh {
 			t.Errorf("in the end: %+v", v)
 		}

@@ -75,7 +75,9 @@ func (s *Shared) Take(ctx context.Context, name string, t Terms, n int, at time.
 	if ctx.Err() != nil {
 		return Grant{}, fmt.Errorf("count the calls of %s: %w", name, ctx.Err())
 	}
-	s.logAway(ctx, err)
+	if n > 0 { // A look takes nothing from anybody's share, and is made before the store was reached for the first time.
+		s.logAway(ctx, err)
+	}
 	return s.alone(name, t, n, at), nil
 }
 
@@ -258,6 +260,6 @@ func (s *Shared) logAway(ctx context.Context, err error) {
 // logBack says that the store is back, if the log says that it is away.
 func (s *Shared) logBack(ctx context.Context) {
 	if s.saidAway.CompareAndSwap(true, false) {
-		s.log.InfoContext(ctx, "calls are counted for all instances again", "share", s.share)
+		s.log.InfoContext(ctx, "calls are counted for all instances again")
 	}
 }

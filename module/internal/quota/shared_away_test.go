@@ -228,7 +228,7 @@ func TestAwayAndBackAreSaidOnce(t *testing.T) {
 			t.Error(err)
 		}
 		check(2, 2)
-		if strings.Count(said.String(), "share=0.25") != 4 || !strings.Contains(said.String(), errAway.Error()) {
+		if strings.Count(said.String(), "share=0.25") != 2 || !strings.Contains(said.String(), errAway.Error()) {
 			t.Errorf("says neither share nor cause:\n%s", said.String())
 		}
 	})

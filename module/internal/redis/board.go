@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -128,7 +129,14 @@ func (b *board) attend(ctx context.Context, away <-chan struct{}) {
 
 func (b *board) notesKey() string    { return b.key("{" + b.name + "}:notes") }
 func (b *board) revisionKey() string { return b.key("{" + b.name + "}:revision") }
-func (b *board) channel() string     { return b.key(b.name) }
+
+// channel is told apart by database: channels are the server's, and reach into all of them.
+func (b *board) channel() string {
+	if db := b.options.Database; db != 0 {
+		return b.key(b.name) + ":" + strconv.Itoa(db)
+	}
+	return b.key(b.name)
+}
 
 // hear takes over the notes of a message and of those that wait behind it.
 func (b *board) hear(m message, more <-chan message) {

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"strings"
 	"sync"
@@ -182,11 +183,21 @@ func TestALostMessage(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
 	server.ACL("deaf", "s3cret", "+@all", "-subscribe", "~*", "&*")
-	c := open(t, Options{Addresses: []string{server.Addr}, Credentials: func() (string, string, error) { return "deaf", "s3cret", nil }})
+	var log logs
+	c := open(t, Options{
+		Addresses: []string{server.Addr}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Credentials: func() (string, string, error) { return "deaf", "s3cret", nil },
+	})
 	awaitUp(t, c, true)
 	deaf, other := follow(t, c), follow(t, connect(t, server.Addr))
+	eventually(t, "it is said", func() bool { return strings.Contains(c.Status().Deaf, "NOPERM") })
+	if n := strings.Count(log.String(), "heard of late"); n != 1 {
+		t.Errorf("the log says it %d times:\n%s", n, log.String())
+	}
 	other.set(note("x", 1, "unheard"))
 	agree(t, map[string]string{"x": `1 "unheard"`}, deaf, other)
+	server.CLI("ACL", "SETUSER", "deaf", "+subscribe")
+	eventually(t, "it listens again", func() bool { return c.Status().Deaf == "" })
 }
 
 // TestMany proves that a long board is read and written in parts, and that what is over is taken off.
@@ -241,6 +252,23 @@ func TestForeignNotes(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// TestDatabasesAreApart proves that two fleets which share a server, each in its own database, do not obey each other: channels
+// are the server's.
+func TestDatabasesAreApart(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	other := open(t, Options{Addresses: []string{server.Addr}, Database: 3})
+	awaitUp(t, other, true)
+	production, staging := follow(t, connect(t, server.Addr)), follow(t, other)
+	eventually(t, "both listen", func() bool { return len(strings.Fields(server.CLI("PUBSUB", "CHANNELS"))) == 2 })
+	production.set(note("x", 1, "ours"))
+	eventually(t, "it is posted", func() bool { return server.CLI("HLEN", "iprep:v1:{bans}:notes") == "1" })
+	staging.set(note("y", 1, "theirs"))
+	eventually(t, "it is posted, too", func() bool { return server.CLI("-n", "3", "HLEN", "iprep:v1:{bans}:notes") == "1" })
+	agree(t, map[string]string{"x": `1 "ours"`}, production)
+	agree(t, map[string]string{"y": `1 "theirs"`}, staging)
 }
 
 // TestABrokenClock proves that a note of an instance whose clock is far ahead does not hold for ever.

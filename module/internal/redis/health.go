@@ -19,12 +19,14 @@ const (
 
 	probeFirst = 250 * time.Millisecond // after a failure, twice as long each time
 	probeMost  = 5 * time.Second
-	probeIdle  = 5 * time.Second // while all is well, so that a loss is noticed without traffic
+	probeIdle  = 5 * time.Second        // while all is well, so that a loss is noticed without traffic
+	probeAfter = 100 * time.Millisecond // one probe when something fails: how much else does is no reason for more
 
 	// connectPatience is how many times the usual time a probe may take to connect.
 	connectPatience = 4
 
 	logInterval = time.Minute
+	maxCauses   = 64
 )
 
 // health is what is known of Redis.
@@ -37,13 +39,31 @@ type health struct {
 	err     error
 	changed chan struct{} // closed at the next change between up and away
 	wake    chan struct{} // the prober should look at once
-	said    [NumResults]time.Time
+	deaf    error         // why changes of other instances arrive late
+	moved   error         // why this server can never do: it is part of a Cluster, and we are not told so
+
+	said     map[string]time.Time // by cause
+	saidAway bool                 // the log says that Redis is away
 }
 
 func (h *health) init() {
 	h.since = time.Now()
 	h.changed = make(chan struct{})
 	h.wake = make(chan struct{}, 1)
+	h.said = make(map[string]time.Time)
+}
+
+// once reports whether a cause may be logged now. It is called with the lock held.
+func (h *health) once(cause string) bool {
+	now := time.Now()
+	if last := h.said[cause]; !last.IsZero() && now.Sub(last) < logInterval {
+		return false
+	}
+	if len(h.said) >= maxCauses {
+		clear(h.said)
+	}
+	h.said[cause] = now
+	return true
 }
 
 // Status is how Redis is doing.
@@ -60,6 +80,14 @@ type Status struct {
 
 	// Cure is what to do about it.
 	Cure string `json:"cure,omitempty"`
+
+	// Deaf says why bans of other instances arrive after seconds only, although Redis is up.
+	Deaf string `json:"deaf,omitempty"`
+
+	// Addresses and Prefix are where this instance looks, and Instance is by what name others see it in Redis.
+	Addresses []string `json:"addresses"`
+	Prefix    string   `json:"prefix"`
+	Instance  string   `json:"instance"`
 }
 
 // Status returns how Redis is doing. It asks nobody.
@@ -67,9 +95,14 @@ func (c *Client) Status() Status {
 	h := &c.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := Status{Up: c.up.Load(), Since: h.since}
-	if !s.Up && h.err != nil {
-		s.Result, s.Error, s.Cure = h.result.String(), h.err.Error(), cures[h.result]
+	s := Status{
+		Up: c.up.Load(), Since: h.since, Addresses: c.options.Addresses, Prefix: c.options.Prefix, Instance: c.token,
+	}
+	switch {
+	case !s.Up && h.err != nil:
+		s.Result, s.Error, s.Cure = h.result.String(), h.err.Error(), cureOf(h.result, h.err)
+	case s.Up && h.deaf != nil:
+		s.Deaf = h.deaf.Error()
 	}
 	return s
 }
@@ -84,8 +117,8 @@ func (c *Client) Changed() <-chan struct{} {
 	return c.health.changed
 }
 
-// note takes notice of the outcome of an exchange.
-func (c *Client) note(err error) {
+// note takes notice of the outcome of an exchange, or of a probe.
+func (c *Client) note(err error, probe bool) {
 	result := resultOf(err)
 	c.observe(result)
 	if err != nil {
@@ -99,8 +132,23 @@ func (c *Client) note(err error) {
 		return
 	}
 	h.result, h.err = result, err
-	if h.failed++; h.failed >= giveUpAfter && c.up.Load() {
+	h.failed++
+	if _, moved := goredis.IsMovedError(err); moved && !c.options.Cluster {
+		h.moved = err // the library follows where it is told of the Cluster
+	}
+	switch up := c.up.Load(); {
+	case up && (h.failed >= giveUpAfter || probe && result.refusal() || h.moved != nil):
 		c.turn(false)
+	case up && !probe:
+		h.poke() // a server that refuses to write answers everything else, and is found out by a probe only
+	}
+}
+
+// poke lets the prober look at once.
+func (h *health) poke() {
+	select {
+	case h.wake <- struct{}{}:
+	default: // it is going to
 	}
 }
 
@@ -114,26 +162,42 @@ func (c *Client) turn(up bool) {
 	h.changed = make(chan struct{})
 	if up {
 		h.err = nil
+		if !h.saidAway && !h.once("up") {
+			return
+		}
+		h.saidAway = false
 		c.log.Info("redis answers: what is learnt and decided is shared with the other instances", slog.Duration("after", lasted))
 		return
 	}
 	c.complain()
-	select {
-	case h.wake <- struct{}{}:
-	default:
-	}
+	h.poke()
 }
 
 // complain says, once a minute for each cause, that Redis is away. It is called with the lock of health held.
 func (c *Client) complain() {
 	h := &c.health
-	now := time.Now()
-	if last := h.said[h.result]; !last.IsZero() && now.Sub(last) < logInterval {
+	cause := h.result.String()
+	if h.result == Denied || h.result == Failed {
+		cause += h.err.Error() // what a server says; errors of connections hold ports that are never the same
+	}
+	if !h.once(cause) {
 		return
 	}
-	h.said[h.result] = now
+	h.saidAway = true
 	c.log.Warn("redis is away: this instance goes on with what it knows by itself",
-		slog.String("result", h.result.String()), slog.String("error", h.err.Error()), slog.String("cure", cures[h.result]))
+		slog.String("result", h.result.String()), slog.String("error", h.err.Error()), slog.String("cure", cureOf(h.result, h.err)))
+}
+
+// hears takes notice of whether this instance hears what others say.
+func (c *Client) hears(err error) {
+	h := &c.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.deaf = err
+	if err != nil && c.up.Load() && h.once("deaf"+resultOf(err).String()) {
+		c.log.Warn("what other instances ban is heard of late, within seconds: the subscription has ended",
+			slog.String("error", err.Error()), slog.String("cure", cureOf(resultOf(err), err)))
+	}
 }
 
 // attend finds out, again and again, whether Redis answers. It ends with ctx.
@@ -153,6 +217,10 @@ func (c *Client) attend(ctx context.Context) {
 		case <-c.health.wake:
 			timer.Stop()
 			pause = probeFirst
+			select {
+			case <-time.After(probeAfter):
+			case <-ctx.Done():
+			}
 		case <-ctx.Done():
 			timer.Stop()
 		}
@@ -162,6 +230,13 @@ func (c *Client) attend(ctx context.Context) {
 // probing does what the other scripts do: a server that only answers pings may be a replica, or full, or not let this user do
 // what is needed.
 var probing = goredis.NewScript(`redis.call('TIME') return redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)`)
+
+// misplaced returns why the server can never do, or nil.
+func (c *Client) misplaced() error {
+	c.health.mu.Lock()
+	defer c.health.mu.Unlock()
+	return c.health.moved
+}
 
 // probe connects if need be, with more patience than an exchange has, and then makes an exchange within the usual time: a
 // server that takes longer is of no use.
@@ -174,7 +249,9 @@ func (c *Client) probe(ctx context.Context) (err error) {
 	}()
 	connecting, cancel := context.WithTimeout(ctx, connectPatience*c.timeout)
 	defer cancel()
-	err = c.rdb.Ping(connecting).Err()
+	if err = c.misplaced(); err == nil {
+		err = c.rdb.Ping(connecting).Err()
+	}
 	if err == nil {
 		exchange, cancel := context.WithTimeout(ctx, c.timeout)
 		defer cancel()
@@ -184,7 +261,7 @@ func (c *Client) probe(ctx context.Context) (err error) {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	c.note(err)
+	c.note(err, true)
 	h := &c.health
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -25,10 +26,10 @@ type message struct {
 
 // subscription hears the messages of a board until it is closed, or broken, when heard is closed.
 type subscription struct {
-	heard chan message
-	sub   *goredis.PubSub
-	done  sync.WaitGroup
-	once  sync.Once
+	heard  chan message
+	sub    *goredis.PubSub
+	done   sync.WaitGroup
+	closed atomic.Bool
 }
 
 // listen subscribes to the board.
@@ -44,10 +45,10 @@ func (b *board) listen(ctx context.Context) *subscription {
 		}()
 		err := s.sub.Subscribe(ctx, b.channel())
 		if err == nil {
-			err = s.receive(ctx, heard)
+			err = s.receive(ctx, heard, func() { b.hears(nil) })
 		}
-		if err != nil && ctx.Err() == nil {
-			b.log.Debug("changes of other instances are seen late: the subscription has ended", slog.String("channel", b.channel()), slog.Any("error", err))
+		if err != nil && ctx.Err() == nil && !s.closed.Load() {
+			b.hears(err)
 		}
 	})
 	return s
@@ -55,14 +56,14 @@ func (b *board) listen(ctx context.Context) *subscription {
 
 // close ends the subscription. Closing again does nothing.
 func (s *subscription) close() {
-	s.once.Do(func() {
+	if !s.closed.Swap(true) {
 		_ = s.sub.Close() // ends the receiver
-		s.done.Wait()
-	})
+	}
+	s.done.Wait()
 }
 
 // receive hands messages on. It ends when the subscription is closed, when it breaks or when Redis does not say anything.
-func (s *subscription) receive(ctx context.Context, heard chan<- message) error {
+func (s *subscription) receive(ctx context.Context, heard chan<- message, subscribed func()) error {
 	silent := false
 	for {
 		received, err := s.sub.ReceiveTimeout(ctx, listenPatience)
@@ -81,6 +82,7 @@ func (s *subscription) receive(ctx context.Context, heard chan<- message) error 
 		var m message
 		switch received := received.(type) {
 		case *goredis.Subscription:
+			subscribed()
 		case *goredis.Message:
 			if json.Unmarshal([]byte(received.Payload), &m) != nil || m.Name == "" {
 				continue // whoever may publish can say anything

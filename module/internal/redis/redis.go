@@ -10,7 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -130,6 +132,9 @@ func (o *Options) Check() error {
 		return fmt.Errorf("database %d: a Redis Cluster has database 0 only", o.Database)
 	case slices.ContainsFunc(o.Addresses, isURL):
 		return errors.New("an address is a URL: write host:port, and what else the URL holds as `username`, `password`, `database` and `tls`")
+	case slices.ContainsFunc(o.Addresses, isNowhere):
+		i := slices.IndexFunc(o.Addresses, isNowhere)
+		return fmt.Errorf("address %q is neither host:port, with a port from 1 to 65535, nor the path of a Unix socket", o.Addresses[i])
 	case len(o.Addresses) > 1 && !o.Cluster && o.Master == "":
 		return errors.New("several addresses are those of a Cluster or of Sentinels: write `cluster` or `sentinel <master>`, or keep one")
 	}
@@ -137,6 +142,19 @@ func (o *Options) Check() error {
 }
 
 func isURL(address string) bool { return strings.Contains(address, "://") } // which may hold a password: it is not repeated
+
+// isNowhere reports whether an address cannot be dialled. Placeholders are not resolved yet in what a Caddyfile is read from.
+func isNowhere(address string) bool {
+	if strings.HasPrefix(address, "/") || strings.HasPrefix(address, "unix//") || strings.Contains(address, "{") {
+		return false
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address == "" || strings.Contains(address, ":") // else a host, which has the usual port
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return host == "" || err != nil || n == 0
+}
 
 // connect returns the library's client, and what makes it look at a Cluster anew: by itself it goes on asking a master that
 // is gone for a minute.
@@ -257,7 +275,7 @@ func (c *Client) do(ctx context.Context, exchange func(context.Context) error) e
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err() // the caller has given up, which says nothing about Redis
 	}
-	c.note(err)
+	c.note(err, false)
 	if err != nil {
 		return fmt.Errorf("asking Redis: %w", err)
 	}

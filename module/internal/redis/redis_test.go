@@ -120,6 +120,10 @@ func TestWhatIsRefused(t *testing.T) {
 		"both":                 {Options{Addresses: []string{"a:1"}, Cluster: true, Master: "main"}, "remove one"},
 		"database of cluster":  {Options{Addresses: []string{"a:1"}, Cluster: true, Database: 3}, "database 0 only"},
 		"a URL":                {Options{Addresses: []string{"redis://:s3cret@a:1"}}, "write host:port"},
+		"a port too high":      {Options{Addresses: []string{"a:99999"}}, `"a:99999" is neither`},
+		"a port in words":      {Options{Addresses: []string{"a:redis"}}, "is neither host:port"},
+		"no port after all":    {Options{Addresses: []string{"a:"}}, "is neither host:port"},
+		"IPv6 without []":      {Options{Addresses: []string{"::1:6379"}}, "is neither host:port"},
 		"several without word": {Options{Addresses: []string{"a:1", "b:1"}}, "`cluster` or `sentinel <master>`"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -308,6 +312,21 @@ func TestFaultsAreTold(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a failure among successes", func(t *testing.T) {
+		server := testenv.Redis(t)
+		c := connect(t, server.Addr)
+		server.CLI("CONFIG", "SET", "maxmemory", "1", "maxmemory-policy", "noeviction")
+		_, _ = c.CountCalls(t.Context(), Calls{Account: "a", N: 1, Windows: []Window{today(1000)}})
+		for range 3 { // what only reads goes well, and hides nothing
+			if _, err := c.Load(t.Context(), key4, []string{"abuseipdb"}); err != nil && !errors.Is(err, ErrAway) {
+				t.Error(err)
+			}
+		}
+		awaitUp(t, c, false)
+		if s := c.Status(); s.Result != Full.String() {
+			t.Errorf("status %+v", s)
+		}
+	})
 	t.Run("full and then not", func(t *testing.T) {
 		server := testenv.Redis(t)
 		c := connect(t, server.Addr)
@@ -334,6 +353,34 @@ func TestFaultsAreTold(t *testing.T) {
 		c := open(t, Options{Addresses: []string{server.Addr}, Credentials: func() (string, string, error) { return "caddy", "s3cret", nil }})
 		eventually(t, "it is told", func() bool { return c.Status().Result == Denied.String() })
 	})
+}
+
+// TestTheCureFits proves that what an operator is told to do is about what is wrong.
+func TestTheCureFits(t *testing.T) {
+	t.Parallel()
+	plain := testenv.Redis(t)
+	secured, files := testenv.RedisTLS(t)
+	cluster := testenv.RedisCluster(t)
+	for name, tc := range map[string]struct {
+		options Options
+		want    string
+	}{
+		"TLS to a plain port":    {Options{Addresses: []string{plain.Addr}, TLS: tlsConfig(t, files)}, "tls"},
+		"plain to a TLS port":    {Options{Addresses: []string{secured.Addr}}, "`tls`"},
+		"authority not known":    {Options{Addresses: []string{secured.Addr}, TLS: &tls.Config{MinVersion: tls.VersionTLS12}}, "`ca`"},
+		"part of a cluster":      {Options{Addresses: cluster.Addrs[:1]}, "`cluster`"},
+		"no such database":       {Options{Addresses: []string{plain.Addr}, Database: 99}, "`database`"},
+		"a server as a Sentinel": {Options{Addresses: []string{plain.Addr}, Master: "main"}, "`sentinel"},
+		"no password to be had": {Options{
+			Addresses: []string{plain.Addr}, Credentials: func() (string, string, error) { return "", "", errors.New("gone") },
+		}, "password can be read"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := open(t, tc.options)
+			eventually(t, "the cure is "+tc.want, func() bool { return strings.Contains(c.Status().Cure, tc.want) })
+		})
+	}
 }
 
 // TestLinks proves that whatever the link does, a call ends within its time, and that all is well once the link is.

@@ -49,14 +49,42 @@ func (r Result) String() string {
 	return fmt.Sprintf("Result(%d)", uint8(r))
 }
 
+// refusal reports whether the server has answered, and will not do what it is asked until somebody changes something.
+func (r Result) refusal() bool { return r == Denied || r == ReadOnly || r == Full }
+
 // cures are what an operator can do about a result.
 var cures = [NumResults]string{
-	Timeout:     "look at the network and at the load of the server, or allow a longer `timeout` in the redis options",
+	Timeout:     "look at the network and at the load of the server, allow a longer `timeout`, or see whether only one side expects `tls`",
 	Unreachable: "see that the server runs and can be reached from here",
-	Denied:      "check the user, the password, and the permissions of the user: +@read +@write +@scripting +@connection +@pubsub +time ~<prefix>:* &<prefix>:*",
+	Denied:      "check the user, the password, and the permissions of the user: +@read +@write +@scripting +@connection +@pubsub +time ~<prefix>:* &<prefix>:*, and of a Cluster +cluster|slots +command",
 	ReadOnly:    "name the master, or use `sentinel` or `cluster`, which follow it",
 	Full:        "give the server more memory, or let it evict: maxmemory-policy volatile-lru",
 	Failed:      "look at the log of the server",
+}
+
+// tellTales are texts in errors that say more about the cure than the result does.
+var tellTales = []struct{ text, cure string }{
+	{errCredentials.Error(), "see that the password can be read where Caddy runs"},
+	{"x509:", "compare the server's certificate with `ca` and `server_name` of `tls`"},
+	{"certificate required", "give `tls` a `certificate` that the server accepts"},
+	{"tls:", "see whether the server expects TLS, and compare it with `tls`"},
+	{"EOF", "see whether the server expects `tls`, and look at its log"},
+	{"MOVED ", "the server is part of a Redis Cluster: write `cluster`"},
+	{"unknown command", "the server does not know our commands: is it a Sentinel, which needs `sentinel <master>`?"},
+	{"redis: nil", "the Sentinels know no master of this name: compare it with `sentinel`"},
+	{"sentinel", "look at the Sentinels, and whether they ask for `sentinel_password`"},
+	{"DB index is out of range", "the server has fewer databases: write a lower `database`"},
+	{"CLUSTERDOWN", "some of the Cluster's slots have no server: look at `redis-cli cluster info`"},
+}
+
+// cureOf returns what an operator can do about a failure.
+func cureOf(r Result, err error) string {
+	for _, t := range tellTales {
+		if strings.Contains(err.Error(), t.text) {
+			return t.cure
+		}
+	}
+	return cures[r]
 }
 
 // resultOf classifies what the library returned. It is the one place where failures are told apart.
