@@ -123,7 +123,7 @@ func (a *App) explain(ctx context.Context, addr netip.Addr) checkAnswer {
 	}
 	for i, known := range x.Answers {
 		p := providerAnswer{
-			Name: known.Source, Failed: known.Failed, Due: known.Due, Problem: problem(a.keepers[i].keeper.Status(ctx), now),
+			Name: known.Source, Failed: known.Failed, Due: known.Due, Problem: problem(a.keepers[i].keeper.Status(), now),
 		}
 		if known.Answered {
 			p.Answer = &answer{known.Severity, known.Confidence, words(known.Categories), known.Fetched}
@@ -227,6 +227,9 @@ func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC"
 type forgotten struct {
 	Subject   netip.Prefix `json:"subject"`
 	Forgotten bool         `json:"forgotten"` // false: nothing was remembered
+
+	// Warning says what went wrong although this instance has forgotten.
+	Warning string `json:"warning,omitempty"`
 }
 
 func (a *App) adminForget(r *http.Request, argument string) (any, error) {
@@ -238,6 +241,7 @@ func (a *App) adminForget(r *http.Request, argument string) (any, error) {
 	answer.Forgotten, err = a.engine.Forget(r.Context(), addr)
 	if a.forgets != nil && !reputation.IsReserved(addr) {
 		a.forgets.say(answer.Subject, time.Now(), err != nil)
+		answer.Warning = a.alone()
 	}
 	if answer.Forgotten {
 		a.logger.Info("forgotten by an operator",

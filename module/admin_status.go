@@ -73,7 +73,7 @@ func (a *App) adminStatus(r *http.Request, _ string) (any, error) {
 	}
 	now := time.Now()
 	for _, p := range a.keepers {
-		status := p.keeper.Status(r.Context())
+		status := p.keeper.Status()
 		s.Providers = append(s.Providers, providerStatus{status, problem(status, now)})
 	}
 	for i, status := range a.lists.Status() {

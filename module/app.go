@@ -55,23 +55,23 @@ type App struct {
 	// The memory that several instances of Caddy share. Without it each is on its own.
 	Redis *Redis `json:"redis,omitempty"`
 
-	wait      time.Duration
-	engine    *lookup.Engine
-	lists     *pooledLists
-	listNames []string      // by position in the lists
-	meanings  []lookup.List // likewise
-	overrides *pooledBans
-	redis     *pooledRedis // nil: this instance is on its own
-	forgets   *pooledForgets
-	ledger    quota.Ledger
-	limiter   *limit.Limiter // nil until a site limits
-	memory    *pooledMemory
-	follow    following
-	keepers   []*provider
-	pools     releases
-	suspects  suspects
-	detach    func()
-	logger    *slog.Logger
+	wait        time.Duration
+	engine      *lookup.Engine
+	lists       *pooledLists
+	listNames   []string      // by position in the lists
+	meanings    []lookup.List // likewise
+	overrides   *pooledBans
+	redis       *pooledRedis // nil: this instance is on its own
+	forgets     *pooledForgets
+	ledger      quota.Ledger
+	limiter     *limit.Limiter // nil until a site limits
+	memory      *pooledMemory
+	stopSharing func()
+	keepers     []*provider
+	pools       releases
+	suspects    suspects
+	detach      func()
+	logger      *slog.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -196,7 +196,7 @@ func (a *App) Start() error {
 // Stop ends what Start began.
 func (a *App) Stop() error {
 	running.remove(a)
-	a.follow.end()
+	a.endSharing()
 	if a.detach != nil {
 		a.detach()
 		a.detach = nil

@@ -207,8 +207,12 @@ func (p *page) remarks(a overrideAnswer) {
 	if a.Note != "" {
 		p.row("note: " + a.Note)
 	}
-	if a.Warning != "" {
-		p.row("warning: " + a.Warning)
+	p.warning(a.Warning)
+}
+
+func (p *page) warning(text string) {
+	if text != "" {
+		p.row("warning: " + text)
 	}
 }
 
@@ -225,8 +229,10 @@ func (p *page) overrides(all allOverrides) {
 func (p *page) forgotten(f forgotten) {
 	if f.Forgotten {
 		p.row("forgot what providers said of " + f.Subject.String())
+		p.warning(f.Warning)
 		return
 	}
+	p.warning(f.Warning)
 	p.row("no provider's answer was remembered of " + f.Subject.String())
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -68,7 +69,11 @@ func (v *procession) rest() {
 // report says how it went since the last report, and what went wrong.
 func (v *procession) report(t *testing.T, when string) {
 	t.Helper()
-	t.Logf("%s: %d visits, the longest took %s", when, v.visits.Swap(0), time.Duration(v.longest.Swap(0)).Round(100*time.Microsecond))
+	longest := time.Duration(v.longest.Swap(0))
+	t.Logf("%s: %d visits, the longest took %s", when, v.visits.Swap(0), longest.Round(100*time.Microsecond))
+	if longest > 900*time.Millisecond { // 25 ms and a few, on a machine that has nothing else to do
+		t.Errorf("%s: a visitor waited %s", when, longest)
+	}
 	v.wrong.Range(func(what, _ any) bool {
 		t.Errorf("%s: %v", when, what)
 		return true
@@ -81,34 +86,34 @@ func TestRedisFails(t *testing.T) {
 	type fault struct {
 		name       string
 		begin, end func(*testenv.RedisServer, *testenv.Link)
-		unnoticed  bool // it does not take Redis away
+		result     string // as which it is counted; empty where it does not take Redis away
 	}
 	const user, password = "caddy", "s3cret"
 	rules := []string{"+@read", "+@write", "+@scripting", "+@connection", "+@pubsub", "+time", "~iprep:*", "&iprep:*"}
 	heal := func(_ *testenv.RedisServer, l *testenv.Link) { l.Heal() }
 	faults := []fault{
-		{name: "killed", begin: func(s *testenv.RedisServer, _ *testenv.Link) { s.Stop() },
+		{name: "killed", result: "unreachable", begin: func(s *testenv.RedisServer, _ *testenv.Link) { s.Stop() },
 			end: func(s *testenv.RedisServer, _ *testenv.Link) { s.Start(); s.ACL(user, password, rules...) }},
-		{name: "stopped dead", begin: func(s *testenv.RedisServer, _ *testenv.Link) { s.Pause() },
+		{name: "stopped dead", result: "timeout", begin: func(s *testenv.RedisServer, _ *testenv.Link) { s.Pause() },
 			end: func(s *testenv.RedisServer, _ *testenv.Link) { s.Resume() }},
-		{name: "black hole", begin: func(_ *testenv.RedisServer, l *testenv.Link) { l.BlackHole() }, end: heal},
-		{name: "500 ms late", begin: func(_ *testenv.RedisServer, l *testenv.Link) { l.Latency(500 * time.Millisecond) }, end: heal},
-		{name: "slow drip", begin: func(_ *testenv.RedisServer, l *testenv.Link) { l.Drip(3) }, end: heal},
-		{name: "connections reset", begin: func(_ *testenv.RedisServer, l *testenv.Link) { l.Reset() }, end: heal},
-		{name: "refused", begin: func(_ *testenv.RedisServer, l *testenv.Link) { l.Down() }, end: heal},
-		{name: "READONLY", begin: func(s *testenv.RedisServer, _ *testenv.Link) { s.CLI("REPLICAOF", "127.0.0.1", "1") },
+		{name: "black hole", result: "timeout", begin: func(_ *testenv.RedisServer, l *testenv.Link) { l.BlackHole() }, end: heal},
+		{name: "500 ms late", result: "timeout", begin: func(_ *testenv.RedisServer, l *testenv.Link) { l.Latency(500 * time.Millisecond) }, end: heal},
+		{name: "slow drip", result: "timeout", begin: func(_ *testenv.RedisServer, l *testenv.Link) { l.Drip(3) }, end: heal},
+		{name: "connections reset", result: "unreachable", begin: func(_ *testenv.RedisServer, l *testenv.Link) { l.Reset() }, end: heal},
+		{name: "refused", result: "unreachable", begin: func(_ *testenv.RedisServer, l *testenv.Link) { l.Down() }, end: heal},
+		{name: "READONLY", result: "read_only", begin: func(s *testenv.RedisServer, _ *testenv.Link) { s.CLI("REPLICAOF", "127.0.0.1", "1") },
 			end: func(s *testenv.RedisServer, _ *testenv.Link) { s.CLI("REPLICAOF", "NO", "ONE") }},
-		{name: "OOM", begin: func(s *testenv.RedisServer, _ *testenv.Link) { s.CLI("CONFIG", "SET", "maxmemory", "1mb") },
+		{name: "OOM", result: "full", begin: func(s *testenv.RedisServer, _ *testenv.Link) { s.CLI("CONFIG", "SET", "maxmemory", "1mb") },
 			end: func(s *testenv.RedisServer, _ *testenv.Link) { s.CLI("CONFIG", "SET", "maxmemory", "0") }},
-		{name: "NOPERM", begin: func(s *testenv.RedisServer, _ *testenv.Link) { s.CLI("ACL", "SETUSER", user, "-@write") },
+		{name: "NOPERM", result: "denied", begin: func(s *testenv.RedisServer, _ *testenv.Link) { s.CLI("ACL", "SETUSER", user, "-@write") },
 			end: func(s *testenv.RedisServer, _ *testenv.Link) { s.ACL(user, password, rules...) }},
-		{name: "WRONGPASS", begin: func(s *testenv.RedisServer, _ *testenv.Link) {
+		{name: "WRONGPASS", result: "denied", begin: func(s *testenv.RedisServer, _ *testenv.Link) {
 			s.CLI("ACL", "SETUSER", user, "resetpass", ">another")
 			s.CLI("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 		}, end: func(s *testenv.RedisServer, _ *testenv.Link) {
 			s.CLI("ACL", "SETUSER", user, "resetpass", ">"+password)
 		}},
-		{name: "FLUSHALL", unnoticed: true, begin: func(s *testenv.RedisServer, _ *testenv.Link) { s.CLI("FLUSHALL") },
+		{name: "FLUSHALL", begin: func(s *testenv.RedisServer, _ *testenv.Link) { s.CLI("FLUSHALL") },
 			end: func(*testenv.RedisServer, *testenv.Link) {}},
 	}
 	s := startStandIn(t)
@@ -150,12 +155,16 @@ func TestRedisFails(t *testing.T) {
 	v.report(t, "before")
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
-			skipped := r.metric(t, `redis_requests_total{result="skipped"}`)
+			series := `redis_requests_total{result="` + f.result + `"}`
+			var counted float64
+			if f.result != "" {
+				counted = r.metric(t, series)
+			}
 			f.begin(server, link)
-			if !f.unnoticed {
+			if f.result != "" {
 				r.awaitRedis(t, 0)
-				if r.metric(t, `redis_requests_total{result="skipped"}`) < skipped {
-					t.Error("the counts of redis fell")
+				if r.metric(t, series) == counted {
+					t.Errorf("nothing is counted as %s", f.result)
 				}
 				status := r.ask(t, http.MethodGet, "status", "").body
 				if !strings.Contains(status, "redis is away") {
@@ -239,8 +248,47 @@ func anys(list []string) (all []any) {
 	return all
 }
 
-// TestNobodyWaitsForRedis proves that no request waits for a Redis that does not answer: it may take a minute, and the
-// provider is asked all the same once this instance has given up.
+// TestAForgetWhileRedisIsAway proves that what an operator lets an instance forget while Redis is away is not brought back by
+// Redis or by another instance, not even after a restart.
+func TestAForgetWhileRedisIsAway(t *testing.T) {
+	s := startStandIn(t)
+	s.know(badClient, 100, 60)
+	server := testenv.Redis(t)
+	link := testenv.Proxy(t, server.Addr)
+	here, there := newConfig(t), newConfig(t)
+	here.share(link.Addr, nil)
+	there.share(server.Addr, nil)
+	var instances []*process
+	for _, c := range []*config{here, there} {
+		c.ask(s)
+		p := startProcess(t, c)
+		p.awaitRedis(t, 1)
+		instances = append(instances, p)
+		eventually(t, "the answer is known", func() bool { return p.visit(t, badClient).status == http.StatusForbidden })
+	}
+	if n := s.asked(); n != 1 {
+		t.Fatalf("%d calls, want 1", n)
+	}
+	s.know(badClient, 0, 0) // it has changed its ways
+	link.Down()
+	instances[0].awaitRedis(t, 0)
+	got := instances[0].ask(t, http.MethodDelete, "records/"+badClient, "")
+	if !strings.Contains(got.body, `"forgotten":true`) || !strings.Contains(got.body, "redis is away") {
+		t.Errorf("forgetting answers %s", got.body)
+	}
+	instances[0].end(syscall.SIGINT)
+	link.Heal()
+	p := startProcess(t, here)
+	p.awaitRedis(t, 1)
+	for _, p := range []*process{p, instances[1]} {
+		eventually(t, "it is asked about anew", func() bool { return p.visit(t, badClient).status == http.StatusOK })
+	}
+	if n := s.asked(); n != 2 {
+		t.Errorf("%d calls, want 2", n)
+	}
+}
+
+// TestNobodyWaitsForRedis proves that no request, no reload and no scrape waits for a Redis that does not answer.
 func TestNobodyWaitsForRedis(t *testing.T) {
 	s := startStandIn(t)
 	server := testenv.Redis(t)
@@ -248,18 +296,29 @@ func TestNobodyWaitsForRedis(t *testing.T) {
 	c := newConfig(t)
 	c.ask(s)
 	c.app["wait"] = "25ms"
-	c.share(link.Addr, object{"timeout": "10s"})
+	c.share(link.Addr, object{"timeout": "1s"})
 	c.handler["rules"] = []any{object{"action": "limit", "limit": "1000/1s"}}
 	r := startCaddy(t, c)
 	r.awaitRedis(t, 1)
-	link.BlackHole()
-	for i := range 20 {
-		start := time.Now()
-		if got := r.visit(t, fmt.Sprintf("198.51.100.%d", i)); got.status != http.StatusOK {
-			t.Errorf("status %d", got.status)
+	for name, work := range map[string]func(int){
+		"a request": func(i int) { r.visit(t, fmt.Sprintf("198.51.100.%d", i)) },
+		"a reload":  func(int) { r.reload(t) },
+		"a scrape":  func(int) { r.metric(t, "redis_up") },
+		"a look":    func(int) { r.ask(t, http.MethodGet, "status", "") },
+	} {
+		link.BlackHole()
+		slow := 0
+		for i := range 20 {
+			start := time.Now()
+			work(i)
+			if time.Since(start) > 700*time.Millisecond { // of the second that Redis may take
+				slow++
+			}
 		}
-		if took := time.Since(start); took > 5*time.Second { // half of what Redis may take, and 200 times `wait`
-			t.Fatalf("a request waited %s for redis", took)
+		if slow > 1 { // a machine may be busy once
+			t.Errorf("%s waited for redis %d times of 20", name, slow)
 		}
+		link.Heal()
+		r.awaitRedis(t, 1)
 	}
 }

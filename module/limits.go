@@ -85,8 +85,11 @@ func (a *App) useLimits() error {
 	if a.redis != nil {
 		store = sharedTokens{a.redis.Client}
 	}
-	limiter := limit.New(buckets.Local, store, limit.Options{})
-	a.pools = append(a.pools, func() error { limiter.Close(); return nil })
+	limiter := limit.New(buckets.Local, store, limit.Options{MaxInFlight: a.Redis.tokensAtOnce()})
+	a.pools = append(a.pools, func() error {
+		lingering.Go(limiter.Close) // nobody waits: what is under way ends by itself, or with the connection
+		return nil
+	})
 	a.limiter = limiter
 	return nil
 }

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -53,15 +53,16 @@ type Redis struct {
 	// staging and production, must not. Default: `iprep`.
 	Prefix string `json:"prefix,omitempty"`
 
-	// How long one exchange may take before this instance goes on by itself. Requests wait no longer than `wait` in any case;
-	// a Redis far away needs more, about six times the round trip, to connect. Default: 250ms.
+	// How long one exchange may take before this instance goes on by itself, up to 1s. Requests wait no longer than `wait` in
+	// any case; a Redis far away needs more, about six times the round trip, to connect. Default: 250ms.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
 	// The most connections to one server. Default: 10 for each processor.
 	PoolSize int `json:"pool_size,omitempty"`
 
 	// How much of what was left of a quota this instance may use by itself while Redis is away, from 0 (nothing) to 1. With
-	// one over the number of instances, all together keep the quota. Default: 0.1.
+	// one over the number of instances, all of them together keep the quota when they lose Redis at the same time.
+	// Default: 0.1.
 	LocalShare *float64 `json:"local_share,omitempty"`
 }
 
@@ -79,7 +80,12 @@ type RedisTLS struct {
 	ServerName string `json:"server_name,omitempty"`
 }
 
-const defaultLocalShare = 0.1
+const (
+	defaultLocalShare = 0.1
+
+	// maxRedisTimeout is well below what a call to a provider may take, which has to be counted first.
+	maxRedisTimeout = time.Second
+)
 
 func (r *Redis) localShare() float64 {
 	if r.LocalShare == nil {
@@ -88,13 +94,22 @@ func (r *Redis) localShare() float64 {
 	return *r.LocalShare
 }
 
+// tokensAtOnce is how many requests may be asking Redis for a token at a time: more than that would only wait for a connection.
+func (r *Redis) tokensAtOnce() int {
+	connections := 10 * runtime.GOMAXPROCS(0)
+	if r != nil && r.PoolSize > 0 {
+		connections = r.PoolSize
+	}
+	return 2 * connections
+}
+
 // Check reports what is wrong with the settings, as far as they can be judged by themselves.
 func (r *Redis) Check() error {
 	switch share := r.localShare(); {
 	case !(share >= 0 && share <= 1): // written so that NaN is refused
 		return fmt.Errorf("local_share %v is out of range: use 0 (nothing) to 1", share)
-	case r.Timeout < 0 || time.Duration(r.Timeout) > 10*time.Second:
-		return fmt.Errorf("timeout %s is out of range: use up to 10s", time.Duration(r.Timeout))
+	case r.Timeout < 0 || time.Duration(r.Timeout) > maxRedisTimeout:
+		return fmt.Errorf("timeout %s is out of range: use up to %s", time.Duration(r.Timeout), maxRedisTimeout)
 	case r.Database < 0:
 		return fmt.Errorf("database %d is out of range: use 0 or more", r.Database)
 	case r.PoolSize < 0:
@@ -184,12 +199,12 @@ func (r *Redis) resolvePasswords(o *redis.Options, logger *slog.Logger) (err err
 	if _, err := resolveSecret("password", r.Password); err != nil {
 		return err
 	}
-	user, err := caddy.NewReplacer().ReplaceOrErr(r.Username, true, true)
-	if err != nil {
-		return fmt.Errorf("username %s cannot be resolved: %w", r.Username, err)
-	}
-	text := r.Password
+	name, text := r.Username, r.Password
 	o.Credentials = func() (string, string, error) {
+		user, err := caddy.NewReplacer().ReplaceOrErr(name, true, true)
+		if err != nil {
+			return "", "", fmt.Errorf("username %s cannot be resolved: %w", name, err)
+		}
 		password, err := resolveSecret("password", text)
 		return user, password, err
 	}
@@ -281,7 +296,7 @@ func (a *App) provisionRedis() error {
 	if err != nil {
 		return fmt.Errorf("redis: %w", err)
 	}
-	return a.provisionForgets()
+	return a.provisionForgets(dataDir())
 }
 
 // poolKey tells connections apart by what they are made of. A password is told by where it is read from.
@@ -297,18 +312,4 @@ func (r *Redis) poolKey(o redis.Options) (string, error) {
 	settings.Addresses, settings.LocalShare = o.Addresses, nil
 	hash, err := hashOf([]any{settings, o.SentinelPassword, ca})
 	return "redis " + hash, err
-}
-
-// following is what keeps an instance and the others in agreement while its configuration runs.
-type following struct {
-	stop func()
-	done sync.WaitGroup
-}
-
-// end waits for what is under way, which is bounded by the time that an exchange may take.
-func (f *following) end() {
-	if f.stop != nil {
-		f.stop()
-		f.done.Wait()
-	}
 }

@@ -1,8 +1,6 @@
 package module
 
 import (
-	"context"
-
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 )
@@ -16,7 +14,7 @@ func (a *App) instance() instance { return instance{a} }
 func (i instance) Providers() []metrics.ProviderState {
 	states := make([]metrics.ProviderState, 0, len(i.app.keepers))
 	for _, p := range i.app.keepers {
-		status := p.keeper.Status(context.Background())
+		status := p.keeper.Status()
 		state := metrics.ProviderState{Name: p.name, Up: status.Up}
 		for _, w := range status.Windows {
 			state.Windows = append(state.Windows, metrics.WindowState{Name: w.Period, Remaining: w.Remaining()})

@@ -82,7 +82,9 @@ func (s *Store) Changes() []Change {
 // for one receiver. It is never closed.
 func (s *Store) Changed() <-chan struct{} { return s.changed }
 
-// tell makes Changed ready.
+// Tell makes Changed ready: who has received last may not have got to telling the others.
+func (s *Store) Tell() { s.tell() }
+
 func (s *Store) tell() {
 	select {
 	case s.changed <- struct{}{}:

@@ -62,8 +62,8 @@ type Shared interface {
 	Keep(ctx context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time) error
 	// Fail gives a claim up: nobody is to ask before retry has passed, or, with 0, whoever wants to know next may.
 	Fail(ctx context.Context, key record.Key, source string, retry time.Duration) error
-	// Forget drops what instances have learnt of a subject, and reports whether there was anything.
-	Forget(ctx context.Context, key record.Key) (bool, error)
+	// Forget drops what instances have learnt of a subject from the named sources, and reports whether there was anything.
+	Forget(ctx context.Context, key record.Key, sources []string) (bool, error)
 }
 
 // Observer is told what happened, for metrics. It must be cheap.
@@ -132,6 +132,7 @@ type Engine struct {
 	Config
 	sources  []provider
 	ids      []record.SourceID // of the sources
+	names    []string          // likewise
 	trust    float64           // of all providers together
 	compiled atomic.Pointer[listing]
 	flights  flights
@@ -171,6 +172,7 @@ func New(c Config) (*Engine, error) {
 	for _, p := range sources {
 		e.trust += p.Source.Trust
 		e.ids = append(e.ids, p.id)
+		e.names = append(e.names, p.Source.Name)
 	}
 	e.base, e.cancel = context.WithCancel(context.Background())
 	return e, nil

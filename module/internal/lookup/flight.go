@@ -115,13 +115,14 @@ func (e *Engine) fly(ctx context.Context, key record.Key, addr netip.Addr, all b
 			due = append(due, p)
 		}
 	}
-	origin = reputation.OriginRedis
+	origin = reputation.OriginMemory
 	var asked sync.WaitGroup
 	ask := func(p *provider) {
 		origin = reputation.OriginProvider
-		asked.Go(func() { e.askOne(ctx, key, p, addr) })
+		asked.Go(func() { e.askOne(key, p, addr) })
 	}
-	if e.Shared != nil && !all {
+	if e.Shared != nil && !all && len(due) > 0 {
+		origin = reputation.OriginRedis
 		due, awaited = e.share(ctx, key, due, ask)
 	}
 	for _, p := range due {
@@ -139,8 +140,10 @@ type answer struct {
 }
 
 // askOne asks one provider and remembers what it says. A provider that panics has given no answer; neither it nor a fault
-// of ours may take the server with it.
-func (e *Engine) askOne(ctx context.Context, key record.Key, p *provider, addr netip.Addr) {
+// of ours may take the server with it. It has its own time: the look-up may have spent its own waiting for another instance.
+func (e *Engine) askOne(key record.Key, p *provider, addr netip.Addr) {
+	ctx, cancel := context.WithTimeout(e.base, e.Timeout)
+	defer cancel()
 	defer func() {
 		if r := recover(); r != nil {
 			e.Logger.Error("remembering an answer panicked; this is a bug", slog.String("provider", p.Source.Name), slog.Any("panic", r))

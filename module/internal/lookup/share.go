@@ -85,7 +85,9 @@ func (e *Engine) tell(key record.Key, p *provider, a answer) {
 			_ = e.Shared.Keep(e.base, key, p.Source.Name, a.report, a.at, a.at.Add(p.ttl(a.report)))
 			return
 		}
-		_ = e.Shared.Fail(e.base, key, p.Source.Name, holdBack(a))
+		if e.base.Err() == nil { // else it was given up here, and says nothing of the service
+			_ = e.Shared.Fail(e.base, key, p.Source.Name, holdBack(a))
+		}
 	})
 }
 
@@ -99,17 +101,16 @@ func holdBack(a answer) time.Duration {
 	return retryIn(a)
 }
 
+// Sources returns the names of the providers.
+func (e *Engine) Sources() []string { return e.names }
+
 // Recall takes over what other instances have learnt of addr, so that Explain knows it too. It asks no provider.
 func (e *Engine) Recall(ctx context.Context, addr netip.Addr) {
 	if e.Shared == nil || len(e.sources) == 0 || reputation.IsReserved(addr) {
 		return
 	}
-	names := make([]string, len(e.sources))
-	for i := range e.sources {
-		names[i] = e.sources[i].Source.Name
-	}
 	key := record.KeyOf(addr)
-	rec, err := e.Shared.Load(ctx, key, names)
+	rec, err := e.Shared.Load(ctx, key, e.names)
 	if err != nil || rec == (record.Record{}) {
 		return
 	}
@@ -131,7 +132,7 @@ func (e *Engine) Forget(ctx context.Context, addr netip.Addr) (found bool, err e
 	if e.Shared == nil {
 		return found, nil
 	}
-	shared, err := e.Shared.Forget(ctx, key)
+	shared, err := e.Shared.Forget(ctx, key, e.names)
 	return found || shared, err
 }
 

@@ -103,7 +103,7 @@ func (b blackboard) Fail(_ context.Context, _ record.Key, source string, retry t
 	return nil
 }
 
-func (b blackboard) Forget(_ context.Context, key record.Key) (bool, error) {
+func (b blackboard) Forget(_ context.Context, key record.Key, _ []string) (bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	_, found := b.records[key]
@@ -183,6 +183,22 @@ func TestADeadInstanceIsReplaced(t *testing.T) {
 		}
 		if n := p.calls.Load(); n != 1 {
 			t.Errorf("%d calls, want 1", n)
+		}
+	})
+}
+
+// TestAnInheritedClaimHasItsTime proves that who takes over from a dead instance, late in its own look-up, asks with all the time
+// that a call may take, and does not call it a failure that there was little left.
+func TestAnInheritedClaimHasItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBoard()
+		p := after(2*time.Second, abusive, nil)
+		e := newEngine(t, Config{Providers: []Provider{asked("p", p)}, Shared: blackboard{b, "a"}, Timeout: 3 * time.Second})
+		if _, mine, _ := (blackboard{b, "dead"}).Claim(t.Context(), record.KeyOf(client), []string{"p"}, 2*time.Second); len(mine) != 1 {
+			t.Fatal("the dead could not claim")
+		}
+		if v := e.Lookup(t.Context(), client, time.Minute); v.Status != reputation.Fresh || p.calls.Load() != 1 {
+			t.Errorf("%+v after %d calls", v, p.calls.Load())
 		}
 	})
 }

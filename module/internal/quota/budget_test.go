@@ -54,13 +54,13 @@ func TestRetryAfter(t *testing.T) {
 				s := &service{err: &reputation.ThrottledError{RetryAfter: tt.asked}}
 				k := New("a", s, Terms{}, NewBudget(), memory(), quiet())
 				wantResult(t, k, reputation.ResultThrottled)
-				if st := k.Status(t.Context()); st.Up || time.Until(st.ThrottledUntil) != tt.want || st.Breaker != "closed" {
+				if st := k.Status(); st.Up || time.Until(st.ThrottledUntil) != tt.want || st.Breaker != "closed" {
 					t.Errorf("status %+v", st)
 				}
 				s.answers(nil)
 				wantSkip(t, k, reputation.ResultSkippedBreaker, tt.want)
 				wantResult(t, k, reputation.ResultOK)
-				if st := k.Status(t.Context()); !st.Up || s.calls != 2 {
+				if st := k.Status(); !st.Up || s.calls != 2 {
 					t.Errorf("status %+v after %d calls", st, s.calls)
 				}
 			})
@@ -76,7 +76,7 @@ func TestThrottledWithoutRetryAfterBacksOff(t *testing.T) {
 			wantResult(t, k, reputation.ResultThrottled)
 			wantSkip(t, k, reputation.ResultSkippedBreaker, time.Duration(minutes)*time.Minute)
 		}
-		if st := k.Status(t.Context()); st.Breaker != "closed" {
+		if st := k.Status(); st.Breaker != "closed" {
 			t.Errorf("eight pauses asked for have made the breaker %s", st.Breaker)
 		}
 		s.answers(reputation.ErrUnknown)
@@ -100,7 +100,7 @@ func TestRefused(t *testing.T) {
 			if got, until := askWith(old, k); got != reputation.ResultSkippedBreaker || time.Until(until) != time.Duration(minutes)*time.Minute {
 				t.Fatalf("%s for %s, want %d minutes", got, time.Until(until), minutes)
 			}
-			if st := k.Status(t.Context()); st.Up || st.RefusedUntil.IsZero() || st.Breaker != "closed" {
+			if st := k.Status(); st.Up || st.RefusedUntil.IsZero() || st.Breaker != "closed" {
 				t.Fatalf("status %+v", st)
 			}
 			time.Sleep(time.Duration(minutes) * time.Minute)
@@ -117,7 +117,7 @@ func TestRefused(t *testing.T) {
 		if got, _ := askWith(reputation.WithKey(context.Background(), "new"), k); got != reputation.ResultOK {
 			t.Errorf("a new key: %s", got)
 		}
-		if !k.Status(t.Context()).Up {
+		if !k.Status().Up {
 			t.Error("not up although the key in use works")
 		}
 		if got, _ := askWith(old, k); got != reputation.ResultSkippedBreaker {
@@ -143,7 +143,7 @@ func TestThrottledKeyAlone(t *testing.T) {
 		if got, until := askWith(fresh, after); got != reputation.ResultOK {
 			t.Errorf("another key: %s for %s", got, time.Until(until))
 		}
-		if st := after.Status(t.Context()); !st.Up || !st.ThrottledUntil.IsZero() {
+		if st := after.Status(); !st.Up || !st.ThrottledUntil.IsZero() {
 			t.Errorf("not up although the key in use works: %+v", st)
 		}
 		if got, until := askWith(spent, before); got != reputation.ResultSkippedBreaker || time.Until(until) != pause {
@@ -196,7 +196,7 @@ func TestPausesGrowOncePerMoment(t *testing.T) {
 					wg.Go(func() { ask(k) })
 				}
 				wg.Wait()
-				st := k.Status(t.Context())
+				st := k.Status()
 				if d := max(time.Until(st.ThrottledUntil), time.Until(st.RefusedUntil)); d > refusedFirst {
 					t.Errorf("ten calls made a pause of %s", d)
 				}
@@ -216,13 +216,13 @@ func TestBreaker(t *testing.T) {
 		}
 		for _, base := range []time.Duration{30, 60, 120, 240, 480, 600, 600} {
 			base *= time.Second
-			st := k.Status(t.Context())
+			st := k.Status()
 			pause := time.Until(st.OpenUntil)
 			if st.Breaker != "open" || st.Up || pause < base*8/10 || pause > min(base*12/10, breakerMost) {
 				t.Fatalf("%s for %s, want open for about %s", st.Breaker, pause, base)
 			}
 			wantSkip(t, k, reputation.ResultSkippedBreaker, pause)
-			if st := k.Status(t.Context()); st.Breaker != "half-open" || st.Up {
+			if st := k.Status(); st.Breaker != "half-open" || st.Up {
 				t.Fatalf("%s after the pause, want half-open", st.Breaker)
 			}
 			wantResult(t, k, reputation.ResultError)
@@ -230,7 +230,7 @@ func TestBreaker(t *testing.T) {
 		time.Sleep(breakerMost)
 		s.answers(reputation.ErrUnknown)
 		wantResult(t, k, reputation.ResultNotFound)
-		if st := k.Status(t.Context()); st.Breaker != "closed" || !st.Up {
+		if st := k.Status(); st.Breaker != "closed" || !st.Up {
 			t.Errorf("%s after a success, want closed", st.Breaker)
 		}
 		if n := strings.Count(said.String(), "answers again"); n != 1 {
@@ -240,7 +240,7 @@ func TestBreaker(t *testing.T) {
 		for range breakerConsecutive {
 			wantResult(t, k, reputation.ResultError)
 		}
-		if pause := time.Until(k.Status(t.Context()).OpenUntil); pause > 36*time.Second {
+		if pause := time.Until(k.Status().OpenUntil); pause > 36*time.Second {
 			t.Errorf("the first pause after a recovery is %s", pause)
 		}
 	})
@@ -287,7 +287,7 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 					}
 					time.Sleep(tt.apart)
 				}
-				if got := k.Status(t.Context()).Breaker; got != tt.want {
+				if got := k.Status().Breaker; got != tt.want {
 					t.Errorf("%s, want %s", got, tt.want)
 				}
 			})
@@ -341,12 +341,12 @@ func TestTrialWithoutEvidence(t *testing.T) {
 		time.Sleep(breakerMost)
 		s.answers(reputation.ErrUnsupported)
 		wantResult(t, k, reputation.ResultNotFound)
-		if got := k.Status(t.Context()).Breaker; got != "half-open" {
+		if got := k.Status().Breaker; got != "half-open" {
 			t.Errorf("%s after a trial that made no request", got)
 		}
 		s.answers(nil)
 		wantResult(t, k, reputation.ResultOK)
-		if got := k.Status(t.Context()).Breaker; got != "closed" {
+		if got := k.Status().Breaker; got != "closed" {
 			t.Errorf("%s after a good trial", got)
 		}
 	})

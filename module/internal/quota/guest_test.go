@@ -40,7 +40,7 @@ func TestCallerGivesUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		st := k.Status(t.Context())
+		st := k.Status()
 		if st.Breaker != "closed" || observed.Load() != 0 || st.InFlight != 0 {
 			t.Errorf("breaker %s, %d observed, %d in flight", st.Breaker, observed.Load(), st.InFlight)
 		}
@@ -54,7 +54,7 @@ func TestCallerGivesUp(t *testing.T) {
 			_, _ = k.Check(ctx, addr4)
 			cancel()
 		}
-		if got := k.Status(t.Context()).Breaker; got != "open" {
+		if got := k.Status().Breaker; got != "open" {
 			t.Errorf("breaker %s after five timeouts", got)
 		}
 	})
@@ -86,7 +86,7 @@ func TestHangingProvider(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		if n := k.Status(t.Context()).InFlight; n != 0 {
+		if n := k.Status().InFlight; n != 0 {
 			t.Errorf("%d in flight after the provider returned", n)
 		}
 		wantResult(t, k, reputation.ResultOK)
@@ -116,7 +116,7 @@ func TestPanickingProvider(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				if st := k.Status(t.Context()); st.Breaker != "open" || st.InFlight != 0 {
+				if st := k.Status(); st.Breaker != "open" || st.InFlight != 0 {
 					t.Errorf("status %+v", st)
 				}
 				if name != "goexit" && (strings.Count(said.String(), "panicked: report") != 1 || !strings.Contains(said.String(), "quota.TestPanickingProvider")) {

@@ -20,6 +20,9 @@ type Ledger interface {
 	// With n = 0 it only looks. A negative n gives calls back that were taken at that time: a count does not fall below
 	// zero, and a window that is over is left alone. The rate gets nothing back.
 	Take(ctx context.Context, account string, t Terms, n int, at time.Time) (Grant, error)
+
+	// Look returns what this process knows of the windows. It asks nobody, for gauges and pages that must not wait.
+	Look(account string, t Terms, at time.Time) []Usage
 }
 
 // Grant is the answer of a Ledger.
@@ -83,4 +86,11 @@ func (l *Local) Take(_ context.Context, name string, t Terms, n int, at time.Tim
 	l.accounts[name] = after
 	l.saveSoon()
 	return Grant{Granted: true, Usage: acc.usage(t.Windows)}, nil
+}
+
+// Look implements Ledger.
+func (l *Local) Look(name string, t Terms, at time.Time) []Usage {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.accounts[name].at(t.Windows, at).usage(t.Windows)
 }

@@ -156,9 +156,7 @@ func (k *Keeper) take(ctx context.Context, now time.Time) *reputation.SkippedErr
 	if len(k.terms.Windows) == 0 && !k.terms.Rate.Bounded() {
 		return nil
 	}
-	bounded, cancel := context.WithTimeout(ctx, k.terms.Timeout)
-	defer cancel()
-	grant, err := k.ledger.Take(bounded, k.name, k.terms, 1, now)
+	grant, err := k.ledger.Take(ctx, k.name, k.terms, 1, now)
 	if err != nil {
 		if ctx.Err() == nil { // Else it is the caller who has given up.
 			k.logLedger(ctx, err)
@@ -196,6 +194,14 @@ func (k *Keeper) noteSpent(ctx context.Context, now, until time.Time) {
 	k.mu.Unlock()
 	if news {
 		k.log.WarnContext(ctx, "the quota is spent", "until", until)
+	}
+}
+
+// Sync asks the ledger how much is spent, so that Status knows what other instances did. It is for the owner of a ledger that
+// is shared, to be called now and then.
+func (k *Keeper) Sync(ctx context.Context) {
+	if len(k.terms.Windows) > 0 {
+		_, _ = k.ledger.Take(ctx, k.name, k.terms, 0, time.Now()) // what fails is logged where it matters
 	}
 }
 

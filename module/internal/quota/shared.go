@@ -263,3 +263,6 @@ func (s *Shared) logBack(ctx context.Context) {
 		s.log.InfoContext(ctx, "calls are counted for all instances again")
 	}
 }
+
+// Look implements Ledger: the store's last answer, and what was spent without it.
+func (s *Shared) Look(name string, t Terms, at time.Time) []Usage { return s.local.Look(name, t, at) }

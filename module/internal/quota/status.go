@@ -1,7 +1,6 @@
 package quota
 
 import (
-	"context"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -18,7 +17,7 @@ type Status struct {
 	// Failures is how many calls have failed since the last answer.
 	Failures int `json:"failures,omitempty"`
 
-	// Windows are the quotas in the order of the terms. They are missing when the ledger cannot be read.
+	// Windows are the quotas in the order of the terms.
 	Windows []WindowStatus `json:"windows,omitempty"`
 
 	// Breaker is the circuit breaker's state: closed, half-open or open.
@@ -54,23 +53,17 @@ type WindowStatus struct {
 // Remaining returns how many calls are left in the window.
 func (w WindowStatus) Remaining() int { return max(w.Limit-w.Used, 0) }
 
-// Status returns the present state. It changes nothing; the ledger is asked once.
-func (k *Keeper) Status(ctx context.Context) Status {
+// Status returns the present state, as far as this process knows it. It asks nobody.
+func (k *Keeper) Status() Status {
 	now := time.Now()
 	s := k.budget.status(now)
 	s.Name, s.Concurrency = k.name, k.terms.Concurrency
 	if len(k.terms.Windows) == 0 {
 		return s
 	}
-	grant, err := k.ledger.Take(ctx, k.name, k.terms, 0, now)
-	if err != nil {
-		if ctx.Err() == nil { // Else it is the caller who has given up.
-			k.logLedger(ctx, err)
-		}
-		return s
-	}
+	usage := k.ledger.Look(k.name, k.terms, now)
 	for i, w := range k.terms.Windows {
-		u := grant.Usage[i]
+		u := usage[i]
 		s.Windows = append(s.Windows, WindowStatus{
 			Window: w.String(), Period: w.Period.String(), Limit: w.Limit, Used: u.Used, Reset: u.Reset,
 		})

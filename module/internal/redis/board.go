@@ -28,6 +28,13 @@ const (
 	// reconcileEvery is how often the board is looked at although no message came: messages can get lost.
 	reconcileEvery = 5 * time.Second
 
+	// pullEvery is after how many of these it is read as a whole, whatever its revision says: a replica that takes over may
+	// have lost a note and come to the same number, and notes that are over have to be taken off.
+	pullEvery = 60
+
+	// revisionName is the field of the revision. No note is named so.
+	revisionName = "#"
+
 	// atOnce bounds the notes in one exchange.
 	atOnce = 200
 )
@@ -98,7 +105,7 @@ func (b *board) attend(ctx context.Context, away <-chan struct{}) {
 	defer func() { messages.close() }()
 	tick := time.NewTicker(reconcileEvery)
 	defer tick.Stop()
-	for {
+	for ticks := 1; ; {
 		b.reconcile(ctx)
 		select {
 		case m, ok := <-messages.heard:
@@ -119,6 +126,9 @@ func (b *board) attend(ctx context.Context, away <-chan struct{}) {
 				messages = b.listen(ctx)
 			}
 			b.look(ctx)
+			if ticks++; ticks%pullEvery == 0 {
+				b.revision = unknown
+			}
 		case <-away:
 			return
 		case <-ctx.Done():
@@ -127,8 +137,7 @@ func (b *board) attend(ctx context.Context, away <-chan struct{}) {
 	}
 }
 
-func (b *board) notesKey() string    { return b.key("{" + b.name + "}:notes") }
-func (b *board) revisionKey() string { return b.key("{" + b.name + "}:revision") }
+func (b *board) notesKey() string { return b.key("{" + b.name + "}:notes") }
 
 // channel is told apart by database: channels are the server's, and reach into all of them.
 func (b *board) channel() string {
@@ -190,7 +199,7 @@ func (b *board) reconcile(ctx context.Context) {
 
 func (b *board) readRevision(ctx context.Context) (revision int64, err error) {
 	err = b.do(ctx, func(ctx context.Context) (err error) {
-		revision, err = b.rdb.Get(ctx, b.revisionKey()).Int64()
+		revision, err = b.rdb.HGet(ctx, b.notesKey(), revisionName).Int64()
 		return err
 	})
 	return revision, err
@@ -216,6 +225,9 @@ func (b *board) pull(ctx context.Context) error {
 			return err
 		}
 		for i := 0; i+1 < len(page); i += 2 {
+			if page[i] == revisionName {
+				continue
+			}
 			n, err := read(page[i], page[i+1])
 			if err != nil || !n.Expires.IsZero() && n.Expires.Before(now) {
 				over = append(over, page[i], page[i+1])
@@ -257,8 +269,8 @@ func (b *board) post(ctx context.Context) error {
 		offered[n.Name] = n.Version
 	}
 	for chunk := range slices.Chunk(wanted, 2*atOnce) {
-		args := append([]any{b.channel()}, chunk...)
-		if _, err := b.run(ctx, posting, []string{b.notesKey(), b.revisionKey()}, args...); err != nil {
+		args := append([]any{b.channel(), revisionName}, chunk...)
+		if _, err := b.run(ctx, posting, []string{b.notesKey()}, args...); err != nil {
 			return err
 		}
 	}

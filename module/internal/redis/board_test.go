@@ -172,10 +172,12 @@ func TestABoard(t *testing.T) {
 	b.set(note("x", 11, "undone"))
 	want["x"] = `11 "undone"`
 	agree(t, want, a, b)
+	server.CLI("DEL", "iprep:v1:{bans}:notes")
+	eventually(t, "the board is filled again", func() bool { return server.CLI("HEXISTS", "iprep:v1:{bans}:notes", "z") == "1" })
 	server.CLI("FLUSHALL") // and who comes back brings what was undone
 	late.join(t, ca)
 	agree(t, want, a, b, late)
-	eventually(t, "the board is filled again", func() bool { return server.CLI("HLEN", "iprep:v1:{bans}:notes") == fmt.Sprint(len(want)) })
+	eventually(t, "the board is filled again", func() bool { return server.CLI("HLEN", "iprep:v1:{bans}:notes") == fmt.Sprint(len(want)+1) })
 }
 
 // TestALostMessage proves that what nobody told of is found all the same.
@@ -234,7 +236,7 @@ func TestForeignNotes(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
 	server.CLI("HSET", "iprep:v1:{bans}:notes", "x", "no JSON", "y", "[]", "z", `{"version":"a"}`, "w", "null")
-	server.CLI("SET", "iprep:v1:{bans}:revision", "7")
+	server.CLI("HSET", "iprep:v1:{bans}:notes", "#", "7")
 	c := connect(t, server.Addr)
 	a := follow(t, c)
 	eventually(t, "it listens", func() bool { return strings.HasSuffix(server.CLI("PUBSUB", "NUMSUB", "iprep:v1:bans"), "1") })
@@ -264,9 +266,9 @@ func TestDatabasesAreApart(t *testing.T) {
 	production, staging := follow(t, connect(t, server.Addr)), follow(t, other)
 	eventually(t, "both listen", func() bool { return len(strings.Fields(server.CLI("PUBSUB", "CHANNELS"))) == 2 })
 	production.set(note("x", 1, "ours"))
-	eventually(t, "it is posted", func() bool { return server.CLI("HLEN", "iprep:v1:{bans}:notes") == "1" })
+	eventually(t, "it is posted", func() bool { return server.CLI("HEXISTS", "iprep:v1:{bans}:notes", "x") == "1" })
 	staging.set(note("y", 1, "theirs"))
-	eventually(t, "it is posted, too", func() bool { return server.CLI("-n", "3", "HLEN", "iprep:v1:{bans}:notes") == "1" })
+	eventually(t, "it is posted, too", func() bool { return server.CLI("-n", "3", "HEXISTS", "iprep:v1:{bans}:notes", "y") == "1" })
 	agree(t, map[string]string{"x": `1 "ours"`}, production)
 	agree(t, map[string]string{"y": `1 "theirs"`}, staging)
 }

@@ -234,6 +234,11 @@ func TestOneBucket(t *testing.T) {
 			t.Error("the bucket stays for ever")
 		}
 	}
+	// a server whose clock was ahead by a day has handed over
+	server.CLI("SET", "iprep:v1:limit:ahead", "99999999999999999")
+	if ok, full, err := clients[0].TakeToken(t.Context(), "ahead", 3, time.Hour); ok || full > time.Hour || err != nil {
+		t.Errorf("%v, full in %s, %v", ok, full, err)
+	}
 	eventually(t, "an empty bucket fills", func() bool {
 		ok, _, err := clients[0].TakeToken(t.Context(), "fast", 1, 20*time.Millisecond)
 		again, _, _ := clients[0].TakeToken(t.Context(), "fast", 1, 20*time.Millisecond)

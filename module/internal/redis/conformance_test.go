@@ -36,7 +36,7 @@ func (m remembering) Recall(tb testing.TB, key record.Key, sources []string) rec
 
 func (m remembering) Forget(tb testing.TB, key record.Key) bool {
 	tb.Helper()
-	found, err := m.Client.Forget(tb.Context(), key)
+	found, err := m.Client.Forget(tb.Context(), key, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}

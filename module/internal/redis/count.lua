@@ -33,6 +33,10 @@ local function window(i)
 	end
 	if w.start ~= start and not w.ahead then
 		w.start, w.epoch, w.version, w.base, w.since, w.changed = start, fresh, 0, 0, 0, true
+		-- what was owed of the window before is over; instances come and go, and would leave it for ever
+		for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+			if string.sub(field, 1, #w.name + 6) == 'owed:' .. w.name .. ':' then redis.call('HDEL', KEYS[1], field) end
+		end
 	end
 	if not w.ahead and w.epoch == seen and seen_version > w.version then
 		w.epoch, w.base, w.since, w.changed = fresh, w.base + w.since, 0, true
@@ -68,7 +72,8 @@ local retry = 0
 if granted == 1 and n > 0 and interval > 0 then
 	local time = redis.call('TIME')
 	local now = time[1] * 1000000 + time[2]
-	local due = math.max(tonumber(redis.call('GET', KEYS[2]) or now), now)
+	-- a server that has taken over may have another clock
+	local due = math.min(math.max(tonumber(redis.call('GET', KEYS[2]) or now), now), now + burst * interval)
 	local early = due + (n - burst) * interval - now
 	if early > 0 then
 		granted, retry = 0, math.ceil(early)

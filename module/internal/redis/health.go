@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -129,6 +130,10 @@ func (c *Client) note(err error, probe bool) {
 	defer h.mu.Unlock()
 	if err == nil {
 		h.failed = 0
+		return
+	}
+	if errors.Is(err, goredis.ErrPoolTimeout) {
+		h.poke() // there are more callers than connections: whether Redis is at fault, the prober finds out
 		return
 	}
 	h.result, h.err = result, err

@@ -5,6 +5,7 @@ import (
 	_ "embed" // the scripts
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 
@@ -81,14 +82,13 @@ func (c *Client) Claim(ctx context.Context, key record.Key, sources []string, le
 		return rec, nil, fmt.Errorf("redis answered a claim of %d sources with %d values", len(sources), len(list))
 	}
 	for i, source := range sources {
-		if text, ok := list[2*i].(string); ok {
-			restore(&rec, source, text)
-		}
+		text, _ := list[2*i].(string)
+		readable := restore(&rec, source, text)
 		switch follows := list[2*i+1].(type) {
 		case int64:
 			fail(&rec, record.IDOf(source), now.Add(time.Duration(follows)*time.Millisecond))
 		case string:
-			if follows == "ask" {
+			if follows == "ask" || follows == "known" && !readable {
 				mine = append(mine, source)
 			}
 		}
@@ -116,11 +116,20 @@ func (c *Client) Fail(ctx context.Context, key record.Key, source string, retry 
 	return err
 }
 
-// Forget drops what instances have learnt of a subject, and reports whether there was anything.
-func (c *Client) Forget(ctx context.Context, key record.Key) (found bool, err error) {
+// Forget drops what instances have learnt of a subject from the given sources, and that some failed, and reports whether
+// anything was learnt.
+func (c *Client) Forget(ctx context.Context, key record.Key, sources []string) (found bool, err error) {
+	subject := key.Subject()
+	var marks []string
+	for _, source := range sources {
+		marks = append(marks, c.askingKey(subject, source))
+	}
 	err = c.do(ctx, func(ctx context.Context) error {
-		n, err := c.rdb.Del(ctx, c.recordKey(key.Subject())).Result()
+		n, err := c.rdb.Del(ctx, c.recordKey(subject)).Result()
 		found = n > 0
+		if err == nil && len(marks) > 0 {
+			err = c.rdb.Del(ctx, marks...).Err()
+		}
 		return err
 	})
 	return found, err
@@ -143,7 +152,7 @@ type stored struct {
 
 func storedOf(r reputation.Report, fetched, due time.Time) stored {
 	s := stored{
-		Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories,
+		Severity: number(r.Severity), Confidence: number(r.Confidence), Categories: r.Categories,
 		Country: r.Facts.Country, ASN: r.Facts.ASN, ASName: r.Facts.ASName, Nature: r.Facts.Nature,
 		Fetched: readable(fetched), Due: readable(due),
 	}
@@ -156,25 +165,35 @@ func storedOf(r reputation.Report, fetched, due time.Time) stored {
 	return s
 }
 
-// restore puts a report that was read into the record. What is not whole is as good as nothing: somebody else can write there.
-func restore(rec *record.Record, source, text string) {
+// number makes what a provider says a number that JSON has.
+func number(f float64) float64 {
+	if math.IsNaN(f) {
+		return 0
+	}
+	return min(max(f, -1), 1)
+}
+
+// restore puts a report that was read into the record. It reports false for what is not whole, which is as good as nothing:
+// somebody else can write there.
+func restore(rec *record.Record, source, text string) bool {
 	var s stored
 	if json.Unmarshal([]byte(text), &s) != nil {
-		return
+		return false
 	}
 	fetched, err := time.Parse(readableTime, s.Fetched)
 	if err != nil || fetched.Unix() <= 0 {
-		return
+		return false
 	}
 	due, err := time.Parse(readableTime, s.Due)
 	if err != nil {
-		return
+		return false
 	}
 	r := reputation.Report{Severity: s.Severity, Confidence: s.Confidence, Categories: s.Categories}
 	r.LastSeen, _ = time.Parse(readableTime, s.Seen) // zero when it is not said
 	r.Facts = reputation.Facts{Country: s.Country, ASN: s.ASN, Nature: s.Nature}
 	rec.Set(record.Pack(record.IDOf(source), r, fetched, due))
 	rec.SetFacts(r.Facts)
+	return true
 }
 
 // fail notes that a source should not be asked before a time. What it once said stays.

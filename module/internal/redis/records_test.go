@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 	"testing"
@@ -34,7 +35,7 @@ func keepsRecords(tb testing.TB, c *Client) {
 	tb.Helper()
 	ctx, now := tb.Context(), time.Now().Truncate(time.Second)
 	for _, key := range []record.Key{key4, key6} {
-		if _, err := c.Forget(ctx, key); err != nil {
+		if _, err := c.Forget(ctx, key, nil); err != nil {
 			tb.Fatal(err)
 		}
 		rec, mine, err := c.Claim(ctx, key, []string{"abuseipdb", "dronebl"}, time.Minute)
@@ -54,7 +55,7 @@ func keepsRecords(tb testing.TB, c *Client) {
 		if diff := cmp.Diff(want, rec, cmp.AllowUnexported(reputation.Nature{})); diff != "" || err != nil {
 			tb.Errorf("loaded (-want +got):\n%s%v", diff, err)
 		}
-		if found, err := c.Forget(ctx, key); !found || err != nil {
+		if found, err := c.Forget(ctx, key, nil); !found || err != nil {
 			tb.Errorf("forget: %v, %v", found, err)
 		}
 	}
@@ -135,6 +136,34 @@ func TestOneAsks(t *testing.T) {
 		}
 		if answer, mine := claim(a, time.Minute); mine || answer.Failed || !answer.Answered() {
 			t.Errorf("%+v, to ask: %v", answer, mine)
+		}
+	})
+	t.Run("not to be read", func(t *testing.T) {
+		server.CLI("FLUSHALL")
+		server.CLI("HSET", "iprep:v1:{203.0.113.7/32}:record", "abuseipdb", `{"due":"2099-01-01T00:00:00Z"}`)
+		if answer, mine := claim(a, time.Minute); !mine || answer != (record.Answer{}) {
+			t.Errorf("%+v, to ask: %v", answer, mine)
+		}
+	})
+	t.Run("forgotten", func(t *testing.T) {
+		start()
+		if err := a.Fail(ctx, key4, "abuseipdb", time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Forget(ctx, key4, sources); err != nil {
+			t.Fatal(err)
+		}
+		if answer, mine := claim(b, time.Minute); !mine || answer.Failed {
+			t.Errorf("%+v, to ask: %v", answer, mine)
+		}
+	})
+	t.Run("no number", func(t *testing.T) {
+		start()
+		if err := a.Keep(ctx, key4, "abuseipdb", reputation.Report{Severity: math.NaN(), Confidence: math.Inf(1)}, now, now.Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if answer, _ := claim(b, time.Minute); answer.Severity != 0 || answer.Confidence != 100 {
+			t.Errorf("%+v", answer)
 		}
 	})
 	t.Run("given up", func(t *testing.T) {

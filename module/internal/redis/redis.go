@@ -131,7 +131,7 @@ func (o *Options) Check() error {
 	case o.Cluster && o.Database != 0:
 		return fmt.Errorf("database %d: a Redis Cluster has database 0 only", o.Database)
 	case slices.ContainsFunc(o.Addresses, isURL):
-		return errors.New("an address is a URL: write host:port, and what else the URL holds as `username`, `password`, `database` and `tls`")
+		return errors.New("an address is a URL, or holds a user: write host:port, and what else the URL holds as `username`, `password`, `database` and `tls`")
 	case slices.ContainsFunc(o.Addresses, isNowhere):
 		i := slices.IndexFunc(o.Addresses, isNowhere)
 		return fmt.Errorf("address %q is neither host:port, with a port from 1 to 65535, nor the path of a Unix socket", o.Addresses[i])
@@ -141,7 +141,10 @@ func (o *Options) Check() error {
 	return nil
 }
 
-func isURL(address string) bool { return strings.Contains(address, "://") } // which may hold a password: it is not repeated
+// isURL reports whether an address is more than that. It may hold a password, and is not repeated.
+func isURL(address string) bool {
+	return strings.Contains(address, "://") || strings.Contains(address, "@")
+}
 
 // isNowhere reports whether an address cannot be dialled. Placeholders are not resolved yet in what a Caddyfile is read from.
 func isNowhere(address string) bool {

@@ -120,6 +120,7 @@ func TestWhatIsRefused(t *testing.T) {
 		"both":                 {Options{Addresses: []string{"a:1"}, Cluster: true, Master: "main"}, "remove one"},
 		"database of cluster":  {Options{Addresses: []string{"a:1"}, Cluster: true, Database: 3}, "database 0 only"},
 		"a URL":                {Options{Addresses: []string{"redis://:s3cret@a:1"}}, "write host:port"},
+		"a password":           {Options{Addresses: []string{":s3cret@a:1"}}, "write host:port"},
 		"a port too high":      {Options{Addresses: []string{"a:99999"}}, `"a:99999" is neither`},
 		"a port in words":      {Options{Addresses: []string{"a:redis"}}, "is neither host:port"},
 		"no port after all":    {Options{Addresses: []string{"a:"}}, "is neither host:port"},

@@ -8,7 +8,8 @@ local events, period = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
 -- numbers are floating point here: counting from 2026 leaves enough digits for fractions of a microsecond
 local now = (time[1] - 1767225600) * 1000000 + time[2]
-local full = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
+-- a server that has taken over may have another clock: a bucket is never fuller than empty
+local full = math.min(math.max(tonumber(redis.call('GET', KEYS[1]) or now), now), now + period)
 local after = full + period / events
 -- a token is not refused for the rounding of its fellows
 if after - now > period + 0.5 * math.min(1, period / events) then
