@@ -7,4 +7,5 @@ import (
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/caddyfile"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/abuseipdb"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/aws"
 )

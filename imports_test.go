@@ -17,6 +17,8 @@ func TestImport(t *testing.T) {
 		"http.handlers.ip_reputation",
 		"http.matchers.ip_reputation",
 		"ip_reputation.providers.abuseipdb",
+		"ip_reputation.secrets.aws_secretsmanager",
+		"ip_reputation.secrets.aws_ssm",
 	} {
 		if _, err := caddy.GetModule(id); err != nil {
 			t.Error(err)

@@ -17,6 +17,7 @@ import (
 
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/caddyfile"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/abuseipdb"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/aws"
 )
 
 var update = flag.Bool("update", false, "write the JSON of testdata/adapt anew; errors are written by hand")

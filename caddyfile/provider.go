@@ -17,7 +17,7 @@ const providers = "ip_reputation.providers"
 //
 //	provider <service> [<arguments>...] {
 //		name        <name>
-//		key         <secret>
+//		key         <placeholder>|<store> [<arguments>...] { <see key> }
 //		quota       <calls>/<window>...
 //		rate        <calls>/<time>
 //		timeout     <duration>
@@ -27,7 +27,7 @@ const providers = "ip_reputation.providers"
 //		<options of the service>
 //	}
 //
-// The arguments and the options of the service are read by its module. `quota` may be repeated.
+// The arguments and the options of the service are read by its module. `key` and `quota` may be repeated.
 func provider(to *[]module.Provider) setter {
 	return func(d *caddyfile.Dispenser) error {
 		if !d.NextArg() {
@@ -39,31 +39,20 @@ func provider(to *[]module.Provider) setter {
 				service, services(), providers)
 		}
 		var p module.Provider
-		guest := []caddyfile.Token{d.Token()}
-		guest = append(guest, d.RemainingArgsAsTokens()...)
-		opening := len(guest)
-		brace := peek(d)
-
-		err := options{
+		tokens, err := guest(d, "provider "+service, options{
 			{word: "name", set: text(&p.Name, "the name of the provider")},
-			{word: "key", set: text(&p.Key, "a placeholder such as {env.NAME} or {file./path}")},
+			{word: "key", set: key(&p.Keys), repeats: true},
 			{word: "quota", set: checked(list(&p.Quota, "calls in a window of time, such as 1000/day"), p.Check), repeats: true},
 			{word: "rate", set: checked(text(&p.Rate, "calls in a short time, such as 5/s"), p.Check)},
 			{word: "timeout", set: checked(duration(&p.Timeout), p.Check)},
 			{word: "concurrency", set: checked(number(&p.Concurrency, "a number of calls above 0"), p.Check)},
 			{word: "trust", set: share(&p.Trust)},
 			{word: "ttl", set: checked(ttl(&p.ListedTTL, &p.CleanTTL), p.Check)},
-		}.parse(d, "provider "+service, func(d *caddyfile.Dispenser) {
-			guest = append(guest, d.NextSegment()...)
 		})
 		if err != nil {
 			return err
 		}
-		if len(guest) > opening {
-			// the block of the service is the provider's own block without the words that all providers share
-			guest = append(slices.Insert(guest, opening, brace), d.Token())
-		}
-		if p.ServiceRaw, err = unmarshalService(service, guest); err != nil {
+		if p.ServiceRaw, err = unmarshalGuest(providers, "service", service, tokens); err != nil {
 			return err
 		}
 		*to = append(*to, p)
@@ -71,22 +60,88 @@ func provider(to *[]module.Provider) setter {
 	}
 }
 
-// unmarshalService lets the module of a service read its tokens.
-func unmarshalService(service string, tokens []caddyfile.Token) ([]byte, error) {
+const secrets = "ip_reputation.secrets"
+
+// key reads a key and appends it: a placeholder, or a store and what it needs to find the key. Syntax:
+//
+//	key <placeholder>|<store> [<arguments>...] {
+//		refresh <duration>
+//		expires <day or time>
+//		<options of the store>
+//	}
+func key(to *[]module.Secret) setter {
+	return func(d *caddyfile.Dispenser) error {
+		const what = "a placeholder such as {env.NAME} or {file./path}"
+		if !d.NextArg() || d.Val() == "" {
+			return d.Errf("key is empty: give it %s", what)
+		}
+		var s module.Secret
+		store := d.Val()
+		ours := options{
+			{word: "refresh", set: duration(&s.Refresh)},
+			{word: "expires", set: checked(text(&s.Expires, "a day such as 2027-03-31"), func() error { return module.CheckExpires(s.Expires) })},
+		}
+		if _, err := caddy.GetModule(secrets + "." + store); err != nil {
+			s.Value = store
+			if d.NextArg() { // which may be a part of the secret: it is not repeated
+				return d.Errf("key takes one value, %s, or one of these stores and what it needs: %s", what, names(secrets))
+			}
+			if err := ours.parse(d, "key", nil); err != nil {
+				return err
+			}
+			*to = append(*to, s)
+			return nil
+		}
+		tokens, err := guest(d, "key "+store, ours)
+		if err != nil {
+			return err
+		}
+		if s.StoreRaw, err = unmarshalGuest(secrets, "store", store, tokens); err != nil {
+			return err
+		}
+		*to = append(*to, s)
+		return nil
+	}
+}
+
+// guest reads the rest of a segment that belongs to a guest module, whose name d stands on, and to us: the words of its block
+// that are among ours are read here, the others are the guest's, as are the arguments.
+func guest(d *caddyfile.Dispenser, block string, ours options) ([]caddyfile.Token, error) {
+	tokens := []caddyfile.Token{d.Token()}
+	tokens = append(tokens, d.RemainingArgsAsTokens()...)
+	opening := len(tokens)
+	brace := peek(d)
+	err := ours.parse(d, block, func(d *caddyfile.Dispenser) {
+		tokens = append(tokens, d.NextSegment()...)
+	})
+	if err == nil && len(tokens) > opening {
+		tokens = append(slices.Insert(tokens, opening, brace), d.Token())
+	}
+	return tokens, err
+}
+
+// unmarshalGuest lets a guest module read its tokens.
+func unmarshalGuest(namespace, inlineKey, name string, tokens []caddyfile.Token) ([]byte, error) {
 	d := caddyfile.NewDispenser(tokens)
 	d.Next()
-	guest, err := caddyfile.UnmarshalModule(d, providers+"."+service)
+	read, err := caddyfile.UnmarshalModule(d, namespace+"."+name)
 	if err != nil {
 		return nil, err
 	}
-	return caddyconfig.JSONModuleObject(guest, "service", service, nil), nil
+	return caddyconfig.JSONModuleObject(read, inlineKey, name, nil), nil
 }
 
 // services lists the services that are compiled in.
-func services() string {
+func services() string { return names(providers) }
+
+// names lists the modules of a namespace that are compiled in.
+func names(namespace string) string {
 	var names []string
-	for _, info := range caddy.GetModules(providers) {
+	for _, info := range caddy.GetModules(namespace) {
 		names = append(names, info.ID.Name())
+	}
+	if len(names) == 0 {
+		return "none is compiled in"
 	}
 	return strings.Join(names, ", ")
 }

@@ -67,6 +67,8 @@ type App struct {
 	limiter     *limit.Limiter // nil until a site limits
 	memory      *pooledMemory
 	stopSharing func()
+	secrets     []*pooledSecret
+	stopSecrets func()
 	keepers     []*provider
 	pools       releases
 	suspects    suspects
@@ -185,6 +187,7 @@ func (a *App) Start() error {
 	a.memory.start()
 	a.detach = metrics.Attach(a.instance())
 	running.push(a)
+	a.startSecrets()
 	a.startSharing()
 	if len(a.listNames)+len(a.keepers) == 0 {
 		a.logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
@@ -197,6 +200,9 @@ func (a *App) Start() error {
 func (a *App) Stop() error {
 	running.remove(a)
 	a.endSharing()
+	if a.stopSecrets != nil {
+		a.stopSecrets()
+	}
 	if a.detach != nil {
 		a.detach()
 		a.detach = nil

@@ -69,9 +69,9 @@ type Provider struct {
 	// Default: the service's name.
 	Name string `json:"name,omitempty"`
 
-	// The API key. Use a placeholder, `{env.NAME}` or `{file./path}`: it is resolved when the configuration is loaded,
-	// and its value never goes back into the configuration. A key that resolves to nothing is an error.
-	Key string `json:"key,omitempty"`
+	// The API keys. The first that the service accepts is used: with several, a new key can be put in place before the old
+	// one ends. A key that the service refuses is fetched anew at once, and set aside for a while if it is still the same.
+	Keys []Secret `json:"keys,omitempty"`
 
 	// How many calls the plan includes, such as `1000/day`; several windows are all kept. Windows follow the calendar in
 	// UTC: minute, hour, day, week, month. Default: the service's free plan.

@@ -58,7 +58,7 @@ func (f *traffic) visit(site, addr string, status int, kept bool) {
 
 // ask repeats a request that a reload broke.
 func (f *traffic) ask(client *http.Client, site, addr string) (status int, err error) {
-	for range 5 {
+	for range 25 {
 		var req *http.Request
 		req, err = http.NewRequest(http.MethodGet, site+"/", nil)
 		if err != nil {

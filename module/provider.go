@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"strings"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -45,10 +45,10 @@ type provider struct {
 	keeper *quota.Keeper
 }
 
-// keyed puts the key into the context of every call.
+// keyed puts a key into the context of every call: the first that the service accepts.
 type keyed struct {
-	reputation.Provider
-	key string
+	*quota.Keeper
+	keys *secret.Ring // nil for a service that is asked without
 }
 
 // provisionProviders loads the service modules and sets their terms.
@@ -92,7 +92,7 @@ func (a *App) provisionProvider(ctx caddy.Context, p *Provider, ledger quota.Led
 	if err := checkSourceName(name); err != nil {
 		return lookup.Provider{}, err
 	}
-	key, err := p.resolveKey(service, a.logger.With("provider", name))
+	keys, err := a.provisionKeys(ctx, p, name, service)
 	if err != nil {
 		return lookup.Provider{}, err
 	}
@@ -115,40 +115,55 @@ func (a *App) provisionProvider(ctx caddy.Context, p *Provider, ledger quota.Led
 		Observe: func(_ string, result reputation.Result, took time.Duration) { series.Count(result, took) },
 	})
 	a.keepers = append(a.keepers, &provider{name: name, keeper: keeper})
-	return lookup.Provider{Source: source, Provider: keyed{keeper, key}, ListedTTL: listed, CleanTTL: clean}, nil
+	return lookup.Provider{Source: source, Provider: keyed{keeper, keys}, ListedTTL: listed, CleanTTL: clean}, nil
 }
 
-// Check implements reputation.Provider.
+// Check implements reputation.Provider. A refused key is fetched anew at once, for the next call, and this one goes on with the
+// next key. When all are set aside there is no call: nobody is asked again and again with what was refused.
 func (k keyed) Check(ctx context.Context, addr netip.Addr) (reputation.Report, error) {
-	return k.Provider.Check(reputation.WithKey(ctx, k.key), addr)
-}
-
-const howToWriteAKey = "write `key {env.NAME}` or `key {file./path/to/key}`"
-
-// resolveKey returns the value of the key, which never goes back into the configuration.
-func (p *Provider) resolveKey(service any, logger *slog.Logger) (string, error) {
-	if p.Key == "" {
-		if k, ok := service.(keyless); ok && k.KeyOptional() {
-			return "", nil
+	if k.keys == nil {
+		return k.Keeper.Check(ctx, addr)
+	}
+	var until time.Time
+	var refused error
+	for key, kept := range k.keys.Each {
+		if pause := k.RefusedUntil(key); !pause.IsZero() {
+			if until.IsZero() || pause.Before(until) {
+				until = pause
+			}
+			continue
 		}
-		return "", errors.New("no key is given: " + howToWriteAKey)
+		report, err := k.Keeper.Check(reputation.WithKey(ctx, key), addr)
+		if !errors.Is(err, reputation.ErrRefused) {
+			return report, err
+		}
+		refused = err
+		kept.Refresh()
 	}
-	if !strings.Contains(p.Key, "{") {
-		logger.Warn("a key stands in the configuration itself, where `/config` and autosave.json show it",
-			slog.String("cure", howToWriteAKey))
+	if refused != nil {
+		return reputation.Report{}, refused
 	}
-	return resolveSecret("key", p.Key)
+	return reputation.Report{}, k.Skip(until)
 }
 
-// resolveSecret resolves the placeholders of a secret. What comes out must not be empty, since that is what a missing file
-// or variable looks like.
-func resolveSecret(what, text string) (string, error) {
-	value, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
-	value = strings.TrimSpace(value)
-	if err != nil || value == "" {
-		return "", fmt.Errorf("%s %s is empty: check that the file can be read, or the variable is set, where Caddy runs", what, text)
+// provisionKeys returns the provider's keys, in the order written.
+func (a *App) provisionKeys(ctx caddy.Context, p *Provider, name string, service any) (*secret.Ring, error) {
+	if len(p.Keys) == 0 {
+		if k, ok := service.(keyless); ok && k.KeyOptional() {
+			return nil, nil
+		}
+		return nil, errors.New("no key is given: " + howToWriteAKey)
 	}
-	return value, nil
+	var keepers []*secret.Keeper
+	for i := range p.Keys {
+		kept, err := a.provisionSecret(ctx, name, &p.Keys[i], a.logger.With("provider", name))
+		if err != nil {
+			return nil, err
+		}
+		a.secrets = append(a.secrets, kept)
+		keepers = append(keepers, kept.Keeper)
+	}
+	return secret.NewRing(keepers...), nil
 }
 
 // Check reports what is wrong with the provider's terms, as far as they can be judged by themselves.

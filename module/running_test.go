@@ -119,7 +119,7 @@ func newConfig(tb testing.TB) *config {
 func (c *config) ask(s *standIn) {
 	c.app["providers"] = []any{object{
 		"service": object{"service": "abuseipdb", "url": s.URL},
-		"key":     "{env." + keyName + "}",
+		"keys":    []any{object{"value": "{env." + keyName + "}"}},
 	}}
 }
 
@@ -242,7 +242,7 @@ func send(tb testing.TB, method, url, body string, header http.Header) reply {
 	}
 	maps.Copy(req.Header, header)
 	resp, err := client.Do(req)
-	for again := 0; again < 4 && method == http.MethodGet && brokenByReload(err); again++ {
+	for again := 0; again < 20 && method == http.MethodGet && brokenByReload(err); again++ {
 		time.Sleep(2 * time.Millisecond)
 		resp, err = client.Do(req)
 	}
@@ -438,12 +438,23 @@ func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	addr := r.URL.Query().Get("ipAddress")
 	s.mu.Lock()
 	s.calls[addr]++
-	known, behaviour := s.reports[addr], s.behaviour
+	behaviour := s.behaviour
 	s.mu.Unlock()
 	switch {
 	case behaviour != nil:
 		behaviour(w, r)
 		return
+	}
+	s.answer(w, r)
+}
+
+// answer is the normal way.
+func (s *standIn) answer(w http.ResponseWriter, r *http.Request) {
+	addr := r.URL.Query().Get("ipAddress")
+	s.mu.Lock()
+	known := s.reports[addr]
+	s.mu.Unlock()
+	switch {
 	case r.Header.Get("Key") != keyText:
 		refuse(w, r)
 		return

@@ -26,7 +26,7 @@ func (a *App) startSharing() {
 		func(ctx context.Context) { a.redis.Follow(ctx, "forgets", a.forgets) },
 		a.catchUp,
 	} {
-		lingering.Go(func() { a.keepDoing(ctx, work) })
+		lingering.Go(func() { a.keepDoing(ctx, "sharing with the other instances", work) })
 	}
 }
 
@@ -42,12 +42,12 @@ func (a *App) endSharing() {
 }
 
 // keepDoing does the work until ctx ends, also when it panics.
-func (a *App) keepDoing(ctx context.Context, work func(context.Context)) {
+func (a *App) keepDoing(ctx context.Context, what string, work func(context.Context)) {
 	for ctx.Err() == nil {
 		func() {
 			defer func() {
 				if r := recover(); r != nil {
-					a.logger.Error("sharing with the other instances panicked; this is a bug", slog.Any("panic", r))
+					a.logger.Error(what+" panicked; this is a bug", slog.Any("panic", r))
 				}
 			}()
 			work(ctx)

@@ -36,6 +36,16 @@ func (i instance) Feeds() []metrics.FeedState {
 	return states
 }
 
+// Keys implements metrics.Instance. A lease ends soon all the time, and is no reason for an alert.
+func (i instance) Keys() (keys []metrics.KeyState) {
+	for _, s := range i.app.secrets {
+		if status := s.Status(); !status.Expires.IsZero() && !status.Lease {
+			keys = append(keys, metrics.KeyState{Provider: status.Name, Key: status.Fingerprint, Expires: status.Expires})
+		}
+	}
+	return keys
+}
+
 // Redis implements metrics.Instance.
 func (i instance) Redis() (shared, up bool) {
 	return i.app.redis != nil, i.app.redis != nil && i.app.redis.Up()

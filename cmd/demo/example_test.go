@@ -34,7 +34,7 @@ func TestExample(t *testing.T) {
 		`"mode":"observe"`,
 		`"sources":["spamhaus_drop"]`,
 		`"url":"https://api.abuseipdb.com/api/v2"`,
-		`"key":"{env.ABUSEIPDB_KEY}"`,
+		`"keys":[{"value":"{env.ABUSEIPDB_KEY}"}]`,
 	} {
 		if !bytes.Contains(config, []byte(want)) {
 			t.Errorf("no %s in:\n%s", want, config)

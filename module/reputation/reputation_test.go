@@ -1,14 +1,17 @@
 package reputation_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -208,5 +211,23 @@ func TestKeyInContext(t *testing.T) {
 	}
 	if got := reputation.Key(reputation.WithKey(t.Context(), "k")); got != "k" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestASecretShowsItselfNowhere proves promise 10 where it begins.
+func TestASecretShowsItselfNowhere(t *testing.T) {
+	s := reputation.Secret{Value: "s3cret"}
+	text, err := json.Marshal(map[string]any{"key": s, "keys": []reputation.Secret{s}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("said", "key", s, "pointer", &s)
+	for where, shown := range map[string]string{
+		"%v": fmt.Sprintf("%v %+v %#v %s %q %v", s, s, s, s, s, &s), "JSON": string(text), "log": log.String(),
+	} {
+		if strings.Contains(shown, "s3cret") || !strings.Contains(shown, "[secret]") {
+			t.Errorf("%s shows %s", where, shown)
+		}
 	}
 }

@@ -19,6 +19,8 @@ type Instance interface {
 	Feeds() []FeedState
 	// Memory returns how many records this process keeps, and how many it has given up for others since it began.
 	Memory() (records int, evictions uint64)
+	// Keys returns the keys of providers whose end is known.
+	Keys() []KeyState
 	// Redis returns whether instances share a Redis, and whether it answers.
 	Redis() (shared, up bool)
 }
@@ -28,6 +30,13 @@ type ProviderState struct {
 	Name    string
 	Up      bool // false: it failed so often that it is not asked
 	Windows []WindowState
+}
+
+// KeyState is one key of a provider.
+type KeyState struct {
+	Provider string
+	Key      string // its fingerprint
+	Expires  time.Time
 }
 
 // WindowState is one quota of a provider, such as 1000 requests a day.
@@ -48,6 +57,8 @@ var (
 		"Whether the provider is being asked (1), or left alone after repeated failures (0).", []string{"provider"}, nil)
 	providerQuota = prometheus.NewDesc(namespace+"_provider_quota_remaining",
 		"Requests left in the current window of a provider's quota.", []string{"provider", "window"}, nil)
+	keyExpiry = prometheus.NewDesc(namespace+"_key_expiry_timestamp_seconds",
+		"When a key of a provider ends, in seconds since 1970, for keys of which that is known.", []string{"provider", "key"}, nil)
 	feedEntries = prometheus.NewDesc(namespace+"_feed_entries",
 		"Prefixes of a feed that are in use.", []string{"feed"}, nil)
 	feedSuccess = prometheus.NewDesc(namespace+"_feed_last_success_timestamp_seconds",
@@ -131,7 +142,7 @@ func (s *instances) countEvictions(a *attachment, evictions uint64) {
 
 // Describe implements prometheus.Collector.
 func (s *instances) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{providerUp, providerQuota, feedEntries, feedSuccess, redisUp, memoryRecords, memoryEvictions} {
+	for _, d := range []*prometheus.Desc{providerUp, providerQuota, keyExpiry, feedEntries, feedSuccess, redisUp, memoryRecords, memoryEvictions} {
 		ch <- d
 	}
 }
@@ -161,6 +172,7 @@ func (s *instances) metrics() []prometheus.Metric {
 type state struct {
 	providers []ProviderState
 	feeds     []FeedState
+	keys      []KeyState
 	records   int
 	evictions uint64
 	shared    bool // there is a Redis
@@ -178,6 +190,7 @@ func (a *attachment) state() (st state) {
 	st.records, st.evictions = a.Memory()
 	st.providers = a.Providers()
 	st.feeds = a.Feeds()
+	st.keys = a.Keys()
 	st.shared, st.redisUp = a.Redis()
 	return st
 }
@@ -199,6 +212,9 @@ func (g *gaugeSet) add(st state) {
 		for _, w := range p.Windows {
 			g.gauge(providerQuota, float64(w.Remaining), p.Name, w.Name)
 		}
+	}
+	for _, k := range st.keys {
+		g.gauge(keyExpiry, float64(k.Expires.Unix()), k.Provider, k.Key)
 	}
 	for _, f := range st.feeds {
 		g.gauge(feedEntries, float64(f.Entries), f.Name)

@@ -12,6 +12,7 @@ import (
 type fake struct {
 	providers []ProviderState
 	feeds     []FeedState
+	keys      []KeyState
 	records   int
 	evicted   *uint64
 	broken    bool
@@ -22,6 +23,7 @@ type fake struct {
 func (f *fake) Providers() []ProviderState { return f.providers }
 func (f *fake) Feeds() []FeedState         { return f.feeds }
 
+func (f *fake) Keys() []KeyState         { return f.keys }
 func (f *fake) Redis() (shared, up bool) { return f.shared, f.up }
 
 func (f *fake) Memory() (records int, evictions uint64) {
@@ -71,17 +73,19 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 			{Name: "abuseipdb", Up: true}, // the same name twice must not break the scrape either
 		},
 		feeds:   []FeedState{{Name: "ipsum"}},
+		keys:    []KeyState{{"abuseipdb", "1f3a9c04", time.Unix(1_800_000_000, 0)}},
 		records: 20,
 		shared:  true,
 		up:      true,
 	})
 	reloaded := map[string]float64{
-		`provider_up{provider="abuseipdb"}`:                           0,
-		`provider_quota_remaining{provider="abuseipdb",window="day"}`: 400,
-		`feed_entries{feed="ipsum"}`:                                  0,
-		`feed_last_success_timestamp_seconds{feed="ipsum"}`:           0,
-		`memory_records{}`:                                            20,
-		`redis_up{}`:                                                  1,
+		`provider_up{provider="abuseipdb"}`:                                 0,
+		`provider_quota_remaining{provider="abuseipdb",window="day"}`:       400,
+		`feed_entries{feed="ipsum"}`:                                        0,
+		`feed_last_success_timestamp_seconds{feed="ipsum"}`:                 0,
+		`memory_records{}`:                                                  20,
+		`redis_up{}`:                                                        1,
+		`key_expiry_timestamp_seconds{key="1f3a9c04",provider="abuseipdb"}`: 1_800_000_000,
 	}
 	both := maps.Clone(old)
 	maps.Copy(both, reloaded)

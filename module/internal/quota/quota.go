@@ -197,6 +197,19 @@ func (k *Keeper) noteSpent(ctx context.Context, now, until time.Time) {
 	}
 }
 
+// RefusedUntil returns until when a key is set aside because the service refused it, or the zero time.
+func (k *Keeper) RefusedUntil(key string) time.Time {
+	k.budget.mu.Lock()
+	defer k.budget.mu.Unlock()
+	return k.budget.refused.until(fingerprint(key), time.Now())
+}
+
+// Skip returns what Check does while all keys are set aside, or there is none yet, and counts it.
+func (k *Keeper) Skip(until time.Time) error {
+	k.observe(k.name, reputation.ResultSkippedBreaker, 0)
+	return &reputation.SkippedError{Result: reputation.ResultSkippedBreaker, Until: until}
+}
+
 // Sync asks the ledger how much is spent, so that Status knows what other instances did. It is for the owner of a ledger that
 // is shared, to be called now and then.
 func (k *Keeper) Sync(ctx context.Context) {

@@ -1,0 +1,229 @@
+package secret
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+const (
+	// jitter is how much of a pause is left to chance, on both sides: what was started together should not ask together
+	// for ever after.
+	jitter = 0.1
+
+	leastPause = time.Second // between two fetches that nobody has asked for
+
+	// The pauses after failures: the first, which doubles with each failure in a row, and the longest.
+	retryFirst = time.Second
+	retryMost  = time.Minute
+
+	askedPause = 10 * time.Second // between two fetches that somebody has asked for
+
+	// grace is how long a store has to return after its context has ended. What it then says is worth more than that the
+	// time was over: it knows what it was waiting for.
+	grace = 250 * time.Millisecond
+
+	clockSkew = time.Minute // how far a store's clock may be ahead of ours
+)
+
+// Failures that are found here, not by a store.
+var (
+	errEmpty = &failure{"the store gave an empty value", reputation.ErrUnknown}
+	errStuck = errors.New("the store has not returned from an earlier call, whose time is over: report this to its author")
+	errEnded = errors.New("the store ended its goroutine: report this to its author")
+	errPanic = errors.New("the store panicked: report this to its author")
+)
+
+// keep fetches the secret whenever that is due, until Close.
+func (k *Keeper) keep(done chan<- struct{}) {
+	defer close(done)
+	timer := time.NewTimer(k.untilDue())
+	defer timer.Stop()
+	for {
+		select {
+		case <-k.ctx.Done():
+			return
+		case <-k.wake:
+		case <-timer.C:
+			if err := k.fetch(k.ctx); err != nil && k.ctx.Err() == nil {
+				k.logFailure(err)
+			}
+		}
+		timer.Reset(k.untilDue())
+	}
+}
+
+// untilDue returns how long it is until the secret is to be fetched.
+func (k *Keeper) untilDue() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	due := k.next
+	if k.asked {
+		if soonest := k.served.Add(askedPause); soonest.Before(due) {
+			due = soonest
+		}
+	}
+	return time.Until(due)
+}
+
+// fetch makes one fetch and takes note of its outcome, unless the Keeper was closed meanwhile.
+func (k *Keeper) fetch(ctx context.Context) error {
+	select {
+	case k.turn <- struct{}{}:
+		defer func() { <-k.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("fetch %s: %w", k.name, ctx.Err())
+	}
+	k.mu.Lock()
+	if k.asked {
+		k.asked, k.served = false, time.Now()
+	}
+	k.mu.Unlock()
+	s, err := k.call(ctx)
+	if err == nil && s.Value == "" {
+		err = errEmpty
+	}
+	switch {
+	case k.ctx.Err() != nil:
+		return fmt.Errorf("fetch %s: it is no longer kept: %w", k.name, k.ctx.Err())
+	case err != nil:
+		err = k.conceal(fmt.Errorf("fetch %s: %w", k.name, err), s.Value)
+		k.fail(err)
+		return err
+	}
+	k.accept(s)
+	return nil
+}
+
+type answer struct {
+	secret reputation.Secret
+	err    error
+}
+
+// call asks the store and does not wait for much longer than the time limit. A store that does not return is not asked
+// again until it has, or every attempt would leave a goroutine behind.
+func (k *Keeper) call(ctx context.Context) (reputation.Secret, error) {
+	select {
+	case <-k.late: // It has returned. What it says was true once, so it is asked again.
+		k.late = nil
+	default:
+		if k.late != nil {
+			return reputation.Secret{}, errStuck
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, k.options.Timeout)
+	defer cancel()
+	answers := make(chan answer, 1) // Room for an answer that nobody waits for any more.
+	go k.ask(ctx, answers)
+	select {
+	case a := <-answers:
+		return a.secret, a.err
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case a := <-answers:
+		return a.secret, a.err
+	case <-timer.C:
+		k.late = answers
+		return reputation.Secret{}, fmt.Errorf("no answer, %s allowed: %w", k.options.Timeout, ctx.Err())
+	}
+}
+
+// ask lets the store do its work. Whatever it does stays here.
+func (k *Keeper) ask(ctx context.Context, answers chan<- answer) {
+	a := answer{err: errEnded}
+	defer func() {
+		if v := recover(); v != nil {
+			k.logPanic(v)
+			a = answer{err: errPanic}
+		}
+		answers <- a
+	}()
+	s, err := k.store.Fetch(ctx)
+	a = answer{s, err}
+}
+
+// accept takes note of a good fetch, and tells of a change.
+func (k *Keeper) accept(s reputation.Secret) {
+	now := time.Now()
+	g := &good{value: s.Value, fetched: now, expires: s.Expires.Round(0), lease: lent(s, now)}
+	old := k.value.Load() // Only whoever has the turn changes it.
+	news := old == nil || old.value != s.Value
+	switch {
+	case !news:
+		g.fingerprint = old.fingerprint
+	case !k.options.Hide:
+		g.fingerprint = Fingerprint(s.Value)
+	}
+	k.mu.Lock()
+	k.value.Store(g)
+	k.failures, k.failure = 0, ""
+	k.next = now.Add(jittered(k.interval(s.TTL)))
+	if news {
+		k.asked = false // It was the old value that was refused.
+		close(k.changed)
+		k.changed = make(chan struct{})
+	}
+	k.mu.Unlock()
+	k.logAccepted(old, g)
+}
+
+// lent reports whether a value ends no later than it has to be fetched again anyway, so that its end moves on by itself.
+func lent(s reputation.Secret, now time.Time) bool {
+	return s.TTL > 0 && !s.Expires.After(now.Add(s.TTL+clockSkew))
+}
+
+// fail takes note of a fetch that brought nothing. The value stays.
+func (k *Keeper) fail(err error) {
+	k.mu.Lock()
+	k.failure = err.Error()
+	k.next = time.Now().Add(jittered(k.pause(err)))
+	k.failures++
+	k.mu.Unlock()
+}
+
+// interval returns how long a good answer holds.
+func (k *Keeper) interval(ttl time.Duration) time.Duration {
+	if ttl <= 0 {
+		return k.options.Refresh
+	}
+	return min(k.options.Refresh, ttl/3*2)
+}
+
+// pause returns how long to wait after a failure. That is never longer than after success, or a file that is looked at
+// every second would be left alone for a minute because it was missing while somebody replaced it. mu is held.
+func (k *Keeper) pause(err error) time.Duration {
+	most := min(retryMost, k.options.Refresh)
+	if pointless(err) {
+		return most
+	}
+	pause := retryFirst
+	for i := 0; i < k.failures && pause < most; i++ {
+		pause *= 2
+	}
+	return min(pause, most)
+}
+
+// pointless reports whether asking again will bring the same until a person has done something.
+func pointless(err error) bool {
+	return errors.Is(err, reputation.ErrRefused) || errors.Is(err, reputation.ErrUnknown)
+}
+
+// poke makes the goroutine look again at what is due.
+func (k *Keeper) poke() {
+	select {
+	case k.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+func jittered(d time.Duration) time.Duration {
+	d = time.Duration(float64(d) * (1 - jitter + 2*jitter*rand.Float64()))
+	return max(d, leastPause)
+}

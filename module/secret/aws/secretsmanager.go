@@ -1,0 +1,150 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	sdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/internal/guest"
+)
+
+func init() {
+	caddy.RegisterModule(SecretsManager{})
+	caddy.RegisterModule(ParameterStore{})
+}
+
+// SecretsManager fetches a secret from AWS Secrets Manager. Caddy must be allowed `secretsmanager:GetSecretValue` on it,
+// and `kms:Decrypt` if it is encrypted with a key of your own.
+//
+// With `secretsmanager:DescribeSecret`, it also knows when the secret ends: at the date in its tag `expires` (2027-03-31, or
+// a time as in RFC 3339), or, where rotation is turned on, at the next one. That is asked once an hour, and whenever the
+// value has changed.
+//
+// Placeholders of the global kind, such as `{env.STAGE}`, are resolved when the configuration is loaded.
+type SecretsManager struct {
+	// The name or the ARN of the secret. An ARN is needed for secrets of another account.
+	Name string `json:"name,omitempty"`
+
+	// Which member to use of a secret that is a JSON object, as the console of AWS stores them. Default: none, the secret is
+	// plain text; one that turns out to be an object is then an error.
+	Field string `json:"field,omitempty"`
+
+	// Which of the secret's versions to use: `AWSCURRENT`, `AWSPREVIOUS`, or a stage of your own. Default: `AWSCURRENT`.
+	VersionStage string `json:"version_stage,omitempty"`
+
+	Account
+
+	name, field, stage string // resolved
+	account            *account
+	expiry             *expiry
+}
+
+// CaddyModule returns the Caddy module information.
+func (SecretsManager) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "ip_reputation.secrets.aws_secretsmanager",
+		New: func() caddy.Module { return new(SecretsManager) },
+	}
+}
+
+// Provision checks the settings. It calls nobody: that is left to the first Fetch.
+func (s *SecretsManager) Provision(ctx caddy.Context) error {
+	err := errors.Join(
+		resolve("name", s.Name, &s.name),
+		resolve("field", s.Field, &s.field),
+		resolve("version_stage", s.VersionStage, &s.stage),
+	)
+	if err == nil {
+		err = checkName(s.name, "secretsmanager")
+	}
+	if err == nil {
+		s.account, err = s.openAccount(ctx, s.name)
+	}
+	if err != nil {
+		return fmt.Errorf("aws_secretsmanager: %w", err)
+	}
+	s.expiry = &expiry{log: ctx.Slogger().With("secret", s.name)}
+	return nil
+}
+
+// Fetch asks for the secret's value, and now and then for its end. See reputation.SecretStore for what it returns.
+func (s *SecretsManager) Fetch(ctx context.Context) (reputation.Secret, error) {
+	return s.account.fetch(ctx, s.name+" from AWS Secrets Manager", s.fetch)
+}
+
+func (s *SecretsManager) fetch(ctx context.Context, cfg sdk.Config) (reputation.Secret, error) {
+	client := secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {
+		o.BaseEndpoint = s.account.baseEndpoint(o.BaseEndpoint)
+	})
+	question := &secretsmanager.GetSecretValueInput{SecretId: &s.name}
+	if s.stage != "" {
+		question.VersionStage = &s.stage
+	}
+	answer, err := client.GetSecretValue(ctx, question)
+	switch {
+	case err != nil:
+		return reputation.Secret{}, failure(ctx, err, "secretsmanager:GetSecretValue")
+	case answer.SecretString == nil && answer.SecretBinary != nil:
+		return reputation.Secret{}, fmt.Errorf("%w: the secret is binary: store it as text, with --secret-string instead of "+
+			"--secret-binary", reputation.ErrUnknown)
+	case answer.SecretString == nil:
+		return reputation.Secret{}, fmt.Errorf("%w: it holds no secret: check that AWS is what answers there", reputation.ErrBadAnswer)
+	}
+	value, err := guest.Value(*answer.SecretString, s.field)
+	if err != nil {
+		return reputation.Secret{}, err
+	}
+	secret := reputation.Secret{Value: value}
+	s.expiry.of(ctx, sdk.ToString(answer.VersionId), func(ctx context.Context) (end, error) {
+		return s.describe(ctx, client)
+	}).apply(&secret, time.Now())
+	return secret, nil
+}
+
+// describe asks when the secret ends.
+func (s *SecretsManager) describe(ctx context.Context, client *secretsmanager.Client) (end, error) {
+	answer, err := client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &s.name})
+	if err != nil {
+		return end{}, failure(ctx, err, "secretsmanager:DescribeSecret")
+	}
+	var e end
+	for _, tag := range answer.Tags {
+		if !e.tag(tag.Key, tag.Value) {
+			s.expiry.warn()
+		}
+	}
+	if sdk.ToBool(answer.RotationEnabled) {
+		e.rotates = sdk.ToTime(answer.NextRotationDate)
+	}
+	return e, nil
+}
+
+// UnmarshalCaddyfile reads the options.
+//
+//	aws_secretsmanager <name or ARN> {
+//	    field         <member of the JSON object>
+//	    version_stage <stage>
+//	    region        <region>
+//	    endpoint      <url>
+//	    profile       <profile>
+//	}
+func (s *SecretsManager) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return guest.Read(d, guest.Text("name or ARN", "prod/abuseipdb", &s.Name), append([]guest.Option{
+		guest.Text("field", "api_key", &s.Field),
+		guest.Text("version_stage", "AWSPREVIOUS", &s.VersionStage),
+	}, s.options()...)...)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner      = (*SecretsManager)(nil)
+	_ caddyfile.Unmarshaler  = (*SecretsManager)(nil)
+	_ reputation.SecretStore = (*SecretsManager)(nil)
+)

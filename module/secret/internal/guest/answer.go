@@ -1,0 +1,81 @@
+package guest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// Value returns what a stored text says: the text itself, or one member if it is a JSON object. A line break at its end,
+// which editors and shells leave there, is no part of it.
+//
+// An object is never taken as a whole: it would be sent as the key to a service that has no business with what else
+// stands in it.
+func Value(text, member string) (string, error) {
+	object, isObject := parseObject(text)
+	switch {
+	case member != "" && !isObject:
+		return "", fmt.Errorf("%w: what is stored is no JSON object, so it has no member %q: remove field", reputation.ErrUnknown, member)
+	case member != "":
+		return Member(object, member)
+	case isObject:
+		return "", fmt.Errorf("%w: what is stored is a JSON object: say with field which of its members to use", reputation.ErrUnknown)
+	}
+	return notEmpty("what is stored", text)
+}
+
+// Member returns one member of an object.
+func Member(object map[string]any, member string) (string, error) {
+	what := fmt.Sprintf("the member %q of what is stored", member)
+	switch value := object[member].(type) {
+	case string:
+		return notEmpty(what, value)
+	case json.Number:
+		return value.String(), nil
+	case nil:
+		return "", fmt.Errorf("%w: what is stored has no member %q: set field to one that it has", reputation.ErrUnknown, member)
+	}
+	return "", fmt.Errorf("%w: %s is neither text nor a number", reputation.ErrUnknown, what)
+}
+
+func notEmpty(what, text string) (string, error) {
+	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
+	if text == "" {
+		return "", fmt.Errorf("%w: %s is empty: store the secret there", reputation.ErrUnknown, what)
+	}
+	return text, nil
+}
+
+func parseObject(text string) (object map[string]any, ok bool) {
+	decoder := json.NewDecoder(bytes.NewReader([]byte(text)))
+	decoder.UseNumber()
+	ok = decoder.Decode(&object) == nil && object != nil && !decoder.More()
+	return object, ok
+}
+
+// HowToWriteAnEnd is for messages about what End does not understand.
+const HowToWriteAnEnd = "write a date such as 2027-03-31, or a time such as 2027-03-31T12:00:00Z"
+
+// End reads when a secret ends, as operators write it into a tag: a time as in RFC 3339, or a date, at whose beginning (in
+// UTC) the secret ends.
+func End(text string) (time.Time, bool) {
+	text = strings.TrimSpace(text)
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if end, err := time.Parse(layout, text); err == nil && !end.IsZero() {
+			return end.UTC(), true
+		}
+	}
+	return time.Time{}, false
+}
+
+// Earlier returns the earlier of two times, of which the zero one is none.
+func Earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,105 @@
+package guest
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+const (
+	// maxAnswer is how many bytes are read from a connection: much more than a secret has in any store, with its
+	// certificates, and little to lose.
+	maxAnswer = 4 << 20
+
+	maxRetryAfter = 24 * time.Hour
+)
+
+var errTooLong = errors.New("the answer is too long")
+
+// ErrUnclear is the cause of which nothing may be told.
+var ErrUnclear = errors.New("the connection failed before the answer was complete")
+
+// Bound makes a transport use each connection for one answer, of limited length. A secret is fetched every few minutes: a
+// connection that is kept until then is more likely dead than useful.
+func Bound(t *http.Transport) {
+	t.DisableKeepAlives = true
+	dial := t.DialContext
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &boundedConn{conn, maxAnswer}, nil
+	}
+}
+
+// boundedConn gives up reading when there is too much of it.
+type boundedConn struct {
+	net.Conn
+	left int
+}
+
+// Read implements net.Conn. Transports read from one goroutine at a time.
+func (c *boundedConn) Read(p []byte) (int, error) {
+	if c.left <= 0 {
+		return 0, errTooLong
+	}
+	n, err := c.Conn.Read(p[:min(len(p), c.left)])
+	c.left -= n
+	return n, err
+}
+
+// Cause reduces an error of a call to one that may be logged. What is not known to be harmless is left out: some errors
+// quote what the other side sent, or the address of a proxy with its password.
+func Cause(ctx context.Context, err error) error {
+	if ended := ctx.Err(); ended != nil {
+		return ended
+	}
+	var (
+		network net.Error
+		dial    *net.OpError
+		cert    *tls.CertificateVerificationError
+		syntax  *json.SyntaxError
+		kind    *json.UnmarshalTypeError
+	)
+	switch {
+	case errors.Is(err, errTooLong):
+		return fmt.Errorf("%w: it has more than %d bytes", reputation.ErrBadAnswer, maxAnswer)
+	case errors.As(err, &network) && network.Timeout():
+		return os.ErrDeadlineExceeded
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return http.ErrSchemeMismatch
+	case errors.As(err, &cert):
+		return cert
+	case errors.As(err, &dial):
+		return dial
+	case errors.As(err, &syntax), errors.As(err, &kind):
+		return fmt.Errorf("%w: it is not the JSON that it should be", reputation.ErrBadAnswer)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return io.ErrUnexpectedEOF
+	}
+	return ErrUnclear
+}
+
+// Throttled returns the error for an answer that asks for fewer requests, with the pause that its header asks for, if any.
+func Throttled(header http.Header) error {
+	seconds, err := strconv.ParseInt(header.Get("Retry-After"), 10, 64)
+	if err != nil || seconds < 0 {
+		return new(reputation.ThrottledError)
+	}
+	pause := time.Duration(min(seconds, int64(maxRetryAfter/time.Second))) * time.Second // more would overflow
+	return &reputation.ThrottledError{RetryAfter: pause}
+}

@@ -1,0 +1,138 @@
+// Package guest is what the secret stores have in common: how their options are read, how a value is found in an answer,
+// and what may be told of a call that failed.
+package guest
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// Option is a word of a store's block and where its values go.
+type Option struct {
+	// Word is what the operator writes.
+	Word string
+
+	// Example is what may stand after the word. The word takes as many values as the example has.
+	Example string
+
+	// Set takes the values. Its errors are told with the line.
+	Set func(values []string) error
+}
+
+// Text is an option with one value, which is kept as it is.
+func Text(word, example string, to *string) Option {
+	return Option{word, example, func(values []string) error {
+		*to = values[0]
+		return nil
+	}}
+}
+
+// Read reads what is written about one secret: the store's word, the secret's name there, and a block of options. Since
+// any value may turn out to be a secret in the wrong place, errors repeat none.
+func Read(d *caddyfile.Dispenser, name Option, options ...Option) error {
+	d.Next()
+	store := d.Val()
+	if !d.NextArg() || d.Val() == "" {
+		return d.Errf("%s needs the %s of the secret, such as %s", store, name.Word, name.Example)
+	}
+	if err := name.Set([]string{d.Val()}); err != nil {
+		return d.WrapErr(err)
+	}
+	if d.NextArg() {
+		return d.Errf("%s takes one %s, such as %s: put options into a block { }, one a line", store, name.Word, name.Example)
+	}
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		word := d.Val()
+		option, ok := find(options, word)
+		if !ok {
+			return d.Errf("unknown option '%s' of %s: use one of %s", word, store, words(options))
+		}
+		if seen[word] {
+			return d.Errf("%s is set twice for %s: remove one", word, store)
+		}
+		seen[word] = true
+		values := d.RemainingArgs()
+		if len(values) != len(strings.Fields(option.Example)) {
+			return d.Errf("%s of %s has %d values: write it like `%s %s`", word, store, len(values), word, option.Example)
+		}
+		for _, value := range values {
+			if value == "" {
+				return d.Errf("%s of %s is empty: write it like `%s %s`", word, store, word, option.Example)
+			}
+		}
+		if err := option.Set(values); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	return nil
+}
+
+func find(options []Option, word string) (Option, bool) {
+	for _, option := range options {
+		if option.Word == word {
+			return option, true
+		}
+	}
+	return Option{}, false
+}
+
+func words(options []Option) string {
+	var list []string
+	for _, option := range options {
+		list = append(list, option.Word)
+	}
+	return strings.Join(list, ", ")
+}
+
+// Resolve returns a setting with its placeholders resolved; it stays empty if it was not set. What comes out of a
+// placeholder must not be empty, since that is what a missing file or variable looks like.
+func Resolve(what, text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	value, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
+	if err != nil {
+		return "", fmt.Errorf("resolving the %s: %w: check that the variable is set, or the file can be read, where Caddy runs",
+			what, err)
+	}
+	if value = strings.TrimSpace(value); value == "" {
+		return "", fmt.Errorf("resolving the %s: nothing came out: check what the variable or the file holds", what)
+	}
+	return value, nil
+}
+
+// CheckURL reports what is wrong with the base address of a store's API. Its errors do not repeat the address, which may
+// hold a secret.
+func CheckURL(address, example string) error {
+	base, err := url.Parse(address)
+	switch {
+	case err != nil:
+		return fmt.Errorf("it is no URL: use one like %s", example)
+	case base.Scheme != "https" && base.Scheme != "http":
+		return fmt.Errorf("its scheme is neither https nor http: use one like %s", example)
+	case base.Hostname() == "":
+		return fmt.Errorf("it names no host: use one like %s", example)
+	case base.User != nil:
+		return errors.New("it holds a user name: remove all before and with '@'")
+	case base.RawQuery != "" || base.ForceQuery || base.Fragment != "":
+		return errors.New("it holds a query or a fragment: end it before '?' or '#'")
+	}
+	return nil
+}
+
+// Plain reports whether what is sent to this address can be read on its way: it is not encrypted, and leaves the machine.
+func Plain(address string) bool {
+	base, err := url.Parse(address)
+	if err != nil || base.Scheme != "http" {
+		return false
+	}
+	addr, err := netip.ParseAddr(base.Hostname())
+	return base.Hostname() != "localhost" && (err != nil || !addr.IsLoopback())
+}
