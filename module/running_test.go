@@ -440,12 +440,10 @@ func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.calls[addr]++
 	behaviour := s.behaviour
 	s.mu.Unlock()
-	switch {
-	case behaviour != nil:
-		behaviour(w, r)
-		return
+	if behaviour == nil {
+		behaviour = s.answer
 	}
-	s.answer(w, r)
+	behaviour(w, r)
 }
 
 // answer is the normal way.

@@ -47,7 +47,7 @@ func (a *App) keepDoing(ctx context.Context, what string, work func(context.Cont
 		func() {
 			defer func() {
 				if r := recover(); r != nil {
-					a.logger.Error(what+" panicked; this is a bug", slog.Any("panic", r))
+					a.logger.Error("background work panicked and begins again; this is a bug", slog.String("work", what), slog.Any("panic", r))
 				}
 			}()
 			work(ctx)

@@ -128,7 +128,7 @@ func checkName(name, service string) error {
 	}
 	parsed, err := arn.Parse(name)
 	if err != nil || parsed.Service != service || parsed.Region == "" {
-		return fmt.Errorf("%q is not the ARN of a secret here: it must begin like arn:aws:%s:eu-central-1:", name, service)
+		return fmt.Errorf("%q is not the ARN of a secret here: use one like arn:aws:%s:eu-central-1:…", name, service)
 	}
 	return nil
 }

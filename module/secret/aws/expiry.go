@@ -2,7 +2,6 @@ package aws
 
 import (
 	"context"
-	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -47,7 +46,7 @@ func (e end) apply(s *reputation.Secret, now time.Time) {
 
 // expiry knows when a secret ends. It keeps that for an hour, and no value: dates are asked for with calls of their own.
 type expiry struct {
-	log *slog.Logger
+	secret string // its name, for the log
 
 	mu      sync.Mutex
 	asked   time.Time
@@ -70,7 +69,7 @@ func (x *expiry) of(ctx context.Context, version string, ask func(context.Contex
 	x.version, x.asked = version, time.Now()
 	x.mu.Unlock()
 
-	limited, cancel := context.WithTimeout(context.Background(), 20*describeTimeout)
+	limited, cancel := context.WithTimeout(ctx, describeTimeout)
 	defer cancel()
 	found, err := ask(limited)
 
@@ -83,13 +82,13 @@ func (x *expiry) of(ctx context.Context, version string, ask func(context.Contex
 		x.told = true
 		// that something was refused is said of keys elsewhere
 		why := strings.TrimPrefix(err.Error(), reputation.ErrRefused.Error()+": ")
-		x.log.Info("it is not known when the secret ends, so nobody will be warned before", slog.String("error", why),
-			slog.String("cure", "allow Caddy to ask for it, or write the end into the configuration"))
+		guest.Info("it is not known when the secret ends, so nobody will be warned before", "secret", x.secret, "error", why,
+			"cure", "allow Caddy to ask for it, or write the end into the configuration")
 	}
 	return x.known
 }
 
 // warn tells of a tag that cannot be read. The tag may hold anything, so it is not repeated.
 func (x *expiry) warn() {
-	x.log.Warn("the tag `expires` of the secret cannot be read", slog.String("cure", guest.HowToWriteAnEnd))
+	guest.Warn("the tag `expires` of the secret cannot be read", "secret", x.secret, "cure", guest.HowToWriteAnEnd)
 }

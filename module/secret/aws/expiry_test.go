@@ -10,12 +10,13 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
+// day returns when a day ends.
 func day(text string) time.Time {
 	at, err := time.Parse(time.DateOnly, text)
 	if err != nil {
 		panic(err)
 	}
-	return at
+	return at.AddDate(0, 0, 1)
 }
 
 func epoch(at time.Time) float64 { return float64(at.Unix()) }
@@ -50,7 +51,7 @@ func TestExpires(t *testing.T) {
 		rotates    bool
 	}{
 		{"date", "secretsmanager", replies{"DescribeSecret": described("2099-03-31")}, later, false},
-		{"time", "secretsmanager", replies{"DescribeSecret": described("2099-03-31T02:00:00+02:00")}, later, false},
+		{"time", "secretsmanager", replies{"DescribeSecret": described("2099-04-01T02:00:00+02:00")}, later, false},
 		{"past", "secretsmanager", replies{"DescribeSecret": described("2001-03-31")}, day("2001-03-31"), false},
 		{"nonsense", "secretsmanager", replies{"DescribeSecret": described("hunter2")}, time.Time{}, false},
 		{"rotation", "secretsmanager", replies{"DescribeSecret": described("", true, epoch(soon))}, soon, true},
@@ -62,9 +63,9 @@ func TestExpires(t *testing.T) {
 		{"not allowed", "secretsmanager", nil, time.Time{}, false},
 		{"garbage", "secretsmanager", replies{"DescribeSecret": ok("<html>")}, time.Time{}, false},
 		{"tag", "ssm", replies{"ListTagsForResource": tagged("2099-03-31")}, later, false},
-		{"policy", "ssm", replies{"DescribeParameters": policies("2098-01-01T00:00:00.000Z")}, soon, false},
-		{"both, tag first", "ssm", replies{"ListTagsForResource": tagged("2098-01-01"), "DescribeParameters": policies("2099-03-31T00:00:00.000Z")}, soon, false},
-		{"both, policy first", "ssm", replies{"ListTagsForResource": tagged("2099-03-31"), "DescribeParameters": policies("2098-01-01T00:00:00.000Z")}, soon, false},
+		{"policy", "ssm", replies{"DescribeParameters": policies("2098-01-02T00:00:00.000Z")}, soon, false},
+		{"both, tag first", "ssm", replies{"ListTagsForResource": tagged("2098-01-01"), "DescribeParameters": policies("2099-04-01T00:00:00.000Z")}, soon, false},
+		{"both, policy first", "ssm", replies{"ListTagsForResource": tagged("2099-03-31"), "DescribeParameters": policies("2098-01-02T00:00:00.000Z")}, soon, false},
 		{"tag nonsense", "ssm", replies{"ListTagsForResource": tagged("31.3.2099")}, time.Time{}, false},
 		{"policy nonsense", "ssm", replies{"ListTagsForResource": tagged("2099-03-31"), "DescribeParameters": policies("soon")}, later, false},
 		{"parameter not allowed", "ssm", nil, time.Time{}, false},

@@ -21,8 +21,8 @@ import (
 // ParameterStore fetches a parameter from the Parameter Store of AWS Systems Manager, decrypted if it is a SecureString.
 // Caddy must be allowed `ssm:GetParameter` on it, and `kms:Decrypt` if it is encrypted with a key of your own.
 //
-// With `ssm:ListTagsForResource`, it also knows when the secret ends: at the date in the parameter's tag `expires`
-// (2027-03-31, or a time as in RFC 3339). With `ssm:DescribeParameters`, it knows a policy of the type `Expiration` as well,
+// With `ssm:ListTagsForResource`, it also knows when the secret ends: with the day in the parameter's tag
+// `expires` (2027-03-31, in UTC, or a time as in RFC 3339). With `ssm:DescribeParameters`, it knows a policy of the type `Expiration` as well,
 // after which AWS deletes the parameter. Both are asked once an hour, and whenever the value has changed.
 //
 // Placeholders of the global kind, such as `{env.STAGE}`, are resolved when the configuration is loaded.
@@ -65,7 +65,7 @@ func (p *ParameterStore) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("aws_ssm: %w", err)
 	}
-	p.expiry = &expiry{log: ctx.Slogger().With("secret", p.path)}
+	p.expiry = &expiry{secret: p.path}
 	return nil
 }
 

@@ -23,9 +23,9 @@ func init() {
 // SecretsManager fetches a secret from AWS Secrets Manager. Caddy must be allowed `secretsmanager:GetSecretValue` on it,
 // and `kms:Decrypt` if it is encrypted with a key of your own.
 //
-// With `secretsmanager:DescribeSecret`, it also knows when the secret ends: at the date in its tag `expires` (2027-03-31, or
-// a time as in RFC 3339), or, where rotation is turned on, at the next one. That is asked once an hour, and whenever the
-// value has changed.
+// With `secretsmanager:DescribeSecret`, it also knows when the secret ends: with the day in its tag `expires` (2027-03-31,
+// in UTC, or a time as in RFC 3339), or, where rotation is turned on, with the next one. That is asked once an hour, and
+// whenever the value has changed.
 //
 // Placeholders of the global kind, such as `{env.STAGE}`, are resolved when the configuration is loaded.
 type SecretsManager struct {
@@ -70,7 +70,7 @@ func (s *SecretsManager) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("aws_secretsmanager: %w", err)
 	}
-	s.expiry = &expiry{log: ctx.Slogger().With("secret", s.name)}
+	s.expiry = &expiry{secret: s.name}
 	return nil
 }
 

@@ -58,18 +58,17 @@ func parseObject(text string) (object map[string]any, ok bool) {
 }
 
 // HowToWriteAnEnd is for messages about what End does not understand.
-const HowToWriteAnEnd = "write a date such as 2027-03-31, or a time such as 2027-03-31T12:00:00Z"
+const HowToWriteAnEnd = "write a day such as 2027-03-31, or a time such as 2027-03-31T12:00:00Z"
 
-// End reads when a secret ends, as operators write it into a tag: a time as in RFC 3339, or a date, at whose beginning (in
-// UTC) the secret ends.
+// End reads when a secret ends, as operators write it into a tag: a day, which the secret ends with (in UTC), or a time as in
+// RFC 3339.
 func End(text string) (time.Time, bool) {
 	text = strings.TrimSpace(text)
-	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if end, err := time.Parse(layout, text); err == nil && !end.IsZero() {
-			return end.UTC(), true
-		}
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		return day.AddDate(0, 0, 1), true
 	}
-	return time.Time{}, false
+	end, err := time.Parse(time.RFC3339, text)
+	return end.UTC(), err == nil && !end.IsZero()
 }
 
 // Earlier returns the earlier of two times, of which the zero one is none.

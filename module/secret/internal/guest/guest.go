@@ -108,6 +108,17 @@ func Resolve(what, text string) (string, error) {
 	return value, nil
 }
 
+// Info logs a message, with names and values. It goes to the process's log: a store may be in use for longer than the
+// configuration that made it, whose own log is closed by then.
+func Info(message string, attributes ...any) {
+	caddy.Log().Named("ip_reputation.secrets").Sugar().Infow(message, attributes...)
+}
+
+// Warn is Info with another level.
+func Warn(message string, attributes ...any) {
+	caddy.Log().Named("ip_reputation.secrets").Sugar().Warnw(message, attributes...)
+}
+
 // CheckURL reports what is wrong with the base address of a store's API. Its errors do not repeat the address, which may
 // hold a secret.
 func CheckURL(address, example string) error {

@@ -40,16 +40,16 @@ func TestReadInside(t *testing.T) {
 }
 
 func TestEnd(t *testing.T) {
-	midnight := time.Date(2027, 3, 31, 0, 0, 0, 0, time.UTC)
+	midnight := time.Date(2027, 4, 1, 0, 0, 0, 0, time.UTC)
 	for text, want := range map[string]time.Time{
 		"2027-03-31":                midnight,
 		" 2027-03-31\n":             midnight,
-		"2027-03-31T00:00:00Z":      midnight,
-		"2027-03-31T02:00:00+02:00": midnight,
-		"2027-03-31T00:00:00.5Z":    midnight.Add(500 * time.Millisecond),
+		"2027-04-01T00:00:00Z":      midnight,
+		"2027-04-01T02:00:00+02:00": midnight,
+		"2027-04-01T00:00:00.5Z":    midnight.Add(500 * time.Millisecond),
 		"2027-02-31":                {},
 		"31.03.2027":                {},
-		"0001-01-01":                {},
+		"0001-01-01T00:00:00Z":      {},
 		"never":                     {},
 		"":                          {},
 	} {
