@@ -8,4 +8,5 @@ import (
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/abuseipdb"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/aws"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/vault"
 )

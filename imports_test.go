@@ -19,6 +19,7 @@ func TestImport(t *testing.T) {
 		"ip_reputation.providers.abuseipdb",
 		"ip_reputation.secrets.aws_secretsmanager",
 		"ip_reputation.secrets.aws_ssm",
+		"ip_reputation.secrets.vault",
 	} {
 		if _, err := caddy.GetModule(id); err != nil {
 			t.Error(err)

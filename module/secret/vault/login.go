@@ -1,0 +1,197 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/hashicorp/vault/api"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/internal/guest"
+)
+
+// method returns the way to log in that is configured.
+func (v *Vault) method(ctx caddy.Context) (method, error) {
+	if v.Token != "" {
+		warnOfLiteral(ctx, "token", v.Token)
+		return withToken(v.Token), nil
+	}
+	mount, err := guest.Resolve("auth_mount", v.AuthMount)
+	if err != nil {
+		return nil, err
+	}
+	if v.AppRole != nil {
+		if mount == "" {
+			mount = "approle"
+		}
+		warnOfLiteral(ctx, "secret ID", v.AppRole.SecretID)
+		return withAppRole(mount, *v.AppRole), checkMount(mount)
+	}
+	if mount == "" {
+		mount = "kubernetes"
+	}
+	role, err := guest.Resolve("role", v.Kubernetes.Role)
+	if err != nil {
+		return nil, err
+	}
+	file, err := guest.Resolve("jwt", v.Kubernetes.JWT)
+	if err != nil {
+		return nil, err
+	}
+	if file == "" {
+		file = defaultJWT
+	}
+	return withServiceAccount(mount, role, file), checkMount(mount)
+}
+
+func checkMount(mount string) error {
+	if !isPath(mount) {
+		return fmt.Errorf("auth_mount %q is none: write it without auth/ and without / at its ends, such as k8s-production", mount)
+	}
+	return nil
+}
+
+func warnOfLiteral(ctx caddy.Context, what, text string) {
+	if !strings.Contains(text, "{") {
+		ctx.Slogger().Warn("credentials for Vault stand in the configuration itself, where `/config` and autosave.json show them",
+			"which", what, "cure", "use a placeholder such as {file./path/to/file} or {env.NAME}")
+	}
+}
+
+// withToken uses a token that somebody else has made. How long it can be used is asked; it may be that it cannot ask, since
+// a policy must allow that.
+func withToken(text string) method {
+	return func(ctx context.Context, s *session) (grant, error) {
+		token, err := credential("token", text)
+		if err != nil {
+			return grant{}, err
+		}
+		s.sent = append(s.sent, token)
+		s.client.SetToken(token)
+		self, err := s.client.Auth().Token().LookupSelfWithContext(ctx)
+		switch {
+		case status(err) == http.StatusForbidden, err == nil && self == nil:
+			return grant{token: token}, nil
+		case err != nil:
+			return grant{}, s.failure(ctx, err, "check the token")
+		}
+		renewable, _ := self.Data["renewable"].(bool)
+		return grant{token, seconds(self.Data["ttl"]), renewable}, nil
+	}
+}
+
+func withAppRole(mount string, role AppRole) method {
+	return func(ctx context.Context, s *session) (grant, error) {
+		roleID, err := credential("role ID", role.RoleID)
+		if err != nil {
+			return grant{}, err
+		}
+		secretID, err := credential("secret ID", role.SecretID)
+		if err != nil {
+			return grant{}, err
+		}
+		return s.present(ctx, mount, map[string]any{"role_id": roleID, "secret_id": secretID}, roleID, secretID)
+	}
+}
+
+func withServiceAccount(mount, role, file string) method {
+	return func(ctx context.Context, s *session) (grant, error) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return grant{}, fmt.Errorf("reading the service account's token: %w: Caddy must run in a pod, or jwt name the file", err)
+		}
+		jwt := strings.TrimSpace(string(text))
+		if jwt == "" {
+			return grant{}, fmt.Errorf("the service account's token in %s is empty", file)
+		}
+		return s.present(ctx, mount, map[string]any{"role": role, "jwt": jwt}, jwt)
+	}
+}
+
+// credential resolves the placeholders of one. Its value goes nowhere but to Vault.
+func credential(what, text string) (string, error) {
+	value, err := guest.Resolve(what, text)
+	if err != nil {
+		return "", err
+	}
+	if strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return "", fmt.Errorf("the %s holds characters that none has, such as a line break: check what the variable or the file "+
+			"holds", what)
+	}
+	return value, nil
+}
+
+// present logs in at an auth method, with credentials of which some are secret.
+func (s *session) present(ctx context.Context, mount string, credentials map[string]any, secret ...string) (grant, error) {
+	s.sent = append(s.sent, secret...)
+	path := "auth/" + mount + "/login"
+	answer, err := s.client.Logical().WriteWithContext(ctx, path, credentials)
+	switch code := status(err); {
+	case code == http.StatusBadRequest, code == http.StatusUnauthorized, code == http.StatusForbidden:
+		return grant{}, fmt.Errorf("%w: Vault answered %d to the login at %s%s: check the role, its credentials, and auth_mount",
+			reputation.ErrRefused, code, path, s.detail(err))
+	case code == http.StatusNotFound:
+		return grant{}, fmt.Errorf("%w: there is no auth method at auth/%s: set auth_mount", reputation.ErrRefused, mount)
+	case err != nil:
+		return grant{}, s.failure(ctx, err, "check the login at "+path)
+	case answer == nil || answer.Auth == nil || answer.Auth.ClientToken == "":
+		return grant{}, fmt.Errorf("%w: the login at %s gave no token", reputation.ErrBadAnswer, path)
+	}
+	return grant{answer.Auth.ClientToken, time.Duration(answer.Auth.LeaseDuration) * time.Second, answer.Auth.Renewable}, nil
+}
+
+// maxDetail is how much of what Vault says about a failure is repeated, in bytes.
+const maxDetail = 200
+
+// detail returns what Vault says about a failure, if it can be repeated in a log: one short line without a secret.
+func (s *session) detail(err error) string {
+	var answer *api.ResponseError
+	if !errors.As(err, &answer) || answer.RawError {
+		return ""
+	}
+	words := strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return ' '
+		}
+		return r
+	}, strings.Join(answer.Errors, ", "))
+	words = strings.TrimSpace(words)
+	if words == "" {
+		return ""
+	}
+	for _, secret := range s.sent {
+		if strings.Contains(words, secret) {
+			return ""
+		}
+	}
+	// cut last, so that nothing is looked for in half a word
+	return ": " + words[:min(len(words), maxDetail)]
+}
+
+// failure returns what an error of a call means. The cure is for when Vault does not allow it.
+func (s *session) failure(ctx context.Context, err error, cure string) error {
+	code := status(err)
+	switch code {
+	case 0:
+		return guest.Cause(ctx, err)
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Errorf("%w: Vault answered %d%s: %s", reputation.ErrRefused, code, s.detail(err), cure)
+	case http.StatusTooManyRequests:
+		return guest.Throttled(s.header)
+	case http.StatusServiceUnavailable:
+		return fmt.Errorf("no answer, status 503%s: Vault is sealed, or being maintained", s.detail(err))
+	}
+	return fmt.Errorf("no answer, status %d%s: check that Vault is what answers there", code, s.detail(err))
+}
+
+func unknown(path string) error {
+	return fmt.Errorf("%w: there is nothing at %s: check that the engine is a key-value engine of version 2, and that path is "+
+		"written as for `vault kv get`", reputation.ErrUnknown, path)
+}

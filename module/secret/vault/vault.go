@@ -1,0 +1,325 @@
+// Package vault fetches secrets from HashiCorp Vault, and from OpenBao, which speaks the same protocol.
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/hashicorp/vault/api"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/internal/guest"
+)
+
+const (
+	exampleURL   = "https://vault.example.org:8200"
+	examplePath  = "secret/abuseipdb"
+	defaultField = "value"
+	defaultJWT   = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+)
+
+func init() {
+	caddy.RegisterModule(Vault{})
+}
+
+// Vault fetches a secret from a key-value engine, version 2, of HashiCorp Vault or OpenBao. Say how to log in with one of
+// token, approle and kubernetes; a policy must allow `read` on `<mount>/data/<path>`.
+//
+// It logs in when a secret is first fetched, renews its token when two thirds of the token's time have passed, and logs in
+// anew when that is no longer possible. It knows when the secret ends from the custom metadata `expires` (a day, in UTC, or
+// a time as in RFC 3339: `vault kv metadata patch -custom-metadata=expires=2027-03-31 secret/abuseipdb`), and from the time
+// at which Vault itself is to delete the version.
+//
+// Placeholders of the global kind are resolved when the configuration is loaded; those of credentials at each login, so that
+// what is replaced in a file is used without a reload. The variables that all tools of Vault read hold for what is not set
+// here: `VAULT_ADDR`, `VAULT_NAMESPACE`, `VAULT_CACERT`, `VAULT_CLIENT_CERT`, `VAULT_CLIENT_KEY`, `VAULT_TLS_SERVER_NAME`,
+// `VAULT_PROXY_ADDR`. `VAULT_TOKEN` is used only if it is written: `token {env.VAULT_TOKEN}`.
+type Vault struct {
+	// Which secret to fetch: the mount of the engine and the path in it, as for `vault kv get`, such as `secret/abuseipdb`.
+	// There is no `data` between the two.
+	Path string `json:"path,omitempty"`
+
+	// The mount of the engine, which path must begin with. It is needed if the mount has several parts, such as `team/kv`.
+	// Default: the first part of path.
+	Mount string `json:"mount,omitempty"`
+
+	// Which of the secret's members to use. Default: `value`.
+	Field string `json:"field,omitempty"`
+
+	// Which version of the secret to use. With a fixed version, a new one is not used before the configuration says so.
+	// Default: 0, which means the newest.
+	Version int `json:"version,omitempty"`
+
+	// The address of Vault. Credentials are sent there, so it should begin with `https://`. Default: `VAULT_ADDR`, else
+	// `https://127.0.0.1:8200`.
+	Address string `json:"address,omitempty"`
+
+	// The namespace that the engine and the auth method are in, in editions that have some. Default: `VAULT_NAMESPACE`, else
+	// none.
+	Namespace string `json:"namespace,omitempty"`
+
+	// A file with the certificate authorities, in PEM, that Vault's certificate may be signed by. It is read when the
+	// configuration is loaded. Default: `VAULT_CACERT`, else those of the system.
+	CA string `json:"ca,omitempty"`
+
+	// A token to use, as a placeholder, such as `{file./run/secrets/vault}` or `{env.VAULT_TOKEN}`. It is renewed if it can
+	// be; when it has ended, the placeholder is resolved again.
+	Token string `json:"token,omitempty"`
+
+	// Logs in with a role and its secret.
+	AppRole *AppRole `json:"approle,omitempty"`
+
+	// Logs in as the service account of the pod that Caddy runs in.
+	Kubernetes *Kubernetes `json:"kubernetes,omitempty"`
+
+	// Where the auth method is mounted, such as `k8s-production`. It is of no use with a token. Default: `approle` or
+	// `kubernetes`.
+	AuthMount string `json:"auth_mount,omitempty"`
+
+	name    string // of the secret, in errors
+	path    string // inside of the mount
+	mount   string
+	field   string
+	session *session
+}
+
+// AppRole is a role for machines, https://developer.hashicorp.com/vault/docs/auth/approle.
+type AppRole struct {
+	// The role's ID. It may be a placeholder.
+	RoleID string `json:"role_id,omitempty"`
+
+	// The role's secret ID, as a placeholder, such as `{file./run/secrets/vault_secret_id}`.
+	SecretID string `json:"secret_id,omitempty"`
+}
+
+// Kubernetes is an auth method that trusts a cluster, https://developer.hashicorp.com/vault/docs/auth/kubernetes.
+type Kubernetes struct {
+	// The role that is bound to the service account.
+	Role string `json:"role,omitempty"`
+
+	// The file with the service account's token, which is read at each login, since the cluster replaces it. Default:
+	// `/var/run/secrets/kubernetes.io/serviceaccount/token`.
+	JWT string `json:"jwt,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (Vault) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "ip_reputation.secrets.vault",
+		New: func() caddy.Module { return new(Vault) },
+	}
+}
+
+// Provision checks the settings. It calls nobody: that is left to the first Fetch.
+func (v *Vault) Provision(ctx caddy.Context) error {
+	if err := v.provision(ctx); err != nil {
+		return fmt.Errorf("vault: %w", err)
+	}
+	return nil
+}
+
+func (v *Vault) provision(ctx caddy.Context) error {
+	if err := v.checkLogin(); err != nil {
+		return err
+	}
+	if err := v.resolvePath(); err != nil {
+		return err
+	}
+	client, err := v.connect(ctx)
+	if err != nil {
+		return err
+	}
+	method, err := v.method(ctx)
+	if err != nil {
+		return err
+	}
+	v.session = newSession(client, method)
+	return nil
+}
+
+// checkLogin reports whether it is clear how to log in.
+func (v *Vault) checkLogin() error {
+	ways := 0
+	for _, given := range []bool{v.Token != "", v.AppRole != nil, v.Kubernetes != nil} {
+		if given {
+			ways++
+		}
+	}
+	const oneOf = "give one of token, approle and kubernetes"
+	switch {
+	case ways == 0:
+		return errors.New("it is not said how to log in: " + oneOf)
+	case ways > 1:
+		return errors.New("there are several ways to log in: " + oneOf)
+	case v.AppRole != nil && (v.AppRole.RoleID == "" || v.AppRole.SecretID == ""):
+		return errors.New("approle needs a role ID and a secret ID: write `approle <role_id> {file./path/to/secret_id}`")
+	case v.Kubernetes != nil && v.Kubernetes.Role == "":
+		return errors.New("kubernetes needs a role: write `kubernetes <role>`")
+	case v.Token != "" && v.AuthMount != "":
+		return errors.New("auth_mount is of no use with a token: remove it")
+	case v.Version < 0:
+		return fmt.Errorf("version %d is none: give a number above 0, or leave it out for the newest", v.Version)
+	}
+	return nil
+}
+
+// resolvePath says where the secret is.
+func (v *Vault) resolvePath() (err error) {
+	if v.name, err = guest.Resolve("path", v.Path); err != nil {
+		return err
+	}
+	if v.mount, err = guest.Resolve("mount", v.Mount); err != nil {
+		return err
+	}
+	if v.field, err = guest.Resolve("field", v.Field); err != nil {
+		return err
+	}
+	if v.field == "" {
+		v.field = defaultField
+	}
+	if v.mount == "" {
+		v.mount, _, _ = strings.Cut(v.name, "/")
+	}
+	var found bool
+	if v.path, found = strings.CutPrefix(v.name, v.mount+"/"); !found || !isPath(v.path) || !isPath(v.mount) {
+		return fmt.Errorf("the path %q does not name a mount, here %q, and a secret in it: write it like %s",
+			v.name, v.mount, examplePath)
+	}
+	return nil
+}
+
+// isPath reports whether each part of a path names something; a client would resolve or remove others.
+func isPath(path string) bool {
+	for part := range strings.SplitSeq(path, "/") {
+		if part == "" || part == "." || part == ".." {
+			return false
+		}
+	}
+	return !strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// connect returns a client that has no token yet.
+func (v *Vault) connect(ctx caddy.Context) (*api.Client, error) {
+	config := api.DefaultConfig()
+	if config.Error != nil {
+		return nil, errors.New("a VAULT_* variable, or a file that it names, has a mistake: `vault status` says which")
+	}
+	address, err := guest.Resolve("address", v.Address)
+	if err != nil {
+		return nil, err
+	}
+	if address != "" {
+		config.Address, config.AgentAddress = address, ""
+	} else if config.AgentAddress != "" {
+		config.Address = config.AgentAddress
+	}
+	if err := guest.CheckURL(config.Address, exampleURL); err != nil {
+		return nil, fmt.Errorf("reading the address: %w", err)
+	}
+	if guest.Plain(config.Address) {
+		ctx.Slogger().Warn("credentials for Vault are sent without encryption: use an address that begins with https://")
+	}
+	ca, err := guest.Resolve("ca", v.CA)
+	if err != nil {
+		return nil, err
+	}
+	if ca != "" {
+		if err := config.ConfigureTLS(&api.TLSConfig{CACert: ca}); err != nil {
+			return nil, fmt.Errorf("reading the ca file %s: %w", ca, err)
+		}
+	}
+	guest.Bound(config.HttpClient.Transport.(*http.Transport))
+	// Time limits and repetition are the caller's business. The client would wait for as long as an answer tells it to.
+	config.Timeout, config.Limiter, config.SRVLookup = 0, nil, false
+	config.CheckRetry = func(context.Context, *http.Response, error) (bool, error) { return false, nil }
+
+	client, err := api.NewClient(config)
+	if err != nil {
+		return nil, errors.New("a VAULT_* variable has a mistake: `vault status` says which")
+	}
+	client.ClearToken()
+	client.SetWrappingLookupFunc(func(string, string) string { return "" }) // VAULT_WRAP_TTL is for people
+	namespace, err := guest.Resolve("namespace", v.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	if namespace != "" {
+		client.SetNamespace(namespace)
+	}
+	return client, nil
+}
+
+// UnmarshalCaddyfile reads the options.
+//
+//	vault <mount>/<path> {
+//	    address    <url>
+//	    mount      <mount>
+//	    field      <member>
+//	    version    <number>
+//	    namespace  <namespace>
+//	    ca         <file>
+//	    token      <placeholder>
+//	    approle    <role_id> <placeholder of the secret_id>
+//	    kubernetes <role>
+//	    jwt        <file>
+//	    auth_mount <mount>
+//	}
+func (v *Vault) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	var jwt string
+	err := guest.Read(d, guest.Text("path", examplePath, &v.Path),
+		guest.Text("address", exampleURL, &v.Address),
+		guest.Text("mount", "secret", &v.Mount),
+		guest.Text("field", "api_key", &v.Field),
+		guest.Option{Word: "version", Example: "3", Set: v.setVersion},
+		guest.Text("namespace", "team/web", &v.Namespace),
+		guest.Text("ca", "/etc/caddy/vault-ca.pem", &v.CA),
+		guest.Text("token", "{file./run/secrets/vault}", &v.Token),
+		guest.Option{Word: "approle", Example: "{env.VAULT_ROLE_ID} {file./run/secrets/vault_secret_id}", Set: v.setAppRole},
+		guest.Option{Word: "kubernetes", Example: "caddy", Set: v.setKubernetes},
+		guest.Text("jwt", defaultJWT, &jwt),
+		guest.Text("auth_mount", "k8s-production", &v.AuthMount),
+	)
+	if err != nil {
+		return err
+	}
+	if jwt != "" {
+		if v.Kubernetes == nil {
+			return d.Err("jwt is of no use without kubernetes: remove it, or write `kubernetes <role>`")
+		}
+		v.Kubernetes.JWT = jwt
+	}
+	if err := v.checkLogin(); err != nil {
+		return d.Errf("vault: %w", err)
+	}
+	return nil
+}
+
+func (v *Vault) setAppRole(values []string) error {
+	v.AppRole = &AppRole{RoleID: values[0], SecretID: values[1]}
+	return nil
+}
+
+func (v *Vault) setKubernetes(values []string) error {
+	v.Kubernetes = &Kubernetes{Role: values[0]}
+	return nil
+}
+
+func (v *Vault) setVersion(values []string) (err error) {
+	if v.Version, err = strconv.Atoi(values[0]); err != nil || v.Version <= 0 {
+		return errors.New("version of vault is no number above 0: leave it out for the newest")
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner      = (*Vault)(nil)
+	_ caddyfile.Unmarshaler  = (*Vault)(nil)
+	_ reputation.SecretStore = (*Vault)(nil)
+)
