@@ -136,6 +136,7 @@ type Engine struct {
 	trust    float64           // of all providers together
 	compiled atomic.Pointer[listing]
 	flights  flights
+	telling  atomic.Int64 // answers being shared
 	base     context.Context
 	cancel   context.CancelFunc
 	running  sync.WaitGroup

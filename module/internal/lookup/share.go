@@ -20,6 +20,11 @@ const (
 
 	// leaseSlack is how much longer than a look-up a claim holds, so that it ends by itself only when its owner is gone.
 	leaseSlack = time.Second
+
+	// An answer that could not be shared is offered again after these pauses, each four times as long. One exchange that took too
+	// long must not cost every other instance its own call, or leave them waiting until the claim ends.
+	tellAgain  = 100 * time.Millisecond
+	tellAtMost = 1600 * time.Millisecond
 )
 
 // share takes over what other instances know of the due providers, and waits for what they are asking. The providers that
@@ -80,15 +85,39 @@ func (e *Engine) tell(key record.Key, p *provider, a answer) {
 				e.Logger.Error("sharing an answer panicked; this is a bug", slog.String("provider", p.Source.Name), slog.Any("panic", r))
 			}
 		}()
+		e.telling.Add(1)
+		defer e.telling.Add(-1)
 		// an error is Redis being away, which is noticed, counted and said where it is asked
-		if reputation.ResultOf(a.err).Answered() {
-			_ = e.Shared.Keep(e.base, key, p.Source.Name, a.report, a.at, a.at.Add(p.ttl(a.report)))
-			return
-		}
-		if e.base.Err() == nil { // else it was given up here, and says nothing of the service
-			_ = e.Shared.Fail(e.base, key, p.Source.Name, holdBack(a))
+		err := e.tellOnce(key, p, a)
+		for pause := tellAgain; err != nil && pause <= tellAtMost; pause *= 4 {
+			if e.telling.Load() > int64(e.MaxInFlight) || !e.pause(pause) {
+				return
+			}
+			err = e.tellOnce(key, p, a)
 		}
 	})
+}
+
+func (e *Engine) tellOnce(key record.Key, p *provider, a answer) error {
+	if reputation.ResultOf(a.err).Answered() {
+		return e.Shared.Keep(e.base, key, p.Source.Name, a.report, a.at, a.at.Add(p.ttl(a.report)))
+	}
+	if e.base.Err() != nil {
+		return nil // it was given up here, which says nothing of the service
+	}
+	return e.Shared.Fail(e.base, key, p.Source.Name, holdBack(a))
+}
+
+// pause reports whether the engine is still in use after a while.
+func (e *Engine) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return !e.flights.closed.Load()
+	case <-e.base.Done():
+		return false
+	}
 }
 
 // holdBack is how long a failure keeps all instances from asking. What is this instance's own affair, such as its

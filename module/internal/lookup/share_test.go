@@ -22,6 +22,7 @@ type blackboard struct {
 type board struct {
 	mu      sync.Mutex
 	away    bool
+	losing  int // exchanges that give an answer and are lost
 	slow    time.Duration
 	records map[record.Key]record.Record
 	holders map[string]holder
@@ -39,8 +40,13 @@ func newBoard() *board {
 
 var errAway = errors.New("away")
 
-func (b *board) reach() error {
+// enter takes the time that an exchange takes.
+func (b *board) enter() {
 	time.Sleep(b.slow)
+	b.mu.Lock()
+}
+
+func (b *board) reach() error {
 	if b.away {
 		return errAway
 	}
@@ -48,13 +54,13 @@ func (b *board) reach() error {
 }
 
 func (b blackboard) Load(_ context.Context, key record.Key, _ []string) (record.Record, error) {
-	b.mu.Lock()
+	b.enter()
 	defer b.mu.Unlock()
 	return b.records[key], b.reach()
 }
 
 func (b blackboard) Claim(_ context.Context, key record.Key, sources []string, lease time.Duration) (record.Record, []string, error) {
-	b.mu.Lock()
+	b.enter()
 	defer b.mu.Unlock()
 	if err := b.reach(); err != nil {
 		return record.Record{}, nil, err
@@ -78,8 +84,12 @@ func (b blackboard) Claim(_ context.Context, key record.Key, sources []string, l
 }
 
 func (b blackboard) Keep(_ context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time) error {
-	b.mu.Lock()
+	b.enter()
 	defer b.mu.Unlock()
+	if b.losing > 0 {
+		b.losing--
+		return errAway
+	}
 	if err := b.reach(); err != nil {
 		return err
 	}
@@ -92,7 +102,7 @@ func (b blackboard) Keep(_ context.Context, key record.Key, source string, r rep
 }
 
 func (b blackboard) Fail(_ context.Context, _ record.Key, source string, retry time.Duration) error {
-	b.mu.Lock()
+	b.enter()
 	defer b.mu.Unlock()
 	if err := b.reach(); err != nil {
 		return err
@@ -104,7 +114,7 @@ func (b blackboard) Fail(_ context.Context, _ record.Key, source string, retry t
 }
 
 func (b blackboard) Forget(_ context.Context, key record.Key, _ []string) (bool, error) {
-	b.mu.Lock()
+	b.enter()
 	defer b.mu.Unlock()
 	_, found := b.records[key]
 	delete(b.records, key)
@@ -151,6 +161,37 @@ func TestOneInstanceAsks(t *testing.T) {
 		late := instances(t, list[0].Shared.(blackboard).board, p, 1)[0]
 		if v := late.Lookup(t.Context(), client, time.Second); v.Origin != reputation.OriginRedis || v.Score < 85 || p.calls.Load() != 1 {
 			t.Errorf("who comes later has %+v, after %d calls", v, p.calls.Load())
+		}
+	})
+}
+
+// TestAnAnswerIsOfferedAgain proves that an answer reaches the instances that wait for it, although some exchanges with the
+// shared memory fail, and that an engine that is closed does not go on trying.
+func TestAnAnswerIsOfferedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBoard()
+		b.losing = 3
+		p := after(20*time.Millisecond, abusive, nil)
+		list := instances(t, b, p, 2)
+		var all sync.WaitGroup
+		for _, e := range list {
+			all.Go(func() {
+				if v := e.Lookup(t.Context(), client, 5*time.Second); v.Status != reputation.Fresh || v.Score < 85 {
+					t.Errorf("%+v", v)
+				}
+			})
+		}
+		all.Wait()
+		if n := p.calls.Load(); n != 1 {
+			t.Errorf("%d calls, want 1", n)
+		}
+
+		b.away = true
+		list[0].Lookup(t.Context(), netip.MustParseAddr("203.0.113.98"), time.Second)
+		start := time.Now()
+		list[0].Close(t.Context())
+		if took := time.Since(start); took > tellAgain {
+			t.Errorf("closing took %s", took)
 		}
 	})
 }
