@@ -41,18 +41,26 @@ test: services ## vet and test everything, with the race detector; TIMEOUT
 	$(GO) vet $(RACE) ./...
 	$(GO) test $(RACE) -vet=off -timeout $(TIMEOUT) ./...
 
-# Debian also starts the Redis that it installs, on its usual port, where there is an init to do so. Tests leave it alone.
+# Debian starts the servers that it installs, on their usual ports, where there is an init to do so. Those that are new are
+# stopped and stay so: tests start their own.
 .PHONY: services
 services: ## install the servers that tests need: apt-get, or brew; else it lists them
-	@if command -v redis-server >/dev/null && command -v redis-cli >/dev/null; then exit; fi; \
+	@missing=; has() { for name; do command -v "$$name" >/dev/null && return; done; return 1; }; \
+	{ has redis-server && has redis-cli; } || missing="redis-server"; \
+	{ has prometheus && has promtool; } || missing="$$missing prometheus"; \
+	{ has prometheus-alertmanager alertmanager && has amtool; } || missing="$$missing prometheus-alertmanager"; \
+	test -n "$$missing" || exit 0; \
 	root=; test "$$(id -u)" -eq 0 || root=sudo; \
 	if command -v apt-get >/dev/null; then \
-		$$root apt-get update -qq && $$root apt-get install -y -qq --no-install-recommends redis-server; \
+		$$root apt-get update -qq && $$root apt-get install -y -qq --no-install-recommends $$missing && \
+		for name in $$missing; do \
+			{ $$root service $$name stop; $$root update-rc.d $$name disable; } >/dev/null 2>&1 || true; \
+		done; \
 	elif command -v brew >/dev/null; then \
-		brew install redis; \
+		brew install $$(echo $$missing | sed 's/redis-server/redis/; s/prometheus-alertmanager/alertmanager/'); \
 	else \
 		false; \
-	fi || echo 'install redis-server and redis-cli: without them the tests of what is kept in Redis are skipped'
+	fi || echo "install $$missing: without them the tests that need them are skipped"
 
 .PHONY: lint
 lint: $(LINT) ## check style, layering and formatting with the rules of .golangci.yml
