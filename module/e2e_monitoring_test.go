@@ -108,7 +108,9 @@ func monitored(t *testing.T, redis *testenv.RedisServer) *running {
 	c, _, s := guarded(t, badClient)
 	s.know(shadyClient, 50, 10)
 	c.share(redis.Addr, nil)
-	c.app["providers"].([]any)[0].(object)["quota"] = []any{"1000/day", "5000/week", "20000/month"}
+	provider := c.app["providers"].([]any)[0].(object)
+	provider["quota"] = []any{"1000/day", "5000/week", "20000/month"}
+	provider["keys"].([]any)[0].(object)["expires"] = "2099-12-31"
 	c.server = object{"metrics": object{}}
 	application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/broken" {

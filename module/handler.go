@@ -128,6 +128,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	v.describe(r, h.detail)
 	v.log(r)
 	metrics.CountRequest(action, h.enforce, v.verdict.Status)
+	if v.verdict.Scored {
+		metrics.CountScore(v.verdict.Score)
+	}
 
 	w = v.identify(w)
 	if !h.enforce {

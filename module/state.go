@@ -17,7 +17,7 @@ func (i instance) Providers() []metrics.ProviderState {
 		status := p.keeper.Status()
 		state := metrics.ProviderState{Name: p.name, Up: status.Up}
 		for _, w := range status.Windows {
-			state.Windows = append(state.Windows, metrics.WindowState{Name: w.Period, Remaining: w.Remaining()})
+			state.Windows = append(state.Windows, metrics.WindowState{Name: w.Period, Limit: w.Limit, Remaining: w.Remaining()})
 		}
 		states = append(states, state)
 	}

@@ -42,6 +42,7 @@ type KeyState struct {
 // WindowState is one quota of a provider, such as 1000 requests a day.
 type WindowState struct {
 	Name      string // such as "day"
+	Limit     int    // requests
 	Remaining int    // requests
 }
 
@@ -57,6 +58,8 @@ var (
 		"Whether the provider is being asked (1), or left alone after repeated failures (0).", []string{"provider"}, nil)
 	providerQuota = prometheus.NewDesc(namespace+"_provider_quota_remaining",
 		"Requests left in the current window of a provider's quota.", []string{"provider", "window"}, nil)
+	providerLimit = prometheus.NewDesc(namespace+"_provider_quota_limit",
+		"Requests that a provider's quota includes in a window.", []string{"provider", "window"}, nil)
 	keyExpiry = prometheus.NewDesc(namespace+"_key_expiry_timestamp_seconds",
 		"When a key of a provider ends, in seconds since 1970, for keys of which that is known.", []string{"provider", "key"}, nil)
 	feedEntries = prometheus.NewDesc(namespace+"_feed_entries",
@@ -142,7 +145,7 @@ func (s *instances) countEvictions(a *attachment, evictions uint64) {
 
 // Describe implements prometheus.Collector.
 func (s *instances) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{providerUp, providerQuota, keyExpiry, feedEntries, feedSuccess, redisUp, memoryRecords, memoryEvictions} {
+	for _, d := range []*prometheus.Desc{providerUp, providerQuota, providerLimit, keyExpiry, feedEntries, feedSuccess, redisUp, memoryRecords, memoryEvictions} {
 		ch <- d
 	}
 }
@@ -211,6 +214,7 @@ func (g *gaugeSet) add(st state) {
 		g.gauge(providerUp, value(p.Up), p.Name)
 		for _, w := range p.Windows {
 			g.gauge(providerQuota, float64(w.Remaining), p.Name, w.Name)
+			g.gauge(providerLimit, float64(w.Limit), p.Name, w.Name)
 		}
 	}
 	for _, k := range st.keys {

@@ -50,7 +50,7 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 
 	detachOld := Attach(&fake{
 		providers: []ProviderState{
-			{Name: "abuseipdb", Up: true, Windows: []WindowState{{"day", 1000}, {"hour", 50}}},
+			{Name: "abuseipdb", Up: true, Windows: []WindowState{{"day", 1000, 1000}, {"hour", 100, 50}}},
 			{Name: "removed", Up: true},
 		},
 		feeds:   []FeedState{{Name: "tor_exits", Entries: 1200, LastSuccess: time.Unix(1_700_000_000, 0)}},
@@ -69,7 +69,7 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 
 	detachNew := Attach(&fake{
 		providers: []ProviderState{
-			{Name: "abuseipdb", Windows: []WindowState{{"day", 400}}},
+			{Name: "abuseipdb", Windows: []WindowState{{"day", 1000, 400}}},
 			{Name: "abuseipdb", Up: true}, // the same name twice must not break the scrape either
 		},
 		feeds:   []FeedState{{Name: "ipsum"}},

@@ -146,7 +146,7 @@ func Register(reg prometheus.Registerer) error {
 type all struct{}
 
 var parts = []prometheus.Collector{
-	requests, lookups, lookupSeconds, suspects,
+	requests, &scores, lookups, lookupSeconds, suspects,
 	providerRequests, providerSeconds, feedRefreshes, redisRequests,
 	buildInfo, &live,
 }

@@ -259,7 +259,7 @@ func TestLabels(t *testing.T) {
 	defer provider.Close()
 	defer feed.Close()
 	defer Attach(&fake{
-		providers: []ProviderState{{Name: "p", Windows: []WindowState{{"day", 1}}}},
+		providers: []ProviderState{{Name: "p", Windows: []WindowState{{"day", 1, 1}}}},
 		feeds:     []FeedState{{Name: "f"}},
 	})()
 	got := map[string]string{}
