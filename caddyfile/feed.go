@@ -18,6 +18,7 @@ import (
 //		nature      <nature>...
 //		trust       <0 to 1>
 //		header      <name> <value>
+//		key         <placeholder>|<store> [<arguments>...] { <see readSecret> }
 //		format      text|csv|json|ndjson
 //		field       <column or member>...
 //		min_count   <number>
@@ -41,6 +42,7 @@ func feed(to *[]module.Feed) setter {
 			{word: "nature", set: words(&f.Nature, "natures", reputation.ParseKind)},
 			{word: "trust", set: share(&f.Trust)},
 			{word: "header", set: header(&f.Header), repeats: true},
+			{word: "key", set: oneSecret(&f.Key)},
 			{word: "format", set: oneOf(&f.Format, "text", "csv", "json", "ndjson")},
 			{word: "field", set: words(&f.Field, "columns or members", anyWord)},
 			{word: "min_count", set: number(&f.MinCount, "a number above 0, where 1 takes every entry")},

@@ -17,7 +17,7 @@ const providers = "ip_reputation.providers"
 //
 //	provider <service> [<arguments>...] {
 //		name        <name>
-//		key         <placeholder>|<store> [<arguments>...] { <see key> }
+//		key         <placeholder>|<store> [<arguments>...] { <see readSecret> }
 //		quota       <calls>/<window>...
 //		rate        <calls>/<time>
 //		timeout     <duration>
@@ -41,7 +41,7 @@ func provider(to *[]module.Provider) setter {
 		var p module.Provider
 		tokens, err := guest(d, "provider "+service, options{
 			{word: "name", set: text(&p.Name, "the name of the provider")},
-			{word: "key", set: key(&p.Keys), repeats: true},
+			{word: "key", set: oneOfSecrets(&p.Keys), repeats: true},
 			{word: "quota", set: checked(list(&p.Quota, "calls in a window of time, such as 1000/day"), p.Check), repeats: true},
 			{word: "rate", set: checked(text(&p.Rate, "calls in a short time, such as 5/s"), p.Check)},
 			{word: "timeout", set: checked(duration(&p.Timeout), p.Check)},
@@ -56,50 +56,6 @@ func provider(to *[]module.Provider) setter {
 			return err
 		}
 		*to = append(*to, p)
-		return nil
-	}
-}
-
-const secrets = "ip_reputation.secrets"
-
-// key reads a key and appends it: a placeholder, or a store and what it needs to find the key. Syntax:
-//
-//	key <placeholder>|<store> [<arguments>...] {
-//		refresh <duration>
-//		expires <day or time>
-//		<options of the store>
-//	}
-func key(to *[]module.Secret) setter {
-	return func(d *caddyfile.Dispenser) error {
-		const what = "a placeholder such as {env.NAME} or {file./path}"
-		if !d.NextArg() || d.Val() == "" {
-			return d.Errf("key is empty: give it %s", what)
-		}
-		var s module.Secret
-		store := d.Val()
-		ours := options{
-			{word: "refresh", set: duration(&s.Refresh)},
-			{word: "expires", set: checked(text(&s.Expires, "a day such as 2027-03-31"), func() error { return module.CheckExpires(s.Expires) })},
-		}
-		if _, err := caddy.GetModule(secrets + "." + store); err != nil {
-			s.Value = store
-			if d.NextArg() { // which may be a part of the secret: it is not repeated
-				return d.Errf("key takes one value, %s, or one of these stores and what it needs: %s", what, names(secrets))
-			}
-			if err := ours.parse(d, "key", nil); err != nil {
-				return err
-			}
-			*to = append(*to, s)
-			return nil
-		}
-		tokens, err := guest(d, "key "+store, ours)
-		if err != nil {
-			return err
-		}
-		if s.StoreRaw, err = unmarshalGuest(secrets, "store", store, tokens); err != nil {
-			return err
-		}
-		*to = append(*to, s)
 		return nil
 	}
 }

@@ -14,9 +14,9 @@ import (
 //		cluster
 //		sentinel          <master>
 //		sentinel_username <user>
-//		sentinel_password <secret>
+//		sentinel_password <placeholder>
 //		username          <user>
-//		password          <secret>
+//		password          <placeholder>|<store> [<arguments>...] { <see readSecret> }
 //		database          <number>
 //		tls { <see redisTLS> }
 //		prefix            <text>
@@ -36,7 +36,7 @@ func redis(to **module.Redis) setter {
 			{word: "sentinel_username", set: text(&r.SentinelUsername, "the user of the Sentinels")},
 			{word: "sentinel_password", set: text(&r.SentinelPassword, "a placeholder such as {env.NAME} or {file./path}")},
 			{word: "username", set: text(&r.Username, "the name of the user")},
-			{word: "password", set: text(&r.Password, "a placeholder such as {env.NAME} or {file./path}")},
+			{word: "password", set: oneSecret(&r.Password)},
 			{word: "database", set: database(&r.Database)},
 			{word: "tls", set: redisTLS(&r.TLS)},
 			{word: "prefix", set: text(&r.Prefix, "what keys begin with, such as iprep")},

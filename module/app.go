@@ -103,13 +103,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	dir := dataDir()
-	if err := a.provisionLists(dir); err != nil {
+	if err := a.provisionLists(ctx, dir); err != nil {
 		return err
 	}
 	if err := a.provisionBans(dir); err != nil {
 		return err
 	}
-	if err := a.provisionRedis(); err != nil {
+	if err := a.provisionRedis(ctx); err != nil {
 		return err
 	}
 	providers, err := a.provisionProviders(ctx, dir)

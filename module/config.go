@@ -34,9 +34,14 @@ type Feed struct {
 	// How long one fetch may take. Default: 30s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	// Headers sent when the list is fetched, for lists that need a token. Placeholders are resolved when the
-	// configuration is loaded. They are not sent to another host after a redirect.
+	// Headers sent when the list is fetched, for lists that need a token. Placeholders are resolved for every request, so
+	// that a file that changes is used without a reload; `{key}` stands for the key. They are not sent to another host after
+	// a redirect.
 	Header map[string]string `json:"header,omitempty"`
+
+	// The publisher's key for you. It is sent where a header has `{key}` in it, such as `Authorization "Bearer {key}"`.
+	// Needed where the key is kept in a store, or its end should be watched. Default: none.
+	Key *Secret `json:"key,omitempty"`
 
 	// How the list is written: `text` (one address or range a line), `csv`, `json` or `ndjson`. Default: the preset's,
 	// else `text`.

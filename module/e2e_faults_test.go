@@ -127,7 +127,7 @@ func TestRedisFails(t *testing.T) {
 	c.app["wait"] = "25ms"
 	provider := c.app["providers"].([]any)[0].(object)
 	provider["concurrency"], provider["quota"] = 50, []any{"1000000/day"} // visitors are many, the longer the more
-	c.share(link.Addr, object{"username": user, "password": "{env.IP_REPUTATION_TEST_REDIS_PASSWORD}"})
+	c.share(link.Addr, object{"username": user, "password": object{"value": "{env.IP_REPUTATION_TEST_REDIS_PASSWORD}"}})
 	c.handler["rules"] = []any{rule("block", object{"score": "85"}), object{"action": "limit", "limit": "100000/1s"}}
 	link.Down() // at the start, too
 	r := startCaddy(t, c)

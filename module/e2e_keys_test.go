@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
+
 	// plugged in
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/aws"
 )
@@ -110,9 +112,10 @@ func TestAKeyRotates(t *testing.T) {
 	}
 }
 
-// TestAKeyInAStore proves that a key is taken out of a store in the background: Caddy starts without it, uses a new one from the
-// next call on, looks for it when the service refuses the old one, and goes on with the last while the store is away.
-func TestAKeyInAStore(t *testing.T) {
+// awsStore is a stand-in for AWS Secrets Manager, whose secrets all have the value that is put into it, none at first, and
+// what a configuration says to find it there.
+func awsStore(t *testing.T) (put func(string), store object) {
+	t.Helper()
 	for name, value := range map[string]string{
 		"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "the-account-s-own-secret", "AWS_EC2_METADATA_DISABLED": "true",
 		"AWS_CONFIG_FILE": "/none", "AWS_SHARED_CREDENTIALS_FILE": "/none",
@@ -121,25 +124,32 @@ func TestAKeyInAStore(t *testing.T) {
 	}
 	var stored atomic.Value
 	stored.Store("")
-	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 		switch key := stored.Load(); {
 		case key == "":
 			w.WriteHeader(http.StatusInternalServerError)
 		case r.Header.Get("X-Amz-Target") == "secretsmanager.GetSecretValue":
-			_ = json.NewEncoder(w).Encode(object{"Name": "prod/abuseipdb", "SecretString": fmt.Sprintf(`{"key":%q}`, key)})
+			_ = json.NewEncoder(w).Encode(object{"Name": "prod/secret", "SecretString": fmt.Sprintf(`{"key":%q}`, key)})
 		default:
-			_ = json.NewEncoder(w).Encode(object{"Name": "prod/abuseipdb"})
+			_ = json.NewEncoder(w).Encode(object{"Name": "prod/secret"})
 		}
 	}))
-	t.Cleanup(store.Close)
+	t.Cleanup(server.Close)
+	return func(value string) { stored.Store(value) }, object{
+		"store": "aws_secretsmanager", "name": "prod/secret", "field": "key", "region": "eu-central-1", "endpoint": server.URL,
+	}
+}
+
+// TestAKeyInAStore proves that a key is taken out of a store in the background: Caddy starts without it, uses a new one from the
+// next call on, looks for it when the service refuses the old one, and goes on with the last while the store is away.
+func TestAKeyInAStore(t *testing.T) {
+	put, store := awsStore(t)
 	s := startStandIn(t)
 	accept, _ := keyed(s)
 	c := newConfig(t)
 	c.ask(s)
-	c.app["providers"].([]any)[0].(object)["keys"] = []any{object{"refresh": "1h", "store": object{
-		"store": "aws_secretsmanager", "name": "prod/abuseipdb", "field": "key", "region": "eu-central-1", "endpoint": store.URL,
-	}}}
+	c.app["providers"].([]any)[0].(object)["keys"] = []any{object{"refresh": "1h", "store": store}}
 	c.next = []any{object{"handler": "static_response", "body": "{http.ip_reputation.status}"}}
 	r := startCaddy(t, c)
 	next := 0
@@ -151,15 +161,68 @@ func TestAKeyInAStore(t *testing.T) {
 		t.Errorf("without a key, a visitor is %s", got)
 	}
 	accept("key-of-monday")
-	stored.Store("key-of-monday")
+	put("key-of-monday")
 	eventually(t, "the key is used", func() bool { return visit() == "fresh" })
 	accept("key-of-tuesday")
-	stored.Store("key-of-tuesday")
+	put("key-of-tuesday")
 	eventually(t, "a refused key is looked for at once", func() bool { return visit() == "fresh" })
-	stored.Store("")
+	put("")
 	r.reload(t)
 	if got := visit(); got != "fresh" {
 		t.Errorf("while the store is away, a visitor is %s", got)
 	}
 	wantNone(t, "the log", r.logs(t), "key-of-monday", "key-of-tuesday", "the-account-s-own-secret")
+}
+
+// TestRedisPasswordInAStore proves that Caddy starts without the password of Redis, connects when the store gives it, and looks
+// for a new one when Redis refuses the old one.
+func TestRedisPasswordInAStore(t *testing.T) {
+	put, store := awsStore(t)
+	redis := testenv.Redis(t)
+	rights := []string{"+@read", "+@write", "+@scripting", "+@connection", "+@pubsub", "+time", "~iprep:*", "&iprep:*"}
+	redis.ACL("caddy", "password-of-monday", rights...)
+	c := newConfig(t)
+	c.share(redis.Addr, object{"username": "caddy", "password": object{"refresh": "1h", "store": store}})
+	r := startCaddy(t, c)
+	r.awaitRedis(t, 0)
+	put("password-of-monday")
+	r.awaitRedis(t, 1)
+	redis.CLI("ACL", "SETUSER", "caddy", "resetpass", ">password-of-tuesday")
+	put("password-of-tuesday")
+	redis.CLI("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+	r.awaitRedis(t, 0)
+	r.awaitRedis(t, 1)
+	put("")
+	r.reload(t)
+	r.awaitRedis(t, 1)
+	wantNone(t, "the log", r.logs(t), "password-of-", "the-account-s-own-secret")
+	wantNone(t, "/config", send(t, http.MethodGet, r.admin+"/config/", "", nil).body, "password-of-")
+}
+
+// TestFeedKeys proves that the headers of a feed have its secrets in them: a key that comes late from its store, and a file.
+func TestFeedKeys(t *testing.T) {
+	put, store := awsStore(t)
+	publisher := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		key, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if got := key + "/" + r.Header.Get("X-Token"); got != "key-of-monday/token-of-monday" {
+			http.Error(w, "not with "+got, http.StatusForbidden)
+			return
+		}
+		fmt.Fprintln(w, badClient)
+	}))
+	t.Cleanup(publisher.Close)
+	c := newConfig(t)
+	token := filepath.Join(c.dataDir, "token")
+	if err := os.WriteFile(token, []byte("token-of-monday\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.app["feeds"] = []any{object{
+		"name": "partner", "sources": []any{publisher.URL}, "key": object{"refresh": "1s", "store": store},
+		"header": object{"Authorization": "Bearer {key}", "X-Token": "{file." + token + "}"},
+	}}
+	r := startCaddy(t, c)
+	put("key-of-monday")
+	eventually(t, "the list is fetched", func() bool { return r.metric(t, `feed_entries{feed="partner"}`) == 1 })
+	wantNone(t, "the log", r.logs(t), "key-of-", "token-of-")
+	wantNone(t, "/config", send(t, http.MethodGet, r.admin+"/config/", "", nil).body, "key-of-", "token-of-")
 }

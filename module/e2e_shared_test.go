@@ -272,7 +272,7 @@ func TestReloadsShareOneConnection(t *testing.T) {
 		}
 	}
 	write("first")
-	c.share(redis.Addr, object{"username": "caddy", "password": "{file." + secret + "}"})
+	c.share(redis.Addr, object{"username": "caddy", "password": object{"value": "{file." + secret + "}"}})
 	c.handler["rules"] = []any{object{"action": "limit", "limit": "3/1h"}}
 	r := startCaddy(t, c)
 	r.awaitRedis(t, 1)

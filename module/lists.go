@@ -2,12 +2,13 @@ package module
 
 import (
 	"fmt"
-	"net/http"
 	"net/netip"
 	"os"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
@@ -22,10 +23,11 @@ const feedConfidence = 0.6
 type listed struct {
 	spec    feed.Spec
 	meaning lookup.List
+	key     string // tells keys of feeds apart
 }
 
 // provisionLists opens all lists and notes what they mean, by their position.
-func (a *App) provisionLists(dir string) error {
+func (a *App) provisionLists(ctx caddy.Context, dir string) error {
 	var all []listed
 	for _, own := range []struct {
 		option string
@@ -49,7 +51,7 @@ func (a *App) provisionLists(dir string) error {
 	for i := range a.Feeds {
 		list, err := a.Feeds[i].list()
 		if err == nil {
-			err = a.Feeds[i].authorize(&list.spec)
+			err = a.authorize(ctx, &a.Feeds[i], &list)
 		}
 		if err != nil {
 			return fmt.Errorf("feed %s: %w", a.Feeds[i].label(i), err)
@@ -57,7 +59,7 @@ func (a *App) provisionLists(dir string) error {
 		all = append(all, list)
 	}
 
-	specs := make([]feed.Spec, len(all))
+	specs, keys := make([]feed.Spec, len(all)), make([]string, len(all))
 	for i, list := range all {
 		if slices.ContainsFunc(all[:i], func(other listed) bool { return other.spec.Name == list.spec.Name }) {
 			return fmt.Errorf("two lists are named %q: give one of them another name, or name it once", list.spec.Name)
@@ -65,11 +67,11 @@ func (a *App) provisionLists(dir string) error {
 		if err := readable(list.spec); err != nil {
 			return err
 		}
-		specs[i] = list.spec
+		specs[i], keys[i] = list.spec, list.key
 		a.listNames, a.meanings = append(a.listNames, list.spec.Name), append(a.meanings, list.meaning)
 	}
 	var err error
-	a.lists, err = a.acquireLists(dir, specs)
+	a.lists, err = a.acquireLists(dir, specs, keys)
 	return err
 }
 
@@ -112,10 +114,10 @@ func ownLists(option string, kind lookup.ListKind, words []string) ([]listed, er
 			return nil, fmt.Errorf("%s: %w", option, notASource(word))
 		}
 		spec.Own = spec.File != "" // what others publish is guarded like a feed
-		lists = append(lists, listed{spec, lookup.List{Kind: kind}})
+		lists = append(lists, listed{spec: spec, meaning: lookup.List{Kind: kind}})
 	}
 	if len(values) > 0 {
-		lists = append(lists, listed{feed.Spec{Name: option, Values: values}, lookup.List{Kind: kind}})
+		lists = append(lists, listed{spec: feed.Spec{Name: option, Values: values}, meaning: lookup.List{Kind: kind}})
 	}
 	return lists, nil
 }
@@ -125,6 +127,9 @@ func ownLists(option string, kind lookup.ListKind, words []string) ([]listed, er
 func (f *Feed) Check() error {
 	l, err := f.list()
 	if err != nil {
+		return err
+	}
+	if err := f.checkKey(); err != nil {
 		return err
 	}
 	return feed.Check(l.spec)
@@ -161,24 +166,6 @@ func resolveURLs(urls []string) ([]string, error) {
 		}
 	}
 	return resolved, nil
-}
-
-// authorize resolves what may be secret.
-func (f *Feed) authorize(spec *feed.Spec) (err error) {
-	if spec.URLs, err = resolveURLs(spec.URLs); err != nil {
-		return err
-	}
-	for name, value := range f.Header {
-		resolved, err := resolveSecret("header "+name, value)
-		if err != nil {
-			return err
-		}
-		if spec.Header == nil {
-			spec.Header = make(http.Header, len(f.Header))
-		}
-		spec.Header.Set(name, resolved)
-	}
-	return nil
 }
 
 // origin says where the feed comes from, with what its preset says of it.

@@ -103,9 +103,9 @@ func (l listing) Members(set uint32) []uint16   { return l.Index.Members(set) }
 func (l listing) Sets() int                     { return l.Index.Sets() }
 func (l listing) Loaded(list int) bool          { return l.Lists[list].Loaded }
 
-// acquireLists returns the lists of the given specs.
-func (a *App) acquireLists(dir string, specs []feed.Spec) (*pooledLists, error) {
-	hash, err := hashOf(specs)
+// acquireLists returns the lists of the given specs, of which some have keys.
+func (a *App) acquireLists(dir string, specs []feed.Spec, keys []string) (*pooledLists, error) {
+	hash, err := hashOf([]any{specs, keys})
 	if err != nil {
 		return nil, err
 	}

@@ -152,15 +152,14 @@ func (a *App) provisionKeys(ctx caddy.Context, p *Provider, name string, service
 		if k, ok := service.(keyless); ok && k.KeyOptional() {
 			return nil, nil
 		}
-		return nil, errors.New("no key is given: " + howToWriteAKey)
+		return nil, errors.New("no key is given: " + howToWrite("key"))
 	}
 	var keepers []*secret.Keeper
 	for i := range p.Keys {
-		kept, err := a.provisionSecret(ctx, name, &p.Keys[i], a.logger.With("provider", name))
+		kept, err := a.provisionSecret(ctx, name, "key", &p.Keys[i])
 		if err != nil {
 			return nil, err
 		}
-		a.secrets = append(a.secrets, kept)
 		keepers = append(keepers, kept.Keeper)
 	}
 	return secret.NewRing(keepers...), nil

@@ -31,7 +31,8 @@ type Redis struct {
 	// The name of the master that the addresses, which are Redis Sentinels then, watch over.
 	Sentinel string `json:"sentinel,omitempty"`
 
-	// User and password for the Sentinels themselves, if they ask for any. A password that changes needs a reload here.
+	// User and password for the Sentinels themselves, if they ask for any. The password is a placeholder; one that changes
+	// needs a reload.
 	SentinelUsername string `json:"sentinel_username,omitempty"`
 	SentinelPassword string `json:"sentinel_password,omitempty"`
 
@@ -39,9 +40,8 @@ type Redis struct {
 	// `+cluster|slots +command` besides. Default: the default user.
 	Username string `json:"username,omitempty"`
 
-	// The password. Use a placeholder, `{env.NAME}` or `{file./path}`: it is resolved anew for every connection, so that a
-	// file that changes is used without a reload, and its value never goes back into the configuration. Default: none.
-	Password string `json:"password,omitempty"`
+	// The password, which is read again while Caddy runs, and at once when Redis refuses it. Default: none.
+	Password *Secret `json:"password,omitempty"`
 
 	// The number of the database. Default: 0.
 	Database int `json:"database,omitempty"`
@@ -118,6 +118,8 @@ func (r *Redis) Check() error {
 		return fmt.Errorf("prefix %q: use letters, digits and - . : _", r.Prefix)
 	case r.TLS != nil && (r.TLS.Certificate == "") != (r.TLS.Key == ""):
 		return errors.New("a certificate and its key belong together: give both, or neither")
+	case r.Username != "" && r.Password == nil:
+		return fmt.Errorf("user %s has no password: %s", r.Username, howToWrite("password"))
 	case r.Sentinel == "" && r.SentinelUsername+r.SentinelPassword != "":
 		return errors.New("a user and password of Sentinels are given without `sentinel <master>`")
 	}
@@ -134,7 +136,7 @@ func (r *Redis) options() redis.Options {
 	}
 }
 
-// resolve returns the options with which to connect.
+// resolve returns the options with which to connect, but for the password.
 func (r *Redis) resolve(logger *slog.Logger) (redis.Options, error) {
 	if err := r.Check(); err != nil {
 		return redis.Options{}, err
@@ -151,10 +153,16 @@ func (r *Redis) resolve(logger *slog.Logger) (redis.Options, error) {
 			o.Addresses = append(o.Addresses, withPort(strings.TrimSpace(part), o.Master))
 		}
 	}
-	if err := r.resolvePasswords(&o, logger); err != nil {
-		return o, err
-	}
 	var err error
+	if r.SentinelPassword != "" {
+		if !strings.Contains(r.SentinelPassword, "{") {
+			logger.Warn("a secret stands in the configuration itself, where `/config` and autosave.json show it",
+				slog.String("of", "redis"), slog.String("cure", howToWrite("sentinel_password")))
+		}
+		if o.SentinelPassword, err = resolveSecret("sentinel_password", r.SentinelPassword); err != nil {
+			return o, err
+		}
+	}
 	if o.TLS, err = r.TLS.config(); err != nil {
 		return o, err
 	}
@@ -175,40 +183,20 @@ func withPort(address, master string) string {
 	return address + ":6379"
 }
 
-const howToWriteAPassword = "write `password {env.NAME}` or `password {file./path/to/password}`"
-
-// resolvePasswords looks whether there is a password now, and lets each new connection look again.
-func (r *Redis) resolvePasswords(o *redis.Options, logger *slog.Logger) (err error) {
-	for _, text := range []string{r.Password, r.SentinelPassword} {
-		if text != "" && !strings.Contains(text, "{") {
-			logger.Warn("a password stands in the configuration itself, where `/config` and autosave.json show it",
-				slog.String("cure", howToWriteAPassword))
-		}
-	}
-	if r.SentinelPassword != "" {
-		if o.SentinelPassword, err = resolveSecret("sentinel password", r.SentinelPassword); err != nil {
-			return err
-		}
-	}
-	if r.Password == "" {
-		if r.Username != "" {
-			return fmt.Errorf("user %s has no password: %s", r.Username, howToWriteAPassword)
-		}
-		return nil
-	}
-	if _, err := resolveSecret("password", r.Password); err != nil {
-		return err
-	}
-	name, text := r.Username, r.Password
-	o.Credentials = func() (string, string, error) {
+// login lets each new connection ask for the user and the password of the moment.
+func (r *Redis) login(password *pooledSecret) func() (string, string, error) {
+	name := r.Username
+	return func() (string, string, error) {
 		user, err := caddy.NewReplacer().ReplaceOrErr(name, true, true)
 		if err != nil {
 			return "", "", fmt.Errorf("username %s cannot be resolved: %w", name, err)
 		}
-		password, err := resolveSecret("password", text)
-		return user, password, err
+		text, ok := password.Current()
+		if !ok {
+			return "", "", errors.New("the password has not come from its store yet")
+		}
+		return user, text, nil
 	}
-	return nil
 }
 
 // config reads the files. It returns nil for a connection without TLS.
@@ -270,22 +258,42 @@ var redisResults = func() (words []string) {
 }()
 
 // provisionRedis finds or makes the connection. Nobody is called before Start.
-func (a *App) provisionRedis() error {
+func (a *App) provisionRedis(ctx caddy.Context) error {
 	if a.Redis == nil {
 		return nil
 	}
-	o, err := a.Redis.resolve(a.logger)
-	if err != nil {
+	if err := a.connectRedis(ctx); err != nil {
 		return fmt.Errorf("redis: %w", err)
 	}
-	key, err := a.Redis.poolKey(o)
+	return a.provisionForgets(dataDir())
+}
+
+func (a *App) connectRedis(ctx caddy.Context) error {
+	o, err := a.Redis.resolve(a.logger)
 	if err != nil {
-		return fmt.Errorf("redis: %w", err)
+		return err
+	}
+	key, err := a.Redis.poolKey(o) // before the raw store is gone
+	if err != nil {
+		return err
+	}
+	refused := func() {}
+	if a.Redis.Password != nil {
+		password, err := a.provisionSecret(ctx, "redis", "password", a.Redis.Password)
+		if err != nil {
+			return err
+		}
+		o.Credentials, refused = a.Redis.login(password), password.Refresh
 	}
 	a.redis, err = acquire(a, key, func() (*pooledRedis, error) {
 		series := metrics.OpenRedis(redisResults...)
 		o.Logger = processLogger("redis")
-		o.Observe = func(r redis.Result) { series.Count(int(r)) }
+		o.Observe = func(r redis.Result) {
+			series.Count(int(r))
+			if r == redis.Denied {
+				refused()
+			}
+		}
 		client, err := redis.Open(o)
 		if err != nil {
 			series.Close()
@@ -293,10 +301,7 @@ func (a *App) provisionRedis() error {
 		}
 		return &pooledRedis{client, series}, nil
 	})
-	if err != nil {
-		return fmt.Errorf("redis: %w", err)
-	}
-	return a.provisionForgets(dataDir())
+	return err
 }
 
 // poolKey tells connections apart by what they are made of. A password is told by where it is read from.

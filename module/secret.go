@@ -3,7 +3,6 @@ package module
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -95,16 +94,19 @@ func (a *App) watchExpiry(ctx context.Context) {
 
 const (
 	refreshPlaceholder = 10 * time.Second
-
-	howToWriteAKey = "write `key {env.NAME}` or `key {file./path/to/key}`"
 )
 
+// howToWrite says how a secret is written.
+func howToWrite(option string) string {
+	return fmt.Sprintf("write `%[1]s {env.NAME}` or `%[1]s {file./path/to/%[1]s}`", option)
+}
+
 // placeholder is a secret that Caddy resolves.
-type placeholder struct{ text string }
+type placeholder struct{ option, text string }
 
 // Fetch implements reputation.SecretStore.
 func (p placeholder) Fetch(context.Context) (reputation.Secret, error) {
-	value, err := resolveSecret("key", p.text)
+	value, err := resolveSecret(p.option, p.text)
 	return reputation.Secret{Value: value}, err
 }
 
@@ -133,8 +135,9 @@ func (p *pooledSecret) Destruct() error {
 	return nil
 }
 
-// provisionSecret finds or makes what keeps a secret current. A placeholder is resolved now; a store is asked after Start.
-func (a *App) provisionSecret(ctx caddy.Context, name string, s *Secret, logger *slog.Logger) (*pooledSecret, error) {
+// provisionSecret finds or makes what keeps a secret current, which is the named option of what has a name. A placeholder is
+// resolved now; a store is asked after Start.
+func (a *App) provisionSecret(ctx caddy.Context, name, option string, s *Secret) (*pooledSecret, error) {
 	hash, err := hashOf(s) // the raw store is gone once it is loaded
 	if err != nil {
 		return nil, err
@@ -143,11 +146,14 @@ func (a *App) provisionSecret(ctx caddy.Context, name string, s *Secret, logger 
 	if err != nil {
 		return nil, err
 	}
-	o := secret.Options{Refresh: time.Duration(s.Refresh), Expires: expires, Logger: processLogger("secrets")}
+	o := secret.Options{
+		Refresh: time.Duration(s.Refresh), Expires: expires, Logger: processLogger("secrets"),
+		Hide: option != "key", // what a person may have made up can be guessed by its fingerprint
+	}
 	var store reputation.SecretStore
 	switch {
 	case s.Value != "" && s.StoreRaw != nil:
-		return nil, errors.New("a secret has both a value and a store: remove one")
+		return nil, fmt.Errorf("%s has both a value and a store: remove one", option)
 	case s.StoreRaw != nil:
 		loaded, err := ctx.LoadModule(s, "StoreRaw")
 		if err != nil {
@@ -161,14 +167,14 @@ func (a *App) provisionSecret(ctx caddy.Context, name string, s *Secret, logger 
 	case strings.Contains(s.Value, "{"):
 		o.Source = s.Value
 	case s.Value != "":
-		logger.Warn("a key stands in the configuration itself, where `/config` and autosave.json show it",
-			slog.String("cure", howToWriteAKey))
+		a.logger.Warn("a secret stands in the configuration itself, where `/config` and autosave.json show it",
+			slog.String("of", name), slog.String("cure", howToWrite(option)))
 	default:
-		return nil, errors.New("no key is given: " + howToWriteAKey)
+		return nil, fmt.Errorf("no %s is given: %s", option, howToWrite(option))
 	}
 	local := store == nil
 	if local {
-		store = placeholder{s.Value}
+		store = placeholder{option, s.Value}
 		if o.Refresh == 0 {
 			o.Refresh = refreshPlaceholder
 		}
@@ -179,7 +185,11 @@ func (a *App) provisionSecret(ctx caddy.Context, name string, s *Secret, logger 
 	kept, err := acquire(a, "secret "+name+" "+hash, func() (*pooledSecret, error) {
 		return &pooledSecret{Keeper: secret.Open(name, store, o)}, nil
 	})
-	if err == nil && local {
+	if err != nil {
+		return nil, err
+	}
+	a.secrets = append(a.secrets, kept)
+	if local {
 		err = kept.Prime(ctx)
 	}
 	return kept, err

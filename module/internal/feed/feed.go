@@ -56,6 +56,10 @@ type Spec struct {
 	// Header is sent with each request for a URL. It may hold secrets and is never logged.
 	Header http.Header
 
+	// Authorize puts the secrets into a copy of Header, for each request anew, so that one that changes is used from the next
+	// request on. An error is why there is no request. Default: Header is sent as it is.
+	Authorize func(context.Context, http.Header) (http.Header, error) `json:"-"`
+
 	// Format says how the list is written. The zero value is one address or CIDR a line.
 	Format Format
 

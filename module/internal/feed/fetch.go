@@ -65,6 +65,10 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 // fetch reads all parts of a list. The parts are asked for with what is known of them; when none has changed, the
 // validators returned are nil. About as many entries as expected will come.
 func (f *fetcher) fetch(ctx context.Context, spec *Spec, known []validators, expected int) (*content, []validators, error) {
+	spec, err := spec.authorized(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	c := newContent(spec, int64(expected))
 	parts := make([]validators, len(spec.URLs))
 	changed := len(known) != len(parts)

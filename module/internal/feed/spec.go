@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -187,6 +188,22 @@ func (s *Spec) fingerprint() string {
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:16])
+}
+
+// authorized returns the spec with the secrets in its headers.
+func (s *Spec) authorized(ctx context.Context) (*Spec, error) {
+	if s.Authorize == nil {
+		return s, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	header, err := s.Authorize(ctx, s.Header.Clone())
+	if err != nil {
+		return nil, fmt.Errorf("what the publisher wants to see is missing: %w", err)
+	}
+	resolved := *s
+	resolved.Header = header
+	return &resolved, nil
 }
 
 // scrub takes what the operator entrusted to us out of a text that a server, or a library, had a hand in: a page may

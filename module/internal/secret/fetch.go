@@ -21,6 +21,8 @@ const (
 	retryFirst = time.Second
 	retryMost  = time.Minute
 
+	leaveMost = time.Hour // that a store is left alone because it asks for it
+
 	askedPause = 10 * time.Second // between two fetches that somebody has asked for
 
 	// grace is how long a store has to return after its context has ended. What it then says is worth more than that the
@@ -63,7 +65,11 @@ func (k *Keeper) untilDue() time.Duration {
 	defer k.mu.Unlock()
 	due := k.next
 	if k.asked {
-		if soonest := k.served.Add(askedPause); soonest.Before(due) {
+		soonest := k.served.Add(askedPause)
+		if k.leave.After(soonest) {
+			soonest = k.leave
+		}
+		if soonest.Before(due) {
 			due = soonest
 		}
 	}
@@ -91,8 +97,9 @@ func (k *Keeper) fetch(ctx context.Context) error {
 	case k.ctx.Err() != nil:
 		return fmt.Errorf("fetch %s: it is no longer kept: %w", k.name, k.ctx.Err())
 	case err != nil:
+		alone := leftAlone(err)
 		err = k.conceal(fmt.Errorf("fetch %s: %w", k.name, err), s.Value)
-		k.fail(err)
+		k.fail(err, alone)
 		return err
 	}
 	k.accept(s)
@@ -179,11 +186,12 @@ func lent(s reputation.Secret, now time.Time) bool {
 	return s.TTL > 0 && !s.Expires.After(now.Add(s.TTL+clockSkew))
 }
 
-// fail takes note of a fetch that brought nothing. The value stays.
-func (k *Keeper) fail(err error) {
+// fail takes note of a fetch that brought nothing, and for how long the store wants to be left alone. The value stays.
+func (k *Keeper) fail(err error, alone time.Duration) {
 	k.mu.Lock()
 	k.failure = err.Error()
-	k.next = time.Now().Add(jittered(k.pause(err)))
+	k.leave = time.Now().Add(alone)
+	k.next = time.Now().Add(max(alone, jittered(k.pause(err))))
 	k.failures++
 	k.mu.Unlock()
 }
@@ -208,6 +216,15 @@ func (k *Keeper) pause(err error) time.Duration {
 		pause *= 2
 	}
 	return min(pause, most)
+}
+
+// leftAlone returns how long the store asks to be left alone.
+func leftAlone(err error) time.Duration {
+	throttled, ok := errors.AsType[*reputation.ThrottledError](err)
+	if !ok {
+		return 0
+	}
+	return min(throttled.RetryAfter, leaveMost)
 }
 
 // pointless reports whether asking again will bring the same until a person has done something.

@@ -2,6 +2,7 @@ package secret
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,5 +109,31 @@ func TestRefreshBeforeStart(t *testing.T) {
 		wantValue(t, k, "k2")
 		k.Close()
 		k.Refresh() // It does nothing, and does not hang.
+	})
+}
+
+// A store that throttles is left alone for as long as it asks, also by those who were refused with the present value.
+func TestAStoreIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := holding("k1")
+		throttle := true
+		k := start(t, storeFunc(func(ctx context.Context) (reputation.Secret, error) {
+			secret, err := s.Fetch(ctx)
+			if throttle {
+				throttle = false
+				return reputation.Secret{}, fmt.Errorf("store: %w", &reputation.ThrottledError{RetryAfter: 7 * time.Minute})
+			}
+			return secret, err
+		}), Options{})
+		synctest.Wait()
+		for range 6 {
+			k.Refresh()
+			time.Sleep(time.Minute)
+		}
+		if got := s.calls(); got != 1 {
+			t.Errorf("%d fetches within the time that the store asked for, want 1", got)
+		}
+		time.Sleep(2 * time.Minute)
+		wantValue(t, k, "k1")
 	})
 }

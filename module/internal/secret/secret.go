@@ -68,6 +68,7 @@ type Keeper struct {
 	failure  string    // what the last fetch failed of, empty if it did not
 	asked    bool      // a fetch is wanted before its time
 	served   time.Time // when a fetch before its time was last begun
+	leave    time.Time // until when the store asked to be left alone
 }
 
 // good is what a good fetch has brought. It never changes.

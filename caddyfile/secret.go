@@ -1,0 +1,63 @@
+package caddyfile
+
+import (
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+)
+
+const secrets = "ip_reputation.secrets"
+
+// oneOfSecrets appends a secret.
+func oneOfSecrets(to *[]module.Secret) setter {
+	return func(d *caddyfile.Dispenser) error {
+		s := new(module.Secret)
+		if err := readSecret(d, s); err != nil {
+			return err
+		}
+		*to = append(*to, *s)
+		return nil
+	}
+}
+
+// oneSecret sets a secret.
+func oneSecret(to **module.Secret) setter {
+	return func(d *caddyfile.Dispenser) error {
+		*to = new(module.Secret)
+		return readSecret(d, *to)
+	}
+}
+
+// readSecret reads a secret, such as a key: a placeholder, or a store and what it needs to find it. Syntax:
+//
+//	key <placeholder>|<store> [<arguments>...] {
+//		refresh <duration>
+//		expires <day or time>
+//		<options of the store>
+//	}
+func readSecret(d *caddyfile.Dispenser, s *module.Secret) error {
+	const what = "a placeholder such as {env.NAME} or {file./path}"
+	word := d.Val()
+	if !d.NextArg() || d.Val() == "" {
+		return d.Errf("%s is empty: give it %s", word, what)
+	}
+	store := d.Val()
+	ours := options{
+		{word: "refresh", set: duration(&s.Refresh)},
+		{word: "expires", set: checked(text(&s.Expires, "a day such as 2027-03-31"), func() error { return module.CheckExpires(s.Expires) })},
+	}
+	if _, err := caddy.GetModule(secrets + "." + store); err != nil {
+		s.Value = store
+		if d.NextArg() { // which may be a part of the secret: it is not repeated
+			return d.Errf("%s takes one value, %s, or one of these stores and what it needs: %s", word, what, names(secrets))
+		}
+		return ours.parse(d, word, nil)
+	}
+	tokens, err := guest(d, word+" "+store, ours)
+	if err != nil {
+		return err
+	}
+	s.StoreRaw, err = unmarshalGuest(secrets, "store", store, tokens)
+	return err
+}

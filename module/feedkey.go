@@ -1,0 +1,101 @@
+package module
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// keyMark stands for a feed's key in its headers.
+const keyMark = "{key}"
+
+// checkKey reports whether a feed has a key that is not sent, or sends one that it has not.
+func (f *Feed) checkKey() error {
+	sent := ""
+	for name, value := range f.Header {
+		if strings.Contains(value, keyMark) {
+			sent = name
+		}
+	}
+	switch {
+	case f.Key != nil && sent == "":
+		return errors.New("a key is given and not sent: name its header, such as `header Authorization \"Bearer {key}\"`")
+	case f.Key == nil && sent != "":
+		return fmt.Errorf("header %s has {key} in it, and no key is given: %s", sent, howToWrite("key"))
+	}
+	return nil
+}
+
+// authorize resolves what may be secret: URLs now, headers for every request.
+func (a *App) authorize(ctx caddy.Context, f *Feed, l *listed) (err error) {
+	if l.spec.URLs, err = resolveURLs(l.spec.URLs); err != nil {
+		return err
+	}
+	if len(f.Header) == 0 {
+		return nil
+	}
+	l.spec.Header = make(http.Header, len(f.Header))
+	for name, value := range f.Header {
+		if !strings.Contains(value, keyMark) {
+			if _, err := resolveSecret("header "+name, value); err != nil {
+				return err
+			}
+		}
+		l.spec.Header.Set(name, value)
+	}
+	var key *pooledSecret
+	if f.Key != nil {
+		if l.key, err = hashOf(f.Key); err != nil {
+			return err
+		}
+		if key, err = a.provisionSecret(ctx, l.spec.Name, "key", f.Key); err != nil {
+			return err
+		}
+	}
+	l.spec.Authorize = func(ctx context.Context, header http.Header) (http.Header, error) {
+		return authorized(ctx, header, key)
+	}
+	return nil
+}
+
+// authorized puts the secrets of the moment into headers. It waits for a key that has not come from its store yet, since a
+// list that cannot be fetched is left alone for a while.
+func authorized(ctx context.Context, header http.Header, key *pooledSecret) (http.Header, error) {
+	for name, values := range header {
+		for i, value := range values {
+			if before, after, ok := strings.Cut(value, keyMark); ok {
+				current, err := key.await(ctx)
+				if err != nil {
+					return nil, fmt.Errorf("header %s: %w", name, err)
+				}
+				values[i] = before + current + after
+				continue
+			}
+			resolved, err := resolveSecret("header "+name, value)
+			if err != nil {
+				return nil, err
+			}
+			values[i] = resolved
+		}
+	}
+	return header, nil
+}
+
+// await returns the value, as soon as there is one.
+func (p *pooledSecret) await(ctx context.Context) (string, error) {
+	for {
+		changed := p.Changed()
+		if value, ok := p.Current(); ok {
+			return value, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return "", fmt.Errorf("no key has come from its store: %w", ctx.Err())
+		}
+	}
+}
