@@ -88,7 +88,7 @@ func TestRedisFails(t *testing.T) {
 		begin, end func(*testenv.RedisServer, *testenv.Link)
 		result     string // as which it is counted; empty where it does not take Redis away
 	}
-	const user, password = "caddy", "s3cret"
+	const user, password = "caddy", "password-of-redis"
 	rules := []string{"+@read", "+@write", "+@scripting", "+@connection", "+@pubsub", "+time", "~iprep:*", "&iprep:*"}
 	heal := func(_ *testenv.RedisServer, l *testenv.Link) { l.Heal() }
 	faults := []fault{

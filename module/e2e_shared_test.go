@@ -260,7 +260,7 @@ func TestAWholeFleetStops(t *testing.T) {
 // password that is read from a file.
 func TestReloadsShareOneConnection(t *testing.T) {
 	redis := testenv.Redis(t)
-	redis.ACL("caddy", "first", "+@read", "+@write", "+@scripting", "+@connection", "+@pubsub", "+time", "~iprep:*", "&iprep:*")
+	redis.ACL("caddy", "password-of-monday", "+@read", "+@write", "+@scripting", "+@connection", "+@pubsub", "+time", "~iprep:*", "&iprep:*")
 	s := startStandIn(t)
 	c := newConfig(t)
 	c.ask(s)
@@ -271,7 +271,7 @@ func TestReloadsShareOneConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("first")
+	write("password-of-monday")
 	c.share(redis.Addr, object{"username": "caddy", "password": object{"value": "{file." + secret + "}"}})
 	c.handler["rules"] = []any{object{"action": "limit", "limit": "3/1h"}}
 	r := startCaddy(t, c)
@@ -292,8 +292,8 @@ func TestReloadsShareOneConnection(t *testing.T) {
 		t.Errorf("%d calls, want 1", n)
 	}
 
-	write("second")
-	redis.CLI("ACL", "SETUSER", "caddy", "resetpass", ">second")
+	write("password-of-tuesday")
+	redis.CLI("ACL", "SETUSER", "caddy", "resetpass", ">password-of-tuesday")
 	redis.CLI("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 	for i := range 10 {
 		r.visit(t, fmt.Sprintf("198.51.100.%d", 10+i))

@@ -178,7 +178,10 @@ func startCaddy(tb testing.TB, c *config) *running {
 	tb.Setenv("XDG_DATA_HOME", c.dataDir)
 	r := &running{config: c, admin: "http://" + c.adminAddr, site: "http://" + c.siteAddr}
 	r.reload(tb)
-	tb.Cleanup(func() { r.stop(tb) })
+	tb.Cleanup(func() {
+		r.keepsSecrets(tb)
+		r.stop(tb)
+	})
 	return r
 }
 
@@ -329,7 +332,10 @@ func startProcess(tb testing.TB, c *config) *process {
 	if err := p.cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { p.end(os.Kill) })
+	tb.Cleanup(func() {
+		p.keepsSecrets(tb)
+		p.end(os.Kill)
+	})
 	eventually(tb, "caddy serves", func() bool {
 		conn, err := net.Dial("tcp", c.siteAddr)
 		if err != nil {
