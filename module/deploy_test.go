@@ -185,3 +185,19 @@ func TestSelectors(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// TestRunbooks holds that docs/operations.md says of every alert what to do, in the words of the rules.
+func TestRunbooks(t *testing.T) {
+	text, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cells := strings.NewReplacer(`\"`, `"`, "|", `\|`, "{{ $labels.feed }}", "<feed>")
+	rule := regexp.MustCompile(`(?s)- alert: (\w+).*?runbook: "(.*?)"\n`)
+	for _, m := range rule.FindAllStringSubmatch(deployedFile(t, "prometheus/rules.yml"), -1) {
+		row := regexp.MustCompile(`(?m)^\| \*\*` + m[1] + `\*\*.*$`).FindString(string(text))
+		if want := "| " + cells.Replace(m[2]) + " |"; !strings.HasSuffix(row, want) {
+			t.Errorf("of %s docs/operations.md says\n%s\nwhich should end in\n%s", m[1], row, want)
+		}
+	}
+}
