@@ -103,7 +103,7 @@ func (e *Engine) tellOnce(key record.Key, p *provider, a answer) error {
 		return e.Shared.Keep(e.base, key, p.Source.Name, a.report, a.at, a.at.Add(p.ttl(a.report)))
 	}
 	if e.base.Err() != nil {
-		return nil // it was given up here, which says nothing of the service
+		return nil //nolint:nilerr // it was given up here, which says nothing of the service
 	}
 	return e.Shared.Fail(e.base, key, p.Source.Name, holdBack(a))
 }
