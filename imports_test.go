@@ -15,6 +15,7 @@ func TestImport(t *testing.T) {
 	for _, id := range []string{
 		"ip_reputation",
 		"http.handlers.ip_reputation",
+		"http.handlers.ip_reputation_health",
 		"http.matchers.ip_reputation",
 		"ip_reputation.providers.abuseipdb",
 		"ip_reputation.secrets.aws_secretsmanager",

@@ -22,6 +22,7 @@ func init() {
 // AdminAPI answers for the running app under `/ip_reputation/` of Caddy's admin API:
 //
 //   - `GET status`: providers, lists, memory, and what is wrong;
+//   - `GET keys`: the keys of providers, the one that ends first before the others;
 //   - `GET check/{ip}`: what is known of an address and how its score is made; `?fresh` asks the providers anew first;
 //   - `GET`, `POST`, `DELETE bans[/{prefix}]` and `exemptions[/{prefix}]`: what is banned or exempt at run time;
 //   - `DELETE records/{ip}`: forgets what providers said of an address;
@@ -62,6 +63,7 @@ type endpoint func(a *App, r *http.Request, argument string) (any, error)
 // slashes itself.
 var endpoints = map[string]map[string]endpoint{
 	"status":      {http.MethodGet: (*App).adminStatus},
+	"keys":        {http.MethodGet: (*App).adminKeys},
 	"check/":      {http.MethodGet: (*App).adminCheck},
 	"bans":        {http.MethodGet: bans.list, http.MethodPost: bans.add},
 	"bans/":       {http.MethodGet: bans.get, http.MethodDelete: bans.remove},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
@@ -27,6 +28,7 @@ const refreshTimeout = time.Minute
 // statusAnswer is how the app is doing.
 type statusAnswer struct {
 	Version    versions         `json:"version"`
+	Health     healthStatus     `json:"health"`
 	DataFolder string           `json:"data_folder"`
 	Providers  []providerStatus `json:"providers"`
 	Lists      []listStatus     `json:"lists"`
@@ -35,6 +37,12 @@ type statusAnswer struct {
 	Bans       int              `json:"bans"`
 	Exemptions int              `json:"exemptions"`
 	Warnings   []string         `json:"warnings"` // what is wrong, each with what to do
+}
+
+// healthStatus is the judgement that the detail of ip_reputation_health gives, too.
+type healthStatus struct {
+	Status   health.Status    `json:"status"` // pass or warn
+	Warnings []health.Warning `json:"warnings"`
 }
 
 type versions struct {
@@ -87,11 +95,14 @@ func (a *App) adminStatus(r *http.Request, _ string) (any, error) {
 		status := a.redis.Status()
 		s.Redis = &status
 	}
+	report := a.health(now)
+	s.Health = healthStatus{report.Status, append([]health.Warning{}, report.Warnings...)}
 	a.warn(&s)
 	return s, nil
 }
 
-// warn collects what is wrong.
+// warn collects what is wrong: what the judgement says, in more words where the reader is an operator, and what is no matter
+// of health.
 func (a *App) warn(s *statusAnswer) {
 	say := func(format string, args ...any) { s.Warnings = append(s.Warnings, fmt.Sprintf(format, args...)) }
 	if servers := a.suspects.unstrictServers(); len(servers) > 0 {
@@ -130,6 +141,13 @@ func (a *App) warn(s *statusAnswer) {
 			say("list %s is not the newest, what was last good of it is in force: %s", l.Name, l.LastError)
 		case l.FirstIgnored != "" && l.Role != "feed":
 			say("list %s: %d wrong lines are not in force, the first is %s", l.Name, l.Ignored, l.FirstIgnored)
+		}
+	}
+	for _, w := range s.Health.Warnings {
+		switch w.Reason {
+		case health.NothingConfigured, health.ClientsMissing, health.QuotaLow,
+			health.KeyMissing, health.KeyRefused, health.KeyEnds, health.KeyEnded: // of these nothing was said yet
+			say("%s", w.Text)
 		}
 	}
 }

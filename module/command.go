@@ -48,7 +48,7 @@ func addCommands(parent *cobra.Command) {
 	}
 	parent.AddCommand(
 		c.checkCommand(), c.banCommand(), c.unbanCommand(), c.exemptCommand(), c.forgetCommand(),
-		c.bansCommand(), c.statusCommand(), c.refreshCommand(),
+		c.bansCommand(), c.statusCommand(), c.keysCommand(), c.refreshCommand(),
 	)
 }
 
@@ -206,7 +206,8 @@ func (c *console) statusCommand() *cobra.Command {
 		Short: "Shows how providers, lists and memory are doing",
 		Long: `
 Shows which providers can be asked and what is left of their quotas, how old the
-lists are, how full the memory is, and what is wrong.
+lists are, how full the memory is, and what is wrong. The exit code is 0 if the
+running Caddy answers, whatever it says: scripts read 'health' of the JSON.
 `,
 		Example: `  $ caddy ip-reputation status`,
 		Args:    exactly(noArguments, ""),

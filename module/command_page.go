@@ -243,6 +243,9 @@ func (p *page) refreshed(l listStatus) {
 // status shows how everything is doing, and what is wrong last, where the eye ends up.
 func (p *page) status(s statusAnswer) {
 	p.row("version", fmt.Sprintf("%s on Caddy %s, %s", s.Version.Plugin, s.Version.Caddy, s.Version.Go))
+	if s.Health.Status != "" { // an older Caddy does not say it
+		p.row("health", string(s.Health.Status))
+	}
 	p.row("data folder", s.DataFolder)
 	p.row("memory", fmt.Sprintf("%d of %d records, %d evicted", s.Memory.Records, s.Memory.Capacity, s.Memory.Evictions))
 	if s.Redis != nil {

@@ -201,6 +201,7 @@ func TestCommandMistakes(t *testing.T) {
 		{"exempt 203.0.113.5 --remove", "there is no exemption of 203.0.113.5/32"},
 		{"refresh nope", "no such list: there are exempt, deny, mine"},
 		{"refresh a/b", "nothing is at"},
+		{"keys abuseipdb", `keys takes no argument: leave out "abuseipdb"`},
 		{"bans all", `bans takes no argument: leave out "all"`},
 		{"chekc 203.0.113.5", `unknown command "chekc"`},
 		{"status --config /nowhere/Caddyfile --address=", "finding the address of the admin API"},
@@ -237,6 +238,7 @@ func TestExitCodes(t *testing.T) {
 		{"ok", []string{"check", "203.0.113.1", "--address", r.adminAddr}, 0, "203.0.113.1  score 14", ""},
 		{"the address from a file", []string{"check", "203.0.113.1", "--config", configFile}, 0, "203.0.113.1  score 14", ""},
 		{"a mistake", []string{"check", "203.0.113.256", "--address", r.adminAddr}, 1, "", `Error: "203.0.113.256" is not an IP address`},
+		{"nobody there to ask for keys", []string{"keys", "--address", nobody}, 1, "", "Error: is Caddy running?"},
 		{"nobody there", []string{"status", "--address", nobody}, 1, "",
 			"Error: is Caddy running? its admin API is expected at " + nobody + " and does not answer: use --address"},
 	} {
@@ -293,6 +295,7 @@ func TestForeignText(t *testing.T) {
 		{"check 203.0.113.5", `{"address":"203.0.113.5","subject":"203.0.113.5/32","status":EVIL,"facts":{"as_name":EVIL,"asn":1},
 			"providers":[{"name":EVIL}],"lists":[{"name":EVIL}],"next":[EVIL]}`, 6},
 		{"status", `{"version":{"plugin":EVIL},"data_folder":EVIL,"warnings":[EVIL]}`, 6},
+		{"keys", `[{"provider":EVIL,"fingerprint":EVIL,"source":EVIL,"state":EVIL,"error":EVIL}]`, 3},
 		{"check 203.0.113.5 --json", `{"address":"203.0.113.5","subject":"203.0.113.5/32","status":EVIL,"next":["😀"]}`, 1},
 	} {
 		body = tc.body
@@ -362,7 +365,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range []string{"check", "ban", "unban", "exempt", "forget", "status", "bans", "refresh"} {
+	for _, want := range []string{"check", "ban", "unban", "exempt", "forget", "status", "bans", "keys", "refresh"} {
 		if !names[want] {
 			t.Errorf("there is no command %s", want)
 		}

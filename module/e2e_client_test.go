@@ -108,6 +108,20 @@ func TestUnixSockets(t *testing.T) {
 	}
 }
 
+// TestTheJudgementOfUnixSockets proves that a site of which nearly all visitors have no address is something to look at.
+func TestTheJudgementOfUnixSockets(t *testing.T) {
+	c := denying(t, deniedClient)
+	socket := filepath.Join(c.dataDir, "s")
+	c.server = object{"listen": []any{"unix/" + socket}}
+	r := startCaddy(t, c)
+	eventually(t, "it is found out", func() bool {
+		for range 100 {
+			speak(t, "unix", socket, lines("GET / HTTP/1.1", "Host: "+siteName, "Connection: close", ""))
+		}
+		return strings.Contains(r.ask(t, http.MethodGet, "status", "").body, `"reason":"clients_missing"`)
+	})
+}
+
 // TestRequestID proves that the correlation ID of a request is taken over from a trusted proxy alone, and only when it can
 // go into headers and logs as it is; and that the answer and the application have the same.
 func TestRequestID(t *testing.T) {
@@ -193,6 +207,9 @@ func TestWarnings(t *testing.T) {
 		if got := r.ask(t, http.MethodGet, "status", ""); !strings.Contains(got.body, "visitors of server site can choose") {
 			t.Errorf("the status does not warn: %s", got.body)
 		}
+		if got := r.ask(t, http.MethodGet, "status", ""); !strings.Contains(got.body, `"reason":"clients_chosen","component":"site"`) {
+			t.Errorf("the judgement does not hold it: %s", got.body)
+		}
 		// what the warning is about
 		if got := r.visit(t, cleanClient+", "+deniedClient).status; got != http.StatusOK {
 			t.Errorf("status %d: a visitor could not choose his address; is the warning still needed?", got)
@@ -223,6 +240,9 @@ func TestWarnings(t *testing.T) {
 		})
 		if !strings.Contains(r.logs(t), "nearly all requests come from one address that looks like a proxy") {
 			t.Error("there is no warning in the log")
+		}
+		if got := r.ask(t, http.MethodGet, "status", ""); !strings.Contains(got.body, `"reason":"clients_one_proxy"`) {
+			t.Errorf("the judgement does not hold it: %s", got.body)
 		}
 	})
 }

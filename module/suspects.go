@@ -25,6 +25,10 @@ type suspects struct {
 	clients  map[netip.Addr]int
 	warned   bool
 	unstrict []string // the names of servers
+
+	// Of requests with and without an address alike, in a sample of their own.
+	counted, without int
+	missing          bool
 }
 
 const (
@@ -62,6 +66,7 @@ func (s *suspects) add(addr netip.Addr, forwarded bool) bool {
 	if s.clients == nil {
 		s.clients = make(map[netip.Addr]int)
 	}
+	s.count(0)
 	s.sampled++
 	if forwarded {
 		s.clients[addr]++
@@ -83,6 +88,35 @@ func (s *suspects) found() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.warned
+}
+
+// sampleMissing notes a request that came without an address, of which it takes as large a sample.
+func (s *suspects) sampleMissing() {
+	metrics.CountSuspects(metrics.SuspectMissing, 1)
+	if rand.Uint32()%sampleOneIn != 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count(1)
+}
+
+// count counts a sampled request, and whether it came without an address. It is called with the lock held.
+func (s *suspects) count(without int) {
+	s.counted++
+	s.without += without
+	if s.counted >= sampleSize {
+		s.missing = s.without >= sampleSameMin
+		s.counted, s.without = 0, 0
+	}
+}
+
+// missed reports whether nearly all requests of the last complete sample came without an address. A few do no harm: the
+// probes of a proxy on a Unix socket come for nobody.
+func (s *suspects) missed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.missing
 }
 
 // checkStrict looks whether the server that a proxy handed the request to believes the left-most address of a forwarding

@@ -17,7 +17,6 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -58,7 +57,7 @@ func (a *App) visit(r *http.Request, vars vars, wait time.Duration, exempt *ipli
 	}
 	switch addr := v.client; {
 	case !addr.IsValid():
-		metrics.CountSuspects(metrics.SuspectMissing, 1)
+		a.suspects.sampleMissing()
 		v.verdict.Status = reputation.Unknown
 	case exempt.Lookup(addr) != 0:
 		v.verdict.Status = reputation.Exempt

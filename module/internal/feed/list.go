@@ -47,6 +47,9 @@ type Status struct {
 	LastResult   string    `json:"last_result,omitempty"`
 	LastError    string    `json:"last_error,omitempty"` // of the last attempt, or why there is no copy on disk
 	NextRefresh  time.Time `json:"next_refresh,omitzero"`
+
+	// Refresh is how often the source is asked, if it is a URL.
+	Refresh time.Duration `json:"-"`
 }
 
 // list keeps one list current.
@@ -384,7 +387,7 @@ func (l *list) status(inForce *ListState) Status {
 		s.FirstIgnored = l.st.first.Error()
 	}
 	if s.Kind == KindURL {
-		s.NextRefresh = l.st.next
+		s.NextRefresh, s.Refresh = l.st.next, l.spec.Refresh
 	}
 	if err := cmp.Or(l.st.lastErr, l.st.storeErr); err != nil {
 		s.LastError = err.Error()

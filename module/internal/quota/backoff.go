@@ -5,6 +5,7 @@ import "time"
 // backoff is a pause that doubles with each failure in a row.
 type backoff struct {
 	steps int
+	start time.Time // when the first step was made
 	since time.Time // when the last step was made
 	until time.Time
 }
@@ -22,6 +23,9 @@ func (b *backoff) extend(began, now time.Time, first, most time.Duration) bool {
 			break
 		}
 		pause *= 2
+	}
+	if b.steps == 0 {
+		b.start = now
 	}
 	b.steps++
 	b.since, b.until = now, now.Add(min(pause, most))

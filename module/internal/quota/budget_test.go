@@ -93,6 +93,15 @@ func TestRefused(t *testing.T) {
 		s, budget := &service{err: reputation.ErrRefused}, NewBudget()
 		k := New("a", s, Terms{}, budget, memory(), Options{Logger: said.logger()})
 		old := reputation.WithKey(context.Background(), "old-secret")
+		wantRefused := func(key string, since time.Time, left time.Duration) {
+			t.Helper()
+			start, until := k.Refused(key)
+			if !start.Equal(since) || left == 0 && !until.IsZero() || left > 0 && time.Until(until) != left {
+				t.Errorf("%s is refused since %s, until %s; want since %s, for %s", key, start, until, since, left)
+			}
+		}
+		first := time.Now()
+		wantRefused("old-secret", time.Time{}, 0)
 		for _, minutes := range []int{15, 30, 60, 120, 240, 480, 960, 1440, 1440} {
 			if got, _ := askWith(old, k); got != reputation.ResultRefused {
 				t.Fatal(got)
@@ -103,7 +112,10 @@ func TestRefused(t *testing.T) {
 			if st := k.Status(); st.Up || st.RefusedUntil.IsZero() || st.Breaker != "closed" {
 				t.Fatalf("status %+v", st)
 			}
+			wantRefused("old-secret", first, time.Duration(minutes)*time.Minute)
+			wantRefused("another", time.Time{}, 0)
 			time.Sleep(time.Duration(minutes) * time.Minute)
+			wantRefused("old-secret", time.Time{}, 0) // it is to be tried
 		}
 		if n := strings.Count(said.String(), "level=ERROR"); n != 9 || s.calls != 9 {
 			t.Errorf("%d messages and %d calls for 9 steps", n, s.calls)

@@ -204,6 +204,17 @@ func (k *Keeper) RefusedUntil(key string) time.Time {
 	return k.budget.refused.until(fingerprint(key), time.Now())
 }
 
+// Refused returns since when a key is set aside because the service refused it, and until when; zero times if it is not.
+func (k *Keeper) Refused(key string) (since, until time.Time) {
+	k.budget.mu.Lock()
+	defer k.budget.mu.Unlock()
+	id := fingerprint(key)
+	if until = k.budget.refused.until(id, time.Now()); until.IsZero() {
+		return time.Time{}, time.Time{}
+	}
+	return k.budget.refused[id].start, until
+}
+
 // Skip returns what Check does while all keys are set aside, or there is none yet, and counts it.
 func (k *Keeper) Skip(until time.Time) error {
 	k.observe(k.name, reputation.ResultSkippedBreaker, 0)

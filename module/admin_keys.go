@@ -1,0 +1,83 @@
+package module
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+)
+
+// keyStatus is what an operator sees of a key. It holds no value.
+type keyStatus struct {
+	Provider    string `json:"provider"`
+	Fingerprint string `json:"fingerprint,omitempty"` // missing while there is no value
+
+	// Source is the placeholder as it was configured, or the name of the store; missing for a key that stands in the
+	// configuration itself.
+	Source string `json:"source,omitempty"`
+
+	// State is in_use, in_reserve (used when those before it are refused), set_aside (refused) or waiting (for its first value).
+	State health.KeyState `json:"state"`
+
+	SetAside time.Time `json:"set_aside,omitzero"` // since when
+	Retry    time.Time `json:"retry,omitzero"`     // when a key that is set aside is tried again
+
+	Refreshed time.Time `json:"refreshed,omitzero"`  // when the value last came from its source
+	Expires   time.Time `json:"expires,omitzero"`    // missing when that is not known
+	DaysLeft  *int      `json:"days_left,omitempty"` // whole days; below 0 when it has ended
+	Lease     bool      `json:"lease,omitempty"`     // it is renewed by itself
+
+	Error string `json:"error,omitempty"` // of the last attempt to fetch it
+}
+
+// adminKeys answers GET keys: those that end first come first.
+func (a *App) adminKeys(*http.Request, string) (any, error) {
+	keys := a.keys(time.Now())
+	slices.SortStableFunc(keys, func(x, y keyStatus) int {
+		switch none := x.Expires.IsZero(); {
+		case none != y.Expires.IsZero() && none:
+			return 1
+		case none != y.Expires.IsZero():
+			return -1
+		}
+		return x.Expires.Compare(y.Expires)
+	})
+	return keys, nil
+}
+
+// keys are the keys of all providers, in the order written.
+func (a *App) keys(now time.Time) []keyStatus {
+	keepers := map[string]*quota.Keeper{}
+	for _, p := range a.keepers {
+		keepers[p.name] = p.keeper
+	}
+	keys, used := []keyStatus{}, map[string]bool{}
+	for _, s := range a.secrets {
+		status := s.Status()
+		k := keyStatus{
+			Provider: status.Name, Fingerprint: status.Fingerprint, Source: status.Source, State: health.KeyInUse,
+			Refreshed: status.Fetched, Expires: status.Expires, Lease: status.Lease, Error: status.Error,
+		}
+		value, ok := s.Current()
+		if keeper := keepers[status.Name]; ok && keeper != nil {
+			k.SetAside, k.Retry = keeper.Refused(value)
+		}
+		switch {
+		case !ok:
+			k.State = health.KeyWaiting
+		case !k.Retry.IsZero():
+			k.State = health.KeySetAside
+		case used[k.Provider]:
+			k.State = health.KeyInReserve
+		default:
+			used[k.Provider] = true
+		}
+		if !k.Expires.IsZero() {
+			k.DaysLeft = new(health.Days(k.Expires.Sub(now)))
+		}
+		keys = append(keys, k)
+	}
+	return keys
+}

@@ -1,0 +1,273 @@
+// Package health judges how an instance is doing, from nothing but what the instance knows itself. What it says may be seen
+// by strangers: State has no place for a secret, an address, a path or the text of an error.
+package health
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// State is what is known of an instance.
+type State struct {
+	Clients   Clients
+	Providers []Provider
+	Keys      []Key
+	Lists     []List
+	Redis     *Redis  // nil: the instance is on its own
+	Memory    *Memory // nil: there is no provider whose answers are to be remembered
+}
+
+// Clients is whether requests seem to be judged by the address of their visitor.
+type Clients struct {
+	Proxy   bool     // nearly all come from one address that looks like a proxy
+	Missing bool     // nearly all come without an address
+	Chosen  []string // the servers whose visitors can choose it
+}
+
+// Provider is a service that is asked. Times are zero where nothing is to be waited for.
+type Provider struct {
+	Name      string
+	Up        bool
+	Refused   time.Time // until when its key is set aside
+	Throttled time.Time // until when it wants to be left alone
+	Open      time.Time // until when it is not asked because it fails
+	Windows   []Window
+}
+
+// Window is a quota.
+type Window struct {
+	Name             string // as it is written, such as 1000/day
+	Limit, Remaining int
+	Reset            time.Time
+}
+
+// KeyState is what becomes of a key.
+type KeyState string
+
+// The states of a key.
+const (
+	KeyInUse     KeyState = "in_use"
+	KeyInReserve KeyState = "in_reserve" // it is used when those before it are refused
+	KeySetAside  KeyState = "set_aside"  // the service refused it
+	KeyWaiting   KeyState = "waiting"    // for its first value
+)
+
+// Key is one of the keys of a provider.
+type Key struct {
+	Provider    string
+	Fingerprint string // empty while there is no value
+	State       KeyState
+	Expires     time.Time // zero: not known
+	Lease       bool      // Expires moves on by itself
+}
+
+// List is a list of addresses.
+type List struct {
+	Name    string
+	Role    string // feed, deny or exempt
+	Fetched bool   // from a URL, again and again
+	Refresh time.Duration
+	Loaded  bool
+	Entries int
+	Success time.Time // when it was last confirmed
+	Failed  bool      // the last attempt
+	Result  string    // the last attempt's, as the metrics name it
+}
+
+// Redis is the memory that instances share.
+type Redis struct {
+	Up     bool
+	Since  time.Time
+	Result string // the last failure's, as the metrics name it
+}
+
+// Memory is what this instance remembers.
+type Memory struct {
+	Records, Capacity int
+	Evictions         uint64
+}
+
+// Status is how it is, in the words of draft-inadarei-api-health-check.
+type Status string
+
+// The statuses.
+const (
+	Pass Status = "pass"
+	Warn Status = "warn" // it serves, and somebody should look
+	Fail Status = "fail" // it does not serve; Judge never says so
+)
+
+// Reason is why somebody should look.
+type Reason string
+
+// The reasons.
+const (
+	NothingConfigured Reason = "nothing_configured"
+	ClientsOneProxy   Reason = "clients_one_proxy"
+	ClientsChosen     Reason = "clients_chosen"
+	ClientsMissing    Reason = "clients_missing"
+	RedisAway         Reason = "redis_away"
+	ProviderRefused   Reason = "provider_refused"
+	ProviderThrottled Reason = "provider_throttled"
+	ProviderFailing   Reason = "provider_failing"
+	QuotaSpent        Reason = "quota_spent"
+	QuotaLow          Reason = "quota_low"
+	KeyMissing        Reason = "key_missing"
+	KeyRefused        Reason = "key_refused"
+	KeyEnds           Reason = "key_ends"
+	KeyEnded          Reason = "key_ended"
+	ListEmpty         Reason = "list_empty"
+	ListStale         Reason = "list_stale"
+)
+
+// Warning is something that somebody should look at.
+type Warning struct {
+	Reason    Reason `json:"reason"`
+	Component string `json:"component,omitempty"` // the name of the provider, list or server
+	Text      string `json:"text"`                // what it is, and what to do
+}
+
+// Report is the judgement. As JSON it is a document of application/health+json.
+type Report struct {
+	Status Status             `json:"status"`
+	Output string             `json:"output,omitempty"` // why it is not pass, for people
+	Checks map[string][]Check `json:"checks,omitempty"` // by component and measurement
+
+	Warnings []Warning `json:"-"`
+}
+
+// Check is the state of one component.
+type Check struct {
+	ID     string    `json:"componentId,omitempty"`
+	Type   string    `json:"componentType"`
+	Value  any       `json:"observedValue"`
+	Unit   string    `json:"observedUnit,omitempty"`
+	Status Status    `json:"status"`
+	Time   time.Time `json:"time,omitzero"`
+	Output string    `json:"output,omitempty"`
+
+	// What the draft has no word for.
+	Provider  string    `json:"provider,omitempty"`
+	Role      string    `json:"role,omitempty"`
+	Window    string    `json:"window,omitempty"`
+	Result    string    `json:"result,omitempty"`
+	Keys      int       `json:"keys,omitempty"`
+	Capacity  int       `json:"capacity,omitempty"`
+	Evictions uint64    `json:"evictions,omitempty"`
+	Since     time.Time `json:"since,omitzero"`
+	Until     time.Time `json:"until,omitzero"`
+	Expires   time.Time `json:"expires,omitzero"`
+}
+
+const (
+	day = 24 * time.Hour
+
+	// endIsNear is how long before the end of a key somebody should look.
+	endIsNear = 30 * day
+
+	// A list is stale when it was not confirmed for this long, and for this many of its intervals.
+	staleAfter     = day
+	staleIntervals = 3
+
+	// lowShare of a quota is one over this number.
+	lowShare = 10
+)
+
+// Judge says how an instance is doing. It looks at nothing but its arguments.
+func Judge(s State, now time.Time) Report {
+	r := Report{Status: Pass, Checks: map[string][]Check{}}
+	if len(s.Providers)+len(s.Lists) == 0 {
+		r.check("configuration:sources", Check{Type: "component", Value: 0, Unit: "sources"}, warning(NothingConfigured, "",
+			"no list and no provider is configured, so nothing is known of anybody but whom you ban: "+
+				"name feeds and providers in the global ip_reputation options"))
+	}
+	r.clients(s.Clients)
+	for _, p := range s.Providers {
+		r.provider(p, s.Keys, now)
+	}
+	for _, k := range s.Keys {
+		r.key(k, s.Keys, now)
+	}
+	for _, l := range s.Lists {
+		r.list(l, now)
+	}
+	if s.Redis != nil {
+		r.redis(*s.Redis)
+	}
+	if m := s.Memory; m != nil {
+		r.check("memory:records",
+			Check{Type: "system", Value: m.Records, Unit: "records", Capacity: m.Capacity, Evictions: m.Evictions}, nil)
+	}
+	var all []string
+	for _, w := range r.Warnings {
+		r.Status = Warn
+		all = append(all, w.Text)
+	}
+	r.Output = strings.Join(all, "; ")
+	return r
+}
+
+func warning(reason Reason, component, format string, args ...any) *Warning {
+	return &Warning{reason, component, fmt.Sprintf(format, args...)}
+}
+
+// check adds a check, which passes if there is no warning.
+func (r *Report) check(name string, c Check, w *Warning) {
+	c.Status = Pass
+	if w != nil {
+		c.Status, c.Output = Warn, w.Text
+		r.Warnings = append(r.Warnings, *w)
+	}
+	r.Checks[name] = append(r.Checks[name], c)
+}
+
+func (r *Report) clients(c Clients) {
+	const name = "clients:address"
+	check := func(value string, w *Warning) { r.check(name, Check{Type: "component", Value: value}, w) }
+	if c.Proxy {
+		check("proxy", warning(ClientsOneProxy, "", "nearly all requests come from one address that looks like a proxy, so that all visitors "+
+			"are judged as one, or none is: name the proxy in trusted_proxies, and add trusted_proxies_strict"))
+	}
+	for _, server := range c.Chosen {
+		check("not_strict", warning(ClientsChosen, server, "visitors of server %s can choose the address they are judged by: "+
+			"add trusted_proxies_strict beside trusted_proxies", server))
+	}
+	if c.Missing {
+		check("missing", warning(ClientsMissing, "", "nearly all requests come without the address of a client, as on a Unix socket, so "+
+			"that nothing is known of their visitors: add trusted_proxies_unix"))
+	}
+	if len(r.Checks[name]) == 0 {
+		check("ok", nil)
+	}
+}
+
+func (r *Report) redis(s Redis) {
+	c := Check{Type: "datastore", Value: "up", Since: s.Since}
+	if s.Up {
+		r.check("redis:connection", c, nil)
+		return
+	}
+	c.Value, c.Result = "away", s.Result
+	r.check("redis:connection", c, warning(RedisAway, "", "redis is away since %s, and this instance goes on by itself: "+
+		"see the log, and whether it can be reached from here", clock(s.Since)))
+}
+
+func (r *Report) list(l List, now time.Time) {
+	c := Check{ID: l.Name, Type: "component", Value: l.Entries, Unit: "entries", Time: l.Success, Role: l.Role}
+	if l.Failed {
+		c.Result = l.Result
+	}
+	patience := max(staleAfter, staleIntervals*l.Refresh)
+	switch {
+	case !l.Loaded:
+		r.check("lists:entries", c, warning(ListEmpty, l.Name, "list %s has no contents yet: see the log for why", l.Name))
+	case (l.Fetched || l.Failed) && now.Sub(l.Success) > patience:
+		r.check("lists:entries", c, warning(ListStale, l.Name, "list %s was last confirmed at %s, and what it held then is in force: "+
+			"see the log for why", l.Name, clock(l.Success)))
+	default:
+		r.check("lists:entries", c, nil)
+	}
+}
+
+func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
