@@ -25,6 +25,10 @@ type Options struct {
 
 	// OnError, unless nil, is told why a call of the store failed. It must return soon and not panic.
 	OnError func(error)
+
+	// OnWait, unless nil, is told that a request begins to wait for the store. What it returns, unless nil, is called when the
+	// wait has ended, with the decision and whether the store has made it. Neither may wait or panic.
+	OnWait func(context.Context) func(d Decision, shared bool)
 }
 
 const defaultMaxInFlight = 512
@@ -73,17 +77,31 @@ func (l *Limiter) Take(ctx context.Context, r Rule, s Subject, wait time.Duratio
 	if wait <= 0 {
 		return d
 	}
+	var ended func(Decision, bool)
+	if l.opts.OnWait != nil {
+		ended = l.opts.OnWait(ctx)
+	}
+	a, shared := await(ctx, answers, wait)
+	if shared {
+		d = r.decision(a.allowed, a.ahead)
+	}
+	if ended != nil {
+		ended(d, shared)
+	}
+	return d
+}
+
+// await reports whether the store has answered in time.
+func await(ctx context.Context, answers <-chan answer, wait time.Duration) (a answer, answered bool) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
-	case a := <-answers:
-		if a.err == nil {
-			return r.decision(a.allowed, a.ahead)
-		}
+	case a = <-answers:
+		return a, a.err == nil
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	return d
+	return answer{}, false
 }
 
 // answer is what came of asking the store.

@@ -270,3 +270,33 @@ func TestConcurrentLimiter(t *testing.T) {
 	equal(t, "passed", passed.Load(), 500)
 	together(func(worker int) { instances[worker%2].Close() })
 }
+
+// Whoever follows requests is told of those that wait, and how that has ended; of others nothing.
+func TestWaitsAreFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type end struct {
+			d      Decision
+			shared bool
+		}
+		var began int
+		var ends []end
+		store, r := newShared(), rule("2/1m")
+		l := New(NewLocal(1), store, Options{OnWait: func(context.Context) func(Decision, bool) {
+			began++
+			return func(d Decision, shared bool) { ends = append(ends, end{d, shared}) }
+		}})
+		defer l.Close()
+		l.Take(t.Context(), r, client(1), 0) // waits for nobody
+		synctest.Wait()
+		equal(t, "began", began, 0)
+		store.latency = 10 * time.Millisecond
+		d := l.Take(t.Context(), r, client(1), time.Second)
+		l.Take(t.Context(), r, client(1), time.Second) // refused here
+		late := l.Take(t.Context(), r, client(2), time.Millisecond)
+		synctest.Wait()
+		equal(t, "began", began, 2)
+		equal(t, "ended", len(ends), 2)
+		equal(t, "in time", ends[0], end{d, true})
+		equal(t, "too late", ends[1], end{late, false})
+	})
+}

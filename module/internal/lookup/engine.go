@@ -74,6 +74,17 @@ type Observer interface {
 	ObserveLookup(origin reputation.Origin, took time.Duration)
 }
 
+// Tracer follows look-ups. It is told of those only that ask somebody, and what it returns may be nil.
+type Tracer interface {
+	// Depart is told that a request starts a look-up, which goes on in the background when the request has ended. It returns base
+	// with what providers, the shared memory and the log are to know of the request. It must not keep the request's context,
+	// which holds the whole request. The function is called when the look-up has ended.
+	Depart(base, request context.Context) (context.Context, func(origin reputation.Origin))
+	// Wait is told that a request begins to wait for a look-up, which it or another request has started, by the context
+	// that Depart returned. The function is called with what became of it, and whether the look-up ended in time.
+	Wait(request, lookup context.Context) func(v reputation.Verdict, landed bool)
+}
+
 // ListKind says what being on a list means.
 type ListKind uint8
 
@@ -117,6 +128,7 @@ type Config struct {
 	Shared    Shared
 	Providers []Provider
 	Observer  Observer
+	Tracer    Tracer
 	Logger    *slog.Logger
 
 	// MaxInFlight bounds how many subjects are being asked about at a time. Beyond it, the answer is what is known.
@@ -161,6 +173,9 @@ func New(c Config) (*Engine, error) {
 	}
 	if c.Overrides == nil {
 		c.Overrides = noOverrides{}
+	}
+	if c.Tracer == nil {
+		c.Tracer = noTracer{}
 	}
 	if len(c.Providers) > 0 && c.Memory == nil {
 		return nil, errors.New("providers need a memory: every request would ask them again")
@@ -267,8 +282,13 @@ func (e *Engine) ask(ctx context.Context, addr netip.Addr, held *held, rec recor
 ) reputation.Verdict {
 	start := time.Now()
 	key := record.KeyOf(addr)
-	flight, _ := e.depart(key, addr, false)
-	landed := flight != nil && missing > 0 && wait > 0 && flight.wait(ctx, wait)
+	flight, _ := e.depart(ctx, key, addr, false)
+	waits := flight != nil && missing > 0 && wait > 0
+	var arrived func(reputation.Verdict, bool)
+	if waits {
+		arrived = e.Tracer.Wait(ctx, flight.about)
+	}
+	landed := waits && flight.wait(ctx, wait)
 	if landed {
 		if now, known := e.Memory.Get(key); known {
 			rec, origin = now, flight.origin
@@ -276,7 +296,11 @@ func (e *Engine) ask(ctx context.Context, addr netip.Addr, held *held, rec recor
 	}
 	e.Observer.CountLookup(origin)
 	e.Observer.ObserveLookup(origin, time.Since(start))
-	return e.judge(held, &rec, record.Seconds(time.Now()), origin, flight != nil && (!landed || flight.awaited))
+	v := e.judge(held, &rec, record.Seconds(time.Now()), origin, flight != nil && (!landed || flight.awaited))
+	if arrived != nil {
+		arrived(v, landed)
+	}
+	return v
 }
 
 type nothingListed struct{}
@@ -286,6 +310,13 @@ func (nothingListed) Lookup(netip.Addr) uint32 { return 0 }
 func (nothingListed) Members(uint32) []uint16  { return nil }
 func (nothingListed) Sets() int                { return 1 }
 func (nothingListed) Loaded(int) bool          { return false }
+
+type noTracer struct{}
+
+func (noTracer) Depart(base, _ context.Context) (context.Context, func(reputation.Origin)) {
+	return base, nil
+}
+func (noTracer) Wait(_, _ context.Context) func(reputation.Verdict, bool) { return nil }
 
 type noOverrides struct{}
 

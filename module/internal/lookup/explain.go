@@ -95,7 +95,7 @@ func (e *Engine) Refresh(ctx context.Context, addr netip.Addr) {
 		return
 	}
 	for {
-		flight, started := e.depart(record.KeyOf(addr), addr, true)
+		flight, started := e.depart(ctx, record.KeyOf(addr), addr, true)
 		if flight == nil {
 			return
 		}

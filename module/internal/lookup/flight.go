@@ -34,7 +34,8 @@ type flights struct {
 
 // flight is one look-up under way. done is closed when all its providers have answered or failed.
 type flight struct {
-	done chan struct{}
+	done  chan struct{}
+	about context.Context // ends with the engine, and knows what the log is to know of the request that started it
 
 	// known once it is done
 	origin  reputation.Origin // where the answer came from
@@ -64,9 +65,9 @@ func (f *flights) close() {
 	}
 }
 
-// depart returns the look-up under way for a subject, starting one if there is none: of the providers that are due, or of
-// all. It returns nil when too many are under way already.
-func (e *Engine) depart(key record.Key, addr netip.Addr, all bool) (_ *flight, started bool) {
+// depart returns the look-up under way for a subject, starting one on behalf of a request if there is none: of the providers
+// that are due, or of all. It returns nil when too many are under way already.
+func (e *Engine) depart(request context.Context, key record.Key, addr netip.Addr, all bool) (_ *flight, started bool) {
 	f := &e.flights
 	shard := &f.shards[uint64(key)*0x9e3779b97f4a7c15>>58]
 	shard.Lock()
@@ -81,7 +82,9 @@ func (e *Engine) depart(key record.Key, addr netip.Addr, all bool) (_ *flight, s
 		f.count.Add(-1)
 		return nil, false
 	}
-	departed := &flight{done: make(chan struct{})}
+	// detached from the request that started it: others may wait for the same answer
+	about, arrived := e.Tracer.Depart(e.base, request)
+	departed := &flight{done: make(chan struct{}), about: about}
 	if shard.under == nil {
 		shard.under = make(map[record.Key]*flight)
 	}
@@ -94,17 +97,19 @@ func (e *Engine) depart(key record.Key, addr netip.Addr, all bool) (_ *flight, s
 			f.count.Add(-1)
 			close(departed.done)
 		}()
-		// detached from the request that started it: others may wait for the same answer
-		ctx, cancel := context.WithTimeout(e.base, e.Timeout)
-		defer cancel()
-		departed.origin, departed.awaited = e.fly(ctx, key, addr, all)
+		departed.origin, departed.awaited = e.fly(about, key, addr, all)
+		if arrived != nil {
+			arrived(departed.origin)
+		}
 	})
 	return departed, true
 }
 
 // fly asks the providers that are due (or all), at the same time, and remembers what they say. Of the instances that share a
 // memory one asks for all. It returns where the answer came from, and whether another instance was still asking in the end.
-func (e *Engine) fly(ctx context.Context, key record.Key, addr netip.Addr, all bool) (origin reputation.Origin, awaited bool) {
+func (e *Engine) fly(about context.Context, key record.Key, addr netip.Addr, all bool) (origin reputation.Origin, awaited bool) {
+	ctx, cancel := context.WithTimeout(about, e.Timeout)
+	defer cancel()
 	var rec record.Record
 	e.Memory.Update(key, func(kept *record.Record) { rec = *kept }) // Get may miss, and a miss would cost a call
 	now := record.Seconds(time.Now())
@@ -119,7 +124,7 @@ func (e *Engine) fly(ctx context.Context, key record.Key, addr netip.Addr, all b
 	var asked sync.WaitGroup
 	ask := func(p *provider) {
 		origin = reputation.OriginProvider
-		asked.Go(func() { e.askOne(key, p, addr) })
+		asked.Go(func() { e.askOne(about, key, p, addr) })
 	}
 	if e.Shared != nil && !all && len(due) > 0 {
 		origin = reputation.OriginRedis
@@ -141,23 +146,23 @@ type answer struct {
 
 // askOne asks one provider and remembers what it says. A provider that panics has given no answer; neither it nor a fault
 // of ours may take the server with it. It has its own time: the look-up may have spent its own waiting for another instance.
-func (e *Engine) askOne(key record.Key, p *provider, addr netip.Addr) {
-	ctx, cancel := context.WithTimeout(e.base, e.Timeout)
+func (e *Engine) askOne(about context.Context, key record.Key, p *provider, addr netip.Addr) {
+	ctx, cancel := context.WithTimeout(about, e.Timeout)
 	defer cancel()
 	defer func() {
 		if r := recover(); r != nil {
-			e.Logger.Error("remembering an answer panicked; this is a bug", slog.String("provider", p.Source.Name), slog.Any("panic", r))
+			e.Logger.ErrorContext(ctx, "remembering an answer panicked; this is a bug", slog.String("provider", p.Source.Name), slog.Any("panic", r))
 		}
 	}()
 	a := e.check(ctx, p, addr)
 	e.remember(key, p, a)
-	e.tell(key, p, a)
+	e.tell(about, key, p, a)
 }
 
 func (e *Engine) check(ctx context.Context, p *provider, addr netip.Addr) (a answer) {
 	defer func() {
 		if r := recover(); r != nil {
-			e.Logger.Error("asking a provider panicked; this is a bug", slog.String("provider", p.Source.Name), slog.Any("panic", r))
+			e.Logger.ErrorContext(ctx, "asking a provider panicked; this is a bug", slog.String("provider", p.Source.Name), slog.Any("panic", r))
 			a = answer{err: fmt.Errorf("provider %s panicked", p.Source.Name), at: time.Now()}
 		}
 	}()

@@ -75,37 +75,37 @@ func namesOf(list []*provider) []string {
 }
 
 // tell gives the other instances an answer, or the leave to ask for themselves. Nobody waits for that.
-func (e *Engine) tell(key record.Key, p *provider, a answer) {
+func (e *Engine) tell(about context.Context, key record.Key, p *provider, a answer) {
 	if e.Shared == nil {
 		return
 	}
 	e.running.Go(func() {
 		defer func() {
 			if r := recover(); r != nil {
-				e.Logger.Error("sharing an answer panicked; this is a bug", slog.String("provider", p.Source.Name), slog.Any("panic", r))
+				e.Logger.ErrorContext(about, "sharing an answer panicked; this is a bug", slog.String("provider", p.Source.Name), slog.Any("panic", r))
 			}
 		}()
 		e.telling.Add(1)
 		defer e.telling.Add(-1)
 		// an error is Redis being away, which is noticed, counted and said where it is asked
-		err := e.tellOnce(key, p, a)
+		err := e.tellOnce(about, key, p, a)
 		for pause := tellAgain; err != nil && pause <= tellAtMost; pause *= 4 {
 			if e.telling.Load() > int64(e.MaxInFlight) || !e.pause(pause) {
 				return
 			}
-			err = e.tellOnce(key, p, a)
+			err = e.tellOnce(about, key, p, a)
 		}
 	})
 }
 
-func (e *Engine) tellOnce(key record.Key, p *provider, a answer) error {
+func (e *Engine) tellOnce(about context.Context, key record.Key, p *provider, a answer) error {
 	if reputation.ResultOf(a.err).Answered() {
-		return e.Shared.Keep(e.base, key, p.Source.Name, a.report, a.at, a.at.Add(p.ttl(a.report)))
+		return e.Shared.Keep(about, key, p.Source.Name, a.report, a.at, a.at.Add(p.ttl(a.report)))
 	}
-	if e.base.Err() != nil {
-		return nil //nolint:nilerr // it was given up here, which says nothing of the service
+	if e.base.Err() == nil { // else it was given up here, which says nothing of the service
+		return e.Shared.Fail(about, key, p.Source.Name, holdBack(a))
 	}
-	return e.Shared.Fail(e.base, key, p.Source.Name, holdBack(a))
+	return nil
 }
 
 // pause reports whether the engine is still in use after a while.

@@ -120,7 +120,7 @@ func (c *Client) Changed() <-chan struct{} {
 
 // note takes notice of the outcome of an exchange, or of a probe.
 func (c *Client) note(err error, probe bool) {
-	result := resultOf(err)
+	result := ResultOf(err)
 	c.observe(result)
 	if err != nil {
 		c.reload(context.Background()) // it looks in the background; who fails may have been replaced
@@ -199,9 +199,9 @@ func (c *Client) hears(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.deaf = err
-	if err != nil && c.up.Load() && h.once("deaf"+resultOf(err).String()) {
+	if err != nil && c.up.Load() && h.once("deaf"+ResultOf(err).String()) {
 		c.log.Warn("what other instances ban is heard of late, within seconds: the subscription has ended",
-			slog.String("error", err.Error()), slog.String("cure", cureOf(resultOf(err), err)))
+			slog.String("error", err.Error()), slog.String("cure", cureOf(ResultOf(err), err)))
 	}
 }
 

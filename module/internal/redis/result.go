@@ -87,8 +87,8 @@ func cureOf(r Result, err error) string {
 	return cures[r]
 }
 
-// resultOf classifies what the library returned. It is the one place where failures are told apart.
-func resultOf(err error) Result {
+// ResultOf classifies what the library, or a method of Client, returned. It is the one place where failures are told apart.
+func ResultOf(err error) Result {
 	var network net.Error
 	var server goredis.Error
 	switch {
