@@ -95,7 +95,7 @@ const (
 // Provision makes the engine from what is on this machine: nothing is called, so that whatever is slow or dead outside
 // delays neither a start nor a reload.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.logger = ctx.Slogger()
+	a.logger = slog.New(correlated{ctx.Slogger().Handler()})
 	if err := a.settings(); err != nil {
 		return err
 	}
@@ -131,6 +131,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		Shared:    a.redis.shared(),
 		Providers: providers,
 		Observer:  observer{},
+		Tracer:    followed{},
 		Logger:    a.logger,
 		Timeout:   a.lookupTimeout(),
 	})

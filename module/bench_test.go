@@ -9,6 +9,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // warmHandler returns a handler whose look-ups are all answered from this process, and requests of three kinds of
@@ -116,6 +119,36 @@ func BenchmarkDecision(b *testing.B) {
 	}
 }
 
+// untraced are the contexts of requests that no span is made for: tracing is off, or the sampler has decided against it.
+func untraced() map[string]context.Context {
+	unsampled := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}})
+	return map[string]context.Context{
+		"off":         context.Background(),
+		"not sampled": trace.ContextWithSpanContext(context.Background(), unsampled),
+	}
+}
+
+// TestNoTraceAllocatesNothing proves that what is followed costs nothing where nobody follows it.
+func TestNoTraceAllocatesNothing(t *testing.T) {
+	addr := netip.MustParseAddr("192.0.2.1")
+	var provider reputation.Provider = tracedProvider{"bench", benchService{}}
+	for name, ctx := range untraced() {
+		if n := testing.AllocsPerRun(100, func() {
+			_, _ = provider.Check(ctx, addr)
+			_, end := traceRedis(ctx, "token")
+			end(nil)
+			if traceLimit(ctx) != nil || (followed{}).Wait(ctx, ctx) != nil {
+				t.Errorf("%s: a wait is followed", name)
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+	if _, arrived := (followed{}).Depart(context.Background(), context.Background()); arrived != nil {
+		t.Error("a look-up is followed")
+	}
+}
+
 // TestWarmRequestAllocates pins what a warm request allocates: the visit with the header values, the closure behind the
 // placeholders, the request ID, and growth of the request's header map, which holds more than it came with.
 func TestWarmRequestAllocates(t *testing.T) {
@@ -126,10 +159,20 @@ func TestWarmRequestAllocates(t *testing.T) {
 		most   float64
 	}{{"192.0.2.1", 6}, {"198.51.100.1", 7}, {"203.0.113.1", 8}, {"127.0.0.1", 3}} {
 		request := prepared(t, tc.client)
+		unsampled := untraced()["not sampled"]
 		without := testing.AllocsPerRun(200, func() { _ = passOn.ServeHTTP(w, request()) })
 		with := testing.AllocsPerRun(200, func() { _ = h.ServeHTTP(w, request(), passOn) })
 		if with-without > tc.most {
 			t.Errorf("%s: %v allocations more than without the handler; want at most %v", tc.client, with-without, tc.most)
+		}
+		inTrace := func() *http.Request {
+			r := request()
+			return r.WithContext(trace.ContextWithSpanContext(r.Context(), trace.SpanContextFromContext(unsampled)))
+		}
+		without = testing.AllocsPerRun(200, func() { _ = passOn.ServeHTTP(w, inTrace()) })
+		with = testing.AllocsPerRun(200, func() { _ = h.ServeHTTP(w, inTrace(), passOn) })
+		if with-without > tc.most {
+			t.Errorf("%s: %v allocations more in a trace that is not sampled; want at most %v", tc.client, with-without, tc.most)
 		}
 	}
 }

@@ -27,8 +27,8 @@ func init() {
 //
 // It removes all `X-IP-Reputation-*` headers from the request and sets its own. It sets `X-Request-ID` on the request and
 // on the response. These placeholders are available to the handlers that follow: `{http.ip_reputation.score}`, `.status`,
-// `.action`, `.categories`, `.reasons`, `.coverage`, `.country`, `.asn`, `.nature`, `.mode`, `.rule`, `.subject` and
-// `.request_id`.
+// `.action`, `.categories`, `.reasons`, `.coverage`, `.country`, `.asn`, `.nature`, `.mode`, `.rule`, `.subject`,
+// `.request_id` and `.trace_id`.
 type Handler struct {
 	// `observe` lets every request pass and only says what would have happened; `enforce` acts. Default: `observe`.
 	Mode string `json:"mode,omitempty"`
@@ -157,6 +157,7 @@ func (h *Handler) visit(r *http.Request) *visit {
 	if v == nil || v.app != h.app {
 		return h.app.visit(r, vars, h.wait, h.exempt)
 	}
+	v.trace = traceOf(r.Context()) // the matcher may have come before `tracing`
 	if h.exempt.Lookup(v.client) != 0 {
 		v.verdict = reputation.Verdict{Status: reputation.Exempt}
 	}

@@ -83,9 +83,9 @@ func (a *App) useLimits() error {
 	}
 	var store limit.Store
 	if a.redis != nil {
-		store = sharedTokens{a.redis.Client}
+		store = tracedTokens{sharedTokens{a.redis.Client}}
 	}
-	limiter := limit.New(buckets.Local, store, limit.Options{MaxInFlight: a.Redis.tokensAtOnce()})
+	limiter := limit.New(buckets.Local, store, limit.Options{MaxInFlight: a.Redis.tokensAtOnce(), OnWait: traceLimit})
 	a.pools = append(a.pools, func() error {
 		lingering.Go(limiter.Close) // nobody waits: what is under way ends by itself, or with the connection
 		return nil

@@ -155,7 +155,7 @@ func (a *App) acquireLedger(dir string) (quota.Ledger, error) {
 	if err != nil || a.redis == nil {
 		return local, err
 	}
-	return quota.NewShared(sharedCounts{a.redis.Client}, local.Local, a.Redis.localShare(), processLogger("quota")), nil
+	return quota.NewShared(tracedCounts{sharedCounts{a.redis.Client}}, local.Local, a.Redis.localShare(), processLogger("quota")), nil
 }
 
 // pooledBudget is the state of one provider.
@@ -287,4 +287,4 @@ func loadMemory(path string, table *memory.Table, logger *slog.Logger) {
 }
 
 // processLogger returns a logger for what is shared between configurations: a configuration's own logger ends with it.
-func processLogger(part string) *slog.Logger { return slog.New(processHandler{part: part}) }
+func processLogger(part string) *slog.Logger { return slog.New(correlated{processHandler{part: part}}) }

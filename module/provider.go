@@ -115,7 +115,7 @@ func (a *App) provisionProvider(ctx caddy.Context, p *Provider, ledger quota.Led
 		Observe: func(_ string, result reputation.Result, took time.Duration) { series.Count(result, took) },
 	})
 	a.keepers = append(a.keepers, &provider{name: name, keeper: keeper})
-	return lookup.Provider{Source: source, Provider: keyed{keeper, keys}, ListedTTL: listed, CleanTTL: clean}, nil
+	return lookup.Provider{Source: source, Provider: tracedProvider{name, keyed{keeper, keys}}, ListedTTL: listed, CleanTTL: clean}, nil
 }
 
 // Check implements reputation.Provider. A refused key is fetched anew at once, for the next call, and this one goes on with the

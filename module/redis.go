@@ -246,7 +246,7 @@ func (p *pooledRedis) shared() lookup.Shared {
 	if p == nil {
 		return nil
 	}
-	return p.Client
+	return tracedShared{p.Client}
 }
 
 // redisResults are the words of all outcomes.

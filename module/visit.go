@@ -36,6 +36,7 @@ type visit struct {
 	rule       int // position in the site's policy, from 1; 0 when no rule decided
 
 	requestID string
+	trace     traceID            // zero when the request is not traced
 	header    [numHeaders]string // the backing array of the header values
 	response  identified
 }
@@ -51,7 +52,10 @@ func (v vars) visit() *visit {
 
 // visit looks the client of a request up and makes what is known of it available to placeholders.
 func (a *App) visit(r *http.Request, vars vars, wait time.Duration, exempt *iplist.Index) *visit {
-	v := &visit{app: a, client: vars.clientAddr()}
+	v := &visit{app: a, client: vars.clientAddr(), requestID: requestID(r, vars), trace: traceOf(r.Context())}
+	if vars != nil {
+		vars[visitKey] = v // before the look-up, so that its log entries can name the request
+	}
 	if a.limiter != nil {
 		v.began = time.Now()
 	}
@@ -68,10 +72,6 @@ func (a *App) visit(r *http.Request, vars vars, wait time.Duration, exempt *ipli
 		a.suspects.sample(r, vars, addr, a.logger)
 		v.verdict = a.look(r.Context(), addr, wait)
 	}
-	v.requestID = requestID(r, vars)
-	if vars != nil {
-		vars[visitKey] = v
-	}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(v.placeholder)
 	}
@@ -82,7 +82,7 @@ func (a *App) visit(r *http.Request, vars vars, wait time.Duration, exempt *ipli
 func (a *App) look(ctx context.Context, addr netip.Addr, wait time.Duration) (v reputation.Verdict) {
 	defer func() {
 		if r := recover(); r != nil {
-			a.logger.Error("looking an address up panicked; this is a bug", "panic", r)
+			a.logger.ErrorContext(ctx, "looking an address up panicked; this is a bug", "panic", r)
 			v = reputation.Verdict{Status: reputation.Unknown}
 		}
 	}()
@@ -157,6 +157,14 @@ func requestID(r *http.Request, vars vars) string {
 	return string(text[:])
 }
 
+// traceID returns the ID of the trace that the request is part of, as 32 hexadecimal digits, or the empty string.
+func (v *visit) traceID() string {
+	if !v.trace.IsValid() {
+		return ""
+	}
+	return v.trace.String()
+}
+
 // maxRequestID is the length of the longest inbound correlation ID that is taken over.
 const maxRequestID = 128
 
@@ -218,6 +226,8 @@ func (v *visit) placeholder(key string) (any, bool) {
 		return reputation.Subject(v.client).String(), true
 	case "request_id":
 		return v.requestID, true
+	case "trace_id":
+		return v.traceID(), true
 	}
 	return nil, false
 }
@@ -231,6 +241,9 @@ func (v *visit) log(r *http.Request) {
 	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		extra.Set(zap.Object("ip_reputation", v))
 		extra.Set(zap.String("request_id", v.requestID))
+		if v.trace.IsValid() {
+			extra.Set(zap.String("trace_id", v.traceID()))
+		}
 	}
 }
 
