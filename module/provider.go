@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -48,7 +50,9 @@ type provider struct {
 // keyed puts a key into the context of every call: the first that the service accepts.
 type keyed struct {
 	*quota.Keeper
-	keys *secret.Ring // nil for a service that is asked without
+	keys   *secret.Ring // nil for a service that is asked without
+	logger *slog.Logger
+	said   *atomic.Int64 // when the log last said that the service refuses everything, in Unix seconds
 }
 
 // provisionProviders loads the service modules and sets their terms.
@@ -115,14 +119,19 @@ func (a *App) provisionProvider(ctx caddy.Context, p *Provider, ledger quota.Led
 		Observe: func(_ string, result reputation.Result, took time.Duration) { series.Count(result, took) },
 	})
 	a.keepers = append(a.keepers, &provider{name: name, keeper: keeper})
-	return lookup.Provider{Source: source, Provider: tracedProvider{name, keyed{keeper, keys}}, ListedTTL: listed, CleanTTL: clean}, nil
+	served := keyed{keeper, keys, a.logger.With("provider", name), new(atomic.Int64)}
+	return lookup.Provider{Source: source, Provider: tracedProvider{name, served}, ListedTTL: listed, CleanTTL: clean}, nil
 }
 
 // Check implements reputation.Provider. A refused key is fetched anew at once, for the next call, and this one goes on with the
 // next key. When all are set aside there is no call: nobody is asked again and again with what was refused.
 func (k keyed) Check(ctx context.Context, addr netip.Addr) (reputation.Report, error) {
 	if k.keys == nil {
-		return k.Keeper.Check(ctx, addr)
+		report, err := k.Keeper.Check(ctx, addr)
+		if errors.Is(err, reputation.ErrRefused) {
+			k.sayRefused()
+		}
+		return report, err
 	}
 	var until time.Time
 	var refused error
@@ -141,9 +150,19 @@ func (k keyed) Check(ctx context.Context, addr netip.Addr) (reputation.Report, e
 		kept.Refresh()
 	}
 	if refused != nil {
+		k.sayRefused()
 		return reputation.Report{}, refused
 	}
 	return reputation.Report{}, k.Skip(until)
+}
+
+// sayRefused logs, once a minute, that no key is left. That one of several is refused is said where it is set aside.
+func (k keyed) sayRefused() {
+	now := time.Now().Unix()
+	if last := k.said.Load(); now-last < int64(time.Minute/time.Second) || !k.said.CompareAndSwap(last, now) {
+		return
+	}
+	k.logger.Error("no key of the provider is accepted, so it is not asked: give it one that is, which is used at once")
 }
 
 // provisionKeys returns the provider's keys, in the order written.

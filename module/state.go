@@ -1,6 +1,8 @@
 package module
 
 import (
+	"log/slog"
+
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 )
@@ -58,4 +60,9 @@ func (i instance) Memory() (records int, evictions uint64) {
 	}
 	table := i.app.memory.records
 	return table.Len(), table.Evictions()
+}
+
+// Panicked implements metrics.Instance.
+func (i instance) Panicked(with any) {
+	i.app.logger.Error("showing the state in the metrics panicked; this is a bug", slog.Any("panic", with))
 }

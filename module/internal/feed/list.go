@@ -146,7 +146,7 @@ func (l *list) openCopy(now time.Time) {
 		l.st.loaded, l.st.header, l.st.pending, l.st.stored, l.st.lastSuccess = true, h, &ranges, true, confirmed
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errForeign):
 	default:
-		l.set.logger.Error("the copy of a list cannot be read; the list is fetched anew", "list", l.spec.Name, "file", l.copyPath, "error", err)
+		l.set.logger.Warn("the copy of a list cannot be read; the list is fetched anew", "list", l.spec.Name, "file", l.copyPath, "error", err)
 	}
 	if until := loadWait(l.waitPath, l.fingerprint, now); until.After(l.st.next) {
 		l.st.next, l.st.leaveAlone = until, until

@@ -1,8 +1,6 @@
 package metrics
 
 import (
-	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -23,6 +21,8 @@ type Instance interface {
 	Keys() []KeyState
 	// Redis returns whether instances share a Redis, and whether it answers.
 	Redis() (shared, up bool)
+	// Panicked is told what another method panicked with, by the function that recovered.
+	Panicked(with any)
 }
 
 // ProviderState is one provider at one moment.
@@ -186,7 +186,7 @@ type state struct {
 func (a *attachment) state() (st state) {
 	defer func() {
 		if r := recover(); r != nil {
-			slog.Error("reading the state of an instance for the metrics", "panic", fmt.Sprint(r))
+			a.Panicked(r)
 		}
 	}()
 	st.evictions = a.counted

@@ -25,6 +25,7 @@ func (f *fake) Feeds() []FeedState         { return f.feeds }
 
 func (f *fake) Keys() []KeyState         { return f.keys }
 func (f *fake) Redis() (shared, up bool) { return f.shared, f.up }
+func (f *fake) Panicked(any)             {}
 
 func (f *fake) Memory() (records int, evictions uint64) {
 	if f.broken {

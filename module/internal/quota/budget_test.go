@@ -117,7 +117,7 @@ func TestRefused(t *testing.T) {
 			time.Sleep(time.Duration(minutes) * time.Minute)
 			wantRefused("old-secret", time.Time{}, 0) // it is to be tried
 		}
-		if n := strings.Count(said.String(), "level=ERROR"); n != 9 || s.calls != 9 {
+		if n := strings.Count(said.String(), "level=WARN"); n != 9 || s.calls != 9 {
 			t.Errorf("%d messages and %d calls for 9 steps", n, s.calls)
 		}
 		if strings.Contains(said.String(), "secret") {

@@ -50,7 +50,8 @@ func (k *Keeper) logOutcome(ctx context.Context, addr netip.Addr, err error, c c
 	result := reputation.ResultOf(err)
 	switch {
 	case c.refused:
-		k.log.ErrorContext(ctx, "the service refused the key: check the key and its plan, or give another, which is used at once",
+		// which need not matter: there may be others
+		k.log.WarnContext(ctx, "the service refused the key: check the key and its plan, or give another, which is used at once",
 			"until", c.until, "error", redact(err.Error(), reputation.Key(ctx), addr))
 	case c.throttled && k.budget.said.once(int(result), now):
 		k.log.WarnContext(ctx, "the service asks for a pause", "until", c.until)
