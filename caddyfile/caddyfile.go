@@ -30,9 +30,10 @@ func init() {
 //		wait     <duration>
 //		memory   <subjects>
 //		redis    <address>... { <see redis> }
+//		sentry   <placeholder>|<store> [<arguments>...] { <see sentry> }
 //	}
 //
-// All but `wait`, `memory` and `redis` may be repeated; the lines add up.
+// All but `wait`, `memory`, `redis` and `sentry` may be repeated; the lines add up.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name
 	if existing != nil {
@@ -48,6 +49,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		{word: "memory", set: checked(number(&app.Memory, "a number of addresses above 0, such as 200000"),
 			func() error { return module.CheckMemory(app.Memory) })},
 		{word: "redis", set: redis(&app.Redis)},
+		{word: "sentry", set: sentry(&app.Sentry)},
 	}.parse(d, "global "+directive, nil)
 	if err != nil {
 		return nil, err

@@ -36,17 +36,19 @@ func oneSecret(to **module.Secret) setter {
 //		expires <day or time>
 //		<options of the store>
 //	}
-func readSecret(d *caddyfile.Dispenser, s *module.Secret) error {
+//
+// Its block may have more options.
+func readSecret(d *caddyfile.Dispenser, s *module.Secret, more ...option) error {
 	const what = "a placeholder such as {env.NAME} or {file./path}"
 	word := d.Val()
 	if !d.NextArg() || d.Val() == "" {
 		return d.Errf("%s is empty: give it %s", word, what)
 	}
 	store := d.Val()
-	ours := options{
+	ours := append(options{
 		{word: "refresh", set: duration(&s.Refresh)},
 		{word: "expires", set: checked(text(&s.Expires, "a day such as 2027-03-31"), func() error { return module.CheckExpires(s.Expires) })},
-	}
+	}, more...)
 	if _, err := caddy.GetModule(secrets + "." + store); err != nil {
 		s.Value = store
 		if d.NextArg() { // which may be a part of the secret: it is not repeated

@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/sentry"
 )
 
 // refreshTimeout is how long a refresh may keep the caller waiting.
@@ -34,6 +35,7 @@ type statusAnswer struct {
 	Lists      []listStatus     `json:"lists"`
 	Memory     memoryStatus     `json:"memory"`
 	Redis      *redis.Status    `json:"redis,omitempty"`
+	Sentry     *sentry.Status   `json:"sentry,omitempty"`
 	Bans       int              `json:"bans"`
 	Exemptions int              `json:"exemptions"`
 	Warnings   []string         `json:"warnings"` // what is wrong, each with what to do
@@ -97,6 +99,10 @@ func (a *App) adminStatus(r *http.Request, _ string) (any, error) {
 	}
 	report := a.health(now)
 	s.Health = healthStatus{report.Status, append([]health.Warning{}, report.Warnings...)}
+	if a.sentry != nil {
+		status := a.sentry.Status()
+		s.Sentry = &status
+	}
 	a.warn(&s)
 	return s, nil
 }
@@ -123,6 +129,9 @@ func (a *App) warn(s *statusAnswer) {
 		}
 		say("redis is away since %s, and this instance goes on by itself: %s; %s", clock(r.Since),
 			cmp.Or(r.Error, "it has not answered yet"), cmp.Or(r.Cure, "see whether it can be reached from here"))
+	}
+	if s.Sentry != nil && s.Sentry.Problem != "" {
+		say("errors cannot be reported to sentry, %d got lost: %s", s.Sentry.Undelivered, s.Sentry.Problem)
 	}
 	for _, p := range s.Providers {
 		if p.Problem != "" {

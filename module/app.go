@@ -55,6 +55,9 @@ type App struct {
 	// The memory that several instances of Caddy share. Without it each is on its own.
 	Redis *Redis `json:"redis,omitempty"`
 
+	// Where errors that somebody must act on are reported to, besides the log. Default: nowhere.
+	Sentry *Sentry `json:"sentry,omitempty"`
+
 	wait        time.Duration
 	engine      *lookup.Engine
 	lists       *pooledLists
@@ -66,6 +69,7 @@ type App struct {
 	ledger      quota.Ledger
 	limiter     *limit.Limiter // nil until a site limits
 	memory      *pooledMemory
+	sentry      *pooledReporter // nil: errors go to the log only
 	stopSharing func()
 	secrets     []*pooledSecret
 	stopSecrets func()
@@ -95,8 +99,11 @@ const (
 // Provision makes the engine from what is on this machine: nothing is called, so that whatever is slow or dead outside
 // delays neither a start nor a reload.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.logger = slog.New(correlated{ctx.Slogger().Handler()})
+	a.logger = slog.New(correlated{reported(ctx.Slogger().Handler(), "ip_reputation")})
 	if err := a.settings(); err != nil {
+		return err
+	}
+	if err := a.provisionSentry(ctx); err != nil { // first: it reports what goes wrong with the others, until they have ended
 		return err
 	}
 	if err := metrics.Register(ctx.GetMetricsRegistry()); err != nil {
@@ -184,6 +191,7 @@ func CheckMemory(subjects int) error {
 
 // Start lets the lists refresh and makes this the app that the admin API speaks of.
 func (a *App) Start() error {
+	a.sentry.start()
 	a.lists.start()
 	a.memory.start()
 	a.detach = metrics.Attach(a.instance())

@@ -287,4 +287,6 @@ func loadMemory(path string, table *memory.Table, logger *slog.Logger) {
 }
 
 // processLogger returns a logger for what is shared between configurations: a configuration's own logger ends with it.
-func processLogger(part string) *slog.Logger { return slog.New(correlated{processHandler{part: part}}) }
+func processLogger(part string) *slog.Logger {
+	return slog.New(correlated{reported(processHandler{part: part}, "ip_reputation."+part)})
+}

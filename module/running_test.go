@@ -89,6 +89,9 @@ type config struct {
 	// apps is merged into the other apps.
 	apps object
 
+	// logging is merged into the settings of the default log.
+	logging object
+
 	dataDir             string
 	adminAddr, siteAddr string
 	logFile             string
@@ -153,9 +156,11 @@ func (c *config) json(tb testing.TB) []byte {
 		apps["ip_reputation"] = c.app
 	}
 	maps.Copy(apps, c.apps)
+	log := object{"writer": object{"output": "file", "filename": c.logFile, "roll": false}}
+	maps.Copy(log, c.logging)
 	text, err := json.Marshal(object{
 		"admin":   object{"listen": c.adminAddr, "config": object{"persist": false}},
-		"logging": object{"logs": object{"default": object{"writer": object{"output": "file", "filename": c.logFile, "roll": false}}}},
+		"logging": object{"logs": object{"default": log}},
 		"storage": object{"module": "file_system", "root": filepath.Join(c.dataDir, "storage")},
 		"apps":    apps,
 	})

@@ -138,9 +138,12 @@ func modeWord(enforce bool) string {
 	return "observe"
 }
 
+// blockedText begins the error that a block returns.
+const blockedText = "blocked by IP reputation"
+
 // blocked is the error that a block returns. Error pages can show it: it names the request and nothing else.
 func (v *visit) blocked() error {
-	return fmt.Errorf("blocked by IP reputation, request %s", v.requestID)
+	return fmt.Errorf("%s, request %s", blockedText, v.requestID)
 }
 
 // requestID returns the correlation ID of a request: the one it came with, if a trusted proxy vouches for it and it is
