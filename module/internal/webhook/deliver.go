@@ -1,0 +1,158 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+const (
+	userAgent = "caddy-ip-reputation"
+
+	// maxAnswer is how much of an answer is read, so that the connection can be used again. What it says does not matter.
+	maxAnswer = 4 << 10
+)
+
+// failure is an attempt that brought nothing.
+type failure struct {
+	cause string // groups log messages
+	text  string
+	cure  string
+	final bool          // trying again would bring the same
+	after time.Duration // how long the receiver wants to be left alone
+}
+
+// deliver sends a message until it is taken, or trying again is of no use.
+func (s *Sender) deliver(m Message) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.log.Error("delivering an event panicked; this is a bug", slog.Any("panic", r))
+		}
+	}()
+	for attempt := 0; ; attempt++ {
+		f := s.post(m)
+		if f == nil {
+			s.log.Debug("an event was delivered", slog.String("event", m.Name), slog.String("id", m.ID), slog.Int("attempts", attempt+1))
+			return
+		}
+		s.log.Debug("an event could not be delivered", slog.String("event", m.Name), slog.String("id", m.ID),
+			slog.String("error", f.text), slog.Int("attempt", attempt+1))
+		if f.final || attempt >= s.options.Retries || !s.pause(attempt, f.after) {
+			s.giveUp(m, f, attempt+1)
+			return
+		}
+	}
+}
+
+// giveUp logs that a message is lost, once a minute for each cause.
+func (s *Sender) giveUp(m Message, f *failure, attempts int) {
+	if s.said.once(f.cause) {
+		s.log.Error("an event was not delivered, and is lost", slog.String("event", m.Name), slog.String("id", m.ID),
+			slog.Int("attempts", attempts), slog.String("error", f.text), slog.String("cure", f.cure))
+	}
+}
+
+// pause waits before the next attempt. It reports false if there is none.
+func (s *Sender) pause(failures int, after time.Duration) bool {
+	pause := time.Duration(float64(backoff(failures)) * (1 - retryJitter + 2*retryJitter*rand.Float64()))
+	timer := time.NewTimer(max(pause, after))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.hurry:
+	case <-s.ctx.Done():
+	}
+	return false
+}
+
+// post makes one attempt.
+func (s *Sender) post(m Message) *failure {
+	ctx, cancel := context.WithTimeout(s.ctx, s.options.Timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.options.URL.String(), bytes.NewReader(m.Body))
+	if err != nil {
+		return &failure{cause: "request", text: "the request cannot be made", cure: "check the URL", final: true}
+	}
+	for name, values := range s.options.Header {
+		req.Header[http.CanonicalHeaderKey(name)] = values
+	}
+	if host := req.Header.Get("Host"); host != "" {
+		req.Host = host
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", userAgent)
+	if f := s.sign(req.Header, m, time.Now()); f != nil {
+		return f
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return s.describe(err)
+	}
+	defer resp.Body.Close()
+	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
+	return judge(resp, time.Now())
+}
+
+// judge says what an answer means: whatever begins with 2 is good, and a redirect is not followed.
+func judge(resp *http.Response, now time.Time) *failure {
+	status := resp.StatusCode
+	f := &failure{
+		cause: strconv.Itoa(status), text: fmt.Sprintf("the receiver answered with status %d", status),
+		cure: "see why the receiver does not take it", final: true,
+	}
+	switch {
+	case status/100 == 2:
+		return nil
+	case status/100 == 3:
+		f.cure = "configure the URL that the receiver redirects to"
+	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status/100 == 5:
+		f.final = false
+		f.after = retryAfter(resp.Header.Get("Retry-After"), now)
+	}
+	return f
+}
+
+// retryAfter reads seconds or a date (RFC 9110, section 10.2.3).
+func retryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
+		return time.Duration(min(max(seconds, 0), int64(retryAfterMax/time.Second))) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return min(max(at.Sub(now), 0), retryAfterMax)
+	}
+	return 0
+}
+
+// describe says why there was no answer, in words that hold nothing of the URL but its host: errors of the library quote
+// it, or what the other side sent.
+func (s *Sender) describe(err error) *failure {
+	f := &failure{cause: "error", text: "the connection failed before the answer was complete", cure: "see whether the receiver is up and can be reached from here"}
+	var (
+		network net.Error
+		dial    *net.OpError
+		cert    *tls.CertificateVerificationError
+	)
+	switch {
+	case s.ctx.Err() != nil:
+		f.cause, f.text = "ended", "there was no time left"
+	case errors.As(err, &network) && network.Timeout():
+		f.cause, f.text = "timeout", fmt.Sprintf("no answer within %s", s.options.Timeout)
+	case errors.Is(err, http.ErrSchemeMismatch):
+		f.text, f.cure = "the receiver speaks http, not https", "check the URL"
+	case errors.As(err, &cert):
+		f.cause, f.text, f.cure = "certificate", cert.Error(), "check the receiver's certificate"
+	case errors.As(err, &dial):
+		f.text = dial.Error()
+	}
+	return f
+}

@@ -1,0 +1,269 @@
+// Package webhook delivers messages to one URL, one after the other and again after failures, out of a bounded queue. They are
+// signed as Standard Webhooks 1.0 has it (https://www.standardwebhooks.com).
+package webhook
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// Defaults of Options.
+const (
+	DefaultTimeout = 5 * time.Second
+	DefaultRetries = 5
+	DefaultQueue   = 100
+)
+
+// The pauses between attempts: the first, which doubles with each failure, and the longest, give or take a part; and the
+// longest that a receiver may ask for.
+const (
+	retryFirst    = time.Second
+	retryMost     = 30 * time.Second
+	retryJitter   = 0.2
+	retryAfterMax = 5 * time.Minute
+)
+
+const logInterval = time.Minute // for each cause
+
+// Options say where messages go. URL and Secrets are required.
+type Options struct {
+	// URL is where messages are posted. Of it only the host is ever logged: its path may be a secret, too.
+	URL *url.URL
+
+	// Header is sent with each message.
+	Header http.Header
+
+	// Secrets returns the secrets to sign with, each of which makes a signature. It is asked for every attempt; none is a
+	// failure.
+	Secrets func() []string
+
+	// Timeout is how long one attempt may take. Default: 5s.
+	Timeout time.Duration
+
+	// Retries is how often a message is sent again.
+	Retries int
+
+	// Queue is how many messages may wait. The oldest makes room for a new one. Default: 100.
+	Queue int
+
+	// Logger is told what an operator must know. Default: slog.Default().
+	Logger *slog.Logger
+
+	// Transport carries the requests. Default: one of the Sender's own.
+	Transport http.RoundTripper
+}
+
+// Message is one thing to deliver.
+type Message struct {
+	// ID is the same for all attempts. It holds no full stop.
+	ID string
+
+	// Name is what it is about, for the log.
+	Name string
+
+	// Body is the JSON.
+	Body []byte
+}
+
+// Sender delivers messages. It is safe for concurrent use.
+type Sender struct {
+	options Options
+	client  *http.Client
+	log     *slog.Logger
+	said    said
+
+	ctx    context.Context // ends the work
+	cancel context.CancelFunc
+	hurry  chan struct{} // closed when nothing is tried again any more
+	wake   chan struct{}
+	done   chan struct{} // closed when the work has ended
+
+	mu       sync.Mutex
+	queue    []Message
+	started  bool
+	closed   bool
+	hurrying bool
+	dropped  int
+}
+
+// New returns a Sender. It has no goroutine until the first message comes.
+func New(o Options) *Sender {
+	if o.Timeout <= 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.Queue <= 0 {
+		o.Queue = DefaultQueue
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Transport == nil {
+		o.Transport = newTransport()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Sender{
+		options: o,
+		client: &http.Client{
+			Transport:     o.Transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		log: o.Logger.With("host", o.URL.Host),
+		ctx: ctx, cancel: cancel,
+		hurry: make(chan struct{}), wake: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+}
+
+func newTransport() http.RoundTripper {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxResponseHeaderBytes = 64 << 10
+	t.MaxIdleConnsPerHost = 1
+	t.IdleConnTimeout = 30 * time.Second
+	return t
+}
+
+// Send queues a message, and never waits. After Close it does nothing.
+func (s *Sender) Send(m Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	if len(s.queue) >= s.options.Queue {
+		s.queue = s.queue[1:]
+		s.drop(1)
+	}
+	s.queue = append(s.queue, m)
+	if !s.started {
+		s.started = true
+		go s.work()
+	}
+	s.poke()
+}
+
+// drop counts messages that are not delivered for want of room or time, and says it now and then. It is called with the lock
+// held.
+func (s *Sender) drop(n int) {
+	s.dropped += n
+	if n > 0 && s.said.once("dropped") {
+		s.log.Warn("events are dropped: the receiver does not keep up, or does not answer", slog.Int("dropped", s.dropped))
+	}
+}
+
+// Close says that no more messages come. What is queued is delivered, as usual; Done tells when that has ended.
+func (s *Sender) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed && !s.started {
+		s.cancel()
+		close(s.done)
+	}
+	s.closed = true
+	s.poke()
+}
+
+// Hurry gives every message that is left one more attempt, and none a second.
+func (s *Sender) Hurry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.hurrying {
+		s.hurrying = true
+		close(s.hurry)
+	}
+}
+
+// Abort ends the work, whatever is left. It follows Close.
+func (s *Sender) Abort() { s.cancel() }
+
+// Done returns a channel that is closed when everything is delivered, or given up, after Close.
+func (s *Sender) Done() <-chan struct{} { return s.done }
+
+// Longest is how long the delivery of one message may take, unless the receiver asks for pauses.
+func (s *Sender) Longest() time.Duration {
+	total := s.options.Timeout
+	for i := range s.options.Retries {
+		total += s.options.Timeout + time.Duration(float64(backoff(i))*(1+retryJitter))
+	}
+	return total
+}
+
+// backoff is the pause after so many failures before the last, without what is left to chance.
+func backoff(failures int) time.Duration {
+	pause := retryFirst
+	for range failures {
+		pause = min(2*pause, retryMost)
+	}
+	return pause
+}
+
+func (s *Sender) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is going to look
+	}
+}
+
+// next returns the oldest message, as soon as there is one, or false when there will be none.
+func (s *Sender) next() (Message, bool) {
+	for s.ctx.Err() == nil {
+		s.mu.Lock()
+		if len(s.queue) > 0 {
+			m := s.queue[0]
+			s.queue = s.queue[1:]
+			s.mu.Unlock()
+			return m, true
+		}
+		closed := s.closed
+		s.mu.Unlock()
+		if closed {
+			break
+		}
+		select {
+		case <-s.wake:
+		case <-s.ctx.Done():
+		}
+	}
+	return Message{}, false
+}
+
+// work delivers until there is nothing more to deliver.
+func (s *Sender) work() {
+	defer close(s.done)
+	defer s.client.CloseIdleConnections()
+	defer s.cancel()
+	for {
+		m, ok := s.next()
+		if !ok {
+			break
+		}
+		s.deliver(m)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(len(s.queue))
+	s.queue = nil
+}
+
+// said remembers when each cause was last logged.
+type said struct {
+	mu sync.Mutex
+	at map[string]time.Time // by cause, of which there are few
+}
+
+// once reports whether a cause may be logged now, and then holds it back for a while.
+func (s *said) once(cause string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if last := s.at[cause]; !last.IsZero() && now.Sub(last) < logInterval {
+		return false
+	}
+	if s.at == nil {
+		s.at = make(map[string]time.Time)
+	}
+	s.at[cause] = now
+	return true
+}
