@@ -17,6 +17,7 @@ func TestImport(t *testing.T) {
 		"http.handlers.ip_reputation",
 		"http.handlers.ip_reputation_health",
 		"http.matchers.ip_reputation",
+		"events.handlers.ip_reputation_webhook",
 		"ip_reputation.providers.abuseipdb",
 		"ip_reputation.secrets.aws_secretsmanager",
 		"ip_reputation.secrets.aws_ssm",

@@ -77,6 +77,7 @@ type App struct {
 	pools       releases
 	suspects    suspects
 	detach      func()
+	emitter     emitter
 	logger      *slog.Logger
 }
 
@@ -104,6 +105,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := a.provisionSentry(ctx); err != nil { // first: it reports what goes wrong with the others, until they have ended
+		return err
+	}
+	if err := a.emitter.provision(ctx); err != nil {
 		return err
 	}
 	if err := metrics.Register(ctx.GetMetricsRegistry()); err != nil {
@@ -195,7 +199,11 @@ func (a *App) Start() error {
 	a.lists.start()
 	a.memory.start()
 	a.detach = metrics.Attach(a.instance())
+	if running.current() == nil {
+		events.Reset() // what was said before Caddy was stopped is said again
+	}
 	running.push(a)
+	a.startEvents()
 	a.startSecrets()
 	a.startSharing()
 	if len(a.listNames)+len(a.keepers) == 0 {
@@ -208,6 +216,7 @@ func (a *App) Start() error {
 // Stop ends what Start began.
 func (a *App) Stop() error {
 	running.remove(a)
+	a.endEvents()
 	a.endSharing()
 	if a.stopSecrets != nil {
 		a.stopSecrets()
@@ -240,6 +249,7 @@ func (a *App) Cleanup() error {
 	if caddy.Exiting() {
 		finish(engine, closeWithin)
 		doHurry()
+		endDeliveries()
 		lingering.Wait() // they hand over what they learnt before it is saved
 		return pools.release()
 	}

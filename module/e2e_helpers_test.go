@@ -120,6 +120,7 @@ type publisher struct {
 	mu      sync.Mutex
 	list    string
 	fetched int
+	refuses int // the status that it answers with; 0: it gives the list
 }
 
 func startPublisher(tb testing.TB, list string) *publisher {
@@ -129,11 +130,22 @@ func startPublisher(tb testing.TB, list string) *publisher {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.fetched++
+		if p.refuses != 0 {
+			w.WriteHeader(p.refuses)
+			return
+		}
 		w.Header().Set("Content-Type", "text/plain")
 		_, _ = io.WriteString(w, p.list)
 	}))
 	tb.Cleanup(p.Close)
 	return p
+}
+
+// behave lets the publisher answer with a status other than 200; 0 is the normal way.
+func (p *publisher) behave(status int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuses = status
 }
 
 // fetches returns how often the list was fetched.

@@ -143,7 +143,7 @@ func (a *App) health(now time.Time) health.Report {
 	}
 	for i, l := range a.lists.Status() {
 		s.Lists = append(s.Lists, health.List{
-			Name: l.Name, Role: kindWord(a.meanings[i].Kind), Fetched: l.Kind == feed.KindURL, Refresh: l.Refresh,
+			Name: l.Name, Role: kindWord(a.meanings[i].Kind), Patience: l.Patience,
 			Loaded: l.Loaded, Entries: l.Entries, Success: l.LastSuccess, Failed: failed(l.LastResult), Result: l.LastResult,
 		})
 	}

@@ -34,12 +34,17 @@ var pool = caddy.NewUsagePool()
 // acquire returns the shared value of a key, building it if nobody has it yet. It notes in the app that the value must be
 // given back.
 func acquire[T caddy.Destructor](a *App, key string, build func() (T, error)) (T, error) {
+	return acquireFor(&a.pools, key, build)
+}
+
+// acquireFor is acquire for what is not the app.
+func acquireFor[T caddy.Destructor](pools *releases, key string, build func() (T, error)) (T, error) {
 	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) { return build() })
 	if err != nil {
 		var none T
 		return none, err
 	}
-	a.pools = append(a.pools, func() error {
+	*pools = append(*pools, func() error {
 		_, err := pool.Delete(key)
 		return err
 	})
@@ -90,6 +95,7 @@ func (p *pooledLists) observe(name string, result feed.Result) {
 	if series := p.series[name]; series != nil {
 		series.Count(result.String())
 	}
+	lookSoon()
 }
 
 // listing makes a snapshot answer look-ups.

@@ -50,9 +50,13 @@ type provider struct {
 // keyed puts a key into the context of every call: the first that the service accepts.
 type keyed struct {
 	*quota.Keeper
+	name   string
 	keys   *secret.Ring // nil for a service that is asked without
 	logger *slog.Logger
 	said   *atomic.Int64 // when the log last said that the service refuses everything, in Unix seconds
+
+	// until when it was last told that all keys are set aside, in nanoseconds: most calls have no news
+	toldUntil *atomic.Int64
 }
 
 // provisionProviders loads the service modules and sets their terms.
@@ -117,9 +121,10 @@ func (a *App) provisionProvider(ctx caddy.Context, p *Provider, ledger quota.Led
 	keeper := quota.New(name, service, terms, budget, ledger, quota.Options{
 		Logger:  a.logger,
 		Observe: func(_ string, result reputation.Result, took time.Duration) { series.Count(result, took) },
+		Notify:  func(n quota.Notice) { notifyProvider(name, n) },
 	})
 	a.keepers = append(a.keepers, &provider{name: name, keeper: keeper})
-	served := keyed{keeper, keys, a.logger.With("provider", name), new(atomic.Int64)}
+	served := keyed{keeper, name, keys, a.logger.With("provider", name), new(atomic.Int64), new(atomic.Int64)}
 	return lookup.Provider{Source: source, Provider: tracedProvider{name, served}, ListedTTL: listed, CleanTTL: clean}, nil
 }
 
@@ -130,16 +135,20 @@ func (k keyed) Check(ctx context.Context, addr netip.Addr) (reputation.Report, e
 		report, err := k.Keeper.Check(ctx, addr)
 		if errors.Is(err, reputation.ErrRefused) {
 			k.sayRefused()
+			events.Refused(k.name, nil, k.RefusedUntil(""))
 		}
 		return report, err
 	}
-	var until time.Time
+	var until time.Time // when the first of the keys that are set aside is tried again
+	setAside := func(pause time.Time) {
+		if until.IsZero() || pause.Before(until) {
+			until = pause
+		}
+	}
 	var refused error
 	for key, kept := range k.keys.Each {
 		if pause := k.RefusedUntil(key); !pause.IsZero() {
-			if until.IsZero() || pause.Before(until) {
-				until = pause
-			}
+			setAside(pause)
 			continue
 		}
 		report, err := k.Keeper.Check(reputation.WithKey(ctx, key), addr)
@@ -147,8 +156,10 @@ func (k keyed) Check(ctx context.Context, addr netip.Addr) (reputation.Report, e
 			return report, err
 		}
 		refused = err
+		setAside(k.RefusedUntil(key))
 		kept.Refresh()
 	}
+	k.tellRefused(until)
 	if refused != nil {
 		k.sayRefused()
 		return reputation.Report{}, refused
@@ -163,6 +174,18 @@ func (k keyed) sayRefused() {
 		return
 	}
 	k.logger.Error("no key of the provider is accepted, so it is not asked: give it one that is, which is used at once")
+}
+
+// tellRefused tells that all keys are set aside, unless there are none, and that was not told yet.
+func (k keyed) tellRefused(until time.Time) {
+	if until.IsZero() || k.toldUntil.Swap(until.UnixNano()) == until.UnixNano() {
+		return
+	}
+	var fingerprints []string
+	for key := range k.keys.Each {
+		fingerprints = append(fingerprints, secret.Fingerprint(key))
+	}
+	events.Refused(k.name, fingerprints, until)
 }
 
 // provisionKeys returns the provider's keys, in the order written.

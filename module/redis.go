@@ -234,6 +234,17 @@ type pooledRedis struct {
 	series *metrics.RedisSeries
 }
 
+// notify tells of Redis, unless this is the one of a configuration that does not serve. It is called from within the client.
+func (p *pooledRedis) notify(up bool, why string) {
+	switch serving := running.current(); {
+	case serving == nil || serving.redis != p:
+	case up:
+		events.Back()
+	default:
+		events.Away(why)
+	}
+}
+
 // Destruct implements caddy.Destructor.
 func (p *pooledRedis) Destruct() error {
 	err := p.Close()
@@ -294,12 +305,14 @@ func (a *App) connectRedis(ctx caddy.Context) error {
 				refused()
 			}
 		}
-		client, err := redis.Open(o)
-		if err != nil {
+		p := &pooledRedis{series: series}
+		o.Notify = p.notify
+		var err error
+		if p.Client, err = redis.Open(o); err != nil {
 			series.Close()
 			return nil, err
 		}
-		return &pooledRedis{client, series}, nil
+		return p, nil
 	})
 	return err
 }

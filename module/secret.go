@@ -80,6 +80,7 @@ func (a *App) watchExpiry(ctx context.Context) {
 		return all
 	}
 	expiry.Watch(ctx, list, func(s secret.Status, left time.Duration) {
+		events.Expires(s.Name, s.Fingerprint, s.Expires, left)
 		attributes := []any{
 			slog.String("provider", s.Name), slog.String("key", s.Fingerprint), slog.Time("expires", s.Expires),
 			slog.String("cure", "put a new key beside it, as another `key`, and remove the old one later"),
@@ -135,9 +136,24 @@ func (p *pooledSecret) Destruct() error {
 	return nil
 }
 
-// provisionSecret finds or makes what keeps a secret current, which is the named option of what has a name. A placeholder is
-// resolved now; a store is asked after Start.
+// provisionSecret finds or makes what keeps a secret of the app current, which is the named option of what has a name.
 func (a *App) provisionSecret(ctx caddy.Context, name, option string, s *Secret) (*pooledSecret, error) {
+	kept, err := s.provision(ctx, &a.pools, secretUse{name, option, a.logger})
+	if err == nil {
+		a.secrets = append(a.secrets, kept)
+	}
+	return kept, err
+}
+
+// secretUse is what a secret is for.
+type secretUse struct {
+	name   string // whose it is
+	option string // the option's word
+	logger *slog.Logger
+}
+
+// provision finds or makes what keeps a secret current. A placeholder is resolved now; a store is asked after Start.
+func (s *Secret) provision(ctx caddy.Context, pools *releases, use secretUse) (*pooledSecret, error) {
 	hash, err := hashOf(s) // the raw store is gone once it is loaded
 	if err != nil {
 		return nil, err
@@ -148,12 +164,12 @@ func (a *App) provisionSecret(ctx caddy.Context, name, option string, s *Secret)
 	}
 	o := secret.Options{
 		Refresh: time.Duration(s.Refresh), Expires: expires, Logger: processLogger("secrets"),
-		Hide: option != "key", // what a person may have made up can be guessed by its fingerprint
+		Hide: use.option != "key", // what a person may have made up can be guessed by its fingerprint
 	}
 	var store reputation.SecretStore
 	switch {
 	case s.Value != "" && s.StoreRaw != nil:
-		return nil, fmt.Errorf("%s has both a value and a store: remove one", option)
+		return nil, fmt.Errorf("%s has both a value and a store: remove one", use.option)
 	case s.StoreRaw != nil:
 		loaded, err := ctx.LoadModule(s, "StoreRaw")
 		if err != nil {
@@ -167,14 +183,14 @@ func (a *App) provisionSecret(ctx caddy.Context, name, option string, s *Secret)
 	case strings.Contains(s.Value, "{"):
 		o.Source = s.Value
 	case s.Value != "":
-		a.logger.Warn("a secret stands in the configuration itself, where `/config` and autosave.json show it",
-			slog.String("of", name), slog.String("cure", howToWrite(option)))
+		use.logger.Warn("a secret stands in the configuration itself, where `/config` and autosave.json show it",
+			slog.String("of", use.name), slog.String("cure", howToWrite(use.option)))
 	default:
-		return nil, fmt.Errorf("no %s is given: %s", option, howToWrite(option))
+		return nil, fmt.Errorf("no %s is given: %s", use.option, howToWrite(use.option))
 	}
 	local := store == nil
 	if local {
-		store = placeholder{option, s.Value}
+		store = placeholder{use.option, s.Value}
 		if o.Refresh == 0 {
 			o.Refresh = refreshPlaceholder
 		}
@@ -182,14 +198,10 @@ func (a *App) provisionSecret(ctx caddy.Context, name, option string, s *Secret)
 			return nil, err
 		}
 	}
-	kept, err := acquire(a, "secret "+name+" "+hash, func() (*pooledSecret, error) {
-		return &pooledSecret{Keeper: secret.Open(name, store, o)}, nil
+	kept, err := acquireFor(pools, "secret "+use.name+" "+hash, func() (*pooledSecret, error) {
+		return &pooledSecret{Keeper: secret.Open(use.name, store, o)}, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	a.secrets = append(a.secrets, kept)
-	if local {
+	if err == nil && local {
 		err = kept.Prime(ctx)
 	}
 	return kept, err

@@ -129,7 +129,7 @@ func (a *App) provisionSentry(ctx caddy.Context) error {
 	}
 	dsn, err := a.provisionSecret(ctx, "sentry", "sentry", &a.Sentry.DSN)
 	if err != nil {
-		return fmt.Errorf("sentry: %w", err)
+		return err
 	}
 	if value, ok := dsn.Current(); ok {
 		if err := sentry.CheckDSN(value); err != nil {

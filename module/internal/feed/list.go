@@ -26,6 +26,10 @@ const (
 	// manualFloor is how often a publisher is asked when an operator insists.
 	manualFloor = time.Minute
 
+	// The least time, and number of refreshes, without a success until a list is stale.
+	leastPatience    = 24 * time.Hour
+	patientRefreshes = 3
+
 	firstBackoff = time.Minute
 	startSpread  = 2 * time.Second
 )
@@ -48,8 +52,8 @@ type Status struct {
 	LastError    string    `json:"last_error,omitempty"` // of the last attempt, or why there is no copy on disk
 	NextRefresh  time.Time `json:"next_refresh,omitzero"`
 
-	// Refresh is how often the source is asked, if it is a URL.
-	Refresh time.Duration `json:"-"`
+	// Patience is how long a list that is fetched may be without a success until somebody must look after it; zero for others.
+	Patience time.Duration `json:"-"`
 }
 
 // list keeps one list current.
@@ -387,7 +391,8 @@ func (l *list) status(inForce *ListState) Status {
 		s.FirstIgnored = l.st.first.Error()
 	}
 	if s.Kind == KindURL {
-		s.NextRefresh, s.Refresh = l.st.next, l.spec.Refresh
+		s.Patience = max(leastPatience, patientRefreshes*l.spec.Refresh)
+		s.NextRefresh = l.st.next
 	}
 	if err := cmp.Or(l.st.lastErr, l.st.storeErr); err != nil {
 		s.LastError = err.Error()

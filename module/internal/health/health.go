@@ -3,6 +3,7 @@
 package health
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -66,13 +67,15 @@ type Key struct {
 type List struct {
 	Name    string
 	Role    string // feed, deny or exempt
-	Fetched bool   // from a URL, again and again
-	Refresh time.Duration
 	Loaded  bool
 	Entries int
 	Success time.Time // when it was last confirmed
-	Failed  bool      // the last attempt
-	Result  string    // the last attempt's, as the metrics name it
+
+	// Patience is how long it may be without a success until it is stale; zero for those that are not fetched again and again.
+	Patience time.Duration
+
+	Failed bool   // the last attempt
+	Result string // the last attempt's, as the metrics name it
 }
 
 // Redis is the memory that instances share.
@@ -167,8 +170,7 @@ const (
 	endIsNear = 30 * day
 
 	// A list is stale when it was not confirmed for this long, and for this many of its intervals.
-	staleAfter     = day
-	staleIntervals = 3
+	staleAfter = day
 
 	// lowShare of a quota is one over this number.
 	lowShare = 10
@@ -258,11 +260,10 @@ func (r *Report) list(l List, now time.Time) {
 	if l.Failed {
 		c.Result = l.Result
 	}
-	patience := max(staleAfter, staleIntervals*l.Refresh)
 	switch {
 	case !l.Loaded:
 		r.check("lists:entries", c, warning(ListEmpty, l.Name, "list %s has no contents yet: see the log for why", l.Name))
-	case (l.Fetched || l.Failed) && now.Sub(l.Success) > patience:
+	case (l.Patience > 0 || l.Failed) && now.Sub(l.Success) > cmp.Or(l.Patience, staleAfter):
 		r.check("lists:entries", c, warning(ListStale, l.Name, "list %s was last confirmed at %s, and what it held then is in force: "+
 			"see the log for why", l.Name, clock(l.Success)))
 	default:

@@ -19,7 +19,7 @@ func well() State {
 			{Provider: "abuseipdb", Fingerprint: "22222222", State: KeyInReserve, Expires: now.Add(31 * day)},
 		},
 		Lists: []List{
-			{Name: "tor_exits", Role: "feed", Fetched: true, Refresh: time.Hour, Loaded: true, Entries: 5, Success: now.Add(-time.Hour), Result: "ok"},
+			{Name: "tor_exits", Role: "feed", Patience: day, Loaded: true, Entries: 5, Success: now.Add(-time.Hour), Result: "ok"},
 			{Name: "deny_mine", Role: "deny", Loaded: true, Entries: 1, Success: now.Add(-1000 * time.Hour), Result: "ok"},
 		},
 		Redis:  &Redis{Up: true, Since: now.Add(-time.Hour)},
@@ -75,8 +75,8 @@ func TestJudge(t *testing.T) {
 		"never fetched":                {list(func(l *List) { l.Loaded, l.Success = false, time.Time{} }), reasons{ListEmpty}},
 		"a day without success":        {list(func(l *List) { l.Success = now.Add(-day) }), nil},
 		"more than a day":              {list(func(l *List) { l.Success = now.Add(-day - 1) }), reasons{ListStale}},
-		"three intervals":              {list(func(l *List) { l.Refresh, l.Success = day, now.Add(-3*day) }), nil},
-		"more than three":              {list(func(l *List) { l.Refresh, l.Success = day, now.Add(-3*day-1) }), reasons{ListStale}},
+		"as long as it may be":         {list(func(l *List) { l.Patience, l.Success = 3*day, now.Add(-3*day) }), nil},
+		"longer than it may be":        {list(func(l *List) { l.Patience, l.Success = 3*day, now.Add(-3*day-1) }), reasons{ListStale}},
 		"failed once":                  {list(func(l *List) { l.Failed, l.Result = true, "timeout" }), nil},
 		"a file unreadable for an age": {func(s *State) { s.Lists[1].Failed, s.Lists[1].Result = true, "error" }, reasons{ListStale}},
 	} {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -88,6 +89,17 @@ func CountRequest(action reputation.Action, enforce bool, status reputation.Stat
 		mode = 1
 	}
 	requestCounters[action][mode][status].Inc()
+}
+
+// Enforced returns how many requests were counted with an action that was enforced, since the process began.
+func Enforced(action reputation.Action) (total uint64) {
+	for _, counter := range requestCounters[action][1] {
+		var m dto.Metric
+		if counter.Write(&m) == nil { // it has no way to fail
+			total += uint64(m.GetCounter().GetValue())
+		}
+	}
+	return total
 }
 
 // CountLookup counts a look-up and the layer that answered it.

@@ -132,6 +132,7 @@ type change struct {
 	breaker   string // "open" or "closed" when the breaker became it
 	throttled bool   // a pause was begun or made longer
 	refused   bool   // a key was set aside, or for longer
+	answered  bool   // the service answered, and the breaker is closed
 	until     time.Time
 }
 
@@ -149,6 +150,7 @@ func (b *Budget) settle(done func(error), key uint64, err error, began, now time
 		b.throttled.reset(key, began)
 		b.refused.reset(key, began)
 		done(nil)
+		c.answered = true
 	case result == reputation.ResultThrottled:
 		c.throttled, c.until = b.throttle(key, err, began, now)
 		done(errNoEvidence)
@@ -165,6 +167,7 @@ func (b *Budget) settle(done func(error), key uint64, err error, began, now time
 	case b.opened.steps < before.steps:
 		c.breaker = "closed"
 	}
+	c.answered = c.answered && b.opened.steps == 0
 	return c
 }
 

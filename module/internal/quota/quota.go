@@ -44,7 +44,42 @@ type Options struct {
 	// Observe, when set, is told of every outcome, that of skipped calls too (they took 0). Calls that the caller gave
 	// up have no outcome. It must be quick.
 	Observe func(name string, result reputation.Result, took time.Duration)
+
+	// Notify, when set, is told what changes in the standing of the provider. It must be quick.
+	Notify func(Notice)
 }
+
+// Notice is a change in the standing of a provider.
+type Notice struct {
+	Kind NoticeKind
+
+	// Result is that of the call which opened the breaker.
+	Result reputation.Result
+
+	// Until is when the provider is asked again.
+	Until time.Time
+
+	// Window is the quota that is spent.
+	Window Window
+
+	// Began is when the call was begun that was answered.
+	Began time.Time
+}
+
+// NoticeKind is what a Notice says.
+type NoticeKind uint8
+
+// The kinds.
+const (
+	// NoticeFails: the breaker has opened, for the first time or again.
+	NoticeFails NoticeKind = iota
+	// NoticeAnswers: a call was answered, and the breaker is closed. It comes with every such call.
+	NoticeAnswers
+	// NoticeThrottled: the service asks for a pause, or for a longer one.
+	NoticeThrottled
+	// NoticeSpent: a quota is spent, once for each window that ends at another time.
+	NoticeSpent
+)
 
 // Keeper is a provider that keeps another one within its terms.
 type Keeper struct {
@@ -55,6 +90,7 @@ type Keeper struct {
 	ledger   Ledger
 	log      *slog.Logger
 	observe  func(name string, result reputation.Result, took time.Duration)
+	notify   func(Notice)
 
 	mu        sync.Mutex
 	spent     spent
@@ -84,9 +120,12 @@ func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledg
 	if o.Observe == nil {
 		o.Observe = func(string, reputation.Result, time.Duration) {}
 	}
+	if o.Notify == nil {
+		o.Notify = func(Notice) {}
+	}
 	return &Keeper{
 		name: name, provider: p, terms: terms, budget: b, ledger: ledger,
-		log: o.Logger.With("provider", name), observe: o.Observe,
+		log: o.Logger.With("provider", name), observe: o.Observe, notify: o.Notify,
 	}
 }
 
@@ -122,7 +161,9 @@ func (k *Keeper) Check(ctx context.Context, addr netip.Addr) (reputation.Report,
 	if notAsked(err) {
 		k.giveBack(ctx, began)
 	}
-	k.logOutcome(ctx, addr, err, k.budget.settle(done, key, err, began, now), now)
+	changed := k.budget.settle(done, key, err, began, now)
+	k.logOutcome(ctx, addr, err, changed, now)
+	k.tell(changed, err, began)
 	k.observe(k.name, reputation.ResultOf(err), took)
 	return report, err
 }
@@ -166,27 +207,26 @@ func (k *Keeper) take(ctx context.Context, now time.Time) *reputation.SkippedErr
 	if grant.Granted {
 		return nil
 	}
-	if until := spentUntil(k.terms.Windows, grant.Usage); !until.IsZero() {
-		k.noteSpent(ctx, now, until)
+	if window, until := spentUntil(k.terms.Windows, grant.Usage); !until.IsZero() {
+		k.noteSpent(ctx, now, window, until)
 		return &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: until}
 	}
 	// The rate has refused, or a ledger that has only a part of the quota to give: it knows best, and is asked each time.
 	return &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: grant.RetryAt}
 }
 
-// spentUntil returns when the last of the full windows ends, or the zero time if none is full.
-func spentUntil(windows []Window, usage []Usage) time.Time {
-	var until time.Time
+// spentUntil returns the last of the full windows to end, and when it does, or the zero time if none is full.
+func spentUntil(windows []Window, usage []Usage) (last Window, until time.Time) {
 	for i, u := range usage {
 		if u.Used >= windows[i].Limit && u.Reset.After(until) {
-			until = u.Reset
+			last, until = windows[i], u.Reset
 		}
 	}
-	return until
+	return last, until
 }
 
 // noteSpent remembers that a quota is spent, and logs it once for each window.
-func (k *Keeper) noteSpent(ctx context.Context, now, until time.Time) {
+func (k *Keeper) noteSpent(ctx context.Context, now time.Time, window Window, until time.Time) {
 	k.mu.Lock()
 	k.spent = spent{asked: now, until: until}
 	news := !k.saidSpent.Equal(until)
@@ -194,6 +234,19 @@ func (k *Keeper) noteSpent(ctx context.Context, now, until time.Time) {
 	k.mu.Unlock()
 	if news {
 		k.log.WarnContext(ctx, "the quota is spent", "until", until)
+		k.notify(Notice{Kind: NoticeSpent, Window: window, Until: until})
+	}
+}
+
+// tell notifies of what the outcome of a call has changed.
+func (k *Keeper) tell(c change, err error, began time.Time) {
+	switch {
+	case c.answered:
+		k.notify(Notice{Kind: NoticeAnswers, Began: began})
+	case c.throttled:
+		k.notify(Notice{Kind: NoticeThrottled, Until: c.until})
+	case c.breaker == "open":
+		k.notify(Notice{Kind: NoticeFails, Result: reputation.ResultOf(err), Until: c.until})
 	}
 }
 

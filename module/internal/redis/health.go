@@ -166,6 +166,7 @@ func (c *Client) turn(up bool) {
 	close(h.changed)
 	h.changed = make(chan struct{})
 	if up {
+		c.options.Notify(true, "")
 		h.err = nil
 		if !h.saidAway && !h.once("up") {
 			return
@@ -181,6 +182,7 @@ func (c *Client) turn(up bool) {
 // complain says, once a minute for each cause, that Redis is away. It is called with the lock of health held.
 func (c *Client) complain() {
 	h := &c.health
+	c.options.Notify(false, h.err.Error())
 	cause := h.result.String()
 	if h.result == Denied || h.result == Failed {
 		cause += h.err.Error() // what a server says; errors of connections hold ports that are never the same

@@ -60,6 +60,10 @@ type Options struct {
 
 	// Observe, when set, is told of every outcome. It must be quick.
 	Observe func(Result)
+
+	// Notify, when set, is told that Redis answers, when it begins to, or why it does not, as often as that is found out. It is
+	// called with a lock held: it must be quick, and call nothing here.
+	Notify func(up bool, why string)
 }
 
 // The defaults of Options.
@@ -106,6 +110,9 @@ func Open(o Options) (*Client, error) {
 	}
 	if o.Observe == nil {
 		o.Observe = func(Result) {}
+	}
+	if o.Notify == nil {
+		o.Notify = func(bool, string) {}
 	}
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // it never fails
