@@ -1,0 +1,131 @@
+// Package privacy decides how addresses are written where they are kept: as they are, cut short, or as pseudonyms.
+package privacy
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// The bits of an address that Truncate keeps unless it is told otherwise.
+const (
+	DefaultV4 = 24
+	DefaultV6 = 48
+)
+
+// MinKey is the least length of a key, in bytes. All IPv4 addresses can be tried in minutes, so that only the key keeps a
+// pseudonym from being undone.
+const MinKey = 16
+
+// Hidden stands for an address that can be written neither short nor as a pseudonym: because there is no key yet, or
+// because it is part of a name such as `7.113.0.203.in-addr.arpa`, which may be spelled in either order.
+const Hidden = "ip-hidden"
+
+// Policy is how addresses are written. The nil Policy writes them as they are. Loopback and unspecified addresses are always
+// written as they are: they name nobody. A Policy never changes, and may be used by several goroutines.
+type Policy struct {
+	v4, v6 int
+	key    func() (string, bool) // nil: addresses are cut short
+}
+
+// Truncate returns the Policy that keeps the first bits of an address, and writes it as a prefix: `203.0.113.0/24`.
+func Truncate(v4, v6 int) (*Policy, error) {
+	if v4 < 1 || v4 > 31 {
+		return nil, fmt.Errorf("%d bits of an IPv4 address is out of range: keep 1 to 31, such as %d", v4, DefaultV4)
+	}
+	if v6 < 1 || v6 > 127 {
+		return nil, fmt.Errorf("%d bits of an IPv6 address is out of range: keep 1 to 127, such as %d", v6, DefaultV6)
+	}
+	return &Policy{v4: v4, v6: v6}, nil
+}
+
+// Hash returns the Policy that writes each subject, an IPv4 address or an IPv6 /64, as a pseudonym: `ip-` and 16 hexadecimal
+// digits. The same key gives the same pseudonyms. It is asked for each time; while there is none, or one that CheckKey
+// refuses, addresses are Hidden.
+func Hash(key func() (value string, ok bool)) *Policy { return &Policy{key: key} }
+
+// CheckKey reports whether a key is too easily guessed.
+func CheckKey(key string) error {
+	if len(key) < MinKey {
+		return errors.New("the key has fewer than 16 characters, so that addresses can be found by trying: " +
+			"make one with `openssl rand -hex 32`")
+	}
+	return nil
+}
+
+// Addr returns what is written for an address. For the zero address that is nothing.
+func (p *Policy) Addr(addr netip.Addr) string {
+	switch {
+	case !addr.IsValid():
+		return ""
+	case p == nil:
+		return addr.String()
+	}
+	addr = addr.Unmap().WithZone("")
+	switch {
+	case addr.IsLoopback() || addr.IsUnspecified():
+		return addr.String()
+	case p.key != nil:
+		return p.pseudonym("ip-", reputation.Subject(addr))
+	}
+	return p.cut(netip.PrefixFrom(addr, addr.BitLen()))
+}
+
+// Prefix returns what is written for a prefix. One that is wider than a Policy's own is written as it is when addresses are
+// cut short; its pseudonym, `net-` and 16 digits, is another than those of the addresses in it.
+func (p *Policy) Prefix(prefix netip.Prefix) string {
+	switch {
+	case !prefix.IsValid():
+		return ""
+	case p == nil:
+		return prefix.String()
+	}
+	prefix = unmapped(prefix)
+	subject := reputation.Subject(prefix.Addr())
+	switch addr := prefix.Addr(); {
+	case addr.IsLoopback() || addr.IsUnspecified():
+		return prefix.String()
+	case p.key == nil:
+		return p.cut(prefix)
+	case prefix.Bits() >= subject.Bits():
+		return p.pseudonym("ip-", subject)
+	}
+	return p.pseudonym("net-", prefix.Masked())
+}
+
+// unmapped is a prefix of IPv4 addresses in the form of IPv4.
+func unmapped(prefix netip.Prefix) netip.Prefix {
+	addr := prefix.Addr().WithZone("")
+	if addr.Is4In6() && prefix.Bits() >= 96 {
+		return netip.PrefixFrom(addr.Unmap(), prefix.Bits()-96)
+	}
+	return netip.PrefixFrom(addr, prefix.Bits())
+}
+
+func (p *Policy) cut(prefix netip.Prefix) string {
+	bits := p.v6
+	if prefix.Addr().Is4() {
+		bits = p.v4
+	}
+	return netip.PrefixFrom(prefix.Addr(), min(bits, prefix.Bits())).Masked().String()
+}
+
+func (p *Policy) pseudonym(kind string, prefix netip.Prefix) string {
+	key, ok := p.key()
+	if !ok || CheckKey(key) != nil {
+		return Hidden
+	}
+	addr := prefix.Addr().As16()
+	mac := hmac.New(sha256.New, []byte(key))
+	mac.Write(addr[:])
+	if kind == "net-" {
+		mac.Write([]byte{byte(prefix.Bits())})
+	}
+	var sum [sha256.Size]byte
+	return kind + hex.EncodeToString(mac.Sum(sum[:0])[:8])
+}

@@ -1,0 +1,256 @@
+package privacy
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// Text returns a text with every address in it written as the Policy says, in whatever form it stands there: IPv4 and
+// IPv6, short or in full, in brackets, with a port, a zone or a length of prefix, with `:` as `%3A`, with `-` for the dots of
+// IPv4 as in names of hosts, and the reversed names that DNS is asked for. What looks like an address is taken for one:
+// four numbers up to 255 with dots are, be they a version. Times, versions of three parts and hexadecimal IDs stay.
+//
+// It allocates nothing when there is no address in the text.
+func (p *Policy) Text(text string) string {
+	if p == nil || strings.IndexAny(text, ".:%-") < 0 {
+		return text
+	}
+	var out strings.Builder
+	done := 0
+	for i := 0; i < len(text); {
+		f, ok := p.find(text, i)
+		if !ok {
+			i++
+			continue
+		}
+		if f.written != text[i:f.end] {
+			out.WriteString(text[done:i])
+			out.WriteString(f.written)
+			done = f.end
+		}
+		i = f.end
+	}
+	if done == 0 {
+		return text
+	}
+	out.WriteString(text[done:])
+	return out.String()
+}
+
+// found is an address in a text: where it ends, and what is written for it.
+type found struct {
+	end     int
+	written string
+}
+
+// find looks for an address that begins at i.
+func (p *Policy) find(text string, i int) (found, bool) {
+	c := text[i]
+	if !isHex(c) && c != ':' && c != '%' {
+		return found{}, false
+	}
+	if f, ok := p.v6At(text, i); ok {
+		return f, true
+	}
+	if !isHex(c) {
+		return found{}, false
+	}
+	if f, ok := p.nibblesAt(text, i); ok {
+		return f, true
+	}
+	if !isDigit(c) || isDigit(before(text, i)) {
+		return found{}, false
+	}
+	if f, ok := p.quadAt(text, i, '.'); ok {
+		return f, true
+	}
+	return p.quadAt(text, i, '-')
+}
+
+// quadAt looks for an IPv4 address whose numbers are joined by dots or hyphens.
+func (p *Policy) quadAt(text string, i int, joint byte) (found, bool) {
+	if i > 1 && text[i-1] == joint && isDigit(text[i-2]) {
+		return found{}, false // the first of the numbers has decided about all
+	}
+	numbers, longest, end := 0, 0, i
+	inRow := 0 // numbers that can be part of an address
+	var octets [4]byte
+	for j := i; ; {
+		n, next := number(text, j)
+		if next == j {
+			break
+		}
+		end = next
+		if numbers < 4 && n <= 255 {
+			octets[numbers] = byte(n)
+		}
+		numbers++
+		if n <= 255 && next-j <= 3 {
+			inRow++
+		} else {
+			inRow = 0
+		}
+		longest = max(longest, inRow)
+		if next+1 >= len(text) || text[next] != joint || !isDigit(text[next+1]) {
+			break
+		}
+		j = next + 1
+	}
+	if longest < 4 {
+		return found{}, false
+	}
+	if first, _ := number(text, i); joint == '-' && first > 255 {
+		return found{}, false // a date
+	}
+	if numbers > 4 || end+1 < len(text) && text[end] == '.' && isLetter(text[end+1]) {
+		return found{end, Hidden}, true // an address among other numbers, or a name, which may be in reverse
+	}
+	if joint == '-' {
+		return found{end, p.Addr(netip.AddrFrom4(octets))}, true
+	}
+	return p.withPrefix(text, end, netip.AddrFrom4(octets)), true
+}
+
+// number reads a decimal number. What is too large for an octet is somewhere above 255.
+func number(text string, i int) (n, end int) {
+	for end = i; end < len(text) && isDigit(text[end]); end++ {
+		n = min(n*10+int(text[end]-'0'), 1000)
+	}
+	return n, end
+}
+
+// nibblesAt looks for the reversed name of an IPv6 address: its digits, each followed by a dot.
+func (p *Policy) nibblesAt(text string, i int) (found, bool) {
+	const least = 16 // the digits of a /64
+	n, end := 0, i
+	for end < len(text) && isHex(text[end]) {
+		n++
+		end++
+		if end+1 >= len(text) || text[end] != '.' || !isHex(text[end+1]) || end+2 < len(text) && isWord(text[end+2]) {
+			break
+		}
+		end++
+	}
+	return found{end, Hidden}, n >= least
+}
+
+// maxV6 is the length of the longest IPv6 address: eight groups, or six and an IPv4 address.
+const maxV6 = len("0000:0000:0000:0000:0000:0000:255.255.255.255")
+
+// v6At looks for an IPv6 address that begins at i, and takes the longest.
+func (p *Policy) v6At(text string, i int) (found, bool) {
+	previous := before(text, i)
+	if isHex(previous) {
+		return found{}, false // inside a group
+	}
+	// an address that touches a word, `Foo::Bad`, is one only if there is more of it
+	touches := isWord(previous)
+	var room [maxV6 + 1]byte
+	var ends [maxV6 + 1]int // where each byte ends in the text
+	run, colons, doubled := room[:0], 0, false
+	j := i
+	for ; j < len(text) && len(run) < cap(run); j = ends[len(run)-1] {
+		c, end := text[j], j+1
+		if c == '%' && isColon(text, j) {
+			c, end = ':', j+3
+		}
+		if !isHex(c) && c != ':' && c != '.' {
+			break
+		}
+		if c == ':' {
+			colons++
+			doubled = doubled || len(run) > 0 && run[len(run)-1] == ':'
+		}
+		ends[len(run)] = end
+		run = append(run, c)
+	}
+	if colons < 2 {
+		return found{}, false
+	}
+	if !doubled && (colons < 6 || colons+colonsBefore(text, i) > 9) {
+		return found{}, false // a time, or a fingerprint
+	}
+	for n := len(run); n > 1; n-- {
+		end := ends[n-1]
+		if n < len(run) && isHex(run[n-1]) && isHex(run[n]) || n < len(run) && run[n] == '.' && end+1 < len(text) && isDigit(text[end+1]) {
+			continue // in the middle of a number
+		}
+		addr, err := netip.ParseAddr(string(run[:n]))
+		if err != nil {
+			continue
+		}
+		if (touches || end < len(text) && isWord(text[end])) && count(run[:n], ':') < 3 {
+			return found{}, false
+		}
+		return p.withPrefix(text, withoutZone(text, end), addr), true
+	}
+	return found{}, false
+}
+
+// withPrefix takes a length of prefix that follows an address to belong to it.
+func (p *Policy) withPrefix(text string, end int, addr netip.Addr) found {
+	if end < len(text) && text[end] == '/' {
+		bits, next := number(text, end+1)
+		if next > end+1 && (next == len(text) || !isWord(text[next])) && bits <= addr.BitLen() {
+			return found{next, p.Prefix(netip.PrefixFrom(addr, bits))}
+		}
+	}
+	return found{end, p.Addr(addr)}
+}
+
+// withoutZone returns where the zone ends that may follow an address, such as %eth0.
+func withoutZone(text string, i int) int {
+	if i+1 >= len(text) || text[i] != '%' {
+		return i
+	}
+	begin := i + 1
+	if strings.HasPrefix(text[begin:], "25") { // an escaped %
+		begin += 2
+	} else if begin+1 < len(text) && isHex(text[begin]) && isHex(text[begin+1]) {
+		return i // another character that is escaped
+	}
+	end := begin
+	for end < len(text) && isWord(text[end]) {
+		end++
+	}
+	if end == begin {
+		return i
+	}
+	return end
+}
+
+// before returns the character before i: a space for an escaped one, such as %20, and at the beginning.
+func before(text string, i int) byte {
+	if i == 0 || i > 2 && text[i-3] == '%' && isHex(text[i-2]) && isHex(text[i-1]) {
+		return ' '
+	}
+	return text[i-1]
+}
+
+// colonsBefore counts them in the groups that end before i, as far as it matters.
+func colonsBefore(text string, i int) (n int) {
+	for j := i - 1; j >= max(0, i-maxV6) && (isHex(text[j]) || text[j] == ':'); j-- {
+		if text[j] == ':' {
+			n++
+		}
+	}
+	return n
+}
+
+func isColon(text string, i int) bool {
+	return i+2 < len(text) && text[i+1] == '3' && text[i+2]|0x20 == 'a'
+}
+
+func isDigit(c byte) bool  { return '0' <= c && c <= '9' }
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+func isHex(c byte) bool    { return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'f' }
+func isWord(c byte) bool   { return isDigit(c) || isLetter(c) || c == '_' }
+
+func count(b []byte, c byte) (n int) {
+	for i := range b {
+		if b[i] == c {
+			n++
+		}
+	}
+	return n
+}
