@@ -183,7 +183,7 @@ func (a *App) adminRefresh(r *http.Request, argument string) (any, error) {
 	case err != nil:
 		return nil, adminError(http.StatusBadGateway, fmt.Errorf("%w: what was last good of the list stays in force", err))
 	}
-	a.logger.Info("refreshed by an operator", slog.String("list", name), slog.String("remote_addr", r.RemoteAddr))
+	a.logger.Info("refreshed by an operator", slog.String("feed", name), slog.String("remote_addr", r.RemoteAddr))
 	return a.listStatus(i, a.lists.Status()[i]), nil
 }
 

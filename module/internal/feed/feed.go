@@ -310,7 +310,7 @@ func (s *Set) Status() []Status {
 func (s *Set) guard(what string, run func()) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.logger.Error("a panic ended part of the lists' upkeep: restart to resume, and report this", "while", what, "panic", p)
+			s.logger.Error("a panic ended part of the lists' upkeep: restart to resume, and report this", "work", what, "panic", p)
 		}
 	}()
 	run()

@@ -136,7 +136,7 @@ func (w *watcher) add(l *list) {
 	}
 	for _, dir := range dirs {
 		if err := w.events.Add(dir); err != nil {
-			w.logger.Warn("changes of a file are noticed by looking from time to time only", "every", pollInterval, "list", l.spec.Name, "directory", dir, "error", err)
+			w.logger.Warn("changes of a file are noticed by looking from time to time only", "every", pollInterval, "feed", l.spec.Name, "directory", dir, "error", err)
 			continue
 		}
 		w.lists[dir] = append(w.lists[dir], l)

@@ -150,7 +150,7 @@ func (l *list) openCopy(now time.Time) {
 		l.st.loaded, l.st.header, l.st.pending, l.st.stored, l.st.lastSuccess = true, h, &ranges, true, confirmed
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errForeign):
 	default:
-		l.set.logger.Warn("the copy of a list cannot be read; the list is fetched anew", "list", l.spec.Name, "file", l.copyPath, "error", err)
+		l.set.logger.Warn("the copy of a list cannot be read; the list is fetched anew", "feed", l.spec.Name, "file", l.copyPath, "error", err)
 	}
 	if until := loadWait(l.waitPath, l.fingerprint, now); until.After(l.st.next) {
 		l.st.next, l.st.leaveAlone = until, until
@@ -273,12 +273,12 @@ func (l *list) accept(c *content, parts []validators) (Result, error) {
 	defer l.mu.Unlock()
 	l.st.loaded, l.st.header, l.st.ignored, l.st.first = true, h, c.wrong, c.first
 	if l.spec.Own && c.wrong > 0 {
-		l.set.logger.Error("wrong lines of your own list are not in force", "list", l.spec.Name, "file", l.spec.File,
-			"wrong", c.wrong, "first", c.first)
+		l.set.logger.Error("wrong lines of your own list are not in force", "feed", l.spec.Name, "file", l.spec.File,
+			"ignored", c.wrong, "first_ignored", c.first)
 	}
 	if !loaded || old.sum != h.sum {
 		l.st.pending = &ranges
-		l.set.logger.Info("list in force", "list", l.spec.Name, "entries", h.entries, "lines", h.lines, "ignored", c.wrong, "first_ignored", c.first)
+		l.set.logger.Info("list in force", "feed", l.spec.Name, "entries", h.entries, "lines", h.lines, "ignored", c.wrong, "first_ignored", c.first)
 	}
 	return result, nil
 }
@@ -298,7 +298,7 @@ func (l *list) keep(h *copyHeader, ranges func() iplist.Ranges, result Result) R
 	l.st.stored, l.st.storeErr = err == nil, err
 	l.mu.Unlock()
 	if err != nil {
-		l.set.logger.Warn("a list cannot be written to disk; it stays in memory", "list", l.spec.Name, "error", err)
+		l.set.logger.Warn("a list cannot be written to disk; it stays in memory", "feed", l.spec.Name, "error", err)
 		return ResultNotStored
 	}
 	return result
@@ -349,19 +349,20 @@ func (l *list) note(result Result, err error) {
 		}
 		if l.waitPath != "" {
 			if err := saveWait(l.waitPath, l.fingerprint, l.st.leaveAlone); err != nil {
-				l.set.logger.Warn("until when a publisher wants to be left alone cannot be written to disk", "list", l.spec.Name, "error", err)
+				l.set.logger.Warn("until when a publisher wants to be left alone cannot be written to disk", "feed", l.spec.Name, "error", err)
 			}
 		}
 	}
-	say := l.set.logger.Warn
+	tell := l.set.logger.Warn
 	if repeated { // said already, and Status goes on saying it
-		say = l.set.logger.Debug
+		tell = l.set.logger.Debug
 	}
-	message := "a list cannot be refreshed; the last good one stays in force"
-	if !l.st.loaded {
-		message = "a list cannot be refreshed, and there is no earlier one"
+	attributes := []any{"feed", l.spec.Name, "result", result.String(), "error", err}
+	if l.st.loaded {
+		tell("a list cannot be refreshed; the last good one stays in force", attributes...)
+	} else {
+		tell("a list cannot be refreshed, and there is no earlier one", attributes...)
 	}
-	say(message, "list", l.spec.Name, "result", result.String(), "error", err)
 }
 
 // backoff doubles from firstBackoff up to the refresh interval.

@@ -82,7 +82,7 @@ func (x *expiry) of(ctx context.Context, version string, ask func(context.Contex
 		x.told = true
 		// that something was refused is said of keys elsewhere
 		why := strings.TrimPrefix(err.Error(), reputation.ErrRefused.Error()+": ")
-		guest.Info("it is not known when the secret ends, so nobody will be warned before", "secret", x.secret, "error", why,
+		guest.Info("it is not known when the secret ends, so nobody will be warned before", "secret_name", x.secret, "error", why,
 			"cure", "allow Caddy to ask for it, or write the end into the configuration")
 	}
 	return x.known
@@ -90,5 +90,5 @@ func (x *expiry) of(ctx context.Context, version string, ask func(context.Contex
 
 // warn tells of a tag that cannot be read. The tag may hold anything, so it is not repeated.
 func (x *expiry) warn() {
-	guest.Warn("the tag `expires` of the secret cannot be read", "secret", x.secret, "cure", guest.HowToWriteAnEnd)
+	guest.Warn("the tag `expires` of the secret cannot be read", "secret_name", x.secret, "cure", guest.HowToWriteAnEnd)
 }

@@ -51,7 +51,7 @@ func (v *Vault) parse(answer *api.Secret) (reputation.Secret, error) {
 		end, ok := guest.End(text)
 		if !ok {
 			v.session.warned.Do(func() {
-				guest.Warn("the custom metadata `expires` of the secret cannot be read", "secret", v.name,
+				guest.Warn("the custom metadata `expires` of the secret cannot be read", "secret_name", v.name,
 					"cure", guest.HowToWriteAnEnd)
 			})
 		}
