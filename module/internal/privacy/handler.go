@@ -92,10 +92,9 @@ func (p *Policy) value(v any) slog.Value {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false) // the letters and digits of an escape would touch what follows
-	shown := ""
-	if encoder.Encode(v) == nil {
-		shown = string(bytes.TrimSpace(out.Bytes()))
-	} else {
+	err := encoder.Encode(v)
+	shown := string(bytes.TrimSpace(out.Bytes()))
+	if err != nil {
 		shown = fmt.Sprint(v)
 	}
 	if written := p.Text(shown); written != shown {

@@ -12,7 +12,7 @@ import (
 //
 // It allocates nothing when there is no address in the text.
 func (p *Policy) Text(text string) string {
-	if p == nil || strings.IndexAny(text, ".:%-") < 0 {
+	if p == nil || !strings.ContainsAny(text, ".:%-") {
 		return text
 	}
 	var out strings.Builder

@@ -120,7 +120,7 @@ func spellings(addr netip.Addr) []spelling {
 // addresses draws addresses that name somebody.
 func addresses() *rapid.Generator[netip.Addr] {
 	return rapid.Custom(func(t *rapid.T) netip.Addr {
-		addr := netip.Addr{}
+		var addr netip.Addr
 		if rapid.Bool().Draw(t, "v4") {
 			addr = netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "octets")))
 		} else {
