@@ -31,9 +31,10 @@ func init() {
 //		memory   <subjects>
 //		redis    <address>... { <see redis> }
 //		sentry   <placeholder>|<store> [<arguments>...] { <see sentry> }
+//		privacy  off|truncate|hash { <see privacy> }
 //	}
 //
-// All but `wait`, `memory`, `redis` and `sentry` may be repeated; the lines add up.
+// All but `wait`, `memory`, `redis`, `sentry` and `privacy` may be repeated; the lines add up.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name
 	if existing != nil {
@@ -50,6 +51,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 			func() error { return module.CheckMemory(app.Memory) })},
 		{word: "redis", set: redis(&app.Redis)},
 		{word: "sentry", set: sentry(&app.Sentry)},
+		{word: "privacy", set: privacy(&app.Privacy)},
 	}.parse(d, "global "+directive, nil)
 	if err != nil {
 		return nil, err

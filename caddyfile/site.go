@@ -25,6 +25,7 @@ import (
 //		wait    <duration>
 //		exempt  <range|private_ranges>...
 //		unknown pass|block
+//		log     blocked|all|none [sample <first> <one in>]
 //	}
 //
 // `pass`, `limit`, `block` and `drop` are rules, tried in the order written. They and `exempt` may be repeated.
@@ -42,6 +43,7 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		{word: "exempt", set: checked(list(&handler.Exempt, "addresses, CIDR ranges or private_ranges"),
 			func() error { return module.CheckSiteExemptions(handler.Exempt) }), repeats: true},
 		{word: "unknown", set: oneOf(&handler.Unknown, "pass", "block")},
+		{word: "log", set: decisionLog(&handler.Log)},
 	}.parse(h.Dispenser, directive, nil)
 	if err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 )
 
@@ -58,7 +59,11 @@ type App struct {
 	// Where errors that somebody must act on are reported to, besides the log. Default: nowhere.
 	Sentry *Sentry `json:"sentry,omitempty"`
 
+	// How addresses are written in logs and elsewhere. Default: as they are.
+	Privacy *Privacy `json:"privacy,omitempty"`
+
 	wait        time.Duration
+	privacy     *privacy.Policy
 	engine      *lookup.Engine
 	lists       *pooledLists
 	listNames   []string      // by position in the lists
@@ -104,7 +109,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.settings(); err != nil {
 		return err
 	}
-	if err := a.provisionSentry(ctx); err != nil { // first: it reports what goes wrong with the others, until they have ended
+	if err := a.provisionPrivacy(ctx); err != nil { // first: whatever is said is said its way
+		return err
+	}
+	if err := a.provisionSentry(ctx); err != nil { // next: it reports what goes wrong with the others, until they have ended
 		return err
 	}
 	if err := a.emitter.provision(ctx); err != nil {
@@ -215,6 +223,7 @@ func (a *App) Start() error {
 
 // Stop ends what Start began.
 func (a *App) Stop() error {
+	latestPrivacy.Store(a.privacy)
 	running.remove(a)
 	a.endEvents()
 	a.endSharing()

@@ -52,13 +52,17 @@ type Handler struct {
 	// Default: `pass`.
 	Unknown string `json:"unknown,omitempty"`
 
+	// Which decisions get an entry of their own in the log. Default: those against a request, sampled.
+	Log *DecisionLog `json:"log,omitempty"`
+
 	app     *App
 	enforce bool
 	detail  detail
 	wait    time.Duration
 	exempt  *iplist.Index
 	policy  *policy.Policy
-	limits  []limited   // by the position of their rules
+	limits  []limited // by the position of their rules
+	log     *decisions
 	proxied atomic.Bool // a trusted proxy was seen
 }
 
@@ -100,6 +104,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.policy, err = compilePolicy(h.Rules, h.Unknown, app.sourceNames()); err != nil {
 		return err
 	}
+	if h.log, err = newDecisions(h.Log, len(h.Rules), ctx.Logger(), app.privacy); err != nil {
+		return err
+	}
 	limits, some, err := compileLimits(h.Rules, modeWord(h.enforce))
 	if err != nil || !some {
 		return err
@@ -127,6 +134,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	v.describe(r, h.detail)
 	v.log(r)
+	h.log.log(r, v)
 	metrics.CountRequest(action, h.enforce, v.verdict.Status)
 	if v.verdict.Scored {
 		metrics.CountScore(v.verdict.Score)

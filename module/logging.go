@@ -6,6 +6,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap/exp/zapslog"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 )
 
 // processHandler logs what is shared between configurations. A configuration's own logger may be closed when the
@@ -18,6 +20,7 @@ type processHandler struct {
 func (h processHandler) now() slog.Handler {
 	var handler slog.Handler = zapslog.NewHandler(caddy.Log().Core(), zapslog.WithName("ip_reputation."+h.part),
 		zapslog.AddStacktraceAt(slog.LevelError+1)) // errors are about files and servers, not about our code
+	handler = privacy.NewHandler(handler, privacyNow())
 	if h.with != nil {
 		handler = h.with(handler)
 	}

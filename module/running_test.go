@@ -327,8 +327,14 @@ type process struct {
 // startProcess runs the configuration in a process of its own until the test ends, or kill.
 func startProcess(tb testing.TB, c *config) *process {
 	tb.Helper()
+	return startProcessOf(tb, c, c.json(tb))
+}
+
+// startProcessOf is startProcess with another text, which must have the configuration's addresses in it.
+func startProcessOf(tb testing.TB, c *config, text []byte) *process {
+	tb.Helper()
 	file := filepath.Join(c.dataDir, "caddy.json")
-	if err := os.WriteFile(file, c.json(tb), 0o600); err != nil {
+	if err := os.WriteFile(file, text, 0o600); err != nil {
 		tb.Fatal(err)
 	}
 	p := &process{running: &running{config: c, admin: "http://" + c.adminAddr, site: "http://" + c.siteAddr}}

@@ -138,7 +138,11 @@ func (p *pooledSecret) Destruct() error {
 
 // provisionSecret finds or makes what keeps a secret of the app current, which is the named option of what has a name.
 func (a *App) provisionSecret(ctx caddy.Context, name, option string, s *Secret) (*pooledSecret, error) {
-	kept, err := s.provision(ctx, &a.pools, secretUse{name, option, a.logger})
+	return a.keepSecret(ctx, s, secretUse{name, option, option != "key", a.logger})
+}
+
+func (a *App) keepSecret(ctx caddy.Context, s *Secret, use secretUse) (*pooledSecret, error) {
+	kept, err := s.provision(ctx, &a.pools, use)
 	if err == nil {
 		a.secrets = append(a.secrets, kept)
 	}
@@ -149,6 +153,7 @@ func (a *App) provisionSecret(ctx caddy.Context, name, option string, s *Secret)
 type secretUse struct {
 	name   string // whose it is
 	option string // the option's word
+	hide   bool   // a person may have made it up: it can be guessed by its fingerprint
 	logger *slog.Logger
 }
 
@@ -164,7 +169,7 @@ func (s *Secret) provision(ctx caddy.Context, pools *releases, use secretUse) (*
 	}
 	o := secret.Options{
 		Refresh: time.Duration(s.Refresh), Expires: expires, Logger: processLogger("secrets"),
-		Hide: use.option != "key", // what a person may have made up can be guessed by its fingerprint
+		Hide: use.hide,
 	}
 	var store reputation.SecretStore
 	switch {

@@ -170,7 +170,7 @@ func (w *Webhook) Provision(ctx caddy.Context) error {
 }
 
 func (w *Webhook) provisionSecrets(ctx caddy.Context) error {
-	use := secretUse{"webhook", "secret", ctx.Slogger()}
+	use := secretUse{"webhook", "secret", true, ctx.Slogger()}
 	for i := range w.Secrets {
 		if w.Secrets[i].Expires != "" {
 			return errors.New("nobody looks at when the secret of a webhook ends: remove `expires`")
