@@ -105,8 +105,12 @@ func (d *decisions) log(r *http.Request, v *visit) {
 		return
 	}
 	// what the names are, and that they stay, is in docs/logs.md
-	fields := make([]zap.Field, 0, 4)
-	fields = append(fields, zap.String("request_id", v.requestID),
+	fields := make([]zap.Field, 0, 5)
+	fields = append(fields, zap.String("request_id", v.requestID))
+	if v.trace.IsValid() {
+		fields = append(fields, zap.String("trace_id", v.traceID()))
+	}
+	fields = append(fields,
 		zap.Object("request", request{r, d.privacy.Addr(v.client), d.privacy}), zap.Object("ip_reputation", decision{v}))
 	if leftOut > 0 {
 		fields = append(fields, zap.Uint64("left_out", leftOut))

@@ -190,7 +190,7 @@ func (a *App) lookAtFeeds() {
 	}
 	for _, f := range events.LookAtFeeds(fetched) {
 		a.logger.Error("a list is stale: what was last good of it, if anything, stays in force and ages",
-			slog.String("list", f.Name), slog.String("last_success", cmp.Or(event.Clock(f.LastSuccess), "never")), slog.String("error", f.Why),
+			slog.String("feed", f.Name), slog.String("last_success", cmp.Or(event.Clock(f.LastSuccess), "never")), slog.String("error", f.Why),
 			slog.String("cure", "`caddy ip-reputation refresh "+f.Name+"` says what is wrong; if the list has ended, take it out"))
 	}
 }

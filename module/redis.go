@@ -157,7 +157,7 @@ func (r *Redis) resolve(logger *slog.Logger) (redis.Options, error) {
 	if r.SentinelPassword != "" {
 		if !strings.Contains(r.SentinelPassword, "{") {
 			logger.Warn("a secret stands in the configuration itself, where `/config` and autosave.json show it",
-				slog.String("of", "redis"), slog.String("cure", howToWrite("sentinel_password")))
+				slog.String("secret", "redis"), slog.String("cure", howToWrite("sentinel_password")))
 		}
 		if o.SentinelPassword, err = resolveSecret("sentinel_password", r.SentinelPassword); err != nil {
 			return o, err

@@ -189,7 +189,7 @@ func (s *Secret) provision(ctx caddy.Context, pools *releases, use secretUse) (*
 		o.Source = s.Value
 	case s.Value != "":
 		use.logger.Warn("a secret stands in the configuration itself, where `/config` and autosave.json show it",
-			slog.String("of", use.name), slog.String("cure", howToWrite(use.option)))
+			slog.String("secret", use.name), slog.String("cure", howToWrite(use.option)))
 	default:
 		return nil, fmt.Errorf("no %s is given: %s", use.option, howToWrite(use.option))
 	}

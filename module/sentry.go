@@ -60,6 +60,7 @@ func (s *Sentry) options(dsn func() (string, bool)) sentry.Options {
 		Release:     cmp.Or(s.Release, "caddy-ip-reputation@"+metrics.Version()),
 		Environment: s.Environment,
 		ServerName:  s.ServerName,
+		Scrub:       func(text string) string { return privacyNow().Text(text) },
 		Logger:      processLogger(sentryPart),
 	}
 	switch o.ServerName {

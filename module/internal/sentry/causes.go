@@ -88,7 +88,7 @@ func (c *causes) makeRoom() {
 }
 
 // naming are the attributes that name a cause. No other says what is to be done about it.
-var naming = []string{"provider", "list", "feed", "work", "while", "secret", "store", "board"}
+var naming = []string{"provider", "feed", "work", "while", "secret", "store", "board", "event"}
 
 // fingerprint is what equal causes have in common, whatever the error, address or time.
 func fingerprint(e Entry, fields []field, s stack) []string {
