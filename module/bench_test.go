@@ -25,8 +25,10 @@ func warmHandler(tb testing.TB) *Handler {
 			Name:       "abuseipdb",
 		}},
 	}
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	tb.Cleanup(cancel)
+	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
+	if err != nil {
+		tb.Fatal(err)
+	}
 	if err := app.Provision(ctx); err != nil {
 		tb.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -302,7 +303,10 @@ func TestKeys(t *testing.T) {
 		!strings.Contains(rows[3], "refused, set aside since ") || !strings.Contains(rows[3], "not known") {
 		t.Errorf("the page is\n%s", page)
 	}
-	if got, want := into[any](t, reply{body: r.run(t, "keys", "--json")}), into[any](t, r.ask(t, http.MethodGet, "keys", "")); !cmp.Equal(got, want) {
+	listed := func(body string) any { // but for when they were read, which goes on
+		return into[any](t, reply{body: regexp.MustCompile(`("refreshed": *)"[^"]*"`).ReplaceAllString(body, `$1""`)})
+	}
+	if got, want := listed(r.run(t, "keys", "--json")), listed(r.ask(t, http.MethodGet, "keys", "").body); !cmp.Equal(got, want) {
 		t.Errorf("--json prints something else:\n%s", cmp.Diff(want, got))
 	}
 

@@ -62,9 +62,11 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		`provider_up{provider="removed"}`:                              1,
 		`provider_quota_remaining{provider="abuseipdb",window="day"}`:  1000,
 		`provider_quota_remaining{provider="abuseipdb",window="hour"}`: 50,
+		`provider_quota_limit{provider="abuseipdb",window="day"}`:      1000,
+		`provider_quota_limit{provider="abuseipdb",window="hour"}`:     100,
 		`feed_entries{feed="tor_exits"}`:                               1200,
 		`feed_last_success_timestamp_seconds{feed="tor_exits"}`:        1_700_000_000,
-		`memory_records{}`:                                             10,
+		`memory_records{}`: 10,
 	}
 	expect("one instance", old)
 
@@ -82,6 +84,7 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 	reloaded := map[string]float64{
 		`provider_up{provider="abuseipdb"}`:                                 0,
 		`provider_quota_remaining{provider="abuseipdb",window="day"}`:       400,
+		`provider_quota_limit{provider="abuseipdb",window="day"}`:           1000,
 		`feed_entries{feed="ipsum"}`:                                        0,
 		`feed_last_success_timestamp_seconds{feed="ipsum"}`:                 0,
 		`memory_records{}`:                                                  20,

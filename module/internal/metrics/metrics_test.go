@@ -141,6 +141,7 @@ func TestEverythingIsThereFromTheStart(t *testing.T) {
 	}
 	want := map[string]int{
 		"requests_total":               4 * 2 * 6,
+		"score":                        1,
 		"lookups_total":                5,
 		"lookup_duration_seconds":      5,
 		"client_address_suspect_total": 3,
@@ -279,6 +280,8 @@ func TestLabels(t *testing.T) {
 		"provider_requests_total":             "provider,result",
 		"provider_request_duration_seconds":   "provider",
 		"provider_quota_remaining":            "provider,window",
+		"provider_quota_limit":                "provider,window",
+		"score":                               "",
 		"provider_up":                         "provider",
 		"feed_entries":                        "feed",
 		"feed_last_success_timestamp_seconds": "feed",

@@ -26,8 +26,8 @@ func TestAThousandErrorsAreOneReport(t *testing.T) {
 	for i := range 1000 {
 		log.Error("the service is gone", "error", fmt.Errorf("attempt %d", i), "request_id", fmt.Sprint("r", i))
 	}
-	log.With("list", "firehol_level1").Error("the service is gone")
-	log.With("list", "firehol_level2").Error("the service is gone")
+	log.With("feed", "firehol_level1").Error("the service is gone")
+	log.With("feed", "firehol_level2").Error("the service is gone")
 	log.Error("something else", "key", "12ab34cd", "trace_id", "0af7651916cd43dd8448eb211c80319c")
 	log.Warn("this is nothing to act on")
 	got := closed(t, reporter, r)
@@ -112,7 +112,7 @@ func TestWhatIsLoggedCannotHarm(t *testing.T) {
 	reporter, log, said := open(r, Options{})
 	log.Error("nil error", "error", (*brokenError)(nil), "provider", "a")
 	log.WithGroup("g").With("a", 1).WithGroup("h").Error("groups", "b", 2, slog.Group("", slog.Int("c", 3)))
-	log.Error("bytes", "error", "\xff\x00", "provider", strings.Repeat("ä", 5000), "list", "one\ntwo")
+	log.Error("bytes", "error", "\xff\x00", "provider", strings.Repeat("ä", 5000), "feed", "one\ntwo")
 	many := make([]any, 0, 2000)
 	for i := range 1000 {
 		many = append(many, fmt.Sprint("a", i), strings.Repeat("x", 5000))
@@ -129,7 +129,7 @@ func TestWhatIsLoggedCannotHarm(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{"g.a": "1", "g.h.b": "2", "g.h.c": "3"}, got[1].Contexts["attributes"]); diff != "" {
 		t.Errorf("groups (-want +got):\n%s", diff)
 	}
-	if tag := got[2].Tags["provider"]; len(tag) > 200 || got[2].Tags["list"] != "one two" {
+	if tag := got[2].Tags["provider"]; len(tag) > 200 || got[2].Tags["feed"] != "one two" {
 		t.Errorf("tags %q", got[2].Tags)
 	}
 	if n := len(got[3].Contexts["attributes"]); n != maxFields || len(got[3].attribute("a0").(string)) > 510 {
@@ -318,7 +318,7 @@ func TestSecretsAreScrubbed(t *testing.T) {
 	}})
 	log.With("provider", "https://u:"+s+"@example.com/").Error("asking https://example.com/check?key="+s+" of 203.0.113.9",
 		"error", &brokenError{errors.New("Get \"https://example.com/x?token=" + s + "\": 203.0.113.9 refused")},
-		"password", s, "list", "203.0.113.9", "request_id", "token="+s)
+		"password", s, "feed", "203.0.113.9", "request_id", "token="+s)
 	func() {
 		defer func() { log.Error("panicked", "panic", recover()) }()
 		panic("Authorization: Bearer " + s + " of 203.0.113.9")
@@ -330,7 +330,7 @@ func TestSecretsAreScrubbed(t *testing.T) {
 	if raw := string(r.raw); strings.Contains(raw, s) || strings.Contains(raw, "203.0.113.9") {
 		t.Errorf("a report has what must not leave:\n%s", raw)
 	}
-	if !slices.Contains(got[0].Fingerprint, "list=[address]") || got[0].attribute("password") != hidden {
+	if !slices.Contains(got[0].Fingerprint, "feed=[address]") || got[0].attribute("password") != hidden {
 		t.Errorf("report %+v", got[0])
 	}
 }
