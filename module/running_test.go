@@ -346,6 +346,9 @@ func startProcessOf(tb testing.TB, c *config, text []byte) *process {
 	tb.Cleanup(func() {
 		p.keepsSecrets(tb)
 		p.end(os.Kill)
+		if tb.Failed() {
+			tb.Logf("what the process wrote:\n%s", p.output.String())
+		}
 	})
 	eventually(tb, "caddy serves", func() bool {
 		conn, err := net.Dial("tcp", c.siteAddr)
