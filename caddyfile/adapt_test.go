@@ -115,6 +115,7 @@ func provisionInTemp(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", dir)
 	t.Setenv("XDG_CONFIG_HOME", dir)
 	t.Setenv("ABUSEIPDB_KEY", "a-key-for-tests")
+	t.Setenv("WEBHOOK_SECRET", "whsec_bm90aGluZy1idXQtdGVzdHMtdXNlLWl0")
 	t.Setenv("IP_REPUTATION_TEST_DSN", "https://a-key-for-tests@sentry.example.com/1")
 	storage := caddy.DefaultStorage
 	caddy.DefaultStorage = &certmagic.FileStorage{Path: dir}

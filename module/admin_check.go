@@ -26,6 +26,9 @@ type checkAnswer struct {
 	Address netip.Addr   `json:"address"`
 	Subject netip.Prefix `json:"subject"` // what it is remembered by
 
+	// LoggedAs is how our log writes it, where `privacy` says otherwise.
+	LoggedAs string `json:"logged_as,omitempty"`
+
 	// Score is missing when no source has answered or the address is not judged; so are the members about the sum.
 	Score    *uint8   `json:"score,omitempty"`
 	Percent  *float64 `json:"percent,omitempty"` // the score before rounding
@@ -94,6 +97,9 @@ func (a *App) adminCheck(r *http.Request, argument string) (any, error) {
 		if query.Get("fresh") != "" {
 			return nil, adminError(http.StatusBadRequest, fmt.Errorf("fresh takes no value: write ?fresh, or leave it out"))
 		}
+		for _, p := range a.keepers {
+			p.keeper.Forgive() // a key that was refused may have been paid for since
+		}
 		ctx, cancel := context.WithTimeout(r.Context(), freshTimeout)
 		defer cancel()
 		a.engine.Refresh(ctx, addr)
@@ -110,6 +116,9 @@ func (a *App) explain(ctx context.Context, addr netip.Addr) checkAnswer {
 		Address: x.Address, Subject: x.Subject, Status: x.Verdict.Status.String(), Coverage: x.Verdict.Coverage,
 		Reasons: []reason{}, Categories: words(x.Verdict.Categories), Facts: factsOf(x.Verdict.Facts), Reserved: x.Reserved,
 		Lists: []listEntry{}, Overrides: a.overrides.Find(addr), Providers: []providerAnswer{},
+	}
+	if a.privacy != nil {
+		c.LoggedAs = a.privacy.Addr(addr)
 	}
 	if c.Overrides == nil {
 		c.Overrides = []ban.Entry{}

@@ -75,6 +75,9 @@ func (p *page) check(c checkAnswer) {
 		verdict = append(verdict, "no score")
 	}
 	p.row(append(verdict, c.Status, fmt.Sprintf("coverage %.2f", c.Coverage))...)
+	if c.LoggedAs != "" {
+		p.row("in the log", c.LoggedAs)
+	}
 	p.gap()
 	if c.Points != nil {
 		p.sum(c)

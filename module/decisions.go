@@ -148,7 +148,7 @@ type request struct {
 // The longest texts of visitors that are logged.
 const (
 	maxLogged     = 200
-	maxLoggedText = 4096 // is looked at for addresses before it is cut
+	maxLoggedText = 2 * maxLogged // is looked at for addresses before it is cut
 )
 
 // MarshalLogObject implements zapcore.ObjectMarshaler. The query is left out, since it may hold secrets.
@@ -161,7 +161,7 @@ func (r request) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		enc.AddString("client_ip", r.client)
 	}
 	enc.AddString("method", r.text(original.Method))
-	enc.AddString("host", r.text(original.Host))
+	enc.AddString("host", r.text(r.Host)) // which the original one, as Caddy keeps it, has not
 	enc.AddString("uri", r.text(original.URL.EscapedPath()))
 	return nil
 }

@@ -318,8 +318,8 @@ func TestKeys(t *testing.T) {
 		t.Errorf("the detail is %s", detail)
 	}
 	for _, want := range []string{
-		"the key " + shown[0].Fingerprint + " of provider abuseipdb ends in 5 days",
-		"the key " + shown[2].Fingerprint + " of provider abuseipdb is refused, and another one is used",
+		"the key " + shown[0].Fingerprint + " of abuseipdb ends in 5 days",
+		"the key " + shown[2].Fingerprint + " of abuseipdb is refused, and another one is used",
 	} {
 		if status := r.run(t, "status"); !strings.Contains(d.Output, want) || !strings.Contains(status, want) {
 			t.Errorf("%q is missing in the detail %q, or in the status:\n%s", want, d.Output, status)

@@ -1,6 +1,8 @@
 package module_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -33,6 +35,12 @@ func keyed(s *standIn) (accept func(string), refused func() int64) {
 		s.answer(w, r)
 	})
 	return func(key string) { accepted.Store(key) }, n.Load
+}
+
+// fingerprintOf is what docs/operations.md says of how keys are named.
+func fingerprintOf(key string) string {
+	sum := sha256.Sum256([]byte("caddy-ip-reputation secret fingerprint v1\x00" + key))
+	return hex.EncodeToString(sum[:4])
 }
 
 // TestAKeyRotates proves that a key that is replaced in its file is used without a reload, that with a second key no call is
@@ -93,6 +101,15 @@ func TestAKeyRotates(t *testing.T) {
 	}
 	if up := r.metric(t, `provider_up{provider="abuseipdb"}`); up != 0 {
 		t.Errorf("provider_up is %v while all keys are refused", up)
+	}
+	accept("key-of-wednesday") // the bill was paid
+	if got := visit(); got != "unknown" {
+		t.Errorf("a key that is set aside is used: a visitor is %s", got)
+	}
+	r.ask(t, http.MethodGet, "check/198.51.100.250?fresh", "")
+	wantFresh("when an operator asks anew")
+	if log := r.logs(t); !strings.Contains(log, `"key":"`+fingerprintOf("key-of-monday")+`"`) {
+		t.Errorf("the log does not say which key was refused:\n%s", log)
 	}
 	if log := r.logs(t); !strings.Contains(log, "the service refused the key") || strings.Contains(log, "key-of-") {
 		t.Errorf("the log does not say that keys are refused, or shows one:\n%s", log)

@@ -222,7 +222,7 @@ func TestDocumentedLog(t *testing.T) {
 			"request_id", "request.client_ip", "request.method", "request.host", "request.uri", "ip_reputation.action",
 			"ip_reputation.mode", "ip_reputation.status", "ip_reputation.score", "ip_reputation.reasons",
 		} {
-			if l.field(field) == nil {
+			if value := l.field(field); value == nil || value == "" {
 				t.Errorf("the %s has no %s: %v", name, field, l)
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,8 +25,9 @@ import (
 var events = event.New(256)
 
 const (
-	// handlersMay is how long a handler may delay the end of its configuration.
-	handlersMay = time.Second
+	// handlersMay is how long a handler may delay a reload, and the end of the process.
+	handlersMay      = 250 * time.Millisecond
+	handlersMayAtEnd = time.Second
 
 	lookInterval = 10 * time.Second // at feeds and blocks
 	dropsSaid    = time.Minute
@@ -56,6 +59,13 @@ func (e *emitter) provision(ctx caddy.Context) error {
 		return fmt.Errorf("loading Caddy's events: %w", err)
 	}
 	e.ctx, e.app = ctx, loaded.(*caddyevents.App)
+	for _, subscription := range e.app.Subscriptions {
+		for _, name := range subscription.Events {
+			if strings.HasPrefix(name, "ip_reputation_") && !slices.Contains(event.Names, name) {
+				return fmt.Errorf("nothing is called %s: events are %s", name, strings.Join(event.Names, ", "))
+			}
+		}
+	}
 	started := make(chan struct{})
 	e.started = started
 	return e.app.On("started", onStarted{sync.OnceFunc(func() { close(started) })})
@@ -78,7 +88,11 @@ func (a *App) endEvents() {
 		return
 	}
 	a.emitter.stop()
-	timer := time.NewTimer(handlersMay)
+	most := handlersMay
+	if caddy.Exiting() {
+		most = handlersMayAtEnd
+	}
+	timer := time.NewTimer(most)
 	defer timer.Stop()
 	select {
 	case <-a.emitter.done:
@@ -131,7 +145,7 @@ func (a *App) forgetOthers() {
 	for _, p := range a.keepers {
 		providers = append(providers, p.name)
 	}
-	events.Keep(providers, a.listNames)
+	events.Keep(providers, a.listNames, a.redis != nil)
 }
 
 // drops says how many events were dropped because their handlers are too slow.

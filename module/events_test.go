@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
@@ -311,6 +312,7 @@ func TestRedisGoesAway(t *testing.T) {
 // TestABurst proves that it is told when many requests are refused in a minute, with how many, and that requests which would
 // only have been refused do not count.
 func TestABurst(t *testing.T) {
+	module.TellBurstsAtOnce(t)
 	c := newConfig(t)
 	c.app["deny"] = []any{deniedClient}
 	c.record()

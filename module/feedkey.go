@@ -40,10 +40,8 @@ func (a *App) authorize(ctx caddy.Context, f *Feed, l *listed) (err error) {
 	}
 	l.spec.Header = make(http.Header, len(f.Header))
 	for name, value := range f.Header {
-		if !strings.Contains(value, keyMark) {
-			if _, err := resolveSecret("header "+name, value); err != nil {
-				return err
-			}
+		if _, err := headerValue(name, value, "key"); err != nil {
+			return err
 		}
 		l.spec.Header.Set(name, value)
 	}
@@ -65,24 +63,40 @@ func (a *App) authorize(ctx caddy.Context, f *Feed, l *listed) (err error) {
 // authorized puts the secrets of the moment into headers. It waits for a key that has not come from its store yet, since a
 // list that cannot be fetched is left alone for a while.
 func authorized(ctx context.Context, header http.Header, key *pooledSecret) (http.Header, error) {
+	current := ""
+	if key != nil {
+		var err error
+		if current, err = key.await(ctx); err != nil {
+			return nil, err
+		}
+	}
 	for name, values := range header {
 		for i, value := range values {
-			if before, after, ok := strings.Cut(value, keyMark); ok {
-				current, err := key.await(ctx)
-				if err != nil {
-					return nil, fmt.Errorf("header %s: %w", name, err)
-				}
-				values[i] = before + current + after
-				continue
-			}
-			resolved, err := resolveSecret("header "+name, value)
-			if err != nil {
+			var err error
+			if values[i], err = headerValue(name, value, current); err != nil {
 				return nil, err
 			}
-			values[i] = resolved
 		}
 	}
 	return header, nil
+}
+
+// headerValue resolves the placeholders of a header, and puts the key where it belongs: what comes out of one is not looked
+// at for the other.
+func headerValue(name, value, key string) (string, error) {
+	parts := strings.Split(value, keyMark)
+	for i, part := range parts {
+		if placeholdersOf(part) == "" {
+			continue
+		}
+		resolved, err := resolveSecret("header "+name, part)
+		if err != nil {
+			return "", err
+		}
+		space := part[:len(part)-len(strings.TrimLeft(part, " "))]
+		parts[i] = space + resolved
+	}
+	return strings.Join(parts, key), nil
 }
 
 // await returns the value, as soon as there is one.

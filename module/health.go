@@ -139,6 +139,7 @@ func (a *App) health(now time.Time) health.Report {
 	for _, k := range a.keys(now) {
 		s.Keys = append(s.Keys, health.Key{
 			Provider: k.Provider, Fingerprint: k.Fingerprint, State: k.State, Expires: k.Expires, Lease: k.Lease,
+			Failed: k.Error != "",
 		})
 	}
 	for i, l := range a.lists.Status() {

@@ -122,6 +122,7 @@ func (a *App) provisionProvider(ctx caddy.Context, p *Provider, ledger quota.Led
 		Logger:  a.logger,
 		Observe: func(_ string, result reputation.Result, took time.Duration) { series.Count(result, took) },
 		Notify:  func(n quota.Notice) { notifyProvider(name, n) },
+		NameKey: secret.Fingerprint,
 	})
 	a.keepers = append(a.keepers, &provider{name: name, keeper: keeper})
 	served := keyed{keeper, name, keys, a.logger.With("provider", name), new(atomic.Int64), new(atomic.Int64)}

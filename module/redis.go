@@ -1,6 +1,7 @@
 package module
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -16,6 +18,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 )
 
 // Redis is the memory that several instances of Caddy share: what providers said, who asks next, what is left of quotas and
@@ -155,7 +158,7 @@ func (r *Redis) resolve(logger *slog.Logger) (redis.Options, error) {
 	}
 	var err error
 	if r.SentinelPassword != "" {
-		if !strings.Contains(r.SentinelPassword, "{") {
+		if placeholdersOf(r.SentinelPassword) == "" {
 			logger.Warn("a secret stands in the configuration itself, where `/config` and autosave.json show it",
 				slog.String("secret", "redis"), slog.String("cure", howToWrite("sentinel_password")))
 		}
@@ -199,6 +202,36 @@ func (r *Redis) login(password *pooledSecret) func() (string, string, error) {
 	}
 }
 
+// renewal has a password fetched anew when Redis does not accept it: the more rarely the longer that brings the same, since
+// stores bill each fetch, and what Redis denies may have another reason.
+type renewal struct {
+	password *pooledSecret
+
+	mu    sync.Mutex
+	value string
+	pause time.Duration
+	next  time.Time
+}
+
+// denied is told each time.
+func (r *renewal) denied() {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	value, _ := r.password.Current()
+	now := time.Now()
+	if value != r.value {
+		r.value, r.pause = value, 0
+	} else if now.Before(r.next) {
+		return
+	}
+	r.pause = min(max(2*r.pause, refreshPlaceholder), secret.DefaultRefresh)
+	r.next = now.Add(r.pause)
+	r.password.Refresh()
+}
+
 // config reads the files. It returns nil for a connection without TLS.
 func (t *RedisTLS) config() (*tls.Config, error) {
 	if t == nil {
@@ -231,7 +264,8 @@ func (t *RedisTLS) config() (*tls.Config, error) {
 // pooledRedis is a connection in use by one or more configurations.
 type pooledRedis struct {
 	*redis.Client
-	series *metrics.RedisSeries
+	series   *metrics.RedisSeries
+	password *renewal // nil: it asks for none
 }
 
 // notify tells of Redis, unless this is the one of a configuration that does not serve. It is called from within the client.
@@ -243,6 +277,26 @@ func (p *pooledRedis) notify(up bool, why string) {
 	default:
 		events.Away(why)
 	}
+}
+
+// ready reports whether there is all that it takes to connect.
+func (p *pooledRedis) ready() bool {
+	if p.password == nil {
+		return true
+	}
+	_, ok := p.password.password.Current()
+	return ok
+}
+
+// start connects as soon as there is a password. Before that there is nothing to try, and nobody to be alarmed: that a store
+// does not give it is said by who asks the store.
+func (p *pooledRedis) start(ctx context.Context) {
+	if p.password != nil {
+		if _, err := p.password.password.await(ctx); err != nil {
+			return
+		}
+	}
+	p.Start()
 }
 
 // Destruct implements caddy.Destructor.
@@ -288,13 +342,13 @@ func (a *App) connectRedis(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	refused := func() {}
+	var password *renewal
 	if a.Redis.Password != nil {
-		password, err := a.provisionSecret(ctx, "redis", "password", a.Redis.Password)
+		kept, err := a.provisionSecret(ctx, "redis", "password", a.Redis.Password)
 		if err != nil {
 			return err
 		}
-		o.Credentials, refused = a.Redis.login(password), password.Refresh
+		o.Credentials, password = a.Redis.login(kept), &renewal{password: kept}
 	}
 	a.redis, err = acquire(a, key, func() (*pooledRedis, error) {
 		series := metrics.OpenRedis(redisResults...)
@@ -302,10 +356,10 @@ func (a *App) connectRedis(ctx caddy.Context) error {
 		o.Observe = func(r redis.Result) {
 			series.Count(int(r))
 			if r == redis.Denied {
-				refused()
+				password.denied()
 			}
 		}
-		p := &pooledRedis{series: series}
+		p := &pooledRedis{series: series, password: password}
 		o.Notify = p.notify
 		var err error
 		if p.Client, err = redis.Open(o); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -83,7 +84,7 @@ func (a *App) watchExpiry(ctx context.Context) {
 		events.Expires(s.Name, s.Fingerprint, s.Expires, left)
 		attributes := []any{
 			slog.String("provider", s.Name), slog.String("key", s.Fingerprint), slog.Time("expires", s.Expires),
-			slog.String("cure", "put a new key beside it, as another `key`, and remove the old one later"),
+			slog.String("cure", "put a new one where it is read from; a provider may have two beside each other"),
 		}
 		if left < 0 {
 			a.logger.Error("a key has ended", attributes...)
@@ -112,15 +113,31 @@ func (p placeholder) Fetch(context.Context) (reputation.Secret, error) {
 }
 
 // resolveSecret resolves the placeholders of a secret. What comes out must not be empty, since that is what a missing file
-// or variable looks like.
+// or variable looks like. Of the text, errors repeat no more than its placeholders: the rest may be a part of the secret.
 func resolveSecret(what, text string) (string, error) {
+	shown := placeholdersOf(text)
+	if shown == "" {
+		return strings.TrimSpace(text), nil // braces in it are part of it
+	}
 	value, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
 	value = strings.TrimSpace(value)
 	if err != nil || value == "" {
-		return "", fmt.Errorf("%s %s is empty: check that the file can be read, or the variable is set, where Caddy runs", what, text)
+		return "", fmt.Errorf("%s %s is empty: check that the file can be read, or the variable is set, where Caddy runs", what, shown)
 	}
 	return value, nil
 }
+
+// placeholdersOf returns the placeholders in a text, without what is between them: all that may be shown of one that is
+// secret. It is empty for a text without any.
+func placeholdersOf(text string) string {
+	return strings.Join(placeholders.FindAllString(text, -1), " ")
+}
+
+// placeholders are `{env.NAME}` and `{file./path}`; other braces are a part of the secret.
+var placeholders = regexp.MustCompile(`\{(?:env|file)\.[^{}]+\}`)
+
+// meant is what is written for a placeholder by mistake, such as `{env:NAME}` or `$NAME`.
+var meant = regexp.MustCompile(`^(?:\{[^{}]*\}|\$\{?\w+\}?)$`)
 
 // pooledSecret is a secret in use by one or more configurations.
 type pooledSecret struct {
@@ -185,8 +202,10 @@ func (s *Secret) provision(ctx caddy.Context, pools *releases, use secretUse) (*
 			return nil, fmt.Errorf("module %T is not a store of secrets: it lacks the Fetch method", loaded)
 		}
 		o.Source = loaded.(caddy.Module).CaddyModule().ID.Name()
-	case strings.Contains(s.Value, "{"):
-		o.Source = s.Value
+	case placeholdersOf(s.Value) != "":
+		o.Source = placeholdersOf(s.Value)
+	case meant.MatchString(s.Value):
+		return nil, fmt.Errorf("the %s looks like a placeholder, and is none: %s", use.option, howToWrite(use.option))
 	case s.Value != "":
 		use.logger.Warn("a secret stands in the configuration itself, where `/config` and autosave.json show it",
 			slog.String("secret", use.name), slog.String("cure", howToWrite(use.option)))
@@ -203,7 +222,7 @@ func (s *Secret) provision(ctx caddy.Context, pools *releases, use secretUse) (*
 			return nil, err
 		}
 	}
-	kept, err := acquireFor(pools, "secret "+use.name+" "+hash, func() (*pooledSecret, error) {
+	kept, err := acquireFor(pools, "secret "+use.option+" of "+use.name+" "+hash, func() (*pooledSecret, error) {
 		return &pooledSecret{Keeper: secret.Open(use.name, store, o)}, nil
 	})
 	if err == nil && local {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -84,16 +85,21 @@ const (
 )
 
 // pooledReporter reports for one or more configurations.
-type pooledReporter struct{ *sentry.Reporter }
+type pooledReporter struct {
+	*sentry.Reporter
+	started atomic.Bool
+}
 
 func newPooledReporter(o sentry.Options) *pooledReporter {
-	return &pooledReporter{sentry.Open(o)}
+	return &pooledReporter{Reporter: sentry.Open(o)}
 }
 
 func (p *pooledReporter) start() {
-	if p != nil {
-		p.Start()
+	if p == nil || p.started.Swap(true) {
+		return
 	}
+	p.Start()
+	reporters.change(func(all []*pooledReporter) []*pooledReporter { return all })
 }
 
 // Destruct implements caddy.Destructor. A reload does not wait for Sentry; the end of the process does, for a moment.
@@ -136,6 +142,9 @@ func (a *App) provisionSentry(ctx caddy.Context) error {
 		if err := sentry.CheckDSN(value); err != nil {
 			return err
 		}
+		if u, err := url.Parse(value); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+			a.logger.Warn("errors are reported to sentry without encryption: use a DSN that begins with https://")
+		}
 	}
 	a.sentry, err = acquire(a, "sentry "+hash, func() (*pooledReporter, error) {
 		p := newPooledReporter(a.Sentry.options(dsn.Current))
@@ -145,7 +154,7 @@ func (a *App) provisionSentry(ctx caddy.Context) error {
 	return err
 }
 
-// reporters are those that apps report to. The newest gets what is logged: during a reload there are two.
+// reporters are those that apps report to. The newest that is started gets what is logged: during a reload there are two.
 var reporters reporterList
 
 type reporterList struct {
@@ -171,11 +180,14 @@ func (l *reporterList) change(f func([]*pooledReporter) []*pooledReporter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all = f(l.all)
-	if n := len(l.all); n > 0 {
-		l.newest.Store(l.all[n-1].Reporter)
-		return
+	// one that is not started belongs to a configuration that may yet be refused
+	var newest *sentry.Reporter
+	for _, p := range l.all {
+		if newest == nil || p.started.Load() {
+			newest = p.Reporter
+		}
 	}
-	l.newest.Store(nil)
+	l.newest.Store(newest)
 }
 
 // reported lets the handler's errors be reported too, while an app with sentry is there.

@@ -116,14 +116,14 @@ func (c *SentryCore) Enabled(level zapcore.Level) bool { return level >= c.level
 
 // With implements zapcore.Core.
 func (c *SentryCore) With(fields []zapcore.Field) zapcore.Core {
-	more := *c
-	more.fields = append(more.fields[:len(more.fields):len(more.fields)], fields...)
-	return &more
+	return &SentryCore{
+		level: c.level, reporter: c.reporter, fields: append(c.fields[:len(c.fields):len(c.fields)], fields...),
+	}
 }
 
 // Check implements zapcore.Core.
 func (c *SentryCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if !c.Enabled(entry.Level) || !wanted(entry.LoggerName) {
+	if !c.Enabled(entry.Level) || !wanted(entry.LoggerName, entry.Level) {
 		return checked
 	}
 	return checked.AddCore(entry, c)
@@ -174,14 +174,14 @@ func servingPanicked(message string) (text string, ok bool) {
 func (*SentryCore) Sync() error { return nil }
 
 // wanted reports whether the entries of a logger may be reported.
-func wanted(logger string) bool {
+func wanted(logger string, level zapcore.Level) bool {
 	switch {
 	case within(logger, "http.log.access"), within(logger, "ip_reputation."+sentryPart):
 		return false
 	case strings.HasPrefix(logger, "ip_reputation.providers."), strings.HasPrefix(logger, "ip_reputation.secrets."):
 		return true // guest modules, which log by themselves
 	case within(logger, "ip_reputation"):
-		return reporters.current() == nil
+		return level < zapcore.ErrorLevel || reporters.current() == nil
 	}
 	return true
 }
@@ -195,7 +195,7 @@ func within(logger, name string) bool {
 var sendableFields = map[string]bool{
 	"error": true, "status": true, "err_id": true, "err_trace": true, "panic": true, "duration": true,
 	"identifier": true, "identifiers": true, "issuer": true, "module": true, "adapter": true, "file": true, "upstream": true,
-	"provider": true, "list": true, "feed": true, "work": true, "while": true, "secret": true, "source": true, "key": true,
+	"provider": true, "feed": true, "work": true, "secret": true, "source": true, "key": true,
 	"cure": true, "request_id": true, "trace_id": true,
 }
 

@@ -18,9 +18,18 @@ func (a *App) startSharing() {
 	if a.redis == nil {
 		return
 	}
-	a.redis.Start()
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stopSharing = cancel
+	if a.redis.ready() {
+		a.redis.Start()
+	} else {
+		lingering.Go(func() {
+			a.keepDoing(ctx, "connecting to redis", func(ctx context.Context) {
+				a.redis.start(ctx)
+				<-ctx.Done()
+			})
+		})
+	}
 	for _, work := range []func(context.Context){
 		func(ctx context.Context) { a.redis.Follow(ctx, "bans", bansPeer{a.overrides.Store}) },
 		func(ctx context.Context) { a.redis.Follow(ctx, "forgets", a.forgets) },

@@ -33,7 +33,7 @@ func (i instance) Feeds() []metrics.FeedState {
 		if s.Kind == feed.KindValues {
 			continue
 		}
-		states = append(states, metrics.FeedState{Name: s.Name, Entries: s.Entries, LastSuccess: s.LastSuccess})
+		states = append(states, metrics.FeedState{Name: s.Name, Entries: s.Entries, LastSuccess: s.LastSuccess, Patience: s.Patience})
 	}
 	return states
 }

@@ -244,7 +244,7 @@ func eventData(data map[string]any) json.RawMessage {
 	if err != nil || len(text) > maxEventData {
 		return json.RawMessage("{}")
 	}
-	return text
+	return json.RawMessage(privacyNow().Text(string(text))) // Caddy's own events may hold addresses of visitors
 }
 
 // marshal is json.Marshal for values whose methods may panic.

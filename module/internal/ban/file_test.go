@@ -176,7 +176,7 @@ func TestADiskThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "data")
 		path := filepath.Join(dir, "bans.json")
-		s := open(t, path)
+		s, log := openAt(t, path, nil)
 		// a file in the place of the folder fails for every user, root included
 		if err := os.WriteFile(dir, nil, 0o600); err != nil {
 			t.Fatal(err)
@@ -196,6 +196,9 @@ func TestADiskThatFails(t *testing.T) {
 			t.Errorf("Add: %v", err)
 		}
 
+		if said := log.take(); strings.Count(said, "level=ERROR") != 1 {
+			t.Errorf("the log does not say once that bans cannot be written:\n%s", said)
+		}
 		if err := os.Remove(dir); err != nil {
 			t.Fatal(err)
 		}

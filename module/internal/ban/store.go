@@ -127,9 +127,7 @@ func (s *Store) setAside(damage error) {
 		s.log.Error("setting the damaged file aside; the next change will overwrite it", "error", err)
 		return
 	}
-	if err := s.save(); err != nil {
-		s.log.Error("writing the bans and exemptions", "error", err)
-	}
+	_ = s.save() // it has said so
 }
 
 // Lookup reports whether addr is banned or exempt; an exemption beats a ban, so that at most one is true. It takes no
@@ -301,8 +299,12 @@ func (s *Store) save() error {
 	if err == nil {
 		err = atomicfile.WriteBytes(s.path, data)
 	}
+	behind := s.unsaved
 	s.unsaved = err != nil
 	if err != nil {
+		if !behind {
+			s.log.Error("writing the bans and exemptions", "file", s.path, "error", err)
+		}
 		return fmt.Errorf("%w: %w", ErrNotSaved, err)
 	}
 	return nil

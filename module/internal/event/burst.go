@@ -42,6 +42,9 @@ func (d *Desk) LookAtBlocks(blocked, dropped uint64) {
 		b.samples = b.samples[1:]
 	}
 	minute, usual := b.rates(now)
+	if minute.at.Sub(b.samples[0].at) < d.History {
+		return
+	}
 	count := now.total() - minute.total()
 	threshold := max(burstLeast, burstTimes*usual)
 	switch n := float64(count); {

@@ -23,6 +23,11 @@ const (
 	RedisBack    = "ip_reputation_redis_back"
 )
 
+// Names are those of all events.
+var Names = []string{
+	ProviderDown, ProviderUp, Throttled, QuotaSpent, KeyRefused, KeyExpiring, FeedStale, FeedFresh, BlockBurst, RedisAway, RedisBack,
+}
+
 // Event is one thing that happened. The values of its data are strings and whole numbers; times are strings of RFC 3339 in
 // UTC.
 type Event struct {
@@ -33,6 +38,10 @@ type Event struct {
 // Desk is where the parts of the engine report. It is safe for concurrent use and never waits, so that it may be called with
 // locks held. What it remembers has the order of what it says.
 type Desk struct {
+	// History is how much there must be of it before a burst is told: what is usual would look like a rise after a restart.
+	// Default: 5m.
+	History time.Duration
+
 	queue   chan Event
 	dropped atomic.Uint64
 
@@ -45,7 +54,7 @@ type Desk struct {
 
 // New returns a Desk whose queue has room for so many events.
 func New(room int) *Desk {
-	d := &Desk{queue: make(chan Event, room)}
+	d := &Desk{History: 5 * time.Minute, queue: make(chan Event, room)}
 	d.Reset()
 	return d
 }
@@ -73,12 +82,16 @@ func (d *Desk) Reset() {
 	}
 }
 
-// Keep forgets the providers and feeds that are not named: they are in no configuration any more.
-func (d *Desk) Keep(providers, feeds []string) {
+// Keep forgets the providers and feeds that are not named, and Redis where there is none: they are in no configuration any
+// more.
+func (d *Desk) Keep(providers, feeds []string, redis bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	keep(d.providers, providers)
 	keep(d.feeds, feeds)
+	if !redis {
+		d.redisAway = time.Time{}
+	}
 }
 
 func keep[T any](all map[string]T, names []string) {

@@ -61,6 +61,7 @@ type Key struct {
 	State       KeyState
 	Expires     time.Time // zero: not known
 	Lease       bool      // Expires moves on by itself
+	Failed      bool      // it cannot be fetched any more, and its last value is used
 }
 
 // List is a list of addresses.
@@ -120,6 +121,7 @@ const (
 	KeyRefused        Reason = "key_refused"
 	KeyEnds           Reason = "key_ends"
 	KeyEnded          Reason = "key_ended"
+	KeyUnreadable     Reason = "key_unreadable"
 	ListEmpty         Reason = "list_empty"
 	ListStale         Reason = "list_stale"
 )

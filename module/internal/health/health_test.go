@@ -67,6 +67,7 @@ func TestJudge(t *testing.T) {
 		"ends later":        {end(30*day+1, false), nil},
 		"has ended":         {end(0, false), reasons{KeyEnded}},
 		"a lease ends soon": {end(time.Minute, true), nil},
+		"a file is gone":    {func(s *State) { s.Keys[0].Failed = true }, reasons{KeyUnreadable}},
 		"a lease has ended": {end(-1, true), reasons{KeyEnded}},
 		"refused, and it has ended": {func(s *State) {
 			s.Keys[1].State, s.Keys[1].Expires = KeySetAside, now.Add(-1)

@@ -60,9 +60,9 @@ func (r *Report) quota(provider string, q Window, now time.Time) {
 
 // key judges a key by itself. That a provider has none that works is said of the provider.
 func (r *Report) key(k Key, all []Key, now time.Time) {
-	name := "a key of provider " + k.Provider
+	name := "a key of " + k.Provider
 	if k.Fingerprint != "" {
-		name = "the key " + k.Fingerprint + " of provider " + k.Provider
+		name = "the key " + k.Fingerprint + " of " + k.Provider
 	}
 	replaced := slices.ContainsFunc(all, func(other Key) bool { return other.Provider == k.Provider && other.State == KeyInUse })
 	known, left := !k.Expires.IsZero(), k.Expires.Sub(now)
@@ -74,6 +74,8 @@ func (r *Report) key(k Key, all []Key, now time.Time) {
 		w = warning(KeyRefused, k.Provider, "%s is refused, and another one is used: replace or remove it", name)
 	case k.State == KeyWaiting && replaced:
 		w = warning(KeyMissing, k.Provider, "%s has not come yet, and another one is used: see whether its store can be reached", name)
+	case k.Failed && k.State != KeyWaiting:
+		w = warning(KeyUnreadable, k.Provider, "%s cannot be read any more, and its last value is used: a restart would be without it", name)
 	case known && left <= endIsNear && !k.Lease:
 		w = warning(KeyEnds, k.Provider, "%s ends in %s, at %s: put a new one beside it", name, days(left), clock(k.Expires))
 	}

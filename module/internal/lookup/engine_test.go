@@ -117,7 +117,9 @@ func newEngine(t testing.TB, c Config) *Engine {
 	if c.Observer == nil {
 		c.Observer = new(countingObserver)
 	}
-	c.Logger = slog.New(slog.DiscardHandler)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
 	e, err := New(c)
 	if err != nil {
 		t.Fatal(err)

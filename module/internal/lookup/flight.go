@@ -91,6 +91,9 @@ func (e *Engine) depart(request context.Context, key record.Key, addr netip.Addr
 	shard.under[key] = departed
 	e.running.Go(func() {
 		defer func() {
+			if r := recover(); r != nil {
+				e.Logger.ErrorContext(about, "looking an address up in the background panicked; this is a bug", slog.Any("panic", r))
+			}
 			shard.Lock()
 			delete(shard.under, key)
 			shard.Unlock()

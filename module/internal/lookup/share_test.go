@@ -1,9 +1,12 @@
 package lookup
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -336,6 +339,34 @@ func TestForgettingEverywhere(t *testing.T) {
 		b.away = true
 		if found, err := list[0].Forget(t.Context(), client); !found || !errors.Is(err, errAway) {
 			t.Errorf("forget while it is away: %v, %v", found, err)
+		}
+	})
+}
+
+// broken is a shared memory with a bug.
+type broken struct{ Shared }
+
+func (broken) Claim(context.Context, record.Key, []string, time.Duration) (record.Record, []string, error) {
+	panic("a bug")
+}
+
+// TestABugEndsNothing proves that a look-up which panics is over, for those who wait for it too, and that the next one is made.
+func TestABugEndsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		e := newEngine(t, Config{
+			Providers: []Provider{asked("p", after(time.Millisecond, abusive, nil))}, Shared: broken{blackboard{newBoard(), "a"}},
+			Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		for range 2 {
+			start := time.Now()
+			if v := e.Lookup(t.Context(), client, time.Second); v.Scored || time.Since(start) != 0 {
+				t.Errorf("after %s: %+v", time.Since(start), v)
+			}
+		}
+		synctest.Wait()
+		if n := strings.Count(log.String(), "panicked"); n != 2 {
+			t.Errorf("it is said %d times:\n%s", n, log.String())
 		}
 	})
 }

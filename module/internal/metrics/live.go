@@ -51,6 +51,9 @@ type FeedState struct {
 	Name        string
 	Entries     int       // prefixes in use
 	LastSuccess time.Time // of a refresh; zero: never, which shows as 0
+
+	// Patience is how long it may be without a success until it is stale; zero for what is not fetched, which is not shown.
+	Patience time.Duration
 }
 
 var (
@@ -64,6 +67,8 @@ var (
 		"When a key of a provider ends, in seconds since 1970, for keys of which that is known.", []string{"provider", "key"}, nil)
 	feedEntries = prometheus.NewDesc(namespace+"_feed_entries",
 		"Prefixes of a feed that are in use.", []string{"feed"}, nil)
+	feedPatience = prometheus.NewDesc(namespace+"_feed_patience_seconds",
+		"How long a feed that is fetched may be without a success until it is stale.", []string{"feed"}, nil)
 	feedSuccess = prometheus.NewDesc(namespace+"_feed_last_success_timestamp_seconds",
 		"When the feed was last refreshed with success, in seconds since 1970; 0 means never.", []string{"feed"}, nil)
 	redisUp = prometheus.NewDesc(namespace+"_redis_up",
@@ -145,7 +150,7 @@ func (s *instances) countEvictions(a *attachment, evictions uint64) {
 
 // Describe implements prometheus.Collector.
 func (s *instances) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{providerUp, providerQuota, providerLimit, keyExpiry, feedEntries, feedSuccess, redisUp, memoryRecords, memoryEvictions} {
+	for _, d := range []*prometheus.Desc{providerUp, providerQuota, providerLimit, keyExpiry, feedEntries, feedPatience, feedSuccess, redisUp, memoryRecords, memoryEvictions} {
 		ch <- d
 	}
 }
@@ -227,6 +232,9 @@ func (g *gaugeSet) add(st state) {
 			success = float64(f.LastSuccess.Unix())
 		}
 		g.gauge(feedSuccess, success, f.Name)
+		if f.Patience > 0 {
+			g.gauge(feedPatience, f.Patience.Seconds(), f.Name)
+		}
 	}
 	if st.shared {
 		g.gauge(redisUp, value(st.redisUp))

@@ -261,7 +261,7 @@ func TestLabels(t *testing.T) {
 	defer feed.Close()
 	defer Attach(&fake{
 		providers: []ProviderState{{Name: "p", Windows: []WindowState{{"day", 1, 1}}}},
-		feeds:     []FeedState{{Name: "f"}},
+		feeds:     []FeedState{{Name: "f", Patience: time.Hour}},
 	})()
 	got := map[string]string{}
 	for name := range scrape(t, reg) {
@@ -285,6 +285,7 @@ func TestLabels(t *testing.T) {
 		"provider_up":                         "provider",
 		"feed_entries":                        "feed",
 		"feed_last_success_timestamp_seconds": "feed",
+		"feed_patience_seconds":               "feed",
 		"feed_refreshes_total":                "feed,result",
 		"memory_records":                      "",
 		"memory_evictions_total":              "",

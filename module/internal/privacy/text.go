@@ -146,8 +146,9 @@ func (p *Policy) v6At(text string, i int) (found, bool) {
 	// an address that touches a word, `Foo::Bad`, is one only if there is more of it
 	touches := isWord(previous)
 	var room [maxV6 + 1]byte
-	var ends [maxV6 + 1]int // where each byte ends in the text
-	run, colons, doubled := room[:0], 0, false
+	var ends [maxV6 + 1]int    // where each byte ends in the text
+	var likely [maxV6 + 1]bool // whether what ends with it can be an address: ParseAddr is asked about few
+	run, colons, doubles, dots := room[:0], 0, 0, 0
 	j := i
 	for ; j < len(text) && len(run) < cap(run); j = ends[len(run)-1] {
 		c, end := text[j], j+1
@@ -159,19 +160,28 @@ func (p *Policy) v6At(text string, i int) (found, bool) {
 		}
 		if c == ':' {
 			colons++
-			doubled = doubled || len(run) > 0 && run[len(run)-1] == ':'
+			if len(run) > 0 && run[len(run)-1] == ':' {
+				doubles++
+			}
+		}
+		if c == '.' {
+			dots++
 		}
 		ends[len(run)] = end
+		likely[len(run)] = c != '.' && (dots == 0 || dots == 3) && (doubles == 1 && colons <= 8 || doubles == 0 && colons == 7-dots/3)
 		run = append(run, c)
 	}
 	if colons < 2 {
 		return found{}, false
 	}
-	if !doubled && (colons < 6 || colons+colonsBefore(text, i) > 9) {
+	if doubles == 0 && (colons < 6 || colons+colonsBefore(text, i) > 9) {
 		return found{}, false // a time, or a fingerprint
 	}
 	for n := len(run); n > 1; n-- {
 		end := ends[n-1]
+		if !likely[n-1] {
+			continue
+		}
 		if n < len(run) && isHex(run[n-1]) && isHex(run[n]) || n < len(run) && run[n] == '.' && end+1 < len(text) && isDigit(text[end+1]) {
 			continue // in the middle of a number
 		}

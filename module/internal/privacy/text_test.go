@@ -222,3 +222,17 @@ func BenchmarkText(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkHostileText is of what takes the longest to look through, for its length.
+func BenchmarkHostileText(b *testing.B) {
+	p := truncated(b, 24, 48)
+	for name, text := range map[string]string{"colons": "1::1.", "groups": "1:2:3:4:5:6:7.", "quads": "1.2.3.256."} {
+		text = strings.Repeat(text, 400/len(text))
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_ = p.Text(text)
+			}
+		})
+	}
+}

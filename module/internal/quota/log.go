@@ -52,7 +52,7 @@ func (k *Keeper) logOutcome(ctx context.Context, addr netip.Addr, err error, c c
 	case c.refused:
 		// which need not matter: there may be others
 		k.log.WarnContext(ctx, "the service refused the key: check the key and its plan, or give another, which is used at once",
-			"until", c.until, "error", redact(err.Error(), reputation.Key(ctx), addr))
+			"key", k.nameKey(reputation.Key(ctx)), "until", c.until, "error", redact(err.Error(), reputation.Key(ctx), addr))
 	case c.throttled && k.budget.said.once(int(result), now):
 		k.log.WarnContext(ctx, "the service asks for a pause", "until", c.until)
 	case isFailure(result) && k.budget.said.once(int(result), now):

@@ -47,6 +47,9 @@ type Options struct {
 
 	// Notify, when set, is told what changes in the standing of the provider. It must be quick.
 	Notify func(Notice)
+
+	// NameKey returns how a key is named in the log. Default: it is not.
+	NameKey func(key string) string
 }
 
 // Notice is a change in the standing of a provider.
@@ -91,6 +94,7 @@ type Keeper struct {
 	log      *slog.Logger
 	observe  func(name string, result reputation.Result, took time.Duration)
 	notify   func(Notice)
+	nameKey  func(string) string
 
 	mu        sync.Mutex
 	spent     spent
@@ -120,12 +124,15 @@ func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledg
 	if o.Observe == nil {
 		o.Observe = func(string, reputation.Result, time.Duration) {}
 	}
+	if o.NameKey == nil {
+		o.NameKey = func(string) string { return "" }
+	}
 	if o.Notify == nil {
 		o.Notify = func(Notice) {}
 	}
 	return &Keeper{
 		name: name, provider: p, terms: terms, budget: b, ledger: ledger,
-		log: o.Logger.With("provider", name), observe: o.Observe, notify: o.Notify,
+		log: o.Logger.With("provider", name), observe: o.Observe, notify: o.Notify, nameKey: o.NameKey,
 	}
 }
 
@@ -266,6 +273,14 @@ func (k *Keeper) Refused(key string) (since, until time.Time) {
 		return time.Time{}, time.Time{}
 	}
 	return k.budget.refused[id].start, until
+}
+
+// Forgive lets keys be tried again that are set aside because the service refused them: an operator may know that it will
+// accept them now.
+func (k *Keeper) Forgive() {
+	k.budget.mu.Lock()
+	defer k.budget.mu.Unlock()
+	clear(k.budget.refused)
 }
 
 // Skip returns what Check does while all keys are set aside, or there is none yet, and counts it.

@@ -68,7 +68,7 @@ var tellTales = []struct{ text, cure string }{
 	{"x509:", "compare the server's certificate with `ca` and `server_name` of `tls`"},
 	{"certificate required", "give `tls` a `certificate` that the server accepts"},
 	{"tls:", "see whether the server expects TLS, and compare it with `tls`"},
-	{"EOF", "see whether the server expects `tls`, and look at its log"},
+	{"EOF", "see that the server runs, and whether it expects `tls`; look at its log"},
 	{"MOVED ", "the server is part of a Redis Cluster: write `cluster`"},
 	{"unknown command", "the server does not know our commands: is it a Sentinel, which needs `sentinel <master>`?"},
 	{"redis: nil", "the Sentinels know no master of this name: compare it with `sentinel`"},

@@ -95,7 +95,7 @@ func fingerprint(e Entry, fields []field, s stack) []string {
 	print := []string{e.Logger, constant(e.Message)}
 	for _, name := range naming {
 		if value, ok := lookUp(fields, name); ok {
-			print = append(print, name+"="+cut(value, maxName))
+			print = append(print, name+" "+cut(value, maxName))
 		}
 	}
 	if function := s.innermost(); function != "" {

@@ -41,7 +41,7 @@ func TestAThousandErrorsAreOneReport(t *testing.T) {
 	if diff := cmp.Diff(event{
 		Message: "the service is gone", Level: "error", Logger: "ip_reputation.test",
 		Release: "ours@v1", Environment: "staging", ServerName: "edge-1",
-		Fingerprint: []string{"ip_reputation.test", "the service is gone", "provider=abuseipdb"},
+		Fingerprint: []string{"ip_reputation.test", "the service is gone", "provider abuseipdb"},
 		Tags:        map[string]string{"provider": "abuseipdb", "request_id": "r0"},
 		Contexts:    map[string]map[string]any{"attributes": {"provider": "abuseipdb", "error": "attempt 0", "request_id": "r0"}},
 	}, first); diff != "" {
@@ -330,7 +330,7 @@ func TestSecretsAreScrubbed(t *testing.T) {
 	if raw := string(r.raw); strings.Contains(raw, s) || strings.Contains(raw, "203.0.113.9") {
 		t.Errorf("a report has what must not leave:\n%s", raw)
 	}
-	if !slices.Contains(got[0].Fingerprint, "feed=[address]") || got[0].attribute("password") != hidden {
+	if !slices.Contains(got[0].Fingerprint, "feed [address]") || got[0].attribute("password") != hidden {
 		t.Errorf("report %+v", got[0])
 	}
 }

@@ -38,6 +38,7 @@ func (s *Sender) deliver(m Message) {
 			s.log.Error("delivering an event panicked; this is a bug", slog.Any("panic", r))
 		}
 	}()
+	s.awaitSecret()
 	for attempt := 0; ; attempt++ {
 		f := s.post(m)
 		if f == nil {
@@ -48,6 +49,21 @@ func (s *Sender) deliver(m Message) {
 			slog.String("error", f.text), slog.Int("attempt", attempt+1))
 		if f.final || attempt >= s.options.Retries || !s.pause(attempt, f.after) {
 			s.giveUp(m, f, attempt+1)
+			return
+		}
+	}
+}
+
+// awaitSecret waits for a secret that has not come from its store yet, no longer than an attempt may take: the store may have
+// been asked for the first time by this very event.
+func (s *Sender) awaitSecret() {
+	const look = 20 * time.Millisecond
+	for waited := time.Duration(0); len(s.options.Secrets()) == 0 && waited < s.options.Timeout; waited += look {
+		select {
+		case <-time.After(look):
+		case <-s.hurry:
+			return
+		case <-s.ctx.Done():
 			return
 		}
 	}

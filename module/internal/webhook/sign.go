@@ -14,9 +14,15 @@ import (
 // secretPrefix marks a secret that is written in base64.
 const secretPrefix = "whsec_"
 
-// CheckSecret reports that a secret says of itself that it is base64, and is not.
+// leastSecret is how many bytes a secret must have at least; the specification recommends 24 to 64.
+const leastSecret = 16
+
+// CheckSecret reports that a secret says of itself that it is base64, and is not, or that it can be guessed.
 func CheckSecret(secret string) error {
-	_, err := signingKey(secret)
+	key, err := signingKey(secret)
+	if err == nil && len(key) < leastSecret {
+		err = fmt.Errorf("a secret has %d bytes, which can be guessed: use 24 or more, as `openssl rand -base64 32` makes them", len(key))
+	}
 	return err
 }
 
