@@ -204,10 +204,14 @@ func TestRedisPasswordInAStore(t *testing.T) {
 	r.awaitRedis(t, 0)
 	put("password-of-monday")
 	r.awaitRedis(t, 1)
+	denied := func() float64 { return r.metric(t, `redis_requests_total{result="denied"}`) }
+	if n := denied(); n != 0 || strings.Contains(r.logs(t), "redis is away") {
+		t.Errorf("%v attempts before there was a password, which is a false alarm at each start", n)
+	}
 	redis.CLI("ACL", "SETUSER", "caddy", "resetpass", ">password-of-tuesday")
 	put("password-of-tuesday")
 	redis.CLI("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-	r.awaitRedis(t, 0)
+	eventually(t, "the old password is refused", func() bool { return denied() > 0 })
 	r.awaitRedis(t, 1)
 	put("")
 	r.reload(t)
