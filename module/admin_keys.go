@@ -81,3 +81,18 @@ func (a *App) keys(now time.Time) []keyStatus {
 	}
 	return keys
 }
+
+// waitsForKey reports whether a provider has keys, of which none has come yet.
+func (a *App) waitsForKey(provider string) bool {
+	waits := false
+	for _, s := range a.secrets {
+		if s.Status().Name != provider {
+			continue
+		}
+		if _, ok := s.Current(); ok {
+			return false
+		}
+		waits = true
+	}
+	return waits
+}

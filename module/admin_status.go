@@ -23,6 +23,9 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/sentry"
 )
 
+// noKeyYet is why a provider is not asked before a key has come from its store.
+const noKeyYet = "it has no key yet"
+
 // refreshTimeout is how long a refresh may keep the caller waiting.
 const refreshTimeout = time.Minute
 
@@ -84,7 +87,11 @@ func (a *App) adminStatus(r *http.Request, _ string) (any, error) {
 	now := time.Now()
 	for _, p := range a.keepers {
 		status := p.keeper.Status()
-		s.Providers = append(s.Providers, providerStatus{status, problem(status, now)})
+		why := problem(status, now)
+		if why == "" && a.waitsForKey(p.name) {
+			why = noKeyYet
+		}
+		s.Providers = append(s.Providers, providerStatus{status, why})
 	}
 	for i, status := range a.lists.Status() {
 		s.Lists = append(s.Lists, a.listStatus(i, status))
@@ -134,7 +141,7 @@ func (a *App) warn(s *statusAnswer) {
 		say("errors cannot be reported to sentry, %d got lost: %s", s.Sentry.Undelivered, s.Sentry.Problem)
 	}
 	for _, p := range s.Providers {
-		if p.Problem != "" {
+		if p.Problem != "" && p.Problem != noKeyYet { // which the judgement says, with what to do
 			say("provider %s is not asked: %s", p.Name, p.Problem)
 		}
 	}

@@ -482,7 +482,7 @@ func TestRefresh(t *testing.T) {
 	if lists := r.check(t, "198.51.100.9").Lists; len(lists) != 1 || lists[0].Name != "ours" {
 		t.Errorf("after the refresh the new address is on %v", lists)
 	}
-	if got := r.ask(t, http.MethodPost, "feeds/partner/refresh", ""); got.status != 429 || !strings.Contains(got.body, "ask again in") {
+	if got := r.ask(t, http.MethodPost, "feeds/partner/refresh", ""); got.status != 429 || !strings.Contains(got.body, "ask again in") || !strings.Contains(got.body, "ago") {
 		t.Errorf("asking a publisher twice in a minute: %d %s", got.status, got.body)
 	}
 	write("<html>\nnot\na\nlist\n")

@@ -13,11 +13,12 @@ import (
 func (c *console) keysCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "keys [--json]",
-		Short: "Lists the keys of providers, and when they end",
+		Short: "Lists keys and passwords, and when they end",
 		Long: `
-Lists the keys of all providers, the one that ends first before the others: by
-their fingerprints, which logs and metrics name them by, with where they come
-from, whether they are in use, and how many days are left. Values are not shown.
+Lists the keys of providers and feeds, and the other secrets but those of
+webhooks, the one that ends first before the others. Keys are shown by their
+fingerprints, as in logs and metrics, passwords by nothing; with where they come
+from, whether they are in use, and how many days are left.
 The exit code is 0, whatever the state of the keys.
 `,
 		Example: `  $ caddy ip-reputation keys`,
@@ -30,10 +31,10 @@ The exit code is 0, whatever the state of the keys.
 
 func (p *page) keys(keys []keyStatus) {
 	if len(keys) == 0 {
-		p.row("no provider has a key")
+		p.row("there are no keys")
 		return
 	}
-	p.row("PROVIDER", "KEY", "STATE", "ENDS", "REFRESHED", "SOURCE")
+	p.row("OF", "KEY", "STATE", "ENDS", "REFRESHED", "SOURCE")
 	for _, k := range keys {
 		p.row(k.Provider, cmp.Or(k.Fingerprint, "-"), p.keyState(k), keyEnd(k), p.keyAge(k), cmp.Or(k.Source, "the configuration itself"))
 	}

@@ -347,7 +347,7 @@ func TestKeysThatWait(t *testing.T) {
 	}
 	c := newConfig(t).withHealth()
 	r := startCaddy(t, c)
-	if got := r.run(t, "keys"); got != "no provider has a key\n" {
+	if got := r.run(t, "keys"); got != "there are no keys\n" {
 		t.Errorf("without a provider: %q", got)
 	}
 	c.ask(startStandIn(t))
@@ -356,12 +356,15 @@ func TestKeysThatWait(t *testing.T) {
 	}}}
 	r.reload(t)
 	page := r.run(t, "keys")
-	for _, want := range []string{"waiting for its first value", "aws_secretsmanager", "never", "not known"} {
+	for _, want := range []string{"waiting for its first value", "aws_secretsmanager prod/abuseipdb", "never", "not known"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q:\n%s", want, page)
 		}
 	}
 	wantNone(t, "the page", page, "the-account-s-own-secret")
+	if status := r.run(t, "status"); !strings.Contains(status, "abuseipdb: not asked") || strings.Count(status, "no key yet") != 1 {
+		t.Errorf("the status is\n%s", status)
+	}
 	if d := into[healthDetail](t, r.health(t, "detail")); d.state("providers:state", "abuseipdb") != "warn no_key" {
 		t.Errorf("the detail is %+v", d)
 	}

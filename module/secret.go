@@ -1,6 +1,7 @@
 package module
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -166,6 +167,15 @@ func (a *App) keepSecret(ctx caddy.Context, s *Secret, use secretUse) (*pooledSe
 	return kept, err
 }
 
+// where is how the store calls the secret, as far as it can be seen from outside: most name it so.
+func (s *Secret) where() string {
+	var named struct{ Name, Path string }
+	if json.Unmarshal(s.StoreRaw, &named) != nil {
+		return ""
+	}
+	return cmp.Or(named.Name, named.Path)
+}
+
 // secretUse is what a secret is for.
 type secretUse struct {
 	name   string // whose it is
@@ -193,6 +203,7 @@ func (s *Secret) provision(ctx caddy.Context, pools *releases, use secretUse) (*
 	case s.Value != "" && s.StoreRaw != nil:
 		return nil, fmt.Errorf("%s has both a value and a store: remove one", use.option)
 	case s.StoreRaw != nil:
+		where := s.where()
 		loaded, err := ctx.LoadModule(s, "StoreRaw")
 		if err != nil {
 			return nil, err
@@ -201,7 +212,7 @@ func (s *Secret) provision(ctx caddy.Context, pools *releases, use secretUse) (*
 		if store, ok = loaded.(reputation.SecretStore); !ok {
 			return nil, fmt.Errorf("module %T is not a store of secrets: it lacks the Fetch method", loaded)
 		}
-		o.Source = loaded.(caddy.Module).CaddyModule().ID.Name()
+		o.Source = strings.TrimSpace(loaded.(caddy.Module).CaddyModule().ID.Name() + " " + where)
 	case placeholdersOf(s.Value) != "":
 		o.Source = placeholdersOf(s.Value)
 	case meant.MatchString(s.Value):

@@ -47,8 +47,12 @@ func (l *list) tooSoon(now time.Time) error {
 		return fmt.Errorf("%w: the publisher asked to be left alone until %s", ErrTooSoon, l.st.leaveAlone.UTC().Format(time.RFC3339))
 	}
 	if free := l.st.lastAttempt.Add(manualFloor); now.Before(free) {
-		return fmt.Errorf("%w: the publisher was asked %s ago; ask again in %s", ErrTooSoon,
-			now.Sub(l.st.lastAttempt).Round(time.Second), free.Sub(now).Round(time.Second))
+		outcome := ""
+		if l.st.lastErr != nil {
+			outcome = ", in vain: " + l.st.lastErr.Error()
+		}
+		return fmt.Errorf("%w: the publisher was asked %s ago%s; ask again in %s", ErrTooSoon,
+			now.Sub(l.st.lastAttempt).Round(time.Second), outcome, free.Sub(now).Round(time.Second))
 	}
 	return nil
 }
