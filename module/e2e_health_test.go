@@ -339,12 +339,7 @@ func TestKeys(t *testing.T) {
 
 // TestKeysThatWait proves that a key whose store is away is shown, and that there may be none.
 func TestKeysThatWait(t *testing.T) {
-	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "the-account-s-own-secret", "AWS_EC2_METADATA_DISABLED": "true",
-		"AWS_CONFIG_FILE": "/none", "AWS_SHARED_CREDENTIALS_FILE": "/none",
-	} {
-		t.Setenv(name, value)
-	}
+	awsCredentials(t)
 	c := newConfig(t).withHealth()
 	r := startCaddy(t, c)
 	if got := r.run(t, "keys"); got != "there are no keys\n" {

@@ -129,9 +129,8 @@ func TestAKeyRotates(t *testing.T) {
 	}
 }
 
-// awsStore is a stand-in for AWS Secrets Manager, whose secrets all have the value that is put into it, none at first, and
-// what a configuration says to find it there.
-func awsStore(t *testing.T) (put func(string), store object) {
+// awsCredentials are those with which the SDK of AWS asks for secrets, and nothing on this machine that it might find besides.
+func awsCredentials(t *testing.T) {
 	t.Helper()
 	for name, value := range map[string]string{
 		"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "the-account-s-own-secret", "AWS_EC2_METADATA_DISABLED": "true",
@@ -139,6 +138,13 @@ func awsStore(t *testing.T) (put func(string), store object) {
 	} {
 		t.Setenv(name, value)
 	}
+}
+
+// awsStore is a stand-in for AWS Secrets Manager, whose secrets all have the value that is put into it, none at first, and
+// what a configuration says to find it there.
+func awsStore(t *testing.T) (put func(string), store object) {
+	t.Helper()
+	awsCredentials(t)
 	var stored atomic.Value
 	stored.Store("")
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

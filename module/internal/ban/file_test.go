@@ -196,7 +196,7 @@ func TestADiskThatFails(t *testing.T) {
 			t.Errorf("Add: %v", err)
 		}
 
-		if said := log.take(); strings.Count(said, "level=ERROR") != 1 {
+		if said := log.Take(); strings.Count(said, "level=ERROR") != 1 {
 			t.Errorf("the log does not say once that bans cannot be written:\n%s", said)
 		}
 		if err := os.Remove(dir); err != nil {

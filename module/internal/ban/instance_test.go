@@ -1,13 +1,13 @@
 package ban
 
 import (
-	"bytes"
 	"log/slog"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 )
 
 // clock is one that tests move.
@@ -23,31 +23,10 @@ func (c *clock) now() time.Time { return time.Unix(0, c.nanos.Load()) }
 
 func (c *clock) add(d time.Duration) { c.nanos.Add(int64(d)) }
 
-// logged is what a store logs, from all its goroutines.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-// take returns what was logged since it was taken last.
-func (l *logged) take() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	text := l.text.String()
-	l.text.Reset()
-	return text
-}
-
 // openAt returns a store with a clock of its own and what it logs.
-func openAt(t testing.TB, path string, now func() time.Time) (*Store, *logged) {
+func openAt(t testing.TB, path string, now func() time.Time) (*Store, *logtest.Log) {
 	t.Helper()
-	log := new(logged)
+	log := new(logtest.Log)
 	s, err := Open(path, Options{Logger: slog.New(slog.NewTextHandler(log, nil)), now: now})
 	if err != nil {
 		t.Fatal(err)

@@ -22,7 +22,7 @@ func TestMergeTakesOver(t *testing.T) {
 	b, log := openAt(t, path, c.now)
 	step := func(want string, wantChanged int, wantLog string) {
 		t.Helper()
-		log.take()
+		log.Take()
 		changed, newer := merge(t, b, a.Changes())
 		if changed != wantChanged || newer != nil {
 			t.Errorf("%d changed and %v is newer, want %d and nothing", changed, newer, wantChanged)
@@ -30,7 +30,7 @@ func TestMergeTakesOver(t *testing.T) {
 		if got := lookup(b, addr); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
-		if text := log.take(); wantLog == "" && text != "" || !strings.Contains(text, wantLog) {
+		if text := log.Take(); wantLog == "" && text != "" || !strings.Contains(text, wantLog) {
 			t.Errorf("logged %q, want %q", text, wantLog)
 		}
 		restarted, _ := openAt(t, path, c.now)
@@ -103,7 +103,7 @@ func TestMergeSkips(t *testing.T) {
 			if newer != nil || lookup(s, "198.51.100.7") != "banned" {
 				t.Errorf("the good one beside it: %d, %v", changed, newer)
 			}
-			text := log.take()
+			text := log.Take()
 			if tc.want == "" {
 				if changed != 2 || s.Len(Ban) != 2 || strings.Contains(text, "WARN") {
 					t.Errorf("not taken over: %d, %v\n%s", changed, s.List(Ban), text)
@@ -126,17 +126,17 @@ func TestSkippedChangesAreToldOnceAMinute(t *testing.T) {
 	for range 5 {
 		merge(t, s, []Change{{}, {}})
 	}
-	if got := log.take(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "count=2") {
+	if got := log.Take(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "count=2") {
 		t.Errorf("at once: %s", got)
 	}
 	c.add(maxPause)
 	s.tend(false)
-	if got := log.take(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "count=8") {
+	if got := log.Take(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "count=8") {
 		t.Errorf("after a minute: %s", got)
 	}
 	c.add(maxPause)
 	s.tend(false)
-	if got := log.take(); got != "" {
+	if got := log.Take(); got != "" {
 		t.Errorf("again: %s", got)
 	}
 }
@@ -269,7 +269,7 @@ func TestMergeIsBounded(t *testing.T) {
 	if lookup(s, "192.0.2.1") != "banned" || lookup(s, "192.0.2.2") != "banned" || lookup(s, "192.0.2.3") != "" {
 		t.Error("not the first ones were taken")
 	}
-	if got := log.take(); !strings.Contains(got, "count=1") || !strings.Contains(got, "deny or exempt file") {
+	if got := log.Take(); !strings.Contains(got, "count=1") || !strings.Contains(got, "deny or exempt file") {
 		t.Errorf("logged %s", got)
 	}
 	if changed, newer := merge(t, s, given); changed != 0 || newer != nil {

@@ -224,7 +224,7 @@ func TestAFileWithoutVersions(t *testing.T) {
 		Value: []byte(`{"prefix":"203.0.113.0/24","kind":"ban","reason":"test","created":"2026-01-01T10:00:00Z","expires":"2026-01-01T15:00:00Z","version":1767268800000,"removed":true}`),
 	}
 	restarted, _ := openAt(t, path, c.now)
-	if text := log.take(); text != "" {
+	if text := log.Take(); text != "" {
 		t.Errorf("logged %s", text)
 	}
 	for _, s := range []*Store{s, restarted} {

@@ -10,6 +10,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/said"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -53,7 +54,7 @@ type Budget struct {
 	refused   pauses
 	lastKey   uint64
 
-	said said
+	said said.Causes[int]
 }
 
 // NewBudget returns a budget of which nothing is spent.

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -89,9 +90,9 @@ func TestThrottledWithoutRetryAfterBacksOff(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var said logs
+		var said logtest.Log
 		s, budget := &service{err: reputation.ErrRefused}, NewBudget()
-		k := New("a", s, Terms{}, budget, memory(), Options{Logger: said.logger()})
+		k := New("a", s, Terms{}, budget, memory(), Options{Logger: said.Logger()})
 		old := reputation.WithKey(context.Background(), "old-secret")
 		wantRefused := func(key string, since time.Time, left time.Duration) {
 			t.Helper()
@@ -219,9 +220,9 @@ func TestPausesGrowOncePerMoment(t *testing.T) {
 
 func TestBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var said logs
+		var said logtest.Log
 		s := &service{err: errDown}
-		k := New("a", s, Terms{}, NewBudget(), memory(), Options{Logger: said.logger()})
+		k := New("a", s, Terms{}, NewBudget(), memory(), Options{Logger: said.Logger()})
 		for range breakerConsecutive { // Two minutes apart, as calls within a small quota are.
 			time.Sleep(2 * time.Minute)
 			wantResult(t, k, reputation.ResultError)

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 )
 
 // used returns what a ledger has counted for the account "a".
@@ -82,9 +84,9 @@ func TestSaveFailsAndIsTriedAgain(t *testing.T) {
 		if err := os.WriteFile(folder, nil, 0o600); err != nil { // A file where the folder should be.
 			t.Fatal(err)
 		}
-		var said logs
+		var said logtest.Log
 		path := filepath.Join(folder, "quotas.json")
-		l := OpenLocal(path, said.logger())
+		l := OpenLocal(path, said.Logger())
 		for range 30 {
 			spend(t, l, Window{1000, Day}, 1)
 			time.Sleep(2 * saveDelay)
@@ -147,8 +149,8 @@ func TestUselessFile(t *testing.T) {
 				if err := os.WriteFile(path, []byte(tt.content), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				var said logs
-				l := OpenLocal(path, said.logger())
+				var said logtest.Log
+				l := OpenLocal(path, said.Logger())
 				if got := used(t, l, Window{10, Day}); got != tt.used {
 					t.Errorf("used %d, want %d", got, tt.used)
 				}
@@ -205,9 +207,9 @@ func TestFileRoundTrip(t *testing.T) {
 }
 
 func TestFolderInPlaceOfTheFile(t *testing.T) {
-	var said logs
+	var said logtest.Log
 	path := t.TempDir()
-	l := OpenLocal(path, said.logger())
+	l := OpenLocal(path, said.Logger())
 	spend(t, l, Window{10, Month}, 1)
 	if err := l.Close(); err == nil || !strings.Contains(said.String(), path) {
 		t.Errorf("Close: %v, log: %s", err, said.String())

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -104,12 +105,12 @@ func TestPanickingProvider(t *testing.T) {
 	for name, fail := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var said logs
+				var said logtest.Log
 				p := providerFunc(func(context.Context, netip.Addr) (reputation.Report, error) {
 					fail()
 					return reputation.Report{}, nil
 				})
-				k := New("a", p, Terms{}, NewBudget(), memory(), Options{Logger: said.logger()})
+				k := New("a", p, Terms{}, NewBudget(), memory(), Options{Logger: said.Logger()})
 				ctx := reputation.WithKey(context.Background(), "sesame")
 				for range breakerConsecutive {
 					if _, err := k.Check(ctx, addr4); !errors.Is(err, reputation.ErrBadAnswer) {

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/said"
 )
 
 // Ledger counts calls in windows. It is safe for concurrent use.
@@ -60,7 +62,7 @@ type Local struct {
 	closed   bool
 
 	saving sync.Mutex // held while the file is written
-	said   said
+	said   said.Causes[int]
 }
 
 // Take implements Ledger. It never fails, and never waits for the disk.

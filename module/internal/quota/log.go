@@ -10,14 +10,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
-
-// logInterval is how long a cause that was logged is not logged again.
-const logInterval = time.Minute
 
 // The causes of log messages: the results of calls, and those that no result stands for.
 const (
@@ -25,25 +21,7 @@ const (
 	causeLedger
 	causePanic
 	causeStore
-	numCauses
 )
-
-// said remembers when each cause was last logged.
-type said struct {
-	mu sync.Mutex
-	at [numCauses]time.Time
-}
-
-// once reports whether a cause may be logged at now, and then holds it back for a while.
-func (s *said) once(cause int, now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if last := s.at[cause]; !last.IsZero() && now.Sub(last) < logInterval {
-		return false
-	}
-	s.at[cause] = now
-	return true
-}
 
 // logOutcome logs what a call came to. An answer is not logged, unless it closes the breaker.
 func (k *Keeper) logOutcome(ctx context.Context, addr netip.Addr, err error, c change, now time.Time) {
@@ -53,9 +31,9 @@ func (k *Keeper) logOutcome(ctx context.Context, addr netip.Addr, err error, c c
 		// which need not matter: there may be others
 		k.log.WarnContext(ctx, "the service refused the key: check the key and its plan, or give another, which is used at once",
 			"key", k.nameKey(reputation.Key(ctx)), "until", c.until, "error", redact(err.Error(), reputation.Key(ctx), addr))
-	case c.throttled && k.budget.said.once(int(result), now):
+	case c.throttled && k.budget.said.Once(int(result), now):
 		k.log.WarnContext(ctx, "the service asks for a pause", "until", c.until)
-	case isFailure(result) && k.budget.said.once(int(result), now):
+	case isFailure(result) && k.budget.said.Once(int(result), now):
 		k.log.WarnContext(ctx, "the service gave no answer",
 			"result", result.String(), "error", redact(err.Error(), reputation.Key(ctx), addr))
 	}
@@ -72,14 +50,14 @@ func isFailure(r reputation.Result) bool {
 }
 
 func (k *Keeper) logLedger(ctx context.Context, err error) {
-	if k.budget.said.once(causeLedger, time.Now()) {
+	if k.budget.said.Once(causeLedger, time.Now()) {
 		k.log.ErrorContext(ctx, "calls cannot be counted and are not made", "error", err)
 	}
 }
 
 // logPanic must be called by the function that recovered.
 func (k *Keeper) logPanic(ctx context.Context, addr netip.Addr, v any) {
-	if k.budget.said.once(causePanic, time.Now()) {
+	if k.budget.said.Once(causePanic, time.Now()) {
 		k.log.ErrorContext(ctx, "the provider panicked: report this to its author",
 			slog.String("panic", redact(fmt.Sprint(v), reputation.Key(ctx), addr)), slog.Any("at", callers()))
 	}

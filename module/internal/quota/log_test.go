@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -40,9 +41,9 @@ func TestRedact(t *testing.T) {
 
 func TestEachCauseIsLoggedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var said logs
+		var said logtest.Log
 		s := new(service)
-		k := New("a", s, Terms{}, NewBudget(), memory(), Options{Logger: said.logger()})
+		k := New("a", s, Terms{}, NewBudget(), memory(), Options{Logger: said.Logger()})
 		for i := range 90 { // A minute and a half, never long enough in a row to open the breaker.
 			s.answers([]error{errDown, reputation.ErrBadAnswer, nil, nil, nil}[i%5])
 			ask(k)

@@ -1,7 +1,6 @@
 package quota
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net/netip"
@@ -47,26 +46,6 @@ func (s *service) answers(err error) {
 	defer s.mu.Unlock()
 	s.err = err
 }
-
-// logs is a log that a test can read.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-func (l *logs) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 func quiet() Options { return Options{Logger: slog.New(slog.DiscardHandler)} }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -182,9 +183,9 @@ func (c *counted) Take(ctx context.Context, account string, t Terms, n int, at t
 
 func TestSpentQuotaDoesNotAskTheLedger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var said logs
+		var said logtest.Log
 		ledger := &counted{Ledger: memory()}
-		k := New("a", new(service), Terms{Windows: []Window{{1, Day}}}, NewBudget(), ledger, Options{Logger: said.logger()})
+		k := New("a", new(service), Terms{Windows: []Window{{1, Day}}}, NewBudget(), ledger, Options{Logger: said.Logger()})
 		wantResult(t, k, reputation.ResultOK)
 		for range 1000 {
 			wantResult(t, k, reputation.ResultSkippedQuota)
@@ -207,9 +208,9 @@ func TestSpentQuotaDoesNotAskTheLedger(t *testing.T) {
 
 func TestLedgerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var said logs
+		var said logtest.Log
 		s, ledger := new(service), &counted{Ledger: memory(), err: errDown}
-		k := New("a", s, Terms{Windows: []Window{{9, Day}}}, NewBudget(), ledger, Options{Logger: said.logger()})
+		k := New("a", s, Terms{Windows: []Window{{9, Day}}}, NewBudget(), ledger, Options{Logger: said.Logger()})
 		for range 10 {
 			wantResult(t, k, reputation.ResultSkippedQuota)
 		}

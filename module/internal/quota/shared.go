@@ -8,6 +8,8 @@ import (
 	"math"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/said"
 )
 
 // Shared is a Ledger that counts for all instances in a Store, and goes on by itself, with a share of what was left, while
@@ -30,7 +32,7 @@ type Shared struct {
 	share float64
 	log   *slog.Logger
 
-	said     said
+	said     said.Causes[int]
 	saidAway atomic.Bool // the log says that the store is away
 
 	rates map[string]*tokens // by account, for while the store is away; guarded by local.mu
@@ -250,7 +252,7 @@ func (s *Shared) pace(name string, t Terms, n int, at time.Time) time.Time {
 }
 
 func (s *Shared) logAway(ctx context.Context, err error) {
-	if s.said.once(causeStore, time.Now()) {
+	if s.said.Once(causeStore, time.Now()) {
 		s.saidAway.Store(true)
 		s.log.WarnContext(ctx, "calls cannot be counted for all instances: this one goes on with its share of what is left",
 			"share", s.share, "error", err)

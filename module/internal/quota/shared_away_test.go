@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -199,9 +200,9 @@ func TestAnswersOvertakeEachOther(t *testing.T) {
 
 func TestAwayAndBackAreSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var said logs
+		var said logtest.Log
 		l := &link{store: newStoreTwin(time.Now)}
-		s := NewShared(l, memory(), 0.25, said.logger())
+		s := NewShared(l, memory(), 0.25, said.Logger())
 		for _, state := range []linkState{up, cut, cut, up, up, cut, up, cut} { // within a minute
 			l.set(state)
 			if _, err := s.Take(t.Context(), "a", Terms{Windows: []Window{{99, Day}}}, 1, time.Now()); err != nil {
@@ -270,11 +271,11 @@ func TestSettleGoesAsFarAsItCan(t *testing.T) {
 // A Keeper asks the ledger about a rate alone, since other instances may have used it up.
 func TestKeeperAndTheRateOfAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var said logs
+		var said logtest.Log
 		p := newPair(t, 0.5, time.Now)
 		slow := Terms{Rate: rate.Rate{Events: 1, Per: 10 * time.Second}}
 		p.want(1, slow, 1, time.Now(), true)
-		k := New("a", new(service), slow, NewBudget(), p.ends[0], Options{Logger: said.logger()})
+		k := New("a", new(service), slow, NewBudget(), p.ends[0], Options{Logger: said.Logger()})
 		if got, until := ask(k); got != reputation.ResultSkippedQuota || time.Until(until) != 10*time.Second {
 			t.Errorf("%s for %s", got, time.Until(until))
 		}
@@ -289,10 +290,10 @@ func TestKeeperAndTheRateOfAll(t *testing.T) {
 // A Keeper tells a spent quota from what only this instance cannot have now.
 func TestKeeperWhileTheStoreIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var said logs
+		var said logtest.Log
 		l := &link{store: newStoreTwin(time.Now), state: cut}
 		ledger := &counted{Ledger: NewShared(l, memory(), 0.5, quiet().Logger)}
-		k := New("a", new(service), Terms{Windows: []Window{{4, Day}}}, NewBudget(), ledger, Options{Logger: said.logger()})
+		k := New("a", new(service), Terms{Windows: []Window{{4, Day}}}, NewBudget(), ledger, Options{Logger: said.Logger()})
 		wantResult(t, k, reputation.ResultOK)
 		wantResult(t, k, reputation.ResultOK)
 		for range 3 {
@@ -317,7 +318,7 @@ func TestKeeperWhileTheStoreIsAway(t *testing.T) {
 		if n := strings.Count(said.String(), "quota is spent"); n != 1 {
 			t.Errorf("said %d times that the quota is spent", n)
 		}
-		said.buf.Reset()
+		said.Take()
 		asked := ledger.takes
 		if st := k.Status(); len(st.Windows) != 1 || ledger.takes != asked || said.String() != "" {
 			t.Errorf("the status waits for nobody: %+v, said %q", st, said.String())

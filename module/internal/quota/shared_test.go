@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 )
 
@@ -204,14 +205,14 @@ func TestCallsAreGivenBackToTheStore(t *testing.T) {
 }
 
 func TestNobodyAsksForTheCallAnyMore(t *testing.T) {
-	var said logs
+	var said logtest.Log
 	at := mustTime(t, "2027-01-01T12:00:00Z")
 	ctx, cancel := context.WithCancel(context.Background())
 	store := storeFunc(func(ctx context.Context, _ Count) (Counted, error) {
 		cancel()
 		return Counted{}, ctx.Err()
 	})
-	s := NewShared(store, memory(), 1, said.logger())
+	s := NewShared(store, memory(), 1, said.Logger())
 	terms := Terms{Windows: []Window{{9, Day}}}
 	if _, err := s.Take(ctx, "a", terms, 1, at); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 )
 
 // The contract of a Store in examples. Each step may go by the answer of an earlier one.
@@ -172,9 +174,9 @@ func TestUselessAnswers(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			var said logs
+			var said logtest.Log
 			store := storeFunc(func(context.Context, Count) (Counted, error) { return Counted{Windows: tt.windows}, nil })
-			s := NewShared(store, memory(), 1, said.logger())
+			s := NewShared(store, memory(), 1, said.Logger())
 			grant, err := s.Take(t.Context(), "a", Terms{Windows: []Window{{9, Day}}}, 1, at)
 			if err != nil || grant.Granted == tt.ok { // The store refuses, so that what is granted was decided here.
 				t.Errorf("granted %t, %v", grant.Granted, err)

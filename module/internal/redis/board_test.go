@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
@@ -185,7 +186,7 @@ func TestALostMessage(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
 	server.ACL("deaf", "s3cret", "+@all", "-subscribe", "~*", "&*")
-	var log logs
+	var log logtest.Log
 	c := open(t, Options{
 		Addresses: []string{server.Addr}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 		Credentials: func() (string, string, error) { return "deaf", "s3cret", nil },

@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -16,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
@@ -37,24 +37,6 @@ func (o *outcomes) of(r Result) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.counts[r]
-}
-
-// logs is a log that a test can read.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
 
 // open returns a client that looks after its connection until the test ends.
@@ -210,7 +192,7 @@ func TestAPasswordRotates(t *testing.T) {
 		defer mu.Unlock()
 		password = to
 	}
-	var log logs
+	var log logtest.Log
 	c := open(t, Options{
 		Addresses: []string{server.Addr},
 		Logger:    slog.New(slog.NewTextHandler(&log, nil)),
@@ -265,7 +247,7 @@ func TestAway(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
 	server.Stop()
-	var log logs
+	var log logtest.Log
 	var seen outcomes
 	c := open(t, Options{
 		Addresses: []string{server.Addr}, Observe: seen.observe, Logger: slog.New(slog.NewTextHandler(&log, nil)),

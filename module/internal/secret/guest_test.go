@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -122,7 +123,7 @@ func TestCloseEndsAFetch(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var said logs
+				var said logtest.Log
 				release := make(chan struct{})
 				var obey <-chan struct{}
 				var inside atomic.Int32
@@ -137,7 +138,7 @@ func TestCloseEndsAFetch(t *testing.T) {
 					case <-release:
 					}
 					return reputation.Secret{Value: "too late"}, nil
-				}), Options{Logger: said.logger()})
+				}), Options{Logger: said.Logger()})
 				time.Sleep(time.Second)
 				began := time.Now()
 				k.Close()

@@ -10,14 +10,10 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
-
-// logInterval is how long a cause that was logged is not logged again.
-const logInterval = time.Minute
 
 // The causes of log messages.
 const (
@@ -25,36 +21,15 @@ const (
 	causeRefused
 	causeUnknown
 	causePanic
-	numCauses
 )
 
-// said remembers when each cause was last logged, and whether the store was said to give no answer.
-type said struct {
-	mu   sync.Mutex
-	at   [numCauses]time.Time
-	away bool
-}
-
-// once reports whether a cause may be logged now, and then holds it back for a while.
-func (s *said) once(cause int) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	if last := s.at[cause]; !last.IsZero() && now.Sub(last) < logInterval {
+// once reports whether a cause may be logged now, and takes note that the store was said to give no answer.
+func (k *Keeper) once(cause int) bool {
+	if !k.said.Once(cause, time.Now()) {
 		return false
 	}
-	s.at[cause] = now
-	s.away = true
+	k.saidAway.Store(true)
 	return true
-}
-
-// back reports whether the store was said to give no answer, and takes that back.
-func (s *said) back() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	away := s.away
-	s.away = false
-	return away
 }
 
 // logFailure logs why a fetch brought nothing, which value is in use instead, and what to do.
@@ -68,16 +43,16 @@ func (k *Keeper) logFailure(err error) {
 	ctx := context.Background()
 	switch {
 	case errors.Is(err, reputation.ErrRefused):
-		if k.said.once(causeRefused) {
+		if k.once(causeRefused) {
 			k.log.LogAttrs(ctx, slog.LevelError, "the store does not let this server read the secret: "+
 				"check its credentials for the store, and what they allow", attrs...)
 		}
 	case errors.Is(err, reputation.ErrUnknown):
-		if k.said.once(causeUnknown) {
+		if k.once(causeUnknown) {
 			k.log.LogAttrs(ctx, slog.LevelError, "the store has no such secret: "+
 				"check how the configuration names it, and that it was written there", attrs...)
 		}
-	case k.said.once(causeAway):
+	case k.once(causeAway):
 		k.log.LogAttrs(ctx, slog.LevelWarn, "the secret cannot be fetched: "+
 			"check that its store is up and can be reached from here", attrs...)
 	}
@@ -85,7 +60,7 @@ func (k *Keeper) logFailure(err error) {
 
 // logAccepted logs what is new about a good fetch, if anything. The value is logged by its fingerprint only.
 func (k *Keeper) logAccepted(old, now *good) {
-	if k.said.back() {
+	if k.saidAway.Swap(false) {
 		k.log.Info("the store answers again")
 	}
 	switch {
@@ -108,7 +83,7 @@ func named(attr string, g *good) []slog.Attr {
 // logPanic must be called by the function that recovered. What a store panics with may well hold the secret, so only what
 // the runtime says is shown, and of everything else its type.
 func (k *Keeper) logPanic(v any) {
-	if !k.said.once(causePanic) {
+	if !k.once(causePanic) {
 		return
 	}
 	text := fmt.Sprintf("%T", v)

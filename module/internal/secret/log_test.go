@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -26,9 +27,9 @@ func lines(text, with string) (list []string) {
 
 func TestAChangeIsLoggedByFingerprint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var said logs
+		var said logtest.Log
 		s := holding("first-value")
-		start(t, s, Options{Logger: said.logger(), Source: "vault kv/abuseipdb"})
+		start(t, s, Options{Logger: said.Logger(), Source: "vault kv/abuseipdb"})
 		time.Sleep(time.Hour)
 		s.set("second-value")
 		time.Sleep(time.Hour)
@@ -51,9 +52,9 @@ func TestAChangeIsLoggedByFingerprint(t *testing.T) {
 
 func TestHide(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var said logs
+		var said logtest.Log
 		s := holding("hunter2")
-		k := start(t, s, Options{Logger: said.logger(), Hide: true})
+		k := start(t, s, Options{Logger: said.Logger(), Hide: true})
 		time.Sleep(time.Minute)
 		s.set("hunter3")
 		time.Sleep(time.Hour)
@@ -85,9 +86,9 @@ func TestFailuresAreLoggedOnceAMinuteAndCause(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var said logs
+				var said logtest.Log
 				s := holding("k1-value")
-				k := start(t, s, Options{Logger: said.logger(), Refresh: 2 * time.Second})
+				k := start(t, s, Options{Logger: said.Logger(), Refresh: 2 * time.Second})
 				time.Sleep(time.Minute)
 				s.fail(tt.err)
 				time.Sleep(10 * time.Minute)
@@ -119,8 +120,8 @@ func TestFailuresAreLoggedOnceAMinuteAndCause(t *testing.T) {
 
 func TestNothingInUseIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var said logs
-		start(t, &store{err: errAway}, Options{Logger: said.logger()})
+		var said logtest.Log
+		start(t, &store{err: errAway}, Options{Logger: said.Logger()})
 		synctest.Wait()
 		if text := said.String(); !strings.Contains(text, "in_use=false") || strings.Contains(text, "age=") {
 			t.Error(text)
@@ -140,11 +141,11 @@ func TestAPanicIsLoggedWithoutWhatItHolds(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var said logs
+				var said logtest.Log
 				k := start(t, storeFunc(func(context.Context) (reputation.Secret, error) {
 					tt.panics()
 					return reputation.Secret{}, nil
-				}), Options{Logger: said.logger(), Refresh: time.Second})
+				}), Options{Logger: said.Logger(), Refresh: time.Second})
 				time.Sleep(50 * time.Second)
 				text := said.String()
 				panics := lines(text, "panicked: report this to its author\" secret")
@@ -203,9 +204,9 @@ func TestErrorsAreMadePresentable(t *testing.T) {
 // TestNoValueIsEverShown proves promise 10 for all that a Keeper says, whatever happens to it.
 func TestNoValueIsEverShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var said logs
+		var said logtest.Log
 		s := holding("s3cret-1")
-		k := start(t, s, Options{Logger: said.logger()})
+		k := start(t, s, Options{Logger: said.Logger()})
 		shown := func() string { return fmt.Sprintf("%+v %v", k.Status(), k.Prime(t.Context())) }
 		text := shown()
 		for i := range 5 {

@@ -1,7 +1,6 @@
 package secret
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -70,26 +69,6 @@ func (s *store) gaps(from int) []time.Duration {
 }
 
 func holding(value string) *store { return &store{secret: reputation.Secret{Value: value}} }
-
-// logs is a log that a test can read.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-func (l *logs) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 func quiet() Options { return Options{Logger: slog.New(slog.DiscardHandler)} }
 

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/said"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -58,7 +59,9 @@ type Keeper struct {
 	wake   chan struct{} // makes the goroutine look again at what is due
 	turn   chan struct{} // full while somebody fetches
 	late   chan answer   // of a call that did not return in time; whoever has the turn may touch it
-	said   said
+	said   said.Causes[int]
+
+	saidAway atomic.Bool // the log says that the store gives no answer
 
 	mu       sync.Mutex
 	done     chan struct{} // closed when the goroutine has ended, nil before Start

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -236,9 +237,9 @@ func TestWhatIsConfiguredEndsBeforeAnythingIsFetched(t *testing.T) {
 
 func TestPrime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var said logs
+		var said logtest.Log
 		s := holding("k1")
-		k := Open("abuseipdb", s, Options{Logger: said.logger()})
+		k := Open("abuseipdb", s, Options{Logger: said.Logger()})
 		if err := k.Prime(t.Context()); err != nil {
 			t.Fatal(err)
 		}

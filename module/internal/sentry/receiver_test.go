@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -146,36 +148,16 @@ func (r *receiver) asked() int {
 	return r.requests
 }
 
-// logs is a log that a test can read.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-func (l *logs) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
-
 // open opens a Reporter that reports to the receiver, and a logger whose errors it reports.
-func open(r *receiver, o Options) (*Reporter, *slog.Logger, *logs) {
-	said := new(logs)
+func open(r *receiver, o Options) (*Reporter, *slog.Logger, *logtest.Log) {
+	said := new(logtest.Log)
 	if o.DSN == nil {
 		o.DSN = func() (string, bool) { return r.dsn(), true }
 	}
-	o.Logger = said.logger()
+	o.Logger = said.Logger()
 	reporter := Open(o)
 	reporter.Start()
-	log := slog.New(Tee(said.logger().Handler(), "ip_reputation.test", func() *Reporter { return reporter }))
+	log := slog.New(Tee(said.Logger().Handler(), "ip_reputation.test", func() *Reporter { return reporter }))
 	return reporter, log, said
 }
 

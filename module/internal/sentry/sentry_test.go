@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 )
 
 // TestAThousandErrorsAreOneReport proves that equal errors arrive once, whatever differs in them that is no cause, that other
@@ -226,8 +228,8 @@ func TestTheDSNChanges(t *testing.T) {
 		defer mu.Unlock()
 		dsn = to
 	}
-	said := new(logs)
-	reporter := Open(Options{Logger: said.logger(), DSN: func() (string, bool) {
+	said := new(logtest.Log)
+	reporter := Open(Options{Logger: said.Logger(), DSN: func() (string, bool) {
 		mu.Lock()
 		defer mu.Unlock()
 		return dsn, dsn != ""

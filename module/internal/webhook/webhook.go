@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/said"
 )
 
 // Defaults of Options.
@@ -26,8 +28,6 @@ const (
 	retryJitter   = 0.2
 	retryAfterMax = 5 * time.Minute
 )
-
-const logInterval = time.Minute // for each cause
 
 // Options say where messages go. URL and Secrets are required.
 type Options struct {
@@ -74,7 +74,7 @@ type Sender struct {
 	options Options
 	client  *http.Client
 	log     *slog.Logger
-	said    said
+	said    said.Causes[string]
 
 	ctx    context.Context // ends the work
 	cancel context.CancelFunc
@@ -148,7 +148,7 @@ func (s *Sender) Send(m Message) {
 // held.
 func (s *Sender) drop(n int) {
 	s.dropped += n
-	if n > 0 && s.said.once("dropped") {
+	if n > 0 && s.said.Once("dropped", time.Now()) {
 		s.log.Warn("events are dropped: the receiver does not keep up, or does not answer", slog.Int("dropped", s.dropped))
 	}
 }
@@ -245,25 +245,4 @@ func (s *Sender) work() {
 	defer s.mu.Unlock()
 	s.drop(len(s.queue))
 	s.queue = nil
-}
-
-// said remembers when each cause was last logged.
-type said struct {
-	mu sync.Mutex
-	at map[string]time.Time // by cause, of which there are few
-}
-
-// once reports whether a cause may be logged now, and then holds it back for a while.
-func (s *said) once(cause string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	if last := s.at[cause]; !last.IsZero() && now.Sub(last) < logInterval {
-		return false
-	}
-	if s.at == nil {
-		s.at = make(map[string]time.Time)
-	}
-	s.at[cause] = now
-	return true
 }

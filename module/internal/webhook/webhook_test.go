@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -18,6 +17,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -95,27 +96,10 @@ func (r *receiver) attempts() []attempt {
 	return append([]attempt(nil), r.got...)
 }
 
-type logs struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.Buffer.Write(p)
-}
-
-func (l *logs) text() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.String()
-}
-
 // sender returns a Sender whose URL holds secrets in every part, and its log.
-func sender(tb testing.TB, r http.RoundTripper, change func(*Options)) (*Sender, *logs) {
+func sender(tb testing.TB, r http.RoundTripper, change func(*Options)) (*Sender, *logtest.Log) {
 	tb.Helper()
-	l := new(logs)
+	l := new(logtest.Log)
 	to, err := url.Parse("https://us3r:passw0rd@hooks.example.com/pathsecret?token=querysecret")
 	if err != nil {
 		tb.Fatal(err)
@@ -136,11 +120,11 @@ func (s *Sender) end() {
 }
 
 // wantNoSecret proves that nothing of the URL but its host is logged.
-func wantNoSecret(t *testing.T, l *logs) {
+func wantNoSecret(t *testing.T, l *logtest.Log) {
 	t.Helper()
 	for _, s := range []string{"us3r", "passw0rd", "pathsecret", "querysecret", "MfKQ9r8"} {
-		if strings.Contains(l.text(), s) {
-			t.Errorf("the log holds %q:\n%s", s, l.text())
+		if strings.Contains(l.String(), s) {
+			t.Errorf("the log holds %q:\n%s", s, l.String())
 		}
 	}
 }
@@ -187,8 +171,8 @@ func TestRetries(t *testing.T) {
 						t.Errorf("attempt %+v", a)
 					}
 				}
-				if !strings.Contains(l.text(), tc.log) {
-					t.Errorf("the log does not say %q:\n%s", tc.log, l.text())
+				if !strings.Contains(l.String(), tc.log) {
+					t.Errorf("the log does not say %q:\n%s", tc.log, l.String())
 				}
 				wantNoSecret(t, l)
 			})
@@ -250,7 +234,7 @@ func TestQueue(t *testing.T) {
 		if ids != "0789" {
 			t.Errorf("delivered %s, want 0789", ids)
 		}
-		if n := strings.Count(l.text(), "events are dropped"); n != 1 || s.dropped != 6 {
+		if n := strings.Count(l.String(), "events are dropped"); n != 1 || s.dropped != 6 {
 			t.Errorf("%d dropped, said %d times", s.dropped, n)
 		}
 		s.Send(Message{ID: "late"})
@@ -291,8 +275,8 @@ func TestEnd(t *testing.T) {
 			s.Close()
 			s.Abort()
 			<-s.Done()
-			if took := time.Since(began); took != 0 || s.dropped != 2 || !strings.Contains(l.text(), "there was no time left") {
-				t.Errorf("the end took %s, %d dropped:\n%s", took, s.dropped, l.text())
+			if took := time.Since(began); took != 0 || s.dropped != 2 || !strings.Contains(l.String(), "there was no time left") {
+				t.Errorf("the end took %s, %d dropped:\n%s", took, s.dropped, l.String())
 			}
 		})
 	})
