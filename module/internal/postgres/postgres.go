@@ -1,0 +1,2 @@
+// Package postgres keeps the history in PostgreSQL.
+package postgres
