@@ -46,9 +46,13 @@ test: services ## vet and test everything, with the race detector; TIMEOUT
 .PHONY: services
 services: ## install the servers that tests need: apt-get, or brew; else it lists them
 	@missing=; has() { for name; do command -v "$$name" >/dev/null && return; done; return 1; }; \
-	{ has redis-server && has redis-cli; } || missing="redis-server"; \
+	has postgres /usr/lib/postgresql/*/bin/postgres /opt/homebrew/opt/postgresql@*/bin/postgres \
+		/usr/local/opt/postgresql@*/bin/postgres || missing="postgresql"; \
+	{ has redis-server && has redis-cli; } || missing="$$missing redis-server"; \
 	{ has prometheus && has promtool; } || missing="$$missing prometheus"; \
 	{ has prometheus-alertmanager alertmanager && has amtool; } || missing="$$missing prometheus-alertmanager"; \
+	has chromium chromium-browser google-chrome /Applications/Chromium.app/Contents/MacOS/Chromium \
+		'/Applications/Google Chrome.app/Contents/MacOS/Google Chrome' || missing="$$missing chromium"; \
 	test -n "$$missing" || exit 0; \
 	root=; test "$$(id -u)" -eq 0 || root=sudo; \
 	if command -v apt-get >/dev/null; then \
@@ -57,7 +61,7 @@ services: ## install the servers that tests need: apt-get, or brew; else it list
 			{ $$root service $$name stop; $$root update-rc.d $$name disable; } >/dev/null 2>&1 || true; \
 		done; \
 	elif command -v brew >/dev/null; then \
-		brew install $$(echo $$missing | sed 's/redis-server/redis/; s/prometheus-alertmanager/alertmanager/'); \
+		brew install $$(echo $$missing | sed 's/redis-server/redis/; s/prometheus-alertmanager/alertmanager/; s/postgresql/&@16/'); \
 	else \
 		false; \
 	fi || echo "install $$missing: without them the tests that need them are skipped"

@@ -15,14 +15,20 @@ type process struct {
 
 // startProcess starts a program in the folder dir. What it prints is appended to the file at log.
 func startProcess(dir, log, path string, args ...string) (*process, error) {
+	// Not with the test's context: that ends before the test's clean-up, which may still need the server.
+	cmd := exec.CommandContext(context.Background(), path, args...) //nolint:gosec // the tests say what is run
+	cmd.Dir, cmd.SysProcAttr = dir, dieWithUs()
+	return launch(cmd, log)
+}
+
+// launch starts a command. What it prints is appended to the file at log.
+func launch(cmd *exec.Cmd, log string) (*process, error) {
 	out, err := os.OpenFile(log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close() // the process has its own handle
-	// Not with the test's context: that ends before the test's clean-up, which may still need the server.
-	cmd := exec.CommandContext(context.Background(), path, args...) //nolint:gosec // the tests say what is run
-	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = dir, out, out, dieWithUs()
+	cmd.Stdout, cmd.Stderr = out, out
 	p := &process{cmd: cmd, over: make(chan struct{})}
 	started := make(chan error)
 	go func() {

@@ -6,7 +6,7 @@
 //
 // Without its program a server's test is skipped. With IPREP_REQUIRE_SERVICES set it fails, so that on a machine that is
 // meant to have everything no test is left out unseen. IPREP_TEST_REDIS_SERVER names another redis-server than the one
-// on the PATH; the redis-cli beside it is preferred.
+// on the PATH; the redis-cli beside it is preferred. IPREP_TEST_PG_DSN names a PostgreSQL that runs already.
 package testenv
 
 import (
