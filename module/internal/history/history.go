@@ -80,7 +80,7 @@ type Batch struct {
 type Stored struct {
 	// Entries were stored now, or had been before: each request that a decision counts is one, and each change.
 	Entries int64
-	// Expired are those that were older than what is kept.
+	// Expired are those that were older than what is kept, or of a time or an address that cannot be.
 	Expired int64
 }
 
@@ -97,6 +97,9 @@ var (
 
 	// ErrSchema means that the database has not the tables that are needed: none yet, or those of another version.
 	ErrSchema = errors.New("the database of the history has not the tables that this version needs")
+
+	// ErrRejected means that a Store can never take a batch, however often it is tried.
+	ErrRejected = errors.New("the database of the history refuses what is to be stored")
 
 	// ErrSlow means that an answer would have taken too long.
 	ErrSlow = errors.New("the question takes the database too long: ask for a shorter time")

@@ -2,6 +2,7 @@ package history
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 )
@@ -9,16 +10,20 @@ import (
 // Reader answers questions about the history. It asks a database: each may take up to some seconds, and fail with ErrAway,
 // ErrSchema, ErrSlow or ErrQuestion.
 //
-// Answers that go on have Next: the same question with that as its After has what follows. What is recorded in between is
-// not in later pages, and nothing is in two.
+// Answers that go on have Next: the same question with that as its After has what follows, of the same time, whatever that
+// question says. What happens in between is not in later pages, and nothing is in two; what an instance stores late, of
+// earlier, is where it belongs.
 type Reader interface {
 	// Timeline is what was known of a prefix and decided about it, the latest first.
 	Timeline(context.Context, Question) (Timeline, error)
-	// Graph is the same in few numbers, over equal parts of the time.
+	// Graph is the same in few numbers, over 1 to 1000 equal parts of the time. A zero From stands for when the prefix was
+	// first seen, or more than that: no part is then shorter than a minute. Limit and After mean nothing.
 	Graph(ctx context.Context, q Question, parts int) (Graph, error)
-	// Changes is what changed the verdicts about a prefix, the latest first.
+	// Changes is what changed the verdicts about a prefix, the latest first. A page may be short, even empty, and still have
+	// Next: where very many verdicts were recorded that do not differ.
 	Changes(context.Context, Question) (Changes, error)
 	// Worst are the addresses, or networks, of which most requests were limited, blocked or dropped, or would have been.
+	// Those of which none was are not among them.
 	Worst(context.Context, Ranking) (Worst, error)
 	// Rules is what each rule decided, the most frequent first.
 	Rules(context.Context, Ranking) (Rules, error)
@@ -30,7 +35,8 @@ const (
 	MaxLimit     = 1000
 )
 
-// Period is a time from From on and before To. A zero From stands for all that is kept, a zero To for now.
+// Period is a time from From on and before To. A zero From stands for all that is kept, a zero To for now. A decision is at
+// the last of its requests: it is in one of two periods that follow each other.
 type Period struct {
 	From time.Time `json:"from,omitzero"`
 	To   time.Time `json:"to,omitzero"`
@@ -44,7 +50,7 @@ type Question struct {
 	After  string       // Next of the page before
 }
 
-// Ranking is about all addresses.
+// Ranking is about all addresses. A zero From stands for 24 hours before To.
 type Ranking struct {
 	Period
 	Networks bool // IPv4 /24 and IPv6 /48 instead of addresses; for Worst
@@ -146,4 +152,21 @@ type RuleOf struct {
 	Addresses int64     `json:"addresses"`
 	First     time.Time `json:"first"`
 	Last      time.Time `json:"last"`
+}
+
+// ResultOf returns the word for what became of a question: ok, away, schema, slow, question or error.
+func ResultOf(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, ErrAway):
+		return "away"
+	case errors.Is(err, ErrSchema):
+		return "schema"
+	case errors.Is(err, ErrSlow):
+		return "slow"
+	case errors.Is(err, ErrQuestion):
+		return "question"
+	}
+	return "error"
 }

@@ -1,0 +1,120 @@
+package history
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// The ends of the names of files: `<id>.journal`, which is being written; `<id>.adopting`, which another process left; and
+// `<time>-<id>.batch`, which can be sent. The time is in nanoseconds of Unix, and has always as many digits.
+const (
+	journalEnd  = ".journal"
+	adoptingEnd = ".adopting"
+	batchEnd    = ".batch"
+)
+
+var (
+	errGone   = errors.New("the journal of the history is not there any more")
+	errBroken = errors.New("the journal of the history ends within a line")
+	errLocked = errors.New("another process has the file")
+)
+
+// journal holds what is in no batch yet, so that the end of the process does not cost it. It makes its file when there is
+// something to write. While the process lives, the file is locked, where the system can do that.
+type journal struct {
+	id     ID
+	path   string
+	create func(path string) (appendable, bool, error)
+
+	file   appendable // nil: not yet
+	info   fs.FileInfo
+	locked bool
+	broken bool // the last line has no end, and cannot be cut off
+	size   int64
+}
+
+// appendable is a file to append to.
+type appendable interface {
+	Write([]byte) (int, error)
+	Truncate(size int64) error
+	Stat() (fs.FileInfo, error)
+	Close() error
+}
+
+// createFile makes a file, and reports whether it is locked.
+func createFile(path string) (appendable, bool, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, false, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, false, err
+	}
+	locked, err := lock(f)
+	if err != nil {
+		_ = f.Close()
+		return nil, false, err
+	}
+	return f, locked, nil
+}
+
+// append adds lines at the end: all, or none.
+func (j *journal) append(lines []byte) error {
+	if err := j.open(); err != nil {
+		return err
+	}
+	if j.broken {
+		return errBroken
+	}
+	if info, err := os.Stat(j.path); errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(info, j.info) {
+		return errGone
+	}
+	if j.size == 0 {
+		lines = append(appendLine(nil, line{Header: &header{Version: formatVersion, ID: j.id.String()}}), lines...)
+	}
+	n, err := j.file.Write(lines)
+	if err == nil {
+		j.size += int64(n)
+		return nil
+	}
+	j.broken = j.file.Truncate(j.size) != nil
+	return err
+}
+
+func (j *journal) open() error {
+	if j.file != nil {
+		return nil
+	}
+	file, locked, err := j.create(j.path)
+	if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		_ = file.Close()
+		_ = os.Remove(j.path) // it is empty
+		return err
+	}
+	j.file, j.locked, j.info = file, locked, info
+	return nil
+}
+
+// close leaves the file to whoever looks for it.
+func (j *journal) close() {
+	if j.file != nil {
+		_ = j.file.Close()
+	}
+}
+
+// remove removes the file, unless it is another's.
+func (j *journal) remove() {
+	if j.file == nil {
+		return
+	}
+	_ = j.file.Close()
+	if info, err := os.Stat(j.path); err == nil && os.SameFile(info, j.info) {
+		_ = os.Remove(j.path)
+	}
+}

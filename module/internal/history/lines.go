@@ -1,0 +1,245 @@
+package history
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"hash/crc32"
+	"io"
+	"strconv"
+	"time"
+)
+
+// A file of the spool is lines of JSON, each behind its checksum. The first is a header.
+const (
+	formatVersion = 1
+
+	sumSize = len("0123abcd ")
+
+	// maxLine is how long a line may be. Ours are much shorter: their texts are bounded.
+	maxLine = 64 << 10
+
+	// maxFile is how much of a file is read: several times what a window may hold.
+	maxFile = 128 << 20
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// line has one of its members.
+type line struct {
+	Header   *header   `json:"history,omitempty"`
+	Decision *Decision `json:"decision,omitempty"`
+	Change   *Change   `json:"change,omitempty"`
+}
+
+// header is the first line.
+type header struct {
+	Version int    `json:"version"`
+	ID      string `json:"id"`
+	Entries int64  `json:"entries,omitempty"` // of a batch
+}
+
+// errVersion means that a file was written by a later version.
+var errVersion = errors.New("a later version of the plugin has written it")
+
+// String returns the ID as it stands in the names of files.
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+func parseID(text string) (id ID, ok bool) {
+	if len(text) != 2*len(id) {
+		return id, false
+	}
+	_, err := hex.Decode(id[:], []byte(text))
+	return id, err == nil && id.String() == text // in lower case
+}
+
+// endLine ends the line that begins at from: it puts the checksum before the JSON, where room was left for it.
+func endLine(b []byte, from int) []byte {
+	text := b[from+sumSize:]
+	if len(text)+1 > maxLine-sumSize {
+		return b[:from] // never: our texts are bounded
+	}
+	var sum [4]byte
+	binary.BigEndian.PutUint32(sum[:], crc32.Checksum(text, castagnoli))
+	hex.Encode(b[from:], sum[:])
+	b[from+sumSize-1] = ' '
+	return append(b, '\n')
+}
+
+// appendLine appends a line. One that JSON cannot hold is left out, which never happens with what a collector makes.
+func appendLine(b []byte, l line) []byte {
+	text, err := json.Marshal(l)
+	if err != nil {
+		return b
+	}
+	from := len(b)
+	return endLine(append(append(b, make([]byte, sumSize)...), text...), from)
+}
+
+// appendDecision appends the line of a decision, by hand: a flood of addresses makes a row of each, twice, and encoding/json took
+// half of the time.
+func appendDecision(b []byte, d *Decision) []byte {
+	from := len(b)
+	b = append(b, make([]byte, sumSize)...)
+	b = appendTime(append(b, `{"decision":{"minute":`...), d.Minute)
+	b = append(d.Address.AppendTo(append(b, `,"address":"`...)), '"')
+	for _, text := range [...]struct{ name, value string }{
+		{`,"host":`, d.Host}, {`,"rule":`, d.Rule}, {`,"action":`, d.Action}, {`,"mode":`, d.Mode},
+		{`,"request_id":`, d.RequestID}, {`,"status":`, d.Status}, {`,"config":`, d.Config},
+	} {
+		b = appendText(append(b, text.name...), text.value)
+	}
+	b = strconv.AppendInt(append(b, `,"count":`...), d.Count, 10)
+	b = appendTime(append(b, `,"first":`...), d.First)
+	b = appendTime(append(b, `,"last":`...), d.Last)
+	if d.Score != nil {
+		b = strconv.AppendInt(append(b, `,"score":`...), int64(*d.Score), 10)
+	}
+	return endLine(append(b, "}}"...), from)
+}
+
+func appendTime(b []byte, at time.Time) []byte {
+	return append(at.AppendFormat(append(b, '"'), time.RFC3339Nano), '"')
+}
+
+func appendText(b []byte, s string) []byte {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] >= 0x7f || s[i] == '"' || s[i] == '\\' {
+			text, _ := json.Marshal(s) // it never fails
+			return append(b, text...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
+}
+
+func appendWindow(b []byte, w *window) []byte {
+	for i := range w.decisions {
+		b = appendDecision(b, &w.decisions[i])
+	}
+	for i := range w.changes {
+		b = appendLine(b, line{Change: &w.changes[i]})
+	}
+	return b
+}
+
+// writeBatch writes a batch as readContent reads it.
+func writeBatch(w io.Writer, b *Batch) error {
+	buffer := appendLine(nil, line{Header: &header{Version: formatVersion, ID: b.ID.String(), Entries: entriesOf(b)}})
+	for i := range b.Decisions {
+		buffer = appendDecision(buffer, &b.Decisions[i])
+		if len(buffer) >= maxLine {
+			if _, err := w.Write(buffer); err != nil {
+				return err
+			}
+			buffer = buffer[:0]
+		}
+	}
+	if _, err := w.Write(buffer); err != nil {
+		return err
+	}
+	for i := range b.Changes {
+		if _, err := w.Write(appendLine(buffer[:0], line{Change: &b.Changes[i]})); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// content is what is in a file.
+type content struct {
+	window  window
+	entries int64 // that the header promises; 0 where it does not
+	broken  int   // lines that are damaged
+}
+
+// lost is how many entries cannot be read: as the header says, else one for each line.
+func (c *content) lost() int64 {
+	if c.entries > 0 {
+		return max(c.entries-c.window.entries, 0)
+	}
+	return int64(c.broken)
+}
+
+// readContent reads a file of the spool. Damaged lines are left out; only errVersion and errors of reading are errors.
+func readContent(r io.Reader) (*content, error) {
+	c := &content{}
+	in := bufio.NewReaderSize(io.LimitReader(r, maxFile), maxLine)
+	for first := true; ; first = false {
+		text, err := in.ReadSlice('\n')
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			c.broken++
+			if err = skipLine(in); err == nil {
+				continue
+			}
+		case err == nil:
+			if err := c.take(text, first); err != nil {
+				return c, err
+			}
+			continue
+		}
+		if errors.Is(err, io.EOF) { // a line without an end was being written when the process was killed
+			return c, nil
+		}
+		return c, err
+	}
+}
+
+func skipLine(in *bufio.Reader) error {
+	for {
+		if _, err := in.ReadSlice('\n'); !errors.Is(err, bufio.ErrBufferFull) {
+			return err
+		}
+	}
+}
+
+// take takes one line.
+func (c *content) take(text []byte, first bool) error {
+	l, ok := parseLine(text)
+	switch {
+	case !ok:
+		c.broken++
+	case l.Header != nil:
+		if l.Header.Version != formatVersion {
+			return errVersion
+		}
+		if first && l.Header.Entries > 0 && l.Header.Entries < 1<<40 {
+			c.entries = l.Header.Entries
+		}
+	case l.Decision != nil && l.Decision.valid():
+		c.window.add(l.Decision)
+	case l.Change != nil && l.Change.valid():
+		c.window.change(l.Change)
+	default:
+		c.broken++
+	}
+	return nil
+}
+
+// parseLine reads a line, which ends with a line feed.
+func parseLine(text []byte) (l line, ok bool) {
+	sum, text, ok := bytes.Cut(bytes.TrimSuffix(text, []byte("\n")), []byte(" "))
+	if !ok || len(sum) != 8 {
+		return l, false
+	}
+	want, err := strconv.ParseUint(string(sum), 16, 32)
+	if err != nil || uint32(want) != crc32.Checksum(text, castagnoli) {
+		return l, false
+	}
+	return l, json.Unmarshal(text, &l) == nil
+}
+
+// readHeader returns how many entries a batch says it has.
+func readHeader(r io.Reader) (entries int64, err error) {
+	in := bufio.NewReaderSize(r, 4096)
+	text, err := in.ReadSlice('\n')
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
+		return 0, err
+	}
+	c := &content{}
+	err = c.take(text, true)
+	return c.entries, err
+}

@@ -1,0 +1,321 @@
+package history
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// hasty is a pace at which much happens in a test. Any journal that is not locked is taken for an orphan: the times of files are
+// not those of a bubble.
+var hasty = pace{
+	flush: 5 * time.Millisecond, flushRows: 500, seal: 50 * time.Millisecond, sealRows: 2500, scan: 100 * time.Millisecond,
+	orphan: math.MinInt64, retryFirst: time.Millisecond, retryMost: 20 * time.Millisecond, patience: time.Second,
+}
+
+// numbered returns an event of the address with a number.
+func numbered(n int) Event {
+	e := request(0)
+	e.Address = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 12: byte(n >> 24), 13: byte(n >> 16), 14: byte(n >> 8), 15: byte(n)})
+	return e
+}
+
+// TestMillion sends a million requests, from four sides at once, through a store that fails, or says so after storing.
+func TestMillion(t *testing.T) {
+	const producers, each, addresses = 4, 250_000, 250
+	synctest.Test(t, func(t *testing.T) {
+		dir, log := t.TempDir(), logtest.Log{}
+		store := &shelf{}
+		store.answers(func(b *Batch) error {
+			switch store.calls % 4 {
+			case 0:
+				return ErrAway
+			case 1:
+				store.put(b)
+				return errors.New("the connection broke")
+			}
+			return nil
+		})
+		p := hasty
+		p.flushRows = 900
+		r := Open(Options{Dir: dir, Logger: log.Logger(), pace: p, files: files{replace: replaceFast}})
+		r.Use(Settings{Store: store})
+		r.Start()
+		want := make(map[netip.Prefix]int64)
+		var group sync.WaitGroup
+		for p := range producers {
+			group.Go(func() {
+				for i := range each {
+					for len(r.queue) > queueSize-1000 {
+						time.Sleep(time.Millisecond)
+					}
+					e := numbered((i*producers + p) % addresses)
+					e.Action = reputation.Action(rand.IntN(reputation.NumActions))
+					e.At = e.At.Add(time.Duration(i/5000) * time.Minute)
+					r.Record(e)
+				}
+			})
+		}
+		for n := range addresses {
+			want[netip.PrefixFrom(numbered(n).Address, 128)] = producers * each / addresses
+		}
+		group.Wait()
+		for r.Counts().Waiting > 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		c := r.Counts()
+		if err := r.Close(); err != nil || c.Written != producers*each {
+			t.Errorf("%+v are counted, closed with %v", c, err)
+		}
+		checkCounts(t, "a million requests", store.perAddress(), want)
+		if left := names(t, dir, ""); len(left) > 0 {
+			t.Errorf("left on disk: %v", left)
+		}
+		t.Logf("%d batches in %d calls", len(store.all), store.called())
+	})
+}
+
+// TestTwoOnOneFolder lets two processes, as it were, use one folder: what one writes the other may send, nothing is lost or
+// doubled, and what lives is not adopted.
+func TestTwoOnOneFolder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, log := t.TempDir(), logtest.Log{}
+		store := &shelf{}
+		var both [2]*Recorder
+		for i := range both {
+			both[i] = Open(Options{Dir: dir, Logger: log.Logger(), pace: hasty, files: files{replace: replaceFast}})
+			both[i].Start()
+		}
+		both[1].Use(Settings{Store: store}) // the other's never has one
+		want := make(map[netip.Prefix]int64)
+		for n := range 20_000 {
+			e := numbered(n % 7001)
+			both[n%2].Record(e)
+			want[netip.PrefixFrom(e.Address, 128)]++
+			if n%100 == 0 {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		if err := both[0].Close(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Second)
+		if c := both[1].Counts(); c.Waiting != 0 || c.Written != 20_000 {
+			t.Errorf("%+v are counted", c)
+		}
+		if err := both[1].Close(); err != nil {
+			t.Error(err)
+		}
+		checkCounts(t, "two on one folder", store.perAddress(), want)
+		if left := names(t, dir, ""); len(left) > 0 || log.String() != "" {
+			t.Errorf("left on disk: %v, log:\n%s", left, &log)
+		}
+	})
+}
+
+// hanging is a Store that does not answer.
+type hanging struct{ asked chan struct{} }
+
+func (h *hanging) Write(ctx context.Context, _ *Batch) (Stored, error) {
+	close(h.asked)
+	<-ctx.Done()
+	return Stored{}, ctx.Err()
+}
+
+// TestCloseDuringAnOutage holds that the end does not wait for a store that does not answer, and that the next Recorder sends.
+func TestCloseDuringAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		k := newRig(t, Options{Dir: dir})
+		h := &hanging{make(chan struct{})}
+		k.Use(Settings{Store: h})
+		k.Start()
+		k.Record(request(1))
+		<-h.asked
+		for range 100 {
+			k.Record(request(2))
+		}
+		before := time.Now()
+		if err := k.Close(); err != nil || !time.Now().Equal(before) {
+			t.Errorf("closed with %v after %s", err, time.Since(before))
+		}
+		if left := names(t, dir, ""); len(left) != 2 || len(names(t, dir, batchEnd)) != 2 {
+			t.Errorf("left on disk: %v", left)
+		}
+		if k.log.String() != "" {
+			t.Errorf("the log is:\n%s", &k.log)
+		}
+		k.Record(request(3))
+		if c := k.Counts(); c.Dropped[DropQueue] != 1 || c.Waiting != 101 {
+			t.Errorf("after the end %+v are counted", c)
+		}
+
+		store := &shelf{}
+		next := newRig(t, Options{Dir: dir})
+		next.Use(Settings{Store: store})
+		next.Start()
+		synctest.Wait()
+		if c := next.Counts(); c.Written != 101 || c.Waiting != 0 {
+			t.Errorf("after a restart %+v are counted", c)
+		}
+		if err := next.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestCloseWithoutADisk holds that what cannot be written is sent at the end, or that its loss is an error.
+func TestCloseWithoutADisk(t *testing.T) {
+	for name, store := range map[string]Store{"a store": &shelf{}, "none": nil, "one that hangs": &hanging{make(chan struct{})}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := filepath.Join(t.TempDir(), "file")
+				if err := os.WriteFile(dir, nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if h, ok := store.(*hanging); ok {
+					h.asked = make(chan struct{}) // of this bubble
+				}
+				k := newRig(t, Options{Dir: dir})
+				if log := k.log.Take(); !strings.Contains(log, "the history cannot be written to disk, and waits in memory") {
+					t.Errorf("the log is:\n%s", log)
+				}
+				k.Use(Settings{Store: store})
+				k.Start()
+				k.Record(request(1))
+				synctest.Wait()
+				before := time.Now()
+				err := k.Close()
+				if _, ok := store.(*shelf); ok {
+					if err != nil || k.Counts().Written != 1 {
+						t.Errorf("closed with %v, %+v", err, k.Counts())
+					}
+				} else if err == nil || k.Counts().Dropped[DropSpool] != 1 || !strings.HasPrefix(err.Error(), "1 entries of the history are lost: ") {
+					t.Errorf("closed with %v, %+v", err, k.Counts())
+				}
+				if took := time.Since(before); took > lastChance {
+					t.Errorf("the end took %s", took)
+				}
+			})
+		})
+	}
+}
+
+// TestRecordWhileClosing holds that each request is counted, whenever it comes.
+func TestRecordWhileClosing(t *testing.T) {
+	for range 20 {
+		k := newRig(t, Options{})
+		k.Start()
+		var group sync.WaitGroup
+		for range 4 {
+			group.Go(func() {
+				for range 100 {
+					k.Record(request(1))
+				}
+			})
+		}
+		group.Go(func() { _ = k.Close() }) // without a folder or a store all is lost
+		group.Wait()
+		_ = k.Close()
+		k.check(t, 400)
+	}
+}
+
+func TestOpenAndClose(t *testing.T) {
+	k := newRig(t, Options{Dir: filepath.Join(t.TempDir(), "a", "b")})
+	k.Record(request(1))
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+	k.Start()
+	if c := k.Counts(); c.Dropped[DropQueue] != 1 || c.Waiting != 0 {
+		t.Errorf("of one that was never started %+v are counted", c)
+	}
+}
+
+// TestRecordNeverWaits holds that a full queue drops, that it is said, and that what is no history is not.
+func TestRecordNeverWaits(t *testing.T) {
+	k := newRig(t, Options{})
+	exempt := request(1)
+	exempt.Verdict.Status = reputation.Exempt
+	for range queueSize + 10 {
+		k.Record(request(1))
+		k.Record(exempt)
+		k.Record(Event{})
+	}
+	k.check(t, queueSize+10)
+	if c := k.Counts(); c.Waiting != queueSize || c.Dropped[DropQueue] != 10 {
+		t.Errorf("%+v are counted", c)
+	}
+	for range 2 {
+		k.collect.full = k.tally.queueFull(k.collect.full)
+	}
+	if log := k.log.String(); strings.Count(log, "level=WARN msg=\"requests are missing in the history: they came faster than it could be written\" dropped=10\n") != 1 {
+		t.Errorf("the log is:\n%s", log)
+	}
+}
+
+func TestRecordDoesNotAllocate(t *testing.T) {
+	k := newRig(t, Options{})
+	e := scored(1, 90, "deny")
+	if n := testing.AllocsPerRun(1000, func() { k.Record(e) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestAPanicDoesNotEndTheWork holds that the collector goes on after an event that it cannot take.
+func TestAPanicDoesNotEndTheWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newRig(t, Options{Dir: t.TempDir()})
+		store := &shelf{}
+		k.Use(Settings{Store: store, Keep: func(addr netip.Addr) (address, subject netip.Prefix, ok bool) {
+			if addr == request(1).Address {
+				panic("no key")
+			}
+			return keepAll(addr)
+		}})
+		k.Start()
+		k.Record(request(1))
+		k.Record(request(2))
+		time.Sleep(time.Minute)
+		if c := k.Counts(); c.Written != 1 {
+			t.Errorf("%+v are counted", c)
+		}
+		if log := k.log.String(); !strings.Contains(log, `level=ERROR msg="background work panicked and begins again; this is a bug" work="collecting the history" panic="no key"`) {
+			t.Errorf("the log is:\n%s", log)
+		}
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestStatusIsJSON(t *testing.T) {
+	k := newRig(t, Options{Dir: t.TempDir()})
+	k.record(request(1))
+	k.Record(request(2))
+	s := k.Status()
+	if s.Oldest == nil {
+		t.Fatal("nothing waits")
+	}
+	s.Oldest = &start
+	text, err := json.Marshal(s)
+	want := `{"waiting":2,"queued":1,"oldest":"2026-11-24T17:16:23Z","spool":{"batches":0,"entries":0,"bytes":0,"limit":268435456},` +
+		`"written":0,"dropped":{"expired":0,"hidden":0,"queue":0,"rejected":0,"spool":0,"unreadable":0}}`
+	if err != nil || string(text) != want {
+		t.Errorf("got  %s, %v\nwant %s", text, err, want)
+	}
+}
