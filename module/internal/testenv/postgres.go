@@ -236,7 +236,13 @@ func (s *PostgreSQLServer) ours() {
 // around it: a line for each row, with | between columns. An error fails the test.
 func (s *PostgreSQLServer) SQL(statements string) string {
 	s.tb.Helper()
-	out, err := s.psql(s.DSN, statements)
+	return s.SQLIn(s.DSN, statements)
+}
+
+// SQLIn is SQL in the database of another DSN.
+func (s *PostgreSQLServer) SQLIn(dsn, statements string) string {
+	s.tb.Helper()
+	out, err := s.psql(dsn, statements)
 	if err != nil {
 		s.tb.Fatalf("%s: %v\n%s", statements, err, out)
 	}

@@ -43,6 +43,8 @@ CREATE TABLE ip_reputation.batches (
 	at timestamptz NOT NULL DEFAULT now()
 );
 
+CREATE INDEX batches_at ON ip_reputation.batches (at);
+
 -- The oldest version of the plugin's tables that programs may know which are to use these.
 CREATE TABLE ip_reputation.compatible (oldest bigint NOT NULL);
 INSERT INTO ip_reputation.compatible VALUES (1);

@@ -1,0 +1,134 @@
+package postgres
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+)
+
+// TestChanges has one subject whose verdict is recorded again and again, twice at one time.
+func TestChanges(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	subject := netip.MustParsePrefix("203.0.113.7/32")
+	start := readNow.Add(-time.Hour)
+	verdict := func(minutes int, score uint8, points float64, sources ...string) history.Change {
+		c := history.Change{At: start.Add(time.Duration(minutes) * time.Minute), Subject: subject, Score: score, Status: "fresh"}
+		for _, s := range append([]string{"abuseipdb"}, sources...) {
+			c.Evidence = append(c.Evidence, history.Evidence{Source: s, Points: points})
+		}
+		return c
+	}
+	l.add(nil, []history.Change{
+		verdict(0, 10, 5),
+		verdict(1, 10, 5.4),         // aged a little
+		verdict(2, 10, 5.95),        // aged more
+		verdict(3, 60, 5.95),        // at one time with the next
+		verdict(3, 10, 5.95),        //
+		verdict(4, 10, 5.95),        // by another instance
+		verdict(5, 10, 5.95, "tor"), // one source more, which makes no difference to the score
+		verdict(6, 10, 5.95),
+	})
+	answer, err := l.Changes(t.Context(), history.Question{Prefix: subject, Period: history.Period{From: start.Add(time.Minute)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, d := range answer.Changes {
+		line := fmt.Sprintf("%s %d→%d", d.At.Sub(start), *d.Before, d.Score)
+		for _, c := range d.Causes {
+			line += " " + c.Source
+		}
+		got = append(got, line)
+	}
+	want := []string{"6m0s 10→10 tor", "5m0s 10→10 tor", "3m0s 60→10", "3m0s 10→60", "2m0s 10→10 abuseipdb"}
+	if diff := gocmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestChangesOfMany has more verdicts that do not differ than are looked at for one page.
+func TestChangesOfMany(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	subject := netip.MustParsePrefix("2001:db8::/64")
+	changes := make([]history.Change, 2*changesLooked+2)
+	for i := range changes {
+		changes[i] = history.Change{At: readNow.Add(time.Duration(i-len(changes)) * time.Second), Subject: subject, Score: 50}
+	}
+	changes[0].Score = 40
+	l.add(nil, changes)
+	var found, empty int
+	q := history.Question{Prefix: subject}
+	for {
+		answer, err := l.Changes(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found += len(answer.Changes); len(answer.Changes) == 0 {
+			empty++
+		}
+		if q.After = answer.Next; q.After == "" {
+			break
+		}
+	}
+	if found != 2 || empty == 0 || empty > 2 {
+		t.Errorf("found %d, and %d pages were empty", found, empty)
+	}
+}
+
+func TestGraphBegins(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	address := netip.MustParsePrefix("203.0.113.7/32")
+	minute := readNow.Truncate(time.Minute).Add(-time.Hour)
+	l.add([]history.Decision{{
+		Minute: minute, Address: address, Action: "pass", Mode: "enforce", Count: 3,
+		First: minute.Add(10 * time.Second), Last: minute.Add(50 * time.Second),
+	}}, nil)
+	g, err := l.Graph(t.Context(), history.Question{Prefix: address}, 2)
+	if err != nil || !g.Period.From.Equal(minute.Add(10*time.Second)) || g.Parts[0].Actions["pass"] != 3 {
+		t.Errorf("%+v, %v", g, err)
+	}
+	g, err = l.Graph(t.Context(), history.Question{Prefix: address}, 120) // no part is shorter than a minute
+	if err != nil || !g.Period.From.Equal(readNow.Add(-2*time.Hour)) || !g.Parts[1].From.Equal(readNow.Add(-119*time.Minute)) {
+		t.Errorf("%+v, %v", g, err)
+	}
+}
+
+// TestPagesAreOfOneTime asks for later pages later: they are about the time that the first was about.
+func TestPagesAreOfOneTime(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	minute := readNow.Truncate(time.Minute).Add(-time.Minute)
+	var decisions []history.Decision
+	for i := range 4 {
+		decisions = append(decisions, history.Decision{
+			Minute: minute, Address: netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}), 32), Rule: fmt.Sprint(i),
+			Action: "block", Mode: "observe", Count: 1, First: minute, Last: minute,
+		})
+	}
+	l.add(decisions, nil)
+	worst, err := l.Worst(t.Context(), history.Ranking{Limit: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, err := l.Rules(t.Context(), history.Ranking{Limit: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.now = func() time.Time { return readNow.Add(48 * time.Hour) }
+	moreWorst, err := l.Worst(t.Context(), history.Ranking{Limit: 2, After: worst.Next})
+	if err != nil || len(moreWorst.Worst) != 2 || moreWorst.Period != worst.Period {
+		t.Errorf("%+v, %v, after %+v", moreWorst, err, worst.Period)
+	}
+	moreRules, err := l.Rules(t.Context(), history.Ranking{Limit: 2, After: rules.Next})
+	if err != nil || len(moreRules.Rules) != 2 || moreRules.Period != rules.Period {
+		t.Errorf("%+v, %v, after %+v", moreRules, err, rules.Period)
+	}
+}

@@ -1,0 +1,112 @@
+package postgres
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+)
+
+// plan is a part of what EXPLAIN says.
+type plan struct {
+	Node     string `json:"Node Type"`
+	Relation string `json:"Relation Name"`
+	Index    string `json:"Index Name"`
+	Loops    int    `json:"Actual Loops"`
+	Plans    []plan
+}
+
+// scans returns how each partition is read that is.
+func (p *plan) scans(found map[string]string) map[string]string {
+	if p.Relation != "" && p.Loops > 0 {
+		found[p.Relation] = p.Node
+	}
+	for i := range p.Plans {
+		p.Plans[i].scans(found)
+	}
+	return found
+}
+
+// TestReadPlans looks at how the database finds what is asked for: by the index, in the partitions of the time only.
+func TestReadPlans(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	var days []time.Time
+	for i := range 5 {
+		days = append(days, dayOf(readNow).Add(-time.Duration(i)*day))
+	}
+	pool, err := l.usable(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.make(t.Context(), pool, days); err != nil {
+		t.Fatal(err)
+	}
+	l.exec(`
+INSERT INTO ip_reputation.decisions (minute, address, host, rule, action, mode, count, first_at, last_at, request_id, status, config)
+SELECT m, inet '198.51.0.0' + g % 4000, '', '', 'pass', 'enforce', 1, m, m, '', '', ''
+FROM (SELECT g, timestamptz '2026-11-22 00:00Z' + g % 7200 * interval '1 min' AS m FROM generate_series(1, 40000) g) x;
+INSERT INTO ip_reputation.verdicts (at, subject, score, status, coverage, categories, country, asn, evidence, request_id, config)
+SELECT timestamptz '2026-11-22 00:00Z' + g % 7200 * interval '1 min', inet '198.51.0.0' + g % 4000, 1, '', 1, '{}', '', 0, '[]', '', ''
+FROM generate_series(1, 40000) g;
+ANALYZE ip_reputation.decisions; ANALYZE ip_reputation.verdicts`)
+
+	twoDays := history.Period{From: dayOf(readNow).Add(-2 * day), To: dayOf(readNow)}
+	for _, prefix := range prefixes("198.51.0.7/32", "198.51.0.0/25") {
+		q, err := l.about(ofTimeline, history.Question{Prefix: prefix, Period: twoDays, Limit: 200})
+		if err != nil {
+			t.Fatal(err)
+		}
+		decisions, verdicts := decisionsOfNetwork, verdictsOfNetwork
+		if prefix.IsSingleIP() {
+			decisions, verdicts = decisionsOfAddress, verdictsOfSubject
+		}
+		args := q.args()
+		args["minute"], args["at"], args["id"] = q.place().decision()
+		args["limit"] = q.limit + 1
+		for name, statement := range map[string]string{
+			"decisions": decisions, "verdicts": verdicts, "changes": successionsOf, "graph": graphOf, "seen": seenOf,
+		} {
+			found := scansOf(t, l, statement, args)
+			for relation, node := range found {
+				if strings.HasSuffix(relation, "_20261127") || strings.HasSuffix(relation, "_20261128") {
+					continue // there is nothing in them
+				}
+				if !strings.Contains(node, "Index") && !strings.HasPrefix(node, "Bitmap") {
+					t.Errorf("%s of %s: %s by %s", name, prefix, relation, node)
+				}
+				inTime := strings.HasSuffix(relation, "_20261124") || strings.HasSuffix(relation, "_20261125")
+				if !inTime && (name == "decisions" || name == "verdicts" || name == "graph") {
+					t.Errorf("%s of %s looks at %s", name, prefix, relation)
+				}
+			}
+			if len(found) == 0 {
+				t.Errorf("%s of %s looks nowhere", name, prefix)
+			}
+		}
+	}
+	q, err := l.about(ofTimeline, history.Question{Prefix: prefixes("198.51.0.7/32")[0], Limit: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := q.args()
+	args["minute"], args["at"], args["id"] = q.place().decision()
+	args["limit"] = 1
+	if found := scansOf(t, l, decisionsOfAddress, args); len(found) > 2 { // nothing is of the first day
+		t.Errorf("a page of one entry looks at %v", found)
+	}
+}
+
+func scansOf(t *testing.T, l *library, statement string, args pgx.NamedArgs) map[string]string {
+	t.Helper()
+	var plans []struct{ Plan plan }
+	text := explain(t, l, "ANALYZE, FORMAT JSON", statement, args)
+	if err := json.Unmarshal([]byte(text), &plans); err != nil || len(plans) != 1 {
+		t.Fatal(err, text)
+	}
+	return plans[0].Plan.scans(map[string]string{})
+}

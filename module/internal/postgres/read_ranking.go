@@ -1,0 +1,140 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+)
+
+// Worst implements history.Reader, for the last day when there is no From. Those of which nothing was refused, and would not
+// have been, are not among them.
+func (r *reader) Worst(ctx context.Context, asked history.Ranking) (history.Worst, error) {
+	of, statement, what := ofWorst, worstAddresses, "the worst addresses"
+	if asked.Networks {
+		of, statement, what = ofNetworks, worstNetworks, "the worst networks"
+	}
+	q, err := r.ranking(of, asked)
+	if err != nil {
+		return history.Worst{}, err
+	}
+	args := q.args()
+	args["limit"], args["further"] = q.limit+1, q.after != nil
+	c := q.afterOrNone()
+	args["refused"], args["requests"], args["prefix"] = c.Refused, c.Requests, c.Prefix
+	w := history.Worst{Period: q.period}
+	err = r.ask(ctx, what, func(a *inquiry) error {
+		w.Worst, err = answers(a, statement, args, func(row pgx.CollectableRow) (history.Ranked, error) {
+			var v history.Ranked
+			err := row.Scan(&v.Prefix, &v.Refused, &v.Requests, &v.Addresses, &v.Score, &v.First, &v.Last)
+			v.First, v.Last = v.First.UTC(), v.Last.UTC()
+			return v, err
+		})
+		return err
+	})
+	if err != nil {
+		return history.Worst{}, err
+	}
+	if len(w.Worst) > q.limit {
+		w.Worst = w.Worst[:q.limit]
+		end, next := w.Worst[q.limit-1], q.cursor()
+		next.Prefix, next.Refused, next.Requests = end.Prefix, end.Refused, end.Requests
+		w.Next = next.String()
+	}
+	return w, nil
+}
+
+// Addresses are put together first, for networks and rules, too: several processes share that, which they cannot share where
+// distinct values are counted.
+const (
+	byAddress = `
+	SELECT address,
+		(sum(count) FILTER (WHERE action <> 'pass'))::bigint AS refused,
+		sum(count)::bigint AS requests, max(score) AS score, min(first_at) AS first_at, max(last_at) AS last_at
+	FROM ip_reputation.decisions
+	WHERE` + decisionsInTime + `
+	GROUP BY address`
+
+	worstAddresses = `
+SELECT prefix, refused, requests, 1::bigint, score, first_at, last_at
+FROM (` + byAddress + `) a (prefix, refused, requests, score, first_at, last_at)
+WHERE` + isWorst
+
+	// An address that is cut shorter than the networks is a network by itself.
+	worstNetworks = `
+SELECT prefix, refused, requests, addresses, score, first_at, last_at
+FROM (
+	SELECT network(set_masklen(address, least(masklen(address), CASE family(address) WHEN 4 THEN 24 ELSE 48 END)))::inet AS prefix,
+		sum(refused)::bigint AS refused, sum(requests)::bigint AS requests, count(*) AS addresses,
+		max(score) AS score, min(first_at) AS first_at, max(last_at) AS last_at
+	FROM (` + byAddress + `) a
+	GROUP BY 1
+) n
+WHERE` + isWorst
+
+	isWorst = ` refused > 0 AND (NOT @further OR refused < @refused OR (refused = @refused
+	AND (requests < @requests OR (requests = @requests AND prefix > @prefix))))
+ORDER BY refused DESC, requests DESC, prefix
+LIMIT @limit`
+)
+
+// Rules implements history.Reader, for the last day when there is no From. Requests that no rule decided are a rule without
+// a name.
+func (r *reader) Rules(ctx context.Context, asked history.Ranking) (history.Rules, error) {
+	q, err := r.ranking(ofRules, asked)
+	if err != nil {
+		return history.Rules{}, err
+	}
+	args := q.args()
+	args["limit"], args["further"] = q.limit+1, q.after != nil
+	c := q.afterOrNone()
+	args["requests"], args["host"], args["rule"], args["action"], args["mode"] = c.Requests, c.Host, c.Rule, c.Action, c.Mode
+	rules := history.Rules{Period: q.period}
+	err = r.ask(ctx, "what the rules decided", func(a *inquiry) error {
+		rules.Rules, err = answers(a, rulesOf, args, func(row pgx.CollectableRow) (history.RuleOf, error) {
+			var v history.RuleOf
+			err := row.Scan(&v.Host, &v.Rule, &v.Action, &v.Mode, &v.Requests, &v.Addresses, &v.First, &v.Last)
+			v.First, v.Last = v.First.UTC(), v.Last.UTC()
+			return v, err
+		})
+		return err
+	})
+	if err != nil {
+		return history.Rules{}, err
+	}
+	if len(rules.Rules) > q.limit {
+		rules.Rules = rules.Rules[:q.limit]
+		end, next := rules.Rules[q.limit-1], q.cursor()
+		next.Requests, next.Host, next.Rule, next.Action, next.Mode = end.Requests, end.Host, end.Rule, end.Action, end.Mode
+		rules.Next = next.String()
+	}
+	return rules, nil
+}
+
+// Texts are in the order of their bytes, whatever the language of the database: its rules may change with its system.
+const rulesOf = `
+SELECT host, rule, action, mode, requests, addresses, first_at, last_at
+FROM (
+	SELECT host, rule, action, mode, sum(requests)::bigint AS requests, count(*) AS addresses,
+		min(first_at) AS first_at, max(last_at) AS last_at
+	FROM (
+		SELECT host, rule, action, mode, address, sum(count) AS requests, min(first_at) AS first_at, max(last_at) AS last_at
+		FROM ip_reputation.decisions
+		WHERE` + decisionsInTime + `
+		GROUP BY host, rule, action, mode, address
+	) a
+	GROUP BY host, rule, action, mode
+) r
+WHERE NOT @further OR requests < @requests OR (requests = @requests
+	AND (host COLLATE "C", rule COLLATE "C", action COLLATE "C", mode COLLATE "C") > (@host, @rule, @action, @mode))
+ORDER BY requests DESC, host COLLATE "C", rule COLLATE "C", action COLLATE "C", mode COLLATE "C"
+LIMIT @limit`
+
+// afterOrNone returns where the page before ended; of the first page, anything.
+func (q *question) afterOrNone() cursor {
+	if q.after == nil {
+		return cursor{}
+	}
+	return *q.after
+}

@@ -1,0 +1,136 @@
+package postgres
+
+import (
+	"encoding/json"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+)
+
+// rows are what is to be stored of a batch: nothing in it can be refused for what it is.
+type rows struct {
+	decisions []*history.Decision
+	verdicts  []*history.Change
+	evidence  [][]byte // of the verdicts, in JSON
+	days      []time.Time
+	values    []any // of the row that is being copied
+}
+
+var (
+	decisionColumns = []string{
+		"minute", "address", "host", "rule", "action", "mode", "count", "first_at", "last_at", "request_id", "score", "status", "config",
+	}
+	verdictColumns = []string{
+		"at", "subject", "score", "status", "coverage", "categories", "country", "asn", "evidence", "request_id", "config",
+	}
+)
+
+// rowsOf returns what is to be stored of a batch, and what Stored is once it is.
+func (db *DB) rowsOf(batch *history.Batch) (*rows, history.Stored, error) {
+	r := &rows{decisions: make([]*history.Decision, 0, len(batch.Decisions))}
+	var stored history.Stored
+	days := make(map[time.Time]bool)
+	keep := func(at time.Time, prefix netip.Prefix, entries int64) bool {
+		d := dayOf(at)
+		if !prefix.IsValid() || db.expired(d) || at.After(db.now().Add(farAhead)) {
+			stored.Expired += entries
+			return false
+		}
+		if !days[d] {
+			days[d] = true
+			r.days = append(r.days, d)
+		}
+		stored.Entries += entries
+		return true
+	}
+	for i := range batch.Decisions {
+		if d := &batch.Decisions[i]; keep(d.Minute, d.Address, d.Count) {
+			r.decisions = append(r.decisions, d)
+		}
+	}
+	for i := range batch.Changes {
+		c := &batch.Changes[i]
+		if !keep(c.At, c.Subject, 1) {
+			continue
+		}
+		evidence, err := encode(c.Evidence)
+		if err != nil {
+			return nil, history.Stored{}, &failure{kind: rejected, text: "the evidence of a verdict is no JSON"}
+		}
+		r.verdicts, r.evidence = append(r.verdicts, c), append(r.evidence, evidence)
+	}
+	return r, stored, nil
+}
+
+// decision returns the values of decisionColumns. They are good until the next call.
+func (r *rows) decision(i int) ([]any, error) {
+	d := r.decisions[i]
+	var score any
+	if d.Score != nil {
+		score = int16(*d.Score)
+	}
+	r.values = append(r.values[:0], d.Minute, d.Address, text(d.Host), text(d.Rule), text(d.Action), text(d.Mode), d.Count,
+		about(d.First, d.Minute), about(d.Last, d.Minute), text(d.RequestID), score, text(d.Status), text(d.Config))
+	return r.values, nil
+}
+
+// verdict returns the values of verdictColumns. They are good until the next call.
+func (r *rows) verdict(i int) ([]any, error) {
+	c := r.verdicts[i]
+	r.values = append(r.values[:0], c.At, c.Subject, int16(c.Score), text(c.Status), float32(finite(c.Coverage)),
+		texts(c.Categories), text(c.Country), int64(c.ASN), r.evidence[i], text(c.RequestID), text(c.Config))
+	return r.values, nil
+}
+
+// about returns t, or the minute where t is so far from it that a clock was wrong.
+func about(t, minute time.Time) time.Time {
+	if t.Sub(minute).Abs() > day {
+		return minute
+	}
+	return t
+}
+
+// text returns s as the database takes it: valid UTF-8, and no zero byte, which a visitor can send in a Host header.
+func text(s string) string {
+	if strings.IndexByte(s, 0) >= 0 {
+		s = strings.ReplaceAll(s, "\x00", "\uFFFD")
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+// texts is text for several. It never returns nil, which would be NULL.
+func texts(list []string) []string {
+	clean := make([]string, len(list))
+	for i, s := range list {
+		clean[i] = text(s)
+	}
+	return clean
+}
+
+// encode returns evidence in JSON, as the database takes it.
+func encode(list []history.Evidence) ([]byte, error) {
+	clean := slices.Clone(list)
+	for i := range clean {
+		e := &clean[i]
+		e.Source, e.Points = text(e.Source), finite(e.Points)
+		if e.Categories != nil {
+			e.Categories = texts(e.Categories)
+		}
+	}
+	if clean == nil {
+		clean = []history.Evidence{}
+	}
+	return json.Marshal(clean)
+}
+
+// finite returns f, or 0 where f is none of the numbers that JSON has.
+func finite(f float64) float64 {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return 0
+	}
+	return f
+}

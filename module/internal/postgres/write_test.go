@@ -1,0 +1,188 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"pgregory.net/rapid"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+)
+
+// read returns everything that is stored, in the order of its request IDs.
+func read(tb testing.TB, dsn string) (b history.Batch) {
+	tb.Helper()
+	ctx := context.Background()
+	conn := connect(tb, dsn)
+	defer conn.Close(ctx)
+	rows, err := conn.Query(ctx, `SELECT minute, address, host, rule, action, mode, count, first_at, last_at, request_id, score, status, config
+		FROM ip_reputation.decisions ORDER BY request_id, id`)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	b.Decisions, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (d history.Decision, err error) {
+		err = row.Scan(&d.Minute, &d.Address, &d.Host, &d.Rule, &d.Action, &d.Mode, &d.Count, &d.First, &d.Last, &d.RequestID, &d.Score, &d.Status, &d.Config)
+		d.Minute, d.First, d.Last = d.Minute.UTC(), d.First.UTC(), d.Last.UTC()
+		return d, err
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	rows, err = conn.Query(ctx, `SELECT at, subject, score, status, coverage::float8, categories, country, asn, evidence, request_id, config
+		FROM ip_reputation.verdicts ORDER BY request_id, id`)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	b.Changes, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c history.Change, err error) {
+		err = row.Scan(&c.At, &c.Subject, &c.Score, &c.Status, &c.Coverage, &c.Categories, &c.Country, &c.ASN, &c.Evidence, &c.RequestID, &c.Config)
+		c.At = c.At.UTC()
+		return c, err
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return b
+}
+
+var prefixesEqual = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+
+func TestWrite(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	db := open(t, dsn)
+	awaitUp(t, db)
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	b := batchOf(1, now, 5)
+	for i, prefix := range []string{"192.0.2.1/32", "203.0.113.0/24", "2001:db8::1/128", "2001:db8:1::/48", "100::abcd:0:0:0/128"} {
+		b.Decisions[i].Address = netip.MustParsePrefix(prefix)
+	}
+	b.Decisions[4].Score = nil
+	b.Decisions[3].Rule, b.Decisions[3].Count = "", math.MaxInt64/2
+	if got := write(t, db, b); got != (history.Stored{Entries: entriesOf(b)}) {
+		t.Errorf("stored %+v", got)
+	}
+	want := history.Batch{Decisions: b.Decisions, Changes: b.Changes}
+	if diff := cmp.Diff(want, read(t, dsn), prefixesEqual); diff != "" {
+		t.Error(diff)
+	}
+	if got := write(t, db, b); got != (history.Stored{Entries: entriesOf(b)}) {
+		t.Errorf("the same again: %+v", got)
+	}
+	if diff := cmp.Diff(want, read(t, dsn), prefixesEqual); diff != "" {
+		t.Error("the same again:", diff)
+	}
+	if s := db.Status(); s.LastWrite.Before(now) {
+		t.Errorf("the last write was at %s", s.LastWrite)
+	}
+	if got := ask[string](t, dsn, "SELECT host(address) FROM ip_reputation.decisions WHERE address = '192.0.2.1'"); got != "192.0.2.1" {
+		t.Errorf("an address is %s", got)
+	}
+	if got := write(t, db, &history.Batch{ID: history.ID{9}}); got != (history.Stored{}) {
+		t.Errorf("an empty batch: %+v", got)
+	}
+}
+
+// TestWriteAnything writes what visitors, clocks and providers can come up with: nothing may stop the queue.
+func TestWriteAnything(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	db := open(t, dsn)
+	awaitUp(t, db)
+	var number uint64
+	var total int64
+	rapid.Check(t, func(t *rapid.T) {
+		number++
+		b := batchOf(number, time.Now(), rapid.IntRange(0, 3).Draw(t, "decisions"))
+		anyText := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"\x00", "a\x00b", "\xff\xfe", "\xc3\x28", "\ufeff", "", "\U0010ffff", `\u0000`, "'; --"}),
+			rapid.Custom(func(t *rapid.T) string { return string(rapid.SliceOf(rapid.Byte()).Draw(t, "bytes")) }))
+		anyFloat := rapid.SampledFrom([]float64{0, math.NaN(), math.Inf(1), math.Inf(-1), math.MaxFloat64, -math.SmallestNonzeroFloat64, 28.8})
+		anyTime := rapid.SampledFrom([]time.Time{{}, time.Unix(0, 0), time.Now(), time.Now().Add(-40 * day), time.Now().Add(3 * day), time.Unix(1<<55, 0), time.Unix(-1<<55, 0)})
+		anyPrefix := rapid.SampledFrom([]netip.Prefix{{}, netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"), netip.MustParsePrefix("::ffff:192.0.2.1/128"), netip.MustParsePrefix("192.0.2.77/24")})
+		for i := range b.Decisions {
+			d := &b.Decisions[i]
+			d.Minute, d.Address, d.Count = anyTime.Draw(t, "minute"), anyPrefix.Draw(t, "address"), rapid.Int64Range(1, 1000).Draw(t, "count")
+			d.First, d.Last = anyTime.Draw(t, "first"), anyTime.Draw(t, "last")
+			d.Host, d.Rule, d.RequestID, d.Status = anyText.Draw(t, "host"), anyText.Draw(t, "rule"), anyText.Draw(t, "id"), anyText.Draw(t, "status")
+		}
+		c := &b.Changes[0]
+		c.At, c.Subject, c.Coverage, c.ASN = anyTime.Draw(t, "at"), anyPrefix.Draw(t, "subject"), anyFloat.Draw(t, "coverage"), rapid.Uint32().Draw(t, "asn")
+		c.Country, c.Config, c.Categories = anyText.Draw(t, "country"), anyText.Draw(t, "config"), rapid.SliceOfN(anyText, 0, 3).Draw(t, "categories")
+		c.Evidence = []history.Evidence{{Source: anyText.Draw(t, "source"), Points: anyFloat.Draw(t, "points"), Categories: c.Categories}}
+		stored, err := db.Write(context.Background(), b)
+		if err != nil {
+			t.Fatalf("%v: %+v", err, b)
+		}
+		if stored.Entries+stored.Expired != entriesOf(b) {
+			t.Fatalf("%+v of %d", stored, entriesOf(b))
+		}
+		total += stored.Entries
+	})
+	if got := ask[int64](t, dsn, storedEntries); got != total {
+		t.Errorf("%d entries are stored, want %d", got, total)
+	}
+	if bad := ask[int64](t, dsn, `SELECT count(*) FROM ip_reputation.verdicts WHERE jsonb_typeof(evidence) <> 'array'`); bad != 0 {
+		t.Errorf("evidence of %d is no list", bad)
+	}
+	if text := ask[string](t, dsn, `SELECT evidence::text FROM ip_reputation.verdicts LIMIT 1`); !json.Valid([]byte(text)) {
+		t.Errorf("%s", text)
+	}
+}
+
+// TestWriteTheSameTwiceAtOnce lets several programs write the same batches at the same time.
+func TestWriteTheSameTwiceAtOnce(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	var group sync.WaitGroup
+	const batches, programs = 30, 3
+	var total int64
+	for i := range batches {
+		total += entriesOf(batchOf(uint64(i), time.Now(), 200))
+	}
+	for range programs {
+		db := open(t, dsn)
+		awaitUp(t, db)
+		group.Go(func() {
+			for i := range batches {
+				b := batchOf(uint64(i), time.Now(), 200)
+				if stored, err := db.Write(context.Background(), b); err != nil || stored.Entries != entriesOf(b) {
+					t.Errorf("batch %d: %+v, %v", i, stored, err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if got := ask[int64](t, dsn, storedEntries); got != total {
+		t.Errorf("%d entries are stored, want %d", got, total)
+	}
+}
+
+func TestWriteRefused(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	db := open(t, dsn)
+	awaitUp(t, db)
+	do(t, dsn, `ALTER TABLE ip_reputation.decisions ADD CONSTRAINT picky CHECK (host <> 'secret.example.com') NOT VALID;
+		ALTER TABLE ip_reputation.decisions ALTER host TYPE varchar(18)`)
+	b := batchOf(1, time.Now(), 1)
+	b.Decisions[0].Host = "a-longer-host.example.com"
+	_, err := db.Write(context.Background(), b)
+	if !errors.Is(err, history.ErrRejected) || !strings.Contains(err.Error(), "22001") || strings.Contains(err.Error(), "longer") || Cure(err) == "" {
+		t.Errorf("%v", err)
+	}
+	if !db.Up() {
+		t.Errorf("it is away: %+v", db.Status())
+	}
+	b.Decisions[0].Host = "app.example.com"
+	if got := write(t, db, b); got.Entries != entriesOf(b) {
+		t.Errorf("%+v", got)
+	}
+}
