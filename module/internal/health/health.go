@@ -15,8 +15,9 @@ type State struct {
 	Providers []Provider
 	Keys      []Key
 	Lists     []List
-	Redis     *Redis  // nil: the instance is on its own
-	Memory    *Memory // nil: there is no provider whose answers are to be remembered
+	Redis     *Redis   // nil: the instance is on its own
+	History   *History // nil: none is kept
+	Memory    *Memory  // nil: there is no provider whose answers are to be remembered
 }
 
 // Clients is whether requests seem to be judged by the address of their visitor.
@@ -86,6 +87,15 @@ type Redis struct {
 	Result string // the last failure's, as the metrics name it
 }
 
+// History is what is kept of decisions and verdicts.
+type History struct {
+	Up      bool
+	Since   time.Time
+	Queued  int64     // entries that the database has not
+	Dropped int64     // entries that are lost
+	Lost    time.Time // when the last one was; zero: never
+}
+
 // Memory is what this instance remembers.
 type Memory struct {
 	Records, Capacity int
@@ -112,6 +122,8 @@ const (
 	ClientsChosen     Reason = "clients_chosen"
 	ClientsMissing    Reason = "clients_missing"
 	RedisAway         Reason = "redis_away"
+	HistoryAway       Reason = "history_away"
+	HistoryLost       Reason = "history_lost"
 	ProviderRefused   Reason = "provider_refused"
 	ProviderThrottled Reason = "provider_throttled"
 	ProviderFailing   Reason = "provider_failing"
@@ -174,6 +186,9 @@ const (
 	// A list is stale when it was not confirmed for this long, and for this many of its intervals.
 	staleAfter = day
 
+	// lossIsNews is how long after a loss somebody should look.
+	lossIsNews = time.Hour
+
 	// lowShare of a quota is one over this number.
 	lowShare = 10
 )
@@ -198,6 +213,9 @@ func Judge(s State, now time.Time) Report {
 	}
 	if s.Redis != nil {
 		r.redis(*s.Redis)
+	}
+	if s.History != nil {
+		r.history(*s.History, now)
 	}
 	if m := s.Memory; m != nil {
 		r.check("memory:records",
@@ -255,6 +273,24 @@ func (r *Report) redis(s Redis) {
 	c.Value, c.Result = "away", s.Result
 	r.check("redis:connection", c, warning(RedisAway, "", "redis is away since %s, and this instance goes on by itself: "+
 		"see the log, and whether it can be reached from here", clock(s.Since)))
+}
+
+func (r *Report) history(s History, now time.Time) {
+	c := Check{Type: "datastore", Value: "up", Since: s.Since}
+	if s.Up {
+		r.check("history:database", c, nil)
+	} else {
+		c.Value = "away"
+		r.check("history:database", c, warning(HistoryAway, "", "the database of the history is away since %s, and what it is to keep "+
+			"waits on disk: see the log, and whether it can be reached from here", clock(s.Since)))
+	}
+	c = Check{Type: "component", Value: s.Queued, Unit: "entries"}
+	if !s.Lost.IsZero() && now.Sub(s.Lost) < lossIsNews {
+		r.check("history:queued", c, warning(HistoryLost, "", "the history has lost %d entries, the last at %s: see the log for why",
+			s.Dropped, clock(s.Lost)))
+		return
+	}
+	r.check("history:queued", c, nil)
 }
 
 func (r *Report) list(l List, now time.Time) {

@@ -22,8 +22,10 @@ func well() State {
 			{Name: "tor_exits", Role: "feed", Patience: day, Loaded: true, Entries: 5, Success: now.Add(-time.Hour), Result: "ok"},
 			{Name: "deny_mine", Role: "deny", Loaded: true, Entries: 1, Success: now.Add(-1000 * time.Hour), Result: "ok"},
 		},
-		Redis:  &Redis{Up: true, Since: now.Add(-time.Hour)},
-		Memory: &Memory{Records: 5, Capacity: 100},
+		Redis: &Redis{Up: true, Since: now.Add(-time.Hour)},
+
+		History: &History{Up: true, Since: now.Add(-time.Hour)},
+		Memory:  &Memory{Records: 5, Capacity: 100},
 	}
 }
 
@@ -35,12 +37,15 @@ func TestJudge(t *testing.T) {
 		want   reasons
 	}{
 		"well":                       {func(*State) {}, nil},
-		"without redis and provider": {func(s *State) { s.Redis, s.Memory, s.Providers, s.Keys = nil, nil, nil, nil }, nil},
+		"without redis and provider": {func(s *State) { s.Redis, s.History, s.Memory, s.Providers, s.Keys = nil, nil, nil, nil, nil }, nil},
 		"nothing configured":         {func(s *State) { *s = State{} }, reasons{NothingConfigured}},
 		"one proxy":                  {func(s *State) { s.Clients.Proxy = true }, reasons{ClientsOneProxy}},
 		"no address":                 {func(s *State) { s.Clients.Missing = true }, reasons{ClientsMissing}},
 		"two servers not strict":     {func(s *State) { s.Clients.Chosen = []string{"srv0", "srv1"} }, reasons{ClientsChosen, ClientsChosen}},
 		"redis away":                 {func(s *State) { s.Redis.Up = false }, reasons{RedisAway}},
+		"history away":               {func(s *State) { s.History.Up = false }, reasons{HistoryAway}},
+		"history lost something":     {func(s *State) { s.History.Lost = now.Add(1 - time.Hour) }, reasons{HistoryLost}},
+		"that is an hour ago":        {func(s *State) { s.History.Lost = now.Add(-time.Hour) }, nil},
 
 		"refused":                  {provider(func(p *Provider) { p.Up, p.Refused = false, now.Add(1) }), reasons{ProviderRefused}},
 		"throttled":                {provider(func(p *Provider) { p.Up, p.Throttled = false, now.Add(1) }), reasons{ProviderThrottled}},

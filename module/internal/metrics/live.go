@@ -21,6 +21,8 @@ type Instance interface {
 	Keys() []KeyState
 	// Redis returns whether instances share a Redis, and whether it answers.
 	Redis() (shared, up bool)
+	// History returns how what is recorded for the history fares, or nil where none is kept.
+	History() *HistoryState
 	// Panicked is told what another method panicked with, by the function that recovered.
 	Panicked(with any)
 }
@@ -56,6 +58,15 @@ type FeedState struct {
 	Patience time.Duration
 }
 
+// HistoryState is the history at one moment. Its entries are decisions about requests, and changes of verdicts.
+type HistoryState struct {
+	Up      bool             // the database answers
+	Queued  int64            // entries that are not in the database yet
+	Written int64            // entries, since the process began to record
+	Dropped map[string]int64 // entries by reason, likewise
+	Spool   int64            // bytes on disk
+}
+
 var (
 	providerUp = prometheus.NewDesc(namespace+"_provider_up",
 		"Whether the provider is being asked (1), or left alone after repeated failures (0).", []string{"provider"}, nil)
@@ -73,6 +84,16 @@ var (
 		"When the feed was last refreshed with success, in seconds since 1970; 0 means never.", []string{"feed"}, nil)
 	redisUp = prometheus.NewDesc(namespace+"_redis_up",
 		"Whether the memory that instances share answers and takes writes (1), or each instance is on its own (0).", nil, nil)
+	historyUp = prometheus.NewDesc(namespace+"_history_up",
+		"Whether the database of the history answers and takes what is written (1), or it waits on disk (0).", nil, nil)
+	historyQueued = prometheus.NewDesc(namespace+"_history_queued",
+		"Decisions and verdict changes that are not in the database yet.", nil, nil)
+	historySpool = prometheus.NewDesc(namespace+"_history_spool_bytes",
+		"Bytes on disk that wait for the database.", nil, nil)
+	historyWritten = prometheus.NewDesc(namespace+"_history_written_total",
+		"Decisions and verdict changes that the database has taken.", nil, nil)
+	historyDropped = prometheus.NewDesc(namespace+"_history_dropped_total",
+		"Decisions and verdict changes that are lost, by reason.", []string{"reason"}, nil)
 	memoryRecords = prometheus.NewDesc(namespace+"_memory_records",
 		"Subjects whose reputation this process remembers.", nil, nil)
 	memoryEvictions = prometheus.NewDesc(namespace+"_memory_evictions_total",
@@ -150,7 +171,8 @@ func (s *instances) countEvictions(a *attachment, evictions uint64) {
 
 // Describe implements prometheus.Collector.
 func (s *instances) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{providerUp, providerQuota, providerLimit, keyExpiry, feedEntries, feedPatience, feedSuccess, redisUp, memoryRecords, memoryEvictions} {
+	for _, d := range []*prometheus.Desc{providerUp, providerQuota, providerLimit, keyExpiry, feedEntries, feedPatience, feedSuccess, redisUp,
+		historyUp, historyQueued, historySpool, historyWritten, historyDropped, memoryRecords, memoryEvictions} {
 		ch <- d
 	}
 }
@@ -185,6 +207,7 @@ type state struct {
 	evictions uint64
 	shared    bool // there is a Redis
 	redisUp   bool
+	history   *HistoryState
 }
 
 // state asks the instance. It survives a panic: the registry would end the whole process for it.
@@ -200,6 +223,7 @@ func (a *attachment) state() (st state) {
 	st.feeds = a.Feeds()
 	st.keys = a.Keys()
 	st.shared, st.redisUp = a.Redis()
+	st.history = a.History()
 	return st
 }
 
@@ -239,6 +263,15 @@ func (g *gaugeSet) add(st state) {
 	if st.shared {
 		g.gauge(redisUp, value(st.redisUp))
 	}
+	if h := st.history; h != nil {
+		g.gauge(historyUp, value(h.Up))
+		g.gauge(historyQueued, float64(h.Queued))
+		g.gauge(historySpool, float64(h.Spool))
+		g.count(historyWritten, float64(h.Written))
+		for reason, n := range h.Dropped {
+			g.count(historyDropped, float64(n), reason)
+		}
+	}
 	g.gauge(memoryRecords, float64(st.records))
 }
 
@@ -250,6 +283,15 @@ func value(yes bool) float64 {
 }
 
 func (g *gaugeSet) gauge(desc *prometheus.Desc, value float64, labels ...string) {
+	g.metric(desc, prometheus.GaugeValue, value, labels)
+}
+
+// count adds a counter, which begins anew with what it is read from: a rate sees that as it sees a restart.
+func (g *gaugeSet) count(desc *prometheus.Desc, value float64, labels ...string) {
+	g.metric(desc, prometheus.CounterValue, value, labels)
+}
+
+func (g *gaugeSet) metric(desc *prometheus.Desc, kind prometheus.ValueType, value float64, labels []string) {
 	key := gaugeKey{desc: desc}
 	for i := range labels {
 		labels[i] = labelValue(labels[i])
@@ -259,5 +301,5 @@ func (g *gaugeSet) gauge(desc *prometheus.Desc, value float64, labels ...string)
 		return
 	}
 	g.seen[key] = true
-	g.metrics = append(g.metrics, prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...))
+	g.metrics = append(g.metrics, prometheus.MustNewConstMetric(desc, kind, value, labels...))
 }

@@ -18,6 +18,7 @@ type fake struct {
 	broken    bool
 	shared    bool
 	up        bool
+	history   *HistoryState
 }
 
 func (f *fake) Providers() []ProviderState { return f.providers }
@@ -25,6 +26,7 @@ func (f *fake) Feeds() []FeedState         { return f.feeds }
 
 func (f *fake) Keys() []KeyState         { return f.keys }
 func (f *fake) Redis() (shared, up bool) { return f.shared, f.up }
+func (f *fake) History() *HistoryState   { return f.history }
 func (f *fake) Panicked(any)             {}
 
 func (f *fake) Memory() (records int, evictions uint64) {
@@ -80,6 +82,7 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		records: 20,
 		shared:  true,
 		up:      true,
+		history: &HistoryState{Up: true, Queued: 3, Written: 40, Dropped: map[string]int64{"queue": 0, "spool": 5}, Spool: 600},
 	})
 	reloaded := map[string]float64{
 		`provider_up{provider="abuseipdb"}`:                                 0,
@@ -89,6 +92,12 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		`feed_last_success_timestamp_seconds{feed="ipsum"}`:                 0,
 		`memory_records{}`:                                                  20,
 		`redis_up{}`:                                                        1,
+		`history_up{}`:                                                      1,
+		`history_queued{}`:                                                  3,
+		`history_spool_bytes{}`:                                             600,
+		`history_written_total{}`:                                           40,
+		`history_dropped_total{reason="queue"}`:                             0,
+		`history_dropped_total{reason="spool"}`:                             5,
 		`key_expiry_timestamp_seconds{key="1f3a9c04",provider="abuseipdb"}`: 1_800_000_000,
 	}
 	both := maps.Clone(old)
