@@ -159,7 +159,7 @@ type all struct{}
 
 var parts = []prometheus.Collector{
 	requests, &scores, lookups, lookupSeconds, suspects,
-	providerRequests, providerSeconds, feedRefreshes, redisRequests,
+	providerRequests, providerSeconds, feedRefreshes, redisRequests, apiRequests,
 	buildInfo, &live,
 }
 

@@ -93,6 +93,36 @@ func TestRedisSeriesGoWithTheirLastUser(t *testing.T) {
 	}
 }
 
+func TestAPISeriesGoWithTheirLastUser(t *testing.T) {
+	reg := pedantic(t)
+	before, after := OpenAPI("address", "me"), OpenAPI("address", "me")
+	before.Count(1, 200)
+	after.Count(1, 200)
+	after.Count(0, 503)
+	for _, c := range [][2]int{{-1, 200}, {2, 200}, {0, 0}, {0, 600}} {
+		after.Count(c[0], c[1])
+	}
+	before.Close()
+	got := map[string]float64{}
+	for name, value := range scrape(t, reg) {
+		if labels, ok := strings.CutPrefix(name, "api_requests_total"); ok {
+			got[labels] = value
+		}
+	}
+	want := map[string]float64{
+		`{code="200",route="address"}`: 0, `{code="401",route="address"}`: 0, `{code="429",route="address"}`: 0,
+		`{code="200",route="me"}`: 2, `{code="401",route="me"}`: 0, `{code="429",route="me"}`: 0,
+		`{code="503",route="address"}`: 1,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	after.Close()
+	if _, there := scrape(t, reg)[`api_requests_total{code="200",route="me"}`]; there {
+		t.Error("the series outlive their users")
+	}
+}
+
 func TestRegisterIsForgiving(t *testing.T) {
 	reg := pedantic(t)
 	if err := Register(reg); err != nil {
@@ -259,6 +289,7 @@ func TestLabels(t *testing.T) {
 	provider, feed := OpenProvider("p"), OpenFeed("f", "ok")
 	defer provider.Close()
 	defer feed.Close()
+	defer OpenAPI("me").Close()
 	defer Attach(&fake{
 		providers: []ProviderState{{Name: "p", Windows: []WindowState{{"day", 1, 1}}}},
 		feeds:     []FeedState{{Name: "f", Patience: time.Hour}},
@@ -290,6 +321,7 @@ func TestLabels(t *testing.T) {
 		"memory_records":                      "",
 		"memory_evictions_total":              "",
 		"client_address_suspect_total":        "reason",
+		"api_requests_total":                  "code,route",
 		"build_info":                          "goversion,revision,version",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

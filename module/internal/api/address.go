@@ -1,0 +1,229 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// MaxAddresses is how many addresses one request may ask about.
+	MaxAddresses = 100
+
+	maxBody = 16 << 10
+
+	// maxWait is how long a question waits for what others know, or for providers if it may ask them.
+	maxWait = 2 * time.Second
+
+	// Answers about addresses are for whoever asked, and may be kept when they are asked for again.
+	cacheAddress = "private, no-cache"
+	cacheNone    = "no-store"
+)
+
+// address answers GET /v1/ip/{address}.
+func (h *Handler) address(q *request) (response, error) {
+	query, err := q.query("ask")
+	if err != nil {
+		return response{}, err
+	}
+	addr, err := parseAddress(q.argument)
+	if err != nil {
+		return response{}, badRequest(err.Error())
+	}
+	return h.one(q, addr, query)
+}
+
+// me answers GET /v1/me.
+func (h *Handler) me(q *request) (response, error) {
+	query, err := q.query("ask")
+	if err != nil {
+		return response{}, err
+	}
+	if !q.client.IsValid() {
+		return response{}, newProblem(http.StatusNotFound, "address_unknown", "the server does not know the address that the request comes from")
+	}
+	return h.one(q, q.client, query)
+}
+
+// one answers about one address.
+func (h *Handler) one(q *request, addr netip.Addr, query url.Values) (response, error) {
+	ask, err := q.mayAsk(query)
+	if err != nil {
+		return response{}, err
+	}
+	ctx, cancel := context.WithTimeout(q.Context(), maxWait)
+	defer cancel()
+	var answer Answer
+	if ask {
+		answer = h.o.Backend.Ask(ctx, addr, maxWait)
+	} else {
+		answer = h.o.Backend.Known(ctx, addr)
+	}
+	res, err := jsonResponse(answer, cacheAddress)
+	if err == nil {
+		res.etag, err = answer.etag()
+	}
+	return res, err
+}
+
+// mayAsk reports whether a request wants providers to be asked. Its token must allow that.
+func (q *request) mayAsk(query url.Values) (bool, error) {
+	switch value := query.Get("ask"); {
+	case !query.Has("ask") || value == "false":
+		return false, nil
+	case value == "" || value == "true":
+		return true, q.need(ScopeAsk)
+	default:
+		return false, badRequest("ask is true or false")
+	}
+}
+
+// batch is the body of POST /v1/ip.
+type batch struct {
+	Addresses []string `json:"addresses"`
+	Ask       bool     `json:"ask"`
+}
+
+// results answers POST /v1/ip, in the order asked.
+type results struct {
+	Results []any `json:"results"` // Answer or failure
+}
+
+// failure stands for what is no address.
+type failure struct {
+	Address string `json:"address"`
+	Error   string `json:"error"`
+}
+
+// addresses answers POST /v1/ip.
+func (h *Handler) addresses(q *request) (response, error) {
+	if _, err := q.query(); err != nil {
+		return response{}, err
+	}
+	b, err := q.batch()
+	if err != nil {
+		return response{}, err
+	}
+	if b.Ask {
+		if err := q.need(ScopeAsk); err != nil {
+			return response{}, err
+		}
+	}
+	if err := q.count(len(b.Addresses) - 1); err != nil { // one was counted before the body was read
+		return response{}, err
+	}
+	ctx, cancel := context.WithTimeout(q.Context(), maxWait)
+	defer cancel()
+	return jsonResponse(results{h.answers(ctx, b)}, cacheNone)
+}
+
+// answers answers about several addresses. Providers are asked about all of them before one is waited for.
+func (h *Handler) answers(ctx context.Context, b batch) []any {
+	answers, pending := make([]any, len(b.Addresses)), make(map[int]netip.Addr)
+	for i, text := range b.Addresses {
+		addr, err := parseAddress(text)
+		if err != nil {
+			answers[i] = failure{shorten(text), err.Error()}
+			continue
+		}
+		if !b.Ask {
+			answers[i] = h.o.Backend.Known(ctx, addr)
+			continue
+		}
+		answer := h.o.Backend.Ask(ctx, addr, 0)
+		if answers[i] = answer; answer.Status == statusPending {
+			pending[i] = addr
+		}
+	}
+	deadline, _ := ctx.Deadline()
+	for i := range answers {
+		if addr, ok := pending[i]; ok {
+			answers[i] = h.o.Backend.Ask(ctx, addr, max(time.Until(deadline), 0))
+		}
+	}
+	return answers
+}
+
+// statusPending is the status of an address that is being asked about.
+const statusPending = "pending"
+
+// batch reads the body.
+func (q *request) batch() (batch, error) {
+	if kind, _, err := mime.ParseMediaType(q.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return batch{}, newProblem(http.StatusUnsupportedMediaType, "unsupported_media_type", "the body must be JSON: send it with Content-Type: application/json")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(nil, q.Body, maxBody))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return batch{}, newProblem(http.StatusRequestEntityTooLarge, "body_too_large",
+				fmt.Sprintf("the body is larger than %d bytes: ask in several requests", maxBody))
+		}
+		return batch{}, badRequest("the body ends too soon")
+	}
+	var b batch
+	decoder := json.NewDecoder(strings.NewReader(string(body)))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&b); err != nil || decoder.Decode(new(json.RawMessage)) != io.EOF {
+		return batch{}, badRequest(`the body must be one JSON object such as {"addresses": ["203.0.113.5"], "ask": false}, with no other members`)
+	}
+	most := MaxAddresses
+	if q.token.Most > 0 {
+		most = min(most, q.token.Most)
+	}
+	switch {
+	case len(b.Addresses) == 0:
+		return batch{}, badRequest("addresses is empty: name one or more")
+	case len(b.Addresses) > most:
+		return batch{}, badRequest(fmt.Sprintf("%d addresses are too many: ask about up to %d in one request", len(b.Addresses), most))
+	}
+	return b, nil
+}
+
+// query reads the query, in which each of the given names may stand once, and no other.
+func (q *request) query(names ...string) (url.Values, error) {
+	values, err := url.ParseQuery(q.URL.RawQuery)
+	if err != nil {
+		return nil, badRequest("the query cannot be read: escape what is no letter or digit")
+	}
+	for name, list := range values {
+		switch {
+		case !slices.Contains(names, name) && len(names) == 0:
+			return nil, badRequest(fmt.Sprintf("there is no parameter %q: this takes none", shorten(name)))
+		case !slices.Contains(names, name):
+			return nil, badRequest(fmt.Sprintf("there is no parameter %q: use %s", shorten(name), strings.Join(names, ", ")))
+		case len(list) > 1:
+			return nil, badRequest(fmt.Sprintf("parameter %s is given %d times: give it once", name, len(list)))
+		}
+	}
+	return values, nil
+}
+
+// parseAddress reads an address. Mapped addresses become those that they stand for.
+func parseAddress(text string) (netip.Addr, error) {
+	addr, err := netip.ParseAddr(text)
+	switch {
+	case err != nil:
+		return netip.Addr{}, fmt.Errorf("%q is not an IP address: write one such as 203.0.113.5 or 2001:db8::5", shorten(text))
+	case addr.Zone() != "":
+		return netip.Addr{}, fmt.Errorf("%q has a zone, which means something on one machine only: leave it out", shorten(text))
+	}
+	return addr.Unmap(), nil
+}
+
+// shorten keeps what a client sent from making an answer long.
+func shorten(text string) string {
+	const most = 64
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
+}

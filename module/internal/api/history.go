@@ -1,0 +1,234 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+)
+
+const (
+	// historyTimeout bounds one question to the history, should its own bounds fail.
+	historyTimeout = 15 * time.Second
+
+	retryAway   = 10 * time.Second
+	retrySchema = time.Minute
+
+	// The widest networks whose history can be asked for.
+	leastBits4 = 8
+	leastBits6 = 16
+)
+
+// history answers GET /v1/ip/{address}/history.
+func (h *Handler) history(q *request) (response, error) {
+	query, err := q.query("view", "bits", "from", "to", "limit", "after")
+	if err != nil {
+		return response{}, err
+	}
+	addr, err := parseAddress(q.argument)
+	if err != nil {
+		return response{}, badRequest(err.Error())
+	}
+	question, err := h.question(addr, query)
+	if err != nil {
+		return response{}, err
+	}
+	return h.ask(q, func(ctx context.Context, reader history.Reader) (any, error) {
+		if query.Get("view") == "changes" {
+			c, err := reader.Changes(ctx, question)
+			return completeChanges(c), err
+		}
+		t, err := reader.Timeline(ctx, question)
+		return completeTimeline(t), err
+	})
+}
+
+// question reads a question about one address.
+func (h *Handler) question(addr netip.Addr, query url.Values) (history.Question, error) {
+	if view := query.Get("view"); query.Has("view") && view != "timeline" && view != "changes" {
+		return history.Question{}, badRequest("view is timeline or changes")
+	}
+	prefix, ok := h.o.Backend.Kept(addr)
+	if !ok {
+		return history.Question{}, newProblem(http.StatusNotFound, "no_history", "addresses are kept in a form in which none can be asked for")
+	}
+	prefix, err := widen(prefix, query)
+	if err != nil {
+		return history.Question{}, err
+	}
+	period, limit, after, err := page(query, time.Now())
+	return history.Question{Period: period, Prefix: prefix, Limit: limit, After: after}, err
+}
+
+// widen makes a prefix as wide as the query says. It never becomes narrower: what is kept is not known more exactly.
+func widen(prefix netip.Prefix, query url.Values) (netip.Prefix, error) {
+	if !query.Has("bits") {
+		return prefix, nil
+	}
+	least := leastBits4
+	if prefix.Addr().Is6() {
+		least = leastBits6
+	}
+	bits, err := strconv.Atoi(query.Get("bits"))
+	if err != nil || bits < least || bits > prefix.Addr().BitLen() {
+		return netip.Prefix{}, badRequest(fmt.Sprintf("bits is the length of a network, from %d to %d for this address", least, prefix.Addr().BitLen()))
+	}
+	return netip.PrefixFrom(prefix.Addr(), min(bits, prefix.Bits())).Masked(), nil
+}
+
+// worst answers GET /v1/history/worst.
+func (h *Handler) worst(q *request) (response, error) {
+	query, err := q.query("by", "from", "to", "limit", "after")
+	if err != nil {
+		return response{}, err
+	}
+	by := query.Get("by")
+	if query.Has("by") && by != "address" && by != "network" {
+		return response{}, badRequest("by is address or network")
+	}
+	ranking, err := rankingOf(query)
+	if err != nil {
+		return response{}, err
+	}
+	ranking.Networks = by == "network"
+	return h.ask(q, func(ctx context.Context, reader history.Reader) (any, error) {
+		w, err := reader.Worst(ctx, ranking)
+		w.Worst = notNil(w.Worst)
+		return w, err
+	})
+}
+
+// rules answers GET /v1/history/rules.
+func (h *Handler) rules(q *request) (response, error) {
+	query, err := q.query("from", "to", "limit", "after")
+	if err != nil {
+		return response{}, err
+	}
+	ranking, err := rankingOf(query)
+	if err != nil {
+		return response{}, err
+	}
+	return h.ask(q, func(ctx context.Context, reader history.Reader) (any, error) {
+		r, err := reader.Rules(ctx, ranking)
+		r.Rules = notNil(r.Rules)
+		return r, err
+	})
+}
+
+func rankingOf(query url.Values) (history.Ranking, error) {
+	period, limit, after, err := page(query, time.Now())
+	return history.Ranking{Period: period, Limit: limit, After: after}, err
+}
+
+// ask asks the history.
+func (h *Handler) ask(q *request, question func(context.Context, history.Reader) (any, error)) (response, error) {
+	reader, err := h.o.Backend.History(q.Context())
+	if err != nil {
+		return response{}, historyProblem(err, newProblem(http.StatusNotFound, "no_history", "this server keeps no history"))
+	}
+	ctx, cancel := context.WithTimeout(q.Context(), historyTimeout)
+	defer cancel()
+	answer, err := question(ctx, reader)
+	if err != nil {
+		return response{}, historyProblem(err, err)
+	}
+	return jsonResponse(answer, cacheNone)
+}
+
+// historyProblem says to a visitor what is wrong with the history. What it does not know is other.
+func historyProblem(err, other error) error {
+	switch {
+	case errors.Is(err, history.ErrQuestion):
+		return badRequest(err.Error())
+	case errors.Is(err, history.ErrSlow):
+		return newProblem(http.StatusUnprocessableEntity, "too_slow", "the question takes too long: ask for a shorter time")
+	case errors.Is(err, history.ErrSchema):
+		return unavailable("history_away", "the history cannot be read at present", retrySchema)
+	case errors.Is(err, history.ErrAway), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return unavailable("history_away", "the history cannot be read at present", retryAway)
+	}
+	return other
+}
+
+// page reads which part of the history is asked for.
+func page(query url.Values, now time.Time) (period history.Period, limit int, after string, err error) {
+	if period.From, err = timeOf(query, "from", now); err != nil {
+		return period, 0, "", err
+	}
+	if period.To, err = timeOf(query, "to", now); err != nil {
+		return period, 0, "", err
+	}
+	if !period.From.IsZero() && !period.To.IsZero() && !period.From.Before(period.To) {
+		return period, 0, "", badRequest("from is not before to")
+	}
+	if query.Has("limit") {
+		limit, err = strconv.Atoi(query.Get("limit"))
+		if err != nil || limit < 1 || limit > history.MaxLimit {
+			return period, 0, "", badRequest(fmt.Sprintf("limit is a number from 1 to %d", history.MaxLimit))
+		}
+	}
+	return period, limit, query.Get("after"), nil
+}
+
+// timeOf reads a time: one of RFC 3339, the beginning of a day in UTC, or how long ago it is.
+func timeOf(query url.Values, name string, now time.Time) (time.Time, error) {
+	if !query.Has(name) {
+		return time.Time{}, nil
+	}
+	text := query.Get(name)
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at, nil
+	}
+	if at, err := time.Parse(time.DateOnly, text); err == nil {
+		return at, nil
+	}
+	if ago, ok := durationOf(text); ok {
+		return now.Add(-ago), nil
+	}
+	return time.Time{}, badRequest(name + " is a time such as 2027-03-31T12:00:00Z, a day such as 2027-03-31, or how long ago it is, such as 36h or 7d")
+}
+
+// durationOf reads a duration, which may be in days.
+func durationOf(text string) (time.Duration, bool) {
+	const maxDays = 100 * 366
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 32)
+		return time.Duration(n) * 24 * time.Hour, err == nil && n > 0 && n <= maxDays
+	}
+	d, err := time.ParseDuration(text)
+	return d, err == nil && d > 0
+}
+
+// notNil makes an empty list one in JSON, too.
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+func completeTimeline(t history.Timeline) history.Timeline {
+	t.Entries = notNil(t.Entries)
+	for i := range t.Entries {
+		if v := t.Entries[i].Verdict; v != nil {
+			v.Evidence = notNil(v.Evidence)
+		}
+	}
+	return t
+}
+
+func completeChanges(c history.Changes) history.Changes {
+	c.Changes = notNil(c.Changes)
+	for i := range c.Changes {
+		c.Changes[i].Evidence = notNil(c.Changes[i].Evidence)
+		c.Changes[i].Causes = notNil(c.Changes[i].Causes)
+	}
+	return c
+}

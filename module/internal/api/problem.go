@@ -1,0 +1,72 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// problem is an error as RFC 9457 has it. Its detail is for whoever asked: it holds nothing of what is behind.
+type problem struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail"`
+	Code      string `json:"code"` // tells problems of one status apart: a closed set of words, docs/api.md lists it
+	RequestID string `json:"request_id"`
+
+	retryAfter time.Duration
+	challenge  string // the value of WWW-Authenticate
+}
+
+// Error implements error.
+func (p *problem) Error() string { return p.Detail }
+
+func newProblem(status int, code, detail string) *problem {
+	return &problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: detail}
+}
+
+// The problems that are always the same.
+var (
+	errEarly    = newProblem(http.StatusTooEarly, "too_early", "the handshake is not complete: send the request again")
+	errNotFound = newProblem(http.StatusNotFound, "not_found", "nothing is at this path: /openapi.json lists what there is")
+)
+
+func internal() *problem {
+	return newProblem(http.StatusInternalServerError, "internal", "the server failed: its operator finds why in the log, by the request_id")
+}
+
+func badRequest(detail string) *problem {
+	return newProblem(http.StatusBadRequest, "invalid_request", detail)
+}
+
+func tooMany(retryAfter time.Duration) *problem {
+	p := newProblem(http.StatusTooManyRequests, "too_many_requests", "the limit is reached: wait as long as Retry-After says")
+	p.retryAfter = max(retryAfter, time.Second)
+	return p
+}
+
+func unavailable(code, detail string, retryAfter time.Duration) *problem {
+	p := newProblem(http.StatusServiceUnavailable, code, detail)
+	p.retryAfter = retryAfter
+	return p
+}
+
+// problem writes an error for a request.
+func (h *Handler) problem(q *request, p *problem) response {
+	own := *p
+	own.RequestID = q.id
+	if own.retryAfter > 0 {
+		seconds := int((own.retryAfter + time.Second - 1) / time.Second)
+		q.header.Set("Retry-After", strconv.Itoa(seconds))
+	}
+	if own.challenge != "" {
+		q.header.Set("WWW-Authenticate", own.challenge)
+	}
+	body, err := json.Marshal(own)
+	if err != nil {
+		body = []byte("{}") // there is nothing in it that cannot be written
+	}
+	return response{status: own.Status, contentType: "application/problem+json", cache: "no-store", body: body}
+}
