@@ -116,7 +116,10 @@ func provisionInTemp(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", dir)
 	t.Setenv("ABUSEIPDB_KEY", "a-key-for-tests")
 	t.Setenv("WEBHOOK_SECRET", "whsec_bm90aGluZy1idXQtdGVzdHMtdXNlLWl0")
+	t.Setenv("TEST_API_TOKEN", "token-of-tests-0123456789")
+	t.Setenv("TEST_API_TOKEN_2", "token-of-tests-abcdefghij")
 	t.Setenv("IP_REPUTATION_TEST_DSN", "https://a-key-for-tests@sentry.example.com/1")
+	t.Setenv("IP_REPUTATION_TEST_DATABASE", "postgres://caddy:password-of-caddy@db.example.com/reputation")
 	storage := caddy.DefaultStorage
 	caddy.DefaultStorage = &certmagic.FileStorage{Path: dir}
 	t.Cleanup(func() { caddy.DefaultStorage = storage })

@@ -30,11 +30,12 @@ func init() {
 //		wait     <duration>
 //		memory   <subjects>
 //		redis    <address>... { <see redis> }
+//		history  <placeholder>|<store> [<arguments>...] { <see history> }
 //		sentry   <placeholder>|<store> [<arguments>...] { <see sentry> }
 //		privacy  off|truncate|hash { <see privacy> }
 //	}
 //
-// All but `wait`, `memory`, `redis`, `sentry` and `privacy` may be repeated; the lines add up.
+// `exempt`, `deny`, `feed` and `provider` may be repeated; the lines add up.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name
 	if existing != nil {
@@ -50,6 +51,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		{word: "memory", set: checked(number(&app.Memory, "a number of addresses above 0, such as 200000"),
 			func() error { return module.CheckMemory(app.Memory) })},
 		{word: "redis", set: redis(&app.Redis)},
+		{word: "history", set: history(&app.History)},
 		{word: "sentry", set: sentry(&app.Sentry)},
 		{word: "privacy", set: privacy(&app.Privacy)},
 	}.parse(d, "global "+directive, nil)

@@ -26,7 +26,11 @@ func init() {
 //   - `GET check/{ip}`: what is known of an address and how its score is made; `?fresh` asks the providers anew first;
 //   - `GET`, `POST`, `DELETE bans[/{prefix}]` and `exemptions[/{prefix}]`: what is banned or exempt at run time;
 //   - `DELETE records/{ip}`: forgets what providers said of an address;
-//   - `POST feeds/{name}/refresh`: fetches a list now.
+//   - `POST feeds/{name}/refresh`: fetches a list now;
+//   - `GET history/{ip|prefix}`: what was known of an address or a network and decided about it, the latest first, and a graph
+//     in so many `parts`; `?changes`: what changed its verdicts;
+//   - `GET history?by=address|network|rule`: the worst addresses or networks, or what rules decided. All of the history takes
+//     `from` and `to` (a time, a day, or how long ago), `limit` and `after`.
 //
 // Answers are JSON. Changes are logged.
 type AdminAPI struct{}
@@ -71,6 +75,8 @@ var endpoints = map[string]map[string]endpoint{
 	"exemptions/": {http.MethodGet: exemptions.get, http.MethodDelete: exemptions.remove},
 	"records/":    {http.MethodDelete: (*App).adminForget},
 	"feeds/":      {http.MethodPost: (*App).adminRefresh},
+	"history":     {http.MethodGet: (*App).adminRanking},
+	"history/":    {http.MethodGet: (*App).adminTimeline},
 }
 
 // created is an answer about something that was not there before.

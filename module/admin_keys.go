@@ -69,7 +69,7 @@ func (a *App) keys(now time.Time) []keyStatus {
 			k.State = health.KeyWaiting
 		case !k.Retry.IsZero():
 			k.State = health.KeySetAside
-		case used[k.Provider]:
+		case used[k.Provider] && keepers[k.Provider] != nil:
 			k.State = health.KeyInReserve
 		default:
 			used[k.Provider] = true

@@ -17,7 +17,9 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/sentry"
@@ -38,6 +40,7 @@ type statusAnswer struct {
 	Lists      []listStatus     `json:"lists"`
 	Memory     memoryStatus     `json:"memory"`
 	Redis      *redis.Status    `json:"redis,omitempty"`
+	History    *historyStatus   `json:"history,omitempty"`
 	Sentry     *sentry.Status   `json:"sentry,omitempty"`
 	Bans       int              `json:"bans"`
 	Exemptions int              `json:"exemptions"`
@@ -66,6 +69,11 @@ type providerStatus struct {
 type listStatus struct {
 	Role string `json:"role"` // feed, deny or exempt
 	feed.Status
+}
+
+type historyStatus struct {
+	Database postgres.Status `json:"database"`
+	Recorder history.Status  `json:"recorder"`
 }
 
 type memoryStatus struct {
@@ -104,6 +112,9 @@ func (a *App) adminStatus(r *http.Request, _ string) (any, error) {
 		status := a.redis.Status()
 		s.Redis = &status
 	}
+	if a.recorder != nil {
+		s.History = &historyStatus{a.database.Status(), a.recorder.Status()}
+	}
 	report := a.health(now)
 	s.Health = healthStatus{report.Status, append([]health.Warning{}, report.Warnings...)}
 	if a.sentry != nil {
@@ -137,6 +148,17 @@ func (a *App) warn(s *statusAnswer) {
 		say("redis is away since %s, and this instance goes on by itself: %s; %s", clock(r.Since),
 			cmp.Or(r.Error, "it has not answered yet"), cmp.Or(r.Cure, "see whether it can be reached from here"))
 	}
+	if h := s.History; h != nil {
+		if d := h.Database; !d.Up {
+			say("the database of the history is away since %s, and %d entries wait: %s; %s", clock(d.Since), h.Recorder.Waiting, d.Error, d.Cure)
+		}
+		if h.Database.Upkeep != "" {
+			say("the days of the history cannot be looked after: %s", h.Database.Upkeep)
+		}
+		if d := h.Recorder.Disk; d != nil {
+			say("the history waits in memory, since it cannot be written to disk: %s; %s", d.Error, d.Cure)
+		}
+	}
 	if s.Sentry != nil && s.Sentry.Problem != "" {
 		say("errors cannot be reported to sentry, %d got lost: %s", s.Sentry.Undelivered, s.Sentry.Problem)
 	}
@@ -161,7 +183,7 @@ func (a *App) warn(s *statusAnswer) {
 	}
 	for _, w := range s.Health.Warnings {
 		switch w.Reason {
-		case health.NothingConfigured, health.ClientsMissing, health.QuotaLow,
+		case health.NothingConfigured, health.ClientsMissing, health.QuotaLow, health.HistoryLost,
 			health.KeyMissing, health.KeyRefused, health.KeyEnds, health.KeyEnded: // of these nothing was said yet
 			say("%s", w.Text)
 		}

@@ -56,6 +56,9 @@ type App struct {
 	// The memory that several instances of Caddy share. Without it each is on its own.
 	Redis *Redis `json:"redis,omitempty"`
 
+	// The database that keeps what was known of addresses and what was decided. Default: nothing is kept.
+	History *History `json:"history,omitempty"`
+
 	// Where errors that somebody must act on are reported to, besides the log. Default: nowhere.
 	Sentry *Sentry `json:"sentry,omitempty"`
 
@@ -71,6 +74,9 @@ type App struct {
 	overrides   *pooledBans
 	redis       *pooledRedis // nil: this instance is on its own
 	forgets     *pooledForgets
+	database    *pooledDatabase // nil: no history is kept
+	recorder    *pooledRecorder // likewise
+	config      string          // names this configuration
 	ledger      quota.Ledger
 	limiter     *limit.Limiter // nil until a site limits
 	memory      *pooledMemory
@@ -106,6 +112,11 @@ const (
 // delays neither a start nor a reload.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = slog.New(correlated{reported(ctx.Slogger().Handler(), "ip_reputation")})
+	config, err := hashOf(a) // before raw modules are gone
+	if err != nil {
+		return fmt.Errorf("naming the configuration: %w", err)
+	}
+	a.config = config
 	if err := a.settings(); err != nil {
 		return err
 	}
@@ -129,6 +140,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := a.provisionRedis(ctx); err != nil {
+		return err
+	}
+	if err := a.provisionHistory(ctx, dir); err != nil {
 		return err
 	}
 	providers, err := a.provisionProviders(ctx, dir)
@@ -214,6 +228,7 @@ func (a *App) Start() error {
 	a.startEvents()
 	a.startSecrets()
 	a.startSharing()
+	a.startHistory()
 	if len(a.listNames)+len(a.keepers) == 0 {
 		a.logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
 			slog.String("cure", "name feeds and providers in the global ip_reputation options"))

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -106,6 +107,34 @@ func BenchmarkServeHTTP(b *testing.B) {
 	}
 }
 
+// forgetting is a Store that takes everything.
+type forgetting struct{}
+
+func (forgetting) Write(context.Context, *history.Batch) (history.Stored, error) { return history.Stored{}, nil }
+
+// BenchmarkHistory measures what a warm request costs with the history and without. What collects has a processor too, which
+// is as much of the cost.
+func BenchmarkHistory(b *testing.B) {
+	h := warmHandler(b)
+	w := header{http.Header{}}
+	serve := func(b *testing.B) {
+		request := prepared(b, "203.0.113.1")
+		b.ReportAllocs()
+		for b.Loop() {
+			_ = h.ServeHTTP(w, request(), passOn)
+		}
+	}
+	b.Run("without", serve)
+	recorder := history.Open(history.Options{Dir: b.TempDir()})
+	recorder.Use(history.Settings{Store: forgetting{}})
+	recorder.Start()
+	defer recorder.Close()
+	h.history = &recording{recorder: recorder, rules: make([]string, 4)}
+	b.Run("with", serve)
+	counts := recorder.Counts()
+	b.Logf("%d were dropped", counts.Dropped[history.DropQueue])
+}
+
 // BenchmarkDecision measures the warm decision alone: look-up, score and policy.
 func BenchmarkDecision(b *testing.B) {
 	h := warmHandler(b)
@@ -153,10 +182,11 @@ func TestNoTraceAllocatesNothing(t *testing.T) {
 
 // TestWarmRequestAllocates pins what a warm request allocates: the visit with the header values, the closure behind the
 // placeholders, the request ID, and growth of the request's header map, which holds more than it came with. The decision
-// log, which is on unless somebody turns it off, adds nothing to a request that passes.
+// log, which is on unless somebody turns it off, adds nothing to a request that passes, and neither does the history.
 func TestWarmRequestAllocates(t *testing.T) {
 	h := warmHandler(t)
 	h.log, _ = decisionLogOf(t, nil, nil)
+	h.history = &recording{recorder: history.Open(history.Options{}), rules: make([]string, 4)}
 	w := header{http.Header{}}
 	for _, tc := range []struct {
 		client string

@@ -49,6 +49,7 @@ func addCommands(parent *cobra.Command) {
 	parent.AddCommand(
 		c.checkCommand(), c.banCommand(), c.unbanCommand(), c.exemptCommand(), c.forgetCommand(),
 		c.bansCommand(), c.statusCommand(), c.keysCommand(), c.refreshCommand(),
+		c.historyCommand(), c.migrateCommand(),
 	)
 }
 

@@ -1,6 +1,7 @@
 package module
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -254,6 +255,9 @@ func (p *page) status(s statusAnswer) {
 	if s.Redis != nil {
 		p.row("redis", redisLine(s.Redis, p.now))
 	}
+	if s.History != nil {
+		p.row("history", historyLine(s.History, p.now))
+	}
 	p.row("bans", strconv.Itoa(s.Bans))
 	p.row("exemptions", strconv.Itoa(s.Exemptions))
 	for i, provider := range s.Providers {
@@ -273,6 +277,19 @@ func redisLine(s *redis.Status, now time.Time) string {
 		word = "shared with other instances"
 	}
 	return fmt.Sprintf("%s for %s, %s, prefix %s, this is %s", word, span(now.Sub(s.Since)), strings.Join(s.Addresses, " "), s.Prefix, s.Instance)
+}
+
+func historyLine(s *historyStatus, now time.Time) string {
+	word := "away"
+	if s.Database.Up {
+		word = "stored"
+	}
+	var dropped int64
+	for _, n := range s.Recorder.Dropped {
+		dropped += n
+	}
+	return fmt.Sprintf("%s for %s, %s, %d entries written, %d waiting, %d dropped",
+		word, span(now.Sub(s.Database.Since)), cmp.Or(s.Database.Server, "no database yet"), s.Recorder.Written, s.Recorder.Waiting, dropped)
 }
 
 func providerLine(s providerStatus) string {

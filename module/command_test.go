@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -357,15 +358,15 @@ func TestHelp(t *testing.T) {
 				t.Errorf("the example of %s runs %v: %v", cmd.Name(), found, err)
 				continue
 			}
-			if i := strings.Index(strings.Join(rest, " "), " --"); i >= 0 { // the flags are tried in TestCommands
-				rest = strings.Fields(strings.Join(rest, " ")[:i])
+			if i := slices.IndexFunc(rest, func(word string) bool { return strings.HasPrefix(word, "--") }); i >= 0 {
+				rest = rest[:i] // the flags are tried in TestCommands
 			}
 			if err := cmd.ValidateArgs(rest); err != nil {
 				t.Errorf("the example of %s: %v", cmd.Name(), err)
 			}
 		}
 	}
-	for _, want := range []string{"check", "ban", "unban", "exempt", "forget", "status", "bans", "keys", "refresh"} {
+	for _, want := range []string{"check", "ban", "unban", "exempt", "forget", "status", "bans", "keys", "refresh", "history", "migrate"} {
 		if !names[want] {
 			t.Errorf("there is no command %s", want)
 		}

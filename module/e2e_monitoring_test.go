@@ -108,6 +108,7 @@ func monitored(t *testing.T, redis *testenv.RedisServer) *running {
 	c, _, s := guarded(t, badClient)
 	s.know(shadyClient, 50, 10)
 	c.share(redis.Addr, nil)
+	c.remember(t, testenv.PostgreSQL(t).DSN, nil)
 	provider := c.app["providers"].([]any)[0].(object)
 	provider["quota"] = []any{"1000/day", "5000/week", "20000/month"}
 	provider["keys"].([]any)[0].(object)["expires"] = "2099-12-31"
@@ -121,6 +122,7 @@ func monitored(t *testing.T, redis *testenv.RedisServer) *running {
 	c.next = []any{proxyTo(application)}
 	r := startCaddy(t, c)
 	r.awaitRedis(t, 1)
+	r.awaitHistory(t, 1)
 	for i := range 20 {
 		r.visit(t, fmt.Sprintf("203.0.113.%d", i%5+1))
 	}

@@ -63,6 +63,7 @@ type Handler struct {
 	policy  *policy.Policy
 	limits  []limited // by the position of their rules
 	log     *decisions
+	history *recording
 	proxied atomic.Bool // a trusted proxy was seen
 }
 
@@ -81,6 +82,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app
+	config, err := hashOf([]any{app.config, h})
+	if err != nil {
+		return fmt.Errorf("naming the configuration: %w", err)
+	}
+	h.history = app.recording(config[:configDigits], h.Rules)
 	switch h.Mode {
 	case "", "observe":
 	case "enforce":
@@ -135,6 +141,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	v.describe(r, h.detail)
 	v.log(r)
 	h.log.log(r, v)
+	h.history.note(r, v)
 	metrics.CountRequest(action, h.enforce, v.verdict.Status)
 	if v.verdict.Scored {
 		metrics.CountScore(v.verdict.Score)

@@ -152,6 +152,16 @@ func (a *App) health(now time.Time) health.Report {
 		status := a.redis.Status()
 		s.Redis = &health.Redis{Up: status.Up, Since: status.Since, Result: status.Result}
 	}
+	if a.recorder != nil {
+		database, recorded := a.database.Status(), a.recorder.Status()
+		s.History = &health.History{Up: database.Up, Since: database.Since, Queued: recorded.Waiting}
+		for _, n := range recorded.Dropped {
+			s.History.Dropped += n
+		}
+		if recorded.Lost != nil {
+			s.History.Lost = *recorded.Lost
+		}
+	}
 	if a.memory != nil {
 		records := a.memory.records
 		s.Memory = &health.Memory{Records: records.Len(), Capacity: records.Cap(), Evictions: records.Evictions()}

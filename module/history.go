@@ -1,14 +1,200 @@
 package module
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
+
+// History keeps in PostgreSQL what was known of addresses and what was decided about them: how many requests of an address
+// in each minute passed, were limited, blocked or dropped, by which rule, and each change of a verdict with its evidence.
+// Addresses that are exempt are not in it. No request waits for it: while the database is away, what there is to keep waits
+// on disk.
+type History struct {
+	// Where the database is: a connection string of PostgreSQL, such as `postgres://user:password@host/name`. It is read
+	// again while Caddy runs, and at once when the login is refused.
+	Database *Secret `json:"database,omitempty"`
+
+	// For how long it is kept, in whole days. Days that are older are dropped. Default: 90d.
+	Retention caddy.Duration `json:"retention,omitempty"`
+
+	// How many bytes wait on disk while the database is away, in Caddy's data folder. When they are more, the oldest are
+	// dropped; the log and `history_dropped_total` say how much. Default: 256MiB.
+	Spool int64 `json:"spool,omitempty"`
+
+	// Who makes the tables and brings them up to date: `auto`, this plugin, in the background when it starts, one instance of
+	// many; `off`, you, by `caddy ip-reputation migrate up`. Parts for the days are made by this plugin in any case.
+	// Default: `auto`.
+	Migrate string `json:"migrate,omitempty"`
+}
+
+// The defaults that config comments name.
+const (
+	defaultRetention = 90 * 24 * time.Hour
+	defaultSpool     = 256 << 20
+
+	minRetention = 24 * time.Hour
+	minSpool     = 1 << 20
+)
+
+// MigrateWords are what Migrate may be.
+var MigrateWords = []string{"auto", "off"}
+
+// Check reports what is wrong with the settings, as far as they can be judged by themselves.
+func (h *History) Check() error {
+	switch {
+	case h.Migrate != "" && h.Migrate != "auto" && h.Migrate != "off":
+		return fmt.Errorf("unknown migrate %q: use auto or off", h.Migrate)
+	case h.Retention != 0 && time.Duration(h.Retention) < minRetention:
+		return fmt.Errorf("retention %s is out of range: use 1d or more", time.Duration(h.Retention))
+	case h.Spool != 0 && h.Spool < minSpool:
+		return fmt.Errorf("spool of %d bytes is out of range: use 1MiB or more", h.Spool)
+	}
+	return nil
+}
+
+func (h *History) retention() time.Duration {
+	if h.Retention == 0 {
+		return defaultRetention
+	}
+	return time.Duration(h.Retention)
+}
+
+func (h *History) spool() int64 {
+	if h.Spool == 0 {
+		return defaultSpool
+	}
+	return h.Spool
+}
 
 var errNoHistory = errors.New("no history is kept: add `history {env.DATABASE_URL}` to the global ip_reputation options")
 
-// reader returns what answers questions about the history.
-func (a *App) reader() (history.Reader, error) {
-	return nil, errNoHistory
+// pooledRecorder is what requests are told to, in use by one or more configurations.
+type pooledRecorder struct{ *history.Recorder }
+
+// Destruct implements caddy.Destructor.
+func (p *pooledRecorder) Destruct() error { return p.Close() }
+
+// pooledDatabase is a database in use by one or more configurations.
+type pooledDatabase struct{ *postgres.DB }
+
+// Destruct implements caddy.Destructor.
+func (p *pooledDatabase) Destruct() error { return p.Close() }
+
+// provisionHistory finds or makes the database and what is told of requests. Nobody is called before Start.
+func (a *App) provisionHistory(ctx caddy.Context, dir string) error {
+	if a.History == nil {
+		return nil
+	}
+	if err := a.openHistory(ctx, filepath.Join(dir, "history")); err != nil {
+		return fmt.Errorf("history: %w", err)
+	}
+	return nil
+}
+
+func (a *App) openHistory(ctx caddy.Context, dir string) error {
+	h := a.History
+	if err := h.Check(); err != nil {
+		return err
+	}
+	if h.Database == nil {
+		return errors.New("no database is given: " + howToWrite("history"))
+	}
+	hash, err := hashOf([]any{h.Database, h.Retention, h.Migrate}) // before the raw store is gone
+	if err != nil {
+		return err
+	}
+	dsn, err := a.provisionSecret(ctx, "history", "database", h.Database)
+	if err != nil {
+		return err
+	}
+	if value, ok := dsn.Current(); ok {
+		if err := postgres.CheckDSN(value); err != nil {
+			return err
+		}
+	}
+	a.recorder, err = acquire(a, "history "+dir, func() (*pooledRecorder, error) {
+		return &pooledRecorder{history.Open(history.Options{Dir: dir, Logger: processLogger("history")})}, nil
+	})
+	if err != nil {
+		return err
+	}
+	recorder, login := a.recorder, &renewal{password: dsn}
+	a.database, err = acquire(a, "database "+hash, func() (*pooledDatabase, error) {
+		db, err := postgres.Open(postgres.Options{
+			DSN: dsn.Current, Retention: h.retention(), Migrate: h.Migrate != "off", Logger: processLogger("history"),
+			Notify: func(up bool, result string) {
+				switch {
+				case up:
+					recorder.Wake()
+				case result == postgres.Denied:
+					login.denied()
+				}
+			},
+		})
+		return &pooledDatabase{db}, err
+	})
+	return err
+}
+
+// startHistory lets what was recorded go to this configuration's database from now on.
+func (a *App) startHistory() {
+	if a.recorder == nil {
+		return
+	}
+	a.database.Start()
+	a.recorder.Use(history.Settings{Store: a.database, Limit: a.History.spool(), Keep: a.kept})
+	a.recorder.Start()
+}
+
+// kept returns what stands in the history for an address, and for the subject that verdicts are about. It reports false while
+// a key for pseudonyms is missing.
+func (a *App) kept(addr netip.Addr) (address, subject netip.Prefix, ok bool) {
+	address, ok = a.privacy.Kept(addr)
+	if subject = address; address.IsSingleIP() && address.Addr() == addr {
+		subject = reputation.Subject(addr)
+	}
+	return address, subject, ok
+}
+
+// keptAs returns what the history knows a prefix by: as privacy says, and one IPv6 client by its /64, of which it may take any
+// address.
+func (a *App) keptAs(prefix netip.Prefix) (netip.Prefix, error) {
+	_, kept, ok := a.kept(prefix.Addr())
+	network := prefix.Bits() < reputation.Subject(prefix.Addr()).Bits()
+	switch {
+	case network && a.privacy.Hides():
+		return netip.Prefix{}, fmt.Errorf("%w: networks cannot be told from pseudonyms, ask for an address", history.ErrQuestion)
+	case !ok:
+		return netip.Prefix{}, fmt.Errorf("%w: the key of privacy has not come from its store yet", history.ErrAway)
+	case network && prefix.Bits() < kept.Bits():
+		return prefix, nil
+	}
+	return kept, nil
+}
+
+// settleWithin is how long a question waits for what was recorded just now.
+const settleWithin = time.Second
+
+// reader returns what answers questions about the history. What this instance recorded just now is stored before, if that is
+// soon done.
+func (a *App) reader(ctx context.Context) (history.Reader, error) {
+	if a.database == nil {
+		return nil, errNoHistory
+	}
+	if a.database.Up() {
+		ctx, cancel := context.WithTimeout(ctx, settleWithin)
+		defer cancel()
+		a.recorder.Settle(ctx)
+	}
+	return tracedHistory{a.database}, nil
 }

@@ -1,6 +1,7 @@
 package module_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -82,6 +83,20 @@ func everySecret(t *testing.T, redis *testenv.RedisServer, s *standIn, h *hook) 
 		"name": "braces", "sources": []any{"http://127.0.0.1:1/"}, "header": object{"X-Key": "{key}"}, "key": object{"value": "key-of-{braces}-{"},
 	})
 	c.share(redis.Addr, object{"username": "caddy", "password": object{"value": "{env.TEST_REDIS}"}})
+	t.Setenv("TEST_API_TOKEN", "token-of-an-application-0123456789")
+	c.next = []any{
+		object{"handler": "subroute", "routes": []any{object{
+			"match": []any{object{"path": []any{"/v1/*"}}}, "terminal": true,
+			"handle": []any{object{"handler": "ip_reputation_api", "tokens": []any{
+				object{"secret": object{"value": "{env.TEST_API_TOKEN}", "expires": time.Now().AddDate(0, 0, 3).Format(time.DateOnly)}, "scopes": []any{"read", "ask"}},
+				object{"secret": object{"store": store}, "scopes": []any{"history"}},
+			}}},
+		}}},
+		object{"handler": "static_response", "body": "passed"},
+	}
+	database := testenv.PostgreSQL(t)
+	database.SQL("CREATE ROLE caddy PASSWORD 'password-of-yesterday'") // who may not log in
+	c.remember(t, loginOf(t, database.DSN, "caddy", "password-of-the-database"), nil)
 	c.app["privacy"] = object{"mode": "hash", "key": object{"value": "{env.TEST_PRIVACY}"}}
 	c.handler["log"] = object{"decisions": "all"}
 	c.report()
@@ -114,7 +129,8 @@ func TestNoSecretLeaves(t *testing.T) {
 	show("a visitor's page", p.traced(t, cleanClient, "8", "01").header.Get("X-Request-Id"))
 	eventually(t, "all is reported", func() bool {
 		p.visit(t, cleanClient)
-		return len(sentry.told(allRefused)) > 0 && len(h.received()) > 1 && strings.Contains(p.logs(t), "redis is away")
+		return len(sentry.told(allRefused)) > 0 && len(h.received()) > 1 && strings.Contains(p.logs(t), "redis is away") &&
+			strings.Contains(p.logs(t), "the database of the history cannot be used")
 	})
 	eventually(t, "it can be followed", func() bool {
 		_, ours, _ := collector.of(trace("7"))
@@ -122,7 +138,13 @@ func TestNoSecretLeaves(t *testing.T) {
 	})
 	collector.holdNone(t, secretMarks...)
 
-	for _, path := range []string{"status", "keys", "bans", "check/" + badClient, "check/" + cleanClient + "?fresh"} {
+	for _, token := range []string{"token-of-an-application-0123456789", "token-of-a-thief-0123456789", "key-of-the-store", ""} {
+		for _, path := range []string{"/v1/ip/" + cleanClient + "?ask", "/v1/ip/" + cleanClient + "/history"} {
+			got := p.look(t, token, http.MethodGet, path, "", nil)
+			show("an answer of the API to "+token+" "+path, fmt.Sprint(got.body, got.header))
+		}
+	}
+	for _, path := range []string{"status", "keys", "bans", "history?by=rule", "history/" + badClient, "check/" + badClient, "check/" + cleanClient + "?fresh"} {
 		show(path, p.ask(t, http.MethodGet, path, "").body)
 	}
 	show("a refresh", p.ask(t, http.MethodPost, "feeds/partner/refresh", "").body)

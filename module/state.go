@@ -53,6 +53,17 @@ func (i instance) Redis() (shared, up bool) {
 	return i.app.redis != nil, i.app.redis != nil && i.app.redis.Up()
 }
 
+// History implements metrics.Instance.
+func (i instance) History() *metrics.HistoryState {
+	if i.app.recorder == nil {
+		return nil
+	}
+	s := i.app.recorder.Status()
+	return &metrics.HistoryState{
+		Up: i.app.database.Up(), Queued: s.Waiting, Written: s.Written, Dropped: s.Dropped, Spool: s.Spool.Bytes,
+	}
+}
+
 // Memory implements metrics.Instance.
 func (i instance) Memory() (records int, evictions uint64) {
 	if i.app.memory == nil {

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
@@ -218,8 +219,70 @@ func (s tracedTokens) TakeToken(ctx context.Context, key string, r rate.Rate) (b
 	return allowed, ahead, err
 }
 
+// tracedHistory follows the questions to the database.
+type tracedHistory struct{ history.Reader }
+
+// traceHistory begins to follow a question, and returns what ends that.
+func traceHistory(ctx context.Context, operation string) (context.Context, func(error)) {
+	t := traced(ctx)
+	if t == nil {
+		return ctx, func(error) {}
+	}
+	ctx, span := t.Start(ctx, "ip_reputation.history",
+		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrOperation.String(operation)))
+	return ctx, func(err error) {
+		result := history.ResultOf(err)
+		span.SetAttributes(attrResult.String(result))
+		if err != nil {
+			span.SetStatus(codes.Error, result)
+		}
+		span.End()
+	}
+}
+
+// Timeline implements history.Reader.
+func (h tracedHistory) Timeline(ctx context.Context, q history.Question) (history.Timeline, error) {
+	ctx, end := traceHistory(ctx, "timeline")
+	answer, err := h.Reader.Timeline(ctx, q)
+	end(err)
+	return answer, err
+}
+
+// Graph implements history.Reader.
+func (h tracedHistory) Graph(ctx context.Context, q history.Question, parts int) (history.Graph, error) {
+	ctx, end := traceHistory(ctx, "graph")
+	answer, err := h.Reader.Graph(ctx, q, parts)
+	end(err)
+	return answer, err
+}
+
+// Changes implements history.Reader.
+func (h tracedHistory) Changes(ctx context.Context, q history.Question) (history.Changes, error) {
+	ctx, end := traceHistory(ctx, "changes")
+	answer, err := h.Reader.Changes(ctx, q)
+	end(err)
+	return answer, err
+}
+
+// Worst implements history.Reader.
+func (h tracedHistory) Worst(ctx context.Context, r history.Ranking) (history.Worst, error) {
+	ctx, end := traceHistory(ctx, "worst")
+	answer, err := h.Reader.Worst(ctx, r)
+	end(err)
+	return answer, err
+}
+
+// Rules implements history.Reader.
+func (h tracedHistory) Rules(ctx context.Context, r history.Ranking) (history.Rules, error) {
+	ctx, end := traceHistory(ctx, "rules")
+	answer, err := h.Reader.Rules(ctx, r)
+	end(err)
+	return answer, err
+}
+
 // Interface guards
 var (
+	_ history.Reader      = tracedHistory{}
 	_ lookup.Tracer       = followed{}
 	_ lookup.Shared       = tracedShared{}
 	_ quota.Store         = tracedCounts{}

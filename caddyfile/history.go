@@ -1,0 +1,30 @@
+package caddyfile
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+)
+
+// history reads the database that keeps what was known and decided: its connection string, as a placeholder, or a store and
+// what it needs to find it. Syntax:
+//
+//	history <placeholder>|<store> [<arguments>...] {
+//		retention <duration>
+//		spool     <size>
+//		migrate   auto|off
+//		refresh   <duration>
+//		expires   <day or time>
+//		<options of the store>
+//	}
+func history(to **module.History) setter {
+	return func(d *caddyfile.Dispenser) error {
+		h := &module.History{Database: new(module.Secret)}
+		*to = h
+		return readSecret(d, h.Database, options{
+			{word: "retention", set: checked(duration(&h.Retention), h.Check)},
+			{word: "spool", set: checked(size(&h.Spool), h.Check)},
+			{word: "migrate", set: oneOf(&h.Migrate, module.MigrateWords...)},
+		}...)
+	}
+}

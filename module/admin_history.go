@@ -1,0 +1,241 @@
+package module
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+)
+
+const (
+	defaultParts = 60 // of a graph
+	maxParts     = 1000
+)
+
+// The words by which a ranking is asked for.
+const (
+	byAddress = "address"
+	byNetwork = "network"
+	byRule    = "rule"
+)
+
+// historyReader is where the history is asked.
+var historyReader = (*App).reader
+
+// historyAnswer is what is kept of an address or a network.
+type historyAnswer struct {
+	history.Timeline
+
+	// Graph is the same in few numbers, on the first page.
+	Graph *history.Graph `json:"graph,omitempty"`
+
+	// Warning says why there is no graph.
+	Warning string `json:"warning,omitempty"`
+}
+
+// adminTimeline answers GET history/{prefix}.
+func (a *App) adminTimeline(r *http.Request, argument string) (any, error) {
+	prefix, err := parsePrefix(argument)
+	if err != nil {
+		return nil, adminError(http.StatusBadRequest, err)
+	}
+	words := []string{"from", "to", "limit", "after", "changes"}
+	if changes := r.URL.Query().Has("changes"); !changes {
+		words = append(words, "parts")
+	}
+	query, err := parseHistoryQuery(r.URL.RawQuery, time.Now(), words...)
+	if err != nil {
+		return nil, adminError(http.StatusBadRequest, err)
+	}
+	reader, err := historyReader(a, r.Context())
+	if err != nil {
+		return nil, historyError(err)
+	}
+	prefix, err = a.keptAs(prefix)
+	if err != nil {
+		return nil, historyError(err)
+	}
+	q := history.Question{Period: query.period, Prefix: prefix, Limit: query.limit, After: query.after}
+	if query.changes {
+		return asked(reader.Changes(r.Context(), q))
+	}
+	timeline, err := reader.Timeline(r.Context(), q)
+	if err != nil {
+		return nil, historyError(err)
+	}
+	answer := historyAnswer{Timeline: timeline}
+	if query.after == "" && query.parts > 0 && timeline.Seen != nil {
+		q.Period = timeline.Period // the times of both are the same
+		if err := answer.draw(r.Context(), reader, q, query.parts); err != nil {
+			return nil, historyError(err)
+		}
+	}
+	return answer, nil
+}
+
+// draw adds the graph. A long time may be too much for it, and not for a page of entries.
+func (a *historyAnswer) draw(ctx context.Context, reader history.Reader, q history.Question, parts int) error {
+	graph, err := reader.Graph(ctx, q, parts)
+	switch {
+	case errors.Is(err, history.ErrSlow):
+		a.Warning = "the graph is left out: " + err.Error()
+	case err != nil:
+		return err
+	default:
+		a.Graph = &graph
+	}
+	return nil
+}
+
+// adminRanking answers GET history.
+func (a *App) adminRanking(r *http.Request, _ string) (any, error) {
+	query, err := parseHistoryQuery(r.URL.RawQuery, time.Now(), "by", "from", "to", "limit", "after")
+	if err == nil && query.by == "" {
+		err = errors.New("what is asked for? write history/203.0.113.5 for an address, or history?by=address, ?by=network or ?by=rule")
+	}
+	if err != nil {
+		return nil, adminError(http.StatusBadRequest, err)
+	}
+	reader, err := historyReader(a, r.Context())
+	if err != nil {
+		return nil, historyError(err)
+	}
+	ranking := history.Ranking{Period: query.period, Networks: query.by == byNetwork, Limit: query.limit, After: query.after}
+	if query.by == byRule {
+		return asked(reader.Rules(r.Context(), ranking))
+	}
+	return asked(reader.Worst(r.Context(), ranking))
+}
+
+// asked is what a reader answered, or its error with a status.
+func asked[T any](answer T, err error) (any, error) {
+	if err != nil {
+		return nil, historyError(err)
+	}
+	return answer, nil
+}
+
+// historyError gives an error of a reader its status.
+func historyError(err error) error {
+	status := http.StatusInternalServerError
+	switch {
+	case errors.Is(err, errNoHistory):
+		status = http.StatusNotFound
+	case errors.Is(err, history.ErrQuestion):
+		status = http.StatusBadRequest
+	case errors.Is(err, history.ErrAway), errors.Is(err, history.ErrSchema):
+		status = http.StatusServiceUnavailable
+	case errors.Is(err, history.ErrSlow):
+		status = http.StatusGatewayTimeout
+	}
+	return adminError(status, withCure(err))
+}
+
+// historyQuery is the query of a URL.
+type historyQuery struct {
+	period  history.Period
+	by      string
+	after   string
+	limit   int
+	parts   int
+	changes bool
+}
+
+// parseHistoryQuery reads a query, of which only the given words are known.
+func parseHistoryQuery(raw string, now time.Time, known ...string) (q historyQuery, err error) {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return q, fmt.Errorf("reading the query: %w", err)
+	}
+	q.parts = defaultParts
+	for _, word := range slices.Sorted(maps.Keys(values)) {
+		given := values[word]
+		switch {
+		case !slices.Contains(known, word):
+			return q, fmt.Errorf("unknown word %q in the query: there are %s", word, strings.Join(known, ", "))
+		case len(given) > 1:
+			return q, fmt.Errorf("%s is there twice: write it once", word)
+		}
+		if err := q.set(word, given[0], now); err != nil {
+			return q, err
+		}
+	}
+	return q, checkPeriod(q.period, now, "from", "to")
+}
+
+func (q *historyQuery) set(word, value string, now time.Time) (err error) {
+	switch word {
+	case "from":
+		q.period.From, err = parsePast(word, value, now, false)
+	case "to":
+		q.period.To, err = parsePast(word, value, now, true)
+	case "limit":
+		q.limit, err = parseCount(word, value, 1, history.MaxLimit)
+	case "parts":
+		q.parts, err = parseCount(word, value, 0, maxParts)
+	case "after":
+		if q.after = value; value == "" {
+			err = errors.New("after is empty: write what was next in the answer before, or leave it out")
+		}
+	case "changes":
+		if q.changes = true; value != "" {
+			err = errors.New("changes takes no value: write ?changes, or leave it out")
+		}
+	case "by":
+		if q.by = value; value != byAddress && value != byNetwork && value != byRule {
+			err = fmt.Errorf("by %q is not known: write %s, %s or %s", value, byAddress, byNetwork, byRule)
+		}
+	}
+	return err
+}
+
+func parseCount(word, value string, least, most int) (int, error) {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < least || n > most {
+		return 0, fmt.Errorf("%s %q is not a number from %d to %d", word, value, least, most)
+	}
+	return n, nil
+}
+
+// parsePast reads a time as RFC 3339, as a day in UTC, of which the end is meant where one is asked for, or as a duration back
+// from now.
+func parsePast(word, text string, now time.Time, end bool) (time.Time, error) {
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		if end {
+			day = day.AddDate(0, 0, 1)
+		}
+		return day, nil
+	}
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at.UTC(), nil
+	}
+	back, err := caddy.ParseDuration(text)
+	if err != nil || back <= 0 {
+		return time.Time{}, fmt.Errorf(
+			"%s %q is no time: write a day such as 2026-11-24, a time such as 2026-11-24T16:00:00Z, or how long ago such as 24h or 7d", word, text)
+	}
+	return now.Add(-back).UTC().Truncate(time.Second), nil
+}
+
+// checkPeriod refuses a time that holds nothing.
+func checkPeriod(p history.Period, now time.Time, from, to string) error {
+	switch {
+	case p.From.IsZero():
+		return nil
+	case p.To.IsZero() && !p.From.Before(now):
+		return fmt.Errorf("%s %s lies ahead", from, p.From.Format(time.RFC3339))
+	case !p.To.IsZero() && !p.From.Before(p.To):
+		return fmt.Errorf("%s %s is not before %s %s: write an earlier one", from, p.From.Format(time.RFC3339), to, p.To.Format(time.RFC3339))
+	}
+	return nil
+}

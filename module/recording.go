@@ -1,0 +1,83 @@
+package module
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// configDigits are enough to tell one configuration of a site from another.
+const configDigits = 12
+
+// recording tells the history of a site's requests. The nil recording tells nothing.
+type recording struct {
+	recorder *history.Recorder
+	config   string
+	rules    []string // as they are written, by number
+}
+
+// recording returns what tells the history of the requests to a site with these rules.
+func (a *App) recording(config string, rules []Rule) *recording {
+	if a.recorder == nil {
+		return nil
+	}
+	c := &recording{a.recorder.Recorder, config, make([]string, len(rules)+1)}
+	for i := range rules {
+		c.rules[i+1] = rules[i].text()
+	}
+	return c
+}
+
+// note tells of a request. It does not wait, and allocates nothing.
+func (c *recording) note(r *http.Request, v *visit) {
+	if c == nil {
+		return
+	}
+	c.recorder.Record(history.Event{
+		At: time.Now(), Address: v.client, Host: r.Host, Rule: c.rule(v), Action: v.action, Enforce: v.enforce,
+		RequestID: v.requestID, Config: c.config, Verdict: v.verdict,
+	})
+}
+
+// rule returns what has decided, in words.
+func (c *recording) rule(v *visit) string {
+	if v.rule != 0 || v.action == reputation.Pass {
+		return c.rules[v.rule]
+	}
+	for i := range v.verdict.Reasons {
+		if source := v.verdict.Reasons[i].Source; source == reputation.SourceDeny || source == reputation.SourceBan {
+			return source
+		}
+	}
+	return "unknown block"
+}
+
+// text returns the rule as a Caddyfile has it.
+func (r *Rule) text() string {
+	numbers := make([]string, len(r.ASN))
+	for i, n := range r.ASN {
+		numbers[i] = strconv.FormatUint(uint64(n), 10)
+	}
+	words := []string{r.Action}
+	if r.Limit != "" {
+		words = append(words, r.Limit)
+	}
+	for _, condition := range []struct {
+		word   string
+		values []string
+	}{
+		{"score", slices.DeleteFunc([]string{r.Score}, func(s string) bool { return s == "" })},
+		{"category", r.Category}, {"nature", r.Nature}, {"country", r.Country}, {"asn", numbers},
+		{"source", r.Source}, {"status", r.Status},
+	} {
+		if len(condition.values) > 0 {
+			words = append(words, condition.word, strings.Join(condition.values, ","))
+		}
+	}
+	return strings.Join(words, " ")
+}

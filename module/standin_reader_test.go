@@ -1,0 +1,27 @@
+package module
+
+import (
+	"context"
+	"testing"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+)
+
+// ReadHistory lets all apps ask a reader, or fail to have one.
+func ReadHistory(tb testing.TB, reader history.Reader, err error) {
+	tb.Helper()
+	before := historyReader
+	historyReader = func(*App, context.Context) (history.Reader, error) { return reader, err }
+	tb.Cleanup(func() { historyReader = before })
+}
+
+// Migration is for tests outside of the package.
+type Migration = migration
+
+// MigrateBy lets the command migrate with something else than PostgreSQL.
+func MigrateBy(tb testing.TB, f func(ctx context.Context, dsn, command string) ([]Migration, error)) {
+	tb.Helper()
+	before := migrate
+	migrate = f
+	tb.Cleanup(func() { migrate = before })
+}
