@@ -110,7 +110,9 @@ func BenchmarkServeHTTP(b *testing.B) {
 // forgetting is a Store that takes everything.
 type forgetting struct{}
 
-func (forgetting) Write(context.Context, *history.Batch) (history.Stored, error) { return history.Stored{}, nil }
+func (forgetting) Write(context.Context, *history.Batch) (history.Stored, error) {
+	return history.Stored{}, nil
+}
 
 // BenchmarkHistory measures what a warm request costs with the history and without. What collects has a processor too, which
 // is as much of the cost.
