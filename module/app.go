@@ -29,18 +29,18 @@ func init() {
 // and memory. Sites use it through the `ip_reputation` handler and matcher.
 type App struct {
 	// Addresses that are never judged and never sent to anyone: addresses, CIDR ranges, `private_ranges`, files, URLs, or
-	// presets. Exempt beats everything else, bans included.
+	// presets. Exempt beats everything else, bans included. Default: none.
 	Exempt []string `json:"exempt,omitempty"`
 
 	// Addresses that always score 100 and are blocked by enforcing sites unless a rule says otherwise: addresses, CIDR
-	// ranges, files, URLs, or presets.
+	// ranges, files, URLs, or presets. Default: none.
 	Deny []string `json:"deny,omitempty"`
 
 	// Lists that speak against the addresses on them. They are kept on disk, in Caddy's data folder, and are back at once
-	// after a restart.
+	// after a restart. Default: none.
 	Feeds []Feed `json:"feeds,omitempty"`
 
-	// Services that are asked about addresses one by one. At most 8.
+	// Services that are asked about addresses one by one. At most 8. Default: none.
 	Providers []Provider `json:"providers,omitempty"`
 
 	// How long a request waits for providers when nothing is known of its address yet. The question goes on in the
@@ -53,7 +53,7 @@ type App struct {
 	// that you expect at a time. Default: 200000.
 	Memory int `json:"memory,omitempty"`
 
-	// The memory that several instances of Caddy share. Without it each is on its own.
+	// The memory that several instances of Caddy share. Without it each is on its own. Default: none.
 	Redis *Redis `json:"redis,omitempty"`
 
 	// The database that keeps what was known of addresses and what was decided. Default: nothing is kept.

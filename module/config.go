@@ -10,7 +10,7 @@ import (
 type Feed struct {
 	// Where the list comes from: the name of a preset, or URLs that make up one list together, or a file, or addresses
 	// and CIDR ranges. Files are watched. Presets: `spamhaus_drop`, `firehol_level1`, `ipsum`, `tor_exits`,
-	// `blocklist_de`, `feodo`, `emerging_threats`, `x4bnet_vpn`, `x4bnet_datacenter`.
+	// `blocklist_de`, `feodo`, `emerging_threats`, `x4bnet_vpn`, `x4bnet_datacenter`. Required.
 	Sources []string `json:"sources,omitempty"`
 
 	// The name by which the feed appears in reasons, rules, metrics and the data folder: lower-case letters, digits, `_`
@@ -36,7 +36,7 @@ type Feed struct {
 
 	// Headers sent when the list is fetched, for lists that need a token. Placeholders are resolved for every request, so
 	// that a file that changes is used without a reload; `{key}` stands for the key. They are not sent to another host after
-	// a redirect.
+	// a redirect. Default: none.
 	Header map[string]string `json:"header,omitempty"`
 
 	// The publisher's key for you. It is sent where a header has `{key}` in it, such as `Authorization "Bearer {key}"`.
@@ -67,7 +67,7 @@ type Feed struct {
 
 // Provider is a reputation service that is asked about addresses one by one, within its terms.
 type Provider struct {
-	// The service: a module of the namespace `ip_reputation.providers`.
+	// The service: a module of the namespace `ip_reputation.providers`. Required.
 	ServiceRaw json.RawMessage `json:"service,omitempty" caddy:"namespace=ip_reputation.providers inline_key=service"`
 
 	// The name by which the provider appears in reasons, rules and metrics. Needed when one service is used twice.
@@ -76,6 +76,7 @@ type Provider struct {
 
 	// The API keys. The first that the service accepts is used: with several, a new key can be put in place before the old
 	// one ends. A key that the service refuses is fetched anew at once, and set aside for a while if it is still the same.
+	// Required by services that ask for one. Default: none.
 	Keys []Secret `json:"keys,omitempty"`
 
 	// How many calls the plan includes, such as `1000/day`; several windows are all kept. Windows follow the calendar in
@@ -104,12 +105,13 @@ type Provider struct {
 // Rule is one line of a site's policy. Rules are tried in the order written; the first whose conditions all hold decides.
 type Rule struct {
 	// What to do: `pass`, `limit` (let pass within a rate), `block` (an error that `handle_errors` can render) or `drop`
-	// (close the connection).
+	// (close the connection). Required.
 	Action string `json:"action,omitempty"`
 
 	// The rate of a `limit`, such as `10/1m`: that many requests may come at once, and as many again in the time after the
 	// slash. What comes faster is answered with the status 429. Each subject (IPv4 address or IPv6 /64 network) has its own
 	// count. Instances that share a Redis, and sites with the same limit, count together.
+	// Required for `limit`, and for nothing else.
 	Limit string `json:"limit,omitempty"`
 
 	// What a `limit` counts by instead of the subject: a text with placeholders, such as `{http.request.header.X-Api-Key}`.
@@ -126,25 +128,27 @@ type Rule struct {
 // Conditions are what a rule or a matcher asks of a verdict. A condition that is left out holds always.
 type Conditions struct {
 	// The score: `85` for 85 and more, `40-84` for a range. It never holds for an address without a score.
+	// Default: any, and none.
 	Score string `json:"score,omitempty"`
 
 	// Categories, of which the verdict must have one: abuse, scanner, bruteforce, web_attack, spam, bot, botnet_c2,
 	// malware, ddos, compromised, hijacked, proxy, vpn, tor, hosting, crawler, benign_scanner, public_service, policy.
+	// Default: any.
 	Category []string `json:"category,omitempty"`
 
-	// Natures, of which the address must have one: tor, vpn, proxy, hosting, mobile.
+	// Natures, of which the address must have one: tor, vpn, proxy, hosting, mobile. Default: any.
 	Nature []string `json:"nature,omitempty"`
 
-	// Countries, as ISO 3166-1 alpha-2 codes.
+	// Countries, as ISO 3166-1 alpha-2 codes. Default: any.
 	Country []string `json:"country,omitempty"`
 
-	// Autonomous system numbers.
+	// Autonomous system numbers. Default: any.
 	ASN []uint32 `json:"asn,omitempty"`
 
 	// Names of feeds or providers, of which one must speak for or against the address. `deny` and `ban` are the
-	// operator's own lists.
+	// operator's own lists. Default: any.
 	Source []string `json:"source,omitempty"`
 
-	// Statuses: fresh, partial, stale, pending, unknown, exempt.
+	// Statuses: fresh, partial, stale, pending, unknown, exempt. Default: any.
 	Status []string `json:"status,omitempty"`
 }

@@ -34,7 +34,7 @@ type Handler struct {
 	Mode string `json:"mode,omitempty"`
 
 	// The site's policy. Rules are tried in the order written; the first whose conditions all hold decides. An address
-	// that no rule decides about passes, except that addresses which you denied or banned are blocked.
+	// that no rule decides about passes, except that addresses which you denied or banned are blocked. Default: none.
 	Rules []Rule `json:"rules,omitempty"`
 
 	// What the application is told: `full`, `minimal` (score, status and action) or `off`. What the client sent under
@@ -46,6 +46,7 @@ type Handler struct {
 	Wait *caddy.Duration `json:"wait,omitempty"`
 
 	// Addresses that this site does not judge, besides those of the app: addresses, CIDR ranges or `private_ranges`.
+	// Default: none.
 	Exempt []string `json:"exempt,omitempty"`
 
 	// What to do with an address that nobody could say anything about, when no rule decides: `pass` or `block`.

@@ -28,7 +28,7 @@ type Privacy struct {
 
 	// With `hash`, the key of HMAC-SHA256, of 16 characters or more. Instances that are to agree on pseudonyms need the same.
 	// A new key makes new pseudonyms, and with the old one gone nobody can find out whose the old ones were. While a
-	// store of keys has not answered yet, `ip-hidden` is written.
+	// store of keys has not answered yet, `ip-hidden` is written. Required with `hash`.
 	Key *Secret `json:"key,omitempty"`
 }
 

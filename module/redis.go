@@ -28,15 +28,18 @@ type Redis struct {
 	// resolved when the configuration is loaded. Default port: 6379.
 	Addresses []string `json:"addresses,omitempty"`
 
-	// Whether the addresses are nodes of a Redis Cluster, or its configuration endpoint.
+	// Whether the addresses are nodes of a Redis Cluster, or its configuration endpoint. Default: no.
 	Cluster bool `json:"cluster,omitempty"`
 
 	// The name of the master that the addresses, which are Redis Sentinels then, watch over.
+	// Default: none, the addresses are of Redis itself.
 	Sentinel string `json:"sentinel,omitempty"`
 
-	// User and password for the Sentinels themselves, if they ask for any. The password is a placeholder; one that changes
-	// needs a reload.
+	// The user for the Sentinels themselves, if they ask for one. Default: none.
 	SentinelUsername string `json:"sentinel_username,omitempty"`
+
+	// The password for the Sentinels themselves, if they ask for one, as a placeholder; one that changes needs a reload.
+	// Default: none.
 	SentinelPassword string `json:"sentinel_password,omitempty"`
 
 	// The user. It needs `+@read +@write +@scripting +@connection +@pubsub +time ~<prefix>:* &<prefix>:*`, and in a Cluster
@@ -49,7 +52,7 @@ type Redis struct {
 	// The number of the database. Default: 0.
 	Database int `json:"database,omitempty"`
 
-	// How to secure the connection. Without it, it is plain TCP.
+	// How to secure the connection. Without it, it is plain TCP. Default: none.
 	TLS *RedisTLS `json:"tls,omitempty"`
 
 	// What every key and channel begins with. Instances that are to share must have the same; products that are not, such as
@@ -74,10 +77,12 @@ type RedisTLS struct {
 	// A file with the certificates of the authorities to trust, in PEM. Default: those of the system.
 	CA string `json:"ca,omitempty"`
 
-	// Files with this instance's own certificate and its key, in PEM, for servers that ask for one. They are read for every
-	// connection, so that renewed ones are used.
+	// A file with this instance's own certificate, in PEM, for servers that ask for one. It is read for every connection, so
+	// that a renewed one is used. Default: none.
 	Certificate string `json:"certificate,omitempty"`
-	Key         string `json:"key,omitempty"`
+
+	// The file with the key of that certificate, likewise. Required with a certificate.
+	Key string `json:"key,omitempty"`
 
 	// The name in the server's certificate. Default: the host of the address.
 	ServerName string `json:"server_name,omitempty"`

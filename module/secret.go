@@ -21,11 +21,11 @@ import (
 type Secret struct {
 	// The value, as a placeholder: `{env.NAME}` or `{file./path}`. Files are read again every few seconds, so that one that
 	// changes is used without a reload. The value never goes back into the configuration. One that resolves to nothing when
-	// the configuration is loaded is an error.
+	// the configuration is loaded is an error. Required unless there is a store.
 	Value string `json:"value,omitempty"`
 
 	// Or the store that holds it: a module of the namespace `ip_reputation.secrets`. It is asked in the background, and not
-	// needed when Caddy starts; while it is away, the last value that it gave is used.
+	// needed when Caddy starts; while it is away, the last value that it gave is used. Required unless there is a value.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=ip_reputation.secrets inline_key=store"`
 
 	// How often it is fetched anew. Default: 10s for placeholders, 5m for stores.

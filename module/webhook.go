@@ -33,7 +33,7 @@ func init() {
 // timestamp and the body, joined by full stops.
 type Webhook struct {
 	// Where to post. It must be https, or http on this machine. Placeholders are resolved when the configuration is loaded.
-	// Redirects are not followed.
+	// Redirects are not followed. Required.
 	URL string `json:"url,omitempty"`
 
 	// What to sign with, HMAC-SHA256: at least 24 random bytes, in base64 behind `whsec_`; other texts are taken as they are.
@@ -41,6 +41,7 @@ type Webhook struct {
 	Secrets []Secret `json:"secrets,omitempty"`
 
 	// Headers to send, such as `Authorization`. Placeholders in their values are resolved when the configuration is loaded.
+	// Default: none.
 	Header map[string]string `json:"header,omitempty"`
 
 	// How long one attempt may take. Default: 5s.

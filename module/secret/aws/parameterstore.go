@@ -28,7 +28,7 @@ import (
 // Placeholders of the global kind, such as `{env.STAGE}`, are resolved when the configuration is loaded.
 type ParameterStore struct {
 	// The name or the ARN of the parameter, such as `/prod/abuseipdb`. A version or a label may follow a colon: without it,
-	// the newest version is used.
+	// the newest version is used. Required.
 	Path string `json:"path,omitempty"`
 
 	// Which member to use of a parameter that is a JSON object. Default: none, the parameter is plain text; one that turns

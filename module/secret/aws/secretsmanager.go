@@ -29,7 +29,7 @@ func init() {
 //
 // Placeholders of the global kind, such as `{env.STAGE}`, are resolved when the configuration is loaded.
 type SecretsManager struct {
-	// The name or the ARN of the secret. An ARN is needed for secrets of another account.
+	// The name or the ARN of the secret. An ARN is needed for secrets of another account. Required.
 	Name string `json:"name,omitempty"`
 
 	// Which member to use of a secret that is a JSON object, as the console of AWS stores them. Default: none, the secret is

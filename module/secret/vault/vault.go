@@ -42,7 +42,7 @@ func init() {
 // `VAULT_PROXY_ADDR`. `VAULT_TOKEN` is used only if it is written: `token {env.VAULT_TOKEN}`.
 type Vault struct {
 	// Which secret to fetch: the mount of the engine and the path in it, as for `vault kv get`, such as `secret/abuseipdb`.
-	// There is no `data` between the two.
+	// There is no `data` between the two. Required.
 	Path string `json:"path,omitempty"`
 
 	// The mount of the engine, which path must begin with. It is needed if the mount has several parts, such as `team/kv`.
@@ -69,13 +69,14 @@ type Vault struct {
 	CA string `json:"ca,omitempty"`
 
 	// A token to use, as a placeholder, such as `{file./run/secrets/vault}` or `{env.VAULT_TOKEN}`. It is renewed if it can
-	// be; when it has ended, the placeholder is resolved again.
+	// be; when it has ended, the placeholder is resolved again. One of `token`, `approle` and `kubernetes` is required.
 	Token string `json:"token,omitempty"`
 
-	// Logs in with a role and its secret.
+	// Logs in with a role and its secret. One of `token`, `approle` and `kubernetes` is required.
 	AppRole *AppRole `json:"approle,omitempty"`
 
 	// Logs in as the service account of the pod that Caddy runs in.
+	// One of `token`, `approle` and `kubernetes` is required.
 	Kubernetes *Kubernetes `json:"kubernetes,omitempty"`
 
 	// Where the auth method is mounted, such as `k8s-production`. It is of no use with a token. Default: `approle` or
@@ -91,16 +92,16 @@ type Vault struct {
 
 // AppRole is a role for machines, https://developer.hashicorp.com/vault/docs/auth/approle.
 type AppRole struct {
-	// The role's ID. It may be a placeholder.
+	// The role's ID. It may be a placeholder. Required.
 	RoleID string `json:"role_id,omitempty"`
 
-	// The role's secret ID, as a placeholder, such as `{file./run/secrets/vault_secret_id}`.
+	// The role's secret ID, as a placeholder, such as `{file./run/secrets/vault_secret_id}`. Required.
 	SecretID string `json:"secret_id,omitempty"`
 }
 
 // Kubernetes is an auth method that trusts a cluster, https://developer.hashicorp.com/vault/docs/auth/kubernetes.
 type Kubernetes struct {
-	// The role that is bound to the service account.
+	// The role that is bound to the service account. Required.
 	Role string `json:"role,omitempty"`
 
 	// The file with the service account's token, which is read at each login, since the cluster replaces it. Default:
