@@ -1,0 +1,235 @@
+package docs_test
+
+// context is where the example of an option stands.
+type context struct {
+	// A whole Caddyfile, with %s where the example is.
+	caddyfile string
+
+	// A line that is there as well, unless the example begins with one of the words in unless.
+	usual  string
+	unless []string
+
+	// Where the type stands in the JSON: members, positions in lists, or `name=value` for the first object, from the top,
+	// that has such a member.
+	path string
+}
+
+const (
+	inApp      = "{\n\tip_reputation {\n\t\t%s\n\t}\n}\n"
+	inFeed     = "{\n\tip_reputation {\n\t\tfeed https://lists.example.org/bad.txt {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inProvider = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inRedis    = "{\n\tip_reputation {\n\t\tredis redis.example.com {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inSite     = "app.example.com {\n\t%s\n}\n"
+	inHandler  = "app.example.com {\n\tip_reputation {\n\t\t%s\n\t}\n}\n"
+	inWebhook  = "{\n\tevents {\n\t\ton ip_reputation_provider_down ip_reputation_webhook https://hooks.example.com/caddy {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inCore     = "{\n\tlog {\n\t\tcore ip_reputation_sentry {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inSentry   = "{\n\tip_reputation {\n\t\tsentry {env.SENTRY_DSN} {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inTLS      = "{\n\tip_reputation {\n\t\tredis redis.example.com {\n\t\t\ttls {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
+	inHash     = "{\n\tip_reputation {\n\t\tprivacy hash {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inKey      = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\tkey {env.ABUSEIPDB_KEY} {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
+	inVault    = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\tkey vault secret/abuseipdb {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
+	inManager  = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\tkey aws_secretsmanager prod/abuseipdb {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
+	inStore    = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\tkey aws_ssm /prod/abuseipdb {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
+)
+
+// contexts say where the options of each type stand.
+var contexts = map[string]context{
+	"App":               {caddyfile: inApp, path: "apps/ip_reputation"},
+	"Feed":              {caddyfile: inFeed, usual: "name partner", unless: []string{"name"}, path: "apps/ip_reputation/feeds/0"},
+	"Provider":          {caddyfile: inProvider, path: "apps/ip_reputation/providers/0"},
+	"Secret":            {caddyfile: inKey, path: "apps/ip_reputation/providers/0/keys/0"},
+	"Redis":             {caddyfile: inRedis, path: "apps/ip_reputation/redis"},
+	"RedisTLS":          {caddyfile: inTLS, path: "apps/ip_reputation/redis/tls"},
+	"Sentry":            {caddyfile: inSentry, path: "apps/ip_reputation/sentry"},
+	"Privacy":           {caddyfile: inHash, path: "apps/ip_reputation/privacy"},
+	"Handler":           {caddyfile: inHandler, path: "handler=ip_reputation"},
+	"Rule":              {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
+	"Conditions":        {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
+	"DecisionLog":       {caddyfile: inHandler, path: "handler=ip_reputation/log"},
+	"Health":            {caddyfile: inSite, path: "handler=ip_reputation_health"},
+	"MatchIPReputation": {caddyfile: inSite, path: "apps/http"},
+	"Webhook": {
+		caddyfile: inWebhook, usual: "secret {env.WEBHOOK_SECRET}", unless: []string{"secret"},
+		path: "handler=ip_reputation_webhook",
+	},
+	"SentryCore":     {caddyfile: inCore, usual: "dsn {env.SENTRY_DSN}", unless: []string{"dsn"}, path: "module=ip_reputation_sentry"},
+	"AbuseIPDB":      {caddyfile: inProvider, path: "service=abuseipdb"},
+	"Account":        {caddyfile: inManager, path: "store=aws_secretsmanager"},
+	"SecretsManager": {caddyfile: inManager, path: "store=aws_secretsmanager"},
+	"ParameterStore": {caddyfile: inStore, path: "store=aws_ssm"},
+	"Vault": {
+		caddyfile: inVault, usual: "token {env.VAULT_TOKEN}", unless: []string{"token", "approle", "kubernetes"},
+		path: "store=vault",
+	},
+	"AppRole":    {caddyfile: inVault, path: "store=vault/approle"},
+	"Kubernetes": {caddyfile: inVault, path: "store=vault/kubernetes"},
+}
+
+// example is what the page shows for an option.
+type example struct {
+	line string
+
+	// What it needs beside it, which the page does not show.
+	with string
+
+	// The word that is documented. Default: the first of the line.
+	word string
+
+	// The Caddyfile that the line stands in. Default: that of the type's context.
+	in string
+}
+
+// examples has one for each field of each type. Where a field is not set by an option of its own, it is the option that
+// sets it. Without a field, it is an example of a type that has none.
+var examples = map[string]example{
+	"App.exempt":    {line: "exempt private_ranges 203.0.113.0/24"},
+	"App.deny":      {line: "deny 198.51.100.7 2001:db8:bad::/48"},
+	"App.feeds":     {line: "feed tor_exits"},
+	"App.providers": {line: "provider abuseipdb"},
+	"App.wait":      {line: "wait 50ms"},
+	"App.memory":    {line: "memory 500000"},
+	"App.redis":     {line: "redis redis.example.com:6379"},
+	"App.sentry":    {line: "sentry {env.SENTRY_DSN}"},
+	"App.privacy":   {line: "privacy truncate"},
+
+	"Feed.sources":     {line: "feed spamhaus_drop", in: inApp},
+	"Feed.name":        {line: "name partner"},
+	"Feed.category":    {line: "category scanner,bruteforce"},
+	"Feed.nature":      {line: "nature vpn"},
+	"Feed.trust":       {line: "trust 0.8"},
+	"Feed.refresh":     {line: "refresh 6h"},
+	"Feed.timeout":     {line: "timeout 10s"},
+	"Feed.header":      {line: `header Authorization "Bearer {file./run/secrets/partner}"`},
+	"Feed.key":         {line: "key {file./run/secrets/partner}", with: `header Authorization "Bearer {key}"`},
+	"Feed.format":      {line: "format csv", with: "field address"},
+	"Feed.field":       {line: "field address", with: "format csv"},
+	"Feed.min_count":   {line: "min_count 3"},
+	"Feed.max_size":    {line: "max_size 16MiB"},
+	"Feed.max_shrink":  {line: "max_shrink 0.8"},
+	"Feed.allow_empty": {line: "allow_empty"},
+
+	"Provider.service":     {line: "provider abuseipdb", in: inApp},
+	"Provider.name":        {line: "name abuseipdb_shop"},
+	"Provider.keys":        {line: "key {env.ABUSEIPDB_KEY}"},
+	"Provider.quota":       {line: "quota 1000/day"},
+	"Provider.rate":        {line: "rate 5/s"},
+	"Provider.timeout":     {line: "timeout 1s"},
+	"Provider.concurrency": {line: "concurrency 8"},
+	"Provider.trust":       {line: "trust 0.9"},
+	"Provider.listed_ttl":  {line: "ttl 6h 24h"},
+	"Provider.clean_ttl":   {line: "ttl 6h 24h"},
+
+	"Secret.value":   {line: "key {file./run/secrets/abuseipdb}", in: inProvider},
+	"Secret.store":   {line: "key aws_ssm /prod/abuseipdb", in: inProvider},
+	"Secret.refresh": {line: "refresh 1m"},
+	"Secret.expires": {line: "expires 2027-03-31"},
+
+	"Redis.addresses":         {line: "redis redis.example.com:6379", in: inApp},
+	"Redis.cluster":           {line: "cluster"},
+	"Redis.sentinel":          {line: "sentinel main"},
+	"Redis.sentinel_username": {line: "sentinel_username watcher", with: "sentinel main\nsentinel_password {env.SENTINEL_PASSWORD}"},
+	"Redis.sentinel_password": {line: "sentinel_password {env.SENTINEL_PASSWORD}", with: "sentinel main"},
+	"Redis.username":          {line: "username caddy", with: "password {env.REDIS_PASSWORD}"},
+	"Redis.password":          {line: "password {file./run/secrets/redis}"},
+	"Redis.database":          {line: "database 2"},
+	"Redis.tls":               {line: "tls"},
+	"Redis.prefix":            {line: "prefix shop"},
+	"Redis.timeout":           {line: "timeout 500ms"},
+	"Redis.pool_size":         {line: "pool_size 50"},
+	"Redis.local_share":       {line: "local_share 0.25"},
+
+	"RedisTLS.ca":          {line: "ca /etc/redis/ca.pem"},
+	"RedisTLS.certificate": {line: "certificate /etc/redis/client.crt /etc/redis/client.key"},
+	"RedisTLS.key":         {line: "certificate /etc/redis/client.crt /etc/redis/client.key"},
+	"RedisTLS.server_name": {line: "server_name redis.example.com"},
+
+	"Sentry.dsn":         {line: "sentry {file./run/secrets/sentry}", in: inApp},
+	"Sentry.environment": {line: "environment staging"},
+	"Sentry.release":     {line: "release shop@1.2.3"},
+	"Sentry.server_name": {line: "server_name edge-1"},
+
+	"Privacy.mode":      {line: "privacy truncate", in: inApp},
+	"Privacy.ipv4_bits": {line: "privacy truncate 16 32", in: inApp},
+	"Privacy.ipv6_bits": {line: "privacy truncate 16 32", in: inApp},
+	"Privacy.key":       {line: "key {file./run/secrets/privacy}"},
+
+	"Handler.mode":    {line: "mode enforce"},
+	"Handler.rules":   {line: "block score 85"},
+	"Handler.headers": {line: "headers minimal"},
+	"Handler.wait":    {line: "wait 0"},
+	"Handler.exempt":  {line: "exempt 203.0.113.0/24"},
+	"Handler.unknown": {line: "unknown block"},
+	"Handler.log":     {line: "log all"},
+
+	"Rule.action":      {line: "drop score 97 category ddos"},
+	"Rule.limit":       {line: "limit 10/1m score 50"},
+	"Rule.key":         {line: "limit 100/1m key {http.request.header.X-Api-Key}", word: "key"},
+	"Rule.status_code": {line: "block status 451 category botnet_c2", word: "status"},
+
+	"Conditions.score":    {line: "limit 10/1m score 50-84", word: "score"},
+	"Conditions.category": {line: "block category botnet_c2,malware", word: "category"},
+	"Conditions.nature":   {line: "limit 10/1m nature tor,vpn", word: "nature"},
+	"Conditions.country":  {line: "pass country DE,AT score 0-94", word: "country"},
+	"Conditions.asn":      {line: "block asn 64500,64501", word: "asn"},
+	"Conditions.source":   {line: "drop source ban", word: "source"},
+	"Conditions.status":   {line: "limit 100/1m status unknown,pending", word: "status"},
+
+	"DecisionLog.decisions": {line: "log all"},
+	"DecisionLog.first":     {line: "log blocked sample 10 1000", word: "sample"},
+	"DecisionLog.one_in":    {line: "log blocked sample 10 1000", word: "sample"},
+
+	"Health.form": {line: "ip_reputation_health /ready ready"},
+
+	"MatchIPReputation": {line: "@shady ip_reputation score 40-84\nheader @shady X-Robots-Tag noindex", word: "ip_reputation"},
+
+	"Webhook.url": {
+		line: "on ip_reputation_redis_away ip_reputation_webhook https://hooks.example.com/caddy", word: "ip_reputation_webhook",
+		in: "{\n\tevents {\n\t\t%s {\n\t\t\tsecret {env.WEBHOOK_SECRET}\n\t\t}\n\t}\n}\n",
+	},
+	"Webhook.secrets": {line: "secret {env.WEBHOOK_SECRET}"},
+	"Webhook.header":  {line: `header Authorization "Bearer {env.WEBHOOK_TOKEN}"`},
+	"Webhook.timeout": {line: "timeout 3s"},
+	"Webhook.retries": {line: "retries 10"},
+	"Webhook.queue":   {line: "queue 1000"},
+
+	"SentryCore.dsn":         {line: "dsn {env.SENTRY_DSN}"},
+	"SentryCore.environment": {line: "environment staging"},
+	"SentryCore.release":     {line: "release shop@1.2.3"},
+	"SentryCore.server_name": {line: "server_name off"},
+	"SentryCore.level":       {line: "level WARN"},
+
+	"AbuseIPDB.url":          {line: "url https://gateway.example.com/abuseipdb"},
+	"AbuseIPDB.max_age_days": {line: "max_age 90"},
+
+	"SecretsManager.name":          {line: "key aws_secretsmanager prod/abuseipdb", in: inProvider},
+	"SecretsManager.field":         {line: "field key"},
+	"SecretsManager.version_stage": {line: "version_stage AWSPREVIOUS"},
+
+	"ParameterStore.path":  {line: "key aws_ssm /prod/abuseipdb", in: inProvider},
+	"ParameterStore.field": {line: "field key"},
+
+	"Account.region":   {line: "region eu-central-1"},
+	"Account.endpoint": {line: "endpoint https://secretsmanager.example.com"},
+	"Account.profile":  {line: "profile production"},
+
+	"Vault.path": {
+		line: "key vault secret/abuseipdb",
+		in:   "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\t%s {\n\t\t\t\ttoken {env.VAULT_TOKEN}\n\t\t\t}\n\t\t}\n\t}\n}\n",
+	},
+	"Vault.mount":      {line: "mount secret"},
+	"Vault.field":      {line: "field key"},
+	"Vault.version":    {line: "version 3"},
+	"Vault.address":    {line: "address https://vault.example.com:8200"},
+	"Vault.namespace":  {line: "namespace team/web"},
+	"Vault.ca":         {line: "ca /etc/caddy/vault-ca.pem"},
+	"Vault.token":      {line: "token {file./run/secrets/vault}"},
+	"Vault.approle":    {line: "approle caddy {file./run/secrets/vault_secret_id}"},
+	"Vault.kubernetes": {line: "kubernetes caddy"},
+	"Vault.auth_mount": {line: "auth_mount k8s-production", with: "kubernetes caddy"},
+
+	"AppRole.role_id":   {line: "approle caddy {file./run/secrets/vault_secret_id}"},
+	"AppRole.secret_id": {line: "approle caddy {file./run/secrets/vault_secret_id}"},
+
+	"Kubernetes.role": {line: "kubernetes caddy"},
+	"Kubernetes.jwt":  {line: "jwt /var/run/secrets/tokens/vault", with: "kubernetes caddy"},
+}
