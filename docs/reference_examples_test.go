@@ -1,7 +1,7 @@
 package docs_test
 
-// context is where the example of an option stands.
-type context struct {
+// frame is where the example of an option stands.
+type frame struct {
 	// A whole Caddyfile, with %s where the example is.
 	caddyfile string
 
@@ -32,8 +32,8 @@ const (
 	inStore    = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\tkey aws_ssm /prod/abuseipdb {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
 )
 
-// contexts say where the options of each type stand.
-var contexts = map[string]context{
+// frames say where the options of each type stand.
+var frames = map[string]frame{
 	"App":               {caddyfile: inApp, path: "apps/ip_reputation"},
 	"Feed":              {caddyfile: inFeed, usual: "name partner", unless: []string{"name"}, path: "apps/ip_reputation/feeds/0"},
 	"Provider":          {caddyfile: inProvider, path: "apps/ip_reputation/providers/0"},
@@ -75,7 +75,7 @@ type example struct {
 	// The word that is documented. Default: the first of the line.
 	word string
 
-	// The Caddyfile that the line stands in. Default: that of the type's context.
+	// The Caddyfile that the line stands in. Default: that of the type's frame.
 	in string
 }
 

@@ -50,9 +50,9 @@ func TestReference(t *testing.T) {
 			t.Errorf("reference_examples_test.go has an example for %s, which there is not: remove it", key)
 		}
 	}
-	for key := range contexts {
+	for key := range frames {
 		if !slices.ContainsFunc(sections, func(s *section) bool { return s.name() == key }) {
-			t.Errorf("reference_examples_test.go has a context for %s, which there is not: remove it", key)
+			t.Errorf("reference_examples_test.go has a frame for %s, which there is not: remove it", key)
 		}
 	}
 	checkWords(t, sections)
@@ -216,7 +216,7 @@ func row(t *testing.T, b *strings.Builder, s *section, f field, sections []*sect
 		t.Errorf("the example of %s, %q: %v", key, e.line, err)
 		return
 	}
-	value, err := find(config, contexts[s.name()].path, f.name)
+	value, err := find(config, frames[s.name()].path, f.name)
 	if err != nil {
 		t.Errorf("the example of %s, %q, does not set it: %v\n%s", key, e.line, err, compact(config))
 		return
@@ -236,11 +236,11 @@ func row(t *testing.T, b *strings.Builder, s *section, f field, sections []*sect
 		cell(e.line), cell(fmt.Sprintf("%q: %s", f.name, compact(value))), cell(strings.Join(strings.Fields(escape(f.doc)), " ")))
 }
 
-// adaptExample returns the JSON that the example of a type becomes, in its context. The example must contain its word.
+// adaptExample returns the JSON that the example of a type becomes, in its frame. The example must contain its word.
 func adaptExample(typ string, e example) (any, error) {
-	c, ok := contexts[typ]
+	c, ok := frames[typ]
 	if !ok {
-		return nil, fmt.Errorf("no context: say in `contexts` of docs/reference_examples_test.go where options of %s stand", typ)
+		return nil, fmt.Errorf("no frame: say in `frames` of docs/reference_examples_test.go where options of %s stand", typ)
 	}
 	first := strings.Fields(e.line)[0]
 	word := e.word
