@@ -53,7 +53,7 @@ func TestDocs(t *testing.T) {
 			})
 		}
 	}
-	if found < 20 {
+	if found < 30 {
 		t.Errorf("found %d Caddyfiles only", found)
 	}
 }
