@@ -48,16 +48,6 @@ type field struct {
 
 func (s *section) name() string { return s.typ.Name() }
 
-// field returns the one of that name, or nil.
-func (s *section) field(name string) *field {
-	for i := range s.fields {
-		if s.fields[i].name == name {
-			return &s.fields[i]
-		}
-	}
-	return nil
-}
-
 // ranks is the order of the page: what sites share, what sites say, what else Caddy is given, guest modules.
 var ranks = []string{"ip_reputation", "http.handlers.", "http.matchers.", "events.", "caddy.", "ip_reputation.providers.", "ip_reputation.secrets."}
 

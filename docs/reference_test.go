@@ -84,7 +84,12 @@ func firstDifference(have, want string) string {
 	h, w := strings.Split(have, "\n"), strings.Split(want, "\n")
 	for i := range min(len(h), len(w)) {
 		if h[i] != w[i] {
-			return fmt.Sprintf("line %d:\n- %s\n+ %s", i+1, h[i], w[i])
+			at := 0
+			for at < min(len(h[i]), len(w[i])) && h[i][at] == w[i][at] {
+				at++
+			}
+			at = max(at-40, 0)
+			return fmt.Sprintf("line %d:\n- …%s\n+ …%s", i+1, h[i][at:], w[i][at:])
 		}
 	}
 	return fmt.Sprintf("its length: %d lines, want %d", len(h), len(w))
