@@ -51,6 +51,7 @@ func addCommands(parent *cobra.Command) {
 		c.bansCommand(), c.statusCommand(), c.keysCommand(), c.refreshCommand(),
 		c.historyCommand(), c.migrateCommand(),
 	)
+	parent.AddCommand(c.healthCommand())
 }
 
 // noArguments is the argument of commands that take none.
