@@ -10,6 +10,11 @@ import (
 // modulePath is how this module appears in a program that contains it.
 const modulePath = "github.com/caddy-ip-reputation/caddy-ip-reputation"
 
+// What a build without the repository's history, such as that of the image, is told by the linker:
+//
+//	go build -ldflags '-X <this package>.stampedVersion=v1.2.3 -X <this package>.stampedRevision=4a18beb'
+var stampedVersion, stampedRevision string
+
 var (
 	running   = thisBuild()
 	buildInfo = newBuildInfo(running)
@@ -20,7 +25,9 @@ func Version() string { return running.version }
 
 func thisBuild() build {
 	info, _ := debug.ReadBuildInfo()
-	return buildOf(info)
+	b := buildOf(info)
+	b.version, b.revision = cmp.Or(stampedVersion, b.version), cmp.Or(stampedRevision, b.revision)
+	return b
 }
 
 func newBuildInfo(b build) *prometheus.GaugeVec {

@@ -441,6 +441,20 @@ func TestBuild(t *testing.T) {
 	}
 }
 
+// TestStampedBuild holds that what the linker was told comes first: a build from an archive, or of an image, knows no more.
+func TestStampedBuild(t *testing.T) {
+	known := thisBuild()
+	t.Cleanup(func() { stampedVersion, stampedRevision = "", "" })
+	stampedVersion = "v1.2.3"
+	if got, want := thisBuild(), (build{"v1.2.3", known.revision, known.goVersion}); got != want {
+		t.Errorf("with a version: got %+v, want %+v", got, want)
+	}
+	stampedVersion, stampedRevision = "", "4a18beb"
+	if got, want := thisBuild(), (build{known.version, "4a18beb", known.goVersion}); got != want {
+		t.Errorf("with a revision: got %+v, want %+v", got, want)
+	}
+}
+
 func BenchmarkCountRequest(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
