@@ -18,7 +18,7 @@ const deployed = "../deploy/"
 
 func TestDeployedFilesAreValid(t *testing.T) {
 	for _, args := range [][]string{
-		{"check", "config", "prometheus.yml"}, {"check", "rules", "rules.yml"},
+		{"check", "config", "prometheus.yml"}, {"check", "config", "../compose/prometheus/prometheus.yml"}, {"check", "rules", "rules.yml"},
 		{"test", "rules", "rules_test.yml", "rules_day_test.yml", "rules_quiet_test.yml"},
 	} {
 		for i, arg := range args {
@@ -29,7 +29,7 @@ func TestDeployedFilesAreValid(t *testing.T) {
 		testenv.Promtool(t, args...)
 	}
 	config := deployed + "prometheus/alertmanager.yml"
-	testenv.Amtool(t, "check-config", config)
+	testenv.Amtool(t, "check-config", config, deployed+"compose/alertmanager/alertmanager.yml")
 	for severity, want := range map[string]string{"critical": "pager", "warning": "mail"} {
 		got := testenv.Amtool(t, "config", "routes", "test", "--config.file="+config, "severity="+severity)
 		if got != want {

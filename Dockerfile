@@ -1,0 +1,76 @@
+# syntax=docker/dockerfile:1
+
+# Caddy with IP reputation: one static binary, run by a user without rights, on a base without a shell.
+#
+#	docker build -t caddy-ip-reputation \
+#		--build-arg VERSION="$(git describe --tags --always --dirty)" \
+#		--build-arg REVISION="$(git rev-parse HEAD)" .
+#
+# Both architectures, from either machine: docker buildx build --platform linux/amd64,linux/arm64 .
+# How to run it: deploy/README.md.
+
+# The compiler runs on the machine that builds, whatever the image is for: nothing is emulated.
+FROM --platform=$BUILDPLATFORM golang:1.26.8-bookworm@sha256:a688600ca24f8a4d3ca77f95b0dd40704a9fc787c826660eb7ba0b641b8b175d AS build
+WORKDIR /src
+
+# What is downloaded and compiled is kept on the builder, not in a layer: a changed line costs seconds.
+COPY go.mod go.sum ./
+RUN --mount=type=cache,target=/go/pkg/mod \
+	go mod download
+
+COPY . .
+ARG TARGETOS=linux
+ARG TARGETARCH
+ARG VERSION
+ARG REVISION
+# Static, so that it needs nothing of its base; without paths of this machine, so that it can be built again to the same bytes;
+# without the three databases that Caddy's certificate authority could use, as Caddy's own builds are. The version is told, since
+# the repository's history stays outside.
+RUN --mount=type=cache,target=/go/pkg/mod \
+	--mount=type=cache,target=/root/.cache/go-build \
+	metrics=github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics && \
+	CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
+	go build -trimpath -buildvcs=false -tags nobadger,nomysql,nopgx \
+		-ldflags "-s -w -X $metrics.stampedVersion=$VERSION -X $metrics.stampedRevision=$REVISION" \
+		-o /out/usr/bin/caddy ./cmd/caddy
+# Volumes begin as the image has them: the folders that Caddy writes to must be its user's before there is a volume.
+RUN mkdir -p /out/data/caddy /out/config/caddy /out/etc/caddy && \
+	cp deploy/docker/Caddyfile /out/etc/caddy/Caddyfile && \
+	chown -R 65532:65532 /out/data /out/config
+
+# 65532 is `nonroot` there. It has CA certificates, time zones and nothing to run.
+FROM gcr.io/distroless/static-debian12:nonroot@sha256:afa5c872c891853ca7fcf1f12c3edb23f7eeef36189728842dd51042ff57f7ab
+COPY --from=build /out/ /
+
+# Certificates, lists, bans and what is spooled · the configuration that was last loaded through the admin API. Nothing else is
+# written, so that the root can be read-only.
+ENV XDG_DATA_HOME=/data \
+	XDG_CONFIG_HOME=/config
+VOLUME ["/data", "/config"]
+
+# By number: Kubernetes refuses a name where runAsNonRoot is set.
+USER 65532:65532
+WORKDIR /
+
+# For people and for `docker run -P`; it opens nothing. All are above 1023, so that no right is needed to listen there.
+EXPOSE 8080 8443 8443/udp
+
+# There is no curl here: Caddy asks itself, through the admin API. A Caddyfile with `admin off` needs a check of its own.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --start-interval=1s --retries=3 \
+	CMD ["/usr/bin/caddy", "ip-reputation", "health"]
+
+# The words are those of Caddy's own image, so that a file which names that one goes on with this one.
+CMD ["/usr/bin/caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"]
+
+# Last, since they change with each build.
+ARG VERSION
+ARG REVISION
+LABEL org.opencontainers.image.title="Caddy with IP reputation" \
+	org.opencontainers.image.description="Caddy, telling applications and rules how far to trust the address a request comes from" \
+	org.opencontainers.image.url="https://github.com/caddy-ip-reputation/caddy-ip-reputation" \
+	org.opencontainers.image.source="https://github.com/caddy-ip-reputation/caddy-ip-reputation" \
+	org.opencontainers.image.documentation="https://github.com/caddy-ip-reputation/caddy-ip-reputation/blob/main/deploy/README.md" \
+	org.opencontainers.image.licenses="Apache-2.0" \
+	org.opencontainers.image.base.name="gcr.io/distroless/static-debian12:nonroot" \
+	org.opencontainers.image.version="$VERSION" \
+	org.opencontainers.image.revision="$REVISION"
