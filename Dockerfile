@@ -56,7 +56,7 @@ WORKDIR /
 EXPOSE 8080 8443 8443/udp
 
 # There is no curl here: Caddy asks itself, through the admin API. A Caddyfile with `admin off` needs a check of its own.
-HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --start-interval=1s --retries=3 \
+HEALTHCHECK --interval=15s --timeout=5s --start-period=10s --retries=3 \
 	CMD ["/usr/bin/caddy", "ip-reputation", "health"]
 
 # The words are those of Caddy's own image, so that a file which names that one goes on with this one.
