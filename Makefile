@@ -11,8 +11,12 @@ BENCH_PKGS ?= ./module/...
 RACE ?= $(shell command -v "$$($(GO) env CC)" >/dev/null && echo -race)
 
 # The linter, and everything else that is built here, is kept out of the way of what the machine has.
-LINT_VERSION := v2.15.0
-LINT         := .bin/golangci-lint-$(LINT_VERSION)/golangci-lint
+LINT_VERSION       := v2.15.0
+ACTIONLINT_VERSION := v1.7.12
+VULNS_VERSION      := v1.9.0
+LINT       := .bin/golangci-lint-$(LINT_VERSION)/golangci-lint
+ACTIONLINT := .bin/actionlint-$(ACTIONLINT_VERSION)/actionlint
+VULNS      := .bin/govulncheck-$(VULNS_VERSION)/govulncheck
 
 .DEFAULT_GOAL := help
 
@@ -66,9 +70,29 @@ services: ## install the servers that tests need: apt-get, or brew; else it list
 		false; \
 	fi || echo "install $$missing: without them the tests that need them are skipped"
 
+# The day on the pages is that of the commit, so that they can be made again to the same bytes.
+.PHONY: man
+man: export SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null)
+man: ## write man pages and shell completions to .bin/share, for packages
+	rm -rf .bin/share
+	mkdir -p .bin/share/man/man8 .bin/share/completions
+	$(GO) build -o .bin/caddy ./cmd/caddy
+	.bin/caddy manpage --directory .bin/share/man/man8
+	gzip -9n .bin/share/man/man8/*
+	.bin/caddy completion bash >.bin/share/completions/caddy
+	.bin/caddy completion zsh >.bin/share/completions/_caddy
+	.bin/caddy completion fish >.bin/share/completions/caddy.fish
+
+# Shell scripts, those in workflows included, are checked where shellcheck is installed, as it is in CI.
 .PHONY: lint
-lint: $(LINT) ## check style, layering and formatting with the rules of .golangci.yml
+lint: $(LINT) $(ACTIONLINT) ## check style, layering, formatting (.golangci.yml), workflows and scripts
 	GOFLAGS='$(strip $(shell $(GO) env GOFLAGS) $(RACE))' $(LINT) run
+	$(ACTIONLINT) .github/workflows/*.yml
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run; fi
+
+.PHONY: vulns
+vulns: $(VULNS) ## look for known vulnerabilities in what is called; asks vuln.go.dev
+	$(VULNS) ./...
 
 .PHONY: bench
 bench: ## run the benchmarks for benchstat; BENCH, COUNT, BENCH_PKGS
@@ -83,11 +107,18 @@ fuzz: ## run every fuzz target for FUZZTIME
 	done
 
 .PHONY: tools
-tools: $(LINT) ## install what lint needs, into .bin
+tools: $(LINT) $(ACTIONLINT) ## install what lint needs, into .bin
 
+# Each by itself: in one go.mod they would change each other's dependencies.
 $(LINT):
 	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 
+$(ACTIONLINT):
+	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT_VERSION)
+
+$(VULNS):
+	GOBIN=$(CURDIR)/$(@D) $(GO) install golang.org/x/vuln/cmd/govulncheck@$(VULNS_VERSION)
+
 .PHONY: clean
 clean: ## remove what was built here
-	rm -rf .bin caddy
+	rm -rf .bin caddy dist
