@@ -1,0 +1,137 @@
+package caddyipreputation_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// packaging is what the tests read of .goreleaser.yaml. That it is a valid one is what the job `package` finds out.
+type packaging struct {
+	Builds   []struct{ Main, Binary string }
+	Archives []struct{ Files []packaged }
+	Nfpms    []struct {
+		PackageName string `yaml:"package_name"`
+		Bindir      string
+		Conflicts   []string
+		Scripts     map[string]string
+		Contents    []packaged
+	}
+	Checksum struct {
+		NameTemplate string `yaml:"name_template"`
+	}
+}
+
+type packaged struct {
+	Src, Dst, Type string
+	FileInfo       struct{ Mode uint32 } `yaml:"file_info"`
+}
+
+func readPackaging(tb testing.TB) (p packaging) {
+	tb.Helper()
+	if err := yaml.Unmarshal(projectFile(tb, ".goreleaser.yaml"), &p); err != nil {
+		tb.Fatal(err)
+	}
+	if len(p.Builds) != 1 || len(p.Archives) != 1 || len(p.Nfpms) != 1 {
+		tb.Fatal("the tests are for one build, one kind of archive and one package")
+	}
+	return p
+}
+
+func projectFile(tb testing.TB, name string) []byte {
+	tb.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return text
+}
+
+// TestPackagedFiles proves that what goes into archives and packages exists, but for what `make man` makes.
+func TestPackagedFiles(t *testing.T) {
+	p := readPackaging(t)
+	files := slices.Concat(p.Nfpms[0].Contents, p.Archives[0].Files)
+	for _, script := range p.Nfpms[0].Scripts {
+		files = append(files, packaged{Src: script})
+	}
+	made := 0
+	for _, file := range files {
+		if strings.HasPrefix(file.Src, ".bin/share/") {
+			made++
+			continue
+		}
+		found, err := filepath.Glob(file.Src)
+		if err != nil || len(found) == 0 {
+			t.Errorf("there is no %s: %v", file.Src, err)
+		}
+	}
+	if made == 0 {
+		t.Error("there are no man pages in it")
+	}
+	for _, file := range p.Nfpms[0].Contents {
+		if file.FileInfo.Mode != 0o644 || file.Type != "" {
+			t.Errorf("%s would have the rights, or the times, that it has on the machine which builds", file.Dst)
+		}
+	}
+}
+
+// TestDebianPackage holds that the package keeps away from what Debian's deletes when it is purged, and that the package, its
+// scripts, its user and its service speak of the same folders.
+func TestDebianPackage(t *testing.T) {
+	p := readPackaging(t).Nfpms[0]
+	if p.Bindir != "/usr/bin" || len(p.Conflicts) != 1 || p.Conflicts[0] != "caddy" {
+		t.Errorf("/usr/bin/caddy is Debian's: it is in %s, in conflict with %v", p.Bindir, p.Conflicts)
+	}
+	theirs := regexp.MustCompile(`/(etc|var/lib|var/log)/caddy(/|\s|$)`)
+	texts := map[string]string{"deploy/debian/Caddyfile": "", "deploy/debian/sysusers.conf": ""}
+	for _, script := range p.Scripts {
+		texts[script] = ""
+	}
+	for _, content := range p.Contents {
+		if theirs.MatchString(content.Dst) {
+			t.Errorf("%s is deleted when Debian's package is purged", content.Dst)
+		}
+		if filepath.Ext(content.Src) == ".service" {
+			texts[content.Src] = ""
+		}
+	}
+	for name := range texts {
+		texts[name] = string(projectFile(t, name))
+		if found := theirs.FindString(texts[name]); found != "" {
+			t.Errorf("%s names %q, which is deleted when Debian's package is purged", name, found)
+		}
+	}
+	postinst, sysusers := texts[p.Scripts["postinstall"]], texts["deploy/debian/sysusers.conf"]
+	unit := texts["deploy/systemd/caddy-ip-reputation.service"]
+	config := regexp.MustCompile(`(?m)^config=(/\S+)$`).FindStringSubmatch(postinst)
+	user := regexp.MustCompile(`(?m)^u (\S+) .* (/var/lib/\S+) `).FindStringSubmatch(sysusers)
+	if config == nil || user == nil {
+		t.Fatal("there is no Caddyfile or no user")
+	}
+	for _, want := range []string{"/usr/bin/caddy ", config[1], "User=" + user[1] + "\n", "StateDirectory=" + filepath.Base(user[2])} {
+		if !strings.Contains(unit, want) {
+			t.Errorf("the service does not say %q", want)
+		}
+	}
+}
+
+// TestVerifyingARelease proves that what users are told to verify is what a release signs.
+func TestVerifyingARelease(t *testing.T) {
+	checksums := readPackaging(t).Checksum.NameTemplate
+	const identity = "https://github.com/caddy-ip-reputation/caddy-ip-reputation/.github/workflows/release.yml@refs/tags/v"
+	for _, name := range []string{"README.md", "SECURITY.md"} {
+		for _, want := range []string{"cosign verify-blob " + checksums + " --bundle " + checksums + ".sigstore.json", identity} {
+			if !strings.Contains(string(projectFile(t, name)), want) {
+				t.Errorf("%s does not say %q", name, want)
+			}
+		}
+	}
+	if !strings.Contains(string(projectFile(t, ".github/workflows/release.yml")), "subject-checksums: dist/"+checksums) {
+		t.Error("what is attested is not what is signed")
+	}
+}
