@@ -65,9 +65,7 @@ ANALYZE ip_reputation.decisions; ANALYZE ip_reputation.verdicts`)
 		if prefix.IsSingleIP() {
 			decisions, verdicts = decisionsOfAddress, verdictsOfSubject
 		}
-		args := q.args()
-		args["minute"], args["at"], args["id"] = q.place().decision()
-		args["limit"] = q.limit + 1
+		args := q.page()
 		for name, statement := range map[string]string{
 			"decisions": decisions, "verdicts": verdicts, "changes": successionsOf, "graph": graphOf, "seen": seenOf,
 		} {
@@ -93,8 +91,7 @@ ANALYZE ip_reputation.decisions; ANALYZE ip_reputation.verdicts`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := q.args()
-	args["minute"], args["at"], args["id"] = q.place().decision()
+	args := q.page()
 	args["limit"] = 1
 	if found := scansOf(t, l, decisionsOfAddress, args); len(found) > 2 { // nothing is of the first day
 		t.Errorf("a page of one entry looks at %v", found)

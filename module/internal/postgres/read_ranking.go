@@ -45,8 +45,8 @@ func (r *reader) Worst(ctx context.Context, asked history.Ranking) (history.Wors
 	return w, nil
 }
 
-// Addresses are put together first, for networks and rules, too: several processes share that, which they cannot share where
-// distinct values are counted.
+// Addresses are put together first, for networks, too: several processes share that, which they cannot share where distinct
+// values are counted.
 const (
 	byAddress = `
 	SELECT address,
@@ -112,24 +112,35 @@ func (r *reader) Rules(ctx context.Context, asked history.Ranking) (history.Rule
 	return rules, nil
 }
 
-// Texts are in the order of their bytes, whatever the language of the database: its rules may change with its system.
-const rulesOf = `
+// Addresses are counted in a pass of their own, by a number that stands for the texts: with the texts, the database sorts all
+// rows on disk, which took 25 s for ten million, and this 5 s. No text but the host, which is last, is a client's. In the
+// answer, texts are in the order of their bytes, whatever the language of the database: its rules may change with its system.
+const (
+	ruleNumber = `hashtextextended(action || E'\n' || mode || E'\n' || rule || E'\n' || host, 0)`
+
+	rulesOf = `
 SELECT host, rule, action, mode, requests, addresses, first_at, last_at
 FROM (
-	SELECT host, rule, action, mode, sum(requests)::bigint AS requests, count(*) AS addresses,
-		min(first_at) AS first_at, max(last_at) AS last_at
-	FROM (
-		SELECT host, rule, action, mode, address, sum(count) AS requests, min(first_at) AS first_at, max(last_at) AS last_at
-		FROM ip_reputation.decisions
-		WHERE` + decisionsInTime + `
-		GROUP BY host, rule, action, mode, address
-	) a
+	SELECT host, rule, action, mode, sum(count)::bigint AS requests, min(first_at) AS first_at, max(last_at) AS last_at
+	FROM ip_reputation.decisions
+	WHERE` + decisionsInTime + `
 	GROUP BY host, rule, action, mode
 ) r
+JOIN (
+	SELECT number, count(*) AS addresses
+	FROM (
+		SELECT ` + ruleNumber + ` AS number
+		FROM ip_reputation.decisions
+		WHERE` + decisionsInTime + `
+		GROUP BY number, address
+	) pairs
+	GROUP BY number
+) n ON number = ` + ruleNumber + `
 WHERE NOT @further OR requests < @requests OR (requests = @requests
 	AND (host COLLATE "C", rule COLLATE "C", action COLLATE "C", mode COLLATE "C") > (@host, @rule, @action, @mode))
 ORDER BY requests DESC, host COLLATE "C", rule COLLATE "C", action COLLATE "C", mode COLLATE "C"
 LIMIT @limit`
+)
 
 // afterOrNone returns where the page before ended; of the first page, anything.
 func (q *question) afterOrNone() cursor {
