@@ -337,15 +337,7 @@ func TestDeployedCaddyfiles(t *testing.T) {
 // adapted is the JSON of a Caddyfile.
 func adapted(t *testing.T, text string) []byte {
 	t.Helper()
-	adapt := func(text string) ([]byte, error) {
-		config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
-		return config, err
-	}
-	config, err := adapt(text)
-	if err != nil && strings.Contains(err.Error(), "history") {
-		// Until there is a history. Remove this when there is.
-		config, err = adapt(regexp.MustCompile(`(?s)\n\t\thistory [^\n]*\{\n.*?\n\t\t\}`).ReplaceAllString(text, ""))
-	}
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,9 +21,12 @@ const (
 	inRedis    = "{\n\tip_reputation {\n\t\tredis redis.example.com {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inSite     = "app.example.com {\n\t%s\n}\n"
 	inHandler  = "app.example.com {\n\tip_reputation {\n\t\t%s\n\t}\n}\n"
+	inAPI      = "api.example.com {\n\tip_reputation_api {\n\t\t%s\n\t}\n}\n"
+	inToken    = "api.example.com {\n\tip_reputation_api {\n\t\ttoken {env.API_TOKEN} read {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inWebhook  = "{\n\tevents {\n\t\ton ip_reputation_provider_down ip_reputation_webhook https://hooks.example.com/caddy {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inCore     = "{\n\tlog {\n\t\tcore ip_reputation_sentry {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inSentry   = "{\n\tip_reputation {\n\t\tsentry {env.SENTRY_DSN} {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inHistory  = "{\n\tip_reputation {\n\t\thistory {env.DATABASE_URL} {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inTLS      = "{\n\tip_reputation {\n\t\tredis redis.example.com {\n\t\t\ttls {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
 	inHash     = "{\n\tip_reputation {\n\t\tprivacy hash {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inKey      = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\tkey {env.ABUSEIPDB_KEY} {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
@@ -34,19 +37,25 @@ const (
 
 // frames say where the options of each type stand.
 var frames = map[string]frame{
-	"App":               {caddyfile: inApp, path: "apps/ip_reputation"},
-	"Feed":              {caddyfile: inFeed, usual: "name partner", unless: []string{"name"}, path: "apps/ip_reputation/feeds/0"},
-	"Provider":          {caddyfile: inProvider, path: "apps/ip_reputation/providers/0"},
-	"Secret":            {caddyfile: inKey, path: "apps/ip_reputation/providers/0/keys/0"},
-	"Redis":             {caddyfile: inRedis, path: "apps/ip_reputation/redis"},
-	"RedisTLS":          {caddyfile: inTLS, path: "apps/ip_reputation/redis/tls"},
-	"Sentry":            {caddyfile: inSentry, path: "apps/ip_reputation/sentry"},
-	"Privacy":           {caddyfile: inHash, path: "apps/ip_reputation/privacy"},
-	"Handler":           {caddyfile: inHandler, path: "handler=ip_reputation"},
-	"Rule":              {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
-	"Conditions":        {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
-	"DecisionLog":       {caddyfile: inHandler, path: "handler=ip_reputation/log"},
-	"Health":            {caddyfile: inSite, path: "handler=ip_reputation_health"},
+	"App":         {caddyfile: inApp, path: "apps/ip_reputation"},
+	"Feed":        {caddyfile: inFeed, usual: "name partner", unless: []string{"name"}, path: "apps/ip_reputation/feeds/0"},
+	"Provider":    {caddyfile: inProvider, path: "apps/ip_reputation/providers/0"},
+	"Secret":      {caddyfile: inKey, path: "apps/ip_reputation/providers/0/keys/0"},
+	"Redis":       {caddyfile: inRedis, path: "apps/ip_reputation/redis"},
+	"RedisTLS":    {caddyfile: inTLS, path: "apps/ip_reputation/redis/tls"},
+	"History":     {caddyfile: inHistory, path: "apps/ip_reputation/history"},
+	"Sentry":      {caddyfile: inSentry, path: "apps/ip_reputation/sentry"},
+	"Privacy":     {caddyfile: inHash, path: "apps/ip_reputation/privacy"},
+	"Handler":     {caddyfile: inHandler, path: "handler=ip_reputation"},
+	"Rule":        {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
+	"Conditions":  {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
+	"DecisionLog": {caddyfile: inHandler, path: "handler=ip_reputation/log"},
+	"Health":      {caddyfile: inSite, path: "handler=ip_reputation_health"},
+	"API": {
+		caddyfile: inAPI, usual: "token {env.API_TOKEN} read", unless: []string{"token"},
+		path: "handler=ip_reputation_api",
+	},
+	"APIToken":          {caddyfile: inToken, path: "handler=ip_reputation_api/tokens/0"},
 	"MatchIPReputation": {caddyfile: inSite, path: "apps/http"},
 	"Webhook": {
 		caddyfile: inWebhook, usual: "secret {env.WEBHOOK_SECRET}", unless: []string{"secret"},
@@ -89,6 +98,7 @@ var examples = map[string]example{
 	"App.wait":      {line: "wait 50ms"},
 	"App.memory":    {line: "memory 500000"},
 	"App.redis":     {line: "redis redis.example.com:6379"},
+	"App.history":   {line: "history {env.DATABASE_URL}"},
 	"App.sentry":    {line: "sentry {env.SENTRY_DSN}"},
 	"App.privacy":   {line: "privacy truncate"},
 
@@ -123,6 +133,11 @@ var examples = map[string]example{
 	"Secret.store":   {line: "key aws_ssm /prod/abuseipdb", in: inProvider},
 	"Secret.refresh": {line: "refresh 1m"},
 	"Secret.expires": {line: "expires 2027-03-31"},
+
+	"History.database":  {line: "history {env.DATABASE_URL}", in: inApp},
+	"History.retention": {line: "retention 30d"},
+	"History.spool":     {line: "spool 1GiB"},
+	"History.migrate":   {line: "migrate off"},
 
 	"Redis.addresses":         {line: "redis redis.example.com:6379", in: inApp},
 	"Redis.cluster":           {line: "cluster"},
@@ -179,6 +194,15 @@ var examples = map[string]example{
 	"DecisionLog.one_in":    {line: "log blocked sample 10 1000", word: "sample"},
 
 	"Health.form": {line: "ip_reputation_health /ready ready"},
+
+	"API.tokens": {line: "token {env.API_TOKEN} read ask"},
+	"API.limit":  {line: "limit 60/1m"},
+	"API.cors":   {line: "cors https://intel.example.com"},
+
+	"APIToken.secret": {line: "token {file./run/secrets/analyst} read", in: inAPI},
+	"APIToken.scopes": {line: "token {env.API_TOKEN} read history", in: inAPI},
+	"APIToken.name":   {line: "name analyst"},
+	"APIToken.limit":  {line: "limit 600/1m"},
 
 	"MatchIPReputation": {line: "@shady ip_reputation score 40-84\nheader @shady X-Robots-Tag noindex", word: "ip_reputation"},
 

@@ -49,7 +49,7 @@ type API struct {
 // APIToken lets somebody ask.
 type APIToken struct {
 	// The token itself, of 16 characters or more. One that has ended is not accepted any more, whoever says that it has: the
-	// configuration or the store. One that is not there yet, or is too short, lets nobody in.
+	// configuration or the store. One that is not there yet, or is too short, lets nobody in. Required.
 	Secret Secret `json:"secret"`
 
 	// What it is for: `read` (what is known of addresses), `ask` (have providers asked, within their terms, where a request says

@@ -21,7 +21,7 @@ import (
 // on disk.
 type History struct {
 	// Where the database is: a connection string of PostgreSQL, such as `postgres://user:password@host/name`. It is read
-	// again while Caddy runs, and at once when the login is refused.
+	// again while Caddy runs, and at once when the login is refused. Required.
 	Database *Secret `json:"database,omitempty"`
 
 	// For how long it is kept, in whole days. Days that are older are dropped. Default: 90d.
