@@ -14,7 +14,7 @@ type Feed struct {
 	Sources []string `json:"sources,omitempty"`
 
 	// The name by which the feed appears in reasons, rules, metrics and the data folder: lower-case letters, digits, `_`
-	// and `-`. Required unless the source is a preset. Default: the preset's name.
+	// and `-`, the first a letter. Required unless the source is a preset. Default: the preset's name.
 	Name string `json:"name,omitempty"`
 
 	// What the addresses on the list are accused of, such as `scanner` or `spam`. Default: the preset's, else `abuse`.

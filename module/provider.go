@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -304,13 +303,13 @@ func (p *Provider) label(position int) string {
 // checkSourceName makes sure that a name can stand in headers, metrics and file names as it is, and is not one of those
 // that stand for the operator's own word.
 func checkSourceName(name string) error {
-	valid := name != "" && len(name) <= 64 && strings.Trim(name[:1], "abcdefghijklmnopqrstuvwxyz0123456789") == ""
+	valid := name != "" && len(name) <= 64 && name[0] >= 'a' && name[0] <= 'z'
 	for _, c := range []byte(name) {
 		valid = valid && ('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '-')
 	}
 	switch {
 	case !valid:
-		return fmt.Errorf("name %q: use at most 64 lower-case letters, digits, _ and -, the first a letter or digit", name)
+		return fmt.Errorf("name %q: use at most 64 lower-case letters, digits, _ and -, the first a letter", name)
 	case name == reputation.SourceDeny, name == reputation.SourceBan, name == "exempt":
 		return fmt.Errorf("name %q stands for your own lists: use another one", name)
 	}

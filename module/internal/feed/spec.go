@@ -57,7 +57,7 @@ type Format struct {
 
 const minRefresh = time.Minute
 
-var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+var validName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
 
 // Check reports what is wrong with a spec.
 func Check(s Spec) error {
@@ -68,7 +68,7 @@ func Check(s Spec) error {
 // complete returns the spec with its defaults, or what is wrong with it.
 func (s Spec) complete() (Spec, error) {
 	if !validName.MatchString(s.Name) {
-		return s, fmt.Errorf("list name %q: use at most 64 lower-case letters, digits, _ and -, the first a letter or digit", s.Name)
+		return s, fmt.Errorf("list name %q: use at most 64 lower-case letters, digits, _ and -, the first a letter", s.Name)
 	}
 	sources := 0
 	for _, set := range []bool{len(s.URLs) > 0, s.File != "", s.Values != nil} {
