@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 )
 
@@ -210,21 +208,12 @@ func parseCount(word, value string, least, most int) (int, error) {
 // parsePast reads a time as RFC 3339, as a day in UTC, of which the end is meant where one is asked for, or as a duration back
 // from now.
 func parsePast(word, text string, now time.Time, end bool) (time.Time, error) {
-	if day, err := time.Parse(time.DateOnly, text); err == nil {
-		if end {
-			day = day.AddDate(0, 0, 1)
-		}
-		return day, nil
-	}
-	if at, err := time.Parse(time.RFC3339, text); err == nil {
-		return at.UTC(), nil
-	}
-	back, err := caddy.ParseDuration(text)
-	if err != nil || back <= 0 {
+	at, ok := history.ParseTime(text, now, end)
+	if !ok {
 		return time.Time{}, fmt.Errorf(
 			"%s %q is no time: write a day such as 2026-11-24, a time such as 2026-11-24T16:00:00Z, or how long ago such as 24h or 7d", word, text)
 	}
-	return now.Add(-back).UTC().Truncate(time.Second), nil
+	return at, nil
 }
 
 // checkPeriod refuses a time that holds nothing.

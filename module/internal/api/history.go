@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
@@ -177,33 +176,16 @@ func page(query url.Values, now time.Time) (period history.Period, limit int, af
 	return period, limit, query.Get("after"), nil
 }
 
-// timeOf reads a time: one of RFC 3339, the beginning of a day in UTC, or how long ago it is.
+// timeOf reads a time of the query.
 func timeOf(query url.Values, name string, now time.Time) (time.Time, error) {
 	if !query.Has(name) {
 		return time.Time{}, nil
 	}
-	text := query.Get(name)
-	if at, err := time.Parse(time.RFC3339, text); err == nil {
-		return at, nil
+	at, ok := history.ParseTime(query.Get(name), now, name == "to")
+	if !ok {
+		return time.Time{}, badRequest(name + " is a time such as 2027-03-31T12:00:00Z, a day such as 2027-03-31, or how long ago it is, such as 36h or 7d")
 	}
-	if at, err := time.Parse(time.DateOnly, text); err == nil {
-		return at, nil
-	}
-	if ago, ok := durationOf(text); ok {
-		return now.Add(-ago), nil
-	}
-	return time.Time{}, badRequest(name + " is a time such as 2027-03-31T12:00:00Z, a day such as 2027-03-31, or how long ago it is, such as 36h or 7d")
-}
-
-// durationOf reads a duration, which may be in days.
-func durationOf(text string) (time.Duration, bool) {
-	const maxDays = 100 * 366
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 32)
-		return time.Duration(n) * 24 * time.Hour, err == nil && n > 0 && n <= maxDays
-	}
-	d, err := time.ParseDuration(text)
-	return d, err == nil && d > 0
+	return at, nil
 }
 
 // notNil makes an empty list one in JSON, too.

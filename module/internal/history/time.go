@@ -1,0 +1,34 @@
+package history
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ParseTime reads a time as people write one: of RFC 3339, a day in UTC, or how long before now, such as 36h or 7d. A day stands
+// for its beginning or, as the end of a period, for the end of it.
+func ParseTime(text string, now time.Time, end bool) (at time.Time, ok bool) {
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at.UTC(), true
+	}
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		if end {
+			day = day.AddDate(0, 0, 1)
+		}
+		return day, true
+	}
+	ago, ok := parseDuration(text)
+	return now.Add(-ago).UTC().Truncate(time.Second), ok
+}
+
+// parseDuration reads a duration above 0, which may be in days.
+func parseDuration(text string) (time.Duration, bool) {
+	const maxDays = 100 * 366
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 32)
+		return time.Duration(n) * 24 * time.Hour, err == nil && n > 0 && n <= maxDays
+	}
+	d, err := time.ParseDuration(text)
+	return d, err == nil && d > 0
+}
