@@ -1,4 +1,4 @@
-package caddyipreputation_test
+package deploy_test
 
 import (
 	"os"
