@@ -322,8 +322,7 @@ func (l lookupAPI) History(ctx context.Context) (history.Reader, error) { return
 
 // Kept implements api.Backend.
 func (l lookupAPI) Kept(addr netip.Addr) (netip.Prefix, bool) {
-	_, subject, ok := l.app.kept(addr)
-	return subject, ok
+	return l.app.kept(addr)
 }
 
 // Ready implements api.Backend.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
@@ -75,7 +76,7 @@ type App struct {
 	redis       *pooledRedis // nil: this instance is on its own
 	forgets     *pooledForgets
 	database    *pooledDatabase // nil: no history is kept
-	recorder    *pooledRecorder // likewise
+	recorder    *history.Recorder // likewise
 	config      string          // names this configuration
 	ledger      quota.Ledger
 	limiter     *limit.Limiter // nil until a site limits
@@ -240,6 +241,9 @@ func (a *App) Start() error {
 func (a *App) Stop() error {
 	latestPrivacy.Store(a.privacy)
 	running.remove(a)
+	if serving := running.current(); serving != nil {
+		serving.startHistory() // whose settings this one has replaced, should it be the one that failed
+	}
 	a.endEvents()
 	a.endSharing()
 	if a.stopSecrets != nil {

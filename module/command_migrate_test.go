@@ -146,7 +146,7 @@ func TestMigratePostgreSQL(t *testing.T) {
 	server.Stop()
 	t.Setenv("DATABASE_URL", strings.Replace(server.DSN, "postgres@", "postgres:"+passwordOfDB+"@", 1))
 	_, problems, err := runCommand("migrate", "status")
-	if err == nil || !strings.Contains(err.Error(), "the database of the history does not answer") || !strings.Contains(err.Error(), "see that the server runs") {
+	if err == nil || !strings.Contains(err.Error(), "the database of the history cannot be used") || !strings.Contains(err.Error(), "see that the server runs") {
 		t.Errorf("of a server that is down: %v", err)
 	}
 	wantSecrecy(t, map[string]string{"stderr": problems, "the error": fmt.Sprint(err)})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -82,13 +83,35 @@ var errNoHistory = errors.New("no history is kept: add `history {env.DATABASE_UR
 type pooledRecorder struct{ *history.Recorder }
 
 // Destruct implements caddy.Destructor.
-func (p *pooledRecorder) Destruct() error { return p.Close() }
+func (p pooledRecorder) Destruct() error { return p.Close() }
 
 // pooledDatabase is a database in use by one or more configurations.
-type pooledDatabase struct{ *postgres.DB }
+type pooledDatabase struct {
+	*postgres.DB
 
-// Destruct implements caddy.Destructor.
-func (p *pooledDatabase) Destruct() error { return p.Close() }
+	recorder atomic.Pointer[history.Recorder] // whose batches it takes
+}
+
+// notify tells what waits for the database, or gave it the login, how it is. It is called from within the database.
+func (p *pooledDatabase) notify(login *renewal) func(up bool, result string) {
+	return func(up bool, result string) {
+		switch recorder := p.recorder.Load(); {
+		case result == postgres.Denied:
+			login.denied()
+		case up && recorder != nil:
+			recorder.Wake()
+		}
+	}
+}
+
+// Destruct implements caddy.Destructor. A reload does not wait for a database that says nothing.
+func (p *pooledDatabase) Destruct() error {
+	if caddy.Exiting() {
+		return p.Close()
+	}
+	lingering.Go(func() { _ = p.Close() }) // what ends late has no more to say
+	return nil
+}
 
 // provisionHistory finds or makes the database and what is told of requests. Nobody is called before Start.
 func (a *App) provisionHistory(ctx caddy.Context, dir string) error {
@@ -122,27 +145,21 @@ func (a *App) openHistory(ctx caddy.Context, dir string) error {
 			return err
 		}
 	}
-	a.recorder, err = acquire(a, "history "+dir, func() (*pooledRecorder, error) {
-		return &pooledRecorder{history.Open(history.Options{Dir: dir, Logger: processLogger("history")})}, nil
+	a.database, err = acquire(a, "database "+hash, func() (*pooledDatabase, error) {
+		p := new(pooledDatabase)
+		p.DB, err = postgres.Open(postgres.Options{
+			DSN: dsn.Current, Retention: h.retention(), Migrate: h.Migrate != "off", Logger: processLogger("history"),
+			Notify: p.notify(&renewal{password: dsn}),
+		})
+		return p, err
 	})
 	if err != nil {
 		return err
 	}
-	recorder, login := a.recorder, &renewal{password: dsn}
-	a.database, err = acquire(a, "database "+hash, func() (*pooledDatabase, error) {
-		db, err := postgres.Open(postgres.Options{
-			DSN: dsn.Current, Retention: h.retention(), Migrate: h.Migrate != "off", Logger: processLogger("history"),
-			Notify: func(up bool, result string) {
-				switch {
-				case up:
-					recorder.Wake()
-				case result == postgres.Denied:
-					login.denied()
-				}
-			},
-		})
-		return &pooledDatabase{db}, err
+	recorder, err := acquire(a, "history "+dir, func() (pooledRecorder, error) { // later than the database: it is released before
+		return pooledRecorder{history.Open(history.Options{Dir: dir, Logger: processLogger("history")})}, nil
 	})
+	a.recorder = recorder.Recorder
 	return err
 }
 
@@ -151,25 +168,29 @@ func (a *App) startHistory() {
 	if a.recorder == nil {
 		return
 	}
+	a.database.recorder.Store(a.recorder)
 	a.database.Start()
 	a.recorder.Use(history.Settings{Store: a.database, Limit: a.History.spool(), Keep: a.kept})
 	a.recorder.Start()
 }
 
-// kept returns what stands in the history for an address, and for the subject that verdicts are about. It reports false while
-// a key for pseudonyms is missing.
-func (a *App) kept(addr netip.Addr) (address, subject netip.Prefix, ok bool) {
-	address, ok = a.privacy.Kept(addr)
-	if subject = address; address.IsSingleIP() && address.Addr() == addr {
-		subject = reputation.Subject(addr)
+// kept returns what stands in the history for an address: its subject, or what privacy makes of it. It reports false while a key
+// for pseudonyms is missing.
+func (a *App) kept(addr netip.Addr) (netip.Prefix, bool) {
+	if a.privacy == nil {
+		return reputation.Subject(addr), true
 	}
-	return address, subject, ok
+	kept, ok := a.privacy.Kept(addr)
+	if kept.Bits() > reputation.Subject(addr).Bits() && kept.Contains(addr) {
+		kept = reputation.Subject(addr)
+	}
+	return kept, ok
 }
 
 // keptAs returns what the history knows a prefix by: as privacy says, and one IPv6 client by its /64, of which it may take any
 // address.
 func (a *App) keptAs(prefix netip.Prefix) (netip.Prefix, error) {
-	_, kept, ok := a.kept(prefix.Addr())
+	kept, ok := a.kept(prefix.Addr())
 	network := prefix.Bits() < reputation.Subject(prefix.Addr()).Bits()
 	switch {
 	case network && a.privacy.Hides():

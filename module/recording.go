@@ -26,7 +26,7 @@ func (a *App) recording(config string, rules []Rule) *recording {
 	if a.recorder == nil {
 		return nil
 	}
-	c := &recording{a.recorder.Recorder, config, make([]string, len(rules)+1)}
+	c := &recording{a.recorder, config, make([]string, len(rules)+1)}
 	for i := range rules {
 		c.rules[i+1] = rules[i].text()
 	}

@@ -16,6 +16,7 @@ func (s *spool) scan() {
 	if s.dir == "" {
 		return
 	}
+	filed := s.filed()
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -33,7 +34,7 @@ func (s *spool) scan() {
 			journals = append(journals, e.Name())
 		}
 	}
-	s.missing()
+	s.missing(filed, batches)
 	for _, name := range journals {
 		if err := s.adopt(name, batches); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errLocked) {
 			s.unreadable(name, err)
@@ -103,7 +104,7 @@ func (s *spool) discover(w *waiting) {
 		s.unreadable(w.name(), err)
 		return
 	}
-	w.size = max(info.Size(), 1)
+	w.size = onDisk(info.Size())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.find(w) == nil { // nor added meanwhile
@@ -112,17 +113,25 @@ func (s *spool) discover(w *waiting) {
 	}
 }
 
-// missing forgets batches whose files another process has sent, or somebody removed.
-func (s *spool) missing() {
+// filed returns the batches that are on disk.
+func (s *spool) filed() []*waiting {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	list := make([]*waiting, 0, len(s.list))
 	for _, w := range s.list {
 		if w.size > 0 {
 			list = append(list, w)
 		}
 	}
-	s.mu.Unlock()
-	for _, w := range list {
+	return list
+}
+
+// missing forgets those of the batches whose files another process has sent, or somebody removed, and are not there any more.
+func (s *spool) missing(filed []*waiting, there map[ID]bool) {
+	for _, w := range filed {
+		if there[w.id] {
+			continue
+		}
 		if _, err := os.Lstat(s.path(w.name())); errors.Is(err, fs.ErrNotExist) {
 			s.forget(w)
 		}
@@ -166,7 +175,7 @@ func (s *spool) write(w *waiting, b *Batch) error {
 	err := s.files.replace(s.path(w.name()), func(f io.Writer) error {
 		c := counter{w: f}
 		err := writeBatch(&c, b)
-		w.size = c.n
+		w.size = onDisk(c.n)
 		return err
 	})
 	if err != nil {

@@ -72,7 +72,7 @@ func (s shelves) read(tb testing.TB) map[int]int64 {
 
 func numberOf(p netip.Prefix) int {
 	a := p.Addr().As16()
-	return int(a[12])<<24 | int(a[13])<<16 | int(a[14])<<8 | int(a[15])
+	return int(a[4])<<24 | int(a[5])<<16 | int(a[6])<<8 | int(a[7])
 }
 
 // telling is a journal that prints the numbers of requests, once they are written.

@@ -79,7 +79,7 @@ func (c *collector) drain() {
 // take counts one event.
 func (c *collector) take(e *Event) {
 	addr := e.Address.Unmap().WithZone("")
-	address, subject, ok := c.settings.Load().Keep(addr)
+	kept, ok := c.settings.Load().Keep(addr)
 	if !ok {
 		c.tally.drop(DropHidden, 1)
 		if c.tally.said.Once("hidden", time.Now()) {
@@ -92,16 +92,16 @@ func (c *collector) take(e *Event) {
 		c.tally.since.CompareAndSwap(0, time.Now().UnixNano())
 	}
 	d := decisionOf(e)
-	d.Address = address
+	d.Address = kept
 	if k := keyOf(&d); !c.fresh.count(k, &d) {
-		if !c.hosts.few(k.minute, address, d.Host) {
+		if !c.hosts.few(k.minute, kept, d.Host) {
 			d.Host = ""
 		}
 		d.own()
 		c.fresh.add(&d)
 	}
 	if e.Verdict.Scored && c.verdicts.changed(reputation.Subject(addr), &e.Verdict) {
-		change := changeOf(e, d.First, subject, d.RequestID, d.Config)
+		change := changeOf(e, d.First, kept, d.RequestID, d.Config)
 		c.fresh.change(&change)
 	}
 	c.publish()

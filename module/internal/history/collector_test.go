@@ -15,9 +15,9 @@ import (
 
 func TestHostOf(t *testing.T) {
 	for text, want := range map[string]string{
-		"": "", "app.example.com": "app.example.com", "App.Example.COM:8443": "App.Example.COM", "[2001:db8::1]:443": "[2001:db8::1]",
+		"": "", "app.example.com": "app.example.com", "App.Example.COM:8443": "app.example.com", "app.example.com.": "app.example.com", "app.example.com.:80": "app.example.com", "[2001:db8::1]:443": "[2001:db8::1]",
 		"[2001:db8::1]": "[2001:db8::1]", "2001:db8::1": "2001:db8::1", "a:": "a", ":80": "", ":": "", "]:80": "]", "[": "[",
-		"a\x00b\x1b[2J\n": "a?b?[2J?", "bücher.example": "bücher.example", "a\xffb": "a?b", "a\u202eb": "a?b", "a\x7fb": "a?b",
+		"a\x00b\x1b[2J\n": "a?b?[2j?", "bücher.example": "bücher.example", "a\xffb": "a?b", "a\u202eb": "a?b", "a\x7fb": "a?b",
 		strings.Repeat("x", 300):        strings.Repeat("x", 253),
 		"x" + strings.Repeat("ü", 200):  "x" + strings.Repeat("ü", 126),
 		"xx" + strings.Repeat("ü", 200): "xx" + strings.Repeat("ü", 125),
@@ -121,6 +121,21 @@ func TestManyHosts(t *testing.T) {
 	}
 }
 
+// TestOneNetwork holds that a client that takes many addresses of its /64 makes no more rows than one with one address.
+func TestOneNetwork(t *testing.T) {
+	k := newRig(t, Options{})
+	for n := range 1000 {
+		e := request(1)
+		a := netip.MustParseAddr("2001:db8:1:2::").As16()
+		a[14], a[15] = byte(n>>8), byte(n)
+		e.Address, e.Host = netip.AddrFrom16(a), []string{"app.example.com", "APP.example.com.", "app.example.com:8443"}[n%3]
+		k.record(e)
+	}
+	if rows := k.collect.fresh.decisions; len(rows) != 1 || rows[0].Count != 1000 || rows[0].Host != "app.example.com" {
+		t.Errorf("%d rows, the first is %+v", len(rows), rows[0])
+	}
+}
+
 // TestChanges holds which verdicts are recorded.
 func TestChanges(t *testing.T) {
 	v := func(score uint8, sources ...string) reputation.Verdict { return scored(1, score, sources...).Verdict }
@@ -209,15 +224,15 @@ func TestKeep(t *testing.T) {
 		k.collect.verdicts = newVerdicts(10)
 	}
 	k.record(e4, e6)
-	check("by itself", "203.0.113.7/32 2001:db8:1:2:3::7/128", "203.0.113.7/32 2001:db8:1:2::/64")
+	check("by itself", "203.0.113.7/32 2001:db8:1:2::/64", "203.0.113.7/32 2001:db8:1:2::/64")
 
-	k.Use(Settings{Keep: func(addr netip.Addr) (address, subject netip.Prefix, ok bool) {
+	k.Use(Settings{Keep: func(addr netip.Addr) (kept netip.Prefix, ok bool) {
 		bits := 48
 		if addr.Is4() {
 			bits = 24
 		}
 		p, err := addr.Prefix(bits)
-		return p, p, err == nil
+		return p, err == nil
 	}})
 	neighbour := e4
 	neighbour.Address = netip.MustParseAddr("203.0.113.8")
@@ -227,8 +242,8 @@ func TestKeep(t *testing.T) {
 	}
 	check("cut short", "203.0.113.0/24 2001:db8:1::/48", "203.0.113.0/24 2001:db8:1::/48")
 
-	k.Use(Settings{Keep: func(netip.Addr) (address, subject netip.Prefix, ok bool) {
-		return netip.Prefix{}, netip.Prefix{}, false
+	k.Use(Settings{Keep: func(netip.Addr) (kept netip.Prefix, ok bool) {
+		return netip.Prefix{}, false
 	}})
 	k.record(e4, e6)
 	check("hidden", "", "")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // badFiles fails in every way that a full disk has, one after the other: a file cannot be made; it can, and takes a part of
@@ -183,7 +184,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	if err := k.sendAll(store); err != nil {
 		t.Fatal(err)
 	}
-	if got := store.perAddress(); got[netip.PrefixFrom(numbered(rows-1).Address, 128)] != 1 {
+	if got := store.perAddress(); got[reputation.Subject(numbered(rows-1).Address)] != 1 {
 		t.Error("the latest is lost")
 	}
 	k.check(t, rows)
@@ -199,7 +200,7 @@ func TestRealFullDisk(t *testing.T) {
 	fill := func(rows int) {
 		for range rows {
 			e := numbered(n)
-			want[netip.PrefixFrom(e.Address, 128)]++
+			want[reputation.Subject(e.Address)]++
 			k.record(e)
 			if n++; n%100 == 0 {
 				k.flush()

@@ -29,7 +29,7 @@ type Event struct {
 // Decision is how often the same was decided about an address in a minute.
 type Decision struct {
 	Minute    time.Time    `json:"minute"`  // in UTC
-	Address   netip.Prefix `json:"address"` // as it may be kept: cut short, where privacy says so
+	Address   netip.Prefix `json:"address"` // an IPv4 address or an IPv6 /64; cut short, where privacy says so
 	Host      string       `json:"host,omitempty"`
 	Rule      string       `json:"rule,omitempty"`
 	Action    string       `json:"action"`
@@ -46,7 +46,7 @@ type Decision struct {
 // Change is a verdict about a subject that differs from the one before.
 type Change struct {
 	At         time.Time    `json:"at"`
-	Subject    netip.Prefix `json:"subject"` // an IPv4 address or an IPv6 /64; cut short, where privacy says so
+	Subject    netip.Prefix `json:"subject"` // as Decision.Address
 	Score      uint8        `json:"score"`
 	Status     string       `json:"status"`
 	Coverage   float64      `json:"coverage"`
@@ -92,8 +92,8 @@ type Store interface {
 
 // Errors of a Store and of a Reader, bare or wrapped. What wraps them holds nothing secret.
 var (
-	// ErrAway means that the database does not answer, or does not accept the login.
-	ErrAway = errors.New("the database of the history does not answer")
+	// ErrAway means that the database is of no use at present: it does not answer, does not accept the login, or takes no writes.
+	ErrAway = errors.New("the database of the history cannot be used")
 
 	// ErrSchema means that the database has not the tables that are needed: none yet, or those of another version.
 	ErrSchema = errors.New("the database of the history has not the tables that this version needs")

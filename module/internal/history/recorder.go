@@ -43,10 +43,10 @@ type Settings struct {
 	// Limit is how many bytes may wait on disk. The oldest are dropped to make room. Default: DefaultSpool.
 	Limit int64
 
-	// Keep returns how an address, unmapped and without zone, is kept: in decisions, and as the subject of verdicts. When it
-	// is not ok, the address cannot be kept at present, and its request is not recorded. Default: as it is, and as
-	// reputation.Subject.
-	Keep func(netip.Addr) (address, subject netip.Prefix, ok bool)
+	// Keep returns how an address, unmapped and without zone, is kept. When it is not ok, the address cannot be kept at
+	// present, and its request is not recorded. Default: as reputation.Subject, since an IPv6 client may take any address of
+	// its /64, and must not be able to make rows without end.
+	Keep func(netip.Addr) (kept netip.Prefix, ok bool)
 }
 
 // pace is how often, and after how much, things are done.
@@ -133,9 +133,7 @@ func (r *Recorder) Use(s Settings) {
 	r.Wake()
 }
 
-func keepAll(addr netip.Addr) (address, subject netip.Prefix, ok bool) {
-	return netip.PrefixFrom(addr, addr.BitLen()), reputation.Subject(addr), true
-}
+func keepAll(addr netip.Addr) (kept netip.Prefix, ok bool) { return reputation.Subject(addr), true }
 
 // Start begins to collect and to send.
 func (r *Recorder) Start() {
@@ -222,6 +220,7 @@ func (r *Recorder) lastly() error {
 	}
 	if lost := r.spool.abandon(); lost > 0 {
 		r.tally.drop(DropSpool, lost)
+		r.tally.log.Error("a part of the history is lost: it could be neither written to disk nor sent", "entries", lost, "error", r.tally.diskError())
 		return fmt.Errorf("%d entries of the history are lost: they could be neither written to disk nor sent: %w", lost, r.tally.diskError())
 	}
 	return nil

@@ -29,7 +29,7 @@ var hasty = pace{
 // numbered returns an event of the address with a number.
 func numbered(n int) Event {
 	e := request(0)
-	e.Address = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 12: byte(n >> 24), 13: byte(n >> 16), 14: byte(n >> 8), 15: byte(n)})
+	e.Address = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
 	return e
 }
 
@@ -70,7 +70,7 @@ func TestMillion(t *testing.T) {
 			})
 		}
 		for n := range addresses {
-			want[netip.PrefixFrom(numbered(n).Address, 128)] = producers * each / addresses
+			want[reputation.Subject(numbered(n).Address)] = producers * each / addresses
 		}
 		group.Wait()
 		for r.Counts().Waiting > 0 {
@@ -104,7 +104,7 @@ func TestTwoOnOneFolder(t *testing.T) {
 		for n := range 20_000 {
 			e := numbered(n % 7001)
 			both[n%2].Record(e)
-			want[netip.PrefixFrom(e.Address, 128)]++
+			want[reputation.Subject(e.Address)]++
 			if n%100 == 0 {
 				time.Sleep(time.Millisecond)
 			}
@@ -281,7 +281,7 @@ func TestAPanicDoesNotEndTheWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newRig(t, Options{Dir: t.TempDir()})
 		store := &shelf{}
-		k.Use(Settings{Store: store, Keep: func(addr netip.Addr) (address, subject netip.Prefix, ok bool) {
+		k.Use(Settings{Store: store, Keep: func(addr netip.Addr) (kept netip.Prefix, ok bool) {
 			if addr == request(1).Address {
 				panic("no key")
 			}
@@ -313,7 +313,7 @@ func TestStatusIsJSON(t *testing.T) {
 	}
 	s.Oldest = &start
 	text, err := json.Marshal(s)
-	want := `{"waiting":2,"queued":1,"oldest":"2026-11-24T17:16:23Z","spool":{"batches":0,"entries":0,"bytes":0,"limit":268435456},` +
+	want := `{"waiting":2,"queued":1,"unsaved":2,"oldest":"2026-11-24T17:16:23Z","spool":{"batches":0,"entries":0,"bytes":0,"limit":268435456},` +
 		`"written":0,"dropped":{"expired":0,"hidden":0,"queue":0,"rejected":0,"spool":0,"unreadable":0}}`
 	if err != nil || string(text) != want {
 		t.Errorf("got  %s, %v\nwant %s", text, err, want)

@@ -12,6 +12,10 @@ import (
 // retryJitter is the part of a pause that is left to chance, to either side.
 const retryJitter = 0.25
 
+// maxFailures is how often a store may fail over a batch by itself, not for being away, before the batch is taken for one that it
+// can never take: what is behind it waits.
+const maxFailures = 20
+
 // maxPanics is how often in a row a store may panic over a batch, before it is taken for one that it can never take.
 const maxPanics = 3
 
@@ -90,6 +94,11 @@ func (r *Recorder) hand(ctx context.Context, store Store, w *waiting, b *Batch) 
 	stored, err := r.write(ctx, store, b)
 	if errors.Is(err, errPanic) {
 		if w.panics++; w.panics >= maxPanics {
+			err = fmt.Errorf("%w: %w", ErrRejected, err)
+		}
+	}
+	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrAway) && !errors.Is(err, ErrSchema) {
+		if w.failures++; w.failures >= maxFailures {
 			err = fmt.Errorf("%w: %w", ErrRejected, err)
 		}
 	}

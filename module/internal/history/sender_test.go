@@ -70,7 +70,8 @@ func TestStoreAnswers(t *testing.T) {
 			}
 			return Stored{Entries: 3}, nil
 		}, written: 3, log: "storing the history panicked; this is a bug\" panic=once", calls: 2},
-		"panics": {answer: func(int) (Stored, error) { panic("always") }, dropped: DropRejected, log: "panic=always", calls: maxPanics},
+		"fails by itself": {answer: func(int) (Stored, error) { return Stored{}, errors.New("a trigger") }, dropped: DropRejected, log: "a trigger", calls: maxFailures},
+		"panics":          {answer: func(int) (Stored, error) { panic("always") }, dropped: DropRejected, log: "panic=always", calls: maxPanics},
 		"another error": {answer: func(calls int) (Stored, error) {
 			if calls < 4 {
 				return Stored{}, errors.New("the disk is full")
@@ -88,7 +89,7 @@ func TestStoreAnswers(t *testing.T) {
 				for range 3 {
 					k.Record(request(1))
 				}
-				time.Sleep(time.Minute)
+				time.Sleep(2 * time.Minute)
 				want := Counts{Written: test.written}
 				if rest := 3 - test.written; rest > 0 {
 					want.Dropped[test.dropped] = rest

@@ -53,11 +53,12 @@ type waiting struct {
 	entries int64
 	size    int64 // on disk; 0: it is in memory
 
-	batch   *Batch   // while it is in memory
-	journal *journal // kept until the batch is on disk or sent, since it has a part of it
-	sending bool
-	panics  int // of the store, over this batch; the sender's
-	gone    bool
+	batch    *Batch   // while it is in memory
+	journal  *journal // kept until the batch is on disk or sent, since it has a part of it
+	sending  bool
+	panics   int // of the store, over this batch; the sender's
+	failures int // of the store, by itself; likewise
+	gone     bool
 }
 
 func (w *waiting) name() string { return fmt.Sprintf("%019d-%s%s", w.at, w.id, batchEnd) }
@@ -136,6 +137,12 @@ func (s *spool) find(w *waiting) *waiting {
 	return nil
 }
 
+// block is what file systems give room in. Quiet sites make many small files.
+const block = 4096
+
+// onDisk returns how much room a file takes.
+func onDisk(size int64) int64 { return max((size+block-1)/block, 1) * block }
+
 // unsaved returns how many entries wait in memory only.
 func (s *spool) unsaved() (entries int64) {
 	s.mu.Lock()
@@ -172,7 +179,7 @@ func (s *spool) persist() {
 		if err != nil {
 			return
 		}
-		s.persisted(w, size)
+		s.persisted(w, onDisk(size))
 	}
 }
 

@@ -43,7 +43,7 @@ func TestLimit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		size += info.Size()
+		size += onDisk(info.Size())
 	}
 	if size != s.Spool.Bytes {
 		t.Errorf("%d bytes are on disk, the status says %d", size, s.Spool.Bytes)

@@ -37,12 +37,12 @@ func plain(s string, most int) string {
 	return s
 }
 
-// hostOf returns the host that a client named, without the port.
+// hostOf returns the host that a client named, without the port, in the one of its spellings that sites are named by.
 func hostOf(s string) string {
 	if i := strings.LastIndexByte(s, ':'); i >= 0 && strings.IndexByte(s, ']') < i && (s[0] == '[' || strings.IndexByte(s, ':') == i) {
 		s = s[:i]
 	}
-	return plain(s, maxHost)
+	return strings.ToLower(plain(strings.TrimSuffix(s, "."), maxHost))
 }
 
 // hostsEach is how many hosts are told apart of what one address asked for in one minute. A client chooses what it calls the

@@ -69,7 +69,7 @@ func (w *twin) die() {
 func (w *twin) decisions() (rows []Decision) {
 	for _, e := range w.events {
 		d := Decision{
-			Minute: e.At.Truncate(time.Minute), Address: netip.PrefixFrom(e.Address, e.Address.BitLen()), Host: e.Host, Rule: e.Rule,
+			Minute: e.At.Truncate(time.Minute), Address: reputation.Subject(e.Address), Host: e.Host, Rule: e.Rule,
 			Action: e.Action.String(), Mode: "observe", Count: 1, First: e.At, Last: e.At, RequestID: e.RequestID,
 			Status: e.Verdict.Status.String(), Config: e.Config,
 		}

@@ -45,11 +45,11 @@ var kinds = [numKinds]struct {
 	unreachable: {"unreachable", "see that the server runs and can be reached from here, and whether only one side expects TLS (sslmode)", false, history.ErrAway},
 	timeout:     {"timeout", "look at the network, at the load of the server and at its locks (pg_stat_activity)", false, history.ErrAway},
 	denied:      {Denied, "check the user and the password of the DSN, and pg_hba.conf of the server", true, history.ErrAway},
-	forbidden:   {"forbidden", "let the user own the tables: GRANT CREATE ON DATABASE <database> TO <user>; where another user has made them: GRANT <that user> TO <user>", true, nil},
+	forbidden:   {"forbidden", "let the user own the tables: GRANT CREATE ON DATABASE <database> TO <user>; where another user has made them: GRANT <that user> TO <user>", true, history.ErrAway},
 	absent:      {"no_database", "CREATE DATABASE, or name another in the DSN", true, history.ErrAway},
 	busy:        {"busy", "wait until it has started; else raise max_connections of the server, or the limit of the user or database", false, history.ErrAway},
-	full:        {"full", "make room on the server's disk", true, nil},
-	readOnly:    {"read_only", "name the primary, or several servers with target_session_attrs=read-write", true, nil},
+	full:        {"full", "make room on the server's disk", true, history.ErrAway},
+	readOnly:    {"read_only", "name the primary, or several servers with target_session_attrs=read-write", true, history.ErrAway},
 	outdated:    {"schema", "run `caddy ip-reputation migrate up`", true, history.ErrSchema},
 	rejected:    {"rejected", "this is a bug: report it, with the SQLSTATE", true, history.ErrRejected},
 	failed:      {"error", "look at the log of the server", false, nil},
@@ -61,6 +61,8 @@ type failure struct {
 	text string
 	cure string // empty: the kind's
 	code string // SQLSTATE, where the server has answered
+
+	writing bool // it was a write that was refused: a look at the database finds nothing wrong
 }
 
 // Error says what is the matter.
@@ -73,6 +75,11 @@ func (f *failure) Error() string {
 
 // Unwrap returns what package history calls it. What the library said is not in the chain: it holds its configuration.
 func (f *failure) Unwrap() error { return kinds[f.kind].is }
+
+// refusesWrites reports whether the database is there, and takes nothing.
+func (f *failure) refusesWrites() bool {
+	return f != nil && (f.kind == full || f.kind == readOnly || f.kind == forbidden)
+}
 
 func (f *failure) remedy() string {
 	if f.cure != "" {

@@ -35,16 +35,14 @@ type health struct {
 	written time.Time
 	upkeep  *failure // why partitions were not made, or not dropped, the last time
 
-	changed chan struct{} // closed at the next change between up and away
-	wake    chan struct{} // attend should look at once
-	causes  causes
-	said    bool // the log says that the database is away
+	wake   chan struct{} // attend should look at once
+	causes causes
+	said   bool // the log says that the database is away
 }
 
 func (h *health) init() {
 	h.since = time.Now()
 	h.failure = &failure{kind: waiting, text: "nobody has called it yet", cure: "wait a moment"}
-	h.changed = make(chan struct{})
 	h.wake = make(chan struct{}, 1)
 }
 
@@ -101,25 +99,26 @@ func (db *DB) Up() bool {
 	return db.health.up
 }
 
-// Changed returns a channel that is closed when the database next goes away or is ready again.
-func (db *DB) Changed() <-chan struct{} {
-	db.health.mu.Lock()
-	defer db.health.mu.Unlock()
-	return db.health.changed
-}
-
-// usable returns the connections if they are of use: for reading, also while the database takes no writes.
-func (db *DB) usable(write bool) (*pool, error) {
+// usable returns the connections if they are of use. While the database takes no writes it is asked all the same, and writes are
+// tried: nothing but one that succeeds tells that it takes them again.
+func (db *DB) usable() (*pool, error) {
 	h := &db.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	switch f := h.failure; {
-	case h.up:
+	if h.up || h.pool != nil && h.tables.found > 0 && h.failure.refusesWrites() {
 		return h.pool, nil
-	case !write && h.pool != nil && h.tables.found > 0 && (f.kind == full || f.kind == readOnly || f.kind == forbidden):
-		return h.pool, nil
-	default:
-		return nil, f
+	}
+	return nil, h.failure
+}
+
+// wrote takes notice of a batch that was stored.
+func (db *DB) wrote(pool *pool) {
+	h := &db.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.written = db.now()
+	if !h.up && !h.closed && h.pool == pool && h.failure.writing {
+		db.turn(nil)
 	}
 }
 
@@ -145,7 +144,8 @@ func (db *DB) note(ctx context.Context, pool *pool, err error) error {
 	case rejected: // it is ready for the next
 	case timeout, failed: // whether it is away, a check finds out
 		h.poke()
-	case full, readOnly, forbidden: // a check would find nothing wrong
+	case full, readOnly, forbidden:
+		f.writing = true
 		db.turn(f)
 	default:
 		db.turn(f)
@@ -177,8 +177,6 @@ func (db *DB) turn(f *failure) {
 	changed := up != h.up
 	if changed {
 		h.up, h.since = up, time.Now()
-		close(h.changed)
-		h.changed = make(chan struct{})
 	}
 	switch {
 	case !up:
@@ -252,7 +250,7 @@ func (db *DB) check() (f *failure) {
 		h := &db.health
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if !h.closed && (f != nil || !h.up) {
+		if !h.closed && (f != nil || !h.up && !h.failure.writing) {
 			db.turn(f)
 		}
 	}()
@@ -265,7 +263,9 @@ func (db *DB) check() (f *failure) {
 	found, err := look(ctx, pool)
 	if err == nil && found.found < newest && db.options.Migrate && !found.standby {
 		if err = db.migrate(pool); err == nil {
-			found, err = look(ctx, pool)
+			anew, cancel := db.limited(db.life, checkLimit) // that may have taken longer
+			defer cancel()
+			found, err = look(anew, pool)
 		}
 	}
 	if err != nil {

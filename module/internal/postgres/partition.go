@@ -49,8 +49,8 @@ type days struct {
 func dayOf(t time.Time) time.Time { return t.UTC().Truncate(day) }
 
 // expired reports whether nothing of a day is kept any more.
-func (db *DB) expired(d time.Time) bool {
-	return !d.Add(day).After(db.now().Add(-db.options.Retention))
+func (db *DB) expired(d, now time.Time) bool {
+	return !d.Add(day).After(now.Add(-db.options.Retention))
 }
 
 func partition(parent string, d time.Time) string { return parent + "_" + d.Format("20060102") }
@@ -82,7 +82,7 @@ func (db *DB) keepUp(pool *pool) {
 	for i := -daysBehind; i <= daysAhead; i++ {
 		wanted = append(wanted, dayOf(now).AddDate(0, 0, i))
 	}
-	err := db.make(db.life, pool, wanted)
+	err := db.makePartitions(db.life, pool, wanted)
 	if err == nil {
 		err = db.drop(db.life, pool)
 	}
@@ -124,15 +124,15 @@ func (db *DB) missing(wanted []time.Time) (missing []time.Time) {
 	return missing
 }
 
-// forget makes that partitions are looked for again.
-func (db *DB) forget() {
+// forgetPartitions makes that they are looked for again.
+func (db *DB) forgetPartitions() {
 	db.days.mu.Lock()
 	defer db.days.mu.Unlock()
 	db.days.made = nil
 }
 
-// make makes the partitions of days, where there are none.
-func (db *DB) make(ctx context.Context, pool *pool, wanted []time.Time) error {
+// makePartitions makes those of days, where there are none.
+func (db *DB) makePartitions(ctx context.Context, pool *pool, wanted []time.Time) error {
 	ctx, cancel := db.limited(ctx, checkLimit)
 	defer cancel()
 	var made map[time.Time]bool
@@ -206,27 +206,34 @@ func partitions(ctx context.Context, tx pgx.Tx) (map[string]map[time.Time]bool, 
 	return there, err
 }
 
-// drop drops the partitions of days that are not kept any more, each on its own, and forgets batches.
+// drop drops the partitions of days that are not kept any more, each on its own, and forgets batches. What the time is, the
+// database has a say in: a machine whose clock is ahead must not drop what others keep.
 func (db *DB) drop(ctx context.Context, pool *pool) error {
 	ctx, cancel := db.limited(ctx, checkLimit)
 	defer cancel()
 	var there map[string]map[time.Time]bool
+	var now time.Time
 	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: begin(dropWait)}, func(tx pgx.Tx) (err error) {
-		there, err = partitions(ctx, tx)
+		if err = tx.QueryRow(ctx, "SELECT now()").Scan(&now); err == nil {
+			there, err = partitions(ctx, tx)
+		}
 		return err
 	})
-	for parent, days := range there {
-		for d := range days {
-			if err != nil {
-				return err
-			}
-			if db.expired(d) {
-				err = db.dropPartition(ctx, pool, parent, d)
-			}
-		}
-	}
 	if err != nil {
 		return err
+	}
+	if here := db.now(); here.Before(now) {
+		now = here
+	}
+	for parent, days := range there {
+		for d := range days {
+			if !db.expired(d, now) {
+				continue
+			}
+			if err := db.dropPartition(ctx, pool, parent, d); err != nil {
+				return err
+			}
+		}
 	}
 	return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: begin(dropWait)}, func(tx pgx.Tx) error {
 		longest := (db.options.Retention + batchesLonger).Seconds()

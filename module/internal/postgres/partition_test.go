@@ -37,17 +37,25 @@ func TestPartitions(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
 	var log logtest.Log
-	now := time.Date(2026, 11, 26, 23, 59, 59, 0, time.UTC)
+	today := dayOf(time.Now()).AddDate(0, 0, -10) // long enough ago that the database's clock does not keep what is dropped
+	now := today.Add(day - time.Second)
+	days := func(offsets ...int) string {
+		var names []string
+		for _, i := range offsets {
+			names = append(names, today.AddDate(0, 0, i).Format("20060102"))
+		}
+		return strings.Join(names, " ")
+	}
 	db := open(t, dsn, at(now, 3*day), into(&log))
 	awaitUp(t, db)
 	for _, parent := range parents {
-		if got := strings.Join(daysIn(t, dsn, parent), " "); got != "20261125 20261126 20261127 20261128" {
+		if got := strings.Join(daysIn(t, dsn, parent), " "); got != days(-1, 0, 1, 2) {
 			t.Errorf("%s: %s", parent, got)
 		}
 	}
 	write(t, db, batchOf(1, now, 3))
 
-	// late, but still kept: 23 November ends on 24, at 00:00, which is less than three days ago
+	// late, but still kept: that day ended less than three days ago
 	late := batchOf(2, now.AddDate(0, 0, -3), 3)
 	if got := write(t, db, late); got != (history.Stored{Entries: entriesOf(late)}) {
 		t.Errorf("late: %+v", got)
@@ -70,7 +78,7 @@ func TestPartitions(t *testing.T) {
 	if got := write(t, db, mixed); got != (history.Stored{Entries: 2 + 1, Expired: 1}) {
 		t.Errorf("mixed: %+v", got)
 	}
-	if got := strings.Join(daysIn(t, dsn, "decisions"), " "); got != "20261123 20261125 20261126 20261127 20261128 20261130" {
+	if got := strings.Join(daysIn(t, dsn, "decisions"), " "); got != days(-3, -1, 0, 1, 2, 4) {
 		t.Errorf("%s", got)
 	}
 
@@ -80,8 +88,8 @@ func TestPartitions(t *testing.T) {
 	do(t, dsn, "INSERT INTO ip_reputation.batches VALUES ('00000000-0000-0000-0000-000000000001', now() - interval '4 days 23 hours'), ('00000000-0000-0000-0000-000000000002', now() - interval '5 days 1 hour')")
 	later := open(t, dsn, at(now.AddDate(0, 0, 2), 3*day), into(&log))
 	awaitUp(t, later)
-	await(t, later, "kept up", func(Status) bool { return !slices.Contains(daysIn(t, dsn, "verdicts"), "20261123") })
-	if got := strings.Join(daysIn(t, dsn, "decisions"), " "); got != "20261125 20261126 20261127 20261128 20261129 20261130 of_mine" {
+	await(t, later, "kept up", func(Status) bool { return !slices.Contains(daysIn(t, dsn, "verdicts"), days(-3)) })
+	if got := strings.Join(daysIn(t, dsn, "decisions"), " "); got != days(-1, 0, 1, 2, 3, 4)+" of_mine" {
 		t.Errorf("%s", got)
 	}
 	if got := ask[int64](t, dsn, storedEntries); got != before-entriesOf(late) {
@@ -90,13 +98,31 @@ func TestPartitions(t *testing.T) {
 	await(t, later, "rid of old batches", func(Status) bool {
 		return ask[bool](t, dsn, "SELECT count(*) = 1 FROM ip_reputation.batches WHERE id IN ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000002')")
 	})
-	if !strings.Contains(log.String(), "a day of the history was dropped") || !strings.Contains(log.String(), "partition=decisions_20261123") {
+	if !strings.Contains(log.String(), "a day of the history was dropped") || !strings.Contains(log.String(), "partition=decisions_"+days(-3)) {
 		t.Errorf("%s", &log)
 	}
 
 	// the first still believes that there is a partition
 	if got := write(t, db, batchOf(7, now.AddDate(0, 0, -3), 1)); got.Entries != 2 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestAClockThatIsAhead holds that a machine whose clock is wrong drops nothing that others keep.
+func TestAClockThatIsAhead(t *testing.T) {
+	t.Parallel()
+	dsn, now := database(t), time.Now()
+	db := open(t, dsn)
+	awaitUp(t, db)
+	write(t, db, batchOf(1, now, 3))
+	before := ask[int64](t, dsn, storedEntries)
+	ahead := open(t, dsn, at(now.AddDate(1, 0, 0), 30*day))
+	awaitUp(t, ahead)
+	if f := dropNow(ahead); f != nil {
+		t.Fatal(f)
+	}
+	if got := ask[int64](t, dsn, storedEntries); got != before || before == 0 {
+		t.Errorf("%d of %d entries are left", got, before)
 	}
 }
 
@@ -142,7 +168,7 @@ func dropNow(db *DB) *failure {
 	db.days.mu.Lock()
 	db.days.next = time.Time{}
 	db.days.mu.Unlock()
-	pool, _ := db.usable(true)
+	pool, _ := db.usable()
 	db.keepUp(pool)
 	db.health.mu.Lock()
 	defer db.health.mu.Unlock()

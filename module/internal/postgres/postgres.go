@@ -165,7 +165,7 @@ type pool struct {
 
 // begin begins a transaction that reads.
 func (db *DB) begin(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error) {
-	pool, err := db.usable(false)
+	pool, err := db.usable()
 	if err != nil {
 		return nil, err
 	}

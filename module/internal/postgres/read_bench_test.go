@@ -59,11 +59,11 @@ func tenMillion(b *testing.B) *library {
 	for i := range 30 {
 		days = append(days, tenMillionEnd.AddDate(0, 0, -1-i))
 	}
-	pool, err := db.usable(true)
+	pool, err := db.usable()
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := db.make(b.Context(), pool, days); err != nil {
+	if err := db.makePartitions(b.Context(), pool, days); err != nil {
 		b.Fatal(err)
 	}
 	for statement := range strings.SplitSeq(makeTenMillion, ";\n") {

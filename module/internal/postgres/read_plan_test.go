@@ -39,11 +39,11 @@ func TestReadPlans(t *testing.T) {
 	for i := range 5 {
 		days = append(days, dayOf(readNow).Add(-time.Duration(i)*day))
 	}
-	pool, err := l.usable(true)
+	pool, err := l.usable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.make(t.Context(), pool, days); err != nil {
+	if err := l.makePartitions(t.Context(), pool, days); err != nil {
 		t.Fatal(err)
 	}
 	l.exec(`

@@ -36,7 +36,7 @@ func (db *DB) rowsOf(batch *history.Batch) (*rows, history.Stored, error) {
 	days := make(map[time.Time]bool)
 	keep := func(at time.Time, prefix netip.Prefix, entries int64) bool {
 		d := dayOf(at)
-		if !prefix.IsValid() || db.expired(d) || at.After(db.now().Add(farAhead)) {
+		if !prefix.IsValid() || db.expired(d, db.now()) || at.After(db.now().Add(farAhead)) {
 			stored.Expired += entries
 			return false
 		}

@@ -30,7 +30,7 @@ func (db *DB) Write(ctx context.Context, batch *history.Batch) (history.Stored, 
 	if err != nil || len(rows.decisions)+len(rows.verdicts) == 0 {
 		return stored, err
 	}
-	pool, err := db.usable(true)
+	pool, err := db.usable()
 	if err != nil {
 		return history.Stored{}, err
 	}
@@ -39,9 +39,7 @@ func (db *DB) Write(ctx context.Context, batch *history.Batch) (history.Stored, 
 	if err := db.write(limited, pool, batch.ID, rows); err != nil {
 		return history.Stored{}, db.note(ctx, pool, err)
 	}
-	db.health.mu.Lock()
-	db.health.written = db.now()
-	db.health.mu.Unlock()
+	db.wrote(pool)
 	return stored, nil
 }
 
@@ -56,14 +54,14 @@ func (db *DB) write(ctx context.Context, pool *pool, id history.ID, rows *rows) 
 		if f := classify(err); f == nil || f.code != noPartition || attempt > 0 {
 			return err
 		}
-		db.forget() // another instance, which keeps less, has dropped one
+		db.forgetPartitions() // another instance, which keeps less, has dropped one
 	}
 }
 
 // prepare makes the partitions that the rows need.
 func (db *DB) prepare(ctx context.Context, pool *pool, rows *rows) error {
 	if missing := db.missing(rows.days); len(missing) > 0 {
-		return db.make(ctx, pool, missing)
+		return db.makePartitions(ctx, pool, missing)
 	}
 	return nil
 }
