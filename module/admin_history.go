@@ -36,9 +36,6 @@ type historyAnswer struct {
 
 	// Graph is the same in few numbers, on the first page.
 	Graph *history.Graph `json:"graph,omitempty"`
-
-	// Warning says why there is no graph.
-	Warning string `json:"warning,omitempty"`
 }
 
 // adminTimeline answers GET history/{prefix}.

@@ -155,6 +155,9 @@ func (a *App) warn(s *statusAnswer) {
 		if h.Database.Upkeep != "" {
 			say("the days of the history cannot be looked after: %s", h.Database.Upkeep)
 		}
+		if f := h.Recorder.Store; f != nil && h.Database.Up {
+			say("the database of the history does not take what waits, %d entries: %s", h.Recorder.Waiting, f.Error)
+		}
 		if d := h.Recorder.Disk; d != nil {
 			say("the history waits in memory, since it cannot be written to disk: %s; %s", d.Error, d.Cure)
 		}

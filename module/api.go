@@ -224,10 +224,15 @@ func apiRule(text string, parts ...string) (limit.Rule, error) {
 	return limit.NewRule(allowed, append([]string{"api"}, parts...)...)
 }
 
-// allow counts so many requests by a limit. It stops at the first that is refused. All together wait no longer than one.
+// allow counts so many requests by a limit. Where fewer would pass, all are refused for the price of one, so that who waits as
+// told passes. All together wait no longer than one.
 func (a *App) allow(ctx context.Context, rule limit.Rule, name string, subject limit.Subject, n int) api.Allowance {
 	deadline := time.Now().Add(a.wait)
 	d := a.limiter.Take(ctx, rule, subject, a.wait)
+	if missing := n - 1 - d.Remaining; d.Allowed && missing > 0 {
+		r := rule.Rate()
+		d.Allowed, d.RetryAfter = false, time.Duration(float64(missing+2)*float64(r.Per)/float64(r.Events)) // the request itself counts, too
+	}
 	for i := 1; i < n && d.Allowed; i++ {
 		d = a.limiter.Take(ctx, rule, subject, max(time.Until(deadline), 0))
 	}

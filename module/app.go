@@ -75,9 +75,9 @@ type App struct {
 	overrides   *pooledBans
 	redis       *pooledRedis // nil: this instance is on its own
 	forgets     *pooledForgets
-	database    *pooledDatabase // nil: no history is kept
+	database    *pooledDatabase   // nil: no history is kept
 	recorder    *history.Recorder // likewise
-	config      string          // names this configuration
+	config      string            // names this configuration
 	ledger      quota.Ledger
 	limiter     *limit.Limiter // nil until a site limits
 	memory      *pooledMemory

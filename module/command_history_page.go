@@ -27,16 +27,18 @@ type historyView struct {
 
 // timeline shows what is kept of an address: in sum, as a plot, and entry by entry.
 func (v historyView) timeline(p *page, a historyAnswer) {
-	if a.Seen == nil {
+	if a.Seen == nil && len(a.Entries) == 0 && a.Warning == "" {
 		p.row(privacy.Shown(a.Prefix) + " is not in the history")
 		return
 	}
 	p.row(privacy.Shown(a.Prefix))
 	p.gap()
-	p.row("first seen", clock(a.Seen.First))
-	p.row("last seen", clock(a.Seen.Last))
-	p.row("requests", fmt.Sprintf("%d: %s", a.Seen.Requests, actionsText(a.Seen.Actions)))
-	p.gap()
+	if a.Seen != nil { // on the first page
+		p.row("first seen", clock(a.Seen.First))
+		p.row("last seen", clock(a.Seen.Last))
+		p.row("requests", fmt.Sprintf("%d: %s", a.Seen.Requests, actionsText(a.Seen.Actions)))
+		p.gap()
+	}
 	if len(a.Entries) == 0 {
 		p.row("there is nothing " + periodText(a.Period) + ": --since and --until take another time")
 		return

@@ -3,6 +3,7 @@ package module_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -117,7 +118,7 @@ func TestHistory(t *testing.T) {
 	want := strings.Join([]string{
 		badClient + "|" + host + "|block score 85|block|enforce|5|88|fresh|t",
 		cleanClient + "|" + host + "||pass|enforce|3|1|fresh|t",
-		"2001:db8::7|" + host + "||pass|enforce|1|1|fresh|t",
+		"2001:db8::/64|" + host + "||pass|enforce|1|1|fresh|t",
 	}, "\n")
 	got := server.SQL(`SELECT address, host, rule, action, mode, sum(count), max(score), max(status), bool_and(config ~ '^[0-9a-f]{12}$')
 		FROM ip_reputation.decisions GROUP BY 1, 2, 3, 4, 5 ORDER BY 6 DESC`)
@@ -255,6 +256,38 @@ func TestTheDatabaseChanges(t *testing.T) {
 	r.recorded(t)
 	if got := server.SQL("SELECT sum(count) FROM ip_reputation.decisions"); got != "1" {
 		t.Errorf("%s requests are in the old database, want 1", got)
+	}
+}
+
+// TestHistoryAfterAFailedReload proves that a configuration that began and was taken back leaves nothing behind: what is decided goes
+// to the database of the one that serves, as that one's privacy has it.
+func TestHistoryAfterAFailedReload(t *testing.T) {
+	server := testenv.PostgreSQL(t)
+	other := server.Database()
+	c := newConfig(t)
+	c.app["privacy"] = object{"mode": "truncate"}
+	c.remember(t, server.DSN, nil)
+	r := startCaddy(t, c)
+	r.awaitHistory(t, 1)
+	taken := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(taken.Close)
+	t.Setenv("TEST_OTHER_DATABASE", other)
+	c.app = object{"history": object{"database": object{"value": "{env.TEST_OTHER_DATABASE}"}, "retention": "30d"}}
+	c.apps = object{"http": object{"servers": object{
+		"site": object{"listen": []any{c.siteAddr}}, "taken": object{"listen": []any{taken.Listener.Addr().String()}},
+	}}}
+	if err := r.tryReload(t); err == nil {
+		t.Fatal("the reload did not fail")
+	}
+	for i := range 5 {
+		r.visit(t, fmt.Sprintf("203.0.113.%d", i))
+	}
+	eventually(t, "all is in the database", func() bool {
+		r.ask(t, http.MethodGet, "history/192.0.2.255?parts=0", "")
+		return r.metric(t, "history_queued") == 0
+	})
+	if got := server.SQL("SELECT address, sum(count) FROM ip_reputation.decisions GROUP BY 1"); got != "203.0.113.0/24|5" {
+		t.Errorf("the database of the configuration that serves has %q", got)
 	}
 }
 

@@ -59,9 +59,13 @@ func (i instance) History() *metrics.HistoryState {
 		return nil
 	}
 	s := i.app.recorder.Status()
-	return &metrics.HistoryState{
+	state := &metrics.HistoryState{
 		Up: i.app.database.Up(), Queued: s.Waiting, Written: s.Written, Dropped: s.Dropped, Spool: s.Spool.Bytes,
 	}
+	if s.Oldest != nil {
+		state.Oldest = *s.Oldest
+	}
+	return state
 }
 
 // Memory implements metrics.Instance.

@@ -76,6 +76,8 @@ type Handler struct {
 	cors *cors.Cors // nil: no origin is named
 	shut lockout
 	said said.Causes[string]
+
+	questions chan struct{} // to the history, under way
 }
 
 // New returns a Handler. It fails when there is no token, or an origin is none.
@@ -91,7 +93,7 @@ func New(o Options) (*Handler, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	return &Handler{o: o, cors: newCORS(o.Origins)}, nil
+	return &Handler{o: o, cors: newCORS(o.Origins), questions: make(chan struct{}, maxQuestions)}, nil
 }
 
 var errNoTokens = errors.New("the API has no token, so anybody could ask: write `token {env.API_TOKEN} read`")
@@ -127,6 +129,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.cors.HandlerFunc(w, r) // errors are for the named origins to read, too
 	}
 	res := h.guard(q, preflight)
+	res.conditional(q)
 	if r.Context().Err() == nil { // who has gone hears no answer, and is no failure of ours
 		h.o.Count(route, res.status)
 	}
@@ -217,7 +220,14 @@ func (q *request) spend(a Allowance) error {
 	return tooMany(a.RetryAfter)
 }
 
-// write sends the answer, or 304 where the client has it already.
+// conditional makes it 304 where the client has the answer already.
+func (res *response) conditional(q *request) {
+	if res.etag != "" && hasCopy(q.Header["If-None-Match"], res.etag) {
+		res.status, res.contentType, res.body = http.StatusNotModified, "", nil
+	}
+}
+
+// write sends the answer.
 func (res *response) write(w http.ResponseWriter, q *request) {
 	header := w.Header()
 	if res.cache != "" {
@@ -225,10 +235,6 @@ func (res *response) write(w http.ResponseWriter, q *request) {
 	}
 	if res.etag != "" {
 		header.Set("ETag", res.etag)
-		if hasCopy(q.Header["If-None-Match"], res.etag) {
-			w.WriteHeader(http.StatusNotModified)
-			return
-		}
 	}
 	if res.contentType != "" {
 		header.Set("Content-Type", res.contentType)

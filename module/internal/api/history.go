@@ -126,6 +126,9 @@ func rankingOf(query url.Values) (history.Ranking, error) {
 	return history.Ranking{Period: period, Limit: limit, After: after}, err
 }
 
+// maxQuestions is how many the history is asked at once; others wait. What the database does beside is for the operator.
+const maxQuestions = 2
+
 // ask asks the history.
 func (h *Handler) ask(q *request, question func(context.Context, history.Reader) (any, error)) (response, error) {
 	reader, err := h.o.Backend.History(q.Context())
@@ -134,6 +137,12 @@ func (h *Handler) ask(q *request, question func(context.Context, history.Reader)
 	}
 	ctx, cancel := context.WithTimeout(q.Context(), historyTimeout)
 	defer cancel()
+	select {
+	case h.questions <- struct{}{}:
+		defer func() { <-h.questions }()
+	case <-ctx.Done():
+		return response{}, historyProblem(ctx.Err(), nil)
+	}
 	answer, err := question(ctx, reader)
 	if err != nil {
 		return response{}, historyProblem(err, err)

@@ -62,9 +62,10 @@ type Ranking struct {
 type Timeline struct {
 	Prefix  netip.Prefix `json:"prefix"`
 	Period  Period       `json:"period"` // as it was understood
-	Seen    *Seen        `json:"seen"`   // over all that is kept; nil: never
+	Seen    *Seen        `json:"seen"`   // over all that is kept, on the first page; nil: never
 	Entries []Entry      `json:"entries"`
 	Next    string       `json:"next,omitempty"`
+	Warning string       `json:"warning,omitempty"` // why something is left out
 }
 
 // Seen is when a prefix was seen, and what was decided.

@@ -65,6 +65,7 @@ type HistoryState struct {
 	Written int64            // entries, since the process began to record
 	Dropped map[string]int64 // entries by reason, likewise
 	Spool   int64            // bytes on disk
+	Oldest  time.Time        // since when the oldest entry waits; zero: none does
 }
 
 var (
@@ -90,6 +91,8 @@ var (
 		"Decisions and verdict changes that are not in the database yet.", nil, nil)
 	historySpool = prometheus.NewDesc(namespace+"_history_spool_bytes",
 		"Bytes on disk that wait for the database.", nil, nil)
+	historyOldest = prometheus.NewDesc(namespace+"_history_oldest_timestamp_seconds",
+		"When the oldest entry came that waits for the database, in seconds since 1970; 0 when none waits.", nil, nil)
 	historyWritten = prometheus.NewDesc(namespace+"_history_written_total",
 		"Decisions and verdict changes that the database has taken.", nil, nil)
 	historyDropped = prometheus.NewDesc(namespace+"_history_dropped_total",
@@ -172,7 +175,7 @@ func (s *instances) countEvictions(a *attachment, evictions uint64) {
 // Describe implements prometheus.Collector.
 func (s *instances) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{providerUp, providerQuota, providerLimit, keyExpiry, feedEntries, feedPatience, feedSuccess, redisUp,
-		historyUp, historyQueued, historySpool, historyWritten, historyDropped, memoryRecords, memoryEvictions} {
+		historyUp, historyQueued, historySpool, historyOldest, historyWritten, historyDropped, memoryRecords, memoryEvictions} {
 		ch <- d
 	}
 }
@@ -267,6 +270,11 @@ func (g *gaugeSet) add(st state) {
 		g.gauge(historyUp, value(h.Up))
 		g.gauge(historyQueued, float64(h.Queued))
 		g.gauge(historySpool, float64(h.Spool))
+		oldest := 0.0
+		if !h.Oldest.IsZero() {
+			oldest = float64(h.Oldest.Unix())
+		}
+		g.gauge(historyOldest, oldest)
 		g.count(historyWritten, float64(h.Written))
 		for reason, n := range h.Dropped {
 			g.count(historyDropped, float64(n), reason)

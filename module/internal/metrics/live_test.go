@@ -82,7 +82,7 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		records: 20,
 		shared:  true,
 		up:      true,
-		history: &HistoryState{Up: true, Queued: 3, Written: 40, Dropped: map[string]int64{"queue": 0, "spool": 5}, Spool: 600},
+		history: &HistoryState{Up: true, Queued: 3, Written: 40, Dropped: map[string]int64{"queue": 0, "spool": 5}, Spool: 600, Oldest: time.Unix(1_700_000_000, 0)},
 	})
 	reloaded := map[string]float64{
 		`provider_up{provider="abuseipdb"}`:                                 0,
@@ -95,6 +95,7 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		`history_up{}`:                                                      1,
 		`history_queued{}`:                                                  3,
 		`history_spool_bytes{}`:                                             600,
+		`history_oldest_timestamp_seconds{}`:                                1_700_000_000,
 		`history_written_total{}`:                                           40,
 		`history_dropped_total{reason="queue"}`:                             0,
 		`history_dropped_total{reason="spool"}`:                             5,

@@ -46,8 +46,8 @@ type Options struct {
 }
 
 const (
-	// maxConns is for one that writes, one that looks after the tables, and two that ask.
-	maxConns = 4
+	// maxConns is for one that writes, one that looks after the tables, and three that ask.
+	maxConns = 5
 
 	// connectTimeout is for a DSN that does not say.
 	connectTimeout = 5 * time.Second

@@ -20,8 +20,9 @@ const (
 	readPatience = 3 * time.Second
 )
 
-// readers is how many questions are asked at once; others wait. More would take the connections that are for writing.
-const readers = 2
+// readers is how many questions are asked at once; others wait. More would take the connections that are for writing. The look-up
+// API asks no more than two, so that an operator is not kept waiting by it.
+const readers = 3
 
 // reader answers questions about the history, as history.Reader describes. Each is asked in a transaction of its own that
 // changes nothing and sees one state of the tables.

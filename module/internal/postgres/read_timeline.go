@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -21,10 +22,13 @@ func (r *reader) Timeline(ctx context.Context, asked history.Question) (history.
 	t := history.Timeline{Prefix: q.prefix, Period: q.period}
 	var entries []placed
 	err = r.ask(ctx, "the timeline of "+q.prefix.String(), func(a *inquiry) error {
-		if t.Seen, err = a.seen(&q); err != nil {
+		if entries, err = a.entries(&q); err != nil || asked.After != "" {
 			return err
 		}
-		entries, err = a.entries(&q)
+		t.Seen, err = a.seen(&q)
+		if err != nil && errors.Is(readError(err), history.ErrSlow) { // it counts all that is kept, whatever the period
+			t.Warning, err = "when it was first and last seen is left out: that takes the database too long", nil
+		}
 		return err
 	})
 	if err != nil {
