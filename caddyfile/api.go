@@ -60,7 +60,7 @@ func apiToken(to *[]module.APIToken) setter {
 			t.Scopes = append(t.Scopes, scope.Text)
 		}
 		if len(scopes) == 0 {
-			return d.Err("token has no scope: write read, ask or history at the end of its line, such as token {env.API_TOKEN} read")
+			return d.Err("token does not end in a scope: write read, ask or history at the end of its line, such as token {env.API_TOKEN} read")
 		}
 		tokens := caddyfile.NewDispenser(secret)
 		tokens.Next()

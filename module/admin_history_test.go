@@ -107,6 +107,7 @@ func TestAdminHistoryAsks(t *testing.T) {
 	r, reader := remembered(t)
 	address, network := netip.MustParsePrefix("203.0.113.7/32"), netip.MustParsePrefix("203.0.113.0/24")
 	understood := reader.timeline.Period
+	understood.From = reader.timeline.Seen.First // before that there is nothing to draw
 	ago := func(d time.Duration) time.Time { return time.Now().Add(-d) }
 	for _, tc := range []struct {
 		path string

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/api"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 )
@@ -18,7 +19,8 @@ type keyStatus struct {
 	// configuration itself.
 	Source string `json:"source,omitempty"`
 
-	// State is in_use, in_reserve (used when those before it are refused), set_aside (refused) or waiting (for its first value).
+	// State is in_use, in_reserve (used when those before it are refused), set_aside (refused) or waiting (for its first value);
+	// of a token of the API also unfit or ended, when nobody is let in with it.
 	State health.KeyState `json:"state"`
 
 	SetAside time.Time `json:"set_aside,omitzero"` // since when
@@ -67,6 +69,10 @@ func (a *App) keys(now time.Time) []keyStatus {
 		switch {
 		case !ok:
 			k.State = health.KeyWaiting
+		case isAPIToken(k.Provider) && api.CheckToken(value) != nil:
+			k.State = health.KeyUnfit
+		case isAPIToken(k.Provider) && !k.Expires.IsZero() && !now.Before(k.Expires):
+			k.State = health.KeyOver
 		case !k.Retry.IsZero():
 			k.State = health.KeySetAside
 		case used[k.Provider] && keepers[k.Provider] != nil:

@@ -187,7 +187,7 @@ func (a *App) warn(s *statusAnswer) {
 	for _, w := range s.Health.Warnings {
 		switch w.Reason {
 		case health.NothingConfigured, health.ClientsMissing, health.QuotaLow, health.HistoryLost,
-			health.KeyMissing, health.KeyRefused, health.KeyEnds, health.KeyEnded: // of these nothing was said yet
+			health.KeyMissing, health.KeyRefused, health.KeyEnds, health.KeyEnded, health.KeyTooShort: // of these nothing was said yet
 			say("%s", w.Text)
 		}
 	}

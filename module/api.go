@@ -240,6 +240,11 @@ func (a *App) allow(ctx context.Context, rule limit.Rule, name string, subject l
 	return api.Allowance{Allowed: d.Allowed, Policy: policy, State: state, RetryAfter: d.RetryAfter}
 }
 
+// apiTokenPrefix is what tells the names of tokens from those of providers.
+const apiTokenPrefix = "api/"
+
+func isAPIToken(name string) bool { return strings.HasPrefix(name, apiTokenPrefix) }
+
 // provisionTokens finds or makes what keeps the tokens current. Those that are known by now must be fit for use.
 func (a *API) provisionTokens(ctx caddy.Context, app *App) ([]api.Token, error) {
 	tokens, known := make([]api.Token, len(a.Tokens)), map[string]string{}
@@ -250,7 +255,7 @@ func (a *API) provisionTokens(ctx caddy.Context, app *App) ([]api.Token, error) 
 		if err != nil {
 			return nil, err
 		}
-		kept, err := app.provisionSecret(ctx, "api/"+name, "token", &t.Secret)
+		kept, err := app.provisionSecret(ctx, apiTokenPrefix+name, "token", &t.Secret)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -278,7 +283,7 @@ func (t *APIToken) provision(app *App, name, identity string) (api.Token, error)
 	if err != nil {
 		return api.Token{}, err
 	}
-	token := api.Token{Name: "api/" + name, Scope: scopes}
+	token := api.Token{Name: apiTokenPrefix + name, Scope: scopes}
 	if t.Limit == "" {
 		return token, nil
 	}
@@ -326,9 +331,7 @@ func (l lookupAPI) Ask(ctx context.Context, addr netip.Addr, wait time.Duration)
 func (l lookupAPI) History(ctx context.Context) (history.Reader, error) { return l.app.reader(ctx) }
 
 // Kept implements api.Backend.
-func (l lookupAPI) Kept(addr netip.Addr) (netip.Prefix, bool) {
-	return l.app.kept(addr)
-}
+func (l lookupAPI) Kept(prefix netip.Prefix) (netip.Prefix, error) { return l.app.keptAs(prefix) }
 
 // Ready implements api.Backend.
 func (lookupAPI) Ready(r *http.Request) bool { return serving(r) != nil }

@@ -53,6 +53,10 @@ func (p *page) keyState(k keyStatus) string {
 		return "in reserve"
 	case health.KeyWaiting:
 		return "waiting for its first value"
+	case health.KeyUnfit:
+		return "too short: nobody is let in with it"
+	case health.KeyOver:
+		return "ended: nobody is let in with it"
 	case health.KeySetAside:
 		return fmt.Sprintf("refused, set aside since %s, tried again in %s", clock(k.SetAside), span(k.Retry.Sub(p.now)))
 	}

@@ -312,7 +312,7 @@ func TestAPITokensChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	shown := fmt.Sprint(keys)
-	for _, want := range []string{"{api/token-1 in_use }", "{api/ended in_use }"} {
+	for _, want := range []string{"{api/token-1 unfit }", "{api/ended ended }"} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("the keys are %s, which lacks %s", shown, want)
 		}

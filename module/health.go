@@ -154,10 +154,7 @@ func (a *App) health(now time.Time) health.Report {
 	}
 	if a.recorder != nil {
 		database, recorded := a.database.Status(), a.recorder.Status()
-		s.History = &health.History{Up: database.Up, Since: database.Since, Queued: recorded.Waiting}
-		for _, n := range recorded.Dropped {
-			s.History.Dropped += n
-		}
+		s.History = &health.History{Up: database.Up, Since: database.Since, Queued: recorded.Waiting, Dropped: recorded.Dropped}
 		if recorded.Lost != nil {
 			s.History.Lost = *recorded.Lost
 		}

@@ -136,7 +136,7 @@ func (a *App) openHistory(ctx caddy.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	dsn, err := a.provisionSecret(ctx, "history", "database", h.Database)
+	dsn, err := a.provisionSecret(ctx, "history", "history", h.Database)
 	if err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func (a *App) keptAs(prefix netip.Prefix) (netip.Prefix, error) {
 	network := prefix.Bits() < reputation.Subject(prefix.Addr()).Bits()
 	switch {
 	case network && a.privacy.Hides():
-		return netip.Prefix{}, fmt.Errorf("%w: networks cannot be told from pseudonyms, ask for an address", history.ErrQuestion)
+		return netip.Prefix{}, errNoNetworks
 	case !ok:
 		return netip.Prefix{}, fmt.Errorf("%w: the key of privacy has not come from its store yet", history.ErrAway)
 	case network && prefix.Bits() < kept.Bits():
@@ -217,5 +217,21 @@ func (a *App) reader(ctx context.Context) (history.Reader, error) {
 		defer cancel()
 		a.recorder.Settle(ctx)
 	}
+	if a.privacy.Hides() {
+		return tracedHistory{pseudonymous{a.database}}, nil
+	}
 	return tracedHistory{a.database}, nil
 }
+
+// pseudonymous answers about a history of pseudonyms.
+type pseudonymous struct{ history.Reader }
+
+// Worst implements history.Reader.
+func (p pseudonymous) Worst(ctx context.Context, r history.Ranking) (history.Worst, error) {
+	if r.Networks {
+		return history.Worst{}, errNoNetworks
+	}
+	return p.Reader.Worst(ctx, r)
+}
+
+var errNoNetworks = fmt.Errorf("%w: networks cannot be told from pseudonyms, ask for addresses", history.ErrQuestion)

@@ -29,8 +29,9 @@ type Backend interface {
 	Ask(ctx context.Context, addr netip.Addr, wait time.Duration) Answer
 	// History returns what answers questions about the history, or an error when none is kept.
 	History(ctx context.Context) (history.Reader, error)
-	// Kept returns an address as the history has it, and false when it cannot be asked for.
-	Kept(addr netip.Addr) (netip.Prefix, bool)
+	// Kept returns an address or a network as the history has it. It fails with an error of package history when it cannot be
+	// asked for.
+	Kept(prefix netip.Prefix) (netip.Prefix, error)
 	// Ready reports whether the process can serve for some time.
 	Ready(r *http.Request) bool
 }

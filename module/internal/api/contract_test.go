@@ -189,7 +189,7 @@ func TestTheContract(t *testing.T) {
 		{call{path: "/v1/ip/203.0.113.5/history?after=y", token: historyToken}, "senseless", 400, "invalid_request"},
 		{call{path: "/v1/ip/203.0.113.5/history"}, "", 401, "missing_token"},
 		{call{path: "/v1/ip/203.0.113.5/history", token: askToken}, "", 403, "insufficient_scope"},
-		{call{path: "/v1/ip/203.0.113.5/history", token: historyToken}, "hidden", 404, "no_history"},
+		{call{path: "/v1/ip/203.0.113.5/history", token: historyToken}, "hidden", 400, "invalid_request"},
 		{call{path: "/v1/ip/203.0.113.5/history", token: historyToken}, "limited", 429, "too_many_requests"},
 		{call{path: "/v1/ip/203.0.113.5/history", token: historyToken}, "panics", 500, "internal"},
 

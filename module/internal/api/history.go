@@ -54,32 +54,31 @@ func (h *Handler) question(addr netip.Addr, query url.Values) (history.Question,
 	if view := query.Get("view"); query.Has("view") && view != "timeline" && view != "changes" {
 		return history.Question{}, badRequest("view is timeline or changes")
 	}
-	prefix, ok := h.o.Backend.Kept(addr)
-	if !ok {
-		return history.Question{}, newProblem(http.StatusNotFound, "no_history", "addresses are kept in a form in which none can be asked for")
-	}
-	prefix, err := widen(prefix, query)
+	prefix, err := widen(addr, query)
 	if err != nil {
 		return history.Question{}, err
+	}
+	if prefix, err = h.o.Backend.Kept(prefix); err != nil {
+		return history.Question{}, historyProblem(err, err)
 	}
 	period, limit, after, err := page(query, time.Now())
 	return history.Question{Period: period, Prefix: prefix, Limit: limit, After: after}, err
 }
 
-// widen makes a prefix as wide as the query says. It never becomes narrower: what is kept is not known more exactly.
-func widen(prefix netip.Prefix, query url.Values) (netip.Prefix, error) {
+// widen returns the network of an address that the query asks for, which is the address itself unless it says more.
+func widen(addr netip.Addr, query url.Values) (netip.Prefix, error) {
 	if !query.Has("bits") {
-		return prefix, nil
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
 	least := leastBits4
-	if prefix.Addr().Is6() {
+	if addr.Is6() {
 		least = leastBits6
 	}
 	bits, err := strconv.Atoi(query.Get("bits"))
-	if err != nil || bits < least || bits > prefix.Addr().BitLen() {
-		return netip.Prefix{}, badRequest(fmt.Sprintf("bits is the length of a network, from %d to %d for this address", least, prefix.Addr().BitLen()))
+	if err != nil || bits < least || bits > addr.BitLen() {
+		return netip.Prefix{}, badRequest(fmt.Sprintf("bits is the length of a network, from %d to %d for this address", least, addr.BitLen()))
 	}
-	return netip.PrefixFrom(prefix.Addr(), min(bits, prefix.Bits())).Masked(), nil
+	return netip.PrefixFrom(addr, bits).Masked(), nil
 }
 
 // worst answers GET /v1/history/worst.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -81,7 +82,15 @@ func (f *fake) History(context.Context) (history.Reader, error) {
 	return (*fakeHistory)(f), nil
 }
 
-func (f *fake) Kept(addr netip.Addr) (netip.Prefix, bool) { return known(addr).Subject, !f.hidden }
+func (f *fake) Kept(prefix netip.Prefix) (netip.Prefix, error) {
+	if f.hidden {
+		return netip.Prefix{}, fmt.Errorf("%w: ask for an address", history.ErrQuestion)
+	}
+	if subject := known(prefix.Addr()).Subject; prefix.Bits() > subject.Bits() {
+		return subject, nil
+	}
+	return prefix, nil
+}
 
 func (f *fake) Ready(*http.Request) bool { return !f.down }
 

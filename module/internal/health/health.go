@@ -5,6 +5,8 @@ package health
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -53,6 +55,8 @@ const (
 	KeyInReserve KeyState = "in_reserve" // it is used when those before it are refused
 	KeySetAside  KeyState = "set_aside"  // the service refused it
 	KeyWaiting   KeyState = "waiting"    // for its first value
+	KeyUnfit     KeyState = "unfit"      // a token of the API that is too short, so that nobody is let in with it
+	KeyOver      KeyState = "ended"      // a token of the API that has ended, likewise
 )
 
 // Key is one of the keys of a provider.
@@ -91,9 +95,9 @@ type Redis struct {
 type History struct {
 	Up      bool
 	Since   time.Time
-	Queued  int64     // entries that the database has not
-	Dropped int64     // entries that are lost
-	Lost    time.Time // when the last one was; zero: never
+	Queued  int64            // entries that the database has not
+	Dropped map[string]int64 // entries that are lost, by reason
+	Lost    time.Time        // when the last one was; zero: never
 }
 
 // Memory is what this instance remembers.
@@ -134,6 +138,7 @@ const (
 	KeyEnds           Reason = "key_ends"
 	KeyEnded          Reason = "key_ended"
 	KeyUnreadable     Reason = "key_unreadable"
+	KeyTooShort       Reason = "key_too_short"
 	ListEmpty         Reason = "list_empty"
 	ListStale         Reason = "list_stale"
 )
@@ -286,8 +291,14 @@ func (r *Report) history(s History, now time.Time) {
 	}
 	c = Check{Type: "component", Value: s.Queued, Unit: "entries"}
 	if !s.Lost.IsZero() && now.Sub(s.Lost) < lossIsNews {
-		r.check("history:queued", c, warning(HistoryLost, "", "the history has lost %d entries, the last at %s: see the log for why",
-			s.Dropped, clock(s.Lost)))
+		var lost []string
+		for _, reason := range slices.Sorted(maps.Keys(s.Dropped)) {
+			if n := s.Dropped[reason]; n > 0 {
+				lost = append(lost, fmt.Sprintf("%d %s", n, reason))
+			}
+		}
+		r.check("history:queued", c, warning(HistoryLost, "", "the history has lost entries (%s), the last at %s: "+
+			"docs/history.md says what each reason means", strings.Join(lost, ", "), clock(s.Lost)))
 		return
 	}
 	r.check("history:queued", c, nil)

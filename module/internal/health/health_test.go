@@ -68,6 +68,9 @@ func TestJudge(t *testing.T) {
 		}, nil},
 		"a provider without keys": {func(s *State) { s.Keys = nil }, nil},
 
+		"a token that is too short": {keys(KeyUnfit, KeyInUse), reasons{KeyTooShort}},
+		"a token that has ended":    {func(s *State) { s.Keys[0].State, s.Keys[0].Expires = KeyOver, now.Add(-1) }, reasons{KeyEnded}},
+
 		"ends in 30 days":   {end(30*day, false), reasons{KeyEnds}},
 		"ends later":        {end(30*day+1, false), nil},
 		"has ended":         {end(0, false), reasons{KeyEnded}},

@@ -70,6 +70,8 @@ func (r *Report) key(k Key, all []Key, now time.Time) {
 	switch {
 	case known && left <= 0:
 		w = warning(KeyEnded, k.Provider, "%s has ended at %s: put a new one beside it", name, clock(k.Expires))
+	case k.State == KeyUnfit:
+		w = warning(KeyTooShort, k.Provider, "the token of %s is too short, so that nobody is let in with it: write one of `openssl rand -hex 32`", k.Provider)
 	case k.State == KeySetAside && replaced:
 		w = warning(KeyRefused, k.Provider, "%s is refused, and another one is used: replace or remove it", name)
 	case k.State == KeyWaiting && replaced:

@@ -17,6 +17,7 @@ type kind uint8
 
 const (
 	waiting     kind = iota // it is not known yet where the database is
+	unfit                   // the DSN makes no sense
 	unreachable             // there is no connection, or it broke
 	timeout                 // no answer in time
 	denied                  // the login is refused
@@ -42,10 +43,11 @@ var kinds = [numKinds]struct {
 	is         error
 }{
 	waiting:     {"waiting", "see whether the store that holds the database's DSN answers", false, history.ErrAway},
+	unfit:       {"dsn", "correct the DSN", true, history.ErrAway},
 	unreachable: {"unreachable", "see that the server runs and can be reached from here, and whether only one side expects TLS (sslmode)", false, history.ErrAway},
 	timeout:     {"timeout", "look at the network, at the load of the server and at its locks (pg_stat_activity)", false, history.ErrAway},
 	denied:      {Denied, "check the user and the password of the DSN, and pg_hba.conf of the server", true, history.ErrAway},
-	forbidden:   {"forbidden", "let the user own the tables: GRANT CREATE ON DATABASE <database> TO <user>; where another user has made them: GRANT <that user> TO <user>", true, history.ErrAway},
+	forbidden:   {"forbidden", "the user must own the tables, since it makes and drops the parts of days: GRANT <their owner> TO <user>; where there are none: GRANT CREATE ON DATABASE <database> TO <user>", true, history.ErrAway},
 	absent:      {"no_database", "CREATE DATABASE, or name another in the DSN", true, history.ErrAway},
 	busy:        {"busy", "wait until it has started; else raise max_connections of the server, or the limit of the user or database", false, history.ErrAway},
 	full:        {"full", "make room on the server's disk", true, history.ErrAway},

@@ -34,6 +34,7 @@ type health struct {
 	tables  tables
 	written time.Time
 	upkeep  *failure // why partitions were not made, or not dropped, the last time
+	tried   time.Time // to mend that since a batch was stored
 
 	wake   chan struct{} // attend should look at once
 	causes causes
@@ -117,6 +118,13 @@ func (db *DB) wrote(pool *pool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.written = db.now()
+	if h.upkeep != nil && db.now().After(h.tried.Add(upkeepAgain)) { // what kept it from that may be over
+		h.tried = db.now()
+		db.days.mu.Lock()
+		db.days.next = time.Time{}
+		db.days.mu.Unlock()
+		h.poke()
+	}
 	if !h.up && !h.closed && h.pool == pool && h.failure.writing {
 		db.turn(nil)
 	}
@@ -298,11 +306,11 @@ func (db *DB) connect() (*pool, *failure) {
 	}
 	config, err := configure(dsn, db.sockets.dial)
 	if err != nil {
-		return nil, &failure{kind: failed, text: err.Error(), cure: "correct the DSN"}
+		return nil, &failure{kind: unfit, text: err.Error()}
 	}
 	connections, err := pgxpool.NewWithConfig(db.life, config)
 	if err != nil {
-		return nil, &failure{kind: failed, text: "the settings of the DSN contradict each other", cure: "correct the DSN"}
+		return nil, &failure{kind: unfit, text: "the settings of the DSN contradict each other"}
 	}
 	if h.pool != nil {
 		db.retire(h.pool)

@@ -143,7 +143,7 @@ func Migrate(ctx context.Context, dsn, command string) ([]Migration, error) {
 	}
 	config, err := configure(dsn, new(net.Dialer).DialContext)
 	if err != nil {
-		return nil, &failure{kind: failed, text: err.Error(), cure: "correct the DSN"}
+		return nil, &failure{kind: unfit, text: err.Error()}
 	}
 	conn := config.ConnConfig
 	if act != nil {

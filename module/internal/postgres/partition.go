@@ -26,6 +26,7 @@ const (
 
 	upkeepEvery = time.Hour
 	upkeepSoon  = 5 * time.Minute // after a failure
+	upkeepAgain = time.Minute     // after one, while batches are stored
 
 	// dropWait is how long one partition may keep those waiting who come after it: to drop it takes a lock on the whole table,
 	// which waits for every question that is being answered, and makes later ones wait behind it. To detach it concurrently
