@@ -71,8 +71,8 @@ func (a *App) adminTimeline(r *http.Request, argument string) (any, error) {
 	answer := historyAnswer{Timeline: timeline}
 	if query.after == "" && query.parts > 0 && timeline.Seen != nil {
 		q.Period = timeline.Period // the times of both are the same
-		if first := timeline.Seen.First; first.After(q.Period.From) && first.Before(q.Period.To) {
-			q.Period.From = first // before that there is nothing to draw
+		if first := timeline.Seen.First; first.After(q.From) && first.Before(q.To) {
+			q.From = first // before that there is nothing to draw
 		}
 		if err := answer.draw(r.Context(), reader, q, query.parts); err != nil {
 			return nil, historyError(err)

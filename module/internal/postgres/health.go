@@ -33,7 +33,7 @@ type health struct {
 	failure *failure // the last, until the database is ready
 	tables  tables
 	written time.Time
-	upkeep  *failure // why partitions were not made, or not dropped, the last time
+	upkeep  *failure  // why partitions were not made, or not dropped, the last time
 	tried   time.Time // to mend that since a batch was stored
 
 	wake   chan struct{} // attend should look at once
