@@ -168,9 +168,10 @@ func newPublisher(tb testing.TB) string {
 	return p.URL
 }
 
-// startDocumented runs docs/logs/Caddyfile, with addresses and files of the test, until the test ends.
+// startDocumented runs docs/logs/Caddyfile, with addresses and files of the test and a look-up API, until the test ends.
 func startDocumented(tb testing.TB) *process {
 	tb.Helper()
+	tb.Setenv("TEST_API_READ", apiTokens["read"])
 	c := newConfig(tb)
 	text, err := os.ReadFile(docs + "logs/Caddyfile")
 	if err != nil {
@@ -181,7 +182,8 @@ func startDocumented(tb testing.TB) *process {
 		c.adminAddr, filepath.Join(c.dataDir, "storage"))
 	adapted := string(text)
 	for _, change := range [][2]string{
-		{"\n{\n", "\n" + here}, {"/var/log/caddy/caddy.log", c.logFile}, {"app.example.com {", "http://" + c.siteAddr + " {"},
+		{"\n{\n", "\n" + here}, {"/var/log/caddy-ip-reputation/caddy.log", c.logFile}, {"app.example.com {", "http://" + c.siteAddr + " {"},
+		{"\n\trespond ", "\n\thandle_path /reputation/* {\n\t\tip_reputation_api {\n\t\t\ttoken {env.TEST_API_READ} read\n\t\t}\n\t}\n\trespond "},
 	} {
 		if strings.Count(adapted, change[0]) != 1 {
 			tb.Fatalf("%q is not there once", change[0])
@@ -195,14 +197,39 @@ func startDocumented(tb testing.TB) *process {
 	return startProcessOf(tb, c, config)
 }
 
-// TestDocumentedLog proves of docs/logs/Caddyfile that nothing in the whole log, access log and admin API included, holds a
-// visitor's address; and of what docs/logs has for collectors, that the fields which it names are there, and that times can
+// askAPI asks the look-up API about visitors, in every way in which a URL can name one: answered, refused, and blocked.
+func askAPI(tb testing.TB, r *running) {
+	tb.Helper()
+	for _, ask := range []struct {
+		path, token, client string
+		want                int
+	}{
+		{badClient, "read", "198.51.100.200", http.StatusOK},
+		{"2001:db8:bad::7?ask=false", "read", "198.51.100.200", http.StatusOK},
+		{"2001%3Adb8%3Abad%3A%3A7", "read", "198.51.100.200", http.StatusOK},
+		{badClient + "/history?from=7d", "read", "198.51.100.200", http.StatusForbidden},
+		{cleanClient, "nobody's", "198.51.100.200", http.StatusUnauthorized},
+		{cleanClient, "read", deniedClient, http.StatusForbidden},
+	} {
+		header := http.Header{"X-Forwarded-For": {ask.client}}
+		if got := r.look(tb, ask.token, http.MethodGet, "/reputation/v1/ip/"+ask.path, "", header); got.status != ask.want {
+			tb.Errorf("asking about %s as %s with %s: %d, want %d: %s", ask.path, ask.client, ask.token, got.status, ask.want, got.body)
+		}
+	}
+}
+
+// TestDocumentedLog proves of docs/logs/Caddyfile that nothing in the whole log, access log, look-up API and admin API
+// included, holds a visitor's address; and of what docs/logs has for collectors, that the fields which it names are there, and that times can
 // be read as it says.
 func TestDocumentedLog(t *testing.T) {
 	p := startDocumented(t)
 	makeTrouble(t, p.running)
+	askAPI(t, p.running)
 	p.end(os.Interrupt)
 	text := p.logs(t)
+	if asked := strings.Count(text, `"uri":"/reputation/v1/ip/-`); asked < 6 { // one of them in the decision log, too
+		t.Errorf("%d lines are about a question to the API", asked)
+	}
 	path := []string{"/of/" + badClient} // what a visitor asks for is not filtered
 	wantNone(t, "the log", strings.ReplaceAll(strings.ReplaceAll(text, path[0]+"?ip="+badClient, ""), path[0], ""), visitors...)
 
