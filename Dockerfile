@@ -1,5 +1,3 @@
-# syntax=docker/dockerfile:1
-
 # Caddy with IP reputation: one static binary, run by a user without rights, on a base without a shell.
 #
 #	docker build -t caddy-ip-reputation \
@@ -52,8 +50,8 @@ VOLUME ["/data", "/config"]
 USER 65532:65532
 WORKDIR /
 
-# For people and for `docker run -P`; it opens nothing. All are above 1023, so that no right is needed to listen there.
-EXPOSE 8080 8443 8443/udp
+# For people and for `docker run -P`; it opens nothing. HTTPS is on 443 inside as well, since HTTP/3 is announced with that number.
+EXPOSE 8080 443 443/udp
 
 # There is no curl here: Caddy asks itself, through the admin API. A Caddyfile with `admin off` needs a check of its own.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=10s --retries=3 \

@@ -47,9 +47,12 @@ type composed struct {
 			}
 		}
 	}
-	Networks map[string]struct{ Internal bool }
-	Volumes  map[string]any
-	Secrets  map[string]struct{ File string }
+	Networks map[string]struct {
+		Internal   bool
+		EnableIPv6 bool `yaml:"enable_ipv6"`
+	}
+	Volumes map[string]any
+	Secrets map[string]struct{ File string }
 }
 
 func readCompose(tb testing.TB) (c composed) {
@@ -197,10 +200,10 @@ func TestComposeSecrets(t *testing.T) {
 	if want := " #" + hex.EncodeToString(hash[:]) + " "; !strings.Contains(made["redis_acl"], want) {
 		t.Errorf("redis would not take the password: %q lacks %q", made["redis_acl"], want)
 	}
-	if want := "postgres://caddy:" + made["postgres_password"] + "@postgres:5432/reputation?"; !strings.HasPrefix(made["database_url"], want) {
-		t.Error("the URL of the database has another password than the database")
+	if want := "postgres://caddy:" + made["database_password"] + "@postgres:5432/reputation?"; !strings.HasPrefix(made["database_url"], want) {
+		t.Error("the URL of the database has another password than the role")
 	}
-	if made["redis_password"] == made["postgres_password"] || len(made["redis_password"]) != 48 {
+	if made["redis_password"] == made["database_password"] || made["postgres_password"] == made["database_password"] || len(made["redis_password"]) != 48 {
 		t.Error("the passwords are not made up")
 	}
 
@@ -210,6 +213,89 @@ func TestComposeSecrets(t *testing.T) {
 	for name, before := range made {
 		if deployed(t, filepath.Join(dir, name)) != before {
 			t.Errorf("a second time %s is made anew, and the database keeps the old one", name)
+		}
+	}
+}
+
+// TestComposeDatabase holds that Caddy is no superuser of the database, and that the role that is made for it is the one it logs in as.
+func TestComposeDatabase(t *testing.T) {
+	c := readCompose(t).Services["postgres"]
+	if user := c.Environment["POSTGRES_USER"]; user != "" || c.Environment["POSTGRES_PASSWORD_FILE"] != "/run/secrets/postgres_password" {
+		t.Errorf("the superuser is %q", user)
+	}
+	if !slices.Contains(c.Volumes, "./compose/postgres:/docker-entrypoint-initdb.d:ro") || !slices.Contains(c.Secrets, "database_password") {
+		t.Error("nobody makes Caddy's role, or it has no password")
+	}
+	for name, s := range readCompose(t).Services {
+		if name != "postgres" && slices.Contains(s.Secrets, "postgres_password") {
+			t.Errorf("%s knows the superuser's password", name)
+		}
+	}
+
+	// What psql would be told: the arguments, then the statements.
+	const name = "deploy/compose/postgres/reputation.sh"
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "psql"), []byte("#!/bin/sh\necho \"$@\"\ncat\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	run := exec.Command("sh", name)
+	run.Env = []string{"PATH=" + dir + string(os.PathListSeparator) + os.Getenv("PATH")}
+	out, err := run.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	told := string(out)
+	for _, want := range []string{
+		"ON_ERROR_STOP=1", "--username postgres", "\\set password `cat /run/secrets/database_password`\n",
+		"\nCREATE ROLE caddy LOGIN PASSWORD :'password';\n", "\nCREATE DATABASE reputation OWNER caddy;\n",
+	} {
+		if !strings.Contains(told, want) {
+			t.Errorf("psql is not told %q:\n%s", want, told)
+		}
+	}
+	if regexp.MustCompile(`(?i)superuser|createrole|createdb|replication|bypassrls|grant`).MatchString(told) {
+		t.Errorf("Caddy is given more than its database:\n%s", told)
+	}
+	if info, err := os.Stat(name); err != nil || info.Mode()&0o111 != 0o111 {
+		t.Errorf("it is to be run, not read by the shell of the image: %v", err)
+	}
+}
+
+// TestComposeForVisitors holds that it can be opened to visitors as README.md says, who then keep their addresses and find HTTP/3.
+func TestComposeForVisitors(t *testing.T) {
+	c := readCompose(t)
+	if edge := c.Networks["edge"]; edge.Internal || !edge.EnableIPv6 {
+		t.Error("visitors over IPv6 would come from Docker's private address, which is exempt")
+	}
+	if got := c.Services["caddy"].Environment["TRUSTED_PROXIES"]; got != "${TRUSTED_PROXIES-private_ranges}" {
+		t.Errorf("TRUSTED_PROXIES is %s: set to nothing, private addresses would be believed all the same", got)
+	}
+	readme := deployed(t, "deploy/README.md")
+	settings := regexp.MustCompile(`(?m)^(SITE_ADDRESS|HTTPS_PORT|TRUSTED_PROXIES)=(.*)$`).FindAllStringSubmatch(readme, -1)
+	if len(settings) != 3 {
+		t.Fatalf("README.md sets %v", settings)
+	}
+	for _, s := range settings {
+		t.Setenv(s[1], s[2])
+	}
+	config := string(adapted(t, deployed(t, "deploy/compose/caddy/Caddyfile")))
+	for _, want := range []string{`"https_port":443,`, `"trusted_proxies":{"source":"static"}`, `"host":["app.example.com"]`} {
+		if !strings.Contains(config, want) {
+			t.Errorf("with %v there is no %s:\n%s", settings, want, config)
+		}
+	}
+
+	// Caddy announces HTTP/3 on the port on which it listens itself.
+	for _, name := range []string{"deploy/compose.yaml", "deploy/README.md", "README.md"} {
+		for _, m := range regexp.MustCompile(`(\d+):(\d+)/udp`).FindAllStringSubmatch(deployed(t, name), -1) {
+			if m[1] != m[2] {
+				t.Errorf("%s publishes %s: browsers would look for HTTP/3 on %s", name, m[0], m[2])
+			}
+		}
+	}
+	for command := range strings.SplitSeq(readme, "\n```\n") {
+		if strings.Contains(command, "docker run") && strings.Contains(command, " -p ") && regexp.MustCompile(` -p \d+:\d`).MatchString(command) {
+			t.Error("README.md publishes ports over IPv6 where the container has none")
 		}
 	}
 }

@@ -26,6 +26,9 @@ func instructions(text string) (found [][2]string) {
 func TestDockerfile(t *testing.T) {
 	last := map[string]string{} // of the image itself
 	labels, stages := "", 0
+	if syntax := regexp.MustCompile(`(?mi)^[ \t]*#[ \t]*syntax[ \t]*=[ \t]*(\S*)`).FindStringSubmatch(deployed(t, "Dockerfile")); syntax != nil && !pinned.MatchString(syntax[1]) {
+		t.Errorf("what reads the Dockerfile, %s, is not pinned by version and digest", syntax[1])
+	}
 	for _, in := range instructions(deployed(t, "Dockerfile")) {
 		word, rest := in[0], in[1]
 		switch word {

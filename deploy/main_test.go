@@ -43,7 +43,7 @@ func deployed(tb testing.TB, name string) string {
 func TestDeployedCaddyfiles(t *testing.T) {
 	secrets := makeSecrets(t)
 	for _, dir := range []string{
-		"docker", "compose/caddy", "compose/application", "kubernetes/overlays/gateway", "kubernetes/overlays/sidecar",
+		"debian", "docker", "compose/caddy", "compose/application", "kubernetes/overlays/gateway", "kubernetes/overlays/sidecar",
 	} {
 		t.Run(dir, func(t *testing.T) {
 			name := "deploy/" + dir + "/Caddyfile"
@@ -58,7 +58,7 @@ func TestDeployedCaddyfiles(t *testing.T) {
 			text = strings.NewReplacer("/run/secrets/ip-reputation/", secrets+"/", "/run/secrets/", secrets+"/", "/etc/caddy/", here+"/").Replace(text)
 			config := adapted(t, text)
 			validate(t, config)
-			for _, name := range []string{"redis_password", "postgres_password"} {
+			for _, name := range []string{"redis_password", "database_password"} {
 				if bytes.Contains(config, []byte(deployed(t, filepath.Join(secrets, name)))) {
 					t.Errorf("%s is in the configuration", name)
 				}

@@ -26,6 +26,7 @@ password() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 
 password | make redis_password
 password | make postgres_password
+password | make database_password
 password | make grafana_password
 
 # Redis is given a hash. Who has no password may only ask whether it is alive, which its health check does.
@@ -34,4 +35,4 @@ user default on nopass resetkeys resetchannels -@all +ping
 user caddy on #$(tr -d '\n' <redis_password | sha256sum | cut -d' ' -f1) resetkeys ~iprep:* resetchannels &iprep:* -@all +@read +@write +@scripting +@connection +@pubsub +time
 EOF
 
-printf 'postgres://caddy:%s@postgres:5432/reputation?sslmode=disable' "$(cat postgres_password)" | make database_url
+printf 'postgres://caddy:%s@postgres:5432/reputation?sslmode=disable' "$(cat database_password)" | make database_url
