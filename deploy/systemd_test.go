@@ -16,6 +16,7 @@ func TestUnit(t *testing.T) {
 		"Type=notify", "NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes", "PrivateDevices=yes",
 		"CapabilityBoundingSet=CAP_NET_BIND_SERVICE", "SystemCallFilter=@system-service", "RestartPreventExitStatus=1",
 		"MemoryDenyWriteExecute=yes", "StateDirectoryMode=0700", "UMask=0077",
+		"LogsDirectory=caddy-ip-reputation", "LogsDirectoryMode=0750",
 	} {
 		if !strings.Contains(text, "\n"+want+"\n") {
 			t.Errorf("the service lacks %s", want)
