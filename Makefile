@@ -88,7 +88,7 @@ man: ## write man pages and shell completions to .bin/share, for packages
 lint: $(LINT) $(ACTIONLINT) ## check style, layering, formatting (.golangci.yml), workflows and scripts
 	GOFLAGS='$(strip $(shell $(GO) env GOFLAGS) $(RACE))' $(LINT) run
 	$(ACTIONLINT) .github/workflows/*.yml
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run deploy/debian/*.sh; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run deploy/*.sh deploy/compose/postgres/*.sh deploy/debian/*.sh; fi
 
 .PHONY: vulns
 vulns: $(VULNS) ## look for known vulnerabilities in what is called; asks vuln.go.dev

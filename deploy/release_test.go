@@ -2,6 +2,7 @@ package deploy_test
 
 import (
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -65,9 +66,8 @@ func TestPackagedFiles(t *testing.T) {
 			made++
 			continue
 		}
-		found, err := filepath.Glob(file.Src)
-		if err != nil || len(found) == 0 {
-			t.Errorf("there is no %s: %v", file.Src, err)
+		if len(expand(t, file.Src)) == 0 {
+			t.Errorf("there is no %s", file.Src)
 		}
 	}
 	if made == 0 {
@@ -76,6 +76,110 @@ func TestPackagedFiles(t *testing.T) {
 	for _, file := range p.Nfpms[0].Contents {
 		if file.FileInfo.Mode != 0o644 || file.Type != "" {
 			t.Errorf("%s would have the rights, or the times, that it has on the machine which builds", file.Dst)
+		}
+	}
+}
+
+// expand lists the files under a pattern of .goreleaser.yaml, of which `**` stands at the end only.
+func expand(tb testing.TB, pattern string) (names []string) {
+	tb.Helper()
+	dir, deep := strings.CutSuffix(pattern, "/**")
+	if !deep {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return found
+	}
+	if err := filepath.WalkDir(dir, func(name string, entry os.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			names = append(names, name)
+		}
+		return err
+	}); err != nil {
+		tb.Fatal(err)
+	}
+	return names
+}
+
+// TestPackagedPages holds that the pages in archives and in the package lead to each other there too, and that no test is among them.
+func TestPackagedPages(t *testing.T) {
+	p := readPackaging(t)
+	const docs = "/usr/share/doc/caddy-ip-reputation/"
+	archive, deb := map[string]string{}, map[string]string{} // where a file is, and which it is
+	for _, file := range p.Archives[0].Files {
+		for _, name := range expand(t, file.Src) {
+			archive[name] = name
+		}
+	}
+	for _, file := range p.Nfpms[0].Contents {
+		if !strings.HasPrefix(file.Dst, docs) {
+			continue
+		}
+		dir, _, many := strings.Cut(file.Src, "*")
+		for _, name := range expand(t, file.Src) {
+			dst := file.Dst
+			if many {
+				dst = path.Join(dst, strings.TrimPrefix(name, dir))
+			}
+			deb[strings.TrimPrefix(dst, docs)] = name
+		}
+	}
+	link := regexp.MustCompile(`\]\(([^)\s#]+)(?:#[^)\s]*)?\)`)
+	for kind, files := range map[string]map[string]string{"archives": archive, "the Debian package": deb} {
+		pages, links := 0, 0
+		for at, name := range files {
+			if strings.HasSuffix(name, "_test.go") || strings.Contains(name, "secrets") {
+				t.Errorf("%s: %s belongs to those who work on it", kind, name)
+			}
+			if filepath.Ext(name) != ".md" {
+				continue
+			}
+			pages++
+			for _, m := range link.FindAllStringSubmatch(string(projectFile(t, name)), -1) {
+				if strings.Contains(m[1], ":") {
+					continue
+				}
+				links++
+				if target := path.Join(path.Dir(at), m[1]); files[target] == "" && !isDir(files, target) {
+					t.Errorf("%s: the link of %s to %s leads nowhere", kind, at, m[1])
+				}
+			}
+		}
+		if pages < 10 || links < 50 {
+			t.Errorf("%s: found %d pages and %d links only", kind, pages, links)
+		}
+	}
+}
+
+func isDir(files map[string]string, name string) bool {
+	for at := range files {
+		if strings.HasPrefix(at, strings.TrimSuffix(name, "/")+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// TestSameGo holds that packages, the image and the tests are made with one Go, to the last digit.
+func TestSameGo(t *testing.T) {
+	image := regexp.MustCompile(`golang:(\d+\.\d+\.\d+)-\S+@sha256:\S+`).FindStringSubmatch(deployed(t, "Dockerfile"))
+	if image == nil {
+		t.Fatal("the Dockerfile names no exact Go")
+	}
+	release := regexp.MustCompile(`(?m)^ *(?:go-version|go-version-file|check-latest): *["']?([^"'\s]+)`).FindAllStringSubmatch(deployed(t, ".github/workflows/release.yml"), -1)
+	if len(release) != 1 || release[0][1] != image[1] {
+		t.Errorf("release.yml takes %v, the Dockerfile Go %s: what is released must be made with one", release, image[1])
+	}
+	workflows, err := filepath.Glob(".github/workflows/*.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range workflows {
+		for _, used := range regexp.MustCompile(`golang:\S+`).FindAllString(deployed(t, name), -1) {
+			if used != image[0] {
+				t.Errorf("%s runs in %s, the Dockerfile builds in %s", name, used, image[0])
+			}
 		}
 	}
 }
