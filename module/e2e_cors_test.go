@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
@@ -54,8 +55,8 @@ func pages(tb testing.TB, page func() string) *httptest.Server {
 // TestCORSInABrowser proves, by a browser's own rules, that scripts of a named origin can read the API, errors included, and
 // those of another one cannot; and that no other origin was ever told that it may.
 func TestCORSInABrowser(t *testing.T) {
-	var site string
-	page := func() string { return fmt.Sprintf(askingPage, site, apiTokens["read"]) }
+	var site atomic.Value // a string, which is known when all are there
+	page := func() string { return fmt.Sprintf(askingPage, site.Load(), apiTokens["read"]) }
 	good, bad := pages(t, page), pages(t, page)
 	c := newConfig(t).withAPI(t, object{"cors": []any{good.URL}})
 	c.handler = nil
@@ -87,7 +88,7 @@ func TestCORSInABrowser(t *testing.T) {
 		_, _ = io.Copy(w, resp.Body)
 	}))
 	t.Cleanup(front.Close)
-	site = front.URL
+	site.Store(front.URL)
 
 	read := func(url string) string {
 		t.Helper()

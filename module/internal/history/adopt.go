@@ -32,6 +32,8 @@ func (s *spool) scan() {
 			s.discover(w)
 		} else if id, ok := journalID(e.Name()); ok && !s.isOwn(id) {
 			journals = append(journals, e.Name())
+		} else {
+			s.tidy(e)
 		}
 	}
 	s.missing(filed, batches)
@@ -41,6 +43,19 @@ func (s *spool) scan() {
 		}
 	}
 	s.trim()
+}
+
+// abandoned is how old a file is, that has not got its name yet, when who wrote it has ended.
+const abandoned = time.Minute
+
+// tidy removes what a process left that was killed while it wrote a batch, which is still in its journal.
+func (s *spool) tidy(e os.DirEntry) {
+	if !strings.HasSuffix(e.Name(), ".tmp") {
+		return
+	}
+	if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > abandoned {
+		_ = os.Remove(s.path(e.Name())) // it is tried again
+	}
 }
 
 func (s *spool) unreadable(name string, err error) {

@@ -222,3 +222,22 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+// TestTidy holds that what a process left that was killed while it wrote a batch does not fill the disk.
+func TestTidy(t *testing.T) {
+	k := newRig(t, Options{Dir: t.TempDir()})
+	for name, age := range map[string]time.Duration{"a.batch.1.tmp": 2 * time.Minute, "a.batch.2.tmp": time.Second, "notes": time.Hour} {
+		path := filepath.Join(k.spool.dir, name)
+		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		then := time.Now().Add(-age)
+		if err := os.Chtimes(path, then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.spool.scan()
+	if got := strings.Join(names(t, k.spool.dir, ""), " "); got != "a.batch.2.tmp notes" {
+		t.Errorf("%s are left", got)
+	}
+}
