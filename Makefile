@@ -6,6 +6,8 @@ FUZZTIME   ?= 60s
 BENCH      ?= .
 COUNT      ?= 10
 BENCH_PKGS ?= ./module/...
+RATE       ?= 5000
+DURATION   ?= 30s
 
 # The race detector needs a C compiler. Where there is none, the tests run without it, and say so.
 RACE ?= $(shell command -v "$$($(GO) env CC)" >/dev/null && echo -race)
@@ -14,9 +16,11 @@ RACE ?= $(shell command -v "$$($(GO) env CC)" >/dev/null && echo -race)
 LINT_VERSION       := v2.15.0
 ACTIONLINT_VERSION := v1.7.12
 VULNS_VERSION      := v1.9.0
+VEGETA_VERSION     := v12.13.0
 LINT       := .bin/golangci-lint-$(LINT_VERSION)/golangci-lint
 ACTIONLINT := .bin/actionlint-$(ACTIONLINT_VERSION)/actionlint
 VULNS      := .bin/govulncheck-$(VULNS_VERSION)/govulncheck
+VEGETA     := .bin/vegeta-$(VEGETA_VERSION)/vegeta
 
 .DEFAULT_GOAL := help
 
@@ -98,6 +102,15 @@ vulns: $(VULNS) ## look for known vulnerabilities in what is called; asks vuln.g
 bench: ## run the benchmarks for benchstat; BENCH, COUNT, BENCH_PKGS
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 0 $(BENCH_PKGS)
 
+# Caddy is built as for production: without the race detector, and not as part of a test.
+.PHONY: load
+load: services $(VEGETA) ## prove what is promised under load, in eight minutes; RATE, DURATION of a run; see .bin/load
+	rm -rf .bin/load
+	mkdir -p .bin/load
+	$(GO) build -trimpath -o .bin/load/caddy ./cmd/caddy
+	IPREP_LOAD=$(CURDIR)/.bin/load IPREP_LOAD_VEGETA=$(CURDIR)/$(VEGETA) IPREP_LOAD_RATE=$(RATE) IPREP_LOAD_DURATION=$(DURATION) \
+		IPREP_REQUIRE_SERVICES=1 $(GO) test -run '^TestLoad$$' -v -count 1 -timeout 0 ./module/load
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME
 	@grep -r --include='*_test.go' -oE '^func Fuzz[A-Za-z0-9_]+' . | sed 's|/[^/]*:func | |' | sort | \
@@ -118,6 +131,9 @@ $(ACTIONLINT):
 
 $(VULNS):
 	GOBIN=$(CURDIR)/$(@D) $(GO) install golang.org/x/vuln/cmd/govulncheck@$(VULNS_VERSION)
+
+$(VEGETA):
+	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/tsenart/vegeta/v12@$(VEGETA_VERSION)
 
 .PHONY: clean
 clean: ## remove what was built here

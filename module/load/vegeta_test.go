@@ -1,0 +1,154 @@
+package load_test
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// result is one request.
+type result struct {
+	kind    kind
+	at      time.Time
+	took    time.Duration
+	status  int    // 0: there was no answer
+	failure string // why
+}
+
+// run is one run of vegeta against one of the two Caddys.
+type run struct {
+	plain   bool
+	results []result
+	cpu     time.Duration // of Caddy
+	busy    string        // the machine's load averages before it
+}
+
+// Requests under way at the most: at the machine's limit, and at a rate, where vegeta falls behind when it is reached. Without
+// a bound, a machine that is too slow is buried under connections.
+const (
+	atLimit = 64
+	atRate  = 1000
+)
+
+// attack runs vegeta; a rate of 0 is as fast as it goes. Its results stay in the folder, for the plot.
+func (b *bench) attack(t *testing.T, stage string, plain bool, rate int, duration time.Duration) *run {
+	t.Helper()
+	s, name := b.stack.with, "with"
+	if plain {
+		s, name = b.stack.plain, "plain"
+	}
+	r := &run{plain: plain, busy: loadAverage()}
+	name = fmt.Sprintf("%s-%d", name, len(b.files[stage])/2+1) // for each a line of its own in the plot
+	file := filepath.Join(b.folder, stage+"-"+name+".bin")
+	b.files[stage] = append(b.files[stage], file)
+	requests := newTargets(s.site, b.newcomer)
+	args := []string{
+		"attack", "-name", name, "-format", "json", "-lazy", "-rate", strconv.Itoa(rate), "-duration", duration.String(),
+		"-max-body", "0", "-timeout", "10s", "-output", file, "-header", "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0)",
+	}
+	most := atRate
+	if rate == 0 {
+		most = atLimit
+	}
+	args = append(args, "-max-workers", strconv.Itoa(most), "-workers", strconv.Itoa(atLimit))
+	cmd := exec.CommandContext(t.Context(), b.vegeta, args...)
+	cmd.Stdin = requests
+	before := s.metrics(t)["process_cpu_seconds_total"]
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, out)
+	}
+	r.cpu = time.Duration((s.metrics(t)["process_cpu_seconds_total"] - before) * float64(time.Second))
+	b.newcomer = requests.newcomer
+	r.read(t, b.vegeta, file)
+	return r
+}
+
+// read reads vegeta's results.
+func (r *run) read(t *testing.T, vegeta, file string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), vegeta, "encode", "-to", "csv", file)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r.results, err = parse(out)
+	if err = errors.Join(err, cmd.Wait()); err != nil {
+		t.Fatalf("reading the results: %v", err)
+	}
+	if len(r.results) == 0 {
+		t.Fatal("vegeta has sent nothing")
+	}
+}
+
+// The columns of vegeta's CSV that we need, and how many there are.
+const (
+	columnTime, columnStatus, columnLatency, columnError, columnURL = 0, 1, 2, 5, 10
+	columns                                                         = 12
+)
+
+func parse(from io.Reader) (results []result, _ error) {
+	rows := csv.NewReader(from)
+	rows.FieldsPerRecord, rows.ReuseRecord = columns, true
+	for {
+		row, err := rows.Read()
+		if errors.Is(err, io.EOF) {
+			return results, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		at, wrongTime := strconv.ParseInt(row[columnTime], 10, 64)
+		took, wrongLatency := strconv.ParseInt(row[columnLatency], 10, 64)
+		status, wrongStatus := strconv.Atoi(row[columnStatus])
+		if err := errors.Join(wrongTime, wrongLatency, wrongStatus); err != nil {
+			return nil, err
+		}
+		// the texts are parts of one long one, with everything else in the row
+		k := slices.Index(kinds, kind(path.Base(row[columnURL])))
+		if k < 0 {
+			return nil, fmt.Errorf("a request to %s, which is none of ours", row[columnURL])
+		}
+		res := result{kind: kinds[k], at: time.Unix(0, at), took: time.Duration(took), status: status}
+		if status == 0 {
+			res.failure = string([]byte(row[columnError]))
+		}
+		results = append(results, res)
+	}
+}
+
+// plot lets vegeta draw the latencies of a stage, and removes the results, which take much room.
+func (b *bench) plot(t *testing.T, stage string) string {
+	t.Helper()
+	page := filepath.Join(b.folder, stage+".html")
+	args := append([]string{"plot", "-title", "caddy-ip-reputation and plain Caddy, " + stage, "-output", page}, b.files[stage]...)
+	if out, err := exec.CommandContext(t.Context(), b.vegeta, args...).CombinedOutput(); err != nil {
+		t.Fatalf("plotting: %v\n%s", err, out)
+	}
+	for _, file := range b.files[stage] {
+		_ = os.Remove(file)
+	}
+	return page
+}
+
+// loadAverage is how busy the machine was in the last minute, where the system says so.
+func loadAverage() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	var one string
+	if _, scan := fmt.Sscan(string(text), &one); err != nil || scan != nil {
+		return "?"
+	}
+	return one
+}
