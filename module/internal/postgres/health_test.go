@@ -125,8 +125,8 @@ func TestRefusals(t *testing.T) {
 		{as(t, admin, lonely, ""), "busy", "53300", "max_connections"},
 		{absent.String(), "no_database", "3D000", "CREATE DATABASE"},
 		{refused.String(), "unreachable", "refused", "server runs"},
-		{"host=127.0.0.1 port=eins", "error", "port", "DSN"},
-		{"", "error", "empty", "DSN"},
+		{"host=127.0.0.1 port=eins", "dsn", "port", "DSN"},
+		{"", "dsn", "empty", "DSN"},
 	} {
 		db := open(t, tc.dsn)
 		s := awaitResult(t, db, tc.result)
