@@ -113,11 +113,6 @@ const (
 // delays neither a start nor a reload.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = slog.New(correlated{reported(ctx.Slogger().Handler(), "ip_reputation")})
-	config, err := hashOf(a) // before raw modules are gone
-	if err != nil {
-		return fmt.Errorf("naming the configuration: %w", err)
-	}
-	a.config = config
 	if err := a.settings(); err != nil {
 		return err
 	}
@@ -185,8 +180,11 @@ func (a *App) lookupTimeout() time.Duration {
 	return longest + time.Second
 }
 
-// settings applies defaults and checks ranges.
-func (a *App) settings() error {
+// settings names the configuration, before raw modules are gone from it, applies defaults and checks ranges.
+func (a *App) settings() (err error) {
+	if a.config, err = hashOf(a); err != nil {
+		return fmt.Errorf("naming the configuration: %w", err)
+	}
 	a.wait = defaultWait
 	if a.Wait != nil {
 		a.wait = time.Duration(*a.Wait)
