@@ -336,6 +336,15 @@ func TestHistoryKeepsPrivacy(t *testing.T) {
 			if got.status != http.StatusOK || !strings.Contains(got.body, `"requests":1`) {
 				t.Errorf("the history of the client is %d %s", got.status, got.body)
 			}
+			for _, path := range []string{"history/203.0.113.0/24", "history?by=network"} {
+				status := http.StatusOK
+				if name == "hash" { // of pseudonyms, all visitors are in one network
+					status = http.StatusBadRequest
+				}
+				if got := r.ask(t, http.MethodGet, path, ""); got.status != status {
+					t.Errorf("%s is answered with %d %s", path, got.status, got.body)
+				}
+			}
 		})
 	}
 }
