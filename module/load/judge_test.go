@@ -169,8 +169,8 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []result{
-		{known, time.Unix(0, 1700000000000000001), 1500 * time.Microsecond, 200, ""},
-		{unknown, time.Unix(0, 1700000000000000002), 2500 * time.Microsecond, 0, `Get "http://127.0.0.1:80/new": EOF`},
+		{known, 0, time.Unix(0, 1700000000000000001), 1500 * time.Microsecond, 200, ""},
+		{unknown, 1, time.Unix(0, 1700000000000000002), 2500 * time.Microsecond, 0, `Get "http://127.0.0.1:80/new": EOF`},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(result{})); diff != "" {
 		t.Error(diff)
@@ -188,7 +188,7 @@ func TestParse(t *testing.T) {
 func made(plain bool, rate int, slow time.Duration, unanswered int) *run {
 	r := &run{plain: plain}
 	for i := range 1000 {
-		res := result{known, time.Unix(0, 0).Add(time.Duration(i) * time.Second / time.Duration(rate)), time.Millisecond, 200, ""}
+		res := result{known, uint64(i), time.Unix(0, 0).Add(time.Duration(i) * time.Second / time.Duration(rate)), time.Millisecond, 200, ""}
 		if i%50 == 0 {
 			res.took = slow
 		}
@@ -288,5 +288,9 @@ func TestReport(t *testing.T) {
 	}
 	if got, want := histogram(s), "to 20ms        0.0000 %                           2.0000 % █\n"; !strings.Contains(got, want) {
 		t.Errorf("%s\nhas not\n%s", got, want)
+	}
+	got = drawing(s)
+	if shares := shareOfBins(s, false); shares[20] != 0.98 || shares[30] != 0.02 || !strings.Contains(got, outline(shares)) {
+		t.Errorf("the shares are %v, in\n%s", shares, got)
 	}
 }

@@ -32,7 +32,6 @@ const (
 type bench struct {
 	stack          *stack
 	folder, vegeta string
-	files          map[string][]string // results, by stage
 	newcomer       int
 }
 
@@ -52,7 +51,7 @@ func TestLoad(t *testing.T) {
 		t.Fatalf("%s: %v", durationVariable, err)
 	}
 	began := time.Now()
-	b := &bench{folder: folder, vegeta: os.Getenv(vegetaVariable), files: map[string][]string{}}
+	b := &bench{folder: folder, vegeta: os.Getenv(vegetaVariable)}
 	b.stack = startStack(t, filepath.Join(folder, "caddy"))
 	say("%d clients are known, %d prefixes are on lists; ready after %.0f s", crowds[known], lists*prefixes, time.Since(began).Seconds())
 
@@ -86,14 +85,19 @@ func (b *bench) measure(t *testing.T, rate int, duration time.Duration, rounds i
 	}
 	file := strings.Replace(s.name, "/s", "-per-second", 1)
 	for i := range 2*rounds + 1 {
-		r := b.attack(t, file, i%2 == 0, rate, duration)
+		side := "with-us"
+		if i%2 == 0 {
+			side = "plain"
+		}
+		r := b.attack(t, fmt.Sprintf("%s-%s-%d", file, side, i/2+1), i%2 == 0, rate, duration)
 		s.runs = append(s.runs, r)
 		one := r.summary()
 		say("%-7s %-8s %6.0f requests/s, %d wrong, p50 %s, p99 %s, p99.9 %s, longest %s ms; load average %s",
 			s.name, name(r.plain), one.rate, one.errors, ms(one.p50), ms(one.p99), ms(one.p999), ms(one.longest), r.busy)
+		b.plot(t, r)
 		b.stack.settle(t)
 	}
-	say("%s", b.plot(t, file))
+	say("%s", b.draw(t, s, file))
 	return s
 }
 

@@ -1,6 +1,7 @@
 package load_test
 
 import (
+	"bytes"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 // result is one request.
 type result struct {
 	kind    kind
+	seq     uint64
 	at      time.Time
 	took    time.Duration
 	status  int    // 0: there was no answer
@@ -26,6 +28,7 @@ type result struct {
 
 // run is one run of vegeta against one of the two Caddys.
 type run struct {
+	name    string
 	plain   bool
 	results []result
 	cpu     time.Duration // of Caddy
@@ -39,28 +42,25 @@ const (
 	atRate  = 1000
 )
 
-// attack runs vegeta; a rate of 0 is as fast as it goes. Its results stay in the folder, for the plot.
-func (b *bench) attack(t *testing.T, stage string, plain bool, rate int, duration time.Duration) *run {
+// attack runs vegeta; a rate of 0 is as fast as it goes.
+func (b *bench) attack(t *testing.T, runName string, plain bool, rate int, duration time.Duration) *run {
 	t.Helper()
-	s, name := b.stack.with, "with"
+	s := b.stack.with
 	if plain {
-		s, name = b.stack.plain, "plain"
+		s = b.stack.plain
 	}
-	r := &run{plain: plain, busy: loadAverage()}
-	name = fmt.Sprintf("%s-%d", name, len(b.files[stage])/2+1) // for each a line of its own in the plot
-	file := filepath.Join(b.folder, stage+"-"+name+".bin")
-	b.files[stage] = append(b.files[stage], file)
+	r := &run{name: runName, plain: plain, busy: loadAverage()}
+	file := filepath.Join(b.folder, runName+".bin")
 	requests := newTargets(s.site, b.newcomer)
-	args := []string{
-		"attack", "-name", name, "-format", "json", "-lazy", "-rate", strconv.Itoa(rate), "-duration", duration.String(),
-		"-max-body", "0", "-timeout", "10s", "-output", file, "-header", "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0)",
-	}
 	most := atRate
 	if rate == 0 {
 		most = atLimit
 	}
-	args = append(args, "-max-workers", strconv.Itoa(most), "-workers", strconv.Itoa(atLimit))
-	cmd := exec.CommandContext(t.Context(), b.vegeta, args...)
+	cmd := exec.CommandContext(t.Context(), b.vegeta,
+		"attack", "-format", "json", "-lazy", "-rate", strconv.Itoa(rate), "-duration", duration.String(), "-max-body", "0",
+		"-workers", strconv.Itoa(atLimit), "-max-workers", strconv.Itoa(most), "-timeout", "10s", "-output", file,
+		"-header", "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0)",
+	)
 	cmd.Stdin = requests
 	before := s.metrics(t)["process_cpu_seconds_total"]
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -69,6 +69,7 @@ func (b *bench) attack(t *testing.T, stage string, plain bool, rate int, duratio
 	r.cpu = time.Duration((s.metrics(t)["process_cpu_seconds_total"] - before) * float64(time.Second))
 	b.newcomer = requests.newcomer
 	r.read(t, b.vegeta, file)
+	_ = os.Remove(file) // it takes much room
 	return r
 }
 
@@ -95,8 +96,8 @@ func (r *run) read(t *testing.T, vegeta, file string) {
 
 // The columns of vegeta's CSV that we need, and how many there are.
 const (
-	columnTime, columnStatus, columnLatency, columnError, columnURL = 0, 1, 2, 5, 10
-	columns                                                         = 12
+	columnTime, columnStatus, columnLatency, columnError, columnSeq, columnURL = 0, 1, 2, 5, 8, 10
+	columns                                                                    = 12
 )
 
 func parse(from io.Reader) (results []result, _ error) {
@@ -113,7 +114,8 @@ func parse(from io.Reader) (results []result, _ error) {
 		at, wrongTime := strconv.ParseInt(row[columnTime], 10, 64)
 		took, wrongLatency := strconv.ParseInt(row[columnLatency], 10, 64)
 		status, wrongStatus := strconv.Atoi(row[columnStatus])
-		if err := errors.Join(wrongTime, wrongLatency, wrongStatus); err != nil {
+		seq, wrongSeq := strconv.ParseUint(row[columnSeq], 10, 64)
+		if err := errors.Join(wrongTime, wrongLatency, wrongStatus, wrongSeq); err != nil {
 			return nil, err
 		}
 		// the texts are parts of one long one, with everything else in the row
@@ -121,7 +123,7 @@ func parse(from io.Reader) (results []result, _ error) {
 		if k < 0 {
 			return nil, fmt.Errorf("a request to %s, which is none of ours", row[columnURL])
 		}
-		res := result{kind: kinds[k], at: time.Unix(0, at), took: time.Duration(took), status: status}
+		res := result{kind: kinds[k], seq: seq, at: time.Unix(0, at), took: time.Duration(took), status: status}
 		if status == 0 {
 			res.failure = string([]byte(row[columnError]))
 		}
@@ -129,18 +131,23 @@ func parse(from io.Reader) (results []result, _ error) {
 	}
 }
 
-// plot lets vegeta draw the latencies of a stage, and removes the results, which take much room.
-func (b *bench) plot(t *testing.T, stage string) string {
+// plot lets vegeta draw the latencies of a run over time. A page for each, since it cannot draw lines of several; and what
+// counts as an error is ours to say, since to vegeta every 403 is one.
+func (b *bench) plot(t *testing.T, r *run) {
 	t.Helper()
-	page := filepath.Join(b.folder, stage+".html")
-	args := append([]string{"plot", "-title", "caddy-ip-reputation and plain Caddy, " + stage, "-output", page}, b.files[stage]...)
-	if out, err := exec.CommandContext(t.Context(), b.vegeta, args...).CombinedOutput(); err != nil {
+	var rows bytes.Buffer
+	for i := range r.results {
+		res, failure := &r.results[i], ""
+		if !res.kind.right(res.status, r.plain) {
+			failure = "wrong"
+		}
+		fmt.Fprintf(&rows, "%d,%d,%d,0,0,%s,,%s,%d,GET,/%s,\n", res.at.UnixNano(), res.status, res.took.Nanoseconds(), failure, r.name, res.seq, res.kind)
+	}
+	cmd := exec.CommandContext(t.Context(), b.vegeta, "plot", "-title", r.name, "-output", filepath.Join(b.folder, r.name+".html"))
+	cmd.Stdin = &rows
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("plotting: %v\n%s", err, out)
 	}
-	for _, file := range b.files[stage] {
-		_ = os.Remove(file)
-	}
-	return page
 }
 
 // loadAverage is how busy the machine was in the last minute, where the system says so.
