@@ -243,9 +243,48 @@ func TestBusyMachine(t *testing.T) {
 	s := &stage{name: "100/s", rate: 100, runs: []*run{
 		made(true, 100, 2*time.Millisecond, 0), made(false, 100, 4*time.Millisecond, 0), made(true, 100, 7*time.Millisecond, 0),
 	}}
-	got := addsLittle(s)
-	if !got[0].ok || got[1].ok {
+	if got := addsLittle(s); !got[0].ok || got[1].ok || !got[2].ok {
 		t.Errorf("it says %v", got)
+	}
+	s.runs[2].others = 0.06
+	if got := addsLittle(s); got[2].ok {
+		t.Errorf("it says %v", got)
+	}
+}
+
+// TestOthers proves that the work of others is told from ours: that of processes that we have started, or that these have.
+func TestOthers(t *testing.T) {
+	const before = "cpu  100 10 50 1000 5 7 8 2 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n"
+	const after = "cpu  160 10 70 1100 5 9 9 12 0 0\n"
+	processes := func(ours, grandchild, foreign int) []string {
+		const stat = "%d (a (b) c) S %d 1 1 0 -1 4194560 1 0 0 0 %d 10 1 1 20 0 1 0 100 1 1\n"
+		return []string{
+			fmt.Sprintf(stat, 40, 1, ours), fmt.Sprintf(stat, 41, 40, 5), fmt.Sprintf(stat, 42, 41, grandchild), fmt.Sprintf(stat, 50, 1, foreign), "",
+		}
+	}
+	from, err := totals(before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := totals(after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from.own, to.own = family(40, processes(10, 20, 30)), family(40, processes(20, 50, 90))
+	if want := 10.0 + 5 + 20 + 3*12; from.own != want {
+		t.Errorf("ours is %v, want %v", from.own, want)
+	}
+	// of 193 ticks 90 were used, 40 by us
+	if got, known := others(from, to); !known || got != 50.0/193 {
+		t.Errorf("others took %v", got)
+	}
+	if _, known := others(moment{}, to); known {
+		t.Error("others are known where the system says nothing")
+	}
+	for _, wrong := range []string{"", "intr 1 2 3 4 5 6 7 8 9", "cpu a b c d e f g h"} {
+		if m, err := totals(wrong); err == nil {
+			t.Errorf("%q is %v", wrong, m)
+		}
 	}
 }
 

@@ -92,8 +92,8 @@ func (b *bench) measure(t *testing.T, rate int, duration time.Duration, rounds i
 		r := b.attack(t, fmt.Sprintf("%s-%s-%d", file, side, i/2+1), i%2 == 0, rate, duration)
 		s.runs = append(s.runs, r)
 		one := r.summary()
-		say("%-7s %-8s %6.0f requests/s, %d wrong, p50 %s, p99 %s, p99.9 %s, longest %s ms; load average %s",
-			s.name, name(r.plain), one.rate, one.errors, ms(one.p50), ms(one.p99), ms(one.p999), ms(one.longest), r.busy)
+		say("%-7s %-8s %6.0f requests/s, %d wrong, p50 %s, p99 %s, p99.9 %s, longest %s ms; others took %s",
+			s.name, name(r.plain), one.rate, one.errors, ms(one.p50), ms(one.p99), ms(one.p999), ms(one.longest), percent(r.others, r.known))
 		b.plot(t, r)
 		b.stack.settle(t)
 	}
@@ -128,12 +128,12 @@ func (s *stack) account(t *testing.T) []verdict {
 func (b *bench) report(t *testing.T, stages []*stage, verdicts []verdict) string {
 	t.Helper()
 	var r strings.Builder
-	fmt.Fprintf(&r, "%s, %s/%s, %d processors, for everything: vegeta, Caddy, Redis, PostgreSQL and the stand-ins. Load average before each run:",
+	fmt.Fprintf(&r, "%s, %s/%s, %d processors, for everything: vegeta, Caddy, Redis, PostgreSQL and the stand-ins. Of their time, others took",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
 	for _, s := range stages {
-		fmt.Fprintf(&r, " %s", s.name)
+		fmt.Fprintf(&r, " at %s:", s.name)
 		for _, one := range s.runs {
-			fmt.Fprintf(&r, " %s", one.busy)
+			fmt.Fprintf(&r, " %s", percent(one.others, one.known))
 		}
 		r.WriteByte(';')
 	}

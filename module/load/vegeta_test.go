@@ -32,7 +32,9 @@ type run struct {
 	plain   bool
 	results []result
 	cpu     time.Duration // of Caddy
-	busy    string        // the machine's load averages before it
+
+	others float64 // the share of the processors' time that others took meanwhile
+	known  bool    // it is
 }
 
 // Requests under way at the most: at the machine's limit, and at a rate, where vegeta falls behind when it is reached. Without
@@ -49,7 +51,7 @@ func (b *bench) attack(t *testing.T, runName string, plain bool, rate int, durat
 	if plain {
 		s = b.stack.plain
 	}
-	r := &run{name: runName, plain: plain, busy: loadAverage()}
+	r := &run{name: runName, plain: plain}
 	file := filepath.Join(b.folder, runName+".bin")
 	requests := newTargets(s.site, b.newcomer)
 	most := atRate
@@ -62,11 +64,12 @@ func (b *bench) attack(t *testing.T, runName string, plain bool, rate int, durat
 		"-header", "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0)",
 	)
 	cmd.Stdin = requests
-	before := s.metrics(t)["process_cpu_seconds_total"]
+	began, before := now(), s.metrics(t)["process_cpu_seconds_total"]
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", cmd, err, out)
 	}
 	r.cpu = time.Duration((s.metrics(t)["process_cpu_seconds_total"] - before) * float64(time.Second))
+	r.others, r.known = others(began, now())
 	b.newcomer = requests.newcomer
 	r.read(t, b.vegeta, file)
 	_ = os.Remove(file) // it takes much room
@@ -148,14 +151,4 @@ func (b *bench) plot(t *testing.T, r *run) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("plotting: %v\n%s", err, out)
 	}
-}
-
-// loadAverage is how busy the machine was in the last minute, where the system says so.
-func loadAverage() string {
-	text, err := os.ReadFile("/proc/loadavg")
-	var one string
-	if _, scan := fmt.Sscan(string(text), &one); err != nil || scan != nil {
-		return "?"
-	}
-	return one
 }
