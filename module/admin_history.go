@@ -15,10 +15,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 )
 
-const (
-	defaultParts = 60 // of a graph
-	maxParts     = 1000
-)
+const defaultParts = 60 // of a graph
 
 // The words by which a ranking is asked for.
 const (
@@ -180,7 +177,7 @@ func (q *historyQuery) set(word, value string, now time.Time) (err error) {
 	case "limit":
 		q.limit, err = parseCount(word, value, 1, history.MaxLimit)
 	case "parts":
-		q.parts, err = parseCount(word, value, 0, maxParts)
+		q.parts, err = parseCount(word, value, 0, history.MaxParts)
 	case "after":
 		if q.after = value; value == "" {
 			err = errors.New("after is empty: write what was next in the answer before, or leave it out")

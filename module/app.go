@@ -77,7 +77,7 @@ type App struct {
 	forgets     *pooledForgets
 	database    *pooledDatabase   // nil: no history is kept
 	recorder    *history.Recorder // likewise
-	config      string            // names this configuration
+	config      string            // names this configuration, where a history is kept
 	ledger      quota.Ledger
 	limiter     *limit.Limiter // nil until a site limits
 	memory      *pooledMemory
@@ -180,10 +180,13 @@ func (a *App) lookupTimeout() time.Duration {
 	return longest + time.Second
 }
 
-// settings names the configuration, before raw modules are gone from it, applies defaults and checks ranges.
+// settings applies defaults and checks ranges. Where a history names the configuration, that is done before raw modules are
+// gone from it.
 func (a *App) settings() (err error) {
-	if a.config, err = hashOf(a); err != nil {
-		return fmt.Errorf("naming the configuration: %w", err)
+	if a.History != nil {
+		if a.config, err = hashOf(a); err != nil {
+			return fmt.Errorf("naming the configuration: %w", err)
+		}
 	}
 	a.wait = defaultWait
 	if a.Wait != nil {

@@ -83,11 +83,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app
-	config, err := hashOf([]any{app.config, h})
-	if err != nil {
-		return fmt.Errorf("naming the configuration: %w", err)
+	if h.history, err = app.recording(h); err != nil {
+		return err
 	}
-	h.history = app.recording(config[:configDigits], h.Rules)
 	switch h.Mode {
 	case "", "observe":
 	case "enforce":

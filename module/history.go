@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -38,11 +39,7 @@ type History struct {
 	Migrate string `json:"migrate,omitempty"`
 }
 
-// The defaults that config comments name.
 const (
-	defaultRetention = 90 * 24 * time.Hour
-	defaultSpool     = 256 << 20
-
 	minRetention = 24 * time.Hour
 	minSpool     = 1 << 20
 )
@@ -53,7 +50,7 @@ var MigrateWords = []string{"auto", "off"}
 // Check reports what is wrong with the settings, as far as they can be judged by themselves.
 func (h *History) Check() error {
 	switch {
-	case h.Migrate != "" && h.Migrate != "auto" && h.Migrate != "off":
+	case h.Migrate != "" && !slices.Contains(MigrateWords, h.Migrate):
 		return fmt.Errorf("unknown migrate %q: use auto or off", h.Migrate)
 	case h.Retention != 0 && time.Duration(h.Retention) < minRetention:
 		return fmt.Errorf("retention %s is out of range: use 1d or more", time.Duration(h.Retention))
@@ -61,20 +58,6 @@ func (h *History) Check() error {
 		return fmt.Errorf("spool of %d bytes is out of range: use 1MiB or more", h.Spool)
 	}
 	return nil
-}
-
-func (h *History) retention() time.Duration {
-	if h.Retention == 0 {
-		return defaultRetention
-	}
-	return time.Duration(h.Retention)
-}
-
-func (h *History) spool() int64 {
-	if h.Spool == 0 {
-		return defaultSpool
-	}
-	return h.Spool
 }
 
 var errNoHistory = errors.New("no history is kept: add `history {env.DATABASE_URL}` to the global ip_reputation options")
@@ -148,7 +131,7 @@ func (a *App) openHistory(ctx caddy.Context, dir string) error {
 	a.database, err = acquire(a, "database "+hash, func() (*pooledDatabase, error) {
 		p := new(pooledDatabase)
 		p.DB, err = postgres.Open(postgres.Options{
-			DSN: dsn.Current, Retention: h.retention(), Migrate: h.Migrate != "off", Logger: processLogger("history"),
+			DSN: dsn.Current, Retention: time.Duration(h.Retention), Migrate: h.Migrate != "off", Logger: processLogger("history"),
 			Notify: p.notify(&renewal{password: dsn}),
 		})
 		return p, err
@@ -170,7 +153,7 @@ func (a *App) startHistory() {
 	}
 	a.database.recorder.Store(a.recorder)
 	a.database.Start()
-	a.recorder.Use(history.Settings{Store: a.database, Limit: a.History.spool(), Keep: a.kept})
+	a.recorder.Use(history.Settings{Store: a.database, Limit: a.History.Spool, Keep: a.kept})
 	a.recorder.Start()
 }
 

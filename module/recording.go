@@ -1,6 +1,7 @@
 package module
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -21,16 +23,20 @@ type recording struct {
 	rules    []string // as they are written, by number
 }
 
-// recording returns what tells the history of the requests to a site with these rules.
-func (a *App) recording(config string, rules []Rule) *recording {
+// recording returns what tells the history of the requests to a site.
+func (a *App) recording(h *Handler) (*recording, error) {
 	if a.recorder == nil {
-		return nil
+		return nil, nil
 	}
-	c := &recording{a.recorder, config, make([]string, len(rules)+1)}
-	for i := range rules {
-		c.rules[i+1] = rules[i].text()
+	config, err := hashOf([]any{a.config, h})
+	if err != nil {
+		return nil, fmt.Errorf("naming the configuration: %w", err)
 	}
-	return c
+	c := &recording{a.recorder, config[:configDigits], make([]string, len(h.Rules)+1)}
+	for i := range h.Rules {
+		c.rules[i+1] = h.Rules[i].text()
+	}
+	return c, nil
 }
 
 // note tells of a request. It does not wait, and allocates nothing.
@@ -49,10 +55,8 @@ func (c *recording) rule(v *visit) string {
 	if v.rule != 0 || v.action == reputation.Pass {
 		return c.rules[v.rule]
 	}
-	for i := range v.verdict.Reasons {
-		if source := v.verdict.Reasons[i].Source; source == reputation.SourceDeny || source == reputation.SourceBan {
-			return source
-		}
+	if source := policy.Unwanted(&v.verdict); source != "" {
+		return source
 	}
 	return "unknown block"
 }

@@ -2,7 +2,6 @@ package history
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"strconv"
@@ -120,12 +119,7 @@ func (s *spool) discover(w *waiting) {
 		return
 	}
 	w.size = onDisk(info.Size())
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.find(w) == nil { // nor added meanwhile
-		s.bytes += w.size
-		s.insert(w)
-	}
+	s.discovered(w)
 }
 
 // filed returns the batches that are on disk.
@@ -171,38 +165,16 @@ func (s *spool) adopt(name string, batches map[ID]bool) error {
 		s.tally.damaged(name, c.broken)
 		if c.window.rows() > 0 {
 			w := &waiting{id: id, at: at.UnixNano(), entries: c.window.entries}
-			if err := s.write(w, c.window.batch(id)); err != nil {
+			if w.size, err = s.save(w, c.window.batch(id)); err != nil {
 				s.tally.diskFailed(err)
 				return nil // it is there the next time
 			}
+			s.discovered(w)
 		}
 		s.tally.drop(DropUnreadable, int64(c.broken))
 	}
 	_ = f.Close() // where open files cannot be removed
-	if err := os.Remove(path); err != nil {
-		return err
-	}
-	return nil
-}
-
-// write writes a batch that is not in the list, and adds it.
-func (s *spool) write(w *waiting, b *Batch) error {
-	err := s.files.replace(s.path(w.name()), func(f io.Writer) error {
-		c := counter{w: f}
-		err := writeBatch(&c, b)
-		w.size = onDisk(c.n)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.find(w) == nil {
-		s.bytes += w.size
-		s.insert(w)
-	}
-	return nil
+	return os.Remove(path)
 }
 
 // newborn is how old a journal is at least when its process has locked it.

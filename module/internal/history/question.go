@@ -35,6 +35,9 @@ const (
 	MaxLimit     = 1000
 )
 
+// MaxParts is how many parts a graph may have.
+const MaxParts = 1000
+
 // Period is a time from From on and before To. A zero From stands for all that is kept, a zero To for now. A decision is at
 // the last of its requests: it is in one of two periods that follow each other.
 type Period struct {

@@ -129,6 +129,16 @@ func (w *waiting) compare(other *waiting) int {
 	return cmp.Or(cmp.Compare(w.at, other.at), slices.Compare(w.id[:], other.id[:]))
 }
 
+// discovered puts a batch that is on disk into the list, unless it is there.
+func (s *spool) discovered(w *waiting) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.find(w) == nil {
+		s.bytes += w.size
+		s.insert(w)
+	}
+}
+
 // find returns the batch with the same name. It is called with the lock held.
 func (s *spool) find(w *waiting) *waiting {
 	if i, ok := slices.BinarySearchFunc(s.list, w, (*waiting).compare); ok {
@@ -143,21 +153,6 @@ const block = 4096
 // onDisk returns how much room a file takes.
 func onDisk(size int64) int64 { return max((size+block-1)/block, 1) * block }
 
-// unsaved returns how many entries wait in memory only.
-func (s *spool) unsaved() (entries int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.rows == 0 {
-		return 0
-	}
-	for _, w := range s.list {
-		if w.size == 0 {
-			entries += w.entries
-		}
-	}
-	return entries
-}
-
 // persist writes to disk what is in memory, until that fails.
 func (s *spool) persist() {
 	if s.dir == "" {
@@ -168,19 +163,24 @@ func (s *spool) persist() {
 		if w == nil {
 			return
 		}
-		size := int64(0)
-		err := s.files.replace(s.path(w.name()), func(f io.Writer) error {
-			c := counter{w: f}
-			err := writeBatch(&c, batch)
-			size = c.n
-			return err
-		})
+		size, err := s.save(w, batch)
 		s.tally.diskFailed(err)
 		if err != nil {
 			return
 		}
-		s.persisted(w, onDisk(size))
+		s.persisted(w, size)
 	}
+}
+
+// save writes the file of a batch, and returns how much room it takes.
+func (s *spool) save(w *waiting, b *Batch) (size int64, err error) {
+	err = s.files.replace(s.path(w.name()), func(f io.Writer) error {
+		c := counter{w: f}
+		err := writeBatch(&c, b)
+		size = onDisk(c.n)
+		return err
+	})
+	return size, err
 }
 
 // inMemory returns the oldest batch that is in memory only, or nil.

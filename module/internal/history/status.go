@@ -195,7 +195,13 @@ func (t *tally) failures() (store, disk *Failure) {
 
 // Counts returns what became of entries since the start. In the end, what was recorded is written or dropped, or waits.
 func (r *Recorder) Counts() Counts {
-	c := Counts{Written: r.tally.written.Load()}
+	_, all, _ := r.spool.status()
+	return r.counts(all)
+}
+
+// counts is Counts with so many entries in the spool.
+func (r *Recorder) counts(spooled int64) Counts {
+	c := Counts{Written: r.tally.written.Load(), Waiting: r.tally.window.Load() + spooled}
 	for i := range c.Dropped {
 		c.Dropped[i] = r.tally.dropped[i].Load()
 	}
@@ -204,20 +210,20 @@ func (r *Recorder) Counts() Counts {
 	} else {
 		c.Waiting += queued
 	}
-	_, all, _ := r.spool.status()
-	c.Waiting += r.tally.window.Load() + all
 	return c
 }
 
 // Status returns how the Recorder is doing. It asks nobody.
 func (r *Recorder) Status() Status {
-	counts := r.Counts()
-	s := Status{Waiting: counts.Waiting, Queued: int64(len(r.queue)), Written: counts.Written, Dropped: make(map[string]int64)}
+	disk, all, oldest := r.spool.status()
+	counts := r.counts(all)
+	s := Status{
+		Waiting: counts.Waiting, Queued: int64(len(r.queue)), Spool: disk, Written: counts.Written, Dropped: make(map[string]int64),
+	}
+	s.Unsaved = s.Queued + r.tally.fresh.Load() + all - disk.Entries
 	for why, n := range counts.Dropped {
 		s.Dropped[Drop(why).String()] = n
 	}
-	var oldest time.Time
-	s.Spool, _, oldest = r.spool.status()
 	if since := r.tally.since.Load(); oldest.IsZero() && since != 0 {
 		oldest = time.Unix(0, since)
 	}
@@ -229,7 +235,6 @@ func (r *Recorder) Status() Status {
 		at := time.Unix(0, lost).UTC()
 		s.Lost = &at
 	}
-	s.Unsaved = s.Queued + r.tally.fresh.Load() + r.spool.unsaved()
 	s.Store, s.Disk = r.tally.failures()
 	return s
 }

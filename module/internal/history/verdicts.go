@@ -69,20 +69,20 @@ func (v *verdicts) evidence(reasons []reputation.Reason) (sum uint64) {
 func changeOf(e *Event, at time.Time, subject netip.Prefix, requestID, config string) Change {
 	v := &e.Verdict
 	c := Change{
-		At: at, Subject: subject, Score: v.Score, Status: v.Status.String(), Coverage: finite(v.Coverage),
+		At: at, Subject: subject, Score: v.Score, Status: v.Status.String(), Coverage: Finite(v.Coverage),
 		Categories: words(v.Categories), Country: plain(v.Facts.Country, 8), ASN: v.Facts.ASN,
 		Evidence: make([]Evidence, 0, min(len(v.Reasons), maxEvidence)), RequestID: requestID, Config: config,
 	}
 	for _, r := range v.Reasons[:min(len(v.Reasons), maxEvidence)] {
 		c.Evidence = append(c.Evidence, Evidence{
-			Source: plain(r.Source, maxText), Points: finite(r.Points), Categories: words(r.Categories), Age: int64(r.Age / time.Second),
+			Source: plain(r.Source, maxText), Points: Finite(r.Points), Categories: words(r.Categories), Age: int64(r.Age / time.Second),
 		})
 	}
 	return c
 }
 
-// finite makes a number one that JSON has.
-func finite(f float64) float64 {
+// Finite returns f, or 0 where f is none of the numbers that JSON has.
+func Finite(f float64) float64 {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return 0
 	}

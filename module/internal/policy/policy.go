@@ -78,12 +78,12 @@ func (p *Policy) Decide(v *reputation.Verdict) (reputation.Action, *Rule) {
 	}
 	for i := range p.rules {
 		r := &p.rules[i]
-		if !r.Conditions.Match(v) || r.Action == reputation.Limit && len(r.Conditions.sources) == 0 && isUnwanted(v) {
+		if !r.Conditions.Match(v) || r.Action == reputation.Limit && len(r.Conditions.sources) == 0 && Unwanted(v) != "" {
 			continue
 		}
 		return r.Action, r
 	}
-	if isUnwanted(v) {
+	if Unwanted(v) != "" {
 		return reputation.Block, nil
 	}
 	if v.Status == reputation.Unknown {
@@ -92,12 +92,12 @@ func (p *Policy) Decide(v *reputation.Verdict) (reputation.Action, *Rule) {
 	return reputation.Pass, nil
 }
 
-// isUnwanted reports whether the operator denied or banned the address.
-func isUnwanted(v *reputation.Verdict) bool {
+// Unwanted returns the source by which the operator's own word is against the address, deny or ban; nothing where it is not.
+func Unwanted(v *reputation.Verdict) string {
 	for i := range v.Reasons {
 		if source := v.Reasons[i].Source; source == reputation.SourceDeny || source == reputation.SourceBan {
-			return true
+			return source
 		}
 	}
-	return false
+	return ""
 }

@@ -69,10 +69,11 @@ type failure struct {
 
 // Error says what is the matter.
 func (f *failure) Error() string {
-	if is := kinds[f.kind].is; is != nil {
-		return is.Error() + ": " + f.text
+	is := kinds[f.kind].is
+	if is == nil {
+		is = history.ErrAway // whose words are right, although it may not be away
 	}
-	return "the database of the history cannot be used: " + f.text
+	return is.Error() + ": " + f.text
 }
 
 // Unwrap returns what package history calls it. What the library said is not in the chain: it holds its configuration.

@@ -96,6 +96,14 @@ func answers[T any](a *inquiry, statement string, args pgx.NamedArgs, scan pgx.R
 	return pgx.CollectRows(rows, scan)
 }
 
+// page returns as many as a page has of what was found, and next of the last one where there is more.
+func page[T any](found []T, limit int, next func(last T) cursor) ([]T, string) {
+	if len(found) <= limit {
+		return found, ""
+	}
+	return found[:limit], next(found[limit-1]).String()
+}
+
 // readError returns err as an error of package history.
 func readError(err error) error {
 	const queryCanceled = "57014" // by statement_timeout: who asked has not given up

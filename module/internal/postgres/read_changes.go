@@ -72,7 +72,7 @@ func (a *inquiry) changes(q *question) (page []history.Difference, next string, 
 				continue
 			}
 			if len(page) == q.limit {
-				return page, q.following(from), nil
+				return page, q.following(from).String(), nil
 			}
 			from = s.place()
 			page = append(page, s.Difference)
@@ -81,7 +81,7 @@ func (a *inquiry) changes(q *question) (page []history.Difference, next string, 
 			return page, "", nil
 		}
 		if looked >= changesLooked {
-			return page, q.following(from), nil
+			return page, q.following(from).String(), nil
 		}
 	}
 }

@@ -10,9 +10,6 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 )
 
-// MaxParts is how many parts a graph may have.
-const MaxParts = 1000
-
 const (
 	// graphSpan is the time of a graph without From when nothing was ever seen.
 	graphSpan = day
@@ -24,8 +21,8 @@ const (
 // Graph implements history.Reader. Without From it begins when the prefix was first seen. A decision is in the part that the
 // last of its requests is in. Limit and After mean nothing.
 func (r *reader) Graph(ctx context.Context, asked history.Question, parts int) (history.Graph, error) {
-	if parts < 1 || parts > MaxParts {
-		return history.Graph{}, fmt.Errorf("%w: a graph has 1 to %d parts, not %d", history.ErrQuestion, MaxParts, parts)
+	if parts < 1 || parts > history.MaxParts {
+		return history.Graph{}, fmt.Errorf("%w: a graph has 1 to %d parts, not %d", history.ErrQuestion, history.MaxParts, parts)
 	}
 	q, err := r.about("graph", history.Question{Period: asked.Period, Prefix: asked.Prefix})
 	if err != nil {

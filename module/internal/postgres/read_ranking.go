@@ -36,12 +36,11 @@ func (r *reader) Worst(ctx context.Context, asked history.Ranking) (history.Wors
 	if err != nil {
 		return history.Worst{}, err
 	}
-	if len(w.Worst) > q.limit {
-		w.Worst = w.Worst[:q.limit]
-		end, next := w.Worst[q.limit-1], q.cursor()
-		next.Prefix, next.Refused, next.Requests = end.Prefix, end.Refused, end.Requests
-		w.Next = next.String()
-	}
+	w.Worst, w.Next = page(w.Worst, q.limit, func(last history.Ranked) cursor {
+		next := q.cursor()
+		next.Prefix, next.Refused, next.Requests = last.Prefix, last.Refused, last.Requests
+		return next
+	})
 	return w, nil
 }
 
@@ -103,12 +102,11 @@ func (r *reader) Rules(ctx context.Context, asked history.Ranking) (history.Rule
 	if err != nil {
 		return history.Rules{}, err
 	}
-	if len(rules.Rules) > q.limit {
-		rules.Rules = rules.Rules[:q.limit]
-		end, next := rules.Rules[q.limit-1], q.cursor()
-		next.Requests, next.Host, next.Rule, next.Action, next.Mode = end.Requests, end.Host, end.Rule, end.Action, end.Mode
-		rules.Next = next.String()
-	}
+	rules.Rules, rules.Next = page(rules.Rules, q.limit, func(last history.RuleOf) cursor {
+		next := q.cursor()
+		next.Requests, next.Host, next.Rule, next.Action, next.Mode = last.Requests, last.Host, last.Rule, last.Action, last.Mode
+		return next
+	})
 	return rules, nil
 }
 

@@ -247,7 +247,7 @@ func TestReadMistakes(t *testing.T) {
 	if _, err := r.Worst(t.Context(), history.Ranking{Networks: true, After: cursor{Of: ofWorst}.String()}); !errors.Is(err, history.ErrQuestion) {
 		t.Error("addresses go on as networks:", err)
 	}
-	for _, parts := range []int{-1, 0, MaxParts + 1} {
+	for _, parts := range []int{-1, 0, history.MaxParts + 1} {
 		if _, err := r.Graph(t.Context(), history.Question{Prefix: host, Period: hour}, parts); !errors.Is(err, history.ErrQuestion) {
 			t.Error(parts, "parts:", err)
 		}

@@ -34,10 +34,7 @@ func (r *reader) Timeline(ctx context.Context, asked history.Question) (history.
 	if err != nil {
 		return history.Timeline{}, err
 	}
-	if len(entries) > q.limit {
-		entries = entries[:q.limit]
-		t.Next = q.following(entries[q.limit-1].place)
-	}
+	entries, t.Next = page(entries, q.limit, func(last placed) cursor { return q.following(last.place) })
 	t.Entries = make([]history.Entry, len(entries))
 	for i := range entries {
 		t.Entries[i] = entries[i].Entry
@@ -94,10 +91,10 @@ func (q *question) place() place {
 }
 
 // following returns the cursor of the page after p.
-func (q *question) following(p place) string {
+func (q *question) following(p place) cursor {
 	c := q.cursor()
 	c.Minute, c.At, c.Verdict, c.ID = p.minute.UnixMicro(), p.at.UnixMicro(), p.verdict, p.id
-	return c.String()
+	return c
 }
 
 // decision returns what the key of decisions after p is below.

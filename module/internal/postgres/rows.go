@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"encoding/json"
-	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -33,10 +32,10 @@ var (
 func (db *DB) rowsOf(batch *history.Batch) (*rows, history.Stored, error) {
 	r := &rows{decisions: make([]*history.Decision, 0, len(batch.Decisions))}
 	var stored history.Stored
-	days := make(map[time.Time]bool)
+	days, now := make(map[time.Time]bool), db.now()
 	keep := func(at time.Time, prefix netip.Prefix, entries int64) bool {
 		d := dayOf(at)
-		if !prefix.IsValid() || db.expired(d, db.now()) || at.After(db.now().Add(farAhead)) {
+		if !prefix.IsValid() || db.expired(d, now) || at.After(now.Add(farAhead)) {
 			stored.Expired += entries
 			return false
 		}
@@ -81,7 +80,7 @@ func (r *rows) decision(i int) ([]any, error) {
 // verdict returns the values of verdictColumns. They are good until the next call.
 func (r *rows) verdict(i int) ([]any, error) {
 	c := r.verdicts[i]
-	r.values = append(r.values[:0], c.At, c.Subject, int16(c.Score), text(c.Status), float32(finite(c.Coverage)),
+	r.values = append(r.values[:0], c.At, c.Subject, int16(c.Score), text(c.Status), float32(history.Finite(c.Coverage)),
 		texts(c.Categories), text(c.Country), int64(c.ASN), r.evidence[i], text(c.RequestID), text(c.Config))
 	return r.values, nil
 }
@@ -116,7 +115,7 @@ func encode(list []history.Evidence) ([]byte, error) {
 	clean := slices.Clone(list)
 	for i := range clean {
 		e := &clean[i]
-		e.Source, e.Points = text(e.Source), finite(e.Points)
+		e.Source, e.Points = text(e.Source), history.Finite(e.Points)
 		if e.Categories != nil {
 			e.Categories = texts(e.Categories)
 		}
@@ -125,12 +124,4 @@ func encode(list []history.Evidence) ([]byte, error) {
 		clean = []history.Evidence{}
 	}
 	return json.Marshal(clean)
-}
-
-// finite returns f, or 0 where f is none of the numbers that JSON has.
-func finite(f float64) float64 {
-	if math.IsNaN(f) || math.IsInf(f, 0) {
-		return 0
-	}
-	return f
 }

@@ -44,14 +44,10 @@ func Chromium(tb testing.TB, url string) string {
 func chromium(tb testing.TB) string {
 	tb.Helper()
 	for _, name := range chromiumNames {
-		if path, err := exec.LookPath(name); err == nil {
+		if path, ok := locate(name); ok {
 			return path
 		}
 	}
-	const missing = "there is no chromium: apt-get install chromium"
-	if os.Getenv(requireServices) != "" {
-		tb.Fatal(missing)
-	}
-	tb.Skip(missing)
+	missing(tb, "chromium", "apt-get install chromium")
 	return ""
 }

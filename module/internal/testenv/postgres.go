@@ -293,11 +293,7 @@ func (s *PostgreSQLServer) Log() string {
 	if s.dir == "" {
 		return ""
 	}
-	text, err := os.ReadFile(s.logPath())
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err.Error()
-	}
-	return string(text)
+	return readLog(s.logPath())
 }
 
 func (s *PostgreSQLServer) logPath() string { return filepath.Join(s.dir, "log") }
@@ -356,11 +352,7 @@ func postgresFolder(tb testing.TB) string {
 	if len(found) > 0 {
 		return slices.MaxFunc(found, func(a, b string) int { return postgresVersion(a) - postgresVersion(b) })
 	}
-	const missing = "there is no %s: apt-get install postgresql, or brew install postgresql@16"
-	if os.Getenv(requireServices) != "" {
-		tb.Fatalf(missing, "postgres")
-	}
-	tb.Skipf(missing, "postgres")
+	missing(tb, "postgres", "apt-get install postgresql, or brew install postgresql@16")
 	return ""
 }
 

@@ -45,25 +45,11 @@ func (m monitoring) path(tb testing.TB) string {
 		places = append(places, filepath.Dir(server))
 	}
 	for _, name := range m.names {
-		for _, dir := range places {
-			if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-				return path
-			}
-		}
-		if path, err := exec.LookPath(name); err == nil {
+		if path, ok := locate(name, places...); ok {
 			return path
 		}
-		for _, dir := range usualPlaces {
-			if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-				return path
-			}
-		}
 	}
-	const missing = "there is no %s: apt-get install prometheus prometheus-alertmanager, or brew install prometheus alertmanager"
-	if os.Getenv(requireServices) != "" {
-		tb.Fatalf(missing, m.names[0])
-	}
-	tb.Skipf(missing, m.names[0])
+	missing(tb, m.names[0], "apt-get install prometheus prometheus-alertmanager, or brew install prometheus alertmanager")
 	return ""
 }
 
@@ -151,13 +137,7 @@ func (s *monitor) Stop() {
 }
 
 // Log returns what the server has printed.
-func (s *monitor) Log() string {
-	text, err := os.ReadFile(filepath.Join(s.dir, "log"))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err.Error()
-	}
-	return string(text)
-}
+func (s *monitor) Log() string { return readLog(filepath.Join(s.dir, "log")) }
 
 // get asks the server and returns its answer, which must have the status 200.
 func (s *monitor) get(path string, query url.Values) (string, error) {

@@ -147,13 +147,7 @@ func (s *RedisServer) ACL(name, password string, rules ...string) {
 }
 
 // Log returns what the server has printed since it was first started.
-func (s *RedisServer) Log() string {
-	text, err := os.ReadFile(s.logPath())
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err.Error()
-	}
-	return string(text)
-}
+func (s *RedisServer) Log() string { return readLog(s.logPath()) }
 
 func (s *RedisServer) logPath() string { return filepath.Join(s.dir, "log") }
 

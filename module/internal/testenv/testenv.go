@@ -11,12 +11,14 @@ package testenv
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,20 +70,40 @@ func redisCLI(tb testing.TB) string {
 
 func program(tb testing.TB, name string) string {
 	tb.Helper()
-	if path, err := exec.LookPath(name); err == nil {
-		return path
+	path, ok := locate(name)
+	if !ok {
+		missing(tb, name, "apt-get install redis-server, or brew install redis")
 	}
-	for _, dir := range usualPlaces {
+	return path
+}
+
+// locate returns the path of a program: in one of the folders, on the PATH, or in a usual place.
+func locate(name string, first ...string) (path string, ok bool) {
+	const onPath = "" // joined with a name, it is the name
+	for _, dir := range slices.Concat(first, []string{onPath}, usualPlaces) {
 		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return path
+			return path, true
 		}
 	}
-	const missing = "there is no %s: apt-get install redis-server, or brew install redis"
+	return "", false
+}
+
+// missing ends the test for want of a program: it is skipped, or fails where nothing may be left out.
+func missing(tb testing.TB, name, cure string) {
+	tb.Helper()
 	if os.Getenv(requireServices) != "" {
-		tb.Fatalf(missing, name)
+		tb.Fatalf("there is no %s: %s", name, cure)
 	}
-	tb.Skipf(missing, name)
-	return ""
+	tb.Skipf("there is no %s: %s", name, cure)
+}
+
+// readLog returns what a server has printed into a file, which may not be there yet.
+func readLog(path string) string {
+	text, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err.Error()
+	}
+	return string(text)
 }
 
 const (
