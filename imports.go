@@ -6,7 +6,14 @@ import (
 	// plugged in
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/caddyfile"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/admin"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/api"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/command"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/handler"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/health"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/abuseipdb"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/aws"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/vault"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/sentrycore"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/webhook"
 )

@@ -16,8 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/caddyfile"
-	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/abuseipdb"
-	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/aws"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation"
 )
 
 var update = flag.Bool("update", false, "write the JSON of testdata/adapt anew; errors are written by hand")

@@ -5,7 +5,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/api"
 )
 
 const apiDirective = "ip_reputation_api"
@@ -27,7 +27,7 @@ func init() {
 // `token` and `cors` may be repeated.
 func parseAPI(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
-	var handler module.API
+	var handler api.API
 	err := options{
 		{word: "token", set: apiToken(&handler.Tokens), repeats: true},
 		{word: "limit", set: checked(text(&handler.Limit, "requests in a time, such as 60/1m"), handler.CheckAccess)},
@@ -51,9 +51,9 @@ func parseAPI(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //		expires <day or time>
 //		<options of the store>
 //	}
-func apiToken(to *[]module.APIToken) setter {
+func apiToken(to *[]api.APIToken) setter {
 	return func(d *caddyfile.Dispenser) error {
-		var t module.APIToken
+		var t api.APIToken
 		args := d.CountRemainingArgs()
 		secret, scopes := splitScopes(d.NextSegment(), args)
 		for _, scope := range scopes {
@@ -83,7 +83,7 @@ func apiToken(to *[]module.APIToken) setter {
 func splitScopes(segment caddyfile.Segment, args int) (rest, scopes []caddyfile.Token) {
 	end := 1 + args
 	begin := end
-	for begin > 1 && module.IsAPIScope(segment[begin-1].Text) {
+	for begin > 1 && api.IsAPIScope(segment[begin-1].Text) {
 		begin--
 	}
 	scopes = segment[begin:end]

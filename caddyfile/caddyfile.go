@@ -46,7 +46,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		{word: "exempt", set: addresses("exempt", &app.Exempt), repeats: true},
 		{word: "deny", set: addresses("deny", &app.Deny), repeats: true},
 		{word: "feed", set: feed(&app.Feeds), repeats: true},
-		{word: "provider", set: provider(&app.Providers), repeats: true},
+		{word: "provider", set: providerOption(&app.Providers), repeats: true},
 		{word: "wait", set: checked(wait(&app.Wait), func() error { return module.CheckWait(*app.Wait) })},
 		{word: "memory", set: checked(number(&app.Memory, "a number of addresses above 0, such as 200000"),
 			func() error { return module.CheckMemory(app.Memory) })},

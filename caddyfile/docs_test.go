@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/vault"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation"
 )
 
 // wrapper is where a fragment may belong.

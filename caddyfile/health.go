@@ -4,7 +4,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/health"
 )
 
 const healthDirective = "ip_reputation_health"
@@ -20,7 +20,7 @@ func init() {
 //	ip_reputation_health [<matcher>] [live|ready|detail]
 func parseHealth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
-	var handler module.Health
+	var handler health.Health
 	args := h.RemainingArgs()
 	if len(args) > 1 {
 		return nil, h.Errf("%s takes one of live, ready and detail, it has %d: write a line, with a path of its own, for each",
@@ -28,7 +28,7 @@ func parseHealth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	}
 	if len(args) == 1 {
 		handler.Form = args[0]
-		if err := module.CheckForm(handler.Form); err != nil {
+		if err := health.CheckForm(handler.Form); err != nil {
 			return nil, h.WrapErr(err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
 // history reads the database that keeps what was known and decided: its connection string, as a placeholder, or a store and
@@ -19,7 +20,7 @@ import (
 //	}
 func history(to **module.History) setter {
 	return func(d *caddyfile.Dispenser) error {
-		h := &module.History{Database: new(module.Secret)}
+		h := &module.History{Database: new(secret.Secret)}
 		*to = h
 		return readSecret(d, h.Database, options{
 			{word: "retention", set: checked(duration(&h.Retention), h.Check)},

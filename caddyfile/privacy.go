@@ -6,6 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/handler"
 )
 
 // privacy reads how addresses are written. Syntax:
@@ -71,12 +72,12 @@ func positive(args []string, to ...*int) bool {
 // decisionLog reads which decisions of a site are logged. Syntax:
 //
 //	log blocked|all|none [sample <first> <one in>]
-func decisionLog(to **module.DecisionLog) setter {
+func decisionLog(to **handler.DecisionLog) setter {
 	return func(d *caddyfile.Dispenser) error {
 		if !d.NextArg() {
 			return d.Err("log needs a word: blocked, all or none")
 		}
-		l := &module.DecisionLog{Decisions: d.Val()}
+		l := &handler.DecisionLog{Decisions: d.Val()}
 		*to = l
 		if d.NextArg() {
 			const syntax = "what follows is `sample` and two numbers above 0: how many entries of a kind are logged in a second, " +

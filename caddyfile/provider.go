@@ -8,7 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
 )
 
 const providers = "ip_reputation.providers"
@@ -28,7 +28,7 @@ const providers = "ip_reputation.providers"
 //	}
 //
 // The arguments and the options of the service are read by its module. `key` and `quota` may be repeated.
-func provider(to *[]module.Provider) setter {
+func providerOption(to *[]provider.Provider) setter {
 	return func(d *caddyfile.Dispenser) error {
 		if !d.NextArg() {
 			return d.Errf("provider needs the name of a service: use one of %s", services())
@@ -38,7 +38,7 @@ func provider(to *[]module.Provider) setter {
 			return d.Errf("unknown provider %q: use one of %s, or build Caddy with the module %s.%[1]s",
 				service, services(), providers)
 		}
-		var p module.Provider
+		var p provider.Provider
 		tokens, err := guest(d, "provider "+service, options{
 			{word: "name", set: text(&p.Name, "the name of the provider")},
 			{word: "key", set: oneOfSecrets(&p.Keys), repeats: true},

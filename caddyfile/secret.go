@@ -4,15 +4,15 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
 const secrets = "ip_reputation.secrets"
 
 // oneOfSecrets appends a secret.
-func oneOfSecrets(to *[]module.Secret) setter {
+func oneOfSecrets(to *[]secret.Secret) setter {
 	return func(d *caddyfile.Dispenser) error {
-		s := new(module.Secret)
+		s := new(secret.Secret)
 		if err := readSecret(d, s); err != nil {
 			return err
 		}
@@ -22,9 +22,9 @@ func oneOfSecrets(to *[]module.Secret) setter {
 }
 
 // oneSecret sets a secret.
-func oneSecret(to **module.Secret) setter {
+func oneSecret(to **secret.Secret) setter {
 	return func(d *caddyfile.Dispenser) error {
-		*to = new(module.Secret)
+		*to = new(secret.Secret)
 		return readSecret(d, *to)
 	}
 }
@@ -38,7 +38,7 @@ func oneSecret(to **module.Secret) setter {
 //	}
 //
 // Its block may have more options.
-func readSecret(d *caddyfile.Dispenser, s *module.Secret, more ...option) error {
+func readSecret(d *caddyfile.Dispenser, s *secret.Secret, more ...option) error {
 	const what = "a placeholder such as {env.NAME} or {file./path}"
 	word := d.Val()
 	if !d.NextArg() || d.Val() == "" {
@@ -47,7 +47,7 @@ func readSecret(d *caddyfile.Dispenser, s *module.Secret, more ...option) error 
 	store := d.Val()
 	ours := append(options{
 		{word: "refresh", set: duration(&s.Refresh)},
-		{word: "expires", set: checked(text(&s.Expires, "a day such as 2027-03-31"), func() error { return module.CheckExpires(s.Expires) })},
+		{word: "expires", set: checked(text(&s.Expires, "a day such as 2027-03-31"), func() error { return secret.CheckExpires(s.Expires) })},
 	}, more...)
 	if _, err := caddy.GetModule(secrets + "." + store); err != nil {
 		s.Value = store

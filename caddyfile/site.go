@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/handler"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -31,24 +32,24 @@ import (
 // `pass`, `limit`, `block` and `drop` are rules, tried in the order written. They and `exempt` may be repeated.
 func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
-	var handler module.Handler
+	var site handler.Handler
 	err := options{
-		{word: "mode", set: oneOf(&handler.Mode, "observe", "enforce")},
-		{word: "pass", set: rule(&handler.Rules), repeats: true},
-		{word: "limit", set: limit(&handler.Rules), repeats: true},
-		{word: "block", set: rule(&handler.Rules), repeats: true},
-		{word: "drop", set: rule(&handler.Rules), repeats: true},
-		{word: "headers", set: oneOf(&handler.Headers, "full", "minimal", "off")},
-		{word: "wait", set: checked(wait(&handler.Wait), func() error { return module.CheckWait(*handler.Wait) })},
-		{word: "exempt", set: checked(list(&handler.Exempt, "addresses, CIDR ranges or private_ranges"),
-			func() error { return module.CheckSiteExemptions(handler.Exempt) }), repeats: true},
-		{word: "unknown", set: oneOf(&handler.Unknown, "pass", "block")},
-		{word: "log", set: decisionLog(&handler.Log)},
+		{word: "mode", set: oneOf(&site.Mode, "observe", "enforce")},
+		{word: "pass", set: rule(&site.Rules), repeats: true},
+		{word: "limit", set: limit(&site.Rules), repeats: true},
+		{word: "block", set: rule(&site.Rules), repeats: true},
+		{word: "drop", set: rule(&site.Rules), repeats: true},
+		{word: "headers", set: oneOf(&site.Headers, "full", "minimal", "off")},
+		{word: "wait", set: checked(wait(&site.Wait), func() error { return module.CheckWait(*site.Wait) })},
+		{word: "exempt", set: checked(list(&site.Exempt, "addresses, CIDR ranges or private_ranges"),
+			func() error { return handler.CheckSiteExemptions(site.Exempt) }), repeats: true},
+		{word: "unknown", set: oneOf(&site.Unknown, "pass", "block")},
+		{word: "log", set: decisionLog(&site.Log)},
 	}.parse(h.Dispenser, directive, nil)
 	if err != nil {
 		return nil, err
 	}
-	return &handler, nil
+	return &site, nil
 }
 
 // withoutCondition says, for each action, why a rule for everybody is not what one writes here.
@@ -59,9 +60,9 @@ var withoutCondition = map[string]string{
 }
 
 // rule reads one line of a policy, of which the action is the first word, and appends it.
-func rule(to *[]module.Rule) setter {
+func rule(to *[]handler.Rule) setter {
 	return func(d *caddyfile.Dispenser) error {
-		r := module.Rule{Action: d.Val()}
+		r := handler.Rule{Action: d.Val()}
 		conditional, err := conditions(d, &r)
 		if err != nil {
 			return err
@@ -75,14 +76,14 @@ func rule(to *[]module.Rule) setter {
 }
 
 // limit reads a rule that limits, whose rate comes first. Without a condition it is for everybody.
-func limit(to *[]module.Rule) setter {
+func limit(to *[]handler.Rule) setter {
 	return func(d *caddyfile.Dispenser) error {
-		r := module.Rule{Action: d.Val()}
+		r := handler.Rule{Action: d.Val()}
 		if !d.NextArg() {
 			return d.Err("limit needs a rate: a number of requests and a time, such as 10/1m")
 		}
 		r.Limit = d.Val()
-		if err := module.CheckLimit(r.Limit); err != nil {
+		if err := handler.CheckLimit(r.Limit); err != nil {
 			return d.WrapErr(err)
 		}
 		if _, err := conditions(d, &r); err != nil {
@@ -94,7 +95,7 @@ func limit(to *[]module.Rule) setter {
 }
 
 // conditions reads the rest of a rule's line, and reports whether there was a condition.
-func conditions(d *caddyfile.Dispenser, r *module.Rule) (conditional bool, err error) {
+func conditions(d *caddyfile.Dispenser, r *handler.Rule) (conditional bool, err error) {
 	for d.NextArg() {
 		word, values := d.Val(), ""
 		if d.NextArg() {
@@ -118,7 +119,7 @@ func conditions(d *caddyfile.Dispenser, r *module.Rule) (conditional bool, err e
 }
 
 // setKey sets what a limit counts by.
-func setKey(r *module.Rule, text string) error {
+func setKey(r *handler.Rule, text string) error {
 	switch {
 	case text == "":
 		return errors.New("key needs a text with placeholders, such as {http.request.header.X-Api-Key}")
@@ -130,7 +131,7 @@ func setKey(r *module.Rule, text string) error {
 }
 
 // setStatusCode sets the HTTP status of a block. `status` followed by words is a condition instead.
-func setStatusCode(r *module.Rule, code int) error {
+func setStatusCode(r *handler.Rule, code int) error {
 	switch {
 	case r.Action != "block":
 		return fmt.Errorf("%s answers with no HTTP status: only block takes `status %d`", r.Action, code)

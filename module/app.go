@@ -1,25 +1,18 @@
-// Package module is caddy-ip-reputation as Caddy modules: the app that all sites share, the handler and the matcher that
-// sites use, the admin API and the commands. It holds configuration and lifecycle; what they configure is in the engine
-// packages, which do not know Caddy.
+// Package module is the app ip_reputation: what all sites share. It holds configuration and wiring; what it configures is in
+// the engine packages below internal, and what requests meet is in the package handler.
 package module
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"log/slog"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
 )
 
 func init() {
@@ -42,7 +35,7 @@ type App struct {
 	Feeds []Feed `json:"feeds,omitempty"`
 
 	// Services that are asked about addresses one by one. At most 8. Default: none.
-	Providers []Provider `json:"providers,omitempty"`
+	Providers []provider.Provider `json:"providers,omitempty"`
 
 	// How long a request waits for providers when nothing is known of its address yet. The question goes on in the
 	// background and answers the next request. Zero never waits. Default: 25ms.
@@ -66,31 +59,7 @@ type App struct {
 	// How addresses are written in logs and elsewhere. Default: as they are.
 	Privacy *Privacy `json:"privacy,omitempty"`
 
-	wait        time.Duration
-	privacy     *privacy.Policy
-	engine      *lookup.Engine
-	lists       *pooledLists
-	listNames   []string      // by position in the lists
-	meanings    []lookup.List // likewise
-	overrides   *pooledBans
-	redis       *pooledRedis // nil: this instance is on its own
-	forgets     *pooledForgets
-	database    *pooledDatabase   // nil: no history is kept
-	recorder    *history.Recorder // likewise
-	config      string            // names this configuration, where a history is kept
-	ledger      quota.Ledger
-	limiter     *limit.Limiter // nil until a site limits
-	memory      *pooledMemory
-	sentry      *pooledReporter // nil: errors go to the log only
-	stopSharing func()
-	secrets     []*pooledSecret
-	stopSecrets func()
-	keepers     []*provider
-	pools       releases
-	suspects    suspects
-	detach      func()
-	emitter     emitter
-	logger      *slog.Logger
+	runtime *runtime.Runtime
 }
 
 // CaddyModule returns the Caddy module information.
@@ -106,68 +75,91 @@ const (
 	defaultWait   = 25 * time.Millisecond
 	defaultMemory = 200_000
 	maxMemory     = 100_000_000
-	maxWait       = 10 * time.Second
 )
+
+// Runtime is what sites share while they serve. It is there after Provision.
+func (a *App) Runtime() *runtime.Runtime { return a.runtime }
 
 // Provision makes the engine from what is on this machine: nothing is called, so that whatever is slow or dead outside
 // delays neither a start nor a reload.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.logger = slog.New(correlated{reported(ctx.Slogger().Handler(), "ip_reputation")})
+	rt := runtime.New(ctx)
+	a.runtime = rt
+	if a.History != nil {
+		var err error
+		if rt.Digest, err = runtime.Hash(a); err != nil { // before defaults are applied and raw modules are gone from it
+			return fmt.Errorf("naming the configuration: %w", err)
+		}
+	}
 	if err := a.settings(); err != nil {
 		return err
 	}
-	if err := a.provisionPrivacy(ctx); err != nil { // first: whatever is said is said its way
-		return err
+	for _, step := range []func(caddy.Context) error{
+		a.provisionPrivacy, // first: all later log entries go through it
+		a.provisionSentry,  // next: it reports what fails in the others
+		a.provisionEvents,
+		a.provisionLists,
+		a.provisionOverrides,
+		a.provisionRedis,
+		a.provisionHistory,
+		a.provisionEngine,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
-	if err := a.provisionSentry(ctx); err != nil { // next: it reports what goes wrong with the others, until they have ended
-		return err
-	}
-	if err := a.emitter.provision(ctx); err != nil {
+	return nil
+}
+
+// provisionEvents finds who is to learn of events, and registers the metrics.
+func (a *App) provisionEvents(ctx caddy.Context) error {
+	if err := a.runtime.UseEvents(ctx); err != nil {
 		return err
 	}
 	if err := metrics.Register(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	dir := dataDir()
-	if err := a.provisionLists(ctx, dir); err != nil {
-		return err
-	}
-	if err := a.provisionBans(dir); err != nil {
-		return err
-	}
-	if err := a.provisionRedis(ctx); err != nil {
-		return err
-	}
-	if err := a.provisionHistory(ctx, dir); err != nil {
-		return err
-	}
-	providers, err := a.provisionProviders(ctx, dir)
-	if err != nil {
-		return err
-	}
-	if err := a.provisionMemory(dir, len(providers)); err != nil {
-		return err
-	}
+	return nil
+}
 
-	if err := distinct(a.sourceNames()); err != nil {
+func (a *App) provisionOverrides(caddy.Context) error { return a.runtime.OpenOverrides() }
+
+// provisionEngine loads the services, and makes what looks addresses up.
+func (a *App) provisionEngine(ctx caddy.Context) error {
+	providers, err := a.openProviders(ctx)
+	if err != nil {
 		return err
 	}
-	a.engine, err = lookup.New(lookup.Config{
-		Lists:     a.lists,
-		Meanings:  a.meanings,
-		Overrides: a.overrides,
-		Memory:    a.memory.table(),
-		Shared:    a.redis.shared(),
-		Providers: providers,
-		Observer:  observer{},
-		Tracer:    followed{},
-		Logger:    a.logger,
-		Timeout:   a.lookupTimeout(),
-	})
-	if err != nil {
+	if err := a.runtime.OpenMemory(a.Memory, len(providers)); err != nil {
+		return err
+	}
+	if name := runtime.RepeatedName(a.runtime.SourceNames()); name != "" {
+		return fmt.Errorf("two sources are named %q: give one of them another name", name)
+	}
+	if err := a.runtime.OpenEngine(providers); err != nil {
 		return fmt.Errorf("setting up look-ups: %w", err)
 	}
 	return nil
+}
+
+// openProviders loads the service modules and holds them to their terms.
+func (a *App) openProviders(ctx caddy.Context) ([]lookup.Provider, error) {
+	if len(a.Providers) == 0 {
+		return nil, nil
+	}
+	if err := a.runtime.OpenLedger(); err != nil {
+		return nil, err
+	}
+	list := make([]lookup.Provider, len(a.Providers))
+	for i := range a.Providers {
+		p := &a.Providers[i]
+		label := p.Label(i) // the raw service is gone once it is loaded
+		var err error
+		if list[i], err = p.Open(ctx, a.runtime); err != nil {
+			return nil, fmt.Errorf("provider %s: %w", label, err)
+		}
+	}
+	return list, nil
 }
 
 // lookupTimeout is longer than any provider may take, so that a slow one is found out by its own time limit and its
@@ -180,19 +172,13 @@ func (a *App) lookupTimeout() time.Duration {
 	return longest + time.Second
 }
 
-// settings applies defaults and checks ranges. Where a history names the configuration, that is done before raw modules are
-// gone from it.
-func (a *App) settings() (err error) {
-	if a.History != nil {
-		if a.config, err = hashOf(a); err != nil {
-			return fmt.Errorf("naming the configuration: %w", err)
-		}
-	}
-	a.wait = defaultWait
+// settings applies defaults and checks ranges.
+func (a *App) settings() error {
+	a.runtime.Wait, a.runtime.LookupTimeout = defaultWait, a.lookupTimeout()
 	if a.Wait != nil {
-		a.wait = time.Duration(*a.Wait)
+		a.runtime.Wait = time.Duration(*a.Wait)
 	}
-	if err := CheckWait(caddy.Duration(a.wait)); err != nil {
+	if err := runtime.CheckWait(a.runtime.Wait); err != nil {
 		return err
 	}
 	if a.Memory == 0 {
@@ -202,12 +188,7 @@ func (a *App) settings() (err error) {
 }
 
 // CheckWait reports whether a time to wait is out of range.
-func CheckWait(wait caddy.Duration) error {
-	if d := time.Duration(wait); d < 0 || d > maxWait {
-		return fmt.Errorf("wait %s is out of range: use 0 (never wait) to %s", d, maxWait)
-	}
-	return nil
-}
+func CheckWait(wait caddy.Duration) error { return runtime.CheckWait(time.Duration(wait)) }
 
 // CheckMemory reports whether a number of subjects is out of range.
 func CheckMemory(subjects int) error {
@@ -217,108 +198,21 @@ func CheckMemory(subjects int) error {
 	return nil
 }
 
-// Start lets the lists refresh and makes this the app that the admin API speaks of.
-func (a *App) Start() error {
-	a.sentry.start()
-	a.lists.start()
-	a.memory.start()
-	a.detach = metrics.Attach(a.instance())
-	if running.current() == nil {
-		events.Reset() // what was said before Caddy was stopped is said again
-	}
-	running.push(a)
-	a.startEvents()
-	a.startSecrets()
-	a.startSharing()
-	a.startHistory()
-	if len(a.listNames)+len(a.keepers) == 0 {
-		a.logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
-			slog.String("cure", "name feeds and providers in the global ip_reputation options"))
-	}
-	return nil
-}
+// Start makes this the app that serves.
+func (a *App) Start() error { return a.runtime.Start() }
 
 // Stop ends what Start began.
 func (a *App) Stop() error {
-	latestPrivacy.Store(a.privacy)
-	running.remove(a)
-	if serving := running.current(); serving != nil {
-		serving.startHistory() // whose settings this one has replaced, should it be the one that failed
-	}
-	a.endEvents()
-	a.endSharing()
-	if a.stopSecrets != nil {
-		a.stopSecrets()
-	}
-	if a.detach != nil {
-		a.detach()
-		a.detach = nil
-	}
+	a.runtime.Stop()
 	return nil
 }
 
-// closeWithin is how long look-ups under way may delay the end of the process.
-const closeWithin = 500 * time.Millisecond
-
-// lingering are the configurations that were replaced while look-ups were under way. When the process ends, they are told
-// to hurry: what they share is saved when the last of its users lets go.
-var (
-	lingering      sync.WaitGroup
-	hurry, doHurry = context.WithCancel(context.Background())
-)
-
-// Cleanup gives up what Provision acquired. It also runs after a Provision that failed.
+// Cleanup releases what Provision acquired. It also runs after a Provision that failed.
 func (a *App) Cleanup() error {
-	// requests that outlive their configuration still look addresses up: the engine stays, and knows less
-	engine, pools := a.engine, a.pools
-	a.pools = nil
-	if engine == nil {
-		return pools.release()
+	if a.runtime == nil {
+		return nil
 	}
-	if caddy.Exiting() {
-		finish(engine, closeWithin)
-		doHurry()
-		endDeliveries()
-		lingering.Wait() // they hand over what they learnt before it is saved
-		return pools.release()
-	}
-	if !engine.Busy() {
-		finish(engine, closeWithin)
-		return pools.release()
-	}
-	// a reload does not wait for the look-ups under way; but they were paid for, so they end by themselves, and what they
-	// need is released after them
-	lingering.Go(func() {
-		defer func() {
-			if r := recover(); r != nil {
-				a.logger.Error("ending look-ups panicked; this is a bug", slog.Any("panic", r))
-			}
-		}()
-		finish(engine, a.lookupTimeout())
-		if err := pools.release(); err != nil {
-			a.logger.Error("releasing shared state", slog.Any("error", err))
-		}
-	})
-	return nil
-}
-
-// finish closes an engine, giving its look-ups some time.
-func finish(engine *lookup.Engine, within time.Duration) {
-	ctx, cancel := context.WithTimeout(hurry, within)
-	defer cancel()
-	engine.Close(ctx)
-}
-
-// releases are the shared values that an app holds, each to be given back once.
-type releases []func() error
-
-// release gives them back in reverse order: what was acquired later may use what was acquired earlier.
-func (r releases) release() error {
-	var all error
-	for _, release := range slices.Backward(r) {
-		all = errors.Join(all, release())
-	}
-	return all
+	return a.runtime.Close()
 }
 
 // Interface guards

@@ -17,7 +17,6 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 
 	// plugged in
-	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/aws"
 )
 
 // keyed lets the stand-in accept one key, which can be changed.

@@ -8,6 +8,10 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
 // keyMark stands for a feed's key in its headers.
@@ -25,7 +29,7 @@ func (f *Feed) checkKey() error {
 	case f.Key != nil && sent == "":
 		return errors.New("a key is given and not sent: name its header, such as `header Authorization \"Bearer {key}\"`")
 	case f.Key == nil && sent != "":
-		return fmt.Errorf("header %s has {key} in it, and no key is given: %s", sent, howToWrite("key"))
+		return fmt.Errorf("header %s has {key} in it, and no key is given: %s", sent, secret.HowToWrite("key"))
 	}
 	return nil
 }
@@ -45,12 +49,12 @@ func (a *App) authorize(ctx caddy.Context, f *Feed, l *listed) (err error) {
 		}
 		l.spec.Header.Set(name, value)
 	}
-	var key *pooledSecret
+	var key *refresh.Keeper
 	if f.Key != nil {
-		if l.key, err = hashOf(f.Key); err != nil {
+		if l.key, err = runtime.Hash(f.Key); err != nil {
 			return err
 		}
-		if key, err = a.provisionSecret(ctx, l.spec.Name, "key", f.Key); err != nil {
+		if key, err = f.Key.OpenFor(ctx, a.runtime, l.spec.Name, "key", false); err != nil {
 			return err
 		}
 	}
@@ -62,11 +66,11 @@ func (a *App) authorize(ctx caddy.Context, f *Feed, l *listed) (err error) {
 
 // authorized puts the secrets of the moment into headers. It waits for a key that has not come from its store yet, since a
 // list that cannot be fetched is left alone for a while.
-func authorized(ctx context.Context, header http.Header, key *pooledSecret) (http.Header, error) {
+func authorized(ctx context.Context, header http.Header, key *refresh.Keeper) (http.Header, error) {
 	current := ""
 	if key != nil {
 		var err error
-		if current, err = key.await(ctx); err != nil {
+		if current, err = key.Await(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -86,10 +90,10 @@ func authorized(ctx context.Context, header http.Header, key *pooledSecret) (htt
 func headerValue(name, value, key string) (string, error) {
 	parts := strings.Split(value, keyMark)
 	for i, part := range parts {
-		if placeholdersOf(part) == "" {
+		if secret.Placeholders(part) == "" {
 			continue
 		}
-		resolved, err := resolveSecret("header "+name, part)
+		resolved, err := secret.Resolve("header "+name, part)
 		if err != nil {
 			return "", err
 		}
@@ -97,19 +101,4 @@ func headerValue(name, value, key string) (string, error) {
 		parts[i] = space + resolved
 	}
 	return strings.Join(parts, key), nil
-}
-
-// await returns the value, as soon as there is one.
-func (p *pooledSecret) await(ctx context.Context) (string, error) {
-	for {
-		changed := p.Changed()
-		if value, ok := p.Current(); ok {
-			return value, nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return "", fmt.Errorf("no key has come from its store: %w", ctx.Err())
-		}
-	}
 }

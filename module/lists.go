@@ -10,10 +10,13 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
 // feedConfidence is the evidence behind a feed that is not a preset: one feed alone is no proof.
@@ -27,7 +30,7 @@ type listed struct {
 }
 
 // provisionLists opens all lists and notes what they mean, by their position.
-func (a *App) provisionLists(ctx caddy.Context, dir string) error {
+func (a *App) provisionLists(ctx caddy.Context) error {
 	var all []listed
 	for _, own := range []struct {
 		option string
@@ -68,11 +71,10 @@ func (a *App) provisionLists(ctx caddy.Context, dir string) error {
 			return err
 		}
 		specs[i], keys[i] = list.spec, list.key
-		a.listNames, a.meanings = append(a.listNames, list.spec.Name), append(a.meanings, list.meaning)
+		rt := a.runtime
+		rt.ListNames, rt.ListKinds = append(rt.ListNames, list.spec.Name), append(rt.ListKinds, list.meaning)
 	}
-	var err error
-	a.lists, err = a.acquireLists(dir, specs, keys)
-	return err
+	return a.runtime.OpenLists(specs, keys)
 }
 
 // readable makes sure that a list's file can be opened, so that the error names the file as the operator wrote it.
@@ -92,7 +94,7 @@ func ownLists(option string, kind lookup.ListKind, words []string) ([]listed, er
 	var values []netip.Prefix
 	var lists []listed
 	for _, word := range words {
-		prefixes, ok, err := parseValues(word)
+		prefixes, ok, err := address.ParseRanges(word)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", option, err)
 		}
@@ -161,7 +163,7 @@ func resolveURLs(urls []string) ([]string, error) {
 			continue
 		}
 		var err error
-		if resolved[i], err = resolveSecret("url", url); err != nil {
+		if resolved[i], err = secret.Resolve("url", url); err != nil {
 			return nil, err
 		}
 	}
@@ -214,7 +216,7 @@ func (f *Feed) origin() (l listed, err error) {
 func (f *Feed) values() ([]netip.Prefix, error) {
 	var values []netip.Prefix
 	for _, word := range f.Sources {
-		prefixes, ok, err := parseValues(word)
+		prefixes, ok, err := address.ParseRanges(word)
 		if err != nil {
 			return nil, err
 		}
@@ -229,7 +231,7 @@ func (f *Feed) values() ([]netip.Prefix, error) {
 // describe sets what being on the list means.
 func (f *Feed) describe(l *listed) (err error) {
 	if f.Name != "" {
-		if err := checkSourceName(f.Name); err != nil {
+		if err := provider.CheckName(f.Name); err != nil {
 			return err
 		}
 		l.spec.Name = f.Name
@@ -241,7 +243,7 @@ func (f *Feed) describe(l *listed) (err error) {
 		l.meaning.Source = score.FeedDefaults("", l.meaning.Categories) // a name that a preset has makes no preset
 	}
 	l.meaning.Source.Name = l.spec.Name
-	l.meaning.Source.Trust, err = trust(f.Trust)
+	l.meaning.Source.Trust, err = provider.Trust(f.Trust)
 	return err
 }
 
@@ -316,28 +318,4 @@ func (f *Feed) label(position int) string {
 		return f.Sources[0]
 	}
 	return fmt.Sprintf("number %d", position+1)
-}
-
-// distinct makes sure that a name means one source only.
-func distinct(names []string) error {
-	for i, name := range names {
-		if slices.Contains(names[:i], name) {
-			return fmt.Errorf("two sources are named %q: give one of them another name", name)
-		}
-	}
-	return nil
-}
-
-// sourceNames are the names that rules can ask for.
-func (a *App) sourceNames() []string {
-	names := []string{reputation.SourceDeny, reputation.SourceBan}
-	for i, name := range a.listNames {
-		if a.meanings[i].Kind == lookup.Feed {
-			names = append(names, name)
-		}
-	}
-	for _, p := range a.keepers {
-		names = append(names, p.name)
-	}
-	return names
 }

@@ -3,12 +3,11 @@ package module
 import (
 	"errors"
 	"fmt"
-	"log/slog"
-	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
 // Privacy is how addresses are written wherever this plugin writes them: in its own log entries, the addresses that you ban
@@ -29,7 +28,7 @@ type Privacy struct {
 	// With `hash`, the key of HMAC-SHA256, of 16 characters or more. Instances that are to agree on pseudonyms need the same.
 	// A new key makes new pseudonyms, and with the old one gone nobody can find out whose the old ones were. While a
 	// store of keys has not answered yet, `ip-hidden` is written. Required with `hash`.
-	Key *Secret `json:"key,omitempty"`
+	Key *secret.Secret `json:"key,omitempty"`
 }
 
 // The modes of Privacy.
@@ -74,46 +73,32 @@ func (p *Privacy) policy(key func() (string, bool)) (*privacy.Policy, error) {
 		return policy, nil
 	case PrivacyHash:
 		if p.Key == nil {
-			return nil, errors.New("privacy hash needs a key: " + howToWrite("key"))
+			return nil, errors.New("privacy hash needs a key: " + secret.HowToWrite("key"))
 		}
 		return privacy.Hash(key), nil
 	}
 	return nil, fmt.Errorf("unknown privacy %q: use off, truncate or hash", p.Mode)
 }
 
-// provisionPrivacy lets the app write addresses as configured from here on.
+// provisionPrivacy makes the app write addresses as configured from here on.
 func (a *App) provisionPrivacy(ctx caddy.Context) error {
 	var key func() (string, bool)
 	if a.Privacy != nil && a.Privacy.Mode == PrivacyHash && a.Privacy.Key != nil {
-		kept, err := a.keepSecret(ctx, a.Privacy.Key, secretUse{"privacy", "key", true, a.logger})
+		opened, err := a.Privacy.Key.OpenFor(ctx, a.runtime, "privacy", "key", true)
 		if err != nil {
 			return fmt.Errorf("privacy: %w", err)
 		}
-		if value, ok := kept.Current(); ok {
+		if value, ok := opened.Current(); ok {
 			if err := privacy.CheckKey(value); err != nil {
 				return fmt.Errorf("privacy: %w", err)
 			}
 		}
-		key = kept.Current
+		key = opened.Current
 	}
 	policy, err := a.Privacy.policy(key)
 	if err != nil {
 		return err
 	}
-	a.privacy = policy
-	a.logger = slog.New(privacy.NewHandler(a.logger.Handler(), policy))
-	latestPrivacy.Store(policy)
+	a.runtime.SetPrivacy(policy)
 	return nil
-}
-
-// latestPrivacy is that of the configuration that was loaded or stopped last.
-var latestPrivacy atomic.Pointer[privacy.Policy]
-
-// privacyNow is how what configurations share writes addresses: as the one that serves says. While none does, it is the one
-// that is about to, or that did.
-func privacyNow() *privacy.Policy {
-	if app := running.current(); app != nil {
-		return app.privacy
-	}
-	return latestPrivacy.Load()
 }

@@ -1,24 +1,21 @@
 package module
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
 // Redis is the memory that several instances of Caddy share: what providers said, who asks next, what is left of quotas and
@@ -47,7 +44,7 @@ type Redis struct {
 	Username string `json:"username,omitempty"`
 
 	// The password, which is read again while Caddy runs, and at once when Redis refuses it. Default: none.
-	Password *Secret `json:"password,omitempty"`
+	Password *secret.Secret `json:"password,omitempty"`
 
 	// The number of the database. Default: 0.
 	Database int `json:"database,omitempty"`
@@ -102,15 +99,6 @@ func (r *Redis) localShare() float64 {
 	return *r.LocalShare
 }
 
-// tokensAtOnce is how many requests may be asking Redis for a token at a time: more than that would only wait for a connection.
-func (r *Redis) tokensAtOnce() int {
-	connections := 10 * runtime.GOMAXPROCS(0)
-	if r != nil && r.PoolSize > 0 {
-		connections = r.PoolSize
-	}
-	return 2 * connections
-}
-
 // Check reports what is wrong with the settings, as far as they can be judged by themselves.
 func (r *Redis) Check() error {
 	switch share := r.localShare(); {
@@ -127,7 +115,7 @@ func (r *Redis) Check() error {
 	case r.TLS != nil && (r.TLS.Certificate == "") != (r.TLS.Key == ""):
 		return errors.New("a certificate and its key belong together: give both, or neither")
 	case r.Username != "" && r.Password == nil:
-		return fmt.Errorf("user %s has no password: %s", r.Username, howToWrite("password"))
+		return fmt.Errorf("user %s has no password: %s", r.Username, secret.HowToWrite("password"))
 	case r.Sentinel == "" && r.SentinelUsername+r.SentinelPassword != "":
 		return errors.New("a user and password of Sentinels are given without `sentinel <master>`")
 	}
@@ -163,11 +151,11 @@ func (r *Redis) resolve(logger *slog.Logger) (redis.Options, error) {
 	}
 	var err error
 	if r.SentinelPassword != "" {
-		if placeholdersOf(r.SentinelPassword) == "" {
+		if secret.Placeholders(r.SentinelPassword) == "" {
 			logger.Warn("a secret stands in the configuration itself, where `/config` and autosave.json show it",
-				slog.String("secret", "redis"), slog.String("cure", howToWrite("sentinel_password")))
+				slog.String("secret", "redis"), slog.String("cure", secret.HowToWrite("sentinel_password")))
 		}
-		if o.SentinelPassword, err = resolveSecret("sentinel_password", r.SentinelPassword); err != nil {
+		if o.SentinelPassword, err = secret.Resolve("sentinel_password", r.SentinelPassword); err != nil {
 			return o, err
 		}
 	}
@@ -192,7 +180,7 @@ func withPort(address, master string) string {
 }
 
 // login lets each new connection ask for the user and the password of the moment.
-func (r *Redis) login(password *pooledSecret) func() (string, string, error) {
+func (r *Redis) login(password *refresh.Keeper) func() (string, string, error) {
 	name := r.Username
 	return func() (string, string, error) {
 		user, err := caddy.NewReplacer().ReplaceOrErr(name, true, true)
@@ -205,36 +193,6 @@ func (r *Redis) login(password *pooledSecret) func() (string, string, error) {
 		}
 		return user, text, nil
 	}
-}
-
-// renewal has a password fetched anew when Redis does not accept it: the more rarely the longer that brings the same, since
-// stores bill each fetch, and what Redis denies may have another reason.
-type renewal struct {
-	password *pooledSecret
-
-	mu    sync.Mutex
-	value string
-	pause time.Duration
-	next  time.Time
-}
-
-// denied is told each time.
-func (r *renewal) denied() {
-	if r == nil {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	value, _ := r.password.Current()
-	now := time.Now()
-	if value != r.value {
-		r.value, r.pause = value, 0
-	} else if now.Before(r.next) {
-		return
-	}
-	r.pause = min(max(2*r.pause, refreshPlaceholder), secret.DefaultRefresh)
-	r.next = now.Add(r.pause)
-	r.password.Refresh()
 }
 
 // config reads the files. It returns nil for a connection without TLS.
@@ -266,80 +224,19 @@ func (t *RedisTLS) config() (*tls.Config, error) {
 	return c, nil
 }
 
-// pooledRedis is a connection in use by one or more configurations.
-type pooledRedis struct {
-	*redis.Client
-	series   *metrics.RedisSeries
-	password *renewal // nil: it asks for none
-}
-
-// notify tells of Redis, unless this is the one of a configuration that does not serve. It is called from within the client.
-func (p *pooledRedis) notify(up bool, why string) {
-	switch serving := running.current(); {
-	case serving == nil || serving.redis != p:
-	case up:
-		events.Back()
-	default:
-		events.Away(why)
-	}
-}
-
-// ready reports whether there is all that it takes to connect.
-func (p *pooledRedis) ready() bool {
-	if p.password == nil {
-		return true
-	}
-	_, ok := p.password.password.Current()
-	return ok
-}
-
-// start connects as soon as there is a password. Before that there is nothing to try, and nobody to be alarmed: that a store
-// does not give it is said by who asks the store.
-func (p *pooledRedis) start(ctx context.Context) {
-	if p.password != nil {
-		if _, err := p.password.password.await(ctx); err != nil {
-			return
-		}
-	}
-	p.Start()
-}
-
-// Destruct implements caddy.Destructor.
-func (p *pooledRedis) Destruct() error {
-	err := p.Close()
-	p.series.Close()
-	return err
-}
-
-// shared returns the memory that an engine shares with others: none without Redis.
-func (p *pooledRedis) shared() lookup.Shared {
-	if p == nil {
-		return nil
-	}
-	return tracedShared{p.Client}
-}
-
-// redisResults are the words of all outcomes.
-var redisResults = func() (words []string) {
-	for r := range redis.Result(redis.NumResults) {
-		words = append(words, r.String())
-	}
-	return words
-}()
-
 // provisionRedis finds or makes the connection. Nobody is called before Start.
 func (a *App) provisionRedis(ctx caddy.Context) error {
 	if a.Redis == nil {
 		return nil
 	}
-	if err := a.connectRedis(ctx); err != nil {
+	if err := a.openRedis(ctx); err != nil {
 		return fmt.Errorf("redis: %w", err)
 	}
-	return a.provisionForgets(dataDir())
+	return nil
 }
 
-func (a *App) connectRedis(ctx caddy.Context) error {
-	o, err := a.Redis.resolve(a.logger)
+func (a *App) openRedis(ctx caddy.Context) error {
+	o, err := a.Redis.resolve(a.runtime.Logger)
 	if err != nil {
 		return err
 	}
@@ -347,33 +244,15 @@ func (a *App) connectRedis(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	var password *renewal
+	var password *refresh.Keeper
 	if a.Redis.Password != nil {
-		kept, err := a.provisionSecret(ctx, "redis", "password", a.Redis.Password)
-		if err != nil {
+		if password, err = a.Redis.Password.OpenFor(ctx, a.runtime, "redis", "password", true); err != nil {
 			return err
 		}
-		o.Credentials, password = a.Redis.login(kept), &renewal{password: kept}
+		o.Credentials = a.Redis.login(password)
 	}
-	a.redis, err = acquire(a, key, func() (*pooledRedis, error) {
-		series := metrics.OpenRedis(redisResults...)
-		o.Logger = processLogger("redis")
-		o.Observe = func(r redis.Result) {
-			series.Count(int(r))
-			if r == redis.Denied {
-				password.denied()
-			}
-		}
-		p := &pooledRedis{series: series, password: password}
-		o.Notify = p.notify
-		var err error
-		if p.Client, err = redis.Open(o); err != nil {
-			series.Close()
-			return nil, err
-		}
-		return p, nil
-	})
-	return err
+	a.runtime.LocalShare, a.runtime.RedisPool = a.Redis.localShare(), a.Redis.PoolSize
+	return a.runtime.OpenRedis(key, o, password)
 }
 
 // poolKey tells connections apart by what they are made of. A password is told by where it is read from.
@@ -387,6 +266,6 @@ func (r *Redis) poolKey(o redis.Options) (string, error) {
 	}
 	settings := *r
 	settings.Addresses, settings.LocalShare = o.Addresses, nil
-	hash, err := hashOf([]any{settings, o.SentinelPassword, ca})
+	hash, err := runtime.Hash([]any{settings, o.SentinelPassword, ca})
 	return "redis " + hash, err
 }

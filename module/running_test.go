@@ -25,8 +25,7 @@ import (
 	// plugged in
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
-	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module"
-	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/abuseipdb"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation"
 )
 
 // The tests of this package run against a real Caddy on loopback: in this process, of which there is one, so they do not

@@ -2,36 +2,25 @@ package module
 
 import (
 	"context"
-	"net/netip"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 )
-
-func init() { caddy.RegisterModule(benchService{}) }
-
-// benchService is a service that answers from memory: 203.0.113.0/24 is abusive, the rest is clean.
-type benchService struct{}
-
-func (benchService) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "ip_reputation.providers.bench", New: func() caddy.Module { return new(benchService) }}
-}
-
-func (benchService) KeyOptional() bool { return true }
-
-func (benchService) Check(_ context.Context, addr netip.Addr) (reputation.Report, error) {
-	if netip.MustParsePrefix("203.0.113.0/24").Contains(addr) {
-		return reputation.Report{Severity: .9, Confidence: .9, Categories: reputation.CategoriesOf(reputation.Abuse)}, nil
-	}
-	return reputation.Report{}, nil
-}
 
 // TellBurstsAtOnce does without the minutes of history that a burst of blocks is measured by.
 func TellBurstsAtOnce(tb testing.TB) {
 	tb.Helper()
-	history := events.History
-	events.History = 0
-	tb.Cleanup(func() { events.History = history })
+	before := runtime.Events.History
+	runtime.Events.History = 0
+	tb.Cleanup(func() { runtime.Events.History = before })
+}
+
+// ReadHistory makes the configuration that serves ask a reader, or fail to have one.
+func ReadHistory(tb testing.TB, reader history.Reader, err error) {
+	tb.Helper()
+	rt := runtime.Serving()
+	before := rt.OpenHistory
+	rt.OpenHistory = func(context.Context) (history.Reader, error) { return reader, err }
+	tb.Cleanup(func() { rt.OpenHistory = before })
 }

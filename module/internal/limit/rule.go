@@ -32,6 +32,15 @@ func Check(r rate.Rate) error {
 	return nil
 }
 
+// CheckText says whether a text is a rate that can be limited to.
+func CheckText(text string) error {
+	r, err := rate.Parse(text)
+	if err != nil {
+		return err
+	}
+	return Check(r)
+}
+
 // Rule is a rate with an identity: each rule has a bucket for each subject. The zero Rule limits nothing. Create others
 // with NewRule.
 //

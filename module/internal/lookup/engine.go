@@ -98,6 +98,17 @@ const (
 	Exempt
 )
 
+// String returns the word for the kind.
+func (k ListKind) String() string {
+	switch k {
+	case Deny:
+		return "deny"
+	case Exempt:
+		return "exempt"
+	}
+	return "feed"
+}
+
 // List is the meaning of one list.
 type List struct {
 	Kind       ListKind

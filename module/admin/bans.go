@@ -1,0 +1,238 @@
+package admin
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+)
+
+// maxAdminBody bounds what is read of a request.
+const maxAdminBody = 64 << 10
+
+// overrides are the endpoints of bans, or of exemptions.
+type overrides struct {
+	kind ban.Kind
+	done string // what happened to a prefix
+}
+
+var (
+	bans       = overrides{ban.Ban, adminapi.StateOf(ban.Ban)}
+	exemptions = overrides{ban.Exemption, adminapi.StateOf(ban.Exemption)}
+)
+
+func (o overrides) list(rt *runtime.Runtime, _ *http.Request, _ string) (any, error) {
+	if all := rt.Overrides.List(o.kind); all != nil {
+		return all, nil
+	}
+	return []ban.Entry{}, nil
+}
+
+func (o overrides) get(rt *runtime.Runtime, _ *http.Request, argument string) (any, error) {
+	prefix, err := address.ParsePrefix(argument)
+	if err != nil {
+		return nil, adminError(http.StatusBadRequest, err)
+	}
+	entry, ok := o.find(rt, prefix)
+	if !ok {
+		return nil, o.missing(rt, prefix)
+	}
+	return entry, nil
+}
+
+func (o overrides) add(rt *runtime.Runtime, r *http.Request, _ string) (any, error) {
+	wanted, err := readOverride(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	entry, err := o.entry(wanted)
+	if err != nil {
+		return nil, adminError(http.StatusBadRequest, err)
+	}
+	_, replaced := o.find(rt, entry.Prefix)
+	entry, err = rt.Overrides.Add(entry)
+	answer := adminapi.OverrideAnswer{Entry: entry}
+	if answer.Warning, err = onDisk(err); err != nil {
+		return nil, err
+	}
+	rt.Logger.Info("added by an operator", append(attributes(r, entry), slog.String("ttl", cmp.Or(wanted.TTL, "forever")))...)
+	if o.kind == ban.Ban {
+		answer.Note = limitsOf(rt, entry.Prefix)
+	}
+	answer.Warning = join(answer.Warning, otherInstances(rt))
+	if replaced {
+		return answer, nil
+	}
+	return created{answer}, nil
+}
+
+func (o overrides) remove(rt *runtime.Runtime, r *http.Request, argument string) (any, error) {
+	prefix, err := address.ParsePrefix(argument)
+	if err != nil {
+		return nil, adminError(http.StatusBadRequest, err)
+	}
+	entry, _ := o.find(rt, prefix)
+	found, err := rt.Overrides.Remove(o.kind, prefix)
+	answer := adminapi.OverrideAnswer{Entry: entry}
+	if answer.Warning, err = onDisk(err); err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, o.missing(rt, prefix)
+	}
+	rt.Logger.Info("removed by an operator", attributes(r, entry)...)
+	if others := o.holding(rt, prefix.Addr()); len(others) > 0 {
+		answer.Note = fmt.Sprintf("%s is still %s by %s", prefix.Addr(), o.done, strings.Join(others, ", "))
+	}
+	answer.Warning = join(answer.Warning, otherInstances(rt))
+	return answer, nil
+}
+
+// otherInstances says when a change reaches no other instance for now.
+func otherInstances(rt *runtime.Runtime) string {
+	if rt.Redis == nil || rt.Redis.Up() {
+		return ""
+	}
+	return "redis is away: the other instances learn of it when it is back"
+}
+
+func join(texts ...string) string {
+	return strings.Join(slices.DeleteFunc(texts, func(s string) bool { return s == "" }), "; ")
+}
+
+// readOverride reads the body of a POST.
+func readOverride(body io.Reader) (o adminapi.Override, err error) {
+	text, err := io.ReadAll(io.LimitReader(body, maxAdminBody+1))
+	if err != nil {
+		return o, adminError(http.StatusBadRequest, fmt.Errorf("reading the body: %w", err))
+	}
+	if len(text) > maxAdminBody {
+		return o, adminError(http.StatusRequestEntityTooLarge,
+			fmt.Errorf("the body has more than %d bytes: send one prefix at a time, or keep long lists in a file", maxAdminBody))
+	}
+	decoder := json.NewDecoder(strings.NewReader(string(text)))
+	decoder.DisallowUnknownFields()
+	if err = decoder.Decode(&o); err == nil {
+		if _, more := decoder.Token(); more != io.EOF {
+			err = errors.New("something follows the object")
+		}
+	}
+	if err != nil {
+		return o, adminError(http.StatusBadRequest,
+			fmt.Errorf(`reading the body: %w: send {"prefix": "203.0.113.5/32", "ttl": "1h", "reason": "…"}, the last two if you like`, err))
+	}
+	return o, nil
+}
+
+// entry turns what is wanted into an entry.
+func (o overrides) entry(wanted adminapi.Override) (entry ban.Entry, err error) {
+	entry = ban.Entry{Kind: o.kind, Reason: wanted.Reason, Created: time.Now()}
+	if entry.Prefix, err = address.ParsePrefix(wanted.Prefix); err != nil {
+		return entry, err
+	}
+	if wanted.TTL == "" {
+		return entry, nil
+	}
+	ttl, err := caddy.ParseDuration(wanted.TTL)
+	if err != nil || ttl <= 0 {
+		return entry, fmt.Errorf("ttl %q is not a duration that lies ahead: write one such as 30m, 1h or 7d, or leave it out", wanted.TTL)
+	}
+	entry.Expires = entry.Created.Add(ttl)
+	return entry, nil
+}
+
+// onDisk tells a change that is in force but not on disk from one that is not in force.
+func onDisk(err error) (warning string, _ error) {
+	switch {
+	case err == nil:
+		return "", nil
+	case errors.Is(err, ban.ErrNotSaved):
+		return err.Error() + ": a restart undoes it unless the disk is well by then", nil
+	case errors.Is(err, ban.ErrClosed):
+		return "", adminError(http.StatusServiceUnavailable, fmt.Errorf("%w: Caddy is reloading, try again", err))
+	}
+	return "", adminError(http.StatusBadRequest, err)
+}
+
+// find returns the entry of exactly this prefix.
+func (o overrides) find(rt *runtime.Runtime, prefix netip.Prefix) (ban.Entry, bool) {
+	for _, entry := range rt.Overrides.Find(prefix.Addr()) {
+		if entry.Kind == o.kind && entry.Prefix == prefix {
+			return entry, true
+		}
+	}
+	return ban.Entry{}, false
+}
+
+// holding returns the prefixes that hold the address.
+func (o overrides) holding(rt *runtime.Runtime, addr netip.Addr) (prefixes []string) {
+	for _, entry := range rt.Overrides.Find(addr) {
+		if entry.Kind == o.kind {
+			prefixes = append(prefixes, entry.Prefix.String())
+		}
+	}
+	return prefixes
+}
+
+// missing says that there is no entry, and which one may have been meant.
+func (o overrides) missing(rt *runtime.Runtime, prefix netip.Prefix) error {
+	err := fmt.Errorf("there is no %s of %s", o.kind, prefix)
+	if others := o.holding(rt, prefix.Addr()); len(others) > 0 {
+		err = fmt.Errorf("%w: %s is %s by %s", err, prefix.Addr(), o.done, strings.Join(others, ", "))
+	}
+	return adminError(http.StatusNotFound, err)
+}
+
+// attributes are what the log says of a change.
+func attributes(r *http.Request, entry ban.Entry) []any {
+	return []any{
+		slog.String("kind", entry.Kind.String()),
+		slog.String("prefix", entry.Prefix.String()),
+		slog.String("reason", entry.Reason),
+		slog.String("remote_addr", r.RemoteAddr),
+	}
+}
+
+// shownExemptions bounds how many of them a note names.
+const shownExemptions = 3
+
+// limitsOf says what a ban does not do: exempt beats it, and one IPv6 address is easily changed.
+func limitsOf(rt *runtime.Runtime, prefix netip.Prefix) string {
+	var by []string
+	for _, entry := range rt.Overrides.List(ban.Exemption) {
+		if entry.Prefix.Overlaps(prefix) {
+			by = append(by, "the exemption of "+entry.Prefix.String())
+		}
+	}
+	for _, i := range rt.Engine.Explain(prefix.Addr()).Lists {
+		if rt.ListKinds[i].Kind == lookup.Exempt {
+			by = append(by, "the list "+rt.ListNames[i])
+		}
+	}
+	switch {
+	case len(by) > 0:
+		if len(by) > shownExemptions {
+			by = append(by[:shownExemptions], "others")
+		}
+		return "exempt beats a ban, so addresses of it are still let through by " + strings.Join(by, ", ")
+	case prefix.Addr().Is6() && prefix.Bits() > 64:
+		wide := netip.PrefixFrom(prefix.Addr(), 64).Masked()
+		return fmt.Sprintf("an IPv6 client can take any address of its /64: ban %s to keep it out", wide)
+	}
+	return ""
+}

@@ -1,0 +1,362 @@
+// Package api is the handler `ip_reputation_api`: it tells applications what is known of addresses.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/api"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
+)
+
+func init() {
+	caddy.RegisterModule(new(API))
+}
+
+// API tells applications what is known of addresses: `GET /v1/ip/{address}`, `POST /v1/ip` for up to 100 of them, `GET /v1/me`,
+// `GET /v1/ip/{address}/history`, `GET /v1/history/worst`, `GET /v1/history/rules`, `GET /v1/health` and `GET /openapi.json`,
+// which describes all of it. It answers everything that reaches it: which requests do is for the route to say. Paths are
+// those that the handler sees, without what `handle_path` has taken away.
+//
+// It needs neither the handler nor the matcher `ip_reputation` on its site.
+type API struct {
+	// Who may ask. At least one token is required: nobody is answered without one, but about health and by `/openapi.json`.
+	Tokens []APIToken `json:"tokens,omitempty"`
+
+	// How many requests one client may make, such as `60/1m`, with a token or without: an IPv4 address, or an IPv6 /64.
+	// `/v1/health` is not counted. Requests without a good token are limited to `30/1m` in any case. Default: no other limit.
+	Limit string `json:"limit,omitempty"`
+
+	// The origins of pages whose scripts may read the answers, such as `https://intel.example.com`. Default: none.
+	CORS []string `json:"cors,omitempty"`
+
+	handler *api.Handler
+}
+
+// APIToken lets somebody ask.
+type APIToken struct {
+	// The token itself, of 16 characters or more. One that has ended is not accepted any more, whoever says that it has: the
+	// configuration or the store. One that is not there yet, or is too short, lets nobody in. Required.
+	Secret secret.Secret `json:"secret"`
+
+	// What it is for: `read` (what is known of addresses), `ask` (have providers asked, within their terms, where a request says
+	// so; it needs `read`), `history` (what was known and decided over time). At least one is required.
+	Scopes []string `json:"scopes,omitempty"`
+
+	// What it is called in the log, among the keys and in metrics, behind `api/`. Default: `token-1` for the first, and so on.
+	Name string `json:"name,omitempty"`
+
+	// How many questions it allows, such as `600/1m`, whoever asks. A request about several addresses is as many questions.
+	// Default: no limit.
+	Limit string `json:"limit,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*API) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.ip_reputation_api",
+		New: func() caddy.Module { return new(API) },
+	}
+}
+
+// failedTokens is how many requests without a good token one client may make.
+var failedTokens = rate.Rate{Events: 30, Per: time.Minute}
+
+// IsAPIScope reports whether a word is the scope of a token.
+func IsAPIScope(word string) bool {
+	_, ok := api.ParseScope(word)
+	return ok
+}
+
+// Check reports what is wrong with the settings, as far as they can be judged by themselves.
+func (a *API) Check() error {
+	if len(a.Tokens) == 0 {
+		return errors.New("no token is given, and an API for everybody is refused: write `token {env.API_TOKEN} read`")
+	}
+	names := map[string]bool{}
+	for i := range a.Tokens {
+		t := &a.Tokens[i]
+		if err := t.Check(); err != nil {
+			return fmt.Errorf("%s: %w", t.name(i), err)
+		}
+		if names[t.name(i)] {
+			return fmt.Errorf("two tokens are called %s: give one another name", t.name(i))
+		}
+		names[t.name(i)] = true
+	}
+	return a.CheckAccess()
+}
+
+// CheckAccess reports what is wrong with what holds for all tokens.
+func (a *API) CheckAccess() error {
+	if a.Limit != "" {
+		if err := limit.CheckText(a.Limit); err != nil {
+			return err
+		}
+	}
+	for i, origin := range a.CORS {
+		if err := api.CheckOrigin(origin); err != nil {
+			return fmt.Errorf("cors: %w", err)
+		}
+		if slices.Contains(a.CORS[:i], origin) {
+			return fmt.Errorf("cors: origin %s is named twice: remove one", origin)
+		}
+	}
+	return nil
+}
+
+// Check reports what is wrong with the settings of a token, as far as they can be judged by themselves.
+func (t *APIToken) Check() error {
+	scopes, err := t.scopes()
+	switch {
+	case err != nil:
+		return err
+	case scopes == 0:
+		return errors.New("the token has no scope, so it is good for nothing: write read, ask or history behind it")
+	case scopes&api.ScopeAsk != 0 && scopes&api.ScopeRead == 0:
+		return errors.New("the scope ask is of no use without read: write read ask")
+	}
+	if t.Name != "" {
+		if err := provider.CheckName(t.Name); err != nil {
+			return err
+		}
+	}
+	if t.Limit != "" {
+		return limit.CheckText(t.Limit)
+	}
+	return nil
+}
+
+func (t *APIToken) scopes() (all api.Scope, err error) {
+	for _, word := range t.Scopes {
+		scope, ok := api.ParseScope(word)
+		switch {
+		case !ok:
+			return 0, fmt.Errorf("unknown scope %q: use read, ask or history", word)
+		case all&scope != 0:
+			return 0, fmt.Errorf("the scope %s is given twice: remove one", word)
+		}
+		all |= scope
+	}
+	return all, nil
+}
+
+// name is what the token is called, by its position.
+func (t *APIToken) name(position int) string {
+	if t.Name != "" {
+		return t.Name
+	}
+	return fmt.Sprintf("token-%d", position+1)
+}
+
+// Provision makes what answers. Nobody is called.
+func (a *API) Provision(ctx caddy.Context) error {
+	rt, err := runtime.Of(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.Check(); err != nil {
+		return fmt.Errorf("ip_reputation_api: %w", err)
+	}
+	if err := rt.UseLimits(); err != nil {
+		return err
+	}
+	o := api.Options{
+		Backend: backend{rt},
+		Client:  func(r *http.Request) netip.Addr { return runtime.VarsOf(r).Client() },
+		Origins: a.CORS, Logger: rt.Logger,
+		RequestID: func(r *http.Request) string { return runtime.RequestIDOf(r.Context()) },
+	}
+	if o.Tokens, err = a.provisionTokens(ctx, rt); err != nil {
+		return fmt.Errorf("ip_reputation_api: %w", err)
+	}
+	if err := a.provisionLimits(rt, &o); err != nil {
+		return fmt.Errorf("ip_reputation_api: %w", err)
+	}
+	series := metrics.OpenAPI(api.RouteNames()...)
+	rt.Leases.Add(func() error { series.Close(); return nil })
+	o.Count = func(route api.Route, status int) { series.Count(int(route), status) }
+	a.handler, err = api.New(o)
+	return err
+}
+
+// provisionLimits sets what clients may do.
+func (a *API) provisionLimits(rt *runtime.Runtime, o *api.Options) error {
+	failed, err := limit.NewRule(failedTokens, "api", "failed")
+	if err != nil {
+		return err
+	}
+	o.Failed = func(ctx context.Context, client netip.Addr) api.Allowance {
+		return allow(ctx, rt, failed, "failed", limit.Client(client), 1)
+	}
+	if a.Limit == "" {
+		return nil
+	}
+	address, err := apiRule(a.Limit, "address")
+	if err != nil {
+		return err
+	}
+	o.Address = func(ctx context.Context, client netip.Addr) api.Allowance {
+		return allow(ctx, rt, address, "address", limit.Client(client), 1)
+	}
+	return nil
+}
+
+// apiRule returns the rule of a limit, which is known by all that tells it from others.
+func apiRule(text string, parts ...string) (limit.Rule, error) {
+	allowed, err := rate.Parse(text)
+	if err != nil {
+		return limit.Rule{}, err
+	}
+	return limit.NewRule(allowed, append([]string{"api"}, parts...)...)
+}
+
+// allow counts so many requests by a limit. Where fewer would pass, all are refused for the price of one, so that who waits as
+// told passes. All together wait no longer than one.
+func allow(ctx context.Context, rt *runtime.Runtime, rule limit.Rule, name string, subject limit.Subject, n int) api.Allowance {
+	deadline := time.Now().Add(rt.Wait)
+	d := rt.Limiter.Take(ctx, rule, subject, rt.Wait)
+	if missing := n - 1 - d.Remaining; d.Allowed && missing > 0 {
+		r := rule.Rate()
+		d.Allowed, d.RetryAfter = false, time.Duration(float64(missing+2)*float64(r.Per)/float64(r.Events)) // the request itself counts, too
+	}
+	for i := 1; i < n && d.Allowed; i++ {
+		d = rt.Limiter.Take(ctx, rule, subject, max(time.Until(deadline), 0))
+	}
+	policy, state := limit.Fields(name, rule.Rate(), d)
+	return api.Allowance{Allowed: d.Allowed, Policy: policy, State: state, RetryAfter: d.RetryAfter}
+}
+
+// provisionTokens finds or makes what keeps the tokens current. Those that are known by now must be fit for use.
+func (a *API) provisionTokens(ctx caddy.Context, rt *runtime.Runtime) ([]api.Token, error) {
+	tokens, known := make([]api.Token, len(a.Tokens)), map[string]string{}
+	for i := range a.Tokens {
+		t := &a.Tokens[i]
+		name := t.name(i)
+		identity, err := runtime.Hash(t.Secret) // the raw store is gone once it is loaded
+		if err != nil {
+			return nil, err
+		}
+		value, err := t.Secret.OpenFor(ctx, rt, runtime.TokenPrefix+name, "token", true)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		if current, ok := value.Current(); ok {
+			shown := strings.TrimSpace(name + " " + secret.Placeholders(t.Secret.Value))
+			if err := api.CheckToken(current); err != nil {
+				return nil, fmt.Errorf("%s: %w", shown, err)
+			}
+			if other, ok := known[current]; ok {
+				return nil, fmt.Errorf("%s and %s are the same token: make another one with `openssl rand -hex 32`", other, shown)
+			}
+			known[current] = shown
+		}
+		if tokens[i], err = t.provision(rt, name, identity); err != nil {
+			return nil, err
+		}
+		tokens[i].Value, tokens[i].Ends = value.Current, func() time.Time { return value.Status().Expires }
+	}
+	return tokens, nil
+}
+
+// provision returns the token without its value.
+func (t *APIToken) provision(rt *runtime.Runtime, name, identity string) (api.Token, error) {
+	scopes, err := t.scopes()
+	if err != nil {
+		return api.Token{}, err
+	}
+	token := api.Token{Name: runtime.TokenPrefix + name, Scope: scopes}
+	if t.Limit == "" {
+		return token, nil
+	}
+	rule, err := apiRule(t.Limit, "token", identity)
+	if err != nil {
+		return api.Token{}, err
+	}
+	token.Most = rule.Rate().Events // more at once would never pass
+	token.Limit = func(r *http.Request, n int) api.Allowance {
+		return allow(r.Context(), rt, rule, "token", limit.Keyed(name), n)
+	}
+	return token, nil
+}
+
+// ServeHTTP answers, and hands nothing on.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if runtime.RequestIDOf(r.Context()) == "" { // no ip_reputation handler or matcher has been here
+		id := runtime.RequestID(r, runtime.VarsOf(r))
+		if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+			extra.Set(zap.String("request_id", id))
+		}
+		r = r.WithContext(runtime.WithRequestID(r.Context(), id))
+	}
+	a.handler.ServeHTTP(w, r)
+	return nil
+}
+
+// backend is what the API speaks of.
+type backend struct{ rt *runtime.Runtime }
+
+// Known implements api.Backend.
+func (l backend) Known(ctx context.Context, addr netip.Addr) api.Answer {
+	l.rt.Engine.Recall(ctx, addr) // whichever instance answers, it knows what all do
+	v := l.rt.Engine.Explain(addr).Verdict
+	return apiAnswer(addr, &v)
+}
+
+// Ask implements api.Backend.
+func (l backend) Ask(ctx context.Context, addr netip.Addr, wait time.Duration) api.Answer {
+	v := l.rt.Engine.Lookup(ctx, addr, wait)
+	return apiAnswer(addr, &v)
+}
+
+// History implements api.Backend.
+func (l backend) History(ctx context.Context) (history.Reader, error) { return l.rt.OpenHistory(ctx) }
+
+// Kept implements api.Backend.
+func (l backend) Kept(prefix netip.Prefix) (netip.Prefix, error) { return l.rt.StoredAs(prefix) }
+
+// Ready implements api.Backend.
+func (backend) Ready(r *http.Request) bool { return runtime.ServingFor(r) != nil }
+
+// apiAnswer is what visitors may know of a verdict.
+func apiAnswer(addr netip.Addr, v *reputation.Verdict) api.Answer {
+	known := adminapi.FactsOf(v.Facts)
+	answer := api.Answer{
+		Address: addr, Subject: reputation.Subject(addr), Status: v.Status.String(), Coverage: v.Coverage,
+		Categories: adminapi.CategoryWords(v.Categories), Country: known.Country, ASN: known.ASN, ASName: known.ASName, Nature: known.Nature,
+		Reasons: []api.Reason{},
+	}
+	if v.Scored {
+		answer.Score = new(v.Score)
+	}
+	for _, r := range v.Reasons {
+		answer.Reasons = append(answer.Reasons, api.Reason{
+			Source: r.Source, Points: r.Points, Categories: adminapi.CategoryWords(r.Categories), AgeSeconds: int64(r.Age.Seconds()),
+		})
+	}
+	return answer
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*API)(nil)
+	_ caddyhttp.MiddlewareHandler = (*API)(nil)
+)

@@ -1,0 +1,210 @@
+package command
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+)
+
+const (
+	plotHeight = 8 // lines of the scores
+	plotMargin = 7 // in front of a line
+	plotLabel  = 5 // of them, a word
+	minPlot    = 10
+)
+
+// glyphs are what a plot is drawn with.
+type glyphs struct {
+	levels                        []rune // of a cell, the lowest first
+	side, corner, cross, line, up rune
+}
+
+var (
+	blockGlyphs = glyphs{[]rune("▁▂▃▄▅▆▇█"), '│', '└', '├', '─', '┬'}
+	asciiGlyphs = glyphs{[]rune("...:::##"), '|', '+', '+', '-', '+'}
+)
+
+// plotColumns is how many columns of a plot fit in a width.
+func plotColumns(width int) int { return max(width-plotMargin, minPlot) }
+
+// plot draws a graph: the highest score of each part above how many requests there were of each action, and when. Nothing is
+// drawn where nothing was known, which is not the same as a score of 0. No line is longer than width, unless that is less than
+// minPlot columns need.
+func plot(graph history.Graph, width int, with glyphs) []string {
+	parts := widen(graph.Parts, plotColumns(width))
+	actions := actionsOf(parts)
+	if len(actions) == 0 && !slices.ContainsFunc(parts, func(p history.Part) bool { return p.Score != nil }) {
+		return nil
+	}
+	lines := with.scores(parts)
+	most := int64(0)
+	for _, p := range parts {
+		for _, n := range p.Actions {
+			most = max(most, n)
+		}
+	}
+	if len(actions) > 0 {
+		lines = append(lines, with.margin("", with.cross)+strings.Repeat(string(with.line), len(parts)))
+	}
+	for _, action := range actions {
+		line := with.margin(action, with.side)
+		for _, p := range parts {
+			line += with.cell(glyphLevel(p.Actions[action], most, len(with.levels)))
+		}
+		lines = append(lines, line)
+	}
+	lines = append(lines, with.axis(parts, graph.Period.To)...)
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return append(lines, plotLegend(parts, graph.Period, most, with)...)
+}
+
+// widen joins neighbours, so that there are not more parts than columns.
+func widen(parts []history.Part, columns int) (wide []history.Part) {
+	each := (len(parts) + columns - 1) / columns
+	for i, p := range parts {
+		if i%max(each, 1) == 0 {
+			p.Actions = maps.Clone(p.Actions)
+			wide = append(wide, p)
+			continue
+		}
+		last := &wide[len(wide)-1]
+		if p.Score != nil && (last.Score == nil || *p.Score > *last.Score) {
+			last.Score = p.Score
+		}
+		for action, n := range p.Actions {
+			if last.Actions == nil {
+				last.Actions = map[string]int64{}
+			}
+			last.Actions[action] += n
+		}
+	}
+	return wide
+}
+
+// scores draws the highest scores. A score of 0 is as high as the lowest level.
+func (g glyphs) scores(parts []history.Part) (lines []string) {
+	top, full := int64(plotHeight*len(g.levels)), len(g.levels)
+	for row := range plotHeight {
+		label := map[int]string{0: "100", plotHeight / 2: "50", plotHeight - 1: "0"}[row]
+		line := g.margin(label, g.side)
+		for _, p := range parts {
+			height := 0
+			if p.Score != nil {
+				height = glyphLevel(min(int64(*p.Score), 100)+1, 101, int(top))
+			}
+			line += g.cell(min(max(height-(plotHeight-1-row)*full, 0), full))
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// glyphLevel is how much of the highest level stands for n. What is more than nothing is seen.
+func glyphLevel(n, most int64, highest int) int {
+	if n <= 0 {
+		return 0
+	}
+	return min(max(int(float64(n)/float64(most)*float64(highest)+.5), 1), highest)
+}
+
+func (g glyphs) cell(level int) string {
+	if level == 0 {
+		return " "
+	}
+	return string(g.levels[level-1])
+}
+
+func (g glyphs) margin(label string, side rune) string {
+	label = clean(label)
+	if utf8.RuneCountInString(label) > plotLabel {
+		label = string([]rune(label)[:plotLabel])
+	}
+	return fmt.Sprintf("%*s %c", plotLabel, label, side)
+}
+
+// steps are the distances of the marks of a time axis.
+var steps = []time.Duration{
+	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute, 30 * time.Minute,
+	time.Hour, 2 * time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour,
+	aDay, 2 * aDay, 7 * aDay, 14 * aDay, 28 * aDay, 84 * aDay, 364 * aDay,
+}
+
+const aDay = 24 * time.Hour
+
+// axis draws the marks and, below, what they stand for.
+func (g glyphs) axis(parts []history.Part, end time.Time) []string {
+	const apart = 9 // columns, so that a label and a space fit
+	line, labels := []rune(strings.Repeat(string(g.line), len(parts))), []rune(strings.Repeat(" ", len(parts)))
+	step, free := stepFor(parts, end, apart), 0
+	for i, p := range parts {
+		until := end
+		if i+1 < len(parts) {
+			until = parts[i+1].From
+		}
+		mark := p.From.UTC().Truncate(step)
+		if mark.Before(p.From) {
+			mark = mark.Add(step)
+		}
+		if !mark.Before(until) {
+			continue
+		}
+		line[i] = g.up
+		format := "15:04"
+		switch {
+		case step >= 84*aDay:
+			format = "2006-01"
+		case mark.Equal(mark.Truncate(aDay)):
+			format = "01-02"
+		}
+		label := []rune(mark.Format(format))
+		if i >= free && i+len(label) <= len(parts) {
+			copy(labels[i:], label)
+			free = i + len(label) + 1
+		}
+	}
+	lines := []string{g.margin("", g.corner) + string(line)}
+	if free > 0 {
+		lines = append(lines, strings.Repeat(" ", plotMargin)+string(labels))
+	}
+	return lines
+}
+
+// stepFor is the smallest step that takes so many columns.
+func stepFor(parts []history.Part, end time.Time, columns int) time.Duration {
+	each := eachPart(parts, end)
+	for _, step := range steps {
+		if step/time.Duration(columns) >= each {
+			return step
+		}
+	}
+	return steps[len(steps)-1]
+}
+
+// eachPart is how long a part is.
+func eachPart(parts []history.Part, end time.Time) time.Duration {
+	return max(end.Sub(parts[0].From), 0) / time.Duration(len(parts))
+}
+
+// plotLegend says what a column and the fullest of them stand for.
+func plotLegend(parts []history.Part, period history.Period, most int64, with glyphs) []string {
+	text := "a column is " + span(eachPart(parts, period.To))
+	if most > 0 {
+		text += fmt.Sprintf("; %s is %s", with.cell(len(with.levels)), plural(most, "request"))
+	}
+	return []string{strings.Repeat(" ", plotMargin) + text}
+}
+
+// plural writes a number of things.
+func plural(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

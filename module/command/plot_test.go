@@ -1,0 +1,291 @@
+package command
+
+import (
+	"math"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+)
+
+// graphOf is a graph of the time before 2026-11-26 12:00. A score of -1 stands for none.
+func graphOf(each time.Duration, scores []int, actions map[string][]int64) history.Graph {
+	to := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	g := history.Graph{Period: history.Period{From: to.Add(-each * time.Duration(len(scores))), To: to}}
+	for i, score := range scores {
+		p := history.Part{From: g.Period.From.Add(each * time.Duration(i))}
+		if score >= 0 {
+			p.Score = new(uint8(score))
+		}
+		for action, counts := range actions {
+			if counts[i] > 0 {
+				if p.Actions == nil {
+					p.Actions = map[string]int64{}
+				}
+				p.Actions[action] = counts[i]
+			}
+		}
+		g.Parts = append(g.Parts, p)
+	}
+	return g
+}
+
+// scan is an address that is unknown at first, then rises, is blocked, and goes away.
+func scan() history.Graph {
+	scores, actions := make([]int, 72), map[string][]int64{"pass": make([]int64, 72), "limit": make([]int64, 72), "block": make([]int64, 72)}
+	for i := range scores {
+		switch {
+		case i < 12 || i >= 60:
+			scores[i] = -1
+			continue
+		case i < 36:
+			scores[i] = (i - 12) * 3
+			actions["pass"][i] = int64(i)
+		default:
+			scores[i] = min(100, 70+(i-36)*3)
+		}
+		switch {
+		case scores[i] >= 85:
+			actions["block"][i] = int64(4 * (60 - i))
+		case scores[i] >= 50:
+			actions["limit"][i] = 8
+		}
+	}
+	return graphOf(time.Hour, scores, actions)
+}
+
+func TestPlot(t *testing.T) {
+	full := make([]int, 40)
+	for i := range full {
+		full[i] = 100
+	}
+	for _, tc := range []struct {
+		name  string
+		graph history.Graph
+		width int
+		with  glyphs
+		want  string
+	}{
+		{"three days", scan(), 80, blockGlyphs, `
+  100 │                                           ▂▄▆██████████████
+      │                                      ▁▃▅▆██████████████████
+      │                                 ▁▂▄▅▇██████████████████████
+      │                             ▁▃▅▇███████████████████████████
+   50 │                         ▁▃▅▇███████████████████████████████
+      │                     ▂▄▆▇███████████████████████████████████
+      │                 ▂▄▆████████████████████████████████████████
+    0 │            ▁▃▄▆████████████████████████████████████████████
+      ├────────────────────────────────────────────────────────────────────────
+ pass │            ▁▁▁▂▂▂▂▂▂▂▂▂▃▃▃▃▃▃▃▃▃▃▄▄
+limit │                             ▁▁▁▁▁▁▁▁▁▁▁▁
+block │                                         ██▇▇▆▆▅▅▅▄▄▃▃▃▂▂▁▁▁
+      └┬───────────┬───────────┬───────────┬───────────┬───────────┬───────────
+       12:00       11-24       12:00       11-25       12:00       11-26
+       a column is 1h0m; █ is 76 requests`},
+		{"three days, ASCII", scan(), 80, asciiGlyphs, `
+  100 |                                           .::##############
+      |                                      ..::##################
+      |                                 ..::#######################
+      |                             ..:############################
+   50 |                         ..:################################
+      |                     .::####################################
+      |                 .::########################################
+    0 |            ..::############################################
+      +------------------------------------------------------------------------
+ pass |            ......................::
+limit |                             ............
+block |                                         ####:::::::........
+      ++-----------+-----------+-----------+-----------+-----------+-----------
+       12:00       11-24       12:00       11-25       12:00       11-26
+       a column is 1h0m; # is 76 requests`},
+		{"narrow: neighbours are joined", scan(), 40, blockGlyphs, `
+  100 │              ▄█████
+      │            ▁▆██████
+      │           ▄████████
+      │         ▁▇█████████
+   50 │        ▃███████████
+      │       ▆████████████
+      │     ▂██████████████
+    0 │    ▄███████████████
+      ├────────────────────────
+ pass │    ▂▂▂▃▃▃▄▄
+limit │         ▁▁▁▁▁
+block │             ▃█▇▅▄▂▁
+      └────────────┬───────────
+                   11-25
+       a column is 3h0m; █ is 204 requests`},
+		{"all 100, no requests", graphOf(24*time.Hour, full, nil), 80, blockGlyphs, `
+  100 │████████████████████████████████████████
+      │████████████████████████████████████████
+      │████████████████████████████████████████
+      │████████████████████████████████████████
+   50 │████████████████████████████████████████
+      │████████████████████████████████████████
+      │████████████████████████████████████████
+    0 │████████████████████████████████████████
+      └────────┬─────────────┬─────────────┬───
+               10-26         11-09
+       a column is 1d0h`},
+		{"one point", graphOf(time.Hour, []int{50}, map[string][]int64{"pass": {1}}), 80, blockGlyphs, `
+  100 │
+      │
+      │
+      │
+   50 │█
+      │█
+      │█
+    0 │█
+      ├─
+ pass │█
+      └─
+       a column is 1h0m; █ is 1 request`},
+		{"0 is not unknown", graphOf(time.Minute, []int{0, -1, 0, 1, -1, 2, 49, 50, 51, -1, -1, 0}, nil), 80, blockGlyphs, `
+  100 │
+      │
+      │
+      │        ▁
+   50 │      ███
+      │      ███
+      │      ███
+    0 │▁ ▁▁ ▂███  ▁
+      └──┬─────────
+         11:50
+       a column is 1m0s`},
+		{"requests of which nothing was known", graphOf(time.Hour, []int{-1, -1}, map[string][]int64{"pass": {0, 3}}), 80, blockGlyphs, `
+  100 │
+      │
+      │
+      │
+   50 │
+      │
+      │
+    0 │
+      ├──
+ pass │ █
+      └──
+       a column is 1h0m; █ is 3 requests`},
+		{"unknown actions", graphOf(time.Hour, []int{-1}, map[string][]int64{"\x1b[2Jtarpit": {3}}), 80, blockGlyphs, `
+  100 │
+      │
+      │
+      │
+   50 │
+      │
+      │
+    0 │
+      ├─
+�[2Jt │█
+      └─
+       a column is 1h0m; █ is 3 requests`},
+		{"nothing", graphOf(time.Hour, []int{-1, -1}, nil), 80, blockGlyphs, ``},
+		{"no parts", history.Graph{}, 80, blockGlyphs, ``},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := strings.Join(plot(tc.graph, tc.width, tc.with), "\n")
+			if diff := cmp.Diff(strings.TrimPrefix(tc.want, "\n"), got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestPlotFits proves that no graph makes a line that is too long, that is no text, or that is more than a plot has.
+func TestPlotFits(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		count := rapid.OneOf(rapid.Int64Range(-1, 100), rapid.SampledFrom([]int64{math.MinInt64, math.MaxInt64}))
+		part := rapid.Custom(func(t *rapid.T) history.Part {
+			p := history.Part{
+				From:    time.Unix(rapid.Int64Range(-1<<40, 1<<40).Draw(t, "from"), 0),
+				Actions: rapid.MapOfN(rapid.SampledFrom([]string{"pass", "block", "\x1b[2J", "möglicherweise"}), count, 0, 3).Draw(t, "actions"),
+			}
+			if rapid.Bool().Draw(t, "known") {
+				p.Score = new(rapid.Uint8().Draw(t, "score"))
+			}
+			return p
+		})
+		graph := history.Graph{Parts: rapid.SliceOfN(part, 0, 300).Draw(t, "parts")}
+		graph.Period.To = time.Unix(rapid.Int64Range(-1<<40, 1<<40).Draw(t, "to"), 0)
+		width := rapid.IntRange(-5, 300).Draw(t, "width")
+		with := rapid.SampledFrom([]glyphs{blockGlyphs, asciiGlyphs}).Draw(t, "with")
+		lines := plot(graph, width, with)
+		if len(lines) > plotHeight+8 {
+			t.Fatalf("%d lines", len(lines))
+		}
+		for i, line := range lines {
+			longest := max(width, plotMargin+minPlot)
+			if i == len(lines)-1 { // the legend is a sentence
+				longest = max(longest, 80)
+			}
+			if n := utf8.RuneCountInString(line); n > longest {
+				t.Fatalf("%d characters in %d columns: %q", n, width, line)
+			}
+			if j := strings.IndexFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }); j >= 0 {
+				t.Fatalf("%q does not print", line)
+			}
+		}
+	})
+}
+
+func TestTerminal(t *testing.T) {
+	for _, tc := range []struct {
+		columns string
+		want    int
+	}{{"", 80}, {"100", 100}, {"1", 40}, {"100000", 240}, {"-3", 80}, {"wide", 80}} {
+		env := func(name string) string { return map[string]string{"COLUMNS": tc.columns}[name] }
+		if got := terminalWidth(new(strings.Builder), env); got != tc.want {
+			t.Errorf("with COLUMNS=%s: %d, want %d", tc.columns, got, tc.want)
+		}
+	}
+	for _, tc := range []struct {
+		system, all, ctype, lang string
+		want                     bool
+	}{
+		{"linux", "", "", "", false},
+		{"linux", "", "", "de_DE.UTF-8", true},
+		{"linux", "", "C.utf8", "C", true},
+		{"linux", "POSIX", "C.utf8", "C.utf8", false},
+		{"darwin", "", "UTF-8", "", true},
+		{"linux", "", "", "de_DE@euro", false},
+		{"windows", "", "", "", true},
+	} {
+		env := func(name string) string {
+			return map[string]string{"LC_ALL": tc.all, "LC_CTYPE": tc.ctype, "LANG": tc.lang}[name]
+		}
+		if got := localeIsUTF8(tc.system, env); got != tc.want {
+			t.Errorf("%+v: %v", tc, got)
+		}
+	}
+}
+
+// TestShellWord proves that a shell reads what was written, whatever that is.
+func TestShellWord(t *testing.T) {
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip("there is no shell here")
+	}
+	var words []string
+	for r := rune(' '); r < 0x7f; r++ {
+		words = append(words, "a"+string(r)+"b", string(r))
+	}
+	command := "printf '%s\\n'"
+	for _, word := range words {
+		command += " " + shellWord(word)
+	}
+	got, err := exec.CommandContext(t.Context(), shell, "-c", command).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(strings.Join(words, "\n")+"\n", string(got)); diff != "" {
+		t.Errorf("(-written +read):\n%s", diff)
+	}
+	if got := shellWord(""); got != "''" {
+		t.Errorf("nothing is written as %q", got)
+	}
+}

@@ -1,0 +1,214 @@
+package handler
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+func init() { caddy.RegisterModule(benchService{}) }
+
+// benchService is a service that answers from memory: 203.0.113.0/24 is abusive, the rest is clean.
+type benchService struct{}
+
+func (benchService) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "ip_reputation.providers.bench", New: func() caddy.Module { return new(benchService) }}
+}
+
+func (benchService) KeyOptional() bool { return true }
+
+func (benchService) Check(_ context.Context, addr netip.Addr) (reputation.Report, error) {
+	if netip.MustParsePrefix("203.0.113.0/24").Contains(addr) {
+		return reputation.Report{Severity: .9, Confidence: .9, Categories: reputation.CategoriesOf(reputation.Abuse)}, nil
+	}
+	return reputation.Report{}, nil
+}
+
+// warmHandler returns a handler whose look-ups are all answered from this process, and requests of three kinds of
+// clients: nobody has anything against the first, a feed lists the second, a provider has reported the third.
+func warmHandler(tb testing.TB) *Handler {
+	tb.Helper()
+	app := &module.App{
+		Feeds: []module.Feed{{Name: "listed", Sources: []string{"198.51.100.0/24"}, Category: []string{"scanner"}}},
+		Providers: []provider.Provider{{
+			ServiceRaw: []byte(`{"service":"bench"}`),
+			Name:       "abuseipdb",
+		}},
+	}
+	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := app.Provision(ctx); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = app.Cleanup() })
+	rules := []Rule{
+		{Action: "block", Conditions: Conditions{Score: "97"}},
+		{Action: "block", Conditions: Conditions{Category: []string{"botnet_c2", "malware"}}},
+		{Action: "block", Conditions: Conditions{Score: "95", Nature: []string{"tor"}}},
+	}
+	p, err := compilePolicy(rules, "", nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	rt := app.Runtime()
+	h := &Handler{runtime: rt, enforce: true, wait: rt.Wait, policy: p}
+	for _, client := range warmClients {
+		rt.Engine.Refresh(context.Background(), netip.MustParseAddr(client.addr))
+	}
+	return h
+}
+
+var warmClients = []struct{ name, addr string }{
+	{"clean", "192.0.2.1"},
+	{"listed", "198.51.100.1"},
+	{"reported", "203.0.113.1"},
+	{"exempt", "127.0.0.1"},
+}
+
+// prepared returns a request as the server hands it to the first handler.
+func prepared(tb testing.TB, addr string) func() *http.Request {
+	tb.Helper()
+	r := httptest.NewRequest(http.MethodGet, "http://app.example.com/", nil)
+	r.RemoteAddr = netip.AddrPortFrom(netip.MustParseAddr(addr), 1234).String()
+	r.Header.Set("User-Agent", "Mozilla/5.0")
+	r.Header.Set("Accept", "text/html")
+	r.Header.Set("Accept-Encoding", "gzip, br")
+	r.Header.Set("Accept-Language", "en")
+	server := &caddyhttp.Server{}
+	w := httptest.NewRecorder()
+	return func() *http.Request {
+		fresh := *r
+		fresh.Header = r.Header.Clone()
+		return caddyhttp.PrepareRequest(&fresh, caddy.NewReplacer(), w, server)
+	}
+}
+
+var passOn = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+
+// header is a response that keeps nothing.
+type header struct{ h http.Header }
+
+func (w header) Header() http.Header         { return w.h }
+func (w header) Write(b []byte) (int, error) { return len(b), nil }
+func (w header) WriteHeader(int)             {}
+
+// BenchmarkServeHTTP measures the warm decision: what a request costs more with the handler ("warm/…") than without
+// ("baseline", which only makes the request).
+func BenchmarkServeHTTP(b *testing.B) {
+	h := warmHandler(b)
+	w := header{http.Header{}}
+	b.Run("baseline", func(b *testing.B) {
+		request := prepared(b, "192.0.2.1")
+		b.ReportAllocs()
+		for b.Loop() {
+			_ = passOn.ServeHTTP(w, request())
+		}
+	})
+	for _, client := range warmClients {
+		b.Run("warm/"+client.name, func(b *testing.B) {
+			request := prepared(b, client.addr)
+			b.ReportAllocs()
+			for b.Loop() {
+				_ = h.ServeHTTP(w, request(), passOn)
+			}
+		})
+	}
+}
+
+// forgetting is a Store that takes everything.
+type forgetting struct{}
+
+func (forgetting) Write(context.Context, *history.Batch) (history.Stored, error) {
+	return history.Stored{}, nil
+}
+
+// BenchmarkHistory measures what a warm request costs with the history and without. What collects has a processor too, which
+// is as much of the cost.
+func BenchmarkHistory(b *testing.B) {
+	h := warmHandler(b)
+	w := header{http.Header{}}
+	serve := func(b *testing.B) {
+		request := prepared(b, "203.0.113.1")
+		b.ReportAllocs()
+		for b.Loop() {
+			_ = h.ServeHTTP(w, request(), passOn)
+		}
+	}
+	b.Run("without", serve)
+	recorder := history.Open(history.Options{Dir: b.TempDir()})
+	recorder.Use(history.Settings{Store: forgetting{}})
+	recorder.Start()
+	defer recorder.Close()
+	h.history = &recording{recorder: recorder, rules: make([]string, 4)}
+	b.Run("with", serve)
+	counts := recorder.Counts()
+	b.Logf("%d were dropped", counts.Dropped[history.DropQueue])
+}
+
+// BenchmarkDecision measures the warm decision alone: look-up, score and policy.
+func BenchmarkDecision(b *testing.B) {
+	h := warmHandler(b)
+	for _, client := range warmClients {
+		addr := netip.MustParseAddr(client.addr)
+		b.Run(client.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				verdict := h.runtime.Engine.Lookup(context.Background(), addr, h.wait)
+				h.policy.Decide(&verdict)
+			}
+		})
+	}
+}
+
+// untraced are the contexts of requests that no span is made for: tracing is off, or the sampler has decided against it.
+func untraced() map[string]context.Context {
+	unsampled := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}})
+	return map[string]context.Context{
+		"off":         context.Background(),
+		"not sampled": trace.ContextWithSpanContext(context.Background(), unsampled),
+	}
+}
+
+// TestWarmRequestAllocates pins what a warm request allocates: the visit with the header values, the closure behind the
+// placeholders, the request ID, and growth of the request's header map, which holds more than it came with. The decision
+// log, which is on unless somebody turns it off, adds nothing to a request that passes, and neither does the history.
+func TestWarmRequestAllocates(t *testing.T) {
+	h := warmHandler(t)
+	h.log, _ = decisionLogOf(t, nil, nil)
+	h.history = &recording{recorder: history.Open(history.Options{}), rules: make([]string, 4)}
+	w := header{http.Header{}}
+	for _, tc := range []struct {
+		client string
+		most   float64
+	}{{"192.0.2.1", 6}, {"198.51.100.1", 7}, {"203.0.113.1", 8}, {"127.0.0.1", 3}} {
+		request := prepared(t, tc.client)
+		unsampled := untraced()["not sampled"]
+		without := testing.AllocsPerRun(200, func() { _ = passOn.ServeHTTP(w, request()) })
+		with := testing.AllocsPerRun(200, func() { _ = h.ServeHTTP(w, request(), passOn) })
+		if with-without > tc.most {
+			t.Errorf("%s: %v allocations more than without the handler; want at most %v", tc.client, with-without, tc.most)
+		}
+		inTrace := func() *http.Request {
+			r := request()
+			return r.WithContext(trace.ContextWithSpanContext(r.Context(), trace.SpanContextFromContext(unsampled)))
+		}
+		without = testing.AllocsPerRun(200, func() { _ = passOn.ServeHTTP(w, inTrace()) })
+		with = testing.AllocsPerRun(200, func() { _ = h.ServeHTTP(w, inTrace(), passOn) })
+		if with-without > tc.most {
+			t.Errorf("%s: %v allocations more in a trace that is not sampled; want at most %v", tc.client, with-without, tc.most)
+		}
+	}
+}

@@ -1,0 +1,226 @@
+package handler
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// DecisionLog is which of a site's decisions get an entry of their own in the log, with all that has led to them. The
+// access log, where there is one, has a line for each request besides, with less.
+type DecisionLog struct {
+	// `blocked` logs requests that are limited, blocked or dropped, or would be in observe mode; `all` logs those that
+	// pass, too; `none` logs nothing. Default: `blocked`.
+	Decisions string `json:"decisions,omitempty"`
+
+	// How many decisions for one action by one rule are logged in a second. Default: 10.
+	First int `json:"first,omitempty"`
+
+	// Of those that follow in that second, one in so many is logged; 1 logs all. Each entry says how many were left out
+	// since the one before. Default: 1000.
+	OneIn int `json:"one_in,omitempty"`
+}
+
+// The defaults that config comments name.
+const (
+	defaultLogFirst = 10
+	defaultLogOneIn = 1000
+)
+
+// DecisionWords are what a DecisionLog may log.
+var DecisionWords = []string{"blocked", "all", "none"}
+
+// Check reports what is wrong with the settings.
+func (l *DecisionLog) Check() error {
+	if l == nil {
+		return nil
+	}
+	if l.Decisions != "" && !slices.Contains(DecisionWords, l.Decisions) {
+		return fmt.Errorf("unknown log %q: use %s", l.Decisions, strings.Join(DecisionWords, ", "))
+	}
+	if l.First < 0 || l.OneIn < 0 {
+		return fmt.Errorf("log sample %d %d: use numbers above 0, such as %d %d", l.First, l.OneIn, defaultLogFirst, defaultLogOneIn)
+	}
+	if l.Decisions == "none" && (l.First != 0 || l.OneIn != 0) {
+		return errors.New("log none leaves nothing to sample: remove sample")
+	}
+	return nil
+}
+
+// decisions is the decision log of a site. The nil log writes nothing.
+type decisions struct {
+	logger  *zap.Logger
+	privacy *privacy.Policy
+	wanted  [reputation.NumActions]bool
+	first   uint64
+	oneIn   uint64
+	samples [reputation.NumActions][]sample // by the number of the rule
+}
+
+// newDecisions returns the decision log of a site with so many rules.
+func newDecisions(settings *DecisionLog, rules int, logger *zap.Logger, p *privacy.Policy) (*decisions, error) {
+	if err := settings.Check(); err != nil {
+		return nil, err
+	}
+	if settings == nil {
+		settings = new(DecisionLog)
+	}
+	if settings.Decisions == "none" || !logger.Core().Enabled(zap.InfoLevel) {
+		return nil, nil
+	}
+	d := &decisions{logger: logger, privacy: p, first: defaultLogFirst, oneIn: defaultLogOneIn}
+	if settings.First != 0 {
+		d.first = uint64(settings.First)
+	}
+	if settings.OneIn != 0 {
+		d.oneIn = uint64(settings.OneIn)
+	}
+	for action := range d.samples {
+		d.wanted[action] = settings.Decisions == "all" || reputation.Action(action) != reputation.Pass
+		d.samples[action] = make([]sample, rules+1)
+	}
+	return d, nil
+}
+
+// log writes what was decided about a request, unless there is too much of its kind.
+func (d *decisions) log(r *http.Request, v *visit) {
+	if d == nil || !d.wanted[v.action] {
+		return
+	}
+	s := &d.samples[v.action][v.rule]
+	leftOut, take := s.take(time.Now().Unix(), d.first, d.oneIn)
+	if !take {
+		return
+	}
+	// what the names are, and that they stay, is in docs/logs.md
+	fields := make([]zap.Field, 0, 5)
+	fields = append(fields, zap.String("request_id", v.requestID))
+	if v.trace.IsValid() {
+		fields = append(fields, zap.String("trace_id", v.traceID()))
+	}
+	fields = append(fields,
+		zap.Object("request", request{r, d.privacy.Addr(v.client), d.privacy}), zap.Object("ip_reputation", decision{v}))
+	if leftOut > 0 {
+		fields = append(fields, zap.Uint64("left_out", leftOut))
+	}
+	d.logger.Info("decision", fields...)
+}
+
+// sample counts the decisions of one kind. It holds no lock: where two requests begin a second together, a few entries more
+// are written, and none is left out without being counted.
+type sample struct {
+	second  atomic.Int64
+	count   atomic.Uint64 // in this second
+	leftOut atomic.Uint64 // since the last entry
+}
+
+// take reports whether a decision is to be logged, and how many were left out before it.
+func (s *sample) take(second int64, first, oneIn uint64) (leftOut uint64, ok bool) {
+	if last := s.second.Load(); last != second && s.second.CompareAndSwap(last, second) {
+		s.count.Store(0)
+	}
+	if n := s.count.Add(1); n <= first || (n-first)%oneIn == 0 {
+		return s.leftOut.Swap(0), true
+	}
+	s.leftOut.Add(1)
+	return 0, false
+}
+
+// request writes the part of an entry that Caddy's access log has under the same name.
+type request struct {
+	*http.Request
+	client  string
+	privacy *privacy.Policy
+}
+
+// The longest texts of visitors that are logged.
+const (
+	maxLogged     = 200
+	maxLoggedText = 2 * maxLogged // is looked at for addresses before it is cut
+)
+
+// MarshalLogObject implements zapcore.ObjectMarshaler. The query is left out, since it may hold secrets.
+func (r request) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	original := r.Request
+	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		original = &o
+	}
+	if r.client != "" {
+		enc.AddString("client_ip", r.client)
+	}
+	enc.AddString("method", r.text(original.Method))
+	enc.AddString("host", r.text(r.Host)) // which the original one, as Caddy keeps it, has not
+	enc.AddString("uri", r.text(original.URL.EscapedPath()))
+	return nil
+}
+
+// text is a text of the visitor's, of limited length.
+func (r request) text(s string) string {
+	s = r.privacy.Text(s[:min(len(s), maxLoggedText)])
+	return s[:min(len(s), maxLogged)]
+}
+
+// decision writes a visit with all that has led to what was decided.
+type decision struct{ *visit }
+
+// MarshalLogObject implements zapcore.ObjectMarshaler.
+func (d decision) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	v := &d.verdict
+	enc.AddString("origin", v.Origin.String())
+	enc.AddFloat64("coverage", v.Coverage)
+	if v.Categories != 0 {
+		enc.AddString("categories", v.Categories.String())
+	}
+	if v.Facts.Nature.Some() {
+		enc.AddString("nature", v.Facts.Nature.String())
+	}
+	if v.Facts.Country != "" {
+		enc.AddString("country", v.Facts.Country)
+	}
+	if v.Facts.ASN != 0 {
+		enc.AddUint32("asn", v.Facts.ASN)
+	}
+	if len(v.Reasons) > 0 {
+		if err := enc.AddArray("sources", sources(v.Reasons)); err != nil {
+			return err
+		}
+	}
+	return d.visit.MarshalLogObject(enc)
+}
+
+// sources writes the reasons of a verdict one by one.
+type sources []reputation.Reason
+
+// MarshalLogArray implements zapcore.ArrayMarshaler.
+func (s sources) MarshalLogArray(enc zapcore.ArrayEncoder) error {
+	for i := range s {
+		if err := enc.AppendObject(source{&s[i]}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type source struct{ *reputation.Reason }
+
+// MarshalLogObject implements zapcore.ObjectMarshaler.
+func (s source) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	enc.AddString("source", s.Source)
+	enc.AddFloat64("points", math.Round(s.Points*10)/10)
+	if s.Age > 0 {
+		enc.AddInt64("age", int64(s.Age/time.Second))
+	}
+	return nil
+}

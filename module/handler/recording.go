@@ -1,0 +1,88 @@
+package handler
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// configDigits are enough to tell one configuration of a site from another.
+const configDigits = 12
+
+// recording stores a site's requests in the history. The nil recording does nothing.
+type recording struct {
+	recorder *history.Recorder
+	config   string
+	rules    []string // as they are written, by number
+}
+
+// newRecording returns the recording of a site, nil where the configuration stores no history.
+func newRecording(rt *runtime.Runtime, h *Handler) (*recording, error) {
+	if rt.Recorder == nil {
+		return nil, nil
+	}
+	config, err := runtime.Hash([]any{rt.Digest, h})
+	if err != nil {
+		return nil, fmt.Errorf("naming the configuration: %w", err)
+	}
+	c := &recording{rt.Recorder, config[:configDigits], make([]string, len(h.Rules)+1)}
+	for i := range h.Rules {
+		c.rules[i+1] = h.Rules[i].text()
+	}
+	return c, nil
+}
+
+// record queues a request. It does not wait, and allocates nothing.
+func (c *recording) record(r *http.Request, v *visit) {
+	if c == nil {
+		return
+	}
+	c.recorder.Record(history.Event{
+		At: time.Now(), Address: v.client, Host: r.Host, Rule: c.rule(v), Action: v.action, Enforce: v.enforce,
+		RequestID: v.requestID, Config: c.config, Verdict: v.verdict,
+	})
+}
+
+// rule returns what has decided, in words.
+func (c *recording) rule(v *visit) string {
+	if v.rule != 0 || v.action == reputation.Pass {
+		return c.rules[v.rule]
+	}
+	if source := policy.Unwanted(&v.verdict); source != "" {
+		return source
+	}
+	return "unknown block"
+}
+
+// text returns the rule as a Caddyfile has it.
+func (r *Rule) text() string {
+	numbers := make([]string, len(r.ASN))
+	for i, n := range r.ASN {
+		numbers[i] = strconv.FormatUint(uint64(n), 10)
+	}
+	words := []string{r.Action}
+	if r.Limit != "" {
+		words = append(words, r.Limit)
+	}
+	for _, condition := range []struct {
+		word   string
+		values []string
+	}{
+		{"score", slices.DeleteFunc([]string{r.Score}, func(s string) bool { return s == "" })},
+		{"category", r.Category}, {"nature", r.Nature}, {"country", r.Country}, {"asn", numbers},
+		{"source", r.Source}, {"status", r.Status},
+	} {
+		if len(condition.values) > 0 {
+			words = append(words, condition.word, strings.Join(condition.values, ","))
+		}
+	}
+	return strings.Join(words, " ")
+}

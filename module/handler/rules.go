@@ -1,0 +1,198 @@
+package handler
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// Rule is one line of a site's policy. Rules are tried in the order written; the first whose conditions all hold decides.
+type Rule struct {
+	// What to do: `pass`, `limit` (let pass within a rate), `block` (an error that `handle_errors` can render) or `drop`
+	// (close the connection). Required.
+	Action string `json:"action,omitempty"`
+
+	// The rate of a `limit`, such as `10/1m`: that many requests may come at once, and as many again in the time after the
+	// slash. What comes faster is answered with the status 429. Each subject (IPv4 address or IPv6 /64 network) has its own
+	// count. Instances that share a Redis, and sites with the same limit, count together.
+	// Required for `limit`, and for nothing else.
+	Limit string `json:"limit,omitempty"`
+
+	// What a `limit` counts by instead of the subject: a text with placeholders, such as `{http.request.header.X-Api-Key}`.
+	// Where it is empty for a request, the subject counts. Default: the subject.
+	Key string `json:"key,omitempty"`
+
+	// The HTTP status of a `block`. Default: 403.
+	StatusCode int `json:"status_code,omitempty"`
+
+	// When the rule applies. All conditions must hold; of the values of one condition, any.
+	Conditions
+}
+
+// Conditions are what a rule or a matcher asks of a verdict. A condition that is left out holds always.
+type Conditions struct {
+	// The score: `85` for 85 and more, `40-84` for a range. It never holds for an address without a score.
+	// Default: any, and none.
+	Score string `json:"score,omitempty"`
+
+	// Categories, of which the verdict must have one: abuse, scanner, bruteforce, web_attack, spam, bot, botnet_c2,
+	// malware, ddos, compromised, hijacked, proxy, vpn, tor, hosting, crawler, benign_scanner, public_service, policy.
+	// Default: any.
+	Category []string `json:"category,omitempty"`
+
+	// Natures, of which the address must have one: tor, vpn, proxy, hosting, mobile. Default: any.
+	Nature []string `json:"nature,omitempty"`
+
+	// Countries, as ISO 3166-1 alpha-2 codes. Default: any.
+	Country []string `json:"country,omitempty"`
+
+	// Autonomous system numbers. Default: any.
+	ASN []uint32 `json:"asn,omitempty"`
+
+	// Names of feeds or providers, of which one must speak for or against the address. `deny` and `ban` are the
+	// operator's own lists. Default: any.
+	Source []string `json:"source,omitempty"`
+
+	// Statuses: fresh, partial, stale, pending, unknown, exempt. Default: any.
+	Status []string `json:"status,omitempty"`
+}
+
+// conditionWords are the words that begin a condition in a Caddyfile and in an expression.
+const conditionWords = "score, category, nature, country, asn, source, status"
+
+var stringSlice = reflect.TypeFor[[]string]()
+
+// ParseCondition adds one condition written as in a Caddyfile: a word, a space, and values separated by commas, such as
+// "score 40-84" or "nature tor,vpn". A condition that was given before is an error.
+func (c *Conditions) ParseCondition(text string) error {
+	word, values, _ := strings.Cut(strings.TrimSpace(text), " ")
+	return c.Add(word, strings.TrimSpace(values))
+}
+
+// Add adds the condition that word names, with values separated by commas.
+func (c *Conditions) Add(word, values string) error {
+	set := c.setterOf(word)
+	switch {
+	case set == nil:
+		return fmt.Errorf("unknown condition %q: use one of %s", word, conditionWords)
+	case values == "":
+		return fmt.Errorf("condition %q needs a value", word)
+	case slices.Contains(strings.Split(values, ","), ""):
+		return fmt.Errorf("condition %s %q has an empty value: write a comma, and no space, between two values", word, values)
+	}
+	if err := set(values); err != nil {
+		return err
+	}
+	_, err := policy.Config(*c).Compile()
+	return err
+}
+
+// setterOf returns what sets the condition that word names, or nil.
+func (c *Conditions) setterOf(word string) func(values string) error {
+	var list *[]string
+	switch word {
+	case "score":
+		return c.setScore
+	case "asn":
+		return c.setASNs
+	case "category":
+		list = &c.Category
+	case "nature":
+		list = &c.Nature
+	case "country":
+		list = &c.Country
+	case "source":
+		list = &c.Source
+	case "status":
+		list = &c.Status
+	default:
+		return nil
+	}
+	return func(values string) error {
+		if *list != nil {
+			return fmt.Errorf("condition %q is given twice: separate its values by commas", word)
+		}
+		*list = strings.Split(values, ",")
+		return nil
+	}
+}
+
+func (c *Conditions) setScore(values string) error {
+	if c.Score != "" {
+		return fmt.Errorf("condition %q is given twice: use one range such as 40-84", "score")
+	}
+	c.Score = values
+	return nil
+}
+
+func (c *Conditions) setASNs(values string) error {
+	if c.ASN != nil {
+		return fmt.Errorf("condition %q is given twice: separate its values by commas", "asn")
+	}
+	for value := range strings.SplitSeq(values, ",") {
+		digits := strings.TrimPrefix(strings.ToUpper(value), "AS")
+		n, err := strconv.ParseUint(digits, 10, 32)
+		if err != nil || n == 0 {
+			return fmt.Errorf("asn %q is not the number of an autonomous system, such as 64496", value)
+		}
+		c.ASN = append(c.ASN, uint32(n))
+	}
+	return nil
+}
+
+func (c *Conditions) isEmpty() bool {
+	return c.Score == "" && len(c.Category)+len(c.Nature)+len(c.Country)+len(c.ASN)+len(c.Source)+len(c.Status) == 0
+}
+
+// compile checks the conditions. sources are the names that a `source` condition may ask for: any other is a misspelling
+// that would silently never match.
+func (c *Conditions) compile(sources []string) (policy.Conditions, error) {
+	for _, name := range c.Source {
+		if !slices.Contains(sources, name) {
+			return policy.Conditions{}, fmt.Errorf("unknown source %q: use one of %s", name, strings.Join(sources, ", "))
+		}
+	}
+	return policy.Config(*c).Compile()
+}
+
+// compilePolicy turns a site's rules into its policy.
+func compilePolicy(rules []Rule, unknown string, sources []string) (*policy.Policy, error) {
+	compiled := make([]policy.Rule, len(rules))
+	for i := range rules {
+		action, err := parseRuleAction(rules[i].Action)
+		if err != nil {
+			return nil, fmt.Errorf("rule %d: %w", i+1, err)
+		}
+		conditions, err := rules[i].compile(sources)
+		if err != nil {
+			return nil, fmt.Errorf("rule %d (%s): %w", i+1, action, err)
+		}
+		if rules[i].isEmpty() && action != reputation.Pass && action != reputation.Limit {
+			return nil, fmt.Errorf("rule %d (%s) has no condition and would refuse everybody: give it one of %s", i+1, action, conditionWords)
+		}
+		compiled[i] = policy.Rule{Action: action, StatusCode: rules[i].StatusCode, Conditions: conditions}
+	}
+	otherwise := reputation.Pass
+	switch unknown {
+	case "", "pass":
+	case "block":
+		otherwise = reputation.Block
+	default:
+		return nil, fmt.Errorf("unknown addresses cannot be treated as %q: use pass or block", unknown)
+	}
+	return policy.New(compiled, otherwise)
+}
+
+// parseRuleAction returns the action that a rule names.
+func parseRuleAction(word string) (reputation.Action, error) {
+	action, err := reputation.ParseAction(word)
+	if err != nil {
+		return 0, err
+	}
+	return action, nil
+}

@@ -1,0 +1,34 @@
+package runtime
+
+import (
+	"context"
+	"sync"
+)
+
+// Background is the work that goes on beside requests, in this process. A reload does not wait for the work of the
+// configuration that it ends; the end of the process does.
+var Background = newBackground()
+
+// background is a group of goroutines that the end of the process waits for.
+type background struct {
+	working  sync.WaitGroup
+	shutdown context.Context // ended when the process ends
+	begin    context.CancelFunc
+}
+
+func newBackground() *background {
+	b := new(background)
+	b.shutdown, b.begin = context.WithCancel(context.Background())
+	return b
+}
+
+// Go starts work, which must recover from its panics and end soon after shutdown has ended.
+func (b *background) Go(work func(shutdown context.Context)) {
+	b.working.Go(func() { work(b.shutdown) })
+}
+
+// Shutdown tells all work that the process ends, and waits for it.
+func (b *background) Shutdown() {
+	b.begin()
+	b.working.Wait()
+}

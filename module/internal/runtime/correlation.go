@@ -1,0 +1,104 @@
+package runtime
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// VisitKey is the name of the request's variable in which a handler or matcher leaves what it knows of the request, for
+// those that follow. Its value has the method `RequestID() string`.
+const VisitKey = "ip_reputation_visit"
+
+// BlockedText begins the error that a block returns. No operator must act on it.
+const BlockedText = "blocked by IP reputation"
+
+// requestIDKey is the key of the correlation ID in the context of work that outlives the request which started it.
+type requestIDKey struct{}
+
+// WithRequestID returns a context in which RequestIDOf finds the ID.
+func WithRequestID(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, requestIDKey{}, id)
+}
+
+// RequestIDOf returns the correlation ID of the request that ctx belongs to, or that started the work which ctx belongs to.
+// It is empty for what no request has started.
+func RequestIDOf(ctx context.Context) string {
+	if id, ok := ctx.Value(requestIDKey{}).(string); ok {
+		return id
+	}
+	known, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
+	if v, ok := known[VisitKey].(interface{ RequestID() string }); ok {
+		return v.RequestID()
+	}
+	return ""
+}
+
+// RequestID returns the correlation ID of a request: the one it came with, if a trusted proxy vouches for it and it is
+// well-formed, else a new one.
+func RequestID(r *http.Request, vars Vars) string {
+	if values := r.Header["X-Request-Id"]; len(values) == 1 && wellFormed(values[0]) && vars.FromTrustedProxy() {
+		return values[0]
+	}
+	var raw [16]byte
+	binary.BigEndian.PutUint64(raw[:8], rand.Uint64())
+	binary.BigEndian.PutUint64(raw[8:], rand.Uint64())
+	var text [32]byte
+	hex.Encode(text[:], raw[:])
+	return string(text[:])
+}
+
+// maxRequestID is the length of the longest inbound correlation ID that is taken over.
+const maxRequestID = 128
+
+// wellFormed reports whether an inbound correlation ID can go into headers and logs as it is.
+func wellFormed(id string) bool {
+	if id == "" || len(id) > maxRequestID {
+		return false
+	}
+	for _, c := range []byte(id) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case strings.IndexByte("-_.:/+=@~", c) >= 0:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// WithRequestIDs returns a logger whose entries name the request that they are about.
+func WithRequestIDs(h slog.Handler) *slog.Logger { return slog.New(requestIDHandler{h}) }
+
+// requestIDHandler adds to log entries which request they are about: `request_id`, and `trace_id` if it is traced.
+type requestIDHandler struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (h requestIDHandler) Handle(ctx context.Context, r slog.Record) error {
+	if id := RequestIDOf(ctx); id != "" {
+		r.AddAttrs(slog.String("request_id", id))
+	}
+	if id := TraceOf(ctx); id.IsValid() {
+		r.AddAttrs(slog.String("trace_id", id.String()))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (h requestIDHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return requestIDHandler{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (h requestIDHandler) WithGroup(name string) slog.Handler {
+	return requestIDHandler{h.Handler.WithGroup(name)}
+}
+
+// Interface guard
+var _ slog.Handler = requestIDHandler{}

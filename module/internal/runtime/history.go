@@ -1,0 +1,143 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// ErrNoHistory means that the configuration stores no history.
+var ErrNoHistory = errors.New("no history is kept: add `history {env.DATABASE_URL}` to the global ip_reputation options")
+
+// Database is a database in use by one or more configurations.
+type Database struct {
+	*postgres.DB
+
+	recorder atomic.Pointer[history.Recorder] // whose batches it takes
+}
+
+// OpenDatabase finds or makes the database with these options and the login, which the key tells from others, and the
+// recorder of requests. Nobody is called before Start.
+func (rt *Runtime) OpenDatabase(key string, o postgres.Options, login *secret.Keeper) (err error) {
+	rt.Database, err = Share(&rt.Leases, "database "+key, func() (*Database, func() error, error) {
+		d := new(Database)
+		o.DSN, o.Logger, o.Notify = login.Current, ProcessLogger("history"), d.notify(&renewal{password: login})
+		d.DB, err = postgres.Open(o)
+		return d, d.close, err
+	})
+	if err != nil {
+		return err
+	}
+	// after the database, so that it is released before it
+	dir := filepath.Join(DataFolder(), "history")
+	rt.Recorder, err = Share(&rt.Leases, "history "+dir, func() (*history.Recorder, func() error, error) {
+		recorder := history.Open(history.Options{Dir: dir, Logger: ProcessLogger("history")})
+		return recorder, recorder.Close, nil
+	})
+	return err
+}
+
+// notify returns what the database calls when it comes and goes.
+func (d *Database) notify(login *renewal) func(up bool, result string) {
+	return func(up bool, result string) {
+		switch recorder := d.recorder.Load(); {
+		case result == postgres.Denied:
+			login.denied()
+		case up && recorder != nil:
+			recorder.Wake()
+		}
+	}
+}
+
+// close does not let a reload wait for a database that does not answer.
+func (d *Database) close() error {
+	if caddy.Exiting() {
+		return d.Close()
+	}
+	Background.Go(func(context.Context) { _ = d.Close() }) // its errors come too late to matter
+	return nil
+}
+
+// startHistory sends what was recorded to this configuration's database from now on.
+func (rt *Runtime) startHistory() {
+	if rt.Recorder == nil {
+		return
+	}
+	rt.Database.recorder.Store(rt.Recorder)
+	rt.Database.Start()
+	rt.Recorder.Use(history.Settings{Store: rt.Database, Limit: rt.Spool, Keep: rt.stored})
+	rt.Recorder.Start()
+}
+
+// stored returns what the history stores for an address: its subject, or what privacy makes of it. It reports false while a
+// key for pseudonyms is missing.
+func (rt *Runtime) stored(addr netip.Addr) (netip.Prefix, bool) {
+	if rt.privacy == nil {
+		return reputation.Subject(addr), true
+	}
+	stored, ok := rt.privacy.Kept(addr)
+	if stored.Bits() > reputation.Subject(addr).Bits() && stored.Contains(addr) {
+		stored = reputation.Subject(addr)
+	}
+	return stored, ok
+}
+
+// StoredAs returns the prefix under which the history stores another: as privacy says, and an IPv6 client by its /64, of
+// which it may take any address.
+func (rt *Runtime) StoredAs(prefix netip.Prefix) (netip.Prefix, error) {
+	stored, ok := rt.stored(prefix.Addr())
+	network := prefix.Bits() < reputation.Subject(prefix.Addr()).Bits()
+	switch {
+	case network && rt.privacy.Hides():
+		return netip.Prefix{}, errNoNetworks
+	case !ok:
+		return netip.Prefix{}, fmt.Errorf("%w: the key of privacy has not come from its store yet", history.ErrAway)
+	case network && prefix.Bits() < stored.Bits():
+		return prefix, nil
+	}
+	return stored, nil
+}
+
+// settleWithin is how long a question waits for what was recorded just now.
+const settleWithin = time.Second
+
+// openHistory returns what answers questions about the history. What this instance recorded just now is stored before, if
+// that is soon done.
+func (rt *Runtime) openHistory(ctx context.Context) (history.Reader, error) {
+	if rt.Database == nil {
+		return nil, ErrNoHistory
+	}
+	if rt.Database.Up() {
+		ctx, cancel := context.WithTimeout(ctx, settleWithin)
+		defer cancel()
+		rt.Recorder.Settle(ctx)
+	}
+	if rt.privacy.Hides() {
+		return tracedHistory{pseudonymous{rt.Database}}, nil
+	}
+	return tracedHistory{rt.Database}, nil
+}
+
+// pseudonymous answers about a history of pseudonyms.
+type pseudonymous struct{ history.Reader }
+
+// Worst implements history.Reader.
+func (p pseudonymous) Worst(ctx context.Context, r history.Ranking) (history.Worst, error) {
+	if r.Networks {
+		return history.Worst{}, errNoNetworks
+	}
+	return p.Reader.Worst(ctx, r)
+}
+
+var errNoNetworks = fmt.Errorf("%w: networks cannot be told from pseudonyms, ask for addresses", history.ErrQuestion)

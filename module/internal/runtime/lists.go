@@ -1,0 +1,76 @@
+package runtime
+
+import (
+	"net/netip"
+	"path/filepath"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+)
+
+// Lists are lists in use by one or more configurations.
+type Lists struct {
+	*feed.Set
+	series map[string]*metrics.FeedSeries
+}
+
+// feedResults are the words of all outcomes of a refresh.
+var feedResults = func() (words []string) {
+	for r := range feed.Result(feed.NumResults) {
+		words = append(words, r.String())
+	}
+	return words
+}()
+
+// OpenLists finds or opens the lists of the given specs, of which some have keys: keys tell those apart.
+func (rt *Runtime) OpenLists(specs []feed.Spec, keys []string) error {
+	hash, err := Hash([]any{specs, keys})
+	if err != nil {
+		return err
+	}
+	dir := DataFolder()
+	rt.Lists, err = Share(&rt.Leases, "lists "+dir+" "+hash, func() (*Lists, func() error, error) {
+		l := &Lists{series: make(map[string]*metrics.FeedSeries, len(specs))}
+		set, err := feed.Open(specs, feed.Options{
+			Dir: filepath.Join(dir, "feeds"), Logger: ProcessLogger("lists"), Observe: l.observe,
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		l.Set = set
+		for _, spec := range specs {
+			if spec.Values == nil {
+				l.series[spec.Name] = metrics.OpenFeed(spec.Name, feedResults...)
+			}
+		}
+		return l, l.close, nil
+	})
+	return err
+}
+
+func (l *Lists) close() error {
+	err := l.Close()
+	for _, series := range l.series {
+		series.Close()
+	}
+	return err
+}
+
+// observe counts attempts to refresh lists.
+func (l *Lists) observe(name string, result feed.Result) {
+	if series := l.series[name]; series != nil {
+		series.Count(result.String())
+	}
+	signal(listsRefreshed)
+}
+
+// listing makes a snapshot answer look-ups.
+type listing struct{ *feed.Snapshot }
+
+// Current implements lookup.Lists.
+func (l *Lists) Current() lookup.Listing        { return listing{l.Set.Current()} }
+func (l listing) Lookup(addr netip.Addr) uint32 { return l.Index.Lookup(addr) }
+func (l listing) Members(set uint32) []uint16   { return l.Index.Members(set) }
+func (l listing) Sets() int                     { return l.Index.Sets() }
+func (l listing) Loaded(list int) bool          { return l.Lists[list].Loaded }

@@ -1,0 +1,133 @@
+package runtime
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
+)
+
+// renewal fetches a password anew when a server does not accept it: the more rarely the longer that brings the same, since
+// stores bill each fetch, and a refusal may have another reason.
+type renewal struct {
+	password *secret.Keeper
+
+	mu    sync.Mutex
+	value string
+	pause time.Duration
+	next  time.Time
+}
+
+// denied is called each time that the server refuses.
+func (r *renewal) denied() {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	value, _ := r.password.Current()
+	now := time.Now()
+	if value != r.value {
+		r.value, r.pause = value, 0
+	} else if now.Before(r.next) {
+		return
+	}
+	r.pause = min(max(2*r.pause, RefreshPlaceholder), secret.DefaultRefresh)
+	r.next = now.Add(r.pause)
+	r.password.Refresh()
+}
+
+// Redis is a connection in use by one or more configurations.
+type Redis struct {
+	*redis.Client
+	series   *metrics.RedisSeries
+	password *renewal // nil: it asks for none
+}
+
+// notify emits events, unless the connection is that of a configuration that does not serve. The client calls it.
+func (p *Redis) notify(up bool, why string) {
+	switch serving := Serving(); {
+	case serving == nil || serving.Redis != p:
+	case up:
+		Events.Back()
+	default:
+		Events.Away(why)
+	}
+}
+
+// ready reports whether there is all that it takes to connect.
+func (p *Redis) ready() bool {
+	if p.password == nil {
+		return true
+	}
+	_, ok := p.password.password.Current()
+	return ok
+}
+
+// start connects as soon as there is a password. Before that there is nothing to try; the refresher of the password logs
+// what keeps it away.
+func (p *Redis) start(ctx context.Context) {
+	if p.password != nil {
+		if _, err := p.password.password.Await(ctx); err != nil {
+			return
+		}
+	}
+	p.Start()
+}
+
+func (p *Redis) close() error {
+	err := p.Close()
+	p.series.Close()
+	return err
+}
+
+// shared returns the memory that an engine shares with others: none without Redis.
+func (p *Redis) shared() lookup.Shared {
+	if p == nil {
+		return nil
+	}
+	return tracedShared{p.Client}
+}
+
+// redisResults are the words of all outcomes.
+var redisResults = func() (words []string) {
+	for r := range redis.Result(redis.NumResults) {
+		words = append(words, r.String())
+	}
+	return words
+}()
+
+// RefreshPlaceholder is how often a placeholder is resolved anew where nothing else is configured.
+const RefreshPlaceholder = 10 * time.Second
+
+// OpenRedis finds or makes the connection with these options, which the key tells from others, and opens what is shared
+// through it. Nobody is called before Start. The password is nil where Redis asks for none.
+func (rt *Runtime) OpenRedis(key string, o redis.Options, password *secret.Keeper) (err error) {
+	rt.Redis, err = Share(&rt.Leases, key, func() (*Redis, func() error, error) {
+		p := &Redis{series: metrics.OpenRedis(redisResults...)}
+		if password != nil {
+			p.password = &renewal{password: password}
+		}
+		o.Logger, o.Notify = ProcessLogger("redis"), p.notify
+		o.Observe = func(r redis.Result) {
+			p.series.Count(int(r))
+			if r == redis.Denied {
+				p.password.denied()
+			}
+		}
+		var err error
+		if p.Client, err = redis.Open(o); err != nil {
+			p.series.Close()
+			return nil, nil, err
+		}
+		return p, p.close, nil
+	})
+	if err != nil {
+		return err
+	}
+	return rt.openTombstones()
+}

@@ -1,0 +1,235 @@
+// Package runtime holds what the sites of one configuration share while they serve: the engine, its lists, caches and
+// counters. It knows which configuration serves, keeps what outlives a reload, and ends what the process leaves behind.
+// It is the part of the engine that knows Caddy.
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// Runtime is one configuration at work. The app fills its fields while it is provisioned; after Start none of them
+// changes. What a configuration does without is nil.
+type Runtime struct {
+	Logger *slog.Logger
+	Leases Leases // what it shares with other configurations
+
+	Wait          time.Duration // how long a request waits, unless its site says otherwise
+	LookupTimeout time.Duration // longer than any provider may take
+	Engine        *lookup.Engine
+
+	Lists      *Lists
+	ListNames  []string      // by position in the lists
+	ListKinds  []lookup.List // what being on a list means, likewise
+	Overrides  *ban.Store
+	Tombstones *Tombstones // nil without Redis
+	Memory     *Memory     // nil without providers
+	Redis      *Redis      // nil: this instance is on its own
+	Providers  []Provider
+	Secrets    []*secret.Keeper
+	Ledger     quota.Ledger
+	Limiter    *limit.Limiter // nil until a site limits
+	LocalShare float64        // of what was left of a quota while Redis is away
+	RedisPool  int            // connections to one server; zero for the default
+
+	Database *Database         // nil: no history is stored
+	Recorder *history.Recorder // likewise
+	Spool    int64             // bytes that may wait on disk for the database
+	Digest   string            // names the configuration in the history
+
+	// OpenHistory returns what answers questions about the history. Tests put a stand-in here.
+	OpenHistory func(context.Context) (history.Reader, error)
+
+	Suspects Suspects
+
+	privacy      *privacy.Policy
+	reporter     atomic.Pointer[Reporter] // nil: errors go to the log only
+	limiter      *limit.Limiter           // nil until a site limits
+	emitter      emitter
+	stopSharing  context.CancelFunc
+	stopSecrets  context.CancelFunc
+	detachGauges func()
+}
+
+// Provider is a configured provider, held to its terms.
+type Provider struct {
+	Name  string
+	Guard *quota.Keeper
+}
+
+// New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
+func New(ctx caddy.Context) *Runtime {
+	rt := &Runtime{Logger: WithRequestIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
+	rt.OpenHistory = rt.openHistory
+	return rt
+}
+
+// maxWait is how long a request may be made to wait.
+const maxWait = 10 * time.Second
+
+// CheckWait reports whether a time to wait is out of range.
+func CheckWait(wait time.Duration) error {
+	if wait < 0 || wait > maxWait {
+		return fmt.Errorf("wait %s is out of range: use 0 (never wait) to %s", wait, maxWait)
+	}
+	return nil
+}
+
+// OpenEngine makes what looks addresses up, from what has been opened before.
+func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
+	rt.Engine, err = lookup.New(lookup.Config{
+		Lists:     rt.Lists,
+		Meanings:  rt.ListKinds,
+		Overrides: rt.Overrides,
+		Memory:    rt.Memory.table(),
+		Shared:    rt.Redis.shared(),
+		Providers: providers,
+		Observer:  observer{},
+		Tracer:    lookupTracer{},
+		Logger:    rt.Logger,
+		Timeout:   rt.LookupTimeout,
+	})
+	return err
+}
+
+// Start makes this the configuration that serves, and starts what goes on beside requests.
+func (rt *Runtime) Start() error {
+	rt.reporter.Load().Start()
+	rt.Lists.Start()
+	rt.Memory.start()
+	if Serving() == nil {
+		Events.Reset() // after Caddy was stopped, each event is news again
+	}
+	rt.attach()
+	rt.startEvents()
+	rt.startSecrets()
+	rt.startSharing()
+	rt.startHistory()
+	if len(rt.ListNames)+len(rt.Providers) == 0 {
+		rt.Logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
+			slog.String("cure", "name feeds and providers in the global ip_reputation options"))
+	}
+	return nil
+}
+
+// Stop ends what Start began.
+func (rt *Runtime) Stop() {
+	rt.detach()
+	if serving := Serving(); serving != nil {
+		serving.startHistory() // this one has replaced its settings, should it be the one that failed
+	}
+	rt.endEvents()
+	rt.endSharing()
+	if rt.stopSecrets != nil {
+		rt.stopSecrets()
+	}
+}
+
+// closeWithin is how long calls in progress may delay the end of the process.
+const closeWithin = 500 * time.Millisecond
+
+// Close releases what the configuration shares with others. Requests that outlive it still look addresses up: the engine
+// stays, and knows less.
+func (rt *Runtime) Close() error {
+	switch {
+	case rt.Engine == nil:
+		return rt.Leases.Release()
+	case caddy.Exiting():
+		closeEngine(context.Background(), rt.Engine, closeWithin)
+		Background.Shutdown() // replaced configurations store what they learnt before memory is saved
+		return rt.Leases.Release()
+	case !rt.Engine.Busy():
+		closeEngine(context.Background(), rt.Engine, closeWithin)
+		return rt.Leases.Release()
+	}
+	// a reload does not wait for calls in progress; but they were paid for, so they end by themselves, and what they need
+	// is released after them
+	Background.Go(func(shutdown context.Context) {
+		defer func() {
+			if r := recover(); r != nil {
+				rt.Logger.Error("ending look-ups panicked; this is a bug", slog.Any("panic", r))
+			}
+		}()
+		closeEngine(shutdown, rt.Engine, rt.LookupTimeout)
+		if err := rt.Leases.Release(); err != nil {
+			rt.Logger.Error("releasing shared state", slog.Any("error", err))
+		}
+	})
+	return nil
+}
+
+// closeEngine closes an engine, giving its calls some time.
+func closeEngine(ctx context.Context, engine *lookup.Engine, within time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	engine.Close(ctx)
+}
+
+// Lookup asks the engine. A verdict is never worth a failed request: should the engine panic, nothing is known.
+func (rt *Runtime) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration) (v reputation.Verdict) {
+	defer func() {
+		if r := recover(); r != nil {
+			rt.Logger.ErrorContext(ctx, "looking an address up panicked; this is a bug", "panic", r)
+			v = reputation.Verdict{Status: reputation.Unknown}
+		}
+	}()
+	return rt.Engine.Lookup(ctx, addr, wait)
+}
+
+// SourceNames are the names that rules can ask for.
+func (rt *Runtime) SourceNames() []string {
+	names := []string{reputation.SourceDeny, reputation.SourceBan}
+	for i, name := range rt.ListNames {
+		if rt.ListKinds[i].Kind == lookup.Feed {
+			names = append(names, name)
+		}
+	}
+	for _, p := range rt.Providers {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// RepeatedName returns a name that two sources have, or the empty string.
+func RepeatedName(names []string) string {
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// supervise does the work until ctx ends, also when it panics.
+func (rt *Runtime) supervise(ctx context.Context, what string, work func(context.Context)) {
+	for ctx.Err() == nil {
+		func() {
+			defer func() {
+				if r := recover(); r != nil {
+					rt.Logger.Error("background work panicked and begins again; this is a bug", slog.String("work", what), slog.Any("panic", r))
+				}
+			}()
+			work(ctx)
+		}()
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+}

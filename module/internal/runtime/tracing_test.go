@@ -1,0 +1,170 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/codes"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// recorded returns a context with a span, and what records the others.
+func recorded(t *testing.T) (context.Context, *tracetest.SpanRecorder) {
+	t.Helper()
+	recorder := tracetest.NewSpanRecorder()
+	provider := sdk.NewTracerProvider(sdk.WithSpanProcessor(recorder))
+	t.Cleanup(func() { _ = provider.Shutdown(context.Background()) })
+	ctx, _ := provider.Tracer("test").Start(t.Context(), "request")
+	return ctx, recorder
+}
+
+// failingShared and failingService fail, with errors that say too much.
+type failingShared struct {
+	lookup.Shared
+	err error
+}
+
+func (s failingShared) Claim(context.Context, record.Key, []string, time.Duration) (record.Record, []string, error) {
+	return record.Record{}, nil, s.err
+}
+
+type failingService struct{ err error }
+
+func (s failingService) Check(context.Context, netip.Addr) (reputation.Report, error) {
+	return reputation.Report{}, s.err
+}
+
+// A span names the class of a failure. What is no failure, such as keeping within the terms, is no error.
+func TestSpansOfFailures(t *testing.T) {
+	const text = "https://192.0.2.1:6379/?key=sesame"
+	for _, tc := range []struct {
+		name   string
+		shared bool
+		err    error
+		result string
+		failed bool
+	}{
+		{"redis answers", true, nil, "ok", false},
+		{"redis is away", true, redis.ErrAway, "skipped", false},
+		{"redis takes too long", true, fmt.Errorf("%s: %w", text, context.DeadlineExceeded), "timeout", true},
+		{"redis is gone", true, errors.New(text), "unreachable", true},
+		{"answer", false, nil, "ok", false},
+		{"unknown", false, fmt.Errorf("%s: %w", text, reputation.ErrUnknown), "not_found", false},
+		{"quota", false, &reputation.SkippedError{Result: reputation.ResultSkippedQuota}, "skipped_quota", false},
+		{"breaker", false, &reputation.SkippedError{Result: reputation.ResultSkippedBreaker}, "skipped_breaker", false},
+		{"throttled", false, &reputation.ThrottledError{}, "throttled", true},
+		{"refused", false, fmt.Errorf("%s: %w", text, reputation.ErrRefused), "refused", true},
+		{"bad answer", false, fmt.Errorf("%s: %w", text, reputation.ErrBadAnswer), "bad_answer", true},
+		{"timeout", false, context.DeadlineExceeded, "timeout", true},
+		{"error", false, errors.New(text), "error", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ctx, recorder := recorded(t)
+			var err error
+			if tc.shared {
+				_, _, err = tracedShared{failingShared{err: tc.err}}.Claim(ctx, 0, nil, 0)
+			} else {
+				_, err = TracedProvider{"p", failingService{tc.err}}.Check(ctx, netip.Addr{})
+			}
+			if !errors.Is(err, tc.err) {
+				t.Errorf("the error became %v", err)
+			}
+			if len(recorder.Ended()) != 1 {
+				t.Fatalf("%d spans have ended", len(recorder.Ended()))
+			}
+			span := recorder.Ended()[0]
+			want := sdk.Status{}
+			if tc.failed {
+				want = sdk.Status{Code: codes.Error, Description: tc.result}
+			}
+			if got := span.Status(); got != want {
+				t.Errorf("status %+v, want %+v", got, want)
+			}
+			if got := span.Attributes()[1]; len(span.Attributes()) != 2 || got != attrResult.String(tc.result) || len(span.Events()) != 0 {
+				t.Errorf("attributes %v, events %v", span.Attributes(), span.Events())
+			}
+		})
+	}
+}
+
+// What goes on in the background knows the IDs of the request that started it, and keeps nothing else of it.
+func TestDepart(t *testing.T) {
+	type other struct{}
+	request, _ := recorded(t)
+	request = context.WithValue(request, other{}, "held")
+	request = WithRequestID(request, "id")
+	request, cancel := context.WithCancel(request)
+	look, arrived := lookupTracer{}.Depart(context.Background(), request)
+	cancel()
+	if look.Err() != nil || look.Value(other{}) != nil {
+		t.Errorf("the request is still there: %v, %v", look.Err(), look.Value(other{}))
+	}
+	if RequestIDOf(look) != "id" || TraceOf(look) != TraceOf(request) || arrived == nil {
+		t.Errorf("ID %q, trace %s, want %s", RequestIDOf(look), TraceOf(look), TraceOf(request))
+	}
+	unsampled := trace.ContextWithSpanContext(context.Background(), trace.SpanContextFromContext(request).WithTraceFlags(0))
+	if look, arrived = (lookupTracer{}).Depart(context.Background(), unsampled); TraceOf(look) != TraceOf(request) || arrived != nil {
+		t.Errorf("not sampled: trace %s, followed: %t", TraceOf(look), arrived != nil)
+	}
+}
+
+// Entries that are about no request name none, whatever else is added to them.
+func TestCorrelated(t *testing.T) {
+	var log bytes.Buffer
+	logger := slog.New(requestIDHandler{slog.NewTextHandler(&log, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	})}).With("a", 1)
+	logger.Info("none")
+	logger.InfoContext(WithRequestID(t.Context(), "id"), "one", "b", 2)
+	if got, want := log.String(), "level=INFO msg=none a=1\nlevel=INFO msg=one a=1 b=2 request_id=id\n"; got != want {
+		t.Errorf("logged %q, want %q", got, want)
+	}
+}
+
+// untraced are the contexts of requests that no span is made for: tracing is off, or the sampler has decided against it.
+func untraced() map[string]context.Context {
+	unsampled := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}})
+	return map[string]context.Context{
+		"off":         context.Background(),
+		"not sampled": trace.ContextWithSpanContext(context.Background(), unsampled),
+	}
+}
+
+// TestNoTraceAllocatesNothing proves that what is followed costs nothing where nobody follows it.
+func TestNoTraceAllocatesNothing(t *testing.T) {
+	addr := netip.MustParseAddr("192.0.2.1")
+	var provider reputation.Provider = TracedProvider{"bench", failingService{}}
+	for name, ctx := range untraced() {
+		if n := testing.AllocsPerRun(100, func() {
+			_, _ = provider.Check(ctx, addr)
+			_, end := traceRedis(ctx, "token")
+			end(nil)
+			if traceLimit(ctx) != nil || (lookupTracer{}).Wait(ctx, ctx) != nil {
+				t.Errorf("%s: a wait is followed", name)
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+	if _, arrived := (lookupTracer{}).Depart(context.Background(), context.Background()); arrived != nil {
+		t.Error("a look-up is followed")
+	}
+}

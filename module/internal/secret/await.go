@@ -1,0 +1,21 @@
+package secret
+
+import (
+	"context"
+	"fmt"
+)
+
+// Await returns the value, as soon as there is one. It waits until ctx ends.
+func (k *Keeper) Await(ctx context.Context) (string, error) {
+	for {
+		changed := k.Changed()
+		if value, ok := k.Current(); ok {
+			return value, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return "", fmt.Errorf("no key has come from its store: %w", ctx.Err())
+		}
+	}
+}

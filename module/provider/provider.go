@@ -1,0 +1,185 @@
+// Package provider is what all reputation services share: their settings, the terms that they are held to, and the rotation
+// of their keys. Each service is a package below.
+package provider
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
+)
+
+// Provider is a reputation service that is asked about addresses one by one, within its terms.
+type Provider struct {
+	// The service: a module of the namespace `ip_reputation.providers`. Required.
+	ServiceRaw json.RawMessage `json:"service,omitempty" caddy:"namespace=ip_reputation.providers inline_key=service"`
+
+	// The name by which the provider appears in reasons, rules and metrics. Needed when one service is used twice.
+	// Default: the service's name.
+	Name string `json:"name,omitempty"`
+
+	// The API keys. The first that the service accepts is used: with several, a new key can be put in place before the old
+	// one ends. A key that the service refuses is fetched anew at once, and set aside for a while if it is still the same.
+	// Required by services that ask for one. Default: none.
+	Keys []secret.Secret `json:"keys,omitempty"`
+
+	// How many calls the plan includes, such as `1000/day`; several windows are all kept. Windows follow the calendar in
+	// UTC: minute, hour, day, week, month. Default: the service's free plan.
+	Quota []string `json:"quota,omitempty"`
+
+	// The most calls in a short time, such as `5/s` or `1/2s`. Default: no limit besides the quota.
+	Rate string `json:"rate,omitempty"`
+
+	// How long one call may take. Requests do not wait for it longer than `wait`. Default: 2s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// How many calls may be under way at a time. Default: 4.
+	Concurrency int `json:"concurrency,omitempty"`
+
+	// How much you trust the service, from 0 (never counts) to 1. Default: 1.
+	Trust *float64 `json:"trust,omitempty"`
+
+	// How long an answer holds that speaks against an address. Default: the service's, else 6h.
+	ListedTTL caddy.Duration `json:"listed_ttl,omitempty"`
+
+	// How long an answer holds that does not. Default: the service's, else 24h.
+	CleanTTL caddy.Duration `json:"clean_ttl,omitempty"`
+}
+
+// Open loads the service, holds it to its terms, and adds it to the runtime. Nobody is called.
+func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider, error) {
+	if p.ServiceRaw == nil {
+		return lookup.Provider{}, errors.New("no service is given: name one, such as abuseipdb")
+	}
+	settings := p.ServiceRaw // gone once the module is loaded
+	loaded, err := ctx.LoadModule(p, "ServiceRaw")
+	if err != nil {
+		return lookup.Provider{}, err
+	}
+	service, ok := loaded.(reputation.Provider)
+	if !ok {
+		return lookup.Provider{}, fmt.Errorf("module %T is not a reputation provider: it lacks the Check method", loaded)
+	}
+	name := p.Name
+	if name == "" {
+		name = loaded.(caddy.Module).CaddyModule().ID.Name()
+	}
+	if err := CheckName(name); err != nil {
+		return lookup.Provider{}, err
+	}
+	keys, err := p.openKeys(ctx, rt, name, service)
+	if err != nil {
+		return lookup.Provider{}, err
+	}
+	terms, listed, clean, err := p.terms(service)
+	if err != nil {
+		return lookup.Provider{}, err
+	}
+	source, err := p.source(name, loaded.(caddy.Module))
+	if err != nil {
+		return lookup.Provider{}, err
+	}
+	budget, err := rt.OpenBudget(name, settings)
+	if err != nil {
+		return lookup.Provider{}, err
+	}
+	series := metrics.OpenProvider(name)
+	rt.Leases.Add(func() error { series.Close(); return nil })
+	keeper := quota.New(name, service, terms, budget, rt.Ledger, quota.Options{
+		Logger:  rt.Logger,
+		Observe: func(_ string, result reputation.Result, took time.Duration) { series.Count(result, took) },
+		Notify:  func(n quota.Notice) { runtime.NotifyProvider(name, n) },
+		NameKey: refresh.Fingerprint,
+	})
+	rt.Providers = append(rt.Providers, runtime.Provider{Name: name, Guard: keeper})
+	served := keyed{keeper, name, keys, rt.Logger.With("provider", name), new(atomic.Int64), new(atomic.Int64)}
+	return lookup.Provider{Source: source, Provider: runtime.TracedProvider{Name: name, Provider: served}, ListedTTL: listed, CleanTTL: clean}, nil
+}
+
+// openKeys returns the provider's keys, in the order written.
+func (p *Provider) openKeys(ctx caddy.Context, rt *runtime.Runtime, name string, service any) (*refresh.Ring, error) {
+	if len(p.Keys) == 0 {
+		if k, ok := service.(keyless); ok && k.KeyOptional() {
+			return nil, nil
+		}
+		return nil, errors.New("no key is given: " + secret.HowToWrite("key"))
+	}
+	var keys []*refresh.Keeper
+	for i := range p.Keys {
+		key, err := p.Keys[i].OpenFor(ctx, rt, name, "key", false)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return refresh.NewRing(keys...), nil
+}
+
+// source returns how the provider's reports are weighed.
+func (p *Provider) source(name string, service caddy.Module) (score.Source, error) {
+	id := service.CaddyModule().ID.Name()
+	source, _ := score.Defaults(id)
+	if source.Group == "" {
+		source.Group = id // one service asked in two ways is one witness
+	}
+	source.Name = name
+	if p.Trust == nil {
+		return source, nil
+	}
+	var err error
+	source.Trust, err = Trust(p.Trust)
+	return source, err
+}
+
+// Trust returns how much a source is trusted.
+func Trust(configured *float64) (float64, error) {
+	if configured == nil {
+		return 1, nil
+	}
+	if t := *configured; !(t >= 0 && t <= 1) { // written so that NaN is refused
+		return 0, fmt.Errorf("trust %v is out of range: use 0 (never counts) to 1", t)
+	}
+	return *configured, nil
+}
+
+// Label names a provider in errors before its name is known.
+func (p *Provider) Label(position int) string {
+	if p.Name != "" {
+		return p.Name
+	}
+	var inline struct {
+		Service string `json:"service"`
+	}
+	if json.Unmarshal(p.ServiceRaw, &inline) == nil && inline.Service != "" {
+		return inline.Service
+	}
+	return fmt.Sprintf("number %d", position+1)
+}
+
+// CheckName makes sure that a name can stand in headers, metrics and file names as it is, and is not one of those
+// that stand for the operator's own word.
+func CheckName(name string) error {
+	valid := name != "" && len(name) <= 64 && name[0] >= 'a' && name[0] <= 'z'
+	for _, c := range []byte(name) {
+		valid = valid && ('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '-')
+	}
+	switch {
+	case !valid:
+		return fmt.Errorf("name %q: use at most 64 lower-case letters, digits, _ and -, the first a letter", name)
+	case name == reputation.SourceDeny, name == reputation.SourceBan, name == "exempt":
+		return fmt.Errorf("name %q stands for your own lists: use another one", name)
+	}
+	return nil
+}

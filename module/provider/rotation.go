@@ -1,0 +1,87 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// keyed puts a key into the context of every call: the first that the service accepts.
+type keyed struct {
+	*quota.Keeper
+	name   string
+	keys   *refresh.Ring // nil for a service that is asked without
+	logger *slog.Logger
+	said   *atomic.Int64 // when the log last said that the service refuses everything, in Unix seconds
+
+	// until when it was last told that all keys are set aside, in nanoseconds: most calls have no news
+	toldUntil *atomic.Int64
+}
+
+// Check implements reputation.Provider. A refused key is fetched anew at once, for the next call, and this one goes on with the
+// next key. When all are set aside there is no call: nobody is asked again and again with what was refused.
+func (k keyed) Check(ctx context.Context, addr netip.Addr) (reputation.Report, error) {
+	if k.keys == nil {
+		report, err := k.Keeper.Check(ctx, addr)
+		if errors.Is(err, reputation.ErrRefused) {
+			k.sayRefused()
+			runtime.Events.Refused(k.name, nil, k.RefusedUntil(""))
+		}
+		return report, err
+	}
+	var until time.Time // when the first of the keys that are set aside is tried again
+	setAside := func(pause time.Time) {
+		if until.IsZero() || pause.Before(until) {
+			until = pause
+		}
+	}
+	var refused error
+	for key, kept := range k.keys.Each {
+		if pause := k.RefusedUntil(key); !pause.IsZero() {
+			setAside(pause)
+			continue
+		}
+		report, err := k.Keeper.Check(reputation.WithKey(ctx, key), addr)
+		if !errors.Is(err, reputation.ErrRefused) {
+			return report, err
+		}
+		refused = err
+		setAside(k.RefusedUntil(key))
+		kept.Refresh()
+	}
+	k.tellRefused(until)
+	if refused != nil {
+		k.sayRefused()
+		return reputation.Report{}, refused
+	}
+	return reputation.Report{}, k.Skip(until)
+}
+
+// sayRefused logs, once a minute, that no key is left. That one of several is refused is said where it is set aside.
+func (k keyed) sayRefused() {
+	now := time.Now().Unix()
+	if last := k.said.Load(); now-last < int64(time.Minute/time.Second) || !k.said.CompareAndSwap(last, now) {
+		return
+	}
+	k.logger.Error("no key of the provider is accepted, so it is not asked: give it one that is, which is used at once")
+}
+
+// tellRefused tells that all keys are set aside, unless there are none, and that was not told yet.
+func (k keyed) tellRefused(until time.Time) {
+	if until.IsZero() || k.toldUntil.Swap(until.UnixNano()) == until.UnixNano() {
+		return
+	}
+	var fingerprints []string
+	for key := range k.keys.Each {
+		fingerprints = append(fingerprints, refresh.Fingerprint(key))
+	}
+	runtime.Events.Refused(k.name, fingerprints, until)
+}
