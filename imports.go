@@ -6,6 +6,7 @@ import (
 	// plugged in
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/caddyfile"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/command"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/abuseipdb"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/aws"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/vault"

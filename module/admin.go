@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 )
 
@@ -52,12 +52,9 @@ func (AdminAPI) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// adminPath is where all of it is.
-const adminPath = "/ip_reputation/"
-
 // Routes implements caddy.AdminRouter.
 func (AdminAPI) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{Pattern: adminPath, Handler: caddy.AdminHandlerFunc(serveAdmin)}}
+	return []caddy.AdminRoute{{Pattern: adminapi.Path, Handler: caddy.AdminHandlerFunc(serveAdmin)}}
 }
 
 // endpoint answers one method of one path. The argument is the rest of the path.
@@ -83,14 +80,14 @@ var endpoints = map[string]map[string]endpoint{
 type created struct{ any }
 
 func serveAdmin(w http.ResponseWriter, r *http.Request) error {
-	path, argument, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, adminPath), "/")
+	path, argument, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, adminapi.Path), "/")
 	if argument != "" {
 		path += "/"
 	}
 	methods, ok := endpoints[path]
 	if !ok {
 		return adminError(http.StatusNotFound, fmt.Errorf("nothing is at %s: below %s there are %s",
-			r.URL.Path, adminPath, strings.Join(slices.Sorted(maps.Keys(endpoints)), ", ")))
+			r.URL.Path, adminapi.Path, strings.Join(slices.Sorted(maps.Keys(endpoints)), ", ")))
 	}
 	serve, ok := methods[r.Method]
 	if !ok {
@@ -119,40 +116,6 @@ func serveAdmin(w http.ResponseWriter, r *http.Request) error {
 // adminError is an error that Caddy writes as JSON, with a status.
 func adminError(status int, err error) error {
 	return caddy.APIError{HTTPStatus: status, Err: err}
-}
-
-// parseAddress reads an address as an operator writes it. Mapped addresses become those that they stand for.
-func parseAddress(text string) (netip.Addr, error) {
-	addr, err := netip.ParseAddr(text)
-	switch {
-	case err != nil:
-		return netip.Addr{}, fmt.Errorf("%q is not an IP address: write one such as 203.0.113.5 or 2001:db8::5", text)
-	case addr.Zone() != "":
-		return netip.Addr{}, fmt.Errorf("%q has a zone, which means something on one machine only: leave out %q", text, "%"+addr.Zone())
-	}
-	return addr.Unmap(), nil
-}
-
-// parsePrefix reads a prefix, or an address as the prefix that holds it alone.
-func parsePrefix(text string) (netip.Prefix, error) {
-	if !strings.Contains(text, "/") {
-		addr, err := parseAddress(text)
-		if err != nil {
-			return netip.Prefix{}, err
-		}
-		return netip.PrefixFrom(addr, addr.BitLen()), nil
-	}
-	prefix, err := netip.ParsePrefix(text)
-	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%q is not a CIDR range: write one such as 203.0.113.0/24 or 2001:db8::/64", text)
-	}
-	if addr := prefix.Addr(); addr.Is4In6() && prefix.Bits() >= 96 {
-		prefix = netip.PrefixFrom(addr.Unmap(), prefix.Bits()-96)
-	}
-	if err := checkHostBits(prefix, text); err != nil {
-		return netip.Prefix{}, err
-	}
-	return prefix, nil
 }
 
 // Interface guards

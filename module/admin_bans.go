@@ -15,6 +15,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 )
@@ -29,27 +31,9 @@ type overrides struct {
 }
 
 var (
-	bans       = overrides{ban.Ban, "banned"}
-	exemptions = overrides{ban.Exemption, "exempt"}
+	bans       = overrides{ban.Ban, adminapi.StateOf(ban.Ban)}
+	exemptions = overrides{ban.Exemption, adminapi.StateOf(ban.Exemption)}
 )
-
-// override is what a POST wants.
-type override struct {
-	Prefix string `json:"prefix"`
-	TTL    string `json:"ttl,omitempty"`
-	Reason string `json:"reason,omitempty"`
-}
-
-// overrideAnswer is an entry, and what its operator should know of it.
-type overrideAnswer struct {
-	ban.Entry
-
-	// Note says why the entry may not do what was expected.
-	Note string `json:"note,omitempty"`
-
-	// Warning says what went wrong although the change is in force.
-	Warning string `json:"warning,omitempty"`
-}
 
 func (o overrides) list(a *App, _ *http.Request, _ string) (any, error) {
 	if all := a.overrides.List(o.kind); all != nil {
@@ -59,7 +43,7 @@ func (o overrides) list(a *App, _ *http.Request, _ string) (any, error) {
 }
 
 func (o overrides) get(a *App, _ *http.Request, argument string) (any, error) {
-	prefix, err := parsePrefix(argument)
+	prefix, err := address.ParsePrefix(argument)
 	if err != nil {
 		return nil, adminError(http.StatusBadRequest, err)
 	}
@@ -81,7 +65,7 @@ func (o overrides) add(a *App, r *http.Request, _ string) (any, error) {
 	}
 	_, replaced := o.find(a, entry.Prefix)
 	entry, err = a.overrides.Add(entry)
-	answer := overrideAnswer{Entry: entry}
+	answer := adminapi.OverrideAnswer{Entry: entry}
 	if answer.Warning, err = onDisk(err); err != nil {
 		return nil, err
 	}
@@ -97,13 +81,13 @@ func (o overrides) add(a *App, r *http.Request, _ string) (any, error) {
 }
 
 func (o overrides) remove(a *App, r *http.Request, argument string) (any, error) {
-	prefix, err := parsePrefix(argument)
+	prefix, err := address.ParsePrefix(argument)
 	if err != nil {
 		return nil, adminError(http.StatusBadRequest, err)
 	}
 	entry, _ := o.find(a, prefix)
 	found, err := a.overrides.Remove(o.kind, prefix)
-	answer := overrideAnswer{Entry: entry}
+	answer := adminapi.OverrideAnswer{Entry: entry}
 	if answer.Warning, err = onDisk(err); err != nil {
 		return nil, err
 	}
@@ -131,7 +115,7 @@ func join(texts ...string) string {
 }
 
 // readOverride reads the body of a POST.
-func readOverride(body io.Reader) (o override, err error) {
+func readOverride(body io.Reader) (o adminapi.Override, err error) {
 	text, err := io.ReadAll(io.LimitReader(body, maxAdminBody+1))
 	if err != nil {
 		return o, adminError(http.StatusBadRequest, fmt.Errorf("reading the body: %w", err))
@@ -155,9 +139,9 @@ func readOverride(body io.Reader) (o override, err error) {
 }
 
 // entry turns what is wanted into an entry.
-func (o overrides) entry(wanted override) (entry ban.Entry, err error) {
+func (o overrides) entry(wanted adminapi.Override) (entry ban.Entry, err error) {
 	entry = ban.Entry{Kind: o.kind, Reason: wanted.Reason, Created: time.Now()}
-	if entry.Prefix, err = parsePrefix(wanted.Prefix); err != nil {
+	if entry.Prefix, err = address.ParsePrefix(wanted.Prefix); err != nil {
 		return entry, err
 	}
 	if wanted.TTL == "" {

@@ -12,32 +12,18 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
-)
-
-const defaultParts = 60 // of a graph
-
-// The words by which a ranking is asked for.
-const (
-	byAddress = "address"
-	byNetwork = "network"
-	byRule    = "rule"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
 )
 
 // historyReader is where the history is asked.
 var historyReader = (*App).reader
 
-// historyAnswer is what is kept of an address or a network.
-type historyAnswer struct {
-	history.Timeline
-
-	// Graph is the same in few numbers, on the first page.
-	Graph *history.Graph `json:"graph,omitempty"`
-}
-
 // adminTimeline answers GET history/{prefix}.
 func (a *App) adminTimeline(r *http.Request, argument string) (any, error) {
-	prefix, err := parsePrefix(argument)
+	prefix, err := address.ParsePrefix(argument)
 	if err != nil {
 		return nil, adminError(http.StatusBadRequest, err)
 	}
@@ -65,13 +51,13 @@ func (a *App) adminTimeline(r *http.Request, argument string) (any, error) {
 	if err != nil {
 		return nil, historyError(err)
 	}
-	answer := historyAnswer{Timeline: timeline}
+	answer := adminapi.Timeline{Timeline: timeline}
 	if query.after == "" && query.parts > 0 && timeline.Seen != nil {
 		q.Period = timeline.Period // the times of both are the same
 		if first := timeline.Seen.First; first.After(q.From) && first.Before(q.To) {
 			q.From = first // before that there is nothing to draw
 		}
-		if err := answer.draw(r.Context(), reader, q, query.parts); err != nil {
+		if err := draw(r.Context(), &answer, reader, q, query.parts); err != nil {
 			return nil, historyError(err)
 		}
 	}
@@ -79,7 +65,7 @@ func (a *App) adminTimeline(r *http.Request, argument string) (any, error) {
 }
 
 // draw adds the graph. A long time may be too much for it, and not for a page of entries.
-func (a *historyAnswer) draw(ctx context.Context, reader history.Reader, q history.Question, parts int) error {
+func draw(ctx context.Context, a *adminapi.Timeline, reader history.Reader, q history.Question, parts int) error {
 	graph, err := reader.Graph(ctx, q, parts)
 	switch {
 	case errors.Is(err, history.ErrSlow):
@@ -105,8 +91,8 @@ func (a *App) adminRanking(r *http.Request, _ string) (any, error) {
 	if err != nil {
 		return nil, historyError(err)
 	}
-	ranking := history.Ranking{Period: query.period, Networks: query.by == byNetwork, Limit: query.limit, After: query.after}
-	if query.by == byRule {
+	ranking := history.Ranking{Period: query.period, Networks: query.by == adminapi.ByNetwork, Limit: query.limit, After: query.after}
+	if query.by == adminapi.ByRule {
 		return asked(reader.Rules(r.Context(), ranking))
 	}
 	return asked(reader.Worst(r.Context(), ranking))
@@ -133,7 +119,7 @@ func historyError(err error) error {
 	case errors.Is(err, history.ErrSlow):
 		status = http.StatusGatewayTimeout
 	}
-	return adminError(status, withCure(err))
+	return adminError(status, postgres.WithCure(err))
 }
 
 // historyQuery is the query of a URL.
@@ -152,7 +138,7 @@ func parseHistoryQuery(raw string, now time.Time, known ...string) (q historyQue
 	if err != nil {
 		return q, fmt.Errorf("reading the query: %w", err)
 	}
-	q.parts = defaultParts
+	q.parts = adminapi.DefaultParts
 	for _, word := range slices.Sorted(maps.Keys(values)) {
 		given := values[word]
 		switch {
@@ -165,15 +151,15 @@ func parseHistoryQuery(raw string, now time.Time, known ...string) (q historyQue
 			return q, err
 		}
 	}
-	return q, checkPeriod(q.period, now, "from", "to")
+	return q, adminapi.CheckPeriod(q.period, now, "from", "to")
 }
 
 func (q *historyQuery) set(word, value string, now time.Time) (err error) {
 	switch word {
 	case "from":
-		q.period.From, err = parsePast(word, value, now, false)
+		q.period.From, err = adminapi.ParsePast(word, value, now, false)
 	case "to":
-		q.period.To, err = parsePast(word, value, now, true)
+		q.period.To, err = adminapi.ParsePast(word, value, now, true)
 	case "limit":
 		q.limit, err = parseCount(word, value, 1, history.MaxLimit)
 	case "parts":
@@ -187,8 +173,8 @@ func (q *historyQuery) set(word, value string, now time.Time) (err error) {
 			err = errors.New("changes takes no value: write ?changes, or leave it out")
 		}
 	case "by":
-		if q.by = value; value != byAddress && value != byNetwork && value != byRule {
-			err = fmt.Errorf("by %q is not known: write %s, %s or %s", value, byAddress, byNetwork, byRule)
+		if q.by = value; value != adminapi.ByAddress && value != adminapi.ByNetwork && value != adminapi.ByRule {
+			err = fmt.Errorf("by %q is not known: write %s, %s or %s", value, adminapi.ByAddress, adminapi.ByNetwork, adminapi.ByRule)
 		}
 	}
 	return err
@@ -200,28 +186,4 @@ func parseCount(word, value string, least, most int) (int, error) {
 		return 0, fmt.Errorf("%s %q is not a number from %d to %d", word, value, least, most)
 	}
 	return n, nil
-}
-
-// parsePast reads a time as RFC 3339, as a day in UTC, of which the end is meant where one is asked for, or as a duration back
-// from now.
-func parsePast(word, text string, now time.Time, end bool) (time.Time, error) {
-	at, ok := history.ParseTime(text, now, end)
-	if !ok {
-		return time.Time{}, fmt.Errorf(
-			"%s %q is no time: write a day such as 2026-11-24, a time such as 2026-11-24T16:00:00Z, or how long ago such as 24h or 7d", word, text)
-	}
-	return at, nil
-}
-
-// checkPeriod refuses a time that holds nothing.
-func checkPeriod(p history.Period, now time.Time, from, to string) error {
-	switch {
-	case p.From.IsZero():
-		return nil
-	case p.To.IsZero() && !p.From.Before(now):
-		return fmt.Errorf("%s %s lies ahead", from, p.From.Format(time.RFC3339))
-	case !p.To.IsZero() && !p.From.Before(p.To):
-		return fmt.Errorf("%s %s is not before %s %s: write an earlier one", from, p.From.Format(time.RFC3339), to, p.To.Format(time.RFC3339))
-	}
-	return nil
 }

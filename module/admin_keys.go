@@ -5,39 +5,16 @@ import (
 	"slices"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/api"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 )
 
-// keyStatus is what an operator sees of a key. It holds no value.
-type keyStatus struct {
-	Provider    string `json:"provider"`
-	Fingerprint string `json:"fingerprint,omitempty"` // missing while there is no value
-
-	// Source is the placeholder as it was configured, or the name of the store; missing for a key that stands in the
-	// configuration itself.
-	Source string `json:"source,omitempty"`
-
-	// State is in_use, in_reserve (used when those before it are refused), set_aside (refused) or waiting (for its first value);
-	// of a token of the API also unfit or ended, when nobody is let in with it.
-	State health.KeyState `json:"state"`
-
-	SetAside time.Time `json:"set_aside,omitzero"` // since when
-	Retry    time.Time `json:"retry,omitzero"`     // when a key that is set aside is tried again
-
-	Refreshed time.Time `json:"refreshed,omitzero"`  // when the value last came from its source
-	Expires   time.Time `json:"expires,omitzero"`    // missing when that is not known
-	DaysLeft  *int      `json:"days_left,omitempty"` // whole days; below 0 when it has ended
-	Lease     bool      `json:"lease,omitempty"`     // it is renewed by itself
-
-	Error string `json:"error,omitempty"` // of the last attempt to fetch it
-}
-
 // adminKeys answers GET keys: those that end first come first.
 func (a *App) adminKeys(*http.Request, string) (any, error) {
 	keys := a.keys(time.Now())
-	slices.SortStableFunc(keys, func(x, y keyStatus) int {
+	slices.SortStableFunc(keys, func(x, y adminapi.Key) int {
 		switch none := x.Expires.IsZero(); {
 		case none != y.Expires.IsZero() && none:
 			return 1
@@ -50,15 +27,15 @@ func (a *App) adminKeys(*http.Request, string) (any, error) {
 }
 
 // keys are the keys of all providers, in the order written.
-func (a *App) keys(now time.Time) []keyStatus {
+func (a *App) keys(now time.Time) []adminapi.Key {
 	keepers := map[string]*quota.Keeper{}
 	for _, p := range a.keepers {
 		keepers[p.name] = p.keeper
 	}
-	keys, used := []keyStatus{}, map[string]bool{}
+	keys, used := []adminapi.Key{}, map[string]bool{}
 	for _, s := range a.secrets {
 		status := s.Status()
-		k := keyStatus{
+		k := adminapi.Key{
 			Provider: status.Name, Fingerprint: status.Fingerprint, Source: status.Source, State: health.KeyInUse,
 			Refreshed: status.Fetched, Expires: status.Expires, Lease: status.Lease, Error: status.Error,
 		}

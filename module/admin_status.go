@@ -14,15 +14,11 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/sentry"
 )
 
 // noKeyYet is why a provider is not asked before a key has come from its store.
@@ -31,63 +27,12 @@ const noKeyYet = "it has no key yet"
 // refreshTimeout is how long a refresh may keep the caller waiting.
 const refreshTimeout = time.Minute
 
-// statusAnswer is how the app is doing.
-type statusAnswer struct {
-	Version    versions         `json:"version"`
-	Health     healthStatus     `json:"health"`
-	DataFolder string           `json:"data_folder"`
-	Providers  []providerStatus `json:"providers"`
-	Lists      []listStatus     `json:"lists"`
-	Memory     memoryStatus     `json:"memory"`
-	Redis      *redis.Status    `json:"redis,omitempty"`
-	History    *historyStatus   `json:"history,omitempty"`
-	Sentry     *sentry.Status   `json:"sentry,omitempty"`
-	Bans       int              `json:"bans"`
-	Exemptions int              `json:"exemptions"`
-	Warnings   []string         `json:"warnings"` // what is wrong, each with what to do
-}
-
-// healthStatus is the judgement that the detail of ip_reputation_health gives, too.
-type healthStatus struct {
-	Status   health.Status    `json:"status"` // pass or warn
-	Warnings []health.Warning `json:"warnings"`
-}
-
-type versions struct {
-	Plugin string `json:"plugin"`
-	Caddy  string `json:"caddy"`
-	Go     string `json:"go"`
-}
-
-type providerStatus struct {
-	quota.Status
-
-	// Problem says why the provider cannot be asked at present.
-	Problem string `json:"problem,omitempty"`
-}
-
-type listStatus struct {
-	Role string `json:"role"` // feed, deny or exempt
-	feed.Status
-}
-
-type historyStatus struct {
-	Database postgres.Status `json:"database"`
-	Recorder history.Status  `json:"recorder"`
-}
-
-type memoryStatus struct {
-	Records   int    `json:"records"`
-	Capacity  int    `json:"capacity"`
-	Evictions uint64 `json:"evictions"` // since this memory was made
-}
-
 func (a *App) adminStatus(r *http.Request, _ string) (any, error) {
-	s := statusAnswer{
-		Version:    versions{metrics.Version(), caddyVersion(), runtime.Version()},
+	s := adminapi.Status{
+		Version:    adminapi.Versions{Plugin: metrics.Version(), Caddy: caddyVersion(), Go: runtime.Version()},
 		DataFolder: dataDir(),
-		Providers:  []providerStatus{},
-		Lists:      []listStatus{},
+		Providers:  []adminapi.ProviderStatus{},
+		Lists:      []adminapi.ListStatus{},
 		Bans:       a.overrides.Len(ban.Ban),
 		Exemptions: a.overrides.Len(ban.Exemption),
 		Warnings:   []string{},
@@ -99,24 +44,24 @@ func (a *App) adminStatus(r *http.Request, _ string) (any, error) {
 		if why == "" && a.waitsForKey(p.name) {
 			why = noKeyYet
 		}
-		s.Providers = append(s.Providers, providerStatus{status, why})
+		s.Providers = append(s.Providers, adminapi.ProviderStatus{Status: status, Problem: why})
 	}
 	for i, status := range a.lists.Status() {
 		s.Lists = append(s.Lists, a.listStatus(i, status))
 	}
 	if a.memory != nil {
 		records := a.memory.records
-		s.Memory = memoryStatus{records.Len(), records.Cap(), records.Evictions()}
+		s.Memory = adminapi.MemoryStatus{Records: records.Len(), Capacity: records.Cap(), Evictions: records.Evictions()}
 	}
 	if a.redis != nil {
 		status := a.redis.Status()
 		s.Redis = &status
 	}
 	if a.recorder != nil {
-		s.History = &historyStatus{a.database.Status(), a.recorder.Status()}
+		s.History = &adminapi.HistoryStatus{Database: a.database.Status(), Recorder: a.recorder.Status()}
 	}
 	report := a.health(now)
-	s.Health = healthStatus{report.Status, append([]health.Warning{}, report.Warnings...)}
+	s.Health = adminapi.Health{Status: report.Status, Warnings: append([]health.Warning{}, report.Warnings...)}
 	if a.sentry != nil {
 		status := a.sentry.Status()
 		s.Sentry = &status
@@ -127,7 +72,7 @@ func (a *App) adminStatus(r *http.Request, _ string) (any, error) {
 
 // warn collects what is wrong: what the judgement says, in more words where the reader is an operator, and what is no matter
 // of health.
-func (a *App) warn(s *statusAnswer) {
+func (a *App) warn(s *adminapi.Status) {
 	say := func(format string, args ...any) { s.Warnings = append(s.Warnings, fmt.Sprintf(format, args...)) }
 	if servers := a.suspects.unstrictServers(); len(servers) > 0 {
 		say("visitors of server %s can choose the address they are judged by: add trusted_proxies_strict beside trusted_proxies",
@@ -145,12 +90,12 @@ func (a *App) warn(s *statusAnswer) {
 		if len(s.Providers) > 0 {
 			say("while redis is away, this instance uses at most %v of what was left of each quota (local_share)", a.Redis.localShare())
 		}
-		say("redis is away since %s, and this instance goes on by itself: %s; %s", clock(r.Since),
+		say("redis is away since %s, and this instance goes on by itself: %s; %s", adminapi.FormatTime(r.Since),
 			cmp.Or(r.Error, "it has not answered yet"), cmp.Or(r.Cure, "see whether it can be reached from here"))
 	}
 	if h := s.History; h != nil {
 		if d := h.Database; !d.Up {
-			say("the database of the history is away since %s, and %d entries wait: %s; %s", clock(d.Since), h.Recorder.Waiting, d.Error, d.Cure)
+			say("the database of the history is away since %s, and %d entries wait: %s; %s", adminapi.FormatTime(d.Since), h.Recorder.Waiting, d.Error, d.Cure)
 		}
 		if h.Database.Upkeep != "" {
 			say("the days of the history cannot be looked after: %s", h.Database.Upkeep)
@@ -197,7 +142,7 @@ func (a *App) warn(s *statusAnswer) {
 func (a *App) adminRefresh(r *http.Request, argument string) (any, error) {
 	name, verb, _ := strings.Cut(argument, "/")
 	if verb != "refresh" {
-		return nil, adminError(http.StatusNotFound, fmt.Errorf("nothing is at %s: use %sfeeds/%s/refresh", r.URL.Path, adminPath, name))
+		return nil, adminError(http.StatusNotFound, fmt.Errorf("nothing is at %s: use %sfeeds/%s/refresh", r.URL.Path, adminapi.Path, name))
 	}
 	i := slices.Index(a.listNames, name)
 	if i < 0 {
@@ -219,8 +164,8 @@ func (a *App) adminRefresh(r *http.Request, argument string) (any, error) {
 	return a.listStatus(i, a.lists.Status()[i]), nil
 }
 
-func (a *App) listStatus(i int, status feed.Status) listStatus {
-	return listStatus{kindWord(a.meanings[i].Kind), status}
+func (a *App) listStatus(i int, status feed.Status) adminapi.ListStatus {
+	return adminapi.ListStatus{Role: kindWord(a.meanings[i].Kind), Status: status}
 }
 
 func caddyVersion() string {

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
@@ -196,7 +197,7 @@ func siteExemptions(words []string) (*iplist.Index, error) {
 	}
 	var prefixes []netip.Prefix
 	for _, word := range words {
-		values, ok, err := parseValues(word)
+		values, ok, err := address.ParseRanges(word)
 		if err != nil {
 			return nil, fmt.Errorf("exempt: %w", err)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
@@ -92,7 +93,7 @@ func ownLists(option string, kind lookup.ListKind, words []string) ([]listed, er
 	var values []netip.Prefix
 	var lists []listed
 	for _, word := range words {
-		prefixes, ok, err := parseValues(word)
+		prefixes, ok, err := address.ParseRanges(word)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", option, err)
 		}
@@ -214,7 +215,7 @@ func (f *Feed) origin() (l listed, err error) {
 func (f *Feed) values() ([]netip.Prefix, error) {
 	var values []netip.Prefix
 	for _, word := range f.Sources {
-		prefixes, ok, err := parseValues(word)
+		prefixes, ok, err := address.ParseRanges(word)
 		if err != nil {
 			return nil, err
 		}

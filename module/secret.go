@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -113,32 +112,18 @@ func (p placeholder) Fetch(context.Context) (reputation.Secret, error) {
 	return reputation.Secret{Value: value}, err
 }
 
-// resolveSecret resolves the placeholders of a secret. What comes out must not be empty, since that is what a missing file
-// or variable looks like. Of the text, errors repeat no more than its placeholders: the rest may be a part of the secret.
+// resolveSecret resolves the placeholders of a secret. Of the text, errors repeat no more than its placeholders: the rest may
+// be a part of the secret.
 func resolveSecret(what, text string) (string, error) {
-	shown := placeholdersOf(text)
-	if shown == "" {
-		return strings.TrimSpace(text), nil // braces in it are part of it
-	}
-	value, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
-	value = strings.TrimSpace(value)
-	if err != nil || value == "" {
-		return "", fmt.Errorf("%s %s is empty: check that the file can be read, or the variable is set, where Caddy runs", what, shown)
+	value, err := secret.Resolve(text, caddy.NewReplacer())
+	if err != nil {
+		return "", fmt.Errorf("%s %s is empty: check that the file can be read, or the variable is set, where Caddy runs", what, placeholdersOf(text))
 	}
 	return value, nil
 }
 
-// placeholdersOf returns the placeholders in a text, without what is between them: all that may be shown of one that is
-// secret. It is empty for a text without any.
-func placeholdersOf(text string) string {
-	return strings.Join(placeholders.FindAllString(text, -1), " ")
-}
-
-// placeholders are `{env.NAME}` and `{file./path}`; other braces are a part of the secret.
-var placeholders = regexp.MustCompile(`\{(?:env|file)\.[^{}]+\}`)
-
-// meant is what is written for a placeholder by mistake, such as `{env:NAME}` or `$NAME`.
-var meant = regexp.MustCompile(`^(?:\{[^{}]*\}|\$\{?\w+\}?)$`)
+// placeholdersOf returns the placeholders in a text: all that may be shown of one that is secret.
+func placeholdersOf(text string) string { return secret.Placeholders(text) }
 
 // pooledSecret is a secret in use by one or more configurations.
 type pooledSecret struct {
@@ -215,7 +200,7 @@ func (s *Secret) provision(ctx caddy.Context, pools *releases, use secretUse) (*
 		o.Source = strings.TrimSpace(loaded.(caddy.Module).CaddyModule().ID.Name() + " " + where)
 	case placeholdersOf(s.Value) != "":
 		o.Source = placeholdersOf(s.Value)
-	case meant.MatchString(s.Value):
+	case secret.LooksLikePlaceholder(s.Value):
 		return nil, fmt.Errorf("the %s looks like a placeholder, and is none: %s", use.option, howToWrite(use.option))
 	case s.Value != "":
 		use.logger.Warn("a secret stands in the configuration itself, where `/config` and autosave.json show it",

@@ -15,54 +15,6 @@ import (
 // A word of `exempt`, `deny` and `feed` stands for ranges, a file, a URL or a preset. It is told by its form, so that a
 // misspelt one is not taken for something else.
 
-// privateRanges are what `private_ranges` means in Caddy, and what no Internet visitor has besides.
-var privateRanges = func() (list []netip.Prefix) {
-	for _, text := range []string{
-		"192.168.0.0/16", "172.16.0.0/12", "10.0.0.0/8", "127.0.0.1/8", "100.64.0.0/10", "169.254.0.0/16",
-		"fd00::/8", "fe80::/10", "::1/128",
-	} {
-		list = append(list, netip.MustParsePrefix(text).Masked())
-	}
-	return list
-}()
-
-// parseValues returns the ranges that a word stands for, if it is an address, a CIDR range or `private_ranges`. Something
-// that is meant as a range but is none is an error.
-func parseValues(word string) ([]netip.Prefix, bool, error) {
-	if word == "private_ranges" {
-		return privateRanges, true, nil
-	}
-	if addr, err := netip.ParseAddr(word); err == nil {
-		if addr.Zone() != "" {
-			return nil, false, fmt.Errorf("address %q has a zone: leave %q out", word, "%"+addr.Zone())
-		}
-		addr = addr.Unmap()
-		return []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}, true, nil
-	}
-	if prefix, err := netip.ParsePrefix(word); err == nil {
-		if err := checkHostBits(prefix, word); err != nil {
-			return nil, false, err
-		}
-		return []netip.Prefix{prefix}, true, nil
-	}
-	if addr, _, isRange := strings.Cut(word, "/"); isRange {
-		if _, addrErr := netip.ParseAddr(addr); addrErr == nil {
-			return nil, false, fmt.Errorf("%q is not a CIDR range: the number behind the slash is the length of the prefix, "+
-				"up to 32 for IPv4 and 128 for IPv6", word)
-		}
-	}
-	return nil, false, nil
-}
-
-// checkHostBits refuses a range that begins within itself: it is meant as an address as often as not.
-func checkHostBits(prefix netip.Prefix, text string) error {
-	if prefix == prefix.Masked() {
-		return nil
-	}
-	return fmt.Errorf("%q is neither an address nor a range: write %s for the address, or %s for the range",
-		text, prefix.Addr(), prefix.Masked())
-}
-
 func isURL(word string) bool {
 	return strings.HasPrefix(word, "https://") || strings.HasPrefix(word, "http://")
 }

@@ -100,6 +100,14 @@ func Cure(err error) string {
 	return ""
 }
 
+// WithCure adds to an error of this package what an operator can do about it.
+func WithCure(err error) error {
+	if cure := Cure(err); cure != "" {
+		return fmt.Errorf("%w: %s", err, cure)
+	}
+	return err
+}
+
 // codes are what SQLSTATEs mean. A class is two characters.
 var codes = map[string]kind{
 	"08": unreachable, "22": rejected, "23": rejected, "28": denied, "42": outdated, "53": busy, "57": busy,

@@ -1,4 +1,4 @@
-package module
+package command
 
 import (
 	"cmp"
@@ -17,6 +17,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 )
 
@@ -84,16 +86,16 @@ func (c *console) history(cmd *cobra.Command, args []string, f historyFlags) err
 	view.more = func(next string, period history.Period) string { return c.nextPage(args, f, next, period) }
 	switch {
 	case f.rules:
-		return show(c, cmd, http.MethodGet, "history?"+f.query(defaultRanking, "by", byRule), nil, view.rules)
+		return show(c, cmd, http.MethodGet, "history?"+f.query(defaultRanking, "by", adminapi.ByRule), nil, view.rules)
 	case f.worst != "":
-		by := byAddress
+		by := adminapi.ByAddress
 		if f.worst == worstNetworks {
-			by = byNetwork
+			by = adminapi.ByNetwork
 		}
-		view.networks = by == byNetwork
+		view.networks = by == adminapi.ByNetwork
 		return show(c, cmd, http.MethodGet, "history?"+f.query(defaultRanking, "by", by), nil, view.worst)
 	}
-	prefix, err := parsePrefix(args[0])
+	prefix, err := address.ParsePrefix(args[0])
 	if err != nil {
 		return err
 	}
@@ -131,16 +133,16 @@ func (f *historyFlags) check(args []string) error {
 	var err error
 	now := time.Now()
 	if f.since != "" {
-		if p.From, err = parsePast("--since", f.since, now, false); err != nil {
+		if p.From, err = adminapi.ParsePast("--since", f.since, now, false); err != nil {
 			return err
 		}
 	}
 	if f.until != "" {
-		if p.To, err = parsePast("--until", f.until, now, true); err != nil {
+		if p.To, err = adminapi.ParsePast("--until", f.until, now, true); err != nil {
 			return err
 		}
 	}
-	return checkPeriod(p, now, "--since", "--until")
+	return adminapi.CheckPeriod(p, now, "--since", "--until")
 }
 
 // query is the query of a URL with what the flags say, and one word more.

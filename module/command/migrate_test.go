@@ -1,4 +1,4 @@
-package module_test
+package command
 
 import (
 	"context"
@@ -13,8 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/aws" // plugged in
 )
 
 // aDatabase is what a fake of PostgreSQL has: so many of the migrations are applied.
@@ -25,7 +26,7 @@ type aDatabase struct {
 	asked   []string // DSNs and commands
 }
 
-func (d *aDatabase) migrate(_ context.Context, dsn, command string) ([]module.Migration, error) {
+func (d *aDatabase) migrate(_ context.Context, dsn, command string) ([]postgres.Migration, error) {
 	d.asked = append(d.asked, dsn+" "+command)
 	switch {
 	case d.err != nil:
@@ -38,15 +39,20 @@ func (d *aDatabase) migrate(_ context.Context, dsn, command string) ([]module.Mi
 		}
 		d.applied--
 	}
-	var all []module.Migration
+	var all []postgres.Migration
 	for i, name := range d.known {
-		m := module.Migration{Version: int64(i + 1), Name: name}
+		m := postgres.Migration{Version: int64(i + 1), Name: name}
 		if i < d.applied {
 			m.Applied = time.Date(2026, 11, 26, 12, 0, i, 0, time.UTC)
 		}
 		all = append(all, m)
 	}
 	return all, nil
+}
+
+// run runs a command on the fake.
+func (d *aDatabase) run(args ...string) (stdout, stderr string, err error) {
+	return (&console{migrateTables: d.migrate}).run(args...)
 }
 
 const (
@@ -57,7 +63,6 @@ const (
 func migrated(t *testing.T) *aDatabase {
 	t.Helper()
 	d := &aDatabase{known: []string{"history", "indexes"}}
-	module.MigrateBy(t, d.migrate)
 	t.Setenv("DATABASE_URL", dsnOfDB)
 	return d
 }
@@ -90,7 +95,7 @@ the tables are those of 1 history`},
 undone: 1 history
 the database has no tables of the history`},
 	} {
-		out, problems, err := runCommand(strings.Fields(step.args)...)
+		out, problems, err := d.run(strings.Fields(step.args)...)
 		if err != nil || problems != "" {
 			t.Fatalf("%s: %v\n%s", step.args, err, problems)
 		}
@@ -99,7 +104,7 @@ the database has no tables of the history`},
 		}
 	}
 	d.known, d.applied = []string{"history", ""}, 2
-	if out, _, err := runCommand("migrate", "status"); err != nil || !strings.Contains(out, "2        (of a newer version)  2026-11-26") {
+	if out, _, err := d.run("migrate", "status"); err != nil || !strings.Contains(out, "2        (of a newer version)  2026-11-26") {
 		t.Errorf("of tables of a newer version: %v\n%s", err, out)
 	}
 	for _, asked := range d.asked {
@@ -113,9 +118,10 @@ the database has no tables of the history`},
 func TestMigratePostgreSQL(t *testing.T) {
 	server := testenv.PostgreSQL(t)
 	t.Setenv("DATABASE_URL", server.DSN)
+	c := &console{migrateTables: postgres.Migrate}
 	do := func(args string) string {
 		t.Helper()
-		out, problems, err := runCommand(append([]string{"migrate"}, strings.Fields(args)...)...)
+		out, problems, err := c.run(append([]string{"migrate"}, strings.Fields(args)...)...)
 		if err != nil || problems != "" {
 			t.Fatalf("migrate %s: %v\n%s", args, err, problems)
 		}
@@ -145,7 +151,7 @@ func TestMigratePostgreSQL(t *testing.T) {
 	}
 	server.Stop()
 	t.Setenv("DATABASE_URL", strings.Replace(server.DSN, "postgres@", "postgres:"+passwordOfDB+"@", 1))
-	_, problems, err := runCommand("migrate", "status")
+	_, problems, err := c.run("migrate", "status")
 	if err == nil || !strings.Contains(err.Error(), "the database of the history cannot be used") || !strings.Contains(err.Error(), "see that the server runs") {
 		t.Errorf("of a server that is down: %v", err)
 	}
@@ -156,13 +162,13 @@ func TestMigratePostgreSQL(t *testing.T) {
 func TestMigrateDownAsks(t *testing.T) {
 	d := migrated(t)
 	d.applied = 2
-	_, _, err := runCommand("migrate", "down")
+	_, _, err := d.run("migrate", "down")
 	const want = "migrate down undoes 2 indexes: it drops the tables that this made, with all that is in them; add --yes if you mean it"
 	if err == nil || err.Error() != want || d.applied != 2 {
 		t.Errorf("%d are applied, the error is %v", d.applied, err)
 	}
 	d.applied = 0
-	if _, _, err := runCommand("migrate", "down"); err == nil || err.Error() != "there are no tables to undo" {
+	if _, _, err := d.run("migrate", "down"); err == nil || err.Error() != "there are no tables to undo" {
 		t.Errorf("with nothing to undo: %v", err)
 	}
 }
@@ -209,7 +215,7 @@ func TestMigrateMistakes(t *testing.T) {
 			for i := range args {
 				args[i] = strings.ReplaceAll(args[i], "|", " ")
 			}
-			out, problems, err := runCommand(args...)
+			out, problems, err := d.run(args...)
 			if err == nil || !strings.Contains(err.Error(), tc.says) || out != "" {
 				t.Fatalf("printed %q, the error is %v, want %q", out, err, tc.says)
 			}
@@ -224,8 +230,7 @@ func TestMigrateMistakes(t *testing.T) {
 // TestMigrateFindsTheDatabase proves that a placeholder, a configuration and a store each lead to the same database.
 func TestMigrateFindsTheDatabase(t *testing.T) {
 	d := migrated(t)
-	put, store := awsStore(t)
-	put(dsnOfDB)
+	store := awsStore(t, dsnOfDB)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "url")
 	if err := os.WriteFile(file, []byte(dsnOfDB+"\n"), 0o600); err != nil {
@@ -251,7 +256,7 @@ func TestMigrateFindsTheDatabase(t *testing.T) {
 		{"--config", config("store", object{"store": store})},
 	} {
 		d.asked = nil
-		if _, _, err := runCommand(append([]string{"migrate", "status"}, args...)...); err != nil {
+		if _, _, err := d.run(append([]string{"migrate", "status"}, args...)...); err != nil {
 			t.Errorf("%q: %v", args, err)
 		}
 		if diff := cmp.Diff([]string{dsnOfDB + " status"}, d.asked); diff != "" {
@@ -260,7 +265,7 @@ func TestMigrateFindsTheDatabase(t *testing.T) {
 	}
 	const without = "postgres://caddy@db.example.org/reputation"
 	d.asked = nil
-	if _, _, err := runCommand("migrate", "status", "--database", without); err != nil || d.asked[0] != without+" status" {
+	if _, _, err := d.run("migrate", "status", "--database", without); err != nil || d.asked[0] != without+" status" {
 		t.Errorf("without a password in it: %v, asked %q", err, d.asked)
 	}
 }
@@ -283,7 +288,7 @@ func TestMigrateKeepsSecrets(t *testing.T) {
 	} {
 		t.Setenv("DATABASE_URL", tc.dsn)
 		d.err = fmt.Errorf("cannot parse `%s`:\x1b[2J failed", tc.quoted)
-		out, problems, err := runCommand("migrate", "up")
+		out, problems, err := d.run("migrate", "up")
 		if err == nil || out != "" || strings.ContainsRune(problems, '\x1b') || !strings.Contains(err.Error(), "failed") {
 			t.Fatalf("printed %q, the error is %v", out, err)
 		}

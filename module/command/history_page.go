@@ -1,4 +1,4 @@
-package module
+package command
 
 import (
 	"cmp"
@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -26,7 +27,7 @@ type historyView struct {
 }
 
 // timeline shows what is kept of an address: in sum, as a plot, and entry by entry.
-func (v historyView) timeline(p *page, a historyAnswer) {
+func (v historyView) timeline(p *page, a adminapi.Timeline) {
 	if a.Seen == nil && len(a.Entries) == 0 && a.Warning == "" {
 		p.row(privacy.Shown(a.Prefix) + " is not in the history")
 		return
@@ -34,8 +35,8 @@ func (v historyView) timeline(p *page, a historyAnswer) {
 	p.row(privacy.Shown(a.Prefix))
 	p.gap()
 	if a.Seen != nil { // on the first page
-		p.row("first seen", clock(a.Seen.First))
-		p.row("last seen", clock(a.Seen.Last))
+		p.row("first seen", adminapi.FormatTime(a.Seen.First))
+		p.row("last seen", adminapi.FormatTime(a.Seen.Last))
 		p.row("requests", fmt.Sprintf("%d: %s", a.Seen.Requests, actionsText(a.Seen.Actions)))
 		p.gap()
 	}
@@ -72,7 +73,7 @@ func (v historyView) plot(p *page, graph history.Graph) {
 }
 
 // entryRows are the rows of a timeline with their heading. Addresses are among them where there can be several.
-func (v historyView) entryRows(a historyAnswer) [][]string {
+func (v historyView) entryRows(a adminapi.Timeline) [][]string {
 	several := !a.Prefix.IsSingleIP()
 	row := func(address string, cells ...string) []string {
 		if several {
@@ -232,10 +233,10 @@ func actionsOf(parts []history.Part) (actions []string) {
 func periodText(p history.Period) string {
 	text := "since the history began"
 	if !p.From.IsZero() {
-		text = "from " + clock(p.From)
+		text = "from " + adminapi.FormatTime(p.From)
 	}
 	if !p.To.IsZero() {
-		text += " to " + clock(p.To)
+		text += " to " + adminapi.FormatTime(p.To)
 	}
 	return text
 }
@@ -259,7 +260,9 @@ func signed(points float64) string {
 }
 
 // roundedPoints writes points as exact as `check` does.
-func roundedPoints(points float64) string { return pointsText(math.Round(points*1000) / 1000) }
+func roundedPoints(points float64) string {
+	return adminapi.FormatPoints(math.Round(points*1000) / 1000)
+}
 
 // alignRows puts the cells of rows below each other, but for the last of each, which may be long.
 func alignRows(rows [][]string) (lines []string) {

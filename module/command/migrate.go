@@ -1,4 +1,4 @@
-package module
+package command
 
 import (
 	"cmp"
@@ -17,7 +17,9 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -39,24 +41,16 @@ const (
 	migrateStatus = "status"
 )
 
-// migrate applies all migrations, undoes the last, or does neither, and returns all that there are.
-var migrate = func(ctx context.Context, dsn, command string) (all []migration, err error) {
-	list, err := postgres.Migrate(ctx, dsn, command)
+// changeTables applies all migrations, undoes the last, or does neither, and returns all that there are.
+func (c *console) changeTables(ctx context.Context, dsn, command string) (all []migration, err error) {
+	list, err := c.migrateTables(ctx, dsn, command)
 	if err != nil {
-		return nil, withCure(err)
+		return nil, postgres.WithCure(err)
 	}
 	for _, m := range list {
 		all = append(all, migration(m))
 	}
 	return all, nil
-}
-
-// withCure adds to an error of PostgreSQL what an operator can do about it.
-func withCure(err error) error {
-	if cure := postgres.Cure(err); cure != "" {
-		return fmt.Errorf("%w: %s", err, cure)
-	}
-	return err
 }
 
 const defaultDatabase = "{env.DATABASE_URL}"
@@ -112,7 +106,7 @@ func checkMigrate(cmd *cobra.Command, command string, yes bool) error {
 
 // migrate does what the command says and shows what has changed, or with status all that there is.
 func (c *console) migrate(cmd *cobra.Command, dsn, command string, yes bool) error {
-	before, err := migrate(cmd.Context(), dsn, migrateStatus)
+	before, err := c.changeTables(cmd.Context(), dsn, migrateStatus)
 	if err != nil {
 		return err
 	}
@@ -122,7 +116,7 @@ func (c *console) migrate(cmd *cobra.Command, dsn, command string, yes bool) err
 	if last := lastApplied(before); command == migrateDown && last != nil && !yes {
 		return fmt.Errorf("migrate down undoes %s: it drops the tables that this made, with all that is in them; add --yes if you mean it", last)
 	}
-	after, err := migrate(cmd.Context(), dsn, command)
+	after, err := c.changeTables(cmd.Context(), dsn, command)
 	if err != nil {
 		return err
 	}
@@ -155,7 +149,7 @@ func (p *page) migrations(all []migration) {
 	for _, m := range all {
 		applied := "not yet"
 		if !m.Applied.IsZero() {
-			applied = clock(m.Applied)
+			applied = adminapi.FormatTime(m.Applied)
 		} else {
 			missing++
 		}
@@ -201,7 +195,7 @@ func (c *console) database(cmd *cobra.Command, text string) (string, error) {
 		return "", errors.New("--database is empty: " + cure)
 	case holdsPassword(text):
 		return "", errors.New("--database holds a password, which all users of this machine see in the list of processes: " + cure)
-	case meant.MatchString(text) && placeholdersOf(text) == "":
+	case secret.LooksLikePlaceholder(text):
 		return "", errors.New("--database looks like a placeholder, and is none: " + cure)
 	}
 	return resolveDatabase(text)
@@ -209,10 +203,10 @@ func (c *console) database(cmd *cobra.Command, text string) (string, error) {
 
 // resolveDatabase resolves the placeholders of a DSN in this process, which is not the one that serves.
 func resolveDatabase(text string) (string, error) {
-	dsn, err := resolveSecret("database", text)
+	dsn, err := secret.Resolve(text, caddy.NewReplacer())
 	if err != nil {
 		return "", fmt.Errorf("the database %s is empty: check that this user can read the file, or that the variable is set here, "+
-			"since a shell has not those of a service", placeholdersOf(text))
+			"since a shell has not those of a service", secret.Placeholders(text))
 	}
 	return dsn, nil
 }
@@ -227,7 +221,7 @@ func (c *console) configuredDatabase(ctx context.Context) (string, error) {
 		Apps struct {
 			App struct {
 				History struct {
-					Database *Secret `json:"database"`
+					Database *databaseURL `json:"database"`
 				} `json:"history"`
 			} `json:"ip_reputation"`
 		} `json:"apps"`
@@ -243,11 +237,17 @@ func (c *console) configuredDatabase(ctx context.Context) (string, error) {
 	return database.fetch(ctx)
 }
 
+// databaseURL is the URL of the database as the configuration has it: a placeholder, or the store that holds it.
+type databaseURL struct {
+	Value    string          `json:"value"`
+	StoreRaw json.RawMessage `json:"store" caddy:"namespace=ip_reputation.secrets inline_key=store"`
+}
+
 // storeTimeout is how long a store of secrets may take to answer a command.
 const storeTimeout = 30 * time.Second
 
-// fetch returns the value of a secret that no app keeps.
-func (s *Secret) fetch(ctx context.Context) (string, error) {
+// fetch returns the URL, of which no app keeps the value here.
+func (s *databaseURL) fetch(ctx context.Context) (string, error) {
 	if s.StoreRaw == nil {
 		return resolveDatabase(s.Value)
 	}
@@ -291,7 +291,7 @@ func passwordsOf(dsn string) (passwords []string) {
 
 // holdsPassword reports whether a password stands in a DSN, and not only a placeholder for one.
 func holdsPassword(text string) bool {
-	return len(passwordsOf(placeholders.ReplaceAllString(text, ""))) > 0
+	return len(passwordsOf(secret.WithoutPlaceholders(text))) > 0
 }
 
 // withoutSecret keeps the DSN and its password out of an error, wherever that comes from.

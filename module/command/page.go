@@ -1,4 +1,4 @@
-package module
+package command
 
 import (
 	"cmp"
@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf16"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
@@ -68,7 +69,7 @@ func escapeJSON(text string) string {
 }
 
 // check shows a verdict and all that it was made of.
-func (p *page) check(c checkAnswer) {
+func (p *page) check(c adminapi.Check) {
 	verdict := []string{c.Address.String()}
 	if c.Score != nil {
 		verdict = append(verdict, fmt.Sprintf("score %d", *c.Score))
@@ -91,7 +92,7 @@ func (p *page) check(c checkAnswer) {
 }
 
 // sum shows the addition that makes the score.
-func (p *page) sum(c checkAnswer) {
+func (p *page) sum(c adminapi.Check) {
 	// decimal points stand below each other: points are whole thousandths
 	line := func(points float64, text string) { p.row(fmt.Sprintf("%+10.3f", points), text) }
 	line(*c.Prior, "where every address starts")
@@ -109,11 +110,11 @@ func (p *page) sum(c checkAnswer) {
 }
 
 // evidence shows where the reasons come from, and what else is known.
-func (p *page) evidence(c checkAnswer) {
+func (p *page) evidence(c adminapi.Check) {
 	if c.Subject.IsValid() && !c.Subject.IsSingleIP() {
 		p.row("remembered as", c.Subject.String())
 	}
-	if facts := c.Facts.text(); facts != "" {
+	if facts := factsText(c.Facts); facts != "" {
 		p.row("facts", facts)
 	}
 	for i, l := range c.Lists {
@@ -139,7 +140,7 @@ func label(name string, i int) string {
 }
 
 // said is what a provider last said, and how it went since.
-func (p *page) said(a providerAnswer) string {
+func (p *page) said(a adminapi.ProviderAnswer) string {
 	text := "never answered"
 	if a.Answer != nil {
 		text = fmt.Sprintf("severity %.2f, confidence %.2f", a.Answer.Severity, a.Answer.Confidence)
@@ -156,7 +157,7 @@ func (p *page) said(a providerAnswer) string {
 	return text
 }
 
-func (f facts) text() string {
+func factsText(f adminapi.Facts) string {
 	var known []string
 	if f.Country != "" {
 		known = append(known, f.Country)
@@ -190,24 +191,20 @@ func (p *page) end(e ban.Entry) string {
 	if e.Expires.IsZero() {
 		return "forever"
 	}
-	return fmt.Sprintf("until %s (%s left)", clock(e.Expires), span(e.Expires.Sub(p.now)))
+	return fmt.Sprintf("until %s (%s left)", adminapi.FormatTime(e.Expires), span(e.Expires.Sub(p.now)))
 }
 
-func (p *page) added(a overrideAnswer) {
-	done := bans.done
-	if a.Kind == ban.Exemption {
-		done = exemptions.done
-	}
-	p.row(done + ": " + p.entry(a.Entry))
+func (p *page) added(a adminapi.OverrideAnswer) {
+	p.row(adminapi.StateOf(a.Kind) + ": " + p.entry(a.Entry))
 	p.remarks(a)
 }
 
-func (p *page) removed(a overrideAnswer) {
+func (p *page) removed(a adminapi.OverrideAnswer) {
 	p.row(fmt.Sprintf("the %s of %s has ended", a.Kind, a.Prefix))
 	p.remarks(a)
 }
 
-func (p *page) remarks(a overrideAnswer) {
+func (p *page) remarks(a adminapi.OverrideAnswer) {
 	if a.Note != "" {
 		p.row("note: " + a.Note)
 	}
@@ -230,7 +227,7 @@ func (p *page) overrides(all allOverrides) {
 	}
 }
 
-func (p *page) forgotten(f forgotten) {
+func (p *page) forgotten(f adminapi.Forgotten) {
 	if f.Forgotten {
 		p.row("forgot what providers said of " + f.Subject.String())
 		p.warning(f.Warning)
@@ -240,12 +237,12 @@ func (p *page) forgotten(f forgotten) {
 	p.row("no provider's answer was remembered of " + f.Subject.String())
 }
 
-func (p *page) refreshed(l listStatus) {
+func (p *page) refreshed(l adminapi.ListStatus) {
 	p.row(fmt.Sprintf("%s is in force with %s", l.Name, entries(l.Entries)))
 }
 
 // status shows how everything is doing, and what is wrong last, where the eye ends up.
-func (p *page) status(s statusAnswer) {
+func (p *page) status(s adminapi.Status) {
 	p.row("version", fmt.Sprintf("%s on Caddy %s, %s", s.Version.Plugin, s.Version.Caddy, s.Version.Go))
 	if s.Health.Status != "" { // an older Caddy does not say it
 		p.row("health", string(s.Health.Status))
@@ -279,7 +276,7 @@ func redisLine(s *redis.Status, now time.Time) string {
 	return fmt.Sprintf("%s for %s, %s, prefix %s, this is %s", word, span(now.Sub(s.Since)), strings.Join(s.Addresses, " "), s.Prefix, s.Instance)
 }
 
-func historyLine(s *historyStatus, now time.Time) string {
+func historyLine(s *adminapi.HistoryStatus, now time.Time) string {
 	word := "away"
 	if s.Database.Up {
 		word = "stored"
@@ -292,7 +289,7 @@ func historyLine(s *historyStatus, now time.Time) string {
 		word, span(now.Sub(s.Database.Since)), cmp.Or(s.Database.Server, "no database yet"), s.Recorder.Written, s.Recorder.Waiting, dropped)
 }
 
-func providerLine(s providerStatus) string {
+func providerLine(s adminapi.ProviderStatus) string {
 	text := s.Name + ": up"
 	switch {
 	case !s.Up || s.Problem != "":
@@ -301,12 +298,12 @@ func providerLine(s providerStatus) string {
 		text = fmt.Sprintf("%s: failing, %d in a row", s.Name, s.Failures)
 	}
 	for _, w := range s.Windows {
-		text += fmt.Sprintf(", %d of %s left until %s", w.Remaining(), w.Window, clock(w.Reset))
+		text += fmt.Sprintf(", %d of %s left until %s", w.Remaining(), w.Window, adminapi.FormatTime(w.Reset))
 	}
 	return text
 }
 
-func (p *page) listLine(l listStatus) string {
+func (p *page) listLine(l adminapi.ListStatus) string {
 	text := fmt.Sprintf("%s: %s, %s from %s", l.Name, l.Role, entries(l.Entries), l.Source)
 	if l.Kind != feed.KindValues && !l.LastSuccess.IsZero() {
 		text += ", confirmed " + span(p.now.Sub(l.LastSuccess)) + " ago"

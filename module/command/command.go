@@ -1,4 +1,5 @@
-package module
+// Package command is `caddy ip-reputation …`: it asks the admin API of the running Caddy, and shows what it answers.
+package command
 
 import (
 	"errors"
@@ -10,7 +11,10 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
 )
 
 func init() {
@@ -26,13 +30,12 @@ The address of the admin API is taken from --address if specified; otherwise
 from the given config file; otherwise the default is assumed, as in 'caddy
 reload'. With --json, the answer of the admin API is printed as it is.
 `,
-		CobraFunc: addCommands,
+		CobraFunc: func(parent *cobra.Command) { (&console{migrateTables: postgres.Migrate}).addTo(parent) },
 	})
 }
 
-// addCommands makes the subcommands.
-func addCommands(parent *cobra.Command) {
-	c := new(console)
+// addTo makes the subcommands.
+func (c *console) addTo(parent *cobra.Command) {
 	flags := parent.PersistentFlags()
 	flags.StringVar(&c.address, "address", "", "The address to use to reach the admin API endpoint, if not the default")
 	flags.StringVarP(&c.config, "config", "c", "", "Configuration file to use to find the admin address, if --address is not used")
@@ -85,7 +88,7 @@ are asked anew, as far as their quotas allow.
   $ caddy ip-reputation check 2001:db8::5 --fresh --json`,
 		Args: exactly("address", "caddy ip-reputation check 203.0.113.5"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			addr, err := parseAddress(args[0])
+			addr, err := address.ParseAddr(args[0])
 			if err != nil {
 				return err
 			}
@@ -101,7 +104,7 @@ are asked anew, as far as their quotas allow.
 }
 
 func (c *console) banCommand() *cobra.Command {
-	var wanted override
+	var wanted adminapi.Override
 	cmd := &cobra.Command{
 		Use:   "ban <ip|cidr> [--ttl <duration>] [--reason <text>]",
 		Short: "Bans an address or a range",
@@ -120,7 +123,7 @@ the ban. What is exempt is not banned.
 	return cmd
 }
 
-func entryFlags(cmd *cobra.Command, wanted *override) {
+func entryFlags(cmd *cobra.Command, wanted *adminapi.Override) {
 	cmd.Flags().StringVar(&wanted.TTL, "ttl", "", "How long it lasts, such as 30m, 1h or 7d (default: until it is removed)")
 	cmd.Flags().StringVar(&wanted.Reason, "reason", "", "A note for your colleagues, one line")
 }
@@ -140,7 +143,7 @@ part of it. Use 'exempt' to let one address of a banned range through.
 }
 
 func (c *console) exemptCommand() *cobra.Command {
-	var wanted override
+	var wanted adminapi.Override
 	var remove bool
 	cmd := &cobra.Command{
 		Use:   "exempt <ip|cidr> [--ttl <duration>] [--reason <text>] [--remove]",
@@ -154,7 +157,7 @@ everything else, bans included. The exemption survives reloads and restarts.
   $ caddy ip-reputation exempt 203.0.113.5 --remove`,
 		Args: exactly("address or range", "caddy ip-reputation exempt 203.0.113.5"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if remove && wanted != (override{}) {
+			if remove && wanted != (adminapi.Override{}) {
 				return errors.New("an exemption is removed without --ttl and --reason: leave them out")
 			}
 			if remove {
@@ -179,7 +182,7 @@ are asked again at its next request. Lists, bans and exemptions stay.
 		Example: `  $ caddy ip-reputation forget 203.0.113.5`,
 		Args:    exactly("address", "caddy ip-reputation forget 203.0.113.5"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			addr, err := parseAddress(args[0])
+			addr, err := address.ParseAddr(args[0])
 			if err != nil {
 				return err
 			}
@@ -237,8 +240,8 @@ are not asked more often than once a minute.
 }
 
 // add bans or exempts.
-func (c *console) add(cmd *cobra.Command, endpoint, argument string, wanted override) error {
-	if _, err := parsePrefix(argument); err != nil {
+func (c *console) add(cmd *cobra.Command, endpoint, argument string, wanted adminapi.Override) error {
+	if _, err := address.ParsePrefix(argument); err != nil {
 		return err
 	}
 	if cmd.Flags().Changed("ttl") && wanted.TTL == "" {
@@ -250,7 +253,7 @@ func (c *console) add(cmd *cobra.Command, endpoint, argument string, wanted over
 
 // remove ends a ban or an exemption.
 func (c *console) remove(cmd *cobra.Command, endpoint, argument string) error {
-	prefix, err := parsePrefix(argument)
+	prefix, err := address.ParsePrefix(argument)
 	if err != nil {
 		return err
 	}

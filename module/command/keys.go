@@ -1,4 +1,4 @@
-package module
+package command
 
 import (
 	"cmp"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 )
 
@@ -29,7 +30,7 @@ The exit code is 0, whatever the state of the keys.
 	}
 }
 
-func (p *page) keys(keys []keyStatus) {
+func (p *page) keys(keys []adminapi.Key) {
 	if len(keys) == 0 {
 		p.row("there are no keys")
 		return
@@ -45,7 +46,7 @@ func (p *page) keys(keys []keyStatus) {
 	}
 }
 
-func (p *page) keyState(k keyStatus) string {
+func (p *page) keyState(k adminapi.Key) string {
 	switch k.State {
 	case health.KeyInUse:
 		return "in use"
@@ -58,24 +59,24 @@ func (p *page) keyState(k keyStatus) string {
 	case health.KeyOver:
 		return "ended: nobody is let in with it"
 	case health.KeySetAside:
-		return fmt.Sprintf("refused, set aside since %s, tried again in %s", clock(k.SetAside), span(k.Retry.Sub(p.now)))
+		return fmt.Sprintf("refused, set aside since %s, tried again in %s", adminapi.FormatTime(k.SetAside), span(k.Retry.Sub(p.now)))
 	}
 	return string(k.State)
 }
 
-func keyEnd(k keyStatus) string {
+func keyEnd(k adminapi.Key) string {
 	switch {
 	case k.Expires.IsZero() || k.DaysLeft == nil:
 		return "not known"
 	case *k.DaysLeft < 0:
-		return "ENDED " + clock(k.Expires)
+		return "ENDED " + adminapi.FormatTime(k.Expires)
 	case k.Lease:
-		return clock(k.Expires) + ", renewed by itself"
+		return adminapi.FormatTime(k.Expires) + ", renewed by itself"
 	}
-	return fmt.Sprintf("%s, %d days left", clock(k.Expires), *k.DaysLeft)
+	return fmt.Sprintf("%s, %d days left", adminapi.FormatTime(k.Expires), *k.DaysLeft)
 }
 
-func (p *page) keyAge(k keyStatus) string {
+func (p *page) keyAge(k adminapi.Key) string {
 	if k.Refreshed.IsZero() {
 		return "never"
 	}

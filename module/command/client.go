@@ -1,7 +1,8 @@
-package module
+package command
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,12 +12,18 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
 )
 
 // console is the flags that all commands share: where the admin API is, and how its answers are shown.
 type console struct {
 	address, config, adapter string
 	json                     bool
+
+	// migrateTables is postgres.Migrate, but in tests.
+	migrateTables func(ctx context.Context, dsn, command string) ([]postgres.Migration, error)
 }
 
 // maxAnswer bounds what is read of an answer. The longest are lists of 100,000 bans.
@@ -74,7 +81,7 @@ func (c *console) call(method, path string, body any) ([]byte, error) {
 		}
 		sent = bytes.NewReader(text)
 	}
-	resp, err := caddycmd.AdminAPIRequest(address, method, adminPath+path, nil, sent)
+	resp, err := caddycmd.AdminAPIRequest(address, method, adminapi.Path+path, nil, sent)
 	if err != nil {
 		return nil, explainError(address, err)
 	}

@@ -1,9 +1,11 @@
-package module
+package command
 
 import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 )
 
 func (c *console) healthCommand() *cobra.Command {
@@ -19,7 +21,7 @@ ip_reputation in its configuration. Made for containers without a shell and curl
 		Example: `  $ caddy ip-reputation health`,
 		Args:    exactly(noArguments, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			status, err := get[statusAnswer](c, "status")
+			status, err := get[adminapi.Status](c, "status")
 			if err != nil {
 				return err
 			}
