@@ -18,6 +18,8 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
+
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/command" // plugged in
 )
 
 // command makes the command as Caddy does.

@@ -4,18 +4,15 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
-	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
@@ -193,37 +190,4 @@ func exactTime(t time.Time) string {
 		return ""
 	}
 	return t.UTC().Format(time.RFC3339Nano)
-}
-
-// plainWord is what no shell takes for anything else.
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`)
-
-// shellWord quotes a word for a shell, where it must be.
-func shellWord(word string) string {
-	if word = clean(word); plainWord.MatchString(word) {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-}
-
-// terminalWidth is how many columns there are: those of the terminal, or what COLUMNS says where there is none.
-func terminalWidth(out io.Writer, env func(string) string) int {
-	const least, usual, most = 40, 80, 240
-	width := 0
-	if file, ok := out.(*os.File); ok {
-		width, _, _ = term.GetSize(int(file.Fd()))
-	}
-	if width <= 0 {
-		width, _ = strconv.Atoi(env("COLUMNS"))
-	}
-	if width <= 0 {
-		width = usual
-	}
-	return min(max(width, least), most)
-}
-
-// localeIsUTF8 reports whether a terminal shows more than ASCII. Windows has no locales of this kind, and does.
-func localeIsUTF8(system string, env func(string) string) bool {
-	locale := strings.ToLower(cmp.Or(env("LC_ALL"), env("LC_CTYPE"), env("LANG")))
-	return system == "windows" || strings.Contains(locale, "utf-8") || strings.Contains(locale, "utf8")
 }

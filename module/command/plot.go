@@ -200,11 +200,3 @@ func plotLegend(parts []history.Part, period history.Period, most int64, with gl
 	}
 	return []string{strings.Repeat(" ", plotMargin) + text}
 }
-
-// plural writes a number of things.
-func plural(n int64, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}

@@ -1,0 +1,136 @@
+package command
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
+)
+
+func (c *console) banCommand() *cobra.Command {
+	var wanted adminapi.Override
+	cmd := &cobra.Command{
+		Use:   "ban <ip|cidr> [--ttl <duration>] [--reason <text>]",
+		Short: "Bans an address or a range",
+		Long: `
+Bans an IP address or a CIDR range, from the next request on, for a time or
+until 'unban'. Enforcing sites block what is banned, unless one of their rules
+says otherwise. The ban survives reloads and restarts. Banning again replaces
+the ban. What is exempt is not banned.
+`,
+		Example: `  $ caddy ip-reputation ban 203.0.113.5 --ttl 1h --reason "password guessing"
+  $ caddy ip-reputation ban 2001:db8:1:2::/64`,
+		Args: exactly("address or range", "caddy ip-reputation ban 203.0.113.5"),
+		RunE: func(cmd *cobra.Command, args []string) error { return c.add(cmd, "bans", args[0], wanted) },
+	}
+	entryFlags(cmd, &wanted)
+	return cmd
+}
+
+func entryFlags(cmd *cobra.Command, wanted *adminapi.Override) {
+	cmd.Flags().StringVar(&wanted.TTL, "ttl", "", "How long it lasts, such as 30m, 1h or 7d (default: until it is removed)")
+	cmd.Flags().StringVar(&wanted.Reason, "reason", "", "A note for your colleagues, one line")
+}
+
+func (c *console) unbanCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "unban <ip|cidr>",
+		Short: "Ends the ban of an address or a range",
+		Long: `
+Ends a ban, which is named as it was made: the ban of a range does not end for a
+part of it. Use 'exempt' to let one address of a banned range through.
+`,
+		Example: `  $ caddy ip-reputation unban 203.0.113.5`,
+		Args:    exactly("address or range", "caddy ip-reputation unban 203.0.113.5"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return c.remove(cmd, "bans", args[0]) },
+	}
+}
+
+func (c *console) exemptCommand() *cobra.Command {
+	var wanted adminapi.Override
+	var remove bool
+	cmd := &cobra.Command{
+		Use:   "exempt <ip|cidr> [--ttl <duration>] [--reason <text>] [--remove]",
+		Short: "Exempts an address or a range from being judged",
+		Long: `
+Exempts an IP address or a CIDR range, from the next request on, for a time or
+until it is removed: it is neither judged nor sent to any provider. Exempt beats
+everything else, bans included. The exemption survives reloads and restarts.
+`,
+		Example: `  $ caddy ip-reputation exempt 203.0.113.5 --ttl 1d --reason "our scanner"
+  $ caddy ip-reputation exempt 203.0.113.5 --remove`,
+		Args: exactly("address or range", "caddy ip-reputation exempt 203.0.113.5"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if remove && wanted != (adminapi.Override{}) {
+				return errors.New("an exemption is removed without --ttl and --reason: leave them out")
+			}
+			if remove {
+				return c.remove(cmd, "exemptions", args[0])
+			}
+			return c.add(cmd, "exemptions", args[0], wanted)
+		},
+	}
+	entryFlags(cmd, &wanted)
+	cmd.Flags().BoolVar(&remove, "remove", false, "Remove the exemption")
+	return cmd
+}
+
+func (c *console) bansCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "bans [--json]",
+		Short: "Lists the bans and exemptions",
+		Long: `
+Lists what is banned and what is exempt at run time, with reasons and ends. What
+the configuration denies or exempts is not among it; 'check' names that too.
+`,
+		Example: `  $ caddy ip-reputation bans`,
+		Args:    exactly(noArguments, ""),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return c.listBans(cmd) },
+	}
+}
+
+// add bans or exempts.
+func (c *console) add(cmd *cobra.Command, endpoint, argument string, wanted adminapi.Override) error {
+	if _, err := address.ParsePrefix(argument); err != nil {
+		return err
+	}
+	if cmd.Flags().Changed("ttl") && wanted.TTL == "" {
+		return errors.New("the ttl is empty: write one such as 1h, or leave it out")
+	}
+	wanted.Prefix = argument
+	return show(c, cmd, http.MethodPost, endpoint, wanted, (*page).added)
+}
+
+// remove ends a ban or an exemption.
+func (c *console) remove(cmd *cobra.Command, endpoint, argument string) error {
+	prefix, err := address.ParsePrefix(argument)
+	if err != nil {
+		return err
+	}
+	return show(c, cmd, http.MethodDelete, endpoint+"/"+escape(prefix), nil, (*page).removed)
+}
+
+func escape(prefix netip.Prefix) string { return url.PathEscape(prefix.String()) }
+
+// allOverrides are both lists, which the admin API has in two places.
+type allOverrides struct {
+	Bans       []ban.Entry `json:"bans"`
+	Exemptions []ban.Entry `json:"exemptions"`
+}
+
+func (c *console) listBans(cmd *cobra.Command) (err error) {
+	var all allOverrides
+	if all.Bans, err = get[[]ban.Entry](c, "bans"); err != nil {
+		return err
+	}
+	if all.Exemptions, err = get[[]ban.Entry](c, "exemptions"); err != nil {
+		return err
+	}
+	return c.print(cmd, all, func(p *page) { p.overrides(all) })
+}

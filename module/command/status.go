@@ -1,0 +1,42 @@
+package command
+
+import (
+	"net/http"
+	"net/url"
+
+	"github.com/spf13/cobra"
+)
+
+func (c *console) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status [--json]",
+		Short: "Shows how providers, lists and memory are doing",
+		Long: `
+Shows which providers can be asked and what is left of their quotas, how old the
+lists are, how full the memory is, and what is wrong. The exit code is 0 if the
+running Caddy answers, whatever it says: scripts read 'health' of the JSON.
+`,
+		Example: `  $ caddy ip-reputation status`,
+		Args:    exactly(noArguments, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return show(c, cmd, http.MethodGet, "status", nil, (*page).status)
+		},
+	}
+}
+
+func (c *console) refreshCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "refresh <list>",
+		Short: "Fetches a list now",
+		Long: `
+Fetches a feed, or another list that has a URL or a file, without waiting for
+its time, and returns when it is in force. 'status' names the lists. Publishers
+are not asked more often than once a minute.
+`,
+		Example: `  $ caddy ip-reputation refresh tor_exits`,
+		Args:    exactly("list", "caddy ip-reputation refresh tor_exits"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return show(c, cmd, http.MethodPost, "feeds/"+url.PathEscape(args[0])+"/refresh", nil, (*page).refreshed)
+		},
+	}
+}
