@@ -26,7 +26,7 @@ func init() {
 //		exempt   <range|private_ranges|file|url|preset>...
 //		deny     <range|file|url|preset>...
 //		feed     <preset|url|file|range>... { <see feed> }
-//		provider <service> [<arguments>...] { <see provider> }
+//		provider <service> [<arguments>...] { <see providerOption> }
 //		wait     <duration>
 //		memory   <subjects>
 //		redis    <address>... { <see redis> }

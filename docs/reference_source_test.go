@@ -215,8 +215,8 @@ func (s *source) folder(t *testing.T, dir string) {
 	}
 }
 
-// reader notes the comment of a function that reads a Caddyfile, for the type that it fills in: its receiver, or the first
-// type of package module that its parameters, or else its body, name.
+// reader stores the comment of a function that reads a Caddyfile, for the type that it fills in: its receiver, or the first
+// type of our modules that its parameters, or else its body, name.
 func (s *source) reader(dir string, f *ast.FuncDecl) {
 	doc := f.Doc.Text()
 	if f.Recv != nil {
@@ -233,30 +233,40 @@ func (s *source) reader(dir string, f *ast.FuncDecl) {
 		return
 	}
 	for _, part := range []ast.Node{f.Type, f.Body} {
-		found := ""
+		found, from := "", ""
 		ast.Inspect(part, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.CallExpr: // module.CheckWait(…) names no type
 				fun, ok := n.Fun.(*ast.SelectorExpr)
-				return !ok || !isModule(fun)
+				return !ok || folderOf(fun) == ""
 			case *ast.SelectorExpr:
-				if found == "" && isModule(n) && ast.IsExported(n.Sel.Name) {
-					found = n.Sel.Name
+				if dir := folderOf(n); found == "" && dir != "" && ast.IsExported(n.Sel.Name) {
+					found, from = n.Sel.Name, dir
 				}
 			}
 			return found == ""
 		})
 		if found != "" {
-			s.read["module "+found] = doc
+			s.read[from+" "+found] = doc
 			s.readers[f.Name.Name] = found
 			return
 		}
 	}
 }
 
-func isModule(n *ast.SelectorExpr) bool {
+// folderOf returns the folder of the modules that a name of another package is from, or the empty string.
+func folderOf(n *ast.SelectorExpr) string {
 	x, ok := n.X.(*ast.Ident)
-	return ok && x.Name == "module"
+	if !ok {
+		return ""
+	}
+	switch x.Name {
+	case "module":
+		return x.Name
+	case "api", "handler", "health", "provider", "secret":
+		return "module/" + x.Name
+	}
+	return ""
 }
 
 // section reads what the source says of a type.
