@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -32,19 +33,19 @@ import (
 func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
 	var handler module.Handler
-	err := options{
-		{word: "mode", set: oneOf(&handler.Mode, "observe", "enforce")},
-		{word: "pass", set: rule(&handler.Rules), repeats: true},
-		{word: "limit", set: limit(&handler.Rules), repeats: true},
-		{word: "block", set: rule(&handler.Rules), repeats: true},
-		{word: "drop", set: rule(&handler.Rules), repeats: true},
-		{word: "headers", set: oneOf(&handler.Headers, "full", "minimal", "off")},
-		{word: "wait", set: checked(wait(&handler.Wait), func() error { return module.CheckWait(*handler.Wait) })},
-		{word: "exempt", set: checked(list(&handler.Exempt, "addresses, CIDR ranges or private_ranges"),
-			func() error { return module.CheckSiteExemptions(handler.Exempt) }), repeats: true},
-		{word: "unknown", set: oneOf(&handler.Unknown, "pass", "block")},
-		{word: "log", set: decisionLog(&handler.Log)},
-	}.parse(h.Dispenser, directive, nil)
+	err := option.Read(h.Dispenser, directive,
+		option.Once("mode", option.OneOf(&handler.Mode, "observe", "enforce")),
+		option.Repeated("pass", rule(&handler.Rules)),
+		option.Repeated("limit", limit(&handler.Rules)),
+		option.Repeated("block", rule(&handler.Rules)),
+		option.Repeated("drop", rule(&handler.Rules)),
+		option.Once("headers", option.OneOf(&handler.Headers, "full", "minimal", "off")),
+		wait(&handler.Wait),
+		option.Repeated("exempt", option.List(&handler.Exempt, "addresses, CIDR ranges or private_ranges"),
+			func() error { return module.CheckSiteExemptions(handler.Exempt) }),
+		option.Once("unknown", option.OneOf(&handler.Unknown, "pass", "block")),
+		option.Once("log", decisionLog(&handler.Log)),
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +60,7 @@ var withoutCondition = map[string]string{
 }
 
 // rule reads one line of a policy, of which the action is the first word, and appends it.
-func rule(to *[]module.Rule) setter {
+func rule(to *[]module.Rule) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		r := module.Rule{Action: d.Val()}
 		conditional, err := conditions(d, &r)
@@ -75,7 +76,7 @@ func rule(to *[]module.Rule) setter {
 }
 
 // limit reads a rule that limits, whose rate comes first. Without a condition it is for everybody.
-func limit(to *[]module.Rule) setter {
+func limit(to *[]module.Rule) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		r := module.Rule{Action: d.Val()}
 		if !d.NextArg() {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -44,13 +43,10 @@ const (
 	minSpool     = 1 << 20
 )
 
-// MigrateWords are what Migrate may be.
-var MigrateWords = []string{"auto", "off"}
-
 // Check reports what is wrong with the settings, as far as they can be judged by themselves.
 func (h *History) Check() error {
 	switch {
-	case h.Migrate != "" && !slices.Contains(MigrateWords, h.Migrate):
+	case h.Migrate != "" && h.Migrate != "auto" && h.Migrate != "off":
 		return fmt.Errorf("unknown migrate %q: use auto or off", h.Migrate)
 	case h.Retention != 0 && time.Duration(h.Retention) < minRetention:
 		return fmt.Errorf("retention %s is out of range: use 1d or more", time.Duration(h.Retention))
