@@ -15,8 +15,8 @@ import (
 	"github.com/caddyserver/certmagic"
 	"github.com/google/go-cmp/cmp"
 
-	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/caddyfile"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/caddyfile"
 )
 
 var update = flag.Bool("update", false, "write the JSON of testdata/adapt anew; errors are written by hand")

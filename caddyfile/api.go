@@ -6,6 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/api"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 )
 
 const apiDirective = "ip_reputation_api"
@@ -28,11 +29,11 @@ func init() {
 func parseAPI(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
 	var handler api.API
-	err := options{
-		{word: "token", set: apiToken(&handler.Tokens), repeats: true},
-		{word: "limit", set: checked(text(&handler.Limit, "requests in a time, such as 60/1m"), handler.CheckAccess)},
-		{word: "cors", set: checked(list(&handler.CORS, "origins such as https://intel.example.com"), handler.CheckAccess), repeats: true},
-	}.parse(h.Dispenser, apiDirective, nil)
+	err := option.Read(h.Dispenser, apiDirective,
+		option.Repeated("token", apiToken(&handler.Tokens)),
+		option.Once("limit", option.Text(&handler.Limit, "requests in a time, such as 60/1m"), handler.CheckAccess),
+		option.Repeated("cors", option.List(&handler.CORS, "origins such as https://intel.example.com"), handler.CheckAccess),
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +52,7 @@ func parseAPI(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //		expires <day or time>
 //		<options of the store>
 //	}
-func apiToken(to *[]api.APIToken) setter {
+func apiToken(to *[]api.APIToken) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		var t api.APIToken
 		args := d.CountRemainingArgs()
@@ -64,10 +65,10 @@ func apiToken(to *[]api.APIToken) setter {
 		}
 		tokens := caddyfile.NewDispenser(secret)
 		tokens.Next()
-		err := readSecret(tokens, &t.Secret, options{
-			{word: "name", set: checked(text(&t.Name, "what the token is called in the log"), t.Check)},
-			{word: "limit", set: checked(text(&t.Limit, "questions in a time, such as 600/1m"), t.Check)},
-		}...)
+		err := readSecret(tokens, &t.Secret,
+			option.Once("name", option.Text(&t.Name, "what the token is called in the log"), t.Check),
+			option.Once("limit", option.Text(&t.Limit, "questions in a time, such as 600/1m"), t.Check),
+		)
 		if err != nil {
 			return err
 		}

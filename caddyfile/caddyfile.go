@@ -4,11 +4,13 @@
 package caddyfile
 
 import (
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 )
 
 const directive = "ip_reputation"
@@ -42,19 +44,19 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		return nil, d.Errf("%s is given twice in the global options: merge the two blocks", directive)
 	}
 	app := new(module.App)
-	err := options{
-		{word: "exempt", set: addresses("exempt", &app.Exempt), repeats: true},
-		{word: "deny", set: addresses("deny", &app.Deny), repeats: true},
-		{word: "feed", set: feed(&app.Feeds), repeats: true},
-		{word: "provider", set: providerOption(&app.Providers), repeats: true},
-		{word: "wait", set: checked(wait(&app.Wait), func() error { return module.CheckWait(*app.Wait) })},
-		{word: "memory", set: checked(number(&app.Memory, "a number of addresses above 0, such as 200000"),
-			func() error { return module.CheckMemory(app.Memory) })},
-		{word: "redis", set: redis(&app.Redis)},
-		{word: "history", set: history(&app.History)},
-		{word: "sentry", set: sentry(&app.Sentry)},
-		{word: "privacy", set: privacy(&app.Privacy)},
-	}.parse(d, "global "+directive, nil)
+	err := option.Read(d, "global "+directive,
+		addresses("exempt", &app.Exempt),
+		addresses("deny", &app.Deny),
+		option.Repeated("feed", feed(&app.Feeds)),
+		option.Repeated("provider", providerOption(&app.Providers)),
+		wait(&app.Wait),
+		option.Once("memory", option.Number(&app.Memory, "a number of addresses above 0, such as 200000"),
+			func() error { return module.CheckMemory(app.Memory) }),
+		option.Once("redis", redis(&app.Redis)),
+		option.Once("history", history(&app.History)),
+		option.Once("sentry", sentry(&app.Sentry)),
+		option.Once("privacy", privacy(&app.Privacy)),
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +64,13 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 }
 
 // addresses reads what an own list is made of.
-func addresses(option string, to *[]string) setter {
-	set := list(to, "addresses, CIDR ranges, private_ranges, files, URLs or presets")
-	return checked(set, func() error { return module.CheckAddresses(option, *to) })
+func addresses(word string, to *[]string) option.Option {
+	set := option.List(to, "addresses, CIDR ranges, private_ranges, files, URLs or presets")
+	return option.Repeated(word, set, func() error { return module.CheckAddresses(word, *to) })
+}
+
+// wait sets how long a request waits, which may be not at all.
+func wait(to **caddy.Duration) option.Option {
+	set := option.Duration(to, "a duration such as 25ms, or 0 to never wait", 0)
+	return option.Once("wait", set, func() error { return module.CheckWait(**to) })
 }

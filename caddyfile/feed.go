@@ -1,11 +1,10 @@
 package caddyfile
 
 import (
-	"net/http"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -29,28 +28,28 @@ import (
 //	}
 //
 // Categories, natures and fields are separated by commas or spaces. `header` may be repeated.
-func feed(to *[]module.Feed) setter {
+func feed(to *[]module.Feed) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		var f module.Feed
-		if err := list(&f.Sources, "a preset, URLs, a file, or addresses and CIDR ranges")(d); err != nil {
+		if err := option.List(&f.Sources, "a preset, URLs, a file, or addresses and CIDR ranges")(d); err != nil {
 			return err
 		}
-		err := options{
-			{word: "name", set: text(&f.Name, "the name of the feed")},
-			{word: "refresh", set: duration(&f.Refresh)},
-			{word: "category", set: words(&f.Category, "categories", reputation.ParseCategory)},
-			{word: "nature", set: words(&f.Nature, "natures", reputation.ParseKind)},
-			{word: "trust", set: share(&f.Trust)},
-			{word: "header", set: header(&f.Header), repeats: true},
-			{word: "key", set: oneSecret(&f.Key)},
-			{word: "format", set: oneOf(&f.Format, "text", "csv", "json", "ndjson")},
-			{word: "field", set: words(&f.Field, "columns or members", anyWord)},
-			{word: "min_count", set: number(&f.MinCount, "a number above 0, where 1 takes every entry")},
-			{word: "timeout", set: duration(&f.Timeout)},
-			{word: "max_size", set: size(&f.MaxSize)},
-			{word: "max_shrink", set: share(&f.MaxShrink)},
-			{word: "allow_empty", set: flag(&f.AllowEmpty)},
-		}.parse(d, "feed", nil)
+		err := option.Read(d, "feed",
+			option.Once("name", option.Text(&f.Name, "the name of the feed")),
+			option.Once("refresh", option.Duration(&f.Refresh, "")),
+			option.Once("category", option.Words(&f.Category, "categories", reputation.ParseCategory)),
+			option.Once("nature", option.Words(&f.Nature, "natures", reputation.ParseKind)),
+			option.Once("trust", option.Share(&f.Trust)),
+			option.Repeated("header", option.Header(&f.Header)),
+			option.Once("key", oneSecret(&f.Key)),
+			option.Once("format", option.OneOf(&f.Format, "text", "csv", "json", "ndjson")),
+			option.Once("field", option.Words(&f.Field, "columns or members", anyWord)),
+			option.Once("min_count", option.Number(&f.MinCount, "a number above 0, where 1 takes every entry")),
+			option.Once("timeout", option.Duration(&f.Timeout, "")),
+			option.Once("max_size", option.Size(&f.MaxSize)),
+			option.Once("max_shrink", option.Share(&f.MaxShrink)),
+			option.Once("allow_empty", option.Flag(&f.AllowEmpty)),
+		)
 		if err != nil {
 			return err
 		}
@@ -62,21 +61,4 @@ func feed(to *[]module.Feed) setter {
 	}
 }
 
-// header reads the name and the value of a request header. The value may be a secret, so errors do not repeat it.
-func header(to *map[string]string) setter {
-	return func(d *caddyfile.Dispenser) error {
-		var name, value string
-		if !d.AllArgs(&name, &value) || name == "" || value == "" {
-			return d.Err(`header takes a name and a value, such as Authorization "Bearer {env.TOKEN}"`)
-		}
-		name = http.CanonicalHeaderKey(name)
-		if _, ok := (*to)[name]; ok {
-			return d.Errf("header %s is given twice: remove one", name)
-		}
-		if *to == nil {
-			*to = make(map[string]string)
-		}
-		(*to)[name] = value
-		return nil
-	}
-}
+func anyWord(word string) (string, error) { return word, nil }

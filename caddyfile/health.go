@@ -5,6 +5,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/health"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 )
 
 const healthDirective = "ip_reputation_health"
@@ -32,7 +33,7 @@ func parseHealth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 			return nil, h.WrapErr(err)
 		}
 	}
-	if next := peek(h.Dispenser); next.Text == "{" && next.Line == h.Line() {
+	if option.OpensBlock(h.Dispenser) {
 		return nil, h.Errf("%s takes no block: write live, ready or detail behind it", healthDirective)
 	}
 	return &handler, nil

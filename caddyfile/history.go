@@ -4,6 +4,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
@@ -18,14 +19,14 @@ import (
 //		expires   <day or time>
 //		<options of the store>
 //	}
-func history(to **module.History) setter {
+func history(to **module.History) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		h := &module.History{Database: new(secret.Secret)}
 		*to = h
-		return readSecret(d, h.Database, options{
-			{word: "retention", set: checked(duration(&h.Retention), h.Check)},
-			{word: "spool", set: checked(size(&h.Spool), h.Check)},
-			{word: "migrate", set: oneOf(&h.Migrate, module.MigrateWords...)},
-		}...)
+		return readSecret(d, h.Database,
+			option.Once("retention", option.Duration(&h.Retention, ""), h.Check),
+			option.Once("spool", option.Size(&h.Spool), h.Check),
+			option.Once("migrate", option.Text(&h.Migrate, "auto or off"), h.Check),
+		)
 	}
 }

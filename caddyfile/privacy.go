@@ -6,7 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/handler"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 )
 
 // privacy reads how addresses are written. Syntax:
@@ -16,7 +16,7 @@ import (
 //	privacy hash {
 //		key <see readSecret>
 //	}
-func privacy(to **module.Privacy) setter {
+func privacy(to **module.Privacy) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		if !d.NextArg() {
 			return d.Err("privacy needs a word: off, truncate or hash")
@@ -51,7 +51,7 @@ func hashKey(d *caddyfile.Dispenser, p *module.Privacy) error {
 	if d.NextArg() { // which may be the key: it is not repeated
 		return d.Err("privacy hash takes a block with the key: write `key {env.NAME}` into it")
 	}
-	return options{{word: "key", set: oneSecret(&p.Key)}}.parse(d, "privacy hash", nil)
+	return option.Read(d, "privacy hash", option.Once("key", oneSecret(&p.Key)))
 }
 
 // positive reads as many numbers above 0 as there are places for them, and reports whether they were.
@@ -67,29 +67,4 @@ func positive(args []string, to ...*int) bool {
 		*to[i] = n
 	}
 	return true
-}
-
-// decisionLog reads which decisions of a site are logged. Syntax:
-//
-//	log blocked|all|none [sample <first> <one in>]
-func decisionLog(to **handler.DecisionLog) setter {
-	return func(d *caddyfile.Dispenser) error {
-		if !d.NextArg() {
-			return d.Err("log needs a word: blocked, all or none")
-		}
-		l := &handler.DecisionLog{Decisions: d.Val()}
-		*to = l
-		if d.NextArg() {
-			const syntax = "what follows is `sample` and two numbers above 0: how many entries of a kind are logged in a second, " +
-				"and one in how many of those that follow, such as sample 10 1000"
-			args := append([]string{d.Val()}, d.RemainingArgs()...)
-			if args[0] != "sample" || !positive(args[1:], &l.First, &l.OneIn) {
-				return d.Errf("log %s: %s", l.Decisions, syntax)
-			}
-		}
-		if err := l.Check(); err != nil {
-			return d.WrapErr(err)
-		}
-		return nil
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
 )
 
@@ -28,7 +29,7 @@ const providers = "ip_reputation.providers"
 //	}
 //
 // The arguments and the options of the service are read by its module. `key` and `quota` may be repeated.
-func providerOption(to *[]provider.Provider) setter {
+func providerOption(to *[]provider.Provider) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		if !d.NextArg() {
 			return d.Errf("provider needs the name of a service: use one of %s", services())
@@ -39,16 +40,16 @@ func providerOption(to *[]provider.Provider) setter {
 				service, services(), providers)
 		}
 		var p provider.Provider
-		tokens, err := guest(d, "provider "+service, options{
-			{word: "name", set: text(&p.Name, "the name of the provider")},
-			{word: "key", set: oneOfSecrets(&p.Keys), repeats: true},
-			{word: "quota", set: checked(list(&p.Quota, "calls in a window of time, such as 1000/day"), p.Check), repeats: true},
-			{word: "rate", set: checked(text(&p.Rate, "calls in a short time, such as 5/s"), p.Check)},
-			{word: "timeout", set: checked(duration(&p.Timeout), p.Check)},
-			{word: "concurrency", set: checked(number(&p.Concurrency, "a number of calls above 0"), p.Check)},
-			{word: "trust", set: share(&p.Trust)},
-			{word: "ttl", set: checked(ttl(&p.ListedTTL, &p.CleanTTL), p.Check)},
-		})
+		tokens, err := guest(d, "provider "+service,
+			option.Once("name", option.Text(&p.Name, "the name of the provider")),
+			option.Repeated("key", oneOfSecrets(&p.Keys)),
+			option.Repeated("quota", option.List(&p.Quota, "calls in a window of time, such as 1000/day"), p.Check),
+			option.Once("rate", option.Text(&p.Rate, "calls in a short time, such as 5/s"), p.Check),
+			option.Once("timeout", option.Duration(&p.Timeout, ""), p.Check),
+			option.Once("concurrency", option.Number(&p.Concurrency, "a number of calls above 0"), p.Check),
+			option.Once("trust", option.Share(&p.Trust)),
+			option.Once("ttl", ttl(&p.ListedTTL, &p.CleanTTL), p.Check),
+		)
 		if err != nil {
 			return err
 		}
@@ -62,14 +63,15 @@ func providerOption(to *[]provider.Provider) setter {
 
 // guest reads the rest of a segment that belongs to a guest module, whose name d stands on, and to us: the words of its block
 // that are among ours are read here, the others are the guest's, as are the arguments.
-func guest(d *caddyfile.Dispenser, block string, ours options) ([]caddyfile.Token, error) {
+func guest(d *caddyfile.Dispenser, block string, ours ...option.Option) ([]caddyfile.Token, error) {
 	tokens := []caddyfile.Token{d.Token()}
 	tokens = append(tokens, d.RemainingArgsAsTokens()...)
 	opening := len(tokens)
-	brace := peek(d)
-	err := ours.parse(d, block, func(d *caddyfile.Dispenser) {
+	brace := option.Peek(d)
+	err := option.Block{Name: block, Options: ours, Other: func(d *caddyfile.Dispenser) error {
 		tokens = append(tokens, d.NextSegment()...)
-	})
+		return nil
+	}}.Read(d)
 	if err == nil && len(tokens) > opening {
 		tokens = append(slices.Insert(tokens, opening, brace), d.Token())
 	}
@@ -85,6 +87,25 @@ func unmarshalGuest(namespace, inlineKey, name string, tokens []caddyfile.Token)
 		return nil, err
 	}
 	return caddyconfig.JSONModuleObject(read, inlineKey, name, nil), nil
+}
+
+// ttl sets how long an answer holds that speaks against an address, and how long one that does not.
+func ttl(listed, clean *caddy.Duration) option.Setter {
+	return func(d *caddyfile.Dispenser) error {
+		var args [2]string
+		const want = "two durations, such as 6h 24h: one for listed addresses, one for clean ones"
+		if err := option.Values(want, &args[0], &args[1])(d); err != nil {
+			return err
+		}
+		for i, to := range []*caddy.Duration{listed, clean} {
+			t, err := caddy.ParseDuration(args[i])
+			if err != nil || t <= 0 {
+				return d.Errf("ttl %q is not a duration above 0, such as 6h", args[i])
+			}
+			*to = caddy.Duration(t)
+		}
+		return nil
+	}
 }
 
 // services lists the services that are compiled in.

@@ -1,11 +1,10 @@
 package caddyfile
 
 import (
-	"strconv"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 )
 
 // redis reads where the memory is that instances share, and how to talk to it. Syntax:
@@ -24,26 +23,26 @@ import (
 //		pool_size         <number>
 //		local_share       <0 to 1>
 //	}
-func redis(to **module.Redis) setter {
+func redis(to **module.Redis) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		r := new(module.Redis)
-		if err := list(&r.Addresses, "host:port, or the path of a Unix socket")(d); err != nil {
+		if err := option.List(&r.Addresses, "host:port, or the path of a Unix socket")(d); err != nil {
 			return err
 		}
-		err := options{
-			{word: "cluster", set: flag(&r.Cluster)},
-			{word: "sentinel", set: text(&r.Sentinel, "the name of the master that the Sentinels watch over")},
-			{word: "sentinel_username", set: text(&r.SentinelUsername, "the user of the Sentinels")},
-			{word: "sentinel_password", set: text(&r.SentinelPassword, "a placeholder such as {env.NAME} or {file./path}")},
-			{word: "username", set: text(&r.Username, "the name of the user")},
-			{word: "password", set: oneSecret(&r.Password)},
-			{word: "database", set: database(&r.Database)},
-			{word: "tls", set: redisTLS(&r.TLS)},
-			{word: "prefix", set: text(&r.Prefix, "what keys begin with, such as iprep")},
-			{word: "timeout", set: duration(&r.Timeout)},
-			{word: "pool_size", set: number(&r.PoolSize, "a number of connections above 0")},
-			{word: "local_share", set: share(&r.LocalShare)},
-		}.parse(d, "redis", nil)
+		err := option.Read(d, "redis",
+			option.Once("cluster", option.Flag(&r.Cluster)),
+			option.Once("sentinel", option.Text(&r.Sentinel, "the name of the master that the Sentinels watch over")),
+			option.Once("sentinel_username", option.Text(&r.SentinelUsername, "the user of the Sentinels")),
+			option.Once("sentinel_password", option.Secret(&r.SentinelPassword)),
+			option.Once("username", option.Text(&r.Username, "the name of the user")),
+			option.Once("password", oneSecret(&r.Password)),
+			option.Once("database", option.Number(&r.Database, "the number of a database, 0 or more", 0)),
+			option.Once("tls", redisTLS(&r.TLS)),
+			option.Once("prefix", option.Text(&r.Prefix, "what keys begin with, such as iprep")),
+			option.Once("timeout", option.Duration(&r.Timeout, "")),
+			option.Once("pool_size", option.Number(&r.PoolSize, "a number of connections above 0")),
+			option.Once("local_share", option.Share(&r.LocalShare)),
+		)
 		if err != nil {
 			return err
 		}
@@ -62,27 +61,12 @@ func redis(to **module.Redis) setter {
 //		certificate <file> <key file>
 //		server_name <name>
 //	}
-func redisTLS(to **module.RedisTLS) setter {
-	return func(d *caddyfile.Dispenser) error {
-		t := new(module.RedisTLS)
-		*to = t
-		return options{
-			{word: "ca", set: text(&t.CA, "a file with certificates in PEM")},
-			{word: "certificate", set: func(d *caddyfile.Dispenser) error {
-				if !d.AllArgs(&t.Certificate, &t.Key) {
-					return d.Err("certificate takes two files in PEM: the certificate, and its key")
-				}
-				return nil
-			}},
-			{word: "server_name", set: text(&t.ServerName, "the name in the server's certificate")},
-		}.parse(d, "tls of redis", nil)
-	}
-}
-
-// database sets the number of a database, of which the first is 0.
-func database(to *int) setter {
-	return value(to, "the number of a database, 0 or more", func(arg string) (int, bool) {
-		n, err := strconv.Atoi(arg)
-		return n, err == nil && n >= 0
+func redisTLS(to **module.RedisTLS) option.Setter {
+	return option.Sub(to, "tls of redis", func(t *module.RedisTLS) []option.Option {
+		return []option.Option{
+			option.Once("ca", option.Text(&t.CA, "a file with certificates in PEM")),
+			option.Once("certificate", option.Values("two files in PEM: the certificate, and its key", &t.Certificate, &t.Key)),
+			option.Once("server_name", option.Text(&t.ServerName, "the name in the server's certificate")),
+		}
 	})
 }

@@ -4,13 +4,14 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
 const secrets = "ip_reputation.secrets"
 
 // oneOfSecrets appends a secret.
-func oneOfSecrets(to *[]secret.Secret) setter {
+func oneOfSecrets(to *[]secret.Secret) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		s := new(secret.Secret)
 		if err := readSecret(d, s); err != nil {
@@ -22,7 +23,7 @@ func oneOfSecrets(to *[]secret.Secret) setter {
 }
 
 // oneSecret sets a secret.
-func oneSecret(to **secret.Secret) setter {
+func oneSecret(to **secret.Secret) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		*to = new(secret.Secret)
 		return readSecret(d, *to)
@@ -38,25 +39,26 @@ func oneSecret(to **secret.Secret) setter {
 //	}
 //
 // Its block may have more options.
-func readSecret(d *caddyfile.Dispenser, s *secret.Secret, more ...option) error {
+func readSecret(d *caddyfile.Dispenser, s *secret.Secret, more ...option.Option) error {
 	const what = "a placeholder such as {env.NAME} or {file./path}"
 	word := d.Val()
 	if !d.NextArg() || d.Val() == "" {
 		return d.Errf("%s is empty: give it %s", word, what)
 	}
 	store := d.Val()
-	ours := append(options{
-		{word: "refresh", set: duration(&s.Refresh)},
-		{word: "expires", set: checked(text(&s.Expires, "a day such as 2027-03-31"), func() error { return secret.CheckExpires(s.Expires) })},
+	ours := append([]option.Option{
+		option.Once("refresh", option.Duration(&s.Refresh, "")),
+		option.Once("expires", option.Text(&s.Expires, "a day such as 2027-03-31"),
+			func() error { return secret.CheckExpires(s.Expires) }),
 	}, more...)
 	if _, err := caddy.GetModule(secrets + "." + store); err != nil {
 		s.Value = store
 		if d.NextArg() { // which may be a part of the secret: it is not repeated
 			return d.Errf("%s takes one value, %s, or one of these stores and what it needs: %s", word, what, names(secrets))
 		}
-		return ours.parse(d, word, nil)
+		return option.Read(d, word, ours...)
 	}
-	tokens, err := guest(d, word+" "+store, ours)
+	tokens, err := guest(d, word+" "+store, ours...)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 )
 
 // sentry reads where errors are reported to: the DSN, as a placeholder, or a store and what it needs to find it. Syntax:
@@ -16,14 +17,14 @@ import (
 //		expires     <day or time>
 //		<options of the store>
 //	}
-func sentry(to **module.Sentry) setter {
+func sentry(to **module.Sentry) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		s := new(module.Sentry)
 		*to = s
-		return readSecret(d, &s.DSN, options{
-			{word: "environment", set: checked(text(&s.Environment, "a name such as production"), s.Check)},
-			{word: "release", set: checked(text(&s.Release, "the version that runs"), s.Check)},
-			{word: "server_name", set: checked(text(&s.ServerName, "the name of this server, or off"), s.Check)},
-		}...)
+		return readSecret(d, &s.DSN,
+			option.Once("environment", option.Text(&s.Environment, "a name such as production"), s.Check),
+			option.Once("release", option.Text(&s.Release, "the version that runs"), s.Check),
+			option.Once("server_name", option.Text(&s.ServerName, "the name of this server, or off"), s.Check),
+		)
 	}
 }

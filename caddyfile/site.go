@@ -9,8 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/handler"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -33,19 +33,19 @@ import (
 func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
 	var site handler.Handler
-	err := options{
-		{word: "mode", set: oneOf(&site.Mode, "observe", "enforce")},
-		{word: "pass", set: rule(&site.Rules), repeats: true},
-		{word: "limit", set: limit(&site.Rules), repeats: true},
-		{word: "block", set: rule(&site.Rules), repeats: true},
-		{word: "drop", set: rule(&site.Rules), repeats: true},
-		{word: "headers", set: oneOf(&site.Headers, "full", "minimal", "off")},
-		{word: "wait", set: checked(wait(&site.Wait), func() error { return module.CheckWait(*site.Wait) })},
-		{word: "exempt", set: checked(list(&site.Exempt, "addresses, CIDR ranges or private_ranges"),
-			func() error { return handler.CheckSiteExemptions(site.Exempt) }), repeats: true},
-		{word: "unknown", set: oneOf(&site.Unknown, "pass", "block")},
-		{word: "log", set: decisionLog(&site.Log)},
-	}.parse(h.Dispenser, directive, nil)
+	err := option.Read(h.Dispenser, directive,
+		option.Once("mode", option.OneOf(&site.Mode, "observe", "enforce")),
+		option.Repeated("pass", rule(&site.Rules)),
+		option.Repeated("limit", limit(&site.Rules)),
+		option.Repeated("block", rule(&site.Rules)),
+		option.Repeated("drop", rule(&site.Rules)),
+		option.Once("headers", option.OneOf(&site.Headers, "full", "minimal", "off")),
+		wait(&site.Wait),
+		option.Repeated("exempt", option.List(&site.Exempt, "addresses, CIDR ranges or private_ranges"),
+			func() error { return handler.CheckSiteExemptions(site.Exempt) }),
+		option.Once("unknown", option.OneOf(&site.Unknown, "pass", "block")),
+		option.Once("log", decisionLog(&site.Log)),
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ var withoutCondition = map[string]string{
 }
 
 // rule reads one line of a policy, of which the action is the first word, and appends it.
-func rule(to *[]handler.Rule) setter {
+func rule(to *[]handler.Rule) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		r := handler.Rule{Action: d.Val()}
 		conditional, err := conditions(d, &r)
@@ -76,7 +76,7 @@ func rule(to *[]handler.Rule) setter {
 }
 
 // limit reads a rule that limits, whose rate comes first. Without a condition it is for everybody.
-func limit(to *[]handler.Rule) setter {
+func limit(to *[]handler.Rule) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		r := handler.Rule{Action: d.Val()}
 		if !d.NextArg() {

@@ -3,7 +3,6 @@ package module
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -40,13 +39,10 @@ const (
 	minSpool     = 1 << 20
 )
 
-// MigrateWords are what Migrate may be.
-var MigrateWords = []string{"auto", "off"}
-
 // Check reports what is wrong with the settings, as far as they can be judged by themselves.
 func (h *History) Check() error {
 	switch {
-	case h.Migrate != "" && !slices.Contains(MigrateWords, h.Migrate):
+	case h.Migrate != "" && h.Migrate != "auto" && h.Migrate != "off":
 		return fmt.Errorf("unknown migrate %q: use auto or off", h.Migrate)
 	case h.Retention != 0 && time.Duration(h.Retention) < minRetention:
 		return fmt.Errorf("retention %s is out of range: use 1d or more", time.Duration(h.Retention))

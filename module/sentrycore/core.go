@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/sentry"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
@@ -249,25 +250,24 @@ func (c *SentryCore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Err("ip_reputation_sentry takes no value: write the DSN into a block { }, as `dsn {env.SENTRY_DSN}`")
 	}
-	settings := map[string]*string{
-		"dsn": &c.DSN, "environment": &c.Environment, "release": &c.Release, "server_name": &c.ServerName, "level": &c.Level,
+	check := func() error {
+		return errors.Join(c.setLevel(), c.settings().Check())
 	}
-	for d.NextBlock(0) {
-		word := d.Val()
-		to, ok := settings[word]
-		if !ok {
-			return d.Errf("unknown option %q of ip_reputation_sentry: use one of dsn, environment, release, server_name, level", word)
+	reword := func(m option.LineError) string {
+		if m.Kind == option.Duplicate {
+			return fmt.Sprintf("duplicate option %q of ip_reputation_sentry: remove one", m.Word)
 		}
-		if *to != "" {
-			return d.Errf("duplicate option %q of ip_reputation_sentry: remove one", word)
-		}
-		if !d.AllArgs(to) || *to == "" {
-			return d.Errf("%s takes one value", word) // which may be a secret: it is not repeated
-		}
-		s := c.settings()
-		if err := errors.Join(c.setLevel(), s.Check()); err != nil {
-			return d.WrapErr(err)
-		}
+		return ""
+	}
+	err := option.Block{Name: "ip_reputation_sentry", Hide: true, Reword: reword, Options: []option.Option{
+		option.Once("dsn", option.Secret(&c.DSN)),
+		option.Once("environment", option.Text(&c.Environment, "a name such as production"), check),
+		option.Once("release", option.Text(&c.Release, "the version that runs"), check),
+		option.Once("server_name", option.Text(&c.ServerName, "the name of this server, or off"), check),
+		option.Once("level", option.Text(&c.Level, "ERROR or WARN"), check),
+	}}.Read(d)
+	if err != nil {
+		return err
 	}
 	if c.DSN == "" {
 		return d.Err("ip_reputation_sentry needs a DSN: write `dsn {env.SENTRY_DSN}` into its block")

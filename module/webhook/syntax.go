@@ -1,7 +1,7 @@
 package webhook
 
 import (
-	"strconv"
+	"fmt"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -9,9 +9,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
-)
 
-const webhookOptions = "secret, header, timeout, retries, queue"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
+)
 
 // UnmarshalCaddyfile reads a webhook. Syntax:
 //
@@ -23,7 +23,8 @@ const webhookOptions = "secret, header, timeout, retries, queue"
 //		queue   <number>
 //	}
 //
-// `secret` and `header` may be repeated. Since any value may turn out to be a secret in the wrong place, errors repeat none.
+// `secret` and `header` may be repeated. Errors repeat no text, since any may turn out to be a secret in
+// the wrong place.
 func (w *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the handler's name
 	if !d.NextArg() || d.Val() == "" {
@@ -38,22 +39,15 @@ func (w *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Err("ip_reputation_webhook takes one URL: write options into a block { }, one a line")
 	}
-	seen := make(map[string]bool)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		word := d.Val()
-		if word == "{" {
-			return d.Err("options of ip_reputation_webhook take no block, but for stores of secrets")
-		}
-		if seen[word] && word != "secret" && word != "header" {
-			return d.Errf("duplicate option %q of ip_reputation_webhook: remove one", word)
-		}
-		seen[word] = true
-		if err := w.option(d, word); err != nil {
-			return err
-		}
-		if err := w.checkOptions(); err != nil {
-			return d.WrapErr(err)
-		}
+	err := option.Block{Name: "ip_reputation_webhook", Reword: rewordWebhook, Options: []option.Option{
+		option.Repeated("secret", w.secretOption),
+		option.Repeated("header", option.Header(&w.Header), w.checkOptions),
+		option.Once("timeout", option.Duration(&w.Timeout, "a duration above 0, such as 5s"), w.checkOptions),
+		option.Once("retries", option.Number(&w.Retries, "a number from 0 on", 0), w.checkOptions),
+		option.Once("queue", option.Number(&w.Queue, "a number from 1 on"), w.checkOptions),
+	}}.Read(d)
+	if err != nil {
+		return err
 	}
 	if err := w.Check(); err != nil {
 		return d.WrapErr(err)
@@ -61,35 +55,17 @@ func (w *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// option reads one line of the block.
-func (w *Webhook) option(d *caddyfile.Dispenser, word string) error {
-	switch word {
-	case "secret":
-		return w.secretOption(d)
-	case "header":
-		return w.headerOption(d)
-	case "timeout":
-		value, err := only(d, "a duration above 0, such as 5s")
-		if err != nil {
-			return err
-		}
-		timeout, err := caddy.ParseDuration(value)
-		if err != nil || timeout <= 0 {
-			return d.Errf("timeout %q is not a duration above 0, such as 5s", value)
-		}
-		w.Timeout = caddy.Duration(timeout)
-	case "retries":
-		n, err := count(d, 0)
-		w.Retries = &n
-		return err
-	case "queue":
-		n, err := count(d, 1)
-		w.Queue = n
-		return err
-	default:
-		return d.Errf("unknown option %q of ip_reputation_webhook: use one of %s", word, webhookOptions)
+// rewordWebhook returns what is better said for a webhook, which is written inside of `on` of the events.
+func rewordWebhook(m option.LineError) string {
+	switch {
+	case m.Kind == option.NoBlock:
+		return "options of ip_reputation_webhook take no block, but for stores of secrets"
+	case m.Kind == option.Duplicate:
+		return fmt.Sprintf("duplicate option %q of ip_reputation_webhook: remove one", m.Word)
+	case m.Kind == option.Count && m.Word == "header":
+		return fmt.Sprintf("header takes a name and a value, it has %d words: put a value with spaces in quotes", m.Has)
 	}
-	return nil
+	return ""
 }
 
 // secretOption reads a placeholder, or a store and what it needs to find the secret.
@@ -111,46 +87,6 @@ func (w *Webhook) secretOption(d *caddyfile.Dispenser) error {
 	}
 	w.Secrets = append(w.Secrets, s)
 	return nil
-}
-
-// headerOption reads a header.
-func (w *Webhook) headerOption(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) != 2 || args[0] == "" || args[1] == "" {
-		return d.Errf("header takes a name and a value, it has %d words: put a value with spaces in quotes", len(args))
-	}
-	if _, ok := w.Header[args[0]]; ok {
-		return d.Errf("header %s is set twice: remove one", args[0])
-	}
-	if w.Header == nil {
-		w.Header = make(map[string]string)
-	}
-	w.Header[args[0]] = args[1]
-	return nil
-}
-
-// only returns the only argument of an option.
-func only(d *caddyfile.Dispenser, what string) (string, error) {
-	word := d.Val()
-	args := d.RemainingArgs()
-	if len(args) != 1 || args[0] == "" {
-		return "", d.Errf("%s takes one value, %s: it has %d", word, what, len(args))
-	}
-	return args[0], nil
-}
-
-// count returns the only argument of an option, a whole number.
-func count(d *caddyfile.Dispenser, least int) (int, error) {
-	word := d.Val()
-	value, err := only(d, "a number")
-	if err != nil {
-		return 0, err
-	}
-	n, err := strconv.Atoi(value)
-	if err != nil || n < least {
-		return 0, d.Errf("%s %q is not a number from %d on", word, value, least)
-	}
-	return n, nil
 }
 
 // Interface guard

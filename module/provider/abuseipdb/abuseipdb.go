@@ -5,16 +5,17 @@ package abuseipdb
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -130,49 +131,33 @@ func (*AbuseIPDB) Terms() (quota []string, listed, clean time.Duration) {
 //	}
 func (a *AbuseIPDB) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the provider's name
-	if d.NextArg() {
-		return d.Errf("unexpected argument '%s' after abuseipdb: put options into a block, such as { max_age 30 }", d.Val())
-	}
-	seen := make(map[string]bool)
-	for d.NextBlock(0) {
-		option := d.Val()
-		if seen[option] {
-			return d.Errf("%s is set twice for abuseipdb: remove one", option)
-		}
-		seen[option] = true
-		var value string
-		switch option {
-		case "url", "max_age":
-			if !d.AllArgs(&value) {
-				return d.Errf("%s of abuseipdb takes exactly one value, such as %s", option, examples[option])
-			}
-		default:
-			return d.Errf("unknown option '%s': abuseipdb has url and max_age, besides those that every provider has", option)
-		}
-		if err := a.set(option, value); err != nil {
-			return d.WrapErr(err)
-		}
-	}
-	return nil
+	return option.Block{Name: "abuseipdb", Reword: reword, Options: []option.Option{
+		option.Once("url", option.Text(&a.URL, defaultURL)),
+		// any number: checkMaxAge has the range, and the JSON's words for it
+		option.Once("max_age", option.Number(&a.MaxAgeDays, "30", math.MinInt),
+			func() error { return checkMaxAge(a.MaxAgeDays) }),
+	}}.Read(d)
 }
 
-var examples = map[string]string{"url": defaultURL, "max_age": "30"}
-
-func (a *AbuseIPDB) set(option, value string) error {
-	if option == "url" {
-		if value == "" {
-			return fmt.Errorf("the url of abuseipdb is empty: remove it to ask %s", defaultURL)
-		}
-		a.URL = value
-		return nil
+func reword(m option.LineError) string {
+	switch m.Kind {
+	case option.Argument:
+		return fmt.Sprintf("unexpected argument '%s' after abuseipdb: put options into a block, such as { max_age 30 }", m.Value)
+	case option.Unknown:
+		return fmt.Sprintf("unknown option '%s': abuseipdb has url and max_age, besides those that every provider has", m.Word)
+	case option.NoBlock:
+		return fmt.Sprintf("unknown option '{': %s of abuseipdb takes no block", m.Word)
+	case option.Duplicate:
+		return m.Word + " is set twice for abuseipdb: remove one"
+	case option.Count:
+		return fmt.Sprintf("%s of abuseipdb takes exactly one value, such as %s", m.Word, m.Want)
+	case option.Empty:
+		return fmt.Sprintf("the %s of abuseipdb is empty: remove it, or write it like %s", m.Word, m.Want)
+	case option.Malformed:
+		return fmt.Sprintf("max_age '%s' of abuseipdb is no number of days: use a whole number from %d to %d",
+			m.Value, minMaxAgeDays, maxMaxAgeDays)
 	}
-	days, err := strconv.Atoi(value)
-	if err != nil {
-		return fmt.Errorf("max_age '%s' of abuseipdb is no number of days: use a whole number from %d to %d",
-			value, minMaxAgeDays, maxMaxAgeDays)
-	}
-	a.MaxAgeDays = days
-	return checkMaxAge(days)
+	return ""
 }
 
 func checkMaxAge(days int) error {

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/internal/guest"
 )
@@ -43,11 +44,11 @@ type Account struct {
 	Profile string `json:"profile,omitempty"`
 }
 
-func (a *Account) options() []guest.Option {
-	return []guest.Option{
-		guest.Text("region", "eu-central-1", &a.Region),
-		guest.Text("endpoint", exampleEndpoint, &a.Endpoint),
-		guest.Text("profile", "production", &a.Profile),
+func (a *Account) options() []option.Option {
+	return []option.Option{
+		option.Once("region", option.Text(&a.Region, "eu-central-1")),
+		option.Once("endpoint", option.Text(&a.Endpoint, exampleEndpoint)),
+		option.Once("profile", option.Text(&a.Profile, "production")),
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/internal/guest"
 )
@@ -150,8 +151,8 @@ func expiration(policies []types.ParameterInlinePolicy) (at time.Time) {
 //	    profile  <profile>
 //	}
 func (p *ParameterStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return guest.Read(d, guest.Text("path or ARN", "/prod/abuseipdb", &p.Path), append([]guest.Option{
-		guest.Text("field", "api_key", &p.Field),
+	return guest.Read(d, guest.Name{Word: "path or ARN", Example: "/prod/abuseipdb", To: &p.Path}, append([]option.Option{
+		option.Once("field", option.Text(&p.Field, "api_key")),
 	}, p.options()...)...)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/internal/guest"
 )
@@ -136,9 +137,9 @@ func (s *SecretsManager) describe(ctx context.Context, client *secretsmanager.Cl
 //	    profile       <profile>
 //	}
 func (s *SecretsManager) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return guest.Read(d, guest.Text("name or ARN", "prod/abuseipdb", &s.Name), append([]guest.Option{
-		guest.Text("field", "api_key", &s.Field),
-		guest.Text("version_stage", "AWSPREVIOUS", &s.VersionStage),
+	return guest.Read(d, guest.Name{Word: "name or ARN", Example: "prod/abuseipdb", To: &s.Name}, append([]option.Option{
+		option.Once("field", option.Text(&s.Field, "api_key")),
+		option.Once("version_stage", option.Text(&s.VersionStage, "AWSPREVIOUS")),
 	}, s.options()...)...)
 }
 

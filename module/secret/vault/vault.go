@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/hashicorp/vault/api"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/internal/guest"
 )
@@ -272,22 +273,30 @@ func (v *Vault) connect(ctx caddy.Context) (*api.Client, error) {
 //	    auth_mount <mount>
 //	}
 func (v *Vault) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	var jwt string
-	err := guest.Read(d, guest.Text("path", examplePath, &v.Path),
-		guest.Text("address", exampleURL, &v.Address),
-		guest.Text("mount", "secret", &v.Mount),
-		guest.Text("field", "api_key", &v.Field),
-		guest.Option{Word: "version", Example: "3", Set: v.setVersion},
-		guest.Text("namespace", "team/web", &v.Namespace),
-		guest.Text("ca", "/etc/caddy/vault-ca.pem", &v.CA),
-		guest.Text("token", "{file./run/secrets/vault}", &v.Token),
-		guest.Option{Word: "approle", Example: "{env.VAULT_ROLE_ID} {file./run/secrets/vault_secret_id}", Set: v.setAppRole},
-		guest.Option{Word: "kubernetes", Example: "caddy", Set: v.setKubernetes},
-		guest.Text("jwt", defaultJWT, &jwt),
-		guest.Text("auth_mount", "k8s-production", &v.AuthMount),
+	var version, jwt string
+	var role AppRole
+	var pod Kubernetes
+	err := guest.Read(d, guest.Name{Word: "path", Example: examplePath, To: &v.Path},
+		option.Once("address", option.Text(&v.Address, exampleURL)),
+		option.Once("mount", option.Text(&v.Mount, "secret")),
+		option.Once("field", option.Text(&v.Field, "api_key")),
+		option.Once("version", option.Text(&version, "3"), func() error { return v.setVersion(version) }),
+		option.Once("namespace", option.Text(&v.Namespace, "team/web")),
+		option.Once("ca", option.Text(&v.CA, "/etc/caddy/vault-ca.pem")),
+		option.Once("token", option.Text(&v.Token, "{file./run/secrets/vault}")),
+		option.Once("approle", option.Values("{env.VAULT_ROLE_ID} {file./run/secrets/vault_secret_id}", &role.RoleID, &role.SecretID)),
+		option.Once("kubernetes", option.Text(&pod.Role, "caddy")),
+		option.Once("jwt", option.Text(&jwt, defaultJWT)),
+		option.Once("auth_mount", option.Text(&v.AuthMount, "k8s-production")),
 	)
 	if err != nil {
 		return err
+	}
+	if role != (AppRole{}) {
+		v.AppRole = &role
+	}
+	if pod.Role != "" {
+		v.Kubernetes = &pod
 	}
 	if jwt != "" {
 		if v.Kubernetes == nil {
@@ -301,18 +310,8 @@ func (v *Vault) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (v *Vault) setAppRole(values []string) error {
-	v.AppRole = &AppRole{RoleID: values[0], SecretID: values[1]}
-	return nil
-}
-
-func (v *Vault) setKubernetes(values []string) error {
-	v.Kubernetes = &Kubernetes{Role: values[0]}
-	return nil
-}
-
-func (v *Vault) setVersion(values []string) (err error) {
-	if v.Version, err = strconv.Atoi(values[0]); err != nil || v.Version <= 0 {
+func (v *Vault) setVersion(text string) (err error) {
+	if v.Version, err = strconv.Atoi(text); err != nil || v.Version <= 0 {
 		return errors.New("version of vault is no number above 0: leave it out for the newest")
 	}
 	return nil

@@ -11,84 +11,53 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 )
 
-// Option is a word of a store's block and where its values go.
-type Option struct {
-	// Word is what the operator writes.
+// Name is what a store calls the name of a secret.
+type Name struct {
+	// Word is what errors call it, such as "path".
 	Word string
 
-	// Example is what may stand after the word. The word takes as many values as the example has.
+	// Example is such a name.
 	Example string
 
-	// Set takes the values. Its errors are told with the line.
-	Set func(values []string) error
+	// To is where it goes.
+	To *string
 }
 
-// Text is an option with one value, which is kept as it is.
-func Text(word, example string, to *string) Option {
-	return Option{word, example, func(values []string) error {
-		*to = values[0]
-		return nil
-	}}
-}
-
-// Read reads what is written about one secret: the store's word, the secret's name there, and a block of options. Since
-// any value may turn out to be a secret in the wrong place, errors repeat none.
-func Read(d *caddyfile.Dispenser, name Option, options ...Option) error {
+// Read reads what is written about one secret: the store's word, the secret's name there, and a block of options. What an
+// option takes is written as an example of it. Since any value may turn out to be a secret in the wrong place, errors
+// repeat none.
+func Read(d *caddyfile.Dispenser, name Name, options ...option.Option) error {
 	d.Next()
 	store := d.Val()
 	if !d.NextArg() || d.Val() == "" {
 		return d.Errf("%s needs the %s of the secret, such as %s", store, name.Word, name.Example)
 	}
-	if err := name.Set([]string{d.Val()}); err != nil {
-		return d.WrapErr(err)
-	}
+	*name.To = d.Val()
 	if d.NextArg() {
 		return d.Errf("%s takes one %s, such as %s: put options into a block { }, one a line", store, name.Word, name.Example)
 	}
-	seen := make(map[string]bool)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		word := d.Val()
-		option, ok := find(options, word)
-		if !ok {
-			return d.Errf("unknown option '%s' of %s: use one of %s", word, store, words(options))
-		}
-		if seen[word] {
-			return d.Errf("%s is set twice for %s: remove one", word, store)
-		}
-		seen[word] = true
-		values := d.RemainingArgs()
-		if len(values) != len(strings.Fields(option.Example)) {
-			return d.Errf("%s of %s has %d values: write it like `%s %s`", word, store, len(values), word, option.Example)
-		}
-		for _, value := range values {
-			if value == "" {
-				return d.Errf("%s of %s is empty: write it like `%s %s`", word, store, word, option.Example)
-			}
-		}
-		if err := option.Set(values); err != nil {
-			return d.WrapErr(err)
-		}
-	}
-	return nil
+	return option.Block{Name: store, Options: options, Reword: reword, Hide: true}.Read(d)
 }
 
-func find(options []Option, word string) (Option, bool) {
-	for _, option := range options {
-		if option.Word == word {
-			return option, true
-		}
+// reword says by an example how an option is written.
+func reword(m option.LineError) string {
+	switch m.Kind {
+	case option.Unknown:
+		return fmt.Sprintf("unknown option '%s' of %s: use one of %s", m.Word, m.Block, strings.Join(m.Known, ", "))
+	case option.NoBlock:
+		return fmt.Sprintf("unknown option '{' of %s: %s takes no block", m.Block, m.Word)
+	case option.Duplicate:
+		return fmt.Sprintf("%s is set twice for %s: remove one", m.Word, m.Block)
+	case option.Count:
+		return fmt.Sprintf("%s of %s has %d values: write it like `%s %s`", m.Word, m.Block, m.Has, m.Word, m.Want)
+	case option.Empty:
+		return fmt.Sprintf("%s of %s is empty: write it like `%s %s`", m.Word, m.Block, m.Word, m.Want)
 	}
-	return Option{}, false
-}
-
-func words(options []Option) string {
-	var list []string
-	for _, option := range options {
-		list = append(list, option.Word)
-	}
-	return strings.Join(list, ", ")
+	return ""
 }
 
 // Resolve returns a setting with its placeholders resolved; it stays empty if it was not set. What comes out of a

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -31,7 +32,7 @@ func TestReadInside(t *testing.T) {
 		t.Fatal(d.Val())
 	}
 	var name, field string
-	if err := Read(d, Text("name", "x", &name), Text("field", "y", &field)); err != nil {
+	if err := Read(d, Name{"name", "x", &name}, option.Once("field", option.Text(&field, "y"))); err != nil {
 		t.Fatal(err)
 	}
 	if name != "a" || field != "b" || !d.NextBlock(0) || d.Val() != "rest" {
