@@ -134,6 +134,9 @@ func (a *App) explain(ctx context.Context, addr netip.Addr) checkAnswer {
 		p := providerAnswer{
 			Name: known.Source, Failed: known.Failed, Due: known.Due, Problem: problem(a.keepers[i].keeper.Status(), now),
 		}
+		if !known.Covered {
+			p.Problem = "it does not cover addresses of this kind"
+		}
 		if known.Answered {
 			p.Answer = &answer{known.Severity, known.Confidence, words(known.Categories), known.Fetched}
 		}

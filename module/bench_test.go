@@ -167,7 +167,7 @@ func TestNoTraceAllocatesNothing(t *testing.T) {
 	var provider reputation.Provider = tracedProvider{"bench", benchService{}}
 	for name, ctx := range untraced() {
 		if n := testing.AllocsPerRun(100, func() {
-			_, _ = provider.Check(ctx, addr)
+			_, _ = provider.Check(ctx, reputation.Query{Addr: addr})
 			_, end := traceRedis(ctx, "token")
 			end(nil)
 			if traceLimit(ctx) != nil || (followed{}).Wait(ctx, ctx) != nil {

@@ -83,7 +83,7 @@ type Provider struct {
 	// UTC: minute, hour, day, week, month. Default: the service's free plan.
 	Quota []string `json:"quota,omitempty"`
 
-	// The most calls in a short time, such as `5/s` or `1/2s`. Default: no limit besides the quota.
+	// The most calls in a short time, such as `5/s` or `1/2s`. Default: the service's, else no limit besides the quota.
 	Rate string `json:"rate,omitempty"`
 
 	// How long one call may take. Requests do not wait for it longer than `wait`. Default: 2s.
@@ -92,7 +92,7 @@ type Provider struct {
 	// How many calls may be under way at a time. Default: 4.
 	Concurrency int `json:"concurrency,omitempty"`
 
-	// How much you trust the service, from 0 (never counts) to 1. Default: 1.
+	// How much you trust the service, from 0 (never counts) to 1. Default: the service's, else 1.
 	Trust *float64 `json:"trust,omitempty"`
 
 	// How long an answer holds that speaks against an address. Default: the service's, else 6h.

@@ -139,7 +139,7 @@ func TestSiteExemptionAfterMatcher(t *testing.T) {
 func TestTwoProvidersOfOneServiceShareAGroup(t *testing.T) {
 	service := benchService{}
 	for _, name := range []string{"one", "two"} {
-		source, err := (&Provider{}).source(name, service)
+		source, err := (&Provider{}).source(name, service.Profile())
 		if err != nil || source.Name != name || source.Group != "bench" {
 			t.Errorf("got %+v, %v", source, err)
 		}

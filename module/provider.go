@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -21,32 +20,13 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// termed is what a service module may implement to say what its plan allows and how long its answers hold.
-type termed interface {
-	// Terms returns the quota of the plan that most keys have, such as "1000/day", and how long answers hold with and
-	// without something bad in them. Zero values leave it to the defaults.
-	Terms() (quota []string, listed, clean time.Duration)
-}
-
-// keyless is what a service module may implement to say that it needs no key.
-type keyless interface {
-	// KeyOptional reports whether the service answers without a key.
-	KeyOptional() bool
-}
-
-// The defaults that config comments name.
-const (
-	defaultListedTTL = 6 * time.Hour
-	defaultCleanTTL  = 24 * time.Hour
-)
-
 // provider is a configured provider, kept within its terms.
 type provider struct {
 	name   string
 	keeper *quota.Keeper
 }
 
-// keyed puts a key into the context of every call: the first that the service accepts.
+// keyed puts a key into every query: the first that the service accepts.
 type keyed struct {
 	*quota.Keeper
 	name   string
@@ -90,24 +70,28 @@ func (a *App) provisionProvider(ctx caddy.Context, p *Provider, ledger quota.Led
 	}
 	service, ok := loaded.(reputation.Provider)
 	if !ok {
-		return lookup.Provider{}, fmt.Errorf("module %T is not a reputation provider: it lacks the Check method", loaded)
+		return lookup.Provider{}, fmt.Errorf("module %T is not a reputation provider: it lacks the Check or the Profile method", loaded)
+	}
+	profile := service.Profile()
+	if err := profile.Validate(); err != nil {
+		return lookup.Provider{}, fmt.Errorf("module %T is not complete: %w", loaded, err)
 	}
 	name := p.Name
 	if name == "" {
-		name = loaded.(caddy.Module).CaddyModule().ID.Name()
+		name = profile.Name
 	}
 	if err := checkSourceName(name); err != nil {
 		return lookup.Provider{}, err
 	}
-	keys, err := a.provisionKeys(ctx, p, name, service)
+	keys, err := a.provisionKeys(ctx, p, name, profile.Key)
 	if err != nil {
 		return lookup.Provider{}, err
 	}
-	terms, listed, clean, err := p.terms(service)
+	terms, listed, clean, err := p.terms(profile)
 	if err != nil {
 		return lookup.Provider{}, err
 	}
-	source, err := p.source(name, loaded.(caddy.Module))
+	source, err := p.source(name, profile)
 	if err != nil {
 		return lookup.Provider{}, err
 	}
@@ -130,9 +114,9 @@ func (a *App) provisionProvider(ctx caddy.Context, p *Provider, ledger quota.Led
 
 // Check implements reputation.Provider. A refused key is fetched anew at once, for the next call, and this one goes on with the
 // next key. When all are set aside there is no call: nobody is asked again and again with what was refused.
-func (k keyed) Check(ctx context.Context, addr netip.Addr) (reputation.Report, error) {
+func (k keyed) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	if k.keys == nil {
-		report, err := k.Keeper.Check(ctx, addr)
+		report, err := k.Keeper.Check(ctx, q)
 		if errors.Is(err, reputation.ErrRefused) {
 			k.sayRefused()
 			events.Refused(k.name, nil, k.RefusedUntil(""))
@@ -151,7 +135,8 @@ func (k keyed) Check(ctx context.Context, addr netip.Addr) (reputation.Report, e
 			setAside(pause)
 			continue
 		}
-		report, err := k.Keeper.Check(reputation.WithKey(ctx, key), addr)
+		q.Key = key
+		report, err := k.Keeper.Check(ctx, q)
 		if !errors.Is(err, reputation.ErrRefused) {
 			return report, err
 		}
@@ -189,11 +174,13 @@ func (k keyed) tellRefused(until time.Time) {
 }
 
 // provisionKeys returns the provider's keys, in the order written.
-func (a *App) provisionKeys(ctx caddy.Context, p *Provider, name string, service any) (*secret.Ring, error) {
-	if len(p.Keys) == 0 {
-		if k, ok := service.(keyless); ok && k.KeyOptional() {
-			return nil, nil
-		}
+func (a *App) provisionKeys(ctx caddy.Context, p *Provider, name string, use reputation.KeyUse) (*secret.Ring, error) {
+	switch {
+	case use == reputation.KeyNone && len(p.Keys) > 0:
+		return nil, errors.New("the service has no keys: remove the key")
+	case len(p.Keys) == 0 && use != reputation.KeyRequired:
+		return nil, nil
+	case len(p.Keys) == 0:
 		return nil, errors.New("no key is given: " + howToWrite("key"))
 	}
 	var keepers []*secret.Keeper
@@ -209,25 +196,20 @@ func (a *App) provisionKeys(ctx caddy.Context, p *Provider, name string, service
 
 // Check reports what is wrong with the provider's terms, as far as they can be judged by themselves.
 func (p *Provider) Check() error {
-	_, _, _, err := p.terms(nil)
+	_, _, _, err := p.terms(reputation.Profile{})
 	return err
 }
 
 // terms returns what the provider may be used for, and how long its answers hold.
-func (p *Provider) terms(service any) (terms quota.Terms, listed, clean time.Duration, err error) {
-	words := p.Quota
-	listed, clean = defaultListedTTL, defaultCleanTTL
-	if t, ok := service.(termed); ok {
-		plan, l, c := t.Terms()
-		if len(words) == 0 {
-			words = plan
-		}
-		if l > 0 {
-			listed = l
-		}
-		if c > 0 {
-			clean = c
-		}
+func (p *Provider) terms(profile reputation.Profile) (terms quota.Terms, listed, clean time.Duration, err error) {
+	profile = profile.WithDefaults()
+	listed, clean = profile.ListedTTL, profile.CleanTTL
+	words, speed := p.Quota, p.Rate
+	if len(words) == 0 {
+		words = profile.Quota
+	}
+	if speed == "" {
+		speed = profile.Rate
 	}
 	for _, word := range words {
 		window, err := quota.ParseWindow(word)
@@ -236,8 +218,8 @@ func (p *Provider) terms(service any) (terms quota.Terms, listed, clean time.Dur
 		}
 		terms.Windows = append(terms.Windows, window)
 	}
-	if p.Rate != "" {
-		if terms.Rate, err = rate.Parse(p.Rate); err != nil {
+	if speed != "" {
+		if terms.Rate, err = rate.Parse(speed); err != nil {
 			return terms, 0, 0, err
 		}
 	}
@@ -260,13 +242,8 @@ func (p *Provider) terms(service any) (terms quota.Terms, listed, clean time.Dur
 }
 
 // source returns how the provider's reports are weighed.
-func (p *Provider) source(name string, service caddy.Module) (score.Source, error) {
-	id := service.CaddyModule().ID.Name()
-	source, _ := score.Defaults(id)
-	if source.Group == "" {
-		source.Group = id // one service asked in two ways is one witness
-	}
-	source.Name = name
+func (p *Provider) source(name string, profile reputation.Profile) (score.Source, error) {
+	source := score.OfProfile(name, profile)
 	if p.Trust == nil {
 		return source, nil
 	}
@@ -303,12 +280,8 @@ func (p *Provider) label(position int) string {
 // checkSourceName makes sure that a name can stand in headers, metrics and file names as it is, and is not one of those
 // that stand for the operator's own word.
 func checkSourceName(name string) error {
-	valid := name != "" && len(name) <= 64 && name[0] >= 'a' && name[0] <= 'z'
-	for _, c := range []byte(name) {
-		valid = valid && ('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '-')
-	}
 	switch {
-	case !valid:
+	case !reputation.ValidName(name):
 		return fmt.Errorf("name %q: use at most 64 lower-case letters, digits, _ and -, the first a letter", name)
 	case name == reputation.SourceDeny, name == reputation.SourceBan, name == "exempt":
 		return fmt.Errorf("name %q stands for your own lists: use another one", name)

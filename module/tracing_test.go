@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -45,7 +44,9 @@ func (s failingShared) Claim(context.Context, record.Key, []string, time.Duratio
 
 type failingService struct{ err error }
 
-func (s failingService) Check(context.Context, netip.Addr) (reputation.Report, error) {
+func (failingService) Profile() reputation.Profile { return reputation.Profile{Name: "p"} }
+
+func (s failingService) Check(context.Context, reputation.Query) (reputation.Report, error) {
 	return reputation.Report{}, s.err
 }
 
@@ -79,7 +80,7 @@ func TestSpansOfFailures(t *testing.T) {
 			if tc.shared {
 				_, _, err = tracedShared{failingShared{err: tc.err}}.Claim(ctx, 0, nil, 0)
 			} else {
-				_, err = tracedProvider{"p", failingService{tc.err}}.Check(ctx, netip.Addr{})
+				_, err = tracedProvider{"p", failingService{tc.err}}.Check(ctx, reputation.Query{})
 			}
 			if !errors.Is(err, tc.err) {
 				t.Errorf("the error became %v", err)
