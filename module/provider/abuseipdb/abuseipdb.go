@@ -34,6 +34,8 @@ func init() {
 // The service's score says how bad an address is, the number of different reporters how much stands behind it: one
 // reporter weighs little, twenty weigh nearly fully. An address that was never reported, or that the service has
 // whitelisted, gets the small good weight of the source. A score of 0 in spite of reports is no statement.
+//
+// The address of the API is `https://api.abuseipdb.com/api/v2`; what is asked is its `/check`.
 type AbuseIPDB struct {
 	rest.Endpoint
 

@@ -189,3 +189,33 @@ func FuzzTarget(f *testing.F) {
 		}
 	})
 }
+
+// FuzzFailure: whatever comes back with a status that is no answer becomes an error of one line without a secret.
+func FuzzFailure(f *testing.F) {
+	const key = "s3cr3tk3y"
+	f.Add(403, "text/html; charset=utf-8", "", `{"message":"bad key s3cr3tk3y"}`)
+	f.Add(429, "application/json", "120", `{"message":"slow down"}`)
+	f.Add(302, "", "", "")
+	f.Add(422, "application/json", "Mon, 23 Nov 2026 14:30:00 GMT", `{"message":"203.0.113.10?"}`)
+	s := open(f, "https://gateway.example/base/path", nil)
+	f.Fuzz(func(t *testing.T, status int, media, after, body string) {
+		a := Answer{
+			Status: status, Header: http.Header{"Content-Type": {media}, "Retry-After": {after}}, body: []byte(body),
+			query: reputation.Query{Addr: asked, Key: key}, endpoint: &s.Endpoint,
+		}
+		err := a.failure()
+		text := err.Error()
+		if len(text) > 400 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Errorf("not one printable line: %q", text)
+		}
+		for _, secret := range []string{key, asked.String(), "gateway.example"} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%q holds %q", text, secret)
+			}
+		}
+		if got := reputation.ResultOf(err); (status == 429) != (got == reputation.ResultThrottled) {
+			t.Errorf("status %d is %s", status, got)
+		}
+		_ = a.check()
+	})
+}

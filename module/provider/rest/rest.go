@@ -67,7 +67,7 @@ type API struct {
 	Detail func(body []byte) string
 }
 
-// Endpoint is where a provider asks. A provider embeds it, so that its settings are the provider's.
+// Endpoint is where a provider asks: the service, or what stands before it.
 type Endpoint struct {
 	// The address of the API, for a gateway, or a stand-in in tests: what the provider adds to it is the same as with the
 	// default. The key is sent there, so it should begin with `https://`. Placeholders of the global kind, such as
