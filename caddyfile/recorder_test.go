@@ -3,7 +3,6 @@ package caddyfile_test
 import (
 	"context"
 	"fmt"
-	"net/netip"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -42,9 +41,11 @@ func (r *recorder) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// KeyOptional lets a provider be configured without a key.
-func (*recorder) KeyOptional() bool { return true }
+// Profile lets the provider be configured without a key.
+func (*recorder) Profile() reputation.Profile {
+	return reputation.Profile{Name: "recorder", Key: reputation.KeyOptional}
+}
 
-func (*recorder) Check(context.Context, netip.Addr) (reputation.Report, error) {
+func (*recorder) Check(context.Context, reputation.Query) (reputation.Report, error) {
 	return reputation.Report{}, reputation.ErrUnknown
 }

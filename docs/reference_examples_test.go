@@ -63,6 +63,7 @@ var frames = map[string]frame{
 	},
 	"SentryCore":     {caddyfile: inCore, usual: "dsn {env.SENTRY_DSN}", unless: []string{"dsn"}, path: "module=ip_reputation_sentry"},
 	"AbuseIPDB":      {caddyfile: inProvider, path: "service=abuseipdb"},
+	"Endpoint":       {caddyfile: inProvider, path: "service=abuseipdb"},
 	"Account":        {caddyfile: inManager, path: "store=aws_secretsmanager"},
 	"SecretsManager": {caddyfile: inManager, path: "store=aws_secretsmanager"},
 	"ParameterStore": {caddyfile: inStore, path: "store=aws_ssm"},
@@ -222,7 +223,7 @@ var examples = map[string]example{
 	"SentryCore.server_name": {line: "server_name off"},
 	"SentryCore.level":       {line: "level WARN"},
 
-	"AbuseIPDB.url":          {line: "url https://gateway.example.com/abuseipdb"},
+	"Endpoint.url":           {line: "url https://gateway.example.com/abuseipdb"},
 	"AbuseIPDB.max_age_days": {line: "max_age 90"},
 
 	"SecretsManager.name":          {line: "key aws_secretsmanager prod/abuseipdb", in: inProvider},

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
-
 	// plugged in
 )
 

@@ -71,6 +71,9 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr) adminapi
 		p := adminapi.ProviderAnswer{
 			Name: known.Source, Failed: known.Failed, Due: known.Due, Problem: problem(rt.Providers[i].Guard.Status(), now),
 		}
+		if !known.Covered {
+			p.Problem = "it does not cover addresses of this kind"
+		}
 		if known.Answered {
 			p.Answer = &adminapi.Answer{
 				Severity: known.Severity, Confidence: known.Confidence, Categories: adminapi.CategoryWords(known.Categories), Fetched: known.Fetched,

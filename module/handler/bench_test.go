@@ -26,10 +26,12 @@ func (benchService) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "ip_reputation.providers.bench", New: func() caddy.Module { return new(benchService) }}
 }
 
-func (benchService) KeyOptional() bool { return true }
+func (benchService) Profile() reputation.Profile {
+	return reputation.Profile{Name: "bench", Key: reputation.KeyOptional}
+}
 
-func (benchService) Check(_ context.Context, addr netip.Addr) (reputation.Report, error) {
-	if netip.MustParsePrefix("203.0.113.0/24").Contains(addr) {
+func (benchService) Check(_ context.Context, q reputation.Query) (reputation.Report, error) {
+	if netip.MustParsePrefix("203.0.113.0/24").Contains(q.Addr) {
 		return reputation.Report{Severity: .9, Confidence: .9, Categories: reputation.CategoriesOf(reputation.Abuse)}, nil
 	}
 	return reputation.Report{}, nil

@@ -39,7 +39,7 @@ type Provider struct {
 	// UTC: minute, hour, day, week, month. Default: the service's free plan.
 	Quota []string `json:"quota,omitempty"`
 
-	// The most calls in a short time, such as `5/s` or `1/2s`. Default: no limit besides the quota.
+	// The most calls in a short time, such as `5/s` or `1/2s`. Default: the service's, else no limit besides the quota.
 	Rate string `json:"rate,omitempty"`
 
 	// How long one call may take. Requests do not wait for it longer than `wait`. Default: 2s.
@@ -48,7 +48,7 @@ type Provider struct {
 	// How many calls may be under way at a time. Default: 4.
 	Concurrency int `json:"concurrency,omitempty"`
 
-	// How much you trust the service, from 0 (never counts) to 1. Default: 1.
+	// How much you trust the service, from 0 (never counts) to 1. Default: the service's, else 1.
 	Trust *float64 `json:"trust,omitempty"`
 
 	// How long an answer holds that speaks against an address. Default: the service's, else 6h.
@@ -70,24 +70,28 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 	}
 	service, ok := loaded.(reputation.Provider)
 	if !ok {
-		return lookup.Provider{}, fmt.Errorf("module %T is not a reputation provider: it lacks the Check method", loaded)
+		return lookup.Provider{}, fmt.Errorf("module %T is not a reputation provider: it lacks the Check or the Profile method", loaded)
+	}
+	profile := service.Profile()
+	if err := profile.Validate(); err != nil {
+		return lookup.Provider{}, fmt.Errorf("module %T is not complete: %w", loaded, err)
 	}
 	name := p.Name
 	if name == "" {
-		name = loaded.(caddy.Module).CaddyModule().ID.Name()
+		name = profile.Name
 	}
 	if err := CheckName(name); err != nil {
 		return lookup.Provider{}, err
 	}
-	keys, err := p.openKeys(ctx, rt, name, service)
+	keys, err := p.openKeys(ctx, rt, name, profile.Key)
 	if err != nil {
 		return lookup.Provider{}, err
 	}
-	terms, listed, clean, err := p.terms(service)
+	terms, listed, clean, err := p.terms(profile)
 	if err != nil {
 		return lookup.Provider{}, err
 	}
-	source, err := p.source(name, loaded.(caddy.Module))
+	source, err := p.source(name, profile)
 	if err != nil {
 		return lookup.Provider{}, err
 	}
@@ -109,11 +113,13 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 }
 
 // openKeys returns the provider's keys, in the order written.
-func (p *Provider) openKeys(ctx caddy.Context, rt *runtime.Runtime, name string, service any) (*refresh.Ring, error) {
-	if len(p.Keys) == 0 {
-		if k, ok := service.(keyless); ok && k.KeyOptional() {
-			return nil, nil
-		}
+func (p *Provider) openKeys(ctx caddy.Context, rt *runtime.Runtime, name string, use reputation.KeyUse) (*refresh.Ring, error) {
+	switch {
+	case use == reputation.KeyNone && len(p.Keys) > 0:
+		return nil, errors.New("the service has no keys: remove the key")
+	case len(p.Keys) == 0 && use != reputation.KeyRequired:
+		return nil, nil
+	case len(p.Keys) == 0:
 		return nil, errors.New("no key is given: " + secret.HowToWrite("key"))
 	}
 	var keys []*refresh.Keeper
@@ -128,13 +134,8 @@ func (p *Provider) openKeys(ctx caddy.Context, rt *runtime.Runtime, name string,
 }
 
 // source returns how the provider's reports are weighed.
-func (p *Provider) source(name string, service caddy.Module) (score.Source, error) {
-	id := service.CaddyModule().ID.Name()
-	source, _ := score.Defaults(id)
-	if source.Group == "" {
-		source.Group = id // one service asked in two ways is one witness
-	}
-	source.Name = name
+func (p *Provider) source(name string, profile reputation.Profile) (score.Source, error) {
+	source := score.OfProfile(name, profile)
 	if p.Trust == nil {
 		return source, nil
 	}
@@ -171,12 +172,8 @@ func (p *Provider) Label(position int) string {
 // CheckName makes sure that a name can stand in headers, metrics and file names as it is, and is not one of those
 // that stand for the operator's own word.
 func CheckName(name string) error {
-	valid := name != "" && len(name) <= 64 && name[0] >= 'a' && name[0] <= 'z'
-	for _, c := range []byte(name) {
-		valid = valid && ('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '-')
-	}
 	switch {
-	case !valid:
+	case !reputation.ValidName(name):
 		return fmt.Errorf("name %q: use at most 64 lower-case letters, digits, _ and -, the first a letter", name)
 	case name == reputation.SourceDeny, name == reputation.SourceBan, name == "exempt":
 		return fmt.Errorf("name %q stands for your own lists: use another one", name)

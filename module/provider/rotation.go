@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -14,7 +13,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// keyed puts a key into the context of every call: the first that the service accepts.
+// keyed puts a key into every query: the first that the service accepts.
 type keyed struct {
 	*quota.Keeper
 	name   string
@@ -28,9 +27,9 @@ type keyed struct {
 
 // Check implements reputation.Provider. A refused key is fetched anew at once, for the next call, and this one goes on with the
 // next key. When all are set aside there is no call: nobody is asked again and again with what was refused.
-func (k keyed) Check(ctx context.Context, addr netip.Addr) (reputation.Report, error) {
+func (k keyed) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	if k.keys == nil {
-		report, err := k.Keeper.Check(ctx, addr)
+		report, err := k.Keeper.Check(ctx, q)
 		if errors.Is(err, reputation.ErrRefused) {
 			k.sayRefused()
 			runtime.Events.Refused(k.name, nil, k.RefusedUntil(""))
@@ -49,7 +48,8 @@ func (k keyed) Check(ctx context.Context, addr netip.Addr) (reputation.Report, e
 			setAside(pause)
 			continue
 		}
-		report, err := k.Keeper.Check(reputation.WithKey(ctx, key), addr)
+		q.Key = key
+		report, err := k.Keeper.Check(ctx, q)
 		if !errors.Is(err, reputation.ErrRefused) {
 			return report, err
 		}

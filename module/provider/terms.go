@@ -6,48 +6,25 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
-)
-
-// termed is what a service module may implement to say what its plan allows and how long its answers hold.
-type termed interface {
-	// Terms returns the quota of the plan that most keys have, such as "1000/day", and how long answers hold with and
-	// without something bad in them. Zero values leave it to the defaults.
-	Terms() (quota []string, listed, clean time.Duration)
-}
-
-// keyless is what a service module may implement to say that it needs no key.
-type keyless interface {
-	// KeyOptional reports whether the service answers without a key.
-	KeyOptional() bool
-}
-
-// The defaults that config comments name.
-const (
-	defaultListedTTL = 6 * time.Hour
-	defaultCleanTTL  = 24 * time.Hour
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // Check reports what is wrong with the provider's terms, as far as they can be judged by themselves.
 func (p *Provider) Check() error {
-	_, _, _, err := p.terms(nil)
+	_, _, _, err := p.terms(reputation.Profile{})
 	return err
 }
 
 // terms returns what the provider may be used for, and how long its answers hold.
-func (p *Provider) terms(service any) (terms quota.Terms, listed, clean time.Duration, err error) {
-	words := p.Quota
-	listed, clean = defaultListedTTL, defaultCleanTTL
-	if t, ok := service.(termed); ok {
-		plan, l, c := t.Terms()
-		if len(words) == 0 {
-			words = plan
-		}
-		if l > 0 {
-			listed = l
-		}
-		if c > 0 {
-			clean = c
-		}
+func (p *Provider) terms(profile reputation.Profile) (terms quota.Terms, listed, clean time.Duration, err error) {
+	profile = profile.WithDefaults()
+	listed, clean = profile.ListedTTL, profile.CleanTTL
+	words, speed := p.Quota, p.Rate
+	if len(words) == 0 {
+		words = profile.Quota
+	}
+	if speed == "" {
+		speed = profile.Rate
 	}
 	for _, word := range words {
 		window, err := quota.ParseWindow(word)
@@ -56,8 +33,8 @@ func (p *Provider) terms(service any) (terms quota.Terms, listed, clean time.Dur
 		}
 		terms.Windows = append(terms.Windows, window)
 	}
-	if p.Rate != "" {
-		if terms.Rate, err = rate.Parse(p.Rate); err != nil {
+	if speed != "" {
+		if terms.Rate, err = rate.Parse(speed); err != nil {
 			return terms, 0, 0, err
 		}
 	}

@@ -40,6 +40,21 @@ func ParseKind(word string) (Kind, error) {
 	return 0, fmt.Errorf("unknown nature %q: use one of %s", word, strings.Join(kindNames[:], ", "))
 }
 
+// Kinds is a set of kinds. The zero value is the empty set.
+type Kinds uint8
+
+// KindsOf returns the set of the given kinds.
+func KindsOf(list ...Kind) Kinds {
+	var set Kinds
+	for _, k := range list {
+		set |= 1 << k
+	}
+	return set
+}
+
+// Has reports whether the set contains k.
+func (s Kinds) Has(k Kind) bool { return s&(1<<k) != 0 }
+
 // Nature says of each kind whether an address is of it: yes, no, or not known. The zero value knows nothing.
 // Nature is not guilt: it moves a score by little, and rules can ask for it by name.
 type Nature struct {

@@ -5,15 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"time"
 )
 
-// Provider answers for one reputation service. Its Check makes one request per call, returns soon after ctx ends, and
-// is safe for concurrent use. Caching, quotas, retries, circuit breaking and metrics belong to the caller: a provider
-// keeps no state about addresses and never calls twice.
+// Provider answers for one reputation service. It is safe for concurrent use.
 //
-// Check is given addresses that are valid, unmapped, without zone and not reserved. It returns
+// Profile returns what holds for the service as it is configured. It is called once the provider is ready for use, is quick,
+// and always returns the same.
+//
+// Check makes one request per call and returns soon after ctx ends. Caching, quotas, retries, circuit breaking and metrics
+// belong to the caller: a provider keeps no state about addresses and never calls twice.
+// It is given addresses that are valid, unmapped, without zone and not reserved. It returns
 //
 //   - a Report when the service has an opinion, be it good or bad;
 //   - ErrUnknown when the service answered that it knows nothing of the address;
@@ -23,9 +25,10 @@ import (
 //   - ErrUnsupported, without a request, for addresses the service does not cover at all;
 //   - any other error when no answer came.
 //
-// Errors may be wrapped. They must hold neither keys nor URLs, since both end up in logs.
+// Errors may be wrapped. They must hold no key, no URL and no address, since errors end up in logs.
 type Provider interface {
-	Check(ctx context.Context, addr netip.Addr) (Report, error)
+	Profile() Profile
+	Check(ctx context.Context, q Query) (Report, error)
 }
 
 // Errors that a Provider returns, bare or wrapped.
@@ -137,18 +140,4 @@ func ResultOf(err error) Result {
 		return ResultTimeout
 	}
 	return ResultError
-}
-
-type keyContext struct{}
-
-// WithKey returns a context that carries the key to use for one Check. The caller chooses it anew for every call, so
-// that a rotated key is used from the next call on and a refused one is known by name.
-func WithKey(ctx context.Context, key string) context.Context {
-	return context.WithValue(ctx, keyContext{}, key)
-}
-
-// Key returns the key that WithKey put into ctx, or the empty string.
-func Key(ctx context.Context) string {
-	key, _ := ctx.Value(keyContext{}).(string)
-	return key
 }

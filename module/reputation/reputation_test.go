@@ -205,28 +205,32 @@ func TestSubject(t *testing.T) {
 	}
 }
 
-func TestKeyInContext(t *testing.T) {
-	if got := reputation.Key(t.Context()); got != "" {
-		t.Errorf("got %q", got)
-	}
-	if got := reputation.Key(reputation.WithKey(t.Context(), "k")); got != "k" {
-		t.Errorf("got %q", got)
-	}
-}
-
 // TestASecretShowsItselfNowhere proves promise 10 where it begins.
 func TestASecretShowsItselfNowhere(t *testing.T) {
 	s := reputation.Secret{Value: "s3cret"}
-	text, err := json.Marshal(map[string]any{"key": s, "keys": []reputation.Secret{s}})
+	hides(t, s, &s, "s3cret", "[secret]")
+}
+
+// TestAQueryShowsItselfNowhere: neither the key nor the visitor's address.
+func TestAQueryShowsItselfNowhere(t *testing.T) {
+	q := reputation.Query{Addr: netip.MustParseAddr("203.0.113.10"), Key: "s3cret"}
+	hides(t, q, &q, "s3cret", "[query]")
+	hides(t, q, &q, "203.0.113.10", "[query]")
+}
+
+// hides checks that a value is shown as a word, and never as what it holds.
+func hides(t *testing.T, s, pointer any, held, word string) {
+	t.Helper()
+	text, err := json.Marshal(map[string]any{"key": s, "keys": []any{s}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("said", "key", s, "pointer", &s)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("said", "key", s, "pointer", pointer)
 	for where, shown := range map[string]string{
-		"%v": fmt.Sprintf("%v %+v %#v %s %q %v", s, s, s, s, s, &s), "JSON": string(text), "log": log.String(),
+		"%v": fmt.Sprintf("%v %+v %#v %s %q %v", s, s, s, s, s, pointer), "JSON": string(text), "log": log.String(),
 	} {
-		if strings.Contains(shown, "s3cret") || !strings.Contains(shown, "[secret]") {
+		if strings.Contains(shown, held) || !strings.Contains(shown, word) {
 			t.Errorf("%s shows %s", where, shown)
 		}
 	}

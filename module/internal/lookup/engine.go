@@ -156,7 +156,6 @@ type Engine struct {
 	sources  []provider
 	ids      []record.SourceID // of the sources
 	names    []string          // likewise
-	trust    float64           // of all providers together
 	compiled atomic.Pointer[listing]
 	flights  flights
 	telling  atomic.Int64 // answers being shared
@@ -168,7 +167,8 @@ type Engine struct {
 // provider is a Provider with what is computed from it once.
 type provider struct {
 	Provider
-	id record.SourceID
+	id     record.SourceID
+	covers reputation.Families
 }
 
 // New returns an engine. It fails when providers cannot be told apart or are too many to remember.
@@ -197,7 +197,6 @@ func New(c Config) (*Engine, error) {
 	}
 	e := &Engine{Config: c, sources: sources}
 	for _, p := range sources {
-		e.trust += p.Source.Trust
 		e.ids = append(e.ids, p.id)
 		e.names = append(e.names, p.Source.Name)
 	}
@@ -245,13 +244,13 @@ func (e *Engine) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration
 	if known {
 		origin = reputation.OriginMemory
 	}
-	due, missing := e.due(&rec, now)
+	due, missing := e.due(addr, &rec, now)
 	if held.settled && !known {
 		origin = reputation.OriginList
 	}
 	if due == 0 || held.settled {
 		e.Observer.CountLookup(origin)
-		return e.judge(held, &rec, now, origin, false)
+		return e.judge(addr, held, &rec, now, origin, false)
 	}
 	return e.ask(ctx, addr, held, rec, origin, missing, wait)
 }
@@ -272,10 +271,14 @@ func (e *Engine) own(addr netip.Addr, held *held) (reputation.Verdict, bool) {
 	return reputation.Verdict{}, false
 }
 
-// due counts the providers to ask: all of them, and those that have never answered.
-func (e *Engine) due(rec *record.Record, now uint32) (due, missing int) {
+// due counts the providers to ask about addr: all of them, and those that have never answered.
+func (e *Engine) due(addr netip.Addr, rec *record.Record, now uint32) (due, missing int) {
 	for i := range e.sources {
-		a := rec.Find(e.sources[i].id)
+		p := &e.sources[i]
+		if !p.covers.Has(addr) {
+			continue
+		}
+		a := rec.Find(p.id)
 		if a != nil && now < a.Due {
 			continue
 		}
@@ -307,7 +310,7 @@ func (e *Engine) ask(ctx context.Context, addr netip.Addr, held *held, rec recor
 	}
 	e.Observer.CountLookup(origin)
 	e.Observer.ObserveLookup(origin, time.Since(start))
-	v := e.judge(held, &rec, record.Seconds(time.Now()), origin, flight != nil && (!landed || flight.awaited))
+	v := e.judge(addr, held, &rec, record.Seconds(time.Now()), origin, flight != nil && (!landed || flight.awaited))
 	if arrived != nil {
 		arrived(v, landed)
 	}

@@ -76,11 +76,17 @@ func (o *countingObserver) ObserveLookup(reputation.Origin, time.Duration) {}
 type provideFunc struct {
 	calls atomic.Int64
 	check func(context.Context, netip.Addr) (reputation.Report, error)
+
+	covers reputation.Families
 }
 
-func (p *provideFunc) Check(ctx context.Context, addr netip.Addr) (reputation.Report, error) {
+func (p *provideFunc) Profile() reputation.Profile {
+	return reputation.Profile{Name: "test", Covers: p.covers}
+}
+
+func (p *provideFunc) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	p.calls.Add(1)
-	return p.check(ctx, addr)
+	return p.check(ctx, q.Addr)
 }
 
 func after(d time.Duration, r reputation.Report, err error) *provideFunc {
@@ -104,8 +110,7 @@ var (
 )
 
 func asked(name string, p reputation.Provider) Provider {
-	source, _ := score.Defaults("abuseipdb")
-	source.Name, source.Trust = name, 1
+	source := score.Source{Name: name, Trust: 1, Weight: 32, GoodWeight: 4, SelfAged: true}
 	return Provider{Source: source, Provider: p, ListedTTL: 6 * time.Hour, CleanTTL: 24 * time.Hour}
 }
 

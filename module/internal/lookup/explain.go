@@ -31,6 +31,7 @@ type Explanation struct {
 // ProviderAnswer is what is remembered of one provider.
 type ProviderAnswer struct {
 	Source     string
+	Covered    bool // the service knows addresses of this kind; it is not asked about others
 	Answered   bool
 	Failed     bool
 	Severity   float64
@@ -56,7 +57,7 @@ func (e *Engine) Explain(addr netip.Addr) Explanation {
 			origin = reputation.OriginMemory
 		}
 		for i := range e.sources {
-			x.Answers = append(x.Answers, e.sources[i].recall(&rec))
+			x.Answers = append(x.Answers, e.sources[i].recall(addr, &rec))
 		}
 	}
 	v, decided := e.own(addr, held)
@@ -66,14 +67,14 @@ func (e *Engine) Explain(addr netip.Addr) Explanation {
 	case len(e.sources) == 0:
 		x.Verdict = held.verdict
 	default:
-		x.Verdict = e.judge(held, &rec, record.Seconds(time.Now()), origin, false)
+		x.Verdict = e.judge(addr, held, &rec, record.Seconds(time.Now()), origin, false)
 	}
 	return x
 }
 
 // recall unpacks what is remembered of the provider.
-func (p *provider) recall(rec *record.Record) ProviderAnswer {
-	x := ProviderAnswer{Source: p.Source.Name}
+func (p *provider) recall(addr netip.Addr, rec *record.Record) ProviderAnswer {
+	x := ProviderAnswer{Source: p.Source.Name, Covered: p.covers.Has(addr)}
 	a := rec.Find(p.id)
 	if a == nil {
 		return x

@@ -119,7 +119,7 @@ func (e *Engine) fly(about context.Context, key record.Key, addr netip.Addr, all
 	var due []*provider
 	for i := range e.sources {
 		p := &e.sources[i]
-		if a := rec.Find(p.id); all || a == nil || now >= a.Due {
+		if a := rec.Find(p.id); p.covers.Has(addr) && (all || a == nil || now >= a.Due) {
 			due = append(due, p)
 		}
 	}
@@ -169,7 +169,7 @@ func (e *Engine) check(ctx context.Context, p *provider, addr netip.Addr) (a ans
 			a = answer{err: fmt.Errorf("provider %s panicked", p.Source.Name), at: time.Now()}
 		}
 	}()
-	report, err := p.Provider.Provider.Check(ctx, addr)
+	report, err := p.Provider.Provider.Check(ctx, reputation.Query{Addr: addr})
 	return answer{report: report, err: err, at: time.Now()}
 }
 
@@ -228,7 +228,7 @@ func identify(list []Provider) ([]provider, error) {
 			return nil, fmt.Errorf("providers %q and %q cannot be told apart in records: give one of them another name", other, p.Source.Name)
 		}
 		names[id] = p.Source.Name
-		identified[i] = provider{Provider: p, id: id}
+		identified[i] = provider{Provider: p, id: id, covers: p.Provider.Profile().Covers}
 	}
 	return identified, nil
 }

@@ -1,6 +1,7 @@
 package lookup
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
@@ -15,19 +16,24 @@ type tally struct {
 }
 
 // judge makes a verdict of what the lists hold and what the providers once said.
-func (e *Engine) judge(held *held, rec *record.Record, now uint32, origin reputation.Origin, asking bool) reputation.Verdict {
+func (e *Engine) judge(addr netip.Addr, held *held, rec *record.Record, now uint32, origin reputation.Origin, asking bool) reputation.Verdict {
 	var room [16]score.Evidence
 	evidence := append(room[:0], held.evidence...)
 	var t tally
+	var trust float64 // of those that are asked about addr
 	for i := range e.sources {
 		p := &e.sources[i]
+		if !p.covers.Has(addr) {
+			continue // what nobody expects is not missing
+		}
+		trust += p.Source.Trust
 		a := rec.Find(p.id)
 		if held.settled && (a == nil || !a.Answered() || now >= a.Due) {
 			continue // nobody is asked any more, so that no answer is missing, and an old one would stay for ever
 		}
 		evidence = p.testify(a, now, evidence, &t)
 	}
-	expected := held.total + e.trust
+	expected := held.total + trust
 	if held.settled {
 		expected = held.total + t.trust
 	}

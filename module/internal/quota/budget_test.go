@@ -3,7 +3,6 @@ package quota
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -93,7 +92,7 @@ func TestRefused(t *testing.T) {
 		var said logtest.Log
 		s, budget := &service{err: reputation.ErrRefused}, NewBudget()
 		k := New("a", s, Terms{}, budget, memory(), Options{Logger: said.Logger()})
-		old := reputation.WithKey(context.Background(), "old-secret")
+		old := "old-secret"
 		wantRefused := func(key string, since time.Time, left time.Duration) {
 			t.Helper()
 			start, until := k.Refused(key)
@@ -127,7 +126,7 @@ func TestRefused(t *testing.T) {
 
 		askWith(old, k)
 		s.answers(nil)
-		if got, _ := askWith(reputation.WithKey(context.Background(), "new"), k); got != reputation.ResultOK {
+		if got, _ := askWith("new", k); got != reputation.ResultOK {
 			t.Errorf("a new key: %s", got)
 		}
 		if !k.Status().Up {
@@ -144,8 +143,8 @@ func TestThrottledKeyAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const pause = 24 * time.Hour
 		s, budget := &service{err: &reputation.ThrottledError{RetryAfter: pause}}, NewBudget()
-		spent := reputation.WithKey(context.Background(), "spent")
-		fresh := reputation.WithKey(context.Background(), "fresh")
+		spent := "spent"
+		fresh := "fresh"
 		before := New("a", s, Terms{}, budget, memory(), quiet())
 		if got, _ := askWith(spent, before); got != reputation.ResultThrottled {
 			t.Fatal(got)
@@ -173,7 +172,7 @@ func TestPausedKeysAreBounded(t *testing.T) {
 				k := New("a", s, Terms{}, budget, memory(), quiet())
 				const keys = 10 * maxPaused
 				ask := func(i int) reputation.Result {
-					got, _ := askWith(reputation.WithKey(context.Background(), fmt.Sprint(i)), k)
+					got, _ := askWith(fmt.Sprint(i), k)
 					return got
 				}
 				for i := range keys {
@@ -199,7 +198,7 @@ func TestPausesGrowOncePerMoment(t *testing.T) {
 	for name, err := range map[string]error{"throttled": &reputation.ThrottledError{}, "refused": reputation.ErrRefused} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := providerFunc(func(context.Context, netip.Addr) (reputation.Report, error) {
+				p := providerFunc(func(context.Context, reputation.Query) (reputation.Report, error) {
 					time.Sleep(time.Millisecond)
 					return reputation.Report{}, err
 				})
@@ -312,7 +311,7 @@ func TestHalfOpenLetsOneTrialThrough(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int32
 		err := errDown
-		p := providerFunc(func(context.Context, netip.Addr) (reputation.Report, error) {
+		p := providerFunc(func(context.Context, reputation.Query) (reputation.Report, error) {
 			calls.Add(1)
 			time.Sleep(time.Second)
 			return reputation.Report{}, err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -20,7 +19,7 @@ import (
 
 func TestCallerGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := providerFunc(func(ctx context.Context, _ netip.Addr) (reputation.Report, error) {
+		p := providerFunc(func(ctx context.Context, _ reputation.Query) (reputation.Report, error) {
 			<-ctx.Done()
 			return reputation.Report{}, fmt.Errorf("get: %w", ctx.Err())
 		})
@@ -30,14 +29,14 @@ func TestCallerGivesUp(t *testing.T) {
 		k := New("a", p, Terms{Windows: []Window{{100, Day}}}, NewBudget(), memory(), o)
 		for range 2 * breakerConsecutive {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			if _, err := k.Check(ctx, addr4); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := k.Check(ctx, query("")); !errors.Is(err, context.DeadlineExceeded) {
 				t.Fatal(err)
 			}
 			cancel()
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		if _, err := k.Check(ctx, addr4); !errors.Is(err, context.Canceled) {
+		if _, err := k.Check(ctx, query("")); !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -52,7 +51,7 @@ func TestCallerGivesUp(t *testing.T) {
 		// A caller that allows as much as the terms, or more, has seen the service fail.
 		for range breakerConsecutive {
 			ctx, cancel := context.WithTimeout(context.Background(), DefaultTimeout)
-			_, _ = k.Check(ctx, addr4)
+			_, _ = k.Check(ctx, query(""))
 			cancel()
 		}
 		if got := k.Status().Breaker; got != "open" {
@@ -64,7 +63,7 @@ func TestCallerGivesUp(t *testing.T) {
 func TestHangingProvider(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		p := providerFunc(func(context.Context, netip.Addr) (reputation.Report, error) {
+		p := providerFunc(func(context.Context, reputation.Query) (reputation.Report, error) {
 			<-release
 			return reputation.Report{}, nil
 		})
@@ -106,14 +105,13 @@ func TestPanickingProvider(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var said logtest.Log
-				p := providerFunc(func(context.Context, netip.Addr) (reputation.Report, error) {
+				p := providerFunc(func(context.Context, reputation.Query) (reputation.Report, error) {
 					fail()
 					return reputation.Report{}, nil
 				})
 				k := New("a", p, Terms{}, NewBudget(), memory(), Options{Logger: said.Logger()})
-				ctx := reputation.WithKey(context.Background(), "sesame")
 				for range breakerConsecutive {
-					if _, err := k.Check(ctx, addr4); !errors.Is(err, reputation.ErrBadAnswer) {
+					if _, err := k.Check(context.Background(), query("sesame")); !errors.Is(err, reputation.ErrBadAnswer) {
 						t.Fatal(err)
 					}
 				}
@@ -134,7 +132,7 @@ func TestPanickingProvider(t *testing.T) {
 func TestConcurrentCallsStayWithinTerms(t *testing.T) {
 	const limit, concurrency = 200, 5
 	var running, most, calls atomic.Int64
-	p := providerFunc(func(context.Context, netip.Addr) (reputation.Report, error) {
+	p := providerFunc(func(context.Context, reputation.Query) (reputation.Report, error) {
 		most.Store(max(most.Load(), running.Add(1)))
 		if running.Load() > concurrency {
 			t.Error("more calls at once than allowed")

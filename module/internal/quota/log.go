@@ -24,18 +24,18 @@ const (
 )
 
 // logOutcome logs what a call came to. An answer is not logged, unless it closes the breaker.
-func (k *Keeper) logOutcome(ctx context.Context, addr netip.Addr, err error, c change, now time.Time) {
+func (k *Keeper) logOutcome(ctx context.Context, q reputation.Query, err error, c change, now time.Time) {
 	result := reputation.ResultOf(err)
 	switch {
 	case c.refused:
 		// which need not matter: there may be others
 		k.log.WarnContext(ctx, "the service refused the key: check the key and its plan, or give another, which is used at once",
-			"key", k.nameKey(reputation.Key(ctx)), "until", c.until, "error", redact(err.Error(), reputation.Key(ctx), addr))
+			"key", k.nameKey(q.Key), "until", c.until, "error", redact(err.Error(), q))
 	case c.throttled && k.budget.said.Once(int(result), now):
 		k.log.WarnContext(ctx, "the service asks for a pause", "until", c.until)
 	case isFailure(result) && k.budget.said.Once(int(result), now):
 		k.log.WarnContext(ctx, "the service gave no answer",
-			"result", result.String(), "error", redact(err.Error(), reputation.Key(ctx), addr))
+			"result", result.String(), "error", redact(err.Error(), q))
 	}
 	switch c.breaker {
 	case "open":
@@ -56,10 +56,10 @@ func (k *Keeper) logLedger(ctx context.Context, err error) {
 }
 
 // logPanic must be called by the function that recovered.
-func (k *Keeper) logPanic(ctx context.Context, addr netip.Addr, v any) {
+func (k *Keeper) logPanic(ctx context.Context, q reputation.Query, v any) {
 	if k.budget.said.Once(causePanic, time.Now()) {
 		k.log.ErrorContext(ctx, "the provider panicked: report this to its author",
-			slog.String("panic", redact(fmt.Sprint(v), reputation.Key(ctx), addr)), slog.Any("at", callers()))
+			slog.String("panic", redact(fmt.Sprint(v), q)), slog.Any("at", callers()))
 	}
 }
 
@@ -86,7 +86,8 @@ const maxLogText = 300
 
 // redact takes the key and the asked address out of a text: a guest may not keep the contract that its errors hold
 // neither, and net.DNSError shows the name that was asked for.
-func redact(text, key string, addr netip.Addr) string {
+func redact(text string, q reputation.Query) string {
+	key, addr := q.Key, q.Addr
 	if key != "" {
 		text = strings.NewReplacer(key, "[key]", url.QueryEscape(key), "[key]", url.PathEscape(key), "[key]").Replace(text)
 	}

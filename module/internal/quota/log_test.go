@@ -32,7 +32,7 @@ func TestRedact(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := redact(tt.text, tt.key, tt.addr); got != tt.want {
+			if got := redact(tt.text, reputation.Query{Addr: tt.addr, Key: tt.key}); got != tt.want {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})

@@ -20,12 +20,17 @@ var (
 	addr6 = netip.MustParseAddr("2001:db8:1:2::")
 )
 
-// providerFunc is a provider made of one function.
-type providerFunc func(ctx context.Context, addr netip.Addr) (reputation.Report, error)
+// query asks about addr4, with a key.
+func query(key string) reputation.Query { return reputation.Query{Addr: addr4, Key: key} }
 
-func (f providerFunc) Check(ctx context.Context, addr netip.Addr) (reputation.Report, error) {
-	return f(ctx, addr)
+// providerFunc is a provider made of one function.
+type providerFunc func(ctx context.Context, q reputation.Query) (reputation.Report, error)
+
+func (f providerFunc) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	return f(ctx, q)
 }
+
+func (f providerFunc) Profile() reputation.Profile { return reputation.Profile{Name: "a"} }
 
 // service is a provider whose answer can be changed, and that counts its calls.
 type service struct {
@@ -34,7 +39,9 @@ type service struct {
 	calls int
 }
 
-func (s *service) Check(context.Context, netip.Addr) (reputation.Report, error) {
+func (s *service) Profile() reputation.Profile { return reputation.Profile{Name: "a"} }
+
+func (s *service) Check(context.Context, reputation.Query) (reputation.Report, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls++

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -136,6 +135,9 @@ func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledg
 	}
 }
 
+// Profile implements reputation.Provider.
+func (k *Keeper) Profile() reputation.Profile { return k.provider.Profile() }
+
 // Check implements reputation.Provider. It returns what the provider returns, or at once a *reputation.SkippedError:
 //
 //   - SkippedQuota when the rate, a quota window or the concurrency is used up, or the ledger failed;
@@ -147,18 +149,18 @@ func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledg
 //
 // When ctx ends before the time limit, that says nothing about the service. A provider that ignores its context does not
 // hold the caller, but holds a place of the concurrency until it returns.
-func (k *Keeper) Check(ctx context.Context, addr netip.Addr) (reputation.Report, error) {
+func (k *Keeper) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	if err := ctx.Err(); err != nil {
 		return reputation.Report{}, fmt.Errorf("ask %s: %w", k.name, err)
 	}
 	began := time.Now()
-	key := fingerprint(reputation.Key(ctx))
+	key := fingerprint(q.Key)
 	done, skipped := k.admit(ctx, key, began)
 	if skipped != nil {
 		k.observe(k.name, skipped.Result, 0)
 		return reputation.Report{}, skipped
 	}
-	report, err := k.call(ctx, addr)
+	report, err := k.call(ctx, q)
 	now := time.Now()
 	took := now.Sub(began)
 	if gaveUp(ctx, err) && took < k.terms.Timeout {
@@ -169,7 +171,7 @@ func (k *Keeper) Check(ctx context.Context, addr netip.Addr) (reputation.Report,
 		k.giveBack(ctx, began)
 	}
 	changed := k.budget.settle(done, key, err, began, now)
-	k.logOutcome(ctx, addr, err, changed, now)
+	k.logOutcome(ctx, q, err, changed, now)
 	k.tell(changed, err, began)
 	k.observe(k.name, reputation.ResultOf(err), took)
 	return report, err
@@ -318,11 +320,11 @@ type answer struct {
 }
 
 // call asks the provider and waits no longer than the time limit.
-func (k *Keeper) call(ctx context.Context, addr netip.Addr) (reputation.Report, error) {
+func (k *Keeper) call(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, k.terms.Timeout)
 	defer cancel()
 	answers := make(chan answer, 1) // Room for an answer that nobody waits for any more.
-	go k.ask(ctx, addr, answers)
+	go k.ask(ctx, q, answers)
 	select {
 	case a := <-answers:
 		return a.report, a.err
@@ -337,17 +339,17 @@ func (k *Keeper) call(ctx context.Context, addr netip.Addr) (reputation.Report, 
 }
 
 // ask lets the provider do its work, and ends when the provider returns. Whatever it does stays here.
-func (k *Keeper) ask(ctx context.Context, addr netip.Addr, answers chan<- answer) {
+func (k *Keeper) ask(ctx context.Context, q reputation.Query, answers chan<- answer) {
 	a := answer{err: fmt.Errorf("ask %s: the provider ended its goroutine: %w", k.name, reputation.ErrBadAnswer)}
 	defer func() {
 		if v := recover(); v != nil {
-			k.logPanic(ctx, addr, v)
+			k.logPanic(ctx, q, v)
 			a = answer{err: fmt.Errorf("ask %s: the provider panicked: %w", k.name, reputation.ErrBadAnswer)}
 		}
 		k.budget.leave()
 		answers <- a
 	}()
-	report, err := k.provider.Check(ctx, addr)
+	report, err := k.provider.Check(ctx, q)
 	if err != nil {
 		report = reputation.Report{}
 	}

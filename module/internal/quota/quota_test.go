@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,11 +21,11 @@ var errDown = errors.New("connection refused")
 
 // ask makes one call and returns its result and, if it was skipped, until when.
 func ask(k *Keeper) (reputation.Result, time.Time) {
-	return askWith(context.Background(), k)
+	return askWith("", k)
 }
 
-func askWith(ctx context.Context, k *Keeper) (reputation.Result, time.Time) {
-	_, err := k.Check(ctx, addr4)
+func askWith(key string, k *Keeper) (reputation.Result, time.Time) {
+	_, err := k.Check(context.Background(), query(key))
 	var skipped *reputation.SkippedError
 	if errors.As(err, &skipped) {
 		return skipped.Result, skipped.Until
@@ -68,7 +67,7 @@ func TestAnswersPassThrough(t *testing.T) {
 	for name, want := range tests {
 		t.Run(name, func(t *testing.T) {
 			k := New("a", &service{err: want}, Terms{}, NewBudget(), memory(), quiet())
-			report, err := k.Check(context.Background(), addr4)
+			report, err := k.Check(context.Background(), query(""))
 			if !errors.Is(err, want) {
 				t.Errorf("error %v, want %v", err, want)
 			}
@@ -81,15 +80,15 @@ func TestAnswersPassThrough(t *testing.T) {
 
 func TestContextReachesTheProvider(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := providerFunc(func(ctx context.Context, addr netip.Addr) (reputation.Report, error) {
+		p := providerFunc(func(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 			deadline, _ := ctx.Deadline()
-			if reputation.Key(ctx) != "secret" || addr != addr6 || time.Until(deadline) != 3*time.Second {
-				t.Errorf("key %q, address %s, deadline in %s", reputation.Key(ctx), addr, time.Until(deadline))
+			if q.Key != "secret" || q.Addr != addr6 || time.Until(deadline) != 3*time.Second {
+				t.Errorf("key %q, address %s, deadline in %s", q.Key, q.Addr, time.Until(deadline))
 			}
 			return reputation.Report{}, nil
 		})
 		k := New("a", p, Terms{Timeout: 3 * time.Second}, NewBudget(), memory(), quiet())
-		if _, err := k.Check(reputation.WithKey(context.Background(), "secret"), addr6); err != nil {
+		if _, err := k.Check(context.Background(), reputation.Query{Addr: addr6, Key: "secret"}); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -229,7 +228,7 @@ func TestLedgerFails(t *testing.T) {
 func TestObserve(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []string
-		p := providerFunc(func(context.Context, netip.Addr) (reputation.Report, error) {
+		p := providerFunc(func(context.Context, reputation.Query) (reputation.Report, error) {
 			time.Sleep(20 * time.Millisecond)
 			return reputation.Report{}, nil
 		})
@@ -270,7 +269,7 @@ func BenchmarkSkipped(b *testing.B) {
 		ctx := context.Background()
 		b.ReportAllocs()
 		for b.Loop() {
-			_, _ = k.Check(ctx, addr4)
+			_, _ = k.Check(ctx, query(""))
 		}
 	}
 	b.Run("quota", func(b *testing.B) {
@@ -287,6 +286,6 @@ func BenchmarkCheck(b *testing.B) {
 	k := New("a", new(service), Terms{Windows: []Window{{MaxLimit, Day}, {MaxLimit, Month}}}, NewBudget(), memory(), quiet())
 	b.ReportAllocs()
 	for b.Loop() {
-		_, _ = k.Check(context.Background(), addr4)
+		_, _ = k.Check(context.Background(), query(""))
 	}
 }

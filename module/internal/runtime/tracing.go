@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"net/netip"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -130,15 +129,15 @@ type TracedProvider struct {
 }
 
 // Check implements reputation.Provider.
-func (p TracedProvider) Check(ctx context.Context, addr netip.Addr) (reputation.Report, error) {
+func (p TracedProvider) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	t := traced(ctx)
 	if t == nil {
-		return p.Provider.Check(ctx, addr)
+		return p.Provider.Check(ctx, q)
 	}
 	ctx, span := t.Start(ctx, "ip_reputation.provider",
 		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrProvider.String(p.Name)))
 	defer span.End()
-	report, err := p.Provider.Check(ctx, addr)
+	report, err := p.Provider.Check(ctx, q)
 	result := reputation.ResultOf(err)
 	span.SetAttributes(attrResult.String(result.String()))
 	switch result {

@@ -43,7 +43,9 @@ func (s failingShared) Claim(context.Context, record.Key, []string, time.Duratio
 
 type failingService struct{ err error }
 
-func (s failingService) Check(context.Context, netip.Addr) (reputation.Report, error) {
+func (failingService) Profile() reputation.Profile { return reputation.Profile{Name: "p"} }
+
+func (s failingService) Check(context.Context, reputation.Query) (reputation.Report, error) {
 	return reputation.Report{}, s.err
 }
 
@@ -77,7 +79,7 @@ func TestSpansOfFailures(t *testing.T) {
 			if tc.shared {
 				_, _, err = tracedShared{failingShared{err: tc.err}}.Claim(ctx, 0, nil, 0)
 			} else {
-				_, err = TracedProvider{"p", failingService{tc.err}}.Check(ctx, netip.Addr{})
+				_, err = TracedProvider{"p", failingService{tc.err}}.Check(ctx, reputation.Query{})
 			}
 			if !errors.Is(err, tc.err) {
 				t.Errorf("the error became %v", err)
@@ -154,7 +156,7 @@ func TestNoTraceAllocatesNothing(t *testing.T) {
 	var provider reputation.Provider = TracedProvider{"bench", failingService{}}
 	for name, ctx := range untraced() {
 		if n := testing.AllocsPerRun(100, func() {
-			_, _ = provider.Check(ctx, addr)
+			_, _ = provider.Check(ctx, reputation.Query{Addr: addr})
 			_, end := traceRedis(ctx, "token")
 			end(nil)
 			if traceLimit(ctx) != nil || (lookupTracer{}).Wait(ctx, ctx) != nil {

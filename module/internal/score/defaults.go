@@ -6,36 +6,17 @@ import "github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 // weighed; the look-up decides by it.
 const OwnWeight = 60.0
 
-// The groups that several sources share.
+// The groups that several lists share.
 const (
 	lists    = "lists"    // public feeds take from each other
-	dnsbl    = "dnsbl"    // so do public DNS lists
 	spamhaus = "spamhaus" // DROP is part of what the DNS zones answer
 	nature   = "nature"   // what kind of access an address offers, which is not guilt
 )
 
-// defaults are the weights of the sources that are known by name. They are chosen for the scores that they must give,
-// which TestScoresThatTheDefaultsMustGive holds: proof of abuse from one source passes 85, a single complaint, a shared
-// address on a DNS list or a Tor exit comes nowhere near it, and three lists that copy each other stay in the middle.
-var defaults = map[string]Source{
-	"abuseipdb":    {Trust: 1, Weight: 32, GoodWeight: 4, SelfAged: true},
-	"crowdsec":     {Trust: 1, Weight: 32, GoodWeight: 4, Group: "crowdsec"},
-	"crowdsec_cti": {Trust: 1, Weight: 32, GoodWeight: 4, Group: "crowdsec", SelfAged: true},
-	"greynoise":    {Trust: 1, Weight: 26, GoodWeight: 40},
-	"httpbl":       {Trust: 1, Weight: 26, GoodWeight: 2},
-
-	"ipqualityscore": {Trust: 1, Weight: 24, GoodWeight: 4},
-	"proxycheck":     {Trust: 1, Weight: 24, GoodWeight: 4},
-	"virustotal":     {Trust: 1, Weight: 24, GoodWeight: 4},
-	"otx":            {Trust: 1, Weight: 24, GoodWeight: 4},
-
-	"zen": {Trust: 1, Weight: 22, GoodWeight: 1, Group: spamhaus},
-	"dqs": {Trust: 1, Weight: 22, GoodWeight: 1, Group: spamhaus},
-
-	// Anyone may run a DNS list, and many hold whole carriers' shared addresses: half the trust.
-	"dnsbl":   {Trust: .5, Weight: 16, GoodWeight: 1, Group: dnsbl},
-	"dronebl": {Trust: .5, Weight: 16, GoodWeight: 1, Group: dnsbl},
-
+// feeds are the weights of the lists that are known by name. They are chosen for the scores that they must give, which
+// TestScoresThatTheDefaultsMustGive holds: a Tor exit comes nowhere near 85, and three lists that copy each other stay in
+// the middle. What a service weighs is in its own profile.
+var feeds = map[string]Source{
 	"spamhaus_drop":     {Trust: 1, Weight: 34, Group: spamhaus},
 	"firehol_level1":    {Trust: 1, Weight: 24, Group: lists},
 	"ipsum":             {Trust: 1, Weight: 24, Group: lists},
@@ -46,23 +27,20 @@ var defaults = map[string]Source{
 	"verified_bots": {Trust: 1, GoodWeight: 60, Group: "verified"},
 }
 
-// Defaults returns how the source with the given name is weighed unless the operator says otherwise, and whether the
-// name is a known one. Any other is weighed like a provider that nobody has experience with: 20 points against an
-// address, 2 for it, alone in its group.
-func Defaults(name string) (Source, bool) {
-	s, known := defaults[name]
-	if !known {
-		s = Source{Trust: 1, Weight: 20, GoodWeight: 2}
+// OfProfile returns how a provider is weighed that is configured under a name, unless the operator says otherwise.
+func OfProfile(name string, p reputation.Profile) Source {
+	p = p.WithDefaults()
+	return Source{
+		Name: name, Group: p.Group, Trust: p.Trust, Weight: p.Weight, GoodWeight: p.GoodWeight, SelfAged: p.SelfAged,
 	}
-	s.Name = name
-	return s, known
 }
 
-// FeedDefaults is Defaults for feeds: one without a known name is worth 20 points among the other lists, or 8 when all
-// it says is that its addresses are Tor exits, VPNs or hosting. A feed says nothing for the addresses that it leaves out.
+// FeedDefaults returns how the list with the given name is weighed unless the operator says otherwise. One without a known
+// name is worth 20 points among the other lists, or 8 when all it says is that its addresses are Tor exits, VPNs or hosting.
+// A feed says nothing for the addresses that it leaves out.
 func FeedDefaults(name string, categories reputation.Categories) Source {
-	s, known := Defaults(name)
-	if known {
+	if s, known := feeds[name]; known {
+		s.Name = name
 		return s
 	}
 	const natures = 1<<reputation.Tor | 1<<reputation.VPN | 1<<reputation.Hosting

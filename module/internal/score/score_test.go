@@ -1,6 +1,7 @@
 package score
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"testing"
@@ -13,12 +14,41 @@ import (
 
 const day = 24 * time.Hour
 
-// says returns evidence from a source that is known by name.
-func says(name string, severity, confidence float64) Evidence {
-	s, known := Defaults(name)
-	if !known {
+// services are the weights, good weights and groups that services of these kinds are given; that of a guest is in its
+// profile, and its tests hold that the two agree.
+var services = map[string]reputation.Profile{
+	"abuseipdb":      {Weight: 32, GoodWeight: 4, SelfAged: true},
+	"crowdsec":       {Weight: 32, GoodWeight: 4, Group: "crowdsec"},
+	"crowdsec_cti":   {Weight: 32, GoodWeight: 4, Group: "crowdsec", SelfAged: true},
+	"greynoise":      {Weight: 26, GoodWeight: 40},
+	"httpbl":         {Weight: 26, GoodWeight: 2},
+	"ipqualityscore": {Weight: 24, GoodWeight: 4},
+	"proxycheck":     {Weight: 24, GoodWeight: 4},
+	"virustotal":     {Weight: 24, GoodWeight: 4},
+	"otx":            {Weight: 24, GoodWeight: 4},
+	"zen":            {Weight: 22, GoodWeight: 1, Group: spamhaus},
+	"dqs":            {Weight: 22, GoodWeight: 1, Group: spamhaus},
+
+	// Anyone may run a DNS list, and many hold whole carriers' shared addresses: half the trust.
+	"dnsbl":   {Trust: .5, Weight: 16, GoodWeight: 1, Group: "dnsbl"},
+	"dronebl": {Trust: .5, Weight: 16, GoodWeight: 1, Group: "dnsbl"},
+}
+
+// sourceOf returns a service or a feed that is known by name.
+func sourceOf(name string) Source {
+	if p, known := services[name]; known {
+		p.Name = name
+		return OfProfile(name, p)
+	}
+	if _, known := feeds[name]; !known {
 		panic("no defaults for " + name)
 	}
+	return FeedDefaults(name, 0)
+}
+
+// says returns evidence from a source that is known by name.
+func says(name string, severity, confidence float64) Evidence {
+	s := sourceOf(name)
 	return Evidence{Source: &s, Severity: severity, Confidence: confidence}
 }
 
@@ -233,13 +263,19 @@ func TestRound(t *testing.T) {
 }
 
 func TestDefaults(t *testing.T) {
-	for name := range defaults {
-		if s, known := Defaults(name); !known || s.Name != name || s.Trust <= 0 || s.Trust > 1 || s.Weight+s.GoodWeight <= 0 {
-			t.Errorf("Defaults(%q) = %+v, %v", name, s, known)
+	names := slices.Concat(slices.Collect(maps.Keys(services)), slices.Collect(maps.Keys(feeds)))
+	for _, name := range names {
+		if s := sourceOf(name); s.Name != name || s.Trust <= 0 || s.Trust > 1 || s.Weight+s.GoodWeight <= 0 {
+			t.Errorf("the defaults of %q are %+v", name, s)
 		}
 	}
-	if s, known := Defaults("acme"); known || s != (Source{Name: "acme", Trust: 1, Weight: 20, GoodWeight: 2}) {
-		t.Errorf(`Defaults("acme") = %+v, %v`, s, known)
+	acme := reputation.Profile{Name: "acme"}
+	if s := OfProfile("acme", acme); s != (Source{Name: "acme", Group: "acme", Trust: 1, Weight: 20, GoodWeight: 2}) {
+		t.Errorf("a profile with a name only gives %+v", s)
+	}
+	// One service that is asked in two ways is one witness.
+	if s := OfProfile("acme_shop", acme); s.Name != "acme_shop" || s.Group != "acme" {
+		t.Errorf("a second name gives %+v", s)
 	}
 }
 

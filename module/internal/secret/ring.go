@@ -7,7 +7,7 @@ package secret
 // try, in the order in which to try it:
 //
 //	for key, secret := range ring.Each {
-//		report, err := provider.Check(reputation.WithKey(ctx, key), addr)
+//		report, err := provider.Check(ctx, reputation.Query{Addr: addr, Key: key})
 //		switch reputation.ResultOf(err) {
 //		case reputation.ResultRefused:
 //			secret.Refresh() // there may be a new value already

@@ -3,19 +3,18 @@
 package abuseipdb
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"math"
-	"net"
-	"net/http"
-	"net/netip"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -25,13 +24,6 @@ const (
 
 	// The bounds that the service documents for maxAgeInDays.
 	minMaxAgeDays, maxMaxAgeDays = 1, 365
-
-	// userAgent carries no version: the service has no use for it, and it would tell whom to attack.
-	userAgent = "caddy-ip-reputation"
-
-	// An answer has about 600 bytes; what is much longer was not written by the service.
-	maxBody   = 64 << 10
-	maxHeader = 64 << 10
 )
 
 func init() {
@@ -44,18 +36,14 @@ func init() {
 // The service's score says how bad an address is, the number of different reporters how much stands behind it: one
 // reporter weighs little, twenty weigh nearly fully. An address that was never reported, or that the service has
 // whitelisted, gets the small good weight of the source. A score of 0 in spite of reports is no statement.
+//
+// The address of the API is `https://api.abuseipdb.com/api/v2`; what is asked is its `/check`.
 type AbuseIPDB struct {
-	// The address of the API, up to and without `/check`: for a gateway, or a stand-in in tests. The key is sent there,
-	// so it should begin with `https://`. Placeholders of the global kind, such as `{env.ABUSEIPDB_URL}`, are resolved
-	// when the configuration is loaded. Default: `https://api.abuseipdb.com/api/v2`.
-	URL string `json:"url,omitempty"`
+	rest.Endpoint
 
 	// How many days back reports count, from 1 to 365. More days bring more reports, but addresses change hands, and
 	// their new owners pay for the old ones. Default: 30.
 	MaxAgeDays int `json:"max_age_days,omitempty"`
-
-	base      *url.URL
-	transport *http.Transport
 }
 
 // CaddyModule returns the Caddy module information.
@@ -71,36 +59,9 @@ func (a *AbuseIPDB) Provision(ctx caddy.Context) error {
 	if a.MaxAgeDays == 0 {
 		a.MaxAgeDays = defaultMaxAgeDays
 	}
-	address := defaultURL
-	if a.URL != "" {
-		var err error
-		if address, err = caddy.NewReplacer().ReplaceOrErr(a.URL, true, true); err != nil {
-			return fmt.Errorf("resolving the url of abuseipdb: %w", err)
-		}
-	}
-	base, err := parseBase(address)
-	if err != nil {
-		return fmt.Errorf("reading the url of abuseipdb: %w", err)
-	}
-	a.base = base
-	if base.Scheme == "http" && !isLoopback(base.Hostname()) {
-		ctx.Slogger().Warn("the key of abuseipdb is sent without encryption: use a url that begins with https://",
-			"host", base.Hostname())
-	}
-	a.transport = &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
-		// The caller's context bounds every call; these two bound what a call leaves behind when it has given up.
-		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		TLSHandshakeTimeout: 10 * time.Second,
-		ForceAttemptHTTP2:   true,
-		// Without pings, a connection that a firewall silently dropped would swallow every call until TCP gives up,
-		// which takes a quarter of an hour.
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
-		MaxIdleConnsPerHost:    2,
-		IdleConnTimeout:        90 * time.Second,
-		MaxResponseHeaderBytes: maxHeader,
-	}
-	return nil
+	return a.Open(ctx, rest.API{
+		Profile: a.Profile(), Title: "AbuseIPDB", URL: defaultURL, ResetHeader: "X-RateLimit-Reset", Detail: detail,
+	})
 }
 
 // Validate checks the settings' ranges.
@@ -108,18 +69,39 @@ func (a *AbuseIPDB) Validate() error {
 	return checkMaxAge(a.MaxAgeDays)
 }
 
-// Cleanup closes the idle connections. Those in use close by themselves when their call ends.
-func (a *AbuseIPDB) Cleanup() error {
-	if a.transport != nil {
-		a.transport.CloseIdleConnections()
+// Profile implements reputation.Provider. The quota is that of the free plan; AbuseIPDB counts by the UTC day, for each
+// account.
+func (*AbuseIPDB) Profile() reputation.Profile {
+	return reputation.Profile{
+		Name:       "abuseipdb",
+		Quota:      []string{"1000/day"},
+		ListedTTL:  6 * time.Hour,
+		CleanTTL:   24 * time.Hour,
+		Weight:     32, // twenty reporters of a score of 100 pass 85, one does not pass 15
+		GoodWeight: 4,
+		SelfAged:   true,
+		Says: reputation.Statements{
+			Categories: reputation.CategoriesOf(reputation.Abuse, reputation.Crawler),
+			Natures:    reputation.KindsOf(reputation.NatureTor, reputation.NatureHosting, reputation.NatureMobile),
+			Country:    true,
+		},
+		Protocol: reputation.ProtocolConfirmed,
 	}
-	return nil
 }
 
-// Terms returns what holds for the service unless the operator sets something else: the quota of the free plan, and how
-// long an answer is used for addresses with and without reports. AbuseIPDB counts by the UTC day, for each account.
-func (*AbuseIPDB) Terms() (quota []string, listed, clean time.Duration) {
-	return []string{"1000/day"}, 6 * time.Hour, 24 * time.Hour
+// Check implements reputation.Provider.
+func (a *AbuseIPDB) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	return rest.Ask(ctx, &a.Endpoint, q, a.question(q), func(body *answer, _ *rest.Answer) (reputation.Report, error) {
+		return body.report(q.Addr)
+	})
+}
+
+func (a *AbuseIPDB) question(q reputation.Query) rest.Request {
+	return rest.Request{
+		Path:   []string{"check"},
+		Params: url.Values{"ipAddress": {q.Addr.String()}, "maxAgeInDays": {strconv.Itoa(a.MaxAgeDays)}},
+		Header: map[string]string{"Key": q.Key},
+	}
 }
 
 // UnmarshalCaddyfile reads the options that only this provider has. The ones that all providers have (key, quota, …) are
@@ -165,29 +147,6 @@ func checkMaxAge(days int) error {
 		return fmt.Errorf("the max_age of abuseipdb is %d days: it must be from %d to %d", days, minMaxAgeDays, maxMaxAgeDays)
 	}
 	return nil
-}
-
-// parseBase reads the address of the API. Its errors do not repeat the address, which may hold a gateway's secret.
-func parseBase(address string) (*url.URL, error) {
-	base, err := url.Parse(address)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("not a URL: use one like %s", defaultURL)
-	case base.Scheme != "https" && base.Scheme != "http":
-		return nil, fmt.Errorf("its scheme is %q: use one that begins with https://", base.Scheme)
-	case base.Hostname() == "":
-		return nil, fmt.Errorf("it names no host: use one like %s", defaultURL)
-	case base.User != nil:
-		return nil, errors.New("it holds a user name: the service takes its key from the key option only")
-	case base.RawQuery != "" || base.ForceQuery || base.Fragment != "":
-		return nil, errors.New("it holds a query or a fragment: end it before '?' or '#'")
-	}
-	return base, nil
-}
-
-func isLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // Interface guards

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -18,7 +17,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -155,47 +156,12 @@ func TestErrorsHelp(t *testing.T) {
 			}))
 			t.Cleanup(server.Close)
 			a := mustProvision(t, server.URL)
-			_, err := a.Check(reputation.WithKey(t.Context(), tc.key), netip.MustParseAddr("2001:db8::7"))
+			_, err := a.Check(t.Context(), reputation.Query{Addr: netip.MustParseAddr("2001:db8::7"), Key: tc.key})
 			if err == nil || !strings.HasPrefix(err.Error(), "asking AbuseIPDB: ") || !strings.HasSuffix(err.Error(), tc.want) {
 				t.Errorf("the error is %v, want it to end in %q", err, tc.want)
 			}
 		})
 	}
-}
-
-// TestConnections proves that one connection serves calls one after the other, also over HTTP/2, and that Cleanup
-// closes it.
-func TestConnections(t *testing.T) {
-	closed := make(chan struct{}, 10)
-	opened := make(chan struct{}, 10)
-	protocols := make(chan string, 10)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		protocols <- r.Proto
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write([]byte(`{"data":{"ipAddress":"203.0.113.10","abuseConfidenceScore":0,"totalReports":0,"numDistinctUsers":0}}`))
-	}))
-	server.EnableHTTP2 = true
-	server.Config.ConnState = connStates(opened, closed)
-	server.StartTLS()
-	t.Cleanup(server.Close)
-
-	a := mustProvision(t, server.URL)
-	a.transport.TLSClientConfig = server.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
-	for range 5 {
-		if _, err := a.Check(reputation.WithKey(t.Context(), "k"), netip.MustParseAddr("203.0.113.10")); err != nil {
-			t.Fatal(err)
-		}
-		if got := <-protocols; got != "HTTP/2.0" {
-			t.Errorf("asked over %s, want HTTP/2.0", got)
-		}
-	}
-	if len(opened) != 1 {
-		t.Errorf("%d connections were opened for 5 calls, want 1", len(opened))
-	}
-	if err := a.Cleanup(); err != nil {
-		t.Fatal(err)
-	}
-	<-closed // or the test ends in a timeout
 }
 
 func TestCaddyfile(t *testing.T) {
@@ -207,7 +173,7 @@ func TestCaddyfile(t *testing.T) {
 		{name: "alone", input: `abuseipdb`},
 		{name: "empty block", input: "abuseipdb {\n}"},
 		{name: "all", input: "abuseipdb {\n url http://127.0.0.1:8081/api\n max_age 90\n}",
-			want: AbuseIPDB{URL: "http://127.0.0.1:8081/api", MaxAgeDays: 90}},
+			want: AbuseIPDB{Endpoint: rest.Endpoint{URL: "http://127.0.0.1:8081/api"}, MaxAgeDays: 90}},
 		{name: "argument", input: `abuseipdb https://example.org`, wantErr: "unexpected argument 'https://example.org' after abuseipdb"},
 		{name: "unknown option", input: "abuseipdb {\n verbose\n}", wantErr: "unknown option 'verbose': abuseipdb has url and max_age"},
 		{name: "nested block", input: "abuseipdb {\n max_age 9 {\n url x\n }\n}", wantErr: "unknown option '{'"},
@@ -270,8 +236,9 @@ func TestProvision(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := a.question(netip.MustParseAddr("203.0.113.10")); got != tc.wantURL {
-				t.Errorf("asks %s, want %s", got, tc.wantURL)
+			question := a.question(reputation.Query{Addr: netip.MustParseAddr("203.0.113.10"), Key: "k"})
+			if got, err := a.Target(&question); err != nil || got.String() != tc.wantURL {
+				t.Errorf("asks %s (%v), want %s", got, err, tc.wantURL)
 			}
 			// what was resolved does not go back into the configuration
 			if out, _ := json.Marshal(a); strings.Contains(string(out), "8081") {
@@ -282,20 +249,41 @@ func TestProvision(t *testing.T) {
 }
 
 func TestTerms(t *testing.T) {
-	quota, listed, clean := new(AbuseIPDB).Terms()
-	if diff := cmp.Diff([]any{[]string{"1000/day"}, 6 * time.Hour, 24 * time.Hour}, []any{quota, listed, clean}); diff != "" {
+	p := new(AbuseIPDB).Profile()
+	if diff := cmp.Diff([]any{[]string{"1000/day"}, 6 * time.Hour, 24 * time.Hour}, []any{p.Quota, p.ListedTTL, p.CleanTTL}); diff != "" {
 		t.Error(diff)
 	}
 }
 
-// connStates tells which connections a server gets and loses.
-func connStates(opened, closed chan<- struct{}) func(net.Conn, http.ConnState) {
-	return func(_ net.Conn, state http.ConnState) {
-		switch state {
-		case http.StateNew:
-			opened <- struct{}{}
-		case http.StateClosed:
-			closed <- struct{}{}
+// TestScores: what the profile weighs gives the scores that the source must give, alone.
+func TestScores(t *testing.T) {
+	source := score.OfProfile("abuseipdb", new(AbuseIPDB).Profile())
+	for _, tc := range []struct {
+		name     string
+		changes  changes
+		min, max float64
+	}{
+		{"100 by 60 reporters", changes{"abuseConfidenceScore": 100, "totalReports": 60, "numDistinctUsers": 60}, 85, 92},
+		{"100 by one reporter", changes{"abuseConfidenceScore": 100, "totalReports": 1, "numDistinctUsers": 1}, 2, 14.4},
+		{"50 by 10 reporters", changes{"abuseConfidenceScore": 50, "totalReports": 10, "numDistinctUsers": 10}, 8, 25},
+		{"never reported", nil, 0, .99},
+	} {
+		report, err := parseAnswer(answerWith(tc.changes), asked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		evidence := score.Evidence{Source: &source, Severity: report.Severity, Confidence: report.Confidence, Categories: report.Categories}
+		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < tc.min || got > tc.max {
+			t.Errorf("%s: %.2f %%, want %v to %v", tc.name, got, tc.min, tc.max)
 		}
 	}
+}
+
+// parseAnswer returns what a body says about addr.
+func parseAnswer(body []byte, addr netip.Addr) (reputation.Report, error) {
+	var a answer
+	if err := rest.Decode(body, &a); err != nil {
+		return reputation.Report{}, err
+	}
+	return a.report(addr)
 }

@@ -5,15 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"net/url"
-	"strings"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
-
-// maxDetail bounds what an error quotes of the service's own words, in bytes.
-const maxDetail = 200
 
 // answer is the body of a 200. Pointers tell what is missing from what is zero: a missing number must not become clean.
 type answer struct {
@@ -33,16 +29,8 @@ type data struct {
 	LastReportedAt   string `json:"lastReportedAt"`
 }
 
-// parseAnswer returns what a body says about addr.
-func parseAnswer(body []byte, addr netip.Addr) (reputation.Report, error) {
-	var a answer
-	if err := json.Unmarshal(body, &a); err != nil {
-		// only the member's name: the rest of the error quotes the body
-		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return reputation.Report{}, fmt.Errorf("%w: %q is of another type", reputation.ErrBadAnswer, wrong.Field)
-		}
-		return reputation.Report{}, fmt.Errorf("%w: its body is not JSON", reputation.ErrBadAnswer)
-	}
+// report returns what the answer says about addr.
+func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
 	if a.Data == nil {
 		return reputation.Report{}, fmt.Errorf("%w: there is no \"data\"", reputation.ErrBadAnswer)
 	}
@@ -58,9 +46,8 @@ func parseAnswer(body []byte, addr netip.Addr) (reputation.Report, error) {
 
 // validate checks what a report rests on. The errors quote nothing but numbers.
 func (d *data) validate(addr netip.Addr) error {
-	echo, err := netip.ParseAddr(d.IPAddress)
 	switch {
-	case err != nil || echo.Unmap() != addr:
+	case !rest.SameAddr(d.IPAddress, addr):
 		return errors.New(`"ipAddress" is not the address that was asked about`)
 	case d.Score == nil:
 		return errors.New(`there is no "abuseConfidenceScore"`)
@@ -78,7 +65,7 @@ func (d *data) report() reputation.Report {
 	r := reputation.Report{
 		Severity:   float64(*d.Score) / 100,
 		Confidence: confidence(*d.NumDistinctUsers),
-		Facts:      reputation.Facts{Country: country(d.CountryCode), Nature: d.nature()},
+		Facts:      reputation.Facts{Country: rest.Country(d.CountryCode), Nature: d.nature()},
 	}
 	switch {
 	case d.IsWhitelisted != nil && *d.IsWhitelisted:
@@ -142,54 +129,15 @@ func (d *data) nature() reputation.Nature {
 	return n
 }
 
-func country(code string) string {
-	if len(code) != 2 || code[0] < 'A' || code[0] > 'Z' || code[1] < 'A' || code[1] > 'Z' {
-		return ""
-	}
-	return code
-}
-
-// detail returns what an error body says in the service's own words, as ": words", or nothing when it says nothing or
-// when the words repeat what must not be logged.
-func (a *AbuseIPDB) detail(body []byte, addr netip.Addr, key string) string {
+// detail returns what the body of an error says in the service's own words.
+func detail(body []byte) string {
 	var failure struct {
 		Errors []struct {
 			Detail string `json:"detail"`
 		} `json:"errors"`
 	}
-	if len(body) > maxBody || json.Unmarshal(body, &failure) != nil || len(failure.Errors) == 0 {
+	if json.Unmarshal(body, &failure) != nil || len(failure.Errors) == 0 {
 		return ""
 	}
-	words := strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return ' '
-		}
-		return r
-	}, failure.Errors[0].Detail)
-	words = strings.TrimSpace(words)
-	if words == "" || a.betrays(words, addr, key) {
-		return ""
-	}
-	// cut last, so that nothing is looked for in half a word
-	return ": " + words[:min(len(words), maxDetail)]
-}
-
-// betrays reports whether words hold the key, the visitor's address in any spelling, or the address of the API.
-func (a *AbuseIPDB) betrays(words string, addr netip.Addr, key string) bool {
-	words = strings.ToLower(words)
-	secrets := []string{key, addr.String(), url.QueryEscape(addr.String()), a.base.Host, strings.Trim(a.base.Path, "/")}
-	for _, secret := range secrets {
-		if secret != "" && strings.Contains(words, strings.ToLower(secret)) {
-			return true
-		}
-	}
-	notAddress := func(r rune) bool { return !strings.ContainsRune("0123456789abcdef:.", r) }
-	for word := range strings.FieldsFuncSeq(words, notAddress) {
-		for _, spelling := range []string{word, strings.Trim(word, ":.")} {
-			if found, err := netip.ParseAddr(spelling); err == nil && found.Unmap() == addr {
-				return true
-			}
-		}
-	}
-	return false
+	return failure.Errors[0].Detail
 }

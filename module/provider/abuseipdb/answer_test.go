@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -203,54 +201,6 @@ func TestMoreReportersNeverWeighLess(t *testing.T) {
 	})
 }
 
-func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	for _, tc := range []struct {
-		name, after, reset string
-		want               time.Duration
-	}{
-		{"seconds", "29241", "1", 29241 * time.Second},
-		{"none", "", "", 0},
-		{"zero", "0", "1795437000", 0},
-		{"date", "Mon, 23 Nov 2026 14:30:00 GMT", "", 150 * time.Minute},
-		{"past date", "Mon, 23 Nov 2026 11:00:00 GMT", "", 0},
-		{"reset", "", "1795437000", 30 * time.Minute},
-		{"past reset", "", "1545973200", 0},
-		{"negative", "-5", "1795437000", 30 * time.Minute},
-		{"words", "soon", "later", 0},
-		{"a hundred years", "3155760000", "", 24 * time.Hour},
-		{"more than 64 bits", "99999999999999999999", "", 0},
-		{"the largest number", "9223372036854775807", "", 24 * time.Hour},
-		{"reset at the largest number", "", "9223372036854775807", 24 * time.Hour},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			header := http.Header{"Retry-After": {tc.after}, "X-Ratelimit-Reset": {tc.reset}}
-			if got := retryAfter(header, now); got != tc.want {
-				t.Errorf("got %s, want %s", got, tc.want)
-			}
-		})
-	}
-}
-
-// TestCause: what is not known to be harmless is not repeated.
-func TestCause(t *testing.T) {
-	for _, tc := range []struct {
-		name string
-		err  error
-		want string
-	}{
-		{"proxy", errors.New(`invalid proxy address "http://user:hunter2@proxy"`), "the connection failed before the answer was complete"},
-		{"dial", &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}, "dial tcp: connection refused"},
-		{"timeout", &net.DNSError{Err: "i/o timeout", Name: "api.abuseipdb.com", IsTimeout: true}, os.ErrDeadlineExceeded.Error()},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			if got := cause(t.Context(), tc.err); got.Error() != tc.want {
-				t.Errorf("got %q, want %q", got, tc.want)
-			}
-		})
-	}
-}
-
 func FuzzAnswer(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.json")
 	if err != nil || len(files) == 0 {
@@ -289,33 +239,11 @@ func FuzzAnswer(f *testing.F) {
 }
 
 func FuzzDetail(f *testing.F) {
-	const key = "s3cr3tk3y"
 	f.Add([]byte(`{"errors":[{"detail":"bad key s3cr3tk3y"}]}`))
-	f.Add([]byte(`{"errors":[{"detail":"` + strings.Repeat("x", 195) + `s3cr3tk3y for 203.0.113.10"}]}`))
-	f.Add([]byte(`{"errors":[{"detail":"s3cr\u00003tk3y"}]}`))
 	f.Add([]byte(`{"errors":[{}]}`))
-	a := mustProvision(f, "https://gateway.example/base")
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got := a.detail(body, asked, key)
-		if len(got) > maxDetail+2 || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r > '~' }) {
-			t.Errorf("not one short printable line: %q", got)
-		}
-		for _, secret := range []string{key, asked.String(), "gateway.example"} {
-			if strings.Contains(got, secret) {
-				t.Errorf("%q holds %q", got, secret)
-			}
-		}
-	})
-}
-
-func FuzzRetryAfter(f *testing.F) {
-	f.Add("29241", "1545973200", uint32(1795435200))
-	f.Add("Mon, 23 Nov 2026 14:30:00 GMT", "", uint32(0))
-	f.Add("", "9223372036854775807", uint32(1))
-	f.Fuzz(func(t *testing.T, after, reset string, now uint32) {
-		header := http.Header{"Retry-After": {after}, "X-Ratelimit-Reset": {reset}}
-		if got := retryAfter(header, time.Unix(int64(now), 0)); got < 0 || got > maxRetryAfter {
-			t.Errorf("%q, %q: %s", after, reset, got)
+		if got := detail(body); len(got) > 3*len(body) { // an invalid byte becomes U+FFFD
+			t.Errorf("%d bytes became %d", len(body), len(got))
 		}
 	})
 }

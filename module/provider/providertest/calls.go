@@ -2,9 +2,12 @@ package providertest
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -55,7 +58,14 @@ func (s *suite) callChecks() []check {
 		}},
 		{"call/fifty at once", s.concurrent},
 	}
+	list = append(list, check{"call/profile", s.profile})
 	if !s.NoKey {
+		list = append(list, check{"call/broken key", func(tb testing.TB) error {
+			// as files have one at their end
+			t := s.trial(tb, s.sample.ServeHTTP)
+			o, err := t.askWith(tb.Context(), s.sample.Addr, s.testKey()+"\n")
+			return errors.Join(err, o.want(reputation.ResultRefused), t.wantRequests(0))
+		}})
 		list = append(list, check{"call/no key", func(tb testing.TB) error {
 			t := s.trial(tb, s.sample.ServeHTTP)
 			o, err := t.askWith(tb.Context(), s.sample.Addr, "")
@@ -64,15 +74,45 @@ func (s *suite) callChecks() []check {
 	}
 	for _, addr := range s.Unsupported {
 		list = append(list, check{"call/unsupported " + addr.String(), func(tb testing.TB) error {
-			t := s.trial(tb, s.sample.ServeHTTP)
-			o, err := t.ask(tb.Context(), addr)
-			if !errors.Is(o.err, reputation.ErrUnsupported) {
-				err = errors.Join(err, fmt.Errorf("the error is %w, want ErrUnsupported", o.err))
-			}
-			return errors.Join(err, t.wantRequests(0))
+			return s.unsupported(tb, addr)
 		}})
 	}
-	return list
+	return append(list, check{"call/not covered", func(tb testing.TB) (err error) {
+		for _, text := range []string{"203.0.113.10", "2001:db8::10"} {
+			addr := netip.MustParseAddr(text)
+			if !s.New(tb, "http://127.0.0.1:1").Profile().Covers.Has(addr) {
+				err = errors.Join(err, s.unsupported(tb, addr))
+			}
+		}
+		return err
+	}})
+}
+
+// profile checks what the provider says of its service against the rest of the configuration.
+func (s *suite) profile(tb testing.TB) error {
+	t := s.trial(tb, s.sample.ServeHTTP)
+	p := t.provider.Profile()
+	err := p.Validate()
+	if again := t.provider.Profile(); !reflect.DeepEqual(p, again) {
+		err = errors.Join(err, errors.New("Profile returns something else each time"))
+	}
+	if needed := p.Key == reputation.KeyRequired; needed == s.NoKey {
+		err = errors.Join(err, fmt.Errorf("Profile.Key says that a key is needed: %t, Config.NoKey is %t", needed, s.NoKey))
+	}
+	if !p.Covers.Has(s.sample.Addr) {
+		err = errors.Join(err, errors.New("Profile.Covers leaves out the address of the first case"))
+	}
+	return errors.Join(err, t.wantRequests(0))
+}
+
+// unsupported asks about an address that the service does not cover.
+func (s *suite) unsupported(tb testing.TB, addr netip.Addr) error {
+	t := s.trial(tb, s.sample.ServeHTTP)
+	o, err := t.ask(tb.Context(), addr)
+	if !errors.Is(o.err, reputation.ErrUnsupported) {
+		err = errors.Join(err, fmt.Errorf("the error is %w, want ErrUnsupported", o.err))
+	}
+	return errors.Join(err, t.wantRequests(0))
 }
 
 // concurrent calls Check fifty times at once, each time with a key of its own. It is worth most under the race detector.
@@ -83,7 +123,7 @@ func (s *suite) concurrent(tb testing.TB) error {
 	var all sync.WaitGroup
 	for i := range calls {
 		all.Go(func() {
-			o, err := t.askWith(tb.Context(), s.sample.Addr, numberedKey(i))
+			o, err := t.askWith(tb.Context(), s.sample.Addr, s.KeyPrefix+numberedKey(i))
 			faults[i] = errors.Join(err, s.sample.judge(o))
 		})
 	}
@@ -93,7 +133,8 @@ func (s *suite) concurrent(tb testing.TB) error {
 	}
 	requests := strings.Join(t.requests(), "\n")
 	for i := range calls {
-		if n := strings.Count(requests, numberedKey(i)); n != 1 {
+		basic := base64.StdEncoding.EncodeToString([]byte(s.KeyPrefix + numberedKey(i)))
+		if n := strings.Count(requests, numberedKey(i)) + strings.Count(requests, basic); n != 1 {
 			return fmt.Errorf("the key of call %d was sent %d times, want once", i, n)
 		}
 	}

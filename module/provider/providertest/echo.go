@@ -1,6 +1,7 @@
 package providertest
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,6 +47,7 @@ func (s *suite) secrets() []func(r *http.Request) string {
 	}
 	return []func(r *http.Request) string{
 		fixed("invalid key " + testKey),
+		fixed("invalid credentials " + base64.StdEncoding.EncodeToString([]byte(s.testKey()))),
 		fixed(strings.Repeat("x", 80) + testKey),
 		fixed(strings.Repeat("x", 180) + testKey),
 		fixed(strings.Repeat("x", 236) + testKey),

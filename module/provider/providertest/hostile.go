@@ -65,7 +65,7 @@ func (s *suite) refused(tb testing.TB) error {
 	if err != nil {
 		return err
 	}
-	t := &trial{patience: s.patience, baseURL: "http://" + listener.Addr().String() + basePath}
+	t := &trial{patience: s.patience, key: s.testKey(), baseURL: "http://" + listener.Addr().String() + basePath}
 	if err := listener.Close(); err != nil {
 		return err
 	}
@@ -140,6 +140,10 @@ func (s *suite) answerChecks() []check {
 			s.sample.ServeHTTP(w, r)
 		}, bad, failed),
 		s.once("answer/deep", reply(200, jsonType, strings.Repeat("[", 30_000)), bad),
+		s.once("answer/deep in a member", s.deep, bad),
+		s.once("answer/page that is the answer", s.as(htmlType), bad),
+		s.once("answer/no type", s.as(""), bad),
+		s.packed(),
 		s.once("answer/500", reply(500, jsonType, `{"message":"internal error"}`), failed),
 		s.once("answer/502 page", reply(502, htmlType, page), failed),
 		s.once("answer/404 page", reply(404, htmlType, page), notFound...),
@@ -150,7 +154,84 @@ func (s *suite) answerChecks() []check {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		list = append(list, check{fmt.Sprintf("answer/redirect %d", status), s.redirect(status)})
 	}
+	list = append(list, s.pauses()...)
 	return append(list, s.echoChecks()...)
+}
+
+// deep gives the sample with one member more, which is nested deeper than any service would.
+func (s *suite) deep(w http.ResponseWriter, r *http.Request) {
+	const depth = 5000
+	nested := strings.Repeat("[", depth) + strings.Repeat("]", depth)
+	body := strings.TrimSpace(s.sample.Body)
+	if rest, ok := strings.CutPrefix(body, "{"); ok {
+		body = `{"extra":` + nested + "," + rest
+	} else {
+		body = nested
+	}
+	reply(200, s.sample.Header.Get("Content-Type"), body)(w, r)
+}
+
+// as gives the sample under another content type, or without one.
+func (s *suite) as(contentType string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Content-Type"] = nil // which keeps the server from guessing
+		if contentType != "" {
+			w.Header().Set("Content-Type", contentType)
+		}
+		_, _ = io.WriteString(w, s.sample.Body)
+	}
+}
+
+// packed gives the sample in gzip to whoever accepts that, as services do.
+func (s *suite) packed() check {
+	return check{"answer/gzip", func(tb testing.TB) error {
+		t := s.trial(tb, func(w http.ResponseWriter, r *http.Request) {
+			if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+				s.sample.ServeHTTP(w, r)
+				return
+			}
+			w.Header().Set("Content-Type", s.sample.Header.Get("Content-Type"))
+			w.Header().Set("Content-Encoding", "gzip")
+			_, _ = w.Write(pack([]byte(s.sample.Body)))
+		})
+		o, err := t.ask(tb.Context(), s.sample.Addr)
+		return errors.Join(err, s.sample.judge(o), t.wantRequests(1))
+	}}
+}
+
+// pauses are about the ways in which a 429 asks for a pause. None may be shorter than nothing or without end.
+func (s *suite) pauses() []check {
+	const longest = 31 * 24 * time.Hour
+	var list []check
+	for _, p := range []struct {
+		name, after string
+		low, high   time.Duration
+	}{
+		{"seconds", "120", 2 * time.Minute, 2 * time.Minute},
+		{"date", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat), 59 * time.Minute, time.Hour},
+		{"past date", "Mon, 23 Nov 2015 14:30:00 GMT", 0, 0},
+		{"none", "", 0, 0},
+		{"negative", "-120", 0, 0},
+		{"words", "soon", 0, 0},
+		{"a hundred years", "3155760000", time.Minute, longest},
+		{"the largest number", "9223372036854775807", 0, longest},
+		{"more than 64 bits", "99999999999999999999", 0, longest},
+	} {
+		list = append(list, check{"pause/" + p.name, func(tb testing.TB) error {
+			t := s.trial(tb, func(w http.ResponseWriter, r *http.Request) {
+				if p.after != "" {
+					w.Header().Set("Retry-After", p.after)
+				}
+				reply(http.StatusTooManyRequests, "application/json", `{"message":"slow down"}`)(w, r)
+			})
+			o, err := t.ask(tb.Context(), s.sample.Addr)
+			if got := o.retryAfter(); got < p.low || got > p.high {
+				err = errors.Join(err, fmt.Errorf("Retry-After %q became %s, want %s to %s", p.after, got, p.low, p.high))
+			}
+			return errors.Join(err, o.want(reputation.ResultThrottled), t.wantRequests(1))
+		}})
+	}
+	return list
 }
 
 func reply(status int, contentType, body string) http.HandlerFunc {

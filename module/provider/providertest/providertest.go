@@ -4,7 +4,7 @@
 // A provider's test calls Run with the service's answers (its own samples, see Case). The suite plays the service on a
 // loopback port: first with these answers, then dead, hanging, dripping, lying, huge, redirecting and echoing secrets.
 // After every call it checks what the contract asks for: one request, a known kind of error, a report within its
-// ranges, and no key, URL or visitor's address in any error.
+// ranges and of what the profile states, and no key, URL or visitor's address in any error or in the standard library's logs.
 package providertest
 
 import (
@@ -34,11 +34,16 @@ type Config struct {
 	// a request, and every request must carry the key of its own call.
 	NoKey bool
 
+	// KeyPrefix is what stands before the key that the suite asks with, such as "12345:" for a service with an account and a
+	// key. Default: nothing.
+	KeyPrefix string
+
 	// NotFound says that a 404 means reputation.ErrUnknown whatever its body. Leave it false for services whose 404 has
 	// a body of its own, and show that one as a Case: a proxy's 404 page must not be taken for an answer.
 	NotFound bool
 
-	// Unsupported are addresses that the service does not cover: reputation.ErrUnsupported, without a request.
+	// Unsupported are addresses that the service does not cover, besides those that its profile leaves out:
+	// reputation.ErrUnsupported, without a request.
 	Unsupported []netip.Addr
 
 	// patience is how long a call may take that nothing holds up, for the suite's own tests. Default: 20s.
@@ -76,7 +81,7 @@ type Case struct {
 }
 
 // Run runs the suite, one sub-test for each case and each way in which a service can misbehave. It measures what the
-// process allocates: call it from a test that is not parallel to others.
+// process allocates, and looks at what it logs: call it from a test that is not parallel to others.
 func Run(t *testing.T, config Config) {
 	t.Helper()
 	checks, err := config.checks()

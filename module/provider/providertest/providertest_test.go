@@ -1,15 +1,19 @@
 package providertest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,23 +28,27 @@ type service struct {
 	url       string
 	transport *http.Transport
 
-	ask     func(ctx context.Context, s *service, addr netip.Addr) (*http.Response, error) // default: once
-	limit   int64                                                                          // default: 64 KiB
-	decode  func(body []byte, report *reputation.Report) error                             // default: strict
-	status  func(resp *http.Response, body []byte) error                                   // default: classify
-	failure func(ctx context.Context, err error) error                                     // default: bare
-	key     func(ctx context.Context) string                                               // default: reputation.Key
+	ask     func(ctx context.Context, s *service, q reputation.Query) (*http.Response, error) // default: once
+	limit   int64                                                                             // default: 64 KiB
+	decode  func(body []byte, report *reputation.Report) error                                // default: strict
+	status  func(resp *http.Response, body []byte) error                                      // default: classify
+	failure func(ctx context.Context, err error) error                                        // default: bare
+	key     func(q reputation.Query) string                                                   // default: that of the query
+	profile reputation.Profile
+	anyType bool // default: JSON only
 }
 
-func (s *service) Check(ctx context.Context, addr netip.Addr) (reputation.Report, error) {
+func (s *service) Profile() reputation.Profile { return s.profile }
+
+func (s *service) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	var report reputation.Report
-	if !addr.Is4() {
+	if !q.Addr.Is4() {
 		return report, reputation.ErrUnsupported
 	}
-	if s.key(ctx) == "" {
+	if s.key(q) == "" || strings.Contains(s.key(q), "\n") {
 		return report, reputation.ErrRefused
 	}
-	resp, err := s.ask(ctx, s, addr)
+	resp, err := s.ask(ctx, s, q)
 	if err != nil {
 		return report, s.failure(ctx, err)
 	}
@@ -54,20 +62,23 @@ func (s *service) Check(ctx context.Context, addr netip.Addr) (reputation.Report
 	case int64(len(body)) > s.limit:
 		return report, reputation.ErrBadAnswer
 	}
+	if !s.anyType && resp.Header.Get("Content-Type") != "application/json" || bytes.Contains(body, bytes.Repeat([]byte("["), 100)) {
+		return report, reputation.ErrBadAnswer
+	}
 	return report, s.decode(body, &report)
 }
 
-func (s *service) request(ctx context.Context, addr netip.Addr) *http.Request {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/ip/"+addr.String(), nil)
+func (s *service) request(ctx context.Context, q reputation.Query) *http.Request {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/ip/"+q.Addr.String(), nil)
 	if err != nil {
 		panic(err)
 	}
-	req.Header.Set("X-Key", s.key(ctx))
+	req.Header.Set("X-Key", s.key(q))
 	return req
 }
 
-func once(ctx context.Context, s *service, addr netip.Addr) (*http.Response, error) {
-	return s.transport.RoundTrip(s.request(ctx, addr))
+func once(ctx context.Context, s *service, q reputation.Query) (*http.Response, error) {
+	return s.transport.RoundTrip(s.request(ctx, q))
 }
 
 func strict(body []byte, report *reputation.Report) error {
@@ -87,8 +98,12 @@ func classify(resp *http.Response, _ []byte) error {
 	case status == 401:
 		return reputation.ErrRefused
 	case status == 429:
-		seconds, _ := time.ParseDuration(resp.Header.Get("Retry-After") + "s")
-		return &reputation.ThrottledError{RetryAfter: seconds}
+		after := resp.Header.Get("Retry-After")
+		pause, _ := time.ParseDuration(after + "s")
+		if until, err := http.ParseTime(after); err == nil {
+			pause = time.Until(until)
+		}
+		return &reputation.ThrottledError{RetryAfter: min(max(pause, 0), 24*time.Hour)}
 	case status < 400:
 		return reputation.ErrBadAnswer
 	}
@@ -106,7 +121,8 @@ func config(flaw func(*service)) Config {
 	return Config{
 		New: func(tb testing.TB, baseURL string) reputation.Provider {
 			s := &service{url: baseURL, transport: new(http.Transport), ask: once, limit: 64 << 10, decode: strict,
-				status: classify, failure: bare, key: reputation.Key}
+				status: classify, failure: bare, key: func(q reputation.Query) string { return q.Key },
+				profile: reputation.Profile{Name: "acme", Covers: reputation.IPv4, Says: reputation.Statements{Country: true}}}
 			tb.Cleanup(s.transport.CloseIdleConnections)
 			if flaw != nil {
 				flaw(s)
@@ -148,8 +164,8 @@ func TestNotFoundProvider(t *testing.T) {
 }
 
 // client asks as most would write it.
-func client(ctx context.Context, s *service, addr netip.Addr) (*http.Response, error) {
-	return (&http.Client{Transport: s.transport}).Do(s.request(ctx, addr))
+func client(ctx context.Context, s *service, q reputation.Query) (*http.Response, error) {
+	return (&http.Client{Transport: s.transport}).Do(s.request(ctx, q))
 }
 
 // TestFlaws proves that each mistake is found, by the sub-tests that are there for it.
@@ -177,6 +193,7 @@ func TestFlaws(t *testing.T) {
 		}, []string{"connection/refused"}},
 		{"reads everything", func(s *service) { s.limit = 1 << 40 }, []string{"answer/32 MiB", "answer/gzip bomb of 32 MiB"}},
 		{"takes what is missing for clean", func(s *service) {
+			s.anyType = true
 			s.decode = func(body []byte, _ *reputation.Report) error { return json.Unmarshal(body, new(struct{})) }
 		}, []string{"answer/bad", "answer/empty", "answer/page", "echo/200"}},
 		{"completes what was cut", func(s *service) {
@@ -191,31 +208,72 @@ func TestFlaws(t *testing.T) {
 			s.status = func(*http.Response, []byte) error { return reputation.ErrUnknown }
 		}, []string{"answer/404 page", "answer/500", "answer/502 page", "answer/refused", "answer/throttled"}},
 		{"ignores the context", func(s *service) {
-			s.ask = func(ctx context.Context, s *service, addr netip.Addr) (*http.Response, error) {
-				return once(context.WithoutCancel(ctx), s, addr)
+			s.ask = func(ctx context.Context, s *service, q reputation.Query) (*http.Response, error) {
+				return once(context.WithoutCancel(ctx), s, q)
 			}
 		}, []string{"call/cancelled before", "connection/hanging", "connection/dripping"}},
 		{"asks twice", func(s *service) {
-			s.ask = func(ctx context.Context, s *service, addr netip.Addr) (*http.Response, error) {
-				if resp, err := once(ctx, s, addr); err == nil {
+			s.ask = func(ctx context.Context, s *service, q reputation.Query) (*http.Response, error) {
+				if resp, err := once(ctx, s, q); err == nil {
 					resp.Body.Close()
 				}
-				return once(ctx, s, addr)
+				return once(ctx, s, q)
 			}
 		}, []string{"answer/bad", "answer/empty", "call/keeps nothing", "call/fifty at once"}},
 		{"remembers answers", func(s *service) {
 			var last *http.Response
-			s.ask = func(ctx context.Context, s *service, addr netip.Addr) (*http.Response, error) {
+			s.ask = func(ctx context.Context, s *service, q reputation.Query) (*http.Response, error) {
 				if last != nil {
 					return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`{"risk":0.9,"land":"DE"}`))}, nil
 				}
-				resp, err := once(ctx, s, addr)
+				resp, err := once(ctx, s, q)
 				last = resp
 				return resp, err
 			}
 		}, []string{"call/keeps nothing"}},
-		{"keeps a key", func(s *service) { s.key = func(context.Context) string { return "old" } },
-			[]string{"call/no key", "call/fifty at once"}},
+		{"keeps a key", func(s *service) { s.key = func(reputation.Query) string { return "old" } },
+			[]string{"call/no key", "call/broken key", "call/fifty at once"}},
+		{"logs the key", func(s *service) {
+			key := s.key
+			s.key = func(q reputation.Query) string { log.Print(key(q)); return key(q) }
+		}, []string{"answer/bad"}},
+		{"logs the address", func(s *service) {
+			s.failure = func(ctx context.Context, err error) error { slog.Debug("failed", "error", err); return bare(ctx, err) }
+			s.ask = client
+		}, []string{"connection/refused"}},
+		{"says what its profile does not state", func(s *service) { s.profile.Says = reputation.Statements{ASN: true} },
+			[]string{"answer/bad"}},
+		{"has a profile that is wrong", func(s *service) { s.profile.Name = "" }, []string{"call/profile"}},
+		{"says that it needs no key", func(s *service) { s.profile.Key = reputation.KeyOptional }, []string{"call/profile"}},
+		{"asks for what it does not cover", func(s *service) { s.profile.Covers = reputation.IPv6 },
+			[]string{"call/profile", "call/not covered"}},
+		{"takes any pause", func(s *service) {
+			s.status = func(resp *http.Response, _ []byte) error {
+				seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
+				return &reputation.ThrottledError{RetryAfter: time.Duration(seconds) * time.Second}
+			}
+		}, []string{"pause/date", "pause/negative", "pause/a hundred years"}},
+		{"quotes a key in base64", func(s *service) { s.status = quote }, []string{"echo/401"}},
+		{"reads gzip that is not unpacked", func(s *service) {
+			s.ask = func(ctx context.Context, s *service, q reputation.Query) (*http.Response, error) {
+				req := s.request(ctx, q)
+				req.Header.Set("Accept-Encoding", "gzip")
+				return s.transport.RoundTrip(req)
+			}
+		}, []string{"answer/gzip"}},
+		{"takes any type", func(s *service) { s.anyType = true }, []string{"answer/page that is the answer", "answer/no type"}},
+		{"takes any depth", func(s *service) {
+			s.ask = func(ctx context.Context, s *service, q reputation.Query) (*http.Response, error) {
+				resp, err := once(ctx, s, q)
+				if err != nil {
+					return nil, err
+				}
+				defer resp.Body.Close()
+				body, err := io.ReadAll(resp.Body)
+				resp.Body = io.NopCloser(bytes.NewReader(bytes.ReplaceAll(body, []byte("[["), []byte("[ ["))))
+				return resp, err
+			}
+		}, []string{"answer/deep in a member"}},
 		{"out of range", func(s *service) {
 			s.decode = func(_ []byte, r *reputation.Report) error { r.Severity = 90; return nil }
 		}, []string{"answer/bad"}},

@@ -2,6 +2,7 @@ package providertest
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -36,11 +37,15 @@ type suite struct {
 	sample *Case
 }
 
+// testKey is the key that the suite asks with.
+func (s *suite) testKey() string { return s.KeyPrefix + testKey }
+
 // trial is one provider with a service of its own.
 type trial struct {
 	provider reputation.Provider
 	baseURL  string
 	patience time.Duration
+	key      string // what ask asks with
 
 	mu    sync.Mutex
 	dumps []string // the requests that came, head and body
@@ -49,7 +54,7 @@ type trial struct {
 // trial starts a service that answers with handler, and a provider that asks it.
 func (s *suite) trial(tb testing.TB, handler http.HandlerFunc) *trial {
 	tb.Helper()
-	t := &trial{patience: s.patience}
+	t := &trial{patience: s.patience, key: s.testKey()}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		dump, _ := httputil.DumpRequest(r, true)
 		t.mu.Lock()
@@ -90,10 +95,12 @@ type outcome struct {
 
 // ask calls Check with the test key and finds fault with what must never happen, whatever the service did.
 func (t *trial) ask(ctx context.Context, addr netip.Addr) (outcome, error) {
-	return t.askWith(ctx, addr, testKey)
+	return t.askWith(ctx, addr, t.key)
 }
 
 func (t *trial) askWith(ctx context.Context, addr netip.Addr, key string) (outcome, error) {
+	logged := capture()
+	defer logged.restore()
 	done := make(chan outcome, 1)
 	go func() {
 		var o outcome
@@ -103,13 +110,13 @@ func (t *trial) askWith(ctx context.Context, addr netip.Addr, key string) (outco
 			}
 			done <- o
 		}()
-		o.report, o.err = t.provider.Check(reputation.WithKey(ctx, key), addr)
+		o.report, o.err = t.provider.Check(ctx, reputation.Query{Addr: addr, Key: key})
 	}()
 	timer := time.NewTimer(t.patience)
 	defer timer.Stop()
 	select {
 	case o := <-done:
-		return o, o.fault(t.baseURL, addr, key)
+		return o, errors.Join(o.fault(t.baseURL, addr, key), logged.fault(t.baseURL, addr, key), t.unstated(o))
 	case <-timer.C:
 		return outcome{}, fmt.Errorf("Check has not returned after %s", t.patience)
 	}
@@ -153,6 +160,14 @@ func (o outcome) fault(baseURL string, addr netip.Addr, key string) error {
 	return nil
 }
 
+// unstated returns what a report says that the provider's profile does not.
+func (t *trial) unstated(o outcome) error {
+	if o.err != nil {
+		return nil
+	}
+	return t.provider.Profile().Says.Check(o.report)
+}
+
 // tree yields err and all that it wraps: what a wrapper hides, a logger may unwrap.
 func tree(err error) func(yield func(error) bool) {
 	var walk func(err error, yield func(error) bool) bool
@@ -181,6 +196,9 @@ func tree(err error) func(yield func(error) bool) {
 // leak names the secret that text holds, or returns "".
 func leak(text, baseURL string, addr netip.Addr, key string) string {
 	text = strings.ToLower(text)
+	if packed := base64.StdEncoding.EncodeToString([]byte(key)); key != "" && strings.Contains(text, strings.ToLower(packed)) {
+		return "the key, in base64"
+	}
 	for i := 0; i+min(leakLength, len(key)) <= len(key) && key != ""; i++ {
 		if strings.Contains(text, strings.ToLower(key[i:i+min(leakLength, len(key))])) {
 			return "the key, or a part of it"

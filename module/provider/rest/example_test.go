@@ -1,0 +1,124 @@
+package rest_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+func init() { caddy.RegisterModule(Acme{}) }
+
+// Acme asks Acme Threat Intelligence how risky an address is. It needs an API key.
+type Acme struct {
+	rest.Endpoint
+}
+
+// CaddyModule returns the Caddy module information.
+func (Acme) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "ip_reputation.providers.acme", New: func() caddy.Module { return new(Acme) }}
+}
+
+// Provision prepares the connections.
+func (a *Acme) Provision(ctx caddy.Context) error {
+	return a.Open(ctx, rest.API{Profile: a.Profile(), Title: "Acme", URL: "https://api.acme.example/v1"})
+}
+
+// Profile implements reputation.Provider.
+func (*Acme) Profile() reputation.Profile {
+	return reputation.Profile{
+		Name:      "acme",
+		Quota:     []string{"500/day"}, // the free plan
+		ListedTTL: 4 * time.Hour,
+		Covers:    reputation.IPv4,
+		Says: reputation.Statements{
+			Categories: reputation.CategoriesOf(reputation.Scanner), Country: true,
+		},
+		Terms:    "non-commercial use only",
+		Protocol: reputation.ProtocolConfirmed,
+	}
+}
+
+// acmeAnswer is what the service sends. A pointer tells what is missing from what is zero.
+type acmeAnswer struct {
+	IP      string   `json:"ip"`
+	Risk    *float64 `json:"risk"` // 0 to 100
+	Country string   `json:"country_code"`
+}
+
+// Check implements reputation.Provider. The service answers 404 for addresses that it has never seen.
+func (a *Acme) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	question := rest.Request{
+		Path:    []string{"ip", q.Addr.String()},
+		Header:  map[string]string{"X-Key": q.Key},
+		Answers: []int{http.StatusNotFound},
+	}
+	return rest.Ask(ctx, &a.Endpoint, q, question, func(v *acmeAnswer, answer *rest.Answer) (reputation.Report, error) {
+		switch {
+		case !rest.SameAddr(v.IP, q.Addr): // a page of somebody between, or an answer to another question
+			return reputation.Report{}, fmt.Errorf("%w: it is not about the address", reputation.ErrBadAnswer)
+		case answer.Status == http.StatusNotFound:
+			return reputation.Report{}, reputation.ErrUnknown
+		case v.Risk == nil || *v.Risk < 0 || *v.Risk > 100:
+			return reputation.Report{}, fmt.Errorf("%w: there is no valid risk", reputation.ErrBadAnswer)
+		}
+		r := reputation.Report{Severity: *v.Risk / 100, Confidence: 0.7, Facts: reputation.Facts{Country: rest.Country(v.Country)}}
+		if r.Severity > 0 {
+			r.Categories = reputation.CategoriesOf(reputation.Scanner)
+		}
+		return r, nil
+	})
+}
+
+// UnmarshalCaddyfile reads the options that only this provider has.
+//
+//	acme {
+//	    url <address>
+//	}
+func (a *Acme) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the provider's name
+	for d.NextBlock(0) {
+		if d.Val() != "url" {
+			return d.Errf("unknown option '%s': acme has url, besides those that every provider has", d.Val())
+		}
+		if !d.AllArgs(&a.URL) {
+			return d.ArgErr()
+		}
+	}
+	return nil
+}
+
+// A whole provider, and a question to a service that a test plays.
+func Example() {
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"ip":"203.0.113.10","risk":80,"country_code":"NL"}`)
+	}))
+	defer service.Close()
+
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	defer cancel()
+	acme := &Acme{Endpoint: rest.Endpoint{URL: service.URL}}
+	if err := acme.Provision(ctx); err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = acme.Cleanup() }()
+
+	report, err := acme.Check(ctx, reputation.Query{Addr: netip.MustParseAddr("203.0.113.10"), Key: "secret"})
+	fmt.Println(report.Severity, report.Categories, report.Facts.Country, err)
+
+	_, err = acme.Check(ctx, reputation.Query{Addr: netip.MustParseAddr("2001:db8::1"), Key: "secret"})
+	fmt.Println(err)
+	// Output:
+	// 0.8 scanner NL <nil>
+	// asking Acme: the service does not cover this kind of address
+}

@@ -1,0 +1,36 @@
+package rest
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// Country returns an ISO 3166-1 alpha-2 code in capitals, or nothing when it is none.
+func Country(code string) string {
+	if len(code) != 2 || code[0] < 'A' || code[0] > 'Z' || code[1] < 'A' || code[1] > 'Z' {
+		return ""
+	}
+	return code
+}
+
+// ASN reads the number of an autonomous system as services write it: "AS64500", "64500", "AS64500 Example Ltd". It is 0 when
+// there is none.
+func ASN(text string) uint32 {
+	number, _, _ := strings.Cut(strings.TrimSpace(text), " ")
+	if len(number) > 2 && strings.EqualFold(number[:2], "AS") {
+		number = number[2:]
+	}
+	n, err := strconv.ParseUint(number, 10, 32)
+	if err != nil {
+		return 0
+	}
+	return uint32(n)
+}
+
+// SameAddr reports whether text is the address that was asked about, in whatever spelling. An answer that names another one
+// must not be believed.
+func SameAddr(text string, asked netip.Addr) bool {
+	addr, err := netip.ParseAddr(text)
+	return err == nil && addr.Unmap() == asked
+}

@@ -1,0 +1,221 @@
+package rest
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for _, tc := range []struct {
+		name, after, reset string
+		want               time.Duration
+	}{
+		{"seconds", "29241", "1", 29241 * time.Second},
+		{"none", "", "", 0},
+		{"zero", "0", "1795437000", 0},
+		{"date", "Mon, 23 Nov 2026 14:30:00 GMT", "", 150 * time.Minute},
+		{"past date", "Mon, 23 Nov 2026 11:00:00 GMT", "", 0},
+		{"reset", "", "1795437000", 30 * time.Minute},
+		{"past reset", "", "1545973200", 0},
+		{"reset in seconds", "", "90", 90 * time.Second},
+		{"negative reset", "", "-90", 0},
+		{"negative", "-5", "1795437000", 30 * time.Minute},
+		{"words", "soon", "later", 0},
+		{"a hundred years", "3155760000", "", 24 * time.Hour},
+		{"more than 64 bits", "99999999999999999999", "", 0},
+		{"the largest number", "9223372036854775807", "", 24 * time.Hour},
+		{"reset at the largest number", "", "9223372036854775807", 24 * time.Hour},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			header := http.Header{"Retry-After": {tc.after}, "X-Ratelimit-Reset": {tc.reset}}
+			if got := retryAfter(header, "X-RateLimit-Reset", now); got != tc.want {
+				t.Errorf("got %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestFacts(t *testing.T) {
+	for text, want := range map[string]string{"DE": "DE", "de": "", "DEU": "", "D\n": "", "": ""} {
+		if got := Country(text); got != want {
+			t.Errorf("country %q became %q, want %q", text, got, want)
+		}
+	}
+	for text, want := range map[string]uint32{
+		"AS64500": 64500, "64500": 64500, "as64500 Example Ltd": 64500, " AS64500": 64500, "AS": 0, "": 0, "AS-1": 0,
+		"AS4294967295": 4294967295, "AS4294967296": 0, "ASAS1": 0, "Example 64500": 0,
+	} {
+		if got := ASN(text); got != want {
+			t.Errorf("ASN %q became %d, want %d", text, got, want)
+		}
+	}
+	for text, want := range map[string]bool{
+		"2001:DB8:1:2:0:0:0:7": true, "2001:db8:1:2::7": true, "2001:db8:1:2::8": false, "": false, "2001:db8:1:2::7%eth0": false,
+	} {
+		if got := SameAddr(text, asked6); got != want {
+			t.Errorf("%q is the address: %t", text, got)
+		}
+	}
+	if !SameAddr("::ffff:203.0.113.10", asked) {
+		t.Error("a mapped address is the same")
+	}
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	f.Add("29241", "1545973200", uint32(1795435200))
+	f.Add("Mon, 23 Nov 2026 14:30:00 GMT", "", uint32(0))
+	f.Add("", "9223372036854775807", uint32(1))
+	f.Fuzz(func(t *testing.T, after, reset string, now uint32) {
+		header := http.Header{"Retry-After": {after}, "X-Ratelimit-Reset": {reset}}
+		if got := retryAfter(header, "X-RateLimit-Reset", time.Unix(int64(now), 0)); got < 0 || got > maxRetryAfter {
+			t.Errorf("%q, %q: %s", after, reset, got)
+		}
+	})
+}
+
+// FuzzQuote: what is quoted is one short printable line without a secret in it.
+func FuzzQuote(f *testing.F) {
+	const key = "account7:s3cr3tk3y"
+	f.Add("bad key s3cr3tk3y")
+	f.Add(strings.Repeat("x", 195) + "s3cr3tk3y for 203.0.113.10")
+	f.Add("s3cr\x003tk3y")
+	f.Add("ip=203.0.113.10:443.")
+	f.Add("Basic " + base64.StdEncoding.EncodeToString([]byte(key)))
+	f.Add("see https://gateway.example/base/path")
+	s := open(f, "https://gateway.example/base/path", nil)
+	f.Fuzz(func(t *testing.T, words string) {
+		a := Answer{query: reputation.Query{Addr: asked, Key: key}, endpoint: &s.Endpoint}
+		got := a.Quote(words)
+		if len(got) > maxQuote+2 || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Errorf("not one short printable line: %q", got)
+		}
+		for _, secret := range []string{"s3cr3tk3y", "account7", base64.StdEncoding.EncodeToString([]byte(key)), asked.String(), "gateway.example", "base/path"} {
+			if strings.Contains(strings.ToLower(got), strings.ToLower(secret)) {
+				t.Errorf("%q holds %q", got, secret)
+			}
+		}
+	})
+}
+
+// FuzzDecode: what is decoded is one document of bounded depth; every error is of a class, and quotes nothing foreign.
+func FuzzDecode(f *testing.F) {
+	for _, text := range []string{
+		`{"ip":"203.0.113.10","risk":0.5}`, `{"risk":"1"}`, `[]`, `{"a":{"b":[1,2,{"c":null}]}}`, `"\"[[["`, "", `{}{}`,
+		strings.Repeat("[", 65) + strings.Repeat("]", 65), strings.Repeat(`{"":`, 64) + "1" + strings.Repeat("}", 64), `{"risk":1e999}`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var v verdict
+		err := Decode(body, &v)
+		if err == nil {
+			if !json.Valid(body) || depthOf(t, body) > maxDepth {
+				t.Fatalf("%q was decoded", body)
+			}
+			return
+		}
+		if !errors.Is(err, reputation.ErrBadAnswer) {
+			t.Fatalf("unclassified error %v", err)
+		}
+		if text := err.Error(); len(text) > 150 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Errorf("the error is %q", text)
+		}
+	})
+}
+
+// depthOf returns how deep a document is nested, the slow way.
+func depthOf(t *testing.T, body []byte) int {
+	t.Helper()
+	d, depth, most := json.NewDecoder(strings.NewReader(string(body))), 0, 0
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return most
+		}
+		switch token {
+		case json.Delim('['), json.Delim('{'):
+			depth++
+			most = max(most, depth)
+		case json.Delim(']'), json.Delim('}'):
+			depth--
+		}
+	}
+}
+
+func FuzzFacts(f *testing.F) {
+	for _, text := range []string{"DE", "AS64500 Example Ltd", "64500", "2001:db8::1", "", "as"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if c := Country(text); c != "" && (len(c) != 2 || strings.ToUpper(c) != c) {
+			t.Errorf("country %q", c)
+		}
+		if n := ASN(text); n != 0 && !strings.ContainsAny(text, "123456789") {
+			t.Errorf("AS%d in %q", n, text)
+		}
+		if SameAddr(text, asked) {
+			if addr, err := netip.ParseAddr(text); err != nil || addr.Unmap() != asked {
+				t.Errorf("%q is not %s", text, asked)
+			}
+		}
+	})
+}
+
+// FuzzTarget: no key and no address leaves its place in the URL.
+func FuzzTarget(f *testing.F) {
+	for _, text := range []string{"key", "../..", "a/b", "a?b#c", "%2e%2e", "ä", "\x00", "", "."} {
+		f.Add(text)
+	}
+	s := open(f, "https://gateway.example/base", nil)
+	f.Fuzz(func(t *testing.T, key string) {
+		u, err := s.Target(&Request{Path: []string{"ip", key, "x"}, Params: url.Values{"key": {key}}})
+		if err != nil {
+			return
+		}
+		again, err := url.Parse(u.String())
+		if err != nil || again.Host != "gateway.example" || strings.Count(again.EscapedPath(), "/") != 4 || again.Fragment != "" ||
+			!strings.HasPrefix(again.EscapedPath(), "/base/ip/") || again.Query().Get("key") != key {
+			t.Errorf("%q became %s (%v)", key, u, err)
+		}
+	})
+}
+
+// FuzzFailure: whatever comes back with a status that is no answer becomes an error of one line without a secret.
+func FuzzFailure(f *testing.F) {
+	const key = "s3cr3tk3y"
+	f.Add(403, "text/html; charset=utf-8", "", `{"message":"bad key s3cr3tk3y"}`)
+	f.Add(429, "application/json", "120", `{"message":"slow down"}`)
+	f.Add(302, "", "", "")
+	f.Add(422, "application/json", "Mon, 23 Nov 2026 14:30:00 GMT", `{"message":"203.0.113.10?"}`)
+	s := open(f, "https://gateway.example/base/path", nil)
+	f.Fuzz(func(t *testing.T, status int, media, after, body string) {
+		a := Answer{
+			Status: status, Header: http.Header{"Content-Type": {media}, "Retry-After": {after}}, body: []byte(body),
+			query: reputation.Query{Addr: asked, Key: key}, endpoint: &s.Endpoint,
+		}
+		err := a.failure()
+		text := err.Error()
+		if len(text) > 400 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Errorf("not one printable line: %q", text)
+		}
+		for _, secret := range []string{key, asked.String(), "gateway.example"} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%q holds %q", text, secret)
+			}
+		}
+		if got := reputation.ResultOf(err); (status == 429) != (got == reputation.ResultThrottled) {
+			t.Errorf("status %d is %s", status, got)
+		}
+		_ = a.check()
+	})
+}

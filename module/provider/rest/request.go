@@ -1,0 +1,108 @@
+package rest
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// Request is one question, relative to the address of the API. A key may stand in any part of it.
+type Request struct {
+	// Path are the elements that follow the API's address, each escaped by itself. An empty one at the end makes the path
+	// end in a slash.
+	Path []string
+
+	// Params is the query.
+	Params url.Values
+
+	// Header are header fields. One without a value is not sent, so that a key may be missing. Accept is
+	// "application/json" unless it is among them.
+	Header map[string]string
+
+	// Basic is what is sent as HTTP Basic authentication: a user and a password with a colon between them, as the key of
+	// such a service is written. Default: none.
+	Basic string
+
+	// JSON, if set, is sent as the body of a POST. Otherwise the request is a GET.
+	JSON any
+
+	// Answers are the statuses besides 200 with which the service answers the question, such as 404 where that says that
+	// it knows nothing. Default: none.
+	Answers []int
+}
+
+// Target returns the URL of a request, for tests: it can hold the key and the visitor's address. An endpoint that is not
+// open has none.
+func (e *Endpoint) Target(r *Request) (*url.URL, error) {
+	path := strings.TrimRight(e.base.EscapedPath(), "/")
+	for i, element := range r.Path {
+		if element == "." || element == ".." || element == "" && i < len(r.Path)-1 {
+			return nil, errors.New("an element of the path is empty or made of dots")
+		}
+		path += "/" + url.PathEscape(element)
+	}
+	plain, err := url.PathUnescape(path)
+	if err != nil {
+		return nil, errors.New("the path cannot be written as a URL")
+	}
+	u := *e.base
+	u.Path, u.RawPath, u.RawQuery = plain, path, r.Params.Encode()
+	return &u, nil
+}
+
+// request returns the request to send. Its errors hold nothing of it.
+func (e *Endpoint) request(ctx context.Context, r *Request) (*http.Request, error) {
+	u, err := e.Target(r)
+	if err != nil {
+		return nil, err
+	}
+	method, body := http.MethodGet, io.Reader(nil)
+	if r.JSON != nil {
+		text, err := json.Marshal(r.JSON)
+		if err != nil {
+			return nil, errors.New("the body cannot be written as JSON")
+		}
+		method, body = http.MethodPost, bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, e.base.Scheme+"://"+e.base.Host, body)
+	if err != nil {
+		return nil, errors.New("the request cannot be written")
+	}
+	req.URL = u
+	// Without Accept, some services answer errors with a whole HTML page.
+	req.Header = http.Header{"Accept": {"application/json"}, "User-Agent": {userAgent}}
+	if r.JSON != nil {
+		req.Header["Content-Type"] = []string{"application/json"}
+	}
+	for name, value := range r.Header {
+		if value != "" {
+			req.Header.Set(name, value)
+		}
+	}
+	if r.Basic != "" {
+		req.Header["Authorization"] = []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(r.Basic))}
+	}
+	return req, nil
+}
+
+// checkKey refuses, without a call, keys that no service has accepted.
+func (e *Endpoint) checkKey(key string, r *Request) error {
+	switch {
+	case key == "" && e.api.Profile.Key == reputation.KeyRequired:
+		return fmt.Errorf("%w: there is none, set the key option", reputation.ErrRefused)
+	case strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }):
+		return fmt.Errorf("%w: it holds characters that no key has, such as a line break at its end", reputation.ErrRefused)
+	case r.Basic != "" && !strings.Contains(r.Basic, ":"):
+		return fmt.Errorf("%w: it has one part, write the account and the key with a colon between them", reputation.ErrRefused)
+	}
+	return nil
+}
