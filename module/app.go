@@ -83,6 +83,10 @@ type App struct {
 	memory      *pooledMemory
 	sentry      *pooledReporter // nil: errors go to the log only
 	stopSharing func()
+
+	// historyReader answers questions about the history, if it is set, in place of the database.
+	historyReader history.Reader
+
 	secrets     []*pooledSecret
 	stopSecrets func()
 	keepers     []*provider

@@ -24,6 +24,9 @@ import (
 // the handlers of its configuration.
 var events = event.New(256)
 
+// Events returns what takes the events of all configurations. It is for tests.
+func (a *App) Events() *event.Desk { return events }
+
 const (
 	// handlersMay is how long a handler may delay a reload, and the end of the process.
 	handlersMay      = 250 * time.Millisecond

@@ -3,7 +3,6 @@ package module
 import (
 	"context"
 	"net/netip"
-	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -26,12 +25,4 @@ func (benchService) Check(_ context.Context, addr netip.Addr) (reputation.Report
 		return reputation.Report{Severity: .9, Confidence: .9, Categories: reputation.CategoriesOf(reputation.Abuse)}, nil
 	}
 	return reputation.Report{}, nil
-}
-
-// TellBurstsAtOnce does without the minutes of history that a burst of blocks is measured by.
-func TellBurstsAtOnce(tb testing.TB) {
-	tb.Helper()
-	history := events.History
-	events.History = 0
-	tb.Cleanup(func() { events.History = history })
 }
