@@ -151,6 +151,7 @@ func TestAMillion(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some time")
 	}
+	t.Parallel()
 	server, dir := testenv.PostgreSQL(t), t.TempDir()
 	var shifts []shift
 	next := 0
@@ -213,6 +214,7 @@ func TestAMillion(t *testing.T) {
 // TestAFullDisk proves that while the database is dead and the spool is full, the oldest are dropped, and that all of them are
 // either stored or said to be lost.
 func TestAFullDisk(t *testing.T) {
+	t.Parallel()
 	server := testenv.PostgreSQL(t)
 	var log logtest.Log
 	logger := slog.New(slog.NewTextHandler(&log, nil))

@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -21,7 +20,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -107,7 +106,7 @@ func readLog(path string) string {
 }
 
 const (
-	// Ports are drawn from firstPort on. The nodes of a Redis Cluster take the port busOffset above theirs as well. All
+	// Ports are taken from firstPort on. The nodes of a Redis Cluster take the port busOffset above theirs as well. All
 	// are below those that systems give to outgoing connections (from 32768 on Linux, from 49152 on macOS): nobody takes
 	// the port of a server that is stopped for a while, and a client that calls it cannot end up connected to itself.
 	firstPort = 12000
@@ -115,15 +114,25 @@ const (
 	busOffset = 10000
 )
 
-var drawn sync.Map // the ports that this process has drawn so far
+// taken counts the ports that this process has taken. Each process begins elsewhere, so that tests in several do not take the
+// same ones between asking for a port and listening on it.
+var taken atomic.Uint32
 
-// freePort returns a port that is free on 127.0.0.1, as is the one busOffset above it. Only a test in another process
-// can still be given the same.
+func init() { taken.Store(uint32(os.Getpid()) * 101) }
+
+// FreeAddr returns an address on 127.0.0.1 that nobody listens on, for a server that a test starts itself.
+func FreeAddr(tb testing.TB) string {
+	tb.Helper()
+	return loopback(freePort(tb))
+}
+
+// freePort returns a port that is free on 127.0.0.1, as is the one busOffset above it. No port is
+// returned twice.
 func freePort(tb testing.TB) int {
 	tb.Helper()
 	for range ports {
-		port := firstPort + rand.N(ports)
-		if _, taken := drawn.LoadOrStore(port, true); !taken && isFree(port) && isFree(port+busOffset) {
+		port := firstPort + int(taken.Add(1))%ports
+		if isFree(port) && isFree(port+busOffset) {
 			return port
 		}
 	}
