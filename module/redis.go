@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
@@ -212,11 +213,13 @@ func (r *Redis) login(password *pooledSecret) func() (string, string, error) {
 type renewal struct {
 	password *pooledSecret
 
-	mu    sync.Mutex
-	value string
-	pause time.Duration
-	next  time.Time
+	mu      sync.Mutex
+	value   string
+	denials int // of this value, that had it fetched
+	next    time.Time
 }
+
+var renewalPauses = backoff.Policy{First: refreshPlaceholder, Most: secret.DefaultRefresh}
 
 // denied is told each time.
 func (r *renewal) denied() {
@@ -228,12 +231,12 @@ func (r *renewal) denied() {
 	value, _ := r.password.Current()
 	now := time.Now()
 	if value != r.value {
-		r.value, r.pause = value, 0
+		r.value, r.denials = value, 0
 	} else if now.Before(r.next) {
 		return
 	}
-	r.pause = min(max(2*r.pause, refreshPlaceholder), secret.DefaultRefresh)
-	r.next = now.Add(r.pause)
+	r.denials++
+	r.next = now.Add(renewalPauses.Pause(r.denials))
 	r.password.Refresh()
 }
 

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 )
 
 // retryJitter is the part of a pause that is left to chance, to either side.
@@ -21,13 +22,10 @@ const maxPanics = 3
 
 var errPanic = errors.New("the store panicked; this is a bug")
 
-// backoff is the pause after so many failures before the last.
-func backoff(p pace, failures int) time.Duration {
-	pause := p.retryFirst
-	for range min(failures, 32) {
-		pause = min(2*pause, p.retryMost)
-	}
-	return time.Duration(float64(pause) * (1 - retryJitter + 2*retryJitter*rand.Float64()))
+// pause returns how long to wait after so many failures in a row.
+func (p pace) pause(failures int) time.Duration {
+	policy := backoff.Policy{First: p.retryFirst, Most: p.retryMost}
+	return backoff.Jitter(policy.Pause(failures), 1-retryJitter, 1+retryJitter)
 }
 
 // send sends one batch after the other, the oldest first, until the Recorder is closed.
@@ -49,8 +47,8 @@ func (r *Recorder) send() {
 		case r.try(r.ctx, store, w) == nil:
 			failures = 0
 		default:
-			r.rest(backoff(r.pace, failures), nil)
 			failures++
+			r.rest(r.pace.pause(failures), nil)
 		}
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 )
 
 // Whether Redis is there is found out by one goroutine, never by a request: connecting takes several round trips, which a
@@ -18,8 +20,6 @@ import (
 const (
 	giveUpAfter = 5 // failures in a row, after which calls are not made any more
 
-	probeFirst = 250 * time.Millisecond // after a failure, twice as long each time
-	probeMost  = 5 * time.Second
 	probeIdle  = 5 * time.Second        // while all is well, so that a loss is noticed without traffic
 	probeAfter = 100 * time.Millisecond // one probe when something fails: how much else does is no reason for more
 
@@ -29,6 +29,8 @@ const (
 	logInterval = time.Minute
 	maxCauses   = 64
 )
+
+var probePauses = backoff.Policy{First: 250 * time.Millisecond, Most: 5 * time.Second}
 
 // health is what is known of Redis.
 type health struct {
@@ -209,21 +211,21 @@ func (c *Client) hears(err error) {
 
 // attend finds out, again and again, whether Redis answers. It ends with ctx.
 func (c *Client) attend(ctx context.Context) {
-	pause := probeFirst
+	failures := 0 // in a row
 	for ctx.Err() == nil {
 		next := probeIdle
 		if err := c.probe(ctx); err != nil {
-			next = time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64())) // instances should not come back together
-			pause = min(2*pause, probeMost)
+			failures++
+			next = backoff.Jitter(probePauses.Pause(failures), 0.8, 1.2) // instances should not come back together
 		} else {
-			pause = probeFirst
+			failures = 0
 		}
 		timer := time.NewTimer(next)
 		select {
 		case <-timer.C:
 		case <-c.health.wake:
 			timer.Stop()
-			pause = probeFirst
+			failures = 0
 			select {
 			case <-time.After(probeAfter):
 			case <-ctx.Done():

@@ -8,11 +8,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 )
 
 const (
@@ -39,16 +40,16 @@ func (s *Sender) deliver(m Message) {
 		}
 	}()
 	s.awaitSecret()
-	for attempt := 0; ; attempt++ {
+	for attempt := 1; ; attempt++ {
 		f := s.post(m)
 		if f == nil {
-			s.log.Debug("an event was delivered", slog.String("event", m.Name), slog.String("id", m.ID), slog.Int("attempts", attempt+1))
+			s.log.Debug("an event was delivered", slog.String("event", m.Name), slog.String("id", m.ID), slog.Int("attempts", attempt))
 			return
 		}
 		s.log.Debug("an event could not be delivered", slog.String("event", m.Name), slog.String("id", m.ID),
-			slog.String("error", f.text), slog.Int("attempt", attempt+1))
-		if f.final || attempt >= s.options.Retries || !s.pause(attempt, f.after) {
-			s.giveUp(m, f, attempt+1)
+			slog.String("error", f.text), slog.Int("attempt", attempt))
+		if f.final || attempt > s.options.Retries || !s.pause(attempt, f.after) {
+			s.giveUp(m, f, attempt)
 			return
 		}
 	}
@@ -79,7 +80,7 @@ func (s *Sender) giveUp(m Message, f *failure, attempts int) {
 
 // pause waits before the next attempt. It reports false if there is none.
 func (s *Sender) pause(failures int, after time.Duration) bool {
-	pause := time.Duration(float64(backoff(failures)) * (1 - retryJitter + 2*retryJitter*rand.Float64()))
+	pause := backoff.Jitter(retryPauses.Pause(failures), 1-retryJitter, 1+retryJitter)
 	timer := time.NewTimer(max(pause, after))
 	defer timer.Stop()
 	select {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/said"
 )
 
@@ -20,11 +21,10 @@ const (
 	DefaultQueue   = 100
 )
 
-// The pauses between attempts: the first, which doubles with each failure, and the longest, give or take a part; and the
-// longest that a receiver may ask for.
+// The pauses between attempts at one message, and the longest that a receiver may ask for.
+var retryPauses = backoff.Policy{First: time.Second, Most: 30 * time.Second}
+
 const (
-	retryFirst    = time.Second
-	retryMost     = 30 * time.Second
 	retryJitter   = 0.2
 	retryAfterMax = 5 * time.Minute
 )
@@ -185,18 +185,9 @@ func (s *Sender) Done() <-chan struct{} { return s.done }
 func (s *Sender) Longest() time.Duration {
 	total := s.options.Timeout
 	for i := range s.options.Retries {
-		total += s.options.Timeout + time.Duration(float64(backoff(i))*(1+retryJitter))
+		total += s.options.Timeout + time.Duration(float64(retryPauses.Pause(i+1))*(1+retryJitter))
 	}
 	return total
-}
-
-// backoff is the pause after so many failures before the last, without what is left to chance.
-func backoff(failures int) time.Duration {
-	pause := retryFirst
-	for range failures {
-		pause = min(2*pause, retryMost)
-	}
-	return pause
 }
 
 func (s *Sender) poke() {
