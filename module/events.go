@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -30,7 +31,6 @@ const (
 	handlersMayAtEnd = time.Second
 
 	lookInterval = 10 * time.Second // at feeds and blocks
-	dropsSaid    = time.Minute
 )
 
 // emitter hands events on to Caddy. Handlers run within Emit, one after the other, and may be slow: it has a goroutine of its
@@ -150,16 +150,16 @@ func (a *App) forgetOthers() {
 
 // drops says how many events were dropped because their handlers are too slow.
 type drops struct {
-	known uint64
-	said  time.Time
+	known  uint64
+	logged throttle.Causes[string]
 }
 
 func (d *drops) say(logger *slog.Logger) {
 	n := events.Dropped()
-	if n == d.known || time.Since(d.said) < dropsSaid {
+	if n == d.known || !d.logged.Allow("dropped", time.Now()) {
 		return
 	}
-	d.known, d.said = n, time.Now()
+	d.known = n
 	logger.Warn("events were dropped, since their handlers are slow", slog.Uint64("dropped", n))
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -52,7 +53,7 @@ type keyed struct {
 	name   string
 	keys   *secret.Ring // nil for a service that is asked without
 	logger *slog.Logger
-	said   *atomic.Int64 // when the log last said that the service refuses everything, in Unix seconds
+	logged *throttle.Causes[string]
 
 	// until when it was last told that all keys are set aside, in nanoseconds: most calls have no news
 	toldUntil *atomic.Int64
@@ -124,7 +125,7 @@ func (a *App) provisionProvider(ctx caddy.Context, p *Provider, ledger quota.Led
 		NameKey: secret.Fingerprint,
 	})
 	a.keepers = append(a.keepers, &provider{name: name, keeper: keeper})
-	served := keyed{keeper, name, keys, a.logger.With("provider", name), new(atomic.Int64), new(atomic.Int64)}
+	served := keyed{keeper, name, keys, a.logger.With("provider", name), new(throttle.Causes[string]), new(atomic.Int64)}
 	return lookup.Provider{Source: source, Provider: tracedProvider{name, served}, ListedTTL: listed, CleanTTL: clean}, nil
 }
 
@@ -167,10 +168,9 @@ func (k keyed) Check(ctx context.Context, addr netip.Addr) (reputation.Report, e
 	return reputation.Report{}, k.Skip(until)
 }
 
-// sayRefused logs, once a minute, that no key is left. That one of several is refused is said where it is set aside.
+// sayRefused logs, once a minute, that no key is left. A single refused key is logged by quota.
 func (k keyed) sayRefused() {
-	now := time.Now().Unix()
-	if last := k.said.Load(); now-last < int64(time.Minute/time.Second) || !k.said.CompareAndSwap(last, now) {
+	if !k.logged.Allow("refused", time.Now()) {
 		return
 	}
 	k.logger.Error("no key of the provider is accepted, so it is not asked: give it one that is, which is used at once")

@@ -103,7 +103,7 @@ func (r *Recorder) hand(ctx context.Context, store Store, w *waiting, b *Batch) 
 	switch {
 	case errors.Is(err, ErrRejected):
 		r.tally.drop(DropRejected, entries)
-		if r.tally.said.Once("rejected", time.Now()) {
+		if r.tally.logged.Allow("rejected", time.Now()) {
 			r.tally.log.Error("the database can never take a part of the history, which is dropped", "entries", entries, "error", err)
 		}
 		return nil
@@ -125,7 +125,7 @@ func (r *Recorder) write(ctx context.Context, store Store, b *Batch) (stored Sto
 	defer func() {
 		if v := recover(); v != nil {
 			err = errPanic
-			if r.tally.said.Once("panic", time.Now()) {
+			if r.tally.logged.Allow("panic", time.Now()) {
 				r.tally.log.Error("storing the history panicked; this is a bug", "panic", v)
 			}
 		}

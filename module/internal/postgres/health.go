@@ -193,7 +193,7 @@ func (db *DB) turn(f *failure) {
 		db.complain(f)
 	case changed:
 		db.options.Notify(true, "")
-		if h.said || h.causes.Once("up", time.Now()) {
+		if h.said || h.causes.Allow("up", time.Now()) {
 			h.said = false
 			db.log.Info("the database of the history is ready", slog.String("database", h.pool.server), slog.Duration("after", lasted))
 		}
@@ -203,7 +203,7 @@ func (db *DB) turn(f *failure) {
 // complain says, once a minute for each kind, that the database is away. It is called with the lock of health held.
 func (db *DB) complain(f *failure) {
 	h := &db.health
-	if f.kind == waiting || !h.causes.Once(kinds[f.kind].word, time.Now()) { // the store that is waited for says so itself
+	if f.kind == waiting || !h.causes.Allow(kinds[f.kind].word, time.Now()) { // the store that is waited for says so itself
 		return
 	}
 	h.said = true

@@ -10,7 +10,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/said"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -54,7 +54,7 @@ type Budget struct {
 	refused   pauses
 	lastKey   uint64
 
-	said said.Causes[int]
+	logged throttle.Causes[int]
 }
 
 // NewBudget returns a budget of which nothing is spent.

@@ -72,7 +72,7 @@ func (s *Sender) awaitSecret() {
 
 // giveUp logs that a message is lost, once a minute for each cause.
 func (s *Sender) giveUp(m Message, f *failure, attempts int) {
-	if s.said.Once(f.cause, time.Now()) {
+	if s.logged.Allow(f.cause, time.Now()) {
 		s.log.Error("an event was not delivered, and is lost", slog.String("event", m.Name), slog.String("id", m.ID),
 			slog.Int("attempts", attempts), slog.String("error", f.text), slog.String("cure", f.cure))
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/said"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 )
 
 // Defaults of Options.
@@ -74,7 +74,7 @@ type Sender struct {
 	options Options
 	client  *http.Client
 	log     *slog.Logger
-	said    said.Causes[string]
+	logged  throttle.Causes[string]
 
 	ctx    context.Context // ends the work
 	cancel context.CancelFunc
@@ -148,7 +148,7 @@ func (s *Sender) Send(m Message) {
 // held.
 func (s *Sender) drop(n int) {
 	s.dropped += n
-	if n > 0 && s.said.Once("dropped", time.Now()) {
+	if n > 0 && s.logged.Allow("dropped", time.Now()) {
 		s.log.Warn("events are dropped: the receiver does not keep up, or does not answer", slog.Int("dropped", s.dropped))
 	}
 }
