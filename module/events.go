@@ -145,7 +145,7 @@ func (a *App) forgetOthers() {
 	for _, p := range a.keepers {
 		providers = append(providers, p.name)
 	}
-	events.Keep(providers, a.listNames, a.redis != nil)
+	events.Retain(providers, a.listNames, a.redis != nil)
 }
 
 // drops says how many events were dropped because their handlers are too slow.
@@ -181,9 +181,9 @@ func (a *App) watchOver(ctx context.Context) {
 	for ctx.Err() == nil {
 		if running.current() == a {
 			a.lookAtFeeds()
-			events.LookAtBlocks(metrics.Enforced(reputation.Block), metrics.Enforced(reputation.Drop))
+			events.CheckBlocks(metrics.Enforced(reputation.Block), metrics.Enforced(reputation.Drop))
 			if a.redis != nil && a.redis.Up() {
-				events.Back() // it may have come back while another configuration was about to serve
+				events.RedisBack() // it may have come back while another configuration was about to serve
 			}
 		}
 		select {
@@ -202,7 +202,7 @@ func (a *App) lookAtFeeds() {
 			fetched = append(fetched, event.Feed{Name: s.Name, LastSuccess: s.LastSuccess, Patience: s.Patience, Why: s.LastError})
 		}
 	}
-	for _, f := range events.LookAtFeeds(fetched) {
+	for _, f := range events.CheckFeeds(fetched) {
 		a.logger.Error("a list is stale: what was last good of it, if anything, stays in force and ages",
 			slog.String("feed", f.Name), slog.String("last_success", cmp.Or(event.Clock(f.LastSuccess), "never")), slog.String("error", f.Why),
 			slog.String("cure", "`caddy ip-reputation refresh "+f.Name+"` says what is wrong; if the list has ended, take it out"))

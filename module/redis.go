@@ -281,9 +281,9 @@ func (p *pooledRedis) notify(up bool, why string) {
 	switch serving := running.current(); {
 	case serving == nil || serving.redis != p:
 	case up:
-		events.Back()
+		events.RedisBack()
 	default:
-		events.Away(why)
+		events.RedisAway(why)
 	}
 }
 
