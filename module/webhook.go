@@ -317,7 +317,7 @@ func (w *Webhook) finish() {
 	case <-w.sender.Done():
 	case <-timer.C:
 	case <-ending.Done():
-		w.sender.Hurry()
+		w.sender.Drain()
 		timer.Reset(max(time.Until(deliverBy()), deliverAtLeast))
 		select {
 		case <-w.sender.Done():
