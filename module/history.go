@@ -163,7 +163,7 @@ func (a *App) kept(addr netip.Addr) (netip.Prefix, bool) {
 	if a.privacy == nil {
 		return reputation.Subject(addr), true
 	}
-	kept, ok := a.privacy.Kept(addr)
+	kept, ok := a.privacy.Stored(addr)
 	if kept.Bits() > reputation.Subject(addr).Bits() && kept.Contains(addr) {
 		kept = reputation.Subject(addr)
 	}
