@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
@@ -108,7 +109,7 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 		NameKey: refresh.Fingerprint,
 	})
 	rt.Providers = append(rt.Providers, runtime.Provider{Name: name, Guard: keeper})
-	served := keyed{keeper, name, keys, rt.Logger.With("provider", name), new(atomic.Int64), new(atomic.Int64)}
+	served := keyed{keeper, name, keys, rt.Logger.With("provider", name), new(throttle.Causes[string]), new(atomic.Int64)}
 	return lookup.Provider{Source: source, Provider: runtime.TracedProvider{Name: name, Provider: served}, ListedTTL: listed, CleanTTL: clean}, nil
 }
 

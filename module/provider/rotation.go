@@ -10,6 +10,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -19,10 +20,10 @@ type keyed struct {
 	name   string
 	keys   *refresh.Ring // nil for a service that is asked without
 	logger *slog.Logger
-	said   *atomic.Int64 // when the log last said that the service refuses everything, in Unix seconds
+	logged *throttle.Causes[string]
 
 	// until when it was last told that all keys are set aside, in nanoseconds: most calls have no news
-	toldUntil *atomic.Int64
+	notifiedUntil *atomic.Int64
 }
 
 // Check implements reputation.Provider. A refused key is fetched anew at once, for the next call, and this one goes on with the
@@ -31,7 +32,7 @@ func (k keyed) Check(ctx context.Context, q reputation.Query) (reputation.Report
 	if k.keys == nil {
 		report, err := k.Keeper.Check(ctx, q)
 		if errors.Is(err, reputation.ErrRefused) {
-			k.sayRefused()
+			k.logRefused()
 			runtime.Events.Refused(k.name, nil, k.RefusedUntil(""))
 		}
 		return report, err
@@ -57,26 +58,25 @@ func (k keyed) Check(ctx context.Context, q reputation.Query) (reputation.Report
 		setAside(k.RefusedUntil(key))
 		kept.Refresh()
 	}
-	k.tellRefused(until)
+	k.notifyRefused(until)
 	if refused != nil {
-		k.sayRefused()
+		k.logRefused()
 		return reputation.Report{}, refused
 	}
 	return reputation.Report{}, k.Skip(until)
 }
 
-// sayRefused logs, once a minute, that no key is left. That one of several is refused is said where it is set aside.
-func (k keyed) sayRefused() {
-	now := time.Now().Unix()
-	if last := k.said.Load(); now-last < int64(time.Minute/time.Second) || !k.said.CompareAndSwap(last, now) {
+// logRefused logs, once a minute, that no key is left. A single refused key is logged by quota.
+func (k keyed) logRefused() {
+	if !k.logged.Allow("refused", time.Now()) {
 		return
 	}
 	k.logger.Error("no key of the provider is accepted, so it is not asked: give it one that is, which is used at once")
 }
 
-// tellRefused tells that all keys are set aside, unless there are none, and that was not told yet.
-func (k keyed) tellRefused(until time.Time) {
-	if until.IsZero() || k.toldUntil.Swap(until.UnixNano()) == until.UnixNano() {
+// notifyRefused tells that all keys are set aside, unless there are none, and that was not told yet.
+func (k keyed) notifyRefused(until time.Time) {
+	if until.IsZero() || k.notifiedUntil.Swap(until.UnixNano()) == until.UnixNano() {
 		return
 	}
 	var fingerprints []string

@@ -311,7 +311,7 @@ func (w *Webhook) drain(shutdown context.Context) {
 	case <-w.sender.Done():
 	case <-timer.C:
 	case <-shutdown.Done():
-		w.sender.Hurry()
+		w.sender.Drain()
 		timer.Reset(max(time.Until(deliverBy()), deliverAtLeast))
 		select {
 		case <-w.sender.Done():

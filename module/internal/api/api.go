@@ -17,7 +17,7 @@ import (
 	"github.com/rs/cors"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/said"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 )
 
 // Backend knows what is asked for. Addresses are unmapped and have no zone.
@@ -73,10 +73,10 @@ type Options struct {
 
 // Handler answers. It is safe for concurrent use. Create it with New.
 type Handler struct {
-	o    Options
-	cors *cors.Cors // nil: no origin is named
-	shut lockout
-	said said.Causes[string]
+	o      Options
+	cors   *cors.Cors // nil: no origin is named
+	shut   lockout
+	logged throttle.Causes[string]
 
 	questions chan struct{} // to the history, under way
 }
@@ -159,7 +159,7 @@ func (h *Handler) guard(q *request, preflight bool) (res response) {
 	}
 	p, ok := errors.AsType[*problem](err)
 	if !ok {
-		if h.said.Once("unexpected", time.Now()) {
+		if h.logged.Allow("unexpected", time.Now()) {
 			h.o.Logger.ErrorContext(q.Context(), "a question to the API could not be answered", slog.Any("error", err))
 		}
 		p = internal()

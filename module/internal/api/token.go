@@ -124,7 +124,7 @@ func (h *Handler) value(t *Token) (string, bool) {
 		return "", false
 	}
 	if err := CheckToken(value); err != nil {
-		if h.said.Once("token "+t.Name, time.Now()) {
+		if h.logged.Allow("token "+t.Name, time.Now()) {
 			h.o.Logger.Error("a token of the API cannot be used, and nobody is let in with it",
 				slog.String("secret", t.Name), slog.Any("error", err))
 		}

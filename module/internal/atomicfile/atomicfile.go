@@ -1,4 +1,4 @@
-// Package atomicfile replaces a file as a whole: after a crash there is the old one or the new one.
+// Package atomicfile replaces files atomically: after a crash there is the old file or the new one.
 package atomicfile
 
 import (
@@ -15,7 +15,7 @@ const (
 	tempSuffix = ".tmp"
 	leftovers  = "*.[0-9]*" + tempSuffix
 
-	// abandoned is the age from which a temporary file is taken for a leftover: no write takes that long.
+	// abandoned is the age at which a temporary file is a leftover: no write takes that long.
 	abandoned = time.Hour
 )
 
@@ -66,8 +66,8 @@ func replace(path string, write func(io.Writer) error) error {
 	return nil
 }
 
-// fill writes and closes f. Its contents reach the disk before its name does: otherwise a loss of power could leave an
-// empty file under the right name.
+// fill writes, syncs and closes f. The contents must be on disk before the rename: otherwise a loss of power could leave an
+// empty file under the final name.
 func fill(f *os.File, write func(io.Writer) error) error {
 	w := bufio.NewWriter(f)
 	if err := write(w); err != nil {
@@ -91,8 +91,8 @@ func syncDir(dir string) {
 	}
 }
 
-// Clean removes from a folder what writes left there that were interrupted more than an hour ago. Write does so by
-// itself; Clean is for folders whose files may stay unchanged for long.
+// Clean removes leftovers of interrupted writes, older than an hour, from a folder. Write does so itself; Clean is for folders
+// whose files may stay unchanged for long.
 func Clean(dir string) {
 	names, _ := fs.Glob(os.DirFS(dir), leftovers) // the pattern is right, and nothing else is reported
 	for _, name := range names {

@@ -236,9 +236,9 @@ func (s *skipped) add(others skipped) {
 
 // tellSkipped logs what was skipped, once a minute. s.mu is held.
 func (s *Store) tellSkipped(now time.Time) {
-	if s.skipped.count == 0 || now.Sub(s.toldSkipped) < maxPause {
+	if s.skipped.count == 0 || !s.logged.Allow("skipped", now) {
 		return
 	}
 	s.log.Warn("changes by other instances were skipped", "count", s.skipped.count, "error", s.skipped.why)
-	s.skipped, s.toldSkipped = skipped{}, now
+	s.skipped = skipped{}
 }

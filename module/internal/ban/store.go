@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 )
 
 const (
@@ -62,12 +63,12 @@ type Store struct {
 
 	current atomic.Pointer[snapshot] // nil: there are no entries in force
 
-	mu          sync.Mutex // held while a change is made and written, never by Lookup, Find, List and Len
-	past        entries    // what is over but remembered
-	unsaved     bool       // the file is behind
-	closed      bool
-	skipped     skipped // since it was told
-	toldSkipped time.Time
+	mu      sync.Mutex // held while a change is made and written, never by Lookup, Find, List and Len
+	past    entries    // what is over but remembered
+	unsaved bool       // the file is behind
+	closed  bool
+	skipped skipped // since it was told
+	logged  throttle.Causes[string]
 
 	changed          chan struct{}
 	wake, stop, done chan struct{}

@@ -2,15 +2,15 @@ package event
 
 import "time"
 
-// A burst of blocks is more than burstLeast in a minute, and more than burstTimes as many as in an average minute of the hour
-// before. It is over when there are less than half as many as that takes, so that one that wavers is said once.
+// A burst is more than burstLeast blocks in a minute, and more than burstTimes as many as in an average minute of the hour
+// before. It ends below half of that threshold, so that a wavering burst is one event.
 const (
 	burstLeast = 60
 	burstTimes = 5
 
 	burstWindow  = time.Minute
 	burstHistory = time.Hour
-	sampleEvery  = 5 * time.Second // at the least, so that the history is bounded
+	sampleEvery  = 5 * time.Second // the shortest distance of samples, which bounds their number
 )
 
 // sample is how many requests were blocked and dropped until a time.
@@ -24,25 +24,25 @@ func (s sample) total() uint64 { return s.block + s.dropped }
 // blocks are the samples of an hour and a minute, the oldest first.
 type blocks struct {
 	samples []sample
-	burst   bool // it was said that there is one
+	burst   bool // BlockBurst was emitted, and the burst goes on
 }
 
-// LookAtBlocks takes the number of requests that were blocked and dropped since the process began, and says when a burst
-// begins. It is to be told every few seconds.
-func (d *Desk) LookAtBlocks(blocked, dropped uint64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+// CheckBlocks takes how many requests were blocked and dropped since the process began, and emits BlockBurst when a burst
+// begins. It should be called every few seconds.
+func (e *Emitter) CheckBlocks(blocked, dropped uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	now := sample{time.Now(), blocked, dropped}
-	b := &d.blocks
+	b := &e.blocks
 	if n := len(b.samples); n > 0 && now.at.Sub(b.samples[n-1].at) < sampleEvery {
-		return // two configurations look during a reload
+		return // during a reload, two configurations call it
 	}
 	b.samples = append(b.samples, now)
 	for now.at.Sub(b.samples[0].at) > burstHistory+burstWindow {
 		b.samples = b.samples[1:]
 	}
 	minute, usual := b.rates(now)
-	if minute.at.Sub(b.samples[0].at) < d.History {
+	if minute.at.Sub(b.samples[0].at) < e.History {
 		return
 	}
 	count := now.total() - minute.total()
@@ -52,7 +52,7 @@ func (d *Desk) LookAtBlocks(blocked, dropped uint64) {
 		b.burst = false
 	case !b.burst && n > threshold:
 		b.burst = true
-		d.say(BlockBurst, map[string]any{
+		e.emit(BlockBurst, map[string]any{
 			"count": int(count), "window": "1m", "usual": int(usual),
 			"block": int(now.block - minute.block), "drop": int(now.dropped - minute.dropped),
 		})

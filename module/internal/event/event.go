@@ -1,5 +1,5 @@
-// Package event tells what happens to the parts of the engine, each thing once: it remembers what was said, over reloads
-// too, and keeps what nobody has taken yet in a bounded queue.
+// Package event turns reports of the engine's parts into events. It emits each event once, also over reloads, into a bounded
+// queue.
 package event
 
 import (
@@ -28,18 +28,17 @@ var Names = []string{
 	ProviderDown, ProviderUp, Throttled, QuotaSpent, KeyRefused, KeyExpiring, FeedStale, FeedFresh, BlockBurst, RedisAway, RedisBack,
 }
 
-// Event is one thing that happened. The values of its data are strings and whole numbers; times are strings of RFC 3339 in
-// UTC.
+// Event is one event. The values of its data are strings and whole numbers; times are strings of RFC 3339 in UTC.
 type Event struct {
 	Name string
 	Data map[string]any
 }
 
-// Desk is where the parts of the engine report. It is safe for concurrent use and never waits, so that it may be called with
-// locks held. What it remembers has the order of what it says.
-type Desk struct {
-	// History is how much there must be of it before a burst is told: what is usual would look like a rise after a restart.
-	// Default: 5m.
+// Emitter takes reports and emits events. It is safe for concurrent use and never waits, so that it may be called with locks
+// held.
+type Emitter struct {
+	// History is how long blocks must have been observed before a burst is emitted: without it, usual traffic looks like a rise
+	// after a restart. Default: 5m.
 	History time.Duration
 
 	queue   chan Event
@@ -48,53 +47,53 @@ type Desk struct {
 	mu        sync.Mutex
 	providers map[string]*provider
 	feeds     map[string]*feed
-	redisAway time.Time // since when; zero while nobody was told that it is
+	redisAway time.Time // since when; zero unless RedisAway was emitted last
 	blocks    blocks
 }
 
-// New returns a Desk whose queue has room for so many events.
-func New(room int) *Desk {
-	d := &Desk{History: 5 * time.Minute, queue: make(chan Event, room)}
-	d.Reset()
-	return d
+// New returns an Emitter whose queue has room for so many events.
+func New(room int) *Emitter {
+	e := &Emitter{History: 5 * time.Minute, queue: make(chan Event, room)}
+	e.Reset()
+	return e
 }
 
 // Events is the queue.
-func (d *Desk) Events() <-chan Event { return d.queue }
+func (e *Emitter) Events() <-chan Event { return e.queue }
 
 // Dropped returns how many events found the queue full, since the process began.
-func (d *Desk) Dropped() uint64 { return d.dropped.Load() }
+func (e *Emitter) Dropped() uint64 { return e.dropped.Load() }
 
-// Reset forgets everything, and what is in the queue: what was said to a server that has ended is said to the next one anew.
-func (d *Desk) Reset() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.providers = make(map[string]*provider)
-	d.feeds = make(map[string]*feed)
-	d.redisAway = time.Time{}
-	d.blocks = blocks{}
+// Reset clears the state and the queue, so that a server that starts anew gets all events again.
+func (e *Emitter) Reset() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.providers = make(map[string]*provider)
+	e.feeds = make(map[string]*feed)
+	e.redisAway = time.Time{}
+	e.blocks = blocks{}
 	for {
 		select {
-		case <-d.queue:
+		case <-e.queue:
 		default:
 			return
 		}
 	}
 }
 
-// Keep forgets the providers and feeds that are not named, and Redis where there is none: they are in no configuration any
-// more.
-func (d *Desk) Keep(providers, feeds []string, redis bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	keep(d.providers, providers)
-	keep(d.feeds, feeds)
+// Retain removes the state of providers and feeds that are not named, and of Redis if there is none: no configuration has them
+// any more.
+func (e *Emitter) Retain(providers, feeds []string, redis bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	retain(e.providers, providers)
+	retain(e.feeds, feeds)
 	if !redis {
-		d.redisAway = time.Time{}
+		e.redisAway = time.Time{}
 	}
 }
 
-func keep[T any](all map[string]T, names []string) {
+func retain[T any](all map[string]T, names []string) {
 	kept := make(map[string]bool, len(names))
 	for _, name := range names {
 		kept[name] = true
@@ -106,16 +105,16 @@ func keep[T any](all map[string]T, names []string) {
 	}
 }
 
-// say puts an event into the queue. It is called with the lock held.
-func (d *Desk) say(name string, data map[string]any) {
+// emit puts an event into the queue. It is called with the lock held.
+func (e *Emitter) emit(name string, data map[string]any) {
 	select {
-	case d.queue <- Event{name, data}:
+	case e.queue <- Event{name, data}:
 	default:
-		d.dropped.Add(1)
+		e.dropped.Add(1)
 	}
 }
 
-// Clock writes a time as the data of events has it, and nothing for the zero time.
+// Clock formats a time for the data of an event. The zero time becomes "".
 func Clock(t time.Time) string {
 	if t.IsZero() {
 		return ""

@@ -10,7 +10,7 @@ import (
 )
 
 // said empties the queue and returns what was in it, each event with its data in the order of their names.
-func said(d *Desk) (all []string) {
+func said(d *Emitter) (all []string) {
 	for {
 		select {
 		case e := <-d.Events():
@@ -21,7 +21,7 @@ func said(d *Desk) (all []string) {
 	}
 }
 
-func want(t *testing.T, d *Desk, what string, want ...string) {
+func want(t *testing.T, d *Emitter, what string, want ...string) {
 	t.Helper()
 	if diff := cmp.Diff(want, said(d)); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", what, diff)
@@ -79,7 +79,7 @@ func TestProviders(t *testing.T) {
 			"key_expiring map[days:1 expires:2000-01-02T12:01:02Z key:aaaa provider:p]",
 			"key_expiring map[days:-1 expires:1999-12-31T23:01:02Z key:aaaa provider:p]")
 
-		d.Keep([]string{"q"}, nil, true)
+		d.Retain([]string{"q"}, nil, true)
 		d.Fails("p", "error", until)
 		want(t, d, "one that was out of the configuration", "provider_down map[provider:p result:error until:2000-01-01T00:16:01Z]")
 	})
@@ -116,7 +116,7 @@ func TestFeeds(t *testing.T) {
 		ok := Feed{Name: "ok", LastSuccess: began, Patience: day, Why: "status 404"}
 		never := Feed{Name: "never", Patience: 2 * day}
 		look := func() (names []string) {
-			for _, f := range d.LookAtFeeds([]Feed{ok, never}) {
+			for _, f := range d.CheckFeeds([]Feed{ok, never}) {
 				names = append(names, f.Name)
 			}
 			return names
@@ -145,16 +145,16 @@ func TestFeeds(t *testing.T) {
 func TestRedis(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := New(16)
-		d.Back()
-		d.Away("refused")
-		d.Away("timeout")
+		d.RedisBack()
+		d.RedisAway("refused")
+		d.RedisAway("timeout")
 		time.Sleep(90 * time.Second)
-		d.Back()
-		d.Back()
+		d.RedisBack()
+		d.RedisBack()
 		want(t, d, "away and back", "redis_away map[why:refused]", "redis_back map[after:90]")
-		d.Away("refused")
+		d.RedisAway("refused")
 		d.Reset()
-		d.Back()
+		d.RedisBack()
 		want(t, d, "after a reset")
 	})
 }
@@ -186,8 +186,8 @@ func TestBurst(t *testing.T) {
 					for range minutes * 6 {
 						blocked += uint64(n - n/10)
 						dropped += uint64(n / 10)
-						d.LookAtBlocks(blocked, dropped)
-						d.LookAtBlocks(blocked, dropped) // the other configuration
+						d.CheckBlocks(blocked, dropped)
+						d.CheckBlocks(blocked, dropped) // the other configuration
 						time.Sleep(look)
 					}
 				}
@@ -207,19 +207,19 @@ func TestBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := New(16)
 		for range 5 { // a restart in the middle of what is usual, or of an attack: nobody knows
-			d.LookAtBlocks(0, 0)
+			d.CheckBlocks(0, 0)
 			time.Sleep(time.Minute)
 		}
-		d.LookAtBlocks(500, 7)
+		d.CheckBlocks(500, 7)
 		if got := said(d); len(got) != 0 {
 			t.Errorf("said %v after five minutes, of which one is the last", got)
 		}
 		d.Reset()
 		for range 6 {
-			d.LookAtBlocks(500, 7)
+			d.CheckBlocks(500, 7)
 			time.Sleep(time.Minute)
 		}
-		d.LookAtBlocks(1000, 14)
+		d.CheckBlocks(1000, 14)
 		if got := said(d); len(got) != 1 || got[0] != "block_burst map[block:500 count:507 drop:7 usual:0 window:1m]" {
 			t.Errorf("said %v", got)
 		}

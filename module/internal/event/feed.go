@@ -2,10 +2,11 @@ package event
 
 import "time"
 
-// staleEvery is how often it is said that a feed is stale: once a day, but for a moment, since it is looked at now and then.
+// staleEvery is how often FeedStale is emitted for a feed: once a day. It is a minute shorter, since feeds are checked only now
+// and then.
 const staleEvery = 24*time.Hour - time.Minute
 
-// Feed is how a list that is fetched is doing.
+// Feed is the state of a fetched list.
 type Feed struct {
 	Name string
 
@@ -15,40 +16,40 @@ type Feed struct {
 	// Patience is how long it may be without a success.
 	Patience time.Duration
 
-	// Why says what the last attempt failed of.
+	// Why is the error of the last attempt.
 	Why string
 }
 
-// feed is what was said of one feed.
+// feed is what was emitted for one feed.
 type feed struct {
 	first time.Time // when it was first seen
-	said  time.Time // when it was last said to be stale; zero while it is fresh
+	stale time.Time // when FeedStale was emitted last; zero while it is fresh
 }
 
-// LookAtFeeds says which of the feeds are stale, each once a day, and which are fresh again. It returns those of which it has
-// said now that they are stale.
-func (d *Desk) LookAtFeeds(feeds []Feed) (stale []Feed) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+// CheckFeeds emits FeedStale for stale feeds, once a day each, and FeedFresh for those that are fresh again. It returns the
+// feeds for which it emitted FeedStale.
+func (e *Emitter) CheckFeeds(feeds []Feed) (stale []Feed) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	now := time.Now()
 	for _, f := range feeds {
-		seen := d.feeds[f.Name]
+		seen := e.feeds[f.Name]
 		if seen == nil {
 			seen = &feed{first: now}
-			d.feeds[f.Name] = seen
+			e.feeds[f.Name] = seen
 		}
 		since := f.LastSuccess
 		if since.IsZero() {
 			since = seen.first
 		}
 		switch isStale := now.Sub(since) >= f.Patience; {
-		case isStale && (seen.said.IsZero() || now.Sub(seen.said) >= staleEvery):
-			seen.said = now
+		case isStale && (seen.stale.IsZero() || now.Sub(seen.stale) >= staleEvery):
+			seen.stale = now
 			stale = append(stale, f)
-			d.say(FeedStale, map[string]any{"feed": f.Name, "last_success": Clock(f.LastSuccess), "why": f.Why})
-		case !isStale && !seen.said.IsZero():
-			seen.said = time.Time{}
-			d.say(FeedFresh, map[string]any{"feed": f.Name})
+			e.emit(FeedStale, map[string]any{"feed": f.Name, "last_success": Clock(f.LastSuccess), "why": f.Why})
+		case !isStale && !seen.stale.IsZero():
+			seen.stale = time.Time{}
+			e.emit(FeedFresh, map[string]any{"feed": f.Name})
 		}
 	}
 	return stale

@@ -21,15 +21,15 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
 )
 
-// A copy is a fetched list as it was accepted: a header of "#" lines, then one CIDR a line, so that it can be searched by
-// hand. Its modification time is when the publisher last confirmed it, which an answer of "not changed" moves forward.
+// A copy is an accepted list on disk: a header of "#" lines, then one CIDR a line, so that operators can search it. Its
+// modification time is when the publisher last confirmed it; the status 304 moves it forward.
 const (
 	copySuffix = ".list"
-	waitSuffix = ".wait" // until when the publisher wants to be left alone
+	waitSuffix = ".wait" // the end of the pause that the publisher asked for
 	copyTitle  = "# caddy-ip-reputation list, version 1. Made from its source: changes here are lost"
 )
 
-// copyHeader is what the first lines of a copy say.
+// copyHeader holds the first lines of a copy.
 type copyHeader struct {
 	name    string
 	source  string
@@ -196,8 +196,8 @@ func saveCopy(path string, h *copyHeader, ranges iplist.Ranges, now time.Time) e
 	return os.Chtimes(path, now, now)
 }
 
-// prepareDir makes the directory for copies and removes what an interrupted write left there. It returns "" when
-// nothing can be kept.
+// prepareDir creates the directory for copies and removes the leftovers of interrupted writes. It returns "" if the
+// directory cannot be used.
 func prepareDir(dir string, logger *slog.Logger) string {
 	if dir == "" {
 		return ""
@@ -206,16 +206,16 @@ func prepareDir(dir string, logger *slog.Logger) string {
 		logger.Warn("lists are kept in memory only and fetched anew after a restart: make the directory writable", "directory", dir, "error", err)
 		return ""
 	}
-	atomicfile.Clean(dir) // a list that does not change is not written, which would do the same
+	atomicfile.Clean(dir) // Write does the same, but an unchanged list is not written
 	return dir
 }
 
-// saveWait remembers over a restart until when the publisher wants to be left alone.
+// saveWait stores the end of the pause that the publisher asked for, so that a restart respects it.
 func saveWait(path, fingerprint string, until time.Time) error {
 	return atomicfile.WriteBytes(path, fmt.Appendf(nil, "%s %s\n", fingerprint, until.UTC().Format(time.RFC3339)))
 }
 
-// loadWait returns what saveWait wrote, or the zero time. It is never more than a day ahead.
+// loadWait returns the time that saveWait stored, at most a day ahead, or the zero time.
 func loadWait(path, fingerprint string, now time.Time) time.Time {
 	text, err := os.ReadFile(path)
 	if err != nil {

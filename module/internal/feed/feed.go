@@ -1,10 +1,9 @@
-// Package feed keeps lists of addresses current: it fetches, parses, guards, keeps and refreshes them, and publishes
-// them as one immutable snapshot that answers for all lists with a single look-up.
+// Package feed keeps lists of addresses current: it fetches, parses, validates and stores them, and publishes them as one
+// immutable snapshot that answers for all lists with a single look-up.
 //
-// A list is replaced by a better one or not at all: what is HTML, not text, empty, much smaller than before or full of
-// lines that nobody understands is refused, and the last good list stays in force. What was fetched is kept on disk, so
-// that a restart has it at once and asks nobody; the disk is read at a start only. Lists are not kept in memory beside
-// the snapshot: a rebuild takes those that did not change from the snapshot in force.
+// An answer that is HTML, not text, empty, much smaller than before or mostly wrong lines is refused, and the last good
+// list stays in force. A fetched list has a copy on disk, so that a restart needs no request; copies are read only at
+// start. In memory a list exists once, in the snapshot: a rebuild takes unchanged lists from the snapshot in force.
 package feed
 
 import (
@@ -48,16 +47,16 @@ type Spec struct {
 	Values []netip.Prefix
 
 	// Own marks a list that the operator maintains, such as a deny or exempt list. It may name private ranges and
-	// ranges of any size. When it is opened, one wrong line refuses it, since a rule that silently is not there is worse
-	// than an error; when it changes later, the good lines are in force and the wrong ones are said. In lists of others,
-	// reserved ranges list nobody and a wrong line is skipped. Values are always own.
+	// ranges of any size. At start, one wrong line refuses it, since a missing rule is worse than an error; when it
+	// changes later, the good lines are in force and the wrong ones are logged. In lists of others, reserved ranges are
+	// removed and wrong lines are skipped. Values are always own.
 	Own bool
 
 	// Header is sent with each request for a URL. It may hold secrets and is never logged.
 	Header http.Header
 
-	// Authorize puts the secrets into a copy of Header, for each request anew, so that one that changes is used from the next
-	// request on. An error is why there is no request. Default: Header is sent as it is.
+	// Authorize puts secrets into a copy of Header before each request, so that a changed secret is used at once. With an
+	// error, no request is made. Default: Header is sent as it is.
 	Authorize func(context.Context, http.Header) (http.Header, error) `json:"-"`
 
 	// Format says how the list is written. The zero value is one address or CIDR a line.
@@ -87,24 +86,24 @@ type Spec struct {
 	Terms string
 }
 
-// Options are what the lists of a Set share. The zero value keeps nothing on disk and says nothing.
+// Options are what the lists of a Set share. The zero value stores nothing on disk and logs nothing.
 type Options struct {
-	// Dir is where the copies of fetched lists are kept; it is created when missing. With "", or when it cannot be
-	// written to, lists stay in memory and are fetched anew after a restart. Several Sets may share it: of lists with
-	// the same name, the one that was fetched last is kept.
+	// Dir is the folder for copies of fetched lists. It is created when missing. With "", or when it cannot be written
+	// to, lists stay in memory and are fetched again after a restart. Several Sets may share it: of lists with the same
+	// name, the one that was fetched last is stored.
 	Dir string
 
 	// Transport carries the requests. Default: a transport of the Set's own.
 	Transport http.RoundTripper
 
-	// Logger is told what an operator must know. Default: silence.
+	// Logger gets what an operator must know. Default: nothing is logged.
 	Logger *slog.Logger
 
 	// Observe is called after every attempt to refresh a list, from several goroutines.
 	Observe func(name string, result Result)
 }
 
-// Snapshot is what all lists say at one moment. It never changes; a newer one replaces it.
+// Snapshot is the content of all lists at one moment. It is immutable; a newer one replaces it.
 type Snapshot struct {
 	// Index answers for all lists. Its members are indices into Lists.
 	Index *iplist.Index
@@ -118,14 +117,14 @@ type ListState struct {
 	// Name is the list's name.
 	Name string
 
-	// Loaded is false while no good list was ever had: the list then says nothing about anybody, which is not the
-	// same as saying that nobody is listed.
+	// Loaded is false until there is a good list. Until then it is unknown who is listed, which differs from an empty
+	// list.
 	Loaded bool
 
 	// Entries is the number of CIDRs in force, after merging and without reserved ranges.
 	Entries int
 
-	// Fetched is when this content was first had. Unlike Status.LastSuccess it stays when a refresh brings no change.
+	// Fetched is when this content was first read. Unlike Status.LastSuccess, a refresh without a change does not move it.
 	Fetched time.Time
 }
 
@@ -134,14 +133,14 @@ var (
 	// ErrNoSuchFeed means that no list has the name.
 	ErrNoSuchFeed = errors.New("no such list")
 
-	// ErrTooSoon means that the publisher was asked a moment ago, or wants to be left alone.
+	// ErrTooSoon means that the publisher was asked a moment ago, or asked for a pause.
 	ErrTooSoon = errors.New("too soon")
 
 	// ErrClosed means that the Set does not refresh any more.
 	ErrClosed = errors.New("the lists are closed")
 )
 
-// closeTimeout bounds Close. Everything a Set does ends with its context; only a disk that hangs can take longer.
+// closeTimeout bounds Close. All work ends with the Set's context, but a disk that hangs may take longer.
 const closeTimeout = 5 * time.Second
 
 // Set keeps lists current. Current may be called at any time from any goroutine and never waits.
@@ -156,15 +155,15 @@ type Set struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu      sync.Mutex // guards started and closed, and that nothing is added to running once closed
+	mu      sync.Mutex // guards started and closed; nothing is added to running after closed is set
 	started bool
 	closed  bool
 	running sync.WaitGroup
 }
 
 // Open reads values, local files and the copies on disk and publishes the first snapshot. It never calls out. A spec
-// that contradicts itself and a local file that cannot be read or understood are errors; a missing or damaged copy is
-// not, it is fetched after Start.
+// that contradicts itself and a local file that cannot be read or parsed are errors. A missing or damaged copy is not: the
+// list is fetched after Start.
 func Open(specs []Spec, o Options) (*Set, error) {
 	if len(specs) > math.MaxUint16 {
 		return nil, fmt.Errorf("%d lists: at most %d can be kept", len(specs), math.MaxUint16)
@@ -256,9 +255,8 @@ func (s *Set) Close() error {
 // Current returns the newest snapshot. The same pointer is returned until a list has changed.
 func (s *Set) Current() *Snapshot { return s.current.Load() }
 
-// Refresh brings one list up to date now and returns when the snapshot shows it, or why it was not possible. A
-// publisher is asked once a minute at most, and not at all while it has asked to be left alone: ErrTooSoon says until
-// when. ErrNoSuchFeed says that there is no such list.
+// Refresh brings one list up to date now, and returns once the snapshot has it. A publisher is asked at most once a minute,
+// and not while it asked for a pause: then the error is ErrTooSoon. For an unknown name it is ErrNoSuchFeed.
 func (s *Set) Refresh(ctx context.Context, name string) error {
 	for _, l := range s.lists {
 		if l.spec.Name == name {
@@ -296,7 +294,7 @@ func (s *Set) refresh(ctx context.Context, l *list) error {
 	}
 }
 
-// Status says how each list is doing, in the order of the specs.
+// Status returns the state of each list, in the order of the specs.
 func (s *Set) Status() []Status {
 	all := make([]Status, len(s.lists))
 	inForce := s.Current().Lists

@@ -18,13 +18,13 @@ import (
 const (
 	userAgent      = "caddy-ip-reputation"
 	maxRedirects   = 5
-	maxValidator   = 512 // bytes of an ETag or a date that are worth keeping
+	maxValidator   = 512 // bytes of an ETag or a date; a longer one is not stored
 	maxRetryAfter  = 24 * time.Hour
-	sniffed        = 512 // bytes from which a page or a binary is told from a list
+	sniffed        = 512 // bytes that decide whether it is a list, a web page or a binary
 	maxHeaderBytes = 64 << 10
 )
 
-// validators are what a server wants to be asked with next time (RFC 9110, section 8.8).
+// validators make the next request conditional (RFC 9110, section 8.8).
 type validators struct {
 	ETag         string `json:"etag,omitempty"`
 	LastModified string `json:"last_modified,omitempty"`
@@ -35,7 +35,7 @@ type fetcher struct{ client *http.Client }
 func newFetcher(transport http.RoundTripper) *fetcher {
 	if transport == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.DisableCompression = true // undone here, where its size is bounded
+		t.DisableCompression = true // readBody decompresses, and bounds the size
 		t.MaxResponseHeaderBytes = maxHeaderBytes
 		t.MaxIdleConnsPerHost = 1
 		t.IdleConnTimeout = 30 * time.Second // the next refresh is an hour away
@@ -62,8 +62,8 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 		from.Scheme, from.Host, to.Scheme, to.Host)
 }
 
-// fetch reads all parts of a list. The parts are asked for with what is known of them; when none has changed, the
-// validators returned are nil. About as many entries as expected will come.
+// fetch reads all parts of a list with conditional requests. It returns nil if none has changed. The known validators
+// come from the last good list; expected is about how many entries will come.
 func (f *fetcher) fetch(ctx context.Context, spec *Spec, known []validators, expected int) (*content, []validators, error) {
 	spec, err := spec.authorized(ctx)
 	if err != nil {
@@ -91,7 +91,7 @@ func (f *fetcher) fetch(ctx context.Context, spec *Spec, known []validators, exp
 	if !changed {
 		return nil, nil, nil
 	}
-	for _, i := range unsent { // they have not changed, but the list is one
+	for _, i := range unsent { // unchanged parts are needed too, since the list is replaced as a whole
 		var err error
 		if parts[i], _, err = f.part(ctx, spec, i, validators{}, c); err != nil {
 			return nil, nil, err
@@ -164,7 +164,7 @@ func readBody(resp *http.Response, c *content) error {
 	return readGuarded(body, c)
 }
 
-// readGuarded refuses what is not a list at all and reads the rest.
+// readGuarded refuses HTML and binaries, and reads a list into c.
 func readGuarded(r io.Reader, c *content) error {
 	buffered := bufio.NewReaderSize(r, 4<<10)
 	start, err := buffered.Peek(sniffed)
@@ -188,7 +188,7 @@ func isControl(r rune) bool {
 	return r < ' ' && r != '\t' && r != '\r' && r != '\n' && r != '\f'
 }
 
-// statusFailure says what an answer without a list means.
+// statusFailure returns the error for an answer without a list.
 func statusFailure(resp *http.Response, now time.Time) error {
 	wait := retryAfter(resp.Header.Get("Retry-After"), now)
 	f := &failure{result: ResultStatus, retryAfter: wait, err: fmt.Errorf("the server answered with status %d", resp.StatusCode)}
@@ -209,7 +209,7 @@ func retryAfter(value string, now time.Time) time.Duration {
 	return 0
 }
 
-// describe says which host failed to deliver, and takes out the URL, which may hold a key.
+// describe adds the host to an error and removes the URL, which may hold a key.
 func describe(err error, spec *Spec, i int) error {
 	result := classify(err)
 	var inURL *url.Error

@@ -14,19 +14,18 @@ import (
 )
 
 const (
-	pollInterval = 10 * time.Second       // where the system gives no notice, such as on network file systems
-	quietTime    = 100 * time.Millisecond // without an event, after which a file is taken to be written
-	noisyTime    = time.Second            // after which it is read although the events go on
+	pollInterval = 10 * time.Second       // for file systems without notifications, such as network file systems
+	quietTime    = 100 * time.Millisecond // a file is complete after this time without an event
+	noisyTime    = time.Second            // a file is read after this time even if events go on
 
-	// racyTime is the age below which a file that is written again may keep its modification time, which file systems
-	// and kernels round.
+	// racyTime is how coarse modification times are: a file that is younger may change again without a new one.
 	racyTime = 50 * time.Millisecond
 )
 
-// readFile says which state of a file was read. The zero value stands for none.
+// readFile identifies the version of a file that was read. The zero value means that none was.
 type readFile struct {
 	info fs.FileInfo
-	racy bool
+	racy bool // it was too young: a later change may not show
 }
 
 // same reports whether the file at path is still as it was read.
@@ -79,14 +78,14 @@ func (l *list) refreshOnChange() {
 		l.mu.Lock()
 		read, failed := l.st.read, l.st.lastErr != nil
 		l.mu.Unlock()
-		// What failed may be cured without a trace in the file, by its permissions for one.
+		// After a failure, poll always reads: changed permissions, for example, do not change the modification time.
 		if !read.same(l.spec.File) || polled && failed {
-			_, _ = l.refresh(l.set.ctx, (*list).always) // noted where it happened
+			_, _ = l.refresh(l.set.ctx, (*list).always) // recordAttempt has logged it
 		}
 	}
 }
 
-// awaitQuiet waits until whoever writes the file seems to be done.
+// awaitQuiet waits until the file seems to be complete.
 func (l *list) awaitQuiet() {
 	enough := time.NewTimer(noisyTime)
 	defer enough.Stop()
@@ -106,7 +105,7 @@ func (l *list) awaitQuiet() {
 	}
 }
 
-// watcher wakes the lists whose directory something happened in. Directories are watched, not files: a file that is
+// watcher wakes a list when its directory changes. Directories are watched, not files: a file that is
 // replaced takes its watch with it, and a mounted Kubernetes volume changes by a symbolic link beside the file.
 type watcher struct {
 	events *fsnotify.Watcher // nil where the system offers none
@@ -125,7 +124,7 @@ func newWatcher(logger *slog.Logger) *watcher {
 	return w
 }
 
-// add must not be called any more once run is.
+// add watches the directory of a list. It must not be called after run.
 func (w *watcher) add(l *list) {
 	if w.events == nil {
 		return
@@ -166,7 +165,7 @@ func (w *watcher) run(ctx context.Context) {
 				return
 			}
 			if errors.Is(err, fsnotify.ErrEventOverflow) {
-				w.pokeAll() // which directory it was about is lost
+				w.pokeAll() // the directory of a lost event is unknown
 				continue
 			}
 			w.logger.Warn("watching files", "error", err)

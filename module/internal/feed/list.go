@@ -12,26 +12,31 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
 )
 
 const (
-	// A list may hold a few wrong lines: above both of these it is not what it was.
+	// A list with more wrong lines than both of these is refused: it is something else now.
 	tolerableWrong      = 5
 	tolerableWrongShare = 0.1
 
 	// shrinkable is the number of lines below which a list may lose any number of them.
 	shrinkable = 10
 
-	// manualFloor is how often a publisher is asked when an operator insists.
-	manualFloor = time.Minute
+	// manualInterval is the shortest time between a request to a publisher and one that an operator asks for.
+	manualInterval = time.Minute
 
-	// The least time, and number of refreshes, without a success until a list is stale.
+	// A list is stale after this time, and this number of refresh intervals, without a success.
 	leastPatience    = 24 * time.Hour
 	patientRefreshes = 3
 
-	firstBackoff = time.Minute
-	startSpread  = 2 * time.Second
+	firstPause  = time.Minute     // after a failure; see recordAttempt
+	startSpread = 2 * time.Second // over which the first requests of a start are spread
+
+	// Publishers count requests, so jitter never shortens an interval.
+	refreshJitter = 0.1
+	retryJitter   = 0.25
 )
 
 // Status says how one list is doing, for an operator.
@@ -52,18 +57,18 @@ type Status struct {
 	LastError    string    `json:"last_error,omitempty"` // of the last attempt, or why there is no copy on disk
 	NextRefresh  time.Time `json:"next_refresh,omitzero"`
 
-	// Patience is how long a list that is fetched may be without a success until somebody must look after it; zero for others.
+	// Patience is how long a fetched list may go without a success until it is stale. It is zero for others.
 	Patience time.Duration `json:"-"`
 }
 
 // list keeps one list current.
 type list struct {
 	set         *Set
-	number      int // in the snapshots
+	number      int // index in a Snapshot
 	spec        Spec
 	fingerprint string
-	copyPath    string // "" when nothing is kept on disk: local files and values are there anyway
-	waitPath    string
+	copyPath    string // "" without a copy on disk: local files and values need none
+	waitPath    string // file that holds throttledUntil
 
 	turn chan struct{} // held while refreshing
 	wake chan struct{} // something happened that may make a refresh due
@@ -72,7 +77,7 @@ type list struct {
 	st state
 }
 
-// state is written by the holder of the list's turn; a rebuild takes pending away.
+// state is written by the goroutine that holds the list's turn. Only a rebuild sets pending to nil.
 type state struct {
 	loaded   bool
 	header   copyHeader // of the last good list
@@ -88,8 +93,9 @@ type state struct {
 	lastResult  Result
 	lastErr     error
 	failures    int
-	next        time.Time
-	leaveAlone  time.Time
+	next        time.Time // when the next refresh is due
+
+	throttledUntil time.Time // the publisher asked for no request before
 }
 
 func newList(set *Set, number int, spec Spec) *list {
@@ -103,8 +109,8 @@ func newList(set *Set, number int, spec Spec) *list {
 	}
 }
 
-// open brings the list to where it was, without calling out. It writes nothing: what is on disk may belong to a Set that
-// goes on running because the configuration that this one is for is refused.
+// open loads the list without calling out. It writes nothing to disk: if this configuration is refused, the Set that still
+// runs owns those files.
 func (l *list) open(dir string) error {
 	now := time.Now()
 	switch l.spec.kind() {
@@ -144,7 +150,7 @@ func (l *list) openCopy(now time.Time) {
 	case err == nil:
 		if confirmed.After(now) { // a clock was wrong; ask rather than wait for it
 			confirmed = time.Time{}
-		} else if due := confirmed.Add(spread(l.spec.Refresh, 0.1)); due.After(l.st.next) {
+		} else if due := confirmed.Add(backoff.Jitter(l.spec.Refresh, 1, 1+refreshJitter)); due.After(l.st.next) {
 			l.st.next = due
 		}
 		l.st.loaded, l.st.header, l.st.pending, l.st.stored, l.st.lastSuccess = true, h, &ranges, true, confirmed
@@ -153,13 +159,13 @@ func (l *list) openCopy(now time.Time) {
 		l.set.logger.Warn("the copy of a list cannot be read; the list is fetched anew", "feed", l.spec.Name, "file", l.copyPath, "error", err)
 	}
 	if until := loadWait(l.waitPath, l.fingerprint, now); until.After(l.st.next) {
-		l.st.next, l.st.leaveAlone = until, until
+		l.st.next, l.st.throttledUntil = until, until
 	}
 }
 
-// refresh makes one attempt to bring the list up to date, unless may objects, and asks for a rebuild after a change.
-// The channel is closed once the snapshot shows it.
-func (l *list) refresh(ctx context.Context, may func(l *list, now time.Time) error) (shown <-chan struct{}, err error) {
+// refresh makes one attempt to bring the list up to date, unless check returns an error, and asks for a rebuild after a
+// change. The channel is closed once the snapshot has the change.
+func (l *list) refresh(ctx context.Context, check func(l *list, now time.Time) error) (shown <-chan struct{}, err error) {
 	select {
 	case l.turn <- struct{}{}:
 		defer func() { <-l.turn }()
@@ -168,7 +174,7 @@ func (l *list) refresh(ctx context.Context, may func(l *list, now time.Time) err
 	}
 	now := time.Now()
 	l.mu.Lock()
-	if err = may(l, now); err == nil {
+	if err = check(l, now); err == nil {
 		l.st.lastAttempt = now
 	}
 	l.mu.Unlock()
@@ -177,13 +183,13 @@ func (l *list) refresh(ctx context.Context, may func(l *list, now time.Time) err
 	}
 	result, err := l.attempt(ctx)
 	if err != nil && ctx.Err() != nil {
-		// Whoever asked has left, or the lists are being closed. It says nothing about the publisher.
+		// The caller has left, or the Set is closing: that is no failure of the publisher.
 		return nil, fmt.Errorf("refreshing %s: %w", l.spec.Name, ctx.Err())
 	}
-	l.note(result, err)
+	l.recordAttempt(result, err)
 	l.set.observe(l.spec.Name, result)
 	if l.spec.kind() == KindURL {
-		l.poke() // the next one may be due earlier than its goroutine expects
+		l.poke() // the next refresh may be due earlier than its goroutine expects
 	}
 	if err != nil {
 		return nil, fmt.Errorf("refreshing %s: %w", l.spec.Name, err)
@@ -196,7 +202,7 @@ func (l *list) refresh(ctx context.Context, may func(l *list, now time.Time) err
 	return shown, nil
 }
 
-// attempt reads the list anew. A panic, such as one that a strange document provokes, is a failed attempt.
+// attempt reads the list again. A panic, as a malformed document may cause, is a failed attempt.
 func (l *list) attempt(ctx context.Context) (result Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -229,12 +235,12 @@ func (l *list) attempt(ctx context.Context) (result Result, err error) {
 	return result, err
 }
 
-// confirm notes that the publisher says that the last good list is still the newest.
+// confirm handles the answer that the last good list is still the newest.
 func (l *list) confirm() Result {
 	l.mu.Lock()
 	h := l.st.header
 	l.mu.Unlock()
-	return l.keep(&h, l.ranges, ResultUnchanged)
+	return l.storeCopy(&h, l.ranges, ResultUnchanged)
 }
 
 // ranges returns the last good list.
@@ -247,12 +253,12 @@ func (l *list) ranges() iplist.Ranges {
 	return l.set.Current().Index.Lists()[l.number]
 }
 
-// accept makes what was read the last good list, which the next snapshot holds, or says why not.
+// accept makes c the last good list, which the next snapshot will have, or returns why it is refused.
 func (l *list) accept(c *content, parts []validators) (Result, error) {
 	l.mu.Lock()
 	loaded, old := l.st.loaded, l.st.header
 	l.mu.Unlock()
-	if err := l.judge(c, loaded, old.lines); err != nil {
+	if err := l.validate(c, loaded, old.lines); err != nil {
 		return classify(err), err
 	}
 	h := copyHeader{name: l.spec.Name, source: l.spec.origin(), spec: l.fingerprint, fetched: time.Now(), lines: len(c.prefixes), parts: parts}
@@ -268,7 +274,7 @@ func (l *list) accept(c *content, parts []validators) (Result, error) {
 	if loaded && old.sum == h.sum {
 		result, h.fetched = ResultUnchanged, old.fetched
 	}
-	result = l.keep(&h, func() iplist.Ranges { return ranges }, result)
+	result = l.storeCopy(&h, func() iplist.Ranges { return ranges }, result)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.st.loaded, l.st.header, l.st.ignored, l.st.first = true, h, c.wrong, c.first
@@ -283,9 +289,9 @@ func (l *list) accept(c *content, parts []validators) (Result, error) {
 	return result, nil
 }
 
-// keep makes sure that the copy on disk is the list that h describes, confirmed now. One that is unchanged is written
-// again only where somebody else has removed, damaged or replaced it. The result is returned, or that this failed.
-func (l *list) keep(h *copyHeader, ranges func() iplist.Ranges, result Result) Result {
+// storeCopy makes the copy on disk the list that h describes, confirmed now. An unchanged list is written again only
+// if its copy was removed, damaged or replaced. It returns the given result, or ResultNotStored.
+func (l *list) storeCopy(h *copyHeader, ranges func() iplist.Ranges, result Result) Result {
 	if l.copyPath == "" {
 		return result
 	}
@@ -304,8 +310,8 @@ func (l *list) keep(h *copyHeader, ranges func() iplist.Ranges, result Result) R
 	return result
 }
 
-// judge refuses what cannot be the list.
-func (l *list) judge(c *content, loaded bool, before int) error {
+// validate refuses content that cannot be the list.
+func (l *list) validate(c *content, loaded bool, before int) error {
 	lines := len(c.prefixes)
 	good := lines + c.skipped
 	wrongShare := float64(c.wrong) / float64(max(good+c.wrong, 1))
@@ -324,37 +330,39 @@ func (l *list) judge(c *content, loaded bool, before int) error {
 	return nil
 }
 
-// note remembers how an attempt ended and when the next one is due.
-func (l *list) note(result Result, err error) {
+// recordAttempt stores how an attempt ended and when the next one is due. The pause after failures never exceeds the
+// refresh interval, unless the publisher asks for more.
+func (l *list) recordAttempt(result Result, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	repeated := err != nil && l.st.lastErr != nil && err.Error() == l.st.lastErr.Error()
-	l.st.lastResult, l.st.lastErr, l.st.leaveAlone = result, err, time.Time{}
+	l.st.lastResult, l.st.lastErr, l.st.throttledUntil = result, err, time.Time{}
 	if err == nil {
 		l.st.failures, l.st.lastSuccess = 0, now
-		l.st.next = now.Add(spread(l.spec.Refresh, 0.1))
+		l.st.next = now.Add(backoff.Jitter(l.spec.Refresh, 1, 1+refreshJitter))
 		if l.waitPath != "" {
 			removeWait(l.waitPath)
 		}
 		return
 	}
 	l.st.failures++
-	l.st.next = now.Add(spread(l.backoff(), 0.25))
+	pause := backoff.Policy{First: firstPause, Most: max(l.spec.Refresh, firstPause)}.Pause(l.st.failures)
+	l.st.next = now.Add(backoff.Jitter(pause, 1, 1+retryJitter))
 	var f *failure
 	if errors.As(err, &f) && f.retryAfter > 0 {
-		l.st.leaveAlone = now.Add(f.retryAfter)
-		if l.st.leaveAlone.After(l.st.next) {
-			l.st.next = l.st.leaveAlone
+		l.st.throttledUntil = now.Add(f.retryAfter)
+		if l.st.throttledUntil.After(l.st.next) {
+			l.st.next = l.st.throttledUntil
 		}
 		if l.waitPath != "" {
-			if err := saveWait(l.waitPath, l.fingerprint, l.st.leaveAlone); err != nil {
+			if err := saveWait(l.waitPath, l.fingerprint, l.st.throttledUntil); err != nil {
 				l.set.logger.Warn("until when a publisher wants to be left alone cannot be written to disk", "feed", l.spec.Name, "error", err)
 			}
 		}
 	}
 	tell := l.set.logger.Warn
-	if repeated { // said already, and Status goes on saying it
+	if repeated { // logged already, and Status shows it
 		tell = l.set.logger.Debug
 	}
 	attributes := []any{"feed", l.spec.Name, "result", result.String(), "error", err}
@@ -363,21 +371,6 @@ func (l *list) note(result Result, err error) {
 	} else {
 		tell("a list cannot be refreshed, and there is no earlier one", attributes...)
 	}
-}
-
-// backoff doubles from firstBackoff up to the refresh interval.
-func (l *list) backoff() time.Duration {
-	wait := firstBackoff
-	for i := 1; i < l.st.failures && wait < l.spec.Refresh; i++ {
-		wait *= 2
-	}
-	return min(wait, max(l.spec.Refresh, firstBackoff))
-}
-
-// spread lengthens a wait by a random part of the given share, so that many instances do not ask all at once. It never
-// shortens it: publishers count.
-func spread(wait time.Duration, share float64) time.Duration {
-	return wait + time.Duration(rand.Float64()*share*float64(wait))
 }
 
 func (l *list) status(inForce *ListState) Status {

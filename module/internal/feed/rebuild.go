@@ -20,7 +20,7 @@ type builder struct {
 	waiting []chan struct{}
 }
 
-// request asks for a rebuild. The channel is closed after one that began later.
+// request asks for a rebuild. The channel is closed after a rebuild that began later than the request.
 func (b *builder) request() <-chan struct{} {
 	done := make(chan struct{})
 	b.mu.Lock()
@@ -28,7 +28,7 @@ func (b *builder) request() <-chan struct{} {
 	b.mu.Unlock()
 	select {
 	case b.wake <- struct{}{}:
-	default: // one is coming
+	default: // a rebuild is due already
 	}
 	return done
 }
@@ -41,7 +41,7 @@ func (b *builder) take() []chan struct{} {
 	return waiting
 }
 
-// rebuildOnRequest makes one snapshot after the other, never two at once.
+// rebuildOnRequest makes the snapshots, one at a time.
 func (s *Set) rebuildOnRequest() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -65,8 +65,7 @@ func (s *Set) rebuildOnRequest() {
 	}
 }
 
-// rebuild publishes what all lists say now. The lists that did not change come from the snapshot in force: there is
-// nothing that could fail.
+// rebuild publishes a snapshot of all lists. Unchanged lists come from the snapshot in force, so nothing can fail.
 func (s *Set) rebuild() {
 	current := s.Current()
 	ranges, states := current.Index.Lists(), slices.Clone(current.Lists)

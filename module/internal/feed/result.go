@@ -21,7 +21,7 @@ const (
 	ResultNotStored
 	// ResultTimeout: no whole answer within the time allowed.
 	ResultTimeout
-	// ResultThrottled: the publisher asks to be left alone.
+	// ResultThrottled: the publisher asks for a pause.
 	ResultThrottled
 	// ResultStatus: the answer had a status other than 200 and 304.
 	ResultStatus
@@ -57,10 +57,10 @@ func (r Result) String() string {
 	return fmt.Sprintf("Result(%d)", uint8(r))
 }
 
-// failure is an error that knows its class.
+// failure is an error with its result.
 type failure struct {
 	result     Result
-	retryAfter time.Duration // how long the publisher wants to be left alone; 0 when it did not say
+	retryAfter time.Duration // the pause that the publisher asks for; 0 if it names none
 	err        error
 }
 
@@ -71,7 +71,7 @@ func refuse(r Result, format string, args ...any) error {
 	return &failure{result: r, err: fmt.Errorf(format, args...)}
 }
 
-// classify is the one place where failures are told apart.
+// classify returns the result that an error counts as.
 func classify(err error) Result {
 	var f *failure
 	var network net.Error

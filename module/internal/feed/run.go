@@ -18,7 +18,7 @@ func (l *list) refreshOnSchedule() {
 			return
 		case <-l.wake:
 		case <-timer.C:
-			_, _ = l.refresh(l.set.ctx, (*list).notDue) // noted where it happened
+			_, _ = l.refresh(l.set.ctx, (*list).notDue) // recordAttempt has logged it
 		}
 		timer.Reset(l.untilDue())
 	}
@@ -30,7 +30,7 @@ func (l *list) untilDue() time.Duration {
 	return time.Until(l.st.next)
 }
 
-// notDue objects to a scheduled refresh that another one has made superfluous. It needs the lock.
+// notDue returns an error if a scheduled refresh is no longer due, since another one came first. mu must be held.
 func (l *list) notDue(now time.Time) error {
 	if now.Before(l.st.next) {
 		return errNotDue
@@ -38,15 +38,15 @@ func (l *list) notDue(now time.Time) error {
 	return nil
 }
 
-// tooSoon objects to a refresh that an operator asked for, where the publisher would mind. It needs the lock.
+// tooSoon returns an error if a publisher would mind the refresh that an operator asks for. mu must be held.
 func (l *list) tooSoon(now time.Time) error {
 	if l.spec.kind() != KindURL {
 		return nil
 	}
-	if now.Before(l.st.leaveAlone) {
-		return fmt.Errorf("%w: the publisher asked to be left alone until %s", ErrTooSoon, l.st.leaveAlone.UTC().Format(time.RFC3339))
+	if now.Before(l.st.throttledUntil) {
+		return fmt.Errorf("%w: the publisher asked to be left alone until %s", ErrTooSoon, l.st.throttledUntil.UTC().Format(time.RFC3339))
 	}
-	if free := l.st.lastAttempt.Add(manualFloor); now.Before(free) {
+	if free := l.st.lastAttempt.Add(manualInterval); now.Before(free) {
 		outcome := ""
 		if l.st.lastErr != nil {
 			outcome = ", in vain: " + l.st.lastErr.Error()
@@ -57,13 +57,13 @@ func (l *list) tooSoon(now time.Time) error {
 	return nil
 }
 
-// always objects to nothing.
+// always allows each refresh.
 func (l *list) always(time.Time) error { return nil }
 
-// poke makes the list's goroutine look again.
+// poke wakes the list's goroutine, which checks again what is due.
 func (l *list) poke() {
 	select {
 	case l.wake <- struct{}{}:
-	default: // it will look anyway
+	default: // it is about to check anyway
 	}
 }

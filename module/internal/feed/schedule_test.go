@@ -185,7 +185,7 @@ func TestManualRefresh(t *testing.T) {
 		if len(asked) != 4 {
 			t.Fatalf("asked %d times", len(asked))
 		}
-		checkWithin(t, "backoff", asked[3].Sub(asked[2]), firstBackoff, firstBackoff*5/4)
+		checkWithin(t, "backoff", asked[3].Sub(asked[2]), firstPause, firstPause*5/4)
 	})
 }
 

@@ -65,7 +65,7 @@ func Check(s Spec) error {
 	return err
 }
 
-// complete returns the spec with its defaults, or what is wrong with it.
+// complete returns the spec with its defaults, or an error that says what is wrong with it.
 func (s Spec) complete() (Spec, error) {
 	if !validName.MatchString(s.Name) {
 		return s, fmt.Errorf("list name %q: use at most 64 lower-case letters, digits, _ and -, the first a letter", s.Name)
@@ -152,7 +152,7 @@ func (s *Spec) kind() Kind {
 	return KindValues
 }
 
-// origin names the list's source without anything that could be a secret: the host, or the path of the file.
+// origin returns the list's source without secrets: the host, or the path of the file.
 func (s *Spec) origin() string {
 	switch s.kind() {
 	case KindURL:
@@ -167,8 +167,8 @@ func (s *Spec) origin() string {
 	return string(KindValues)
 }
 
-// fingerprint identifies what a list is, so that the copy of one is never taken for another of the same name. It goes
-// to disk: credentials are left out, a URL's query, which may hold a key, is in it as part of a digest.
+// fingerprint identifies a list, so that its copy is never used for another list of the same name. It is stored on disk:
+// it has no credentials, and the query of a URL, which may hold a key, only as part of a digest.
 func (s *Spec) fingerprint() string {
 	urls := make([]string, len(s.URLs))
 	for i, raw := range s.URLs {
@@ -206,8 +206,8 @@ func (s *Spec) authorized(ctx context.Context) (*Spec, error) {
 	return &resolved, nil
 }
 
-// scrub takes what the operator entrusted to us out of a text that a server, or a library, had a hand in: a page may
-// quote the key that it refuses.
+// scrub removes the operator's secrets from a text that comes from a server or a library: a page may quote the key that
+// it refuses.
 func (s *Spec) scrub(text string) string {
 	var secrets []string
 	for _, raw := range s.URLs {
@@ -229,7 +229,7 @@ func (s *Spec) scrub(text string) string {
 			secrets = append(append(secrets, v), strings.Fields(v)...)
 		}
 	}
-	// The longest first, lest a part of one hides the rest of another.
+	// The longest first: a shorter secret may be part of a longer one.
 	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
 	for _, secret := range secrets {
 		if len(secret) >= 4 { // shorter ones are no secrets, and words like "v4" would make texts unreadable

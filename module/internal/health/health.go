@@ -11,31 +11,31 @@ import (
 	"time"
 )
 
-// State is what is known of an instance.
+// State is the state of an instance.
 type State struct {
 	Clients   Clients
 	Providers []Provider
 	Keys      []Key
 	Lists     []List
 	Redis     *Redis   // nil: the instance is on its own
-	History   *History // nil: none is kept
-	Memory    *Memory  // nil: there is no provider whose answers are to be remembered
+	History   *History // nil: there is none
+	Memory    *Memory  // nil: there is no provider, so that nothing is cached
 }
 
-// Clients is whether requests seem to be judged by the address of their visitor.
+// Clients says whether client addresses seem to be those of the visitors.
 type Clients struct {
 	Proxy   bool     // nearly all come from one address that looks like a proxy
 	Missing bool     // nearly all come without an address
 	Chosen  []string // the servers whose visitors can choose it
 }
 
-// Provider is a service that is asked. Times are zero where nothing is to be waited for.
+// Provider is a provider. Times are zero if no pause is under way.
 type Provider struct {
 	Name      string
 	Up        bool
-	Refused   time.Time // until when its key is set aside
-	Throttled time.Time // until when it wants to be left alone
-	Open      time.Time // until when it is not asked because it fails
+	Refused   time.Time // end of the pause after it refused its key
+	Throttled time.Time // end of the pause that it asked for
+	Open      time.Time // end of the pause after failures
 	Windows   []Window
 }
 
@@ -46,17 +46,17 @@ type Window struct {
 	Reset            time.Time
 }
 
-// KeyState is what becomes of a key.
+// KeyState is the state of a key.
 type KeyState string
 
 // The states of a key.
 const (
 	KeyInUse     KeyState = "in_use"
-	KeyInReserve KeyState = "in_reserve" // it is used when those before it are refused
+	KeyInReserve KeyState = "in_reserve" // used when the keys before it are refused
 	KeySetAside  KeyState = "set_aside"  // the service refused it
 	KeyWaiting   KeyState = "waiting"    // for its first value
-	KeyUnfit     KeyState = "unfit"      // a token of the API that is too short, so that nobody is let in with it
-	KeyOver      KeyState = "ended"      // a token of the API that has ended, likewise
+	KeyUnfit     KeyState = "unfit"      // a token of the API that is too short, and never accepted
+	KeyOver      KeyState = "ended"      // a token of the API that has expired
 )
 
 // Key is one of the keys of a provider.
@@ -66,7 +66,7 @@ type Key struct {
 	State       KeyState
 	Expires     time.Time // zero: not known
 	Lease       bool      // Expires moves on by itself
-	Failed      bool      // it cannot be fetched any more, and its last value is used
+	Failed      bool      // the last fetch failed, and the last value is in use
 }
 
 // List is a list of addresses.
@@ -77,7 +77,7 @@ type List struct {
 	Entries int
 	Success time.Time // when it was last confirmed
 
-	// Patience is how long it may be without a success until it is stale; zero for those that are not fetched again and again.
+	// Patience is how long it may go without a success until it is stale. It is zero for lists that are not refreshed.
 	Patience time.Duration
 
 	Failed bool   // the last attempt
@@ -91,22 +91,22 @@ type Redis struct {
 	Result string // the last failure's, as the metrics name it
 }
 
-// History is what is kept of decisions and verdicts.
+// History is the recording of decisions and verdicts.
 type History struct {
 	Up      bool
 	Since   time.Time
-	Queued  int64            // entries that the database has not
+	Queued  int64            // entries that are not in the database yet
 	Dropped map[string]int64 // entries that are lost, by reason
 	Lost    time.Time        // when the last one was; zero: never
 }
 
-// Memory is what this instance remembers.
+// Memory is the cache of this instance.
 type Memory struct {
 	Records, Capacity int
 	Evictions         uint64
 }
 
-// Status is how it is, in the words of draft-inadarei-api-health-check.
+// Status is a status of draft-inadarei-api-health-check.
 type Status string
 
 // The statuses.
@@ -169,7 +169,7 @@ type Check struct {
 	Time   time.Time `json:"time,omitzero"`
 	Output string    `json:"output,omitempty"`
 
-	// What the draft has no word for.
+	// Members that the draft does not define.
 	Provider  string    `json:"provider,omitempty"`
 	Role      string    `json:"role,omitempty"`
 	Window    string    `json:"window,omitempty"`
@@ -185,20 +185,20 @@ type Check struct {
 const (
 	day = 24 * time.Hour
 
-	// endIsNear is how long before the end of a key somebody should look.
+	// endIsNear is how long before the expiry of a key there is a warning.
 	endIsNear = 30 * day
 
-	// A list is stale when it was not confirmed for this long, and for this many of its intervals.
+	// staleAfter is how long a list without Patience may go unconfirmed after a failure.
 	staleAfter = day
 
-	// lossIsNews is how long after a loss somebody should look.
+	// lossIsNews is how long after a loss there is a warning.
 	lossIsNews = time.Hour
 
-	// lowShare of a quota is one over this number.
+	// A quota is low when less than one lowShare-th of it is left.
 	lowShare = 10
 )
 
-// Judge says how an instance is doing. It looks at nothing but its arguments.
+// Judge returns the health of an instance. It depends on its arguments only.
 func Judge(s State, now time.Time) Report {
 	r := Report{Status: Pass, Checks: map[string][]Check{}}
 	if len(s.Providers)+len(s.Lists) == 0 {

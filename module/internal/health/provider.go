@@ -58,7 +58,7 @@ func (r *Report) quota(provider string, q Window, now time.Time) {
 	r.check("providers:quota", c, w)
 }
 
-// key judges a key by itself. That a provider has none that works is said of the provider.
+// key checks a single key. The check of the provider covers the case that no key works.
 func (r *Report) key(k Key, all []Key, now time.Time) {
 	name := "a key of " + k.Provider
 	if k.Fingerprint != "" {
@@ -84,7 +84,7 @@ func (r *Report) key(k Key, all []Key, now time.Time) {
 	r.check("keys:state", Check{ID: k.Fingerprint, Type: "component", Value: k.State, Provider: k.Provider, Expires: k.Expires}, w)
 }
 
-// Days returns how many whole days are left; below 0 none is.
+// Days returns how many whole days are left. It is negative after the end.
 func Days(left time.Duration) int {
 	return int(math.Floor(float64(left) / float64(day)))
 }

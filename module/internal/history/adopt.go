@@ -58,7 +58,7 @@ func (s *spool) tidy(e os.DirEntry) {
 }
 
 func (s *spool) unreadable(name string, err error) {
-	if s.tally.said.Once("unreadable", time.Now()) {
+	if s.tally.logged.Allow("unreadable", time.Now()) {
 		s.tally.log.Error("a part of the spool of the history cannot be read, and is not sent", "file", name, "error", err)
 	}
 }

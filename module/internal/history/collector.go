@@ -82,7 +82,7 @@ func (c *collector) take(e *Event) {
 	kept, ok := c.settings.Load().Keep(addr)
 	if !ok {
 		c.tally.drop(DropHidden, 1)
-		if c.tally.said.Once("hidden", time.Now()) {
+		if c.tally.logged.Allow("hidden", time.Now()) {
 			c.tally.log.Warn("requests are missing in the history: there is no key for pseudonyms of their addresses", "dropped", c.tally.dropped[DropHidden].Load())
 		}
 		return

@@ -145,13 +145,13 @@ func (r *Recorder) Start() {
 
 // keepOn runs what returns when the Recorder is closed, and begins again when it panics.
 func (r *Recorder) keepOn(what string, run func()) {
-	for attempt := 0; ; attempt++ {
+	for attempt := 1; ; attempt++ {
 		if !r.panics(what, run) || r.closed.Load() {
 			return
 		}
 		select {
 		case <-r.stop:
-		case <-time.After(backoff(r.pace, attempt)):
+		case <-time.After(r.pace.pause(attempt)):
 		}
 	}
 }

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 )
 
 // retryJitter is the part of a pause that is left to chance, to either side.
@@ -21,13 +22,10 @@ const maxPanics = 3
 
 var errPanic = errors.New("the store panicked; this is a bug")
 
-// backoff is the pause after so many failures before the last.
-func backoff(p pace, failures int) time.Duration {
-	pause := p.retryFirst
-	for range min(failures, 32) {
-		pause = min(2*pause, p.retryMost)
-	}
-	return time.Duration(float64(pause) * (1 - retryJitter + 2*retryJitter*rand.Float64()))
+// pause returns how long to wait after so many failures in a row.
+func (p pace) pause(failures int) time.Duration {
+	policy := backoff.Policy{First: p.retryFirst, Most: p.retryMost}
+	return backoff.Jitter(policy.Pause(failures), 1-retryJitter, 1+retryJitter)
 }
 
 // send sends one batch after the other, the oldest first, until the Recorder is closed.
@@ -49,8 +47,8 @@ func (r *Recorder) send() {
 		case r.try(r.ctx, store, w) == nil:
 			failures = 0
 		default:
-			r.rest(backoff(r.pace, failures), nil)
 			failures++
+			r.rest(r.pace.pause(failures), nil)
 		}
 	}
 }
@@ -105,7 +103,7 @@ func (r *Recorder) hand(ctx context.Context, store Store, w *waiting, b *Batch) 
 	switch {
 	case errors.Is(err, ErrRejected):
 		r.tally.drop(DropRejected, entries)
-		if r.tally.said.Once("rejected", time.Now()) {
+		if r.tally.logged.Allow("rejected", time.Now()) {
 			r.tally.log.Error("the database can never take a part of the history, which is dropped", "entries", entries, "error", err)
 		}
 		return nil
@@ -127,7 +125,7 @@ func (r *Recorder) write(ctx context.Context, store Store, b *Batch) (stored Sto
 	defer func() {
 		if v := recover(); v != nil {
 			err = errPanic
-			if r.tally.said.Once("panic", time.Now()) {
+			if r.tally.logged.Allow("panic", time.Now()) {
 				r.tally.log.Error("storing the history panicked; this is a bug", "panic", v)
 			}
 		}

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/said"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 )
 
 // Drop is why entries were dropped: each request that a decision counts is one entry, and each change.
@@ -94,8 +94,8 @@ type Failure struct {
 
 // tally counts what becomes of entries, and says what an operator must know.
 type tally struct {
-	log  *slog.Logger
-	said said.Causes[string]
+	log    *slog.Logger
+	logged throttle.Causes[string]
 
 	written atomic.Int64
 	dropped [NumDrops]atomic.Int64
@@ -128,7 +128,7 @@ func (t *tally) diskFailed(err error) {
 	switch {
 	case err == nil && before != nil:
 		t.log.Info("the history is written to disk again")
-	case err != nil && t.said.Once("disk", time.Now()):
+	case err != nil && t.logged.Allow("disk", time.Now()):
 		t.log.Error("the history cannot be written to disk, and waits in memory", "error", err, "cure", diskCure)
 	}
 }
@@ -152,7 +152,7 @@ func (t *tally) storeFailed(err error) {
 	case err == nil:
 	case errors.Is(err, ErrAway), errors.Is(err, ErrSchema):
 		t.log.Debug("the history waits", "error", err)
-	case t.said.Once("store", time.Now()):
+	case t.logged.Allow("store", time.Now()):
 		t.log.Warn("the history waits: the database did not take a batch, which is sent again", "error", err)
 	}
 }
@@ -160,7 +160,7 @@ func (t *tally) storeFailed(err error) {
 // queueFull says that requests were dropped since it was last asked.
 func (t *tally) queueFull(before int64) (now int64) {
 	now = t.dropped[DropQueue].Load()
-	if now > before && t.said.Once("queue", time.Now()) {
+	if now > before && t.logged.Allow("queue", time.Now()) {
 		t.log.Warn("requests are missing in the history: they came faster than it could be written", "dropped", now)
 	}
 	return now
@@ -169,14 +169,14 @@ func (t *tally) queueFull(before int64) (now int64) {
 // spoolFull says that entries had to make room.
 func (t *tally) spoolFull(entries int64, cure string) {
 	t.drop(DropSpool, entries)
-	if entries > 0 && t.said.Once("spool", time.Now()) {
+	if entries > 0 && t.logged.Allow("spool", time.Now()) {
 		t.log.Error("the spool of the history is full: the oldest entries are dropped", "dropped", t.dropped[DropSpool].Load(), "cure", cure)
 	}
 }
 
 // damaged says that lines of a file cannot be read.
 func (t *tally) damaged(file string, lines int) {
-	if lines > 0 && t.said.Once("damaged", time.Now()) {
+	if lines > 0 && t.logged.Allow("damaged", time.Now()) {
 		t.log.Warn("damaged lines in the spool of the history are left out", "file", file, "lines", lines)
 	}
 }

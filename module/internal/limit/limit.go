@@ -1,4 +1,4 @@
-// Package limit is token buckets: how many requests of one subject pass in how much time.
+// Package limit counts requests in token buckets: how many of one subject pass in a given time.
 //
 // A bucket of the rate 10/1m holds 10 tokens and is refilled evenly, one token every 6 s; a request takes one. Local keeps
 // the buckets of this process, Limiter also asks a Store that instances share.
@@ -8,7 +8,7 @@ import "time"
 
 // Decision is whether one request may pass, and what is left of its bucket after it.
 type Decision struct {
-	// Allowed says that the request may pass. It has been counted; one that is refused has not.
+	// Allowed says that the request may pass. It has been counted; a refused request has not.
 	Allowed bool
 
 	// Remaining is how many more requests would pass at this moment.

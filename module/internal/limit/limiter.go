@@ -23,11 +23,11 @@ type Options struct {
 	// counted by this instance only.
 	MaxInFlight int
 
-	// OnError, unless nil, is told why a call of the store failed. It must return soon and not panic.
+	// OnError, unless nil, is called with the error of a failed call of the store. It must return soon and not panic.
 	OnError func(error)
 
-	// OnWait, unless nil, is told that a request begins to wait for the store. What it returns, unless nil, is called when the
-	// wait has ended, with the decision and whether the store has made it. Neither may wait or panic.
+	// OnWait, unless nil, is called when a request begins to wait for the store. The function it returns, unless nil, is called
+	// when the wait ends, with the decision and whether the store made it. Neither may block or panic.
 	OnWait func(context.Context) func(d Decision, shared bool)
 }
 
@@ -44,7 +44,7 @@ type Limiter struct {
 	idle  chan struct{}
 }
 
-// closing is no less than MaxInFlight, so that whoever compares the calls with that need not look for it.
+// closing marks a closed Limiter in calls. It is at least MaxInFlight, so that comparing calls with that covers it.
 const closing = 1 << 62
 
 // New returns a Limiter. Several may share the local buckets, one after another or at the same time. The store may be nil.
@@ -59,10 +59,10 @@ func New(local *Local, store Store, o Options) *Limiter {
 // Take takes a token for a request that comes now, if there is one. It never waits longer than it is told to, nor longer
 // than ctx lasts, and 0 is not at all.
 //
-// The local bucket is asked first. It is never stricter than the store, since it knows of no more than this instance's
-// requests and what the store has said, so a request that it refuses is refused: a flood costs no calls. The store is told
-// of all others, even if nobody waits for what it says, for the next request profits. As long as it has not answered, has
-// failed, or has too many calls to answer already, the local decision holds.
+// The local bucket decides first. It is never stricter than the store: it counts this instance's requests and the store's
+// answers only. So a request that it refuses is refused, and a flood costs no calls. All other requests are counted by the
+// store, even if nobody waits for its answer, which serves the next request. The local decision holds until the store has
+// answered, and if it fails or has too many calls under way.
 func (l *Limiter) Take(ctx context.Context, r Rule, s Subject, wait time.Duration) Decision {
 	now := time.Now()
 	d := l.local.Take(r, s, now)
@@ -72,7 +72,7 @@ func (l *Limiter) Take(ctx context.Context, r Rule, s Subject, wait time.Duratio
 	answers := make(chan answer, 1)
 	go func() {
 		defer l.leave()
-		answers <- l.tell(context.WithoutCancel(ctx), r, s, now)
+		answers <- l.count(context.WithoutCancel(ctx), r, s, now)
 	}()
 	if wait <= 0 {
 		return d
@@ -104,15 +104,15 @@ func await(ctx context.Context, answers <-chan answer, wait time.Duration) (a an
 	return answer{}, false
 }
 
-// answer is what came of asking the store.
+// answer is the result of a call of the store.
 type answer struct {
 	allowed bool
 	ahead   time.Duration
 	err     error
 }
 
-// tell tells the store of a request and remembers what it says.
-func (l *Limiter) tell(ctx context.Context, r Rule, s Subject, now time.Time) answer {
+// count counts a request in the store, and teaches the local bucket the answer.
+func (l *Limiter) count(ctx context.Context, r Rule, s Subject, now time.Time) answer {
 	a := l.ask(ctx, r, s)
 	switch {
 	case a.err == nil:
@@ -123,7 +123,7 @@ func (l *Limiter) tell(ctx context.Context, r Rule, s Subject, now time.Time) an
 	return a
 }
 
-// ask calls the store. One that panics must not take the server with it.
+// ask calls the store, and returns a panic of it as an error.
 func (l *Limiter) ask(ctx context.Context, r Rule, s Subject) (a answer) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -134,7 +134,7 @@ func (l *Limiter) ask(ctx context.Context, r Rule, s Subject) (a answer) {
 	return a
 }
 
-// enter begins a call, if there is room for one.
+// enter begins a call, unless too many are under way.
 func (l *Limiter) enter() bool {
 	for {
 		calls := l.calls.Load()

@@ -24,15 +24,15 @@ const (
 //   - In a time span S, fewer than E + (S + 20 µs) / T requests pass, 20 µs being what the times of two requests may be off.
 //   - After RetryAfter a request passes, and a nanosecond earlier none does.
 //
-// What does not hold: 20 bits of a hash tell the subjects of one set apart, so that in a table whose places are all in use
-// one of 150,000 new buckets is somebody else's too. And when all 7 places of a set hold buckets that are not full, a new
-// one displaces that which would be full soonest, whose subject then has all its tokens at once. So a flood of subjects that
-// come once displaces subjects that lack one token, but none that is being refused by the same rule, which lacks nearly all,
-// if the rate has 3 events or more. Ask for twice as many places as there may be buckets that are not full; Forgotten tells
-// how often these were too few.
+// What does not hold: 20 bits of a hash tell the subjects of one set apart. In a table whose places are all in use, one of
+// 150,000 new buckets is shared with another subject. And when all 7 places of a set hold buckets that are not full, a new
+// bucket displaces the one that would be full soonest, whose subject then has all its tokens at once. So a flood of subjects
+// that come once displaces subjects that lack one token. It displaces none that the same rule is refusing, which lacks nearly
+// all, if the rate has 3 events or more. Choose twice as many places as there may be buckets that are not full; Forgotten
+// returns how often these were too few.
 //
-// Times are counted by the monotonic clock, and go round after 5.6 years. Had a bucket not been asked for in so long, and
-// nobody else taken its place, its subject might be refused once, for as long as the rate's period and a minute.
+// Times are counted by the monotonic clock, and wrap around after 5.6 years. If a bucket is not used for so long, and no other
+// takes its place, its subject may be refused once, for the rate's period and a minute.
 type Local struct {
 	sets      []set
 	seed      maphash.Seed
@@ -71,18 +71,18 @@ func (l *Local) Take(r Rule, s Subject, at time.Time) Decision {
 	}
 }
 
-// Learn takes over what a place that counts for several processes has answered: that a request for which Take found a token,
-// and which was then asked for there, is allowed or not, and how far ahead of the time of asking the bucket is full again.
+// Learn takes over the answer of a store that counts for several processes, about a request for which Take found a token:
+// whether it is allowed, and how far ahead of the time of asking the bucket is full again.
 //
-// Of what is known here and there the stricter holds: here are requests that have not been counted there yet, there are
-// those of other processes. But a request that is refused there has been counted here, and is not any more.
+// The stricter of both buckets holds: the local one has requests that the store has not counted yet, the store has those of
+// other processes. A request that the store refuses was counted here, and is subtracted again.
 func (l *Local) Learn(r Rule, s Subject, asked time.Time, allowed bool, ahead time.Duration) {
 	if r.step == 0 {
 		return
 	}
 	now := l.since(asked)
-	// The time of asking is earlier than that of the answer, so that what is learnt is not too strict.
-	told := r.stepAt(now + min(max(ahead, 0), r.rate.Per))
+	// The time of asking is earlier than that of the answer, so that the result is not too strict.
+	shared := r.stepAt(now + min(max(ahead, 0), r.rate.Per))
 	set, tag := l.place(r, s)
 	for {
 		place, word := l.bucket(set, tag, now)
@@ -91,20 +91,20 @@ func (l *Local) Learn(r Rule, s Subject, asked time.Time, allowed bool, ahead ti
 		if !allowed {
 			full -= min(r.step, full)
 		}
-		full = max(full, told)
+		full = max(full, shared)
 		if full == known || place.CompareAndSwap(word, wordOf(tag, ticks(r.begin(full)))) {
 			return
 		}
 	}
 }
 
-// Places returns how many buckets can be remembered that are not full.
+// Places returns how many buckets fit that are not full.
 func (l *Local) Places() int { return len(l.sets) * len(set{}.places) }
 
-// Forgotten returns how many buckets have been displaced before they were full.
+// Forgotten returns how many buckets were displaced before they were full.
 func (l *Local) Forgotten() uint64 { return l.forgotten.Load() }
 
-// bucket returns the place of a bucket and what is in it, after giving it a place if it has none.
+// bucket returns the place of a bucket and its word. A bucket without a place gets one.
 func (l *Local) bucket(s *set, tag uint64, now time.Duration) (*atomic.Uint64, uint64) {
 	for {
 		if place, word := s.find(tag); place != nil {
@@ -123,5 +123,5 @@ func (l *Local) place(r Rule, s Subject) (*set, uint64) {
 	return &l.sets[n], max(h&(1<<tagBits-1), 1)
 }
 
-// since returns a time as the table counts it.
+// since returns a time as the duration since the table was created.
 func (l *Local) since(at time.Time) time.Duration { return max(at.Sub(l.began), 0) }

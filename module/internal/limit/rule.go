@@ -18,7 +18,7 @@ const (
 	maxPer       = 24 * time.Hour
 )
 
-// Check says whether a rate can be limited to: 1 to 100,000 events a second, however the rate is written, over 24 hours at
+// Check returns an error unless a rate can be a limit: 1 to 100,000 events a second, however the rate is written, over 24 hours at
 // most. What comes faster cannot be told apart by buckets whose times are stored in units of 10 µs.
 func Check(r rate.Rate) error {
 	switch {
@@ -63,7 +63,7 @@ func NewRule(r rate.Rate, parts ...string) (Rule, error) {
 	return Rule{id: ruleID(r, parts), rate: r, step: uint64(r.Per / tick / time.Duration(r.Events))}, nil
 }
 
-// ruleID writes lengths before texts, for "a", "bc" is not "ab", "c".
+// ruleID hashes lengths before texts, so that "a", "bc" and "ab", "c" differ.
 func ruleID(r rate.Rate, parts []string) uint64 {
 	text := binary.AppendUvarint(nil, uint64(r.Events))
 	text = binary.AppendUvarint(text, uint64(r.Per))
@@ -100,10 +100,10 @@ func (r Rule) begin(n uint64) time.Duration {
 	return time.Duration(t)
 }
 
-// ticks rounds up. Since a step is no shorter than a tick, the ticks tell in which step the time began.
+// ticks rounds up. A step is no shorter than a tick, so that the ticks determine the step.
 func ticks(begin time.Duration) time.Duration { return (begin + tick - 1) / tick }
 
-// decision is what follows from a bucket that is full again after some time. It may have been rounded by less than a step.
+// decision returns the Decision for a bucket that is full again after the time ahead, which may be rounded by less than a step.
 func (r Rule) decision(allowed bool, ahead time.Duration) Decision {
 	ahead = min(max(ahead, 0), r.rate.Per)
 	if !allowed {

@@ -10,13 +10,13 @@ import (
 //	place  tag (20, 0 = empty) · when the bucket is full again, in ticks, modulo 2^44 (44)
 //	head   changes so far (40) · one is under way (1) · which place it gives (3) · to which tag (20)
 //
-// What a request does to its bucket is one compare-and-swap of one word. What it takes to give a place to another tag is
-// two words, and without care two requests of the same new subject could give it a place each, and the subject twice the
-// tokens. So a change is first announced in the head: that succeeds only if no other change was announced since the places
-// were looked at. What is announced can be carried out by anybody, and whoever meets it unfinished does. Nobody waits.
+// A request changes its bucket by one compare-and-swap of one word. To give a place to another tag takes two words: without
+// care, two requests of a new subject could take a place each, and the subject would have twice the tokens. So a change is
+// first announced in the head, which succeeds only if no other change was announced since the places were read. Any goroutine
+// that finds an announced change completes it. None waits.
 //
-// A goroutine held up in carrying a change out fails when it goes on, because the place has changed. It could succeed only
-// if the bucket that was displaced had come back to the same place and to the same 10 µs.
+// A goroutine that is delayed while it completes a change fails afterwards, since the place has changed. It could succeed only
+// if the displaced bucket had come back to the same place and to the same 10 µs.
 type set struct {
 	head   atomic.Uint64
 	places [7]atomic.Uint64
@@ -31,7 +31,7 @@ const (
 	underWay   = 1 << (placeShift + 3)
 	oneChange  = underWay << 1
 
-	// skew is how much earlier than others a request may have read the clock that is counted after them.
+	// skew bounds how much earlier than the requests before it a request may have read the clock.
 	skew = time.Minute
 )
 
@@ -41,7 +41,7 @@ func wordOf(tag uint64, full time.Duration) uint64 { return tag<<timeBits | uint
 func tagOf(word uint64) uint64 { return word >> timeBits }
 
 // timeOf returns when the bucket is full again, which may be long ago, given how long a bucket of its rule takes to fill.
-// What is further ahead than that was not put there by its rule, or the times have gone round since.
+// A time further ahead is of another rule, or the times have wrapped around.
 func timeOf(word uint64, now, per time.Duration) time.Duration {
 	ticks := now / tick
 	ahead := time.Duration(int64(word-uint64(ticks))<<tagBits>>tagBits) * tick
@@ -62,8 +62,8 @@ func (s *set) find(tag uint64) (*atomic.Uint64, uint64) {
 }
 
 // add gives a place to a tag that has none, with a full bucket, unless others change the set at the same time. It reports
-// whether this made the set forget a bucket that was not full.
-func (s *set) add(tag uint64, now time.Duration) (forgot bool) {
+// whether a bucket was displaced that was not full.
+func (s *set) add(tag uint64, now time.Duration) (displaced bool) {
 	head := s.head.Load()
 	if head&underWay != 0 {
 		s.finish(head, now)
@@ -86,8 +86,8 @@ func announce(head, place, tag uint64) uint64 {
 	return head&^(oneChange-1) + oneChange | underWay | place<<placeShift | tag
 }
 
-// victim returns the place that is emptied with the least harm: an empty one, else the one that is full the longest, else
-// the one that will be soonest, and how long that takes.
+// victim returns the place whose loss does the least harm: an empty one, else the one that is full for longest, else the one
+// that is full soonest, and how long that takes.
 func (s *set) victim(now time.Duration) (place uint64, left time.Duration) {
 	for i := range s.places {
 		word := s.places[i].Load()
@@ -101,7 +101,7 @@ func (s *set) victim(now time.Duration) (place uint64, left time.Duration) {
 	return place, left
 }
 
-// finish carries out the change that is announced in the head, if it still is.
+// finish completes the change that is announced in the head, if it is not done yet.
 func (s *set) finish(announced uint64, now time.Duration) {
 	tag := announced & (1<<tagBits - 1)
 	place := &s.places[announced>>placeShift&7]

@@ -9,8 +9,8 @@ import (
 	"net/netip"
 )
 
-// Subject is whose requests are counted: a client's address, or whoever has a key. The zero Subject is those of whom nothing
-// is known; they share one bucket.
+// Subject is whose requests are counted: a client's address, or the owner of a key. The zero Subject stands for all unknown
+// clients, which share one bucket.
 type Subject struct {
 	kind kind
 	high uint64 // the IPv4 address, or the upper half of the IPv6 address
@@ -40,12 +40,12 @@ func Client(addr netip.Addr) Subject {
 	return Subject{}
 }
 
-// Keyed returns the subject of a key, such as an API key. The key may be a secret: it leaves the process as the first half
-// of its SHA-256 only.
+// Keyed returns the subject of a key, such as an API key. The key may be a secret: only the first half of its SHA-256 leaves
+// the process.
 func Keyed(key string) Subject { return Subject{kind: keyed, key: key} }
 
-// hash returns 64 bits that tell the buckets of a table apart. The seed keeps clients, who choose their addresses and keys,
-// from choosing whose bucket theirs displaces.
+// hash returns 64 bits that identify a bucket in a table. Clients choose their addresses and keys; the seed keeps them from
+// choosing which bucket theirs displaces.
 func (s Subject) hash(seed maphash.Seed, r Rule) uint64 {
 	if s.kind == keyed {
 		s.high = maphash.String(seed, s.key)

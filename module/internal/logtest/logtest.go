@@ -1,4 +1,4 @@
-// Package logtest is a log that a test can read.
+// Package logtest provides a log that tests can read.
 package logtest
 
 import (
@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Log keeps what is written to it. The zero value is ready, and it is safe for concurrent use.
+// Log stores what is written to it. The zero value is ready, and it is safe for concurrent use.
 type Log struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -27,7 +27,7 @@ func (l *Log) String() string {
 	return l.text.String()
 }
 
-// Take returns what was written since it was taken last.
+// Take returns what was written since the last Take, and clears it.
 func (l *Log) Take() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

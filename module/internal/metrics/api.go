@@ -11,7 +11,7 @@ var apiRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Help: "Questions to the look-up API by route and by the status of the answer.",
 }, []string{"route", "code"})
 
-// apiCodes are the answers that somebody may want to know the rate of, which needs the zero before the first.
+// apiCodes are the statuses whose series exist from the start, since a rate needs the zero before the first event.
 var apiCodes = [...]int{200, 401, 429}
 
 var apiOwners = owners{open: map[string]int{}, drop: func(string) { apiRequests.Reset() }}

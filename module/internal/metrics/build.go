@@ -10,7 +10,7 @@ import (
 // modulePath is how this module appears in a program that contains it.
 const modulePath = "github.com/caddy-ip-reputation/caddy-ip-reputation"
 
-// What a build without the repository's history, such as that of the image, is told by the linker:
+// The linker sets these in a build without the history of the repository, such as the image:
 //
 //	go build -ldflags '-X <this package>.stampedVersion=v1.2.3 -X <this package>.stampedRevision=4a18beb'
 var stampedVersion, stampedRevision string

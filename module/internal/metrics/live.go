@@ -15,22 +15,22 @@ type Instance interface {
 	Providers() []ProviderState
 	// Feeds returns the state of each feed.
 	Feeds() []FeedState
-	// Memory returns how many records this process keeps, and how many it has given up for others since it began.
+	// Memory returns how many records this process holds, and how many it has evicted since it began.
 	Memory() (records int, evictions uint64)
-	// Keys returns the keys of providers whose end is known.
+	// Keys returns the keys of providers that have a known expiry.
 	Keys() []KeyState
 	// Redis returns whether instances share a Redis, and whether it answers.
 	Redis() (shared, up bool)
-	// History returns how what is recorded for the history fares, or nil where none is kept.
+	// History returns the state of the history, or nil without one.
 	History() *HistoryState
-	// Panicked is told what another method panicked with, by the function that recovered.
+	// Panicked is called with the panic of another method, by the function that recovered.
 	Panicked(with any)
 }
 
 // ProviderState is one provider at one moment.
 type ProviderState struct {
 	Name    string
-	Up      bool // false: it failed so often that it is not asked
+	Up      bool // false: it failed so often that it is not called
 	Windows []WindowState
 }
 
@@ -54,7 +54,7 @@ type FeedState struct {
 	Entries     int       // prefixes in use
 	LastSuccess time.Time // of a refresh; zero: never, which shows as 0
 
-	// Patience is how long it may be without a success until it is stale; zero for what is not fetched, which is not shown.
+	// Patience is how long it may go without a success until it is stale. It is zero, and not shown, for lists that are not fetched.
 	Patience time.Duration
 }
 
@@ -112,14 +112,14 @@ type instances struct {
 	evictions uint64        // counted so far, over all instances
 }
 
-// attachment is an instance and how many of its evictions are already counted, or are another's to count.
+// attachment is an instance, and how many of its evictions are counted already or belong to another instance.
 type attachment struct {
 	Instance
 	counted uint64
 }
 
 // Attach shows an instance in the gauges until detach is called. While two are attached, as during a reload, the newest
-// one speaks for whatever both have. After detach has returned the instance is not called any more; calling detach
+// one wins for series that both have. After detach has returned, the instance is not called any more; calling detach
 // again does nothing.
 func Attach(i Instance) (detach func()) {
 	a := &attachment{Instance: i}
@@ -139,9 +139,9 @@ func (s *instances) detach(a *attachment) {
 	s.replace(slices.DeleteFunc(slices.Clone(s.attached), func(other *attachment) bool { return other == a }))
 }
 
-// replace changes the set. When that makes another instance the newest, its evictions are counted from what its memory
-// says now: instances may share a memory that outlives reloads, whose evictions so far are counted already, or bring
-// their own, which begins at zero.
+// replace changes the set. If another instance is the newest now, its evictions count from the present value of its memory:
+// instances may share a memory that outlives reloads, whose evictions are counted already, or have their own, which begins
+// at zero.
 func (s *instances) replace(attached []*attachment) {
 	before := newest(s.attached)
 	s.attached = attached
@@ -201,7 +201,7 @@ func (s *instances) metrics() []prometheus.Metric {
 	return append(set.metrics, prometheus.MustNewConstMetric(memoryEvictions, prometheus.CounterValue, float64(s.evictions)))
 }
 
-// state is what an instance says at one moment.
+// state is the state of an instance at one moment.
 type state struct {
 	providers []ProviderState
 	feeds     []FeedState
@@ -213,7 +213,7 @@ type state struct {
 	history   *HistoryState
 }
 
-// state asks the instance. It survives a panic: the registry would end the whole process for it.
+// state reads the instance. It survives a panic, which would otherwise end the whole process.
 func (a *attachment) state() (st state) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -117,7 +117,7 @@ func ObserveLookup(origin reputation.Origin, took time.Duration) {
 	}
 }
 
-// Suspect is a reason to doubt that a client address is the visitor's.
+// Suspect is a reason to doubt that a client address is that of the visitor.
 type Suspect uint8
 
 // The reasons.
@@ -141,8 +141,8 @@ func CountSuspects(reason Suspect, requests int) {
 	}
 }
 
-// Register adds the metrics to a registry. Every configuration does so, and again whenever it likes: a registry that
-// has them already is no error, neither is a nil one. It fails when the registry has other metrics of the same names.
+// Register adds the metrics to a registry. It may be called repeatedly: a registry that has them already is no error, nor
+// is a nil one. It fails if the registry has other metrics of the same names.
 func Register(reg prometheus.Registerer) error {
 	if r, ok := reg.(*prometheus.Registry); reg == nil || ok && r == nil {
 		return nil
@@ -154,7 +154,7 @@ func Register(reg prometheus.Registerer) error {
 	return err
 }
 
-// all is everything as one collector, so that a registry has all of it or nothing.
+// all is one collector of all metrics, so that a registry has all of them or none.
 type all struct{}
 
 var parts = []prometheus.Collector{

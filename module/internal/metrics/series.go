@@ -33,8 +33,8 @@ var redisRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Help: "Exchanges with the memory that instances share by result; the skipped ones sent nothing.",
 }, []string{"result"})
 
-// owners counts the open series of each name, so that a name's series go with the last configuration that uses it.
-// During a reload two do.
+// owners counts the configurations that use the series of a name, so that the series are removed with the last one. During a
+// reload there are two.
 type owners struct {
 	mu   sync.Mutex
 	open map[string]int

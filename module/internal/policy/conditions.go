@@ -35,8 +35,7 @@ type Conditions struct {
 	statuses   uint8 // a bit for each status
 }
 
-// Compile checks the conditions and brings them into the form that Match works on. Errors name the condition, the value
-// and the cure.
+// Compile checks the conditions and converts them for Match. Errors name the condition, the value and the cure.
 func (c Config) Compile() (Conditions, error) {
 	var out Conditions
 	for _, step := range []func(*Conditions) error{

@@ -21,7 +21,7 @@ type Rule struct {
 	Conditions Conditions
 }
 
-// Policy is what one site does. The zero value passes everything but the operator's own word.
+// Policy holds the rules of one site. The zero value passes all requests but those of denied and banned addresses.
 type Policy struct {
 	rules   []Rule
 	unknown reputation.Action
@@ -65,13 +65,12 @@ func (r *Rule) check() error {
 
 // Decide returns what to do with a request whose client has the given verdict, and the rule that says so.
 //
-// Exempt addresses pass. For all others the first rule whose conditions all hold decides. Where none does, the operator's
-// own word counts: who is on the deny list or banned is blocked. A rule that comes first may thus be harder or milder,
-// such as a drop for source ban; but a limit is for those who may come, and lets nobody in who is denied or banned, unless it
-// names that source. What remains passes, but for unknown addresses, which New was given an action for.
+// Exempt addresses pass. For all others, the first rule whose conditions all hold decides. If none does, denied and banned
+// addresses are blocked. So a rule may be harder or milder than that, such as a drop for source ban. A rule with Limit is
+// skipped for denied and banned addresses, unless it names a source. All other addresses pass, but unknown ones get the
+// action that New was given.
 //
-// Limit means that the request passes if it keeps within the rule's rate. The rule is nil where none decided; do not change
-// it.
+// Limit means that the request passes if it keeps within the rule's rate. The rule is nil if none decided. Do not change it.
 func (p *Policy) Decide(v *reputation.Verdict) (reputation.Action, *Rule) {
 	if v.Status == reputation.Exempt {
 		return reputation.Pass, nil
@@ -92,7 +91,7 @@ func (p *Policy) Decide(v *reputation.Verdict) (reputation.Action, *Rule) {
 	return reputation.Pass, nil
 }
 
-// Unwanted returns the source by which the operator's own word is against the address, deny or ban; nothing where it is not.
+// Unwanted returns the source, deny or ban, by which the operator excludes the address, or "".
 func Unwanted(v *reputation.Verdict) string {
 	for i := range v.Reasons {
 		if source := v.Reasons[i].Source; source == reputation.SourceDeny || source == reputation.SourceBan {

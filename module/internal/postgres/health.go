@@ -4,16 +4,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 )
 
 const (
-	checkFirst = 250 * time.Millisecond // after a failure, twice as long each time
-	checkMost  = 5 * time.Second
 	checkIdle  = 15 * time.Second       // while all is well, so that a loss is noticed without traffic
 	checkAfter = 100 * time.Millisecond // one check when something fails: how much else does is no reason for more
 
@@ -21,6 +20,8 @@ const (
 	checkLimit   = 10 * time.Second
 	migrateLimit = 10 * time.Minute
 )
+
+var checkPauses = backoff.Policy{First: 250 * time.Millisecond, Most: 5 * time.Second}
 
 // health is what is known of the database.
 type health struct {
@@ -192,7 +193,7 @@ func (db *DB) turn(f *failure) {
 		db.complain(f)
 	case changed:
 		db.options.Notify(true, "")
-		if h.said || h.causes.Once("up", time.Now()) {
+		if h.said || h.causes.Allow("up", time.Now()) {
 			h.said = false
 			db.log.Info("the database of the history is ready", slog.String("database", h.pool.server), slog.Duration("after", lasted))
 		}
@@ -202,7 +203,7 @@ func (db *DB) turn(f *failure) {
 // complain says, once a minute for each kind, that the database is away. It is called with the lock of health held.
 func (db *DB) complain(f *failure) {
 	h := &db.health
-	if f.kind == waiting || !h.causes.Once(kinds[f.kind].word, time.Now()) { // the store that is waited for says so itself
+	if f.kind == waiting || !h.causes.Allow(kinds[f.kind].word, time.Now()) { // the store that is waited for says so itself
 		return
 	}
 	h.said = true
@@ -221,14 +222,14 @@ func (db *DB) complain(f *failure) {
 
 // attend finds out, again and again, whether the database is ready, and looks after its tables. It ends with Close.
 func (db *DB) attend() {
-	pause := checkFirst
+	failures := 0 // in a row
 	for db.life.Err() == nil {
 		next := checkIdle
 		if f := db.check(); f != nil {
-			next = time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64())) // instances should not come back together
-			pause = min(2*pause, checkMost)
+			failures++
+			next = backoff.Jitter(checkPauses.Pause(failures), 0.8, 1.2) // instances should not come back together
 		} else {
-			pause = checkFirst
+			failures = 0
 		}
 		timer := time.NewTimer(next)
 		select {
@@ -236,7 +237,7 @@ func (db *DB) attend() {
 		case <-db.health.wake:
 			timer.Stop()
 			select {
-			case <-time.After(min(checkAfter, pause)):
+			case <-time.After(checkAfter):
 			case <-db.life.Done():
 			}
 		case <-db.life.Done():

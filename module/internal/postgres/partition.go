@@ -106,7 +106,7 @@ func (db *DB) sayUpkeep(f *failure) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.upkeep = f
-	if f == nil || !h.causes.Once("upkeep"+kinds[f.kind].word, time.Now()) {
+	if f == nil || !h.causes.Allow("upkeep"+kinds[f.kind].word, time.Now()) {
 		return
 	}
 	db.log.Warn("the tables of the history could not be looked after: days to come need partitions, and old days wait to be dropped",

@@ -16,7 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/said"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 )
 
 // DefaultRetention is how long history is kept.
@@ -184,4 +184,4 @@ func (db *DB) limited(ctx context.Context, limit time.Duration) (context.Context
 }
 
 // causes are why something was said: a kind of failure, or up.
-type causes = said.Causes[string]
+type causes = throttle.Causes[string]

@@ -9,8 +9,8 @@ import (
 	"net/netip"
 )
 
-// NewHandler returns a handler that writes the addresses in log entries as the Policy says, in messages and in attributes,
-// and hands the entries on. For the nil Policy that is next itself.
+// NewHandler returns a handler that applies the Policy to messages and attributes of log entries, and passes them to next.
+// For the nil Policy it returns next.
 func NewHandler(next slog.Handler, p *Policy) slog.Handler {
 	if p == nil {
 		return next
@@ -103,7 +103,7 @@ func (p *Policy) value(v any) slog.Value {
 	return slog.AnyValue(v)
 }
 
-// text calls a method that gives a value's text. A nil pointer may well be among the values that are logged.
+// text calls a method that returns the text of a value. It survives a panic: logged values may be nil pointers.
 func text(of func() string) (s string) {
 	defer func() {
 		if recover() != nil {

@@ -1,4 +1,4 @@
-// Package privacy decides how addresses are written where they are kept: as they are, cut short, or as pseudonyms.
+// Package privacy decides how addresses are written to logs and databases: in full, truncated, or as pseudonyms.
 package privacy
 
 import (
@@ -18,19 +18,19 @@ const (
 	DefaultV6 = 48
 )
 
-// MinKey is the least length of a key, in bytes. All IPv4 addresses can be tried in minutes, so that only the key keeps a
-// pseudonym from being undone.
+// MinKey is the least length of a key, in bytes. All IPv4 addresses can be tried in minutes: only the key protects a
+// pseudonym.
 const MinKey = 16
 
-// Hidden stands for an address that can be written neither short nor as a pseudonym: because there is no key yet, or
-// because it is part of a name such as `7.113.0.203.in-addr.arpa`, which may be spelled in either order.
+// Hidden replaces an address that can be neither truncated nor made a pseudonym: there is no key yet, or the address is
+// part of a name such as `7.113.0.203.in-addr.arpa`, whose order is not known.
 const Hidden = "ip-hidden"
 
-// Policy is how addresses are written. The nil Policy writes them as they are. Loopback and unspecified addresses are always
-// written as they are: they name nobody. A Policy never changes, and may be used by several goroutines.
+// Policy is how addresses are written. The nil Policy writes them in full. Loopback and unspecified addresses are always
+// written in full: they name nobody. A Policy is immutable and safe for concurrent use.
 type Policy struct {
 	v4, v6 int
-	key    func() (string, bool) // nil: addresses are cut short
+	key    func() (string, bool) // nil: addresses are truncated
 }
 
 // Truncate returns the Policy that keeps the first bits of an address, and writes it as a prefix: `203.0.113.0/24`.
@@ -45,11 +45,11 @@ func Truncate(v4, v6 int) (*Policy, error) {
 }
 
 // Hash returns the Policy that writes each subject, an IPv4 address or an IPv6 /64, as a pseudonym: `ip-` and 16 hexadecimal
-// digits. The same key gives the same pseudonyms. It is asked for each time; while there is none, or one that CheckKey
-// refuses, addresses are Hidden.
+// digits. The same key gives the same pseudonyms. The key is read each time; without one, or with one that CheckKey refuses,
+// addresses are Hidden.
 func Hash(key func() (value string, ok bool)) *Policy { return &Policy{key: key} }
 
-// CheckKey reports whether a key is too easily guessed.
+// CheckKey returns an error if a key is short enough to be guessed.
 func CheckKey(key string) error {
 	if len(key) < MinKey {
 		return errors.New("the key has fewer than 16 characters, so that addresses can be found by trying: " +
@@ -58,7 +58,7 @@ func CheckKey(key string) error {
 	return nil
 }
 
-// Addr returns what is written for an address. For the zero address that is nothing.
+// Addr returns what is written for an address, and "" for the zero address.
 func (p *Policy) Addr(addr netip.Addr) string {
 	switch {
 	case !addr.IsValid():
@@ -76,8 +76,8 @@ func (p *Policy) Addr(addr netip.Addr) string {
 	return p.cut(netip.PrefixFrom(addr, addr.BitLen()))
 }
 
-// Prefix returns what is written for a prefix. One that is wider than a Policy's own is written as it is when addresses are
-// cut short; its pseudonym, `net-` and 16 digits, is another than those of the addresses in it.
+// Prefix returns what is written for a prefix. When addresses are truncated, a prefix that is wider is written in full. As a
+// pseudonym, `net-` and 16 digits, it differs from the addresses in it.
 func (p *Policy) Prefix(prefix netip.Prefix) string {
 	switch {
 	case !prefix.IsValid():
@@ -98,7 +98,7 @@ func (p *Policy) Prefix(prefix netip.Prefix) string {
 	return p.pseudonym("net-", prefix.Masked())
 }
 
-// unmapped is a prefix of IPv4 addresses in the form of IPv4.
+// unmapped returns an IPv4-mapped prefix as an IPv4 prefix.
 func unmapped(prefix netip.Prefix) netip.Prefix {
 	addr := prefix.Addr().WithZone("")
 	if addr.Is4In6() && prefix.Bits() >= 96 {

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Text returns a text with every address in it written as the Policy says, in whatever form it stands there: IPv4 and
-// IPv6, short or in full, in brackets, with a port, a zone or a length of prefix, with `:` as `%3A`, with `-` for the dots of
-// IPv4 as in names of hosts, and the reversed names that DNS is asked for. What looks like an address is taken for one:
-// four numbers up to 255 with dots are, be they a version. Times, versions of three parts and hexadecimal IDs stay.
+// Text applies the Policy to every address in a text. It finds IPv4 and IPv6 addresses, short or in full, in brackets, with a
+// port, a zone or a prefix length, with `:` as `%3A`, with `-` for the dots of IPv4 as in host names, and reversed names of
+// DNS. What looks like an address counts as one, such as a version of four numbers. Times, versions of three numbers and
+// hexadecimal IDs stay.
 //
 // It allocates nothing when there is no address in the text.
 func (p *Policy) Text(text string) string {
@@ -37,7 +37,7 @@ func (p *Policy) Text(text string) string {
 	return out.String()
 }
 
-// found is an address in a text: where it ends, and what is written for it.
+// found is an address in a text: its end, and its replacement.
 type found struct {
 	end     int
 	written string
@@ -70,7 +70,7 @@ func (p *Policy) find(text string, i int) (found, bool) {
 // quadAt looks for an IPv4 address whose numbers are joined by dots or hyphens.
 func (p *Policy) quadAt(text string, i int, joint byte) (found, bool) {
 	if i > 1 && text[i-1] == joint && isDigit(text[i-2]) {
-		return found{}, false // the first of the numbers has decided about all
+		return found{}, false // in the middle of numbers that were checked already
 	}
 	numbers, longest, end := 0, 0, i
 	inRow := 0 // numbers that can be part of an address
@@ -103,7 +103,7 @@ func (p *Policy) quadAt(text string, i int, joint byte) (found, bool) {
 		return found{}, false // a date
 	}
 	if numbers > 4 || end+1 < len(text) && text[end] == '.' && isLetter(text[end+1]) {
-		return found{end, Hidden}, true // an address among other numbers, or a name, which may be in reverse
+		return found{end, Hidden}, true // an address among other numbers, or a name that may be reversed
 	}
 	if joint == '-' {
 		return found{end, p.Addr(netip.AddrFrom4(octets))}, true
@@ -111,7 +111,7 @@ func (p *Policy) quadAt(text string, i int, joint byte) (found, bool) {
 	return p.withPrefix(text, end, netip.AddrFrom4(octets)), true
 }
 
-// number reads a decimal number. What is too large for an octet is somewhere above 255.
+// number reads a decimal number. Numbers above 1000 become 1000: they are no octet anyway.
 func number(text string, i int) (n, end int) {
 	for end = i; end < len(text) && isDigit(text[end]); end++ {
 		n = min(n*10+int(text[end]-'0'), 1000)
@@ -137,17 +137,17 @@ func (p *Policy) nibblesAt(text string, i int) (found, bool) {
 // maxV6 is the length of the longest IPv6 address: eight groups, or six and an IPv4 address.
 const maxV6 = len("0000:0000:0000:0000:0000:0000:255.255.255.255")
 
-// v6At looks for an IPv6 address that begins at i, and takes the longest.
+// v6At looks for the longest IPv6 address that begins at i.
 func (p *Policy) v6At(text string, i int) (found, bool) {
 	previous := before(text, i)
 	if isHex(previous) {
 		return found{}, false // inside a group
 	}
-	// an address that touches a word, `Foo::Bad`, is one only if there is more of it
+	// next to a word, as in `Foo::Bad`, an address needs three colons
 	touches := isWord(previous)
 	var room [maxV6 + 1]byte
-	var ends [maxV6 + 1]int    // where each byte ends in the text
-	var likely [maxV6 + 1]bool // whether what ends with it can be an address: ParseAddr is asked about few
+	var ends [maxV6 + 1]int    // the end of each byte in the text
+	var likely [maxV6 + 1]bool // whether an address can end here: saves calls of ParseAddr
 	run, colons, doubles, dots := room[:0], 0, 0, 0
 	j := i
 	for ; j < len(text) && len(run) < cap(run); j = ends[len(run)-1] {
@@ -197,7 +197,7 @@ func (p *Policy) v6At(text string, i int) (found, bool) {
 	return found{}, false
 }
 
-// withPrefix takes a length of prefix that follows an address to belong to it.
+// withPrefix includes the prefix length that may follow an address.
 func (p *Policy) withPrefix(text string, end int, addr netip.Addr) found {
 	if end < len(text) && text[end] == '/' {
 		bits, next := number(text, end+1)
@@ -208,7 +208,7 @@ func (p *Policy) withPrefix(text string, end int, addr netip.Addr) found {
 	return found{end, p.Addr(addr)}
 }
 
-// withoutZone returns where the zone ends that may follow an address, such as %eth0.
+// withoutZone returns the end of the zone that may follow an address, such as %eth0, or i.
 func withoutZone(text string, i int) int {
 	if i+1 >= len(text) || text[i] != '%' {
 		return i
@@ -229,7 +229,7 @@ func withoutZone(text string, i int) int {
 	return end
 }
 
-// before returns the character before i: a space for an escaped one, such as %20, and at the beginning.
+// before returns the character before i. It is a space at the beginning, and for an escaped character such as %20.
 func before(text string, i int) byte {
 	if i == 0 || i > 2 && text[i-3] == '%' && isHex(text[i-2]) && isHex(text[i-1]) {
 		return ' '
@@ -237,7 +237,7 @@ func before(text string, i int) byte {
 	return text[i-1]
 }
 
-// colonsBefore counts them in the groups that end before i, as far as it matters.
+// colonsBefore counts the colons in the groups that end before i, up to the length of an address.
 func colonsBefore(text string, i int) (n int) {
 	for j := i - 1; j >= max(0, i-maxV6) && (isHex(text[j]) || text[j] == ':'); j-- {
 		if text[j] == ':' {

@@ -1,39 +1,35 @@
 package quota
 
-import "time"
+import (
+	"time"
 
-// backoff is a pause that doubles with each failure in a row.
-type backoff struct {
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
+)
+
+// pause is a time without calls, which doubles with each failure in a row.
+type pause struct {
 	steps int
 	start time.Time // when the first step was made
 	since time.Time // when the last step was made
 	until time.Time
 }
 
-// extend makes the next step: a pause of first, doubled for each step before it, of most at the longest. It reports
-// false, and changes nothing, when the failed call had begun before the last step: calls that run side by side and fail
-// together are one failure.
-func (b *backoff) extend(began, now time.Time, first, most time.Duration) bool {
+// extend makes the next step of a policy. It reports false, and changes nothing, when the failed call had begun before
+// the last step: calls that run side by side and fail together are one failure.
+func (b *pause) extend(began, now time.Time, policy backoff.Policy) bool {
 	if !began.After(b.since) {
 		return false
-	}
-	pause := first
-	for range b.steps {
-		if pause >= most {
-			break
-		}
-		pause *= 2
 	}
 	if b.steps == 0 {
 		b.start = now
 	}
 	b.steps++
-	b.since, b.until = now, now.Add(min(pause, most))
+	b.since, b.until = now, now.Add(policy.Pause(b.steps))
 	return true
 }
 
 // atLeast makes the pause last until t. It is not a step.
-func (b *backoff) atLeast(now, t time.Time) {
+func (b *pause) atLeast(now, t time.Time) {
 	b.since = now
 	if t.After(b.until) {
 		b.until = t
@@ -41,15 +37,15 @@ func (b *backoff) atLeast(now, t time.Time) {
 }
 
 // pauses holds the pauses of keys, by fingerprint: what a service says of one account holds back no other.
-type pauses map[uint64]*backoff
+type pauses map[uint64]*pause
 
 // of returns the pause of a key. A new one makes room for itself, among maxPaused, by forgetting the one that ends first.
-func (p pauses) of(key uint64) *backoff {
+func (p pauses) of(key uint64) *pause {
 	if p[key] == nil {
 		if len(p) >= maxPaused {
 			delete(p, p.first())
 		}
-		p[key] = new(backoff)
+		p[key] = new(pause)
 	}
 	return p[key]
 }

@@ -3,25 +3,27 @@ package quota
 import (
 	"errors"
 	"hash/maphash"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/said"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// The pauses, the first and the longest of each series, and when the circuit breaker opens.
-const (
-	throttleFirst = time.Minute // after a 429 that does not say how long
-	throttleMost  = time.Hour
-	retryAfterMax = 32 * 24 * time.Hour // the longest that a monthly quota can ask for
+// The pauses after failures in a row.
+var (
+	throttledPauses = backoff.Policy{First: time.Minute, Most: time.Hour} // after a 429 that does not say how long
+	refusedPauses   = backoff.Policy{First: 15 * time.Minute, Most: 24 * time.Hour}
+	breakerPauses   = backoff.Policy{First: 30 * time.Second, Most: 10 * time.Minute}
+)
 
-	refusedFirst = 15 * time.Minute
-	refusedMost  = 24 * time.Hour
+// The limits of calls and pauses, and when the circuit breaker opens.
+const (
+	retryAfterMax = 32 * 24 * time.Hour // the longest that a monthly quota can ask for
 
 	maxBurst = 5 // calls at once, within the rate
 
@@ -29,8 +31,6 @@ const (
 
 	busyPause = time.Second // after which there is likely room among the calls under way
 
-	breakerFirst       = 30 * time.Second
-	breakerMost        = 10 * time.Minute
 	breakerJitter      = 0.2
 	breakerConsecutive = 5           // failures in a row, however far apart
 	breakerSample      = 20          // answers and failures needed before their ratio counts
@@ -47,14 +47,14 @@ type Budget struct {
 
 	// The breaker counts and decides, opened says for how long: the library's pause is fixed, so it is given none.
 	breaker     *gobreaker.TwoStepCircuitBreaker[struct{}]
-	opened      backoff
+	opened      pause
 	consecutive int // The library's own count forgets failures that are a minute apart.
 
 	throttled pauses
 	refused   pauses
 	lastKey   uint64
 
-	said said.Causes[int]
+	logged throttle.Causes[int]
 }
 
 // NewBudget returns a budget of which nothing is spent.
@@ -180,13 +180,13 @@ func (b *Budget) throttle(key uint64, err error, began, now time.Time) (bool, ti
 		pause.atLeast(now, now.Add(min(throttled.RetryAfter, retryAfterMax)))
 		return true, pause.until
 	}
-	return pause.extend(began, now, throttleFirst, throttleMost), pause.until
+	return pause.extend(began, now, throttledPauses), pause.until
 }
 
 // refuse sets a key aside.
 func (b *Budget) refuse(key uint64, began, now time.Time) (bool, time.Time) {
 	pause := b.refused.of(key)
-	return pause.extend(began, now, refusedFirst, refusedMost), pause.until
+	return pause.extend(began, now, refusedPauses), pause.until
 }
 
 // readyToTrip and stateChanged are called by the breaker, from admit and settle, with mu held.
@@ -200,13 +200,13 @@ func (b *Budget) stateChanged(_ string, _, to gobreaker.State) {
 	b.consecutive = 0
 	switch to {
 	case gobreaker.StateClosed:
-		b.opened = backoff{}
+		b.opened = pause{}
 	case gobreaker.StateOpen:
 		now := time.Now()
-		b.opened.extend(now, now, breakerFirst, breakerMost)
+		b.opened.extend(now, now, breakerPauses)
 		// Instances that saw the service fail together should not come back together.
-		pause := float64(b.opened.until.Sub(now)) * (1 - breakerJitter + 2*breakerJitter*rand.Float64())
-		b.opened.until = now.Add(min(time.Duration(pause), breakerMost))
+		pause := backoff.Jitter(b.opened.until.Sub(now), 1-breakerJitter, 1+breakerJitter)
+		b.opened.until = now.Add(min(pause, breakerPauses.Most))
 	}
 }
 

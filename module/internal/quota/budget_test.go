@@ -209,7 +209,7 @@ func TestPausesGrowOncePerMoment(t *testing.T) {
 				}
 				wg.Wait()
 				st := k.Status()
-				if d := max(time.Until(st.ThrottledUntil), time.Until(st.RefusedUntil)); d > refusedFirst {
+				if d := max(time.Until(st.ThrottledUntil), time.Until(st.RefusedUntil)); d > refusedPauses.First {
 					t.Errorf("ten calls made a pause of %s", d)
 				}
 			})
@@ -230,7 +230,7 @@ func TestBreaker(t *testing.T) {
 			base *= time.Second
 			st := k.Status()
 			pause := time.Until(st.OpenUntil)
-			if st.Breaker != "open" || st.Up || pause < base*8/10 || pause > min(base*12/10, breakerMost) {
+			if st.Breaker != "open" || st.Up || pause < base*8/10 || pause > min(base*12/10, breakerPauses.Most) {
 				t.Fatalf("%s for %s, want open for about %s", st.Breaker, pause, base)
 			}
 			wantSkip(t, k, reputation.ResultSkippedBreaker, pause)
@@ -239,7 +239,7 @@ func TestBreaker(t *testing.T) {
 			}
 			wantResult(t, k, reputation.ResultError)
 		}
-		time.Sleep(breakerMost)
+		time.Sleep(breakerPauses.Most)
 		s.answers(reputation.ErrUnknown)
 		wantResult(t, k, reputation.ResultNotFound)
 		if st := k.Status(); st.Breaker != "closed" || !st.Up {
@@ -320,7 +320,7 @@ func TestHalfOpenLetsOneTrialThrough(t *testing.T) {
 		for range breakerConsecutive {
 			ask(k)
 		}
-		time.Sleep(breakerMost)
+		time.Sleep(breakerPauses.Most)
 		calls.Store(0)
 		err = nil
 		var ok, skipped atomic.Int32
@@ -350,7 +350,7 @@ func TestTrialWithoutEvidence(t *testing.T) {
 		for range breakerConsecutive {
 			ask(k)
 		}
-		time.Sleep(breakerMost)
+		time.Sleep(breakerPauses.Most)
 		s.answers(reputation.ErrUnsupported)
 		wantResult(t, k, reputation.ResultNotFound)
 		if got := k.Status().Breaker; got != "half-open" {

@@ -87,7 +87,7 @@ func (l *Local) saveSoon() {
 				l.log.Error("saving the quotas panicked", "panic", v)
 			}
 		}()
-		if err := l.save(); err != nil && l.said.Once(causeDisk, time.Now()) {
+		if err := l.save(); err != nil && l.logged.Allow(causeDisk, time.Now()) {
 			l.log.Error("a restart would forget what was spent of the quotas", "error", err)
 		}
 	})

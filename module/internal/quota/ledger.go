@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/said"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 )
 
 // Ledger counts calls in windows. It is safe for concurrent use.
@@ -62,7 +62,7 @@ type Local struct {
 	closed   bool
 
 	saving sync.Mutex // held while the file is written
-	said   said.Causes[int]
+	logged throttle.Causes[int]
 }
 
 // Take implements Ledger. It never fails, and never waits for the disk.

@@ -31,9 +31,9 @@ func (k *Keeper) logOutcome(ctx context.Context, q reputation.Query, err error, 
 		// which need not matter: there may be others
 		k.log.WarnContext(ctx, "the service refused the key: check the key and its plan, or give another, which is used at once",
 			"key", k.nameKey(q.Key), "until", c.until, "error", redact(err.Error(), q))
-	case c.throttled && k.budget.said.Once(int(result), now):
+	case c.throttled && k.budget.logged.Allow(int(result), now):
 		k.log.WarnContext(ctx, "the service asks for a pause", "until", c.until)
-	case isFailure(result) && k.budget.said.Once(int(result), now):
+	case isFailure(result) && k.budget.logged.Allow(int(result), now):
 		k.log.WarnContext(ctx, "the service gave no answer",
 			"result", result.String(), "error", redact(err.Error(), q))
 	}
@@ -50,14 +50,14 @@ func isFailure(r reputation.Result) bool {
 }
 
 func (k *Keeper) logLedger(ctx context.Context, err error) {
-	if k.budget.said.Once(causeLedger, time.Now()) {
+	if k.budget.logged.Allow(causeLedger, time.Now()) {
 		k.log.ErrorContext(ctx, "calls cannot be counted and are not made", "error", err)
 	}
 }
 
 // logPanic must be called by the function that recovered.
 func (k *Keeper) logPanic(ctx context.Context, q reputation.Query, v any) {
-	if k.budget.said.Once(causePanic, time.Now()) {
+	if k.budget.logged.Allow(causePanic, time.Now()) {
 		k.log.ErrorContext(ctx, "the provider panicked: report this to its author",
 			slog.String("panic", redact(fmt.Sprint(v), q)), slog.Any("at", callers()))
 	}

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/said"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 )
 
 // Shared is a Ledger that counts for all instances in a Store, and goes on by itself, with a share of what was left, while
@@ -32,7 +32,7 @@ type Shared struct {
 	share float64
 	log   *slog.Logger
 
-	said     said.Causes[int]
+	logged   throttle.Causes[int]
 	saidAway atomic.Bool // the log says that the store is away
 
 	rates map[string]*tokens // by account, for while the store is away; guarded by local.mu
@@ -252,7 +252,7 @@ func (s *Shared) pace(name string, t Terms, n int, at time.Time) time.Time {
 }
 
 func (s *Shared) logAway(ctx context.Context, err error) {
-	if s.said.Once(causeStore, time.Now()) {
+	if s.logged.Allow(causeStore, time.Now()) {
 		s.saidAway.Store(true)
 		s.log.WarnContext(ctx, "calls cannot be counted for all instances: this one goes on with its share of what is left",
 			"share", s.share, "error", err)

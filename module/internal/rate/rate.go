@@ -1,4 +1,4 @@
-// Package rate is how many events may come in how much time, as operators write it.
+// Package rate parses rates, such as 5/s: how many events are allowed in a given time.
 package rate
 
 import (
@@ -13,14 +13,14 @@ const (
 	maxPer    = 24 * time.Hour
 )
 
-// Rate is how fast events may follow each other: Events spread evenly over Per. The zero Rate sets no bound.
+// Rate allows Events in Per, spread evenly. The zero Rate sets no bound.
 type Rate struct {
 	Events int
 	Per    time.Duration
 }
 
 // Parse reads a rate such as "5/s", "1/2s" or "100/1m": a number of events, and a duration in Go's notation whose number
-// may be left out when it is 1. The duration is at most a day; what is longer is a quota.
+// may be left out when it is 1. The duration is at most a day; longer periods are quotas.
 func Parse(s string) (Rate, error) {
 	events, duration, _ := strings.Cut(s, "/")
 	n, err := strconv.ParseUint(events, 10, 32)

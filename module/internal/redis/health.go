@@ -11,6 +11,9 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 )
 
 // Whether Redis is there is found out by one goroutine, never by a request: connecting takes several round trips, which a
@@ -18,17 +21,14 @@ import (
 const (
 	giveUpAfter = 5 // failures in a row, after which calls are not made any more
 
-	probeFirst = 250 * time.Millisecond // after a failure, twice as long each time
-	probeMost  = 5 * time.Second
 	probeIdle  = 5 * time.Second        // while all is well, so that a loss is noticed without traffic
 	probeAfter = 100 * time.Millisecond // one probe when something fails: how much else does is no reason for more
 
 	// connectPatience is how many times the usual time a probe may take to connect.
 	connectPatience = 4
-
-	logInterval = time.Minute
-	maxCauses   = 64
 )
+
+var probePauses = backoff.Policy{First: 250 * time.Millisecond, Most: 5 * time.Second}
 
 // health is what is known of Redis.
 type health struct {
@@ -43,28 +43,14 @@ type health struct {
 	deaf    error         // why changes of other instances arrive late
 	moved   error         // why this server can never do: it is part of a Cluster, and we are not told so
 
-	said     map[string]time.Time // by cause
-	saidAway bool                 // the log says that Redis is away
+	causes   throttle.Causes[string]
+	saidAway bool // the log says that Redis is away
 }
 
 func (h *health) init() {
 	h.since = time.Now()
 	h.changed = make(chan struct{})
 	h.wake = make(chan struct{}, 1)
-	h.said = make(map[string]time.Time)
-}
-
-// once reports whether a cause may be logged now. It is called with the lock held.
-func (h *health) once(cause string) bool {
-	now := time.Now()
-	if last := h.said[cause]; !last.IsZero() && now.Sub(last) < logInterval {
-		return false
-	}
-	if len(h.said) >= maxCauses {
-		clear(h.said)
-	}
-	h.said[cause] = now
-	return true
 }
 
 // Status is how Redis is doing.
@@ -168,7 +154,7 @@ func (c *Client) turn(up bool) {
 	if up {
 		c.options.Notify(true, "")
 		h.err = nil
-		if !h.saidAway && !h.once("up") {
+		if !h.saidAway && !h.causes.Allow("up", time.Now()) {
 			return
 		}
 		h.saidAway = false
@@ -187,7 +173,7 @@ func (c *Client) complain() {
 	if h.result == Denied || h.result == Failed {
 		cause += h.err.Error() // what a server says; errors of connections hold ports that are never the same
 	}
-	if !h.once(cause) {
+	if !h.causes.Allow(cause, time.Now()) {
 		return
 	}
 	h.saidAway = true
@@ -201,7 +187,7 @@ func (c *Client) hears(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.deaf = err
-	if err != nil && c.up.Load() && h.once("deaf"+ResultOf(err).String()) {
+	if err != nil && c.up.Load() && h.causes.Allow("deaf"+ResultOf(err).String(), time.Now()) {
 		c.log.Warn("what other instances ban is heard of late, within seconds: the subscription has ended",
 			slog.String("error", err.Error()), slog.String("cure", cureOf(ResultOf(err), err)))
 	}
@@ -209,21 +195,21 @@ func (c *Client) hears(err error) {
 
 // attend finds out, again and again, whether Redis answers. It ends with ctx.
 func (c *Client) attend(ctx context.Context) {
-	pause := probeFirst
+	failures := 0 // in a row
 	for ctx.Err() == nil {
 		next := probeIdle
 		if err := c.probe(ctx); err != nil {
-			next = time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64())) // instances should not come back together
-			pause = min(2*pause, probeMost)
+			failures++
+			next = backoff.Jitter(probePauses.Pause(failures), 0.8, 1.2) // instances should not come back together
 		} else {
-			pause = probeFirst
+			failures = 0
 		}
 		timer := time.NewTimer(next)
 		select {
 		case <-timer.C:
 		case <-c.health.wake:
 			timer.Stop()
-			pause = probeFirst
+			failures = 0
 			select {
 			case <-time.After(probeAfter):
 			case <-ctx.Done():

@@ -288,7 +288,7 @@ func TestFaultsAreTold(t *testing.T) {
 		"password":    {"-NOAUTH Authentication required.", Denied},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := open(t, Options{Addresses: []string{testenv.RedisSaying(t, tc.reply)}})
+			c := open(t, Options{Addresses: []string{testenv.RedisReplying(t, tc.reply)}})
 			eventually(t, "it is told as "+tc.want.String(), func() bool { return c.Status().Result == tc.want.String() })
 			if s := c.Status(); s.Up || s.Cure == "" {
 				t.Errorf("status %+v", s)

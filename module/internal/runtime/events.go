@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -30,7 +31,6 @@ const (
 	handlersMayAtEnd = time.Second
 
 	lookInterval = 10 * time.Second // at feeds and blocks
-	dropsSaid    = time.Minute
 )
 
 // emitter hands events on to Caddy. Handlers run within Emit, one after the other, and may be slow: it has a goroutine of its
@@ -148,21 +148,21 @@ func (rt *Runtime) forgetOthers() {
 	for _, p := range rt.Providers {
 		providers = append(providers, p.Name)
 	}
-	Events.Keep(providers, rt.ListNames, rt.Redis != nil)
+	Events.Retain(providers, rt.ListNames, rt.Redis != nil)
 }
 
 // drops says how many events were dropped because their handlers are too slow.
 type drops struct {
-	known uint64
-	said  time.Time
+	known  uint64
+	logged throttle.Causes[string]
 }
 
 func (d *drops) say(logger *slog.Logger) {
 	n := Events.Dropped()
-	if n == d.known || time.Since(d.said) < dropsSaid {
+	if n == d.known || !d.logged.Allow("dropped", time.Now()) {
 		return
 	}
-	d.known, d.said = n, time.Now()
+	d.known = n
 	logger.Warn("events were dropped, since their handlers are slow", slog.Uint64("dropped", n))
 }
 
@@ -176,9 +176,9 @@ func (rt *Runtime) watchOver(ctx context.Context) {
 	for ctx.Err() == nil {
 		if Serving() == rt {
 			rt.lookAtFeeds()
-			Events.LookAtBlocks(metrics.Enforced(reputation.Block), metrics.Enforced(reputation.Drop))
+			Events.CheckBlocks(metrics.Enforced(reputation.Block), metrics.Enforced(reputation.Drop))
 			if rt.Redis != nil && rt.Redis.Up() {
-				Events.Back() // it may have come back while another configuration was about to serve
+				Events.RedisBack() // it may have come back while another configuration was about to serve
 			}
 		}
 		select {
@@ -197,7 +197,7 @@ func (rt *Runtime) lookAtFeeds() {
 			fetched = append(fetched, event.Feed{Name: s.Name, LastSuccess: s.LastSuccess, Patience: s.Patience, Why: s.LastError})
 		}
 	}
-	for _, f := range Events.LookAtFeeds(fetched) {
+	for _, f := range Events.CheckFeeds(fetched) {
 		rt.Logger.Error("a list is stale: what was last good of it, if anything, stays in force and ages",
 			slog.String("feed", f.Name), slog.String("last_success", cmp.Or(event.Clock(f.LastSuccess), "never")), slog.String("error", f.Why),
 			slog.String("cure", "`caddy ip-reputation refresh "+f.Name+"` says what is wrong; if the list has ended, take it out"))

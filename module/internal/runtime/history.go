@@ -86,7 +86,7 @@ func (rt *Runtime) stored(addr netip.Addr) (netip.Prefix, bool) {
 	if rt.privacy == nil {
 		return reputation.Subject(addr), true
 	}
-	stored, ok := rt.privacy.Kept(addr)
+	stored, ok := rt.privacy.Stored(addr)
 	if stored.Bits() > reputation.Subject(addr).Bits() && stored.Contains(addr) {
 		stored = reputation.Subject(addr)
 	}

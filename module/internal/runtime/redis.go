@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
@@ -16,11 +17,13 @@ import (
 type renewal struct {
 	password *secret.Keeper
 
-	mu    sync.Mutex
-	value string
-	pause time.Duration
-	next  time.Time
+	mu      sync.Mutex
+	value   string
+	denials int // of this value, that had it fetched
+	next    time.Time
 }
+
+var renewalPauses = backoff.Policy{First: RefreshPlaceholder, Most: secret.DefaultRefresh}
 
 // denied is called each time that the server refuses.
 func (r *renewal) denied() {
@@ -32,12 +35,12 @@ func (r *renewal) denied() {
 	value, _ := r.password.Current()
 	now := time.Now()
 	if value != r.value {
-		r.value, r.pause = value, 0
+		r.value, r.denials = value, 0
 	} else if now.Before(r.next) {
 		return
 	}
-	r.pause = min(max(2*r.pause, RefreshPlaceholder), secret.DefaultRefresh)
-	r.next = now.Add(r.pause)
+	r.denials++
+	r.next = now.Add(renewalPauses.Pause(r.denials))
 	r.password.Refresh()
 }
 
@@ -53,9 +56,9 @@ func (p *Redis) notify(up bool, why string) {
 	switch serving := Serving(); {
 	case serving == nil || serving.Redis != p:
 	case up:
-		Events.Back()
+		Events.RedisBack()
 	default:
-		Events.Away(why)
+		Events.RedisAway(why)
 	}
 }
 

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -191,8 +191,8 @@ func (k *Keeper) fail(err error, alone time.Duration) {
 	k.mu.Lock()
 	k.failure = err.Error()
 	k.leave = time.Now().Add(alone)
-	k.next = time.Now().Add(max(alone, jittered(k.pause(err))))
 	k.failures++
+	k.next = time.Now().Add(max(alone, jittered(k.pause(err))))
 	k.mu.Unlock()
 }
 
@@ -211,11 +211,7 @@ func (k *Keeper) pause(err error) time.Duration {
 	if pointless(err) {
 		return most
 	}
-	pause := retryFirst
-	for i := 0; i < k.failures && pause < most; i++ {
-		pause *= 2
-	}
-	return min(pause, most)
+	return backoff.Policy{First: retryFirst, Most: most}.Pause(k.failures)
 }
 
 // leftAlone returns how long the store asks to be left alone.
@@ -241,6 +237,5 @@ func (k *Keeper) poke() {
 }
 
 func jittered(d time.Duration) time.Duration {
-	d = time.Duration(float64(d) * (1 - jitter + 2*jitter*rand.Float64()))
-	return max(d, leastPause)
+	return max(backoff.Jitter(d, 1-jitter, 1+jitter), leastPause)
 }

@@ -25,7 +25,7 @@ const (
 
 // once reports whether a cause may be logged now, and takes note that the store was said to give no answer.
 func (k *Keeper) once(cause int) bool {
-	if !k.said.Once(cause, time.Now()) {
+	if !k.logged.Allow(cause, time.Now()) {
 		return false
 	}
 	k.saidAway.Store(true)

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/said"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -59,7 +59,7 @@ type Keeper struct {
 	wake   chan struct{} // makes the goroutine look again at what is due
 	turn   chan struct{} // full while somebody fetches
 	late   chan answer   // of a call that did not return in time; whoever has the turn may touch it
-	said   said.Causes[int]
+	logged throttle.Causes[int]
 
 	saidAway atomic.Bool // the log says that the store gives no answer
 

@@ -9,21 +9,21 @@ import (
 )
 
 const (
-	// causeInterval is how long a cause that was reported is not reported again.
+	// causeInterval is the shortest time between two reports of a cause.
 	causeInterval = 10 * time.Minute
 
-	// retryInterval is the same for a report that got lost.
+	// retryInterval is the same after a lost report.
 	retryInterval = time.Minute
 
-	// maxCauses bounds how many causes are remembered. Of more, the one that may be reported soonest is forgotten.
+	// maxCauses bounds how many causes are remembered. One more replaces the cause that may be reported soonest.
 	maxCauses = 256
 
-	// In all, a minute has at most the sum of these reports.
+	// All causes together are reported by this token bucket: in a minute, at most the sum of both.
 	perMinute = 20
 	burst     = 10
 )
 
-// causes hold back what was reported of late.
+// causes limits how often each cause is reported, and all together.
 type causes struct {
 	mu    sync.Mutex
 	total *rate.Limiter
@@ -32,14 +32,14 @@ type causes struct {
 
 type cause struct {
 	free    time.Time // when it may be reported again
-	leftOut int       // since it was reported
+	leftOut int       // entries since then
 }
 
 func newCauses() *causes {
 	return &causes{total: rate.NewLimiter(rate.Limit(perMinute)/60, burst), known: make(map[string]*cause)}
 }
 
-// admit reports whether a cause may be reported now, and then how many times it was left out before.
+// admit reports whether a cause may be reported now. If so, it returns how many entries were left out since the last report.
 func (c *causes) admit(name string, now time.Time) (leftOut int, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -60,8 +60,8 @@ func (c *causes) admit(name string, now time.Time) (leftOut int, ok bool) {
 	return leftOut, true
 }
 
-// giveBack takes note that a report got lost that was admitted with leftOut.
-func (c *causes) giveBack(name string, leftOut int, now time.Time) {
+// restore undoes admit for a lost report: it adds leftOut again, and allows the next report soon.
+func (c *causes) restore(name string, leftOut int, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if k := c.known[name]; k != nil {
@@ -72,7 +72,7 @@ func (c *causes) giveBack(name string, leftOut int, now time.Time) {
 	}
 }
 
-// makeRoom keeps the map bounded. It runs for a new cause that is reported, so no more often than the total rate allows.
+// makeRoom keeps the map bounded. It runs only for a new cause that is reported, which the total rate limits.
 func (c *causes) makeRoom() {
 	if len(c.known) < maxCauses {
 		return
@@ -87,10 +87,10 @@ func (c *causes) makeRoom() {
 	delete(c.known, oldest)
 }
 
-// naming are the attributes that name a cause. No other says what is to be done about it.
+// naming are the attributes that are part of a cause. Entries that differ in others have the same cure.
 var naming = []string{"provider", "feed", "work", "while", "secret", "store", "board", "event"}
 
-// fingerprint is what equal causes have in common, whatever the error, address or time.
+// fingerprint returns what entries of one cause have in common, whatever their error, address or time.
 func fingerprint(e Entry, fields []field, s stack) []string {
 	print := []string{e.Logger, constant(e.Message)}
 	for _, name := range naming {
@@ -104,18 +104,18 @@ func fingerprint(e Entry, fields []field, s stack) []string {
 	return print
 }
 
-// causeName is the fingerprint as a key. A zero byte stands in no name.
+// causeName returns the fingerprint as a key. No name has a zero byte.
 func causeName(print []string) string { return strings.Join(print, "\x00") }
 
-// maxName is how much of a text tells causes apart, in bytes.
+// maxName is how many bytes of a text count for its cause.
 const maxName = 200
 
-// constant is what remains of a text without what may change from one time to the next: words with a digit in them, such as
-// addresses, ports, times and identifiers. Our own messages are constant anyway; those of Caddy are often errors.
+// constant replaces the words of a text that may change each time: those with a digit, such as addresses, ports, times and
+// identifiers. Our own messages are constant; those of Caddy are often errors.
 func constant(text string) string {
 	words := strings.Fields(cut(text, maxName))
 	for i, word := range words {
-		if strings.ContainsAny(word, "0123456789") || strings.HasPrefix(word, "{id=") { // which Caddy makes up for each error
+		if strings.ContainsAny(word, "0123456789") || strings.HasPrefix(word, "{id=") { // which Caddy invents for each error
 			words[i] = "#"
 		}
 	}

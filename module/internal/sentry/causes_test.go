@@ -26,7 +26,7 @@ func TestACauseIsHeldBack(t *testing.T) {
 		want("nearly over", 0, false)
 		time.Sleep(time.Second)
 		want("over", 3, true)
-		c.giveBack("a", 3, time.Now())
+		c.restore("a", 3, time.Now())
 		want("after it got lost", 0, false)
 		time.Sleep(retryInterval)
 		want("a minute later", 5, true)
@@ -80,7 +80,7 @@ func TestNoneIsForgotten(t *testing.T) {
 				continue
 			}
 			if rapid.Bool().Draw(t, "lost") {
-				c.giveBack(name, leftOut, now)
+				c.restore(name, leftOut, now)
 				continue
 			}
 			told[name] += leftOut + 1

@@ -15,7 +15,7 @@ const (
 	// maxFields is how many attributes of an entry are sent.
 	maxFields = 24
 
-	// maxInput is how much of a text is looked at, in bytes, so that taking out secrets takes a bounded time.
+	// maxInput is how many bytes of a text are searched for secrets, which bounds the time.
 	maxInput = 4096
 
 	// maxDepth is how deep groups of attributes are followed.
@@ -43,7 +43,7 @@ func flatten(fields []field, prefix string, attrs []slog.Attr) []field {
 	return fields
 }
 
-// text returns a value as text. Some methods that give it panic, mostly of nil pointers.
+// text returns a value as text. Methods of values may panic, mostly for nil pointers.
 func text(value slog.Value) (s string) {
 	defer func() {
 		if recover() != nil {
@@ -56,7 +56,7 @@ func text(value slog.Value) (s string) {
 	return cut(value.String(), maxInput)
 }
 
-// lookUp returns the value of the last attribute of a name, which is the one that a log shows.
+// lookUp returns the last attribute of a name, which is the one that a log shows.
 func lookUp(fields []field, name string) (value string, ok bool) {
 	for _, f := range fields {
 		if f.name == name {
@@ -69,7 +69,7 @@ func lookUp(fields []field, name string) (value string, ok bool) {
 // tags are the attributes by which Sentry can search, besides those that name the cause.
 var tags = []string{"key", "request_id", "trace_id", "status"}
 
-// newEvent makes a report of an entry. What must not leave is taken out of it just before it is sent.
+// newEvent makes a report of an entry. beforeSend removes secrets from it.
 func newEvent(e Entry, fields []field, s stack, print []string, leftOut int) *sdk.Event {
 	event := sdk.NewEvent()
 	event.Timestamp, event.Level = e.Time, level(e.Level)
@@ -115,8 +115,8 @@ func level(l slog.Level) sdk.Level {
 // stack are the calls that led to a panic, the innermost last.
 type stack []sdk.Frame
 
-// stackOf returns the stack of the panic that an entry tells of, or nil. The function that recovered is still running, so the
-// stack goes on below it with the one that panicked.
+// stackOf returns the stack of the panic that an entry reports, or nil. The function that recovered is still running, so the
+// stack has the function that panicked below it.
 func stackOf(fields []field) stack {
 	if _, ok := lookUp(fields, "panic"); !ok {
 		return nil
@@ -127,7 +127,7 @@ func stackOf(fields []field) stack {
 	}
 	for i := range trace.Frames {
 		f := &trace.Frames[i]
-		// where the program was built is nobody's business
+		// the folder of the build is private
 		f.Filename, f.AbsPath = f.Module+"/"+path.Base(strings.ReplaceAll(f.AbsPath+f.Filename, `\`, "/")), ""
 	}
 	return trace.Frames
@@ -141,7 +141,7 @@ func (s stack) innermost() string {
 	return f.Module + "." + f.Function
 }
 
-// cut returns as much of a text as fits, without half a character at its end.
+// cut shortens a text to size bytes, at the end of a character.
 func cut(text string, size int) string {
 	if len(text) <= size {
 		return text

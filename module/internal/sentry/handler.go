@@ -15,13 +15,13 @@ type Handler struct {
 	attrs   []slog.Attr // of the logger, each in its groups
 }
 
-// Tee returns a handler that hands all entries to next. Those of level Error also go to the Reporter that current returns at
-// that time, if any, under the name of the logger.
+// Tee returns a handler that passes all entries to next. Entries of level Error also go to the Reporter that current returns at
+// that time, if any, with the name of the logger.
 func Tee(next slog.Handler, logger string, current func() *Reporter) *Handler {
 	return &Handler{next: next, logger: logger, current: current}
 }
 
-// Enabled implements slog.Handler. What is to be reported is, whatever the log is told to leave out.
+// Enabled implements slog.Handler. Errors are reported even if the level of the log excludes them.
 func (h *Handler) Enabled(ctx context.Context, level slog.Level) bool {
 	return h.next.Enabled(ctx, level) || level >= slog.LevelError && h.current() != nil
 }

@@ -10,10 +10,10 @@ import (
 // maxTag is how much of a tag is sent, in bytes. Sentry refuses tags of more than 200 characters.
 const maxTag = 190
 
-// hidden stands where a secret was.
+// hidden replaces a secret.
 const hidden = "[hidden]"
 
-// secrets are what secrets look like in texts, and what is left of them.
+// secrets are the patterns of secrets in texts, and what replaces them.
 var secrets = []struct {
 	pattern *regexp.Regexp
 	instead string
@@ -38,8 +38,8 @@ var secrets = []struct {
 	{regexp.MustCompile(`\bhv[sbr]\.[\w-]{16,}`), hidden},
 }
 
-// Redact takes out of a text what looks like a secret: credentials and queries of URLs, passwords of connection strings,
-// values of what is called a password, token or key, and tokens of headers. Addresses stay.
+// Redact removes from a text what looks like a secret: credentials and queries of URLs, passwords of connection strings, values
+// named password, token or key, and tokens of headers. Addresses stay.
 func Redact(text string) string {
 	for _, s := range secrets {
 		text = s.pattern.ReplaceAllString(text, s.instead)
@@ -47,15 +47,15 @@ func Redact(text string) string {
 	return text
 }
 
-// secretName is what an attribute is called whose value is a secret whatever it looks like.
+// secretName matches names of attributes whose value is always a secret.
 var secretName = regexp.MustCompile(`(?i)(password|passwd|token|authorization|cookie|credential|api_?key|dsn|private_?key|signature)`)
 
-// scrub makes a text presentable and no longer than size, in bytes.
+// scrub removes secrets from a text and shortens it to size bytes.
 func (o Options) scrub(text string, size int) string {
 	return cut(strings.ToValidUTF8(o.Scrub(Redact(cut(text, maxInput))), "\uFFFD"), size)
 }
 
-// beforeSend makes a report presentable, whatever it was made of, and takes away what the SDK may have added.
+// beforeSend removes secrets from all parts of a report, and everything that the SDK may have added.
 func (o Options) beforeSend(event *sdk.Event, _ *sdk.EventHint) *sdk.Event {
 	event.Message = o.scrub(event.Message, maxText)
 	for i := range event.Fingerprint {

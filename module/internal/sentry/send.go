@@ -70,12 +70,12 @@ func (s *sender) send(event *sdk.Event) error {
 	if err := s.use(dsn); err != nil {
 		return err
 	}
-	s.result = errPaused // the SDK makes no request while it keeps a pause
+	s.result = errPaused // stays if the SDK makes no request, because of a pause
 	s.client.CaptureEvent(event, nil, nil)
 	return s.result
 }
 
-// use makes the client of a DSN.
+// use creates the client of a DSN.
 func (s *sender) use(dsn string) error {
 	if s.client != nil && s.dsn == dsn {
 		return nil
@@ -99,7 +99,7 @@ func (s *sender) use(dsn string) error {
 		DisableClientReports: true,
 	})
 	if err != nil {
-		return errors.New("the SDK of sentry refuses the DSN") // whose error may show it
+		return errors.New("the SDK of sentry refuses the DSN") // its own error may contain the DSN
 	}
 	if s.client != nil {
 		s.client.Close()
@@ -108,8 +108,8 @@ func (s *sender) use(dsn string) error {
 	return nil
 }
 
-// bound ends requests with a context. The goroutine of the Reporter is what makes it asynchronous: the SDK's own queue cannot
-// be closed within a time.
+// bound ends requests with a context. Sending is synchronous, in the goroutine of the Reporter: the SDK's own queue cannot be
+// closed within a time limit.
 type bound struct {
 	*sdk.HTTPSyncTransport
 	ctx context.Context
@@ -118,7 +118,7 @@ type bound struct {
 // SendEvent implements sdk.Transport.
 func (b bound) SendEvent(event *sdk.Event) { b.SendEventWithContext(b.ctx, event) }
 
-// observed finds out what became of a report, which the SDK does not say.
+// observed records whether a report was taken, which the SDK does not return.
 type observed struct{ *sender }
 
 // RoundTrip implements http.RoundTripper.

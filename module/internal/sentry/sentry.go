@@ -1,5 +1,5 @@
-// Package sentry reports what an operator must act on: the log entries of level Error go to Sentry, grouped by cause, a few
-// of each, and without secrets. Reporting never waits, and nothing depends on whether Sentry answers.
+// Package sentry sends log entries of level Error to Sentry: grouped by cause, a few of each cause, without secrets. Reporting
+// never waits, and nothing depends on Sentry's answers.
 package sentry
 
 import (
@@ -16,8 +16,8 @@ import (
 
 // Options say where reports go and what they say of this instance.
 type Options struct {
-	// DSN returns where to report to, or false while that is not known. It is asked before each report, so that a new one is
-	// used from the next report on.
+	// DSN returns the address of the project, or false while it is not known. It is called before each report, so that a new
+	// DSN is used at once.
 	DSN func() (dsn string, ok bool)
 
 	// Release is the version that runs, such as caddy-ip-reputation@v1.2.3. Default: unknown.
@@ -26,14 +26,14 @@ type Options struct {
 	// Environment tells production from others. Default: production.
 	Environment string
 
-	// ServerName tells this instance from others. Default: it is not said.
+	// ServerName tells this instance from others. Default: none is sent.
 	ServerName string
 
-	// Scrub takes out of every text what must not leave, beyond what Redact takes out. It may be called for text of any kind
-	// and must be safe for concurrent use. Default: nothing more.
+	// Scrub removes from every text what must not leave this machine, in addition to Redact. It must be safe for concurrent
+	// use. Default: Redact only.
 	Scrub func(string) string
 
-	// Logger is told, once an hour, that reports cannot be delivered. Its entries must not be reported.
+	// Logger gets a warning, once an hour, that reports cannot be delivered. Its entries must not be reported.
 	// Default: slog.Default().
 	Logger *slog.Logger
 }
@@ -52,13 +52,13 @@ type Status struct {
 	// Delivered are the reports that Sentry took.
 	Delivered uint64 `json:"delivered"`
 
-	// LeftOut are the entries that were not reported because the same was reported a short while ago, or too much.
+	// LeftOut are the entries that were not reported, since their cause was reported a short while ago or the rate was reached.
 	LeftOut uint64 `json:"left_out"`
 
-	// Undelivered are the reports that got lost: Sentry was not there, slow, or did not take them.
+	// Undelivered are the lost reports: Sentry was away, slow, or refused them.
 	Undelivered uint64 `json:"undelivered"`
 
-	// Problem says why the last report got lost, if none was delivered since.
+	// Problem is why the last report was lost, if none was delivered since.
 	Problem string `json:"problem,omitempty"`
 }
 
@@ -66,8 +66,8 @@ const (
 	// queueSize is how many reports wait while one is being sent. The total rate fills it in about two minutes.
 	queueSize = 32
 
-	// complainEvery is how often the log says that reports cannot be delivered.
-	complainEvery = time.Hour
+	// warnEvery is how often the log says that reports cannot be delivered.
+	warnEvery = time.Hour
 )
 
 // Reporter reports to Sentry. It is safe for concurrent use.
@@ -76,7 +76,7 @@ type Reporter struct {
 	causes  *causes
 	queue   chan report
 
-	ctx     context.Context // ends what is being sent
+	ctx     context.Context // ends the request under way
 	cancel  context.CancelFunc
 	closing chan struct{}
 	done    chan struct{} // closed when the goroutine has ended
@@ -87,17 +87,17 @@ type Reporter struct {
 
 	delivered, leftOut, undelivered atomic.Uint64
 	problem                         atomic.Pointer[string]
-	complained                      time.Time // of the goroutine
+	warned                          time.Time // of the goroutine
 }
 
-// report is an entry on its way.
+// report is an entry to send.
 type report struct {
 	event   *sdk.Event
 	cause   string
 	leftOut int
 }
 
-// Open returns a Reporter. It collects reports at once and sends them after Start.
+// Open returns a Reporter, which queues reports at once and sends them after Start.
 func Open(o Options) *Reporter {
 	if o.Scrub == nil {
 		o.Scrub = func(text string) string { return text }
@@ -130,7 +130,7 @@ func (r *Reporter) Start() {
 	go r.run()
 }
 
-// Close sends what is waiting, as far as that is possible before ctx ends, and ends the Reporter. More calls do nothing.
+// Close sends the queued reports until ctx ends, and ends the Reporter. More calls do nothing.
 func (r *Reporter) Close(ctx context.Context) {
 	r.mu.Lock()
 	started, closed := r.started, r.closed.Swap(true)
@@ -147,11 +147,11 @@ func (r *Reporter) Close(ctx context.Context) {
 	case <-r.done:
 	case <-ctx.Done():
 		r.cancel()
-		<-r.done // at once: no request outlives its context
+		<-r.done // soon: no request outlives its context
 	}
 }
 
-// Status says what became of the entries.
+// Status returns what became of the entries.
 func (r *Reporter) Status() Status {
 	s := Status{Delivered: r.delivered.Load(), LeftOut: r.leftOut.Load(), Undelivered: r.undelivered.Load()}
 	if problem := r.problem.Load(); problem != nil {
@@ -160,10 +160,10 @@ func (r *Reporter) Status() Status {
 	return s
 }
 
-// Report takes an entry on its way, or leaves it out if there were enough of its cause of late. It does not wait. An entry
-// with an attribute "panic" carries the stack of the caller, which must be the function that recovered.
+// Report queues an entry, or leaves it out if its cause was reported of late. It does not wait. An entry with an attribute
+// "panic" gets the stack of the caller, which must be the function that recovered.
 func (r *Reporter) Report(e Entry) {
-	// what is logged may panic when it is asked for its text, and a log entry must not end its caller
+	// a logged value may panic when its text is read, and a log entry must not end its caller
 	defer func() {
 		if recover() != nil {
 			r.undelivered.Add(1)
@@ -188,10 +188,10 @@ func (r *Reporter) Report(e Entry) {
 	}
 }
 
-// lost lets the next entry of the cause be reported soon.
+// lost counts a lost report, and lets the next entry of its cause be reported soon.
 func (r *Reporter) lost(cause string, leftOut int) {
 	r.undelivered.Add(1)
-	r.causes.giveBack(cause, leftOut, time.Now())
+	r.causes.restore(cause, leftOut, time.Now())
 }
 
 // run sends until Close.
@@ -210,7 +210,7 @@ func (r *Reporter) run() {
 	}
 }
 
-// drain sends what is waiting.
+// drain sends the queued reports.
 func (r *Reporter) drain(s *sender) {
 	for {
 		select {
@@ -233,15 +233,15 @@ func (r *Reporter) deliver(s *sender, next report) {
 	problem := r.options.scrub(err.Error(), maxText)
 	r.problem.Store(&problem)
 	now := time.Now()
-	if errors.Is(err, context.Canceled) || !r.complained.IsZero() && now.Sub(r.complained) < complainEvery {
+	if errors.Is(err, context.Canceled) || !r.warned.IsZero() && now.Sub(r.warned) < warnEvery {
 		return
 	}
-	r.complained = now
+	r.warned = now
 	r.options.Logger.Warn("errors cannot be reported to sentry: check its DSN, and that it can be reached from here",
 		slog.String("error", problem), slog.Uint64("undelivered", r.undelivered.Load()))
 }
 
-// attempt makes a panic an error.
+// attempt calls f, and returns a panic as an error.
 func attempt(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {

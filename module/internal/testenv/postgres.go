@@ -18,10 +18,10 @@ import (
 	"time"
 )
 
-// postgresDSN names a server that is there already.
+// postgresDSN is the variable that names a server which runs already.
 const postgresDSN = "IPREP_TEST_PG_DSN"
 
-// PostgreSQLServer is a PostgreSQL with an empty database. It trusts everybody who says a user's name.
+// PostgreSQLServer is a PostgreSQL with an empty database. It needs no password.
 type PostgreSQLServer struct {
 	DSN  string // of the database, as a user who may do anything; a URL
 	Addr string // host:port
@@ -35,7 +35,7 @@ type PostgreSQLServer struct {
 	owner   *ownership // nil: the server runs as who runs the tests
 }
 
-// ownership is of what belongs to a user.
+// ownership is the owner of files and processes.
 type ownership struct{ uid, gid int }
 
 // PostgreSQL starts a server on its own. args are postgres's, such as "-c", "max_connections=10", and take precedence. Its
@@ -69,7 +69,7 @@ func PostgreSQL(tb testing.TB, args ...string) *PostgreSQLServer {
 	return s
 }
 
-// use makes a database on a server that is not ours.
+// use creates a database on a server that runs already.
 func (s *PostgreSQLServer) use(given string, args []string) {
 	s.tb.Helper()
 	if len(args) > 0 {
@@ -86,7 +86,7 @@ func (s *PostgreSQLServer) use(given string, args []string) {
 // initialize makes the server's files, in a folder of the user that it runs as: it refuses to run as root.
 func (s *PostgreSQLServer) initialize() {
 	s.tb.Helper()
-	// Not tb.TempDir, which only we can look into.
+	// Not tb.TempDir, which another user cannot read.
 	dir, err := os.MkdirTemp("", "postgres")
 	if err != nil {
 		s.tb.Fatal(err)
@@ -172,7 +172,7 @@ func (s *PostgreSQLServer) Stop() {
 	s.forget()
 }
 
-// forget removes the shared memory that a killed server leaves behind, of which a system has little to give.
+// forget removes the shared memory that a killed server leaves behind, since systems have little of it.
 func (s *PostgreSQLServer) forget() {
 	text, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
 	if err != nil {
@@ -224,7 +224,7 @@ func (s *PostgreSQLServer) signal(signal syscall.Signal) error {
 	return nil
 }
 
-// ours skips a test that wants to do to somebody else's server what it does to ours.
+// ours skips a test that would stop or pause a server that the test did not start.
 func (s *PostgreSQLServer) ours() {
 	s.tb.Helper()
 	if s.dir == "" {

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// dieWithUs makes the system kill a process when we end without having done it: after a panic, or go test's timeout.
+// dieWithUs makes the system kill a process when the test binary ends without doing so: after a panic, or go test's timeout.
 func dieWithUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
 // children returns the processes that a process has started.

@@ -153,7 +153,7 @@ func (l *Link) accept(listener net.Listener) {
 	})
 }
 
-// hangUp closes all connections and waits until nothing of them is left.
+// hangUp closes all connections and waits for their goroutines.
 func (l *Link) hangUp() {
 	for p := range l.pairs {
 		p.close()
@@ -206,7 +206,7 @@ func (p *pair) close() {
 	_ = p.server.Close()
 }
 
-// half is what toxiproxy writes to in one direction.
+// half is the writer for toxiproxy in one direction.
 type half struct {
 	*pair
 	to net.Conn

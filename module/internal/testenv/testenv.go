@@ -1,12 +1,12 @@
 // Package testenv starts the servers that tests need, on free loopback ports and in temporary folders.
 //
-// Whatever is started ends with its test, and has ended before the test's temporary folders are removed. A server that
-// is not ready within 20 s fails the test and shows its log. What starts, stops or asks a server fails the test when it
-// cannot, and therefore belongs into the test's own goroutine.
+// Each server ends with its test, before the test's temporary folders are removed. A server that is not ready within 20 s
+// fails the test and shows its log. Functions that start, stop or query a server fail the test on errors, and must be called
+// in the test's own goroutine.
 //
-// Without its program a server's test is skipped. With IPREP_REQUIRE_SERVICES set it fails, so that on a machine that is
-// meant to have everything no test is left out unseen. IPREP_TEST_REDIS_SERVER names another redis-server than the one
-// on the PATH; the redis-cli beside it is preferred. IPREP_TEST_PG_DSN names a PostgreSQL that runs already.
+// Without the program of a server, the test is skipped. With IPREP_REQUIRE_SERVICES set it fails, so that a machine which
+// should have everything skips nothing. IPREP_TEST_REDIS_SERVER names another redis-server than the one on the PATH; the
+// redis-cli beside it is preferred. IPREP_TEST_PG_DSN names a PostgreSQL that runs already.
 package testenv
 
 import (
@@ -26,11 +26,11 @@ import (
 )
 
 const (
-	// patience is for a loaded machine. Nothing takes nearly as long on one that is not.
+	// patience is the longest wait, for a loaded machine. An idle one needs far less.
 	patience = 20 * time.Second
-	// pace is the time between two looks whether something has come about.
+	// pace is the time between two checks of a condition.
 	pace = 10 * time.Millisecond
-	// attempts is how often another port is tried before it is the machine that must be wrong.
+	// attempts is how many ports are tried before the test fails.
 	attempts = 5
 
 	requireServices = "IPREP_REQUIRE_SERVICES"
@@ -87,7 +87,7 @@ func locate(name string, first ...string) (path string, ok bool) {
 	return "", false
 }
 
-// missing ends the test for want of a program: it is skipped, or fails where nothing may be left out.
+// missing ends the test because a program is missing: it skips the test, or fails it with IPREP_REQUIRE_SERVICES.
 func missing(tb testing.TB, name, cure string) {
 	tb.Helper()
 	if os.Getenv(requireServices) != "" {
@@ -168,7 +168,7 @@ func listenAnywhere(tb testing.TB) net.Listener {
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
-// network is what net calls the kind of network that addr is of: a path is a unix socket's.
+// network returns the network of addr, as net names it: unix for a path, else tcp.
 func network(addr string) string {
 	if filepath.IsAbs(addr) {
 		return "unix"

@@ -252,10 +252,10 @@ func TestRedisSentinel(t *testing.T) {
 	check(t, "SET", s.Nodes[1].CLI("SET", "key", "new"), "OK")
 }
 
-func TestRedisSaying(t *testing.T) {
+func TestRedisReplying(t *testing.T) {
 	t.Parallel()
 	const reply = "-READONLY You can't write against a read only replica."
-	conn := connect(t, RedisSaying(t, reply))
+	conn := connect(t, RedisReplying(t, reply))
 	r := bufio.NewReader(conn)
 	for _, test := range []struct{ command, want string }{
 		{"HELLO 3", "ERR unknown command 'HELLO'"},

@@ -8,30 +8,31 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 )
 
 const (
 	userAgent = "caddy-ip-reputation"
 
-	// maxAnswer is how much of an answer is read, so that the connection can be used again. What it says does not matter.
+	// maxAnswer is how much of an answer is read, so that the connection can be used again. Its content is ignored.
 	maxAnswer = 4 << 10
 )
 
-// failure is an attempt that brought nothing.
+// failure is why an attempt failed.
 type failure struct {
 	cause string // groups log messages
 	text  string
 	cure  string
-	final bool          // trying again would bring the same
-	after time.Duration // how long the receiver wants to be left alone
+	final bool          // another attempt would fail alike
+	after time.Duration // the pause that the receiver asks for
 }
 
-// deliver sends a message until it is taken, or trying again is of no use.
+// deliver sends a message until the receiver takes it, or another attempt is pointless.
 func (s *Sender) deliver(m Message) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -39,29 +40,29 @@ func (s *Sender) deliver(m Message) {
 		}
 	}()
 	s.awaitSecret()
-	for attempt := 0; ; attempt++ {
+	for attempt := 1; ; attempt++ {
 		f := s.post(m)
 		if f == nil {
-			s.log.Debug("an event was delivered", slog.String("event", m.Name), slog.String("id", m.ID), slog.Int("attempts", attempt+1))
+			s.log.Debug("an event was delivered", slog.String("event", m.Name), slog.String("id", m.ID), slog.Int("attempts", attempt))
 			return
 		}
 		s.log.Debug("an event could not be delivered", slog.String("event", m.Name), slog.String("id", m.ID),
-			slog.String("error", f.text), slog.Int("attempt", attempt+1))
-		if f.final || attempt >= s.options.Retries || !s.pause(attempt, f.after) {
-			s.giveUp(m, f, attempt+1)
+			slog.String("error", f.text), slog.Int("attempt", attempt))
+		if f.final || attempt > s.options.Retries || !s.pause(attempt, f.after) {
+			s.giveUp(m, f, attempt)
 			return
 		}
 	}
 }
 
-// awaitSecret waits for a secret that has not come from its store yet, no longer than an attempt may take: the store may have
-// been asked for the first time by this very event.
+// awaitSecret waits for a secret that its store has not delivered yet, for the time of one attempt at most: the store may
+// start together with the first event.
 func (s *Sender) awaitSecret() {
-	const look = 20 * time.Millisecond
-	for waited := time.Duration(0); len(s.options.Secrets()) == 0 && waited < s.options.Timeout; waited += look {
+	const interval = 20 * time.Millisecond
+	for waited := time.Duration(0); len(s.options.Secrets()) == 0 && waited < s.options.Timeout; waited += interval {
 		select {
-		case <-time.After(look):
-		case <-s.hurry:
+		case <-time.After(interval):
+		case <-s.noRetry:
 			return
 		case <-s.ctx.Done():
 			return
@@ -69,23 +70,23 @@ func (s *Sender) awaitSecret() {
 	}
 }
 
-// giveUp logs that a message is lost, once a minute for each cause.
+// giveUp logs that a message is lost, once a minute per cause.
 func (s *Sender) giveUp(m Message, f *failure, attempts int) {
-	if s.said.Once(f.cause, time.Now()) {
+	if s.logged.Allow(f.cause, time.Now()) {
 		s.log.Error("an event was not delivered, and is lost", slog.String("event", m.Name), slog.String("id", m.ID),
 			slog.Int("attempts", attempts), slog.String("error", f.text), slog.String("cure", f.cure))
 	}
 }
 
-// pause waits before the next attempt. It reports false if there is none.
+// pause waits before the next attempt. It returns false if there will be none.
 func (s *Sender) pause(failures int, after time.Duration) bool {
-	pause := time.Duration(float64(backoff(failures)) * (1 - retryJitter + 2*retryJitter*rand.Float64()))
+	pause := backoff.Jitter(retryPauses.Pause(failures), 1-retryJitter, 1+retryJitter)
 	timer := time.NewTimer(max(pause, after))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
-	case <-s.hurry:
+	case <-s.noRetry:
 	case <-s.ctx.Done():
 	}
 	return false
@@ -119,7 +120,7 @@ func (s *Sender) post(m Message) *failure {
 	return judge(resp, time.Now())
 }
 
-// judge says what an answer means: whatever begins with 2 is good, and a redirect is not followed.
+// judge returns the failure that an answer means, or nil for any 2xx status. Redirects are failures.
 func judge(resp *http.Response, now time.Time) *failure {
 	status := resp.StatusCode
 	f := &failure{
@@ -149,8 +150,8 @@ func retryAfter(value string, now time.Time) time.Duration {
 	return 0
 }
 
-// describe says why there was no answer, in words that hold nothing of the URL but its host: errors of the library quote
-// it, or what the other side sent.
+// describe returns why there was no answer. Its text has nothing of the URL but the host: errors of the library quote the URL,
+// or what the other side sent.
 func (s *Sender) describe(err error) *failure {
 	f := &failure{cause: "error", text: "the connection failed before the answer was complete", cure: "see whether the receiver is up and can be reached from here"}
 	var (

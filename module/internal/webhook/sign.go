@@ -17,7 +17,7 @@ const secretPrefix = "whsec_"
 // leastSecret is how many bytes a secret must have at least; the specification recommends 24 to 64.
 const leastSecret = 16
 
-// CheckSecret reports that a secret says of itself that it is base64, and is not, or that it can be guessed.
+// CheckSecret returns an error if a secret has the prefix of base64 but is not base64, or if it is short enough to be guessed.
 func CheckSecret(secret string) error {
 	key, err := signingKey(secret)
 	if err == nil && len(key) < leastSecret {
@@ -26,7 +26,7 @@ func CheckSecret(secret string) error {
 	return err
 }
 
-// signingKey returns the bytes that a secret stands for: those that are written in base64 behind the prefix, else its own.
+// signingKey returns the key of a secret: decoded base64 behind the prefix, else the bytes of the secret itself.
 func signingKey(secret string) ([]byte, error) {
 	text, ok := strings.CutPrefix(secret, secretPrefix)
 	if !ok {

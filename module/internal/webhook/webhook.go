@@ -1,5 +1,5 @@
-// Package webhook delivers messages to one URL, one after the other and again after failures, out of a bounded queue. They are
-// signed as Standard Webhooks 1.0 has it (https://www.standardwebhooks.com).
+// Package webhook delivers messages from a bounded queue to one URL, one at a time, and tries again after failures. Messages are
+// signed according to Standard Webhooks 1.0 (https://www.standardwebhooks.com).
 package webhook
 
 import (
@@ -10,7 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/said"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 )
 
 // Defaults of Options.
@@ -20,25 +21,24 @@ const (
 	DefaultQueue   = 100
 )
 
-// The pauses between attempts: the first, which doubles with each failure, and the longest, give or take a part; and the
-// longest that a receiver may ask for.
+// The pauses between attempts at one message, and the longest that a receiver may ask for.
+var retryPauses = backoff.Policy{First: time.Second, Most: 30 * time.Second}
+
 const (
-	retryFirst    = time.Second
-	retryMost     = 30 * time.Second
 	retryJitter   = 0.2
 	retryAfterMax = 5 * time.Minute
 )
 
 // Options say where messages go. URL and Secrets are required.
 type Options struct {
-	// URL is where messages are posted. Of it only the host is ever logged: its path may be a secret, too.
+	// URL is where messages are posted. Only its host is ever logged: its path may be a secret, too.
 	URL *url.URL
 
 	// Header is sent with each message.
 	Header http.Header
 
-	// Secrets returns the secrets to sign with, each of which makes a signature. It is asked for every attempt; none is a
-	// failure.
+	// Secrets returns the secrets to sign with; each makes a signature. It is called for every attempt. An attempt without a
+	// secret fails.
 	Secrets func() []string
 
 	// Timeout is how long one attempt may take. Default: 5s.
@@ -50,7 +50,7 @@ type Options struct {
 	// Queue is how many messages may wait. The oldest makes room for a new one. Default: 100.
 	Queue int
 
-	// Logger is told what an operator must know. Default: slog.Default().
+	// Logger gets what an operator must know. Default: slog.Default().
 	Logger *slog.Logger
 
 	// Transport carries the requests. Default: one of the Sender's own.
@@ -62,7 +62,7 @@ type Message struct {
 	// ID is the same for all attempts. It holds no full stop.
 	ID string
 
-	// Name is what it is about, for the log.
+	// Name is the name of the event, for the log.
 	Name string
 
 	// Body is the JSON.
@@ -74,19 +74,19 @@ type Sender struct {
 	options Options
 	client  *http.Client
 	log     *slog.Logger
-	said    said.Causes[string]
+	logged  throttle.Causes[string]
 
-	ctx    context.Context // ends the work
-	cancel context.CancelFunc
-	hurry  chan struct{} // closed when nothing is tried again any more
-	wake   chan struct{}
-	done   chan struct{} // closed when the work has ended
+	ctx     context.Context // ends the work
+	cancel  context.CancelFunc
+	noRetry chan struct{} // closed when failed attempts are not repeated any more
+	wake    chan struct{}
+	done    chan struct{} // closed when the work has ended
 
 	mu       sync.Mutex
 	queue    []Message
 	started  bool
 	closed   bool
-	hurrying bool
+	draining bool // noRetry is closed
 	dropped  int
 }
 
@@ -113,7 +113,7 @@ func New(o Options) *Sender {
 		},
 		log: o.Logger.With("host", o.URL.Host),
 		ctx: ctx, cancel: cancel,
-		hurry: make(chan struct{}), wake: make(chan struct{}, 1), done: make(chan struct{}),
+		noRetry: make(chan struct{}), wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 }
 
@@ -144,16 +144,15 @@ func (s *Sender) Send(m Message) {
 	s.poke()
 }
 
-// drop counts messages that are not delivered for want of room or time, and says it now and then. It is called with the lock
-// held.
+// drop counts messages that are lost for want of room or time, and logs it once a minute. It is called with the lock held.
 func (s *Sender) drop(n int) {
 	s.dropped += n
-	if n > 0 && s.said.Once("dropped", time.Now()) {
+	if n > 0 && s.logged.Allow("dropped", time.Now()) {
 		s.log.Warn("events are dropped: the receiver does not keep up, or does not answer", slog.Int("dropped", s.dropped))
 	}
 }
 
-// Close says that no more messages come. What is queued is delivered, as usual; Done tells when that has ended.
+// Close ends the intake of messages. Queued messages are still delivered; Done reports when that has ended.
 func (s *Sender) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -165,48 +164,39 @@ func (s *Sender) Close() {
 	s.poke()
 }
 
-// Hurry gives every message that is left one more attempt, and none a second.
-func (s *Sender) Hurry() {
+// Drain gives every message that is left one attempt, without retries.
+func (s *Sender) Drain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.hurrying {
-		s.hurrying = true
-		close(s.hurry)
+	if !s.draining {
+		s.draining = true
+		close(s.noRetry)
 	}
 }
 
-// Abort ends the work, whatever is left. It follows Close.
+// Abort stops at once, and loses what is left. It follows Close.
 func (s *Sender) Abort() { s.cancel() }
 
-// Done returns a channel that is closed when everything is delivered, or given up, after Close.
+// Done returns a channel that is closed after Close, once every message is delivered or lost.
 func (s *Sender) Done() <-chan struct{} { return s.done }
 
-// Longest is how long the delivery of one message may take, unless the receiver asks for pauses.
+// Longest returns how long the delivery of one message may take, unless the receiver asks for pauses.
 func (s *Sender) Longest() time.Duration {
 	total := s.options.Timeout
 	for i := range s.options.Retries {
-		total += s.options.Timeout + time.Duration(float64(backoff(i))*(1+retryJitter))
+		total += s.options.Timeout + time.Duration(float64(retryPauses.Pause(i+1))*(1+retryJitter))
 	}
 	return total
-}
-
-// backoff is the pause after so many failures before the last, without what is left to chance.
-func backoff(failures int) time.Duration {
-	pause := retryFirst
-	for range failures {
-		pause = min(2*pause, retryMost)
-	}
-	return pause
 }
 
 func (s *Sender) poke() {
 	select {
 	case s.wake <- struct{}{}:
-	default: // it is going to look
+	default: // the worker is about to check anyway
 	}
 }
 
-// next returns the oldest message, as soon as there is one, or false when there will be none.
+// next waits for the oldest message. It returns false when there will be none.
 func (s *Sender) next() (Message, bool) {
 	for s.ctx.Err() == nil {
 		s.mu.Lock()
@@ -229,7 +219,7 @@ func (s *Sender) next() (Message, bool) {
 	return Message{}, false
 }
 
-// work delivers until there is nothing more to deliver.
+// work delivers messages until the Sender is closed and the queue is empty.
 func (s *Sender) work() {
 	defer close(s.done)
 	defer s.client.CloseIdleConnections()

@@ -246,7 +246,7 @@ func TestQueue(t *testing.T) {
 
 // TestEnd proves that what is left when time is short is tried once, without waiting, and that the end is bounded.
 func TestEnd(t *testing.T) {
-	t.Run("hurry", func(t *testing.T) {
+	t.Run("drain", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := &receiver{script: []answer{{status: 500}, {status: 500}}}
 			s, _ := sender(t, r, nil)
@@ -256,7 +256,7 @@ func TestEnd(t *testing.T) {
 			synctest.Wait() // it waits to try the first again
 			began := time.Now()
 			s.Close()
-			s.Hurry()
+			s.Drain()
 			<-s.Done()
 			if took := time.Since(began); took != 0 || len(r.attempts()) != 3 {
 				t.Errorf("%d attempts, the end took %s", len(r.attempts()), took)

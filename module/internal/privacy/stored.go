@@ -8,13 +8,13 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// pseudonyms are the addresses that stand for pseudonyms where nothing but addresses can be kept: of a range from which
-// nothing ever comes (RFC 6666, discard-only), the last 64 bits are the digits of the pseudonym.
+// pseudonyms is the range of addresses that stand for pseudonyms in a column of addresses. No traffic comes from it (RFC 6666,
+// discard-only); the last 64 bits of an address are the digits of the pseudonym.
 var pseudonyms = netip.MustParsePrefix("100::/64")
 
-// Kept returns the prefix that stands for an address in a database of addresses: the address itself, what is left of it, or
-// one of 100::/64 whose last digits are those of its pseudonym. It reports false while there is no key for that.
-func (p *Policy) Kept(addr netip.Addr) (prefix netip.Prefix, ok bool) {
+// Stored returns the prefix that stands for an address in a database: the address itself, the truncated address, or one of
+// 100::/64 whose last digits are those of its pseudonym. It returns false while there is no key.
+func (p *Policy) Stored(addr netip.Addr) (prefix netip.Prefix, ok bool) {
 	addr = addr.Unmap().WithZone("")
 	switch {
 	case !addr.IsValid():
@@ -36,17 +36,17 @@ func (p *Policy) Kept(addr netip.Addr) (prefix netip.Prefix, ok bool) {
 	return netip.PrefixFrom(netip.AddrFrom16(raw), 128), true
 }
 
-// Shown returns how a kept prefix is written for people: a pseudonym as such.
-func Shown(kept netip.Prefix) string {
-	if kept.Bits() == 128 && pseudonyms.Contains(kept.Addr()) {
-		raw := kept.Addr().As16()
+// Shown returns a stored prefix as people read it: a pseudonym in its form, such as ip-0123456789abcdef.
+func Shown(stored netip.Prefix) string {
+	if stored.Bits() == 128 && pseudonyms.Contains(stored.Addr()) {
+		raw := stored.Addr().As16()
 		return "ip-" + hex.EncodeToString(raw[8:])
 	}
-	if kept.IsSingleIP() {
-		return kept.Addr().String()
+	if stored.IsSingleIP() {
+		return stored.Addr().String()
 	}
-	return kept.String()
+	return stored.String()
 }
 
-// Hides reports whether addresses become pseudonyms, of which networks cannot be told.
+// Hides reports whether addresses become pseudonyms, which do not show the network.
 func (p *Policy) Hides() bool { return p != nil && p.key != nil }

@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// RedisSaying starts a server of RESP2 that answers every command with reply, a line of RESP such as "-READONLY You
+// RedisReplying starts a server of RESP2 that answers every command with reply, a line of RESP such as "-READONLY You
 // can't write against a read only replica.", but lets clients connect: AUTH, CLIENT and SELECT succeed, and HELLO is
 // unknown to it. It returns its address, host:port.
-func RedisSaying(tb testing.TB, reply string) (addr string) {
+func RedisReplying(tb testing.TB, reply string) (addr string) {
 	tb.Helper()
 	listener := listenAnywhere(tb)
 	var (
@@ -40,7 +40,7 @@ func RedisSaying(tb testing.TB, reply string) (addr string) {
 	return listener.Addr().String()
 }
 
-// say answers a client's commands until it leaves or says what is none.
+// say answers the commands of a client until it leaves or sends something else.
 func say(conn net.Conn, reply string) {
 	defer conn.Close()
 	r := bufio.NewReader(conn)

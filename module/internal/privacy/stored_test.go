@@ -30,7 +30,7 @@ func TestKept(t *testing.T) {
 		{"no key yet", waiting, "203.0.113.7", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, ok := tc.policy.Kept(netip.MustParseAddr(tc.addr))
+			got, ok := tc.policy.Stored(netip.MustParseAddr(tc.addr))
 			if tc.want == "" {
 				if ok {
 					t.Errorf("it is kept as %s", got)
@@ -42,7 +42,7 @@ func TestKept(t *testing.T) {
 			}
 		})
 	}
-	if _, ok := cut.Kept(netip.Addr{}); ok {
+	if _, ok := cut.Stored(netip.Addr{}); ok {
 		t.Error("no address at all is kept")
 	}
 }
@@ -64,7 +64,7 @@ func TestShownIsWhatTheLogWrites(t *testing.T) {
 		}
 		addr, _ := netip.AddrFromSlice(raw)
 		for i, p := range policies {
-			kept, ok := p.Kept(addr)
+			kept, ok := p.Stored(addr)
 			if !ok {
 				t.Fatalf("policy %d does not keep %s", i, addr)
 			}
