@@ -199,11 +199,8 @@ func (p *pooledMemory) table() lookup.Memory {
 	return p
 }
 
-// Get implements lookup.Memory. By value, because what is passed by reference through an interface is allocated.
-func (p *pooledMemory) Get(key record.Key) (rec record.Record, ok bool) {
-	ok = p.records.Get(key, &rec)
-	return rec, ok
-}
+// Get implements lookup.Memory.
+func (p *pooledMemory) Get(key record.Key, into *record.Record) bool { return p.records.Get(key, into) }
 
 // Update implements lookup.Memory.
 func (p *pooledMemory) Update(key record.Key, change func(*record.Record)) {
@@ -261,7 +258,7 @@ func (p *pooledMemory) inheritFrom(other *pooledMemory) {
 	}
 	other.records.Range(func(key record.Key, rec *record.Record) bool {
 		p.records.Update(key, func(kept *record.Record) {
-			if *kept == (record.Record{}) {
+			if kept.Empty() {
 				*kept = *rec
 			}
 		})

@@ -58,6 +58,10 @@ type Reason struct {
 
 	// Age is how long ago the source was asked. It is 0 for lists, which are current while they list.
 	Age time.Duration `json:"age"`
+
+	// Severity and Confidence are those of the source's report. With them, points can be worked out anew for other weights.
+	Severity   float64 `json:"-"`
+	Confidence float64 `json:"-"`
 }
 
 // Status says how complete and how current a verdict is.

@@ -15,9 +15,8 @@ type tally struct {
 }
 
 // judge makes a verdict of what the lists hold and what the providers once said.
-func (e *Engine) judge(held *held, rec *record.Record, now uint32, origin reputation.Origin, asking bool) reputation.Verdict {
-	var room [16]score.Evidence
-	evidence := append(room[:0], held.evidence...)
+func (e *Engine) judge(held *held, s *scratch, now uint32, origin reputation.Origin, asking bool) reputation.Verdict {
+	rec, evidence := &s.record, append(s.evidence[:0], held.evidence...)
 	var t tally
 	for i := range e.sources {
 		p := &e.sources[i]
@@ -27,6 +26,7 @@ func (e *Engine) judge(held *held, rec *record.Record, now uint32, origin reputa
 		}
 		evidence = p.testify(a, now, evidence, &t)
 	}
+	s.evidence = evidence // which may have grown
 	expected := held.total + e.trust
 	if held.settled {
 		expected = held.total + t.trust
