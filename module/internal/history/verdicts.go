@@ -76,6 +76,7 @@ func changeOf(e *Event, at time.Time, subject netip.Prefix, requestID, config st
 	for _, r := range v.Reasons[:min(len(v.Reasons), maxEvidence)] {
 		c.Evidence = append(c.Evidence, Evidence{
 			Source: plain(r.Source, maxText), Points: Finite(r.Points), Categories: words(r.Categories), Age: int64(r.Age / time.Second),
+			Severity: Finite(r.Severity), Confidence: Finite(r.Confidence),
 		})
 	}
 	return c
