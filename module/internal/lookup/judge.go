@@ -16,7 +16,8 @@ type tally struct {
 
 // judge makes a verdict of what the lists hold and what the providers once said.
 func (e *Engine) judge(held *held, s *scratch, now uint32, origin reputation.Origin, asking bool) reputation.Verdict {
-	rec, evidence := &s.record, append(s.evidence[:0], held.evidence...)
+	rec := &s.record
+	s.evidence = append(s.evidence[:0], held.evidence...)
 	var t tally
 	for i := range e.sources {
 		p := &e.sources[i]
@@ -24,9 +25,8 @@ func (e *Engine) judge(held *held, s *scratch, now uint32, origin reputation.Ori
 		if held.settled && (a == nil || !a.Answered() || now >= a.Due) {
 			continue // nobody is asked any more, so that no answer is missing, and an old one would stay for ever
 		}
-		evidence = p.testify(a, now, evidence, &t)
+		s.evidence = p.testify(a, now, s.evidence, &t)
 	}
-	s.evidence = evidence // which may have grown
 	expected := held.total + e.trust
 	if held.settled {
 		expected = held.total + t.trust
@@ -44,9 +44,9 @@ func (e *Engine) judge(held *held, s *scratch, now uint32, origin reputation.Ori
 	}
 	percent := held.percent
 	v.Reasons, v.Categories = held.verdict.Reasons, held.verdict.Categories
-	if len(evidence) > len(held.evidence) {
-		percent, v.Reasons = score.Judge(evidence, nil)
-		v.Categories = categoriesOf(evidence)
+	if len(s.evidence) > len(held.evidence) {
+		percent, v.Reasons = score.Judge(s.evidence, nil)
+		v.Categories = categoriesOf(s.evidence)
 	}
 	v.Scored, v.Score = true, score.Round(percent)
 	return v

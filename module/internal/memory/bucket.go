@@ -14,10 +14,10 @@ import (
 //	word 1+j     byte j of the tags: byte i of the word belongs to place i
 //	word 8+i·n   record of place i, n words
 //
-// A guest is a subject in its second bucket. Tags lie in columns so that seven words compare all eight at once. It is a
-// seqlock: a reader that finds the version even, and the same after reading, has read what one writer wrote. The version
-// would have to wrap, 2^23 writes to the same bucket during one read, to deceive it. Words are atomic so that this holds
-// in Go's memory model.
+// A guest is a subject in its second bucket. Tags lie in columns so that seven words compare all eight at once. It is
+// a seqlock: a reader that finds the version even, and the same after reading, has read what one writer wrote. The
+// version would have to wrap, 2^23 writes to the same bucket during one read, to deceive it. Words are atomic so that
+// this holds in Go's memory model.
 type bucket []atomic.Uint64
 
 const (
@@ -31,8 +31,8 @@ const (
 	guestShift = 32
 	usesMask   = 1<<guestShift - 1
 
-	// homely is how full its first bucket may be for a new subject to go there without a look at the second. A lower number
-	// loses fewer subjects when the table is full, a higher one finds more of them at the first look: see New.
+	// homely is how many subjects its first bucket must have for a new one to look at its second. A lower number loses
+	// fewer subjects when the table is full, a higher one finds more of them at the first look: see New.
 	homely = 3
 )
 

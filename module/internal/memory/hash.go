@@ -8,9 +8,9 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 )
 
-// hash spreads keys over buckets by secret constants: those who send requests choose their addresses, and must not choose
-// their bucket. Each key has two buckets, of which the second follows from the first and the tag. It permutes 64 bits, so that the number of the first bucket and the tag, the lower 56 bits, stand for exactly
-// one key.
+// hash spreads keys over buckets by secret constants: those who send requests choose their addresses, and must not
+// choose their bucket. Each key has two buckets, of which the second follows from the first and the tag. It permutes
+// 64 bits, so that the number of the first bucket and the tag, the lower 56 bits, stand for exactly one key.
 type hash struct {
 	buckets uint64
 	first   uint64 // odd
@@ -60,8 +60,8 @@ func (h *hash) home(n int, tag uint64) int {
 	return n
 }
 
-// step follows from those bits of the tag that say least of the first bucket: subjects that share one bucket do not share
-// the other.
+// step follows from those bits of the tag that say least of the first bucket: subjects that share one bucket do not
+// share the other.
 func (h *hash) step(tag uint64) int {
 	high, _ := bits.Mul64(tag*stepFactor, h.buckets-1)
 	return 1 + int(high)

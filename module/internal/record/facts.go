@@ -2,11 +2,11 @@ package record
 
 import "github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 
-// Origins says who gave each fact of a record: a provider, Databases, or 0 when that is not known, as in records that an
-// earlier version wrote.
+// Origins says who gave each fact of a record: a provider, Databases, or 0 when that is not known, as in records that
+// an earlier version wrote.
 //
-// Local databases beat providers, whatever is newer. Among providers the newest answer wins, fact by fact: an answer that
-// says nothing of the country leaves the country of another. A fact whose giver is not known gives way to any other.
+// Local databases beat providers, whatever is newer. Among providers the newest answer wins, fact by fact: an answer
+// that says nothing of the country leaves the country of another. A fact whose giver is not known gives way to any.
 type Origins struct {
 	Country, ASN SourceID
 

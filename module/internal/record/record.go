@@ -1,5 +1,5 @@
-// Package record is what is remembered of a subject: the last answer of each provider, and the facts, in a form of fixed
-// size without pointers, so that a million of them cost the garbage collector nothing.
+// Package record is what is remembered of a subject: the last answer of each provider, and the facts, in a form of
+// fixed size without pointers, so that a million of them cost the garbage collector nothing.
 package record
 
 import (
@@ -194,8 +194,8 @@ func (r *Record) Retain(sources []SourceID) {
 	r.keepIf(func(a *Answer) bool { return slices.Contains(sources, a.Source) })
 }
 
-// Drop removes the answers that were given until a time, in seconds since 1970, and reports whether any are left. Without
-// any answer nothing is left.
+// Drop removes the answers that were given until a time, in seconds since 1970, and reports whether any are left.
+// Without any answer nothing is left.
 func (r *Record) Drop(until uint32) (left bool) {
 	r.keepIf(func(a *Answer) bool { return a.Fetched > until })
 	if r.Answers[0].Source == 0 {
@@ -222,8 +222,8 @@ func (r *Record) keepIf(keep func(*Answer) bool) {
 	clear(r.Answers[n:])
 }
 
-// Merge takes over what another record of the same subject knows better: answers that were given later with their facts,
-// and that a source failed and is not to be asked for a while.
+// Merge takes over what another record of the same subject knows better: answers that were given later with their
+// facts, and that a source failed and is not to be asked for a while.
 func (r *Record) Merge(other *Record) {
 	newer := false
 	for _, a := range other.Answers {
