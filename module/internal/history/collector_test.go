@@ -184,7 +184,7 @@ func TestChange(t *testing.T) {
 	e.Verdict.Reasons[0].Age = 90*time.Minute + time.Millisecond
 	e.Verdict.Reasons[0].Severity, e.Verdict.Reasons[0].Confidence = 0.87, 0.75
 	e.Verdict.Reasons[1].Points, e.Verdict.Reasons[1].Categories = math.Inf(1), 0
-	e.Verdict.Reasons[1].Severity = math.NaN()
+	e.Verdict.Reasons[1].Severity = float32(math.NaN())
 	k.record(e)
 	want := []Change{{
 		At: start, Subject: netip.MustParsePrefix("2001:db8::/64"), Score: 88, Status: "fresh", Categories: []string{"scanner"}, Country: "NL", ASN: 64500,

@@ -67,8 +67,8 @@ type Evidence struct {
 
 	// Severity and Confidence are those of the source's report, so that points can be worked out anew for other weights.
 	// Both are 0 in what earlier versions stored, and in the answers of a Reader.
-	Severity   float64 `json:"severity,omitempty"`
-	Confidence float64 `json:"confidence,omitempty"`
+	Severity   float32 `json:"severity,omitempty"`
+	Confidence float32 `json:"confidence,omitempty"`
 }
 
 // ID tells batches apart.

@@ -83,8 +83,8 @@ func changeOf(e *Event, at time.Time, subject netip.Prefix, requestID, config st
 }
 
 // Finite returns f, or 0 where f is none of the numbers that JSON has.
-func Finite(f float64) float64 {
-	if math.IsNaN(f) || math.IsInf(f, 0) {
+func Finite[F float32 | float64](f F) F {
+	if f := float64(f); math.IsNaN(f) || math.IsInf(f, 0) {
 		return 0
 	}
 	return f

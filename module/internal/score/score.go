@@ -28,8 +28,10 @@ const (
 	// restShare is the divisor for all but the strongest of a group: sources that copy each other confirm little.
 	restShare = 4
 
-	// usual is how many pieces of evidence are weighed without the heap: all providers that there can be, and as many lists.
+	// usual is how many pieces of evidence are weighed without the heap: all providers that there can be, and as many
+	// lists. For so many the stack is cleared only when there are more than few.
 	usual = 64
+	few   = 8
 )
 
 // priorPercent is the probability that Prior stands for.
@@ -158,9 +160,15 @@ func Judge(evidence []Evidence, reasons []reputation.Reason) (percent float64, o
 	if len(evidence) == 0 {
 		return priorPercent, reasons
 	}
-	var space [usual]item
-	r := ranking{evidence: evidence, items: space[:0]}
-	if len(evidence) > usual {
+	r := ranking{evidence: evidence}
+	switch {
+	case len(evidence) <= few:
+		var space [few]item
+		r.items = space[:0]
+	case len(evidence) <= usual:
+		var space [usual]item
+		r.items = space[:0]
+	default:
 		r.items = make([]item, 0, len(evidence))
 	}
 	for i := range evidence {
@@ -185,8 +193,8 @@ func Judge(evidence []Evidence, reasons []reputation.Reason) (percent float64, o
 			Points:     float64(it.points) / thousand,
 			Categories: e.Categories,
 			Age:        e.age(),
-			Severity:   e.severity(),
-			Confidence: e.confidence(),
+			Severity:   float32(e.severity()),
+			Confidence: float32(e.confidence()),
 		})
 	}
 	return probability(float64(total) / thousand), reasons

@@ -224,11 +224,13 @@ func TestReasons(t *testing.T) {
 func TestReasonsHoldTheReport(t *testing.T) {
 	strange := says("otx", math.Inf(-1), 7)
 	_, reasons := Judge([]Evidence{says("abuseipdb", .87, .9), benign, strange}, nil)
-	got := make(map[string][2]float64)
+	got := make(map[string][2]float32)
 	for _, r := range reasons {
-		got[r.Source] = [2]float64{r.Severity, r.Confidence}
+		got[r.Source] = [2]float32{r.Severity, r.Confidence}
 	}
-	want := map[string][2]float64{"abuseipdb": {.87, .9}, "greynoise": {benign.Severity, benign.Confidence}, "otx": {-1, 1}}
+	want := map[string][2]float32{
+		"abuseipdb": {.87, .9}, "greynoise": {float32(benign.Severity), float32(benign.Confidence)}, "otx": {-1, 1},
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("reports (-want +got):\n%s", diff)
 	}
