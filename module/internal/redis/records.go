@@ -191,8 +191,7 @@ func restore(rec *record.Record, source, text string) bool {
 	r := reputation.Report{Severity: s.Severity, Confidence: s.Confidence, Categories: s.Categories}
 	r.LastSeen, _ = time.Parse(readableTime, s.Seen) // zero when it is not said
 	r.Facts = reputation.Facts{Country: s.Country, ASN: s.ASN, Nature: s.Nature}
-	rec.Set(record.Pack(record.IDOf(source), r, fetched, due))
-	rec.SetFacts(r.Facts)
+	rec.Learn(record.Pack(record.IDOf(source), r, fetched, due), r.Facts)
 	return true
 }
 

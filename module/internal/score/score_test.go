@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -237,7 +238,8 @@ func TestReasons(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, got := Judge(c.evidence, c.given)
-			if diff := cmp.Diff(c.want, got); diff != "" {
+			reports := cmpopts.IgnoreFields(reputation.Reason{}, "Severity", "Confidence") // see TestReasonsHoldTheReport
+			if diff := cmp.Diff(c.want, got, reports); diff != "" {
 				t.Errorf("reasons (-want +got):\n%s", diff)
 			}
 			slices.Reverse(c.evidence)
@@ -245,6 +247,22 @@ func TestReasons(t *testing.T) {
 				t.Errorf("reasons of the same evidence backwards:\n%s", cmp.Diff(got, again))
 			}
 		})
+	}
+}
+
+// Points can be worked out anew from a reason: it holds what the source reported, brought into its range.
+func TestReasonsHoldTheReport(t *testing.T) {
+	strange := says("otx", math.Inf(-1), 7)
+	_, reasons := Judge([]Evidence{says("abuseipdb", .87, .9), benign, strange}, nil)
+	got := make(map[string][2]float32)
+	for _, r := range reasons {
+		got[r.Source] = [2]float32{r.Severity, r.Confidence}
+	}
+	want := map[string][2]float32{
+		"abuseipdb": {.87, .9}, "greynoise": {float32(benign.Severity), float32(benign.Confidence)}, "otx": {-1, 1},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("reports (-want +got):\n%s", diff)
 	}
 }
 
