@@ -21,16 +21,14 @@ ARG TARGETOS=linux
 ARG TARGETARCH
 ARG VERSION
 ARG REVISION
-# Static, so that it needs nothing of its base; without paths of this machine, so that it can be built again to the same bytes;
-# without the three databases that Caddy's certificate authority could use, as Caddy's own builds are. The version is told, since
-# the repository's history stays outside.
+# Built by xcaddy, as operators combine plugins; `--build-arg PLUGINS="github.com/…@v1.2.3 …"` adds some. It is static, since the base
+# has no libraries, and has no path of this machine in it, so that a second build makes the same bytes. The repository's history stays
+# outside, so version and revision are arguments. That go.sum holds for what is compiled was checked by the download above.
+ARG PLUGINS
 RUN --mount=type=cache,target=/go/pkg/mod \
 	--mount=type=cache,target=/root/.cache/go-build \
-	metrics=github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics && \
 	CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-	go build -trimpath -buildvcs=false -tags nobadger,nomysql,nopgx \
-		-ldflags "-s -w -X $metrics.stampedVersion=$VERSION -X $metrics.stampedRevision=$REVISION" \
-		-o /out/usr/bin/caddy ./cmd/caddy
+	make xcaddy OUTPUT=/out/usr/bin/caddy VERSION="$VERSION" REVISION="$REVISION" PLUGINS="$PLUGINS"
 # Volumes begin as the image has them: the folders that Caddy writes to must be its user's before there is a volume.
 RUN mkdir -p /out/data/caddy /out/config/caddy /out/etc/caddy && \
 	cp deploy/docker/Caddyfile /out/etc/caddy/Caddyfile && \
