@@ -122,7 +122,8 @@ const introduction = `# Configuration reference
 <!-- Made by ` + "`go test ./docs -run TestReference -update`" + ` from the comments of the Go types and reference_examples_test.go: change those. -->
 
 Every option, as JSON and in a Caddyfile, with an example of each that the tests have adapted. New here? Begin with
-[getting started](getting-started.md); the [README](../README.md) has the same by subject, with more explanation.
+[getting started](getting-started.md). The same by subject, with more explanation: [sources](sources.md), [rules](rules.md),
+[score](score.md), [keys](keys.md), [Redis](redis.md), [history](history.md), [errors](errors.md).
 
 - What all sites share is the app ` + "`ip_reputation`" + `: a block of that name in the **global options** of a Caddyfile, ` +
 	"`apps.ip_reputation`" + ` in JSON.
