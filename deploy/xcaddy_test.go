@@ -131,7 +131,7 @@ func buildInfo(t *testing.T, program string) string {
 	defer func() {
 		if !stopped {
 			cancel()
-			<-ended
+			<-ended //nolint:errcheck // it was killed here
 		}
 	}()
 
