@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/sentry"
 )
 
-// Status is how the app is doing.
+// Status answers GET status: the state of the app.
 type Status struct {
 	Version    Versions         `json:"version"`
 	Health     Health           `json:"health"`
@@ -26,40 +26,40 @@ type Status struct {
 	Warnings   []string         `json:"warnings"` // what is wrong, each with what to do
 }
 
-// Health is the judgement that the detail of ip_reputation_health gives, too.
+// Health is the same judgement as in the detail of ip_reputation_health.
 type Health struct {
 	Status   health.Status    `json:"status"` // pass or warn
 	Warnings []health.Warning `json:"warnings"`
 }
 
-// Versions are those of the program that runs.
+// Versions are the versions of the running program.
 type Versions struct {
 	Plugin string `json:"plugin"`
 	Caddy  string `json:"caddy"`
 	Go     string `json:"go"`
 }
 
-// ProviderStatus is how a provider is doing.
+// ProviderStatus is the state of a provider.
 type ProviderStatus struct {
 	quota.Status
 
-	// Problem says why the provider cannot be asked at present.
+	// Problem says why the provider cannot be asked now. It is empty if it can.
 	Problem string `json:"problem,omitempty"`
 }
 
-// ListStatus is how a list is doing.
+// ListStatus is the state of a list. It also answers POST feeds/{name}/refresh.
 type ListStatus struct {
 	Role string `json:"role"` // feed, deny or exempt
 	feed.Status
 }
 
-// HistoryStatus is how the history is doing.
+// HistoryStatus is the state of the history.
 type HistoryStatus struct {
 	Database postgres.Status `json:"database"`
 	Recorder history.Status  `json:"recorder"`
 }
 
-// MemoryStatus is how full the memory is.
+// MemoryStatus says how full the memory is.
 type MemoryStatus struct {
 	Records   int    `json:"records"`
 	Capacity  int    `json:"capacity"`
