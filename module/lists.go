@@ -231,7 +231,7 @@ func (f *Feed) values() ([]netip.Prefix, error) {
 // describe sets what being on the list means.
 func (f *Feed) describe(l *listed) (err error) {
 	if f.Name != "" {
-		if err := provider.CheckName(f.Name); err != nil {
+		if err := reputation.CheckName(f.Name); err != nil {
 			return err
 		}
 		l.spec.Name = f.Name

@@ -60,7 +60,6 @@ type Runtime struct {
 
 	privacy      *privacy.Policy
 	reporter     atomic.Pointer[Reporter] // nil: errors go to the log only
-	limiter      *limit.Limiter           // nil until a site limits
 	emitter      emitter
 	stopSharing  context.CancelFunc
 	stopSecrets  context.CancelFunc
