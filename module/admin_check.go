@@ -249,7 +249,7 @@ func (a *App) adminForget(r *http.Request, argument string) (any, error) {
 	answer := forgotten{Subject: reputation.Subject(addr)}
 	answer.Forgotten, err = a.engine.Forget(r.Context(), addr)
 	if a.forgets != nil && !reputation.IsReserved(addr) {
-		a.forgets.say(answer.Subject, time.Now(), err != nil)
+		a.forgets.Add(answer.Subject, time.Now(), err != nil)
 		answer.Warning = a.alone()
 	}
 	if answer.Forgotten {

@@ -83,7 +83,7 @@ func (a *App) useLimits() error {
 	}
 	var store limit.Store
 	if a.redis != nil {
-		store = tracedTokens{sharedTokens{a.redis.Client}}
+		store = tracedTokens{a.redis.Client}
 	}
 	limiter := limit.New(buckets.Local, store, limit.Options{MaxInFlight: a.Redis.tokensAtOnce(), OnWait: traceLimit})
 	a.pools = append(a.pools, func() error {

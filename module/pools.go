@@ -161,7 +161,7 @@ func (a *App) acquireLedger(dir string) (quota.Ledger, error) {
 	if err != nil || a.redis == nil {
 		return local, err
 	}
-	return quota.NewShared(tracedCounts{sharedCounts{a.redis.Client}}, local.Local, a.Redis.localShare(), processLogger("quota")), nil
+	return quota.NewShared(tracedCounts{a.redis.Client}, local.Local, a.Redis.localShare(), processLogger("quota")), nil
 }
 
 // pooledBudget is the state of one provider.

@@ -5,13 +5,8 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
 )
-
-// What the parts of the engine want from a memory that instances share, redis gives; neither knows the other.
 
 // startSharing keeps this instance and the others in agreement until the app stops.
 func (a *App) startSharing() {
@@ -31,7 +26,7 @@ func (a *App) startSharing() {
 		})
 	}
 	for _, work := range []func(context.Context){
-		func(ctx context.Context) { a.redis.Follow(ctx, "bans", bansPeer{a.overrides.Store}) },
+		func(ctx context.Context) { a.redis.Follow(ctx, "bans", a.overrides) },
 		func(ctx context.Context) { a.redis.Follow(ctx, "forgets", a.forgets) },
 		a.catchUp,
 	} {
@@ -39,15 +34,12 @@ func (a *App) startSharing() {
 	}
 }
 
-// endSharing tells the work to end, and does not wait for it: an exchange with Redis that is under way may last as long as it
-// may, and a reload must not. The next configuration tells the others what this one may not have got to.
+// endSharing ends the work and does not wait for it: an exchange with Redis may take its time, and a reload must not. What
+// this configuration has not shared yet, the next one does.
 func (a *App) endSharing() {
-	if a.stopSharing == nil {
-		return
+	if a.stopSharing != nil {
+		a.stopSharing()
 	}
-	a.stopSharing()
-	a.overrides.Tell()
-	a.forgets.tell()
 }
 
 // keepDoing does the work until ctx ends, also when it panics.
@@ -77,9 +69,9 @@ func (a *App) catchUp(ctx context.Context) {
 	tick := time.NewTicker(syncEvery)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		changed := a.redis.Changed()
+		changed, pending := a.redis.Changed(), a.forgets.PendingChanged()
 		if a.redis.Up() {
-			a.forgets.catchUp(ctx, a.redis.Client, a.engine.Sources())
+			a.settleForgets(ctx)
 			if shared, ok := a.ledger.(*quota.Shared); ok {
 				_ = shared.Settle(ctx) // what fails is owed, and settled with the next call
 			}
@@ -90,62 +82,8 @@ func (a *App) catchUp(ctx context.Context) {
 		select {
 		case <-changed:
 		case <-tick.C:
-		case <-a.forgets.pendingChanged:
+		case <-pending:
 		case <-ctx.Done():
 		}
 	}
-}
-
-// sharedCounts counts calls to providers for all instances.
-type sharedCounts struct{ *redis.Client }
-
-// Count implements quota.Store.
-func (s sharedCounts) Count(ctx context.Context, c quota.Count) (quota.Counted, error) {
-	calls := redis.Calls{
-		Account: c.Account, Instance: c.Instance, N: c.N, Interval: c.Interval, Burst: c.Burst,
-		Windows: make([]redis.Window, len(c.Windows)),
-	}
-	for i, w := range c.Windows {
-		calls.Windows[i] = redis.Window(w)
-	}
-	answer, err := s.CountCalls(ctx, calls)
-	if err != nil {
-		return quota.Counted{}, err
-	}
-	counted := quota.Counted{Granted: answer.Granted, RetryIn: answer.RetryIn, Windows: make([]quota.WindowCounted, len(answer.Windows))}
-	for i, w := range answer.Windows {
-		counted.Windows[i] = quota.WindowCounted(w)
-	}
-	return counted, nil
-}
-
-// sharedTokens limits requests for all instances.
-type sharedTokens struct{ *redis.Client }
-
-// TakeToken implements limit.Store.
-func (s sharedTokens) TakeToken(ctx context.Context, key string, r rate.Rate) (bool, time.Duration, error) {
-	return s.Client.TakeToken(ctx, key, r.Events, r.Per)
-}
-
-// bansPeer is this instance's side of the board of bans and exemptions.
-type bansPeer struct{ *ban.Store }
-
-// Notes implements redis.Peer.
-func (p bansPeer) Notes() []redis.Note {
-	changes := p.Changes()
-	notes := make([]redis.Note, len(changes))
-	for i, c := range changes {
-		notes[i] = redis.Note(c)
-	}
-	return notes
-}
-
-// Merge implements redis.Peer. What cannot be written to disk is in force all the same, and the store tries again.
-func (p bansPeer) Merge(notes []redis.Note) (better bool) {
-	changes := make([]ban.Change, len(notes))
-	for i, n := range notes {
-		changes[i] = ban.Change(n)
-	}
-	_, newer, _ := p.Store.Merge(changes)
-	return len(newer) > 0
 }

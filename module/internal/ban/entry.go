@@ -71,7 +71,7 @@ const (
 	broadestBan6 = 16
 )
 
-// normalize returns the entry in the one form that is kept, or what is wrong with it. Times become UTC and whole
+// normalize returns the entry in the one form that is stored, or what is wrong with it. Times become UTC and whole
 // seconds, so that people can read the file and not more than one instant a second has something to expire.
 func (e Entry) normalize() (Entry, error) {
 	if !e.Kind.valid() {

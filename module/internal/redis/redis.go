@@ -1,5 +1,5 @@
-// Package redis is the memory that instances share: records of subjects, counts of quotas and limits, and notes on which all
-// agree. Losing it costs nothing but sharing: while it is away, every call is answered at once with ErrAway.
+// Package redis is the memory that instances share: records of subjects, counts of quotas and limits, and the replicated
+// maps on which they agree. Losing it costs nothing but sharing: while it is away, every call returns ErrAway at once.
 package redis
 
 import (
@@ -20,6 +20,10 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
 // Options say where Redis is and how to talk to it. Addresses are required.
@@ -84,11 +88,18 @@ type Client struct {
 	log     *slog.Logger
 	observe func(Result)
 
+	maxEntries int // of one map; tests set it
+
 	up     atomic.Bool
 	health health
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 }
+
+var (
+	_ quota.Store = (*Client)(nil)
+	_ limit.Store = (*Client)(nil)
+)
 
 // schema is the version of the layout of keys and values. Instances of different versions do not see each other.
 const schema = "v1"
@@ -123,6 +134,8 @@ func Open(o Options) (*Client, error) {
 		timeout: o.Timeout,
 		log:     o.Logger,
 		observe: o.Observe,
+
+		maxEntries: replica.MaxEntries,
 	}
 	c.health.init()
 	return c, nil
