@@ -18,8 +18,10 @@ func (s *entries) len() int { return len(s[0]) + len(s[1]) }
 
 // find returns where a prefix is, or would be.
 func (s *entries) find(kind Kind, p netip.Prefix) (int, bool) {
-	return slices.BinarySearchFunc(*s.of(kind), p, func(e stored, p netip.Prefix) int { return e.Prefix.Compare(p) })
+	return slices.BinarySearchFunc(*s.of(kind), p, comparePrefix)
 }
+
+func comparePrefix(e stored, p netip.Prefix) int { return e.Prefix.Compare(p) }
 
 // get returns the one of a kind and prefix.
 func (s *entries) get(kind Kind, p netip.Prefix) (stored, bool) {
@@ -62,7 +64,7 @@ func (s entries) with(changes entries, wanted func(stored) bool) entries {
 func replace(old, changes []stored, wanted func(stored) bool) []stored {
 	all := make([]stored, 0, len(old)+len(changes))
 	for _, change := range changes {
-		n, found := slices.BinarySearchFunc(old, change.Prefix, func(e stored, p netip.Prefix) int { return e.Prefix.Compare(p) })
+		n, found := slices.BinarySearchFunc(old, change.Prefix, comparePrefix)
 		all = append(all, old[:n]...)
 		if found {
 			n++

@@ -14,8 +14,8 @@ var _ replica.Peer = (*Store)(nil)
 // shownName bounds what an error repeats of a foreign name.
 const shownName = 100
 
-// entry returns e as instances exchange it: under its kind and prefix, such as "ban 203.0.113.0/24", with the line of the
-// file, but for Keep, as the value.
+// entry returns e as instances exchange it: under its kind and prefix, such as "ban 203.0.113.0/24", with the line of
+// the file, but for Keep, as the value.
 func (e stored) entry() replica.Entry {
 	entry := replica.Entry{Name: e.name(), Version: e.Version, Value: e.value()}
 	if e.Removed || !e.Expires.IsZero() {
@@ -58,16 +58,16 @@ func (s *Store) Entries() []replica.Entry {
 // Changed implements replica.Peer: the channel is closed when Add or Remove changes something.
 func (s *Store) Changed() <-chan struct{} { return s.changed.Changed() }
 
-// Merge implements replica.Peer. It takes over the changes of other instances that are newer than what is known here, and
-// reports whether something is known that is newer than what was given under its name.
+// Merge implements replica.Peer. It takes over the changes of other instances that are newer than what is known here,
+// and reports whether something is known that is newer than what was given under its name.
 //
-// The same goes for changes as for Add, or they are skipped, which is logged once a minute: malformed ones, those that
-// were made more than a day ahead of the clock, and new entries for which there is no room. Stores that go on to be given
-// each other's Entries come to have the same entries in force.
+// The same goes for changes as for Add, or they are skipped, which is logged once a minute: malformed ones, those
+// that were made more than a day ahead of the clock, and new entries for which there is no room. Stores that go on to
+// be given each other's Entries come to have the same entries in force.
 //
-// When Merge returns, Lookup answers accordingly, and what is new is on disk. If the disk fails, the changes are in force
-// all the same, and writing is tried again, as for Add. However many changes there are, the index is built and the file
-// is written once at most, and not at all if nothing is new. After Close nothing happens.
+// When Merge returns, Lookup answers accordingly, and what is new is on disk. If the disk fails, the changes are in
+// force all the same, and writing is tried again, as for Add. However many changes there are, the index is built and
+// the file is written once at most, and not at all if nothing is new. After Close nothing happens.
 func (s *Store) Merge(entries []replica.Entry) (better bool) {
 	_, newer, _ := s.merge(entries) // a failed write is logged, and tried again
 	return len(newer) > 0

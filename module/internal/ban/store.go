@@ -5,9 +5,9 @@
 // change costs time in proportion to the number of entries, which suits what people and scripts ban one by one; long
 // lists belong in a deny file or a feed.
 //
-// Instances agree on them as package replica describes: of two changes to the same kind and prefix the later one holds
-// everywhere. What was removed is remembered for a while, and so is an entry that is over but took the place of a longer
-// one, so that an instance that missed the change cannot bring back what it still has.
+// Instances agree on them as package replica describes: of two changes to the same kind and prefix the later one
+// holds everywhere. What was removed is remembered for a while, and so is an entry that is over but took the place of
+// a longer one, so that an instance that missed the change cannot bring back what it still has.
 package ban
 
 import (
@@ -43,7 +43,8 @@ var (
 	ErrClosed = errors.New("the store of bans is closed")
 )
 
-var errFull = fmt.Errorf("there are %d entries already: put long lists into a deny or exempt file, or a feed", maxEntries)
+var errFull = fmt.Errorf("there are %d entries already: put long lists into a deny or exempt file, or a feed",
+	maxEntries)
 
 // Options are the settings of a Store. The zero Options are valid.
 type Options struct {
@@ -73,8 +74,8 @@ type Store struct {
 	wake, stop, done chan struct{}
 }
 
-// Open returns the store of the file at path, or one in memory only when path is empty. The caller must Close it. Entries
-// that are over are left out.
+// Open returns the store of the file at path, or one in memory only when path is empty. The caller must Close it.
+// Entries that are over are left out.
 //
 // A damaged file is not an error, because the server must start: it is renamed to end in ".damaged", which is logged,
 // and its usable entries are loaded. A file that cannot be read is an error: going on would overwrite it.
@@ -95,7 +96,8 @@ func Open(path string, o Options) (*Store, error) {
 	}
 	if path != "" {
 		if err := s.load(); err != nil {
-			return nil, fmt.Errorf("reading the bans and exemptions: %w: make the file readable for the server, or move it away", err)
+			return nil, fmt.Errorf("reading the bans and exemptions: %w: "+
+				"make the file readable for the server, or move it away", err)
 		}
 	}
 	go s.run()
@@ -121,7 +123,8 @@ func (s *Store) load() error {
 func (s *Store) setAside(damage error) {
 	aside := s.path + ".damaged"
 	all := s.state()
-	s.log.Error("the file of bans and exemptions is damaged and is set aside", "file", aside, "kept", all.live.len(), "error", damage)
+	s.log.Error("the file of bans and exemptions is damaged and is set aside",
+		"file", aside, "kept", all.live.len(), "error", damage)
 	if err := os.Rename(s.path, aside); err != nil {
 		s.log.Error("setting the damaged file aside; the next change will overwrite it", "error", err)
 		return

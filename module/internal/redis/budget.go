@@ -44,7 +44,8 @@ func (c *Client) Count(ctx context.Context, calls quota.Count) (quota.Counted, e
 	}
 	list, _ := answer.([]any)
 	if len(list) != 2+len(calls.Windows) {
-		return quota.Counted{}, fmt.Errorf("redis answered a count in %d windows with %d values", len(calls.Windows), len(list))
+		return quota.Counted{}, fmt.Errorf("redis answered a count in %d windows with %d values",
+			len(calls.Windows), len(list))
 	}
 	counted := quota.Counted{Granted: integer(list[0]) == 1, RetryIn: time.Duration(integer(list[1])) * time.Microsecond}
 	for _, each := range list[2:] {

@@ -80,9 +80,9 @@ func (seen mark) mayReplace(e replica.Entry) bool {
 // unknown is the revision of no map.
 const unknown = -1
 
-// Follow keeps an instance and the map of the given name in agreement until ctx ends: each takes over what the other one
-// has newer, at once where messages arrive and otherwise within some seconds. While Redis is away it waits. Several may
-// follow for the same peer at the same time.
+// Follow keeps an instance and the map of the given name in agreement until ctx ends: each takes over what the other
+// one has newer, at once where messages arrive and otherwise within some seconds. While Redis is away it waits.
+// Several may follow for the same peer at the same time.
 func (c *Client) Follow(ctx context.Context, name string, peer replica.Peer) {
 	f := &follower{Client: c, name: name, peer: peer, seen: map[string]mark{}}
 	for ctx.Err() == nil {

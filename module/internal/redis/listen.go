@@ -49,10 +49,10 @@ func (f *follower) listen(ctx context.Context) *subscription {
 		}()
 		err := s.sub.Subscribe(ctx, f.channel())
 		if err == nil {
-			err = s.receive(ctx, heard, func() { f.hears(nil) })
+			err = s.receive(ctx, heard, func() { f.subscribed(nil) })
 		}
 		if err != nil && ctx.Err() == nil && !s.closed.Load() {
-			f.hears(err)
+			f.subscribed(err)
 		}
 	})
 	return s
@@ -66,7 +66,8 @@ func (s *subscription) close() {
 	s.done.Wait()
 }
 
-// receive hands messages on. It ends when the subscription is closed, when it breaks or when Redis does not answer a ping.
+// receive hands messages on. It ends when the subscription is closed, when it breaks or when Redis does not answer a
+// ping.
 func (s *subscription) receive(ctx context.Context, heard chan<- message, subscribed func()) error {
 	silent := false
 	for {

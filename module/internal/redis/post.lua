@@ -1,4 +1,4 @@
--- Posts entries, each unless a newer one of its name is there, and tells who follows the map.
+-- Posts entries, each unless a newer one of its name is there, and sends a message to all who follow the map.
 --
 -- An entry is an object with a version; of two with the same version the one whose value is larger, compared by byte, is
 -- newer, as in package replica. The revision counts the entries that were taken. It is stored among them, under a name that

@@ -262,7 +262,7 @@ func TestAway(t *testing.T) {
 	awaitUp(t, c, true)
 	exchange(t, c)
 	server.Stop()
-	for range giveUpAfter {
+	for range maxFailures {
 		_, _ = c.Count(t.Context(), quota.Count{})
 	}
 	awaitUp(t, c, false)

@@ -75,8 +75,8 @@ func CheckVersion(version int64) error {
 	return nil
 }
 
-// NextVersion returns the version of a change to what has the version known, or 0. It is larger than that, even when the
-// clock is behind the one by which known was made.
+// NextVersion returns the version of a change to what has the version known, or 0. It is larger than that, even when
+// the clock is behind the one by which known was made.
 func NextVersion(now time.Time, known int64) int64 { return max(now.UnixMilli(), known+1) }
 
 // Peer is one instance's side of a map. It is safe for concurrent use.

@@ -39,8 +39,8 @@ type Store struct {
 
 var _ replica.Peer = (*Store)(nil)
 
-// Open returns the store of the file at path, or one in memory only when path is empty. It needs no closing. What cannot
-// be read is logged: the server must start.
+// Open returns the store of the file at path, or one in memory only when path is empty. It needs no closing. What
+// cannot be read is logged: the server must start.
 func Open(path string, o Options) *Store {
 	s := &Store{
 		path: path, log: o.Logger, onMerge: o.OnMerge, now: o.now, all: replica.NewMap[Tombstone](maxTombstones),
@@ -78,8 +78,8 @@ func (s *Store) Add(subject netip.Prefix, at time.Time, pending bool) {
 // PendingChanged returns a channel that is closed when Add next adds a pending tombstone.
 func (s *Store) PendingChanged() <-chan struct{} { return s.pending.Changed() }
 
-// Settle calls forget for each pending subject and then lets the other instances learn of it. It ends at the first error:
-// the rest stays pending.
+// Settle calls forget for each pending subject and then lets the other instances learn of it. It ends at the first
+// error: the rest stays pending.
 func (s *Store) Settle(ctx context.Context, forget func(context.Context, netip.Prefix) error) error {
 	s.mu.Lock()
 	all := s.all.All()

@@ -1,6 +1,6 @@
-// Package tombstone remembers for a day which subjects operators deleted, so that what was learnt of one before does not
-// come back from an instance, or from a shared memory, that missed the deletion. Instances agree on them as package
-// replica describes; a file lets them outlive a restart.
+// Package tombstone remembers for a day which subjects operators deleted, so that what was learnt of one before does
+// not come back from an instance, or from a shared memory, that missed the deletion. Instances agree on them as
+// package replica describes; a file lets them outlive a restart.
 package tombstone
 
 import (
