@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -99,7 +100,7 @@ func runShards() int {
 // lastLine finds the last line of a batch that passed, which is not that of the package.
 var lastLine = regexp.MustCompile("\x16?PASS\n$")
 
-// run runs a batch, and prints what it printed when it has ended. When the time is up, nothing more is begun.
+// run runs a batch, and prints what it printed if that is asked for or it fails. When the time is up, nothing more is begun.
 func (s *shards) run(batch []string) {
 	if s.ctx.Err() != nil {
 		s.fail()
@@ -122,7 +123,9 @@ func (s *shards) run(batch []string) {
 	text, _ := os.ReadFile(log.Name()) // without it, go test does not cache the result
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, _ = os.Stdout.Write(lastLine.ReplaceAll(output, nil))
+	if err != nil || testing.Verbose() {
+		_, _ = os.Stdout.Write(lastLine.ReplaceAll(output, nil))
+	}
 	s.log.Write(bytes.TrimPrefix(text, []byte(testLogStart)))
 }
 
