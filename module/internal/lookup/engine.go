@@ -204,7 +204,9 @@ func New(c Config) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{Config: c, sources: sources}
-	e.scratch.New = func() any { return new(scratch) }
+	e.scratch.New = func() any {
+		return &scratch{evidence: make([]score.Evidence, 0, len(c.Meanings)+len(sources))}
+	}
 	for _, p := range sources {
 		e.ids = append(e.ids, p.id)
 		e.names = append(e.names, p.Source.Name)
@@ -293,7 +295,7 @@ func (e *Engine) due(addr netip.Addr, rec *record.Record, now uint32) (due, miss
 		if !p.covers.Has(addr) {
 			continue
 		}
-		a := rec.Find(p.id)
+		a := rec.FindAt(i, p.id)
 		if a != nil && now < a.Due {
 			continue
 		}

@@ -564,7 +564,7 @@ func TestManyProvidersDoNotAllocate(t *testing.T) {
 		if v := e.Lookup(t.Context(), addr, 0); len(v.Reasons) != n || v.Coverage != 1 {
 			t.Errorf("%d providers: %d reasons, coverage %v", n, len(v.Reasons), v.Coverage)
 		}
-		if allocs := testing.AllocsPerRun(100, func() { e.Lookup(t.Context(), addr, 0) }); allocs > 1 {
+		if allocs := testing.AllocsPerRun(100, func() { e.Lookup(t.Context(), addr, 0) }); allocs > 1 && !raced {
 			t.Errorf("%d providers: %v allocations; want that of the reasons only", n, allocs)
 		}
 	}

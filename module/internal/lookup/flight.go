@@ -177,6 +177,7 @@ func (e *Engine) check(ctx context.Context, p *provider, addr netip.Addr) (a ans
 func (e *Engine) remember(key record.Key, p *provider, a answer) {
 	e.Memory.Update(key, func(rec *record.Record) {
 		rec.Retain(e.ids)
+		defer rec.Retain(e.ids) // for FindAt
 		if reputation.ResultOf(a.err).Answered() {
 			rec.Learn(record.Pack(p.id, a.report, a.at, a.at.Add(p.ttl(a.report))), a.report.Facts)
 			return

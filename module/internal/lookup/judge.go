@@ -27,7 +27,7 @@ func (e *Engine) judge(addr netip.Addr, held *held, s *scratch, now uint32, orig
 			continue // what nobody expects is not missing
 		}
 		trust += p.Source.Trust
-		a := rec.Find(p.id)
+		a := rec.FindAt(i, p.id)
 		if held.settled && (a == nil || !a.Answered() || now >= a.Due) {
 			continue // nobody is asked any more, so that no answer is missing, and an old one would stay for ever
 		}

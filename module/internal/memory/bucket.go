@@ -33,13 +33,13 @@ const (
 
 	// homely is how many subjects its first bucket must have for a new one to look at its second. A lower number loses
 	// fewer subjects when the table is full, a higher one finds more of them at the first look: see New.
-	homely = 3
+	homely = 5
 )
 
 // How uses are counted decides who is evicted: the least used place. A scan of new addresses then takes turns in the few
 // places that nobody uses. So that former regulars go in the end, all counts of a bucket are halved when their sum
 // reaches sumUses. That is a clock which only returning subjects advance, whatever the number of new ones. A lower sum
-// forgets faster and resists less: 40 keeps 0.93 of the hits in TestScan, 48 keeps 0.97, 64 keeps 0.99; 20 uses of each
+// forgets faster and resists less: 40 keeps 0.91 of the hits in TestScan, 48 keeps 0.97, 64 keeps 0.99; 20 uses of each
 // subject after all have changed, as in TestShift, 1.00, 0.99 and 0.82 of the new ones are remembered.
 const (
 	newUses = 1

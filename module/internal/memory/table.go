@@ -45,13 +45,13 @@ type stripe struct {
 // places than that, at least 2048; Cap tells how many. A place takes 16 + 16·answers bytes, 32 for one provider, 80 for
 // four, 144 for eight and 528 for 32, and is paid for here, used or not.
 //
-// Some buckets fill before others, although each subject has two to choose from. With 1.4 places a subject, 1 in a million
-// find both full; with 1.33 it would be 2 in 100,000, and with 1.2 about 1 in 1000. When there are as many subjects as
-// asked for, one in four is found at the second look only; when there are half as many, one in six.
+// Some buckets fill before others, although each subject has two to choose from. With 1.5 places a subject, 1 in a million
+// finds both full; with 1.4 it would be 1 in 100,000. When there are as many subjects as asked for, one in seven is found at
+// the second look only; when there are half as many, one in thirty.
 func New(entries, answers int) *Table { return newTable(newHash(room(entries)), answers) }
 
 // room returns how many places a number of subjects needs.
-func room(entries int) int { return (max(entries, 0)*7 + 4) / 5 }
+func room(entries int) int { return (max(entries, 0)*3 + 1) / 2 }
 
 func newTable(h hash, answers int) *Table {
 	answers = min(max(answers, 1), record.MaxAnswers)

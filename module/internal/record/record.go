@@ -144,6 +144,14 @@ func (r *Record) Find(source SourceID) *Answer {
 	return nil
 }
 
+// FindAt is Find that looks first where Retain puts the provider that is the i-th in its list.
+func (r *Record) FindAt(i int, source SourceID) *Answer {
+	if i < len(r.Answers) && r.Answers[i].Source == source {
+		return &r.Answers[i]
+	}
+	return r.Find(source)
+}
+
 // Empty reports whether nothing is remembered.
 func (r *Record) Empty() bool {
 	return r.Answers[0].Source == 0 && r.Country == [2]byte{} && r.ASN == 0 && r.Nature == reputation.Nature{} &&
@@ -158,7 +166,7 @@ func (r *Record) Reset() {
 
 // Truncate empties the places from n on.
 func (r *Record) Truncate(n int) {
-	for ; n < len(r.Answers) && r.Answers[n] != (Answer{}); n++ {
+	for ; n < len(r.Answers) && r.Answers[n].Source != 0; n++ {
 		r.Answers[n] = Answer{}
 	}
 }
@@ -188,10 +196,17 @@ func (r *Record) Learn(a Answer, f reputation.Facts) {
 	r.setFacts(a.Source, a.Fetched, f)
 }
 
-// Retain drops the answers of all other providers. It is for tables that have no more places than there are providers:
-// an answer of one that is no longer asked would take the place of one that is.
+// Retain drops the answers of all other providers, and puts those of these into their order. It is for tables that have
+// no more places than there are providers: an answer of one that is no longer asked would take the place of one that is.
 func (r *Record) Retain(sources []SourceID) {
 	r.keepIf(func(a *Answer) bool { return slices.Contains(sources, a.Source) })
+	n := 0
+	for _, source := range sources {
+		if a := r.Find(source); a != nil && source != 0 {
+			r.Answers[n], *a = *a, r.Answers[n]
+			n++
+		}
+	}
 }
 
 // Drop removes the answers that were given until a time, in seconds since 1970, and reports whether any are left.

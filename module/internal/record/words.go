@@ -19,11 +19,14 @@ const (
 	gaveASNBit     = 1 << 28
 	gaveCountryBit = 1 << 27
 
-	yesShift           = 32
-	noShift            = 38
-	databaseShift      = 44
+	yesShift      = 32
+	noShift       = 38
+	databaseShift = 44
+
+	databaseCountryShift = 50
+
 	natureBits         = 1<<6 - 1
-	databaseCountryBit = 1 << 50
+	databaseCountryBit = 1 << databaseCountryShift
 	databaseASNBit     = 1 << 51
 	countryShift       = 52
 	letterBits         = 1<<5 - 1
@@ -55,6 +58,12 @@ func (r *Record) SetHead(w uint64) {
 	r.Nature = reputation.UnpackNature(byte(w>>yesShift&natureBits), byte(w>>noShift&natureBits))
 	r.From = Origins{Database: byte(w >> databaseShift & natureBits)}
 	r.Country = [2]byte{}
+	if w>>databaseCountryShift != 0 {
+		r.setCountry(w)
+	}
+}
+
+func (r *Record) setCountry(w uint64) {
 	first, second := byte(w>>(countryShift+5)&letterBits)+'A'-1, byte(w>>countryShift&letterBits)+'A'-1
 	if isLetter(first) && isLetter(second) {
 		r.Country = [2]byte{first, second}
@@ -98,9 +107,12 @@ func (r *Record) Words(a *Answer) (uint64, uint64) {
 
 // SetGiven reads from the first word of an answer which facts it gave. SetHead comes first.
 func (r *Record) SetGiven(w0 uint64) {
-	if w0&(gaveCountryBit|gaveASNBit|gaveNatureBit) == 0 {
-		return
+	if w0&(gaveCountryBit|gaveASNBit|gaveNatureBit) != 0 {
+		r.setGiven(w0)
 	}
+}
+
+func (r *Record) setGiven(w0 uint64) {
 	source := SourceID(w0 >> 48)
 	if w0&gaveCountryBit != 0 && r.From.Country != Databases {
 		r.From.Country = source

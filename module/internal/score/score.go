@@ -146,6 +146,16 @@ type ranking struct {
 type item struct {
 	index  int32
 	points int32 // maxWeight thousands fit
+	group  uint32
+}
+
+// fingerprint tells most groups apart without a look at their names.
+func fingerprint(group string) uint32 {
+	n := len(group)
+	if n == 0 {
+		return 0
+	}
+	return uint32(n)<<24 | uint32(group[0])<<16 | uint32(group[n/2])<<8 | uint32(group[n-1])
 }
 
 // Judge weighs the evidence and returns the probability, in percent, that the address is abusive. Without evidence
@@ -176,7 +186,7 @@ func Judge(evidence []Evidence, reasons []reputation.Reason) (percent float64, o
 		if e.Source == nil || e.Severity == 0 || math.IsNaN(e.Severity) {
 			continue
 		}
-		r.items = append(r.items, item{int32(i), int32(e.points())})
+		r.items = append(r.items, item{int32(i), int32(e.points()), fingerprint(e.Source.group())})
 		r.settle(len(r.items) - 1)
 	}
 	r.share()
@@ -211,9 +221,9 @@ func (r *ranking) share() {
 
 // led reports whether a stronger item than the i-th is of the same group and on the same side.
 func (r *ranking) led(i int) bool {
-	group, good := r.group(r.items[i]), r.items[i].points < 0
+	it, group := r.items[i], r.group(r.items[i])
 	for _, stronger := range r.items[:i] {
-		if stronger.points < 0 == good && r.group(stronger) == group {
+		if stronger.group == it.group && (stronger.points < 0) == (it.points < 0) && r.group(stronger) == group {
 			return true
 		}
 	}
