@@ -19,6 +19,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 // A copy is an accepted list on disk: a header of "#" lines, then one CIDR a line, so that operators can search it. Its
@@ -134,15 +135,15 @@ func writeBody(w io.Writer, ranges iplist.Ranges) (entries int, err error) {
 
 // readCopy reads a copy whose size is the given number of bytes.
 func readCopy(r io.Reader, size int64) (h copyHeader, ranges iplist.Ranges, err error) {
-	buffered := bufio.NewReaderSize(r, maxLine)
+	buffered := bufio.NewReaderSize(r, listformat.MaxLine)
 	if h, err = parseCopyHeader(buffered); err != nil {
 		return h, ranges, err
 	}
 	const shortest = int64(len("::/0\n"))
 	prefixes := make([]netip.Prefix, 0, min(max(int64(h.entries), 0), size/shortest))
 	hash := sha256.New()
-	err = eachLine(io.TeeReader(buffered, hash), func(number int, line []byte) error {
-		p, ok := parsePrefix(line)
+	err = listformat.EachLine(io.TeeReader(buffered, hash), func(number int, line []byte) error {
+		p, ok := listformat.ParsePrefix(line)
 		if !ok {
 			return fmt.Errorf("%w: entry %d is no CIDR", errDamaged, number)
 		}

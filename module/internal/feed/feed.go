@@ -1,4 +1,4 @@
-// Package feed keeps lists of addresses current: it fetches, parses, validates and stores them, or has them pushed, and
+// Package feed keeps lists of addresses current: it fetches, validates and stores them, or has them pushed, and
 // publishes them as one immutable snapshot that answers for all lists with a single look-up.
 //
 // An answer that is HTML, not text, empty, much smaller than before or mostly wrong lines is refused, and the last good
@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 // Defaults of a Spec.
@@ -67,7 +68,7 @@ type Spec struct {
 	Authorize func(context.Context, http.Header) (http.Header, error) `json:"-"`
 
 	// Format says how the list is written. The zero value is one address or CIDR a line.
-	Format Format
+	Format listformat.Format
 
 	// Refresh is how often URLs are asked for a newer list. Default: DefaultRefresh. At least MinRefresh.
 	Refresh time.Duration

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 const (
@@ -36,7 +39,7 @@ func (r readFile) same(path string) bool {
 }
 
 // readFile reads the local file. Its errors name it, and the line.
-func (l *list) readFile() (*content, readFile, error) {
+func (l *list) readFile() (*listformat.List, readFile, error) {
 	f, err := os.Open(l.spec.File)
 	if err != nil {
 		return nil, readFile{}, err // names the file
@@ -51,14 +54,15 @@ func (l *list) readFile() (*content, readFile, error) {
 	}
 	read := readFile{info: info, racy: time.Since(info.ModTime()) < racyTime}
 	const usualLine = 14 // bytes
-	c := newContent(&l.spec, min(info.Size(), l.spec.MaxBytes)/usualLine+1)
+	expected := min(info.Size(), l.spec.MaxBytes)/usualLine + 1
+	all := &listformat.List{Prefixes: make([]netip.Prefix, 0, expected)}
 	l.mu.Lock()
-	c.strict = l.spec.Own && !l.st.loaded
+	strict := l.spec.Own && !l.st.loaded
 	l.mu.Unlock()
-	if err := readGuarded(limit(f, l.spec.MaxBytes), c); err != nil {
+	if err := l.spec.read(limit(f, l.spec.MaxBytes), strict, all); err != nil {
 		return nil, read, &failure{result: classify(err), err: fmt.Errorf("%s: %w", l.spec.File, err)}
 	}
-	return c, read, nil
+	return all, read, nil
 }
 
 // refreshOnChange reads the file again whenever it has changed, until the Set is closed.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 const (
@@ -196,7 +197,7 @@ func (l *list) attempt(ctx context.Context) (result Result, err error) {
 	l.mu.Lock()
 	known, lines := l.st.header.parts, l.st.header.lines // none when there was no good list yet
 	l.mu.Unlock()
-	var c *content
+	var c *listformat.List
 	var parts []validators
 	if l.spec.kind() == KindFile {
 		var read readFile
@@ -238,15 +239,15 @@ func (l *list) ranges() iplist.Ranges {
 }
 
 // accept makes c the last good list, which the next snapshot will have, or returns why it is refused.
-func (l *list) accept(c *content, parts []validators) (Result, error) {
+func (l *list) accept(c *listformat.List, parts []validators) (Result, error) {
 	l.mu.Lock()
 	loaded, old := l.st.loaded, l.st.header
 	l.mu.Unlock()
 	if err := l.validate(c, loaded, old.lines); err != nil {
 		return classify(err), err
 	}
-	h := copyHeader{name: l.spec.Name, source: l.spec.origin(), spec: l.fingerprint, fetched: time.Now(), lines: len(c.prefixes), parts: parts}
-	ranges := iplist.NewRanges(c.prefixes)
+	h := copyHeader{name: l.spec.Name, source: l.spec.origin(), spec: l.fingerprint, fetched: time.Now(), lines: len(c.Prefixes), parts: parts}
+	ranges := iplist.NewRanges(c.Prefixes)
 	if !l.spec.Own {
 		ranges = ranges.Without(reserved)
 	}
@@ -261,14 +262,14 @@ func (l *list) accept(c *content, parts []validators) (Result, error) {
 	result = l.storeCopy(&h, func() iplist.Ranges { return ranges }, result)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.st.loaded, l.st.header, l.st.ignored, l.st.first = true, h, c.wrong, c.first
-	if l.spec.Own && c.wrong > 0 {
+	l.st.loaded, l.st.header, l.st.ignored, l.st.first = true, h, c.Wrong, c.FirstWrong
+	if l.spec.Own && c.Wrong > 0 {
 		l.set.logger.Error("wrong lines of your own list are not in force", "feed", l.spec.Name, "file", l.spec.File,
-			"ignored", c.wrong, "first_ignored", c.first)
+			"ignored", c.Wrong, "first_ignored", c.FirstWrong)
 	}
 	if !loaded || old.sum != h.sum {
 		l.st.pending = &ranges
-		l.set.logger.Info("list in force", "feed", l.spec.Name, "entries", h.entries, "lines", h.lines, "ignored", c.wrong, "first_ignored", c.first)
+		l.set.logger.Info("list in force", "feed", l.spec.Name, "entries", h.entries, "lines", h.lines, "ignored", c.Wrong, "first_ignored", c.FirstWrong)
 	}
 	return result, nil
 }
@@ -295,13 +296,13 @@ func (l *list) storeCopy(h *copyHeader, ranges func() iplist.Ranges, result Resu
 }
 
 // validate refuses content that cannot be the list.
-func (l *list) validate(c *content, loaded bool, before int) error {
-	lines := len(c.prefixes)
-	good := lines + c.skipped
-	wrongShare := float64(c.wrong) / float64(max(good+c.wrong, 1))
+func (l *list) validate(c *listformat.List, loaded bool, before int) error {
+	lines := len(c.Prefixes)
+	good := lines + c.Skipped
+	wrongShare := float64(c.Wrong) / float64(max(good+c.Wrong, 1))
 	switch {
-	case c.wrong > 0 && good == 0, !l.spec.Own && c.wrong > tolerableWrong && wrongShare > tolerableWrongShare:
-		return refuse(ResultUnparsable, "%d of %d lines are wrong; %w", c.wrong, good+c.wrong, c.first)
+	case c.Wrong > 0 && good == 0, !l.spec.Own && c.Wrong > tolerableWrong && wrongShare > tolerableWrongShare:
+		return refuse(ResultUnparsable, "%d of %d lines are wrong; %w", c.Wrong, good+c.Wrong, c.FirstWrong)
 	case lines == 0 && !l.spec.AllowEmpty:
 		return refuse(ResultEmpty, "the list is empty")
 	case l.spec.kind() == KindURL && loaded && before >= shrinkable && float64(lines) < float64(before)*(1-*l.spec.MaxShrink):

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -60,7 +61,7 @@ var presets = map[string]PresetInfo{
 	"spamhaus_drop": {
 		Spec: Spec{
 			URLs:   []string{spamhaus + "drop_v4.json", spamhaus + "drop_v6.json"},
-			Format: Format{Encoding: NDJSON, Members: []string{"cidr"}},
+			Format: listformat.Format{Encoding: listformat.NDJSON, Members: []string{"cidr"}},
 			// Once an hour is the most that is tolerated; who asks more often is shut out.
 			Refresh: 12 * time.Hour, MinRefresh: time.Hour,
 			Terms: "free for any use; keep copyright and date when redistributing",
@@ -81,7 +82,7 @@ var presets = map[string]PresetInfo{
 		Spec: Spec{
 			URLs: []string{"https://raw.githubusercontent.com/stamparm/ipsum/master/ipsum.txt"},
 			// The second field counts the lists that name an address. One or two copy each other too often.
-			Format:  Format{MinCount: 3},
+			Format:  listformat.Format{MinCount: 3},
 			Refresh: 24 * time.Hour, MinRefresh: 12 * time.Hour,
 			Terms: "Unlicense; the data is of third parties",
 		},
@@ -107,7 +108,7 @@ var presets = map[string]PresetInfo{
 	"feodo": {
 		Spec: Spec{
 			URLs:   []string{"https://feodotracker.abuse.ch/downloads/ipblocklist.json"},
-			Format: Format{Encoding: JSON, Members: []string{"ip_address"}},
+			Format: listformat.Format{Encoding: listformat.JSON, Members: []string{"ip_address"}},
 			// After a botnet is taken down the list may be empty, and rightly so.
 			AllowEmpty: true, MaxShrink: new(1.0),
 			Refresh: time.Hour, MinRefresh: 5 * time.Minute,

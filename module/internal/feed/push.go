@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 const (
@@ -190,7 +192,7 @@ func (l *list) normal(e Entry) (netip.Prefix, error) {
 		return p, fmt.Errorf("the ID %d is too large", e.ID)
 	case !p.IsValid():
 		return p, fmt.Errorf("the entry %d names no addresses", e.ID)
-	case !l.spec.Own && tooWide(p):
+	case !l.spec.Own && listformat.TooWide(p):
 		return p, fmt.Errorf("%s is too much of the Internet", p)
 	}
 	return p, nil

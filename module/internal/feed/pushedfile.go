@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 // The copy of a pushed list has the header of other copies, and then an entry a line: the CIDR, the ID, and when it
@@ -91,7 +92,7 @@ func parseEntry(line []byte) (e Entry, ok bool) {
 	if len(fields) != 3 {
 		return e, false
 	}
-	if e.Prefix, ok = parsePrefix(fields[0]); !ok {
+	if e.Prefix, ok = listformat.ParsePrefix(fields[0]); !ok {
 		return e, false
 	}
 	var err error
@@ -149,13 +150,13 @@ func loadPushed(path, fingerprint string, most int) (all entries, h copyHeader, 
 
 func readPushed(r io.Reader, most int) (all entries, h copyHeader, err error) {
 	sum := sha256.New()
-	in := bufio.NewReaderSize(r, maxLine)
+	in := bufio.NewReaderSize(r, listformat.MaxLine)
 	if h, err = parseCopyHeader(in); err != nil {
 		return all, h, err
 	}
 	sum.Write(h.appendText(nil))
 	complete := false
-	err = eachLine(in, func(number int, line []byte) error {
+	err = listformat.EachLine(in, func(number int, line []byte) error {
 		switch e, ok := parseEntry(line); {
 		case complete:
 			return fmt.Errorf("%w: it goes on after its end", errDamaged)

@@ -6,12 +6,13 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // coalesce is how long a rebuild waits for further changes: at a first start all lists arrive within seconds.
 const coalesce = 200 * time.Millisecond
 
-var reserved = iplist.NewRanges(append(reservedPrefixes[:0:0], reservedPrefixes...))
+var reserved = iplist.NewRanges(reputation.ReservedPrefixes())
 
 // builder collects the requests for a rebuild.
 type builder struct {

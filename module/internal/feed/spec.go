@@ -5,12 +5,16 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 // Kind says where a list comes from.
@@ -23,38 +27,6 @@ const (
 	KindValues Kind = "values"
 	KindPushed Kind = "pushed"
 )
-
-// Encoding is the notation of a list.
-type Encoding string
-
-// The encodings.
-const (
-	// Text has one address or CIDR a line, in the first field; fields end at a space, tab, comma or semicolon. What
-	// follows "#", ";" or "//" is a comment. It is the default.
-	Text Encoding = "text"
-
-	// NDJSON has one JSON object a line. Lines with "type":"metadata" and without the members are skipped.
-	NDJSON Encoding = "ndjson"
-
-	// JSON is one array of strings or objects, or one object whose arrays are such.
-	JSON Encoding = "json"
-
-	// CSV has a header line that names the columns. Lines that begin with "#" are comments.
-	CSV Encoding = "csv"
-)
-
-// Format says how a list is written.
-type Format struct {
-	// Encoding is the notation. Default: Text.
-	Encoding Encoding
-
-	// Members are the JSON members, or the one CSV column, that hold an address or CIDR. An object may have several of
-	// them, such as ipv4Prefix and ipv6Prefix. Text has none.
-	Members []string
-
-	// MinCount, when above 0, lists only entries whose second field is at least this number. For Text only.
-	MinCount int
-}
 
 const minRefresh = time.Minute
 
@@ -118,34 +90,27 @@ func (s Spec) complete() (Spec, error) {
 		return s, fmt.Errorf("list %s: maximum shrink %v: use a share from 0 to 1", s.Name, *s.MaxShrink)
 	}
 	s.Own = s.Own || s.Values != nil
-	return s, s.Format.complete(s.Name)
+	if err := s.Format.Complete(); err != nil {
+		return s, fmt.Errorf("list %s: %w", s.Name, err)
+	}
+	return s, nil
 }
 
-func (f *Format) complete(list string) error {
-	if f.Encoding == "" {
-		f.Encoding = Text
-	}
-	switch f.Encoding {
-	case Text:
-		if len(f.Members) > 0 {
-			return fmt.Errorf("list %s: the text format has no member %q: use ndjson, json or csv", list, f.Members[0])
-		}
-	case NDJSON:
-		if len(f.Members) == 0 {
-			return fmt.Errorf("list %s: name the JSON member that holds the address", list)
-		}
-	case JSON: // arrays of strings need no member
-	case CSV:
-		if len(f.Members) != 1 {
-			return fmt.Errorf("list %s: name the one CSV column that holds the address", list)
-		}
+// read adds the entries of r to a list. With strict, the first wrong one is an error.
+func (s *Spec) read(r io.Reader, strict bool, to *listformat.List) error {
+	err := to.Read(r, s.Format, listformat.Options{Own: s.Own, Strict: strict, Redact: s.scrub})
+	var result Result
+	switch {
+	case errors.Is(err, listformat.ErrHTML):
+		result = ResultHTML
+	case errors.Is(err, listformat.ErrNotText):
+		result = ResultNotText
+	case errors.Is(err, listformat.ErrUnparsable):
+		result = ResultUnparsable
 	default:
-		return fmt.Errorf("list %s: unknown format %q: use text, ndjson, json or csv", list, f.Encoding)
+		return err // nil, or the reader's
 	}
-	if f.MinCount < 0 || f.MinCount > 0 && f.Encoding != Text {
-		return fmt.Errorf("list %s: minimum count %d: use a positive number, with the text format", list, f.MinCount)
-	}
-	return nil
+	return &failure{result: result, err: err}
 }
 
 func (s *Spec) kind() Kind {
@@ -191,7 +156,7 @@ func (s *Spec) fingerprint() string {
 		URLs   []string
 		File   string
 		Own    bool
-		Format Format
+		Format listformat.Format
 		Pushed string `json:",omitempty"` // copies of fetched lists have their fingerprint of before
 	}{urls, s.File, s.Own, s.Format, s.Pushed})
 	if err != nil {
