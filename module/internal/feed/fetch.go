@@ -19,7 +19,7 @@ import (
 const (
 	userAgent      = "caddy-ip-reputation"
 	maxRedirects   = 5
-	maxValidator   = 512 // bytes of an ETag or a date; a longer one is not stored
+	maxValidator   = 512 // bytes of an ETag or a date; longer ones are not stored
 	maxRetryAfter  = 24 * time.Hour
 	maxHeaderBytes = 64 << 10
 )
@@ -46,7 +46,8 @@ func newFetcher(transport http.RoundTripper) *fetcher {
 
 func (f *fetcher) close() { f.client.CloseIdleConnections() }
 
-// checkRedirect follows to the same host only, since request headers may hold credentials, and never away from TLS.
+// checkRedirect allows redirects to the same host only, since request headers may hold credentials,
+// and none from https to http.
 func checkRedirect(next *http.Request, via []*http.Request) error {
 	from := via[len(via)-1].URL
 	to := next.URL
@@ -62,8 +63,9 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 		from.Scheme, from.Host, to.Scheme, to.Host)
 }
 
-// fetch reads all parts of a list with conditional requests. It returns nil if none has changed. The known validators
-// come from the last good list; expected is about how many entries will come.
+// fetch reads all parts of a list with conditional requests. It returns nil if no part has changed.
+// The known validators are those of the last good list; expected is roughly the number of its
+// entries.
 func (f *fetcher) fetch(
 	ctx context.Context, spec *Spec, known []validators, expected int,
 ) (*listformat.List, []validators, error) {
@@ -93,7 +95,7 @@ func (f *fetcher) fetch(
 	if !changed {
 		return nil, nil, nil
 	}
-	for _, i := range unsent { // unchanged parts are needed too, since the list is replaced as a whole
+	for _, i := range unsent { // the list is replaced as a whole, so unchanged parts are needed too
 		var err error
 		if parts[i], _, err = f.part(ctx, spec, i, validators{}, all); err != nil {
 			return nil, nil, err
@@ -171,14 +173,20 @@ func readBody(resp *http.Response, spec *Spec, to *listformat.List) error {
 // statusFailure returns the error for an answer without a list.
 func statusFailure(resp *http.Response, now time.Time) error {
 	wait := retryAfter(resp.Header.Get("Retry-After"), now)
-	f := &failure{result: ResultStatus, retryAfter: wait, err: fmt.Errorf("the server answered with status %d", resp.StatusCode)}
-	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable && wait > 0 {
+	f := &failure{
+		result:     ResultStatus,
+		retryAfter: wait,
+		err:        fmt.Errorf("the server answered with status %d", resp.StatusCode),
+	}
+	if resp.StatusCode == http.StatusTooManyRequests ||
+		resp.StatusCode == http.StatusServiceUnavailable && wait > 0 {
 		f.result = ResultThrottled
 	}
 	return f
 }
 
-// retryAfter reads seconds or a date (RFC 9110, section 10.2.3). More than a day is taken for a mistake.
+// retryAfter reads seconds or a date (RFC 9110, section 10.2.3). The result is a day at most: more
+// is a mistake.
 func retryAfter(value string, now time.Time) time.Duration {
 	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
 		return time.Duration(min(max(seconds, 0), int64(maxRetryAfter/time.Second))) * time.Second
@@ -204,12 +212,13 @@ func describe(err error, spec *Spec, i int) error {
 	var inner *failure
 	switch {
 	case result == ResultTimeout:
-		f.err = fmt.Errorf("fetching from %s: no whole answer within %s: %w", host, spec.Timeout, context.DeadlineExceeded)
+		f.err = fmt.Errorf("fetching from %s: no whole answer within %s: %w", host, spec.Timeout,
+			context.DeadlineExceeded)
 	case errors.Is(err, context.Canceled):
 		f.err = fmt.Errorf("fetching from %s: %w", host, context.Canceled)
 	default:
 		text := spec.scrub(err.Error())
-		if errors.As(err, &inner) { // our own words
+		if errors.As(err, &inner) { // written by this package, which quotes nothing unscrubbed
 			text, f.retryAfter = inner.Error(), inner.retryAfter
 		}
 		f.err = fmt.Errorf("fetching from %s: %s", host, text)
@@ -217,7 +226,7 @@ func describe(err error, spec *Spec, i int) error {
 	return f
 }
 
-// limit returns a reader that fails once more than the given number of bytes came.
+// limit returns a reader that fails after the given number of bytes, unless r ends there.
 func limit(r io.Reader, size int64) io.Reader { return &limitedReader{r: r, size: size, left: size} }
 
 type limitedReader struct {

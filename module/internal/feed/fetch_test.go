@@ -157,7 +157,7 @@ func TestSmallAndLooseListsMayShrink(t *testing.T) {
 		after  int
 		want   Result
 	}{
-		{name: "small", before: shrinkable - 1, after: 1, want: ResultOK},
+		{name: "small", before: minGuarded - 1, after: 1, want: ResultOK},
 		{name: "half is allowed", before: 20, after: 10, want: ResultOK},
 		{name: "more is not", before: 20, after: 9, want: ResultShrunk},
 		{name: "a set share", shrink: new(0.1), before: 100, after: 89, want: ResultShrunk},

@@ -32,16 +32,17 @@ const minRefresh = time.Minute
 
 var validName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
 
-// Check reports what is wrong with a spec.
+// Check returns an error if a spec is invalid.
 func Check(s Spec) error {
 	_, err := s.complete()
 	return err
 }
 
-// complete returns the spec with its defaults, or an error that says what is wrong with it.
+// complete returns the spec with its defaults filled in, or an error if it is invalid.
 func (s Spec) complete() (Spec, error) {
 	if !validName.MatchString(s.Name) {
-		return s, fmt.Errorf("list name %q: use at most 64 lower-case letters, digits, _ and -, the first a letter", s.Name)
+		return s, fmt.Errorf("list name %q: use at most 64 lower-case letters, digits, _ and -, the first a letter",
+			s.Name)
 	}
 	sources := 0
 	for _, set := range []bool{len(s.URLs) > 0, s.File != "", s.Values != nil, s.Pushed != ""} {
@@ -55,7 +56,8 @@ func (s Spec) complete() (Spec, error) {
 	for i, raw := range s.URLs {
 		u, err := url.Parse(raw)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-			return s, fmt.Errorf("list %s: URL number %d is not of the form https://host/path", s.Name, i+1)
+			return s, fmt.Errorf("list %s: URL number %d is not of the form https://host/path",
+				s.Name, i+1)
 		}
 	}
 	if s.MinRefresh <= 0 {
@@ -65,7 +67,8 @@ func (s Spec) complete() (Spec, error) {
 		s.Refresh = max(DefaultRefresh, s.MinRefresh)
 	}
 	if len(s.URLs) > 0 && s.Refresh < s.MinRefresh {
-		return s, fmt.Errorf("list %s: refresh %s is more often than the publisher tolerates: use %s or longer", s.Name, s.Refresh, s.MinRefresh)
+		return s, fmt.Errorf("list %s: refresh %s is more often than the publisher tolerates: use %s or longer",
+			s.Name, s.Refresh, s.MinRefresh)
 	}
 	if s.Timeout == 0 {
 		s.Timeout = DefaultTimeout
@@ -83,9 +86,11 @@ func (s Spec) complete() (Spec, error) {
 	case s.Timeout < 0:
 		return s, fmt.Errorf("list %s: timeout %s: use a positive duration", s.Name, s.Timeout)
 	case s.MaxEntries < 0:
-		return s, fmt.Errorf("list %s: maximum of %d entries: use a positive number", s.Name, s.MaxEntries)
+		return s, fmt.Errorf("list %s: maximum of %d entries: use a positive number", s.Name,
+			s.MaxEntries)
 	case s.MaxBytes < 0:
-		return s, fmt.Errorf("list %s: maximum size %d: use a positive number of bytes", s.Name, s.MaxBytes)
+		return s, fmt.Errorf("list %s: maximum size %d: use a positive number of bytes", s.Name,
+			s.MaxBytes)
 	case !(*s.MaxShrink >= 0 && *s.MaxShrink <= 1):
 		return s, fmt.Errorf("list %s: maximum shrink %v: use a share from 0 to 1", s.Name, *s.MaxShrink)
 	}
@@ -125,7 +130,8 @@ func (s *Spec) kind() Kind {
 	return KindValues
 }
 
-// origin returns the list's source without secrets: the host, or the path of the file.
+// origin returns the list's source without secrets: the host, the path of the file, or the name of
+// the pushing source.
 func (s *Spec) origin() string {
 	switch s.kind() {
 	case KindURL:
@@ -142,8 +148,9 @@ func (s *Spec) origin() string {
 	return string(KindValues)
 }
 
-// fingerprint identifies a list, so that its copy is never used for another list of the same name. It is stored on disk:
-// it has no credentials, and the query of a URL, which may hold a key, only as part of a digest.
+// fingerprint identifies a list, so that its copy is never used for another list of the same name.
+// It is stored on disk, so it is a digest, since the query of a URL may hold a key. Other
+// credentials are left out.
 func (s *Spec) fingerprint() string {
 	urls := make([]string, len(s.URLs))
 	for i, raw := range s.URLs {
@@ -157,7 +164,7 @@ func (s *Spec) fingerprint() string {
 		File   string
 		Own    bool
 		Format listformat.Format
-		Pushed string `json:",omitempty"` // copies of fetched lists have their fingerprint of before
+		Pushed string `json:",omitempty"` // so that fetched lists have the fingerprint of older versions
 	}{urls, s.File, s.Own, s.Format, s.Pushed})
 	if err != nil {
 		panic(err) // strings, a bool and a number: cannot happen
@@ -166,7 +173,7 @@ func (s *Spec) fingerprint() string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// authorized returns the spec with the secrets in its headers.
+// authorized returns the spec with the secrets filled into its headers.
 func (s *Spec) authorized(ctx context.Context) (*Spec, error) {
 	if s.Authorize == nil {
 		return s, nil
@@ -182,8 +189,8 @@ func (s *Spec) authorized(ctx context.Context) (*Spec, error) {
 	return &resolved, nil
 }
 
-// scrub removes the operator's secrets from a text that comes from a server or a library: a page may quote the key that
-// it refuses.
+// scrub removes the operator's secrets from a text of a server or a library: an error page may
+// quote the key that the server refused.
 func (s *Spec) scrub(text string) string {
 	var secrets []string
 	for _, raw := range s.URLs {
@@ -208,7 +215,7 @@ func (s *Spec) scrub(text string) string {
 	// The longest first: a shorter secret may be part of a longer one.
 	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
 	for _, secret := range secrets {
-		if len(secret) >= 4 { // shorter ones are no secrets, and words like "v4" would make texts unreadable
+		if len(secret) >= 4 { // without words like "v4", texts would be unreadable
 			text = strings.ReplaceAll(text, secret, "[redacted]")
 		}
 	}

@@ -38,9 +38,11 @@ func readCSV(r io.Reader, f *Format, c *collector) error {
 	if err != nil {
 		return err
 	}
-	at := slices.IndexFunc(header, func(h string) bool { return strings.EqualFold(strings.TrimSpace(h), column) })
+	at := slices.IndexFunc(header,
+		func(h string) bool { return strings.EqualFold(strings.TrimSpace(h), column) })
 	if at < 0 {
-		return refuse(ErrUnparsable, "no CSV column is named %q; the header line is %.200q", column, c.redact(strings.Join(header, ",")))
+		return refuse(ErrUnparsable, "no CSV column is named %q; the header line is %.200q", column,
+			c.redact(strings.Join(header, ",")))
 	}
 	for {
 		row, err := rows.Read()

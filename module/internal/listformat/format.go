@@ -14,11 +14,12 @@ type Format struct {
 	// Encoding is the notation. Default: Text.
 	Encoding Encoding
 
-	// Members are the JSON members, or the one CSV column, that hold an address or CIDR. An object may have several of
-	// them, such as ipv4Prefix and ipv6Prefix. Text has none.
+	// Members are the JSON members, or the one CSV column, that hold an address or CIDR. An object
+	// may have several of them, such as ipv4Prefix and ipv6Prefix. Text has none.
 	Members []string
 
-	// MinCount, when above 0, lists only entries whose second field is at least this number. For Text only.
+	// MinCount, when above 0, lists only entries whose second field is at least this number. For
+	// Text only.
 	MinCount int
 }
 
@@ -26,7 +27,8 @@ type Format struct {
 type notation struct {
 	encoding Encoding
 	counted  bool                                             // MinCount may be set
-	check    func(f *Format) error                            // what is wrong with the members; nil: nothing can be
+	// what is wrong with the members; nil: nothing can be
+	check    func(f *Format) error
 	read     func(r io.Reader, f *Format, c *collector) error // gives each entry to c
 }
 

@@ -12,7 +12,8 @@ const JSON Encoding = "json"
 
 var jsonDocument = notation{encoding: JSON, read: readJSON} // arrays of strings need no member
 
-// readJSON reads one element at a time, so that a large document does not become a larger tree.
+// readJSON decodes one element at a time: a whole document would take several times its size in
+// memory.
 func readJSON(r io.Reader, f *Format, c *collector) error {
 	c.unit = "entry"
 	d := json.NewDecoder(r)
@@ -48,13 +49,14 @@ func readJSON(r io.Reader, f *Format, c *collector) error {
 			return nil
 		}
 		if err == nil {
-			return refuse(ErrUnparsable, "more follows the JSON document: use the ndjson format for one object a line")
+			return refuse(ErrUnparsable,
+				"more follows the JSON document: use the ndjson format for one object a line")
 		}
 	}
 	return jsonFailure(err)
 }
 
-// eachArray calls array for each member of an object that is one, and passes over the others.
+// eachArray calls array for each member of an object that is an array, and skips the others.
 func eachArray(d *json.Decoder, array func() error) error {
 	arrays := 0
 	for d.More() {
@@ -82,7 +84,7 @@ func eachArray(d *json.Decoder, array func() error) error {
 	return err
 }
 
-// skipObject passes over the rest of an object whose beginning was read.
+// skipObject skips the rest of an object whose first token was read.
 func skipObject(d *json.Decoder) error {
 	for depth := 1; depth > 0; {
 		t, err := d.Token()
@@ -111,11 +113,12 @@ func addElement(raw json.RawMessage, members []string, number int, c *collector)
 	return addMembers(object, members, number, raw, c)
 }
 
-// jsonFailure tells a document that is wrong from a connection that is.
+// jsonFailure distinguishes a wrong document from a failed reader.
 func jsonFailure(err error) error {
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
-		return refuse(ErrUnparsable, "the JSON document breaks off or is wrong at byte %d: %w", syntax.Offset, err)
+		return refuse(ErrUnparsable, "the JSON document breaks off or is wrong at byte %d: %w",
+			syntax.Offset, err)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return refuse(ErrUnparsable, "the JSON document breaks off")
@@ -123,8 +126,10 @@ func jsonFailure(err error) error {
 	return err
 }
 
-// addMembers takes every entry that an object holds; an object without any is wrong.
-func addMembers(object map[string]json.RawMessage, members []string, number int, raw []byte, c *collector) error {
+// addMembers adds all entries of an object. An object without entries is wrong.
+func addMembers(
+	object map[string]json.RawMessage, members []string, number int, raw []byte, c *collector,
+) error {
 	found := false
 	for _, m := range members {
 		var entry *string

@@ -6,11 +6,11 @@ import (
 	"io"
 )
 
-// MaxLine is the length of a line, in bytes, from which on it is not looked at.
+// MaxLine is the length, in bytes, above which a line is wrong.
 const MaxLine = 64 << 10
 
-// EachLine calls f with every line of r and its number, from 1; the line is valid during the call and without its end.
-// A line that is too long is given as nil.
+// EachLine calls f with every line of r and its number, from 1. The line is without its line break
+// and valid during the call only. It is nil if it is longer than MaxLine.
 func EachLine(r io.Reader, f func(number int, line []byte) error) error {
 	lines := bufio.NewReaderSize(r, MaxLine)
 	for number := 1; ; number++ {

@@ -1,7 +1,7 @@
 // Package listformat reads lists of addresses as publishers write them: text, CSV, JSON and NDJSON.
 //
-// It calls nothing and stores nothing: bytes go in, prefixes and what is wrong with the rest come out. Each format has a
-// file of its own, and a row in the table of formats.
+// It makes no requests and stores nothing: it turns bytes into prefixes and counts wrong entries.
+// Each format is one file, and a row in the table of notations.
 package listformat
 
 import (
@@ -21,16 +21,19 @@ type Options struct {
 	// Own marks a list that the operator maintains. It may name ranges of any size.
 	Own bool
 
-	// Strict makes the first wrong entry an error. Otherwise, wrong entries are skipped and counted.
+	// Strict makes the first wrong entry an error. Otherwise, wrong entries are skipped and
+	// counted.
 	Strict bool
 
-	// Redact removes secrets from text of the list before an error quotes it. Default: text is quoted as it is.
+	// Redact removes secrets from text of the list before an error quotes it. Default: text is
+	// quoted as it is.
 	Redact func(string) string
 }
 
 // List is the content of a list.
 type List struct {
-	// Prefixes are masked; IPv4-mapped ones are IPv4. They are in the order of the input and may overlap.
+	// Prefixes are masked; IPv4-mapped ones are IPv4. They are in the order of the input and may
+	// overlap.
 	Prefixes []netip.Prefix
 
 	// Skipped counts good lines that list nobody, such as those below the minimum count.
@@ -51,7 +54,8 @@ var (
 	// ErrNotText means that the input is binary.
 	ErrNotText = errors.New("not text")
 
-	// ErrUnparsable means that the input is not of the list's format or, with Options.Strict, that an entry is wrong.
+	// ErrUnparsable means that the input is not of the list's format or, with Options.Strict, that
+	// an entry is wrong.
 	ErrUnparsable = errors.New("not of the format")
 )
 
@@ -66,8 +70,8 @@ func refuse(kind error, format string, args ...any) error {
 	return &refusal{kind, fmt.Errorf(format, args...)}
 }
 
-// Read adds the entries of r to the list. A list in several parts is read by several calls. The format must have passed
-// Format.Complete. The caller bounds the size of r.
+// Read adds the entries of r to the list. A list in several parts is read by several calls. The
+// format must have passed Format.Complete. The caller bounds the size of r.
 func (l *List) Read(r io.Reader, f Format, o Options) error {
 	buffered := bufio.NewReaderSize(r, 4<<10)
 	start, err := buffered.Peek(sniffed)

@@ -6,8 +6,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// ParsePrefix reads an address or a CIDR, as netip does, without leaving garbage behind for IPv4. Host bits are masked,
-// IPv4-mapped addresses become IPv4; zones are wrong.
+// ParsePrefix reads an address or a CIDR as netip does, but does not allocate for IPv4. It masks
+// host bits and unmaps IPv4-mapped addresses. Zones are wrong.
 func ParsePrefix(b []byte) (netip.Prefix, bool) {
 	addr, rest, ok := parseIPv4(b)
 	if !ok {
@@ -80,8 +80,9 @@ func parsePrefixSlowly(s string) (netip.Prefix, bool) {
 
 var reservedPrefixes = reputation.ReservedPrefixes()
 
-// TooWide reports whether a prefix names more of the Internet than a list of others may: more than a /8 or, in IPv6,
-// a /16. No publisher means it, and it would block the world. Reserved ranges are no part of the Internet.
+// TooWide reports whether a prefix covers more of the Internet than a list of others may: more than
+// a /8 or, in IPv6, a /16. It must be a mistake of the publisher, and would block the world.
+// Reserved ranges are no part of the Internet.
 func TooWide(p netip.Prefix) bool {
 	if p.Addr().Is4() && p.Bits() >= 8 || !p.Addr().Is4() && p.Bits() >= 16 {
 		return false

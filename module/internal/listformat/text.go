@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// Text has one address or CIDR a line, in the first field; fields end at a space, tab, comma or semicolon. What
-// follows "#", ";" or "//" is a comment. It is the default.
+// Text has one address or CIDR a line, in the first field; fields end at a space, tab, comma or
+// semicolon. What follows "#", ";" or "//" is a comment. It is the default.
 const Text Encoding = "text"
 
 var text = notation{encoding: Text, counted: true, check: checkText, read: readText}
@@ -43,7 +43,8 @@ func readText(r io.Reader, f *Format, c *collector) error {
 	})
 }
 
-// firstField returns the first field of a line and what follows its separator. The field of a comment is empty.
+// firstField returns the first field of a line and what follows its separator. The field of a
+// comment is empty.
 func firstField(line []byte) (field, rest []byte) {
 	start := 0
 	for start < len(line) && (line[start] == ' ' || line[start] == '\t') {
