@@ -26,10 +26,10 @@ type Format struct {
 // notation is what this package knows about one Encoding.
 type notation struct {
 	encoding Encoding
-	counted  bool                                             // MinCount may be set
+	counted  bool // MinCount may be set
 	// what is wrong with the members; nil: nothing can be
-	check    func(f *Format) error
-	read     func(r io.Reader, f *Format, c *collector) error // gives each entry to c
+	check func(f *Format) error
+	read  func(r io.Reader, f *Format, c *collector) error // gives each entry to c
 }
 
 // notations are all formats, in the order in which errors name them.
