@@ -181,8 +181,8 @@ func loadCopy(
 	return h, ranges, info.ModTime(), err
 }
 
-// confirmCopy sets the time of the copy at path to now, if the copy is intact and is the list that
-// h describes.
+// confirmCopy sets the time of the copy at path to now, if the copy
+// is intact and is the list that h describes.
 func confirmCopy(path string, h *copyHeader, now time.Time) bool {
 	found, _, _, err := loadCopy(path, h.spec)
 	return err == nil && found.sum == h.sum && slices.Equal(found.parts, h.parts) &&

@@ -94,8 +94,8 @@ func timeOf(until uint32) time.Time {
 	return time.Unix(int64(until), 0)
 }
 
-// entries are all entries of a pushed list, ascending by ID. They are immutable: a change makes new
-// ones.
+// entries are all entries of a pushed list, ascending by ID. They are
+// immutable: a change makes new ones.
 type entries struct {
 	v4 []entry4
 	v6 []entry6
@@ -116,8 +116,8 @@ func (e *entries) add(n Entry) {
 	}
 }
 
-// sort orders the entries by ID. Of several with the same ID and address family, the last one
-// stays.
+// sort orders the entries by ID. Of several with the same ID and
+// address family, the last one stays.
 func (e *entries) sort() {
 	e.v4, e.v6 = sorted(e.v4), sorted(e.v6)
 }

@@ -1,6 +1,6 @@
-// Package feed keeps lists of addresses current: it fetches, validates and stores them, or has them
-// pushed, and publishes them as one immutable snapshot that answers for all lists with a single
-// look-up.
+// Package feed keeps lists of addresses current: it fetches, validates
+// and stores them, or has them pushed, and publishes them as one
+// immutable snapshot that answers for all lists with a single look-up.
 //
 // An answer is refused if it is HTML, not text, empty, much smaller than before, or has mostly
 // wrong lines. The last good list then stays in force. A fetched list has a copy on disk, so that a
@@ -43,9 +43,9 @@ type Spec struct {
 	// together or not at all.
 	URLs []string
 
-	// File is a local file. Its directory is watched: a change, an atomic replacement and a swapped
-	// symbolic link take effect within a second, or within ten where the file system sends no
-	// notifications.
+	// File is a local file. Its directory is watched: a change, an atomic
+	// replacement and a swapped symbolic link take effect within a
+	// second, or within ten where the file system sends no notifications.
 	File string
 
 	// Values are the list itself.
@@ -75,8 +75,8 @@ type Spec struct {
 	// Format says how the list is written. The zero value is one address or CIDR a line.
 	Format listformat.Format
 
-	// Refresh is how often URLs are asked for a newer list. Default: DefaultRefresh. At least
-	// MinRefresh.
+	// Refresh is how often URLs are asked for a newer list. Default:
+	// DefaultRefresh. At least MinRefresh.
 	Refresh time.Duration
 
 	// MinRefresh is the shortest Refresh that the publisher allows. Default: 1m.
@@ -85,14 +85,14 @@ type Spec struct {
 	// Timeout is the time that one request may take, the body included. Default: DefaultTimeout.
 	Timeout time.Duration
 
-	// MaxBytes is the size that one part, or the file, may have, after decompression. Default:
-	// DefaultMaxBytes.
+	// MaxBytes is the size that one part, or the file, may have,
+	// after decompression. Default: DefaultMaxBytes.
 	MaxBytes int64
 
-	// MaxShrink is the share of its lines, from 0 to 1, that a list may lose at once: a fetched
-	// list from one refresh to the next, a pushed one when it is replaced. 0 lets it lose none and
-	// 1 all. Lists of fewer than ten lines and local files may always shrink. Default, when nil:
-	// DefaultMaxShrink.
+	// MaxShrink is the share of its lines, from 0 to 1, that a list may lose at
+	// once: a fetched list from one refresh to the next, a pushed one when it
+	// is replaced. 0 lets it lose none and 1 all. Lists of fewer than ten lines
+	// and local files may always shrink. Default, when nil: DefaultMaxShrink.
 	MaxShrink *float64
 
 	// AllowEmpty accepts a list without entries.
@@ -102,8 +102,8 @@ type Spec struct {
 	Terms string
 }
 
-// Options are what the lists of a Set share. The zero value stores nothing on disk and logs
-// nothing.
+// Options are what the lists of a Set share. The zero value stores
+// nothing on disk and logs nothing.
 type Options struct {
 	// Dir is the folder for copies of fetched lists. It is created when missing. With "", or when
 	// it cannot be written to, lists stay in memory and are fetched again after a restart. Several
@@ -134,8 +134,8 @@ type ListState struct {
 	// Name is the list's name.
 	Name string
 
-	// Loaded is false until there is a good list. Unlike with an empty list, nothing is known until
-	// then.
+	// Loaded is false until there is a good list. Unlike with an
+	// empty list, nothing is known until then.
 	Loaded bool
 
 	// Entries is the number of CIDRs in force, after merging and without reserved ranges.
@@ -151,20 +151,20 @@ var (
 	// ErrNoSuchFeed means that no list has the name.
 	ErrNoSuchFeed = errors.New("no such list")
 
-	// ErrTooSoon means that the last request was a moment ago, or that the publisher asked for a
-	// pause.
+	// ErrTooSoon means that the last request was a moment ago, or
+	// that the publisher asked for a pause.
 	ErrTooSoon = errors.New("too soon")
 
 	// ErrClosed means that the Set does not refresh any more.
 	ErrClosed = errors.New("the lists are closed")
 )
 
-// closeTimeout bounds Close. All work ends with the Set's context, except for calls of a disk that
-// hangs.
+// closeTimeout bounds Close. All work ends with the Set's context,
+// except for calls of a disk that hangs.
 const closeTimeout = 5 * time.Second
 
-// Set maintains a number of lists. Current may be called at any time from any goroutine and never
-// blocks.
+// Set maintains a number of lists. Current may be called at any time
+// from any goroutine and never blocks.
 type Set struct {
 	lists   []*list
 	current atomic.Pointer[Snapshot]
@@ -336,8 +336,8 @@ func (s *Set) Status() []Status {
 	return all
 }
 
-// guard runs one of the Set's goroutines. A panic ends only that goroutine: its lists stay as they
-// are.
+// guard runs one of the Set's goroutines. A panic ends only that
+// goroutine: its lists stay as they are.
 func (s *Set) guard(what string, run func()) {
 	defer func() {
 		if p := recover(); p != nil {

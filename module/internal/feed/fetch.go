@@ -63,9 +63,9 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 		from.Scheme, from.Host, to.Scheme, to.Host)
 }
 
-// fetch reads all parts of a list with conditional requests. It returns nil if no part has changed.
-// The known validators are those of the last good list; expected is roughly the number of its
-// entries.
+// fetch reads all parts of a list with conditional requests. It returns
+// nil if no part has changed. The known validators are those of the
+// last good list; expected is roughly the number of its entries.
 func (f *fetcher) fetch(
 	ctx context.Context, spec *Spec, known []validators, expected int,
 ) (*listformat.List, []validators, error) {
@@ -185,8 +185,8 @@ func statusFailure(resp *http.Response, now time.Time) error {
 	return f
 }
 
-// retryAfter reads seconds or a date (RFC 9110, section 10.2.3). The result is a day at most: more
-// is a mistake.
+// retryAfter reads seconds or a date (RFC 9110, section 10.2.3). The
+// result is a day at most: more is a mistake.
 func retryAfter(value string, now time.Time) time.Duration {
 	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
 		return time.Duration(min(max(seconds, 0), int64(maxRetryAfter/time.Second))) * time.Second

@@ -24,8 +24,8 @@ const (
 	// minGuarded is the number of lines from which on MaxShrink applies.
 	minGuarded = 10
 
-	// manualInterval is the shortest time between a request to a publisher and the next one by
-	// Set.Refresh.
+	// manualInterval is the shortest time between a request to a
+	// publisher and the next one by Set.Refresh.
 	manualInterval = time.Minute
 
 	// A list is stale after both this time and this number of refresh intervals without a success.
@@ -58,8 +58,8 @@ type list struct {
 	st state
 }
 
-// state is written by the goroutine that holds the list's turn. A rebuild sets pending to nil,
-// nothing else does.
+// state is written by the goroutine that holds the list's turn. A
+// rebuild sets pending to nil, nothing else does.
 type state struct {
 	loaded   bool
 	header   copyHeader // of the last good list
@@ -193,8 +193,8 @@ func (l *list) refresh(
 	return shown, nil
 }
 
-// attempt reads the list again. A panic, such as a malformed document may cause, counts as a failed
-// attempt.
+// attempt reads the list again. A panic, such as a malformed document
+// may cause, counts as a failed attempt.
 func (l *list) attempt(ctx context.Context) (result Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -245,8 +245,8 @@ func (l *list) ranges() iplist.Ranges {
 	return l.set.Current().Index.Lists()[l.number]
 }
 
-// accept makes c the last good list, to be published by the next snapshot, or returns why it is
-// refused.
+// accept makes c the last good list, to be published by the next
+// snapshot, or returns why it is refused.
 func (l *list) accept(c *listformat.List, parts []validators) (Result, error) {
 	l.mu.Lock()
 	loaded, old := l.st.loaded, l.st.header

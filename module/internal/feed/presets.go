@@ -17,13 +17,13 @@ type PresetInfo struct {
 	// Category is the abuse that the list reports of its addresses.
 	Category reputation.Category
 
-	// Nature, if set, is the kind of the list's addresses, such as a VPN. Such a list reports no
-	// abuse.
+	// Nature, if set, is the kind of the list's addresses, such as a
+	// VPN. Such a list reports no abuse.
 	Nature *reputation.Kind
 
-	// Confidence is how much independent evidence an entry has: 0 to 1. It is at most .95 for a
-	// curated list, .9 for a list of addresses that were seen in action, and .6 for any other
-	// single feed.
+	// Confidence is how much independent evidence an entry has: 0 to 1.
+	// It is at most .95 for a curated list, .9 for a list of addresses
+	// that were seen in action, and .6 for any other single feed.
 	Confidence float64
 
 	// Weight is the points of an entry with confidence 1. Group is shared by sources that share
@@ -59,8 +59,8 @@ const (
 	spamhaus = "https://www.spamhaus.org/drop/"
 )
 
-// presets are never changed. Their refresh intervals are the shortest that the publishers allow, or
-// customary ones.
+// presets are never changed. Their refresh intervals are the shortest
+// that the publishers allow, or customary ones.
 var presets = map[string]PresetInfo{
 	"spamhaus_drop": {
 		Spec: Spec{
@@ -85,8 +85,8 @@ var presets = map[string]PresetInfo{
 	"ipsum": {
 		Spec: Spec{
 			URLs: []string{"https://raw.githubusercontent.com/stamparm/ipsum/master/ipsum.txt"},
-			// The second field counts the lists that have an address. Lists copy each other, so one
-			// or two are too few.
+			// The second field counts the lists that have an address.
+			// Lists copy each other, so one or two are too few.
 			Format:  listformat.Format{MinCount: 3},
 			Refresh: 24 * time.Hour, MinRefresh: 12 * time.Hour,
 			Terms: "Unlicense; the data is of third parties",
@@ -123,9 +123,9 @@ var presets = map[string]PresetInfo{
 	},
 	"emerging_threats": {
 		Spec: Spec{
-			// This is the publisher's own list. emerging-Block-IPs.txt combines lists of other
-			// publishers, which operators can load directly; the same evidence must not count
-			// twice.
+			// This is the publisher's own list. emerging-Block-IPs.txt
+			// combines lists of other publishers, which operators can
+			// load directly; the same evidence must not count twice.
 			URLs:    []string{"https://rules.emergingthreats.net/blockrules/compromised-ips.txt"},
 			Refresh: 12 * time.Hour, MinRefresh: 12 * time.Hour,
 			Terms: "BSD-3-Clause, with notice",

@@ -25,12 +25,12 @@ const (
 	expiryShare = 20
 	expiryPause = time.Second
 
-	// savePause is how often a pushed list that has changed is written to disk. It is also written
-	// by Close.
+	// savePause is how often a pushed list that has changed is
+	// written to disk. It is also written by Close.
 	savePause = time.Minute
 
-	// sameShare is the largest difference in size between a refused set and the next one that
-	// confirms it.
+	// sameShare is the largest difference in size between a refused
+	// set and the next one that confirms it.
 	sameShare = 0.1
 )
 
@@ -51,10 +51,10 @@ type pushed struct {
 	took    time.Duration // how long it took
 }
 
-// Push changes a pushed list. Wrong entries are skipped and counted: see Status. A push without
-// changes confirms the list. The channel, which may be nil, is closed once the snapshot has the
-// changes. Entries beyond Spec.MaxEntries are left out, and an error is returned; all other changes
-// are made.
+// Push changes a pushed list. Wrong entries are skipped and counted: see Status.
+// A push without changes confirms the list. The channel, which may be nil, is
+// closed once the snapshot has the changes. Entries beyond Spec.MaxEntries are
+// left out, and an error is returned; all other changes are made.
 func (s *Set) Push(name string, c Changes) (shown <-chan struct{}, err error) {
 	l, err := s.pushedList(name)
 	if err != nil {
@@ -119,8 +119,8 @@ func (s *Set) Replace(name string, all iter.Seq2[Entry, error]) (shown <-chan st
 		"the list shrank from %d entries to %d; what it lacks stays until another set says the same", before, after))
 }
 
-// confirms reports whether a set of the given size is about as large as the one that was refused
-// before.
+// confirms reports whether a set of the given size is about as large
+// as the one that was refused before.
 func (p *pushed) confirms(size int) bool {
 	difference := float64(max(size, 1) - p.shrunk)
 	return p.shrunk > 0 && max(difference, -difference) <= sameShare*float64(p.shrunk)
@@ -245,8 +245,8 @@ func (l *list) recordPush(r rejected, result Result, failure error) error {
 	return nil
 }
 
-// unpublished returns the entries for the next snapshot, and whether they differ from the current
-// one's.
+// unpublished returns the entries for the next snapshot, and whether
+// they differ from the current one's.
 func (p *pushed) unpublished(now time.Time) (current entries, changed time.Time, different bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

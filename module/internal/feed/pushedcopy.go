@@ -111,8 +111,8 @@ func parseEntry(line []byte) (e Entry, ok bool) {
 	return e, true
 }
 
-// openPushed loads a pushed list from its copy. The first rebuild removes the entries that have
-// expired since.
+// openPushed loads a pushed list from its copy. The first rebuild
+// removes the entries that have expired since.
 func (l *list) openPushed() {
 	p := l.pushed
 	p.next = never

@@ -9,8 +9,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// coalesce is how long a rebuild waits for further changes: at the first start, all lists arrive
-// within seconds.
+// coalesce is how long a rebuild waits for further changes: at the
+// first start, all lists arrive within seconds.
 const coalesce = 200 * time.Millisecond
 
 var reserved = iplist.NewRanges(reputation.ReservedPrefixes())
@@ -22,8 +22,8 @@ type builder struct {
 	waiting []chan struct{}
 }
 
-// request asks for a rebuild. The channel is closed when a rebuild has ended that started after the
-// request.
+// request asks for a rebuild. The channel is closed when a rebuild
+// has ended that started after the request.
 func (b *builder) request() <-chan struct{} {
 	done := make(chan struct{})
 	b.mu.Lock()
@@ -68,8 +68,8 @@ func (s *Set) rebuildOnRequest() {
 	}
 }
 
-// rebuild publishes a snapshot of all lists. It takes unchanged lists from the current one, so it
-// cannot fail.
+// rebuild publishes a snapshot of all lists. It takes unchanged lists
+// from the current one, so it cannot fail.
 func (s *Set) rebuild() { s.rebuildAt(time.Now()) }
 
 // rebuildAt is rebuild at the given time, by which pushed entries expire.

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Result is the outcome of one attempt to refresh a list. Its words are the values of the metrics'
-// result label.
+// Result is the outcome of one attempt to refresh a list. Its words
+// are the values of the metrics' result label.
 type Result uint8
 
 // The results.

@@ -30,8 +30,8 @@ func (l *list) untilDue() time.Duration {
 	return time.Until(l.st.next)
 }
 
-// notDue returns an error if a scheduled refresh is no longer due, because another one ran first.
-// mu must be held.
+// notDue returns an error if a scheduled refresh is no longer due,
+// because another one ran first. mu must be held.
 func (l *list) notDue(now time.Time) error {
 	if now.Before(l.st.next) {
 		return errNotDue

@@ -130,8 +130,8 @@ func (s *Spec) kind() Kind {
 	return KindValues
 }
 
-// origin returns the list's source without secrets: the host, the path of the file, or the name of
-// the pushing source.
+// origin returns the list's source without secrets: the host, the
+// path of the file, or the name of the pushing source.
 func (s *Spec) origin() string {
 	switch s.kind() {
 	case KindURL:

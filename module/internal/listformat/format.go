@@ -18,8 +18,8 @@ type Format struct {
 	// may have several of them, such as ipv4Prefix and ipv6Prefix. Text has none.
 	Members []string
 
-	// MinCount, when above 0, lists only entries whose second field is at least this number. For
-	// Text only.
+	// MinCount, when above 0, lists only entries whose second field
+	// is at least this number. For Text only.
 	MinCount int
 }
 

@@ -12,8 +12,8 @@ const JSON Encoding = "json"
 
 var jsonDocument = notation{encoding: JSON, read: readJSON} // arrays of strings need no member
 
-// readJSON decodes one element at a time: a whole document would take several times its size in
-// memory.
+// readJSON decodes one element at a time: a whole document would take
+// several times its size in memory.
 func readJSON(r io.Reader, f *Format, c *collector) error {
 	c.unit = "entry"
 	d := json.NewDecoder(r)

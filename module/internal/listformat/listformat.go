@@ -21,19 +21,19 @@ type Options struct {
 	// Own marks a list that the operator maintains. It may name ranges of any size.
 	Own bool
 
-	// Strict makes the first wrong entry an error. Otherwise, wrong entries are skipped and
-	// counted.
+	// Strict makes the first wrong entry an error. Otherwise, wrong
+	// entries are skipped and counted.
 	Strict bool
 
-	// Redact removes secrets from text of the list before an error quotes it. Default: text is
-	// quoted as it is.
+	// Redact removes secrets from text of the list before an error
+	// quotes it. Default: text is quoted as it is.
 	Redact func(string) string
 }
 
 // List is the content of a list.
 type List struct {
-	// Prefixes are masked; IPv4-mapped ones are IPv4. They are in the order of the input and may
-	// overlap.
+	// Prefixes are masked; IPv4-mapped ones are IPv4. They are in the
+	// order of the input and may overlap.
 	Prefixes []netip.Prefix
 
 	// Skipped counts good lines that list nobody, such as those below the minimum count.
@@ -54,8 +54,8 @@ var (
 	// ErrNotText means that the input is binary.
 	ErrNotText = errors.New("not text")
 
-	// ErrUnparsable means that the input is not of the list's format or, with Options.Strict, that
-	// an entry is wrong.
+	// ErrUnparsable means that the input is not of the list's format
+	// or, with Options.Strict, that an entry is wrong.
 	ErrUnparsable = errors.New("not of the format")
 )
 

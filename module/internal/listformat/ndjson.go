@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// NDJSON has one JSON object a line. Lines with "type":"metadata" and without the members are
-// skipped.
+// NDJSON has one JSON object a line. Lines with "type":"metadata" and
+// without the members are skipped.
 const NDJSON Encoding = "ndjson"
 
 var ndjson = notation{encoding: NDJSON, check: checkNDJSON, read: readNDJSON}

@@ -43,8 +43,8 @@ func readText(r io.Reader, f *Format, c *collector) error {
 	})
 }
 
-// firstField returns the first field of a line and what follows its separator. The field of a
-// comment is empty.
+// firstField returns the first field of a line and what follows its
+// separator. The field of a comment is empty.
 func firstField(line []byte) (field, rest []byte) {
 	start := 0
 	for start < len(line) && (line[start] == ' ' || line[start] == '\t') {

@@ -7,8 +7,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 )
 
-// bucket holds the subjects of one hash value: one cache line of metadata, then the records of its
-// slots.
+// bucket holds the subjects of one hash value: one cache line of
+// metadata, then the records of its slots.
 //
 //	word 0       version (24, odd while a writer stores) · second flags (8 × 1) · uses of each slot (8 × 4, 0 = empty);
 //	             slot 0 lowest
@@ -110,8 +110,8 @@ func (b bucket) setTag(i int, tag uint64) {
 	}
 }
 
-// victim returns the least used slot. Among equally used ones it goes round, so that each stays as
-// long as possible.
+// victim returns the least used slot. Among equally used ones it goes
+// round, so that each stays as long as possible.
 func victim(head uint64) int {
 	turn := int(version(head) / 2 % slots)
 	least := turn
@@ -219,8 +219,8 @@ func (t *Table) write(b bucket, i int, r *record.Record) {
 	}
 }
 
-// set stores v only if it differs: most words stay the same, and a load costs a fraction of an
-// atomic store.
+// set stores v only if it differs: most words stay the same, and a
+// load costs a fraction of an atomic store.
 func set(w *atomic.Uint64, v uint64) {
 	if w.Load() != v {
 		w.Store(v)

@@ -45,8 +45,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // errDamaged means that a snapshot's bytes are not those that were written.
 var errDamaged = errors.New("damaged or cut off: what could not be read will be asked again; it is replaced at the next stop")
 
-// Save writes a snapshot of the table. The table may be read and changed meanwhile; each record is
-// consistent.
+// Save writes a snapshot of the table. The table may be read and
+// changed meanwhile; each record is consistent.
 func (t *Table) Save(w io.Writer) error {
 	_, err := io.WriteString(w, magic)
 	number, block := uint32(0), newBlock()

@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// attempts bounds how often a reader tries again while a writer stores into its bucket. A
-	// running writer needs about 100 ns, which is a few attempts. A preempted writer may take
-	// milliseconds. A request must not wait that long: it then finds no record, and goes on to the
-	// next source.
+	// attempts bounds how often a reader tries again while a writer stores
+	// into its bucket. A running writer needs about 100 ns, which is a few
+	// attempts. A preempted writer may take milliseconds. A request must not
+	// wait that long: it then finds no record, and goes on to the next source.
 	attempts = 64
 
 	// stripes is the number of locks that writers share.
@@ -42,11 +42,11 @@ type stripe struct {
 	record record.Record // the one being changed: as a local variable it would escape to the heap
 }
 
-// New returns a table for the given number of subjects, with the answers of up to the given number
-// of providers each, 1 to record.MaxAnswers. With that number of subjects, fewer than one in
-// 100,000 is evicted. The table therefore has more slots, at least 2048: see Cap. A slot takes 16 +
-// 16·answers bytes: 32 for one provider, 80 for four, 144 for eight and 528 for 32. New allocates
-// all of them.
+// New returns a table for the given number of subjects, with the answers of up to
+// the given number of providers each, 1 to record.MaxAnswers. With that number of
+// subjects, fewer than one in 100,000 is evicted. The table therefore has more
+// slots, at least 2048: see Cap. A slot takes 16 + 16·answers bytes: 32 for one
+// provider, 80 for four, 144 for eight and 528 for 32. New allocates all of them.
 //
 // Some buckets fill before others, although each subject has two. With 1.5 slots a subject, both
 // are full for 1 subject in a million; with 1.4 it would be 1 in 100,000. At the given number of
@@ -77,8 +77,8 @@ func (t *Table) Get(key record.Key, into *record.Record) bool {
 	return false
 }
 
-// get is Get for one of the subject's two buckets. If it returns false, the content of into is
-// undefined.
+// get is Get for one of the subject's two buckets. If it returns
+// false, the content of into is undefined.
 func (t *Table) get(b bucket, tag, second uint64, into *record.Record) bool {
 	for range attempts {
 		before := b[0].Load()
@@ -95,8 +95,8 @@ func (t *Table) get(b bucket, tag, second uint64, into *record.Record) bool {
 			continue
 		}
 		if uses(after, i) < maxUses {
-			// if another reader changes the head first, this use is not counted; one of many does
-			// not matter
+			// if another reader changes the head first, this use is
+			// not counted; one of many does not matter
 			b[0].CompareAndSwap(after, touch(after, i))
 		}
 		return true
@@ -162,8 +162,8 @@ func (t *Table) both(key record.Key) (n [2]int, tag uint64) {
 	return [2]int{first, t.hash.alternate(first, tag)}, tag
 }
 
-// lock takes the locks of two buckets, always in the same order, and returns the stripe of the
-// first of them.
+// lock takes the locks of two buckets, always in the same order, and
+// returns the stripe of the first of them.
 func (t *Table) lock(n [2]int) *stripe {
 	i, j := n[0]%stripes, n[1]%stripes
 	t.locks[min(i, j)].mu.Lock()
@@ -184,16 +184,16 @@ func (t *Table) unlock(n [2]int) {
 // Len returns the number of stored subjects.
 func (t *Table) Len() int { return int(t.used.Load()) }
 
-// Cap returns the number of slots. Evictions start earlier, in the buckets that fill first: see
-// New.
+// Cap returns the number of slots. Evictions start earlier, in the
+// buckets that fill first: see New.
 func (t *Table) Cap() int { return len(t.words) / t.stride * slots }
 
 // Evictions returns how many subjects were evicted since New.
 func (t *Table) Evictions() uint64 { return t.evictions.Load() }
 
-// Range calls f for each subject until f returns false. Each record is consistent, but the table
-// may change between calls. f must not use the record after it returns. It may call the table's
-// methods.
+// Range calls f for each subject until f returns false. Each record
+// is consistent, but the table may change between calls. f must not
+// use the record after it returns. It may call the table's methods.
 func (t *Table) Range(f func(record.Key, *record.Record) bool) {
 	t.each(func(key record.Key, _ uint64, r *record.Record) bool { return f(key, r) })
 }
