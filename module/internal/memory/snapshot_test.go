@@ -158,7 +158,7 @@ func TestLoadFlipped(t *testing.T) {
 	}
 }
 
-// Blocks that are whole but not in their slot are damage too.
+// Blocks that are whole but not in their place are damage too.
 func TestLoadReordered(t *testing.T) {
 	whole := saved(t, filled(20_000, 1000, 8))
 	end := whole[len(whole)-blockHead-blockNumber:]

@@ -322,7 +322,7 @@ func TestHashIsReversible(t *testing.T) {
 		key := record.Key(rapid.Uint64().Draw(t, "key"))
 		n, tag := h.locate(key)
 		if n < 0 || uint64(n) >= h.buckets || tag > tagMask {
-			t.Fatalf("slot(%d) = %d, %#x with %d buckets", key, n, tag, h.buckets)
+			t.Fatalf("locate(%d) = %d, %#x with %d buckets", key, n, tag, h.buckets)
 		}
 		equal(t, "key", h.key(n, tag), key)
 		other := h.alternate(n, tag)
