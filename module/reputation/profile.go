@@ -75,7 +75,7 @@ type Profile struct {
 
 	// Says is what the service can ever say, so that a rule which waits for anything else is found when the configuration is
 	// loaded. Default: not stated, it could say anything.
-	Says Statements
+	Capabilities Capabilities
 
 	// Terms is one line about the terms that matter to who uses the service, such as "non-commercial use only".
 	// At most 200 printable ASCII characters. Default: none.
@@ -141,8 +141,8 @@ func (f Families) Has(addr netip.Addr) bool {
 	return f == 0 || f&IPv6 != 0
 }
 
-// Statements are kinds of things a source can say. The zero value means that they are not stated.
-type Statements struct {
+// Capabilities are kinds of things a source can say. The zero value means that they are not stated.
+type Capabilities struct {
 	// Categories that a report can have.
 	Categories Categories
 
@@ -154,35 +154,36 @@ type Statements struct {
 }
 
 // Stated reports whether anything is stated.
-func (s Statements) Stated() bool { return s != Statements{} }
+func (c Capabilities) Declared() bool { return c != Capabilities{} }
 
 // Check reports what in a report is not among the statements. It finds nothing if they are not stated.
-func (s Statements) Check(r Report) error {
-	if !s.Stated() {
+func (c Capabilities) Check(r Report) error {
+	if !c.Declared() {
 		return nil
 	}
 	var wrong []string
-	for c := range (r.Categories &^ s.Categories).All() {
-		wrong = append(wrong, "category "+c.String())
+	for category := range (r.Categories &^ c.Categories).All() {
+		wrong = append(wrong, "category "+category.String())
 	}
 	for k := range Kind(numKinds) {
-		if _, known := r.Facts.Nature.Is(k); known && !s.Natures.Has(k) {
+		if _, known := r.Facts.Nature.Is(k); known && !c.Natures.Has(k) {
 			wrong = append(wrong, "nature "+k.String())
 		}
 	}
-	if r.Facts.Country != "" && !s.Country {
+	if r.Facts.Country != "" && !c.Country {
 		wrong = append(wrong, "a country")
 	}
-	if (r.Facts.ASN != 0 || r.Facts.ASName != "") && !s.ASN {
+	if (r.Facts.ASN != 0 || r.Facts.ASName != "") && !c.ASN {
 		wrong = append(wrong, "an autonomous system")
 	}
-	if r.Facts.Network.IsValid() && !s.Network {
+	if r.Facts.Network.IsValid() && !c.Network {
 		wrong = append(wrong, "a network")
 	}
 	if len(wrong) == 0 {
 		return nil
 	}
-	return fmt.Errorf("the report has %s, which the profile does not state: add it to Says", strings.Join(wrong, ", "))
+	return fmt.Errorf("the report has %s, which the profile does not state: add it to Capabilities",
+		strings.Join(wrong, ", "))
 }
 
 // WithDefaults returns the profile with its defaults filled in, but for what has no default.
@@ -230,8 +231,8 @@ func (p Profile) Validate() error {
 	field(within(p.Trust, 1), "Trust", "is %v: use up to 1", p.Trust)
 	field(p.Key < numKeyUses, "Key", "is %d, which is not defined", p.Key)
 	field(p.Covers&^(IPv4|IPv6) == 0, "Covers", "is %d: use IPv4, IPv6 or both", p.Covers)
-	field(p.Says.Categories>>numCategories == 0, "Says.Categories", "has a category that is not defined")
-	field(p.Says.Natures>>numKinds == 0, "Says.Natures", "has a nature that is not defined")
+	field(p.Capabilities.Categories>>numCategories == 0, "Capabilities.Categories", "has a category that is not defined")
+	field(p.Capabilities.Natures>>numKinds == 0, "Capabilities.Natures", "has a nature that is not defined")
 	field(len(p.Terms) <= maxTerms && !strings.ContainsFunc(p.Terms, notPrintable), "Terms",
 		"is not one line of at most %d printable ASCII characters", maxTerms)
 	field(p.Protocol < numProtocols, "Protocol", "is %d, which is not defined", p.Protocol)

@@ -80,7 +80,7 @@ func (*AbuseIPDB) Profile() reputation.Profile {
 		Weight:     32, // twenty reporters of a score of 100 pass 85, one does not pass 15
 		GoodWeight: 4,
 		SelfAged:   true,
-		Says: reputation.Statements{
+		Capabilities: reputation.Capabilities{
 			Categories: reputation.CategoriesOf(reputation.Abuse, reputation.Crawler),
 			Natures:    reputation.KindsOf(reputation.NatureTor, reputation.NatureHosting, reputation.NatureMobile),
 			Country:    true,

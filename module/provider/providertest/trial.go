@@ -163,7 +163,7 @@ func (o outcome) fault(baseURL string, addr netip.Addr, key string) error {
 // unstated returns what a report says that the provider's profile does not.
 func (t *trial) unstated(o outcome) error {
 	if o.err == nil {
-		return t.provider.Profile().Says.Check(o.report)
+		return t.provider.Profile().Capabilities.Check(o.report)
 	}
 	return nil
 }
