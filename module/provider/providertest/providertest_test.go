@@ -284,7 +284,7 @@ func TestFlaws(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			c := config(tc.flaw)
 			if tc.name == "ignores the context" {
-				c.patience = 100 * time.Millisecond // these calls never return by themselves
+				c.timeout = 100 * time.Millisecond // these calls never return by themselves
 			}
 			if failed := unnoticed(t, c, tc.want...); len(failed) > 0 {
 				t.Errorf("not found by %s", strings.Join(failed, ", "))
