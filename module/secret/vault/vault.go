@@ -152,7 +152,7 @@ func (v *Vault) provision(ctx caddy.Context) error {
 	return nil
 }
 
-// checkLogin returns an error unless exactly one login method is configured.
+// checkLogin checks that exactly one login method is configured, and completely.
 func (v *Vault) checkLogin() error {
 	ways := 0
 	for _, given := range []bool{v.Token != "", v.AppRole != nil, v.Kubernetes != nil} {
