@@ -63,7 +63,8 @@ func apiToken(to *[]api.APIToken) option.Setter {
 			t.Scopes = append(t.Scopes, scope.Text)
 		}
 		if len(scopes) == 0 {
-			return d.Err("token does not end in a scope: write read, ask or history at the end of its line, such as token {env.API_TOKEN} read")
+			return d.Err("token does not end in a scope: write read, ask or history at the end of its " +
+				"line, such as token {env.API_TOKEN} read")
 		}
 		tokens := caddyfile.NewDispenser(secret)
 		tokens.Next()

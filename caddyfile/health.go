@@ -25,7 +25,8 @@ func parseHealth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	var handler health.Health
 	args := h.RemainingArgs()
 	if len(args) > 1 {
-		return nil, h.Errf("%s takes one of live, ready and detail, it has %d: write a line, with a path of its own, for each",
+		return nil, h.Errf("%s takes one of live, ready and detail, it has %d: write a line, with a "+
+			"path of its own, for each",
 			healthDirective, len(args))
 	}
 	if len(args) == 1 {

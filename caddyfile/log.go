@@ -18,7 +18,8 @@ func decisionLog(to **handler.DecisionLog) option.Setter {
 		l := &handler.DecisionLog{Decisions: d.Val()}
 		*to = l
 		if d.NextArg() {
-			const syntax = "what follows is `sample` and two numbers above 0: how many entries of a kind are logged in a second, " +
+			const syntax = "what follows is `sample` and two numbers above 0: how many entries of a " +
+				"kind are logged in a second, " +
 				"and one in how many of those that follow, such as sample 10 1000"
 			args := append([]string{d.Val()}, d.RemainingArgs()...)
 			if args[0] != "sample" || !positive(args[1:], &l.First, &l.OneIn) {

@@ -29,7 +29,8 @@ func privacy(to **module.Privacy) option.Setter {
 			err = hashKey(d, p)
 		case module.PrivacyTruncate:
 			if d.CountRemainingArgs() > 0 && !positive(d.RemainingArgs(), &p.IPv4Bits, &p.IPv6Bits) {
-				err = d.Err("privacy truncate takes no numbers, or two: how many bits of IPv4 and of IPv6 addresses are kept, such as 24 48")
+				err = d.Err("privacy truncate takes no numbers, or two: how many bits of IPv4 and of " +
+					"IPv6 addresses are kept, such as 24 48")
 			}
 		default:
 			if d.NextArg() {

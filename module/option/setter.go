@@ -187,7 +187,8 @@ func Words[T any](to *[]string, want string, parse func(string) (T, error)) Sett
 			for part := range strings.SplitSeq(value, ",") {
 				if part == "" {
 					return d.WrapErr(&LineError{
-						Kind: Empty, Word: word, Takes: Many, Has: len(values), Want: want, cure: "remove the surplus comma",
+						Kind: Empty, Word: word, Takes: Many, Has: len(values), Want: want,
+						cure: "remove the surplus comma",
 					})
 				}
 				if _, err := parse(part); err != nil {

@@ -1,4 +1,4 @@
-// Package feed keeps lists of addresses current: it fetches, validates
+// Package feed maintains lists of addresses: it fetches, validates
 // and stores them, or has them pushed, and publishes them as one
 // immutable snapshot that answers for all lists with a single look-up.
 //
@@ -32,7 +32,7 @@ const (
 	DefaultMaxShrink = 0.5
 )
 
-// Spec says where one list comes from and how it is read. Exactly one of URLs, File, Values and
+// Spec describes the source and the form of one list. Exactly one of URLs, File, Values and
 // Pushed is set. An empty but non-nil Values is a list without entries.
 type Spec struct {
 	// Name is unique among the lists and names the list's copy on disk: lower-case letters, digits,
@@ -72,7 +72,7 @@ type Spec struct {
 	// is used at once. If it fails, no request is made. Default: Header is sent as it is.
 	Authorize func(context.Context, http.Header) (http.Header, error) `json:"-"`
 
-	// Format says how the list is written. The zero value is one address or CIDR a line.
+	// Format is the form of the list. The zero value is one address or CIDR a line.
 	Format listformat.Format
 
 	// Refresh is how often URLs are asked for a newer list. Default:
@@ -187,7 +187,7 @@ type Set struct {
 // missing or damaged copy is none: the list is fetched after Start.
 func Open(specs []Spec, o Options) (*Set, error) {
 	if len(specs) > math.MaxUint16 {
-		return nil, fmt.Errorf("%d lists: at most %d can be kept", len(specs), math.MaxUint16)
+		return nil, fmt.Errorf("%d lists: at most %d are possible", len(specs), math.MaxUint16)
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -17,7 +17,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
-// Kind says where a list comes from.
+// Kind is the kind of a list's source.
 type Kind string
 
 // The kinds.

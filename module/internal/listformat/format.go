@@ -9,7 +9,7 @@ import (
 // Encoding is the notation of a list.
 type Encoding string
 
-// Format says how a list is written.
+// Format is the form of a list.
 type Format struct {
 	// Encoding is the notation. Default: Text.
 	Encoding Encoding

@@ -16,7 +16,7 @@ import (
 // sniffed is the number of bytes that decide whether the input is a list, a web page or a binary.
 const sniffed = 512
 
-// Options say what a list may hold, and what happens to wrong entries.
+// Options are rules for the entries of a list.
 type Options struct {
 	// Own marks a list that the operator maintains. It may name ranges of any size.
 	Own bool
@@ -42,7 +42,7 @@ type List struct {
 	// Wrong counts wrong lines or, in a document, wrong entries.
 	Wrong int
 
-	// FirstWrong says what is wrong with the first of them.
+	// FirstWrong describes the first of them.
 	FirstWrong error
 }
 

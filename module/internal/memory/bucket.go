@@ -10,8 +10,8 @@ import (
 // bucket holds the subjects of one hash value: one cache line of
 // metadata, then the records of its slots.
 //
-//	word 0       version (24, odd while a writer stores) · second flags (8 × 1) · uses of each slot (8 × 4, 0 = empty);
-//	             slot 0 lowest
+//	word 0       version (24, odd while a writer stores) · second flags (8 × 1) ·
+//	             uses of each slot (8 × 4, 0 = empty); slot 0 lowest
 //	word 1+j     byte j of the tags: byte i of the word belongs to slot i
 //	word 8+i·n   record of slot i, n words
 //

@@ -58,7 +58,8 @@ func PostgreSQL(tb testing.TB, args ...string) *PostgreSQLServer {
 		s.Addr = loopback(port)
 		s.DSN = "postgres://postgres@" + s.Addr + "/postgres?sslmode=disable"
 		s.args = slices.Concat([]string{
-			"-D", s.data(), "-p", strconv.Itoa(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
+			"-D", s.data(), "-p", strconv.Itoa(port),
+			"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
 			"-c", "fsync=off",
 		}, args)
 		err = s.run()
@@ -103,7 +104,8 @@ func (s *PostgreSQLServer) initialize() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "initdb"), "--no-sync", "--no-instructions", "-A", "trust", //nolint:gosec // it was looked for
+	//nolint:gosec // it was looked for
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "initdb"), "--no-sync", "--no-instructions", "-A", "trust",
 		"-E", "UTF8", "--locale=C", "-U", "postgres", "-D", s.data())
 	cmd.Dir, cmd.SysProcAttr = dir, s.attributes()
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -256,7 +258,9 @@ func (s *PostgreSQLServer) SQLIn(dsn, statements string) string {
 func (s *PostgreSQLServer) psql(dsn, statements string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) // benchmarks fill tables
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-c", statements) //nolint:gosec // the arguments come from tests
+	//nolint:gosec // the arguments come from tests
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "psql"),
+		"-XqAt", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-c", statements)
 	out, err := cmd.Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
@@ -313,7 +317,8 @@ func (s *PostgreSQLServer) run() error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(context.Background(), filepath.Join(s.bin, "postgres"), s.args...) //nolint:gosec // the arguments come from tests
+	//nolint:gosec // the arguments come from tests
+	cmd := exec.CommandContext(context.Background(), filepath.Join(s.bin, "postgres"), s.args...)
 	cmd.Dir, cmd.SysProcAttr = s.dir, s.attributes()
 	cmd.ExtraFiles = []*os.File{end} // each process of the server inherits it
 	s.process, err = launch(cmd, s.logPath())

@@ -15,7 +15,8 @@ func killWithParent() *syscall.SysProcAttr { return nil }
 
 // children returns the child processes of a process.
 func children(parent int) []int {
-	out, _ := exec.CommandContext(context.Background(), "pgrep", "-P", strconv.Itoa(parent)).Output() //nolint:gosec // it fails if there are none
+	//nolint:gosec // it fails if there are none
+	out, _ := exec.CommandContext(context.Background(), "pgrep", "-P", strconv.Itoa(parent)).Output()
 	var pids []int
 	for field := range strings.FieldsSeq(string(out)) {
 		if pid, err := strconv.Atoi(field); err == nil {

@@ -131,7 +131,8 @@ func (s *RedisServer) CLI(args ...string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	all := slices.Concat([]string{"-e", "--no-auth-warning"}, s.cli, args)
-	out, err := exec.CommandContext(ctx, redisCLI(s.tb), all...).Output() //nolint:gosec // the arguments come from tests
+	//nolint:gosec // the arguments come from tests
+	out, err := exec.CommandContext(ctx, redisCLI(s.tb), all...).Output()
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {

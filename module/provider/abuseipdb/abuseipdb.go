@@ -127,10 +127,12 @@ func (a *AbuseIPDB) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func reword(m option.LineError) string {
 	switch m.Kind {
 	case option.Argument:
-		return fmt.Sprintf("unexpected argument '%s' after abuseipdb: put options into a block, such as { max_age 30 }",
+		return fmt.Sprintf("unexpected argument '%s' after abuseipdb: put options into a block, such as "+
+			"{ max_age 30 }",
 			m.Value)
 	case option.Unknown:
-		return fmt.Sprintf("unknown option '%s': abuseipdb has url and max_age, besides those that every provider has",
+		return fmt.Sprintf("unknown option '%s': abuseipdb has url and max_age, besides those that "+
+			"every provider has",
 			m.Word)
 	case option.NoBlock:
 		return fmt.Sprintf("unknown option '{': %s of abuseipdb takes no block", m.Word)

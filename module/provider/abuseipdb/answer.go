@@ -122,7 +122,8 @@ func (d *data) nature() reputation.Nature {
 		n = n.With(reputation.NatureHosting, true).With(reputation.NatureMobile, false)
 	case usageMobile:
 		n = n.With(reputation.NatureHosting, false).With(reputation.NatureMobile, true)
-	case "Commercial", "Organization", "Government", "Military", "University/College/School", "Library", "Fixed Line ISP":
+	case "Commercial", "Organization", "Government", "Military", "University/College/School", "Library",
+		"Fixed Line ISP":
 		n = n.With(reputation.NatureHosting, false).With(reputation.NatureMobile, false)
 	case "Content Delivery Network", usageSpider:
 		// usually these are machines in a data centre, but the type does not state

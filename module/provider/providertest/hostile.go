@@ -127,7 +127,8 @@ func hangUp(w http.ResponseWriter, raw string) {
 
 // answerChecks are about wrong answers, of the service or of a proxy before it.
 func (s *suite) answerChecks() []check {
-	const page = "<!DOCTYPE html><html><head><title>Just a moment</title></head><body>Checking your browser</body></html>"
+	const page = "<!DOCTYPE html><html><head><title>Just a moment</title></head><body>Checking your " +
+		"browser</body></html>"
 	const jsonType, htmlType = "application/json", "text/html; charset=utf-8"
 	bad, failed := reputation.ResultBadAnswer, reputation.ResultError
 	notFound := []reputation.Result{bad, failed}

@@ -200,7 +200,8 @@ func compare(got, want reputation.Report) error {
 // the categories' words.
 func describe(r reputation.Report) string {
 	nature, _ := r.Facts.Nature.MarshalJSON()
-	return fmt.Sprintf("severity %g, confidence %g, categories {%s}, country %q, AS%d %q, network %s, nature %s, seen %s, ttl %s",
+	return fmt.Sprintf("severity %g, confidence %g, categories {%s}, country %q, AS%d %q, network %s, "+
+		"nature %s, seen %s, ttl %s",
 		r.Severity, r.Confidence, r.Categories, r.Facts.Country, r.Facts.ASN, r.Facts.ASName, r.Facts.Network, nature,
 		r.LastSeen, r.TTL)
 }

@@ -87,7 +87,8 @@ type account struct {
 // openAccount checks the settings and resolves their placeholders. It makes no request and reads
 // none of AWS's files.
 func (a Account) openAccount(ctx caddy.Context, name string) (*account, error) {
-	o := &account{http: awshttp.NewBuildableClient().WithTimeout(callTimeout).WithTransportOptions(guest.LimitTransport)}
+	client := awshttp.NewBuildableClient().WithTimeout(callTimeout)
+	o := &account{http: client.WithTransportOptions(guest.LimitTransport)}
 	err := errors.Join(
 		resolve("region", a.Region, &o.region),
 		resolve("endpoint", a.Endpoint, &o.endpoint),

@@ -24,7 +24,8 @@ var (
 
 	badCredentials = set("UnrecognizedClientException", "UnrecognizedClient", "ExpiredToken",
 		"ExpiredTokenException",
-		"InvalidSignatureException", "InvalidSignature", "SignatureDoesNotMatch", "InvalidClientTokenId", "InvalidAccessKeyId",
+		"InvalidSignatureException", "InvalidSignature", "SignatureDoesNotMatch", "InvalidClientTokenId",
+		"InvalidAccessKeyId",
 		"MissingAuthenticationToken", "MissingAuthenticationTokenException", "IncompleteSignature",
 		"IncompleteSignatureException", "InvalidIdentityToken", "IDPRejectedClaim", "InvalidToken", "AuthFailure",
 		"RequestExpired", "RequestTimeTooSkewed")
@@ -67,7 +68,8 @@ func failure(ctx context.Context, err error, action string) error {
 		return fmt.Errorf("%w: AWS answered %s: let the role or user that Caddy runs as do %s",
 			reputation.ErrRefused, code, action)
 	case badCredentials[code]:
-		return fmt.Errorf("%w: AWS answered %s: its credentials do not hold, or no longer: check where Caddy finds them, and its clock",
+		return fmt.Errorf("%w: AWS answered %s: its credentials do not hold, or no longer: check where "+
+			"Caddy finds them, and its clock",
 			reputation.ErrRefused, code)
 	case unknown[code]:
 		return fmt.Errorf("%w: AWS answered %s: check its name, and the region and account that were asked",
@@ -133,7 +135,8 @@ func loadFailure(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("reading the configuration of AWS: %w", ctx.Err())
 	case errors.As(err, &profile):
-		return fmt.Errorf("there is no profile %q in ~/.aws/config or ~/.aws/credentials of the user that Caddy runs as: "+
+		return fmt.Errorf("there is no profile %q in ~/.aws/config or ~/.aws/credentials of the user "+
+			"that Caddy runs as: "+
 			"add it, or change profile", profile.Profile)
 	}
 	return errors.New("the configuration of AWS, in ~/.aws or AWS_* variables, has a mistake: " +

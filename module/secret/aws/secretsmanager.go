@@ -96,7 +96,8 @@ func (s *SecretsManager) fetch(ctx context.Context, cfg sdk.Config) (reputation.
 	case err != nil:
 		return reputation.Secret{}, failure(ctx, err, "secretsmanager:GetSecretValue")
 	case answer.SecretString == nil && answer.SecretBinary != nil:
-		return reputation.Secret{}, fmt.Errorf("%w: the secret is binary: store it as text, with --secret-string instead of "+
+		return reputation.Secret{}, fmt.Errorf("%w: the secret is binary: store it as text, with "+
+			"--secret-string instead of "+
 			"--secret-binary", reputation.ErrUnknown)
 	case answer.SecretString == nil:
 		return reputation.Secret{}, fmt.Errorf("%w: it holds no secret: check that AWS is what answers there",

@@ -53,7 +53,8 @@ func (v *Vault) method(ctx caddy.Context) (method, error) {
 
 func checkMount(mount string) error {
 	if !isPath(mount) {
-		return fmt.Errorf("auth_mount %q is none: write it without auth/ and without / at its ends, such as k8s-production",
+		return fmt.Errorf("auth_mount %q is none: write it without auth/ and without / at its ends, "+
+			"such as k8s-production",
 			mount)
 	}
 	return nil
@@ -61,7 +62,8 @@ func checkMount(mount string) error {
 
 func warnOfLiteral(ctx caddy.Context, what, text string) {
 	if !strings.Contains(text, "{") {
-		ctx.Slogger().Warn("credentials for Vault stand in the configuration itself, where `/config` and autosave.json show them",
+		ctx.Slogger().Warn("credentials for Vault stand in the configuration itself, where `/config` "+
+			"and autosave.json show them",
 			"which", what, "cure", "use a placeholder such as {file./path/to/file} or {env.NAME}")
 	}
 }
@@ -106,7 +108,8 @@ func withServiceAccount(mount, role, file string) method {
 	return func(ctx context.Context, s *session) (tokenLease, error) {
 		text, err := os.ReadFile(file)
 		if err != nil {
-			return tokenLease{}, fmt.Errorf("reading the service account's token: %w: Caddy must run in a pod, or jwt name the file",
+			return tokenLease{}, fmt.Errorf("reading the service account's token: %w: Caddy must run in "+
+				"a pod, or jwt name the file",
 				err)
 		}
 		jwt := strings.TrimSpace(string(text))
@@ -124,7 +127,8 @@ func credential(what, text string) (string, error) {
 		return "", err
 	}
 	if strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return "", fmt.Errorf("the %s holds characters that none has, such as a line break: check what the variable or the file "+
+		return "", fmt.Errorf("the %s holds characters that none has, such as a line break: check what "+
+			"the variable or the file "+
 			"holds", what)
 	}
 	return value, nil
@@ -139,7 +143,8 @@ func (s *session) login(
 	answer, err := s.client.Logical().WriteWithContext(ctx, path, credentials)
 	switch code := status(err); {
 	case code == http.StatusBadRequest, code == http.StatusUnauthorized, code == http.StatusForbidden:
-		return tokenLease{}, fmt.Errorf("%w: Vault answered %d to the login at %s%s: check the role, its credentials, and auth_mount",
+		return tokenLease{}, fmt.Errorf("%w: Vault answered %d to the login at %s%s: check the role, "+
+			"its credentials, and auth_mount",
 			reputation.ErrRefused, code, path, s.detail(err))
 	case code == http.StatusNotFound:
 		return tokenLease{}, fmt.Errorf("%w: there is no auth method at auth/%s: set auth_mount",
@@ -198,6 +203,7 @@ func (s *session) failure(ctx context.Context, err error, cure string) error {
 }
 
 func unknown(path string) error {
-	return fmt.Errorf("%w: there is nothing at %s: check that the engine is a key-value engine of version 2, and that path is "+
+	return fmt.Errorf("%w: there is nothing at %s: check that the engine is a key-value engine of "+
+		"version 2, and that path is "+
 		"written as for `vault kv get`", reputation.ErrUnknown, path)
 }

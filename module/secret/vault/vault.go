@@ -167,7 +167,8 @@ func (v *Vault) checkLogin() error {
 	case ways > 1:
 		return errors.New("there are several ways to log in: " + oneOf)
 	case v.AppRole != nil && (v.AppRole.RoleID == "" || v.AppRole.SecretID == ""):
-		return errors.New("approle needs a role ID and a secret ID: write `approle <role_id> {file./path/to/secret_id}`")
+		return errors.New("approle needs a role ID and a secret ID: write `approle <role_id> " +
+			"{file./path/to/secret_id}`")
 	case v.Kubernetes != nil && v.Kubernetes.Role == "":
 		return errors.New("kubernetes needs a role: write `kubernetes <role>`")
 	case v.Token != "" && v.AuthMount != "":
@@ -219,7 +220,8 @@ func isPath(path string) bool {
 func (v *Vault) connect(ctx caddy.Context) (*api.Client, error) {
 	config := api.DefaultConfig()
 	if config.Error != nil {
-		return nil, errors.New("a VAULT_* variable, or a file that it names, has a mistake: `vault status` says which")
+		return nil, errors.New("a VAULT_* variable, or a file that it names, has a mistake: `vault " +
+			"status` says which")
 	}
 	address, err := guest.Resolve("address", v.Address)
 	if err != nil {
@@ -234,7 +236,8 @@ func (v *Vault) connect(ctx caddy.Context) (*api.Client, error) {
 		return nil, fmt.Errorf("reading the address: %w", err)
 	}
 	if guest.Unencrypted(config.Address) {
-		ctx.Slogger().Warn("credentials for Vault are sent without encryption: use an address that begins with https://")
+		ctx.Slogger().Warn("credentials for Vault are sent without encryption: use an address that " +
+			"begins with https://")
 	}
 	ca, err := guest.Resolve("ca", v.CA)
 	if err != nil {

@@ -71,7 +71,8 @@ func Resolve(what, text string) (string, error) {
 	}
 	value, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
 	if err != nil {
-		return "", fmt.Errorf("resolving the %s: %w: check that the variable is set, or the file can be read, where Caddy runs",
+		return "", fmt.Errorf("resolving the %s: %w: check that the variable is set, or the file can be "+
+			"read, where Caddy runs",
 			what, err)
 	}
 	if value = strings.TrimSpace(value); value == "" {
