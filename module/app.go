@@ -30,8 +30,8 @@ type App struct {
 	// ranges, files, URLs, or presets. Default: none.
 	Deny []string `json:"deny,omitempty"`
 
-	// Lists that speak against the addresses on them. They are kept on disk, in Caddy's data folder, and are back at once
-	// after a restart. Default: none.
+	// Lists that speak against the addresses on them. Copies on disk, in Caddy's data folder, are in force at once after a
+	// restart. Default: none.
 	Feeds []Feed `json:"feeds,omitempty"`
 
 	// Services that are asked about addresses one by one. At most 32. Default: none.
@@ -50,7 +50,7 @@ type App struct {
 	// The memory that several instances of Caddy share. Without it each is on its own. Default: none.
 	Redis *Redis `json:"redis,omitempty"`
 
-	// The database that keeps what was known of addresses and what was decided. Default: nothing is kept.
+	// The database that stores verdicts and decisions. Default: none, nothing is stored.
 	History *History `json:"history,omitempty"`
 
 	// Where errors that somebody must act on are reported to, besides the log. Default: nowhere.
@@ -80,8 +80,8 @@ const (
 // Runtime is what sites share while they serve. It is there after Provision.
 func (a *App) Runtime() *runtime.Runtime { return a.runtime }
 
-// Provision makes the engine from what is on this machine: nothing is called, so that whatever is slow or dead outside
-// delays neither a start nor a reload.
+// Provision makes the engine from what is on this machine. It calls nobody: a slow or dead service delays neither a start
+// nor a reload.
 func (a *App) Provision(ctx caddy.Context) error {
 	rt := runtime.New(ctx)
 	a.runtime = rt
@@ -111,7 +111,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// provisionEvents finds who is to learn of events, and registers the metrics.
+// provisionEvents finds the handlers of events, and registers the metrics.
 func (a *App) provisionEvents(ctx caddy.Context) error {
 	if err := a.runtime.UseEvents(ctx); err != nil {
 		return err

@@ -40,7 +40,7 @@ type Feed struct {
 	Header map[string]string `json:"header,omitempty"`
 
 	// The publisher's key for you. It is sent where a header has `{key}` in it, such as `Authorization "Bearer {key}"`.
-	// Needed where the key is kept in a store, or its end should be watched. Default: none.
+	// Needed for a key in a store, or for a warning before the key ends. Default: none.
 	Key *secret.Secret `json:"key,omitempty"`
 
 	// How the list is written: `text` (one address or range a line), `csv`, `json` or `ndjson`. Default: the preset's,
@@ -58,7 +58,7 @@ type Feed struct {
 	MaxSize int64 `json:"max_size,omitempty"`
 
 	// The share of its entries that a list may lose from one fetch to the next; one that loses more is refused and the
-	// old one kept. Default: 0.5.
+	// old one stays in force. Default: 0.5.
 	MaxShrink *float64 `json:"max_shrink,omitempty"`
 
 	// Whether an empty list is believed. Default: the preset's (`feodo`: yes), else no.

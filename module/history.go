@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
-// History keeps in PostgreSQL what was known of addresses and what was decided about them: how many requests of an address
+// History stores verdicts and decisions in PostgreSQL: how many requests of an address
 // in each minute passed, were limited, blocked or dropped, by which rule, and each change of a verdict with its evidence.
 // Addresses that are exempt are not in it. No request waits for it: while the database is away, what there is to keep waits
 // on disk.
@@ -21,7 +21,7 @@ type History struct {
 	// again while Caddy runs, and at once when the login is refused. Required.
 	Database *secret.Secret `json:"database,omitempty"`
 
-	// For how long it is kept, in whole days. Days that are older are dropped. Default: 90d.
+	// How long entries are stored, in whole days. Older days are dropped. Default: 90d.
 	Retention caddy.Duration `json:"retention,omitempty"`
 
 	// How many bytes wait on disk while the database is away, in Caddy's data folder. When they are more, the oldest are

@@ -27,7 +27,7 @@ const feedConfidence = 0.6
 type listed struct {
 	spec    feed.Spec
 	meaning lookup.List
-	key     string // tells keys of feeds apart
+	key     string // a hash of the feed's key, empty without one
 }
 
 // provisionLists opens all lists and notes what they mean, by their position.

@@ -255,7 +255,7 @@ func (a *App) openRedis(ctx caddy.Context) error {
 	return a.runtime.OpenRedis(key, o, password)
 }
 
-// poolKey tells connections apart by what they are made of. A password is told by where it is read from.
+// poolKey returns a key made of all settings of the connection. Of the password, it holds where it is read from.
 func (r *Redis) poolKey(o redis.Options) (string, error) {
 	var ca []byte
 	if r.TLS != nil && r.TLS.CA != "" {

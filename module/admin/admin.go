@@ -46,7 +46,7 @@ func (AdminAPI) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision registers the metrics once more: Caddy makes the admin API before the apps, so that after a reload that
-// failed, a registry is served that the apps may never have seen. Nothing is kept here, since Caddy never cleans it up.
+// failed, a registry is served that the apps may never have seen. It stores nothing, since Caddy never cleans it up.
 func (AdminAPI) Provision(ctx caddy.Context) error {
 	if err := metrics.Register(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)

@@ -156,7 +156,7 @@ func (o overrides) entry(wanted adminapi.Override) (entry ban.Entry, err error) 
 	return entry, nil
 }
 
-// onDisk tells a change that is in force but not on disk from one that is not in force.
+// onDisk turns the error of a change that is in force, but not on disk, into a warning.
 func onDisk(err error) (warning string, _ error) {
 	switch {
 	case err == nil:

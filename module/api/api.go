@@ -1,4 +1,4 @@
-// Package api is the handler `ip_reputation_api`: it tells applications what is known of addresses.
+// Package api is the handler `ip_reputation_api`: it answers applications that ask about addresses.
 package api
 
 import (
@@ -30,7 +30,7 @@ func init() {
 	caddy.RegisterModule(new(API))
 }
 
-// API tells applications what is known of addresses: `GET /v1/ip/{address}`, `POST /v1/ip` for up to 100 of them, `GET /v1/me`,
+// API answers applications that ask about addresses: `GET /v1/ip/{address}`, `POST /v1/ip` for up to 100 of them, `GET /v1/me`,
 // `GET /v1/ip/{address}/history`, `GET /v1/history/worst`, `GET /v1/history/rules`, `GET /v1/health` and `GET /openapi.json`,
 // which describes all of it. It answers everything that reaches it: which requests do is for the route to say. Paths are
 // those that the handler sees, without what `handle_path` has taken away.
@@ -52,8 +52,9 @@ type API struct {
 
 // APIToken lets somebody ask.
 type APIToken struct {
-	// The token itself, of 16 characters or more. One that has ended is not accepted any more, whoever says that it has: the
-	// configuration or the store. One that is not there yet, or is too short, lets nobody in. Required.
+	// The token itself, of 16 characters or more. One that has ended, by the
+	// configuration or by its store, is not accepted any more. One that has not come from its store yet, or is too short,
+	// lets nobody in. Required.
 	Secret secret.Secret `json:"secret"`
 
 	// What it is for: `read` (what is known of addresses), `ask` (have providers asked, within their terms, where a request says
@@ -63,7 +64,7 @@ type APIToken struct {
 	// What it is called in the log, among the keys and in metrics, behind `api/`. Default: `token-1` for the first, and so on.
 	Name string `json:"name,omitempty"`
 
-	// How many questions it allows, such as `600/1m`, whoever asks. A request about several addresses is as many questions.
+	// How many questions it allows from all clients together, such as `600/1m`. A request about several addresses is as many questions.
 	// Default: no limit.
 	Limit string `json:"limit,omitempty"`
 }
@@ -219,7 +220,7 @@ func (a *API) provisionLimits(rt *runtime.Runtime, o *api.Options) error {
 	return nil
 }
 
-// apiRule returns the rule of a limit, which is known by all that tells it from others.
+// apiRule returns the rule of a limit. The parts are its identity: a limit with other parts counts apart.
 func apiRule(text string, parts ...string) (limit.Rule, error) {
 	allowed, err := rate.Parse(text)
 	if err != nil {
@@ -228,8 +229,8 @@ func apiRule(text string, parts ...string) (limit.Rule, error) {
 	return limit.NewRule(allowed, append([]string{"api"}, parts...)...)
 }
 
-// allow counts so many requests by a limit. Where fewer would pass, all are refused for the price of one, so that who waits as
-// told passes. All together wait no longer than one.
+// allow counts n requests by a limit. If fewer would pass, all are refused and one is counted, so that a client that waits as
+// long as the answer says passes. All n together wait no longer than one.
 func allow(ctx context.Context, rt *runtime.Runtime, rule limit.Rule, name string, subject limit.Subject, n int) api.Allowance {
 	deadline := time.Now().Add(rt.Wait)
 	d := rt.Limiter.Take(ctx, rule, subject, rt.Wait)
@@ -244,7 +245,7 @@ func allow(ctx context.Context, rt *runtime.Runtime, rule limit.Rule, name strin
 	return api.Allowance{Allowed: d.Allowed, Policy: policy, State: state, RetryAfter: d.RetryAfter}
 }
 
-// provisionTokens finds or makes what keeps the tokens current. Those that are known by now must be fit for use.
+// provisionTokens opens the tokens. Those whose value is known by now must be valid.
 func (a *API) provisionTokens(ctx caddy.Context, rt *runtime.Runtime) ([]api.Token, error) {
 	tokens, known := make([]api.Token, len(a.Tokens)), map[string]string{}
 	for i := range a.Tokens {

@@ -161,7 +161,7 @@ func (r request) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		enc.AddString("client_ip", r.client)
 	}
 	enc.AddString("method", r.text(original.Method))
-	enc.AddString("host", r.text(r.Host)) // which the original one, as Caddy keeps it, has not
+	enc.AddString("host", r.text(r.Host)) // missing in the original request, as Caddy stores it
 	enc.AddString("uri", r.text(original.URL.EscapedPath()))
 	return nil
 }

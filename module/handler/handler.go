@@ -26,8 +26,8 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 }
 
-// Handler tells the application what is known of the address a request comes from, and lets the request pass, slows it down,
-// blocks it or drops it as the site's rules say.
+// Handler describes the address of a request to the application, and lets the request pass, slows it down, blocks it or drops
+// it as the site's rules say.
 //
 // It removes all `X-IP-Reputation-*` headers from the request and sets its own. It sets `X-Request-ID` on the request and
 // on the response. These placeholders are available to the handlers that follow: `{http.ip_reputation.score}`, `.status`,
@@ -41,7 +41,7 @@ type Handler struct {
 	// that no rule decides about passes, except that addresses which you denied or banned are blocked. Default: none.
 	Rules []Rule `json:"rules,omitempty"`
 
-	// What the application is told: `full`, `minimal` (score, status and action) or `off`. What the client sent under
+	// Which headers the application gets: `full`, `minimal` (score, status and action) or `off`. What the client sent under
 	// these names is removed in any case. Default: `full`.
 	Headers string `json:"headers,omitempty"`
 

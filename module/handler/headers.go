@@ -28,7 +28,7 @@ const (
 	numHeaders = 11
 )
 
-// detail is how much an application is told.
+// detail is how many headers an application gets.
 type detail uint8
 
 const (

@@ -36,7 +36,7 @@ type Provider struct {
 	// Required by services that ask for one. Default: none.
 	Keys []secret.Secret `json:"keys,omitempty"`
 
-	// How many calls the plan includes, such as `1000/day`; several windows are all kept. Windows follow the calendar in
+	// How many calls the plan includes, such as `1000/day`; all windows hold. Windows follow the calendar in
 	// UTC: minute, hour, day, week, month. Default: the service's free plan.
 	Quota []string `json:"quota,omitempty"`
 

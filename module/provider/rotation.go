@@ -22,7 +22,7 @@ type keyed struct {
 	logger *slog.Logger
 	logged *throttle.Causes[string]
 
-	// until when it was last told that all keys are set aside, in nanoseconds: most calls have no news
+	// until when all keys are set aside, as of the last event, in nanoseconds: most calls emit none
 	notifiedUntil *atomic.Int64
 }
 
@@ -74,7 +74,7 @@ func (k keyed) logRefused() {
 	k.logger.Error("no key of the provider is accepted, so it is not asked: give it one that is, which is used at once")
 }
 
-// notifyRefused tells that all keys are set aside, unless there are none, and that was not told yet.
+// notifyRefused emits an event when all keys are set aside, once for each pause.
 func (k keyed) notifyRefused(until time.Time) {
 	if until.IsZero() || k.notifiedUntil.Swap(until.UnixNano()) == until.UnixNano() {
 		return

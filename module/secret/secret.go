@@ -18,7 +18,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Secret is a value that must not be seen, such as an API key: written as a placeholder, or kept in a store.
+// Secret is a value that must not be seen, such as an API key: written as a placeholder, or held by a store.
 type Secret struct {
 	// The value, as a placeholder: `{env.NAME}` or `{file./path}`. Files are read again every few seconds, so that one that
 	// changes is used without a reload. The value never goes back into the configuration. One that resolves to nothing when
@@ -26,7 +26,7 @@ type Secret struct {
 	Value string `json:"value,omitempty"`
 
 	// Or the store that holds it: a module of the namespace `ip_reputation.secrets`. It is asked in the background, and not
-	// needed when Caddy starts; while it is away, the last value that it gave is used. Required unless there is a value.
+	// needed when Caddy starts; while it is away, its last value is used. Required unless there is a value.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=ip_reputation.secrets inline_key=store"`
 
 	// How often it is fetched anew. Default: 10s for placeholders, 5m for stores.
@@ -111,8 +111,7 @@ type Use struct {
 	Logger *slog.Logger
 }
 
-// Open finds or makes what keeps the secret current, until leases are released. A placeholder is resolved now; a store is
-// asked after Start.
+// Open keeps the secret current until the leases are released. A placeholder is resolved now; a store is asked after Start.
 func (s *Secret) Open(ctx caddy.Context, leases *runtime.Leases, use Use) (*refresh.Keeper, error) {
 	hash, err := runtime.Hash(s) // the raw store is gone once it is loaded
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -564,7 +565,7 @@ func TestManyProvidersDoNotAllocate(t *testing.T) {
 		if v := e.Lookup(t.Context(), addr, 0); len(v.Reasons) != n || v.Coverage != 1 {
 			t.Errorf("%d providers: %d reasons, coverage %v", n, len(v.Reasons), v.Coverage)
 		}
-		if allocs := testing.AllocsPerRun(100, func() { e.Lookup(t.Context(), addr, 0) }); allocs > 1 && !raced {
+		if allocs := testing.AllocsPerRun(100, func() { e.Lookup(t.Context(), addr, 0) }); allocs > 1 && !testenv.Race {
 			t.Errorf("%d providers: %v allocations; want that of the reasons only", n, allocs)
 		}
 	}

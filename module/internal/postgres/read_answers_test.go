@@ -164,7 +164,7 @@ func TestPagesAreOfOneTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.now = func() time.Time { return readNow.Add(48 * time.Hour) }
+	l.clock.Store(int64(48 * time.Hour))
 	moreWorst, err := l.Worst(t.Context(), history.Ranking{Limit: 2, After: worst.Next})
 	if err != nil || len(moreWorst.Worst) != 2 || moreWorst.Period != worst.Period {
 		t.Errorf("%+v, %v, after %+v", moreWorst, err, worst.Period)

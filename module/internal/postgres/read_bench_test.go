@@ -53,7 +53,7 @@ func tenMillion(b *testing.B) *library {
 	dsn := testenv.PostgreSQL(b, "-c", "max_wal_size=8GB", "-c", "shared_buffers=512MB").DSN
 	db := open(b, dsn, func(db *DB) { db.now = func() time.Time { return tenMillionEnd } })
 	awaitUp(b, db)
-	l := &library{db, b, poolOf(b, dsn)}
+	l := &library{DB: db, tb: b, pool: poolOf(b, dsn)}
 	db.budget = 5 * time.Minute // what takes longer than readBudget is to be seen
 	var days []time.Time
 	for i := range 30 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,17 +24,21 @@ var readNow = time.Date(2026, 11, 26, 12, 0, 30, 0, time.UTC)
 // library is a database to ask.
 type library struct {
 	*DB
-	tb   testing.TB
-	pool *pgxpool.Pool // for the tests
+	tb    testing.TB
+	pool  *pgxpool.Pool // for the tests
+	clock *atomic.Int64 // nanoseconds after readNow: the database looks at it in the background, too
 }
 
 // newLibrary returns one with tables but no rows, which has been told that it is readNow.
 func newLibrary(tb testing.TB) *library {
 	tb.Helper()
 	dsn := database(tb)
-	db := open(tb, dsn, func(db *DB) { db.now = func() time.Time { return readNow } })
+	clock := new(atomic.Int64)
+	db := open(tb, dsn, func(db *DB) {
+		db.now = func() time.Time { return readNow.Add(time.Duration(clock.Load())) }
+	})
 	awaitUp(tb, db)
-	return &library{db, tb, poolOf(tb, dsn)}
+	return &library{db, tb, poolOf(tb, dsn), clock}
 }
 
 func poolOf(tb testing.TB, dsn string) *pgxpool.Pool {

@@ -142,7 +142,7 @@ func (rt *Runtime) emit(e event.Event) {
 	rt.emitter.app.Emit(rt.emitter.ctx, e.Name, e.Data)
 }
 
-// forgetOthers forgets what was said of providers and lists that this configuration does not have.
+// forgetOthers forgets the events of providers and lists that this configuration does not have.
 func (rt *Runtime) forgetOthers() {
 	var providers []string
 	for _, p := range rt.Providers {

@@ -27,8 +27,8 @@ type Database struct {
 	recorder atomic.Pointer[history.Recorder] // whose batches it takes
 }
 
-// OpenDatabase finds or makes the database with these options and the login, which the key tells from others, and the
-// recorder of requests. Nobody is called before Start.
+// OpenDatabase finds or opens the database with these options and this login, and the recorder of requests. The key is made of
+// the settings. Nobody is called before Start.
 func (rt *Runtime) OpenDatabase(key string, o postgres.Options, login *secret.Keeper) (err error) {
 	rt.Database, err = Share(&rt.Leases, "database "+key, func() (*Database, func() error, error) {
 		d := new(Database)

@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 )
 
-// TokenPrefix tells the names of the look-up API's tokens from those of providers.
+// TokenPrefix begins the names of the look-up API's tokens. Names of providers hold no slash.
 const TokenPrefix = "api/"
 
 func isToken(name string) bool { return strings.HasPrefix(name, TokenPrefix) }
@@ -75,7 +75,7 @@ func (rt *Runtime) WaitsForKey(provider string) bool {
 // expiry remembers over reloads what was logged of which key.
 var expiry secret.Expiry
 
-// startSecrets keeps the secrets current, and looks at when they end.
+// startSecrets starts to keep the secrets current, and to watch when they end.
 func (rt *Runtime) startSecrets() {
 	if len(rt.Secrets) == 0 {
 		return

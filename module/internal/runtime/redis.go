@@ -107,8 +107,8 @@ var redisResults = func() (words []string) {
 // RefreshPlaceholder is how often a placeholder is resolved anew where nothing else is configured.
 const RefreshPlaceholder = 10 * time.Second
 
-// OpenRedis finds or makes the connection with these options, which the key tells from others, and opens what is shared
-// through it. Nobody is called before Start. The password is nil where Redis asks for none.
+// OpenRedis finds or opens the connection with these options, and opens what is shared through it. The key is made of the
+// settings. Nobody is called before Start. The password is nil where Redis asks for none.
 func (rt *Runtime) OpenRedis(key string, o redis.Options, password *secret.Keeper) (err error) {
 	rt.Redis, err = Share(&rt.Leases, key, func() (*Redis, func() error, error) {
 		p := &Redis{series: metrics.OpenRedis(redisResults...)}

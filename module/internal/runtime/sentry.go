@@ -80,7 +80,7 @@ func (s ReporterSettings) options(dsn func() (string, bool)) sentry.Options {
 	return o
 }
 
-// OpenReporter finds or makes what reports to the project of a DSN, which the key tells from others.
+// OpenReporter finds or opens the reporter to the project of a DSN. The key is made of the settings.
 func OpenReporter(leases *Leases, key string, s ReporterSettings, dsn func() (string, bool)) (*Reporter, error) {
 	o := s.options(dsn)
 	return Share(leases, key, func() (*Reporter, func() error, error) {

@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 )
 
-// startSharing keeps this instance and the others in agreement until the app stops.
+// startSharing exchanges state with the other instances until the configuration stops.
 func (rt *Runtime) startSharing() {
 	if rt.Redis == nil {
 		return

@@ -27,7 +27,7 @@ type TraceID = trace.TraceID
 // TraceOf returns the ID of the trace that ctx belongs to, the zero value when there is none.
 func TraceOf(ctx context.Context) TraceID { return trace.SpanContextFromContext(ctx).TraceID() }
 
-// scope says who has made a span.
+// scope is the name of the library that makes the spans.
 const scope = "github.com/caddy-ip-reputation/caddy-ip-reputation"
 
 const (
@@ -109,7 +109,7 @@ func waited(request context.Context, answered bool) attribute.KeyValue {
 	return attrWaited.String("timeout")
 }
 
-// traceLimit is told of requests that wait for the count of a limit which instances share.
+// traceLimit makes a span of a request that waits for a count in Redis.
 func traceLimit(ctx context.Context) func(limit.Decision, bool) {
 	t := traced(ctx)
 	if t == nil {
