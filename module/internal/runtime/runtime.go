@@ -70,7 +70,7 @@ type Runtime struct {
 // Provider is a configured provider, held to its terms.
 type Provider struct {
 	Name  string
-	Guard *quota.Keeper
+	Guard *quota.Guard
 }
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
