@@ -123,7 +123,7 @@ func (p *Provider) openKeys(ctx caddy.Context, rt *runtime.Runtime, name string,
 	case len(p.Keys) == 0:
 		return nil, errors.New("no key is given: " + secret.HowToWrite("key"))
 	}
-	var keys []*refresh.Keeper
+	var keys []*refresh.Refresher
 	for i := range p.Keys {
 		key, err := p.Keys[i].OpenFor(ctx, rt, name, "key", false)
 		if err != nil {

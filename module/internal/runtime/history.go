@@ -29,7 +29,7 @@ type Database struct {
 
 // OpenDatabase finds or makes the database with these options and the login, which the key tells from others, and the
 // recorder of requests. Nobody is called before Start.
-func (rt *Runtime) OpenDatabase(key string, o postgres.Options, login *secret.Keeper) (err error) {
+func (rt *Runtime) OpenDatabase(key string, o postgres.Options, login *secret.Refresher) (err error) {
 	rt.Database, err = Share(&rt.Leases, "database "+key, func() (*Database, func() error, error) {
 		d := new(Database)
 		o.DSN, o.Logger, o.Notify = login.Current, ProcessLogger("history"), d.notify(&renewal{password: login})
