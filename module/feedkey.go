@@ -49,7 +49,7 @@ func (a *App) authorize(ctx caddy.Context, f *Feed, l *listed) (err error) {
 		}
 		l.spec.Header.Set(name, value)
 	}
-	var key *refresh.Keeper
+	var key *refresh.Refresher
 	if f.Key != nil {
 		if l.key, err = runtime.Hash(f.Key); err != nil {
 			return err
@@ -66,7 +66,7 @@ func (a *App) authorize(ctx caddy.Context, f *Feed, l *listed) (err error) {
 
 // authorized puts the secrets of the moment into headers. It waits for a key that has not come from its store yet, since a
 // list that cannot be fetched is left alone for a while.
-func authorized(ctx context.Context, header http.Header, key *refresh.Keeper) (http.Header, error) {
+func authorized(ctx context.Context, header http.Header, key *refresh.Refresher) (http.Header, error) {
 	current := ""
 	if key != nil {
 		var err error

@@ -180,7 +180,7 @@ func withPort(address, master string) string {
 }
 
 // login lets each new connection ask for the user and the password of the moment.
-func (r *Redis) login(password *refresh.Keeper) func() (string, string, error) {
+func (r *Redis) login(password *refresh.Refresher) func() (string, string, error) {
 	name := r.Username
 	return func() (string, string, error) {
 		user, err := caddy.NewReplacer().ReplaceOrErr(name, true, true)
@@ -244,7 +244,7 @@ func (a *App) openRedis(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	var password *refresh.Keeper
+	var password *refresh.Refresher
 	if a.Redis.Password != nil {
 		if password, err = a.Redis.Password.OpenFor(ctx, a.runtime, "redis", "password", true); err != nil {
 			return err

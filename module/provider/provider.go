@@ -102,14 +102,14 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 	}
 	series := metrics.OpenProvider(name)
 	rt.Leases.Add(func() error { series.Close(); return nil })
-	keeper := quota.New(name, service, terms, budget, rt.Ledger, quota.Options{
+	guard := quota.New(name, service, terms, budget, rt.Ledger, quota.Options{
 		Logger:  rt.Logger,
 		Observe: func(_ string, result reputation.Result, took time.Duration) { series.Count(result, took) },
 		Notify:  func(n quota.Notice) { runtime.NotifyProvider(name, n) },
 		NameKey: refresh.Fingerprint,
 	})
-	rt.Providers = append(rt.Providers, runtime.Provider{Name: name, Guard: keeper})
-	served := keyed{keeper, name, keys, rt.Logger.With("provider", name), new(throttle.Causes[string]), new(atomic.Int64)}
+	rt.Providers = append(rt.Providers, runtime.Provider{Name: name, Guard: guard})
+	served := keyed{guard, name, keys, rt.Logger.With("provider", name), new(throttle.Causes[string]), new(atomic.Int64)}
 	return lookup.Provider{Source: source, Provider: runtime.TracedProvider{Name: name, Provider: served}, ListedTTL: listed, CleanTTL: clean}, nil
 }
 
@@ -123,7 +123,7 @@ func (p *Provider) openKeys(ctx caddy.Context, rt *runtime.Runtime, name string,
 	case len(p.Keys) == 0:
 		return nil, errors.New("no key is given: " + secret.HowToWrite("key"))
 	}
-	var keys []*refresh.Keeper
+	var keys []*refresh.Refresher
 	for i := range p.Keys {
 		key, err := p.Keys[i].OpenFor(ctx, rt, name, "key", false)
 		if err != nil {

@@ -16,7 +16,7 @@ import (
 
 // keyed puts a key into every query: the first that the service accepts.
 type keyed struct {
-	*quota.Keeper
+	*quota.Guard
 	name   string
 	keys   *refresh.Ring // nil for a service that is asked without
 	logger *slog.Logger
@@ -30,7 +30,7 @@ type keyed struct {
 // next key. When all are set aside there is no call: nobody is asked again and again with what was refused.
 func (k keyed) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	if k.keys == nil {
-		report, err := k.Keeper.Check(ctx, q)
+		report, err := k.Guard.Check(ctx, q)
 		if errors.Is(err, reputation.ErrRefused) {
 			k.logRefused()
 			runtime.Events.Refused(k.name, nil, k.RefusedUntil(""))
@@ -50,7 +50,7 @@ func (k keyed) Check(ctx context.Context, q reputation.Query) (reputation.Report
 			continue
 		}
 		q.Key = key
-		report, err := k.Keeper.Check(ctx, q)
+		report, err := k.Guard.Check(ctx, q)
 		if !errors.Is(err, reputation.ErrRefused) {
 			return report, err
 		}

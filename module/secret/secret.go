@@ -86,7 +86,7 @@ func Resolve(what, text string) (string, error) {
 func Placeholders(text string) string { return refresh.Placeholders(text) }
 
 // OpenFor is Open for the named option of what has a name, for as long as the configuration of rt needs it.
-func (s *Secret) OpenFor(ctx caddy.Context, rt *runtime.Runtime, name, option string, hide bool) (*refresh.Keeper, error) {
+func (s *Secret) OpenFor(ctx caddy.Context, rt *runtime.Runtime, name, option string, hide bool) (*refresh.Refresher, error) {
 	opened, err := s.Open(ctx, &rt.Leases, Use{name, option, hide, rt.Logger})
 	if err == nil {
 		rt.Secrets = append(rt.Secrets, opened)
@@ -112,7 +112,7 @@ type Use struct {
 }
 
 // Open keeps the secret current until the leases are released. A placeholder is resolved now; a store is asked after Start.
-func (s *Secret) Open(ctx caddy.Context, leases *runtime.Leases, use Use) (*refresh.Keeper, error) {
+func (s *Secret) Open(ctx caddy.Context, leases *runtime.Leases, use Use) (*refresh.Refresher, error) {
 	hash, err := runtime.Hash(s) // the raw store is gone once it is loaded
 	if err != nil {
 		return nil, err
@@ -161,9 +161,9 @@ func (s *Secret) Open(ctx caddy.Context, leases *runtime.Leases, use Use) (*refr
 		}
 	}
 	key := "secret " + use.Option + " of " + use.Name + " " + hash
-	opened, err := runtime.Share(leases, key, func() (*refresh.Keeper, func() error, error) {
-		k := refresh.Open(use.Name, store, o)
-		return k, func() error { k.Close(); return nil }, nil
+	opened, err := runtime.Share(leases, key, func() (*refresh.Refresher, func() error, error) {
+		r := refresh.Open(use.Name, store, o)
+		return r, func() error { r.Close(); return nil }, nil
 	})
 	if err == nil && local {
 		err = opened.Prime(ctx)

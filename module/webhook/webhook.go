@@ -59,7 +59,7 @@ type Webhook struct {
 	Queue int `json:"queue,omitempty"`
 
 	sender   *webhook.Sender
-	secrets  []*refresh.Keeper
+	secrets  []*refresh.Refresher
 	starting sync.Once
 	instance string
 	host     string

@@ -38,7 +38,7 @@ const (
 )
 
 // Budget is what changes while a provider is used: its rate limiter, its circuit breaker, its pauses and the calls in
-// flight. It outlives the Keepers, so that a reload forgets nothing and two configurations that overlap share one
+// flight. It outlives the Guards, so that a reload forgets nothing and two configurations that overlap share one
 // budget. It is safe for concurrent use, and no lock is held during a call.
 type Budget struct {
 	mu       sync.Mutex

@@ -145,7 +145,7 @@ func TestConcurrentCallsStayWithinTerms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		budget, ledger := NewBudget(), memory()
 		terms := Terms{Concurrency: concurrency, Windows: []Window{{limit, Day}}}
-		keepers := [2]*Keeper{ // before and after a reload
+		guards := [2]*Guard{ // before and after a reload
 			New("a", p, terms, budget, ledger, quiet()),
 			New("a", p, terms, budget, ledger, quiet()),
 		}
@@ -154,7 +154,7 @@ func TestConcurrentCallsStayWithinTerms(t *testing.T) {
 		for i := range 1000 {
 			wg.Go(func() {
 				for range 10 {
-					switch got, _ := ask(keepers[i%2]); got {
+					switch got, _ := ask(guards[i%2]); got {
 					case reputation.ResultOK:
 						ok.Add(1)
 					case reputation.ResultSkippedQuota:
@@ -166,9 +166,9 @@ func TestConcurrentCallsStayWithinTerms(t *testing.T) {
 		}
 		wg.Wait()
 		for ask := ok.Load(); ask < limit; ask++ {
-			wantResult(t, keepers[0], reputation.ResultOK)
+			wantResult(t, guards[0], reputation.ResultOK)
 		}
-		wantResult(t, keepers[1], reputation.ResultSkippedQuota)
+		wantResult(t, guards[1], reputation.ResultSkippedQuota)
 		if calls.Load() != limit {
 			t.Errorf("%d calls, want %d", calls.Load(), limit)
 		}

@@ -24,24 +24,24 @@ const (
 )
 
 // logOutcome logs what a call came to. An answer is not logged, unless it closes the breaker.
-func (k *Keeper) logOutcome(ctx context.Context, q reputation.Query, err error, c change, now time.Time) {
+func (g *Guard) logOutcome(ctx context.Context, q reputation.Query, err error, c change, now time.Time) {
 	result := reputation.ResultOf(err)
 	switch {
 	case c.refused:
 		// which need not matter: there may be others
-		k.log.WarnContext(ctx, "the service refused the key: check the key and its plan, or give another, which is used at once",
-			"key", k.nameKey(q.Key), "until", c.until, "error", redact(err.Error(), q))
-	case c.throttled && k.budget.logged.Allow(int(result), now):
-		k.log.WarnContext(ctx, "the service asks for a pause", "until", c.until)
-	case isFailure(result) && k.budget.logged.Allow(int(result), now):
-		k.log.WarnContext(ctx, "the service gave no answer",
+		g.log.WarnContext(ctx, "the service refused the key: check the key and its plan, or give another, which is used at once",
+			"key", g.nameKey(q.Key), "until", c.until, "error", redact(err.Error(), q))
+	case c.throttled && g.budget.logged.Allow(int(result), now):
+		g.log.WarnContext(ctx, "the service asks for a pause", "until", c.until)
+	case isFailure(result) && g.budget.logged.Allow(int(result), now):
+		g.log.WarnContext(ctx, "the service gave no answer",
 			"result", result.String(), "error", redact(err.Error(), q))
 	}
 	switch c.breaker {
 	case "open":
-		k.log.WarnContext(ctx, "the service fails and is left alone for a while", "until", c.until)
+		g.log.WarnContext(ctx, "the service fails and is left alone for a while", "until", c.until)
 	case "closed":
-		k.log.InfoContext(ctx, "the service answers again")
+		g.log.InfoContext(ctx, "the service answers again")
 	}
 }
 
@@ -49,16 +49,16 @@ func isFailure(r reputation.Result) bool {
 	return r == reputation.ResultTimeout || r == reputation.ResultError || r == reputation.ResultBadAnswer
 }
 
-func (k *Keeper) logLedger(ctx context.Context, err error) {
-	if k.budget.logged.Allow(causeLedger, time.Now()) {
-		k.log.ErrorContext(ctx, "calls cannot be counted and are not made", "error", err)
+func (g *Guard) logLedger(ctx context.Context, err error) {
+	if g.budget.logged.Allow(causeLedger, time.Now()) {
+		g.log.ErrorContext(ctx, "calls cannot be counted and are not made", "error", err)
 	}
 }
 
 // logPanic must be called by the function that recovered.
-func (k *Keeper) logPanic(ctx context.Context, q reputation.Query, v any) {
-	if k.budget.logged.Allow(causePanic, time.Now()) {
-		k.log.ErrorContext(ctx, "the provider panicked: report this to its author",
+func (g *Guard) logPanic(ctx context.Context, q reputation.Query, v any) {
+	if g.budget.logged.Allow(causePanic, time.Now()) {
+		g.log.ErrorContext(ctx, "the provider panicked: report this to its author",
 			slog.String("panic", redact(fmt.Sprint(v), q)), slog.Any("at", callers()))
 	}
 }

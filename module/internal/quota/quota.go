@@ -35,7 +35,7 @@ type Terms struct {
 	Timeout time.Duration
 }
 
-// Options are the parts of a Keeper that can be left out.
+// Options are the parts of a Guard that can be left out.
 type Options struct {
 	// Logger receives one message for each cause and minute. Default: slog.Default().
 	Logger *slog.Logger
@@ -83,8 +83,8 @@ const (
 	NoticeSpent
 )
 
-// Keeper is a provider that keeps another one within its terms.
-type Keeper struct {
+// Guard is a provider that keeps another one within its terms.
+type Guard struct {
 	name     string
 	provider reputation.Provider
 	terms    Terms
@@ -108,9 +108,9 @@ type spent struct {
 // The ledger is asked again this often although a quota is spent: the clock may have been set, or calls given back.
 const recheckSpent = time.Minute
 
-// New returns a Keeper of p. The name is that of the source; quotas are counted in the ledger under it, so providers that
-// use the same account should share it. The budget may be shared with earlier Keepers of the same provider.
-func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledger, o Options) *Keeper {
+// New returns a Guard of p. The name is that of the source; quotas are counted in the ledger under it, so providers that
+// use the same account should share it. The budget may be shared with earlier Guards of the same provider.
+func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledger, o Options) *Guard {
 	if terms.Concurrency <= 0 {
 		terms.Concurrency = DefaultConcurrency
 	}
@@ -129,14 +129,14 @@ func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledg
 	if o.Notify == nil {
 		o.Notify = func(Notice) {}
 	}
-	return &Keeper{
+	return &Guard{
 		name: name, provider: p, terms: terms, budget: b, ledger: ledger,
 		log: o.Logger.With("provider", name), observe: o.Observe, notify: o.Notify, nameKey: o.NameKey,
 	}
 }
 
 // Profile implements reputation.Provider.
-func (k *Keeper) Profile() reputation.Profile { return k.provider.Profile() }
+func (g *Guard) Profile() reputation.Profile { return g.provider.Profile() }
 
 // Check implements reputation.Provider. It returns what the provider returns, or at once a *reputation.SkippedError:
 //
@@ -149,75 +149,75 @@ func (k *Keeper) Profile() reputation.Profile { return k.provider.Profile() }
 //
 // When ctx ends before the time limit, that says nothing about the service. A provider that ignores its context does not
 // hold the caller, but holds a place of the concurrency until it returns.
-func (k *Keeper) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+func (g *Guard) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	if err := ctx.Err(); err != nil {
-		return reputation.Report{}, fmt.Errorf("ask %s: %w", k.name, err)
+		return reputation.Report{}, fmt.Errorf("ask %s: %w", g.name, err)
 	}
 	began := time.Now()
 	key := fingerprint(q.Key)
-	done, skipped := k.admit(ctx, key, began)
+	done, skipped := g.admit(ctx, key, began)
 	if skipped != nil {
-		k.observe(k.name, skipped.Result, 0)
+		g.observe(g.name, skipped.Result, 0)
 		return reputation.Report{}, skipped
 	}
-	report, err := k.call(ctx, q)
+	report, err := g.call(ctx, q)
 	now := time.Now()
 	took := now.Sub(began)
-	if gaveUp(ctx, err) && took < k.terms.Timeout {
-		k.budget.settle(done, key, errNoEvidence, began, now)
+	if gaveUp(ctx, err) && took < g.terms.Timeout {
+		g.budget.settle(done, key, errNoEvidence, began, now)
 		return reputation.Report{}, err
 	}
 	if notAsked(err) {
-		k.giveBack(ctx, began)
+		g.giveBack(ctx, began)
 	}
-	changed := k.budget.settle(done, key, err, began, now)
-	k.logOutcome(ctx, q, err, changed, now)
-	k.tell(changed, err, began)
-	k.observe(k.name, reputation.ResultOf(err), took)
+	changed := g.budget.settle(done, key, err, began, now)
+	g.logOutcome(ctx, q, err, changed, now)
+	g.tell(changed, err, began)
+	g.observe(g.name, reputation.ResultOf(err), took)
 	return report, err
 }
 
 // admit gets the right to one call from the budget and the ledger.
-func (k *Keeper) admit(ctx context.Context, key uint64, now time.Time) (func(error), *reputation.SkippedError) {
-	done, skipped := k.budget.admit(k.terms, key, k.spentUntil(now), now)
+func (g *Guard) admit(ctx context.Context, key uint64, now time.Time) (func(error), *reputation.SkippedError) {
+	done, skipped := g.budget.admit(g.terms, key, g.spentUntil(now), now)
 	if skipped != nil {
 		return nil, skipped
 	}
-	if skipped := k.take(ctx, now); skipped != nil {
-		k.budget.leave()
-		k.budget.settle(done, key, skipped, now, now)
+	if skipped := g.take(ctx, now); skipped != nil {
+		g.budget.leave()
+		g.budget.settle(done, key, skipped, now, now)
 		return nil, skipped
 	}
 	return done, nil
 }
 
 // spentUntil returns the end of a window that is known to be spent, or the zero time.
-func (k *Keeper) spentUntil(now time.Time) time.Time {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !now.Before(k.spent.until) || now.Sub(k.spent.asked) >= recheckSpent {
+func (g *Guard) spentUntil(now time.Time) time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !now.Before(g.spent.until) || now.Sub(g.spent.asked) >= recheckSpent {
 		return time.Time{}
 	}
-	return k.spent.until
+	return g.spent.until
 }
 
 // take counts one call in the ledger. It is asked about a rate alone too, since it may keep it for other instances as well.
-func (k *Keeper) take(ctx context.Context, now time.Time) *reputation.SkippedError {
-	if len(k.terms.Windows) == 0 && !k.terms.Rate.Bounded() {
+func (g *Guard) take(ctx context.Context, now time.Time) *reputation.SkippedError {
+	if len(g.terms.Windows) == 0 && !g.terms.Rate.Bounded() {
 		return nil
 	}
-	grant, err := k.ledger.Take(ctx, k.name, k.terms, 1, now)
+	grant, err := g.ledger.Take(ctx, g.name, g.terms, 1, now)
 	if err != nil {
 		if ctx.Err() == nil { // Else it is the caller who has given up.
-			k.logLedger(ctx, err)
+			g.logLedger(ctx, err)
 		}
 		return &reputation.SkippedError{Result: reputation.ResultSkippedQuota}
 	}
 	if grant.Granted {
 		return nil
 	}
-	if window, until := spentUntil(k.terms.Windows, grant.Usage); !until.IsZero() {
-		k.noteSpent(ctx, now, window, until)
+	if window, until := spentUntil(g.terms.Windows, grant.Usage); !until.IsZero() {
+		g.noteSpent(ctx, now, window, until)
 		return &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: until}
 	}
 	// The rate has refused, or a ledger that has only a part of the quota to give: it knows best, and is asked each time.
@@ -235,83 +235,83 @@ func spentUntil(windows []Window, usage []Usage) (last Window, until time.Time) 
 }
 
 // noteSpent remembers that a quota is spent, and logs it once for each window.
-func (k *Keeper) noteSpent(ctx context.Context, now time.Time, window Window, until time.Time) {
-	k.mu.Lock()
-	k.spent = spent{asked: now, until: until}
-	news := !k.saidSpent.Equal(until)
-	k.saidSpent = until
-	k.mu.Unlock()
+func (g *Guard) noteSpent(ctx context.Context, now time.Time, window Window, until time.Time) {
+	g.mu.Lock()
+	g.spent = spent{asked: now, until: until}
+	news := !g.saidSpent.Equal(until)
+	g.saidSpent = until
+	g.mu.Unlock()
 	if news {
-		k.log.WarnContext(ctx, "the quota is spent", "until", until)
-		k.notify(Notice{Kind: NoticeSpent, Window: window, Until: until})
+		g.log.WarnContext(ctx, "the quota is spent", "until", until)
+		g.notify(Notice{Kind: NoticeSpent, Window: window, Until: until})
 	}
 }
 
 // tell notifies of what the outcome of a call has changed.
-func (k *Keeper) tell(c change, err error, began time.Time) {
+func (g *Guard) tell(c change, err error, began time.Time) {
 	switch {
 	case c.answered:
-		k.notify(Notice{Kind: NoticeAnswers, Began: began})
+		g.notify(Notice{Kind: NoticeAnswers, Began: began})
 	case c.throttled:
-		k.notify(Notice{Kind: NoticeThrottled, Until: c.until})
+		g.notify(Notice{Kind: NoticeThrottled, Until: c.until})
 	case c.breaker == "open":
-		k.notify(Notice{Kind: NoticeFails, Result: reputation.ResultOf(err), Until: c.until})
+		g.notify(Notice{Kind: NoticeFails, Result: reputation.ResultOf(err), Until: c.until})
 	}
 }
 
 // RefusedUntil returns until when a key is set aside because the service refused it, or the zero time.
-func (k *Keeper) RefusedUntil(key string) time.Time {
-	k.budget.mu.Lock()
-	defer k.budget.mu.Unlock()
-	return k.budget.refused.until(fingerprint(key), time.Now())
+func (g *Guard) RefusedUntil(key string) time.Time {
+	g.budget.mu.Lock()
+	defer g.budget.mu.Unlock()
+	return g.budget.refused.until(fingerprint(key), time.Now())
 }
 
 // Refused returns since when a key is set aside because the service refused it, and until when; zero times if it is not.
-func (k *Keeper) Refused(key string) (since, until time.Time) {
-	k.budget.mu.Lock()
-	defer k.budget.mu.Unlock()
+func (g *Guard) Refused(key string) (since, until time.Time) {
+	g.budget.mu.Lock()
+	defer g.budget.mu.Unlock()
 	id := fingerprint(key)
-	if until = k.budget.refused.until(id, time.Now()); until.IsZero() {
+	if until = g.budget.refused.until(id, time.Now()); until.IsZero() {
 		return time.Time{}, time.Time{}
 	}
-	return k.budget.refused[id].start, until
+	return g.budget.refused[id].start, until
 }
 
 // Forgive lets keys be tried again that are set aside because the service refused them: an operator may know that it will
 // accept them now.
-func (k *Keeper) Forgive() {
-	k.budget.mu.Lock()
-	defer k.budget.mu.Unlock()
-	clear(k.budget.refused)
+func (g *Guard) Forgive() {
+	g.budget.mu.Lock()
+	defer g.budget.mu.Unlock()
+	clear(g.budget.refused)
 }
 
 // Skip returns what Check does while all keys are set aside, or there is none yet, and counts it.
-func (k *Keeper) Skip(until time.Time) error {
-	k.observe(k.name, reputation.ResultSkippedBreaker, 0)
+func (g *Guard) Skip(until time.Time) error {
+	g.observe(g.name, reputation.ResultSkippedBreaker, 0)
 	return &reputation.SkippedError{Result: reputation.ResultSkippedBreaker, Until: until}
 }
 
 // Sync asks the ledger how much is spent, so that Status knows what other instances did. It is for the owner of a ledger that
 // is shared, to be called now and then.
-func (k *Keeper) Sync(ctx context.Context) {
-	if len(k.terms.Windows) > 0 {
-		_, _ = k.ledger.Take(ctx, k.name, k.terms, 0, time.Now()) // what fails is logged where it matters
+func (g *Guard) Sync(ctx context.Context) {
+	if len(g.terms.Windows) > 0 {
+		_, _ = g.ledger.Take(ctx, g.name, g.terms, 0, time.Now()) // what fails is logged where it matters
 	}
 }
 
 // giveBack returns a call that was not made to the windows it was taken from.
-func (k *Keeper) giveBack(ctx context.Context, taken time.Time) {
-	if len(k.terms.Windows) == 0 {
+func (g *Guard) giveBack(ctx context.Context, taken time.Time) {
+	if len(g.terms.Windows) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), k.terms.Timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.terms.Timeout)
 	defer cancel()
-	if _, err := k.ledger.Take(ctx, k.name, k.terms, -1, taken); err != nil {
-		k.logLedger(ctx, err)
+	if _, err := g.ledger.Take(ctx, g.name, g.terms, -1, taken); err != nil {
+		g.logLedger(ctx, err)
 	}
-	k.mu.Lock()
-	k.spent = spent{}
-	k.mu.Unlock()
+	g.mu.Lock()
+	g.spent = spent{}
+	g.mu.Unlock()
 }
 
 type answer struct {
@@ -320,11 +320,11 @@ type answer struct {
 }
 
 // call asks the provider and waits no longer than the time limit.
-func (k *Keeper) call(ctx context.Context, q reputation.Query) (reputation.Report, error) {
-	ctx, cancel := context.WithTimeout(ctx, k.terms.Timeout)
+func (g *Guard) call(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, g.terms.Timeout)
 	defer cancel()
 	answers := make(chan answer, 1) // Room for an answer that nobody waits for any more.
-	go k.ask(ctx, q, answers)
+	go g.ask(ctx, q, answers)
 	select {
 	case a := <-answers:
 		return a.report, a.err
@@ -334,22 +334,22 @@ func (k *Keeper) call(ctx context.Context, q reputation.Query) (reputation.Repor
 	case a := <-answers: // Both were ready.
 		return a.report, a.err
 	default:
-		return reputation.Report{}, fmt.Errorf("ask %s, %s allowed: %w", k.name, k.terms.Timeout, ctx.Err())
+		return reputation.Report{}, fmt.Errorf("ask %s, %s allowed: %w", g.name, g.terms.Timeout, ctx.Err())
 	}
 }
 
 // ask lets the provider do its work, and ends when the provider returns. Whatever it does stays here.
-func (k *Keeper) ask(ctx context.Context, q reputation.Query, answers chan<- answer) {
-	a := answer{err: fmt.Errorf("ask %s: the provider ended its goroutine: %w", k.name, reputation.ErrBadAnswer)}
+func (g *Guard) ask(ctx context.Context, q reputation.Query, answers chan<- answer) {
+	a := answer{err: fmt.Errorf("ask %s: the provider ended its goroutine: %w", g.name, reputation.ErrBadAnswer)}
 	defer func() {
 		if v := recover(); v != nil {
-			k.logPanic(ctx, q, v)
-			a = answer{err: fmt.Errorf("ask %s: the provider panicked: %w", k.name, reputation.ErrBadAnswer)}
+			g.logPanic(ctx, q, v)
+			a = answer{err: fmt.Errorf("ask %s: the provider panicked: %w", g.name, reputation.ErrBadAnswer)}
 		}
-		k.budget.leave()
+		g.budget.leave()
 		answers <- a
 	}()
-	report, err := k.provider.Check(ctx, q)
+	report, err := g.provider.Check(ctx, q)
 	if err != nil {
 		report = reputation.Report{}
 	}

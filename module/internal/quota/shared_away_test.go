@@ -268,7 +268,7 @@ func TestSettleGoesAsFarAsItCan(t *testing.T) {
 	}
 }
 
-// A Keeper asks the ledger about a rate alone, since other instances may have used it up.
+// A Guard asks the ledger about a rate alone, since other instances may have used it up.
 func TestKeeperAndTheRateOfAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said logtest.Log
@@ -287,7 +287,7 @@ func TestKeeperAndTheRateOfAll(t *testing.T) {
 	})
 }
 
-// A Keeper tells a spent quota from what only this instance cannot have now.
+// A Guard tells a spent quota from what only this instance cannot have now.
 func TestKeeperWhileTheStoreIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said logtest.Log

@@ -54,15 +54,15 @@ type WindowStatus struct {
 func (w WindowStatus) Remaining() int { return max(w.Limit-w.Used, 0) }
 
 // Status returns the present state, as far as this process knows it. It asks nobody.
-func (k *Keeper) Status() Status {
+func (g *Guard) Status() Status {
 	now := time.Now()
-	s := k.budget.status(now)
-	s.Name, s.Concurrency = k.name, k.terms.Concurrency
-	if len(k.terms.Windows) == 0 {
+	s := g.budget.status(now)
+	s.Name, s.Concurrency = g.name, g.terms.Concurrency
+	if len(g.terms.Windows) == 0 {
 		return s
 	}
-	usage := k.ledger.Look(k.name, k.terms, now)
-	for i, w := range k.terms.Windows {
+	usage := g.ledger.Look(g.name, g.terms, now)
+	for i, w := range g.terms.Windows {
 		u := usage[i]
 		s.Windows = append(s.Windows, WindowStatus{
 			Window: w.String(), Period: w.Period.String(), Limit: w.Limit, Used: u.Used, Reset: u.Reset,

@@ -29,7 +29,7 @@ type Database struct {
 
 // OpenDatabase finds or opens the database with these options and this login, and the recorder of requests. The key is made of
 // the settings. Nobody is called before Start.
-func (rt *Runtime) OpenDatabase(key string, o postgres.Options, login *secret.Keeper) (err error) {
+func (rt *Runtime) OpenDatabase(key string, o postgres.Options, login *secret.Refresher) (err error) {
 	rt.Database, err = Share(&rt.Leases, "database "+key, func() (*Database, func() error, error) {
 		d := new(Database)
 		o.DSN, o.Logger, o.Notify = login.Current, ProcessLogger("history"), d.notify(&renewal{password: login})

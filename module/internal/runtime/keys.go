@@ -20,7 +20,7 @@ func isToken(name string) bool { return strings.HasPrefix(name, TokenPrefix) }
 
 // Keys are the keys of all providers, in the order written.
 func (rt *Runtime) Keys(now time.Time) []adminapi.Key {
-	guards := map[string]*quota.Keeper{}
+	guards := map[string]*quota.Guard{}
 	for _, p := range rt.Providers {
 		guards[p.Name] = p.Guard
 	}

@@ -15,7 +15,7 @@ import (
 // renewal fetches a password anew when a server does not accept it: the more rarely the longer that brings the same, since
 // stores bill each fetch, and a refusal may have another reason.
 type renewal struct {
-	password *secret.Keeper
+	password *secret.Refresher
 
 	mu      sync.Mutex
 	value   string
@@ -109,7 +109,7 @@ const RefreshPlaceholder = 10 * time.Second
 
 // OpenRedis finds or opens the connection with these options, and opens what is shared through it. The key is made of the
 // settings. Nobody is called before Start. The password is nil where Redis asks for none.
-func (rt *Runtime) OpenRedis(key string, o redis.Options, password *secret.Keeper) (err error) {
+func (rt *Runtime) OpenRedis(key string, o redis.Options, password *secret.Refresher) (err error) {
 	rt.Redis, err = Share(&rt.Leases, key, func() (*Redis, func() error, error) {
 		p := &Redis{series: metrics.OpenRedis(redisResults...)}
 		if password != nil {

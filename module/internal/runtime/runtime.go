@@ -43,7 +43,7 @@ type Runtime struct {
 	Memory     *Memory          // nil without providers
 	Redis      *Redis           // nil: this instance is on its own
 	Providers  []Provider
-	Secrets    []*secret.Keeper
+	Secrets    []*secret.Refresher
 	Ledger     quota.Ledger
 	Limiter    *limit.Limiter // nil until a site limits
 	LocalShare float64        // of what was left of a quota while Redis is away
@@ -70,7 +70,7 @@ type Runtime struct {
 // Provider is a configured provider, held to its terms.
 type Provider struct {
 	Name  string
-	Guard *quota.Keeper
+	Guard *quota.Guard
 }
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.

@@ -41,33 +41,33 @@ var (
 )
 
 // keep fetches the secret whenever that is due, until Close.
-func (k *Keeper) keep(done chan<- struct{}) {
+func (r *Refresher) keep(done chan<- struct{}) {
 	defer close(done)
-	timer := time.NewTimer(k.untilDue())
+	timer := time.NewTimer(r.untilDue())
 	defer timer.Stop()
 	for {
 		select {
-		case <-k.ctx.Done():
+		case <-r.ctx.Done():
 			return
-		case <-k.wake:
+		case <-r.wake:
 		case <-timer.C:
-			if err := k.fetch(k.ctx); err != nil && k.ctx.Err() == nil {
-				k.logFailure(err)
+			if err := r.fetch(r.ctx); err != nil && r.ctx.Err() == nil {
+				r.logFailure(err)
 			}
 		}
-		timer.Reset(k.untilDue())
+		timer.Reset(r.untilDue())
 	}
 }
 
 // untilDue returns how long it is until the secret is to be fetched.
-func (k *Keeper) untilDue() time.Duration {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	due := k.next
-	if k.asked {
-		soonest := k.served.Add(askedPause)
-		if k.leave.After(soonest) {
-			soonest = k.leave
+func (r *Refresher) untilDue() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	due := r.next
+	if r.asked {
+		soonest := r.served.Add(askedPause)
+		if r.leave.After(soonest) {
+			soonest = r.leave
 		}
 		if soonest.Before(due) {
 			due = soonest
@@ -76,33 +76,33 @@ func (k *Keeper) untilDue() time.Duration {
 	return time.Until(due)
 }
 
-// fetch makes one fetch and takes note of its outcome, unless the Keeper was closed meanwhile.
-func (k *Keeper) fetch(ctx context.Context) error {
+// fetch makes one fetch and takes note of its outcome, unless the Refresher was closed meanwhile.
+func (r *Refresher) fetch(ctx context.Context) error {
 	select {
-	case k.turn <- struct{}{}:
-		defer func() { <-k.turn }()
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
 	case <-ctx.Done():
-		return fmt.Errorf("fetch %s: %w", k.name, ctx.Err())
+		return fmt.Errorf("fetch %s: %w", r.name, ctx.Err())
 	}
-	k.mu.Lock()
-	if k.asked {
-		k.asked, k.served = false, time.Now()
+	r.mu.Lock()
+	if r.asked {
+		r.asked, r.served = false, time.Now()
 	}
-	k.mu.Unlock()
-	s, err := k.call(ctx)
+	r.mu.Unlock()
+	s, err := r.call(ctx)
 	if err == nil && s.Value == "" {
 		err = errEmpty
 	}
 	switch {
-	case k.ctx.Err() != nil:
-		return fmt.Errorf("fetch %s: it is no longer kept: %w", k.name, k.ctx.Err())
+	case r.ctx.Err() != nil:
+		return fmt.Errorf("fetch %s: it is no longer kept: %w", r.name, r.ctx.Err())
 	case err != nil:
 		alone := leftAlone(err)
-		err = k.conceal(fmt.Errorf("fetch %s: %w", k.name, err), s.Value)
-		k.fail(err, alone)
+		err = r.conceal(fmt.Errorf("fetch %s: %w", r.name, err), s.Value)
+		r.fail(err, alone)
 		return err
 	}
-	k.accept(s)
+	r.accept(s)
 	return nil
 }
 
@@ -113,19 +113,19 @@ type answer struct {
 
 // call asks the store and does not wait for much longer than the time limit. A store that does not return is not asked
 // again until it has, or every attempt would leave a goroutine behind.
-func (k *Keeper) call(ctx context.Context) (reputation.Secret, error) {
+func (r *Refresher) call(ctx context.Context) (reputation.Secret, error) {
 	select {
-	case <-k.late: // It has returned. What it says was true once, so it is asked again.
-		k.late = nil
+	case <-r.late: // It has returned. What it says was true once, so it is asked again.
+		r.late = nil
 	default:
-		if k.late != nil {
+		if r.late != nil {
 			return reputation.Secret{}, errStuck
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, k.options.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, r.options.Timeout)
 	defer cancel()
 	answers := make(chan answer, 1) // Room for an answer that nobody waits for any more.
-	go k.ask(ctx, answers)
+	go r.ask(ctx, answers)
 	select {
 	case a := <-answers:
 		return a.secret, a.err
@@ -137,48 +137,48 @@ func (k *Keeper) call(ctx context.Context) (reputation.Secret, error) {
 	case a := <-answers:
 		return a.secret, a.err
 	case <-timer.C:
-		k.late = answers
-		return reputation.Secret{}, fmt.Errorf("no answer, %s allowed: %w", k.options.Timeout, ctx.Err())
+		r.late = answers
+		return reputation.Secret{}, fmt.Errorf("no answer, %s allowed: %w", r.options.Timeout, ctx.Err())
 	}
 }
 
 // ask lets the store do its work. Whatever it does stays here.
-func (k *Keeper) ask(ctx context.Context, answers chan<- answer) {
+func (r *Refresher) ask(ctx context.Context, answers chan<- answer) {
 	a := answer{err: errEnded}
 	defer func() {
 		if v := recover(); v != nil {
-			k.logPanic(v)
+			r.logPanic(v)
 			a = answer{err: errPanic}
 		}
 		answers <- a
 	}()
-	s, err := k.store.Fetch(ctx)
+	s, err := r.store.Fetch(ctx)
 	a = answer{s, err}
 }
 
 // accept takes note of a good fetch, and tells of a change.
-func (k *Keeper) accept(s reputation.Secret) {
+func (r *Refresher) accept(s reputation.Secret) {
 	now := time.Now()
 	g := &good{value: s.Value, fetched: now, expires: s.Expires.Round(0), lease: lent(s, now)}
-	old := k.value.Load() // Only whoever has the turn changes it.
+	old := r.value.Load() // Only whoever has the turn changes it.
 	news := old == nil || old.value != s.Value
 	switch {
 	case !news:
 		g.fingerprint = old.fingerprint
-	case !k.options.Hide:
+	case !r.options.Hide:
 		g.fingerprint = Fingerprint(s.Value)
 	}
-	k.mu.Lock()
-	k.value.Store(g)
-	k.failures, k.failure = 0, ""
-	k.next = now.Add(jittered(k.interval(s.TTL)))
+	r.mu.Lock()
+	r.value.Store(g)
+	r.failures, r.failure = 0, ""
+	r.next = now.Add(jittered(r.interval(s.TTL)))
 	if news {
-		k.asked = false // It was the old value that was refused.
-		close(k.changed)
-		k.changed = make(chan struct{})
+		r.asked = false // It was the old value that was refused.
+		close(r.changed)
+		r.changed = make(chan struct{})
 	}
-	k.mu.Unlock()
-	k.logAccepted(old, g)
+	r.mu.Unlock()
+	r.logAccepted(old, g)
 }
 
 // lent reports whether a value ends no later than it has to be fetched again anyway, so that its end moves on by itself.
@@ -187,31 +187,31 @@ func lent(s reputation.Secret, now time.Time) bool {
 }
 
 // fail takes note of a fetch that brought nothing, and for how long the store wants to be left alone. The value stays.
-func (k *Keeper) fail(err error, alone time.Duration) {
-	k.mu.Lock()
-	k.failure = err.Error()
-	k.leave = time.Now().Add(alone)
-	k.failures++
-	k.next = time.Now().Add(max(alone, jittered(k.pause(err))))
-	k.mu.Unlock()
+func (r *Refresher) fail(err error, alone time.Duration) {
+	r.mu.Lock()
+	r.failure = err.Error()
+	r.leave = time.Now().Add(alone)
+	r.failures++
+	r.next = time.Now().Add(max(alone, jittered(r.pause(err))))
+	r.mu.Unlock()
 }
 
 // interval returns how long a good answer holds.
-func (k *Keeper) interval(ttl time.Duration) time.Duration {
+func (r *Refresher) interval(ttl time.Duration) time.Duration {
 	if ttl <= 0 {
-		return k.options.Refresh
+		return r.options.Refresh
 	}
-	return min(k.options.Refresh, ttl/3*2)
+	return min(r.options.Refresh, ttl/3*2)
 }
 
 // pause returns how long to wait after a failure. That is never longer than after success, or a file that is looked at
 // every second would be left alone for a minute because it was missing while somebody replaced it. mu is held.
-func (k *Keeper) pause(err error) time.Duration {
-	most := min(retryMost, k.options.Refresh)
+func (r *Refresher) pause(err error) time.Duration {
+	most := min(retryMost, r.options.Refresh)
 	if pointless(err) {
 		return most
 	}
-	return backoff.Policy{First: retryFirst, Most: most}.Pause(k.failures)
+	return backoff.Policy{First: retryFirst, Most: most}.Pause(r.failures)
 }
 
 // leftAlone returns how long the store asks to be left alone.
@@ -229,9 +229,9 @@ func pointless(err error) bool {
 }
 
 // poke makes the goroutine look again at what is due.
-func (k *Keeper) poke() {
+func (r *Refresher) poke() {
 	select {
-	case k.wake <- struct{}{}:
+	case r.wake <- struct{}{}:
 	default: // it will look anyway
 	}
 }

@@ -24,17 +24,17 @@ const (
 )
 
 // once reports whether a cause may be logged now, and takes note that the store was said to give no answer.
-func (k *Keeper) once(cause int) bool {
-	if !k.logged.Allow(cause, time.Now()) {
+func (r *Refresher) once(cause int) bool {
+	if !r.logged.Allow(cause, time.Now()) {
 		return false
 	}
-	k.saidAway.Store(true)
+	r.saidAway.Store(true)
 	return true
 }
 
 // logFailure logs why a fetch brought nothing, which value is in use instead, and what to do.
-func (k *Keeper) logFailure(err error) {
-	g := k.value.Load()
+func (r *Refresher) logFailure(err error) {
+	g := r.value.Load()
 	attrs := []slog.Attr{slog.String("error", err.Error()), slog.Bool("in_use", g != nil)}
 	if g != nil {
 		attrs = append(attrs, slog.Duration("age", time.Since(g.fetched).Round(time.Second)))
@@ -43,31 +43,31 @@ func (k *Keeper) logFailure(err error) {
 	ctx := context.Background()
 	switch {
 	case errors.Is(err, reputation.ErrRefused):
-		if k.once(causeRefused) {
-			k.log.LogAttrs(ctx, slog.LevelError, "the store does not let this server read the secret: "+
+		if r.once(causeRefused) {
+			r.log.LogAttrs(ctx, slog.LevelError, "the store does not let this server read the secret: "+
 				"check its credentials for the store, and what they allow", attrs...)
 		}
 	case errors.Is(err, reputation.ErrUnknown):
-		if k.once(causeUnknown) {
-			k.log.LogAttrs(ctx, slog.LevelError, "the store has no such secret: "+
+		if r.once(causeUnknown) {
+			r.log.LogAttrs(ctx, slog.LevelError, "the store has no such secret: "+
 				"check how the configuration names it, and that it was written there", attrs...)
 		}
-	case k.once(causeAway):
-		k.log.LogAttrs(ctx, slog.LevelWarn, "the secret cannot be fetched: "+
+	case r.once(causeAway):
+		r.log.LogAttrs(ctx, slog.LevelWarn, "the secret cannot be fetched: "+
 			"check that its store is up and can be reached from here", attrs...)
 	}
 }
 
 // logAccepted logs what is new about a good fetch, if anything. The value is logged by its fingerprint only.
-func (k *Keeper) logAccepted(old, now *good) {
-	if k.saidAway.Swap(false) {
-		k.log.Info("the store answers again")
+func (r *Refresher) logAccepted(old, now *good) {
+	if r.saidAway.Swap(false) {
+		r.log.Info("the store answers again")
 	}
 	switch {
 	case old == nil:
-		k.log.LogAttrs(context.Background(), slog.LevelInfo, "the secret was fetched", named("key", now)...)
+		r.log.LogAttrs(context.Background(), slog.LevelInfo, "the secret was fetched", named("key", now)...)
 	case old.value != now.value:
-		k.log.LogAttrs(context.Background(), slog.LevelInfo, "the secret has changed, and the new value is in use",
+		r.log.LogAttrs(context.Background(), slog.LevelInfo, "the secret has changed, and the new value is in use",
 			append(named("key", now), named("old_key", old)...)...)
 	}
 }
@@ -82,15 +82,15 @@ func named(attr string, g *good) []slog.Attr {
 
 // logPanic must be called by the function that recovered. What a store panics with may well hold the secret, so only what
 // the runtime says is shown, and of everything else its type.
-func (k *Keeper) logPanic(v any) {
-	if !k.once(causePanic) {
+func (r *Refresher) logPanic(v any) {
+	if !r.once(causePanic) {
 		return
 	}
 	text := fmt.Sprintf("%T", v)
 	if err, ok := v.(runtime.Error); ok {
 		text = err.Error()
 	}
-	k.log.Error("the store panicked: report this to its author", slog.String("panic", text), slog.Any("at", callers()))
+	r.log.Error("the store panicked: report this to its author", slog.String("panic", text), slog.Any("at", callers()))
 }
 
 // callers returns the functions that panicked, the innermost first. A stack as the runtime prints it would show their
@@ -123,9 +123,9 @@ func (f *failure) Is(target error) bool { return errors.Is(f.cause, target) }
 
 // conceal makes an error presentable: a store may not keep the contract that its errors hold no secret. The given value is
 // what came along with the error.
-func (k *Keeper) conceal(err error, value string) error {
+func (r *Refresher) conceal(err error, value string) error {
 	text := redact(err.Error(), value)
-	if g := k.value.Load(); g != nil {
+	if g := r.value.Load(); g != nil {
 		text = redact(text, g.value)
 	}
 	text = ofSecrets.Replace(query.ReplaceAllString(userinfo.ReplaceAllString(text, "$1"), "$1?[hidden]"))

@@ -17,25 +17,25 @@ package secret
 //		}
 //	}
 type Ring struct {
-	keepers []*Keeper
+	refreshers []*Refresher
 }
 
 // NewRing returns the Ring of some secrets.
-func NewRing(keepers ...*Keeper) *Ring {
-	return &Ring{keepers: append([]*Keeper(nil), keepers...)}
+func NewRing(refreshers ...*Refresher) *Ring {
+	return &Ring{refreshers: append([]*Refresher(nil), refreshers...)}
 }
 
 // onStack is how many values are compared with each other without an allocation.
 const onStack = 8
 
-// Each yields the values that there are now, with the Keepers that hold them. Secrets without a value are left out, and a
+// Each yields the values that there are now, with the Refreshers that hold them. Secrets without a value are left out, and a
 // value that several hold is yielded once, with the first of them. It takes no lock and, up to eight values, allocates
 // nothing. Range over it: `for key, secret := range ring.Each`.
-func (r *Ring) Each(yield func(key string, secret *Keeper) bool) {
+func (r *Ring) Each(yield func(key string, secret *Refresher) bool) {
 	var stack [onStack]string
 	seen := stack[:0]
 next:
-	for _, k := range r.keepers {
+	for _, k := range r.refreshers {
 		value, ok := k.Current()
 		if !ok {
 			continue

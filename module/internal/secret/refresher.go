@@ -19,7 +19,7 @@ const (
 	DefaultTimeout = 5 * time.Second
 )
 
-// Options are the parts of a Keeper that can be left out.
+// Options are the parts of a Refresher that can be left out.
 type Options struct {
 	// Source says where the secret is kept, as the operator wrote it: `{file./run/secrets/abuseipdb}`, or
 	// `aws_secretsmanager prod/abuseipdb`. It is shown and logged, so a value that stands in the configuration itself has
@@ -45,8 +45,8 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Keeper keeps one secret current. It is safe for concurrent use, and no lock is held while the store is asked.
-type Keeper struct {
+// Refresher keeps one secret current. It is safe for concurrent use, and no lock is held while the store is asked.
+type Refresher struct {
 	name    string
 	store   reputation.SecretStore
 	options Options
@@ -83,9 +83,9 @@ type good struct {
 	lease       bool      // expires moves on with every fetch
 }
 
-// Open returns a Keeper of the secret that a store holds. The name tells the secret from others in logs and Status; the
+// Open returns a Refresher of the secret that a store holds. The name tells the secret from others in logs and Status; the
 // store's own way of naming it belongs into Options. Nobody is asked yet.
-func Open(name string, store reputation.SecretStore, o Options) *Keeper {
+func Open(name string, store reputation.SecretStore, o Options) *Refresher {
 	if o.Refresh <= 0 {
 		o.Refresh = DefaultRefresh
 	}
@@ -100,7 +100,7 @@ func Open(name string, store reputation.SecretStore, o Options) *Keeper {
 		log = log.With("source", o.Source)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Keeper{
+	return &Refresher{
 		name: name, store: store, options: o, log: log,
 		ctx: ctx, cancel: cancel,
 		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), changed: make(chan struct{}),
@@ -109,23 +109,23 @@ func Open(name string, store reputation.SecretStore, o Options) *Keeper {
 
 // Start begins to keep the secret current, in the background: it returns at once, whatever state the store is in. The
 // first fetch is made at once too, unless Prime has made it. More calls do nothing, and neither does one after Close.
-func (k *Keeper) Start() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.done != nil || k.ctx.Err() != nil {
+func (r *Refresher) Start() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.done != nil || r.ctx.Err() != nil {
 		return
 	}
-	k.done = make(chan struct{})
-	go k.keep(k.done)
+	r.done = make(chan struct{})
+	go r.keep(r.done)
 }
 
 // Close ends what Start began, a fetch that is under way too, and waits for it: no more than a moment where a store does
 // not return although its context has ended. The last good value stays.
-func (k *Keeper) Close() {
-	k.cancel()
-	k.mu.Lock()
-	done := k.done
-	k.mu.Unlock()
+func (r *Refresher) Close() {
+	r.cancel()
+	r.mu.Lock()
+	done := r.done
+	r.mu.Unlock()
 	if done != nil {
 		<-done
 	}
@@ -135,18 +135,18 @@ func (k *Keeper) Close() {
 // from the beginning and a mistake in the configuration is found while it is loaded. It returns, and does not log, why
 // there was no answer: the error can be asked for its kind with errors.Is, and holds no value. It waits no longer than
 // ctx and the time limit allow, but for a moment where a store does not heed them.
-func (k *Keeper) Prime(ctx context.Context) error {
+func (r *Refresher) Prime(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(k.ctx, cancel)()
-	defer k.poke() // What is due has moved under the goroutine's feet.
-	return k.fetch(ctx)
+	defer context.AfterFunc(r.ctx, cancel)()
+	defer r.poke() // What is due has moved under the goroutine's feet.
+	return r.fetch(ctx)
 }
 
 // Current returns the last good value, or false if there has been none. It takes no lock and allocates nothing: ask it
 // anew for every use, and a new value is used from the next one on.
-func (k *Keeper) Current() (value string, ok bool) {
-	g := k.value.Load()
+func (r *Refresher) Current() (value string, ok bool) {
+	g := r.value.Load()
 	if g == nil {
 		return "", false
 	}
@@ -160,24 +160,24 @@ func (k *Keeper) Current() (value string, ok bool) {
 // refuses it to every call that is under way, on every instance, while stores bill and throttle each fetch; and where a
 // store lags behind the service, the second look is the one that helps. A change of the value answers everybody who has
 // asked before it.
-func (k *Keeper) Refresh() {
-	k.mu.Lock()
-	k.asked = true
-	k.mu.Unlock()
-	k.poke()
+func (r *Refresher) Refresh() {
+	r.mu.Lock()
+	r.asked = true
+	r.mu.Unlock()
+	r.poke()
 }
 
 // Changed returns a channel that is closed when the value changes next; the first value is a change too. Get the channel
 // before the value, and no change is missed. Close does not close it.
-func (k *Keeper) Changed() <-chan struct{} {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.changed
+func (r *Refresher) Changed() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changed
 }
 
 // Status is what an operator sees of a secret. It holds no value.
 type Status struct {
-	// Name and Source are those that the Keeper was opened with.
+	// Name and Source are those that the Refresher was opened with.
 	Name   string `json:"name"`
 	Source string `json:"source,omitempty"`
 
@@ -201,12 +201,12 @@ type Status struct {
 }
 
 // Status returns the present state. It asks nobody.
-func (k *Keeper) Status() Status {
-	s := Status{Name: k.name, Source: k.options.Source, Expires: k.options.Expires}
-	k.mu.Lock()
-	s.Error = k.failure
-	g := k.value.Load()
-	k.mu.Unlock()
+func (r *Refresher) Status() Status {
+	s := Status{Name: r.name, Source: r.options.Source, Expires: r.options.Expires}
+	r.mu.Lock()
+	s.Error = r.failure
+	g := r.value.Load()
+	r.mu.Unlock()
 	if g == nil {
 		return s
 	}
