@@ -23,7 +23,8 @@ type Status struct {
 	Warnings   []string         `json:"warnings"` // what is wrong, each with what to do
 }
 
-// Health is the judgement that the detail of ip_reputation_health gives, too. Warnings of Status are the same for operators.
+// Health is the judgement that the detail of ip_reputation_health gives, too. The Warnings of Status are the same
+// warnings, in the words for operators.
 type Health struct {
 	Status   health.Status    `json:"status"` // pass or warn
 	Warnings []health.Warning `json:"warnings"`

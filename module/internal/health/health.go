@@ -1,8 +1,10 @@
-// Package health judges how an instance is doing, from nothing but what its parts say of themselves. It is the only judge: the
-// handler `ip_reputation_health`, `status` and its warnings show what it finds.
+// Package health judges how an instance is doing, from nothing but what its parts say of
+// themselves. It is the only judge: the handler `ip_reputation_health`, `status` and its warnings
+// show what it finds.
 //
-// Strangers may see a Report as JSON, with the Text of its warnings. These hold names that the configuration gives to sources, and
-// never a secret, an address, a path or the text of an error. The Detail of a warning does; it is for operators.
+// Strangers may see a Report as JSON, with the Text of its warnings. These hold names that the
+// configuration gives to sources, and never a secret, an address, a path or the text of an error.
+// The Detail of a warning does; it is for operators.
 package health
 
 import (
@@ -63,7 +65,8 @@ type Warning struct {
 	Component string `json:"component,omitempty"` // the name of the provider, list or server
 	Text      string `json:"text"`                // what it is, and what to do
 
-	// Detail is the same for operators, with the text of the error and its cure. It is empty where Text says it all.
+	// Detail is the same for operators, with the text of the error and its cure. It is empty where
+	// Text says it all.
 	Detail string `json:"-"`
 }
 
@@ -168,11 +171,13 @@ func (r *Report) clients(c Clients) {
 	check := func(value string, w *Warning) { r.check(name, Check{Type: "component", Value: value}, w) }
 	if c.Proxy {
 		check("proxy", warning(ClientsOneProxy, "", "nearly all requests come from one address that looks like a proxy, "+
-			"so that all visitors are judged as one, or none is: name the proxy in trusted_proxies, and add trusted_proxies_strict"))
+			"so that all visitors are judged as one, or none is: "+
+			"name the proxy in trusted_proxies, and add trusted_proxies_strict"))
 	}
 	for _, server := range c.Chosen {
-		check("not_strict", warning(ClientsChosen, server, "visitors of server %s can choose the address they are judged by: "+
-			"add trusted_proxies_strict beside trusted_proxies", server))
+		check("not_strict", warning(ClientsChosen, server,
+			"visitors of server %s can choose the address they are judged by: "+
+				"add trusted_proxies_strict beside trusted_proxies", server))
 	}
 	if c.Missing {
 		check("missing", warning(ClientsMissing, "", "nearly all requests come without the address of a client, "+

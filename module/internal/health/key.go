@@ -32,7 +32,8 @@ func (r *Report) key(k Key, all []Key, now time.Time) {
 	case k.State == KeySetAside && replaced:
 		w = warning(KeyRefused, k.Name, "%s is refused, and another one is used: replace or remove it", name)
 	case k.State == KeyWaiting && replaced:
-		w = k.unread(warning(KeyMissing, k.Name, "%s has not come yet, and another one is used: see whether its store can be reached", name))
+		w = k.unread(warning(KeyMissing, k.Name, "%s has not come yet, and another one is used: "+
+			"see whether its store can be reached", name))
 	case k.Error != "" && k.State != KeyWaiting:
 		w = k.unread(warning(KeyUnreadable, k.Name, "%s cannot be read any more, and its last value is used: "+
 			"a restart would be without it", name))

@@ -11,8 +11,9 @@ const (
 	// staleAfter is how long a list without Patience may go unconfirmed after a failure.
 	staleAfter = day
 
-	// failuresAreNews is how many attempts to fetch a list must fail in a row until there is a warning: some minutes, since it is
-	// tried again after one minute, two and so on. A file is not mended by trying again, so that its first failure counts.
+	// failuresAreNews is how many attempts to fetch a list must fail in a row until there is a
+	// warning: some minutes, since it is tried again after one minute, two and so on. A file is not
+	// mended by trying again, so that its first failure counts.
 	failuresAreNews = 3
 )
 
@@ -41,21 +42,21 @@ func listWarning(l List, failed bool, now time.Time) *Warning {
 		if l.LastError == "" {
 			return w
 		}
-		return w.detail("list %s is not the newest, what was confirmed at %s is in force: %s", l.Name, confirmed, l.LastError)
+		return w.detail("list %s is not the newest, what was confirmed at %s is in force: %s",
+			l.Name, confirmed, l.LastError)
 
 	case failed && (l.Kind != feed.KindURL || l.Failures >= failuresAreNews):
-		return warning(ListFailing, l.Name, "list %s is not the newest, what was last good of it is in force: "+
-			"see the log for why", l.Name).
-			detail("list %s is not the newest, what was last good of it is in force: %s", l.Name, l.LastError)
+		const text = "list %s is not the newest, what was last good of it is in force: "
+		return warning(ListFailing, l.Name, text+"see the log for why", l.Name).detail(text+"%s", l.Name, l.LastError)
 
 	case l.LastResult == feed.ResultNotStored.String():
-		return warning(ListNotStored, l.Name, "list %s is in force but cannot be kept on disk, so a restart fetches it again: "+
-			"see the log for why", l.Name).
-			detail("list %s is in force but cannot be kept on disk, so a restart fetches it again: %s", l.Name, l.LastError)
+		const text = "list %s is in force but cannot be kept on disk, so a restart fetches it again: "
+		return warning(ListNotStored, l.Name, text+"see the log for why", l.Name).detail(text+"%s", l.Name, l.LastError)
 
 	case l.FirstIgnored != "" && l.Role != "feed":
-		return warning(ListWrongLines, l.Name, "list %s: %d wrong lines are not in force: see the log for the first", l.Name, l.Ignored).
-			detail("list %s: %d wrong lines are not in force, the first is %s", l.Name, l.Ignored, l.FirstIgnored)
+		const text = "list %s: %d wrong lines are not in force"
+		return warning(ListWrongLines, l.Name, text+": see the log for the first", l.Name, l.Ignored).
+			detail(text+", the first is %s", l.Name, l.Ignored, l.FirstIgnored)
 	}
 	return nil
 }

@@ -57,24 +57,27 @@ func (r *Report) provider(p quota.Status, all []Key, now time.Time) {
 	switch {
 	case !p.RefusedUntil.IsZero():
 		c.Value, c.Until = "refused", p.RefusedUntil
-		w = notAsked(warning(ProviderRefused, p.Name, "provider %s refuses the key, which is tried again after %s: give it a valid one",
-			p.Name, clock(p.RefusedUntil)), ": give it a valid one")
+		w = notAsked(warning(ProviderRefused, p.Name, "provider %s refuses the key, which is tried again after %s: "+
+			"give it a valid one", p.Name, clock(p.RefusedUntil)), ": give it a valid one")
 	case usable == 0 && keys[KeySetAside] > 0:
 		c.Value = "refused"
 		w = warning(ProviderRefused, p.Name, "provider %s refuses its keys: give it a valid one", p.Name)
 	case usable == 0 && keys[KeyWaiting] > 0:
 		c.Value = "no_key"
-		w = warning(KeyMissing, p.Name, "provider %s is not asked, since it has no key yet: see whether its store can be reached", p.Name)
+		w = warning(KeyMissing, p.Name, "provider %s is not asked, since it has no key yet: "+
+			"see whether its store can be reached", p.Name)
 	case !p.ThrottledUntil.IsZero():
 		c.Value, c.Until = "throttled", p.ThrottledUntil
-		w = notAsked(warning(ProviderThrottled, p.Name, "provider %s asked to be left alone until %s", p.Name, clock(p.ThrottledUntil)), "")
+		w = notAsked(warning(ProviderThrottled, p.Name, "provider %s asked to be left alone until %s",
+			p.Name, clock(p.ThrottledUntil)), "")
 	case !p.OpenUntil.IsZero():
 		c.Value, c.Until = "failing", p.OpenUntil
 		w = notAsked(warning(ProviderFailing, p.Name, "provider %s failed repeatedly and is tried again after %s",
 			p.Name, clock(p.OpenUntil)), "")
 	case !p.Up:
 		c.Value = "failing"
-		w = warning(ProviderFailing, p.Name, "provider %s failed repeatedly and is tried again with the next question", p.Name)
+		w = warning(ProviderFailing, p.Name, "provider %s failed repeatedly and is tried again with the next question",
+			p.Name)
 	}
 	r.check("providers:state", c, w)
 	for _, window := range p.Windows {
@@ -89,7 +92,8 @@ func (r *Report) quota(provider string, q quota.WindowStatus, now time.Time) {
 	switch {
 	case !now.Before(q.Reset):
 	case left <= 0:
-		w = warning(QuotaSpent, provider, "the quota of provider %s is spent: %s, until %s", provider, q.Window, clock(q.Reset)).
+		w = warning(QuotaSpent, provider, "the quota of provider %s is spent: %s, until %s",
+			provider, q.Window, clock(q.Reset)).
 			detail("provider %s is not asked: %s", provider, spent(q))
 	case left*lowShare < q.Limit:
 		w = warning(QuotaLow, provider, "the quota of provider %s is nearly spent: %d of %s left until %s",

@@ -26,10 +26,10 @@ func (r *Report) redis(s redis.Status, share float64, quotas bool) {
 		if quotas {
 			limits = fmt.Sprintf(", with at most %v of what was left of each quota (local_share)", share)
 		}
-		r.check("redis:connection", c, warning(RedisAway, "", "redis is away since %s, and this instance goes on by itself: "+
-			"see the log, and whether it can be reached from here", clock(s.Since)).
-			detail("redis is away since %s, and this instance goes on by itself%s: %s; %s", clock(s.Since), limits,
-				cmp.Or(s.Error, "it has not answered yet"), cmp.Or(s.Cure, "see whether it can be reached from here")))
+		const text, reach = "redis is away since %s, and this instance goes on by itself", "see whether it can be reached from here"
+		r.check("redis:connection", c, warning(RedisAway, "",
+			text+": see the log, and whether it can be reached from here", clock(s.Since)).
+			detail(text+"%s: %s; %s", clock(s.Since), limits, cmp.Or(s.Error, "it has not answered yet"), cmp.Or(s.Cure, reach)))
 	case s.Deaf != "":
 		const text = "bans of other instances arrive after seconds only, since this one cannot subscribe: "
 		r.check("redis:connection", c, warning(RedisUnsubscribed, "", text+"see the log for why").detail(text+"%s", s.Deaf))
@@ -46,7 +46,8 @@ func (r *Report) database(h History) {
 		c.Value = "away"
 		r.check("history:database", c, warning(HistoryAway, "", "the database of the history is away since %s, "+
 			"and what it is to keep waits on disk: see the log, and whether it can be reached from here", clock(d.Since)).
-			detail("the database of the history is away since %s, and %d entries wait: %s; %s", clock(d.Since), h.Recorder.Waiting,
+			detail("the database of the history is away since %s, and %d entries wait: %s; %s",
+				clock(d.Since), h.Recorder.Waiting,
 				cmp.Or(d.Error, "it has not answered yet"), cmp.Or(d.Cure, "see whether it can be reached from here")))
 	case h.Recorder.Store != nil:
 		c.Value = "refuses"
@@ -96,5 +97,6 @@ func (r *Report) sentry(s sentry.Status) {
 	}
 	const text = "errors cannot be reported to sentry, %d got lost: "
 	r.check("sentry:reports", Check{Type: "component", Value: "failed"},
-		warning(SentryUndelivered, "", text+"see the log for why", s.Undelivered).detail(text+"%s", s.Undelivered, s.Problem))
+		warning(SentryUndelivered, "", text+"see the log for why", s.Undelivered).
+			detail(text+"%s", s.Undelivered, s.Problem))
 }

@@ -49,8 +49,8 @@ func poison(v reflect.Value, path string) {
 	}
 }
 
-// TestStrangersSeeNoErrors proves that no text of a status but a few names is in what strangers may see, whatever is wrong, and
-// that operators see what it is.
+// TestStrangersSeeNoErrors proves that no text of a status but a few names is in what strangers may
+// see, whatever is wrong, and that operators see what it is.
 func TestStrangersSeeNoErrors(t *testing.T) {
 	withError := map[Reason]bool{}
 	for name, tc := range judgements {
@@ -67,7 +67,9 @@ func TestStrangersSeeNoErrors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for where, text := range map[string]string{"the report": string(shown), "its warnings": string(warnings), "its output": r.Output} {
+			for where, text := range map[string]string{
+				"the report": string(shown), "its warnings": string(warnings), "its output": r.Output,
+			} {
 				for _, part := range []string{"203.0.113.7", "hunter2", "/run/secrets", "dial"} {
 					if strings.Contains(text, part) {
 						t.Errorf("%s shows %q: %s", where, part, text)
@@ -85,8 +87,8 @@ func TestStrangersSeeNoErrors(t *testing.T) {
 		})
 	}
 	for _, reason := range []Reason{
-		ListEmpty, ListStale, ListFailing, ListNotStored, ListWrongLines, RedisAway, RedisUnsubscribed, HistoryAway, HistoryRefused,
-		HistoryUpkeep, HistoryUnsaved, SentryUndelivered, KeyUnreadable, KeyMissing,
+		ListEmpty, ListStale, ListFailing, ListNotStored, ListWrongLines, RedisAway, RedisUnsubscribed,
+		HistoryAway, HistoryRefused, HistoryUpkeep, HistoryUnsaved, SentryUndelivered, KeyUnreadable, KeyMissing,
 	} {
 		if !withError[reason] {
 			t.Errorf("operators do not read the error of %s", reason)

@@ -52,7 +52,8 @@ var families = []family{
 				}
 			}
 		}),
-	gauge("key_expiry_timestamp_seconds", "When a key of a provider ends, in seconds since 1970, for keys of which that is known.",
+	gauge("key_expiry_timestamp_seconds",
+		"When a key of a provider ends, in seconds since 1970, for keys of which that is known.",
 		[]string{"provider", "key"}, func(s *health.State, emit emit) {
 			for _, k := range s.Keys {
 				// a lease always ends soon, which is no reason for an alert
@@ -69,15 +70,18 @@ var families = []family{
 				emit(l.Patience.Seconds(), l.Name)
 			}
 		})),
-	gauge("feed_last_success_timestamp_seconds", "When the feed was last refreshed with success, in seconds since 1970; 0 means never.",
+	gauge("feed_last_success_timestamp_seconds",
+		"When the feed was last refreshed with success, in seconds since 1970; 0 means never.",
 		[]string{"feed"}, eachFeed(func(l *health.List, emit emit) { emit(unix(l.LastSuccess), l.Name) })),
-	gauge("redis_up", "Whether the memory that instances share answers and takes writes (1), or each instance is on its own (0).",
+	gauge("redis_up",
+		"Whether the memory that instances share answers and takes writes (1), or each instance is on its own (0).",
 		nil, func(s *health.State, emit emit) {
 			if s.Redis != nil {
 				emit(value(s.Redis.Up))
 			}
 		}),
-	gauge("history_up", "Whether the database of the history answers and takes what is written (1), or it waits on disk (0).",
+	gauge("history_up",
+		"Whether the database of the history answers and takes what is written (1), or it waits on disk (0).",
 		nil, ofHistory(func(h *health.History, emit emit) { emit(value(h.Database.Up)) })),
 	gauge("history_queued", "Decisions and verdict changes that are not in the database yet.",
 		nil, ofHistory(func(h *health.History, emit emit) { emit(float64(h.Recorder.Waiting)) })),
@@ -145,7 +149,8 @@ func unix(t time.Time) float64 {
 	return float64(t.Unix())
 }
 
-// seriesSet gathers series. Of equal ones it takes the first: a registry refuses a scrape that has a series twice.
+// seriesSet gathers series. Of equal ones it takes the first: a registry refuses a scrape that has
+// a series twice.
 type seriesSet struct {
 	seen    map[seriesKey]bool
 	metrics []prometheus.Metric

@@ -45,7 +45,8 @@ var attached struct {
 	list []Instance
 }
 
-// attach shows an instance beside those that are shown already, until detach is called. More calls do nothing.
+// attach shows an instance beside those that are shown already, until detach is called. More calls
+// do nothing.
 func attach(i Instance) (detach func()) {
 	attached.mu.Lock()
 	defer attached.mu.Unlock()
@@ -217,7 +218,8 @@ func TestABrokenInstanceDoesNotBreakTheScrape(t *testing.T) {
 	}
 }
 
-// TestAnInstanceThatBeginsBroken proves that evictions of an instance that could not be read at first are not counted as new.
+// TestAnInstanceThatBeginsBroken proves that evictions of an instance that could not be read at
+// first are not counted as new.
 func TestAnInstanceThatBeginsBroken(t *testing.T) {
 	reg := pedantic(t)
 	start := scrape(t, reg)["memory_evictions_total{}"]

@@ -9,8 +9,9 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 )
 
-// Instance is a running configuration, as the gauges see it. Instances are compared with ==. The methods are called at each
-// scrape and by Show. They must be quick and safe for concurrent use, and must not call this package.
+// Instance is a running configuration, as the gauges see it. Instances are compared with ==. The
+// methods are called at each scrape and by Show. They must be quick and safe for concurrent use,
+// and must not call this package.
 type Instance interface {
 	// State returns the state at this moment.
 	State() health.State
@@ -29,19 +30,20 @@ type instances struct {
 	list      []Instance // the newest last
 	evictions uint64     // counted so far, over all instances
 
-	// counted are the evictions of the newest instance that are counted already, or belong to another. It is not known while
-	// the instance could not be read.
+	// counted are the evictions of the newest instance that are counted already, or belong to
+	// another. It is not known while the instance could not be read.
 	counted      uint64
 	countedKnown bool
 }
 
-// Show replaces the instances that the gauges show. The last one is the newest: it wins for series that several have, as
-// during a reload. After Show has returned, instances that are not among them are not called any more.
+// Show replaces the instances that the gauges show. The last one is the newest: it wins for series
+// that several have, as during a reload. After Show has returned, instances that are not among them
+// are not called any more.
 func Show(list ...Instance) { shown.show(slices.Clone(list)) }
 
-// show replaces the list. If another instance is the newest now, its evictions count from the present value of its memory:
-// instances may share a memory that outlives reloads, whose evictions are counted already, or have their own, which begins
-// at zero.
+// show replaces the list. If another instance is the newest now, its evictions count from the
+// present value of its memory: instances may share a memory that outlives reloads, whose evictions
+// are counted already, or have their own, which begins at zero.
 func (s *instances) show(list []Instance) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,5 +120,6 @@ func (s *instances) metrics() []prometheus.Metric {
 		}
 		set.add(&now)
 	}
-	return append(set.metrics, prometheus.MustNewConstMetric(memoryEvictions, prometheus.CounterValue, float64(s.evictions)))
+	return append(set.metrics,
+		prometheus.MustNewConstMetric(memoryEvictions, prometheus.CounterValue, float64(s.evictions)))
 }
