@@ -494,7 +494,7 @@ func TestRefresh(t *testing.T) {
 	}
 	answer := r.ask(t, http.MethodGet, "status", "")
 	w := into[status](t, answer).Warnings
-	if len(w) != 1 || !strings.Contains(w[0], "list ours is not the newest") || !strings.Contains(w[0], "lines are wrong") {
+	if len(w) != 1 || !strings.Contains(w[0], "list ours is not the newest") || !strings.Contains(w[0], "a web page came") {
 		t.Errorf("the status warns %q", w)
 	}
 	type judged struct {
@@ -505,7 +505,7 @@ func TestRefresh(t *testing.T) {
 	}
 	h := into[judged](t, answer).Health
 	if h.Status != "warn" || len(h.Warnings) != 1 || h.Warnings[0].Reason != "list_failing" || h.Warnings[0].Component != "ours" ||
-		strings.Contains(h.Warnings[0].Text, "wrong") {
+		strings.Contains(h.Warnings[0].Text, "web page") {
 		t.Errorf("with a warning, health is %+v", h)
 	}
 	if page := r.run(t, "status"); !strings.Contains(page, "health       warn\n") || !strings.Contains(page, "\nWARNINGS     list ours ") {
