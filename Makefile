@@ -18,10 +18,12 @@ LINT_VERSION       := v2.15.0
 ACTIONLINT_VERSION := v1.7.12
 VULNS_VERSION      := v1.9.0
 VEGETA_VERSION     := v12.13.0
+XCADDY_VERSION     := v0.4.5
 LINT       := .bin/golangci-lint-$(LINT_VERSION)/golangci-lint
 ACTIONLINT := .bin/actionlint-$(ACTIONLINT_VERSION)/actionlint
 VULNS      := .bin/govulncheck-$(VULNS_VERSION)/govulncheck
 VEGETA     := .bin/vegeta-$(VEGETA_VERSION)/vegeta
+XCADDY     := .bin/xcaddy-$(XCADDY_VERSION)/xcaddy
 
 .DEFAULT_GOAL := help
 
@@ -39,6 +41,24 @@ run: ## watch it work: Caddy with Caddyfile.example and stand-ins; DEMO_PORT, DE
 .PHONY: build
 build: ## build ./caddy, with version and revision stamped
 	$(GO) build -trimpath -buildvcs=$(shell git rev-parse --git-dir >/dev/null 2>&1 && echo true || echo false) -o caddy ./cmd/caddy
+
+MODULE        := github.com/caddy-ip-reputation/caddy-ip-reputation
+CADDY_VERSION  = $(shell $(GO) list -m -f '{{.Version}}' github.com/caddyserver/caddy/v2)
+VERSION       ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+REVISION      ?= $(shell git rev-parse HEAD 2>/dev/null)
+OUTPUT        ?= caddy
+STAMP          = -X $(MODULE)/module/internal/metrics.stampedVersion=$(VERSION) -X $(MODULE)/module/internal/metrics.stampedRevision=$(REVISION)
+
+# Static, without paths of this machine, and without the three databases that Caddy's certificate authority could use: xcaddy's own
+# flags, which it does not use where others are given.
+XCADDY_FLAGS  ?= -trimpath -tags nobadger,nomysql,nopgx
+
+# Without @v0.0.0, xcaddy asks the module proxy which versions of this module there are. xcaddy compiles in a folder of its own, so the
+# linker must be given version and revision.
+.PHONY: xcaddy
+xcaddy: $(XCADDY) ## build ./caddy with other plugins in it, by xcaddy; PLUGINS="github.com/…@v1.2.3 …"
+	XCADDY_GO_BUILD_FLAGS='$(XCADDY_FLAGS) -ldflags "-s -w $(STAMP)"' $(XCADDY) build $(CADDY_VERSION) --output $(OUTPUT) \
+		--with $(MODULE)@v0.0.0=. $(foreach plugin,$(PLUGINS),--with '$(plugin)')
 
 # A test whose server cannot be had is skipped; in CI it fails, so that none is left out unseen.
 test: export IPREP_REQUIRE_SERVICES := $(if $(CI),1,$(IPREP_REQUIRE_SERVICES))
@@ -138,6 +158,10 @@ $(VULNS):
 
 $(VEGETA):
 	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/tsenart/vegeta/v12@$(VEGETA_VERSION)
+
+# For this machine, whatever the Caddy that it builds is for.
+$(XCADDY):
+	GOOS= GOARCH= GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/caddyserver/xcaddy/cmd/xcaddy@$(XCADDY_VERSION)
 
 .PHONY: clean
 clean: ## remove what was built here

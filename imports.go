@@ -1,5 +1,5 @@
 // Package caddyipreputation adds IP reputation to Caddy. It is the path to give to xcaddy and to Caddy's download page:
-// importing it registers the app, the handler, the matcher, the providers and their Caddyfile syntax.
+// importing it registers the app, the handler, the matcher, the providers, their Caddyfile syntax and the command.
 package caddyipreputation
 
 import (

@@ -5,12 +5,13 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation"
 )
 
-// TestImport proves that a Caddy which imports the root package, as xcaddy makes it, has all modules and their syntax.
+// TestImport proves that a Caddy which imports the root package, as xcaddy makes it, has all modules, their syntax and the command.
 func TestImport(t *testing.T) {
 	for _, id := range []string{
 		"ip_reputation",
@@ -26,6 +27,9 @@ func TestImport(t *testing.T) {
 		if _, err := caddy.GetModule(id); err != nil {
 			t.Error(err)
 		}
+	}
+	if _, ok := caddycmd.Commands()["ip-reputation"]; !ok {
+		t.Error("there is no command ip-reputation")
 	}
 	const config = `
 		{

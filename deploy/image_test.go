@@ -72,8 +72,20 @@ func TestDockerfile(t *testing.T) {
 	}
 	if ignore := deployed(t, ".dockerignore"); !strings.Contains("\n"+ignore, "\n*\n!") {
 		t.Error(".dockerignore must name what is let in, or secrets get into the context")
+	} else if !strings.Contains(ignore, "\n!Makefile\n") {
+		t.Error(".dockerignore leaves out the Makefile, which builds the image")
 	}
 	if !strings.Contains(deployed(t, "module/internal/metrics/build.go"), "var stampedVersion, stampedRevision string") {
-		t.Error("the linker is told of variables that are not there: the image would not know its version")
+		t.Error("the linker sets variables that do not exist: the image would not know its version")
+	}
+	build := regexp.MustCompile(`CGO_ENABLED=0 GOOS=\$TARGETOS GOARCH=\$TARGETARCH\s+make xcaddy OUTPUT=/out/usr/bin/caddy VERSION="\$VERSION" REVISION="\$REVISION"`)
+	if !slices.ContainsFunc(instructions(deployed(t, "Dockerfile")), func(in [2]string) bool { return in[0] == "RUN" && build.MatchString(in[1]) }) {
+		t.Error("the image is not built by `make xcaddy`, or without its version")
+	}
+	makefile := deployed(t, "Makefile")
+	for _, want := range []string{"-trimpath -tags nobadger,nomysql,nopgx", "module/internal/metrics.stampedVersion=$(VERSION) ", "module/internal/metrics.stampedRevision=$(REVISION)"} {
+		if !strings.Contains(makefile, want) {
+			t.Errorf("the Makefile does not build with %q", want)
+		}
 	}
 }

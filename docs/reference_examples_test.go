@@ -177,13 +177,13 @@ var examples = map[string]example{
 	"Handler.unknown": {line: "unknown block"},
 	"Handler.log":     {line: "log all"},
 
-	"Rule.action":      {line: "drop score 97 category ddos"},
+	"Rule.action":      {line: "drop score 97 category hijacked"},
 	"Rule.limit":       {line: "limit 10/1m score 50"},
 	"Rule.key":         {line: "limit 100/1m key {http.request.header.X-Api-Key}", word: "key"},
 	"Rule.status_code": {line: "block status 451 category botnet_c2", word: "status"},
 
 	"Conditions.score":    {line: "limit 10/1m score 50-84", word: "score"},
-	"Conditions.category": {line: "block category botnet_c2,malware", word: "category"},
+	"Conditions.category": {line: "block category botnet_c2,hijacked", word: "category"},
 	"Conditions.nature":   {line: "limit 10/1m nature tor,vpn", word: "nature"},
 	"Conditions.country":  {line: "pass country DE,AT score 0-94", word: "country"},
 	"Conditions.asn":      {line: "block asn 64500,64501", word: "asn"},

@@ -121,16 +121,17 @@ const introduction = `# Configuration reference
 
 <!-- Made by ` + "`go test ./docs -run TestReference -update`" + ` from the comments of the Go types and reference_examples_test.go: change those. -->
 
-Every option, as JSON and in a Caddyfile, with an example of each that the tests have adapted. New here? Begin with
-[getting started](getting-started.md); the [README](../README.md) has the same by subject, with more explanation.
+Every option, as JSON and in a Caddyfile. Each has an example, which the tests adapt. New here? Begin with
+[getting started](getting-started.md). The same by subject, with more explanation: [sources](sources.md), [rules](rules.md),
+[score](score.md), [keys](keys.md), [Redis](redis.md), [history](history.md), [errors](errors.md).
 
-- What all sites share is the app ` + "`ip_reputation`" + `: a block of that name in the **global options** of a Caddyfile, ` +
+- All sites share the app ` + "`ip_reputation`" + `: a block of that name in the **global options** of a Caddyfile, ` +
 	"`apps.ip_reputation`" + ` in JSON.
-- What a site decides is the handler and the directive ` + "`ip_reputation`" + `; its conditions are also a matcher.
+- Each site decides by the handler and the directive ` + "`ip_reputation`" + `. Its conditions are also a matcher.
 - Durations are ` + "`250ms`, `30s`, `6h`, `1d`" + ` in a Caddyfile, and the same texts in JSON, or numbers of nanoseconds, which
   ` + "`caddy adapt`" + ` writes.
-- ` + "`{env.NAME}` and `{file./path}`" + ` are resolved when the configuration is loaded, or later where that is said; their values never
-  go back into the configuration. ` + "`{$NAME}`" + ` is Caddy's own: it is replaced before anything is read, so it is not for secrets.
+- ` + "`{env.NAME}` and `{file./path}`" + ` are resolved when the configuration is loaded, or later if the option says so. Their values never
+  go back into the configuration. ` + "`{$NAME}`" + ` is Caddy's own: Caddy replaces it before it reads anything, so do not use it for secrets.
 
 `
 

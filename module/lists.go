@@ -1,6 +1,7 @@
 package module
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"os"
@@ -184,7 +185,9 @@ func (f *Feed) origin() (l listed, err error) {
 		l.spec = preset.Spec
 		l.meaning.Confidence = preset.Confidence
 		l.meaning.Categories = reputation.CategoriesOf(preset.Category)
-		l.meaning.Source = score.FeedDefaults(preset.Spec.Name, l.meaning.Categories)
+		l.meaning.Source = score.OfFeed(preset.Spec.Name, l.meaning.Categories)
+		l.meaning.Source.Weight = cmp.Or(preset.Weight, l.meaning.Source.Weight)
+		l.meaning.Source.Group = cmp.Or(preset.Group, l.meaning.Source.Group)
 		if preset.Nature != nil {
 			l.meaning.Nature = l.meaning.Nature.With(*preset.Nature, true)
 		}
@@ -231,7 +234,7 @@ func (f *Feed) values() ([]netip.Prefix, error) {
 // describe sets what being on the list means.
 func (f *Feed) describe(l *listed) (err error) {
 	if f.Name != "" {
-		if err := provider.CheckName(f.Name); err != nil {
+		if err := reputation.CheckName(f.Name); err != nil {
 			return err
 		}
 		l.spec.Name = f.Name
@@ -240,7 +243,7 @@ func (f *Feed) describe(l *listed) (err error) {
 		return err
 	}
 	if l.meaning.Source.Name == "" {
-		l.meaning.Source = score.FeedDefaults("", l.meaning.Categories) // a name that a preset has makes no preset
+		l.meaning.Source = score.OfFeed("", l.meaning.Categories) // a name that a preset has makes no preset
 	}
 	l.meaning.Source.Name = l.spec.Name
 	l.meaning.Source.Trust, err = provider.Trust(f.Trust)

@@ -1,6 +1,10 @@
 package module
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+)
 
 // What a preset is accused of can be said in other words; what it is worth stays.
 func TestPresetKeepsItsWeight(t *testing.T) {
@@ -17,6 +21,27 @@ func TestPresetKeepsItsWeight(t *testing.T) {
 		l, err := tc.feed.list()
 		if err != nil || l.meaning.Source.Weight != tc.weight || l.meaning.Source.Group != tc.group {
 			t.Errorf("%+v: got %+v, %v; want weight %v in group %s", tc.feed, l.meaning.Source, err, tc.weight, tc.group)
+		}
+	}
+}
+
+// TestPresetsAreWeighed holds the weights of the lists that are known by name, as their scores need them.
+func TestPresetsAreWeighed(t *testing.T) {
+	for name, want := range map[string]score.Source{
+		"spamhaus_drop":     {Trust: 1, Weight: 34, Group: "spamhaus"},
+		"firehol_level1":    {Trust: 1, Weight: 24, Group: "lists"},
+		"ipsum":             {Trust: 1, Weight: 24, Group: "lists"},
+		"tor_exits":         {Trust: 1, Weight: 8, Group: "nature"},
+		"x4bnet_vpn":        {Trust: 1, Weight: 8, Group: "nature"},
+		"x4bnet_datacenter": {Trust: 1, Weight: 8, Group: "nature"},
+		"blocklist_de":      {Trust: 1, Weight: 20, Group: "lists"},
+		"feodo":             {Trust: 1, Weight: 20, Group: "lists"},
+		"emerging_threats":  {Trust: 1, Weight: 20, Group: "lists"},
+	} {
+		want.Name = name
+		l, err := (&Feed{Sources: []string{name}}).origin()
+		if err != nil || l.meaning.Source != want {
+			t.Errorf("%s is %+v, %v; want %+v", name, l.meaning.Source, err, want)
 		}
 	}
 }

@@ -79,12 +79,47 @@ func TestDemo(t *testing.T) {
 			t.Errorf("of the two requests that were refused, it counts %q", blocked)
 		}
 	})
+	t.Run("README", func(t *testing.T) { wantsPicture(t, d) })
 
 	if err := d.interrupt(); err != nil {
 		t.Errorf("Ctrl-C: %v, want a clean end; it said:\n%s", err, d.log.String())
 	}
 	if left, err := filepath.Glob(filepath.Join(d.temp, "*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// wantsPicture holds that what README.md shows under "What you see" is what the demo shows.
+func wantsPicture(t *testing.T, d *demo) {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, begins := strings.Cut(string(text), "\n## What you see\n")
+	section, _, ends := strings.Cut(section, "\n## ")
+	blocks := regexp.MustCompile("(?ms)^```\\w+\n(.*?)^```$").FindAllStringSubmatch(section, -1)
+	if !begins || !ends || len(blocks) != 3 {
+		t.Fatalf("README.md has %d blocks under \"What you see\", want headers, the check and a refusal", len(blocks))
+	}
+	refused := d.curl(t, "refused")
+	response := refused.Proto + " " + refused.Status + "\n"
+	for name := range refused.Header {
+		response += name + ": " + refused.Header.Get(name) + "\n"
+	}
+	for i, got := range []string{d.curl(t, "suspicious").body, d.caddy(t, "check"), response} {
+		got = regexp.MustCompile(`;age=\d+|, asked \d+s ago`).ReplaceAllString(got, "") // an answer is older on a slow machine
+		for line := range strings.Lines(blocks[i][1]) {
+			if strings.HasPrefix(line, "$ ") {
+				continue
+			}
+			if name, _, ok := strings.Cut(line, ": "); ok && name == "X-Request-Id" {
+				line = name + ": " // each has its own
+			}
+			if !strings.Contains(got, line) {
+				t.Errorf("README.md shows %q, which is not in\n%s", line, got)
+			}
+		}
 	}
 }
 

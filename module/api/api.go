@@ -22,7 +22,6 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
@@ -135,7 +134,7 @@ func (t *APIToken) Check() error {
 		return errors.New("the scope ask is of no use without read: write read ask")
 	}
 	if t.Name != "" {
-		if err := provider.CheckName(t.Name); err != nil {
+		if err := reputation.CheckName(t.Name); err != nil {
 			return err
 		}
 	}

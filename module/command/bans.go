@@ -34,7 +34,8 @@ the ban. What is exempt is not banned.
 }
 
 func entryFlags(cmd *cobra.Command, wanted *adminapi.Override) {
-	cmd.Flags().StringVar(&wanted.TTL, "ttl", "", "How long it lasts, such as 30m, 1h or 7d (default: until it is removed)")
+	const ttl = "How long it lasts, such as 30m, 1h or 7d (default: until it is removed)"
+	cmd.Flags().StringVar(&wanted.TTL, "ttl", "", ttl)
 	cmd.Flags().StringVar(&wanted.Reason, "reason", "", "A note for your colleagues, one line")
 }
 
@@ -95,7 +96,7 @@ the configuration denies or exempts is not among it; 'check' names that too.
 	}
 }
 
-// add bans or exempts.
+// add sends a new ban or exemption.
 func (c *console) add(cmd *cobra.Command, endpoint, argument string, wanted adminapi.Override) error {
 	if _, err := address.ParsePrefix(argument); err != nil {
 		return err
@@ -118,7 +119,7 @@ func (c *console) remove(cmd *cobra.Command, endpoint, argument string) error {
 
 func escape(prefix netip.Prefix) string { return url.PathEscape(prefix.String()) }
 
-// allOverrides are both lists, which the admin API has in two places.
+// allOverrides holds both lists. The admin API has a route for each.
 type allOverrides struct {
 	Bans       []ban.Entry `json:"bans"`
 	Exemptions []ban.Entry `json:"exemptions"`

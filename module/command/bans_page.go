@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 )
 
-// entry is a ban or an exemption in one line.
+// entry writes a ban or an exemption in one line.
 func (p *page) entry(e ban.Entry) string {
 	text := e.Prefix.String() + " " + p.end(e)
 	if e.Reason != "" {

@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 )
 
-// check shows a verdict and all that it was made of.
+// check shows a verdict and what it was made of.
 func (p *page) check(c adminapi.Check) {
 	verdict := []string{c.Address.String()}
 	if c.Score != nil {
@@ -33,9 +33,9 @@ func (p *page) check(c adminapi.Check) {
 	}
 }
 
-// sum shows the addition that makes the score.
+// sum shows how the points add up to the score.
 func (p *page) sum(c adminapi.Check) {
-	// decimal points stand below each other: points are whole thousandths
+	// Three decimals are exact: points are whole thousandths.
 	line := func(points float64, text string) { p.row(fmt.Sprintf("%+10.3f", points), text) }
 	line(*c.Prior, "where every address starts")
 	for _, r := range c.Reasons {
@@ -51,7 +51,7 @@ func (p *page) sum(c adminapi.Check) {
 	line(*c.Points, fmt.Sprintf("points = %s %% likely to be abusive", strconv.FormatFloat(*c.Percent, 'f', 2, 64)))
 }
 
-// evidence shows where the reasons come from, and what else is known.
+// evidence shows facts, lists, overrides and the answers of providers.
 func (p *page) evidence(c adminapi.Check) {
 	if c.Subject.IsValid() && !c.Subject.IsSingleIP() {
 		p.row("remembered as", c.Subject.String())
@@ -69,12 +69,12 @@ func (p *page) evidence(c adminapi.Check) {
 		p.row(label("overrides", i), fmt.Sprintf("%s of %s", e.Kind, p.entry(e)))
 	}
 	for i, a := range c.Providers {
-		p.row(label("providers", i), a.Name+": "+p.said(a))
+		p.row(label("providers", i), a.Name+": "+p.lastAnswer(a))
 	}
 }
 
-// said is what a provider last said, and how it went since.
-func (p *page) said(a adminapi.ProviderAnswer) string {
+// lastAnswer writes the last answer of a provider, and whether the last call failed.
+func (p *page) lastAnswer(a adminapi.ProviderAnswer) string {
 	text := "never answered"
 	if a.Answer != nil {
 		text = fmt.Sprintf("severity %.2f, confidence %.2f", a.Answer.Severity, a.Answer.Confidence)

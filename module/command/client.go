@@ -17,19 +17,19 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
 )
 
-// console is the flags that all commands share: where the admin API is, and how its answers are shown.
+// console holds the flags that all commands share: where the admin API is, and how answers are shown.
 type console struct {
 	address, config, adapter string
 	json                     bool
 
-	// migrateTables is postgres.Migrate, but in tests.
+	// migrateTables is postgres.Migrate, except in tests.
 	migrateTables func(ctx context.Context, dsn, command string) ([]postgres.Migration, error)
 }
 
-// maxAnswer bounds what is read of an answer. The longest are lists of 100,000 bans.
+// maxAnswer bounds how many bytes of an answer are read. The longest answers are lists of 100,000 bans.
 const maxAnswer = 128 << 20
 
-// show sends a request to the admin API and prints the answer: as it is, or for people.
+// show sends a request to the admin API and prints the answer, as JSON or as a page.
 func show[T any](c *console, cmd *cobra.Command, method, path string, body any, human func(*page, T)) error {
 	raw, err := c.call(method, path, body)
 	if err != nil {
@@ -42,7 +42,7 @@ func show[T any](c *console, cmd *cobra.Command, method, path string, body any, 
 	return c.print(cmd, json.RawMessage(raw), func(p *page) { human(p, answer) })
 }
 
-// get asks the admin API for a value.
+// get sends a GET to the admin API and decodes the answer.
 func get[T any](c *console, path string) (T, error) {
 	raw, err := c.call(http.MethodGet, path, nil)
 	if err != nil {
@@ -52,7 +52,7 @@ func get[T any](c *console, path string) (T, error) {
 	return decode[T](raw)
 }
 
-// print prints JSON or what is for people, as the flags say.
+// print prints JSON with --json, a page otherwise.
 func (c *console) print(cmd *cobra.Command, answer any, human func(*page)) error {
 	if !c.json {
 		p := newPage(cmd.OutOrStdout())
@@ -93,8 +93,8 @@ func (c *console) call(method, path string, body any) ([]byte, error) {
 	return text, nil
 }
 
-// explainError makes one sentence of an error of Caddy's admin client, which has no type: it holds either the status and
-// the body of an answer, or why there is none.
+// explainError turns an error of Caddy's admin client into one sentence. Such an error has no type: its text holds
+// either the status and the body of an answer, or why there was no answer.
 func explainError(address string, err error) error {
 	_, answer, answered := strings.Cut(err.Error(), "caddy responded with error: ")
 	if !answered {
@@ -102,19 +102,20 @@ func explainError(address string, err error) error {
 			"use --address or --config if it is elsewhere (%s)", address, clean(err.Error()))
 	}
 	status, body, _ := strings.Cut(answer, ": ")
-	var said struct {
+	var problem struct {
 		Error string `json:"error"`
 	}
-	if json.Unmarshal([]byte(body), &said) != nil || said.Error == "" {
-		return fmt.Errorf("what answers at %s is not the admin API of a Caddy with ip_reputation (%s): use --address or --config",
-			address, clean(status))
+	if json.Unmarshal([]byte(body), &problem) != nil || problem.Error == "" {
+		return fmt.Errorf("what answers at %s is not the admin API of a Caddy with ip_reputation (%s): "+
+			"use --address or --config", address, clean(status))
 	}
-	return errors.New(clean(said.Error))
+	return errors.New(clean(problem.Error))
 }
 
 func decode[T any](raw []byte) (v T, err error) {
 	if err := json.Unmarshal(raw, &v); err != nil {
-		return v, fmt.Errorf("the admin API answered in a way that this program does not know; is the running Caddy of another version? %w", err)
+		return v, fmt.Errorf("the admin API answered in a way that this program does not know; "+
+			"is the running Caddy of another version? %w", err)
 	}
 	return v, nil
 }

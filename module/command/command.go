@@ -1,4 +1,4 @@
-// Package command is `caddy ip-reputation …`: it asks the admin API of the running Caddy, and shows what it answers.
+// Package command adds `caddy ip-reputation …`, which calls the admin API of the running Caddy and shows its answers.
 package command
 
 import (
@@ -27,11 +27,12 @@ reload'. With --json, the answer of the admin API is printed as it is.
 	})
 }
 
-// addTo makes the subcommands.
+// addTo adds the flags and the subcommands.
 func (c *console) addTo(parent *cobra.Command) {
 	flags := parent.PersistentFlags()
 	flags.StringVar(&c.address, "address", "", "The address to use to reach the admin API endpoint, if not the default")
-	flags.StringVarP(&c.config, "config", "c", "", "Configuration file to use to find the admin address, if --address is not used")
+	flags.StringVarP(&c.config, "config", "c", "",
+		"Configuration file to use to find the admin address, if --address is not used")
 	flags.StringVarP(&c.adapter, "adapter", "a", "", "Name of config adapter to apply (when --config is used)")
 	flags.BoolVar(&c.json, "json", false, "Print the answer as JSON")
 	parent.Example = `  $ caddy ip-reputation check 203.0.113.5
@@ -50,10 +51,10 @@ func (c *console) addTo(parent *cobra.Command) {
 	parent.AddCommand(c.healthCommand())
 }
 
-// noArguments is the argument of commands that take none.
+// noArguments is given to exactly for a command without arguments.
 const noArguments = ""
 
-// exactly accepts the one argument that is described, or none.
+// exactly requires one argument, or none for noArguments. Its errors show the example.
 func exactly(argument, example string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {

@@ -19,9 +19,10 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// database is the URL of the database: of the placeholder, or of the configuration.
+// database returns the URL of the database, from --database or from the configuration.
 func (c *console) database(cmd *cobra.Command, text string) (string, error) {
-	const cure = "write --database '{env.NAME}' or --database '{file./path/to/url}', or name the configuration with --config"
+	const cure = "write --database '{env.NAME}' or --database '{file./path/to/url}', " +
+		"or name the configuration with --config"
 	named := cmd.Flags().Changed("database")
 	switch {
 	case named && c.config != "":
@@ -33,24 +34,25 @@ func (c *console) database(cmd *cobra.Command, text string) (string, error) {
 	case strings.TrimSpace(text) == "":
 		return "", errors.New("--database is empty: " + cure)
 	case holdsPassword(text):
-		return "", errors.New("--database holds a password, which all users of this machine see in the list of processes: " + cure)
+		return "", errors.New("--database holds a password, " +
+			"which all users of this machine see in the list of processes: " + cure)
 	case secret.LooksLikePlaceholder(text):
 		return "", errors.New("--database looks like a placeholder, and is none: " + cure)
 	}
 	return resolveDatabase(text)
 }
 
-// resolveDatabase resolves the placeholders of a DSN in this process, which is not the one that serves.
+// resolveDatabase resolves the placeholders of a DSN. It does so in this process, not in the Caddy that serves.
 func resolveDatabase(text string) (string, error) {
 	dsn, err := secret.Resolve(text, caddy.NewReplacer())
 	if err != nil {
-		return "", fmt.Errorf("the database %s is empty: check that this user can read the file, or that the variable is set here, "+
-			"since a shell has not those of a service", secret.Placeholders(text))
+		return "", fmt.Errorf("the database %s is empty: check that this user can read the file, "+
+			"or that the variable is set here, since a shell has not those of a service", secret.Placeholders(text))
 	}
 	return dsn, nil
 }
 
-// configuredDatabase is the URL of the database in the file that --config names.
+// configuredDatabase returns the URL of the database that the file of --config names.
 func (c *console) configuredDatabase(ctx context.Context) (string, error) {
 	text, _, _, err := caddycmd.LoadConfig(c.config, c.adapter)
 	if err != nil {
@@ -70,22 +72,22 @@ func (c *console) configuredDatabase(ctx context.Context) (string, error) {
 	}
 	database := config.Apps.App.History.Database
 	if database == nil {
-		return "", fmt.Errorf("the configuration %s keeps no history: add `history {env.DATABASE_URL}` to its global ip_reputation options, "+
-			"or name a database with --database", c.config)
+		return "", fmt.Errorf("the configuration %s keeps no history: add `history {env.DATABASE_URL}` "+
+			"to its global ip_reputation options, or name a database with --database", c.config)
 	}
 	return database.fetch(ctx)
 }
 
-// databaseURL is the URL of the database as the configuration has it: a placeholder, or the store that holds it.
+// databaseURL is the URL of the database as configured: a placeholder, or a store that holds it.
 type databaseURL struct {
 	Value    string          `json:"value"`
 	StoreRaw json.RawMessage `json:"store" caddy:"namespace=ip_reputation.secrets inline_key=store"`
 }
 
-// storeTimeout is how long a store of secrets may take to answer a command.
+// storeTimeout bounds one call to a store of secrets.
 const storeTimeout = 30 * time.Second
 
-// fetch returns the URL, of which no app keeps the value here.
+// fetch resolves the placeholder, or asks the store.
 func (s *databaseURL) fetch(ctx context.Context) (string, error) {
 	if s.StoreRaw == nil {
 		return resolveDatabase(s.Value)
@@ -109,10 +111,10 @@ func (s *databaseURL) fetch(ctx context.Context) (string, error) {
 	return strings.TrimSpace(fetched.Value), nil
 }
 
-// passwordWord is a password in a DSN of words, such as `host=db password=x`.
+// passwordWord finds the password in a DSN of key=value pairs, such as `host=db password=x`.
 var passwordWord = regexp.MustCompile(`(?i)password\s*=\s*('(?:[^'\\]|\\.)*'|[^\s&]+)`)
 
-// passwordsOf are the passwords in a DSN, as it has them and decoded.
+// passwordsOf returns the passwords in a DSN, both as written and decoded.
 func passwordsOf(dsn string) (passwords []string) {
 	for _, found := range passwordWord.FindAllStringSubmatch(dsn, -1) {
 		decoded, _ := url.QueryUnescape(found[1])
@@ -128,12 +130,12 @@ func passwordsOf(dsn string) (passwords []string) {
 	return slices.DeleteFunc(passwords, func(p string) bool { return p == "" })
 }
 
-// holdsPassword reports whether a password stands in a DSN, and not only a placeholder for one.
+// holdsPassword reports whether a DSN holds a password in clear text, not only a placeholder.
 func holdsPassword(text string) bool {
 	return len(passwordsOf(secret.WithoutPlaceholders(text))) > 0
 }
 
-// withoutSecret keeps the DSN and its password out of an error, wherever that comes from.
+// withoutSecret removes the DSN and its passwords from the text of an error.
 func withoutSecret(dsn string, err error) error {
 	if err == nil {
 		return nil

@@ -25,7 +25,7 @@ ip_reputation in its configuration. Made for containers without a shell and curl
 			if err != nil {
 				return err
 			}
-			// one line, without names: whoever runs the container keeps what its health check prints
+			// One line without names: container engines store what a health check prints.
 			return c.print(cmd, status.Health, func(p *page) {
 				line := string(status.Health.Status)
 				if n := len(status.Health.Warnings); n > 0 {

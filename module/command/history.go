@@ -25,7 +25,7 @@ const (
 	defaultEntries = 20
 )
 
-// historyFlags are what `history` is asked.
+// historyFlags are the flags of `history`.
 type historyFlags struct {
 	since, until, after string
 	worst               string
@@ -56,11 +56,12 @@ COLUMNS says, and of ASCII where the locale is not one of UTF-8.
   $ caddy ip-reputation history 203.0.113.5 --changes
   $ caddy ip-reputation history --worst networks --since 7d
   $ caddy ip-reputation history --rules`,
-		Args: cobra.ArbitraryArgs, // which are right is a matter of the flags
+		Args: cobra.ArbitraryArgs, // historyFlags.check knows which are allowed
 		RunE: func(cmd *cobra.Command, args []string) error { return c.history(cmd, args, f) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.since, "since", "", "From when on (default "+defaultSince+", with --worst and --rules "+defaultRanking+")")
+	flags.StringVar(&f.since, "since", "",
+		"From when on (default "+defaultSince+", with --worst and --rules "+defaultRanking+")")
 	flags.StringVar(&f.until, "until", "", "Until when (default now)")
 	flags.BoolVar(&f.changes, "changes", false, "Show what changed the score")
 	flags.StringVar(&f.worst, "worst", "", "Show the worst of all: `addresses or networks`")
@@ -71,7 +72,7 @@ COLUMNS says, and of ASCII where the locale is not one of UTF-8.
 	return cmd
 }
 
-// history asks what the flags say.
+// history sends the question that the flags make.
 func (c *console) history(cmd *cobra.Command, args []string, f historyFlags) error {
 	if err := f.check(args); err != nil {
 		return err
@@ -109,7 +110,7 @@ const (
 	worstNetworks  = "networks"
 )
 
-// check reports flags that do not make one question.
+// check refuses flags that contradict each other.
 func (f *historyFlags) check(args []string) error {
 	ranking := f.worst != "" || f.rules
 	switch {
@@ -118,11 +119,13 @@ func (f *historyFlags) check(args []string) error {
 	case ranking && len(args) > 0:
 		return fmt.Errorf("--worst and --rules are about all addresses: leave out %q, or the flag", args[0])
 	case ranking && f.changes:
-		return errors.New("--changes is about one address or range: leave it out, or name one instead of --worst and --rules")
+		return errors.New("--changes is about one address or range: leave it out, " +
+			"or name one instead of --worst and --rules")
 	case f.worst != "" && f.worst != worstAddresses && f.worst != worstNetworks:
 		return fmt.Errorf("--worst %q is not known: write %s or %s", f.worst, worstAddresses, worstNetworks)
 	case !ranking && (len(args) != 1 || args[0] == ""):
-		return errors.New("history takes exactly one address or range, such as: caddy ip-reputation history 203.0.113.5; or --worst, or --rules")
+		return errors.New("history takes exactly one address or range, such as: " +
+			"caddy ip-reputation history 203.0.113.5; or --worst, or --rules")
 	case f.limit < 1 || f.limit > history.MaxLimit:
 		return fmt.Errorf("--limit %d is not a number from 1 to %d", f.limit, history.MaxLimit)
 	}
@@ -142,7 +145,7 @@ func (f *historyFlags) check(args []string) error {
 	return adminapi.CheckPeriod(p, now, "--since", "--until")
 }
 
-// query is the query of a URL with what the flags say, and one word more.
+// query encodes the flags as the query of a URL, with one more word.
 func (f *historyFlags) query(since, word, value string) string {
 	q := url.Values{"from": {cmp.Or(f.since, since)}, "limit": {strconv.Itoa(f.limit)}, word: {value}}
 	if f.until != "" {
@@ -154,7 +157,7 @@ func (f *historyFlags) query(since, word, value string) string {
 	return q.Encode()
 }
 
-// nextPage is the command that shows what follows, about the same time.
+// nextPage returns the command that shows the next page of the same period.
 func (c *console) nextPage(args []string, f historyFlags, next string, period history.Period) string {
 	words := append([]string{"caddy", "ip-reputation", "history"}, args...)
 	flag := func(name, value string) {

@@ -16,17 +16,17 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// historyView shows answers about the history to people.
+// historyView writes answers of the history to a page.
 type historyView struct {
 	width    int
 	ascii    bool
-	networks bool // what is ranked
+	networks bool // networks are ranked, not addresses
 
-	// more is the command that shows what follows.
+	// more returns the command that shows the next page.
 	more func(next string, period history.Period) string
 }
 
-// timeline shows what is kept of an address: in sum, as a plot, and entry by entry.
+// timeline shows the history of an address: a summary, a plot and the entries.
 func (v historyView) timeline(p *page, a adminapi.Timeline) {
 	if a.Seen == nil && len(a.Entries) == 0 && a.Warning == "" {
 		p.row(privacy.Shown(a.Prefix) + " is not in the history")
@@ -34,7 +34,7 @@ func (v historyView) timeline(p *page, a adminapi.Timeline) {
 	}
 	p.row(privacy.Shown(a.Prefix))
 	p.gap()
-	if a.Seen != nil { // on the first page
+	if a.Seen != nil { // only the first page has it
 		p.row("first seen", adminapi.FormatTime(a.Seen.First))
 		p.row("last seen", adminapi.FormatTime(a.Seen.Last))
 		p.row("requests", fmt.Sprintf("%d: %s", a.Seen.Requests, actionsText(a.Seen.Actions)))
@@ -51,7 +51,7 @@ func (v historyView) timeline(p *page, a adminapi.Timeline) {
 	for _, line := range alignRows(v.entryRows(a)) {
 		p.row(line)
 	}
-	v.goOn(p, a.Next, a.Period)
+	v.next(p, a.Next, a.Period)
 }
 
 func (v historyView) plot(p *page, graph history.Graph) {
@@ -72,7 +72,7 @@ func (v historyView) plot(p *page, graph history.Graph) {
 	p.gap()
 }
 
-// entryRows are the rows of a timeline with their heading. Addresses are among them where there can be several.
+// entryRows returns a heading and a row for each entry. A range has a column of addresses.
 func (v historyView) entryRows(a adminapi.Timeline) [][]string {
 	several := !a.Prefix.IsSingleIP()
 	row := func(address string, cells ...string) []string {
@@ -86,8 +86,9 @@ func (v historyView) entryRows(a adminapi.Timeline) [][]string {
 		switch {
 		case e.Decision != nil:
 			d := e.Decision
-			rows = append(rows, row(privacy.Shown(d.Address), moment(e.At), scoreCell(d.Score), fmt.Sprintf("%s (%s)", d.Action, d.Mode),
-				strconv.FormatInt(d.Count, 10), cmp.Or(d.Rule, "-"), cmp.Or(d.Host, "-"), d.RequestID))
+			rows = append(rows, row(privacy.Shown(d.Address), moment(e.At), scoreCell(d.Score),
+				fmt.Sprintf("%s (%s)", d.Action, d.Mode), strconv.FormatInt(d.Count, 10),
+				cmp.Or(d.Rule, "-"), cmp.Or(d.Host, "-"), d.RequestID))
 		case e.Verdict != nil:
 			c := e.Verdict
 			rows = append(rows, row(privacy.Shown(c.Subject), moment(e.At), scoreCell(&c.Score),
@@ -124,12 +125,13 @@ func (v historyView) changes(p *page, a history.Changes) {
 		for _, c := range d.Causes {
 			causes = append(causes, v.cause(c))
 		}
-		p.row(moment(d.At), privacy.Shown(d.Subject), score, d.Status, cmp.Or(d.RequestID, "-"), cmp.Or(strings.Join(causes, ", "), "-"))
+		p.row(moment(d.At), privacy.Shown(d.Subject), score, d.Status, cmp.Or(d.RequestID, "-"),
+			cmp.Or(strings.Join(causes, ", "), "-"))
 	}
-	v.goOn(p, a.Next, a.Period)
+	v.next(p, a.Next, a.Period)
 }
 
-// cause is how a source changed a verdict: it came, moved or went.
+// cause writes how a source changed a verdict: it was added, it changed, or it was removed.
 func (v historyView) cause(c history.Cause) string {
 	switch {
 	case c.After == nil && v.ascii:
@@ -170,10 +172,10 @@ func (v historyView) worst(p *page, a history.Worst) {
 	}
 	row(heading, "REFUSED", "REQUESTS", "ADDRESSES", "SCORE", "FIRST (UTC)", "LAST (UTC)")
 	for _, r := range a.Worst {
-		row(privacy.Shown(r.Prefix), strconv.FormatInt(r.Refused, 10), strconv.FormatInt(r.Requests, 10), strconv.FormatInt(r.Addresses, 10),
-			scoreCell(r.Score), moment(r.First), moment(r.Last))
+		row(privacy.Shown(r.Prefix), strconv.FormatInt(r.Refused, 10), strconv.FormatInt(r.Requests, 10),
+			strconv.FormatInt(r.Addresses, 10), scoreCell(r.Score), moment(r.First), moment(r.Last))
 	}
-	v.goOn(p, a.Next, a.Period)
+	v.next(p, a.Next, a.Period)
 }
 
 // rules shows what rules decided.
@@ -186,14 +188,14 @@ func (v historyView) rules(p *page, a history.Rules) {
 	p.gap()
 	p.row("REQUESTS", "ADDRESSES", "ACTION", "RULE", "HOST", "FIRST (UTC)", "LAST (UTC)")
 	for _, r := range a.Rules {
-		p.row(strconv.FormatInt(r.Requests, 10), strconv.FormatInt(r.Addresses, 10), fmt.Sprintf("%s (%s)", r.Action, r.Mode),
-			cmp.Or(r.Rule, "-"), cmp.Or(r.Host, "-"), moment(r.First), moment(r.Last))
+		p.row(strconv.FormatInt(r.Requests, 10), strconv.FormatInt(r.Addresses, 10),
+			fmt.Sprintf("%s (%s)", r.Action, r.Mode), cmp.Or(r.Rule, "-"), cmp.Or(r.Host, "-"), moment(r.First), moment(r.Last))
 	}
-	v.goOn(p, a.Next, a.Period)
+	v.next(p, a.Next, a.Period)
 }
 
-// goOn says how to see what follows.
-func (v historyView) goOn(p *page, next string, period history.Period) {
+// next shows the command for the next page, if there is one.
+func (v historyView) next(p *page, next string, period history.Period) {
 	if next == "" {
 		return
 	}
@@ -202,7 +204,7 @@ func (v historyView) goOn(p *page, next string, period history.Period) {
 	p.row(v.more(next, period))
 }
 
-// actionsText counts requests by action, from the mildest to the hardest, others last.
+// actionsText writes the number of requests of each action.
 func actionsText(actions map[string]int64) string {
 	var texts []string
 	for _, action := range actionsOf([]history.Part{{Actions: actions}}) {
@@ -211,7 +213,7 @@ func actionsText(actions map[string]int64) string {
 	return strings.Join(texts, ", ")
 }
 
-// actionsOf are the actions that there were, from the mildest to the hardest, others last.
+// actionsOf returns the actions that occurred, from the mildest to the hardest, unknown ones last.
 func actionsOf(parts []history.Part) (actions []string) {
 	seen := map[string]bool{}
 	for _, p := range parts {
@@ -241,7 +243,7 @@ func periodText(p history.Period) string {
 	return text
 }
 
-// moment is a time in a column that says UTC.
+// moment writes a time for a column whose heading says UTC.
 func moment(t time.Time) string { return t.UTC().Format(time.DateTime) }
 
 func scoreCell(score *uint8) string {
@@ -259,12 +261,12 @@ func signed(points float64) string {
 	return "+" + roundedPoints(points)
 }
 
-// roundedPoints writes points as exact as `check` does.
+// roundedPoints writes points with the precision of `check`.
 func roundedPoints(points float64) string {
 	return adminapi.FormatPoints(math.Round(points*1000) / 1000)
 }
 
-// alignRows puts the cells of rows below each other, but for the last of each, which may be long.
+// alignRows pads all cells but the last of each row, which may be long.
 func alignRows(rows [][]string) (lines []string) {
 	var widths []int
 	for _, row := range rows {

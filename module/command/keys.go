@@ -37,7 +37,8 @@ func (p *page) keys(keys []adminapi.Key) {
 	}
 	p.row("OF", "KEY", "STATE", "ENDS", "REFRESHED", "SOURCE")
 	for _, k := range keys {
-		p.row(k.Provider, cmp.Or(k.Fingerprint, "-"), p.keyState(k), keyEnd(k), p.keyAge(k), cmp.Or(k.Source, "the configuration itself"))
+		p.row(k.Provider, cmp.Or(k.Fingerprint, "-"), p.keyState(k), keyEnd(k), p.keyAge(k),
+			cmp.Or(k.Source, "the configuration itself"))
 	}
 	for _, k := range keys {
 		if k.Error != "" {
@@ -59,7 +60,8 @@ func (p *page) keyState(k adminapi.Key) string {
 	case health.KeyOver:
 		return "ended: nobody is let in with it"
 	case health.KeySetAside:
-		return fmt.Sprintf("refused, set aside since %s, tried again in %s", adminapi.FormatTime(k.SetAside), span(k.Retry.Sub(p.now)))
+		return fmt.Sprintf("refused, set aside since %s, tried again in %s",
+			adminapi.FormatTime(k.SetAside), span(k.Retry.Sub(p.now)))
 	}
 	return string(k.State)
 }

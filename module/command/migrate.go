@@ -19,7 +19,7 @@ import (
 type migration struct {
 	Version int64     `json:"version"`
 	Name    string    `json:"name"`
-	Applied time.Time `json:"applied,omitzero"` // missing while it is not
+	Applied time.Time `json:"applied,omitzero"` // missing while it is not applied
 }
 
 func (m migration) String() string { return fmt.Sprintf("%d %s", m.Version, m.called()) }
@@ -33,7 +33,7 @@ const (
 	migrateStatus = "status"
 )
 
-// changeTables applies all migrations, undoes the last, or does neither, and returns all that there are.
+// changeTables runs a command of migrate and returns all migrations as they are then.
 func (c *console) changeTables(ctx context.Context, dsn, command string) (all []migration, err error) {
 	list, err := c.migrateTables(ctx, dsn, command)
 	if err != nil {
@@ -79,7 +79,8 @@ of processes, or is that of the configuration given with --config.
 			return withoutSecret(dsn, c.migrate(cmd, dsn, args[0], yes))
 		},
 	}
-	cmd.Flags().StringVar(&database, "database", defaultDatabase, "The URL of the database, as a placeholder: {env.NAME} or {file./path}")
+	cmd.Flags().StringVar(&database, "database", defaultDatabase,
+		"The URL of the database, as a placeholder: {env.NAME} or {file./path}")
 	cmd.Flags().BoolVar(&yes, "yes", false, "Drop what down drops")
 	return cmd
 }
@@ -96,7 +97,7 @@ func checkMigrate(cmd *cobra.Command, command string, yes bool) error {
 	return nil
 }
 
-// migrate does what the command says and shows what has changed, or with status all that there is.
+// migrate runs the command and shows the migrations that it changed, or all of them for status.
 func (c *console) migrate(cmd *cobra.Command, dsn, command string, yes bool) error {
 	before, err := c.changeTables(cmd.Context(), dsn, migrateStatus)
 	if err != nil {
@@ -106,7 +107,8 @@ func (c *console) migrate(cmd *cobra.Command, dsn, command string, yes bool) err
 		return c.print(cmd, before, func(p *page) { p.migrations(before) })
 	}
 	if last := lastApplied(before); command == migrateDown && last != nil && !yes {
-		return fmt.Errorf("migrate down undoes %s: it drops the tables that this made, with all that is in them; add --yes if you mean it", last)
+		return fmt.Errorf("migrate down undoes %s: it drops the tables that this made, with all that is in them; "+
+			"add --yes if you mean it", last)
 	}
 	after, err := c.changeTables(cmd.Context(), dsn, command)
 	if err != nil {
@@ -116,7 +118,7 @@ func (c *console) migrate(cmd *cobra.Command, dsn, command string, yes bool) err
 	return c.print(cmd, changed, func(p *page) { p.migrated(changed, after) })
 }
 
-// lastApplied is what down undoes; nil when there is nothing.
+// lastApplied returns the migration that down undoes, or nil.
 func lastApplied(all []migration) *migration {
 	for i := len(all) - 1; i >= 0; i-- {
 		if !all[i].Applied.IsZero() {
@@ -126,13 +128,15 @@ func lastApplied(all []migration) *migration {
 	return nil
 }
 
-// changedMigrations are those that were applied or undone, as they are now.
+// changedMigrations returns the migrations that were applied or undone, as they are afterwards.
 func changedMigrations(before, after []migration) []migration {
 	applied := map[int64]bool{}
 	for _, m := range before {
 		applied[m.Version] = !m.Applied.IsZero()
 	}
-	return slices.DeleteFunc(slices.Clone(after), func(m migration) bool { return applied[m.Version] == !m.Applied.IsZero() })
+	return slices.DeleteFunc(slices.Clone(after), func(m migration) bool {
+		return applied[m.Version] == !m.Applied.IsZero()
+	})
 }
 
 func (p *page) migrations(all []migration) {

@@ -18,7 +18,7 @@ import (
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/aws" // plugged in
 )
 
-// aDatabase is what a fake of PostgreSQL has: so many of the migrations are applied.
+// aDatabase is a fake of PostgreSQL. The first of its known migrations are applied.
 type aDatabase struct {
 	known   []string
 	applied int
@@ -50,7 +50,7 @@ func (d *aDatabase) migrate(_ context.Context, dsn, command string) ([]postgres.
 	return all, nil
 }
 
-// run runs a command on the fake.
+// run runs a command against the fake.
 func (d *aDatabase) run(args ...string) (stdout, stderr string, err error) {
 	return (&console{migrateTables: d.migrate}).run(args...)
 }
@@ -114,7 +114,7 @@ the database has no tables of the history`},
 	}
 }
 
-// TestMigratePostgreSQL does it with a real one.
+// TestMigratePostgreSQL runs the commands against a real server.
 func TestMigratePostgreSQL(t *testing.T) {
 	server := testenv.PostgreSQL(t)
 	t.Setenv("DATABASE_URL", server.DSN)

@@ -13,14 +13,14 @@ import (
 
 const (
 	plotHeight = 8 // lines of the scores
-	plotMargin = 7 // in front of a line
-	plotLabel  = 5 // of them, a word
+	plotMargin = 7 // columns in front of a line
+	plotLabel  = 5 // of them, for a word
 	minPlot    = 10
 )
 
-// glyphs are what a plot is drawn with.
+// glyphs are the characters of a plot.
 type glyphs struct {
-	levels                        []rune // of a cell, the lowest first
+	levels                        []rune // how full a cell is, the lowest first
 	side, corner, cross, line, up rune
 }
 
@@ -29,12 +29,12 @@ var (
 	asciiGlyphs = glyphs{[]rune("...:::##"), '|', '+', '+', '-', '+'}
 )
 
-// plotColumns is how many columns of a plot fit in a width.
+// plotColumns returns how many columns of a plot fit in a width.
 func plotColumns(width int) int { return max(width-plotMargin, minPlot) }
 
-// plot draws a graph: the highest score of each part above how many requests there were of each action, and when. Nothing is
-// drawn where nothing was known, which is not the same as a score of 0. No line is longer than width, unless that is less than
-// minPlot columns need.
+// plot draws a graph: the highest score of each part, below it the requests of each action, below that the time. A
+// part without a score stays empty, which differs from a score of 0. No line is longer than width, unless width is
+// too small for minPlot columns.
 func plot(graph history.Graph, width int, with glyphs) []string {
 	parts := widen(graph.Parts, plotColumns(width))
 	actions := actionsOf(parts)
@@ -65,7 +65,7 @@ func plot(graph history.Graph, width int, with glyphs) []string {
 	return append(lines, plotLegend(parts, graph.Period, most, with)...)
 }
 
-// widen joins neighbours, so that there are not more parts than columns.
+// widen joins neighbours until there are no more parts than columns.
 func widen(parts []history.Part, columns int) (wide []history.Part) {
 	each := (len(parts) + columns - 1) / columns
 	for i, p := range parts {
@@ -88,7 +88,7 @@ func widen(parts []history.Part, columns int) (wide []history.Part) {
 	return wide
 }
 
-// scores draws the highest scores. A score of 0 is as high as the lowest level.
+// scores draws the highest scores. A score of 0 has the lowest level.
 func (g glyphs) scores(parts []history.Part) (lines []string) {
 	top, full := int64(plotHeight*len(g.levels)), len(g.levels)
 	for row := range plotHeight {
@@ -106,7 +106,7 @@ func (g glyphs) scores(parts []history.Part) (lines []string) {
 	return lines
 }
 
-// glyphLevel is how much of the highest level stands for n. What is more than nothing is seen.
+// glyphLevel returns the level of n. Whatever is above 0 has level 1 at least, so that it is seen.
 func glyphLevel(n, most int64, highest int) int {
 	if n <= 0 {
 		return 0
@@ -129,7 +129,7 @@ func (g glyphs) margin(label string, side rune) string {
 	return fmt.Sprintf("%*s %c", plotLabel, label, side)
 }
 
-// steps are the distances of the marks of a time axis.
+// steps are the possible distances between two marks of the time axis.
 var steps = []time.Duration{
 	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute, 30 * time.Minute,
 	time.Hour, 2 * time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour,
@@ -138,7 +138,7 @@ var steps = []time.Duration{
 
 const aDay = 24 * time.Hour
 
-// axis draws the marks and, below, what they stand for.
+// axis draws the marks of the time axis, and their labels below.
 func (g glyphs) axis(parts []history.Part, end time.Time) []string {
 	const apart = 9 // columns, so that a label and a space fit
 	line, labels := []rune(strings.Repeat(string(g.line), len(parts))), []rune(strings.Repeat(" ", len(parts)))
@@ -176,7 +176,7 @@ func (g glyphs) axis(parts []history.Part, end time.Time) []string {
 	return lines
 }
 
-// stepFor is the smallest step that takes so many columns.
+// stepFor returns the smallest step of at least so many columns.
 func stepFor(parts []history.Part, end time.Time, columns int) time.Duration {
 	each := eachPart(parts, end)
 	for _, step := range steps {
@@ -187,12 +187,12 @@ func stepFor(parts []history.Part, end time.Time, columns int) time.Duration {
 	return steps[len(steps)-1]
 }
 
-// eachPart is how long a part is.
+// eachPart returns the duration of a part.
 func eachPart(parts []history.Part, end time.Time) time.Duration {
 	return max(end.Sub(parts[0].From), 0) / time.Duration(len(parts))
 }
 
-// plotLegend says what a column and the fullest of them stand for.
+// plotLegend says how long a column is, and how many requests a full cell stands for.
 func plotLegend(parts []history.Part, period history.Period, most int64, with glyphs) []string {
 	text := "a column is " + span(eachPart(parts, period.To))
 	if most > 0 {

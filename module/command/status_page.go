@@ -13,10 +13,10 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
 )
 
-// status shows how everything is doing, and what is wrong last, where the eye ends up.
+// status shows the state of every part. Warnings come last, next to the prompt.
 func (p *page) status(s adminapi.Status) {
 	p.row("version", fmt.Sprintf("%s on Caddy %s, %s", s.Version.Plugin, s.Version.Caddy, s.Version.Go))
-	if s.Health.Status != "" { // an older Caddy does not say it
+	if s.Health.Status != "" { // missing in the answer of an older version
 		p.row("health", string(s.Health.Status))
 	}
 	p.row("data folder", s.DataFolder)
@@ -45,7 +45,8 @@ func redisLine(s *redis.Status, now time.Time) string {
 	if s.Up {
 		word = "shared with other instances"
 	}
-	return fmt.Sprintf("%s for %s, %s, prefix %s, this is %s", word, span(now.Sub(s.Since)), strings.Join(s.Addresses, " "), s.Prefix, s.Instance)
+	return fmt.Sprintf("%s for %s, %s, prefix %s, this is %s",
+		word, span(now.Sub(s.Since)), strings.Join(s.Addresses, " "), s.Prefix, s.Instance)
 }
 
 func historyLine(s *health.History, now time.Time) string {
@@ -58,7 +59,8 @@ func historyLine(s *health.History, now time.Time) string {
 		dropped += n
 	}
 	return fmt.Sprintf("%s for %s, %s, %d entries written, %d waiting, %d dropped",
-		word, span(now.Sub(s.Database.Since)), cmp.Or(s.Database.Server, "no database yet"), s.Recorder.Written, s.Recorder.Waiting, dropped)
+		word, span(now.Sub(s.Database.Since)), cmp.Or(s.Database.Server, "no database yet"),
+		s.Recorder.Written, s.Recorder.Waiting, dropped)
 }
 
 func providerLine(s adminapi.ProviderStatus) string {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/term"
 )
 
-// clean replaces what does not print.
+// clean replaces characters that do not print.
 func clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -24,7 +24,7 @@ func clean(text string) string {
 	}, text)
 }
 
-// escapeJSON writes what does not print as JSON escapes. Outside of strings, JSON of one line has nothing of the kind.
+// escapeJSON escapes characters that do not print. In JSON of one line they occur in strings only.
 func escapeJSON(text string) string {
 	var b strings.Builder
 	for _, r := range text {
@@ -41,10 +41,10 @@ func escapeJSON(text string) string {
 	return b.String()
 }
 
-// plainWord is what no shell takes for anything else.
+// plainWord matches words that need no quotes in any shell.
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`)
 
-// shellWord quotes a word for a shell, where it must be.
+// shellWord quotes a word for a shell, if necessary.
 func shellWord(word string) string {
 	if word = clean(word); plainWord.MatchString(word) {
 		return word
@@ -52,7 +52,7 @@ func shellWord(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// terminalWidth is how many columns there are: those of the terminal, or what COLUMNS says where there is none.
+// terminalWidth returns the columns of the terminal, or those of COLUMNS if the output is no terminal.
 func terminalWidth(out io.Writer, env func(string) string) int {
 	const least, usual, most = 40, 80, 240
 	width := 0
@@ -68,7 +68,7 @@ func terminalWidth(out io.Writer, env func(string) string) int {
 	return min(max(width, least), most)
 }
 
-// localeIsUTF8 reports whether a terminal shows more than ASCII. Windows has no locales of this kind, and does.
+// localeIsUTF8 reports whether the terminal shows more than ASCII. Windows has no such locales, and does.
 func localeIsUTF8(system string, env func(string) string) bool {
 	locale := strings.ToLower(cmp.Or(env("LC_ALL"), env("LC_CTYPE"), env("LANG")))
 	return system == "windows" || strings.Contains(locale, "utf-8") || strings.Contains(locale, "utf8")

@@ -6,6 +6,7 @@ import (
 	"time"
 )
 
+// entries writes a number of entries.
 func entries(n int) string {
 	if n == 1 {
 		return "1 entry"
@@ -28,7 +29,7 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%ds", d/time.Second)
 }
 
-// plural writes a number of things.
+// plural writes a number and the thing, with an s if it is not one.
 func plural(n int64, thing string) string {
 	if n == 1 {
 		return "1 " + thing

@@ -397,6 +397,8 @@ func TestAPIIsRead(t *testing.T) {
 	c := newConfig(t).withAPI(t, nil)
 	c.ask(s)
 	c.app["redis"] = object{"addresses": []any{testenv.FreeAddr(t)}}
+	c.app["wait"] = "100ms"
+	c.app["providers"].([]any)[0].(object)["timeout"] = "30s" // longer than the API waits
 	r := startCaddy(t, c)
 	got := r.look(t, "ask", http.MethodGet, "/v1/ip/"+badClient+"?ask", "", nil)
 	if k := into[known](t, got); got.status != 200 || k.Status != "pending" || k.Score != nil || !bytes.Contains([]byte(got.body), []byte(`"score":null`)) {

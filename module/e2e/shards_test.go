@@ -2,26 +2,31 @@ package e2e_test
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
+	"testing"
+	"time"
 )
 
 // A process has one Caddy, and its tests mostly wait. So `go test` of the whole package runs them in several processes side
 // by side: copies of the test binary, each with a batch of the tests. Linking Caddy once and starting it often is cheaper than
-// several packages: with the race detector the one takes 22 s of CPU, the other 0.15 s.
+// several packages: with the race detector the one takes 8 s of CPU, the other 0.15 s.
 
 const (
 	batchSize = 6
-	testLog   = "test.testlogfile" // is where go test learns which files and variables its cached result depends on
+
+	testLog      = "test.testlogfile" // where go test reads which files and variables its cached result depends on
+	testLogStart = "# test log\n"
 )
 
 // runsAll reports whether the whole package is tested, with no flag that needs all tests in one process, such as -run, -bench
@@ -37,74 +42,105 @@ func runsAll() bool {
 	return all
 }
 
+// shards runs batches of tests in processes of their own.
+type shards struct {
+	ctx context.Context
+
+	mu     sync.Mutex
+	log    bytes.Buffer // the test logs of all
+	failed bool
+}
+
 // runShards runs all tests, -parallel batches at a time, by default two for each CPU, and returns the exit code.
 func runShards() int {
 	parallel := 2 * runtime.GOMAXPROCS(0)
 	flag.Visit(func(f *flag.Flag) {
 		if f.Name == "test.parallel" {
-			parallel, _ = strconv.Atoi(f.Value.String())
+			parallel = f.Value.(flag.Getter).Get().(int)
 		}
 	})
-	dir, err := os.MkdirTemp("", "ip_reputation_shards")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "making a folder for the shards:", err)
-		return 1
+	s, cancel := &shards{}, context.CancelFunc(func() {})
+	s.ctx = context.Background()
+	if timeout := flag.Lookup("test.timeout").Value.(flag.Getter).Get().(time.Duration); timeout > 0 {
+		s.ctx, cancel = context.WithTimeout(s.ctx, timeout)
 	}
-	defer os.RemoveAll(dir)
-	list, err := shard("-test.list=.").Output()
+	defer cancel()
+	list, err := s.command("-test.list=.").Output()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "listing the tests:", err)
 		return 1
 	}
-	batches := make(chan []string)
-	go func() {
-		defer close(batches)
-		for _, batch := range batchesOf(strings.Fields(string(list))) {
-			batches <- batch
-		}
-	}()
-	var (
-		running sync.WaitGroup
-		mu      sync.Mutex // of what follows
-		logs    bytes.Buffer
-		code    int
-	)
-	for i := range parallel {
+	batches := batchesOf(strings.Fields(string(list)))
+	next := make(chan []string, len(batches))
+	for _, batch := range batches {
+		next <- batch
+	}
+	close(next)
+	var running sync.WaitGroup
+	for range parallel {
 		running.Go(func() {
-			logFile := filepath.Join(dir, strconv.Itoa(i))
-			for batch := range batches {
-				cmd := shard(append(slices.Clone(os.Args[1:]), "-"+testLog+"="+logFile, "-test.run=^("+strings.Join(batch, "|")+")$")...)
-				output, err := cmd.CombinedOutput()
-				log, _ := os.ReadFile(logFile) // without it, go test does not cache the result
-				mu.Lock()
-				if err != nil {
-					code = 1
-				}
-				_, _ = os.Stdout.Write(withoutPass.ReplaceAll(output, nil))
-				logs.Write(bytes.TrimPrefix(log, []byte(logMagic)))
-				mu.Unlock()
+			for batch := range next {
+				s.run(batch)
 			}
 		})
 	}
 	running.Wait()
-	if log := flag.Lookup(testLog).Value.String(); log != "" && code == 0 {
-		if err := os.WriteFile(log, append([]byte(logMagic), logs.Bytes()...), 0o600); err != nil {
+	if s.failed {
+		return 1
+	}
+	if path := flag.Lookup(testLog).Value.String(); path != "" {
+		if err := os.WriteFile(path, append([]byte(testLogStart), s.log.Bytes()...), 0o600); err != nil {
 			fmt.Fprintln(os.Stderr, "writing the test log:", err)
+			return 1
 		}
 	}
-	return code
+	return 0
 }
 
-// logMagic is the first line of a test log.
-const logMagic = "# test log\n"
+// lastLine finds the last line of a batch that passed, which is not that of the package.
+var lastLine = regexp.MustCompile("\x16?PASS\n$")
 
-// withoutPass finds the last line of a batch that passed, which is not that of the package.
-var withoutPass = regexp.MustCompile("\x16?PASS\n$")
+// run runs a batch, and prints what it printed if that is asked for or it fails. When the time is up, nothing more is begun.
+func (s *shards) run(batch []string) {
+	if s.ctx.Err() != nil {
+		s.fail()
+		return
+	}
+	log, err := os.CreateTemp("", "ip_reputation_test_log")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "making a test log:", err)
+		s.fail()
+		return
+	}
+	defer os.Remove(log.Name())
+	defer log.Close()
+	tests := "^(" + strings.Join(batch, "|") + ")$"
+	output, err := s.command(append(slices.Clone(os.Args[1:]), "-"+testLog+"="+log.Name(), "-test.run="+tests)...).CombinedOutput()
+	if err != nil {
+		output = fmt.Appendf(output, "%v with -run %s\n", err, strconv.Quote(tests))
+		s.fail()
+	}
+	text, _ := os.ReadFile(log.Name()) // without it, go test does not cache the result
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil || testing.Verbose() {
+		_, _ = os.Stdout.Write(lastLine.ReplaceAll(output, nil))
+	}
+	s.log.Write(bytes.TrimPrefix(text, []byte(testLogStart)))
+}
 
-// shard returns the command that runs this binary as a shard.
-func shard(args ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0], args...)
+func (s *shards) fail() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = true
+}
+
+// command returns the command that runs this binary as a shard. When the time is up, it shows where it is.
+func (s *shards) command(args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(s.ctx, os.Args[0], args...)
 	cmd.Env = append(os.Environ(), asShard+"=1")
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) }
+	cmd.WaitDelay = 5 * time.Second
 	return cmd
 }
 

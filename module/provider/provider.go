@@ -81,7 +81,7 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 	if name == "" {
 		name = profile.Name
 	}
-	if err := CheckName(name); err != nil {
+	if err := reputation.CheckName(name); err != nil {
 		return lookup.Provider{}, err
 	}
 	keys, err := p.openKeys(ctx, rt, name, profile.Key)
@@ -168,16 +168,4 @@ func (p *Provider) Label(position int) string {
 		return inline.Service
 	}
 	return fmt.Sprintf("number %d", position+1)
-}
-
-// CheckName makes sure that a name can stand in headers, metrics and file names as it is, and is not one of those
-// that stand for the operator's own word.
-func CheckName(name string) error {
-	switch {
-	case !reputation.ValidName(name):
-		return fmt.Errorf("name %q: use at most 64 lower-case letters, digits, _ and -, the first a letter", name)
-	case name == reputation.SourceDeny, name == reputation.SourceBan, name == "exempt":
-		return fmt.Errorf("name %q stands for your own lists: use another one", name)
-	}
-	return nil
 }

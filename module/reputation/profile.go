@@ -248,6 +248,17 @@ func ValidName(name string) bool {
 	return valid
 }
 
+// CheckName reports whether a name cannot be that of a source: it must be valid, and not stand for the operator's own lists.
+func CheckName(name string) error {
+	switch {
+	case !ValidName(name):
+		return fmt.Errorf("name %q: use at most 64 lower-case letters, digits, _ and -, the first a letter", name)
+	case name == SourceDeny, name == SourceBan, name == "exempt":
+		return fmt.Errorf("name %q stands for your own lists: use another one", name)
+	}
+	return nil
+}
+
 func notPrintable(r rune) bool { return r < ' ' || r > '~' }
 
 // validWindow reports whether the engine can read a quota window.

@@ -56,6 +56,10 @@ type Reason struct {
 	// Categories are what the source accuses the address of.
 	Categories Categories `json:"categories"`
 
+	// Severity and Confidence are those of the source's report. With them, points can be worked out anew for other weights.
+	Severity   float32 `json:"-"`
+	Confidence float32 `json:"-"`
+
 	// Age is how long ago the source was asked. It is 0 for lists, which are current while they list.
 	Age time.Duration `json:"age"`
 }

@@ -8,19 +8,20 @@ import (
 	"strings"
 )
 
-// ParseAddr reads an address. Mapped addresses become those that they stand for.
+// ParseAddr reads an address. An IPv4-mapped IPv6 address becomes the IPv4 address.
 func ParseAddr(text string) (netip.Addr, error) {
 	addr, err := netip.ParseAddr(text)
 	switch {
 	case err != nil:
 		return netip.Addr{}, fmt.Errorf("%q is not an IP address: write one such as 203.0.113.5 or 2001:db8::5", text)
 	case addr.Zone() != "":
-		return netip.Addr{}, fmt.Errorf("%q has a zone, which means something on one machine only: leave out %q", text, "%"+addr.Zone())
+		return netip.Addr{}, fmt.Errorf("%q has a zone, which means something on one machine only: leave out %q",
+			text, "%"+addr.Zone())
 	}
 	return addr.Unmap(), nil
 }
 
-// ParsePrefix reads a prefix, or an address as the prefix that holds it alone.
+// ParsePrefix reads a CIDR range. A single address becomes a range of one.
 func ParsePrefix(text string) (netip.Prefix, error) {
 	if !strings.Contains(text, "/") {
 		addr, err := ParseAddr(text)
@@ -42,7 +43,7 @@ func ParsePrefix(text string) (netip.Prefix, error) {
 	return prefix, nil
 }
 
-// privateRanges are what `private_ranges` means in Caddy, and what no Internet visitor has besides.
+// privateRanges are the `private_ranges` of Caddy, with the shared address space and the link-local ranges.
 var privateRanges = func() (list []netip.Prefix) {
 	for _, text := range []string{
 		"192.168.0.0/16", "172.16.0.0/12", "10.0.0.0/8", "127.0.0.1/8", "100.64.0.0/10", "169.254.0.0/16",
@@ -53,8 +54,8 @@ var privateRanges = func() (list []netip.Prefix) {
 	return list
 }()
 
-// ParseRanges returns the ranges that a word stands for, if it is an address, a CIDR range or `private_ranges`. Something
-// that is meant as a range but is none is an error.
+// ParseRanges returns the ranges of a word that is an address, a CIDR range or `private_ranges`, and false for any
+// other word. A word that looks like a range, and is none, is an error.
 func ParseRanges(word string) ([]netip.Prefix, bool, error) {
 	if word == "private_ranges" {
 		return slices.Clone(privateRanges), true, nil
@@ -81,7 +82,7 @@ func ParseRanges(word string) ([]netip.Prefix, bool, error) {
 	return nil, false, nil
 }
 
-// checkHostBits refuses a range that begins within itself: it is meant as an address as often as not.
+// checkHostBits refuses a range with host bits, such as 203.0.113.5/24: some mean the address, others the range.
 func checkHostBits(prefix netip.Prefix, text string) error {
 	if prefix == prefix.Masked() {
 		return nil

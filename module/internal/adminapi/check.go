@@ -7,21 +7,22 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 )
 
-// Check is the whole explanation of a verdict.
+// Check answers GET check/{ip}: it explains the verdict about an address.
 type Check struct {
 	Address netip.Addr   `json:"address"`
-	Subject netip.Prefix `json:"subject"` // what it is remembered by
+	Subject netip.Prefix `json:"subject"` // what it is stored by: the address, or its /64
 
-	// LoggedAs is how our log writes it, where `privacy` says otherwise.
+	// LoggedAs is how our log writes the address, if `privacy` changes it.
 	LoggedAs string `json:"logged_as,omitempty"`
 
-	// Score is missing when no source has answered or the address is not judged; so are the members about the sum.
+	// Score is missing if no source has answered, or if the address is not judged. So are Percent, Prior, Points
+	// and Sum.
 	Score    *uint8   `json:"score,omitempty"`
 	Percent  *float64 `json:"percent,omitempty"` // the score before rounding
 	Status   string   `json:"status"`
 	Coverage float64  `json:"coverage"` // of the sources, by trust, 0 to 1
 
-	// Prior and the points of all reasons add up to Points, which stand for Percent.
+	// Prior and the points of all reasons add up to Points, of which Percent is made.
 	Prior   *float64 `json:"prior,omitempty"`
 	Points  *float64 `json:"points,omitempty"`
 	Sum     string   `json:"sum,omitempty"` // the same, written out
@@ -30,13 +31,13 @@ type Check struct {
 	Categories []string         `json:"categories"`
 	Facts      Facts            `json:"facts"`
 	Reserved   bool             `json:"reserved,omitempty"` // private or otherwise not of the Internet
-	Lists      []ListEntry      `json:"lists"`              // that hold the address
+	Lists      []ListEntry      `json:"lists"`              // those that hold the address
 	Overrides  []ban.Entry      `json:"overrides"`          // bans and exemptions that hold the address
-	Providers  []ProviderAnswer `json:"providers"`          // what is remembered of each
-	Next       []string         `json:"next"`               // what happens, or can be done, next
+	Providers  []ProviderAnswer `json:"providers"`          // the stored answer of each
+	Next       []string         `json:"next"`               // what happens next, or can be done
 }
 
-// Reason is a source that counted in the score.
+// Reason is a source that counts in the score.
 type Reason struct {
 	Source     string   `json:"source"`
 	Points     float64  `json:"points"`
@@ -44,13 +45,13 @@ type Reason struct {
 	AgeSeconds int64    `json:"age_seconds"` // since the source was asked; 0 for lists
 }
 
-// Facts are what is known of an address besides its score.
+// Facts are what sources know of an address besides its score.
 type Facts struct {
 	Country string          `json:"country,omitempty"`
 	ASN     uint32          `json:"asn,omitempty"`
 	ASName  string          `json:"as_name,omitempty"` // reserved: no source knows it yet
 	Network string          `json:"network,omitempty"`
-	Nature  map[string]bool `json:"nature,omitempty"` // kinds that are known to hold, or not to
+	Nature  map[string]bool `json:"nature,omitempty"` // by kind; a kind is missing if nobody knows
 }
 
 // ListEntry is a list that holds the address.
@@ -60,18 +61,18 @@ type ListEntry struct {
 	Source string `json:"source"` // the host or file it comes from, or "values"
 }
 
-// ProviderAnswer is what is remembered of a provider.
+// ProviderAnswer is the stored answer of a provider.
 type ProviderAnswer struct {
 	Name   string    `json:"name"`
-	Answer *Answer   `json:"answer,omitempty"` // the last one it gave
-	Failed bool      `json:"failed"`           // the last time it was asked
-	Due    time.Time `json:"due,omitzero"`     // when it is asked again, if somebody comes from the address
+	Answer *Answer   `json:"answer,omitempty"` // the last one; missing if there was none
+	Failed bool      `json:"failed"`           // the last call failed
+	Due    time.Time `json:"due,omitzero"`     // from then on, the next request of the address asks again
 
-	// Problem says why the provider cannot be asked at present.
+	// Problem says why the provider cannot be asked now. It is empty if it can.
 	Problem string `json:"problem,omitempty"`
 }
 
-// Answer is what a provider answered.
+// Answer is an answer of a provider.
 type Answer struct {
 	Severity   float64   `json:"severity"`   // -1 (known good) to 1 (abusive)
 	Confidence float64   `json:"confidence"` // 0 to 1
@@ -79,11 +80,11 @@ type Answer struct {
 	Fetched    time.Time `json:"fetched"`
 }
 
-// Forgotten is the answer to a DELETE of a record.
+// Forgotten answers DELETE records/{ip}.
 type Forgotten struct {
 	Subject   netip.Prefix `json:"subject"`
-	Forgotten bool         `json:"forgotten"` // false: nothing was remembered
+	Forgotten bool         `json:"forgotten"` // false: there was no stored answer
 
-	// Warning says what went wrong although this instance has forgotten.
+	// Warning says what went wrong elsewhere: this instance has forgotten.
 	Warning string `json:"warning,omitempty"`
 }

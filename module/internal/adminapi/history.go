@@ -7,36 +7,37 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 )
 
-// The words by which a ranking is asked for.
+// What `by` of GET history can be.
 const (
 	ByAddress = "address"
 	ByNetwork = "network"
 	ByRule    = "rule"
 )
 
-// DefaultParts is how many parts a graph has, unless the query says otherwise.
+// DefaultParts is how many parts a graph has if the query has no `parts`. The limits are history.MaxParts and
+// history.MaxLimit.
 const DefaultParts = 60
 
-// Timeline is what is kept of an address or a network.
+// Timeline answers GET history/{ip|prefix}.
 type Timeline struct {
 	history.Timeline
 
-	// Graph is the same in few numbers, on the first page.
+	// Graph summarizes all of the period. Only the first page has it.
 	Graph *history.Graph `json:"graph,omitempty"`
 }
 
-// ParsePast reads a time as RFC 3339, as a day in UTC, of which the end is meant where one is asked for, or as a duration back
-// from now.
+// ParsePast reads a time: RFC 3339, a day in UTC, or how long before now. A day stands for its begin, or for its
+// end if end is true. The word is the name of the option, for the error.
 func ParsePast(word, text string, now time.Time, end bool) (time.Time, error) {
 	at, ok := history.ParseTime(text, now, end)
 	if !ok {
-		return time.Time{}, fmt.Errorf(
-			"%s %q is no time: write a day such as 2026-11-24, a time such as 2026-11-24T16:00:00Z, or how long ago such as 24h or 7d", word, text)
+		return time.Time{}, fmt.Errorf("%s %q is no time: write a day such as 2026-11-24, "+
+			"a time such as 2026-11-24T16:00:00Z, or how long ago such as 24h or 7d", word, text)
 	}
 	return at, nil
 }
 
-// CheckPeriod refuses a time that holds nothing.
+// CheckPeriod refuses a period that lies ahead or ends before it begins. The words name its ends in the error.
 func CheckPeriod(p history.Period, now time.Time, from, to string) error {
 	switch {
 	case p.From.IsZero():
@@ -44,7 +45,8 @@ func CheckPeriod(p history.Period, now time.Time, from, to string) error {
 	case p.To.IsZero() && !p.From.Before(now):
 		return fmt.Errorf("%s %s lies ahead", from, p.From.Format(time.RFC3339))
 	case !p.To.IsZero() && !p.From.Before(p.To):
-		return fmt.Errorf("%s %s is not before %s %s: write an earlier one", from, p.From.Format(time.RFC3339), to, p.To.Format(time.RFC3339))
+		return fmt.Errorf("%s %s is not before %s %s: write an earlier one",
+			from, p.From.Format(time.RFC3339), to, p.To.Format(time.RFC3339))
 	}
 	return nil
 }

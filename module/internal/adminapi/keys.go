@@ -18,26 +18,26 @@ func KeyOf(k health.Key, now time.Time) Key {
 	return x
 }
 
-// Key is what an operator sees of a key. It holds no value.
+// Key is the state of a key or a password. It holds no value. GET keys answers a list of them.
 type Key struct {
 	Provider    string `json:"provider"`
 	Fingerprint string `json:"fingerprint,omitempty"` // missing while there is no value
 
-	// Source is the placeholder as it was configured, or the name of the store; missing for a key that stands in the
-	// configuration itself.
+	// Source is the placeholder as configured, or the name of the store. It is missing if the configuration itself
+	// holds the key.
 	Source string `json:"source,omitempty"`
 
-	// State is in_use, in_reserve (used when those before it are refused), set_aside (refused) or waiting (for its first value);
-	// of a token of the API also unfit or ended, when nobody is let in with it.
+	// State is in_use, in_reserve (used if those before it are refused), set_aside (refused) or waiting (for its first
+	// value). A token of the API can also be unfit or ended: then it lets nobody in.
 	State health.KeyState `json:"state"`
 
 	SetAside time.Time `json:"set_aside,omitzero"` // since when
-	Retry    time.Time `json:"retry,omitzero"`     // when a key that is set aside is tried again
+	Retry    time.Time `json:"retry,omitzero"`     // when a refused key is tried again
 
 	Refreshed time.Time `json:"refreshed,omitzero"`  // when the value last came from its source
-	Expires   time.Time `json:"expires,omitzero"`    // missing when that is not known
-	DaysLeft  *int      `json:"days_left,omitempty"` // whole days; below 0 when it has ended
-	Lease     bool      `json:"lease,omitempty"`     // it is renewed by itself
+	Expires   time.Time `json:"expires,omitzero"`    // missing if unknown
+	DaysLeft  *int      `json:"days_left,omitempty"` // whole days, negative after the end
+	Lease     bool      `json:"lease,omitempty"`     // the store renews it
 
 	Error string `json:"error,omitempty"` // of the last attempt to fetch it
 }

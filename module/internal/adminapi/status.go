@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/sentry"
 )
 
-// Status is how the app is doing.
+// Status answers GET status: the state of the app.
 type Status struct {
 	Version    Versions         `json:"version"`
 	Health     Health           `json:"health"`
@@ -23,24 +23,24 @@ type Status struct {
 	Warnings   []string         `json:"warnings"` // what is wrong, each with what to do
 }
 
-// Health is the judgement that the detail of ip_reputation_health gives, too. The Warnings of Status are the same
+// Health is the same judgement as in the detail of ip_reputation_health. The Warnings of Status are the same
 // warnings, in the words for operators.
 type Health struct {
 	Status   health.Status    `json:"status"` // pass or warn
 	Warnings []health.Warning `json:"warnings"`
 }
 
-// Versions are those of the program that runs.
+// Versions are the versions of the running program.
 type Versions struct {
 	Plugin string `json:"plugin"`
 	Caddy  string `json:"caddy"`
 	Go     string `json:"go"`
 }
 
-// ProviderStatus is how a provider is doing.
+// ProviderStatus is the state of a provider.
 type ProviderStatus struct {
 	quota.Status
 
-	// Problem says why the provider cannot be asked at present.
+	// Problem says why the provider cannot be asked now. It is empty if it can.
 	Problem string `json:"problem,omitempty"`
 }

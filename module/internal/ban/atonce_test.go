@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
 // Everybody changes, tells and hears at once.
@@ -38,17 +40,18 @@ func TestReplicasAtOnce(t *testing.T) {
 		})
 		telling.Go(func() {
 			for {
+				changed := s.Changed()
 				select {
-				case <-s.Changed():
+				case <-changed:
 				case <-stop:
 					return
 				}
 				for _, other := range stores {
-					_, newer, err := other.Merge(s.Changes())
+					_, newer, err := other.merge(s.Entries())
 					if err != nil {
 						t.Error(err)
 					}
-					if _, _, err = s.Merge(newer); err != nil {
+					if _, _, err = s.merge(newer); err != nil {
 						t.Error(err)
 					}
 				}
@@ -60,12 +63,12 @@ func TestReplicasAtOnce(t *testing.T) {
 	telling.Wait()
 	exchange(t, stores...)
 	for _, s := range stores[1:] {
-		if diff := cmp.Diff(stores[0].Changes(), s.Changes()); diff != "" {
+		if diff := cmp.Diff(stores[0].Entries(), s.Entries()); diff != "" {
 			t.Error(diff)
 		}
 	}
-	if len(stores[0].Changes()) != prefixes {
-		t.Errorf("%d prefixes are known, want %d", len(stores[0].Changes()), prefixes)
+	if len(stores[0].Entries()) != prefixes {
+		t.Errorf("%d prefixes are known, want %d", len(stores[0].Entries()), prefixes)
 	}
 }
 
@@ -75,14 +78,14 @@ func TestMergeIsOneStep(t *testing.T) {
 	c := newClock()
 	from, _ := openAt(t, "", c.now)
 	fill(from, randomBans(n))
-	unbanned := make([]Change, n)
-	banned := from.Changes()
+	unbanned := make([]replica.Entry, n)
+	banned := from.Entries()
 	for i, ch := range banned {
-		e, err := ch.parse(c.now())
+		e, err := parseEntry(ch, c.now())
 		if err != nil {
 			t.Fatal(err)
 		}
-		unbanned[i] = e.removed(c.now().UnixMilli()).change()
+		unbanned[i] = e.removed(c.now().UnixMilli()).entry()
 	}
 	s, _ := openAt(t, "", c.now)
 	var readers sync.WaitGroup

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
 func randomBans(n int) []Entry {
@@ -55,9 +57,9 @@ func BenchmarkMerge(b *testing.B) {
 	const n = 100_000
 	list := randomBans(n)
 	version := time.Now().UnixMilli()
-	changes := make([]Change, n)
+	changes := make([]replica.Entry, n)
 	for i, e := range list {
-		changes[i] = stored{Entry: e, Version: version}.change()
+		changes[i] = stored{Entry: e, Version: version}.entry()
 	}
 	b.Run("1 into 100000", func(b *testing.B) {
 		s := open(b, filepath.Join(b.TempDir(), "bans.json"))
@@ -66,11 +68,11 @@ func BenchmarkMerge(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() { // it is there and is not by turns, so that the index changes
 			e.Version++
-			change := e.change()
+			change := e.entry()
 			if e.Version%2 == 0 {
-				change = e.removed(e.Version).change()
+				change = e.removed(e.Version).entry()
 			}
-			merge(b, s, []Change{change})
+			merge(b, s, []replica.Entry{change})
 		}
 	})
 	b.Run("100000 into empty", func(b *testing.B) {
@@ -94,6 +96,6 @@ func BenchmarkChanges(b *testing.B) {
 	fill(s, randomBans(100_000))
 	b.ReportAllocs()
 	for b.Loop() {
-		s.Changes()
+		s.Entries()
 	}
 }

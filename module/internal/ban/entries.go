@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
 // entries are those of each kind, in the order of their prefixes, with one of each prefix. They are not changed once
@@ -16,8 +18,10 @@ func (s *entries) len() int { return len(s[0]) + len(s[1]) }
 
 // find returns where a prefix is, or would be.
 func (s *entries) find(kind Kind, p netip.Prefix) (int, bool) {
-	return slices.BinarySearchFunc(*s.of(kind), p, func(e stored, p netip.Prefix) int { return e.Prefix.Compare(p) })
+	return slices.BinarySearchFunc(*s.of(kind), p, comparePrefix)
 }
+
+func comparePrefix(e stored, p netip.Prefix) int { return e.Prefix.Compare(p) }
 
 // get returns the one of a kind and prefix.
 func (s *entries) get(kind Kind, p netip.Prefix) (stored, bool) {
@@ -28,9 +32,8 @@ func (s *entries) get(kind Kind, p netip.Prefix) (stored, bool) {
 	return (*s.of(kind))[i], true
 }
 
-// entriesOf puts entries in order. Of several with the same kind and prefix it keeps what one makes of two, of which the
-// first came first.
-func entriesOf(list []stored, one func(a, b stored) stored) (s entries) {
+// entriesOf sorts entries. Several of the same kind and prefix are combined into one, in the order of the list.
+func entriesOf(list []stored, combine func(a, b stored) stored) (s entries) {
 	for _, e := range list {
 		*s.of(e.Kind) = append(*s.of(e.Kind), e)
 	}
@@ -39,7 +42,7 @@ func entriesOf(list []stored, one func(a, b stored) stored) (s entries) {
 		s[i] = all[:0]
 		for _, e := range all {
 			if last := len(s[i]) - 1; last >= 0 && s[i][last].Prefix == e.Prefix {
-				s[i][last] = one(s[i][last], e)
+				s[i][last] = combine(s[i][last], e)
 			} else {
 				s[i] = append(s[i], e)
 			}
@@ -61,7 +64,7 @@ func (s entries) with(changes entries, wanted func(stored) bool) entries {
 func replace(old, changes []stored, wanted func(stored) bool) []stored {
 	all := make([]stored, 0, len(old)+len(changes))
 	for _, change := range changes {
-		n, found := slices.BinarySearchFunc(old, change.Prefix, func(e stored, p netip.Prefix) int { return e.Prefix.Compare(p) })
+		n, found := slices.BinarySearchFunc(old, change.Prefix, comparePrefix)
 		all = append(all, old[:n]...)
 		if found {
 			n++
@@ -97,10 +100,10 @@ func (s entries) newest(n int) entries {
 		}
 	}
 	slices.Sort(versions)
-	last := versions[surplus-1] // the largest version that goes; not all that have it need to
+	last := versions[surplus-1] // the largest version to drop; not all that have it need to be dropped
 	older, _ := slices.BinarySearch(versions, last)
 	ties := surplus - older
-	var kept entries
+	var newest entries
 	for i, list := range s {
 		for _, e := range list {
 			switch {
@@ -108,16 +111,16 @@ func (s entries) newest(n int) entries {
 			case e.Version == last && ties > 0:
 				ties--
 			default:
-				kept[i] = append(kept[i], e)
+				newest[i] = append(newest[i], e)
 			}
 		}
 	}
-	return kept
+	return newest
 }
 
 // oldest returns the smallest version.
 func (s *entries) oldest() int64 {
-	version := lastVersion
+	version := replica.LastTime.UnixMilli()
 	for _, list := range s {
 		for _, e := range list {
 			version = min(version, e.Version)
@@ -141,7 +144,7 @@ func (s *entries) nextEnd() (next time.Time) {
 // state is all that a store knows.
 type state struct {
 	live entries // those in force
-	past entries // removals, and what is over but kept
+	past entries // removals, and what is over but remembered
 }
 
 // get returns what was the last change to a kind and prefix, if that is known.

@@ -65,13 +65,14 @@ type Entry struct {
 
 const maxReason = 500
 
-// The broadest prefixes that can be banned: the largest allocations to one holder. What is broader is a slip of the hand.
+// The broadest prefixes that can be banned: the largest allocations to one holder. What is broader is a slip of the
+// hand.
 const (
 	broadestBan4 = 8
 	broadestBan6 = 16
 )
 
-// normalize returns the entry in the one form that is kept, or what is wrong with it. Times become UTC and whole
+// normalize returns the entry in the one form that is stored, or what is wrong with it. Times become UTC and whole
 // seconds, so that people can read the file and not more than one instant a second has something to expire.
 func (e Entry) normalize() (Entry, error) {
 	if !e.Kind.valid() {
@@ -93,7 +94,8 @@ func (e Entry) normalize() (Entry, error) {
 	}
 	for _, t := range []time.Time{e.Created, e.Expires} {
 		if !t.IsZero() && (t.Year() < 1970 || t.Year() > 9999) {
-			return Entry{}, errors.New("a time is not between the years 1970 and 9999: leave out the end of an entry that never ends")
+			return Entry{}, errors.New("a time is not between the years 1970 and 9999: " +
+				"leave out the end of an entry that never ends")
 		}
 	}
 	return e, nil

@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
 func TestRestart(t *testing.T) {
@@ -291,4 +294,68 @@ func checkState(t *testing.T, all state, now time.Time) {
 func sameState(a, b state) bool {
 	return slices.Equal(a.live[0], b.live[0]) && slices.Equal(a.live[1], b.live[1]) &&
 		slices.Equal(a.past[0], b.past[0]) && slices.Equal(a.past[1], b.past[1])
+}
+
+// TestFormats proves that a file and entries in Redis written before there was package replica are read without loss, and
+// are written as they were.
+func TestFormats(t *testing.T) {
+	const file = `[
+{"prefix":"203.0.113.0/24","kind":"ban","reason":"<a> & \"b\"","created":"2026-01-01T10:00:00Z","expires":"2026-01-01T14:00:00Z","version":1767261600000}
+{"prefix":"2001:db8::/64","kind":"exemption","created":"2026-01-01T11:00:00Z","version":1767265200001}
+{"prefix":"192.0.2.1/32","kind":"ban","created":"2026-01-01T10:00:00Z","expires":"2026-01-01T11:00:00Z","version":1767261600002,"keep":"2026-01-31T10:00:01Z"}
+{"prefix":"198.51.100.7/32","kind":"ban","reason":"test","created":"2026-01-01T10:00:00Z","expires":"2026-01-31T12:00:00Z","version":1767268800000,"removed":true}
+]
+`
+	lines := strings.Split(strings.TrimSpace(file), "\n")
+	lines = lines[1 : len(lines)-1]
+	content := "[\n" + strings.Join(lines, ",\n") + "\n]\n"
+	c := newClock()
+	path := filepath.Join(t.TempDir(), "bans.json")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, log := openAt(t, path, c.now)
+	s.mu.Lock()
+	err := s.save()
+	s.mu.Unlock()
+	if err != nil || log.Take() != "" {
+		t.Errorf("saving: %v", err)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != content {
+		t.Errorf("written as\n%s, %v, want\n%s", got, err, content)
+	}
+
+	// Redis has the line but for `keep`, and escaped for HTML.
+	at := func(hour, minute, second int) time.Time {
+		return time.Date(2026, 1, 31, hour, minute, second, 0, time.UTC)
+	}
+	inRedis := []replica.Entry{
+		{Name: "ban 203.0.113.0/24", Version: 1767261600000, Expires: time.Date(2026, 1, 1, 14, 0, 0, 0, time.UTC), Value: []byte(lines[0])},
+		{Name: "exemption 2001:db8::/64", Version: 1767265200001, Value: []byte(lines[1])},
+		{Name: "ban 192.0.2.1/32", Version: 1767261600002, Expires: at(10, 0, 1), Value: []byte(strings.Replace(lines[2], `,"keep":"2026-01-31T10:00:01Z"`, "", 1))},
+		{Name: "ban 198.51.100.7/32", Version: 1767268800000, Expires: at(12, 0, 0), Value: []byte(lines[3])},
+	}
+	byName := cmpopts.SortSlices(func(a, b replica.Entry) bool { return a.Name < b.Name })
+	if diff := cmp.Diff(inRedis, s.Entries(), byName); diff != "" {
+		t.Error(diff)
+	}
+	other, log := openAt(t, "", c.now)
+	escaped := slices.Clone(inRedis)
+	escaped[0].Value = []byte(strings.NewReplacer("<", `\u003c`, ">", `\u003e`, "&", `\u0026`).Replace(lines[0]))
+	if other.Merge(escaped) {
+		t.Error("who knows nothing knows better")
+	}
+	if diff := cmp.Diff(s.List(Ban), other.List(Ban), comparePrefixes); diff != "" {
+		t.Error(diff)
+	}
+	want := slices.DeleteFunc(slices.Clone(inRedis), func(e replica.Entry) bool { return e.Name == "ban 192.0.2.1/32" }) // it is over
+	if diff := cmp.Diff(want, other.Entries(), byName); diff != "" {
+		t.Error(diff)
+	}
+	if s.Merge(escaped) || other.Merge(inRedis) {
+		t.Error("they do not agree")
+	}
+	if text := log.Take(); strings.Contains(text, "WARN") {
+		t.Errorf("logged %s", text)
+	}
 }

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"slices"
 	"testing"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
 // FuzzMerge gives a store foreign bytes: as they are, and under the name and version that they are of.
@@ -24,7 +26,7 @@ func FuzzMerge(f *testing.F) {
 		f.Add("exemption fc00::/7", int64(0), []byte(`{"prefix":"203.0.113.0/24","kind":"ban","version":1767268800000,"removed":true}`), []byte(value))
 	}
 	f.Fuzz(func(t *testing.T, name string, version int64, one, two []byte) {
-		changes := []Change{{Name: name, Version: version, Value: one}, named(one), named(two)}
+		changes := []replica.Entry{{Name: name, Version: version, Value: one}, named(one), named(two)}
 		a, b, together := idle(c), idle(c), idle(c)
 		for _, s := range []*Store{a, b, together} {
 			put(t, s, prefix, 0)
@@ -44,12 +46,12 @@ func FuzzMerge(f *testing.F) {
 					t.Fatalf("the order counts: %v, %v", a.List(kind), s.List(kind))
 				}
 			}
-			if changed, newer := merge(t, s, a.Changes()); changed != 0 || newer != nil {
+			if changed, newer := merge(t, s, a.Entries()); changed != 0 || newer != nil {
 				t.Fatalf("not agreed on: %d, %v", changed, newer)
 			}
 		}
-		for _, given := range a.Changes() {
-			e, err := given.parse(c.now())
+		for _, given := range a.Entries() {
+			e, err := parseEntry(given, c.now())
 			if err != nil || !bytes.Equal(e.value(), given.Value) {
 				t.Fatalf("%s is read as %s, %v", given.Value, e.value(), err)
 			}
@@ -59,11 +61,11 @@ func FuzzMerge(f *testing.F) {
 
 // idle returns a store in memory whose goroutine does not run: what runs beside the target looks like news to the fuzzer.
 func idle(c *clock) *Store {
-	return &Store{log: slog.New(slog.DiscardHandler), now: c.now, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
+	return &Store{log: slog.New(slog.DiscardHandler), now: c.now, wake: make(chan struct{}, 1)}
 }
 
 // named returns the change that the value is of, if it is one.
-func named(value []byte) Change {
+func named(value []byte) replica.Entry {
 	e, _ := parse(value)
-	return Change{Name: e.name(), Version: e.Version, Value: value}
+	return replica.Entry{Name: e.name(), Version: e.Version, Value: value}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
 // clock is one that tests move.
@@ -61,9 +62,9 @@ func known(s *Store) state {
 	return s.state()
 }
 
-func merge(t testing.TB, s *Store, changes []Change) (changed int, newer []Change) {
+func merge(t testing.TB, s *Store, changes []replica.Entry) (changed int, newer []replica.Entry) {
 	t.Helper()
-	changed, newer, err := s.Merge(changes)
+	changed, newer, err := s.merge(changes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,7 @@ func exchange(t testing.TB, stores ...*Store) {
 	for range 2 {
 		for _, from := range stores {
 			for _, to := range stores {
-				_, newer := merge(t, to, from.Changes())
+				_, newer := merge(t, to, from.Entries())
 				merge(t, from, newer)
 			}
 		}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
 func TestMergeTakesOver(t *testing.T) {
@@ -23,7 +25,7 @@ func TestMergeTakesOver(t *testing.T) {
 	step := func(want string, wantChanged int, wantLog string) {
 		t.Helper()
 		log.Take()
-		changed, newer := merge(t, b, a.Changes())
+		changed, newer := merge(t, b, a.Entries())
 		if changed != wantChanged || newer != nil {
 			t.Errorf("%d changed and %v is newer, want %d and nothing", changed, newer, wantChanged)
 		}
@@ -59,20 +61,20 @@ func TestMergeTakesOver(t *testing.T) {
 }
 
 // change returns one with the given members in its JSON, in their order.
-func change(name string, version int64, members string) Change {
-	return Change{Name: name, Version: version, Value: []byte("{" + members + "}")}
+func change(name string, version int64, members string) replica.Entry {
+	return replica.Entry{Name: name, Version: version, Value: []byte("{" + members + "}")}
 }
 
 func TestMergeSkips(t *testing.T) {
 	c := newClock()
 	now := c.now().UnixMilli()
 	const name, is = "ban 203.0.113.0/24", `"prefix":"203.0.113.0/24","kind":"ban","created":"2026-01-01T00:00:00Z"`
-	with := func(version int64, members string) Change {
+	with := func(version int64, members string) replica.Entry {
 		return change(name, version, fmt.Sprintf(`%s,"version":%d%s`, is, version, members))
 	}
 	day := int64(24 * time.Hour / time.Millisecond)
 	tests := map[string]struct {
-		given Change
+		given replica.Entry
 		want  string // in the log; empty: it is taken over
 	}{
 		"good":                      {with(now, ""), ""},
@@ -81,8 +83,8 @@ func TestMergeSkips(t *testing.T) {
 		"more than a day ahead":     {with(now+day+1, ""), "compare the clocks"},
 		"a removal far ahead":       {with(now+10*day, `,"removed":true`), "compare the clocks"},
 		"no JSON":                   {change(name, now, "\x00"), "invalid character"},
-		"nothing":                   {Change{}, "end of JSON"},
-		"null":                      {Change{Name: name, Version: now, Value: []byte("null")}, "kind is missing"},
+		"nothing":                   {replica.Entry{}, "end of JSON"},
+		"null":                      {replica.Entry{Name: name, Version: now, Value: []byte("null")}, "kind is missing"},
 		"too long":                  {with(now, `,"x":"`+strings.Repeat("x", 2048)+`"`), "2048 at most"},
 		"another name":              {change("ban 203.0.113.0/25", now, fmt.Sprintf(`%s,"version":%d`, is, now)), "203.0.113.0/25"},
 		"a long name":               {change(strings.Repeat("x", 1000), now, is), strings.Repeat("x", shownName) + `\"`},
@@ -99,7 +101,7 @@ func TestMergeSkips(t *testing.T) {
 		t.Run(title, func(t *testing.T) {
 			s, log := openAt(t, "", c.now)
 			good := change("ban 198.51.100.7/32", now, fmt.Sprintf(`"prefix":"198.51.100.7/32","kind":"ban","version":%d`, now))
-			changed, newer := merge(t, s, []Change{tc.given, good})
+			changed, newer := merge(t, s, []replica.Entry{tc.given, good})
 			if newer != nil || lookup(s, "198.51.100.7") != "banned" {
 				t.Errorf("the good one beside it: %d, %v", changed, newer)
 			}
@@ -110,7 +112,7 @@ func TestMergeSkips(t *testing.T) {
 				}
 				return
 			}
-			if changed != 1 || s.Len(Ban) != 1 || len(s.Changes()) != 1 {
+			if changed != 1 || s.Len(Ban) != 1 || len(s.Entries()) != 1 {
 				t.Errorf("taken over: %d, %v", changed, s.List(Ban))
 			}
 			if !strings.Contains(text, "level=WARN") || !strings.Contains(text, "count=1") || !strings.Contains(text, tc.want) {
@@ -124,7 +126,7 @@ func TestSkippedChangesAreToldOnceAMinute(t *testing.T) {
 	c := newClock()
 	s, log := openAt(t, "", c.now)
 	for range 5 {
-		merge(t, s, []Change{{}, {}})
+		merge(t, s, []replica.Entry{{}, {}})
 	}
 	if got := log.Take(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "count=2") {
 		t.Errorf("at once: %s", got)
@@ -149,17 +151,17 @@ func TestMergeReturnsWhatIsNewer(t *testing.T) {
 	put(t, a, prefix2, 0)
 	exchange(t, a, b)
 	c.add(time.Second)
-	old := a.Changes()
+	old := a.Entries()
 	unban(t, a, prefix)
 	put(t, a, "192.0.2.0/24", 0) // which b does not ask about
-	want := slices.DeleteFunc(a.Changes(), func(c Change) bool { return c.Name != "ban "+prefix })
+	want := slices.DeleteFunc(a.Entries(), func(c replica.Entry) bool { return c.Name != "ban "+prefix })
 
 	for range 2 {
-		if changed, newer := merge(t, a, b.Changes()); changed != 0 || !cmp.Equal(newer, want) {
+		if changed, newer := merge(t, a, b.Entries()); changed != 0 || !cmp.Equal(newer, want) {
 			t.Errorf("%d, %v, want %v", changed, newer, want)
 		}
 	}
-	if _, newer := merge(t, a, append(b.Changes(), want...)); newer != nil {
+	if _, newer := merge(t, a, append(b.Entries(), want...)); newer != nil {
 		t.Errorf("given the newest version too: %v", newer)
 	}
 	if changed, newer := merge(t, b, append(want, old...)); changed != 1 || newer != nil {
@@ -173,22 +175,22 @@ func TestMergeReturnsWhatIsNewer(t *testing.T) {
 // Of different changes with the same version all take the same one, in whatever order they hear of them.
 func TestEqualVersions(t *testing.T) {
 	c := newClock()
-	var changes []Change
+	var changes []replica.Entry
 	for i, members := range []string{`"reason":"b"`, `"reason":"a"`, `"reason":"b","created":"2026-01-01T00:00:00Z"`, `"removed":true`, `"expires":"2026-01-01T13:00:00Z"`} {
 		ch := change("ban "+prefix, 1767268800000, `"prefix":"203.0.113.0/24","kind":"ban",`+members+`,"version":1767268800000`)
-		e, err := ch.parse(c.now())
+		e, err := parseEntry(ch, c.now())
 		if err != nil {
 			t.Fatalf("%d: %v", i, err)
 		}
-		changes = append(changes, e.change())
+		changes = append(changes, e.entry())
 	}
-	want := slices.MaxFunc(changes, func(a, b Change) int { return bytes.Compare(a.Value, b.Value) })
+	want := slices.MaxFunc(changes, func(a, b replica.Entry) int { return bytes.Compare(a.Value, b.Value) })
 	for range 20 {
 		s, _ := openAt(t, "", c.now)
 		for _, ch := range changes {
-			merge(t, s, []Change{ch})
+			merge(t, s, []replica.Entry{ch})
 		}
-		if got := s.Changes(); len(got) != 1 || !bytes.Equal(got[0].Value, want.Value) {
+		if got := s.Entries(); len(got) != 1 || !bytes.Equal(got[0].Value, want.Value) {
 			t.Fatalf("got %v, want %v", got, want)
 		}
 		_, newer := merge(t, s, changes[:1])
@@ -219,10 +221,10 @@ func TestNothingNewCostsNothing(t *testing.T) {
 	exchange(t, s, other)
 	put(t, s, prefix, time.Hour) // remembers that it took the place of one without an end
 	unban(t, s, prefix2)
-	merge(t, s, other.Changes())
+	merge(t, s, other.Entries())
 
 	before, snapshot := file(t, path), s.current.Load()
-	for _, changes := range [][]Change{nil, s.Changes(), other.Changes(), {{}}} {
+	for _, changes := range [][]replica.Entry{nil, s.Entries(), other.Entries(), {{}}} {
 		if changed, _ := merge(t, s, changes); changed != 0 {
 			t.Errorf("%d changed", changed)
 		}
@@ -236,7 +238,7 @@ func TestNothingNewCostsNothing(t *testing.T) {
 	// a removal of what is not known here is to be remembered, but leaves the index alone
 	put(t, other, "192.0.2.0/24", 0)
 	unban(t, other, "192.0.2.0/24")
-	if changed, _ := merge(t, s, other.Changes()); changed != 0 || os.SameFile(before, file(t, path)) {
+	if changed, _ := merge(t, s, other.Entries()); changed != 0 || os.SameFile(before, file(t, path)) {
 		t.Errorf("%d changed, or the removal was not written", changed)
 	}
 	if s.current.Load().index != snapshot.index {
@@ -254,10 +256,10 @@ func TestMergeIsBounded(t *testing.T) {
 	}
 	fill(s, list)
 	now := c.now().UnixMilli()
-	offer := func(prefix string, version int64, members string) Change {
+	offer := func(prefix string, version int64, members string) replica.Entry {
 		return change("ban "+prefix, version, fmt.Sprintf(`"prefix":%q,"kind":"ban","version":%d%s`, prefix, version, members))
 	}
-	given := []Change{
+	given := []replica.Entry{
 		offer("192.0.2.3/32", now-1, ""), offer("192.0.2.1/32", now-3, ""), offer("192.0.2.2/32", now-2, ""),
 		offer("203.0.0.0/32", now, ""),                   // in the place of one that is there
 		offer("203.0.0.1/32", now, `,"removed":true`),    // makes room
@@ -285,10 +287,11 @@ func TestChanged(t *testing.T) {
 	c := newClock()
 	a, _ := openAt(t, "", c.now)
 	b, _ := openAt(t, "", c.now)
-	expect := func(s *Store, want bool) {
+	waiting := map[*Store]<-chan struct{}{a: a.Changed(), b: b.Changed()}
+	expect := func(s *Store, want bool) { // since it was asked last
 		t.Helper()
 		select {
-		case <-s.Changed():
+		case <-waiting[s]:
 			if !want {
 				t.Error("changed")
 			}
@@ -297,13 +300,14 @@ func TestChanged(t *testing.T) {
 				t.Error("not changed")
 			}
 		}
+		waiting[s] = s.Changed()
 	}
 	expect(a, false)
 	put(t, a, prefix, 0)
 	put(t, a, prefix2, time.Second)
 	expect(a, true)
 	expect(a, false)
-	merge(t, b, a.Changes())
+	merge(t, b, a.Entries())
 	expect(b, false)
 	unban(t, a, prefix)
 	expect(a, true)
@@ -326,10 +330,10 @@ func TestMergeAfterClose(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if changed, newer, err := b.Merge(a.Changes()); changed != 0 || newer != nil || !errors.Is(err, ErrClosed) {
+	if changed, newer, err := b.merge(a.Entries()); changed != 0 || newer != nil || !errors.Is(err, ErrClosed) {
 		t.Errorf("%d, %v, %v", changed, newer, err)
 	}
-	if b.Len(Ban) != 0 || len(b.Changes()) != 0 {
+	if b.Len(Ban) != 0 || len(b.Entries()) != 0 {
 		t.Error("something was taken over")
 	}
 }
@@ -343,7 +347,7 @@ func TestMergeOntoADiskThatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, a, prefix, 0)
-	changed, _, err := b.Merge(a.Changes())
+	changed, _, err := b.merge(a.Entries())
 	if changed != 1 || !errors.Is(err, ErrNotSaved) || lookup(b, addr) != "banned" {
 		t.Errorf("%d, %v, %s", changed, err, lookup(b, addr))
 	}

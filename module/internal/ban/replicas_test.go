@@ -13,22 +13,24 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
 // maxSkew is by how much clocks differ.
 const maxSkew = 5 * time.Second
 
-// replica is one of several instances, with a clock of its own.
-type replica struct {
+// instance is one of several, with a clock of its own.
+type instance struct {
 	store *Store // nil: it is off
 	path  string
 	skew  time.Duration
 }
 
-// board is the shared store, and at the same time the slow twin of the replicas: the last writer wins.
-type board map[string]Change
+// shared is the server that instances share, and at the same time the slow twin of them: the last writer wins.
+type shared map[string]replica.Entry
 
-func (b board) offer(changes ...Change) {
+func (b shared) offer(changes ...replica.Entry) {
 	for _, c := range changes {
 		was, ok := b[c.Name]
 		if !ok || c.Version > was.Version || c.Version == was.Version && bytes.Compare(c.Value, was.Value) > 0 {
@@ -38,7 +40,7 @@ func (b board) offer(changes ...Change) {
 }
 
 // inForce returns the entries that a store with this clock must have.
-func (b board) inForce(t *rapid.T, now time.Time) []Entry {
+func (b shared) inForce(t *rapid.T, now time.Time) []Entry {
 	var list []Entry
 	for _, c := range b {
 		e, err := parse(c.Value)
@@ -60,24 +62,24 @@ func compareEntries(a, b Entry) int {
 	return a.Prefix.Compare(b.Prefix)
 }
 
-// world is some replicas, the board that they share, and the messages under way between them.
+// world is some instances, the server that they share, and the messages under way between them.
 type world struct {
-	clock    *clock
-	replicas []*replica
-	board    board
-	messages [][]Change
-	twin     board // all changes that anybody ever made
+	clock     *clock
+	instances []*instance
+	server    shared
+	messages  [][]replica.Entry
+	twin      shared // all changes that anybody ever made
 }
 
-func (w *world) start(t *rapid.T, r *replica) {
+func (w *world) start(t *rapid.T, r *instance) {
 	var err error
 	if r.store, err = Open(r.path, Options{now: func() time.Time { return w.clock.now().Add(r.skew) }}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// stop ends a replica. What it alone knows would be lost with it, so it says it first.
-func (w *world) stop(t *rapid.T, r *replica) {
+// stop ends an instance. What it alone knows would be lost with it, so it is exchanged first.
+func (w *world) stop(t *rapid.T, r *instance) {
 	w.exchange(t)
 	if err := r.store.Close(); err != nil {
 		t.Fatal(err)
@@ -85,8 +87,8 @@ func (w *world) stop(t *rapid.T, r *replica) {
 	r.store = nil
 }
 
-func (w *world) up() (up []*replica) {
-	for _, r := range w.replicas {
+func (w *world) up() (up []*instance) {
+	for _, r := range w.instances {
 		if r.store != nil {
 			up = append(up, r)
 		}
@@ -94,12 +96,12 @@ func (w *world) up() (up []*replica) {
 	return up
 }
 
-func (w *world) merge(t *rapid.T, r *replica, changes []Change) (newer []Change) {
-	_, newer, err := r.store.Merge(changes)
+func (w *world) merge(t *rapid.T, r *instance, changes []replica.Entry) (newer []replica.Entry) {
+	_, newer, err := r.store.merge(changes)
 	if err != nil {
 		t.Fatal(err)
 	}
-	given := board{}
+	given := shared{}
 	given.offer(changes...)
 	for _, c := range newer {
 		if theirs, ok := given[c.Name]; !ok || c.Version < theirs.Version {
@@ -115,7 +117,7 @@ func (w *world) exchange(t *rapid.T) {
 	for range 2 {
 		for _, from := range up {
 			for _, to := range up {
-				w.merge(t, from, w.merge(t, to, from.store.Changes()))
+				w.merge(t, from, w.merge(t, to, from.store.Entries()))
 			}
 		}
 	}
@@ -148,7 +150,7 @@ func (w *world) agree(t *rapid.T, when string) {
 		// nothing is new any more
 		before := r.store.current.Load()
 		for _, other := range w.up() {
-			if changed, newer, err := r.store.Merge(other.store.Changes()); changed != 0 || newer != nil || err != nil {
+			if changed, newer, err := r.store.merge(other.store.Entries()); changed != 0 || newer != nil || err != nil {
 				t.Fatalf("%s: replica %d: %d, %v, %v", when, i, changed, newer, err)
 			}
 		}
@@ -163,13 +165,13 @@ func TestReplicas(t *testing.T) {
 	runs := 0
 	rapid.Check(t, func(t *rapid.T) {
 		runs++
-		w := &world{clock: newClock(), board: board{}, twin: board{}}
+		w := &world{clock: newClock(), server: shared{}, twin: shared{}}
 		for i := range rapid.IntRange(3, 4).Draw(t, "replicas") {
-			r := &replica{
+			r := &instance{
 				path: filepath.Join(dir, fmt.Sprint(runs), fmt.Sprint(i)),
 				skew: time.Duration(rapid.Int64Range(0, int64(maxSkew)).Draw(t, "skew")),
 			}
-			w.replicas = append(w.replicas, r)
+			w.instances = append(w.instances, r)
 			w.start(t, r)
 		}
 		defer func() {
@@ -179,7 +181,7 @@ func TestReplicas(t *testing.T) {
 			_ = os.RemoveAll(filepath.Join(dir, fmt.Sprint(runs)))
 		}()
 		t.Repeat(w.actions())
-		for _, r := range w.replicas {
+		for _, r := range w.instances {
 			if r.store == nil {
 				w.start(t, r)
 			}
@@ -191,7 +193,7 @@ func TestReplicas(t *testing.T) {
 }
 
 // draw returns one of those that are on.
-func (w *world) draw(t *rapid.T) *replica { return rapid.SampledFrom(w.up()).Draw(t, "replica") }
+func (w *world) draw(t *rapid.T) *instance { return rapid.SampledFrom(w.up()).Draw(t, "replica") }
 
 // few, so that changes meet
 var (
@@ -222,32 +224,32 @@ func (w *world) changes() map[string]func(*rapid.T) {
 			if _, err := r.store.Add(e); err != nil {
 				t.Fatal(err)
 			}
-			w.note(r, e.Kind, e.Prefix)
+			w.record(r, e.Kind, e.Prefix)
 		},
 		"remove": func(t *rapid.T) {
 			r, kind, prefix := w.draw(t), drawnKinds.Draw(t, "kind"), drawnPrefixes.Draw(t, "prefix")
 			if _, err := r.store.Remove(kind, prefix); err != nil {
 				t.Fatal(err)
 			}
-			w.note(r, kind, prefix)
+			w.record(r, kind, prefix)
 		},
 	}
 }
 
-// note tells the twin what was changed.
-func (w *world) note(r *replica, kind Kind, prefix netip.Prefix) {
-	for _, c := range r.store.Changes() {
+// record tells the twin what was changed.
+func (w *world) record(r *instance, kind Kind, prefix netip.Prefix) {
+	for _, c := range r.store.Entries() {
 		if c.Name == (stored{Entry: Entry{Kind: kind, Prefix: prefix}}).name() {
 			w.twin.offer(c)
 		}
 	}
 }
 
-// network is what happens to what replicas tell each other.
+// network is what happens to the messages between instances.
 func (w *world) network() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
 		"send": func(t *rapid.T) {
-			changes := rapid.Permutation(w.draw(t).store.Changes()).Draw(t, "changes")
+			changes := rapid.Permutation(w.draw(t).store.Entries()).Draw(t, "changes")
 			w.messages = append(w.messages, changes[:rapid.IntRange(0, len(changes)).Draw(t, "part")])
 		},
 		"receive": func(t *rapid.T) { // late, twice, in another order
@@ -263,23 +265,23 @@ func (w *world) network() map[string]func(*rapid.T) {
 				w.messages = slices.Delete(w.messages, i, i+1)
 			}
 		},
-		"use the board": func(t *rapid.T) {
+		"use the server": func(t *rapid.T) {
 			r := w.draw(t)
-			w.board.offer(w.merge(t, r, slices.Collect(maps.Values(w.board)))...)
+			w.server.offer(w.merge(t, r, slices.Collect(maps.Values(w.server)))...)
 			if rapid.Bool().Draw(t, "reconcile") {
-				w.board.offer(r.store.Changes()...)
+				w.server.offer(r.store.Entries()...)
 			}
 		},
-		"flush the board": func(*rapid.T) { clear(w.board) },
+		"flush the server": func(*rapid.T) { clear(w.server) },
 		"garbage": func(t *rapid.T) {
 			r := w.draw(t)
-			e := stored{Entry: Entry{Kind: drawnKinds.Draw(t, "kind"), Prefix: drawnPrefixes.Draw(t, "prefix")}, Version: r.store.now().Add(maxAhead + time.Minute).UnixMilli()}
-			w.merge(t, r, []Change{{Name: e.name(), Version: e.Version, Value: []byte("{")}, e.change()})
+			e := stored{Entry: Entry{Kind: drawnKinds.Draw(t, "kind"), Prefix: drawnPrefixes.Draw(t, "prefix")}, Version: r.store.now().Add(replica.MaxAhead + time.Minute).UnixMilli()}
+			w.merge(t, r, []replica.Entry{{Name: e.name(), Version: e.Version, Value: []byte("{")}, e.entry()})
 		},
 	}
 }
 
-// events are what happens to replicas.
+// events are what happens to instances.
 func (w *world) events() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
 		"stop": func(t *rapid.T) {
@@ -288,7 +290,7 @@ func (w *world) events() map[string]func(*rapid.T) {
 			}
 		},
 		"start": func(t *rapid.T) {
-			for _, r := range w.replicas {
+			for _, r := range w.instances {
 				if r.store == nil {
 					w.start(t, r)
 					return

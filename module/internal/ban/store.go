@@ -1,13 +1,13 @@
-// Package ban keeps the prefixes that operators ban or exempt while the server runs: with a reason, for a time or for
+// Package ban stores the prefixes that operators ban or exempt while the server runs: with a reason, for a time or for
 // good, in memory and on disk, on one instance or the same on several.
 //
 // Requests read an immutable snapshot; changes build the next one, which is in force when Add or Remove returns. A
 // change costs time in proportion to the number of entries, which suits what people and scripts ban one by one; long
 // lists belong in a deny file or a feed.
 //
-// Instances agree by telling each other their changes, in any way, order and number: of two changes to the same kind and
-// prefix the later one holds everywhere. What was removed is remembered for a while, and so is an entry that is over but
-// took the place of a longer one, so that an instance that missed the change cannot bring back what it still has.
+// Instances agree on them as package replica describes: of two changes to the same kind and prefix the later one
+// holds everywhere. What was removed is remembered for a while, and so is an entry that is over but took the place of
+// a longer one, so that an instance that missed the change cannot bring back what it still has.
 package ban
 
 import (
@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
 const (
@@ -33,7 +33,7 @@ const (
 	maxPause = time.Minute
 )
 
-// Errors that Add, Remove and Merge return, wrapped.
+// Errors that Add and Remove return, wrapped.
 var (
 	// ErrNotSaved: the change is in force, but could not be written to disk, so that a restart would undo it. Writing
 	// is tried again every minute, at the next change and by Close.
@@ -43,11 +43,12 @@ var (
 	ErrClosed = errors.New("the store of bans is closed")
 )
 
-var errFull = fmt.Errorf("there are %d entries already: put long lists into a deny or exempt file, or a feed", maxEntries)
+var errFull = fmt.Errorf("there are %d entries already: put long lists into a deny or exempt file, or a feed",
+	maxEntries)
 
 // Options are the settings of a Store. The zero Options are valid.
 type Options struct {
-	// Logger is told what an operator must know. Default: silence.
+	// Logger gets what an operator must know. Default: nothing is logged.
 	Logger *slog.Logger
 
 	// now is the clock. Tests set it.
@@ -67,27 +68,25 @@ type Store struct {
 	past    entries    // what is over but remembered
 	unsaved bool       // the file is behind
 	closed  bool
-	skipped skipped // since it was told
-	logged  throttle.Causes[string]
+	skipped replica.Skipped
 
-	changed          chan struct{}
+	changed          replica.Signal
 	wake, stop, done chan struct{}
 }
 
-// Open returns the store that is kept in the file at path, or in memory only when path is empty. The caller must Close
-// it. Entries that are over are left out.
+// Open returns the store of the file at path, or one in memory only when path is empty. The caller must Close it.
+// Entries that are over are left out.
 //
 // A damaged file is not an error, because the server must start: it is renamed to end in ".damaged", which is logged,
-// and what is usable of it is kept. A file that is there but cannot be read is one; to go on would overwrite it.
+// and its usable entries are loaded. A file that cannot be read is an error: going on would overwrite it.
 func Open(path string, o Options) (*Store, error) {
 	s := &Store{
-		path:    path,
-		log:     o.Logger,
-		now:     o.now,
-		changed: make(chan struct{}, 1),
-		wake:    make(chan struct{}, 1),
-		stop:    make(chan struct{}),
-		done:    make(chan struct{}),
+		path: path,
+		log:  o.Logger,
+		now:  o.now,
+		wake: make(chan struct{}, 1),
+		stop: make(chan struct{}),
+		done: make(chan struct{}),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -97,7 +96,8 @@ func Open(path string, o Options) (*Store, error) {
 	}
 	if path != "" {
 		if err := s.load(); err != nil {
-			return nil, fmt.Errorf("reading the bans and exemptions: %w: make the file readable for the server, or move it away", err)
+			return nil, fmt.Errorf("reading the bans and exemptions: %w: "+
+				"make the file readable for the server, or move it away", err)
 		}
 	}
 	go s.run()
@@ -123,12 +123,13 @@ func (s *Store) load() error {
 func (s *Store) setAside(damage error) {
 	aside := s.path + ".damaged"
 	all := s.state()
-	s.log.Error("the file of bans and exemptions is damaged and is set aside", "file", aside, "kept", all.live.len(), "error", damage)
+	s.log.Error("the file of bans and exemptions is damaged and is set aside",
+		"file", aside, "kept", all.live.len(), "error", damage)
 	if err := os.Rename(s.path, aside); err != nil {
 		s.log.Error("setting the damaged file aside; the next change will overwrite it", "error", err)
 		return
 	}
-	_ = s.save() // it has said so
+	_ = s.save() // it logs its own failure
 }
 
 // Lookup reports whether addr is banned or exempt; an exemption beats a ban, so that at most one is true. It takes no
@@ -187,7 +188,7 @@ func (s *Store) Len(kind Kind) int {
 }
 
 // Add bans or exempts a prefix, in the place of an entry of the same kind and prefix if there is one, and returns the
-// entry as it is kept: the prefix unmapped and without host bits, the times in whole seconds. Created is the present
+// entry as it is stored: the prefix unmapped and without host bits, the times in whole seconds. Created is the present
 // time when it is zero. Expires, when it is set, is at least one second after Created.
 //
 // When Add returns, Lookup answers accordingly and the entry is on disk. If only the latter failed, the error wraps
@@ -215,8 +216,8 @@ func (s *Store) Add(e Entry) (Entry, error) {
 	all := s.state().at(now)
 	change := stored{Entry: e, Version: now.UnixMilli()}
 	if before, known := all.get(e.Kind, e.Prefix); known {
-		change.Version = before.nextVersion(now)
-		change = change.join(before)
+		change.Version = replica.NextVersion(now, before.Version)
+		change = change.Join(before)
 	}
 	next := all.change(change, now)
 	if next.live.len() > maxEntries {
@@ -224,7 +225,7 @@ func (s *Store) Add(e Entry) (Entry, error) {
 	}
 	s.publish(next)
 	s.poke()
-	s.tell()
+	s.changed.Notify()
 	return e, s.save()
 }
 
@@ -246,8 +247,8 @@ func (s *Store) Remove(kind Kind, p netip.Prefix) (bool, error) {
 		return false, nil
 	}
 	now := s.now()
-	s.publish(all.change(before.removed(before.nextVersion(now)), now))
-	s.tell()
+	s.publish(all.change(before.removed(replica.NextVersion(now, before.Version)), now))
+	s.changed.Notify()
 	return true, s.save()
 }
 
@@ -315,7 +316,7 @@ func (s *Store) save() error {
 func (s *Store) poke() {
 	select {
 	case s.wake <- struct{}{}:
-	default: // it is going to
+	default: // it will
 	}
 }
 
@@ -357,7 +358,7 @@ func (s *Store) tend(retry bool) (pause time.Duration) {
 		s.publish(rest)
 		s.log.Info("bans and exemptions are over", "count", over)
 	}
-	s.tellSkipped(now)
+	s.skipped.Log(s.log, now)
 	if s.unsaved && retry {
 		if err := s.save(); err == nil {
 			s.log.Info("bans and exemptions are on disk again", "file", s.path)

@@ -54,7 +54,7 @@ func fill(s *Store, list []Entry) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.publish(state{live: entriesOf(all, stored.join)})
+	s.publish(state{live: entriesOf(all, stored.Join)})
 }
 
 func lookup(s *Store, addr string) string {
@@ -223,7 +223,7 @@ func TestWhatWasMergedEnds(t *testing.T) {
 		a, b := open(t, ""), open(t, "")
 		add(t, a, Ban, "192.0.2.1/32", 10*time.Second)
 		synctest.Wait() // b waits for its next end, and knows of none
-		merge(t, b, a.Changes())
+		merge(t, b, a.Entries())
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		if got := lookup(b, "192.0.2.1"); got != "" {

@@ -3,8 +3,9 @@ package ban
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
 const (
@@ -17,14 +18,8 @@ const (
 	grace = time.Hour
 )
 
-// The latest time and version that are kept: JSON cannot say a later year.
-var (
-	lastTime    = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
-	lastVersion = lastTime.UnixMilli()
-)
-
 // stored is what the last change to a kind and prefix left: an entry, or the removal of one. It is a line of the file
-// and, but for Keep, what instances tell each other.
+// and, but for Keep, what instances exchange.
 type stored struct {
 	Entry
 
@@ -41,7 +36,7 @@ type stored struct {
 	Keep time.Time `json:"keep,omitzero"`
 }
 
-// normalize returns e in the one form that is kept, or what is wrong with it.
+// normalize returns e in the one form that is stored, or what is wrong with it.
 func (e stored) normalize() (stored, error) {
 	var err error
 	if e.Entry, err = e.Entry.normalize(); err != nil {
@@ -50,13 +45,13 @@ func (e stored) normalize() (stored, error) {
 	if e.Version == 0 { // written before there were versions
 		e.Version = max(0, e.Created.UnixMilli())
 	}
-	if e.Version < 0 || e.Version > lastVersion {
-		return stored{}, fmt.Errorf("the version %d is not a time before the year 10000 in milliseconds", e.Version)
+	if err := replica.CheckVersion(e.Version); err != nil {
+		return stored{}, err
 	}
 	if e.Removed {
 		e.Expires = e.end()
 	}
-	e.Keep = earliest(roundUp(e.Keep), lastTime)
+	e.Keep = earliest(roundUp(e.Keep), replica.LastTime)
 	if !e.Keep.After(e.end()) {
 		e.Keep = time.Time{}
 	}
@@ -66,7 +61,7 @@ func (e stored) normalize() (stored, error) {
 // end returns when e is over, or, for an entry without an end, until when its removal would be remembered at least.
 func (e stored) end() time.Time {
 	if e.Expires.IsZero() {
-		return earliest(roundUp(time.UnixMilli(e.Version).Add(keepRemoval)), lastTime)
+		return earliest(roundUp(time.UnixMilli(e.Version).Add(keepRemoval)), replica.LastTime)
 	}
 	return e.Expires
 }
@@ -83,19 +78,18 @@ func (e stored) forgotten(now time.Time) bool {
 func (e stored) removed(version int64) stored {
 	gone := stored{Entry: e.Entry, Version: version, Removed: true}
 	if !gone.Expires.IsZero() {
-		gone.Expires = earliest(gone.Expires.Add(grace), lastTime)
+		gone.Expires = earliest(gone.Expires.Add(grace), replica.LastTime)
 	}
 	gone.Expires = latest(gone.end(), e.Keep)
 	return gone
 }
 
-// nextVersion returns the version of a change to e. It is larger than that of e even when the clock is behind the one by
-// which e was made.
-func (e stored) nextVersion(now time.Time) int64 { return max(now.UnixMilli(), e.Version+1) }
+// ID implements replica.Value.
+func (e stored) ID() (name string, version int64) { return e.name(), e.Version }
 
-// newer reports whether e comes after other, which is of the same kind and prefix. Of different ones with the same
-// version all instances take the same.
-func (e stored) newer(other stored) bool {
+// Newer implements replica.Value: it reports whether e comes after other, which is of the same kind and prefix. Of
+// different ones with the same version all instances take the same.
+func (e stored) Newer(other stored) bool {
 	if e.Version != other.Version {
 		return e.Version > other.Version
 	}
@@ -108,10 +102,11 @@ func (e stored) same(other stored) bool {
 	return e == other
 }
 
-// join returns the newer of two of the same kind and prefix, to be kept until the other one cannot come back.
-func (e stored) join(other stored) stored {
+// Join implements replica.Value: it returns the newer of two of the same kind and prefix, which is remembered until the
+// other one cannot come back.
+func (e stored) Join(other stored) stored {
 	winner, loser := e, other
-	if other.newer(e) {
+	if other.Newer(e) {
 		winner, loser = other, e
 	}
 	winner.Keep = latest(e.Keep, other.Keep)
@@ -122,7 +117,7 @@ func (e stored) join(other stored) stored {
 		// from the winner's version, so that joining them again changes nothing
 		winner.Keep = latest(winner.Keep, stored{Version: winner.Version}.end())
 	case loser.Expires.After(end):
-		winner.Keep = latest(winner.Keep, earliest(loser.Expires.Add(grace), lastTime))
+		winner.Keep = latest(winner.Keep, earliest(loser.Expires.Add(grace), replica.LastTime))
 	}
 	if !winner.Keep.After(winner.end()) {
 		winner.Keep = time.Time{}
@@ -133,7 +128,7 @@ func (e stored) join(other stored) stored {
 // name returns what identifies e among all changes.
 func (e stored) name() string { return e.Kind.String() + " " + e.Prefix.String() }
 
-// value returns e as instances tell each other of it.
+// value returns e as a line of JSON, as instances exchange it.
 func (e stored) value() []byte {
 	e.Keep = time.Time{}
 	var b bytes.Buffer

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
 // A change that is made where the clock is behind wins over what was seen there before.
@@ -46,7 +48,7 @@ func TestRemovalsAreRemembered(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "bans.json")
 			s, _ := openAt(t, path, c.now)
 			put(t, s, prefix, tc.lasts)
-			old := s.Changes()
+			old := s.Entries()
 			c.add(time.Minute)
 			unban(t, s, prefix)
 			if s.List(Ban) != nil || s.Len(Ban) != 0 || s.Find(netip.MustParseAddr(addr)) != nil || lookup(s, addr) != "" {
@@ -55,7 +57,7 @@ func TestRemovalsAreRemembered(t *testing.T) {
 			if ok, err := s.Remove(Ban, netip.MustParsePrefix(prefix)); ok || err != nil {
 				t.Errorf("removed twice: %v, %v", ok, err)
 			}
-			removal := s.Changes()
+			removal := s.Entries()
 			if len(removal) != 1 || !removal[0].Expires.Equal(c.now().Add(tc.kept)) {
 				t.Fatalf("got %v, want one until %s", removal, c.now().Add(tc.kept))
 			}
@@ -69,7 +71,7 @@ func TestRemovalsAreRemembered(t *testing.T) {
 			}
 			c.add(1)
 			s.tend(false)
-			if all := known(s); all.past.len() != 0 || len(s.Changes()) != 0 {
+			if all := known(s); all.past.len() != 0 || len(s.Entries()) != 0 {
 				t.Errorf("not forgotten: %v", all.past)
 			}
 		})
@@ -150,10 +152,10 @@ func TestWhatIsHeardLateIsNotTakenBack(t *testing.T) {
 			a, _ := openAt(t, "", c.now)
 			b, _ := openAt(t, "", c.now)
 			put(t, a, prefix, tc.lasts)
-			old := a.Changes()
+			old := a.Entries()
 			c.add(time.Minute)
 			put(t, a, prefix, time.Hour)
-			merge(t, b, a.Changes())
+			merge(t, b, a.Entries())
 			merge(t, b, old)
 			c.add(2 * time.Hour)
 			b.tend(false)
@@ -175,20 +177,20 @@ func TestWhatEndsIsForgotten(t *testing.T) {
 	b, _ := openAt(t, "", c.now)
 	put(t, a, prefix, time.Hour)
 	put(t, a, prefix2, time.Hour)
-	late := a.Changes()
+	late := a.Entries()
 	c.add(30 * time.Minute)
 	put(t, a, prefix, time.Hour) // prolonged
 	c.add(time.Hour)
 	a.tend(false)
-	if all := known(a); all.past.len() != 0 || len(a.Changes()) != 0 {
+	if all := known(a); all.past.len() != 0 || len(a.Entries()) != 0 {
 		t.Errorf("left: %v", all.past)
 	}
-	if changed, newer := merge(t, b, late); changed != 0 || newer != nil || len(b.Changes()) != 0 {
+	if changed, newer := merge(t, b, late); changed != 0 || newer != nil || len(b.Entries()) != 0 {
 		t.Errorf("what is over was taken over: %d, %v", changed, newer)
 	}
 	// how long to remember it is not for others to say
 	kept := change("ban "+prefix, 1, `"prefix":"203.0.113.0/24","kind":"ban","expires":"2026-01-01T00:00:00Z","version":1,"keep":"2099-01-01T00:00:00Z"`)
-	if merge(t, b, []Change{kept}); len(b.Changes()) != 0 {
+	if merge(t, b, []replica.Entry{kept}); len(b.Entries()) != 0 {
 		t.Errorf("remembered because others do: %v", known(b).past)
 	}
 }
@@ -205,7 +207,7 @@ func TestAFileWithoutVersions(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, log := openAt(t, path, c.now)
-	want := []Change{
+	want := []replica.Entry{
 		{
 			Name: "ban 203.0.113.0/24", Version: 1767261600000, Expires: time.Date(2026, 1, 1, 14, 0, 0, 0, time.UTC),
 			Value: []byte(`{"prefix":"203.0.113.0/24","kind":"ban","reason":"test","created":"2026-01-01T10:00:00Z","expires":"2026-01-01T14:00:00Z","version":1767261600000}`),
@@ -215,11 +217,11 @@ func TestAFileWithoutVersions(t *testing.T) {
 			Value: []byte(`{"prefix":"2001:db8::/64","kind":"exemption","created":"2026-01-01T11:00:00Z","version":1767265200000}`),
 		},
 	}
-	if diff := cmp.Diff(want, s.Changes()); diff != "" {
+	if diff := cmp.Diff(want, s.Entries()); diff != "" {
 		t.Error(diff)
 	}
 	unban(t, s, prefix)
-	want[0] = Change{
+	want[0] = replica.Entry{
 		Name: "ban 203.0.113.0/24", Version: 1767268800000, Expires: time.Date(2026, 1, 1, 15, 0, 0, 0, time.UTC),
 		Value: []byte(`{"prefix":"203.0.113.0/24","kind":"ban","reason":"test","created":"2026-01-01T10:00:00Z","expires":"2026-01-01T15:00:00Z","version":1767268800000,"removed":true}`),
 	}
@@ -228,7 +230,7 @@ func TestAFileWithoutVersions(t *testing.T) {
 		t.Errorf("logged %s", text)
 	}
 	for _, s := range []*Store{s, restarted} {
-		if diff := cmp.Diff([]Change{want[1], want[0]}, s.Changes()); diff != "" {
+		if diff := cmp.Diff([]replica.Entry{want[1], want[0]}, s.Entries()); diff != "" {
 			t.Errorf("after the removal: %s", diff)
 		}
 	}
@@ -281,7 +283,7 @@ func TestRemovalsAreBounded(t *testing.T) {
 	// those for which there is no room are not taken over again and again
 	gone := stored{Entry: Entry{Kind: Ban, Prefix: netip.MustParsePrefix(prefix2)}}
 	for ago, want := range map[time.Duration]bool{time.Hour: false, time.Millisecond: true} {
-		merge(t, s, []Change{gone.removed(c.now().Add(-ago).UnixMilli()).change()})
+		merge(t, s, []replica.Entry{gone.removed(c.now().Add(-ago).UnixMilli()).entry()})
 		if after := known(s); (&after.past[0][0] != &all.past[0][0]) != want || after.past.len() != maxEntries {
 			t.Errorf("a removal of %s ago was taken over: %v", ago, !want)
 		}

@@ -1,5 +1,5 @@
-// Package feed keeps lists of addresses current: it fetches, parses, validates and stores them, and publishes them as one
-// immutable snapshot that answers for all lists with a single look-up.
+// Package feed keeps lists of addresses current: it fetches, parses, validates and stores them, or has them pushed, and
+// publishes them as one immutable snapshot that answers for all lists with a single look-up.
 //
 // An answer that is HTML, not text, empty, much smaller than before or mostly wrong lines is refused, and the last good
 // list stays in force. A fetched list has a copy on disk, so that a restart needs no request; copies are read only at
@@ -29,7 +29,7 @@ const (
 	DefaultMaxShrink = 0.5
 )
 
-// Spec says where one list comes from and how it is read. Exactly one of URLs, File and Values is set; an empty but
+// Spec says where one list comes from and how it is read. Exactly one of URLs, File, Values and Pushed is set; an empty but
 // non-nil Values is a list that names nobody.
 type Spec struct {
 	// Name is unique among the lists and names the list's copy on disk: lower-case letters, digits, "_" and "-",
@@ -45,6 +45,13 @@ type Spec struct {
 
 	// Values are the list itself.
 	Values []netip.Prefix
+
+	// Pushed names who pushes the list, such as the host of a stream of decisions, for Status to show: see Set.Push. It must
+	// not hold secrets.
+	Pushed string `json:",omitempty"`
+
+	// MaxEntries is how many entries a pushed list may have. Default: DefaultMaxEntries.
+	MaxEntries int `json:",omitempty"`
 
 	// Own marks a list that the operator maintains, such as a deny or exempt list. It may name private ranges and
 	// ranges of any size. At start, one wrong line refuses it, since a missing rule is worse than an error; when it
@@ -74,7 +81,8 @@ type Spec struct {
 	// MaxBytes is the size that one part, or the file, may have, after decompression. Default: DefaultMaxBytes.
 	MaxBytes int64
 
-	// MaxShrink is the share of its lines that a fetched list may lose from one refresh to the next, from 0 to 1;
+	// MaxShrink is the share of its lines that a fetched list may lose from one refresh to the next, and a pushed one when all
+	// of it is replaced, from 0 to 1;
 	// 0 lets it lose none and 1 all. Lists of fewer than ten lines and local files may always shrink. Default, when nil:
 	// DefaultMaxShrink.
 	MaxShrink *float64
@@ -217,6 +225,8 @@ func (s *Set) Start() {
 		switch l.spec.kind() {
 		case KindURL:
 			s.running.Go(func() { s.guard("refreshing "+l.spec.Name, l.refreshOnSchedule) })
+		case KindPushed:
+			s.running.Go(func() { s.guard("keeping "+l.spec.Name, l.keepPushed) })
 		case KindFile:
 			if watcher == nil {
 				watcher = newWatcher(s.logger)
@@ -267,8 +277,11 @@ func (s *Set) Refresh(ctx context.Context, name string) error {
 }
 
 func (s *Set) refresh(ctx context.Context, l *list) error {
-	if l.spec.kind() == KindValues {
+	switch l.spec.kind() {
+	case KindValues:
 		return nil
+	case KindPushed:
+		return fmt.Errorf("refreshing %s: %w; whoever pushes it brings it up to date", l.spec.Name, ErrPushed)
 	}
 	s.mu.Lock()
 	if s.closed || !s.started {

@@ -1,7 +1,6 @@
 package feed
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,31 +38,6 @@ const (
 	retryJitter   = 0.25
 )
 
-// Status says how one list is doing, for an operator.
-type Status struct {
-	Name         string    `json:"name"`
-	Kind         Kind      `json:"kind"`
-	Source       string    `json:"source"` // host or file
-	Terms        string    `json:"terms,omitempty"`
-	Loaded       bool      `json:"loaded"`
-	Entries      int       `json:"entries"`                 // CIDRs in force
-	Lines        int       `json:"lines"`                   // that the source listed
-	Ignored      int       `json:"ignored,omitempty"`       // wrong lines in the source, known since the last change
-	FirstIgnored string    `json:"first_ignored,omitempty"` // what is wrong with the first of them
-	Stored       bool      `json:"stored"`                  // a copy is on disk: of what was fetched only
-	LastSuccess  time.Time `json:"last_success,omitzero"`   // the source confirmed the list
-	LastAttempt  time.Time `json:"last_attempt,omitzero"`
-	LastResult   string    `json:"last_result,omitempty"`
-	LastError    string    `json:"last_error,omitempty"` // of the last attempt, or why there is no copy on disk
-	NextRefresh  time.Time `json:"next_refresh,omitzero"`
-
-	// Failures is how many attempts have failed since the last success.
-	Failures int `json:"-"`
-
-	// Patience is how long a fetched list may go without a success until it is stale. It is zero for others.
-	Patience time.Duration `json:"-"`
-}
-
 // list keeps one list current.
 type list struct {
 	set         *Set
@@ -75,6 +49,8 @@ type list struct {
 
 	turn chan struct{} // held while refreshing
 	wake chan struct{} // something happened that may make a refresh due
+
+	pushed *pushed // of a list that is pushed; nil for others
 
 	mu sync.Mutex
 	st state
@@ -133,6 +109,11 @@ func (l *list) open(dir string) error {
 			return fmt.Errorf("list %s: %s: %w", l.spec.Name, l.spec.File, err)
 		}
 		l.st.lastSuccess = now
+	case KindPushed:
+		if l.pushed = new(pushed); dir != "" {
+			l.copyPath = filepath.Join(dir, l.spec.Name+pushedSuffix)
+		}
+		l.openPushed()
 	case KindURL:
 		if dir != "" {
 			l.copyPath = filepath.Join(dir, l.spec.Name+copySuffix)
@@ -374,28 +355,4 @@ func (l *list) recordAttempt(result Result, err error) {
 	} else {
 		tell("a list cannot be refreshed, and there is no earlier one", attributes...)
 	}
-}
-
-func (l *list) status(inForce *ListState) Status {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := Status{
-		Name: l.spec.Name, Kind: l.spec.kind(), Source: l.spec.origin(), Terms: l.spec.Terms,
-		Loaded: inForce.Loaded, Entries: inForce.Entries, Lines: l.st.header.lines, Ignored: l.st.ignored, Stored: l.st.stored,
-		LastSuccess: l.st.lastSuccess, LastAttempt: l.st.lastAttempt, Failures: l.st.failures,
-	}
-	if l.st.first != nil {
-		s.FirstIgnored = l.st.first.Error()
-	}
-	if s.Kind == KindURL {
-		s.Patience = max(leastPatience, patientRefreshes*l.spec.Refresh)
-		s.NextRefresh = l.st.next
-	}
-	if err := cmp.Or(l.st.lastErr, l.st.storeErr); err != nil {
-		s.LastError = err.Error()
-	}
-	if !l.st.lastAttempt.IsZero() {
-		s.LastResult = l.st.lastResult.String()
-	}
-	return s
 }

@@ -22,6 +22,11 @@ type PresetInfo struct {
 	// Confidence says how much independent evidence stands behind an entry: 0 to 1. The ceilings are .95 for an
 	// operator's curated list, .9 for one that names what was seen in action, .6 for any other single feed.
 	Confidence float64
+
+	// Weight is how many points a certain entry is worth, and Group which sources share observations with the list.
+	// TestScoresThatTheDefaultsMustGive in score holds what the weights must lead to. Default: what the categories say.
+	Weight float64
+	Group  string
 }
 
 // Preset returns the list with the given name. The caller may change what it gets.
@@ -61,6 +66,7 @@ var presets = map[string]PresetInfo{
 			Terms: "free for any use; keep copyright and date when redistributing",
 		},
 		Category: reputation.Hijacked, Confidence: 0.95,
+		Weight: 34, Group: "spamhaus",
 	},
 	"firehol_level1": {
 		Spec: Spec{
@@ -69,6 +75,7 @@ var presets = map[string]PresetInfo{
 			Terms: "those of the lists it is made of",
 		},
 		Category: reputation.Abuse, Confidence: 0.6,
+		Weight: 24,
 	},
 	"ipsum": {
 		Spec: Spec{
@@ -79,6 +86,7 @@ var presets = map[string]PresetInfo{
 			Terms: "Unlicense; the data is of third parties",
 		},
 		Category: reputation.Abuse, Confidence: 0.6,
+		Weight: 24,
 	},
 	"tor_exits": {
 		Spec: Spec{

@@ -66,11 +66,19 @@ func (s *Set) rebuildOnRequest() {
 }
 
 // rebuild publishes a snapshot of all lists. Unchanged lists come from the snapshot in force, so nothing can fail.
-func (s *Set) rebuild() {
+func (s *Set) rebuild() { s.rebuildAt(time.Now()) }
+
+// rebuildAt is rebuild at a time, which decides which pushed entries have ended.
+func (s *Set) rebuildAt(now time.Time) {
+	start := time.Now()
 	current := s.Current()
 	ranges, states := current.Index.Lists(), slices.Clone(current.Lists)
 	taken := make([]*iplist.Ranges, len(s.lists))
 	for i, l := range s.lists {
+		if l.pushed != nil {
+			l.showPushed(now, &ranges[i], &states[i])
+			continue
+		}
 		l.mu.Lock()
 		if taken[i] = l.st.pending; taken[i] != nil {
 			ranges[i] = *taken[i]
@@ -80,10 +88,30 @@ func (s *Set) rebuild() {
 	}
 	s.current.Store(&Snapshot{Index: iplist.Build(ranges), Lists: states})
 	for i, l := range s.lists {
+		if l.pushed != nil {
+			l.pushed.shown(time.Now(), time.Since(start))
+			continue
+		}
 		l.mu.Lock()
 		if l.st.pending == taken[i] { // else there is a newer one
 			l.st.pending = nil
 		}
 		l.mu.Unlock()
+	}
+}
+
+// showPushed replaces the part of a pushed list in a snapshot, if it is not what the list says now.
+func (l *list) showPushed(now time.Time, ranges *iplist.Ranges, state *ListState) {
+	all, changed, different := l.pushed.show(now)
+	if !different {
+		return
+	}
+	*ranges = all.ranges()
+	if !l.spec.Own {
+		*ranges = ranges.Without(reserved)
+	}
+	*state = ListState{Name: l.spec.Name, Loaded: true, Fetched: changed}
+	for range ranges.Prefixes() {
+		state.Entries++
 	}
 }

@@ -21,6 +21,7 @@ const (
 	KindURL    Kind = "url"
 	KindFile   Kind = "file"
 	KindValues Kind = "values"
+	KindPushed Kind = "pushed"
 )
 
 // Encoding is the notation of a list.
@@ -71,7 +72,7 @@ func (s Spec) complete() (Spec, error) {
 		return s, fmt.Errorf("list name %q: use at most 64 lower-case letters, digits, _ and -, the first a letter", s.Name)
 	}
 	sources := 0
-	for _, set := range []bool{len(s.URLs) > 0, s.File != "", s.Values != nil} {
+	for _, set := range []bool{len(s.URLs) > 0, s.File != "", s.Values != nil, s.Pushed != ""} {
 		if set {
 			sources++
 		}
@@ -100,12 +101,17 @@ func (s Spec) complete() (Spec, error) {
 	if s.MaxBytes == 0 {
 		s.MaxBytes = DefaultMaxBytes
 	}
+	if s.MaxEntries == 0 && s.Pushed != "" {
+		s.MaxEntries = DefaultMaxEntries
+	}
 	if s.MaxShrink == nil {
 		s.MaxShrink = new(DefaultMaxShrink)
 	}
 	switch {
 	case s.Timeout < 0:
 		return s, fmt.Errorf("list %s: timeout %s: use a positive duration", s.Name, s.Timeout)
+	case s.MaxEntries < 0:
+		return s, fmt.Errorf("list %s: maximum of %d entries: use a positive number", s.Name, s.MaxEntries)
 	case s.MaxBytes < 0:
 		return s, fmt.Errorf("list %s: maximum size %d: use a positive number of bytes", s.Name, s.MaxBytes)
 	case !(*s.MaxShrink >= 0 && *s.MaxShrink <= 1):
@@ -148,6 +154,8 @@ func (s *Spec) kind() Kind {
 		return KindURL
 	case s.File != "":
 		return KindFile
+	case s.Pushed != "":
+		return KindPushed
 	}
 	return KindValues
 }
@@ -163,6 +171,8 @@ func (s *Spec) origin() string {
 		return u.Host
 	case KindFile:
 		return s.File
+	case KindPushed:
+		return s.Pushed
 	}
 	return string(KindValues)
 }
@@ -182,7 +192,8 @@ func (s *Spec) fingerprint() string {
 		File   string
 		Own    bool
 		Format Format
-	}{urls, s.File, s.Own, s.Format})
+		Pushed string `json:",omitempty"` // copies of fetched lists have their fingerprint of before
+	}{urls, s.File, s.Own, s.Format, s.Pushed})
 	if err != nil {
 		panic(err) // strings, a bool and a number: cannot happen
 	}

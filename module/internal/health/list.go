@@ -45,7 +45,7 @@ func listWarning(l List, failed bool, now time.Time) *Warning {
 		return w.detail("list %s is not the newest, what was confirmed at %s is in force: %s",
 			l.Name, confirmed, l.LastError)
 
-	case failed && (l.Kind != feed.KindURL || l.Failures >= failuresAreNews):
+	case failed && (l.Kind == feed.KindFile || l.Failures >= failuresAreNews):
 		const text = "list %s is not the newest, what was last good of it is in force: "
 		return warning(ListFailing, l.Name, text+"see the log for why", l.Name).detail(text+"%s", l.Name, l.LastError)
 

@@ -182,11 +182,15 @@ func TestChange(t *testing.T) {
 	e.Verdict.Facts = reputation.Facts{Country: "NL", ASN: 64500}
 	e.Verdict.Coverage = math.NaN()
 	e.Verdict.Reasons[0].Age = 90*time.Minute + time.Millisecond
+	e.Verdict.Reasons[0].Severity, e.Verdict.Reasons[0].Confidence = 0.87, 0.75
 	e.Verdict.Reasons[1].Points, e.Verdict.Reasons[1].Categories = math.Inf(1), 0
+	e.Verdict.Reasons[1].Severity = float32(math.NaN())
 	k.record(e)
 	want := []Change{{
 		At: start, Subject: netip.MustParsePrefix("2001:db8::/64"), Score: 88, Status: "fresh", Categories: []string{"scanner"}, Country: "NL", ASN: 64500,
-		Evidence:  []Evidence{{Source: "abuseipdb", Points: 20, Categories: []string{"scanner"}, Age: 5400}, {Source: "tor_exits"}},
+		Evidence: []Evidence{
+			{Source: "abuseipdb", Points: 20, Categories: []string{"scanner"}, Age: 5400, Severity: 0.87, Confidence: 0.75}, {Source: "tor_exits"},
+		},
 		RequestID: e.RequestID, Config: e.Config,
 	}}
 	if diff := cmp.Diff(want, k.collect.fresh.changes, prefixes); diff != "" {

@@ -64,6 +64,11 @@ type Evidence struct {
 	Points     float64  `json:"points"` // in decibans, which add up to the score
 	Categories []string `json:"categories,omitempty"`
 	Age        int64    `json:"age_seconds,omitempty"` // since the source was asked; 0 for lists
+
+	// Severity and Confidence are those of the source's report, so that points can be worked out anew for other weights.
+	// Both are 0 in what earlier versions stored, and in the answers of a Reader.
+	Severity   float32 `json:"severity,omitempty"`
+	Confidence float32 `json:"confidence,omitempty"`
 }
 
 // ID tells batches apart.

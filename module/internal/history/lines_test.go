@@ -52,6 +52,23 @@ b0a9dd11 {"decision":{"minute":"2026-11-24T17:16:00Z","address":"203.0.113.7/32"
 	}
 }
 
+// TestFormatOfReports holds how what a source reported is written. TestFormat has a file without it, of an earlier version.
+func TestFormatOfReports(t *testing.T) {
+	c := Change{
+		At: start, Subject: netip.MustParsePrefix("203.0.113.7/32"), Score: 3, Status: "fresh",
+		Evidence: []Evidence{{Source: "greynoise", Points: -38, Severity: -1, Confidence: 0.95}}, RequestID: "0af7", Config: "1f8a",
+	}
+	text := appendLine(nil, line{Change: &c})
+	want := `00b27afc {"change":{"at":"2026-11-24T17:16:23Z","subject":"203.0.113.7/32","score":3,"status":"fresh","coverage":0,"evidence":[{"source":"greynoise","points":-38,"severity":-1,"confidence":0.95}],"request_id":"0af7","config":"1f8a"}}
+`
+	if string(text) != want {
+		t.Errorf("it is written as\n%s", text)
+	}
+	if l, ok := parseLine(text); !ok || l.Change == nil || !cmp.Equal(c.Evidence, l.Change.Evidence) {
+		t.Errorf("it is read as %+v", l.Change)
+	}
+}
+
 // TestDecisionLine holds that the line of a decision is the JSON that encoding/json reads, whatever the texts.
 func TestDecisionLine(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

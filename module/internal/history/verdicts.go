@@ -76,14 +76,15 @@ func changeOf(e *Event, at time.Time, subject netip.Prefix, requestID, config st
 	for _, r := range v.Reasons[:min(len(v.Reasons), maxEvidence)] {
 		c.Evidence = append(c.Evidence, Evidence{
 			Source: plain(r.Source, maxText), Points: Finite(r.Points), Categories: words(r.Categories), Age: int64(r.Age / time.Second),
+			Severity: Finite(r.Severity), Confidence: Finite(r.Confidence),
 		})
 	}
 	return c
 }
 
 // Finite returns f, or 0 where f is none of the numbers that JSON has.
-func Finite(f float64) float64 {
-	if math.IsNaN(f) || math.IsInf(f, 0) {
+func Finite[F float32 | float64](f F) F {
+	if f := float64(f); math.IsNaN(f) || math.IsInf(f, 0) {
 		return 0
 	}
 	return f

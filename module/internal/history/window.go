@@ -65,7 +65,7 @@ func (w *window) add(d *Decision) {
 func (w *window) change(c *Change) {
 	w.changes = append(w.changes, *c)
 	w.entries++
-	w.size += 320 + len(c.RequestID) + 120*len(c.Evidence)
+	w.size += 320 + len(c.RequestID) + 160*len(c.Evidence)
 }
 
 // merge adds all of what came later.

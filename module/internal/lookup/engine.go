@@ -42,8 +42,8 @@ type Overrides interface {
 
 // Memory keeps records of subjects. Get must not lock.
 type Memory interface {
-	// Get may miss a record that is being changed.
-	Get(key record.Key) (record.Record, bool)
+	// Get writes a record to into, which becomes empty if there is none. It may miss a record that is being changed.
+	Get(key record.Key, into *record.Record) bool
 	// Update changes a record, which is empty if there was none. It never misses one.
 	Update(key record.Key, change func(*record.Record))
 	// Delete reports whether there was a record.
@@ -156,6 +156,7 @@ type Engine struct {
 	sources  []provider
 	ids      []record.SourceID // of the sources
 	names    []string          // likewise
+	scratch  sync.Pool         // of *scratch
 	compiled atomic.Pointer[listing]
 	flights  flights
 	telling  atomic.Int64 // answers being shared
@@ -169,6 +170,13 @@ type provider struct {
 	Provider
 	id     record.SourceID
 	covers reputation.Families
+}
+
+// scratch is what one look-up works with. It is too large for the stack of every request, and what is passed through an
+// interface by reference, as a record is to the memory, would be allocated each time.
+type scratch struct {
+	record   record.Record
+	evidence []score.Evidence
 }
 
 // New returns an engine. It fails when providers cannot be told apart or are too many to remember.
@@ -196,6 +204,9 @@ func New(c Config) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{Config: c, sources: sources}
+	e.scratch.New = func() any {
+		return &scratch{evidence: make([]score.Evidence, 0, len(c.Meanings)+len(sources))}
+	}
 	for _, p := range sources {
 		e.ids = append(e.ids, p.id)
 		e.names = append(e.names, p.Source.Name)
@@ -239,20 +250,26 @@ func (e *Engine) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration
 		return v
 	}
 
+	s, _ := e.scratch.Get().(*scratch)
+	defer e.scratch.Put(s)
 	origin, now := reputation.OriginNone, record.Seconds(time.Now())
-	rec, known := e.Memory.Get(record.KeyOf(addr))
-	if known {
+	switch {
+	case e.remembered(addr, s):
 		origin = reputation.OriginMemory
-	}
-	due, missing := e.due(addr, &rec, now)
-	if held.settled && !known {
+	case held.settled:
 		origin = reputation.OriginList
 	}
+	due, missing := e.due(addr, &s.record, now)
 	if due == 0 || held.settled {
 		e.Observer.CountLookup(origin)
-		return e.judge(addr, held, &rec, now, origin, false)
+		return e.judge(addr, held, s, now, origin, false)
 	}
-	return e.ask(ctx, addr, held, rec, origin, missing, wait)
+	return e.ask(ctx, addr, held, s, origin, missing, wait)
+}
+
+// remembered reads what is remembered of addr, and reports whether a provider was asked about it.
+func (e *Engine) remembered(addr netip.Addr, s *scratch) bool {
+	return e.Memory.Get(record.KeyOf(addr), &s.record) && s.record.Answers[0].Source != 0
 }
 
 // own returns the verdicts that need no evidence: the operator's word, and addresses that have no reputation.
@@ -278,7 +295,7 @@ func (e *Engine) due(addr netip.Addr, rec *record.Record, now uint32) (due, miss
 		if !p.covers.Has(addr) {
 			continue
 		}
-		a := rec.Find(p.id)
+		a := rec.FindAt(i, p.id)
 		if a != nil && now < a.Due {
 			continue
 		}
@@ -291,7 +308,7 @@ func (e *Engine) due(addr netip.Addr, rec *record.Record, now uint32) (due, miss
 }
 
 // ask has the due providers asked, waits for them if the request has nothing better, and judges what is known then.
-func (e *Engine) ask(ctx context.Context, addr netip.Addr, held *held, rec record.Record, origin reputation.Origin,
+func (e *Engine) ask(ctx context.Context, addr netip.Addr, held *held, s *scratch, origin reputation.Origin,
 	missing int, wait time.Duration,
 ) reputation.Verdict {
 	start := time.Now()
@@ -303,14 +320,12 @@ func (e *Engine) ask(ctx context.Context, addr netip.Addr, held *held, rec recor
 		arrived = e.Tracer.Wait(ctx, flight.about)
 	}
 	landed := waits && flight.wait(ctx, wait)
-	if landed {
-		if now, known := e.Memory.Get(key); known {
-			rec, origin = now, flight.origin
-		}
+	if landed && e.remembered(addr, s) {
+		origin = flight.origin
 	}
 	e.Observer.CountLookup(origin)
 	e.Observer.ObserveLookup(origin, time.Since(start))
-	v := e.judge(addr, held, &rec, record.Seconds(time.Now()), origin, flight != nil && (!landed || flight.awaited))
+	v := e.judge(addr, held, s, record.Seconds(time.Now()), origin, flight != nil && (!landed || flight.awaited))
 	if arrived != nil {
 		arrived(v, landed)
 	}

@@ -3,6 +3,7 @@ package lookup
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -39,11 +40,12 @@ type mapMemory struct {
 	records map[record.Key]record.Record
 }
 
-func (m *mapMemory) Get(key record.Key) (record.Record, bool) {
+func (m *mapMemory) Get(key record.Key, into *record.Record) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	rec, ok := m.records[key]
-	return rec, ok
+	*into = rec
+	return ok
 }
 
 func (m *mapMemory) Update(key record.Key, change func(*record.Record)) {
@@ -489,7 +491,8 @@ func TestAnswersOfRemovedProvidersGiveWay(t *testing.T) {
 		before.Lookup(t.Context(), client, time.Second)
 		now := newEngine(t, Config{Memory: memory, Providers: []Provider{asked("new", after(0, clean, nil))}})
 		now.Lookup(t.Context(), client, time.Second)
-		rec, _ := memory.Get(record.KeyOf(client))
+		var rec record.Record
+		memory.Get(record.KeyOf(client), &rec)
 		if a := rec.Answers[0]; a.Source != record.IDOf("new") || rec.Answers[1].Source != 0 {
 			t.Errorf("got %+v; want the new provider's answer in the first place, and no other", rec.Answers)
 		}
@@ -520,4 +523,97 @@ func TestWarmLookupDoesNotAllocate(t *testing.T) {
 			t.Errorf("%s: %v allocations", tc.name, n)
 		}
 	}
+}
+
+// many returns an engine with n providers that have all reported an address, and how often each was asked.
+func many(t testing.TB, n int) (*Engine, netip.Addr) {
+	lists, meanings := someLists()
+	var providers []Provider
+	for i := range n {
+		providers = append(providers, asked(fmt.Sprint("p", i), after(0, abusive, nil)))
+	}
+	e := newEngine(t, Config{Lists: lists, Meanings: meanings, Providers: providers, Memory: new(oneRecord)})
+	addr := netip.MustParseAddr("203.0.113.10")
+	e.Refresh(context.Background(), addr)
+	return e, addr
+}
+
+// oneRecord is a memory that costs next to nothing and has room for one subject.
+type oneRecord struct {
+	mu  sync.Mutex
+	rec record.Record
+}
+
+func (m *oneRecord) Get(_ record.Key, into *record.Record) bool {
+	*into = m.rec
+	return true
+}
+
+func (m *oneRecord) Update(_ record.Key, change func(*record.Record)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change(&m.rec)
+}
+
+func (m *oneRecord) Delete(record.Key) bool { return false }
+
+// Providers without end take no allocation but that of the reasons, which the verdict carries away.
+func TestManyProvidersDoNotAllocate(t *testing.T) {
+	for _, n := range []int{1, 8, record.MaxAnswers} {
+		e, addr := many(t, n)
+		if v := e.Lookup(t.Context(), addr, 0); len(v.Reasons) != n || v.Coverage != 1 {
+			t.Errorf("%d providers: %d reasons, coverage %v", n, len(v.Reasons), v.Coverage)
+		}
+		if allocs := testing.AllocsPerRun(100, func() { e.Lookup(t.Context(), addr, 0) }); allocs > 1 && !raced {
+			t.Errorf("%d providers: %v allocations; want that of the reasons only", n, allocs)
+		}
+	}
+}
+
+func BenchmarkWarmLookup(b *testing.B) {
+	for _, n := range []int{1, 4, 8, record.MaxAnswers} {
+		b.Run(fmt.Sprintf("providers=%d", n), func(b *testing.B) {
+			e, addr := many(b, n)
+			b.ReportAllocs()
+			for b.Loop() {
+				e.Lookup(context.Background(), addr, 0)
+			}
+		})
+	}
+}
+
+func TestFactsOfDatabasesBeatThoseOfProviders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine(t, Config{Providers: []Provider{asked("p", after(0, abusive, nil))}})
+		tor := reputation.Nature{}.With(reputation.NatureTor, true)
+		e.LearnFacts(client, reputation.Facts{ASN: 64999, Nature: tor})
+		if x := e.Explain(client); x.Verdict.Origin != reputation.OriginNone || x.Verdict.Facts.ASN != 64999 {
+			t.Errorf("before anybody is asked: %+v", x.Verdict)
+		}
+		want := reputation.Facts{Country: "NL", ASN: 64999, Nature: tor}
+		if v := e.Lookup(t.Context(), client, time.Second); v.Facts != want || v.Origin != reputation.OriginProvider {
+			t.Errorf("got %+v from %s; want %+v", v.Facts, v.Origin, want)
+		}
+		e.LearnFacts(client, reputation.Facts{Country: "DE"})
+		if v := e.Lookup(t.Context(), client, time.Second); v.Facts.Country != "DE" || v.Facts.ASN != 0 || v.Facts.Nature.Some() {
+			t.Errorf("with a newer database: %+v", v.Facts)
+		}
+		e.Refresh(t.Context(), client)
+		if v := e.Lookup(t.Context(), client, time.Second); v.Facts != (reputation.Facts{Country: "DE", ASN: 64500}) {
+			t.Errorf("asked anew: %+v", v.Facts)
+		}
+	})
+}
+
+func TestNewestFactsOfProvidersWin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		later, newest := abusive, abusive
+		later.Facts, newest.Facts = reputation.Facts{Country: "DE"}, reputation.Facts{Country: "FR"}
+		e := newEngine(t, Config{Providers: []Provider{
+			asked("newest", after(3*time.Second, newest, nil)), asked("first", after(0, abusive, nil)), asked("later", after(time.Second, later, nil)),
+		}})
+		if v := e.Lookup(t.Context(), client, 5*time.Second); v.Facts.Country != "FR" || v.Facts.ASN != 64500 {
+			t.Errorf("got %+v; want the country of the last one and the network of the only one that knows it", v.Facts)
+		}
+	})
 }

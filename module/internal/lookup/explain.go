@@ -49,15 +49,14 @@ func (e *Engine) Explain(addr netip.Addr) Explanation {
 	x.Lists = listing.Members(listing.Lookup(addr))
 	x.Banned, _ = e.Overrides.Lookup(addr)
 
-	var rec record.Record
+	var s scratch
 	origin := reputation.OriginNone
 	if !x.Reserved && e.Memory != nil {
-		var known bool
-		if rec, known = e.Memory.Get(record.KeyOf(addr)); known {
+		if e.remembered(addr, &s) {
 			origin = reputation.OriginMemory
 		}
 		for i := range e.sources {
-			x.Answers = append(x.Answers, e.sources[i].recall(addr, &rec))
+			x.Answers = append(x.Answers, e.sources[i].recall(addr, &s.record))
 		}
 	}
 	v, decided := e.own(addr, held)
@@ -67,7 +66,7 @@ func (e *Engine) Explain(addr netip.Addr) Explanation {
 	case len(e.sources) == 0:
 		x.Verdict = held.verdict
 	default:
-		x.Verdict = e.judge(addr, held, &rec, record.Seconds(time.Now()), origin, false)
+		x.Verdict = e.judge(addr, held, &s, record.Seconds(time.Now()), origin, false)
 	}
 	return x
 }

@@ -113,16 +113,16 @@ func (e *Engine) depart(request context.Context, key record.Key, addr netip.Addr
 func (e *Engine) fly(about context.Context, key record.Key, addr netip.Addr, all bool) (origin reputation.Origin, awaited bool) {
 	ctx, cancel := context.WithTimeout(about, e.Timeout)
 	defer cancel()
-	var rec record.Record
-	e.Memory.Update(key, func(kept *record.Record) { rec = *kept }) // Get may miss, and a miss would cost a call
 	now := record.Seconds(time.Now())
-	var due []*provider
-	for i := range e.sources {
-		p := &e.sources[i]
-		if a := rec.Find(p.id); p.covers.Has(addr) && (all || a == nil || now >= a.Due) {
-			due = append(due, p)
+	due := make([]*provider, 0, len(e.sources))
+	e.Memory.Update(key, func(rec *record.Record) { // Get may miss, and a miss would cost a call
+		for i := range e.sources {
+			p := &e.sources[i]
+			if a := rec.Find(p.id); p.covers.Has(addr) && (all || a == nil || now >= a.Due) {
+				due = append(due, p)
+			}
 		}
-	}
+	})
 	origin = reputation.OriginMemory
 	var asked sync.WaitGroup
 	ask := func(p *provider) {
@@ -177,9 +177,9 @@ func (e *Engine) check(ctx context.Context, p *provider, addr netip.Addr) (a ans
 func (e *Engine) remember(key record.Key, p *provider, a answer) {
 	e.Memory.Update(key, func(rec *record.Record) {
 		rec.Retain(e.ids)
+		defer rec.Retain(e.ids) // for FindAt
 		if reputation.ResultOf(a.err).Answered() {
-			rec.Set(record.Pack(p.id, a.report, a.at, a.at.Add(p.ttl(a.report))))
-			rec.SetFacts(a.report.Facts)
+			rec.Learn(record.Pack(p.id, a.report, a.at, a.at.Add(p.ttl(a.report))), a.report.Facts)
 			return
 		}
 		kept := record.Answer{Source: p.id}

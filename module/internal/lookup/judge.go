@@ -16,9 +16,9 @@ type tally struct {
 }
 
 // judge makes a verdict of what the lists hold and what the providers once said.
-func (e *Engine) judge(addr netip.Addr, held *held, rec *record.Record, now uint32, origin reputation.Origin, asking bool) reputation.Verdict {
-	var room [16]score.Evidence
-	evidence := append(room[:0], held.evidence...)
+func (e *Engine) judge(addr netip.Addr, held *held, s *scratch, now uint32, origin reputation.Origin, asking bool) reputation.Verdict {
+	rec := &s.record
+	s.evidence = append(s.evidence[:0], held.evidence...)
 	var t tally
 	var trust float64 // of those that are asked about addr
 	for i := range e.sources {
@@ -27,11 +27,11 @@ func (e *Engine) judge(addr netip.Addr, held *held, rec *record.Record, now uint
 			continue // what nobody expects is not missing
 		}
 		trust += p.Source.Trust
-		a := rec.Find(p.id)
+		a := rec.FindAt(i, p.id)
 		if held.settled && (a == nil || !a.Answered() || now >= a.Due) {
 			continue // nobody is asked any more, so that no answer is missing, and an old one would stay for ever
 		}
-		evidence = p.testify(a, now, evidence, &t)
+		s.evidence = p.testify(a, now, s.evidence, &t)
 	}
 	expected := held.total + trust
 	if held.settled {
@@ -50,9 +50,9 @@ func (e *Engine) judge(addr netip.Addr, held *held, rec *record.Record, now uint
 	}
 	percent := held.percent
 	v.Reasons, v.Categories = held.verdict.Reasons, held.verdict.Categories
-	if len(evidence) > len(held.evidence) {
-		percent, v.Reasons = score.Judge(evidence, nil)
-		v.Categories = categoriesOf(evidence)
+	if len(s.evidence) > len(held.evidence) {
+		percent, v.Reasons = score.Judge(s.evidence, nil)
+		v.Categories = categoriesOf(s.evidence)
 	}
 	v.Scored, v.Score = true, score.Round(percent)
 	return v

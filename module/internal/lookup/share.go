@@ -140,13 +140,22 @@ func (e *Engine) Recall(ctx context.Context, addr netip.Addr) {
 	}
 	key := record.KeyOf(addr)
 	rec, err := e.Shared.Load(ctx, key, e.names)
-	if err != nil || rec == (record.Record{}) {
+	if err != nil || rec.Empty() {
 		return
 	}
 	e.Memory.Update(key, func(kept *record.Record) {
 		kept.Retain(e.ids)
 		kept.Merge(&rec)
 	})
+}
+
+// LearnFacts remembers what local databases say of the subject of addr, instead of what they said before. It beats what
+// providers say. It must not be called on a request's way: writers of the memory wait for each other.
+func (e *Engine) LearnFacts(addr netip.Addr, f reputation.Facts) {
+	if e.Memory == nil || reputation.IsReserved(addr) {
+		return
+	}
+	e.Memory.Update(record.KeyOf(addr), func(rec *record.Record) { rec.SetDatabaseFacts(f) })
 }
 
 // Forget drops what is remembered of the subject of addr, here and in the memory that instances share, and reports whether
@@ -170,7 +179,7 @@ func (e *Engine) ForgetUntil(key record.Key, until time.Time) {
 	if e.Memory == nil {
 		return
 	}
-	if _, known := e.Memory.Get(key); !known {
+	if !e.Memory.Get(key, new(record.Record)) {
 		return
 	}
 	left := true

@@ -97,8 +97,7 @@ func (b blackboard) Keep(_ context.Context, key record.Key, source string, r rep
 		return err
 	}
 	rec := b.records[key]
-	rec.Set(record.Pack(record.IDOf(source), r, fetched, due))
-	rec.SetFacts(r.Facts)
+	rec.Learn(record.Pack(record.IDOf(source), r, fetched, due), r.Facts)
 	b.records[key] = rec
 	delete(b.holders, source)
 	return nil

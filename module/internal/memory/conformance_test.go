@@ -18,8 +18,7 @@ type remembering struct{ *Table }
 
 func (m remembering) Keep(_ testing.TB, key record.Key, source string, r reputation.Report, fetched, due time.Time) {
 	var said record.Record
-	said.Set(record.Pack(record.IDOf(source), r, fetched, due))
-	said.SetFacts(r.Facts)
+	said.Learn(record.Pack(record.IDOf(source), r, fetched, due), r.Facts)
 	m.Update(key, func(kept *record.Record) { kept.Merge(&said) })
 }
 

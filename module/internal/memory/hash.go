@@ -8,9 +8,9 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 )
 
-// hash spreads keys over buckets by secret constants: those who send requests choose their addresses, and must not choose
-// their bucket. It permutes 64 bits, so that the number of the bucket and the tag, the lower 56 bits, stand for exactly
-// one key.
+// hash spreads keys over buckets by secret constants: those who send requests choose their addresses, and must not
+// choose their bucket. Each key has two buckets, of which the second follows from the first and the tag. It permutes
+// 64 bits, so that the number of the first bucket and the tag, the lower 56 bits, stand for exactly one key.
 type hash struct {
 	buckets uint64
 	first   uint64 // odd
@@ -23,24 +23,51 @@ const (
 	// 2^64 / buckets of them there, in sequence.
 	minBuckets = 256
 	tagMask    = 1<<56 - 1
+
+	// stepFactor spreads tags: 2^64 divided by the golden ratio.
+	stepFactor = 0x9e3779b97f4a7c15
 )
 
-func newHash(entries int) hash {
+func newHash(room int) hash {
 	var seed [24]byte
 	_, _ = rand.Read(seed[:]) // documented never to fail
-	return seededHash(entries, seed)
+	return seededHash(room, seed)
 }
 
-func seededHash(entries int, seed [24]byte) hash {
+// seededHash returns a hash for a table with the given number of places.
+func seededHash(room int, seed [24]byte) hash {
 	return hash{
-		buckets: uint64(max((entries+places-1)/places, minBuckets)),
+		buckets: uint64(max((room+places-1)/places, minBuckets)),
 		first:   binary.LittleEndian.Uint64(seed[0:]) | 1,
 		second:  binary.LittleEndian.Uint64(seed[8:]) | 1,
 		mask:    binary.LittleEndian.Uint64(seed[16:]),
 	}
 }
 
-// place returns the bucket of a key and its tag there.
+// other returns the second bucket of a key whose first bucket is n: any but that one.
+func (h *hash) other(n int, tag uint64) int {
+	if n += h.step(tag); n >= int(h.buckets) {
+		n -= int(h.buckets)
+	}
+	return n
+}
+
+// home returns the first bucket of a key whose second bucket is n.
+func (h *hash) home(n int, tag uint64) int {
+	if n -= h.step(tag); n < 0 {
+		n += int(h.buckets)
+	}
+	return n
+}
+
+// step follows from those bits of the tag that say least of the first bucket: subjects that share one bucket do not
+// share the other.
+func (h *hash) step(tag uint64) int {
+	high, _ := bits.Mul64(tag*stepFactor, h.buckets-1)
+	return 1 + int(high)
+}
+
+// place returns the first bucket of a key and its tag.
 func (h *hash) place(key record.Key) (n int, tag uint64) {
 	x := (uint64(key) ^ h.mask) * h.first
 	x = (x ^ x>>32) * h.second

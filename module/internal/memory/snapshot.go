@@ -18,17 +18,21 @@ import (
 //
 // A payload begins with the block's number (4), counted from 0, and goes on with records:
 //
-//	key (8) · uses (upper 4 bits) and number of answers (lower 4) · head (8) · answers (16 each)
+//	key (8) · uses (1) · number of answers (1) · head (8) · answers (16 each)
 //
 // The last block has no records. Each block can be checked by itself, so that reading takes little memory, and nothing
 // is believed before it has been checked.
+//
+// The first version, which is read too, had the uses in the upper 4 bits of one byte and the number of answers in the
+// lower 4, and another head: see record.SetFirstHead.
 const (
-	magic = "ip-rep records 1"
+	magic      = "ip-rep records 2"
+	firstMagic = "ip-rep records 1"
 
 	blockHead   = 8
 	blockNumber = 4
 	maxPayload  = 64 << 10
-	recordHead  = 17
+	recordHead  = 18
 	answerSize  = 16
 	maxRecord   = recordHead + record.MaxAnswers*answerSize
 
@@ -83,22 +87,24 @@ func writeBlock(w io.Writer, block []byte, number uint32) error {
 func appendRecord(b []byte, key record.Key, used uint64, r *record.Record) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(key))
 	at := len(b)
-	b = append(b, byte(used<<4))
+	b = append(b, byte(used), 0)
 	b = binary.BigEndian.AppendUint64(b, r.Head())
-	for _, a := range r.Answers {
+	for i := range r.Answers {
+		a := &r.Answers[i]
 		if a.Source == 0 {
 			break
 		}
-		x, y := a.Words()
+		x, y := r.Words(a)
 		b = binary.BigEndian.AppendUint64(b, x)
 		b = binary.BigEndian.AppendUint64(b, y)
-		b[at]++
+		b[at+1]++
 	}
 	return b
 }
 
 // Load adds the records of a snapshot to the table and returns how many. Left out are subjects that are there already,
-// answers fetched after now or more than 30 days before, and records without any other. A snapshot that is damaged is
+// answers fetched after now or more than 30 days before, records without any other, and the facts of local databases,
+// which are asked anew. A snapshot that is damaged is
 // loaded up to the damage, and an error returned; blocks of up to 64 KiB are verified before they are believed.
 func (t *Table) Load(r io.Reader, now time.Time) (int, error) {
 	loaded := 0
@@ -106,7 +112,8 @@ func (t *Table) Load(r io.Reader, now time.Time) (int, error) {
 	if _, err := io.ReadFull(r, head); err != nil {
 		return 0, readError(0, err)
 	}
-	if string(head) != magic {
+	layout := layouts[string(head)]
+	if layout.head == 0 {
 		return 0, fmt.Errorf("read snapshot of memory: it begins with %q instead of %q: "+
 			"not a snapshot, or of another version; remove the file", head, magic)
 	}
@@ -120,7 +127,7 @@ func (t *Table) Load(r io.Reader, now time.Time) (int, error) {
 			return loaded, nil
 		}
 		for len(payload) > 0 {
-			n, err := t.loadRecord(payload, now, &loaded)
+			n, err := t.loadRecord(&layout, payload, now, &loaded)
 			if err != nil {
 				return loaded, readError(number, err)
 			}
@@ -157,30 +164,52 @@ func readBlock(r io.Reader, buffer []byte, number uint32) ([]byte, error) {
 	return payload[blockNumber:], nil
 }
 
+// layout is how a version lays a record out.
+type layout struct {
+	head   int // bytes before the answers
+	counts func(b []byte) (used uint64, answers int)
+	facts  func(*record.Record, uint64)
+}
+
+var layouts = map[string]layout{
+	magic: {
+		head:   recordHead,
+		counts: func(b []byte) (uint64, int) { return uint64(min(b[0], maxUses)), int(b[1]) },
+		facts:  (*record.Record).SetHead,
+	},
+	firstMagic: {
+		head:   recordHead - 1,
+		counts: func(b []byte) (uint64, int) { return uint64(b[0] >> 4), int(b[0] & 15) },
+		facts:  (*record.Record).SetFirstHead,
+	},
+}
+
 // loadRecord adds the record that b begins with, counts it in loaded if something of it was worth adding, and returns
 // its length.
-func (t *Table) loadRecord(b []byte, now time.Time, loaded *int) (int, error) {
-	if len(b) < recordHead {
+func (t *Table) loadRecord(l *layout, b []byte, now time.Time, loaded *int) (int, error) {
+	if len(b) < l.head {
 		return 0, errDamaged
 	}
-	key, used, answers := record.Key(binary.BigEndian.Uint64(b)), uint64(b[8]>>4), int(b[8]&15)
-	size := recordHead + answers*answerSize
+	key := record.Key(binary.BigEndian.Uint64(b))
+	used, answers := l.counts(b[8:])
+	size := l.head + answers*answerSize
 	if answers > record.MaxAnswers || len(b) < size {
 		return 0, errDamaged
 	}
 	var r record.Record
-	for a := b[recordHead:size]; len(a) > 0; a = a[answerSize:] {
-		answer := record.AnswerFrom(binary.BigEndian.Uint64(a), binary.BigEndian.Uint64(a[8:]))
-		oldest, newest := record.Seconds(now.Add(-maxAge)), record.Seconds(now)
+	l.facts(&r, binary.BigEndian.Uint64(b[l.head-8:]))
+	oldest, newest := record.Seconds(now.Add(-maxAge)), record.Seconds(now)
+	for a := b[l.head:size]; len(a) > 0; a = a[answerSize:] {
+		first := binary.BigEndian.Uint64(a)
+		answer := record.AnswerFrom(first, binary.BigEndian.Uint64(a[8:]))
 		if answer.Source != 0 && answer.Answered() && oldest <= answer.Fetched && answer.Fetched <= newest {
 			r.Set(answer)
+			r.SetGiven(first)
 		}
 	}
-	if r.Answers[0].Source != 0 {
-		r.SetHead(binary.BigEndian.Uint64(b[9:]))
-		if t.add(key, max(used, newUses), &r) {
-			*loaded++
-		}
+	r.DropDatabaseFacts()
+	if r.Answers[0].Source != 0 && t.add(key, max(used, newUses), &r) {
+		*loaded++
 	}
 	return size, nil
 }

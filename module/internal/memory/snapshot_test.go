@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"testing/iotest"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // recent returns a record with answers fetched shortly before now.
@@ -230,6 +232,9 @@ func FuzzLoad(f *testing.F) {
 		f.Add(b, false)
 		f.Add(b[len(magic)+blockHead+blockNumber:], true)
 	}
+	if b, err := os.ReadFile("testdata/first.bin"); err == nil {
+		f.Add(b, false)
+	}
 	f.Fuzz(func(t *testing.T, b []byte, wrap bool) {
 		if wrap && len(b) < maxPayload-blockNumber {
 			b = sealed(b) // gets past the checksum, which random bytes do not
@@ -265,4 +270,57 @@ func sealed(records []byte) []byte {
 		_ = writeBlock(&b, newBlock(), 1)
 	}
 	return b.Bytes()
+}
+
+// What the first version of this file's format wrote, at commit e3ed020, is read whole: 60 subjects with up to 8 answers.
+func TestLoadFirstVersion(t *testing.T) {
+	written, err := os.ReadFile("testdata/first.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	into := fixed(2048, 8)
+	n, err := into.Load(bytes.NewReader(written), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "loaded", n, 60)
+	equal(t, "contents", contents(into), contents(filled(2048, 60, 8)))
+	into.each(func(key record.Key, used uint64, _ *record.Record) bool {
+		want := uint64(newUses)
+		if key == 3 {
+			want += 5
+		}
+		equal(t, "uses", used, want)
+		return true
+	})
+	if _, err := New(1, 1).Load(bytes.NewReader(written[:len(written)-20]), now); !errors.Is(err, errDamaged) {
+		t.Errorf("cut off: error %v, want %v", err, errDamaged)
+	}
+}
+
+// The count of answers is a whole byte: as many as there are providers come back, and those who gave the facts with them.
+func TestSnapshotOfManyAnswers(t *testing.T) {
+	table, into := fixed(2048, record.MaxAnswers), fixed(2048, record.MaxAnswers)
+	want := recent(1, record.MaxAnswers)
+	want.From = record.Origins{Country: 3, ASN: record.MaxAnswers, Nature: 1}
+	put(table, 1, want)
+	if _, err := into.Load(bytes.NewReader(saved(t, table)), now); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "contents", contents(into), map[record.Key]record.Record{1: want})
+}
+
+// Local databases are asked again after a restart: they may have been replaced.
+func TestLoadLeavesOutDatabases(t *testing.T) {
+	table, into := fixed(2048, 1), fixed(2048, 1)
+	table.Update(1, func(r *record.Record) {
+		r.Learn(record.Answer{Source: 1, Fetched: record.Seconds(now)}, reputation.Facts{Country: "NL"})
+		r.SetDatabaseFacts(reputation.Facts{ASN: 64500, Nature: reputation.Nature{}.With(reputation.NatureVPN, true)})
+	})
+	if _, err := into.Load(bytes.NewReader(saved(t, table)), now); err != nil {
+		t.Fatal(err)
+	}
+	var want record.Record
+	want.Learn(record.Answer{Source: 1, Fetched: record.Seconds(now)}, reputation.Facts{Country: "NL"})
+	equal(t, "contents", contents(into), map[record.Key]record.Record{1: want})
 }

@@ -41,15 +41,17 @@ type stripe struct {
 }
 
 // New returns a table for the given number of subjects, each with room for the answers of the given number of providers,
-// 1 to record.MaxAnswers. The number of subjects is rounded up to whole buckets of 8, of which there are at least 256;
-// Cap tells the outcome. A place takes 16 + 16·answers bytes, 48 for two providers and 80 for four, and is paid for here,
-// used or not.
+// 1 to record.MaxAnswers. So many subjects are all remembered: fewer than one in 100,000 finds no place. It has more
+// places than that, at least 2048; Cap tells how many. A place takes 16 + 16·answers bytes, 32 for one provider, 80 for
+// four, 144 for eight and 528 for 32, and is paid for here, used or not.
 //
-// Ask for twice the subjects that are expected to come back, because some buckets fill before others. With half as many
-// subjects as places, 0.9 % of them have no place; when they come in random order, 0.9 % of their requests find nothing,
-// and when they come in the same order over and over, 5.4 % do: all those of buckets that have more subjects than places.
-// With as many subjects as places it is 14 %, 14 % and 55 %.
-func New(entries, answers int) *Table { return newTable(newHash(entries), answers) }
+// Some buckets fill before others, although each subject has two to choose from. With 1.5 places a subject, 1 in a million
+// finds both full; with 1.4 it would be 1 in 100,000. When there are as many subjects as asked for, one in seven is found at
+// the second look only; when there are half as many, one in thirty.
+func New(entries, answers int) *Table { return newTable(newHash(room(entries)), answers) }
+
+// room returns how many places a number of subjects needs.
+func room(entries int) int { return (max(entries, 0)*3 + 1) / 2 }
 
 func newTable(h hash, answers int) *Table {
 	answers = min(max(answers, 1), record.MaxAnswers)
@@ -59,17 +61,25 @@ func newTable(h hash, answers int) *Table {
 	return &Table{words: words, hash: h, answers: answers, size: size, stride: stride}
 }
 
-// Get copies the record of a subject to into, and counts as a use of it. If there is none, into becomes the zero Record
-// and Get returns false. It takes no lock, never waits and does not allocate. Seldom, while a writer is held up in the
-// middle of storing into the same bucket, it misses a record that is there; Update does not.
+// Get copies the record of a subject to into, and counts as a use of it. If there is none, into becomes empty and Get
+// returns false. It takes no lock, never waits and does not allocate. Seldom, while a writer is held up in the middle of
+// storing into the same bucket, it misses a record that is there; Update does not.
 func (t *Table) Get(key record.Key, into *record.Record) bool {
 	n, tag := t.hash.place(key)
-	b := t.bucket(n)
+	if t.get(t.bucket(n), tag, 0, into) || t.get(t.bucket(t.hash.other(n, tag)), tag, 1, into) {
+		return true
+	}
+	into.Reset()
+	return false
+}
+
+// get is Get for one bucket of the subject's two. When it returns false, into may hold anything.
+func (t *Table) get(b bucket, tag, visiting uint64, into *record.Record) bool {
 	for range attempts {
 		before := b[0].Load()
-		i := b.find(tag, before)
+		i := b.find(tag, visiting, before)
 		if i < 0 {
-			break
+			return false
 		}
 		if before&writing != 0 {
 			continue
@@ -85,63 +95,87 @@ func (t *Table) Get(key record.Key, into *record.Record) bool {
 		}
 		return true
 	}
-	*into = record.Record{}
 	return false
 }
 
-// Update lets change alter the record of a subject, zero if there is none, and stores the outcome; no other writer comes
-// between. A new subject may evict another, and is not stored if change leaves it zero. Of more answers than the table
+// Update lets change alter the record of a subject, empty if there is none, and stores the outcome; no other writer comes
+// between. A new subject may evict another, and is not stored if change leaves it empty. Of more answers than the table
 // has room for, those that are due first give way to those that change appended. The record is change's only until it
 // returns; change should be quick, and must not write to the table. Update does not allocate.
 func (t *Table) Update(key record.Key, change func(*record.Record)) {
-	n, tag := t.hash.place(key)
-	b, s := t.bucket(n), &t.locks[n%stripes]
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	n, tag := t.both(key)
+	s := t.lock(n)
+	defer t.unlock(n)
 	s.record = record.Record{}
-	i := b.find(tag, b[0].Load())
-	if i >= 0 {
-		t.read(b, i, &s.record)
+	at := t.locate(n, tag)
+	if at.place >= 0 {
+		t.read(t.bucket(at.bucket), at.place, &s.record)
 	}
 	change(&s.record)
-	if i >= 0 || s.record != (record.Record{}) {
-		t.store(b, i, tag, newUses, &s.record)
+	switch {
+	case at.place >= 0:
+		t.store(at, &s.record)
+	case !s.record.Empty():
+		t.insert(t.free(n), tag, newUses, &s.record)
 	}
 }
 
 // add puts in a subject that has been used so many times, and reports whether it did: not if the subject is there.
 func (t *Table) add(key record.Key, used uint64, r *record.Record) bool {
-	n, tag := t.hash.place(key)
-	b, s := t.bucket(n), &t.locks[n%stripes]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if b.find(tag, b[0].Load()) >= 0 {
+	n, tag := t.both(key)
+	t.lock(n)
+	defer t.unlock(n)
+	if t.locate(n, tag).place >= 0 {
 		return false
 	}
-	t.store(b, -1, tag, used, r)
+	t.insert(t.free(n), tag, used, r)
 	return true
 }
 
 // Delete forgets a subject and reports whether it was there.
 func (t *Table) Delete(key record.Key) bool {
-	n, tag := t.hash.place(key)
-	b, s := t.bucket(n), &t.locks[n%stripes]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := b.find(tag, b[0].Load())
-	if i < 0 {
+	n, tag := t.both(key)
+	t.lock(n)
+	defer t.unlock(n)
+	at := t.locate(n, tag)
+	if at.place < 0 {
 		return false
 	}
+	b := t.bucket(at.bucket)
 	head := b[0].Add(writing)
-	b[0].Store(vacate(head, i) + writing)
+	b[0].Store(vacate(head, at.place) + writing)
 	t.used.Add(-1)
 	return true
+}
+
+// both returns the buckets of a key and its tag.
+func (t *Table) both(key record.Key) (n [2]int, tag uint64) {
+	first, tag := t.hash.place(key)
+	return [2]int{first, t.hash.other(first, tag)}, tag
+}
+
+// lock takes the locks of two buckets, always in the same order, and returns the stripe of the first of them.
+func (t *Table) lock(n [2]int) *stripe {
+	i, j := n[0]%stripes, n[1]%stripes
+	t.locks[min(i, j)].mu.Lock()
+	if i != j {
+		t.locks[max(i, j)].mu.Lock()
+	}
+	return &t.locks[i]
+}
+
+func (t *Table) unlock(n [2]int) {
+	i, j := n[0]%stripes, n[1]%stripes
+	t.locks[i].mu.Unlock()
+	if i != j {
+		t.locks[j].mu.Unlock()
+	}
 }
 
 // Len returns how many subjects are remembered.
 func (t *Table) Len() int { return int(t.used.Load()) }
 
-// Cap returns how many subjects can be remembered. Eviction begins earlier, in the buckets that fill first: see New.
+// Cap returns how many places there are. Eviction begins earlier, in the buckets that fill first: see New.
 func (t *Table) Cap() int { return len(t.words) / t.stride * places }
 
 // Evictions returns how many subjects have made room for others since the table was made.
@@ -169,7 +203,11 @@ func (t *Table) each(f func(key record.Key, used uint64, r *record.Record) bool)
 		}
 		s.mu.Unlock()
 		for i := range places {
-			if c := uses(head, i); c != 0 && !f(t.hash.key(n, tags[i]), c, &records[i]) {
+			c, first := uses(head, i), n
+			if guest(head, i) != 0 {
+				first = t.hash.home(n, tags[i])
+			}
+			if c != 0 && !f(t.hash.key(first, tags[i]), c, &records[i]) {
 				return
 			}
 		}

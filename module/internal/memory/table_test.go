@@ -135,7 +135,8 @@ func TestMoreAnswersThanPlaces(t *testing.T) {
 
 func TestSize(t *testing.T) {
 	for _, c := range []struct{ entries, answers, places, bytes int }{
-		{-1, -1, 2048, 32}, {0, 0, 2048, 32}, {1, 1, 2048, 32}, {2049, 2, 2056, 48}, {200_000, 4, 200_000, 80}, {2048, 99, 2048, 144},
+		{-1, -1, 2048, 32}, {0, 0, 2048, 32}, {1, 1, 2048, 32}, {2049, 2, 3080, 48}, {200_000, 4, 300_000, 80},
+		{2048, 8, 3072, 144}, {2048, 16, 3072, 272}, {2048, 32, 3072, 528}, {2048, 99, 3072, 528},
 	} {
 		table := New(c.entries, c.answers)
 		equal(t, "Cap", table.Cap(), c.places)
@@ -175,8 +176,8 @@ func TestReaderDoesNotWait(t *testing.T) {
 	table := fixed(2048, 2)
 	want := made(1, 1, 2)
 	put(table, 1, want)
-	n, _ := table.hash.place(1)
-	head := &table.bucket(n)[0]
+	n, tag := table.both(1)
+	head := &table.bucket(table.locate(n, tag).bucket)[0]
 
 	var r record.Record
 	table.Update(1, func(changed *record.Record) {
@@ -208,7 +209,7 @@ func TestConcurrent(t *testing.T) {
 	table := fixed(2048, answers)
 	var keys []record.Key
 	for k := record.Key(1); len(keys) < 24; k++ {
-		if n, _ := table.hash.place(k); n < 2 {
+		if n, _ := table.both(k); max(n[0], n[1]) < 2 {
 			keys = append(keys, k)
 		}
 	}
@@ -264,7 +265,7 @@ func TestConcurrent(t *testing.T) {
 
 // One record in two versions, as fast as they can be stored and read: a reader must never see a mixture.
 func TestTorn(t *testing.T) {
-	const answers = record.MaxAnswers
+	const answers = 8
 	table, versions := fixed(2048, answers), [2]record.Record{made(1, 1, answers), made(1, 2, answers)}
 	put(table, 1, versions[0])
 	var stop atomic.Bool
@@ -324,6 +325,11 @@ func TestHashIsReversible(t *testing.T) {
 			t.Fatalf("place(%d) = %d, %#x with %d buckets", key, n, tag, h.buckets)
 		}
 		equal(t, "key", h.key(n, tag), key)
+		other := h.other(n, tag)
+		if other < 0 || uint64(other) >= h.buckets || other == n {
+			t.Fatalf("other(%d, %#x) = %d with %d buckets", n, tag, other, h.buckets)
+		}
+		equal(t, "home", h.home(other, tag), n)
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 )
@@ -49,6 +50,47 @@ func TestChanges(t *testing.T) {
 	want := []string{"6m0s 10→10 tor", "5m0s 10→10 tor", "3m0s 60→10", "3m0s 10→60", "2m0s 10→10 abuseipdb"}
 	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestEvidence holds that what the sources reported is stored, that rows of earlier versions, which have none of it, are read,
+// and that answers show it of neither.
+func TestEvidence(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	subject := netip.MustParsePrefix("203.0.113.7/32")
+	stored := []history.Evidence{{Source: "abuseipdb", Points: 28.8, Severity: 0.87, Confidence: 0.9}, {Source: "deny", Points: 60, Severity: 1, Confidence: 1}}
+	shown := []history.Evidence{{Source: "abuseipdb", Points: 28.8}, {Source: "deny", Points: 60}}
+	l.add(nil, []history.Change{
+		{At: readNow.Add(-time.Hour), Subject: subject, Score: 85, Status: "fresh", Evidence: shown},
+		{At: readNow.Add(-time.Minute), Subject: subject, Score: 100, Status: "fresh", Evidence: stored},
+	})
+	l.exec(`UPDATE ip_reputation.verdicts SET evidence = '[{"points":28.8,"source":"abuseipdb"},{"source":"deny","points":60}]' WHERE score = 85`)
+	rows, err := l.pool.Query(t.Context(), "SELECT evidence FROM ip_reputation.verdicts ORDER BY score")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[[]history.Evidence])
+	if diff := gocmp.Diff([][]history.Evidence{shown, stored}, found); diff != "" || err != nil {
+		t.Errorf("stored (-want +got):\n%s%v", diff, err)
+	}
+	answer, err := l.Timeline(t.Context(), history.Question{Prefix: subject})
+	if err != nil || len(answer.Entries) != 2 {
+		t.Fatalf("%+v, %v", answer, err)
+	}
+	for _, e := range answer.Entries {
+		if diff := gocmp.Diff(shown, e.Verdict.Evidence); diff != "" {
+			t.Errorf("answered (-want +got):\n%s", diff)
+		}
+	}
+	changes, err := l.Changes(t.Context(), history.Question{Prefix: subject})
+	if err != nil || len(changes.Changes) != 2 {
+		t.Fatalf("%+v, %v", changes, err)
+	}
+	for _, c := range changes.Changes {
+		if diff := gocmp.Diff(shown, c.Evidence); diff != "" {
+			t.Errorf("answered (-want +got):\n%s", diff)
+		}
 	}
 }
 

@@ -246,8 +246,11 @@ func changeFields(c *history.Change, id *int64) []any {
 		&c.Config, id}
 }
 
-// finish makes what was scanned what it was when it was stored.
+// finish makes what was scanned what a Reader answers: as it was when it was stored, without what the sources reported.
 func finish(c *history.Change) {
+	for i := range c.Evidence {
+		c.Evidence[i].Severity, c.Evidence[i].Confidence = 0, 0
+	}
 	c.At = c.At.UTC()
 	if len(c.Categories) == 0 {
 		c.Categories = nil

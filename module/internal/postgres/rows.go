@@ -116,6 +116,7 @@ func encode(list []history.Evidence) ([]byte, error) {
 	for i := range clean {
 		e := &clean[i]
 		e.Source, e.Points = text(e.Source), history.Finite(e.Points)
+		e.Severity, e.Confidence = history.Finite(e.Severity), history.Finite(e.Confidence)
 		if e.Categories != nil {
 			e.Categories = texts(e.Categories)
 		}

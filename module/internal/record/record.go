@@ -1,5 +1,5 @@
-// Package record is what is remembered of a subject: the last answer of each provider, in a form of fixed size without
-// pointers, so that a million of them cost the garbage collector nothing.
+// Package record is what is remembered of a subject: the last answer of each provider, and the facts, in a form of
+// fixed size without pointers, so that a million of them cost the garbage collector nothing.
 package record
 
 import (
@@ -14,7 +14,7 @@ import (
 )
 
 // MaxAnswers is how many providers can be remembered for one subject.
-const MaxAnswers = 8
+const MaxAnswers = 32
 
 // Key identifies a subject in 64 bits: an IPv4 address in the lower half, or the upper 64 bits of an IPv6 address.
 // The two do not meet, because an IPv6 address that begins with 32 zero bits is reserved and has no record.
@@ -46,13 +46,16 @@ func (k Key) Subject() netip.Prefix {
 // and restarts; 0 is no provider.
 type SourceID uint16
 
+// Databases stands for all local databases together. No provider has this identifier.
+const Databases SourceID = math.MaxUint16
+
 // IDOf returns the identifier of the provider with the given name. Two names may share one: whoever configures
 // providers must check that theirs do not.
 func IDOf(name string) SourceID {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(name))
 	sum := h.Sum32()
-	if id := SourceID(sum ^ sum>>16); id != 0 {
+	if id := SourceID(sum ^ sum>>16); id != 0 && id != Databases {
 		return id
 	}
 	return 1
@@ -114,12 +117,15 @@ func clamp(v, low, high float64) float64 {
 	return min(max(v, low), high)
 }
 
-// Record is all that is remembered of one subject.
+// Record is all that is remembered of one subject. It is large: pass it by reference.
 type Record struct {
-	// Facts that providers gave, packed; names are not remembered.
+	// The facts that are known. Names are not remembered.
 	Country [2]byte
 	Nature  reputation.Nature
 	ASN     uint32
+
+	// From says who gave the facts.
+	From Origins
 
 	// Answers has one place for each provider that was asked; empty places follow the used ones.
 	Answers [MaxAnswers]Answer
@@ -138,6 +144,33 @@ func (r *Record) Find(source SourceID) *Answer {
 	return nil
 }
 
+// FindAt is Find that looks first where Retain puts the provider that is the i-th in its list.
+func (r *Record) FindAt(i int, source SourceID) *Answer {
+	if i < len(r.Answers) && r.Answers[i].Source == source {
+		return &r.Answers[i]
+	}
+	return r.Find(source)
+}
+
+// Empty reports whether nothing is remembered.
+func (r *Record) Empty() bool {
+	return r.Answers[0].Source == 0 && r.Country == [2]byte{} && r.ASN == 0 && r.Nature == reputation.Nature{} &&
+		r.From == Origins{}
+}
+
+// Reset makes the record empty. It is cheaper than assigning the zero Record, since it clears used places only.
+func (r *Record) Reset() {
+	r.Country, r.Nature, r.ASN, r.From = [2]byte{}, reputation.Nature{}, 0, Origins{}
+	r.Truncate(0)
+}
+
+// Truncate empties the places from n on.
+func (r *Record) Truncate(n int) {
+	for ; n < len(r.Answers) && r.Answers[n].Source != 0; n++ {
+		r.Answers[n] = Answer{}
+	}
+}
+
 // Set puts an answer into its provider's place. When all places are taken by others, the one that is due first gives
 // way: it belongs to a provider that is no longer configured, or has waited longest.
 func (r *Record) Set(a Answer) {
@@ -151,24 +184,61 @@ func (r *Record) Set(a Answer) {
 			oldest = i
 		}
 	}
+	r.disown(r.Answers[oldest].Source)
 	r.Answers[oldest] = a
 }
 
-// Retain drops the answers of all other providers. It is for tables that have no more places than there are providers:
-// an answer of one that is no longer asked would take the place of one that is.
-func (r *Record) Retain(sources []SourceID) {
-	kept := 0
-	for _, a := range r.Answers {
-		if a.Source != 0 && slices.Contains(sources, a.Source) {
-			r.Answers[kept] = a
-			kept++
-		}
-	}
-	clear(r.Answers[kept:])
+// Learn puts an answer into its provider's place, and takes over the facts that came with it where they are better than
+// those that are known: see Origins.
+func (r *Record) Learn(a Answer, f reputation.Facts) {
+	r.disown(a.Source)
+	r.Set(a)
+	r.setFacts(a.Source, a.Fetched, f)
 }
 
-// Merge takes over what another record of the same subject knows better: answers that were given later, and that a source
-// failed and is not to be asked for a while.
+// Retain drops the answers of all other providers, and puts those of these into their order. It is for tables that have
+// no more places than there are providers: an answer of one that is no longer asked would take the place of one that is.
+func (r *Record) Retain(sources []SourceID) {
+	r.keepIf(func(a *Answer) bool { return slices.Contains(sources, a.Source) })
+	n := 0
+	for _, source := range sources {
+		if a := r.Find(source); a != nil && source != 0 {
+			r.Answers[n], *a = *a, r.Answers[n]
+			n++
+		}
+	}
+}
+
+// Drop removes the answers that were given until a time, in seconds since 1970, and reports whether any are left.
+// Without any answer nothing is left.
+func (r *Record) Drop(until uint32) (left bool) {
+	r.keepIf(func(a *Answer) bool { return a.Fetched > until })
+	if r.Answers[0].Source == 0 {
+		*r = Record{}
+		return false
+	}
+	return true
+}
+
+// keepIf drops the answers that keep is false for.
+func (r *Record) keepIf(keep func(*Answer) bool) {
+	n := 0
+	for i := range r.Answers {
+		a := &r.Answers[i]
+		switch {
+		case a.Source == 0:
+		case keep(a):
+			r.Answers[n] = *a
+			n++
+		default:
+			r.disown(a.Source)
+		}
+	}
+	clear(r.Answers[n:])
+}
+
+// Merge takes over what another record of the same subject knows better: answers that were given later with their
+// facts, and that a source failed and is not to be asked for a while.
 func (r *Record) Merge(other *Record) {
 	newer := false
 	for _, a := range other.Answers {
@@ -179,48 +249,12 @@ func (r *Record) Merge(other *Record) {
 			r.Set(a)
 			newer = true
 		case a.Fetched > mine.Fetched:
+			r.disown(a.Source)
 			*mine = a
 			newer = true
 		case a.Due > mine.Due && (a.Failed || a.Fetched == mine.Fetched):
 			mine.Failed, mine.Due = a.Failed, a.Due
 		}
 	}
-	if newer {
-		r.SetFacts(other.facts())
-	}
-}
-
-// Drop removes the answers that were given until a time, in seconds since 1970, and reports whether any are left.
-func (r *Record) Drop(until uint32) (left bool) {
-	kept := 0
-	for _, a := range r.Answers {
-		if a.Source != 0 && a.Fetched > until {
-			r.Answers[kept] = a
-			kept++
-		}
-	}
-	clear(r.Answers[kept:])
-	if kept == 0 {
-		*r = Record{}
-	}
-	return kept > 0
-}
-
-func (r *Record) facts() reputation.Facts {
-	f := reputation.Facts{ASN: r.ASN, Nature: r.Nature}
-	if r.Country != [2]byte{} {
-		f.Country = string(r.Country[:])
-	}
-	return f
-}
-
-// SetFacts overwrites the facts that f knows.
-func (r *Record) SetFacts(f reputation.Facts) {
-	if len(f.Country) == 2 {
-		r.Country = [2]byte{f.Country[0], f.Country[1]}
-	}
-	if f.ASN != 0 {
-		r.ASN = f.ASN
-	}
-	r.Nature = r.Nature.Update(f.Nature)
+	r.mergeFacts(other, newer)
 }

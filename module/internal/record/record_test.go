@@ -113,6 +113,9 @@ func TestSetAndFind(t *testing.T) {
 	if r.Find(99) == nil || r.Find(3) == nil || r.Find(2) != nil || r.Answers[2].Source != 0 {
 		t.Errorf("got %+v", r.Answers)
 	}
+	if r.Answers[0].Source != 99 || r.FindAt(0, 99) != &r.Answers[0] || r.FindAt(40, 3) != &r.Answers[1] || r.FindAt(1, 2) != nil {
+		t.Errorf("the answers are not in the order of the providers: %+v", r.Answers[:2])
+	}
 }
 
 func TestNamesOfOurProvidersDiffer(t *testing.T) {

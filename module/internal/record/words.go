@@ -4,17 +4,32 @@ import "github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 
 // The layout of a record as 64-bit words, for tables that hold words only:
 //
-//	word 0             country (16) · nature yes (8) · nature no (8) · ASN (32)
-//	word 1+2i          source (16) · severity (8) · confidence (8) · failed (1) · spare (4) · categories (19) · seen days (8)
+//	word 0             spare (2) · country (2 × 5) · ASN and country from databases (2 × 1) ·
+//	                   nature from databases, no, yes (3 × 6) · ASN (32)
+//	word 1+2i          source (16) · severity (8) · confidence (8) · failed (1) · spare (1) ·
+//	                   gave nature, ASN, country (3 × 1) · categories (19) · seen days (8)
 //	word 2+2i          fetched (32) · due (32)
 //
-// A word of 0 at 1+2i is an empty place.
+// A letter of the country is 1 to 26, or 0 when there is no country. A word of 0 at 1+2i is an empty place.
 const (
-	// Words is the size of a whole record.
-	Words = 1 + 2*MaxAnswers
-
 	categoryBits = 1<<19 - 1
-	failedBit    = 1 << 31
+
+	failedBit      = 1 << 31
+	gaveNatureBit  = 1 << 29
+	gaveASNBit     = 1 << 28
+	gaveCountryBit = 1 << 27
+
+	yesShift      = 32
+	noShift       = 38
+	databaseShift = 44
+
+	databaseCountryShift = 50
+
+	natureBits         = 1<<6 - 1
+	databaseCountryBit = 1 << databaseCountryShift
+	databaseASNBit     = 1 << 51
+	countryShift       = 52
+	letterBits         = 1<<5 - 1
 )
 
 // WordsFor returns the size of a record with places for the given number of providers only.
@@ -23,14 +38,91 @@ func WordsFor(answers int) int { return 1 + 2*answers }
 // Head returns word 0: the facts.
 func (r *Record) Head() uint64 {
 	yes, no := r.Nature.Bits()
-	return uint64(r.Country[0])<<56 | uint64(r.Country[1])<<48 | uint64(yes)<<40 | uint64(no)<<32 | uint64(r.ASN)
+	w := uint64(r.ASN) | uint64(yes&natureBits)<<yesShift | uint64(no&natureBits)<<noShift |
+		uint64(r.From.Database&natureBits)<<databaseShift
+	if isLetter(r.Country[0]) && isLetter(r.Country[1]) {
+		w |= uint64(r.Country[0]-'A'+1)<<(countryShift+5) | uint64(r.Country[1]-'A'+1)<<countryShift
+	}
+	if r.From.Country == Databases {
+		w |= databaseCountryBit
+	}
+	if r.From.ASN == Databases {
+		w |= databaseASNBit
+	}
+	return w
 }
 
-// SetHead reads word 0.
+// SetHead reads word 0. Who of the providers gave the facts is read from the answers.
 func (r *Record) SetHead(w uint64) {
-	r.Country = [2]byte{byte(w >> 56), byte(w >> 48)}
-	r.Nature = reputation.UnpackNature(byte(w>>40), byte(w>>32))
 	r.ASN = uint32(w)
+	r.Nature = reputation.UnpackNature(byte(w>>yesShift&natureBits), byte(w>>noShift&natureBits))
+	r.From = Origins{Database: byte(w >> databaseShift & natureBits)}
+	r.Country = [2]byte{}
+	if w>>databaseCountryShift != 0 {
+		r.setCountry(w)
+	}
+}
+
+func (r *Record) setCountry(w uint64) {
+	first, second := byte(w>>(countryShift+5)&letterBits)+'A'-1, byte(w>>countryShift&letterBits)+'A'-1
+	if isLetter(first) && isLetter(second) {
+		r.Country = [2]byte{first, second}
+	}
+	if w&databaseCountryBit != 0 {
+		r.From.Country = Databases
+	}
+	if w&databaseASNBit != 0 {
+		r.From.ASN = Databases
+	}
+}
+
+// SetFirstHead reads word 0 as the first version wrote it, which knew neither databases nor who gave a fact:
+//
+//	country (16) · nature yes (8) · nature no (8) · ASN (32)
+func (r *Record) SetFirstHead(w uint64) {
+	r.From, r.Country = Origins{}, [2]byte{}
+	r.ASN, r.Nature = uint32(w), reputation.UnpackNature(byte(w>>40), byte(w>>32))
+	if code := [2]byte{byte(w >> 56), byte(w >> 48)}; isLetter(code[0]) && isLetter(code[1]) {
+		r.Country = code
+	}
+}
+
+// Words returns the two words of one of the record's answers, and in them which facts it gave.
+func (r *Record) Words(a *Answer) (uint64, uint64) {
+	w0, w1 := a.Words()
+	if a.Source == 0 {
+		return w0, w1
+	}
+	if r.From.Country == a.Source {
+		w0 |= gaveCountryBit
+	}
+	if r.From.ASN == a.Source {
+		w0 |= gaveASNBit
+	}
+	if r.From.Nature == a.Source {
+		w0 |= gaveNatureBit
+	}
+	return w0, w1
+}
+
+// SetGiven reads from the first word of an answer which facts it gave. SetHead comes first.
+func (r *Record) SetGiven(w0 uint64) {
+	if w0&(gaveCountryBit|gaveASNBit|gaveNatureBit) != 0 {
+		r.setGiven(w0)
+	}
+}
+
+func (r *Record) setGiven(w0 uint64) {
+	source := SourceID(w0 >> 48)
+	if w0&gaveCountryBit != 0 && r.From.Country != Databases {
+		r.From.Country = source
+	}
+	if w0&gaveASNBit != 0 && r.From.ASN != Databases {
+		r.From.ASN = source
+	}
+	if w0&gaveNatureBit != 0 {
+		r.From.Nature = source
+	}
 }
 
 // Words returns the answer's two words.

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
@@ -14,14 +16,14 @@ func TestOneBudget(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
 	clients := []*Client{connect(t, server.Addr), connect(t, server.Addr)}
-	windows := []Window{today(700), today(500)}
+	windows := []quota.WindowCount{today(700), today(500)}
 	windows[1].Period = "hour"
 	var granted atomic.Int64
 	var all sync.WaitGroup
 	for n := range 8 {
 		all.Go(func() {
 			for range 100 {
-				counted, err := clients[n%2].CountCalls(t.Context(), Calls{Account: "a", N: 1, Windows: windows})
+				counted, err := clients[n%2].Count(t.Context(), quota.Count{Account: "a", N: 1, Windows: windows})
 				if err != nil {
 					t.Error(err)
 				}
@@ -35,7 +37,7 @@ func TestOneBudget(t *testing.T) {
 	if n := granted.Load(); n != 500 {
 		t.Errorf("%d calls are granted, want 500", n)
 	}
-	counted, err := clients[0].CountCalls(t.Context(), Calls{Account: "a", Windows: windows})
+	counted, err := clients[0].Count(t.Context(), quota.Count{Account: "a", Windows: windows})
 	if err != nil || counted.Windows[0].Used != 500 || counted.Windows[1].Used != 500 {
 		t.Errorf("counted %+v, %v", counted, err)
 	}
@@ -135,7 +137,7 @@ func TestCounting(t *testing.T) {
 					}
 				}
 				start := time.Date(2026, 11, 24+s.day, 0, 0, 0, 0, time.UTC)
-				calls := Calls{Account: name, N: s.n, Instance: "here", Windows: []Window{{
+				calls := quota.Count{Account: name, N: s.n, Instance: "here", Windows: []quota.WindowCount{{
 					Period: "day", Start: start, End: start.AddDate(0, 0, 1), Limit: 10, Owed: s.owed,
 					Epoch: goesBy.epoch, Version: goesBy.version, Known: goesBy.known, Told: goesBy.told,
 				}}}
@@ -145,7 +147,7 @@ func TestCounting(t *testing.T) {
 				if s.other {
 					calls.Instance = "there"
 				}
-				counted, err := c.CountCalls(t.Context(), calls)
+				counted, err := c.Count(t.Context(), calls)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -166,10 +168,10 @@ func TestOneRate(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
 	clients := []*Client{connect(t, server.Addr), connect(t, server.Addr)}
-	calls := Calls{Account: "a", N: 1, Interval: time.Hour, Burst: 5, Windows: []Window{today(1000)}}
+	calls := quota.Count{Account: "a", N: 1, Interval: time.Hour, Burst: 5, Windows: []quota.WindowCount{today(1000)}}
 	granted := 0
 	for n := range 20 {
-		counted, err := clients[n%2].CountCalls(t.Context(), calls)
+		counted, err := clients[n%2].Count(t.Context(), calls)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,14 +186,14 @@ func TestOneRate(t *testing.T) {
 	if granted != 5 {
 		t.Errorf("%d calls are granted, want the 5 that may come at once", granted)
 	}
-	counted, err := clients[0].CountCalls(t.Context(), Calls{Account: "a", Windows: []Window{today(1000)}})
+	counted, err := clients[0].Count(t.Context(), quota.Count{Account: "a", Windows: []quota.WindowCount{today(1000)}})
 	if err != nil || counted.Windows[0].Used != 5 {
 		t.Errorf("%+v, %v: what the rate refused was counted", counted, err)
 	}
 	calls.Account, calls.Interval = "b", time.Millisecond
 	eventually(t, "the rate has room again", func() bool {
 		for range 10 {
-			counted, err := clients[0].CountCalls(t.Context(), calls)
+			counted, err := clients[0].Count(t.Context(), calls)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -215,7 +217,7 @@ func TestOneBucket(t *testing.T) {
 		server.CLI("FLUSHALL")
 		allowed, ahead := 0, time.Duration(0)
 		for n := range 2*tc.events + 5 {
-			ok, full, err := clients[n%2].TakeToken(t.Context(), "rule:203.0.113.7", tc.events, tc.period)
+			ok, full, err := clients[n%2].TakeToken(t.Context(), "rule:203.0.113.7", rate.Rate{Events: tc.events, Per: tc.period})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -236,12 +238,12 @@ func TestOneBucket(t *testing.T) {
 	}
 	// a server whose clock was ahead by a day has handed over
 	server.CLI("SET", "iprep:v1:limit:ahead", "99999999999999999")
-	if ok, full, err := clients[0].TakeToken(t.Context(), "ahead", 3, time.Hour); ok || full > time.Hour || err != nil {
+	if ok, full, err := clients[0].TakeToken(t.Context(), "ahead", rate.Rate{Events: 3, Per: time.Hour}); ok || full > time.Hour || err != nil {
 		t.Errorf("%v, full in %s, %v", ok, full, err)
 	}
 	eventually(t, "an empty bucket fills", func() bool {
-		ok, _, err := clients[0].TakeToken(t.Context(), "fast", 1, 20*time.Millisecond)
-		again, _, _ := clients[0].TakeToken(t.Context(), "fast", 1, 20*time.Millisecond)
+		ok, _, err := clients[0].TakeToken(t.Context(), "fast", rate.Rate{Events: 1, Per: 20 * time.Millisecond})
+		again, _, _ := clients[0].TakeToken(t.Context(), "fast", rate.Rate{Events: 1, Per: 20 * time.Millisecond})
 		return err == nil && ok && !again
 	})
 }
@@ -250,14 +252,14 @@ func BenchmarkExchange(b *testing.B) {
 	c := connect(b, testenv.Redis(b).Addr)
 	b.Run("count", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := c.CountCalls(b.Context(), Calls{Account: "a", N: 1, Windows: []Window{today(1 << 30)}}); err != nil {
+			if _, err := c.Count(b.Context(), quota.Count{Account: "a", N: 1, Windows: []quota.WindowCount{today(1 << 30)}}); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
 	b.Run("token", func(b *testing.B) {
 		for b.Loop() {
-			if _, _, err := c.TakeToken(b.Context(), "a", 10, time.Minute); err != nil {
+			if _, _, err := c.TakeToken(b.Context(), "a", rate.Rate{Events: 10, Per: time.Minute}); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -16,10 +16,10 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 )
 
-// Whether Redis is there is found out by one goroutine, never by a request: connecting takes several round trips, which a
-// request's patience may never cover, so that a client which lets requests connect can stay away for ever.
+// One goroutine finds out whether Redis is there, never a request: connecting takes several round trips, for which no
+// request may wait long enough, and then nobody would ever connect.
 const (
-	giveUpAfter = 5 // failures in a row, after which calls are not made any more
+	maxFailures = 5 // in a row, after which calls are not made any more
 
 	probeIdle  = 5 * time.Second        // while all is well, so that a loss is noticed without traffic
 	probeAfter = 100 * time.Millisecond // one probe when something fails: how much else does is no reason for more
@@ -40,11 +40,11 @@ type health struct {
 	err     error
 	changed chan struct{} // closed at the next change between up and away
 	wake    chan struct{} // the prober should look at once
-	deaf    error         // why changes of other instances arrive late
-	moved   error         // why this server can never do: it is part of a Cluster, and we are not told so
+	deaf    error         // why there is no subscription: changes of other instances arrive late
+	moved   error         // set when the server is part of a Cluster and the settings lack that: it can never do
 
-	causes   throttle.Causes[string]
-	saidAway bool // the log says that Redis is away
+	causes     throttle.Causes[string]
+	loggedAway bool // the log has that Redis is away
 }
 
 func (h *health) init() {
@@ -104,12 +104,12 @@ func (c *Client) Changed() <-chan struct{} {
 	return c.health.changed
 }
 
-// note takes notice of the outcome of an exchange, or of a probe.
-func (c *Client) note(err error, probe bool) {
+// record records the outcome of an exchange, or of a probe.
+func (c *Client) record(err error, probe bool) {
 	result := ResultOf(err)
 	c.observe(result)
 	if err != nil {
-		c.reload(context.Background()) // it looks in the background; who fails may have been replaced
+		c.reload(context.Background()) // returns at once; the server that fails may have been replaced
 	}
 	h := &c.health
 	h.mu.Lock()
@@ -125,10 +125,10 @@ func (c *Client) note(err error, probe bool) {
 	h.result, h.err = result, err
 	h.failed++
 	if _, moved := goredis.IsMovedError(err); moved && !c.options.Cluster {
-		h.moved = err // the library follows where it is told of the Cluster
+		h.moved = err // with `cluster` the library would follow
 	}
 	switch up := c.up.Load(); {
-	case up && (h.failed >= giveUpAfter || probe && result.refusal() || h.moved != nil):
+	case up && (h.failed >= maxFailures || probe && result.refusal() || h.moved != nil):
 		c.turn(false)
 	case up && !probe:
 		h.poke() // a server that refuses to write answers everything else, and is found out by a probe only
@@ -139,7 +139,7 @@ func (c *Client) note(err error, probe bool) {
 func (h *health) poke() {
 	select {
 	case h.wake <- struct{}{}:
-	default: // it is going to
+	default: // it will
 	}
 }
 
@@ -154,35 +154,37 @@ func (c *Client) turn(up bool) {
 	if up {
 		c.options.Notify(true, "")
 		h.err = nil
-		if !h.saidAway && !h.causes.Allow("up", time.Now()) {
+		if !h.loggedAway && !h.causes.Allow("up", time.Now()) {
 			return
 		}
-		h.saidAway = false
-		c.log.Info("redis answers: what is learnt and decided is shared with the other instances", slog.Duration("after", lasted))
+		h.loggedAway = false
+		c.log.Info("redis answers: what is learnt and decided is shared with the other instances",
+			slog.Duration("after", lasted))
 		return
 	}
-	c.complain()
+	c.logAway()
 	h.poke()
 }
 
-// complain says, once a minute for each cause, that Redis is away. It is called with the lock of health held.
-func (c *Client) complain() {
+// logAway logs, once a minute for each cause, that Redis is away. It is called with the lock of health held.
+func (c *Client) logAway() {
 	h := &c.health
 	c.options.Notify(false, h.err.Error())
 	cause := h.result.String()
 	if h.result == Denied || h.result == Failed {
-		cause += h.err.Error() // what a server says; errors of connections hold ports that are never the same
+		cause += h.err.Error() // a server's own text; errors of connections hold ports that are never the same
 	}
 	if !h.causes.Allow(cause, time.Now()) {
 		return
 	}
-	h.saidAway = true
+	h.loggedAway = true
 	c.log.Warn("redis is away: this instance goes on with what it knows by itself",
-		slog.String("result", h.result.String()), slog.String("error", h.err.Error()), slog.String("cure", cureOf(h.result, h.err)))
+		slog.String("result", h.result.String()), slog.String("error", h.err.Error()),
+		slog.String("cure", cureOf(h.result, h.err)))
 }
 
-// hears takes notice of whether this instance hears what others say.
-func (c *Client) hears(err error) {
+// subscribed records whether messages of other instances arrive; err is why they do not.
+func (c *Client) subscribed(err error) {
 	h := &c.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -220,8 +222,8 @@ func (c *Client) attend(ctx context.Context) {
 	}
 }
 
-// probing does what the other scripts do: a server that only answers pings may be a replica, or full, or not let this user do
-// what is needed.
+// probing does what the other scripts do: a server that answers pings may still be read-only, full, or refuse this
+// user.
 var probing = goredis.NewScript(`redis.call('TIME') return redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)`)
 
 // misplaced returns why the server can never do, or nil.
@@ -231,8 +233,8 @@ func (c *Client) misplaced() error {
 	return c.health.moved
 }
 
-// probe connects if need be, with more patience than an exchange has, and then makes an exchange within the usual time: a
-// server that takes longer is of no use.
+// probe connects if need be, with more patience than an exchange has, and then makes an exchange within the usual
+// time: a server that takes longer is of no use.
 func (c *Client) probe(ctx context.Context) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -254,7 +256,7 @@ func (c *Client) probe(ctx context.Context) (err error) {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	c.note(err, true)
+	c.record(err, true)
 	h := &c.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -262,7 +264,7 @@ func (c *Client) probe(ctx context.Context) (err error) {
 	case err == nil && !up && !h.closed:
 		c.turn(true)
 	case err != nil && !up:
-		c.complain()
+		c.logAway()
 	}
 	return err
 }

@@ -11,20 +11,24 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
-// listenPatience is how long a subscription may be silent before it is asked whether it is alive, and then before it is
-// given up.
+// listenPatience is how long a subscription may be silent before it is pinged, and then before it is closed.
 const listenPatience = 2 * time.Second
 
-// message tells of one note that was posted, or, when it is empty, that from now on none is missed.
+// maxPayload bounds a message: a text inside of JSON can take six times as much.
+const maxPayload = 6*(maxText+replica.MaxName) + 64
+
+// message is about one entry that was posted, or, when it is empty, says that from now on none is missed.
 type message struct {
 	Revision int64  `json:"revision,string"`
 	Name     string `json:"name"`
 	Text     string `json:"note"`
 }
 
-// subscription hears the messages of a board until it is closed, or broken, when heard is closed.
+// subscription receives the messages of a map until it is closed, or breaks; then heard is closed.
 type subscription struct {
 	heard  chan message
 	sub    *goredis.PubSub
@@ -32,23 +36,23 @@ type subscription struct {
 	closed atomic.Bool
 }
 
-// listen subscribes to the board.
-func (b *board) listen(ctx context.Context) *subscription {
+// listen subscribes to the messages of the map.
+func (f *follower) listen(ctx context.Context) *subscription {
 	heard := make(chan message, atOnce)
-	s := &subscription{heard: heard, sub: b.rdb.Subscribe(ctx)}
+	s := &subscription{heard: heard, sub: f.rdb.Subscribe(ctx)}
 	s.done.Go(func() {
 		defer close(heard)
 		defer func() {
 			if r := recover(); r != nil {
-				b.log.Error("listening to the other instances panicked; this is a bug", slog.Any("panic", r))
+				f.log.Error("listening to the other instances panicked; this is a bug", slog.Any("panic", r))
 			}
 		}()
-		err := s.sub.Subscribe(ctx, b.channel())
+		err := s.sub.Subscribe(ctx, f.channel())
 		if err == nil {
-			err = s.receive(ctx, heard, func() { b.hears(nil) })
+			err = s.receive(ctx, heard, func() { f.subscribed(nil) })
 		}
 		if err != nil && ctx.Err() == nil && !s.closed.Load() {
-			b.hears(err)
+			f.subscribed(err)
 		}
 	})
 	return s
@@ -62,7 +66,8 @@ func (s *subscription) close() {
 	s.done.Wait()
 }
 
-// receive hands messages on. It ends when the subscription is closed, when it breaks or when Redis does not say anything.
+// receive hands messages on. It ends when the subscription is closed, when it breaks or when Redis does not answer a
+// ping.
 func (s *subscription) receive(ctx context.Context, heard chan<- message, subscribed func()) error {
 	silent := false
 	for {
@@ -84,8 +89,8 @@ func (s *subscription) receive(ctx context.Context, heard chan<- message, subscr
 		case *goredis.Subscription:
 			subscribed()
 		case *goredis.Message:
-			if json.Unmarshal([]byte(received.Payload), &m) != nil || m.Name == "" {
-				continue // whoever may publish can say anything
+			if len(received.Payload) > maxPayload || json.Unmarshal([]byte(received.Payload), &m) != nil || m.Name == "" {
+				continue // whoever may publish can send anything
 			}
 		default:
 			continue

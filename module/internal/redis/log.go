@@ -9,8 +9,8 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// useLogger sends what the library has to say to our log. The library has one logger a process, which writes to standard
-// error unless told otherwise, a line for each connection that fails; health says the same once a minute.
+// useLogger sends the log of the library to ours. The library has one logger a process, which by default writes a
+// line to standard error for each connection that fails; health logs the same once a minute.
 func useLogger(logger *slog.Logger) {
 	if logger == nil {
 		return

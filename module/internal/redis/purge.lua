@@ -1,7 +1,7 @@
--- Takes notes off the board that have not changed since they were found to be over.
+-- Deletes entries that have not changed since they were found to be over.
 --
--- KEYS  1 the notes
--- ARGV  name, note ...
+-- KEYS  1 the map
+-- ARGV  name, entry ...
 for i = 1, #ARGV, 2 do
 	if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
 end

@@ -31,8 +31,8 @@ var (
 )
 
 const (
-	// keepAfterDue is how long a report is kept after it should have been made anew: it goes on counting, less and less,
-	// while its source cannot answer.
+	// keepAfterDue is how long a report stays after it should have been renewed: it goes on counting, less and less, while
+	// its source cannot answer.
 	keepAfterDue = 7 * 24 * time.Hour
 
 	// readableTime is how times are written. They are always in UTC and so compare as texts.
@@ -61,10 +61,12 @@ func (c *Client) Load(ctx context.Context, key record.Key, sources []string) (re
 	return rec, err
 }
 
-// Claim returns what instances have learnt of a subject from the given sources, and which of these the caller is now to ask:
-// no other instance is told to while the lease lasts, or until Keep or Fail. A source that is neither answered nor failed in
-// the record, and not to be asked, is being asked by another instance: claim it again in a while.
-func (c *Client) Claim(ctx context.Context, key record.Key, sources []string, lease time.Duration) (rec record.Record, mine []string, err error) {
+// Claim returns what instances have learnt of a subject from the given sources, and which of these the caller must
+// ask now: no other instance gets them while the lease lasts, or until Keep or Fail. A source without an answer and a
+// failure in the record that is not among them is being asked by another instance: claim it again in a while.
+func (c *Client) Claim(
+	ctx context.Context, key record.Key, sources []string, lease time.Duration,
+) (rec record.Record, mine []string, err error) {
 	subject, now := key.Subject(), time.Now()
 	keys := make([]string, 1, 1+len(sources))
 	keys[0] = c.recordKey(subject)
@@ -96,8 +98,10 @@ func (c *Client) Claim(ctx context.Context, key record.Key, sources []string, le
 	return rec, mine, nil
 }
 
-// Keep shares what a source has said of a subject, unless something newer is there, and gives up the claim.
-func (c *Client) Keep(ctx context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time) error {
+// Keep shares the report of a source on a subject, unless a newer one is there, and releases the claim.
+func (c *Client) Keep(
+	ctx context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time,
+) error {
 	text, err := json.Marshal(storedOf(r, fetched, due))
 	if err != nil {
 		return fmt.Errorf("encoding the report of %s: %w", source, err)
@@ -109,15 +113,15 @@ func (c *Client) Keep(ctx context.Context, key record.Key, source string, r repu
 	return err
 }
 
-// Fail gives up a claim without an answer. No instance asks the source about the subject again before retry has passed;
+// Fail releases a claim without an answer. No instance asks the source about the subject again before retry has passed;
 // with 0, the next one that wants to know may.
 func (c *Client) Fail(ctx context.Context, key record.Key, source string, retry time.Duration) error {
 	_, err := c.run(ctx, failing, []string{c.askingKey(key.Subject(), source)}, c.token, retry.Milliseconds())
 	return err
 }
 
-// Forget drops what instances have learnt of a subject from the given sources, and that some failed, and reports whether
-// anything was learnt.
+// Forget drops what instances have learnt of a subject from the given sources, and that some failed, and reports
+// whether anything was learnt.
 func (c *Client) Forget(ctx context.Context, key record.Key, sources []string) (found bool, err error) {
 	subject := key.Subject()
 	var marks []string
@@ -165,7 +169,7 @@ func storedOf(r reputation.Report, fetched, due time.Time) stored {
 	return s
 }
 
-// number makes what a provider says a number that JSON has.
+// number returns the nearest number from -1 to 1, which JSON can hold.
 func number(f float64) float64 {
 	if math.IsNaN(f) {
 		return 0
@@ -173,7 +177,7 @@ func number(f float64) float64 {
 	return min(max(f, -1), 1)
 }
 
-// restore puts a report that was read into the record. It reports false for what is not whole, which is as good as nothing:
+// restore puts a report that was read into the record. It reports false for a damaged one, which does not count:
 // somebody else can write there.
 func restore(rec *record.Record, source, text string) bool {
 	var s stored
@@ -189,18 +193,17 @@ func restore(rec *record.Record, source, text string) bool {
 		return false
 	}
 	r := reputation.Report{Severity: s.Severity, Confidence: s.Confidence, Categories: s.Categories}
-	r.LastSeen, _ = time.Parse(readableTime, s.Seen) // zero when it is not said
+	r.LastSeen, _ = time.Parse(readableTime, s.Seen) // zero when it is missing
 	r.Facts = reputation.Facts{Country: s.Country, ASN: s.ASN, Nature: s.Nature}
-	rec.Set(record.Pack(record.IDOf(source), r, fetched, due))
-	rec.SetFacts(r.Facts)
+	rec.Learn(record.Pack(record.IDOf(source), r, fetched, due), r.Facts)
 	return true
 }
 
-// fail notes that a source should not be asked before a time. What it once said stays.
+// fail marks in the record that a source should not be asked before a time. Its last report stays.
 func fail(rec *record.Record, source record.SourceID, until time.Time) {
 	a := record.Answer{Source: source}
-	if kept := rec.Find(source); kept != nil {
-		a = *kept
+	if last := rec.Find(source); last != nil {
+		a = *last
 	}
 	a.Failed, a.Due = true, record.Seconds(until)
 	rec.Set(a)

@@ -49,8 +49,7 @@ func keepsRecords(tb testing.TB, c *Client) {
 			tb.Fatal(err)
 		}
 		var want record.Record
-		want.Set(record.Pack(record.IDOf("abuseipdb"), bad, now, now.Add(time.Hour)))
-		want.SetFacts(bad.Facts)
+		want.Learn(record.Pack(record.IDOf("abuseipdb"), bad, now, now.Add(time.Hour)), bad.Facts)
 		rec, err = c.Load(ctx, key, []string{"abuseipdb", "dronebl"})
 		if diff := cmp.Diff(want, rec, cmp.AllowUnexported(reputation.Nature{})); diff != "" || err != nil {
 			tb.Errorf("loaded (-want +got):\n%s%v", diff, err)

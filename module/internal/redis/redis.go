@@ -1,5 +1,6 @@
-// Package redis is the memory that instances share: records of subjects, counts of quotas and limits, and notes on which all
-// agree. Losing it costs nothing but sharing: while it is away, every call is answered at once with ErrAway.
+// Package redis is the memory that instances share: records of subjects, counts of quotas and limits, and the
+// replicated maps on which they agree. Losing it costs nothing but sharing: while it is away, every call returns
+// ErrAway at once.
 package redis
 
 import (
@@ -20,6 +21,10 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
 // Options say where Redis is and how to talk to it. Addresses are required.
@@ -33,8 +38,8 @@ type Options struct {
 	// Master is the name of the master that the addresses, which are Sentinels then, keep watch over. Default: none.
 	Master string
 
-	// Credentials returns the user, empty for the default user, and the password, empty for none. It is asked for every new
-	// connection, so that a password that has changed is used without a restart.
+	// Credentials returns the user, empty for the default user, and the password, empty for none. It is asked for
+	// every new connection, so that a password that has changed is used without a restart.
 	Credentials func() (user, password string, err error)
 
 	// SentinelUsername and SentinelPassword are what the Sentinels themselves ask for.
@@ -55,13 +60,13 @@ type Options struct {
 	// PoolSize is how many connections to a server there may be. Default: 10 for each processor.
 	PoolSize int
 
-	// Logger is told what an operator must know. Default: slog.Default().
+	// Logger gets what an operator must know. Default: slog.Default().
 	Logger *slog.Logger
 
-	// Observe, when set, is told of every outcome. It must be quick.
+	// Observe, when set, is called with every outcome. It must be quick.
 	Observe func(Result)
 
-	// Notify, when set, is told that Redis answers, when it begins to, or why it does not, as often as that is found out. It is
+	// Notify, when set, is called when Redis begins to answer, and with the reason each time it turns out not to. It is
 	// called with a lock held: it must be quick, and call nothing here.
 	Notify func(up bool, why string)
 }
@@ -84,17 +89,24 @@ type Client struct {
 	log     *slog.Logger
 	observe func(Result)
 
+	maxEntries int // of one map; tests set it
+
 	up     atomic.Bool
 	health health
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 }
 
+var (
+	_ quota.Store = (*Client)(nil)
+	_ limit.Store = (*Client)(nil)
+)
+
 // schema is the version of the layout of keys and values. Instances of different versions do not see each other.
 const schema = "v1"
 
-// Open returns a client that has not called anybody yet: Start does, in the background. Until then, and whenever Redis does
-// not answer, calls return ErrAway.
+// Open returns a client that has not called anybody yet: Start does, in the background. Until then, and whenever
+// Redis does not answer, calls return ErrAway.
 func Open(o Options) (*Client, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
@@ -123,6 +135,8 @@ func Open(o Options) (*Client, error) {
 		timeout: o.Timeout,
 		log:     o.Logger,
 		observe: o.Observe,
+
+		maxEntries: replica.MaxEntries,
 	}
 	c.health.init()
 	return c, nil
@@ -138,12 +152,15 @@ func (o *Options) Check() error {
 	case o.Cluster && o.Database != 0:
 		return fmt.Errorf("database %d: a Redis Cluster has database 0 only", o.Database)
 	case slices.ContainsFunc(o.Addresses, isURL):
-		return errors.New("an address is a URL, or holds a user: write host:port, and what else the URL holds as `username`, `password`, `database` and `tls`")
+		return errors.New("an address is a URL, or holds a user: write host:port, " +
+			"and what else the URL holds as `username`, `password`, `database` and `tls`")
 	case slices.ContainsFunc(o.Addresses, isNowhere):
 		i := slices.IndexFunc(o.Addresses, isNowhere)
-		return fmt.Errorf("address %q is neither host:port, with a port from 1 to 65535, nor the path of a Unix socket", o.Addresses[i])
+		return fmt.Errorf("address %q is neither host:port, with a port from 1 to 65535, nor the path of a Unix socket",
+			o.Addresses[i])
 	case len(o.Addresses) > 1 && !o.Cluster && o.Master == "":
-		return errors.New("several addresses are those of a Cluster or of Sentinels: write `cluster` or `sentinel <master>`, or keep one")
+		return errors.New("several addresses are those of a Cluster or of Sentinels: " +
+			"write `cluster` or `sentinel <master>`, or keep one")
 	}
 	return nil
 }
@@ -153,7 +170,8 @@ func isURL(address string) bool {
 	return strings.Contains(address, "://") || strings.Contains(address, "@")
 }
 
-// isNowhere reports whether an address cannot be dialled. Placeholders are not resolved yet in what a Caddyfile is read from.
+// isNowhere reports whether an address cannot be dialled. Placeholders are not resolved yet in what a Caddyfile is
+// read from.
 func isNowhere(address string) bool {
 	if strings.HasPrefix(address, "/") || strings.HasPrefix(address, "unix//") || strings.Contains(address, "{") {
 		return false
@@ -166,8 +184,8 @@ func isNowhere(address string) bool {
 	return host == "" || err != nil || n == 0
 }
 
-// connect returns the library's client, and what makes it look at a Cluster anew: by itself it goes on asking a master that
-// is gone for a minute.
+// connect returns the library's client, and what makes it look at a Cluster anew: by itself it goes on asking a
+// master that is gone for a minute.
 func (o *Options) connect() (goredis.UniversalClient, func(context.Context)) {
 	if !o.Cluster {
 		return goredis.NewUniversalClient(o.universal()), func(context.Context) {}
@@ -181,8 +199,8 @@ func (o *Options) connect() (goredis.UniversalClient, func(context.Context)) {
 // clusterReload is how often a Cluster is looked at although nothing fails.
 const clusterReload = 10 * time.Second
 
-// universal returns the options of the library. Each differs from its default for a reason: what is asked here is a help,
-// and must be given up long before the library would give up.
+// universal returns the options of the library. Each differs from its default for a reason: answers from Redis are a
+// help, for which nobody waits as long as the library would.
 func (o *Options) universal() *goredis.UniversalOptions {
 	useLogger(o.Logger)
 	u := &goredis.UniversalOptions{
@@ -269,8 +287,8 @@ func (c *Client) run(ctx context.Context, script *goredis.Script, keys []string,
 	return answer, err
 }
 
-// do makes one exchange within the time allowed, unless Redis is known to be away. That there is nothing under a key is not
-// an error.
+// do makes one exchange within the time allowed, unless Redis is known to be away. That there is nothing under a key
+// is not an error.
 func (c *Client) do(ctx context.Context, exchange func(context.Context) error) error {
 	if !c.up.Load() {
 		c.observe(Skipped)
@@ -283,9 +301,9 @@ func (c *Client) do(ctx context.Context, exchange func(context.Context) error) e
 		err = nil
 	}
 	if err != nil && ctx.Err() != nil {
-		return ctx.Err() // the caller has given up, which says nothing about Redis
+		return ctx.Err() // the caller has left, which says nothing about Redis
 	}
-	c.note(err, false)
+	c.record(err, false)
 	if err != nil {
 		return fmt.Errorf("asking Redis: %w", err)
 	}

@@ -16,6 +16,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
@@ -130,7 +132,7 @@ func TestKindsOfServers(t *testing.T) {
 		exchange(t, c)
 		other := open(t, Options{Addresses: cluster.Addrs[3:4], Cluster: true})
 		awaitUp(t, other, true)
-		agree(t, map[string]string{"x": `1 "said"`}, follow(t, c, note("x", 1, "said")), follow(t, other))
+		agree(t, map[string]string{"x": `1 "said"`}, follow(t, c, entry("x", 1, "said")), follow(t, other))
 	})
 	t.Run("sentinel", func(t *testing.T) {
 		s := testenv.RedisSentinel(t)
@@ -139,7 +141,7 @@ func TestKindsOfServers(t *testing.T) {
 		exchange(t, c)
 		s.KillMaster()
 		eventually(t, "after a failover it works again", func() bool {
-			_, err := c.CountCalls(t.Context(), Calls{Account: "failover", N: 1, Windows: []Window{today(1000)}})
+			_, err := c.Count(t.Context(), quota.Count{Account: "failover", N: 1, Windows: []quota.WindowCount{today(1000)}})
 			return err == nil
 		})
 		exchange(t, c)
@@ -233,7 +235,7 @@ func TestAHandshakeIsFinished(t *testing.T) {
 	awaitUp(t, c, true)
 	answered := 0
 	for range 20 {
-		if _, err := c.CountCalls(t.Context(), Calls{Account: "a", N: 1, Windows: []Window{today(1000)}}); err == nil {
+		if _, err := c.Count(t.Context(), quota.Count{Account: "a", N: 1, Windows: []quota.WindowCount{today(1000)}}); err == nil {
 			answered++
 		}
 	}
@@ -252,7 +254,7 @@ func TestAway(t *testing.T) {
 	c := open(t, Options{
 		Addresses: []string{server.Addr}, Observe: seen.observe, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
-	if _, err := c.CountCalls(t.Context(), Calls{}); !errors.Is(err, ErrAway) {
+	if _, err := c.Count(t.Context(), quota.Count{}); !errors.Is(err, ErrAway) {
 		t.Errorf("%v, want ErrAway", err)
 	}
 	eventually(t, "it is known to be unreachable", func() bool { return c.Status().Result == Unreachable.String() })
@@ -260,12 +262,12 @@ func TestAway(t *testing.T) {
 	awaitUp(t, c, true)
 	exchange(t, c)
 	server.Stop()
-	for range giveUpAfter {
-		_, _ = c.CountCalls(t.Context(), Calls{})
+	for range maxFailures {
+		_, _ = c.Count(t.Context(), quota.Count{})
 	}
 	awaitUp(t, c, false)
 	skipped := seen.of(Skipped)
-	if _, err := c.CountCalls(t.Context(), Calls{}); !errors.Is(err, ErrAway) || seen.of(Skipped) != skipped+1 {
+	if _, err := c.Count(t.Context(), quota.Count{}); !errors.Is(err, ErrAway) || seen.of(Skipped) != skipped+1 {
 		t.Errorf("%v, want ErrAway, counted as skipped", err)
 	}
 	if n := strings.Count(log.String(), "redis is away"); n != 1 {
@@ -299,7 +301,7 @@ func TestFaultsAreTold(t *testing.T) {
 		server := testenv.Redis(t)
 		c := connect(t, server.Addr)
 		server.CLI("CONFIG", "SET", "maxmemory", "1", "maxmemory-policy", "noeviction")
-		_, _ = c.CountCalls(t.Context(), Calls{Account: "a", N: 1, Windows: []Window{today(1000)}})
+		_, _ = c.Count(t.Context(), quota.Count{Account: "a", N: 1, Windows: []quota.WindowCount{today(1000)}})
 		for range 3 { // what only reads goes well, and hides nothing
 			if _, err := c.Load(t.Context(), key4, []string{"abuseipdb"}); err != nil && !errors.Is(err, ErrAway) {
 				t.Error(err)
@@ -315,7 +317,7 @@ func TestFaultsAreTold(t *testing.T) {
 		c := connect(t, server.Addr)
 		server.CLI("CONFIG", "SET", "maxmemory", "1mb", "maxmemory-policy", "noeviction")
 		eventually(t, "it is told that the server is full", func() bool {
-			_, _ = c.CountCalls(t.Context(), Calls{Account: "a", N: 1, Windows: []Window{today(1000)}})
+			_, _ = c.Count(t.Context(), quota.Count{Account: "a", N: 1, Windows: []quota.WindowCount{today(1000)}})
 			return c.Status().Result == Full.String()
 		})
 		server.CLI("CONFIG", "SET", "maxmemory", "0")
@@ -385,7 +387,7 @@ func TestLinks(t *testing.T) {
 			eventually(t, "it is known to be away", func() bool {
 				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 				defer cancel()
-				_, err := c.CountCalls(ctx, Calls{Account: "a", N: 1, Windows: []Window{today(1000)}})
+				_, err := c.Count(ctx, quota.Count{Account: "a", N: 1, Windows: []quota.WindowCount{today(1000)}})
 				if ctx.Err() != nil {
 					t.Fatal("a call did not end by itself")
 				}
@@ -420,7 +422,7 @@ func TestNobodyIsCalledBeforeTheStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(100 * time.Millisecond) // the library would have dialled by now
-		if _, err := c.CountCalls(t.Context(), Calls{}); !errors.Is(err, ErrAway) {
+		if _, err := c.Count(t.Context(), quota.Count{}); !errors.Is(err, ErrAway) {
 			t.Errorf("%v, want ErrAway", err)
 		}
 		if err := c.Close(); err != nil {
@@ -447,7 +449,7 @@ func TestClosing(t *testing.T) {
 			t.Error(err)
 		}
 		c.Start()
-		if _, err := c.CountCalls(t.Context(), Calls{}); !errors.Is(err, ErrAway) {
+		if _, err := c.Count(t.Context(), quota.Count{}); !errors.Is(err, ErrAway) {
 			t.Errorf("%v, want ErrAway", err)
 		}
 	}
@@ -459,11 +461,11 @@ func exchange(tb testing.TB, c *Client) {
 	ctx := tb.Context()
 	account := time.Now().Format("150405.000000000")
 	for n := range 4 {
-		counted, err := c.CountCalls(ctx, Calls{Account: account, N: 1, Windows: []Window{today(3)}})
+		counted, err := c.Count(ctx, quota.Count{Account: account, N: 1, Windows: []quota.WindowCount{today(3)}})
 		if err != nil || counted.Granted != (n < 3) {
 			tb.Errorf("call %d: %+v, %v", n, counted, err)
 		}
-		allowed, _, err := c.TakeToken(ctx, account, 3, time.Hour)
+		allowed, _, err := c.TakeToken(ctx, account, rate.Rate{Events: 3, Per: time.Hour})
 		if err != nil || allowed != (n < 3) {
 			tb.Errorf("token %d: %v, %v", n, allowed, err)
 		}
@@ -472,7 +474,7 @@ func exchange(tb testing.TB, c *Client) {
 }
 
 // today is a window of a quota.
-func today(limit int) Window {
+func today(limit int) quota.WindowCount {
 	start := time.Now().UTC().Truncate(24 * time.Hour)
-	return Window{Period: "day", Start: start, End: start.Add(24 * time.Hour), Limit: limit}
+	return quota.WindowCount{Period: "day", Start: start, End: start.Add(24 * time.Hour), Limit: limit}
 }

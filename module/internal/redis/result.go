@@ -28,7 +28,7 @@ const (
 	Denied
 	// ReadOnly: the server is a replica that takes no writes.
 	ReadOnly
-	// Full: the server has no memory left, and is told to evict nothing.
+	// Full: the server has no memory left, and its settings forbid it to evict.
 	Full
 	// Failed: any other error, such as a server that is loading its data or a cluster that is incomplete.
 	Failed
@@ -54,16 +54,18 @@ func (r Result) refusal() bool { return r == Denied || r == ReadOnly || r == Ful
 
 // cures are what an operator can do about a result.
 var cures = [NumResults]string{
-	Timeout:     "look at the network and at the load of the server, allow a longer `timeout`, or see whether only one side expects `tls`",
+	Timeout: "look at the network and at the load of the server, allow a longer `timeout`, " +
+		"or see whether only one side expects `tls`",
 	Unreachable: "see that the server runs and can be reached from here",
-	Denied:      "check the user, the password, and the permissions of the user: +@read +@write +@scripting +@connection +@pubsub +time ~<prefix>:* &<prefix>:*, and of a Cluster +cluster|slots +command",
-	ReadOnly:    "name the master, or use `sentinel` or `cluster`, which follow it",
-	Full:        "give the server more memory, or let it evict: maxmemory-policy volatile-lru",
-	Failed:      "look at the log of the server",
+	Denied: "check the user, the password, and the permissions of the user: +@read +@write +@scripting +@connection " +
+		"+@pubsub +time ~<prefix>:* &<prefix>:*, and of a Cluster +cluster|slots +command",
+	ReadOnly: "name the master, or use `sentinel` or `cluster`, which follow it",
+	Full:     "give the server more memory, or let it evict: maxmemory-policy volatile-lru",
+	Failed:   "look at the log of the server",
 }
 
-// tellTales are texts in errors that say more about the cure than the result does.
-var tellTales = []struct{ text, cure string }{
+// causes are texts in errors that say more about the cure than the result does.
+var causes = []struct{ text, cure string }{
 	{errCredentials.Error(), "see that the password can be read where Caddy runs"},
 	{"x509:", "compare the server's certificate with `ca` and `server_name` of `tls`"},
 	{"certificate required", "give `tls` a `certificate` that the server accepts"},
@@ -79,7 +81,7 @@ var tellTales = []struct{ text, cure string }{
 
 // cureOf returns what an operator can do about a failure.
 func cureOf(r Result, err error) string {
-	for _, t := range tellTales {
+	for _, t := range causes {
 		if strings.Contains(err.Error(), t.text) {
 			return t.cure
 		}
@@ -87,7 +89,7 @@ func cureOf(r Result, err error) string {
 	return cures[r]
 }
 
-// ResultOf classifies what the library, or a method of Client, returned. It is the one place where failures are told apart.
+// ResultOf classifies an error of the library or of a method of Client. Nothing else does.
 func ResultOf(err error) Result {
 	var network net.Error
 	var server goredis.Error
@@ -102,7 +104,8 @@ func ResultOf(err error) Result {
 		return ReadOnly
 	case goredis.IsOOMError(err):
 		return Full
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout(), errors.Is(err, goredis.ErrPoolTimeout):
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout(),
+		errors.Is(err, goredis.ErrPoolTimeout):
 		return Timeout
 	case errors.As(err, &server):
 		return Failed
@@ -117,7 +120,8 @@ func deniedInScript(err error) bool {
 		return false
 	}
 	text := server.Error()
-	return strings.HasPrefix(text, "ERR ACL failure in script") || strings.HasPrefix(text, "ERR The user executing the script")
+	return strings.HasPrefix(text, "ERR ACL failure in script") ||
+		strings.HasPrefix(text, "ERR The user executing the script")
 }
 
 // errCredentials marks an error of Options.Credentials.

@@ -18,7 +18,7 @@ func (rt *Runtime) UseLimits() error {
 	}
 	var store limit.Store
 	if rt.Redis != nil {
-		store = tracedTokens{sharedTokens{rt.Redis.Client}}
+		store = tracedTokens{rt.Redis.Client}
 	}
 	limiter := limit.New(buckets, store, limit.Options{MaxInFlight: rt.tokensAtOnce(), OnWait: traceLimit})
 	rt.Leases.Add(func() error {

@@ -49,11 +49,8 @@ func (m *Memory) table() lookup.Memory {
 	return m
 }
 
-// Get implements lookup.Memory. By value, because what is passed by reference through an interface is allocated.
-func (m *Memory) Get(key record.Key) (rec record.Record, ok bool) {
-	ok = m.Records.Get(key, &rec)
-	return rec, ok
-}
+// Get implements lookup.Memory.
+func (m *Memory) Get(key record.Key, into *record.Record) bool { return m.Records.Get(key, into) }
 
 // Update implements lookup.Memory.
 func (m *Memory) Update(key record.Key, change func(*record.Record)) { m.Records.Update(key, change) }
@@ -94,7 +91,7 @@ func (m *Memory) inheritFrom(other *Memory) {
 	}
 	other.Records.Range(func(key record.Key, rec *record.Record) bool {
 		m.Records.Update(key, func(known *record.Record) {
-			if *known == (record.Record{}) {
+			if known.Empty() {
 				*known = *rec
 			}
 		})

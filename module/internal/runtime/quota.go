@@ -19,7 +19,7 @@ func (rt *Runtime) OpenLedger() error {
 	}
 	rt.Ledger = local
 	if rt.Redis != nil {
-		rt.Ledger = quota.NewShared(tracedCounts{sharedCounts{rt.Redis.Client}}, local, rt.LocalShare, ProcessLogger("quota"))
+		rt.Ledger = quota.NewShared(tracedCounts{rt.Redis.Client}, local, rt.LocalShare, ProcessLogger("quota"))
 	}
 	return nil
 }

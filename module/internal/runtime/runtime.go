@@ -21,6 +21,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/tombstone"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -38,9 +39,9 @@ type Runtime struct {
 	ListNames  []string      // by position in the lists
 	ListKinds  []lookup.List // what being on a list means, likewise
 	Overrides  *ban.Store
-	Tombstones *Tombstones // nil without Redis
-	Memory     *Memory     // nil without providers
-	Redis      *Redis      // nil: this instance is on its own
+	Tombstones *tombstone.Store // nil without Redis
+	Memory     *Memory          // nil without providers
+	Redis      *Redis           // nil: this instance is on its own
 	Providers  []Provider
 	Secrets    []*secret.Keeper
 	Ledger     quota.Ledger
@@ -60,7 +61,6 @@ type Runtime struct {
 
 	privacy     *privacy.Policy
 	reporter    atomic.Pointer[Reporter] // nil: errors go to the log only
-	limiter     *limit.Limiter           // nil until a site limits
 	emitter     emitter
 	stopSharing context.CancelFunc
 	stopSecrets context.CancelFunc

@@ -26,7 +26,7 @@ func warm(n int) []Evidence {
 }
 
 func BenchmarkJudge(b *testing.B) {
-	for _, n := range []int{0, 1, 4, 16} {
+	for _, n := range []int{0, 1, 4, 16, 32, 64} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			evidence, reasons := warm(n), make([]reputation.Reason, 0, usual)
 			b.ReportAllocs()

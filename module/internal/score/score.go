@@ -7,6 +7,7 @@ package score
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,8 +28,10 @@ const (
 	// restShare is the divisor for all but the strongest of a group: sources that copy each other confirm little.
 	restShare = 4
 
-	// usual is how many pieces of evidence are weighed without the heap.
-	usual = 16
+	// usual is how many pieces of evidence are weighed without the heap: all providers that there can be, and as many
+	// lists. For so many the stack is cleared only when there are more than few.
+	usual = 64
+	few   = 8
 )
 
 // priorPercent is the probability that Prior stands for.
@@ -141,8 +144,18 @@ type ranking struct {
 // item is one piece of evidence and its thousandths of points: what it is worth by itself at first, the share that
 // counts in the end. It names the evidence by index: with pointers, the caller's evidence would move to the heap.
 type item struct {
-	index  int
-	points int64
+	index  int32
+	points int32 // maxWeight thousands fit
+	group  uint32
+}
+
+// fingerprint tells most groups apart without a look at their names.
+func fingerprint(group string) uint32 {
+	n := len(group)
+	if n == 0 {
+		return 0
+	}
+	return uint32(n)<<24 | uint32(group[0])<<16 | uint32(group[n/2])<<8 | uint32(group[n-1])
 }
 
 // Judge weighs the evidence and returns the probability, in percent, that the address is abusive. Without evidence
@@ -157,9 +170,15 @@ func Judge(evidence []Evidence, reasons []reputation.Reason) (percent float64, o
 	if len(evidence) == 0 {
 		return priorPercent, reasons
 	}
-	var space [usual]item
-	r := ranking{evidence: evidence, items: space[:0]}
-	if len(evidence) > usual {
+	r := ranking{evidence: evidence}
+	switch {
+	case len(evidence) <= few:
+		var space [few]item
+		r.items = space[:0]
+	case len(evidence) <= usual:
+		var space [usual]item
+		r.items = space[:0]
+	default:
 		r.items = make([]item, 0, len(evidence))
 	}
 	for i := range evidence {
@@ -167,15 +186,16 @@ func Judge(evidence []Evidence, reasons []reputation.Reason) (percent float64, o
 		if e.Source == nil || e.Severity == 0 || math.IsNaN(e.Severity) {
 			continue
 		}
-		r.items = append(r.items, item{i, e.points()})
+		r.items = append(r.items, item{int32(i), int32(e.points()), fingerprint(e.Source.group())})
 		r.settle(len(r.items) - 1)
 	}
 	r.share()
 	total := int64(Prior * thousand)
 	for i := range r.items {
-		total += r.items[i].points
+		total += int64(r.items[i].points)
 		r.settle(i) // the shares have another order than what they are shares of
 	}
+	reasons = slices.Grow(reasons, len(r.items))
 	for _, it := range r.items {
 		e := &evidence[it.index]
 		reasons = append(reasons, reputation.Reason{
@@ -183,6 +203,8 @@ func Judge(evidence []Evidence, reasons []reputation.Reason) (percent float64, o
 			Points:     float64(it.points) / thousand,
 			Categories: e.Categories,
 			Age:        e.age(),
+			Severity:   float32(e.severity()),
+			Confidence: float32(e.confidence()),
 		})
 	}
 	return probability(float64(total) / thousand), reasons
@@ -199,9 +221,9 @@ func (r *ranking) share() {
 
 // led reports whether a stronger item than the i-th is of the same group and on the same side.
 func (r *ranking) led(i int) bool {
-	group, good := r.group(r.items[i]), r.items[i].points < 0
+	it, group := r.items[i], r.group(r.items[i])
 	for _, stronger := range r.items[:i] {
-		if stronger.points < 0 == good && r.group(stronger) == group {
+		if stronger.group == it.group && (stronger.points < 0) == (it.points < 0) && r.group(stronger) == group {
 			return true
 		}
 	}
@@ -233,8 +255,17 @@ func (r *ranking) before(a, b item) bool {
 	if ax, ay := x.age(), y.age(); ax != ay {
 		return ax < ay
 	}
-	return x.Categories < y.Categories
+	if x.Categories != y.Categories {
+		return x.Categories < y.Categories
+	}
+	if sx, sy := x.severity(), y.severity(); sx != sy {
+		return sx > sy
+	}
+	return x.confidence() > y.confidence()
 }
+
+func (e *Evidence) severity() float64   { return within(e.Severity, -1, 1) }
+func (e *Evidence) confidence() float64 { return within(e.Confidence, 0, 1) }
 
 // age returns how long ago the source was asked, in whole seconds.
 func (e *Evidence) age() time.Duration {

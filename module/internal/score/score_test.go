@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -34,16 +35,34 @@ var services = map[string]reputation.Profile{
 	"dronebl": {Trust: .5, Weight: 16, GoodWeight: 1, Group: "dnsbl"},
 }
 
+// feeds are the weights of lists that are known by name; that of a preset is beside it, and TestPresetsAreWeighed in module
+// holds that the two agree.
+var feeds = map[string]Source{
+	"spamhaus_drop":     {Trust: 1, Weight: 34, Group: spamhaus},
+	"firehol_level1":    {Trust: 1, Weight: 24, Group: lists},
+	"ipsum":             {Trust: 1, Weight: 24, Group: lists},
+	"tor_exits":         {Trust: 1, Weight: 8, Group: nature},
+	"x4bnet_vpn":        {Trust: 1, Weight: 8, Group: nature},
+	"x4bnet_datacenter": {Trust: 1, Weight: 8, Group: nature},
+
+	"verified_bots": {Trust: 1, GoodWeight: 60, Group: "verified"},
+}
+
+// spamhaus is the group of its lists: DROP is part of what its DNS zones answer.
+const spamhaus = "spamhaus"
+
 // sourceOf returns a service or a feed that is known by name.
 func sourceOf(name string) Source {
 	if p, known := services[name]; known {
 		p.Name = name
 		return OfProfile(name, p)
 	}
-	if _, known := feeds[name]; !known {
+	s, known := feeds[name]
+	if !known {
 		panic("no defaults for " + name)
 	}
-	return FeedDefaults(name, 0)
+	s.Name = name
+	return s
 }
 
 // says returns evidence from a source that is known by name.
@@ -55,7 +74,7 @@ func says(name string, severity, confidence float64) Evidence {
 // listedOn returns evidence of an address that stands on a feed without a known name.
 func listedOn(name string, categories ...reputation.Category) Evidence {
 	set := reputation.CategoriesOf(categories...)
-	s := FeedDefaults(name, set)
+	s := OfFeed(name, set)
 	return Evidence{Source: &s, Severity: 1, Confidence: .6, Categories: set, Listed: true}
 }
 
@@ -237,7 +256,8 @@ func TestReasons(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, got := Judge(c.evidence, c.given)
-			if diff := cmp.Diff(c.want, got); diff != "" {
+			reports := cmpopts.IgnoreFields(reputation.Reason{}, "Severity", "Confidence") // see TestReasonsHoldTheReport
+			if diff := cmp.Diff(c.want, got, reports); diff != "" {
 				t.Errorf("reasons (-want +got):\n%s", diff)
 			}
 			slices.Reverse(c.evidence)
@@ -245,6 +265,22 @@ func TestReasons(t *testing.T) {
 				t.Errorf("reasons of the same evidence backwards:\n%s", cmp.Diff(got, again))
 			}
 		})
+	}
+}
+
+// Points can be worked out anew from a reason: it holds what the source reported, brought into its range.
+func TestReasonsHoldTheReport(t *testing.T) {
+	strange := says("otx", math.Inf(-1), 7)
+	_, reasons := Judge([]Evidence{says("abuseipdb", .87, .9), benign, strange}, nil)
+	got := make(map[string][2]float32)
+	for _, r := range reasons {
+		got[r.Source] = [2]float32{r.Severity, r.Confidence}
+	}
+	want := map[string][2]float32{
+		"abuseipdb": {.87, .9}, "greynoise": {float32(benign.Severity), float32(benign.Confidence)}, "otx": {-1, 1},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("reports (-want +got):\n%s", diff)
 	}
 }
 
@@ -279,21 +315,20 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-func TestFeedDefaults(t *testing.T) {
+func TestOfFeed(t *testing.T) {
 	of := reputation.CategoriesOf
 	for _, c := range []struct {
 		name       string
 		categories reputation.Categories
 		want       Source
 	}{
-		{"spamhaus_drop", of(reputation.Hijacked), Source{Name: "spamhaus_drop", Group: "spamhaus", Trust: 1, Weight: 34}},
 		{"acme", 0, Source{Name: "acme", Group: "lists", Trust: 1, Weight: 20}},
 		{"acme", of(reputation.Scanner, reputation.Tor), Source{Name: "acme", Group: "lists", Trust: 1, Weight: 20}},
 		{"acme", of(reputation.Tor, reputation.VPN), Source{Name: "acme", Group: "nature", Trust: 1, Weight: 8}},
 		{"acme", of(reputation.Hosting), Source{Name: "acme", Group: "nature", Trust: 1, Weight: 8}},
 	} {
-		if got := FeedDefaults(c.name, c.categories); got != c.want {
-			t.Errorf("FeedDefaults(%q, %v) = %+v, want %+v", c.name, c.categories, got, c.want)
+		if got := OfFeed(c.name, c.categories); got != c.want {
+			t.Errorf("OfFeed(%q, %v) = %+v, want %+v", c.name, c.categories, got, c.want)
 		}
 	}
 }

@@ -162,10 +162,10 @@ func (o outcome) fault(baseURL string, addr netip.Addr, key string) error {
 
 // unstated returns what a report says that the provider's profile does not.
 func (t *trial) unstated(o outcome) error {
-	if o.err != nil {
-		return nil
+	if o.err == nil {
+		return t.provider.Profile().Says.Check(o.report)
 	}
-	return t.provider.Profile().Says.Check(o.report)
+	return nil
 }
 
 // tree yields err and all that it wraps: what a wrapper hides, a logger may unwrap.

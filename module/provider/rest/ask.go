@@ -79,6 +79,9 @@ func (e *Endpoint) ask(ctx context.Context, q reputation.Query, r *Request) (*An
 		return nil, cause(ctx, err)
 	}
 	defer resp.Body.Close()
+	if slices.Contains(r.Unknown, resp.StatusCode) {
+		return nil, reputation.ErrUnknown
+	}
 	a := &Answer{Status: resp.StatusCode, Header: resp.Header, query: q, endpoint: e}
 	expected := a.Status == http.StatusOK || slices.Contains(r.Answers, a.Status)
 	a.body, err = io.ReadAll(io.LimitReader(resp.Body, e.api.MaxBody+1))

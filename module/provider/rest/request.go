@@ -35,9 +35,20 @@ type Request struct {
 	// JSON, if set, is sent as the body of a POST. Otherwise the request is a GET.
 	JSON any
 
-	// Answers are the statuses besides 200 with which the service answers the question, such as 404 where that says that
-	// it knows nothing. Default: none.
+	// Answers are the statuses besides 200 whose body is read as an answer, such as a 404 that names the address. They are
+	// for services whose own 404 can be told from that of a proxy. Default: none.
 	Answers []int
+
+	// Unknown are the statuses that mean reputation.ErrUnknown whatever their body, such as a bare 404. Default: none.
+	Unknown []int
+}
+
+// Bearer returns the value of an Authorization field for a key, or nothing for none.
+func Bearer(key string) string {
+	if key == "" {
+		return ""
+	}
+	return "Bearer " + key
 }
 
 // Target returns the URL of a request, for tests: it can hold the key and the visitor's address. An endpoint that is not

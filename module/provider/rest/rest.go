@@ -97,8 +97,8 @@ func (e *Endpoint) Open(ctx caddy.Context, api API) error {
 		return fmt.Errorf("reading the url of %s: %w", name, err)
 	}
 	if e.URL != "" && api.Profile.Key != reputation.KeyNone && !confidential(base) {
-		ctx.Slogger().Warn(fmt.Sprintf("the key of %s is sent without encryption: use a url that begins with https://", name),
-			"host", base.Hostname())
+		ctx.Slogger().Warn("the key is sent without encryption: use a url that begins with https://",
+			"provider", name, "host", base.Hostname())
 	}
 	e.api, e.base = api, base
 	e.transport = &http.Transport{

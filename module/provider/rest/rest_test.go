@@ -109,8 +109,10 @@ func TestContract(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*service)
 		prefix string
-		noKey  bool
-		cases  []providertest.Case
+
+		noKey, notFound bool
+
+		cases []providertest.Case
 	}{
 		"key in a header": {},
 		"key in the query": {change: func(s *service) {
@@ -145,6 +147,19 @@ func TestContract(t *testing.T) {
 				{Name: "206", Status: 206, Body: found, Report: half},
 			},
 		},
+		"404 whatever its body": {
+			notFound: true,
+			change: func(s *service) {
+				s.question = func(q reputation.Query) Request {
+					return Request{Header: map[string]string{"Authorization": Bearer(q.Key)}, Unknown: []int{404, 204}}
+				}
+			},
+			cases: []providertest.Case{
+				{Name: "found", Body: found, Report: half},
+				{Name: "404", Status: 404, Body: "no such record", Result: reputation.ResultNotFound, Header: http.Header{"Content-Type": {"text/plain"}}},
+				{Name: "204", Status: 204, Result: reputation.ResultNotFound},
+			},
+		},
 		"JSON that calls itself text": {
 			change: func(s *service) { s.api.MediaTypes = []string{"text/plain"} },
 			cases: []providertest.Case{
@@ -163,7 +178,7 @@ func TestContract(t *testing.T) {
 			}
 			providertest.Run(t, providertest.Config{
 				New:   func(tb testing.TB, url string) reputation.Provider { return open(tb, url, tc.change) },
-				NoKey: tc.noKey, KeyPrefix: tc.prefix, Cases: all,
+				NoKey: tc.noKey, NotFound: tc.notFound, KeyPrefix: tc.prefix, Cases: all,
 			})
 		})
 	}

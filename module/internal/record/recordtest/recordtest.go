@@ -62,9 +62,8 @@ func recalls(t *testing.T, m Memory) {
 	m.Keep(t, k, Sources[0], report(1), now, now.Add(time.Hour))
 	m.Keep(t, k, Sources[1], report(-1), now.Add(-time.Minute), now.Add(time.Hour))
 	var want record.Record
-	want.Set(record.Pack(record.IDOf(Sources[0]), report(1), now, now.Add(time.Hour)))
-	want.Set(record.Pack(record.IDOf(Sources[1]), report(-1), now.Add(-time.Minute), now.Add(time.Hour)))
-	want.SetFacts(report(1).Facts)
+	want.Learn(record.Pack(record.IDOf(Sources[0]), report(1), now, now.Add(time.Hour)), report(1).Facts)
+	want.Learn(record.Pack(record.IDOf(Sources[1]), report(-1), now.Add(-time.Minute), now.Add(time.Hour)), report(-1).Facts)
 	if diff := cmp.Diff(want, m.Recall(t, k, Sources), cmp.AllowUnexported(reputation.Nature{})); diff != "" {
 		t.Errorf("recalled (-want +got):\n%s", diff)
 	}

@@ -13,25 +13,32 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
-// member is an instance's side of a board, that keeps by version and by value what it is told.
+// member is an instance's side of a map: of two entries it keeps the newer one.
 type member struct {
+	name    string
 	mu      sync.Mutex
-	notes   map[string]Note
+	entries map[string]replica.Entry
 	merges  int
-	changed chan struct{}
+	changed replica.Signal
 	end     context.CancelFunc
 	ended   chan struct{}
 }
 
-// follow lets a new member follow the board until the test ends, or leave.
-func follow(tb testing.TB, c *Client, known ...Note) *member {
+// follow lets a new member follow the map until the test ends, or leave.
+func follow(tb testing.TB, c *Client, known ...replica.Entry) *member {
 	tb.Helper()
-	m := &member{notes: map[string]Note{}, changed: make(chan struct{}, 1)}
+	return followMap(tb, c, "bans", known...)
+}
+
+func followMap(tb testing.TB, c *Client, name string, known ...replica.Entry) *member {
+	tb.Helper()
+	m := &member{name: name, entries: map[string]replica.Entry{}}
 	for _, n := range known {
-		m.notes[n.Name] = n
+		m.entries[n.Name] = n
 	}
 	m.join(tb, c)
 	return m
@@ -43,7 +50,7 @@ func (m *member) join(tb testing.TB, c *Client) {
 	m.end, m.ended = cancel, make(chan struct{})
 	go func() {
 		defer close(m.ended)
-		c.Follow(ctx, "bans", m)
+		c.Follow(ctx, m.name, m)
 	}()
 	tb.Cleanup(m.leave)
 }
@@ -53,23 +60,24 @@ func (m *member) leave() {
 	<-m.ended
 }
 
-func (m *member) Notes() (list []Note) {
+func (m *member) Entries() (list []replica.Entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, n := range m.notes {
+	for _, n := range m.entries {
 		list = append(list, n)
 	}
 	return list
 }
 
-func (m *member) Merge(notes []Note) (better bool) {
+func (m *member) Merge(entries []replica.Entry) (better bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.merges++
-	for _, n := range notes {
-		better = better || m.notes[n.Name].Version > n.Version
-		if old, ok := m.notes[n.Name]; !ok || n.Version > old.Version || n.Version == old.Version && string(n.Value) > string(old.Value) {
-			m.notes[n.Name] = n
+	for _, n := range entries {
+		old, known := m.entries[n.Name]
+		better = better || known && old.Newer(n)
+		if !known || n.Newer(old) {
+			m.entries[n.Name] = n
 		}
 	}
 	return better
@@ -81,31 +89,28 @@ func (m *member) merged() int {
 	return m.merges
 }
 
-func (m *member) Changed() <-chan struct{} { return m.changed }
+func (m *member) Changed() <-chan struct{} { return m.changed.Changed() }
 
-// set changes a note here.
-func (m *member) set(n Note) {
+// set changes an entry here.
+func (m *member) set(n replica.Entry) {
 	m.mu.Lock()
-	m.notes[n.Name] = n
+	m.entries[n.Name] = n
 	m.mu.Unlock()
-	select {
-	case m.changed <- struct{}{}:
-	default:
-	}
+	m.changed.Notify()
 }
 
 func (m *member) knows() map[string]string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	all := map[string]string{}
-	for name, n := range m.notes {
+	for name, n := range m.entries {
 		all[name] = fmt.Sprint(n.Version, " ", string(n.Value))
 	}
 	return all
 }
 
-func note(name string, version int64, value string) Note {
-	return Note{Name: name, Version: version, Value: []byte(`"` + value + `"`)}
+func entry(name string, version int64, value string) replica.Entry {
+	return replica.Entry{Name: name, Version: version, Value: []byte(`"` + value + `"`)}
 }
 
 // agree waits until all know the same.
@@ -122,44 +127,44 @@ func agree(tb testing.TB, want map[string]string, members ...*member) {
 	}
 }
 
-// TestABoard proves that what one instance says all know, that newer beats older wherever it was said, and that neither
+// TestFollow proves that what one instance changes all know, that newer beats older wherever it was made, and that neither
 // messages that get lost nor a server that loses everything nor an instance that was off keep them apart.
-func TestABoard(t *testing.T) {
+func TestFollow(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
 	links := []*testenv.Link{testenv.Proxy(t, server.Addr), testenv.Proxy(t, server.Addr)}
 	ca, cb := connect(t, links[0].Addr), connect(t, links[1].Addr)
-	a := follow(t, ca, note("x", 5, "of a"), note("y", 2, "of a"))
-	b := follow(t, cb, note("x", 3, "of b"), note("y", 4, "of b"), note("z", 1, "of b"))
+	a := follow(t, ca, entry("x", 5, "of a"), entry("y", 2, "of a"))
+	b := follow(t, cb, entry("x", 3, "of b"), entry("y", 4, "of b"), entry("z", 1, "of b"))
 	want := map[string]string{"x": `5 "of a"`, "y": `4 "of b"`, "z": `1 "of b"`}
 	agree(t, want, a, b)
 
-	a.set(note("z", 2, "changed"))
+	a.set(entry("z", 2, "changed"))
 	want["z"] = `2 "changed"`
 	agree(t, want, a, b)
 
-	a.set(note("same", 7, "aaa"))
-	b.set(note("same", 7, "bbb"))
+	a.set(entry("same", 7, "aaa"))
+	b.set(entry("same", 7, "bbb"))
 	want["same"] = `7 "bbb"`
 	agree(t, want, a, b)
 
 	server.CLI("FLUSHALL")
-	b.set(note("after", 1, "the flush"))
+	b.set(entry("after", 1, "the flush"))
 	want["after"] = `1 "the flush"`
 	agree(t, want, a, b)
 	late := follow(t, ca)
 	agree(t, want, late)
 
 	links[0].BlackHole()
-	a.set(note("y", 9, "said alone"))
-	b.set(note("z", 9, "said meanwhile"))
+	a.set(entry("y", 9, "said alone"))
+	b.set(entry("z", 9, "said meanwhile"))
 	awaitUp(t, ca, false)
 	links[0].Heal()
 	want["y"], want["z"] = `9 "said alone"`, `9 "said meanwhile"`
 	agree(t, want, a, b, late)
 
 	late.leave()
-	b.set(note("x", 10, "while it was off"))
+	b.set(entry("x", 10, "while it was off"))
 	want["x"] = `10 "while it was off"`
 	agree(t, want, a, b)
 	late.join(t, ca)
@@ -170,18 +175,18 @@ func TestABoard(t *testing.T) {
 	agree(t, want, a, b, late)
 
 	late.leave()
-	b.set(note("x", 11, "undone"))
+	b.set(entry("x", 11, "undone"))
 	want["x"] = `11 "undone"`
 	agree(t, want, a, b)
 	server.CLI("DEL", "iprep:v1:{bans}:notes")
-	eventually(t, "the board is filled again", func() bool { return server.CLI("HEXISTS", "iprep:v1:{bans}:notes", "z") == "1" })
+	eventually(t, "the map is filled again", func() bool { return server.CLI("HEXISTS", "iprep:v1:{bans}:notes", "z") == "1" })
 	server.CLI("FLUSHALL") // and who comes back brings what was undone
 	late.join(t, ca)
 	agree(t, want, a, b, late)
-	eventually(t, "the board is filled again", func() bool { return server.CLI("HLEN", "iprep:v1:{bans}:notes") == fmt.Sprint(len(want)+1) })
+	eventually(t, "the map is filled again", func() bool { return server.CLI("HLEN", "iprep:v1:{bans}:notes") == fmt.Sprint(len(want)+1) })
 }
 
-// TestALostMessage proves that what nobody told of is found all the same.
+// TestALostMessage proves that what no message was sent of is found all the same.
 func TestALostMessage(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
@@ -197,43 +202,43 @@ func TestALostMessage(t *testing.T) {
 	if n := strings.Count(log.String(), "heard of late"); n != 1 {
 		t.Errorf("the log says it %d times:\n%s", n, log.String())
 	}
-	other.set(note("x", 1, "unheard"))
+	other.set(entry("x", 1, "unheard"))
 	agree(t, map[string]string{"x": `1 "unheard"`}, deaf, other)
 	server.CLI("ACL", "SETUSER", "deaf", "+subscribe")
 	eventually(t, "it listens again", func() bool { return c.Status().Deaf == "" })
 }
 
-// TestMany proves that a long board is read and written in parts, and that what is over is taken off.
+// TestMany proves that a long map is read and written in parts, and that what is over is deleted.
 func TestMany(t *testing.T) {
 	t.Parallel()
 	const many = 5000
 	server := testenv.Redis(t)
 	c := connect(t, server.Addr)
-	var notes []Note
+	var entries []replica.Entry
 	want := map[string]string{}
 	for i := range many {
-		n := note(fmt.Sprint("ban 203.0.113.", i), int64(i+1), "scanning")
-		notes = append(notes, n)
-		want[n.Name] = fmt.Sprint(n.Version, " ", string(n.Value))
+		e := entry(fmt.Sprint("ban 203.0.113.", i), int64(i+1), "scanning")
+		entries = append(entries, e)
+		want[e.Name] = fmt.Sprint(e.Version, " ", string(e.Value))
 	}
-	a := follow(t, c, notes...)
+	a := follow(t, c, entries...)
 	b := follow(t, c)
 	agree(t, want, b)
 	if n, m := a.merged(), b.merged(); n > many/10 || m > many/10 {
-		t.Errorf("%d notes took %d and %d merges", many, n, m)
+		t.Errorf("%d entries took %d and %d merges", many, n, m)
 	}
-	over := note("over", 1, "soon")
+	over := entry("over", 1, "soon")
 	over.Expires = time.Now().Add(time.Second)
 	a.set(over)
 	want["over"] = `1 "soon"`
 	agree(t, want, b)
 	eventually(t, "it is over", func() bool { return time.Now().After(over.Expires) })
 	follow(t, c)
-	eventually(t, "what is over is taken off", func() bool { return server.CLI("HEXISTS", "iprep:v1:{bans}:notes", "over") == "0" })
+	eventually(t, "what is over is deleted", func() bool { return server.CLI("HEXISTS", "iprep:v1:{bans}:notes", "over") == "0" })
 }
 
-// TestForeignNotes proves that what somebody else writes to the board or the channel does no harm.
-func TestForeignNotes(t *testing.T) {
+// TestForeignEntries proves that what somebody else writes to the map or the channel does no harm.
+func TestForeignEntries(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
 	server.CLI("HSET", "iprep:v1:{bans}:notes", "x", "no JSON", "y", "[]", "z", `{"version":"a"}`, "w", "null")
@@ -244,9 +249,9 @@ func TestForeignNotes(t *testing.T) {
 	for _, payload := range []string{"", "null", "{}", `{"revision":"x"}`, `{"revision":"99","name":"v","note":"{"}`} {
 		server.CLI("PUBLISH", "iprep:v1:bans", payload)
 	}
-	follow(t, c, note("x", 1, "ours"), note("y", 1, "ours"), note("z", 1, "ours"), note("w", 1, "ours"))
-	a.set(note("v", 1, "ours"))
-	eventually(t, "our own notes take their places", func() bool {
+	follow(t, c, entry("x", 1, "ours"), entry("y", 1, "ours"), entry("z", 1, "ours"), entry("w", 1, "ours"))
+	a.set(entry("v", 1, "ours"))
+	eventually(t, "our own entries take their places", func() bool {
 		got := a.knows()
 		for _, name := range []string{"v", "w", "x", "y", "z"} {
 			if got[name] != `1 "ours"` {
@@ -266,29 +271,29 @@ func TestDatabasesAreApart(t *testing.T) {
 	awaitUp(t, other, true)
 	production, staging := follow(t, connect(t, server.Addr)), follow(t, other)
 	eventually(t, "both listen", func() bool { return len(strings.Fields(server.CLI("PUBSUB", "CHANNELS"))) == 2 })
-	production.set(note("x", 1, "ours"))
+	production.set(entry("x", 1, "ours"))
 	eventually(t, "it is posted", func() bool { return server.CLI("HEXISTS", "iprep:v1:{bans}:notes", "x") == "1" })
-	staging.set(note("y", 1, "theirs"))
+	staging.set(entry("y", 1, "theirs"))
 	eventually(t, "it is posted, too", func() bool { return server.CLI("-n", "3", "HEXISTS", "iprep:v1:{bans}:notes", "y") == "1" })
 	agree(t, map[string]string{"x": `1 "ours"`}, production)
 	agree(t, map[string]string{"y": `1 "theirs"`}, staging)
 }
 
-// TestABrokenClock proves that a note of an instance whose clock is far ahead does not hold for ever.
+// TestABrokenClock proves that an entry of an instance whose clock is far ahead does not hold for ever.
 func TestABrokenClock(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
 	c := connect(t, server.Addr)
-	a := follow(t, c, note("x", time.Now().Add(48*time.Hour).UnixMilli(), "of tomorrow"))
-	a.set(note("y", time.Now().Add(time.Hour).UnixMilli(), "ahead by an hour"))
-	eventually(t, "the other note is posted", func() bool { return server.CLI("HEXISTS", "iprep:v1:{bans}:notes", "y") == "1" })
+	a := follow(t, c, entry("x", time.Now().Add(48*time.Hour).UnixMilli(), "of tomorrow"))
+	a.set(entry("y", time.Now().Add(time.Hour).UnixMilli(), "ahead by an hour"))
+	eventually(t, "the other entry is posted", func() bool { return server.CLI("HEXISTS", "iprep:v1:{bans}:notes", "y") == "1" })
 	if server.CLI("HEXISTS", "iprep:v1:{bans}:notes", "x") == "1" {
-		t.Error("a note of tomorrow is on the board")
+		t.Error("an entry of tomorrow is in the map")
 	}
 }
 
-// FuzzNote proves that whatever stands on a board is read without panic, and that what is written is read back.
-func FuzzNote(f *testing.F) {
+// FuzzEntry proves that whatever stands in a map is read without panic, and that what is written is read back.
+func FuzzEntry(f *testing.F) {
 	for _, s := range []string{`{"version":5,"value":{"kind":"ban"}}`, `{"version":5,"expires":"2026-11-24T13:00:00Z","value":1}`, `null`, `[]`, ``} {
 		f.Add("ban 203.0.113.0/24", s)
 	}

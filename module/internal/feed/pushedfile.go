@@ -1,0 +1,188 @@
+package feed
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
+)
+
+// The copy of a pushed list has the header of other copies, and then an entry a line: the CIDR, the ID, and when it
+// ends, in seconds since 1970, or "-". Its checksum stands in the last line, since the list is written in one pass.
+const (
+	pushedSuffix = ".pushed"
+	sumPrefix    = "# sum: "
+	laterSum     = "at the end"
+)
+
+// savePushed writes the list to disk unless the disk has it. What cannot be written is tried again at the next turn.
+func (l *list) savePushed() {
+	p := l.pushed
+	p.mu.Lock()
+	all, changed, needed := p.entries, p.changed, p.unsaved && p.loaded
+	p.unsaved = false
+	p.mu.Unlock()
+	if l.copyPath == "" || !needed {
+		return
+	}
+	h := copyHeader{
+		name: l.spec.Name, source: l.spec.origin(), spec: l.fingerprint, fetched: changed,
+		lines: all.count(), entries: all.count(), sum: laterSum,
+	}
+	err := atomicfile.Write(l.copyPath, func(w io.Writer) error { return writePushed(w, &h, &all) })
+	l.mu.Lock()
+	l.st.stored, l.st.storeErr = err == nil, err
+	l.mu.Unlock()
+	if err != nil {
+		l.set.logger.Warn("a list cannot be written to disk; it stays in memory", "feed", l.spec.Name, "error", err)
+		p.mu.Lock()
+		p.unsaved = true
+		p.mu.Unlock()
+	}
+}
+
+func writePushed(w io.Writer, h *copyHeader, all *entries) error {
+	sum := sha256.New()
+	out := bufio.NewWriterSize(io.MultiWriter(w, sum), 64<<10)
+	if _, err := out.Write(h.appendText(nil)); err != nil {
+		return err
+	}
+	var line []byte
+	for i := range all.v4 {
+		line = appendEntry(line[:0], all.v4[i].entry())
+		if _, err := out.Write(line); err != nil {
+			return err
+		}
+	}
+	for i := range all.v6 {
+		line = appendEntry(line[:0], all.v6[i].entry())
+		if _, err := out.Write(line); err != nil {
+			return err
+		}
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%s%s\n", sumPrefix, hex.EncodeToString(sum.Sum(nil)))
+	return err
+}
+
+func appendEntry(b []byte, e Entry) []byte {
+	b = append(e.Prefix.AppendTo(b), ' ')
+	b = append(strconv.AppendUint(b, e.ID, 10), ' ')
+	if e.Until.IsZero() {
+		return append(b, "-\n"...)
+	}
+	return append(strconv.AppendInt(b, e.Until.Unix(), 10), '\n')
+}
+
+func parseEntry(line []byte) (e Entry, ok bool) {
+	fields := bytes.Fields(line)
+	if len(fields) != 3 {
+		return e, false
+	}
+	if e.Prefix, ok = parsePrefix(fields[0]); !ok {
+		return e, false
+	}
+	var err error
+	if e.ID, err = strconv.ParseUint(string(fields[1]), 10, 56); err != nil {
+		return e, false
+	}
+	if string(fields[2]) != "-" {
+		until, err := strconv.ParseUint(string(fields[2]), 10, 32)
+		if err != nil {
+			return e, false
+		}
+		e.Until = time.Unix(int64(until), 0)
+	}
+	return e, true
+}
+
+// openPushed brings a pushed list to where it was. Entries that ended meanwhile go with the first rebuild.
+func (l *list) openPushed() {
+	p := l.pushed
+	p.next = never
+	if l.copyPath == "" {
+		return
+	}
+	all, h, confirmed, err := loadPushed(l.copyPath, l.fingerprint, l.spec.MaxEntries)
+	switch {
+	case err == nil:
+		if confirmed.After(time.Now()) {
+			confirmed = time.Time{}
+		}
+		p.entries, p.loaded, p.dirty, p.changed = all, true, true, h.fetched
+		l.st.header, l.st.stored, l.st.lastSuccess, l.st.loaded = h, true, confirmed, true
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errForeign):
+	default:
+		l.set.logger.Warn("the copy of a pushed list cannot be read; the list comes anew",
+			"feed", l.spec.Name, "file", l.copyPath, "error", err)
+	}
+}
+
+// loadPushed reads the copy at path, if it is the one of the given spec, and when it was written.
+func loadPushed(path, fingerprint string, most int) (all entries, h copyHeader, written time.Time, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return all, h, written, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return all, h, written, err
+	}
+	if all, h, err = readPushed(f, most); err == nil && h.spec != fingerprint {
+		err = errForeign
+	}
+	return all, h, info.ModTime(), err
+}
+
+func readPushed(r io.Reader, most int) (all entries, h copyHeader, err error) {
+	sum := sha256.New()
+	in := bufio.NewReaderSize(r, maxLine)
+	if h, err = parseCopyHeader(in); err != nil {
+		return all, h, err
+	}
+	sum.Write(h.appendText(nil))
+	complete := false
+	err = eachLine(in, func(number int, line []byte) error {
+		switch e, ok := parseEntry(line); {
+		case complete:
+			return fmt.Errorf("%w: it goes on after its end", errDamaged)
+		case ok && all.count() < most:
+			sum.Write(line)
+			sum.Write([]byte("\n"))
+			all.add(e)
+		case ok:
+			return fmt.Errorf("%w: it has more than %d entries", errDamaged, most)
+		case !isSum(line, sum):
+			return fmt.Errorf("%w: line %d is no entry", errDamaged, number)
+		default:
+			complete = true
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return entries{}, h, err
+	case !complete || all.count() != h.entries:
+		return entries{}, h, fmt.Errorf("%w: it breaks off", errDamaged)
+	}
+	all.sort()
+	return all, h, nil
+}
+
+func isSum(line []byte, sum hash.Hash) bool {
+	want, found := bytes.CutPrefix(line, []byte(sumPrefix))
+	return found && string(want) == hex.EncodeToString(sum.Sum(nil))
+}

@@ -1,0 +1,80 @@
+package tombstone
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
+)
+
+// maxFile bounds what is read.
+const maxFile = maxTombstones * maxLine
+
+func (s *Store) load() {
+	list, err := readFile(s.path, s.now())
+	if err != nil {
+		s.log.Warn("what was to be forgotten of late cannot be read", slog.String("file", s.path), slog.Any("error", err))
+	}
+	s.all.Merge(list)
+}
+
+// readFile returns the usable tombstones of a file. No file is an empty one.
+func readFile(path string, now time.Time) ([]Tombstone, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // only read
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	return decode(data, now)
+}
+
+// decode reads a file's contents. One unusable tombstone does not cost the others.
+func decode(data []byte, now time.Time) (list []Tombstone, err error) {
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("it is larger than %d bytes", maxFile)
+	}
+	var raw []json.RawMessage
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return nil, err
+	}
+	for _, r := range raw {
+		t, parseErr := parse(r, now)
+		switch {
+		case parseErr != nil:
+			err = fmt.Errorf("an entry is not usable: %w", parseErr)
+		case !t.expired(now):
+			list = append(list, t)
+		}
+	}
+	return list, err
+}
+
+// save drops what has expired and writes the rest to the file. s.mu is held. What cannot be written is remembered until
+// the process ends.
+func (s *Store) save() {
+	now := s.now()
+	s.all.Delete(func(t Tombstone) bool { return t.expired(now) })
+	if s.path == "" {
+		return
+	}
+	text, err := json.Marshal(s.all.All())
+	if err == nil {
+		err = atomicfile.WriteBytes(s.path, append(text, '\n'))
+	}
+	if err != nil {
+		s.log.Warn("what is to be forgotten cannot be written", slog.Any("error", err))
+	}
+}
