@@ -2,7 +2,7 @@
 //
 // Caddy gives every configuration a new registry and, after a reload that failed, serves the failed one's. So all metrics
 // belong to the process: every configuration registers the same collector, counts go on over reloads, and the gauges are
-// read, at each scrape, from the instances that are attached.
+// read, at each scrape, from the configurations that run.
 //
 // No label value comes from traffic: never an address, host, path or URL. Counters that requests touch are resolved
 // once, so that counting is one atomic addition.
@@ -160,7 +160,7 @@ type all struct{}
 var parts = []prometheus.Collector{
 	requests, &scores, lookups, lookupSeconds, suspects,
 	providerRequests, providerSeconds, feedRefreshes, redisRequests, apiRequests,
-	buildInfo, &live,
+	buildInfo, &shown,
 }
 
 func (all) Describe(ch chan<- *prometheus.Desc) {

@@ -59,12 +59,11 @@ type Runtime struct {
 
 	Suspects Suspects
 
-	privacy      *privacy.Policy
-	reporter     atomic.Pointer[Reporter] // nil: errors go to the log only
-	emitter      emitter
-	stopSharing  context.CancelFunc
-	stopSecrets  context.CancelFunc
-	detachGauges func()
+	privacy     *privacy.Policy
+	reporter    atomic.Pointer[Reporter] // nil: errors go to the log only
+	emitter     emitter
+	stopSharing context.CancelFunc
+	stopSecrets context.CancelFunc
 }
 
 // Provider is a configured provider, held to its terms.

@@ -44,7 +44,6 @@ func current() *Runtime {
 // attach makes rt the configuration that serves.
 func (rt *Runtime) attach() {
 	rt.change(func(started []*Runtime) []*Runtime { return append(started, rt) })
-	rt.detachGauges = metrics.Attach(gauges{rt})
 }
 
 // detach makes the configuration from before the one that serves, if it has not stopped.
@@ -52,11 +51,9 @@ func (rt *Runtime) detach() {
 	rt.change(func(started []*Runtime) []*Runtime {
 		return slices.DeleteFunc(started, func(other *Runtime) bool { return other == rt })
 	})
-	if rt.detachGauges != nil {
-		rt.detachGauges()
-	}
 }
 
+// change changes which configurations are started. The metrics show the same ones.
 func (rt *Runtime) change(f func([]*Runtime) []*Runtime) {
 	registry.mu.Lock()
 	defer registry.mu.Unlock()
@@ -68,6 +65,11 @@ func (rt *Runtime) change(f func([]*Runtime) []*Runtime) {
 		newest = registry.started[n-1]
 	}
 	registry.newest.Store(newest)
+	instances := make([]metrics.Instance, len(registry.started))
+	for i, started := range registry.started {
+		instances[i] = gauges{started}
+	}
+	metrics.Show(instances...)
 }
 
 // Of returns the runtime of the configuration that ctx belongs to, with its defaults when the configuration does not
