@@ -38,7 +38,7 @@ func init() {
 // It needs neither the handler nor the matcher `ip_reputation` on its site.
 type API struct {
 	// Who may ask. At least one token is required: nobody is answered without one, but about health and by `/openapi.json`.
-	Tokens []APIToken `json:"tokens,omitempty"`
+	Tokens []Token `json:"tokens,omitempty"`
 
 	// How many requests one client may make, such as `60/1m`, with a token or without: an IPv4 address, or an IPv6 /64.
 	// `/v1/health` is not counted. Requests without a good token are limited to `30/1m` in any case. Default: no other limit.
@@ -50,8 +50,8 @@ type API struct {
 	handler *api.Handler
 }
 
-// APIToken lets somebody ask.
-type APIToken struct {
+// Token lets somebody ask.
+type Token struct {
 	// The token itself, of 16 characters or more. One that has ended, by the
 	// configuration or by its store, is not accepted any more. One that has not come from its store yet, or is too short,
 	// lets nobody in. Required.
@@ -124,7 +124,7 @@ func (a *API) CheckAccess() error {
 }
 
 // Check reports what is wrong with the settings of a token, as far as they can be judged by themselves.
-func (t *APIToken) Check() error {
+func (t *Token) Check() error {
 	scopes, err := t.scopes()
 	switch {
 	case err != nil:
@@ -145,7 +145,7 @@ func (t *APIToken) Check() error {
 	return nil
 }
 
-func (t *APIToken) scopes() (all api.Scope, err error) {
+func (t *Token) scopes() (all api.Scope, err error) {
 	for _, word := range t.Scopes {
 		scope, ok := api.ParseScope(word)
 		switch {
@@ -160,7 +160,7 @@ func (t *APIToken) scopes() (all api.Scope, err error) {
 }
 
 // name is what the token is called, by its position.
-func (t *APIToken) name(position int) string {
+func (t *Token) name(position int) string {
 	if t.Name != "" {
 		return t.Name
 	}
@@ -278,7 +278,7 @@ func (a *API) provisionTokens(ctx caddy.Context, rt *runtime.Runtime) ([]api.Tok
 }
 
 // provision returns the token without its value.
-func (t *APIToken) provision(rt *runtime.Runtime, name, identity string) (api.Token, error) {
+func (t *Token) provision(rt *runtime.Runtime, name, identity string) (api.Token, error) {
 	scopes, err := t.scopes()
 	if err != nil {
 		return api.Token{}, err
