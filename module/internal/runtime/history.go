@@ -33,8 +33,12 @@ func (rt *Runtime) OpenDatabase(key string, o postgres.Options, login *secret.Re
 	rt.Database, err = Share(&rt.Leases, "database "+key, func() (*Database, func() error, error) {
 		d := new(Database)
 		o.DSN, o.Logger, o.Notify = login.Current, ProcessLogger("history"), d.notify(&renewal{password: login})
-		d.DB, err = postgres.Open(o)
-		return d, d.close, err
+		db, err := postgres.Open(o)
+		if err != nil {
+			return nil, nil, err
+		}
+		d.DB = db
+		return d, d.close, nil
 	})
 	if err != nil {
 		return err
