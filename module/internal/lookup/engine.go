@@ -50,39 +50,45 @@ type Memory interface {
 	Delete(key record.Key) bool
 }
 
-// Shared is the memory that instances share. Its calls bound their own time. An error means that this instance is on its
-// own: it is no failure.
+// Shared is the memory that instances share. Every method bounds its own time. An error means that the shared memory
+// is away: the engine then works alone.
 type Shared interface {
 	// Load returns what instances have learnt of a subject from the named sources.
 	Load(ctx context.Context, key record.Key, sources []string) (record.Record, error)
-	// Claim does so too, and returns those sources that the caller is to ask, on behalf of all, before the lease ends. What
-	// is neither among them nor answered nor failed is being asked by another instance.
-	Claim(ctx context.Context, key record.Key, sources []string, lease time.Duration) (rec record.Record, mine []string, err error)
-	// Keep gives all instances the answer of a source. Nothing older replaces something newer.
-	Keep(ctx context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time) error
-	// Fail gives a claim up: nobody is to ask before retry has passed, or, with 0, whoever wants to know next may.
+	// Claim loads the record too, and claims the sources that need a call. The caller must ask the returned ones, on
+	// behalf of all instances, before the lease ends. A source that is not among them, and has neither an answer nor
+	// a failure in the record, is being asked by another instance.
+	Claim(
+		ctx context.Context, key record.Key, sources []string, lease time.Duration,
+	) (rec record.Record, mine []string, err error)
+	// Store shares the answer of a source and releases the claim. An older answer never replaces a newer one.
+	Store(ctx context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time) error
+	// Fail releases a claim without an answer. No instance may claim the source again before retry has passed; with 0,
+	// the next one may at once.
 	Fail(ctx context.Context, key record.Key, source string, retry time.Duration) error
-	// Forget drops what instances have learnt of a subject from the named sources, and reports whether there was anything.
+	// Forget deletes what instances have learnt of a subject from the named sources, and reports whether there was
+	// anything.
 	Forget(ctx context.Context, key record.Key, sources []string) (bool, error)
 }
 
-// Observer is told what happened, for metrics. It must be cheap.
+// Observer records metrics. It must be fast.
 type Observer interface {
-	// CountLookup is told of every look-up.
+	// CountLookup counts a look-up. Every look-up is counted.
 	CountLookup(origin reputation.Origin)
-	// ObserveLookup is told how long the look-ups took that had to wait.
+	// ObserveLookup records how long a look-up took that asked providers.
 	ObserveLookup(origin reputation.Origin, took time.Duration)
 }
 
-// Tracer follows look-ups. It is told of those only that ask somebody, and what it returns may be nil.
+// Tracer traces the look-ups that ask providers. The functions that its methods return may be nil.
 type Tracer interface {
-	// Depart is told that a request starts a look-up, which goes on in the background when the request has ended. It returns base
-	// with what providers, the shared memory and the log are to know of the request. It must not keep the request's context,
-	// which holds the whole request. The function is called when the look-up has ended.
-	Depart(base, request context.Context) (context.Context, func(origin reputation.Origin))
-	// Wait is told that a request begins to wait for a look-up, which it or another request has started, by the context
-	// that Depart returned. The function is called with what became of it, and whether the look-up ended in time.
-	Wait(request, lookup context.Context) func(v reputation.Verdict, landed bool)
+	// Start is called when a request starts a call, which may outlive the request. It returns base with what providers,
+	// the shared memory and the log need of the request, such as its ID. It must not retain the request's context,
+	// which holds the whole request. The returned function is called when the call has ended.
+	Start(base, request context.Context) (context.Context, func(origin reputation.Origin))
+	// Wait is called when a request begins to wait for a call, which it or another request has started; call is the
+	// context that Start returned. The returned function is called when the wait ends, with the verdict and whether
+	// the call ended in time.
+	Wait(request, call context.Context) func(v reputation.Verdict, done bool)
 }
 
 // ListKind says what being on a list means.
@@ -342,7 +348,7 @@ func (nothingListed) Loaded(int) bool          { return false }
 
 type noTracer struct{}
 
-func (noTracer) Depart(base, _ context.Context) (context.Context, func(reputation.Origin)) {
+func (noTracer) Start(base, _ context.Context) (context.Context, func(reputation.Origin)) {
 	return base, nil
 }
 func (noTracer) Wait(_, _ context.Context) func(reputation.Verdict, bool) { return nil }

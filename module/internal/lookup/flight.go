@@ -83,7 +83,7 @@ func (e *Engine) depart(request context.Context, key record.Key, addr netip.Addr
 		return nil, false
 	}
 	// detached from the request that started it: others may wait for the same answer
-	about, arrived := e.Tracer.Depart(e.base, request)
+	about, arrived := e.Tracer.Start(e.base, request)
 	departed := &flight{done: make(chan struct{}), about: about}
 	if shard.under == nil {
 		shard.under = make(map[record.Key]*flight)

@@ -100,7 +100,7 @@ func (e *Engine) tell(about context.Context, key record.Key, p *provider, a answ
 
 func (e *Engine) tellOnce(about context.Context, key record.Key, p *provider, a answer) error {
 	if reputation.ResultOf(a.err).Answered() {
-		return e.Shared.Keep(about, key, p.Source.Name, a.report, a.at, a.at.Add(p.ttl(a.report)))
+		return e.Shared.Store(about, key, p.Source.Name, a.report, a.at, a.at.Add(p.ttl(a.report)))
 	}
 	if e.base.Err() == nil { // else it was given up here, which says nothing of the service
 		return e.Shared.Fail(about, key, p.Source.Name, holdBack(a))

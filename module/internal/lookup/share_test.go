@@ -86,7 +86,7 @@ func (b blackboard) Claim(_ context.Context, key record.Key, sources []string, l
 	return rec, mine, nil
 }
 
-func (b blackboard) Keep(_ context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time) error {
+func (b blackboard) Store(_ context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time) error {
 	b.enter()
 	defer b.mu.Unlock()
 	if b.losing > 0 {
