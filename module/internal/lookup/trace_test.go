@@ -40,8 +40,8 @@ func (n *notes) Start(base, request context.Context) (context.Context, func(repu
 
 func (n *notes) Wait(request, look context.Context) func(reputation.Verdict, bool) {
 	n.say(nameOf(request) + " waits for what " + nameOf(look) + " asked")
-	return func(v reputation.Verdict, landed bool) {
-		if landed {
+	return func(v reputation.Verdict, done bool) {
+		if done {
 			n.say(nameOf(request) + " knows: " + v.Status.String())
 		} else {
 			n.say(nameOf(request) + " goes on: " + v.Status.String())
