@@ -132,6 +132,6 @@ var (
 func overrideVerdict(source string) reputation.Verdict {
 	return reputation.Verdict{
 		Score: 100, Scored: true, Status: reputation.Fresh, Coverage: 1, Origin: reputation.OriginList,
-		Reasons: []reputation.Reason{{Source: source, Points: score.OwnWeight, Severity: 1, Confidence: 1}},
+		Reasons: []reputation.Reason{{Source: source, Points: score.OverrideWeight, Severity: 1, Confidence: 1}},
 	}
 }
