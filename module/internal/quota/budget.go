@@ -29,7 +29,7 @@ const (
 
 	maxPaused = 16 // keys remembered as throttled, and as refused
 
-	busyPause = time.Second // after which there is likely room among the calls under way
+	busyRetry = time.Second // after which there is likely room among the calls under way
 
 	breakerJitter      = 0.2
 	breakerConsecutive = 5           // failures in a row, however far apart
@@ -84,7 +84,7 @@ func (b *Budget) admit(terms Terms, key uint64, spentUntil, now time.Time) (func
 		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: spentUntil}
 	}
 	if b.inFlight >= terms.Concurrency {
-		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: now.Add(busyPause)}
+		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: now.Add(busyRetry)}
 	}
 	done, err := b.breaker.Allow()
 	if err != nil { // Half open, and the one trial is under way.
@@ -122,7 +122,7 @@ func (b *Budget) takeToken(r rate.Rate, now time.Time) time.Time {
 func burst(r rate.Rate) int { return min(r.Events, maxBurst) }
 
 // leave ends a call that admit has let in.
-func (b *Budget) leave() {
+func (b *Budget) release() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.inFlight--
@@ -138,13 +138,13 @@ type change struct {
 }
 
 // settle takes note of the outcome of a call that began at began; errNoEvidence is an outcome that nothing follows from.
-func (b *Budget) settle(done func(error), key uint64, err error, began, now time.Time) change {
+func (b *Budget) record(done func(error), key uint64, err error, began, now time.Time) change {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var c change
 	before := b.opened
 	switch result := reputation.ResultOf(err); {
-	case errors.Is(err, errNoEvidence) || notAsked(err):
+	case errors.Is(err, errNoEvidence) || noRequestMade(err):
 		done(errNoEvidence)
 	case result.Answered():
 		b.consecutive = 0

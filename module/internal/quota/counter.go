@@ -14,7 +14,7 @@ type counter struct {
 	used int
 
 	// owed is what was spent in the window without the Store, since it began, and told how much of that is within used.
-	owed, told int
+	owed, settled int
 
 	// epoch and version are those of the Store's answer.
 	epoch   string
@@ -33,10 +33,10 @@ func (c counter) at(p Period, t time.Time) counter {
 }
 
 // untold is what was spent without the Store, as far as it has not said that it knows.
-func (c counter) untold() int { return c.owed - c.told }
+func (c counter) unsettled() int { return c.owed - c.settled }
 
 // total is the number of calls in the window, as far as this instance knows.
-func (c counter) total() int { return c.used + c.untold() }
+func (c counter) total() int { return c.used + c.unsettled() }
 
 // empty reports whether nothing would be lost with the counter.
 func (c counter) empty() bool { return c.used == 0 && c.owed == 0 }
@@ -45,9 +45,9 @@ func (c counter) empty() bool { return c.used == 0 && c.owed == 0 }
 func (c counter) plus(n int) counter {
 	switch {
 	case n < 0:
-		untold := min(-n, c.untold())
-		c.owed -= untold
-		c.used = max(c.used+n+untold, 0)
+		unsettled := min(-n, c.unsettled())
+		c.owed -= unsettled
+		c.used = max(c.used+n+unsettled, 0)
 	case c.epoch == "":
 		c.used += n
 	default: // used is the Store's.
@@ -63,7 +63,7 @@ func (c counter) owe(n int) counter {
 }
 
 // owing returns the counter as a Store is to be asked with: what was counted before there was one, it does not know of.
-func (c counter) owing() counter {
+func (c counter) withAllOwed() counter {
 	if c.epoch == "" {
 		c = c.owe(c.used)
 		c.used = 0
@@ -75,7 +75,7 @@ func (c counter) owing() counter {
 //
 // Answers can overtake each other. The version says which is the newer one within an epoch. Of two epochs nobody can say,
 // but the wrong one does no harm: the next question brings what it says to the Store, which then answers with the right one.
-func (c counter) heard(p Period, w WindowCount, answer WindowCounted) counter {
+func (c counter) apply(p Period, w WindowCount, answer WindowCounted) counter {
 	moved, ahead := !c.start.Equal(w.Start), !answer.Start.Equal(w.Start)
 	switch {
 	case moved && !c.start.Equal(answer.Start):
@@ -85,12 +85,12 @@ func (c counter) heard(p Period, w WindowCount, answer WindowCounted) counter {
 	case c.epoch == answer.Epoch && c.version > answer.Version:
 		return c
 	}
-	c = c.owing() // Without an answer so far, used is of this process.
+	c = c.withAllOwed() // Without an answer so far, used is of this process.
 	c.epoch, c.version = answer.Epoch, answer.Version
-	c.used, c.told = min(answer.Used, MaxLimit), min(answer.Owed, MaxLimit)
+	c.used, c.settled = min(answer.Used, MaxLimit), min(answer.Owed, MaxLimit)
 	// After a crash, or when a call is given back while the Store is told of it, the Store knows of more than is remembered:
 	// what will be owed must go beyond that, or it is taken for what was told already.
-	c.owed = max(c.owed, c.told)
+	c.owed = max(c.owed, c.settled)
 	return c
 }
 

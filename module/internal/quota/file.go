@@ -32,13 +32,13 @@ type savedCount struct {
 	Start   time.Time `json:"start"`
 	Used    int       `json:"used"`
 	Owed    int       `json:"owed,omitempty"`
-	Told    int       `json:"told,omitempty"`
+	Settled int       `json:"told,omitempty"`
 	Epoch   string    `json:"epoch,omitempty"`
 	Changes int64     `json:"changes,omitempty"`
 }
 
 // remembered is what is in a file.
-type remembered struct {
+type ledgerState struct {
 	instance string
 	accounts map[string]account
 }
@@ -104,7 +104,7 @@ func (l *Local) save() error {
 		return nil
 	}
 	l.unsaved = false
-	r := remembered{l.instance, maps.Clone(l.accounts)}
+	r := ledgerState{l.instance, maps.Clone(l.accounts)}
 	l.mu.Unlock()
 	err := writeFile(l.path, r)
 	if err != nil {
@@ -116,28 +116,28 @@ func (l *Local) save() error {
 }
 
 // readFile reads the counts from the file at path.
-func readFile(path string) (remembered, error) {
+func readFile(path string) (ledgerState, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return remembered{}, fmt.Errorf("open the quota file: %w", err)
+		return ledgerState{}, fmt.Errorf("open the quota file: %w", err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
 	if err != nil {
-		return remembered{}, fmt.Errorf("read the quota file %s: %w", path, err)
+		return ledgerState{}, fmt.Errorf("read the quota file %s: %w", path, err)
 	}
 	if len(data) > maxFileSize {
-		return remembered{}, fmt.Errorf("quota file %s is longer than %d bytes: it is replaced at the next call", path, maxFileSize)
+		return ledgerState{}, fmt.Errorf("quota file %s is longer than %d bytes: it is replaced at the next call", path, maxFileSize)
 	}
 	r, err := decode(data)
 	if err != nil {
-		return remembered{}, fmt.Errorf("quota file %s is damaged and is replaced at the next call: %w", path, err)
+		return ledgerState{}, fmt.Errorf("quota file %s is damaged and is replaced at the next call: %w", path, err)
 	}
 	return r, nil
 }
 
 // writeFile replaces the file at path.
-func writeFile(path string, r remembered) error {
+func writeFile(path string, r ledgerState) error {
 	data, err := encode(r)
 	if err != nil {
 		return err
@@ -149,7 +149,7 @@ func writeFile(path string, r remembered) error {
 }
 
 // encode returns the counts in the form that decode reads.
-func encode(r remembered) ([]byte, error) {
+func encode(r ledgerState) ([]byte, error) {
 	file := ledgerFile{
 		Version: fileVersion, Instance: r.instance, Accounts: make(map[string]map[string]savedCount, len(r.accounts)),
 	}
@@ -158,7 +158,7 @@ func encode(r remembered) ([]byte, error) {
 		for p, c := range acc {
 			if !c.empty() {
 				counts[Period(p).String()] = savedCount{
-					Start: c.start, Used: c.used, Owed: c.owed, Told: c.told, Epoch: c.epoch, Changes: c.version,
+					Start: c.start, Used: c.used, Owed: c.owed, Settled: c.settled, Epoch: c.epoch, Changes: c.version,
 				}
 			}
 		}
@@ -175,16 +175,16 @@ func encode(r remembered) ([]byte, error) {
 
 // decode reads the counts that encode wrote. One thing out of order makes all of it worthless: half of a quota would be
 // taken for the whole.
-func decode(data []byte) (remembered, error) {
+func decode(data []byte) (ledgerState, error) {
 	var file ledgerFile
 	if err := json.Unmarshal(data, &file); err != nil {
-		return remembered{}, fmt.Errorf("decode the quotas: %w", err)
+		return ledgerState{}, fmt.Errorf("decode the quotas: %w", err)
 	}
 	if file.Version != fileVersion {
-		return remembered{}, fmt.Errorf("version %d is not known, only %d", file.Version, fileVersion)
+		return ledgerState{}, fmt.Errorf("version %d is not known, only %d", file.Version, fileVersion)
 	}
 	if file.Instance != "" && !validName(file.Instance) {
-		return remembered{}, fmt.Errorf("the name of the instance has %d bytes, more than %d", len(file.Instance), maxNameSize)
+		return ledgerState{}, fmt.Errorf("the name of the instance has %d bytes, more than %d", len(file.Instance), maxNameSize)
 	}
 	accounts := make(map[string]account, len(file.Accounts))
 	for name, counts := range file.Accounts {
@@ -192,18 +192,18 @@ func decode(data []byte) (remembered, error) {
 		for word, c := range counts {
 			p, err := ParsePeriod(word)
 			if err != nil {
-				return remembered{}, fmt.Errorf("account %q: %w", name, err)
+				return ledgerState{}, fmt.Errorf("account %q: %w", name, err)
 			}
 			if err := c.check(p, word); err != nil {
-				return remembered{}, fmt.Errorf("account %q: %w", name, err)
+				return ledgerState{}, fmt.Errorf("account %q: %w", name, err)
 			}
 			acc[p] = counter{
-				start: c.Start.UTC(), used: c.Used, owed: c.Owed, told: c.Told, epoch: c.Epoch, version: c.Changes,
+				start: c.Start.UTC(), used: c.Used, owed: c.Owed, settled: c.Settled, epoch: c.Epoch, version: c.Changes,
 			}
 		}
 		accounts[name] = acc
 	}
-	return remembered{file.Instance, accounts}, nil
+	return ledgerState{file.Instance, accounts}, nil
 }
 
 // check returns what is out of order.
@@ -211,12 +211,12 @@ func (c savedCount) check(p Period, word string) error {
 	if c.Used < 0 || c.Used > MaxLimit || !c.Start.Equal(p.Start(c.Start)) {
 		return fmt.Errorf("no %s has %d calls from %s", word, c.Used, c.Start)
 	}
-	if c.Told < 0 || c.Told > c.Owed || c.Owed > MaxLimit {
-		return fmt.Errorf("of %d calls in a %s, %d cannot be in the store", c.Owed, word, c.Told)
+	if c.Settled < 0 || c.Settled > c.Owed || c.Owed > MaxLimit {
+		return fmt.Errorf("of %d calls in a %s, %d cannot be in the store", c.Owed, word, c.Settled)
 	}
 	if c.Epoch == "" {
-		if c.Told != 0 || c.Changes != 0 {
-			return fmt.Errorf("a %s has an answer of the store that is none: %d calls, version %d", word, c.Told, c.Changes)
+		if c.Settled != 0 || c.Changes != 0 {
+			return fmt.Errorf("a %s has an answer of the store that is none: %d calls, version %d", word, c.Settled, c.Changes)
 		}
 		return nil
 	}
@@ -228,14 +228,14 @@ func (c savedCount) check(p Period, word string) error {
 
 // current drops the counts that a Take at now would not use.
 func current(accounts map[string]account, now time.Time) map[string]account {
-	kept := make(map[string]account, len(accounts))
+	live := make(map[string]account, len(accounts))
 	for name, acc := range accounts {
 		for p := range acc {
 			acc[p] = acc[p].at(Period(p), now)
 		}
 		if !acc.empty() {
-			kept[name] = acc
+			live[name] = acc
 		}
 	}
-	return kept
+	return live
 }

@@ -77,8 +77,8 @@ func TestHangingProvider(t *testing.T) {
 			}
 		}
 		for range 100 {
-			if got, until := ask(k); got != reputation.ResultSkippedQuota || time.Until(until) != busyPause {
-				t.Fatalf("%s for %s, want %s for %s", got, time.Until(until), reputation.ResultSkippedQuota, busyPause)
+			if got, until := ask(k); got != reputation.ResultSkippedQuota || time.Until(until) != busyRetry {
+				t.Fatalf("%s for %s, want %s for %s", got, time.Until(until), reputation.ResultSkippedQuota, busyRetry)
 			}
 		}
 		if n := runtime.NumGoroutine() - before; n > 3 {

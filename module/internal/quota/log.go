@@ -49,7 +49,7 @@ func isFailure(r reputation.Result) bool {
 	return r == reputation.ResultTimeout || r == reputation.ResultError || r == reputation.ResultBadAnswer
 }
 
-func (g *Guard) logLedger(ctx context.Context, err error) {
+func (g *Guard) logLedgerFailure(ctx context.Context, err error) {
 	if g.budget.logged.Allow(causeLedger, time.Now()) {
 		g.log.ErrorContext(ctx, "calls cannot be counted and are not made", "error", err)
 	}

@@ -95,9 +95,9 @@ type Guard struct {
 	notify   func(Notice)
 	nameKey  func(string) string
 
-	mu        sync.Mutex
-	spent     spent
-	saidSpent time.Time // the end of the spent window that was last logged
+	mu          sync.Mutex
+	spent       spent
+	loggedSpent time.Time // the end of the spent window that was last logged
 }
 
 // spent remembers that the ledger has refused, so that it need not be asked for every call that will be refused too.
@@ -163,16 +163,16 @@ func (g *Guard) Check(ctx context.Context, q reputation.Query) (reputation.Repor
 	report, err := g.call(ctx, q)
 	now := time.Now()
 	took := now.Sub(began)
-	if gaveUp(ctx, err) && took < g.terms.Timeout {
-		g.budget.settle(done, key, errNoEvidence, began, now)
+	if callerLeft(ctx, err) && took < g.terms.Timeout {
+		g.budget.record(done, key, errNoEvidence, began, now)
 		return reputation.Report{}, err
 	}
-	if notAsked(err) {
-		g.giveBack(ctx, began)
+	if noRequestMade(err) {
+		g.refund(ctx, began)
 	}
-	changed := g.budget.settle(done, key, err, began, now)
+	changed := g.budget.record(done, key, err, began, now)
 	g.logOutcome(ctx, q, err, changed, now)
-	g.tell(changed, err, began)
+	g.notifyChange(changed, err, began)
 	g.observe(g.name, reputation.ResultOf(err), took)
 	return report, err
 }
@@ -184,8 +184,8 @@ func (g *Guard) admit(ctx context.Context, key uint64, now time.Time) (func(erro
 		return nil, skipped
 	}
 	if skipped := g.take(ctx, now); skipped != nil {
-		g.budget.leave()
-		g.budget.settle(done, key, skipped, now, now)
+		g.budget.release()
+		g.budget.record(done, key, skipped, now, now)
 		return nil, skipped
 	}
 	return done, nil
@@ -209,7 +209,7 @@ func (g *Guard) take(ctx context.Context, now time.Time) *reputation.SkippedErro
 	grant, err := g.ledger.Take(ctx, g.name, g.terms, 1, now)
 	if err != nil {
 		if ctx.Err() == nil { // Else it is the caller who has given up.
-			g.logLedger(ctx, err)
+			g.logLedgerFailure(ctx, err)
 		}
 		return &reputation.SkippedError{Result: reputation.ResultSkippedQuota}
 	}
@@ -217,7 +217,7 @@ func (g *Guard) take(ctx context.Context, now time.Time) *reputation.SkippedErro
 		return nil
 	}
 	if window, until := spentUntil(g.terms.Windows, grant.Usage); !until.IsZero() {
-		g.noteSpent(ctx, now, window, until)
+		g.recordSpent(ctx, now, window, until)
 		return &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: until}
 	}
 	// The rate has refused, or a ledger that has only a part of the quota to give: it knows best, and is asked each time.
@@ -235,20 +235,20 @@ func spentUntil(windows []Window, usage []Usage) (last Window, until time.Time) 
 }
 
 // noteSpent remembers that a quota is spent, and logs it once for each window.
-func (g *Guard) noteSpent(ctx context.Context, now time.Time, window Window, until time.Time) {
+func (g *Guard) recordSpent(ctx context.Context, now time.Time, window Window, until time.Time) {
 	g.mu.Lock()
 	g.spent = spent{asked: now, until: until}
-	news := !g.saidSpent.Equal(until)
-	g.saidSpent = until
+	changed := !g.loggedSpent.Equal(until)
+	g.loggedSpent = until
 	g.mu.Unlock()
-	if news {
+	if changed {
 		g.log.WarnContext(ctx, "the quota is spent", "until", until)
 		g.notify(Notice{Kind: NoticeSpent, Window: window, Until: until})
 	}
 }
 
 // tell notifies of what the outcome of a call has changed.
-func (g *Guard) tell(c change, err error, began time.Time) {
+func (g *Guard) notifyChange(c change, err error, began time.Time) {
 	switch {
 	case c.answered:
 		g.notify(Notice{Kind: NoticeAnswers, Began: began})
@@ -300,14 +300,14 @@ func (g *Guard) Sync(ctx context.Context) {
 }
 
 // giveBack returns a call that was not made to the windows it was taken from.
-func (g *Guard) giveBack(ctx context.Context, taken time.Time) {
+func (g *Guard) refund(ctx context.Context, taken time.Time) {
 	if len(g.terms.Windows) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.terms.Timeout)
 	defer cancel()
 	if _, err := g.ledger.Take(ctx, g.name, g.terms, -1, taken); err != nil {
-		g.logLedger(ctx, err)
+		g.logLedgerFailure(ctx, err)
 	}
 	g.mu.Lock()
 	g.spent = spent{}
@@ -346,7 +346,7 @@ func (g *Guard) ask(ctx context.Context, q reputation.Query, answers chan<- answ
 			g.logPanic(ctx, q, v)
 			a = answer{err: fmt.Errorf("ask %s: the provider panicked: %w", g.name, reputation.ErrBadAnswer)}
 		}
-		g.budget.leave()
+		g.budget.release()
 		answers <- a
 	}()
 	report, err := g.provider.Check(ctx, q)
@@ -360,7 +360,7 @@ func (g *Guard) ask(ctx context.Context, q reputation.Query, answers chan<- answ
 var errNoEvidence = errors.New("the call says nothing about the service")
 
 // gaveUp reports whether a call brought nothing because the caller's context had ended.
-func gaveUp(ctx context.Context, err error) bool {
+func callerLeft(ctx context.Context, err error) bool {
 	if ctx.Err() == nil {
 		return false
 	}
@@ -372,7 +372,7 @@ func gaveUp(ctx context.Context, err error) bool {
 }
 
 // notAsked reports whether the provider made no request.
-func notAsked(err error) bool {
+func noRequestMade(err error) bool {
 	var skipped *reputation.SkippedError
 	return errors.Is(err, reputation.ErrUnsupported) || errors.As(err, &skipped)
 }

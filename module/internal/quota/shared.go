@@ -32,8 +32,8 @@ type Shared struct {
 	share float64
 	log   *slog.Logger
 
-	logged   throttle.Causes[int]
-	saidAway atomic.Bool // the log says that the store is away
+	logged     throttle.Causes[int]
+	loggedAway atomic.Bool // the log says that the store is away
 
 	rates map[string]*tokens // by account, for while the store is away; guarded by local.mu
 }
@@ -66,11 +66,11 @@ func (s *Shared) Take(ctx context.Context, name string, t Terms, n int, at time.
 		return Grant{Granted: true, Usage: []Usage{}}, nil
 	}
 	if n < 0 {
-		if grant, done := s.giveBack(name, t, n, at); done {
+		if grant, done := s.refundLocally(name, t, n, at); done {
 			return grant, nil
 		}
 	}
-	grant, err := s.ask(ctx, name, t, n, at)
+	grant, err := s.askStore(ctx, name, t, n, at)
 	if err == nil {
 		return grant, nil
 	}
@@ -80,7 +80,7 @@ func (s *Shared) Take(ctx context.Context, name string, t Terms, n int, at time.
 	if n > 0 { // A look takes nothing from anybody's share, and is made before the store was reached for the first time.
 		s.logAway(ctx, err)
 	}
-	return s.alone(name, t, n, at), nil
+	return s.takeLocally(name, t, n, at), nil
 }
 
 // Settle brings to the store what it does not know: what is owed, and the counts as far as they were known when the store
@@ -89,8 +89,8 @@ func (s *Shared) Take(ctx context.Context, name string, t Terms, n int, at time.
 func (s *Shared) Settle(ctx context.Context) error { return s.settle(ctx, time.Now()) }
 
 func (s *Shared) settle(ctx context.Context, at time.Time) error {
-	for name, windows := range s.counting(at) {
-		if _, err := s.ask(ctx, name, Terms{Windows: windows}, 0, at); err != nil {
+	for name, windows := range s.activeWindows(at) {
+		if _, err := s.askStore(ctx, name, Terms{Windows: windows}, 0, at); err != nil {
 			return fmt.Errorf("bring the calls of %s to the store: %w", name, err)
 		}
 	}
@@ -99,23 +99,23 @@ func (s *Shared) settle(ctx context.Context, at time.Time) error {
 
 // counting returns, by account, a window for each period in which something is counted. The limit of a quota need not be
 // known to bring its count to the store.
-func (s *Shared) counting(at time.Time) map[string][]Window {
+func (s *Shared) activeWindows(at time.Time) map[string][]Window {
 	s.local.mu.Lock()
 	defer s.local.mu.Unlock()
-	counting := make(map[string][]Window)
+	active := make(map[string][]Window)
 	for name, acc := range current(s.local.accounts, at) {
 		for p, c := range acc {
 			if !c.empty() {
-				counting[name] = append(counting[name], Window{MaxLimit, Period(p)})
+				active[name] = append(active[name], Window{MaxLimit, Period(p)})
 			}
 		}
 	}
-	return counting
+	return active
 }
 
 // ask asks the store, and takes note of its answer. It does not fall back.
-func (s *Shared) ask(ctx context.Context, name string, t Terms, n int, at time.Time) (Grant, error) {
-	c, periods := s.question(name, t, n, at)
+func (s *Shared) askStore(ctx context.Context, name string, t Terms, n int, at time.Time) (Grant, error) {
+	c, periods := s.request(name, t, n, at)
 	answer, err := s.store.Count(ctx, c)
 	if err == nil {
 		err = c.check(answer)
@@ -124,11 +124,11 @@ func (s *Shared) ask(ctx context.Context, name string, t Terms, n int, at time.T
 		return Grant{}, err
 	}
 	s.logBack(ctx)
-	return s.learn(c, periods, answer, t, at), nil
+	return s.apply(c, periods, answer, t, at), nil
 }
 
 // question returns what the store is to be asked, and the periods of its windows.
-func (s *Shared) question(name string, t Terms, n int, at time.Time) (Count, []Period) {
+func (s *Shared) request(name string, t Terms, n int, at time.Time) (Count, []Period) {
 	l := s.local
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -143,12 +143,12 @@ func (s *Shared) question(name string, t Terms, n int, at time.Time) (Count, []P
 		if limit == 0 || n < 0 && !acc[p].start.Equal(p.Start(at)) {
 			continue // Not asked for, or over.
 		}
-		k := acc[p].at(p, at).owing()
-		acc[p] = k
+		counter := acc[p].at(p, at).withAllOwed()
+		acc[p] = counter
 		periods = append(periods, p)
 		c.Windows = append(c.Windows, WindowCount{
-			Period: p.String(), Start: k.start, End: p.End(k.start), Limit: limit,
-			Owed: k.owed, Epoch: k.epoch, Version: k.version, Known: k.used, Told: k.told,
+			Period: p.String(), Start: counter.start, End: p.End(counter.start), Limit: limit,
+			Owed: counter.owed, Epoch: counter.epoch, Version: counter.version, Known: counter.used, Settled: counter.settled,
 		})
 	}
 	l.accounts[name] = acc // The answer must find the windows that were asked for.
@@ -156,20 +156,20 @@ func (s *Shared) question(name string, t Terms, n int, at time.Time) (Count, []P
 }
 
 // learn takes note of what the store has answered.
-func (s *Shared) learn(c Count, periods []Period, answer Counted, t Terms, at time.Time) Grant {
+func (s *Shared) apply(c Count, periods []Period, answer Counted, t Terms, at time.Time) Grant {
 	l := s.local
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	acc := l.accounts[c.Account]
-	news := false
+	changed := false
 	for i, p := range periods {
 		before := acc[p]
-		acc[p] = before.heard(p, c.Windows[i], answer.Windows[i])
+		acc[p] = before.apply(p, c.Windows[i], answer.Windows[i])
 		before.version = acc[p].version // Every look changes it, and the disk need not know.
-		news = news || acc[p] != before
+		changed = changed || acc[p] != before
 	}
 	l.accounts[c.Account] = acc
-	if news {
+	if changed {
 		l.saveSoon()
 	}
 	grant := Grant{Granted: answer.Granted, Usage: acc.at(t.Windows, at).usage(t.Windows)}
@@ -180,7 +180,7 @@ func (s *Shared) learn(c Count, periods []Period, answer Counted, t Terms, at ti
 }
 
 // giveBack gives calls back that the store does not know of. It reports false, and does nothing, if it knows of some.
-func (s *Shared) giveBack(name string, t Terms, n int, at time.Time) (Grant, bool) {
+func (s *Shared) refundLocally(name string, t Terms, n int, at time.Time) (Grant, bool) {
 	l := s.local
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -190,7 +190,7 @@ func (s *Shared) giveBack(name string, t Terms, n int, at time.Time) (Grant, boo
 		if limit == 0 || !acc[p].start.Equal(p.Start(at)) {
 			continue
 		}
-		if acc[p].untold() < -n {
+		if acc[p].unsettled() < -n {
 			return Grant{}, false
 		}
 		acc[p] = acc[p].plus(n)
@@ -202,7 +202,7 @@ func (s *Shared) giveBack(name string, t Terms, n int, at time.Time) (Grant, boo
 
 // alone decides by itself. In each window, what it has spent since the store's last answer stays within its share of what
 // that answer had left, and so does its pace within the share of the rate.
-func (s *Shared) alone(name string, t Terms, n int, at time.Time) Grant {
+func (s *Shared) takeLocally(name string, t Terms, n int, at time.Time) Grant {
 	l := s.local
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -217,7 +217,7 @@ func (s *Shared) alone(name string, t Terms, n int, at time.Time) Grant {
 			continue
 		}
 		c := acc[p]
-		if c.untold()+n > s.shareOf(limit-c.used) {
+		if c.unsettled()+n > s.shareOf(limit-c.used) {
 			return grant
 		}
 		after[p] = c.owe(n)
@@ -234,7 +234,7 @@ func (s *Shared) alone(name string, t Terms, n int, at time.Time) Grant {
 func (s *Shared) shareOf(n int) int { return int(math.Floor(s.share*float64(n) + 1e-9)) }
 
 // paceless is when to ask again where the share of the rate is nothing: the store may be back.
-const paceless = time.Minute
+const noShareRetry = time.Minute
 
 // pace takes n calls from this instance's share of the rate, or returns when there will be as many. It is called with
 // local.mu held.
@@ -243,7 +243,7 @@ func (s *Shared) pace(name string, t Terms, n int, at time.Time) time.Time {
 		return time.Time{}
 	}
 	if s.share == 0 {
-		return at.Add(paceless)
+		return at.Add(noShareRetry)
 	}
 	if s.rates[name] == nil {
 		s.rates[name] = new(tokens)
@@ -253,7 +253,7 @@ func (s *Shared) pace(name string, t Terms, n int, at time.Time) time.Time {
 
 func (s *Shared) logAway(ctx context.Context, err error) {
 	if s.logged.Allow(causeStore, time.Now()) {
-		s.saidAway.Store(true)
+		s.loggedAway.Store(true)
 		s.log.WarnContext(ctx, "calls cannot be counted for all instances: this one goes on with its share of what is left",
 			"share", s.share, "error", err)
 	}
@@ -261,7 +261,7 @@ func (s *Shared) logAway(ctx context.Context, err error) {
 
 // logBack says that the store is back, if the log says that it is away.
 func (s *Shared) logBack(ctx context.Context) {
-	if s.saidAway.CompareAndSwap(true, false) {
+	if s.loggedAway.CompareAndSwap(true, false) {
 		s.log.InfoContext(ctx, "calls are counted for all instances again")
 	}
 }

@@ -84,12 +84,12 @@ type WindowCount struct {
 	// Owed is what the instance has spent in this window without the store: all of it since the window began.
 	Owed int
 
-	// Epoch, Version, Known and Told are the Epoch, Version, Used and Owed of the answer that the instance goes by, or the
+	// Epoch, Version, Known and Settled are the Epoch, Version, Used and Owed of the answer that the instance goes by, or the
 	// zero values if it has none for the window that begins at Start.
 	Epoch   string
 	Version int64
 	Known   int
-	Told    int
+	Settled int
 }
 
 // Counted is the answer of a Store.

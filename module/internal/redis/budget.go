@@ -30,7 +30,7 @@ func (c *Client) Count(ctx context.Context, calls quota.Count) (quota.Counted, e
 	longest := time.Duration(0)
 	for _, w := range calls.Windows {
 		longest = max(longest, w.End.Sub(w.Start))
-		args = append(args, w.Period, w.Start.Unix(), w.End.Unix(), w.Limit, w.Owed, w.Epoch, w.Version, w.Known, w.Told)
+		args = append(args, w.Period, w.Start.Unix(), w.End.Unix(), w.Limit, w.Owed, w.Epoch, w.Version, w.Known, w.Settled)
 	}
 	args[5] = (2*longest + time.Hour).Milliseconds() // for clocks that differ, and to be looked at
 	key := c.key("{quota:" + calls.Account + "}")

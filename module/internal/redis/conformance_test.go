@@ -20,7 +20,7 @@ type remembering struct{ *Client }
 
 func (m remembering) Keep(tb testing.TB, key record.Key, source string, r reputation.Report, fetched, due time.Time) {
 	tb.Helper()
-	if err := m.Client.Keep(tb.Context(), key, source, r, fetched, due); err != nil {
+	if err := m.Client.Store(tb.Context(), key, source, r, fetched, due); err != nil {
 		tb.Fatal(err)
 	}
 }

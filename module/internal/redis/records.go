@@ -98,8 +98,8 @@ func (c *Client) Claim(
 	return rec, mine, nil
 }
 
-// Keep shares the report of a source on a subject, unless a newer one is there, and releases the claim.
-func (c *Client) Keep(
+// Store shares the report of a source on a subject, unless a newer one is there, and releases the claim.
+func (c *Client) Store(
 	ctx context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time,
 ) error {
 	text, err := json.Marshal(storedOf(r, fetched, due))

@@ -55,9 +55,9 @@ func traced(ctx context.Context) trace.Tracer {
 // lookupTracer makes spans of look-ups, and gives their log entries the IDs of the request.
 type lookupTracer struct{}
 
-// Depart implements lookup.Tracer. The look-up's span is a child of the request's, although it may end later: so it is sampled
+// Start implements lookup.Tracer. The look-up's span is a child of the request's, although it may end later: so it is sampled
 // when the request is, and is found from there.
-func (lookupTracer) Depart(base, request context.Context) (context.Context, func(reputation.Origin)) {
+func (lookupTracer) Start(base, request context.Context) (context.Context, func(reputation.Origin)) {
 	id := RequestIDOf(request)
 	if id != "" {
 		base = WithRequestID(base, id)
@@ -178,12 +178,12 @@ func (s tracedShared) Claim(
 	return rec, mine, err
 }
 
-// Keep implements lookup.Shared.
-func (s tracedShared) Keep(
+// Store implements lookup.Shared.
+func (s tracedShared) Store(
 	ctx context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time,
 ) error {
 	ctx, end := traceRedis(ctx, "keep")
-	err := s.Shared.Keep(ctx, key, source, r, fetched, due)
+	err := s.Shared.Store(ctx, key, source, r, fetched, due)
 	end(err)
 	return err
 }

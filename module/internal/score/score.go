@@ -1,8 +1,9 @@
-// Package score turns what the sources say about an address into the probability that the address is abusive.
+// Package score turns what the sources say about an address into the probability that the address
+// is abusive.
 //
-// The model adds logarithms of odds, counted in decibans and called points: +10 points multiply the odds of abuse by
-// ten. Sources are taken as independent of each other unless they share a group, and a person can add up the result
-// from the reasons.
+// The model adds logarithms of odds, counted in decibans and called points: +10 points multiply the
+// odds of abuse by ten. Sources are taken as independent of each other unless they share a group,
+// and a person can add up the result from the reasons.
 package score
 
 import (
@@ -18,18 +19,21 @@ import (
 const Prior = -20.0
 
 const (
-	// Points are kept as whole thousandths, so that sums are exact and do not depend on their order, and because the
-	// reasons' header can say no more: a decimal has three fractional digits (RFC 9651 section 3.3.2).
+	// Points are kept as whole thousandths, so that sums are exact and do not depend on their
+	// order, and because the reasons' header can say no more: a decimal has three fractional digits
+	// (RFC 9651 section 3.3.2).
 	thousand = 1000
 
 	// maxWeight bounds every weight, so that no configuration overflows a sum.
 	maxWeight = 1000
 
-	// restShare is the divisor for all but the strongest of a group: sources that copy each other confirm little.
+	// restShare is the divisor for all but the strongest of a group: sources that copy each other
+	// confirm little.
 	restShare = 4
 
-	// usual is how many pieces of evidence are weighed without the heap: all providers that there can be, and as many
-	// lists. For so many the stack is cleared only when there are more than few.
+	// usual is how many pieces of evidence are weighed without the heap: all providers that there
+	// can be, and as many lists. For so many the stack is cleared only when there are more than
+	// few.
 	usual = 64
 	few   = 8
 )
@@ -42,8 +46,8 @@ type Source struct {
 	// Name is what reasons call the source.
 	Name string
 
-	// Group is shared by sources that copy each other or draw on the same observations. A source without one is
-	// alone in the group that has its name.
+	// Group is shared by sources that copy each other or draw on the same observations. A source
+	// without one is alone in the group that has its name.
 	Group string
 
 	// Trust is how much the operator believes the source, from 0 to 1.
@@ -55,8 +59,8 @@ type Source struct {
 	// GoodWeight is the same for reports that speak for an address.
 	GoodWeight float64
 
-	// SelfAged says that the source lowers its own severity as time passes, so that what it says decays only from
-	// when it was asked.
+	// SelfAged says that the source lowers its own severity as time passes, so that what it says
+	// decays only from when it was asked.
 	SelfAged bool
 }
 
@@ -72,7 +76,8 @@ type Evidence struct {
 	// Source is who says it. Evidence without a source counts for nothing.
 	Source *Source
 
-	// Severity and Confidence are those of the report. Values out of range are brought into it, NaN is 0.
+	// Severity and Confidence are those of the report. Values out of range are brought into it, NaN
+	// is 0.
 	Severity, Confidence float64
 
 	// Categories are what the source accuses the address of. They set the half-life.
@@ -81,15 +86,18 @@ type Evidence struct {
 	// Age is how long ago the source was asked.
 	Age time.Duration
 
-	// Seen is how long before that the behaviour was last observed. It does not count when the source is SelfAged.
+	// Seen is how long before that the behaviour was last observed. It does not count when the
+	// source is SelfAged.
 	Seen time.Duration
 
-	// Listed says that the evidence is a list on which the address stands now: it has no age and does not decay.
+	// Listed says that the evidence is a list on which the address stands now: it has no age and
+	// does not decay.
 	Listed bool
 }
 
-// Points returns what the evidence is worth by itself, to a thousandth of a point: trust × confidence ×
-// 2^(−age/half-life) × severity × weight, where what speaks for an address has the good weight.
+// Points returns what the evidence is worth by itself, to a thousandth of a point: trust ×
+// confidence × 2^(−age/half-life) × severity × weight, where what speaks for an address has the
+// good weight.
 func (e Evidence) Points() float64 { return float64(e.points()) / thousand }
 
 func (e *Evidence) points() int64 {
@@ -122,8 +130,8 @@ func (e *Evidence) decay() float64 {
 	return math.Exp2(-age / float64(halfLife(e.Categories)))
 }
 
-// halfLife returns the time in which evidence loses half of its points: scanners move on within days, mail and botnet
-// infrastructure stays. Of several categories the longest half-life holds.
+// halfLife returns the time in which evidence loses half of its points: scanners move on within
+// days, mail and botnet infrastructure stays. Of several categories the longest half-life holds.
 func halfLife(c reputation.Categories) time.Duration {
 	const day = 24 * time.Hour
 	switch {
@@ -141,8 +149,9 @@ type ranking struct {
 	items    []item
 }
 
-// item is one piece of evidence and its thousandths of points: what it is worth by itself at first, the share that
-// counts in the end. It names the evidence by index: with pointers, the caller's evidence would move to the heap.
+// item is one piece of evidence and its thousandths of points: what it is worth by itself at first,
+// the share that counts in the end. It names the evidence by index: with pointers, the caller's
+// evidence would move to the heap.
 type item struct {
 	index  int32
 	points int32 // maxWeight thousands fit
@@ -158,14 +167,16 @@ func fingerprint(group string) uint32 {
 	return uint32(n)<<24 | uint32(group[0])<<16 | uint32(group[n/2])<<8 | uint32(group[n-1])
 }
 
-// Judge weighs the evidence and returns the probability, in percent, that the address is abusive. Without evidence
-// that is the prior. Neither the order of the evidence nor bad numbers in it matter.
+// Judge weighs the evidence and returns the probability, in percent, that the address is abusive.
+// Without evidence that is the prior. Neither the order of the evidence nor bad numbers in it
+// matter.
 //
-// Of each group, the strongest piece counts in full and every other one for a quarter, separately for what speaks
-// against the address and what speaks for it.
+// Of each group, the strongest piece counts in full and every other one for a quarter, separately
+// for what speaks against the address and what speaks for it.
 //
-// The reasons are appended to the given slice, the strongest first. Their points are the shares that count, so that
-// Prior and they add up to the logarithm of the odds. Evidence of severity 0 gives no reason.
+// The reasons are appended to the given slice, the strongest first. Their points are the shares
+// that count, so that Prior and they add up to the logarithm of the odds. Evidence of severity 0
+// gives no reason.
 func Judge(evidence []Evidence, reasons []reputation.Reason) (percent float64, out []reputation.Reason) {
 	if len(evidence) == 0 {
 		return priorPercent, reasons
@@ -239,8 +250,8 @@ func (r *ranking) settle(i int) {
 	}
 }
 
-// before orders the strongest first and, among equals, by all that a reason shows, so that equal evidence in another
-// order gives equal reasons.
+// before orders the strongest first and, among equals, by all that a reason shows, so that equal
+// evidence in another order gives equal reasons.
 func (r *ranking) before(a, b item) bool {
 	if sa, sb := max(a.points, -a.points), max(b.points, -b.points); sa != sb {
 		return sa > sb
@@ -275,7 +286,8 @@ func (e *Evidence) age() time.Duration {
 	return max(e.Age, 0).Truncate(time.Second)
 }
 
-// probability returns 100 / (1 + 10^(−points/10)). Neither end overflows into anything but 0 and 100.
+// probability returns 100 / (1 + 10^(−points/10)). Neither end overflows into anything but 0 and
+// 100.
 func probability(points float64) float64 {
 	return 100 / (1 + math.Exp(points*(-math.Ln10/10)))
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Await returns the value, as soon as there is one. It waits until ctx ends.
+// Await returns the value. It waits for the first one until ctx ends.
 func (r *Refresher) Await(ctx context.Context) (string, error) {
 	for {
 		changed := r.Changed()

@@ -1,5 +1,5 @@
-// Package secret keeps secrets current: it fetches them in the background, goes on with the last good value while their
-// store is away, and says when they end.
+// Package secret keeps secrets up to date. It fetches them in the background, uses the last good
+// value while their store is away, and reminds the operator before they end.
 package secret
 
 import (
@@ -21,70 +21,71 @@ const (
 
 // Options are the parts of a Refresher that can be left out.
 type Options struct {
-	// Source says where the secret is kept, as the operator wrote it: `{file./run/secrets/abuseipdb}`, or
-	// `aws_secretsmanager prod/abuseipdb`. It is shown and logged, so a value that stands in the configuration itself has
-	// no business here.
+	// Source is where the secret is stored, as the operator wrote it:
+	// `{file./run/secrets/abuseipdb}`, or `aws_secretsmanager prod/abuseipdb`. It is shown and
+	// logged, so it must not be a value that the configuration itself contains.
 	Source string
 
-	// Refresh is how often the secret is fetched, give or take a tenth. Less than 1s is taken as 1s. A shorter TTL that
-	// comes with the secret wins: it is fetched again when two thirds of that have passed. Default: 5m.
+	// Refresh is how often the secret is fetched, plus or minus a tenth, and at least 1s. If the
+	// store returns a shorter TTL, the secret is fetched again after two thirds of it. Default: 5m.
 	Refresh time.Duration
 
 	// Timeout is how long one fetch may take. Default: 5s.
 	Timeout time.Duration
 
-	// Expires is when the secret ends, as the operator wrote it. What the store says counts where it is earlier.
-	// Default: it is not known.
+	// Expires is when the secret ends according to the operator. An earlier end from the store
+	// takes precedence. Default: not known.
 	Expires time.Time
 
-	// Hide keeps the fingerprint of the value out of logs and Status. It is for what a person may have made up, such as
-	// passwords: see Fingerprint.
+	// Hide omits the fingerprint of the value from logs and Status. It is for values that a person
+	// may have chosen, such as passwords: see Fingerprint.
 	Hide bool
 
 	// Logger receives one message for each cause and minute. Default: slog.Default().
 	Logger *slog.Logger
 }
 
-// Refresher keeps one secret current. It is safe for concurrent use, and no lock is held while the store is asked.
+// Refresher keeps one secret up to date. It is safe for concurrent use, and no lock is held while
+// the store is asked.
 type Refresher struct {
 	name    string
 	store   reputation.SecretStore
 	options Options
 	log     *slog.Logger
 
-	value atomic.Pointer[good] // the last good one, nil before the first
+	current atomic.Pointer[snapshot] // nil before the first successful fetch
 
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
-	wake   chan struct{} // makes the goroutine look again at what is due
-	turn   chan struct{} // full while somebody fetches
-	late   chan answer   // of a call that did not return in time; whoever has the turn may touch it
-	logged throttle.Causes[int]
+	ctx        context.Context // ends with Close
+	cancel     context.CancelFunc
+	wake       chan struct{} // makes the goroutine compute anew when the next fetch is due
+	fetching   chan struct{} // a semaphore: full during a fetch
+	unreturned chan answer   // of a call that did not return in time; guarded by fetching
+	logged     throttle.Causes[int]
 
-	saidAway atomic.Bool // the log says that the store gives no answer
+	loggedAway atomic.Bool // a failure of the store was the last thing logged
 
-	mu       sync.Mutex
-	done     chan struct{} // closed when the goroutine has ended, nil before Start
-	changed  chan struct{}
-	next     time.Time // when the secret is to be fetched again
-	failures int       // since the last good fetch
-	failure  string    // what the last fetch failed of, empty if it did not
-	asked    bool      // a fetch is wanted before its time
-	served   time.Time // when a fetch before its time was last begun
-	leave    time.Time // until when the store asked to be left alone
+	mu            sync.Mutex
+	done          chan struct{} // closed when the goroutine has ended, nil before Start
+	changed       chan struct{}
+	next          time.Time // when the next scheduled fetch is due
+	failures      int       // since the last successful fetch
+	failure       string    // error of the last fetch, empty after a success
+	requested     bool      // Refresh was called since the last fetch
+	requestServed time.Time // when a requested fetch last began
+	pausedUntil   time.Time // end of the pause that the store asked for
 }
 
-// good is what a good fetch has brought. It never changes.
-type good struct {
+// snapshot is the result of a successful fetch. It is immutable.
+type snapshot struct {
 	value       string
 	fingerprint string
 	fetched     time.Time
-	expires     time.Time // as far as the store says
+	expires     time.Time // according to the store
 	lease       bool      // expires moves on with every fetch
 }
 
-// Open returns a Refresher of the secret that a store holds. The name tells the secret from others in logs and Status; the
-// store's own way of naming it belongs into Options. Nobody is asked yet.
+// Open returns a Refresher of the secret in a store. The name identifies the secret in logs and
+// Status; the store's own name for it belongs in Options.Source. Open does not fetch.
 func Open(name string, store reputation.SecretStore, o Options) *Refresher {
 	if o.Refresh <= 0 {
 		o.Refresh = DefaultRefresh
@@ -103,12 +104,12 @@ func Open(name string, store reputation.SecretStore, o Options) *Refresher {
 	return &Refresher{
 		name: name, store: store, options: o, log: log,
 		ctx: ctx, cancel: cancel,
-		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), changed: make(chan struct{}),
+		wake: make(chan struct{}, 1), fetching: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 }
 
-// Start begins to keep the secret current, in the background: it returns at once, whatever state the store is in. The
-// first fetch is made at once too, unless Prime has made it. More calls do nothing, and neither does one after Close.
+// Start begins to fetch the secret in the background, and returns at once. The first fetch follows
+// immediately, unless Prime has made it. Further calls, and calls after Close, do nothing.
 func (r *Refresher) Start() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -116,11 +117,11 @@ func (r *Refresher) Start() {
 		return
 	}
 	r.done = make(chan struct{})
-	go r.keep(r.done)
+	go r.run(r.done)
 }
 
-// Close ends what Start began, a fetch that is under way too, and waits for it: no more than a moment where a store does
-// not return although its context has ended. The last good value stays.
+// Close stops the background goroutine, cancels a running fetch and waits for both. It waits only
+// briefly for a store that ignores its context. The last good value stays available.
 func (r *Refresher) Close() {
 	r.cancel()
 	r.mu.Lock()
@@ -131,81 +132,87 @@ func (r *Refresher) Close() {
 	}
 }
 
-// Prime fetches the secret while the caller waits: for a store that answers from this machine, so that the value is there
-// from the beginning and a mistake in the configuration is found while it is loaded. It returns, and does not log, why
-// there was no answer: the error can be asked for its kind with errors.Is, and holds no value. It waits no longer than
-// ctx and the time limit allow, but for a moment where a store does not heed them.
+// Prime fetches the secret while the caller waits. It is for a store on this machine: the value is
+// available from the beginning, and a mistake in the configuration is found while it is loaded.
+// Prime returns a failure and does not log it. The error supports errors.Is, and holds no value.
+// Prime waits until ctx or the time limit ends, and only briefly longer for a store that ignores
+// both.
 func (r *Refresher) Prime(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(r.ctx, cancel)()
-	defer r.poke() // What is due has moved under the goroutine's feet.
+	defer r.wakeUp() // the fetch has changed when the next one is due
 	return r.fetch(ctx)
 }
 
-// Current returns the last good value, or false if there has been none. It takes no lock and allocates nothing: ask it
-// anew for every use, and a new value is used from the next one on.
+// Current returns the last good value, or false if there has been none. It takes no lock and
+// allocates nothing. Call it for every use, so that a new value is used at once.
 func (r *Refresher) Current() (value string, ok bool) {
-	g := r.value.Load()
+	g := r.current.Load()
 	if g == nil {
 		return "", false
 	}
 	return g.value, true
 }
 
-// Refresh says that somebody was refused with the present value, so that it should be fetched before its time. It never
-// waits; what comes of it is seen through Current and Changed. Before Start it is only remembered.
+// Refresh requests a fetch before the scheduled one, because a service has refused the current
+// value. It does not wait: Current and Changed show the result. A request before Start is served
+// after it.
 //
-// The secret is fetched at once, but for this reason at most once every 10s, and then later: a provider that refuses a key
-// refuses it to every call that is under way, on every instance, while stores bill and throttle each fetch; and where a
-// store lags behind the service, the second look is the one that helps. A change of the value answers everybody who has
-// asked before it.
+// The fetch follows at once, but such fetches are at least 10s apart; further requests are served
+// by the next one. A service that refuses a key refuses it to all running calls on every instance,
+// while stores bill and throttle each fetch. Where a store lags behind the service, the later fetch
+// is the one that helps. A new value serves all earlier requests.
 func (r *Refresher) Refresh() {
 	r.mu.Lock()
-	r.asked = true
+	r.requested = true
 	r.mu.Unlock()
-	r.poke()
+	r.wakeUp()
 }
 
-// Changed returns a channel that is closed when the value changes next; the first value is a change too. Get the channel
-// before the value, and no change is missed. Close does not close it.
+// Changed returns a channel that is closed when the value changes next. The first value is a change
+// too. Get the channel before the value, so that no change is missed. Close does not close it.
 func (r *Refresher) Changed() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.changed
 }
 
-// Status is what an operator sees of a secret. It holds no value.
+// Status is the state of a secret for operators. It does not contain the value.
 type Status struct {
-	// Name and Source are those that the Refresher was opened with.
+	// Name and Source are those passed to Open.
 	Name   string `json:"name"`
 	Source string `json:"source,omitempty"`
 
-	// Fingerprint names the value in use, see the function. It is empty if there is none, or it is hidden.
+	// Fingerprint is that of the value in use, see Fingerprint. It is empty if there is no value,
+	// or if it is hidden.
 	Fingerprint string `json:"fingerprint,omitempty"`
 
-	// Has is whether there is a value to use.
+	// Has is whether there is a value.
 	Has bool `json:"has"`
 
 	// Fetched is when the value in use last came from the store; zero if there is none.
 	Fetched time.Time `json:"fetched,omitzero"`
 
-	// Expires is when the value ends: the earlier of what the operator and the store say. Zero if neither does.
+	// Expires is when the value ends: the earlier of the operator's and the store's time. Zero if
+	// both are unknown.
 	Expires time.Time `json:"expires,omitzero"`
 
-	// Lease is whether Expires moves on with every fetch, so that nobody needs to act unless it is past.
+	// Lease is whether Expires moves on with every fetch. The operator need not act unless it is
+	// past.
 	Lease bool `json:"lease,omitempty"`
 
-	// Error is what the last fetch failed of; empty if it was good, or none has been made.
+	// Error is the error of the last fetch. It is empty after a success, and before the first
+	// fetch.
 	Error string `json:"error,omitempty"`
 }
 
-// Status returns the present state. It asks nobody.
+// Status returns the present state. It does not fetch.
 func (r *Refresher) Status() Status {
 	s := Status{Name: r.name, Source: r.options.Source, Expires: r.options.Expires}
 	r.mu.Lock()
 	s.Error = r.failure
-	g := r.value.Load()
+	g := r.current.Load()
 	r.mu.Unlock()
 	if g == nil {
 		return s

@@ -15,7 +15,7 @@ import (
 func held(value string) *Refresher {
 	k := Open("a", holding(value), quiet())
 	if value != "" {
-		k.value.Store(&good{value: value})
+		k.current.Store(&snapshot{value: value})
 	}
 	return k
 }
@@ -93,8 +93,8 @@ func TestRingWhileValuesMove(t *testing.T) {
 	var got []string
 	for key := range r.Each {
 		got = append(got, key)
-		a.value.Store(&good{value: "new"}) // The first key is rotated just now.
-		b.value.Store(&good{value: "old"})
+		a.current.Store(&snapshot{value: "new"}) // The first key is rotated just now.
+		b.current.Store(&snapshot{value: "old"})
 	}
 	if diff := cmp.Diff([]string{"old"}, got); diff != "" {
 		t.Error("a key that was just refused is tried again:", diff)
