@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
@@ -303,7 +304,7 @@ func (f *Feed) override(spec *feed.Spec) error {
 		spec.Format.MinCount = f.MinCount
 	}
 	if f.Format != "" {
-		spec.Format.Encoding = feed.Encoding(f.Format)
+		spec.Format.Encoding = listformat.Encoding(f.Format)
 	}
 	if len(f.Field) > 0 {
 		spec.Format.Members = f.Field
