@@ -50,19 +50,19 @@ func (h *Handler) history(q *request) (response, error) {
 }
 
 // question reads a question about one address.
-func (h *Handler) question(addr netip.Addr, query url.Values) (history.Question, error) {
+func (h *Handler) question(addr netip.Addr, query url.Values) (history.Query, error) {
 	if view := query.Get("view"); query.Has("view") && view != "timeline" && view != "changes" {
-		return history.Question{}, badRequest("view is timeline or changes")
+		return history.Query{}, badRequest("view is timeline or changes")
 	}
 	prefix, err := widen(addr, query)
 	if err != nil {
-		return history.Question{}, err
+		return history.Query{}, err
 	}
 	if prefix, err = h.o.Backend.Kept(prefix); err != nil {
-		return history.Question{}, historyProblem(err, err)
+		return history.Query{}, historyProblem(err, err)
 	}
 	period, limit, after, err := page(query, time.Now())
-	return history.Question{Period: period, Prefix: prefix, Limit: limit, After: after}, err
+	return history.Query{Period: period, Prefix: prefix, Limit: limit, After: after}, err
 }
 
 // widen returns the network of an address that the query asks for, which is the address itself unless it says more.
@@ -152,13 +152,13 @@ func (h *Handler) ask(q *request, question func(context.Context, history.Reader)
 // historyProblem says to a visitor what is wrong with the history. What it does not know is other.
 func historyProblem(err, other error) error {
 	switch {
-	case errors.Is(err, history.ErrQuestion):
+	case errors.Is(err, history.ErrQuery):
 		return badRequest(err.Error())
 	case errors.Is(err, history.ErrSlow):
 		return newProblem(http.StatusUnprocessableEntity, "too_slow", "the question takes too long: ask for a shorter time")
 	case errors.Is(err, history.ErrSchema):
 		return unavailable("history_away", "the history cannot be read at present", retrySchema)
-	case errors.Is(err, history.ErrAway), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, history.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return unavailable("history_away", "the history cannot be read at present", retryAway)
 	}
 	return other

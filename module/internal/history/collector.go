@@ -79,7 +79,7 @@ func (c *collector) drain() {
 // add counts one event.
 func (c *collector) add(e *Event) {
 	addr := e.Address.Unmap().WithZone("")
-	prefix, ok := c.settings.Load().Keep(addr)
+	prefix, ok := c.settings.Load().Stored(addr)
 	if !ok {
 		c.tally.drop(DropHidden, 1)
 		if c.tally.logged.Allow("hidden", time.Now()) {

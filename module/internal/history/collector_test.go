@@ -230,7 +230,7 @@ func TestKeep(t *testing.T) {
 	k.record(e4, e6)
 	check("by itself", "203.0.113.7/32 2001:db8:1:2::/64", "203.0.113.7/32 2001:db8:1:2::/64")
 
-	k.Use(Settings{Keep: func(addr netip.Addr) (kept netip.Prefix, ok bool) {
+	k.Use(Settings{Stored: func(addr netip.Addr) (kept netip.Prefix, ok bool) {
 		bits := 48
 		if addr.Is4() {
 			bits = 24
@@ -246,7 +246,7 @@ func TestKeep(t *testing.T) {
 	}
 	check("cut short", "203.0.113.0/24 2001:db8:1::/48", "203.0.113.0/24 2001:db8:1::/48")
 
-	k.Use(Settings{Keep: func(netip.Addr) (kept netip.Prefix, ok bool) {
+	k.Use(Settings{Stored: func(netip.Addr) (kept netip.Prefix, ok bool) {
 		return netip.Prefix{}, false
 	}})
 	k.record(e4, e6)

@@ -102,7 +102,7 @@ type Store interface {
 var (
 	// ErrUnavailable means that the database cannot be used at present: it does not answer, refuses
 	// the login, or takes no writes.
-	ErrAway = errors.New("the database of the history cannot be used")
+	ErrUnavailable = errors.New("the database of the history cannot be used")
 
 	// ErrSchema means that the database lacks the tables, or has those of another version.
 	ErrSchema = errors.New("the database of the history has not the tables that this version needs")
@@ -114,5 +114,5 @@ var (
 	ErrSlow = errors.New("the question takes the database too long: ask for a shorter time")
 
 	// ErrQuery means that a query is invalid. The wrapping text gives the reason.
-	ErrQuestion = errors.New("the question cannot be answered")
+	ErrQuery = errors.New("the question cannot be answered")
 )

@@ -16,14 +16,14 @@ import (
 // instance stores late is at its place in time.
 type Reader interface {
 	// Timeline returns the verdicts and decisions about a prefix, the latest first.
-	Timeline(context.Context, Question) (Timeline, error)
+	Timeline(context.Context, Query) (Timeline, error)
 	// Graph summarizes them over 1 to MaxParts equal parts of the period. A zero From means the
 	// time when the prefix was first seen, or earlier: no part is then shorter than a minute. Limit
 	// and After are ignored.
-	Graph(ctx context.Context, q Question, parts int) (Graph, error)
+	Graph(ctx context.Context, q Query, parts int) (Graph, error)
 	// Changes returns the changes of verdicts about a prefix, the latest first. Where very many
 	// equal verdicts were recorded, a page may be short, even empty, and still have Next.
-	Changes(context.Context, Question) (Changes, error)
+	Changes(context.Context, Query) (Changes, error)
 	// Worst returns the addresses, or networks, with the most requests that were limited, blocked
 	// or dropped, or would have been. It omits those without any.
 	Worst(context.Context, Ranking) (Worst, error)
@@ -49,7 +49,7 @@ type Period struct {
 }
 
 // Query is about one address or network.
-type Question struct {
+type Query struct {
 	Period
 	Prefix netip.Prefix // as it is stored
 	Limit  int          // entries per page; 0: DefaultLimit
@@ -144,13 +144,13 @@ type Ranked struct {
 
 // Rules is a page of the decisions of rules.
 type Rules struct {
-	Period Period   `json:"period"`
-	Rules  []RuleOf `json:"rules"`
-	Next   string   `json:"next,omitempty"`
+	Period Period      `json:"period"`
+	Rules  []RuleStats `json:"rules"`
+	Next   string      `json:"next,omitempty"`
 }
 
 // RuleStats is one rule of one host.
-type RuleOf struct {
+type RuleStats struct {
 	Host      string    `json:"host"`
 	Rule      string    `json:"rule"` // empty: no rule decided
 	Action    string    `json:"action"`
@@ -166,13 +166,13 @@ func ResultOf(err error) string {
 	switch {
 	case err == nil:
 		return "ok"
-	case errors.Is(err, ErrAway):
+	case errors.Is(err, ErrUnavailable):
 		return "away"
 	case errors.Is(err, ErrSchema):
 		return "schema"
 	case errors.Is(err, ErrSlow):
 		return "slow"
-	case errors.Is(err, ErrQuestion):
+	case errors.Is(err, ErrQuery):
 		return "question"
 	}
 	return "error"

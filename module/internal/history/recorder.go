@@ -49,7 +49,7 @@ type Settings struct {
 	// no zone. If ok is false, the address cannot be stored at present, and the request is not
 	// recorded. Default: reputation.Subject. An IPv6 client may use any address of its /64, and
 	// must not be able to create unlimited rows.
-	Keep func(netip.Addr) (prefix netip.Prefix, ok bool)
+	Stored func(netip.Addr) (prefix netip.Prefix, ok bool)
 }
 
 // timing holds the intervals and thresholds of the background work.
@@ -129,8 +129,8 @@ func (r *Recorder) Use(s Settings) {
 	if s.Limit <= 0 {
 		s.Limit = DefaultSpool
 	}
-	if s.Keep == nil {
-		s.Keep = storedSubject
+	if s.Stored == nil {
+		s.Stored = storedSubject
 	}
 	r.settings.Store(&s)
 	r.spool.limit.Store(s.Limit)

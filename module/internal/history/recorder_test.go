@@ -42,7 +42,7 @@ func TestMillion(t *testing.T) {
 		store.answers(func(b *Batch) error {
 			switch store.calls % 4 {
 			case 0:
-				return ErrAway
+				return ErrUnavailable
 			case 1:
 				store.put(b)
 				return errors.New("the connection broke")
@@ -281,7 +281,7 @@ func TestAPanicDoesNotEndTheWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newRig(t, Options{Dir: t.TempDir()})
 		store := &shelf{}
-		k.Use(Settings{Store: store, Keep: func(addr netip.Addr) (kept netip.Prefix, ok bool) {
+		k.Use(Settings{Store: store, Stored: func(addr netip.Addr) (kept netip.Prefix, ok bool) {
 			if addr == request(1).Address {
 				panic("no key")
 			}

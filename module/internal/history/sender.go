@@ -95,7 +95,7 @@ func (r *Recorder) deliver(ctx context.Context, store Store, w *pending, b *Batc
 			err = fmt.Errorf("%w: %w", ErrRejected, err)
 		}
 	}
-	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrAway) && !errors.Is(err, ErrSchema) {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrSchema) {
 		if w.failures++; w.failures >= maxFailures {
 			err = fmt.Errorf("%w: %w", ErrRejected, err)
 		}

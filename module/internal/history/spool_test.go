@@ -55,7 +55,7 @@ func TestLimit(t *testing.T) {
 		t.Errorf("the log is:\n%s", log)
 	}
 	k.Use(Settings{Limit: 1})
-	if err := k.attempt(t.Context(), &answering{answer: func(int) (Stored, error) { return Stored{}, ErrAway }}, oldest); err == nil {
+	if err := k.attempt(t.Context(), &answering{answer: func(int) (Stored, error) { return Stored{}, ErrUnavailable }}, oldest); err == nil {
 		t.Error("a failure is none")
 	}
 	if left := names(t, dir, ""); len(left) > 0 {

@@ -155,7 +155,7 @@ func (t *tally) setStoreError(err error) {
 	t.mu.Unlock()
 	switch {
 	case err == nil:
-	case errors.Is(err, ErrAway), errors.Is(err, ErrSchema):
+	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrSchema):
 		t.log.Debug("the history waits", "error", err)
 	case t.logged.Allow("store", time.Now()):
 		t.log.Warn("the history waits: the database did not take a batch, which is sent again", "error", err)

@@ -15,7 +15,7 @@ const (
 // Sync sends the events recorded so far, and returns when the Store has them or ctx ends. A caller
 // that reads from the Store thereby sees the latest requests. If another call did so less than
 // syncInterval ago, it returns at once.
-func (r *Recorder) Settle(ctx context.Context) {
+func (r *Recorder) Sync(ctx context.Context) {
 	sealed := make(chan time.Time, 1)
 	select {
 	case r.sync <- sealed:

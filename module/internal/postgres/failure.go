@@ -42,16 +42,16 @@ var kinds = [numKinds]struct {
 	acts       bool
 	is         error
 }{
-	waiting:     {"waiting", "see whether the store that holds the database's DSN answers", false, history.ErrAway},
-	unfit:       {"dsn", "correct the DSN", true, history.ErrAway},
-	unreachable: {"unreachable", "see that the server runs and can be reached from here, and whether only one side expects TLS (sslmode)", false, history.ErrAway},
-	timeout:     {"timeout", "look at the network, at the load of the server and at its locks (pg_stat_activity)", false, history.ErrAway},
-	denied:      {Denied, "check the user and the password of the DSN, and pg_hba.conf of the server", true, history.ErrAway},
-	forbidden:   {"forbidden", "the user must own the tables, since it makes and drops the parts of days: GRANT <their owner> TO <user>; where there are none: GRANT CREATE ON DATABASE <database> TO <user>", true, history.ErrAway},
-	absent:      {"no_database", "CREATE DATABASE, or name another in the DSN", true, history.ErrAway},
-	busy:        {"busy", "wait until it has started; else raise max_connections of the server, or the limit of the user or database", false, history.ErrAway},
-	full:        {"full", "make room on the server's disk", true, history.ErrAway},
-	readOnly:    {"read_only", "name the primary, or several servers with target_session_attrs=read-write", true, history.ErrAway},
+	waiting:     {"waiting", "see whether the store that holds the database's DSN answers", false, history.ErrUnavailable},
+	unfit:       {"dsn", "correct the DSN", true, history.ErrUnavailable},
+	unreachable: {"unreachable", "see that the server runs and can be reached from here, and whether only one side expects TLS (sslmode)", false, history.ErrUnavailable},
+	timeout:     {"timeout", "look at the network, at the load of the server and at its locks (pg_stat_activity)", false, history.ErrUnavailable},
+	denied:      {Denied, "check the user and the password of the DSN, and pg_hba.conf of the server", true, history.ErrUnavailable},
+	forbidden:   {"forbidden", "the user must own the tables, since it makes and drops the parts of days: GRANT <their owner> TO <user>; where there are none: GRANT CREATE ON DATABASE <database> TO <user>", true, history.ErrUnavailable},
+	absent:      {"no_database", "CREATE DATABASE, or name another in the DSN", true, history.ErrUnavailable},
+	busy:        {"busy", "wait until it has started; else raise max_connections of the server, or the limit of the user or database", false, history.ErrUnavailable},
+	full:        {"full", "make room on the server's disk", true, history.ErrUnavailable},
+	readOnly:    {"read_only", "name the primary, or several servers with target_session_attrs=read-write", true, history.ErrUnavailable},
 	outdated:    {"schema", "run `caddy ip-reputation migrate up`", true, history.ErrSchema},
 	rejected:    {"rejected", "this is a bug: report it, with the SQLSTATE", true, history.ErrRejected},
 	failed:      {"error", "look at the log of the server", false, nil},
@@ -71,7 +71,7 @@ type failure struct {
 func (f *failure) Error() string {
 	is := kinds[f.kind].is
 	if is == nil {
-		is = history.ErrAway // whose words are right, although it may not be away
+		is = history.ErrUnavailable // whose words are right, although it may not be away
 	}
 	return is.Error() + ": " + f.text
 }

@@ -136,7 +136,7 @@ func TestMigrateWaits(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
-	if _, err := Migrate(ctx, dsn, "up"); !errors.Is(err, history.ErrAway) {
+	if _, err := Migrate(ctx, dsn, "up"); !errors.Is(err, history.ErrUnavailable) {
 		t.Errorf("while another migrates: %v", err)
 	}
 	db := open(t, dsn)

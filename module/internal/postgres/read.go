@@ -67,7 +67,7 @@ func (r *reader) transact(ctx context.Context, do func(*inquiry) error) error {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
 	case <-ctx.Done():
-		return fmt.Errorf("%w: it is busy with other questions", history.ErrAway)
+		return fmt.Errorf("%w: it is busy with other questions", history.ErrUnavailable)
 	}
 	tx, err := r.begin(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
@@ -110,7 +110,7 @@ func readError(err error) error {
 	var refused *pgconn.PgError
 	var scan pgx.ScanArgError
 	switch {
-	case errors.Is(err, history.ErrQuestion), errors.Is(err, history.ErrAway):
+	case errors.Is(err, history.ErrQuery), errors.Is(err, history.ErrUnavailable):
 		return err
 	case errors.As(err, &refused) && refused.Code == queryCanceled:
 		return history.ErrSlow

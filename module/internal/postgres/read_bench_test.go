@@ -99,7 +99,7 @@ func BenchmarkTimeline10M(b *testing.B) {
 		{"16", network(middle, 16), history.Period{}},
 		{"heavy day", heavy, back(24 * time.Hour)},
 	} {
-		q := history.Question{Prefix: about.prefix, Period: about.period}
+		q := history.Query{Prefix: about.prefix, Period: about.period}
 		understood, err := l.about(ofTimeline, q)
 		if err != nil {
 			b.Fatal(err)
@@ -148,7 +148,7 @@ func BenchmarkTimeline10M(b *testing.B) {
 			})
 		}
 	}
-	q, err := l.about(ofTimeline, history.Question{Prefix: heavy})
+	q, err := l.about(ofTimeline, history.Query{Prefix: heavy})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -27,7 +27,7 @@ const (
 // Changes implements history.Reader. Verdicts that do not differ from the one before about the same subject are left out:
 // after a restart, and by each instance, they are recorded again. A page that would have to leave out very many is short,
 // even empty, and has Next.
-func (r *reader) Changes(ctx context.Context, asked history.Question) (history.Changes, error) {
+func (r *reader) Changes(ctx context.Context, asked history.Query) (history.Changes, error) {
 	q, err := r.about(ofChanges, asked)
 	if err != nil {
 		return history.Changes{}, err

@@ -50,7 +50,7 @@ func (c cursor) String() string {
 }
 
 var errCursor = fmt.Errorf("%w: after is not the next of an earlier answer; give it unchanged, or leave it out for the first page",
-	history.ErrQuestion)
+	history.ErrQuery)
 
 // parseCursor reads what String wrote. Anybody may have written it: what it returns can be asked, whatever it means.
 func parseCursor(text string) (cursor, error) {

@@ -20,11 +20,11 @@ const (
 
 // Graph implements history.Reader. Without From it begins when the prefix was first seen. A decision is in the part that the
 // last of its requests is in. Limit and After mean nothing.
-func (r *reader) Graph(ctx context.Context, asked history.Question, parts int) (history.Graph, error) {
+func (r *reader) Graph(ctx context.Context, asked history.Query, parts int) (history.Graph, error) {
 	if parts < 1 || parts > history.MaxParts {
-		return history.Graph{}, fmt.Errorf("%w: a graph has 1 to %d parts, not %d", history.ErrQuestion, history.MaxParts, parts)
+		return history.Graph{}, fmt.Errorf("%w: a graph has 1 to %d parts, not %d", history.ErrQuery, history.MaxParts, parts)
 	}
-	q, err := r.about("graph", history.Question{Period: asked.Period, Prefix: asked.Prefix})
+	q, err := r.about("graph", history.Query{Period: asked.Period, Prefix: asked.Prefix})
 	if err != nil {
 		return history.Graph{}, err
 	}
@@ -72,7 +72,7 @@ func (a *inquiry) begin(q *question, parts int) error {
 func newGraph(p history.Period, parts int) (history.Graph, error) {
 	width := partWidth(p, parts)
 	if width == 0 {
-		return history.Graph{}, fmt.Errorf("%w: %s cannot be divided by %d", history.ErrQuestion, p.To.Sub(p.From), parts)
+		return history.Graph{}, fmt.Errorf("%w: %s cannot be divided by %d", history.ErrQuery, p.To.Sub(p.From), parts)
 	}
 	g := history.Graph{Period: p, Parts: make([]history.Part, parts)}
 	for i := range g.Parts {

@@ -57,7 +57,7 @@ ANALYZE ip_reputation.decisions; ANALYZE ip_reputation.verdicts`)
 
 	twoDays := history.Period{From: dayOf(readNow).Add(-2 * day), To: dayOf(readNow)}
 	for _, prefix := range prefixes("198.51.0.7/32", "198.51.0.0/25") {
-		q, err := l.about(ofTimeline, history.Question{Prefix: prefix, Period: twoDays, Limit: 200})
+		q, err := l.about(ofTimeline, history.Query{Prefix: prefix, Period: twoDays, Limit: 200})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +87,7 @@ ANALYZE ip_reputation.decisions; ANALYZE ip_reputation.verdicts`)
 			}
 		}
 	}
-	q, err := l.about(ofTimeline, history.Question{Prefix: prefixes("198.51.0.7/32")[0], Limit: 1})
+	q, err := l.about(ofTimeline, history.Query{Prefix: prefixes("198.51.0.7/32")[0], Limit: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

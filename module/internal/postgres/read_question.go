@@ -32,7 +32,7 @@ type question struct {
 }
 
 // about returns q as a question; of tells which.
-func (r *reader) about(of string, q history.Question) (question, error) {
+func (r *reader) about(of string, q history.Query) (question, error) {
 	p, err := askable(q.Prefix)
 	if err != nil {
 		return question{}, err
@@ -57,7 +57,7 @@ func (r *reader) understand(q question, after string) (question, error) {
 	case q.limit == 0:
 		q.limit = history.DefaultLimit
 	case q.limit < 0 || q.limit > history.MaxLimit:
-		return q, fmt.Errorf("%w: a page has 1 to %d entries, not %d", history.ErrQuestion, history.MaxLimit, q.limit)
+		return q, fmt.Errorf("%w: a page has 1 to %d entries, not %d", history.ErrQuery, history.MaxLimit, q.limit)
 	}
 	if after == "" {
 		var err error
@@ -70,7 +70,7 @@ func (r *reader) understand(q question, after string) (question, error) {
 	}
 	if c.Of != q.of || (q.prefix.IsValid() && c.Prefix != q.prefix) {
 		return q, fmt.Errorf("%w: after is the next of an answer to another question; ask that again, or leave it out",
-			history.ErrQuestion)
+			history.ErrQuery)
 	}
 	q.after = &c
 	q.period = history.Period{From: micro(c.From), To: micro(c.To)}
@@ -82,12 +82,12 @@ func (r *reader) understandPeriod(p history.Period) (history.Period, error) {
 		p.To = r.now()
 	}
 	if !storable(p.From) || !storable(p.To) {
-		return p, fmt.Errorf("%w: times are in the years 1 to 9999", history.ErrQuestion)
+		return p, fmt.Errorf("%w: times are in the years 1 to 9999", history.ErrQuery)
 	}
 	p.From, p.To = micro(p.From.UnixMicro()), micro(p.To.UnixMicro()) // as exactly as the database has them
 	if !p.From.Before(p.To) {
 		return p, fmt.Errorf("%w: the time from %s to %s is none; the first must be the earlier one",
-			history.ErrQuestion, p.From.Format(time.RFC3339), p.To.Format(time.RFC3339))
+			history.ErrQuery, p.From.Format(time.RFC3339), p.To.Format(time.RFC3339))
 	}
 	return p, nil
 }
@@ -99,7 +99,7 @@ func askable(p netip.Prefix) (netip.Prefix, error) {
 		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped)
 	}
 	if !p.IsValid() {
-		return p, fmt.Errorf("%w: it needs an address or a network, such as 192.0.2.1/32 or 2001:db8::/64", history.ErrQuestion)
+		return p, fmt.Errorf("%w: it needs an address or a network, such as 192.0.2.1/32 or 2001:db8::/64", history.ErrQuery)
 	}
 	return p.Masked(), nil
 }

@@ -91,8 +91,8 @@ func (r *reader) Rules(ctx context.Context, asked history.Ranking) (history.Rule
 	args["requests"], args["host"], args["rule"], args["action"], args["mode"] = c.Requests, c.Host, c.Rule, c.Action, c.Mode
 	rules := history.Rules{Period: q.period}
 	err = r.ask(ctx, "what the rules decided", func(a *inquiry) error {
-		rules.Rules, err = answers(a, rulesOf, args, func(row pgx.CollectableRow) (history.RuleOf, error) {
-			var v history.RuleOf
+		rules.Rules, err = answers(a, rulesOf, args, func(row pgx.CollectableRow) (history.RuleStats, error) {
+			var v history.RuleStats
 			err := row.Scan(&v.Host, &v.Rule, &v.Action, &v.Mode, &v.Requests, &v.Addresses, &v.First, &v.Last)
 			v.First, v.Last = v.First.UTC(), v.Last.UTC()
 			return v, err
@@ -102,7 +102,7 @@ func (r *reader) Rules(ctx context.Context, asked history.Ranking) (history.Rule
 	if err != nil {
 		return history.Rules{}, err
 	}
-	rules.Rules, rules.Next = page(rules.Rules, q.limit, func(last history.RuleOf) cursor {
+	rules.Rules, rules.Next = page(rules.Rules, q.limit, func(last history.RuleStats) cursor {
 		next := q.cursor()
 		next.Requests, next.Host, next.Rule, next.Action, next.Mode = last.Requests, last.Host, last.Rule, last.Action, last.Mode
 		return next

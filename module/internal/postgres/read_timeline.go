@@ -14,7 +14,7 @@ import (
 
 // Timeline implements history.Reader. The latest is first by minute, then by the time of the entry; of one time, decisions
 // come before what they were made of.
-func (r *reader) Timeline(ctx context.Context, asked history.Question) (history.Timeline, error) {
+func (r *reader) Timeline(ctx context.Context, asked history.Query) (history.Timeline, error) {
 	q, err := r.about(ofTimeline, asked)
 	if err != nil {
 		return history.Timeline{}, err
