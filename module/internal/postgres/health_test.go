@@ -88,7 +88,7 @@ func TestAPasswordThatChanges(t *testing.T) {
 	// ours changes first: what there is goes on
 	s.SQL(`ALTER ROLE writer PASSWORD 'password-of-third'`)
 	dsn.Store(as(t, s.DSN, "writer", "password-of-third"))
-	db.health.poke()
+	db.health.requestCheck()
 	write(t, db, batchOf(3, time.Now(), 1))
 	if got := ask[int64](t, s.DSN, "SELECT count(*) FROM ip_reputation.batches"); got != 3 {
 		t.Errorf("%d batches", got)

@@ -99,7 +99,7 @@ func TestChangesOfMany(t *testing.T) {
 	t.Parallel()
 	l := newLibrary(t)
 	subject := netip.MustParsePrefix("2001:db8::/64")
-	changes := make([]history.Change, 2*changesLooked+2)
+	changes := make([]history.Change, 2*maxCompared+2)
 	for i := range changes {
 		changes[i] = history.Change{At: readNow.Add(time.Duration(i-len(changes)) * time.Second), Subject: subject, Score: 50}
 	}

@@ -126,10 +126,10 @@ func TestReadFailures(t *testing.T) {
 	}
 	defer func() { _ = holder.Rollback(context.Background()) }()
 	full := newLibrary(t)
-	for range readers {
+	for range maxReaders {
 		full.slots <- struct{}{}
 	}
-	full.budget = 100*time.Millisecond - readPatience
+	full.budget = 100*time.Millisecond - readGrace
 
 	for name, c := range map[string]struct {
 		history.Reader
@@ -171,7 +171,7 @@ func TestReadAway(t *testing.T) {
 		}
 	}
 	server.Pause()
-	db.budget = 100*time.Millisecond - readPatience
+	db.budget = 100*time.Millisecond - readGrace
 	for name, ask := range readQuestions(db, someNetwork) {
 		if err := ask(t.Context()); !errors.Is(err, history.ErrUnavailable) {
 			t.Errorf("%s, of one that says nothing: %v", name, err)
@@ -210,7 +210,7 @@ func TestReadMistakes(t *testing.T) {
 	// A question that makes no sense asks nobody.
 	r := newReader(nil, func() time.Time { return readNow })
 	host := netip.MustParsePrefix("203.0.113.7/32")
-	next := cursor{Of: ofTimeline, Prefix: host, From: 0, To: readNow.UnixMicro()}.String()
+	next := cursor{Of: kindTimeline, Prefix: host, From: 0, To: readNow.UnixMicro()}.String()
 	hour := history.Period{From: readNow.Add(-time.Hour), To: readNow}
 	for name, q := range map[string]history.Query{
 		"no prefix":         {},
@@ -244,7 +244,7 @@ func TestReadMistakes(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, err, other)
 		}
 	}
-	if _, err := r.Worst(t.Context(), history.Ranking{Networks: true, After: cursor{Of: ofWorst}.String()}); !errors.Is(err, history.ErrQuery) {
+	if _, err := r.Worst(t.Context(), history.Ranking{Networks: true, After: cursor{Of: kindWorst}.String()}); !errors.Is(err, history.ErrQuery) {
 		t.Error("addresses go on as networks:", err)
 	}
 	for _, parts := range []int{-1, 0, history.MaxParts + 1} {

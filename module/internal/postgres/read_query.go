@@ -10,38 +10,38 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 )
 
-// The questions, as cursors name them.
+// The kinds of queries, as cursors name them.
 const (
-	ofTimeline = "timeline"
-	ofChanges  = "changes"
-	ofWorst    = "worst"
-	ofNetworks = "networks"
-	ofRules    = "rules"
+	kindTimeline = "timeline"
+	kindChanges  = "changes"
+	kindWorst    = "worst"
+	kindNetworks = "networks"
+	kindRules    = "rules"
 )
 
-// rankedSpan is the time that a ranking is of when nobody says.
+// rankedSpan is the default period of a ranking.
 const rankedSpan = day
 
-// question is one that makes sense, with nothing left open.
-type question struct {
-	of     string
-	prefix netip.Prefix // not valid in rankings
+// query is a valid query with all defaults filled in.
+type query struct {
+	kind   string
+	prefix netip.Prefix // invalid in rankings
 	period history.Period
 	limit  int
 	after  *cursor // nil: the first page
 }
 
-// about returns q as a question; of tells which.
-func (r *reader) about(of string, q history.Query) (question, error) {
-	p, err := askable(q.Prefix)
+// prefixQuery validates a query about a prefix. kind is one of the constants.
+func (r *reader) prefixQuery(kind string, q history.Query) (query, error) {
+	p, err := normalizePrefix(q.Prefix)
 	if err != nil {
-		return question{}, err
+		return query{}, err
 	}
-	return r.understand(question{of: of, prefix: p, period: q.Period, limit: q.Limit}, q.After)
+	return r.complete(query{kind: kind, prefix: p, period: q.Period, limit: q.Limit}, q.After)
 }
 
-// ranking returns q as a question; of tells which.
-func (r *reader) ranking(of string, q history.Ranking) (question, error) {
+// rankingQuery validates a ranking. kind is one of the constants.
+func (r *reader) rankingQuery(kind string, q history.Ranking) (query, error) {
 	if q.From.IsZero() {
 		to := q.To
 		if to.IsZero() {
@@ -49,10 +49,10 @@ func (r *reader) ranking(of string, q history.Ranking) (question, error) {
 		}
 		q.From = to.Add(-rankedSpan)
 	}
-	return r.understand(question{of: of, period: q.Period, limit: q.Limit}, q.After)
+	return r.complete(query{kind: kind, period: q.Period, limit: q.Limit}, q.After)
 }
 
-func (r *reader) understand(q question, after string) (question, error) {
+func (r *reader) complete(q query, after string) (query, error) {
 	switch {
 	case q.limit == 0:
 		q.limit = history.DefaultLimit
@@ -61,14 +61,14 @@ func (r *reader) understand(q question, after string) (question, error) {
 	}
 	if after == "" {
 		var err error
-		q.period, err = r.understandPeriod(q.period)
+		q.period, err = r.completePeriod(q.period)
 		return q, err
 	}
 	c, err := parseCursor(after)
 	if err != nil {
 		return q, err
 	}
-	if c.Of != q.of || (q.prefix.IsValid() && c.Prefix != q.prefix) {
+	if c.Of != q.kind || (q.prefix.IsValid() && c.Prefix != q.prefix) {
 		return q, fmt.Errorf("%w: after is the next of an answer to another question; ask that again, or leave it out",
 			history.ErrQuery)
 	}
@@ -77,7 +77,7 @@ func (r *reader) understand(q question, after string) (question, error) {
 	return q, nil
 }
 
-func (r *reader) understandPeriod(p history.Period) (history.Period, error) {
+func (r *reader) completePeriod(p history.Period) (history.Period, error) {
 	if p.To.IsZero() {
 		p.To = r.now()
 	}
@@ -92,8 +92,8 @@ func (r *reader) understandPeriod(p history.Period) (history.Period, error) {
 	return p, nil
 }
 
-// askable returns p as rows have it.
-func askable(p netip.Prefix) (netip.Prefix, error) {
+// normalizePrefix returns p in the form that rows have.
+func normalizePrefix(p netip.Prefix) (netip.Prefix, error) {
 	const mapped = 96 // bits before an IPv4 address that is written as IPv6
 	if p.Addr().Is4In6() && p.Bits() >= mapped {
 		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped)
@@ -104,14 +104,14 @@ func askable(p netip.Prefix) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
-// args are what all statements about a time, and a prefix, take:
+// args returns the arguments of all statements about a period, and a prefix:
 //
-//	@low, @high     the prefix, as the order of inet has it: a network is before its addresses, and what is inside of
-//	                a prefix, cut short or not, is between that and its last address. `address <<= @prefix` finds the same
-//	                rows, by the index only where the planner knows the value
-//	@from, @to      the time
-//	@first, @until  the minutes that are looked at: partitions are of minutes
-func (q *question) args() pgx.NamedArgs {
+//	@low, @high     the range of the prefix in the order of inet: a network sorts before its addresses, and
+//	                everything inside it sorts up to its last address. `address <<= @prefix` finds the same
+//	                rows, but uses the index only if the planner knows the value
+//	@from, @to      the period
+//	@first, @until  the minutes of the period, which select partitions
+func (q *query) args() pgx.NamedArgs {
 	all := pgx.NamedArgs{
 		"from": q.period.From, "to": q.period.To,
 		"first": q.period.From.Truncate(time.Minute), "until": q.period.To,
@@ -122,7 +122,7 @@ func (q *question) args() pgx.NamedArgs {
 	return all
 }
 
-// The rows that args are about. What a decision counts is at the last of its requests.
+// The rows that args select. The time of a decision is that of its last request.
 const (
 	decisionsInTime = ` minute >= @first AND minute < @until AND last_at >= @from AND last_at < @to `
 	verdictsInTime  = ` at >= @first AND at < @until AND at >= @from AND at < @to `
@@ -141,9 +141,9 @@ func last(p netip.Prefix) netip.Prefix {
 	return netip.PrefixFrom(a, a.BitLen())
 }
 
-// cursor returns what all cursors of the question have.
-func (q *question) cursor() cursor {
-	return cursor{Of: q.of, Prefix: q.prefix, From: q.period.From.UnixMicro(), To: q.period.To.UnixMicro()}
+// cursor returns the part that all cursors of the query have in common.
+func (q *query) cursor() cursor {
+	return cursor{Of: q.kind, Prefix: q.prefix, From: q.period.From.UnixMicro(), To: q.period.To.UnixMicro()}
 }
 
 func micro(since1970 int64) time.Time { return time.UnixMicro(since1970).UTC() }
