@@ -172,17 +172,17 @@ func TestLockoutIsBounded(t *testing.T) {
 	var l lockout
 	now := time.Now()
 	addr := netip.MustParseAddr("198.51.100.1")
-	for range 3 * maxShut {
+	for range 3 * maxLocked {
 		l.add(addr, now, time.Hour)
-		if addr = addr.Next(); l.left(addr, now) != 0 {
+		if addr = addr.Next(); l.remaining(addr, now) != 0 {
 			t.Fatalf("%s is locked out", addr)
 		}
 	}
-	if len(l.until) > maxShut {
+	if len(l.until) > maxLocked {
 		t.Errorf("%d are remembered", len(l.until))
 	}
 	l.add(addr, now.Add(2*time.Hour), time.Hour)
-	if len(l.until) != 1 || l.left(addr, now.Add(2*time.Hour)) != time.Hour {
+	if len(l.until) != 1 || l.remaining(addr, now.Add(2*time.Hour)) != time.Hour {
 		t.Errorf("%d are remembered when the time of all is over", len(l.until))
 	}
 }
