@@ -181,8 +181,8 @@ func (q *request) batch() (batch, error) {
 			`{"addresses": ["203.0.113.5"], "ask": false}, with no other members`)
 	}
 	limit := MaxAddresses
-	if q.token.Most > 0 {
-		limit = min(limit, q.token.Most)
+	if q.token.MaxAddresses > 0 {
+		limit = min(limit, q.token.MaxAddresses)
 	}
 	switch {
 	case len(b.Addresses) == 0:

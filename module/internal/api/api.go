@@ -32,7 +32,7 @@ type Backend interface {
 	History(ctx context.Context) (history.Reader, error)
 	// Stored returns an address or a network in the form that the history stores. It fails with an
 	// error of package history if that form cannot be queried.
-	Kept(prefix netip.Prefix) (netip.Prefix, error)
+	Stored(prefix netip.Prefix) (netip.Prefix, error)
 	// Ready reports whether the process is ready and not about to shut down.
 	Ready(r *http.Request) bool
 }

@@ -94,7 +94,7 @@ func TestLimits(t *testing.T) {
 	allowed := 5
 	f := start(t, func(f *fixture) {
 		f.left = 10
-		f.o.Tokens[0].Most = 5
+		f.o.Tokens[0].MaxAddresses = 5
 		f.o.Tokens[0].Limit = func(_ *http.Request, n int) Allowance {
 			counted = append(counted, n)
 			allowed -= n
@@ -260,7 +260,7 @@ func TestWhatWentWrongIsLogged(t *testing.T) {
 // TestAnAbortGoesOn proves that the server's own way to end a connection is left to it.
 func TestAnAbortGoesOn(t *testing.T) {
 	f := start(t, func(f *fixture) {
-		f.o.Tokens[0].Ends = func() time.Time { panic(http.ErrAbortHandler) }
+		f.o.Tokens[0].Expires = func() time.Time { panic(http.ErrAbortHandler) }
 	})
 	defer func() {
 		if r := recover(); r != http.ErrAbortHandler { //nolint:errorlint // it is compared as the server does

@@ -58,7 +58,7 @@ func (h *Handler) historyQuery(addr netip.Addr, query url.Values) (history.Query
 	if err != nil {
 		return history.Query{}, err
 	}
-	if prefix, err = h.o.Backend.Kept(prefix); err != nil {
+	if prefix, err = h.o.Backend.Stored(prefix); err != nil {
 		return history.Query{}, historyProblem(err, err)
 	}
 	period, limit, after, err := page(query, time.Now())

@@ -82,7 +82,7 @@ func (f *fake) History(context.Context) (history.Reader, error) {
 	return (*fakeHistory)(f), nil
 }
 
-func (f *fake) Kept(prefix netip.Prefix) (netip.Prefix, error) {
+func (f *fake) Stored(prefix netip.Prefix) (netip.Prefix, error) {
 	if f.hidden {
 		return netip.Prefix{}, fmt.Errorf("%w: ask for an address", history.ErrQuery)
 	}
@@ -180,9 +180,9 @@ func start(tb testing.TB, change ...func(*fixture)) *fixture {
 	f.o = Options{
 		Backend: f.fake,
 		Tokens: []Token{
-			{Name: "reader", Scope: ScopeRead, Value: text(readToken), Ends: never},
-			{Name: "asker", Scope: ScopeRead | ScopeAsk, Value: text(askToken), Ends: never},
-			{Name: "analyst", Scope: ScopeHistory, Value: text(historyToken), Ends: never},
+			{Name: "reader", Scope: ScopeRead, Value: text(readToken), Expires: never},
+			{Name: "asker", Scope: ScopeRead | ScopeAsk, Value: text(askToken), Expires: never},
+			{Name: "analyst", Scope: ScopeHistory, Value: text(historyToken), Expires: never},
 		},
 		Client: func(r *http.Request) netip.Addr {
 			addr, _ := netip.ParseAddr(r.Header.Get("Test-Client"))

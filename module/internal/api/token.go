@@ -56,13 +56,13 @@ type Token struct {
 	Value func() (string, bool)
 
 	// Expires returns when the token expires; zero: unknown.
-	Ends func() time.Time
+	Expires func() time.Time
 
 	// Limit counts n addresses against the limit of the token. Default: no limit.
 	Limit func(r *http.Request, n int) Allowance
 
-	// Most is the maximum number of addresses in one request. Default: MaxAddresses.
-	Most int
+	// MaxAddresses is the maximum number of addresses in one request. Default: MaxAddresses.
+	MaxAddresses int
 }
 
 // The lengths of tokens.
@@ -205,7 +205,7 @@ func (h *Handler) authenticate(r *http.Request, now time.Time) (*Token, error) {
 	}
 	token := h.match(hashToken(given))
 	if token != nil {
-		if ends := token.Ends(); ends.IsZero() || now.Before(ends) {
+		if ends := token.Expires(); ends.IsZero() || now.Before(ends) {
 			return token, nil
 		}
 	}

@@ -107,7 +107,7 @@ func TestATokenInTime(t *testing.T) {
 		ends := time.Now().Add(time.Hour)
 		f := start(t, func(f *fixture) {
 			f.o.Tokens = append(f.o.Tokens, Token{
-				Name: "api/late", Scope: ScopeRead, Value: func() (string, bool) { return value, ok }, Ends: func() time.Time { return ends },
+				Name: "api/late", Scope: ScopeRead, Value: func() (string, bool) { return value, ok }, Expires: func() time.Time { return ends },
 			})
 		})
 		try := func(what, token string, want int) {
@@ -192,7 +192,7 @@ func TestComparingIsTheSameWork(t *testing.T) {
 	fetched := make([]int, 20)
 	var tokens []Token
 	for i := range fetched {
-		tokens = append(tokens, Token{Scope: ScopeRead, Ends: never, Value: func() (string, bool) {
+		tokens = append(tokens, Token{Scope: ScopeRead, Expires: never, Value: func() (string, bool) {
 			fetched[i]++
 			return fmt.Sprintf("token-of-many-%010d", i), true
 		}})
@@ -216,7 +216,7 @@ func TestComparingIsTheSameWork(t *testing.T) {
 func BenchmarkMatch(b *testing.B) {
 	var tokens []Token
 	for i := range 20 {
-		tokens = append(tokens, Token{Scope: ScopeRead, Ends: never, Value: text(fmt.Sprintf("token-of-many-%010d", i))})
+		tokens = append(tokens, Token{Scope: ScopeRead, Expires: never, Value: text(fmt.Sprintf("token-of-many-%010d", i))})
 	}
 	f := start(b, func(f *fixture) { f.o.Tokens = tokens })
 	for name, shown := range map[string]string{
