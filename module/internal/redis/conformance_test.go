@@ -20,7 +20,7 @@ type clientCache struct{ *Client }
 
 func (c clientCache) Put(tb testing.TB, key record.Key, source string, r reputation.Report, fetched, due time.Time) {
 	tb.Helper()
-	if err := c.Client.Store(tb.Context(), key, source, r, fetched, due); err != nil {
+	if err := c.Store(tb.Context(), key, source, r, fetched, due); err != nil {
 		tb.Fatal(err)
 	}
 }
@@ -36,7 +36,7 @@ func (c clientCache) Get(tb testing.TB, key record.Key, sources []string) record
 
 func (c clientCache) Delete(tb testing.TB, key record.Key) bool {
 	tb.Helper()
-	found, err := c.Client.Forget(tb.Context(), key, nil)
+	found, err := c.Forget(tb.Context(), key, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}
