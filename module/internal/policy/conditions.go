@@ -10,8 +10,9 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Config holds conditions as operators write them; package module documents each. All that are present must hold; of the
-// values inside one, any. With none, they always hold.
+// Config holds conditions as operators write them; package module documents each. All conditions
+// that are set must hold. A condition with several values holds if one of them does. Without any
+// condition, the rule always matches.
 type Config struct {
 	Score    string
 	Category []string
@@ -22,20 +23,21 @@ type Config struct {
 	Status   []string
 }
 
-// Conditions are compiled conditions. The zero value always holds. A condition that is not set is the zero value of its
-// field.
+// Conditions are compiled conditions. The zero value always matches. A condition that is not set is
+// the zero value of its field.
 type Conditions struct {
 	scored     bool
 	min, max   uint8
 	categories reputation.Categories
 	nature     reputation.Nature
-	countries  []string // in order
-	asns       []uint32 // in order
+	countries  []string // sorted
+	asns       []uint32 // sorted
 	sources    []string
 	statuses   uint8 // a bit for each status
 }
 
-// Compile checks the conditions and converts them for Match. Errors name the condition, the value and the cure.
+// Compile checks the conditions and converts them for Match. Errors name the condition, the value
+// and the cure.
 func (c Config) Compile() (Conditions, error) {
 	var out Conditions
 	for _, step := range []func(*Conditions) error{
@@ -168,7 +170,7 @@ func twice(condition, value string) error {
 	return fmt.Errorf("%s %q is written twice: remove one", condition, value)
 }
 
-// always reports whether the conditions hold for every verdict.
+// always reports whether the conditions match every verdict.
 func (c *Conditions) always() bool {
 	return !c.scored && c.categories == 0 && !c.nature.Some() && c.statuses == 0 &&
 		len(c.countries)+len(c.asns)+len(c.sources) == 0
