@@ -87,7 +87,7 @@ func (c Config) categories(out *Conditions) error {
 			return err
 		}
 		if out.categories.Has(category) {
-			return twice("category", word)
+			return duplicate("category", word)
 		}
 		out.categories |= reputation.CategoriesOf(category)
 	}
@@ -101,7 +101,7 @@ func (c Config) natures(out *Conditions) error {
 			return err
 		}
 		if is, _ := out.nature.Is(kind); is {
-			return twice("nature", word)
+			return duplicate("nature", word)
 		}
 		out.nature = out.nature.With(kind, true)
 	}
@@ -117,7 +117,7 @@ func (c Config) countries(out *Conditions) error {
 		case code == "UK":
 			return fmt.Errorf("country %q: the code of the United Kingdom is GB", word)
 		case slices.Contains(out.countries, code):
-			return twice("country", word)
+			return duplicate("country", word)
 		}
 		out.countries = append(out.countries, code)
 	}
@@ -131,7 +131,7 @@ func (c Config) asns(out *Conditions) error {
 		case n == 0: // RFC 7607
 			return errors.New("asn 0: no address belongs to it, write a number from 1 to 4294967295")
 		case slices.Contains(out.asns, n):
-			return twice("asn", strconv.FormatUint(uint64(n), 10))
+			return duplicate("asn", strconv.FormatUint(uint64(n), 10))
 		}
 		out.asns = append(out.asns, n)
 	}
@@ -145,7 +145,7 @@ func (c Config) sources(out *Conditions) error {
 		case name == "":
 			return errors.New(`source "": write the name of a list, feed or provider`)
 		case slices.Contains(out.sources, name):
-			return twice("source", name)
+			return duplicate("source", name)
 		}
 		out.sources = append(out.sources, name)
 	}
@@ -159,14 +159,14 @@ func (c Config) statuses(out *Conditions) error {
 			return err
 		}
 		if out.statuses&(1<<status) != 0 {
-			return twice("status", word)
+			return duplicate("status", word)
 		}
 		out.statuses |= 1 << status
 	}
 	return nil
 }
 
-func twice(condition, value string) error {
+func duplicate(condition, value string) error {
 	return fmt.Errorf("%s %q is written twice: remove one", condition, value)
 }
 
@@ -182,8 +182,8 @@ func (c *Conditions) Match(v *reputation.Verdict) bool {
 		(c.categories == 0 || c.categories&v.Categories != 0) &&
 		(!c.nature.Some() || c.nature.Any(v.Facts.Nature)) &&
 		(c.statuses == 0 || c.statuses&(1<<v.Status) != 0) &&
-		(len(c.countries) == 0 || holds(c.countries, v.Facts.Country)) &&
-		(len(c.asns) == 0 || holds(c.asns, v.Facts.ASN)) &&
+		(len(c.countries) == 0 || containsSorted(c.countries, v.Facts.Country)) &&
+		(len(c.asns) == 0 || containsSorted(c.asns, v.Facts.ASN)) &&
 		(len(c.sources) == 0 || c.matchSource(v.Reasons))
 }
 
@@ -196,7 +196,7 @@ func (c *Conditions) matchSource(reasons []reputation.Reason) bool {
 	return false
 }
 
-func holds[T string | uint32](sorted []T, v T) bool {
+func containsSorted[T string | uint32](sorted []T, v T) bool {
 	_, found := slices.BinarySearch(sorted, v)
 	return found
 }

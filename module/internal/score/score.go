@@ -33,8 +33,8 @@ const (
 
 	// Up to usual pieces of evidence, Judge needs no heap: this is the largest number of providers,
 	// and as many lists. Up to few pieces, it uses a smaller array, which is faster to clear.
-	usual = 64
-	few   = 8
+	stackMost = 64
+	stackFew  = 8
 )
 
 // priorPercent is the probability of Prior.
@@ -182,11 +182,11 @@ func Judge(evidence []Evidence, reasons []reputation.Reason) (percent float64, o
 	}
 	r := ranking{evidence: evidence}
 	switch {
-	case len(evidence) <= few:
-		var space [few]item
+	case len(evidence) <= stackFew:
+		var space [stackFew]item
 		r.items = space[:0]
-	case len(evidence) <= usual:
-		var space [usual]item
+	case len(evidence) <= stackMost:
+		var space [stackMost]item
 		r.items = space[:0]
 	default:
 		r.items = make([]item, 0, len(evidence))
@@ -197,13 +197,13 @@ func Judge(evidence []Evidence, reasons []reputation.Reason) (percent float64, o
 			continue
 		}
 		r.items = append(r.items, item{int32(i), int32(e.points()), fingerprint(e.Source.group())})
-		r.settle(len(r.items) - 1)
+		r.insert(len(r.items) - 1)
 	}
 	r.share()
 	total := int64(Prior * thousand)
 	for i := range r.items {
 		total += int64(r.items[i].points)
-		r.settle(i) // the order of the shares differs from that of the full points
+		r.insert(i) // the order of the shares differs from that of the full points
 	}
 	reasons = slices.Grow(reasons, len(r.items))
 	for _, it := range r.items {
@@ -223,14 +223,14 @@ func Judge(evidence []Evidence, reasons []reputation.Reason) (percent float64, o
 // share replaces the points of each item by its share in the group.
 func (r *ranking) share() {
 	for i := len(r.items) - 1; i > 0; i-- { // backwards: the stronger items before it still have their full points
-		if r.led(i) {
+		if r.hasLeader(i) {
 			r.items[i].points /= restShare
 		}
 	}
 }
 
 // led reports whether an item before the i-th, which is stronger, has the same group and sign.
-func (r *ranking) led(i int) bool {
+func (r *ranking) hasLeader(i int) bool {
 	it, group := r.items[i], r.group(r.items[i])
 	for _, stronger := range r.items[:i] {
 		if stronger.group == it.group && (stronger.points < 0) == (it.points < 0) && r.group(stronger) == group {
@@ -243,7 +243,7 @@ func (r *ranking) led(i int) bool {
 func (r *ranking) group(it item) string { return r.evidence[it.index].Source.group() }
 
 // settle moves the i-th item to its place among those before it, which are in order.
-func (r *ranking) settle(i int) {
+func (r *ranking) insert(i int) {
 	for ; i > 0 && r.before(r.items[i], r.items[i-1]); i-- {
 		r.items[i], r.items[i-1] = r.items[i-1], r.items[i]
 	}
