@@ -2,8 +2,8 @@
 // sources.
 //
 // The model adds logarithms of odds, counted in decibans and called points: +10 points multiply the
-// odds of abuse by ten. Sources are taken as independent of each other unless they share a group,
-// and a person can add up the result from the reasons.
+// odds of abuse by ten. Sources count as independent of each other unless they share a group. The
+// points of the reasons add up to the result, so that a person can check it.
 package score
 
 import (
@@ -31,8 +31,9 @@ const (
 	// each other confirm little.
 	restShare = 4
 
-	// Up to usual pieces of evidence, Judge needs no heap: this is the largest number of providers,
-	// and as many lists. Up to few pieces, it uses a smaller array, which is faster to clear.
+	// Up to stackMost pieces of evidence, Judge needs no heap: this is the largest number of
+	// providers, and as many lists. Up to stackFew pieces, it uses a smaller array, which is faster
+	// to clear.
 	stackMost = 64
 	stackFew  = 8
 )
@@ -229,7 +230,8 @@ func (r *ranking) share() {
 	}
 }
 
-// led reports whether an item before the i-th, which is stronger, has the same group and sign.
+// hasLeader reports whether an item before the i-th, which is stronger, has the same group and
+// sign.
 func (r *ranking) hasLeader(i int) bool {
 	it, group := r.items[i], r.group(r.items[i])
 	for _, stronger := range r.items[:i] {
@@ -242,7 +244,7 @@ func (r *ranking) hasLeader(i int) bool {
 
 func (r *ranking) group(it item) string { return r.evidence[it.index].Source.group() }
 
-// settle moves the i-th item to its place among those before it, which are in order.
+// insert moves the i-th item to its place among those before it, which are in order.
 func (r *ranking) insert(i int) {
 	for ; i > 0 && r.before(r.items[i], r.items[i-1]); i-- {
 		r.items[i], r.items[i-1] = r.items[i-1], r.items[i]
