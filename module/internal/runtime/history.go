@@ -33,7 +33,8 @@ func (rt *Runtime) OpenDatabase(key string, o postgres.Options, login *secret.Re
 	rt.Database, err = Share(&rt.Leases, "database "+key, func() (*Database, func() error, error) {
 		d := new(Database)
 		o.DSN, o.Logger, o.Notify = login.Current, ProcessLogger("history"), d.notify(&renewal{password: login})
-		d.DB, err = postgres.Open(o)
+		db, err := postgres.Open(o)
+		d.DB = db
 		return d, d.close, err
 	})
 	if err != nil {
