@@ -366,6 +366,7 @@ func (g *Guard) ask(ctx context.Context, q reputation.Query, answers chan<- answ
 	report, err := g.provider.Check(ctx, q)
 	if err != nil {
 		report = reputation.Report{}
+		_, _ = reputation.ResultOf(err), err.Error() // its methods are the provider's too, and asked for again outside
 	}
 	a = answer{report, err}
 }
