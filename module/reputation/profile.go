@@ -73,8 +73,8 @@ type Profile struct {
 	// coverage. Default: IPv4 and IPv6.
 	Covers Families
 
-	// Says is what the service can ever say, so that a rule which waits for anything else is found when the configuration is
-	// loaded. Default: not stated, it could say anything.
+	// Says is what the service can ever say. providertest fails for a report that holds anything else.
+	// Default: not stated, it could say anything.
 	Says Statements
 
 	// Terms is one line about the terms that matter to who uses the service, such as "non-commercial use only".

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Country returns an ISO 3166-1 alpha-2 code in capitals, or nothing when it is none.
+// Country returns the code if it is two capital letters, as in ISO 3166-1 alpha-2, or else nothing. A service that writes
+// lower case needs strings.ToUpper first.
 func Country(code string) string {
 	if len(code) != 2 || code[0] < 'A' || code[0] > 'Z' || code[1] < 'A' || code[1] > 'Z' {
 		return ""
