@@ -164,7 +164,7 @@ func (c *Conditions) compile(sources []string) (policy.Conditions, error) {
 func compilePolicy(rules []Rule, unknown string, sources []string) (*policy.Policy, error) {
 	compiled := make([]policy.Rule, len(rules))
 	for i := range rules {
-		action, err := parseRuleAction(rules[i].Action)
+		action, err := reputation.ParseAction(rules[i].Action)
 		if err != nil {
 			return nil, fmt.Errorf("rule %d: %w", i+1, err)
 		}
@@ -186,13 +186,4 @@ func compilePolicy(rules []Rule, unknown string, sources []string) (*policy.Poli
 		return nil, fmt.Errorf("unknown addresses cannot be treated as %q: use pass or block", unknown)
 	}
 	return policy.New(compiled, otherwise)
-}
-
-// parseRuleAction returns the action that a rule names.
-func parseRuleAction(word string) (reputation.Action, error) {
-	action, err := reputation.ParseAction(word)
-	if err != nil {
-		return 0, err
-	}
-	return action, nil
 }
