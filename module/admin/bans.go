@@ -220,7 +220,7 @@ func noteOn(rt *runtime.Runtime, prefix netip.Prefix) string {
 		}
 	}
 	for _, i := range rt.Engine.Explain(prefix.Addr()).Lists {
-		if rt.ListKinds[i].Kind == lookup.Exempt {
+		if rt.ListMeanings[i].Kind == lookup.Exempt {
 			by = append(by, "the list "+rt.ListNames[i])
 		}
 	}

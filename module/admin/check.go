@@ -65,7 +65,7 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr) adminapi
 	}
 	lists := rt.Lists.Status()
 	for _, i := range x.Lists {
-		c.Lists = append(c.Lists, adminapi.ListEntry{Name: rt.ListNames[i], Kind: rt.ListKinds[i].Kind.String(), Source: lists[i].Source})
+		c.Lists = append(c.Lists, adminapi.ListEntry{Name: rt.ListNames[i], Kind: rt.ListMeanings[i].Kind.String(), Source: lists[i].Source})
 	}
 	for i, known := range x.Answers {
 		p := adminapi.ProviderAnswer{
@@ -86,7 +86,7 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr) adminapi
 	}
 	c.Next = nextSteps(&c, &x, now)
 	for i, list := range lists {
-		if !list.Loaded && rt.ListKinds[i].Kind == lookup.Feed {
+		if !list.Loaded && rt.ListMeanings[i].Kind == lookup.Feed {
 			c.Next = append(c.Next, list.Name+" counts once it is fetched, which did not succeed yet")
 		}
 	}

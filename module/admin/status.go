@@ -77,7 +77,7 @@ func serveRefresh(rt *runtime.Runtime, r *http.Request, argument string) (any, e
 		return nil, adminError(http.StatusBadGateway, fmt.Errorf("%w: what was last good of the list stays in force", err))
 	}
 	rt.Logger.Info("refreshed by an operator", slog.String("feed", name), slog.String("remote_addr", r.RemoteAddr))
-	return health.List{Role: rt.ListKinds[i].Kind.String(), Status: rt.Lists.Status()[i]}, nil
+	return health.List{Role: rt.ListMeanings[i].Kind.String(), Status: rt.Lists.Status()[i]}, nil
 }
 
 func caddyVersion() string {

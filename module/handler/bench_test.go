@@ -190,7 +190,7 @@ func untraced() map[string]context.Context {
 // log, which is on unless somebody turns it off, adds nothing to a request that passes, and neither does the history.
 func TestWarmRequestAllocates(t *testing.T) {
 	h := warmHandler(t)
-	h.log, _ = decisionLogOf(t, nil, nil)
+	h.decisions, _ = decisionLogOf(t, nil, nil)
 	h.history = &recording{recorder: history.Open(history.Options{}), rules: make([]string, 4)}
 	w := header{http.Header{}}
 	for _, tc := range []struct {

@@ -59,8 +59,8 @@ func (l *DecisionLog) Check() error {
 	return nil
 }
 
-// decisions is the decision log of a site. The nil log writes nothing.
-type decisions struct {
+// decisionLog is the decision log of a site. The nil log writes nothing.
+type decisionLog struct {
 	logger  *zap.Logger
 	privacy *privacy.Policy
 	wanted  [reputation.NumActions]bool
@@ -69,8 +69,8 @@ type decisions struct {
 	samples [reputation.NumActions][]sample // by the number of the rule
 }
 
-// newDecisions returns the decision log of a site with so many rules.
-func newDecisions(settings *DecisionLog, rules int, logger *zap.Logger, p *privacy.Policy) (*decisions, error) {
+// newDecisionLog returns the decision log of a site with so many rules.
+func newDecisionLog(settings *DecisionLog, rules int, logger *zap.Logger, p *privacy.Policy) (*decisionLog, error) {
 	if err := settings.Check(); err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func newDecisions(settings *DecisionLog, rules int, logger *zap.Logger, p *priva
 	if settings.Decisions == "none" || !logger.Core().Enabled(zap.InfoLevel) {
 		return nil, nil
 	}
-	d := &decisions{logger: logger, privacy: p, first: defaultLogFirst, oneIn: defaultLogOneIn}
+	d := &decisionLog{logger: logger, privacy: p, first: defaultLogFirst, oneIn: defaultLogOneIn}
 	if settings.First != 0 {
 		d.first = uint64(settings.First)
 	}
@@ -95,7 +95,7 @@ func newDecisions(settings *DecisionLog, rules int, logger *zap.Logger, p *priva
 }
 
 // log writes what was decided about a request, unless there is too much of its kind.
-func (d *decisions) log(r *http.Request, v *visit) {
+func (d *decisionLog) log(r *http.Request, v *visit) {
 	if d == nil || !d.wanted[v.action] {
 		return
 	}

@@ -60,16 +60,16 @@ type Handler struct {
 	// Which decisions get an entry of their own in the log. Default: those against a request, sampled.
 	Log *DecisionLog `json:"log,omitempty"`
 
-	runtime *runtime.Runtime
-	enforce bool
-	detail  detail
-	wait    time.Duration
-	exempt  *iplist.Index
-	policy  *policy.Policy
-	limits  []limited // by the position of their rules
-	log     *decisions
-	history *recording
-	proxied atomic.Bool // a trusted proxy was seen
+	runtime   *runtime.Runtime
+	enforce   bool
+	detail    detail
+	wait      time.Duration
+	exempt    *iplist.Index
+	policy    *policy.Policy
+	limits    []limited // by the position of their rules
+	decisions *decisionLog
+	history   *recording
+	proxied   atomic.Bool // a trusted proxy was seen
 }
 
 // CaddyModule returns the Caddy module information.
@@ -113,7 +113,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.policy, err = compilePolicy(h.Rules, h.Unknown, rt.SourceNames()); err != nil {
 		return err
 	}
-	if h.log, err = newDecisions(h.Log, len(h.Rules), ctx.Logger(), rt.Privacy()); err != nil {
+	if h.decisions, err = newDecisionLog(h.Log, len(h.Rules), ctx.Logger(), rt.Privacy()); err != nil {
 		return err
 	}
 	limits, some, err := compileLimits(h.Rules, modeWord(h.enforce))
@@ -142,8 +142,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	v.decide(action, rule, h.enforce)
 
 	v.describe(r, h.detail)
-	v.log(r)
-	h.log.log(r, v)
+	v.logAccess(r)
+	h.decisions.log(r, v)
 	h.history.record(r, v)
 	metrics.CountRequest(action, h.enforce, v.verdict.Status)
 	if v.verdict.Scored {

@@ -24,7 +24,7 @@ type visit struct {
 	runtime *runtime.Runtime
 	client  netip.Addr
 	verdict reputation.Verdict
-	began   time.Time // of the waiting, where a site limits; else nobody needs to know
+	began   time.Time // when the look-up began; zero unless a site limits
 
 	// set by a handler
 	action     reputation.Action
@@ -185,8 +185,8 @@ func (v *visit) placeholder(key string) (any, bool) {
 	return nil, false
 }
 
-// log adds what was found and decided to the request's access-log entry.
-func (v *visit) log(r *http.Request) {
+// logAccess adds what was found and decided to the request's access-log entry.
+func (v *visit) logAccess(r *http.Request) {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if server == nil || server.Logs == nil {
 		return // nothing is logged

@@ -35,7 +35,7 @@ func (rt *Runtime) State(now time.Time) health.State {
 		s.Providers = append(s.Providers, p.Guard.Status())
 	}
 	for i, status := range rt.Lists.Status() {
-		s.Lists = append(s.Lists, health.List{Role: rt.ListKinds[i].Kind.String(), Status: status})
+		s.Lists = append(s.Lists, health.List{Role: rt.ListMeanings[i].Kind.String(), Status: status})
 	}
 	if rt.Memory != nil {
 		records := rt.Memory.Records

@@ -35,19 +35,19 @@ type Runtime struct {
 	LookupTimeout time.Duration // longer than any provider may take
 	Engine        *lookup.Engine
 
-	Lists      *Lists
-	ListNames  []string      // by position in the lists
-	ListKinds  []lookup.List // what being on a list means, likewise
-	Overrides  *ban.Store
-	Tombstones *tombstone.Store // nil without Redis
-	Memory     *Memory          // nil without providers
-	Redis      *Redis           // nil: this instance is on its own
-	Providers  []Provider
-	Secrets    []*secret.Refresher
-	Ledger     quota.Ledger
-	Limiter    *limit.Limiter // nil until a site limits
-	LocalShare float64        // of what was left of a quota while Redis is away
-	RedisPool  int            // connections to one server; zero for the default
+	Lists        *Lists
+	ListNames    []string      // by position in the lists
+	ListMeanings []lookup.List // what being on a list means, likewise
+	Overrides    *ban.Store
+	Tombstones   *tombstone.Store // nil without Redis
+	Memory       *Memory          // nil without providers
+	Redis        *Redis           // nil: this instance is on its own
+	Providers    []Provider
+	Secrets      []*secret.Refresher
+	Ledger       quota.Ledger
+	Limiter      *limit.Limiter // nil until a site limits
+	LocalShare   float64        // of what was left of a quota while Redis is away
+	RedisPool    int            // connections to one server; zero for the default
 
 	Database *Database         // nil: no history is stored
 	Recorder *history.Recorder // likewise
@@ -94,7 +94,7 @@ func CheckWait(wait time.Duration) error {
 func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 	rt.Engine, err = lookup.New(lookup.Config{
 		Lists:     rt.Lists,
-		Meanings:  rt.ListKinds,
+		Meanings:  rt.ListMeanings,
 		Overrides: rt.Overrides,
 		Memory:    rt.Memory.table(),
 		Shared:    rt.Redis.shared(),
@@ -201,7 +201,7 @@ func (rt *Runtime) Lookup(ctx context.Context, addr netip.Addr, wait time.Durati
 func (rt *Runtime) SourceNames() []string {
 	names := []string{reputation.SourceDeny, reputation.SourceBan}
 	for i, name := range rt.ListNames {
-		if rt.ListKinds[i].Kind == lookup.Feed {
+		if rt.ListMeanings[i].Kind == lookup.Feed {
 			names = append(names, name)
 		}
 	}
