@@ -22,7 +22,7 @@ const minSecret = 16
 func CheckSecret(secret string) error {
 	key, err := signingKey(secret)
 	if err == nil && len(key) < minSecret {
-		err = fmt.Errorf("a secret has %d bytes, which can be guessed: " +
+		err = fmt.Errorf("a secret has %d bytes, which can be guessed: "+
 			"use 24 or more, as `openssl rand -base64 32` makes them",
 			len(key))
 	}
