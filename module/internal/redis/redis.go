@@ -1,5 +1,5 @@
 // Package redis stores what instances share: reports on subjects, counts of quotas and limits, and
-// replicated maps. Nothing depends on it: while Redis is unavailable, every call returns ErrAway at
+// replicated maps. Nothing depends on it: while Redis is unavailable, every call returns ErrUnavailable at
 // once.
 package redis
 
@@ -109,7 +109,7 @@ var (
 const schema = "v1"
 
 // Open returns a client without connecting. Start connects, in the background. Until then, and
-// while Redis is unavailable, calls return ErrAway.
+// while Redis is unavailable, calls return ErrUnavailable.
 func Open(o Options) (*Client, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
@@ -265,7 +265,7 @@ func (c *Client) Start() {
 	c.done.Go(func() { c.monitor(ctx) })
 }
 
-// Close closes the connections. Running calls fail, later ones return ErrAway.
+// Close closes the connections. Running calls fail, later ones return ErrUnavailable.
 func (c *Client) Close() error {
 	c.health.mu.Lock()
 	c.health.closed = true
@@ -299,7 +299,7 @@ func (c *Client) run(ctx context.Context, script *goredis.Script, keys []string,
 func (c *Client) do(ctx context.Context, exchange func(context.Context) error) error {
 	if !c.up.Load() {
 		c.observe(Skipped)
-		return ErrAway
+		return ErrUnavailable
 	}
 	bounded, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()

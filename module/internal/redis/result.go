@@ -10,8 +10,8 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// ErrAway means that Redis is unavailable, so that no call was made.
-var ErrAway = errors.New("redis is away")
+// ErrUnavailable means that Redis is unavailable, so that no call was made.
+var ErrUnavailable = errors.New("redis is away")
 
 // Result is the outcome of one exchange. Its names are values of the metrics' result label.
 type Result uint8
@@ -97,7 +97,7 @@ func ResultOf(err error) Result {
 	switch {
 	case err == nil:
 		return OK
-	case errors.Is(err, ErrAway):
+	case errors.Is(err, ErrUnavailable):
 		return Skipped
 	case goredis.IsAuthError(err), goredis.IsPermissionError(err), errors.Is(err, errCredentials), deniedInScript(err):
 		return Denied
