@@ -160,8 +160,10 @@ func (s *state) get(kind Kind, p netip.Prefix) (stored, bool) {
 // number of changes.
 func (s state) with(changes entries, now time.Time) state {
 	return state{
-		live:       s.live.with(changes, func(e stored) bool { return !e.over(now) }),
-		tombstones: s.tombstones.with(changes, func(e stored) bool { return e.over(now) && !e.obsolete(now) }).newest(maxEntries),
+		live: s.live.with(changes, func(e stored) bool { return !e.over(now) }),
+		tombstones: s.tombstones.with(changes, func(e stored) bool {
+			return e.over(now) && !e.obsolete(now)
+		}).newest(maxEntries),
 	}
 }
 

@@ -19,7 +19,8 @@ const maxFile = maxTombstones * maxLine
 func (s *Store) load() {
 	list, err := readFile(s.path, s.now())
 	if err != nil {
-		s.log.Warn("what was to be forgotten of late cannot be read", slog.String("file", s.path), slog.Any("error", err))
+		s.log.Warn("what was to be forgotten of late cannot be read",
+			slog.String("file", s.path), slog.Any("error", err))
 	}
 	s.all.Merge(list)
 }

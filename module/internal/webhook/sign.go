@@ -59,7 +59,10 @@ func (s *Sender) sign(h http.Header, m Message, now time.Time) *failure {
 		signatures = append(signatures, signature(key, m.ID, timestamp, m.Body))
 	}
 	if len(signatures) == 0 {
-		return &failure{cause: "secret", text: "there is no secret to sign with yet", cure: "see why its store does not give one"}
+		return &failure{
+			cause: "secret", text: "there is no secret to sign with yet",
+			cure: "see why its store does not give one",
+		}
 	}
 	h.Set("Webhook-Id", m.ID)
 	h.Set("Webhook-Timestamp", timestamp)

@@ -148,7 +148,8 @@ func (s *Sender) Send(m Message) {
 func (s *Sender) drop(n int) {
 	s.dropped += n
 	if n > 0 && s.logged.Allow("dropped", time.Now()) {
-		s.log.Warn("events are dropped: the receiver does not keep up, or does not answer", slog.Int("dropped", s.dropped))
+		s.log.Warn("events are dropped: the receiver does not keep up, or does not answer",
+			slog.Int("dropped", s.dropped))
 	}
 }
 
