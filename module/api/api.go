@@ -330,7 +330,7 @@ func (l backend) Ask(ctx context.Context, addr netip.Addr, wait time.Duration) a
 // History implements api.Backend.
 func (l backend) History(ctx context.Context) (history.Reader, error) { return l.rt.OpenHistory(ctx) }
 
-// Kept implements api.Backend.
+// Stored implements api.Backend.
 func (l backend) Stored(prefix netip.Prefix) (netip.Prefix, error) { return l.rt.StoredAs(prefix) }
 
 // Ready implements api.Backend.
