@@ -40,7 +40,7 @@ func (*Acme) Profile() reputation.Profile {
 		Quota:     []string{"500/day"}, // the free plan
 		ListedTTL: 4 * time.Hour,
 		Covers:    reputation.IPv4,
-		Says: reputation.Statements{
+		Capabilities: reputation.Capabilities{
 			Categories: reputation.CategoriesOf(reputation.Scanner), Country: true,
 		},
 		Terms:    "non-commercial use only",
