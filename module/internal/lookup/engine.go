@@ -321,8 +321,13 @@ func (e *Engine) ask(
 		end = e.Tracer.Wait(ctx, call.ctx)
 	}
 	done := waits && call.wait(ctx, wait)
-	if done && e.load(addr, s) {
-		origin = call.origin
+	if done {
+		known := s.record
+		if e.load(addr, s) {
+			origin = call.origin
+		} else {
+			s.record = known // an evicted record is no reason to know less than before
+		}
 	}
 	e.Observer.CountLookup(origin)
 	e.Observer.ObserveLookup(origin, time.Since(start))

@@ -35,7 +35,9 @@ func RequestIDOf(ctx context.Context) string {
 	}
 	known, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
 	if v, ok := known[VisitKey].(interface{ RequestID() string }); ok {
-		return v.RequestID()
+		if id := v.RequestID(); wellFormed(id) { // other modules can set variables, too
+			return id
+		}
 	}
 	return ""
 }
