@@ -175,7 +175,8 @@ func (h *Handler) guard(q *request, preflight bool) (res response) {
 // internal.
 func (h *Handler) answer(q *request, preflight bool) (response, error) {
 	if q.TLS != nil && !q.TLS.HandshakeComplete {
-		return response{}, errEarly // the address of early data may be forged: it must not use up another client's limit
+		// the address of early data may be forged: it must not use up another client's limit
+		return response{}, errEarly
 	}
 	if err := h.limitAddress(q); err != nil {
 		return response{}, err

@@ -161,7 +161,8 @@ func historyProblem(err, other error) error {
 		return newProblem(http.StatusUnprocessableEntity, "too_slow", "the question takes too long: ask for a shorter time")
 	case errors.Is(err, history.ErrSchema):
 		return unavailable("history_away", "the history cannot be read at present", retrySchema)
-	case errors.Is(err, history.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, history.ErrUnavailable),
+		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return unavailable("history_away", "the history cannot be read at present", retryUnavailable)
 	}
 	return other

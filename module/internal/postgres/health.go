@@ -213,7 +213,8 @@ func (db *DB) logFailure(f *failure) {
 	}
 	h.logged = true
 	attrs := []any{
-		slog.String("result", kinds[f.kind].word), slog.String("error", f.Error()), slog.String("cure", f.cureOrDefault()),
+		slog.String("result", kinds[f.kind].word), slog.String("error", f.Error()),
+		slog.String("cure", f.cureOrDefault()),
 	}
 	if h.pool != nil {
 		attrs = append(attrs, slog.String("database", h.pool.server))

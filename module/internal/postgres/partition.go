@@ -116,7 +116,8 @@ func (db *DB) setUpkeep(f *failure) {
 	}
 	db.log.Warn("the tables of the history could not be looked after: "+
 		"days to come need partitions, and old days wait to be dropped",
-		slog.String("result", kinds[f.kind].word), slog.String("error", f.Error()), slog.String("cure", f.cureOrDefault()))
+		slog.String("result", kinds[f.kind].word), slog.String("error", f.Error()),
+		slog.String("cure", f.cureOrDefault()))
 }
 
 // missing returns the days that are not known to have partitions.

@@ -25,7 +25,8 @@ var (
 		"request_id", "score", "status", "config",
 	}
 	verdictColumns = []string{
-		"at", "subject", "score", "status", "coverage", "categories", "country", "asn", "evidence", "request_id", "config",
+		"at", "subject", "score", "status", "coverage", "categories", "country", "asn", "evidence",
+		"request_id", "config",
 	}
 )
 
@@ -83,7 +84,8 @@ func (r *rows) decision(i int) ([]any, error) {
 func (r *rows) verdict(i int) ([]any, error) {
 	c := r.verdicts[i]
 	r.values = append(r.values[:0], c.At, c.Subject, int16(c.Score), text(c.Status),
-		float32(history.Finite(c.Coverage)), texts(c.Categories), text(c.Country), int64(c.ASN), r.evidence[i], text(c.RequestID), text(c.Config))
+		float32(history.Finite(c.Coverage)), texts(c.Categories), text(c.Country), int64(c.ASN), r.evidence[i],
+		text(c.RequestID), text(c.Config))
 	return r.values, nil
 }
 

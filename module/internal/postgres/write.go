@@ -19,7 +19,8 @@ const writeLimit = 10 * time.Second
 // the client is gone: until then, it would hold the lock on the batch, and no other instance could
 // store it.
 func beginQuery(lockWait time.Duration) string {
-	return fmt.Sprintf(`BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = %d;
+	return fmt.Sprintf(`BEGIN ISOLATION LEVEL READ COMMITTED;
+		SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = %d;
 		SET LOCAL idle_in_transaction_session_timeout = %d;
 		SET LOCAL tcp_keepalives_idle = 10; SET LOCAL tcp_keepalives_interval = 5; SET LOCAL tcp_keepalives_count = 3`,
 		writeLimit.Milliseconds(), lockWait.Milliseconds(), (writeLimit + 5*time.Second).Milliseconds())

@@ -253,7 +253,8 @@ func (c *Client) probe(ctx context.Context) (err error) {
 	if err == nil {
 		exchange, cancel := context.WithTimeout(ctx, c.timeout)
 		defer cancel()
-		key := c.key("probe:{" + strconv.Itoa(rand.IntN(16)) + "}") // random, so that all servers of a Cluster are probed
+		// random, so that all servers of a Cluster are probed
+		key := c.key("probe:{" + strconv.Itoa(rand.IntN(16)) + "}")
 		err = probeScript.Run(exchange, c.rdb, []string{key}, c.token).Err()
 	}
 	if ctx.Err() != nil {
