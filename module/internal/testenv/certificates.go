@@ -17,7 +17,8 @@ import (
 	"time"
 )
 
-// Certificates are the paths of PEM files that a TLS server's clients need. They are valid for a day.
+// Certificates are the paths of the PEM files for the clients of a TLS server. They
+// are valid for a day.
 type Certificates struct {
 	CA                    string // the authority that issued all of them
 	ClientCert, ClientKey string
@@ -25,8 +26,8 @@ type Certificates struct {
 	serverCert, serverKey string
 }
 
-// RedisTLS starts a server that speaks nothing but TLS, to nobody but clients with a certificate of its authority. Its
-// own is for 127.0.0.1 and localhost.
+// RedisTLS starts a server that accepts only TLS, and only clients with a certificate of its
+// authority. Its own certificate is for 127.0.0.1 and localhost.
 func RedisTLS(tb testing.TB) (*RedisServer, Certificates) {
 	tb.Helper()
 	c, secure := newCertificates(tb)
@@ -41,7 +42,8 @@ func RedisTLS(tb testing.TB) (*RedisServer, Certificates) {
 	return s, c
 }
 
-// newCertificates issues a server's and a client's certificate, and returns what a client needs, as files and in memory.
+// newCertificates issues certificates for a server and a client. It returns the
+// client's files and TLS configuration.
 func newCertificates(tb testing.TB) (Certificates, *tls.Config) {
 	tb.Helper()
 	ca := newAuthority(tb)
@@ -69,7 +71,7 @@ func newAuthority(tb testing.TB) authority {
 	return authority{cert: sign(tb, template, template, key, key), key: key}
 }
 
-// issue returns a certificate that is good for either side.
+// issue returns a certificate for a server or a client.
 func (a authority) issue(tb testing.TB, name string) tls.Certificate {
 	tb.Helper()
 	template := newTemplate(name)
@@ -100,7 +102,7 @@ func newKey(tb testing.TB) *ecdsa.PrivateKey {
 	return key
 }
 
-// sign returns the certificate of whoever holds key, signed by the parent with signer.
+// sign returns a certificate for key, signed by the parent with signer.
 func sign(tb testing.TB, template, parent *x509.Certificate, key, signer *ecdsa.PrivateKey) *x509.Certificate {
 	tb.Helper()
 	raw, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)

@@ -9,30 +9,31 @@ import (
 	"time"
 )
 
-// chromiumNames are what the browser is called.
+// chromiumNames are the names of the browser.
 var chromiumNames = []string{"chromium", "chromium-browser", "google-chrome"}
 
-// chromiumPatience is for one page on a loaded machine.
-const chromiumPatience = 2 * time.Minute
+// chromiumTimeout is the time for one page, on a loaded machine.
+const chromiumTimeout = 2 * time.Minute
 
-// Chromium opens a page in a headless Chromium that knows nothing, lets its scripts run for five seconds of its own time,
-// which pass as fast as they can, and returns the document as they have left it.
+// Chromium opens a page in a headless Chromium with an empty profile, runs its scripts for five
+// seconds of virtual time, and returns the resulting document.
 func Chromium(tb testing.TB, url string) string {
 	tb.Helper()
 	runtime.LockOSThread() // see startProcess
 	defer runtime.UnlockOSThread()
-	ctx, cancel := context.WithTimeout(context.Background(), chromiumPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), chromiumTimeout)
 	defer cancel()
 	profile, err := os.MkdirTemp("", "chromium")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { _ = os.RemoveAll(profile) }) // its processes may still write for a moment
-	cmd := exec.CommandContext(ctx, chromium(tb),    //nolint:gosec // the tests say what is run
+	tb.Cleanup(func() { _ = os.RemoveAll(profile) }) // its processes may still be writing
+	cmd := exec.CommandContext(ctx, chromium(tb),    //nolint:gosec // the arguments come from tests
 		"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
 		"--disable-component-update", "--disable-sync", "--no-first-run", "--user-data-dir="+profile,
 		"--virtual-time-budget=5000", "--dump-dom", url)
-	cmd.SysProcAttr, cmd.WaitDelay = dieWithUs(), time.Second // others than the one that was killed may hold the pipe
+	// child processes may hold the pipe after the kill
+	cmd.SysProcAttr, cmd.WaitDelay = killWithParent(), time.Second
 	out, err := cmd.Output()
 	if err != nil {
 		tb.Fatalf("chromium %s: %v\n%s", url, err, out)
@@ -40,7 +41,7 @@ func Chromium(tb testing.TB, url string) string {
 	return string(out)
 }
 
-// chromium returns the path of the browser, and ends the test when there is none.
+// chromium returns the path of the browser. Without one, the test ends: see missing.
 func chromium(tb testing.TB) string {
 	tb.Helper()
 	for _, name := range chromiumNames {

@@ -11,7 +11,7 @@ const (
 	clusterNodes    = 6
 	clusterReplicas = 3
 	clusterSlots    = "16384"
-	nodeTimeout     = "1500" // ms without an answer until a node is taken for dead
+	nodeTimeout     = "1500" // ms without an answer until a node counts as failed
 )
 
 // Cluster is a Redis Cluster of three masters with a replica each.
@@ -20,8 +20,8 @@ type Cluster struct {
 	Nodes []*RedisServer
 }
 
-// RedisCluster starts a cluster. It is ready when every node serves, knows all slots and all roles, and the replicas
-// have their masters' data. Killing a master makes its replica take over after about 3 s.
+// RedisCluster starts a cluster, and returns when every node serves and knows all slots and roles,
+// and the replicas are in sync. About 3 s after a master was killed, its replica takes over.
 func RedisCluster(tb testing.TB) *Cluster {
 	tb.Helper()
 	c := &Cluster{}
@@ -29,7 +29,7 @@ func RedisCluster(tb testing.TB) *Cluster {
 		node := newRedis(tb, func(_ *RedisServer, port int) []string {
 			return []string{
 				"--port", strconv.Itoa(port), "--cluster-enabled", "yes", "--cluster-node-timeout", nodeTimeout,
-				"--repl-diskless-sync-delay", "0", // else replicas wait 5 s for others to join them
+				"--repl-diskless-sync-delay", "0", // otherwise replicas wait 5 s for others
 			}
 		})
 		c.Nodes, c.Addrs = append(c.Nodes, node), append(c.Addrs, node.Addr)
@@ -40,7 +40,7 @@ func RedisCluster(tb testing.TB) *Cluster {
 	return c
 }
 
-// missing says what is missing until the cluster is ready, "" when it is.
+// missing returns why the cluster is not ready, or "" if it is.
 func (c *Cluster) missing() string {
 	for _, node := range c.Nodes {
 		if what := node.missingInCluster(); what != "" {
@@ -75,7 +75,8 @@ func (s *RedisServer) missingInCluster() string {
 		return "it does not serve: " + state[0]
 	case field(state[0], "cluster_known_nodes") != strconv.Itoa(clusterNodes), replicas != clusterReplicas:
 		return fmt.Sprintf("it knows %d replicas: %s", replicas, nodes[0])
-	case field(replication[0], "connected_slaves") != "1" && field(replication[0], "master_link_status") != "up":
+	case field(replication[0], "connected_slaves") != "1" &&
+		field(replication[0], "master_link_status") != "up":
 		return "it is alone: " + replication[0]
 	}
 	return ""

@@ -18,31 +18,31 @@ import (
 	"time"
 )
 
-// postgresDSN is the variable that names a server which runs already.
+// postgresDSN is the variable with the DSN of a running server to use.
 const postgresDSN = "IPREP_TEST_PG_DSN"
 
 // PostgreSQLServer is a PostgreSQL with an empty database. It needs no password.
 type PostgreSQLServer struct {
-	DSN  string // of the database, as a user who may do anything; a URL
+	DSN  string // of the database, as a superuser; a URL
 	Addr string // host:port
 
 	tb      testing.TB
 	bin     string
-	dir     string // empty: the server is not ours
+	dir     string // empty for a server from IPREP_TEST_PG_DSN
 	args    []string
-	process *process   // nil: never started; may have ended
-	alive   *os.File   // ends when the last process of the server does
-	owner   *ownership // nil: the server runs as who runs the tests
+	process *process   // nil before the first start
+	alive   *os.File   // a pipe that is closed when the last process of the server has ended
+	owner   *ownership // nil if the server runs as the user of the tests
 }
 
 // ownership is the owner of files and processes.
 type ownership struct{ uid, gid int }
 
-// PostgreSQL starts a server on its own. args are postgres's, such as "-c", "max_connections=10", and take precedence. Its
-// commits outlive its crash, but not the machine's.
+// PostgreSQL starts a server. args are arguments of postgres, such as "-c", "max_connections=10",
+// and take precedence. Commits survive a crash of the server, but not of the machine.
 //
-// IPREP_TEST_PG_DSN, a URL, names a server to use instead. The database is a new one on that, dropped in the end, and a test
-// that wants to stop or pause the server, or has args, is skipped.
+// With IPREP_TEST_PG_DSN, a URL, a running server is used instead. The database is a new one there,
+// and is dropped at the end. A test that stops or pauses the server, or has args, is then skipped.
 func PostgreSQL(tb testing.TB, args ...string) *PostgreSQLServer {
 	tb.Helper()
 	s := &PostgreSQLServer{tb: tb, bin: postgresFolder(tb)}
@@ -69,7 +69,7 @@ func PostgreSQL(tb testing.TB, args ...string) *PostgreSQLServer {
 	return s
 }
 
-// use creates a database on a server that runs already.
+// use creates a database on a running server.
 func (s *PostgreSQLServer) use(given string, args []string) {
 	s.tb.Helper()
 	if len(args) > 0 {
@@ -77,13 +77,15 @@ func (s *PostgreSQLServer) use(given string, args []string) {
 	}
 	address, err := url.Parse(given)
 	if err != nil || address.Host == "" {
-		s.tb.Fatalf("%s is not a URL such as postgres://user@host:port/database", postgresDSN) // it may hold a password
+		// it may hold a password
+		s.tb.Fatalf("%s is not a URL such as postgres://user@host:port/database", postgresDSN)
 	}
 	s.DSN, s.Addr = given, address.Host
 	s.DSN = s.Database()
 }
 
-// initialize makes the server's files, in a folder of the user that it runs as: it refuses to run as root.
+// initialize creates the server's files. Root cannot run postgres, so they then
+// belong to another user.
 func (s *PostgreSQLServer) initialize() {
 	s.tb.Helper()
 	// Not tb.TempDir, which another user cannot read.
@@ -91,7 +93,7 @@ func (s *PostgreSQLServer) initialize() {
 	if err != nil {
 		s.tb.Fatal(err)
 	}
-	s.tb.Cleanup(func() { _ = os.RemoveAll(dir) }) // the server is gone by then
+	s.tb.Cleanup(func() { _ = os.RemoveAll(dir) }) // the server has ended before
 	s.dir = dir
 	if os.Geteuid() == 0 {
 		s.owner = nobody(s.tb)
@@ -99,7 +101,7 @@ func (s *PostgreSQLServer) initialize() {
 			s.tb.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "initdb"), "--no-sync", "--no-instructions", "-A", "trust", //nolint:gosec // it was looked for
 		"-E", "UTF8", "--locale=C", "-U", "postgres", "-D", s.data())
@@ -109,7 +111,7 @@ func (s *PostgreSQLServer) initialize() {
 	}
 }
 
-// nobody returns a user who is not root.
+// nobody returns a user other than root.
 func nobody(tb testing.TB) *ownership {
 	tb.Helper()
 	found, err := user.Lookup("postgres")
@@ -128,7 +130,7 @@ func nobody(tb testing.TB) *ownership {
 }
 
 func (s *PostgreSQLServer) attributes() *syscall.SysProcAttr {
-	attributes := dieWithUs()
+	attributes := killWithParent()
 	if s.owner != nil {
 		if attributes == nil {
 			attributes = new(syscall.SysProcAttr)
@@ -138,10 +140,11 @@ func (s *PostgreSQLServer) attributes() *syscall.SysProcAttr {
 	return attributes
 }
 
-// Start starts a server again that was stopped, at the same address and with what was committed, and waits until it answers.
+// Start restarts a stopped server at the same address with the committed data, and
+// waits until it answers.
 func (s *PostgreSQLServer) Start() {
 	s.tb.Helper()
-	s.ours()
+	s.mustOwn()
 	if !s.process.ended() {
 		s.tb.Fatalf("postgres at %s runs already", s.Addr)
 	}
@@ -150,18 +153,19 @@ func (s *PostgreSQLServer) Start() {
 	}
 }
 
-// Stop kills all processes of the server, as a crash would, and waits for their end. A server that has ended stays so.
+// Stop kills all processes of the server, like a crash, and waits for their end. It does nothing if
+// the server has ended.
 func (s *PostgreSQLServer) Stop() {
 	s.tb.Helper()
-	s.ours()
+	s.mustOwn()
 	if s.process == nil || s.alive == nil {
 		return
 	}
-	_ = s.signal(syscall.SIGSTOP) // it may have ended by itself
+	_ = s.signal(syscall.SIGSTOP) // it may have ended already
 	_ = s.signal(syscall.SIGKILL)
-	<-s.process.over
-	// Those that were overlooked end by themselves, without it.
-	if err := s.alive.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	<-s.process.done
+	// Processes that were not killed end by themselves without the first one.
+	if err := s.alive.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		s.tb.Error(err)
 	}
 	if _, err := s.alive.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
@@ -169,18 +173,18 @@ func (s *PostgreSQLServer) Stop() {
 	}
 	_ = s.alive.Close()
 	s.alive = nil
-	s.forget()
+	s.removeSharedMemory()
 }
 
-// forget removes the shared memory that a killed server leaves behind, since systems have little of it.
-func (s *PostgreSQLServer) forget() {
+// removeSharedMemory removes the shared memory of a killed server, since systems have little of it.
+func (s *PostgreSQLServer) removeSharedMemory() {
 	text, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
 	if err != nil {
 		return
 	}
 	for line := range strings.Lines(string(text)) {
 		if fields := strings.Fields(line); len(fields) == 2 { // a key and a number
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			ctx, cancel := context.WithTimeout(context.Background(), timeout)
 			defer cancel()
 			_ = exec.CommandContext(ctx, "ipcrm", "-m", fields[1]).Run() //nolint:gosec // it may be gone
 			return
@@ -188,13 +192,13 @@ func (s *PostgreSQLServer) forget() {
 	}
 }
 
-// Pause halts the server: the system accepts connections for it, and nothing is answered.
+// Pause suspends the server: the system still accepts connections, but nothing answers.
 func (s *PostgreSQLServer) Pause() {
 	s.tb.Helper()
 	s.mustSignal(syscall.SIGSTOP)
 }
 
-// Resume lets a paused server go on.
+// Resume continues a paused server.
 func (s *PostgreSQLServer) Resume() {
 	s.tb.Helper()
 	s.mustSignal(syscall.SIGCONT)
@@ -202,7 +206,7 @@ func (s *PostgreSQLServer) Resume() {
 
 func (s *PostgreSQLServer) mustSignal(signal syscall.Signal) {
 	s.tb.Helper()
-	s.ours()
+	s.mustOwn()
 	if err := s.signal(signal); err != nil {
 		s.tb.Fatalf("postgres at %s: %v: %v", s.Addr, signal, err)
 	}
@@ -211,29 +215,29 @@ func (s *PostgreSQLServer) mustSignal(signal syscall.Signal) {
 // signal sends a signal to all processes of the server: first to the one that starts the others.
 func (s *PostgreSQLServer) signal(signal syscall.Signal) error {
 	first := s.process.cmd.Process
-	others := children(first.Pid) // while they are its children
+	others := children(first.Pid) // before they get another parent
 	if err := first.Signal(signal); err != nil {
 		return err
 	}
 	if signal == syscall.SIGSTOP {
-		others = children(first.Pid) // there are no new ones from now on
+		others = children(first.Pid) // it cannot start new ones now
 	}
 	for _, pid := range others {
-		_ = syscall.Kill(pid, signal) // may have ended meanwhile
+		_ = syscall.Kill(pid, signal) // it may have ended
 	}
 	return nil
 }
 
-// ours skips a test that would stop or pause a server that the test did not start.
-func (s *PostgreSQLServer) ours() {
+// mustOwn skips the test if it did not start the server, and so must not stop or pause it.
+func (s *PostgreSQLServer) mustOwn() {
 	s.tb.Helper()
 	if s.dir == "" {
 		s.tb.Skipf("the server of %s is not ours to stop", postgresDSN)
 	}
 }
 
-// SQL lets psql run statements in the server's database, as the user of DSN, and returns what it prints without the space
-// around it: a line for each row, with | between columns. An error fails the test.
+// SQL runs statements with psql in the server's database, as the user of DSN. It returns the
+// trimmed output: one line for each row, with | between columns. An error fails the test.
 func (s *PostgreSQLServer) SQL(statements string) string {
 	s.tb.Helper()
 	return s.SQLIn(s.DSN, statements)
@@ -250,9 +254,9 @@ func (s *PostgreSQLServer) SQLIn(dsn, statements string) string {
 }
 
 func (s *PostgreSQLServer) psql(dsn, statements string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) // tests of speed fill tables
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) // benchmarks fill tables
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-c", statements) //nolint:gosec // the tests say what is asked
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-c", statements) //nolint:gosec // the arguments come from tests
 	out, err := cmd.Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
@@ -261,13 +265,14 @@ func (s *PostgreSQLServer) psql(dsn, statements string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// Database makes another, empty database on the server, which is dropped when the test ends, and returns its DSN.
+// Database creates another, empty database on the server and returns its DSN. It is
+// dropped at the end of the test.
 func (s *PostgreSQLServer) Database() string {
 	s.tb.Helper()
 	return s.DatabaseFor(s.tb)
 }
 
-// DatabaseFor is Database for a test that does not own the server.
+// DatabaseFor is Database for a test that shares the server of another.
 func (s *PostgreSQLServer) DatabaseFor(tb testing.TB) string {
 	tb.Helper()
 	name := "iprep_test_" + strings.ToLower(rand.Text())
@@ -276,7 +281,7 @@ func (s *PostgreSQLServer) DatabaseFor(tb testing.TB) string {
 	}
 	home := s.DSN
 	tb.Cleanup(func() {
-		if s.dir == "" { // else it goes with the server
+		if s.dir == "" { // otherwise the server's files are removed
 			_, _ = s.psql(home, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
 		}
 	})
@@ -288,7 +293,7 @@ func (s *PostgreSQLServer) DatabaseFor(tb testing.TB) string {
 	return address.String()
 }
 
-// Log returns what the server has printed since it was first started.
+// Log returns the server's output since its first start.
 func (s *PostgreSQLServer) Log() string {
 	if s.dir == "" {
 		return ""
@@ -300,7 +305,7 @@ func (s *PostgreSQLServer) logPath() string { return filepath.Join(s.dir, "log")
 
 func (s *PostgreSQLServer) data() string { return filepath.Join(s.dir, "data") }
 
-// run starts the server and returns when it answers. When it fails, the server does not run.
+// run starts the server and returns when it answers. After an error, the server does not run.
 func (s *PostgreSQLServer) run() error {
 	s.tb.Helper()
 	before := len(s.Log())
@@ -308,23 +313,23 @@ func (s *PostgreSQLServer) run() error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(context.Background(), filepath.Join(s.bin, "postgres"), s.args...) //nolint:gosec // the tests say what is run
+	cmd := exec.CommandContext(context.Background(), filepath.Join(s.bin, "postgres"), s.args...) //nolint:gosec // the arguments come from tests
 	cmd.Dir, cmd.SysProcAttr = s.dir, s.attributes()
-	cmd.ExtraFiles = []*os.File{end} // each process of the server holds it
+	cmd.ExtraFiles = []*os.File{end} // each process of the server inherits it
 	s.process, err = launch(cmd, s.logPath())
-	_ = end.Close() // the server's is another handle
+	_ = end.Close() // the server has its own handle
 	if err != nil {
 		_ = alive.Close()
 		return err
 	}
 	s.alive = alive
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(pace) {
-		switch said := s.Log()[before:]; {
-		case !s.process.ended() && strings.Contains(said, "ready to accept connections"):
+	for end := time.Now().Add(timeout); time.Now().Before(end); time.Sleep(pollInterval) {
+		switch printed := s.Log()[before:]; {
+		case !s.process.ended() && strings.Contains(printed, "ready to accept connections"):
 			return nil
 		case !s.process.ended():
 			continue
-		case strings.Contains(said, "ddress already in use"):
+		case strings.Contains(printed, "ddress already in use"):
 			err = errPortTaken
 		default:
 			err = errEnded
@@ -336,7 +341,8 @@ func (s *PostgreSQLServer) run() error {
 	return errNotReady
 }
 
-// postgresFolder returns the folder of PostgreSQL's programs, and ends the test when there is none.
+// postgresFolder returns the folder of PostgreSQL's programs. Without one, the test
+// ends: see missing.
 func postgresFolder(tb testing.TB) string {
 	tb.Helper()
 	if path, err := exec.LookPath("postgres"); err == nil {
@@ -356,7 +362,7 @@ func postgresFolder(tb testing.TB) string {
 	return ""
 }
 
-// postgresPlaces are folders that PostgreSQL can be in without being on the PATH.
+// postgresPlaces are the usual folders of PostgreSQL's programs that are not on the PATH.
 var postgresPlaces = []string{
 	"/usr/lib/postgresql/*/bin",                       // Debian
 	"/usr/pgsql-*/bin",                                // its authors' packages for Red Hat
@@ -377,8 +383,9 @@ func hasPostgreSQL(dir string) bool {
 
 // postgresVersion returns the major version that is part of a folder's name, 0 if there is none.
 func postgresVersion(dir string) int {
-	digits := strings.TrimFunc(filepath.Base(filepath.Dir(dir)), func(r rune) bool { return r < '0' || r > '9' })
+	digits := strings.TrimFunc(filepath.Base(filepath.Dir(dir)),
+		func(r rune) bool { return r < '0' || r > '9' })
 	var version int
-	_, _ = fmt.Sscanf(digits, "%d", &version) // 9.6 is as good as 9
+	_, _ = fmt.Sscanf(digits, "%d", &version) // 9.6 counts as 9
 	return version
 }

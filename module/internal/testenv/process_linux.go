@@ -8,10 +8,11 @@ import (
 	"syscall"
 )
 
-// dieWithUs makes the system kill a process when the test binary ends without doing so: after a panic, or go test's timeout.
-func dieWithUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
+// killWithParent makes the system kill a process when the test binary ends, also
+// after a panic or go test's timeout.
+func killWithParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
-// children returns the processes that a process has started.
+// children returns the child processes of a process.
 func children(parent int) []int {
 	var pids []int
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is well-formed
@@ -24,7 +25,8 @@ func children(parent int) []int {
 		number, rest, _ := strings.Cut(string(text), " ")
 		var state string
 		var pid, above int
-		if _, err := fmt.Sscan(rest[strings.LastIndexByte(rest, ')')+1:], &state, &above); err != nil || above != parent {
+		_, err = fmt.Sscan(rest[strings.LastIndexByte(rest, ')')+1:], &state, &above)
+		if err != nil || above != parent {
 			continue
 		}
 		if _, err := fmt.Sscan(number, &pid); err == nil {

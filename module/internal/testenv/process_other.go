@@ -10,12 +10,12 @@ import (
 	"syscall"
 )
 
-// dieWithUs does nothing: only Linux can do that.
-func dieWithUs() *syscall.SysProcAttr { return nil }
+// killWithParent does nothing: only Linux supports it.
+func killWithParent() *syscall.SysProcAttr { return nil }
 
-// children returns the processes that a process has started.
+// children returns the child processes of a process.
 func children(parent int) []int {
-	out, _ := exec.CommandContext(context.Background(), "pgrep", "-P", strconv.Itoa(parent)).Output() //nolint:gosec // it fails where there are none
+	out, _ := exec.CommandContext(context.Background(), "pgrep", "-P", strconv.Itoa(parent)).Output() //nolint:gosec // it fails if there are none
 	var pids []int
 	for field := range strings.FieldsSeq(string(out)) {
 		if pid, err := strconv.Atoi(field); err == nil {

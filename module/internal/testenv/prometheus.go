@@ -16,10 +16,10 @@ import (
 	"time"
 )
 
-// monitoring is a program of the Prometheus family. Each has a variable that names another one than that on the PATH;
-// the tool that belongs to a server is preferred beside that.
+// monitoring is a program of the Prometheus family. Each has a variable with the path of the
+// program to use. A tool is first searched beside its server.
 type monitoring struct {
-	names  []string // what it is called: Debian has other names than its authors
+	names  []string // Debian's name may differ from the original one
 	env    string
 	beside string // the variable of its server
 }
@@ -27,11 +27,13 @@ type monitoring struct {
 var (
 	prometheusServer   = monitoring{[]string{"prometheus"}, "IPREP_TEST_PROMETHEUS", ""}
 	promtool           = monitoring{[]string{"promtool"}, "IPREP_TEST_PROMTOOL", "IPREP_TEST_PROMETHEUS"}
-	alertmanagerServer = monitoring{[]string{"prometheus-alertmanager", "alertmanager"}, "IPREP_TEST_ALERTMANAGER", ""}
-	amtool             = monitoring{[]string{"amtool"}, "IPREP_TEST_AMTOOL", "IPREP_TEST_ALERTMANAGER"}
+	alertmanagerServer = monitoring{
+		[]string{"prometheus-alertmanager", "alertmanager"}, "IPREP_TEST_ALERTMANAGER", "",
+	}
+	amtool = monitoring{[]string{"amtool"}, "IPREP_TEST_AMTOOL", "IPREP_TEST_ALERTMANAGER"}
 )
 
-// path returns where the program is, and ends the test when there is none.
+// path returns the path of the program. Without one, the test ends: see missing.
 func (m monitoring) path(tb testing.TB) string {
 	tb.Helper()
 	if path := os.Getenv(m.env); path != "" {
@@ -49,17 +51,18 @@ func (m monitoring) path(tb testing.TB) string {
 			return path
 		}
 	}
-	missing(tb, m.names[0], "apt-get install prometheus prometheus-alertmanager, or brew install prometheus alertmanager")
+	missing(tb, m.names[0],
+		"apt-get install prometheus prometheus-alertmanager, or brew install prometheus alertmanager")
 	return ""
 }
 
-// Promtool runs promtool and returns what it prints, without the space around it. It fails the test when promtool does.
+// Promtool runs promtool and returns its trimmed output. An error fails the test.
 func Promtool(tb testing.TB, args ...string) string {
 	tb.Helper()
 	return promtool.run(tb, args)
 }
 
-// Amtool runs amtool as Promtool does promtool.
+// Amtool is Promtool for amtool.
 func Amtool(tb testing.TB, args ...string) string {
 	tb.Helper()
 	return amtool.run(tb, args)
@@ -67,9 +70,9 @@ func Amtool(tb testing.TB, args ...string) string {
 
 func (m monitoring) run(tb testing.TB, args []string) string {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) // tests of rules compute days
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) // tests of rules simulate days
 	defer cancel()
-	out, err := exec.CommandContext(ctx, m.path(tb), args...).Output() //nolint:gosec // the tests say what is run
+	out, err := exec.CommandContext(ctx, m.path(tb), args...).Output() //nolint:gosec // the arguments come from tests
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
@@ -89,8 +92,8 @@ type monitor struct {
 	process *process
 }
 
-// startMonitor starts a server with the arguments that args gives for an address and a folder of its own, on another
-// port if that is taken, and returns when it answers.
+// startMonitor starts a server and returns when it answers. args returns its arguments for an
+// address and a folder. If the port is taken, it tries another one.
 func startMonitor(tb testing.TB, m monitoring, args func(addr, dir string) []string) *monitor {
 	tb.Helper()
 	s := &monitor{tb: tb, dir: tb.TempDir()}
@@ -111,14 +114,15 @@ func (s *monitor) start(path string, args []string) (err error) {
 	if s.process, err = startProcess(s.dir, filepath.Join(s.dir, "log"), path, args...); err != nil {
 		return err
 	}
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(pace) {
-		said := s.Log()[before:]
+	for end := time.Now().Add(timeout); time.Now().Before(end); time.Sleep(pollInterval) {
+		printed := s.Log()[before:]
 		switch {
-		case s.process.ended() && strings.Contains(said, "address already in use"):
+		case s.process.ended() && strings.Contains(printed, "address already in use"):
 			return errPortTaken
 		case s.process.ended():
 			return errEnded
-		case !strings.Contains(said, "Listening on"): // whoever answers before is another, on the same port
+		// before that, an answer would come from another server on the same port
+		case !strings.Contains(printed, "Listening on"):
 			continue
 		}
 		if _, err := s.get("/-/ready", nil); err == nil {
@@ -136,12 +140,12 @@ func (s *monitor) Stop() {
 	}
 }
 
-// Log returns what the server has printed.
+// Log returns the server's output.
 func (s *monitor) Log() string { return readLog(filepath.Join(s.dir, "log")) }
 
-// get asks the server and returns its answer, which must have the status 200.
+// get sends a request and returns the body of the answer. Its status must be 200.
 func (s *monitor) get(path string, query url.Values) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	address := url.URL{Scheme: "http", Host: s.Addr, Path: path, RawQuery: query.Encode()}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
@@ -160,19 +164,20 @@ func (s *monitor) get(path string, query url.Values) (string, error) {
 	return string(text), err
 }
 
-// monitorClient keeps no connection: an idle one would look like a leak to the tests.
+// monitorClient closes its connections: idle ones would look like leaks in tests.
 var monitorClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 // PrometheusServer is a Prometheus.
 type PrometheusServer struct{ *monitor }
 
-// Prometheus starts a Prometheus with the given configuration. Files that it names must be absolute.
+// Prometheus starts a Prometheus with the given configuration. Paths in it must be absolute.
 func Prometheus(tb testing.TB, config string) *PrometheusServer {
 	tb.Helper()
 	file := configFile(tb, "prometheus.yml", config)
 	return &PrometheusServer{startMonitor(tb, prometheusServer, func(addr, dir string) []string {
 		return []string{
-			"--config.file=" + file, "--web.listen-address=" + addr, "--storage.tsdb.path=" + filepath.Join(dir, "data"),
+			"--config.file=" + file, "--web.listen-address=" + addr,
+			"--storage.tsdb.path=" + filepath.Join(dir, "data"),
 		}
 	})}
 }
@@ -183,7 +188,7 @@ type Series struct {
 	Value  string
 }
 
-// Query evaluates an expression that gives a vector. It returns what Prometheus says against the expression.
+// Query evaluates an expression whose result is a vector. The error is that of Prometheus.
 func (s *PrometheusServer) Query(expr string) ([]Series, error) {
 	text, err := s.get("/api/v1/query", url.Values{"query": {expr}})
 	if err != nil {
@@ -218,7 +223,8 @@ func (s *PrometheusServer) Query(expr string) ([]Series, error) {
 // AlertmanagerServer is an Alertmanager.
 type AlertmanagerServer struct{ *monitor }
 
-// Alertmanager starts an Alertmanager without peers. With an empty configuration it takes alerts and tells nobody.
+// Alertmanager starts an Alertmanager without peers. With an empty configuration it accepts alerts
+// and notifies nobody.
 func Alertmanager(tb testing.TB, config string) *AlertmanagerServer {
 	tb.Helper()
 	if config == "" {
@@ -227,13 +233,14 @@ func Alertmanager(tb testing.TB, config string) *AlertmanagerServer {
 	file := configFile(tb, "alertmanager.yml", config)
 	return &AlertmanagerServer{startMonitor(tb, alertmanagerServer, func(addr, dir string) []string {
 		return []string{
-			"--config.file=" + file, "--web.listen-address=" + addr, "--storage.path=" + filepath.Join(dir, "data"),
+			"--config.file=" + file, "--web.listen-address=" + addr,
+			"--storage.path=" + filepath.Join(dir, "data"),
 			"--cluster.listen-address=",
 		}
 	})}
 }
 
-// Alerts returns the labels of the alerts that have arrived and are not over.
+// Alerts returns the labels of the active alerts.
 func (s *AlertmanagerServer) Alerts() ([]map[string]string, error) {
 	text, err := s.get("/api/v2/alerts", nil)
 	if err != nil {

@@ -15,13 +15,14 @@ import (
 	"github.com/Shopify/toxiproxy/v2/stream"
 )
 
-// Link is a TCP proxy that can be made faulty. One fault at a time: each replaces the one before it, and acts on the
-// connections that there are as well as on new ones.
+// Link is a TCP proxy with faults. It has one fault at a time: each replaces the one before. A
+// fault affects open and new connections.
 //
-// The faults are toxiproxy's, the connections are ours. Toxiproxy's own cannot be reset once they are open, and each one
-// whose client leaves while bytes are on their way to it leaks a goroutine.
+// The faults are toxiproxy's, but the connections are made here. Toxiproxy's own
+// connections cannot be reset once they are open, and leak a goroutine if the
+// client disconnects while bytes are being sent to it.
 type Link struct {
-	Addr string // where clients connect to
+	Addr string // the address for clients
 
 	tb       testing.TB
 	upstream string
@@ -31,10 +32,10 @@ type Link struct {
 	group    sync.WaitGroup
 
 	mu       sync.Mutex
-	listener net.Listener // nil: it is down
+	listener net.Listener // nil while the link is down
 	pairs    map[*pair]struct{}
-	count    int  // of pairs so far
-	swallows bool // bytes are lost: the connections are of no use afterwards
+	count    int  // of pairs since the start
+	swallows bool // bytes are lost, so that the connections are unusable afterwards
 }
 
 // Proxy starts a link to upstream, host:port or the path of a unix socket.
@@ -61,7 +62,8 @@ func (l *Link) Latency(d time.Duration) {
 	l.set(fault{up: true, toxics: []string{toxic("latency", "downstream", "latency", d.Milliseconds())}})
 }
 
-// BlackHole swallows all bytes, either way; connections are accepted and stay open. What replaces it closes them.
+// BlackHole drops all bytes in both directions. Connections are accepted and stay
+// open. The next fault closes them.
 func (l *Link) BlackHole() {
 	l.tb.Helper()
 	l.set(fault{up: true, swallows: true, toxics: []string{
@@ -70,15 +72,16 @@ func (l *Link) BlackHole() {
 	}})
 }
 
-// Drip passes answers on byte by byte, bytesPerSecond of them per second and connection.
+// Drip forwards answers byte by byte, with the given number of bytes per second and connection.
 func (l *Link) Drip(bytesPerSecond int) {
 	l.tb.Helper()
 	delay := time.Second / time.Duration(bytesPerSecond)
-	l.set(fault{up: true, toxics: []string{toxic("slicer", "downstream", "average_size", 1, "delay", delay.Microseconds())}})
+	slicer := toxic("slicer", "downstream", "average_size", 1, "delay", delay.Microseconds())
+	l.set(fault{up: true, toxics: []string{slicer}})
 }
 
-// Reset resets each connection in place of its next answer: the server has done what it was asked, and the client cannot
-// know.
+// Reset resets each connection instead of forwarding its next answer: the server has processed the
+// request, but the client cannot know it.
 func (l *Link) Reset() {
 	l.tb.Helper()
 	l.set(fault{up: true, resets: true})
@@ -107,14 +110,15 @@ func toxic(kind, direction string, attributes ...any) string {
 	for pair := range slices.Chunk(attributes, 2) {
 		fmt.Fprintf(&b, `,"%v":%v`, pair...)
 	}
-	return fmt.Sprintf(`{"type":%q,"stream":%q,"attributes":{%s}}`, kind, direction, strings.TrimPrefix(b.String(), ","))
+	return fmt.Sprintf(`{"type":%q,"stream":%q,"attributes":{%s}}`, kind, direction,
+		strings.TrimPrefix(b.String(), ","))
 }
 
 func (l *Link) set(f fault) {
 	l.tb.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.swallows { // before its toxic goes, which would leave behind what is stuck in front of it
+	if l.swallows { // before its toxic is removed, which would leave bytes stuck before it
 		l.hangUp()
 	}
 	l.toxics.ResetToxics(context.Background())
@@ -133,13 +137,13 @@ func (l *Link) set(f fault) {
 		}
 		l.accept(listener)
 	case !f.up && l.listener != nil:
-		_ = l.listener.Close() // it is only open once
+		_ = l.listener.Close() // it is closed once only
 		l.listener = nil
 		l.hangUp()
 	}
 }
 
-// accept takes the listener's clients from now on, until it is closed.
+// accept accepts the listener's clients until the listener is closed.
 func (l *Link) accept(listener net.Listener) {
 	l.listener = listener
 	l.group.Go(func() {
@@ -148,7 +152,7 @@ func (l *Link) accept(listener net.Listener) {
 			if err != nil { // it is closed
 				return
 			}
-			l.group.Go(func() { l.carry(client) })
+			l.group.Go(func() { l.forward(client) })
 		}
 	})
 }
@@ -161,11 +165,11 @@ func (l *Link) hangUp() {
 	}
 }
 
-// carry connects a client to the server and returns when both have been left.
-func (l *Link) carry(client net.Conn) {
+// forward connects a client to the server, and returns when both connections are closed.
+func (l *Link) forward(client net.Conn) {
 	server, err := dial(l.end, l.upstream, nil)
 	if err != nil {
-		_ = client.Close() // as if the server had
+		_ = client.Close() // as the server would
 		return
 	}
 	p := &pair{client: client, server: server, resets: &l.resets}
@@ -182,23 +186,23 @@ func (l *Link) carry(client net.Conn) {
 func (l *Link) connect(p *pair) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.listener == nil { // it went down meanwhile
+	if l.listener == nil { // it is down now
 		return false
 	}
 	l.pairs[p] = struct{}{}
-	l.count++ // toxiproxy wants names, and not the same twice
+	l.count++ // toxiproxy needs unique names
 	p.halves.Add(2)
-	server := &toxiproxy.ApiServer{Metrics: toxiproxy.NewMetricsContainer(nil)} // the least that it takes
+	server := &toxiproxy.ApiServer{Metrics: toxiproxy.NewMetricsContainer(nil)} // the minimum that it needs
 	l.toxics.StartLink(server, fmt.Sprint(l.count, "up"), p.client, half{p, p.server}, stream.Upstream)
 	l.toxics.StartLink(server, fmt.Sprint(l.count, "down"), p.server, half{p, p.client}, stream.Downstream)
 	return true
 }
 
-// pair is a client's connection and the one to the server that continues it.
+// pair is a client's connection and its connection to the server.
 type pair struct {
 	client, server net.Conn
 	resets         *atomic.Bool
-	halves         sync.WaitGroup // that are open
+	halves         sync.WaitGroup // open halves
 }
 
 func (p *pair) close() {
@@ -212,12 +216,12 @@ type half struct {
 	to net.Conn
 }
 
-// Write never fails: when toxiproxy stops reading, what is still on its way is stuck for ever. When the connection is
-// closed, what is on its way comes to an end.
+// Write never fails: after an error, toxiproxy stops reading, and pending bytes are stuck forever.
+// Instead, it closes the connection, which ends them.
 func (h half) Write(b []byte) (int, error) {
 	if h.resets.Load() && h.to == h.client {
 		if tcp, ok := h.client.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0) // makes a reset of the closing
+			_ = tcp.SetLinger(0) // so that closing sends a reset
 		}
 		h.close()
 	} else if _, err := h.to.Write(b); err != nil {
@@ -226,7 +230,7 @@ func (h half) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Close is called when one side is done, and is the end for both.
+// Close is called when one side is done. It closes both.
 func (h half) Close() error {
 	h.close()
 	h.halves.Done()

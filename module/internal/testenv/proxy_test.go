@@ -82,7 +82,7 @@ func TestBlackHole(t *testing.T) {
 	}
 	onBoth(t, l, conn, silent)
 	l.Heal()
-	if answer, err := ping(conn, patience); err == nil || isTimeout(err) {
+	if answer, err := ping(conn, timeout); err == nil || isTimeout(err) {
 		t.Errorf("a connection that lost bytes goes on: %q, %v", answer, err)
 	}
 	mustPing(t, connect(t, l.Addr))
@@ -94,7 +94,7 @@ func TestReset(t *testing.T) {
 	l.Reset()
 	onBoth(t, l, conn, func(t *testing.T, conn net.Conn) {
 		t.Helper()
-		if answer, err := ping(conn, patience); !errors.Is(err, syscall.ECONNRESET) {
+		if answer, err := ping(conn, timeout); !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("got %q, %v, want a reset", answer, err)
 		}
 	})
@@ -107,7 +107,7 @@ func TestDown(t *testing.T) {
 	l, conn := twoConnections(t)
 	for range 2 { // as often as one likes
 		l.Down()
-		if answer, err := ping(conn, patience); err == nil || isTimeout(err) {
+		if answer, err := ping(conn, timeout); err == nil || isTimeout(err) {
 			t.Errorf("got %q, %v", answer, err)
 		}
 		if _, err := dial(t.Context(), l.Addr, nil); !errors.Is(err, syscall.ECONNREFUSED) {
@@ -125,7 +125,7 @@ func TestProxyOfASocketAndOfNothing(t *testing.T) {
 	l := Proxy(t, s.Addr)
 	mustPing(t, connect(t, l.Addr))
 	s.Stop()
-	if answer, err := ping(connect(t, l.Addr), patience); err == nil || isTimeout(err) {
+	if answer, err := ping(connect(t, l.Addr), timeout); err == nil || isTimeout(err) {
 		t.Errorf("got %q, %v", answer, err)
 	}
 }
@@ -158,7 +158,7 @@ func TestFaultsUnderLoad(t *testing.T) {
 	for range 5 {
 		for _, fault := range faults {
 			fault()
-			time.Sleep(pace)
+			time.Sleep(pollInterval)
 		}
 	}
 	close(stop)
@@ -169,12 +169,12 @@ func TestFaultsUnderLoad(t *testing.T) {
 
 // talk asks for more than it reads.
 func talk(addr string) {
-	conn, err := net.DialTimeout("tcp", addr, patience)
+	conn, err := net.DialTimeout("tcp", addr, timeout)
 	if err != nil {
 		return
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(2 * pace))
+	_ = conn.SetDeadline(time.Now().Add(2 * pollInterval))
 	for range 3 {
 		_ = writeCommand(conn, "GET", "big")
 	}

@@ -17,22 +17,23 @@ import (
 	"time"
 )
 
-// maxSocketPath is what fits into a socket's address on every system.
+// maxSocketPath is the length of a socket's path that every system supports.
 const maxSocketPath = 100
 
-// RedisServer is a redis-server that keeps nothing on disk.
+// RedisServer is a redis-server without persistence.
 type RedisServer struct {
 	Addr string // host:port, or the path of its unix socket
 
 	tb      testing.TB
 	dir     string
 	args    []string
-	cli     []string    // how redis-cli finds it
-	secure  *tls.Config // nil: it speaks clear text
-	process *process    // nil: never started; may have ended
+	cli     []string    // arguments of redis-cli
+	secure  *tls.Config // nil without TLS
+	process *process    // nil before the first start
 }
 
-// Redis starts a server on its own. args are redis-server's, such as "--maxmemory", "2mb", and take precedence.
+// Redis starts a server. args are arguments of redis-server, such as "--maxmemory",
+// "2mb", and take precedence.
 func Redis(tb testing.TB, args ...string) *RedisServer {
 	tb.Helper()
 	return newRedis(tb, func(_ *RedisServer, port int) []string {
@@ -43,12 +44,12 @@ func Redis(tb testing.TB, args ...string) *RedisServer {
 // RedisUnix starts a server that listens on a unix socket only.
 func RedisUnix(tb testing.TB) *RedisServer {
 	tb.Helper()
-	// Not tb.TempDir, whose path holds the test's name: it can be too long.
+	// The path of tb.TempDir contains the test's name, so it can be too long.
 	dir, err := os.MkdirTemp("", "redis")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { _ = os.RemoveAll(dir) }) // the server is gone by then
+	tb.Cleanup(func() { _ = os.RemoveAll(dir) }) // the server has ended before
 	path := filepath.Join(dir, "socket")
 	if len(path) >= maxSocketPath {
 		tb.Fatalf("%s is too long for a unix socket: set TMPDIR", path)
@@ -59,14 +60,15 @@ func RedisUnix(tb testing.TB) *RedisServer {
 	})
 }
 
-// newRedis starts a server with the arguments that args gives for a port, which may also fill in what it knows better.
+// newRedis starts a server. args returns its arguments for a port, and may change other fields.
 func newRedis(tb testing.TB, args func(s *RedisServer, port int) []string) *RedisServer {
 	tb.Helper()
 	common := []string{"--bind", "127.0.0.1", "--save", "", "--appendonly", "no"}
-	return newServer(tb, func(s *RedisServer, port int) []string { return slices.Concat(common, args(s, port)) })
+	return newServer(tb,
+		func(s *RedisServer, port int) []string { return slices.Concat(common, args(s, port)) })
 }
 
-// newServer starts redis-server with just the arguments that args gives for a port, on another one if that is taken.
+// newServer is newRedis without common arguments. If the port is taken, it tries another one.
 func newServer(tb testing.TB, args func(s *RedisServer, port int) []string) *RedisServer {
 	tb.Helper()
 	s := &RedisServer{tb: tb, dir: tb.TempDir()}
@@ -84,7 +86,7 @@ func newServer(tb testing.TB, args func(s *RedisServer, port int) []string) *Red
 	return s
 }
 
-// Start starts a server again that was stopped, at the same address and empty, and waits until it answers.
+// Start restarts a stopped server, empty and at the same address, and waits until it answers.
 func (s *RedisServer) Start() {
 	s.tb.Helper()
 	if !s.process.ended() {
@@ -95,20 +97,21 @@ func (s *RedisServer) Start() {
 	}
 }
 
-// Stop kills the server, as a crash would, and waits for its end. A server that has ended stays so.
+// Stop kills the server, like a crash, and waits for its end. It does nothing if
+// the server has ended.
 func (s *RedisServer) Stop() {
 	if s.process != nil {
 		s.process.kill()
 	}
 }
 
-// Pause halts the server: the system accepts connections for it, and nothing is answered.
+// Pause suspends the server: the system still accepts connections, but nothing answers.
 func (s *RedisServer) Pause() {
 	s.tb.Helper()
 	s.signal(syscall.SIGSTOP)
 }
 
-// Resume lets a paused server go on.
+// Resume continues a paused server.
 func (s *RedisServer) Resume() {
 	s.tb.Helper()
 	s.signal(syscall.SIGCONT)
@@ -121,14 +124,14 @@ func (s *RedisServer) signal(signal syscall.Signal) {
 	}
 }
 
-// CLI runs redis-cli, as the default user unless args begin with options that say otherwise, and returns what it prints
-// without the space around it. An error that Redis answers fails the test.
+// CLI runs redis-cli and returns its trimmed output. The user is the default one, unless args begin
+// with other options. An error of Redis fails the test.
 func (s *RedisServer) CLI(args ...string) string {
 	s.tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	all := slices.Concat([]string{"-e", "--no-auth-warning"}, s.cli, args)
-	out, err := exec.CommandContext(ctx, redisCLI(s.tb), all...).Output() //nolint:gosec // the tests say what is asked
+	out, err := exec.CommandContext(ctx, redisCLI(s.tb), all...).Output() //nolint:gosec // the arguments come from tests
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
@@ -139,14 +142,14 @@ func (s *RedisServer) CLI(args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// ACL makes a user, or replaces one, who may do what rules allow and nothing else, such as "~iprep:*", "+get". A server
-// that is stopped forgets its users.
+// ACL creates or replaces a user with the permissions of the rules only, such as "~iprep:*",
+// "+get". A stopped server loses its users.
 func (s *RedisServer) ACL(name, password string, rules ...string) {
 	s.tb.Helper()
 	s.CLI(append([]string{"ACL", "SETUSER", name, "reset", "on", ">" + password}, rules...)...)
 }
 
-// Log returns what the server has printed since it was first started.
+// Log returns the server's output since its first start.
 func (s *RedisServer) Log() string { return readLog(s.logPath()) }
 
 func (s *RedisServer) logPath() string { return filepath.Join(s.dir, "log") }
@@ -154,10 +157,10 @@ func (s *RedisServer) logPath() string { return filepath.Join(s.dir, "log") }
 var (
 	errPortTaken = errors.New("another has its port")
 	errEnded     = errors.New("it ended instead of starting")
-	errNotReady  = fmt.Errorf("it was not ready after %v", patience)
+	errNotReady  = fmt.Errorf("it was not ready after %v", timeout)
 )
 
-// run starts the server and returns when it answers. When it fails, the server does not run.
+// run starts the server and returns when it answers. After an error, the server does not run.
 func (s *RedisServer) run() (err error) {
 	s.tb.Helper()
 	before := len(s.Log())
@@ -165,7 +168,7 @@ func (s *RedisServer) run() (err error) {
 	if err != nil {
 		return err
 	}
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(pace) {
+	for end := time.Now().Add(timeout); time.Now().Before(end); time.Sleep(pollInterval) {
 		if s.process.ended() {
 			if strings.Contains(s.Log()[before:], "ddress already in use") {
 				return errPortTaken
@@ -180,16 +183,16 @@ func (s *RedisServer) run() (err error) {
 	return errNotReady
 }
 
-// ready tells whether it is this server that answers, and not one that was given the same port.
+// ready reports whether this server answers, and not another one on the same port.
 func (s *RedisServer) ready() bool {
 	answer, err := s.ask("INFO", "server")
 	if refused := replyError(""); errors.As(err, &refused) {
-		return strings.HasPrefix(string(refused), "NOAUTH") // it wants a password, which only its test knows
+		return strings.HasPrefix(string(refused), "NOAUTH") // it has a password, which only the test knows
 	}
 	return err == nil && field(answer[0], "process_id") == strconv.Itoa(s.process.cmd.Process.Pid)
 }
 
-// ask is for what redis-cli is too slow for: to look again and again.
+// ask sends one command. It is for polling, for which redis-cli is too slow.
 func (s *RedisServer) ask(command ...string) ([]string, error) {
 	return ask(s.Addr, s.secure, command...)
 }
@@ -199,7 +202,7 @@ func (s *RedisServer) port() string {
 	return port
 }
 
-// field returns the value of a line "name:value" in what INFO and the like answer, "" if there is none.
+// field returns the value of a line "name:value" in an answer such as that of INFO, or "".
 func field(info, name string) string {
 	for line := range strings.Lines(info) {
 		if value, ok := strings.CutPrefix(line, name+":"); ok {

@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// answerTime is how long a server that is well may take to answer.
+// answerTime is how long a healthy server may take to answer.
 const answerTime = 2 * time.Second
 
-// replyError is what Redis answers instead of a result, such as "NOAUTH Authentication required.".
+// replyError is an error that Redis answers, such as "NOAUTH Authentication required.".
 type replyError string
 
 func (e replyError) Error() string { return string(e) }
 
-// ask sends one command over a connection of its own and returns the answer: an array's elements, nested ones laid
-// flat, or else one element. Missing elements are "".
+// ask sends one command on a new connection and returns the answer: one element, or those of an
+// array. Nested arrays are flattened. Missing elements are "".
 func ask(addr string, secure *tls.Config, command ...string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	defer cancel()
@@ -57,7 +57,7 @@ func writeCommand(w io.Writer, command ...string) error {
 	return err
 }
 
-// readValue reads one value of RESP2, a command or an answer. An error that Redis answers is an replyError.
+// readValue reads one value of RESP2, a command or an answer. An error of Redis is a replyError.
 func readValue(r *bufio.Reader) ([]string, error) {
 	line, err := r.ReadString('\n')
 	if err != nil {
@@ -87,7 +87,7 @@ func readValue(r *bufio.Reader) ([]string, error) {
 }
 
 func readString(r io.Reader, n int) ([]string, error) {
-	if n < 0 { // there is none
+	if n < 0 { // it is null
 		return []string{""}, nil
 	}
 	text := make([]byte, n+len("\r\n"))

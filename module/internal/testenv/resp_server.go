@@ -9,15 +9,15 @@ import (
 	"testing"
 )
 
-// RedisReplying starts a server of RESP2 that answers every command with reply, a line of RESP such as "-READONLY You
-// can't write against a read only replica.", but lets clients connect: AUTH, CLIENT and SELECT succeed, and HELLO is
-// unknown to it. It returns its address, host:port.
+// RedisReplying starts a RESP2 server that answers every command with reply, a line of RESP such as
+// "-READONLY You can't write against a read only replica.". So that clients can connect, AUTH,
+// CLIENT and SELECT succeed, and HELLO is an unknown command. It returns its address, host:port.
 func RedisReplying(tb testing.TB, reply string) (addr string) {
 	tb.Helper()
 	listener := listenAnywhere(tb)
 	var (
-		accepting, saying sync.WaitGroup
-		conns             []net.Conn
+		accepting, serving sync.WaitGroup
+		conns              []net.Conn
 	)
 	accepting.Go(func() {
 		for {
@@ -26,22 +26,22 @@ func RedisReplying(tb testing.TB, reply string) (addr string) {
 				return
 			}
 			conns = append(conns, conn)
-			saying.Go(func() { say(conn, strings.TrimRight(reply, "\r\n")) })
+			serving.Go(func() { answerAll(conn, strings.TrimRight(reply, "\r\n")) })
 		}
 	})
 	tb.Cleanup(func() {
-		_ = listener.Close() // it is only open once
+		_ = listener.Close() // it is closed once only
 		accepting.Wait()
 		for _, conn := range conns {
 			_ = conn.Close() // may be closed already
 		}
-		saying.Wait()
+		serving.Wait()
 	})
 	return listener.Addr().String()
 }
 
-// say answers the commands of a client until it leaves or sends something else.
-func say(conn net.Conn, reply string) {
+// answerAll answers the commands of a client until it disconnects or sends something else.
+func answerAll(conn net.Conn, reply string) {
 	defer conn.Close()
 	r := bufio.NewReader(conn)
 	for {

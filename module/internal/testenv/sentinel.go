@@ -11,31 +11,33 @@ import (
 
 const (
 	sentinels = 3
-	quorum    = 2 // how many sentinels make it true
+	quorum    = 2 // how many sentinels must agree
 
-	// masterName is what the sentinels call the master that they watch.
+	// masterName is the name of the watched master.
 	masterName = "main"
 )
 
 // Sentinel is a Redis master with a replica, watched by three sentinels.
 type Sentinel struct {
 	Addrs     []string // of the sentinels, in their order
-	Master    string   // the name under which the sentinels know it
+	Master    string   // the name of the master at the sentinels
 	Nodes     []*RedisServer
 	Sentinels []*RedisServer
 
 	tb testing.TB
 }
 
-// RedisSentinel starts a master, a replica and the sentinels. It is ready when all sentinels know each other and the
-// replica, and the replica has its master's data. A master that does not answer for 500 ms is replaced.
+// RedisSentinel starts a master, a replica and the sentinels. It returns when all sentinels know
+// each other and the replica, and the replica is in sync. The sentinels replace a master that does
+// not answer for 500 ms.
 func RedisSentinel(tb testing.TB) *Sentinel {
 	tb.Helper()
 	s := &Sentinel{Master: masterName, tb: tb}
 	master := newNode(tb)
 	replica := newNode(tb, "--replicaof", "127.0.0.1 "+master.port())
 	s.Nodes = []*RedisServer{master, replica}
-	// Sentinels find a replica by asking its master, every 10 s: it has to be there when they come.
+	// Sentinels ask the master for its replicas only every 10 s, so the replica
+	// must be there before they start.
 	await(tb, s.Nodes, func() string {
 		info, err := replica.ask("INFO", "replication")
 		if err != nil {
@@ -56,11 +58,12 @@ func RedisSentinel(tb testing.TB) *Sentinel {
 
 func newNode(tb testing.TB, args ...string) *RedisServer {
 	tb.Helper()
-	return Redis(tb, append(args, "--repl-diskless-sync-delay", "0")...) // else a replica waits 5 s for others to join it
+	// otherwise a replica waits 5 s for others
+	return Redis(tb, append(args, "--repl-diskless-sync-delay", "0")...)
 }
 
-// newSentinel starts redis-server as a sentinel, which redis-sentinel is another name for. It needs a file to keep what
-// it learns in.
+// newSentinel starts redis-server as a sentinel, like redis-sentinel. It stores its
+// state in its configuration file.
 func newSentinel(tb testing.TB, masterPort string) *RedisServer {
 	tb.Helper()
 	return newServer(tb, func(s *RedisServer, port int) []string {
@@ -80,14 +83,15 @@ func newSentinel(tb testing.TB, masterPort string) *RedisServer {
 	})
 }
 
-// missing says what is missing until the sentinels can replace the master, "" when they can.
+// missing returns why the sentinels cannot replace the master yet, or "" if they can.
 func (s *Sentinel) missing() string {
 	for _, one := range s.Sentinels {
 		master, err := one.ask("SENTINEL", "MASTER", s.Master)
 		if err != nil {
 			return err.Error()
 		}
-		if value(master, "num-other-sentinels") != strconv.Itoa(sentinels-1) || value(master, "num-slaves") != "1" ||
+		if value(master, "num-other-sentinels") != strconv.Itoa(sentinels-1) ||
+			value(master, "num-slaves") != "1" ||
 			value(master, "flags") != "master" {
 			return fmt.Sprintf("%s knows %q of the master", one.Addr, master)
 		}
@@ -102,7 +106,7 @@ func (s *Sentinel) missing() string {
 	return ""
 }
 
-// value returns what follows name in a list of names and values, "" if there is none.
+// value returns the value of a name in a list of names and values, or "".
 func value(pairs []string, name string) string {
 	for i := 0; i+1 < len(pairs); i += 2 {
 		if pairs[i] == name {
@@ -112,7 +116,7 @@ func value(pairs []string, name string) string {
 	return ""
 }
 
-// MasterAddr returns the address of the present master, host:port, as most sentinels see it.
+// MasterAddr returns the address of the current master, host:port, according to most sentinels.
 func (s *Sentinel) MasterAddr() string {
 	s.tb.Helper()
 	best, votes := "", map[string]int{}
@@ -132,8 +136,9 @@ func (s *Sentinel) MasterAddr() string {
 	return best
 }
 
-// KillMaster kills the present master. The sentinels make the replica the master, which takes 1 s to 3 s. One that is
-// started again becomes a replica, which takes up to 15 s; until then there is no other to take over a second time.
+// KillMaster kills the current master. After 1 s to 3 s, the sentinels make the replica the master.
+// When the old master is started again, it becomes a replica after up to 15 s. Until then, no
+// second failover is possible.
 func (s *Sentinel) KillMaster() {
 	s.tb.Helper()
 	addr := s.MasterAddr()

@@ -1,12 +1,14 @@
-// Package testenv starts the servers that tests need, on free loopback ports and in temporary folders.
+// Package testenv starts the servers that tests need, on free loopback ports and in
+// temporary folders.
 //
-// Each server ends with its test, before the test's temporary folders are removed. A server that is not ready within 20 s
-// fails the test and shows its log. Functions that start, stop or query a server fail the test on errors, and must be called
-// in the test's own goroutine.
+// Each server is stopped at the end of its test, before the test's temporary
+// folders are removed. If a server is not ready within 20 s, the test fails and
+// shows the server's log. Functions that start, stop or query a server fail the
+// test on errors, so they must be called in the test's own goroutine.
 //
-// Without the program of a server, the test is skipped. With IPREP_REQUIRE_SERVICES set it fails, so that a machine which
-// should have everything skips nothing. IPREP_TEST_REDIS_SERVER names another redis-server than the one on the PATH; the
-// redis-cli beside it is preferred. IPREP_TEST_PG_DSN names a PostgreSQL that runs already.
+// If the program of a server is missing, the test is skipped, or fails if IPREP_REQUIRE_SERVICES is
+// set. With IPREP_TEST_REDIS_SERVER, another redis-server than the one on the PATH is used, with
+// the redis-cli beside it. With IPREP_TEST_PG_DSN, a running PostgreSQL is used.
 package testenv
 
 import (
@@ -26,10 +28,10 @@ import (
 )
 
 const (
-	// patience is the longest wait, for a loaded machine. An idle one needs far less.
-	patience = 20 * time.Second
-	// pace is the time between two checks of a condition.
-	pace = 10 * time.Millisecond
+	// timeout is the longest wait, with room for a loaded machine.
+	timeout = 20 * time.Second
+	// pollInterval is the time between two checks of a condition.
+	pollInterval = 10 * time.Millisecond
 	// attempts is how many ports are tried before the test fails.
 	attempts = 5
 
@@ -37,12 +39,12 @@ const (
 	redisProgram    = "IPREP_TEST_REDIS_SERVER"
 )
 
-// usualPlaces are folders that a program can be in without being on the PATH.
+// usualPlaces are the usual folders of programs that are not on the PATH.
 var usualPlaces = []string{
 	"/usr/bin", "/usr/local/bin", "/opt/homebrew/bin", "/opt/local/bin", "/home/linuxbrew/.linuxbrew/bin",
 }
 
-// redisServer returns the path of redis-server, and ends the test when there is none.
+// redisServer returns the path of redis-server. Without one, the test ends: see missing.
 func redisServer(tb testing.TB) string {
 	tb.Helper()
 	if path := os.Getenv(redisProgram); path != "" {
@@ -54,7 +56,7 @@ func redisServer(tb testing.TB) string {
 	return program(tb, "redis-server")
 }
 
-// redisCLI returns the path of redis-cli, and ends the test when there is none.
+// redisCLI returns the path of redis-cli. Without one, the test ends: see missing.
 func redisCLI(tb testing.TB) string {
 	tb.Helper()
 	dir, name := filepath.Split(os.Getenv(redisProgram))
@@ -76,9 +78,10 @@ func program(tb testing.TB, name string) string {
 	return path
 }
 
-// locate returns the path of a program: in one of the folders, on the PATH, or in a usual place.
+// locate returns the path of a program: in one of the given folders, on the PATH,
+// or in a usual folder.
 func locate(name string, first ...string) (path string, ok bool) {
-	const onPath = "" // joined with a name, it is the name
+	const onPath = "" // joined with a name, it gives the name
 	for _, dir := range slices.Concat(first, []string{onPath}, usualPlaces) {
 		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
 			return path, true
@@ -87,7 +90,8 @@ func locate(name string, first ...string) (path string, ok bool) {
 	return "", false
 }
 
-// missing ends the test because a program is missing: it skips the test, or fails it with IPREP_REQUIRE_SERVICES.
+// missing ends the test because a program is missing: it skips the test, or fails it if
+// IPREP_REQUIRE_SERVICES is set.
 func missing(tb testing.TB, name, cure string) {
 	tb.Helper()
 	if os.Getenv(requireServices) != "" {
@@ -96,7 +100,7 @@ func missing(tb testing.TB, name, cure string) {
 	tb.Skipf("there is no %s: %s", name, cure)
 }
 
-// readLog returns what a server has printed into a file, which may not be there yet.
+// readLog returns the content of a server's log, which may not exist yet.
 func readLog(path string) string {
 	text, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -106,28 +110,29 @@ func readLog(path string) string {
 }
 
 const (
-	// Ports are taken from firstPort on. The nodes of a Redis Cluster take the port busOffset above theirs as well. All
-	// are below those that systems give to outgoing connections (from 32768 on Linux, from 49152 on macOS): nobody takes
-	// the port of a server that is stopped for a while, and a client that calls it cannot end up connected to itself.
+	// Ports are taken from firstPort on. The nodes of a Redis Cluster also take the port busOffset
+	// above theirs. All are below the ports of outgoing connections (from 32768 on Linux, from
+	// 49152 on macOS). So no connection takes the port of a stopped server, and a client of it
+	// cannot connect to itself.
 	firstPort = 12000
 	ports     = 10000
 	busOffset = 10000
 )
 
-// taken counts the ports that this process has taken. Each process begins elsewhere, so that tests in several do not take the
-// same ones between asking for a port and listening on it.
+// taken counts the ports that this process has taken. Each process starts at another port, so that
+// two do not choose the same one between the check and listening on it.
 var taken atomic.Uint32
 
 func init() { taken.Store(uint32(os.Getpid()) * 101) }
 
-// FreeAddr returns an address on 127.0.0.1 that nobody listens on, for a server that a test starts itself.
+// FreeAddr returns a free address on 127.0.0.1, for a server that a test starts itself.
 func FreeAddr(tb testing.TB) string {
 	tb.Helper()
 	return loopback(freePort(tb))
 }
 
-// freePort returns a port that is free on 127.0.0.1, as is the one busOffset above it. No port is
-// returned twice.
+// freePort returns a port that is free on 127.0.0.1. The one busOffset above it is free, too. No
+// port is returned twice.
 func freePort(tb testing.TB) int {
 	tb.Helper()
 	for range ports {
@@ -168,7 +173,7 @@ func listenAnywhere(tb testing.TB) net.Listener {
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
-// network returns the network of addr, as net names it: unix for a path, else tcp.
+// network returns the network of addr for package net: unix for a path, otherwise tcp.
 func network(addr string) string {
 	if filepath.IsAbs(addr) {
 		return "unix"
@@ -176,12 +181,12 @@ func network(addr string) string {
 	return "tcp"
 }
 
-// await waits until missing returns "", and fails the test with what it returned last, and the servers' logs, when that
-// takes too long.
+// await waits until missing returns "". After a timeout it fails the test with the
+// last result and the servers' logs.
 func await(tb testing.TB, servers []*RedisServer, missing func() string) {
 	tb.Helper()
 	var last string
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(pace) {
+	for end := time.Now().Add(timeout); time.Now().Before(end); time.Sleep(pollInterval) {
 		if last = missing(); last == "" {
 			return
 		}
@@ -190,5 +195,5 @@ func await(tb testing.TB, servers []*RedisServer, missing func() string) {
 	for _, s := range servers {
 		fmt.Fprintf(&logs, "\n%s:\n%s", s.Addr, s.Log())
 	}
-	tb.Fatalf("not after %v: %s; the logs:%s", patience, last, &logs)
+	tb.Fatalf("not after %v: %s; the logs:%s", timeout, last, &logs)
 }

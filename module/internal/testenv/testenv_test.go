@@ -23,8 +23,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const soon = 300 * time.Millisecond
 
 // ping sends PING over an open connection and returns the answer.
-func ping(conn net.Conn, patience time.Duration) (string, error) {
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+func ping(conn net.Conn, timeout time.Duration) (string, error) {
+	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return "", err
 	}
 	if err := writeCommand(conn, "PING"); err != nil {
@@ -46,7 +46,7 @@ func connect(t *testing.T, addr string) net.Conn {
 
 func mustPing(t *testing.T, conn net.Conn) {
 	t.Helper()
-	if answer, err := ping(conn, patience); err != nil || answer != "PONG" {
+	if answer, err := ping(conn, timeout); err != nil || answer != "PONG" {
 		t.Fatalf("PING is answered %q, %v", answer, err)
 	}
 }
@@ -92,7 +92,7 @@ func TestRedisStopsAndStarts(t *testing.T) {
 	mustPing(t, conn)
 	s.Stop()
 	s.Stop() // a second time changes nothing
-	if answer, err := ping(conn, patience); err == nil || isTimeout(err) {
+	if answer, err := ping(conn, timeout); err == nil || isTimeout(err) {
 		t.Errorf("a killed server answers %q, %v", answer, err)
 	}
 	if _, err := dial(t.Context(), s.Addr, nil); err == nil {
