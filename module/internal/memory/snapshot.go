@@ -103,10 +103,10 @@ func appendRecord(b []byte, key record.Key, used uint64, r *record.Record) []byt
 }
 
 // Load adds the records of a snapshot to the table and returns how many. Left out are subjects that are there already,
-// answers fetched after now or more than 30 days before, records without any other, and the facts of local databases,
-// which are asked anew. A snapshot that is damaged is
-// loaded up to the damage, and an error returned; blocks of up to 64 KiB are verified before they are believed.
-func (t *Table) Load(r io.Reader, now time.Time) (int, error) {
+// answers fetched after now or more than 30 days before, those of other sources than the ones given, if any are, records
+// without any other, and the facts of local databases, which are asked anew. A snapshot that is damaged is loaded up to
+// the damage, and an error returned; blocks of up to 64 KiB are verified before they are believed.
+func (t *Table) Load(r io.Reader, now time.Time, sources ...record.SourceID) (int, error) {
 	loaded := 0
 	head := make([]byte, len(magic))
 	if _, err := io.ReadFull(r, head); err != nil {
@@ -127,7 +127,7 @@ func (t *Table) Load(r io.Reader, now time.Time) (int, error) {
 			return loaded, nil
 		}
 		for len(payload) > 0 {
-			n, err := t.loadRecord(&layout, payload, now, &loaded)
+			n, err := t.loadRecord(&layout, payload, now, sources, &loaded)
 			if err != nil {
 				return loaded, readError(number, err)
 			}
@@ -186,7 +186,7 @@ var layouts = map[string]layout{
 
 // loadRecord adds the record that b begins with, counts it in loaded if something of it was worth adding, and returns
 // its length.
-func (t *Table) loadRecord(l *layout, b []byte, now time.Time, loaded *int) (int, error) {
+func (t *Table) loadRecord(l *layout, b []byte, now time.Time, sources []record.SourceID, loaded *int) (int, error) {
 	if len(b) < l.head {
 		return 0, errDamaged
 	}
@@ -206,6 +206,9 @@ func (t *Table) loadRecord(l *layout, b []byte, now time.Time, loaded *int) (int
 			r.Set(answer)
 			r.SetGiven(first)
 		}
+	}
+	if len(sources) > 0 {
+		r.Retain(sources)
 	}
 	r.DropDatabaseFacts()
 	if r.Answers[0].Source != 0 && t.add(key, max(used, newUses), &r) {
