@@ -111,7 +111,7 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 func (rt *Runtime) Start() error {
 	rt.reporter.Load().Start()
 	rt.Lists.Start()
-	rt.Memory.start()
+	rt.Memory.start(rt)
 	if Serving() == nil {
 		Events.Reset() // after Caddy was stopped, each event is news again
 	}
