@@ -17,7 +17,7 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder(apiDirective, httpcaddyfile.Before, "invoke")
 }
 
-// parseAPI reads what applications may ask. Syntax:
+// parseAPI reads the look-up API for applications. Syntax:
 //
 //	ip_reputation_api [<matcher>] {
 //		token <placeholder>|<store> [<arguments>...] <scope>... { <see apiToken> }
@@ -31,8 +31,10 @@ func parseAPI(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	var handler api.API
 	err := option.Read(h.Dispenser, apiDirective,
 		option.Repeated("token", apiToken(&handler.Tokens)),
-		option.Once("limit", option.Text(&handler.Limit, "requests in a time, such as 60/1m"), handler.CheckAccess),
-		option.Repeated("cors", option.List(&handler.CORS, "origins such as https://intel.example.com"), handler.CheckAccess),
+		option.Once("limit", option.Text(&handler.Limit, "requests in a time, such as 60/1m"),
+			handler.CheckAccess),
+		option.Repeated("cors",
+			option.List(&handler.CORS, "origins such as https://intel.example.com"), handler.CheckAccess),
 	)
 	if err != nil {
 		return nil, err
@@ -43,7 +45,7 @@ func parseAPI(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	return &handler, nil
 }
 
-// apiToken reads a token and what it is for: the scopes are the last words of the line. Syntax:
+// apiToken reads a token and its scopes, which are the last words of the line. Syntax:
 //
 //	token <placeholder>|<store> [<arguments>...] read|ask|history... {
 //		name    <name>
@@ -80,7 +82,8 @@ func apiToken(to *[]api.Token) option.Setter {
 	}
 }
 
-// splitScopes takes the scopes out of a segment that begins with a word and so many arguments: the last ones.
+// splitScopes removes the scopes from a segment: they are the last of the arguments
+// on its first line.
 func splitScopes(segment caddyfile.Segment, args int) (rest, scopes []caddyfile.Token) {
 	end := 1 + args
 	begin := end

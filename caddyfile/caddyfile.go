@@ -1,6 +1,6 @@
-// Package caddyfile turns the `ip_reputation` words of a Caddyfile into the configuration of the modules. It knows
-// syntax and decides nothing: what a value means, and whether it makes sense, is for the modules to say. It only asks
-// them early where it can, since an error found here can name the line.
+// Package caddyfile converts the `ip_reputation` directives and options of a Caddyfile to the
+// configuration of the modules. It parses the syntax only: the modules validate the values. Where
+// possible it calls their checks, since an error can then name the line.
 package caddyfile
 
 import (
@@ -18,11 +18,12 @@ const directive = "ip_reputation"
 func init() {
 	httpcaddyfile.RegisterGlobalOption(directive, parseApp)
 	httpcaddyfile.RegisterHandlerDirective(directive, parseHandler)
-	// before everything that can answer, and before what can use the placeholders: map, vars, header, redir …
+	// before everything that can answer, and before what can use the placeholders:
+	// map, vars, header, redir …
 	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.Before, "map")
 }
 
-// parseApp reads what all sites share. Syntax:
+// parseApp reads the global option, which all sites share. Syntax:
 //
 //	ip_reputation {
 //		exempt   <range|private_ranges|file|url|preset>...
@@ -37,7 +38,7 @@ func init() {
 //		privacy  off|truncate|hash { <see privacy> }
 //	}
 //
-// `exempt`, `deny`, `feed` and `provider` may be repeated; the lines add up.
+// `exempt`, `deny`, `feed` and `provider` may be repeated; all lines count.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name
 	if existing != nil {
@@ -63,13 +64,13 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	return httpcaddyfile.App{Name: directive, Value: caddyconfig.JSON(app, nil)}, nil
 }
 
-// addresses reads what an own list is made of.
+// addresses reads the entries of one of the operator's own lists.
 func addresses(word string, to *[]string) option.Option {
 	set := option.List(to, "addresses, CIDR ranges, private_ranges, files, URLs or presets")
 	return option.Repeated(word, set, func() error { return module.CheckAddresses(word, *to) })
 }
 
-// wait sets how long a request waits, which may be not at all.
+// wait sets how long a request waits. It may be 0.
 func wait(to **caddy.Duration) option.Option {
 	set := option.Duration(to, "a duration such as 25ms, or 0 to never wait", 0)
 	return option.Once("wait", set, func() error { return module.CheckWait(**to) })

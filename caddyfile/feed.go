@@ -31,7 +31,8 @@ import (
 func feed(to *[]module.Feed) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		var f module.Feed
-		if err := option.List(&f.Sources, "a preset, URLs, a file, or addresses and CIDR ranges")(d); err != nil {
+		if err := option.List(&f.Sources,
+			"a preset, URLs, a file, or addresses and CIDR ranges")(d); err != nil {
 			return err
 		}
 		err := option.Read(d, "feed",

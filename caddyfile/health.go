@@ -12,11 +12,12 @@ const healthDirective = "ip_reputation_health"
 
 func init() {
 	httpcaddyfile.RegisterHandlerDirective(healthDirective, parseHealth)
-	// before a `handle` or `route` for everything, which would take its requests; behind what asks for a password
+	// before a `handle` or `route` for everything, which would take its requests;
+	// after authentication
 	httpcaddyfile.RegisterDirectiveOrder(healthDirective, httpcaddyfile.Before, "invoke")
 }
 
-// parseHealth reads what to tell load balancers, Kubernetes and operators. Syntax:
+// parseHealth reads the health endpoint for load balancers, Kubernetes and operators. Syntax:
 //
 //	ip_reputation_health [<matcher>] [live|ready|detail]
 func parseHealth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {

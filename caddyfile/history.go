@@ -8,8 +8,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
-// history reads the database that keeps what was known and decided: its connection string, as a placeholder, or a store and
-// what it needs to find it. Syntax:
+// history reads the database of the history. Its connection string is a placeholder
+// or comes from a store. Syntax:
 //
 //	history <placeholder>|<store> [<arguments>...] {
 //		retention <duration>

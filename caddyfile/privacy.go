@@ -9,7 +9,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 )
 
-// privacy reads how addresses are written. Syntax:
+// privacy reads how addresses are written to logs and databases. Syntax:
 //
 //	privacy off
 //	privacy truncate [<bits of IPv4> <bits of IPv6>]
@@ -46,15 +46,15 @@ func privacy(to **module.Privacy) option.Setter {
 	}
 }
 
-// hashKey reads the key of pseudonyms.
+// hashKey reads the key for hashing addresses.
 func hashKey(d *caddyfile.Dispenser, p *module.Privacy) error {
-	if d.NextArg() { // which may be the key: it is not repeated
+	if d.NextArg() { // it may be the key, so the error does not repeat it
 		return d.Err("privacy hash takes a block with the key: write `key {env.NAME}` into it")
 	}
 	return option.Read(d, "privacy hash", option.Once("key", oneSecret(&p.Key)))
 }
 
-// positive reads as many numbers above 0 as there are places for them, and reports whether they were.
+// positive reads one number above 0 for each field, and reports whether all were valid.
 func positive(args []string, to ...*int) bool {
 	if len(args) != len(to) {
 		return false

@@ -28,7 +28,8 @@ const providers = "ip_reputation.providers"
 //		<options of the service>
 //	}
 //
-// The arguments and the options of the service are read by its module. `key` and `quota` may be repeated.
+// The arguments and the options of the service are read by its module. `key` and
+// `quota` may be repeated.
 func providerOption(to *[]provider.Provider) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		if !d.NextArg() {
@@ -43,7 +44,8 @@ func providerOption(to *[]provider.Provider) option.Setter {
 		tokens, err := guest(d, "provider "+service,
 			option.Once("name", option.Text(&p.Name, "the name of the provider")),
 			option.Repeated("key", oneOfSecrets(&p.Keys)),
-			option.Repeated("quota", option.List(&p.Quota, "calls in a window of time, such as 1000/day"), p.Check),
+			option.Repeated("quota",
+				option.List(&p.Quota, "calls in a window of time, such as 1000/day"), p.Check),
 			option.Once("rate", option.Text(&p.Rate, "calls in a short time, such as 5/s"), p.Check),
 			option.Once("timeout", option.Duration(&p.Timeout, ""), p.Check),
 			option.Once("concurrency", option.Number(&p.Concurrency, "a number of calls above 0"), p.Check),
@@ -61,8 +63,9 @@ func providerOption(to *[]provider.Provider) option.Setter {
 	}
 }
 
-// guest reads the rest of a segment that belongs to a guest module, whose name d stands on, and to us: the words of its block
-// that are among ours are read here, the others are the guest's, as are the arguments.
+// guest reads the rest of a segment of a guest module, with d at the name of the
+// module. It reads those options of the block that are in the given list. The other
+// options and the arguments are read by the guest.
 func guest(d *caddyfile.Dispenser, block string, ours ...option.Option) ([]caddyfile.Token, error) {
 	tokens := []caddyfile.Token{d.Token()}
 	tokens = append(tokens, d.RemainingArgsAsTokens()...)
@@ -78,7 +81,7 @@ func guest(d *caddyfile.Dispenser, block string, ours ...option.Option) ([]caddy
 	return tokens, err
 }
 
-// unmarshalGuest lets a guest module read its tokens.
+// unmarshalGuest unmarshals the tokens of a guest module.
 func unmarshalGuest(namespace, inlineKey, name string, tokens []caddyfile.Token) ([]byte, error) {
 	d := caddyfile.NewDispenser(tokens)
 	d.Next()
@@ -89,7 +92,7 @@ func unmarshalGuest(namespace, inlineKey, name string, tokens []caddyfile.Token)
 	return caddyconfig.JSONModuleObject(read, inlineKey, name, nil), nil
 }
 
-// ttl sets how long an answer holds that speaks against an address, and how long one that does not.
+// ttl sets the TTLs of answers with and without abuse.
 func ttl(listed, clean *caddy.Duration) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		var args [2]string

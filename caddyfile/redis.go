@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 )
 
-// redis reads where the memory is that instances share, and how to talk to it. Syntax:
+// redis reads the connection to Redis, which instances share. Syntax:
 //
 //	redis <address>... {
 //		cluster
@@ -31,7 +31,8 @@ func redis(to **module.Redis) option.Setter {
 		}
 		err := option.Read(d, "redis",
 			option.Once("cluster", option.Flag(&r.Cluster)),
-			option.Once("sentinel", option.Text(&r.Sentinel, "the name of the master that the Sentinels watch over")),
+			option.Once("sentinel",
+				option.Text(&r.Sentinel, "the name of the master that the Sentinels watch over")),
 			option.Once("sentinel_username", option.Text(&r.SentinelUsername, "the user of the Sentinels")),
 			option.Once("sentinel_password", option.Secret(&r.SentinelPassword)),
 			option.Once("username", option.Text(&r.Username, "the name of the user")),
@@ -54,7 +55,7 @@ func redis(to **module.Redis) option.Setter {
 	}
 }
 
-// redisTLS reads how to secure the connection. Syntax:
+// redisTLS reads the TLS settings of the connection. Syntax:
 //
 //	tls {
 //		ca          <file>
@@ -65,7 +66,8 @@ func redisTLS(to **module.RedisTLS) option.Setter {
 	return option.Sub(to, "tls of redis", func(t *module.RedisTLS) []option.Option {
 		return []option.Option{
 			option.Once("ca", option.Text(&t.CA, "a file with certificates in PEM")),
-			option.Once("certificate", option.Values("two files in PEM: the certificate, and its key", &t.Certificate, &t.Key)),
+			option.Once("certificate",
+				option.Values("two files in PEM: the certificate, and its key", &t.Certificate, &t.Key)),
 			option.Once("server_name", option.Text(&t.ServerName, "the name in the server's certificate")),
 		}
 	})

@@ -30,7 +30,8 @@ func oneSecret(to **secret.Secret) option.Setter {
 	}
 }
 
-// readSecret reads a secret, such as a key: a placeholder, or a store and what it needs to find it. Syntax:
+// readSecret reads a secret, such as a key: a placeholder, or a store with its
+// arguments and options. Syntax:
 //
 //	key <placeholder>|<store> [<arguments>...] {
 //		refresh <duration>
@@ -53,8 +54,9 @@ func readSecret(d *caddyfile.Dispenser, s *secret.Secret, more ...option.Option)
 	}, more...)
 	if _, err := caddy.GetModule(secrets + "." + store); err != nil {
 		s.Value = store
-		if d.NextArg() { // which may be a part of the secret: it is not repeated
-			return d.Errf("%s takes one value, %s, or one of these stores and what it needs: %s", word, what, names(secrets))
+		if d.NextArg() { // it may be a part of the secret, so the error does not repeat it
+			return d.Errf("%s takes one value, %s, or one of these stores and what it needs: %s",
+				word, what, names(secrets))
 		}
 		return option.Read(d, word, ours...)
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 )
 
-// sentry reads where errors are reported to: the DSN, as a placeholder, or a store and what it needs to find it. Syntax:
+// sentry reads the error reporting. The DSN is a placeholder or comes from a store. Syntax:
 //
 //	sentry <placeholder>|<store> [<arguments>...] {
 //		environment <name>

@@ -29,7 +29,8 @@ import (
 //		log     blocked|all|none [sample <first> <one in>]
 //	}
 //
-// `pass`, `limit`, `block` and `drop` are rules, tried in the order written. They and `exempt` may be repeated.
+// `pass`, `limit`, `block` and `drop` are rules, which are tried in the order of the lines. They
+// and `exempt` may be repeated.
 func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
 	var site handler.Handler
@@ -52,14 +53,14 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	return &site, nil
 }
 
-// withoutCondition says, for each action, why a rule for everybody is not what one writes here.
+// withoutCondition are the errors for rules without a condition, by action.
 var withoutCondition = map[string]string{
 	"pass":  "would end the rules here: remove it and those after it",
 	"block": "would refuse everybody: give it one, such as score 85, or use Caddy's `error` or `respond`",
 	"drop":  "would refuse everybody: give it one, such as score 97, or use Caddy's `abort`",
 }
 
-// rule reads one line of a policy, of which the action is the first word, and appends it.
+// rule reads one line of a policy, whose first word is the action, and appends it.
 func rule(to *[]handler.Rule) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		r := handler.Rule{Action: d.Val()}
@@ -75,7 +76,8 @@ func rule(to *[]handler.Rule) option.Setter {
 	}
 }
 
-// limit reads a rule that limits, whose rate comes first. Without a condition it is for everybody.
+// limit reads a limit rule, whose first value is the rate. Without a condition it
+// applies to all requests.
 func limit(to *[]handler.Rule) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		r := handler.Rule{Action: d.Val()}
@@ -94,7 +96,7 @@ func limit(to *[]handler.Rule) option.Setter {
 	}
 }
 
-// conditions reads the rest of a rule's line, and reports whether there was a condition.
+// conditions reads the conditions of a rule, and reports whether there was one.
 func conditions(d *caddyfile.Dispenser, r *handler.Rule) (conditional bool, err error) {
 	for d.NextArg() {
 		word, values := d.Val(), ""
@@ -118,7 +120,7 @@ func conditions(d *caddyfile.Dispenser, r *handler.Rule) (conditional bool, err 
 	return conditional, nil
 }
 
-// setKey sets what a limit counts by.
+// setKey sets the key by which a limit counts.
 func setKey(r *handler.Rule, text string) error {
 	switch {
 	case text == "":

@@ -55,7 +55,7 @@ var frames = map[string]frame{
 		caddyfile: inAPI, usual: "token {env.API_TOKEN} read", unless: []string{"token"},
 		path: "handler=ip_reputation_api",
 	},
-	"Token":          {caddyfile: inToken, path: "handler=ip_reputation_api/tokens/0"},
+	"Token":             {caddyfile: inToken, path: "handler=ip_reputation_api/tokens/0"},
 	"MatchIPReputation": {caddyfile: inSite, path: "apps/http"},
 	"Webhook": {
 		caddyfile: inWebhook, usual: "secret {env.WEBHOOK_SECRET}", unless: []string{"secret"},

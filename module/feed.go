@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
@@ -237,7 +238,7 @@ func (f *Feed) replace(spec *feed.Spec) error {
 		spec.Format.MinCount = f.MinCount
 	}
 	if f.Format != "" {
-		spec.Format.Encoding = feed.Encoding(f.Format)
+		spec.Format.Encoding = listformat.Encoding(f.Format)
 	}
 	if len(f.Field) > 0 {
 		spec.Format.Members = f.Field

@@ -24,8 +24,8 @@ import (
 
 const example = "Caddyfile.example"
 
-// startCaddy loads Caddyfile.example with the given environment. All that Caddy writes goes to dir, which it removes when
-// it ends.
+// startCaddy loads Caddyfile.example with the given environment. Caddy writes to dir only, and
+// removes it at its end.
 func startCaddy(ports ports, dir string, environment map[string]string) error {
 	text, err := os.ReadFile(example)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -41,7 +41,7 @@ func startCaddy(ports ports, dir string, environment map[string]string) error {
 			return fmt.Errorf("setting %s: %w", name, err)
 		}
 	}
-	// these were worked out from the environment that the process began with
+	// the defaults were computed from the environment at the start of the process
 	caddy.DefaultStorage = &certmagic.FileStorage{Path: caddy.AppDataDir()}
 	caddy.ConfigAutosavePath = filepath.Join(caddy.AppConfigDir(), "autosave.json")
 	caddy.DefaultAdminListen = ports.admin
@@ -64,8 +64,9 @@ func removeData(dir string) {
 	}
 }
 
-// awaitReady returns when everything is known of an address that the demo does not name: the service has answered, and
-// all lists are in force. Caddy answers before that, since it spreads the first fetches over a second or two.
+// awaitReady waits until the answer about an unused address is complete: the
+// service has answered, and all lists are loaded. Caddy starts before that, since
+// it spreads the first fetches over a second or two.
 func awaitReady(admin string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -85,7 +86,7 @@ func awaitReady(admin string) error {
 	return nil
 }
 
-// checkStatus returns how complete the answer of the admin API at url is.
+// checkStatus returns the status of the admin API's answer at url.
 func checkStatus(ctx context.Context, url string) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -5,14 +5,16 @@ import (
 	"text/template"
 )
 
-// visitor is a client to play.
+// visitor is an example client.
 type visitor struct{ Name, Addr, Expect string }
 
 var visitors = []visitor{
 	{"clean", "192.0.2.10", "200, and the application reads Score 1: nobody has a word against this address"},
-	{"suspicious", "203.0.113.50", "200, and the application reads Score 72: ten people reported it, and it is on a list;\n" +
-		"              the answer carries X-Robots-Tag, which the site sets for scores from 40 to 84"},
-	{"refused", "203.0.113.10", "403, from Caddy: sixty people reported it, so its score is 88; the application never sees it"},
+	{"suspicious", "203.0.113.50",
+		"200, and the application reads Score 72: ten people reported it, and it is on a list;\n" +
+			"              the answer carries X-Robots-Tag, which the site sets for scores from 40 to 84"},
+	{"refused", "203.0.113.10",
+		"403, from Caddy: sixty people reported it, so its score is 88; the application never sees it"},
 }
 
 var explanation = template.Must(template.New("").Parse(`
@@ -37,10 +39,10 @@ Caddy keeps its data in {{.Dir}} and removes it when Ctrl-C ends the demo.
 
 `))
 
-// explain says what runs and what to try. Each line that it gives does what is said of it.
+// explain prints what runs and commands to try. The tests run each of these commands.
 func explain(out io.Writer, ports ports, dir string) error {
 	address := ""
-	if ports.admin != "127.0.0.1:2019" { // where the commands look by themselves
+	if ports.admin != "127.0.0.1:2019" { // the default of the commands
 		address = " --address " + ports.admin
 	}
 	return explanation.Execute(out, map[string]any{

@@ -1,9 +1,11 @@
-// Demo shows Caddy with IP reputation at work, on this machine alone: Caddy with Caddyfile.example, between a small web
-// application and stand-ins for what it would ask on the Internet. Run it from the root of the repository:
+// Demo runs Caddy with IP reputation on this machine, without the Internet: Caddy with
+// Caddyfile.example, a small web application, and fakes of the services that it would use. Run it
+// from the root of the repository:
 //
 //	go run ./cmd/demo
 //
-// DEMO_PORT and DEMO_ADMIN_PORT are the ports of the site and of Caddy's admin API, on 127.0.0.1. Default: 8080, 2019.
+// DEMO_PORT and DEMO_ADMIN_PORT are the ports of the site and of Caddy's admin API, on 127.0.0.1.
+// Default: 8080, 2019.
 package main
 
 import (
@@ -26,7 +28,7 @@ func main() {
 	select {} // Caddy ends the process, at Ctrl-C
 }
 
-// run starts everything and says on out what to try.
+// run starts everything and prints commands to try to out.
 func run(out io.Writer) error {
 	ports, err := choosePorts()
 	if err != nil {
@@ -42,7 +44,7 @@ func run(out io.Writer) error {
 	return explain(out, ports, dir)
 }
 
-// start lets Caddy run in front of the application, among the stand-ins.
+// start starts the application, the fake services, and Caddy in front of them.
 func start(ports ports, dir string) error {
 	application, err := serve(http.HandlerFunc(showHeaders))
 	if err != nil {
@@ -76,10 +78,11 @@ func start(ports ports, dir string) error {
 	return awaitReady(ports.admin)
 }
 
-// ports are the addresses that people use, as host:port.
+// ports are the addresses for users, as host:port.
 type ports struct{ site, admin string }
 
-// choosePorts finds out whether the ports can be had. Caddy would not tell: it shares a port with whoever lets it.
+// choosePorts checks that the ports are free. Caddy would not report it: it may
+// share a port with another process.
 func choosePorts() (ports, error) {
 	var chosen ports
 	for _, port := range []struct {
@@ -95,7 +98,8 @@ func choosePorts() (ports, error) {
 		}
 		n, err := strconv.ParseUint(text, 10, 16)
 		if err != nil || n == 0 {
-			return ports{}, fmt.Errorf("%s is %q: use the number of a port, such as %s", port.variable, text, port.standard)
+			return ports{}, fmt.Errorf("%s is %q: use the number of a port, such as %s",
+				port.variable, text, port.standard)
 		}
 		*port.addr = net.JoinHostPort("127.0.0.1", text)
 		listener, err := listen(*port.addr)
@@ -103,12 +107,13 @@ func choosePorts() (ports, error) {
 			return ports{}, fmt.Errorf("%s cannot be used (%w): choose another port, as in `make run %s=%d`",
 				*port.addr, err, port.variable, min(n+1, 65535))
 		}
-		defer listener.Close() // held until both are known to be free, so that they are not the same one
+		defer listener.Close() // until both are known to be free, so that they differ
 	}
 	return chosen, nil
 }
 
-// serve answers requests on a free port of this machine until the process ends, and returns its host:port.
+// serve starts a server on a free port of this machine, which runs until the process ends. It
+// returns its host:port.
 func serve(handler http.Handler) (string, error) {
 	listener, err := listen("127.0.0.1:0")
 	if err != nil {
@@ -117,7 +122,7 @@ func serve(handler http.Handler) (string, error) {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		err := server.Serve(listener)
-		fmt.Fprintln(os.Stderr, "demo: a stand-in ended:", err)
+		fmt.Fprintln(os.Stderr, "demo: a server ended:", err)
 	}()
 	return listener.Addr().String(), nil
 }

@@ -97,12 +97,12 @@ func serveAdmin(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", allowed)
 		return adminError(http.StatusMethodNotAllowed, fmt.Errorf("%s is not possible here: use %s", r.Method, allowed))
 	}
-	app := runtime.Serving()
-	if app == nil {
+	rt := runtime.Serving()
+	if rt == nil {
 		return adminError(http.StatusServiceUnavailable,
 			errors.New("ip_reputation is not configured in the running Caddy: add it to the global options or to a site"))
 	}
-	answer, err := serve(app, r, argument)
+	answer, err := serve(rt, r, argument)
 	if err != nil {
 		return err
 	}

@@ -272,7 +272,7 @@ func (a *API) provisionTokens(ctx caddy.Context, rt *runtime.Runtime) ([]api.Tok
 		if tokens[i], err = t.provision(rt, name, identity); err != nil {
 			return nil, err
 		}
-		tokens[i].Value, tokens[i].Ends = value.Current, func() time.Time { return value.Status().Expires }
+		tokens[i].Value, tokens[i].Expires = value.Current, func() time.Time { return value.Status().Expires }
 	}
 	return tokens, nil
 }
@@ -291,7 +291,7 @@ func (t *Token) provision(rt *runtime.Runtime, name, identity string) (api.Token
 	if err != nil {
 		return api.Token{}, err
 	}
-	token.Most = rule.Rate().Events // more at once would never pass
+	token.MaxAddresses = rule.Rate().Events // more at once would never pass
 	token.Limit = func(r *http.Request, n int) api.Allowance {
 		return allow(r.Context(), rt, rule, "token", limit.Keyed(name), n)
 	}
@@ -330,8 +330,8 @@ func (l backend) Ask(ctx context.Context, addr netip.Addr, wait time.Duration) a
 // History implements api.Backend.
 func (l backend) History(ctx context.Context) (history.Reader, error) { return l.rt.OpenHistory(ctx) }
 
-// Kept implements api.Backend.
-func (l backend) Kept(prefix netip.Prefix) (netip.Prefix, error) { return l.rt.StoredAs(prefix) }
+// Stored implements api.Backend.
+func (l backend) Stored(prefix netip.Prefix) (netip.Prefix, error) { return l.rt.StoredAs(prefix) }
 
 // Ready implements api.Backend.
 func (backend) Ready(r *http.Request) bool { return runtime.ServingFor(r) != nil }

@@ -1,6 +1,8 @@
-// Package option reads the options of a Caddyfile block, one a line, into the fields of a configuration.
+// Package option reads the options of a Caddyfile block, one a line,
+// into the fields of a configuration.
 //
-// A block is a table: each option is a word, a setter for what stands behind the word, and whether the word may be repeated.
+// A block is a table of options. Each has a word, a setter that reads
+// its values, and may be repeated or not.
 //
 //	err := option.Read(d, "example",
 //		option.Once("url", option.Text(&c.URL, "an address such as https://api.example.com")),
@@ -8,10 +10,12 @@
 //		option.Repeated("header", option.Header(&c.Header)),
 //	)
 //
-// Errors name the word, what it takes, the cure and the line. They repeat a value only where it is a number, a duration or
-// another value of which the form is wrong: never a text, which may be a secret, and none at all in a Block with Hide.
+// Errors name the word, the values it takes, the cure and the line. They repeat a wrong value only
+// if it should be a number, a duration or of another fixed form. They never repeat texts, which may
+// be secrets, and with Block.Hide they repeat no values.
 //
-// Setters write into fields as they read. After an error the configuration is half filled, and of no use.
+// Setters write into fields while they read. After an error the
+// configuration is incomplete and must not be used.
 package option
 
 import (
@@ -21,26 +25,27 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// Setter reads the values of an option. It is called when d stands on the option's word, and must read up to the end of the
-// line, or of the block that opens there. Its errors must name the line: make them with d.Err, d.Errf or d.WrapErr.
+// Setter reads the values of an option. It is called with d at the option's word, and must read up
+// to the end of the line, or of the block that opens there. Its errors must name the line: create
+// them with d.Err, d.Errf or d.WrapErr.
 //
-// A directive may call a setter itself, to read what stands behind its own word.
+// A directive may call a setter directly, to read the values after its own word.
 type Setter func(d *caddyfile.Dispenser) error
 
 // Option is a word of a block.
 type Option struct {
-	// Word is what the operator writes.
+	// Word is the name of the option in the Caddyfile.
 	Word string
 
-	// Set reads what stands behind the word.
+	// Set reads the values after the word.
 	Set Setter
 
-	// Repeats is whether the word may be given again, to add to what was given before.
+	// Repeats allows the option several times. Each adds to the values before.
 	Repeats bool
 }
 
-// Once is an option that may be given once. The checks are called in order when its values have been read, and their errors
-// get the line.
+// Once is an option that may be given once. After its values were read, the checks are called in
+// order. The line is added to their errors.
 func Once(word string, set Setter, checks ...func() error) Option {
 	return Option{Word: word, Set: checked(set, checks)}
 }
@@ -69,30 +74,33 @@ func checked(set Setter, checks []func() error) Setter {
 
 // Block is a block of options.
 type Block struct {
-	// Name is what the block is called in errors, such as "redis".
+	// Name is the name of the block in errors, such as "redis".
 	Name string
 
 	// Options are the words of the block, in the order in which errors list them.
 	Options []Option
 
-	// Other reads a line whose word is no option, and the block that opens on it, up to its end: for blocks that have words
-	// of somebody else in them. Without it, such a word is an error.
+	// Other reads a line whose word is not an option, and the block
+	// that opens on it, up to its end. It is for blocks that also have
+	// words of another package. Without it, such a word is an error.
 	Other Setter
 
-	// Reword may return another text for a mistake; with "" it has its own. The line is added to both.
+	// Reword may return another text for an error, or "" for the
+	// usual one. The line is added to either.
 	Reword func(LineError) string
 
-	// Hide is whether any value may be a secret in the wrong place: errors repeat none of them.
+	// Hide is for blocks in which any value may be a misplaced secret: errors repeat no values.
 	Hide bool
 }
 
-// Read reads the block that may open on the line on which d stands. The arguments before it must have been read. Setters
-// with blocks of their own are for blocks inside of blocks.
+// Read reads the block that may open on the current line of d. The arguments before the block must
+// have been read. For a block inside a block, use a setter that reads one, such as Sub.
 func Read(d *caddyfile.Dispenser, name string, options ...Option) error {
 	return Block{Name: name, Options: options}.Read(d)
 }
 
-// Read reads the block that may open on the line on which d stands. The arguments before it must have been read.
+// Read reads the block that may open on the current line of d. The
+// arguments before the block must have been read.
 func (b Block) Read(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return b.refuse(d, &LineError{Kind: Argument, Value: d.Val()})
@@ -120,14 +128,14 @@ func (b Block) Read(d *caddyfile.Dispenser) error {
 		if OpensBlock(d) {
 			return b.refuse(d, &LineError{Kind: NoBlock, Word: word.Text})
 		}
-		if d.NextArg() { // a setter that left something would make an option of it
+		if d.NextArg() { // otherwise a value that the setter left would be read as an option
 			return b.refuse(d, &LineError{Kind: Count, Word: word.Text, Want: "fewer values"})
 		}
 	}
 	return nil
 }
 
-// refuse returns the error for a mistake in this block, with the line.
+// refuse completes an error of this block, and adds the line.
 func (b Block) refuse(d *caddyfile.Dispenser, m *LineError) error {
 	m.Block = b.Name
 	if b.Hide {
@@ -139,7 +147,7 @@ func (b Block) refuse(d *caddyfile.Dispenser, m *LineError) error {
 	return d.WrapErr(m)
 }
 
-// explain rewords the error of a setter, where it is a mistake that no inner block has explained.
+// explain completes the error of a setter, unless an inner block has done so.
 func (b Block) explain(d *caddyfile.Dispenser, err error) error {
 	if m, ok := errors.AsType[*LineError](err); ok && m.Block == "" {
 		return b.refuse(d, m)
@@ -155,7 +163,7 @@ func (b Block) words() []string {
 	return words
 }
 
-// Peek returns the token after the one on which d stands, or the zero token at the end.
+// Peek returns the next token of d, or the zero token at the end.
 func Peek(d *caddyfile.Dispenser) caddyfile.Token {
 	if !d.Next() {
 		return caddyfile.Token{}
@@ -164,7 +172,7 @@ func Peek(d *caddyfile.Dispenser) caddyfile.Token {
 	return d.Token()
 }
 
-// OpensBlock reports whether a block opens right behind the token on which d stands.
+// OpensBlock reports whether a block opens right after the current token of d.
 func OpensBlock(d *caddyfile.Dispenser) bool {
 	at, next := d.Token(), Peek(d)
 	return next.Text == "{" && !next.Quoted() && next.File == at.File && next.Line == at.Line+at.NumLineBreaks()

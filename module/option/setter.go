@@ -14,19 +14,20 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// A `want` says in errors what an option takes: "a duration such as 5s". Where a setter can make it up, it may be "".
+// The argument want describes in errors what an option takes: "a duration such as 5s". Some setters
+// have a default for "".
 //
-// A field may be a pointer where its type has to tell zero from not given.
+// A field may be a pointer, so that zero differs from not given.
 
 // Text sets the only value as it is. Errors never repeat it.
 func Text(to *string, want string) Setter {
 	return Value(to, want, func(value string) (string, bool) { return value, true })
 }
 
-// Secret is Text for a secret, which is best written as a placeholder. Errors never repeat it.
+// Secret is Text for a secret. Errors recommend a placeholder and never repeat the value.
 func Secret(to *string) Setter { return Text(to, "a placeholder such as {env.NAME} or {file./path}") }
 
-// OneOf sets the only value, which must be one of some words.
+// OneOf sets the only value, which must be one of the given words.
 func OneOf(to *string, words ...string) Setter {
 	return Value(to, "one of "+strings.Join(words, ", "), func(value string) (string, bool) {
 		return value, slices.Contains(words, value)
@@ -52,8 +53,8 @@ func Switch[T bool | *bool](to *T) Setter {
 	})
 }
 
-// Number sets a whole number. The limits are the least and the most that it may be: none is 1 and more, since 0 stands for
-// the default in most configurations.
+// Number sets a whole number. The limits are its minimum and its maximum. Without limits it is 1 or
+// more, since 0 means the default in most configurations.
 func Number[T int | *int](to *T, want string, limits ...int) Setter {
 	least, most := between(limits, 1, math.MaxInt)
 	if want == "" {
@@ -81,8 +82,8 @@ func Size[T int64 | *int64](to *T) Setter {
 	})
 }
 
-// Duration sets a time. The limits are the least and the most that it may be: none is more than 0, which stands for the
-// default in most configurations.
+// Duration sets a duration. The limits are its minimum and its maximum. Without limits it is above
+// 0, which means the default in most configurations.
 func Duration[T caddy.Duration | *caddy.Duration](to *T, want string, limits ...time.Duration) Setter {
 	least, most := between(limits, 1, math.MaxInt64)
 	switch {
@@ -97,7 +98,7 @@ func Duration[T caddy.Duration | *caddy.Duration](to *T, want string, limits ...
 	})
 }
 
-// between returns the limits that are given, and the others as they are without.
+// between returns the given limits, and the defaults for those that are missing.
 func between[T any](limits []T, least, most T) (T, T) {
 	if len(limits) > 0 {
 		least = limits[0]
@@ -115,12 +116,12 @@ func interval(least, most any, bounded bool) string {
 	return fmt.Sprintf("of %v or more", least)
 }
 
-// Value sets what parse makes of the only value. Errors repeat a value that parse refuses.
+// Value sets the only value, parsed by parse. Errors repeat a value that parse refuses.
 func Value[T any](to *T, want string, parse func(string) (T, bool)) Setter {
 	return parsed(to, want, parse)
 }
 
-// parsed is Value for fields that may be pointers to what parse returns.
+// parsed is Value for fields that may be pointers to the type that parse returns.
 func parsed[F, V any](to *F, want string, parse func(string) (V, bool)) Setter {
 	return func(d *caddyfile.Dispenser) error {
 		word, value := d.Val(), ""
@@ -141,7 +142,7 @@ func parsed[F, V any](to *F, want string, parse func(string) (V, bool)) Setter {
 	}
 }
 
-// Values sets as many values as there are fields. Errors never repeat them.
+// Values sets one value for each field. Errors never repeat them.
 func Values(want string, to ...*string) Setter {
 	return func(d *caddyfile.Dispenser) error {
 		word := d.Val()
@@ -162,7 +163,7 @@ func Values(want string, to ...*string) Setter {
 	}
 }
 
-// List appends the values, of which there must be one.
+// List appends the values. There must be at least one.
 func List(to *[]string, want string) Setter {
 	return func(d *caddyfile.Dispenser) error {
 		values, err := several(d, want)
@@ -174,7 +175,7 @@ func List(to *[]string, want string) Setter {
 	}
 }
 
-// Words appends the values, and the parts of values that commas separate, if parse accepts them.
+// Words appends the values if parse accepts them. Values may also be separated by commas.
 func Words[T any](to *[]string, want string, parse func(string) (T, error)) Setter {
 	return func(d *caddyfile.Dispenser) error {
 		word := d.Val()
@@ -199,7 +200,7 @@ func Words[T any](to *[]string, want string, parse func(string) (T, error)) Sett
 	}
 }
 
-// several returns the values of an option, of which there must be one, and none empty.
+// several returns the values of an option. There must be at least one, and none may be empty.
 func several(d *caddyfile.Dispenser, want string) ([]string, error) {
 	m := &LineError{Word: d.Val(), Takes: Many, Want: want}
 	values := d.RemainingArgs()
@@ -215,13 +216,14 @@ func several(d *caddyfile.Dispenser, want string) ([]string, error) {
 	return values, nil
 }
 
-// Header sets an HTTP header: its name, which becomes canonical, and its value. Each name may be given once. The value may
-// be a secret: errors never repeat it.
+// Header sets an HTTP header: its name, which becomes canonical, and its value. Each name may be
+// given once. The value may be a secret: errors never repeat it.
 func Header(to *map[string]string) Setter {
 	return func(d *caddyfile.Dispenser) error {
 		word := d.Val()
 		var name, value string
-		if err := Values(`a name and a value, such as Authorization "Bearer {env.TOKEN}"`, &name, &value)(d); err != nil {
+		if err := Values(`a name and a value, such as Authorization "Bearer {env.TOKEN}"`, &name,
+			&value)(d); err != nil {
 			return err
 		}
 		name = http.CanonicalHeaderKey(name)
@@ -236,7 +238,7 @@ func Header(to *map[string]string) Setter {
 	}
 }
 
-// Sub makes a new *T and reads a block into it. The name of the block is for errors.
+// Sub reads a block into a new T. Errors name the block.
 func Sub[T any](to **T, name string, options func(*T) []Option) Setter {
 	return func(d *caddyfile.Dispenser) error {
 		*to = new(T)

@@ -13,7 +13,7 @@ type Action uint8
 const (
 	// Pass hands the request on.
 	Pass Action = iota
-	// Limit answers with an error, because the client is faster than it may be.
+	// Limit answers with an error, because the client sends requests too fast.
 	Limit
 	// Block answers with an error.
 	Block

@@ -2,9 +2,9 @@ package reputation
 
 import "net/netip"
 
-// reservedPrefixes are the ranges that no visitor from the Internet has (IANA special-purpose address registries,
-// RFC 6890 and its updates). The documentation ranges are missing on purpose: no traffic has them, and examples and
-// tests need addresses to talk about.
+// reservedPrefixes are the ranges that no client on the Internet has (IANA special-purpose address
+// registries, RFC 6890 and its updates). The documentation ranges are left out on purpose: no
+// client has them, but examples and tests use them.
 var reservedPrefixes = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),      // "this network"
 	netip.MustParsePrefix("10.0.0.0/8"),     // private
@@ -26,8 +26,9 @@ func ReservedPrefixes() []netip.Prefix {
 	return append([]netip.Prefix(nil), reservedPrefixes...)
 }
 
-// IsReserved reports whether addr is one that no source is ever asked about: private, loopback, link-local, CGNAT, ULA,
-// multicast, reserved, or not valid. It expects an unmapped address. The documentation ranges are not reserved here.
+// IsReserved reports whether addr is private, loopback, link-local, CGNAT, ULA, multicast,
+// reserved, or not valid. No source is ever asked about such addresses. It expects an unmapped
+// address. The documentation ranges are not reserved here.
 func IsReserved(addr netip.Addr) bool {
 	if addr.Is4() {
 		b := addr.As4()
@@ -47,11 +48,12 @@ func IsReserved(addr netip.Addr) bool {
 		}
 		return b[0] >= 224
 	}
-	return !addr.IsValid() || addr.As16()[0]&0xe0 != 0x20 // only 2000::/3 is allocated to the Internet
+	return !addr.IsValid() || addr.As16()[0]&0xe0 != 0x20 // on the Internet, only 2000::/3 is in use
 }
 
-// Subject returns what an address is remembered by and asked as: the address itself for IPv4, its /64 for IPv6, since
-// that is what one subscriber has. It expects an unmapped address without zone.
+// Subject returns the prefix by which an address is stored and looked
+// up: the address itself for IPv4, its /64 for IPv6, since one
+// subscriber has a /64. It expects an unmapped address without zone.
 func Subject(addr netip.Addr) netip.Prefix {
 	if addr.Is4() {
 		return netip.PrefixFrom(addr, 32)

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// Category is one kind of behaviour or role. The words are a closed set: applications and rules can rely on them.
+// Category is one kind of behaviour or role. The set of words is
+// closed: applications and rules can rely on it.
 type Category uint8
 
 // The categories, in the order in which they are printed.
@@ -97,7 +98,8 @@ func (s Categories) AppendText(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// String returns the words, separated by ", "; the empty set is the empty string. Up to one word it does not allocate.
+// String returns the words, separated by ", ". The empty set is the empty string. With at most one
+// word it does not allocate.
 func (s Categories) String() string {
 	switch bits.OnesCount32(uint32(s)) {
 	case 0:
@@ -122,7 +124,8 @@ func (s Categories) MarshalJSON() ([]byte, error) {
 	return append(b, ']'), nil
 }
 
-// UnmarshalJSON reads what MarshalJSON writes. Words that it does not know, as a later version may write, are left out.
+// UnmarshalJSON reads the output of MarshalJSON. It leaves out
+// unknown words, which a later version may write.
 func (s *Categories) UnmarshalJSON(text []byte) error {
 	var words []string
 	if err := json.Unmarshal(text, &words); err != nil {

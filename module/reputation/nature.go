@@ -55,8 +55,9 @@ func KindsOf(list ...Kind) Kinds {
 // Has reports whether the set contains k.
 func (s Kinds) Has(k Kind) bool { return s&(1<<k) != 0 }
 
-// Nature says of each kind whether an address is of it: yes, no, or not known. The zero value knows nothing.
-// Nature is not guilt: it moves a score by little, and rules can ask for it by name.
+// Nature states for each kind whether an address is of that kind: yes,
+// no or unknown. In the zero value all kinds are unknown. Nature is
+// not abuse: it changes a score little. Rules can match it by name.
 type Nature struct {
 	yes, no uint8
 }
@@ -72,40 +73,41 @@ func (n Nature) With(k Kind, is bool) Nature {
 	return n
 }
 
-// Is reports whether the address is of kind k, and whether that is known at all.
+// Is reports whether the address is of kind k, and whether that is known.
 func (n Nature) Is(k Kind) (is, known bool) {
 	bit := uint8(1) << k
 	return n.yes&bit != 0, (n.yes|n.no)&bit != 0
 }
 
-// Any reports whether the address is known to be of at least one of the kinds that other says yes to.
+// Any reports whether n and other have a kind in common that is yes in both.
 func (n Nature) Any(other Nature) bool { return n.yes&other.yes != 0 }
 
-// Some reports whether the address is known to be of any kind.
+// Some reports whether any kind is yes.
 func (n Nature) Some() bool { return n.yes != 0 }
 
-// Merge fills in from other what n does not know, except that a yes from either side stays a yes: one source that has
+// Merge fills in the unknown kinds from other. A yes from either side wins: one source that has
 // seen a Tor exit outweighs another that has not.
 func (n Nature) Merge(other Nature) Nature {
 	yes := n.yes | other.yes
 	return Nature{yes: yes, no: (n.no | other.no) &^ yes}
 }
 
-// Update returns n overwritten by what newer knows.
+// Update returns n with the known kinds of newer replacing its own.
 func (n Nature) Update(newer Nature) Nature {
 	return Nature{yes: newer.yes | n.yes&^newer.no, no: newer.no | n.no&^newer.yes}
 }
 
-// Bits returns the nature in a form that UnpackNature reads back.
+// Bits returns the nature packed for UnpackNature.
 func (n Nature) Bits() (yes, no uint8) { return n.yes, n.no }
 
-// UnpackNature returns the nature that Bits was called on. Unknown bits are dropped, and a yes beats a no.
+// UnpackNature returns the nature from the result of Bits. It drops
+// undefined bits; a yes wins over a no.
 func UnpackNature(yes, no uint8) Nature {
 	const all = 1<<numKinds - 1
 	return Nature{yes: yes & all, no: no & all &^ yes}
 }
 
-// AppendText appends the kinds that are known to hold, separated by ", ". It never fails.
+// AppendText appends the kinds that are yes, separated by ", ". It never fails.
 func (n Nature) AppendText(b []byte) ([]byte, error) {
 	first := true
 	for k := range Kind(numKinds) {
@@ -121,7 +123,8 @@ func (n Nature) AppendText(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// String returns the kinds that are known to hold, separated by ", ". Up to one kind it does not allocate.
+// String returns the kinds that are yes, separated by ", ". With at
+// most one kind it does not allocate.
 func (n Nature) String() string {
 	switch bits.OnesCount8(n.yes) {
 	case 0:
@@ -150,7 +153,8 @@ func (n Nature) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// UnmarshalJSON reads what MarshalJSON writes. Kinds that it does not know, as a later version may write, are left out.
+// UnmarshalJSON reads the output of MarshalJSON. It leaves out
+// unknown kinds, which a later version may write.
 func (n *Nature) UnmarshalJSON(text []byte) error {
 	var kinds map[string]bool
 	if err := json.Unmarshal(text, &kinds); err != nil {

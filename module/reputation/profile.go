@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// The values that a Profile's zero values stand for.
+// The defaults of a Profile.
 const (
 	DefaultWeight     = 20.0
 	DefaultGoodWeight = 2.0
@@ -18,96 +18,100 @@ const (
 	DefaultCleanTTL   = 24 * time.Hour
 )
 
-// MaxWeight is the highest weight a Profile may give.
+// MaxWeight is the highest weight in a Profile.
 const MaxWeight = 1000.0
 
-// Profile is what the author of a Provider says of its service. Operators can override the name, the quota, the rate, the
-// TTLs and the trust; the rest holds as it is. Only Name is required.
+// Profile describes the service of a Provider. Its author sets it. Operators can override the name,
+// the quota, the rate, the TTLs and the trust. Only Name is required.
 type Profile struct {
-	// Name is what reasons, rules, metrics and headers call the source, such as "abuseipdb": 1 to 64 lower-case letters,
-	// digits, '_' and '-', the first a letter. Two instances of one module that ask for different things, such as two DNS
-	// zones, have different names. Required.
+	// Name is the name of the source in reasons, rules, metrics and headers, such as "abuseipdb": 1
+	// to 64 lower-case letters, digits, '_' and '-', the first a letter. Two instances of one
+	// module with different data, such as two DNS zones, need different names. Required.
 	Name string
 
-	// Quota is how many calls the plan allows that most keys have, a window each: "1000/day" or "4/minute", the period one
-	// of minute, hour, day, week and month. Every window holds. Windows are those of the calendar in UTC.
-	// Default: none, calls are not counted.
+	// Quota are the limits of the most common plan, such as "1000/day" or "4/minute". The period is
+	// minute, hour, day, week or month, by the calendar in UTC. All limits apply. Default: none,
+	// calls are not counted.
 	Quota []string
 
-	// Rate is how fast calls may follow each other, such as "1/s", "1/2s" or "45/1m": calls, and a duration of a day at
-	// most. Default: none, calls follow each other as they come.
+	// Rate is how many calls may be made per duration, such as "1/s", "1/2s" or "45/1m". The
+	// duration is a day at most. Default: none, calls are not delayed.
 	Rate string
 
-	// ListedTTL is how long an answer with a Severity above 0 is used before the service is asked again; from 1s.
-	// A Report's own TTL goes before it. Default: 6h.
+	// ListedTTL is how long an answer with a Severity above 0 is used before the service is asked
+	// again: 1s or longer. The TTL of a Report has precedence. Default: 6h.
 	ListedTTL time.Duration
 
 	// CleanTTL is the same for every other answer, ErrUnknown included. Default: 24h.
 	CleanTTL time.Duration
 
-	// Weight is how many points a report of Severity 1 and Confidence 1 adds to the score, in decibans: 10 points multiply
-	// the odds of abuse by ten. Above 0, up to 1000. Default: 20, as for a service that nobody has experience with.
+	// Weight is how many points a report of Severity 1 and Confidence 1 adds to the score, in
+	// decibans: 10 points multiply the odds of abuse by ten. Above 0, up to 1000. Default: 20,
+	// which suits a service without experience.
 	Weight float64
 
-	// GoodWeight is how many points a report of Severity -1 and Confidence 1 takes off. Above 0, up to 1000. A service
-	// whose silence proves nothing reports Severity 0 instead of a small weight. Default: 2.
+	// GoodWeight is how many points a report of Severity -1 and Confidence 1 subtracts. Above 0, up
+	// to 1000. If a missing entry proves nothing, the provider should report Severity 0 instead of
+	// using a small weight. Default: 2.
 	GoodWeight float64
 
-	// Trust multiplies both weights and is the source's part of the coverage; above 0, up to 1. Below 1 is for sources that
-	// anybody can feed, or that list whole networks. Default: 1.
+	// Trust multiplies both weights, and is the source's share of the coverage. Above 0, up to 1.
+	// It is below 1 for sources to which anybody can report, and for those that list whole
+	// networks. Default: 1.
 	Trust float64
 
-	// Group is shared by sources that copy each other or draw on the same observations: of a group the strongest counts in
-	// full, the others for a part. It is a word like Name. Default: the Name, so that one service that is configured twice
-	// counts as one witness.
+	// Group is shared by sources that copy each other or have the same observations. The strongest
+	// source of a group counts in full, the others in part. It is a word like Name. Default: the
+	// Name, so that a service that is configured twice counts once.
 	Group string
 
-	// SelfAged says that the service lowers its own severity as time passes. Such a report decays from the time of the call,
-	// any other from Report.LastSeen. Default: false.
+	// SelfAged means that the service itself lowers the severity as time passes. Its reports decay
+	// from the time of the call, others from Report.LastSeen. Default: false.
 	SelfAged bool
 
-	// Key says whether the service needs a key. Default: KeyRequired.
+	// Key is whether the service needs a key. Default: KeyRequired.
 	Key KeyUse
 
-	// Covers are the addresses that the service knows. The others are never asked about, and are not missing from the
-	// coverage. Default: IPv4 and IPv6.
+	// Covers are the address families that the service covers. It is not asked about other
+	// addresses, and is not missing from their coverage. Default: IPv4 and IPv6.
 	Covers Families
 
-	// Says is what the service can ever say, so that a rule which waits for anything else is found when the configuration is
-	// loaded. Default: not stated, it could say anything.
-	Says Statements
+	// Capabilities are all that its reports can contain: providertest fails for a report with anything
+	// else. Default: not declared, reports can contain anything.
+	Capabilities Capabilities
 
-	// Terms is one line about the terms that matter to who uses the service, such as "non-commercial use only".
-	// At most 200 printable ASCII characters. Default: none.
+	// Terms is one line about the important terms of use, such as "non-commercial use only". At
+	// most 200 printable ASCII characters. Default: none.
 	Terms string
 
-	// Protocol says how sure the author is of what the service sends. Default: ProtocolUnconfirmed.
+	// Protocol is how well the author knows the service's protocol. Default: ProtocolUnconfirmed.
 	Protocol Protocol
 }
 
-// KeyUse says whether a service needs a key.
+// KeyUse is whether a service needs a key.
 type KeyUse uint8
 
 // The uses of keys.
 const (
 	// KeyRequired: without a key there is no call.
 	KeyRequired KeyUse = iota
-	// KeyOptional: the service answers without a key, but differently, or less often.
+	// KeyOptional: the service answers without a key too, but gives other answers or fewer of them.
 	KeyOptional
-	// KeyNone: the service has no keys. One that is configured is an error.
+	// KeyNone: the service has no keys. A configured key is an error.
 	KeyNone
 
 	numKeyUses = iota
 )
 
-// Protocol says how well the protocol of a service is known.
+// Protocol is how well the protocol of a service is known.
 type Protocol uint8
 
 // The degrees.
 const (
-	// ProtocolUnconfirmed: from third parties or from memory. The provider is tolerant, and its documentation says so.
+	// ProtocolUnconfirmed: from third parties or from memory. The provider is tolerant, and its
+	// documentation mentions it.
 	ProtocolUnconfirmed Protocol = iota
-	// ProtocolConfirmed: from the service's own documentation, or from answers that it gave.
+	// ProtocolConfirmed: from the service's own documentation, or from its answers.
 	ProtocolConfirmed
 
 	numProtocols = iota
@@ -133,7 +137,7 @@ const (
 	IPv6
 )
 
-// Has reports whether addresses like addr, which must be unmapped, are in the set.
+// Has reports whether the family of addr is in the set. It expects an unmapped address.
 func (f Families) Has(addr netip.Addr) bool {
 	if addr.Is4() {
 		return f == 0 || f&IPv4 != 0
@@ -141,51 +145,55 @@ func (f Families) Has(addr netip.Addr) bool {
 	return f == 0 || f&IPv6 != 0
 }
 
-// Statements are kinds of things a source can say. The zero value means that they are not stated.
-type Statements struct {
-	// Categories that a report can have.
+// Capabilities are what the reports of a source can contain. The zero
+// value means that they are not declared.
+type Capabilities struct {
+	// Categories are those that a report can have.
 	Categories Categories
 
-	// Natures are the kinds of access that a report can say yes or no to.
+	// Natures are the kinds that a report can state as yes or no.
 	Natures Kinds
 
-	// Country, ASN and Network say that a report can hold that fact. ASN includes the system's name.
+	// Country, ASN and Network are set if a report can have that
+	// fact. ASN includes the name of the system.
 	Country, ASN, Network bool
 }
 
-// Stated reports whether anything is stated.
-func (s Statements) Stated() bool { return s != Statements{} }
+// Declared reports whether the capabilities are declared.
+func (c Capabilities) Declared() bool { return c != Capabilities{} }
 
-// Check reports what in a report is not among the statements. It finds nothing if they are not stated.
-func (s Statements) Check(r Report) error {
-	if !s.Stated() {
+// Check returns an error if a report has more than the declared capabilities.
+func (c Capabilities) Check(r Report) error {
+	if !c.Declared() {
 		return nil
 	}
 	var wrong []string
-	for c := range (r.Categories &^ s.Categories).All() {
-		wrong = append(wrong, "category "+c.String())
+	for category := range (r.Categories &^ c.Categories).All() {
+		wrong = append(wrong, "category "+category.String())
 	}
 	for k := range Kind(numKinds) {
-		if _, known := r.Facts.Nature.Is(k); known && !s.Natures.Has(k) {
+		if _, known := r.Facts.Nature.Is(k); known && !c.Natures.Has(k) {
 			wrong = append(wrong, "nature "+k.String())
 		}
 	}
-	if r.Facts.Country != "" && !s.Country {
+	if r.Facts.Country != "" && !c.Country {
 		wrong = append(wrong, "a country")
 	}
-	if (r.Facts.ASN != 0 || r.Facts.ASName != "") && !s.ASN {
+	if (r.Facts.ASN != 0 || r.Facts.ASName != "") && !c.ASN {
 		wrong = append(wrong, "an autonomous system")
 	}
-	if r.Facts.Network.IsValid() && !s.Network {
+	if r.Facts.Network.IsValid() && !c.Network {
 		wrong = append(wrong, "a network")
 	}
 	if len(wrong) == 0 {
 		return nil
 	}
-	return fmt.Errorf("the report has %s, which the profile does not state: add it to Says", strings.Join(wrong, ", "))
+	return fmt.Errorf("the report has %s, which the profile does not state: add it to Capabilities",
+		strings.Join(wrong, ", "))
 }
 
-// WithDefaults returns the profile with its defaults filled in, but for what has no default.
+// WithDefaults returns the profile with its defaults filled in.
+// Fields without a default stay as they are.
 func (p Profile) WithDefaults() Profile {
 	setDefault(&p.ListedTTL, DefaultListedTTL)
 	setDefault(&p.CleanTTL, DefaultCleanTTL)
@@ -207,7 +215,7 @@ func setDefault[T comparable](value *T, standard T) {
 // maxTerms bounds Profile.Terms, in bytes.
 const maxTerms = 200
 
-// Validate reports the fields that are wrong, all at once, each by its name.
+// Validate returns one error that names all wrong fields.
 func (p Profile) Validate() error {
 	var wrong []error
 	field := func(ok bool, name, format string, args ...any) {
@@ -220,9 +228,11 @@ func (p Profile) Validate() error {
 	field(ValidName(p.Name), "Name", word, p.Name)
 	field(p.Group == "" || ValidName(p.Group), "Group", word, p.Group)
 	for _, window := range p.Quota {
-		field(validWindow(window), "Quota", "has %q: write windows such as 1000/day, of a minute, hour, day, week or month", window)
+		field(validWindow(window), "Quota",
+			"has %q: write windows such as 1000/day, of a minute, hour, day, week or month", window)
 	}
-	field(p.Rate == "" || validRate(p.Rate), "Rate", "is %q: write calls and a duration, such as 1/s or 45/1m", p.Rate)
+	field(p.Rate == "" || validRate(p.Rate), "Rate",
+		"is %q: write calls and a duration, such as 1/s or 45/1m", p.Rate)
 	field(p.ListedTTL == 0 || p.ListedTTL >= time.Second, "ListedTTL", "is %s: use at least 1s", p.ListedTTL)
 	field(p.CleanTTL == 0 || p.CleanTTL >= time.Second, "CleanTTL", "is %s: use at least 1s", p.CleanTTL)
 	field(within(p.Weight, MaxWeight), "Weight", "is %v: use up to %v points", p.Weight, MaxWeight)
@@ -230,16 +240,17 @@ func (p Profile) Validate() error {
 	field(within(p.Trust, 1), "Trust", "is %v: use up to 1", p.Trust)
 	field(p.Key < numKeyUses, "Key", "is %d, which is not defined", p.Key)
 	field(p.Covers&^(IPv4|IPv6) == 0, "Covers", "is %d: use IPv4, IPv6 or both", p.Covers)
-	field(p.Says.Categories>>numCategories == 0, "Says.Categories", "has a category that is not defined")
-	field(p.Says.Natures>>numKinds == 0, "Says.Natures", "has a nature that is not defined")
+	field(p.Capabilities.Categories>>numCategories == 0, "Capabilities.Categories",
+		"has a category that is not defined")
+	field(p.Capabilities.Natures>>numKinds == 0, "Capabilities.Natures", "has a nature that is not defined")
 	field(len(p.Terms) <= maxTerms && !strings.ContainsFunc(p.Terms, notPrintable), "Terms",
 		"is not one line of at most %d printable ASCII characters", maxTerms)
 	field(p.Protocol < numProtocols, "Protocol", "is %d, which is not defined", p.Protocol)
 	return errors.Join(wrong...)
 }
 
-// ValidName reports whether a name of a source can stand in headers, metrics and file names as it is: 1 to 64 lower-case
-// letters, digits, '_' and '-', the first a letter.
+// ValidName reports whether a source may have the name: 1 to 64 lower-case letters, digits, '_' and
+// '-', the first a letter. Such a name needs no escaping in headers, metrics and file names.
 func ValidName(name string) bool {
 	valid := name != "" && len(name) <= 64 && name[0] >= 'a' && name[0] <= 'z'
 	for _, c := range []byte(name) {
@@ -248,11 +259,13 @@ func ValidName(name string) bool {
 	return valid
 }
 
-// CheckName reports whether a name cannot be that of a source: it must be valid, and not stand for the operator's own lists.
+// CheckName returns an error unless a configured source may have the name: it must be valid, and
+// must not be one of the names of the operator's own lists.
 func CheckName(name string) error {
 	switch {
 	case !ValidName(name):
-		return fmt.Errorf("name %q: use at most 64 lower-case letters, digits, _ and -, the first a letter", name)
+		return fmt.Errorf("name %q: use at most 64 lower-case letters, digits, _ and -, the first a letter",
+			name)
 	case name == SourceDeny, name == SourceBan, name == "exempt":
 		return fmt.Errorf("name %q stands for your own lists: use another one", name)
 	}

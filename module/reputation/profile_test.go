@@ -36,7 +36,7 @@ func TestProfileValidate(t *testing.T) {
 		Name: "acme", Quota: []string{"4/minute", "500/day", "15500/month"}, Rate: "45/1m", ListedTTL: time.Second,
 		Weight: reputation.MaxWeight, Trust: 1, Group: "acme-2", Key: reputation.KeyNone, Covers: reputation.IPv6,
 		Terms: "non-commercial use only", Protocol: reputation.ProtocolConfirmed,
-		Says: reputation.Statements{
+		Capabilities: reputation.Capabilities{
 			Categories: reputation.CategoriesOf(reputation.Abuse, reputation.Policy), Natures: reputation.KindsOf(reputation.NatureMobile),
 		},
 	}
@@ -65,8 +65,8 @@ func TestProfileValidate(t *testing.T) {
 		"trust":           {func(p *reputation.Profile) { p.Trust = 1.5 }, "Trust is 1.5"},
 		"key":             {func(p *reputation.Profile) { p.Key = 9 }, "Key is 9"},
 		"covers":          {func(p *reputation.Profile) { p.Covers = 4 }, "Covers is 4"},
-		"categories":      {func(p *reputation.Profile) { p.Says.Categories = 1 << 31 }, "Says.Categories"},
-		"natures":         {func(p *reputation.Profile) { p.Says.Natures = 1 << 7 }, "Says.Natures"},
+		"categories":      {func(p *reputation.Profile) { p.Capabilities.Categories = 1 << 31 }, "Capabilities.Categories"},
+		"natures":         {func(p *reputation.Profile) { p.Capabilities.Natures = 1 << 7 }, "Capabilities.Natures"},
 		"terms":           {func(p *reputation.Profile) { p.Terms = "a\nb" }, "Terms is not one line"},
 		"long terms":      {func(p *reputation.Profile) { p.Terms = strings.Repeat("a", 201) }, "Terms is not one line"},
 		"protocol":        {func(p *reputation.Profile) { p.Protocol = 7 }, "Protocol is 7"},
@@ -112,17 +112,17 @@ func TestStatements(t *testing.T) {
 			Nature: reputation.Nature{}.With(reputation.NatureTor, false),
 		},
 	}
-	says := reputation.Statements{
+	says := reputation.Capabilities{
 		Categories: report.Categories, Natures: reputation.KindsOf(reputation.NatureTor), Country: true, ASN: true, Network: true,
 	}
-	for _, s := range []reputation.Statements{{}, says} {
+	for _, s := range []reputation.Capabilities{{}, says} {
 		if err := s.Check(report); err != nil {
 			t.Errorf("%+v: %v", s, err)
 		}
 	}
-	err := reputation.Statements{Categories: reputation.CategoriesOf(reputation.Abuse)}.Check(report)
+	err := reputation.Capabilities{Categories: reputation.CategoriesOf(reputation.Abuse)}.Check(report)
 	const want = "the report has category spam, nature tor, a country, an autonomous system, a network, " +
-		"which the profile does not state: add it to Says"
+		"which the profile does not state: add it to Capabilities"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

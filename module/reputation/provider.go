@@ -10,22 +10,23 @@ import (
 
 // Provider answers for one reputation service. It is safe for concurrent use.
 //
-// Profile returns what holds for the service as it is configured. It is called once the provider is ready for use, is quick,
-// and always returns the same.
+// Profile describes the service as it is configured. It is called once the provider is ready for
+// use. It must be quick and always return the same.
 //
-// Check makes one request per call and returns soon after ctx ends. Caching, quotas, retries, circuit breaking and metrics
-// belong to the caller: a provider keeps no state about addresses and never calls twice.
-// It is given addresses that are valid, unmapped, without zone and not reserved. It returns
+// Check makes one request per call and returns soon after ctx ends. Caching,
+// quotas, retries, circuit breaking and metrics are the caller's task: a
+// provider has no state about addresses and never makes two requests.
+// Addresses are valid, unmapped, without zone and not reserved. It returns
 //
-//   - a Report when the service has an opinion, be it good or bad;
-//   - ErrUnknown when the service answered that it knows nothing of the address;
-//   - ErrRefused when the service does not accept the key, or the plan does not include the call;
-//   - a *ThrottledError when the service asks to be left alone for a while;
-//   - ErrBadAnswer when what came back is not what the service documents;
-//   - ErrUnsupported, without a request, for addresses the service does not cover at all;
-//   - any other error when no answer came.
+//   - a Report if the service has information about the address, good or bad;
+//   - ErrUnknown if the service answered that it does not know the address;
+//   - ErrRefused if the service does not accept the key, or if the plan does not include the call;
+//   - a *ThrottledError if the service asks for a pause;
+//   - ErrBadAnswer if the answer is not what the service documents;
+//   - ErrUnsupported, without a request, if the service does not cover the address at all;
+//   - any other error if no answer came.
 //
-// Errors may be wrapped. They must hold no key, no URL and no address, since errors end up in logs.
+// Errors may be wrapped. They must not contain a key, a URL or an address, since errors are logged.
 type Provider interface {
 	Profile() Profile
 	Check(ctx context.Context, q Query) (Report, error)
@@ -33,22 +34,23 @@ type Provider interface {
 
 // Errors that a Provider returns, bare or wrapped.
 var (
-	// ErrUnknown is a valid answer: the service has looked and knows nothing of the address.
+	// ErrUnknown is a valid answer: the service does not know the address.
 	ErrUnknown = errors.New("the service knows nothing of the address")
 
-	// ErrRefused means that asking again with the same key is pointless.
+	// ErrRefused means that another call with the same key would fail too.
 	ErrRefused = errors.New("the service refused the key")
 
-	// ErrBadAnswer means that the service, or something in between, did not speak the documented protocol.
+	// ErrBadAnswer means that the answer, of the service or of a proxy before it, is not of the
+	// documented protocol.
 	ErrBadAnswer = errors.New("the service gave an answer that is not of its protocol")
 
 	// ErrUnsupported means that the service does not cover this kind of address, such as IPv6.
 	ErrUnsupported = errors.New("the service does not cover this kind of address")
 )
 
-// ThrottledError says that the service asks not to be called for a while.
+// ThrottledError means that the service asks for a pause.
 type ThrottledError struct {
-	// RetryAfter is how long the service wants to be left alone. Zero means that it did not say.
+	// RetryAfter is the length of the pause, or zero if the service does not state it.
 	RetryAfter time.Duration
 }
 
@@ -59,12 +61,12 @@ func (e *ThrottledError) Error() string {
 	return fmt.Sprintf("the service asks for no request during %s", e.RetryAfter)
 }
 
-// SkippedError says that no request was made, to keep within the terms of the service.
+// SkippedError means that no request was made, because of the terms of the service.
 type SkippedError struct {
 	// Result is SkippedQuota or SkippedBreaker.
 	Result Result
 
-	// Until is when asking makes sense again; zero when not known.
+	// Until is when the next request may be made, or zero if that is unknown.
 	Until time.Time
 }
 
@@ -75,14 +77,15 @@ func (e *SkippedError) Error() string {
 	return fmt.Sprintf("not asked until %s: %s", e.Until.UTC().Format(time.RFC3339), e.Result)
 }
 
-// Result is the outcome of one attempt to ask a provider. Its words are the values of the metrics' result label.
+// Result is the result of one call of a provider. Its words are the
+// values of the metrics' result label.
 type Result uint8
 
 // The results.
 const (
 	// ResultOK: the service gave a report.
 	ResultOK Result = iota
-	// ResultNotFound: the service knows nothing of the address, or does not cover it.
+	// ResultNotFound: the service does not know the address, or does not cover it.
 	ResultNotFound
 	// ResultTimeout: no answer within the time allowed.
 	ResultTimeout
@@ -94,9 +97,10 @@ const (
 	ResultBadAnswer
 	// ResultError: any other failure, such as a refused connection.
 	ResultError
-	// ResultSkippedQuota: not asked, since the rate, the quota or the number of concurrent requests is used up.
+	// ResultSkippedQuota: not asked, since the rate, the quota or the
+	// number of concurrent requests was exhausted.
 	ResultSkippedQuota
-	// ResultSkippedBreaker: not asked, since the service failed repeatedly or asked to be left alone.
+	// ResultSkippedBreaker: not asked, since the service failed repeatedly or asked for a pause.
 	ResultSkippedBreaker
 
 	// NumResults is the number of results.
@@ -118,7 +122,7 @@ func (r Result) String() string {
 // Answered reports whether the service gave a valid answer.
 func (r Result) Answered() bool { return r == ResultOK || r == ResultNotFound }
 
-// ResultOf classifies what a Check returned. It is the one place where failures are told apart.
+// ResultOf classifies the error of a Check. All failures are classified here.
 func ResultOf(err error) Result {
 	var throttled *ThrottledError
 	var skipped *SkippedError
@@ -129,7 +133,10 @@ func ResultOf(err error) Result {
 	case errors.Is(err, ErrUnknown), errors.Is(err, ErrUnsupported):
 		return ResultNotFound
 	case errors.As(err, &skipped):
-		return skipped.Result
+		if skipped.Result != ResultSkippedQuota {
+			return ResultSkippedBreaker // whatever it says: without a request there is no answer
+		}
+		return ResultSkippedQuota
 	case errors.As(err, &throttled):
 		return ResultThrottled
 	case errors.Is(err, ErrRefused):

@@ -1,6 +1,6 @@
-// Package reputation is the vocabulary of IP reputation: what a source reports about an address, what is concluded from
-// the reports, and the contract a reputation service is written against. It imports the standard library only, so that
-// third parties can depend on it without depending on the plugin.
+// Package reputation defines the types of IP reputation: the report of a source about an address,
+// the verdict that follows from all reports, and the interface of a provider. It imports the
+// standard library only, so that third parties can use it without the plugin.
 package reputation
 
 import (
@@ -8,33 +8,34 @@ import (
 	"time"
 )
 
-// Report is what one source says about one address.
+// Report is the statement of one source about one address.
 //
-// Severity and Confidence are kept apart on purpose: a single complaint about the worst of crimes has a high severity
-// and a low confidence, and must not weigh like hundreds of complaints.
+// Severity and Confidence are separate, since a single complaint about the worst abuse must not
+// weigh as much as hundreds of complaints: it has a high severity and a low confidence.
 type Report struct {
-	// Severity says how bad the address is, from −1 (known good) over 0 (nothing to say) to +1 (abusive).
+	// Severity is how bad the address is, from −1 (known good) over 0 (neutral) to +1 (abusive).
 	Severity float64
 
-	// Confidence says how much independent evidence stands behind Severity, from 0 (none) to 1 (beyond doubt).
-	// It is not a measure of how bad the address is.
+	// Confidence is how much independent evidence there is for Severity, from 0 (none) to 1 (beyond
+	// doubt). It does not measure how bad the address is.
 	Confidence float64
 
-	// Categories name the kinds of behaviour that were seen.
+	// Categories are the kinds of behaviour that were observed.
 	Categories Categories
 
-	// Facts are what the source knows about the address apart from its behaviour.
+	// Facts are what the source knows about the address other than its behaviour.
 	Facts Facts
 
-	// LastSeen is when the reported behaviour was last observed. The zero time means that the source does not say.
+	// LastSeen is when the reported behaviour was last observed, or
+	// the zero time if that is unknown.
 	LastSeen time.Time
 
-	// TTL is how long the source wants its answer to be used, as a DNS record or a ban's remaining duration does.
-	// Zero leaves it to the caller's settings.
+	// TTL is how long the answer may be used, such as the TTL of a DNS record or the remaining time
+	// of a ban. Zero means that the caller's settings apply.
 	TTL time.Duration
 }
 
-// Facts are statements about an address that are not about behaviour.
+// Facts are statements about an address other than about its behaviour.
 type Facts struct {
 	// Country is the ISO 3166-1 alpha-2 code in capitals, or empty when not known.
 	Country string
@@ -49,11 +50,11 @@ type Facts struct {
 	// Network is the allocation or route the address belongs to; the zero prefix when not known.
 	Network netip.Prefix
 
-	// Nature says what kind of access the address offers.
+	// Nature is what kind of access the address offers.
 	Nature Nature
 }
 
-// Merge fills in from other what f does not know yet. What f knows stays.
+// Merge fills in the unknown facts from other. Known facts stay.
 func (f Facts) Merge(other Facts) Facts {
 	if f.Country == "" {
 		f.Country = other.Country

@@ -7,36 +7,37 @@ import (
 	"time"
 )
 
-// Verdict is what is concluded about an address from all that is known of it at one moment.
+// Verdict is the conclusion about an address from everything that is known at one moment.
 type Verdict struct {
-	// Score is the probability, in percent, that the address is abusive, given what the sources say: 0 to 100.
-	// It means nothing unless Scored is set.
+	// Score is the probability, in percent, that the address is abusive, given the reports of the
+	// sources: 0 to 100. It is valid only if Scored is set.
 	Score uint8
 
-	// Scored is false when no source has answered, or the address is not judged. Unknown is not clean.
+	// Scored is false if no source has answered, or if the address is not judged. An unknown
+	// address is not a clean one.
 	Scored bool
 
-	// Status says how complete and how current the verdict is.
+	// Status is how complete and how current the verdict is.
 	Status Status
 
-	// Origin says which layer the answer came from.
+	// Origin is the layer that gave the answer.
 	Origin Origin
 
 	// Coverage is the share of the sources, weighted by trust, that have answered: 0 to 1.
 	Coverage float64
 
-	// Categories are those of all sources that speak against (or for) the address.
+	// Categories are those of all sources with a report about the address.
 	Categories Categories
 
-	// Facts are what the sources know about the address, merged.
+	// Facts are the merged facts of all sources.
 	Facts Facts
 
-	// Reasons are the sources that moved the score, or could have, the strongest first. They may be shared between
-	// verdicts: do not change them.
+	// Reasons are the sources that changed the score, or could have, the strongest first. Verdicts
+	// may share them: do not change them.
 	Reasons []Reason
 }
 
-// The names by which reasons and rules know the operator's own word.
+// The names of the operator's own decisions in reasons and rules.
 const (
 	// SourceDeny is the deny list of the configuration.
 	SourceDeny = "deny"
@@ -44,38 +45,40 @@ const (
 	SourceBan = "ban"
 )
 
-// Reason is the part of one source in a verdict.
+// Reason is the contribution of one source to a verdict.
 type Reason struct {
 	// Source is the name of the source.
 	Source string `json:"source"`
 
-	// Points are what the source adds to the score, in decibans: +10 multiplies the odds of abuse by ten. This is the
-	// share that counts after sources of the same group were weighed together, so the points of all reasons add up.
+	// Points are what the source adds to the score, in decibans: +10
+	// multiplies the odds of abuse by ten. They are reduced by sources of
+	// the same group already, so that the points of all reasons add up.
 	Points float64 `json:"points"`
 
-	// Categories are what the source accuses the address of.
+	// Categories are those of the source's report.
 	Categories Categories `json:"categories"`
 
-	// Severity and Confidence are those of the source's report. With them, points can be worked out anew for other weights.
+	// Severity and Confidence are those of the source's report. With
+	// them, points can be computed for other weights.
 	Severity   float32 `json:"-"`
 	Confidence float32 `json:"-"`
 
-	// Age is how long ago the source was asked. It is 0 for lists, which are current while they list.
+	// Age is how long ago the source was asked. It is 0 for lists, which are always current.
 	Age time.Duration `json:"age"`
 }
 
-// Status says how complete and how current a verdict is.
+// Status is how complete and how current a verdict is.
 type Status uint8
 
 // The statuses. The order is that of the words in ParseStatus's error.
 const (
-	// Fresh: every source has answered, and no answer is past its time.
+	// Fresh: every source has answered, and no answer has expired.
 	Fresh Status = iota
 	// Partial: some sources have not answered.
 	Partial
-	// Stale: every source has answered, some of them longer ago than they should have.
+	// Stale: every source has answered, and some answers have expired.
 	Stale
-	// Pending: sources that have not answered are being asked now.
+	// Pending: sources without an answer are being asked now.
 	Pending
 	// Unknown: no source could answer.
 	Unknown
@@ -107,18 +110,18 @@ func ParseStatus(word string) (Status, error) {
 	return 0, fmt.Errorf("unknown status %q: use one of %s", word, strings.Join(statusNames[:], ", "))
 }
 
-// Origin names the layer that the answer about an address came from.
+// Origin is the layer that gave the answer about an address.
 type Origin uint8
 
 // The origins, from the nearest to the farthest.
 const (
 	// OriginNone: nothing was known, or the address is not judged.
 	OriginNone Origin = iota
-	// OriginList: the lists sufficed.
+	// OriginList: the lists were sufficient.
 	OriginList
 	// OriginMemory: a record was in this process's memory.
 	OriginMemory
-	// OriginRedis: the record came from the memory that instances share.
+	// OriginRedis: the record came from Redis, which instances share.
 	OriginRedis
 	// OriginProvider: a provider answered while the request waited.
 	OriginProvider

@@ -19,10 +19,12 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
-// A copy is an accepted list on disk: a header of "#" lines, then one CIDR a line, so that operators can search it. Its
-// modification time is when the publisher last confirmed it; the status 304 moves it forward.
+// A copy is an accepted list on disk: a header of "#" lines, then one CIDR a line, so that
+// operators can search it. Its modification time is when the publisher last confirmed it. The
+// status 304 updates that time.
 const (
 	copySuffix = ".list"
 	waitSuffix = ".wait" // the end of the pause that the publisher asked for
@@ -38,7 +40,7 @@ type copyHeader struct {
 	lines   int // in the source
 	entries int // in the copy
 	parts   []validators
-	sum     string // of all that follows the header
+	sum     string // of everything after the header
 }
 
 var (
@@ -47,7 +49,8 @@ var (
 )
 
 func (h *copyHeader) appendText(b []byte) []byte {
-	b = fmt.Appendf(b, "%s\n# name: %s\n# source: %s\n# spec: %s\n# fetched: %s\n# lines: %d\n# entries: %d\n",
+	b = fmt.Appendf(b,
+		"%s\n# name: %s\n# source: %s\n# spec: %s\n# fetched: %s\n# lines: %d\n# entries: %d\n",
 		copyTitle, h.name, h.source, h.spec, h.fetched.UTC().Format(time.RFC3339), h.lines, h.entries)
 	for _, v := range h.parts {
 		text, err := json.Marshal(v)
@@ -112,7 +115,7 @@ func (h *copyHeader) set(key, value string) (err error) {
 // digest returns the checksum of a list's body and the number of its lines.
 func digest(ranges iplist.Ranges) (sum string, entries int) {
 	hash := sha256.New()
-	entries, _ = writeBody(hash, ranges) // a hash takes everything
+	entries, _ = writeBody(hash, ranges) // writing to a hash never fails
 	return hex.EncodeToString(hash.Sum(nil)), entries
 }
 
@@ -134,15 +137,15 @@ func writeBody(w io.Writer, ranges iplist.Ranges) (entries int, err error) {
 
 // readCopy reads a copy whose size is the given number of bytes.
 func readCopy(r io.Reader, size int64) (h copyHeader, ranges iplist.Ranges, err error) {
-	buffered := bufio.NewReaderSize(r, maxLine)
+	buffered := bufio.NewReaderSize(r, listformat.MaxLine)
 	if h, err = parseCopyHeader(buffered); err != nil {
 		return h, ranges, err
 	}
 	const shortest = int64(len("::/0\n"))
 	prefixes := make([]netip.Prefix, 0, min(max(int64(h.entries), 0), size/shortest))
 	hash := sha256.New()
-	err = eachLine(io.TeeReader(buffered, hash), func(number int, line []byte) error {
-		p, ok := parsePrefix(line)
+	err = listformat.EachLine(io.TeeReader(buffered, hash), func(number int, line []byte) error {
+		p, ok := listformat.ParsePrefix(line)
 		if !ok {
 			return fmt.Errorf("%w: entry %d is no CIDR", errDamaged, number)
 		}
@@ -158,8 +161,11 @@ func readCopy(r io.Reader, size int64) (h copyHeader, ranges iplist.Ranges, err 
 	return h, iplist.NewRanges(prefixes), nil
 }
 
-// loadCopy reads the copy at path, if it is the one of the given spec, and when it was last confirmed.
-func loadCopy(path, fingerprint string) (h copyHeader, ranges iplist.Ranges, confirmed time.Time, err error) {
+// loadCopy reads the copy at path, if it belongs to the spec with the given fingerprint. confirmed
+// is when the publisher last confirmed it.
+func loadCopy(
+	path, fingerprint string,
+) (h copyHeader, ranges iplist.Ranges, confirmed time.Time, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return h, ranges, confirmed, err
@@ -175,10 +181,12 @@ func loadCopy(path, fingerprint string) (h copyHeader, ranges iplist.Ranges, con
 	return h, ranges, info.ModTime(), err
 }
 
-// confirmCopy moves the time of the copy at path forward, if it is the whole list that h describes.
+// confirmCopy sets the time of the copy at path to now, if the copy
+// is intact and is the list that h describes.
 func confirmCopy(path string, h *copyHeader, now time.Time) bool {
 	found, _, _, err := loadCopy(path, h.spec)
-	return err == nil && found.sum == h.sum && slices.Equal(found.parts, h.parts) && os.Chtimes(path, now, now) == nil
+	return err == nil && found.sum == h.sum && slices.Equal(found.parts, h.parts) &&
+		os.Chtimes(path, now, now) == nil
 }
 
 // saveCopy replaces the copy at path, confirmed at now.
@@ -196,23 +204,25 @@ func saveCopy(path string, h *copyHeader, ranges iplist.Ranges, now time.Time) e
 	return os.Chtimes(path, now, now)
 }
 
-// prepareDir creates the directory for copies and removes the leftovers of interrupted writes. It returns "" if the
-// directory cannot be used.
+// prepareDir creates the directory for copies and removes the remains of interrupted writes. It
+// returns "" if the directory cannot be used.
 func prepareDir(dir string, logger *slog.Logger) string {
 	if dir == "" {
 		return ""
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		logger.Warn("lists are kept in memory only and fetched anew after a restart: make the directory writable", "directory", dir, "error", err)
+		logger.Warn("lists are kept in memory only and fetched anew after a restart: make the directory writable",
+			"directory", dir, "error", err)
 		return ""
 	}
-	atomicfile.Clean(dir) // Write does the same, but an unchanged list is not written
+	atomicfile.Clean(dir) // Write cleans too, but unchanged lists are not written
 	return dir
 }
 
 // saveWait stores the end of the pause that the publisher asked for, so that a restart respects it.
 func saveWait(path, fingerprint string, until time.Time) error {
-	return atomicfile.WriteBytes(path, fmt.Appendf(nil, "%s %s\n", fingerprint, until.UTC().Format(time.RFC3339)))
+	return atomicfile.WriteBytes(path,
+		fmt.Appendf(nil, "%s %s\n", fingerprint, until.UTC().Format(time.RFC3339)))
 }
 
 // loadWait returns the time that saveWait stored, at most a day ahead, or the zero time.
@@ -221,9 +231,9 @@ func loadWait(path, fingerprint string, now time.Time) time.Time {
 	if err != nil {
 		return time.Time{}
 	}
-	who, when, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
-	until, err := time.Parse(time.RFC3339, when)
-	if err != nil || who != fingerprint || until.Before(now) || until.After(now.Add(maxRetryAfter)) {
+	owner, end, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+	until, err := time.Parse(time.RFC3339, end)
+	if err != nil || owner != fingerprint || until.Before(now) || until.After(now.Add(maxRetryAfter)) {
 		return time.Time{}
 	}
 	return until
@@ -231,6 +241,6 @@ func loadWait(path, fingerprint string, now time.Time) time.Time {
 
 func removeWait(path string) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		_ = os.Truncate(path, 0) // an empty file means the same
+		_ = os.Truncate(path, 0) // an empty file means no pause, too
 	}
 }

@@ -1,9 +1,11 @@
-// Package feed keeps lists of addresses current: it fetches, parses, validates and stores them, or has them pushed, and
-// publishes them as one immutable snapshot that answers for all lists with a single look-up.
+// Package feed keeps lists of addresses current: it fetches, validates
+// and stores them, or has them pushed, and publishes them as one
+// immutable snapshot that answers for all lists with a single look-up.
 //
-// An answer that is HTML, not text, empty, much smaller than before or mostly wrong lines is refused, and the last good
-// list stays in force. A fetched list has a copy on disk, so that a restart needs no request; copies are read only at
-// start. In memory a list exists once, in the snapshot: a rebuild takes unchanged lists from the snapshot in force.
+// An answer is refused if it is HTML, not text, empty, much smaller than before, or has mostly
+// wrong lines. The last good list then stays in force. A fetched list has a copy on disk, so that a
+// restart needs no request; copies are read only at start. In memory a list exists once, in the
+// snapshot: a rebuild takes unchanged lists from the current one.
 package feed
 
 import (
@@ -19,6 +21,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 // Defaults of a Spec.
@@ -29,82 +32,88 @@ const (
 	DefaultMaxShrink = 0.5
 )
 
-// Spec says where one list comes from and how it is read. Exactly one of URLs, File, Values and Pushed is set; an empty but
-// non-nil Values is a list that names nobody.
+// Spec says where one list comes from and how it is read. Exactly one of URLs, File, Values and
+// Pushed is set. An empty but non-nil Values is a list without entries.
 type Spec struct {
-	// Name is unique among the lists and names the list's copy on disk: lower-case letters, digits, "_" and "-",
-	// 64 at most.
+	// Name is unique among the lists and names the list's copy on disk: lower-case letters, digits,
+	// "_" and "-", 64 at most.
 	Name string
 
-	// URLs are the parts of one list, such as the IPv4 and the IPv6 half. They are accepted together or not at all.
+	// URLs are the parts of one list, such as the IPv4 and the IPv6 half. They are accepted
+	// together or not at all.
 	URLs []string
 
-	// File is a local file. Its directory is watched: a change, an atomic replacement and a swapped symbolic link act
-	// within a second, and within ten where the system gives no notice.
+	// File is a local file. Its directory is watched: a change, an atomic
+	// replacement and a swapped symbolic link take effect within a
+	// second, or within ten where the file system sends no notifications.
 	File string
 
 	// Values are the list itself.
 	Values []netip.Prefix
 
-	// Pushed names who pushes the list, such as the host of a stream of decisions, for Status to show: see Set.Push. It must
-	// not hold secrets.
+	// Pushed names the source that pushes the list, such as the host of a stream of decisions: see
+	// Set.Push. Status shows it, so it must not hold secrets.
 	Pushed string `json:",omitempty"`
 
 	// MaxEntries is how many entries a pushed list may have. Default: DefaultMaxEntries.
 	MaxEntries int `json:",omitempty"`
 
-	// Own marks a list that the operator maintains, such as a deny or exempt list. It may name private ranges and
-	// ranges of any size. At start, one wrong line refuses it, since a missing rule is worse than an error; when it
-	// changes later, the good lines are in force and the wrong ones are logged. In lists of others, reserved ranges are
-	// removed and wrong lines are skipped. Values are always own.
+	// Own marks a list that the operator maintains, such as a deny or exempt list. It may name
+	// private ranges and ranges of any size. At start, one wrong line refuses it, since a missing
+	// rule is worse than an error. When it changes later, the good lines take effect and the wrong
+	// ones are logged. In lists of others, reserved ranges are removed and wrong lines are skipped.
+	// Values are always own.
 	Own bool
 
 	// Header is sent with each request for a URL. It may hold secrets and is never logged.
 	Header http.Header
 
-	// Authorize puts secrets into a copy of Header before each request, so that a changed secret is used at once. With an
-	// error, no request is made. Default: Header is sent as it is.
+	// Authorize fills secrets into a copy of Header before each request, so that a rotated secret
+	// is used at once. If it fails, no request is made. Default: Header is sent as it is.
 	Authorize func(context.Context, http.Header) (http.Header, error) `json:"-"`
 
 	// Format says how the list is written. The zero value is one address or CIDR a line.
-	Format Format
+	Format listformat.Format
 
-	// Refresh is how often URLs are asked for a newer list. Default: DefaultRefresh. At least MinRefresh.
+	// Refresh is how often URLs are asked for a newer list. Default:
+	// DefaultRefresh. At least MinRefresh.
 	Refresh time.Duration
 
-	// MinRefresh is the shortest Refresh that the publisher tolerates. Default: 1m.
+	// MinRefresh is the shortest Refresh that the publisher allows. Default: 1m.
 	MinRefresh time.Duration
 
 	// Timeout is the time that one request may take, the body included. Default: DefaultTimeout.
 	Timeout time.Duration
 
-	// MaxBytes is the size that one part, or the file, may have, after decompression. Default: DefaultMaxBytes.
+	// MaxBytes is the size that one part, or the file, may have,
+	// after decompression. Default: DefaultMaxBytes.
 	MaxBytes int64
 
-	// MaxShrink is the share of its lines that a fetched list may lose from one refresh to the next, and a pushed one when all
-	// of it is replaced, from 0 to 1;
-	// 0 lets it lose none and 1 all. Lists of fewer than ten lines and local files may always shrink. Default, when nil:
-	// DefaultMaxShrink.
+	// MaxShrink is the share of its lines, from 0 to 1, that a list may lose at
+	// once: a fetched list from one refresh to the next, a pushed one when it
+	// is replaced. 0 lets it lose none and 1 all. Lists of fewer than ten lines
+	// and local files may always shrink. Default, when nil: DefaultMaxShrink.
 	MaxShrink *float64
 
-	// AllowEmpty says that a list without any entry is not a mistake.
+	// AllowEmpty accepts a list without entries.
 	AllowEmpty bool
 
 	// Terms are the publisher's conditions of use, in a sentence, for Status to show.
 	Terms string
 }
 
-// Options are what the lists of a Set share. The zero value stores nothing on disk and logs nothing.
+// Options are what the lists of a Set share. The zero value stores
+// nothing on disk and logs nothing.
 type Options struct {
-	// Dir is the folder for copies of fetched lists. It is created when missing. With "", or when it cannot be written
-	// to, lists stay in memory and are fetched again after a restart. Several Sets may share it: of lists with the same
-	// name, the one that was fetched last is stored.
+	// Dir is the folder for copies of fetched lists. It is created when missing. With "", or when
+	// it cannot be written to, lists stay in memory and are fetched again after a restart. Several
+	// Sets may share it: of lists with the same name, the one that was fetched last is stored.
 	Dir string
 
 	// Transport carries the requests. Default: a transport of the Set's own.
 	Transport http.RoundTripper
 
-	// Logger gets what an operator must know. Default: nothing is logged.
+	// Logger receives what operators need to know. Default: nothing is logged.
 	Logger *slog.Logger
 
 	// Observe is called after every attempt to refresh a list, from several goroutines.
@@ -125,14 +134,15 @@ type ListState struct {
 	// Name is the list's name.
 	Name string
 
-	// Loaded is false until there is a good list. Until then it is unknown who is listed, which differs from an empty
-	// list.
+	// Loaded is false until there is a good list. Unlike with an
+	// empty list, nothing is known until then.
 	Loaded bool
 
 	// Entries is the number of CIDRs in force, after merging and without reserved ranges.
 	Entries int
 
-	// Fetched is when this content was first read. Unlike Status.LastSuccess, a refresh without a change does not move it.
+	// Fetched is when this content was first read. Unlike Status.LastSuccess, it stays the same
+	// when a refresh finds no change.
 	Fetched time.Time
 }
 
@@ -141,17 +151,20 @@ var (
 	// ErrNoSuchFeed means that no list has the name.
 	ErrNoSuchFeed = errors.New("no such list")
 
-	// ErrTooSoon means that the publisher was asked a moment ago, or asked for a pause.
+	// ErrTooSoon means that the last request was a moment ago, or
+	// that the publisher asked for a pause.
 	ErrTooSoon = errors.New("too soon")
 
 	// ErrClosed means that the Set does not refresh any more.
 	ErrClosed = errors.New("the lists are closed")
 )
 
-// closeTimeout bounds Close. All work ends with the Set's context, but a disk that hangs may take longer.
+// closeTimeout bounds Close. All work ends with the Set's context,
+// except for calls of a disk that hangs.
 const closeTimeout = 5 * time.Second
 
-// Set keeps lists current. Current may be called at any time from any goroutine and never waits.
+// Set maintains a number of lists. Current may be called at any time
+// from any goroutine and never blocks.
 type Set struct {
 	lists   []*list
 	current atomic.Pointer[Snapshot]
@@ -163,15 +176,15 @@ type Set struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu      sync.Mutex // guards started and closed; nothing is added to running after closed is set
+	mu      sync.Mutex // guards started and closed; once closed is set, nothing is added to running
 	started bool
 	closed  bool
 	running sync.WaitGroup
 }
 
-// Open reads values, local files and the copies on disk and publishes the first snapshot. It never calls out. A spec
-// that contradicts itself and a local file that cannot be read or parsed are errors. A missing or damaged copy is not: the
-// list is fetched after Start.
+// Open reads values, local files and the copies on disk, and publishes the first snapshot. It makes
+// no request. An invalid spec is an error, and so is a local file that cannot be read or parsed. A
+// missing or damaged copy is none: the list is fetched after Start.
 func Open(specs []Spec, o Options) (*Set, error) {
 	if len(specs) > math.MaxUint16 {
 		return nil, fmt.Errorf("%d lists: at most %d can be kept", len(specs), math.MaxUint16)
@@ -199,7 +212,10 @@ func Open(specs []Spec, o Options) (*Set, error) {
 		s.lists = append(s.lists, newList(s, len(s.lists), spec))
 	}
 	dir := prepareDir(o.Dir, o.Logger)
-	empty := &Snapshot{Index: iplist.Build(make([]iplist.Ranges, len(s.lists))), Lists: make([]ListState, len(s.lists))}
+	empty := &Snapshot{
+		Index: iplist.Build(make([]iplist.Ranges, len(s.lists))),
+		Lists: make([]ListState, len(s.lists)),
+	}
 	for i, l := range s.lists {
 		empty.Lists[i].Name = l.spec.Name
 		if err := l.open(dir); err != nil {
@@ -211,7 +227,8 @@ func Open(specs []Spec, o Options) (*Set, error) {
 	return s, nil
 }
 
-// Start begins to refresh. A list whose copy is younger than its refresh interval is not fetched. It may be called once.
+// Start starts the refreshes. A list whose copy is younger than its refresh interval is not
+// fetched. Further calls do nothing.
 func (s *Set) Start() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -226,7 +243,7 @@ func (s *Set) Start() {
 		case KindURL:
 			s.running.Go(func() { s.guard("refreshing "+l.spec.Name, l.refreshOnSchedule) })
 		case KindPushed:
-			s.running.Go(func() { s.guard("keeping "+l.spec.Name, l.keepPushed) })
+			s.running.Go(func() { s.guard("maintaining "+l.spec.Name, l.maintainPushed) })
 		case KindFile:
 			if watcher == nil {
 				watcher = newWatcher(s.logger)
@@ -240,7 +257,7 @@ func (s *Set) Start() {
 	}
 }
 
-// Close ends refreshing. The last snapshot stays valid. Closing twice is harmless.
+// Close stops all refreshes. The last snapshot stays valid. Closing twice is harmless.
 func (s *Set) Close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -258,15 +275,17 @@ func (s *Set) Close() error {
 		s.fetcher.close()
 		return nil
 	case <-timer.C:
-		return fmt.Errorf("closing the lists: still busy after %s, probably with a disk that does not answer", closeTimeout)
+		return fmt.Errorf("closing the lists: still busy after %s, probably with a disk that does not answer",
+			closeTimeout)
 	}
 }
 
 // Current returns the newest snapshot. The same pointer is returned until a list has changed.
 func (s *Set) Current() *Snapshot { return s.current.Load() }
 
-// Refresh brings one list up to date now, and returns once the snapshot has it. A publisher is asked at most once a minute,
-// and not while it asked for a pause: then the error is ErrTooSoon. For an unknown name it is ErrNoSuchFeed.
+// Refresh refreshes one list now, and returns once the snapshot has the result. A publisher gets at
+// most one request a minute, and none during a pause that it asked for: the error is then
+// ErrTooSoon. An unknown name is ErrNoSuchFeed.
 func (s *Set) Refresh(ctx context.Context, name string) error {
 	for _, l := range s.lists {
 		if l.spec.Name == name {
@@ -281,7 +300,7 @@ func (s *Set) refresh(ctx context.Context, l *list) error {
 	case KindValues:
 		return nil
 	case KindPushed:
-		return fmt.Errorf("refreshing %s: %w; whoever pushes it brings it up to date", l.spec.Name, ErrPushed)
+		return fmt.Errorf("refreshing %s: %w; only its source can refresh it", l.spec.Name, ErrPushed)
 	}
 	s.mu.Lock()
 	if s.closed || !s.started {
@@ -317,11 +336,13 @@ func (s *Set) Status() []Status {
 	return all
 }
 
-// guard runs one of the Set's goroutines. A panic ends that goroutine alone: the lists it served stay as they are.
+// guard runs one of the Set's goroutines. A panic ends only that
+// goroutine: its lists stay as they are.
 func (s *Set) guard(what string, run func()) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.logger.Error("a panic ended part of the lists' upkeep: restart to resume, and report this", "work", what, "panic", p)
+			s.logger.Error("a panic ended part of the lists' upkeep: restart to resume, and report this",
+				"work", what, "panic", p)
 		}
 	}()
 	run()

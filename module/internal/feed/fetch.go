@@ -1,26 +1,26 @@
 package feed
 
 import (
-	"bufio"
-	"bytes"
 	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 const (
 	userAgent      = "caddy-ip-reputation"
 	maxRedirects   = 5
-	maxValidator   = 512 // bytes of an ETag or a date; a longer one is not stored
+	maxValidator   = 512 // bytes of an ETag or a date; longer ones are not stored
 	maxRetryAfter  = 24 * time.Hour
-	sniffed        = 512 // bytes that decide whether it is a list, a web page or a binary
 	maxHeaderBytes = 64 << 10
 )
 
@@ -46,7 +46,8 @@ func newFetcher(transport http.RoundTripper) *fetcher {
 
 func (f *fetcher) close() { f.client.CloseIdleConnections() }
 
-// checkRedirect follows to the same host only, since request headers may hold credentials, and never away from TLS.
+// checkRedirect allows redirects to the same host only, since request headers may hold credentials,
+// and none from https to http.
 func checkRedirect(next *http.Request, via []*http.Request) error {
 	from := via[len(via)-1].URL
 	to := next.URL
@@ -62,14 +63,17 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 		from.Scheme, from.Host, to.Scheme, to.Host)
 }
 
-// fetch reads all parts of a list with conditional requests. It returns nil if none has changed. The known validators
-// come from the last good list; expected is about how many entries will come.
-func (f *fetcher) fetch(ctx context.Context, spec *Spec, known []validators, expected int) (*content, []validators, error) {
+// fetch reads all parts of a list with conditional requests. It returns
+// nil if no part has changed. The known validators are those of the
+// last good list; expected is roughly the number of its entries.
+func (f *fetcher) fetch(
+	ctx context.Context, spec *Spec, known []validators, expected int,
+) (*listformat.List, []validators, error) {
 	spec, err := spec.authorized(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	c := newContent(spec, int64(expected))
+	all := &listformat.List{Prefixes: make([]netip.Prefix, 0, expected)}
 	parts := make([]validators, len(spec.URLs))
 	changed := len(known) != len(parts)
 	var unsent []int
@@ -78,7 +82,7 @@ func (f *fetcher) fetch(ctx context.Context, spec *Spec, known []validators, exp
 		if !changed {
 			since = known[i]
 		}
-		v, sent, err := f.part(ctx, spec, i, since, c)
+		v, sent, err := f.part(ctx, spec, i, since, all)
 		switch {
 		case err != nil:
 			return nil, nil, err
@@ -91,17 +95,19 @@ func (f *fetcher) fetch(ctx context.Context, spec *Spec, known []validators, exp
 	if !changed {
 		return nil, nil, nil
 	}
-	for _, i := range unsent { // unchanged parts are needed too, since the list is replaced as a whole
+	for _, i := range unsent { // the list is replaced as a whole, so unchanged parts are needed too
 		var err error
-		if parts[i], _, err = f.part(ctx, spec, i, validators{}, c); err != nil {
+		if parts[i], _, err = f.part(ctx, spec, i, validators{}, all); err != nil {
 			return nil, nil, err
 		}
 	}
-	return c, parts, nil
+	return all, parts, nil
 }
 
-// part reads one part into c, unless the server says that it has not changed.
-func (f *fetcher) part(ctx context.Context, spec *Spec, i int, since validators, c *content) (v validators, sent bool, err error) {
+// part adds one part to the list, unless the server answers that it has not changed.
+func (f *fetcher) part(
+	ctx context.Context, spec *Spec, i int, since validators, to *listformat.List,
+) (v validators, sent bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, spec.Timeout)
 	defer cancel()
 	defer func() {
@@ -138,7 +144,7 @@ func (f *fetcher) part(ctx context.Context, spec *Spec, i int, since validators,
 	if resp.StatusCode != http.StatusOK {
 		return v, false, statusFailure(resp, time.Now())
 	}
-	if err := readBody(resp, c); err != nil {
+	if err := readBody(resp, spec, to); err != nil {
 		return v, false, err
 	}
 	v = validators{ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}
@@ -148,8 +154,8 @@ func (f *fetcher) part(ctx context.Context, spec *Spec, i int, since validators,
 	return v, true, nil
 }
 
-func readBody(resp *http.Response, c *content) error {
-	body := limit(resp.Body, c.spec.MaxBytes)
+func readBody(resp *http.Response, spec *Spec, to *listformat.List) error {
+	body := limit(resp.Body, spec.MaxBytes)
 	switch encoding := strings.ToLower(resp.Header.Get("Content-Encoding")); encoding {
 	case "", "identity":
 	case "gzip", "x-gzip":
@@ -157,48 +163,30 @@ func readBody(resp *http.Response, c *content) error {
 		if err != nil {
 			return refuse(ResultNotText, "the body is not the gzip it claims to be: %w", err)
 		}
-		body = limit(plain, c.spec.MaxBytes)
+		body = limit(plain, spec.MaxBytes)
 	default:
 		return refuse(ResultNotText, "the body is encoded as %.40q, which was not asked for", encoding)
 	}
-	return readGuarded(body, c)
-}
-
-// readGuarded refuses HTML and binaries, and reads a list into c.
-func readGuarded(r io.Reader, c *content) error {
-	buffered := bufio.NewReaderSize(r, 4<<10)
-	start, err := buffered.Peek(sniffed)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	if bom := []byte("\xef\xbb\xbf"); bytes.HasPrefix(start, bom) {
-		start = start[len(bom):]
-		_, _ = buffered.Discard(len(bom)) // they are in the buffer
-	}
-	if bytes.HasPrefix(bytes.TrimLeft(start, " \t\r\n\f"), []byte("<")) {
-		return refuse(ResultHTML, "a web page came instead of a list")
-	}
-	if i := bytes.IndexFunc(start, isControl); i >= 0 {
-		return refuse(ResultNotText, "the list is not text: byte %d is 0x%02x", i, start[i])
-	}
-	return readList(buffered, c)
-}
-
-func isControl(r rune) bool {
-	return r < ' ' && r != '\t' && r != '\r' && r != '\n' && r != '\f'
+	return spec.read(body, false, to)
 }
 
 // statusFailure returns the error for an answer without a list.
 func statusFailure(resp *http.Response, now time.Time) error {
 	wait := retryAfter(resp.Header.Get("Retry-After"), now)
-	f := &failure{result: ResultStatus, retryAfter: wait, err: fmt.Errorf("the server answered with status %d", resp.StatusCode)}
-	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable && wait > 0 {
+	f := &failure{
+		result:     ResultStatus,
+		retryAfter: wait,
+		err:        fmt.Errorf("the server answered with status %d", resp.StatusCode),
+	}
+	if resp.StatusCode == http.StatusTooManyRequests ||
+		resp.StatusCode == http.StatusServiceUnavailable && wait > 0 {
 		f.result = ResultThrottled
 	}
 	return f
 }
 
-// retryAfter reads seconds or a date (RFC 9110, section 10.2.3). More than a day is taken for a mistake.
+// retryAfter reads seconds or a date (RFC 9110, section 10.2.3). The
+// result is a day at most: more is a mistake.
 func retryAfter(value string, now time.Time) time.Duration {
 	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
 		return time.Duration(min(max(seconds, 0), int64(maxRetryAfter/time.Second))) * time.Second
@@ -224,12 +212,13 @@ func describe(err error, spec *Spec, i int) error {
 	var inner *failure
 	switch {
 	case result == ResultTimeout:
-		f.err = fmt.Errorf("fetching from %s: no whole answer within %s: %w", host, spec.Timeout, context.DeadlineExceeded)
+		f.err = fmt.Errorf("fetching from %s: no whole answer within %s: %w", host, spec.Timeout,
+			context.DeadlineExceeded)
 	case errors.Is(err, context.Canceled):
 		f.err = fmt.Errorf("fetching from %s: %w", host, context.Canceled)
 	default:
 		text := spec.scrub(err.Error())
-		if errors.As(err, &inner) { // our own words
+		if errors.As(err, &inner) { // written by this package, which quotes nothing unscrubbed
 			text, f.retryAfter = inner.Error(), inner.retryAfter
 		}
 		f.err = fmt.Errorf("fetching from %s: %s", host, text)
@@ -237,7 +226,7 @@ func describe(err error, spec *Spec, i int) error {
 	return f
 }
 
-// limit returns a reader that fails once more than the given number of bytes came.
+// limit returns a reader that fails after the given number of bytes, unless r ends there.
 func limit(r io.Reader, size int64) io.Reader { return &limitedReader{r: r, size: size, left: size} }
 
 type limitedReader struct {

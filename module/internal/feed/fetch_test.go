@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 func gzipped(body []byte) http.HandlerFunc {
@@ -155,7 +157,7 @@ func TestSmallAndLooseListsMayShrink(t *testing.T) {
 		after  int
 		want   Result
 	}{
-		{name: "small", before: shrinkable - 1, after: 1, want: ResultOK},
+		{name: "small", before: minGuarded - 1, after: 1, want: ResultOK},
 		{name: "half is allowed", before: 20, after: 10, want: ResultOK},
 		{name: "more is not", before: 20, after: 9, want: ResultShrunk},
 		{name: "a set share", shrink: new(0.1), before: 100, after: 89, want: ResultShrunk},
@@ -333,7 +335,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Spec{Name: "one", URLs: got.URLs, Format: Format{Encoding: "text"}, Refresh: time.Hour, MinRefresh: time.Minute,
+	want := Spec{Name: "one", URLs: got.URLs, Format: listformat.Format{Encoding: "text"}, Refresh: time.Hour, MinRefresh: time.Minute,
 		Timeout: 30 * time.Second, MaxBytes: 64 << 20, MaxShrink: new(0.5)}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -365,9 +367,9 @@ func TestSpecErrors(t *testing.T) {
 		{"maximum shrink NaN", good(func(s *Spec) { s.MaxShrink = new(math.NaN()) })},
 		{"unknown format \"xml\"", good(func(s *Spec) { s.Format.Encoding = "xml" })},
 		{"text format has no member \"ip\"", good(func(s *Spec) { s.Format.Members = []string{"ip"} })},
-		{"name the JSON member", good(func(s *Spec) { s.Format.Encoding = NDJSON })},
-		{"name the one CSV column", good(func(s *Spec) { s.Format.Encoding = CSV })},
-		{"minimum count 3", good(func(s *Spec) { s.Format = Format{Encoding: JSON, MinCount: 3} })},
+		{"name the JSON member", good(func(s *Spec) { s.Format.Encoding = listformat.NDJSON })},
+		{"name the one CSV column", good(func(s *Spec) { s.Format.Encoding = listformat.CSV })},
+		{"minimum count 3", good(func(s *Spec) { s.Format = listformat.Format{Encoding: listformat.JSON, MinCount: 3} })},
 	} {
 		_, err := Open([]Spec{test.spec}, Options{})
 		if err == nil || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "s3cr3t") {

@@ -6,26 +6,30 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 const (
-	pollInterval = 10 * time.Second       // for file systems without notifications, such as network file systems
-	quietTime    = 100 * time.Millisecond // a file is complete after this time without an event
-	noisyTime    = time.Second            // a file is read after this time even if events go on
+	pollInterval = 10 * time.Second       // for file systems without notifications, such as NFS
+	quietTime    = 100 * time.Millisecond // after this time without an event, a file counts as complete
+	maxQuietWait = time.Second            // after this time, a file is read even if events go on
 
-	// racyTime is how coarse modification times are: a file that is younger may change again without a new one.
-	racyTime = 50 * time.Millisecond
+	// mtimeResolution is how coarse modification times may be: a file that is younger may change
+	// again without a new modification time.
+	mtimeResolution = 50 * time.Millisecond
 )
 
 // readFile identifies the version of a file that was read. The zero value means that none was.
 type readFile struct {
 	info fs.FileInfo
-	racy bool // it was too young: a later change may not show
+	racy bool // it was so young that a later change may not show in its modification time
 }
 
 // same reports whether the file at path is still as it was read.
@@ -35,8 +39,8 @@ func (r readFile) same(path string) bool {
 		info.Size() == r.info.Size() && info.ModTime().Equal(r.info.ModTime())
 }
 
-// readFile reads the local file. Its errors name it, and the line.
-func (l *list) readFile() (*content, readFile, error) {
+// readFile reads the local file. Errors name the file, and the line if there is one.
+func (l *list) readFile() (*listformat.List, readFile, error) {
 	f, err := os.Open(l.spec.File)
 	if err != nil {
 		return nil, readFile{}, err // names the file
@@ -47,18 +51,20 @@ func (l *list) readFile() (*content, readFile, error) {
 		return nil, readFile{}, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, readFile{}, fmt.Errorf("%s is not a regular file: name a file with one address or CIDR a line", l.spec.File)
+		return nil, readFile{}, fmt.Errorf("%s is not a regular file: name a file with one address or CIDR a line",
+			l.spec.File)
 	}
-	read := readFile{info: info, racy: time.Since(info.ModTime()) < racyTime}
+	read := readFile{info: info, racy: time.Since(info.ModTime()) < mtimeResolution}
 	const usualLine = 14 // bytes
-	c := newContent(&l.spec, min(info.Size(), l.spec.MaxBytes)/usualLine+1)
+	expected := min(info.Size(), l.spec.MaxBytes)/usualLine + 1
+	all := &listformat.List{Prefixes: make([]netip.Prefix, 0, expected)}
 	l.mu.Lock()
-	c.strict = l.spec.Own && !l.st.loaded
+	strict := l.spec.Own && !l.st.loaded
 	l.mu.Unlock()
-	if err := readGuarded(limit(f, l.spec.MaxBytes), c); err != nil {
+	if err := l.spec.read(limit(f, l.spec.MaxBytes), strict, all); err != nil {
 		return nil, read, &failure{result: classify(err), err: fmt.Errorf("%s: %w", l.spec.File, err)}
 	}
-	return c, read, nil
+	return all, read, nil
 }
 
 // refreshOnChange reads the file again whenever it has changed, until the Set is closed.
@@ -78,17 +84,18 @@ func (l *list) refreshOnChange() {
 		l.mu.Lock()
 		read, failed := l.st.read, l.st.lastErr != nil
 		l.mu.Unlock()
-		// After a failure, poll always reads: changed permissions, for example, do not change the modification time.
+		// After a failure, each poll reads the file: changed permissions, for example, do not
+		// change its modification time.
 		if !read.same(l.spec.File) || polled && failed {
 			_, _ = l.refresh(l.set.ctx, (*list).always) // recordAttempt has logged it
 		}
 	}
 }
 
-// awaitQuiet waits until the file seems to be complete.
+// awaitQuiet waits until no events have come for quietTime, so that the file is probably complete.
 func (l *list) awaitQuiet() {
-	enough := time.NewTimer(noisyTime)
-	defer enough.Stop()
+	latest := time.NewTimer(maxQuietWait)
+	defer latest.Stop()
 	quiet := time.NewTimer(quietTime)
 	defer quiet.Stop()
 	for {
@@ -97,7 +104,7 @@ func (l *list) awaitQuiet() {
 			quiet.Reset(quietTime)
 		case <-quiet.C:
 			return
-		case <-enough.C:
+		case <-latest.C:
 			return
 		case <-l.set.ctx.Done():
 			return
@@ -105,10 +112,11 @@ func (l *list) awaitQuiet() {
 	}
 }
 
-// watcher wakes a list when its directory changes. Directories are watched, not files: a file that is
-// replaced takes its watch with it, and a mounted Kubernetes volume changes by a symbolic link beside the file.
+// watcher wakes a list when its directory changes. It watches directories instead of files, since
+// the watch of a file ends when the file is replaced, and since a mounted Kubernetes volume changes
+// by a symbolic link beside the file.
 type watcher struct {
-	events *fsnotify.Watcher // nil where the system offers none
+	events *fsnotify.Watcher // nil if the system has no notifications
 	logger *slog.Logger
 	lists  map[string][]*list
 }
@@ -117,7 +125,8 @@ func newWatcher(logger *slog.Logger) *watcher {
 	w := &watcher{logger: logger, lists: make(map[string][]*list)}
 	events, err := fsnotify.NewWatcher()
 	if err != nil {
-		logger.Warn("changes of files are noticed by looking from time to time only", "every", pollInterval, "error", err)
+		logger.Warn("changes of files are noticed by looking from time to time only",
+			"every", pollInterval, "error", err)
 		return w
 	}
 	w.events = events
@@ -135,15 +144,16 @@ func (w *watcher) add(l *list) {
 	}
 	for _, dir := range dirs {
 		if err := w.events.Add(dir); err != nil {
-			w.logger.Warn("changes of a file are noticed by looking from time to time only", "every", pollInterval, "feed", l.spec.Name, "directory", dir, "error", err)
+			w.logger.Warn("changes of a file are noticed by looking from time to time only",
+				"every", pollInterval, "feed", l.spec.Name, "directory", dir, "error", err)
 			continue
 		}
 		w.lists[dir] = append(w.lists[dir], l)
 	}
-	l.poke() // it may have changed since it was read
+	l.signal() // it may have changed since it was read
 }
 
-// run passes events on until ctx ends.
+// run wakes the lists of changed directories until ctx ends.
 func (w *watcher) run(ctx context.Context) {
 	if w.events == nil {
 		return
@@ -158,14 +168,14 @@ func (w *watcher) run(ctx context.Context) {
 				return
 			}
 			for _, l := range w.lists[filepath.Dir(event.Name)] {
-				l.poke()
+				l.signal()
 			}
 		case err, ok := <-w.events.Errors:
 			if !ok {
 				return
 			}
 			if errors.Is(err, fsnotify.ErrEventOverflow) {
-				w.pokeAll() // the directory of a lost event is unknown
+				w.signalAll() // the directory of a lost event is unknown
 				continue
 			}
 			w.logger.Warn("watching files", "error", err)
@@ -173,10 +183,10 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-func (w *watcher) pokeAll() {
+func (w *watcher) signalAll() {
 	for _, lists := range w.lists {
 		for _, l := range lists {
-			l.poke()
+			l.signal()
 		}
 	}
 }

@@ -13,50 +13,53 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 const (
-	// A list with more wrong lines than both of these is refused: it is something else now.
-	tolerableWrong      = 5
-	tolerableWrongShare = 0.1
+	// A list with more wrong lines than both of these is refused: its format has probably changed.
+	maxWrong      = 5
+	maxWrongShare = 0.1
 
-	// shrinkable is the number of lines below which a list may lose any number of them.
-	shrinkable = 10
+	// minGuarded is the number of lines from which on MaxShrink applies.
+	minGuarded = 10
 
-	// manualInterval is the shortest time between a request to a publisher and one that an operator asks for.
+	// manualInterval is the shortest time between a request to a
+	// publisher and the next one by Set.Refresh.
 	manualInterval = time.Minute
 
-	// A list is stale after this time, and this number of refresh intervals, without a success.
-	leastPatience    = 24 * time.Hour
-	patientRefreshes = 3
+	// A list is stale after both this time and this number of refresh intervals without a success.
+	minPatience       = 24 * time.Hour
+	patienceRefreshes = 3
 
 	firstPause  = time.Minute     // after a failure; see recordAttempt
-	startSpread = 2 * time.Second // over which the first requests of a start are spread
+	startSpread = 2 * time.Second // the first requests after a start are spread over this time
 
-	// Publishers count requests, so jitter never shortens an interval.
+	// Jitter never shortens an interval, since publishers count requests.
 	refreshJitter = 0.1
 	retryJitter   = 0.25
 )
 
-// list keeps one list current.
+// list is one list and its refreshes.
 type list struct {
 	set         *Set
 	number      int // index in a Snapshot
 	spec        Spec
 	fingerprint string
-	copyPath    string // "" without a copy on disk: local files and values need none
-	waitPath    string // file that holds throttledUntil
+	copyPath    string // "" if there is no copy on disk: local files and values need none
+	waitPath    string // the file that stores throttledUntil
 
-	turn chan struct{} // held while refreshing
-	wake chan struct{} // something happened that may make a refresh due
+	turn chan struct{} // a lock that is held while refreshing
+	wake chan struct{} // see signal
 
-	pushed *pushed // of a list that is pushed; nil for others
+	pushed *pushed // nil unless the list is pushed
 
 	mu sync.Mutex
 	st state
 }
 
-// state is written by the goroutine that holds the list's turn. Only a rebuild sets pending to nil.
+// state is written by the goroutine that holds the list's turn. A
+// rebuild sets pending to nil, nothing else does.
 type state struct {
 	loaded   bool
 	header   copyHeader // of the last good list
@@ -88,8 +91,8 @@ func newList(set *Set, number int, spec Spec) *list {
 	}
 }
 
-// open loads the list without calling out. It writes nothing to disk: if this configuration is refused, the Set that still
-// runs owns those files.
+// open loads the list without a request. It writes nothing to disk: the files belong to the Set
+// that runs until this configuration is accepted.
 func (l *list) open(dir string) error {
 	now := time.Now()
 	switch l.spec.kind() {
@@ -132,24 +135,28 @@ func (l *list) openCopy(now time.Time) {
 	h, ranges, confirmed, err := loadCopy(l.copyPath, l.fingerprint)
 	switch {
 	case err == nil:
-		if confirmed.After(now) { // a clock was wrong; ask rather than wait for it
+		if confirmed.After(now) { // the clock was wrong: refresh now instead of waiting for that time
 			confirmed = time.Time{}
-		} else if due := confirmed.Add(backoff.Jitter(l.spec.Refresh, 1, 1+refreshJitter)); due.After(l.st.next) {
+		} else if due := confirmed.Add(l.jitteredRefresh()); due.After(l.st.next) {
 			l.st.next = due
 		}
-		l.st.loaded, l.st.header, l.st.pending, l.st.stored, l.st.lastSuccess = true, h, &ranges, true, confirmed
+		l.st.loaded, l.st.header, l.st.pending = true, h, &ranges
+		l.st.stored, l.st.lastSuccess = true, confirmed
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errForeign):
 	default:
-		l.set.logger.Warn("the copy of a list cannot be read; the list is fetched anew", "feed", l.spec.Name, "file", l.copyPath, "error", err)
+		l.set.logger.Warn("the copy of a list cannot be read; the list is fetched anew",
+			"feed", l.spec.Name, "file", l.copyPath, "error", err)
 	}
 	if until := loadWait(l.waitPath, l.fingerprint, now); until.After(l.st.next) {
 		l.st.next, l.st.throttledUntil = until, until
 	}
 }
 
-// refresh makes one attempt to bring the list up to date, unless check returns an error, and asks for a rebuild after a
-// change. The channel is closed once the snapshot has the change.
-func (l *list) refresh(ctx context.Context, check func(l *list, now time.Time) error) (shown <-chan struct{}, err error) {
+// refresh makes one attempt to refresh the list, unless check returns an error. After a change it
+// requests a rebuild, and returns a channel that is closed once the snapshot has the change.
+func (l *list) refresh(
+	ctx context.Context, check func(l *list, now time.Time) error,
+) (shown <-chan struct{}, err error) {
 	select {
 	case l.turn <- struct{}{}:
 		defer func() { <-l.turn }()
@@ -167,13 +174,13 @@ func (l *list) refresh(ctx context.Context, check func(l *list, now time.Time) e
 	}
 	result, err := l.attempt(ctx)
 	if err != nil && ctx.Err() != nil {
-		// The caller has left, or the Set is closing: that is no failure of the publisher.
+		// The caller has cancelled, or the Set is closing: the publisher did not fail.
 		return nil, fmt.Errorf("refreshing %s: %w", l.spec.Name, ctx.Err())
 	}
 	l.recordAttempt(result, err)
 	l.set.observe(l.spec.Name, result)
 	if l.spec.kind() == KindURL {
-		l.poke() // the next refresh may be due earlier than its goroutine expects
+		l.signal() // the next refresh may now be due earlier
 	}
 	if err != nil {
 		return nil, fmt.Errorf("refreshing %s: %w", l.spec.Name, err)
@@ -186,7 +193,8 @@ func (l *list) refresh(ctx context.Context, check func(l *list, now time.Time) e
 	return shown, nil
 }
 
-// attempt reads the list again. A panic, as a malformed document may cause, is a failed attempt.
+// attempt reads the list again. A panic, such as a malformed document
+// may cause, counts as a failed attempt.
 func (l *list) attempt(ctx context.Context) (result Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -194,9 +202,9 @@ func (l *list) attempt(ctx context.Context) (result Result, err error) {
 		}
 	}()
 	l.mu.Lock()
-	known, lines := l.st.header.parts, l.st.header.lines // none when there was no good list yet
+	known, lines := l.st.header.parts, l.st.header.lines // zero without a good list
 	l.mu.Unlock()
-	var c *content
+	var c *listformat.List
 	var parts []validators
 	if l.spec.kind() == KindFile {
 		var read readFile
@@ -219,7 +227,7 @@ func (l *list) attempt(ctx context.Context) (result Result, err error) {
 	return result, err
 }
 
-// confirm handles the answer that the last good list is still the newest.
+// confirm handles the answer that the list has not changed.
 func (l *list) confirm() Result {
 	l.mu.Lock()
 	h := l.st.header
@@ -237,16 +245,20 @@ func (l *list) ranges() iplist.Ranges {
 	return l.set.Current().Index.Lists()[l.number]
 }
 
-// accept makes c the last good list, which the next snapshot will have, or returns why it is refused.
-func (l *list) accept(c *content, parts []validators) (Result, error) {
+// accept makes c the last good list, to be published by the next
+// snapshot, or returns why it is refused.
+func (l *list) accept(c *listformat.List, parts []validators) (Result, error) {
 	l.mu.Lock()
 	loaded, old := l.st.loaded, l.st.header
 	l.mu.Unlock()
 	if err := l.validate(c, loaded, old.lines); err != nil {
 		return classify(err), err
 	}
-	h := copyHeader{name: l.spec.Name, source: l.spec.origin(), spec: l.fingerprint, fetched: time.Now(), lines: len(c.prefixes), parts: parts}
-	ranges := iplist.NewRanges(c.prefixes)
+	h := copyHeader{
+		name: l.spec.Name, source: l.spec.origin(), spec: l.fingerprint,
+		fetched: time.Now(), lines: len(c.Prefixes), parts: parts,
+	}
+	ranges := iplist.NewRanges(c.Prefixes)
 	if !l.spec.Own {
 		ranges = ranges.Without(reserved)
 	}
@@ -261,20 +273,24 @@ func (l *list) accept(c *content, parts []validators) (Result, error) {
 	result = l.storeCopy(&h, func() iplist.Ranges { return ranges }, result)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.st.loaded, l.st.header, l.st.ignored, l.st.first = true, h, c.wrong, c.first
-	if l.spec.Own && c.wrong > 0 {
-		l.set.logger.Error("wrong lines of your own list are not in force", "feed", l.spec.Name, "file", l.spec.File,
-			"ignored", c.wrong, "first_ignored", c.first)
+	l.st.loaded, l.st.header, l.st.ignored, l.st.first = true, h, c.Wrong, c.FirstWrong
+	if l.spec.Own && c.Wrong > 0 {
+		l.set.logger.Error("wrong lines of your own list are not in force",
+			"feed", l.spec.Name, "file", l.spec.File,
+			"ignored", c.Wrong, "first_ignored", c.FirstWrong)
 	}
 	if !loaded || old.sum != h.sum {
 		l.st.pending = &ranges
-		l.set.logger.Info("list in force", "feed", l.spec.Name, "entries", h.entries, "lines", h.lines, "ignored", c.wrong, "first_ignored", c.first)
+		l.set.logger.Info("list in force",
+			"feed", l.spec.Name, "entries", h.entries, "lines", h.lines,
+			"ignored", c.Wrong, "first_ignored", c.FirstWrong)
 	}
 	return result, nil
 }
 
-// storeCopy makes the copy on disk the list that h describes, confirmed now. An unchanged list is written again only
-// if its copy was removed, damaged or replaced. It returns the given result, or ResultNotStored.
+// storeCopy writes the list that h describes to disk, confirmed now. An unchanged list is written
+// again only if its copy was removed, damaged or replaced. It returns the given result, or
+// ResultNotStored if writing fails.
 func (l *list) storeCopy(h *copyHeader, ranges func() iplist.Ranges, result Result) Result {
 	if l.copyPath == "" {
 		return result
@@ -288,34 +304,38 @@ func (l *list) storeCopy(h *copyHeader, ranges func() iplist.Ranges, result Resu
 	l.st.stored, l.st.storeErr = err == nil, err
 	l.mu.Unlock()
 	if err != nil {
-		l.set.logger.Warn("a list cannot be written to disk; it stays in memory", "feed", l.spec.Name, "error", err)
+		l.set.logger.Warn("a list cannot be written to disk; it stays in memory",
+			"feed", l.spec.Name, "error", err)
 		return ResultNotStored
 	}
 	return result
 }
 
-// validate refuses content that cannot be the list.
-func (l *list) validate(c *content, loaded bool, before int) error {
-	lines := len(c.prefixes)
-	good := lines + c.skipped
-	wrongShare := float64(c.wrong) / float64(max(good+c.wrong, 1))
+// validate refuses content that is implausible.
+func (l *list) validate(c *listformat.List, loaded bool, before int) error {
+	lines := len(c.Prefixes)
+	good := lines + c.Skipped
+	wrongShare := float64(c.Wrong) / float64(max(good+c.Wrong, 1))
 	switch {
-	case c.wrong > 0 && good == 0, !l.spec.Own && c.wrong > tolerableWrong && wrongShare > tolerableWrongShare:
-		return refuse(ResultUnparsable, "%d of %d lines are wrong; %w", c.wrong, good+c.wrong, c.first)
+	case c.Wrong > 0 && good == 0, !l.spec.Own && c.Wrong > maxWrong && wrongShare > maxWrongShare:
+		return refuse(ResultUnparsable, "%d of %d lines are wrong; %w", c.Wrong, good+c.Wrong,
+			c.FirstWrong)
 	case lines == 0 && !l.spec.AllowEmpty:
 		return refuse(ResultEmpty, "the list is empty")
-	case l.spec.kind() == KindURL && loaded && before >= shrinkable && float64(lines) < float64(before)*(1-*l.spec.MaxShrink):
+	case l.spec.kind() == KindURL && loaded && before >= minGuarded &&
+		float64(lines) < float64(before)*(1-*l.spec.MaxShrink):
 		cure := "allow it to shrink"
 		if l.copyPath != "" {
 			cure = "allow it to shrink, or remove " + l.copyPath + " and restart"
 		}
-		return refuse(ResultShrunk, "the list shrank from %d lines to %d; if that is right, %s", before, lines, cure)
+		return refuse(ResultShrunk, "the list shrank from %d lines to %d; if that is right, %s",
+			before, lines, cure)
 	}
 	return nil
 }
 
-// recordAttempt stores how an attempt ended and when the next one is due. The pause after failures never exceeds the
-// refresh interval, unless the publisher asks for more.
+// recordAttempt records the result of an attempt, and schedules the next one. The pause after a
+// failure is at most the refresh interval, unless the publisher asks for a longer one.
 func (l *list) recordAttempt(result Result, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -324,15 +344,15 @@ func (l *list) recordAttempt(result Result, err error) {
 	l.st.lastResult, l.st.lastErr, l.st.throttledUntil = result, err, time.Time{}
 	if err == nil {
 		l.st.failures, l.st.lastSuccess = 0, now
-		l.st.next = now.Add(backoff.Jitter(l.spec.Refresh, 1, 1+refreshJitter))
+		l.st.next = now.Add(l.jitteredRefresh())
 		if l.waitPath != "" {
 			removeWait(l.waitPath)
 		}
 		return
 	}
 	l.st.failures++
-	pause := backoff.Policy{First: firstPause, Most: max(l.spec.Refresh, firstPause)}.Pause(l.st.failures)
-	l.st.next = now.Add(backoff.Jitter(pause, 1, 1+retryJitter))
+	policy := backoff.Policy{First: firstPause, Most: max(l.spec.Refresh, firstPause)}
+	l.st.next = now.Add(backoff.Jitter(policy.Pause(l.st.failures), 1, 1+retryJitter))
 	var f *failure
 	if errors.As(err, &f) && f.retryAfter > 0 {
 		l.st.throttledUntil = now.Add(f.retryAfter)
@@ -341,18 +361,24 @@ func (l *list) recordAttempt(result Result, err error) {
 		}
 		if l.waitPath != "" {
 			if err := saveWait(l.waitPath, l.fingerprint, l.st.throttledUntil); err != nil {
-				l.set.logger.Warn("until when a publisher wants to be left alone cannot be written to disk", "feed", l.spec.Name, "error", err)
+				l.set.logger.Warn("until when a publisher wants to be left alone cannot be written to disk",
+					"feed", l.spec.Name, "error", err)
 			}
 		}
 	}
-	tell := l.set.logger.Warn
-	if repeated { // logged already, and Status shows it
-		tell = l.set.logger.Debug
+	log := l.set.logger.Warn
+	if repeated { // it has been logged, and Status shows it
+		log = l.set.logger.Debug
 	}
 	attributes := []any{"feed", l.spec.Name, "result", result.String(), "error", err}
 	if l.st.loaded {
-		tell("a list cannot be refreshed; the last good one stays in force", attributes...)
+		log("a list cannot be refreshed; the last good one stays in force", attributes...)
 	} else {
-		tell("a list cannot be refreshed, and there is no earlier one", attributes...)
+		log("a list cannot be refreshed, and there is no earlier one", attributes...)
 	}
+}
+
+// jitteredRefresh returns the time until the next refresh.
+func (l *list) jitteredRefresh() time.Duration {
+	return backoff.Jitter(l.spec.Refresh, 1, 1+refreshJitter)
 }

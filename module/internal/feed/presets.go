@@ -5,26 +5,30 @@ import (
 	"slices"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// PresetInfo is a well-known list: where it is, and what it says about the addresses it names.
+// PresetInfo is a well-known list: where it is, and what an entry means.
 type PresetInfo struct {
-	// Spec is complete but for the operator's wishes.
+	// Spec may be changed by the operator's settings.
 	Spec Spec
 
-	// Category is what the list accuses its addresses of.
+	// Category is the abuse that the list reports of its addresses.
 	Category reputation.Category
 
-	// Nature, when set, is what the list says its addresses are; such a list accuses nobody.
+	// Nature, if set, is the kind of the list's addresses, such as a
+	// VPN. Such a list reports no abuse.
 	Nature *reputation.Kind
 
-	// Confidence says how much independent evidence stands behind an entry: 0 to 1. The ceilings are .95 for an
-	// operator's curated list, .9 for one that names what was seen in action, .6 for any other single feed.
+	// Confidence is how much independent evidence an entry has: 0 to 1.
+	// It is at most .95 for a curated list, .9 for a list of addresses
+	// that were seen in action, and .6 for any other single feed.
 	Confidence float64
 
-	// Weight is how many points a certain entry is worth, and Group which sources share observations with the list.
-	// TestScoresThatTheDefaultsMustGive in score holds what the weights must lead to. Default: what the categories say.
+	// Weight is the points of an entry with confidence 1. Group is shared by sources that share
+	// observations. TestScoresThatTheDefaultsMustGive in score checks which scores the weights lead
+	// to. Default: those of the category.
 	Weight float64
 	Group  string
 }
@@ -55,13 +59,14 @@ const (
 	spamhaus = "https://www.spamhaus.org/drop/"
 )
 
-// presets are never changed. The refresh intervals are the shortest that the publishers name, or what is customary.
+// presets are never changed. Their refresh intervals are the shortest
+// that the publishers allow, or customary ones.
 var presets = map[string]PresetInfo{
 	"spamhaus_drop": {
 		Spec: Spec{
 			URLs:   []string{spamhaus + "drop_v4.json", spamhaus + "drop_v6.json"},
-			Format: Format{Encoding: NDJSON, Members: []string{"cidr"}},
-			// Once an hour is the most that is tolerated; who asks more often is shut out.
+			Format: listformat.Format{Encoding: listformat.NDJSON, Members: []string{"cidr"}},
+			// The publisher blocks clients that fetch more than once an hour.
 			Refresh: 12 * time.Hour, MinRefresh: time.Hour,
 			Terms: "free for any use; keep copyright and date when redistributing",
 		},
@@ -80,8 +85,9 @@ var presets = map[string]PresetInfo{
 	"ipsum": {
 		Spec: Spec{
 			URLs: []string{"https://raw.githubusercontent.com/stamparm/ipsum/master/ipsum.txt"},
-			// The second field counts the lists that name an address. One or two copy each other too often.
-			Format:  Format{MinCount: 3},
+			// The second field counts the lists that have an address.
+			// Lists copy each other, so one or two are too few.
+			Format:  listformat.Format{MinCount: 3},
 			Refresh: 24 * time.Hour, MinRefresh: 12 * time.Hour,
 			Terms: "Unlicense; the data is of third parties",
 		},
@@ -107,8 +113,8 @@ var presets = map[string]PresetInfo{
 	"feodo": {
 		Spec: Spec{
 			URLs:   []string{"https://feodotracker.abuse.ch/downloads/ipblocklist.json"},
-			Format: Format{Encoding: JSON, Members: []string{"ip_address"}},
-			// After a botnet is taken down the list may be empty, and rightly so.
+			Format: listformat.Format{Encoding: listformat.JSON, Members: []string{"ip_address"}},
+			// After a botnet is taken down the list may be empty.
 			AllowEmpty: true, MaxShrink: new(1.0),
 			Refresh: time.Hour, MinRefresh: 5 * time.Minute,
 			Terms: "CC0",
@@ -117,8 +123,9 @@ var presets = map[string]PresetInfo{
 	},
 	"emerging_threats": {
 		Spec: Spec{
-			// The list of their own. emerging-Block-IPs.txt puts other publishers' lists together, which operators
-			// load by themselves, and which are not more independent for being named twice.
+			// This is the publisher's own list. emerging-Block-IPs.txt
+			// combines lists of other publishers, which operators can
+			// load directly; the same evidence must not count twice.
 			URLs:    []string{"https://rules.emergingthreats.net/blockrules/compromised-ips.txt"},
 			Refresh: 12 * time.Hour, MinRefresh: 12 * time.Hour,
 			Terms: "BSD-3-Clause, with notice",

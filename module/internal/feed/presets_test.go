@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -55,18 +56,18 @@ func TestPresetsReadWhatPublishersWrite(t *testing.T) {
 func TestOtherRecordedFormats(t *testing.T) {
 	for _, test := range []struct {
 		file   string
-		format Format
+		format listformat.Format
 		listed []string
 		not    []string
 		lines  int
 	}{
-		{"spamhaus_drop.txt", Format{}, []string{"203.0.113.0", "198.51.100.127"}, []string{"198.51.100.128"}, 2},
-		{"feodo.csv", Format{Encoding: CSV, Members: []string{"dst_ip"}}, []string{"203.0.113.32"}, []string{"203.0.113.33"}, 1},
-		{"feodo_empty.txt", Format{}, nil, []string{"203.0.113.33"}, 0},
-		{"bruteforceblocker.txt", Format{}, []string{"203.0.113.48", "198.51.100.89"}, nil, 2},
-		{"apple_relay.csv", Format{}, []string{"203.0.113.225", "2001:db8:2:1000::1"}, nil, 3},
-		{"google_crawlers.json", Format{Encoding: JSON, Members: []string{"ipv4Prefix", "ipv6Prefix"}}, []string{"203.0.113.64", "2001:db8:4801:10::1"}, []string{"203.0.113.63"}, 2},
-		{"aws.json", Format{Encoding: JSON, Members: []string{"ip_prefix", "ipv6_prefix"}}, []string{"203.0.113.1", "2001:db8:aa::1"}, []string{"203.0.113.128"}, 3},
+		{"spamhaus_drop.txt", listformat.Format{}, []string{"203.0.113.0", "198.51.100.127"}, []string{"198.51.100.128"}, 2},
+		{"feodo.csv", listformat.Format{Encoding: listformat.CSV, Members: []string{"dst_ip"}}, []string{"203.0.113.32"}, []string{"203.0.113.33"}, 1},
+		{"feodo_empty.txt", listformat.Format{}, nil, []string{"203.0.113.33"}, 0},
+		{"bruteforceblocker.txt", listformat.Format{}, []string{"203.0.113.48", "198.51.100.89"}, nil, 2},
+		{"apple_relay.csv", listformat.Format{}, []string{"203.0.113.225", "2001:db8:2:1000::1"}, nil, 3},
+		{"google_crawlers.json", listformat.Format{Encoding: listformat.JSON, Members: []string{"ipv4Prefix", "ipv6Prefix"}}, []string{"203.0.113.64", "2001:db8:4801:10::1"}, []string{"203.0.113.63"}, 2},
+		{"aws.json", listformat.Format{Encoding: listformat.JSON, Members: []string{"ip_prefix", "ipv6_prefix"}}, []string{"203.0.113.1", "2001:db8:aa::1"}, []string{"203.0.113.128"}, 3},
 	} {
 		t.Run(test.file, func(t *testing.T) {
 			checkLists(t, Spec{Name: "one", File: "testdata/" + test.file, Format: test.format, AllowEmpty: test.lines == 0}, test.listed, test.not, test.lines)

@@ -8,53 +8,59 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 const (
 	// DefaultMaxEntries is how many entries a pushed list may have.
 	DefaultMaxEntries = 2_000_000
 
-	// pushPatience is how long a pushed list may be without a word until it is stale.
+	// pushPatience is how long a pushed list may be without a push until it is stale.
 	pushPatience = 10 * time.Minute
 
-	// Entries that end by themselves cause a rebuild. With many of them that would never stop: between two such
-	// rebuilds, the processor is left alone for so many times as long as a rebuild takes, and for endPause at least.
-	endShare = 20
-	endPause = time.Second
+	// An entry that expires causes a rebuild. So that many of them do not keep the processor busy,
+	// the pause between two such rebuilds is this many times as long as a rebuild takes, and
+	// expiryPause at least.
+	expiryShare = 20
+	expiryPause = time.Second
 
-	// savePause is how often a pushed list that changes is written to disk. It is also written when the Set is closed.
+	// savePause is how often a pushed list that has changed is
+	// written to disk. It is also written by Close.
 	savePause = time.Minute
 
-	// sameShare is how far the sizes of two sets may be apart for the second to confirm the first.
+	// sameShare is the largest difference in size between a refused
+	// set and the next one that confirms it.
 	sameShare = 0.1
 )
 
-// ErrPushed means that a list is pushed: whoever pushes it brings it up to date.
+// ErrPushed means that a list is pushed, so that only its source can refresh it.
 var ErrPushed = errors.New("the list is pushed")
 
-// pushed is what a list that is pushed has besides what every list has.
+// pushed is the state that only pushed lists have.
 type pushed struct {
 	mu      sync.Mutex
 	entries entries
 	loaded  bool
-	changed time.Time // when the entries last did, other than by ending
-	dirty   bool      // the snapshot shows others
-	unsaved bool      // the disk has others
-	next    uint32    // when the first entry ends
-	shrunk  int       // entries of a set that was refused because it is much smaller; 0: none
-	built   time.Time
-	took    time.Duration // the last rebuild
+	changed time.Time     // when the entries last changed, other than by expiring
+	dirty   bool          // the snapshot has older entries
+	unsaved bool          // the copy on disk has older entries
+	next    uint32        // when the next entry expires
+	shrunk  int           // size of the last set, if it was refused as too small; otherwise 0
+	built   time.Time     // when the last rebuild ended
+	took    time.Duration // how long it took
 }
 
-// Push changes a pushed list. Wrong entries are skipped and counted: see Status. Without any changes it notes that whoever
-// pushes is well. The channel, which may be nil, is closed once the snapshot shows the changes. A list that has more than
-// Spec.MaxEntries takes no more: the error says so, and the rest of the changes is made.
+// Push changes a pushed list. Wrong entries are skipped and counted: see Status.
+// A push without changes confirms the list. The channel, which may be nil, is
+// closed once the snapshot has the changes. Entries beyond Spec.MaxEntries are
+// left out, and an error is returned; all other changes are made.
 func (s *Set) Push(name string, c Changes) (shown <-chan struct{}, err error) {
 	l, err := s.pushedList(name)
 	if err != nil {
 		return nil, err
 	}
-	added, rejected := l.sift(func(yield func(Entry, error) bool) {
+	added, rejected := l.pack(func(yield func(Entry, error) bool) {
 		for _, e := range c.Added {
 			if !yield(e, nil) {
 				return
@@ -73,20 +79,20 @@ func (s *Set) Push(name string, c Changes) (shown <-chan struct{}, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(without) == 0 && p.loaded {
-		return nil, l.heard(rejected, ResultUnchanged, nil)
+		return nil, l.recordPush(rejected, ResultUnchanged, nil)
 	}
-	return l.take(p.entries.changed(without, &added), rejected, nil)
+	return l.replace(p.entries.changed(without, &added), rejected, nil)
 }
 
-// Replace makes the given entries the whole list. They are read as they come, and nothing changes when an error is
-// among them. A set that is smaller by more than Spec.MaxShrink is refused unless the one before was refused, too, and
-// was about as large: its new entries are taken, and what it lacks stays.
+// Replace replaces all entries of a pushed list. They are read one by one; after an error the list
+// stays as it was. A set that is smaller by more than Spec.MaxShrink is refused: its entries are
+// added, and none is removed. The next set of about the same size confirms it and is accepted.
 func (s *Set) Replace(name string, all iter.Seq2[Entry, error]) (shown <-chan struct{}, err error) {
 	l, err := s.pushedList(name)
 	if err != nil {
 		return nil, err
 	}
-	set, rejected := l.sift(all)
+	set, rejected := l.pack(all)
 	if rejected.err != nil {
 		return nil, fmt.Errorf("pushing %s: %w", name, rejected.err)
 	}
@@ -95,9 +101,10 @@ func (s *Set) Replace(name string, all iter.Seq2[Entry, error]) (shown <-chan st
 	defer p.mu.Unlock()
 	now, _ := p.entries.current(time.Now())
 	before, after := now.count(), set.count()
-	if before < shrinkable || float64(after) >= float64(before)*(1-*l.spec.MaxShrink) || p.confirms(after) {
+	if before < minGuarded || float64(after) >= float64(before)*(1-*l.spec.MaxShrink) ||
+		p.confirms(after) {
 		p.shrunk = 0
-		return l.take(set, rejected, nil)
+		return l.replace(set, rejected, nil)
 	}
 	p.shrunk = max(after, 1)
 	ids := make([]uint64, 0, after)
@@ -108,18 +115,19 @@ func (s *Set) Replace(name string, all iter.Seq2[Entry, error]) (shown <-chan st
 		ids = append(ids, set.v6[i].id())
 	}
 	slices.Sort(ids)
-	return l.take(p.entries.changed(ids, &set), rejected, refuse(ResultShrunk,
+	return l.replace(p.entries.changed(ids, &set), rejected, refuse(ResultShrunk,
 		"the list shrank from %d entries to %d; what it lacks stays until another set says the same", before, after))
 }
 
-// confirms reports whether a set of so many entries says the same as the one that was refused.
-func (p *pushed) confirms(after int) bool {
-	difference := float64(max(after, 1) - p.shrunk)
+// confirms reports whether a set of the given size is about as large
+// as the one that was refused before.
+func (p *pushed) confirms(size int) bool {
+	difference := float64(max(size, 1) - p.shrunk)
 	return p.shrunk > 0 && max(difference, -difference) <= sameShare*float64(p.shrunk)
 }
 
-// Failed notes why a pushed list is not up to date. Its entries stay.
-func (s *Set) Failed(name string, why error) error {
+// PushFailed records why the source of a pushed list could not push. The entries stay.
+func (s *Set) PushFailed(name string, why error) error {
 	l, err := s.pushedList(name)
 	if err != nil {
 		return err
@@ -146,15 +154,15 @@ func (s *Set) pushedList(name string) (*list, error) {
 	return s.lists[i], nil
 }
 
-// rejected is what of a push was not taken.
+// rejected counts the entries of a push that were left out.
 type rejected struct {
 	wrong int
 	first error
-	err   error // of the source: nothing counts
+	err   error // of the iterator: the push is void
 }
 
-// sift brings entries into the form in which they are stored, in order.
-func (l *list) sift(all iter.Seq2[Entry, error]) (e entries, r rejected) {
+// pack validates entries and returns them in the form in which they are stored.
+func (l *list) pack(all iter.Seq2[Entry, error]) (e entries, r rejected) {
 	for n, err := range all {
 		if err != nil {
 			return entries{}, rejected{err: err}
@@ -179,7 +187,7 @@ func (r *rejected) note(err error) {
 	}
 }
 
-// normal returns the prefix of an entry as lists have it, or what is wrong with the entry.
+// normal returns the prefix of an entry, masked and unmapped, or an error if the entry is wrong.
 func (l *list) normal(e Entry) (netip.Prefix, error) {
 	p := e.Prefix.Masked()
 	if p.Addr().Is4In6() && p.Bits() >= 96 {
@@ -190,32 +198,32 @@ func (l *list) normal(e Entry) (netip.Prefix, error) {
 		return p, fmt.Errorf("the ID %d is too large", e.ID)
 	case !p.IsValid():
 		return p, fmt.Errorf("the entry %d names no addresses", e.ID)
-	case !l.spec.Own && tooWide(p):
+	case !l.spec.Own && listformat.TooWide(p):
 		return p, fmt.Errorf("%s is too much of the Internet", p)
 	}
 	return p, nil
 }
 
-// take makes entries those of the list; failure says why they are not all that they should be. The caller holds the
-// lock of l.pushed.
-func (l *list) take(all entries, r rejected, failure error) (shown <-chan struct{}, err error) {
+// replace replaces the entries of the list. failure is why the push is incomplete, or nil. The
+// caller holds the lock of l.pushed.
+func (l *list) replace(all entries, r rejected, failure error) (shown <-chan struct{}, err error) {
 	p := l.pushed
 	if over := all.count() - l.spec.MaxEntries; over > 0 {
 		r.wrong += over
 		if r.first == nil {
 			r.first = fmt.Errorf("more than %d entries", l.spec.MaxEntries)
 		}
-		v6 := min(over, len(all.v6)) // those with the highest IDs, which are the newest
+		v6 := min(over, len(all.v6)) // those with the highest IDs are the newest
 		all.v6, all.v4 = all.v6[:len(all.v6)-v6], all.v4[:len(all.v4)-(over-v6)]
 	}
 	p.entries, p.loaded, p.dirty, p.unsaved, p.changed = all, true, true, true, time.Now()
 	shown = l.set.builder.request()
-	l.poke()
-	return shown, l.heard(r, ResultOK, failure)
+	l.signal()
+	return shown, l.recordPush(r, ResultOK, failure)
 }
 
-// heard notes that whoever pushes has been heard. The caller holds the lock of l.pushed.
-func (l *list) heard(r rejected, result Result, failure error) error {
+// recordPush records the result of a push. The caller holds the lock of l.pushed.
+func (l *list) recordPush(r rejected, result Result, failure error) error {
 	if failure == nil && r.wrong > 0 && l.pushed.entries.count() >= l.spec.MaxEntries {
 		failure = refuse(ResultTooLarge, "%d entries had no place: %w", r.wrong, r.first)
 	}
@@ -237,8 +245,9 @@ func (l *list) heard(r rejected, result Result, failure error) error {
 	return nil
 }
 
-// show returns what the next snapshot is to hold, unless that is what the current one holds.
-func (p *pushed) show(now time.Time) (current entries, changed time.Time, different bool) {
+// unpublished returns the entries for the next snapshot, and whether
+// they differ from the current one's.
+func (p *pushed) unpublished(now time.Time) (current entries, changed time.Time, different bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.dirty && seconds(now) < p.next {
@@ -249,35 +258,35 @@ func (p *pushed) show(now time.Time) (current entries, changed time.Time, differ
 	return p.entries, p.changed, p.loaded
 }
 
-// shown notes how long the rebuild took.
-func (p *pushed) shown(now time.Time, took time.Duration) {
+// published records how long a rebuild took.
+func (p *pushed) published(now time.Time, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.built, p.took = now, took
 }
 
-// untilEnd returns how long it takes until ended entries are worth a rebuild.
-func (p *pushed) untilEnd(now time.Time) time.Duration {
+// untilExpiry returns the time until the next rebuild that removes expired entries.
+func (p *pushed) untilExpiry(now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.next == never {
 		return time.Hour
 	}
 	due := time.Unix(int64(p.next), 0)
-	if free := p.built.Add(max(endPause, endShare*p.took)); due.Before(free) {
+	if free := p.built.Add(max(expiryPause, expiryShare*p.took)); due.Before(free) {
 		due = free
 	}
 	return due.Sub(now)
 }
 
-// keepPushed has ended entries taken out and the list written to disk until the Set is closed.
-func (l *list) keepPushed() {
-	end := time.NewTimer(0)
-	defer end.Stop()
+// maintainPushed removes expired entries and writes the list to disk, until the Set is closed.
+func (l *list) maintainPushed() {
+	expiry := time.NewTimer(0)
+	defer expiry.Stop()
 	save := time.NewTicker(savePause)
 	defer save.Stop()
 	for {
-		end.Reset(l.pushed.untilEnd(time.Now()))
+		expiry.Reset(l.pushed.untilExpiry(time.Now()))
 		select {
 		case <-l.set.ctx.Done():
 			l.savePushed()
@@ -285,7 +294,7 @@ func (l *list) keepPushed() {
 		case <-l.wake:
 		case <-save.C:
 			l.savePushed()
-		case <-end.C:
+		case <-expiry.C:
 			select {
 			case <-l.set.builder.request():
 			case <-l.set.ctx.Done():

@@ -151,7 +151,7 @@ func TestReplace(t *testing.T) {
 	if checkListed(t, s, "stream", []string{"198.51.100.3"}, "198.51.100.9"); !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
 	}
-	if err := s.Failed("stream", broken); err != nil {
+	if err := s.PushFailed("stream", broken); err != nil {
 		t.Fatal(err)
 	}
 	if got := statusOf(t, s, "stream"); got.LastError != broken.Error() || got.LastResult != "error" || got.Entries != 1 {

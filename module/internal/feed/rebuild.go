@@ -6,12 +6,14 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// coalesce is how long a rebuild waits for further changes: at a first start all lists arrive within seconds.
+// coalesce is how long a rebuild waits for further changes: at the
+// first start, all lists arrive within seconds.
 const coalesce = 200 * time.Millisecond
 
-var reserved = iplist.NewRanges(append(reservedPrefixes[:0:0], reservedPrefixes...))
+var reserved = iplist.NewRanges(reputation.ReservedPrefixes())
 
 // builder collects the requests for a rebuild.
 type builder struct {
@@ -20,7 +22,8 @@ type builder struct {
 	waiting []chan struct{}
 }
 
-// request asks for a rebuild. The channel is closed after a rebuild that began later than the request.
+// request asks for a rebuild. The channel is closed when a rebuild
+// has ended that started after the request.
 func (b *builder) request() <-chan struct{} {
 	done := make(chan struct{})
 	b.mu.Lock()
@@ -41,7 +44,7 @@ func (b *builder) take() []chan struct{} {
 	return waiting
 }
 
-// rebuildOnRequest makes the snapshots, one at a time.
+// rebuildOnRequest rebuilds the snapshot whenever that was requested, until the Set is closed.
 func (s *Set) rebuildOnRequest() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -65,10 +68,11 @@ func (s *Set) rebuildOnRequest() {
 	}
 }
 
-// rebuild publishes a snapshot of all lists. Unchanged lists come from the snapshot in force, so nothing can fail.
+// rebuild publishes a snapshot of all lists. It takes unchanged lists
+// from the current one, so it cannot fail.
 func (s *Set) rebuild() { s.rebuildAt(time.Now()) }
 
-// rebuildAt is rebuild at a time, which decides which pushed entries have ended.
+// rebuildAt is rebuild at the given time, by which pushed entries expire.
 func (s *Set) rebuildAt(now time.Time) {
 	start := time.Now()
 	current := s.Current()
@@ -76,33 +80,34 @@ func (s *Set) rebuildAt(now time.Time) {
 	taken := make([]*iplist.Ranges, len(s.lists))
 	for i, l := range s.lists {
 		if l.pushed != nil {
-			l.showPushed(now, &ranges[i], &states[i])
+			l.publishPushed(now, &ranges[i], &states[i])
 			continue
 		}
 		l.mu.Lock()
 		if taken[i] = l.st.pending; taken[i] != nil {
 			ranges[i] = *taken[i]
-			states[i] = ListState{Name: l.spec.Name, Loaded: true, Entries: l.st.header.entries, Fetched: l.st.header.fetched}
+			states[i] = ListState{Name: l.spec.Name, Loaded: true, Entries: l.st.header.entries,
+				Fetched: l.st.header.fetched}
 		}
 		l.mu.Unlock()
 	}
 	s.current.Store(&Snapshot{Index: iplist.Build(ranges), Lists: states})
 	for i, l := range s.lists {
 		if l.pushed != nil {
-			l.pushed.shown(time.Now(), time.Since(start))
+			l.pushed.published(time.Now(), time.Since(start))
 			continue
 		}
 		l.mu.Lock()
-		if l.st.pending == taken[i] { // else there is a newer one
+		if l.st.pending == taken[i] { // otherwise there is a newer one
 			l.st.pending = nil
 		}
 		l.mu.Unlock()
 	}
 }
 
-// showPushed replaces the part of a pushed list in a snapshot, if it is not what the list says now.
-func (l *list) showPushed(now time.Time, ranges *iplist.Ranges, state *ListState) {
-	all, changed, different := l.pushed.show(now)
+// publishPushed updates a pushed list's part of a snapshot, if the list has changed.
+func (l *list) publishPushed(now time.Time, ranges *iplist.Ranges, state *ListState) {
+	all, changed, different := l.pushed.unpublished(now)
 	if !different {
 		return
 	}

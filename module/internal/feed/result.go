@@ -8,14 +8,15 @@ import (
 	"time"
 )
 
-// Result is the outcome of one attempt to refresh a list. Its words are the values of the metrics' result label.
+// Result is the outcome of one attempt to refresh a list. Its words
+// are the values of the metrics' result label.
 type Result uint8
 
 // The results.
 const (
 	// ResultOK: a newer list is in force.
 	ResultOK Result = iota
-	// ResultUnchanged: the list in force is the newest.
+	// ResultUnchanged: the list has not changed.
 	ResultUnchanged
 	// ResultNotStored: a newer list is in force, but could not be written to disk.
 	ResultNotStored
@@ -33,7 +34,7 @@ const (
 	ResultEmpty
 	// ResultShrunk: the list lost more of its lines than it may.
 	ResultShrunk
-	// ResultUnparsable: too many lines, or the document, are not of the list's format.
+	// ResultUnparsable: the document, or too many lines, are not of the list's format.
 	ResultUnparsable
 	// ResultTooLarge: the list is larger than it may be.
 	ResultTooLarge

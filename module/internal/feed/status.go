@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Status says how one list is doing, for an operator.
+// Status is the state of one list, for operators.
 type Status struct {
 	Name         string    `json:"name"`
 	Kind         Kind      `json:"kind"`
@@ -13,11 +13,11 @@ type Status struct {
 	Terms        string    `json:"terms,omitempty"`
 	Loaded       bool      `json:"loaded"`
 	Entries      int       `json:"entries"`                 // CIDRs in force
-	Lines        int       `json:"lines"`                   // that the source listed
-	Ignored      int       `json:"ignored,omitempty"`       // wrong lines in the source, known since the last change
+	Lines        int       `json:"lines"`                   // in the source
+	Ignored      int       `json:"ignored,omitempty"`       // wrong lines in the source, when it last changed
 	FirstIgnored string    `json:"first_ignored,omitempty"` // what is wrong with the first of them
-	Stored       bool      `json:"stored"`                  // a copy is on disk: of what was fetched only
-	LastSuccess  time.Time `json:"last_success,omitzero"`   // the source confirmed the list
+	Stored       bool      `json:"stored"`                  // a copy is on disk; always false for files and values
+	LastSuccess  time.Time `json:"last_success,omitzero"`   // when the source last confirmed the list
 	LastAttempt  time.Time `json:"last_attempt,omitzero"`
 	LastResult   string    `json:"last_result,omitempty"`
 	LastError    string    `json:"last_error,omitempty"` // of the last attempt, or why there is no copy on disk
@@ -26,7 +26,8 @@ type Status struct {
 	// Failures is how many attempts have failed since the last success.
 	Failures int `json:"-"`
 
-	// Patience is how long a list that is fetched may be without a success until somebody must look after it; zero for others.
+	// Patience is how long a fetched or pushed list may be without a success until an operator must
+	// look after it. It is zero for other lists.
 	Patience time.Duration `json:"-"`
 }
 
@@ -35,7 +36,8 @@ func (l *list) status(inForce *ListState) Status {
 	defer l.mu.Unlock()
 	s := Status{
 		Name: l.spec.Name, Kind: l.spec.kind(), Source: l.spec.origin(), Terms: l.spec.Terms,
-		Loaded: inForce.Loaded, Entries: inForce.Entries, Lines: l.st.header.lines, Ignored: l.st.ignored, Stored: l.st.stored,
+		Loaded: inForce.Loaded, Entries: inForce.Entries,
+		Lines: l.st.header.lines, Ignored: l.st.ignored, Stored: l.st.stored,
 		LastSuccess: l.st.lastSuccess, LastAttempt: l.st.lastAttempt, Failures: l.st.failures,
 	}
 	if l.st.first != nil {
@@ -45,7 +47,7 @@ func (l *list) status(inForce *ListState) Status {
 		s.Patience = pushPatience
 	}
 	if s.Kind == KindURL {
-		s.Patience = max(leastPatience, patientRefreshes*l.spec.Refresh)
+		s.Patience = max(minPatience, patienceRefreshes*l.spec.Refresh)
 		s.NextRefresh = l.st.next
 	}
 	if err := cmp.Or(l.st.lastErr, l.st.storeErr); err != nil {

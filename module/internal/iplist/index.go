@@ -6,9 +6,9 @@ import (
 	"unsafe"
 )
 
-// Index tells which lists hold an address. It is immutable and holds a handful of slices without pointers, whatever the
-// number of prefixes, so that the garbage collector has nothing to follow: each interval of addresses carries the
-// number of a set of lists. A nil Index holds nothing.
+// Index answers which lists contain an address. It maps each interval of addresses to the number of
+// a set of lists. It is immutable, and consists of a few slices without pointers for any number of
+// prefixes, so that it costs the garbage collector nothing. A nil Index is empty.
 type Index struct {
 	lists   int
 	v4      table4
@@ -17,10 +17,11 @@ type Index struct {
 	ends    []uint32 // where the members of each set end
 }
 
-// MaxLists is how many lists an index can hold: their numbers have 16 bits.
+// MaxLists is the largest number of lists in an index: their numbers have 16 bits.
 const MaxLists = 65_535
 
-// Build makes the index of at most MaxLists lists; the number of a list is its position. It keeps nothing of the lists.
+// Build returns the index of at most MaxLists lists. The number of a list is its position. The
+// index does not share memory with the lists.
 func Build(lists []Ranges) *Index {
 	if len(lists) > MaxLists {
 		panic(fmt.Sprintf("iplist: %d lists in one index, at most %d can be numbered", len(lists), MaxLists))
@@ -45,8 +46,8 @@ func Build(lists []Ranges) *Index {
 	return x
 }
 
-// Lookup returns the number of the set of lists that hold addr, 0 when none does. Zones are ignored and IPv4-mapped
-// addresses count as IPv4; the zero Addr is in no list.
+// Lookup returns the number of the set of lists that contain addr, or 0 if none does. Zones are
+// ignored and IPv4-mapped addresses count as IPv4. The zero Addr is in no list.
 func (x *Index) Lookup(addr netip.Addr) uint32 {
 	if x == nil {
 		return 0
@@ -64,7 +65,8 @@ func (x *Index) Lookup(addr netip.Addr) uint32 {
 	return x.v6.lookup(n)
 }
 
-// Members returns the numbers of the lists in a set, ascending. The slice is shared and must not be changed.
+// Members returns the numbers of the lists in a set, ascending. The slice is shared
+// and must not be changed.
 func (x *Index) Members(set uint32) []uint16 {
 	if x == nil || set == 0 || int(set) >= len(x.ends) {
 		return nil
@@ -73,8 +75,8 @@ func (x *Index) Members(set uint32) []uint16 {
 	return x.members[from:to:to]
 }
 
-// Lists returns the lists that the index was built of, so that nobody needs to keep them beside it. It walks through the
-// whole index once, whatever their number.
+// Lists returns the lists of which the index was built, so that they need not be stored beside it.
+// It scans the whole index once, for any number of lists.
 func (x *Index) Lists() []Ranges {
 	if x == nil {
 		return nil
@@ -95,7 +97,8 @@ func (x *Index) Lists() []Ranges {
 	return lists
 }
 
-// Sets returns the number of sets, with the empty set 0: the numbers that Lookup returns are below it.
+// Sets returns the number of sets, including the empty set 0. The numbers that
+// Lookup returns are below it.
 func (x *Index) Sets() int {
 	if x == nil {
 		return 1
@@ -103,7 +106,7 @@ func (x *Index) Sets() int {
 	return len(x.ends)
 }
 
-// Size returns the memory held, in bytes.
+// Size returns the memory of the index, in bytes.
 func (x *Index) Size() int {
 	if x == nil {
 		return 0

@@ -7,7 +7,7 @@ import (
 	"net/netip"
 )
 
-// uint128 is an address of either family as a number; an IPv4 address stands in the low 32 bits.
+// uint128 is an address of either family as a number. An IPv4 address is in the low 32 bits.
 type uint128 struct{ hi, lo uint64 }
 
 var maxUint128 = uint128{math.MaxUint64, math.MaxUint64}
@@ -40,14 +40,16 @@ func (a uint128) withOnes(n int) uint128 {
 	return uint128{a.hi | (1<<(n-64) - 1), math.MaxUint64}
 }
 
-// interval is what the two families have in common, so that merging, subtracting and sweeping are written once.
+// interval is common to both address families, so that they share the code for
+// merging, subtracting and sweeping.
 type interval[R any] interface {
 	bounds() (first, last uint128)
 	with(first, last uint128) R
 	prefix(first uint128, hostBits int) netip.Prefix
 }
 
-// range4 is an interval of IPv4 addresses: the first in the upper half, the last in the lower, so that it sorts as a number.
+// range4 is an interval of IPv4 addresses. The first address is in the upper half and the last in
+// the lower, so that intervals sort as numbers.
 type range4 uint64
 
 func (r range4) bounds() (first, last uint128) {
@@ -88,7 +90,8 @@ func number6(addr netip.Addr) uint128 {
 	return uint128{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
 }
 
-// merge joins intervals that overlap or touch, in place. They must be sorted by their first address.
+// merge joins intervals that overlap or touch, in place. They must be sorted by
+// their first address.
 func merge[R interval[R]](sorted []R) []R {
 	merged := sorted[:0]
 	for _, r := range sorted {
@@ -97,7 +100,8 @@ func merge[R interval[R]](sorted []R) []R {
 	return clip(merged)
 }
 
-// extend appends r to merged intervals, none of which begins behind it, or joins it with the last of them.
+// extend appends r to merged intervals, or joins it with the last of them. None of
+// them may begin after r.
 func extend[R interval[R]](merged []R, r R) []R {
 	if n := len(merged); n > 0 {
 		first, last := r.bounds()
@@ -112,7 +116,7 @@ func extend[R interval[R]](merged []R, r R) []R {
 	return append(merged, r)
 }
 
-// subtract returns what of a is not in b. Both must be merged.
+// subtract returns the addresses of a that are not in b. Both must be merged.
 func subtract[R interval[R]](a, b []R) []R {
 	if len(a) == 0 || len(b) == 0 {
 		return a
@@ -150,7 +154,7 @@ func endsBefore[R interval[R]](r R, addr uint128) bool {
 	return last.less(addr)
 }
 
-// contains finds addr in merged intervals by binary search.
+// contains reports whether addr is in merged intervals, by binary search.
 func contains[R interval[R]](ranges []R, addr uint128) bool {
 	low, high := 0, len(ranges)
 	for low < high {
@@ -168,7 +172,8 @@ func contains[R interval[R]](ranges []R, addr uint128) bool {
 	return !addr.less(first)
 }
 
-// prefixes yields the fewest prefixes that cover r, ascending, and reports whether the consumer wants more.
+// prefixes yields the fewest prefixes that cover r, in ascending order. It returns
+// false if yield did.
 func prefixes[R interval[R]](r R, width int, yield func(netip.Prefix) bool) bool {
 	first, last := r.bounds()
 	for {
@@ -187,7 +192,7 @@ func prefixes[R interval[R]](r R, width int, yield func(netip.Prefix) bool) bool
 	}
 }
 
-// clip gives back memory that merging or an estimate left unused, when it is more than an eighth.
+// clip returns a copy without unused capacity if more than an eighth is unused, otherwise s.
 func clip[E any](s []E) []E {
 	if cap(s)-len(s) <= len(s)/8 {
 		return s

@@ -1,5 +1,6 @@
-// Package iplist answers which of many lists hold an address, with one look-up for all of them. Lists are flat,
-// sorted intervals without pointers, so that millions of prefixes cost the garbage collector nothing.
+// Package iplist answers which of many lists contain an address, with one look-up
+// for all of them. Lists are flat, sorted intervals without pointers, so that
+// millions of prefixes cost the garbage collector nothing.
 package iplist
 
 import (
@@ -9,19 +10,20 @@ import (
 	"slices"
 )
 
-// The IPv4-mapped addresses, ::ffff:0:0/96. They are IPv4 addresses in another spelling and never stand among IPv6 ones.
+// The IPv4-mapped addresses, ::ffff:0:0/96. They are stored as IPv4 addresses, never as IPv6 ones.
 var mappedFirst, mappedLast = uint128{0, 0xffff_0000_0000}, uint128{0, 0xffff_ffff_ffff}
 
-// Ranges is the addresses of one list: sorted, disjoint, merged intervals, without pointers. It is immutable, and the
-// zero Ranges is the empty list.
+// Ranges are the addresses of one list, as sorted, disjoint, merged intervals without pointers.
+// They are immutable. The zero Ranges is the empty list.
 type Ranges struct {
 	v4 []range4
 	v6 []range6
 }
 
-// NewRanges returns the addresses that the prefixes cover, in any order, overlapping or not. Host bits are ignored,
-// IPv4-mapped prefixes count as IPv4, invalid prefixes are left out. An IPv6 prefix that is wider than the mapped
-// addresses, such as ::/0, does not include IPv4. NewRanges owns the slice afterwards.
+// NewRanges returns the addresses that the prefixes cover. The prefixes may be unsorted and may
+// overlap. Host bits are ignored, IPv4-mapped prefixes count as IPv4, and invalid prefixes are left
+// out. An IPv6 prefix that is wider than the mapped addresses, such as ::/0, does not include IPv4.
+// NewRanges takes ownership of the slice.
 func NewRanges(prefixes []netip.Prefix) Ranges {
 	var n4 int
 	for _, p := range prefixes {
@@ -68,7 +70,8 @@ func appendRange6(ranges []range6, p netip.Prefix) []range6 {
 	if last.less(mappedFirst) || mappedLast.less(first) {
 		return append(ranges, range6{first, last})
 	}
-	// A prefix that overlaps them is wider and so begins in front of them, but may end where they end.
+	// A prefix that overlaps them is wider. It begins before them, and ends with
+	// them or after them.
 	ranges = append(ranges, range6{first, mappedFirst.previous()})
 	if mappedLast.less(last) {
 		ranges = append(ranges, range6{mappedLast.next(), last})
@@ -84,7 +87,8 @@ func (r Ranges) Without(other Ranges) Ranges {
 // Len returns the number of intervals.
 func (r Ranges) Len() int { return len(r.v4) + len(r.v6) }
 
-// Contains reports whether the list holds addr. Zones are ignored and IPv4-mapped addresses count as IPv4.
+// Contains reports whether addr is in the list. Zones are ignored and IPv4-mapped
+// addresses count as IPv4.
 func (r Ranges) Contains(addr netip.Addr) bool {
 	switch addr = addr.Unmap(); {
 	case addr.Is4():
@@ -95,7 +99,8 @@ func (r Ranges) Contains(addr netip.Addr) bool {
 	return false
 }
 
-// Prefixes returns the fewest prefixes that cover the list, IPv4 first, ascending. NewRanges makes the same list of them.
+// Prefixes returns the fewest prefixes that cover the list, IPv4 first, in ascending order.
+// NewRanges of them returns the same list.
 func (r Ranges) Prefixes() iter.Seq[netip.Prefix] {
 	return func(yield func(netip.Prefix) bool) {
 		for _, r := range r.v4 {

@@ -2,21 +2,21 @@ package iplist
 
 import "math/bits"
 
-// runs holds many short runs of ascending, disjoint intervals that carry a value. The columns stand apart, because a
-// search touches few cache lines of first, a miss one of last and none of values: with one million IPv4 prefixes a miss
-// takes half the time that it takes where the columns are interleaved.
+// runs holds many short runs of ascending, disjoint intervals with a value each. Each column is a
+// slice of its own. A search touches few cache lines of first; a miss touches one of last, and none
+// of values. With one million IPv4 prefixes, a miss takes half the time of interleaved columns.
 type runs[K uint16 | uint32 | uint64] struct {
-	starts      []uint32 // where each run begins, and the end of the last
+	starts      []uint32 // the start of each run, and the end of the last
 	first, last []K
 	values      values
 }
 
-// newRuns returns runs that expect about n intervals.
+// newRuns returns runs with capacity for about n intervals.
 func newRuns[K uint16 | uint32 | uint64](n int) runs[K] {
 	return runs[K]{first: make([]K, 0, n), last: make([]K, 0, n), values: values{low: make([]uint16, 0, n)}}
 }
 
-// open begins a run and returns its number.
+// open starts a run and returns its number.
 func (r *runs[K]) open() uint32 {
 	r.starts = append(r.starts, uint32(len(r.first)))
 	return uint32(len(r.starts) - 1)
@@ -35,12 +35,13 @@ func (r *runs[K]) finish() {
 	r.values.low, r.values.high = clip(r.values.low), clip(r.values.high)
 }
 
-// find returns the value of the interval of a run that key is in, 0 when it is in none.
+// find returns the value of the interval that contains key, or 0 if no interval of the run does.
 func (r *runs[K]) find(run uint32, key K) uint32 {
 	start := uint(r.starts[run])
 	first := r.first[start:r.starts[run+1]]
-	// The branch is mispredicted every other time, and still beats arithmetic without one when the run is not in cache:
-	// the processor guesses, and so loads the next cache line before it has seen this one.
+	// The branch is mispredicted every other time. It is still faster than arithmetic without a
+	// branch if the run is not in the cache: because of the prediction, the processor loads the
+	// next cache line before this one has arrived.
 	var i uint
 	for n := uint(len(first)); n > 1; n -= n / 2 {
 		if half := n / 2; first[i+half] <= key {
@@ -65,8 +66,8 @@ func (r *runs[K]) size() int {
 	return 4*cap(r.starts) + width*(cap(r.first)+cap(r.last)) + 2*(cap(r.values.low)+cap(r.values.high))
 }
 
-// values is a column of numbers that are given out in ascending order and rarely need more than 16 bits: the upper
-// halves take memory and cache only from the first number that does.
+// values is a column of numbers, which rarely need more than 16 bits. The upper halves are
+// allocated with the first number that needs them.
 type values struct {
 	low, high []uint16
 }

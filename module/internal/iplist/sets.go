@@ -5,10 +5,11 @@ import (
 	"slices"
 )
 
-// interner numbers the sets of lists that occur while Build sweeps over the boundaries. Set 0 is the empty one.
+// interner numbers the sets of lists that occur while Build sweeps over the
+// boundaries. Set 0 is the empty set.
 //
-// A boundary changes a set by one list, and the same few changes come again and again, so that the common case is a
-// look in a small table; the maps are asked only for what has not been seen for a while.
+// A boundary changes a set by one list, and a few changes occur most of the time. So recent changes
+// are in a small table, and the maps are used only for others.
 type interner struct {
 	members []uint16 // the members of all sets, one after the other
 	ends    []uint32 // where the members of each set end
@@ -19,8 +20,8 @@ type interner struct {
 		to  uint32
 	}
 
-	public []uint32 // the number given out for each set that is used, 0 for those only passed through
-	used   []uint32 // the sets in the order of the numbers given out
+	public []uint32 // the index's number for each set, or 0 if no address is in exactly these lists
+	used   []uint32 // the sets by their number in the index
 }
 
 // recentSteps is a power of two.
@@ -36,7 +37,7 @@ func newInterner() *interner {
 	}
 }
 
-// toggle returns the set that has list if set has not, and the other way round.
+// toggle returns the set with list added if it is not in set, and removed if it is.
 func (in *interner) toggle(set uint32, list uint16) uint32 {
 	key := (uint64(set)+1)<<16 | uint64(list)
 	slot := &in.recent[key*0x9e3779b97f4a7c15>>54%recentSteps]
@@ -52,7 +53,7 @@ func (in *interner) toggle(set uint32, list uint16) uint32 {
 	return to
 }
 
-// intern numbers the set that toggle leads to.
+// intern returns the number of the set that toggle returns.
 func (in *interner) intern(set uint32, list uint16) uint32 {
 	members := slices.Clone(in.of(set))
 	if i, found := slices.BinarySearch(members, list); found {
@@ -82,7 +83,8 @@ func (in *interner) of(set uint32) []uint16 {
 	return in.members[in.ends[set-1]:in.ends[set]]
 }
 
-// use returns the number under which the index knows set. Sets that no address is in get none.
+// use returns the index's number for a set. It assigns one at the first call, so
+// that sets without addresses get none.
 func (in *interner) use(set uint32) uint32 {
 	if in.public[set] == 0 && set != 0 {
 		in.public[set] = uint32(len(in.used))
@@ -91,7 +93,8 @@ func (in *interner) use(set uint32) uint32 {
 	return in.public[set]
 }
 
-// result returns the members of the used sets, one after the other, and where the members of each end.
+// result returns the members of the used sets, one after the other, and where the
+// members of each end.
 func (in *interner) result() (members []uint16, ends []uint32) {
 	var total int
 	for _, set := range in.used {

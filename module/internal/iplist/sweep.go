@@ -1,13 +1,13 @@
 package iplist
 
-// boundary is the next place where a list begins or ends to hold addresses.
+// boundary is the next address at which an interval of a list starts, or the one after its end.
 type boundary struct {
 	at   uint128
 	list uint16
 }
 
-// sweep walks over the boundaries of all lists in ascending order, and emits each longest interval of addresses that
-// are in the same lists, unless they are in none.
+// sweep visits the boundaries of all lists in ascending order, and emits the longest intervals
+// whose addresses are in the same lists. It leaves out addresses in no list.
 func sweep[R interval[R]](lists [][]R, sets *interner, emit func(first, last uint128, set uint32)) {
 	heap, inside := firstBoundaries(lists)
 	var set uint32
@@ -53,8 +53,8 @@ func firstBoundaries[R interval[R]](lists [][]R) (heap []boundary, inside []bool
 	return heap, make([]bool, len(lists))
 }
 
-// advance moves b to the next boundary of its list, and reports whether there is one: an interval that reaches to the
-// last IPv6 address has no end.
+// advance moves b to the next boundary of its list, and reports whether there is one: an interval
+// that reaches to the last IPv6 address has no end.
 func advance[R interval[R]](b *boundary, ranges *[]R, inside *bool) bool {
 	if *inside = !*inside; *inside {
 		_, last := (*ranges)[0].bounds()

@@ -2,9 +2,10 @@ package iplist
 
 import "math/bits"
 
-// table4 maps IPv4 addresses to values. Intervals are cut at the borders of /16 networks, so that only the lower halves
-// of their addresses are stored: 6 bytes an interval. A bitmap tells which of the 65,536 networks have intervals at
-// all; it fits into the first-level cache, and counting its bits gives the number of the network's run.
+// table4 maps IPv4 addresses to values. Intervals are split at the boundaries of /16 networks, so
+// that only the lower halves of their addresses are stored: 6 bytes an interval. A bitmap has the
+// networks with intervals, out of 65,536. It fits into the first-level cache, and counting its bits
+// gives the number of a network's run.
 type table4 struct {
 	networks []networks4 // 1,024, or none when the table is empty
 	hosts    runs[uint16]
@@ -13,10 +14,10 @@ type table4 struct {
 // networks4 is the state of 64 neighbouring /16 networks.
 type networks4 struct {
 	present uint64
-	before  uint32 // how many are present in front of these
+	before  uint32 // the number of networks with intervals before these
 }
 
-// newTable4 returns an empty table that expects about n intervals.
+// newTable4 returns an empty table with capacity for about n intervals.
 func newTable4(n int) table4 { return table4{hosts: newRuns[uint16](n)} }
 
 // add appends an interval. Intervals must come in ascending order.
@@ -45,7 +46,7 @@ func (t *table4) finish() {
 	}
 }
 
-// lookup returns the value of addr, 0 when it has none.
+// lookup returns the value of addr, or 0 if it has none.
 func (t *table4) lookup(addr uint32) uint32 {
 	if len(t.networks) == 0 {
 		return 0

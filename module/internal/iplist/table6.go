@@ -2,22 +2,25 @@ package iplist
 
 import "math"
 
-// table6 maps IPv6 addresses to set numbers, in three steps: allocations (/32, what a registry gives to a provider),
-// networks (/64) and hosts. An interval stands at the highest step where it is whole, so that the many prefixes up to
-// /64 take 10 bytes each and a search through a million of them touches a few megabytes. What does not fit is cut.
+// table6 maps IPv6 addresses to set numbers, in three levels: allocations (/32, which a registry
+// gives to a provider), networks (/64) and hosts. An interval is stored at the highest level that
+// it fits, and split if necessary. Prefixes up to /64, which are most, take 10 bytes each. A search
+// through a million of them touches a few megabytes.
 type table6 struct {
 	allocations table4       // by the upper 32 bits
 	networks    runs[uint32] // by the next 32 bits
 	hosts       runs[uint64] // by the lower 64 bits
 
-	// The prefixes whose runs are open while the table is filled; those of the last address when there are none.
+	// The prefixes of the open runs while the table is filled. Without an open run, they are those
+	// of the last address.
 	allocation, network uint64
 }
 
-// In allocations and networks a value is a set number or the number of a run of the next step, told apart by the lowest bit.
+// runBit distinguishes the values in allocations and networks: with it, a value is the number of a
+// run of the next level, otherwise the number of a set.
 const runBit = 1
 
-// newTable6 returns an empty table that expects about n intervals.
+// newTable6 returns an empty table with capacity for about n intervals.
 func newTable6(n int) table6 {
 	return table6{networks: newRuns[uint32](n), allocation: math.MaxUint64, network: math.MaxUint64}
 }
@@ -37,7 +40,8 @@ func (t *table6) add(first, last uint128, set uint32) {
 
 // addNetworks appends an interval of /64 networks.
 func (t *table6) addNetworks(first, last uint64, value uint32) {
-	cut(uint128{first >> 32, first & math.MaxUint32}, uint128{last >> 32, last & math.MaxUint32}, math.MaxUint32,
+	cut(uint128{first >> 32, first & math.MaxUint32}, uint128{last >> 32, last & math.MaxUint32},
+		math.MaxUint32,
 		func(first, last uint64) { t.allocations.add(uint32(first), uint32(last), value) },
 		func(allocation, first, last uint64) {
 			if t.allocation != allocation {
@@ -49,9 +53,12 @@ func (t *table6) addNetworks(first, last uint64, value uint32) {
 		})
 }
 
-// cut splits an interval of two-digit numbers into at most three: the upper digits whose lower digits, 0 to top, are all
-// in it, and in front of them and behind them a part of one upper digit.
-func cut(first, last uint128, top uint64, whole func(first, last uint64), part func(upper, first, last uint64)) {
+// cut splits an interval of two-digit numbers, whose lower digit is 0 to top, into at most three
+// parts: the upper digits that are in it with all their lower digits, and before and after them a
+// part of one upper digit.
+func cut(
+	first, last uint128, top uint64, whole func(first, last uint64), part func(upper, first, last uint64),
+) {
 	head, tail := first.lo != 0, last.lo != top
 	if first.hi == last.hi && (head || tail) {
 		part(first.hi, first.lo, last.lo)
@@ -80,7 +87,7 @@ func (t *table6) finish() {
 	t.hosts.finish()
 }
 
-// lookup returns the number of the set that addr is in, 0 when it is in none.
+// lookup returns the number of the set of addr, or 0 if it has none.
 func (t *table6) lookup(addr uint128) uint32 {
 	value := t.allocations.lookup(uint32(addr.hi >> 32))
 	if value&runBit == 0 {
@@ -95,7 +102,7 @@ func (t *table6) lookup(addr uint128) uint32 {
 
 // each calls f with every interval, in ascending order.
 func (t *table6) each(f func(first, last uint128, set uint32)) {
-	// follow calls f with an interval of /64 networks, or with what a network's run holds.
+	// follow calls f with an interval of /64 networks, or with the intervals of a network's run.
 	follow := func(first, last uint64, value uint32) {
 		if value&runBit == 0 {
 			f(uint128{first, 0}, uint128{last, math.MaxUint64}, value>>1)

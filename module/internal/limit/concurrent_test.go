@@ -71,11 +71,11 @@ func TestConcurrentNew(t *testing.T) {
 		}
 		now = now.Add(2 * time.Hour) // all full: their places are taken by the next ones
 	}
-	equal(t, "Forgotten", l.Forgotten(), 0)
+	equal(t, "Evictions", l.Evictions(), 0)
 }
 
 // With more subjects than places, no subject gets more than its tokens for each time that its bucket may have been
-// forgotten, and the table stays in order: no tag twice in a set, no change left unfinished.
+// evicted, and the table stays in order: no tag twice in a set, no change left unfinished.
 func TestConcurrentDisplacement(t *testing.T) {
 	const tokens, subjects = 5, 2000
 	l, r := NewLocal(1), rule("5/1h")
@@ -87,12 +87,12 @@ func TestConcurrentDisplacement(t *testing.T) {
 				passed.Add(1)
 			}
 			if i%7 == 0 {
-				l.Learn(r, s, l.began.Add(time.Duration(i)), true, 30*time.Minute)
+				l.Apply(r, s, l.began.Add(time.Duration(i)), true, 30*time.Minute)
 			}
 		}
 	})
-	if most := int64(tokens * (subjects + l.Forgotten())); passed.Load() > most || l.Forgotten() == 0 {
-		t.Errorf("%d passed, want %d at most, with %d buckets forgotten", passed.Load(), most, l.Forgotten())
+	if most := int64(tokens * (subjects + l.Evictions())); passed.Load() > most || l.Evictions() == 0 {
+		t.Errorf("%d passed, want %d at most, with %d evicted buckets", passed.Load(), most, l.Evictions())
 	}
 	for i := range l.sets {
 		set, seen := &l.sets[i], map[uint64]bool{}
@@ -103,7 +103,7 @@ func TestConcurrentDisplacement(t *testing.T) {
 			}
 			seen[tagOf(word)] = true
 		}
-		if set.head.Load()&underWay != 0 {
+		if set.head.Load()&running != 0 {
 			t.Errorf("set %d: a change was not finished", i)
 		}
 	}
@@ -123,7 +123,7 @@ func TestUnfinishedChange(t *testing.T) {
 
 	equal(t, "one that is there", l.Take(r, subjects[0], l.began.Add(now)).Remaining, 1)
 	equal(t, "another new one", l.Take(r, subjects[2], l.began.Add(now)).Remaining, 2)
-	if tagOf(set.places[place].Load()) != tag || set.head.Load()&underWay != 0 {
+	if tagOf(set.places[place].Load()) != tag || set.head.Load()&running != 0 {
 		t.Fatal("the change has not been carried out")
 	}
 	equal(t, "the one itself", l.Take(r, subjects[1], l.began.Add(now)).Remaining, 2)
@@ -144,7 +144,7 @@ func TestAnnounce(t *testing.T) {
 	for i := range uint64(10) {
 		next := announce(head, 5, 0xABCDE)
 		equal(t, "changes", next/oneChange, i+1)
-		equal(t, "under way, place and tag", next%oneChange, underWay|5<<placeShift|0xABCDE)
-		head = next &^ underWay
+		equal(t, "under way, place and tag", next%oneChange, running|5<<placeShift|0xABCDE)
+		head = next &^ running
 	}
 }

@@ -9,20 +9,21 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 )
 
-// Fields returns the values of the header fields RateLimit-Policy and RateLimit as draft-ietf-httpapi-ratelimit-headers-11
-// has them, such as `"rule-3";q=10;w=60` and `"rule-3";r=0;t=6`.
+// Fields returns the values of the header fields RateLimit-Policy and RateLimit as defined by
+// draft-ietf-httpapi-ratelimit-headers-11, such as `"rule-3";q=10;w=60` and `"rule-3";r=0;t=6`.
 //
-// The name of the policy may be any text; characters that a header cannot carry become underscores. q is how many requests
-// w seconds allow, r how many would pass now, t the seconds within which no more than these would: the draft's section
-// 4.1.2 has it so, where its earlier versions had the time until all are restored. Seconds are whole, rounded up. For a
-// refused request t is never more than RetryAfterSeconds, as section 6 asks.
+// The name of the policy may be any text; characters that a header cannot carry become underscores.
+// q is how many requests pass in w seconds, r how many would pass now, and t the seconds until more
+// than r would pass. The draft's section 4.1.2 defines t so; in earlier versions it was the time
+// until all are restored. Seconds are rounded up. For a refused request t is never more than
+// RetryAfterSeconds, as section 6 requires.
 func Fields(policy string, r rate.Rate, d Decision) (policyValue, value string) {
 	name := quote(policy)
 	return fmt.Sprintf("%s;q=%d;w=%d", name, r.Events, wholeSeconds(r.Per)),
 		fmt.Sprintf("%s;r=%d;t=%d", name, d.Remaining, wholeSeconds(untilMore(r, d)))
 }
 
-// untilMore returns how long it takes until one request more than Remaining would pass.
+// untilMore returns the time until one request more than Remaining would pass.
 func untilMore(r rate.Rate, d Decision) time.Duration {
 	if !d.Allowed {
 		return d.RetryAfter

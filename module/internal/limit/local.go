@@ -8,46 +8,51 @@ import (
 )
 
 const (
-	// DefaultPlaces take 8 MiB.
+	// DefaultPlaces takes 8 MiB.
 	DefaultPlaces = 7 << 17
 
 	minSets = 16
 )
 
-// Local is the buckets of this process, those of any number of rules in a table of fixed size. It is safe for concurrent
-// use: no request waits for another, and none allocates. Create it with NewLocal.
+// Local holds the buckets of this process, for any number of rules,
+// in a table of fixed size. It is safe for concurrent use: no request
+// waits for another, and none allocates. Create it with NewLocal.
 //
-// What holds for a bucket while the table remembers it, with E and T for the Events of its rate and the interval between
-// two of them (Per / Events), whatever the number of goroutines:
+// Let E be the Events of a bucket's rate, and T the interval between two of them (Per / Events).
+// While the bucket is in the table, these hold for any number of goroutines:
 //
 //   - A full bucket lets exactly E requests pass at one moment.
-//   - In a time span S, fewer than E + (S + 20 µs) / T requests pass, 20 µs being what the times of two requests may be off.
+//   - In a time span S, fewer than E + (S + 20 µs) / T requests pass; 20 µs is the error of two requests' times.
 //   - After RetryAfter a request passes, and a nanosecond earlier none does.
 //
-// What does not hold: 20 bits of a hash tell the subjects of one set apart. In a table whose places are all in use, one of
-// 150,000 new buckets is shared with another subject. And when all 7 places of a set hold buckets that are not full, a new
-// bucket displaces the one that would be full soonest, whose subject then has all its tokens at once. So a flood of subjects
-// that come once displaces subjects that lack one token. It displaces none that the same rule is refusing, which lacks nearly
-// all, if the rate has 3 events or more. Choose twice as many places as there may be buckets that are not full; Forgotten
-// returns how often these were too few.
+// There are two exceptions. First, 20 bits of a hash distinguish the subjects of one set: in a full
+// table, one of 150,000 new buckets is shared with another subject. Second, if all 7 places of a
+// set hold buckets that are not full, a new bucket evicts the one that would be full soonest, whose
+// subject then has all its tokens at once. A flood of subjects with one request each thus evicts
+// subjects that lack one token. If the rate has 3 events or more, it evicts none that is being
+// refused, since these lack nearly all tokens. Choose twice as many places as there may be buckets
+// that are not full; Evictions returns how often there were too few.
 //
-// Times are counted by the monotonic clock, and wrap around after 5.6 years. If a bucket is not used for so long, and no other
-// takes its place, its subject may be refused once, for the rate's period and a minute.
+// Times are counted by the monotonic clock, and wrap around after 5.6 years. If a bucket is not
+// used for that long and is not evicted either, its subject may be refused once, for the rate's
+// period and a minute.
 type Local struct {
 	sets      []set
 	seed      maphash.Seed
 	began     time.Time
-	forgotten atomic.Uint64
+	evictions atomic.Uint64
 }
 
-// NewLocal returns a table in which every bucket is full. The number of places is rounded up to sets of 7, of which there
-// are at least 16; a set takes 64 bytes, paid for here. 0 stands for DefaultPlaces.
+// NewLocal returns a table in which every bucket is full. The number
+// of places is rounded up to sets of 7, of which there are at least
+// 16. It allocates 64 bytes for each set. 0 stands for DefaultPlaces.
 func NewLocal(places int) *Local {
 	if places <= 0 {
 		places = DefaultPlaces
 	}
 	per := len(set{}.places)
-	return &Local{sets: make([]set, max((places+per-1)/per, minSets)), seed: maphash.MakeSeed(), began: time.Now()}
+	return &Local{sets: make([]set, max((places+per-1)/per, minSets)), seed: maphash.MakeSeed(),
+		began: time.Now()}
 }
 
 // Take takes a token for a request that came at the given time, if there is one.
@@ -71,17 +76,19 @@ func (l *Local) Take(r Rule, s Subject, at time.Time) Decision {
 	}
 }
 
-// Learn takes over the answer of a store that counts for several processes, about a request for which Take found a token:
-// whether it is allowed, and how far ahead of the time of asking the bucket is full again.
+// Apply updates a bucket by the answer of a store that several processes share. The answer is about
+// a request for which Take found a token, sent at asked: whether it is allowed, and how long after
+// asked the bucket is full again.
 //
-// The stricter of both buckets holds: the local one has requests that the store has not counted yet, the store has those of
-// other processes. A request that the store refuses was counted here, and is subtracted again.
-func (l *Local) Learn(r Rule, s Subject, asked time.Time, allowed bool, ahead time.Duration) {
+// The stricter of both buckets counts: the local one has requests that the store has not counted
+// yet, the store has those of other processes. A request that the store refuses was counted by
+// Take, and is subtracted again.
+func (l *Local) Apply(r Rule, s Subject, asked time.Time, allowed bool, ahead time.Duration) {
 	if r.step == 0 {
 		return
 	}
 	now := l.since(asked)
-	// The time of asking is earlier than that of the answer, so that the result is not too strict.
+	// The store counts from the time of its answer, which is later: the result is not too strict.
 	shared := r.stepAt(now + min(max(ahead, 0), r.rate.Per))
 	set, tag := l.place(r, s)
 	for {
@@ -98,20 +105,20 @@ func (l *Local) Learn(r Rule, s Subject, asked time.Time, allowed bool, ahead ti
 	}
 }
 
-// Places returns how many buckets fit that are not full.
+// Places returns how many buckets that are not full the table can hold.
 func (l *Local) Places() int { return len(l.sets) * len(set{}.places) }
 
-// Forgotten returns how many buckets were displaced before they were full.
-func (l *Local) Forgotten() uint64 { return l.forgotten.Load() }
+// Evictions returns how many buckets were evicted before they were full.
+func (l *Local) Evictions() uint64 { return l.evictions.Load() }
 
-// bucket returns the place of a bucket and its word. A bucket without a place gets one.
+// bucket returns the place of a bucket and its word. It adds the bucket if it has no place.
 func (l *Local) bucket(s *set, tag uint64, now time.Duration) (*atomic.Uint64, uint64) {
 	for {
 		if place, word := s.find(tag); place != nil {
 			return place, word
 		}
 		if s.add(tag, now) {
-			l.forgotten.Add(1)
+			l.evictions.Add(1)
 		}
 	}
 }

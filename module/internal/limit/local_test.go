@@ -128,7 +128,7 @@ func sameSet(l *Local, taken buckets, r Rule, n int) []Subject {
 	return subjects
 }
 
-// Of seven buckets that are not full the one is forgotten that will be soonest, though another rule, with another measure
+// Of seven buckets that are not full the one is evicted that will be soonest, though another rule, with another measure
 // of time, has it; and of buckets that are full the one that has been the longest.
 func TestDisplacement(t *testing.T) {
 	l := NewLocal(1)
@@ -152,18 +152,18 @@ func TestDisplacement(t *testing.T) {
 		return remaining
 	}
 	equal(t, "remaining", known(now), [7]int{23, 22, 21, 20, 19, 18, 0})
-	equal(t, "Forgotten", l.Forgotten(), 0)
+	equal(t, "Evictions", l.Evictions(), 0)
 
 	l.Take(long, subjects[7], now)
 	equal(t, "remaining after an eighth came", known(now), [7]int{23, 22, 21, 20, 19, 18, 600})
-	equal(t, "Forgotten", l.Forgotten(), 1)
+	equal(t, "Evictions", l.Evictions(), 1)
 
 	now = now.Add(3 * time.Hour) // full: the first three, the eighth
 	for range 600 {
 		l.Take(short, other, now) // in place of the first
 	}
 	equal(t, "remaining three hours later", known(now), [7]int{24, 24, 24, 23, 22, 21, 0})
-	equal(t, "Forgotten", l.Forgotten(), 1)
+	equal(t, "Evictions", l.Evictions(), 1)
 }
 
 // peek returns the tokens left in a bucket without taking one.
@@ -214,8 +214,8 @@ func TestFlood(t *testing.T) {
 			t.Errorf("%s: %d passed in a flood, want %d", text, flooded, alone)
 		}
 		equal(t, "Places", l.Places(), 504)
-		if l.Forgotten() < 100_000 {
-			t.Errorf("proved nothing: %d buckets were displaced", l.Forgotten())
+		if l.Evictions() < 100_000 {
+			t.Errorf("proved nothing: %d buckets were displaced", l.Evictions())
 		}
 	}
 
@@ -241,7 +241,7 @@ func TestZeroRule(t *testing.T) {
 	for range 1000 {
 		equal(t, "decision", l.Take(Rule{}, client(1), l.began), Decision{Allowed: true})
 	}
-	l.Learn(Rule{}, client(1), l.began, false, time.Hour)
+	l.Apply(Rule{}, client(1), l.began, false, time.Hour)
 	equal(t, "decision", l.Take(Rule{}, client(1), l.began), Decision{Allowed: true})
 }
 
@@ -301,7 +301,7 @@ func TestLearn(t *testing.T) {
 			for range tt.here {
 				l.Take(r, s, now)
 			}
-			l.Learn(r, s, now.Add(-tt.ago), tt.allowed, tt.ahead)
+			l.Apply(r, s, now.Add(-tt.ago), tt.allowed, tt.ahead)
 			equal(t, "remaining", peek(l, r, s, now), tt.want)
 		})
 	}
@@ -316,7 +316,7 @@ func TestAllocations(t *testing.T) {
 		"key":     func() { now = now.Add(time.Second); l.Take(r, key, now) },
 		"new":     func() { next++; l.Take(r, client(next), now) },
 		"refused": func() { l.Take(once, client(1), l.began) },
-		"learn":   func() { next++; l.Learn(r, client(next), now, false, time.Second) },
+		"learn":   func() { next++; l.Apply(r, client(next), now, false, time.Second) },
 	} {
 		equal(t, name, testing.AllocsPerRun(20_000, f), 0)
 	}

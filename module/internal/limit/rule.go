@@ -18,8 +18,8 @@ const (
 	maxPer       = 24 * time.Hour
 )
 
-// Check returns an error unless a rate can be a limit: 1 to 100,000 events a second, however the rate is written, over 24 hours at
-// most. What comes faster cannot be told apart by buckets whose times are stored in units of 10 µs.
+// Check returns an error unless a rate can be a limit: at most 100,000 events a second, over at
+// most 24 hours. Buckets store times in units of 10 µs, which is too coarse for higher rates.
 func Check(r rate.Rate) error {
 	switch {
 	case !r.Bounded():
@@ -32,7 +32,7 @@ func Check(r rate.Rate) error {
 	return nil
 }
 
-// CheckText says whether a text is a rate that can be limited to.
+// CheckText is Check for the text of a rate.
 func CheckText(text string) error {
 	r, err := rate.Parse(text)
 	if err != nil {
@@ -41,21 +41,21 @@ func CheckText(text string) error {
 	return Check(r)
 }
 
-// Rule is a rate with an identity: each rule has a bucket for each subject. The zero Rule limits nothing. Create others
-// with NewRule.
+// Rule is a rate with an identity: each rule has a bucket for each subject. The zero Rule limits
+// nothing. Create others with NewRule.
 //
-// Its buckets count time in steps that divide the interval between two events (Per / Events) evenly, so that whatever is
-// done to a bucket is done in whole numbers and nothing is rounded, ever. A step is as short as a tick allows: 10 µs to
-// less than 20 µs. That is how exactly a bucket knows the time.
+// Its buckets count time in steps that divide the interval between two events (Per / Events)
+// evenly, so that all arithmetic is in whole numbers without rounding. A step is the shortest that
+// is not below a tick: 10 µs to less than 20 µs.
 type Rule struct {
 	id   uint64
 	rate rate.Rate
 	step uint64 // steps between two events; 0 if the rule limits nothing
 }
 
-// NewRule returns the rule of a rate and of whatever else tells it from others, such as its conditions: in any process, of
-// any version, the same rate and parts give the same rule. Two sites that write the same rule thus share its buckets, as
-// do two instances that use the same store. The error is Check's.
+// NewRule returns the rule of a rate and of other parts that identify it, such as its conditions.
+// The same rate and parts give the same rule in any process of any version: two sites with the same
+// rule share its buckets, and so do two instances with the same store. The error is Check's.
 func NewRule(r rate.Rate, parts ...string) (Rule, error) {
 	if err := Check(r); err != nil {
 		return Rule{}, err
@@ -63,7 +63,7 @@ func NewRule(r rate.Rate, parts ...string) (Rule, error) {
 	return Rule{id: ruleID(r, parts), rate: r, step: uint64(r.Per / tick / time.Duration(r.Events))}, nil
 }
 
-// ruleID hashes lengths before texts, so that "a", "bc" and "ab", "c" differ.
+// ruleID hashes the length of each text before the text, so that "a", "bc" and "ab", "c" differ.
 func ruleID(r rate.Rate, parts []string) uint64 {
 	text := binary.AppendUvarint(nil, uint64(r.Events))
 	text = binary.AppendUvarint(text, uint64(r.Per))
@@ -84,7 +84,8 @@ func (r Rule) ID() uint64 { return r.id }
 // size is the number of steps in a bucket: those in Per.
 func (r Rule) size() uint64 { return uint64(r.rate.Events) * r.step }
 
-// stepAt returns the step in which a time lies. The quotient fits: it is the time in units that are no shorter than a tick.
+// stepAt returns the step in which a time lies. The quotient fits into 64 bits, since a step is no
+// shorter than a tick.
 func (r Rule) stepAt(t time.Duration) uint64 {
 	high, low := bits.Mul64(uint64(t), r.size())
 	n, _ := bits.Div64(high, low, uint64(r.rate.Per))
@@ -103,7 +104,8 @@ func (r Rule) begin(n uint64) time.Duration {
 // ticks rounds up. A step is no shorter than a tick, so that the ticks determine the step.
 func ticks(begin time.Duration) time.Duration { return (begin + tick - 1) / tick }
 
-// decision returns the Decision for a bucket that is full again after the time ahead, which may be rounded by less than a step.
+// decision returns the Decision for a bucket that is full again after the time ahead. That time may
+// be rounded by less than a step.
 func (r Rule) decision(allowed bool, ahead time.Duration) Decision {
 	ahead = min(max(ahead, 0), r.rate.Per)
 	if !allowed {

@@ -5,18 +5,21 @@ import (
 	"time"
 )
 
-// set holds the buckets whose hashes begin alike, in one cache line: a head and the places.
+// set holds the buckets whose hashes have the same upper bits, in one
+// cache line: a head and the places.
 //
 //	place  tag (20, 0 = empty) · when the bucket is full again, in ticks, modulo 2^44 (44)
-//	head   changes so far (40) · one is under way (1) · which place it gives (3) · to which tag (20)
+//	head   number of changes (40) · one is running (1) · its place (3) · its new tag (20)
 //
-// A request changes its bucket by one compare-and-swap of one word. To give a place to another tag takes two words: without
-// care, two requests of a new subject could take a place each, and the subject would have twice the tokens. So a change is
-// first announced in the head, which succeeds only if no other change was announced since the places were read. Any goroutine
-// that finds an announced change completes it. None waits.
+// A request changes its bucket by one compare-and-swap of one word. Giving a place to another tag
+// involves two words: otherwise two requests of a new subject could take one place each, and the
+// subject would have twice the tokens. So a change is first announced in the head, which succeeds
+// only if no other change was announced since the places were read. Any goroutine that finds an
+// announced change completes it. None waits.
 //
-// A goroutine that is delayed while it completes a change fails afterwards, since the place has changed. It could succeed only
-// if the displaced bucket had come back to the same place and to the same 10 µs.
+// If a goroutine is delayed while it completes a change, its
+// compare-and-swap fails, since the place has changed. It would succeed only
+// if the evicted bucket had returned to the same place with the same time.
 type set struct {
 	head   atomic.Uint64
 	places [7]atomic.Uint64
@@ -28,10 +31,10 @@ const (
 	timeMask = 1<<timeBits - 1
 
 	placeShift = tagBits
-	underWay   = 1 << (placeShift + 3)
-	oneChange  = underWay << 1
+	running    = 1 << (placeShift + 3)
+	oneChange  = running << 1
 
-	// skew bounds how much earlier than the requests before it a request may have read the clock.
+	// skew bounds how much older the time of a request may be than the times of earlier requests.
 	skew = time.Minute
 )
 
@@ -40,8 +43,8 @@ func wordOf(tag uint64, full time.Duration) uint64 { return tag<<timeBits | uint
 
 func tagOf(word uint64) uint64 { return word >> timeBits }
 
-// timeOf returns when the bucket is full again, which may be long ago, given how long a bucket of its rule takes to fill.
-// A time further ahead is of another rule, or the times have wrapped around.
+// timeOf returns when the bucket is full again, which may be in the past. per is the time in which
+// a bucket of its rule fills. A time further ahead belongs to another rule, or has wrapped around.
 func timeOf(word uint64, now, per time.Duration) time.Duration {
 	ticks := now / tick
 	ahead := time.Duration(int64(word-uint64(ticks))<<tagBits>>tagBits) * tick
@@ -51,7 +54,7 @@ func timeOf(word uint64, now, per time.Duration) time.Duration {
 	return ticks*tick + ahead
 }
 
-// find returns the place of a tag and what is in it, or nil.
+// find returns the place of a tag and its word, or nil.
 func (s *set) find(tag uint64) (*atomic.Uint64, uint64) {
 	for i := range s.places {
 		if word := s.places[i].Load(); tagOf(word) == tag {
@@ -61,11 +64,11 @@ func (s *set) find(tag uint64) (*atomic.Uint64, uint64) {
 	return nil, 0
 }
 
-// add gives a place to a tag that has none, with a full bucket, unless others change the set at the same time. It reports
-// whether a bucket was displaced that was not full.
-func (s *set) add(tag uint64, now time.Duration) (displaced bool) {
+// add adds a full bucket for a tag, unless the tag has one or another goroutine changes the set at
+// the same time. It reports whether it evicted a bucket that was not full.
+func (s *set) add(tag uint64, now time.Duration) (evicted bool) {
 	head := s.head.Load()
-	if head&underWay != 0 {
+	if head&running != 0 {
 		s.finish(head, now)
 		return false
 	}
@@ -81,13 +84,13 @@ func (s *set) add(tag uint64, now time.Duration) (displaced bool) {
 	return left > 0
 }
 
-// announce returns the head that follows one by a change.
+// announce returns the head that announces a change after the given one.
 func announce(head, place, tag uint64) uint64 {
-	return head&^(oneChange-1) + oneChange | underWay | place<<placeShift | tag
+	return head&^(oneChange-1) + oneChange | running | place<<placeShift | tag
 }
 
-// victim returns the place whose loss does the least harm: an empty one, else the one that is full for longest, else the one
-// that is full soonest, and how long that takes.
+// victim returns the place to evict, and the time until its bucket is full. It prefers an empty
+// place, then the bucket that has been full for longest, then the one that is full soonest.
 func (s *set) victim(now time.Duration) (place uint64, left time.Duration) {
 	for i := range s.places {
 		word := s.places[i].Load()
@@ -101,7 +104,7 @@ func (s *set) victim(now time.Duration) (place uint64, left time.Duration) {
 	return place, left
 }
 
-// finish completes the change that is announced in the head, if it is not done yet.
+// finish completes the change that is announced in the head, unless another goroutine has done so.
 func (s *set) finish(announced uint64, now time.Duration) {
 	tag := announced & (1<<tagBits - 1)
 	place := &s.places[announced>>placeShift&7]
@@ -110,11 +113,12 @@ func (s *set) finish(announced uint64, now time.Duration) {
 		if tagOf(word) == tag {
 			break
 		}
-		// Only after looking at the place: it may have been given away again since.
+		// The check must follow the load of the place, which a later
+		// change may have given to another tag.
 		if s.head.Load() != announced {
 			return
 		}
 		place.CompareAndSwap(word, wordOf(tag, now/tick))
 	}
-	s.head.CompareAndSwap(announced, announced&^underWay)
+	s.head.CompareAndSwap(announced, announced&^running)
 }

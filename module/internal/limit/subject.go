@@ -9,8 +9,8 @@ import (
 	"net/netip"
 )
 
-// Subject is whose requests are counted: a client's address, or the owner of a key. The zero Subject stands for all unknown
-// clients, which share one bucket.
+// Subject identifies whose requests are counted: a client by its address, or the owner of a key.
+// The zero Subject stands for all unknown clients, which share one bucket.
 type Subject struct {
 	kind kind
 	high uint64 // the IPv4 address, or the upper half of the IPv6 address
@@ -20,14 +20,14 @@ type Subject struct {
 type kind uint64
 
 const (
-	nobody kind = iota
+	unknown kind = iota
 	ip4
 	ip6
 	keyed
 )
 
-// Client returns the subject that an address belongs to: an IPv4 address by itself, an IPv6 address by its /64. It is the
-// zero Subject if the address is not valid.
+// Client returns the subject that an address belongs to: an IPv4 address by itself, an IPv6 address
+// by its /64. It is the zero Subject if the address is not valid.
 func Client(addr netip.Addr) Subject {
 	switch addr = addr.Unmap(); {
 	case addr.Is4():
@@ -40,12 +40,12 @@ func Client(addr netip.Addr) Subject {
 	return Subject{}
 }
 
-// Keyed returns the subject of a key, such as an API key. The key may be a secret: only the first half of its SHA-256 leaves
-// the process.
+// Keyed returns the subject of a key, such as an API key. The key may be a secret: only the first
+// half of its SHA-256 leaves the process.
 func Keyed(key string) Subject { return Subject{kind: keyed, key: key} }
 
-// hash returns 64 bits that identify a bucket in a table. Clients choose their addresses and keys; the seed keeps them from
-// choosing which bucket theirs displaces.
+// hash returns 64 bits that identify a bucket in a table. Clients choose their addresses and keys,
+// but the seed prevents them from choosing which bucket theirs evicts.
 func (s Subject) hash(seed maphash.Seed, r Rule) uint64 {
 	if s.kind == keyed {
 		s.high = maphash.String(seed, s.key)
@@ -53,7 +53,8 @@ func (s Subject) hash(seed maphash.Seed, r Rule) uint64 {
 	return maphash.Comparable(seed, [3]uint64{r.id, uint64(s.kind), s.high})
 }
 
-// String returns the subject as it may be shown: the address, the /64, or # and 32 digits of a key's hash.
+// String returns the subject for logs and stores: the address, the
+// /64, or # and 32 digits of a key's hash.
 func (s Subject) String() string {
 	switch s.kind {
 	case ip4:

@@ -115,7 +115,7 @@ func TestTwin(t *testing.T) {
 				asked := max(now-time.Duration(rapid.Int64Range(0, int64(time.Second)).Draw(t, "ago")), 0)
 				ahead := time.Duration(rapid.Int64Range(-1, int64(r.rate.Per)+1).Draw(t, "ahead"))
 				allowed := rapid.Bool().Draw(t, "allowed")
-				l.Learn(r, s, l.began.Add(asked), allowed, ahead)
+				l.Apply(r, s, l.began.Add(asked), allowed, ahead)
 				w.learn(r.rate, name, asked, allowed, ahead)
 			},
 			"wait": func(t *rapid.T) {
@@ -130,6 +130,6 @@ func TestTwin(t *testing.T) {
 				}
 			},
 		})
-		equal(t, "buckets forgotten", l.Forgotten(), 0)
+		equal(t, "evicted buckets", l.Evictions(), 0)
 	})
 }

@@ -82,7 +82,8 @@ func (e *Engine) compileSet(l *listing, set uint32) *listMatch {
 		case Feed:
 			m.nature = m.nature.Merge(list.Nature)
 			m.evidence = append(m.evidence, score.Evidence{
-				Source: &list.Source, Severity: 1, Confidence: list.Confidence, Categories: list.Categories, Listed: true,
+				Source: &list.Source, Severity: 1, Confidence: list.Confidence,
+				Categories: list.Categories, Listed: true,
 			})
 		}
 	}

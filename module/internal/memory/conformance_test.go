@@ -9,22 +9,22 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// TestConformance proves that this memory promises what the one that instances share does.
+// TestConformance proves that this cache does what the shared one does.
 func TestConformance(t *testing.T) {
-	recordtest.Run(t, remembering{New(1000, len(recordtest.Sources))})
+	recordtest.Run(t, tableCache{New(1000, len(recordtest.Sources))})
 }
 
-type remembering struct{ *Table }
+type tableCache struct{ *Table }
 
-func (m remembering) Keep(_ testing.TB, key record.Key, source string, r reputation.Report, fetched, due time.Time) {
-	var said record.Record
-	said.Learn(record.Pack(record.IDOf(source), r, fetched, due), r.Facts)
-	m.Update(key, func(kept *record.Record) { kept.Merge(&said) })
+func (c tableCache) Put(_ testing.TB, key record.Key, source string, r reputation.Report, fetched, due time.Time) {
+	var answer record.Record
+	answer.Learn(record.Pack(record.IDOf(source), r, fetched, due), r.Facts)
+	c.Update(key, func(stored *record.Record) { stored.Merge(&answer) })
 }
 
-func (m remembering) Recall(_ testing.TB, key record.Key, _ []string) (rec record.Record) {
-	m.Get(key, &rec)
+func (c tableCache) Get(_ testing.TB, key record.Key, _ []string) (rec record.Record) {
+	c.Table.Get(key, &rec)
 	return rec
 }
 
-func (m remembering) Forget(_ testing.TB, key record.Key) bool { return m.Delete(key) }
+func (c tableCache) Delete(_ testing.TB, key record.Key) bool { return c.Table.Delete(key) }

@@ -149,9 +149,9 @@ func TestSkewed(t *testing.T) {
 	})
 }
 
-// What happens beyond what New promises, in a table with as many places as subjects: the share of subjects that evict
+// What happens beyond what New promises, in a table with as many slots as subjects: the share of subjects that evict
 // another when each comes once, and the share of requests that find nothing when they go on coming, in random order or in
-// the same order over and over. Half full, nobody is ever without a place.
+// the same order over and over. Half full, nobody is ever without a slot.
 func TestFullBuckets(t *testing.T) {
 	const size = 32_768
 	for _, c := range []struct {
@@ -160,7 +160,7 @@ func TestFullBuckets(t *testing.T) {
 		evicting, random, inTheSame float64
 	}{
 		{"half full", size / 2, 0, 0, 0},
-		{"as many subjects as places", size, 0.046, 0.022, 0.167},
+		{"as many subjects as slots", size, 0.046, 0.022, 0.167},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inOrder := func(cache asker) (missed float64) {

@@ -20,11 +20,11 @@ import (
 //
 //	key (8) · uses (1) · number of answers (1) · head (8) · answers (16 each)
 //
-// The last block has no records. Each block can be checked by itself, so that reading takes little memory, and nothing
-// is believed before it has been checked.
+// The last block has no records. Each block is verified before its records are used; reading one at
+// a time takes little memory.
 //
-// The first version, which is read too, had the uses in the upper 4 bits of one byte and the number of answers in the
-// lower 4, and another head: see record.SetFirstHead.
+// Snapshots of the first version can be read, too. They have the uses in the upper 4 bits of one
+// byte, the number of answers in the lower 4, and another head: see record.SetFirstHead.
 const (
 	magic      = "ip-rep records 2"
 	firstMagic = "ip-rep records 1"
@@ -36,16 +36,17 @@ const (
 	answerSize  = 16
 	maxRecord   = recordHead + record.MaxAnswers*answerSize
 
-	// maxAge is how long ago an answer may have been fetched to be worth bringing back.
+	// maxAge is the age up to which Load takes an answer.
 	maxAge = 30 * 24 * time.Hour
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// errDamaged is the cause when a snapshot's bytes are not those that were written.
+// errDamaged means that a snapshot's bytes are not those that were written.
 var errDamaged = errors.New("damaged or cut off: what could not be read will be asked again; it is replaced at the next stop")
 
-// Save writes a snapshot of the table. Each record in it is whole; the table may be used and changed meanwhile.
+// Save writes a snapshot of the table. The table may be read and
+// changed meanwhile; each record is consistent.
 func (t *Table) Save(w io.Writer) error {
 	_, err := io.WriteString(w, magic)
 	number, block := uint32(0), newBlock()
@@ -72,7 +73,7 @@ func (t *Table) Save(w io.Writer) error {
 	return nil
 }
 
-// newBlock returns a block without records; they are appended, up to its capacity.
+// newBlock returns a block without records. Its capacity is the largest size of a block.
 func newBlock() []byte { return make([]byte, blockHead+blockNumber, blockHead+maxPayload) }
 
 // writeBlock fills in a block's head and number and writes it.
@@ -102,10 +103,10 @@ func appendRecord(b []byte, key record.Key, used uint64, r *record.Record) []byt
 	return b
 }
 
-// Load adds the records of a snapshot to the table and returns how many. Left out are subjects that are there already,
-// answers fetched after now or more than 30 days before, records without any other, and the facts of local databases,
-// which are asked anew. A snapshot that is damaged is
-// loaded up to the damage, and an error returned; blocks of up to 64 KiB are verified before they are believed.
+// Load adds the records of a snapshot to the table and returns how many. It leaves out subjects
+// that are in the table, answers fetched after now or more than 30 days before, records without
+// other answers, and the facts of local databases, which are looked up again. A damaged snapshot is
+// loaded up to the damaged block, and an error is returned.
 func (t *Table) Load(r io.Reader, now time.Time) (int, error) {
 	loaded := 0
 	head := make([]byte, len(magic))
@@ -164,7 +165,7 @@ func readBlock(r io.Reader, buffer []byte, number uint32) ([]byte, error) {
 	return payload[blockNumber:], nil
 }
 
-// layout is how a version lays a record out.
+// layout is the form of a record in one version of the snapshot.
 type layout struct {
 	head   int // bytes before the answers
 	counts func(b []byte) (used uint64, answers int)
@@ -184,8 +185,8 @@ var layouts = map[string]layout{
 	},
 }
 
-// loadRecord adds the record that b begins with, counts it in loaded if something of it was worth adding, and returns
-// its length.
+// loadRecord adds the record at the beginning of b and returns its length. It increments loaded
+// unless the record is left out: see Load.
 func (t *Table) loadRecord(l *layout, b []byte, now time.Time, loaded *int) (int, error) {
 	if len(b) < l.head {
 		return 0, errDamaged

@@ -101,7 +101,7 @@ func TestLoadLeavesOut(t *testing.T) {
 	equal(t, "contents", contents(into), map[record.Key]record.Record{1: first, 3: at(limit + second)})
 }
 
-// Into fewer places than there are answers or subjects, what fits is loaded.
+// Into fewer slots than there are answers or subjects, what fits is loaded.
 func TestLoadIntoSmaller(t *testing.T) {
 	table, into := filled(20_000, 5000, 8), New(1, 2)
 	n, err := into.Load(bytes.NewReader(saved(t, table)), now)

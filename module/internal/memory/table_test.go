@@ -121,7 +121,7 @@ func TestRangeStops(t *testing.T) {
 	equal(t, "calls", calls, 3)
 }
 
-// A record with more answers than places keeps what was just learnt and what stays good longest.
+// A record with more answers than slots keeps what was just learnt and what stays good longest.
 func TestMoreAnswersThanPlaces(t *testing.T) {
 	answer := func(source record.SourceID, due uint32) record.Answer { return record.Answer{Source: source, Due: due} }
 	table := fixed(2048, 2)
@@ -134,13 +134,13 @@ func TestMoreAnswersThanPlaces(t *testing.T) {
 }
 
 func TestSize(t *testing.T) {
-	for _, c := range []struct{ entries, answers, places, bytes int }{
+	for _, c := range []struct{ entries, answers, slots, bytes int }{
 		{-1, -1, 2048, 32}, {0, 0, 2048, 32}, {1, 1, 2048, 32}, {2049, 2, 3080, 48}, {200_000, 4, 300_000, 80},
 		{2048, 8, 3072, 144}, {2048, 16, 3072, 272}, {2048, 32, 3072, 528}, {2048, 99, 3072, 528},
 	} {
 		table := New(c.entries, c.answers)
-		equal(t, "Cap", table.Cap(), c.places)
-		equal(t, "bytes a place", len(table.words)*8/table.Cap(), c.bytes)
+		equal(t, "Cap", table.Cap(), c.slots)
+		equal(t, "bytes a slot", len(table.words)*8/table.Cap(), c.bytes)
 	}
 }
 
@@ -320,16 +320,16 @@ func TestHashIsReversible(t *testing.T) {
 		seed := [24]byte(rapid.SliceOfN(rapid.Byte(), 24, 24).Draw(t, "seed"))
 		h := seededHash(rapid.IntRange(0, 1<<30).Draw(t, "entries"), seed)
 		key := record.Key(rapid.Uint64().Draw(t, "key"))
-		n, tag := h.place(key)
+		n, tag := h.locate(key)
 		if n < 0 || uint64(n) >= h.buckets || tag > tagMask {
-			t.Fatalf("place(%d) = %d, %#x with %d buckets", key, n, tag, h.buckets)
+			t.Fatalf("locate(%d) = %d, %#x with %d buckets", key, n, tag, h.buckets)
 		}
 		equal(t, "key", h.key(n, tag), key)
-		other := h.other(n, tag)
+		other := h.alternate(n, tag)
 		if other < 0 || uint64(other) >= h.buckets || other == n {
 			t.Fatalf("other(%d, %#x) = %d with %d buckets", n, tag, other, h.buckets)
 		}
-		equal(t, "home", h.home(other, tag), n)
+		equal(t, "home", h.primary(other, tag), n)
 	})
 }
 
@@ -338,10 +338,10 @@ func TestHashSpreads(t *testing.T) {
 	const buckets, keys = 1024, 5 * 1024
 	crowded := func(key func(i uint64) uint64) int {
 		over, load := 0, make([]int, buckets)
-		h := fixed(buckets*places, 1).hash
+		h := fixed(buckets*slots, 1).hash
 		for i := range uint64(keys) {
-			n, _ := h.place(record.Key(key(i)))
-			if load[n]++; load[n] > places {
+			n, _ := h.locate(record.Key(key(i)))
+			if load[n]++; load[n] > slots {
 				over++
 			}
 		}
@@ -356,9 +356,9 @@ func TestHashSpreads(t *testing.T) {
 	}
 }
 
-// touch against its definition, one place after another.
+// touch against its definition, one slot after another.
 func TestTouch(t *testing.T) {
-	counts := func(head uint64) (c [places]uint64) {
+	counts := func(head uint64) (c [slots]uint64) {
 		for i := range c {
 			c[i] = uses(head, i)
 		}
@@ -366,9 +366,9 @@ func TestTouch(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		head := rapid.Uint64().Draw(t, "head")
-		i := rapid.IntRange(0, places-1).Draw(t, "place")
+		i := rapid.IntRange(0, slots-1).Draw(t, "slot")
 		if uses(head, i) == maxUses {
-			head = vacate(head, i) // Get touches no place that has been used so often
+			head = vacate(head, i) // Get touches no slot that has been used so often
 		}
 		want, sum := counts(head), uint64(0)
 		want[i]++

@@ -27,7 +27,7 @@ type ledgerFile struct {
 	Accounts map[string]map[string]savedCount `json:"accounts"`
 }
 
-// savedCount is a counter. What it has of a Store is left out where there was none.
+// savedCount is a saved counter. The fields of a Store are omitted if there was none.
 type savedCount struct {
 	Start   time.Time `json:"start"`
 	Used    int       `json:"used"`
@@ -37,15 +37,16 @@ type savedCount struct {
 	Changes int64     `json:"changes,omitempty"`
 }
 
-// remembered is what is in a file.
+// ledgerState is the contents of a file.
 type ledgerState struct {
 	instance string
 	accounts map[string]account
 }
 
-// OpenLocal returns a ledger that is kept in the file at path, or in memory only when path is empty. Counts of windows
-// that are over are forgotten. A file that cannot be read or understood is logged and then ignored, because a server
-// must start: the service itself says when more was spent than is remembered.
+// OpenLocal returns a ledger that is saved to the file at path, or held in memory only when path is
+// empty. Counts of windows that are over are dropped. A file that cannot be read or decoded is
+// logged and then ignored, because the server must start. The service itself throttles if its quota
+// is exceeded.
 func OpenLocal(path string, log *slog.Logger) *Local {
 	l := &Local{path: path, log: log, accounts: make(map[string]account)}
 	if path == "" {
@@ -61,7 +62,7 @@ func OpenLocal(path string, log *slog.Logger) *Local {
 	return l
 }
 
-// Close writes what is not yet on disk. The ledger goes on counting in memory.
+// Close saves unsaved counts. The ledger goes on counting in memory.
 func (l *Local) Close() error {
 	l.mu.Lock()
 	l.closed = true
@@ -72,7 +73,7 @@ func (l *Local) Close() error {
 	return l.save()
 }
 
-// saveSoon sees to it that the file is written within a second. It is called with mu held.
+// saveSoon schedules a save within a second. It is called with mu held.
 func (l *Local) saveSoon() {
 	if l.path == "" {
 		return
@@ -93,7 +94,7 @@ func (l *Local) saveSoon() {
 	})
 }
 
-// save writes the file if something has changed since. After a failure the next Take, or Close, makes it try again.
+// save writes the file if a count has changed. After a failure, the next Take or Close tries again.
 func (l *Local) save() error {
 	l.saving.Lock()
 	defer l.saving.Unlock()
@@ -127,7 +128,8 @@ func readFile(path string) (ledgerState, error) {
 		return ledgerState{}, fmt.Errorf("read the quota file %s: %w", path, err)
 	}
 	if len(data) > maxFileSize {
-		return ledgerState{}, fmt.Errorf("quota file %s is longer than %d bytes: it is replaced at the next call", path, maxFileSize)
+		return ledgerState{}, fmt.Errorf(
+			"quota file %s is longer than %d bytes: it is replaced at the next call", path, maxFileSize)
 	}
 	r, err := decode(data)
 	if err != nil {
@@ -158,7 +160,8 @@ func encode(r ledgerState) ([]byte, error) {
 		for p, c := range acc {
 			if !c.empty() {
 				counts[Period(p).String()] = savedCount{
-					Start: c.start, Used: c.used, Owed: c.owed, Settled: c.settled, Epoch: c.epoch, Changes: c.version,
+					Start: c.start, Used: c.used, Owed: c.owed, Settled: c.settled,
+					Epoch: c.epoch, Changes: c.version,
 				}
 			}
 		}
@@ -173,8 +176,8 @@ func encode(r ledgerState) ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-// decode reads the counts that encode wrote. One thing out of order makes all of it worthless: half of a quota would be
-// taken for the whole.
+// decode reads the counts that encode wrote. It rejects the whole file for one invalid value: a
+// part of the counts would look like a smaller use of the quota.
 func decode(data []byte) (ledgerState, error) {
 	var file ledgerFile
 	if err := json.Unmarshal(data, &file); err != nil {
@@ -184,7 +187,8 @@ func decode(data []byte) (ledgerState, error) {
 		return ledgerState{}, fmt.Errorf("version %d is not known, only %d", file.Version, fileVersion)
 	}
 	if file.Instance != "" && !validName(file.Instance) {
-		return ledgerState{}, fmt.Errorf("the name of the instance has %d bytes, more than %d", len(file.Instance), maxNameSize)
+		return ledgerState{}, fmt.Errorf(
+			"the name of the instance has %d bytes, more than %d", len(file.Instance), maxNameSize)
 	}
 	accounts := make(map[string]account, len(file.Accounts))
 	for name, counts := range file.Accounts {
@@ -198,7 +202,8 @@ func decode(data []byte) (ledgerState, error) {
 				return ledgerState{}, fmt.Errorf("account %q: %w", name, err)
 			}
 			acc[p] = counter{
-				start: c.Start.UTC(), used: c.Used, owed: c.Owed, settled: c.Settled, epoch: c.Epoch, version: c.Changes,
+				start: c.Start.UTC(), used: c.Used, owed: c.Owed, settled: c.Settled,
+				epoch: c.Epoch, version: c.Changes,
 			}
 		}
 		accounts[name] = acc
@@ -206,7 +211,7 @@ func decode(data []byte) (ledgerState, error) {
 	return ledgerState{file.Instance, accounts}, nil
 }
 
-// check returns what is out of order.
+// check returns an error if a saved counter is not valid.
 func (c savedCount) check(p Period, word string) error {
 	if c.Used < 0 || c.Used > MaxLimit || !c.Start.Equal(p.Start(c.Start)) {
 		return fmt.Errorf("no %s has %d calls from %s", word, c.Used, c.Start)
@@ -216,17 +221,19 @@ func (c savedCount) check(p Period, word string) error {
 	}
 	if c.Epoch == "" {
 		if c.Settled != 0 || c.Changes != 0 {
-			return fmt.Errorf("a %s has an answer of the store that is none: %d calls, version %d", word, c.Settled, c.Changes)
+			return fmt.Errorf("a %s has an answer of the store that is none: %d calls, version %d",
+				word, c.Settled, c.Changes)
 		}
 		return nil
 	}
 	if !validName(c.Epoch) || c.Changes < 1 {
-		return fmt.Errorf("a %s has an answer of the store that cannot be: version %d of an epoch of %d bytes", word, c.Changes, len(c.Epoch))
+		return fmt.Errorf("a %s has an answer of the store that cannot be: version %d of an epoch of %d bytes",
+			word, c.Changes, len(c.Epoch))
 	}
 	return nil
 }
 
-// current drops the counts that a Take at now would not use.
+// current returns the accounts without the counts of windows that are over at now.
 func current(accounts map[string]account, now time.Time) map[string]account {
 	live := make(map[string]account, len(accounts))
 	for name, acc := range accounts {

@@ -174,3 +174,48 @@ func TestConcurrentCallsStayWithinTerms(t *testing.T) {
 		}
 	})
 }
+
+// failure is an error of a provider whose text is made by a function.
+type failure func() string
+
+func (f failure) Error() string { return f() }
+
+// TestErrorsOfProvidersStayWithThem proves that an error whose methods panic counts as a panic of the provider, and that one
+// whose methods hang holds the caller no longer than a provider that hangs.
+func TestErrorsOfProvidersStayWithThem(t *testing.T) {
+	var throttled *reputation.ThrottledError
+	var skipped *reputation.SkippedError
+	for name, err := range map[string]error{
+		"panics":              failure(func() string { panic("no text") }),
+		"nil *ThrottledError": throttled,
+		"nil *SkippedError":   skipped,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := providerFunc(func(context.Context, reputation.Query) (reputation.Report, error) {
+					return reputation.Report{}, err
+				})
+				k := New("a", p, Terms{}, NewBudget(), memory(), quiet())
+				for range breakerConsecutive {
+					wantResult(t, k, reputation.ResultBadAnswer)
+				}
+				if st := k.Status(); st.Breaker != "open" || st.InFlight != 0 {
+					t.Errorf("status %+v", st)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		p := providerFunc(func(context.Context, reputation.Query) (reputation.Report, error) {
+			return reputation.Report{}, failure(func() string { <-release; return "late" })
+		})
+		k := New("a", p, Terms{}, NewBudget(), memory(), quiet())
+		began := time.Now()
+		wantResult(t, k, reputation.ResultTimeout)
+		if took := time.Since(began); took != DefaultTimeout {
+			t.Errorf("held the caller for %s", took)
+		}
+		close(release)
+	})
+}

@@ -269,7 +269,7 @@ func TestSettleGoesAsFarAsItCan(t *testing.T) {
 }
 
 // A Guard asks the ledger about a rate alone, since other instances may have used it up.
-func TestKeeperAndTheRateOfAll(t *testing.T) {
+func TestGuardAndTheRateOfAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said logtest.Log
 		p := newPair(t, 0.5, time.Now)
@@ -288,7 +288,7 @@ func TestKeeperAndTheRateOfAll(t *testing.T) {
 }
 
 // A Guard tells a spent quota from what only this instance cannot have now.
-func TestKeeperWhileTheStoreIsAway(t *testing.T) {
+func TestGuardWhileTheStoreIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said logtest.Log
 		l := &link{store: newStoreTwin(time.Now), state: cut}

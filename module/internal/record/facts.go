@@ -2,23 +2,24 @@ package record
 
 import "github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 
-// Origins says who gave each fact of a record: a provider, Databases, or 0 when that is not known, as in records that
-// an earlier version wrote.
+// Origins are the sources of a record's facts: for each fact a provider, Databases, or 0 if it is
+// unknown, as in records of earlier versions.
 //
-// Local databases beat providers, whatever is newer. Among providers the newest answer wins, fact by fact: an answer
-// that says nothing of the country leaves the country of another. A fact whose giver is not known gives way to any.
+// Facts of local databases have precedence over those of providers, even newer ones. Among
+// providers, the newest answer wins for each fact: an answer without a country does not remove the
+// country of another. A fact of unknown origin is replaced by any other.
 type Origins struct {
 	Country, ASN SourceID
 
-	// Nature is who gave the kinds that are known but for those in Database. Of several providers it is the newest; the
-	// kinds that it says nothing of are from others.
+	// Nature is the newest provider that gave kinds of nature. The kinds that its answer left open
+	// may be from others, and those in Database are from databases.
 	Nature SourceID
 
-	// Database has a bit for each kind of nature that local databases know.
+	// Database has a bit for each kind of nature that local databases gave.
 	Database uint8
 }
 
-// SetDatabaseFacts replaces what local databases said of the subject by what they say now.
+// SetDatabaseFacts replaces the facts of local databases.
 func (r *Record) SetDatabaseFacts(f reputation.Facts) {
 	r.DropDatabaseFacts()
 	if c, ok := countryOf(f); ok {
@@ -31,7 +32,7 @@ func (r *Record) SetDatabaseFacts(f reputation.Facts) {
 	r.Nature, r.From.Database = r.Nature.Update(f.Nature), yes|no
 }
 
-// DropDatabaseFacts forgets what local databases said of the subject.
+// DropDatabaseFacts removes the facts of local databases.
 func (r *Record) DropDatabaseFacts() {
 	if r.From.Country == Databases {
 		r.Country, r.From.Country = [2]byte{}, 0
@@ -42,39 +43,42 @@ func (r *Record) DropDatabaseFacts() {
 	r.Nature, r.From.Database = without(r.Nature, r.From.Database), 0
 }
 
-// HasDatabaseFacts reports whether local databases know anything of the subject.
+// HasDatabaseFacts reports whether the record has facts of local databases.
 func (r *Record) HasDatabaseFacts() bool {
 	return r.From.Country == Databases || r.From.ASN == Databases || r.From.Database != 0
 }
 
-// setFacts takes over what a provider said at a time, where nobody who counts more has said something.
+// setFacts sets the facts that a provider gave at a time, except where a fact of higher precedence
+// is known: see Origins.
 func (r *Record) setFacts(source SourceID, at uint32, f reputation.Facts) {
-	if c, ok := countryOf(f); ok && r.yields(r.From.Country, at) {
+	if c, ok := countryOf(f); ok && r.replaceable(r.From.Country, at) {
 		r.Country, r.From.Country = c, source
 	}
-	if f.ASN != 0 && r.yields(r.From.ASN, at) {
+	if f.ASN != 0 && r.replaceable(r.From.ASN, at) {
 		r.ASN, r.From.ASN = f.ASN, source
 	}
-	said := without(f.Nature, r.From.Database)
+	known := without(f.Nature, r.From.Database)
 	switch {
-	case said == reputation.Nature{}:
-	case r.yields(r.From.Nature, at):
-		r.Nature, r.From.Nature = r.Nature.Update(said), source
+	case known == reputation.Nature{}:
+	case r.replaceable(r.From.Nature, at):
+		r.Nature, r.From.Nature = r.Nature.Update(known), source
 	default:
-		r.Nature = said.Update(r.Nature)
+		r.Nature = known.Update(r.Nature)
 	}
 }
 
-// yields reports whether a fact gives way to what a provider said at a time.
-func (r *Record) yields(from SourceID, at uint32) bool {
+// replaceable reports whether a fact of the given origin is replaced
+// by one that a provider gave at a time.
+func (r *Record) replaceable(from SourceID, at uint32) bool {
 	if from == Databases {
 		return false
 	}
-	giver := r.Find(from)
-	return from == 0 || giver == nil || giver.Fetched <= at
+	origin := r.Find(from)
+	return from == 0 || origin == nil || origin.Fetched <= at
 }
 
-// mergeFacts takes over the facts of another record. Those of unknown origin count when any of its answers is newer.
+// mergeFacts sets the facts of another record where they have precedence. Those of unknown origin
+// do if newer is true.
 func (r *Record) mergeFacts(other *Record, newer bool) {
 	for _, field := range []struct {
 		from  SourceID
@@ -85,7 +89,7 @@ func (r *Record) mergeFacts(other *Record, newer bool) {
 		{other.From.Nature, reputation.Facts{Nature: without(other.Nature, other.From.Database)}},
 	} {
 		switch field.from {
-		case Databases: // each instance has its own
+		case Databases: // each instance looks up its own
 		case 0:
 			if newer {
 				r.setFacts(0, 0, field.facts)
@@ -99,8 +103,9 @@ func (r *Record) mergeFacts(other *Record, newer bool) {
 	}
 }
 
-// disown notes that a provider does not stand behind any fact any more. The facts stay until somebody gives others.
-func (r *Record) disown(source SourceID) {
+// clearOrigin makes the origin of a provider's facts unknown. The
+// facts stay until others replace them.
+func (r *Record) clearOrigin(source SourceID) {
 	if r.From.Country == source {
 		r.From.Country = 0
 	}
@@ -112,7 +117,7 @@ func (r *Record) disown(source SourceID) {
 	}
 }
 
-// countryOf returns the country that f knows.
+// countryOf returns the country in f.
 func countryOf(f reputation.Facts) (code [2]byte, known bool) {
 	if len(f.Country) != 2 {
 		return code, false
@@ -123,7 +128,7 @@ func countryOf(f reputation.Facts) (code [2]byte, known bool) {
 
 func isLetter(b byte) bool { return b-'A' <= 'Z'-'A' }
 
-// without returns a nature that knows nothing of the given kinds.
+// without returns n with the given kinds unknown.
 func without(n reputation.Nature, kinds uint8) reputation.Nature {
 	yes, no := n.Bits()
 	return reputation.UnpackNature(yes&^kinds, no&^kinds)

@@ -1,5 +1,6 @@
-// Package record is what is remembered of a subject: the last answer of each provider, and the facts, in a form of
-// fixed size without pointers, so that a million of them cost the garbage collector nothing.
+// Package record defines what is stored of a subject: the last answer of
+// each provider, and the facts. A record has a fixed size and no
+// pointers, so that a million of them cost the garbage collector nothing.
 package record
 
 import (
@@ -13,14 +14,16 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// MaxAnswers is how many providers can be remembered for one subject.
+// MaxAnswers is the largest number of answers in a record, one for each provider.
 const MaxAnswers = 32
 
-// Key identifies a subject in 64 bits: an IPv4 address in the lower half, or the upper 64 bits of an IPv6 address.
-// The two do not meet, because an IPv6 address that begins with 32 zero bits is reserved and has no record.
+// Key identifies a subject in 64 bits: an IPv4 address in the lower half,
+// or the upper 64 bits of an IPv6 address. They cannot collide: IPv6
+// addresses that begin with 32 zero bits are reserved and have no record.
 type Key uint64
 
-// KeyOf returns the key of the subject that addr belongs to. It expects an unmapped address that is not reserved.
+// KeyOf returns the key of the subject that addr belongs to. It
+// expects an unmapped address that is not reserved.
 func KeyOf(addr netip.Addr) Key {
 	if addr.Is4() {
 		b := addr.As4()
@@ -42,15 +45,15 @@ func (k Key) Subject() netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(b), 64)
 }
 
-// SourceID identifies a provider in a record. It is derived from the provider's name, so that records outlive reloads
-// and restarts; 0 is no provider.
+// SourceID identifies a provider in a record. It is derived from the provider's name, so that
+// records outlive reloads and restarts; 0 is no provider.
 type SourceID uint16
 
 // Databases stands for all local databases together. No provider has this identifier.
 const Databases SourceID = math.MaxUint16
 
-// IDOf returns the identifier of the provider with the given name. Two names may share one: whoever configures
-// providers must check that theirs do not.
+// IDOf returns the identifier of the provider with the given name. It is a hash: the configuration
+// must be checked for two names with the same identifier.
 func IDOf(name string) SourceID {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(name))
@@ -61,7 +64,7 @@ func IDOf(name string) SourceID {
 	return 1
 }
 
-// Answer is the last answer of one provider, packed. The zero Answer is an empty place.
+// Answer is the last answer of one provider, packed. The zero Answer is an empty slot.
 type Answer struct {
 	// Source is the provider.
 	Source SourceID
@@ -73,20 +76,22 @@ type Answer struct {
 	// Categories are those of the report.
 	Categories reputation.Categories
 
-	// Failed says that the last attempt brought no answer; what stands here is from an earlier one, if Fetched is set.
+	// Failed means that the last attempt failed. The answer is then
+	// an earlier one, if Fetched is set.
 	Failed bool
 
 	// SeenDays is how many whole days before Fetched the behaviour was last observed, 255 at most.
 	SeenDays uint8
 
-	// Fetched is when the provider gave this answer, in seconds since 1970. Zero means that it never answered.
+	// Fetched is when the provider gave this answer, in seconds since
+	// 1970. Zero means that it never answered.
 	Fetched uint32
 
 	// Due is when the provider should be asked again, in seconds since 1970.
 	Due uint32
 }
 
-// Pack returns the answer that a report amounts to. Values out of range, and NaN, are brought into it.
+// Pack returns a report as an answer. It clamps values that are out of range; NaN becomes 0.
 func Pack(source SourceID, r reputation.Report, fetched, due time.Time) Answer {
 	a := Answer{
 		Source:     source,
@@ -117,21 +122,21 @@ func clamp(v, low, high float64) float64 {
 	return min(max(v, low), high)
 }
 
-// Record is all that is remembered of one subject. It is large: pass it by reference.
+// Record is everything that is stored of one subject. It is large: pass it by reference.
 type Record struct {
-	// The facts that are known. Names are not remembered.
+	// The known facts. Names are not stored.
 	Country [2]byte
 	Nature  reputation.Nature
 	ASN     uint32
 
-	// From says who gave the facts.
+	// From are the origins of the facts.
 	From Origins
 
-	// Answers has one place for each provider that was asked; empty places follow the used ones.
+	// Answers has one slot for each provider that was asked. Empty slots follow the used ones.
 	Answers [MaxAnswers]Answer
 }
 
-// Find returns the place of a provider's answer, or nil.
+// Find returns the answer of a provider, or nil.
 func (r *Record) Find(source SourceID) *Answer {
 	for i := range r.Answers {
 		switch r.Answers[i].Source {
@@ -144,7 +149,7 @@ func (r *Record) Find(source SourceID) *Answer {
 	return nil
 }
 
-// FindAt is Find that looks first where Retain puts the provider that is the i-th in its list.
+// FindAt is Find, but tries slot i first, where Retain puts the i-th provider of its list.
 func (r *Record) FindAt(i int, source SourceID) *Answer {
 	if i < len(r.Answers) && r.Answers[i].Source == source {
 		return &r.Answers[i]
@@ -152,27 +157,29 @@ func (r *Record) FindAt(i int, source SourceID) *Answer {
 	return r.Find(source)
 }
 
-// Empty reports whether nothing is remembered.
+// Empty reports whether the record has neither answers nor facts.
 func (r *Record) Empty() bool {
-	return r.Answers[0].Source == 0 && r.Country == [2]byte{} && r.ASN == 0 && r.Nature == reputation.Nature{} &&
-		r.From == Origins{}
+	return r.Answers[0].Source == 0 && r.Country == [2]byte{} && r.ASN == 0 &&
+		r.Nature == reputation.Nature{} && r.From == Origins{}
 }
 
-// Reset makes the record empty. It is cheaper than assigning the zero Record, since it clears used places only.
+// Reset makes the record empty. It clears used slots only, which is
+// cheaper than assigning the zero Record.
 func (r *Record) Reset() {
 	r.Country, r.Nature, r.ASN, r.From = [2]byte{}, reputation.Nature{}, 0, Origins{}
 	r.Truncate(0)
 }
 
-// Truncate empties the places from n on.
+// Truncate empties the slots from n on.
 func (r *Record) Truncate(n int) {
 	for ; n < len(r.Answers) && r.Answers[n].Source != 0; n++ {
 		r.Answers[n] = Answer{}
 	}
 }
 
-// Set puts an answer into its provider's place. When all places are taken by others, the one that is due first gives
-// way: it belongs to a provider that is no longer configured, or has waited longest.
+// Set stores the answer of a provider in place of its last one. If all slots are used by other
+// providers, the answer that is due first is replaced: its provider is no longer configured, or is
+// the next to be asked again.
 func (r *Record) Set(a Answer) {
 	oldest := 0
 	for i := range r.Answers {
@@ -184,22 +191,23 @@ func (r *Record) Set(a Answer) {
 			oldest = i
 		}
 	}
-	r.disown(r.Answers[oldest].Source)
+	r.clearOrigin(r.Answers[oldest].Source)
 	r.Answers[oldest] = a
 }
 
-// Learn puts an answer into its provider's place, and takes over the facts that came with it where they are better than
-// those that are known: see Origins.
+// Learn stores an answer like Set, and those of its facts that have
+// precedence over the known ones: see Origins.
 func (r *Record) Learn(a Answer, f reputation.Facts) {
-	r.disown(a.Source)
+	r.clearOrigin(a.Source)
 	r.Set(a)
 	r.setFacts(a.Source, a.Fetched, f)
 }
 
-// Retain drops the answers of all other providers, and puts those of these into their order. It is for tables that have
-// no more places than there are providers: an answer of one that is no longer asked would take the place of one that is.
+// Retain drops the answers of all providers but the given ones, and puts the others into the order
+// of the list. Tables with one slot for each configured provider need it: answers of former
+// providers would displace those of current ones.
 func (r *Record) Retain(sources []SourceID) {
-	r.keepIf(func(a *Answer) bool { return slices.Contains(sources, a.Source) })
+	r.retainIf(func(a *Answer) bool { return slices.Contains(sources, a.Source) })
 	n := 0
 	for _, source := range sources {
 		if a := r.Find(source); a != nil && source != 0 {
@@ -209,10 +217,10 @@ func (r *Record) Retain(sources []SourceID) {
 	}
 }
 
-// Drop removes the answers that were given until a time, in seconds since 1970, and reports whether any are left.
-// Without any answer nothing is left.
+// Drop removes the answers that were fetched until a time, in seconds since 1970, and reports
+// whether any are left. If none is, the record becomes empty.
 func (r *Record) Drop(until uint32) (left bool) {
-	r.keepIf(func(a *Answer) bool { return a.Fetched > until })
+	r.retainIf(func(a *Answer) bool { return a.Fetched > until })
 	if r.Answers[0].Source == 0 {
 		*r = Record{}
 		return false
@@ -220,8 +228,8 @@ func (r *Record) Drop(until uint32) (left bool) {
 	return true
 }
 
-// keepIf drops the answers that keep is false for.
-func (r *Record) keepIf(keep func(*Answer) bool) {
+// retainIf drops the answers for which keep returns false.
+func (r *Record) retainIf(keep func(*Answer) bool) {
 	n := 0
 	for i := range r.Answers {
 		a := &r.Answers[i]
@@ -231,14 +239,14 @@ func (r *Record) keepIf(keep func(*Answer) bool) {
 			r.Answers[n] = *a
 			n++
 		default:
-			r.disown(a.Source)
+			r.clearOrigin(a.Source)
 		}
 	}
 	clear(r.Answers[n:])
 }
 
-// Merge takes over what another record of the same subject knows better: answers that were given later with their
-// facts, and that a source failed and is not to be asked for a while.
+// Merge adds the newer content of another record of the same subject: later answers with their
+// facts, and failures with the time until which the source is not asked again.
 func (r *Record) Merge(other *Record) {
 	newer := false
 	for _, a := range other.Answers {
@@ -249,7 +257,7 @@ func (r *Record) Merge(other *Record) {
 			r.Set(a)
 			newer = true
 		case a.Fetched > mine.Fetched:
-			r.disown(a.Source)
+			r.clearOrigin(a.Source)
 			*mine = a
 			newer = true
 		case a.Due > mine.Due && (a.Failed || a.Fetched == mine.Fetched):

@@ -2,7 +2,7 @@ package record
 
 import "github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 
-// The layout of a record as 64-bit words, for tables that hold words only:
+// The layout of a record as 64-bit words, for tables of words:
 //
 //	word 0             spare (2) · country (2 × 5) · ASN and country from databases (2 × 1) ·
 //	                   nature from databases, no, yes (3 × 6) · ASN (32)
@@ -10,7 +10,8 @@ import "github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 //	                   gave nature, ASN, country (3 × 1) · categories (19) · seen days (8)
 //	word 2+2i          fetched (32) · due (32)
 //
-// A letter of the country is 1 to 26, or 0 when there is no country. A word of 0 at 1+2i is an empty place.
+// A letter of the country is 1 to 26, or 0 when there is no country.
+// A word of 0 at 1+2i is an empty slot.
 const (
 	categoryBits = 1<<19 - 1
 
@@ -32,7 +33,7 @@ const (
 	letterBits         = 1<<5 - 1
 )
 
-// WordsFor returns the size of a record with places for the given number of providers only.
+// WordsFor returns the size, in words, of a record with the given number of answers.
 func WordsFor(answers int) int { return 1 + 2*answers }
 
 // Head returns word 0: the facts.
@@ -52,7 +53,7 @@ func (r *Record) Head() uint64 {
 	return w
 }
 
-// SetHead reads word 0. Who of the providers gave the facts is read from the answers.
+// SetHead reads word 0. Which provider gave a fact is stored with the answers: see SetGiven.
 func (r *Record) SetHead(w uint64) {
 	r.ASN = uint32(w)
 	r.Nature = reputation.UnpackNature(byte(w>>yesShift&natureBits), byte(w>>noShift&natureBits))
@@ -76,7 +77,7 @@ func (r *Record) setCountry(w uint64) {
 	}
 }
 
-// SetFirstHead reads word 0 as the first version wrote it, which knew neither databases nor who gave a fact:
+// SetFirstHead reads word 0 in the form of the first version, which has no origins:
 //
 //	country (16) · nature yes (8) · nature no (8) · ASN (32)
 func (r *Record) SetFirstHead(w uint64) {
@@ -87,7 +88,8 @@ func (r *Record) SetFirstHead(w uint64) {
 	}
 }
 
-// Words returns the two words of one of the record's answers, and in them which facts it gave.
+// Words returns the two words of one of the record's answers. They
+// include which facts came with it.
 func (r *Record) Words(a *Answer) (uint64, uint64) {
 	w0, w1 := a.Words()
 	if a.Source == 0 {
@@ -105,7 +107,7 @@ func (r *Record) Words(a *Answer) (uint64, uint64) {
 	return w0, w1
 }
 
-// SetGiven reads from the first word of an answer which facts it gave. SetHead comes first.
+// SetGiven reads which facts came with an answer from the answer's first word. Call SetHead before.
 func (r *Record) SetGiven(w0 uint64) {
 	if w0&(gaveCountryBit|gaveASNBit|gaveNatureBit) != 0 {
 		r.setGiven(w0)
@@ -135,7 +137,8 @@ func (a Answer) Words() (uint64, uint64) {
 	return w, uint64(a.Fetched)<<32 | uint64(a.Due)
 }
 
-// AnswerFrom reads an answer's two words. It accepts any words: those of a damaged snapshot are brought into range.
+// AnswerFrom reads an answer's two words. It accepts any words, and brings values of a damaged
+// snapshot into range.
 func AnswerFrom(w0, w1 uint64) Answer {
 	return Answer{
 		Source:     SourceID(w0 >> 48),

@@ -10,33 +10,33 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// TestConformance proves that what instances share promises what the memory of one process does.
+// TestConformance proves that the shared cache does what the one of a process does.
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	recordtest.Run(t, remembering{connect(t, testenv.Redis(t).Addr)})
+	recordtest.Run(t, clientCache{connect(t, testenv.Redis(t).Addr)})
 }
 
-type remembering struct{ *Client }
+type clientCache struct{ *Client }
 
-func (m remembering) Keep(tb testing.TB, key record.Key, source string, r reputation.Report, fetched, due time.Time) {
+func (c clientCache) Put(tb testing.TB, key record.Key, source string, r reputation.Report, fetched, due time.Time) {
 	tb.Helper()
-	if err := m.Client.Store(tb.Context(), key, source, r, fetched, due); err != nil {
+	if err := c.Store(tb.Context(), key, source, r, fetched, due); err != nil {
 		tb.Fatal(err)
 	}
 }
 
-func (m remembering) Recall(tb testing.TB, key record.Key, sources []string) record.Record {
+func (c clientCache) Get(tb testing.TB, key record.Key, sources []string) record.Record {
 	tb.Helper()
-	rec, err := m.Load(tb.Context(), key, sources)
+	rec, err := c.Load(tb.Context(), key, sources)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return rec
 }
 
-func (m remembering) Forget(tb testing.TB, key record.Key) bool {
+func (c clientCache) Delete(tb testing.TB, key record.Key) bool {
 	tb.Helper()
-	found, err := m.Client.Forget(tb.Context(), key, nil)
+	found, err := c.Forget(tb.Context(), key, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}

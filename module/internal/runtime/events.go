@@ -78,7 +78,7 @@ func (rt *Runtime) UseEvents(ctx caddy.Context) error { return rt.emitter.provis
 func (rt *Runtime) startEvents() {
 	ctx, cancel := context.WithCancel(context.Background())
 	rt.emitter.stop, rt.emitter.done = cancel, make(chan struct{})
-	Background.Go(func(context.Context) { rt.supervise(ctx, "looking at feeds and blocks", rt.watchOver) })
+	rt.keepDoing(ctx, "looking at feeds and blocks", rt.watchOver)
 	go func() { // not in the background, which the end of the process waits for: a handler may hang
 		defer close(rt.emitter.done)
 		rt.supervise(ctx, "handing on events", rt.emitEvents)

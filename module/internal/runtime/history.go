@@ -80,7 +80,7 @@ func (rt *Runtime) startHistory() {
 	}
 	rt.Database.recorder.Store(rt.Recorder)
 	rt.Database.Start()
-	rt.Recorder.Use(history.Settings{Store: rt.Database, Limit: rt.Spool, Keep: rt.stored})
+	rt.Recorder.Use(history.Settings{Store: rt.Database, Limit: rt.Spool, Stored: rt.stored})
 	rt.Recorder.Start()
 }
 
@@ -106,7 +106,7 @@ func (rt *Runtime) StoredAs(prefix netip.Prefix) (netip.Prefix, error) {
 	case network && rt.privacy.Hides():
 		return netip.Prefix{}, errNoNetworks
 	case !ok:
-		return netip.Prefix{}, fmt.Errorf("%w: the key of privacy has not come from its store yet", history.ErrAway)
+		return netip.Prefix{}, fmt.Errorf("%w: the key of privacy has not come from its store yet", history.ErrUnavailable)
 	case network && prefix.Bits() < stored.Bits():
 		return prefix, nil
 	}
@@ -125,7 +125,7 @@ func (rt *Runtime) openHistory(ctx context.Context) (history.Reader, error) {
 	if rt.Database.Up() {
 		ctx, cancel := context.WithTimeout(ctx, settleWithin)
 		defer cancel()
-		rt.Recorder.Settle(ctx)
+		rt.Recorder.Sync(ctx)
 	}
 	if rt.privacy.Hides() {
 		return tracedHistory{pseudonymous{rt.Database}}, nil
@@ -144,4 +144,4 @@ func (p pseudonymous) Worst(ctx context.Context, r history.Ranking) (history.Wor
 	return p.Reader.Worst(ctx, r)
 }
 
-var errNoNetworks = fmt.Errorf("%w: networks cannot be told from pseudonyms, ask for addresses", history.ErrQuestion)
+var errNoNetworks = fmt.Errorf("%w: networks cannot be told from pseudonyms, ask for addresses", history.ErrQuery)

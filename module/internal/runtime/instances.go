@@ -17,11 +17,9 @@ func (rt *Runtime) startSharing() {
 	if rt.Redis.ready() {
 		rt.Redis.Start()
 	} else {
-		Background.Go(func(context.Context) {
-			rt.supervise(ctx, "connecting to redis", func(ctx context.Context) {
-				rt.Redis.start(ctx)
-				<-ctx.Done()
-			})
+		rt.keepDoing(ctx, "connecting to redis", func(ctx context.Context) {
+			rt.Redis.start(ctx)
+			<-ctx.Done()
 		})
 	}
 	for _, work := range []func(context.Context){
@@ -29,7 +27,7 @@ func (rt *Runtime) startSharing() {
 		func(ctx context.Context) { rt.Redis.Follow(ctx, "forgets", rt.Tombstones) },
 		rt.catchUp,
 	} {
-		Background.Go(func(context.Context) { rt.supervise(ctx, "sharing with the other instances", work) })
+		rt.keepDoing(ctx, "sharing with the other instances", work)
 	}
 }
 

@@ -66,7 +66,7 @@ func (rt *Runtime) startSecrets() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	rt.stopSecrets = cancel
-	Background.Go(func(context.Context) { rt.supervise(ctx, "looking at when keys end", rt.watchExpiry) })
+	rt.keepDoing(ctx, "looking at when keys end", rt.watchExpiry)
 }
 
 // watchExpiry logs each day which keys end soon.

@@ -148,14 +148,14 @@ const closeWithin = 500 * time.Millisecond
 func (rt *Runtime) Close() error {
 	switch {
 	case rt.Engine == nil:
-		return rt.Leases.Release()
+		return rt.release()
 	case caddy.Exiting():
 		closeEngine(context.Background(), rt.Engine, closeWithin)
 		Background.Shutdown() // replaced configurations store what they learnt before memory is saved
-		return rt.Leases.Release()
+		return rt.release()
 	case !rt.Engine.Busy():
 		closeEngine(context.Background(), rt.Engine, closeWithin)
-		return rt.Leases.Release()
+		return rt.release()
 	}
 	// a reload does not wait for calls in progress; but they were paid for, so they end by themselves, and what they need
 	// is released after them
@@ -166,11 +166,17 @@ func (rt *Runtime) Close() error {
 			}
 		}()
 		closeEngine(shutdown, rt.Engine, rt.LookupTimeout)
-		if err := rt.Leases.Release(); err != nil {
+		if err := rt.release(); err != nil {
 			rt.Logger.Error("releasing shared state", slog.Any("error", err))
 		}
 	})
 	return nil
+}
+
+// release releases what is shared, and then the configuration itself: that memory is saved depends on it.
+func (rt *Runtime) release() error {
+	defer rt.forget()
+	return rt.Leases.Release()
 }
 
 // closeEngine closes an engine, giving its calls some time.
@@ -213,6 +219,11 @@ func RepeatedName(names []string) string {
 		}
 	}
 	return ""
+}
+
+// keepDoing does the work in the background until ctx or the process ends, also when it panics.
+func (rt *Runtime) keepDoing(ctx context.Context, what string, work func(context.Context)) {
+	Background.Until(ctx, func(ctx context.Context) { rt.supervise(ctx, what, work) })
 }
 
 // supervise does the work until ctx ends, also when it panics.

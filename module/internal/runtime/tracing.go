@@ -240,7 +240,7 @@ func traceHistory(ctx context.Context, operation string) (context.Context, func(
 }
 
 // Timeline implements history.Reader.
-func (h tracedHistory) Timeline(ctx context.Context, q history.Question) (history.Timeline, error) {
+func (h tracedHistory) Timeline(ctx context.Context, q history.Query) (history.Timeline, error) {
 	ctx, end := traceHistory(ctx, "timeline")
 	answer, err := h.Reader.Timeline(ctx, q)
 	end(err)
@@ -248,7 +248,7 @@ func (h tracedHistory) Timeline(ctx context.Context, q history.Question) (histor
 }
 
 // Graph implements history.Reader.
-func (h tracedHistory) Graph(ctx context.Context, q history.Question, parts int) (history.Graph, error) {
+func (h tracedHistory) Graph(ctx context.Context, q history.Query, parts int) (history.Graph, error) {
 	ctx, end := traceHistory(ctx, "graph")
 	answer, err := h.Reader.Graph(ctx, q, parts)
 	end(err)
@@ -256,7 +256,7 @@ func (h tracedHistory) Graph(ctx context.Context, q history.Question, parts int)
 }
 
 // Changes implements history.Reader.
-func (h tracedHistory) Changes(ctx context.Context, q history.Question) (history.Changes, error) {
+func (h tracedHistory) Changes(ctx context.Context, q history.Query) (history.Changes, error) {
 	ctx, end := traceHistory(ctx, "changes")
 	answer, err := h.Reader.Changes(ctx, q)
 	end(err)

@@ -60,7 +60,7 @@ func TestSpansOfFailures(t *testing.T) {
 		failed bool
 	}{
 		{"redis answers", true, nil, "ok", false},
-		{"redis is away", true, redis.ErrAway, "skipped", false},
+		{"redis is away", true, redis.ErrUnavailable, "skipped", false},
 		{"redis takes too long", true, fmt.Errorf("%s: %w", text, context.DeadlineExceeded), "timeout", true},
 		{"redis is gone", true, errors.New(text), "unreachable", true},
 		{"answer", false, nil, "ok", false},

@@ -35,7 +35,8 @@ const (
 // Failures that are detected here and not by a store.
 var (
 	errEmpty = &failure{"the store gave an empty value", reputation.ErrUnknown}
-	errStuck = errors.New("the store has not returned from an earlier call, whose time is over: report this to its author")
+	errStuck = errors.New("the store has not returned from an earlier call, whose time is over: " +
+		"report this to its author")
 	errEnded = errors.New("the store ended its goroutine: report this to its author")
 	errPanic = errors.New("the store panicked: report this to its author")
 )

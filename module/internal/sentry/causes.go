@@ -88,7 +88,7 @@ func (c *causes) makeRoom() {
 }
 
 // naming are the attributes that are part of a cause. Entries that differ in others have the same cure.
-var naming = []string{"provider", "feed", "work", "while", "secret", "store", "board", "event"}
+var naming = []string{"provider", "feed", "work", "while", "secret", "store", "map", "event"}
 
 // fingerprint returns what entries of one cause have in common, whatever their error, address or time.
 func fingerprint(e Entry, fields []field, s stack) []string {

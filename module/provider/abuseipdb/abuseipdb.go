@@ -1,5 +1,5 @@
-// Package abuseipdb asks AbuseIPDB, where administrators report addresses that attacked them, how sure it is that an
-// address is abusive (API v2, https://docs.abuseipdb.com/#check-endpoint).
+// Package abuseipdb is a provider for AbuseIPDB, to which administrators report addresses that
+// attacked them (API v2, https://docs.abuseipdb.com/#check-endpoint).
 package abuseipdb
 
 import (
@@ -30,19 +30,20 @@ func init() {
 	caddy.RegisterModule(AbuseIPDB{})
 }
 
-// AbuseIPDB asks the service of the same name about addresses. It needs an API key; the free plan allows 1,000
-// questions a day.
+// AbuseIPDB asks the service of the same name about addresses. It needs an API key. The free plan
+// allows 1,000 requests a day.
 //
-// The service's score says how bad an address is, the number of different reporters how much stands behind it: one
-// reporter weighs little, twenty weigh nearly fully. An address that was never reported, or that the service has
-// whitelisted, gets the small good weight of the source. A score of 0 in spite of reports is no statement.
+// The severity is the service's score. The confidence follows from the number of different
+// reporters: one reporter counts little, twenty count nearly in full. An address that was never
+// reported, or that the service has whitelisted, gets the small good weight of the source. A score
+// of 0 in spite of reports is neutral.
 //
-// The address of the API is `https://api.abuseipdb.com/api/v2`; what is asked is its `/check`.
+// The address of the API is `https://api.abuseipdb.com/api/v2`. The provider uses its `/check`.
 type AbuseIPDB struct {
 	rest.Endpoint
 
-	// How many days back reports count, from 1 to 365. More days bring more reports, but addresses change hands, and
-	// their new owners pay for the old ones. Default: 30.
+	// The age, in days, up to which reports count: from 1 to 365. With more days there are more
+	// reports, but some are about the former user of an address. Default: 30.
 	MaxAgeDays int `json:"max_age_days,omitempty"`
 }
 
@@ -54,7 +55,7 @@ func (AbuseIPDB) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision sets the defaults and prepares the connections. It opens none.
+// Provision sets the defaults and creates the client. It opens no connection.
 func (a *AbuseIPDB) Provision(ctx caddy.Context) error {
 	if a.MaxAgeDays == 0 {
 		a.MaxAgeDays = defaultMaxAgeDays
@@ -69,21 +70,22 @@ func (a *AbuseIPDB) Validate() error {
 	return checkMaxAge(a.MaxAgeDays)
 }
 
-// Profile implements reputation.Provider. The quota is that of the free plan; AbuseIPDB counts by the UTC day, for each
-// account.
+// Profile implements reputation.Provider. The quota is that of the free plan; AbuseIPDB counts by
+// the UTC day, for each account.
 func (*AbuseIPDB) Profile() reputation.Profile {
 	return reputation.Profile{
 		Name:       "abuseipdb",
 		Quota:      []string{"1000/day"},
 		ListedTTL:  6 * time.Hour,
 		CleanTTL:   24 * time.Hour,
-		Weight:     32, // twenty reporters of a score of 100 pass 85, one does not pass 15
+		Weight:     32, // a score of 100 by twenty reporters gives more than 85, by one less than 15
 		GoodWeight: 4,
 		SelfAged:   true,
-		Says: reputation.Statements{
+		Capabilities: reputation.Capabilities{
 			Categories: reputation.CategoriesOf(reputation.Abuse, reputation.Crawler),
-			Natures:    reputation.KindsOf(reputation.NatureTor, reputation.NatureHosting, reputation.NatureMobile),
-			Country:    true,
+			Natures: reputation.KindsOf(reputation.NatureTor, reputation.NatureHosting,
+				reputation.NatureMobile),
+			Country: true,
 		},
 		Protocol: reputation.ProtocolConfirmed,
 	}
@@ -91,9 +93,10 @@ func (*AbuseIPDB) Profile() reputation.Profile {
 
 // Check implements reputation.Provider.
 func (a *AbuseIPDB) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
-	return rest.Ask(ctx, &a.Endpoint, q, a.question(q), func(body *answer, _ *rest.Answer) (reputation.Report, error) {
-		return body.report(q.Addr)
-	})
+	return rest.Ask(ctx, &a.Endpoint, q, a.question(q),
+		func(body *answer, _ *rest.Answer) (reputation.Report, error) {
+			return body.report(q.Addr)
+		})
 }
 
 func (a *AbuseIPDB) question(q reputation.Query) rest.Request {
@@ -104,8 +107,8 @@ func (a *AbuseIPDB) question(q reputation.Query) rest.Request {
 	}
 }
 
-// UnmarshalCaddyfile reads the options that only this provider has. The ones that all providers have (key, quota, …) are
-// not among the tokens.
+// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those
+// that all providers have, such as key and quota.
 //
 //	abuseipdb {
 //	    url     <address>
@@ -115,7 +118,7 @@ func (a *AbuseIPDB) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the provider's name
 	return option.Block{Name: "abuseipdb", Reword: reword, Options: []option.Option{
 		option.Once("url", option.Text(&a.URL, defaultURL)),
-		// any number: checkMaxAge has the range, and the JSON's words for it
+		// any number: checkMaxAge checks the range, with the same error as for JSON
 		option.Once("max_age", option.Number(&a.MaxAgeDays, "30", math.MinInt),
 			func() error { return checkMaxAge(a.MaxAgeDays) }),
 	}}.Read(d)
@@ -124,9 +127,11 @@ func (a *AbuseIPDB) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func reword(m option.LineError) string {
 	switch m.Kind {
 	case option.Argument:
-		return fmt.Sprintf("unexpected argument '%s' after abuseipdb: put options into a block, such as { max_age 30 }", m.Value)
+		return fmt.Sprintf("unexpected argument '%s' after abuseipdb: put options into a block, such as { max_age 30 }",
+			m.Value)
 	case option.Unknown:
-		return fmt.Sprintf("unknown option '%s': abuseipdb has url and max_age, besides those that every provider has", m.Word)
+		return fmt.Sprintf("unknown option '%s': abuseipdb has url and max_age, besides those that every provider has",
+			m.Word)
 	case option.NoBlock:
 		return fmt.Sprintf("unknown option '{': %s of abuseipdb takes no block", m.Word)
 	case option.Duplicate:
@@ -144,7 +149,8 @@ func reword(m option.LineError) string {
 
 func checkMaxAge(days int) error {
 	if days < minMaxAgeDays || days > maxMaxAgeDays {
-		return fmt.Errorf("the max_age of abuseipdb is %d days: it must be from %d to %d", days, minMaxAgeDays, maxMaxAgeDays)
+		return fmt.Errorf("the max_age of abuseipdb is %d days: it must be from %d to %d", days,
+			minMaxAgeDays, maxMaxAgeDays)
 	}
 	return nil
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// answer is the body of a 200. Pointers tell what is missing from what is zero: a missing number must not become clean.
+// answer is the body of a 200. Pointers distinguish missing values from zero: a
+// missing score must not count as clean.
 type answer struct {
 	Data *data `json:"data"`
 }
@@ -29,7 +30,7 @@ type data struct {
 	LastReportedAt   string `json:"lastReportedAt"`
 }
 
-// report returns what the answer says about addr.
+// report returns the report of the answer about addr.
 func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
 	if a.Data == nil {
 		return reputation.Report{}, fmt.Errorf("%w: there is no \"data\"", reputation.ErrBadAnswer)
@@ -37,14 +38,15 @@ func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
 	if err := a.Data.validate(addr); err != nil {
 		return reputation.Report{}, fmt.Errorf("%w: %w", reputation.ErrBadAnswer, err)
 	}
-	// The service answers for addresses that nobody on the Internet has, too, even with reports.
+	// The service has answers, and even reports, about addresses that no client on
+	// the Internet can have.
 	if a.Data.UsageType == usageReserved || a.Data.IsPublic != nil && !*a.Data.IsPublic {
 		return reputation.Report{}, fmt.Errorf("%w: it calls it reserved", reputation.ErrUnknown)
 	}
 	return a.Data.report(), nil
 }
 
-// validate checks what a report rests on. The errors quote nothing but numbers.
+// validate checks the values that a report needs. Its errors quote numbers only.
 func (d *data) validate(addr netip.Addr) error {
 	switch {
 	case !rest.SameAddr(d.IPAddress, addr):
@@ -69,7 +71,7 @@ func (d *data) report() reputation.Report {
 	}
 	switch {
 	case d.IsWhitelisted != nil && *d.IsWhitelisted:
-		// null, the other value, means that the service has not looked, and that one should not act on it
+		// the other value is null, which means that the service has not checked it
 		r.Severity, r.Confidence = -1, 0.9
 	case *d.Score == 0 && *d.TotalReports == 0:
 		r.Severity, r.Confidence = -1, 0.5
@@ -86,8 +88,8 @@ func (d *data) report() reputation.Report {
 	return r
 }
 
-// confidence returns how much stands behind a score that so many different accounts have contributed to. The number of
-// reports says little: one account can send thousands.
+// confidence returns the confidence in a score by the number of different reporters. The number of
+// reports means little: one reporter can send thousands.
 func confidence(reporters int) float64 {
 	switch {
 	case reporters >= 20:
@@ -102,7 +104,7 @@ func confidence(reporters int) float64 {
 	return 0.5
 }
 
-// The usage types that say something by themselves.
+// The usage types with a meaning of their own.
 const (
 	usageHosting  = "Data Center/Web Hosting/Transit"
 	usageMobile   = "Mobile ISP"
@@ -123,13 +125,14 @@ func (d *data) nature() reputation.Nature {
 	case "Commercial", "Organization", "Government", "Military", "University/College/School", "Library", "Fixed Line ISP":
 		n = n.With(reputation.NatureHosting, false).With(reputation.NatureMobile, false)
 	case "Content Delivery Network", usageSpider:
-		// machines in a data centre as a rule, which the type does not say: hosting stays open
+		// usually these are machines in a data centre, but the type does not state
+		// it: hosting stays unknown
 		n = n.With(reputation.NatureMobile, false)
 	}
 	return n
 }
 
-// detail returns what the body of an error says in the service's own words.
+// detail returns the service's message from the body of an error.
 func detail(body []byte) string {
 	var failure struct {
 		Errors []struct {

@@ -22,7 +22,7 @@ func (s *suite) caseChecks() []check {
 		c := &s.Cases[i]
 		list = append(list, check{"answer/" + c.Name, func(tb testing.TB) error {
 			var request error
-			t := s.trial(tb, func(w http.ResponseWriter, r *http.Request) {
+			t := s.fixture(tb, func(w http.ResponseWriter, r *http.Request) {
 				if c.Request != nil {
 					request = c.Request(r)
 				}
@@ -35,19 +35,19 @@ func (s *suite) caseChecks() []check {
 	return list
 }
 
-// callChecks are about the calls themselves; the service is well.
+// callChecks are about the calls themselves. The service answers properly.
 func (s *suite) callChecks() []check {
 	list := []check{
 		{"call/cancelled before", func(tb testing.TB) error {
-			t := s.trial(tb, s.sample.ServeHTTP)
+			t := s.fixture(tb, s.sample.ServeHTTP)
 			ctx, cancel := context.WithCancel(tb.Context())
 			cancel()
 			o, err := t.ask(ctx, s.sample.Addr)
 			return errors.Join(err, o.want(reputation.ResultError, reputation.ResultTimeout), t.wantRequests(0))
 		}},
 		{"call/keeps nothing", func(tb testing.TB) error {
-			// the same question twice is two requests: caching belongs to the caller
-			t := s.trial(tb, s.sample.ServeHTTP)
+			// the same question twice makes two requests: caching is the caller's task
+			t := s.fixture(tb, s.sample.ServeHTTP)
 			for range 2 {
 				o, err := t.ask(tb.Context(), s.sample.Addr)
 				if err := errors.Join(err, s.sample.judge(o)); err != nil {
@@ -61,13 +61,13 @@ func (s *suite) callChecks() []check {
 	list = append(list, check{"call/profile", s.profile})
 	if !s.NoKey {
 		list = append(list, check{"call/broken key", func(tb testing.TB) error {
-			// as files have one at their end
-			t := s.trial(tb, s.sample.ServeHTTP)
+			// keys from files often end in a line break
+			t := s.fixture(tb, s.sample.ServeHTTP)
 			o, err := t.askWith(tb.Context(), s.sample.Addr, s.testKey()+"\n")
 			return errors.Join(err, o.want(reputation.ResultRefused), t.wantRequests(0))
 		}})
 		list = append(list, check{"call/no key", func(tb testing.TB) error {
-			t := s.trial(tb, s.sample.ServeHTTP)
+			t := s.fixture(tb, s.sample.ServeHTTP)
 			o, err := t.askWith(tb.Context(), s.sample.Addr, "")
 			return errors.Join(err, o.want(reputation.ResultRefused), t.wantRequests(0))
 		}})
@@ -88,16 +88,17 @@ func (s *suite) callChecks() []check {
 	}})
 }
 
-// profile checks what the provider says of its service against the rest of the configuration.
+// profile checks the provider's profile against the rest of the configuration.
 func (s *suite) profile(tb testing.TB) error {
-	t := s.trial(tb, s.sample.ServeHTTP)
+	t := s.fixture(tb, s.sample.ServeHTTP)
 	p := t.provider.Profile()
 	err := p.Validate()
 	if again := t.provider.Profile(); !reflect.DeepEqual(p, again) {
 		err = errors.Join(err, errors.New("Profile returns something else each time"))
 	}
 	if needed := p.Key == reputation.KeyRequired; needed == s.NoKey {
-		err = errors.Join(err, fmt.Errorf("Profile.Key says that a key is needed: %t, Config.NoKey is %t", needed, s.NoKey))
+		err = errors.Join(err,
+			fmt.Errorf("Profile.Key says that a key is needed: %t, Config.NoKey is %t", needed, s.NoKey))
 	}
 	if !p.Covers.Has(s.sample.Addr) {
 		err = errors.Join(err, errors.New("Profile.Covers leaves out the address of the first case"))
@@ -107,7 +108,7 @@ func (s *suite) profile(tb testing.TB) error {
 
 // unsupported asks about an address that the service does not cover.
 func (s *suite) unsupported(tb testing.TB, addr netip.Addr) error {
-	t := s.trial(tb, s.sample.ServeHTTP)
+	t := s.fixture(tb, s.sample.ServeHTTP)
 	o, err := t.ask(tb.Context(), addr)
 	if !errors.Is(o.err, reputation.ErrUnsupported) {
 		err = errors.Join(err, fmt.Errorf("the error is %w, want ErrUnsupported", o.err))
@@ -115,10 +116,11 @@ func (s *suite) unsupported(tb testing.TB, addr netip.Addr) error {
 	return errors.Join(err, t.wantRequests(0))
 }
 
-// concurrent calls Check fifty times at once, each time with a key of its own. It is worth most under the race detector.
+// concurrent calls Check fifty times at once, each time with another key. It is
+// most useful with the race detector.
 func (s *suite) concurrent(tb testing.TB) error {
 	const calls = 50
-	t := s.trial(tb, s.sample.ServeHTTP)
+	t := s.fixture(tb, s.sample.ServeHTTP)
 	faults := make([]error, calls)
 	var all sync.WaitGroup
 	for i := range calls {

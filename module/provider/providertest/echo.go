@@ -12,7 +12,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// echoChecks are about services that repeat what they were sent, as error pages do. None of it may come out.
+// echoChecks are about services that echo parts of the request, as error pages do.
+// None of them may be in an error.
 func (s *suite) echoChecks() []check {
 	var list []check
 	for _, status := range []int{200, 302, 400, 401, 402, 403, 404, 422, 429, 500, 503} {
@@ -27,7 +28,7 @@ func (s *suite) echoChecks() []check {
 	}
 	return append(list, check{"echo/no HTTP", func(tb testing.TB) error {
 		for _, secret := range s.secrets() {
-			t := s.trial(tb, func(w http.ResponseWriter, r *http.Request) {
+			t := s.fixture(tb, func(w http.ResponseWriter, r *http.Request) {
 				hangUp(w, secret(r)+"\r\n\r\n")
 			})
 			o, err := t.ask(tb.Context(), s.sample.Addr)
@@ -39,8 +40,9 @@ func (s *suite) echoChecks() []check {
 	}})
 }
 
-// secrets returns what is echoed, one at a time: a provider that drops a text for one secret must do so for each. The
-// padded key is cut in its middle by whoever cuts texts at a round length.
+// secrets returns the texts to echo. Each is tested alone, since a provider may
+// drop a text because of one secret only. The padding makes sure that a provider
+// that shortens texts cuts the key in its middle.
 func (s *suite) secrets() []func(r *http.Request) string {
 	fixed := func(text string) func(*http.Request) string {
 		return func(*http.Request) string { return text }
@@ -59,15 +61,15 @@ func (s *suite) secrets() []func(r *http.Request) string {
 }
 
 func (s *suite) echo(tb testing.TB, status int, secret func(*http.Request) string) error {
-	t := s.trial(tb, func(w http.ResponseWriter, r *http.Request) {
+	t := s.fixture(tb, func(w http.ResponseWriter, r *http.Request) {
 		text := secret(r)
-		// the members in which services commonly put their errors
+		// the usual members for errors
 		body, _ := json.Marshal(map[string]any{
 			"error": text, "message": text, "detail": text, "title": text, "status": text,
 			"errors": []any{map[string]any{"detail": text, "source": map[string]any{"parameter": text}}},
 		})
 		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Location", "http://[::"+text) // no URL: clients quote it when they cannot read it
+		w.Header().Set("Location", "http://[::"+text) // not a URL: clients quote it in their error
 		w.Header().Set("Retry-After", text)
 		w.WriteHeader(status)
 		_, _ = w.Write(body)

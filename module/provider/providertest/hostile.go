@@ -18,16 +18,17 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// once asks a service that answers with handler and expects one of the results.
+// once returns a check that asks a service with the given handler once, and expects
+// one of the results.
 func (s *suite) once(name string, handler http.HandlerFunc, results ...reputation.Result) check {
 	return check{name, func(tb testing.TB) error {
-		t := s.trial(tb, handler)
+		t := s.fixture(tb, handler)
 		o, err := t.ask(tb.Context(), s.sample.Addr)
 		return errors.Join(err, o.want(results...), t.wantRequests(1))
 	}}
 }
 
-// connectionChecks are about services that are dead, slow or fall silent.
+// connectionChecks are about services that are down, slow or stop answering.
 func (s *suite) connectionChecks() []check {
 	half := s.sample.Body[:len(s.sample.Body)/2]
 	return []check{
@@ -42,7 +43,7 @@ func (s *suite) connectionChecks() []check {
 		{"connection/cancelled while waiting", func(tb testing.TB) error {
 			ctx, cancel := context.WithCancel(tb.Context())
 			defer cancel()
-			t := s.trial(tb, func(_ http.ResponseWriter, r *http.Request) {
+			t := s.fixture(tb, func(_ http.ResponseWriter, r *http.Request) {
 				cancel()
 				<-r.Context().Done()
 			})
@@ -53,19 +54,21 @@ func (s *suite) connectionChecks() []check {
 			hangUp(w, "")
 		}, reputation.ResultError),
 		s.once("connection/reset in the body", func(w http.ResponseWriter, _ *http.Request) {
-			hangUp(w, fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-				len(s.sample.Body), half))
+			hangUp(w,
+				fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+					len(s.sample.Body), half))
 		}, reputation.ResultError, reputation.ResultBadAnswer),
 	}
 }
 
-// refused asks where nobody listens.
+// refused asks at a closed port.
 func (s *suite) refused(tb testing.TB) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // returns at once
 	if err != nil {
 		return err
 	}
-	t := &trial{patience: s.patience, key: s.testKey(), baseURL: "http://" + listener.Addr().String() + basePath}
+	t := &fixture{timeout: s.timeout, key: s.testKey(),
+		baseURL: "http://" + listener.Addr().String() + basePath}
 	if err := listener.Close(); err != nil {
 		return err
 	}
@@ -74,11 +77,12 @@ func (s *suite) refused(tb testing.TB) error {
 	return errors.Join(err, o.want(reputation.ResultError))
 }
 
-// whileWaiting lets the deadline pass after the service has sent what begin sends, and nothing more.
+// whileWaiting returns a check in which the service sends what begin writes, and then nothing until
+// the deadline passes.
 func (s *suite) whileWaiting(name string, begin func(w http.ResponseWriter)) check {
 	return check{name, func(tb testing.TB) error {
-		ctx := newLapse()
-		t := s.trial(tb, func(w http.ResponseWriter, r *http.Request) {
+		ctx := newManualDeadline()
+		t := s.fixture(tb, func(w http.ResponseWriter, r *http.Request) {
 			begin(w)
 			ctx.expire()
 			<-r.Context().Done()
@@ -88,10 +92,10 @@ func (s *suite) whileWaiting(name string, begin func(w http.ResponseWriter)) che
 	}}
 }
 
-// dripping lets the deadline pass while the service sends one byte after the other without end.
+// dripping lets the deadline pass while the service sends single bytes without end.
 func (s *suite) dripping(tb testing.TB) error {
-	ctx := newLapse()
-	t := s.trial(tb, func(w http.ResponseWriter, r *http.Request) {
+	ctx := newManualDeadline()
+	t := s.fixture(tb, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", s.sample.Header.Get("Content-Type"))
 		for sent := 0; r.Context().Err() == nil; sent++ {
 			if sent == 20 {
@@ -101,7 +105,7 @@ func (s *suite) dripping(tb testing.TB) error {
 				return
 			}
 			_ = http.NewResponseController(w).Flush()
-			time.Sleep(time.Millisecond) // slow enough that no provider gets to its limit instead
+			time.Sleep(time.Millisecond) // so slow that no provider reaches its size limit first
 		}
 	})
 	o, err := t.ask(ctx, s.sample.Addr)
@@ -121,7 +125,7 @@ func hangUp(w http.ResponseWriter, raw string) {
 	_ = conn.Close()
 }
 
-// answerChecks are about services, and what stands before them, that answer something else.
+// answerChecks are about wrong answers, of the service or of a proxy before it.
 func (s *suite) answerChecks() []check {
 	const page = "<!DOCTYPE html><html><head><title>Just a moment</title></head><body>Checking your browser</body></html>"
 	const jsonType, htmlType = "application/json", "text/html; charset=utf-8"
@@ -143,7 +147,7 @@ func (s *suite) answerChecks() []check {
 		s.once("answer/deep in a member", s.deep, bad),
 		s.once("answer/page that is the answer", s.as(htmlType), bad),
 		s.once("answer/no type", s.as(""), bad),
-		s.packed(),
+		s.compressed(),
 		s.once("answer/500", reply(500, jsonType, `{"message":"internal error"}`), failed),
 		s.once("answer/502 page", reply(502, htmlType, page), failed),
 		s.once("answer/404 page", reply(404, htmlType, page), notFound...),
@@ -158,7 +162,7 @@ func (s *suite) answerChecks() []check {
 	return append(list, s.echoChecks()...)
 }
 
-// deep gives the sample with one member more, which is nested deeper than any service would.
+// deep sends the sample with an additional member, which is nested deeper than that of any service.
 func (s *suite) deep(w http.ResponseWriter, r *http.Request) {
 	const depth = 5000
 	nested := strings.Repeat("[", depth) + strings.Repeat("]", depth)
@@ -171,10 +175,10 @@ func (s *suite) deep(w http.ResponseWriter, r *http.Request) {
 	reply(200, s.sample.Header.Get("Content-Type"), body)(w, r)
 }
 
-// as gives the sample under another content type, or without one.
+// as sends the sample with another content type, or without one.
 func (s *suite) as(contentType string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header()["Content-Type"] = nil // which keeps the server from guessing
+		w.Header()["Content-Type"] = nil // otherwise the server would guess it
 		if contentType != "" {
 			w.Header().Set("Content-Type", contentType)
 		}
@@ -182,24 +186,24 @@ func (s *suite) as(contentType string) http.HandlerFunc {
 	}
 }
 
-// packed gives the sample in gzip to whoever accepts that, as services do.
-func (s *suite) packed() check {
+// compressed sends the sample in gzip if the client accepts it, as services do.
+func (s *suite) compressed() check {
 	return check{"answer/gzip", func(tb testing.TB) error {
-		t := s.trial(tb, func(w http.ResponseWriter, r *http.Request) {
+		t := s.fixture(tb, func(w http.ResponseWriter, r *http.Request) {
 			if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 				s.sample.ServeHTTP(w, r)
 				return
 			}
 			w.Header().Set("Content-Type", s.sample.Header.Get("Content-Type"))
 			w.Header().Set("Content-Encoding", "gzip")
-			_, _ = w.Write(pack([]byte(s.sample.Body)))
+			_, _ = w.Write(compress([]byte(s.sample.Body)))
 		})
 		o, err := t.ask(tb.Context(), s.sample.Addr)
 		return errors.Join(err, s.sample.judge(o), t.wantRequests(1))
 	}}
 }
 
-// pauses are about the ways in which a 429 asks for a pause. None may be shorter than nothing or without end.
+// pauses are about the forms in which a 429 asks for a pause. No pause may be negative or endless.
 func (s *suite) pauses() []check {
 	const longest = 31 * 24 * time.Hour
 	var list []check
@@ -218,7 +222,7 @@ func (s *suite) pauses() []check {
 		{"more than 64 bits", "99999999999999999999", 0, longest},
 	} {
 		list = append(list, check{"pause/" + p.name, func(tb testing.TB) error {
-			t := s.trial(tb, func(w http.ResponseWriter, r *http.Request) {
+			t := s.fixture(tb, func(w http.ResponseWriter, r *http.Request) {
 				if p.after != "" {
 					w.Header().Set("Retry-After", p.after)
 				}
@@ -226,7 +230,8 @@ func (s *suite) pauses() []check {
 			})
 			o, err := t.ask(tb.Context(), s.sample.Addr)
 			if got := o.retryAfter(); got < p.low || got > p.high {
-				err = errors.Join(err, fmt.Errorf("Retry-After %q became %s, want %s to %s", p.after, got, p.low, p.high))
+				err = errors.Join(err,
+					fmt.Errorf("Retry-After %q became %s, want %s to %s", p.after, got, p.low, p.high))
 			}
 			return errors.Join(err, o.want(reputation.ResultThrottled), t.wantRequests(1))
 		}})
@@ -239,11 +244,11 @@ func reply(status int, contentType, body string) http.HandlerFunc {
 	return c.ServeHTTP
 }
 
-// truncated cuts the sample at every place and delivers the rest as if it were whole.
+// truncated sends every prefix of the sample as if it were complete.
 func (s *suite) truncated(tb testing.TB) error {
 	body := strings.TrimSpace(s.sample.Body)
 	var length atomic.Int64
-	t := s.trial(tb, func(w http.ResponseWriter, r *http.Request) {
+	t := s.fixture(tb, func(w http.ResponseWriter, r *http.Request) {
 		reply(200, s.sample.Header.Get("Content-Type"), body[:length.Load()])(w, r)
 	})
 	for n := range len(body) {
@@ -256,15 +261,16 @@ func (s *suite) truncated(tb testing.TB) error {
 	return t.wantRequests(len(body))
 }
 
-// flood sends the sample behind so many MiB of white space, and measures that the provider stops reading early.
+// flood sends size MiB of white space before the sample, and measures that the
+// provider stops reading early.
 func (s *suite) flood(encoding string, size int) func(tb testing.TB) error {
 	return func(tb testing.TB) error {
 		const bound = 16 << 20 // bytes; reading all of it costs several times its size
 		space, end := bytes.Repeat([]byte(" "), 1<<20), []byte(s.sample.Body)
 		if encoding == "gzip" {
-			space, end = pack(space), pack(end) // gzip allows to string packed files together
+			space, end = compress(space), compress(end) // a gzip file may be a sequence of gzip files
 		}
-		t := s.trial(tb, func(w http.ResponseWriter, _ *http.Request) {
+		t := s.fixture(tb, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", s.sample.Header.Get("Content-Type"))
 			if encoding != "" {
 				w.Header().Set("Content-Encoding", encoding)
@@ -281,27 +287,28 @@ func (s *suite) flood(encoding string, size int) func(tb testing.TB) error {
 		o, err := t.ask(tb.Context(), s.sample.Addr)
 		runtime.ReadMemStats(&after)
 		if used := after.TotalAlloc - before.TotalAlloc; used > bound {
-			err = errors.Join(err, fmt.Errorf("a body of %d MiB made the process allocate %d MiB: limit what is read",
-				size, used>>20))
+			err = errors.Join(err,
+				fmt.Errorf("a body of %d MiB made the process allocate %d MiB: limit what is read",
+					size, used>>20))
 		}
 		return errors.Join(err, o.want(reputation.ResultBadAnswer), t.wantRequests(1))
 	}
 }
 
-func pack(plain []byte) []byte {
-	var packed bytes.Buffer
-	w := gzip.NewWriter(&packed)
+func compress(plain []byte) []byte {
+	var compressed bytes.Buffer
+	w := gzip.NewWriter(&compressed)
 	_, _ = w.Write(plain)
 	_ = w.Close()
-	return packed.Bytes()
+	return compressed.Bytes()
 }
 
-// redirect points at another server, which must get nothing, the key least of all.
+// redirect points to another server, which must not get a request, let alone the key.
 func (s *suite) redirect(status int) func(tb testing.TB) error {
 	return func(tb testing.TB) error {
-		elsewhere := s.trial(tb, s.sample.ServeHTTP)
-		t := s.trial(tb, func(w http.ResponseWriter, r *http.Request) {
-			//nolint:gosec // an open redirect is what is tried
+		elsewhere := s.fixture(tb, s.sample.ServeHTTP)
+		t := s.fixture(tb, func(w http.ResponseWriter, r *http.Request) {
+			//nolint:gosec // it is an open redirect on purpose
 			http.Redirect(w, r, strings.TrimSuffix(elsewhere.baseURL, basePath)+r.URL.RequestURI(), status)
 		})
 		o, err := t.ask(tb.Context(), s.sample.Addr)

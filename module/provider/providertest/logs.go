@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// logs is what the process has logged through the standard library since capture.
+// logs are the log entries of the process, through the standard library, since capture.
 type logs struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -20,14 +20,14 @@ type logs struct {
 	flags  int
 }
 
-// The standard library has one log: calls that run side by side share what is captured of it.
+// The standard library has one log, so concurrent calls share the captured entries.
 var captured struct {
 	sync.Mutex
 	users int
 	logs  *logs
 }
 
-// capture redirects the standard library's logs. What it returns is restored by the caller.
+// capture redirects the standard library's logs. The caller must call restore.
 func capture() *logs {
 	captured.Lock()
 	defer captured.Unlock()
@@ -41,7 +41,7 @@ func capture() *logs {
 	return l
 }
 
-// restore ends what capture began.
+// restore ends a capture. The last one restores the logs.
 func (l *logs) restore() {
 	captured.Lock()
 	defer captured.Unlock()
@@ -60,7 +60,7 @@ func (l *logs) Write(text []byte) (int, error) {
 	return l.text.Write(text)
 }
 
-// fault returns what was logged that must not be.
+// fault returns an error if a secret was logged.
 func (l *logs) fault(baseURL string, addr netip.Addr, key string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,10 +1,12 @@
-// Package providertest is the contract of reputation.Provider as a test suite, for providers that speak HTTP. It imports
-// the standard library and the vocabulary only, so that third parties can use it.
+// Package providertest tests the contract of reputation.Provider, for providers over HTTP. It
+// imports the standard library and package reputation only, so that third parties can use it.
 //
-// A provider's test calls Run with the service's answers (its own samples, see Case). The suite plays the service on a
-// loopback port: first with these answers, then dead, hanging, dripping, lying, huge, redirecting and echoing secrets.
-// After every call it checks what the contract asks for: one request, a known kind of error, a report within its
-// ranges and of what the profile states, and no key, URL or visitor's address in any error or in the standard library's logs.
+// A provider's test calls Run with answers of the service: see Case. The suite runs
+// a fake service on a loopback port. It gives these answers first; then it is down,
+// hangs, sends single bytes, sends wrong or huge answers, redirects, and echoes
+// secrets. After every call the suite checks the contract: one request, a known kind
+// of error, and a report within its ranges and the profile's capabilities. No key,
+// URL or visitor's address may be in an error or in the standard library's logs.
 package providertest
 
 import (
@@ -22,35 +24,38 @@ import (
 
 // Config describes the provider under test.
 type Config struct {
-	// New returns a provider that is ready for use and asks the service at baseURL, which has no slash at its end. It
-	// registers with t.Cleanup what has to be closed. Every test of the suite makes its own provider.
+	// New returns a provider that is ready for use and asks the service at baseURL,
+	// which does not end in a slash. It must use t.Cleanup to close the provider.
+	// Every test of the suite creates its own provider.
 	New func(t testing.TB, baseURL string) reputation.Provider
 
-	// Cases are answers of the service and what they mean. At least one must have ResultOK: the first such case is
-	// what the suite damages, delays and repeats.
+	// Cases are answers of the service and their meanings. At least one must have ResultOK: the
+	// suite damages, delays and repeats the first of these.
 	Cases []Case
 
-	// NoKey says that the service needs no key. Otherwise a call without key must end in reputation.ErrRefused, without
-	// a request, and every request must carry the key of its own call.
+	// NoKey is set if the service needs no key. Otherwise a call without a key must
+	// return reputation.ErrRefused, without a request, and every request must have
+	// the key of its own call.
 	NoKey bool
 
-	// KeyPrefix is what stands before the key that the suite asks with, such as "12345:" for a service with an account and a
-	// key. Default: nothing.
+	// KeyPrefix is added before the key that the suite uses, such as "12345:" for a service with an
+	// account and a key. Default: nothing.
 	KeyPrefix string
 
-	// NotFound says that a 404 means reputation.ErrUnknown whatever its body. Leave it false for services whose 404 has
-	// a body of its own, and show that one as a Case: a proxy's 404 page must not be taken for an answer.
+	// NotFound is set if a 404 with any body means reputation.ErrUnknown. Leave it false for
+	// services whose 404 has a body of its own, and add that one as a Case: a proxy's 404 page must
+	// not count as an answer.
 	NotFound bool
 
-	// Unsupported are addresses that the service does not cover, besides those that its profile leaves out:
-	// reputation.ErrUnsupported, without a request.
+	// Unsupported are addresses that the service does not cover, besides those that its profile
+	// excludes. They must return reputation.ErrUnsupported, without a request.
 	Unsupported []netip.Addr
 
-	// patience is how long a call may take that nothing holds up, for the suite's own tests. Default: 20s.
-	patience time.Duration
+	// timeout is how long a call may take at most. The suite's own tests set it. Default: 20s.
+	timeout time.Duration
 }
 
-// Case is one answer of the service and what it means.
+// Case is one answer of the service and its meaning.
 type Case struct {
 	// Name is the name of the sub-test.
 	Name string
@@ -61,27 +66,29 @@ type Case struct {
 	// Status is the answer's status code. Default: 200.
 	Status int
 
-	// Header holds the answer's header fields. Content-Type is application/json unless it says otherwise.
+	// Header are the answer's header fields. Content-Type is application/json
+	// unless it is set here.
 	Header http.Header
 
-	// Body is the answer's body; BodyFile is the file that holds it, when Body is empty.
+	// Body is the answer's body. If it is empty, BodyFile is the file with the body.
 	Body, BodyFile string
 
-	// Request, if set, checks what the provider sent. It runs on the server's goroutine.
+	// Request, if set, checks the provider's request. It runs on the server's goroutine.
 	Request func(r *http.Request) error
 
-	// Result is the kind of outcome, as reputation.ResultOf tells. The zero value is ResultOK.
+	// Result is the expected result, by reputation.ResultOf. The zero value is ResultOK.
 	Result reputation.Result
 
-	// Report is what the provider must return when Result is ResultOK. Numbers may differ by a millionth.
+	// Report is the expected report if Result is ResultOK. Numbers may differ by a millionth.
 	Report reputation.Report
 
-	// RetryAfter is what the provider must return when Result is ResultThrottled.
+	// RetryAfter is the expected pause if Result is ResultThrottled.
 	RetryAfter time.Duration
 }
 
-// Run runs the suite, one sub-test for each case and each way in which a service can misbehave. It measures what the
-// process allocates, and looks at what it logs: call it from a test that is not parallel to others.
+// Run runs the suite, with one sub-test for each case and for each kind of
+// misbehaviour. It measures the allocations of the process and captures its logs:
+// call it from a test that is not parallel to others.
 func Run(t *testing.T, config Config) {
 	t.Helper()
 	checks, err := config.checks()
@@ -97,7 +104,7 @@ func Run(t *testing.T, config Config) {
 	}
 }
 
-// check is one sub-test. It returns its finding, so that the suite's own tests can look at findings.
+// check is one sub-test. It returns an error instead of failing, for the suite's own tests.
 type check struct {
 	name string
 	run  func(tb testing.TB) error
@@ -105,8 +112,8 @@ type check struct {
 
 func (c Config) checks() ([]check, error) {
 	s := suite{Config: c}
-	if s.patience == 0 {
-		s.patience = 20 * time.Second
+	if s.timeout == 0 {
+		s.timeout = 20 * time.Second
 	}
 	s.Cases = append([]Case(nil), c.Cases...)
 	for i := range s.Cases {
@@ -118,7 +125,8 @@ func (c Config) checks() ([]check, error) {
 		}
 	}
 	if s.sample == nil {
-		return nil, fmt.Errorf("none of the %d cases has ResultOK: the suite needs one answer to damage", len(s.Cases))
+		return nil, fmt.Errorf("none of the %d cases has ResultOK: the suite needs one answer to damage",
+			len(s.Cases))
 	}
 	list := s.caseChecks()
 	list = append(list, s.callChecks()...)
@@ -151,7 +159,7 @@ func (c *Case) complete() error {
 	return nil
 }
 
-// ServeHTTP gives the case's answer.
+// ServeHTTP sends the case's answer.
 func (c *Case) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	for name, values := range c.Header {
 		w.Header()[name] = values
@@ -161,7 +169,7 @@ func (c *Case) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte(c.Body))
 }
 
-// judge compares an outcome with what the case wants.
+// judge compares an outcome with the expected one.
 func (c *Case) judge(o outcome) error {
 	if err := o.want(c.Result); err != nil {
 		return err
@@ -179,7 +187,8 @@ func (c *Case) judge(o outcome) error {
 
 func compare(got, want reputation.Report) error {
 	const tolerance = 1e-6
-	if math.Abs(got.Severity-want.Severity) > tolerance || math.Abs(got.Confidence-want.Confidence) > tolerance ||
+	if math.Abs(got.Severity-want.Severity) > tolerance ||
+		math.Abs(got.Confidence-want.Confidence) > tolerance ||
 		!got.LastSeen.Equal(want.LastSeen) || got.Categories != want.Categories || got.Facts != want.Facts ||
 		got.TTL != want.TTL {
 		return fmt.Errorf("the report is\n\t%s\nwant\n\t%s", describe(got), describe(want))
@@ -187,7 +196,8 @@ func compare(got, want reputation.Report) error {
 	return nil
 }
 
-// describe writes out what %+v hides: the nature's known negatives and the categories' words.
+// describe formats a report. Unlike %+v, it shows the nature's known negatives and
+// the categories' words.
 func describe(r reputation.Report) string {
 	nature, _ := r.Facts.Nature.MarshalJSON()
 	return fmt.Sprintf("severity %g, confidence %g, categories {%s}, country %q, AS%d %q, network %s, nature %s, seen %s, ttl %s",

@@ -122,7 +122,7 @@ func config(flaw func(*service)) Config {
 		New: func(tb testing.TB, baseURL string) reputation.Provider {
 			s := &service{url: baseURL, transport: new(http.Transport), ask: once, limit: 64 << 10, decode: strict,
 				status: classify, failure: bare, key: func(q reputation.Query) string { return q.Key },
-				profile: reputation.Profile{Name: "acme", Covers: reputation.IPv4, Says: reputation.Statements{Country: true}}}
+				profile: reputation.Profile{Name: "acme", Covers: reputation.IPv4, Capabilities: reputation.Capabilities{Country: true}}}
 			tb.Cleanup(s.transport.CloseIdleConnections)
 			if flaw != nil {
 				flaw(s)
@@ -241,7 +241,7 @@ func TestFlaws(t *testing.T) {
 			s.failure = func(ctx context.Context, err error) error { slog.Debug("failed", "error", err); return bare(ctx, err) }
 			s.ask = client
 		}, []string{"connection/refused"}},
-		{"says what its profile does not state", func(s *service) { s.profile.Says = reputation.Statements{ASN: true} },
+		{"says what its profile does not state", func(s *service) { s.profile.Capabilities = reputation.Capabilities{ASN: true} },
 			[]string{"answer/bad"}},
 		{"has a profile that is wrong", func(s *service) { s.profile.Name = "" }, []string{"call/profile"}},
 		{"says that it needs no key", func(s *service) { s.profile.Key = reputation.KeyOptional }, []string{"call/profile"}},
@@ -284,7 +284,7 @@ func TestFlaws(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			c := config(tc.flaw)
 			if tc.name == "ignores the context" {
-				c.patience = 100 * time.Millisecond // these calls never return by themselves
+				c.timeout = 100 * time.Millisecond // these calls never return by themselves
 			}
 			if failed := unnoticed(t, c, tc.want...); len(failed) > 0 {
 				t.Errorf("not found by %s", strings.Join(failed, ", "))

@@ -18,15 +18,17 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Ask asks the service once and returns what report makes of its answer, which is JSON and decoded into a T. See
-// reputation.Provider for the errors. A report that finds the answer not to be of the protocol, or to be an error in spite of
-// its status, returns an error that wraps ErrBadAnswer, ErrUnknown or ErrRefused, or Answer.Throttled; it quotes the service
-// through Answer.Quote only.
+// Ask sends one request, decodes the JSON of its answer into a T, and returns the result of report.
+// See reputation.Provider for the errors. If the answer is not of the protocol, or is an error in
+// spite of its status, report returns an error that wraps ErrBadAnswer, ErrUnknown or ErrRefused,
+// or Answer.Throttled. It must quote the service through Answer.Quote only.
 //
-// The transport is handed one request. When a kept HTTP/1 connection turns out to be dead before a byte came back, the transport
-// sends a GET again, and a POST only if nothing of it was sent; over HTTP/2 it does so only if the server said it did not look.
+// The transport gets one request. It sends the request again in two cases only: on a reused HTTP/1
+// connection that failed before any byte of the answer (a POST only if no byte was sent), and over
+// HTTP/2 if the server states that it did not process the request.
 func Ask[T any](
-	ctx context.Context, e *Endpoint, q reputation.Query, r Request, report func(*T, *Answer) (reputation.Report, error),
+	ctx context.Context, e *Endpoint, q reputation.Query, r Request, report func(*T,
+		*Answer) (reputation.Report, error),
 ) (reputation.Report, error) {
 	var result reputation.Report
 	a, err := e.ask(ctx, q, &r)
@@ -42,12 +44,12 @@ func Ask[T any](
 	return result, nil
 }
 
-// Answer is what came back.
+// Answer is the answer of the service.
 type Answer struct {
 	// Status is 200, or one of Request.Answers.
 	Status int
 
-	// Header are the header fields. They are foreign words.
+	// Header are the header fields. Their content is not trustworthy.
 	Header http.Header
 
 	body     []byte
@@ -58,7 +60,7 @@ type Answer struct {
 // ask sends a request and reads its answer.
 func (e *Endpoint) ask(ctx context.Context, q reputation.Query, r *Request) (*Answer, error) {
 	if e.transport == nil {
-		return nil, errors.New("the endpoint is not open: call Open in Provision")
+		return nil, errNotOpen
 	}
 	if !e.api.Profile.Covers.Has(q.Addr) {
 		return nil, reputation.ErrUnsupported
@@ -72,8 +74,8 @@ func (e *Endpoint) ask(ctx context.Context, q reputation.Query, r *Request) (*An
 	if err != nil {
 		return nil, err
 	}
-	// The transport, and not a client: a client follows redirects, or at least reads where they lead, and puts the
-	// URL with the visitor's address into every error.
+	// The transport is used without a client: a client follows redirects, or at least parses their
+	// target, and adds the URL with the visitor's address to every error.
 	resp, err := e.transport.RoundTrip(req)
 	if err != nil {
 		return nil, cause(ctx, err)
@@ -89,7 +91,7 @@ func (e *Endpoint) ask(ctx context.Context, q reputation.Query, r *Request) (*An
 	case err != nil && expected:
 		return nil, cause(ctx, err)
 	case err != nil || !expected && int64(len(a.body)) > e.api.MaxBody:
-		a.body = nil // the status says enough
+		a.body = nil // the status is sufficient
 	}
 	if !expected {
 		return nil, a.failure()
@@ -97,20 +99,20 @@ func (e *Endpoint) ask(ctx context.Context, q reputation.Query, r *Request) (*An
 	return a, a.check()
 }
 
-// check finds answers that cannot be the service's before anything is read from them.
+// check returns an error for answers that cannot be the service's, before they are decoded.
 func (a *Answer) check() error {
 	switch most := a.endpoint.api.MaxBody; {
 	case int64(len(a.body)) > most:
 		return fmt.Errorf("%w: more than %d bytes", reputation.ErrBadAnswer, most)
 	case a.Header.Get("Content-Encoding") != "":
 		return fmt.Errorf("%w: it is packed in a way that was not asked for", reputation.ErrBadAnswer)
-	case !a.endpoint.speaks(a.Header):
+	case !a.endpoint.hasMediaType(a.Header):
 		return fmt.Errorf("%w: its content type is not JSON", reputation.ErrBadAnswer)
 	}
 	return nil
 }
 
-// failure returns what a status means that is no answer.
+// failure returns the error for a status that was not expected.
 func (a *Answer) failure() error {
 	status := a.Status
 	var detail string
@@ -119,7 +121,7 @@ func (a *Answer) failure() error {
 	}
 	switch {
 	case status == http.StatusForbidden && mediaType(a.Header) == "text/html":
-		// a firewall in front of the service, which says nothing about the key
+		// it is from a firewall in front of the service, and not about the key
 		return fmt.Errorf("%w: status 403 with an HTML page", reputation.ErrBadAnswer)
 	case status == http.StatusUnauthorized, status == http.StatusPaymentRequired, status == http.StatusForbidden:
 		return fmt.Errorf("%w: status %d%s", reputation.ErrRefused, status, detail)
@@ -133,8 +135,8 @@ func (a *Answer) failure() error {
 	return fmt.Errorf("no answer, status %d%s", status, detail)
 }
 
-// speaks reports whether an answer calls itself what the service sends.
-func (e *Endpoint) speaks(header http.Header) bool {
+// hasMediaType reports whether an answer has a content type of the service.
+func (e *Endpoint) hasMediaType(header http.Header) bool {
 	media := mediaType(header)
 	if len(e.api.MediaTypes) > 0 {
 		return slices.Contains(e.api.MediaTypes, media)
@@ -142,7 +144,7 @@ func (e *Endpoint) speaks(header http.Header) bool {
 	return media == "application/json" || strings.HasSuffix(media, "+json")
 }
 
-// mediaType returns the content type without its parameters, or nothing when it is missing or wrong.
+// mediaType returns the content type without its parameters, or "" if it is missing or wrong.
 func mediaType(header http.Header) string {
 	media, _, err := mime.ParseMediaType(header.Get("Content-Type"))
 	if err != nil {
@@ -151,8 +153,9 @@ func mediaType(header http.Header) string {
 	return media
 }
 
-// cause reduces an error of the transport to one that may be logged. What is not known to be harmless is left out: some
-// errors of net/http quote what the other side sent, or the address of a proxy with its password.
+// cause reduces an error of the transport to one that may be logged. It
+// passes on only errors that are known to be harmless: some errors of
+// net/http quote the server, or the address of a proxy with its password.
 func cause(ctx context.Context, err error) error {
 	if ended := ctx.Err(); ended != nil {
 		return ended

@@ -8,10 +8,11 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// maxDepth is how deep arrays and objects may stand in each other; services stay below ten.
+// maxDepth is how deep arrays and objects may be nested. Services stay below ten.
 const maxDepth = 64
 
-// Decode reads one JSON document of an answer. Its errors wrap reputation.ErrBadAnswer and hold no foreign words.
+// Decode reads one JSON document of an answer. Its errors wrap
+// reputation.ErrBadAnswer and do not quote the answer.
 func Decode(body []byte, into any) error {
 	if tooDeep(body) {
 		return fmt.Errorf("%w: it is nested more than %d deep", reputation.ErrBadAnswer, maxDepth)
@@ -20,7 +21,8 @@ func Decode(body []byte, into any) error {
 	if err == nil {
 		return nil
 	}
-	// only the member's name, which is that of our type: the rest of the error quotes the body
+	// use only the name of the member, which is a name of our type:
+	// the rest of the error quotes the body
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
 		return fmt.Errorf("%w: %q is of another type", reputation.ErrBadAnswer, wrong.Field)
 	}
@@ -32,7 +34,8 @@ func Decode(body []byte, into any) error {
 
 func (a *Answer) decode(into any) error { return Decode(a.body, into) }
 
-// tooDeep reports whether brackets are nested more than maxDepth deep. What is no JSON may be called either.
+// tooDeep reports whether brackets are nested more than maxDepth
+// deep. The result is undefined for invalid JSON.
 func tooDeep(body []byte) bool {
 	depth, quoted := 0, false
 	for i := 0; i < len(body); i++ {

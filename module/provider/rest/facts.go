@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Country returns an ISO 3166-1 alpha-2 code in capitals, or nothing when it is none.
+// Country returns code if it is an ISO 3166-1 alpha-2 code in capitals, and "" otherwise. A service that writes lower case
+// needs strings.ToUpper first.
 func Country(code string) string {
 	if len(code) != 2 || code[0] < 'A' || code[0] > 'Z' || code[1] < 'A' || code[1] > 'Z' {
 		return ""
@@ -14,8 +15,8 @@ func Country(code string) string {
 	return code
 }
 
-// ASN reads the number of an autonomous system as services write it: "AS64500", "64500", "AS64500 Example Ltd". It is 0 when
-// there is none.
+// ASN reads the number of an autonomous system in the usual forms: "AS64500", "64500", "AS64500
+// Example Ltd". It returns 0 if there is none.
 func ASN(text string) uint32 {
 	number, _, _ := strings.Cut(strings.TrimSpace(text), " ")
 	if len(number) > 2 && strings.EqualFold(number[:2], "AS") {
@@ -28,8 +29,8 @@ func ASN(text string) uint32 {
 	return uint32(n)
 }
 
-// SameAddr reports whether text is the address that was asked about, in whatever spelling. An answer that names another one
-// must not be believed.
+// SameAddr reports whether text is the address that was asked about, in any spelling. An answer
+// about another address must not be used.
 func SameAddr(text string, asked netip.Addr) bool {
 	addr, err := netip.ParseAddr(text)
 	return err == nil && addr.Unmap() == asked

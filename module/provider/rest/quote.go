@@ -9,43 +9,46 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// maxQuote bounds what an error quotes of the service's own words, in bytes.
+// maxQuote is how much of the service's text an error quotes, in bytes.
 const maxQuote = 200
 
-// What is shorter is no secret, and occurs in harmless words: the path of the API, such as "api", and each part of a key.
+// The path of the API and the parts of a key are searched for only if they have this length.
+// Shorter ones, such as "api", are not secret and occur in harmless texts.
 const minPath, minPart = 6, 4
 
-// Quote returns the service's own words for the end of an error, as ": words" in printable ASCII, 200 characters at most. It
-// returns nothing when there are none, or when they repeat the key, the address that was asked about or the API's address.
-func (a *Answer) Quote(words string) string {
-	if int64(len(words)) > a.endpoint.api.MaxBody {
+// Quote returns a text of the service for the end of an error, as ": text" in printable ASCII, 200
+// characters at most. It returns "" if the text is empty, or if it repeats the key, the address
+// that was asked about or the API's address.
+func (a *Answer) Quote(text string) string {
+	if int64(len(text)) > a.endpoint.api.MaxBody {
 		return ""
 	}
-	words = strings.Map(func(r rune) rune {
+	text = strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
 			return ' '
 		}
 		return r
-	}, words)
-	words = strings.TrimSpace(words)
-	if words == "" || a.betrays(words) {
+	}, text)
+	text = strings.TrimSpace(text)
+	if text == "" || a.leaks(text) {
 		return ""
 	}
-	// cut last, so that nothing is looked for in half a word
-	return ": " + words[:min(len(words), maxQuote)]
+	// shorten it last, so that a secret is not overlooked because it was cut
+	return ": " + text[:min(len(text), maxQuote)]
 }
 
-// betrays reports whether words hold the key, the visitor's address in any spelling, or the address of the API.
-func (a *Answer) betrays(words string) bool {
-	words = strings.ToLower(words)
+// leaks reports whether a text has the key, the visitor's address in
+// any spelling, or the address of the API.
+func (a *Answer) leaks(text string) bool {
+	text = strings.ToLower(text)
 	for _, secret := range a.secrets() {
-		if secret != "" && strings.Contains(words, strings.ToLower(secret)) {
+		if secret != "" && strings.Contains(text, strings.ToLower(secret)) {
 			return true
 		}
 	}
 	subject := reputation.Subject(a.query.Addr)
 	notAddress := func(r rune) bool { return !strings.ContainsRune("0123456789abcdef:.", r) }
-	for word := range strings.FieldsFuncSeq(words, notAddress) {
+	for word := range strings.FieldsFuncSeq(text, notAddress) {
 		for _, spelling := range []string{word, strings.Trim(word, ":.")} {
 			if found, err := netip.ParseAddr(spelling); err == nil && subject.Contains(found.Unmap()) {
 				return true
@@ -55,7 +58,7 @@ func (a *Answer) betrays(words string) bool {
 	return false
 }
 
-// secrets returns what must not be logged, in the spellings in which it is sent.
+// secrets returns everything that must not be logged, in the spellings in which it is sent.
 func (a *Answer) secrets() []string {
 	key, addr, base := a.query.Key, a.query.Addr.String(), a.endpoint.base
 	first, second, _ := strings.Cut(key, ":")
@@ -67,7 +70,8 @@ func (a *Answer) secrets() []string {
 		if len(k) < minPart && k != key {
 			continue
 		}
-		list = append(list, k, url.QueryEscape(k), url.PathEscape(k), base64.StdEncoding.EncodeToString([]byte(k)))
+		list = append(list, k, url.QueryEscape(k), url.PathEscape(k),
+			base64.StdEncoding.EncodeToString([]byte(k)))
 	}
 	return list
 }

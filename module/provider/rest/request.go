@@ -15,35 +15,36 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Request is one question, relative to the address of the API. A key may stand in any part of it.
+// Request is one question, relative to the address of the API. Any part of it may contain the key.
 type Request struct {
-	// Path are the elements that follow the API's address, each escaped by itself. An empty one at the end makes the path
-	// end in a slash.
+	// Path are the path elements after the API's address. They are escaped. With an empty last
+	// element the path ends in a slash.
 	Path []string
 
 	// Params is the query.
 	Params url.Values
 
-	// Header are header fields. One without a value is not sent, so that a key may be missing. Accept is
-	// "application/json" unless it is among them.
+	// Header are header fields. Fields without a value are not sent, so that a key may be missing.
+	// Accept is "application/json" unless it is set here.
 	Header map[string]string
 
-	// Basic is what is sent as HTTP Basic authentication: a user and a password with a colon between them, as the key of
-	// such a service is written. Default: none.
+	// Basic is sent as HTTP Basic authentication: a user and a password with a colon between them.
+	// The key of such a service has this form. Default: none.
 	Basic string
 
 	// JSON, if set, is sent as the body of a POST. Otherwise the request is a GET.
 	JSON any
 
-	// Answers are the statuses besides 200 whose body is read as an answer, such as a 404 that names the address. They are
-	// for services whose own 404 can be told from that of a proxy. Default: none.
+	// Answers are the statuses besides 200 whose body is an answer, such as a 404 that names the
+	// address. Use them if the service's own 404 differs from that of a proxy. Default: none.
 	Answers []int
 
-	// Unknown are the statuses that mean reputation.ErrUnknown whatever their body, such as a bare 404. Default: none.
+	// Unknown are the statuses that mean reputation.ErrUnknown with
+	// any body, such as a bare 404. Default: none.
 	Unknown []int
 }
 
-// Bearer returns the value of an Authorization field for a key, or nothing for none.
+// Bearer returns the value of an Authorization field for a key, or "" without a key.
 func Bearer(key string) string {
 	if key == "" {
 		return ""
@@ -51,9 +52,12 @@ func Bearer(key string) string {
 	return "Bearer " + key
 }
 
-// Target returns the URL of a request, for tests: it can hold the key and the visitor's address. An endpoint that is not
-// open has none.
+// Target returns the URL of a request, for tests. It may contain the key and the visitor's address.
+// An endpoint that is not open has none.
 func (e *Endpoint) Target(r *Request) (*url.URL, error) {
+	if e.base == nil {
+		return nil, errNotOpen
+	}
 	path := strings.TrimRight(e.base.EscapedPath(), "/")
 	for i, element := range r.Path {
 		if element == "." || element == ".." || element == "" && i < len(r.Path)-1 {
@@ -70,7 +74,9 @@ func (e *Endpoint) Target(r *Request) (*url.URL, error) {
 	return &u, nil
 }
 
-// request returns the request to send. Its errors hold nothing of it.
+var errNotOpen = errors.New("the endpoint is not open: call Open in Provision")
+
+// request returns the request to send. Its errors do not quote it.
 func (e *Endpoint) request(ctx context.Context, r *Request) (*http.Request, error) {
 	u, err := e.Target(r)
 	if err != nil {
@@ -89,7 +95,7 @@ func (e *Endpoint) request(ctx context.Context, r *Request) (*http.Request, erro
 		return nil, errors.New("the request cannot be written")
 	}
 	req.URL = u
-	// Without Accept, some services answer errors with a whole HTML page.
+	// Without Accept, some services answer errors with an HTML page.
 	req.Header = http.Header{"Accept": {"application/json"}, "User-Agent": {userAgent}}
 	if r.JSON != nil {
 		req.Header["Content-Type"] = []string{"application/json"}
@@ -105,15 +111,17 @@ func (e *Endpoint) request(ctx context.Context, r *Request) (*http.Request, erro
 	return req, nil
 }
 
-// checkKey refuses, without a call, keys that no service has accepted.
+// checkKey returns an error for a key that no service would accept, so that no request is made.
 func (e *Endpoint) checkKey(key string, r *Request) error {
 	switch {
 	case key == "" && e.api.Profile.Key == reputation.KeyRequired:
 		return fmt.Errorf("%w: there is none, set the key option", reputation.ErrRefused)
 	case strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }):
-		return fmt.Errorf("%w: it holds characters that no key has, such as a line break at its end", reputation.ErrRefused)
+		return fmt.Errorf("%w: it holds characters that no key has, such as a line break at its end",
+			reputation.ErrRefused)
 	case r.Basic != "" && !strings.Contains(r.Basic, ":"):
-		return fmt.Errorf("%w: it has one part, write the account and the key with a colon between them", reputation.ErrRefused)
+		return fmt.Errorf("%w: it has one part, write the account and the key with a colon between them",
+			reputation.ErrRefused)
 	}
 	return nil
 }

@@ -1,11 +1,14 @@
-// Package rest asks reputation services over HTTP: a client with bounds, and errors that may be logged.
+// Package rest is an HTTP client for reputation services. It has
+// limits, and its errors may be logged.
 //
-// A provider embeds Endpoint, opens it in Provision and calls Ask in Check. What is left to it is its question, the type of
-// its answer, and what the answer means. The example shows a whole one; providertest is the test of what the client promises.
+// A provider embeds Endpoint, calls Open in Provision and Ask in Check. It defines only the
+// request, the type of the answer, and how the answer becomes a report. The example shows a whole
+// provider. Package providertest tests the guarantees of the client.
 //
-// The client makes one request per call and follows no redirect. It bounds the time of a call, the size of an answer, packed or
-// not, and the depth of its JSON. No error of its own holds the key, the visitor's address or the URL, and it logs nothing but
-// a warning when it is opened. Quotas, retries and caching belong to the caller.
+// The client makes one request per call and follows no redirect. It limits the time of a call, the
+// size of an answer, compressed or not, and the depth of its JSON. Its errors never contain the
+// key, the visitor's address or the URL. It logs only one warning, in Open. Quotas, retries and
+// caching are the caller's task.
 package rest
 
 import (
@@ -26,52 +29,54 @@ const (
 	// maxTime bounds a call whose context has no deadline.
 	maxTime = time.Minute
 
-	// defaultMaxBody is what an answer about one address may have; most have less than 1 KiB.
+	// defaultMaxBody is the default of API.MaxBody. Most answers have less than 1 KiB.
 	defaultMaxBody = 64 << 10
 
 	maxHeader = 64 << 10
 
-	// userAgent carries no version: services have no use for it, and it would tell whom to attack.
+	// userAgent has no version: services do not need it, and it would help attackers.
 	userAgent = "caddy-ip-reputation"
 )
 
-// API is what a provider says of the service that it asks.
+// API describes the service that a provider asks.
 type API struct {
-	// Profile is that of the provider. Errors name the source by it; keys and addresses that it excludes are not asked with
-	// and about. Required.
+	// Profile is that of the provider. It gives the name for errors. There is no request if a
+	// required key is missing, or for addresses that it does not cover. Required.
 	Profile reputation.Profile
 
-	// Title is how the service writes its name, for errors. Default: the profile's name.
+	// Title is the service's name in errors, as the service spells it. Default: the profile's name.
 	Title string
 
-	// URL is the address of the API, up to what all questions have in common. It begins with "https://", or leads to this
-	// machine. Required.
+	// URL is the address of the API: the part that all requests have in common. It must begin with
+	// "https://" or lead to this machine. Required.
 	URL string
 
-	// ClearText lets URL begin with "http://", for services that offer nothing else. Default: false.
+	// ClearText allows a URL that begins with "http://", for services without TLS. Default: false.
 	ClearText bool
 
-	// MediaTypes are the content types of answers, such as "text/plain" for a service that calls its JSON so.
-	// Default: "application/json" and every other that ends in "+json".
+	// MediaTypes are the content types of answers, such as "text/plain" for a service that sends
+	// its JSON with that type. Default: "application/json" and all that end in "+json".
 	MediaTypes []string
 
-	// MaxBody is the size of the largest answer, in bytes, unpacked. Default: 64 KiB.
+	// MaxBody is the size of the largest answer, in bytes, after decompression. Default: 64 KiB.
 	MaxBody int64
 
-	// ResetHeader is the header field in which a 429 without Retry-After says when the quota is full again: in seconds since
-	// 1970, or, below a billion, from now. Default: none.
+	// ResetHeader is the header field with the time at which the quota
+	// is full again, for a 429 without Retry-After. Its unit is
+	// seconds since 1970 or, below a billion, from now. Default: none.
 	ResetHeader string
 
-	// Detail returns the service's own words from the body of an error, for our error; nothing when there are none. The
-	// client leaves them out when they repeat a key, an address or a URL. Default: no words.
+	// Detail returns the service's message from the body of an error, or "". The client appends the
+	// message to its own error, unless it repeats a key, an address or a URL. Default: no message.
 	Detail func(body []byte) string
 }
 
-// Endpoint is where a provider asks: the service, or what stands before it.
+// Endpoint is where a provider sends its requests: the service, or a gateway before it.
 type Endpoint struct {
-	// The address of the API, for a gateway, or a stand-in in tests: what the provider adds to it is the same as with the
-	// default. The key is sent there, so it should begin with `https://`. Placeholders of the global kind, such as
-	// `{env.API_URL}`, are resolved when the configuration is loaded. Default: the address of the service.
+	// The address of the API, for a gateway, or for a fake service in tests. The provider appends
+	// the same paths and parameters as to the default. The key is sent there, so it should begin
+	// with `https://`. Global placeholders, such as `{env.API_URL}`, are resolved when the
+	// configuration is loaded. Default: the address of the service.
 	URL string `json:"url,omitempty"`
 
 	api       API
@@ -79,8 +84,8 @@ type Endpoint struct {
 	transport *http.Transport
 }
 
-// Open resolves the settings and prepares the connections; it opens none. Call it in Provision. The context is used for the
-// log only.
+// Open resolves the settings and creates the transport. It opens no connection. Call it in
+// Provision. The context is used for logging only.
 func (e *Endpoint) Open(ctx caddy.Context, api API) error {
 	if err := api.complete(); err != nil {
 		return err
@@ -103,13 +108,15 @@ func (e *Endpoint) Open(ctx caddy.Context, api API) error {
 	e.api, e.base = api, base
 	e.transport = &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
-		// The caller's context bounds every call; these two bound what a call leaves behind when it was given up.
+		// The caller's context bounds every call. These two bound a
+		// connection whose call has ended before.
 		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 		TLSHandshakeTimeout: 10 * time.Second,
 		ForceAttemptHTTP2:   true,
-		// Without pings, a connection that a firewall silently dropped would swallow every call until TCP gives up,
-		// which takes a quarter of an hour.
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
+		// Without pings, every call on a connection that a firewall has dropped would hang until
+		// TCP times out, which takes a quarter of an hour.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second,
+			PingTimeout: 5 * time.Second},
 		MaxIdleConnsPerHost:    2,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: maxHeader,
@@ -117,7 +124,7 @@ func (e *Endpoint) Open(ctx caddy.Context, api API) error {
 	return nil
 }
 
-// Cleanup closes the idle connections. Those in use close by themselves when their call ends.
+// Cleanup closes the idle connections. Those in use close when their call ends.
 func (e *Endpoint) Cleanup() error {
 	if e.transport != nil {
 		e.transport.CloseIdleConnections()
@@ -125,7 +132,7 @@ func (e *Endpoint) Cleanup() error {
 	return nil
 }
 
-// complete fills in the defaults and finds the mistakes of the provider's author.
+// complete fills in the defaults. It returns an error if the provider's author made a mistake.
 func (a *API) complete() error {
 	if err := a.Profile.Validate(); err != nil {
 		return fmt.Errorf("the provider is not complete: %w", err)
@@ -141,12 +148,14 @@ func (a *API) complete() error {
 	case err != nil:
 		return fmt.Errorf("the provider %s is not complete: its API.URL is %w", a.Profile.Name, err)
 	case !a.ClearText && !confidential(base):
-		return fmt.Errorf("the provider %s is not complete: its API.URL must begin with https://", a.Profile.Name)
+		return fmt.Errorf("the provider %s is not complete: its API.URL must begin with https://",
+			a.Profile.Name)
 	}
 	return nil
 }
 
-// parseBase reads the address of an API. Its errors do not repeat the address, which may hold a gateway's secret.
+// parseBase reads the address of an API. Its errors do not repeat the
+// address, which may hold a gateway's secret.
 func parseBase(address, example string) (*url.URL, error) {
 	base, err := url.Parse(address)
 	switch {
@@ -164,7 +173,7 @@ func parseBase(address, example string) (*url.URL, error) {
 	return base, nil
 }
 
-// confidential reports whether nobody between can read what is sent to base.
+// confidential reports whether requests to base are encrypted or stay on this machine.
 func confidential(base *url.URL) bool {
 	addr, err := netip.ParseAddr(base.Hostname())
 	return base.Scheme == "https" || base.Hostname() == "localhost" || err == nil && addr.IsLoopback()

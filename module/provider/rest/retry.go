@@ -8,16 +8,18 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// maxRetryAfter is the longest pause that is taken from a service: quotas of a month are the caller's.
+// maxRetryAfter is the longest pause that a service may ask for. The
+// caller counts monthly quotas itself.
 const maxRetryAfter = 24 * time.Hour
 
-// Throttled returns the error for an answer that asks for fewer calls, with the pause that its header fields name.
+// Throttled returns a reputation.ThrottledError with the pause from the answer's header fields.
 func (a *Answer) Throttled() error {
 	return &reputation.ThrottledError{RetryAfter: retryAfter(a.Header, a.endpoint.api.ResetHeader, time.Now())}
 }
 
-// retryAfter returns how long a service asks for a pause: Retry-After in seconds or as a date, else what the field named
-// reset says, in seconds since 1970 or from now. It is 0 when neither says so, and a day at most.
+// retryAfter returns the pause that a service asks for: Retry-After in
+// seconds or as a date, otherwise the field named reset, in seconds since
+// 1970 or from now. It is 0 without these fields, and a day at most.
 func retryAfter(header http.Header, reset string, now time.Time) time.Duration {
 	after := header.Get("Retry-After")
 	if seconds, err := strconv.ParseInt(after, 10, 64); err == nil && seconds >= 0 {

@@ -1,5 +1,6 @@
-// Package aws fetches secrets from AWS: from Secrets Manager, and from the Parameter Store of Systems Manager. It is the one
-// package that knows the SDK, which adds five megabytes to a build: leave it out where it is not needed.
+// Package aws fetches secrets from AWS: from Secrets Manager, and from the Parameter Store of
+// Systems Manager. No other package uses the SDK, which adds five megabytes to a build: leave this
+// package out if it is not needed.
 package aws
 
 import (
@@ -25,22 +26,25 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/internal/guest"
 )
 
-// Account is how AWS is reached. The credentials are those that all tools of AWS find, in this order: the environment
-// (`AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`, which EKS sets), the
-// profile in `~/.aws`, the role of the ECS task or EKS pod, the role of the EC2 instance. They are looked for when a secret
-// is first fetched, renewed before they end, and looked for anew after AWS has refused them.
+// Account is the access to AWS. Credentials are found like by all tools of AWS, in this order: the
+// environment (`AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or `AWS_WEB_IDENTITY_TOKEN_FILE`
+// and `AWS_ROLE_ARN`, which EKS sets), the profile in `~/.aws`, the role of the ECS task or EKS
+// pod, the role of the EC2 instance. The search runs when a secret is first fetched, and again
+// after AWS has refused the credentials. They are renewed before they expire.
 type Account struct {
-	// The region that the secret is kept in, such as `eu-central-1`. Default: the region in the ARN, if the secret is named
-	// by one, else `AWS_REGION`, else what the profile says. Without any of them, the secret cannot be fetched.
+	// The region of the secret, such as `eu-central-1`. Default: the region in the ARN if the
+	// secret is named by one, otherwise `AWS_REGION`, otherwise the region of the profile. Without
+	// any of them, the secret cannot be fetched.
 	Region string `json:"region,omitempty"`
 
-	// The address of the service's API, such as that of a VPC endpoint without private DNS, or of a stand-in in tests. Where
-	// credentials come from is not changed by it. The secret comes from there, so it should begin with `https://`. Default:
-	// the service's address in the region, or what `AWS_ENDPOINT_URL` says.
+	// The address of the service's API, such as that of a VPC endpoint without
+	// private DNS, or of a fake service in tests. It is not used to get
+	// credentials. The secret comes from there, so it should begin with `https://`.
+	// Default: `AWS_ENDPOINT_URL`, otherwise the service's address in the region.
 	Endpoint string `json:"endpoint,omitempty"`
 
-	// The profile in `~/.aws/config` and `~/.aws/credentials` to take credentials and region from; it wins over the
-	// environment. Default: `AWS_PROFILE`, else `default`.
+	// The profile in `~/.aws/config` and `~/.aws/credentials` with the credentials and the region.
+	// It has precedence over the environment. Default: `AWS_PROFILE`, otherwise `default`.
 	Profile string `json:"profile,omitempty"`
 }
 
@@ -55,14 +59,15 @@ func (a *Account) options() []option.Option {
 const (
 	exampleEndpoint = "https://vpce-0123.secretsmanager.eu-central-1.vpce.amazonaws.com"
 
-	// maxAttempts leaves one try for when the clock of this server is wrong, which the SDK learns from a refusal. All other
-	// repetition is the caller's business.
+	// maxAttempts allows one more attempt if the clock of this server is wrong, which the SDK
+	// corrects after a refusal. All other retries are the caller's task.
 	maxAttempts = 2
 	maxBackoff  = 200 * time.Millisecond
 )
 
-// callTimeout is how long a single call may take. It is for calls that outlive a Fetch: the SDK goes on looking for
-// credentials when nobody waits for them any more, and until that has ended, everybody who needs some waits for it.
+// callTimeout is how long a single call may take. It matters for calls that outlive
+// a Fetch: the SDK continues its search for credentials after the caller has left,
+// and all other callers wait for that search.
 var callTimeout = 10 * time.Second
 
 var (
@@ -70,7 +75,8 @@ var (
 	nameForm   = regexp.MustCompile(`^[A-Za-z0-9/_+=.@:!-]+$`)
 )
 
-// account is an Account with its placeholders resolved, and the SDK's configuration once it was loaded.
+// account is an Account with its placeholders resolved, and with the SDK's
+// configuration after that was loaded.
 type account struct {
 	region, endpoint, profile string
 
@@ -78,9 +84,10 @@ type account struct {
 	loaded atomic.Pointer[sdk.Config]
 }
 
-// openAccount checks the settings and resolves their placeholders. It calls nobody and reads none of AWS's files.
+// openAccount checks the settings and resolves their placeholders. It makes no request and reads
+// none of AWS's files.
 func (a Account) openAccount(ctx caddy.Context, name string) (*account, error) {
-	o := &account{http: awshttp.NewBuildableClient().WithTimeout(callTimeout).WithTransportOptions(guest.Bound)}
+	o := &account{http: awshttp.NewBuildableClient().WithTimeout(callTimeout).WithTransportOptions(guest.LimitTransport)}
 	err := errors.Join(
 		resolve("region", a.Region, &o.region),
 		resolve("endpoint", a.Endpoint, &o.endpoint),
@@ -91,7 +98,8 @@ func (a Account) openAccount(ctx caddy.Context, name string) (*account, error) {
 	}
 	if parsed, err := arn.Parse(name); err == nil {
 		if o.region != "" && parsed.Region != o.region {
-			return nil, fmt.Errorf("the secret is in region %s, as its ARN says, but region is %s: remove region", parsed.Region, o.region)
+			return nil, fmt.Errorf("the secret is in region %s, as its ARN says, but region is %s: remove region",
+				parsed.Region, o.region)
 		}
 		o.region = parsed.Region
 	}
@@ -104,19 +112,20 @@ func (a Account) openAccount(ctx caddy.Context, name string) (*account, error) {
 	if err := guest.CheckURL(o.endpoint, exampleEndpoint); err != nil {
 		return nil, fmt.Errorf("reading the endpoint: %w", err)
 	}
-	if guest.Plain(o.endpoint) {
+	if guest.Unencrypted(o.endpoint) {
 		ctx.Slogger().Warn("secrets come from AWS without encryption: use an endpoint that begins with https://")
 	}
 	return o, nil
 }
 
-// resolve is for settings that are not secret themselves.
+// resolve resolves a setting that is not a secret.
 func resolve(what, text string, to *string) (err error) {
 	*to, err = guest.Resolve(what, text)
 	return err
 }
 
-// checkName reports whether a secret can be named like this; service is what its ARN would say.
+// checkName returns an error unless a secret can have the name. service is the name
+// of the service in its ARN.
 func checkName(name, service string) error {
 	if name == "" {
 		return errors.New("no secret is named: say which one to fetch")
@@ -129,12 +138,13 @@ func checkName(name, service string) error {
 	}
 	parsed, err := arn.Parse(name)
 	if err != nil || parsed.Service != service || parsed.Region == "" {
-		return fmt.Errorf("%q is not the ARN of a secret here: use one like arn:aws:%s:eu-central-1:…", name, service)
+		return fmt.Errorf("%q is not the ARN of a secret here: use one like arn:aws:%s:eu-central-1:…",
+			name, service)
 	}
 	return nil
 }
 
-// fetch makes the calls of one Fetch with the SDK's configuration; what is what is fetched, for errors.
+// fetch calls get with the SDK's configuration. Errors name what is fetched.
 func (a *account) fetch(ctx context.Context, what string,
 	get func(context.Context, sdk.Config) (reputation.Secret, error),
 ) (reputation.Secret, error) {
@@ -147,14 +157,15 @@ func (a *account) fetch(ctx context.Context, what string,
 		return secret, nil
 	}
 	if errors.Is(err, reputation.ErrRefused) {
-		// Credentials in files are read only once; by the next Fetch, somebody may have renewed them.
+		// The SDK reads credentials in files once. The next Fetch must read them again, since they
+		// may have been renewed.
 		a.loaded.Store(nil)
 	}
 	return reputation.Secret{}, fmt.Errorf("fetching %s: %w", what, err)
 }
 
-// configuration returns what clients of the SDK are made of, once it is certain that there are credentials. What was loaded
-// is kept: it renews credentials itself.
+// configuration returns the SDK's configuration, from which clients are created. It fails without
+// credentials. The configuration is loaded once, and renews credentials itself.
 func (a *account) configuration(ctx context.Context) (*sdk.Config, error) {
 	cfg := a.loaded.Load()
 	if cfg == nil {
@@ -175,9 +186,9 @@ func (a *account) load(ctx context.Context) (*sdk.Config, error) {
 	options := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(a.http),
 		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) {
-			o.HTTPClient = a.http // or it would use one without any limit of time, and never come back
+			o.HTTPClient = a.http // its default client has no time limit and could hang forever
 		}),
-		config.WithLogger(logging.Nop{}), // it would write to stderr, past Caddy's log
+		config.WithLogger(logging.Nop{}), // the default would write to stderr instead of Caddy's log
 		config.WithRetryer(func() sdk.Retryer {
 			return retry.NewStandard(func(o *retry.StandardOptions) {
 				o.MaxAttempts, o.MaxBackoff = maxAttempts, maxBackoff
@@ -200,8 +211,8 @@ func (a *account) load(ctx context.Context) (*sdk.Config, error) {
 	return &cfg, nil
 }
 
-// baseEndpoint is what to give to a client. It must not be set for all of them, since those that get credentials would then
-// ask for them there.
+// baseEndpoint returns the endpoint for a client. It must not be set for all clients, since it
+// would then also be used to get credentials.
 func (a *account) baseEndpoint(inherited *string) *string {
 	if a.endpoint == "" {
 		return inherited

@@ -144,13 +144,13 @@ func TestEnd(t *testing.T) {
 	now := day("2026-11-24")
 	for _, tc := range []struct {
 		name string
-		end  end
+		end  lifetime
 		want reputation.Secret
 	}{
-		{"none", end{}, reputation.Secret{}},
-		{"both at once", end{expires: now.Add(time.Hour), rotates: now.Add(time.Hour)},
+		{"none", lifetime{}, reputation.Secret{}},
+		{"both at once", lifetime{expires: now.Add(time.Hour), rotates: now.Add(time.Hour)},
 			reputation.Secret{Expires: now.Add(time.Hour), TTL: time.Hour}},
-		{"rotation is late", end{rotates: now.Add(-time.Hour)}, reputation.Secret{Expires: now.Add(-time.Hour)}},
+		{"rotation is late", lifetime{rotates: now.Add(-time.Hour)}, reputation.Secret{Expires: now.Add(-time.Hour)}},
 	} {
 		var got reputation.Secret
 		tc.end.apply(&got, now)

@@ -16,12 +16,14 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/internal/guest"
 )
 
-// What error codes of AWS mean. Services spell the same in several ways.
+// Error codes of AWS by their meaning. Services use different codes for the same error.
 var (
-	denied = set("AccessDenied", "AccessDeniedException", "AuthorizationError", "NotAuthorized", "UnauthorizedOperation",
+	denied = set("AccessDenied", "AccessDeniedException", "AuthorizationError", "NotAuthorized",
+		"UnauthorizedOperation",
 		"UnauthorizedException", "DecryptionFailure", "InvalidKeyId", "KMSAccessDeniedException")
 
-	badCredentials = set("UnrecognizedClientException", "UnrecognizedClient", "ExpiredToken", "ExpiredTokenException",
+	badCredentials = set("UnrecognizedClientException", "UnrecognizedClient", "ExpiredToken",
+		"ExpiredTokenException",
 		"InvalidSignatureException", "InvalidSignature", "SignatureDoesNotMatch", "InvalidClientTokenId", "InvalidAccessKeyId",
 		"MissingAuthenticationToken", "MissingAuthenticationTokenException", "IncompleteSignature",
 		"IncompleteSignatureException", "InvalidIdentityToken", "IDPRejectedClaim", "InvalidToken", "AuthFailure",
@@ -29,7 +31,7 @@ var (
 
 	unknown = set("ResourceNotFoundException", "ParameterNotFound", "ParameterVersionNotFound")
 
-	// noCode is what the SDK makes up where AWS has given no code.
+	// noCode is the SDK's code for answers of AWS without a code.
 	noCode = "UnknownError"
 
 	throttles = retry.IsErrorThrottles(retry.DefaultThrottles)
@@ -43,14 +45,14 @@ func set(codes ...string) map[string]bool {
 	return s
 }
 
-// What may be repeated of an error. The message may not: that of InvalidSignatureException quotes the whole request, with
-// the session's token in it.
+// The parts of an error that may be logged. The message may not: that of InvalidSignatureException
+// quotes the whole request, including the session's token.
 var (
 	codeForm   = regexp.MustCompile(`^[A-Z][a-z]+[A-Za-z]{0,60}$`)
 	actionForm = regexp.MustCompile(`not authorized to perform: ([a-z]{2,20}:[A-Z][A-Za-z]{2,40})\b`)
 )
 
-// failure returns what an error of a call for a secret means; action is what must be allowed for it.
+// failure converts an error of a call for a secret. action is the permission that the call needs.
 func failure(ctx context.Context, err error, action string) error {
 	var answer smithy.APIError
 	if !errors.As(err, &answer) {
@@ -78,7 +80,7 @@ func failure(ctx context.Context, err error, action string) error {
 	return fmt.Errorf("AWS answered %s", code)
 }
 
-// withoutCode returns what an error means that holds no code of AWS.
+// withoutCode converts an error without a code of AWS.
 func withoutCode(ctx context.Context, err error) error {
 	var (
 		answer  *smithyhttp.ResponseError
@@ -109,8 +111,8 @@ func header(err error) http.Header {
 	return nil
 }
 
-// credentialsFailure returns what an error of the search for credentials means. It may hold anything: each provider in the
-// chain asks somebody else.
+// credentialsFailure converts an error of the search for credentials. Its text is not used, since
+// it may come from any provider of credentials.
 func credentialsFailure(ctx context.Context, err error) error {
 	var answer smithy.APIError
 	switch {
@@ -123,7 +125,8 @@ func credentialsFailure(ctx context.Context, err error) error {
 		"`aws sts get-caller-identity` must work for the user that Caddy runs as")
 }
 
-// loadFailure returns what an error in AWS's files or variables means. Some would quote them.
+// loadFailure converts an error in AWS's files or variables. Its text is not used,
+// since some errors quote them.
 func loadFailure(ctx context.Context, err error) error {
 	var profile config.SharedConfigProfileNotExistError
 	switch {

@@ -19,28 +19,30 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/internal/guest"
 )
 
-// ParameterStore fetches a parameter from the Parameter Store of AWS Systems Manager, decrypted if it is a SecureString.
-// Caddy must be allowed `ssm:GetParameter` on it, and `kms:Decrypt` if it is encrypted with a key of your own.
+// ParameterStore fetches a parameter from the Parameter Store of AWS Systems Manager, decrypted if
+// it is a SecureString. Caddy must be allowed `ssm:GetParameter` on it, and `kms:Decrypt` if it is
+// encrypted with a key of your own.
 //
-// With `ssm:ListTagsForResource`, it also knows when the secret ends: with the day in the parameter's tag
-// `expires` (2027-03-31, in UTC, or a time as in RFC 3339). With `ssm:DescribeParameters`, it knows a policy of the type `Expiration` as well,
-// after which AWS deletes the parameter. Both are asked once an hour, and whenever the value has changed.
+// With `ssm:ListTagsForResource`, it also reads when the secret expires: at the end of the day in
+// the parameter's tag `expires` (2027-03-31, in UTC, or a time as in RFC 3339). With
+// `ssm:DescribeParameters`, it also reads a policy of the type `Expiration`, after which AWS
+// deletes the parameter. It requests both once an hour, and whenever the value has changed.
 //
-// Placeholders of the global kind, such as `{env.STAGE}`, are resolved when the configuration is loaded.
+// Global placeholders, such as `{env.STAGE}`, are resolved when the configuration is loaded.
 type ParameterStore struct {
-	// The name or the ARN of the parameter, such as `/prod/abuseipdb`. A version or a label may follow a colon: without it,
-	// the newest version is used. Required.
+	// The name or the ARN of the parameter, such as `/prod/abuseipdb`. A version or a label may
+	// follow after a colon. Without it, the newest version is used. Required.
 	Path string `json:"path,omitempty"`
 
-	// Which member to use of a parameter that is a JSON object. Default: none, the parameter is plain text; one that turns
-	// out to be an object is then an error.
+	// The member to use, if the parameter is a JSON object. Default: none, the parameter is plain
+	// text. A JSON object is then an error.
 	Field string `json:"field,omitempty"`
 
 	Account
 
 	path, field string // resolved
 	account     *account
-	expiry      *expiry
+	expiry      *expiryCache
 }
 
 // CaddyModule returns the Caddy module information.
@@ -51,7 +53,7 @@ func (ParameterStore) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision checks the settings. It calls nobody: that is left to the first Fetch.
+// Provision checks the settings. It makes no request: the first Fetch does.
 func (p *ParameterStore) Provision(ctx caddy.Context) error {
 	err := errors.Join(
 		resolve("path", p.Path, &p.path),
@@ -66,11 +68,12 @@ func (p *ParameterStore) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("aws_ssm: %w", err)
 	}
-	p.expiry = &expiry{secret: p.path}
+	p.expiry = &expiryCache{secret: p.path}
 	return nil
 }
 
-// Fetch asks for the parameter's value, and now and then for its end. See reputation.SecretStore for what it returns.
+// Fetch reads the parameter's value and, once an hour, its expiry. See
+// reputation.SecretStore for the errors.
 func (p *ParameterStore) Fetch(ctx context.Context) (reputation.Secret, error) {
 	return p.account.fetch(ctx, p.path+" from AWS Parameter Store", p.fetch)
 }
@@ -84,26 +87,28 @@ func (p *ParameterStore) fetch(ctx context.Context, cfg sdk.Config) (reputation.
 	case err != nil:
 		return reputation.Secret{}, failure(ctx, err, "ssm:GetParameter")
 	case answer.Parameter == nil || answer.Parameter.Value == nil:
-		return reputation.Secret{}, fmt.Errorf("%w: it holds no parameter: check that AWS is what answers there", reputation.ErrBadAnswer)
+		return reputation.Secret{}, fmt.Errorf("%w: it holds no parameter: check that AWS is what answers there",
+			reputation.ErrBadAnswer)
 	}
 	value, err := guest.Value(*answer.Parameter.Value, p.field)
 	if err != nil {
 		return reputation.Secret{}, err
 	}
 	secret := reputation.Secret{Value: value}
-	p.expiry.of(ctx, strconv.FormatInt(answer.Parameter.Version, 10), func(ctx context.Context) (end, error) {
-		return p.describe(ctx, client, answer.Parameter.Name)
-	}).apply(&secret, time.Now())
+	p.expiry.of(ctx, strconv.FormatInt(answer.Parameter.Version, 10),
+		func(ctx context.Context) (lifetime, error) {
+			return p.describe(ctx, client, answer.Parameter.Name)
+		}).apply(&secret, time.Now())
 	return secret, nil
 }
 
-// describe asks when the parameter ends. Either question may not be allowed. The name is that of the answer, which has no
-// version and no label in it.
-func (p *ParameterStore) describe(ctx context.Context, client *ssm.Client, name *string) (end, error) {
+// describe reads when the parameter expires. Each of the two requests may be forbidden. The name is
+// the one in the answer, which is without version and label.
+func (p *ParameterStore) describe(ctx context.Context, client *ssm.Client, name *string) (lifetime, error) {
 	if name == nil {
 		name = &p.path
 	}
-	var e end
+	var e lifetime
 	tags, tagErr := client.ListTagsForResource(ctx, &ssm.ListTagsForResourceInput{
 		ResourceType: types.ResourceTypeForTaggingParameter, ResourceId: name,
 	})
@@ -115,7 +120,8 @@ func (p *ParameterStore) describe(ctx context.Context, client *ssm.Client, name 
 		}
 	}
 	described, err := client.DescribeParameters(ctx, &ssm.DescribeParametersInput{
-		ParameterFilters: []types.ParameterStringFilter{{Key: new("Name"), Option: new("Equals"), Values: []string{*name}}},
+		ParameterFilters: []types.ParameterStringFilter{{Key: new("Name"), Option: new("Equals"),
+			Values: []string{*name}}},
 	})
 	if err == nil {
 		for _, parameter := range described.Parameters {
@@ -123,12 +129,12 @@ func (p *ParameterStore) describe(ctx context.Context, client *ssm.Client, name 
 		}
 	}
 	if tagErr != nil && e.expires.IsZero() {
-		return end{}, failure(ctx, tagErr, "ssm:ListTagsForResource")
+		return lifetime{}, failure(ctx, tagErr, "ssm:ListTagsForResource")
 	}
 	return e, nil
 }
 
-// expiration returns when policies let a parameter end, or the zero time.
+// expiration returns when policies delete a parameter, or the zero time.
 func expiration(policies []types.ParameterInlinePolicy) (at time.Time) {
 	for _, policy := range policies {
 		var text struct {
@@ -151,9 +157,10 @@ func expiration(policies []types.ParameterInlinePolicy) (at time.Time) {
 //	    profile  <profile>
 //	}
 func (p *ParameterStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return guest.Read(d, guest.Name{Word: "path or ARN", Example: "/prod/abuseipdb", To: &p.Path}, append([]option.Option{
-		option.Once("field", option.Text(&p.Field, "api_key")),
-	}, p.options()...)...)
+	return guest.Read(d, guest.Name{Word: "path or ARN", Example: "/prod/abuseipdb", To: &p.Path},
+		append([]option.Option{
+			option.Once("field", option.Text(&p.Field, "api_key")),
+		}, p.options()...)...)
 }
 
 // Interface guards

@@ -21,30 +21,32 @@ func init() {
 	caddy.RegisterModule(ParameterStore{})
 }
 
-// SecretsManager fetches a secret from AWS Secrets Manager. Caddy must be allowed `secretsmanager:GetSecretValue` on it,
-// and `kms:Decrypt` if it is encrypted with a key of your own.
+// SecretsManager fetches a secret from AWS Secrets Manager. Caddy must be allowed
+// `secretsmanager:GetSecretValue` on it, and `kms:Decrypt` if it is encrypted with
+// a key of your own.
 //
-// With `secretsmanager:DescribeSecret`, it also knows when the secret ends: with the day in its tag `expires` (2027-03-31,
-// in UTC, or a time as in RFC 3339), or, where rotation is turned on, with the next one. That is asked once an hour, and
-// whenever the value has changed.
+// With `secretsmanager:DescribeSecret`, it also reads when the secret expires: at the end of the
+// day in its tag `expires` (2027-03-31, in UTC, or a time as in RFC 3339) or, with rotation, at the
+// next rotation. It requests that once an hour, and whenever the value has changed.
 //
-// Placeholders of the global kind, such as `{env.STAGE}`, are resolved when the configuration is loaded.
+// Global placeholders, such as `{env.STAGE}`, are resolved when the configuration is loaded.
 type SecretsManager struct {
 	// The name or the ARN of the secret. An ARN is needed for secrets of another account. Required.
 	Name string `json:"name,omitempty"`
 
-	// Which member to use of a secret that is a JSON object, as the console of AWS stores them. Default: none, the secret is
-	// plain text; one that turns out to be an object is then an error.
+	// The member to use, if the secret is a JSON object. The console of AWS stores secrets in this
+	// form. Default: none, the secret is plain text. A JSON object is then an error.
 	Field string `json:"field,omitempty"`
 
-	// Which of the secret's versions to use: `AWSCURRENT`, `AWSPREVIOUS`, or a stage of your own. Default: `AWSCURRENT`.
+	// The version of the secret to use: `AWSCURRENT`, `AWSPREVIOUS`, or a stage of your own.
+	// Default: `AWSCURRENT`.
 	VersionStage string `json:"version_stage,omitempty"`
 
 	Account
 
 	name, field, stage string // resolved
 	account            *account
-	expiry             *expiry
+	expiry             *expiryCache
 }
 
 // CaddyModule returns the Caddy module information.
@@ -55,7 +57,7 @@ func (SecretsManager) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision checks the settings. It calls nobody: that is left to the first Fetch.
+// Provision checks the settings. It makes no request: the first Fetch does.
 func (s *SecretsManager) Provision(ctx caddy.Context) error {
 	err := errors.Join(
 		resolve("name", s.Name, &s.name),
@@ -71,11 +73,12 @@ func (s *SecretsManager) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("aws_secretsmanager: %w", err)
 	}
-	s.expiry = &expiry{secret: s.name}
+	s.expiry = &expiryCache{secret: s.name}
 	return nil
 }
 
-// Fetch asks for the secret's value, and now and then for its end. See reputation.SecretStore for what it returns.
+// Fetch reads the secret's value and, once an hour, its expiry. See
+// reputation.SecretStore for the errors.
 func (s *SecretsManager) Fetch(ctx context.Context) (reputation.Secret, error) {
 	return s.account.fetch(ctx, s.name+" from AWS Secrets Manager", s.fetch)
 }
@@ -96,26 +99,27 @@ func (s *SecretsManager) fetch(ctx context.Context, cfg sdk.Config) (reputation.
 		return reputation.Secret{}, fmt.Errorf("%w: the secret is binary: store it as text, with --secret-string instead of "+
 			"--secret-binary", reputation.ErrUnknown)
 	case answer.SecretString == nil:
-		return reputation.Secret{}, fmt.Errorf("%w: it holds no secret: check that AWS is what answers there", reputation.ErrBadAnswer)
+		return reputation.Secret{}, fmt.Errorf("%w: it holds no secret: check that AWS is what answers there",
+			reputation.ErrBadAnswer)
 	}
 	value, err := guest.Value(*answer.SecretString, s.field)
 	if err != nil {
 		return reputation.Secret{}, err
 	}
 	secret := reputation.Secret{Value: value}
-	s.expiry.of(ctx, sdk.ToString(answer.VersionId), func(ctx context.Context) (end, error) {
+	s.expiry.of(ctx, sdk.ToString(answer.VersionId), func(ctx context.Context) (lifetime, error) {
 		return s.describe(ctx, client)
 	}).apply(&secret, time.Now())
 	return secret, nil
 }
 
-// describe asks when the secret ends.
-func (s *SecretsManager) describe(ctx context.Context, client *secretsmanager.Client) (end, error) {
+// describe reads when the secret expires.
+func (s *SecretsManager) describe(ctx context.Context, client *secretsmanager.Client) (lifetime, error) {
 	answer, err := client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &s.name})
 	if err != nil {
-		return end{}, failure(ctx, err, "secretsmanager:DescribeSecret")
+		return lifetime{}, failure(ctx, err, "secretsmanager:DescribeSecret")
 	}
-	var e end
+	var e lifetime
 	for _, tag := range answer.Tags {
 		if !e.tag(tag.Key, tag.Value) {
 			s.expiry.warn()
@@ -137,10 +141,11 @@ func (s *SecretsManager) describe(ctx context.Context, client *secretsmanager.Cl
 //	    profile       <profile>
 //	}
 func (s *SecretsManager) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return guest.Read(d, guest.Name{Word: "name or ARN", Example: "prod/abuseipdb", To: &s.Name}, append([]option.Option{
-		option.Once("field", option.Text(&s.Field, "api_key")),
-		option.Once("version_stage", option.Text(&s.VersionStage, "AWSPREVIOUS")),
-	}, s.options()...)...)
+	return guest.Read(d, guest.Name{Word: "name or ARN", Example: "prod/abuseipdb", To: &s.Name},
+		append([]option.Option{
+			option.Once("field", option.Text(&s.Field, "api_key")),
+			option.Once("version_stage", option.Text(&s.VersionStage, "AWSPREVIOUS")),
+		}, s.options()...)...)
 }
 
 // Interface guards

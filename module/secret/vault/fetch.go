@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/internal/guest"
 )
 
-// Fetch reads the secret, and logs in first if that is needed. See reputation.SecretStore for what it returns. Of several at
-// once, one after the other has its turn.
+// Fetch reads the secret, and logs in first if necessary. See reputation.SecretStore for the
+// errors. Concurrent calls run one after the other.
 func (v *Vault) Fetch(ctx context.Context) (reputation.Secret, error) {
 	var secret reputation.Secret
 	answer, err := v.session.read(ctx, v.mount+"/data/"+v.path, v.Version)
@@ -26,16 +26,18 @@ func (v *Vault) Fetch(ctx context.Context) (reputation.Secret, error) {
 	return secret, nil
 }
 
-// parse finds the value and its end in an answer of the engine. The client's own parser is not used: its errors quote what
-// is stored.
+// parse returns the value and its expiry from an answer of the engine. The client's own parser is
+// not used, since its errors quote the stored data.
 func (v *Vault) parse(answer *api.Secret) (reputation.Secret, error) {
 	metadata, _ := answer.Data["metadata"].(map[string]any)
 	stored, ok := answer.Data["data"].(map[string]any)
 	if !ok {
 		if answer.Data["data"] == nil && metadata != nil {
-			return reputation.Secret{}, fmt.Errorf("%w: this version was deleted: store a new one, or undelete it", reputation.ErrUnknown)
+			return reputation.Secret{}, fmt.Errorf("%w: this version was deleted: store a new one, or undelete it",
+				reputation.ErrUnknown)
 		}
-		return reputation.Secret{}, fmt.Errorf("%w: check that %s is a key-value engine of version 2", reputation.ErrBadAnswer, v.mount)
+		return reputation.Secret{}, fmt.Errorf("%w: check that %s is a key-value engine of version 2",
+			reputation.ErrBadAnswer, v.mount)
 	}
 	value, err := guest.Member(stored, v.field)
 	if err != nil {
@@ -48,11 +50,11 @@ func (v *Vault) parse(answer *api.Secret) (reputation.Secret, error) {
 	}
 	custom, _ := metadata["custom_metadata"].(map[string]any)
 	if text, ok := custom["expires"].(string); ok {
-		end, ok := guest.End(text)
+		end, ok := guest.ParseExpiry(text)
 		if !ok {
 			v.session.warned.Do(func() {
 				guest.Warn("the custom metadata `expires` of the secret cannot be read", "secret_name", v.name,
-					"cure", guest.HowToWriteAnEnd)
+					"cure", guest.ExpiryForms)
 			})
 		}
 		secret.Expires = guest.Earlier(secret.Expires, end)
@@ -60,7 +62,7 @@ func (v *Vault) parse(answer *api.Secret) (reputation.Secret, error) {
 	return secret, nil
 }
 
-// seconds is a number of seconds in an answer.
+// seconds returns a number of seconds in an answer as a duration.
 func seconds(value any) time.Duration {
 	number, _ := value.(json.Number)
 	n, _ := number.Int64()

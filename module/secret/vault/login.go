@@ -17,7 +17,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/internal/guest"
 )
 
-// method returns the way to log in that is configured.
+// method returns the configured login method.
 func (v *Vault) method(ctx caddy.Context) (method, error) {
 	if v.Token != "" {
 		warnOfLiteral(ctx, "token", v.Token)
@@ -53,7 +53,8 @@ func (v *Vault) method(ctx caddy.Context) (method, error) {
 
 func checkMount(mount string) error {
 	if !isPath(mount) {
-		return fmt.Errorf("auth_mount %q is none: write it without auth/ and without / at its ends, such as k8s-production", mount)
+		return fmt.Errorf("auth_mount %q is none: write it without auth/ and without / at its ends, such as k8s-production",
+			mount)
 	}
 	return nil
 }
@@ -65,57 +66,58 @@ func warnOfLiteral(ctx caddy.Context, what, text string) {
 	}
 }
 
-// withToken uses a token that somebody else has made. How long it can be used is asked; it may be that it cannot ask, since
-// a policy must allow that.
+// withToken uses a configured token. It looks up the token's lifetime, which is unknown if no
+// policy allows to look it up.
 func withToken(text string) method {
-	return func(ctx context.Context, s *session) (grant, error) {
+	return func(ctx context.Context, s *session) (tokenLease, error) {
 		token, err := credential("token", text)
 		if err != nil {
-			return grant{}, err
+			return tokenLease{}, err
 		}
 		s.sent = append(s.sent, token)
 		s.client.SetToken(token)
 		self, err := s.client.Auth().Token().LookupSelfWithContext(ctx)
 		switch {
 		case status(err) == http.StatusForbidden, err == nil && self == nil:
-			return grant{token: token}, nil
+			return tokenLease{token: token}, nil
 		case err != nil:
-			return grant{}, s.failure(ctx, err, "check the token")
+			return tokenLease{}, s.failure(ctx, err, "check the token")
 		}
 		renewable, _ := self.Data["renewable"].(bool)
-		return grant{token, seconds(self.Data["ttl"]), renewable}, nil
+		return tokenLease{token, seconds(self.Data["ttl"]), renewable}, nil
 	}
 }
 
 func withAppRole(mount string, role AppRole) method {
-	return func(ctx context.Context, s *session) (grant, error) {
+	return func(ctx context.Context, s *session) (tokenLease, error) {
 		roleID, err := credential("role ID", role.RoleID)
 		if err != nil {
-			return grant{}, err
+			return tokenLease{}, err
 		}
 		secretID, err := credential("secret ID", role.SecretID)
 		if err != nil {
-			return grant{}, err
+			return tokenLease{}, err
 		}
-		return s.present(ctx, mount, map[string]any{"role_id": roleID, "secret_id": secretID}, roleID, secretID)
+		return s.login(ctx, mount, map[string]any{"role_id": roleID, "secret_id": secretID}, roleID, secretID)
 	}
 }
 
 func withServiceAccount(mount, role, file string) method {
-	return func(ctx context.Context, s *session) (grant, error) {
+	return func(ctx context.Context, s *session) (tokenLease, error) {
 		text, err := os.ReadFile(file)
 		if err != nil {
-			return grant{}, fmt.Errorf("reading the service account's token: %w: Caddy must run in a pod, or jwt name the file", err)
+			return tokenLease{}, fmt.Errorf("reading the service account's token: %w: Caddy must run in a pod, or jwt name the file",
+				err)
 		}
 		jwt := strings.TrimSpace(string(text))
 		if jwt == "" {
-			return grant{}, fmt.Errorf("the service account's token in %s is empty", file)
+			return tokenLease{}, fmt.Errorf("the service account's token in %s is empty", file)
 		}
-		return s.present(ctx, mount, map[string]any{"role": role, "jwt": jwt}, jwt)
+		return s.login(ctx, mount, map[string]any{"role": role, "jwt": jwt}, jwt)
 	}
 }
 
-// credential resolves the placeholders of one. Its value goes nowhere but to Vault.
+// credential resolves the placeholders of a credential. Its value is sent to Vault only.
 func credential(what, text string) (string, error) {
 	value, err := guest.Resolve(what, text)
 	if err != nil {
@@ -128,54 +130,58 @@ func credential(what, text string) (string, error) {
 	return value, nil
 }
 
-// present logs in at an auth method, with credentials of which some are secret.
-func (s *session) present(ctx context.Context, mount string, credentials map[string]any, secret ...string) (grant, error) {
+// login logs in with an auth method. Errors do not quote the secret ones of the credentials.
+func (s *session) login(
+	ctx context.Context, mount string, credentials map[string]any, secret ...string,
+) (tokenLease, error) {
 	s.sent = append(s.sent, secret...)
 	path := "auth/" + mount + "/login"
 	answer, err := s.client.Logical().WriteWithContext(ctx, path, credentials)
 	switch code := status(err); {
 	case code == http.StatusBadRequest, code == http.StatusUnauthorized, code == http.StatusForbidden:
-		return grant{}, fmt.Errorf("%w: Vault answered %d to the login at %s%s: check the role, its credentials, and auth_mount",
+		return tokenLease{}, fmt.Errorf("%w: Vault answered %d to the login at %s%s: check the role, its credentials, and auth_mount",
 			reputation.ErrRefused, code, path, s.detail(err))
 	case code == http.StatusNotFound:
-		return grant{}, fmt.Errorf("%w: there is no auth method at auth/%s: set auth_mount", reputation.ErrRefused, mount)
+		return tokenLease{}, fmt.Errorf("%w: there is no auth method at auth/%s: set auth_mount",
+			reputation.ErrRefused, mount)
 	case err != nil:
-		return grant{}, s.failure(ctx, err, "check the login at "+path)
+		return tokenLease{}, s.failure(ctx, err, "check the login at "+path)
 	case answer == nil || answer.Auth == nil || answer.Auth.ClientToken == "":
-		return grant{}, fmt.Errorf("%w: the login at %s gave no token", reputation.ErrBadAnswer, path)
+		return tokenLease{}, fmt.Errorf("%w: the login at %s gave no token", reputation.ErrBadAnswer, path)
 	}
-	return grant{answer.Auth.ClientToken, time.Duration(answer.Auth.LeaseDuration) * time.Second, answer.Auth.Renewable}, nil
+	return tokenLease{answer.Auth.ClientToken,
+		time.Duration(answer.Auth.LeaseDuration) * time.Second, answer.Auth.Renewable}, nil
 }
 
-// maxDetail is how much of what Vault says about a failure is repeated, in bytes.
+// maxDetail is how much of Vault's message an error quotes, in bytes.
 const maxDetail = 200
 
-// detail returns what Vault says about a failure, if it can be repeated in a log: one short line without a secret.
+// detail returns Vault's message about an error, as one short line, or "" if it contains a secret.
 func (s *session) detail(err error) string {
 	var answer *api.ResponseError
 	if !errors.As(err, &answer) || answer.RawError {
 		return ""
 	}
-	words := strings.Map(func(r rune) rune {
+	text := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
 			return ' '
 		}
 		return r
 	}, strings.Join(answer.Errors, ", "))
-	words = strings.TrimSpace(words)
-	if words == "" {
+	text = strings.TrimSpace(text)
+	if text == "" {
 		return ""
 	}
 	for _, secret := range s.sent {
-		if strings.Contains(words, secret) {
+		if strings.Contains(text, secret) {
 			return ""
 		}
 	}
-	// cut last, so that nothing is looked for in half a word
-	return ": " + words[:min(len(words), maxDetail)]
+	// shorten it last, so that a secret is not overlooked because it was cut
+	return ": " + text[:min(len(text), maxDetail)]
 }
 
-// failure returns what an error of a call means. The cure is for when Vault does not allow it.
+// failure converts an error of a call. The cure is for a call that Vault does not allow.
 func (s *session) failure(ctx context.Context, err error, cure string) error {
 	code := status(err)
 	switch code {

@@ -11,28 +11,29 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// session speaks to Vault with a token, and sees to it that it has one.
+// session sends requests to Vault with a token. It logs in and renews the token.
 type session struct {
 	client *api.Client
 	method method
-	warned sync.Once // of an end that cannot be read
+	warned sync.Once // about an expiry that cannot be read
 
-	turn chan struct{} // full while somebody speaks; whoever does may touch the rest
+	turn chan struct{} // a lock that guards the rest
 
-	sent   []string    // secrets that an answer may repeat
+	sent   []string    // secrets that an answer may echo
 	header http.Header // of the last answer
 
-	// What is known of the token that the client has. The zero times mean that it does not end.
+	// The state of the client's token. With zero times it does not expire.
 	renewable bool
-	due       time.Time // when it is to be renewed
-	end       time.Time
+	due       time.Time // when it should be renewed
+	end       time.Time // when it expires
 }
 
-// method logs in. It may ask Vault, through the session.
-type method func(context.Context, *session) (grant, error)
+// method logs in, with requests through the session.
+type method func(context.Context, *session) (tokenLease, error)
 
-// grant is a token, and for how long. A time of 0 means that it does not end, or that nobody says.
-type grant struct {
+// tokenLease is a token and its lifetime. A TTL of 0 means that it does not expire, or that its
+// lifetime is unknown.
+type tokenLease struct {
 	token     string
 	ttl       time.Duration
 	renewable bool
@@ -57,7 +58,7 @@ func (s *session) read(ctx context.Context, path string, version int) (*api.Secr
 		return nil, err
 	}
 	answer, err := s.ask(ctx, path, version)
-	if status(err) == http.StatusForbidden && !fresh && s.isDead(ctx) {
+	if status(err) == http.StatusForbidden && !fresh && s.tokenIsInvalid(ctx) {
 		if err := s.logIn(ctx); err != nil {
 			return nil, err
 		}
@@ -80,7 +81,8 @@ func (s *session) ask(ctx context.Context, path string, version int) (*api.Secre
 	return s.client.Logical().ReadWithDataWithContext(ctx, path, query)
 }
 
-// authenticate sees to a token that can be used now, and reports whether it comes from a login just made.
+// authenticate makes sure that the client has a valid token. It reports whether it
+// logged in to get it.
 func (s *session) authenticate(ctx context.Context) (fresh bool, err error) {
 	now := time.Now()
 	switch {
@@ -93,7 +95,7 @@ func (s *session) authenticate(ctx context.Context) (fresh bool, err error) {
 	}
 	answer, err := s.client.Auth().Token().RenewSelfWithContext(ctx, 0)
 	if code := status(err); code == http.StatusBadRequest || code == http.StatusForbidden {
-		return true, s.logIn(ctx) // its time cannot be extended any more
+		return true, s.logIn(ctx) // the token has reached its maximal lifetime
 	}
 	if err != nil {
 		return false, s.failure(ctx, err, "check the token")
@@ -101,13 +103,13 @@ func (s *session) authenticate(ctx context.Context) (fresh bool, err error) {
 	if answer == nil || answer.Auth == nil {
 		return true, s.logIn(ctx)
 	}
-	s.note(now, time.Duration(answer.Auth.LeaseDuration)*time.Second, answer.Auth.Renewable)
+	s.setLifetime(now, time.Duration(answer.Auth.LeaseDuration)*time.Second, answer.Auth.Renewable)
 	return false, nil
 }
 
-// isDead reports whether Vault does not know the token any more. Otherwise, what is not allowed with this token is not
-// allowed with the next one either, and logging in again and again would leave one token after the other in Vault.
-func (s *session) isDead(ctx context.Context) bool {
+// tokenIsInvalid reports whether Vault no longer accepts the token. If it does, a new token would
+// have no more permissions, and each login would leave another token in Vault.
+func (s *session) tokenIsInvalid(ctx context.Context) bool {
 	_, err := s.client.Auth().Token().LookupSelfWithContext(ctx)
 	return status(err) == http.StatusForbidden
 }
@@ -123,19 +125,19 @@ func (s *session) logIn(ctx context.Context) error {
 	}
 	s.client.SetToken(g.token)
 	s.sent = append(s.sent, g.token)
-	s.note(began, g.ttl, g.renewable)
+	s.setLifetime(began, g.ttl, g.renewable)
 	return nil
 }
 
-// note takes note of how long the token can be used.
-func (s *session) note(began time.Time, ttl time.Duration, renewable bool) {
+// setLifetime records the lifetime of the token.
+func (s *session) setLifetime(began time.Time, ttl time.Duration, renewable bool) {
 	s.due, s.end, s.renewable = time.Time{}, time.Time{}, renewable
 	if ttl > 0 {
 		s.due, s.end = began.Add(ttl/3*2), began.Add(ttl)
 	}
 }
 
-// status returns the HTTP status of an error with which Vault has answered, or 0.
+// status returns the HTTP status of an error answer of Vault, or 0.
 func status(err error) int {
 	var answer *api.ResponseError
 	if errors.As(err, &answer) {

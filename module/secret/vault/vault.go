@@ -1,4 +1,5 @@
-// Package vault fetches secrets from HashiCorp Vault, and from OpenBao, which speaks the same protocol.
+// Package vault fetches secrets from HashiCorp Vault, and from OpenBao, which
+// speaks the same protocol.
 package vault
 
 import (
@@ -29,48 +30,52 @@ func init() {
 	caddy.RegisterModule(Vault{})
 }
 
-// Vault fetches a secret from a key-value engine, version 2, of HashiCorp Vault or OpenBao. Say how to log in with one of
-// token, approle and kubernetes; a policy must allow `read` on `<mount>/data/<path>`.
+// Vault fetches a secret from a key-value engine, version 2, of HashiCorp Vault or OpenBao. It logs
+// in with one of token, approle and kubernetes. A policy must allow `read` on
+// `<mount>/data/<path>`.
 //
-// It logs in when a secret is first fetched, renews its token when two thirds of the token's time have passed, and logs in
-// anew when that is no longer possible. It knows when the secret ends from the custom metadata `expires` (a day, in UTC, or
-// a time as in RFC 3339: `vault kv metadata patch -custom-metadata=expires=2027-03-31 secret/abuseipdb`), and from the time
-// at which Vault itself is to delete the version.
+// It logs in when a secret is first fetched, renews its token after two thirds of
+// the token's lifetime, and logs in again when the token can no longer be renewed.
+// The secret expires according to the custom metadata `expires` (a day, in UTC, or a
+// time as in RFC 3339: `vault kv metadata patch -custom-metadata=expires=2027-03-31
+// secret/abuseipdb`), or at the time at which Vault will delete the version.
 //
-// Placeholders of the global kind are resolved when the configuration is loaded; those of credentials at each login, so that
-// what is replaced in a file is used without a reload. The variables that all tools of Vault read hold for what is not set
-// here: `VAULT_ADDR`, `VAULT_NAMESPACE`, `VAULT_CACERT`, `VAULT_CLIENT_CERT`, `VAULT_CLIENT_KEY`, `VAULT_TLS_SERVER_NAME`,
-// `VAULT_PROXY_ADDR`. `VAULT_TOKEN` is used only if it is written: `token {env.VAULT_TOKEN}`.
+// Global placeholders are resolved when the configuration is loaded. Those in credentials are
+// resolved at each login, so that a replaced file is used without a reload. Settings that are
+// missing here come from the variables of Vault's tools: `VAULT_ADDR`, `VAULT_NAMESPACE`,
+// `VAULT_CACERT`, `VAULT_CLIENT_CERT`, `VAULT_CLIENT_KEY`, `VAULT_TLS_SERVER_NAME`,
+// `VAULT_PROXY_ADDR`. `VAULT_TOKEN` is used only with `token {env.VAULT_TOKEN}`.
 type Vault struct {
-	// Which secret to fetch: the mount of the engine and the path in it, as for `vault kv get`, such as `secret/abuseipdb`.
-	// There is no `data` between the two. Required.
+	// The secret to fetch: the mount of the engine and the path in it, as for `vault kv get`, such
+	// as `secret/abuseipdb`. There is no `data` between the two. Required.
 	Path string `json:"path,omitempty"`
 
-	// The mount of the engine, which path must begin with. It is needed if the mount has several parts, such as `team/kv`.
-	// Default: the first part of path.
+	// The mount of the engine, with which path must begin. It is needed if the mount has several
+	// parts, such as `team/kv`. Default: the first part of path.
 	Mount string `json:"mount,omitempty"`
 
-	// Which of the secret's members to use. Default: `value`.
+	// The member of the secret to use. Default: `value`.
 	Field string `json:"field,omitempty"`
 
-	// Which version of the secret to use. With a fixed version, a new one is not used before the configuration says so.
-	// Default: 0, which means the newest.
+	// The version of the secret to use. With a fixed version, newer ones are ignored. Default: 0,
+	// which means the newest.
 	Version int `json:"version,omitempty"`
 
-	// The address of Vault. Credentials are sent there, so it should begin with `https://`. Default: `VAULT_ADDR`, else
-	// `https://127.0.0.1:8200`.
+	// The address of Vault. Credentials are sent there, so it should begin with `https://`.
+	// Default: `VAULT_ADDR`, otherwise `https://127.0.0.1:8200`.
 	Address string `json:"address,omitempty"`
 
-	// The namespace that the engine and the auth method are in, in editions that have some. Default: `VAULT_NAMESPACE`, else
-	// none.
+	// The namespace of the engine and the auth method, in editions with namespaces. Default:
+	// `VAULT_NAMESPACE`, otherwise none.
 	Namespace string `json:"namespace,omitempty"`
 
-	// A file with the certificate authorities, in PEM, that Vault's certificate may be signed by. It is read when the
-	// configuration is loaded. Default: `VAULT_CACERT`, else those of the system.
+	// A PEM file with the certificate authorities for Vault's certificate. It is read when the
+	// configuration is loaded. Default: `VAULT_CACERT`, otherwise those of the system.
 	CA string `json:"ca,omitempty"`
 
-	// A token to use, as a placeholder, such as `{file./run/secrets/vault}` or `{env.VAULT_TOKEN}`. It is renewed if it can
-	// be; when it has ended, the placeholder is resolved again. One of `token`, `approle` and `kubernetes` is required.
+	// A token, as a placeholder, such as `{file./run/secrets/vault}` or `{env.VAULT_TOKEN}`. It is
+	// renewed if possible. When it has expired, the placeholder is resolved again. One of `token`,
+	// `approle` and `kubernetes` is required.
 	Token string `json:"token,omitempty"`
 
 	// Logs in with a role and its secret. One of `token`, `approle` and `kubernetes` is required.
@@ -80,12 +85,12 @@ type Vault struct {
 	// One of `token`, `approle` and `kubernetes` is required.
 	Kubernetes *Kubernetes `json:"kubernetes,omitempty"`
 
-	// Where the auth method is mounted, such as `k8s-production`. It is of no use with a token. Default: `approle` or
-	// `kubernetes`.
+	// The mount of the auth method, such as `k8s-production`. It has no effect with a token.
+	// Default: `approle` or `kubernetes`.
 	AuthMount string `json:"auth_mount,omitempty"`
 
 	name    string // of the secret, in errors
-	path    string // inside of the mount
+	path    string // inside the mount
 	mount   string
 	field   string
 	session *session
@@ -96,17 +101,19 @@ type AppRole struct {
 	// The role's ID. It may be a placeholder. Required.
 	RoleID string `json:"role_id,omitempty"`
 
-	// The role's secret ID, as a placeholder, such as `{file./run/secrets/vault_secret_id}`. Required.
+	// The role's secret ID, as a placeholder, such as
+	// `{file./run/secrets/vault_secret_id}`. Required.
 	SecretID string `json:"secret_id,omitempty"`
 }
 
-// Kubernetes is an auth method that trusts a cluster, https://developer.hashicorp.com/vault/docs/auth/kubernetes.
+// Kubernetes is an auth method that trusts a cluster,
+// https://developer.hashicorp.com/vault/docs/auth/kubernetes.
 type Kubernetes struct {
 	// The role that is bound to the service account. Required.
 	Role string `json:"role,omitempty"`
 
-	// The file with the service account's token, which is read at each login, since the cluster replaces it. Default:
-	// `/var/run/secrets/kubernetes.io/serviceaccount/token`.
+	// The file with the service account's token. It is read at each login, since the cluster
+	// replaces it. Default: `/var/run/secrets/kubernetes.io/serviceaccount/token`.
 	JWT string `json:"jwt,omitempty"`
 }
 
@@ -118,7 +125,7 @@ func (Vault) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision checks the settings. It calls nobody: that is left to the first Fetch.
+// Provision checks the settings. It makes no request: the first Fetch does.
 func (v *Vault) Provision(ctx caddy.Context) error {
 	if err := v.provision(ctx); err != nil {
 		return fmt.Errorf("vault: %w", err)
@@ -145,7 +152,7 @@ func (v *Vault) provision(ctx caddy.Context) error {
 	return nil
 }
 
-// checkLogin reports whether it is clear how to log in.
+// checkLogin checks that exactly one login method is configured, and completely.
 func (v *Vault) checkLogin() error {
 	ways := 0
 	for _, given := range []bool{v.Token != "", v.AppRole != nil, v.Kubernetes != nil} {
@@ -166,12 +173,13 @@ func (v *Vault) checkLogin() error {
 	case v.Token != "" && v.AuthMount != "":
 		return errors.New("auth_mount is of no use with a token: remove it")
 	case v.Version < 0:
-		return fmt.Errorf("version %d is none: give a number above 0, or leave it out for the newest", v.Version)
+		return fmt.Errorf("version %d is none: give a number above 0, or leave it out for the newest",
+			v.Version)
 	}
 	return nil
 }
 
-// resolvePath says where the secret is.
+// resolvePath sets the mount, the path and the member of the secret.
 func (v *Vault) resolvePath() (err error) {
 	if v.name, err = guest.Resolve("path", v.Path); err != nil {
 		return err
@@ -196,7 +204,8 @@ func (v *Vault) resolvePath() (err error) {
 	return nil
 }
 
-// isPath reports whether each part of a path names something; a client would resolve or remove others.
+// isPath reports whether no part of a path is empty or made of dots: a client would
+// resolve or remove such parts.
 func isPath(path string) bool {
 	for part := range strings.SplitSeq(path, "/") {
 		if part == "" || part == "." || part == ".." {
@@ -206,7 +215,7 @@ func isPath(path string) bool {
 	return !strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
-// connect returns a client that has no token yet.
+// connect returns a client without a token.
 func (v *Vault) connect(ctx caddy.Context) (*api.Client, error) {
 	config := api.DefaultConfig()
 	if config.Error != nil {
@@ -224,7 +233,7 @@ func (v *Vault) connect(ctx caddy.Context) (*api.Client, error) {
 	if err := guest.CheckURL(config.Address, exampleURL); err != nil {
 		return nil, fmt.Errorf("reading the address: %w", err)
 	}
-	if guest.Plain(config.Address) {
+	if guest.Unencrypted(config.Address) {
 		ctx.Slogger().Warn("credentials for Vault are sent without encryption: use an address that begins with https://")
 	}
 	ca, err := guest.Resolve("ca", v.CA)
@@ -236,8 +245,9 @@ func (v *Vault) connect(ctx caddy.Context) (*api.Client, error) {
 			return nil, fmt.Errorf("reading the ca file %s: %w", ca, err)
 		}
 	}
-	guest.Bound(config.HttpClient.Transport.(*http.Transport))
-	// Time limits and repetition are the caller's business. The client would wait for as long as an answer tells it to.
+	guest.LimitTransport(config.HttpClient.Transport.(*http.Transport))
+	// Time limits and retries are the caller's task. The client would wait as long
+	// as an answer asks it to.
 	config.Timeout, config.Limiter, config.SRVLookup = 0, nil, false
 	config.CheckRetry = func(context.Context, *http.Response, error) (bool, error) { return false, nil }
 
@@ -246,7 +256,8 @@ func (v *Vault) connect(ctx caddy.Context) (*api.Client, error) {
 		return nil, errors.New("a VAULT_* variable has a mistake: `vault status` says which")
 	}
 	client.ClearToken()
-	client.SetWrappingLookupFunc(func(string, string) string { return "" }) // VAULT_WRAP_TTL is for people
+	// ignores VAULT_WRAP_TTL, which is for interactive use
+	client.SetWrappingLookupFunc(func(string, string) string { return "" })
 	namespace, err := guest.Resolve("namespace", v.Namespace)
 	if err != nil {
 		return nil, err
@@ -284,7 +295,9 @@ func (v *Vault) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		option.Once("namespace", option.Text(&v.Namespace, "team/web")),
 		option.Once("ca", option.Text(&v.CA, "/etc/caddy/vault-ca.pem")),
 		option.Once("token", option.Text(&v.Token, "{file./run/secrets/vault}")),
-		option.Once("approle", option.Values("{env.VAULT_ROLE_ID} {file./run/secrets/vault_secret_id}", &role.RoleID, &role.SecretID)),
+		option.Once("approle",
+			option.Values("{env.VAULT_ROLE_ID} {file./run/secrets/vault_secret_id}", &role.RoleID,
+				&role.SecretID)),
 		option.Once("kubernetes", option.Text(&pod.Role, "caddy")),
 		option.Once("jwt", option.Text(&jwt, defaultJWT)),
 		option.Once("auth_mount", option.Text(&v.AuthMount, "k8s-production")),

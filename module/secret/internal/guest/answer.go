@@ -10,20 +10,22 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Value returns what a stored text says: the text itself, or one member if it is a JSON object. A line break at its end,
-// which editors and shells leave there, is no part of it.
+// Value returns the value in a stored text: one member if the text is a JSON object, otherwise the
+// text itself. A line break at the end, which editors and shells add, is removed.
 //
-// An object is never taken as a whole: it would be sent as the key to a service that has no business with what else
-// stands in it.
+// An object is never used as a whole: all its other members would be sent to a
+// service as part of the key.
 func Value(text, member string) (string, error) {
 	object, isObject := parseObject(text)
 	switch {
 	case member != "" && !isObject:
-		return "", fmt.Errorf("%w: what is stored is no JSON object, so it has no member %q: remove field", reputation.ErrUnknown, member)
+		return "", fmt.Errorf("%w: what is stored is no JSON object, so it has no member %q: remove field",
+			reputation.ErrUnknown, member)
 	case member != "":
 		return Member(object, member)
 	case isObject:
-		return "", fmt.Errorf("%w: what is stored is a JSON object: say with field which of its members to use", reputation.ErrUnknown)
+		return "", fmt.Errorf("%w: what is stored is a JSON object: say with field which of its members to use",
+			reputation.ErrUnknown)
 	}
 	return notEmpty("what is stored", text)
 }
@@ -37,7 +39,8 @@ func Member(object map[string]any, member string) (string, error) {
 	case json.Number:
 		return value.String(), nil
 	case nil:
-		return "", fmt.Errorf("%w: what is stored has no member %q: set field to one that it has", reputation.ErrUnknown, member)
+		return "", fmt.Errorf("%w: what is stored has no member %q: set field to one that it has",
+			reputation.ErrUnknown, member)
 	}
 	return "", fmt.Errorf("%w: %s is neither text nor a number", reputation.ErrUnknown, what)
 }
@@ -57,12 +60,12 @@ func parseObject(text string) (object map[string]any, ok bool) {
 	return object, ok
 }
 
-// HowToWriteAnEnd is for messages about what End does not understand.
-const HowToWriteAnEnd = "write a day such as 2027-03-31, or a time such as 2027-03-31T12:00:00Z"
+// ExpiryForms is the cure for a text that ParseExpiry cannot read.
+const ExpiryForms = "write a day such as 2027-03-31, or a time such as 2027-03-31T12:00:00Z"
 
-// End reads when a secret ends, as operators write it into a tag: a day, which the secret ends with (in UTC), or a time as in
-// RFC 3339.
-func End(text string) (time.Time, bool) {
+// ParseExpiry reads the time at which a secret expires, from a tag by the operator: a day, at whose
+// end the secret expires (in UTC), or a time as in RFC 3339.
+func ParseExpiry(text string) (time.Time, bool) {
 	text = strings.TrimSpace(text)
 	if day, err := time.Parse(time.DateOnly, text); err == nil {
 		return day.AddDate(0, 0, 1), true
@@ -71,7 +74,7 @@ func End(text string) (time.Time, bool) {
 	return end.UTC(), err == nil && !end.IsZero()
 }
 
-// Earlier returns the earlier of two times, of which the zero one is none.
+// Earlier returns the earlier of two times. A zero time counts as missing.
 func Earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b

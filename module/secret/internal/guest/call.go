@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// maxAnswer is how many bytes are read from a connection: much more than a secret has in any store, with its
-	// certificates, and little to lose.
+	// maxAnswer is how many bytes are read from a connection: much more than any store sends for a
+	// secret, including the certificates of the TLS handshake.
 	maxAnswer = 4 << 20
 
 	maxRetryAfter = 24 * time.Hour
@@ -26,12 +26,13 @@ const (
 
 var errTooLong = errors.New("the answer is too long")
 
-// ErrUnclear is the cause of which nothing may be told.
+// ErrUnclear stands for all causes that may not be logged.
 var ErrUnclear = errors.New("the connection failed before the answer was complete")
 
-// Bound makes a transport use each connection for one answer, of limited length. A secret is fetched every few minutes: a
-// connection that is kept until then is more likely dead than useful.
-func Bound(t *http.Transport) {
+// LimitTransport makes a transport use each connection for one answer, of limited length.
+// Connections are not reused, since a secret is fetched every few minutes only, and an idle
+// connection has often failed by then.
+func LimitTransport(t *http.Transport) {
 	t.DisableKeepAlives = true
 	dial := t.DialContext
 	if dial == nil {
@@ -46,7 +47,7 @@ func Bound(t *http.Transport) {
 	}
 }
 
-// boundedConn gives up reading when there is too much of it.
+// boundedConn is a connection from which a limited number of bytes can be read.
 type boundedConn struct {
 	net.Conn
 	left int
@@ -62,8 +63,8 @@ func (c *boundedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Cause reduces an error of a call to one that may be logged. What is not known to be harmless is left out: some errors
-// quote what the other side sent, or the address of a proxy with its password.
+// Cause reduces an error of a call to one that may be logged. It passes on only errors that are
+// known to be harmless: some errors quote the server, or the address of a proxy with its password.
 func Cause(ctx context.Context, err error) error {
 	if ended := ctx.Err(); ended != nil {
 		return ended
@@ -94,7 +95,8 @@ func Cause(ctx context.Context, err error) error {
 	return ErrUnclear
 }
 
-// Throttled returns the error for an answer that asks for fewer requests, with the pause that its header asks for, if any.
+// Throttled returns a reputation.ThrottledError with the pause from the answer's
+// header, if it has one.
 func Throttled(header http.Header) error {
 	seconds, err := strconv.ParseInt(header.Get("Retry-After"), 10, 64)
 	if err != nil || seconds < 0 {

@@ -1,5 +1,5 @@
-// Package guest is what the secret stores have in common: how their options are read, how a value is found in an answer,
-// and what may be told of a call that failed.
+// Package guest has the common parts of the secret stores: reading options, finding the value in an
+// answer, limiting connections, and reducing errors to what may be logged.
 package guest
 
 import (
@@ -15,21 +15,21 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 )
 
-// Name is what a store calls the name of a secret.
+// Name describes the option for the name of a secret.
 type Name struct {
-	// Word is what errors call it, such as "path".
+	// Word is the store's term for such a name in errors, such as "path".
 	Word string
 
-	// Example is such a name.
+	// Example is an example for errors.
 	Example string
 
-	// To is where it goes.
+	// To is the field to set.
 	To *string
 }
 
-// Read reads what is written about one secret: the store's word, the secret's name there, and a block of options. What an
-// option takes is written as an example of it. Since any value may turn out to be a secret in the wrong place, errors
-// repeat none.
+// Read reads the configuration of one secret: the word of the store, the name of the secret, and a
+// block of options. The `want` of an option is an example of its values. Any value may be a
+// misplaced secret, so errors repeat none.
 func Read(d *caddyfile.Dispenser, name Name, options ...option.Option) error {
 	d.Next()
 	store := d.Val()
@@ -38,30 +38,33 @@ func Read(d *caddyfile.Dispenser, name Name, options ...option.Option) error {
 	}
 	*name.To = d.Val()
 	if d.NextArg() {
-		return d.Errf("%s takes one %s, such as %s: put options into a block { }, one a line", store, name.Word, name.Example)
+		return d.Errf("%s takes one %s, such as %s: put options into a block { }, one a line",
+			store, name.Word, name.Example)
 	}
 	return option.Block{Name: store, Options: options, Reword: reword, Hide: true}.Read(d)
 }
 
-// reword says by an example how an option is written.
+// reword returns the errors of these blocks, with an example of the option.
 func reword(m option.LineError) string {
 	switch m.Kind {
 	case option.Unknown:
-		return fmt.Sprintf("unknown option '%s' of %s: use one of %s", m.Word, m.Block, strings.Join(m.Known, ", "))
+		return fmt.Sprintf("unknown option '%s' of %s: use one of %s", m.Word, m.Block,
+			strings.Join(m.Known, ", "))
 	case option.NoBlock:
 		return fmt.Sprintf("unknown option '{' of %s: %s takes no block", m.Block, m.Word)
 	case option.Duplicate:
 		return fmt.Sprintf("%s is set twice for %s: remove one", m.Word, m.Block)
 	case option.Count:
-		return fmt.Sprintf("%s of %s has %d values: write it like `%s %s`", m.Word, m.Block, m.Has, m.Word, m.Want)
+		return fmt.Sprintf("%s of %s has %d values: write it like `%s %s`", m.Word, m.Block, m.Has,
+			m.Word, m.Want)
 	case option.Empty:
 		return fmt.Sprintf("%s of %s is empty: write it like `%s %s`", m.Word, m.Block, m.Word, m.Want)
 	}
 	return ""
 }
 
-// Resolve returns a setting with its placeholders resolved; it stays empty if it was not set. What comes out of a
-// placeholder must not be empty, since that is what a missing file or variable looks like.
+// Resolve returns a setting with its placeholders resolved. An empty setting stays empty. An empty
+// result of placeholders is an error, since a missing file or variable gives one.
 func Resolve(what, text string) (string, error) {
 	if text == "" {
 		return "", nil
@@ -72,24 +75,25 @@ func Resolve(what, text string) (string, error) {
 			what, err)
 	}
 	if value = strings.TrimSpace(value); value == "" {
-		return "", fmt.Errorf("resolving the %s: nothing came out: check what the variable or the file holds", what)
+		return "", fmt.Errorf("resolving the %s: nothing came out: check what the variable or the file holds",
+			what)
 	}
 	return value, nil
 }
 
-// Info logs a message, with names and values. It goes to the process's log: a store may be in use for longer than the
-// configuration that made it, whose own log is closed by then.
+// Info logs a message with attributes to the process's log. The log of the configuration is not
+// used, since a store may be used longer than the configuration that created it.
 func Info(message string, attributes ...any) {
 	caddy.Log().Named("ip_reputation.secrets").Sugar().Infow(message, attributes...)
 }
 
-// Warn is Info with another level.
+// Warn is Info with the level warn.
 func Warn(message string, attributes ...any) {
 	caddy.Log().Named("ip_reputation.secrets").Sugar().Warnw(message, attributes...)
 }
 
-// CheckURL reports what is wrong with the base address of a store's API. Its errors do not repeat the address, which may
-// hold a secret.
+// CheckURL returns an error if the base address of a store's API is wrong. The error does not
+// repeat the address, which may contain a secret.
 func CheckURL(address, example string) error {
 	base, err := url.Parse(address)
 	switch {
@@ -107,8 +111,8 @@ func CheckURL(address, example string) error {
 	return nil
 }
 
-// Plain reports whether what is sent to this address can be read on its way: it is not encrypted, and leaves the machine.
-func Plain(address string) bool {
+// Unencrypted reports whether requests to an address leave this machine without encryption.
+func Unencrypted(address string) bool {
 	base, err := url.Parse(address)
 	if err != nil || base.Scheme != "http" {
 		return false

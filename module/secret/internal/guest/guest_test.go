@@ -54,7 +54,7 @@ func TestEnd(t *testing.T) {
 		"never":                     {},
 		"":                          {},
 	} {
-		if got, ok := End(text); got != want || ok == want.IsZero() {
+		if got, ok := ParseExpiry(text); got != want || ok == want.IsZero() {
 			t.Errorf("%q is %s, %t", text, got, ok)
 		}
 	}
@@ -120,7 +120,7 @@ func TestPlain(t *testing.T) {
 		"https://example.org": false, "http://localhost:8200": false, "http://127.0.0.1": false, "http://[::1]:8200": false,
 		"http://example.org": true, "http://192.0.2.1": true, "http://localhost.example.org": true,
 	} {
-		if got := Plain(address); got != want {
+		if got := Unencrypted(address); got != want {
 			t.Errorf("%s: %t", address, got)
 		}
 	}
@@ -136,7 +136,7 @@ func TestBound(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	var transport http.Transport
-	Bound(&transport)
+	LimitTransport(&transport)
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
 	if err != nil {
 		t.Fatal(err)

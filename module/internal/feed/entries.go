@@ -13,29 +13,29 @@ import (
 
 // Entry is one entry of a pushed list.
 type Entry struct {
-	// ID is what whoever pushes knows the entry by, below 1<<56. Entries of several IDs may name the same addresses,
-	// which are listed until the last of them is gone.
+	// ID identifies the entry at its source. It is below 1<<56. Several entries may name the same
+	// addresses: these are listed until the last of the entries is gone.
 	ID uint64
 
 	// Prefix is what is listed. Host bits are ignored.
 	Prefix netip.Prefix
 
-	// Until is when the entry ends by itself. The zero time never comes.
+	// Until is when the entry expires. With the zero time it never does.
 	Until time.Time
 }
 
-// Changes is what a pushed list gains and loses.
+// Changes are the entries that a pushed list gains and loses.
 type Changes struct {
-	// Deleted are entries that are gone. Unknown and repeated ones are no mistake. They go before Added come, so that an
-	// ID in both stays.
+	// Deleted are the IDs of removed entries. They may be unknown or repeated. They are removed
+	// before Added are added, so that an ID in both stays.
 	Deleted []uint64
 
-	// Added are new entries, and those that have changed. Of several with the same ID the last counts.
+	// Added are new and changed entries. Of several with the same ID, the last one counts.
 	Added []Entry
 }
 
-// The entries of a pushed list have no pointers: 16 bytes for IPv4, 32 for IPv6. key is the ID (56) and the length of
-// the prefix (8), until is in seconds since 1970.
+// The entries of a pushed list have no pointers: 16 bytes for IPv4, 32 for IPv6. key is the ID (56)
+// and the length of the prefix (8), until is in seconds since 1970.
 type (
 	entry4 struct {
 		key         uint64
@@ -57,7 +57,7 @@ type (
 const (
 	maxID = 1<<56 - 1
 
-	// never is the end of an entry that has none.
+	// never is the expiry of an entry that never expires.
 	never = math.MaxUint32
 )
 
@@ -67,8 +67,9 @@ func (e entry4) end() uint32 { return e.until }
 func (e entry6) end() uint32 { return e.until }
 
 func (e entry4) entry() Entry {
-	addr := netip.AddrFrom4([4]byte{byte(e.addr >> 24), byte(e.addr >> 16), byte(e.addr >> 8), byte(e.addr)})
-	return Entry{e.id(), netip.PrefixFrom(addr, int(e.key&0xff)), timeOf(e.until)}
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], e.addr)
+	return Entry{e.id(), netip.PrefixFrom(netip.AddrFrom4(b), int(e.key&0xff)), timeOf(e.until)}
 }
 
 func (e entry6) entry() Entry {
@@ -78,7 +79,7 @@ func (e entry6) entry() Entry {
 	return Entry{e.id(), netip.PrefixFrom(netip.AddrFrom16(b), int(e.key&0xff)), timeOf(e.until)}
 }
 
-// seconds packs the end of an entry, timeOf unpacks it. One that has ended is before any now.
+// seconds packs the expiry of an entry, timeOf unpacks it.
 func seconds(until time.Time) uint32 {
 	if until.IsZero() {
 		return never
@@ -93,7 +94,8 @@ func timeOf(until uint32) time.Time {
 	return time.Unix(int64(until), 0)
 }
 
-// entries are all of a pushed list, ascending by ID. They are immutable: a change makes others.
+// entries are all entries of a pushed list, ascending by ID. They are
+// immutable: a change makes new ones.
 type entries struct {
 	v4 []entry4
 	v6 []entry6
@@ -101,7 +103,7 @@ type entries struct {
 
 func (e *entries) count() int { return len(e.v4) + len(e.v6) }
 
-// add appends an entry, whose prefix is masked and not IPv4-mapped, out of order. sort follows.
+// add appends an entry, whose prefix must be masked and not IPv4-mapped. Call sort after adding.
 func (e *entries) add(n Entry) {
 	key := n.ID<<8 | uint64(n.Prefix.Bits())
 	if addr := n.Prefix.Addr(); addr.Is4() {
@@ -109,11 +111,13 @@ func (e *entries) add(n Entry) {
 		e.v4 = append(e.v4, entry4{key, binary.BigEndian.Uint32(b[:]), seconds(n.Until)})
 	} else {
 		b := addr.As16()
-		e.v6 = append(e.v6, entry6{key, binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:]), seconds(n.Until)})
+		hi, lo := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
+		e.v6 = append(e.v6, entry6{key, hi, lo, seconds(n.Until)})
 	}
 }
 
-// sort brings added entries into order. Of several with the same ID the last stays, or one of each address family.
+// sort orders the entries by ID. Of several with the same ID and
+// address family, the last one stays.
 func (e *entries) sort() {
 	e.v4, e.v6 = sorted(e.v4), sorted(e.v6)
 }
@@ -123,16 +127,16 @@ func sorted[E packed](list []E) []E {
 	if !slices.IsSortedFunc(list, byID) {
 		slices.SortStableFunc(list, byID)
 	}
-	kept := list[:0]
+	unique := list[:0]
 	for i, e := range list {
 		if i+1 == len(list) || list[i+1].id() != e.id() {
-			kept = append(kept, e)
+			unique = append(unique, e)
 		}
 	}
-	return kept
+	return unique
 }
 
-// changed returns the entries without the IDs, which are sorted, with added, which are in order.
+// changed returns the entries with the given IDs removed and others added. Both must be sorted.
 func (e *entries) changed(without []uint64, added *entries) entries {
 	return entries{merged(e.v4, without, added.v4), merged(e.v6, without, added.v6)}
 }
@@ -153,7 +157,7 @@ func merged[E packed](old []E, without []uint64, added []E) []E {
 	return append(all, added...)
 }
 
-// current returns the entries that have not ended, and when the next of them ends.
+// current returns the entries that have not expired, and when the next of them expires.
 func (e *entries) current(now time.Time) (left entries, next uint32) {
 	v4, next4 := current(e.v4, seconds(now))
 	v6, next6 := current(e.v6, seconds(now))
@@ -162,18 +166,18 @@ func (e *entries) current(now time.Time) (left entries, next uint32) {
 
 func current[E packed](list []E, now uint32) (left []E, next uint32) {
 	next = never
-	ended := 0
+	expired := 0
 	for _, e := range list {
 		if e.end() <= now {
-			ended++
+			expired++
 		} else {
 			next = min(next, e.end())
 		}
 	}
-	if ended == 0 {
+	if expired == 0 {
 		return list, next
 	}
-	left = make([]E, 0, len(list)-ended)
+	left = make([]E, 0, len(list)-expired)
 	for _, e := range list {
 		if e.end() > now {
 			left = append(left, e)

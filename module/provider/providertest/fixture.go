@@ -22,13 +22,15 @@ import (
 )
 
 const (
-	// testKey is what a key looks like. It occurs in nothing else.
+	// testKey has the form of a key and occurs nowhere else.
 	testKey = "k3y9f1c0a7e52d84b6aa10c3e5d7f9b2c4e6a8091b3"
 
-	// basePath ends the base URL, so that a URL in an error can be told from a mere host name.
+	// basePath is the end of the base URL. With it, a URL in an error differs from
+	// a mere host name.
 	basePath = "/b4se-7d1f/v9"
 
-	// leakLength is how much of a key may not be seen: an error that cuts what it quotes can hold the half of one.
+	// leakLength is the length of a part of a key that counts as a leak: an error that shortens a
+	// text may contain a part.
 	leakLength = 10
 )
 
@@ -37,24 +39,24 @@ type suite struct {
 	sample *Case
 }
 
-// testKey is the key that the suite asks with.
+// testKey returns the key that the suite uses.
 func (s *suite) testKey() string { return s.KeyPrefix + testKey }
 
-// trial is one provider with a service of its own.
-type trial struct {
+// fixture is one provider with its own fake service.
+type fixture struct {
 	provider reputation.Provider
 	baseURL  string
-	patience time.Duration
-	key      string // what ask asks with
+	timeout  time.Duration
+	key      string // the key that ask uses
 
 	mu    sync.Mutex
-	dumps []string // the requests that came, head and body
+	dumps []string // the received requests, head and body
 }
 
-// trial starts a service that answers with handler, and a provider that asks it.
-func (s *suite) trial(tb testing.TB, handler http.HandlerFunc) *trial {
+// fixture starts a service that answers with handler, and creates a provider for it.
+func (s *suite) fixture(tb testing.TB, handler http.HandlerFunc) *fixture {
 	tb.Helper()
-	t := &trial{patience: s.patience, key: s.testKey()}
+	t := &fixture{timeout: s.timeout, key: s.testKey()}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		dump, _ := httputil.DumpRequest(r, true)
 		t.mu.Lock()
@@ -65,7 +67,7 @@ func (s *suite) trial(tb testing.TB, handler http.HandlerFunc) *trial {
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.Start()
 	tb.Cleanup(func() {
-		server.CloseClientConnections() // ends handlers that wait for the provider to give up
+		server.CloseClientConnections() // ends handlers that wait for the provider to disconnect
 		server.Close()
 	})
 	t.baseURL = server.URL + basePath
@@ -73,32 +75,33 @@ func (s *suite) trial(tb testing.TB, handler http.HandlerFunc) *trial {
 	return t
 }
 
-func (t *trial) requests() []string {
+func (t *fixture) requests() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]string(nil), t.dumps...)
 }
 
-// wantRequests checks how many requests have come.
-func (t *trial) wantRequests(want int) error {
+// wantRequests checks the number of received requests.
+func (t *fixture) wantRequests(want int) error {
 	if got := len(t.requests()); got != want {
 		return fmt.Errorf("the service got %d requests, want %d", got, want)
 	}
 	return nil
 }
 
-// outcome is what one Check came to.
+// outcome is the result of one Check.
 type outcome struct {
 	report reputation.Report
 	err    error
 }
 
-// ask calls Check with the test key and finds fault with what must never happen, whatever the service did.
-func (t *trial) ask(ctx context.Context, addr netip.Addr) (outcome, error) {
+// ask calls Check with the test key. The error is about anything that must never happen,
+// independent of the service's behaviour.
+func (t *fixture) ask(ctx context.Context, addr netip.Addr) (outcome, error) {
 	return t.askWith(ctx, addr, t.key)
 }
 
-func (t *trial) askWith(ctx context.Context, addr netip.Addr, key string) (outcome, error) {
+func (t *fixture) askWith(ctx context.Context, addr netip.Addr, key string) (outcome, error) {
 	logged := capture()
 	defer logged.restore()
 	done := make(chan outcome, 1)
@@ -112,13 +115,14 @@ func (t *trial) askWith(ctx context.Context, addr netip.Addr, key string) (outco
 		}()
 		o.report, o.err = t.provider.Check(ctx, reputation.Query{Addr: addr, Key: key})
 	}()
-	timer := time.NewTimer(t.patience)
+	timer := time.NewTimer(t.timeout)
 	defer timer.Stop()
 	select {
 	case o := <-done:
-		return o, errors.Join(o.fault(t.baseURL, addr, key), logged.fault(t.baseURL, addr, key), t.unstated(o))
+		return o, errors.Join(o.fault(t.baseURL, addr, key), logged.fault(t.baseURL, addr, key),
+			t.undeclared(o))
 	case <-timer.C:
-		return outcome{}, fmt.Errorf("Check has not returned after %s", t.patience)
+		return outcome{}, fmt.Errorf("Check has not returned after %s", t.timeout)
 	}
 }
 
@@ -144,15 +148,15 @@ func (o outcome) retryAfter() time.Duration {
 	return 0
 }
 
-// fault returns what is wrong with the outcome whatever was asked.
+// fault returns what is wrong with the outcome, independent of the service's answer.
 func (o outcome) fault(baseURL string, addr netip.Addr, key string) error {
 	if errors.Is(o.err, errPanic) {
 		return errPanic
 	}
 	if o.err == nil {
-		return implausible(o.report)
+		return checkRanges(o.report)
 	}
-	for err := range tree(o.err) {
+	for err := range chain(o.err) {
 		if what := leak(err.Error(), baseURL, addr, key); what != "" {
 			return fmt.Errorf("an error of type %T holds %s: %w", err, what, err)
 		}
@@ -160,16 +164,16 @@ func (o outcome) fault(baseURL string, addr netip.Addr, key string) error {
 	return nil
 }
 
-// unstated returns what a report says that the provider's profile does not.
-func (t *trial) unstated(o outcome) error {
+// undeclared returns an error if a report has more than the capabilities in the provider's profile.
+func (t *fixture) undeclared(o outcome) error {
 	if o.err == nil {
-		return t.provider.Profile().Says.Check(o.report)
+		return t.provider.Profile().Capabilities.Check(o.report)
 	}
 	return nil
 }
 
-// tree yields err and all that it wraps: what a wrapper hides, a logger may unwrap.
-func tree(err error) func(yield func(error) bool) {
+// chain yields err and all errors that it wraps, since a logger may unwrap them.
+func chain(err error) func(yield func(error) bool) {
 	var walk func(err error, yield func(error) bool) bool
 	walk = func(err error, yield func(error) bool) bool {
 		if err == nil {
@@ -178,7 +182,7 @@ func tree(err error) func(yield func(error) bool) {
 		if !yield(err) {
 			return false
 		}
-		switch e := err.(type) { //nolint:errorlint // this is what takes the chain apart
+		switch e := err.(type) { //nolint:errorlint // this function unwraps the chain itself
 		case interface{ Unwrap() error }:
 			return walk(e.Unwrap(), yield)
 		case interface{ Unwrap() []error }:
@@ -193,10 +197,11 @@ func tree(err error) func(yield func(error) bool) {
 	return func(yield func(error) bool) { walk(err, yield) }
 }
 
-// leak names the secret that text holds, or returns "".
+// leak returns which secret a text contains, or "".
 func leak(text, baseURL string, addr netip.Addr, key string) string {
 	text = strings.ToLower(text)
-	if packed := base64.StdEncoding.EncodeToString([]byte(key)); key != "" && strings.Contains(text, strings.ToLower(packed)) {
+	encoded := strings.ToLower(base64.StdEncoding.EncodeToString([]byte(key)))
+	if key != "" && strings.Contains(text, encoded) {
 		return "the key, in base64"
 	}
 	for i := 0; i+min(leakLength, len(key)) <= len(key) && key != ""; i++ {
@@ -216,8 +221,8 @@ func leak(text, baseURL string, addr netip.Addr, key string) string {
 	return ""
 }
 
-// implausible returns what is out of range in a report.
-func implausible(r reputation.Report) error {
+// checkRanges returns an error for a report with a value out of range.
+func checkRanges(r reputation.Report) error {
 	switch c := r.Facts.Country; {
 	case math.IsNaN(r.Severity) || r.Severity < -1 || r.Severity > 1:
 		return fmt.Errorf("the severity is %g, outside -1 to 1", r.Severity)
@@ -231,21 +236,23 @@ func implausible(r reputation.Report) error {
 	return nil
 }
 
-// lapse is a context whose deadline passes when the test says so, and not by the clock.
-type lapse struct {
+// manualDeadline is a context whose deadline passes when the test calls expire.
+type manualDeadline struct {
 	context.Context
 	passed chan struct{}
 	once   sync.Once
 }
 
-func newLapse() *lapse { return &lapse{Context: context.Background(), passed: make(chan struct{})} }
+func newManualDeadline() *manualDeadline {
+	return &manualDeadline{Context: context.Background(), passed: make(chan struct{})}
+}
 
-func (l *lapse) expire()                     { l.once.Do(func() { close(l.passed) }) }
-func (l *lapse) Deadline() (time.Time, bool) { return time.Time{}, false }
-func (l *lapse) Done() <-chan struct{}       { return l.passed }
-func (l *lapse) Err() error {
+func (d *manualDeadline) expire()                     { d.once.Do(func() { close(d.passed) }) }
+func (d *manualDeadline) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (d *manualDeadline) Done() <-chan struct{}       { return d.passed }
+func (d *manualDeadline) Err() error {
 	select {
-	case <-l.passed:
+	case <-d.passed:
 		return context.DeadlineExceeded
 	default:
 		return nil

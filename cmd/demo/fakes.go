@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// showHeaders is the application: it answers with what it was told about the client.
+// showHeaders is the application: it answers with the headers about the client.
 func showHeaders(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	fmt.Fprintln(w, "This is the application. Caddy told it:")
@@ -25,13 +25,13 @@ func showHeaders(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// The stand-in for AbuseIPDB is where the real service has version 2 of its API, and knows one key.
+// The fake of AbuseIPDB has the path of version 2 of the real API, and accepts one key.
 const (
 	servicePath = "/api/v2"
 	serviceKey  = "key-of-the-demo"
 )
 
-// standing is what the stand-in knows of an address.
+// standing is what the fake service knows about an address.
 type standing struct {
 	score, reports, reporters int
 	country, usage            string
@@ -50,12 +50,14 @@ func answerCheck(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Header.Get("Key") != serviceKey {
-		refuse(w, http.StatusUnauthorized, "Authentication failed. Your API key is either missing, incorrect, or revoked.")
+		refuse(w, http.StatusUnauthorized,
+			"Authentication failed. Your API key is either missing, incorrect, or revoked.")
 		return
 	}
 	addr, err := netip.ParseAddr(r.URL.Query().Get("ipAddress"))
 	if err != nil {
-		refuse(w, http.StatusUnprocessableEntity, "The ip address must be a valid IPv4 or IPv6 address (e.g. 8.8.8.8 or 2001:4860:4860::8888).")
+		refuse(w, http.StatusUnprocessableEntity,
+			"The ip address must be a valid IPv4 or IPv6 address (e.g. 8.8.8.8 or 2001:4860:4860::8888).")
 		return
 	}
 	version := 4
@@ -101,12 +103,13 @@ func reply(w http.ResponseWriter, status int, body any) {
 	}
 }
 
-// sampleLists are what the publisher of lists publishes.
+// sampleLists are the lists of the fake publisher.
 //
 //go:embed lists
 var sampleLists embed.FS
 
-// writeFeeds writes the part of the configuration that REPUTATION_FEEDS names: the lists of the publisher at host.
+// writeFeeds writes the part of the configuration that REPUTATION_FEEDS names: the
+// lists of the publisher at host.
 func writeFeeds(dir, host string) (path string, err error) {
 	path = filepath.Join(dir, "feeds.caddyfile")
 	text := fmt.Sprintf(`feed http://%[1]s/lists/attackers.txt {

@@ -8,7 +8,7 @@ import (
 
 var errNotDue = errors.New("not due")
 
-// refreshOnSchedule keeps a list with URLs current until the Set is closed.
+// refreshOnSchedule refreshes a list with URLs whenever that is due, until the Set is closed.
 func (l *list) refreshOnSchedule() {
 	timer := time.NewTimer(l.untilDue())
 	defer timer.Stop()
@@ -30,7 +30,8 @@ func (l *list) untilDue() time.Duration {
 	return time.Until(l.st.next)
 }
 
-// notDue returns an error if a scheduled refresh is no longer due, since another one came first. mu must be held.
+// notDue returns an error if a scheduled refresh is no longer due,
+// because another one ran first. mu must be held.
 func (l *list) notDue(now time.Time) error {
 	if now.Before(l.st.next) {
 		return errNotDue
@@ -38,13 +39,15 @@ func (l *list) notDue(now time.Time) error {
 	return nil
 }
 
-// tooSoon returns an error if a publisher would mind the refresh that an operator asks for. mu must be held.
+// tooSoon returns an error if a refresh that an operator requests would come too soon for the
+// publisher. mu must be held.
 func (l *list) tooSoon(now time.Time) error {
 	if l.spec.kind() != KindURL {
 		return nil
 	}
 	if now.Before(l.st.throttledUntil) {
-		return fmt.Errorf("%w: the publisher asked to be left alone until %s", ErrTooSoon, l.st.throttledUntil.UTC().Format(time.RFC3339))
+		return fmt.Errorf("%w: the publisher asked to be left alone until %s", ErrTooSoon,
+			l.st.throttledUntil.UTC().Format(time.RFC3339))
 	}
 	if free := l.st.lastAttempt.Add(manualInterval); now.Before(free) {
 		outcome := ""
@@ -60,10 +63,10 @@ func (l *list) tooSoon(now time.Time) error {
 // always allows each refresh.
 func (l *list) always(time.Time) error { return nil }
 
-// poke wakes the list's goroutine, which checks again what is due.
-func (l *list) poke() {
+// signal wakes the list's goroutine, which then checks whether a refresh is due.
+func (l *list) signal() {
 	select {
 	case l.wake <- struct{}{}:
-	default: // it is about to check anyway
+	default: // a signal is pending already
 	}
 }

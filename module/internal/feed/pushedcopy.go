@@ -15,17 +15,19 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
-// The copy of a pushed list has the header of other copies, and then an entry a line: the CIDR, the ID, and when it
-// ends, in seconds since 1970, or "-". Its checksum stands in the last line, since the list is written in one pass.
+// The copy of a pushed list has the same header as other copies, and then one entry a line: the
+// CIDR, the ID, and when the entry expires, in seconds since 1970, or "-". The checksum is in the
+// last line, since the list is written in one pass.
 const (
 	pushedSuffix = ".pushed"
 	sumPrefix    = "# sum: "
 	laterSum     = "at the end"
 )
 
-// savePushed writes the list to disk unless the disk has it. What cannot be written is tried again at the next turn.
+// savePushed writes the list to disk if it has changed. After a failure, the next call tries again.
 func (l *list) savePushed() {
 	p := l.pushed
 	p.mu.Lock()
@@ -44,7 +46,8 @@ func (l *list) savePushed() {
 	l.st.stored, l.st.storeErr = err == nil, err
 	l.mu.Unlock()
 	if err != nil {
-		l.set.logger.Warn("a list cannot be written to disk; it stays in memory", "feed", l.spec.Name, "error", err)
+		l.set.logger.Warn("a list cannot be written to disk; it stays in memory",
+			"feed", l.spec.Name, "error", err)
 		p.mu.Lock()
 		p.unsaved = true
 		p.mu.Unlock()
@@ -91,7 +94,7 @@ func parseEntry(line []byte) (e Entry, ok bool) {
 	if len(fields) != 3 {
 		return e, false
 	}
-	if e.Prefix, ok = parsePrefix(fields[0]); !ok {
+	if e.Prefix, ok = listformat.ParsePrefix(fields[0]); !ok {
 		return e, false
 	}
 	var err error
@@ -108,7 +111,8 @@ func parseEntry(line []byte) (e Entry, ok bool) {
 	return e, true
 }
 
-// openPushed brings a pushed list to where it was. Entries that ended meanwhile go with the first rebuild.
+// openPushed loads a pushed list from its copy. The first rebuild
+// removes the entries that have expired since.
 func (l *list) openPushed() {
 	p := l.pushed
 	p.next = never
@@ -130,8 +134,11 @@ func (l *list) openPushed() {
 	}
 }
 
-// loadPushed reads the copy at path, if it is the one of the given spec, and when it was written.
-func loadPushed(path, fingerprint string, most int) (all entries, h copyHeader, written time.Time, err error) {
+// loadPushed reads the copy at path, if it belongs to the spec with the given fingerprint. written
+// is when it was written.
+func loadPushed(
+	path, fingerprint string, most int,
+) (all entries, h copyHeader, written time.Time, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return all, h, written, err
@@ -149,13 +156,13 @@ func loadPushed(path, fingerprint string, most int) (all entries, h copyHeader, 
 
 func readPushed(r io.Reader, most int) (all entries, h copyHeader, err error) {
 	sum := sha256.New()
-	in := bufio.NewReaderSize(r, maxLine)
+	in := bufio.NewReaderSize(r, listformat.MaxLine)
 	if h, err = parseCopyHeader(in); err != nil {
 		return all, h, err
 	}
 	sum.Write(h.appendText(nil))
 	complete := false
-	err = eachLine(in, func(number int, line []byte) error {
+	err = listformat.EachLine(in, func(number int, line []byte) error {
 		switch e, ok := parseEntry(line); {
 		case complete:
 			return fmt.Errorf("%w: it goes on after its end", errDamaged)

@@ -1,57 +1,14 @@
-package feed
+package listformat
 
 import (
-	"bufio"
-	"errors"
-	"io"
 	"net/netip"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// maxLine is the length of a line, in bytes, from which on it is not looked at.
-const maxLine = 64 << 10
-
-// eachLine calls f with every line of r and its number, from 1; the line is valid during the call and without its end.
-// A line that is too long is given as nil.
-func eachLine(r io.Reader, f func(number int, line []byte) error) error {
-	lines := bufio.NewReaderSize(r, maxLine)
-	for number := 1; ; number++ {
-		line, err := lines.ReadSlice('\n')
-		long := false
-		for errors.Is(err, bufio.ErrBufferFull) {
-			long = true
-			_, err = lines.ReadSlice('\n')
-		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		if long {
-			line = nil
-		} else if line == nil {
-			line = []byte{}
-		}
-		if n := len(line); n > 0 && line[n-1] == '\n' {
-			line = line[:n-1]
-		}
-		if n := len(line); n > 0 && line[n-1] == '\r' {
-			line = line[:n-1]
-		}
-		if err != nil && !long && len(line) == 0 {
-			return nil
-		}
-		if err2 := f(number, line); err2 != nil {
-			return err2
-		}
-		if err != nil {
-			return nil //nolint:nilerr // it is the end of the list
-		}
-	}
-}
-
-// parsePrefix reads an address or a CIDR, as netip does, without leaving garbage behind for IPv4. Host bits are masked,
-// IPv4-mapped addresses become IPv4; zones are wrong.
-func parsePrefix(b []byte) (netip.Prefix, bool) {
+// ParsePrefix reads an address or a CIDR as netip does, but does not allocate for IPv4. It masks
+// host bits and unmaps IPv4-mapped addresses. Zones are wrong.
+func ParsePrefix(b []byte) (netip.Prefix, bool) {
 	addr, rest, ok := parseIPv4(b)
 	if !ok {
 		return parsePrefixSlowly(string(b))
@@ -123,9 +80,10 @@ func parsePrefixSlowly(s string) (netip.Prefix, bool) {
 
 var reservedPrefixes = reputation.ReservedPrefixes()
 
-// tooWide reports whether a prefix names more of the Internet than a list of others may: more than a /8 or, in IPv6,
-// a /16. No publisher means it, and it would block the world. Reserved ranges are no part of the Internet.
-func tooWide(p netip.Prefix) bool {
+// TooWide reports whether a prefix covers more of the Internet than a list of others may: more than
+// a /8 or, in IPv6, a /16. It must be a mistake of the publisher, and would block the world.
+// Reserved ranges are no part of the Internet.
+func TooWide(p netip.Prefix) bool {
 	if p.Addr().Is4() && p.Bits() >= 8 || !p.Addr().Is4() && p.Bits() >= 16 {
 		return false
 	}

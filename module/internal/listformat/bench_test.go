@@ -1,0 +1,36 @@
+package listformat
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func BenchmarkText(b *testing.B) {
+	const million = 1_000_000
+	body := millionLines(million)
+	b.SetBytes(int64(len(body)))
+	for b.Loop() {
+		list, f := List{Prefixes: make([]netip.Prefix, 0, million)}, Format{Encoding: Text}
+		if err := list.Read(strings.NewReader(body), f, Options{}); err != nil || len(list.Prefixes) != million {
+			b.Fatal(len(list.Prefixes), err)
+		}
+	}
+}
+
+// millionLines is a list as it comes: shuffled addresses and ranges of the whole of IPv4 that is not reserved.
+func millionLines(n int) string {
+	random := rand.New(rand.NewPCG(1, 2))
+	var b strings.Builder
+	for range n {
+		v := random.Uint32N(100<<24) + 110<<24 // 110.0.0.0 to 209.255.255.255
+		fmt.Fprintf(&b, "%d.%d.%d.%d", v>>24, v>>16&255, v>>8&255, v&255)
+		if v%8 == 0 {
+			b.WriteString("/24")
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}

@@ -1,0 +1,143 @@
+// Package listformat reads lists of addresses as publishers write them: text, CSV, JSON and NDJSON.
+//
+// It makes no requests and stores nothing: it turns bytes into prefixes and counts wrong entries.
+// Each format is one file, and a row in the table of notations.
+package listformat
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+)
+
+// sniffed is the number of bytes that decide whether the input is a list, a web page or a binary.
+const sniffed = 512
+
+// Options say what a list may hold, and what happens to wrong entries.
+type Options struct {
+	// Own marks a list that the operator maintains. It may name ranges of any size.
+	Own bool
+
+	// Strict makes the first wrong entry an error. Otherwise, wrong
+	// entries are skipped and counted.
+	Strict bool
+
+	// Redact removes secrets from text of the list before an error
+	// quotes it. Default: text is quoted as it is.
+	Redact func(string) string
+}
+
+// List is the content of a list.
+type List struct {
+	// Prefixes are masked; IPv4-mapped ones are IPv4. They are in the
+	// order of the input and may overlap.
+	Prefixes []netip.Prefix
+
+	// Skipped counts good lines that list nobody, such as those below the minimum count.
+	Skipped int
+
+	// Wrong counts wrong lines or, in a document, wrong entries.
+	Wrong int
+
+	// FirstWrong says what is wrong with the first of them.
+	FirstWrong error
+}
+
+// Errors that Read returns, wrapped. Any other error comes from the reader.
+var (
+	// ErrHTML means that the input is a web page.
+	ErrHTML = errors.New("a web page")
+
+	// ErrNotText means that the input is binary.
+	ErrNotText = errors.New("not text")
+
+	// ErrUnparsable means that the input is not of the list's format
+	// or, with Options.Strict, that an entry is wrong.
+	ErrUnparsable = errors.New("not of the format")
+)
+
+// refusal is an error that matches one of the errors above and has a text of its own.
+type refusal struct{ kind, err error }
+
+func (r *refusal) Error() string        { return r.err.Error() }
+func (r *refusal) Unwrap() error        { return r.err }
+func (r *refusal) Is(target error) bool { return target == r.kind }
+
+func refuse(kind error, format string, args ...any) error {
+	return &refusal{kind, fmt.Errorf(format, args...)}
+}
+
+// Read adds the entries of r to the list. A list in several parts is read by several calls. The
+// format must have passed Format.Complete. The caller bounds the size of r.
+func (l *List) Read(r io.Reader, f Format, o Options) error {
+	buffered := bufio.NewReaderSize(r, 4<<10)
+	start, err := buffered.Peek(sniffed)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if bom := []byte("\xef\xbb\xbf"); bytes.HasPrefix(start, bom) {
+		start = start[len(bom):]
+		_, _ = buffered.Discard(len(bom)) // they are in the buffer
+	}
+	if bytes.HasPrefix(bytes.TrimLeft(start, " \t\r\n\f"), []byte("<")) {
+		return refuse(ErrHTML, "a web page came instead of a list")
+	}
+	if i := bytes.IndexFunc(start, isControl); i >= 0 {
+		return refuse(ErrNotText, "the list is not text: byte %d is 0x%02x", i, start[i])
+	}
+	c := &collector{list: l, options: o, unit: "line"}
+	return f.notation().read(buffered, &f, c)
+}
+
+func isControl(r rune) bool {
+	return r < ' ' && r != '\t' && r != '\r' && r != '\n' && r != '\f'
+}
+
+// collector takes the entries that a format finds.
+type collector struct {
+	list    *List
+	options Options
+	unit    string // for errors: entries are counted by line, or by entry of a document
+}
+
+// add takes one entry and its number.
+func (c *collector) add(number int, entry []byte) error {
+	p, ok := ParsePrefix(entry)
+	switch {
+	case !ok:
+		return c.reject(number, entry, "is not an address or a CIDR")
+	case !c.options.Own && TooWide(p):
+		return c.reject(number, entry, "is too wide for a list of others: /8 and, in IPv6, /16 are the widest")
+	}
+	c.list.Prefixes = append(c.list.Prefixes, p)
+	return nil
+}
+
+// skip counts a good line that lists nobody.
+func (c *collector) skip() { c.list.Skipped++ }
+
+// reject counts a wrong entry. It returns an error if reading must end.
+func (c *collector) reject(number int, entry []byte, why string) error {
+	c.list.Wrong++
+	if c.list.FirstWrong == nil {
+		const shown = 48 // enough to recognise an entry by
+		if len(entry) > shown {
+			entry = append(entry[:shown:shown], "..."...)
+		}
+		c.list.FirstWrong = fmt.Errorf("%s %d: %q %s", c.unit, number, c.redact(string(entry)), why)
+	}
+	if c.options.Strict {
+		return &refusal{ErrUnparsable, c.list.FirstWrong}
+	}
+	return nil
+}
+
+func (c *collector) redact(text string) string {
+	if c.options.Redact == nil {
+		return text
+	}
+	return c.options.Redact(text)
+}

@@ -1,0 +1,130 @@
+package listformat
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// parse reads a whole list.
+func parse(body string, f Format, own bool) (*List, error) {
+	list := new(List)
+	err := f.Complete()
+	if err == nil {
+		err = list.Read(strings.NewReader(body), f, Options{Own: own, Strict: own})
+	}
+	return list, err
+}
+
+func prefixStrings(prefixes []netip.Prefix) []string {
+	s := make([]string, len(prefixes))
+	for i, p := range prefixes {
+		s[i] = p.String()
+	}
+	return s
+}
+
+func TestParse(t *testing.T) {
+	long := strings.Repeat("x", 3*MaxLine)
+	json := Format{Encoding: JSON, Members: []string{"ipv4Prefix", "ipv6Prefix"}}
+	ndjson := Format{Encoding: NDJSON, Members: []string{"cidr"}}
+	csv := Format{Encoding: CSV, Members: []string{"dst_ip"}}
+	counted := Format{MinCount: 3}
+	for _, test := range []struct {
+		name    string
+		format  Format
+		body    string
+		want    []string
+		wrong   int
+		skipped int
+	}{
+		{name: "address", body: "192.0.2.1\n", want: []string{"192.0.2.1/32"}},
+		{name: "no newline at the end", body: "192.0.2.1\n192.0.2.2", want: []string{"192.0.2.1/32", "192.0.2.2/32"}},
+		{name: "CIDR", body: "192.0.2.0/24\n2001:db8::/32", want: []string{"192.0.2.0/24", "2001:db8::/32"}},
+		{name: "host bits", body: "192.0.2.77/24\n2001:db8::7/32", want: []string{"192.0.2.0/24", "2001:db8::/32"}},
+		{name: "mapped", body: "::ffff:192.0.2.1\n::ffff:192.0.2.0/120", want: []string{"192.0.2.1/32", "192.0.2.0/24"}},
+		{name: "upper case", body: "2001:DB8::A", want: []string{"2001:db8::a/128"}},
+		{name: "blank lines", body: "\n  \n\t\n192.0.2.1\n\n", want: []string{"192.0.2.1/32"}},
+		{name: "comments", body: "# a\n; b\n// c\n  # d\n192.0.2.1", want: []string{"192.0.2.1/32"}},
+		{name: "comments after", body: "192.0.2.1 # a\n192.0.2.2;b\n192.0.2.3//c\n192.0.2.4#d\n192.0.2.0/24//e", want: []string{"192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32", "192.0.2.4/32", "192.0.2.0/24"}},
+		{name: "first field", body: "192.0.2.1 x\n192.0.2.2\tx\n192.0.2.3,x\n 192.0.2.4", want: []string{"192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32", "192.0.2.4/32"}},
+		{name: "CRLF", body: "192.0.2.1\r\n\r\n192.0.2.2\r\n", want: []string{"192.0.2.1/32", "192.0.2.2/32"}},
+		{name: "BOM", body: "\ufeff192.0.2.1\n", want: []string{"192.0.2.1/32"}},
+		{name: "wrong lines", body: "192.0.2.1\nhello\n192.0.2.256\n192.0.2.1/33\n192.0.2.1/\n192.0.2\n01.2.3.4\nfe80::1%eth0", want: []string{"192.0.2.1/32"}, wrong: 7},
+		{name: "long line", body: "192.0.2.1\n" + long + "\n192.0.2.2\n" + long, want: []string{"192.0.2.1/32", "192.0.2.2/32"}, wrong: 2},
+		{name: "NUL later", body: strings.Repeat("#\n", sniffed) + "192.0.2.1\x00\n192.0.2.2\n", want: []string{"192.0.2.2/32"}, wrong: 1},
+		{name: "the whole world", body: "0.0.0.0/0\n::/0\n128.0.0.0/1\n2000::/3\n::ffff:0:0/96\n192.0.2.0/24", want: []string{"192.0.2.0/24"}, wrong: 5},
+		{name: "wide but reserved", body: "0.0.0.0/8\n224.0.0.0/3\nfc00::/7\n224.0.0.0/4", want: []string{"0.0.0.0/8", "224.0.0.0/3", "fc00::/7", "224.0.0.0/4"}},
+		{name: "widest", body: "203.0.0.0/8\n2001::/16", want: []string{"203.0.0.0/8", "2001::/16"}},
+
+		{name: "count", format: counted, body: "192.0.2.1\t3\n192.0.2.2\t2\n192.0.2.3 10 x\n192.0.2.4\n192.0.2.5\tx", want: []string{"192.0.2.1/32", "192.0.2.3/32"}, wrong: 2, skipped: 1},
+
+		{name: "NDJSON", format: ndjson, body: `{"cidr":"192.0.2.0/24","sblid":"SBL1"}` + "\r\n\n" + `{"type":"metadata","records":1}`, want: []string{"192.0.2.0/24"}},
+		{name: "NDJSON wrong", format: ndjson, body: "{\"cidr\":\"x\"}\n{\"cidr\":7}\n{}\n[]\nnull\nx\n{\"cidr\":null}\n" + `{"cidr":"192.0.2.1"}` + "\n" + long, want: []string{"192.0.2.1/32"}, wrong: 8},
+
+		{name: "JSON strings", format: Format{Encoding: JSON}, body: `["192.0.2.1", " 192.0.2.2 "]`, want: []string{"192.0.2.1/32", "192.0.2.2/32"}},
+		{name: "JSON objects", format: json, body: `[{"ipv4Prefix":"192.0.2.0/24"},{"ipv6Prefix":"2001:db8::/32","ipv4Prefix":null}]`, want: []string{"192.0.2.0/24", "2001:db8::/32"}},
+		{name: "JSON both members", format: json, body: `[{"ipv4Prefix":"192.0.2.1","ipv6Prefix":"2001:db8::1"}]`, want: []string{"192.0.2.1/32", "2001:db8::1/128"}},
+		{name: "JSON object", format: json, body: `{"a":{"b":[{"c":1}]},"prefixes":[{"ipv4Prefix":"192.0.2.1"}],"d":"x","e":[{"ipv6Prefix":"2001:db8::1"}]}`, want: []string{"192.0.2.1/32", "2001:db8::1/128"}},
+		{name: "JSON wrong elements", format: json, body: `[1, null, true, [], {}, {"ipv4Prefix":1}, "192.0.2.1"]`, want: []string{"192.0.2.1/32"}, wrong: 6},
+		{name: "JSON empty", format: json, body: ` [ ] `, want: []string{}},
+
+		{name: "CSV", format: csv, body: "# c\n\"first\",\"DST_IP\"\n\"x,y\",\"192.0.2.1\"\nz, 192.0.2.2\n# end", want: []string{"192.0.2.1/32", "192.0.2.2/32"}},
+		{name: "CSV short row", format: csv, body: "a,dst_ip\nx\nx,y\nx,192.0.2.1", want: []string{"192.0.2.1/32"}, wrong: 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c, err := parse(test.body, test.format, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, prefixStrings(c.Prefixes)); diff != "" {
+				t.Errorf("entries (-want +got):\n%s", diff)
+			}
+			if c.Wrong != test.wrong || c.Skipped != test.skipped {
+				t.Errorf("%d wrong, %d skipped, want %d and %d; first: %v", c.Wrong, c.Skipped, test.wrong, test.skipped, c.FirstWrong)
+			}
+		})
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		format Format
+		body   string
+		own    bool
+		want   error
+		says   string
+	}{
+		{name: "HTML", body: "<!DOCTYPE html><html>", want: ErrHTML},
+		{name: "HTML after BOM and space", body: "\ufeff \r\n<html>", want: ErrHTML},
+		{name: "HTML as JSON", format: Format{Encoding: JSON}, body: "<html>", want: ErrHTML},
+		{name: "binary", body: "\x1f\x8b\x08\x00", want: ErrNotText, says: "0x1f"},
+		{name: "UTF-16", body: "1\x009\x002\x00", want: ErrNotText},
+		{name: "own list", own: true, body: "192.0.2.1\n0.0.0.0/0\n10.0.0.0/8\n192.0.2.300 # x\n", want: ErrUnparsable, says: `line 4: "192.0.2.300" is not an address or a CIDR`},
+		{name: "JSON breaks off", format: Format{Encoding: JSON}, body: `["192.0.2.1", `, want: ErrUnparsable, says: "breaks off"},
+		{name: "JSON nothing", format: Format{Encoding: JSON}, body: ``, want: ErrUnparsable, says: "breaks off"},
+		{name: "JSON syntax", format: Format{Encoding: JSON}, body: `["192.0.2.1" "x"]`, want: ErrUnparsable, says: "byte"},
+		{name: "JSON scalar", format: Format{Encoding: JSON}, body: `"rate limited"`, want: ErrUnparsable},
+		{name: "JSON without array", format: Format{Encoding: JSON}, body: `{"error":"x"}`, want: ErrUnparsable, says: "no array"},
+		{name: "NDJSON as JSON", format: Format{Encoding: JSON, Members: []string{"a"}}, body: "[]\n[]", want: ErrUnparsable, says: "ndjson"},
+		{name: "CSV column", format: Format{Encoding: CSV, Members: []string{"ip"}}, body: "a,b\n1,2", want: ErrUnparsable, says: `no CSV column is named "ip"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := parse(test.body, test.format, test.own)
+			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("got %v, want %v saying %q", err, test.want, test.says)
+			}
+		})
+	}
+}
+
+func TestOwnListsMayNameAnything(t *testing.T) {
+	c, err := parse("0.0.0.0/0\n10.0.0.0/8\n::1\n", Format{}, true)
+	if err != nil || len(c.Prefixes) != 3 {
+		t.Errorf("got %v, %v", c.Prefixes, err)
+	}
+}

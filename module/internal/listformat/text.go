@@ -1,0 +1,66 @@
+package listformat
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+)
+
+// Text has one address or CIDR a line, in the first field; fields end at a space, tab, comma or
+// semicolon. What follows "#", ";" or "//" is a comment. It is the default.
+const Text Encoding = "text"
+
+var text = notation{encoding: Text, counted: true, check: checkText, read: readText}
+
+func checkText(f *Format) error {
+	if len(f.Members) > 0 {
+		return fmt.Errorf("the text format has no member %q: use ndjson, json or csv", f.Members[0])
+	}
+	return nil
+}
+
+func readText(r io.Reader, f *Format, c *collector) error {
+	return EachLine(r, func(number int, line []byte) error {
+		if line == nil {
+			return c.reject(number, nil, "is a line that is too long")
+		}
+		entry, rest := firstField(line)
+		if len(entry) == 0 {
+			return nil
+		}
+		if f.MinCount > 0 {
+			second, _ := firstField(rest)
+			count, err := strconv.Atoi(string(second))
+			if err != nil {
+				return c.reject(number, line, "has no count in the second field")
+			}
+			if count < f.MinCount {
+				c.skip()
+				return nil
+			}
+		}
+		return c.add(number, entry)
+	})
+}
+
+// firstField returns the first field of a line and what follows its
+// separator. The field of a comment is empty.
+func firstField(line []byte) (field, rest []byte) {
+	start := 0
+	for start < len(line) && (line[start] == ' ' || line[start] == '\t') {
+		start++
+	}
+	for i := start; i < len(line); i++ {
+		switch line[i] {
+		case ' ', '\t', ',':
+			return line[start:i], line[i+1:]
+		case '#', ';':
+			return line[start:i], nil
+		case '/':
+			if i+1 < len(line) && line[i+1] == '/' {
+				return line[start:i], nil
+			}
+		}
+	}
+	return line[start:], nil
+}
