@@ -20,7 +20,7 @@ type configuredList struct {
 	keyHash string // of the settings of the feed's key, empty without one
 }
 
-// provisionLists opens all lists and notes what they mean, by their position.
+// provisionLists opens all lists and stores what being on each means, by its position.
 func (a *App) provisionLists(ctx caddy.Context) error {
 	var all []configuredList
 	for _, operator := range []struct {

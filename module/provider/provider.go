@@ -59,7 +59,8 @@ type Provider struct {
 	CleanTTL caddy.Duration `json:"clean_ttl,omitempty"`
 }
 
-// Open loads the service, holds it to its terms, and adds it to the runtime. Nobody is called.
+// Open loads the service, holds it to its terms, and adds it to the runtime. Nobody is called. A look-up asks what it returns:
+// a tracer, around what puts the key into the query, around the guard of the terms, around the service.
 func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider, error) {
 	if p.ServiceRaw == nil {
 		return lookup.Provider{}, errors.New("no service is given: name one, such as abuseipdb")
@@ -109,8 +110,12 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 		NameKey: refresh.Fingerprint,
 	})
 	rt.Providers = append(rt.Providers, runtime.Provider{Name: name, Guard: guard})
-	served := keyed{guard, name, keys, rt.Logger.With("provider", name), new(throttle.Causes[string]), new(atomic.Int64)}
-	return lookup.Provider{Source: source, Provider: runtime.TracedProvider{Name: name, Provider: served}, ListedTTL: listed, CleanTTL: clean}, nil
+	withKey := keyed{
+		Guard: guard, name: name, keys: keys, logger: rt.Logger.With("provider", name),
+		logged: new(throttle.Causes[string]), notifiedUntil: new(atomic.Int64),
+	}
+	traced := runtime.TracedProvider{Name: name, Provider: withKey}
+	return lookup.Provider{Source: source, Provider: traced, ListedTTL: listed, CleanTTL: clean}, nil
 }
 
 // openKeys returns the provider's keys, in the order written.

@@ -44,7 +44,7 @@ func (k keyed) Check(ctx context.Context, q reputation.Query) (reputation.Report
 		}
 	}
 	var refused error
-	for key, kept := range k.keys.Each {
+	for key, refresher := range k.keys.Each {
 		if pause := k.RefusedUntil(key); !pause.IsZero() {
 			setAside(pause)
 			continue
@@ -56,7 +56,7 @@ func (k keyed) Check(ctx context.Context, q reputation.Query) (reputation.Report
 		}
 		refused = err
 		setAside(k.RefusedUntil(key))
-		kept.Refresh()
+		refresher.Refresh()
 	}
 	k.notifyRefused(until)
 	if refused != nil {

@@ -37,54 +37,6 @@ type Secret struct {
 	Expires string `json:"expires,omitempty"`
 }
 
-// CheckExpires reports whether a time of expiry cannot be read.
-func CheckExpires(text string) error {
-	_, err := parseExpires(text)
-	return err
-}
-
-// parseExpires reads a day, which ends with it, or a time.
-func parseExpires(text string) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if day, err := time.Parse(time.DateOnly, text); err == nil {
-		return day.AddDate(0, 0, 1), nil
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("expires %q is neither a day, such as 2027-03-31, nor a time of RFC 3339", text)
-	}
-	return at, nil
-}
-
-// HowToWrite says how a secret is written.
-func HowToWrite(option string) string {
-	return fmt.Sprintf("write `%[1]s {env.NAME}` or `%[1]s {file./path/to/%[1]s}`", option)
-}
-
-// placeholder is a secret that Caddy resolves.
-type placeholder struct{ option, text string }
-
-// Fetch implements reputation.SecretStore.
-func (p placeholder) Fetch(context.Context) (reputation.Secret, error) {
-	value, err := Resolve(p.option, p.text)
-	return reputation.Secret{Value: value}, err
-}
-
-// Resolve resolves the placeholders of a secret. Of the text, errors repeat no more than its placeholders: the rest may be a
-// part of the secret.
-func Resolve(what, text string) (string, error) {
-	value, err := refresh.Resolve(text, caddy.NewReplacer())
-	if err != nil {
-		return "", fmt.Errorf("%s %s is empty: check that the file can be read, or the variable is set, where Caddy runs", what, Placeholders(text))
-	}
-	return value, nil
-}
-
-// Placeholders returns the placeholders in a text: all that may be shown of one that is secret.
-func Placeholders(text string) string { return refresh.Placeholders(text) }
-
 // OpenFor is Open for the named option of what has a name, for as long as the configuration of rt needs it.
 func (s *Secret) OpenFor(ctx caddy.Context, rt *runtime.Runtime, name, option string, hide bool) (*refresh.Refresher, error) {
 	opened, err := s.Open(ctx, &rt.Leases, Use{name, option, hide, rt.Logger})
@@ -92,15 +44,6 @@ func (s *Secret) OpenFor(ctx caddy.Context, rt *runtime.Runtime, name, option st
 		rt.Secrets = append(rt.Secrets, opened)
 	}
 	return opened, err
-}
-
-// where is how the store calls the secret, as far as it can be seen from outside: most name it so.
-func (s *Secret) where() string {
-	var named struct{ Name, Path string }
-	if json.Unmarshal(s.StoreRaw, &named) != nil {
-		return ""
-	}
-	return cmp.Or(named.Name, named.Path)
 }
 
 // Use is what a secret is for.
@@ -169,4 +112,61 @@ func (s *Secret) Open(ctx caddy.Context, leases *runtime.Leases, use Use) (*refr
 		err = opened.Prime(ctx)
 	}
 	return opened, err
+}
+
+// where is how the store calls the secret, as far as it can be seen from outside: most name it so.
+func (s *Secret) where() string {
+	var named struct{ Name, Path string }
+	if json.Unmarshal(s.StoreRaw, &named) != nil {
+		return ""
+	}
+	return cmp.Or(named.Name, named.Path)
+}
+
+// placeholder is a secret that Caddy resolves.
+type placeholder struct{ option, text string }
+
+// Fetch implements reputation.SecretStore.
+func (p placeholder) Fetch(context.Context) (reputation.Secret, error) {
+	value, err := Resolve(p.option, p.text)
+	return reputation.Secret{Value: value}, err
+}
+
+// Resolve resolves the placeholders of a secret. Of the text, errors repeat no more than its placeholders: the rest may be a
+// part of the secret.
+func Resolve(what, text string) (string, error) {
+	value, err := refresh.Resolve(text, caddy.NewReplacer())
+	if err != nil {
+		return "", fmt.Errorf("%s %s is empty: check that the file can be read, or the variable is set, where Caddy runs", what, Placeholders(text))
+	}
+	return value, nil
+}
+
+// Placeholders returns the placeholders in a text: all that may be shown of one that is secret.
+func Placeholders(text string) string { return refresh.Placeholders(text) }
+
+// HowToWrite says how a secret is written.
+func HowToWrite(option string) string {
+	return fmt.Sprintf("write `%[1]s {env.NAME}` or `%[1]s {file./path/to/%[1]s}`", option)
+}
+
+// CheckExpires reports whether a time of expiry cannot be read.
+func CheckExpires(text string) error {
+	_, err := parseExpires(text)
+	return err
+}
+
+// parseExpires reads a day, which ends with it, or a time.
+func parseExpires(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		return day.AddDate(0, 0, 1), nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("expires %q is neither a day, such as 2027-03-31, nor a time of RFC 3339", text)
+	}
+	return at, nil
 }

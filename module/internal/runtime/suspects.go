@@ -23,7 +23,7 @@ type Suspects struct {
 	mu       sync.Mutex
 	sampled  int
 	clients  map[netip.Addr]int
-	warned   bool
+	proxied  bool
 	unstrict []string // the names of servers
 
 	// Of requests with and without an address alike, in a sample of their own.
@@ -79,15 +79,15 @@ func (s *Suspects) add(addr netip.Addr, forwarded bool) bool {
 		most = max(most, n)
 	}
 	s.sampled, s.clients = 0, nil
-	s.warned = most >= sampleSameMin
-	return s.warned
+	s.proxied = most >= sampleSameMin
+	return s.proxied
 }
 
 // LooksLikeProxy reports whether the last complete sample looked like a proxy.
 func (s *Suspects) LooksLikeProxy() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.warned
+	return s.proxied
 }
 
 // SampleMissing counts a request that came without an address, of which it takes as large a sample.
@@ -125,12 +125,12 @@ func (s *Suspects) CheckStrict(r *http.Request, logger *slog.Logger) {
 	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if ok && server.TrustedProxiesStrict == 0 {
 		metrics.CountSuspects(metrics.SuspectNotStrict, sampleOneIn)
-		s.noteUnstrict(server.Name(), logger)
+		s.warnUnstrict(server.Name(), logger)
 	}
 }
 
-// noteUnstrict says it once a server.
-func (s *Suspects) noteUnstrict(server string, logger *slog.Logger) {
+// warnUnstrict warns once for each server.
+func (s *Suspects) warnUnstrict(server string, logger *slog.Logger) {
 	s.mu.Lock()
 	known := slices.Contains(s.unstrict, server)
 	if !known {

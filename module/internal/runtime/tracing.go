@@ -89,8 +89,8 @@ func (lookupTracer) Wait(request, look context.Context) func(reputation.Verdict,
 		options = append(options, trace.WithLinks(trace.Link{SpanContext: asking}))
 	}
 	_, span := t.Start(request, "ip_reputation.lookup", options...)
-	return func(v reputation.Verdict, landed bool) {
-		span.SetAttributes(attrStatus.String(v.Status.String()), attrOrigin.String(v.Origin.String()), waited(request, landed))
+	return func(v reputation.Verdict, answered bool) {
+		span.SetAttributes(attrStatus.String(v.Status.String()), attrOrigin.String(v.Origin.String()), waited(request, answered))
 		if v.Scored {
 			span.SetAttributes(attrScore.Int(int(v.Score)))
 		}
