@@ -176,22 +176,23 @@ func TestTheMemoryOfTheLastConfigurationIsSaved(t *testing.T) {
 	with := func(size int, keys ...record.Key) *Runtime {
 		rt := bare(t)
 		rt.Memory = &Memory{Records: memory.New(size, 1), path: path}
+		rt.Providers = []Provider{{Name: "a"}}
 		for _, key := range keys {
 			now := time.Now()
 			rt.Memory.Records.Update(key, func(r *record.Record) {
-				r.Set(record.Pack(1, reputation.Report{Severity: 1, Confidence: 1}, now, now.Add(time.Hour)))
+				r.Set(record.Pack(record.IDOf("a"), reputation.Report{Severity: 1, Confidence: 1}, now, now.Add(time.Hour)))
 			})
 		}
 		rt.Leases.Add(rt.Memory.save)
 		return rt
 	}
 	start := func(rt *Runtime) {
-		rt.Memory.start()
+		rt.Memory.start(rt)
 		rt.attach()
 	}
 	saved := func() int {
 		table := memory.New(1000, 1)
-		loadMemory(path, table, slog.New(slog.DiscardHandler))
+		bare(t).loadMemory(&Memory{Records: table, path: path})
 		return table.Len()
 	}
 	first, second, checked := with(1000, 1), with(2000, 2), with(3000)
