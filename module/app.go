@@ -1,5 +1,5 @@
-// Package module is the app ip_reputation: what all sites share. It holds configuration and wiring; what it configures is in
-// the engine packages below internal, and what requests meet is in the package handler.
+// Package module is the app ip_reputation: what all sites share. It holds configuration and wiring; what it
+// configures is in the engine packages below internal, and what requests meet is in the package handler.
 package module
 
 import (
@@ -19,8 +19,8 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// App finds out the reputation of the addresses that requests come from. It holds what all sites share: lists, providers
-// and memory. Sites use it through the `ip_reputation` handler and matcher.
+// App finds out the reputation of the addresses that requests come from. It holds what all sites share:
+// lists, providers and memory. Sites use it through the `ip_reputation` handler and matcher.
 type App struct {
 	// Addresses that are never judged and never sent to anyone: addresses, CIDR ranges, `private_ranges`, files, URLs, or
 	// presets. Exempt beats everything else, bans included. Default: none.
@@ -41,9 +41,11 @@ type App struct {
 	// background and answers the next request. Zero never waits. Default: 25ms.
 	Wait *caddy.Duration `json:"wait,omitempty"`
 
-	// How many subjects (IPv4 addresses and IPv6 /64 networks) are remembered in this process, with what providers said
-	// of them. It matters only with providers. So many subjects are all remembered; when there are more, those that come
-	// back most often stay. The table has half as many places again, which `status` shows as its capacity. Each takes 48 bytes with one provider and 24 more with every other: 216 with eight, 792 with
+	// How many subjects (IPv4 addresses and IPv6 /64 networks) are remembered in this process, with what
+	// providers said of them. It matters only with providers. So many subjects are all remembered; when there
+	// are more, those that come back most often stay. The table has half as many places again, which `status`
+	// shows as its capacity. Each takes 48 bytes with one provider and 24 more with every other: 216 with eight,
+	// 792 with
 	// 32. Default: 200000.
 	Memory int `json:"memory,omitempty"`
 
@@ -80,8 +82,8 @@ const (
 // Runtime is what sites share while they serve. It is there after Provision.
 func (a *App) Runtime() *runtime.Runtime { return a.runtime }
 
-// Provision makes the engine from what is on this machine. It calls nobody: a slow or dead service delays neither a start
-// nor a reload.
+// Provision makes the engine from what is on this machine. It calls nobody: a slow or dead service delays
+// neither a start nor a reload.
 func (a *App) Provision(ctx caddy.Context) error {
 	rt := runtime.New(ctx)
 	a.runtime = rt

@@ -22,8 +22,9 @@ import (
 
 // Feed is a list of addresses that speaks against those on it, or says what they are.
 type Feed struct {
-	// Where the list comes from: the name of a preset such as `spamhaus_drop`, or URLs that make up one list together, or a
-	// file, or addresses and CIDR ranges. Files are watched. The presets are in docs/sources.md. Required.
+	// Where the list comes from: the name of a preset such as `spamhaus_drop`, or URLs that make up one list
+	// together, or a file, or addresses and CIDR ranges. Files are watched. The presets are in docs/sources.md.
+	// Required.
 	Sources []string `json:"sources,omitempty"`
 
 	// The name by which the feed appears in reasons, rules, metrics and the data folder: lower-case letters, digits, `_`
@@ -47,9 +48,9 @@ type Feed struct {
 	// How long one fetch may take. Default: 30s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	// Headers sent when the list is fetched, for lists that need a token. Placeholders are resolved for every request, so
-	// that a file that changes is used without a reload; `{key}` stands for the key. They are not sent to another host after
-	// a redirect. Default: none.
+	// Headers sent when the list is fetched, for lists that need a token. Placeholders are resolved for every
+	// request, so that a file that changes is used without a reload; `{key}` stands for the key. They are not
+	// sent to another host after a redirect. Default: none.
 	Header map[string]string `json:"header,omitempty"`
 
 	// The publisher's key for you. It is sent where a header has `{key}` in it, such as `Authorization "Bearer {key}"`.
@@ -81,8 +82,8 @@ type Feed struct {
 // feedConfidence is the evidence behind a feed that is not a preset: one feed alone is no proof.
 const feedConfidence = 0.6
 
-// Check reports what is wrong with the feed's settings, as far as they can be judged by themselves: files are not opened,
-// secrets not resolved.
+// Check reports what is wrong with the feed's settings, as far as they can be judged by themselves: files are
+// not opened, secrets not resolved.
 func (f *Feed) Check() error {
 	l, err := f.list()
 	if err != nil {

@@ -80,8 +80,8 @@ func resolveURLs(urls []string) ([]string, error) {
 	return resolved, nil
 }
 
-// authorized puts the secrets of the moment into headers. It waits for a key that has not come from its store yet, since a
-// list that cannot be fetched is left alone for a while.
+// authorized puts the secrets of the moment into headers. It waits for a key that has not come from its store
+// yet, since a list that cannot be fetched is left alone for a while.
 func authorized(ctx context.Context, header http.Header, key *refresh.Refresher) (http.Header, error) {
 	current := ""
 	if key != nil {
@@ -101,8 +101,8 @@ func authorized(ctx context.Context, header http.Header, key *refresh.Refresher)
 	return header, nil
 }
 
-// headerValue resolves the placeholders of a header, and puts the key where it belongs: what comes out of one is not looked
-// at for the other.
+// headerValue resolves the placeholders of a header, and puts the key where it belongs: what comes out of one
+// is not looked at for the other.
 func headerValue(name, value, key string) (string, error) {
 	parts := strings.Split(value, keyMark)
 	for i, part := range parts {

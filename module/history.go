@@ -12,10 +12,10 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
-// History stores verdicts and decisions in PostgreSQL: how many requests of an address
-// in each minute passed, were limited, blocked or dropped, by which rule, and each change of a verdict with its evidence.
-// Addresses that are exempt are not in it. No request waits for it: while the database is away, what there is to keep waits
-// on disk.
+// History stores verdicts and decisions in PostgreSQL: how many requests of an address in each minute passed,
+// were limited, blocked or dropped, by which rule, and each change of a verdict with its evidence. Addresses
+// that are exempt are not in it. No request waits for it: while the database is away, what there is to keep
+// waits on disk.
 type History struct {
 	// Where the database is: a connection string of PostgreSQL, such as `postgres://user:password@host/name`. It is read
 	// again while Caddy runs, and at once when the login is refused. Required.
@@ -28,9 +28,9 @@ type History struct {
 	// dropped; the log and `history_dropped_total` say how much. Default: 256MiB.
 	Spool int64 `json:"spool,omitempty"`
 
-	// Who makes the tables and brings them up to date: `auto`, this plugin, in the background when it starts, one instance of
-	// many; `off`, you, by `caddy ip-reputation migrate up`. Parts for the days are made by this plugin in any case.
-	// Default: `auto`.
+	// Who makes the tables and brings them up to date: `auto`, this plugin, in the background when it starts,
+	// one instance of many; `off`, you, by `caddy ip-reputation migrate up`. Parts for the days are made by this
+	// plugin in any case. Default: `auto`.
 	Migrate string `json:"migrate,omitempty"`
 }
 

@@ -80,7 +80,8 @@ func readable(spec feed.Spec) error {
 	return file.Close()
 }
 
-// operatorLists turns the words of `exempt` and `deny` into lists: one for all values, one for each file, URL and preset.
+// operatorLists turns the words of `exempt` and `deny` into lists: one for all values, one for each file, URL
+// and preset.
 func operatorLists(option string, kind lookup.ListKind, words []string) ([]configuredList, error) {
 	var values []netip.Prefix
 	var lists []configuredList
@@ -115,7 +116,8 @@ func operatorLists(option string, kind lookup.ListKind, words []string) ([]confi
 	return lists, nil
 }
 
-// CheckAddresses reports what is wrong with the words of `exempt` or `deny`, as far as they can be judged by themselves.
+// CheckAddresses reports what is wrong with the words of `exempt` or `deny`, as far as they can be judged by
+// themselves.
 func CheckAddresses(option string, words []string) error {
 	_, err := operatorLists(option, lookup.Deny, words)
 	return err

@@ -13,8 +13,9 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
-// Sentry is where errors that somebody must act on are reported to, grouped by cause, a few of each: what this plugin logs
-// at the level ERROR. Secrets and queries of URLs are taken out before a report leaves. Nothing waits for Sentry.
+// Sentry is where errors that somebody must act on are reported to, grouped by cause, a few of each: what
+// this plugin logs at the level ERROR. Secrets and queries of URLs are taken out before a report leaves.
+// Nothing waits for Sentry.
 type Sentry struct {
 	// The DSN of the project. It is a secret: write a placeholder, or name a store. Required.
 	DSN secret.Secret `json:"dsn,omitzero"`

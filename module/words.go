@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 )
 
-// A word of `exempt`, `deny` and `feed` stands for ranges, a file, a URL or a preset. Its form decides, so that a misspelt
-// preset is not taken for a file.
+// A word of `exempt`, `deny` and `feed` stands for ranges, a file, a URL or a preset. Its form decides, so
+// that a misspelt preset is not taken for a file.
 
 func isURL(word string) bool {
 	return strings.HasPrefix(word, "https://") || strings.HasPrefix(word, "http://")

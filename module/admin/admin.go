@@ -62,8 +62,8 @@ func (Router) Routes() []caddy.AdminRoute {
 // endpoint answers one method of one path. The argument is the rest of the path.
 type endpoint func(rt *runtime.Runtime, r *http.Request, argument string) (any, error)
 
-// endpoints are those of the admin API by path and method. A path that ends in a slash takes an argument, which may hold
-// slashes itself.
+// endpoints are those of the admin API by path and method. A path that ends in a slash takes an argument,
+// which may hold slashes itself.
 var endpoints = map[string]map[string]endpoint{
 	"status":      {http.MethodGet: serveStatus},
 	"keys":        {http.MethodGet: serveKeys},

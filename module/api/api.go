@@ -30,18 +30,21 @@ func init() {
 	caddy.RegisterModule(new(API))
 }
 
-// API answers applications that ask about addresses: `GET /v1/ip/{address}`, `POST /v1/ip` for up to 100 of them, `GET /v1/me`,
-// `GET /v1/ip/{address}/history`, `GET /v1/history/worst`, `GET /v1/history/rules`, `GET /v1/health` and `GET /openapi.json`,
-// which describes all of it. It answers everything that reaches it: which requests do is for the route to say. Paths are
-// those that the handler sees, without what `handle_path` has taken away.
+// API answers applications that ask about addresses: `GET /v1/ip/{address}`, `POST /v1/ip` for up to 100 of
+// them, `GET /v1/me`, `GET /v1/ip/{address}/history`, `GET /v1/history/worst`, `GET /v1/history/rules`, `GET
+// /v1/health` and `GET /openapi.json`, which describes all of it. It answers everything that reaches it:
+// which requests do is for the route to say. Paths are those that the handler sees, without what
+// `handle_path` has taken away.
 //
 // It needs neither the handler nor the matcher `ip_reputation` on its site.
 type API struct {
-	// Who may ask. At least one token is required: nobody is answered without one, but about health and by `/openapi.json`.
+	// Who may ask. At least one token is required: nobody is answered without one, but about health and by
+	// `/openapi.json`.
 	Tokens []Token `json:"tokens,omitempty"`
 
-	// How many requests one client may make, such as `60/1m`, with a token or without: an IPv4 address, or an IPv6 /64.
-	// `/v1/health` is not counted. Requests without a good token are limited to `30/1m` in any case. Default: no other limit.
+	// How many requests one client may make, such as `60/1m`, with a token or without: an IPv4 address, or an
+	// IPv6 /64. `/v1/health` is not counted. Requests without a good token are limited to `30/1m` in any case.
+	// Default: no other limit.
 	Limit string `json:"limit,omitempty"`
 
 	// The origins of pages whose scripts may read the answers, such as `https://intel.example.com`. Default: none.
@@ -57,15 +60,17 @@ type Token struct {
 	// lets nobody in. Required.
 	Secret secret.Secret `json:"secret"`
 
-	// What it is for: `read` (what is known of addresses), `ask` (have providers asked, within their terms, where a request says
-	// so; it needs `read`), `history` (what was known and decided over time). At least one is required.
+	// What it is for: `read` (what is known of addresses), `ask` (have providers asked, within their terms,
+	// where a request says so; it needs `read`), `history` (what was known and decided over time). At least one
+	// is required.
 	Scopes []string `json:"scopes,omitempty"`
 
-	// What it is called in the log, among the keys and in metrics, behind `api/`. Default: `token-1` for the first, and so on.
+	// What it is called in the log, among the keys and in metrics, behind `api/`. Default: `token-1` for the
+	// first, and so on.
 	Name string `json:"name,omitempty"`
 
-	// How many questions it allows from all clients together, such as `600/1m`. A request about several addresses is as many questions.
-	// Default: no limit.
+	// How many questions it allows from all clients together, such as `600/1m`. A request about several
+	// addresses is as many questions. Default: no limit.
 	Limit string `json:"limit,omitempty"`
 }
 
@@ -229,8 +234,8 @@ func apiRule(text string, parts ...string) (limit.Rule, error) {
 	return limit.NewRule(allowed, append([]string{"api"}, parts...)...)
 }
 
-// allow counts n requests by a limit. If fewer would pass, all are refused and one is counted, so that a client that waits as
-// long as the answer says passes. All n together wait no longer than one.
+// allow counts n requests by a limit. If fewer would pass, all are refused and one is counted, so that a
+// client that waits as long as the answer says passes. All n together wait no longer than one.
 func allow(ctx context.Context, rt *runtime.Runtime, rule limit.Rule, name string, subject limit.Subject, n int) api.Allowance {
 	deadline := time.Now().Add(rt.Wait)
 	d := rt.Limiter.Take(ctx, rule, subject, rt.Wait)

@@ -118,8 +118,8 @@ func (d *decisionLog) log(r *http.Request, v *visit) {
 	d.logger.Info("decision", fields...)
 }
 
-// sample counts the decisions of one kind. It holds no lock: where two requests begin a second together, a few entries more
-// are written, and none is left out without being counted.
+// sample counts the decisions of one kind. It holds no lock: where two requests begin a second together, a
+// few entries more are written, and none is left out without being counted.
 type sample struct {
 	second  atomic.Int64
 	count   atomic.Uint64 // in this second

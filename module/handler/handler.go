@@ -1,5 +1,5 @@
-// Package handler is what happens to a request: the handler and the matcher `ip_reputation` look its client up, describe it to
-// the application, and decide what becomes of it.
+// Package handler is what happens to a request: the handler and the matcher `ip_reputation` look its client
+// up, describe it to the application, and decide what becomes of it.
 package handler
 
 import (
@@ -26,13 +26,13 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 }
 
-// Handler describes the address of a request to the application, and lets the request pass, slows it down, blocks it or drops
-// it as the site's rules say.
+// Handler describes the address of a request to the application, and lets the request pass, slows it down,
+// blocks it or drops it as the site's rules say.
 //
-// It removes all `X-IP-Reputation-*` headers from the request and sets its own. It sets `X-Request-ID` on the request and
-// on the response. These placeholders are available to the handlers that follow: `{http.ip_reputation.score}`, `.status`,
-// `.action`, `.categories`, `.reasons`, `.coverage`, `.country`, `.asn`, `.nature`, `.mode`, `.rule`, `.subject`,
-// `.request_id` and `.trace_id`.
+// It removes all `X-IP-Reputation-*` headers from the request and sets its own. It sets `X-Request-ID` on the
+// request and on the response. These placeholders are available to the handlers that follow:
+// `{http.ip_reputation.score}`, `.status`, `.action`, `.categories`, `.reasons`, `.coverage`, `.country`,
+// `.asn`, `.nature`, `.mode`, `.rule`, `.subject`, `.request_id` and `.trace_id`.
 type Handler struct {
 	// `observe` lets every request pass and only says what would have happened; `enforce` acts. Default: `observe`.
 	Mode string `json:"mode,omitempty"`
@@ -41,8 +41,8 @@ type Handler struct {
 	// that no rule decides about passes, except that addresses which you denied or banned are blocked. Default: none.
 	Rules []Rule `json:"rules,omitempty"`
 
-	// Which headers the application gets: `full`, `minimal` (score, status and action) or `off`. What the client sent under
-	// these names is removed in any case. Default: `full`.
+	// Which headers the application gets: `full`, `minimal` (score, status and action) or `off`. What the client
+	// sent under these names is removed in any case. Default: `full`.
 	Headers string `json:"headers,omitempty"`
 
 	// How long a request to this site waits for providers when nothing is known of its address yet; zero never waits.

@@ -43,8 +43,9 @@ func compileLimits(rules []Rule, mode string) (limits []limited, some bool, err 
 	return limits, some, nil
 }
 
-// limited returns what the rule allows. Its identity is its rate, key, conditions and mode, so that its counts outlive reloads
-// and are those of all instances. A site that only observes counts apart: it takes no tokens from visitors of other sites.
+// limited returns what the rule allows. Its identity is its rate, key, conditions and mode, so that its
+// counts outlive reloads and are those of all instances. A site that only observes counts apart: it takes no
+// tokens from visitors of other sites.
 func (r *Rule) limited(number int, mode string) (limited, error) {
 	if r.Limit == "" {
 		return limited{}, errors.New("no rate is given: write one such as 10/1m")

@@ -18,8 +18,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// visit is what is known and decided about one request. It is made once a request, by whichever handler or matcher comes
-// first, and lives as long as the request's log entries need it.
+// visit is what is known and decided about one request. It is made once a request, by whichever handler or
+// matcher comes first, and lives as long as the request's log entries need it.
 type visit struct {
 	runtime *runtime.Runtime
 	client  netip.Addr
@@ -75,15 +75,15 @@ func newVisit(rt *runtime.Runtime, r *http.Request, vars runtime.Vars, wait time
 	return v
 }
 
-// identified is a response that carries the correlation ID once: an application that sends back the one it was given would
-// otherwise double it, since proxying adds its headers to those that are there.
+// identified is a response that carries the correlation ID once: an application that sends back the one it
+// was given would otherwise double it, since proxying adds its headers to those that are there.
 type identified struct {
 	caddyhttp.ResponseWriterWrapper
 	visit *visit
 }
 
-// identify returns w with the correlation ID. A second handler on the way of a request gets a writer of its own: w may be
-// the first one's, or wrap it.
+// identify returns w with the correlation ID. A second handler on the way of a request gets a writer of its
+// own: w may be the first one's, or wrap it.
 func (v *visit) identify(w http.ResponseWriter) http.ResponseWriter {
 	w.Header()[headerRequestID] = v.requestIDHeader()
 	response := &v.response

@@ -1,5 +1,5 @@
-// Package provider is what all reputation services share: their settings, the terms that they are held to, and the rotation
-// of their keys. Each service is a package below.
+// Package provider is what all reputation services share: their settings, the terms that they are held to,
+// and the rotation of their keys. Each service is a package below.
 package provider
 
 import (
@@ -59,8 +59,9 @@ type Provider struct {
 	CleanTTL caddy.Duration `json:"clean_ttl,omitempty"`
 }
 
-// Open loads the service, holds it to its terms, and adds it to the runtime. Nobody is called. A look-up asks what it returns:
-// a tracer, around what puts the key into the query, around the guard of the terms, around the service.
+// Open loads the service, holds it to its terms, and adds it to the runtime. Nobody is called. A look-up asks
+// what it returns: a tracer, around what puts the key into the query, around the guard of the terms, around
+// the service.
 func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider, error) {
 	if p.ServiceRaw == nil {
 		return lookup.Provider{}, errors.New("no service is given: name one, such as abuseipdb")

@@ -26,8 +26,9 @@ type keyed struct {
 	notifiedUntil *atomic.Int64
 }
 
-// Check implements reputation.Provider. A refused key is fetched anew at once, for the next call, and this one goes on with the
-// next key. When all are set aside there is no call: nobody is asked again and again with what was refused.
+// Check implements reputation.Provider. A refused key is fetched anew at once, for the next call, and this
+// one goes on with the next key. When all are set aside there is no call: nobody is asked again and again
+// with what was refused.
 func (k keyed) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	if k.keys == nil {
 		report, err := k.Guard.Check(ctx, q)

@@ -1,5 +1,5 @@
-// Package secret opens what must not be seen, such as API keys: values that Caddy's placeholders stand for, or that a store
-// holds. It is what all stores share; each store is a package below.
+// Package secret opens what must not be seen, such as API keys: values that Caddy's placeholders stand for,
+// or that a store holds. It is what all stores share; each store is a package below.
 package secret
 
 import (
@@ -20,20 +20,22 @@ import (
 
 // Secret is a value that must not be seen, such as an API key: written as a placeholder, or held by a store.
 type Secret struct {
-	// The value, as a placeholder: `{env.NAME}` or `{file./path}`. Files are read again every few seconds, so that one that
-	// changes is used without a reload. The value never goes back into the configuration. One that resolves to nothing when
-	// the configuration is loaded is an error. Required unless there is a store.
+	// The value, as a placeholder: `{env.NAME}` or `{file./path}`. Files are read again every few seconds, so
+	// that one that changes is used without a reload. The value never goes back into the configuration. One that
+	// resolves to nothing when the configuration is loaded is an error. Required unless there is a store.
 	Value string `json:"value,omitempty"`
 
-	// Or the store that holds it: a module of the namespace `ip_reputation.secrets`. It is asked in the background, and not
-	// needed when Caddy starts; while it is away, its last value is used. Required unless there is a value.
+	// Or the store that holds it: a module of the namespace `ip_reputation.secrets`. It is asked in the
+	// background, and not needed when Caddy starts; while it is away, its last value is used. Required unless
+	// there is a value.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=ip_reputation.secrets inline_key=store"`
 
 	// How often it is fetched anew. Default: 10s for placeholders, 5m for stores.
 	Refresh caddy.Duration `json:"refresh,omitempty"`
 
-	// When the value ends, as a day such as `2027-03-31` (in UTC) or a time of RFC 3339: from 30 days before, the log says so
-	// every day, and `key_expiry_timestamp_seconds` shows it. What a store says counts where it is earlier. Default: not known.
+	// When the value ends, as a day such as `2027-03-31` (in UTC) or a time of RFC 3339: from 30 days before,
+	// the log says so every day, and `key_expiry_timestamp_seconds` shows it. What a store says counts where it
+	// is earlier. Default: not known.
 	Expires string `json:"expires,omitempty"`
 }
 
@@ -54,7 +56,8 @@ type Use struct {
 	Logger *slog.Logger
 }
 
-// Open keeps the secret current until the leases are released. A placeholder is resolved now; a store is asked after Start.
+// Open keeps the secret current until the leases are released. A placeholder is resolved now; a store is
+// asked after Start.
 func (s *Secret) Open(ctx caddy.Context, leases *runtime.Leases, use Use) (*refresh.Refresher, error) {
 	hash, err := runtime.Hash(s) // the raw store is gone once it is loaded
 	if err != nil {
@@ -132,8 +135,8 @@ func (p placeholder) Fetch(context.Context) (reputation.Secret, error) {
 	return reputation.Secret{Value: value}, err
 }
 
-// Resolve resolves the placeholders of a secret. Of the text, errors repeat no more than its placeholders: the rest may be a
-// part of the secret.
+// Resolve resolves the placeholders of a secret. Of the text, errors repeat no more than its placeholders:
+// the rest may be a part of the secret.
 func Resolve(what, text string) (string, error) {
 	value, err := refresh.Resolve(text, caddy.NewReplacer())
 	if err != nil {

@@ -27,8 +27,8 @@ func (b *background) Go(work func(shutdown context.Context)) {
 	b.working.Go(func() { work(b.shutdown) })
 }
 
-// Until starts work, whose context ends with ctx or with the process: another configuration may be about to serve when it
-// does. The work must recover from its panics.
+// Until starts work, whose context ends with ctx or with the process: another configuration may be about to
+// serve when it does. The work must recover from its panics.
 func (b *background) Until(ctx context.Context, work func(context.Context)) {
 	b.Go(func(shutdown context.Context) {
 		ctx, cancel := context.WithCancel(ctx)

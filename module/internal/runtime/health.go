@@ -9,8 +9,9 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 )
 
-// ServingFor returns the configuration that serves, or nil when none does for much longer: when Caddy, or the server of r, was
-// told to stop, or is not started yet. A configuration that a reload has replaced is no reason, since another one serves.
+// ServingFor returns the configuration that serves, or nil when none does for much longer: when Caddy, or the
+// server of r, was told to stop, or is not started yet. A configuration that a reload has replaced is no
+// reason, since another one serves.
 func ServingFor(r *http.Request) *Runtime {
 	if caddy.Exiting() {
 		return nil

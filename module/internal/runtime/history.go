@@ -27,8 +27,8 @@ type Database struct {
 	recorder atomic.Pointer[history.Recorder] // whose batches it takes
 }
 
-// OpenDatabase finds or opens the database with these options and this login, and the recorder of requests. The key is made of
-// the settings. Nobody is called before Start.
+// OpenDatabase finds or opens the database with these options and this login, and the recorder of requests.
+// The key is made of the settings. Nobody is called before Start.
 func (rt *Runtime) OpenDatabase(key string, o postgres.Options, login *secret.Refresher) (err error) {
 	rt.Database, err = Share(&rt.Leases, "database "+key, func() (*Database, func() error, error) {
 		d := new(Database)
@@ -84,8 +84,8 @@ func (rt *Runtime) startHistory() {
 	rt.Recorder.Start()
 }
 
-// stored returns what the history stores for an address: its subject, or what privacy makes of it. It reports false while a
-// key for pseudonyms is missing.
+// stored returns what the history stores for an address: its subject, or what privacy makes of it. It reports
+// false while a key for pseudonyms is missing.
 func (rt *Runtime) stored(addr netip.Addr) (netip.Prefix, bool) {
 	if rt.privacy == nil {
 		return reputation.Subject(addr), true
@@ -97,8 +97,8 @@ func (rt *Runtime) stored(addr netip.Addr) (netip.Prefix, bool) {
 	return stored, ok
 }
 
-// StoredAs returns the prefix under which the history stores another: as privacy says, and an IPv6 client by its /64, of
-// which it may take any address.
+// StoredAs returns the prefix under which the history stores another: as privacy says, and an IPv6 client by
+// its /64, of which it may take any address.
 func (rt *Runtime) StoredAs(prefix netip.Prefix) (netip.Prefix, error) {
 	stored, ok := rt.stored(prefix.Addr())
 	network := prefix.Bits() < reputation.Subject(prefix.Addr()).Bits()
@@ -116,8 +116,8 @@ func (rt *Runtime) StoredAs(prefix netip.Prefix) (netip.Prefix, error) {
 // settleWithin is how long a question waits for what was recorded just now.
 const settleWithin = time.Second
 
-// openHistory returns what answers questions about the history. What this instance recorded just now is stored before, if
-// that is soon done.
+// openHistory returns what answers questions about the history. What this instance recorded just now is
+// stored before, if that is soon done.
 func (rt *Runtime) openHistory(ctx context.Context) (history.Reader, error) {
 	if rt.Database == nil {
 		return nil, ErrNoHistory

@@ -31,8 +31,8 @@ func (rt *Runtime) startSharing() {
 	}
 }
 
-// endSharing ends the work and does not wait for it: an exchange with Redis may take its time, and a reload must not. What
-// this configuration has not shared yet, the next one does.
+// endSharing ends the work and does not wait for it: an exchange with Redis may take its time, and a reload
+// must not. What this configuration has not shared yet, the next one does.
 func (rt *Runtime) endSharing() {
 	if rt.stopSharing != nil {
 		rt.stopSharing()
@@ -42,8 +42,8 @@ func (rt *Runtime) endSharing() {
 // syncEvery is how often an instance looks what the others have spent, for its status and gauges.
 const syncEvery = 10 * time.Second
 
-// catchUp brings to Redis what this instance did without it, as soon as it comes back, and looks now and then what the others
-// did.
+// catchUp brings to Redis what this instance did without it, as soon as it comes back, and looks now and then
+// what the others did.
 func (rt *Runtime) catchUp(ctx context.Context) {
 	tick := time.NewTicker(syncEvery)
 	defer tick.Stop()

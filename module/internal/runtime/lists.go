@@ -23,8 +23,8 @@ var feedResults = func() (words []string) {
 	return words
 }()
 
-// OpenLists finds or opens the lists of the given specs. The hash of a list's key, empty without one, tells two lists apart
-// that differ in their keys only.
+// OpenLists finds or opens the lists of the given specs. The hash of a list's key, empty without one, tells
+// two lists apart that differ in their keys only.
 func (rt *Runtime) OpenLists(specs []feed.Spec, keyHashes []string) error {
 	hash, err := Hash([]any{specs, keyHashes})
 	if err != nil {

@@ -34,8 +34,8 @@ func CurrentPrivacy() *privacy.Policy {
 	return nil
 }
 
-// processHandler logs through Caddy's logger of the moment: it is looked up for every entry, since a configuration's own may
-// be closed when the configuration ends. Entries are few.
+// processHandler logs through Caddy's logger of the moment: it is looked up for every entry, since a
+// configuration's own may be closed when the configuration ends. Entries are few.
 type processHandler struct {
 	part string
 	with func(slog.Handler) slog.Handler // attributes and groups, applied to each handler anew

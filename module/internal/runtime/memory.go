@@ -23,8 +23,8 @@ type Memory struct {
 	started atomic.Bool // false: its configuration was only checked
 }
 
-// OpenMemory finds or makes the table for so many subjects and providers. A new one begins with what another configuration
-// remembers, or with what was saved at the last stop.
+// OpenMemory finds or makes the table for so many subjects and providers. A new one begins with what another
+// configuration remembers, or with what was saved at the last stop.
 func (rt *Runtime) OpenMemory(subjects, providers int) (err error) {
 	if providers == 0 {
 		return nil
@@ -93,8 +93,8 @@ func (m *Memory) inherit(rt *Runtime) bool {
 	return true
 }
 
-// inheritFrom copies what another table of the same file knows of these sources and this one does not. The table has no room
-// for the answers of others: they would take the place of those that count.
+// inheritFrom copies what another table of the same file knows of these sources and this one does not. The
+// table has no room for the answers of others: they would take the place of those that count.
 func (m *Memory) inheritFrom(other *Memory, sources []record.SourceID) {
 	if m == other || m.path != other.path {
 		return

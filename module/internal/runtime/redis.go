@@ -36,8 +36,8 @@ func (p *Redis) ready() bool {
 	return ok
 }
 
-// start connects as soon as there is a password. Before that there is nothing to try; the refresher of the password logs
-// what keeps it away.
+// start connects as soon as there is a password. Before that there is nothing to try; the refresher of the
+// password logs what keeps it away.
 func (p *Redis) start(ctx context.Context) {
 	if p.password != nil {
 		if _, err := p.password.password.Await(ctx); err != nil {
@@ -69,8 +69,8 @@ var redisResults = func() (words []string) {
 	return words
 }()
 
-// OpenRedis finds or opens the connection with these options, and opens what is shared through it. The key is made of the
-// settings. Nobody is called before Start. The password is nil where Redis asks for none.
+// OpenRedis finds or opens the connection with these options, and opens what is shared through it. The key is
+// made of the settings. Nobody is called before Start. The password is nil where Redis asks for none.
 func (rt *Runtime) OpenRedis(key string, o redis.Options, password *secret.Refresher) (err error) {
 	rt.Redis, err = Share(&rt.Leases, key, func() (*Redis, func() error, error) {
 		p := &Redis{series: metrics.OpenRedis(redisResults...)}

@@ -8,8 +8,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 )
 
-// renewal fetches a password anew when a server does not accept it: the more rarely the longer that brings the same, since
-// stores bill each fetch, and a refusal may have another reason.
+// renewal fetches a password anew when a server does not accept it: the more rarely the longer that brings
+// the same, since stores bill each fetch, and a refusal may have another reason.
 type renewal struct {
 	password *secret.Refresher
 

@@ -27,8 +27,8 @@ func WithRequestID(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, requestIDKey{}, id)
 }
 
-// RequestIDOf returns the correlation ID of the request that ctx belongs to, or that started the work which ctx belongs to.
-// It is empty for what no request has started.
+// RequestIDOf returns the correlation ID of the request that ctx belongs to, or that started the work which
+// ctx belongs to. It is empty for what no request has started.
 func RequestIDOf(ctx context.Context) string {
 	if id, ok := ctx.Value(requestIDKey{}).(string); ok {
 		return id
@@ -84,8 +84,8 @@ func VarsOf(r *http.Request) Vars {
 	return v
 }
 
-// Client returns the address that Caddy found the request to come from, unmapped and without zone. It is the zero address
-// when there is none, as for a client on a unix socket.
+// Client returns the address that Caddy found the request to come from, unmapped and without zone. It is the
+// zero address when there is none, as for a client on a unix socket.
 //
 // No header is read here: which of them may be believed is for the server's `trusted_proxies` to say.
 func (v Vars) Client() netip.Addr {

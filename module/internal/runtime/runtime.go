@@ -143,8 +143,8 @@ func (rt *Runtime) Stop() {
 // closeWithin is how long calls in progress may delay the end of the process.
 const closeWithin = 500 * time.Millisecond
 
-// Close releases what the configuration shares with others. Requests that outlive it still look addresses up: the engine
-// stays, and knows less.
+// Close releases what the configuration shares with others. Requests that outlive it still look addresses up:
+// the engine stays, and knows less.
 func (rt *Runtime) Close() error {
 	switch {
 	case rt.Engine == nil:

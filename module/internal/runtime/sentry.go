@@ -114,8 +114,8 @@ func (rt *Runtime) Reporter() *Reporter { return rt.reporter.Load() }
 // Reporting reports whether this plugin's errors are reported at present.
 func Reporting() bool { return currentReporter() != nil }
 
-// currentReporter returns the reporter of the configuration that serves. Where it has none, or none serves, it is that of
-// the configuration that is about to serve, or of the one that did.
+// currentReporter returns the reporter of the configuration that serves. Where it has none, or none serves,
+// it is that of the configuration that is about to serve, or of the one that did.
 func currentReporter() *sentry.Reporter {
 	for _, rt := range []*Runtime{Serving(), registry.loaded.Load()} {
 		if rt == nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 )
 
-// registry knows which configuration serves. Caddy's own contexts cannot be asked: after a reload that failed, they speak
-// of the configuration that failed.
+// registry knows which configuration serves. Caddy's own contexts cannot be asked: after a reload that
+// failed, they speak of the configuration that failed.
 var registry struct {
 	mu      sync.Mutex
 	started []*Runtime // the newest last; during a reload there are two
@@ -32,8 +32,8 @@ func lastServing() *Runtime {
 	return registry.recent.Load()
 }
 
-// current returns the configuration that serves, or the one that is about to, or the one that did, or nil. Of the latter two,
-// only privacy and the reporter may be read.
+// current returns the configuration that serves, or the one that is about to, or the one that did, or nil. Of
+// the latter two, only privacy and the reporter may be read.
 func current() *Runtime {
 	if rt := Serving(); rt != nil {
 		return rt
@@ -74,8 +74,9 @@ func (rt *Runtime) change(f func([]*Runtime) []*Runtime) {
 	metrics.Show(instances...)
 }
 
-// forget leaves a configuration that has ended to the garbage collector, but for what is still asked of the one that served
-// last: its memory, so that an older one that ends later does not overwrite the file, and its privacy.
+// forget leaves a configuration that has ended to the garbage collector, but for what is still asked of the
+// one that served last: its memory, so that an older one that ends later does not overwrite the file, and its
+// privacy.
 func (rt *Runtime) forget() {
 	registry.recent.CompareAndSwap(rt, &Runtime{Memory: rt.Memory})
 	registry.loaded.CompareAndSwap(rt, &Runtime{privacy: rt.privacy})

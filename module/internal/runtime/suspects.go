@@ -13,12 +13,13 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 )
 
-// Judging the wrong address is worse than judging none: it lets everybody in, or locks everybody out. Two mistakes in the
-// server's settings lead to it, and both can be seen.
+// Judging the wrong address is worse than judging none: it lets everybody in, or locks everybody out. Two
+// mistakes in the server's settings lead to it, and both can be seen.
 
-// Suspects looks out for client addresses that are not the visitor's. It takes a sample of the requests: if nearly all of
-// them come from one address and carry a header that only proxies send, that address is a proxy which the server does not
-// trust; if one comes through a proxy that the server trusts, but not strictly, visitors can choose their own address.
+// Suspects looks out for client addresses that are not the visitor's. It takes a sample of the requests: if
+// nearly all of them come from one address and carry a header that only proxies send, that address is a proxy
+// which the server does not trust; if one comes through a proxy that the server trusts, but not strictly,
+// visitors can choose their own address.
 type Suspects struct {
 	mu       sync.Mutex
 	sampled  int
@@ -111,16 +112,17 @@ func (s *Suspects) count(without int) {
 	}
 }
 
-// WithoutAddress reports whether nearly all requests of the last complete sample came without an address. A few do no harm: the
-// probes of a proxy on a Unix socket come for nobody.
+// WithoutAddress reports whether nearly all requests of the last complete sample came without an address. A
+// few do no harm: the probes of a proxy on a Unix socket come for nobody.
 func (s *Suspects) WithoutAddress() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.missing
 }
 
-// CheckStrict looks whether the server that a proxy handed the request to believes the left-most address of a forwarding
-// header, which the visitor writes. Only a request can show it: Caddy drops that setting once it is read.
+// CheckStrict looks whether the server that a proxy handed the request to believes the left-most address of a
+// forwarding header, which the visitor writes. Only a request can show it: Caddy drops that setting once it
+// is read.
 func (s *Suspects) CheckStrict(r *http.Request, logger *slog.Logger) {
 	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if ok && server.TrustedProxiesStrict == 0 {
@@ -145,7 +147,8 @@ func (s *Suspects) warnUnstrict(server string, logger *slog.Logger) {
 		slog.String("cure", "add `trusted_proxies_strict` to the `servers` options"))
 }
 
-// UnstrictServers returns the names of the servers whose visitors can choose their address, as far as requests have shown.
+// UnstrictServers returns the names of the servers whose visitors can choose their address, as far as
+// requests have shown.
 func (s *Suspects) UnstrictServers() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,8 +18,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Spans of what is slow, in the trace that Caddy's `tracing` has begun. They hold neither addresses nor keys, URLs or texts of
-// errors: of an error, its class.
+// Spans of what is slow, in the trace that Caddy's `tracing` has begun. They hold neither addresses nor keys,
+// URLs or texts of errors: of an error, its class.
 
 // TraceID is the ID of a trace.
 type TraceID = trace.TraceID
@@ -42,8 +42,9 @@ const (
 	attrRequestID = attribute.Key("ip_reputation.request_id")
 )
 
-// traced returns the tracer for the span that ctx belongs to, or nil: when tracing is off, or the sampler has decided against
-// this trace, a span would only cost. Caddy keeps its tracers to itself, so that the way to them leads over its span.
+// traced returns the tracer for the span that ctx belongs to, or nil: when tracing is off, or the sampler has
+// decided against this trace, a span would only cost. Caddy keeps its tracers to itself, so that the way to
+// them leads over its span.
 func traced(ctx context.Context) trace.Tracer {
 	span := trace.SpanFromContext(ctx)
 	if !span.SpanContext().IsSampled() {
@@ -55,8 +56,8 @@ func traced(ctx context.Context) trace.Tracer {
 // lookupTracer makes spans of look-ups, and gives their log entries the IDs of the request.
 type lookupTracer struct{}
 
-// Start implements lookup.Tracer. The look-up's span is a child of the request's, although it may end later: so it is sampled
-// when the request is, and is found from there.
+// Start implements lookup.Tracer. The look-up's span is a child of the request's, although it may end later:
+// so it is sampled when the request is, and is found from there.
 func (lookupTracer) Start(base, request context.Context) (context.Context, func(reputation.Origin)) {
 	id := RequestIDOf(request)
 	if id != "" {
