@@ -6,6 +6,8 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,7 +24,8 @@ import (
 var update = flag.Bool("update", false, "write the JSON of testdata/adapt anew; errors are written by hand")
 
 // Each file of testdata/adapt is a Caddyfile, a line of dashes, and the JSON it becomes or a part of the error it is
-// refused with. Files named load_* are syntax without fault: they are refused when the modules are provisioned.
+// refused with. Files named load_* are syntax without fault: they are refused when the modules are provisioned. See expand
+// for what stands between double brackets in an error.
 const (
 	testdata = "../testdata/adapt"
 	dashes   = "\n----------\n"
@@ -47,7 +50,7 @@ func TestAdapt(t *testing.T) {
 			if !ok {
 				t.Fatal("no line of ten dashes between the Caddyfile and what it becomes")
 			}
-			input, want = input+"\n", strings.TrimSpace(want)
+			input, want = input+"\n", expand(t, strings.TrimSpace(want))
 			config, err := adapt([]byte(input))
 			switch {
 			case strings.HasPrefix(name, "load_"):
@@ -100,6 +103,77 @@ func FuzzAdapt(f *testing.F) {
 			t.Errorf("not JSON: %s", config)
 		}
 	})
+}
+
+// lists are what errors list, so that a word that is added is not added to each of them. None comes from what writes the
+// errors.
+var lists = regexp.MustCompile(`\[\[(presets|providers|options)(?: (\w+))?\]\]`)
+
+// expand puts lists into an expected error: [[presets]] are those of docs/sources.md, [[providers]] the modules that the
+// packages of module/provider declare and that of these tests, [[options f]] the words of the syntax above a function.
+func expand(t *testing.T, text string) string {
+	t.Helper()
+	return lists.ReplaceAllStringFunc(text, func(list string) string {
+		var words []string
+		switch m := lists.FindStringSubmatch(list); m[1] {
+		case "presets":
+			_, table, _ := strings.Cut(readText(t, "../docs/sources.md"), "| preset |")
+			table, _, _ = strings.Cut(table, "<!-- end -->")
+			words = found(regexp.MustCompile("(?m)^\\| `(\\w+)`"), table)
+			slices.Sort(words)
+		case "providers":
+			words = []string{"recorder"}
+			for _, file := range sources(t, "../module/provider/*/*.go") {
+				words = append(words, found(regexp.MustCompile(`"ip_reputation\.providers\.(\w+)"`), readText(t, file))...)
+			}
+			slices.Sort(words)
+		case "options":
+			words = syntaxOf(t, m[2])
+		}
+		if len(words) < 2 {
+			t.Fatalf("nothing is found for %s", list)
+		}
+		return strings.Join(words, ", ")
+	})
+}
+
+// syntaxOf returns the words that begin the lines of the block in a function's comment.
+func syntaxOf(t *testing.T, function string) []string {
+	t.Helper()
+	for _, file := range sources(t, "*.go") {
+		before, _, ok := strings.Cut(readText(t, file), "\nfunc "+function+"(")
+		if ok {
+			_, syntax, _ := strings.Cut(before[strings.LastIndex(before, "\n\n"):], "Syntax:")
+			return found(regexp.MustCompile(`(?m)^//\t\t(\w+)`), syntax)
+		}
+	}
+	return nil
+}
+
+// sources returns the files of a pattern that are no tests.
+func sources(t *testing.T, pattern string) []string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(files, func(file string) bool { return strings.HasSuffix(file, "_test.go") })
+}
+
+func found(pattern *regexp.Regexp, text string) (words []string) {
+	for _, m := range pattern.FindAllStringSubmatch(text, -1) {
+		words = append(words, m[1])
+	}
+	return words
+}
+
+func readText(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func adapt(input []byte) ([]byte, error) {

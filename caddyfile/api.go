@@ -54,9 +54,9 @@ func parseAPI(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //		expires <day or time>
 //		<options of the store>
 //	}
-func apiToken(to *[]api.APIToken) option.Setter {
+func apiToken(to *[]api.Token) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
-		var t api.APIToken
+		var t api.Token
 		args := d.CountRemainingArgs()
 		secret, scopes := splitScopes(d.NextSegment(), args)
 		for _, scope := range scopes {

@@ -9,15 +9,19 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// TestProviderPageShowsTheExample holds that the provider on the page is the one that runs as an example.
+// TestProviderPageShowsTheExample holds that the provider on the page, and its test, are those that run.
 func TestProviderPageShowsTheExample(t *testing.T) {
-	_, shown, begins := strings.Cut(read(t, "providers.md"), "```go\n")
-	shown, _, ends := strings.Cut(shown, "```")
-	if !begins || !ends {
-		t.Fatal("providers.md shows no provider")
-	}
-	if !strings.Contains(read(t, "../module/provider/rest/example_test.go"), shown) {
-		t.Error("the provider in providers.md is not the one in module/provider/rest/example_test.go: copy it")
+	rest := read(t, "providers.md")
+	for _, file := range []string{"example_test.go", "example_contract_test.go"} {
+		_, shown, begins := strings.Cut(rest, "```go\n")
+		shown, after, ends := strings.Cut(shown, "```")
+		if !begins || !ends {
+			t.Fatalf("providers.md does not show what is in module/provider/rest/%s", file)
+		}
+		if !strings.Contains(read(t, "../module/provider/rest/"+file), shown) {
+			t.Errorf("the code in providers.md is not that of module/provider/rest/%s: copy it", file)
+		}
+		rest = after
 	}
 }
 

@@ -55,7 +55,7 @@ var frames = map[string]frame{
 		caddyfile: inAPI, usual: "token {env.API_TOKEN} read", unless: []string{"token"},
 		path: "handler=ip_reputation_api",
 	},
-	"APIToken":          {caddyfile: inToken, path: "handler=ip_reputation_api/tokens/0"},
+	"Token":             {caddyfile: inToken, path: "handler=ip_reputation_api/tokens/0"},
 	"MatchIPReputation": {caddyfile: inSite, path: "apps/http"},
 	"Webhook": {
 		caddyfile: inWebhook, usual: "secret {env.WEBHOOK_SECRET}", unless: []string{"secret"},
@@ -200,10 +200,10 @@ var examples = map[string]example{
 	"API.limit":  {line: "limit 60/1m"},
 	"API.cors":   {line: "cors https://intel.example.com"},
 
-	"APIToken.secret": {line: "token {file./run/secrets/analyst} read", in: inAPI},
-	"APIToken.scopes": {line: "token {env.API_TOKEN} read history", in: inAPI},
-	"APIToken.name":   {line: "name analyst"},
-	"APIToken.limit":  {line: "limit 600/1m"},
+	"Token.secret": {line: "token {file./run/secrets/analyst} read", in: inAPI},
+	"Token.scopes": {line: "token {env.API_TOKEN} read history", in: inAPI},
+	"Token.name":   {line: "name analyst"},
+	"Token.limit":  {line: "limit 600/1m"},
 
 	"MatchIPReputation": {line: "@shady ip_reputation score 40-84\nheader @shady X-Robots-Tag noindex", word: "ip_reputation"},
 

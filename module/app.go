@@ -1,5 +1,5 @@
-// Package module is the app ip_reputation: what all sites share. It holds configuration and wiring; what it configures is in
-// the engine packages below internal, and what requests meet is in the package handler.
+// Package module is the app ip_reputation: what all sites share. It holds configuration and wiring; what it
+// configures is in the engine packages below internal, and what requests meet is in the package handler.
 package module
 
 import (
@@ -19,8 +19,8 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// App finds out the reputation of the addresses that requests come from. It holds what all sites share: lists, providers
-// and memory. Sites use it through the `ip_reputation` handler and matcher.
+// App finds out the reputation of the addresses that requests come from. It holds what all sites share:
+// lists, providers and memory. Sites use it through the `ip_reputation` handler and matcher.
 type App struct {
 	// Addresses that are never judged and never sent to anyone: addresses, CIDR ranges, `private_ranges`, files, URLs, or
 	// presets. Exempt beats everything else, bans included. Default: none.
@@ -30,8 +30,8 @@ type App struct {
 	// ranges, files, URLs, or presets. Default: none.
 	Deny []string `json:"deny,omitempty"`
 
-	// Lists that speak against the addresses on them. They are kept on disk, in Caddy's data folder, and are back at once
-	// after a restart. Default: none.
+	// Lists that speak against the addresses on them. Copies on disk, in Caddy's data folder, are in force at once after a
+	// restart. Default: none.
 	Feeds []Feed `json:"feeds,omitempty"`
 
 	// Services that are asked about addresses one by one. At most 32. Default: none.
@@ -41,16 +41,18 @@ type App struct {
 	// background and answers the next request. Zero never waits. Default: 25ms.
 	Wait *caddy.Duration `json:"wait,omitempty"`
 
-	// How many subjects (IPv4 addresses and IPv6 /64 networks) are remembered in this process, with what providers said
-	// of them. It matters only with providers. So many subjects are all remembered; when there are more, those that come
-	// back most often stay. Each takes 48 bytes with one provider and 24 more with every other: 216 with eight, 792 with
+	// How many subjects (IPv4 addresses and IPv6 /64 networks) are remembered in this process, with what
+	// providers said of them. It matters only with providers. So many subjects are all remembered; when there
+	// are more, those that come back most often stay. The table has half as many places again, which `status`
+	// shows as its capacity. Each takes 48 bytes with one provider and 24 more with every other: 216 with eight,
+	// 792 with
 	// 32. Default: 200000.
 	Memory int `json:"memory,omitempty"`
 
 	// The memory that several instances of Caddy share. Without it each is on its own. Default: none.
 	Redis *Redis `json:"redis,omitempty"`
 
-	// The database that keeps what was known of addresses and what was decided. Default: nothing is kept.
+	// The database that stores verdicts and decisions. Default: none, nothing is stored.
 	History *History `json:"history,omitempty"`
 
 	// Where errors that somebody must act on are reported to, besides the log. Default: nowhere.
@@ -80,8 +82,8 @@ const (
 // Runtime is what sites share while they serve. It is there after Provision.
 func (a *App) Runtime() *runtime.Runtime { return a.runtime }
 
-// Provision makes the engine from what is on this machine: nothing is called, so that whatever is slow or dead outside
-// delays neither a start nor a reload.
+// Provision makes the engine from what is on this machine. It calls nobody: a slow or dead service delays
+// neither a start nor a reload.
 func (a *App) Provision(ctx caddy.Context) error {
 	rt := runtime.New(ctx)
 	a.runtime = rt
@@ -111,7 +113,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// provisionEvents finds who is to learn of events, and registers the metrics.
+// provisionEvents finds the handlers of events, and registers the metrics.
 func (a *App) provisionEvents(ctx caddy.Context) error {
 	if err := a.runtime.UseEvents(ctx); err != nil {
 		return err

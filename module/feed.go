@@ -1,16 +1,30 @@
 package module
 
 import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
 // Feed is a list of addresses that speaks against those on it, or says what they are.
 type Feed struct {
-	// Where the list comes from: the name of a preset, or URLs that make up one list together, or a file, or addresses
-	// and CIDR ranges. Files are watched. Presets: `spamhaus_drop`, `firehol_level1`, `ipsum`, `tor_exits`,
-	// `blocklist_de`, `feodo`, `emerging_threats`, `x4bnet_vpn`, `x4bnet_datacenter`. Required.
+	// Where the list comes from: the name of a preset such as `spamhaus_drop`, or URLs that make up one list
+	// together, or a file, or addresses and CIDR ranges. Files are watched. The presets are in docs/sources.md.
+	// Required.
 	Sources []string `json:"sources,omitempty"`
 
 	// The name by which the feed appears in reasons, rules, metrics and the data folder: lower-case letters, digits, `_`
@@ -34,13 +48,13 @@ type Feed struct {
 	// How long one fetch may take. Default: 30s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	// Headers sent when the list is fetched, for lists that need a token. Placeholders are resolved for every request, so
-	// that a file that changes is used without a reload; `{key}` stands for the key. They are not sent to another host after
-	// a redirect. Default: none.
+	// Headers sent when the list is fetched, for lists that need a token. Placeholders are resolved for every
+	// request, so that a file that changes is used without a reload; `{key}` stands for the key. They are not
+	// sent to another host after a redirect. Default: none.
 	Header map[string]string `json:"header,omitempty"`
 
 	// The publisher's key for you. It is sent where a header has `{key}` in it, such as `Authorization "Bearer {key}"`.
-	// Needed where the key is kept in a store, or its end should be watched. Default: none.
+	// Needed for a key in a store, or for a warning before the key ends. Default: none.
 	Key *secret.Secret `json:"key,omitempty"`
 
 	// How the list is written: `text` (one address or range a line), `csv`, `json` or `ndjson`. Default: the preset's,
@@ -58,9 +72,189 @@ type Feed struct {
 	MaxSize int64 `json:"max_size,omitempty"`
 
 	// The share of its entries that a list may lose from one fetch to the next; one that loses more is refused and the
-	// old one kept. Default: 0.5.
+	// old one stays in force. Default: 0.5.
 	MaxShrink *float64 `json:"max_shrink,omitempty"`
 
 	// Whether an empty list is believed. Default: the preset's (`feodo`: yes), else no.
 	AllowEmpty bool `json:"allow_empty,omitempty"`
+}
+
+// feedConfidence is the evidence behind a feed that is not a preset: one feed alone is no proof.
+const feedConfidence = 0.6
+
+// Check reports what is wrong with the feed's settings, as far as they can be judged by themselves: files are
+// not opened, secrets not resolved.
+func (f *Feed) Check() error {
+	l, err := f.list()
+	if err != nil {
+		return err
+	}
+	if err := f.checkKey(); err != nil {
+		return err
+	}
+	return feed.Check(l.spec)
+}
+
+// list turns a configured feed into a list, without the headers that may be secrets.
+func (f *Feed) list() (configuredList, error) {
+	l, err := f.fromSources()
+	if err != nil {
+		return l, err
+	}
+	if err := f.describe(&l); err != nil {
+		return l, err
+	}
+	return l, f.replace(&l.spec)
+}
+
+// fromSources says where the feed comes from, with what its preset says of it.
+func (f *Feed) fromSources() (l configuredList, err error) {
+	l.meaning.Confidence = feedConfidence
+	if len(f.Sources) == 0 {
+		return l, fmt.Errorf("no source is given: name a preset (%s), URLs, a file or ranges", strings.Join(feed.PresetNames(), ", "))
+	}
+	preset, ok := feed.Preset(f.Sources[0])
+	if ok && len(f.Sources) > 1 {
+		return l, fmt.Errorf("%s is a preset, which has its own sources: give %q its own feed", f.Sources[0], f.Sources[1])
+	}
+	if ok {
+		l.spec = preset.Spec
+		l.meaning.Confidence = preset.Confidence
+		l.meaning.Categories = reputation.CategoriesOf(preset.Category)
+		l.meaning.Source = score.OfFeed(preset.Spec.Name, l.meaning.Categories)
+		l.meaning.Source.Weight = cmp.Or(preset.Weight, l.meaning.Source.Weight)
+		l.meaning.Source.Group = cmp.Or(preset.Group, l.meaning.Source.Group)
+		if preset.Nature != nil {
+			l.meaning.Nature = l.meaning.Nature.With(*preset.Nature, true)
+		}
+		return l, nil
+	}
+	switch first := f.Sources[0]; {
+	case isURL(first):
+		l.spec.URLs = f.Sources
+		if i := slices.IndexFunc(f.Sources, func(s string) bool { return !isURL(s) }); i >= 0 {
+			return l, fmt.Errorf("source %q is not a URL, as the first one is: give each kind its own feed", f.Sources[i])
+		}
+	case isFile(first):
+		if len(f.Sources) > 1 {
+			return l, fmt.Errorf("a feed reads one file: give %q its own feed", f.Sources[1])
+		}
+		l.spec.File = first
+	default:
+		if l.spec.Values, err = f.values(); err != nil {
+			return l, err
+		}
+	}
+	if f.Name == "" {
+		return l, fmt.Errorf("a feed that is not a preset needs a name: add `name <name>`")
+	}
+	return l, nil
+}
+
+// values returns the ranges that the feed is made of.
+func (f *Feed) values() ([]netip.Prefix, error) {
+	var values []netip.Prefix
+	for _, word := range f.Sources {
+		prefixes, ok, err := address.ParseRanges(word)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return nil, notASource(word)
+		}
+		values = append(values, prefixes...)
+	}
+	return values, nil
+}
+
+// describe sets what being on the list means.
+func (f *Feed) describe(l *configuredList) (err error) {
+	if f.Name != "" {
+		if err := reputation.CheckName(f.Name); err != nil {
+			return err
+		}
+		l.spec.Name = f.Name
+	}
+	if err := f.accuse(&l.meaning); err != nil {
+		return err
+	}
+	if l.meaning.Source.Name == "" {
+		l.meaning.Source = score.OfFeed("", l.meaning.Categories) // a name that a preset has makes no preset
+	}
+	l.meaning.Source.Name = l.spec.Name
+	l.meaning.Source.Trust, err = provider.Trust(f.Trust)
+	return err
+}
+
+// accuse sets what the addresses are accused of. A list of natures accuses of nothing else unless it says so.
+func (f *Feed) accuse(m *lookup.List) error {
+	var natures reputation.Categories
+	for _, word := range f.Nature {
+		kind, err := reputation.ParseKind(word)
+		if err != nil {
+			return err
+		}
+		m.Nature = m.Nature.With(kind, true)
+		if category, err := reputation.ParseCategory(word); err == nil {
+			natures |= reputation.CategoriesOf(category)
+		}
+	}
+	var categories reputation.Categories
+	for _, word := range f.Category {
+		category, err := reputation.ParseCategory(word)
+		if err != nil {
+			return err
+		}
+		categories |= reputation.CategoriesOf(category)
+	}
+	switch {
+	case categories != 0:
+		m.Categories = categories
+	case len(f.Nature) > 0:
+		m.Categories = natures
+	case m.Categories == 0:
+		m.Categories = reputation.CategoriesOf(reputation.Abuse)
+	}
+	return nil
+}
+
+// replace sets what the feed says otherwise than its preset.
+func (f *Feed) replace(spec *feed.Spec) error {
+	if f.Refresh < 0 || f.Timeout < 0 {
+		return fmt.Errorf("refresh %s, timeout %s: use positive durations", time.Duration(f.Refresh), time.Duration(f.Timeout))
+	}
+	if f.Refresh != 0 {
+		spec.Refresh = time.Duration(f.Refresh)
+	}
+	if f.Timeout != 0 {
+		spec.Timeout = time.Duration(f.Timeout)
+	}
+	if f.MaxSize != 0 {
+		spec.MaxBytes = f.MaxSize
+	}
+	if f.MaxShrink != nil {
+		spec.MaxShrink = f.MaxShrink
+	}
+	if f.MinCount != 0 {
+		spec.Format.MinCount = f.MinCount
+	}
+	if f.Format != "" {
+		spec.Format.Encoding = listformat.Encoding(f.Format)
+	}
+	if len(f.Field) > 0 {
+		spec.Format.Members = f.Field
+	}
+	spec.AllowEmpty = spec.AllowEmpty || f.AllowEmpty
+	return nil
+}
+
+// label names a feed in errors before its name is known.
+func (f *Feed) label(position int) string {
+	switch {
+	case f.Name != "":
+		return f.Name
+	case len(f.Sources) > 0 && !isURL(f.Sources[0]): // a URL may hold a key
+		return f.Sources[0]
+	}
+	return fmt.Sprintf("number %d", position+1)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -35,7 +36,7 @@ func (f *Feed) checkKey() error {
 }
 
 // authorize resolves what may be secret: URLs now, headers for every request.
-func (a *App) authorize(ctx caddy.Context, f *Feed, l *listed) (err error) {
+func (a *App) authorize(ctx caddy.Context, f *Feed, l *configuredList) (err error) {
 	if l.spec.URLs, err = resolveURLs(l.spec.URLs); err != nil {
 		return err
 	}
@@ -49,9 +50,9 @@ func (a *App) authorize(ctx caddy.Context, f *Feed, l *listed) (err error) {
 		}
 		l.spec.Header.Set(name, value)
 	}
-	var key *refresh.Keeper
+	var key *refresh.Refresher
 	if f.Key != nil {
-		if l.key, err = runtime.Hash(f.Key); err != nil {
+		if l.keyHash, err = runtime.Hash(f.Key); err != nil {
 			return err
 		}
 		if key, err = f.Key.OpenFor(ctx, a.runtime, l.spec.Name, "key", false); err != nil {
@@ -64,9 +65,24 @@ func (a *App) authorize(ctx caddy.Context, f *Feed, l *listed) (err error) {
 	return nil
 }
 
-// authorized puts the secrets of the moment into headers. It waits for a key that has not come from its store yet, since a
-// list that cannot be fetched is left alone for a while.
-func authorized(ctx context.Context, header http.Header, key *refresh.Keeper) (http.Header, error) {
+// resolveURLs resolves the placeholders in URLs, which may stand for keys.
+func resolveURLs(urls []string) ([]string, error) {
+	resolved := slices.Clone(urls)
+	for i, url := range resolved {
+		if !strings.Contains(url, "{") {
+			continue
+		}
+		var err error
+		if resolved[i], err = secret.Resolve("url", url); err != nil {
+			return nil, err
+		}
+	}
+	return resolved, nil
+}
+
+// authorized puts the secrets of the moment into headers. It waits for a key that has not come from its store
+// yet, since a list that cannot be fetched is left alone for a while.
+func authorized(ctx context.Context, header http.Header, key *refresh.Refresher) (http.Header, error) {
 	current := ""
 	if key != nil {
 		var err error
@@ -85,8 +101,8 @@ func authorized(ctx context.Context, header http.Header, key *refresh.Keeper) (h
 	return header, nil
 }
 
-// headerValue resolves the placeholders of a header, and puts the key where it belongs: what comes out of one is not looked
-// at for the other.
+// headerValue resolves the placeholders of a header, and puts the key where it belongs: what comes out of one
+// is not looked at for the other.
 func headerValue(name, value, key string) (string, error) {
 	parts := strings.Split(value, keyMark)
 	for i, part := range parts {

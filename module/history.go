@@ -12,25 +12,25 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
-// History keeps in PostgreSQL what was known of addresses and what was decided about them: how many requests of an address
-// in each minute passed, were limited, blocked or dropped, by which rule, and each change of a verdict with its evidence.
-// Addresses that are exempt are not in it. No request waits for it: while the database is away, what there is to keep waits
-// on disk.
+// History stores verdicts and decisions in PostgreSQL: how many requests of an address in each minute passed,
+// were limited, blocked or dropped, by which rule, and each change of a verdict with its evidence. Addresses
+// that are exempt are not in it. No request waits for it: while the database is away, what there is to keep
+// waits on disk.
 type History struct {
 	// Where the database is: a connection string of PostgreSQL, such as `postgres://user:password@host/name`. It is read
 	// again while Caddy runs, and at once when the login is refused. Required.
 	Database *secret.Secret `json:"database,omitempty"`
 
-	// For how long it is kept, in whole days. Days that are older are dropped. Default: 90d.
+	// How long entries are stored, in whole days. Older days are dropped. Default: 90d.
 	Retention caddy.Duration `json:"retention,omitempty"`
 
 	// How many bytes wait on disk while the database is away, in Caddy's data folder. When they are more, the oldest are
 	// dropped; the log and `history_dropped_total` say how much. Default: 256MiB.
 	Spool int64 `json:"spool,omitempty"`
 
-	// Who makes the tables and brings them up to date: `auto`, this plugin, in the background when it starts, one instance of
-	// many; `off`, you, by `caddy ip-reputation migrate up`. Parts for the days are made by this plugin in any case.
-	// Default: `auto`.
+	// Who makes the tables and brings them up to date: `auto`, this plugin, in the background when it starts,
+	// one instance of many; `off`, you, by `caddy ip-reputation migrate up`. Parts for the days are made by this
+	// plugin in any case. Default: `auto`.
 	Migrate string `json:"migrate,omitempty"`
 }
 

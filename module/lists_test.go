@@ -39,7 +39,7 @@ func TestPresetsAreWeighed(t *testing.T) {
 		"emerging_threats":  {Trust: 1, Weight: 20, Group: "lists"},
 	} {
 		want.Name = name
-		l, err := (&Feed{Sources: []string{name}}).origin()
+		l, err := (&Feed{Sources: []string{name}}).fromSources()
 		if err != nil || l.meaning.Source != want {
 			t.Errorf("%s is %+v, %v; want %+v", name, l.meaning.Source, err, want)
 		}

@@ -10,13 +10,13 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
-// Privacy is how addresses are written wherever this plugin writes them: in its own log entries, the addresses that you ban
-// included, in the history and in reports of errors. Access logs are Caddy's: see docs/logs.md for filters. What you ask for
-// by the admin API or the command line is shown as it is.
+// Privacy is how addresses are written wherever this plugin writes them: in its own log entries, the
+// addresses that you ban included, in the history and in reports of errors. Access logs are Caddy's: see
+// docs/logs.md for filters. What you ask for by the admin API or the command line is shown as it is.
 type Privacy struct {
-	// `off` writes addresses as they are. `truncate` keeps their first bits and writes a prefix, such as `203.0.113.0/24`.
-	// `hash` writes a pseudonym, such as `ip-ef78eed60cb5dee0`, the same for all requests of a subject (IPv4 address or IPv6
-	// /64 network) as long as the key is the same. Default: `off`.
+	// `off` writes addresses as they are. `truncate` keeps their first bits and writes a prefix, such as
+	// `203.0.113.0/24`. `hash` writes a pseudonym, such as `ip-ef78eed60cb5dee0`, the same for all requests of a
+	// subject (IPv4 address or IPv6 /64 network) as long as the key is the same. Default: `off`.
 	Mode string `json:"mode,omitempty"`
 
 	// With `truncate`, how many bits of IPv4 addresses are kept. Default: 24.
@@ -25,9 +25,9 @@ type Privacy struct {
 	// With `truncate`, how many bits of IPv6 addresses are kept. Default: 48.
 	IPv6Bits int `json:"ipv6_bits,omitempty"`
 
-	// With `hash`, the key of HMAC-SHA256, of 16 characters or more. Instances that are to agree on pseudonyms need the same.
-	// A new key makes new pseudonyms, and with the old one gone nobody can find out whose the old ones were. While a
-	// store of keys has not answered yet, `ip-hidden` is written. Required with `hash`.
+	// With `hash`, the key of HMAC-SHA256, of 16 characters or more. Instances that are to agree on pseudonyms
+	// need the same. A new key makes new pseudonyms, and with the old one gone nobody can find out whose the old
+	// ones were. While a store of keys has not answered yet, `ip-hidden` is written. Required with `hash`.
 	Key *secret.Secret `json:"key,omitempty"`
 }
 

@@ -18,8 +18,9 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
-// Redis is the memory that several instances of Caddy share: what providers said, who asks next, what is left of quotas and
-// limits, and what operators ban. While it is away each instance goes on by itself; nothing waits for it.
+// Redis is the memory that several instances of Caddy share: what providers said, who asks next, what is left
+// of quotas and limits, and what operators ban. While it is away each instance goes on by itself; nothing
+// waits for it.
 type Redis struct {
 	// Where it is: `host:port`, or the path of a Unix socket. Several only of a Cluster or of Sentinels. Placeholders are
 	// resolved when the configuration is loaded. Default port: 6379.
@@ -39,8 +40,8 @@ type Redis struct {
 	// Default: none.
 	SentinelPassword string `json:"sentinel_password,omitempty"`
 
-	// The user. It needs `+@read +@write +@scripting +@connection +@pubsub +time ~<prefix>:* &<prefix>:*`, and in a Cluster
-	// `+cluster|slots +command` besides. Default: the default user.
+	// The user. It needs `+@read +@write +@scripting +@connection +@pubsub +time ~<prefix>:* &<prefix>:*`, and
+	// in a Cluster `+cluster|slots +command` besides. Default: the default user.
 	Username string `json:"username,omitempty"`
 
 	// The password, which is read again while Caddy runs, and at once when Redis refuses it. Default: none.
@@ -52,20 +53,21 @@ type Redis struct {
 	// How to secure the connection. Without it, it is plain TCP. Default: none.
 	TLS *RedisTLS `json:"tls,omitempty"`
 
-	// What every key and channel begins with. Instances that are to share must have the same; products that are not, such as
-	// staging and production, must not. Default: `iprep`.
+	// What every key and channel begins with. Instances that are to share must have the same; products that are
+	// not, such as staging and production, must not. Default: `iprep`.
 	Prefix string `json:"prefix,omitempty"`
 
-	// How long one exchange may take before this instance goes on by itself, up to 1s. Requests wait no longer than `wait` in
-	// any case; a Redis far away needs more, about six times the round trip, to connect. Default: 250ms.
+	// How long one exchange may take before this instance goes on by itself, up to 1s. Requests wait no longer
+	// than `wait` in any case; a Redis far away needs more, about six times the round trip, to connect. Default:
+	// 250ms.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
 	// The most connections to one server. Default: 10 for each processor.
 	PoolSize int `json:"pool_size,omitempty"`
 
-	// How much of what was left of a quota this instance may use by itself while Redis is away, from 0 (nothing) to 1. With
-	// one over the number of instances, all of them together keep the quota when they lose Redis at the same time.
-	// Default: 0.1.
+	// How much of what was left of a quota this instance may use by itself while Redis is away, from 0 (nothing)
+	// to 1. With one over the number of instances, all of them together keep the quota when they lose Redis at
+	// the same time. Default: 0.1.
 	LocalShare *float64 `json:"local_share,omitempty"`
 }
 
@@ -74,8 +76,8 @@ type RedisTLS struct {
 	// A file with the certificates of the authorities to trust, in PEM. Default: those of the system.
 	CA string `json:"ca,omitempty"`
 
-	// A file with this instance's own certificate, in PEM, for servers that ask for one. It is read for every connection, so
-	// that a renewed one is used. Default: none.
+	// A file with this instance's own certificate, in PEM, for servers that ask for one. It is read for every
+	// connection, so that a renewed one is used. Default: none.
 	Certificate string `json:"certificate,omitempty"`
 
 	// The file with the key of that certificate, likewise. Required with a certificate.
@@ -180,7 +182,7 @@ func withPort(address, master string) string {
 }
 
 // login lets each new connection ask for the user and the password of the moment.
-func (r *Redis) login(password *refresh.Keeper) func() (string, string, error) {
+func (r *Redis) login(password *refresh.Refresher) func() (string, string, error) {
 	name := r.Username
 	return func() (string, string, error) {
 		user, err := caddy.NewReplacer().ReplaceOrErr(name, true, true)
@@ -244,7 +246,7 @@ func (a *App) openRedis(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	var password *refresh.Keeper
+	var password *refresh.Refresher
 	if a.Redis.Password != nil {
 		if password, err = a.Redis.Password.OpenFor(ctx, a.runtime, "redis", "password", true); err != nil {
 			return err
@@ -255,7 +257,7 @@ func (a *App) openRedis(ctx caddy.Context) error {
 	return a.runtime.OpenRedis(key, o, password)
 }
 
-// poolKey tells connections apart by what they are made of. A password is told by where it is read from.
+// poolKey returns a key made of all settings of the connection. Of the password, it holds where it is read from.
 func (r *Redis) poolKey(o redis.Options) (string, error) {
 	var ca []byte
 	if r.TLS != nil && r.TLS.CA != "" {

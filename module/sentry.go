@@ -13,19 +13,20 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
-// Sentry is where errors that somebody must act on are reported to, grouped by cause, a few of each: what this plugin logs
-// at the level ERROR. Secrets and queries of URLs are taken out before a report leaves. Nothing waits for Sentry.
+// Sentry is where errors that somebody must act on are reported to, grouped by cause, a few of each: what
+// this plugin logs at the level ERROR. Secrets and queries of URLs are taken out before a report leaves.
+// Nothing waits for Sentry.
 type Sentry struct {
 	// The DSN of the project. It is a secret: write a placeholder, or name a store. Required.
 	DSN secret.Secret `json:"dsn,omitzero"`
 
-	// What tells this installation from others, such as staging ones. Default: `production`.
+	// The name of this installation, which separates it from others such as staging. Default: `production`.
 	Environment string `json:"environment,omitempty"`
 
 	// The version that reports are attributed to. Default: `caddy-ip-reputation@` and the version of this plugin.
 	Release string `json:"release,omitempty"`
 
-	// What tells this server from others; `off` does not say. Default: the name of the host.
+	// The name of this server; `off` sends none. Default: the name of the host.
 	ServerName string `json:"server_name,omitempty"`
 }
 

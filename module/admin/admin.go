@@ -18,10 +18,10 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(AdminAPI{})
+	caddy.RegisterModule(Router{})
 }
 
-// AdminAPI answers for the running app under `/ip_reputation/` of Caddy's admin API:
+// Router answers for the running app under `/ip_reputation/` of Caddy's admin API:
 //
 //   - `GET status`: providers, lists, memory, and what is wrong;
 //   - `GET keys`: the keys of providers, the one that ends first before the others;
@@ -35,19 +35,19 @@ func init() {
 //     `from` and `to` (a time, a day, or how long ago), `limit` and `after`.
 //
 // Answers are JSON. Changes are logged.
-type AdminAPI struct{}
+type Router struct{}
 
 // CaddyModule returns the Caddy module information.
-func (AdminAPI) CaddyModule() caddy.ModuleInfo {
+func (Router) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "admin.api.ip_reputation",
-		New: func() caddy.Module { return new(AdminAPI) },
+		New: func() caddy.Module { return new(Router) },
 	}
 }
 
 // Provision registers the metrics once more: Caddy makes the admin API before the apps, so that after a reload that
-// failed, a registry is served that the apps may never have seen. Nothing is kept here, since Caddy never cleans it up.
-func (AdminAPI) Provision(ctx caddy.Context) error {
+// failed, a registry is served that the apps may never have seen. It stores nothing, since Caddy never cleans it up.
+func (Router) Provision(ctx caddy.Context) error {
 	if err := metrics.Register(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
@@ -55,15 +55,15 @@ func (AdminAPI) Provision(ctx caddy.Context) error {
 }
 
 // Routes implements caddy.AdminRouter.
-func (AdminAPI) Routes() []caddy.AdminRoute {
+func (Router) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{{Pattern: adminapi.Path, Handler: caddy.AdminHandlerFunc(serveAdmin)}}
 }
 
 // endpoint answers one method of one path. The argument is the rest of the path.
 type endpoint func(rt *runtime.Runtime, r *http.Request, argument string) (any, error)
 
-// endpoints are those of the admin API by path and method. A path that ends in a slash takes an argument, which may hold
-// slashes itself.
+// endpoints are those of the admin API by path and method. A path that ends in a slash takes an argument,
+// which may hold slashes itself.
 var endpoints = map[string]map[string]endpoint{
 	"status":      {http.MethodGet: serveStatus},
 	"keys":        {http.MethodGet: serveKeys},
@@ -97,12 +97,12 @@ func serveAdmin(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", allowed)
 		return adminError(http.StatusMethodNotAllowed, fmt.Errorf("%s is not possible here: use %s", r.Method, allowed))
 	}
-	app := runtime.Serving()
-	if app == nil {
+	rt := runtime.Serving()
+	if rt == nil {
 		return adminError(http.StatusServiceUnavailable,
 			errors.New("ip_reputation is not configured in the running Caddy: add it to the global options or to a site"))
 	}
-	answer, err := serve(app, r, argument)
+	answer, err := serve(rt, r, argument)
 	if err != nil {
 		return err
 	}
@@ -122,6 +122,6 @@ func adminError(status int, err error) error {
 
 // Interface guards
 var (
-	_ caddy.AdminRouter = AdminAPI{}
-	_ caddy.Provisioner = AdminAPI{}
+	_ caddy.AdminRouter = Router{}
+	_ caddy.Provisioner = Router{}
 )

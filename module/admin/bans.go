@@ -72,7 +72,7 @@ func (o overrides) add(rt *runtime.Runtime, r *http.Request, _ string) (any, err
 	}
 	rt.Logger.Info("added by an operator", append(attributes(r, entry), slog.String("ttl", cmp.Or(wanted.TTL, "forever")))...)
 	if o.kind == ban.Ban {
-		answer.Note = limitsOf(rt, entry.Prefix)
+		answer.Note = noteOn(rt, entry.Prefix)
 	}
 	answer.Warning = join(answer.Warning, otherInstances(rt))
 	if replaced {
@@ -156,7 +156,7 @@ func (o overrides) entry(wanted adminapi.Override) (entry ban.Entry, err error) 
 	return entry, nil
 }
 
-// onDisk tells a change that is in force but not on disk from one that is not in force.
+// onDisk turns the error of a change that is in force, but not on disk, into a warning.
 func onDisk(err error) (warning string, _ error) {
 	switch {
 	case err == nil:
@@ -211,8 +211,8 @@ func attributes(r *http.Request, entry ban.Entry) []any {
 // shownExemptions bounds how many of them a note names.
 const shownExemptions = 3
 
-// limitsOf says what a ban does not do: exempt beats it, and one IPv6 address is easily changed.
-func limitsOf(rt *runtime.Runtime, prefix netip.Prefix) string {
+// noteOn says what a ban does not do: exempt beats it, and one IPv6 address is easily changed.
+func noteOn(rt *runtime.Runtime, prefix netip.Prefix) string {
 	var by []string
 	for _, entry := range rt.Overrides.List(ban.Exemption) {
 		if entry.Prefix.Overlaps(prefix) {
@@ -220,7 +220,7 @@ func limitsOf(rt *runtime.Runtime, prefix netip.Prefix) string {
 		}
 	}
 	for _, i := range rt.Engine.Explain(prefix.Addr()).Lists {
-		if rt.ListKinds[i].Kind == lookup.Exempt {
+		if rt.ListMeanings[i].Kind == lookup.Exempt {
 			by = append(by, "the list "+rt.ListNames[i])
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -65,11 +65,11 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr) adminapi
 	}
 	lists := rt.Lists.Status()
 	for _, i := range x.Lists {
-		c.Lists = append(c.Lists, adminapi.ListEntry{Name: rt.ListNames[i], Kind: rt.ListKinds[i].Kind.String(), Source: lists[i].Source})
+		c.Lists = append(c.Lists, adminapi.ListEntry{Name: rt.ListNames[i], Kind: rt.ListMeanings[i].Kind.String(), Source: lists[i].Source})
 	}
 	for i, known := range x.Answers {
 		p := adminapi.ProviderAnswer{
-			Name: known.Source, Failed: known.Failed, Due: known.Due, Problem: problem(rt.Providers[i].Guard.Status(), now),
+			Name: known.Source, Failed: known.Failed, Due: known.Due, Problem: health.Problem(rt.Providers[i].Guard.Status(), nil, now),
 		}
 		if !known.Covered {
 			p.Problem = "it does not cover addresses of this kind"
@@ -86,7 +86,7 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr) adminapi
 	}
 	c.Next = nextSteps(&c, &x, now)
 	for i, list := range lists {
-		if !list.Loaded && rt.ListKinds[i].Kind == lookup.Feed {
+		if !list.Loaded && rt.ListMeanings[i].Kind == lookup.Feed {
 			c.Next = append(c.Next, list.Name+" counts once it is fetched, which did not succeed yet")
 		}
 	}
@@ -147,24 +147,6 @@ func nextAsked(p *adminapi.ProviderAnswer, now time.Time) string {
 		return p.Name + " was not asked yet: it is at the first request from the address, or with --fresh (?fresh)"
 	case !now.Before(p.Due):
 		return p.Name + " is asked again at the next request from the address, or with --fresh (?fresh)"
-	}
-	return ""
-}
-
-// problem says why a provider cannot be asked at present, or nothing.
-func problem(s quota.Status, now time.Time) string {
-	switch {
-	case !s.RefusedUntil.IsZero():
-		return "it refused the key, which is tried again after " + adminapi.FormatTime(s.RefusedUntil)
-	case !s.ThrottledUntil.IsZero():
-		return "it asked to be left alone until " + adminapi.FormatTime(s.ThrottledUntil)
-	case !s.OpenUntil.IsZero():
-		return "it failed repeatedly and is tried again after " + adminapi.FormatTime(s.OpenUntil)
-	}
-	for _, w := range s.Windows {
-		if w.Remaining() == 0 && now.Before(w.Reset) {
-			return fmt.Sprintf("the quota of %s is used up until %s", w.Window, adminapi.FormatTime(w.Reset))
-		}
 	}
 	return ""
 }

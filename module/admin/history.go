@@ -41,7 +41,7 @@ func serveTimeline(rt *runtime.Runtime, r *http.Request, argument string) (any, 
 	if err != nil {
 		return nil, historyError(err)
 	}
-	q := history.Question{Period: query.period, Prefix: prefix, Limit: query.limit, After: query.after}
+	q := history.Query{Period: query.period, Prefix: prefix, Limit: query.limit, After: query.after}
 	if query.changes {
 		return asked(reader.Changes(r.Context(), q))
 	}
@@ -63,7 +63,7 @@ func serveTimeline(rt *runtime.Runtime, r *http.Request, argument string) (any, 
 }
 
 // draw adds the graph. A long time may be too much for it, and not for a page of entries.
-func draw(ctx context.Context, a *adminapi.Timeline, reader history.Reader, q history.Question, parts int) error {
+func draw(ctx context.Context, a *adminapi.Timeline, reader history.Reader, q history.Query, parts int) error {
 	graph, err := reader.Graph(ctx, q, parts)
 	switch {
 	case errors.Is(err, history.ErrSlow):
@@ -110,9 +110,9 @@ func historyError(err error) error {
 	switch {
 	case errors.Is(err, runtime.ErrNoHistory):
 		status = http.StatusNotFound
-	case errors.Is(err, history.ErrQuestion):
+	case errors.Is(err, history.ErrQuery):
 		status = http.StatusBadRequest
-	case errors.Is(err, history.ErrAway), errors.Is(err, history.ErrSchema):
+	case errors.Is(err, history.ErrUnavailable), errors.Is(err, history.ErrSchema):
 		status = http.StatusServiceUnavailable
 	case errors.Is(err, history.ErrSlow):
 		status = http.StatusGatewayTimeout

@@ -11,7 +11,10 @@ import (
 
 // serveKeys answers GET keys: those that end first come first.
 func serveKeys(rt *runtime.Runtime, _ *http.Request, _ string) (any, error) {
-	keys := rt.Keys(time.Now())
+	now, keys := time.Now(), []adminapi.Key{}
+	for _, k := range rt.Keys(now) {
+		keys = append(keys, adminapi.KeyOf(k, now))
+	}
 	slices.SortStableFunc(keys, func(x, y adminapi.Key) int {
 		switch none := x.Expires.IsZero(); {
 		case none != y.Expires.IsZero() && none:

@@ -22,121 +22,36 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 )
 
-// noKeyYet is why a provider is not asked before a key has come from its store.
-const noKeyYet = "it has no key yet"
-
 // refreshTimeout is how long a refresh may keep the caller waiting.
 const refreshTimeout = time.Minute
 
-func serveStatus(rt *runtime.Runtime, r *http.Request, _ string) (any, error) {
+func serveStatus(rt *runtime.Runtime, _ *http.Request, _ string) (any, error) {
+	now := time.Now()
+	state := rt.State(now)
+	report := health.Judge(state, now)
 	s := adminapi.Status{
 		Version:    adminapi.Versions{Plugin: metrics.Version(), Caddy: caddyVersion(), Go: goruntime.Version()},
+		Health:     adminapi.Health{Status: report.Status, Warnings: append([]health.Warning{}, report.Warnings...)},
 		DataFolder: runtime.DataFolder(),
 		Providers:  []adminapi.ProviderStatus{},
-		Lists:      []adminapi.ListStatus{},
+		Lists:      append([]health.List{}, state.Lists...),
+		Redis:      state.Redis,
+		History:    state.History,
+		Sentry:     state.Sentry,
 		Bans:       rt.Overrides.Len(ban.Ban),
 		Exemptions: rt.Overrides.Len(ban.Exemption),
 		Warnings:   []string{},
 	}
-	now := time.Now()
-	for _, p := range rt.Providers {
-		status := p.Guard.Status()
-		why := problem(status, now)
-		if why == "" && rt.WaitsForKey(p.Name) {
-			why = noKeyYet
-		}
-		s.Providers = append(s.Providers, adminapi.ProviderStatus{Status: status, Problem: why})
+	for _, p := range state.Providers {
+		s.Providers = append(s.Providers, adminapi.ProviderStatus{Status: p, Problem: health.Problem(p, state.Keys, now)})
 	}
-	for i, status := range rt.Lists.Status() {
-		s.Lists = append(s.Lists, listStatus(rt, i, status))
+	if state.Memory != nil {
+		s.Memory = *state.Memory
 	}
-	if rt.Memory != nil {
-		records := rt.Memory.Records
-		s.Memory = adminapi.MemoryStatus{Records: records.Len(), Capacity: records.Cap(), Evictions: records.Evictions()}
+	for _, w := range report.Warnings {
+		s.Warnings = append(s.Warnings, w.ForOperators())
 	}
-	if rt.Redis != nil {
-		status := rt.Redis.Status()
-		s.Redis = &status
-	}
-	if rt.Recorder != nil {
-		s.History = &adminapi.HistoryStatus{Database: rt.Database.Status(), Recorder: rt.Recorder.Status()}
-	}
-	report := rt.Health(now)
-	s.Health = adminapi.Health{Status: report.Status, Warnings: append([]health.Warning{}, report.Warnings...)}
-	if reporter := rt.Reporter(); reporter != nil {
-		status := reporter.Status()
-		s.Sentry = &status
-	}
-	warn(rt, &s)
 	return s, nil
-}
-
-// warn collects what is wrong: what the judgement says, in more words where the reader is an operator, and what is no matter
-// of health.
-func warn(rt *runtime.Runtime, s *adminapi.Status) {
-	say := func(format string, args ...any) { s.Warnings = append(s.Warnings, fmt.Sprintf(format, args...)) }
-	if servers := rt.Suspects.UnstrictServers(); len(servers) > 0 {
-		say("visitors of server %s can choose the address they are judged by: add trusted_proxies_strict beside trusted_proxies",
-			strings.Join(servers, ", "))
-	}
-	if rt.Suspects.LooksLikeProxy() {
-		say("nearly all requests come from one address that looks like a proxy, so that all visitors are judged as one, or none is: " +
-			"name the proxy in trusted_proxies, and add trusted_proxies_strict")
-	}
-	switch r := s.Redis; {
-	case r == nil:
-	case r.Deaf != "":
-		say("bans of other instances arrive after seconds only, since this one cannot subscribe: %s", r.Deaf)
-	case !r.Up:
-		if len(s.Providers) > 0 {
-			say("while redis is away, this instance uses at most %v of what was left of each quota (local_share)", rt.LocalShare)
-		}
-		say("redis is away since %s, and this instance goes on by itself: %s; %s", adminapi.FormatTime(r.Since),
-			cmp.Or(r.Error, "it has not answered yet"), cmp.Or(r.Cure, "see whether it can be reached from here"))
-	}
-	if h := s.History; h != nil {
-		if d := h.Database; !d.Up {
-			say("the database of the history is away since %s, and %d entries wait: %s; %s", adminapi.FormatTime(d.Since), h.Recorder.Waiting, d.Error, d.Cure)
-		}
-		if h.Database.Upkeep != "" {
-			say("the days of the history cannot be looked after: %s", h.Database.Upkeep)
-		}
-		if f := h.Recorder.Store; f != nil && h.Database.Up {
-			say("the database of the history does not take what waits, %d entries: %s", h.Recorder.Waiting, f.Error)
-		}
-		if d := h.Recorder.Disk; d != nil {
-			say("the history waits in memory, since it cannot be written to disk: %s; %s", d.Error, d.Cure)
-		}
-	}
-	if s.Sentry != nil && s.Sentry.Problem != "" {
-		say("errors cannot be reported to sentry, %d got lost: %s", s.Sentry.Undelivered, s.Sentry.Problem)
-	}
-	for _, p := range s.Providers {
-		if p.Problem != "" && p.Problem != noKeyYet { // which the judgement says, with what to do
-			say("provider %s is not asked: %s", p.Name, p.Problem)
-		}
-	}
-	for _, l := range s.Lists {
-		switch {
-		case !l.Loaded && l.LastError == "":
-			say("list %s has no contents yet", l.Name)
-		case !l.Loaded:
-			say("list %s has no contents: %s", l.Name, l.LastError)
-		case l.LastResult == feed.ResultNotStored.String():
-			say("list %s is in force but cannot be kept on disk, so a restart fetches it again: %s", l.Name, l.LastError)
-		case l.LastError != "":
-			say("list %s is not the newest, what was last good of it is in force: %s", l.Name, l.LastError)
-		case l.FirstIgnored != "" && l.Role != "feed":
-			say("list %s: %d wrong lines are not in force, the first is %s", l.Name, l.Ignored, l.FirstIgnored)
-		}
-	}
-	for _, w := range s.Health.Warnings {
-		switch w.Reason {
-		case health.NothingConfigured, health.ClientsMissing, health.QuotaLow, health.HistoryLost,
-			health.KeyMissing, health.KeyRefused, health.KeyEnds, health.KeyEnded, health.KeyTooShort: // of these nothing was said yet
-			say("%s", w.Text)
-		}
-	}
 }
 
 // serveRefresh answers POST feeds/{name}/refresh.
@@ -162,11 +77,7 @@ func serveRefresh(rt *runtime.Runtime, r *http.Request, argument string) (any, e
 		return nil, adminError(http.StatusBadGateway, fmt.Errorf("%w: what was last good of the list stays in force", err))
 	}
 	rt.Logger.Info("refreshed by an operator", slog.String("feed", name), slog.String("remote_addr", r.RemoteAddr))
-	return listStatus(rt, i, rt.Lists.Status()[i]), nil
-}
-
-func listStatus(rt *runtime.Runtime, i int, status feed.Status) adminapi.ListStatus {
-	return adminapi.ListStatus{Role: rt.ListKinds[i].Kind.String(), Status: status}
+	return health.List{Role: rt.ListMeanings[i].Kind.String(), Status: rt.Lists.Status()[i]}, nil
 }
 
 func caddyVersion() string {

@@ -1,4 +1,4 @@
-// Package api is the handler `ip_reputation_api`: it tells applications what is known of addresses.
+// Package api is the handler `ip_reputation_api`: it answers applications that ask about addresses.
 package api
 
 import (
@@ -30,18 +30,21 @@ func init() {
 	caddy.RegisterModule(new(API))
 }
 
-// API tells applications what is known of addresses: `GET /v1/ip/{address}`, `POST /v1/ip` for up to 100 of them, `GET /v1/me`,
-// `GET /v1/ip/{address}/history`, `GET /v1/history/worst`, `GET /v1/history/rules`, `GET /v1/health` and `GET /openapi.json`,
-// which describes all of it. It answers everything that reaches it: which requests do is for the route to say. Paths are
-// those that the handler sees, without what `handle_path` has taken away.
+// API answers applications that ask about addresses: `GET /v1/ip/{address}`, `POST /v1/ip` for up to 100 of
+// them, `GET /v1/me`, `GET /v1/ip/{address}/history`, `GET /v1/history/worst`, `GET /v1/history/rules`, `GET
+// /v1/health` and `GET /openapi.json`, which describes all of it. It answers everything that reaches it:
+// which requests do is for the route to say. Paths are those that the handler sees, without what
+// `handle_path` has taken away.
 //
 // It needs neither the handler nor the matcher `ip_reputation` on its site.
 type API struct {
-	// Who may ask. At least one token is required: nobody is answered without one, but about health and by `/openapi.json`.
-	Tokens []APIToken `json:"tokens,omitempty"`
+	// Who may ask. At least one token is required: nobody is answered without one, but about health and by
+	// `/openapi.json`.
+	Tokens []Token `json:"tokens,omitempty"`
 
-	// How many requests one client may make, such as `60/1m`, with a token or without: an IPv4 address, or an IPv6 /64.
-	// `/v1/health` is not counted. Requests without a good token are limited to `30/1m` in any case. Default: no other limit.
+	// How many requests one client may make, such as `60/1m`, with a token or without: an IPv4 address, or an
+	// IPv6 /64. `/v1/health` is not counted. Requests without a good token are limited to `30/1m` in any case.
+	// Default: no other limit.
 	Limit string `json:"limit,omitempty"`
 
 	// The origins of pages whose scripts may read the answers, such as `https://intel.example.com`. Default: none.
@@ -50,21 +53,24 @@ type API struct {
 	handler *api.Handler
 }
 
-// APIToken lets somebody ask.
-type APIToken struct {
-	// The token itself, of 16 characters or more. One that has ended is not accepted any more, whoever says that it has: the
-	// configuration or the store. One that is not there yet, or is too short, lets nobody in. Required.
+// Token lets somebody ask.
+type Token struct {
+	// The token itself, of 16 characters or more. One that has ended, by the
+	// configuration or by its store, is not accepted any more. One that has not come from its store yet, or is too short,
+	// lets nobody in. Required.
 	Secret secret.Secret `json:"secret"`
 
-	// What it is for: `read` (what is known of addresses), `ask` (have providers asked, within their terms, where a request says
-	// so; it needs `read`), `history` (what was known and decided over time). At least one is required.
+	// What it is for: `read` (what is known of addresses), `ask` (have providers asked, within their terms,
+	// where a request says so; it needs `read`), `history` (what was known and decided over time). At least one
+	// is required.
 	Scopes []string `json:"scopes,omitempty"`
 
-	// What it is called in the log, among the keys and in metrics, behind `api/`. Default: `token-1` for the first, and so on.
+	// What it is called in the log, among the keys and in metrics, behind `api/`. Default: `token-1` for the
+	// first, and so on.
 	Name string `json:"name,omitempty"`
 
-	// How many questions it allows, such as `600/1m`, whoever asks. A request about several addresses is as many questions.
-	// Default: no limit.
+	// How many questions it allows from all clients together, such as `600/1m`. A request about several
+	// addresses is as many questions. Default: no limit.
 	Limit string `json:"limit,omitempty"`
 }
 
@@ -123,7 +129,7 @@ func (a *API) CheckAccess() error {
 }
 
 // Check reports what is wrong with the settings of a token, as far as they can be judged by themselves.
-func (t *APIToken) Check() error {
+func (t *Token) Check() error {
 	scopes, err := t.scopes()
 	switch {
 	case err != nil:
@@ -144,7 +150,7 @@ func (t *APIToken) Check() error {
 	return nil
 }
 
-func (t *APIToken) scopes() (all api.Scope, err error) {
+func (t *Token) scopes() (all api.Scope, err error) {
 	for _, word := range t.Scopes {
 		scope, ok := api.ParseScope(word)
 		switch {
@@ -159,7 +165,7 @@ func (t *APIToken) scopes() (all api.Scope, err error) {
 }
 
 // name is what the token is called, by its position.
-func (t *APIToken) name(position int) string {
+func (t *Token) name(position int) string {
 	if t.Name != "" {
 		return t.Name
 	}
@@ -219,7 +225,7 @@ func (a *API) provisionLimits(rt *runtime.Runtime, o *api.Options) error {
 	return nil
 }
 
-// apiRule returns the rule of a limit, which is known by all that tells it from others.
+// apiRule returns the rule of a limit. The parts are its identity: a limit with other parts counts apart.
 func apiRule(text string, parts ...string) (limit.Rule, error) {
 	allowed, err := rate.Parse(text)
 	if err != nil {
@@ -228,8 +234,8 @@ func apiRule(text string, parts ...string) (limit.Rule, error) {
 	return limit.NewRule(allowed, append([]string{"api"}, parts...)...)
 }
 
-// allow counts so many requests by a limit. Where fewer would pass, all are refused for the price of one, so that who waits as
-// told passes. All together wait no longer than one.
+// allow counts n requests by a limit. If fewer would pass, all are refused and one is counted, so that a
+// client that waits as long as the answer says passes. All n together wait no longer than one.
 func allow(ctx context.Context, rt *runtime.Runtime, rule limit.Rule, name string, subject limit.Subject, n int) api.Allowance {
 	deadline := time.Now().Add(rt.Wait)
 	d := rt.Limiter.Take(ctx, rule, subject, rt.Wait)
@@ -244,7 +250,7 @@ func allow(ctx context.Context, rt *runtime.Runtime, rule limit.Rule, name strin
 	return api.Allowance{Allowed: d.Allowed, Policy: policy, State: state, RetryAfter: d.RetryAfter}
 }
 
-// provisionTokens finds or makes what keeps the tokens current. Those that are known by now must be fit for use.
+// provisionTokens opens the tokens. Those whose value is known by now must be valid.
 func (a *API) provisionTokens(ctx caddy.Context, rt *runtime.Runtime) ([]api.Token, error) {
 	tokens, known := make([]api.Token, len(a.Tokens)), map[string]string{}
 	for i := range a.Tokens {
@@ -271,13 +277,13 @@ func (a *API) provisionTokens(ctx caddy.Context, rt *runtime.Runtime) ([]api.Tok
 		if tokens[i], err = t.provision(rt, name, identity); err != nil {
 			return nil, err
 		}
-		tokens[i].Value, tokens[i].Ends = value.Current, func() time.Time { return value.Status().Expires }
+		tokens[i].Value, tokens[i].Expires = value.Current, func() time.Time { return value.Status().Expires }
 	}
 	return tokens, nil
 }
 
 // provision returns the token without its value.
-func (t *APIToken) provision(rt *runtime.Runtime, name, identity string) (api.Token, error) {
+func (t *Token) provision(rt *runtime.Runtime, name, identity string) (api.Token, error) {
 	scopes, err := t.scopes()
 	if err != nil {
 		return api.Token{}, err
@@ -290,7 +296,7 @@ func (t *APIToken) provision(rt *runtime.Runtime, name, identity string) (api.To
 	if err != nil {
 		return api.Token{}, err
 	}
-	token.Most = rule.Rate().Events // more at once would never pass
+	token.MaxAddresses = rule.Rate().Events // more at once would never pass
 	token.Limit = func(r *http.Request, n int) api.Allowance {
 		return allow(r.Context(), rt, rule, "token", limit.Keyed(name), n)
 	}
@@ -329,8 +335,8 @@ func (l backend) Ask(ctx context.Context, addr netip.Addr, wait time.Duration) a
 // History implements api.Backend.
 func (l backend) History(ctx context.Context) (history.Reader, error) { return l.rt.OpenHistory(ctx) }
 
-// Kept implements api.Backend.
-func (l backend) Kept(prefix netip.Prefix) (netip.Prefix, error) { return l.rt.StoredAs(prefix) }
+// Stored implements api.Backend.
+func (l backend) Stored(prefix netip.Prefix) (netip.Prefix, error) { return l.rt.StoredAs(prefix) }
 
 // Ready implements api.Backend.
 func (backend) Ready(r *http.Request) bool { return runtime.ServingFor(r) != nil }

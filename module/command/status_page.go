@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
 )
 
@@ -48,7 +49,7 @@ func redisLine(s *redis.Status, now time.Time) string {
 		word, span(now.Sub(s.Since)), strings.Join(s.Addresses, " "), s.Prefix, s.Instance)
 }
 
-func historyLine(s *adminapi.HistoryStatus, now time.Time) string {
+func historyLine(s *health.History, now time.Time) string {
 	word := "away"
 	if s.Database.Up {
 		word = "stored"
@@ -76,7 +77,7 @@ func providerLine(s adminapi.ProviderStatus) string {
 	return text
 }
 
-func (p *page) listLine(l adminapi.ListStatus) string {
+func (p *page) listLine(l health.List) string {
 	text := fmt.Sprintf("%s: %s, %s from %s", l.Name, l.Role, entries(l.Entries), l.Source)
 	if l.Kind != feed.KindValues && !l.LastSuccess.IsZero() {
 		text += ", confirmed " + span(p.now.Sub(l.LastSuccess)) + " ago"
@@ -87,6 +88,6 @@ func (p *page) listLine(l adminapi.ListStatus) string {
 	return text
 }
 
-func (p *page) refreshed(l adminapi.ListStatus) {
+func (p *page) refreshed(l health.List) {
 	p.row(fmt.Sprintf("%s is in force with %s", l.Name, entries(l.Entries)))
 }

@@ -34,7 +34,7 @@ type aReader struct {
 
 // graphed is what a graph was asked for.
 type graphed struct {
-	Question history.Question
+	Question history.Query
 	Parts    int
 }
 
@@ -44,19 +44,19 @@ func (r *aReader) note(question any) {
 	r.asked = append(r.asked, question)
 }
 
-func (r *aReader) Timeline(_ context.Context, q history.Question) (history.Timeline, error) {
+func (r *aReader) Timeline(_ context.Context, q history.Query) (history.Timeline, error) {
 	r.note(q)
 	t := r.timeline
 	t.Prefix = q.Prefix
 	return t, r.err
 }
 
-func (r *aReader) Graph(_ context.Context, q history.Question, parts int) (history.Graph, error) {
+func (r *aReader) Graph(_ context.Context, q history.Query, parts int) (history.Graph, error) {
 	r.note(graphed{q, parts})
 	return r.graph, errors.Join(r.err, r.graphErr)
 }
 
-func (r *aReader) Changes(_ context.Context, q history.Question) (history.Changes, error) {
+func (r *aReader) Changes(_ context.Context, q history.Query) (history.Changes, error) {
 	r.note(q)
 	c := r.changes
 	c.Prefix = q.Prefix
@@ -114,20 +114,20 @@ func TestAdminHistoryAsks(t *testing.T) {
 		path string
 		want []any
 	}{
-		{"history/203.0.113.7", []any{history.Question{Prefix: address}, graphed{history.Question{Prefix: address, Period: understood}, 60}}},
-		{"history/::ffff:203.0.113.7?parts=0", []any{history.Question{Prefix: address}}},
-		{"history/203.0.113.0/24?parts=7", []any{history.Question{Prefix: network}, graphed{history.Question{Prefix: network, Period: understood}, 7}}},
-		{"history/203.0.113.0%2F24?after=abc&limit=5", []any{history.Question{Prefix: network, Limit: 5, After: "abc"}}},
-		{"history/2001:db8:1:2::5?parts=0", []any{history.Question{Prefix: netip.MustParsePrefix("2001:db8:1:2::/64")}}},
-		{"history/2001:db8::/48?parts=0", []any{history.Question{Prefix: netip.MustParsePrefix("2001:db8::/48")}}},
+		{"history/203.0.113.7", []any{history.Query{Prefix: address}, graphed{history.Query{Prefix: address, Period: understood}, 60}}},
+		{"history/::ffff:203.0.113.7?parts=0", []any{history.Query{Prefix: address}}},
+		{"history/203.0.113.0/24?parts=7", []any{history.Query{Prefix: network}, graphed{history.Query{Prefix: network, Period: understood}, 7}}},
+		{"history/203.0.113.0%2F24?after=abc&limit=5", []any{history.Query{Prefix: network, Limit: 5, After: "abc"}}},
+		{"history/2001:db8:1:2::5?parts=0", []any{history.Query{Prefix: netip.MustParsePrefix("2001:db8:1:2::/64")}}},
+		{"history/2001:db8::/48?parts=0", []any{history.Query{Prefix: netip.MustParsePrefix("2001:db8::/48")}}},
 		{"history/203.0.113.7?changes&from=2026-11-24&to=2026-11-24", []any{
-			history.Question{Prefix: address, Period: history.Period{From: at("24 00:00:00"), To: at("25 00:00:00")}},
+			history.Query{Prefix: address, Period: history.Period{From: at("24 00:00:00"), To: at("25 00:00:00")}},
 		}},
 		{"history/203.0.113.7?changes&from=2026-11-24T16:00:00%2B01:00&to=2026-11-24T15:00:01Z", []any{
-			history.Question{Prefix: address, Period: history.Period{From: at("24 15:00:00"), To: at("24 15:00:01")}},
+			history.Query{Prefix: address, Period: history.Period{From: at("24 15:00:00"), To: at("24 15:00:01")}},
 		}},
 		{"history/203.0.113.7?changes&from=7d&to=24h", []any{
-			history.Question{Prefix: address, Period: history.Period{From: ago(7 * 24 * time.Hour), To: ago(24 * time.Hour)}},
+			history.Query{Prefix: address, Period: history.Period{From: ago(7 * 24 * time.Hour), To: ago(24 * time.Hour)}},
 		}},
 		{"history?by=address", []any{history.Ranking{}}},
 		{"history?by=network&limit=1000&after=abc", []any{history.Ranking{Networks: true, Limit: 1000, After: "abc"}}},
@@ -208,10 +208,10 @@ func TestAdminHistoryErrors(t *testing.T) {
 		err    error
 		status int
 	}{
-		{fmt.Errorf("connecting to 127.0.0.1:5432: %w", history.ErrAway), http.StatusServiceUnavailable},
+		{fmt.Errorf("connecting to 127.0.0.1:5432: %w", history.ErrUnavailable), http.StatusServiceUnavailable},
 		{fmt.Errorf("of version 9: %w", history.ErrSchema), http.StatusServiceUnavailable},
 		{fmt.Errorf("of 7 days: %w", history.ErrSlow), http.StatusGatewayTimeout},
-		{fmt.Errorf("after is not from here: %w", history.ErrQuestion), http.StatusBadRequest},
+		{fmt.Errorf("after is not from here: %w", history.ErrQuery), http.StatusBadRequest},
 		{errors.New("something else"), http.StatusInternalServerError},
 	} {
 		reader.err = tc.err

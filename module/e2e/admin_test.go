@@ -492,9 +492,24 @@ func TestRefresh(t *testing.T) {
 	if len(r.check(t, "198.51.100.9").Lists) != 1 {
 		t.Error("a broken list replaced a good one")
 	}
-	w := into[status](t, r.ask(t, http.MethodGet, "status", "")).Warnings
-	if len(w) != 1 || !strings.Contains(w[0], "list ours is not the newest") {
+	answer := r.ask(t, http.MethodGet, "status", "")
+	w := into[status](t, answer).Warnings
+	if len(w) != 1 || !strings.Contains(w[0], "list ours is not the newest") || !strings.Contains(w[0], "a web page came") {
 		t.Errorf("the status warns %q", w)
+	}
+	type judged struct {
+		Health struct {
+			Status   string
+			Warnings []struct{ Reason, Component, Text string }
+		}
+	}
+	h := into[judged](t, answer).Health
+	if h.Status != "warn" || len(h.Warnings) != 1 || h.Warnings[0].Reason != "list_failing" || h.Warnings[0].Component != "ours" ||
+		strings.Contains(h.Warnings[0].Text, "web page") {
+		t.Errorf("with a warning, health is %+v", h)
+	}
+	if page := r.run(t, "status"); !strings.Contains(page, "health       warn\n") || !strings.Contains(page, "\nWARNINGS     list ours ") {
+		t.Errorf("the page says\n%s", page)
 	}
 }
 

@@ -68,7 +68,7 @@ func aWeek(reader *aReader) {
 		{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Refused: 234, Requests: 1234, Addresses: 17, Score: new(uint8(92)), First: at("23 23:00:04"), Last: at("26 11:59:59")},
 		{Prefix: netip.MustParsePrefix("2001:db8:1::/48"), Refused: 1, Requests: 1, Addresses: 1, First: at("26 00:00:00"), Last: at("26 00:00:00")},
 	}}
-	reader.rules = history.Rules{Period: reader.timeline.Period, Rules: []history.RuleOf{
+	reader.rules = history.Rules{Period: reader.timeline.Period, Rules: []history.RuleStats{
 		{Host: "app.example.com", Action: "pass", Mode: "enforce", Requests: 1000, Addresses: 12, First: at("23 23:00:04"), Last: at("26 11:59:59")},
 		{Host: "app.example.com", Rule: "block score 85", Action: "block", Mode: "observe", Requests: 34, Addresses: 1, First: at("26 11:58:03"), Last: at("26 11:59:59")},
 	}}
@@ -298,7 +298,7 @@ func TestHistoryPages(t *testing.T) {
 		var after string
 		var period history.Period
 		switch q := asked[0].(type) {
-		case history.Question:
+		case history.Query:
 			after, period = q.After, q.Period
 		case history.Ranking:
 			after, period = q.After, q.Period

@@ -161,7 +161,7 @@ func TestOneWordForAll(t *testing.T) {
 		}
 		took := time.Since(start)
 		t.Logf("%s: everywhere after %s", what, took.Round(time.Millisecond))
-		if told && took > 2*time.Second { // a message takes milliseconds; looking at the board, 2.5 s on average
+		if told && took > 2*time.Second { // a message takes milliseconds; reading the revision, 2.5 s on average
 			t.Errorf("%s: only after %s", what, took)
 		}
 	}
@@ -187,7 +187,7 @@ func TestOneWordForAll(t *testing.T) {
 	b.ask(t, http.MethodDelete, "bans/"+client, "")
 	redis.CLI("FLUSHALL")
 	c = startProcess(t, c.config)
-	told = false // nobody tells of a board that was lost
+	told = false // no message tells of a map that was lost
 	obey("the end of a ban that it missed", client, http.StatusOK, a, b, c)
 
 	knows := func(p *process) bool {

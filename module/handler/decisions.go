@@ -59,8 +59,8 @@ func (l *DecisionLog) Check() error {
 	return nil
 }
 
-// decisions is the decision log of a site. The nil log writes nothing.
-type decisions struct {
+// decisionLog is the decision log of a site. The nil log writes nothing.
+type decisionLog struct {
 	logger  *zap.Logger
 	privacy *privacy.Policy
 	wanted  [reputation.NumActions]bool
@@ -69,8 +69,8 @@ type decisions struct {
 	samples [reputation.NumActions][]sample // by the number of the rule
 }
 
-// newDecisions returns the decision log of a site with so many rules.
-func newDecisions(settings *DecisionLog, rules int, logger *zap.Logger, p *privacy.Policy) (*decisions, error) {
+// newDecisionLog returns the decision log of a site with so many rules.
+func newDecisionLog(settings *DecisionLog, rules int, logger *zap.Logger, p *privacy.Policy) (*decisionLog, error) {
 	if err := settings.Check(); err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func newDecisions(settings *DecisionLog, rules int, logger *zap.Logger, p *priva
 	if settings.Decisions == "none" || !logger.Core().Enabled(zap.InfoLevel) {
 		return nil, nil
 	}
-	d := &decisions{logger: logger, privacy: p, first: defaultLogFirst, oneIn: defaultLogOneIn}
+	d := &decisionLog{logger: logger, privacy: p, first: defaultLogFirst, oneIn: defaultLogOneIn}
 	if settings.First != 0 {
 		d.first = uint64(settings.First)
 	}
@@ -95,7 +95,7 @@ func newDecisions(settings *DecisionLog, rules int, logger *zap.Logger, p *priva
 }
 
 // log writes what was decided about a request, unless there is too much of its kind.
-func (d *decisions) log(r *http.Request, v *visit) {
+func (d *decisionLog) log(r *http.Request, v *visit) {
 	if d == nil || !d.wanted[v.action] {
 		return
 	}
@@ -118,8 +118,8 @@ func (d *decisions) log(r *http.Request, v *visit) {
 	d.logger.Info("decision", fields...)
 }
 
-// sample counts the decisions of one kind. It holds no lock: where two requests begin a second together, a few entries more
-// are written, and none is left out without being counted.
+// sample counts the decisions of one kind. It holds no lock: where two requests begin a second together, a
+// few entries more are written, and none is left out without being counted.
 type sample struct {
 	second  atomic.Int64
 	count   atomic.Uint64 // in this second
@@ -161,7 +161,7 @@ func (r request) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		enc.AddString("client_ip", r.client)
 	}
 	enc.AddString("method", r.text(original.Method))
-	enc.AddString("host", r.text(r.Host)) // which the original one, as Caddy keeps it, has not
+	enc.AddString("host", r.text(r.Host)) // missing in the original request, as Caddy stores it
 	enc.AddString("uri", r.text(original.URL.EscapedPath()))
 	return nil
 }

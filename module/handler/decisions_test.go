@@ -62,10 +62,10 @@ func TestSampleOfMany(t *testing.T) {
 }
 
 // decisionLogOf returns a log that keeps its entries.
-func decisionLogOf(tb testing.TB, settings *DecisionLog, p *privacy.Policy) (*decisions, *zapobserver.ObservedLogs) {
+func decisionLogOf(tb testing.TB, settings *DecisionLog, p *privacy.Policy) (*decisionLog, *zapobserver.ObservedLogs) {
 	tb.Helper()
 	core, entries := zapobserver.New(zapcore.InfoLevel)
-	d, err := newDecisions(settings, 2, zap.New(core), p)
+	d, err := newDecisionLog(settings, 2, zap.New(core), p)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestDecisionsOfNobodyAreFree(t *testing.T) {
 	blocked, _ := decisionLogOf(t, nil, nil)
 	none, _ := decisionLogOf(t, &DecisionLog{Decisions: "none"}, nil)
 	r, v := prepared(t, "203.0.113.7")(), decided(reputation.Pass, 0)
-	for name, d := range map[string]*decisions{"none": none, "blocked": blocked} {
+	for name, d := range map[string]*decisionLog{"none": none, "blocked": blocked} {
 		if n := testing.AllocsPerRun(100, func() { d.log(r, v) }); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
@@ -170,7 +170,7 @@ func BenchmarkDecisionLog(b *testing.B) {
 		"left out": {&DecisionLog{First: 1, OneIn: 1 << 60}, reputation.Block},
 		"written":  {&DecisionLog{OneIn: 1}, reputation.Block},
 	} {
-		d, err := newDecisions(tc.settings, 2, zap.New(core), nil)
+		d, err := newDecisionLog(tc.settings, 2, zap.New(core), nil)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -1,5 +1,5 @@
-// Package handler is what happens to a request: the handler and the matcher `ip_reputation` look its client up, describe it to
-// the application, and decide what becomes of it.
+// Package handler is what happens to a request: the handler and the matcher `ip_reputation` look its client
+// up, describe it to the application, and decide what becomes of it.
 package handler
 
 import (
@@ -26,13 +26,13 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 }
 
-// Handler tells the application what is known of the address a request comes from, and lets the request pass, slows it down,
+// Handler describes the address of a request to the application, and lets the request pass, slows it down,
 // blocks it or drops it as the site's rules say.
 //
-// It removes all `X-IP-Reputation-*` headers from the request and sets its own. It sets `X-Request-ID` on the request and
-// on the response. These placeholders are available to the handlers that follow: `{http.ip_reputation.score}`, `.status`,
-// `.action`, `.categories`, `.reasons`, `.coverage`, `.country`, `.asn`, `.nature`, `.mode`, `.rule`, `.subject`,
-// `.request_id` and `.trace_id`.
+// It removes all `X-IP-Reputation-*` headers from the request and sets its own. It sets `X-Request-ID` on the
+// request and on the response. These placeholders are available to the handlers that follow:
+// `{http.ip_reputation.score}`, `.status`, `.action`, `.categories`, `.reasons`, `.coverage`, `.country`,
+// `.asn`, `.nature`, `.mode`, `.rule`, `.subject`, `.request_id` and `.trace_id`.
 type Handler struct {
 	// `observe` lets every request pass and only says what would have happened; `enforce` acts. Default: `observe`.
 	Mode string `json:"mode,omitempty"`
@@ -41,8 +41,8 @@ type Handler struct {
 	// that no rule decides about passes, except that addresses which you denied or banned are blocked. Default: none.
 	Rules []Rule `json:"rules,omitempty"`
 
-	// What the application is told: `full`, `minimal` (score, status and action) or `off`. What the client sent under
-	// these names is removed in any case. Default: `full`.
+	// Which headers the application gets: `full`, `minimal` (score, status and action) or `off`. What the client
+	// sent under these names is removed in any case. Default: `full`.
 	Headers string `json:"headers,omitempty"`
 
 	// How long a request to this site waits for providers when nothing is known of its address yet; zero never waits.
@@ -60,16 +60,16 @@ type Handler struct {
 	// Which decisions get an entry of their own in the log. Default: those against a request, sampled.
 	Log *DecisionLog `json:"log,omitempty"`
 
-	runtime *runtime.Runtime
-	enforce bool
-	detail  detail
-	wait    time.Duration
-	exempt  *iplist.Index
-	policy  *policy.Policy
-	limits  []limited // by the position of their rules
-	log     *decisions
-	history *recording
-	proxied atomic.Bool // a trusted proxy was seen
+	runtime   *runtime.Runtime
+	enforce   bool
+	detail    detail
+	wait      time.Duration
+	exempt    *iplist.Index
+	policy    *policy.Policy
+	limits    []limited // by the position of their rules
+	decisions *decisionLog
+	history   *recording
+	proxied   atomic.Bool // a trusted proxy was seen
 }
 
 // CaddyModule returns the Caddy module information.
@@ -113,7 +113,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.policy, err = compilePolicy(h.Rules, h.Unknown, rt.SourceNames()); err != nil {
 		return err
 	}
-	if h.log, err = newDecisions(h.Log, len(h.Rules), ctx.Logger(), rt.Privacy()); err != nil {
+	if h.decisions, err = newDecisionLog(h.Log, len(h.Rules), ctx.Logger(), rt.Privacy()); err != nil {
 		return err
 	}
 	limits, some, err := compileLimits(h.Rules, modeWord(h.enforce))
@@ -142,8 +142,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	v.decide(action, rule, h.enforce)
 
 	v.describe(r, h.detail)
-	v.log(r)
-	h.log.log(r, v)
+	v.logAccess(r)
+	h.decisions.log(r, v)
 	h.history.record(r, v)
 	metrics.CountRequest(action, h.enforce, v.verdict.Status)
 	if v.verdict.Scored {

@@ -28,7 +28,7 @@ const (
 	numHeaders = 11
 )
 
-// detail is how much an application is told.
+// detail is how many headers an application gets.
 type detail uint8
 
 const (
@@ -66,8 +66,9 @@ func stripHeaders(r *http.Request) {
 	}
 }
 
-// isOurs reports whether a header has one of our names to at least one kind of backend: CGI and WSGI take `_` for `-`, PHP
-// also takes `.` for it, and lighttpd hands every character that is neither letter nor digit to CGI programs as `_`.
+// isOurs reports whether a header has one of our names to at least one kind of backend: CGI and WSGI take `_`
+// for `-`, PHP also takes `.` for it, and lighttpd hands every character that is neither letter nor digit to
+// CGI programs as `_`.
 func isOurs(name string) bool {
 	const prefix, id = "x-ip-reputation", "x-request-id"
 	if len(name) < len(id) || name[0]|0x20 != 'x' {

@@ -43,8 +43,9 @@ func compileLimits(rules []Rule, mode string) (limits []limited, some bool, err 
 	return limits, some, nil
 }
 
-// limited returns what the rule allows. It is known by all that tells it from others, so that its counts outlive reloads and
-// are those of all instances. A site that only observes counts apart: it takes nothing from visitors of others.
+// limited returns what the rule allows. Its identity is its rate, key, conditions and mode, so that its
+// counts outlive reloads and are those of all instances. A site that only observes counts apart: it takes no
+// tokens from visitors of other sites.
 func (r *Rule) limited(number int, mode string) (limited, error) {
 	if r.Limit == "" {
 		return limited{}, errors.New("no rate is given: write one such as 10/1m")
@@ -67,7 +68,7 @@ func CheckLimit(text string) error {
 	return err
 }
 
-// limit counts a request that a limit is for, and decides whether it keeps within it.
+// limit counts a request by a limit, and decides whether it passes.
 func (h *Handler) limit(r *http.Request, v *visit, l *limited) (reputation.Action, limit.Decision) {
 	subject := limit.Client(v.client)
 	if l.key != "" {

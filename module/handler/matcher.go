@@ -18,8 +18,9 @@ func init() {
 	caddy.RegisterModule(MatchIPReputation{})
 }
 
-// MatchIPReputation matches requests by the reputation of the address they come from. All conditions must hold. It needs
-// no `ip_reputation` handler in front of it: whichever of the two comes first looks the address up.
+// MatchIPReputation matches requests by the reputation of the address they come from. All conditions must
+// hold. It needs no `ip_reputation` handler in front of it: whichever of the two comes first looks the
+// address up.
 //
 // In CEL expressions, each argument is one condition: `ip_reputation('score 40-84', 'nature tor,vpn')`.
 type MatchIPReputation struct {

@@ -11,20 +11,22 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Rule is one line of a site's policy. Rules are tried in the order written; the first whose conditions all hold decides.
+// Rule is one line of a site's policy. Rules are tried in the order written; the first whose conditions all
+// hold decides.
 type Rule struct {
 	// What to do: `pass`, `limit` (let pass within a rate), `block` (an error that `handle_errors` can render) or `drop`
 	// (close the connection). Required.
 	Action string `json:"action,omitempty"`
 
-	// The rate of a `limit`, such as `10/1m`: that many requests may come at once, and as many again in the time after the
-	// slash. What comes faster is answered with the status 429. Each subject (IPv4 address or IPv6 /64 network) has its own
-	// count. Instances that share a Redis, and sites with the same limit, count together.
+	// The rate of a `limit`, such as `10/1m`: that many requests may come at once, and as many again in the time
+	// after the slash. What comes faster is answered with the status 429. Each subject (IPv4 address or IPv6 /64
+	// network) has its own count. Instances that share a Redis, and sites with the same limit, count together.
 	// Required for `limit`, and for nothing else.
 	Limit string `json:"limit,omitempty"`
 
-	// What a `limit` counts by instead of the subject: a text with placeholders, such as `{http.request.header.X-Api-Key}`.
-	// Where it is empty for a request, the subject counts. Default: the subject.
+	// What a `limit` counts by instead of the subject: a text with placeholders, such as
+	// `{http.request.header.X-Api-Key}`. Where it is empty for a request, the subject counts. Default: the
+	// subject.
 	Key string `json:"key,omitempty"`
 
 	// The HTTP status of a `block`. Default: 403.
@@ -149,8 +151,8 @@ func (c *Conditions) isEmpty() bool {
 	return c.Score == "" && len(c.Category)+len(c.Nature)+len(c.Country)+len(c.ASN)+len(c.Source)+len(c.Status) == 0
 }
 
-// compile checks the conditions. sources are the names that a `source` condition may ask for: any other is a misspelling
-// that would silently never match.
+// compile checks the conditions. sources are the names that a `source` condition may ask for: any other is a
+// misspelling that would silently never match.
 func (c *Conditions) compile(sources []string) (policy.Conditions, error) {
 	for _, name := range c.Source {
 		if !slices.Contains(sources, name) {
@@ -164,7 +166,7 @@ func (c *Conditions) compile(sources []string) (policy.Conditions, error) {
 func compilePolicy(rules []Rule, unknown string, sources []string) (*policy.Policy, error) {
 	compiled := make([]policy.Rule, len(rules))
 	for i := range rules {
-		action, err := parseRuleAction(rules[i].Action)
+		action, err := reputation.ParseAction(rules[i].Action)
 		if err != nil {
 			return nil, fmt.Errorf("rule %d: %w", i+1, err)
 		}
@@ -186,13 +188,4 @@ func compilePolicy(rules []Rule, unknown string, sources []string) (*policy.Poli
 		return nil, fmt.Errorf("unknown addresses cannot be treated as %q: use pass or block", unknown)
 	}
 	return policy.New(compiled, otherwise)
-}
-
-// parseRuleAction returns the action that a rule names.
-func parseRuleAction(word string) (reputation.Action, error) {
-	action, err := reputation.ParseAction(word)
-	if err != nil {
-		return 0, err
-	}
-	return action, nil
 }

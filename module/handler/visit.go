@@ -18,13 +18,13 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// visit is what is known and decided about one request. It is made once a request, by whichever handler or matcher comes
-// first, and lives as long as the request's log entries need it.
+// visit is what is known and decided about one request. It is made once a request, by whichever handler or
+// matcher comes first, and lives as long as the request's log entries need it.
 type visit struct {
 	runtime *runtime.Runtime
 	client  netip.Addr
 	verdict reputation.Verdict
-	began   time.Time // of the waiting, where a site limits; else nobody needs to know
+	began   time.Time // when the look-up began; zero unless a site limits
 
 	// set by a handler
 	action     reputation.Action
@@ -75,15 +75,15 @@ func newVisit(rt *runtime.Runtime, r *http.Request, vars runtime.Vars, wait time
 	return v
 }
 
-// identified is a response that carries the correlation ID once: an application that sends back the one it was given would
-// otherwise double it, since proxying adds its headers to those that are there.
+// identified is a response that carries the correlation ID once: an application that sends back the one it
+// was given would otherwise double it, since proxying adds its headers to those that are there.
 type identified struct {
 	caddyhttp.ResponseWriterWrapper
 	visit *visit
 }
 
-// identify returns w with the correlation ID. A second handler on the way of a request gets a writer of its own: w may be
-// the first one's, or wrap it.
+// identify returns w with the correlation ID. A second handler on the way of a request gets a writer of its
+// own: w may be the first one's, or wrap it.
 func (v *visit) identify(w http.ResponseWriter) http.ResponseWriter {
 	w.Header()[headerRequestID] = v.requestIDHeader()
 	response := &v.response
@@ -185,8 +185,8 @@ func (v *visit) placeholder(key string) (any, bool) {
 	return nil, false
 }
 
-// log adds what was found and decided to the request's access-log entry.
-func (v *visit) log(r *http.Request) {
+// logAccess adds what was found and decided to the request's access-log entry.
+func (v *visit) logAccess(r *http.Request) {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if server == nil || server.Logs == nil {
 		return // nothing is logged

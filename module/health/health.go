@@ -1,4 +1,5 @@
-// Package health is the handler `ip_reputation_health`: it answers load balancers and Kubernetes how this instance is doing.
+// Package health is the handler `ip_reputation_health`: it answers load balancers and Kubernetes how this
+// instance is doing.
 package health
 
 import (
@@ -19,15 +20,16 @@ func init() {
 	caddy.RegisterModule(new(Health))
 }
 
-// Health answers load balancers, Kubernetes and operators: whether this Caddy is alive, whether it can serve, and how lists,
-// providers, keys and Redis are doing. It answers from what this instance knows and asks nobody, in the format
-// `application/health+json`. It is for GET and HEAD; whom it answers is for the route to say.
+// Health answers load balancers, Kubernetes and operators: whether this Caddy is alive, whether it can serve,
+// and how lists, providers, keys and Redis are doing. It answers from what this instance knows and asks
+// nobody, in the format `application/health+json`. It is for GET and HEAD; whom it answers is for the route
+// to say.
 type Health struct {
-	// What to answer. `live`: 200 as long as the process can answer. `ready`: 200 while it can serve, and 503 from the moment
-	// on when it is told to stop, which `shutdown_delay` of the http app puts before the end; whatever else is down (Redis,
-	// a provider, a feed) does not change it, since requests are served without it. `detail`: as `ready`, with the state of
-	// every component and what somebody should look at. It holds no secrets, but is not for the public: it names your
-	// sources, and shows when they are down. Default: `ready`.
+	// What to answer. `live`: 200 as long as the process can answer. `ready`: 200 while it can serve, and 503
+	// from the moment on when it is told to stop, which `shutdown_delay` of the http app puts before the end;
+	// whatever else is down (Redis, a provider, a feed) does not change it, since requests are served without
+	// it. `detail`: as `ready`, with the state of every component and what somebody should look at. It holds no
+	// secrets, but is not for the public: it names your sources, and shows when they are down. Default: `ready`.
 	Form string `json:"form,omitempty"`
 
 	form form

@@ -1,5 +1,5 @@
-// Package provider is what all reputation services share: their settings, the terms that they are held to, and the rotation
-// of their keys. Each service is a package below.
+// Package provider is what all reputation services share: their settings, the terms that they are held to,
+// and the rotation of their keys. Each service is a package below.
 package provider
 
 import (
@@ -36,7 +36,7 @@ type Provider struct {
 	// Required by services that ask for one. Default: none.
 	Keys []secret.Secret `json:"keys,omitempty"`
 
-	// How many calls the plan includes, such as `1000/day`; several windows are all kept. Windows follow the calendar in
+	// How many calls the plan includes, such as `1000/day`; all windows hold. Windows follow the calendar in
 	// UTC: minute, hour, day, week, month. Default: the service's free plan.
 	Quota []string `json:"quota,omitempty"`
 
@@ -59,7 +59,9 @@ type Provider struct {
 	CleanTTL caddy.Duration `json:"clean_ttl,omitempty"`
 }
 
-// Open loads the service, holds it to its terms, and adds it to the runtime. Nobody is called.
+// Open loads the service, holds it to its terms, and adds it to the runtime. Nobody is called. A look-up asks
+// what it returns: a tracer, around what puts the key into the query, around the guard of the terms, around
+// the service.
 func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider, error) {
 	if p.ServiceRaw == nil {
 		return lookup.Provider{}, errors.New("no service is given: name one, such as abuseipdb")
@@ -102,15 +104,19 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 	}
 	series := metrics.OpenProvider(name)
 	rt.Leases.Add(func() error { series.Close(); return nil })
-	keeper := quota.New(name, service, terms, budget, rt.Ledger, quota.Options{
+	guard := quota.New(name, service, terms, budget, rt.Ledger, quota.Options{
 		Logger:  rt.Logger,
 		Observe: func(_ string, result reputation.Result, took time.Duration) { series.Count(result, took) },
 		Notify:  func(n quota.Notice) { runtime.NotifyProvider(name, n) },
 		NameKey: refresh.Fingerprint,
 	})
-	rt.Providers = append(rt.Providers, runtime.Provider{Name: name, Guard: keeper})
-	served := keyed{keeper, name, keys, rt.Logger.With("provider", name), new(throttle.Causes[string]), new(atomic.Int64)}
-	return lookup.Provider{Source: source, Provider: runtime.TracedProvider{Name: name, Provider: served}, ListedTTL: listed, CleanTTL: clean}, nil
+	rt.Providers = append(rt.Providers, runtime.Provider{Name: name, Guard: guard})
+	withKey := keyed{
+		Guard: guard, name: name, keys: keys, logger: rt.Logger.With("provider", name),
+		logged: new(throttle.Causes[string]), notifiedUntil: new(atomic.Int64),
+	}
+	traced := runtime.TracedProvider{Name: name, Provider: withKey}
+	return lookup.Provider{Source: source, Provider: traced, ListedTTL: listed, CleanTTL: clean}, nil
 }
 
 // openKeys returns the provider's keys, in the order written.
@@ -123,7 +129,7 @@ func (p *Provider) openKeys(ctx caddy.Context, rt *runtime.Runtime, name string,
 	case len(p.Keys) == 0:
 		return nil, errors.New("no key is given: " + secret.HowToWrite("key"))
 	}
-	var keys []*refresh.Keeper
+	var keys []*refresh.Refresher
 	for i := range p.Keys {
 		key, err := p.Keys[i].OpenFor(ctx, rt, name, "key", false)
 		if err != nil {

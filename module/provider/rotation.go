@@ -16,21 +16,22 @@ import (
 
 // keyed puts a key into every query: the first that the service accepts.
 type keyed struct {
-	*quota.Keeper
+	*quota.Guard
 	name   string
 	keys   *refresh.Ring // nil for a service that is asked without
 	logger *slog.Logger
 	logged *throttle.Causes[string]
 
-	// until when it was last told that all keys are set aside, in nanoseconds: most calls have no news
+	// until when all keys are set aside, as of the last event, in nanoseconds: most calls emit none
 	notifiedUntil *atomic.Int64
 }
 
-// Check implements reputation.Provider. A refused key is fetched anew at once, for the next call, and this one goes on with the
-// next key. When all are set aside there is no call: nobody is asked again and again with what was refused.
+// Check implements reputation.Provider. A refused key is fetched anew at once, for the next call, and this
+// one goes on with the next key. When all are set aside there is no call: nobody is asked again and again
+// with what was refused.
 func (k keyed) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	if k.keys == nil {
-		report, err := k.Keeper.Check(ctx, q)
+		report, err := k.Guard.Check(ctx, q)
 		if errors.Is(err, reputation.ErrRefused) {
 			k.logRefused()
 			runtime.Events.Refused(k.name, nil, k.RefusedUntil(""))
@@ -44,19 +45,19 @@ func (k keyed) Check(ctx context.Context, q reputation.Query) (reputation.Report
 		}
 	}
 	var refused error
-	for key, kept := range k.keys.Each {
+	for key, refresher := range k.keys.Each {
 		if pause := k.RefusedUntil(key); !pause.IsZero() {
 			setAside(pause)
 			continue
 		}
 		q.Key = key
-		report, err := k.Keeper.Check(ctx, q)
+		report, err := k.Guard.Check(ctx, q)
 		if !errors.Is(err, reputation.ErrRefused) {
 			return report, err
 		}
 		refused = err
 		setAside(k.RefusedUntil(key))
-		kept.Refresh()
+		refresher.Refresh()
 	}
 	k.notifyRefused(until)
 	if refused != nil {
@@ -74,7 +75,7 @@ func (k keyed) logRefused() {
 	k.logger.Error("no key of the provider is accepted, so it is not asked: give it one that is, which is used at once")
 }
 
-// notifyRefused tells that all keys are set aside, unless there are none, and that was not told yet.
+// notifyRefused emits an event when all keys are set aside, once for each pause.
 func (k keyed) notifyRefused(until time.Time) {
 	if until.IsZero() || k.notifiedUntil.Swap(until.UnixNano()) == until.UnixNano() {
 		return

@@ -76,8 +76,8 @@ type Profile struct {
 	// addresses, and is not missing from their coverage. Default: IPv4 and IPv6.
 	Covers Families
 
-	// Capabilities are all that its reports can contain. A rule that needs anything else is then
-	// found when the configuration is loaded. Default: not declared, reports can contain anything.
+	// Capabilities are all that its reports can contain: providertest fails for a report with anything
+	// else. Default: not declared, reports can contain anything.
 	Capabilities Capabilities
 
 	// Terms is one line about the important terms of use, such as "non-commercial use only". At

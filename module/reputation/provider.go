@@ -133,7 +133,10 @@ func ResultOf(err error) Result {
 	case errors.Is(err, ErrUnknown), errors.Is(err, ErrUnsupported):
 		return ResultNotFound
 	case errors.As(err, &skipped):
-		return skipped.Result
+		if skipped.Result != ResultSkippedQuota {
+			return ResultSkippedBreaker // whatever it says: without a request there is no answer
+		}
+		return ResultSkippedQuota
 	case errors.As(err, &throttled):
 		return ResultThrottled
 	case errors.Is(err, ErrRefused):

@@ -1,6 +1,8 @@
 package reputation
 
 import (
+	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 )
@@ -18,6 +20,9 @@ type Query struct {
 
 // String hides the query.
 func (Query) String() string { return "[query]" }
+
+// Format hides the query from every verb, %d included.
+func (q Query) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, q.String()) }
 
 // GoString hides the query.
 func (q Query) GoString() string { return q.String() }

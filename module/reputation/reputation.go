@@ -43,7 +43,8 @@ type Facts struct {
 	// ASN is the number of the autonomous system that announces the address, or 0 when not known.
 	ASN uint32
 
-	// ASName is the registered name of the autonomous system, or empty when not known.
+	// ASName is the registered name of the autonomous system, or empty when not known. No record holds it yet,
+	// so that verdicts and answers are without it.
 	ASName string
 
 	// Network is the allocation or route the address belongs to; the zero prefix when not known.

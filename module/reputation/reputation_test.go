@@ -85,6 +85,9 @@ func TestResultOf(t *testing.T) {
 		{context.Canceled, reputation.ResultError},
 		{&reputation.SkippedError{Result: reputation.ResultSkippedQuota}, reputation.ResultSkippedQuota},
 		{&reputation.SkippedError{Result: reputation.ResultSkippedBreaker}, reputation.ResultSkippedBreaker},
+		{&reputation.SkippedError{}, reputation.ResultSkippedBreaker}, // the zero Result would be an answer
+		{&reputation.SkippedError{Result: reputation.ResultNotFound}, reputation.ResultSkippedBreaker},
+		{&reputation.SkippedError{Result: reputation.NumResults}, reputation.ResultSkippedBreaker},
 	} {
 		for _, err := range []error{tc.err, fmt.Errorf("asking: %w", tc.err)} {
 			if tc.err == nil {
@@ -228,7 +231,7 @@ func hides(t *testing.T, s, pointer any, held, word string) {
 	var log bytes.Buffer
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("said", "key", s, "pointer", pointer)
 	for where, shown := range map[string]string{
-		"%v": fmt.Sprintf("%v %+v %#v %s %q %v", s, s, s, s, s, pointer), "JSON": string(text), "log": log.String(),
+		"%v": fmt.Sprintf("%v %+v %#v %s %q %v", s, s, s, s, s, pointer), "%d": fmt.Sprintf("%d %x %v", s, s, pointer), "JSON": string(text), "log": log.String(),
 	} {
 		if strings.Contains(shown, held) || !strings.Contains(shown, word) {
 			t.Errorf("%s shows %s", where, shown)

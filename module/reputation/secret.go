@@ -2,6 +2,8 @@ package reputation
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"log/slog"
 	"time"
 )
@@ -25,6 +27,9 @@ const hidden = "[secret]"
 
 // String hides the value.
 func (Secret) String() string { return hidden }
+
+// Format hides the value from every verb, %d included.
+func (Secret) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, hidden) }
 
 // GoString hides the value.
 func (Secret) GoString() string { return hidden }

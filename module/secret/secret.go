@@ -1,5 +1,5 @@
-// Package secret opens what must not be seen, such as API keys: values that Caddy's placeholders stand for, or that a store
-// holds. It is what all stores share; each store is a package below.
+// Package secret opens what must not be seen, such as API keys: values that Caddy's placeholders stand for,
+// or that a store holds. It is what all stores share; each store is a package below.
 package secret
 
 import (
@@ -18,89 +18,34 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Secret is a value that must not be seen, such as an API key: written as a placeholder, or kept in a store.
+// Secret is a value that must not be seen, such as an API key: written as a placeholder, or held by a store.
 type Secret struct {
-	// The value, as a placeholder: `{env.NAME}` or `{file./path}`. Files are read again every few seconds, so that one that
-	// changes is used without a reload. The value never goes back into the configuration. One that resolves to nothing when
-	// the configuration is loaded is an error. Required unless there is a store.
+	// The value, as a placeholder: `{env.NAME}` or `{file./path}`. Files are read again every few seconds, so
+	// that one that changes is used without a reload. The value never goes back into the configuration. One that
+	// resolves to nothing when the configuration is loaded is an error. Required unless there is a store.
 	Value string `json:"value,omitempty"`
 
-	// Or the store that holds it: a module of the namespace `ip_reputation.secrets`. It is asked in the background, and not
-	// needed when Caddy starts; while it is away, the last value that it gave is used. Required unless there is a value.
+	// Or the store that holds it: a module of the namespace `ip_reputation.secrets`. It is asked in the
+	// background, and not needed when Caddy starts; while it is away, its last value is used. Required unless
+	// there is a value.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=ip_reputation.secrets inline_key=store"`
 
 	// How often it is fetched anew. Default: 10s for placeholders, 5m for stores.
 	Refresh caddy.Duration `json:"refresh,omitempty"`
 
-	// When the value ends, as a day such as `2027-03-31` (in UTC) or a time of RFC 3339: from 30 days before, the log says so
-	// every day, and `key_expiry_timestamp_seconds` shows it. What a store says counts where it is earlier. Default: not known.
+	// When the value ends, as a day such as `2027-03-31` (in UTC) or a time of RFC 3339: from 30 days before,
+	// the log says so every day, and `key_expiry_timestamp_seconds` shows it. What a store says counts where it
+	// is earlier. Default: not known.
 	Expires string `json:"expires,omitempty"`
 }
 
-// CheckExpires reports whether a time of expiry cannot be read.
-func CheckExpires(text string) error {
-	_, err := parseExpires(text)
-	return err
-}
-
-// parseExpires reads a day, which ends with it, or a time.
-func parseExpires(text string) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if day, err := time.Parse(time.DateOnly, text); err == nil {
-		return day.AddDate(0, 0, 1), nil
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("expires %q is neither a day, such as 2027-03-31, nor a time of RFC 3339", text)
-	}
-	return at, nil
-}
-
-// HowToWrite says how a secret is written.
-func HowToWrite(option string) string {
-	return fmt.Sprintf("write `%[1]s {env.NAME}` or `%[1]s {file./path/to/%[1]s}`", option)
-}
-
-// placeholder is a secret that Caddy resolves.
-type placeholder struct{ option, text string }
-
-// Fetch implements reputation.SecretStore.
-func (p placeholder) Fetch(context.Context) (reputation.Secret, error) {
-	value, err := Resolve(p.option, p.text)
-	return reputation.Secret{Value: value}, err
-}
-
-// Resolve resolves the placeholders of a secret. Of the text, errors repeat no more than its placeholders: the rest may be a
-// part of the secret.
-func Resolve(what, text string) (string, error) {
-	value, err := refresh.Resolve(text, caddy.NewReplacer())
-	if err != nil {
-		return "", fmt.Errorf("%s %s is empty: check that the file can be read, or the variable is set, where Caddy runs", what, Placeholders(text))
-	}
-	return value, nil
-}
-
-// Placeholders returns the placeholders in a text: all that may be shown of one that is secret.
-func Placeholders(text string) string { return refresh.Placeholders(text) }
-
 // OpenFor is Open for the named option of what has a name, for as long as the configuration of rt needs it.
-func (s *Secret) OpenFor(ctx caddy.Context, rt *runtime.Runtime, name, option string, hide bool) (*refresh.Keeper, error) {
+func (s *Secret) OpenFor(ctx caddy.Context, rt *runtime.Runtime, name, option string, hide bool) (*refresh.Refresher, error) {
 	opened, err := s.Open(ctx, &rt.Leases, Use{name, option, hide, rt.Logger})
 	if err == nil {
 		rt.Secrets = append(rt.Secrets, opened)
 	}
 	return opened, err
-}
-
-// where is how the store calls the secret, as far as it can be seen from outside: most name it so.
-func (s *Secret) where() string {
-	var named struct{ Name, Path string }
-	if json.Unmarshal(s.StoreRaw, &named) != nil {
-		return ""
-	}
-	return cmp.Or(named.Name, named.Path)
 }
 
 // Use is what a secret is for.
@@ -111,9 +56,9 @@ type Use struct {
 	Logger *slog.Logger
 }
 
-// Open finds or makes what keeps the secret current, until leases are released. A placeholder is resolved now; a store is
+// Open keeps the secret current until the leases are released. A placeholder is resolved now; a store is
 // asked after Start.
-func (s *Secret) Open(ctx caddy.Context, leases *runtime.Leases, use Use) (*refresh.Keeper, error) {
+func (s *Secret) Open(ctx caddy.Context, leases *runtime.Leases, use Use) (*refresh.Refresher, error) {
 	hash, err := runtime.Hash(s) // the raw store is gone once it is loaded
 	if err != nil {
 		return nil, err
@@ -162,12 +107,69 @@ func (s *Secret) Open(ctx caddy.Context, leases *runtime.Leases, use Use) (*refr
 		}
 	}
 	key := "secret " + use.Option + " of " + use.Name + " " + hash
-	opened, err := runtime.Share(leases, key, func() (*refresh.Keeper, func() error, error) {
-		k := refresh.Open(use.Name, store, o)
-		return k, func() error { k.Close(); return nil }, nil
+	opened, err := runtime.Share(leases, key, func() (*refresh.Refresher, func() error, error) {
+		r := refresh.Open(use.Name, store, o)
+		return r, func() error { r.Close(); return nil }, nil
 	})
 	if err == nil && local {
 		err = opened.Prime(ctx)
 	}
 	return opened, err
+}
+
+// where is how the store calls the secret, as far as it can be seen from outside: most name it so.
+func (s *Secret) where() string {
+	var named struct{ Name, Path string }
+	if json.Unmarshal(s.StoreRaw, &named) != nil {
+		return ""
+	}
+	return cmp.Or(named.Name, named.Path)
+}
+
+// placeholder is a secret that Caddy resolves.
+type placeholder struct{ option, text string }
+
+// Fetch implements reputation.SecretStore.
+func (p placeholder) Fetch(context.Context) (reputation.Secret, error) {
+	value, err := Resolve(p.option, p.text)
+	return reputation.Secret{Value: value}, err
+}
+
+// Resolve resolves the placeholders of a secret. Of the text, errors repeat no more than its placeholders:
+// the rest may be a part of the secret.
+func Resolve(what, text string) (string, error) {
+	value, err := refresh.Resolve(text, caddy.NewReplacer())
+	if err != nil {
+		return "", fmt.Errorf("%s %s is empty: check that the file can be read, or the variable is set, where Caddy runs", what, Placeholders(text))
+	}
+	return value, nil
+}
+
+// Placeholders returns the placeholders in a text: all that may be shown of one that is secret.
+func Placeholders(text string) string { return refresh.Placeholders(text) }
+
+// HowToWrite says how a secret is written.
+func HowToWrite(option string) string {
+	return fmt.Sprintf("write `%[1]s {env.NAME}` or `%[1]s {file./path/to/%[1]s}`", option)
+}
+
+// CheckExpires reports whether a time of expiry cannot be read.
+func CheckExpires(text string) error {
+	_, err := parseExpires(text)
+	return err
+}
+
+// parseExpires reads a day, which ends with it, or a time.
+func parseExpires(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		return day.AddDate(0, 0, 1), nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("expires %q is neither a day, such as 2027-03-31, nor a time of RFC 3339", text)
+	}
+	return at, nil
 }

@@ -1,4 +1,5 @@
-// Package sentrycore is the logging core `ip_reputation_sentry`: it reports what any part of Caddy logs as an error to Sentry.
+// Package sentrycore is the logging core `ip_reputation_sentry`: it reports what any part of Caddy logs as an
+// error to Sentry.
 package sentrycore
 
 import (
@@ -22,23 +23,24 @@ func init() {
 	caddy.RegisterModule(new(SentryCore))
 }
 
-// SentryCore reports to Sentry what any part of Caddy logs at the level ERROR, besides what the log writes. It groups by
-// logger and message, sends a few of each cause, and takes out secrets, queries of URLs and whatever tells of a visitor's
-// request.
+// SentryCore reports to Sentry what any part of Caddy logs at the level ERROR, besides what the log writes.
+// It groups by logger and message, sends a few of each cause, and takes out secrets, queries of URLs and
+// everything about a visitor's request.
 //
-// Access logs are never reported, and of the errors of HTTP handlers those that visitors get as a status of 500 or more. What
-// this plugin logs is left to the app's own `sentry` where there is one, so that nothing is reported twice.
+// Access logs are never reported, and of the errors of HTTP handlers those that visitors get as a status of
+// 500 or more. What this plugin logs is left to the app's own `sentry` where there is one, so that nothing is
+// reported twice.
 type SentryCore struct {
 	// The DSN of the project, as a placeholder: `{env.SENTRY_DSN}` or `{file./path}`. Required.
 	DSN string `json:"dsn,omitempty"`
 
-	// What tells this installation from others, such as staging ones. Default: `production`.
+	// The name of this installation, which separates it from others such as staging. Default: `production`.
 	Environment string `json:"environment,omitempty"`
 
 	// The version that reports are attributed to. Default: `caddy-ip-reputation@` and the version of this plugin.
 	Release string `json:"release,omitempty"`
 
-	// What tells this server from others; `off` does not say. Default: the name of the host.
+	// The name of this server; `off` sends none. Default: the name of the host.
 	ServerName string `json:"server_name,omitempty"`
 
 	// The least level that is reported: `WARN` or `ERROR`. Default: `ERROR`.
@@ -139,8 +141,8 @@ func (c *SentryCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	return nil
 }
 
-// servingPanicked returns what net/http says of a handler that panicked, with the functions that led there, the innermost
-// first, and without the visitor's address and the arguments of the functions.
+// servingPanicked returns what net/http says of a handler that panicked, with the functions that led there,
+// the innermost first, and without the visitor's address and the arguments of the functions.
 func servingPanicked(message string) (text string, ok bool) {
 	_, said, ok := strings.Cut(message, "panic serving ")
 	if !ok {
@@ -189,8 +191,9 @@ var sendableFields = map[string]bool{
 	"cure": true, "request_id": true, "trace_id": true,
 }
 
-// sendable returns the fields that may be sent, and the HTTP status if there is one. Objects are left out whatever they are
-// called: `request` is one, with the visitor's headers and addresses. Of a namespace, so is everything.
+// sendable returns the fields that may be sent, and the HTTP status if there is one. Objects are left out
+// under any name: `request` is one, with the visitor's headers and addresses. Of a namespace, so is
+// everything.
 func sendable(lists ...[]zapcore.Field) (attrs []slog.Attr, status int64) {
 	texts := zapcore.NewMapObjectEncoder()
 	for _, fields := range lists {

@@ -55,7 +55,7 @@ func (w *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// rewordWebhook returns what is better said for a webhook, which is written inside of `on` of the events.
+// rewordWebhook words mistakes for a webhook, whose block stands inside of `on` of the events.
 func rewordWebhook(m option.LineError) string {
 	switch {
 	case m.Kind == option.NoBlock:

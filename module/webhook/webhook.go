@@ -29,37 +29,39 @@ func init() {
 	caddy.RegisterModule(new(Webhook))
 }
 
-// Webhook posts events to a URL, as JSON, signed as Standard Webhooks has it (https://www.standardwebhooks.com). It takes the
-// events of any module of Caddy. Events never wait for it: they are queued, and delivered one after the other.
+// Webhook posts events to a URL, as JSON, signed as Standard Webhooks has it
+// (https://www.standardwebhooks.com). It takes the events of any module of Caddy. Events never wait for it:
+// they are queued, and delivered one after the other.
 //
-// The body is an object with `id`, `event`, `time`, `data`, `source` (the module that the event comes from) and `instance`
-// (the host's name). The headers are `webhook-id`, `webhook-timestamp` and `webhook-signature`: the signed text is the ID, the
-// timestamp and the body, joined by full stops.
+// The body is an object with `id`, `event`, `time`, `data`, `source` (the module that the event comes from)
+// and `instance` (the host's name). The headers are `webhook-id`, `webhook-timestamp` and
+// `webhook-signature`: the signed text is the ID, the timestamp and the body, joined by full stops.
 type Webhook struct {
-	// Where to post. It must be https, or http on this machine. Placeholders are resolved when the configuration is loaded.
-	// Redirects are not followed. Required.
+	// Where to post. It must be https, or http on this machine. Placeholders are resolved when the configuration
+	// is loaded. Redirects are not followed. Required.
 	URL string `json:"url,omitempty"`
 
-	// What to sign with, HMAC-SHA256: at least 24 random bytes, in base64 behind `whsec_`; other texts are taken as they are.
-	// With several, each makes a signature, so that a receiver can go from one to the next. One is required.
+	// What to sign with, HMAC-SHA256: at least 24 random bytes, in base64 behind `whsec_`; other texts are taken
+	// as they are. With several, each makes a signature, so that a receiver can go from one to the next. One is
+	// required.
 	Secrets []secret.Secret `json:"secrets,omitempty"`
 
-	// Headers to send, such as `Authorization`. Placeholders in their values are resolved when the configuration is loaded.
-	// Default: none.
+	// Headers to send, such as `Authorization`. Placeholders in their values are resolved when the configuration
+	// is loaded. Default: none.
 	Header map[string]string `json:"header,omitempty"`
 
 	// How long one attempt may take. Default: 5s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	// How often an event is sent again when the receiver does not answer, or answers with 408, 429 or a 5xx: after 1s, 2s, 4s …,
-	// or when it says (`Retry-After`, up to 5m). Other answers are final. Default: 5.
+	// How often an event is sent again when the receiver does not answer, or answers with 408, 429 or a 5xx:
+	// after 1s, 2s, 4s …, or when it says (`Retry-After`, up to 5m). Other answers are final. Default: 5.
 	Retries *int `json:"retries,omitempty"`
 
 	// How many events may wait. When there are more, the oldest are dropped, and the log says so. Default: 100.
 	Queue int `json:"queue,omitempty"`
 
 	sender   *webhook.Sender
-	secrets  []*refresh.Keeper
+	secrets  []*refresh.Refresher
 	starting sync.Once
 	instance string
 	host     string
@@ -214,8 +216,8 @@ type eventBody struct {
 	Instance string          `json:"instance"`
 }
 
-// Handle implements caddyevents.Handler. It never waits, and never fails: what cannot be delivered is no reason to stop what
-// the event is about.
+// Handle implements caddyevents.Handler. It never waits, and never fails: what cannot be delivered is no
+// reason to stop what the event is about.
 func (w *Webhook) Handle(_ context.Context, e caddy.Event) error {
 	w.starting.Do(func() {
 		for _, s := range w.secrets {
@@ -236,8 +238,9 @@ func (w *Webhook) Handle(_ context.Context, e caddy.Event) error {
 	return nil
 }
 
-// eventData writes an event's data. It is done while the event is handled: the data may change afterwards. Other modules put
-// into it what they like; what is not for JSON is left out, and so is everything when it is too much.
+// eventData writes an event's data. It is done while the event is handled: the data may change afterwards.
+// Other modules put into it what they like; what is not for JSON is left out, and so is everything when it is
+// too much.
 func eventData(data map[string]any) json.RawMessage {
 	members := make(map[string]json.RawMessage, len(data))
 	for name, value := range data {
@@ -278,8 +281,8 @@ const (
 // deliverBy is when the last delivery ends at the end of the process.
 var deliverBy = sync.OnceValue(func() time.Time { return time.Now().Add(deliverWithin) })
 
-// Cleanup delivers what is queued in the background, for as long as the delivery of one event may take, or in a moment when
-// the process ends.
+// Cleanup delivers what is queued in the background, for as long as the delivery of one event may take, or in
+// a moment when the process ends.
 func (w *Webhook) Cleanup() error {
 	if w.sender == nil {
 		return w.leases.Release()

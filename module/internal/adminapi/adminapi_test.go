@@ -64,7 +64,7 @@ func TestJSON(t *testing.T) {
 		},
 		"key without a value": {Key{Provider: "abuseipdb", State: health.KeyWaiting}, `{"provider":"abuseipdb","state":"waiting"}`},
 		"status": {
-			Status{Version: Versions{"1", "2", "3"}, DataFolder: "/data", Memory: MemoryStatus{1, 2, 3}, Bans: 4, Exemptions: 5},
+			Status{Version: Versions{"1", "2", "3"}, DataFolder: "/data", Memory: health.Memory{Records: 1, Capacity: 2, Evictions: 3}, Bans: 4, Exemptions: 5},
 			`{"version":{"plugin":"1","caddy":"2","go":"3"},"health":{"status":"","warnings":null},"data_folder":"/data","providers":null,` +
 				`"lists":null,"memory":{"records":1,"capacity":2,"evictions":3},"bans":4,"exemptions":5,"warnings":null}`,
 		},
@@ -88,7 +88,7 @@ func TestEmbedded(t *testing.T) {
 		begin string
 		has   string
 	}{
-		"a list begins with its role":    {ListStatus{Role: "feed"}, `{"role":"feed","name":"`, ""},
+		"a list begins with its role":    {health.List{Role: "feed"}, `{"role":"feed","name":"`, ""},
 		"a provider ends with a problem": {ProviderStatus{Problem: "away"}, `{"name":"`, `,"problem":"away"}`},
 		"an entry ends with remarks":     {OverrideAnswer{Note: "a", Warning: "b"}, `{"prefix":"`, `,"note":"a","warning":"b"}`},
 		"a timeline ends with the graph": {Timeline{Graph: new(history.Graph)}, `{`, `,"graph":{`},

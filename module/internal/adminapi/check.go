@@ -49,7 +49,7 @@ type Reason struct {
 type Facts struct {
 	Country string          `json:"country,omitempty"`
 	ASN     uint32          `json:"asn,omitempty"`
-	ASName  string          `json:"as_name,omitempty"`
+	ASName  string          `json:"as_name,omitempty"` // reserved: no source knows it yet
 	Network string          `json:"network,omitempty"`
 	Nature  map[string]bool `json:"nature,omitempty"` // by kind; a kind is missing if nobody knows
 }

@@ -6,6 +6,18 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 )
 
+// KeyOf returns a key as it stands in answers.
+func KeyOf(k health.Key, now time.Time) Key {
+	x := Key{
+		Provider: k.Name, Fingerprint: k.Fingerprint, Source: k.Source, State: k.State, SetAside: k.SetAside, Retry: k.Retry,
+		Refreshed: k.Fetched, Expires: k.Expires, Lease: k.Lease, Error: k.Error,
+	}
+	if !k.Expires.IsZero() {
+		x.DaysLeft = new(health.Days(k.Expires.Sub(now)))
+	}
+	return x
+}
+
 // Key is the state of a key or a password. It holds no value. GET keys answers a list of them.
 type Key struct {
 	Provider    string `json:"provider"`

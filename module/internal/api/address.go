@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	// MaxAddresses is how many addresses one request may ask about.
+	// MaxAddresses is the maximum number of addresses in one request.
 	MaxAddresses = 100
 
 	maxBody = 16 << 10
 
-	// maxWait is how long a question waits for what others know, or for providers if it may ask them.
+	// maxWait is how long a request waits for shared answers and, if it may ask them, for providers.
 	maxWait = 2 * time.Second
 
-	// Answers about addresses are for whoever asked, and may be kept when they are asked for again.
+	// Answers about addresses are private. A client may cache them if it revalidates.
 	cacheAddress = "private, no-cache"
 	cacheNone    = "no-store"
 )
@@ -39,7 +39,7 @@ func (h *Handler) address(q *request) (response, error) {
 	if err != nil {
 		return response{}, badRequest(err.Error())
 	}
-	return h.one(q, addr, query)
+	return h.answerOne(q, addr, query)
 }
 
 // me answers GET /v1/me.
@@ -49,13 +49,14 @@ func (h *Handler) me(q *request) (response, error) {
 		return response{}, err
 	}
 	if !q.client.IsValid() {
-		return response{}, newProblem(http.StatusNotFound, "address_unknown", "the server does not know the address that the request comes from")
+		return response{}, newProblem(http.StatusNotFound, "address_unknown",
+			"the server does not know the address that the request comes from")
 	}
-	return h.one(q, q.client, query)
+	return h.answerOne(q, q.client, query)
 }
 
-// one answers about one address.
-func (h *Handler) one(q *request, addr netip.Addr, query url.Values) (response, error) {
+// answerOne answers a request about one address.
+func (h *Handler) answerOne(q *request, addr netip.Addr, query url.Values) (response, error) {
 	ask, err := q.mayAsk(query)
 	if err != nil {
 		return response{}, err
@@ -75,13 +76,14 @@ func (h *Handler) one(q *request, addr netip.Addr, query url.Values) (response, 
 	return res, err
 }
 
-// mayAsk reports whether a request wants providers to be asked. Its token must allow that.
+// mayAsk reports whether a request asks for providers to be asked. It fails if the token lacks the
+// scope.
 func (q *request) mayAsk(query url.Values) (bool, error) {
 	switch value := query.Get("ask"); {
 	case !query.Has("ask") || value == "false":
 		return false, nil
 	case value == "" || value == "true":
-		return true, q.need(ScopeAsk)
+		return true, q.requireScope(ScopeAsk)
 	default:
 		return false, badRequest("ask is true or false")
 	}
@@ -93,12 +95,12 @@ type batch struct {
 	Ask       bool     `json:"ask"`
 }
 
-// results answers POST /v1/ip, in the order asked.
+// results is the answer of POST /v1/ip, in the order of the request.
 type results struct {
 	Results []any `json:"results"` // Answer or failure
 }
 
-// failure stands for what is no address.
+// failure is the result for a text that is not an address.
 type failure struct {
 	Address string `json:"address"`
 	Error   string `json:"error"`
@@ -114,11 +116,11 @@ func (h *Handler) addresses(q *request) (response, error) {
 		return response{}, err
 	}
 	if b.Ask {
-		if err := q.need(ScopeAsk); err != nil {
+		if err := q.requireScope(ScopeAsk); err != nil {
 			return response{}, err
 		}
 	}
-	if err := q.count(len(b.Addresses) - 1); err != nil { // one was counted before the body was read
+	if err := q.countAddresses(len(b.Addresses) - 1); err != nil { // authorize counted the first
 		return response{}, err
 	}
 	ctx, cancel := context.WithTimeout(q.Context(), maxWait)
@@ -126,7 +128,8 @@ func (h *Handler) addresses(q *request) (response, error) {
 	return jsonResponse(results{h.answers(ctx, b)}, cacheNone)
 }
 
-// answers answers about several addresses. Providers are asked about all of them before one is waited for.
+// answers answers about several addresses. It asks the providers about all of them before it waits
+// for any.
 func (h *Handler) answers(ctx context.Context, b batch) []any {
 	answers, pending := make([]any, len(b.Addresses)), make(map[int]netip.Addr)
 	for i, text := range b.Addresses {
@@ -153,13 +156,14 @@ func (h *Handler) answers(ctx context.Context, b batch) []any {
 	return answers
 }
 
-// statusPending is the status of an address that is being asked about.
+// statusPending is the status of an address whose providers have not answered yet.
 const statusPending = "pending"
 
-// batch reads the body.
+// batch parses the body.
 func (q *request) batch() (batch, error) {
 	if kind, _, err := mime.ParseMediaType(q.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return batch{}, newProblem(http.StatusUnsupportedMediaType, "unsupported_media_type", "the body must be JSON: send it with Content-Type: application/json")
+		return batch{}, newProblem(http.StatusUnsupportedMediaType, "unsupported_media_type",
+			"the body must be JSON: send it with Content-Type: application/json")
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(nil, q.Body, maxBody))
 	if err != nil {
@@ -173,22 +177,24 @@ func (q *request) batch() (batch, error) {
 	decoder := json.NewDecoder(strings.NewReader(string(body)))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&b); err != nil || decoder.Decode(new(json.RawMessage)) != io.EOF {
-		return batch{}, badRequest(`the body must be one JSON object such as {"addresses": ["203.0.113.5"], "ask": false}, with no other members`)
+		return batch{}, badRequest(`the body must be one JSON object such as ` +
+			`{"addresses": ["203.0.113.5"], "ask": false}, with no other members`)
 	}
-	most := MaxAddresses
-	if q.token.Most > 0 {
-		most = min(most, q.token.Most)
+	limit := MaxAddresses
+	if q.token.MaxAddresses > 0 {
+		limit = min(limit, q.token.MaxAddresses)
 	}
 	switch {
 	case len(b.Addresses) == 0:
 		return batch{}, badRequest("addresses is empty: name one or more")
-	case len(b.Addresses) > most:
-		return batch{}, badRequest(fmt.Sprintf("%d addresses are too many: ask about up to %d in one request", len(b.Addresses), most))
+	case len(b.Addresses) > limit:
+		return batch{}, badRequest(
+			fmt.Sprintf("%d addresses are too many: ask about up to %d in one request", len(b.Addresses), limit))
 	}
 	return b, nil
 }
 
-// query reads the query, in which each of the given names may stand once, and no other.
+// query parses the query. Each of the given parameters may occur once; others are refused.
 func (q *request) query(names ...string) (url.Values, error) {
 	values, err := url.ParseQuery(q.URL.RawQuery)
 	if err != nil {
@@ -207,7 +213,7 @@ func (q *request) query(names ...string) (url.Values, error) {
 	return values, nil
 }
 
-// parseAddress reads an address. Mapped addresses become those that they stand for.
+// parseAddress parses an address. It unmaps IPv4-mapped IPv6 addresses.
 func parseAddress(text string) (netip.Addr, error) {
 	addr, err := netip.ParseAddr(text)
 	switch {
@@ -219,11 +225,11 @@ func parseAddress(text string) (netip.Addr, error) {
 	return addr.Unmap(), nil
 }
 
-// shorten keeps what a client sent from making an answer long.
+// shorten truncates a client's text for an error message.
 func shorten(text string) string {
-	const most = 64
-	if len(text) > most {
-		text = text[:most] + "…"
+	const limit = 64
+	if len(text) > limit {
+		text = text[:limit] + "…"
 	}
 	return strings.ToValidUTF8(text, "\uFFFD")
 }

@@ -11,33 +11,33 @@ import (
 	"strings"
 )
 
-// Answer is what is known of an address. Slices are not nil.
+// Answer is the verdict about an address. Its slices are not nil.
 type Answer struct {
 	Address netip.Addr   `json:"address"`
-	Subject netip.Prefix `json:"subject"` // what it is remembered by: an IPv4 address or an IPv6 /64
+	Subject netip.Prefix `json:"subject"` // the key of the cache: an IPv4 address or an IPv6 /64
 
-	Score      *uint8   `json:"score"` // 0 to 100; nil when nobody has answered, or the address is not judged
+	Score      *uint8   `json:"score"` // 0 to 100; nil: no source has answered, or the address is not scored
 	Status     string   `json:"status"`
-	Coverage   float64  `json:"coverage"` // of the sources, by trust, 0 to 1
+	Coverage   float64  `json:"coverage"` // weight of the sources that have answered, 0 to 1
 	Categories []string `json:"categories"`
 
 	Country string          `json:"country,omitempty"`
 	ASN     uint32          `json:"asn,omitempty"`
 	ASName  string          `json:"as_name,omitempty"`
-	Nature  map[string]bool `json:"nature,omitempty"` // kinds that are known to hold, or not to
+	Nature  map[string]bool `json:"nature,omitempty"` // network types that are known to apply, or not to
 
 	Reasons []Reason `json:"reasons"`
 }
 
-// Reason is the part of one source in a score.
+// Reason is one source's part of a score.
 type Reason struct {
 	Source     string   `json:"source"`
 	Points     float64  `json:"points"` // in decibans
 	Categories []string `json:"categories"`
-	AgeSeconds int64    `json:"age_seconds"` // since the source was asked; 0 for lists
+	AgeSeconds int64    `json:"age_seconds"` // since the source answered; 0 for lists
 }
 
-// etag names what an answer says: answers whose reasons only got older have the same one.
+// etag returns the entity tag of an answer. It ignores the age of reasons.
 func (a Answer) etag() (string, error) {
 	a.Reasons = slices.Clone(a.Reasons)
 	for i := range a.Reasons {
@@ -51,17 +51,18 @@ func (a Answer) etag() (string, error) {
 	return "W/" + strongTag(text), nil
 }
 
-// strongTag names a text.
+// strongTag returns the entity tag of a text.
 func strongTag(text []byte) string {
 	sum := sha256.Sum256(text)
 	return `"` + hex.EncodeToString(sum[:12]) + `"`
 }
 
-// hasCopy reports whether a client has what a tag names, by the values of If-None-Match.
-func hasCopy(values []string, tag string) bool {
+// matchesETag reports whether If-None-Match contains the tag.
+func matchesETag(values []string, tag string) bool {
 	for _, value := range values {
-		for one := range strings.SplitSeq(value, ",") { // our tags hold no comma
-			if one = strings.TrimSpace(one); one == "*" || strings.TrimPrefix(one, "W/") == strings.TrimPrefix(tag, "W/") {
+		for one := range strings.SplitSeq(value, ",") { // the API's tags contain no comma
+			one = strings.TrimSpace(one)
+			if one == "*" || strings.TrimPrefix(one, "W/") == strings.TrimPrefix(tag, "W/") {
 				return true
 			}
 		}
@@ -69,7 +70,7 @@ func hasCopy(values []string, tag string) bool {
 	return false
 }
 
-// jsonResponse is a value as an answer.
+// jsonResponse returns a response with the value as JSON.
 func jsonResponse(value any, cache string) (response, error) {
 	body, err := json.Marshal(value)
 	return response{status: http.StatusOK, contentType: "application/json", cache: cache, body: body}, err

@@ -1,8 +1,8 @@
-// Package api answers applications that want to know the reputation of an address, over HTTP.
+// Package api serves reputation and history to applications, over HTTP.
 //
-// Every request is counted by the address it comes from before anything else is looked at. Those who ask about addresses need
-// a token, which says what they may ask. Whatever goes wrong is told as RFC 9457 has it, with the request's ID and with
-// nothing of what is behind.
+// Requests are first rate-limited by client address. Requests about addresses then need a token
+// with the right scope. Errors are RFC 9457 problems: they contain the request's ID, and no
+// internal details.
 package api
 
 import (
@@ -20,68 +20,69 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 )
 
-// Backend knows what is asked for. Addresses are unmapped and have no zone.
+// Backend provides the data. Addresses are unmapped and have no zone.
 type Backend interface {
-	// Known says what is known of an address. It asks no provider, and takes no longer than ctx.
+	// Known returns the verdict from stored answers. It asks no provider, and takes no longer than
+	// ctx.
 	Known(ctx context.Context, addr netip.Addr) Answer
-	// Ask has the providers asked about an address that have to be, within their terms, and waits for them as long as it is
-	// told to; 0 is not at all.
+	// Ask lets the providers be asked, within their quotas, about what is missing. It waits for
+	// them up to wait; 0 does not wait.
 	Ask(ctx context.Context, addr netip.Addr, wait time.Duration) Answer
-	// History returns what answers questions about the history, or an error when none is kept.
+	// History returns the reader of the history. It fails if no history is recorded.
 	History(ctx context.Context) (history.Reader, error)
-	// Kept returns an address or a network as the history has it. It fails with an error of package history when it cannot be
-	// asked for.
-	Kept(prefix netip.Prefix) (netip.Prefix, error)
-	// Ready reports whether the process can serve for some time.
+	// Stored returns an address or a network in the form that the history stores. It fails with an
+	// error of package history if that form cannot be queried.
+	Stored(prefix netip.Prefix) (netip.Prefix, error)
+	// Ready reports whether the process is ready and not about to shut down.
 	Ready(r *http.Request) bool
 }
 
-// Allowance is whether a request keeps within a limit, and what is left of it.
+// Allowance is the result of a rate limit.
 type Allowance struct {
 	Allowed    bool
 	Policy     string        // the value of RateLimit-Policy
 	State      string        // the value of RateLimit
-	RetryAfter time.Duration // until another one is allowed; 0 for one that is
+	RetryAfter time.Duration // until the next request is allowed; 0 if this one is
 }
 
-// Options are what a Handler is made of. All are required but Address, Origins and Logger.
+// Options configure a Handler. All are required but Address, Origins and Logger.
 type Options struct {
 	Backend Backend
 	Tokens  []Token
 
-	// Client returns the address that a request comes from, and the zero address when it is not known.
+	// Client returns the address of the client; the zero address if unknown.
 	Client func(*http.Request) netip.Addr
 
-	// Address counts a request by the address it comes from. Default: nothing is counted.
+	// Address counts a request against the limit of its address. Default: no limit.
 	Address func(context.Context, netip.Addr) Allowance
 
-	// Failed counts a request without a good token by the address it comes from.
+	// Failed counts a request without a valid token against its address.
 	Failed func(context.Context, netip.Addr) Allowance
 
-	// Origins are those whose scripts may read the answers: see CheckOrigin.
+	// Origins are the sites whose scripts may read the answers: see CheckOrigin.
 	Origins []string
 
 	// RequestID returns the correlation ID of a request.
 	RequestID func(*http.Request) string
 
-	// Count is told of every answer.
+	// Count is called for every answer.
 	Count func(route Route, status int)
 
-	// Logger is told what only an operator can cure. Default: slog.Default().
+	// Logger receives messages for the operator. Default: slog.Default().
 	Logger *slog.Logger
 }
 
-// Handler answers. It is safe for concurrent use. Create it with New.
+// Handler serves the API. It is safe for concurrent use. Create it with New.
 type Handler struct {
-	o      Options
-	cors   *cors.Cors // nil: no origin is named
-	shut   lockout
-	logged throttle.Causes[string]
+	o       Options
+	cors    *cors.Cors // nil: no origins
+	lockout lockout
+	logged  throttle.Causes[string]
 
-	questions chan struct{} // to the history, under way
+	queries chan struct{} // one per running query of the history
 }
 
-// New returns a Handler. It fails when there is no token, or an origin is none.
+// New returns a Handler. It fails if there is no token, or if an origin is invalid.
 func New(o Options) (*Handler, error) {
 	if len(o.Tokens) == 0 {
 		return nil, errNoTokens
@@ -94,23 +95,23 @@ func New(o Options) (*Handler, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	return &Handler{o: o, cors: newCORS(o.Origins), questions: make(chan struct{}, maxQuestions)}, nil
+	return &Handler{o: o, cors: newCORS(o.Origins), queries: make(chan struct{}, maxQueries)}, nil
 }
 
 var errNoTokens = errors.New("the API has no token, so anybody could ask: write `token {env.API_TOKEN} read`")
 
-// request is a request and what was found out about it.
+// request is a request with the values derived from it.
 type request struct {
 	*http.Request
 	id       string
 	client   netip.Addr
 	route    Route
 	argument string      // the address in the path
-	token    *Token      // nil for what needs none
-	header   http.Header // of the answer, whatever it is
+	token    *Token      // nil if the route needs none
+	header   http.Header // of the answer, even if it is an error
 }
 
-// response is an answer that is not written yet.
+// response is an answer before it is written.
 type response struct {
 	status      int
 	contentType string
@@ -122,16 +123,19 @@ type response struct {
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	route, argument := routeOf(r.URL.Path)
-	q := &request{Request: r, id: h.o.RequestID(r), client: h.o.Client(r), route: route, argument: argument, header: w.Header()}
+	q := &request{
+		Request: r, id: h.o.RequestID(r), client: h.o.Client(r),
+		route: route, argument: argument, header: w.Header(),
+	}
 	q.header.Set("X-Request-Id", q.id)
 	q.header.Set("X-Content-Type-Options", "nosniff")
 	preflight := h.cors != nil && isPreflight(r)
 	if h.cors != nil && !preflight {
-		h.cors.HandlerFunc(w, r) // errors are for the named origins to read, too
+		h.cors.HandlerFunc(w, r) // the origins may read errors, too
 	}
 	res := h.guard(q, preflight)
 	res.conditional(q)
-	if r.Context().Err() == nil { // who has gone hears no answer, and is no failure of ours
+	if r.Context().Err() == nil { // a client that has disconnected is not counted
 		h.o.Count(route, res.status)
 	}
 	if preflight && res.status == http.StatusNoContent {
@@ -141,12 +145,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	res.write(w, q)
 }
 
-// guard answers. A panic is our failure, and told as one.
+// guard calls answer, and turns errors and panics into problems.
 func (h *Handler) guard(q *request, preflight bool) (res response) {
 	defer func() {
 		r := recover()
 		switch {
-		case r == http.ErrAbortHandler: //nolint:errorlint // what was recovered is compared as the server does
+		case r == http.ErrAbortHandler: //nolint:errorlint // net/http compares it this way, too
 			panic(r)
 		case r != nil:
 			h.o.Logger.ErrorContext(q.Context(), "answering a question to the API panicked; this is a bug", slog.Any("panic", r))
@@ -167,10 +171,12 @@ func (h *Handler) guard(q *request, preflight bool) (res response) {
 	return h.problem(q, p)
 }
 
-// answer does what is asked for. Errors are problems, or ours.
+// answer checks limits, method and token, and calls the endpoint. An error that is not a problem is
+// internal.
 func (h *Handler) answer(q *request, preflight bool) (response, error) {
 	if q.TLS != nil && !q.TLS.HandshakeComplete {
-		return response{}, errEarly // its address may be forged, and others would pay for it
+		// the address of early data may be forged: it must not use up another client's limit
+		return response{}, errEarly
 	}
 	if err := h.limitAddress(q); err != nil {
 		return response{}, err
@@ -200,17 +206,17 @@ func (h *Handler) answer(q *request, preflight bool) (response, error) {
 	return e.serve(h, q)
 }
 
-// limitAddress counts the request by where it comes from. Health is not counted: who asks for it asks often, and takes a
-// refusal for illness.
+// limitAddress counts a request against the limit of its address. It does not count health checks:
+// they are frequent, and a refusal would look like a failure.
 func (h *Handler) limitAddress(q *request) error {
 	if h.o.Address == nil || q.route == RouteHealth || !q.client.IsValid() {
 		return nil
 	}
-	return q.spend(h.o.Address(q.Context(), q.client))
+	return q.applyLimit(h.o.Address(q.Context(), q.client))
 }
 
-// spend says what is left of a limit, and returns a problem when it was nothing.
-func (q *request) spend(a Allowance) error {
+// applyLimit writes the headers of a limit, and returns a problem if it is exceeded.
+func (q *request) applyLimit(a Allowance) error {
 	if a.Policy != "" {
 		q.header.Add("RateLimit-Policy", a.Policy)
 		q.header.Add("RateLimit", a.State)
@@ -221,14 +227,14 @@ func (q *request) spend(a Allowance) error {
 	return tooMany(a.RetryAfter)
 }
 
-// conditional makes it 304 where the client has the answer already.
+// conditional turns the answer into 304 if the client already has it.
 func (res *response) conditional(q *request) {
-	if res.etag != "" && hasCopy(q.Header["If-None-Match"], res.etag) {
+	if res.etag != "" && matchesETag(q.Header["If-None-Match"], res.etag) {
 		res.status, res.contentType, res.body = http.StatusNotModified, "", nil
 	}
 }
 
-// write sends the answer.
+// write writes the answer.
 func (res *response) write(w http.ResponseWriter, q *request) {
 	header := w.Header()
 	if res.cache != "" {

@@ -94,7 +94,7 @@ func TestLimits(t *testing.T) {
 	allowed := 5
 	f := start(t, func(f *fixture) {
 		f.left = 10
-		f.o.Tokens[0].Most = 5
+		f.o.Tokens[0].MaxAddresses = 5
 		f.o.Tokens[0].Limit = func(_ *http.Request, n int) Allowance {
 			counted = append(counted, n)
 			allowed -= n
@@ -206,15 +206,15 @@ func TestQuestionsToTheHistory(t *testing.T) {
 		v4, v6 := netip.MustParsePrefix("203.0.113.5/32"), netip.MustParsePrefix("2001:db8::/64")
 		day := time.Date(2027, 3, 31, 0, 0, 0, 0, time.UTC)
 		for path, want := range map[string]any{
-			"ip/203.0.113.5/history":                                        history.Question{Prefix: v4},
-			"ip/::ffff:203.0.113.5/history":                                 history.Question{Prefix: v4},
-			"ip/2001:db8::5/history?view=changes":                           history.Question{Prefix: v6},
-			"ip/203.0.113.5/history?bits=24":                                history.Question{Prefix: netip.MustParsePrefix("203.0.113.0/24")},
-			"ip/2001:db8::5/history?bits=128":                               history.Question{Prefix: v6},
-			"ip/2001:db8::5/history?bits=32":                                history.Question{Prefix: netip.MustParsePrefix("2001:db8::/32")},
-			"ip/203.0.113.5/history?from=2027-03-31&limit=7&after=x%20y":    history.Question{Period: history.Period{From: day}, Prefix: v4, Limit: 7, After: "x y"},
-			"ip/203.0.113.5/history?to=2027-03-31T02:00:00%2B02:00":         history.Question{Period: history.Period{To: day}, Prefix: v4},
-			"ip/203.0.113.5/history?from=7d&to=90m":                         history.Question{Period: history.Period{From: now.AddDate(0, 0, -7), To: now.Add(-90 * time.Minute)}, Prefix: v4},
+			"ip/203.0.113.5/history":                                        history.Query{Prefix: v4},
+			"ip/::ffff:203.0.113.5/history":                                 history.Query{Prefix: v4},
+			"ip/2001:db8::5/history?view=changes":                           history.Query{Prefix: v6},
+			"ip/203.0.113.5/history?bits=24":                                history.Query{Prefix: netip.MustParsePrefix("203.0.113.0/24")},
+			"ip/2001:db8::5/history?bits=128":                               history.Query{Prefix: v6},
+			"ip/2001:db8::5/history?bits=32":                                history.Query{Prefix: netip.MustParsePrefix("2001:db8::/32")},
+			"ip/203.0.113.5/history?from=2027-03-31&limit=7&after=x%20y":    history.Query{Period: history.Period{From: day}, Prefix: v4, Limit: 7, After: "x y"},
+			"ip/203.0.113.5/history?to=2027-03-31T02:00:00%2B02:00":         history.Query{Period: history.Period{To: day}, Prefix: v4},
+			"ip/203.0.113.5/history?from=7d&to=90m":                         history.Query{Period: history.Period{From: now.AddDate(0, 0, -7), To: now.Add(-90 * time.Minute)}, Prefix: v4},
 			"history/worst":                                                 history.Ranking{},
 			"history/worst?by=address&limit=1000":                           history.Ranking{Limit: 1000},
 			"history/worst?by=network&from=24h":                             history.Ranking{Networks: true, Period: history.Period{From: now.Add(-24 * time.Hour)}},
@@ -260,7 +260,7 @@ func TestWhatWentWrongIsLogged(t *testing.T) {
 // TestAnAbortGoesOn proves that the server's own way to end a connection is left to it.
 func TestAnAbortGoesOn(t *testing.T) {
 	f := start(t, func(f *fixture) {
-		f.o.Tokens[0].Ends = func() time.Time { panic(http.ErrAbortHandler) }
+		f.o.Tokens[0].Expires = func() time.Time { panic(http.ErrAbortHandler) }
 	})
 	defer func() {
 		if r := recover(); r != http.ErrAbortHandler { //nolint:errorlint // it is compared as the server does

@@ -116,10 +116,10 @@ func TestTheContract(t *testing.T) {
 		"down":      func(f *fixture) { f.down = true },
 		"hidden":    func(f *fixture) { f.hidden = true },
 		"unknown":   func(f *fixture) { f.o.Client = nobody },
-		"away":      func(f *fixture) { f.err = fmt.Errorf("asking db.internal: %w", history.ErrAway) },
+		"away":      func(f *fixture) { f.err = fmt.Errorf("asking db.internal: %w", history.ErrUnavailable) },
 		"schema":    func(f *fixture) { f.err = fmt.Errorf("asking db.internal: %w", history.ErrSchema) },
 		"slow":      func(f *fixture) { f.err = fmt.Errorf("asking db.internal: %w", history.ErrSlow) },
-		"senseless": func(f *fixture) { f.err = fmt.Errorf("%w: after is of another question", history.ErrQuestion) },
+		"senseless": func(f *fixture) { f.err = fmt.Errorf("%w: after is of another question", history.ErrQuery) },
 		"breaks":    func(f *fixture) { f.err = errors.New("db.internal: relation does not exist") },
 		"none":      func(f *fixture) { f.none = true },
 	}

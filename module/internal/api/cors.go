@@ -12,11 +12,11 @@ import (
 	"github.com/rs/cors"
 )
 
-// preflightAge is how long a browser remembers what a preflight has said, in seconds.
+// preflightAge is how long a browser may cache a preflight, in seconds.
 const preflightAge = 600
 
-// CheckOrigin reports whether a text is not the origin of a site as browsers send it. `*` and `null` are refused: they
-// stand for whoever may come.
+// CheckOrigin returns an error unless text is an origin as browsers send it. It refuses `*` and
+// `null`, which match sites that are not named.
 func CheckOrigin(text string) error {
 	const cure = "write each origin in full, such as https://intel.example.com"
 	switch {
@@ -43,7 +43,7 @@ func CheckOrigin(text string) error {
 	return nil
 }
 
-// isHost reports whether a host is a name in ASCII or an address.
+// isHost reports whether host is an ASCII name or an address.
 func isHost(host string) bool {
 	if strings.Contains(host, ":") {
 		addr, err := netip.ParseAddr(host)
@@ -57,7 +57,7 @@ func isHost(host string) bool {
 	return true
 }
 
-// isPort reports whether a host ends in no port, or in one as browsers write it.
+// isPort reports whether host has no port, or a port as browsers write it.
 func isPort(host string) bool {
 	_, port, ok := strings.Cut(host[strings.LastIndexByte(host, ']')+1:], ":")
 	if !ok {
@@ -67,22 +67,24 @@ func isPort(host string) bool {
 	return err == nil && n > 0 && strconv.FormatUint(n, 10) == port
 }
 
-// newCORS lets the scripts of the named origins read the answers. Tokens are sent by scripts, so that no browser needs to
-// add credentials of its own.
+// newCORS lets scripts of the origins read the answers. Scripts send the token themselves, so
+// browsers need not send credentials.
 func newCORS(origins []string) *cors.Cors {
 	if len(origins) == 0 {
 		return nil
 	}
 	return cors.New(cors.Options{
-		AllowOriginFunc: func(origin string) bool { return slices.Contains(origins, origin) }, // patterns mean nothing here
-		AllowedMethods:  []string{http.MethodGet, http.MethodHead, http.MethodPost},
-		AllowedHeaders:  []string{"Authorization", "Content-Type", "If-None-Match", "X-Request-ID"},
-		ExposedHeaders:  []string{"ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-ID"},
-		MaxAge:          preflightAge,
+		// exact: the library's own list of origins allows patterns
+		AllowOriginFunc: func(origin string) bool { return slices.Contains(origins, origin) },
+
+		AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost},
+		AllowedHeaders: []string{"Authorization", "Content-Type", "If-None-Match", "X-Request-ID"},
+		ExposedHeaders: []string{"ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-ID"},
+		MaxAge:         preflightAge,
 	})
 }
 
-// isPreflight reports whether a browser asks what a script may send: exactly what the library takes for that.
+// isPreflight reports whether a request is a CORS preflight, by the same rule as the library.
 func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
 }

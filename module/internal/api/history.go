@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// historyTimeout bounds one question to the history, should its own bounds fail.
+	// historyTimeout is the time limit of a query, in case the reader's own limit fails.
 	historyTimeout = 15 * time.Second
 
-	retryAway   = 10 * time.Second
-	retrySchema = time.Minute
+	retryUnavailable = 10 * time.Second
+	retrySchema      = time.Minute
 
-	// The widest networks whose history can be asked for.
-	leastBits4 = 8
-	leastBits6 = 16
+	// The shortest prefixes whose history can be queried.
+	minBits4 = 8
+	minBits6 = 16
 )
 
 // history answers GET /v1/ip/{address}/history.
@@ -35,11 +35,11 @@ func (h *Handler) history(q *request) (response, error) {
 	if err != nil {
 		return response{}, badRequest(err.Error())
 	}
-	question, err := h.question(addr, query)
+	question, err := h.historyQuery(addr, query)
 	if err != nil {
 		return response{}, err
 	}
-	return h.ask(q, func(ctx context.Context, reader history.Reader) (any, error) {
+	return h.read(q, func(ctx context.Context, reader history.Reader) (any, error) {
 		if query.Get("view") == "changes" {
 			c, err := reader.Changes(ctx, question)
 			return completeChanges(c), err
@@ -49,34 +49,36 @@ func (h *Handler) history(q *request) (response, error) {
 	})
 }
 
-// question reads a question about one address.
-func (h *Handler) question(addr netip.Addr, query url.Values) (history.Question, error) {
+// historyQuery parses a query about one address.
+func (h *Handler) historyQuery(addr netip.Addr, query url.Values) (history.Query, error) {
 	if view := query.Get("view"); query.Has("view") && view != "timeline" && view != "changes" {
-		return history.Question{}, badRequest("view is timeline or changes")
+		return history.Query{}, badRequest("view is timeline or changes")
 	}
 	prefix, err := widen(addr, query)
 	if err != nil {
-		return history.Question{}, err
+		return history.Query{}, err
 	}
-	if prefix, err = h.o.Backend.Kept(prefix); err != nil {
-		return history.Question{}, historyProblem(err, err)
+	if prefix, err = h.o.Backend.Stored(prefix); err != nil {
+		return history.Query{}, historyProblem(err, err)
 	}
 	period, limit, after, err := page(query, time.Now())
-	return history.Question{Period: period, Prefix: prefix, Limit: limit, After: after}, err
+	return history.Query{Period: period, Prefix: prefix, Limit: limit, After: after}, err
 }
 
-// widen returns the network of an address that the query asks for, which is the address itself unless it says more.
+// widen returns the network of addr with the length of the parameter bits; by default the address
+// itself.
 func widen(addr netip.Addr, query url.Values) (netip.Prefix, error) {
 	if !query.Has("bits") {
 		return netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
-	least := leastBits4
+	minBits := minBits4
 	if addr.Is6() {
-		least = leastBits6
+		minBits = minBits6
 	}
 	bits, err := strconv.Atoi(query.Get("bits"))
-	if err != nil || bits < least || bits > addr.BitLen() {
-		return netip.Prefix{}, badRequest(fmt.Sprintf("bits is the length of a network, from %d to %d for this address", least, addr.BitLen()))
+	if err != nil || bits < minBits || bits > addr.BitLen() {
+		return netip.Prefix{}, badRequest(
+			fmt.Sprintf("bits is the length of a network, from %d to %d for this address", minBits, addr.BitLen()))
 	}
 	return netip.PrefixFrom(addr, bits).Masked(), nil
 }
@@ -96,7 +98,7 @@ func (h *Handler) worst(q *request) (response, error) {
 		return response{}, err
 	}
 	ranking.Networks = by == "network"
-	return h.ask(q, func(ctx context.Context, reader history.Reader) (any, error) {
+	return h.read(q, func(ctx context.Context, reader history.Reader) (any, error) {
 		w, err := reader.Worst(ctx, ranking)
 		w.Worst = notNil(w.Worst)
 		return w, err
@@ -113,7 +115,7 @@ func (h *Handler) rules(q *request) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	return h.ask(q, func(ctx context.Context, reader history.Reader) (any, error) {
+	return h.read(q, func(ctx context.Context, reader history.Reader) (any, error) {
 		r, err := reader.Rules(ctx, ranking)
 		r.Rules = notNil(r.Rules)
 		return r, err
@@ -125,11 +127,12 @@ func rankingOf(query url.Values) (history.Ranking, error) {
 	return history.Ranking{Period: period, Limit: limit, After: after}, err
 }
 
-// maxQuestions is how many the history is asked at once; others wait. What the database does beside is for the operator.
-const maxQuestions = 2
+// maxQueries is how many queries of the history run at once; others wait. The rest of the
+// database's capacity is for the operator.
+const maxQueries = 2
 
-// ask asks the history.
-func (h *Handler) ask(q *request, question func(context.Context, history.Reader) (any, error)) (response, error) {
+// read runs a query of the history.
+func (h *Handler) read(q *request, question func(context.Context, history.Reader) (any, error)) (response, error) {
 	reader, err := h.o.Backend.History(q.Context())
 	if err != nil {
 		return response{}, historyProblem(err, newProblem(http.StatusNotFound, "no_history", "this server keeps no history"))
@@ -137,8 +140,8 @@ func (h *Handler) ask(q *request, question func(context.Context, history.Reader)
 	ctx, cancel := context.WithTimeout(q.Context(), historyTimeout)
 	defer cancel()
 	select {
-	case h.questions <- struct{}{}:
-		defer func() { <-h.questions }()
+	case h.queries <- struct{}{}:
+		defer func() { <-h.queries }()
 	case <-ctx.Done():
 		return response{}, historyProblem(ctx.Err(), nil)
 	}
@@ -149,22 +152,23 @@ func (h *Handler) ask(q *request, question func(context.Context, history.Reader)
 	return jsonResponse(answer, cacheNone)
 }
 
-// historyProblem says to a visitor what is wrong with the history. What it does not know is other.
+// historyProblem returns the problem for an error of the history; other if the error is unknown.
 func historyProblem(err, other error) error {
 	switch {
-	case errors.Is(err, history.ErrQuestion):
+	case errors.Is(err, history.ErrQuery):
 		return badRequest(err.Error())
 	case errors.Is(err, history.ErrSlow):
 		return newProblem(http.StatusUnprocessableEntity, "too_slow", "the question takes too long: ask for a shorter time")
 	case errors.Is(err, history.ErrSchema):
 		return unavailable("history_away", "the history cannot be read at present", retrySchema)
-	case errors.Is(err, history.ErrAway), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return unavailable("history_away", "the history cannot be read at present", retryAway)
+	case errors.Is(err, history.ErrUnavailable),
+		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return unavailable("history_away", "the history cannot be read at present", retryUnavailable)
 	}
 	return other
 }
 
-// page reads which part of the history is asked for.
+// page parses the period, the limit and the cursor.
 func page(query url.Values, now time.Time) (period history.Period, limit int, after string, err error) {
 	if period.From, err = timeOf(query, "from", now); err != nil {
 		return period, 0, "", err
@@ -184,19 +188,20 @@ func page(query url.Values, now time.Time) (period history.Period, limit int, af
 	return period, limit, query.Get("after"), nil
 }
 
-// timeOf reads a time of the query.
+// timeOf parses a time parameter.
 func timeOf(query url.Values, name string, now time.Time) (time.Time, error) {
 	if !query.Has(name) {
 		return time.Time{}, nil
 	}
 	at, ok := history.ParseTime(query.Get(name), now, name == "to")
 	if !ok {
-		return time.Time{}, badRequest(name + " is a time such as 2027-03-31T12:00:00Z, a day such as 2027-03-31, or how long ago it is, such as 36h or 7d")
+		return time.Time{}, badRequest(name + " is a time such as 2027-03-31T12:00:00Z, a day such as 2027-03-31, " +
+			"or how long ago it is, such as 36h or 7d")
 	}
 	return at, nil
 }
 
-// notNil makes an empty list one in JSON, too.
+// notNil replaces nil by an empty list, so that JSON has [] instead of null.
 func notNil[T any](list []T) []T {
 	if list == nil {
 		return []T{}

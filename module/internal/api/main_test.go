@@ -82,9 +82,9 @@ func (f *fake) History(context.Context) (history.Reader, error) {
 	return (*fakeHistory)(f), nil
 }
 
-func (f *fake) Kept(prefix netip.Prefix) (netip.Prefix, error) {
+func (f *fake) Stored(prefix netip.Prefix) (netip.Prefix, error) {
 	if f.hidden {
-		return netip.Prefix{}, fmt.Errorf("%w: ask for an address", history.ErrQuestion)
+		return netip.Prefix{}, fmt.Errorf("%w: ask for an address", history.ErrQuery)
 	}
 	if subject := known(prefix.Addr()).Subject; prefix.Bits() > subject.Bits() {
 		return subject, nil
@@ -106,7 +106,7 @@ var (
 // fakeHistory has one of everything.
 type fakeHistory fake
 
-func (f *fakeHistory) Timeline(_ context.Context, q history.Question) (history.Timeline, error) {
+func (f *fakeHistory) Timeline(_ context.Context, q history.Query) (history.Timeline, error) {
 	f.got = q
 	if f.panics {
 		panic("the history panics")
@@ -122,11 +122,11 @@ func (f *fakeHistory) Timeline(_ context.Context, q history.Question) (history.T
 	}, f.err
 }
 
-func (f *fakeHistory) Graph(context.Context, history.Question, int) (history.Graph, error) {
+func (f *fakeHistory) Graph(context.Context, history.Query, int) (history.Graph, error) {
 	return history.Graph{}, f.err
 }
 
-func (f *fakeHistory) Changes(_ context.Context, q history.Question) (history.Changes, error) {
+func (f *fakeHistory) Changes(_ context.Context, q history.Query) (history.Changes, error) {
 	f.got = q
 	return history.Changes{Prefix: q.Prefix, Period: fakePeriod, Changes: []history.Difference{
 		{Change: fakeChange, Before: new(uint8(3)), Causes: []history.Cause{{Source: "abuseipdb", After: new(28.8)}}},
@@ -143,7 +143,7 @@ func (f *fakeHistory) Worst(_ context.Context, r history.Ranking) (history.Worst
 
 func (f *fakeHistory) Rules(_ context.Context, r history.Ranking) (history.Rules, error) {
 	f.got = r
-	return history.Rules{Period: fakePeriod, Rules: []history.RuleOf{
+	return history.Rules{Period: fakePeriod, Rules: []history.RuleStats{
 		{Host: "app.example.com", Action: "pass", Mode: "enforce", Requests: 3, Addresses: 1, First: fakeTime, Last: fakeTime},
 	}}, f.err
 }
@@ -180,9 +180,9 @@ func start(tb testing.TB, change ...func(*fixture)) *fixture {
 	f.o = Options{
 		Backend: f.fake,
 		Tokens: []Token{
-			{Name: "reader", Scope: ScopeRead, Value: text(readToken), Ends: never},
-			{Name: "asker", Scope: ScopeRead | ScopeAsk, Value: text(askToken), Ends: never},
-			{Name: "analyst", Scope: ScopeHistory, Value: text(historyToken), Ends: never},
+			{Name: "reader", Scope: ScopeRead, Value: text(readToken), Expires: never},
+			{Name: "asker", Scope: ScopeRead | ScopeAsk, Value: text(askToken), Expires: never},
+			{Name: "analyst", Scope: ScopeHistory, Value: text(historyToken), Expires: never},
 		},
 		Client: func(r *http.Request) netip.Addr {
 			addr, _ := netip.ParseAddr(r.Header.Get("Test-Client"))

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// problem is an error as RFC 9457 has it. Its detail is for whoever asked: it holds nothing of what is behind.
+// problem is an RFC 9457 problem. Its detail is for the client: it contains no internal details.
 type problem struct {
 	Type      string `json:"type"`
 	Title     string `json:"title"`
 	Status    int    `json:"status"`
 	Detail    string `json:"detail"`
-	Code      string `json:"code"` // tells problems of one status apart: a closed set of words, docs/api.md lists it
+	Code      string `json:"code"` // a word from the list in docs/api.md
 	RequestID string `json:"request_id"`
 
 	retryAfter time.Duration
@@ -27,14 +27,15 @@ func newProblem(status int, code, detail string) *problem {
 	return &problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: detail}
 }
 
-// The problems that are always the same.
+// Problems without parameters.
 var (
 	errEarly    = newProblem(http.StatusTooEarly, "too_early", "the handshake is not complete: send the request again")
 	errNotFound = newProblem(http.StatusNotFound, "not_found", "nothing is at this path: /openapi.json lists what there is")
 )
 
 func internal() *problem {
-	return newProblem(http.StatusInternalServerError, "internal", "the server failed: its operator finds why in the log, by the request_id")
+	return newProblem(http.StatusInternalServerError, "internal",
+		"the server failed: its operator finds why in the log, by the request_id")
 }
 
 func badRequest(detail string) *problem {
@@ -53,20 +54,20 @@ func unavailable(code, detail string, retryAfter time.Duration) *problem {
 	return p
 }
 
-// problem writes an error for a request.
+// problem returns the response to a request for a problem.
 func (h *Handler) problem(q *request, p *problem) response {
-	own := *p
-	own.RequestID = q.id
-	if own.retryAfter > 0 {
-		seconds := int((own.retryAfter + time.Second - 1) / time.Second)
+	res := *p
+	res.RequestID = q.id
+	if res.retryAfter > 0 {
+		seconds := int((res.retryAfter + time.Second - 1) / time.Second)
 		q.header.Set("Retry-After", strconv.Itoa(seconds))
 	}
-	if own.challenge != "" {
-		q.header.Set("WWW-Authenticate", own.challenge)
+	if res.challenge != "" {
+		q.header.Set("WWW-Authenticate", res.challenge)
 	}
-	body, err := json.Marshal(own)
+	body, err := json.Marshal(res)
 	if err != nil {
-		body = []byte("{}") // there is nothing in it that cannot be written
+		body = []byte("{}") // unreachable: every problem has a JSON form
 	}
-	return response{status: own.Status, contentType: "application/problem+json", cache: "no-store", body: body}
+	return response{status: res.Status, contentType: "application/problem+json", cache: "no-store", body: body}
 }

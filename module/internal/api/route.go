@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// Route is which question is asked.
+// Route identifies an endpoint.
 type Route uint8
 
 // The routes.
 const (
-	RouteNone      Route = iota // there is nothing at the path
+	RouteNone      Route = iota // no endpoint has the path
 	RouteAddress                // GET /v1/ip/{address}
 	RouteAddresses              // POST /v1/ip
 	RouteMe                     // GET /v1/me
@@ -20,7 +20,7 @@ const (
 	RouteHealth                 // GET /v1/health
 	RouteOpenAPI                // GET /openapi.json
 
-	// NumRoutes is how many there are.
+	// NumRoutes is the number of routes.
 	NumRoutes
 )
 
@@ -29,7 +29,7 @@ var routeNames = [NumRoutes]string{
 	RouteWorst: "worst", RouteRules: "rules", RouteHealth: "health", RouteOpenAPI: "openapi",
 }
 
-// String returns the word for the route.
+// String returns the name of the route.
 func (r Route) String() string {
 	if r < NumRoutes {
 		return routeNames[r]
@@ -37,13 +37,13 @@ func (r Route) String() string {
 	return routeNames[RouteNone]
 }
 
-// RouteNames returns the words of all routes, in their order.
+// RouteNames returns the names of all routes, in their order.
 func RouteNames() []string { return routeNames[:] }
 
-// endpoint answers the questions of a route.
+// endpoint serves the requests of a route.
 type endpoint struct {
 	method string
-	scope  Scope // that a token must have; 0: no token is needed
+	scope  Scope // that the token needs; 0: no token needed
 	serve  func(*Handler, *request) (response, error)
 }
 
@@ -58,7 +58,7 @@ var endpoints = [NumRoutes]endpoint{
 	RouteOpenAPI:   {http.MethodGet, 0, (*Handler).openAPI},
 }
 
-// allow is the value of the Allow header.
+// allow returns the value of the Allow header.
 func (e *endpoint) allow() string {
 	if e.method == http.MethodGet {
 		return "GET, HEAD, OPTIONS"

@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// Scope is what a token may be used for.
+// Scope is a set of permissions of a token.
 type Scope uint8
 
 // The scopes.
 const (
-	ScopeRead    Scope = 1 << iota // what is known of addresses
-	ScopeAsk                       // have providers asked, which costs quota
-	ScopeHistory                   // what was known and decided over time
+	ScopeRead    Scope = 1 << iota // read verdicts
+	ScopeAsk                       // let providers be asked, which costs quota
+	ScopeHistory                   // read the history
 )
 
 var scopeNames = []struct {
@@ -26,7 +26,7 @@ var scopeNames = []struct {
 	name  string
 }{{ScopeRead, "read"}, {ScopeAsk, "ask"}, {ScopeHistory, "history"}}
 
-// ParseScope returns the scope of a word, and false when the word is none.
+// ParseScope returns the scope with a name, and false if there is none.
 func ParseScope(word string) (Scope, bool) {
 	for _, s := range scopeNames {
 		if s.name == word {
@@ -36,7 +36,7 @@ func ParseScope(word string) (Scope, bool) {
 	return 0, false
 }
 
-// String returns the words of the scopes.
+// String returns the names of the scopes.
 func (s Scope) String() string {
 	var words []string
 	for _, name := range scopeNames {
@@ -47,22 +47,22 @@ func (s Scope) String() string {
 	return strings.Join(words, " ")
 }
 
-// Token is what somebody shows who wants to know something.
+// Token is a bearer token that the API accepts.
 type Token struct {
 	Name  string // for the log
 	Scope Scope
 
-	// Value returns the token as it is now, and false while it is not known.
+	// Value returns the current value, and false while it is not known.
 	Value func() (string, bool)
 
-	// Ends returns when it ends; zero: not known.
-	Ends func() time.Time
+	// Expires returns when the token expires; zero: unknown.
+	Expires func() time.Time
 
-	// Limit counts so many addresses as are asked about. Default: nothing is counted.
+	// Limit counts n addresses against the limit of the token. Default: no limit.
 	Limit func(r *http.Request, n int) Allowance
 
-	// Most is how many addresses one request may ask about. Default: MaxAddresses.
-	Most int
+	// MaxAddresses is the maximum number of addresses in one request. Default: MaxAddresses.
+	MaxAddresses int
 }
 
 // The lengths of tokens.
@@ -71,7 +71,7 @@ const (
 	MaxToken = 4096
 )
 
-// CheckToken reports what is wrong with the value of a token. The error does not repeat it.
+// CheckToken returns what is wrong with the value of a token. The error does not repeat it.
 func CheckToken(value string) error {
 	switch body := strings.TrimRight(value, "="); {
 	case len(value) < MinToken:
@@ -79,15 +79,15 @@ func CheckToken(value string) error {
 			len(value), MinToken)
 	case len(value) > MaxToken:
 		return fmt.Errorf("the token has %d characters: use at most %d", len(value), MaxToken)
-	case body == "" || strings.ContainsFunc(body, isNoTokenCharacter):
+	case body == "" || strings.ContainsFunc(body, isForbiddenInToken):
 		return errors.New("the token has characters that no bearer token can have: use letters, digits and -._~+/, " +
 			"or make one with `openssl rand -hex 32`")
 	}
 	return nil
 }
 
-// isNoTokenCharacter reports whether RFC 6750 has no such character in a token.
-func isNoTokenCharacter(c rune) bool {
+// isForbiddenInToken reports whether RFC 6750 forbids c in a token.
+func isForbiddenInToken(c rune) bool {
 	switch {
 	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
 		return false
@@ -95,15 +95,15 @@ func isNoTokenCharacter(c rune) bool {
 	return !strings.ContainsRune("-._~+/", c)
 }
 
-// hashToken is what is compared: all hashes have one length.
+// hashToken returns what is compared. All hashes have the same length.
 func hashToken(value string) [sha256.Size]byte { return sha256.Sum256([]byte(value)) }
 
-// match returns the token that has the given hash. It compares with all of them, so that the time it takes tells nothing
-// about which one is nearly right. Of two that are the same, the first counts.
+// match returns the token with the given hash. It compares with all tokens in constant time. Of two
+// equal tokens, the first counts.
 func (h *Handler) match(given [sha256.Size]byte) *Token {
 	found := -1
 	for i := range h.o.Tokens {
-		own, ok := h.value(&h.o.Tokens[i])
+		own, ok := h.tokenValue(&h.o.Tokens[i])
 		hash := hashToken(own)
 		same := subtle.ConstantTimeCompare(hash[:], given[:]) & subtle.ConstantTimeEq(int32(found), -1)
 		if !ok {
@@ -117,8 +117,8 @@ func (h *Handler) match(given [sha256.Size]byte) *Token {
 	return &h.o.Tokens[found]
 }
 
-// value returns a token's value, and false when it has none that is fit for use.
-func (h *Handler) value(t *Token) (string, bool) {
+// tokenValue returns a token's value, and false if it has none or an invalid one.
+func (h *Handler) tokenValue(t *Token) (string, bool) {
 	value, ok := t.Value()
 	if !ok {
 		return "", false
@@ -135,10 +135,11 @@ func (h *Handler) value(t *Token) (string, bool) {
 
 const realm = `Bearer realm="ip-reputation"`
 
-// authorize looks at the token of a request, and counts those without a good one by where they come from.
+// authorize checks the token of a request, and counts requests without a valid one against their
+// address.
 func (h *Handler) authorize(q *request, scope Scope) error {
 	now := time.Now()
-	if left := h.shut.left(q.client, now); left > 0 {
+	if left := h.lockout.remaining(q.client, now); left > 0 {
 		return tooMany(left)
 	}
 	token, err := h.authenticate(q.Request, now)
@@ -147,20 +148,20 @@ func (h *Handler) authorize(q *request, scope Scope) error {
 			return err
 		}
 		if a := h.o.Failed(q.Context(), q.client); !a.Allowed {
-			h.shut.add(q.client, now, a.RetryAfter)
-			return q.spend(a)
+			h.lockout.add(q.client, now, a.RetryAfter)
+			return q.applyLimit(a)
 		}
 		return err
 	}
 	q.token = token
-	if err := q.need(scope); err != nil {
+	if err := q.requireScope(scope); err != nil {
 		return err
 	}
-	return q.count(1)
+	return q.countAddresses(1)
 }
 
-// need makes sure that the token has a scope.
-func (q *request) need(scope Scope) error {
+// requireScope returns a problem if the token lacks the scope.
+func (q *request) requireScope(scope Scope) error {
 	if q.token.Scope&scope == scope {
 		return nil
 	}
@@ -169,21 +170,22 @@ func (q *request) need(scope Scope) error {
 	return p
 }
 
-// count counts addresses, or another question, by the token.
-func (q *request) count(n int) error {
+// countAddresses counts n addresses against the limit of the token.
+func (q *request) countAddresses(n int) error {
 	if q.token.Limit == nil || n < 1 {
 		return nil
 	}
-	q.header.Del("RateLimit-Policy") // one limit is told: that which is nearer to whoever has a token
+	q.header.Del("RateLimit-Policy") // the answer shows one limit: that of the token
 	q.header.Del("RateLimit")
-	return q.spend(q.token.Limit(q.Request, n))
+	return q.applyLimit(q.token.Limit(q.Request, n))
 }
 
-// authenticate returns the token that a request shows.
+// authenticate returns the token of a request.
 func (h *Handler) authenticate(r *http.Request, now time.Time) (*Token, error) {
 	values := r.Header["Authorization"]
 	if len(values) > 1 {
-		p := newProblem(http.StatusUnauthorized, "invalid_token", "there is more than one Authorization header: send one")
+		p := newProblem(http.StatusUnauthorized, "invalid_token",
+			"there is more than one Authorization header: send one")
 		p.challenge = realm + `, error="invalid_request"`
 		return nil, p
 	}
@@ -192,17 +194,18 @@ func (h *Handler) authenticate(r *http.Request, now time.Time) (*Token, error) {
 		scheme, given, _ = strings.Cut(values[0], " ")
 	}
 	if !strings.EqualFold(scheme, "Bearer") {
-		p := newProblem(http.StatusUnauthorized, "missing_token", "a token is needed: send it in the header Authorization, behind the word Bearer")
+		p := newProblem(http.StatusUnauthorized, "missing_token",
+			"a token is needed: send it in the header Authorization, behind the word Bearer")
 		p.challenge = realm
 		return nil, p
 	}
 	given = strings.TrimSpace(given)
 	if len(given) > MaxToken {
-		given = "" // it is none, and costs nothing
+		given = "" // too long to be a token: not worth hashing
 	}
 	token := h.match(hashToken(given))
 	if token != nil {
-		if ends := token.Ends(); ends.IsZero() || now.Before(ends) {
+		if ends := token.Expires(); ends.IsZero() || now.Before(ends) {
 			return token, nil
 		}
 	}

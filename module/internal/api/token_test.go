@@ -107,7 +107,7 @@ func TestATokenInTime(t *testing.T) {
 		ends := time.Now().Add(time.Hour)
 		f := start(t, func(f *fixture) {
 			f.o.Tokens = append(f.o.Tokens, Token{
-				Name: "api/late", Scope: ScopeRead, Value: func() (string, bool) { return value, ok }, Ends: func() time.Time { return ends },
+				Name: "api/late", Scope: ScopeRead, Value: func() (string, bool) { return value, ok }, Expires: func() time.Time { return ends },
 			})
 		})
 		try := func(what, token string, want int) {
@@ -172,17 +172,17 @@ func TestLockoutIsBounded(t *testing.T) {
 	var l lockout
 	now := time.Now()
 	addr := netip.MustParseAddr("198.51.100.1")
-	for range 3 * maxShut {
+	for range 3 * maxLocked {
 		l.add(addr, now, time.Hour)
-		if addr = addr.Next(); l.left(addr, now) != 0 {
+		if addr = addr.Next(); l.remaining(addr, now) != 0 {
 			t.Fatalf("%s is locked out", addr)
 		}
 	}
-	if len(l.until) > maxShut {
+	if len(l.until) > maxLocked {
 		t.Errorf("%d are remembered", len(l.until))
 	}
 	l.add(addr, now.Add(2*time.Hour), time.Hour)
-	if len(l.until) != 1 || l.left(addr, now.Add(2*time.Hour)) != time.Hour {
+	if len(l.until) != 1 || l.remaining(addr, now.Add(2*time.Hour)) != time.Hour {
 		t.Errorf("%d are remembered when the time of all is over", len(l.until))
 	}
 }
@@ -192,7 +192,7 @@ func TestComparingIsTheSameWork(t *testing.T) {
 	fetched := make([]int, 20)
 	var tokens []Token
 	for i := range fetched {
-		tokens = append(tokens, Token{Scope: ScopeRead, Ends: never, Value: func() (string, bool) {
+		tokens = append(tokens, Token{Scope: ScopeRead, Expires: never, Value: func() (string, bool) {
 			fetched[i]++
 			return fmt.Sprintf("token-of-many-%010d", i), true
 		}})
@@ -216,7 +216,7 @@ func TestComparingIsTheSameWork(t *testing.T) {
 func BenchmarkMatch(b *testing.B) {
 	var tokens []Token
 	for i := range 20 {
-		tokens = append(tokens, Token{Scope: ScopeRead, Ends: never, Value: text(fmt.Sprintf("token-of-many-%010d", i))})
+		tokens = append(tokens, Token{Scope: ScopeRead, Expires: never, Value: text(fmt.Sprintf("token-of-many-%010d", i))})
 	}
 	f := start(b, func(f *fixture) { f.o.Tokens = tokens })
 	for name, shown := range map[string]string{

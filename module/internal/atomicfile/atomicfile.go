@@ -66,8 +66,8 @@ func replace(path string, write func(io.Writer) error) error {
 	return nil
 }
 
-// fill writes, syncs and closes f. The contents must be on disk before the rename: otherwise a loss of power could leave an
-// empty file under the final name.
+// fill writes, syncs and closes f. The contents must be on disk before the rename: otherwise a loss of power
+// could leave an empty file under the final name.
 func fill(f *os.File, write func(io.Writer) error) error {
 	w := bufio.NewWriter(f)
 	if err := write(w); err != nil {
@@ -91,8 +91,8 @@ func syncDir(dir string) {
 	}
 }
 
-// Clean removes leftovers of interrupted writes, older than an hour, from a folder. Write does so itself; Clean is for folders
-// whose files may stay unchanged for long.
+// Clean removes leftovers of interrupted writes, older than an hour, from a folder. Write does so itself;
+// Clean is for folders whose files may stay unchanged for long.
 func Clean(dir string) {
 	names, _ := fs.Glob(os.DirFS(dir), leftovers) // the pattern is right, and nothing else is reported
 	for _, name := range names {

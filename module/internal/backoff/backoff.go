@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Policy is how pauses grow. It has no state: the caller counts its failures, and starts again from zero after a success.
-// The zero value never waits.
+// Policy is how pauses grow. It has no state: the caller counts its failures, and starts again from zero
+// after a success. The zero value never waits.
 type Policy struct {
 	// First is the pause after the first failure.
 	First time.Duration

@@ -85,7 +85,7 @@ func TestMergeIsOneStep(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		unbanned[i] = e.removed(c.now().UnixMilli()).entry()
+		unbanned[i] = e.tombstone(c.now().UnixMilli()).entry()
 	}
 	s, _ := openAt(t, "", c.now)
 	var readers sync.WaitGroup
@@ -107,7 +107,7 @@ func TestMergeIsOneStep(t *testing.T) {
 	}
 	for i := range 5 {
 		s.mu.Lock()
-		s.past = entries{} // as if it was never heard of
+		s.tombstones = entries{} // as if it was never heard of
 		s.mu.Unlock()
 		if changed, _ := merge(t, s, banned); changed != n {
 			t.Errorf("%d: %d changed", i, changed)

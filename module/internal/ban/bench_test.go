@@ -70,7 +70,7 @@ func BenchmarkMerge(b *testing.B) {
 			e.Version++
 			change := e.entry()
 			if e.Version%2 == 0 {
-				change = e.removed(e.Version).entry()
+				change = e.tombstone(e.Version).entry()
 			}
 			merge(b, s, []replica.Entry{change})
 		}

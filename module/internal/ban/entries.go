@@ -8,22 +8,22 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
-// entries are those of each kind, in the order of their prefixes, with one of each prefix. They are not changed once
-// others can see them.
+// entries are the entries of each kind, sorted by prefix, one per prefix. Once published, they are
+// immutable.
 type entries [numKinds][]stored
 
 func (s *entries) of(kind Kind) *[]stored { return &s[kind-1] }
 
 func (s *entries) len() int { return len(s[0]) + len(s[1]) }
 
-// find returns where a prefix is, or would be.
+// find returns the index of a prefix, or where it would be inserted.
 func (s *entries) find(kind Kind, p netip.Prefix) (int, bool) {
 	return slices.BinarySearchFunc(*s.of(kind), p, comparePrefix)
 }
 
 func comparePrefix(e stored, p netip.Prefix) int { return e.Prefix.Compare(p) }
 
-// get returns the one of a kind and prefix.
+// get returns the entry of a kind and prefix.
 func (s *entries) get(kind Kind, p netip.Prefix) (stored, bool) {
 	i, found := s.find(kind, p)
 	if !found {
@@ -32,7 +32,7 @@ func (s *entries) get(kind Kind, p netip.Prefix) (stored, bool) {
 	return (*s.of(kind))[i], true
 }
 
-// entriesOf sorts entries. Several of the same kind and prefix are combined into one, in the order of the list.
+// entriesOf sorts entries. It combines those of the same kind and prefix, in the order of the list.
 func entriesOf(list []stored, combine func(a, b stored) stored) (s entries) {
 	for _, e := range list {
 		*s.of(e.Kind) = append(*s.of(e.Kind), e)
@@ -51,7 +51,8 @@ func entriesOf(list []stored, combine func(a, b stored) stored) (s entries) {
 	return s
 }
 
-// with returns the entries without those that there are changes to, and with the changes that are wanted.
+// with returns the entries after changes. Each change replaces the entry of its kind and prefix, or
+// removes it if the change is not wanted.
 func (s entries) with(changes entries, wanted func(stored) bool) entries {
 	for i := range s {
 		if len(changes[i]) > 0 {
@@ -77,7 +78,7 @@ func replace(old, changes []stored, wanted func(stored) bool) []stored {
 	return append(all, old...)
 }
 
-// without returns the entries that are not unwanted.
+// without returns the entries for which unwanted returns false.
 func (s entries) without(unwanted func(stored) bool) entries {
 	for i, list := range s {
 		if slices.ContainsFunc(list, unwanted) {
@@ -100,7 +101,7 @@ func (s entries) newest(n int) entries {
 		}
 	}
 	slices.Sort(versions)
-	last := versions[surplus-1] // the largest version to drop; not all that have it need to be dropped
+	last := versions[surplus-1] // the largest version to drop; some entries with it may stay
 	older, _ := slices.BinarySearch(versions, last)
 	ties := surplus - older
 	var newest entries
@@ -129,7 +130,7 @@ func (s *entries) oldest() int64 {
 	return version
 }
 
-// nextEnd returns when the next entry ends, or the zero time.
+// nextEnd returns when the next entry ends; zero if none does.
 func (s *entries) nextEnd() (next time.Time) {
 	for _, list := range s {
 		for _, e := range list {
@@ -141,25 +142,28 @@ func (s *entries) nextEnd() (next time.Time) {
 	return next
 }
 
-// state is all that a store knows.
+// state is the content of a store.
 type state struct {
-	live entries // those in force
-	past entries // removals, and what is over but remembered
+	live       entries // in force
+	tombstones entries // tombstones: removals and ended entries
 }
 
-// get returns what was the last change to a kind and prefix, if that is known.
+// get returns the last change to a kind and prefix.
 func (s *state) get(kind Kind, p netip.Prefix) (stored, bool) {
 	if e, found := s.live.get(kind, p); found {
 		return e, true
 	}
-	return s.past.get(kind, p)
+	return s.tombstones.get(kind, p)
 }
 
-// with returns the state after changes. It takes time in proportion to all that is known, however many they are.
+// with returns the state after changes. Its cost depends on the size of the state, not on the
+// number of changes.
 func (s state) with(changes entries, now time.Time) state {
 	return state{
 		live: s.live.with(changes, func(e stored) bool { return !e.over(now) }),
-		past: s.past.with(changes, func(e stored) bool { return e.over(now) && !e.forgotten(now) }).newest(maxEntries),
+		tombstones: s.tombstones.with(changes, func(e stored) bool {
+			return e.over(now) && !e.obsolete(now)
+		}).newest(maxEntries),
 	}
 }
 
@@ -170,7 +174,8 @@ func (s state) change(e stored, now time.Time) state {
 	return s.with(changes, now)
 }
 
-// at returns the state at the given time: what ended is past, or forgotten.
+// at returns the state at the given time: ended entries become tombstones, and obsolete tombstones
+// are dropped.
 func (s state) at(now time.Time) state {
 	var ended entries
 	for i, list := range s.live {
@@ -183,6 +188,6 @@ func (s state) at(now time.Time) state {
 	if ended.len() > 0 {
 		s = s.with(ended, now)
 	}
-	s.past = s.past.without(func(e stored) bool { return e.forgotten(now) })
+	s.tombstones = s.tombstones.without(func(e stored) bool { return e.obsolete(now) })
 	return s
 }

@@ -10,14 +10,15 @@ import (
 	"unicode/utf8"
 )
 
-// Kind says what an entry does. The zero Kind is none, so that an entry that does not say it is an error.
+// Kind is the effect of an entry. The zero Kind is invalid, so that an entry without a kind is an
+// error.
 type Kind uint8
 
 // The kinds.
 const (
-	// Ban: the addresses are treated as on the deny list.
+	// Ban: the addresses are treated as if they were on the deny list.
 	Ban Kind = iota + 1
-	// Exemption: the addresses are not judged.
+	// Exemption: the addresses are not scored.
 	Exemption
 )
 
@@ -27,7 +28,7 @@ var kindNames = [numKinds]string{"ban", "exemption"}
 
 func (k Kind) valid() bool { return k == Ban || k == Exemption }
 
-// String returns the kind's word.
+// String returns the name of the kind.
 func (k Kind) String() string {
 	if k.valid() {
 		return kindNames[k-1]
@@ -35,10 +36,10 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", uint8(k))
 }
 
-// MarshalText writes the kind's word.
+// MarshalText implements encoding.TextMarshaler.
 func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// UnmarshalText reads the kind's word.
+// UnmarshalText implements encoding.TextUnmarshaler.
 func (k *Kind) UnmarshalText(text []byte) error {
 	i := slices.Index(kindNames[:], string(text))
 	if i < 0 {
@@ -59,21 +60,21 @@ type Entry struct {
 	// Created is when the entry was made, in whole seconds.
 	Created time.Time `json:"created"`
 
-	// Expires is when the entry ends, in whole seconds. The zero time means that it does not.
+	// Expires is when the entry ends, in whole seconds; zero means never.
 	Expires time.Time `json:"expires,omitzero"`
 }
 
 const maxReason = 500
 
-// The broadest prefixes that can be banned: the largest allocations to one holder. What is broader is a slip of the
-// hand.
+// The broadest prefixes that can be banned: the largest allocations to one holder. A broader one is
+// a typing error.
 const (
 	broadestBan4 = 8
 	broadestBan6 = 16
 )
 
-// normalize returns the entry in the one form that is stored, or what is wrong with it. Times become UTC and whole
-// seconds, so that people can read the file and not more than one instant a second has something to expire.
+// normalize returns the entry in its stored form, or an error. Times become UTC and whole seconds,
+// so that the file is readable and at most one instant per second has entries that end.
 func (e Entry) normalize() (Entry, error) {
 	if !e.Kind.valid() {
 		return Entry{}, errors.New("the kind is missing: use ban or exemption")
@@ -90,7 +91,7 @@ func (e Entry) normalize() (Entry, error) {
 	}
 	e.Created = e.Created.UTC().Truncate(time.Second)
 	if !e.Expires.IsZero() {
-		e.Expires = roundUp(e.Expires) // an entry never ends before it was meant to
+		e.Expires = roundUp(e.Expires) // an entry never ends too early
 	}
 	for _, t := range []time.Time{e.Created, e.Expires} {
 		if !t.IsZero() && (t.Year() < 1970 || t.Year() > 9999) {
@@ -101,7 +102,7 @@ func (e Entry) normalize() (Entry, error) {
 	return e, nil
 }
 
-// roundUp returns the time in UTC and whole seconds, not before t.
+// roundUp rounds a time up to a whole second, in UTC.
 func roundUp(t time.Time) time.Time { return t.Add(time.Second - 1).UTC().Truncate(time.Second) }
 
 // canonical returns the prefix unmapped and without host bits.

@@ -12,15 +12,16 @@ import (
 )
 
 const (
-	// maxLine bounds the JSON of one entry.
+	// maxLine is the maximum size of one entry in JSON.
 	maxLine = 2048
 
-	// maxFile bounds what is read: as many entries as there can be, and as many removals.
+	// maxFile is the maximum size of the file: the maximum number of entries and of tombstones.
 	maxFile = 2 * maxEntries * maxLine
 )
 
-// readFile returns what the file at path holds at the given time, and how many of its entries are unusable. No file is
-// an empty one. An error that wraps errDamaged says that the file's contents are not a list of entries at all.
+// readFile returns the content of the file at the given time, and the number of its invalid
+// entries. A missing file is empty. The error wraps errDamaged if the file is not a list of entries
+// at all.
 func readFile(path string, now time.Time) (all state, unusable int, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -39,7 +40,7 @@ func readFile(path string, now time.Time) (all state, unusable int, err error) {
 
 var errDamaged = errors.New("not a list of bans and exemptions")
 
-// decode reads a file's contents. One unusable entry does not cost the others.
+// decode parses the content of a file. It skips invalid entries.
 func decode(data []byte, now time.Time) (all state, unusable int, err error) {
 	if len(data) > maxFile {
 		return state{}, 0, fmt.Errorf("%w: larger than %d bytes", errDamaged, maxFile)
@@ -58,18 +59,18 @@ func decode(data []byte, now time.Time) (all state, unusable int, err error) {
 		switch {
 		case err != nil || live == maxEntries && !e.over(now):
 			unusable++
-		case !e.forgotten(now):
+		case !e.obsolete(now):
 			usable = append(usable, e)
 			if !e.over(now) {
 				live++
 			}
 		}
 	}
-	lastOne := func(_, b stored) stored { return b } // a line that was added by hand
+	lastOne := func(_, b stored) stored { return b } // later lines may be added by hand
 	return state{}.with(entriesOf(usable, lastOne), now), unusable, nil
 }
 
-// parse reads a line.
+// parse parses a line.
 func parse(line []byte) (stored, error) {
 	var e stored
 	if err := json.Unmarshal(line, &e); err != nil {
@@ -78,16 +79,16 @@ func parse(line []byte) (stored, error) {
 	return e.normalize()
 }
 
-// encode writes one entry a line, for people and for grep: what is in force comes first.
+// encode writes one entry per line, for people and for grep: entries in force come first.
 func encode(all state) ([]byte, error) {
 	var b bytes.Buffer
 	enc := lineEncoder(&b)
 	b.WriteString("[\n")
 	first := true
-	for _, list := range [][]stored{all.live[0], all.live[1], all.past[0], all.past[1]} {
+	for _, list := range [][]stored{all.live[0], all.live[1], all.tombstones[0], all.tombstones[1]} {
 		for _, e := range list {
 			if !first {
-				b.Truncate(b.Len() - 1) // the line's end, to come after the comma
+				b.Truncate(b.Len() - 1) // the line feed, to follow the comma
 				b.WriteString(",\n")
 			}
 			first = false

@@ -252,7 +252,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		all, _, err := decode(data, now)
 		if err != nil {
-			if !errors.Is(err, errDamaged) || all.live.len()+all.past.len() != 0 {
+			if !errors.Is(err, errDamaged) || all.live.len()+all.tombstones.len() != 0 {
 				t.Fatalf("%v with %v", err, all)
 			}
 			return
@@ -271,13 +271,13 @@ func FuzzDecode(f *testing.F) {
 
 // checkState looks whether entries have the form and the place that they must have.
 func checkState(t *testing.T, all state, now time.Time) {
-	for past, lists := range []entries{all.live, all.past} {
+	for past, lists := range []entries{all.live, all.tombstones} {
 		for i, list := range lists {
 			for j, e := range list {
 				if e.Kind != Kind(i+1) || e.Prefix != e.Prefix.Masked() || e.Prefix.Addr().Is4In6() || e.Version < 0 {
 					t.Fatalf("kept: %+v", e)
 				}
-				if e.over(now) != (past == 1) || e.forgotten(now) {
+				if e.over(now) != (past == 1) || e.obsolete(now) {
 					t.Fatalf("in the wrong place: %+v", e)
 				}
 				if j > 0 && list[j-1].Prefix.Compare(e.Prefix) >= 0 {
@@ -293,7 +293,7 @@ func checkState(t *testing.T, all state, now time.Time) {
 
 func sameState(a, b state) bool {
 	return slices.Equal(a.live[0], b.live[0]) && slices.Equal(a.live[1], b.live[1]) &&
-		slices.Equal(a.past[0], b.past[0]) && slices.Equal(a.past[1], b.past[1])
+		slices.Equal(a.tombstones[0], b.tombstones[0]) && slices.Equal(a.tombstones[1], b.tombstones[1])
 }
 
 // TestFormats proves that a file and entries in Redis written before there was package replica are read without loss, and

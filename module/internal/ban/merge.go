@@ -11,11 +11,11 @@ import (
 
 var _ replica.Peer = (*Store)(nil)
 
-// shownName bounds what an error repeats of a foreign name.
-const shownName = 100
+// maxShownName is how much of a foreign name an error repeats.
+const maxShownName = 100
 
-// entry returns e as instances exchange it: under its kind and prefix, such as "ban 203.0.113.0/24", with the line of
-// the file, but for Keep, as the value.
+// entry returns e as a replica entry. Its name is the kind and prefix, such as "ban
+// 203.0.113.0/24". Its value is the line of the file without Keep.
 func (e stored) entry() replica.Entry {
 	entry := replica.Entry{Name: e.name(), Version: e.Version, Value: e.value()}
 	if e.Removed || !e.Expires.IsZero() {
@@ -24,8 +24,8 @@ func (e stored) entry() replica.Entry {
 	return entry
 }
 
-// parseEntry reads an entry of another instance. It is foreign: it can be anything. What it says of Expires does not
-// count.
+// parseEntry parses an entry of another instance, which can have any content. It ignores
+// entry.Expires.
 func parseEntry(entry replica.Entry, now time.Time) (stored, error) {
 	if len(entry.Value) > maxLine {
 		return stored{}, fmt.Errorf("it has %d bytes, %d at most can be an entry", len(entry.Value), maxLine)
@@ -34,20 +34,21 @@ func parseEntry(entry replica.Entry, now time.Time) (stored, error) {
 	if err != nil {
 		return stored{}, err
 	}
-	e.Keep = time.Time{} // each instance finds it out by itself
+	e.Keep = time.Time{} // each instance computes it
 	if e.name() != entry.Name || e.Version != entry.Version {
 		return stored{}, fmt.Errorf("it is version %d of %q, not %d", e.Version, e.name(), entry.Version)
 	}
 	return e, entry.Check(now)
 }
 
-// Entries implements replica.Peer: the last change to each kind and prefix, as far as they are remembered.
+// Entries implements replica.Peer. It returns the last change to each kind and prefix, as long as
+// it is stored.
 func (s *Store) Entries() []replica.Entry {
 	s.mu.Lock()
 	all := s.state().at(s.now())
 	s.mu.Unlock()
-	entries := make([]replica.Entry, 0, all.live.len()+all.past.len())
-	for _, list := range [][]stored{all.live[0], all.live[1], all.past[0], all.past[1]} {
+	entries := make([]replica.Entry, 0, all.live.len()+all.tombstones.len())
+	for _, list := range [][]stored{all.live[0], all.live[1], all.tombstones[0], all.tombstones[1]} {
 		for _, e := range list {
 			entries = append(entries, e.entry())
 		}
@@ -58,23 +59,24 @@ func (s *Store) Entries() []replica.Entry {
 // Changed implements replica.Peer: the channel is closed when Add or Remove changes something.
 func (s *Store) Changed() <-chan struct{} { return s.changed.Changed() }
 
-// Merge implements replica.Peer. It takes over the changes of other instances that are newer than what is known here,
-// and reports whether something is known that is newer than what was given under its name.
+// Merge implements replica.Peer. It stores the changes of other instances that are newer than its
+// own, and reports whether some of its own are newer than the given ones.
 //
-// The same goes for changes as for Add, or they are skipped, which is logged once a minute: malformed ones, those
-// that were made more than a day ahead of the clock, and new entries for which there is no room. Stores that go on to
-// be given each other's Entries come to have the same entries in force.
+// The rules of Add apply. Merge skips malformed changes, changes made more than a day ahead of the
+// clock, and new entries above the limit, and logs that once a minute. Stores that keep exchanging
+// their Entries end up with the same entries in force.
 //
-// When Merge returns, Lookup answers accordingly, and what is new is on disk. If the disk fails, the changes are in
-// force all the same, and writing is tried again, as for Add. However many changes there are, the index is built and
-// the file is written once at most, and not at all if nothing is new. After Close nothing happens.
+// When Merge returns, the changes are in force and on disk. If writing fails, they are in force all
+// the same, and writing is tried again, as in Add. Merge builds the index and writes the file at
+// most once, and only if there are changes. After Close it does nothing.
 func (s *Store) Merge(entries []replica.Entry) (better bool) {
-	_, newer, _ := s.merge(entries) // a failed write is logged, and tried again
+	_, newer, _ := s.merge(entries) // a failed write is logged and tried again
 	return len(newer) > 0
 }
 
-// merge is Merge. It returns how many entries in force were added, replaced or ended, and what is newer here. If only
-// writing the file failed, the error wraps ErrNotSaved; after Close it wraps ErrClosed.
+// merge is Merge. changed is the number of entries in force that were added, replaced or ended.
+// newer are own changes that are newer. If only writing the file failed, the error wraps
+// ErrNotSaved; after Close it wraps ErrClosed.
 func (s *Store) merge(entries []replica.Entry) (changed int, newer []replica.Entry, err error) {
 	now := s.now()
 	given, unusable, unusableErr := parseAll(entries, now)
@@ -87,25 +89,26 @@ func (s *Store) merge(entries []replica.Entry) (changed int, newer []replica.Ent
 	all := s.state().at(now)
 	m := compare(&all, given, now)
 	s.skipped.Add(unusable, unusableErr)
-	s.skipped.Add(m.fit(&all, now), errFull)
+	s.skipped.Add(m.dropSurplus(&all, now), errFull)
 	s.skipped.Log(s.log, now)
 	if m.taken.len() == 0 {
 		return 0, m.newer, nil
 	}
 	s.publish(all.with(m.taken, now))
-	s.poke()
+	s.resetTimer()
 	s.logMerged(m.effects, now)
 	return len(m.effects), m.newer, s.save()
 }
 
-// parseAll returns the newest usable change of each name, and how many were not usable, with the error of the last one.
+// parseAll returns the newest valid change of each name, the number of invalid ones, and the error
+// of the last of those.
 func parseAll(list []replica.Entry, now time.Time) (given entries, unusable int, err error) {
 	usable := make([]stored, 0, len(list))
 	for _, entry := range list {
 		e, parseErr := parseEntry(entry, now)
 		if parseErr != nil {
 			unusable++
-			err = fmt.Errorf("the change %.*q: %w", shownName, entry.Name, parseErr)
+			err = fmt.Errorf("the change %.*q: %w", maxShownName, entry.Name, parseErr)
 			continue
 		}
 		usable = append(usable, e)
@@ -113,19 +116,19 @@ func parseAll(list []replica.Entry, now time.Time) (given entries, unusable int,
 	return entriesOf(usable, stored.Join), unusable, err
 }
 
-// merging is the outcome of comparing the changes of others with what is known here.
-type merging struct {
-	taken   entries         // what must take the place of what is known
-	effects []stored        // those of taken that change what is in force
-	surplus int             // how many entries in force there would be too many
-	newer   []replica.Entry // what is known, and newer than what was given
+// mergeResult compares the changes of other instances with the own ones.
+type mergeResult struct {
+	taken   entries         // the changes to store
+	effects []stored        // of those, the ones that change the entries in force
+	surplus int             // how many entries would be in force above the limit
+	newer   []replica.Entry // own changes that are newer than the given ones
 }
 
-func compare(all *state, given entries, now time.Time) (m merging) {
+func compare(all *state, given entries, now time.Time) (m mergeResult) {
 	m.surplus = all.live.len() - maxEntries
-	full := int64(-1) // up to this version there is no room for what is over: it would be the first to go
-	if all.past.len() >= maxEntries {
-		full = all.past.oldest()
+	full := int64(-1) // tombstones up to this version are above the limit
+	if all.tombstones.len() >= maxEntries {
+		full = all.tombstones.oldest()
 	}
 	known := func(e stored) (stored, bool) { return all.get(e.Kind, e.Prefix) }
 	for i, list := range given {
@@ -135,7 +138,7 @@ func compare(all *state, given entries, now time.Time) (m merging) {
 		}
 		for _, next := range taken {
 			ours, found := known(next)
-			if !found && (next.forgotten(now) || next.over(now) && next.Version <= full) {
+			if !found && (next.obsolete(now) || next.over(now) && next.Version <= full) {
 				continue
 			}
 			m.taken[i] = append(m.taken[i], next)
@@ -154,9 +157,9 @@ func compare(all *state, given entries, now time.Time) (m merging) {
 	return m
 }
 
-// fit takes back the new entries for which there is no room, and returns their number: the latest ones, which Add would
-// have refused.
-func (m *merging) fit(all *state, now time.Time) int {
+// dropSurplus drops the latest new entries above the limit, which Add would also refuse, and
+// returns their number.
+func (m *mergeResult) dropSurplus(all *state, now time.Time) int {
 	if m.surplus <= 0 {
 		return 0
 	}
@@ -177,7 +180,7 @@ func (m *merging) fit(all *state, now time.Time) int {
 	return m.surplus
 }
 
-// logMerged logs what other instances did to the entries in force.
+// logMerged logs how other instances changed the entries in force.
 func (s *Store) logMerged(effects []stored, now time.Time) {
 	switch {
 	case len(effects) > 1:

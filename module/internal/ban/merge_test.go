@@ -87,7 +87,7 @@ func TestMergeSkips(t *testing.T) {
 		"null":                      {replica.Entry{Name: name, Version: now, Value: []byte("null")}, "kind is missing"},
 		"too long":                  {with(now, `,"x":"`+strings.Repeat("x", 2048)+`"`), "2048 at most"},
 		"another name":              {change("ban 203.0.113.0/25", now, fmt.Sprintf(`%s,"version":%d`, is, now)), "203.0.113.0/25"},
-		"a long name":               {change(strings.Repeat("x", 1000), now, is), strings.Repeat("x", shownName) + `\"`},
+		"a long name":               {change(strings.Repeat("x", 1000), now, is), strings.Repeat("x", maxShownName) + `\"`},
 		"another version":           {change(name, now+1, fmt.Sprintf(`%s,"version":%d`, is, now)), "it is version"},
 		"a version below all":       {with(-1, ""), "is not a time"},
 		"a version beyond all":      {with(1<<62, ""), "is not a time"},
@@ -132,12 +132,12 @@ func TestSkippedChangesAreToldOnceAMinute(t *testing.T) {
 		t.Errorf("at once: %s", got)
 	}
 	c.add(maxPause)
-	s.tend(false)
+	s.expire(false)
 	if got := log.Take(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "count=8") {
 		t.Errorf("after a minute: %s", got)
 	}
 	c.add(maxPause)
-	s.tend(false)
+	s.expire(false)
 	if got := log.Take(); got != "" {
 		t.Errorf("again: %s", got)
 	}
@@ -318,7 +318,7 @@ func TestChanged(t *testing.T) {
 		t.Error("no error")
 	}
 	c.add(time.Minute)
-	a.tend(false)
+	a.expire(false)
 	expect(a, false)
 }
 
@@ -354,7 +354,7 @@ func TestMergeOntoADiskThatFails(t *testing.T) {
 	if err := os.RemoveAll(path); err != nil {
 		t.Fatal(err)
 	}
-	b.tend(true)
+	b.expire(true)
 	if restarted, _ := openAt(t, path, c.now); restarted.Len(Ban) != 1 {
 		t.Error("not on disk after the disk is well")
 	}

@@ -140,7 +140,7 @@ func (w *world) agree(t *rapid.T, when string) {
 	}
 	w.exchange(t)
 	for i, r := range w.up() {
-		r.store.tend(false)
+		r.store.expire(false)
 		now := r.store.now()
 		got := append(r.store.List(Ban), r.store.List(Exemption)...)
 		slices.SortFunc(got, compareEntries)
@@ -311,7 +311,7 @@ func (w *world) events() map[string]func(*rapid.T) {
 			w.clock.add(time.Duration(rapid.IntRange(30, 600).Draw(t, "minutes")) * time.Minute)
 			for _, r := range w.up() {
 				if rapid.Bool().Draw(t, "tended") {
-					r.store.tend(false)
+					r.store.expire(false)
 				}
 			}
 		},

@@ -10,13 +10,13 @@ import (
 // snapshot is the entries in force at one moment.
 type snapshot struct {
 	entries entries
-	index   *iplist.Index // of the exemptions and the bans, in this order
+	index   *iplist.Index // the exemptions and the bans, in this order
 }
 
 const exemptionList = 0
 
-// next returns the snapshot of live. It takes over the index of now, which may be nil, if that is of the same prefixes:
-// building one is most of the work.
+// next returns the snapshot of live. It reuses the index of now, which may be nil, if the prefixes
+// are the same: building an index is most of the work.
 func (now *snapshot) next(live entries) *snapshot {
 	if now != nil && samePrefixes(now.entries, live) {
 		return &snapshot{live, now.index}

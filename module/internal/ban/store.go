@@ -1,13 +1,13 @@
-// Package ban stores the prefixes that operators ban or exempt while the server runs: with a reason, for a time or for
-// good, in memory and on disk, on one instance or the same on several.
+// Package ban stores the prefixes that operators ban or exempt while the server runs: with a
+// reason, temporarily or permanently, in memory and on disk, on one or several instances.
 //
-// Requests read an immutable snapshot; changes build the next one, which is in force when Add or Remove returns. A
-// change costs time in proportion to the number of entries, which suits what people and scripts ban one by one; long
-// lists belong in a deny file or a feed.
+// Requests read an immutable snapshot. Add and Remove build a new one, which is in force when they
+// return. The cost of a change grows with the number of entries: the package suits bans by people
+// and scripts. Long lists belong in a deny file or a feed.
 //
-// Instances agree on them as package replica describes: of two changes to the same kind and prefix the later one
-// holds everywhere. What was removed is remembered for a while, and so is an entry that is over but took the place of
-// a longer one, so that an instance that missed the change cannot bring back what it still has.
+// Instances exchange changes through package replica: of two changes to the same kind and prefix,
+// the later one wins. A removal leaves a tombstone, and so does an entry that ends after it
+// replaced a longer one. An instance that missed the change then cannot bring back the old entry.
 package ban
 
 import (
@@ -25,21 +25,23 @@ import (
 )
 
 const (
-	// maxEntries bounds memory, and with it the time that a change takes. As many removals are remembered at most.
+	// maxEntries is the maximum number of entries, and of tombstones. It limits memory and the time
+	// of a change.
 	maxEntries = 100_000
 
-	// maxPause bounds how long the store's goroutine sleeps, since its timer does not notice when the clock is set or
-	// the machine was suspended. It is also how often writing the file is tried again after it failed.
+	// maxPause is how long the store's goroutine sleeps at most, since its timer does not notice a
+	// change of the clock or a suspended machine. It is also how often a failed write is tried
+	// again.
 	maxPause = time.Minute
 )
 
 // Errors that Add and Remove return, wrapped.
 var (
-	// ErrNotSaved: the change is in force, but could not be written to disk, so that a restart would undo it. Writing
-	// is tried again every minute, at the next change and by Close.
+	// ErrNotSaved: the change is in force, but not on disk, so that a restart would undo it.
+	// Writing is tried again every minute, at the next change and by Close.
 	ErrNotSaved = errors.New("in force, but not on disk")
 
-	// ErrClosed: the store takes no changes any more.
+	// ErrClosed: the store is closed and refuses changes.
 	ErrClosed = errors.New("the store of bans is closed")
 )
 
@@ -48,37 +50,38 @@ var errFull = fmt.Errorf("there are %d entries already: put long lists into a de
 
 // Options are the settings of a Store. The zero Options are valid.
 type Options struct {
-	// Logger gets what an operator must know. Default: nothing is logged.
+	// Logger receives messages for the operator. Default: nothing is logged.
 	Logger *slog.Logger
 
 	// now is the clock. Tests set it.
 	now func() time.Time
 }
 
-// Store is the set of bans and exemptions. It is safe for concurrent use. Only one Store may use a file at a time, so
-// that configurations share it over reloads.
+// Store is the set of bans and exemptions. It is safe for concurrent use. Only one Store may use a
+// file at a time: configurations share it across reloads.
 type Store struct {
 	path string
 	log  *slog.Logger
 	now  func() time.Time
 
-	current atomic.Pointer[snapshot] // nil: there are no entries in force
+	current atomic.Pointer[snapshot] // nil: no entries in force
 
-	mu      sync.Mutex // held while a change is made and written, never by Lookup, Find, List and Len
-	past    entries    // what is over but remembered
-	unsaved bool       // the file is behind
-	closed  bool
-	skipped replica.Skipped
+	mu         sync.Mutex // locked by changes, with their write, never by Lookup, Find, List and Len
+	tombstones entries    // tombstones
+	unsaved    bool       // the file lacks a change
+	closed     bool
+	skipped    replica.Skipped
 
 	changed          replica.Signal
 	wake, stop, done chan struct{}
 }
 
-// Open returns the store of the file at path, or one in memory only when path is empty. The caller must Close it.
-// Entries that are over are left out.
+// Open returns the store of the file at path; without a path, one that is only in memory. The
+// caller must Close it. It omits entries that have ended.
 //
-// A damaged file is not an error, because the server must start: it is renamed to end in ".damaged", which is logged,
-// and its usable entries are loaded. A file that cannot be read is an error: going on would overwrite it.
+// A damaged file is not an error, because the server must start. The file is renamed to end in
+// ".damaged", which is logged, and its valid entries are loaded. An unreadable file is an error,
+// since the next write would overwrite it.
 func Open(path string, o Options) (*Store, error) {
 	s := &Store{
 		path: path,
@@ -119,7 +122,7 @@ func (s *Store) load() error {
 	return nil
 }
 
-// setAside moves the damaged file out of the way and writes what was usable of it.
+// setAside renames the damaged file and writes its valid entries to a new one.
 func (s *Store) setAside(damage error) {
 	aside := s.path + ".damaged"
 	all := s.state()
@@ -129,12 +132,13 @@ func (s *Store) setAside(damage error) {
 		s.log.Error("setting the damaged file aside; the next change will overwrite it", "error", err)
 		return
 	}
-	_ = s.save() // it logs its own failure
+	_ = s.save() // save logs its error
 }
 
-// Lookup reports whether addr is banned or exempt; an exemption beats a ban, so that at most one is true. It takes no
-// lock and allocates nothing; without entries it is one atomic load. An entry can act for some milliseconds after its
-// end, until the timer has removed it. IPv4-mapped addresses count as IPv4, zones are ignored.
+// Lookup reports whether addr is banned or exempt. An exemption beats a ban, so at most one is
+// true. Lookup takes no lock and does not allocate; without entries it is one atomic load. An entry
+// may stay in force for some milliseconds after its end, until the timer removes it. IPv4-mapped
+// addresses count as IPv4; zones are ignored.
 func (s *Store) Lookup(addr netip.Addr) (banned, exempt bool) {
 	now := s.current.Load()
 	if now == nil {
@@ -144,11 +148,12 @@ func (s *Store) Lookup(addr netip.Addr) (banned, exempt bool) {
 	if len(lists) == 0 {
 		return false, false
 	}
-	exempt = lists[0] == exemptionList // they are ascending
+	exempt = lists[0] == exemptionList // lists is sorted
 	return !exempt, exempt
 }
 
-// Find returns the entries that hold addr: exemptions before bans, each from the narrowest to the broadest prefix.
+// Find returns the entries that contain addr: exemptions before bans, each from the narrowest to
+// the broadest prefix.
 func (s *Store) Find(addr netip.Addr) []Entry {
 	now := s.current.Load()
 	addr = addr.Unmap().WithZone("")
@@ -166,7 +171,7 @@ func (s *Store) Find(addr netip.Addr) []Entry {
 	return found
 }
 
-// List returns all entries of a kind in the order of their prefixes, IPv4 first.
+// List returns all entries of a kind, sorted by prefix, IPv4 first.
 func (s *Store) List(kind Kind) []Entry {
 	now := s.current.Load()
 	if now == nil || !kind.valid() {
@@ -187,13 +192,13 @@ func (s *Store) Len(kind Kind) int {
 	return 0
 }
 
-// Add bans or exempts a prefix, in the place of an entry of the same kind and prefix if there is one, and returns the
-// entry as it is stored: the prefix unmapped and without host bits, the times in whole seconds. Created is the present
-// time when it is zero. Expires, when it is set, is at least one second after Created.
+// Add bans or exempts a prefix. It replaces an entry of the same kind and prefix. It returns the
+// entry as stored: the prefix unmapped and without host bits, the times in whole seconds. A zero
+// Created means now. Expires, if set, becomes at least one second after Created.
 //
-// When Add returns, Lookup answers accordingly and the entry is on disk. If only the latter failed, the error wraps
-// ErrNotSaved and the entry is returned all the same: a ban is worth having until the disk is well. After any other
-// error nothing has changed.
+// When Add returns, the entry is in force and on disk. If only writing failed, Add returns the
+// entry and an error that wraps ErrNotSaved: the ban is useful even before the disk works again.
+// After any other error nothing has changed.
 func (s *Store) Add(e Entry) (Entry, error) {
 	now := s.now()
 	if e.Created.IsZero() {
@@ -224,13 +229,14 @@ func (s *Store) Add(e Entry) (Entry, error) {
 		return Entry{}, fmt.Errorf("adding the %s of %s: %w", e.Kind, e.Prefix, errFull)
 	}
 	s.publish(next)
-	s.poke()
+	s.resetTimer()
 	s.changed.Notify()
 	return e, s.save()
 }
 
-// Remove ends the entry of a kind and prefix and reports whether there was one. As for Add, an error that wraps
-// ErrNotSaved means that the removal is in force, but that the entry would be back after a restart.
+// Remove ends the entry of a kind and prefix, and reports whether there was one. As in Add, an
+// error that wraps ErrNotSaved means that the removal is in force, but that a restart would undo
+// it.
 func (s *Store) Remove(kind Kind, p netip.Prefix) (bool, error) {
 	p, err := canonical(p)
 	if err != nil || !kind.valid() {
@@ -247,13 +253,13 @@ func (s *Store) Remove(kind Kind, p netip.Prefix) (bool, error) {
 		return false, nil
 	}
 	now := s.now()
-	s.publish(all.change(before.removed(replica.NextVersion(now, before.Version)), now))
+	s.publish(all.change(before.tombstone(replica.NextVersion(now, before.Version)), now))
 	s.changed.Notify()
 	return true, s.save()
 }
 
-// Close ends the store's goroutine and writes what is not on disk yet. Lookup goes on to answer, but entries do not end
-// any more. Closing again does nothing.
+// Close ends the store's goroutine and writes unsaved changes. Lookup still works, but entries no
+// longer end. A second call does nothing.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -273,18 +279,18 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// state returns what is known. s.mu is held.
+// state returns the state. The caller holds s.mu.
 func (s *Store) state() state {
-	all := state{past: s.past}
+	all := state{tombstones: s.tombstones}
 	if now := s.current.Load(); now != nil {
 		all.live = now.entries
 	}
 	return all
 }
 
-// publish puts entries into force and remembers what is over. s.mu is held, but while the store is opened.
+// publish puts a state into force. The caller holds s.mu, except in Open.
 func (s *Store) publish(all state) {
-	s.past = all.past
+	s.tombstones = all.tombstones
 	if all.live.len() == 0 {
 		s.current.Store(nil)
 		return
@@ -292,7 +298,7 @@ func (s *Store) publish(all state) {
 	s.current.Store(s.current.Load().next(all.live))
 }
 
-// save writes what is known to disk.
+// save writes the state to disk.
 func (s *Store) save() error {
 	if s.path == "" {
 		return nil
@@ -312,24 +318,24 @@ func (s *Store) save() error {
 	return nil
 }
 
-// poke makes the goroutine look for the next end anew.
-func (s *Store) poke() {
+// resetTimer makes the goroutine compute the next end again.
+func (s *Store) resetTimer() {
 	select {
 	case s.wake <- struct{}{}:
-	default: // it will
+	default: // already requested
 	}
 }
 
-// run removes entries that are over. It ends with Close.
+// run removes ended entries, until Close.
 func (s *Store) run() {
 	defer close(s.done)
 	retry := false
 	for {
-		timer := time.NewTimer(s.tend(retry))
+		timer := time.NewTimer(s.expire(retry))
 		select {
 		case <-timer.C:
 			retry = true
-		case <-s.wake: // by a change, which has tried to write the file itself
+		case <-s.wake: // after a change, which has tried to write the file itself
 			retry = false
 			timer.Stop()
 		case <-s.stop:
@@ -339,9 +345,10 @@ func (s *Store) run() {
 	}
 }
 
-// tend removes the entries that are over, writes the file again if that failed and retry is set, and returns when to
-// look again. The file is not written for an entry that is over: the next change does that, and Open leaves it out.
-func (s *Store) tend(retry bool) (pause time.Duration) {
+// expire removes ended entries, and returns the pause until its next call. If retry is true and the
+// last write failed, it writes the file again. An ended entry alone causes no write: the next
+// change does, and Open omits the entry.
+func (s *Store) expire(retry bool) (pause time.Duration) {
 	pause = maxPause
 	defer func() {
 		if r := recover(); r != nil {
@@ -353,7 +360,7 @@ func (s *Store) tend(retry bool) (pause time.Duration) {
 	now := s.now()
 	all := s.state()
 	rest := all.at(now)
-	s.past = rest.past
+	s.tombstones = rest.tombstones
 	if over := all.live.len() - rest.live.len(); over > 0 {
 		s.publish(rest)
 		s.log.Info("bans and exemptions are over", "count", over)

@@ -9,40 +9,41 @@ import (
 )
 
 const (
-	// keepRemoval is how long the removal of an entry without an end is remembered: so long can an instance be off and
-	// not bring the entry back.
-	keepRemoval = 30 * 24 * time.Hour
+	// tombstoneLife is how long the tombstone of an entry without an end is stored. An instance that
+	// was down no longer than that cannot bring the entry back.
+	tombstoneLife = 30 * 24 * time.Hour
 
-	// grace is how long what could bring back an entry is remembered beyond the entry's end, since the clocks of
-	// instances differ.
+	// grace is how much longer than its entry a tombstone is stored, since the clocks of instances
+	// differ.
 	grace = time.Hour
 )
 
-// stored is what the last change to a kind and prefix left: an entry, or the removal of one. It is a line of the file
-// and, but for Keep, what instances exchange.
+// stored is the last change to a kind and prefix: an entry or its removal. It is a line of the
+// file. Instances exchange it without Keep.
 type stored struct {
 	Entry
 
-	// Version orders the changes to a kind and prefix: the later one has the larger version. It is the time of the
-	// change in Unix milliseconds, or one more than the version of what was changed if that is larger.
+	// Version orders the changes to a kind and prefix: the later one has the larger version. It is
+	// the time of the change in Unix milliseconds or, if that is not larger, one more than the
+	// version before.
 	Version int64 `json:"version"`
 
-	// Removed says that the entry was removed. It then ends when no instance can bring it back any more.
+	// Removed means that the entry was removed. Expires is then when the tombstone is dropped.
 	Removed bool `json:"removed,omitempty"`
 
-	// Keep is how long this is remembered when it is over, because it took the place of what would last longer: an
-	// instance that missed the change still has that. The zero time means not at all. Each instance finds it out by
-	// itself, of what it has seen.
+	// Keep is until when the entry stays as a tombstone after its end, because it replaced one that
+	// would last longer and that an instance may still have. Zero means not at all. Each instance
+	// computes it from the changes that it has seen.
 	Keep time.Time `json:"keep,omitzero"`
 }
 
-// normalize returns e in the one form that is stored, or what is wrong with it.
+// normalize returns e in its stored form, or an error.
 func (e stored) normalize() (stored, error) {
 	var err error
 	if e.Entry, err = e.Entry.normalize(); err != nil {
 		return stored{}, err
 	}
-	if e.Version == 0 { // written before there were versions
+	if e.Version == 0 { // written by a release without versions
 		e.Version = max(0, e.Created.UnixMilli())
 	}
 	if err := replica.CheckVersion(e.Version); err != nil {
@@ -58,10 +59,11 @@ func (e stored) normalize() (stored, error) {
 	return e, nil
 }
 
-// end returns when e is over, or, for an entry without an end, until when its removal would be remembered at least.
+// end returns when e ends or, if it has no end, when its tombstone could be dropped at the
+// earliest.
 func (e stored) end() time.Time {
 	if e.Expires.IsZero() {
-		return earliest(roundUp(time.UnixMilli(e.Version).Add(keepRemoval)), replica.LastTime)
+		return earliest(roundUp(time.UnixMilli(e.Version).Add(tombstoneLife)), replica.LastTime)
 	}
 	return e.Expires
 }
@@ -69,13 +71,13 @@ func (e stored) end() time.Time {
 // over reports whether e is not in force.
 func (e stored) over(now time.Time) bool { return e.Removed || e.ended(now) }
 
-// forgotten reports whether e is over and cannot keep anything from coming back.
-func (e stored) forgotten(now time.Time) bool {
+// obsolete reports whether e is a tombstone that is no longer needed.
+func (e stored) obsolete(now time.Time) bool {
 	return e.over(now) && !latest(e.end(), e.Keep).After(now)
 }
 
-// removed returns the removal of e.
-func (e stored) removed(version int64) stored {
+// tombstone returns the tombstone of e.
+func (e stored) tombstone(version int64) stored {
 	gone := stored{Entry: e.Entry, Version: version, Removed: true}
 	if !gone.Expires.IsZero() {
 		gone.Expires = earliest(gone.Expires.Add(grace), replica.LastTime)
@@ -87,8 +89,8 @@ func (e stored) removed(version int64) stored {
 // ID implements replica.Value.
 func (e stored) ID() (name string, version int64) { return e.name(), e.Version }
 
-// Newer implements replica.Value: it reports whether e comes after other, which is of the same kind and prefix. Of
-// different ones with the same version all instances take the same.
+// Newer implements replica.Value. Of different changes with the same version, all instances choose
+// the same one.
 func (e stored) Newer(other stored) bool {
 	if e.Version != other.Version {
 		return e.Version > other.Version
@@ -102,8 +104,8 @@ func (e stored) same(other stored) bool {
 	return e == other
 }
 
-// Join implements replica.Value: it returns the newer of two of the same kind and prefix, which is remembered until the
-// other one cannot come back.
+// Join implements replica.Value: it returns the newer of two changes to the same kind and prefix.
+// Its Keep lasts until the other one cannot come back.
 func (e stored) Join(other stored) stored {
 	winner, loser := e, other
 	if other.Newer(e) {
@@ -114,7 +116,7 @@ func (e stored) Join(other stored) stored {
 	case loser.Removed:
 		winner.Keep = latest(winner.Keep, loser.Expires)
 	case loser.Expires.IsZero():
-		// from the winner's version, so that joining them again changes nothing
+		// based on the winner's version, so that joining them again changes nothing
 		winner.Keep = latest(winner.Keep, stored{Version: winner.Version}.end())
 	case loser.Expires.After(end):
 		winner.Keep = latest(winner.Keep, earliest(loser.Expires.Add(grace), replica.LastTime))
@@ -125,18 +127,18 @@ func (e stored) Join(other stored) stored {
 	return winner
 }
 
-// name returns what identifies e among all changes.
+// name returns the key of e among all changes.
 func (e stored) name() string { return e.Kind.String() + " " + e.Prefix.String() }
 
-// value returns e as a line of JSON, as instances exchange it.
+// value returns e as a line of JSON, in the form that instances exchange.
 func (e stored) value() []byte {
 	e.Keep = time.Time{}
 	var b bytes.Buffer
-	_ = lineEncoder(&b).Encode(e) // what is normalized can be encoded
+	_ = lineEncoder(&b).Encode(e) // a normalized entry can be encoded
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// lineEncoder returns an encoder of one line each that people can read.
+// lineEncoder returns an encoder that writes one readable line per value.
 func lineEncoder(b *bytes.Buffer) *json.Encoder {
 	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false)

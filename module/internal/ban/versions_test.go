@@ -62,7 +62,7 @@ func TestRemovalsAreRemembered(t *testing.T) {
 				t.Fatalf("got %v, want one until %s", removal, c.now().Add(tc.kept))
 			}
 			c.add(tc.kept - 1)
-			s.tend(false)
+			s.expire(false)
 			restarted, _ := openAt(t, path, c.now)
 			for _, s := range []*Store{s, restarted} {
 				if changed, newer := merge(t, s, old); changed != 0 || !cmp.Equal(newer, removal) || s.Len(Ban) != 0 {
@@ -70,9 +70,9 @@ func TestRemovalsAreRemembered(t *testing.T) {
 				}
 			}
 			c.add(1)
-			s.tend(false)
-			if all := known(s); all.past.len() != 0 || len(s.Entries()) != 0 {
-				t.Errorf("not forgotten: %v", all.past)
+			s.expire(false)
+			if all := known(s); all.tombstones.len() != 0 || len(s.Entries()) != 0 {
+				t.Errorf("not forgotten: %v", all.tombstones)
 			}
 		})
 	}
@@ -121,7 +121,7 @@ func TestWhatWasMissedIsNotUndone(t *testing.T) {
 				exchange(t, a, b)
 				c.add(tc.later)
 				for _, s := range []*Store{a, b} {
-					s.tend(false)
+					s.expire(false)
 					put(t, s, prefix2, 0) // writes the file
 				}
 				left, off := open([]string{"a", "b"}[witness]), open("off") // the other one is gone
@@ -158,7 +158,7 @@ func TestWhatIsHeardLateIsNotTakenBack(t *testing.T) {
 			merge(t, b, a.Entries())
 			merge(t, b, old)
 			c.add(2 * time.Hour)
-			b.tend(false)
+			b.expire(false)
 			changed, newer := merge(t, b, old)
 			if changed != 0 || b.Len(Ban) != 0 || len(newer) != 1 {
 				t.Fatalf("%d, %v", changed, newer)
@@ -181,9 +181,9 @@ func TestWhatEndsIsForgotten(t *testing.T) {
 	c.add(30 * time.Minute)
 	put(t, a, prefix, time.Hour) // prolonged
 	c.add(time.Hour)
-	a.tend(false)
-	if all := known(a); all.past.len() != 0 || len(a.Entries()) != 0 {
-		t.Errorf("left: %v", all.past)
+	a.expire(false)
+	if all := known(a); all.tombstones.len() != 0 || len(a.Entries()) != 0 {
+		t.Errorf("left: %v", all.tombstones)
 	}
 	if changed, newer := merge(t, b, late); changed != 0 || newer != nil || len(b.Entries()) != 0 {
 		t.Errorf("what is over was taken over: %d, %v", changed, newer)
@@ -191,7 +191,7 @@ func TestWhatEndsIsForgotten(t *testing.T) {
 	// how long to remember it is not for others to say
 	kept := change("ban "+prefix, 1, `"prefix":"203.0.113.0/24","kind":"ban","expires":"2026-01-01T00:00:00Z","version":1,"keep":"2099-01-01T00:00:00Z"`)
 	if merge(t, b, []replica.Entry{kept}); len(b.Entries()) != 0 {
-		t.Errorf("remembered because others do: %v", known(b).past)
+		t.Errorf("remembered because others do: %v", known(b).tombstones)
 	}
 }
 
@@ -255,26 +255,26 @@ func TestRemovalsAreBounded(t *testing.T) {
 	for i := range maxEntries {
 		e := Entry{Kind: Kind(1 + i%2), Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{203, byte(i >> 16), byte(i >> 8), byte(i)}), 32)}
 		// the oldest one is in the middle
-		gone := stored{Entry: e}.removed(c.now().Add(-time.Duration((i+maxEntries/2)%maxEntries) * time.Millisecond).UnixMilli())
+		gone := stored{Entry: e}.tombstone(c.now().Add(-time.Duration((i+maxEntries/2)%maxEntries) * time.Millisecond).UnixMilli())
 		*full.of(e.Kind) = append(*full.of(e.Kind), gone)
 	}
 	s.mu.Lock()
-	s.publish(state{past: full})
+	s.publish(state{tombstones: full})
 	s.mu.Unlock()
 	put(t, s, "192.0.2.1/32", 0)
 	c.add(time.Second)
 	unban(t, s, "192.0.2.1/32")
 	all := known(s)
-	if all.past.len() != maxEntries {
-		t.Errorf("%d removals", all.past.len())
+	if all.tombstones.len() != maxEntries {
+		t.Errorf("%d removals", all.tombstones.len())
 	}
-	if _, ok := all.past.get(Ban, netip.MustParsePrefix("192.0.2.1/32")); !ok {
+	if _, ok := all.tombstones.get(Ban, netip.MustParsePrefix("192.0.2.1/32")); !ok {
 		t.Error("the last removal is not remembered")
 	}
 	for _, list := range full {
 		for _, e := range list {
 			oldest := c.now().Sub(time.UnixMilli(e.Version)) == time.Second+(maxEntries-1)*time.Millisecond
-			if _, ok := all.past.get(e.Kind, e.Prefix); ok == oldest {
+			if _, ok := all.tombstones.get(e.Kind, e.Prefix); ok == oldest {
 				t.Fatalf("the removal of %s is there: %v", time.UnixMilli(e.Version), ok)
 			}
 		}
@@ -283,8 +283,8 @@ func TestRemovalsAreBounded(t *testing.T) {
 	// those for which there is no room are not taken over again and again
 	gone := stored{Entry: Entry{Kind: Ban, Prefix: netip.MustParsePrefix(prefix2)}}
 	for ago, want := range map[time.Duration]bool{time.Hour: false, time.Millisecond: true} {
-		merge(t, s, []replica.Entry{gone.removed(c.now().Add(-ago).UnixMilli()).entry()})
-		if after := known(s); (&after.past[0][0] != &all.past[0][0]) != want || after.past.len() != maxEntries {
+		merge(t, s, []replica.Entry{gone.tombstone(c.now().Add(-ago).UnixMilli()).entry()})
+		if after := known(s); (&after.tombstones[0][0] != &all.tombstones[0][0]) != want || after.tombstones.len() != maxEntries {
 			t.Errorf("a removal of %s ago was taken over: %v", ago, !want)
 		}
 		all = known(s)

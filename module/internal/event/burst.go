@@ -2,18 +2,19 @@ package event
 
 import "time"
 
-// A burst is more than burstLeast blocks in a minute, and more than burstTimes as many as in an average minute of the hour
-// before. It ends below half of that threshold, so that a wavering burst is one event.
+// A burst begins with more than burstMin blocks in a minute, if that is also more than burstFactor
+// the average of the hour before. It ends below half of that threshold, so that a fluctuating burst
+// is one event.
 const (
-	burstLeast = 60
-	burstTimes = 5
+	burstMin    = 60
+	burstFactor = 5
 
 	burstWindow  = time.Minute
 	burstHistory = time.Hour
-	sampleEvery  = 5 * time.Second // the shortest distance of samples, which bounds their number
+	sampleEvery  = 5 * time.Second // minimum time between samples, which limits their number
 )
 
-// sample is how many requests were blocked and dropped until a time.
+// sample is the number of requests that were blocked and dropped up to a time.
 type sample struct {
 	at             time.Time
 	block, dropped uint64
@@ -24,18 +25,18 @@ func (s sample) total() uint64 { return s.block + s.dropped }
 // blocks are the samples of an hour and a minute, the oldest first.
 type blocks struct {
 	samples []sample
-	burst   bool // BlockBurst was emitted, and the burst goes on
+	burst   bool // a burst is going on
 }
 
-// CheckBlocks takes how many requests were blocked and dropped since the process began, and emits BlockBurst when a burst
-// begins. It should be called every few seconds.
+// CheckBlocks receives the number of requests blocked and dropped since the start of the process,
+// and emits BlockBurst when a burst begins. Call it every few seconds.
 func (e *Emitter) CheckBlocks(blocked, dropped uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := sample{time.Now(), blocked, dropped}
 	b := &e.blocks
 	if n := len(b.samples); n > 0 && now.at.Sub(b.samples[n-1].at) < sampleEvery {
-		return // during a reload, two configurations call it
+		return // during a reload, two configurations call this
 	}
 	b.samples = append(b.samples, now)
 	for now.at.Sub(b.samples[0].at) > burstHistory+burstWindow {
@@ -46,7 +47,7 @@ func (e *Emitter) CheckBlocks(blocked, dropped uint64) {
 		return
 	}
 	count := now.total() - minute.total()
-	threshold := max(burstLeast, burstTimes*usual)
+	threshold := max(burstMin, burstFactor*usual)
 	switch n := float64(count); {
 	case b.burst && n < threshold/2:
 		b.burst = false
@@ -59,8 +60,8 @@ func (e *Emitter) CheckBlocks(blocked, dropped uint64) {
 	}
 }
 
-// rates returns the sample at which the last minute began, and how many requests were blocked and dropped in an average
-// minute before.
+// rates returns the sample at the beginning of the last minute, and the average number of blocked
+// and dropped requests per minute before it.
 func (b *blocks) rates(now sample) (minute sample, usual float64) {
 	first := b.samples[0]
 	minute = first

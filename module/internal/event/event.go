@@ -1,5 +1,5 @@
-// Package event turns reports of the engine's parts into events. It emits each event once, also over reloads, into a bounded
-// queue.
+// Package event turns reports of other packages into events, and puts them into a bounded queue. It
+// emits each event once, even across reloads.
 package event
 
 import (
@@ -23,22 +23,23 @@ const (
 	RedisBack    = "ip_reputation_redis_back"
 )
 
-// Names are those of all events.
+// Names are the names of all events.
 var Names = []string{
-	ProviderDown, ProviderUp, Throttled, QuotaSpent, KeyRefused, KeyExpiring, FeedStale, FeedFresh, BlockBurst, RedisAway, RedisBack,
+	ProviderDown, ProviderUp, Throttled, QuotaSpent, KeyRefused, KeyExpiring,
+	FeedStale, FeedFresh, BlockBurst, RedisAway, RedisBack,
 }
 
-// Event is one event. The values of its data are strings and whole numbers; times are strings of RFC 3339 in UTC.
+// Event is one event. Its data are strings and whole numbers; times are RFC 3339 strings in UTC.
 type Event struct {
 	Name string
 	Data map[string]any
 }
 
-// Emitter takes reports and emits events. It is safe for concurrent use and never waits, so that it may be called with locks
-// held.
+// Emitter receives reports and emits events. It is safe for concurrent use and never blocks, so it
+// may be called with locks held.
 type Emitter struct {
-	// History is how long blocks must have been observed before a burst is emitted: without it, usual traffic looks like a rise
-	// after a restart. Default: 5m.
+	// History is how long blocks must have been observed before a burst is emitted. Without it,
+	// usual traffic after a restart would look like a rise. Default: 5m.
 	History time.Duration
 
 	queue   chan Event
@@ -47,24 +48,24 @@ type Emitter struct {
 	mu        sync.Mutex
 	providers map[string]*provider
 	feeds     map[string]*feed
-	redisAway time.Time // since when; zero unless RedisAway was emitted last
+	redisAway time.Time // when RedisAway was emitted; zero after RedisBack
 	blocks    blocks
 }
 
-// New returns an Emitter whose queue has room for so many events.
+// New returns an Emitter with a queue of the given size.
 func New(room int) *Emitter {
 	e := &Emitter{History: 5 * time.Minute, queue: make(chan Event, room)}
 	e.Reset()
 	return e
 }
 
-// Events is the queue.
+// Events returns the queue.
 func (e *Emitter) Events() <-chan Event { return e.queue }
 
-// Dropped returns how many events found the queue full, since the process began.
+// Dropped returns how many events were dropped because the queue was full.
 func (e *Emitter) Dropped() uint64 { return e.dropped.Load() }
 
-// Reset clears the state and the queue, so that a server that starts anew gets all events again.
+// Reset clears the state and the queue, so that a restarted server emits all events again.
 func (e *Emitter) Reset() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -81,8 +82,8 @@ func (e *Emitter) Reset() {
 	}
 }
 
-// Retain removes the state of providers and feeds that are not named, and of Redis if there is none: no configuration has them
-// any more.
+// Retain removes the state of providers and feeds that are not named, and of Redis unless redis is
+// true, because no configuration uses them any more.
 func (e *Emitter) Retain(providers, feeds []string, redis bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -105,7 +106,7 @@ func retain[T any](all map[string]T, names []string) {
 	}
 }
 
-// emit puts an event into the queue. It is called with the lock held.
+// emit puts an event into the queue. The caller holds the lock.
 func (e *Emitter) emit(name string, data map[string]any) {
 	select {
 	case e.queue <- Event{name, data}:
@@ -114,7 +115,7 @@ func (e *Emitter) emit(name string, data map[string]any) {
 	}
 }
 
-// Clock formats a time for the data of an event. The zero time becomes "".
+// Clock formats a time for the data of an event; "" for the zero time.
 func Clock(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -122,5 +123,5 @@ func Clock(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// seconds returns how long it is since a time, in whole seconds.
+// seconds returns the whole seconds since a time.
 func seconds(since time.Time) int { return int(time.Since(since).Round(time.Second) / time.Second) }

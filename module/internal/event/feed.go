@@ -2,32 +2,32 @@ package event
 
 import "time"
 
-// staleEvery is how often FeedStale is emitted for a feed: once a day. It is a minute shorter, since feeds are checked only now
-// and then.
+// staleEvery is how often FeedStale is emitted for a stale feed: once a day. It is a minute
+// shorter, since feeds are not checked all the time.
 const staleEvery = 24*time.Hour - time.Minute
 
 // Feed is the state of a fetched list.
 type Feed struct {
 	Name string
 
-	// LastSuccess is when its publisher last confirmed it; zero for never.
+	// LastSuccess is when the list was last fetched or confirmed unchanged; zero: never.
 	LastSuccess time.Time
 
-	// Patience is how long it may be without a success.
+	// Patience is how long a feed may be without success before it is stale.
 	Patience time.Duration
 
 	// Why is the error of the last attempt.
 	Why string
 }
 
-// feed is what was emitted for one feed.
+// feed records what was emitted for one feed.
 type feed struct {
 	first time.Time // when it was first seen
-	stale time.Time // when FeedStale was emitted last; zero while it is fresh
+	stale time.Time // when FeedStale was last emitted; zero while the feed is fresh
 }
 
-// CheckFeeds emits FeedStale for stale feeds, once a day each, and FeedFresh for those that are fresh again. It returns the
-// feeds for which it emitted FeedStale.
+// CheckFeeds emits FeedStale for stale feeds, once a day each, and FeedFresh for those that are
+// fresh again. It returns the feeds for which it emitted FeedStale.
 func (e *Emitter) CheckFeeds(feeds []Feed) (stale []Feed) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// throttledEvery is the shortest time between two Throttled events of a provider: some ask for a pause of a second, again and
-// again.
+// throttledEvery is the minimum time between two Throttled events of a provider: some ask for a
+// pause of a second, again and again.
 const throttledEvery = time.Minute
 
-// provider is what was emitted for one provider.
+// provider records what was emitted for one provider.
 type provider struct {
-	down    time.Time            // since when; zero while it is up
-	refused map[string]bool      // fingerprints for which KeyRefused was emitted since it was up
-	spent   map[string]time.Time // by window: the end of the one for which QuotaSpent was emitted
+	down    time.Time            // when ProviderDown was emitted; zero while the provider is up
+	refused map[string]bool      // fingerprints for which KeyRefused was emitted since it was last up
+	spent   map[string]time.Time // by window: its end when QuotaSpent was emitted
 
 	throttledUntil time.Time
-	throttledAt    time.Time // when Throttled was emitted last
+	throttledAt    time.Time // when Throttled was last emitted
 }
 
 func (e *Emitter) provider(name string) *provider {
@@ -28,14 +28,15 @@ func (e *Emitter) provider(name string) *provider {
 	return p
 }
 
-// Fails reports that a provider fails, with the result of its last call, and is not called until the given time.
+// Fails reports that a provider fails. result is that of its last call, and until is when it is
+// called again.
 func (e *Emitter) Fails(name, result string, until time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.down(name, result, until)
 }
 
-// down emits ProviderDown once. It is called with the lock held.
+// down emits ProviderDown once. The caller holds the lock.
 func (e *Emitter) down(name, result string, until time.Time) {
 	p := e.provider(name)
 	if p.down.IsZero() {
@@ -44,8 +45,8 @@ func (e *Emitter) down(name, result string, until time.Time) {
 	}
 }
 
-// Answers reports that a provider has answered a call that began at the given time. It may be called for every answer; a
-// call from before the provider went down proves nothing.
+// Answers reports that a provider has answered a call that began at the given time. It may be
+// called for every answer. A call from before the provider went down does not count.
 func (e *Emitter) Answers(name string, began time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -57,9 +58,9 @@ func (e *Emitter) Answers(name string, began time.Time) {
 	p.down, p.refused = time.Time{}, nil
 }
 
-// Refused reports that a provider accepts none of the keys, given by their fingerprints, and is called again at the given time.
-// It may be called repeatedly: KeyRefused is emitted once for each key, until the provider answers. A provider without keys has
-// none.
+// Refused reports that a provider accepts none of the keys, which are given by their fingerprints,
+// and when it is called again. It may be called repeatedly: KeyRefused is emitted once per key
+// until the provider answers. For a provider without keys, keys is empty.
 func (e *Emitter) Refused(name string, keys []string, until time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -77,7 +78,8 @@ func (e *Emitter) Refused(name string, keys []string, until time.Time) {
 	}
 }
 
-// Throttled reports that a provider asks for a pause. It emits Throttled at most once within the pause, and once a minute.
+// Throttled reports that a provider asks for a pause. It emits Throttled at most once per pause,
+// and once a minute.
 func (e *Emitter) Throttled(name string, until time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -92,7 +94,7 @@ func (e *Emitter) Throttled(name string, until time.Time) {
 	}
 }
 
-// Spent reports that a quota, such as "1000/day", is used up until the given time, which is the end of its window.
+// Spent reports that a quota, such as "1000/day", is used up until the end of its window.
 func (e *Emitter) Spent(name, window string, until time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -104,13 +106,13 @@ func (e *Emitter) Spent(name, window string, until time.Time) {
 	e.emit(QuotaSpent, map[string]any{"provider": name, "window": window, "until": Clock(until)})
 }
 
-// Expires reports that a key, given by its fingerprint, ends soon or has ended. Each call emits KeyExpiring: the caller limits
-// how often.
+// Expires reports that a key, given by its fingerprint, expires soon or has expired. Each call
+// emits KeyExpiring: the caller limits how often.
 func (e *Emitter) Expires(name, key string, expires time.Time, left time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.emit(KeyExpiring, map[string]any{
 		"provider": name, "key": key, "expires": Clock(expires),
-		"days": int(math.Floor(left.Hours() / 24)), // −1 on the first day without it
+		"days": int(math.Floor(left.Hours() / 24)), // −1 on the first day after the end
 	})
 }

@@ -2,7 +2,7 @@ package event
 
 import "time"
 
-// RedisAway reports that Redis does not answer, and why. It may be called repeatedly.
+// RedisAway reports that Redis is unavailable, and why. It may be called repeatedly.
 func (e *Emitter) RedisAway(why string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

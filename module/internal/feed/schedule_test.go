@@ -267,3 +267,35 @@ func TestChangesCoalesce(t *testing.T) {
 		}
 	})
 }
+
+// TestFailuresAreCounted proves that the status counts failures in a row, of which there are three within ten minutes.
+func TestFailuresAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &publisher{answer: func(n int) (int, string, string) {
+			if n == 1 || n > 4 {
+				return good(n)
+			}
+			return broken(n)
+		}}
+		s := startSet(t, p, t.TempDir(), Spec{Name: "one", URLs: []string{"http://192.0.2.1/"}, Refresh: time.Hour})
+		most, first, third := 0, time.Time{}, time.Time{}
+		for len(p.times()) < 5 {
+			time.Sleep(30 * time.Second)
+			synctest.Wait()
+			n := s.Status()[0].Failures
+			if n == 1 && first.IsZero() {
+				first = time.Now()
+			}
+			if n == 3 && third.IsZero() {
+				third = time.Now()
+			}
+			most = max(most, n)
+		}
+		if most != 3 || third.Sub(first) > 10*time.Minute {
+			t.Errorf("%d failures are counted, three of them within %s", most, third.Sub(first))
+		}
+		if n := s.Status()[0].Failures; n != 0 {
+			t.Errorf("after a success there are %d failures", n)
+		}
+	})
+}

@@ -23,6 +23,9 @@ type Status struct {
 	LastError    string    `json:"last_error,omitempty"` // of the last attempt, or why there is no copy on disk
 	NextRefresh  time.Time `json:"next_refresh,omitzero"`
 
+	// Failures is how many attempts have failed since the last success.
+	Failures int `json:"-"`
+
 	// Patience is how long a fetched or pushed list may be without a success until an operator must
 	// look after it. It is zero for other lists.
 	Patience time.Duration `json:"-"`
@@ -35,7 +38,7 @@ func (l *list) status(inForce *ListState) Status {
 		Name: l.spec.Name, Kind: l.spec.kind(), Source: l.spec.origin(), Terms: l.spec.Terms,
 		Loaded: inForce.Loaded, Entries: inForce.Entries,
 		Lines: l.st.header.lines, Ignored: l.st.ignored, Stored: l.st.stored,
-		LastSuccess: l.st.lastSuccess, LastAttempt: l.st.lastAttempt,
+		LastSuccess: l.st.lastSuccess, LastAttempt: l.st.lastAttempt, Failures: l.st.failures,
 	}
 	if l.st.first != nil {
 		s.FirstIgnored = l.st.first.Error()

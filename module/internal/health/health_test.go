@@ -6,6 +6,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/sentry"
 )
 
 var now = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
@@ -13,82 +21,122 @@ var now = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 // well is an instance with one of everything, of which nothing is wrong.
 func well() State {
 	return State{
-		Providers: []Provider{{Name: "abuseipdb", Up: true, Windows: []Window{{"1000/day", 1000, 1000, now.Add(time.Hour)}}}},
+		Providers: []quota.Status{{Name: "abuseipdb", Up: true, Windows: []quota.WindowStatus{
+			{Window: "1000/day", Period: "day", Limit: 1000, Reset: now.Add(time.Hour)},
+		}}},
 		Keys: []Key{
-			{Provider: "abuseipdb", Fingerprint: "11111111", State: KeyInUse},
-			{Provider: "abuseipdb", Fingerprint: "22222222", State: KeyInReserve, Expires: now.Add(31 * day)},
+			{Status: secret.Status{Name: "abuseipdb", Fingerprint: "11111111"}, State: KeyInUse},
+			{Status: secret.Status{Name: "abuseipdb", Fingerprint: "22222222", Expires: now.Add(31 * day)}, State: KeyInReserve},
 		},
 		Lists: []List{
-			{Name: "tor_exits", Role: "feed", Patience: day, Loaded: true, Entries: 5, Success: now.Add(-time.Hour), Result: "ok"},
-			{Name: "deny_mine", Role: "deny", Loaded: true, Entries: 1, Success: now.Add(-1000 * time.Hour), Result: "ok"},
+			{Role: "feed", Status: feed.Status{
+				Name: "tor_exits", Kind: feed.KindURL, Patience: day, Loaded: true, Entries: 5, LastSuccess: now.Add(-time.Hour), LastResult: "ok",
+			}},
+			{Role: "deny", Status: feed.Status{
+				Name: "deny_mine", Kind: feed.KindFile, Loaded: true, Entries: 1, LastSuccess: now.Add(-1000 * time.Hour), LastResult: "ok",
+			}},
 		},
-		Redis: &Redis{Up: true, Since: now.Add(-time.Hour)},
-
-		History: &History{Up: true, Since: now.Add(-time.Hour)},
-		Memory:  &Memory{Records: 5, Capacity: 100},
+		Redis:      &redis.Status{Up: true, Since: now.Add(-time.Hour)},
+		LocalShare: 0.25,
+		History:    &History{Database: postgres.Status{Up: true, Since: now.Add(-time.Hour)}},
+		Memory:     &Memory{Records: 5, Capacity: 100},
+		Sentry:     &sentry.Status{Delivered: 7},
 	}
 }
 
-// TestJudge proves what is a reason to look and what is none, on both sides of each bound.
+type reasons = []Reason
+
+// judgements are states and the warnings that they deserve, on both sides of each bound.
+var judgements = map[string]struct {
+	change func(*State)
+	want   reasons
+}{
+	"well": {func(*State) {}, nil},
+	"without redis and provider": {func(s *State) {
+		s.Redis, s.History, s.Memory, s.Sentry, s.Providers, s.Keys = nil, nil, nil, nil, nil, nil
+	}, nil},
+	"nothing configured":     {func(s *State) { *s = State{} }, reasons{NothingConfigured}},
+	"one proxy":              {func(s *State) { s.Clients.Proxy = true }, reasons{ClientsOneProxy}},
+	"no address":             {func(s *State) { s.Clients.Missing = true }, reasons{ClientsMissing}},
+	"two servers not strict": {func(s *State) { s.Clients.Chosen = []string{"srv0", "srv1"} }, reasons{ClientsChosen, ClientsChosen}},
+	"redis away":             {func(s *State) { s.Redis.Up = false }, reasons{RedisAway}},
+	"history away":           {func(s *State) { s.History.Database.Up = false }, reasons{HistoryAway}},
+	"history lost something": {func(s *State) { s.History.Recorder.Lost = new(now.Add(1 - time.Hour)) }, reasons{HistoryLost}},
+	"that is an hour ago":    {func(s *State) { s.History.Recorder.Lost = new(now.Add(-time.Hour)) }, nil},
+
+	"refused":                  {provider(func(p *quota.Status) { p.Up, p.RefusedUntil = false, now.Add(1) }), reasons{ProviderRefused}},
+	"throttled":                {provider(func(p *quota.Status) { p.Up, p.ThrottledUntil = false, now.Add(1) }), reasons{ProviderThrottled}},
+	"failing":                  {provider(func(p *quota.Status) { p.Up, p.OpenUntil = false, now.Add(1) }), reasons{ProviderFailing}},
+	"half open":                {provider(func(p *quota.Status) { p.Up = false }), reasons{ProviderFailing}},
+	"a tenth of a quota":       {provider(func(p *quota.Status) { p.Windows[0].Used = 900 }), nil},
+	"less than a tenth":        {provider(func(p *quota.Status) { p.Windows[0].Used = 901 }), reasons{QuotaLow}},
+	"spent":                    {provider(func(p *quota.Status) { p.Windows[0].Used = 1000 }), reasons{QuotaSpent}},
+	"spent until now":          {provider(func(p *quota.Status) { p.Windows[0].Used, p.Windows[0].Reset = 1000, now }), nil},
+	"one of one call a day":    {provider(func(p *quota.Status) { p.Windows[0].Limit, p.Windows[0].Used = 1, 0 }), nil},
+	"refused, and little left": {provider(func(p *quota.Status) { p.RefusedUntil, p.Windows[0].Used = now.Add(1), 999 }), reasons{ProviderRefused, QuotaLow}},
+
+	"a key set aside, another used": {keys(KeySetAside, KeyInUse), reasons{KeyRefused}},
+	"a key waits, another used":     {keys(KeyWaiting, KeyInUse), reasons{KeyMissing}},
+	"all keys set aside":            {keys(KeySetAside, KeySetAside), reasons{ProviderRefused}},
+	"one set aside, one waits":      {keys(KeySetAside, KeyWaiting), reasons{ProviderRefused}},
+	"all keys wait":                 {keys(KeyWaiting, KeyWaiting), reasons{KeyMissing}},
+	"the keys of another provider wait": {func(s *State) {
+		s.Keys = append(s.Keys, Key{Status: secret.Status{Name: "other"}, State: KeyWaiting})
+	}, nil},
+	"a provider without keys": {func(s *State) { s.Keys = nil }, nil},
+
+	"a token that is too short": {keys(KeyUnfit, KeyInUse), reasons{KeyTooShort}},
+	"a token that has ended":    {func(s *State) { s.Keys[0].State, s.Keys[0].Expires = KeyOver, now.Add(-1) }, reasons{KeyEnded}},
+
+	"ends in 30 days":   {end(30*day, false), reasons{KeyEnds}},
+	"ends later":        {end(30*day+1, false), nil},
+	"has ended":         {end(0, false), reasons{KeyEnded}},
+	"a lease ends soon": {end(time.Minute, true), nil},
+	"a file is gone":    {func(s *State) { s.Keys[0].Error = "no such file" }, reasons{KeyUnreadable}},
+	"a lease has ended": {end(-1, true), reasons{KeyEnded}},
+	"refused, and it has ended": {func(s *State) {
+		s.Keys[1].State, s.Keys[1].Expires = KeySetAside, now.Add(-1)
+	}, reasons{KeyEnded}},
+
+	"never fetched":                {list(func(l *List) { l.Loaded, l.LastSuccess = false, time.Time{} }), reasons{ListEmpty}},
+	"a day without success":        {list(func(l *List) { l.LastSuccess = now.Add(-day) }), nil},
+	"more than a day":              {list(func(l *List) { l.LastSuccess = now.Add(-day - 1) }), reasons{ListStale}},
+	"as long as it may be":         {list(func(l *List) { l.Patience, l.LastSuccess = 3*day, now.Add(-3*day) }), nil},
+	"longer than it may be":        {list(func(l *List) { l.Patience, l.LastSuccess = 3*day, now.Add(-3*day-1) }), reasons{ListStale}},
+	"failed once":                  {list(failing("timeout", 1)), nil},
+	"a file unreadable for an age": {own(failing("error", 1)), reasons{ListStale}},
+
+	"redis is away, and cannot subscribe": {func(s *State) { s.Redis.Up, s.Redis.Deaf = false, "no permission" }, reasons{RedisAway}},
+	"redis cannot subscribe":              {func(s *State) { s.Redis.Deaf = "no permission" }, reasons{RedisUnsubscribed}},
+	"a batch is refused":                  {recorder(func(r *history.Status) { r.Store = broken() }), reasons{HistoryRefused}},
+	"no folder can be written":            {recorder(func(r *history.Status) { r.Disk = broken() }), reasons{HistoryUnsaved}},
+	"no day can be added":                 {func(s *State) { s.History.Database.Upkeep = "not the owner" }, reasons{HistoryUpkeep}},
+	"all of the history fails": {func(s *State) {
+		s.History.Database.Upkeep = "not the owner"
+		s.History.Recorder = history.Status{Store: broken(), Disk: broken(), Lost: new(now)}
+	}, reasons{HistoryRefused, HistoryUpkeep, HistoryUnsaved, HistoryLost}},
+	"away, which is why a batch waits": {func(s *State) {
+		s.History.Database.Up, s.History.Recorder.Store = false, broken()
+	}, reasons{HistoryAway}},
+	"sentry takes nothing": {func(s *State) { s.Sentry.Problem = "status 401" }, reasons{SentryUndelivered}},
+
+	"failed twice":                     {list(failing("timeout", failuresAreNews-1)), nil},
+	"failed again and again":           {list(failing("timeout", failuresAreNews)), reasons{ListFailing}},
+	"a file became unreadable":         {own(func(l *List) { failing("error", 1)(l); l.LastSuccess = now.Add(-day) }), reasons{ListFailing}},
+	"not stored":                       {list(failing("not_stored", 0)), reasons{ListNotStored}},
+	"not stored, but that is the past": {list(func(l *List) { l.LastResult, l.LastError = "unchanged", "" }), nil},
+	"wrong lines in our own list":      {own(func(l *List) { l.Ignored, l.FirstIgnored = 2, "line 7" }), reasons{ListWrongLines}},
+	"wrong lines in a feed":            {list(func(l *List) { l.Ignored, l.FirstIgnored = 2, "line 7" }), nil},
+}
+
+// broken is the failure of a part of the history.
+func broken() *history.Failure {
+	return &history.Failure{At: now, Error: "it is broken", Cure: "mend it"}
+}
+
+// TestJudge proves what is a reason to look and what is none.
 func TestJudge(t *testing.T) {
-	type reasons = []Reason
-	for name, tc := range map[string]struct {
-		change func(*State)
-		want   reasons
-	}{
-		"well":                       {func(*State) {}, nil},
-		"without redis and provider": {func(s *State) { s.Redis, s.History, s.Memory, s.Providers, s.Keys = nil, nil, nil, nil, nil }, nil},
-		"nothing configured":         {func(s *State) { *s = State{} }, reasons{NothingConfigured}},
-		"one proxy":                  {func(s *State) { s.Clients.Proxy = true }, reasons{ClientsOneProxy}},
-		"no address":                 {func(s *State) { s.Clients.Missing = true }, reasons{ClientsMissing}},
-		"two servers not strict":     {func(s *State) { s.Clients.Chosen = []string{"srv0", "srv1"} }, reasons{ClientsChosen, ClientsChosen}},
-		"redis away":                 {func(s *State) { s.Redis.Up = false }, reasons{RedisAway}},
-		"history away":               {func(s *State) { s.History.Up = false }, reasons{HistoryAway}},
-		"history lost something":     {func(s *State) { s.History.Lost = now.Add(1 - time.Hour) }, reasons{HistoryLost}},
-		"that is an hour ago":        {func(s *State) { s.History.Lost = now.Add(-time.Hour) }, nil},
-
-		"refused":                  {provider(func(p *Provider) { p.Up, p.Refused = false, now.Add(1) }), reasons{ProviderRefused}},
-		"throttled":                {provider(func(p *Provider) { p.Up, p.Throttled = false, now.Add(1) }), reasons{ProviderThrottled}},
-		"failing":                  {provider(func(p *Provider) { p.Up, p.Open = false, now.Add(1) }), reasons{ProviderFailing}},
-		"half open":                {provider(func(p *Provider) { p.Up = false }), reasons{ProviderFailing}},
-		"a tenth of a quota":       {provider(func(p *Provider) { p.Windows[0].Remaining = 100 }), nil},
-		"less than a tenth":        {provider(func(p *Provider) { p.Windows[0].Remaining = 99 }), reasons{QuotaLow}},
-		"spent":                    {provider(func(p *Provider) { p.Windows[0].Remaining = 0 }), reasons{QuotaSpent}},
-		"spent until now":          {provider(func(p *Provider) { p.Windows[0].Remaining, p.Windows[0].Reset = 0, now }), nil},
-		"one of one call a day":    {provider(func(p *Provider) { p.Windows[0].Limit, p.Windows[0].Remaining = 1, 1 }), nil},
-		"refused, and little left": {provider(func(p *Provider) { p.Refused, p.Windows[0].Remaining = now.Add(1), 1 }), reasons{ProviderRefused, QuotaLow}},
-
-		"a key set aside, another used": {keys(KeySetAside, KeyInUse), reasons{KeyRefused}},
-		"a key waits, another used":     {keys(KeyWaiting, KeyInUse), reasons{KeyMissing}},
-		"all keys set aside":            {keys(KeySetAside, KeySetAside), reasons{ProviderRefused}},
-		"one set aside, one waits":      {keys(KeySetAside, KeyWaiting), reasons{ProviderRefused}},
-		"all keys wait":                 {keys(KeyWaiting, KeyWaiting), reasons{KeyMissing}},
-		"the keys of another provider wait": {func(s *State) {
-			s.Keys = append(s.Keys, Key{Provider: "other", State: KeyWaiting})
-		}, nil},
-		"a provider without keys": {func(s *State) { s.Keys = nil }, nil},
-
-		"a token that is too short": {keys(KeyUnfit, KeyInUse), reasons{KeyTooShort}},
-		"a token that has ended":    {func(s *State) { s.Keys[0].State, s.Keys[0].Expires = KeyOver, now.Add(-1) }, reasons{KeyEnded}},
-
-		"ends in 30 days":   {end(30*day, false), reasons{KeyEnds}},
-		"ends later":        {end(30*day+1, false), nil},
-		"has ended":         {end(0, false), reasons{KeyEnded}},
-		"a lease ends soon": {end(time.Minute, true), nil},
-		"a file is gone":    {func(s *State) { s.Keys[0].Failed = true }, reasons{KeyUnreadable}},
-		"a lease has ended": {end(-1, true), reasons{KeyEnded}},
-		"refused, and it has ended": {func(s *State) {
-			s.Keys[1].State, s.Keys[1].Expires = KeySetAside, now.Add(-1)
-		}, reasons{KeyEnded}},
-
-		"never fetched":                {list(func(l *List) { l.Loaded, l.Success = false, time.Time{} }), reasons{ListEmpty}},
-		"a day without success":        {list(func(l *List) { l.Success = now.Add(-day) }), nil},
-		"more than a day":              {list(func(l *List) { l.Success = now.Add(-day - 1) }), reasons{ListStale}},
-		"as long as it may be":         {list(func(l *List) { l.Patience, l.Success = 3*day, now.Add(-3*day) }), nil},
-		"longer than it may be":        {list(func(l *List) { l.Patience, l.Success = 3*day, now.Add(-3*day-1) }), reasons{ListStale}},
-		"failed once":                  {list(func(l *List) { l.Failed, l.Result = true, "timeout" }), nil},
-		"a file unreadable for an age": {func(s *State) { s.Lists[1].Failed, s.Lists[1].Result = true, "error" }, reasons{ListStale}},
-	} {
+	for name, tc := range judgements {
 		t.Run(name, func(t *testing.T) {
 			s := well()
 			tc.change(&s)
@@ -119,9 +167,21 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-func provider(change func(*Provider)) func(*State) { return func(s *State) { change(&s.Providers[0]) } }
+func provider(change func(*quota.Status)) func(*State) {
+	return func(s *State) { change(&s.Providers[0]) }
+}
 
 func list(change func(*List)) func(*State) { return func(s *State) { change(&s.Lists[0]) } }
+
+func own(change func(*List)) func(*State) { return func(s *State) { change(&s.Lists[1]) } }
+
+func recorder(change func(*history.Status)) func(*State) {
+	return func(s *State) { change(&s.History.Recorder) }
+}
+
+func failing(result string, times int) func(*List) {
+	return func(l *List) { l.LastResult, l.LastError, l.Failures = result, "it is broken", times }
+}
 
 func keys(first, second KeyState) func(*State) {
 	return func(s *State) { s.Keys[0].State, s.Keys[1].State = first, second }

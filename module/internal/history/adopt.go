@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// scan looks for what other processes, or this one before it was started again, left in the folder, and for files that were
-// removed.
+// scan brings the list in line with the folder. It adds files of other processes and of earlier
+// runs, and removes batches whose files are gone.
 func (s *spool) scan() {
 	if s.dir == "" {
 		return
 	}
-	filed := s.filed()
+	filed := s.diskBatches()
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			s.unreadable(s.dir, err)
+			s.logUnreadable(s.dir, err)
 		}
 		return
 	}
@@ -28,73 +28,75 @@ func (s *spool) scan() {
 	for _, e := range entries {
 		if w, ok := parseName(e.Name()); ok {
 			batches[w.id] = true
-			s.discover(w)
-		} else if id, ok := journalID(e.Name()); ok && !s.isOwn(id) {
+			s.addFile(w)
+		} else if id, ok := journalID(e.Name()); ok && !s.isOwnJournal(id) {
 			journals = append(journals, e.Name())
 		} else {
-			s.tidy(e)
+			s.removeTemp(e)
 		}
 	}
-	s.missing(filed, batches)
+	s.removeMissing(filed, batches)
 	for _, name := range journals {
 		if err := s.adopt(name, batches); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errLocked) {
-			s.unreadable(name, err)
+			s.logUnreadable(name, err)
 		}
 	}
 	s.trim()
 }
 
-// abandoned is how old a file is, that has not got its name yet, when who wrote it has ended.
-const abandoned = time.Minute
+// tempMaxAge is how old a temporary file is when its process must have ended.
+const tempMaxAge = time.Minute
 
-// tidy removes what a process left that was killed while it wrote a batch, which is still in its journal.
-func (s *spool) tidy(e os.DirEntry) {
+// removeTemp removes a temporary file of a process that was killed while it wrote a batch. The
+// batch is still in the journal.
+func (s *spool) removeTemp(e os.DirEntry) {
 	if !strings.HasSuffix(e.Name(), ".tmp") {
 		return
 	}
-	if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > abandoned {
-		_ = os.Remove(s.path(e.Name())) // it is tried again
+	if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > tempMaxAge {
+		_ = os.Remove(s.path(e.Name())) // the next scan tries again
 	}
 }
 
-func (s *spool) unreadable(name string, err error) {
+func (s *spool) logUnreadable(name string, err error) {
 	if s.tally.logged.Allow("unreadable", time.Now()) {
-		s.tally.log.Error("a part of the spool of the history cannot be read, and is not sent", "file", name, "error", err)
+		s.tally.log.Error("a part of the spool of the history cannot be read, and is not sent",
+			"file", name, "error", err)
 	}
 }
 
-// parseName reads the name of a batch.
-func parseName(name string) (*waiting, bool) {
-	at, id, ok := strings.Cut(strings.TrimSuffix(name, batchEnd), "-")
+// parseName parses the file name of a batch.
+func parseName(name string) (*pending, bool) {
+	at, id, ok := strings.Cut(strings.TrimSuffix(name, batchSuffix), "-")
 	n, err := strconv.ParseInt(at, 10, 64)
 	if !ok || err != nil || n < 0 {
 		return nil, false
 	}
-	w := &waiting{at: n}
+	w := &pending{at: n}
 	w.id, ok = parseID(id)
 	return w, ok && w.name() == name
 }
 
-// journalID reads the name of a journal.
+// journalID returns the ID in the file name of a journal.
 func journalID(name string) (ID, bool) {
-	text, ok := strings.CutSuffix(name, journalEnd)
+	text, ok := strings.CutSuffix(name, journalSuffix)
 	if !ok {
-		text, ok = strings.CutSuffix(name, adoptingEnd)
+		text, ok = strings.CutSuffix(name, adoptingSuffix)
 	}
 	id, valid := parseID(text)
 	return id, ok && valid
 }
 
-func (s *spool) isOwn(id ID) bool {
+func (s *spool) isOwnJournal(id ID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.own[id]
+	return s.ownJournals[id]
 }
 
-// discover adds a batch that is on disk, unless it is known.
-func (s *spool) discover(w *waiting) {
+// addFile adds a batch that is on disk, unless the list has it.
+func (s *spool) addFile(w *pending) {
 	s.mu.Lock()
-	known, sent := s.find(w) != nil, s.sent[w.name()]
+	known, sent := s.find(w) != nil, s.unremoved[w.name()]
 	s.mu.Unlock()
 	if sent {
 		s.removeFile(w.name())
@@ -104,8 +106,8 @@ func (s *spool) discover(w *waiting) {
 	}
 	f, err := os.Open(s.path(w.name()))
 	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) { // then another has sent it
-			s.unreadable(w.name(), err)
+		if !errors.Is(err, fs.ErrNotExist) { // removed: another process has sent it
+			s.logUnreadable(w.name(), err)
 		}
 		return
 	}
@@ -115,18 +117,18 @@ func (s *spool) discover(w *waiting) {
 		w.entries, err = readHeader(f)
 	}
 	if err != nil {
-		s.unreadable(w.name(), err)
+		s.logUnreadable(w.name(), err)
 		return
 	}
-	w.size = onDisk(info.Size())
-	s.discovered(w)
+	w.size = diskUsage(info.Size())
+	s.insertFile(w)
 }
 
-// filed returns the batches that are on disk.
-func (s *spool) filed() []*waiting {
+// diskBatches returns the batches that are on disk.
+func (s *spool) diskBatches() []*pending {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := make([]*waiting, 0, len(s.list))
+	list := make([]*pending, 0, len(s.list))
 	for _, w := range s.list {
 		if w.size > 0 {
 			list = append(list, w)
@@ -135,20 +137,21 @@ func (s *spool) filed() []*waiting {
 	return list
 }
 
-// missing forgets those of the batches whose files another process has sent, or somebody removed, and are not there any more.
-func (s *spool) missing(filed []*waiting, there map[ID]bool) {
+// removeMissing removes batches whose files no longer exist: another process sent them, or an
+// operator deleted them.
+func (s *spool) removeMissing(filed []*pending, there map[ID]bool) {
 	for _, w := range filed {
 		if there[w.id] {
 			continue
 		}
 		if _, err := os.Lstat(s.path(w.name())); errors.Is(err, fs.ErrNotExist) {
-			s.forget(w)
+			s.unlist(w)
 		}
 	}
 }
 
-// adopt makes a batch of the journal of a process that has ended. It has the journal's ID: should the process have made a batch
-// of it itself, or live and do so yet, then it is stored once.
+// adopt makes a batch of the journal of a process that has ended. The batch has the journal's ID.
+// If the process made the same batch itself, or still runs, the store therefore stores it once.
 func (s *spool) adopt(name string, batches map[ID]bool) error {
 	f, at, err := s.claim(name)
 	if f == nil {
@@ -156,7 +159,7 @@ func (s *spool) adopt(name string, batches map[ID]bool) error {
 	}
 	defer f.Close()
 	id, _ := journalID(name)
-	path := s.path(id.String() + adoptingEnd)
+	path := s.path(id.String() + adoptingSuffix)
 	if !batches[id] {
 		c, err := readContent(f)
 		if err != nil {
@@ -164,24 +167,24 @@ func (s *spool) adopt(name string, batches map[ID]bool) error {
 		}
 		s.tally.damaged(name, c.broken)
 		if c.window.rows() > 0 {
-			w := &waiting{id: id, at: at.UnixNano(), entries: c.window.entries}
+			w := &pending{id: id, at: at.UnixNano(), entries: c.window.entries}
 			if w.size, err = s.save(w, c.window.batch(id)); err != nil {
-				s.tally.diskFailed(err)
-				return nil // it is there the next time
+				s.tally.setDiskError(err)
+				return nil // the next scan tries again
 			}
-			s.discovered(w)
+			s.insertFile(w)
 		}
 		s.tally.drop(DropUnreadable, int64(c.broken))
 	}
-	_ = f.Close() // where open files cannot be removed
+	_ = f.Close() // some systems cannot remove open files
 	return os.Remove(path)
 }
 
-// newborn is how old a journal is at least when its process has locked it.
-const newborn = 2 * time.Second
+// lockGrace is how long a new process may take to lock its journal.
+const lockGrace = 2 * time.Second
 
-// claim takes a journal from a process that has ended: one that has it locked no more or, where files cannot be locked, has not
-// written to it for long. It returns no file when it is not to be had.
+// claim opens the journal of a process that has ended: the file is no longer locked or, where files
+// cannot be locked, was not written to for long. It returns no file when the process may still run.
 func (s *spool) claim(name string) (f *os.File, at time.Time, err error) {
 	path := s.path(name)
 	info, err := os.Lstat(path)
@@ -189,7 +192,7 @@ func (s *spool) claim(name string) (f *os.File, at time.Time, err error) {
 		return nil, at, err
 	}
 	age := time.Since(info.ModTime())
-	if age < min(newborn, s.orphan) || !info.Mode().IsRegular() {
+	if age < min(lockGrace, s.orphanAge) || !info.Mode().IsRegular() {
 		return nil, at, nil
 	}
 	open := func() (locked bool) {
@@ -206,17 +209,17 @@ func (s *spool) claim(name string) (f *os.File, at time.Time, err error) {
 	if err != nil {
 		return nil, at, err
 	}
-	if !locked && age < s.orphan {
+	if !locked && age < s.orphanAge {
 		_ = f.Close()
 		return nil, at, nil
 	}
 	id, _ := journalID(name)
-	adopting := s.path(id.String() + adoptingEnd)
+	adopting := s.path(id.String() + adoptingSuffix)
 	if !locked {
-		_ = f.Close() // where files cannot be locked, those that are open cannot be renamed, or should not be
+		_ = f.Close() // where files cannot be locked, an open file may not be renamed either
 	}
 	if path != adopting {
-		// from now on its process, if it lives after all, does not write to it
+		// if its process still runs, it notices the new name and stops writing
 		if err := os.Rename(path, adopting); err != nil {
 			if locked {
 				_ = f.Close()

@@ -20,7 +20,7 @@ func left(t *testing.T) (dir, journal string) {
 		k.flush()
 	}
 	k.die()
-	return dir, filepath.Join(dir, names(t, dir, journalEnd)[0])
+	return dir, filepath.Join(dir, names(t, dir, journalSuffix)[0])
 }
 
 // TestAdopt holds what becomes of what a process leaves.
@@ -62,7 +62,7 @@ func TestAdopt(t *testing.T) {
 			edit(t, journal, func(text []byte) []byte { return append(appendLine(nil, line{Header: &header{Version: 2}}), text...) })
 		}, left: true},
 		"it had been adopted halfway": {change: func(t *testing.T, journal string) {
-			if err := os.Rename(journal, strings.TrimSuffix(journal, journalEnd)+adoptingEnd); err != nil {
+			if err := os.Rename(journal, strings.TrimSuffix(journal, journalSuffix)+adoptingSuffix); err != nil {
 				t.Fatal(err)
 			}
 		}, requests: 5},
@@ -117,7 +117,7 @@ func TestABatchAndItsJournal(t *testing.T) {
 			k := newRig(t, Options{Dir: dir})
 			k.record(request(1), request(2))
 			k.flush()
-			journal := k.collect.journal.path
+			journal := k.collector.journal.path
 			text, err := os.ReadFile(journal)
 			if err != nil {
 				t.Fatal(err)
@@ -157,7 +157,7 @@ func TestALivingJournal(t *testing.T) {
 				k := newRig(t, Options{Dir: dir})
 				if !locked {
 					k.spool.files.create = createUnlocked
-					k.collect.journal = k.spool.begin()
+					k.collector.journal = k.spool.newJournal()
 				}
 				k.record(request(1))
 				k.flush()

@@ -49,7 +49,7 @@ func BenchmarkCollect(b *testing.B) {
 					n = rand.IntN(addresses)
 				}
 				e := numbered(n)
-				k.collect.take(&e)
+				k.collector.add(&e)
 			}
 			k.seal()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")

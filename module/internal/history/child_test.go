@@ -100,9 +100,9 @@ func child() {
 		panic(err)
 	}
 	p := hasty
-	p.flush, p.seal, p.scan, p.sealRows, p.orphan = time.Millisecond, 5*time.Millisecond, 5*time.Millisecond, 300, 0
+	p.flush, p.seal, p.scan, p.sealRows, p.orphanAge = time.Millisecond, 5*time.Millisecond, 5*time.Millisecond, 300, 0
 	r := Open(Options{
-		Dir: filepath.Join(dir, "spool"), Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), pace: p,
+		Dir: filepath.Join(dir, "spool"), Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), timing: p,
 		files: files{create: func(path string) (appendable, bool, error) {
 			f, locked, err := createFile(path)
 			return telling{f}, locked, err
@@ -138,9 +138,9 @@ func TestKill(t *testing.T) {
 		sent = killOne(t, dir, sent, len(safe)+500+rand.IntN(3000), safe)
 	}
 	r := newRig(t, Options{Dir: filepath.Join(dir, "spool")})
-	r.spool.orphan = 0
+	r.spool.orphanAge = 0
 	r.spool.scan()
-	if adopted := names(t, filepath.Join(dir, "spool"), journalEnd); len(adopted) > 0 {
+	if adopted := names(t, filepath.Join(dir, "spool"), journalSuffix); len(adopted) > 0 {
 		t.Errorf("nobody has adopted %v", adopted)
 	}
 	for errors.Is(r.sendAll(store), errAmbiguous) {

@@ -8,24 +8,24 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// sealSize is how many bytes of memory, or of the journal, make a batch at the latest.
+// sealSize is how many bytes, in memory or in the journal, a batch has at most.
 const sealSize = 8 << 20
 
-// collector counts events together and sees to it that they reach the disk. It belongs to one goroutine.
+// collector counts events in a window and writes them to disk. Only one goroutine uses it.
 type collector struct {
 	*Recorder
 	hosts    hosts
 	verdicts *verdicts
 
-	fresh   window // not in the journal yet
-	kept    window // in the journal
-	journal *journal
-	buffer  []byte
-	full    int64 // requests that had been dropped for want of room in the queue
+	unwritten     window // not yet in the journal
+	journaled     window // in the journal
+	journal       *journal
+	buffer        []byte
+	droppedBefore int64 // requests dropped by a full queue, at the last check
 
 	flushing *time.Timer
-	failing  bool // the journal could not be written to
-	settled  time.Time
+	failing  bool // the last write to the journal failed
+	synced   time.Time
 }
 
 func newCollector(r *Recorder) *collector {
@@ -36,24 +36,24 @@ func newCollector(r *Recorder) *collector {
 		flushing: time.NewTimer(time.Hour),
 	}
 	c.flushing.Stop()
-	c.journal = r.spool.begin()
+	c.journal = r.spool.newJournal()
 	return c
 }
 
-// run collects until the Recorder is closed, and then what is left.
+// run collects events until the Recorder is closed, then drains the queue.
 func (c *collector) run() {
-	seal := time.NewTicker(c.pace.seal)
+	seal := time.NewTicker(c.timing.seal)
 	defer seal.Stop()
 	for {
 		select {
 		case e := <-c.queue:
-			c.take(&e)
+			c.add(&e)
 		case <-c.flushing.C:
 			c.flush()
-		case sealed := <-c.Recorder.settle:
-			c.settle(sealed)
+		case sealed := <-c.Recorder.sync:
+			c.sync(sealed)
 		case <-seal.C:
-			c.full = c.tally.queueFull(c.full)
+			c.droppedBefore = c.tally.queueFull(c.droppedBefore)
 			c.seal()
 		case <-c.stop:
 			c.drain()
@@ -62,13 +62,13 @@ func (c *collector) run() {
 	}
 }
 
-// drain takes what is in the queue.
+// drain adds the events that are left in the queue, and seals the last batch.
 func (c *collector) drain() {
 	defer c.flushing.Stop()
 	for {
 		select {
 		case e := <-c.queue:
-			c.take(&e)
+			c.add(&e)
 		default:
 			c.seal()
 			return
@@ -76,39 +76,40 @@ func (c *collector) drain() {
 	}
 }
 
-// take counts one event.
-func (c *collector) take(e *Event) {
+// add counts one event.
+func (c *collector) add(e *Event) {
 	addr := e.Address.Unmap().WithZone("")
-	kept, ok := c.settings.Load().Keep(addr)
+	prefix, ok := c.settings.Load().Stored(addr)
 	if !ok {
 		c.tally.drop(DropHidden, 1)
 		if c.tally.logged.Allow("hidden", time.Now()) {
-			c.tally.log.Warn("requests are missing in the history: there is no key for pseudonyms of their addresses", "dropped", c.tally.dropped[DropHidden].Load())
+			c.tally.log.Warn("requests are missing in the history: there is no key for pseudonyms of their addresses",
+				"dropped", c.tally.dropped[DropHidden].Load())
 		}
 		return
 	}
-	if c.fresh.rows() == 0 {
-		c.flushing.Reset(c.pace.flush)
+	if c.unwritten.rows() == 0 {
+		c.flushing.Reset(c.timing.flush)
 		c.tally.since.CompareAndSwap(0, time.Now().UnixNano())
 	}
 	d := decisionOf(e)
-	d.Address = kept
-	if k := keyOf(&d); !c.fresh.count(k, &d) {
-		if !c.hosts.few(k.minute, kept, d.Host) {
+	d.Address = prefix
+	if k := keyOf(&d); !c.unwritten.count(k, &d) {
+		if !c.hosts.allow(k.minute, prefix, d.Host) {
 			d.Host = ""
 		}
-		d.own()
-		c.fresh.add(&d)
+		d.cloneTexts()
+		c.unwritten.add(&d)
 	}
 	if e.Verdict.Scored && c.verdicts.changed(reputation.Subject(addr), &e.Verdict) {
-		change := changeOf(e, d.First, kept, d.RequestID, d.Config)
-		c.fresh.change(&change)
+		change := changeOf(e, d.First, prefix, d.RequestID, d.Config)
+		c.unwritten.change(&change)
 	}
 	c.publish()
-	c.overflow()
+	c.sealIfFull()
 }
 
-// decisionOf returns what an event decided, but for the address.
+// decisionOf returns the decision of an event, without its address.
 func decisionOf(e *Event) Decision {
 	at := e.At.UTC().Round(0)
 	if !validTime(at) {
@@ -129,41 +130,44 @@ func decisionOf(e *Event) Decision {
 	return d
 }
 
-// overflow writes before its time what has become much.
-func (c *collector) overflow() {
+// sealIfFull flushes or seals before the timer does, when the window has become large.
+func (c *collector) sealIfFull() {
 	size := max(min(sealSize, int(c.spool.limit.Load()/8)), 64<<10)
 	switch {
-	case c.fresh.rows()+c.kept.rows() >= c.pace.sealRows, c.fresh.size+c.kept.size >= size, c.journal.size >= int64(2*size):
+	case c.unwritten.rows()+c.journaled.rows() >= c.timing.sealRows,
+		c.unwritten.size+c.journaled.size >= size,
+		c.journal.size >= int64(2*size):
 		c.seal()
-	case c.fresh.rows() >= c.pace.flushRows && !c.failing:
+	case c.unwritten.rows() >= c.timing.flushRows && !c.failing:
 		c.flush()
 	}
 }
 
 func (c *collector) publish() {
-	c.tally.window.Store(c.fresh.entries + c.kept.entries)
-	c.tally.fresh.Store(c.fresh.entries)
+	c.tally.window.Store(c.unwritten.entries + c.journaled.entries)
+	c.tally.unwritten.Store(c.unwritten.entries)
 }
 
-// flush appends to the journal what is not in it. What cannot be written is tried again a little later.
+// flush appends the unwritten part of the window to the journal. After an error it tries again
+// later.
 func (c *collector) flush() {
 	c.flushing.Stop()
-	if c.fresh.rows() == 0 {
+	if c.unwritten.rows() == 0 {
 		return
 	}
 	err := c.append()
 	if errors.Is(err, errGone) {
-		c.beginAnew()
+		c.replaceJournal()
 		err = c.append()
 	}
 	c.failing = err != nil
 	if c.failing {
-		c.tally.diskFailed(err)
-		c.flushing.Reset(4 * c.pace.flush)
+		c.tally.setDiskError(err)
+		c.flushing.Reset(4 * c.timing.flush)
 		return
 	}
-	c.kept.merge(&c.fresh)
-	c.fresh = window{}
+	c.journaled.merge(&c.unwritten)
+	c.unwritten = window{}
 	c.publish()
 }
 
@@ -171,7 +175,7 @@ func (c *collector) append() error {
 	if c.spool.dir == "" {
 		return nil
 	}
-	c.buffer = appendWindow(c.buffer[:0], &c.fresh)
+	c.buffer = appendWindow(c.buffer[:0], &c.unwritten)
 	err := c.journal.append(c.buffer)
 	c.spool.journalBytes.Store(c.journal.size)
 	if cap(c.buffer) > sealSize {
@@ -180,35 +184,35 @@ func (c *collector) append() error {
 	return err
 }
 
-// beginAnew begins another journal since the file is not there any more. Where nobody but us can have a locked one, somebody
-// has removed it, and everything is written again. Where files cannot be locked, another process took this one for dead and
-// sends what is in it.
-func (c *collector) beginAnew() {
+// replaceJournal begins a new journal because the file no longer exists. If it was locked, somebody
+// deleted it, and everything is written again. If files cannot be locked, another process adopted
+// it and sends its entries.
+func (c *collector) replaceJournal() {
 	if c.journal.locked {
-		c.kept.merge(&c.fresh)
-		c.fresh = c.kept
+		c.journaled.merge(&c.unwritten)
+		c.unwritten = c.journaled
 	}
-	c.kept = window{}
+	c.journaled = window{}
 	c.spool.release(c.journal)
-	c.journal = c.spool.begin()
+	c.journal = c.spool.newJournal()
 	c.publish()
 }
 
-// seal makes a batch of everything, and begins another window.
+// seal makes a batch of the whole window, and begins a new window.
 func (c *collector) seal() {
 	c.flush()
-	c.kept.merge(&c.fresh) // what could not be flushed
-	c.fresh = window{}
-	if c.kept.rows() == 0 {
+	c.journaled.merge(&c.unwritten) // not empty if the flush failed
+	c.unwritten = window{}
+	if c.journaled.rows() == 0 {
 		c.spool.persist()
 		return
 	}
 	c.flushing.Stop()
-	batch := c.kept.batch(c.journal.id)
-	entries := c.kept.entries
-	c.kept = window{}
+	batch := c.journaled.batch(c.journal.id)
+	entries := c.journaled.entries
+	c.journaled = window{}
 	c.spool.add(batch, entries, c.journal)
-	c.journal = c.spool.begin()
+	c.journal = c.spool.newJournal()
 	c.failing = false
 	c.tally.since.Store(0)
 	c.publish()

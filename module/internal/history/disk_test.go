@@ -99,7 +99,7 @@ func TestFullDisk(t *testing.T) {
 			}
 			k.spool.files = good
 			k.seal()
-			if s := k.Status(); s.Disk != nil != sent || len(k.spool.list) != len(names(t, dir, batchEnd)) || len(names(t, dir, journalEnd)) > 0 {
+			if s := k.Status(); s.Disk != nil != sent || len(k.spool.list) != len(names(t, dir, batchSuffix)) || len(names(t, dir, journalSuffix)) > 0 {
 				t.Errorf("the status is %+v, on disk are %v", s, names(t, dir, ""))
 			}
 			if log := k.log.Take(); !sent && log != "" && !strings.Contains(log, "level=INFO msg=\"the history is written to disk again\"") {
@@ -131,7 +131,7 @@ func TestDiskFillsAndEmpties(t *testing.T) {
 		f, locked, err := createFile(path)
 		return &sometimesFull{f, &full}, locked, err
 	}
-	k.collect.journal = k.spool.begin()
+	k.collector.journal = k.spool.newJournal()
 	for n := range 30 {
 		full = n%3 == 1
 		k.record(request(byte(n)))

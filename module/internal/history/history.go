@@ -1,7 +1,7 @@
-// Package history remembers what was known of addresses and what was decided about their requests.
+// Package history records verdicts about addresses and decisions about their requests.
 //
-// A Recorder is told of every request and keeps what is worth keeping: how often what was decided in each minute, and how
-// verdicts changed. That waits on disk until a Store has it. A Reader answers questions about it.
+// A Recorder receives every request. It counts equal decisions per minute and records verdicts that
+// changed. Its batches wait on disk until a Store has stored them. A Reader answers queries.
 package history
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Event is one request: who it came from, what was known of that, and what was decided.
+// Event is one request: its client, the verdict about the client, and the decision.
 type Event struct {
 	At        time.Time
 	Address   netip.Addr
@@ -26,24 +26,24 @@ type Event struct {
 	Verdict   reputation.Verdict
 }
 
-// Decision is how often the same was decided about an address in a minute.
+// Decision counts the equal decisions about one address within one minute.
 type Decision struct {
 	Minute    time.Time    `json:"minute"`  // in UTC
-	Address   netip.Prefix `json:"address"` // an IPv4 address or an IPv6 /64; cut short, where privacy says so
+	Address   netip.Prefix `json:"address"` // an IPv4 address or an IPv6 /64; shorter if privacy truncates
 	Host      string       `json:"host,omitempty"`
 	Rule      string       `json:"rule,omitempty"`
 	Action    string       `json:"action"`
 	Mode      string       `json:"mode"`  // enforce or observe
-	Count     int64        `json:"count"` // of requests
+	Count     int64        `json:"count"` // requests
 	First     time.Time    `json:"first"`
 	Last      time.Time    `json:"last"`
-	RequestID string       `json:"request_id"`      // of the first
-	Score     *uint8       `json:"score,omitempty"` // the highest; nil when there was none
+	RequestID string       `json:"request_id"`      // of the first request
+	Score     *uint8       `json:"score,omitempty"` // the highest; nil: none
 	Status    string       `json:"status"`          // of the last verdict
 	Config    string       `json:"config"`
 }
 
-// Change is a verdict about a subject that differs from the one before.
+// Change is a verdict that differs from the subject's verdict before.
 type Change struct {
 	At         time.Time    `json:"at"`
 	Subject    netip.Prefix `json:"subject"` // as Decision.Address
@@ -54,61 +54,65 @@ type Change struct {
 	Country    string       `json:"country,omitempty"`
 	ASN        uint32       `json:"asn,omitempty"`
 	Evidence   []Evidence   `json:"evidence"`   // the strongest first
-	RequestID  string       `json:"request_id"` // of the request that showed it
+	RequestID  string       `json:"request_id"` // of the request that revealed it
 	Config     string       `json:"config"`
 }
 
-// Evidence is the part of one source in a verdict.
+// Evidence is one source's part of a verdict.
 type Evidence struct {
 	Source     string   `json:"source"`
-	Points     float64  `json:"points"` // in decibans, which add up to the score
+	Points     float64  `json:"points"` // decibans; their sum makes the score
 	Categories []string `json:"categories,omitempty"`
-	Age        int64    `json:"age_seconds,omitempty"` // since the source was asked; 0 for lists
+	Age        int64    `json:"age_seconds,omitempty"` // since the source answered; 0 for lists
 
-	// Severity and Confidence are those of the source's report, so that points can be worked out anew for other weights.
-	// Both are 0 in what earlier versions stored, and in the answers of a Reader.
+	// Severity and Confidence are the source's report. With other weights, new points can be
+	// computed from them. Both are 0 in rows of earlier versions and in the answers of a Reader.
 	Severity   float32 `json:"severity,omitempty"`
 	Confidence float32 `json:"confidence,omitempty"`
 }
 
-// ID tells batches apart.
+// ID identifies a batch.
 type ID [16]byte
 
-// Batch is what is stored together.
+// Batch is a set of entries that is stored in one transaction.
 type Batch struct {
 	ID        ID
 	Decisions []Decision
 	Changes   []Change
 }
 
-// Stored is what became of a batch.
+// Stored is the result of storing a batch.
 type Stored struct {
-	// Entries were stored now, or had been before: each request that a decision counts is one, and each change.
+	// Entries counts the entries that are stored now or were stored before: each request that a
+	// decision counts, and each change.
 	Entries int64
-	// Expired are those that were older than what is kept, or of a time or an address that cannot be.
+	// Expired counts the entries that were not stored: they are older than the retention, or have
+	// an invalid time or address.
 	Expired int64
 }
 
-// Store keeps batches, each exactly once: one whose ID it has stored is not stored again, and that is no error. It is called
-// by one goroutine at a time. An error means that nothing of the batch is stored, or that nobody knows.
+// Store stores each batch exactly once. If it has already stored the batch's ID, it stores nothing
+// and returns no error. It is called by one goroutine at a time. After an error, nothing of the
+// batch is stored, or the outcome is unknown.
 type Store interface {
 	Write(ctx context.Context, batch *Batch) (Stored, error)
 }
 
-// Errors of a Store and of a Reader, bare or wrapped. What wraps them holds nothing secret.
+// Errors of a Store and of a Reader, bare or wrapped. Wrapping texts contain no secret.
 var (
-	// ErrAway means that the database is of no use at present: it does not answer, does not accept the login, or takes no writes.
-	ErrAway = errors.New("the database of the history cannot be used")
+	// ErrUnavailable means that the database cannot be used at present: it does not answer, refuses
+	// the login, or takes no writes.
+	ErrUnavailable = errors.New("the database of the history cannot be used")
 
-	// ErrSchema means that the database has not the tables that are needed: none yet, or those of another version.
+	// ErrSchema means that the database lacks the tables, or has those of another version.
 	ErrSchema = errors.New("the database of the history has not the tables that this version needs")
 
-	// ErrRejected means that a Store can never take a batch, however often it is tried.
+	// ErrRejected means that a Store can never store the batch: to retry is useless.
 	ErrRejected = errors.New("the database of the history refuses what is to be stored")
 
-	// ErrSlow means that an answer would have taken too long.
+	// ErrSlow means that the answer took too long.
 	ErrSlow = errors.New("the question takes the database too long: ask for a shorter time")
 
-	// ErrQuestion means that a question makes no sense. What wraps it says why.
-	ErrQuestion = errors.New("the question cannot be answered")
+	// ErrQuery means that a query is invalid. The wrapping text gives the reason.
+	ErrQuery = errors.New("the question cannot be answered")
 )

@@ -7,12 +7,13 @@ import (
 	"path/filepath"
 )
 
-// The ends of the names of files: `<id>.journal`, which is being written; `<id>.adopting`, which another process left; and
-// `<time>-<id>.batch`, which can be sent. The time is in nanoseconds of Unix, and has always as many digits.
+// Suffixes of file names. `<id>.journal` is being written. `<id>.adopting` is the journal of
+// another process, being adopted. `<time>-<id>.batch` is ready to be sent. The time is in Unix
+// nanoseconds, with a fixed number of digits.
 const (
-	journalEnd  = ".journal"
-	adoptingEnd = ".adopting"
-	batchEnd    = ".batch"
+	journalSuffix  = ".journal"
+	adoptingSuffix = ".adopting"
+	batchSuffix    = ".batch"
 )
 
 var (
@@ -21,21 +22,22 @@ var (
 	errLocked = errors.New("another process has the file")
 )
 
-// journal holds what is in no batch yet, so that the end of the process does not cost it. It makes its file when there is
-// something to write. While the process lives, the file is locked, where the system can do that.
+// journal is the file of the entries that are in no batch yet, so that they survive the end of the
+// process. The file is created by the first write. While the process runs, the file is locked, on
+// systems that can.
 type journal struct {
 	id     ID
 	path   string
 	create func(path string) (appendable, bool, error)
 
-	file   appendable // nil: not yet
+	file   appendable // nil: not created yet
 	info   fs.FileInfo
 	locked bool
-	broken bool // the last line has no end, and cannot be cut off
+	broken bool // the last line is incomplete, and truncating failed
 	size   int64
 }
 
-// appendable is a file to append to.
+// appendable is a file that is appended to.
 type appendable interface {
 	Write([]byte) (int, error)
 	Truncate(size int64) error
@@ -43,7 +45,7 @@ type appendable interface {
 	Close() error
 }
 
-// createFile makes a file, and reports whether it is locked.
+// createFile creates a file, and reports whether it is locked.
 func createFile(path string) (appendable, bool, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, false, err
@@ -60,7 +62,7 @@ func createFile(path string) (appendable, bool, error) {
 	return f, locked, nil
 }
 
-// append adds lines at the end: all, or none.
+// append writes all the lines, or none.
 func (j *journal) append(lines []byte) error {
 	if err := j.open(); err != nil {
 		return err
@@ -94,21 +96,21 @@ func (j *journal) open() error {
 	info, err := file.Stat()
 	if err != nil {
 		_ = file.Close()
-		_ = os.Remove(j.path) // it is empty
+		_ = os.Remove(j.path) // still empty
 		return err
 	}
 	j.file, j.locked, j.info = file, locked, info
 	return nil
 }
 
-// close leaves the file to whoever looks for it.
+// close leaves the file on disk, for the next process to adopt.
 func (j *journal) close() {
 	if j.file != nil {
 		_ = j.file.Close()
 	}
 }
 
-// remove removes the file, unless it is another's.
+// remove removes the file, unless another process has replaced it.
 func (j *journal) remove() {
 	if j.file == nil {
 		return

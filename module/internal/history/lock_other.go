@@ -4,5 +4,6 @@ package history
 
 import "os"
 
-// lock reports that files are not locked here. Windows does not rename a file that is open, which does as well.
+// lock locks nothing on this system. Windows refuses to rename an open file, which protects it as
+// well.
 func lock(*os.File) (locked bool, err error) { return false, nil }

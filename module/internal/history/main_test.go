@@ -137,8 +137,8 @@ func newRig(tb failer, o Options) *rig {
 	tb.Helper()
 	k := &rig{}
 	o.Logger = k.log.Logger()
-	o.pace = usualPace
-	if o.pace.orphan = time.Minute; o.files.replace == nil {
+	o.timing = defaultTiming
+	if o.timing.orphanAge = time.Minute; o.files.replace == nil {
 		o.files.replace = replaceFast
 	}
 	k.Recorder = Open(o)
@@ -147,12 +147,12 @@ func newRig(tb failer, o Options) *rig {
 
 func (k *rig) record(events ...Event) {
 	for _, e := range events {
-		k.collect.take(&e)
+		k.collector.add(&e)
 	}
 }
 
-func (k *rig) flush() { k.collect.flush() }
-func (k *rig) seal()  { k.collect.seal() }
+func (k *rig) flush() { k.collector.flush() }
+func (k *rig) seal()  { k.collector.seal() }
 
 // sendAll sends until nothing is left, or the store fails.
 func (k *rig) sendAll(store Store) error {
@@ -161,7 +161,7 @@ func (k *rig) sendAll(store Store) error {
 		if w == nil {
 			return nil
 		}
-		if err := k.try(context.Background(), store, w); err != nil {
+		if err := k.attempt(context.Background(), store, w); err != nil {
 			return err
 		}
 	}
@@ -169,8 +169,8 @@ func (k *rig) sendAll(store Store) error {
 
 // die leaves everything as the death of the process would.
 func (k *rig) die() {
-	k.collect.journal.close()
-	k.collect.flushing.Stop()
+	k.collector.journal.close()
+	k.collector.flushing.Stop()
 	for _, w := range k.spool.list {
 		if w.journal != nil {
 			w.journal.close()

@@ -21,9 +21,9 @@ import (
 
 // hasty is a pace at which much happens in a test. Any journal that is not locked is taken for an orphan: the times of files are
 // not those of a bubble.
-var hasty = pace{
+var hasty = timing{
 	flush: 5 * time.Millisecond, flushRows: 500, seal: 50 * time.Millisecond, sealRows: 2500, scan: 100 * time.Millisecond,
-	orphan: math.MinInt64, retryFirst: time.Millisecond, retryMost: 20 * time.Millisecond, patience: time.Second,
+	orphanAge: math.MinInt64, retryFirst: time.Millisecond, retryMax: 20 * time.Millisecond, writeTimeout: time.Second,
 }
 
 // numbered returns an event of the address with a number.
@@ -42,7 +42,7 @@ func TestMillion(t *testing.T) {
 		store.answers(func(b *Batch) error {
 			switch store.calls % 4 {
 			case 0:
-				return ErrAway
+				return ErrUnavailable
 			case 1:
 				store.put(b)
 				return errors.New("the connection broke")
@@ -51,7 +51,7 @@ func TestMillion(t *testing.T) {
 		})
 		p := hasty
 		p.flushRows = 900
-		r := Open(Options{Dir: dir, Logger: log.Logger(), pace: p, files: files{replace: replaceFast}})
+		r := Open(Options{Dir: dir, Logger: log.Logger(), timing: p, files: files{replace: replaceFast}})
 		r.Use(Settings{Store: store})
 		r.Start()
 		want := make(map[netip.Prefix]int64)
@@ -96,7 +96,7 @@ func TestTwoOnOneFolder(t *testing.T) {
 		store := &shelf{}
 		var both [2]*Recorder
 		for i := range both {
-			both[i] = Open(Options{Dir: dir, Logger: log.Logger(), pace: hasty, files: files{replace: replaceFast}})
+			both[i] = Open(Options{Dir: dir, Logger: log.Logger(), timing: hasty, files: files{replace: replaceFast}})
 			both[i].Start()
 		}
 		both[1].Use(Settings{Store: store}) // the other's never has one
@@ -152,7 +152,7 @@ func TestCloseDuringAnOutage(t *testing.T) {
 		if err := k.Close(); err != nil || !time.Now().Equal(before) {
 			t.Errorf("closed with %v after %s", err, time.Since(before))
 		}
-		if left := names(t, dir, ""); len(left) != 2 || len(names(t, dir, batchEnd)) != 2 {
+		if left := names(t, dir, ""); len(left) != 2 || len(names(t, dir, batchSuffix)) != 2 {
 			t.Errorf("left on disk: %v", left)
 		}
 		if k.log.String() != "" {
@@ -206,7 +206,7 @@ func TestCloseWithoutADisk(t *testing.T) {
 				} else if err == nil || k.Counts().Dropped[DropSpool] != 1 || !strings.HasPrefix(err.Error(), "1 entries of the history are lost: ") {
 					t.Errorf("closed with %v, %+v", err, k.Counts())
 				}
-				if took := time.Since(before); took > lastChance {
+				if took := time.Since(before); took > closeTimeout {
 					t.Errorf("the end took %s", took)
 				}
 			})
@@ -261,7 +261,7 @@ func TestRecordNeverWaits(t *testing.T) {
 		t.Errorf("%+v are counted", c)
 	}
 	for range 2 {
-		k.collect.full = k.tally.queueFull(k.collect.full)
+		k.collector.droppedBefore = k.tally.queueFull(k.collector.droppedBefore)
 	}
 	if log := k.log.String(); strings.Count(log, "level=WARN msg=\"requests are missing in the history: they came faster than it could be written\" dropped=10\n") != 1 {
 		t.Errorf("the log is:\n%s", log)
@@ -281,11 +281,11 @@ func TestAPanicDoesNotEndTheWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newRig(t, Options{Dir: t.TempDir()})
 		store := &shelf{}
-		k.Use(Settings{Store: store, Keep: func(addr netip.Addr) (kept netip.Prefix, ok bool) {
+		k.Use(Settings{Store: store, Stored: func(addr netip.Addr) (kept netip.Prefix, ok bool) {
 			if addr == request(1).Address {
 				panic("no key")
 			}
-			return keepAll(addr)
+			return storedSubject(addr)
 		}})
 		k.Start()
 		k.Record(request(1))

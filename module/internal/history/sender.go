@@ -10,51 +10,51 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 )
 
-// retryJitter is the part of a pause that is left to chance, to either side.
+// retryJitter is the random part of a pause, up or down.
 const retryJitter = 0.25
 
-// maxFailures is how often a store may fail over a batch by itself, not for being away, before the batch is taken for one that it
-// can never take: what is behind it waits.
+// maxFailures is how often a store may fail on one batch while it is available. Then the batch is
+// dropped, so that those behind it can be sent.
 const maxFailures = 20
 
-// maxPanics is how often in a row a store may panic over a batch, before it is taken for one that it can never take.
+// maxPanics is how often a store may panic on one batch before the batch is dropped.
 const maxPanics = 3
 
 var errPanic = errors.New("the store panicked; this is a bug")
 
-// pause returns how long to wait after so many failures in a row.
-func (p pace) pause(failures int) time.Duration {
-	policy := backoff.Policy{First: p.retryFirst, Most: p.retryMost}
+// pause returns the pause after a number of failures in a row.
+func (p timing) pause(failures int) time.Duration {
+	policy := backoff.Policy{First: p.retryFirst, Most: p.retryMax}
 	return backoff.Jitter(policy.Pause(failures), 1-retryJitter, 1+retryJitter)
 }
 
-// send sends one batch after the other, the oldest first, until the Recorder is closed.
+// send sends the batches, the oldest first, until the Recorder is closed.
 func (r *Recorder) send() {
 	var scanned time.Time
 	for failures := 0; r.ctx.Err() == nil; {
-		if now := time.Now(); scanned.IsZero() || now.Sub(scanned) >= r.pace.scan {
+		if now := time.Now(); scanned.IsZero() || now.Sub(scanned) >= r.timing.scan {
 			r.spool.scan()
 			scanned = now
 		}
 		store := r.settings.Load().Store
-		var w *waiting
+		var w *pending
 		if store != nil {
 			w = r.spool.next(false)
 		}
 		switch {
 		case w == nil:
-			r.rest(r.pace.scan-time.Since(scanned), r.spool.added)
-		case r.try(r.ctx, store, w) == nil:
+			r.wait(r.timing.scan-time.Since(scanned), r.spool.added)
+		case r.attempt(r.ctx, store, w) == nil:
 			failures = 0
 		default:
 			failures++
-			r.rest(r.pace.pause(failures), nil)
+			r.wait(r.timing.pause(failures), nil)
 		}
 	}
 }
 
-// rest waits, until it is woken.
-func (r *Recorder) rest(pause time.Duration, added <-chan struct{}) {
+// wait waits for the pause to end, for a new batch, or for Wake.
+func (r *Recorder) wait(pause time.Duration, added <-chan struct{}) {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
@@ -65,29 +65,29 @@ func (r *Recorder) rest(pause time.Duration, added <-chan struct{}) {
 	}
 }
 
-// try makes one attempt to send a batch. An error says that it waits on.
-func (r *Recorder) try(ctx context.Context, store Store, w *waiting) error {
+// attempt makes one attempt to send a batch. After an error the batch is still in the spool.
+func (r *Recorder) attempt(ctx context.Context, store Store, w *pending) error {
 	b, lost, err := r.spool.load(w)
 	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) { // then another process has sent it
-			r.spool.unreadable(w.name(), err)
+		if !errors.Is(err, fs.ErrNotExist) { // removed: another process has sent it
+			r.spool.logUnreadable(w.name(), err)
 		}
-		r.spool.forget(w) // it is looked for again
+		r.spool.unlist(w) // the next scan adds it again if it exists
 		return nil
 	}
 	if len(b.Decisions)+len(b.Changes) > 0 {
-		if err := r.hand(ctx, store, w, b); err != nil {
-			r.spool.failed(w)
+		if err := r.deliver(ctx, store, w, b); err != nil {
+			r.spool.markFailed(w)
 			return err
 		}
 	}
 	r.tally.drop(DropUnreadable, lost)
-	r.spool.done(w)
+	r.spool.remove(w)
 	return nil
 }
 
-// hand hands a batch to the store, and counts what becomes of it.
-func (r *Recorder) hand(ctx context.Context, store Store, w *waiting, b *Batch) error {
+// deliver passes a batch to the store and counts the result.
+func (r *Recorder) deliver(ctx context.Context, store Store, w *pending, b *Batch) error {
 	entries := entriesOf(b)
 	stored, err := r.write(ctx, store, b)
 	if errors.Is(err, errPanic) {
@@ -95,7 +95,7 @@ func (r *Recorder) hand(ctx context.Context, store Store, w *waiting, b *Batch) 
 			err = fmt.Errorf("%w: %w", ErrRejected, err)
 		}
 	}
-	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrAway) && !errors.Is(err, ErrSchema) {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrSchema) {
 		if w.failures++; w.failures >= maxFailures {
 			err = fmt.Errorf("%w: %w", ErrRejected, err)
 		}
@@ -104,23 +104,24 @@ func (r *Recorder) hand(ctx context.Context, store Store, w *waiting, b *Batch) 
 	case errors.Is(err, ErrRejected):
 		r.tally.drop(DropRejected, entries)
 		if r.tally.logged.Allow("rejected", time.Now()) {
-			r.tally.log.Error("the database can never take a part of the history, which is dropped", "entries", entries, "error", err)
+			r.tally.log.Error("the database can never take a part of the history, which is dropped",
+				"entries", entries, "error", err)
 		}
 		return nil
 	case err != nil:
-		if ctx.Err() == nil { // else it is just the end
-			r.tally.storeFailed(err)
+		if ctx.Err() == nil { // not closing
+			r.tally.setStoreError(err)
 		}
 		return err
 	}
-	r.tally.storeFailed(nil)
+	r.tally.setStoreError(nil)
 	expired := min(max(stored.Expired, 0), entries)
 	r.tally.written.Add(entries - expired)
 	r.tally.drop(DropExpired, expired)
 	return nil
 }
 
-// write calls the store.
+// write calls the store with a time limit, and turns a panic into an error.
 func (r *Recorder) write(ctx context.Context, store Store, b *Batch) (stored Stored, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -130,7 +131,7 @@ func (r *Recorder) write(ctx context.Context, store Store, b *Batch) (stored Sto
 			}
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, r.pace.patience)
+	ctx, cancel := context.WithTimeout(ctx, r.timing.writeTimeout)
 	defer cancel()
 	return store.Write(ctx, b)
 }

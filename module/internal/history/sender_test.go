@@ -17,7 +17,7 @@ func TestOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newRig(t, Options{Dir: t.TempDir()})
 		store := &shelf{}
-		store.answers(func(*Batch) error { return fmt.Errorf("dial: %w", ErrAway) })
+		store.answers(func(*Batch) error { return fmt.Errorf("dial: %w", ErrUnavailable) })
 		k.Use(Settings{Store: store})
 		k.Start()
 		for n := range 3 {
@@ -29,7 +29,7 @@ func TestOutage(t *testing.T) {
 		if each := store.called() - calls; each < 9 || each > 16 {
 			t.Errorf("it was tried %d times in a minute", each)
 		}
-		if s := k.Status(); s.Waiting != 3 || s.Spool.Batches != 3 || s.Store == nil || s.Store.Error != "dial: "+ErrAway.Error() {
+		if s := k.Status(); s.Waiting != 3 || s.Spool.Batches != 3 || s.Store == nil || s.Store.Error != "dial: "+ErrUnavailable.Error() {
 			t.Errorf("the status is %+v, %+v", s, s.Store)
 		}
 		store.answers(nil)

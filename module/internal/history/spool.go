@@ -17,58 +17,59 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
 )
 
-// memoryRows is how many rows may wait in memory while the disk is of no use.
+// memoryRows is how many rows may wait in memory while the disk cannot be used.
 const memoryRows = 50_000
 
-// files is what is done to the disk. Tests have another.
+// files are the disk operations that tests replace.
 type files struct {
 	create  func(path string) (appendable, bool, error)
 	replace func(path string, write func(io.Writer) error) error
 }
 
-// spool is what waits to be sent, oldest first: files in a folder and, while the disk is of no use, batches in memory. It is
-// safe for concurrent use; nobody waits for the disk with the lock held.
+// spool holds the batches that wait to be sent, oldest first: as files in a folder or, while the
+// disk cannot be used, in memory. It is safe for concurrent use. The lock is never held during disk
+// operations.
 type spool struct {
-	dir    string
-	orphan time.Duration
-	files  files
-	tally  *tally
+	dir       string
+	orphanAge time.Duration
+	files     files
+	tally     *tally
 
-	limit        atomic.Int64  // of bytes on disk
-	journalBytes atomic.Int64  // of the journal that is being written
-	added        chan struct{} // there is something to send
+	limit        atomic.Int64  // bytes on disk
+	journalBytes atomic.Int64  // size of the current journal
+	added        chan struct{} // signals a new batch
 
-	mu    sync.Mutex
-	list  []*waiting
-	bytes int64           // of the files in the list
-	rows  int             // in memory
-	own   map[ID]bool     // journals of this process
-	sent  map[string]bool // files that are not needed any more, and could not be removed
+	mu          sync.Mutex
+	list        []*pending
+	bytes       int64           // of the files in the list
+	rows        int             // in memory
+	ownJournals map[ID]bool     // the journals of this process
+	unremoved   map[string]bool // names of files of sent batches that could not be removed
 }
 
-// waiting is a batch that waits.
-type waiting struct {
+// pending is a batch that waits to be sent.
+type pending struct {
 	id      ID
-	at      int64 // in nanoseconds of Unix
+	at      int64 // Unix nanoseconds
 	entries int64
-	size    int64 // on disk; 0: it is in memory
+	size    int64 // on disk; 0: in memory
 
-	batch    *Batch   // while it is in memory
-	journal  *journal // kept until the batch is on disk or sent, since it has a part of it
+	batch    *Batch   // while in memory
+	journal  *journal // has a part of the batch; removed when the batch is on disk or sent
 	sending  bool
-	panics   int // of the store, over this batch; the sender's
-	failures int // of the store, by itself; likewise
-	gone     bool
+	panics   int  // of the store on this batch; only the sender uses it
+	failures int  // of the available store on this batch; likewise
+	removed  bool // no longer in the list
 }
 
-func (w *waiting) name() string { return fmt.Sprintf("%019d-%s%s", w.at, w.id, batchEnd) }
+func (w *pending) name() string { return fmt.Sprintf("%019d-%s%s", w.at, w.id, batchSuffix) }
 
-func (w *waiting) rows() int { return len(w.batch.Decisions) + len(w.batch.Changes) }
+func (w *pending) rows() int { return len(w.batch.Decisions) + len(w.batch.Changes) }
 
 func newSpool(o Options, t *tally) *spool {
 	s := &spool{
-		dir: o.Dir, orphan: o.pace.orphan, files: o.files, tally: t,
-		added: make(chan struct{}, 1), own: make(map[ID]bool), sent: make(map[string]bool),
+		dir: o.Dir, orphanAge: o.timing.orphanAge, files: o.files, tally: t,
+		added: make(chan struct{}, 1), ownJournals: make(map[ID]bool), unremoved: make(map[string]bool),
 	}
 	if s.files.create == nil {
 		s.files.create = createFile
@@ -81,19 +82,19 @@ func newSpool(o Options, t *tally) *spool {
 
 func (s *spool) path(name string) string { return filepath.Join(s.dir, name) }
 
-// begin returns the journal of a new batch.
-func (s *spool) begin() *journal {
+// newJournal returns the journal of a new batch.
+func (s *spool) newJournal() *journal {
 	j := &journal{create: s.files.create}
-	_, _ = rand.Read(j.id[:]) // it never fails
-	j.path = s.path(j.id.String() + journalEnd)
+	_, _ = rand.Read(j.id[:]) // never fails
+	j.path = s.path(j.id.String() + journalSuffix)
 	s.journalBytes.Store(0)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.own[j.id] = true
+	s.ownJournals[j.id] = true
 	return j
 }
 
-// release removes a journal that is not needed any more.
+// release removes a journal that is no longer needed.
 func (s *spool) release(j *journal) {
 	if j == nil {
 		return
@@ -101,12 +102,12 @@ func (s *spool) release(j *journal) {
 	j.remove()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.own, j.id)
+	delete(s.ownJournals, j.id)
 }
 
-// add adds a batch, and writes it to disk if that can be done.
+// add adds a batch, and tries to write it to disk.
 func (s *spool) add(b *Batch, entries int64, j *journal) {
-	w := &waiting{id: b.ID, at: time.Now().UnixNano(), entries: entries, batch: b, journal: j}
+	w := &pending{id: b.ID, at: time.Now().UnixNano(), entries: entries, batch: b, journal: j}
 	s.mu.Lock()
 	s.insert(w)
 	s.rows += w.rows()
@@ -119,18 +120,18 @@ func (s *spool) add(b *Batch, entries int64, j *journal) {
 	}
 }
 
-// insert puts a batch into its place. It is called with the lock held.
-func (s *spool) insert(w *waiting) {
-	i, _ := slices.BinarySearchFunc(s.list, w, (*waiting).compare)
+// insert inserts a batch in order. The caller holds the lock.
+func (s *spool) insert(w *pending) {
+	i, _ := slices.BinarySearchFunc(s.list, w, (*pending).compare)
 	s.list = slices.Insert(s.list, i, w)
 }
 
-func (w *waiting) compare(other *waiting) int {
+func (w *pending) compare(other *pending) int {
 	return cmp.Or(cmp.Compare(w.at, other.at), slices.Compare(w.id[:], other.id[:]))
 }
 
-// discovered puts a batch that is on disk into the list, unless it is there.
-func (s *spool) discovered(w *waiting) {
+// insertFile inserts a batch that is on disk, unless the list has it.
+func (s *spool) insertFile(w *pending) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.find(w) == nil {
@@ -139,52 +140,53 @@ func (s *spool) discovered(w *waiting) {
 	}
 }
 
-// find returns the batch with the same name. It is called with the lock held.
-func (s *spool) find(w *waiting) *waiting {
-	if i, ok := slices.BinarySearchFunc(s.list, w, (*waiting).compare); ok {
+// find returns the batch with the same name, or nil. The caller holds the lock.
+func (s *spool) find(w *pending) *pending {
+	if i, ok := slices.BinarySearchFunc(s.list, w, (*pending).compare); ok {
 		return s.list[i]
 	}
 	return nil
 }
 
-// block is what file systems give room in. Quiet sites make many small files.
-const block = 4096
+// blockSize is the allocation unit of file systems. It matters because quiet sites make many small
+// files.
+const blockSize = 4096
 
-// onDisk returns how much room a file takes.
-func onDisk(size int64) int64 { return max((size+block-1)/block, 1) * block }
+// diskUsage returns how many bytes a file occupies.
+func diskUsage(size int64) int64 { return max((size+blockSize-1)/blockSize, 1) * blockSize }
 
-// persist writes to disk what is in memory, until that fails.
+// persist writes the batches in memory to disk, until a write fails.
 func (s *spool) persist() {
 	if s.dir == "" {
 		return
 	}
 	for {
-		w, batch := s.inMemory()
+		w, batch := s.oldestInMemory()
 		if w == nil {
 			return
 		}
 		size, err := s.save(w, batch)
-		s.tally.diskFailed(err)
+		s.tally.setDiskError(err)
 		if err != nil {
 			return
 		}
-		s.persisted(w, size)
+		s.markPersisted(w, size)
 	}
 }
 
-// save writes the file of a batch, and returns how much room it takes.
-func (s *spool) save(w *waiting, b *Batch) (size int64, err error) {
+// save writes the file of a batch, and returns how many bytes it occupies.
+func (s *spool) save(w *pending, b *Batch) (size int64, err error) {
 	err = s.files.replace(s.path(w.name()), func(f io.Writer) error {
-		c := counter{w: f}
+		c := countingWriter{w: f}
 		err := writeBatch(&c, b)
-		size = onDisk(c.n)
+		size = diskUsage(c.n)
 		return err
 	})
 	return size, err
 }
 
-// inMemory returns the oldest batch that is in memory only, or nil.
-func (s *spool) inMemory() (*waiting, *Batch) {
+// oldestInMemory returns the oldest batch that is only in memory, or nil.
+func (s *spool) oldestInMemory() (*pending, *Batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, w := range s.list {
@@ -195,10 +197,10 @@ func (s *spool) inMemory() (*waiting, *Batch) {
 	return nil, nil
 }
 
-// persisted takes note that a batch is on disk now.
-func (s *spool) persisted(w *waiting, size int64) {
+// markPersisted records that a batch is now on disk.
+func (s *spool) markPersisted(w *pending, size int64) {
 	s.mu.Lock()
-	gone := w.gone
+	gone := w.removed
 	j := w.journal
 	if !gone {
 		s.rows -= w.rows()
@@ -206,15 +208,16 @@ func (s *spool) persisted(w *waiting, size int64) {
 		w.size, w.batch, w.journal = size, nil, nil
 	}
 	s.mu.Unlock()
-	if gone { // it was sent meanwhile
+	if gone { // sent meanwhile
 		s.removeFile(w.name())
 		return
 	}
 	s.release(j)
 }
 
-// next returns the oldest batch, or the oldest that is in memory only, which is then not dropped before it is done or failed.
-func (s *spool) next(memoryOnly bool) *waiting {
+// next returns the oldest batch, or the oldest that is only in memory. The batch cannot be trimmed
+// until it is removed or marked as failed.
+func (s *spool) next(memoryOnly bool) *pending {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, w := range s.list {
@@ -226,16 +229,16 @@ func (s *spool) next(memoryOnly bool) *waiting {
 	return nil
 }
 
-// failed says that a batch was not sent.
-func (s *spool) failed(w *waiting) {
+// markFailed records that a batch was not sent.
+func (s *spool) markFailed(w *pending) {
 	s.mu.Lock()
 	w.sending = false
 	s.mu.Unlock()
 	s.trim()
 }
 
-// load returns the batch, and how many of its entries cannot be read.
-func (s *spool) load(w *waiting) (b *Batch, lost int64, err error) {
+// load returns the batch, and how many of its entries are unreadable.
+func (s *spool) load(w *pending) (b *Batch, lost int64, err error) {
 	s.mu.Lock()
 	b = w.batch
 	s.mu.Unlock()
@@ -255,68 +258,68 @@ func (s *spool) load(w *waiting) (b *Batch, lost int64, err error) {
 	return c.window.batch(w.id), c.lost(), nil
 }
 
-// done removes a batch, with its file.
-func (s *spool) done(w *waiting) {
-	onDisk, j := s.forget(w)
+// remove removes a batch and its file.
+func (s *spool) remove(w *pending) {
+	onDisk, j := s.unlist(w)
 	if onDisk {
 		s.removeFile(w.name())
 	}
 	s.release(j)
 }
 
-// forget takes a batch from the list.
-func (s *spool) forget(w *waiting) (onDisk bool, j *journal) {
+// unlist removes a batch from the list.
+func (s *spool) unlist(w *pending) (onDisk bool, j *journal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i := slices.Index(s.list, w); i >= 0 {
-		s.drop(i)
+		s.removeAt(i)
 	}
 	j, w.journal = w.journal, nil
 	return w.size > 0, j
 }
 
-// drop takes the i-th batch from the list. It is called with the lock held.
-func (s *spool) drop(i int) {
+// removeAt removes the i-th batch from the list. The caller holds the lock.
+func (s *spool) removeAt(i int) {
 	w := s.list[i]
-	w.gone = true
+	w.removed = true
 	if s.bytes -= w.size; w.size == 0 {
 		s.rows -= w.rows()
 	}
 	s.list = slices.Delete(s.list, i, i+1)
 }
 
-// removeFile removes the file of a batch, sooner or later.
+// removeFile removes the file of a batch. If that fails, a later scan tries again.
 func (s *spool) removeFile(name string) {
 	err := os.Remove(s.path(name))
 	failed := err != nil && !errors.Is(err, fs.ErrNotExist)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.sent, name)
+	delete(s.unremoved, name)
 	if failed {
-		s.sent[name] = true
+		s.unremoved[name] = true
 	}
 }
 
-// trim drops the oldest batches, until the others are no more than may wait.
+// trim drops the oldest batches until the rest is within the limits.
 func (s *spool) trim() {
 	for {
-		w, cure := s.tooMuch()
+		w, cure := s.removeExcess()
 		if w == nil {
 			return
 		}
-		s.done(w)
+		s.remove(w)
 		s.tally.spoolFull(w.entries, cure)
 	}
 }
 
-// tooMuch takes a batch from the list, if it must make room.
-func (s *spool) tooMuch() (w *waiting, cure string) {
+// removeExcess removes the oldest batch from the list and returns it, if a limit is exceeded.
+func (s *spool) removeExcess() (w *pending, cure string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	disk, memory := s.bytes+s.journalBytes.Load() > s.limit.Load(), s.rows > memoryRows
 	for i, w := range s.list {
 		if !w.sending && (disk && w.size > 0 || memory && w.size == 0) {
-			s.drop(i)
+			s.removeAt(i)
 			if w.size == 0 {
 				return w, diskCure
 			}
@@ -326,22 +329,23 @@ func (s *spool) tooMuch() (w *waiting, cure string) {
 	return nil, ""
 }
 
-// abandon drops what is in memory, and returns how many entries that was.
-func (s *spool) abandon() (lost int64) {
+// dropMemory drops the batches in memory, and returns how many entries they had.
+func (s *spool) dropMemory() (lost int64) {
 	for {
 		w := s.next(true)
 		if w == nil {
 			return lost
 		}
 		lost += w.entries
-		_, j := s.forget(w)
+		_, j := s.unlist(w)
 		if j != nil {
-			j.close() // it has a part
+			j.close() // the file has a part of the batch
 		}
 	}
 }
 
-// status returns what is on disk, how many entries there are in all, and since when the oldest waits.
+// status returns the state of the files, the number of all entries, and the time of the oldest
+// batch.
 func (s *spool) status() (disk SpoolStatus, entries int64, oldest time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -359,13 +363,13 @@ func (s *spool) status() (disk SpoolStatus, entries int64, oldest time.Time) {
 	return disk, entries, oldest
 }
 
-// counter counts what is written.
-type counter struct {
+// countingWriter counts the bytes that are written.
+type countingWriter struct {
 	w io.Writer
 	n int64
 }
 
-func (c *counter) Write(p []byte) (int, error) {
+func (c *countingWriter) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.n += int64(n)
 	return n, err

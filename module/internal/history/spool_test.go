@@ -34,7 +34,7 @@ func TestLimit(t *testing.T) {
 		fill(100)
 	}
 	s := k.Status()
-	if s.Spool.Bytes > 200_000 || s.Spool.Batches != len(names(t, dir, batchEnd)) || s.Dropped["spool"] == 0 || s.Spool.Entries != s.Waiting {
+	if s.Spool.Bytes > 200_000 || s.Spool.Batches != len(names(t, dir, batchSuffix)) || s.Dropped["spool"] == 0 || s.Spool.Entries != s.Waiting {
 		t.Errorf("the status is %+v", s)
 	}
 	size := int64(0)
@@ -43,7 +43,7 @@ func TestLimit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		size += onDisk(info.Size())
+		size += diskUsage(info.Size())
 	}
 	if size != s.Spool.Bytes {
 		t.Errorf("%d bytes are on disk, the status says %d", size, s.Spool.Bytes)
@@ -55,7 +55,7 @@ func TestLimit(t *testing.T) {
 		t.Errorf("the log is:\n%s", log)
 	}
 	k.Use(Settings{Limit: 1})
-	if err := k.try(t.Context(), &answering{answer: func(int) (Stored, error) { return Stored{}, ErrAway }}, oldest); err == nil {
+	if err := k.attempt(t.Context(), &answering{answer: func(int) (Stored, error) { return Stored{}, ErrUnavailable }}, oldest); err == nil {
 		t.Error("a failure is none")
 	}
 	if left := names(t, dir, ""); len(left) > 0 {
@@ -74,7 +74,7 @@ func TestDamagedBatches(t *testing.T) {
 	k.record(request(2), request(3))
 	k.seal()
 	k.die()
-	path := filepath.Join(dir, names(t, dir, batchEnd)[0])
+	path := filepath.Join(dir, names(t, dir, batchSuffix)[0])
 	edit(t, path, func(text []byte) []byte { return bytes.Replace(text, []byte(`"count":10`), []byte(`"count":99`), 1) })
 	for _, name := range []string{"notes.txt", "1-2.batch", "0000000000000000001-" + strings.Repeat("A", 32) + ".batch", "x.journal"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("not ours"), 0o600); err != nil {
@@ -118,7 +118,7 @@ func TestOrderAfterARestart(t *testing.T) {
 		want = append(want, netip.PrefixFrom(request(byte(n)).Address, 32))
 	}
 	next := newRig(t, Options{Dir: dir})
-	next.spool.orphan = 0
+	next.spool.orphanAge = 0
 	next.spool.scan()
 	if err := next.sendAll(store); err != nil {
 		t.Fatal(err)
@@ -136,20 +136,20 @@ func TestOrderAfterARestart(t *testing.T) {
 func TestAFileThatCannotBeRemoved(t *testing.T) {
 	dir := t.TempDir()
 	k := newRig(t, Options{Dir: dir})
-	name := "0000000000000000001-" + strings.Repeat("ab", 16) + batchEnd
+	name := "0000000000000000001-" + strings.Repeat("ab", 16) + batchSuffix
 	if err := os.MkdirAll(filepath.Join(dir, name, "in the way"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	k.spool.removeFile(name)
 	k.spool.scan()
-	if s := k.Status(); s.Spool.Batches != 0 || !k.spool.sent[name] {
+	if s := k.Status(); s.Spool.Batches != 0 || !k.spool.unremoved[name] {
 		t.Errorf("the status is %+v", s)
 	}
 	if err := os.Remove(filepath.Join(dir, name, "in the way")); err != nil {
 		t.Fatal(err)
 	}
 	k.spool.scan()
-	if len(k.spool.sent) > 0 || len(names(t, dir, "")) > 0 {
+	if len(k.spool.unremoved) > 0 || len(names(t, dir, "")) > 0 {
 		t.Errorf("on disk are %v", names(t, dir, ""))
 	}
 }
@@ -162,7 +162,7 @@ func TestUnreadableFile(t *testing.T) {
 	k.seal()
 	k.record(request(2))
 	k.seal()
-	path := filepath.Join(dir, names(t, dir, batchEnd)[0])
+	path := filepath.Join(dir, names(t, dir, batchSuffix)[0])
 	if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
 		t.Fatal(err)
 	}
@@ -182,12 +182,12 @@ func TestAnotherSentIt(t *testing.T) {
 		k.record(request(byte(n)))
 		k.seal()
 	}
-	for _, name := range names(t, dir, batchEnd)[:2] {
+	for _, name := range names(t, dir, batchSuffix)[:2] {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if w := k.spool.next(false); k.try(t.Context(), store, w) != nil || len(store.all) > 0 {
+	if w := k.spool.next(false); k.attempt(t.Context(), store, w) != nil || len(store.all) > 0 {
 		t.Errorf("sent were %v", store.all)
 	}
 	k.spool.scan()
@@ -213,7 +213,7 @@ func TestSentWhileItIsWritten(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	for at, want := range map[int64]string{0: "0000000000000000000-", 1_764_004_583_000_000_000: "1764004583000000000-", 1<<63 - 1: "9223372036854775807-"} {
-		w := &waiting{at: at, id: ID{15: 1}}
+		w := &pending{at: at, id: ID{15: 1}}
 		if got := w.name(); got != want+fmt.Sprintf("%032x", 1)+".batch" {
 			t.Errorf("the name is %s", got)
 		}

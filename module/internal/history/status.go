@@ -11,22 +11,24 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 )
 
-// Drop is why entries were dropped: each request that a decision counts is one entry, and each change.
+// Drop is why entries were dropped. Each request that a decision counts is one entry, and so is
+// each change.
 type Drop uint8
 
 // The reasons.
 const (
-	// DropQueue: they came faster than they could be collected, or after the end.
+	// DropQueue: the queue was full, or the Recorder was closed.
 	DropQueue Drop = iota
-	// DropSpool: there was no more room on disk, or in memory while the disk was of no use.
+	// DropSpool: the limit on disk was exceeded, or the limit in memory while the disk could not be
+	// used.
 	DropSpool
-	// DropExpired: they were older than what the store keeps.
+	// DropExpired: they were older than the store's retention.
 	DropExpired
-	// DropRejected: the store can never take them.
+	// DropRejected: the store can never store them.
 	DropRejected
-	// DropUnreadable: their lines were damaged. Each counts for one where nothing says how many entries it was.
+	// DropUnreadable: their lines were damaged. Without a header, each line counts as one entry.
 	DropUnreadable
-	// DropHidden: their address could not be kept, for want of a key.
+	// DropHidden: their address could not be stored, since the key for pseudonyms was missing.
 	DropHidden
 
 	// NumDrops is the number of reasons.
@@ -35,7 +37,7 @@ const (
 
 var dropNames = [NumDrops]string{"queue", "spool", "expired", "rejected", "unreadable", "hidden"}
 
-// String returns the reason's word.
+// String returns the reason as a word.
 func (d Drop) String() string {
 	if int(d) < len(dropNames) {
 		return dropNames[d]
@@ -43,66 +45,67 @@ func (d Drop) String() string {
 	return fmt.Sprintf("Drop(%d)", uint8(d))
 }
 
-// Counts are what became of entries since the start.
+// Counts counts entries since the start.
 type Counts struct {
-	Waiting int64 // at present: queued, in memory or on disk
+	Waiting int64 // now: queued, in memory or on disk
 	Written int64
 	Dropped [NumDrops]int64
 }
 
-// Status is how the Recorder is doing.
+// Status is the state of a Recorder.
 type Status struct {
-	// Waiting is how many entries the store has not got yet, and Queued how many requests of them were not looked at.
+	// Waiting is how many entries are not stored yet. Queued is how many of them are still in the
+	// queue.
 	Waiting int64 `json:"waiting"`
 	Queued  int64 `json:"queued"`
 
-	// Unsaved is how many of them are not on disk yet, which the end of the process would cost if it were killed.
+	// Unsaved is how many of them are not on disk: a killed process would lose them.
 	Unsaved int64 `json:"unsaved"`
 
-	// Oldest is since when the oldest of them waits.
+	// Oldest is the time of the oldest of them.
 	Oldest *time.Time `json:"oldest,omitempty"`
 
-	// Spool is what of them is on disk.
+	// Spool is the part on disk.
 	Spool SpoolStatus `json:"spool"`
 
-	// Written and Dropped count entries since the start, the latter by reason.
+	// Written and Dropped count entries since the start, Dropped by reason.
 	Written int64            `json:"written"`
 	Dropped map[string]int64 `json:"dropped"`
 
-	// Lost is when one was last dropped.
+	// Lost is when an entry was last dropped.
 	Lost *time.Time `json:"lost,omitempty"`
 
-	// Store and Disk are the last failure of each, until it works again.
+	// Store and Disk are the latest failure of each, until it works again.
 	Store *Failure `json:"store_failure,omitempty"`
 	Disk  *Failure `json:"disk_failure,omitempty"`
 }
 
-// SpoolStatus is what is on disk.
+// SpoolStatus is the state of the files of the spool.
 type SpoolStatus struct {
 	Batches int   `json:"batches"`
 	Entries int64 `json:"entries"`
-	Bytes   int64 `json:"bytes"` // the journal's included
+	Bytes   int64 `json:"bytes"` // with the journal
 	Limit   int64 `json:"limit"`
 }
 
-// Failure is what went wrong.
+// Failure is an error, when it occurred, and what to do about it.
 type Failure struct {
 	At    time.Time `json:"at"`
 	Error string    `json:"error"`
 	Cure  string    `json:"cure,omitempty"`
 }
 
-// tally counts what becomes of entries, and says what an operator must know.
+// tally counts what happens to entries, and logs problems at a limited rate.
 type tally struct {
 	log    *slog.Logger
 	logged throttle.Causes[string]
 
-	written atomic.Int64
-	dropped [NumDrops]atomic.Int64
-	lost    atomic.Int64 // when the last was dropped, in nanoseconds of Unix; 0: never
-	window  atomic.Int64 // entries that the collector has, in no batch yet
-	fresh   atomic.Int64 // those of them that are in no journal
-	since   atomic.Int64 // when the first of them came, in nanoseconds of Unix; 0: there is none
+	written   atomic.Int64
+	dropped   [NumDrops]atomic.Int64
+	lost      atomic.Int64 // when the last was dropped, in Unix nanoseconds; 0: never
+	window    atomic.Int64 // entries in the collector's window
+	unwritten atomic.Int64 // of them, those not in the journal
+	since     atomic.Int64 // when the first of them came, in Unix nanoseconds; 0: none
 
 	mu          sync.Mutex
 	store, disk error
@@ -119,8 +122,9 @@ func (t *tally) drop(why Drop, entries int64) {
 	}
 }
 
-// diskFailed takes note that something is kept in memory that should be on disk; nil says that the disk works.
-func (t *tally) diskFailed(err error) {
+// setDiskError records and logs that batches wait in memory because of err; nil means that the disk
+// works.
+func (t *tally) setDiskError(err error) {
 	t.mu.Lock()
 	before := t.disk
 	t.disk, t.diskAt = err, time.Now()
@@ -133,7 +137,7 @@ func (t *tally) diskFailed(err error) {
 	}
 }
 
-// diskError is why the disk was last of no use.
+// diskError returns the latest error of the disk.
 func (t *tally) diskError() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -143,21 +147,22 @@ func (t *tally) diskError() error {
 	return t.disk
 }
 
-// storeFailed takes note of a failure of the store; nil says that it works. A store says by itself that it is away.
-func (t *tally) storeFailed(err error) {
+// setStoreError records an error of the store; nil means that it works. Unavailability is logged by
+// the store itself.
+func (t *tally) setStoreError(err error) {
 	t.mu.Lock()
 	t.store, t.storeAt = err, time.Now()
 	t.mu.Unlock()
 	switch {
 	case err == nil:
-	case errors.Is(err, ErrAway), errors.Is(err, ErrSchema):
+	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrSchema):
 		t.log.Debug("the history waits", "error", err)
 	case t.logged.Allow("store", time.Now()):
 		t.log.Warn("the history waits: the database did not take a batch, which is sent again", "error", err)
 	}
 }
 
-// queueFull says that requests were dropped since it was last asked.
+// queueFull logs requests that were dropped since the previous call, and returns their total.
 func (t *tally) queueFull(before int64) (now int64) {
 	now = t.dropped[DropQueue].Load()
 	if now > before && t.logged.Allow("queue", time.Now()) {
@@ -166,15 +171,16 @@ func (t *tally) queueFull(before int64) (now int64) {
 	return now
 }
 
-// spoolFull says that entries had to make room.
+// spoolFull counts and logs entries that were dropped by trim.
 func (t *tally) spoolFull(entries int64, cure string) {
 	t.drop(DropSpool, entries)
 	if entries > 0 && t.logged.Allow("spool", time.Now()) {
-		t.log.Error("the spool of the history is full: the oldest entries are dropped", "dropped", t.dropped[DropSpool].Load(), "cure", cure)
+		t.log.Error("the spool of the history is full: the oldest entries are dropped",
+			"dropped", t.dropped[DropSpool].Load(), "cure", cure)
 	}
 }
 
-// damaged says that lines of a file cannot be read.
+// damaged logs unreadable lines of a file.
 func (t *tally) damaged(file string, lines int) {
 	if lines > 0 && t.logged.Allow("damaged", time.Now()) {
 		t.log.Warn("damaged lines in the spool of the history are left out", "file", file, "lines", lines)
@@ -193,34 +199,35 @@ func (t *tally) failures() (store, disk *Failure) {
 	return store, disk
 }
 
-// Counts returns what became of entries since the start. In the end, what was recorded is written or dropped, or waits.
+// Counts counts entries since the start. Every recorded entry is written, dropped or waiting.
 func (r *Recorder) Counts() Counts {
 	_, all, _ := r.spool.status()
 	return r.counts(all)
 }
 
-// counts is Counts with so many entries in the spool.
+// counts is Counts, given the number of entries in the spool.
 func (r *Recorder) counts(spooled int64) Counts {
 	c := Counts{Written: r.tally.written.Load(), Waiting: r.tally.window.Load() + spooled}
 	for i := range c.Dropped {
 		c.Dropped[i] = r.tally.dropped[i].Load()
 	}
 	if queued := int64(len(r.queue)); r.ended.Load() {
-		c.Dropped[DropQueue] += queued // came in while Close was called
+		c.Dropped[DropQueue] += queued // queued during Close
 	} else {
 		c.Waiting += queued
 	}
 	return c
 }
 
-// Status returns how the Recorder is doing. It asks nobody.
+// Status returns the state of the Recorder. It makes no calls.
 func (r *Recorder) Status() Status {
 	disk, all, oldest := r.spool.status()
 	counts := r.counts(all)
 	s := Status{
-		Waiting: counts.Waiting, Queued: int64(len(r.queue)), Spool: disk, Written: counts.Written, Dropped: make(map[string]int64),
+		Waiting: counts.Waiting, Queued: int64(len(r.queue)), Spool: disk,
+		Written: counts.Written, Dropped: make(map[string]int64),
 	}
-	s.Unsaved = s.Queued + r.tally.fresh.Load() + all - disk.Entries
+	s.Unsaved = s.Queued + r.tally.unwritten.Load() + all - disk.Entries
 	for why, n := range counts.Dropped {
 		s.Dropped[Drop(why).String()] = n
 	}

@@ -160,7 +160,7 @@ func TestTwin(t *testing.T) {
 				now = now.Add(time.Duration(rapid.IntRange(-10, 40).Draw(t, "seconds")) * time.Second)
 			},
 			"flush": func(*rapid.T) {
-				if k.flush(); k.collect.fresh.rows() == 0 {
+				if k.flush(); k.collector.unwritten.rows() == 0 {
 					slow.save()
 				}
 			},

@@ -15,9 +15,9 @@ const (
 	observe = "observe"
 )
 
-// key is what decisions have in common that are counted together.
+// key identifies the decisions that are counted together.
 type key struct {
-	minute                           int64 // of Unix
+	minute                           int64 // since 1970
 	address                          netip.Prefix
 	host, rule, action, mode, config string
 }
@@ -26,18 +26,19 @@ func keyOf(d *Decision) key {
 	return key{d.Minute.Unix() / 60, d.Address, d.Host, d.Rule, d.Action, d.Mode, d.Config}
 }
 
-// window is what was decided and what has changed in a short time, each decision counted in one row. The zero value is empty.
+// window holds the decisions and changes of a short time, with equal decisions counted in one row.
+// The zero value is empty.
 type window struct {
 	decisions []Decision
 	index     map[key]int // of decisions
 	changes   []Change
 	entries   int64 // requests and changes
-	size      int   // about how many bytes it is
+	size      int   // approximate size in bytes
 }
 
 func (w *window) rows() int { return len(w.decisions) + len(w.changes) }
 
-// count adds a decision to the row of its key, if there is one.
+// count adds a decision to an existing row with the same key, and reports whether there is one.
 func (w *window) count(k key, d *Decision) bool {
 	i, ok := w.index[k]
 	if ok {
@@ -47,7 +48,7 @@ func (w *window) count(k key, d *Decision) bool {
 	return ok
 }
 
-// add adds a decision. Where it makes a row of its own, its texts are kept as they are.
+// add adds a decision. A new row keeps references to its texts.
 func (w *window) add(d *Decision) {
 	k := keyOf(d)
 	if w.count(k, d) {
@@ -59,7 +60,7 @@ func (w *window) add(d *Decision) {
 	w.index[k] = len(w.decisions)
 	w.decisions = append(w.decisions, *d)
 	w.entries += d.Count
-	w.size += 320 + len(d.Host) + len(d.Rule) + len(d.RequestID) // the rest are words of known lengths
+	w.size += 320 + len(d.Host) + len(d.Rule) + len(d.RequestID) // the rest is short
 }
 
 func (w *window) change(c *Change) {
@@ -68,7 +69,7 @@ func (w *window) change(c *Change) {
 	w.size += 320 + len(c.RequestID) + 160*len(c.Evidence)
 }
 
-// merge adds all of what came later.
+// merge adds the entries of a later window.
 func (w *window) merge(later *window) {
 	if w.rows() == 0 {
 		*w = *later
@@ -82,12 +83,12 @@ func (w *window) merge(later *window) {
 	}
 }
 
-// batch returns what is in the window, which is not to be used any more.
+// batch returns the window as a batch. The window must not be used afterwards.
 func (w *window) batch(id ID) *Batch {
 	return &Batch{ID: id, Decisions: w.decisions, Changes: w.changes}
 }
 
-// entriesOf is how many entries a batch has.
+// entriesOf returns the number of entries of a batch.
 func entriesOf(b *Batch) int64 {
 	n := int64(len(b.Changes))
 	for i := range b.Decisions {
@@ -96,7 +97,8 @@ func entriesOf(b *Batch) int64 {
 	return n
 }
 
-// merge adds what was counted later. Their times decide what is the first and the last.
+// merge adds a decision that was counted later. The times of the requests decide which is the first
+// and the last.
 func (d *Decision) merge(later *Decision) {
 	d.Count += later.Count
 	if later.First.Before(d.First) {
@@ -110,28 +112,28 @@ func (d *Decision) merge(later *Decision) {
 	}
 }
 
-// own makes the texts of a decision its own: they may be parts of what was read from a client, which is much longer.
-func (d *Decision) own() {
+// cloneTexts copies the texts that are parts of the much longer client request.
+func (d *Decision) cloneTexts() {
 	d.Host, d.RequestID = strings.Clone(d.Host), strings.Clone(d.RequestID)
 }
 
-// valid reports whether a decision is one that was written here, as far as can be seen.
+// valid reports whether a decision read from disk is plausible.
 func (d *Decision) valid() bool {
 	_, err := reputation.ParseAction(d.Action)
 	return err == nil && (d.Mode == enforce || d.Mode == observe) && d.Address.IsValid() && validTime(d.Minute) &&
 		validTime(d.First) && validTime(d.Last) && d.Count > 0 && d.Count < 1<<40 && (d.Score == nil || *d.Score <= 100)
 }
 
-// valid reports whether a change is one that was written here, as far as can be seen.
+// valid reports whether a change read from disk is plausible.
 func (c *Change) valid() bool {
 	return c.Subject.IsValid() && validTime(c.At) && c.Score <= 100 && len(c.Evidence) <= maxEvidence
 }
 
-// validTime reports whether JSON and databases can hold a time.
+// validTime reports whether JSON and databases can represent a time.
 func validTime(at time.Time) bool { return at.Year() >= 1970 && at.Year() < 10_000 }
 
-// words returns the words of categories; nil where there are none.
-func words(c reputation.Categories) []string {
+// categoryNames returns the names of categories; nil if there are none.
+func categoryNames(c reputation.Categories) []string {
 	var list []string
 	for category := range c.All() {
 		list = append(list, category.String())

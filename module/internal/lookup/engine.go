@@ -1,5 +1,6 @@
-// Package lookup finds out what is known of an address: from lists, from memory, and from providers in the background.
-// It never fails and never waits longer than it is told to: it only knows less.
+// Package lookup gathers what lists, the memory and providers report about an address, and makes a
+// verdict of it. Providers are asked in the background. A look-up never fails, and never waits
+// longer than its caller allows: the verdict is then based on less.
 package lookup
 
 import (
@@ -16,13 +17,14 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Lists tells which lists hold an address. Current is called for every request: it must not lock.
+// Lists returns the current contents of the lists. Current is called for every request: it must not
+// lock.
 type Lists interface {
-	// Current returns what is listed now. It returns the same value until something changes.
+	// Current returns the present contents. It returns the same value until they change.
 	Current() Listing
 }
 
-// Listing is what all lists hold at one moment. Lists are known by their position in Config.Lists.
+// Listing is a snapshot of all lists. A list is identified by its index in Config.Meanings.
 type Listing interface {
 	// Lookup returns the number of the set of lists that hold addr, 0 for none.
 	Lookup(addr netip.Addr) uint32
@@ -30,71 +32,83 @@ type Listing interface {
 	Members(set uint32) []uint16
 	// Sets returns the number of sets.
 	Sets() int
-	// Loaded reports whether a list has contents, even if it is empty; a feed that was never fetched has none.
+	// Loaded reports whether a list was loaded. It may be empty. A feed that was never fetched is
+	// not loaded.
 	Loaded(list int) bool
 }
 
-// Overrides are what operators banned or exempted while the server runs.
+// Overrides are the bans and exemptions that operators made while the server runs.
 type Overrides interface {
 	// Lookup reports whether addr is banned or exempt; exempt wins. It must not lock.
 	Lookup(addr netip.Addr) (banned, exempt bool)
 }
 
-// Memory keeps records of subjects. Get must not lock.
+// Memory stores records of subjects. Get must not lock.
 type Memory interface {
-	// Get writes a record to into, which becomes empty if there is none. It may miss a record that is being changed.
+	// Get writes a record to into, which becomes empty if there is none. It may miss a record that
+	// is being updated.
 	Get(key record.Key, into *record.Record) bool
-	// Update changes a record, which is empty if there was none. It never misses one.
+	// Update calls change with the record, or with an empty one if there is none. It never misses a
+	// record.
 	Update(key record.Key, change func(*record.Record))
-	// Delete reports whether there was a record.
+	// Delete removes a record, and reports whether there was one.
 	Delete(key record.Key) bool
 }
 
-// Shared is the memory that instances share. Its calls bound their own time. An error means that this instance is on its
-// own: it is no failure.
+// Shared is the memory that instances share. Every method bounds its own time. An error means that
+// the shared memory is away: the engine then works alone.
 type Shared interface {
 	// Load returns what instances have learnt of a subject from the named sources.
 	Load(ctx context.Context, key record.Key, sources []string) (record.Record, error)
-	// Claim does so too, and returns those sources that the caller is to ask, on behalf of all, before the lease ends. What
-	// is neither among them nor answered nor failed is being asked by another instance.
-	Claim(ctx context.Context, key record.Key, sources []string, lease time.Duration) (rec record.Record, mine []string, err error)
-	// Keep gives all instances the answer of a source. Nothing older replaces something newer.
-	Keep(ctx context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time) error
-	// Fail gives a claim up: nobody is to ask before retry has passed, or, with 0, whoever wants to know next may.
+	// Claim loads the record too, and claims the sources that need a call. The caller must ask the
+	// returned ones, on behalf of all instances, before the lease ends. A source that is not among
+	// them, and has neither an answer nor a failure in the record, is being asked by another
+	// instance.
+	Claim(
+		ctx context.Context, key record.Key, sources []string, lease time.Duration,
+	) (rec record.Record, mine []string, err error)
+	// Store shares the answer of a source and releases the claim. An older answer never replaces a
+	// newer one.
+	Store(ctx context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time) error
+	// Fail releases a claim without an answer. No instance may claim the source again before retry
+	// has passed; with 0, the next one may at once.
 	Fail(ctx context.Context, key record.Key, source string, retry time.Duration) error
-	// Forget drops what instances have learnt of a subject from the named sources, and reports whether there was anything.
+	// Forget deletes what instances have learnt of a subject from the named sources, and reports
+	// whether there was anything.
 	Forget(ctx context.Context, key record.Key, sources []string) (bool, error)
 }
 
-// Observer is told what happened, for metrics. It must be cheap.
+// Observer records metrics. It must be fast.
 type Observer interface {
-	// CountLookup is told of every look-up.
+	// CountLookup counts a look-up. Every look-up is counted.
 	CountLookup(origin reputation.Origin)
-	// ObserveLookup is told how long the look-ups took that had to wait.
+	// ObserveLookup records how long a look-up took that asked providers.
 	ObserveLookup(origin reputation.Origin, took time.Duration)
 }
 
-// Tracer follows look-ups. It is told of those only that ask somebody, and what it returns may be nil.
+// Tracer traces the look-ups that ask providers. The functions that its methods return may be nil.
 type Tracer interface {
-	// Depart is told that a request starts a look-up, which goes on in the background when the request has ended. It returns base
-	// with what providers, the shared memory and the log are to know of the request. It must not keep the request's context,
-	// which holds the whole request. The function is called when the look-up has ended.
-	Depart(base, request context.Context) (context.Context, func(origin reputation.Origin))
-	// Wait is told that a request begins to wait for a look-up, which it or another request has started, by the context
-	// that Depart returned. The function is called with what became of it, and whether the look-up ended in time.
-	Wait(request, lookup context.Context) func(v reputation.Verdict, landed bool)
+	// Start is called when a request starts a call, which may outlive the request. It returns base
+	// with what providers, the shared memory and the log need of the request, such as its ID. It
+	// must not retain the request's context, which holds the whole request. The returned function
+	// is called when the call has ended.
+	Start(base, request context.Context) (context.Context, func(origin reputation.Origin))
+	// Wait is called when a request begins to wait for a call, which it or another request has
+	// started; call is the context that Start returned. The returned function is called when the
+	// wait ends, with the verdict and whether the call ended in time.
+	Wait(request, call context.Context) func(v reputation.Verdict, done bool)
 }
 
-// ListKind says what being on a list means.
+// ListKind is the effect of a list on the addresses that it contains.
 type ListKind uint8
 
 // The kinds of lists.
 const (
-	// Feed is evidence.
+	// Feed is evidence for the score.
 	Feed ListKind = iota
-	// Deny is the operator's word: the score is 100.
+	// Deny overrides all evidence: the score is 100.
 	Deny
-	// Exempt is the operator's word: the address is not judged.
+	// Exempt overrides everything else: the address gets no score.
 	Exempt
 )
 
@@ -109,7 +123,7 @@ func (k ListKind) String() string {
 	return "feed"
 }
 
-// List is the meaning of one list.
+// List describes one list.
 type List struct {
 	Kind       ListKind
 	Source     score.Source
@@ -118,19 +132,7 @@ type List struct {
 	Nature     reputation.Nature
 }
 
-// Provider is one service to ask.
-type Provider struct {
-	// Source says how its reports are weighed.
-	Source score.Source
-
-	// Provider answers. It keeps itself within the terms of the service and answers at once when it must not ask.
-	Provider reputation.Provider
-
-	// ListedTTL and CleanTTL say how long an answer holds, with and without something bad in it.
-	ListedTTL, CleanTTL time.Duration
-}
-
-// Config is what an engine is made of. Observer and Logger are required, the rest may be missing.
+// Config configures an engine. Observer and Logger are required; the rest is optional.
 type Config struct {
 	Lists     Lists
 	Meanings  []List
@@ -142,44 +144,39 @@ type Config struct {
 	Tracer    Tracer
 	Logger    *slog.Logger
 
-	// MaxInFlight bounds how many subjects are being asked about at a time. Beyond it, the answer is what is known.
-	// Default: 256.
+	// MaxInFlight bounds the number of calls that run at the same time. Beyond it, a verdict is
+	// made of what is in the memory. Default: 256.
 	MaxInFlight int
 
-	// Timeout bounds one look-up, whoever waits for it. Default: 10s.
+	// Timeout bounds one call. Default: 10s.
 	Timeout time.Duration
 }
 
 // Engine looks addresses up.
 type Engine struct {
 	Config
-	sources  []provider
-	ids      []record.SourceID // of the sources
-	names    []string          // likewise
-	scratch  sync.Pool         // of *scratch
-	compiled atomic.Pointer[listing]
-	flights  flights
-	telling  atomic.Int64 // answers being shared
-	base     context.Context
-	cancel   context.CancelFunc
-	running  sync.WaitGroup
+	sources    []provider
+	ids        []record.SourceID // of the sources, in the same order
+	names      []string          // of the sources, in the same order
+	scratch    sync.Pool         // of *scratch
+	compiled   atomic.Pointer[listing]
+	calls      calls
+	publishing atomic.Int64 // number of answers that are being published
+	base       context.Context
+	cancel     context.CancelFunc
+	background sync.WaitGroup
 }
 
-// provider is a Provider with what is computed from it once.
-type provider struct {
-	Provider
-	id     record.SourceID
-	covers reputation.Families
-}
-
-// scratch is what one look-up works with. It is too large for the stack of every request, and what is passed through an
-// interface by reference, as a record is to the memory, would be allocated each time.
+// scratch is the working space of one look-up. It is reused: it is too large for the stack of every
+// request, and the record is passed to the Memory interface by reference, so a local one would be
+// allocated each time.
 type scratch struct {
 	record   record.Record
 	evidence []score.Evidence
 }
 
-// New returns an engine. It fails when providers cannot be told apart or are too many to remember.
+// New returns an engine. It fails when two providers have the same name or ID, or when there are
+// too many.
 func New(c Config) (*Engine, error) {
 	if c.MaxInFlight <= 0 {
 		c.MaxInFlight = 256
@@ -188,7 +185,7 @@ func New(c Config) (*Engine, error) {
 		c.Timeout = 10 * time.Second
 	}
 	if c.Lists == nil {
-		c.Lists = nothingListed{}
+		c.Lists = noLists{}
 	}
 	if c.Overrides == nil {
 		c.Overrides = noOverrides{}
@@ -199,7 +196,7 @@ func New(c Config) (*Engine, error) {
 	if len(c.Providers) > 0 && c.Memory == nil {
 		return nil, errors.New("providers need a memory: every request would ask them again")
 	}
-	sources, err := identify(c.Providers)
+	sources, err := newProviders(c.Providers)
 	if err != nil {
 		return nil, err
 	}
@@ -215,13 +212,13 @@ func New(c Config) (*Engine, error) {
 	return e, nil
 }
 
-// Close ends all look-ups that are under way, after giving them until ctx ends to finish by themselves. Answers that
-// were paid for should not be thrown away.
+// Close prevents new calls and waits for the running ones until ctx ends, so that answers that were
+// paid for are not lost. It then cancels the rest.
 func (e *Engine) Close(ctx context.Context) {
-	e.flights.close()
+	e.calls.close()
 	done := make(chan struct{})
 	go func() {
-		e.running.Wait()
+		e.background.Wait()
 		close(done)
 	}()
 	select {
@@ -232,20 +229,20 @@ func (e *Engine) Close(ctx context.Context) {
 	<-done // providers return soon after their context ends
 }
 
-// Busy reports whether look-ups are under way.
-func (e *Engine) Busy() bool { return e.flights.count.Load() > 0 }
+// Busy reports whether calls are running.
+func (e *Engine) Busy() bool { return e.calls.count.Load() > 0 }
 
-// Lookup returns what is known of addr, which must be unmapped and without zone. When providers have to be asked for the
-// first time it waits for them, until wait has passed or ctx ends; they go on in the background and answer the next
-// request.
+// Lookup returns the verdict on addr, which must be unmapped and without zone. When a provider has
+// never answered about addr, Lookup waits for it until wait has passed or ctx ends. The call then
+// continues in the background, and the next request gets its answer.
 func (e *Engine) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration) reputation.Verdict {
-	held := e.held(addr)
-	if v, decided := e.own(addr, held); decided {
+	match := e.match(addr)
+	if v, decided := e.override(addr, match); decided {
 		e.Observer.CountLookup(v.Origin)
 		return v
 	}
 	if len(e.sources) == 0 {
-		v := held.verdict
+		v := match.verdict
 		e.Observer.CountLookup(v.Origin)
 		return v
 	}
@@ -254,33 +251,35 @@ func (e *Engine) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration
 	defer e.scratch.Put(s)
 	origin, now := reputation.OriginNone, record.Seconds(time.Now())
 	switch {
-	case e.remembered(addr, s):
+	case e.load(addr, s):
 		origin = reputation.OriginMemory
-	case held.settled:
+	case match.settled:
 		origin = reputation.OriginList
 	}
 	due, missing := e.due(addr, &s.record, now)
-	if due == 0 || held.settled {
+	if due == 0 || match.settled {
 		e.Observer.CountLookup(origin)
-		return e.judge(addr, held, s, now, origin, false)
+		return e.judge(addr, match, s, now, origin, false)
 	}
-	return e.ask(ctx, addr, held, s, origin, missing, wait)
+	return e.ask(ctx, addr, match, s, origin, missing, wait)
 }
 
-// remembered reads what is remembered of addr, and reports whether a provider was asked about it.
-func (e *Engine) remembered(addr netip.Addr, s *scratch) bool {
+// load reads the record of addr from the memory, and reports whether it holds an answer or failure
+// of a provider.
+func (e *Engine) load(addr netip.Addr, s *scratch) bool {
 	return e.Memory.Get(record.KeyOf(addr), &s.record) && s.record.Answers[0].Source != 0
 }
 
-// own returns the verdicts that need no evidence: the operator's word, and addresses that have no reputation.
-func (e *Engine) own(addr netip.Addr, held *held) (reputation.Verdict, bool) {
+// override returns the verdict on an address that needs no evidence: the operator has decided, or
+// the address is reserved and has no reputation.
+func (e *Engine) override(addr netip.Addr, match *listMatch) (reputation.Verdict, bool) {
 	banned, exempt := e.Overrides.Lookup(addr)
 	switch {
-	case exempt || held.exempt:
+	case exempt || match.exempt:
 		return exemptVerdict, true
 	case banned:
 		return bannedVerdict, true
-	case held.denied:
+	case match.denied:
 		return deniedVerdict, true
 	case reputation.IsReserved(addr):
 		return exemptVerdict, true
@@ -288,7 +287,8 @@ func (e *Engine) own(addr netip.Addr, held *held) (reputation.Verdict, bool) {
 	return reputation.Verdict{}, false
 }
 
-// due counts the providers to ask about addr: all of them, and those that have never answered.
+// due returns how many providers have to be asked about addr, and how many of them have never
+// answered.
 func (e *Engine) due(addr netip.Addr, rec *record.Record, now uint32) (due, missing int) {
 	for i := range e.sources {
 		p := &e.sources[i]
@@ -307,42 +307,49 @@ func (e *Engine) due(addr netip.Addr, rec *record.Record, now uint32) (due, miss
 	return due, missing
 }
 
-// ask has the due providers asked, waits for them if the request has nothing better, and judges what is known then.
-func (e *Engine) ask(ctx context.Context, addr netip.Addr, held *held, s *scratch, origin reputation.Origin,
+// ask starts a call, waits for it if a provider has never answered, and returns the verdict.
+func (e *Engine) ask(
+	ctx context.Context, addr netip.Addr, match *listMatch, s *scratch, origin reputation.Origin,
 	missing int, wait time.Duration,
 ) reputation.Verdict {
 	start := time.Now()
 	key := record.KeyOf(addr)
-	flight, _ := e.depart(ctx, key, addr, false)
-	waits := flight != nil && missing > 0 && wait > 0
-	var arrived func(reputation.Verdict, bool)
+	call, _ := e.startCall(ctx, key, addr, false)
+	waits := call != nil && missing > 0 && wait > 0
+	var end func(reputation.Verdict, bool)
 	if waits {
-		arrived = e.Tracer.Wait(ctx, flight.about)
+		end = e.Tracer.Wait(ctx, call.ctx)
 	}
-	landed := waits && flight.wait(ctx, wait)
-	if landed && e.remembered(addr, s) {
-		origin = flight.origin
+	done := waits && call.wait(ctx, wait)
+	if done {
+		known := s.record
+		if e.load(addr, s) {
+			origin = call.origin
+		} else {
+			s.record = known // an evicted record is no reason to know less than before
+		}
 	}
 	e.Observer.CountLookup(origin)
 	e.Observer.ObserveLookup(origin, time.Since(start))
-	v := e.judge(addr, held, s, record.Seconds(time.Now()), origin, flight != nil && (!landed || flight.awaited))
-	if arrived != nil {
-		arrived(v, landed)
+	asking := call != nil && (!done || call.askedElsewhere)
+	v := e.judge(addr, match, s, record.Seconds(time.Now()), origin, asking)
+	if end != nil {
+		end(v, done)
 	}
 	return v
 }
 
-type nothingListed struct{}
+type noLists struct{}
 
-func (nothingListed) Current() Listing         { return nothingListed{} }
-func (nothingListed) Lookup(netip.Addr) uint32 { return 0 }
-func (nothingListed) Members(uint32) []uint16  { return nil }
-func (nothingListed) Sets() int                { return 1 }
-func (nothingListed) Loaded(int) bool          { return false }
+func (noLists) Current() Listing         { return noLists{} }
+func (noLists) Lookup(netip.Addr) uint32 { return 0 }
+func (noLists) Members(uint32) []uint16  { return nil }
+func (noLists) Sets() int                { return 1 }
+func (noLists) Loaded(int) bool          { return false }
 
 type noTracer struct{}
 
-func (noTracer) Depart(base, _ context.Context) (context.Context, func(reputation.Origin)) {
+func (noTracer) Start(base, _ context.Context) (context.Context, func(reputation.Origin)) {
 	return base, nil
 }
 func (noTracer) Wait(_, _ context.Context) func(reputation.Verdict, bool) { return nil }

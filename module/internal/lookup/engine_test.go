@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -484,6 +485,34 @@ func TestExplainRefreshForget(t *testing.T) {
 	})
 }
 
+// evictingMemory finds a record once.
+type evictingMemory struct {
+	mapMemory
+	gets int
+}
+
+func (m *evictingMemory) Get(key record.Key, into *record.Record) bool {
+	if m.gets++; m.gets > 1 {
+		into.Reset()
+		return false
+	}
+	return m.mapMemory.Get(key, into)
+}
+
+// A record that is evicted while a request waits is no reason to know less than before.
+func TestEvictedWhileWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := new(evictingMemory)
+		first := asked("first", after(0, abusive, nil))
+		newEngine(t, Config{Memory: &memory.mapMemory, Providers: []Provider{first}}).Refresh(t.Context(), client)
+		e := newEngine(t, Config{Memory: memory, Providers: []Provider{first, asked("second", after(10*time.Millisecond, clean, nil))}})
+		v := e.Lookup(t.Context(), client, 50*time.Millisecond)
+		if !v.Scored || len(v.Reasons) == 0 || v.Reasons[0].Source != "first" {
+			t.Errorf("got %+v; want what was known before", v)
+		}
+	})
+}
+
 func TestAnswersOfRemovedProvidersGiveWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := new(mapMemory)
@@ -564,7 +593,7 @@ func TestManyProvidersDoNotAllocate(t *testing.T) {
 		if v := e.Lookup(t.Context(), addr, 0); len(v.Reasons) != n || v.Coverage != 1 {
 			t.Errorf("%d providers: %d reasons, coverage %v", n, len(v.Reasons), v.Coverage)
 		}
-		if allocs := testing.AllocsPerRun(100, func() { e.Lookup(t.Context(), addr, 0) }); allocs > 1 && !raced {
+		if allocs := testing.AllocsPerRun(100, func() { e.Lookup(t.Context(), addr, 0) }); allocs > 1 && !testenv.Race {
 			t.Errorf("%d providers: %v allocations; want that of the reasons only", n, allocs)
 		}
 	}

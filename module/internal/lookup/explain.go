@@ -9,29 +9,29 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Explanation is a verdict with everything it was made of.
+// Explanation is a verdict with all its inputs.
 type Explanation struct {
 	Address netip.Addr
 	Subject netip.Prefix
 	Verdict reputation.Verdict
 
-	// Reserved: the address has no reputation, and nobody is asked about it.
+	// Reserved means that the address has no reputation, and that no provider is asked about it.
 	Reserved bool
 
-	// Banned: a ban made at run time holds the address.
+	// Banned means that a ban made at run time covers the address.
 	Banned bool
 
-	// Lists are the positions of the lists that hold the address.
+	// Lists are the indexes of the lists that contain the address.
 	Lists []uint16
 
-	// Answers are what is remembered of the providers, in the order of the configuration.
+	// Answers are the stored answers of the providers, in the order of the configuration.
 	Answers []ProviderAnswer
 }
 
-// ProviderAnswer is what is remembered of one provider.
+// ProviderAnswer is the stored answer of one provider.
 type ProviderAnswer struct {
 	Source     string
-	Covered    bool // the service knows addresses of this kind; it is not asked about others
+	Covered    bool // the service covers the address family; it is not asked otherwise
 	Answered   bool
 	Failed     bool
 	Severity   float64
@@ -41,9 +41,9 @@ type ProviderAnswer struct {
 	Due        time.Time
 }
 
-// Explain says what is known of addr and why, without asking anybody.
+// Explain returns the verdict on addr with its inputs. It asks no provider.
 func (e *Engine) Explain(addr netip.Addr) Explanation {
-	held := e.held(addr)
+	match := e.match(addr)
 	x := Explanation{Address: addr, Subject: reputation.Subject(addr), Reserved: reputation.IsReserved(addr)}
 	listing := e.Lists.Current()
 	x.Lists = listing.Members(listing.Lookup(addr))
@@ -52,27 +52,27 @@ func (e *Engine) Explain(addr netip.Addr) Explanation {
 	var s scratch
 	origin := reputation.OriginNone
 	if !x.Reserved && e.Memory != nil {
-		if e.remembered(addr, &s) {
+		if e.load(addr, &s) {
 			origin = reputation.OriginMemory
 		}
 		for i := range e.sources {
-			x.Answers = append(x.Answers, e.sources[i].recall(addr, &s.record))
+			x.Answers = append(x.Answers, e.sources[i].unpackAnswer(addr, &s.record))
 		}
 	}
-	v, decided := e.own(addr, held)
+	v, decided := e.override(addr, match)
 	switch {
 	case decided:
 		x.Verdict = v
 	case len(e.sources) == 0:
-		x.Verdict = held.verdict
+		x.Verdict = match.verdict
 	default:
-		x.Verdict = e.judge(addr, held, &s, record.Seconds(time.Now()), origin, false)
+		x.Verdict = e.judge(addr, match, &s, record.Seconds(time.Now()), origin, false)
 	}
 	return x
 }
 
-// recall unpacks what is remembered of the provider.
-func (p *provider) recall(addr netip.Addr, rec *record.Record) ProviderAnswer {
+// unpackAnswer returns the stored answer of the provider.
+func (p *provider) unpackAnswer(addr netip.Addr, rec *record.Record) ProviderAnswer {
 	x := ProviderAnswer{Source: p.Source.Name, Covered: p.covers.Has(addr)}
 	a := rec.Find(p.id)
 	if a == nil {
@@ -88,19 +88,20 @@ func (p *provider) recall(addr netip.Addr, rec *record.Record) ProviderAnswer {
 	return x
 }
 
-// Refresh asks all providers about addr anew, within their terms, and waits for them until ctx ends. It asks nobody about
-// an address that is exempt or reserved, or while too many others are being asked about.
+// Refresh asks all providers about addr again, within their terms, and waits for them until ctx
+// ends. It asks none when an override decides, when addr is reserved, or when too many calls are
+// running.
 func (e *Engine) Refresh(ctx context.Context, addr netip.Addr) {
-	if _, decided := e.own(addr, e.held(addr)); decided || len(e.sources) == 0 {
+	if _, decided := e.override(addr, e.match(addr)); decided || len(e.sources) == 0 {
 		return
 	}
 	for {
-		flight, started := e.depart(ctx, record.KeyOf(addr), addr, true)
-		if flight == nil {
+		call, started := e.startCall(ctx, record.KeyOf(addr), addr, true)
+		if call == nil {
 			return
 		}
 		select {
-		case <-flight.done:
+		case <-call.done:
 		case <-ctx.Done():
 			return
 		}

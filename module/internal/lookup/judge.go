@@ -9,48 +9,54 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// tally counts, by trust, how far the providers have answered.
+// tally counts the providers by the state of their answers, and sums up the trust of those that
+// have answered.
 type tally struct {
 	answered, missing, stale int
 	trust                    float64
 }
 
-// judge makes a verdict of what the lists hold and what the providers once said.
-func (e *Engine) judge(addr netip.Addr, held *held, s *scratch, now uint32, origin reputation.Origin, asking bool) reputation.Verdict {
+// judge makes a verdict of the matching lists and the stored answers of the providers. asking means
+// that a call is still running.
+func (e *Engine) judge(
+	addr netip.Addr, match *listMatch, s *scratch, now uint32, origin reputation.Origin, asking bool,
+) reputation.Verdict {
 	rec := &s.record
-	s.evidence = append(s.evidence[:0], held.evidence...)
+	s.evidence = append(s.evidence[:0], match.evidence...)
 	var t tally
-	var trust float64 // of those that are asked about addr
+	var trust float64 // of the providers that cover addr
 	for i := range e.sources {
 		p := &e.sources[i]
 		if !p.covers.Has(addr) {
-			continue // what nobody expects is not missing
+			continue // its answer is not missing
 		}
 		trust += p.Source.Trust
 		a := rec.FindAt(i, p.id)
-		if held.settled && (a == nil || !a.Answered() || now >= a.Due) {
-			continue // nobody is asked any more, so that no answer is missing, and an old one would stay for ever
+		if match.settled && (a == nil || !a.Answered() || now >= a.Due) {
+			// No provider is asked when the lists settle the verdict. So no answer is missing, and
+			// an expired one would never be replaced.
+			continue
 		}
-		s.evidence = p.testify(a, now, s.evidence, &t)
+		s.evidence = p.addEvidence(a, now, s.evidence, &t)
 	}
-	expected := held.total + trust
-	if held.settled {
-		expected = held.total + t.trust
+	expected := match.total + trust
+	if match.settled {
+		expected = match.total + t.trust
 	}
 
 	v := reputation.Verdict{Origin: origin}
 	v.Facts = facts(rec)
-	v.Facts.Nature = held.nature.Merge(v.Facts.Nature)
+	v.Facts.Nature = match.nature.Merge(v.Facts.Nature)
 	if expected > 0 {
-		v.Coverage = (held.trust + t.trust) / expected
+		v.Coverage = (match.trust + t.trust) / expected
 	}
-	v.Status = t.status(held, asking)
+	v.Status = t.status(match, asking)
 	if v.Coverage == 0 {
 		return v
 	}
-	percent := held.percent
-	v.Reasons, v.Categories = held.verdict.Reasons, held.verdict.Categories
-	if len(s.evidence) > len(held.evidence) {
+	percent := match.percent
+	v.Reasons, v.Categories = match.verdict.Reasons, match.verdict.Categories
+	if len(s.evidence) > len(match.evidence) {
 		percent, v.Reasons = score.Judge(s.evidence, nil)
 		v.Categories = categoriesOf(s.evidence)
 	}
@@ -58,8 +64,9 @@ func (e *Engine) judge(addr netip.Addr, held *held, s *scratch, now uint32, orig
 	return v
 }
 
-// testify appends what the provider last said, unless it had nothing to say, and counts whether it has answered.
-func (p *provider) testify(a *record.Answer, now uint32, evidence []score.Evidence, t *tally) []score.Evidence {
+// addEvidence appends the provider's answer to the evidence, unless its severity or confidence is
+// zero, and counts the answer in t.
+func (p *provider) addEvidence(a *record.Answer, now uint32, evidence []score.Evidence, t *tally) []score.Evidence {
 	if a == nil || !a.Answered() {
 		t.missing++
 		return evidence
@@ -82,14 +89,14 @@ func (p *provider) testify(a *record.Answer, now uint32, evidence []score.Eviden
 	})
 }
 
-// status says how complete and current the answers are.
-func (t *tally) status(held *held, asking bool) reputation.Status {
+// status returns how complete and current the answers are.
+func (t *tally) status(match *listMatch, asking bool) reputation.Status {
 	switch {
 	case t.missing > 0 && asking:
 		return reputation.Pending
-	case t.answered == 0 && held.trust == 0:
+	case t.answered == 0 && match.trust == 0:
 		return reputation.Unknown
-	case t.missing > 0 || held.trust < held.total:
+	case t.missing > 0 || match.trust < match.total:
 		return reputation.Partial
 	case t.stale > 0:
 		return reputation.Stale
@@ -97,7 +104,7 @@ func (t *tally) status(held *held, asking bool) reputation.Status {
 	return reputation.Fresh
 }
 
-// facts unpacks what providers said about the address.
+// facts unpacks the facts that providers have reported about the address.
 func facts(rec *record.Record) reputation.Facts {
 	return reputation.Facts{Country: country(rec.Country), ASN: rec.ASN, Nature: rec.Nature}
 }

@@ -31,7 +31,7 @@ func nameOf(ctx context.Context) string {
 	return name
 }
 
-func (n *notes) Depart(base, request context.Context) (context.Context, func(reputation.Origin)) {
+func (n *notes) Start(base, request context.Context) (context.Context, func(reputation.Origin)) {
 	n.say(nameOf(request) + " asks")
 	return context.WithValue(base, requestName{}, nameOf(request)), func(origin reputation.Origin) {
 		n.say(nameOf(request) + " was answered by " + origin.String())
@@ -40,8 +40,8 @@ func (n *notes) Depart(base, request context.Context) (context.Context, func(rep
 
 func (n *notes) Wait(request, look context.Context) func(reputation.Verdict, bool) {
 	n.say(nameOf(request) + " waits for what " + nameOf(look) + " asked")
-	return func(v reputation.Verdict, landed bool) {
-		if landed {
+	return func(v reputation.Verdict, done bool) {
+		if done {
 			n.say(nameOf(request) + " knows: " + v.Status.String())
 		} else {
 			n.say(nameOf(request) + " goes on: " + v.Status.String())
@@ -55,9 +55,9 @@ type keptBy struct {
 	n *notes
 }
 
-func (k keptBy) Keep(ctx context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time) error {
+func (k keptBy) Store(ctx context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time) error {
 	k.n.say("shared for " + nameOf(ctx))
-	return k.blackboard.Keep(ctx, key, source, r, fetched, due)
+	return k.blackboard.Store(ctx, key, source, r, fetched, due)
 }
 
 // Each wait and each look-up has one beginning and one end, and all that a look-up does is done with what it knows of the

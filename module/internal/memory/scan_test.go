@@ -191,7 +191,7 @@ func TestFullBuckets(t *testing.T) {
 	}
 }
 
-// A table for so many subjects holds so many, whatever their addresses: of a million in tables of all sizes, fewer than
+// A table for so many subjects holds so many, whatever their addresses: of a third of a million in tables of all sizes, fewer than
 // one in 100,000 may be lost. The slow twin is a map. The hash has other constants in each round, the same in each run.
 func TestHoldsAll(t *testing.T) {
 	patterns := map[string]func(i uint64) uint64{
@@ -203,9 +203,9 @@ func TestHoldsAll(t *testing.T) {
 	}
 	subjects, lost := 0, 0
 	seeds := rand.NewChaCha8([32]byte{1})
-	for _, size := range []int{1, 1500, 2048, 3000, 20_000, 100_000} {
+	for _, size := range []int{1, 1500, 2048, 3000, 30_000} {
 		for _, name := range slices.Sorted(maps.Keys(patterns)) {
-			for range max(40_000/max(size, 1500), 1) {
+			for range max(10_000/max(size, 1500), 1) {
 				var seed [24]byte
 				_, _ = seeds.Read(seed[:])
 				table, twin := newTable(seededHash(room(size), seed), 1), map[record.Key]uint32{}

@@ -105,10 +105,11 @@ func appendRecord(b []byte, key record.Key, used uint64, r *record.Record) []byt
 }
 
 // Load adds the records of a snapshot to the table and returns how many. It leaves out subjects
-// that are in the table, answers fetched after now or more than 30 days before, records without
-// other answers, and the facts of local databases, which are looked up again. A damaged snapshot is
-// loaded up to the damaged block, and an error is returned.
-func (t *Table) Load(r io.Reader, now time.Time) (int, error) {
+// that are in the table, answers fetched after now or more than 30 days before, answers of other
+// sources than the given ones, if any are given, records without other answers, and the facts of
+// local databases, which are looked up again. A damaged snapshot is loaded up to the damaged block,
+// and an error is returned.
+func (t *Table) Load(r io.Reader, now time.Time, sources ...record.SourceID) (int, error) {
 	loaded := 0
 	head := make([]byte, len(magic))
 	if _, err := io.ReadFull(r, head); err != nil {
@@ -129,7 +130,7 @@ func (t *Table) Load(r io.Reader, now time.Time) (int, error) {
 			return loaded, nil
 		}
 		for len(payload) > 0 {
-			n, err := t.loadRecord(&layout, payload, now, &loaded)
+			n, err := t.loadRecord(&layout, payload, now, sources, &loaded)
 			if err != nil {
 				return loaded, readError(number, err)
 			}
@@ -188,7 +189,7 @@ var layouts = map[string]layout{
 
 // loadRecord adds the record at the beginning of b and returns its length. It increments loaded
 // unless the record is left out: see Load.
-func (t *Table) loadRecord(l *layout, b []byte, now time.Time, loaded *int) (int, error) {
+func (t *Table) loadRecord(l *layout, b []byte, now time.Time, sources []record.SourceID, loaded *int) (int, error) {
 	if len(b) < l.head {
 		return 0, errDamaged
 	}
@@ -208,6 +209,9 @@ func (t *Table) loadRecord(l *layout, b []byte, now time.Time, loaded *int) (int
 			r.Set(answer)
 			r.SetGiven(first)
 		}
+	}
+	if len(sources) > 0 {
+		r.Retain(sources)
 	}
 	r.DropDatabaseFacts()
 	if r.Answers[0].Source != 0 && t.add(key, max(used, newUses), &r) {

@@ -324,3 +324,23 @@ func TestLoadLeavesOutDatabases(t *testing.T) {
 	want.Learn(record.Answer{Source: 1, Fetched: record.Seconds(now)}, reputation.Facts{Country: "NL"})
 	equal(t, "contents", contents(into), map[record.Key]record.Record{1: want})
 }
+
+// A table that has fewer places for answers than the snapshot brings back those of the sources that are still asked, however
+// long the answers of the others hold.
+func TestLoadKeepsTheSourcesThatAreLeft(t *testing.T) {
+	table, into := fixed(2048, 3), fixed(2048, 1)
+	at := record.Seconds(now)
+	left := record.Answer{Source: 2, Fetched: at, Due: at + 60}
+	put(table, 1, record.Record{Answers: answersOf(
+		record.Answer{Source: 1, Fetched: at, Due: at + 6000}, left, record.Answer{Source: 3, Fetched: at, Due: at + 9000})})
+	put(table, 2, record.Record{Answers: answersOf(record.Answer{Source: 3, Fetched: at, Due: at + 9000})})
+	if n, err := into.Load(bytes.NewReader(saved(t, table)), now, 2); n != 1 || err != nil {
+		t.Errorf("%d records, %v", n, err)
+	}
+	equal(t, "contents", contents(into), map[record.Key]record.Record{1: {Answers: answersOf(left)}})
+}
+
+func answersOf(list ...record.Answer) (all [record.MaxAnswers]record.Answer) {
+	copy(all[:], list)
+	return all
+}

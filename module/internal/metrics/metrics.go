@@ -1,8 +1,8 @@
 // Package metrics is the plugin's Prometheus metrics: counters of what happens, and gauges of what is live now.
 //
-// Caddy gives every configuration a new registry and, after a reload that failed, serves the failed one's. So all metrics
-// belong to the process: every configuration registers the same collector, counts go on over reloads, and the gauges are
-// read, at each scrape, from the instances that are attached.
+// Caddy gives every configuration a new registry and, after a reload that failed, serves the failed one's. So
+// all metrics belong to the process: every configuration registers the same collector, counts go on over
+// reloads, and the gauges are read, at each scrape, from the configurations that run.
 //
 // No label value comes from traffic: never an address, host, path or URL. Counters that requests touch are resolved
 // once, so that counting is one atomic addition.
@@ -109,8 +109,8 @@ func CountLookup(origin reputation.Origin) {
 	}
 }
 
-// ObserveLookup records how long a look-up took. It is for look-ups that had to wait: with its two readings of the clock
-// it costs more than a look-up that memory answers.
+// ObserveLookup records how long a look-up took. It is for look-ups that had to wait: with its two readings
+// of the clock it costs more than a look-up that memory answers.
 func ObserveLookup(origin reputation.Origin, took time.Duration) {
 	if origin < reputation.NumOrigins {
 		lookupTimers[origin].Observe(took.Seconds())
@@ -134,15 +134,16 @@ const (
 
 var suspectNames = [numSuspects]string{"not_strict", "proxy", "missing"}
 
-// CountSuspects counts requests whose client address is in doubt. Samples stand for as many requests as they were drawn from.
+// CountSuspects counts requests whose client address is in doubt. Samples stand for as many requests as they
+// were drawn from.
 func CountSuspects(reason Suspect, requests int) {
 	if reason < numSuspects && requests > 0 {
 		suspectCounters[reason].Add(float64(requests))
 	}
 }
 
-// Register adds the metrics to a registry. It may be called repeatedly: a registry that has them already is no error, nor
-// is a nil one. It fails if the registry has other metrics of the same names.
+// Register adds the metrics to a registry. It may be called repeatedly: a registry that has them already is
+// no error, nor is a nil one. It fails if the registry has other metrics of the same names.
 func Register(reg prometheus.Registerer) error {
 	if r, ok := reg.(*prometheus.Registry); reg == nil || ok && r == nil {
 		return nil
@@ -160,7 +161,7 @@ type all struct{}
 var parts = []prometheus.Collector{
 	requests, &scores, lookups, lookupSeconds, suspects,
 	providerRequests, providerSeconds, feedRefreshes, redisRequests, apiRequests,
-	buildInfo, &live,
+	buildInfo, &shown,
 }
 
 func (all) Describe(ch chan<- *prometheus.Desc) {

@@ -18,6 +18,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -290,10 +292,12 @@ func TestLabels(t *testing.T) {
 	defer provider.Close()
 	defer feed.Close()
 	defer OpenAPI("me").Close()
-	defer Attach(&fake{
-		providers: []ProviderState{{Name: "p", Windows: []WindowState{{"day", 1, 1}}}},
-		feeds:     []FeedState{{Name: "f", Patience: time.Hour}},
-	})()
+	patient := list("f", 0, time.Time{})
+	patient.Patience = time.Hour
+	defer attach(&fake{state: health.State{
+		Providers: []quota.Status{{Name: "p", Windows: []quota.WindowStatus{window("day", 1, 1)}}},
+		Lists:     []health.List{patient},
+	}})()
 	got := map[string]string{}
 	for name := range scrape(t, reg) {
 		family, labels, _ := strings.Cut(strings.TrimSuffix(name, "}"), "{")
@@ -342,7 +346,7 @@ func TestANameThatIsNotTextDoesNoHarm(t *testing.T) {
 	reg := pedantic(t)
 	OpenProvider("\xff").Close()
 	OpenFeed("\xff", "ok").Close()
-	defer Attach(&fake{feeds: []FeedState{{Name: "\xff"}}})()
+	defer attach(&fake{state: health.State{Lists: []health.List{list("\xff", 0, time.Time{})}}})()
 	if _, ok := scrape(t, reg)[`feed_entries{feed="`+"\uFFFD"+`"}`]; !ok {
 		t.Error("the feed has no series")
 	}
@@ -354,7 +358,7 @@ func TestConcurrentUse(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for range 50 {
-				detach := Attach(&fake{feeds: []FeedState{{Name: "f"}}, records: 1})
+				detach := attach(&fake{state: health.State{Lists: []health.List{list("f", 0, time.Time{})}}})
 				p := OpenProvider("p")
 				p.Count(reputation.ResultOK, time.Second)
 				CountRequest(reputation.Pass, true, reputation.Fresh)
@@ -373,7 +377,7 @@ func TestScrapeOverHTTP(t *testing.T) {
 	CountLookup(reputation.OriginList)
 	server := httptest.NewServer(promhttp.HandlerFor(pedantic(t), promhttp.HandlerOpts{}))
 	defer server.Close()
-	defer Attach(&fake{records: 7})()
+	defer attach(&fake{state: records(7)})()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
 	if err != nil {
 		t.Fatal(err)

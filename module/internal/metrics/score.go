@@ -6,14 +6,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// scoreBuckets are upper bounds. The usual thresholds of rules, such as 50 and 85, begin a bucket: a score of 85 is above 84.
+// scoreBuckets are upper bounds. The usual thresholds of rules, such as 50 and 85, begin a bucket: a score of
+// 85 is above 84.
 var scoreBuckets = []int{0, 4, 9, 19, 29, 39, 49, 59, 69, 79, 84, 89, 94, 100}
 
 var scoreDesc = prometheus.NewDesc(namespace+"_score",
 	"Scores of requests, 0 to 100; those that are not scored are not among them.", nil, nil)
 
-// scores counts requests by score. Unlike a histogram of the library, it costs one addition per request: the buckets are
-// computed at each scrape.
+// scores counts requests by score. Unlike a histogram of the library, it costs one addition per request: the
+// buckets are computed at each scrape.
 var scores scoreCounters
 
 type scoreCounters [101]atomic.Uint64

@@ -33,8 +33,8 @@ var redisRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Help: "Exchanges with the memory that instances share by result; the skipped ones sent nothing.",
 }, []string{"result"})
 
-// owners counts the configurations that use the series of a name, so that the series are removed with the last one. During a
-// reload there are two.
+// owners counts the configurations that use the series of a name, so that the series are removed with the
+// last one. During a reload there are two.
 type owners struct {
 	mu   sync.Mutex
 	open map[string]int
@@ -139,8 +139,8 @@ type RedisSeries struct {
 	release func()
 }
 
-// OpenRedis returns the counters for the given words of results, as OpenProvider does for providers. The caller must Close
-// them.
+// OpenRedis returns the counters for the given words of results, as OpenProvider does for providers. The
+// caller must Close them.
 func OpenRedis(results ...string) *RedisSeries {
 	s := &RedisSeries{}
 	s.release = redisOwners.acquire("", func() {

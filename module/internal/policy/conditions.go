@@ -10,8 +10,9 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Config holds conditions as operators write them; package module documents each. All that are present must hold; of the
-// values inside one, any. With none, they always hold.
+// Config holds conditions as operators write them; package module documents each. All conditions
+// that are set must hold. A condition with several values holds if one of them does. Without any
+// condition, the rule always matches.
 type Config struct {
 	Score    string
 	Category []string
@@ -22,20 +23,21 @@ type Config struct {
 	Status   []string
 }
 
-// Conditions are compiled conditions. The zero value always holds. A condition that is not set is the zero value of its
-// field.
+// Conditions are compiled conditions. The zero value always matches. A condition that is not set is
+// the zero value of its field.
 type Conditions struct {
 	scored     bool
 	min, max   uint8
 	categories reputation.Categories
 	nature     reputation.Nature
-	countries  []string // in order
-	asns       []uint32 // in order
+	countries  []string // sorted
+	asns       []uint32 // sorted
 	sources    []string
 	statuses   uint8 // a bit for each status
 }
 
-// Compile checks the conditions and converts them for Match. Errors name the condition, the value and the cure.
+// Compile checks the conditions and converts them for Match. Errors name the condition, the value
+// and the cure.
 func (c Config) Compile() (Conditions, error) {
 	var out Conditions
 	for _, step := range []func(*Conditions) error{
@@ -85,7 +87,7 @@ func (c Config) categories(out *Conditions) error {
 			return err
 		}
 		if out.categories.Has(category) {
-			return twice("category", word)
+			return duplicate("category", word)
 		}
 		out.categories |= reputation.CategoriesOf(category)
 	}
@@ -99,7 +101,7 @@ func (c Config) natures(out *Conditions) error {
 			return err
 		}
 		if is, _ := out.nature.Is(kind); is {
-			return twice("nature", word)
+			return duplicate("nature", word)
 		}
 		out.nature = out.nature.With(kind, true)
 	}
@@ -115,7 +117,7 @@ func (c Config) countries(out *Conditions) error {
 		case code == "UK":
 			return fmt.Errorf("country %q: the code of the United Kingdom is GB", word)
 		case slices.Contains(out.countries, code):
-			return twice("country", word)
+			return duplicate("country", word)
 		}
 		out.countries = append(out.countries, code)
 	}
@@ -129,7 +131,7 @@ func (c Config) asns(out *Conditions) error {
 		case n == 0: // RFC 7607
 			return errors.New("asn 0: no address belongs to it, write a number from 1 to 4294967295")
 		case slices.Contains(out.asns, n):
-			return twice("asn", strconv.FormatUint(uint64(n), 10))
+			return duplicate("asn", strconv.FormatUint(uint64(n), 10))
 		}
 		out.asns = append(out.asns, n)
 	}
@@ -143,7 +145,7 @@ func (c Config) sources(out *Conditions) error {
 		case name == "":
 			return errors.New(`source "": write the name of a list, feed or provider`)
 		case slices.Contains(out.sources, name):
-			return twice("source", name)
+			return duplicate("source", name)
 		}
 		out.sources = append(out.sources, name)
 	}
@@ -157,18 +159,18 @@ func (c Config) statuses(out *Conditions) error {
 			return err
 		}
 		if out.statuses&(1<<status) != 0 {
-			return twice("status", word)
+			return duplicate("status", word)
 		}
 		out.statuses |= 1 << status
 	}
 	return nil
 }
 
-func twice(condition, value string) error {
+func duplicate(condition, value string) error {
 	return fmt.Errorf("%s %q is written twice: remove one", condition, value)
 }
 
-// always reports whether the conditions hold for every verdict.
+// always reports whether the conditions match every verdict.
 func (c *Conditions) always() bool {
 	return !c.scored && c.categories == 0 && !c.nature.Some() && c.statuses == 0 &&
 		len(c.countries)+len(c.asns)+len(c.sources) == 0
@@ -180,8 +182,8 @@ func (c *Conditions) Match(v *reputation.Verdict) bool {
 		(c.categories == 0 || c.categories&v.Categories != 0) &&
 		(!c.nature.Some() || c.nature.Any(v.Facts.Nature)) &&
 		(c.statuses == 0 || c.statuses&(1<<v.Status) != 0) &&
-		(len(c.countries) == 0 || holds(c.countries, v.Facts.Country)) &&
-		(len(c.asns) == 0 || holds(c.asns, v.Facts.ASN)) &&
+		(len(c.countries) == 0 || containsSorted(c.countries, v.Facts.Country)) &&
+		(len(c.asns) == 0 || containsSorted(c.asns, v.Facts.ASN)) &&
 		(len(c.sources) == 0 || c.matchSource(v.Reasons))
 }
 
@@ -194,7 +196,7 @@ func (c *Conditions) matchSource(reasons []reputation.Reason) bool {
 	return false
 }
 
-func holds[T string | uint32](sorted []T, v T) bool {
+func containsSorted[T string | uint32](sorted []T, v T) bool {
 	_, found := slices.BinarySearch(sorted, v)
 	return found
 }

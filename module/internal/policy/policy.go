@@ -1,4 +1,4 @@
-// Package policy decides what a site does with a request, given what is known of its client.
+// Package policy decides what a site does with a request, based on the verdict on its client.
 package policy
 
 import (
@@ -8,28 +8,30 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Rule is one action and when it is taken.
+// Rule is an action and its conditions.
 type Rule struct {
-	// Number is the rule's place among the site's, from 1. New sets it.
+	// Number is the rule's position in the policy, from 1. New sets it.
 	Number int
 
 	Action reputation.Action
 
-	// StatusCode is the HTTP status that Block answers with, 400 to 599. Zero stands for 403. Other actions have none.
+	// StatusCode is the HTTP status of a blocked request, 400 to 599. Zero means 403. Actions other
+	// than Block have none.
 	StatusCode int
 
 	Conditions Conditions
 }
 
-// Policy holds the rules of one site. The zero value passes all requests but those of denied and banned addresses.
+// Policy holds the rules of one site. The zero value passes all requests except those of denied and
+// banned addresses.
 type Policy struct {
 	rules   []Rule
 	unknown reputation.Action
 }
 
-// New returns the policy of the given rules, in the order in which they are tried. The action for unknown, Pass or
-// Block, is taken when no rule decides on an address that no source could say anything about. Errors name the rule by
-// its place, from 1.
+// New returns a policy with the given rules, which are tried in this order. The action unknown,
+// Pass or Block, applies to addresses of status Unknown when no rule decides. Errors name the rule
+// by its number.
 func New(rules []Rule, unknown reputation.Action) (*Policy, error) {
 	if unknown != reputation.Pass && unknown != reputation.Block {
 		return nil, fmt.Errorf("action %q for unknown addresses: use pass or block", unknown)
@@ -58,26 +60,33 @@ func (r *Rule) check() error {
 	case r.StatusCode != 0 && (r.StatusCode < 400 || r.StatusCode > 599):
 		return fmt.Errorf("status code %d: use one from 400 to 599", r.StatusCode)
 	case r.Conditions.statuses == 1<<reputation.Exempt:
-		return errors.New("condition status exempt never decides, because exempt addresses always pass: remove the rule")
+		return errors.New("condition status exempt never decides, because exempt addresses always pass: " +
+			"remove the rule")
 	}
 	return nil
 }
 
-// Decide returns what to do with a request whose client has the given verdict, and the rule that says so.
+// Decide returns the action for a request whose client has the given verdict, and the rule that
+// decided.
 //
-// Exempt addresses pass. For all others, the first rule whose conditions all hold decides. If none does, denied and banned
-// addresses are blocked. So a rule may be harder or milder than that, such as a drop for source ban. A rule with Limit is
-// skipped for denied and banned addresses, unless it names a source. All other addresses pass, but unknown ones get the
-// action that New was given.
+// Exempt addresses pass. For all others, the first rule whose conditions all hold decides. If none
+// does, denied and banned addresses are blocked. A rule may thus be stricter or milder than that,
+// such as a drop for source ban. A rule with Limit is skipped for denied and banned addresses,
+// unless it names a source. All other addresses pass, except unknown ones, which get the action
+// that was passed to New.
 //
-// Limit means that the request passes if it keeps within the rule's rate. The rule is nil if none decided. Do not change it.
+// Limit means that the request passes if it is within the rule's rate. The rule is nil if none
+// decided. It must not be modified.
 func (p *Policy) Decide(v *reputation.Verdict) (reputation.Action, *Rule) {
 	if v.Status == reputation.Exempt {
 		return reputation.Pass, nil
 	}
 	for i := range p.rules {
 		r := &p.rules[i]
-		if !r.Conditions.Match(v) || r.Action == reputation.Limit && len(r.Conditions.sources) == 0 && Unwanted(v) != "" {
+		if !r.Conditions.Match(v) {
+			continue
+		}
+		if r.Action == reputation.Limit && len(r.Conditions.sources) == 0 && Unwanted(v) != "" {
 			continue
 		}
 		return r.Action, r

@@ -10,23 +10,36 @@ import (
 	"sync"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// CheckDSN returns what is wrong with a DSN, without repeating any of it.
+// CheckDSN returns what is wrong with a DSN. The error repeats no part of it.
 func CheckDSN(text string) error {
 	_, err := parseDSN(text)
 	return err
 }
 
-// complaints are what the library says against a DSN, and what we say instead: it repeats parts of what it did not understand,
-// which may be parts of a password.
-var complaints = []struct{ theirs, ours string }{
-	{"failed to parse as URL", "it is no URL such as postgres://user:password@host:5432/database: in the user and the password, write special characters as %40 and the like"},
-	{"failed to parse as keyword/value", "it is neither a URL such as postgres://user:password@host:5432/database, nor keywords and values such as host=… user=… password=… dbname=…"},
+// parseErrors replaces the errors of the library. The library repeats what it could not parse,
+// which may be a part of the password.
+var parseErrors = []struct{ contains, message string }{
+	{
+		"failed to parse as URL",
+		"it is no URL such as postgres://user:password@host:5432/database: " +
+			"in the user and the password, write special characters as %40 and the like",
+	},
+	{
+		"failed to parse as keyword/value",
+		"it is neither a URL such as postgres://user:password@host:5432/database, " +
+			"nor keywords and values such as host=… user=… password=… dbname=…",
+	},
 	{"invalid port", "the port is not a number: if there is a slash in the password, write it as %2F"},
 	{"port numbers", "there are not as many ports as hosts"},
-	{"failed to configure TLS", "compare sslmode, sslrootcert, sslcert and sslkey with what is there: disable, allow, prefer, require, verify-ca, verify-full, and files that can be read"},
+	{
+		"failed to configure TLS",
+		"compare sslmode, sslrootcert, sslcert and sslkey with what is there: " +
+			"disable, allow, prefer, require, verify-ca, verify-full, and files that can be read",
+	},
 	{"connect_timeout", "connect_timeout is a number of seconds"},
 	{"target_session_attrs", "target_session_attrs is any, read-write or primary"},
 	{"failed to read service", "the service is not in the service file"},
@@ -39,25 +52,28 @@ func parseDSN(text string) (*pgxpool.Config, error) {
 	}
 	config, err := pgxpool.ParseConfig(text)
 	if err != nil {
-		for _, c := range complaints {
-			if strings.Contains(err.Error(), c.theirs) {
-				return nil, errors.New("the DSN of the history's database cannot be used: " + c.ours)
+		for _, c := range parseErrors {
+			if strings.Contains(err.Error(), c.contains) {
+				return nil, errors.New("the DSN of the history's database cannot be used: " + c.message)
 			}
 		}
-		return nil, errors.New("the DSN of the history's database cannot be used: write postgres://user:password@host:5432/database")
+		return nil, errors.New("the DSN of the history's database cannot be used: " +
+			"write postgres://user:password@host:5432/database")
 	}
 	conn := config.ConnConfig
-	// A password with an @ or a slash in it, taken literally, ends too early. What is left of it would be taken for the host or
-	// the database, which errors name.
+	// An unescaped @ or slash ends the password too early. Its rest would become the host or the
+	// database, which errors name.
 	for _, name := range append(hosts(conn), conn.Database) {
 		if strings.ContainsAny(name, "@?#") || strings.Contains(name, "://") {
-			return nil, errors.New("the DSN of the history's database cannot be used: the host or the database has an @, a ? or a # in it: in the user and the password, write special characters as %40 and the like")
+			return nil, errors.New("the DSN of the history's database cannot be used: " +
+				"the host or the database has an @, a ? or a # in it: " +
+				"in the user and the password, write special characters as %40 and the like")
 		}
 	}
 	return config, nil
 }
 
-// hosts returns the names of all servers of a configuration, each once.
+// hosts returns the servers of a configuration, without duplicates.
 func hosts(conn *pgx.ConnConfig) []string {
 	names := []string{conn.Host}
 	for _, f := range conn.Fallbacks {
@@ -68,7 +84,7 @@ func hosts(conn *pgx.ConnConfig) []string {
 	return names
 }
 
-// serverOf returns where a configuration leads, for people: host:port/database, without the login.
+// serverOf returns host:port/database for people to read, without the login.
 func serverOf(conn *pgx.ConnConfig) string {
 	place := func(host string, port uint16) string {
 		if strings.HasPrefix(host, "/") {
@@ -85,8 +101,8 @@ func serverOf(conn *pgx.ConnConfig) string {
 	return strings.Join(places, ",") + "/" + conn.Database
 }
 
-// configure parses a DSN and sets what it leaves open.
-func configure(dsn string, dial func(ctx context.Context, network, addr string) (net.Conn, error)) (*pgxpool.Config, error) {
+// configure parses a DSN and sets defaults.
+func configure(dsn string, dial pgconn.DialFunc) (*pgxpool.Config, error) {
 	config, err := parseDSN(dsn)
 	if err != nil {
 		return nil, err
@@ -101,20 +117,21 @@ func configure(dsn string, dial func(ctx context.Context, network, addr string) 
 	}
 	conn.RuntimeParams["timezone"] = "UTC"
 	if conn.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
-		// Named statements belong to a session, which a pooler may give to somebody else.
+		// Named statements belong to a session, which a pooler may share with other clients.
 		conn.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	conn.DialFunc = dial
 	return config, nil
 }
 
-// sockets are the open connections. Cutting them ends whatever waits for one, for which the library would wait up to 15 s.
+// sockets are the open connections. Closing them ends calls that wait for the server. The library
+// alone would wait up to 15 s.
 type sockets struct {
-	life context.Context // ends what is being dialed
+	ctx context.Context // its end cancels dialing
 
-	mu   sync.Mutex
-	open map[*socket]struct{}
-	shut bool
+	mu     sync.Mutex
+	open   map[*socket]struct{}
+	closed bool
 }
 
 type socket struct {
@@ -125,14 +142,14 @@ type socket struct {
 func (s *sockets) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(s.life, cancel)()
+	defer context.AfterFunc(s.ctx, cancel)()
 	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.shut {
+	if s.closed {
 		_ = conn.Close()
 		return nil, net.ErrClosed
 	}
@@ -144,11 +161,11 @@ func (s *sockets) dial(ctx context.Context, network, addr string) (net.Conn, err
 	return one, nil
 }
 
-// cut closes all connections. There are no new ones.
-func (s *sockets) cut() {
+// closeAll closes all connections and refuses new ones.
+func (s *sockets) closeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.shut = true
+	s.closed = true
 	for one := range s.open {
 		_ = one.Conn.Close()
 	}

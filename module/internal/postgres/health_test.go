@@ -75,7 +75,7 @@ func TestAPasswordThatChanges(t *testing.T) {
 	s.SQL(`ALTER ROLE writer PASSWORD 'password-of-second'`)
 	s.SQL("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'writer'")
 	for {
-		if _, err := db.Write(context.Background(), batchOf(2, time.Now(), 1)); errors.Is(err, history.ErrAway) && strings.Contains(err.Error(), "28P01") {
+		if _, err := db.Write(context.Background(), batchOf(2, time.Now(), 1)); errors.Is(err, history.ErrUnavailable) && strings.Contains(err.Error(), "28P01") {
 			break
 		} else if err == nil {
 			t.Fatal("it can log in with an old password")
@@ -88,7 +88,7 @@ func TestAPasswordThatChanges(t *testing.T) {
 	// ours changes first: what there is goes on
 	s.SQL(`ALTER ROLE writer PASSWORD 'password-of-third'`)
 	dsn.Store(as(t, s.DSN, "writer", "password-of-third"))
-	db.health.poke()
+	db.health.requestCheck()
 	write(t, db, batchOf(3, time.Now(), 1))
 	if got := ask[int64](t, s.DSN, "SELECT count(*) FROM ip_reputation.batches"); got != 3 {
 		t.Errorf("%d batches", got)
@@ -179,7 +179,7 @@ func TestReadOnly(t *testing.T) {
 	if !strings.Contains(s.Cure, "target_session_attrs=read-write") {
 		t.Errorf("%+v", s)
 	}
-	if _, err := db.Write(context.Background(), batchOf(1, time.Now(), 1)); !errors.Is(err, history.ErrAway) {
+	if _, err := db.Write(context.Background(), batchOf(1, time.Now(), 1)); !errors.Is(err, history.ErrUnavailable) {
 		t.Errorf("%v", err)
 	}
 	if _, err := db.usable(); err != nil {
@@ -206,7 +206,7 @@ func TestSilence(t *testing.T) {
 	} {
 		b := batchOf(uint64(i+2), time.Now(), 1000)
 		fault.begin()
-		if _, err := db.Write(context.Background(), b); !errors.Is(err, history.ErrAway) {
+		if _, err := db.Write(context.Background(), b); !errors.Is(err, history.ErrUnavailable) {
 			t.Errorf("%s: %v", fault.name, err)
 		}
 		fault.over()
@@ -223,7 +223,7 @@ func TestSilence(t *testing.T) {
 	}
 	awaitUp(t, db)
 	link.BlackHole()
-	if _, err := db.Write(context.Background(), batchOf(9, time.Now(), 1)); !errors.Is(err, history.ErrAway) {
+	if _, err := db.Write(context.Background(), batchOf(9, time.Now(), 1)); !errors.Is(err, history.ErrUnavailable) {
 		t.Errorf("%v", err)
 	}
 	if err := db.Close(); err != nil { // it must not wait for connections that say nothing
@@ -336,7 +336,7 @@ func TestBegin(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := db.begin(ctx, pgx.TxOptions{}); !errors.Is(err, history.ErrAway) {
+	if _, err := db.begin(ctx, pgx.TxOptions{}); !errors.Is(err, history.ErrUnavailable) {
 		t.Errorf("after Close: %v", err)
 	}
 }

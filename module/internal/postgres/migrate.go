@@ -22,34 +22,36 @@ import (
 	"github.com/pressly/goose/v3/lock"
 )
 
-// Migrations are applied in the order of their numbers, each in a transaction. One that is released is not changed any more.
-// Who takes away or renames what older programs use says so in ip_reputation.compatible.
+// Migrations are applied in the order of their numbers, each in a transaction. A released migration
+// never changes. A migration that removes or renames something that older versions use raises
+// ip_reputation.compatible.
 
 //go:embed migrations/*.sql
-var files embed.FS
+var migrationFiles embed.FS
 
 const (
 	schema   = "ip_reputation"
 	versions = schema + ".goose_db_version"
 
-	// Advisory locks of ours. Their numbers mean nothing: they are unlikely to be anybody else's.
+	// Advisory locks. Their numbers are arbitrary, so that no other program is likely to use them.
 	migrationLock = 0x69707265_70000001
 	partitionLock = 0x69707265_70000002
 
-	// lockPace is the time between two attempts to take the lock of migrations. Waiting for it inside of the database would
-	// keep migrations from building an index while others write: that waits for whoever waits.
-	lockPace  = 100 * time.Millisecond
+	// lockRetry is the pause between two attempts to take the lock of migrations. A session that
+	// waits for it inside the database would block the migration that holds it: CREATE INDEX
+	// CONCURRENTLY waits for all transactions.
+	lockRetry = 100 * time.Millisecond
 	lockLimit = time.Minute
 )
 
-// names are the migrations by version. newest is the last that this program knows.
-var names, newest = readNames()
+// migrationNames are the names of migrations by version. newest is the latest version that this program knows.
+var migrationNames, newestVersion = readMigrationNames()
 
-func readNames() (names map[int64]string, newest int64) {
+func readMigrationNames() (names map[int64]string, newest int64) {
 	names = make(map[int64]string)
-	entries, err := fs.ReadDir(files, "migrations")
+	entries, err := fs.ReadDir(migrationFiles, "migrations")
 	if err != nil {
-		panic(err) // it is part of the program
+		panic(err) // the folder is embedded
 	}
 	for _, e := range entries {
 		version, err := goose.NumericComponent(e.Name())
@@ -63,39 +65,44 @@ func readNames() (names map[int64]string, newest int64) {
 	return names, newest
 }
 
-// tables are what the database has.
+// tables is the version of the tables in a database.
 type tables struct {
-	found   int64 // the version; 0: none
-	oldest  int64 // the version that a program must know to use them
+	found   int64 // the version; 0: no tables
+	oldest  int64 // the minimum version that a program must know to use them
 	standby bool
 }
 
-// unusable returns why the tables cannot be used, or nil.
+// unusable returns why the tables cannot be used; nil if they can.
 func (t tables) unusable() *failure {
 	switch {
-	case t.oldest > newest:
+	case t.oldest > newestVersion:
 		return &failure{
 			kind: outdated,
-			text: fmt.Sprintf("its tables are of version %d and need a plugin that knows version %d; this one knows version %d", t.found, t.oldest, newest),
+			text: fmt.Sprintf("its tables are of version %d and need a plugin that knows version %d; "+
+				"this one knows version %d",
+				t.found, t.oldest, newestVersion),
 			cure: "update the plugin here",
 		}
 	case t.found == 0:
 		return &failure{kind: outdated, text: "there are no tables yet"}
-	case t.found < newest:
-		return &failure{kind: outdated, text: fmt.Sprintf("its tables are of version %d; this plugin needs version %d", t.found, newest)}
+	case t.found < newestVersion:
+		return &failure{
+			kind: outdated,
+			text: fmt.Sprintf("its tables are of version %d; this plugin needs version %d", t.found, newestVersion),
+		}
 	case t.standby:
 		return &failure{kind: readOnly, text: "it is a standby, or takes no writes"}
 	}
 	return nil
 }
 
-// questioner is a connection, a transaction or a pool.
-type questioner interface {
+// rowQuerier is a connection, a transaction or a pool.
+type rowQuerier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// look asks which tables there are.
-func look(ctx context.Context, q questioner) (t tables, err error) {
+// readTables reads the version of the tables.
+func readTables(ctx context.Context, q rowQuerier) (t tables, err error) {
 	var there bool
 	err = q.QueryRow(ctx, `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool,
 		to_regclass('ip_reputation.goose_db_version') IS NOT NULL AND to_regclass('ip_reputation.compatible') IS NOT NULL`).
@@ -108,28 +115,30 @@ func look(ctx context.Context, q questioner) (t tables, err error) {
 	return t, err
 }
 
-// migrate brings the tables up to date, unless another instance has done so meanwhile.
+// migrate brings the tables up to date, unless another instance already has.
 func (db *DB) migrate(pool *pool) error {
-	ctx, cancel := db.limited(db.life, migrateLimit)
+	ctx, cancel := db.withLimit(db.ctx, migrateLimit)
 	defer cancel()
-	applied, err := change(ctx, pool.Config().ConnConfig, (*migrator).up)
+	applied, err := runMigrations(ctx, pool.Config().ConnConfig, (*migrator).up)
 	for _, version := range applied {
-		db.log.Info("a migration of the history's database was applied", slog.String("migration", fmt.Sprintf("%d %s", version, names[version])))
+		db.log.Info("a migration of the history's database was applied",
+			slog.String("migration", fmt.Sprintf("%d %s", version, migrationNames[version])))
 	}
 	return err
 }
 
-// Migration is a step in the making of the tables.
+// Migration is one step from no tables to the current ones.
 type Migration struct {
 	Version int64
-	Name    string    // empty: only a newer program knows it
+	Name    string    // empty: this program does not know it
 	Applied time.Time // zero: not applied
 }
 
-// Migrate changes the tables of the database that a DSN names, and returns all migrations as they are then, the first one
-// first. command is up, to apply what is missing, down, to undo the last one with all that its tables hold, or status. It
-// takes a lock that belongs to a session, and waits for it for a minute at most. What its errors hold is no secret, and
-// Cure knows about them. While it is undone, instances that may migrate would apply it again at once: stop them before.
+// Migrate changes the tables of the database of a DSN, and returns all migrations with their new
+// state, in order. The command is up, to apply missing migrations; down, to undo the last one and
+// delete the data of its tables; or status. Migrate waits up to a minute for a session lock. Its
+// errors contain no secret, and Cure returns their cures. Before down, stop instances that may
+// migrate: they would apply the migration again at once.
 func Migrate(ctx context.Context, dsn, command string) ([]Migration, error) {
 	var act func(*migrator, context.Context) ([]int64, error)
 	switch command {
@@ -143,39 +152,44 @@ func Migrate(ctx context.Context, dsn, command string) ([]Migration, error) {
 	}
 	config, err := configure(dsn, new(net.Dialer).DialContext)
 	if err != nil {
-		return nil, &failure{kind: unfit, text: err.Error()}
+		return nil, &failure{kind: invalidDSN, text: err.Error()}
 	}
 	conn := config.ConnConfig
 	if act != nil {
-		_, err = change(ctx, conn, act)
+		_, err = runMigrations(ctx, conn, act)
 	}
 	var list []Migration
 	if err == nil {
 		list, err = listMigrations(ctx, conn)
 	}
 	if err != nil {
-		return nil, classify(err).without(conn.Password, conn.User, conn.Database, serverOf(conn))
+		return nil, classify(err).redact(conn.Password, conn.User, conn.Database, serverOf(conn))
 	}
 	return list, nil
 }
 
-// change connects, acts under the lock of migrations, and returns the versions that were applied or undone.
-func change(ctx context.Context, conn *pgx.ConnConfig, act func(*migrator, context.Context) ([]int64, error)) ([]int64, error) {
+// runMigrations connects, calls act under the lock of migrations, and returns the versions that
+// were applied or undone.
+func runMigrations(
+	ctx context.Context, conn *pgx.ConnConfig, act func(*migrator, context.Context) ([]int64, error),
+) ([]int64, error) {
 	connections := stdlib.OpenDB(*conn)
 	defer connections.Close()
-	migrations, err := fs.Sub(files, "migrations")
+	migrations, err := fs.Sub(migrationFiles, "migrations")
 	if err != nil {
 		return nil, err
 	}
 	provider, err := goose.NewProvider(goose.DialectPostgres, connections, migrations,
-		goose.WithTableName(versions), goose.WithSessionLocker(locker{}), goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+		goose.WithTableName(versions), goose.WithSessionLocker(locker{}),
+		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 	if err != nil {
 		return nil, err
 	}
 	return act(&migrator{conn, provider}, ctx)
 }
 
-// migrator applies single migrations: only then does the library take the lock before it does anything else.
+// migrator applies migrations one by one. Only then does the library take the lock before anything
+// else.
 type migrator struct {
 	conn     *pgx.ConnConfig
 	provider *goose.Provider
@@ -206,7 +220,7 @@ func (m *migrator) down(ctx context.Context) ([]int64, error) {
 		case last.Name == "":
 			return nil, &failure{
 				kind: outdated,
-				text: fmt.Sprintf("its tables are of version %d; this plugin knows version %d", last.Version, newest),
+				text: fmt.Sprintf("its tables are of version %d; this plugin knows version %d", last.Version, newestVersion),
 				cure: "undo that with the plugin that has applied it",
 			}
 		default:
@@ -217,15 +231,15 @@ func (m *migrator) down(ctx context.Context) ([]int64, error) {
 	return nil, &failure{kind: outdated, text: "there are no tables to undo", cure: "nothing is to be done"}
 }
 
-// listMigrations returns all migrations, the first one first.
+// listMigrations returns all migrations in order.
 func listMigrations(ctx context.Context, config *pgx.ConnConfig) ([]Migration, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // nothing hangs on it
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // an error does not matter
 	applied := make(map[int64]time.Time)
-	there, err := look(ctx, conn)
+	there, err := readTables(ctx, conn)
 	if err != nil || there.found == 0 {
 		return mergeMigrations(applied), err
 	}
@@ -243,14 +257,14 @@ func listMigrations(ctx context.Context, config *pgx.ConnConfig) ([]Migration, e
 	return mergeMigrations(applied), err
 }
 
-// mergeMigrations returns what is known here and what is applied there.
+// mergeMigrations joins the migrations that this program knows with those that are applied.
 func mergeMigrations(applied map[int64]time.Time) []Migration {
-	list := make([]Migration, 0, len(names))
-	for version, name := range names {
+	list := make([]Migration, 0, len(migrationNames))
+	for version, name := range migrationNames {
 		list = append(list, Migration{version, name, applied[version]})
 	}
 	for version, at := range applied {
-		if _, known := names[version]; !known {
+		if _, known := migrationNames[version]; !known {
 			list = append(list, Migration{version, "", at})
 		}
 	}
@@ -258,12 +272,13 @@ func mergeMigrations(applied map[int64]time.Time) []Migration {
 	return list
 }
 
-// locker is the lock of migrations, and makes the schema, which the library's own table needs, under it.
+// locker takes the lock of migrations. Under the lock, it creates the schema, which the library
+// needs for its own table.
 type locker struct{}
 
 var _ lock.SessionLocker = locker{}
 
-// SessionLock waits for the lock, for lockLimit at most.
+// SessionLock waits for the lock, up to lockLimit.
 func (locker) SessionLock(ctx context.Context, conn *sql.Conn) error {
 	limit := time.After(lockLimit)
 	for {
@@ -275,20 +290,22 @@ func (locker) SessionLock(ctx context.Context, conn *sql.Conn) error {
 			return makeSchema(ctx, conn)
 		}
 		select {
-		case <-time.After(lockPace/2 + rand.N(lockPace)):
+		case <-time.After(lockRetry/2 + rand.N(lockRetry)):
 			continue
 		case <-ctx.Done():
 		case <-limit:
 		}
 		return &failure{
 			kind: timeout, text: "somebody else holds the lock of migrations all the time",
-			cure: "wait until another instance has finished. Should none be migrating, a pooler that shares sessions may have kept the lock: " +
+			cure: "wait until another instance has finished. " +
+				"Should none be migrating, a pooler that shares sessions may have kept the lock: " +
 				"SELECT pid FROM pg_locks WHERE locktype = 'advisory' says who, and migrate with the DSN of the server itself",
 		}
 	}
 }
 
-// makeSchema makes the schema where there is none. Without the question, one that is there would need the right to make it.
+// makeSchema creates the schema if it does not exist. CREATE SCHEMA IF NOT EXISTS would need the
+// privilege even if it exists.
 func makeSchema(ctx context.Context, conn *sql.Conn) error {
 	var there bool
 	err := conn.QueryRowContext(ctx, "SELECT to_regnamespace('ip_reputation') IS NOT NULL").Scan(&there)
@@ -298,9 +315,9 @@ func makeSchema(ctx context.Context, conn *sql.Conn) error {
 	return err
 }
 
-// SessionUnlock lets others have the lock. Should it fail, the end of the connection does so.
+// SessionUnlock releases the lock. If that fails, the end of the connection releases it.
 func (locker) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
-	ctx, cancel := context.WithTimeout(ctx, checkLimit) // it is one that does not end
+	ctx, cancel := context.WithTimeout(ctx, checkLimit) // the library's context has no limit
 	defer cancel()
 	_, err := conn.ExecContext(ctx, "SELECT pg_advisory_unlock($1)", migrationLock)
 	return err

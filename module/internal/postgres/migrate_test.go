@@ -22,15 +22,15 @@ func TestTenAtOnce(t *testing.T) {
 		instances = append(instances, open(t, dsn, into(&log)))
 	}
 	for i, db := range instances {
-		if s := awaitUp(t, db); s.SchemaFound != newest || s.SchemaKnown != newest || s.Upkeep != "" {
+		if s := awaitUp(t, db); s.SchemaFound != newestVersion || s.SchemaKnown != newestVersion || s.Upkeep != "" {
 			t.Errorf("%+v", s)
 		}
 		write(t, db, batchOf(uint64(i), time.Now(), 1))
 	}
-	if got := ask[int64](t, dsn, "SELECT count(*) FROM ip_reputation.goose_db_version WHERE version_id > 0"); got != newest {
-		t.Errorf("%d migrations were applied, want %d", got, newest)
+	if got := ask[int64](t, dsn, "SELECT count(*) FROM ip_reputation.goose_db_version WHERE version_id > 0"); got != newestVersion {
+		t.Errorf("%d migrations were applied, want %d", got, newestVersion)
 	}
-	if got := strings.Count(log.String(), "a migration of the history's database was applied"); int64(got) != newest {
+	if got := strings.Count(log.String(), "a migration of the history's database was applied"); int64(got) != newestVersion {
 		t.Errorf("%d migrations were said to be applied:\n%s", got, &log)
 	}
 	if strings.Contains(log.String(), "level=WARN") || strings.Contains(log.String(), "level=ERROR") {
@@ -63,7 +63,7 @@ func TestMigrateUpAndDown(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
 	list := migrate(t, dsn, "status")
-	if applied(list) != 0 || int64(len(list)) != newest || list[0].Name != "history" || list[0].Version != 1 {
+	if applied(list) != 0 || int64(len(list)) != newestVersion || list[0].Name != "history" || list[0].Version != 1 {
 		t.Errorf("status of an empty database: %+v", list)
 	}
 	if ask[bool](t, dsn, "SELECT to_regnamespace('ip_reputation') IS NOT NULL") {
@@ -81,17 +81,17 @@ func TestMigrateUpAndDown(t *testing.T) {
 	before := time.Now().Add(-time.Minute)
 	for range 2 { // a second time changes nothing
 		list = migrate(t, dsn, "up")
-		if applied(list) != newest || list[0].Applied.Before(before) || list[0].Applied.After(time.Now().Add(time.Minute)) {
+		if applied(list) != newestVersion || list[0].Applied.Before(before) || list[0].Applied.After(time.Now().Add(time.Minute)) {
 			t.Errorf("up: %+v", list)
 		}
 	}
-	if got := ask[int64](t, dsn, "SELECT count(*) FROM ip_reputation.goose_db_version WHERE version_id > 0"); got != newest {
+	if got := ask[int64](t, dsn, "SELECT count(*) FROM ip_reputation.goose_db_version WHERE version_id > 0"); got != newestVersion {
 		t.Errorf("%d migrations were applied", got)
 	}
 	awaitUp(t, db)
 	write(t, db, batchOf(1, time.Now(), 100))
 
-	for v := newest; v > 0; v-- {
+	for v := newestVersion; v > 0; v-- {
 		if list = migrate(t, dsn, "down"); applied(list) != v-1 {
 			t.Errorf("down from %d: %+v", v, list)
 		}
@@ -136,7 +136,7 @@ func TestMigrateWaits(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
-	if _, err := Migrate(ctx, dsn, "up"); !errors.Is(err, history.ErrAway) {
+	if _, err := Migrate(ctx, dsn, "up"); !errors.Is(err, history.ErrUnavailable) {
 		t.Errorf("while another migrates: %v", err)
 	}
 	db := open(t, dsn)
@@ -194,11 +194,11 @@ func TestOlderTables(t *testing.T) {
 		tables tables
 		want   string
 	}{
-		{tables{found: newest, oldest: 1}, ""},
-		{tables{found: newest + 1, oldest: newest}, ""},
-		{tables{found: newest - 1, oldest: 1}, "schema"},
-		{tables{found: newest + 1, oldest: newest + 1}, "schema"},
-		{tables{found: newest, oldest: 1, standby: true}, "read_only"},
+		{tables{found: newestVersion, oldest: 1}, ""},
+		{tables{found: newestVersion + 1, oldest: newestVersion}, ""},
+		{tables{found: newestVersion - 1, oldest: 1}, "schema"},
+		{tables{found: newestVersion + 1, oldest: newestVersion + 1}, "schema"},
+		{tables{found: newestVersion, oldest: 1, standby: true}, "read_only"},
 		{tables{standby: true}, "schema"},
 	} {
 		got := ""

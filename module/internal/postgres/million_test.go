@@ -236,7 +236,7 @@ func TestAFullDisk(t *testing.T) {
 	record(r, 0, requests)
 	server.Start()
 	for end := time.Now().Add(testPatience); r.Status().Waiting > 0 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		r.Settle(t.Context())
+		r.Sync(t.Context())
 	}
 	counts := r.Counts()
 	stored, err := strconv.ParseInt(server.SQL("SELECT sum(count) FROM ip_reputation.decisions"), 10, 64)

@@ -14,49 +14,53 @@ import (
 const (
 	day = 24 * time.Hour
 
-	// Partitions are made from yesterday's on, so that those of this night are there before they are needed.
+	// Partitions are made for the days from yesterday to the day after tomorrow, before they are
+	// needed.
 	daysBehind = 1
 	daysAhead  = 2
 
-	// farAhead is from when on a time is no clock that is a little fast, but wrong.
-	farAhead = 7 * day
+	// maxAhead is how far in the future a time may be. Beyond, the clock is not a little fast, but
+	// wrong.
+	maxAhead = 7 * day
 
-	// A batch may wait on a disk for longer than anything in it is kept. Only then may it be forgotten that it was stored.
+	// batchesLonger is how much longer than the retention the ID of a stored batch is kept. Until
+	// then, a batch that waited on a disk may be sent again.
 	batchesLonger = 2 * day
 
 	upkeepEvery = time.Hour
 	upkeepSoon  = 5 * time.Minute // after a failure
-	upkeepAgain = time.Minute     // after one, while batches are stored
+	upkeepAgain = time.Minute     // after a failure, if batches can be stored
 
-	// dropWait is how long one partition may keep those waiting who come after it: to drop it takes a lock on the whole table,
-	// which waits for every question that is being answered, and makes later ones wait behind it. To detach it concurrently
-	// would not, but is no transaction: what is interrupted in the middle is left for somebody to finish.
+	// dropWait is how long dropping a partition may wait for its lock. The lock is on the whole
+	// table: it waits for running queries, and later queries wait behind it. DETACH CONCURRENTLY
+	// would not block them, but cannot run in a transaction: if interrupted, it leaves a
+	// half-detached partition.
 	dropWait = time.Second
 	makeWait = 5 * time.Second
 )
 
-// parents are the tables that have a partition for each day.
+// parents are the tables with one partition per day.
 var parents = []string{"decisions", "verdicts"}
 
-// days are those that have partitions.
+// days are the days that have partitions.
 type days struct {
 	mu   sync.Mutex
 	made map[time.Time]bool
-	next time.Time // when it is time for the upkeep
-	pool *pool     // whose they are
+	next time.Time // when the upkeep is due
+	pool *pool     // of the database that they are in
 }
 
-// dayOf returns the beginning of the day of a time, in UTC.
+// dayOf returns the beginning of the day, in UTC.
 func dayOf(t time.Time) time.Time { return t.UTC().Truncate(day) }
 
-// expired reports whether nothing of a day is kept any more.
+// expired reports whether the whole day is older than the retention.
 func (db *DB) expired(d, now time.Time) bool {
 	return !d.Add(day).After(now.Add(-db.options.Retention))
 }
 
 func partition(parent string, d time.Time) string { return parent + "_" + d.Format("20060102") }
 
-// dayOfPartition is the other way round. Partitions that have another name are none of ours.
+// dayOfPartition is the inverse of partition. It ignores tables with other names.
 func dayOfPartition(parent, name string) (time.Time, bool) {
 	digits, ok := strings.CutPrefix(name, parent+"_")
 	if !ok {
@@ -66,13 +70,14 @@ func dayOfPartition(parent, name string) (time.Time, bool) {
 	return d, err == nil
 }
 
-// keepUp makes the partitions of the days around today, drops those of days that are not kept any more, and forgets batches
-// that cannot come back, when it is time for that. What fails is said: the database is ready all the same.
-func (db *DB) keepUp(pool *pool) {
+// maintainPartitions makes the partitions of the days around today, drops expired ones, and deletes
+// old batch IDs, if that is due. A failure is logged and does not affect whether the database is
+// ready.
+func (db *DB) maintainPartitions(pool *pool) {
 	now := db.now()
 	db.days.mu.Lock()
 	due := db.days.pool != pool || !now.Before(db.days.next)
-	if db.days.pool != pool { // of another database, perhaps
+	if db.days.pool != pool { // it may be another database
 		db.days.made, db.days.pool = nil, pool
 	}
 	db.days.mu.Unlock()
@@ -83,25 +88,25 @@ func (db *DB) keepUp(pool *pool) {
 	for i := -daysBehind; i <= daysAhead; i++ {
 		wanted = append(wanted, dayOf(now).AddDate(0, 0, i))
 	}
-	err := db.makePartitions(db.life, pool, wanted)
+	err := db.makePartitions(db.ctx, pool, wanted)
 	if err == nil {
-		err = db.drop(db.life, pool)
+		err = db.dropExpired(db.ctx, pool)
 	}
 	next := now.Add(upkeepEvery)
 	var f *failure
 	if err != nil {
 		next = now.Add(upkeepSoon)
-		f = pool.clean(classify(err))
+		f = pool.redact(classify(err))
 	}
 	db.days.mu.Lock()
 	db.days.next = next
 	db.days.mu.Unlock()
-	if db.life.Err() == nil {
-		db.sayUpkeep(f)
+	if db.ctx.Err() == nil {
+		db.setUpkeep(f)
 	}
 }
 
-func (db *DB) sayUpkeep(f *failure) {
+func (db *DB) setUpkeep(f *failure) {
 	h := &db.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -109,11 +114,13 @@ func (db *DB) sayUpkeep(f *failure) {
 	if f == nil || !h.causes.Allow("upkeep"+kinds[f.kind].word, time.Now()) {
 		return
 	}
-	db.log.Warn("the tables of the history could not be looked after: days to come need partitions, and old days wait to be dropped",
-		slog.String("result", kinds[f.kind].word), slog.String("error", f.Error()), slog.String("cure", f.remedy()))
+	db.log.Warn("the tables of the history could not be looked after: "+
+		"days to come need partitions, and old days wait to be dropped",
+		slog.String("result", kinds[f.kind].word), slog.String("error", f.Error()),
+		slog.String("cure", f.cureOrDefault()))
 }
 
-// missing returns those of the days of which it is not known that they have partitions.
+// missing returns the days that are not known to have partitions.
 func (db *DB) missing(wanted []time.Time) (missing []time.Time) {
 	db.days.mu.Lock()
 	defer db.days.mu.Unlock()
@@ -125,20 +132,20 @@ func (db *DB) missing(wanted []time.Time) (missing []time.Time) {
 	return missing
 }
 
-// forgetPartitions makes that they are looked for again.
-func (db *DB) forgetPartitions() {
+// invalidatePartitions makes the next write read the partitions again.
+func (db *DB) invalidatePartitions() {
 	db.days.mu.Lock()
 	defer db.days.mu.Unlock()
 	db.days.made = nil
 }
 
-// makePartitions makes those of days, where there are none.
+// makePartitions makes the missing partitions of the wanted days.
 func (db *DB) makePartitions(ctx context.Context, pool *pool, wanted []time.Time) error {
-	ctx, cancel := db.limited(ctx, checkLimit)
+	ctx, cancel := db.withLimit(ctx, checkLimit)
 	defer cancel()
 	var made map[time.Time]bool
-	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: begin(makeWait)}, func(tx pgx.Tx) error {
-		// One at a time: that it is not there yet is true for one only.
+	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(makeWait)}, func(tx pgx.Tx) error {
+		// Only one instance at a time checks and makes partitions.
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(partitionLock)); err != nil {
 			return err
 		}
@@ -174,8 +181,9 @@ func (db *DB) makePartitions(ctx context.Context, pool *pool, wanted []time.Time
 	return nil
 }
 
-// makePartition makes a table and attaches it, which locks nobody out; a partition that is made as such locks the whole table.
-// The identity stays the whole table's: until PostgreSQL 17 a partition cannot have it.
+// makePartition creates a table and attaches it, which needs only a weak lock. CREATE TABLE …
+// PARTITION OF would lock the whole table. The copy excludes the identity column's sequence: before
+// PostgreSQL 17, a partition cannot have one.
 func makePartition(ctx context.Context, tx pgx.Tx, parent string, d time.Time) error {
 	const bound = "2006-01-02 00:00:00+00"
 	_, err := tx.Exec(ctx, fmt.Sprintf(`
@@ -185,7 +193,7 @@ func makePartition(ctx context.Context, tx pgx.Tx, parent string, d time.Time) e
 	return err
 }
 
-// partitions returns the days that have partitions, by table.
+// partitions returns the days that have partitions, for each parent.
 func partitions(ctx context.Context, tx pgx.Tx) (map[string]map[time.Time]bool, error) {
 	there := make(map[string]map[time.Time]bool, len(parents))
 	for _, parent := range parents {
@@ -207,14 +215,15 @@ func partitions(ctx context.Context, tx pgx.Tx) (map[string]map[time.Time]bool, 
 	return there, err
 }
 
-// drop drops the partitions of days that are not kept any more, each on its own, and forgets batches. What the time is, the
-// database has a say in: a machine whose clock is ahead must not drop what others keep.
-func (db *DB) drop(ctx context.Context, pool *pool) error {
-	ctx, cancel := db.limited(ctx, checkLimit)
+// dropExpired drops the partitions of expired days, each in a transaction of its own, and deletes
+// old batch IDs. It uses the earlier of the database's time and its own: an instance whose clock is
+// fast must not drop the data of others.
+func (db *DB) dropExpired(ctx context.Context, pool *pool) error {
+	ctx, cancel := db.withLimit(ctx, checkLimit)
 	defer cancel()
 	var there map[string]map[time.Time]bool
 	var now time.Time
-	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: begin(dropWait)}, func(tx pgx.Tx) (err error) {
+	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(dropWait)}, func(tx pgx.Tx) (err error) {
 		if err = tx.QueryRow(ctx, "SELECT now()").Scan(&now); err == nil {
 			there, err = partitions(ctx, tx)
 		}
@@ -236,7 +245,7 @@ func (db *DB) drop(ctx context.Context, pool *pool) error {
 			}
 		}
 	}
-	return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: begin(dropWait)}, func(tx pgx.Tx) error {
+	return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(dropWait)}, func(tx pgx.Tx) error {
 		longest := (db.options.Retention + batchesLonger).Seconds()
 		_, err := tx.Exec(ctx, "DELETE FROM ip_reputation.batches WHERE at < now() - make_interval(secs => $1)", longest)
 		return err
@@ -244,7 +253,7 @@ func (db *DB) drop(ctx context.Context, pool *pool) error {
 }
 
 func (db *DB) dropPartition(ctx context.Context, pool *pool, parent string, d time.Time) error {
-	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: begin(dropWait)}, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(dropWait)}, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(partitionLock)); err != nil {
 			return err
 		}
@@ -255,7 +264,8 @@ func (db *DB) dropPartition(ctx context.Context, pool *pool, parent string, d ti
 		db.days.mu.Lock()
 		delete(db.days.made, d)
 		db.days.mu.Unlock()
-		db.log.Info("a day of the history was dropped: it is older than what is kept", slog.String("partition", partition(parent, d)))
+		db.log.Info("a day of the history was dropped: it is older than what is kept",
+			slog.String("partition", partition(parent, d)))
 	}
 	return err
 }

@@ -169,7 +169,7 @@ func dropNow(db *DB) *failure {
 	db.days.next = time.Time{}
 	db.days.mu.Unlock()
 	pool, _ := db.usable()
-	db.keepUp(pool)
+	db.maintainPartitions(pool)
 	db.health.mu.Lock()
 	defer db.health.mu.Unlock()
 	return db.health.upkeep

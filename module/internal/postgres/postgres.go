@@ -1,7 +1,7 @@
-// Package postgres keeps the history in PostgreSQL.
+// Package postgres stores the history in PostgreSQL.
 //
-// Nobody waits for the database: one goroutine finds out whether it is there, brings the tables up to date and makes the
-// partitions of the days to come. What is called meanwhile, or while it is away, fails at once.
+// One goroutine checks the connection, migrates the tables and makes the partitions of coming days.
+// While the database is not ready, all calls fail at once.
 package postgres
 
 import (
@@ -19,40 +19,44 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 )
 
-// DefaultRetention is how long history is kept.
+// DefaultRetention is the default of Options.Retention.
 const DefaultRetention = 90 * 24 * time.Hour
 
-// Options say where the database is and what to do there. DSN is required.
+// Options configure a DB. DSN is required.
 type Options struct {
-	// DSN returns where the database is and how to log in, as a URL or as keywords and values. It returns false while that is
-	// not known yet. It is asked again and again, so that a password that has changed is used without a restart; it must be
-	// quick.
+	// DSN returns the server and the login, as a URL or as keywords and values. It returns false
+	// while they are not known. It is called again and again, so that a new password is used
+	// without a restart. It must be quick.
 	DSN func() (string, bool)
 
-	// Retention is how long history is kept, in whole days: a day goes as soon as all of it is older. Instances that share a
-	// database should agree on it: the shortest drops what the others would keep. Default: 90 days.
+	// Retention is how long history is stored, in whole days: a day is dropped when all of it is
+	// older. Instances that share a database should have the same value: the shortest applies to
+	// all. Default: 90 days.
 	Retention time.Duration
 
-	// Migrate says to make the tables, and to bring them up to date. That takes a lock that belongs to a session: through a
-	// pooler that shares sessions, such as PgBouncer in transaction mode, use Migrate with a DSN of the server itself.
+	// Migrate creates the tables and brings them up to date. That needs a session lock. Behind a
+	// pooler that shares sessions, such as PgBouncer in transaction mode, call the function Migrate
+	// instead, with the DSN of the server itself.
 	Migrate bool
 
-	// Logger is told what an operator must know. Default: slog.Default().
+	// Logger receives messages for the operator. Default: slog.Default().
 	Logger *slog.Logger
 
-	// Notify, when set, is told that the database is ready, when it begins to be, or that it is not, with the Result of Status, as
-	// often as that is found out. It is called with a lock held: it must be quick, and call nothing here.
+	// Notify, if set, is called when the database becomes ready, and after every failed check, with
+	// the Result of Status. It is called with a lock held: it must be quick and must not call this
+	// package.
 	Notify func(up bool, result string)
 }
 
 const (
-	// maxConns is for one that writes, one that looks after the tables, and three that ask.
+	// maxConns allows one writer, one check and maxReaders queries.
 	maxConns = 5
 
-	// connectTimeout is for a DSN that does not say.
+	// connectTimeout is the default of connect_timeout in the DSN.
 	connectTimeout = 5 * time.Second
 
-	// How long Close waits for what is under way, and then for the end of what it has cut off.
+	// How long Close waits for running calls, and then, after it has closed their connections, for
+	// their end.
 	closeGrace = time.Second
 	closeLimit = 5 * time.Second
 )
@@ -69,9 +73,9 @@ type DB struct {
 
 	writeLimit time.Duration
 
-	life context.Context // until Close
-	end  context.CancelFunc
-	done sync.WaitGroup // attend, and pools that are being closed
+	ctx     context.Context // until Close
+	cancel  context.CancelFunc
+	running sync.WaitGroup // monitor, and pools being closed
 }
 
 var (
@@ -79,7 +83,7 @@ var (
 	_ history.Reader = (*DB)(nil)
 )
 
-// Open returns the database without calling it: Start does, in the background.
+// Open returns a DB without connecting. Start connects, in the background.
 func Open(o Options) (*DB, error) {
 	if o.DSN == nil {
 		return nil, errors.New("the history needs a database: where is it?")
@@ -97,14 +101,15 @@ func Open(o Options) (*DB, error) {
 		o.Notify = func(bool, string) {}
 	}
 	db := &DB{options: o, log: o.Logger, now: time.Now, writeLimit: writeLimit}
-	db.life, db.end = context.WithCancel(context.Background())
-	db.sockets.life = db.life
+	db.ctx, db.cancel = context.WithCancel(context.Background())
+	db.sockets.ctx = db.ctx
 	db.reader = newReader(db.begin, func() time.Time { return db.now() })
 	db.health.init()
 	return db, nil
 }
 
-// Start begins to look after the database. It returns at once. Starting again, or after Close, does nothing.
+// Start starts the background work and returns at once. A second call, or a call after Close, does
+// nothing.
 func (db *DB) Start() {
 	h := &db.health
 	h.mu.Lock()
@@ -113,10 +118,10 @@ func (db *DB) Start() {
 		return
 	}
 	h.started = true
-	db.done.Go(db.attend)
+	db.running.Go(db.monitor)
 }
 
-// Close ends the connections, within seconds. Calls under way fail, later ones do at once.
+// Close closes the connections within seconds. Running and later calls fail.
 func (db *DB) Close() error {
 	h := &db.health
 	h.mu.Lock()
@@ -126,16 +131,16 @@ func (db *DB) Close() error {
 	pool := h.pool
 	h.pool = nil
 	if pool != nil {
-		db.retire(pool)
+		db.retirePool(pool)
 	}
 	h.mu.Unlock()
 	if closed {
 		return nil
 	}
-	db.end()
+	db.cancel()
 	over := make(chan struct{})
-	go func() { // ends with the pools, which end with their connections
-		db.done.Wait()
+	go func() { // ends when all pools are closed
+		db.running.Wait()
 		close(over)
 	}()
 	select {
@@ -143,7 +148,7 @@ func (db *DB) Close() error {
 		return nil
 	case <-time.After(closeGrace):
 	}
-	db.sockets.cut()
+	db.sockets.closeAll()
 	select {
 	case <-over:
 		return nil
@@ -152,18 +157,18 @@ func (db *DB) Close() error {
 	}
 }
 
-// retire closes a pool in the background: that waits for whoever uses a connection. It is called with the lock of health
-// held, so that Close knows of it.
-func (db *DB) retire(pool *pool) { db.done.Go(pool.Close) }
+// retirePool closes a pool in the background, since that waits for running calls. The caller holds
+// the lock of health, so that Close waits for the pool.
+func (db *DB) retirePool(pool *pool) { db.running.Go(pool.Close) }
 
-// pool is the connections to one database with one login.
+// pool is the connections of one DSN.
 type pool struct {
 	*pgxpool.Pool
 	dsn    string
-	server string // for people
+	server string // for messages
 }
 
-// begin begins a transaction that reads.
+// begin begins a transaction for a reader.
 func (db *DB) begin(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error) {
 	pool, err := db.usable()
 	if err != nil {
@@ -171,17 +176,17 @@ func (db *DB) begin(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error) 
 	}
 	tx, err := pool.BeginTx(ctx, options)
 	if err != nil {
-		return nil, db.note(ctx, pool, err)
+		return nil, db.reportError(ctx, pool, err)
 	}
 	return tx, nil
 }
 
-// limited returns ctx with a limit, which ends with Close as well.
-func (db *DB) limited(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+// withLimit returns ctx with a time limit. Close cancels it as well.
+func (db *DB) withLimit(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
-	stop := context.AfterFunc(db.life, cancel)
+	stop := context.AfterFunc(db.ctx, cancel)
 	return ctx, func() { stop(); cancel() }
 }
 
-// causes are why something was said: a kind of failure, or up.
+// causes limit how often each kind of failure, and the return of the database, is logged.
 type causes = throttle.Causes[string]

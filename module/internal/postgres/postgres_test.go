@@ -258,7 +258,7 @@ func TestItWaitsForADSN(t *testing.T) {
 	known = true
 	mu.Unlock()
 	s = awaitUp(t, db)
-	if !strings.HasPrefix(s.Server, "127.0.0.1:") || s.SchemaFound != newest || s.Error != "" {
+	if !strings.HasPrefix(s.Server, "127.0.0.1:") || s.SchemaFound != newestVersion || s.Error != "" {
 		t.Errorf("%+v", s)
 	}
 	db.health.mu.Lock()

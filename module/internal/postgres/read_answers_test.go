@@ -35,7 +35,7 @@ func TestChanges(t *testing.T) {
 		verdict(5, 10, 5.95, "tor"), // one source more, which makes no difference to the score
 		verdict(6, 10, 5.95),
 	})
-	answer, err := l.Changes(t.Context(), history.Question{Prefix: subject, Period: history.Period{From: start.Add(time.Minute)}})
+	answer, err := l.Changes(t.Context(), history.Query{Prefix: subject, Period: history.Period{From: start.Add(time.Minute)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestEvidence(t *testing.T) {
 	if diff := gocmp.Diff([][]history.Evidence{shown, stored}, found); diff != "" || err != nil {
 		t.Errorf("stored (-want +got):\n%s%v", diff, err)
 	}
-	answer, err := l.Timeline(t.Context(), history.Question{Prefix: subject})
+	answer, err := l.Timeline(t.Context(), history.Query{Prefix: subject})
 	if err != nil || len(answer.Entries) != 2 {
 		t.Fatalf("%+v, %v", answer, err)
 	}
@@ -83,7 +83,7 @@ func TestEvidence(t *testing.T) {
 			t.Errorf("answered (-want +got):\n%s", diff)
 		}
 	}
-	changes, err := l.Changes(t.Context(), history.Question{Prefix: subject})
+	changes, err := l.Changes(t.Context(), history.Query{Prefix: subject})
 	if err != nil || len(changes.Changes) != 2 {
 		t.Fatalf("%+v, %v", changes, err)
 	}
@@ -99,14 +99,14 @@ func TestChangesOfMany(t *testing.T) {
 	t.Parallel()
 	l := newLibrary(t)
 	subject := netip.MustParsePrefix("2001:db8::/64")
-	changes := make([]history.Change, 2*changesLooked+2)
+	changes := make([]history.Change, 2*maxCompared+2)
 	for i := range changes {
 		changes[i] = history.Change{At: readNow.Add(time.Duration(i-len(changes)) * time.Second), Subject: subject, Score: 50}
 	}
 	changes[0].Score = 40
 	l.add(nil, changes)
 	var found, empty int
-	q := history.Question{Prefix: subject}
+	q := history.Query{Prefix: subject}
 	for {
 		answer, err := l.Changes(t.Context(), q)
 		if err != nil {
@@ -133,11 +133,11 @@ func TestGraphBegins(t *testing.T) {
 		Minute: minute, Address: address, Action: "pass", Mode: "enforce", Count: 3,
 		First: minute.Add(10 * time.Second), Last: minute.Add(50 * time.Second),
 	}}, nil)
-	g, err := l.Graph(t.Context(), history.Question{Prefix: address}, 2)
+	g, err := l.Graph(t.Context(), history.Query{Prefix: address}, 2)
 	if err != nil || !g.Period.From.Equal(minute.Add(10*time.Second)) || g.Parts[0].Actions["pass"] != 3 {
 		t.Errorf("%+v, %v", g, err)
 	}
-	g, err = l.Graph(t.Context(), history.Question{Prefix: address}, 120) // no part is shorter than a minute
+	g, err = l.Graph(t.Context(), history.Query{Prefix: address}, 120) // no part is shorter than a minute
 	if err != nil || !g.Period.From.Equal(readNow.Add(-2*time.Hour)) || !g.Parts[1].From.Equal(readNow.Add(-119*time.Minute)) {
 		t.Errorf("%+v, %v", g, err)
 	}
@@ -164,7 +164,7 @@ func TestPagesAreOfOneTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.now = func() time.Time { return readNow.Add(48 * time.Hour) }
+	l.clock.Store(int64(48 * time.Hour))
 	moreWorst, err := l.Worst(t.Context(), history.Ranking{Limit: 2, After: worst.Next})
 	if err != nil || len(moreWorst.Worst) != 2 || moreWorst.Period != worst.Period {
 		t.Errorf("%+v, %v, after %+v", moreWorst, err, worst.Period)

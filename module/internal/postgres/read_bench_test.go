@@ -53,7 +53,7 @@ func tenMillion(b *testing.B) *library {
 	dsn := testenv.PostgreSQL(b, "-c", "max_wal_size=8GB", "-c", "shared_buffers=512MB").DSN
 	db := open(b, dsn, func(db *DB) { db.now = func() time.Time { return tenMillionEnd } })
 	awaitUp(b, db)
-	l := &library{db, b, poolOf(b, dsn)}
+	l := &library{DB: db, tb: b, pool: poolOf(b, dsn)}
 	db.budget = 5 * time.Minute // what takes longer than readBudget is to be seen
 	var days []time.Time
 	for i := range 30 {
@@ -99,21 +99,21 @@ func BenchmarkTimeline10M(b *testing.B) {
 		{"16", network(middle, 16), history.Period{}},
 		{"heavy day", heavy, back(24 * time.Hour)},
 	} {
-		q := history.Question{Prefix: about.prefix, Period: about.period}
-		understood, err := l.about(ofTimeline, q)
+		q := history.Query{Prefix: about.prefix, Period: about.period}
+		understood, err := l.prefixQuery(kindTimeline, q)
 		if err != nil {
 			b.Fatal(err)
 		}
 		b.Run("seen/"+about.name, func(b *testing.B) {
 			for b.Loop() {
-				if err := l.ask(b.Context(), "", func(a *inquiry) error { _, err := a.seen(&understood); return err }); err != nil {
+				if err := l.read(b.Context(), "", func(a *readTx) error { _, err := a.seen(&understood); return err }); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
 		b.Run("page/"+about.name, func(b *testing.B) {
 			for b.Loop() {
-				if err := l.ask(b.Context(), "", func(a *inquiry) error { _, err := a.entries(&understood); return err }); err != nil {
+				if err := l.read(b.Context(), "", func(a *readTx) error { _, err := a.entries(&understood); return err }); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -148,7 +148,7 @@ func BenchmarkTimeline10M(b *testing.B) {
 			})
 		}
 	}
-	q, err := l.about(ofTimeline, history.Question{Prefix: heavy})
+	q, err := l.prefixQuery(kindTimeline, history.Query{Prefix: heavy})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -156,9 +156,9 @@ func BenchmarkTimeline10M(b *testing.B) {
 }
 
 // page are the arguments of a first page.
-func (q *question) page() pgx.NamedArgs {
+func (q *query) page() pgx.NamedArgs {
 	args := q.args()
-	args["minute"], args["at"], args["id"] = q.place().decision()
+	args["minute"], args["at"], args["id"] = q.position().decision()
 	args["limit"] = q.limit + 1
 	return args
 }
@@ -166,8 +166,8 @@ func (q *question) page() pgx.NamedArgs {
 func explain(tb testing.TB, l *library, options, statement string, args pgx.NamedArgs) string {
 	tb.Helper()
 	var lines []string
-	err := l.ask(tb.Context(), "a plan", func(a *inquiry) (err error) {
-		lines, err = answers(a, "EXPLAIN ("+options+") "+statement, args, func(row pgx.CollectableRow) (string, error) {
+	err := l.read(tb.Context(), "a plan", func(a *readTx) (err error) {
+		lines, err = selectRows(a, "EXPLAIN ("+options+") "+statement, args, func(row pgx.CollectableRow) (string, error) {
 			return string(row.RawValues()[0]), nil // text, or JSON
 		})
 		return err

@@ -13,27 +13,28 @@ import (
 )
 
 const (
-	// sameWithin is how many points a source may move between verdicts that do not differ: evidence ages.
-	sameWithin = 0.5
+	// sameMargin is how many points a source may change between verdicts that count as equal:
+	// evidence ages.
+	sameMargin = 0.5
 
-	// causeFrom is how many points a source must move to be a cause of a difference.
-	causeFrom = 0.05
+	// minCause is how many points a source must change to be a cause of a difference.
+	minCause = 0.05
 
-	// changesLooked is how many verdicts are looked at for one page, at a time and at most: most may not differ.
-	changesAtOnce = 1000
-	changesLooked = 10 * changesAtOnce
+	// How many verdicts are read for one page, at a time and at most. Most of them may be equal.
+	comparedAtOnce = 1000
+	maxCompared    = 10 * comparedAtOnce
 )
 
-// Changes implements history.Reader. Verdicts that do not differ from the one before about the same subject are left out:
-// after a restart, and by each instance, they are recorded again. A page that would have to leave out very many is short,
-// even empty, and has Next.
-func (r *reader) Changes(ctx context.Context, asked history.Question) (history.Changes, error) {
-	q, err := r.about(ofChanges, asked)
+// Changes implements history.Reader. It omits verdicts that equal the subject's previous one: each
+// instance records them again, as does a restart. If very many are omitted, a page is short, even
+// empty, and has Next.
+func (r *reader) Changes(ctx context.Context, asked history.Query) (history.Changes, error) {
+	q, err := r.prefixQuery(kindChanges, asked)
 	if err != nil {
 		return history.Changes{}, err
 	}
 	c := history.Changes{Prefix: q.prefix, Period: q.period}
-	err = r.ask(ctx, "what changed the verdicts about "+q.prefix.String(), func(a *inquiry) error {
+	err = r.read(ctx, "what changed the verdicts about "+q.prefix.String(), func(a *readTx) error {
 		c.Changes, c.Next, err = a.changes(&q)
 		return err
 	})
@@ -43,51 +44,51 @@ func (r *reader) Changes(ctx context.Context, asked history.Question) (history.C
 	return c, nil
 }
 
-// succession is a verdict and the one before.
-type succession struct {
+// comparison is a verdict and the subject's previous one.
+type comparison struct {
 	history.Difference
 	id       int64
-	evidence []history.Evidence // of the one before
+	evidence []history.Evidence // of the previous verdict
 }
 
-func (s *succession) place() place { return place{at: s.At, verdict: true, id: s.id} }
+func (s *comparison) position() position { return position{at: s.At, verdict: true, id: s.id} }
 
-// changes returns a page, and the cursor of the next one.
-func (a *inquiry) changes(q *question) (page []history.Difference, next string, err error) {
+// changes returns a page and the cursor of the next page.
+func (a *readTx) changes(q *query) (page []history.Difference, next string, err error) {
 	page = []history.Difference{}
-	from := q.place()
+	from := q.position()
 	if q.after == nil {
 		from.verdict = true
 	}
-	// The first look is for a page of which none is left out.
-	for looked, atOnce := 0, q.limit+1; ; atOnce = changesAtOnce {
-		found, err := a.successions(q, from, atOnce)
+	// The first read is enough if no verdict is omitted.
+	for looked, atOnce := 0, q.limit+1; ; atOnce = comparedAtOnce {
+		found, err := a.comparisons(q, from, atOnce)
 		if err != nil {
 			return nil, "", err
 		}
 		for i := range found {
 			s := &found[i]
 			if !s.differs() {
-				from = s.place()
+				from = s.position()
 				continue
 			}
 			if len(page) == q.limit {
-				return page, q.following(from).String(), nil
+				return page, q.cursorAfter(from).String(), nil
 			}
-			from = s.place()
+			from = s.position()
 			page = append(page, s.Difference)
 		}
 		if looked += len(found); len(found) < atOnce {
 			return page, "", nil
 		}
-		if looked >= changesLooked {
-			return page, q.following(from).String(), nil
+		if looked >= maxCompared {
+			return page, q.cursorAfter(from).String(), nil
 		}
 	}
 }
 
-// The verdict before may be older than the time that is asked for. There is none where it is not kept any more.
-const successionsOf = `
+// The previous verdict may be before the period. It is missing if it has expired.
+const selectComparisons = `
 SELECT ` + changeColumns + `, b.score, b.evidence
 FROM ip_reputation.verdicts v
 LEFT JOIN LATERAL (
@@ -99,30 +100,30 @@ LEFT JOIN LATERAL (
 ) b ON true
 WHERE subject >= @low AND subject <= @high AND` + verdictsBelow
 
-func (a *inquiry) successions(q *question, from place, limit int) ([]succession, error) {
+func (a *readTx) comparisons(q *query, from position, limit int) ([]comparison, error) {
 	args := q.args()
 	args["at"], args["id"] = from.change()
 	args["limit"] = limit
-	return answers(a, successionsOf, args, func(row pgx.CollectableRow) (succession, error) {
-		var s succession
+	return selectRows(a, selectComparisons, args, func(row pgx.CollectableRow) (comparison, error) {
+		var s comparison
 		err := row.Scan(append(changeFields(&s.Change, &s.id), &s.Before, &s.evidence)...)
-		finish(&s.Change)
+		normalize(&s.Change)
 		s.Causes = causesOf(s.evidence, s.Evidence)
 		return s, err
 	})
 }
 
-// differs tells whether a verdict says anything that the one before did not.
-func (s *succession) differs() bool {
+// differs reports whether a verdict differs from the previous one.
+func (s *comparison) differs() bool {
 	if s.Before == nil || *s.Before != s.Score {
 		return true
 	}
 	return slices.ContainsFunc(s.Causes, func(c history.Cause) bool {
-		return c.Before == nil || c.After == nil || math.Abs(*c.After-*c.Before) > sameWithin
+		return c.Before == nil || c.After == nil || math.Abs(*c.After-*c.Before) > sameMargin
 	})
 }
 
-// causesOf returns the sources that say something else after than before, what changed most first; never nil.
+// causesOf returns the sources that changed, the largest change first; never nil.
 func causesOf(before, after []history.Evidence) []history.Cause {
 	was, is := points(before), points(after)
 	all := []history.Cause{}
@@ -131,7 +132,7 @@ func causesOf(before, after []history.Evidence) []history.Cause {
 		switch {
 		case !ok:
 			all = append(all, history.Cause{Source: source, After: &p})
-		case math.Abs(p-old) >= causeFrom:
+		case math.Abs(p-old) >= minCause:
 			all = append(all, history.Cause{Source: source, Before: &old, After: &p})
 		}
 	}
@@ -141,7 +142,7 @@ func causesOf(before, after []history.Evidence) []history.Cause {
 		}
 	}
 	slices.SortFunc(all, func(a, b history.Cause) int {
-		return cmp.Or(cmp.Compare(moved(b), moved(a)), strings.Compare(a.Source, b.Source))
+		return cmp.Or(cmp.Compare(distance(b), distance(a)), strings.Compare(a.Source, b.Source))
 	})
 	return all
 }
@@ -154,8 +155,8 @@ func points(evidence []history.Evidence) map[string]float64 {
 	return all
 }
 
-// moved returns by how many points.
-func moved(c history.Cause) float64 {
+// distance returns how many points a source changed.
+func distance(c history.Cause) float64 {
 	var before, after float64
 	if c.Before != nil {
 		before = *c.Before

@@ -17,21 +17,21 @@ const (
 	maxCursor     = 4096 // hosts and rules are in it
 )
 
-// cursor is where a page ends: Next of an answer. It repeats the period, so that the pages of a question without one, which
-// ends now, are about the same time.
+// cursor marks where a page ends: Next of an answer. It contains the period, so that all pages are
+// about the same time even if the query ends "now".
 type cursor struct {
-	Of     string       `json:"q"`          // the question
-	Prefix netip.Prefix `json:"p,omitzero"` // it was about; of rankings, the last one
-	From   int64        `json:"f"`          // these are microseconds since 1970
+	Of     string       `json:"q"`          // the kind of query
+	Prefix netip.Prefix `json:"p,omitzero"` // of the query; in rankings, of the last row
+	From   int64        `json:"f"`          // microseconds since 1970, like To
 	To     int64        `json:"t"`
 
-	// Of timelines and changes: the last entry.
+	// In timelines and changes: the last entry.
 	Minute  int64 `json:"m,omitempty"`
 	At      int64 `json:"a,omitempty"`
 	Verdict bool  `json:"v,omitempty"`
 	ID      int64 `json:"i,omitempty"`
 
-	// Of rankings: the last one.
+	// In rankings: the last row.
 	Refused  int64  `json:"x,omitempty"`
 	Requests int64  `json:"n,omitempty"`
 	Host     string `json:"h,omitempty"`
@@ -40,19 +40,21 @@ type cursor struct {
 	Mode     string `json:"o,omitempty"`
 }
 
-// String returns the cursor as text that needs no quoting in a URL.
+// String encodes the cursor as text that needs no escaping in a URL.
 func (c cursor) String() string {
 	data, err := json.Marshal(c)
 	if err != nil {
-		panic(err) // nothing in a cursor can fail
+		panic(err) // unreachable: every cursor has a JSON form
 	}
 	return cursorVersion + base64.RawURLEncoding.EncodeToString(data)
 }
 
-var errCursor = fmt.Errorf("%w: after is not the next of an earlier answer; give it unchanged, or leave it out for the first page",
-	history.ErrQuestion)
+var errCursor = fmt.Errorf(
+	"%w: after is not the next of an earlier answer; give it unchanged, or leave it out for the first page",
+	history.ErrQuery)
 
-// parseCursor reads what String wrote. Anybody may have written it: what it returns can be asked, whatever it means.
+// parseCursor parses the result of String. The text comes from a client: every cursor that it
+// returns is safe to use in a query.
 func parseCursor(text string) (cursor, error) {
 	encoded, ok := strings.CutPrefix(text, cursorVersion)
 	if !ok || len(text) > maxCursor {
@@ -87,7 +89,7 @@ func (c cursor) check() error {
 	return nil
 }
 
-// storable tells whether the database, and JSON, have such a time.
+// storable reports whether the database and JSON can represent a time.
 func storable(t time.Time) bool {
 	year := t.UTC().Year()
 	return year >= 1 && year <= 9999

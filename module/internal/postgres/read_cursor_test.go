@@ -46,8 +46,8 @@ func FuzzCursor(f *testing.F) {
 	f.Add("")
 	f.Add("1")
 	f.Add("1e30")
-	f.Add(cursor{Of: ofTimeline, Prefix: someNetwork, To: 1, Verdict: true}.String())
-	f.Add(cursor{Of: ofRules, Host: "example.com", Rule: "block score 85"}.String())
+	f.Add(cursor{Of: kindTimeline, Prefix: someNetwork, To: 1, Verdict: true}.String())
+	f.Add(cursor{Of: kindRules, Host: "example.com", Rule: "block score 85"}.String())
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := parseCursor(text)
 		if err != nil {

@@ -11,27 +11,28 @@ import (
 )
 
 const (
-	// graphSpan is the time of a graph without From when nothing was ever seen.
+	// graphSpan is the period of a graph without From about a prefix that was never seen.
 	graphSpan = day
 
-	// shortestPart is how short the parts of a graph without From may become: decisions are counted by the minute.
+	// shortestPart is the minimum length of parts in a graph without From, since decisions are
+	// counted per minute.
 	shortestPart = time.Minute
 )
 
-// Graph implements history.Reader. Without From it begins when the prefix was first seen. A decision is in the part that the
-// last of its requests is in. Limit and After mean nothing.
-func (r *reader) Graph(ctx context.Context, asked history.Question, parts int) (history.Graph, error) {
+// Graph implements history.Reader. Without From, it begins when the prefix was first seen. A
+// decision counts in the part of its last request. Limit and After are ignored.
+func (r *reader) Graph(ctx context.Context, asked history.Query, parts int) (history.Graph, error) {
 	if parts < 1 || parts > history.MaxParts {
-		return history.Graph{}, fmt.Errorf("%w: a graph has 1 to %d parts, not %d", history.ErrQuestion, history.MaxParts, parts)
+		return history.Graph{}, fmt.Errorf("%w: a graph has 1 to %d parts, not %d", history.ErrQuery, history.MaxParts, parts)
 	}
-	q, err := r.about("graph", history.Question{Period: asked.Period, Prefix: asked.Prefix})
+	q, err := r.prefixQuery("graph", history.Query{Period: asked.Period, Prefix: asked.Prefix})
 	if err != nil {
 		return history.Graph{}, err
 	}
 	var g history.Graph
-	err = r.ask(ctx, "the graph of "+q.prefix.String(), func(a *inquiry) error {
+	err = r.read(ctx, "the graph of "+q.prefix.String(), func(a *readTx) error {
 		if q.period.From.IsZero() {
-			if err := a.begin(&q, parts); err != nil {
+			if err := a.setFrom(&q, parts); err != nil {
 				return err
 			}
 		}
@@ -46,15 +47,15 @@ func (r *reader) Graph(ctx context.Context, asked history.Question, parts int) (
 	return g, nil
 }
 
-const firstSeen = `
+const selectFirstSeen = `
 SELECT least(
 	(SELECT min(first_at) FROM ip_reputation.decisions WHERE` + decisionsAsked + `),
 	(SELECT min(at) FROM ip_reputation.verdicts WHERE` + verdictsAsked + `)
 )`
 
-// begin gives the time a beginning.
-func (a *inquiry) begin(q *question, parts int) error {
-	found, err := answers(a, firstSeen, q.args(), pgx.RowTo[*time.Time])
+// setFrom sets the beginning of the period.
+func (a *readTx) setFrom(q *query, parts int) error {
+	found, err := selectRows(a, selectFirstSeen, q.args(), pgx.RowTo[*time.Time])
 	if err != nil {
 		return err
 	}
@@ -68,11 +69,12 @@ func (a *inquiry) begin(q *question, parts int) error {
 	return nil
 }
 
-// newGraph returns a graph with nothing in it. The time is divided to the microsecond; what is left over is in the last part.
+// newGraph returns an empty graph. Parts have whole microseconds; the last part also gets the
+// remainder.
 func newGraph(p history.Period, parts int) (history.Graph, error) {
 	width := partWidth(p, parts)
 	if width == 0 {
-		return history.Graph{}, fmt.Errorf("%w: %s cannot be divided by %d", history.ErrQuestion, p.To.Sub(p.From), parts)
+		return history.Graph{}, fmt.Errorf("%w: %s cannot be divided by %d", history.ErrQuery, p.To.Sub(p.From), parts)
 	}
 	g := history.Graph{Period: p, Parts: make([]history.Part, parts)}
 	for i := range g.Parts {
@@ -81,7 +83,7 @@ func newGraph(p history.Period, parts int) (history.Graph, error) {
 	return g, nil
 }
 
-// partWidth returns how many microseconds one of the equal parts of p takes.
+// partWidth returns the length of a part in microseconds.
 func partWidth(p history.Period, parts int) int64 {
 	return (p.To.UnixMicro() - p.From.UnixMicro()) / int64(parts)
 }
@@ -90,7 +92,7 @@ const (
 	partOfDecision = `least((extract(epoch FROM last_at - @from::timestamptz) * 1000000)::bigint / @width, @parts - 1)`
 	partOfVerdict  = `least((extract(epoch FROM at - @from::timestamptz) * 1000000)::bigint / @width, @parts - 1)`
 
-	graphOf = `
+	selectGraph = `
 SELECT ` + partOfDecision + ` AS part, action, sum(count)::bigint, max(score)
 FROM ip_reputation.decisions WHERE` + decisionsAsked + `
 GROUP BY 1, 2
@@ -100,10 +102,10 @@ FROM ip_reputation.verdicts WHERE` + verdictsAsked + `
 GROUP BY 1`
 )
 
-func (a *inquiry) fill(q *question, parts []history.Part) error {
+func (a *readTx) fill(q *query, parts []history.Part) error {
 	args := q.args()
 	args["width"], args["parts"] = partWidth(q.period, len(parts)), int64(len(parts))
-	_, err := answers(a, graphOf, args, func(row pgx.CollectableRow) (struct{}, error) {
+	_, err := selectRows(a, selectGraph, args, func(row pgx.CollectableRow) (struct{}, error) {
 		var i, requests int64
 		var action string
 		var score *uint8

@@ -57,7 +57,7 @@ ANALYZE ip_reputation.decisions; ANALYZE ip_reputation.verdicts`)
 
 	twoDays := history.Period{From: dayOf(readNow).Add(-2 * day), To: dayOf(readNow)}
 	for _, prefix := range prefixes("198.51.0.7/32", "198.51.0.0/25") {
-		q, err := l.about(ofTimeline, history.Question{Prefix: prefix, Period: twoDays, Limit: 200})
+		q, err := l.prefixQuery(kindTimeline, history.Query{Prefix: prefix, Period: twoDays, Limit: 200})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +67,7 @@ ANALYZE ip_reputation.decisions; ANALYZE ip_reputation.verdicts`)
 		}
 		args := q.page()
 		for name, statement := range map[string]string{
-			"decisions": decisions, "verdicts": verdicts, "changes": successionsOf, "graph": graphOf, "seen": seenOf,
+			"decisions": decisions, "verdicts": verdicts, "changes": selectComparisons, "graph": selectGraph, "seen": selectSeen,
 		} {
 			found := scansOf(t, l, statement, args)
 			for relation, node := range found {
@@ -87,7 +87,7 @@ ANALYZE ip_reputation.decisions; ANALYZE ip_reputation.verdicts`)
 			}
 		}
 	}
-	q, err := l.about(ofTimeline, history.Question{Prefix: prefixes("198.51.0.7/32")[0], Limit: 1})
+	q, err := l.prefixQuery(kindTimeline, history.Query{Prefix: prefixes("198.51.0.7/32")[0], Limit: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

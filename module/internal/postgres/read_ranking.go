@@ -8,14 +8,14 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 )
 
-// Worst implements history.Reader, for the last day when there is no From. Those of which nothing was refused, and would not
-// have been, are not among them.
+// Worst implements history.Reader, by default for the last day. It omits addresses without refused
+// requests.
 func (r *reader) Worst(ctx context.Context, asked history.Ranking) (history.Worst, error) {
-	of, statement, what := ofWorst, worstAddresses, "the worst addresses"
+	kind, statement, what := kindWorst, worstAddresses, "the worst addresses"
 	if asked.Networks {
-		of, statement, what = ofNetworks, worstNetworks, "the worst networks"
+		kind, statement, what = kindNetworks, worstNetworks, "the worst networks"
 	}
-	q, err := r.ranking(of, asked)
+	q, err := r.rankingQuery(kind, asked)
 	if err != nil {
 		return history.Worst{}, err
 	}
@@ -24,8 +24,8 @@ func (r *reader) Worst(ctx context.Context, asked history.Ranking) (history.Wors
 	c := q.afterOrNone()
 	args["refused"], args["requests"], args["prefix"] = c.Refused, c.Requests, c.Prefix
 	w := history.Worst{Period: q.period}
-	err = r.ask(ctx, what, func(a *inquiry) error {
-		w.Worst, err = answers(a, statement, args, func(row pgx.CollectableRow) (history.Ranked, error) {
+	err = r.read(ctx, what, func(a *readTx) error {
+		w.Worst, err = selectRows(a, statement, args, func(row pgx.CollectableRow) (history.Ranked, error) {
 			var v history.Ranked
 			err := row.Scan(&v.Prefix, &v.Refused, &v.Requests, &v.Addresses, &v.Score, &v.First, &v.Last)
 			v.First, v.Last = v.First.UTC(), v.Last.UTC()
@@ -44,8 +44,8 @@ func (r *reader) Worst(ctx context.Context, asked history.Ranking) (history.Wors
 	return w, nil
 }
 
-// Addresses are put together first, for networks, too: several processes share that, which they cannot share where distinct
-// values are counted.
+// Rows are grouped by address first, even for networks: PostgreSQL runs that in parallel, but not
+// count(DISTINCT …).
 const (
 	byAddress = `
 	SELECT address,
@@ -60,11 +60,12 @@ SELECT prefix, refused, requests, 1::bigint, score, first_at, last_at
 FROM (` + byAddress + `) a (prefix, refused, requests, score, first_at, last_at)
 WHERE` + isWorst
 
-	// An address that is cut shorter than the networks is a network by itself.
+	// An address that was truncated to less than a network's length is a network by itself.
 	worstNetworks = `
 SELECT prefix, refused, requests, addresses, score, first_at, last_at
 FROM (
-	SELECT network(set_masklen(address, least(masklen(address), CASE family(address) WHEN 4 THEN 24 ELSE 48 END)))::inet AS prefix,
+	SELECT network(set_masklen(address,
+			least(masklen(address), CASE family(address) WHEN 4 THEN 24 ELSE 48 END)))::inet AS prefix,
 		sum(refused)::bigint AS refused, sum(requests)::bigint AS requests, count(*) AS addresses,
 		max(score) AS score, min(first_at) AS first_at, max(last_at) AS last_at
 	FROM (` + byAddress + `) a
@@ -78,21 +79,22 @@ ORDER BY refused DESC, requests DESC, prefix
 LIMIT @limit`
 )
 
-// Rules implements history.Reader, for the last day when there is no From. Requests that no rule decided are a rule without
-// a name.
+// Rules implements history.Reader, by default for the last day. Requests that no rule decided have
+// an empty rule.
 func (r *reader) Rules(ctx context.Context, asked history.Ranking) (history.Rules, error) {
-	q, err := r.ranking(ofRules, asked)
+	q, err := r.rankingQuery(kindRules, asked)
 	if err != nil {
 		return history.Rules{}, err
 	}
 	args := q.args()
 	args["limit"], args["further"] = q.limit+1, q.after != nil
 	c := q.afterOrNone()
-	args["requests"], args["host"], args["rule"], args["action"], args["mode"] = c.Requests, c.Host, c.Rule, c.Action, c.Mode
+	args["requests"], args["host"], args["rule"] = c.Requests, c.Host, c.Rule
+	args["action"], args["mode"] = c.Action, c.Mode
 	rules := history.Rules{Period: q.period}
-	err = r.ask(ctx, "what the rules decided", func(a *inquiry) error {
-		rules.Rules, err = answers(a, rulesOf, args, func(row pgx.CollectableRow) (history.RuleOf, error) {
-			var v history.RuleOf
+	err = r.read(ctx, "what the rules decided", func(a *readTx) error {
+		rules.Rules, err = selectRows(a, selectRules, args, func(row pgx.CollectableRow) (history.RuleStats, error) {
+			var v history.RuleStats
 			err := row.Scan(&v.Host, &v.Rule, &v.Action, &v.Mode, &v.Requests, &v.Addresses, &v.First, &v.Last)
 			v.First, v.Last = v.First.UTC(), v.Last.UTC()
 			return v, err
@@ -102,21 +104,24 @@ func (r *reader) Rules(ctx context.Context, asked history.Ranking) (history.Rule
 	if err != nil {
 		return history.Rules{}, err
 	}
-	rules.Rules, rules.Next = page(rules.Rules, q.limit, func(last history.RuleOf) cursor {
+	rules.Rules, rules.Next = page(rules.Rules, q.limit, func(last history.RuleStats) cursor {
 		next := q.cursor()
-		next.Requests, next.Host, next.Rule, next.Action, next.Mode = last.Requests, last.Host, last.Rule, last.Action, last.Mode
+		next.Requests, next.Host, next.Rule = last.Requests, last.Host, last.Rule
+		next.Action, next.Mode = last.Action, last.Mode
 		return next
 	})
 	return rules, nil
 }
 
-// Addresses are counted in a pass of their own, by a number that stands for the texts: with the texts, the database sorts all
-// rows on disk, which took 25 s for ten million, and this 5 s. No text but the host, which is last, is a client's. In the
-// answer, texts are in the order of their bytes, whatever the language of the database: its rules may change with its system.
+// Addresses are counted in a second pass, grouped by a hash of the texts. With the texts
+// themselves, the database sorts all rows on disk: ten million rows took 25 s, and take 5 s with
+// the hash. Only the host is a client's text; it is last, so that it cannot imitate the others. The
+// answer is sorted by bytes (COLLATE "C"), since the order of a language may change with the
+// operating system.
 const (
 	ruleNumber = `hashtextextended(action || E'\n' || mode || E'\n' || rule || E'\n' || host, 0)`
 
-	rulesOf = `
+	selectRules = `
 SELECT host, rule, action, mode, requests, addresses, first_at, last_at
 FROM (
 	SELECT host, rule, action, mode, sum(count)::bigint AS requests, min(first_at) AS first_at, max(last_at) AS last_at
@@ -140,8 +145,8 @@ ORDER BY requests DESC, host COLLATE "C", rule COLLATE "C", action COLLATE "C", 
 LIMIT @limit`
 )
 
-// afterOrNone returns where the page before ended; of the first page, anything.
-func (q *question) afterOrNone() cursor {
+// afterOrNone returns the cursor of the previous page; for the first page, a zero cursor.
+func (q *query) afterOrNone() cursor {
 	if q.after == nil {
 		return cursor{}
 	}

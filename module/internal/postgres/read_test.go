@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,17 +24,21 @@ var readNow = time.Date(2026, 11, 26, 12, 0, 30, 0, time.UTC)
 // library is a database to ask.
 type library struct {
 	*DB
-	tb   testing.TB
-	pool *pgxpool.Pool // for the tests
+	tb    testing.TB
+	pool  *pgxpool.Pool // for the tests
+	clock *atomic.Int64 // nanoseconds after readNow: the database looks at it in the background, too
 }
 
 // newLibrary returns one with tables but no rows, which has been told that it is readNow.
 func newLibrary(tb testing.TB) *library {
 	tb.Helper()
 	dsn := database(tb)
-	db := open(tb, dsn, func(db *DB) { db.now = func() time.Time { return readNow } })
+	clock := new(atomic.Int64)
+	db := open(tb, dsn, func(db *DB) {
+		db.now = func() time.Time { return readNow.Add(time.Duration(clock.Load())) }
+	})
 	awaitUp(tb, db)
-	return &library{db, tb, poolOf(tb, dsn)}
+	return &library{db, tb, poolOf(tb, dsn), clock}
 }
 
 func poolOf(tb testing.TB, dsn string) *pgxpool.Pool {
@@ -66,7 +71,7 @@ func (l *library) add(decisions []history.Decision, changes []history.Change) {
 
 // readQuestions are all questions, about a prefix where they are about one.
 func readQuestions(r history.Reader, p netip.Prefix) map[string]func(context.Context) error {
-	q := history.Question{Prefix: p}
+	q := history.Query{Prefix: p}
 	return map[string]func(context.Context) error{
 		"timeline": func(ctx context.Context) error { _, err := r.Timeline(ctx, q); return err },
 		"graph":    func(ctx context.Context) error { _, err := r.Graph(ctx, q, 10); return err },
@@ -82,7 +87,7 @@ var someNetwork = netip.MustParsePrefix("203.0.113.0/24")
 func TestReadNothing(t *testing.T) {
 	t.Parallel()
 	l := newLibrary(t)
-	q := history.Question{Prefix: someNetwork}
+	q := history.Query{Prefix: someNetwork}
 	timeline, err := l.Timeline(t.Context(), q)
 	if err != nil || timeline.Entries == nil || len(timeline.Entries) > 0 || timeline.Seen != nil || timeline.Next != "" {
 		t.Errorf("timeline: %+v, %v", timeline, err)
@@ -126,10 +131,10 @@ func TestReadFailures(t *testing.T) {
 	}
 	defer func() { _ = holder.Rollback(context.Background()) }()
 	full := newLibrary(t)
-	for range readers {
+	for range maxReaders {
 		full.slots <- struct{}{}
 	}
-	full.budget = 100*time.Millisecond - readPatience
+	full.budget = 100*time.Millisecond - readGrace
 
 	for name, c := range map[string]struct {
 		history.Reader
@@ -137,10 +142,10 @@ func TestReadFailures(t *testing.T) {
 		not  string // a question that does not fail so
 	}{
 		"no tables":         {away[0], history.ErrSchema, ""},
-		"no server":         {away[1], history.ErrAway, ""},
+		"no server":         {away[1], history.ErrUnavailable, ""},
 		"other columns":     {other, history.ErrSchema, "worst networks"},
 		"a lock":            {locked, history.ErrSlow, ""},
-		"busy with readers": {full, history.ErrAway, ""},
+		"busy with readers": {full, history.ErrUnavailable, ""},
 	} {
 		for question, ask := range readQuestions(c, someNetwork) {
 			if err := ask(t.Context()); !errors.Is(err, c.want) && !strings.Contains(c.not, question) {
@@ -159,7 +164,7 @@ func TestReadAway(t *testing.T) {
 	awaitUp(t, db)
 	server.Stop()
 	for name, ask := range readQuestions(db, someNetwork) {
-		if err := ask(t.Context()); !errors.Is(err, history.ErrAway) {
+		if err := ask(t.Context()); !errors.Is(err, history.ErrUnavailable) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -171,9 +176,9 @@ func TestReadAway(t *testing.T) {
 		}
 	}
 	server.Pause()
-	db.budget = 100*time.Millisecond - readPatience
+	db.budget = 100*time.Millisecond - readGrace
 	for name, ask := range readQuestions(db, someNetwork) {
-		if err := ask(t.Context()); !errors.Is(err, history.ErrAway) {
+		if err := ask(t.Context()); !errors.Is(err, history.ErrUnavailable) {
 			t.Errorf("%s, of one that says nothing: %v", name, err)
 		}
 	}
@@ -181,7 +186,7 @@ func TestReadAway(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, ask := range readQuestions(db, someNetwork) {
-		if err := ask(gone); !errors.Is(err, context.Canceled) || errors.Is(err, history.ErrAway) {
+		if err := ask(gone); !errors.Is(err, context.Canceled) || errors.Is(err, history.ErrUnavailable) {
 			t.Errorf("%s, when nobody waits: %v", name, err)
 		}
 	}
@@ -191,13 +196,13 @@ func TestReadErrors(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[string]error{
 		"57014": history.ErrSlow, "42P01": history.ErrSchema, "42703": history.ErrSchema, "3F000": history.ErrSchema,
-		"57P01": history.ErrAway, "53300": history.ErrAway, "28P01": history.ErrAway,
+		"57P01": history.ErrUnavailable, "53300": history.ErrUnavailable, "28P01": history.ErrUnavailable,
 	} {
 		if err := readError(&pgconn.PgError{Code: code}); !errors.Is(err, want) {
 			t.Errorf("%s: %v", code, err)
 		}
 	}
-	if err := readError(context.DeadlineExceeded); !errors.Is(err, history.ErrAway) {
+	if err := readError(context.DeadlineExceeded); !errors.Is(err, history.ErrUnavailable) {
 		t.Error(err)
 	}
 	if err := readError(pgx.ScanArgError{Err: errors.New("no such type")}); !errors.Is(err, history.ErrSchema) {
@@ -210,9 +215,9 @@ func TestReadMistakes(t *testing.T) {
 	// A question that makes no sense asks nobody.
 	r := newReader(nil, func() time.Time { return readNow })
 	host := netip.MustParsePrefix("203.0.113.7/32")
-	next := cursor{Of: ofTimeline, Prefix: host, From: 0, To: readNow.UnixMicro()}.String()
+	next := cursor{Of: kindTimeline, Prefix: host, From: 0, To: readNow.UnixMicro()}.String()
 	hour := history.Period{From: readNow.Add(-time.Hour), To: readNow}
-	for name, q := range map[string]history.Question{
+	for name, q := range map[string]history.Query{
 		"no prefix":         {},
 		"a limit below 0":   {Prefix: host, Limit: -1},
 		"a limit above":     {Prefix: host, Limit: history.MaxLimit + 1},
@@ -227,7 +232,7 @@ func TestReadMistakes(t *testing.T) {
 		"a long next":       {Prefix: host, After: "1" + strings.Repeat("A", 1<<20)},
 	} {
 		_, err := r.Timeline(t.Context(), q)
-		if _, other := r.Changes(t.Context(), q); !errors.Is(err, history.ErrQuestion) || !errors.Is(other, history.ErrQuestion) {
+		if _, other := r.Changes(t.Context(), q); !errors.Is(err, history.ErrQuery) || !errors.Is(other, history.ErrQuery) {
 			t.Errorf("%s: %v, %v", name, err, other)
 		}
 		if len(err.Error()) > 300 || strings.Contains(err.Error(), "please") {
@@ -240,15 +245,15 @@ func TestReadMistakes(t *testing.T) {
 		"another's next":   {After: next},
 	} {
 		_, err := r.Worst(t.Context(), q)
-		if _, other := r.Rules(t.Context(), q); !errors.Is(err, history.ErrQuestion) || !errors.Is(other, history.ErrQuestion) {
+		if _, other := r.Rules(t.Context(), q); !errors.Is(err, history.ErrQuery) || !errors.Is(other, history.ErrQuery) {
 			t.Errorf("%s: %v, %v", name, err, other)
 		}
 	}
-	if _, err := r.Worst(t.Context(), history.Ranking{Networks: true, After: cursor{Of: ofWorst}.String()}); !errors.Is(err, history.ErrQuestion) {
+	if _, err := r.Worst(t.Context(), history.Ranking{Networks: true, After: cursor{Of: kindWorst}.String()}); !errors.Is(err, history.ErrQuery) {
 		t.Error("addresses go on as networks:", err)
 	}
 	for _, parts := range []int{-1, 0, history.MaxParts + 1} {
-		if _, err := r.Graph(t.Context(), history.Question{Prefix: host, Period: hour}, parts); !errors.Is(err, history.ErrQuestion) {
+		if _, err := r.Graph(t.Context(), history.Query{Prefix: host, Period: hour}, parts); !errors.Is(err, history.ErrQuery) {
 			t.Error(parts, "parts:", err)
 		}
 	}

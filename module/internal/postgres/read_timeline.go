@@ -12,21 +12,21 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 )
 
-// Timeline implements history.Reader. The latest is first by minute, then by the time of the entry; of one time, decisions
-// come before what they were made of.
-func (r *reader) Timeline(ctx context.Context, asked history.Question) (history.Timeline, error) {
-	q, err := r.about(ofTimeline, asked)
+// Timeline implements history.Reader. Entries are sorted by minute, then by time, the latest first.
+// At equal times, decisions come before verdicts.
+func (r *reader) Timeline(ctx context.Context, asked history.Query) (history.Timeline, error) {
+	q, err := r.prefixQuery(kindTimeline, asked)
 	if err != nil {
 		return history.Timeline{}, err
 	}
 	t := history.Timeline{Prefix: q.prefix, Period: q.period}
-	var entries []placed
-	err = r.ask(ctx, "the timeline of "+q.prefix.String(), func(a *inquiry) error {
+	var entries []positioned
+	err = r.read(ctx, "the timeline of "+q.prefix.String(), func(a *readTx) error {
 		if entries, err = a.entries(&q); err != nil || asked.After != "" {
 			return err
 		}
 		t.Seen, err = a.seen(&q)
-		if err != nil && errors.Is(readError(err), history.ErrSlow) { // it counts all that is kept, whatever the period
+		if err != nil && errors.Is(readError(err), history.ErrSlow) { // it counts the whole retention, not the period
 			t.Warning, err = "when it was first and last seen is left out: that takes the database too long", nil
 		}
 		return err
@@ -34,7 +34,7 @@ func (r *reader) Timeline(ctx context.Context, asked history.Question) (history.
 	if err != nil {
 		return history.Timeline{}, err
 	}
-	entries, t.Next = page(entries, q.limit, func(last placed) cursor { return q.following(last.place) })
+	entries, t.Next = page(entries, q.limit, func(last positioned) cursor { return q.cursorAfter(last.position) })
 	t.Entries = make([]history.Entry, len(entries))
 	for i := range entries {
 		t.Entries[i] = entries[i].Entry
@@ -42,15 +42,15 @@ func (r *reader) Timeline(ctx context.Context, asked history.Question) (history.
 	return t, nil
 }
 
-// place is where an entry is in a timeline.
-type place struct {
+// position is where an entry is in a timeline.
+type position struct {
 	minute, at time.Time
 	verdict    bool
 	id         int64
 }
 
-// before tells whether p is shown before o: whether it is the later one.
-func (p place) before(o place) bool {
+// before reports whether p comes before o, that is, whether p is later.
+func (p position) before(o position) bool {
 	switch {
 	case !p.minute.Equal(o.minute):
 		return p.minute.After(o.minute)
@@ -63,17 +63,17 @@ func (p place) before(o place) bool {
 	}
 }
 
-// placed is an entry and its place.
-type placed struct {
+// positioned is an entry and its position.
+type positioned struct {
 	history.Entry
-	place
+	position
 }
 
-// merge returns both, each of which is in order, in order.
-func merge(a, b []placed) []placed {
-	all := make([]placed, 0, len(a)+len(b))
+// merge merges two sorted lists.
+func merge(a, b []positioned) []positioned {
+	all := make([]positioned, 0, len(a)+len(b))
 	for len(a) > 0 && len(b) > 0 {
-		if a[0].before(b[0].place) {
+		if a[0].before(b[0].position) {
 			all, a = append(all, a[0]), a[1:]
 		} else {
 			all, b = append(all, b[0]), b[1:]
@@ -82,32 +82,34 @@ func merge(a, b []placed) []placed {
 	return append(append(all, a...), b...)
 }
 
-// place returns where the page before ended. The first page follows what is at the end of the time, which no entry is.
-func (q *question) place() place {
+// position returns where the previous page ended. The first page begins at the end of the period,
+// where no entry can be.
+func (q *query) position() position {
 	if q.after == nil {
-		return place{minute: q.period.To, at: q.period.To}
+		return position{minute: q.period.To, at: q.period.To}
 	}
-	return place{micro(q.after.Minute), micro(q.after.At), q.after.Verdict, q.after.ID}
+	return position{micro(q.after.Minute), micro(q.after.At), q.after.Verdict, q.after.ID}
 }
 
-// following returns the cursor of the page after p.
-func (q *question) following(p place) cursor {
+// cursorAfter returns the cursor of the page after p.
+func (q *query) cursorAfter(p position) cursor {
 	c := q.cursor()
 	c.Minute, c.At, c.Verdict, c.ID = p.minute.UnixMicro(), p.at.UnixMicro(), p.verdict, p.id
 	return c
 }
 
-// decision returns what the key of decisions after p is below.
-func (p place) decision() (minute, at time.Time, id int64) {
+// decision returns the upper bound, excluded, for the key of decisions after p.
+func (p position) decision() (minute, at time.Time, id int64) {
 	if p.verdict {
-		return p.minute, p.at, 0 // those of the same time were before
+		return p.minute, p.at, 0 // decisions of the same time came before the verdict
 	}
 	return p.minute, p.at, p.id
 }
 
-// change returns what the key of verdicts after p is below. Their minute is that of their time, so a place that is not
-// within its minute (a decision whose clock went wrong) is at its edge for them.
-func (p place) change() (at time.Time, id int64) {
+// change returns the upper bound, excluded, for the key of verdicts after p. A verdict's time is
+// always within its minute. A position whose time is not (a decision with a wrong clock) is moved
+// to the edge of its minute.
+func (p position) change() (at time.Time, id int64) {
 	switch end := p.minute.Add(time.Minute); {
 	case p.verdict:
 		return p.at, p.id
@@ -120,10 +122,10 @@ func (p place) change() (at time.Time, id int64) {
 	}
 }
 
-// entries returns those of a page, and at least one more if there is one.
-func (a *inquiry) entries(q *question) ([]placed, error) {
-	var all []placed
-	from := q.place()
+// entries returns the entries of a page, and at least one more if there is one.
+func (a *readTx) entries(q *query) ([]positioned, error) {
+	var all []positioned
+	from := q.position()
 	for _, s := range q.spans(from) {
 		decisions, err := a.decisions(q, from, s)
 		if err != nil {
@@ -140,13 +142,13 @@ func (a *inquiry) entries(q *question) ([]placed, error) {
 	return all, nil
 }
 
-// span is a part of the time that is looked at, by whole minutes.
+// span is a part of the period, in whole minutes.
 type span struct{ first, until time.Time }
 
-// spans returns the parts of the time from the place on, the latest first. The index has the rows of one address in the order
-// of a timeline, but those of a network must all be read and sorted: that is done for the last day, and only if there is not
-// enough for more, each time for four times as much.
-func (q *question) spans(from place) []span {
+// spans divides the period from a position on, the latest part first. For one address, the index
+// has the rows in the order of a timeline. For a network, all rows must be read and sorted. So the
+// first span is one day, and each further one, read only if the page is not full, is four times as long.
+func (q *query) spans(from position) []span {
 	var all []span
 	s := span{q.period.From.Truncate(time.Minute), q.period.To}
 	if !q.prefix.IsSingleIP() {
@@ -159,9 +161,10 @@ func (q *question) spans(from place) []span {
 	return append(all, s)
 }
 
-// The key of decisions is (minute, last_at, id): the index on (address, minute) has the rows of an address in that order but
-// for what is in one minute, and partitions follow each other in it, so that a page about one address reads little more than
-// itself. That minute is not above @minute follows from the next line; it is what partitions are left out by.
+// The key of decisions is (minute, last_at, id). The index on (address, minute) has the rows of an
+// address in that order, except within a minute, and partitions are in that order, too. A page
+// about one address thus reads little more than its own rows. `minute <= @minute` is redundant, but
+// lets the planner exclude partitions.
 const (
 	decisionsBelow = decisionsInTime + `
 	AND minute <= @minute
@@ -180,7 +183,7 @@ WHERE address = @low AND` + decisionsBelow
 WHERE address >= @low AND address <= @high AND` + decisionsBelow
 )
 
-func (a *inquiry) decisions(q *question, from place, s span) ([]placed, error) {
+func (a *readTx) decisions(q *query, from position, s span) ([]positioned, error) {
 	args := q.args()
 	args["first"], args["until"] = s.first, s.until
 	args["minute"], args["at"], args["id"] = from.decision()
@@ -189,18 +192,19 @@ func (a *inquiry) decisions(q *question, from place, s span) ([]placed, error) {
 	if q.prefix.IsSingleIP() {
 		statement = decisionsOfAddress
 	}
-	return answers(a, statement, args, func(row pgx.CollectableRow) (placed, error) {
+	return selectRows(a, statement, args, func(row pgx.CollectableRow) (positioned, error) {
 		var d history.Decision
 		var id int64
-		err := row.Scan(&d.Minute, &d.Address, &d.Host, &d.Rule, &d.Action, &d.Mode, &d.Count, &d.First, &d.Last, &d.RequestID,
-			&d.Score, &d.Status, &d.Config, &id)
+		err := row.Scan(&d.Minute, &d.Address, &d.Host, &d.Rule, &d.Action, &d.Mode, &d.Count, &d.First, &d.Last,
+			&d.RequestID, &d.Score, &d.Status, &d.Config, &id)
 		d.Minute, d.First, d.Last = d.Minute.UTC(), d.First.UTC(), d.Last.UTC()
-		return placed{history.Entry{At: d.Last, Decision: &d}, place{minute: d.Minute, at: d.Last, id: id}}, err
+		return positioned{history.Entry{At: d.Last, Decision: &d}, position{minute: d.Minute, at: d.Last, id: id}}, err
 	})
 }
 
-// Numeric, because coverage is kept in 32 bits: 0.8 is not to be 0.800000011920929.
-const changeColumns = `v.at, v.subject, v.score, v.status, v.coverage::numeric::float8, v.categories, v.country, v.asn, v.evidence,
+// Coverage is stored in 32 bits. The cast to numeric makes it 0.8 instead of 0.800000011920929.
+const changeColumns = `v.at, v.subject, v.score, v.status, v.coverage::numeric::float8, v.categories, v.country, v.asn,
+	v.evidence,
 	v.request_id, v.config, v.id`
 
 const verdictsBelow = verdictsInTime + `
@@ -221,7 +225,7 @@ FROM ip_reputation.verdicts v
 WHERE subject >= @low AND subject <= @high AND` + verdictsBelow
 )
 
-func (a *inquiry) verdicts(q *question, from place, s span) ([]placed, error) {
+func (a *readTx) verdicts(q *query, from position, s span) ([]positioned, error) {
 	args := q.args()
 	args["first"], args["until"] = s.first, s.until
 	args["at"], args["id"] = from.change()
@@ -230,24 +234,27 @@ func (a *inquiry) verdicts(q *question, from place, s span) ([]placed, error) {
 	if q.prefix.IsSingleIP() {
 		statement = verdictsOfSubject
 	}
-	return answers(a, statement, args, func(row pgx.CollectableRow) (placed, error) {
+	return selectRows(a, statement, args, func(row pgx.CollectableRow) (positioned, error) {
 		var c history.Change
 		var id int64
 		err := row.Scan(changeFields(&c, &id)...)
-		finish(&c)
-		p := place{minute: c.At.Truncate(time.Minute), at: c.At, verdict: true, id: id}
-		return placed{history.Entry{At: c.At, Verdict: &c}, p}, err
+		normalize(&c)
+		p := position{minute: c.At.Truncate(time.Minute), at: c.At, verdict: true, id: id}
+		return positioned{history.Entry{At: c.At, Verdict: &c}, p}, err
 	})
 }
 
-// changeFields are what changeColumns are scanned into.
+// changeFields returns the destinations for changeColumns.
 func changeFields(c *history.Change, id *int64) []any {
-	return []any{&c.At, &c.Subject, &c.Score, &c.Status, &c.Coverage, &c.Categories, &c.Country, &c.ASN, &c.Evidence, &c.RequestID,
-		&c.Config, id}
+	return []any{
+		&c.At, &c.Subject, &c.Score, &c.Status, &c.Coverage, &c.Categories, &c.Country, &c.ASN, &c.Evidence,
+		&c.RequestID, &c.Config, id,
+	}
 }
 
-// finish makes what was scanned what a Reader answers: as it was when it was stored, without what the sources reported.
-func finish(c *history.Change) {
+// normalize brings a scanned change into the form of a Reader's answer: in UTC, without the
+// sources' reports.
+func normalize(c *history.Change) {
 	for i := range c.Evidence {
 		c.Evidence[i].Severity, c.Evidence[i].Confidence = 0, 0
 	}
@@ -260,17 +267,17 @@ func finish(c *history.Change) {
 	}
 }
 
-const seenOf = `
+const selectSeen = `
 SELECT action, sum(count)::bigint, min(first_at), max(last_at)
 FROM ip_reputation.decisions
 WHERE address >= @low AND address <= @high
 GROUP BY action`
 
-// seen returns when the prefix was seen, in all time that is kept; nil: never. For large networks that takes longer than
-// the page.
-func (a *inquiry) seen(q *question) (*history.Seen, error) {
+// seen summarizes all stored requests of the prefix; nil: none. For a large network, that takes
+// longer than the page.
+func (a *readTx) seen(q *query) (*history.Seen, error) {
 	var s history.Seen
-	_, err := answers(a, seenOf, q.args(), func(row pgx.CollectableRow) (struct{}, error) {
+	_, err := selectRows(a, selectSeen, q.args(), func(row pgx.CollectableRow) (struct{}, error) {
 		var action string
 		var requests int64
 		var first, last time.Time

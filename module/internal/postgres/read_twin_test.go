@@ -297,17 +297,17 @@ func (w *twin) worst(p history.Period, networks bool) []history.Ranked {
 	return all
 }
 
-func (w *twin) rules(p history.Period) []history.RuleOf {
-	found := map[history.RuleOf]*history.RuleOf{}
-	addresses := map[history.RuleOf]map[netip.Prefix]bool{}
+func (w *twin) rules(p history.Period) []history.RuleStats {
+	found := map[history.RuleStats]*history.RuleStats{}
+	addresses := map[history.RuleStats]map[netip.Prefix]bool{}
 	for _, d := range w.decisions {
 		if !during(p, d.Last) {
 			continue
 		}
-		key := history.RuleOf{Host: d.Host, Rule: d.Rule, Action: d.Action, Mode: d.Mode}
+		key := history.RuleStats{Host: d.Host, Rule: d.Rule, Action: d.Action, Mode: d.Mode}
 		r := found[key]
 		if r == nil {
-			r = &history.RuleOf{Host: d.Host, Rule: d.Rule, Action: d.Action, Mode: d.Mode, First: d.First, Last: d.Last}
+			r = &history.RuleStats{Host: d.Host, Rule: d.Rule, Action: d.Action, Mode: d.Mode, First: d.First, Last: d.Last}
 			found[key], addresses[key] = r, map[netip.Prefix]bool{}
 		}
 		addresses[key][d.Address] = true
@@ -320,11 +320,11 @@ func (w *twin) rules(p history.Period) []history.RuleOf {
 			r.Last = d.Last
 		}
 	}
-	all := []history.RuleOf{}
+	all := []history.RuleStats{}
 	for _, r := range found {
 		all = append(all, *r)
 	}
-	slices.SortFunc(all, func(a, b history.RuleOf) int {
+	slices.SortFunc(all, func(a, b history.RuleStats) int {
 		return cmp.Or(cmp.Compare(b.Requests, a.Requests), strings.Compare(a.Host, b.Host), strings.Compare(a.Rule, b.Rule),
 			strings.Compare(a.Action, b.Action), strings.Compare(a.Mode, b.Mode))
 	})
@@ -369,13 +369,13 @@ func TestReadTwin(t *testing.T) {
 			}
 		}
 		limit := rapid.SampledFrom([]int{1, 2, 3, 4, 5, 1000}).Draw(t, "limit")
-		q := history.Question{Prefix: rapid.SampledFrom(twinQuestions).Draw(t, "prefix"), Period: p, Limit: limit}
+		q := history.Query{Prefix: rapid.SampledFrom(twinQuestions).Draw(t, "prefix"), Period: p, Limit: limit}
 		compareQuestions(t, l, w, q)
 		compareRankings(t, l, w, p, limit)
 	})
 }
 
-func compareQuestions(t *rapid.T, l *library, w *twin, q history.Question) {
+func compareQuestions(t *rapid.T, l *library, w *twin, q history.Query) {
 	ctx := l.tb.Context()
 	entries := pages(t, q.Limit, func(after string) ([]history.Entry, string, error) {
 		q.After = after
@@ -428,7 +428,7 @@ func compareRankings(t *rapid.T, l *library, w *twin, p history.Period, limit in
 		})
 		same(t, fmt.Sprint("worst, networks ", r.Networks), w.worst(p, r.Networks), worst)
 	}
-	rules := pages(t, limit, func(after string) ([]history.RuleOf, string, error) {
+	rules := pages(t, limit, func(after string) ([]history.RuleStats, string, error) {
 		r.After = after
 		answer, err := l.Rules(ctx, r)
 		return answer.Rules, answer.Next, err
@@ -445,14 +445,15 @@ func TestReadWhileWritten(t *testing.T) {
 		l.exec("TRUNCATE ip_reputation.decisions, ip_reputation.verdicts RESTART IDENTITY")
 		w := &twin{}
 		l.add(w.add(drawDecisions(t, "decisions"), drawChanges(t, "changes")))
-		q := history.Question{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Limit: rapid.IntRange(1, 5).Draw(t, "limit")}
+		q := history.Query{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Limit: rapid.IntRange(1, 5).Draw(t, "limit")}
 		first := w.timeline(q.Prefix, p0(readNow))
 		told := map[string]bool{}
 		asked := 0
-		l.now = func() time.Time { return readNow.Add(time.Duration(max(asked-1, 0)) * time.Hour) } // the period stays what it was
+		l.clock.Store(0)
 		previous := readNow
 		entries := pages(t, q.Limit, func(after string) ([]history.Entry, string, error) {
 			asked++
+			l.clock.Store(int64(asked-1) * int64(time.Hour)) // the period stays what it was
 			if asked > 1 && asked < 5 {
 				l.add(w.add(drawDecisions(t, "more decisions"), drawChanges(t, "more changes")))
 			}
@@ -490,7 +491,7 @@ func TestReadOddClocks(t *testing.T) {
 		}
 		w.decisions = decisions
 		l.add(decisions, changes)
-		q := history.Question{Prefix: rapid.SampledFrom(prefixes("203.0.113.7/32", "0.0.0.0/0", "::/0")).Draw(t, "prefix")}
+		q := history.Query{Prefix: rapid.SampledFrom(prefixes("203.0.113.7/32", "0.0.0.0/0", "::/0")).Draw(t, "prefix")}
 		q.To = readNow.Add(time.Hour)
 		ask := func(limit int) []string {
 			q.Limit = limit

@@ -10,32 +10,34 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 )
 
-// rows are what is to be stored of a batch: nothing in it can be refused for what it is.
+// rows are the rows of a batch, with values that the database accepts.
 type rows struct {
 	decisions []*history.Decision
 	verdicts  []*history.Change
 	evidence  [][]byte // of the verdicts, in JSON
 	days      []time.Time
-	values    []any // of the row that is being copied
+	values    []any // of the current row
 }
 
 var (
 	decisionColumns = []string{
-		"minute", "address", "host", "rule", "action", "mode", "count", "first_at", "last_at", "request_id", "score", "status", "config",
+		"minute", "address", "host", "rule", "action", "mode", "count", "first_at", "last_at",
+		"request_id", "score", "status", "config",
 	}
 	verdictColumns = []string{
-		"at", "subject", "score", "status", "coverage", "categories", "country", "asn", "evidence", "request_id", "config",
+		"at", "subject", "score", "status", "coverage", "categories", "country", "asn", "evidence",
+		"request_id", "config",
 	}
 )
 
-// rowsOf returns what is to be stored of a batch, and what Stored is once it is.
+// rowsOf returns the rows of a batch, and the result if they are stored.
 func (db *DB) rowsOf(batch *history.Batch) (*rows, history.Stored, error) {
 	r := &rows{decisions: make([]*history.Decision, 0, len(batch.Decisions))}
 	var stored history.Stored
 	days, now := make(map[time.Time]bool), db.now()
-	keep := func(at time.Time, prefix netip.Prefix, entries int64) bool {
+	accept := func(at time.Time, prefix netip.Prefix, entries int64) bool {
 		d := dayOf(at)
-		if !prefix.IsValid() || db.expired(d, now) || at.After(now.Add(farAhead)) {
+		if !prefix.IsValid() || db.expired(d, now) || at.After(now.Add(maxAhead)) {
 			stored.Expired += entries
 			return false
 		}
@@ -47,13 +49,13 @@ func (db *DB) rowsOf(batch *history.Batch) (*rows, history.Stored, error) {
 		return true
 	}
 	for i := range batch.Decisions {
-		if d := &batch.Decisions[i]; keep(d.Minute, d.Address, d.Count) {
+		if d := &batch.Decisions[i]; accept(d.Minute, d.Address, d.Count) {
 			r.decisions = append(r.decisions, d)
 		}
 	}
 	for i := range batch.Changes {
 		c := &batch.Changes[i]
-		if !keep(c.At, c.Subject, 1) {
+		if !accept(c.At, c.Subject, 1) {
 			continue
 		}
 		evidence, err := encode(c.Evidence)
@@ -65,35 +67,38 @@ func (db *DB) rowsOf(batch *history.Batch) (*rows, history.Stored, error) {
 	return r, stored, nil
 }
 
-// decision returns the values of decisionColumns. They are good until the next call.
+// decision returns the values of decisionColumns. They are valid until the next call.
 func (r *rows) decision(i int) ([]any, error) {
 	d := r.decisions[i]
 	var score any
 	if d.Score != nil {
 		score = int16(*d.Score)
 	}
-	r.values = append(r.values[:0], d.Minute, d.Address, text(d.Host), text(d.Rule), text(d.Action), text(d.Mode), d.Count,
-		about(d.First, d.Minute), about(d.Last, d.Minute), text(d.RequestID), score, text(d.Status), text(d.Config))
+	r.values = append(r.values[:0], d.Minute, d.Address, text(d.Host), text(d.Rule), text(d.Action), text(d.Mode),
+		d.Count, plausible(d.First, d.Minute), plausible(d.Last, d.Minute),
+		text(d.RequestID), score, text(d.Status), text(d.Config))
 	return r.values, nil
 }
 
-// verdict returns the values of verdictColumns. They are good until the next call.
+// verdict returns the values of verdictColumns. They are valid until the next call.
 func (r *rows) verdict(i int) ([]any, error) {
 	c := r.verdicts[i]
-	r.values = append(r.values[:0], c.At, c.Subject, int16(c.Score), text(c.Status), float32(history.Finite(c.Coverage)),
-		texts(c.Categories), text(c.Country), int64(c.ASN), r.evidence[i], text(c.RequestID), text(c.Config))
+	r.values = append(r.values[:0], c.At, c.Subject, int16(c.Score), text(c.Status),
+		float32(history.Finite(c.Coverage)), texts(c.Categories), text(c.Country), int64(c.ASN), r.evidence[i],
+		text(c.RequestID), text(c.Config))
 	return r.values, nil
 }
 
-// about returns t, or the minute where t is so far from it that a clock was wrong.
-func about(t, minute time.Time) time.Time {
+// plausible returns t or, if t is more than a day away from the minute, the minute: a clock was
+// wrong.
+func plausible(t, minute time.Time) time.Time {
 	if t.Sub(minute).Abs() > day {
 		return minute
 	}
 	return t
 }
 
-// text returns s as the database takes it: valid UTF-8, and no zero byte, which a visitor can send in a Host header.
+// text returns s as valid UTF-8 without zero bytes, which a visitor can send in a Host header.
 func text(s string) string {
 	if strings.IndexByte(s, 0) >= 0 {
 		s = strings.ReplaceAll(s, "\x00", "\uFFFD")
@@ -101,7 +106,7 @@ func text(s string) string {
 	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
-// texts is text for several. It never returns nil, which would be NULL.
+// texts applies text to a list. It never returns nil, which would be NULL.
 func texts(list []string) []string {
 	clean := make([]string, len(list))
 	for i, s := range list {
@@ -110,7 +115,7 @@ func texts(list []string) []string {
 	return clean
 }
 
-// encode returns evidence in JSON, as the database takes it.
+// encode returns evidence as JSON that the database accepts.
 func encode(list []history.Evidence) ([]byte, error) {
 	clean := slices.Clone(list)
 	for i := range clean {

@@ -98,8 +98,8 @@ func FuzzCheckDSN(f *testing.F) {
 		f.Add(s)
 	}
 	ours := map[string]bool{}
-	for _, c := range complaints {
-		ours[c.ours] = true
+	for _, c := range parseErrors {
+		ours[c.message] = true
 	}
 	f.Fuzz(func(t *testing.T, dsn string) {
 		err := CheckDSN(dsn)
@@ -122,7 +122,7 @@ func TestFailureWithout(t *testing.T) {
 		{"nothing", "", "me", "nothing"},
 	} {
 		f := &failure{text: tc.text}
-		if got := f.without(tc.password, tc.name).text; got != tc.want {
+		if got := f.redact(tc.password, tc.name).text; got != tc.want {
 			t.Errorf("%+v: %s", tc, got)
 		}
 	}

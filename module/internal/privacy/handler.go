@@ -9,8 +9,8 @@ import (
 	"net/netip"
 )
 
-// NewHandler returns a handler that applies the Policy to messages and attributes of log entries, and passes them to next.
-// For the nil Policy it returns next.
+// NewHandler returns a handler that applies the Policy to the messages and attributes of log
+// entries, and passes them to next. For the nil Policy it returns next.
 func NewHandler(next slog.Handler, p *Policy) slog.Handler {
 	if p == nil {
 		return next
@@ -68,8 +68,8 @@ func (p *Policy) attr(a slog.Attr) slog.Attr {
 	return a
 }
 
-// value is a value of any type. One that holds no address stays what it is; one that does, and is not of a type that is
-// known here, becomes a text.
+// value applies the Policy to a value of any type. A value without addresses is returned unchanged.
+// A value of an unknown type with addresses becomes a text.
 func (p *Policy) value(v any) slog.Value {
 	switch v := v.(type) {
 	case nil:
@@ -91,7 +91,7 @@ func (p *Policy) value(v any) slog.Value {
 	}
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false) // the letters and digits of an escape would touch what follows
+	encoder.SetEscapeHTML(false) // the digits of an escape would join the following address
 	err := encoder.Encode(v)
 	shown := string(bytes.TrimSpace(out.Bytes()))
 	if err != nil {
@@ -103,7 +103,8 @@ func (p *Policy) value(v any) slog.Value {
 	return slog.AnyValue(v)
 }
 
-// text calls a method that returns the text of a value. It survives a panic: logged values may be nil pointers.
+// text calls a method that formats a value. It recovers from a panic, since logged values may be
+// nil pointers.
 func text(of func() string) (s string) {
 	defer func() {
 		if recover() != nil {

@@ -1,4 +1,5 @@
-// Package privacy decides how addresses are written to logs and databases: in full, truncated, or as pseudonyms.
+// Package privacy decides how addresses are written to logs and databases: in full, truncated, or
+// as pseudonyms.
 package privacy
 
 import (
@@ -12,28 +13,31 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// The bits of an address that Truncate keeps unless it is told otherwise.
+// The default prefix lengths of Truncate.
 const (
 	DefaultV4 = 24
 	DefaultV6 = 48
 )
 
-// MinKey is the least length of a key, in bytes. All IPv4 addresses can be tried in minutes: only the key protects a
-// pseudonym.
+// MinKey is the minimum length of a key in bytes. All IPv4 addresses can be tried in minutes: only
+// the key protects a pseudonym.
 const MinKey = 16
 
-// Hidden replaces an address that can be neither truncated nor made a pseudonym: there is no key yet, or the address is
-// part of a name such as `7.113.0.203.in-addr.arpa`, whose order is not known.
+// Hidden replaces an address that can be neither truncated nor made a pseudonym. Either there is no
+// key yet, or the address is part of a name such as `7.113.0.203.in-addr.arpa`, whose order is
+// unknown.
 const Hidden = "ip-hidden"
 
-// Policy is how addresses are written. The nil Policy writes them in full. Loopback and unspecified addresses are always
-// written in full: they name nobody. A Policy is immutable and safe for concurrent use.
+// Policy is how addresses are written. The nil Policy writes them in full. Loopback and unspecified
+// addresses are always written in full, since they identify nobody. A Policy is immutable and safe
+// for concurrent use.
 type Policy struct {
 	v4, v6 int
 	key    func() (string, bool) // nil: addresses are truncated
 }
 
-// Truncate returns the Policy that keeps the first bits of an address, and writes it as a prefix: `203.0.113.0/24`.
+// Truncate returns a Policy that writes an address as a prefix of the given length, such as
+// `203.0.113.0/24`.
 func Truncate(v4, v6 int) (*Policy, error) {
 	if v4 < 1 || v4 > 31 {
 		return nil, fmt.Errorf("%d bits of an IPv4 address is out of range: keep 1 to 31, such as %d", v4, DefaultV4)
@@ -44,9 +48,9 @@ func Truncate(v4, v6 int) (*Policy, error) {
 	return &Policy{v4: v4, v6: v6}, nil
 }
 
-// Hash returns the Policy that writes each subject, an IPv4 address or an IPv6 /64, as a pseudonym: `ip-` and 16 hexadecimal
-// digits. The same key gives the same pseudonyms. The key is read each time; without one, or with one that CheckKey refuses,
-// addresses are Hidden.
+// Hash returns a Policy that writes each subject, an IPv4 address or an IPv6 /64, as a pseudonym:
+// `ip-` and 16 hexadecimal digits. Equal keys make equal pseudonyms. The key is read each time.
+// Without a key, or with one that CheckKey refuses, addresses become Hidden.
 func Hash(key func() (value string, ok bool)) *Policy { return &Policy{key: key} }
 
 // CheckKey returns an error if a key is short enough to be guessed.
@@ -58,7 +62,7 @@ func CheckKey(key string) error {
 	return nil
 }
 
-// Addr returns what is written for an address, and "" for the zero address.
+// Addr returns the written form of an address; "" for the zero address.
 func (p *Policy) Addr(addr netip.Addr) string {
 	switch {
 	case !addr.IsValid():
@@ -76,8 +80,8 @@ func (p *Policy) Addr(addr netip.Addr) string {
 	return p.cut(netip.PrefixFrom(addr, addr.BitLen()))
 }
 
-// Prefix returns what is written for a prefix. When addresses are truncated, a prefix that is wider is written in full. As a
-// pseudonym, `net-` and 16 digits, it differs from the addresses in it.
+// Prefix returns the written form of a prefix. Truncation leaves shorter prefixes unchanged. The
+// pseudonym of a network, `net-` and 16 digits, differs from those of its addresses.
 func (p *Policy) Prefix(prefix netip.Prefix) string {
 	switch {
 	case !prefix.IsValid():

@@ -8,12 +8,14 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// pseudonyms is the range of addresses that stand for pseudonyms in a column of addresses. No traffic comes from it (RFC 6666,
-// discard-only); the last 64 bits of an address are the digits of the pseudonym.
+// pseudonyms is the range that represents pseudonyms in a database column of addresses. No traffic
+// comes from it (RFC 6666, discard-only). The last 64 bits of an address are the digits of the
+// pseudonym.
 var pseudonyms = netip.MustParsePrefix("100::/64")
 
-// Stored returns the prefix that stands for an address in a database: the address itself, the truncated address, or one of
-// 100::/64 whose last digits are those of its pseudonym. It returns false while there is no key.
+// Stored returns the prefix that represents an address in a database: the address itself, the
+// truncated address, or an address in 100::/64 that ends with the digits of its pseudonym. It
+// returns false while there is no key.
 func (p *Policy) Stored(addr netip.Addr) (prefix netip.Prefix, ok bool) {
 	addr = addr.Unmap().WithZone("")
 	switch {
@@ -36,7 +38,7 @@ func (p *Policy) Stored(addr netip.Addr) (prefix netip.Prefix, ok bool) {
 	return netip.PrefixFrom(netip.AddrFrom16(raw), 128), true
 }
 
-// Shown returns a stored prefix as people read it: a pseudonym in its form, such as ip-0123456789abcdef.
+// Shown formats a stored prefix for people: a pseudonym as such, for example ip-0123456789abcdef.
 func Shown(stored netip.Prefix) string {
 	if stored.Bits() == 128 && pseudonyms.Contains(stored.Addr()) {
 		raw := stored.Addr().As16()
@@ -48,5 +50,5 @@ func Shown(stored netip.Prefix) string {
 	return stored.String()
 }
 
-// Hides reports whether addresses become pseudonyms, which do not show the network.
+// Hides reports whether addresses become pseudonyms, which do not reveal the network.
 func (p *Policy) Hides() bool { return p != nil && p.key != nil }

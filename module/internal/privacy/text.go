@@ -5,12 +5,13 @@ import (
 	"strings"
 )
 
-// Text applies the Policy to every address in a text. It finds IPv4 and IPv6 addresses, short or in full, in brackets, with a
-// port, a zone or a prefix length, with `:` as `%3A`, with `-` for the dots of IPv4 as in host names, and reversed names of
-// DNS. What looks like an address counts as one, such as a version of four numbers. Times, versions of three numbers and
-// hexadecimal IDs stay.
+// Text applies the Policy to every address in a text. It finds IPv4 and IPv6 addresses, short or in
+// full, in brackets, with a port, a zone or a prefix length, with `:` as `%3A`, with `-` for the
+// dots of IPv4 as in host names, and reversed DNS names. Anything that looks like an address counts
+// as one, even a version of four numbers. Times, versions of three numbers and hexadecimal IDs are
+// left unchanged.
 //
-// It allocates nothing when there is no address in the text.
+// It does not allocate if the text has no address.
 func (p *Policy) Text(text string) string {
 	if p == nil || !strings.ContainsAny(text, ".:%-") {
 		return text
@@ -37,7 +38,7 @@ func (p *Policy) Text(text string) string {
 	return out.String()
 }
 
-// found is an address in a text: its end, and its replacement.
+// found is an address in a text: its end and its replacement.
 type found struct {
 	end     int
 	written string
@@ -70,10 +71,10 @@ func (p *Policy) find(text string, i int) (found, bool) {
 // quadAt looks for an IPv4 address whose numbers are joined by dots or hyphens.
 func (p *Policy) quadAt(text string, i int, joint byte) (found, bool) {
 	if i > 1 && text[i-1] == joint && isDigit(text[i-2]) {
-		return found{}, false // in the middle of numbers that were checked already
+		return found{}, false // inside a row of numbers that was already checked
 	}
 	numbers, longest, end := 0, 0, i
-	inRow := 0 // numbers that can be part of an address
+	inRow := 0 // consecutive numbers that can be octets
 	var octets [4]byte
 	for j := i; ; {
 		n, next := number(text, j)
@@ -111,7 +112,7 @@ func (p *Policy) quadAt(text string, i int, joint byte) (found, bool) {
 	return p.withPrefix(text, end, netip.AddrFrom4(octets)), true
 }
 
-// number reads a decimal number. Numbers above 1000 become 1000: they are no octet anyway.
+// number parses a decimal number. Numbers above 1000 become 1000, since they are no octets anyway.
 func number(text string, i int) (n, end int) {
 	for end = i; end < len(text) && isDigit(text[end]); end++ {
 		n = min(n*10+int(text[end]-'0'), 1000)
@@ -147,7 +148,7 @@ func (p *Policy) v6At(text string, i int) (found, bool) {
 	touches := isWord(previous)
 	var room [maxV6 + 1]byte
 	var ends [maxV6 + 1]int    // the end of each byte in the text
-	var likely [maxV6 + 1]bool // whether an address can end here: saves calls of ParseAddr
+	var likely [maxV6 + 1]bool // whether an address can end here; saves calls of ParseAddr
 	run, colons, doubles, dots := room[:0], 0, 0, 0
 	j := i
 	for ; j < len(text) && len(run) < cap(run); j = ends[len(run)-1] {
@@ -168,7 +169,8 @@ func (p *Policy) v6At(text string, i int) (found, bool) {
 			dots++
 		}
 		ends[len(run)] = end
-		likely[len(run)] = c != '.' && (dots == 0 || dots == 3) && (doubles == 1 && colons <= 8 || doubles == 0 && colons == 7-dots/3)
+		likely[len(run)] = c != '.' && (dots == 0 || dots == 3) &&
+			(doubles == 1 && colons <= 8 || doubles == 0 && colons == 7-dots/3)
 		run = append(run, c)
 	}
 	if colons < 2 {
@@ -182,8 +184,9 @@ func (p *Policy) v6At(text string, i int) (found, bool) {
 		if !likely[n-1] {
 			continue
 		}
-		if n < len(run) && isHex(run[n-1]) && isHex(run[n]) || n < len(run) && run[n] == '.' && end+1 < len(text) && isDigit(text[end+1]) {
-			continue // in the middle of a number
+		if n < len(run) && isHex(run[n-1]) && isHex(run[n]) ||
+			n < len(run) && run[n] == '.' && end+1 < len(text) && isDigit(text[end+1]) {
+			continue // inside a number
 		}
 		addr, err := netip.ParseAddr(string(run[:n]))
 		if err != nil {
@@ -217,7 +220,7 @@ func withoutZone(text string, i int) int {
 	if strings.HasPrefix(text[begin:], "25") { // an escaped %
 		begin += 2
 	} else if begin+1 < len(text) && isHex(text[begin]) && isHex(text[begin+1]) {
-		return i // another character that is escaped
+		return i // another escaped character
 	}
 	end := begin
 	for end < len(text) && isWord(text[end]) {
@@ -229,7 +232,8 @@ func withoutZone(text string, i int) int {
 	return end
 }
 
-// before returns the character before i. It is a space at the beginning, and for an escaped character such as %20.
+// before returns the character before i; a space at the beginning and for an escaped character such
+// as %20.
 func before(text string, i int) byte {
 	if i == 0 || i > 2 && text[i-3] == '%' && isHex(text[i-2]) && isHex(text[i-1]) {
 		return ' '
@@ -237,7 +241,7 @@ func before(text string, i int) byte {
 	return text[i-1]
 }
 
-// colonsBefore counts the colons in the groups that end before i, up to the length of an address.
+// colonsBefore counts the colons in the groups that end before i, within the length of an address.
 func colonsBefore(text string, i int) (n int) {
 	for j := i - 1; j >= max(0, i-maxV6) && (isHex(text[j]) || text[j] == ':'); j-- {
 		if text[j] == ':' {

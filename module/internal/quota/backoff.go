@@ -14,8 +14,9 @@ type pause struct {
 	until time.Time
 }
 
-// extend makes the next step of a policy. It reports false, and changes nothing, when the failed call had begun before
-// the last step: calls that run side by side and fail together are one failure.
+// extend makes the next step of a policy. It reports false, and changes nothing, when the failed
+// call had begun before the last step: calls that run in parallel and fail together count as one
+// failure.
 func (b *pause) extend(began, now time.Time, policy backoff.Policy) bool {
 	if !began.After(b.since) {
 		return false
@@ -36,10 +37,12 @@ func (b *pause) atLeast(now, t time.Time) {
 	}
 }
 
-// pauses holds the pauses of keys, by fingerprint: what a service says of one account holds back no other.
+// pauses holds the pauses of keys, by fingerprint. A pause for one account does not affect the
+// others.
 type pauses map[uint64]*pause
 
-// of returns the pause of a key. A new one makes room for itself, among maxPaused, by forgetting the one that ends first.
+// of returns the pause of a key, a new one if there is none. Beyond maxPaused, the pause that ends
+// first is dropped.
 func (p pauses) of(key uint64) *pause {
 	if p[key] == nil {
 		if len(p) >= maxPaused {

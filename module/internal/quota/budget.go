@@ -23,13 +23,13 @@ var (
 
 // The limits of calls and pauses, and when the circuit breaker opens.
 const (
-	retryAfterMax = 32 * 24 * time.Hour // the longest that a monthly quota can ask for
+	retryAfterMax = 32 * 24 * time.Hour // the longest pause that a monthly quota needs
 
-	maxBurst = 5 // calls at once, within the rate
+	maxBurst = 5 // calls at the same time, within the rate
 
-	maxPaused = 16 // keys remembered as throttled, and as refused
+	maxPaused = 16 // number of throttled keys that are stored, and of refused ones
 
-	busyPause = time.Second // after which there is likely room among the calls under way
+	busyRetry = time.Second // when to try again after the concurrency was exhausted
 
 	breakerJitter      = 0.2
 	breakerConsecutive = 5           // failures in a row, however far apart
@@ -37,18 +37,20 @@ const (
 	breakerInterval    = time.Minute // over which the ratio of one half is taken
 )
 
-// Budget is what changes while a provider is used: its rate limiter, its circuit breaker, its pauses and the calls in
-// flight. It outlives the Keepers, so that a reload forgets nothing and two configurations that overlap share one
-// budget. It is safe for concurrent use, and no lock is held during a call.
+// Budget is the state of a provider: its rate limiter, its circuit breaker, its pauses and the
+// number of running calls. It outlives the Guards, so that a reload loses nothing and two
+// configurations that overlap share one budget. It is safe for concurrent use, and no lock is held
+// during a call.
 type Budget struct {
 	mu       sync.Mutex
 	tokens   tokens
 	inFlight int
 
-	// The breaker counts and decides, opened says for how long: the library's pause is fixed, so it is given none.
+	// The breaker decides when to open. opened holds the pause, since the library supports only a
+	// fixed one.
 	breaker     *gobreaker.TwoStepCircuitBreaker[struct{}]
 	opened      pause
-	consecutive int // The library's own count forgets failures that are a minute apart.
+	consecutive int // The library's own count drops failures after a minute.
 
 	throttled pauses
 	refused   pauses
@@ -57,7 +59,7 @@ type Budget struct {
 	logged throttle.Causes[int]
 }
 
-// NewBudget returns a budget of which nothing is spent.
+// NewBudget returns an unused budget.
 func NewBudget() *Budget {
 	b := &Budget{throttled: pauses{}, refused: pauses{}}
 	b.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
@@ -71,8 +73,8 @@ func NewBudget() *Budget {
 	return b
 }
 
-// admit reserves the right to one call, or says why there is none. Whoever gets it must call leave once the provider
-// has returned, and pass done to settle.
+// admit permits one call, or returns why it is skipped. After an admitted call the caller must call
+// release once the provider has returned, and pass the returned function to record.
 func (b *Budget) admit(terms Terms, key uint64, spentUntil, now time.Time) (func(error), *reputation.SkippedError) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -84,7 +86,7 @@ func (b *Budget) admit(terms Terms, key uint64, spentUntil, now time.Time) (func
 		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: spentUntil}
 	}
 	if b.inFlight >= terms.Concurrency {
-		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: now.Add(busyPause)}
+		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: now.Add(busyRetry)}
 	}
 	done, err := b.breaker.Allow()
 	if err != nil { // Half open, and the one trial is under way.
@@ -98,7 +100,7 @@ func (b *Budget) admit(terms Terms, key uint64, spentUntil, now time.Time) (func
 	return done, nil
 }
 
-// pausedUntil returns the end of the longest pause that holds for a key, or the zero time.
+// pausedUntil returns the end of the longest pause that applies to a key, or the zero time.
 func (b *Budget) pausedUntil(key uint64, now time.Time) time.Time {
 	until := ahead(b.opened.until, now)
 	for _, pause := range [...]time.Time{b.throttled.until(key, now), b.refused.until(key, now)} {
@@ -109,7 +111,7 @@ func (b *Budget) pausedUntil(key uint64, now time.Time) time.Time {
 	return until
 }
 
-// takeToken takes a call from the rate, or returns when there will be one.
+// takeToken takes one call from the rate. If there is none, it returns when there will be one.
 func (b *Budget) takeToken(r rate.Rate, now time.Time) time.Time {
 	if !r.Bounded() {
 		return time.Time{}
@@ -117,34 +119,35 @@ func (b *Budget) takeToken(r rate.Rate, now time.Time) time.Time {
 	return b.tokens.take(r.PerSecond(), burst(r), 1, now)
 }
 
-// burst is how many calls may come at once. It is small, because services count in windows of their own: a burst on top
-// of the rate is what they would see as too much.
+// burst returns how many calls may be made at once. It is small: services count in windows of their
+// own, in which a burst on top of the rate would exceed the limit.
 func burst(r rate.Rate) int { return min(r.Events, maxBurst) }
 
-// leave ends a call that admit has let in.
-func (b *Budget) leave() {
+// release ends a call that was admitted.
+func (b *Budget) release() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.inFlight--
 }
 
-// change is what an outcome has done to a budget, for the log.
+// change is how an outcome has changed a budget, for the log.
 type change struct {
-	breaker   string // "open" or "closed" when the breaker became it
-	throttled bool   // a pause was begun or made longer
-	refused   bool   // a key was set aside, or for longer
+	breaker   string // "open" or "closed" if the breaker's state changed to it
+	throttled bool   // a pause began or was extended
+	refused   bool   // a key was set aside, or its pause was extended
 	answered  bool   // the service answered, and the breaker is closed
 	until     time.Time
 }
 
-// settle takes note of the outcome of a call that began at began; errNoEvidence is an outcome that nothing follows from.
-func (b *Budget) settle(done func(error), key uint64, err error, began, now time.Time) change {
+// record records the outcome of a call that began at began. An outcome of errNoEvidence changes
+// nothing.
+func (b *Budget) record(done func(error), key uint64, err error, began, now time.Time) change {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var c change
 	before := b.opened
 	switch result := reputation.ResultOf(err); {
-	case errors.Is(err, errNoEvidence) || notAsked(err):
+	case errors.Is(err, errNoEvidence) || noRequestMade(err):
 		done(errNoEvidence)
 	case result.Answered():
 		b.consecutive = 0
@@ -172,7 +175,8 @@ func (b *Budget) settle(done func(error), key uint64, err error, began, now time
 	return c
 }
 
-// throttle pauses as long as the service asks for, or longer each time when it does not say.
+// throttle pauses as long as the service asks for. If it gives no time, each pause is longer than
+// the last one.
 func (b *Budget) throttle(key uint64, err error, began, now time.Time) (bool, time.Time) {
 	pause := b.throttled.of(key)
 	var throttled *reputation.ThrottledError
@@ -189,7 +193,7 @@ func (b *Budget) refuse(key uint64, began, now time.Time) (bool, time.Time) {
 	return pause.extend(began, now, refusedPauses), pause.until
 }
 
-// readyToTrip and stateChanged are called by the breaker, from admit and settle, with mu held.
+// readyToTrip and stateChanged are called by the breaker, from admit and record, with mu held.
 
 func (b *Budget) readyToTrip(c gobreaker.Counts) bool {
 	ended := c.TotalSuccesses + c.TotalFailures
@@ -212,5 +216,5 @@ func (b *Budget) stateChanged(_ string, _, to gobreaker.State) {
 
 var keySeed = maphash.MakeSeed()
 
-// fingerprint stands for a key where the key itself must not be: it means nothing outside of this process.
+// fingerprint identifies a key without holding it. It is valid in this process only.
 func fingerprint(key string) uint64 { return maphash.String(keySeed, key) }

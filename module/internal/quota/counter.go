@@ -9,12 +9,13 @@ type account [numPeriods]counter
 type counter struct {
 	start time.Time
 
-	// used is what the Store has last said of the calls of all instances. Without an answer, which is an empty epoch, it is
-	// what this process has counted by itself.
+	// used is the number of calls of all instances, from the Store's last answer. While there is no
+	// answer, epoch is empty, and used is the number of calls that this process has counted.
 	used int
 
-	// owed is what was spent in the window without the Store, since it began, and told how much of that is within used.
-	owed, told int
+	// owed is the number of calls in the window that were made without the Store. settled is how
+	// many of them are included in used.
+	owed, settled int
 
 	// epoch and version are those of the Store's answer.
 	epoch   string
@@ -23,8 +24,9 @@ type counter struct {
 
 // at returns the counter of the window that t falls in: c itself, or a new one.
 //
-// When the clock has stepped back over the edge of a window, c goes on counting, because the other choice would grant
-// the quota twice. A counter further ahead comes from a clock that was wrong: obeying it could stop calls for years.
+// When the clock has stepped back over the edge of a window, c goes on counting: a new counter
+// would grant the quota twice. A counter further ahead comes from a wrong clock, and would stop
+// calls until that time.
 func (c counter) at(p Period, t time.Time) counter {
 	if start := p.Start(t); !c.start.Equal(start) && !c.start.Equal(p.End(t)) {
 		return counter{start: start}
@@ -32,38 +34,40 @@ func (c counter) at(p Period, t time.Time) counter {
 	return c
 }
 
-// untold is what was spent without the Store, as far as it has not said that it knows.
-func (c counter) untold() int { return c.owed - c.told }
+// unsettled returns the number of calls that the Store has not counted.
+func (c counter) unsettled() int { return c.owed - c.settled }
 
 // total is the number of calls in the window, as far as this instance knows.
-func (c counter) total() int { return c.used + c.untold() }
+func (c counter) total() int { return c.used + c.unsettled() }
 
-// empty reports whether nothing would be lost with the counter.
+// empty reports whether the counter has counted nothing.
 func (c counter) empty() bool { return c.used == 0 && c.owed == 0 }
 
-// plus returns the counter after n calls that a Store was not asked for, or after −n of them were given back.
+// plus returns the counter after n calls that were made without the Store. A negative n refunds
+// calls.
 func (c counter) plus(n int) counter {
 	switch {
 	case n < 0:
-		untold := min(-n, c.untold())
-		c.owed -= untold
-		c.used = max(c.used+n+untold, 0)
+		unsettled := min(-n, c.unsettled())
+		c.owed -= unsettled
+		c.used = max(c.used+n+unsettled, 0)
 	case c.epoch == "":
 		c.used += n
-	default: // used is the Store's.
+	default: // used is the Store's count
 		return c.owe(n)
 	}
 	return c
 }
 
-// owe returns the counter after n calls that the Store is to be told of.
+// owe returns the counter after n calls that the Store has yet to count.
 func (c counter) owe(n int) counter {
-	c.owed = min(c.owed+n, MaxLimit) // More cannot be read back, and no limit is higher.
+	c.owed = min(c.owed+n, MaxLimit) // the highest limit, and the most that the file may hold
 	return c
 }
 
-// owing returns the counter as a Store is to be asked with: what was counted before there was one, it does not know of.
-func (c counter) owing() counter {
+// withAllOwed returns the counter for a request to the Store. Calls that were counted before the
+// Store's first answer are owed.
+func (c counter) withAllOwed() counter {
 	if c.epoch == "" {
 		c = c.owe(c.used)
 		c.used = 0
@@ -71,30 +75,33 @@ func (c counter) owing() counter {
 	return c
 }
 
-// heard returns the counter after the Store's answer to a question about w, which was asked when the counter's window was w.
+// apply returns the counter after the Store's answer to a request about w, the window of the
+// counter at the request.
 //
-// Answers can overtake each other. The version says which is the newer one within an epoch. Of two epochs nobody can say,
-// but the wrong one does no harm: the next question brings what it says to the Store, which then answers with the right one.
-func (c counter) heard(p Period, w WindowCount, answer WindowCounted) counter {
+// Answers can overtake each other. Within an epoch, the version orders them. Two epochs cannot be
+// ordered, but the wrong one does no harm: the next request brings its count to the Store, which
+// answers with the right epoch.
+func (c counter) apply(p Period, w WindowCount, answer WindowCounted) counter {
 	moved, ahead := !c.start.Equal(w.Start), !answer.Start.Equal(w.Start)
 	switch {
 	case moved && !c.start.Equal(answer.Start):
-		return c // The answer is about a window that is over.
+		return c // the answer is about a window that is over
 	case ahead && !moved:
-		c = counter{start: p.End(w.Start)} // Another instance's clock has begun the next window.
+		c = counter{start: p.End(w.Start)} // another instance's clock has begun the next window
 	case c.epoch == answer.Epoch && c.version > answer.Version:
 		return c
 	}
-	c = c.owing() // Without an answer so far, used is of this process.
+	c = c.withAllOwed() // before the first answer, used is this process's own count
 	c.epoch, c.version = answer.Epoch, answer.Version
-	c.used, c.told = min(answer.Used, MaxLimit), min(answer.Owed, MaxLimit)
-	// After a crash, or when a call is given back while the Store is told of it, the Store knows of more than is remembered:
-	// what will be owed must go beyond that, or it is taken for what was told already.
-	c.owed = max(c.owed, c.told)
+	c.used, c.settled = min(answer.Used, MaxLimit), min(answer.Owed, MaxLimit)
+	// After a crash, or when a call is refunded during a request, the Store has settled more than
+	// is owed here. Raise owed to that: calls that are owed later would otherwise count as settled.
+	c.owed = max(c.owed, c.settled)
 	return c
 }
 
-// at returns the account with the counters of the window that t falls in, for the periods of the windows.
+// at returns the account with the counters of the window that t falls in, for the periods of the
+// windows.
 func (a account) at(windows []Window, t time.Time) account {
 	for _, w := range windows {
 		a[w.Period] = a[w.Period].at(w.Period, t)
@@ -112,7 +119,8 @@ func (a account) usage(windows []Window) []Usage {
 	return usage
 }
 
-// hasRoom reports whether n more calls stay within the limit of each window. The account is one that at has returned.
+// hasRoom reports whether n more calls stay within the limit of each window. The account is one
+// that at has returned.
 func (a account) hasRoom(windows []Window, n int) bool {
 	for _, w := range windows {
 		if a[w.Period].total()+n > w.Limit {
@@ -122,7 +130,7 @@ func (a account) hasRoom(windows []Window, n int) bool {
 	return true
 }
 
-// empty reports whether nothing would be lost with the account.
+// empty reports whether no counter of the account has counted anything.
 func (a account) empty() bool {
 	for _, c := range a {
 		if !c.empty() {
@@ -132,7 +140,8 @@ func (a account) empty() bool {
 	return true
 }
 
-// limits returns the limit of each period, the lowest if it has several, and 0 for the periods without one.
+// limits returns the limit of each period, the lowest if it has several, and 0 for the periods
+// without one.
 func limits(windows []Window) (limit [numPeriods]int) {
 	for _, w := range windows {
 		if limit[w.Period] == 0 || w.Limit < limit[w.Period] {

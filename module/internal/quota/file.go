@@ -27,25 +27,26 @@ type ledgerFile struct {
 	Accounts map[string]map[string]savedCount `json:"accounts"`
 }
 
-// savedCount is a counter. What it has of a Store is left out where there was none.
+// savedCount is a saved counter. The fields of a Store are omitted if there was none.
 type savedCount struct {
 	Start   time.Time `json:"start"`
 	Used    int       `json:"used"`
 	Owed    int       `json:"owed,omitempty"`
-	Told    int       `json:"told,omitempty"`
+	Settled int       `json:"told,omitempty"`
 	Epoch   string    `json:"epoch,omitempty"`
 	Changes int64     `json:"changes,omitempty"`
 }
 
-// remembered is what is in a file.
-type remembered struct {
+// ledgerState is the contents of a file.
+type ledgerState struct {
 	instance string
 	accounts map[string]account
 }
 
-// OpenLocal returns a ledger that is kept in the file at path, or in memory only when path is empty. Counts of windows
-// that are over are forgotten. A file that cannot be read or understood is logged and then ignored, because a server
-// must start: the service itself says when more was spent than is remembered.
+// OpenLocal returns a ledger that is saved to the file at path, or held in memory only when path is
+// empty. Counts of windows that are over are dropped. A file that cannot be read or decoded is
+// logged and then ignored, because the server must start. The service itself throttles if its quota
+// is exceeded.
 func OpenLocal(path string, log *slog.Logger) *Local {
 	l := &Local{path: path, log: log, accounts: make(map[string]account)}
 	if path == "" {
@@ -61,7 +62,7 @@ func OpenLocal(path string, log *slog.Logger) *Local {
 	return l
 }
 
-// Close writes what is not yet on disk. The ledger goes on counting in memory.
+// Close saves unsaved counts. The ledger goes on counting in memory.
 func (l *Local) Close() error {
 	l.mu.Lock()
 	l.closed = true
@@ -72,7 +73,7 @@ func (l *Local) Close() error {
 	return l.save()
 }
 
-// saveSoon sees to it that the file is written within a second. It is called with mu held.
+// saveSoon schedules a save within a second. It is called with mu held.
 func (l *Local) saveSoon() {
 	if l.path == "" {
 		return
@@ -93,7 +94,7 @@ func (l *Local) saveSoon() {
 	})
 }
 
-// save writes the file if something has changed since. After a failure the next Take, or Close, makes it try again.
+// save writes the file if a count has changed. After a failure, the next Take or Close tries again.
 func (l *Local) save() error {
 	l.saving.Lock()
 	defer l.saving.Unlock()
@@ -104,7 +105,7 @@ func (l *Local) save() error {
 		return nil
 	}
 	l.unsaved = false
-	r := remembered{l.instance, maps.Clone(l.accounts)}
+	r := ledgerState{l.instance, maps.Clone(l.accounts)}
 	l.mu.Unlock()
 	err := writeFile(l.path, r)
 	if err != nil {
@@ -116,28 +117,29 @@ func (l *Local) save() error {
 }
 
 // readFile reads the counts from the file at path.
-func readFile(path string) (remembered, error) {
+func readFile(path string) (ledgerState, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return remembered{}, fmt.Errorf("open the quota file: %w", err)
+		return ledgerState{}, fmt.Errorf("open the quota file: %w", err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
 	if err != nil {
-		return remembered{}, fmt.Errorf("read the quota file %s: %w", path, err)
+		return ledgerState{}, fmt.Errorf("read the quota file %s: %w", path, err)
 	}
 	if len(data) > maxFileSize {
-		return remembered{}, fmt.Errorf("quota file %s is longer than %d bytes: it is replaced at the next call", path, maxFileSize)
+		return ledgerState{}, fmt.Errorf(
+			"quota file %s is longer than %d bytes: it is replaced at the next call", path, maxFileSize)
 	}
 	r, err := decode(data)
 	if err != nil {
-		return remembered{}, fmt.Errorf("quota file %s is damaged and is replaced at the next call: %w", path, err)
+		return ledgerState{}, fmt.Errorf("quota file %s is damaged and is replaced at the next call: %w", path, err)
 	}
 	return r, nil
 }
 
 // writeFile replaces the file at path.
-func writeFile(path string, r remembered) error {
+func writeFile(path string, r ledgerState) error {
 	data, err := encode(r)
 	if err != nil {
 		return err
@@ -149,7 +151,7 @@ func writeFile(path string, r remembered) error {
 }
 
 // encode returns the counts in the form that decode reads.
-func encode(r remembered) ([]byte, error) {
+func encode(r ledgerState) ([]byte, error) {
 	file := ledgerFile{
 		Version: fileVersion, Instance: r.instance, Accounts: make(map[string]map[string]savedCount, len(r.accounts)),
 	}
@@ -158,7 +160,8 @@ func encode(r remembered) ([]byte, error) {
 		for p, c := range acc {
 			if !c.empty() {
 				counts[Period(p).String()] = savedCount{
-					Start: c.start, Used: c.used, Owed: c.owed, Told: c.told, Epoch: c.epoch, Changes: c.version,
+					Start: c.start, Used: c.used, Owed: c.owed, Settled: c.settled,
+					Epoch: c.epoch, Changes: c.version,
 				}
 			}
 		}
@@ -173,18 +176,19 @@ func encode(r remembered) ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-// decode reads the counts that encode wrote. One thing out of order makes all of it worthless: half of a quota would be
-// taken for the whole.
-func decode(data []byte) (remembered, error) {
+// decode reads the counts that encode wrote. It rejects the whole file for one invalid value: a
+// part of the counts would look like a smaller use of the quota.
+func decode(data []byte) (ledgerState, error) {
 	var file ledgerFile
 	if err := json.Unmarshal(data, &file); err != nil {
-		return remembered{}, fmt.Errorf("decode the quotas: %w", err)
+		return ledgerState{}, fmt.Errorf("decode the quotas: %w", err)
 	}
 	if file.Version != fileVersion {
-		return remembered{}, fmt.Errorf("version %d is not known, only %d", file.Version, fileVersion)
+		return ledgerState{}, fmt.Errorf("version %d is not known, only %d", file.Version, fileVersion)
 	}
 	if file.Instance != "" && !validName(file.Instance) {
-		return remembered{}, fmt.Errorf("the name of the instance has %d bytes, more than %d", len(file.Instance), maxNameSize)
+		return ledgerState{}, fmt.Errorf(
+			"the name of the instance has %d bytes, more than %d", len(file.Instance), maxNameSize)
 	}
 	accounts := make(map[string]account, len(file.Accounts))
 	for name, counts := range file.Accounts {
@@ -192,50 +196,53 @@ func decode(data []byte) (remembered, error) {
 		for word, c := range counts {
 			p, err := ParsePeriod(word)
 			if err != nil {
-				return remembered{}, fmt.Errorf("account %q: %w", name, err)
+				return ledgerState{}, fmt.Errorf("account %q: %w", name, err)
 			}
 			if err := c.check(p, word); err != nil {
-				return remembered{}, fmt.Errorf("account %q: %w", name, err)
+				return ledgerState{}, fmt.Errorf("account %q: %w", name, err)
 			}
 			acc[p] = counter{
-				start: c.Start.UTC(), used: c.Used, owed: c.Owed, told: c.Told, epoch: c.Epoch, version: c.Changes,
+				start: c.Start.UTC(), used: c.Used, owed: c.Owed, settled: c.Settled,
+				epoch: c.Epoch, version: c.Changes,
 			}
 		}
 		accounts[name] = acc
 	}
-	return remembered{file.Instance, accounts}, nil
+	return ledgerState{file.Instance, accounts}, nil
 }
 
-// check returns what is out of order.
+// check returns an error if a saved counter is not valid.
 func (c savedCount) check(p Period, word string) error {
 	if c.Used < 0 || c.Used > MaxLimit || !c.Start.Equal(p.Start(c.Start)) {
 		return fmt.Errorf("no %s has %d calls from %s", word, c.Used, c.Start)
 	}
-	if c.Told < 0 || c.Told > c.Owed || c.Owed > MaxLimit {
-		return fmt.Errorf("of %d calls in a %s, %d cannot be in the store", c.Owed, word, c.Told)
+	if c.Settled < 0 || c.Settled > c.Owed || c.Owed > MaxLimit {
+		return fmt.Errorf("of %d calls in a %s, %d cannot be in the store", c.Owed, word, c.Settled)
 	}
 	if c.Epoch == "" {
-		if c.Told != 0 || c.Changes != 0 {
-			return fmt.Errorf("a %s has an answer of the store that is none: %d calls, version %d", word, c.Told, c.Changes)
+		if c.Settled != 0 || c.Changes != 0 {
+			return fmt.Errorf("a %s has an answer of the store that is none: %d calls, version %d",
+				word, c.Settled, c.Changes)
 		}
 		return nil
 	}
 	if !validName(c.Epoch) || c.Changes < 1 {
-		return fmt.Errorf("a %s has an answer of the store that cannot be: version %d of an epoch of %d bytes", word, c.Changes, len(c.Epoch))
+		return fmt.Errorf("a %s has an answer of the store that cannot be: version %d of an epoch of %d bytes",
+			word, c.Changes, len(c.Epoch))
 	}
 	return nil
 }
 
-// current drops the counts that a Take at now would not use.
+// current returns the accounts without the counts of windows that are over at now.
 func current(accounts map[string]account, now time.Time) map[string]account {
-	kept := make(map[string]account, len(accounts))
+	live := make(map[string]account, len(accounts))
 	for name, acc := range accounts {
 		for p := range acc {
 			acc[p] = acc[p].at(Period(p), now)
 		}
 		if !acc.empty() {
-			kept[name] = acc
+			live[name] = acc
 		}
 	}
-	return kept
+	return live
 }

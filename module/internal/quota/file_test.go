@@ -184,7 +184,7 @@ func TestFileRoundTrip(t *testing.T) {
 		}
 	}
 	spend(local)
-	data, err := encode(remembered{local.instance, local.accounts})
+	data, err := encode(ledgerState{local.instance, local.accounts})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,8 +77,8 @@ func TestHangingProvider(t *testing.T) {
 			}
 		}
 		for range 100 {
-			if got, until := ask(k); got != reputation.ResultSkippedQuota || time.Until(until) != busyPause {
-				t.Fatalf("%s for %s, want %s for %s", got, time.Until(until), reputation.ResultSkippedQuota, busyPause)
+			if got, until := ask(k); got != reputation.ResultSkippedQuota || time.Until(until) != busyRetry {
+				t.Fatalf("%s for %s, want %s for %s", got, time.Until(until), reputation.ResultSkippedQuota, busyRetry)
 			}
 		}
 		if n := runtime.NumGoroutine() - before; n > 3 {
@@ -145,7 +145,7 @@ func TestConcurrentCallsStayWithinTerms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		budget, ledger := NewBudget(), memory()
 		terms := Terms{Concurrency: concurrency, Windows: []Window{{limit, Day}}}
-		keepers := [2]*Keeper{ // before and after a reload
+		guards := [2]*Guard{ // before and after a reload
 			New("a", p, terms, budget, ledger, quiet()),
 			New("a", p, terms, budget, ledger, quiet()),
 		}
@@ -154,7 +154,7 @@ func TestConcurrentCallsStayWithinTerms(t *testing.T) {
 		for i := range 1000 {
 			wg.Go(func() {
 				for range 10 {
-					switch got, _ := ask(keepers[i%2]); got {
+					switch got, _ := ask(guards[i%2]); got {
 					case reputation.ResultOK:
 						ok.Add(1)
 					case reputation.ResultSkippedQuota:
@@ -166,11 +166,56 @@ func TestConcurrentCallsStayWithinTerms(t *testing.T) {
 		}
 		wg.Wait()
 		for ask := ok.Load(); ask < limit; ask++ {
-			wantResult(t, keepers[0], reputation.ResultOK)
+			wantResult(t, guards[0], reputation.ResultOK)
 		}
-		wantResult(t, keepers[1], reputation.ResultSkippedQuota)
+		wantResult(t, guards[1], reputation.ResultSkippedQuota)
 		if calls.Load() != limit {
 			t.Errorf("%d calls, want %d", calls.Load(), limit)
 		}
+	})
+}
+
+// failure is an error of a provider whose text is made by a function.
+type failure func() string
+
+func (f failure) Error() string { return f() }
+
+// TestErrorsOfProvidersStayWithThem proves that an error whose methods panic counts as a panic of the provider, and that one
+// whose methods hang holds the caller no longer than a provider that hangs.
+func TestErrorsOfProvidersStayWithThem(t *testing.T) {
+	var throttled *reputation.ThrottledError
+	var skipped *reputation.SkippedError
+	for name, err := range map[string]error{
+		"panics":              failure(func() string { panic("no text") }),
+		"nil *ThrottledError": throttled,
+		"nil *SkippedError":   skipped,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := providerFunc(func(context.Context, reputation.Query) (reputation.Report, error) {
+					return reputation.Report{}, err
+				})
+				k := New("a", p, Terms{}, NewBudget(), memory(), quiet())
+				for range breakerConsecutive {
+					wantResult(t, k, reputation.ResultBadAnswer)
+				}
+				if st := k.Status(); st.Breaker != "open" || st.InFlight != 0 {
+					t.Errorf("status %+v", st)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		p := providerFunc(func(context.Context, reputation.Query) (reputation.Report, error) {
+			return reputation.Report{}, failure(func() string { <-release; return "late" })
+		})
+		k := New("a", p, Terms{}, NewBudget(), memory(), quiet())
+		began := time.Now()
+		wantResult(t, k, reputation.ResultTimeout)
+		if took := time.Since(began); took != DefaultTimeout {
+			t.Errorf("held the caller for %s", took)
+		}
+		close(release)
 	})
 }

@@ -11,28 +11,32 @@ import (
 
 // Ledger counts calls in windows. It is safe for concurrent use.
 //
-// It has a single method, so that a store shared by several instances can do everything in one script and one round
-// trip. Such a store bounds its own time and decides what holds while it is away, such as a Local beside it; when it
-// returns an error, no call is made.
+// Take does everything in one call, so that a store shared by several instances needs one script
+// and one round trip. Such a ledger bounds its own time and handles an outage of its store itself,
+// for example with a Local. When Take fails, no call is made.
 type Ledger interface {
-	// Take adds n to the count of the window of each period that at falls in, unless that would lift one of the counts
-	// above its limit, or be faster than a rate that the ledger keeps: then nothing is added anywhere. Windows of the same
-	// period share one count. Of the terms only Windows and Rate matter.
+	// Take adds n to the count of the present window of each period. If one of the counts would
+	// exceed its limit, or if the ledger enforces the rate and it would be exceeded, Take adds
+	// nothing. Windows of the same period share one count. Of the terms only Windows and Rate are
+	// used.
 	//
-	// With n = 0 it only looks. A negative n gives calls back that were taken at that time: a count does not fall below
-	// zero, and a window that is over is left alone. The rate gets nothing back.
+	// With n = 0, Take only reads. A negative n refunds calls that were taken at the time at: a
+	// count does not fall below zero, and a window that is over does not change. The rate gets no
+	// refund.
 	Take(ctx context.Context, account string, t Terms, n int, at time.Time) (Grant, error)
 
-	// Look returns what this process knows of the windows. It asks nobody, for gauges and pages that must not wait.
+	// Look returns the counts that this process knows. It contacts no store, for gauges and pages
+	// that must not wait.
 	Look(account string, t Terms, at time.Time) []Usage
 }
 
 // Grant is the answer of a Ledger.
 type Grant struct {
-	// Granted says that the calls were counted, and may be made, or that they were given back.
+	// Granted means that the calls were counted and may be made, or that they were refunded.
 	Granted bool
 
-	// RetryAt is when the rate will have room, if it was the rate that refused and no window, and else the zero time.
+	// RetryAt is when the rate will have room, if only the rate has refused. Otherwise it is the
+	// zero time.
 	RetryAt time.Time
 
 	// Usage has one element for each window, in their order.
@@ -48,16 +52,16 @@ type Usage struct {
 	Reset time.Time
 }
 
-// Local is a Ledger in memory that keeps a copy on disk, so that a restart forgets no call but those of the last second
-// before a crash. It does not look at the rate, which a Budget keeps for one process.
+// Local is a Ledger in memory that saves its counts to disk. A crash loses only the calls of the
+// last second. It does not enforce the rate, which the Budget does for one process.
 type Local struct {
 	path string
 	log  *slog.Logger
 
-	mu       sync.Mutex // never held while the disk is waited for
+	mu       sync.Mutex // never held during disk I/O
 	accounts map[string]account
-	instance string      // the name under which a Store knows this ledger, empty until there was one
-	timer    *time.Timer // set while a save is due
+	instance string      // the name of this ledger in a Store, empty until there was one
+	timer    *time.Timer // set while a save is scheduled
 	unsaved  bool
 	closed   bool
 
@@ -80,7 +84,7 @@ func (l *Local) Take(_ context.Context, name string, t Terms, n int, at time.Tim
 	after := before
 	for p, limit := range limits(t.Windows) {
 		if limit == 0 || n < 0 && !before[p].start.Equal(Period(p).Start(at)) {
-			continue // The count is that of a later window by now.
+			continue // the count belongs to a later window by now
 		}
 		acc[p] = acc[p].plus(n)
 		after[p] = acc[p]

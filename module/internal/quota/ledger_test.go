@@ -249,7 +249,7 @@ func TestLocalDoesNotKeepARate(t *testing.T) {
 
 // restarted returns what a new process reads from the file that this ledger would write.
 func restarted(t failer, l *Local, now time.Time) *Local {
-	data, err := encode(remembered{l.instance, l.accounts})
+	data, err := encode(ledgerState{l.instance, l.accounts})
 	if err != nil {
 		t.Fatalf("encode: %v", err)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// The causes of log messages: the results of calls, and those that no result stands for.
+// The causes of log messages, in addition to the results of calls.
 const (
 	causeDisk = reputation.NumResults + iota
 	causeLedger
@@ -23,25 +23,25 @@ const (
 	causeStore
 )
 
-// logOutcome logs what a call came to. An answer is not logged, unless it closes the breaker.
-func (k *Keeper) logOutcome(ctx context.Context, q reputation.Query, err error, c change, now time.Time) {
+// logOutcome logs the outcome of a call. An answer is not logged, unless it closes the breaker.
+func (g *Guard) logOutcome(ctx context.Context, q reputation.Query, err error, c change, now time.Time) {
 	result := reputation.ResultOf(err)
 	switch {
 	case c.refused:
-		// which need not matter: there may be others
-		k.log.WarnContext(ctx, "the service refused the key: check the key and its plan, or give another, which is used at once",
-			"key", k.nameKey(q.Key), "until", c.until, "error", redact(err.Error(), q))
-	case c.throttled && k.budget.logged.Allow(int(result), now):
-		k.log.WarnContext(ctx, "the service asks for a pause", "until", c.until)
-	case isFailure(result) && k.budget.logged.Allow(int(result), now):
-		k.log.WarnContext(ctx, "the service gave no answer",
+		g.log.WarnContext(ctx, "the service refused the key: "+
+			"check the key and its plan, or give another, which is used at once",
+			"key", g.nameKey(q.Key), "until", c.until, "error", redact(err.Error(), q))
+	case c.throttled && g.budget.logged.Allow(int(result), now):
+		g.log.WarnContext(ctx, "the service asks for a pause", "until", c.until)
+	case isFailure(result) && g.budget.logged.Allow(int(result), now):
+		g.log.WarnContext(ctx, "the service gave no answer",
 			"result", result.String(), "error", redact(err.Error(), q))
 	}
 	switch c.breaker {
 	case "open":
-		k.log.WarnContext(ctx, "the service fails and is left alone for a while", "until", c.until)
+		g.log.WarnContext(ctx, "the service fails and is left alone for a while", "until", c.until)
 	case "closed":
-		k.log.InfoContext(ctx, "the service answers again")
+		g.log.InfoContext(ctx, "the service answers again")
 	}
 }
 
@@ -49,22 +49,22 @@ func isFailure(r reputation.Result) bool {
 	return r == reputation.ResultTimeout || r == reputation.ResultError || r == reputation.ResultBadAnswer
 }
 
-func (k *Keeper) logLedger(ctx context.Context, err error) {
-	if k.budget.logged.Allow(causeLedger, time.Now()) {
-		k.log.ErrorContext(ctx, "calls cannot be counted and are not made", "error", err)
+func (g *Guard) logLedgerFailure(ctx context.Context, err error) {
+	if g.budget.logged.Allow(causeLedger, time.Now()) {
+		g.log.ErrorContext(ctx, "calls cannot be counted and are not made", "error", err)
 	}
 }
 
 // logPanic must be called by the function that recovered.
-func (k *Keeper) logPanic(ctx context.Context, q reputation.Query, v any) {
-	if k.budget.logged.Allow(causePanic, time.Now()) {
-		k.log.ErrorContext(ctx, "the provider panicked: report this to its author",
+func (g *Guard) logPanic(ctx context.Context, q reputation.Query, v any) {
+	if g.budget.logged.Allow(causePanic, time.Now()) {
+		g.log.ErrorContext(ctx, "the provider panicked: report this to its author",
 			slog.String("panic", redact(fmt.Sprint(v), q)), slog.Any("at", callers()))
 	}
 }
 
-// callers returns the functions that panicked, the innermost first. A stack as the runtime prints it would show their
-// arguments, and the address is one of them.
+// callers returns the functions that panicked, the innermost first. A stack as the runtime prints
+// it would show their arguments, and the address is one of them.
 func callers() []string {
 	pcs := make([]uintptr, 32)
 	const skip = 4 // runtime.Callers, callers, logPanic, the deferred function
@@ -84,12 +84,14 @@ func callers() []string {
 // maxLogText is how much of an error's text is logged, in bytes.
 const maxLogText = 300
 
-// redact takes the key and the asked address out of a text: a guest may not keep the contract that its errors hold
-// neither, and net.DNSError shows the name that was asked for.
+// redact removes the key and the queried address from a text. A provider may violate its contract
+// and put them into its errors, and net.DNSError contains the queried name.
 func redact(text string, q reputation.Query) string {
 	key, addr := q.Key, q.Addr
 	if key != "" {
-		text = strings.NewReplacer(key, "[key]", url.QueryEscape(key), "[key]", url.PathEscape(key), "[key]").Replace(text)
+		text = strings.NewReplacer(
+			key, "[key]", url.QueryEscape(key), "[key]", url.PathEscape(key), "[key]",
+		).Replace(text)
 	}
 	text = strings.NewReplacer(
 		addr.String(), "[address]",
@@ -103,8 +105,8 @@ func redact(text string, q reputation.Query) string {
 	return text
 }
 
-// reversedLabels returns the address in the form that DNS lists are asked with (RFC 5782): its octets, or for IPv6 its
-// nibbles, in reverse order.
+// reversedLabels returns the address in the form used by DNS lists (RFC 5782): its octets, or for
+// IPv6 its nibbles, in reverse order.
 func reversedLabels(addr netip.Addr) string {
 	labels := strings.Split(strings.ReplaceAll(addr.StringExpanded(), ":", ""), "")
 	if addr.Is4() {

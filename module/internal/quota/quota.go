@@ -1,5 +1,6 @@
-// Package quota keeps a reputation provider within its terms: rate, quota windows, concurrency, time limit, the pauses a
-// service asks for, and a circuit breaker. A call that the terms do not allow is answered at once, without waiting.
+// Package quota enforces the terms of a reputation provider: rate, quota windows, concurrency, time
+// limit, the pauses that a service asks for, and a circuit breaker. A call that the terms do not
+// allow fails at once, without waiting.
 package quota
 
 import (
@@ -20,71 +21,72 @@ const (
 	DefaultTimeout     = 2 * time.Second
 )
 
-// Terms are what a provider may be used for.
+// Terms are the limits for using a provider.
 type Terms struct {
-	// Windows are the quotas. A call is made only when every one of them has room for it. Default: none.
+	// Windows are the quotas. A call is made only if all of them have room for it. Default: none.
 	Windows []Window
 
-	// Rate is how fast calls may follow each other. Default: no bound.
+	// Rate bounds how fast calls follow each other. Default: unlimited.
 	Rate rate.Rate
 
-	// Concurrency is how many calls may be under way at once. Default: 4.
+	// Concurrency is how many calls may run at the same time. Default: 4.
 	Concurrency int
 
 	// Timeout is how long an answer may take. Default: 2s.
 	Timeout time.Duration
 }
 
-// Options are the parts of a Keeper that can be left out.
+// Options are the parts of a Guard that can be left out.
 type Options struct {
 	// Logger receives one message for each cause and minute. Default: slog.Default().
 	Logger *slog.Logger
 
-	// Observe, when set, is told of every outcome, that of skipped calls too (they took 0). Calls that the caller gave
-	// up have no outcome. It must be quick.
+	// Observe, when set, is called with every outcome. Skipped calls took 0. It is not called for
+	// calls that the caller has cancelled. It must be fast.
 	Observe func(name string, result reputation.Result, took time.Duration)
 
-	// Notify, when set, is told what changes in the standing of the provider. It must be quick.
+	// Notify, when set, is called when the state of the provider changes. It must be fast.
 	Notify func(Notice)
 
-	// NameKey returns how a key is named in the log. Default: it is not.
+	// NameKey returns the name of a key for the log. Default: none.
 	NameKey func(key string) string
 }
 
-// Notice is a change in the standing of a provider.
+// Notice is a change in the state of a provider.
 type Notice struct {
 	Kind NoticeKind
 
-	// Result is that of the call which opened the breaker.
+	// Result is the result of the call that opened the breaker.
 	Result reputation.Result
 
-	// Until is when the provider is asked again.
+	// Until is when the provider may be called again.
 	Until time.Time
 
 	// Window is the quota that is spent.
 	Window Window
 
-	// Began is when the call was begun that was answered.
+	// Began is when the answered call began.
 	Began time.Time
 }
 
-// NoticeKind is what a Notice says.
+// NoticeKind is the kind of a Notice.
 type NoticeKind uint8
 
 // The kinds.
 const (
-	// NoticeFails: the breaker has opened, for the first time or again.
+	// NoticeFails means that the breaker has opened, for the first time or again.
 	NoticeFails NoticeKind = iota
-	// NoticeAnswers: a call was answered, and the breaker is closed. It comes with every such call.
+	// NoticeAnswers means that a call was answered and the breaker is closed. Every such call sends
+	// it.
 	NoticeAnswers
-	// NoticeThrottled: the service asks for a pause, or for a longer one.
+	// NoticeThrottled means that the service asks for a pause, or for a longer one.
 	NoticeThrottled
-	// NoticeSpent: a quota is spent, once for each window that ends at another time.
+	// NoticeSpent means that a quota is spent. It is sent once for each end of a window.
 	NoticeSpent
 )
 
-// Keeper is a provider that keeps another one within its terms.
-type Keeper struct {
+// Guard is a provider that enforces the terms of another one.
+type Guard struct {
 	name     string
 	provider reputation.Provider
 	terms    Terms
@@ -95,22 +97,24 @@ type Keeper struct {
 	notify   func(Notice)
 	nameKey  func(string) string
 
-	mu        sync.Mutex
-	spent     spent
-	saidSpent time.Time // the end of the spent window that was last logged
+	mu          sync.Mutex
+	spent       spent
+	loggedSpent time.Time // the end of the spent window that was last logged
 }
 
-// spent remembers that the ledger has refused, so that it need not be asked for every call that will be refused too.
+// spent caches a refusal of the ledger, which is then not asked for every further call.
 type spent struct {
 	asked, until time.Time
 }
 
-// The ledger is asked again this often although a quota is spent: the clock may have been set, or calls given back.
+// recheckSpent is how often the ledger is asked although a quota is spent: the clock may have been
+// set, or calls refunded.
 const recheckSpent = time.Minute
 
-// New returns a Keeper of p. The name is that of the source; quotas are counted in the ledger under it, so providers that
-// use the same account should share it. The budget may be shared with earlier Keepers of the same provider.
-func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledger, o Options) *Keeper {
+// New returns a Guard for p. The name is that of the source, and the account in the ledger:
+// providers that use the same account should share it. The budget may be shared with earlier Guards
+// of the same provider.
+func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledger, o Options) *Guard {
 	if terms.Concurrency <= 0 {
 		terms.Concurrency = DefaultConcurrency
 	}
@@ -129,102 +133,108 @@ func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledg
 	if o.Notify == nil {
 		o.Notify = func(Notice) {}
 	}
-	return &Keeper{
+	return &Guard{
 		name: name, provider: p, terms: terms, budget: b, ledger: ledger,
 		log: o.Logger.With("provider", name), observe: o.Observe, notify: o.Notify, nameKey: o.NameKey,
 	}
 }
 
 // Profile implements reputation.Provider.
-func (k *Keeper) Profile() reputation.Profile { return k.provider.Profile() }
+func (g *Guard) Profile() reputation.Profile { return g.provider.Profile() }
 
-// Check implements reputation.Provider. It returns what the provider returns, or at once a *reputation.SkippedError:
+// Check implements reputation.Provider. It returns what the provider returns, or at once a
+// *reputation.SkippedError:
 //
-//   - SkippedQuota when the rate, a quota window or the concurrency is used up, or the ledger failed;
-//   - SkippedBreaker while the breaker is open, or the service has asked for a pause of the key or refused it.
+//   - SkippedQuota when the rate, a quota window or the concurrency is exhausted, or the ledger failed;
+//   - SkippedBreaker while the breaker is open, and during a pause because the service throttled or refused the key.
 //
-// A call is counted before it is made, and stays counted if it fails: a connection that broke does not prove that the
-// service has not counted, and the breaker ends a series of such calls soon. Calls that certainly were not made are given
-// back to the windows (reputation.ErrUnsupported), though not to the rate, which refills by itself.
+// A call is counted before it is made, and stays counted if it fails: the service may have counted
+// it although the connection broke, and the breaker soon ends a series of such calls. A call that
+// sent no request (reputation.ErrUnsupported) is refunded to the windows, but not to the rate,
+// which refills by itself.
 //
-// When ctx ends before the time limit, that says nothing about the service. A provider that ignores its context does not
-// hold the caller, but holds a place of the concurrency until it returns.
-func (k *Keeper) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+// When ctx ends before the time limit, the call is no evidence about the service. A provider that
+// ignores its context does not block the caller, but counts towards the concurrency until it
+// returns.
+func (g *Guard) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	if err := ctx.Err(); err != nil {
-		return reputation.Report{}, fmt.Errorf("ask %s: %w", k.name, err)
+		return reputation.Report{}, fmt.Errorf("ask %s: %w", g.name, err)
 	}
 	began := time.Now()
 	key := fingerprint(q.Key)
-	done, skipped := k.admit(ctx, key, began)
+	done, skipped := g.admit(ctx, key, began)
 	if skipped != nil {
-		k.observe(k.name, skipped.Result, 0)
+		g.observe(g.name, skipped.Result, 0)
 		return reputation.Report{}, skipped
 	}
-	report, err := k.call(ctx, q)
+	report, err := g.call(ctx, q)
 	now := time.Now()
 	took := now.Sub(began)
-	if gaveUp(ctx, err) && took < k.terms.Timeout {
-		k.budget.settle(done, key, errNoEvidence, began, now)
+	if callerLeft(ctx, err) && took < g.terms.Timeout {
+		g.budget.record(done, key, errNoEvidence, began, now)
 		return reputation.Report{}, err
 	}
-	if notAsked(err) {
-		k.giveBack(ctx, began)
+	if noRequestMade(err) {
+		g.refund(ctx, began)
 	}
-	changed := k.budget.settle(done, key, err, began, now)
-	k.logOutcome(ctx, q, err, changed, now)
-	k.tell(changed, err, began)
-	k.observe(k.name, reputation.ResultOf(err), took)
+	changed := g.budget.record(done, key, err, began, now)
+	g.logOutcome(ctx, q, err, changed, now)
+	g.notifyChange(changed, err, began)
+	g.observe(g.name, reputation.ResultOf(err), took)
 	return report, err
 }
 
-// admit gets the right to one call from the budget and the ledger.
-func (k *Keeper) admit(ctx context.Context, key uint64, now time.Time) (func(error), *reputation.SkippedError) {
-	done, skipped := k.budget.admit(k.terms, key, k.spentUntil(now), now)
+// admit asks the budget and the ledger for one call.
+func (g *Guard) admit(ctx context.Context, key uint64, now time.Time) (func(error), *reputation.SkippedError) {
+	done, skipped := g.budget.admit(g.terms, key, g.spentUntil(now), now)
 	if skipped != nil {
 		return nil, skipped
 	}
-	if skipped := k.take(ctx, now); skipped != nil {
-		k.budget.leave()
-		k.budget.settle(done, key, skipped, now, now)
+	if skipped := g.take(ctx, now); skipped != nil {
+		g.budget.release()
+		g.budget.record(done, key, skipped, now, now)
 		return nil, skipped
 	}
 	return done, nil
 }
 
-// spentUntil returns the end of a window that is known to be spent, or the zero time.
-func (k *Keeper) spentUntil(now time.Time) time.Time {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !now.Before(k.spent.until) || now.Sub(k.spent.asked) >= recheckSpent {
+// spentUntil returns the end of a window that is cached as spent, or the zero time.
+func (g *Guard) spentUntil(now time.Time) time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !now.Before(g.spent.until) || now.Sub(g.spent.asked) >= recheckSpent {
 		return time.Time{}
 	}
-	return k.spent.until
+	return g.spent.until
 }
 
-// take counts one call in the ledger. It is asked about a rate alone too, since it may keep it for other instances as well.
-func (k *Keeper) take(ctx context.Context, now time.Time) *reputation.SkippedError {
-	if len(k.terms.Windows) == 0 && !k.terms.Rate.Bounded() {
+// take counts one call in the ledger. The ledger is asked also when there is only a rate, since it
+// may enforce the rate of all instances.
+func (g *Guard) take(ctx context.Context, now time.Time) *reputation.SkippedError {
+	if len(g.terms.Windows) == 0 && !g.terms.Rate.Bounded() {
 		return nil
 	}
-	grant, err := k.ledger.Take(ctx, k.name, k.terms, 1, now)
+	grant, err := g.ledger.Take(ctx, g.name, g.terms, 1, now)
 	if err != nil {
-		if ctx.Err() == nil { // Else it is the caller who has given up.
-			k.logLedger(ctx, err)
+		if ctx.Err() == nil { // otherwise the caller has cancelled
+			g.logLedgerFailure(ctx, err)
 		}
 		return &reputation.SkippedError{Result: reputation.ResultSkippedQuota}
 	}
 	if grant.Granted {
 		return nil
 	}
-	if window, until := spentUntil(k.terms.Windows, grant.Usage); !until.IsZero() {
-		k.noteSpent(ctx, now, window, until)
+	if window, until := spentUntil(g.terms.Windows, grant.Usage); !until.IsZero() {
+		g.recordSpent(ctx, now, window, until)
 		return &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: until}
 	}
-	// The rate has refused, or a ledger that has only a part of the quota to give: it knows best, and is asked each time.
+	// The rate has refused, or the ledger, which may grant only a share of the quota. Neither
+	// refusal is cached.
 	return &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: grant.RetryAt}
 }
 
-// spentUntil returns the last of the full windows to end, and when it does, or the zero time if none is full.
+// spentUntil returns the last of the full windows to end, and when it does, or the zero time if
+// none is full.
 func spentUntil(windows []Window, usage []Usage) (last Window, until time.Time) {
 	for i, u := range usage {
 		if u.Used >= windows[i].Limit && u.Reset.After(until) {
@@ -234,84 +244,87 @@ func spentUntil(windows []Window, usage []Usage) (last Window, until time.Time) 
 	return last, until
 }
 
-// noteSpent remembers that a quota is spent, and logs it once for each window.
-func (k *Keeper) noteSpent(ctx context.Context, now time.Time, window Window, until time.Time) {
-	k.mu.Lock()
-	k.spent = spent{asked: now, until: until}
-	news := !k.saidSpent.Equal(until)
-	k.saidSpent = until
-	k.mu.Unlock()
-	if news {
-		k.log.WarnContext(ctx, "the quota is spent", "until", until)
-		k.notify(Notice{Kind: NoticeSpent, Window: window, Until: until})
+// recordSpent caches that a quota is spent, and logs it once for each window.
+func (g *Guard) recordSpent(ctx context.Context, now time.Time, window Window, until time.Time) {
+	g.mu.Lock()
+	g.spent = spent{asked: now, until: until}
+	changed := !g.loggedSpent.Equal(until)
+	g.loggedSpent = until
+	g.mu.Unlock()
+	if changed {
+		g.log.WarnContext(ctx, "the quota is spent", "until", until)
+		g.notify(Notice{Kind: NoticeSpent, Window: window, Until: until})
 	}
 }
 
-// tell notifies of what the outcome of a call has changed.
-func (k *Keeper) tell(c change, err error, began time.Time) {
+// notifyChange sends the Notice for a change, if there is one.
+func (g *Guard) notifyChange(c change, err error, began time.Time) {
 	switch {
 	case c.answered:
-		k.notify(Notice{Kind: NoticeAnswers, Began: began})
+		g.notify(Notice{Kind: NoticeAnswers, Began: began})
 	case c.throttled:
-		k.notify(Notice{Kind: NoticeThrottled, Until: c.until})
+		g.notify(Notice{Kind: NoticeThrottled, Until: c.until})
 	case c.breaker == "open":
-		k.notify(Notice{Kind: NoticeFails, Result: reputation.ResultOf(err), Until: c.until})
+		g.notify(Notice{Kind: NoticeFails, Result: reputation.ResultOf(err), Until: c.until})
 	}
 }
 
-// RefusedUntil returns until when a key is set aside because the service refused it, or the zero time.
-func (k *Keeper) RefusedUntil(key string) time.Time {
-	k.budget.mu.Lock()
-	defer k.budget.mu.Unlock()
-	return k.budget.refused.until(fingerprint(key), time.Now())
+// RefusedUntil returns until when a key is set aside because the service refused it, or the zero
+// time.
+func (g *Guard) RefusedUntil(key string) time.Time {
+	g.budget.mu.Lock()
+	defer g.budget.mu.Unlock()
+	return g.budget.refused.until(fingerprint(key), time.Now())
 }
 
-// Refused returns since when a key is set aside because the service refused it, and until when; zero times if it is not.
-func (k *Keeper) Refused(key string) (since, until time.Time) {
-	k.budget.mu.Lock()
-	defer k.budget.mu.Unlock()
+// Refused returns since when a key is set aside because the service refused it, and until when;
+// zero times if it is not.
+func (g *Guard) Refused(key string) (since, until time.Time) {
+	g.budget.mu.Lock()
+	defer g.budget.mu.Unlock()
 	id := fingerprint(key)
-	if until = k.budget.refused.until(id, time.Now()); until.IsZero() {
+	if until = g.budget.refused.until(id, time.Now()); until.IsZero() {
 		return time.Time{}, time.Time{}
 	}
-	return k.budget.refused[id].start, until
+	return g.budget.refused[id].start, until
 }
 
-// Forgive lets keys be tried again that are set aside because the service refused them: an operator may know that it will
-// accept them now.
-func (k *Keeper) Forgive() {
-	k.budget.mu.Lock()
-	defer k.budget.mu.Unlock()
-	clear(k.budget.refused)
+// Forgive ends the pauses of all refused keys. It is for operators who know that the service
+// accepts them now.
+func (g *Guard) Forgive() {
+	g.budget.mu.Lock()
+	defer g.budget.mu.Unlock()
+	clear(g.budget.refused)
 }
 
-// Skip returns what Check does while all keys are set aside, or there is none yet, and counts it.
-func (k *Keeper) Skip(until time.Time) error {
-	k.observe(k.name, reputation.ResultSkippedBreaker, 0)
+// Skip counts a skipped call and returns its error. The caller uses it while all keys are set
+// aside, or there is none yet.
+func (g *Guard) Skip(until time.Time) error {
+	g.observe(g.name, reputation.ResultSkippedBreaker, 0)
 	return &reputation.SkippedError{Result: reputation.ResultSkippedBreaker, Until: until}
 }
 
-// Sync asks the ledger how much is spent, so that Status knows what other instances did. It is for the owner of a ledger that
-// is shared, to be called now and then.
-func (k *Keeper) Sync(ctx context.Context) {
-	if len(k.terms.Windows) > 0 {
-		_, _ = k.ledger.Take(ctx, k.name, k.terms, 0, time.Now()) // what fails is logged where it matters
+// Sync reads the counts from the ledger, so that Status includes the calls of other instances. The
+// owner of a shared ledger should call it regularly.
+func (g *Guard) Sync(ctx context.Context) {
+	if len(g.terms.Windows) > 0 {
+		_, _ = g.ledger.Take(ctx, g.name, g.terms, 0, time.Now()) // a failing store is logged when it affects a call
 	}
 }
 
-// giveBack returns a call that was not made to the windows it was taken from.
-func (k *Keeper) giveBack(ctx context.Context, taken time.Time) {
-	if len(k.terms.Windows) == 0 {
+// refund gives a call that was not made back to the windows that it was taken from.
+func (g *Guard) refund(ctx context.Context, taken time.Time) {
+	if len(g.terms.Windows) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), k.terms.Timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.terms.Timeout)
 	defer cancel()
-	if _, err := k.ledger.Take(ctx, k.name, k.terms, -1, taken); err != nil {
-		k.logLedger(ctx, err)
+	if _, err := g.ledger.Take(ctx, g.name, g.terms, -1, taken); err != nil {
+		g.logLedgerFailure(ctx, err)
 	}
-	k.mu.Lock()
-	k.spent = spent{}
-	k.mu.Unlock()
+	g.mu.Lock()
+	g.spent = spent{}
+	g.mu.Unlock()
 }
 
 type answer struct {
@@ -319,12 +332,12 @@ type answer struct {
 	err    error
 }
 
-// call asks the provider and waits no longer than the time limit.
-func (k *Keeper) call(ctx context.Context, q reputation.Query) (reputation.Report, error) {
-	ctx, cancel := context.WithTimeout(ctx, k.terms.Timeout)
+// call calls the provider and waits no longer than the time limit.
+func (g *Guard) call(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, g.terms.Timeout)
 	defer cancel()
-	answers := make(chan answer, 1) // Room for an answer that nobody waits for any more.
-	go k.ask(ctx, q, answers)
+	answers := make(chan answer, 1) // buffered, so that a late answer blocks no goroutine
+	go g.ask(ctx, q, answers)
 	select {
 	case a := <-answers:
 		return a.report, a.err
@@ -334,33 +347,36 @@ func (k *Keeper) call(ctx context.Context, q reputation.Query) (reputation.Repor
 	case a := <-answers: // Both were ready.
 		return a.report, a.err
 	default:
-		return reputation.Report{}, fmt.Errorf("ask %s, %s allowed: %w", k.name, k.terms.Timeout, ctx.Err())
+		return reputation.Report{}, fmt.Errorf("ask %s, %s allowed: %w", g.name, g.terms.Timeout, ctx.Err())
 	}
 }
 
-// ask lets the provider do its work, and ends when the provider returns. Whatever it does stays here.
-func (k *Keeper) ask(ctx context.Context, q reputation.Query, answers chan<- answer) {
-	a := answer{err: fmt.Errorf("ask %s: the provider ended its goroutine: %w", k.name, reputation.ErrBadAnswer)}
+// ask calls the provider, and returns when it does. It recovers from a panic, and notices when the
+// provider ends the goroutine.
+func (g *Guard) ask(ctx context.Context, q reputation.Query, answers chan<- answer) {
+	a := answer{err: fmt.Errorf("ask %s: the provider ended its goroutine: %w", g.name, reputation.ErrBadAnswer)}
 	defer func() {
 		if v := recover(); v != nil {
-			k.logPanic(ctx, q, v)
-			a = answer{err: fmt.Errorf("ask %s: the provider panicked: %w", k.name, reputation.ErrBadAnswer)}
+			g.logPanic(ctx, q, v)
+			a = answer{err: fmt.Errorf("ask %s: the provider panicked: %w", g.name, reputation.ErrBadAnswer)}
 		}
-		k.budget.leave()
+		g.budget.release()
 		answers <- a
 	}()
-	report, err := k.provider.Check(ctx, q)
+	report, err := g.provider.Check(ctx, q)
 	if err != nil {
 		report = reputation.Report{}
+		_, _ = reputation.ResultOf(err), err.Error() // its methods are the provider's too, and asked for again outside
 	}
 	a = answer{report, err}
 }
 
-// errNoEvidence tells the breaker that a call said nothing about the health of the service.
+// errNoEvidence makes the breaker ignore a call that is no evidence about the health of the
+// service.
 var errNoEvidence = errors.New("the call says nothing about the service")
 
-// gaveUp reports whether a call brought nothing because the caller's context had ended.
-func gaveUp(ctx context.Context, err error) bool {
+// callerLeft reports whether a call failed because the caller's context had ended.
+func callerLeft(ctx context.Context, err error) bool {
 	if ctx.Err() == nil {
 		return false
 	}
@@ -371,8 +387,8 @@ func gaveUp(ctx context.Context, err error) bool {
 	return false
 }
 
-// notAsked reports whether the provider made no request.
-func notAsked(err error) bool {
+// noRequestMade reports whether the provider sent no request.
+func noRequestMade(err error) bool {
 	var skipped *reputation.SkippedError
 	return errors.Is(err, reputation.ErrUnsupported) || errors.As(err, &skipped)
 }

@@ -20,11 +20,11 @@ import (
 var errDown = errors.New("connection refused")
 
 // ask makes one call and returns its result and, if it was skipped, until when.
-func ask(k *Keeper) (reputation.Result, time.Time) {
+func ask(k *Guard) (reputation.Result, time.Time) {
 	return askWith("", k)
 }
 
-func askWith(key string, k *Keeper) (reputation.Result, time.Time) {
+func askWith(key string, k *Guard) (reputation.Result, time.Time) {
 	_, err := k.Check(context.Background(), query(key))
 	var skipped *reputation.SkippedError
 	if errors.As(err, &skipped) {
@@ -33,7 +33,7 @@ func askWith(key string, k *Keeper) (reputation.Result, time.Time) {
 	return reputation.ResultOf(err), time.Time{}
 }
 
-func wantResult(t testing.TB, k *Keeper, want reputation.Result) {
+func wantResult(t testing.TB, k *Guard, want reputation.Result) {
 	t.Helper()
 	if got, until := ask(k); got != want {
 		t.Fatalf("at %s: %s (until %s), want %s", time.Now().UTC(), got, until, want)
@@ -41,7 +41,7 @@ func wantResult(t testing.TB, k *Keeper, want reputation.Result) {
 }
 
 // wantSkip wants a call to be skipped for another d, and sleeps until just then.
-func wantSkip(t testing.TB, k *Keeper, want reputation.Result, d time.Duration) {
+func wantSkip(t testing.TB, k *Guard, want reputation.Result, d time.Duration) {
 	t.Helper()
 	got, until := ask(k)
 	if got != want || time.Until(until) != d {
@@ -264,7 +264,7 @@ func TestStatus(t *testing.T) {
 }
 
 func BenchmarkSkipped(b *testing.B) {
-	skip := func(b *testing.B, k *Keeper, ready func(*Keeper)) {
+	skip := func(b *testing.B, k *Guard, ready func(*Guard)) {
 		ready(k)
 		ctx := context.Background()
 		b.ReportAllocs()
@@ -274,11 +274,11 @@ func BenchmarkSkipped(b *testing.B) {
 	}
 	b.Run("quota", func(b *testing.B) {
 		k := New("a", new(service), Terms{Windows: []Window{{1, Month}}}, NewBudget(), memory(), quiet())
-		skip(b, k, func(k *Keeper) { ask(k); ask(k) })
+		skip(b, k, func(k *Guard) { ask(k); ask(k) })
 	})
 	b.Run("breaker", func(b *testing.B) {
 		k := New("a", &service{err: &reputation.ThrottledError{RetryAfter: time.Hour}}, Terms{}, NewBudget(), memory(), quiet())
-		skip(b, k, func(k *Keeper) { ask(k) })
+		skip(b, k, func(k *Guard) { ask(k) })
 	})
 }
 

@@ -12,110 +12,119 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 )
 
-// Shared is a Ledger that counts for all instances in a Store, and goes on by itself, with a share of what was left, while
-// the store is away. It is safe for concurrent use, and holds no lock while the store is asked.
+// Shared is a Ledger that counts the calls of all instances in a Store. While the store is away, it
+// grants calls alone, up to a share of what was left. It is safe for concurrent use, and holds no
+// lock during a request to the store.
 //
-// What it spends by itself it owes to the store, which counts it when it is back: with the next Take, or with Settle. A call
-// whose outcome at the store is unknown counts as spent by itself, so that it may be counted twice but is never forgotten.
+// Calls that were granted alone are owed to the store, which counts them when it is back: with the
+// next Take, or with Settle. A call whose outcome at the store is unknown is owed too. It may thus
+// be counted twice, but is never lost.
 //
-// Let k instances whose clocks agree use a store that does not lose its data. In a window of limit L in which it was never
-// away, they make at most L calls, and L if they ask for that many. However often it is away, from all or from some, they
-// make at most L + (k−1)·⌊share·L⌋: one may spend what is left before the others have settled. While it is away from all,
-// they make at most what it had counted and ⌊share·(L − u)⌋ each, where u is the count that the instance knew; that is within
-// L if share is at most 1/k and all knew the same, and stays so if all settle before anybody goes on.
+// Let k instances whose clocks agree use a store that does not lose its data.
 //
-// A store that has lost its data gives nobody a second quota once all instances have asked it again, and been answered
-// before it loses them once more.
+//   - If the store was never away in a window of limit L, they make at most L calls, and L if they
+//     ask for that many.
+//   - However often the store is away, from all instances or from some, they make at most L +
+//     (k−1)·⌊share·L⌋ calls: one instance may spend the rest before the others have settled.
+//   - While the store is away from all, each makes at most ⌊share·(L − u)⌋ calls in addition to
+//     those in the store, where u is the count that the instance knew. If share is at most 1/k and
+//     all knew the same count, the sum is within L. It stays so if all settle before any of them
+//     goes on.
+//
+// A store that has lost its data grants no second quota once every instance has made a request to
+// it and got the answer before the data are lost again.
 type Shared struct {
 	store Store
 	local *Local
 	share float64
 	log   *slog.Logger
 
-	logged   throttle.Causes[int]
-	saidAway atomic.Bool // the log says that the store is away
+	logged     throttle.Causes[int]
+	loggedAway atomic.Bool // an outage of the store was logged, and its end not yet
 
-	rates map[string]*tokens // by account, for while the store is away; guarded by local.mu
+	rates map[string]*tokens // by account, used while the store is away; guarded by local.mu
 }
 
-// NewShared returns a ledger that counts in the store. The local one remembers the counts, in memory and on disk, and is for
-// the owner to close; what it has counted without a store so far is owed to the store. No two processes may use one file,
-// or copies of it, at a time: the store would take them for one instance.
+// NewShared returns a ledger that counts in the store. The local ledger holds the counts, in memory
+// and on disk, and is closed by its owner. Calls that it has counted without a store are owed to
+// the store. Two processes must not use one file, or copies of it, at the same time: the store
+// would take them for one instance.
 //
-// The share, 0 to 1, is how much of what is left of each quota, and of the rate, this instance may use while the store is
-// away: 1/k with k instances.
+// The share, 0 to 1, is the part of the rest of each quota, and of the rate, that this instance may
+// use while the store is away: 1/k for k instances.
 func NewShared(store Store, local *Local, share float64, log *slog.Logger) *Shared {
-	if !(share >= 0) { // Written so that NaN is nothing.
+	if !(share >= 0) { // also true for NaN
 		share = 0
 	}
 	local.mu.Lock()
 	defer local.mu.Unlock()
 	if local.instance == "" {
-		local.instance = rand.Text() // Saved with the first count; before, nobody knows it.
+		local.instance = rand.Text() // saved with the first count; no store knows it before
 	}
 	return &Shared{store: store, local: local, share: min(share, 1), log: log, rates: make(map[string]*tokens)}
 }
 
-// Take implements Ledger. It fails only when ctx has ended: then nobody asks for the call any more, and it is not made, though
-// the store may have counted it.
+// Take implements Ledger. It fails only when ctx has ended. The call is then not made, though the
+// store may have counted it.
 //
-// Calls are given back first of those that the store does not know of. What the store would have to give back stays counted
-// while it is away, since it may have done so without being able to say it.
+// A refund comes from the calls that the store has not counted, if there are enough. Otherwise the
+// store refunds them. If it is away, they stay counted: the request may have reached the store
+// although its answer was lost.
 func (s *Shared) Take(ctx context.Context, name string, t Terms, n int, at time.Time) (Grant, error) {
 	if len(t.Windows) == 0 && (n <= 0 || !t.Rate.Bounded()) {
 		return Grant{Granted: true, Usage: []Usage{}}, nil
 	}
 	if n < 0 {
-		if grant, done := s.giveBack(name, t, n, at); done {
+		if grant, done := s.refundLocally(name, t, n, at); done {
 			return grant, nil
 		}
 	}
-	grant, err := s.ask(ctx, name, t, n, at)
+	grant, err := s.askStore(ctx, name, t, n, at)
 	if err == nil {
 		return grant, nil
 	}
 	if ctx.Err() != nil {
 		return Grant{}, fmt.Errorf("count the calls of %s: %w", name, ctx.Err())
 	}
-	if n > 0 { // A look takes nothing from anybody's share, and is made before the store was reached for the first time.
+	if n > 0 { // reading grants no calls, and is done before the store was reached for the first time
 		s.logAway(ctx, err)
 	}
-	return s.alone(name, t, n, at), nil
+	return s.takeLocally(name, t, n, at), nil
 }
 
-// Settle brings to the store what it does not know: what is owed, and the counts as far as they were known when the store
-// lost its data. To be called when the store is back; accounts that are in use settle with their next call in any case.
-// It stops at the first error, which leaves the rest owed.
+// Settle sends the owed calls to the store, and the known counts in case the store has lost its
+// data. Call it when the store is back; accounts in use settle with their next call in any case. It
+// stops at the first error, and the rest stays owed.
 func (s *Shared) Settle(ctx context.Context) error { return s.settle(ctx, time.Now()) }
 
 func (s *Shared) settle(ctx context.Context, at time.Time) error {
-	for name, windows := range s.counting(at) {
-		if _, err := s.ask(ctx, name, Terms{Windows: windows}, 0, at); err != nil {
+	for name, windows := range s.activeWindows(at) {
+		if _, err := s.askStore(ctx, name, Terms{Windows: windows}, 0, at); err != nil {
 			return fmt.Errorf("bring the calls of %s to the store: %w", name, err)
 		}
 	}
 	return nil
 }
 
-// counting returns, by account, a window for each period in which something is counted. The limit of a quota need not be
-// known to bring its count to the store.
-func (s *Shared) counting(at time.Time) map[string][]Window {
+// activeWindows returns, by account, a window for each period that has a count. The limits are not
+// those of the quotas: Settle needs none.
+func (s *Shared) activeWindows(at time.Time) map[string][]Window {
 	s.local.mu.Lock()
 	defer s.local.mu.Unlock()
-	counting := make(map[string][]Window)
+	active := make(map[string][]Window)
 	for name, acc := range current(s.local.accounts, at) {
 		for p, c := range acc {
 			if !c.empty() {
-				counting[name] = append(counting[name], Window{MaxLimit, Period(p)})
+				active[name] = append(active[name], Window{MaxLimit, Period(p)})
 			}
 		}
 	}
-	return counting
+	return active
 }
 
-// ask asks the store, and takes note of its answer. It does not fall back.
-func (s *Shared) ask(ctx context.Context, name string, t Terms, n int, at time.Time) (Grant, error) {
-	c, periods := s.question(name, t, n, at)
+// askStore sends a request to the store and applies the answer. It does not fall back to the share.
+func (s *Shared) askStore(ctx context.Context, name string, t Terms, n int, at time.Time) (Grant, error) {
+	c, periods := s.request(name, t, n, at)
 	answer, err := s.store.Count(ctx, c)
 	if err == nil {
 		err = c.check(answer)
@@ -124,11 +133,11 @@ func (s *Shared) ask(ctx context.Context, name string, t Terms, n int, at time.T
 		return Grant{}, err
 	}
 	s.logBack(ctx)
-	return s.learn(c, periods, answer, t, at), nil
+	return s.apply(c, periods, answer, t, at), nil
 }
 
-// question returns what the store is to be asked, and the periods of its windows.
-func (s *Shared) question(name string, t Terms, n int, at time.Time) (Count, []Period) {
+// request returns the request to the store, and the periods of its windows.
+func (s *Shared) request(name string, t Terms, n int, at time.Time) (Count, []Period) {
 	l := s.local
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -141,35 +150,36 @@ func (s *Shared) question(name string, t Terms, n int, at time.Time) (Count, []P
 	for i, limit := range limits(t.Windows) {
 		p := Period(i)
 		if limit == 0 || n < 0 && !acc[p].start.Equal(p.Start(at)) {
-			continue // Not asked for, or over.
+			continue // no quota, or its window is over
 		}
-		k := acc[p].at(p, at).owing()
-		acc[p] = k
+		known := acc[p].at(p, at).withAllOwed()
+		acc[p] = known
 		periods = append(periods, p)
 		c.Windows = append(c.Windows, WindowCount{
-			Period: p.String(), Start: k.start, End: p.End(k.start), Limit: limit,
-			Owed: k.owed, Epoch: k.epoch, Version: k.version, Known: k.used, Told: k.told,
+			Period: p.String(), Start: known.start, End: p.End(known.start), Limit: limit,
+			Owed: known.owed, Epoch: known.epoch, Version: known.version,
+			Known: known.used, Settled: known.settled,
 		})
 	}
-	l.accounts[name] = acc // The answer must find the windows that were asked for.
+	l.accounts[name] = acc // apply expects the windows of the request
 	return c, periods
 }
 
-// learn takes note of what the store has answered.
-func (s *Shared) learn(c Count, periods []Period, answer Counted, t Terms, at time.Time) Grant {
+// apply applies the answer of the store to the account.
+func (s *Shared) apply(c Count, periods []Period, answer Counted, t Terms, at time.Time) Grant {
 	l := s.local
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	acc := l.accounts[c.Account]
-	news := false
+	changed := false
 	for i, p := range periods {
 		before := acc[p]
-		acc[p] = before.heard(p, c.Windows[i], answer.Windows[i])
-		before.version = acc[p].version // Every look changes it, and the disk need not know.
-		news = news || acc[p] != before
+		acc[p] = before.apply(p, c.Windows[i], answer.Windows[i])
+		before.version = acc[p].version // every read changes it, which is no reason to save
+		changed = changed || acc[p] != before
 	}
 	l.accounts[c.Account] = acc
-	if news {
+	if changed {
 		l.saveSoon()
 	}
 	grant := Grant{Granted: answer.Granted, Usage: acc.at(t.Windows, at).usage(t.Windows)}
@@ -179,8 +189,9 @@ func (s *Shared) learn(c Count, periods []Period, answer Counted, t Terms, at ti
 	return grant
 }
 
-// giveBack gives calls back that the store does not know of. It reports false, and does nothing, if it knows of some.
-func (s *Shared) giveBack(name string, t Terms, n int, at time.Time) (Grant, bool) {
+// refundLocally refunds calls that the store has not counted. It reports false, and changes
+// nothing, if there are too few.
+func (s *Shared) refundLocally(name string, t Terms, n int, at time.Time) (Grant, bool) {
 	l := s.local
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -190,7 +201,7 @@ func (s *Shared) giveBack(name string, t Terms, n int, at time.Time) (Grant, boo
 		if limit == 0 || !acc[p].start.Equal(p.Start(at)) {
 			continue
 		}
-		if acc[p].untold() < -n {
+		if acc[p].unsettled() < -n {
 			return Grant{}, false
 		}
 		acc[p] = acc[p].plus(n)
@@ -200,9 +211,10 @@ func (s *Shared) giveBack(name string, t Terms, n int, at time.Time) (Grant, boo
 	return Grant{Granted: true, Usage: acc.at(t.Windows, at).usage(t.Windows)}, true
 }
 
-// alone decides by itself. In each window, what it has spent since the store's last answer stays within its share of what
-// that answer had left, and so does its pace within the share of the rate.
-func (s *Shared) alone(name string, t Terms, n int, at time.Time) Grant {
+// takeLocally grants calls without the store. In each window, the calls since the store's last
+// answer stay within the share of what that answer had left. Their pace stays within the share of
+// the rate.
+func (s *Shared) takeLocally(name string, t Terms, n int, at time.Time) Grant {
 	l := s.local
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -217,7 +229,7 @@ func (s *Shared) alone(name string, t Terms, n int, at time.Time) Grant {
 			continue
 		}
 		c := acc[p]
-		if c.untold()+n > s.shareOf(limit-c.used) {
+		if c.unsettled()+n > s.shareOf(limit-c.used) {
 			return grant
 		}
 		after[p] = c.owe(n)
@@ -230,20 +242,21 @@ func (s *Shared) alone(name string, t Terms, n int, at time.Time) Grant {
 	return Grant{Granted: true, Usage: after.usage(t.Windows)}
 }
 
-// shareOf returns this instance's share of n calls, in whole calls. A third of nine is three, whatever floating point says.
+// shareOf returns this instance's share of n calls, in whole calls. The small addend makes a third
+// of nine three, in spite of rounding errors.
 func (s *Shared) shareOf(n int) int { return int(math.Floor(s.share*float64(n) + 1e-9)) }
 
-// paceless is when to ask again where the share of the rate is nothing: the store may be back.
-const paceless = time.Minute
+// noShareRetry is when to try again if the share is zero: the store may be back.
+const noShareRetry = time.Minute
 
-// pace takes n calls from this instance's share of the rate, or returns when there will be as many. It is called with
-// local.mu held.
+// pace takes n calls from this instance's share of the rate. If there are fewer, it returns when
+// there will be n. It is called with local.mu held.
 func (s *Shared) pace(name string, t Terms, n int, at time.Time) time.Time {
 	if !t.Rate.Bounded() {
 		return time.Time{}
 	}
 	if s.share == 0 {
-		return at.Add(paceless)
+		return at.Add(noShareRetry)
 	}
 	if s.rates[name] == nil {
 		s.rates[name] = new(tokens)
@@ -253,18 +266,20 @@ func (s *Shared) pace(name string, t Terms, n int, at time.Time) time.Time {
 
 func (s *Shared) logAway(ctx context.Context, err error) {
 	if s.logged.Allow(causeStore, time.Now()) {
-		s.saidAway.Store(true)
-		s.log.WarnContext(ctx, "calls cannot be counted for all instances: this one goes on with its share of what is left",
+		s.loggedAway.Store(true)
+		s.log.WarnContext(ctx, "calls cannot be counted for all instances: "+
+			"this one goes on with its share of what is left",
 			"share", s.share, "error", err)
 	}
 }
 
-// logBack says that the store is back, if the log says that it is away.
+// logBack logs that the store is back, if its outage was logged.
 func (s *Shared) logBack(ctx context.Context) {
-	if s.saidAway.CompareAndSwap(true, false) {
+	if s.loggedAway.CompareAndSwap(true, false) {
 		s.log.InfoContext(ctx, "calls are counted for all instances again")
 	}
 }
 
-// Look implements Ledger: the store's last answer, and what was spent without it.
+// Look implements Ledger. It returns the counts of the store's last answer, plus the calls made
+// without the store.
 func (s *Shared) Look(name string, t Terms, at time.Time) []Usage { return s.local.Look(name, t, at) }

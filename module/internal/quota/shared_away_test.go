@@ -268,8 +268,8 @@ func TestSettleGoesAsFarAsItCan(t *testing.T) {
 	}
 }
 
-// A Keeper asks the ledger about a rate alone, since other instances may have used it up.
-func TestKeeperAndTheRateOfAll(t *testing.T) {
+// A Guard asks the ledger about a rate alone, since other instances may have used it up.
+func TestGuardAndTheRateOfAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said logtest.Log
 		p := newPair(t, 0.5, time.Now)
@@ -287,8 +287,8 @@ func TestKeeperAndTheRateOfAll(t *testing.T) {
 	})
 }
 
-// A Keeper tells a spent quota from what only this instance cannot have now.
-func TestKeeperWhileTheStoreIsAway(t *testing.T) {
+// A Guard tells a spent quota from what only this instance cannot have now.
+func TestGuardWhileTheStoreIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said logtest.Log
 		l := &link{store: newStoreTwin(time.Now), state: cut}

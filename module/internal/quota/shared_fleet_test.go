@@ -54,7 +54,7 @@ func (f *fleet) key(p Period, at time.Time) windowKey { return windowKey{p, p.St
 
 // counter returns what an instance knows of the present window of a period.
 func (f *fleet) counter(i int, p Period) counter {
-	return f.shared[i].local.accounts["a"][p].at(p, f.now).owing()
+	return f.shared[i].local.accounts["a"][p].at(p, f.now).withAllOwed()
 }
 
 // made returns how many calls were made in the present window.
@@ -79,7 +79,7 @@ func (f *fleet) take(t failer, i, n int, at time.Time) bool {
 	var knew account
 	for _, w := range f.windows {
 		c, key := f.counter(i, w.Period), f.key(w.Period, at)
-		f.uncertain[i][key] = f.uncertain[i][key] || n < 0 && f.kept(w.Period).owed[f.instance(i)] > c.told
+		f.uncertain[i][key] = f.uncertain[i][key] || n < 0 && f.kept(w.Period).owed[f.instance(i)] > c.settled
 		knew[w.Period] = c
 	}
 	grant, err := f.shared[i].Take(context.Background(), "a", Terms{Windows: f.windows}, n, at)
@@ -141,8 +141,8 @@ func (f *fleet) settle(t failer, i int) {
 	}
 	for _, w := range f.windows {
 		c, key := f.counter(i, w.Period), f.key(w.Period, f.now)
-		if c.untold() != 0 {
-			t.Fatalf("%s: %d calls of instance %d are owed after it has settled", w, c.untold(), i)
+		if c.unsettled() != 0 {
+			t.Fatalf("%s: %d calls of instance %d are owed after it has settled", w, c.unsettled(), i)
 		}
 		owed, want := f.kept(w.Period).owed[f.instance(i)], f.alone[i][key]
 		if owed < want || owed > want && !f.uncertain[i][key] {
@@ -194,10 +194,10 @@ func (f *fleet) check(t failer) {
 		untold, owed := 0, 0
 		for i := range instances {
 			c := f.counter(i, w.Period)
-			untold += c.untold()
+			untold += c.unsettled()
 			owed += kept.owed[f.instance(i)]
-			if most := f.shared[i].shareOf(w.Limit); c.untold() > most {
-				t.Fatalf("%s: instance %d has spent %d by itself, more than %d", w, i, c.untold(), most)
+			if most := f.shared[i].shareOf(w.Limit); c.unsettled() > most {
+				t.Fatalf("%s: instance %d has spent %d by itself, more than %d", w, i, c.unsettled(), most)
 			}
 		}
 		if f.silent(f.flushed[key], w.Period) == 0 && !f.forgotten[key] && kept.used()+untold < made {

@@ -165,7 +165,7 @@ func TestInstancesShareTheRate(t *testing.T) {
 		t.Errorf("with a slower rate to be tried again in %s", d)
 	}
 	p.ends[0].share = 0
-	if d := retry(0, perSecond); d != paceless {
+	if d := retry(0, perSecond); d != noShareRetry {
 		t.Errorf("without a share to be tried again in %s", d)
 	}
 }
@@ -333,7 +333,7 @@ func TestConcurrentInstances(t *testing.T) {
 				if err := p.ends[i].settle(t.Context(), at); err != nil {
 					t.Fatal(err)
 				}
-				if c := p.ends[i].local.accounts["a"][Day]; c.untold() != 0 || p.store.window("a", Day, Day.Start(at)).owed[p.ends[i].local.instance] != c.owed {
+				if c := p.ends[i].local.accounts["a"][Day]; c.unsettled() != 0 || p.store.window("a", Day, Day.Start(at)).owed[p.ends[i].local.instance] != c.owed {
 					t.Errorf("instance %d: %+v", i, c)
 				}
 			}

@@ -6,12 +6,12 @@ import (
 	"github.com/sony/gobreaker/v2"
 )
 
-// Status is what an operator sees of a provider's terms. Times are zero where nothing is to be waited for.
+// Status is the state of a Guard for operators. Times that do not apply are zero.
 type Status struct {
 	Name string `json:"name"`
 
-	// Up is false while calls are held back because of the service: it fails, asks for a pause or refuses the key.
-	// A spent quota is not a fault.
+	// Up is false while calls are skipped because the service fails, asks for a pause or refuses
+	// the key. A spent quota is not a fault.
 	Up bool `json:"up"`
 
 	// Failures is how many calls have failed since the last answer.
@@ -26,13 +26,15 @@ type Status struct {
 	// OpenUntil is when an open breaker lets a trial through.
 	OpenUntil time.Time `json:"open_until,omitzero"`
 
-	// ThrottledUntil is the end of the pause that the service has asked for of the key that was last used.
+	// ThrottledUntil is the end of the pause that the service asked for, for the key that was last
+	// used.
 	ThrottledUntil time.Time `json:"throttled_until,omitzero"`
 
-	// RefusedUntil is until when the key that was last used is set aside because the service refused it.
+	// RefusedUntil is until when the key that was last used is set aside because the service
+	// refused it.
 	RefusedUntil time.Time `json:"refused_until,omitzero"`
 
-	// InFlight is the number of calls under way, of Concurrency allowed.
+	// InFlight is the number of running calls, of which Concurrency are allowed.
 	InFlight    int `json:"in_flight"`
 	Concurrency int `json:"concurrency"`
 }
@@ -53,16 +55,16 @@ type WindowStatus struct {
 // Remaining returns how many calls are left in the window.
 func (w WindowStatus) Remaining() int { return max(w.Limit-w.Used, 0) }
 
-// Status returns the present state, as far as this process knows it. It asks nobody.
-func (k *Keeper) Status() Status {
+// Status returns the present state, as far as this process knows it. It contacts no store.
+func (g *Guard) Status() Status {
 	now := time.Now()
-	s := k.budget.status(now)
-	s.Name, s.Concurrency = k.name, k.terms.Concurrency
-	if len(k.terms.Windows) == 0 {
+	s := g.budget.status(now)
+	s.Name, s.Concurrency = g.name, g.terms.Concurrency
+	if len(g.terms.Windows) == 0 {
 		return s
 	}
-	usage := k.ledger.Look(k.name, k.terms, now)
-	for i, w := range k.terms.Windows {
+	usage := g.ledger.Look(g.name, g.terms, now)
+	for i, w := range g.terms.Windows {
 		u := usage[i]
 		s.Windows = append(s.Windows, WindowStatus{
 			Window: w.String(), Period: w.Period.String(), Limit: w.Limit, Used: u.Used, Reset: u.Reset,

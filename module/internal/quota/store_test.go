@@ -108,7 +108,7 @@ func checkStore(t *testing.T, store *storeTwin, steps []storeStep) {
 		start := first.AddDate(0, 0, s.day)
 		got, err := store.Count(t.Context(), Count{Account: "x", Instance: s.instance, N: s.n, Windows: []WindowCount{{
 			Period: "day", Start: start, End: Day.End(start), Limit: s.limit, Owed: s.owed,
-			Epoch: known.Epoch, Version: known.Version, Known: known.Used, Told: known.Owed,
+			Epoch: known.Epoch, Version: known.Version, Known: known.Used, Settled: known.Owed,
 		}}})
 		if err != nil {
 			t.Fatal(err)

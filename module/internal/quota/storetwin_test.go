@@ -62,7 +62,7 @@ func (s *storeTwin) Count(_ context.Context, c Count) (Counted, error) {
 	for i, w := range c.Windows {
 		k := kept[i]
 		if k == nil {
-			answer.Windows = append(answer.Windows, WindowCounted{w.Start, w.Epoch, w.Version, w.Known, w.Told})
+			answer.Windows = append(answer.Windows, WindowCounted{w.Start, w.Epoch, w.Version, w.Known, w.Settled})
 			continue
 		}
 		switch {
@@ -98,7 +98,7 @@ func (s *storeTwin) mend(k *keptWindow, instance string, w WindowCount) {
 	}
 	if w.Epoch != k.epoch {
 		k.base = max(k.base, w.Known)
-		k.owed[instance] = max(k.owed[instance], w.Told)
+		k.owed[instance] = max(k.owed[instance], w.Settled)
 	}
 }
 

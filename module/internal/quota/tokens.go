@@ -6,15 +6,15 @@ import (
 	xrate "golang.org/x/time/rate"
 )
 
-// tokens are the calls that a rate has room for: a bucket that is full at first. It is not safe for concurrent use.
+// tokens is a token bucket that is full at first. It is not safe for concurrent use.
 type tokens struct {
 	limit  xrate.Limit
 	burst  int
 	bucket *xrate.Limiter
 }
 
-// take takes n calls from the rate, so many a second and at most burst at once, or returns when there will be as many.
-// Another rate than the last one holds at once, for the tokens that are left.
+// take takes n tokens from the bucket. If there are fewer, it returns when there will be n. A
+// changed rate or burst applies at once, to the tokens that are left.
 func (b *tokens) take(perSecond float64, burst, n int, now time.Time) time.Time {
 	limit := xrate.Limit(perSecond)
 	if b.bucket == nil {

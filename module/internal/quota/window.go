@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// Period is the length of a quota window. Windows are those of the calendar in UTC, which is how services reset theirs:
-// a day begins at 00:00, a week on Monday (ISO 8601), a month on its first day.
+// Period is the length of a quota window. Windows are those of the calendar in UTC, which is how
+// services reset theirs: a day begins at 00:00, a week on Monday (ISO 8601), a month on its first
+// day.
 type Period uint8
 
 // The periods.
@@ -80,15 +81,15 @@ func (p Period) End(t time.Time) time.Time {
 // MaxLimit is the highest limit of a window.
 const MaxLimit = 1_000_000_000
 
-// Window is the right to a number of calls in each window of a period.
+// Window is a quota: a number of calls in each window of a period.
 type Window struct {
 	// Limit is the number of calls, 1 to MaxLimit.
 	Limit  int
 	Period Period
 }
 
-// ParseWindow reads a quota such as "1000/day". The period is one of minute, hour, day, week and month; abbreviations
-// are refused, since "m" could be two of them.
+// ParseWindow reads a quota such as "1000/day". The period is one of minute, hour, day, week and
+// month; abbreviations are refused, since "m" could be two of them.
 func ParseWindow(s string) (Window, error) {
 	limit, word, _ := strings.Cut(s, "/")
 	period, err := ParsePeriod(word)
@@ -97,7 +98,8 @@ func ParseWindow(s string) (Window, error) {
 	}
 	n, ok := parseCount(limit, MaxLimit)
 	if !ok {
-		return Window{}, fmt.Errorf("quota %q: the number of calls must be a whole number from 1 to %d, as in 1000/day", s, MaxLimit)
+		return Window{}, fmt.Errorf(
+			"quota %q: the number of calls must be a whole number from 1 to %d, as in 1000/day", s, MaxLimit)
 	}
 	return Window{Limit: n, Period: period}, nil
 }

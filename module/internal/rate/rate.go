@@ -19,8 +19,8 @@ type Rate struct {
 	Per    time.Duration
 }
 
-// Parse reads a rate such as "5/s", "1/2s" or "100/1m": a number of events, and a duration in Go's notation whose number
-// may be left out when it is 1. The duration is at most a day; longer periods are quotas.
+// Parse reads a rate such as "5/s", "1/2s" or "100/1m": a number of events, and a duration in Go's notation
+// whose number may be left out when it is 1. The duration is at most a day; longer periods are quotas.
 func Parse(s string) (Rate, error) {
 	events, duration, _ := strings.Cut(s, "/")
 	n, err := strconv.ParseUint(events, 10, 32)

@@ -119,7 +119,7 @@ func TestBounds(t *testing.T) {
 	b := follow(t, few)
 	eventually(t, "some are known", func() bool { return len(b.knows()) >= 10 })
 	eventually(t, "it is logged", func() bool { return strings.Contains(log.String(), "there are more than 10") })
-	if n := len(b.knows()); n > 10+2*atOnce {
+	if n := len(b.knows()); n > 10+2*maxBatch {
 		t.Errorf("%d entries are known", n)
 	}
 }

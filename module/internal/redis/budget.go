@@ -30,9 +30,10 @@ func (c *Client) Count(ctx context.Context, calls quota.Count) (quota.Counted, e
 	longest := time.Duration(0)
 	for _, w := range calls.Windows {
 		longest = max(longest, w.End.Sub(w.Start))
-		args = append(args, w.Period, w.Start.Unix(), w.End.Unix(), w.Limit, w.Owed, w.Epoch, w.Version, w.Known, w.Told)
+		args = append(args, w.Period, w.Start.Unix(), w.End.Unix(), w.Limit,
+			w.Owed, w.Epoch, w.Version, w.Known, w.Settled)
 	}
-	args[5] = (2*longest + time.Hour).Milliseconds() // for clocks that differ, and to be looked at
+	args[5] = (2*longest + time.Hour).Milliseconds() // clocks differ, and operators may want to read the counts
 	key := c.key("{quota:" + calls.Account + "}")
 	keys := []string{key, key + ":rate"}
 	if calls.N < 0 {
@@ -47,7 +48,10 @@ func (c *Client) Count(ctx context.Context, calls quota.Count) (quota.Counted, e
 		return quota.Counted{}, fmt.Errorf("redis answered a count in %d windows with %d values",
 			len(calls.Windows), len(list))
 	}
-	counted := quota.Counted{Granted: integer(list[0]) == 1, RetryIn: time.Duration(integer(list[1])) * time.Microsecond}
+	counted := quota.Counted{
+		Granted: integer(list[0]) == 1,
+		RetryIn: time.Duration(integer(list[1])) * time.Microsecond,
+	}
 	for _, each := range list[2:] {
 		w, _ := each.([]any)
 		if len(w) != 5 {
@@ -77,7 +81,7 @@ func (c *Client) TakeToken(ctx context.Context, key string, r rate.Rate) (bool, 
 
 func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-// integer returns a number of an answer, or 0 for what is none.
+// integer returns a number of a reply, or 0 if v is not a number.
 func integer(v any) int64 {
 	n, _ := v.(int64)
 	return n

@@ -139,10 +139,10 @@ func TestCounting(t *testing.T) {
 				start := time.Date(2026, 11, 24+s.day, 0, 0, 0, 0, time.UTC)
 				calls := quota.Count{Account: name, N: s.n, Instance: "here", Windows: []quota.WindowCount{{
 					Period: "day", Start: start, End: start.AddDate(0, 0, 1), Limit: 10, Owed: s.owed,
-					Epoch: goesBy.epoch, Version: goesBy.version, Known: goesBy.known, Told: goesBy.told,
+					Epoch: goesBy.epoch, Version: goesBy.version, Known: goesBy.known, Settled: goesBy.told,
 				}}}
 				if s.day != 0 {
-					calls.Windows[0].Epoch, calls.Windows[0].Version, calls.Windows[0].Known, calls.Windows[0].Told = "", 0, 0, 0
+					calls.Windows[0].Epoch, calls.Windows[0].Version, calls.Windows[0].Known, calls.Windows[0].Settled = "", 0, 0, 0
 				}
 				if s.other {
 					calls.Instance = "there"

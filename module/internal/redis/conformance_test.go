@@ -20,7 +20,7 @@ type clientCache struct{ *Client }
 
 func (c clientCache) Put(tb testing.TB, key record.Key, source string, r reputation.Report, fetched, due time.Time) {
 	tb.Helper()
-	if err := c.Keep(tb.Context(), key, source, r, fetched, due); err != nil {
+	if err := c.Store(tb.Context(), key, source, r, fetched, due); err != nil {
 		tb.Fatal(err)
 	}
 }

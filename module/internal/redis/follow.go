@@ -34,34 +34,35 @@ const (
 	// reconcileEvery is how often the revision is read although no message came: messages can get lost.
 	reconcileEvery = 5 * time.Second
 
-	// pullEvery is after how many of these the map is read as a whole, whatever its revision: a replica server that takes
-	// over may have lost an entry and come to the same number, and expired entries have to be deleted.
+	// pullEvery is after how many reconciliations the whole map is read, whatever its revision. A
+	// replica server that takes over may have lost an entry and later reach the same revision.
+	// Reading also deletes expired entries.
 	pullEvery = 60
 
 	// revisionName is the field of the revision. No entry has this name.
 	revisionName = "#"
 
-	// atOnce bounds the entries in one exchange.
-	atOnce = 200
+	// maxBatch is the maximum number of entries in one exchange.
+	maxBatch = 200
 
-	// maxText bounds an entry as it stands in Redis: its value, its version and when it expires.
+	// maxText is the maximum size of an entry in Redis: its value, its version and its expiry.
 	maxText = replica.MaxValue + 256
 )
 
-// follower keeps one instance in agreement with a map in Redis.
+// follower synchronizes one instance with a map in Redis.
 type follower struct {
 	*Client
 	name string
 	peer replica.Peer
 
-	seen     map[string]mark // of the entries in Redis, by name
-	revision int64           // of the map in Redis, up to which nothing was missed
-	behind   bool            // Redis may lack what the peer knows
+	seen     map[string]mark // the entries in Redis, by name
+	revision int64           // the revision of the map up to which no entry was missed
+	behind   bool            // Redis may lack entries of the peer
 
-	badEntry, tooMany sync.Once // logged: entries are ignored
+	badEntry, tooMany sync.Once // log that entries are ignored
 }
 
-// mark identifies an entry that was seen in Redis.
+// mark is the version and the hash of an entry that was seen in Redis.
 type mark struct {
 	version int64
 	value   uint64 // its hash
@@ -71,24 +72,24 @@ var hashSeed = maphash.MakeSeed()
 
 func markOf(e replica.Entry) mark { return mark{e.Version, maphash.Bytes(hashSeed, e.Value)} }
 
-// mayReplace reports whether the entry may be newer than the one that was seen. Of equal versions Redis compares the
-// values.
+// mayReplace reports whether e may be newer than the entry that was seen. If the versions are
+// equal, Redis compares the values.
 func (seen mark) mayReplace(e replica.Entry) bool {
 	return e.Version > seen.version || e.Version == seen.version && markOf(e) != seen
 }
 
-// unknown is the revision of no map.
-const unknown = -1
+// unknownRevision is not the revision of any map.
+const unknownRevision = -1
 
-// Follow keeps an instance and the map of the given name in agreement until ctx ends: each takes over what the other
-// one has newer, at once where messages arrive and otherwise within some seconds. While Redis is away it waits.
-// Several may follow for the same peer at the same time.
+// Follow synchronizes an instance with the map of the given name until ctx ends: each takes over
+// the newer entries of the other, at once if messages arrive, otherwise within seconds. While Redis
+// is unavailable, it waits. Several calls may follow for the same peer at once.
 func (c *Client) Follow(ctx context.Context, name string, peer replica.Peer) {
 	f := &follower{Client: c, name: name, peer: peer, seen: map[string]mark{}}
 	for ctx.Err() == nil {
 		changed := c.Changed()
 		if c.Up() {
-			f.attend(ctx, changed)
+			f.follow(ctx, changed)
 			continue
 		}
 		select {
@@ -98,9 +99,9 @@ func (c *Client) Follow(ctx context.Context, name string, peer replica.Peer) {
 	}
 }
 
-// attend follows the map until Redis goes away.
-func (f *follower) attend(ctx context.Context, away <-chan struct{}) {
-	f.revision, f.behind = unknown, true
+// follow follows the map until Redis becomes unavailable.
+func (f *follower) follow(ctx context.Context, away <-chan struct{}) {
+	f.revision, f.behind = unknownRevision, true
 	changed := f.peer.Changed()
 	messages := f.listen(ctx)
 	defer func() { messages.close() }()
@@ -111,25 +112,26 @@ func (f *follower) attend(ctx context.Context, away <-chan struct{}) {
 		select {
 		case m, ok := <-messages.heard:
 			if !ok {
-				messages.close() // until the next tick, lest a user who may not subscribe tries for ever
+				// subscribe again at the next tick, not at once: the user may lack the permission
+				messages.close()
 				messages.heard = nil
 				break
 			}
 			if m == (message{}) {
-				f.look(ctx) // for what was posted before the subscription was made
+				f.checkRevision(ctx) // entries may have been posted before the subscription began
 				break
 			}
-			f.hear(m, messages.heard)
+			f.receive(m, messages.heard)
 		case <-changed:
-			changed = f.peer.Changed() // before its entries are read: a change in between is not missed
+			changed = f.peer.Changed() // before its entries are read, so that no change in between is missed
 			f.behind = true
 		case <-tick.C:
 			if messages.heard == nil {
 				messages = f.listen(ctx)
 			}
-			f.look(ctx)
+			f.checkRevision(ctx)
 			if ticks++; ticks%pullEvery == 0 {
-				f.revision = unknown
+				f.revision = unknownRevision
 			}
 		case <-away:
 			return
@@ -141,7 +143,8 @@ func (f *follower) attend(ctx context.Context, away <-chan struct{}) {
 
 func (f *follower) mapKey() string { return f.key("{" + f.name + "}:notes") }
 
-// channel has the number of the database in its name: channels belong to the server, not to a database.
+// channel returns a name that contains the number of the database: channels belong to the server,
+// not to a database.
 func (f *follower) channel() string {
 	if db := f.options.Database; db != 0 {
 		return f.key(f.name) + ":" + strconv.Itoa(db)
@@ -149,15 +152,15 @@ func (f *follower) channel() string {
 	return f.key(f.name)
 }
 
-// hear takes over the entries of a message and of those that wait behind it.
-func (f *follower) hear(m message, more <-chan message) {
+// receive merges the entries of a message and of those queued behind it.
+func (f *follower) receive(m message, more <-chan message) {
 	var entries []replica.Entry
 	now := time.Now()
 	for {
 		if m.Revision == f.revision+1 {
 			f.revision = m.Revision
 		} else if m.Revision > f.revision {
-			f.revision = unknown // one was missed
+			f.revision = unknownRevision // one was missed
 		}
 		if e, err := read(m.Name, m.Text); err == nil && f.accept(e, now) {
 			f.seen[e.Name] = markOf(e)
@@ -165,12 +168,12 @@ func (f *follower) hear(m message, more <-chan message) {
 		}
 		select {
 		case next, ok := <-more:
-			if ok && len(entries) < atOnce {
+			if ok && len(entries) < maxBatch {
 				m = next
 				continue
 			}
 			if ok {
-				f.revision = unknown
+				f.revision = unknownRevision
 			}
 		default:
 		}
@@ -190,25 +193,25 @@ func (f *follower) accept(e replica.Entry, now time.Time) bool {
 	return true
 }
 
-// ignore logs once that entries in Redis are not taken over.
+// ignore logs once that entries in Redis are ignored.
 func (f *follower) ignore(once *sync.Once, err error) {
 	once.Do(func() {
 		f.log.Warn("entries in redis are ignored", slog.String("map", f.name), slog.Any("error", err))
 	})
 }
 
-// look finds out whether a message was missed.
-func (f *follower) look(ctx context.Context) {
+// checkRevision finds out whether a message was missed.
+func (f *follower) checkRevision(ctx context.Context) {
 	revision, err := f.readRevision(ctx)
 	if err == nil && revision != f.revision {
-		f.revision = unknown
+		f.revision = unknownRevision
 	}
 }
 
-// reconcile reads the map if something of it was missed, and posts what it lacks. What fails is tried again at the next
-// occasion.
+// reconcile reads the map if an entry may have been missed, and posts entries that it lacks. After
+// an error, the next call tries again.
 func (f *follower) reconcile(ctx context.Context) {
-	if f.revision == unknown && f.pull(ctx) != nil {
+	if f.revision == unknownRevision && f.pull(ctx) != nil {
 		return
 	}
 	if f.behind && f.post(ctx) == nil {
@@ -224,7 +227,8 @@ func (f *follower) readRevision(ctx context.Context) (revision int64, err error)
 	return revision, err
 }
 
-// pull reads the whole map. The revision is read first: what is posted meanwhile makes it be read again.
+// pull reads the whole map. It reads the revision first: if entries are posted meanwhile, the map
+// is read again.
 func (f *follower) pull(ctx context.Context) error {
 	revision, err := f.readRevision(ctx)
 	if err != nil {
@@ -234,7 +238,7 @@ func (f *follower) pull(ctx context.Context) error {
 	for cursor := uint64(0); ; {
 		var page []string
 		err := f.do(ctx, func(ctx context.Context) (err error) {
-			page, cursor, err = f.rdb.HScan(ctx, f.mapKey(), cursor, "", atOnce).Result()
+			page, cursor, err = f.rdb.HScan(ctx, f.mapKey(), cursor, "", maxBatch).Result()
 			return err
 		})
 		if err != nil {
@@ -249,9 +253,9 @@ func (f *follower) pull(ctx context.Context) error {
 			break
 		}
 	}
-	f.seen, f.revision, f.behind = p.seen, revision, true // what Redis has lost must be posted again
+	f.seen, f.revision, f.behind = p.seen, revision, true // entries that Redis has lost must be posted again
 	f.peer.Merge(p.entries)
-	for chunk := range slices.Chunk(p.over, 2*atOnce) {
+	for chunk := range slices.Chunk(p.deletable, 2*maxBatch) {
 		if _, err := f.run(ctx, purging, []string{f.mapKey()}, chunk...); err != nil {
 			return err
 		}
@@ -259,14 +263,14 @@ func (f *follower) pull(ctx context.Context) error {
 	return nil
 }
 
-// pulled is what was read of a map.
+// pulled is the content of a map.
 type pulled struct {
-	seen    map[string]mark
-	entries []replica.Entry
-	over    []any // names and texts of what can be deleted: it has expired, or is no entry
+	seen      map[string]mark
+	entries   []replica.Entry
+	deletable []any // names and texts of expired or invalid entries, to be deleted
 }
 
-// sift sorts a page of names and texts.
+// sift sorts a page of names and texts into valid entries and those to be deleted.
 func (f *follower) sift(p *pulled, page []string, now time.Time) {
 	for i := 0; i+1 < len(page); i += 2 {
 		name, text := page[i], page[i+1]
@@ -278,7 +282,7 @@ func (f *follower) sift(p *pulled, page []string, now time.Time) {
 		case errors.Is(err, errTooLong):
 			f.ignore(&f.badEntry, err)
 		case err != nil || !e.Expires.IsZero() && e.Expires.Before(now):
-			p.over = append(p.over, name, text)
+			p.deletable = append(p.deletable, name, text)
 		case f.accept(e, now):
 			p.seen[name] = markOf(e)
 			p.entries = append(p.entries, e)
@@ -286,7 +290,7 @@ func (f *follower) sift(p *pulled, page []string, now time.Time) {
 	}
 }
 
-// post offers to Redis what the peer knows and Redis, as far as was seen, does not.
+// post sends to Redis the entries of the peer that Redis may lack.
 func (f *follower) post(ctx context.Context) error {
 	var wanted []any
 	now := time.Now()
@@ -304,7 +308,7 @@ func (f *follower) post(ctx context.Context) error {
 		wanted = append(wanted, e.Name, text)
 		offered[e.Name] = markOf(e)
 	}
-	for chunk := range slices.Chunk(wanted, 2*atOnce) {
+	for chunk := range slices.Chunk(wanted, 2*maxBatch) {
 		args := append([]any{f.channel(), revisionName, maxText}, chunk...)
 		if _, err := f.run(ctx, posting, []string{f.mapKey()}, args...); err != nil {
 			return err
@@ -314,14 +318,15 @@ func (f *follower) post(ctx context.Context) error {
 	return nil
 }
 
-// posted is an entry as it stands in Redis. post.lua relies on the order of its members.
+// posted is an entry in the format of Redis. post.lua relies on the order of its members.
 type posted struct {
 	Version int64           `json:"version"`
 	Expires time.Time       `json:"expires,omitzero"`
 	Value   json.RawMessage `json:"value"`
 }
 
-// write returns the entry as it stands in Redis. Its value stays as it is, byte for byte, since it is compared.
+// write returns an entry in the format of Redis. Its value stays unchanged, since values are
+// compared byte by byte.
 func write(e replica.Entry) (string, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

@@ -16,35 +16,36 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 )
 
-// One goroutine finds out whether Redis is there, never a request: connecting takes several round trips, for which no
-// request may wait long enough, and then nobody would ever connect.
+// One goroutine, never a request, connects to Redis and finds out whether it answers. Connecting
+// takes several round trips, and a request does not wait that long: no request would ever succeed
+// in connecting.
 const (
-	maxFailures = 5 // in a row, after which calls are not made any more
+	maxFailures = 5 // in a row, until Redis counts as unavailable
 
-	probeIdle  = 5 * time.Second        // while all is well, so that a loss is noticed without traffic
-	probeAfter = 100 * time.Millisecond // one probe when something fails: how much else does is no reason for more
+	probeIdle  = 5 * time.Second        // while Redis answers, so that a failure is noticed without traffic
+	probeAfter = 100 * time.Millisecond // delay after a failed call, so that many failures cause one probe
 
-	// connectPatience is how many times the usual time a probe may take to connect.
+	// connectPatience is how many times Timeout a probe may take to connect.
 	connectPatience = 4
 )
 
 var probePauses = backoff.Policy{First: 250 * time.Millisecond, Most: 5 * time.Second}
 
-// health is what is known of Redis.
+// health is the known state of Redis.
 type health struct {
-	mu      sync.Mutex
-	closed  bool
-	failed  int // in a row
-	since   time.Time
-	result  Result // the last failure's, until an answer comes
-	err     error
-	changed chan struct{} // closed at the next change between up and away
-	wake    chan struct{} // the prober should look at once
-	deaf    error         // why there is no subscription: changes of other instances arrive late
-	moved   error         // set when the server is part of a Cluster and the settings lack that: it can never do
+	mu           sync.Mutex
+	closed       bool
+	failed       int // in a row
+	since        time.Time
+	result       Result // of the last failure, until Redis answers
+	err          error
+	changed      chan struct{} // closed when Redis next becomes available or unavailable
+	wake         chan struct{} // makes the prober probe at once
+	subscribeErr error         // why there is no subscription; changes of other instances then arrive late
+	clusterErr   error         // set if the server is part of a Cluster, which the settings do not say
 
-	causes     throttle.Causes[string]
-	loggedAway bool // the log has that Redis is away
+	causes            throttle.Causes[string]
+	loggedUnavailable bool // it was logged that Redis is unavailable
 }
 
 func (h *health) init() {
@@ -53,31 +54,32 @@ func (h *health) init() {
 	h.wake = make(chan struct{}, 1)
 }
 
-// Status is how Redis is doing.
+// Status is the state of Redis.
 type Status struct {
-	// Up says that Redis answers, and takes writes.
+	// Up is true if Redis answers and accepts writes.
 	Up bool `json:"up"`
 
-	// Since is when that last changed.
+	// Since is when Up last changed.
 	Since time.Time `json:"since"`
 
-	// Result and Error are those of the last failure while Redis is away. They are empty before it was first asked.
+	// Result and Error are those of the last failure, while Redis is unavailable. They are empty
+	// before the first call.
 	Result string `json:"result,omitempty"`
 	Error  string `json:"error,omitempty"`
 
 	// Cure is what to do about it.
 	Cure string `json:"cure,omitempty"`
 
-	// Deaf says why bans of other instances arrive after seconds only, although Redis is up.
+	// Deaf is why bans of other instances arrive only after seconds, although Redis is up.
 	Deaf string `json:"deaf,omitempty"`
 
-	// Addresses and Prefix are where this instance looks, and Instance is by what name others see it in Redis.
+	// Addresses and Prefix are the settings of this instance. Instance is its name in Redis.
 	Addresses []string `json:"addresses"`
 	Prefix    string   `json:"prefix"`
 	Instance  string   `json:"instance"`
 }
 
-// Status returns how Redis is doing. It asks nobody.
+// Status returns the state of Redis. It makes no calls.
 func (c *Client) Status() Status {
 	h := &c.health
 	h.mu.Lock()
@@ -88,8 +90,8 @@ func (c *Client) Status() Status {
 	switch {
 	case !s.Up && h.err != nil:
 		s.Result, s.Error, s.Cure = h.result.String(), h.err.Error(), cureOf(h.result, h.err)
-	case s.Up && h.deaf != nil:
-		s.Deaf = h.deaf.Error()
+	case s.Up && h.subscribeErr != nil:
+		s.Deaf = h.subscribeErr.Error()
 	}
 	return s
 }
@@ -97,19 +99,19 @@ func (c *Client) Status() Status {
 // Up reports whether Redis answers.
 func (c *Client) Up() bool { return c.up.Load() }
 
-// Changed returns a channel that is closed when Redis next goes away or comes back.
+// Changed returns a channel that is closed when Redis next becomes available or unavailable.
 func (c *Client) Changed() <-chan struct{} {
 	c.health.mu.Lock()
 	defer c.health.mu.Unlock()
 	return c.health.changed
 }
 
-// record records the outcome of an exchange, or of a probe.
+// record records the outcome of an exchange or of a probe.
 func (c *Client) record(err error, probe bool) {
 	result := ResultOf(err)
 	c.observe(result)
 	if err != nil {
-		c.reload(context.Background()) // returns at once; the server that fails may have been replaced
+		c.reload(context.Background()) // returns at once; the failed server may have been replaced
 	}
 	h := &c.health
 	h.mu.Lock()
@@ -119,32 +121,32 @@ func (c *Client) record(err error, probe bool) {
 		return
 	}
 	if errors.Is(err, goredis.ErrPoolTimeout) {
-		h.poke() // there are more callers than connections: whether Redis is at fault, the prober finds out
+		h.requestProbe() // there are more callers than connections; the prober finds out whether Redis is slow
 		return
 	}
 	h.result, h.err = result, err
 	h.failed++
 	if _, moved := goredis.IsMovedError(err); moved && !c.options.Cluster {
-		h.moved = err // with `cluster` the library would follow
+		h.clusterErr = err // with `cluster`, the library would follow the redirection
 	}
 	switch up := c.up.Load(); {
-	case up && (h.failed >= maxFailures || probe && result.refusal() || h.moved != nil):
-		c.turn(false)
+	case up && (h.failed >= maxFailures || probe && result.refusal() || h.clusterErr != nil):
+		c.setUp(false)
 	case up && !probe:
-		h.poke() // a server that refuses to write answers everything else, and is found out by a probe only
+		h.requestProbe() // a server that refuses writes may answer other calls: only a probe can tell
 	}
 }
 
-// poke lets the prober look at once.
-func (h *health) poke() {
+// requestProbe makes the prober probe at once.
+func (h *health) requestProbe() {
 	select {
 	case h.wake <- struct{}{}:
-	default: // it will
+	default: // a probe is already requested
 	}
 }
 
-// turn changes between up and away. It is called with the lock of health held.
-func (c *Client) turn(up bool) {
+// setUp changes whether Redis is available. The caller holds the lock of health.
+func (c *Client) setUp(up bool) {
 	h := &c.health
 	lasted := time.Since(h.since).Round(time.Millisecond)
 	h.since = time.Now()
@@ -154,55 +156,56 @@ func (c *Client) turn(up bool) {
 	if up {
 		c.options.Notify(true, "")
 		h.err = nil
-		if !h.loggedAway && !h.causes.Allow("up", time.Now()) {
+		if !h.loggedUnavailable && !h.causes.Allow("up", time.Now()) {
 			return
 		}
-		h.loggedAway = false
+		h.loggedUnavailable = false
 		c.log.Info("redis answers: what is learnt and decided is shared with the other instances",
 			slog.Duration("after", lasted))
 		return
 	}
-	c.logAway()
-	h.poke()
+	c.logUnavailable()
+	h.requestProbe()
 }
 
-// logAway logs, once a minute for each cause, that Redis is away. It is called with the lock of health held.
-func (c *Client) logAway() {
+// logUnavailable logs that Redis is unavailable, once a minute for each cause. The caller holds the lock
+// of health.
+func (c *Client) logUnavailable() {
 	h := &c.health
 	c.options.Notify(false, h.err.Error())
 	cause := h.result.String()
 	if h.result == Denied || h.result == Failed {
-		cause += h.err.Error() // a server's own text; errors of connections hold ports that are never the same
+		cause += h.err.Error() // the text of a server; the texts of connection errors have ever new port numbers
 	}
 	if !h.causes.Allow(cause, time.Now()) {
 		return
 	}
-	h.loggedAway = true
+	h.loggedUnavailable = true
 	c.log.Warn("redis is away: this instance goes on with what it knows by itself",
 		slog.String("result", h.result.String()), slog.String("error", h.err.Error()),
 		slog.String("cure", cureOf(h.result, h.err)))
 }
 
-// subscribed records whether messages of other instances arrive; err is why they do not.
-func (c *Client) subscribed(err error) {
+// setSubscribed records whether messages of other instances arrive; err is why they do not.
+func (c *Client) setSubscribed(err error) {
 	h := &c.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.deaf = err
+	h.subscribeErr = err
 	if err != nil && c.up.Load() && h.causes.Allow("deaf"+ResultOf(err).String(), time.Now()) {
 		c.log.Warn("what other instances ban is heard of late, within seconds: the subscription has ended",
 			slog.String("error", err.Error()), slog.String("cure", cureOf(ResultOf(err), err)))
 	}
 }
 
-// attend finds out, again and again, whether Redis answers. It ends with ctx.
-func (c *Client) attend(ctx context.Context) {
+// monitor probes Redis again and again, until ctx ends.
+func (c *Client) monitor(ctx context.Context) {
 	failures := 0 // in a row
 	for ctx.Err() == nil {
 		next := probeIdle
 		if err := c.probe(ctx); err != nil {
 			failures++
-			next = backoff.Jitter(probePauses.Pause(failures), 0.8, 1.2) // instances should not come back together
+			next = backoff.Jitter(probePauses.Pause(failures), 0.8, 1.2) // instances should not reconnect together
 		} else {
 			failures = 0
 		}
@@ -222,19 +225,19 @@ func (c *Client) attend(ctx context.Context) {
 	}
 }
 
-// probing does what the other scripts do: a server that answers pings may still be read-only, full, or refuse this
-// user.
-var probing = goredis.NewScript(`redis.call('TIME') return redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)`)
+// probeScript writes, like the other scripts: a server that answers pings may still be read-only,
+// be full, or deny this user.
+var probeScript = goredis.NewScript(`redis.call('TIME') return redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)`)
 
-// misplaced returns why the server can never do, or nil.
+// misplaced returns why the settings can never work with the server, or nil.
 func (c *Client) misplaced() error {
 	c.health.mu.Lock()
 	defer c.health.mu.Unlock()
-	return c.health.moved
+	return c.health.clusterErr
 }
 
-// probe connects if need be, with more patience than an exchange has, and then makes an exchange within the usual
-// time: a server that takes longer is of no use.
+// probe connects, if necessary, for which it waits longer than an exchange does. Then it makes an
+// exchange within the usual time, since a slower server is useless.
 func (c *Client) probe(ctx context.Context) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -250,8 +253,9 @@ func (c *Client) probe(ctx context.Context) (err error) {
 	if err == nil {
 		exchange, cancel := context.WithTimeout(ctx, c.timeout)
 		defer cancel()
-		key := c.key("probe:{" + strconv.Itoa(rand.IntN(16)) + "}") // of a Cluster, now one server and now another
-		err = probing.Run(exchange, c.rdb, []string{key}, c.token).Err()
+		// random, so that all servers of a Cluster are probed
+		key := c.key("probe:{" + strconv.Itoa(rand.IntN(16)) + "}")
+		err = probeScript.Run(exchange, c.rdb, []string{key}, c.token).Err()
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -262,9 +266,9 @@ func (c *Client) probe(ctx context.Context) (err error) {
 	defer h.mu.Unlock()
 	switch up := c.up.Load(); {
 	case err == nil && !up && !h.closed:
-		c.turn(true)
+		c.setUp(true)
 	case err != nil && !up:
-		c.logAway()
+		c.logUnavailable()
 	}
 	return err
 }

@@ -15,20 +15,21 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
-// listenPatience is how long a subscription may be silent before it is pinged, and then before it is closed.
+// listenPatience is how long a subscription may be silent before it is pinged, and how long the
+// ping may remain unanswered.
 const listenPatience = 2 * time.Second
 
-// maxPayload bounds a message: a text inside of JSON can take six times as much.
+// maxPayload is the maximum size of a message: JSON can escape each byte of a text as six.
 const maxPayload = 6*(maxText+replica.MaxName) + 64
 
-// message is about one entry that was posted, or, when it is empty, says that from now on none is missed.
+// message is an entry that was posted. An empty message means that the subscription has begun.
 type message struct {
 	Revision int64  `json:"revision,string"`
 	Name     string `json:"name"`
 	Text     string `json:"note"`
 }
 
-// subscription receives the messages of a map until it is closed, or breaks; then heard is closed.
+// subscription receives the messages of a map until it is closed or breaks. Then it closes heard.
 type subscription struct {
 	heard  chan message
 	sub    *goredis.PubSub
@@ -38,7 +39,7 @@ type subscription struct {
 
 // listen subscribes to the messages of the map.
 func (f *follower) listen(ctx context.Context) *subscription {
-	heard := make(chan message, atOnce)
+	heard := make(chan message, maxBatch)
 	s := &subscription{heard: heard, sub: f.rdb.Subscribe(ctx)}
 	s.done.Go(func() {
 		defer close(heard)
@@ -49,10 +50,10 @@ func (f *follower) listen(ctx context.Context) *subscription {
 		}()
 		err := s.sub.Subscribe(ctx, f.channel())
 		if err == nil {
-			err = s.receive(ctx, heard, func() { f.subscribed(nil) })
+			err = s.receive(ctx, heard, func() { f.setSubscribed(nil) })
 		}
 		if err != nil && ctx.Err() == nil && !s.closed.Load() {
-			f.subscribed(err)
+			f.setSubscribed(err)
 		}
 	})
 	return s
@@ -66,7 +67,7 @@ func (s *subscription) close() {
 	s.done.Wait()
 }
 
-// receive hands messages on. It ends when the subscription is closed, when it breaks or when Redis does not answer a
+// receive forwards messages until the subscription is closed or breaks, or Redis does not answer a
 // ping.
 func (s *subscription) receive(ctx context.Context, heard chan<- message, subscribed func()) error {
 	silent := false
@@ -90,14 +91,14 @@ func (s *subscription) receive(ctx context.Context, heard chan<- message, subscr
 			subscribed()
 		case *goredis.Message:
 			if len(received.Payload) > maxPayload || json.Unmarshal([]byte(received.Payload), &m) != nil || m.Name == "" {
-				continue // whoever may publish can send anything
+				continue // not a message of an instance: other clients may publish, too
 			}
 		default:
 			continue
 		}
 		select {
 		case heard <- m:
-		default: // the revision shows that one was missed
+		default: // dropped; the revision shows that one was missed
 		}
 	}
 }

@@ -9,8 +9,9 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// useLogger sends the log of the library to ours. The library has one logger a process, which by default writes a
-// line to standard error for each connection that fails; health logs the same once a minute.
+// useLogger sends the library's log to logger, at debug level. The library has one logger per
+// process. By default, it writes a line to standard error for each failed connection; health logs
+// that once a minute.
 func useLogger(logger *slog.Logger) {
 	if logger == nil {
 		return

@@ -15,8 +15,9 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// The record of a subject is a hash with a field for each source, so that two instances never overwrite each other, and
-// values that a person can read. The subject stands in braces: in a Cluster, all that is about it is on one server.
+// The record of a subject is a hash with one field per source, so that two instances do not
+// overwrite each other's reports. Its values are readable. The subject is in braces: a Cluster then
+// keeps all its keys on one server.
 var (
 	//go:embed claim.lua
 	claimText string
@@ -31,11 +32,12 @@ var (
 )
 
 const (
-	// keepAfterDue is how long a report stays after it should have been renewed: it goes on counting, less and less, while
-	// its source cannot answer.
+	// keepAfterDue is how long a report is stored after it was due for renewal. It still counts,
+	// with falling weight, while its source cannot answer.
 	keepAfterDue = 7 * 24 * time.Hour
 
-	// readableTime is how times are written. They are always in UTC and so compare as texts.
+	// readableTime is the format of times. They are always in UTC, so that they can be compared as
+	// texts.
 	readableTime = "2006-01-02T15:04:05Z"
 )
 
@@ -47,7 +49,7 @@ func (c *Client) askingKey(subject netip.Prefix, source string) string {
 	return c.key("{" + subject.String() + "}:asking:" + source)
 }
 
-// Load returns what instances have learnt of a subject from the given sources.
+// Load returns the stored reports of the given sources on a subject.
 func (c *Client) Load(ctx context.Context, key record.Key, sources []string) (rec record.Record, err error) {
 	err = c.do(ctx, func(ctx context.Context) error {
 		values, err := c.rdb.HMGet(ctx, c.recordKey(key.Subject()), sources...).Result()
@@ -61,9 +63,10 @@ func (c *Client) Load(ctx context.Context, key record.Key, sources []string) (re
 	return rec, err
 }
 
-// Claim returns what instances have learnt of a subject from the given sources, and which of these the caller must
-// ask now: no other instance gets them while the lease lasts, or until Keep or Fail. A source without an answer and a
-// failure in the record that is not among them is being asked by another instance: claim it again in a while.
+// Claim returns the stored reports of the given sources on a subject, and the sources that the
+// caller must ask now. No other instance gets those until the lease ends, or until Keep or Fail. A
+// source without a report or a failure that is not among them is being asked by another instance:
+// claim it again later.
 func (c *Client) Claim(
 	ctx context.Context, key record.Key, sources []string, lease time.Duration,
 ) (rec record.Record, mine []string, err error) {
@@ -98,8 +101,8 @@ func (c *Client) Claim(
 	return rec, mine, nil
 }
 
-// Keep shares the report of a source on a subject, unless a newer one is there, and releases the claim.
-func (c *Client) Keep(
+// Store stores the report of a source on a subject, unless a newer one is stored, and releases the claim.
+func (c *Client) Store(
 	ctx context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time,
 ) error {
 	text, err := json.Marshal(storedOf(r, fetched, due))
@@ -113,15 +116,15 @@ func (c *Client) Keep(
 	return err
 }
 
-// Fail releases a claim without an answer. No instance asks the source about the subject again before retry has passed;
-// with 0, the next one that wants to know may.
+// Fail releases a claim without a report. No instance asks the source about the subject again
+// before retry has passed; if retry is 0, any may ask at once.
 func (c *Client) Fail(ctx context.Context, key record.Key, source string, retry time.Duration) error {
 	_, err := c.run(ctx, failing, []string{c.askingKey(key.Subject(), source)}, c.token, retry.Milliseconds())
 	return err
 }
 
-// Forget drops what instances have learnt of a subject from the given sources, and that some failed, and reports
-// whether anything was learnt.
+// Forget deletes the reports and failures of the given sources on a subject, and reports whether
+// there was a report.
 func (c *Client) Forget(ctx context.Context, key record.Key, sources []string) (found bool, err error) {
 	subject := key.Subject()
 	var marks []string
@@ -139,7 +142,7 @@ func (c *Client) Forget(ctx context.Context, key record.Key, sources []string) (
 	return found, err
 }
 
-// stored is a report as it is written.
+// stored is a report in the format of Redis.
 type stored struct {
 	Severity   float64               `json:"severity"`
 	Confidence float64               `json:"confidence"`
@@ -169,7 +172,7 @@ func storedOf(r reputation.Report, fetched, due time.Time) stored {
 	return s
 }
 
-// number returns the nearest number from -1 to 1, which JSON can hold.
+// number returns f, limited to -1 to 1; JSON has no NaN or infinity.
 func number(f float64) float64 {
 	if math.IsNaN(f) {
 		return 0
@@ -177,8 +180,8 @@ func number(f float64) float64 {
 	return min(max(f, -1), 1)
 }
 
-// restore puts a report that was read into the record. It reports false for a damaged one, which does not count:
-// somebody else can write there.
+// restore adds a stored report to the record. It returns false if the report is damaged: other
+// programs can write to Redis.
 func restore(rec *record.Record, source, text string) bool {
 	var s stored
 	if json.Unmarshal([]byte(text), &s) != nil {
@@ -193,13 +196,13 @@ func restore(rec *record.Record, source, text string) bool {
 		return false
 	}
 	r := reputation.Report{Severity: s.Severity, Confidence: s.Confidence, Categories: s.Categories}
-	r.LastSeen, _ = time.Parse(readableTime, s.Seen) // zero when it is missing
+	r.LastSeen, _ = time.Parse(readableTime, s.Seen) // zero if missing
 	r.Facts = reputation.Facts{Country: s.Country, ASN: s.ASN, Nature: s.Nature}
 	rec.Learn(record.Pack(record.IDOf(source), r, fetched, due), r.Facts)
 	return true
 }
 
-// fail marks in the record that a source should not be asked before a time. Its last report stays.
+// fail records that a source should not be asked before a time. Its last report stays.
 func fail(rec *record.Record, source record.SourceID, until time.Time) {
 	a := record.Answer{Source: source}
 	if last := rec.Find(source); last != nil {

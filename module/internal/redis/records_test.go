@@ -42,7 +42,7 @@ func keepsRecords(tb testing.TB, c *Client) {
 		if err != nil || rec != (record.Record{}) || !slices.Equal(mine, []string{"abuseipdb", "dronebl"}) {
 			tb.Fatalf("claim of the unknown: %+v, %v, %v", rec, mine, err)
 		}
-		if err := c.Keep(ctx, key, "abuseipdb", bad, now, now.Add(time.Hour)); err != nil {
+		if err := c.Store(ctx, key, "abuseipdb", bad, now, now.Add(time.Hour)); err != nil {
 			tb.Fatal(err)
 		}
 		if err := c.Fail(ctx, key, "dronebl", 0); err != nil {
@@ -95,7 +95,7 @@ func TestOneAsks(t *testing.T) {
 
 	t.Run("answered", func(t *testing.T) {
 		start()
-		if err := a.Keep(ctx, key4, "abuseipdb", bad, now, now.Add(time.Hour)); err != nil {
+		if err := a.Store(ctx, key4, "abuseipdb", bad, now, now.Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		if answer, mine := claim(b, time.Minute); mine || answer != record.Pack(id, bad, now, now.Add(time.Hour)) {
@@ -107,7 +107,7 @@ func TestOneAsks(t *testing.T) {
 	})
 	t.Run("past its time", func(t *testing.T) {
 		start()
-		if err := a.Keep(ctx, key4, "abuseipdb", bad, now.Add(-time.Hour), now.Add(-time.Minute)); err != nil {
+		if err := a.Store(ctx, key4, "abuseipdb", bad, now.Add(-time.Hour), now.Add(-time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		if answer, mine := claim(b, time.Minute); !mine || answer.Fetched == 0 {
@@ -130,7 +130,7 @@ func TestOneAsks(t *testing.T) {
 			t.Errorf("%+v, due in %s, to ask: %v", answer, in, mine)
 		}
 		// somebody who was told to ask anew all the same has an answer that counts
-		if err := b.Keep(ctx, key4, "abuseipdb", bad, now, now.Add(time.Hour)); err != nil {
+		if err := b.Store(ctx, key4, "abuseipdb", bad, now, now.Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		if answer, mine := claim(a, time.Minute); mine || answer.Failed || !answer.Answered() {
@@ -158,7 +158,7 @@ func TestOneAsks(t *testing.T) {
 	})
 	t.Run("no number", func(t *testing.T) {
 		start()
-		if err := a.Keep(ctx, key4, "abuseipdb", reputation.Report{Severity: math.NaN(), Confidence: math.Inf(1)}, now, now.Add(time.Hour)); err != nil {
+		if err := a.Store(ctx, key4, "abuseipdb", reputation.Report{Severity: math.NaN(), Confidence: math.Inf(1)}, now, now.Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		if answer, _ := claim(b, time.Minute); answer.Severity != 0 || answer.Confidence != 100 {
@@ -196,10 +196,10 @@ func TestNothingOlderReplaces(t *testing.T) {
 			if ago != 0 {
 				r = older
 			}
-			if err := c.Keep(ctx, key6, "abuseipdb", r, now.Add(ago), now.Add(ago+time.Hour)); err != nil {
+			if err := c.Store(ctx, key6, "abuseipdb", r, now.Add(ago), now.Add(ago+time.Hour)); err != nil {
 				t.Fatal(err)
 			}
-			if err := c.Keep(ctx, key6, "other", older, now.Add(ago), now.Add(ago+time.Hour)); err != nil {
+			if err := c.Store(ctx, key6, "other", older, now.Add(ago), now.Add(ago+time.Hour)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -225,7 +225,7 @@ func TestAPersonCanReadIt(t *testing.T) {
 	server := testenv.Redis(t)
 	c := connect(t, server.Addr)
 	now := time.Date(2099, 11, 24, 13, 0, 0, 0, time.UTC) // so that it is not over
-	if err := c.Keep(t.Context(), key4, "abuseipdb", bad, now, now.Add(6*time.Hour)); err != nil {
+	if err := c.Store(t.Context(), key4, "abuseipdb", bad, now, now.Add(6*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	const key = "iprep:v1:{203.0.113.7/32}:record"

@@ -1,6 +1,6 @@
-// Package redis is the memory that instances share: records of subjects, counts of quotas and limits, and the
-// replicated maps on which they agree. Losing it costs nothing but sharing: while it is away, every call returns
-// ErrAway at once.
+// Package redis stores what instances share: reports on subjects, counts of quotas and limits, and
+// replicated maps. Nothing depends on it: while Redis is unavailable, every call returns ErrUnavailable at
+// once.
 package redis
 
 import (
@@ -27,47 +27,49 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
-// Options say where Redis is and how to talk to it. Addresses are required.
+// Options configure a Client. Addresses are required.
 type Options struct {
-	// Addresses are host:port, or the path of a Unix socket. Of a Cluster, or of Sentinels, several.
+	// Addresses are host:port, or the path of a Unix socket. A Cluster, or Sentinels, may have several.
 	Addresses []string
 
-	// Cluster says that the addresses are nodes of a Redis Cluster, or its configuration endpoint.
+	// Cluster means that the addresses are nodes of a Redis Cluster, or its configuration endpoint.
 	Cluster bool
 
-	// Master is the name of the master that the addresses, which are Sentinels then, keep watch over. Default: none.
+	// Master is the name of the master. If it is set, the addresses are Sentinels. Default: none.
 	Master string
 
-	// Credentials returns the user, empty for the default user, and the password, empty for none. It is asked for
-	// every new connection, so that a password that has changed is used without a restart.
+	// Credentials returns the user, empty for the default user, and the password, empty for none.
+	// It is called for every new connection, so that a new password is used without a restart.
 	Credentials func() (user, password string, err error)
 
-	// SentinelUsername and SentinelPassword are what the Sentinels themselves ask for.
+	// SentinelUsername and SentinelPassword are the login of the Sentinels themselves.
 	SentinelUsername, SentinelPassword string
 
 	// Database is the number of the database. A Cluster has 0 only.
 	Database int
 
-	// TLS is how to secure connections. Nil is plain TCP.
+	// TLS is the TLS configuration. Nil means plain TCP.
 	TLS *tls.Config
 
 	// Prefix begins every key and channel, so that applications can share a server. Default: iprep.
 	Prefix string
 
-	// Timeout bounds one exchange, a new connection's handshake included. Requests never wait that long. Default: 250ms.
+	// Timeout is the time limit of one exchange, with the handshake of a new connection. Default:
+	// 250ms.
 	Timeout time.Duration
 
-	// PoolSize is how many connections to a server there may be. Default: 10 for each processor.
+	// PoolSize is the maximum number of connections per server. Default: 10 per processor.
 	PoolSize int
 
-	// Logger gets what an operator must know. Default: slog.Default().
+	// Logger receives messages for the operator. Default: slog.Default().
 	Logger *slog.Logger
 
-	// Observe, when set, is called with every outcome. It must be quick.
+	// Observe, if set, is called with every outcome. It must be quick.
 	Observe func(Result)
 
-	// Notify, when set, is called when Redis begins to answer, and with the reason each time it turns out not to. It is
-	// called with a lock held: it must be quick, and call nothing here.
+	// Notify, if set, is called when Redis becomes available, and with the reason whenever it is
+	// found unavailable. It is called with a lock held: it must be quick and must not call this
+	// package.
 	Notify func(up bool, why string)
 }
 
@@ -77,19 +79,19 @@ const (
 	DefaultTimeout = 250 * time.Millisecond
 )
 
-// Client talks to one Redis: a server, a Cluster, or whichever server Sentinels say is the master. It is safe for
-// concurrent use.
+// Client is a client of one Redis: a server, a Cluster, or the master that Sentinels name. It is
+// safe for concurrent use.
 type Client struct {
 	options Options
-	rdb     goredis.UniversalClient // made by Start: the library dials as soon as there is a pool
-	reload  func(context.Context)   // of what is known of a Cluster
+	rdb     goredis.UniversalClient // created by Start, since the library connects as soon as it exists
+	reload  func(context.Context)   // reloads the topology of a Cluster
 	prefix  string
-	token   string // by which other instances know this one
+	token   string // identifies this instance
 	timeout time.Duration
 	log     *slog.Logger
 	observe func(Result)
 
-	maxEntries int // of one map; tests set it
+	maxEntries int // per map; tests set it
 
 	up     atomic.Bool
 	health health
@@ -102,11 +104,12 @@ var (
 	_ limit.Store = (*Client)(nil)
 )
 
-// schema is the version of the layout of keys and values. Instances of different versions do not see each other.
+// schema is the version of the layout of keys and values. Instances with different versions share
+// nothing.
 const schema = "v1"
 
-// Open returns a client that has not called anybody yet: Start does, in the background. Until then, and whenever
-// Redis does not answer, calls return ErrAway.
+// Open returns a client without connecting. Start connects, in the background. Until then, and
+// while Redis is unavailable, calls return ErrUnavailable.
 func Open(o Options) (*Client, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
@@ -127,7 +130,7 @@ func Open(o Options) (*Client, error) {
 		o.Notify = func(bool, string) {}
 	}
 	var random [8]byte
-	_, _ = rand.Read(random[:]) // it never fails
+	_, _ = rand.Read(random[:]) // never fails
 	c := &Client{
 		options: o,
 		prefix:  o.Prefix + ":" + schema + ":",
@@ -142,7 +145,7 @@ func Open(o Options) (*Client, error) {
 	return c, nil
 }
 
-// Check reports settings that cannot work.
+// Check returns an error if the settings cannot work.
 func (o *Options) Check() error {
 	switch {
 	case len(o.Addresses) == 0:
@@ -154,8 +157,8 @@ func (o *Options) Check() error {
 	case slices.ContainsFunc(o.Addresses, isURL):
 		return errors.New("an address is a URL, or holds a user: write host:port, " +
 			"and what else the URL holds as `username`, `password`, `database` and `tls`")
-	case slices.ContainsFunc(o.Addresses, isNowhere):
-		i := slices.IndexFunc(o.Addresses, isNowhere)
+	case slices.ContainsFunc(o.Addresses, isUndialable):
+		i := slices.IndexFunc(o.Addresses, isUndialable)
 		return fmt.Errorf("address %q is neither host:port, with a port from 1 to 65535, nor the path of a Unix socket",
 			o.Addresses[i])
 	case len(o.Addresses) > 1 && !o.Cluster && o.Master == "":
@@ -165,27 +168,27 @@ func (o *Options) Check() error {
 	return nil
 }
 
-// isURL reports whether an address is more than that. It may hold a password, and is not repeated.
+// isURL reports whether an address is a URL. It may contain a password, so errors do not repeat it.
 func isURL(address string) bool {
 	return strings.Contains(address, "://") || strings.Contains(address, "@")
 }
 
-// isNowhere reports whether an address cannot be dialled. Placeholders are not resolved yet in what a Caddyfile is
-// read from.
-func isNowhere(address string) bool {
+// isUndialable reports whether an address cannot be dialled. Placeholders are not resolved yet when a
+// Caddyfile is adapted.
+func isUndialable(address string) bool {
 	if strings.HasPrefix(address, "/") || strings.HasPrefix(address, "unix//") || strings.Contains(address, "{") {
 		return false
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return address == "" || strings.Contains(address, ":") // else a host, which has the usual port
+		return address == "" || strings.Contains(address, ":") // otherwise a host, with the default port
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	return host == "" || err != nil || n == 0
 }
 
-// connect returns the library's client, and what makes it look at a Cluster anew: by itself it goes on asking a
-// master that is gone for a minute.
+// connect returns the library's client, and a function that reloads the topology of a Cluster. The
+// library alone would use a lost master for a minute.
 func (o *Options) connect() (goredis.UniversalClient, func(context.Context)) {
 	if !o.Cluster {
 		return goredis.NewUniversalClient(o.universal()), func(context.Context) {}
@@ -196,11 +199,11 @@ func (o *Options) connect() (goredis.UniversalClient, func(context.Context)) {
 	return cluster, cluster.ReloadState
 }
 
-// clusterReload is how often a Cluster is looked at although nothing fails.
+// clusterReload is how often the topology of a Cluster is reloaded even if nothing fails.
 const clusterReload = 10 * time.Second
 
-// universal returns the options of the library. Each differs from its default for a reason: answers from Redis are a
-// help, for which nobody waits as long as the library would.
+// universal returns the options of the library. They differ from its defaults mostly because no
+// request waits for Redis as long as the library would.
 func (o *Options) universal() *goredis.UniversalOptions {
 	useLogger(o.Logger)
 	u := &goredis.UniversalOptions{
@@ -214,22 +217,25 @@ func (o *Options) universal() *goredis.UniversalOptions {
 		ClientName:       "caddy-ip-reputation",
 		PoolSize:         o.PoolSize,
 
-		// without these a refused connection takes 1.7 s to fail, and a silent server ignores the deadline of the context
+		// without these, a refused connection takes 1.7 s to fail, and a silent server outlasts the
+		// context's deadline
 		ContextTimeoutEnabled: true,
 		MaxRetries:            -1,
 		DialerRetries:         1,
 		DialTimeout:           o.Timeout,
 		ReadTimeout:           o.Timeout,
 		WriteTimeout:          o.Timeout,
-		PoolTimeout:           o.Timeout / 5, // a pool that is used up means that Redis is slow: more callers do not help
+		PoolTimeout:           o.Timeout / 5, // an exhausted pool means that Redis is slow: more callers do not help
 
-		// two connections at hand; each is renewed now and then, so that load balancers and changed passwords are followed
+		// two idle connections; each is renewed now and then, to follow load balancers and new
+		// passwords
 		MinIdleConns:          2,
 		ConnMaxIdleTime:       5 * time.Minute,
 		ConnMaxLifetime:       30 * time.Minute,
 		ConnMaxLifetimeJitter: 5 * time.Minute,
 
-		// a second pool that nobody here uses, and a probe that servers other than Redis count as an error
+		// disabled: a second pool that is not used here, and a command that servers other than
+		// Redis count as an error
 		PipelinePoolSize:         -1,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
@@ -245,7 +251,8 @@ func (o *Options) universal() *goredis.UniversalOptions {
 	return u
 }
 
-// Start begins to look after the connection. It returns at once. Starting again, or after Close, does nothing.
+// Start starts the background work and returns at once. A second call, or a call after Close, does
+// nothing.
 func (c *Client) Start() {
 	c.health.mu.Lock()
 	defer c.health.mu.Unlock()
@@ -255,10 +262,10 @@ func (c *Client) Start() {
 	c.rdb, c.reload = c.options.connect()
 	ctx, cancel := context.WithCancel(context.Background())
 	c.stop = cancel
-	c.done.Go(func() { c.attend(ctx) })
+	c.done.Go(func() { c.monitor(ctx) })
 }
 
-// Close ends the connections. Calls under way fail, later ones return ErrAway.
+// Close closes the connections. Running calls fail, later ones return ErrUnavailable.
 func (c *Client) Close() error {
 	c.health.mu.Lock()
 	c.health.closed = true
@@ -268,7 +275,7 @@ func (c *Client) Close() error {
 		return nil
 	}
 	stop()
-	err := c.rdb.Close() // ends what the prober waits for
+	err := c.rdb.Close() // ends the prober's calls
 	c.done.Wait()
 	c.up.Store(false)
 	if err != nil {
@@ -277,7 +284,7 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// run runs a script within the time allowed, unless Redis is known to be away.
+// run runs a script within Timeout. It fails at once if Redis is unavailable.
 func (c *Client) run(ctx context.Context, script *goredis.Script, keys []string, args ...any) (any, error) {
 	var answer any
 	err := c.do(ctx, func(ctx context.Context) (err error) {
@@ -287,12 +294,12 @@ func (c *Client) run(ctx context.Context, script *goredis.Script, keys []string,
 	return answer, err
 }
 
-// do makes one exchange within the time allowed, unless Redis is known to be away. That there is nothing under a key
-// is not an error.
+// do makes one exchange within Timeout. It fails at once if Redis is unavailable. A missing key is
+// not an error.
 func (c *Client) do(ctx context.Context, exchange func(context.Context) error) error {
 	if !c.up.Load() {
 		c.observe(Skipped)
-		return ErrAway
+		return ErrUnavailable
 	}
 	bounded, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -301,7 +308,7 @@ func (c *Client) do(ctx context.Context, exchange func(context.Context) error) e
 		err = nil
 	}
 	if err != nil && ctx.Err() != nil {
-		return ctx.Err() // the caller has left, which says nothing about Redis
+		return ctx.Err() // the caller has cancelled: nothing is known about Redis
 	}
 	c.record(err, false)
 	if err != nil {
@@ -310,5 +317,6 @@ func (c *Client) do(ctx context.Context, exchange func(context.Context) error) e
 	return nil
 }
 
-// key returns the name of a key or channel. What stands in braces decides on which server of a Cluster it is.
+// key returns the full name of a key or channel. In a Cluster, the text in braces selects the
+// server.
 func (c *Client) key(name string) string { return c.prefix + name }

@@ -254,8 +254,8 @@ func TestAway(t *testing.T) {
 	c := open(t, Options{
 		Addresses: []string{server.Addr}, Observe: seen.observe, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
-	if _, err := c.Count(t.Context(), quota.Count{}); !errors.Is(err, ErrAway) {
-		t.Errorf("%v, want ErrAway", err)
+	if _, err := c.Count(t.Context(), quota.Count{}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("%v, want ErrUnavailable", err)
 	}
 	eventually(t, "it is known to be unreachable", func() bool { return c.Status().Result == Unreachable.String() })
 	server.Start()
@@ -267,8 +267,8 @@ func TestAway(t *testing.T) {
 	}
 	awaitUp(t, c, false)
 	skipped := seen.of(Skipped)
-	if _, err := c.Count(t.Context(), quota.Count{}); !errors.Is(err, ErrAway) || seen.of(Skipped) != skipped+1 {
-		t.Errorf("%v, want ErrAway, counted as skipped", err)
+	if _, err := c.Count(t.Context(), quota.Count{}); !errors.Is(err, ErrUnavailable) || seen.of(Skipped) != skipped+1 {
+		t.Errorf("%v, want ErrUnavailable, counted as skipped", err)
 	}
 	if n := strings.Count(log.String(), "redis is away"); n != 1 {
 		t.Errorf("it is said %d times that redis is away:\n%s", n, log.String())
@@ -303,7 +303,7 @@ func TestFaultsAreTold(t *testing.T) {
 		server.CLI("CONFIG", "SET", "maxmemory", "1", "maxmemory-policy", "noeviction")
 		_, _ = c.Count(t.Context(), quota.Count{Account: "a", N: 1, Windows: []quota.WindowCount{today(1000)}})
 		for range 3 { // what only reads goes well, and hides nothing
-			if _, err := c.Load(t.Context(), key4, []string{"abuseipdb"}); err != nil && !errors.Is(err, ErrAway) {
+			if _, err := c.Load(t.Context(), key4, []string{"abuseipdb"}); err != nil && !errors.Is(err, ErrUnavailable) {
 				t.Error(err)
 			}
 		}
@@ -391,7 +391,7 @@ func TestLinks(t *testing.T) {
 				if ctx.Err() != nil {
 					t.Fatal("a call did not end by itself")
 				}
-				return errors.Is(err, ErrAway)
+				return errors.Is(err, ErrUnavailable)
 			})
 			link.Heal()
 			awaitUp(t, c, true)
@@ -422,8 +422,8 @@ func TestNobodyIsCalledBeforeTheStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(100 * time.Millisecond) // the library would have dialled by now
-		if _, err := c.Count(t.Context(), quota.Count{}); !errors.Is(err, ErrAway) {
-			t.Errorf("%v, want ErrAway", err)
+		if _, err := c.Count(t.Context(), quota.Count{}); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%v, want ErrUnavailable", err)
 		}
 		if err := c.Close(); err != nil {
 			t.Error(err)
@@ -449,8 +449,8 @@ func TestClosing(t *testing.T) {
 			t.Error(err)
 		}
 		c.Start()
-		if _, err := c.Count(t.Context(), quota.Count{}); !errors.Is(err, ErrAway) {
-			t.Errorf("%v, want ErrAway", err)
+		if _, err := c.Count(t.Context(), quota.Count{}); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%v, want ErrUnavailable", err)
 		}
 	}
 }

@@ -10,29 +10,30 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// ErrAway means that Redis does not answer at present, so that it was not asked.
-var ErrAway = errors.New("redis is away")
+// ErrUnavailable means that Redis is unavailable, so that no call was made.
+var ErrUnavailable = errors.New("redis is away")
 
-// Result is the outcome of one exchange. Its words are the values of the metrics' result label.
+// Result is the outcome of one exchange. Its names are values of the metrics' result label.
 type Result uint8
 
 // The results.
 const (
-	// OK: Redis has answered.
+	// OK: Redis answered.
 	OK Result = iota
-	// Timeout: no answer within the time allowed.
+	// Timeout: no answer in time.
 	Timeout
-	// Unreachable: there is no connection, or it broke.
+	// Unreachable: connecting failed, or the connection broke.
 	Unreachable
 	// Denied: the user, the password or the permissions are wrong.
 	Denied
-	// ReadOnly: the server is a replica that takes no writes.
+	// ReadOnly: the server is a replica, which refuses writes.
 	ReadOnly
-	// Full: the server has no memory left, and its settings forbid it to evict.
+	// Full: the server has no memory left, and its settings forbid eviction.
 	Full
-	// Failed: any other error, such as a server that is loading its data or a cluster that is incomplete.
+	// Failed: any other error, such as a server that is loading its data or a cluster that is
+	// incomplete.
 	Failed
-	// Skipped: not asked, since Redis is known to be away.
+	// Skipped: no call was made, since Redis is unavailable.
 	Skipped
 
 	// NumResults is the number of results.
@@ -41,7 +42,7 @@ const (
 
 var resultNames = [NumResults]string{"ok", "timeout", "unreachable", "denied", "read_only", "full", "error", "skipped"}
 
-// String returns the result's word.
+// String returns the name of the result.
 func (r Result) String() string {
 	if int(r) < len(resultNames) {
 		return resultNames[r]
@@ -49,10 +50,10 @@ func (r Result) String() string {
 	return fmt.Sprintf("Result(%d)", uint8(r))
 }
 
-// refusal reports whether the server has answered, and will not do what it is asked until somebody changes something.
+// refusal reports whether the server answers but refuses, until an operator changes something.
 func (r Result) refusal() bool { return r == Denied || r == ReadOnly || r == Full }
 
-// cures are what an operator can do about a result.
+// cures are what an operator can do about each result.
 var cures = [NumResults]string{
 	Timeout: "look at the network and at the load of the server, allow a longer `timeout`, " +
 		"or see whether only one side expects `tls`",
@@ -64,7 +65,7 @@ var cures = [NumResults]string{
 	Failed:   "look at the log of the server",
 }
 
-// causes are texts in errors that say more about the cure than the result does.
+// causes are texts in errors that call for a more specific cure than the result's.
 var causes = []struct{ text, cure string }{
 	{errCredentials.Error(), "see that the password can be read where Caddy runs"},
 	{"x509:", "compare the server's certificate with `ca` and `server_name` of `tls`"},
@@ -79,7 +80,7 @@ var causes = []struct{ text, cure string }{
 	{"CLUSTERDOWN", "some of the Cluster's slots have no server: look at `redis-cli cluster info`"},
 }
 
-// cureOf returns what an operator can do about a failure.
+// cureOf returns what an operator can do about an error.
 func cureOf(r Result, err error) string {
 	for _, t := range causes {
 		if strings.Contains(err.Error(), t.text) {
@@ -89,14 +90,14 @@ func cureOf(r Result, err error) string {
 	return cures[r]
 }
 
-// ResultOf classifies an error of the library or of a method of Client. Nothing else does.
+// ResultOf classifies an error of the library or of a method of Client. No other code does.
 func ResultOf(err error) Result {
 	var network net.Error
 	var server goredis.Error
 	switch {
 	case err == nil:
 		return OK
-	case errors.Is(err, ErrAway):
+	case errors.Is(err, ErrUnavailable):
 		return Skipped
 	case goredis.IsAuthError(err), goredis.IsPermissionError(err), errors.Is(err, errCredentials), deniedInScript(err):
 		return Denied
@@ -113,7 +114,8 @@ func ResultOf(err error) Result {
 	return Unreachable
 }
 
-// deniedInScript reports whether a script of ours lacked a permission. Redis 7.0 has no code of its own for that.
+// deniedInScript reports whether a script lacked a permission. Redis 7.0 has no error code for
+// that.
 func deniedInScript(err error) bool {
 	var server goredis.Error
 	if !errors.As(err, &server) {

@@ -6,23 +6,23 @@ import (
 	"strings"
 )
 
-// Value is an entry in the form in which a package keeps it.
+// Value is an entry in the form that a package stores.
 type Value[V any] interface {
 	comparable
 
 	// ID returns the entry's name and version.
 	ID() (name string, version int64)
 
-	// Newer reports what Entry.Newer does.
+	// Newer compares like Entry.Newer.
 	Newer(than V) bool
 
-	// Join returns the newer one of two values of one name, with what has to be remembered of the older one. Joining the
-	// same values again, in any order, changes nothing.
+	// Join returns the newer of two values with the same name, with the parts of the older one that
+	// must not be lost. Joining the same values again, in any order, changes nothing.
 	Join(with V) V
 }
 
-// Merge compares what others know, one value of each name, with what is known here. It returns what must take the place
-// of what is known, and what is known that is newer than what was given under its name.
+// Merge compares the values of another instance, one per name, with the known ones. taken are the
+// values to store. newer are known values that are newer than the given ones.
 func Merge[V Value[V]](given []V, known func(V) (V, bool)) (taken, newer []V) {
 	for _, theirs := range given {
 		ours, found := known(theirs)
@@ -40,9 +40,9 @@ func Merge[V Value[V]](given []V, known func(V) (V, bool)) (taken, newer []V) {
 	return taken, newer
 }
 
-// Map holds values by name, a limited number of them: of more, those with the largest versions, and of equal versions
-// those with the largest names. Replicas with the same limit thus come to hold the same. It is not safe for concurrent
-// use.
+// Map is a limited number of values by name. If there are more, it keeps those with the largest
+// versions and, at equal versions, the largest names. Replicas with the same limit thus keep the
+// same values. It is not safe for concurrent use.
 type Map[V Value[V]] struct {
 	limit  int
 	values map[string]V
@@ -60,7 +60,7 @@ func (m *Map[V]) Get(name string) (V, bool) {
 	return v, found
 }
 
-// Version returns the version of a name, or 0 for one that is not known.
+// Version returns the version of a name; 0 if the name is unknown.
 func (m *Map[V]) Version(name string) int64 {
 	v, found := m.values[name]
 	if !found {
@@ -70,7 +70,7 @@ func (m *Map[V]) Version(name string) int64 {
 	return version
 }
 
-// All returns the values in the order of their names.
+// All returns the values, sorted by name.
 func (m *Map[V]) All() []V {
 	all := make([]V, 0, len(m.values))
 	for _, name := range sortedNames(m.values) {
@@ -79,14 +79,14 @@ func (m *Map[V]) All() []V {
 	return all
 }
 
-// Put puts a value in the place of that of its name, whichever is newer.
+// Put stores a value, even if the known one of its name is newer.
 func (m *Map[V]) Put(v V) {
 	name, _ := v.ID()
 	m.values[name] = v
 	m.fit()
 }
 
-// Delete removes the values that are not wanted any more.
+// Delete removes the values for which unwanted returns true.
 func (m *Map[V]) Delete(unwanted func(V) bool) {
 	for name, v := range m.values {
 		if unwanted(v) {
@@ -95,8 +95,8 @@ func (m *Map[V]) Delete(unwanted func(V) bool) {
 	}
 }
 
-// Merge takes over what is newer than what is known. It returns what it took, as it now stands here, and what is known
-// that is newer than what was given under its name.
+// Merge stores the values that are newer than the known ones. taken are those, as stored. newer are
+// known values that are newer than the given ones.
 func (m *Map[V]) Merge(given []V) (taken, newer []V) {
 	newest := make(map[string]V, len(given))
 	for _, v := range given {
@@ -127,7 +127,7 @@ func (m *Map[V]) Merge(given []V) (taken, newer []V) {
 	return taken, newer
 }
 
-// fit drops the oldest values for which there is no room.
+// fit drops the oldest values above the limit.
 func (m *Map[V]) fit() {
 	if len(m.values) <= m.limit {
 		return

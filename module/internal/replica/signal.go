@@ -2,11 +2,12 @@ package replica
 
 import "sync"
 
-// Signal tells everybody who waits that something has changed. Waiters do not share a value that one of them could take
-// from the others: two that follow one map, as during a reload, both learn of each change. The zero Signal is ready.
+// Signal notifies all waiters of a change. With one shared channel of values, a waiter could take a
+// value from another: two that follow one map, as during a reload, would each miss changes. The
+// zero Signal is ready.
 type Signal struct {
 	mu   sync.Mutex
-	next chan struct{} // nil: nobody waits
+	next chan struct{} // nil: no waiters
 }
 
 // Changed returns a channel that is closed at the next Notify.
@@ -19,7 +20,7 @@ func (s *Signal) Changed() <-chan struct{} {
 	return s.next
 }
 
-// Notify wakes all who wait. It does not block.
+// Notify wakes all waiters. It does not block.
 func (s *Signal) Notify() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// skipInterval is how often skipped entries are logged at most.
+// skipInterval is the minimum time between two logs.
 const skipInterval = time.Minute
 
-// Skipped counts the entries of other instances that were not taken over. It is not safe for concurrent use.
+// Skipped counts entries of other instances that were ignored. It is not safe for concurrent use.
 type Skipped struct {
 	count  int
 	err    error // why the last one was skipped
@@ -23,7 +23,7 @@ func (s *Skipped) Add(count int, err error) {
 	}
 }
 
-// Log logs what was skipped, at most once a minute.
+// Log logs the count, at most once a minute.
 func (s *Skipped) Log(logger *slog.Logger, now time.Time) {
 	if s.count == 0 || !s.logged.IsZero() && now.Sub(s.logged) < skipInterval {
 		return

@@ -27,6 +27,17 @@ func (b *background) Go(work func(shutdown context.Context)) {
 	b.working.Go(func() { work(b.shutdown) })
 }
 
+// Until starts work, whose context ends with ctx or with the process: another configuration may be about to
+// serve when it does. The work must recover from its panics.
+func (b *background) Until(ctx context.Context, work func(context.Context)) {
+	b.Go(func(shutdown context.Context) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(shutdown, cancel)()
+		work(ctx)
+	})
+}
+
 // Shutdown tells all work that the process ends, and waits for it.
 func (b *background) Shutdown() {
 	b.begin()

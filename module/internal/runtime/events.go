@@ -21,8 +21,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Events takes what the parts of the engine report, whichever configuration they are of. The configuration that serves emits
-// it to its handlers.
+// Events takes what the parts of the engine report, whichever configuration they are of. The configuration
+// that serves emits it to its handlers.
 var Events = event.New(256)
 
 const (
@@ -33,8 +33,8 @@ const (
 	lookInterval = 10 * time.Second // at feeds and blocks
 )
 
-// emitter hands events on to Caddy. Handlers run within Emit, one after the other, and may be slow: it has a goroutine of its
-// own.
+// emitter hands events on to Caddy. Handlers run within Emit, one after the other, and may be slow: it has a
+// goroutine of its own.
 type emitter struct {
 	ctx     caddy.Context
 	app     *caddyevents.App
@@ -78,7 +78,7 @@ func (rt *Runtime) UseEvents(ctx caddy.Context) error { return rt.emitter.provis
 func (rt *Runtime) startEvents() {
 	ctx, cancel := context.WithCancel(context.Background())
 	rt.emitter.stop, rt.emitter.done = cancel, make(chan struct{})
-	Background.Go(func(context.Context) { rt.supervise(ctx, "looking at feeds and blocks", rt.watchOver) })
+	rt.keepDoing(ctx, "looking at feeds and blocks", rt.watchOver)
 	go func() { // not in the background, which the end of the process waits for: a handler may hang
 		defer close(rt.emitter.done)
 		rt.supervise(ctx, "handing on events", rt.emitEvents)
@@ -104,8 +104,8 @@ func (rt *Runtime) endEvents() {
 	}
 }
 
-// emitEvents hands events on until ctx ends. What is left then is for the next configuration; without one, it is handed on
-// before Caddy stops.
+// emitEvents hands events on until ctx ends. What is left then is for the next configuration; without one, it
+// is handed on before Caddy stops.
 func (rt *Runtime) emitEvents(ctx context.Context) {
 	select {
 	case <-rt.emitter.started:
@@ -142,7 +142,7 @@ func (rt *Runtime) emit(e event.Event) {
 	rt.emitter.app.Emit(rt.emitter.ctx, e.Name, e.Data)
 }
 
-// forgetOthers forgets what was said of providers and lists that this configuration does not have.
+// forgetOthers forgets the events of providers and lists that this configuration does not have.
 func (rt *Runtime) forgetOthers() {
 	var providers []string
 	for _, p := range rt.Providers {
@@ -166,7 +166,8 @@ func (d *drops) say(logger *slog.Logger) {
 	logger.Warn("events were dropped, since their handlers are slow", slog.Uint64("dropped", n))
 }
 
-// listsRefreshed holds a value after an attempt to refresh a list, so that lists are looked at without waiting for the tick.
+// listsRefreshed holds a value after an attempt to refresh a list, so that lists are looked at without
+// waiting for the tick.
 var listsRefreshed = make(chan struct{}, 1)
 
 // watchOver looks, now and then, at what is an event because time passes.

@@ -27,14 +27,18 @@ type Database struct {
 	recorder atomic.Pointer[history.Recorder] // whose batches it takes
 }
 
-// OpenDatabase finds or makes the database with these options and the login, which the key tells from others, and the
-// recorder of requests. Nobody is called before Start.
-func (rt *Runtime) OpenDatabase(key string, o postgres.Options, login *secret.Keeper) (err error) {
+// OpenDatabase finds or opens the database with these options and this login, and the recorder of requests.
+// The key is made of the settings. Nobody is called before Start.
+func (rt *Runtime) OpenDatabase(key string, o postgres.Options, login *secret.Refresher) (err error) {
 	rt.Database, err = Share(&rt.Leases, "database "+key, func() (*Database, func() error, error) {
 		d := new(Database)
 		o.DSN, o.Logger, o.Notify = login.Current, ProcessLogger("history"), d.notify(&renewal{password: login})
-		d.DB, err = postgres.Open(o)
-		return d, d.close, err
+		db, err := postgres.Open(o)
+		if err != nil {
+			return nil, nil, err
+		}
+		d.DB = db
+		return d, d.close, nil
 	})
 	if err != nil {
 		return err
@@ -76,12 +80,12 @@ func (rt *Runtime) startHistory() {
 	}
 	rt.Database.recorder.Store(rt.Recorder)
 	rt.Database.Start()
-	rt.Recorder.Use(history.Settings{Store: rt.Database, Limit: rt.Spool, Keep: rt.stored})
+	rt.Recorder.Use(history.Settings{Store: rt.Database, Limit: rt.Spool, Stored: rt.stored})
 	rt.Recorder.Start()
 }
 
-// stored returns what the history stores for an address: its subject, or what privacy makes of it. It reports false while a
-// key for pseudonyms is missing.
+// stored returns what the history stores for an address: its subject, or what privacy makes of it. It reports
+// false while a key for pseudonyms is missing.
 func (rt *Runtime) stored(addr netip.Addr) (netip.Prefix, bool) {
 	if rt.privacy == nil {
 		return reputation.Subject(addr), true
@@ -93,8 +97,8 @@ func (rt *Runtime) stored(addr netip.Addr) (netip.Prefix, bool) {
 	return stored, ok
 }
 
-// StoredAs returns the prefix under which the history stores another: as privacy says, and an IPv6 client by its /64, of
-// which it may take any address.
+// StoredAs returns the prefix under which the history stores another: as privacy says, and an IPv6 client by
+// its /64, of which it may take any address.
 func (rt *Runtime) StoredAs(prefix netip.Prefix) (netip.Prefix, error) {
 	stored, ok := rt.stored(prefix.Addr())
 	network := prefix.Bits() < reputation.Subject(prefix.Addr()).Bits()
@@ -102,7 +106,7 @@ func (rt *Runtime) StoredAs(prefix netip.Prefix) (netip.Prefix, error) {
 	case network && rt.privacy.Hides():
 		return netip.Prefix{}, errNoNetworks
 	case !ok:
-		return netip.Prefix{}, fmt.Errorf("%w: the key of privacy has not come from its store yet", history.ErrAway)
+		return netip.Prefix{}, fmt.Errorf("%w: the key of privacy has not come from its store yet", history.ErrUnavailable)
 	case network && prefix.Bits() < stored.Bits():
 		return prefix, nil
 	}
@@ -112,8 +116,8 @@ func (rt *Runtime) StoredAs(prefix netip.Prefix) (netip.Prefix, error) {
 // settleWithin is how long a question waits for what was recorded just now.
 const settleWithin = time.Second
 
-// openHistory returns what answers questions about the history. What this instance recorded just now is stored before, if
-// that is soon done.
+// openHistory returns what answers questions about the history. What this instance recorded just now is
+// stored before, if that is soon done.
 func (rt *Runtime) openHistory(ctx context.Context) (history.Reader, error) {
 	if rt.Database == nil {
 		return nil, ErrNoHistory
@@ -121,7 +125,7 @@ func (rt *Runtime) openHistory(ctx context.Context) (history.Reader, error) {
 	if rt.Database.Up() {
 		ctx, cancel := context.WithTimeout(ctx, settleWithin)
 		defer cancel()
-		rt.Recorder.Settle(ctx)
+		rt.Recorder.Sync(ctx)
 	}
 	if rt.privacy.Hides() {
 		return tracedHistory{pseudonymous{rt.Database}}, nil
@@ -140,4 +144,4 @@ func (p pseudonymous) Worst(ctx context.Context, r history.Ranking) (history.Wor
 	return p.Reader.Worst(ctx, r)
 }
 
-var errNoNetworks = fmt.Errorf("%w: networks cannot be told from pseudonyms, ask for addresses", history.ErrQuestion)
+var errNoNetworks = fmt.Errorf("%w: networks cannot be told from pseudonyms, ask for addresses", history.ErrQuery)

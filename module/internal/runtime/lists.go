@@ -23,9 +23,10 @@ var feedResults = func() (words []string) {
 	return words
 }()
 
-// OpenLists finds or opens the lists of the given specs, of which some have keys: keys tell those apart.
-func (rt *Runtime) OpenLists(specs []feed.Spec, keys []string) error {
-	hash, err := Hash([]any{specs, keys})
+// OpenLists finds or opens the lists of the given specs. The hash of a list's key, empty without one, tells
+// two lists apart that differ in their keys only.
+func (rt *Runtime) OpenLists(specs []feed.Spec, keyHashes []string) error {
+	hash, err := Hash([]any{specs, keyHashes})
 	if err != nil {
 		return err
 	}

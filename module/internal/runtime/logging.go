@@ -34,8 +34,8 @@ func CurrentPrivacy() *privacy.Policy {
 	return nil
 }
 
-// processHandler logs through Caddy's logger of the moment: it is looked up for every entry, since a configuration's own may
-// be closed when the configuration ends. Entries are few.
+// processHandler logs through Caddy's logger of the moment: it is looked up for every entry, since a
+// configuration's own may be closed when the configuration ends. Entries are few.
 type processHandler struct {
 	part string
 	with func(slog.Handler) slog.Handler // attributes and groups, applied to each handler anew
@@ -82,5 +82,35 @@ func (h processHandler) and(next func(slog.Handler) slog.Handler) slog.Handler {
 	return h
 }
 
-// Interface guard
-var _ slog.Handler = processHandler{}
+// WithRequestIDs returns a logger whose entries name the request that they are about.
+func WithRequestIDs(h slog.Handler) *slog.Logger { return slog.New(requestIDHandler{h}) }
+
+// requestIDHandler adds to log entries which request they are about: `request_id`, and `trace_id` if it is traced.
+type requestIDHandler struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (h requestIDHandler) Handle(ctx context.Context, r slog.Record) error {
+	if id := RequestIDOf(ctx); id != "" {
+		r.AddAttrs(slog.String("request_id", id))
+	}
+	if id := TraceOf(ctx); id.IsValid() {
+		r.AddAttrs(slog.String("trace_id", id.String()))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (h requestIDHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return requestIDHandler{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (h requestIDHandler) WithGroup(name string) slog.Handler {
+	return requestIDHandler{h.Handler.WithGroup(name)}
+}
+
+// Interface guards
+var (
+	_ slog.Handler = processHandler{}
+	_ slog.Handler = requestIDHandler{}
+)

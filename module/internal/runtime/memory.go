@@ -23,8 +23,8 @@ type Memory struct {
 	started atomic.Bool // false: its configuration was only checked
 }
 
-// OpenMemory finds or makes the table for so many subjects and providers. A new one begins with what another configuration
-// remembers, or with what was saved at the last stop.
+// OpenMemory finds or makes the table for so many subjects and providers. A new one begins with what another
+// configuration remembers, or with what was saved at the last stop.
 func (rt *Runtime) OpenMemory(subjects, providers int) (err error) {
 	if providers == 0 {
 		return nil
@@ -33,8 +33,8 @@ func (rt *Runtime) OpenMemory(subjects, providers int) (err error) {
 	key := fmt.Sprintf("memory %s %d %d", path, subjects, providers)
 	rt.Memory, err = Share(&rt.Leases, key, func() (*Memory, func() error, error) {
 		m := &Memory{Records: memory.New(subjects, providers), path: path}
-		if !m.inherit() {
-			loadMemory(path, m.Records, rt.Logger)
+		if !m.inherit(rt) {
+			rt.loadMemory(m)
 		}
 		return m, m.save, nil
 	})
@@ -62,7 +62,7 @@ func (m *Memory) Delete(key record.Key) bool { return m.Records.Delete(key) }
 // serves; one whose configuration was only checked knows nothing.
 func (m *Memory) save() error {
 	if serving := lastServing(); serving != nil && serving.Memory != nil && serving.Memory != m {
-		serving.Memory.inheritFrom(m)
+		serving.Memory.inheritFrom(m, serving.sources())
 		return nil
 	}
 	if !m.started.Load() {
@@ -74,22 +74,33 @@ func (m *Memory) save() error {
 	return nil
 }
 
-// inherit copies what the table of the configuration that serves remembers, unless it is known here already.
-func (m *Memory) inherit() bool {
+// sources are the providers of this configuration, in the order that records have them.
+func (rt *Runtime) sources() []record.SourceID {
+	sources := make([]record.SourceID, len(rt.Providers))
+	for i, p := range rt.Providers {
+		sources[i] = record.IDOf(p.Name)
+	}
+	return sources
+}
+
+// inherit copies for rt what the table of the configuration that serves remembers, unless it is known here already.
+func (m *Memory) inherit(rt *Runtime) bool {
 	serving := Serving()
 	if serving == nil || serving.Memory == nil || serving.Memory.path != m.path {
 		return false
 	}
-	m.inheritFrom(serving.Memory)
+	m.inheritFrom(serving.Memory, rt.sources())
 	return true
 }
 
-// inheritFrom copies what another table of the same file knows and this one does not.
-func (m *Memory) inheritFrom(other *Memory) {
+// inheritFrom copies what another table of the same file knows of these sources and this one does not. The
+// table has no room for the answers of others: they would take the place of those that count.
+func (m *Memory) inheritFrom(other *Memory, sources []record.SourceID) {
 	if m == other || m.path != other.path {
 		return
 	}
 	other.Records.Range(func(key record.Key, rec *record.Record) bool {
+		rec.Retain(sources)
 		m.Records.Update(key, func(known *record.Record) {
 			if known.Empty() {
 				*known = *rec
@@ -100,24 +111,24 @@ func (m *Memory) inheritFrom(other *Memory) {
 }
 
 // start copies once more what was learnt since the configuration was read.
-func (m *Memory) start() {
+func (m *Memory) start(rt *Runtime) {
 	if m != nil {
-		m.inherit()
+		m.inherit(rt)
 		m.started.Store(true)
 	}
 }
 
-func loadMemory(path string, table *memory.Table, logger *slog.Logger) {
-	file, err := os.Open(path)
+func (rt *Runtime) loadMemory(m *Memory) {
+	file, err := os.Open(m.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
 	if err == nil {
 		defer file.Close()
-		_, err = table.Load(file, time.Now())
+		_, err = m.Records.Load(file, time.Now(), rt.sources()...)
 	}
 	if err != nil {
-		logger.Warn("what was remembered of addresses cannot be used; providers will be asked again",
-			slog.String("file", path), slog.Any("error", err))
+		rt.Logger.Warn("what was remembered of addresses cannot be used; providers will be asked again",
+			slog.String("file", m.path), slog.Any("error", err))
 	}
 }

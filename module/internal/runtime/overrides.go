@@ -1,9 +1,13 @@
 package runtime
 
 import (
+	"context"
+	"net/netip"
 	"path/filepath"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/tombstone"
 )
 
 // OpenOverrides finds or loads the bans and exemptions made at run time.
@@ -17,4 +21,28 @@ func (rt *Runtime) OpenOverrides() (err error) {
 		return store, store.Close, nil
 	})
 	return err
+}
+
+// openTombstones finds or loads which subjects operators deleted of late.
+func (rt *Runtime) openTombstones() (err error) {
+	path := filepath.Join(DataFolder(), "forgets.json")
+	rt.Tombstones, err = Share(&rt.Leases, "forgets "+path, func() (*tombstone.Store, func() error, error) {
+		return tombstone.Open(path, tombstone.Options{Logger: ProcessLogger("forgets"), OnMerge: forgetHere}), nil, nil
+	})
+	return err
+}
+
+// forgetHere drops what the serving configuration learnt of a subject before another instance deleted it.
+func forgetHere(t tombstone.Tombstone) {
+	if rt := Serving(); rt != nil {
+		rt.Engine.ForgetUntil(record.KeyOf(t.Subject.Addr()), t.At)
+	}
+}
+
+// settleTombstones deletes from Redis what operators deleted while it was away.
+func (rt *Runtime) settleTombstones(ctx context.Context) {
+	_ = rt.Tombstones.Settle(ctx, func(ctx context.Context, subject netip.Prefix) error {
+		_, err := rt.Redis.Forget(ctx, record.KeyOf(subject.Addr()), rt.Engine.Sources())
+		return err
+	}) // what fails stays pending until the next call
 }

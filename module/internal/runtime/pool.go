@@ -11,8 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// pool holds what outlives a reload. A value's key holds the settings that built it: an unchanged configuration finds the
-// value in use, a changed one builds its own.
+// pool holds what outlives a reload. A value's key holds the settings that built it: an unchanged
+// configuration finds the value in use, a changed one builds its own.
 var pool = caddy.NewUsagePool()
 
 // Leases are the shared values that a module uses, each to be released once.
@@ -21,8 +21,8 @@ type Leases []func() error
 // Add adds what is to be done when the module ends.
 func (l *Leases) Add(release func() error) { *l = append(*l, release) }
 
-// Release releases the values in reverse order: what was acquired later may use what was acquired earlier. More calls do
-// nothing.
+// Release releases the values in reverse order: what was acquired later may use what was acquired earlier.
+// More calls do nothing.
 func (l *Leases) Release() error {
 	all := *l
 	*l = nil
@@ -47,8 +47,9 @@ func (s *shared[T]) Destruct() error {
 	return s.close()
 }
 
-// Share returns the value of a key, and adds to leases that it must be released. Where nobody uses such a value yet, open
-// makes it; close, which may be nil, is called when nobody uses it any more. It must not be called from within open.
+// Share returns the value of a key, and adds to leases that it must be released. Where nobody uses such a
+// value yet, open makes it; close, which may be nil, is called when nobody uses it any more. It must not be
+// called from within open.
 func Share[T any](leases *Leases, key string, open func() (value T, close func() error, err error)) (T, error) {
 	found, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) {
 		value, closeValue, err := open()

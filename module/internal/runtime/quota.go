@@ -24,8 +24,8 @@ func (rt *Runtime) OpenLedger() error {
 	return nil
 }
 
-// OpenBudget returns the state of the provider with these settings: what a wrong address or another account has led to must
-// not hold back the right one.
+// OpenBudget returns the state of the provider with these settings: what a wrong address or another account
+// has led to must not hold back the right one.
 func (rt *Runtime) OpenBudget(name string, service []byte) (*quota.Budget, error) {
 	hash, err := Hash(json.RawMessage(service))
 	if err != nil {

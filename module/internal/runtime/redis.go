@@ -2,47 +2,12 @@ package runtime
 
 import (
 	"context"
-	"sync"
-	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 )
-
-// renewal fetches a password anew when a server does not accept it: the more rarely the longer that brings the same, since
-// stores bill each fetch, and a refusal may have another reason.
-type renewal struct {
-	password *secret.Keeper
-
-	mu      sync.Mutex
-	value   string
-	denials int // of this value, that had it fetched
-	next    time.Time
-}
-
-var renewalPauses = backoff.Policy{First: RefreshPlaceholder, Most: secret.DefaultRefresh}
-
-// denied is called each time that the server refuses.
-func (r *renewal) denied() {
-	if r == nil {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	value, _ := r.password.Current()
-	now := time.Now()
-	if value != r.value {
-		r.value, r.denials = value, 0
-	} else if now.Before(r.next) {
-		return
-	}
-	r.denials++
-	r.next = now.Add(renewalPauses.Pause(r.denials))
-	r.password.Refresh()
-}
 
 // Redis is a connection in use by one or more configurations.
 type Redis struct {
@@ -71,8 +36,8 @@ func (p *Redis) ready() bool {
 	return ok
 }
 
-// start connects as soon as there is a password. Before that there is nothing to try; the refresher of the password logs
-// what keeps it away.
+// start connects as soon as there is a password. Before that there is nothing to try; the refresher of the
+// password logs what keeps it away.
 func (p *Redis) start(ctx context.Context) {
 	if p.password != nil {
 		if _, err := p.password.password.Await(ctx); err != nil {
@@ -104,12 +69,9 @@ var redisResults = func() (words []string) {
 	return words
 }()
 
-// RefreshPlaceholder is how often a placeholder is resolved anew where nothing else is configured.
-const RefreshPlaceholder = 10 * time.Second
-
-// OpenRedis finds or makes the connection with these options, which the key tells from others, and opens what is shared
-// through it. Nobody is called before Start. The password is nil where Redis asks for none.
-func (rt *Runtime) OpenRedis(key string, o redis.Options, password *secret.Keeper) (err error) {
+// OpenRedis finds or opens the connection with these options, and opens what is shared through it. The key is
+// made of the settings. Nobody is called before Start. The password is nil where Redis asks for none.
+func (rt *Runtime) OpenRedis(key string, o redis.Options, password *secret.Refresher) (err error) {
 	rt.Redis, err = Share(&rt.Leases, key, func() (*Redis, func() error, error) {
 		p := &Redis{series: metrics.OpenRedis(redisResults...)}
 		if password != nil {

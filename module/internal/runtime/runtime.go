@@ -35,19 +35,19 @@ type Runtime struct {
 	LookupTimeout time.Duration // longer than any provider may take
 	Engine        *lookup.Engine
 
-	Lists      *Lists
-	ListNames  []string      // by position in the lists
-	ListKinds  []lookup.List // what being on a list means, likewise
-	Overrides  *ban.Store
-	Tombstones *tombstone.Store // nil without Redis
-	Memory     *Memory          // nil without providers
-	Redis      *Redis           // nil: this instance is on its own
-	Providers  []Provider
-	Secrets    []*secret.Keeper
-	Ledger     quota.Ledger
-	Limiter    *limit.Limiter // nil until a site limits
-	LocalShare float64        // of what was left of a quota while Redis is away
-	RedisPool  int            // connections to one server; zero for the default
+	Lists        *Lists
+	ListNames    []string      // by position in the lists
+	ListMeanings []lookup.List // what being on a list means, likewise
+	Overrides    *ban.Store
+	Tombstones   *tombstone.Store // nil without Redis
+	Memory       *Memory          // nil without providers
+	Redis        *Redis           // nil: this instance is on its own
+	Providers    []Provider
+	Secrets      []*secret.Refresher
+	Ledger       quota.Ledger
+	Limiter      *limit.Limiter // nil until a site limits
+	LocalShare   float64        // of what was left of a quota while Redis is away
+	RedisPool    int            // connections to one server; zero for the default
 
 	Database *Database         // nil: no history is stored
 	Recorder *history.Recorder // likewise
@@ -59,18 +59,17 @@ type Runtime struct {
 
 	Suspects Suspects
 
-	privacy      *privacy.Policy
-	reporter     atomic.Pointer[Reporter] // nil: errors go to the log only
-	emitter      emitter
-	stopSharing  context.CancelFunc
-	stopSecrets  context.CancelFunc
-	detachGauges func()
+	privacy     *privacy.Policy
+	reporter    atomic.Pointer[Reporter] // nil: errors go to the log only
+	emitter     emitter
+	stopSharing context.CancelFunc
+	stopSecrets context.CancelFunc
 }
 
 // Provider is a configured provider, held to its terms.
 type Provider struct {
 	Name  string
-	Guard *quota.Keeper
+	Guard *quota.Guard
 }
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
@@ -95,7 +94,7 @@ func CheckWait(wait time.Duration) error {
 func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 	rt.Engine, err = lookup.New(lookup.Config{
 		Lists:     rt.Lists,
-		Meanings:  rt.ListKinds,
+		Meanings:  rt.ListMeanings,
 		Overrides: rt.Overrides,
 		Memory:    rt.Memory.table(),
 		Shared:    rt.Redis.shared(),
@@ -112,7 +111,7 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 func (rt *Runtime) Start() error {
 	rt.reporter.Load().Start()
 	rt.Lists.Start()
-	rt.Memory.start()
+	rt.Memory.start(rt)
 	if Serving() == nil {
 		Events.Reset() // after Caddy was stopped, each event is news again
 	}
@@ -144,19 +143,19 @@ func (rt *Runtime) Stop() {
 // closeWithin is how long calls in progress may delay the end of the process.
 const closeWithin = 500 * time.Millisecond
 
-// Close releases what the configuration shares with others. Requests that outlive it still look addresses up: the engine
-// stays, and knows less.
+// Close releases what the configuration shares with others. Requests that outlive it still look addresses up:
+// the engine stays, and knows less.
 func (rt *Runtime) Close() error {
 	switch {
 	case rt.Engine == nil:
-		return rt.Leases.Release()
+		return rt.release()
 	case caddy.Exiting():
 		closeEngine(context.Background(), rt.Engine, closeWithin)
 		Background.Shutdown() // replaced configurations store what they learnt before memory is saved
-		return rt.Leases.Release()
+		return rt.release()
 	case !rt.Engine.Busy():
 		closeEngine(context.Background(), rt.Engine, closeWithin)
-		return rt.Leases.Release()
+		return rt.release()
 	}
 	// a reload does not wait for calls in progress; but they were paid for, so they end by themselves, and what they need
 	// is released after them
@@ -167,11 +166,17 @@ func (rt *Runtime) Close() error {
 			}
 		}()
 		closeEngine(shutdown, rt.Engine, rt.LookupTimeout)
-		if err := rt.Leases.Release(); err != nil {
+		if err := rt.release(); err != nil {
 			rt.Logger.Error("releasing shared state", slog.Any("error", err))
 		}
 	})
 	return nil
+}
+
+// release releases what is shared, and then the configuration itself: that memory is saved depends on it.
+func (rt *Runtime) release() error {
+	defer rt.forget()
+	return rt.Leases.Release()
 }
 
 // closeEngine closes an engine, giving its calls some time.
@@ -196,7 +201,7 @@ func (rt *Runtime) Lookup(ctx context.Context, addr netip.Addr, wait time.Durati
 func (rt *Runtime) SourceNames() []string {
 	names := []string{reputation.SourceDeny, reputation.SourceBan}
 	for i, name := range rt.ListNames {
-		if rt.ListKinds[i].Kind == lookup.Feed {
+		if rt.ListMeanings[i].Kind == lookup.Feed {
 			names = append(names, name)
 		}
 	}
@@ -214,6 +219,11 @@ func RepeatedName(names []string) string {
 		}
 	}
 	return ""
+}
+
+// keepDoing does the work in the background until ctx or the process ends, also when it panics.
+func (rt *Runtime) keepDoing(ctx context.Context, what string, work func(context.Context)) {
+	Background.Until(ctx, func(ctx context.Context) { rt.supervise(ctx, what, work) })
 }
 
 // supervise does the work until ctx ends, also when it panics.

@@ -80,7 +80,7 @@ func (s ReporterSettings) options(dsn func() (string, bool)) sentry.Options {
 	return o
 }
 
-// OpenReporter finds or makes what reports to the project of a DSN, which the key tells from others.
+// OpenReporter finds or opens the reporter to the project of a DSN. The key is made of the settings.
 func OpenReporter(leases *Leases, key string, s ReporterSettings, dsn func() (string, bool)) (*Reporter, error) {
 	o := s.options(dsn)
 	return Share(leases, key, func() (*Reporter, func() error, error) {
@@ -114,10 +114,13 @@ func (rt *Runtime) Reporter() *Reporter { return rt.reporter.Load() }
 // Reporting reports whether this plugin's errors are reported at present.
 func Reporting() bool { return currentReporter() != nil }
 
-// currentReporter returns the reporter of the configuration that serves. While none serves, it is that of the one that is
-// about to, or of the one that did.
+// currentReporter returns the reporter of the configuration that serves. Where it has none, or none serves,
+// it is that of the configuration that is about to serve, or of the one that did.
 func currentReporter() *sentry.Reporter {
-	if rt := current(); rt != nil {
+	for _, rt := range []*Runtime{Serving(), registry.loaded.Load()} {
+		if rt == nil {
+			continue
+		}
 		if r := rt.Reporter(); r != nil {
 			return r.Reporter
 		}

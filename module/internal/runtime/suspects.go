@@ -13,17 +13,18 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 )
 
-// Judging the wrong address is worse than judging none: it lets everybody in, or locks everybody out. Two mistakes in the
-// server's settings lead to it, and both can be seen.
+// Judging the wrong address is worse than judging none: it lets everybody in, or locks everybody out. Two
+// mistakes in the server's settings lead to it, and both can be seen.
 
-// Suspects looks out for client addresses that are not the visitor's. It takes a sample of the requests: if nearly all of
-// them come from one address and carry a header that only proxies send, that address is a proxy which the server does not
-// trust; if one comes through a proxy that the server trusts, but not strictly, visitors can choose their own address.
+// Suspects looks out for client addresses that are not the visitor's. It takes a sample of the requests: if
+// nearly all of them come from one address and carry a header that only proxies send, that address is a proxy
+// which the server does not trust; if one comes through a proxy that the server trusts, but not strictly,
+// visitors can choose their own address.
 type Suspects struct {
 	mu       sync.Mutex
 	sampled  int
 	clients  map[netip.Addr]int
-	warned   bool
+	proxied  bool
 	unstrict []string // the names of servers
 
 	// Of requests with and without an address alike, in a sample of their own.
@@ -79,15 +80,15 @@ func (s *Suspects) add(addr netip.Addr, forwarded bool) bool {
 		most = max(most, n)
 	}
 	s.sampled, s.clients = 0, nil
-	s.warned = most >= sampleSameMin
-	return s.warned
+	s.proxied = most >= sampleSameMin
+	return s.proxied
 }
 
 // LooksLikeProxy reports whether the last complete sample looked like a proxy.
 func (s *Suspects) LooksLikeProxy() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.warned
+	return s.proxied
 }
 
 // SampleMissing counts a request that came without an address, of which it takes as large a sample.
@@ -111,26 +112,27 @@ func (s *Suspects) count(without int) {
 	}
 }
 
-// WithoutAddress reports whether nearly all requests of the last complete sample came without an address. A few do no harm: the
-// probes of a proxy on a Unix socket come for nobody.
+// WithoutAddress reports whether nearly all requests of the last complete sample came without an address. A
+// few do no harm: the probes of a proxy on a Unix socket come for nobody.
 func (s *Suspects) WithoutAddress() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.missing
 }
 
-// CheckStrict looks whether the server that a proxy handed the request to believes the left-most address of a forwarding
-// header, which the visitor writes. Only a request can show it: Caddy drops that setting once it is read.
+// CheckStrict looks whether the server that a proxy handed the request to believes the left-most address of a
+// forwarding header, which the visitor writes. Only a request can show it: Caddy drops that setting once it
+// is read.
 func (s *Suspects) CheckStrict(r *http.Request, logger *slog.Logger) {
 	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if ok && server.TrustedProxiesStrict == 0 {
 		metrics.CountSuspects(metrics.SuspectNotStrict, sampleOneIn)
-		s.noteUnstrict(server.Name(), logger)
+		s.warnUnstrict(server.Name(), logger)
 	}
 }
 
-// noteUnstrict says it once a server.
-func (s *Suspects) noteUnstrict(server string, logger *slog.Logger) {
+// warnUnstrict warns once for each server.
+func (s *Suspects) warnUnstrict(server string, logger *slog.Logger) {
 	s.mu.Lock()
 	known := slices.Contains(s.unstrict, server)
 	if !known {
@@ -145,7 +147,8 @@ func (s *Suspects) noteUnstrict(server string, logger *slog.Logger) {
 		slog.String("cure", "add `trusted_proxies_strict` to the `servers` options"))
 }
 
-// UnstrictServers returns the names of the servers whose visitors can choose their address, as far as requests have shown.
+// UnstrictServers returns the names of the servers whose visitors can choose their address, as far as
+// requests have shown.
 func (s *Suspects) UnstrictServers() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

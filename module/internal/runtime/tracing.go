@@ -18,8 +18,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Spans of what is slow, in the trace that Caddy's `tracing` has begun. They hold neither addresses nor keys, URLs or texts of
-// errors: of an error, its class.
+// Spans of what is slow, in the trace that Caddy's `tracing` has begun. They hold neither addresses nor keys,
+// URLs or texts of errors: of an error, its class.
 
 // TraceID is the ID of a trace.
 type TraceID = trace.TraceID
@@ -27,7 +27,7 @@ type TraceID = trace.TraceID
 // TraceOf returns the ID of the trace that ctx belongs to, the zero value when there is none.
 func TraceOf(ctx context.Context) TraceID { return trace.SpanContextFromContext(ctx).TraceID() }
 
-// scope says who has made a span.
+// scope is the name of the library that makes the spans.
 const scope = "github.com/caddy-ip-reputation/caddy-ip-reputation"
 
 const (
@@ -42,8 +42,9 @@ const (
 	attrRequestID = attribute.Key("ip_reputation.request_id")
 )
 
-// traced returns the tracer for the span that ctx belongs to, or nil: when tracing is off, or the sampler has decided against
-// this trace, a span would only cost. Caddy keeps its tracers to itself, so that the way to them leads over its span.
+// traced returns the tracer for the span that ctx belongs to, or nil: when tracing is off, or the sampler has
+// decided against this trace, a span would only cost. Caddy keeps its tracers to itself, so that the way to
+// them leads over its span.
 func traced(ctx context.Context) trace.Tracer {
 	span := trace.SpanFromContext(ctx)
 	if !span.SpanContext().IsSampled() {
@@ -55,9 +56,9 @@ func traced(ctx context.Context) trace.Tracer {
 // lookupTracer makes spans of look-ups, and gives their log entries the IDs of the request.
 type lookupTracer struct{}
 
-// Depart implements lookup.Tracer. The look-up's span is a child of the request's, although it may end later: so it is sampled
-// when the request is, and is found from there.
-func (lookupTracer) Depart(base, request context.Context) (context.Context, func(reputation.Origin)) {
+// Start implements lookup.Tracer. The look-up's span is a child of the request's, although it may end later:
+// so it is sampled when the request is, and is found from there.
+func (lookupTracer) Start(base, request context.Context) (context.Context, func(reputation.Origin)) {
 	id := RequestIDOf(request)
 	if id != "" {
 		base = WithRequestID(base, id)
@@ -89,8 +90,8 @@ func (lookupTracer) Wait(request, look context.Context) func(reputation.Verdict,
 		options = append(options, trace.WithLinks(trace.Link{SpanContext: asking}))
 	}
 	_, span := t.Start(request, "ip_reputation.lookup", options...)
-	return func(v reputation.Verdict, landed bool) {
-		span.SetAttributes(attrStatus.String(v.Status.String()), attrOrigin.String(v.Origin.String()), waited(request, landed))
+	return func(v reputation.Verdict, answered bool) {
+		span.SetAttributes(attrStatus.String(v.Status.String()), attrOrigin.String(v.Origin.String()), waited(request, answered))
 		if v.Scored {
 			span.SetAttributes(attrScore.Int(int(v.Score)))
 		}
@@ -109,7 +110,7 @@ func waited(request context.Context, answered bool) attribute.KeyValue {
 	return attrWaited.String("timeout")
 }
 
-// traceLimit is told of requests that wait for the count of a limit which instances share.
+// traceLimit makes a span of a request that waits for a count in Redis.
 func traceLimit(ctx context.Context) func(limit.Decision, bool) {
 	t := traced(ctx)
 	if t == nil {
@@ -178,12 +179,12 @@ func (s tracedShared) Claim(
 	return rec, mine, err
 }
 
-// Keep implements lookup.Shared.
-func (s tracedShared) Keep(
+// Store implements lookup.Shared.
+func (s tracedShared) Store(
 	ctx context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time,
 ) error {
 	ctx, end := traceRedis(ctx, "keep")
-	err := s.Shared.Keep(ctx, key, source, r, fetched, due)
+	err := s.Shared.Store(ctx, key, source, r, fetched, due)
 	end(err)
 	return err
 }
@@ -240,7 +241,7 @@ func traceHistory(ctx context.Context, operation string) (context.Context, func(
 }
 
 // Timeline implements history.Reader.
-func (h tracedHistory) Timeline(ctx context.Context, q history.Question) (history.Timeline, error) {
+func (h tracedHistory) Timeline(ctx context.Context, q history.Query) (history.Timeline, error) {
 	ctx, end := traceHistory(ctx, "timeline")
 	answer, err := h.Reader.Timeline(ctx, q)
 	end(err)
@@ -248,7 +249,7 @@ func (h tracedHistory) Timeline(ctx context.Context, q history.Question) (histor
 }
 
 // Graph implements history.Reader.
-func (h tracedHistory) Graph(ctx context.Context, q history.Question, parts int) (history.Graph, error) {
+func (h tracedHistory) Graph(ctx context.Context, q history.Query, parts int) (history.Graph, error) {
 	ctx, end := traceHistory(ctx, "graph")
 	answer, err := h.Reader.Graph(ctx, q, parts)
 	end(err)
@@ -256,7 +257,7 @@ func (h tracedHistory) Graph(ctx context.Context, q history.Question, parts int)
 }
 
 // Changes implements history.Reader.
-func (h tracedHistory) Changes(ctx context.Context, q history.Question) (history.Changes, error) {
+func (h tracedHistory) Changes(ctx context.Context, q history.Query) (history.Changes, error) {
 	ctx, end := traceHistory(ctx, "changes")
 	answer, err := h.Reader.Changes(ctx, q)
 	end(err)

@@ -60,7 +60,7 @@ func TestSpansOfFailures(t *testing.T) {
 		failed bool
 	}{
 		{"redis answers", true, nil, "ok", false},
-		{"redis is away", true, redis.ErrAway, "skipped", false},
+		{"redis is away", true, redis.ErrUnavailable, "skipped", false},
 		{"redis takes too long", true, fmt.Errorf("%s: %w", text, context.DeadlineExceeded), "timeout", true},
 		{"redis is gone", true, errors.New(text), "unreachable", true},
 		{"answer", false, nil, "ok", false},
@@ -103,13 +103,13 @@ func TestSpansOfFailures(t *testing.T) {
 }
 
 // What goes on in the background knows the IDs of the request that started it, and keeps nothing else of it.
-func TestDepart(t *testing.T) {
+func TestStart(t *testing.T) {
 	type other struct{}
 	request, _ := recorded(t)
 	request = context.WithValue(request, other{}, "held")
 	request = WithRequestID(request, "id")
 	request, cancel := context.WithCancel(request)
-	look, arrived := lookupTracer{}.Depart(context.Background(), request)
+	look, arrived := lookupTracer{}.Start(context.Background(), request)
 	cancel()
 	if look.Err() != nil || look.Value(other{}) != nil {
 		t.Errorf("the request is still there: %v, %v", look.Err(), look.Value(other{}))
@@ -118,7 +118,7 @@ func TestDepart(t *testing.T) {
 		t.Errorf("ID %q, trace %s, want %s", RequestIDOf(look), TraceOf(look), TraceOf(request))
 	}
 	unsampled := trace.ContextWithSpanContext(context.Background(), trace.SpanContextFromContext(request).WithTraceFlags(0))
-	if look, arrived = (lookupTracer{}).Depart(context.Background(), unsampled); TraceOf(look) != TraceOf(request) || arrived != nil {
+	if look, arrived = (lookupTracer{}).Start(context.Background(), unsampled); TraceOf(look) != TraceOf(request) || arrived != nil {
 		t.Errorf("not sampled: trace %s, followed: %t", TraceOf(look), arrived != nil)
 	}
 }
@@ -166,7 +166,7 @@ func TestNoTraceAllocatesNothing(t *testing.T) {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
-	if _, arrived := (lookupTracer{}).Depart(context.Background(), context.Background()); arrived != nil {
+	if _, arrived := (lookupTracer{}).Start(context.Background(), context.Background()); arrived != nil {
 		t.Error("a look-up is followed")
 	}
 }

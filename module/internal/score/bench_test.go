@@ -28,7 +28,7 @@ func warm(n int) []Evidence {
 func BenchmarkJudge(b *testing.B) {
 	for _, n := range []int{0, 1, 4, 16, 32, 64} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			evidence, reasons := warm(n), make([]reputation.Reason, 0, usual)
+			evidence, reasons := warm(n), make([]reputation.Reason, 0, stackMost)
 			b.ReportAllocs()
 			for b.Loop() {
 				_, reasons = Judge(evidence, reasons[:0])
@@ -38,12 +38,12 @@ func BenchmarkJudge(b *testing.B) {
 }
 
 func TestJudgeDoesNotAllocate(t *testing.T) {
-	for n := range usual + 1 {
+	for n := range stackMost + 1 {
 		evidence := warm(n)
 		if got := testing.AllocsPerRun(100, func() {
 			// Both live on the caller's stack, as they do on a request's way.
-			var evidenceSpace [usual]Evidence
-			var reasonSpace [usual]reputation.Reason
+			var evidenceSpace [stackMost]Evidence
+			var reasonSpace [stackMost]reputation.Reason
 			if _, reasons := Judge(append(evidenceSpace[:0], evidence...), reasonSpace[:0]); len(reasons) != n {
 				t.Errorf("%d reasons for %d sources", len(reasons), n)
 			}

@@ -2,17 +2,17 @@ package score
 
 import "github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 
-// OwnWeight is what the operator's own word is worth, in points: enough for a score of 100. It is no evidence and is not
-// weighed; the look-up decides by it.
-const OwnWeight = 60.0
+// OverrideWeight is the points of a deny entry or a ban: enough for a score of 100. The look-up
+// engine decides by it. It is no evidence and is not weighed.
+const OverrideWeight = 60.0
 
 // The groups that lists share unless they name another.
 const (
-	lists  = "lists"  // public feeds take from each other
-	nature = "nature" // what kind of access an address offers, which is not guilt
+	lists  = "lists"  // public feeds copy from each other
+	nature = "nature" // kinds of access, such as VPN, which are no abuse by themselves
 )
 
-// OfProfile returns how a provider is weighed that is configured under a name, unless the operator says otherwise.
+// OfProfile returns the default weights of a provider that is configured under the given name.
 func OfProfile(name string, p reputation.Profile) Source {
 	p = p.WithDefaults()
 	return Source{
@@ -20,9 +20,9 @@ func OfProfile(name string, p reputation.Profile) Source {
 	}
 }
 
-// OfFeed returns how a list with these categories is weighed unless it, or the operator, says otherwise: 20 points among the
-// other lists, or 8 when all it says is that its addresses are Tor exits, VPNs or hosting. A feed says nothing for the
-// addresses that it leaves out.
+// OfFeed returns the default weights of a list with these categories: 20 points in the group of the
+// lists, or 8 if its only categories are Tor, VPN and hosting. A feed is no evidence for addresses
+// that it does not contain.
 func OfFeed(name string, categories reputation.Categories) Source {
 	const natures = 1<<reputation.Tor | 1<<reputation.VPN | 1<<reputation.Hosting
 	if categories != 0 && categories&^natures == 0 {

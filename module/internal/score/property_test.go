@@ -38,7 +38,7 @@ func drawEvidence(t *rapid.T) Evidence {
 }
 
 func drawAll(t *rapid.T) []Evidence {
-	return rapid.SliceOfN(rapid.Custom(drawEvidence), 0, usual+4).Draw(t, "evidence")
+	return rapid.SliceOfN(rapid.Custom(drawEvidence), 0, stackMost+4).Draw(t, "evidence")
 }
 
 func TestMoreBadEvidenceNeverLowers(t *testing.T) {
@@ -147,7 +147,7 @@ func TestNoInputLeavesTheRange(t *testing.T) {
 		math.NaN(), math.Inf(1), math.Inf(-1), math.MaxFloat64, -math.MaxFloat64, math.SmallestNonzeroFloat64, 0, 1, -1,
 	}))
 	rapid.Check(t, func(t *rapid.T) {
-		evidence := make([]Evidence, rapid.IntRange(0, 3*usual).Draw(t, "n"))
+		evidence := make([]Evidence, rapid.IntRange(0, 3*stackMost).Draw(t, "n"))
 		for i := range evidence {
 			evidence[i] = Evidence{
 				Source: &Source{

@@ -5,11 +5,11 @@ import (
 	"fmt"
 )
 
-// Await returns the value, as soon as there is one. It waits until ctx ends.
-func (k *Keeper) Await(ctx context.Context) (string, error) {
+// Await returns the value. It waits for the first one until ctx ends.
+func (r *Refresher) Await(ctx context.Context) (string, error) {
 	for {
-		changed := k.Changed()
-		if value, ok := k.Current(); ok {
+		changed := r.Changed()
+		if value, ok := r.Current(); ok {
 			return value, nil
 		}
 		select {

@@ -6,34 +6,35 @@ import (
 	"time"
 )
 
-// Stage is how near the end of a secret is. A higher one is nearer.
+// Stage is how near the end of a secret is. A higher stage is nearer.
 type Stage uint8
 
 // The stages.
 const (
-	// StageNone: more than 30 days are left, or no end is known.
+	// StageNone means that more than 30 days are left, or that no end is known.
 	StageNone Stage = iota
-	// StageMonth: at most 30 days are left.
+	// StageMonth means that at most 30 days are left.
 	StageMonth
-	// StageWeek: at most 7 days are left.
+	// StageWeek means that at most 7 days are left.
 	StageWeek
-	// StageDay: at most one day is left.
+	// StageDay means that at most one day is left.
 	StageDay
-	// StagePast: the end is reached.
+	// StagePast means that the secret has ended.
 	StagePast
 )
 
 const day = 24 * time.Hour
 
 const (
-	lookInterval = time.Hour
+	checkInterval = time.Hour
 
-	// quietTime is for how long a stage that was told is not told again: a day, but for the half of a look, so that a timer
-	// which is a moment early does not make it 25 hours.
-	quietTime = day - lookInterval/2
+	// reminderPause is the least time between two reminders of one stage. It is half a check
+	// shorter than a day: otherwise a check that comes a moment early would make it 25 hours.
+	reminderPause = day - checkInterval/2
 )
 
-// StageOf returns the stage of a secret whose end is so far away, or so long past.
+// StageOf returns the stage of a secret that has so much time left. The time is negative after the
+// end.
 func StageOf(left time.Duration) Stage {
 	switch {
 	case left <= 0:
@@ -48,19 +49,19 @@ func StageOf(left time.Duration) Stage {
 	return StageNone
 }
 
-// Told is when something was last said about the end of a secret, and what. The zero value means never.
-type Told struct {
+// Reminder is the last reminder of the end of a secret. The zero value stands for none.
+type Reminder struct {
 	At    time.Time
 	Stage Stage
 }
 
-// Due reports whether something is to be said, at now, about a secret that ends at expires (zero: not known): once a day
-// from 30 days before its end on, without an end to it, and at once when a new stage is reached. It looks at nothing but
-// its arguments.
+// Due reports whether a reminder is due, at now, of a secret that ends at expires; zero means that
+// the end is not known. Reminders begin 30 days before the end and are due once a day, also after
+// the end. One is due at once when a new stage is reached. Due depends on its arguments only.
 //
-// Each stage is told at most once a day, whatever becomes of the end: one that moves to and fro is not told with every
-// move. A clock that was set back since then does not keep it silent.
-func Due(now, expires time.Time, last Told) bool {
+// There is at most one reminder of each stage a day, even when the end moves back and forth. If the
+// clock was set back since the last reminder, the next one is due at once.
+func Due(now, expires time.Time, last Reminder) bool {
 	if expires.IsZero() {
 		return false
 	}
@@ -68,30 +69,31 @@ func Due(now, expires time.Time, last Told) bool {
 	if stage == StageNone {
 		return false
 	}
-	quiet := now.Sub(last.At)
-	return last.At.IsZero() || stage > last.Stage || quiet < 0 || quiet >= quietTime
+	since := now.Sub(last.At)
+	return last.At.IsZero() || stage > last.Stage || since < 0 || since >= reminderPause
 }
 
-// subject is what is told of: not a single value, since a new one that ends soon as well is the same worry.
-type subject struct{ name, source string }
+// reminderKey identifies a secret. It does not depend on the value, since a new value that ends
+// soon as well needs no reminder of its own.
+type reminderKey struct{ name, source string }
 
-// Expiry remembers what was told about the end of secrets. The zero value has told nothing yet. One that outlives the
-// configuration keeps a reload from telling everything again. It is safe for concurrent use.
+// Expiry stores the last reminder of each secret. The zero value is ready to use. It should outlive
+// the configuration, so that a reload does not repeat all reminders. It is safe for concurrent use.
 type Expiry struct {
 	mu   sync.Mutex
-	told map[subject]Told
+	sent map[reminderKey]Reminder
 }
 
-// Watch looks once an hour, for the first time at once, and says of which of the listed secrets the end is near: see Due.
-// A lease, which ends soon all the time, is told of only when it has ended. What is left is negative when the end is past.
-// Secrets are told apart by Name and Source.
+// Watch checks the listed secrets at once and then once an hour, and calls remind for each that has
+// a reminder due: see Due. For a lease, which always ends soon, it calls remind only when it has
+// ended. The time left is negative after the end. Secrets are identified by Name and Source.
 //
-// Both functions are called by this goroutine, one after the other. Watch returns when ctx ends.
-func (e *Expiry) Watch(ctx context.Context, list func() []Status, say func(s Status, left time.Duration)) {
-	ticker := time.NewTicker(lookInterval)
+// Watch calls both functions from its own goroutine, one after the other. It returns when ctx ends.
+func (e *Expiry) Watch(ctx context.Context, list func() []Status, remind func(s Status, left time.Duration)) {
+	ticker := time.NewTicker(checkInterval)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
-		e.look(time.Now(), list(), say)
+		e.check(time.Now(), list(), remind)
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:
@@ -99,36 +101,36 @@ func (e *Expiry) Watch(ctx context.Context, list func() []Status, say func(s Sta
 	}
 }
 
-// look says what is to be said. The time should have Go's monotonic reading: how long it is since something was told is
-// then independent of the clock being set.
-func (e *Expiry) look(now time.Time, list []Status, say func(Status, time.Duration)) {
+// check calls remind for each secret that has a reminder due. The time should have Go's monotonic
+// reading, so that setting the clock does not change the time since the last reminder.
+func (e *Expiry) check(now time.Time, list []Status, remind func(Status, time.Duration)) {
 	for _, s := range list {
 		left := s.Expires.Sub(now)
 		if s.Lease && left > 0 {
 			continue
 		}
 		if e.due(now, s) {
-			say(s, left)
+			remind(s, left)
 		}
 	}
 }
 
-// due reports whether something is to be said about a secret, and takes note that it is.
+// due reports whether a reminder of a secret is due, and records that it is sent.
 func (e *Expiry) due(now time.Time, s Status) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for key, told := range e.told {
-		if now.Sub(told.At) >= quietTime { // it makes no difference any more
-			delete(e.told, key)
+	for key, last := range e.sent {
+		if now.Sub(last.At) >= reminderPause { // it no longer matters
+			delete(e.sent, key)
 		}
 	}
-	key := subject{s.Name, s.Source}
-	if !Due(now, s.Expires, e.told[key]) {
+	key := reminderKey{s.Name, s.Source}
+	if !Due(now, s.Expires, e.sent[key]) {
 		return false
 	}
-	if e.told == nil {
-		e.told = map[subject]Told{}
+	if e.sent == nil {
+		e.sent = map[reminderKey]Reminder{}
 	}
-	e.told[key] = Told{now, StageOf(s.Expires.Sub(now))}
+	e.sent[key] = Reminder{now, StageOf(s.Expires.Sub(now))}
 	return true
 }

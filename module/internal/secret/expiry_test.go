@@ -29,16 +29,16 @@ func TestStageOf(t *testing.T) {
 
 func TestDue(t *testing.T) {
 	now := time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC)
-	ago := func(d time.Duration, s Stage) Told { return Told{now.Add(-d), s} }
+	ago := func(d time.Duration, s Stage) Reminder { return Reminder{now.Add(-d), s} }
 	tests := map[string]struct {
 		expires time.Time
-		last    Told
+		last    Reminder
 		want    bool
 	}{
-		"no end is known":                        {time.Time{}, Told{}, false},
-		"31 days left":                           {now.Add(31 * day), Told{}, false},
+		"no end is known":                        {time.Time{}, Reminder{}, false},
+		"31 days left":                           {now.Add(31 * day), Reminder{}, false},
 		"31 days left, told in error":            {now.Add(31 * day), ago(day, StagePast), false},
-		"30 days left, never told":               {now.Add(30 * day), Told{}, true},
+		"30 days left, never told":               {now.Add(30 * day), Reminder{}, true},
 		"12 days left, told an hour ago":         {now.Add(12 * day), ago(time.Hour, StageMonth), false},
 		"12 days left, told yesterday":           {now.Add(12 * day), ago(day, StageMonth), true},
 		"12 days left, a look less than a day":   {now.Add(12 * day), ago(day-time.Hour, StageMonth), false},
@@ -68,7 +68,7 @@ func TestDueProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC)
 		expires := now.Add(time.Duration(rapid.Int64Range(int64(-10*day), int64(60*day)).Draw(t, "left")))
-		var last Told
+		var last Reminder
 		reached := map[Stage]bool{}
 		for range 80 * 24 {
 			left := expires.Sub(now)
@@ -77,7 +77,7 @@ func TestDueProperties(t *testing.T) {
 			switch {
 			case due && left > 30*day:
 				t.Fatalf("told %s before the end", left)
-			case due && stage == last.Stage && now.Sub(last.At) < quietTime:
+			case due && stage == last.Stage && now.Sub(last.At) < reminderPause:
 				t.Fatalf("told twice within %s", now.Sub(last.At))
 			case !due && stage != StageNone && !reached[stage]:
 				t.Fatalf("not told that %s are left", left)
@@ -85,9 +85,9 @@ func TestDueProperties(t *testing.T) {
 				t.Fatalf("not told for %s", now.Sub(last.At))
 			}
 			if due {
-				last, reached[stage] = Told{now, stage}, true
+				last, reached[stage] = Reminder{now, stage}, true
 			}
-			now = now.Add(lookInterval)
+			now = now.Add(checkInterval)
 		}
 	})
 }
@@ -99,10 +99,10 @@ func TestEachStageIsToldOnceADay(t *testing.T) {
 		var e Expiry
 		told := map[Stage][]time.Duration{}
 		for hour := range rapid.IntRange(1, 200).Draw(t, "hours") {
-			elapsed := time.Duration(hour) * lookInterval
+			elapsed := time.Duration(hour) * checkInterval
 			now := began.Add(elapsed) // With the monotonic reading, which the wall clock does not change.
 			left := time.Duration(rapid.Int64Range(int64(-40*day), int64(40*day)).Draw(t, "left"))
-			e.look(now, []Status{{Name: "a", Expires: now.Add(left)}}, func(_ Status, got time.Duration) {
+			e.check(now, []Status{{Name: "a", Expires: now.Add(left)}}, func(_ Status, got time.Duration) {
 				if got != left {
 					t.Fatalf("%s left, want %s", got, left)
 				}
@@ -111,7 +111,7 @@ func TestEachStageIsToldOnceADay(t *testing.T) {
 		}
 		for stage, list := range told {
 			for i := 1; i < len(list); i++ {
-				if pause := list[i] - list[i-1]; stage == StageNone || pause < quietTime {
+				if pause := list[i] - list[i-1]; stage == StageNone || pause < reminderPause {
 					t.Fatalf("stage %d was told again after %s", stage, pause)
 				}
 			}
@@ -154,7 +154,7 @@ func TestWatch(t *testing.T) {
 		if diff := cmp.Diff(want, said); diff != "" {
 			t.Error("at the beginning, each day, and when seven days, one and none are left:", diff)
 		}
-		if n := len(e.told); n != 1 {
+		if n := len(e.sent); n != 1 {
 			t.Errorf("%d secrets are remembered, of which one was told", n)
 		}
 	})
@@ -187,7 +187,7 @@ func TestWatchForgetsWhatIsNoLongerThere(t *testing.T) {
 			n++
 			return []Status{{Name: fmt.Sprint(n), Expires: time.Now().Add(day)}}
 		})
-		if got := len(e.told); got > 24 {
+		if got := len(e.sent); got > 24 {
 			t.Errorf("%d of %d secrets are remembered after each was seen once", got, n)
 		}
 	})

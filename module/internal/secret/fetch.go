@@ -11,63 +11,64 @@ import (
 )
 
 const (
-	// jitter is how much of a pause is left to chance, on both sides: what was started together should not ask together
-	// for ever after.
+	// jitter is the random share of a pause, in both directions. It spreads the fetches of secrets
+	// and instances that were started at the same time.
 	jitter = 0.1
 
-	leastPause = time.Second // between two fetches that nobody has asked for
+	minPause = time.Second // between two scheduled fetches
 
-	// The pauses after failures: the first, which doubles with each failure in a row, and the longest.
+	// The first pause after a failure, which doubles with each failure in a row, and the longest.
 	retryFirst = time.Second
 	retryMost  = time.Minute
 
-	leaveMost = time.Hour // that a store is left alone because it asks for it
+	retryAfterMost = time.Hour // the longest pause that a store can ask for
 
-	askedPause = 10 * time.Second // between two fetches that somebody has asked for
+	requestedPause = 10 * time.Second // between two fetches that Refresh has requested
 
-	// grace is how long a store has to return after its context has ended. What it then says is worth more than that the
-	// time was over: it knows what it was waiting for.
-	grace = 250 * time.Millisecond
+	// returnGrace is how long a store may take to return after its context has ended. Its own error
+	// is better than a mere timeout, since it says what the store was waiting for.
+	returnGrace = 250 * time.Millisecond
 
 	clockSkew = time.Minute // how far a store's clock may be ahead of ours
 )
 
-// Failures that are found here, not by a store.
+// Failures that are detected here and not by a store.
 var (
 	errEmpty = &failure{"the store gave an empty value", reputation.ErrUnknown}
-	errStuck = errors.New("the store has not returned from an earlier call, whose time is over: report this to its author")
+	errStuck = errors.New("the store has not returned from an earlier call, whose time is over: " +
+		"report this to its author")
 	errEnded = errors.New("the store ended its goroutine: report this to its author")
 	errPanic = errors.New("the store panicked: report this to its author")
 )
 
-// keep fetches the secret whenever that is due, until Close.
-func (k *Keeper) keep(done chan<- struct{}) {
+// run fetches the secret whenever a fetch is due, until Close.
+func (r *Refresher) run(done chan<- struct{}) {
 	defer close(done)
-	timer := time.NewTimer(k.untilDue())
+	timer := time.NewTimer(r.untilDue())
 	defer timer.Stop()
 	for {
 		select {
-		case <-k.ctx.Done():
+		case <-r.ctx.Done():
 			return
-		case <-k.wake:
+		case <-r.wake:
 		case <-timer.C:
-			if err := k.fetch(k.ctx); err != nil && k.ctx.Err() == nil {
-				k.logFailure(err)
+			if err := r.fetch(r.ctx); err != nil && r.ctx.Err() == nil {
+				r.logFailure(err)
 			}
 		}
-		timer.Reset(k.untilDue())
+		timer.Reset(r.untilDue())
 	}
 }
 
-// untilDue returns how long it is until the secret is to be fetched.
-func (k *Keeper) untilDue() time.Duration {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	due := k.next
-	if k.asked {
-		soonest := k.served.Add(askedPause)
-		if k.leave.After(soonest) {
-			soonest = k.leave
+// untilDue returns the time until the next fetch is due.
+func (r *Refresher) untilDue() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	due := r.next
+	if r.requested {
+		soonest := r.requestServed.Add(requestedPause)
+		if r.pausedUntil.After(soonest) {
+			soonest = r.pausedUntil
 		}
 		if soonest.Before(due) {
 			due = soonest
@@ -76,33 +77,33 @@ func (k *Keeper) untilDue() time.Duration {
 	return time.Until(due)
 }
 
-// fetch makes one fetch and takes note of its outcome, unless the Keeper was closed meanwhile.
-func (k *Keeper) fetch(ctx context.Context) error {
+// fetch makes one fetch and records its outcome, unless the Refresher was closed meanwhile.
+func (r *Refresher) fetch(ctx context.Context) error {
 	select {
-	case k.turn <- struct{}{}:
-		defer func() { <-k.turn }()
+	case r.fetching <- struct{}{}:
+		defer func() { <-r.fetching }()
 	case <-ctx.Done():
-		return fmt.Errorf("fetch %s: %w", k.name, ctx.Err())
+		return fmt.Errorf("fetch %s: %w", r.name, ctx.Err())
 	}
-	k.mu.Lock()
-	if k.asked {
-		k.asked, k.served = false, time.Now()
+	r.mu.Lock()
+	if r.requested {
+		r.requested, r.requestServed = false, time.Now()
 	}
-	k.mu.Unlock()
-	s, err := k.call(ctx)
+	r.mu.Unlock()
+	s, err := r.call(ctx)
 	if err == nil && s.Value == "" {
 		err = errEmpty
 	}
 	switch {
-	case k.ctx.Err() != nil:
-		return fmt.Errorf("fetch %s: it is no longer kept: %w", k.name, k.ctx.Err())
+	case r.ctx.Err() != nil:
+		return fmt.Errorf("fetch %s: the refresher is closed: %w", r.name, r.ctx.Err())
 	case err != nil:
-		alone := leftAlone(err)
-		err = k.conceal(fmt.Errorf("fetch %s: %w", k.name, err), s.Value)
-		k.fail(err, alone)
+		pause := retryAfter(err)
+		err = r.conceal(fmt.Errorf("fetch %s: %w", r.name, err), s.Value)
+		r.fail(err, pause)
 		return err
 	}
-	k.accept(s)
+	r.accept(s)
 	return nil
 }
 
@@ -111,131 +112,133 @@ type answer struct {
 	err    error
 }
 
-// call asks the store and does not wait for much longer than the time limit. A store that does not return is not asked
-// again until it has, or every attempt would leave a goroutine behind.
-func (k *Keeper) call(ctx context.Context) (reputation.Secret, error) {
+// call asks the store and waits hardly longer than the time limit. While a store has not returned
+// from an earlier call, it is not asked again: every attempt would leave a goroutine behind.
+func (r *Refresher) call(ctx context.Context) (reputation.Secret, error) {
 	select {
-	case <-k.late: // It has returned. What it says was true once, so it is asked again.
-		k.late = nil
+	case <-r.unreturned: // The earlier call has returned. Its answer is old, so the store is asked again.
+		r.unreturned = nil
 	default:
-		if k.late != nil {
+		if r.unreturned != nil {
 			return reputation.Secret{}, errStuck
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, k.options.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, r.options.Timeout)
 	defer cancel()
-	answers := make(chan answer, 1) // Room for an answer that nobody waits for any more.
-	go k.ask(ctx, answers)
+	answers := make(chan answer, 1) // buffered, so that a late answer blocks no goroutine
+	go r.ask(ctx, answers)
 	select {
 	case a := <-answers:
 		return a.secret, a.err
 	case <-ctx.Done():
 	}
-	timer := time.NewTimer(grace)
+	timer := time.NewTimer(returnGrace)
 	defer timer.Stop()
 	select {
 	case a := <-answers:
 		return a.secret, a.err
 	case <-timer.C:
-		k.late = answers
-		return reputation.Secret{}, fmt.Errorf("no answer, %s allowed: %w", k.options.Timeout, ctx.Err())
+		r.unreturned = answers
+		return reputation.Secret{}, fmt.Errorf("no answer, %s allowed: %w", r.options.Timeout, ctx.Err())
 	}
 }
 
-// ask lets the store do its work. Whatever it does stays here.
-func (k *Keeper) ask(ctx context.Context, answers chan<- answer) {
+// ask calls the store. It recovers from a panic, and notices when the store ends the goroutine.
+func (r *Refresher) ask(ctx context.Context, answers chan<- answer) {
 	a := answer{err: errEnded}
 	defer func() {
 		if v := recover(); v != nil {
-			k.logPanic(v)
+			r.logPanic(v)
 			a = answer{err: errPanic}
 		}
 		answers <- a
 	}()
-	s, err := k.store.Fetch(ctx)
+	s, err := r.store.Fetch(ctx)
 	a = answer{s, err}
 }
 
-// accept takes note of a good fetch, and tells of a change.
-func (k *Keeper) accept(s reputation.Secret) {
+// accept records a successful fetch, and closes the channel of Changed if the value is new.
+func (r *Refresher) accept(s reputation.Secret) {
 	now := time.Now()
-	g := &good{value: s.Value, fetched: now, expires: s.Expires.Round(0), lease: lent(s, now)}
-	old := k.value.Load() // Only whoever has the turn changes it.
-	news := old == nil || old.value != s.Value
+	g := &snapshot{value: s.Value, fetched: now, expires: s.Expires.Round(0), lease: isLease(s, now)}
+	old := r.current.Load() // Only the holder of fetching changes it.
+	changed := old == nil || old.value != s.Value
 	switch {
-	case !news:
+	case !changed:
 		g.fingerprint = old.fingerprint
-	case !k.options.Hide:
+	case !r.options.Hide:
 		g.fingerprint = Fingerprint(s.Value)
 	}
-	k.mu.Lock()
-	k.value.Store(g)
-	k.failures, k.failure = 0, ""
-	k.next = now.Add(jittered(k.interval(s.TTL)))
-	if news {
-		k.asked = false // It was the old value that was refused.
-		close(k.changed)
-		k.changed = make(chan struct{})
+	r.mu.Lock()
+	r.current.Store(g)
+	r.failures, r.failure = 0, ""
+	r.next = now.Add(jittered(r.interval(s.TTL)))
+	if changed {
+		r.requested = false // The request was about the old value.
+		close(r.changed)
+		r.changed = make(chan struct{})
 	}
-	k.mu.Unlock()
-	k.logAccepted(old, g)
+	r.mu.Unlock()
+	r.logAccepted(old, g)
 }
 
-// lent reports whether a value ends no later than it has to be fetched again anyway, so that its end moves on by itself.
-func lent(s reputation.Secret, now time.Time) bool {
+// isLease reports whether the value ends no later than its TTL. The end of such a value moves on
+// with every fetch.
+func isLease(s reputation.Secret, now time.Time) bool {
 	return s.TTL > 0 && !s.Expires.After(now.Add(s.TTL+clockSkew))
 }
 
-// fail takes note of a fetch that brought nothing, and for how long the store wants to be left alone. The value stays.
-func (k *Keeper) fail(err error, alone time.Duration) {
-	k.mu.Lock()
-	k.failure = err.Error()
-	k.leave = time.Now().Add(alone)
-	k.failures++
-	k.next = time.Now().Add(max(alone, jittered(k.pause(err))))
-	k.mu.Unlock()
+// fail records a failed fetch and the pause that the store asked for. The value stays in use.
+func (r *Refresher) fail(err error, pause time.Duration) {
+	r.mu.Lock()
+	r.failure = err.Error()
+	r.pausedUntil = time.Now().Add(pause)
+	r.failures++
+	r.next = time.Now().Add(max(pause, jittered(r.pause(err))))
+	r.mu.Unlock()
 }
 
-// interval returns how long a good answer holds.
-func (k *Keeper) interval(ttl time.Duration) time.Duration {
+// interval returns the time from a successful fetch to the next one.
+func (r *Refresher) interval(ttl time.Duration) time.Duration {
 	if ttl <= 0 {
-		return k.options.Refresh
+		return r.options.Refresh
 	}
-	return min(k.options.Refresh, ttl/3*2)
+	return min(r.options.Refresh, ttl/3*2)
 }
 
-// pause returns how long to wait after a failure. That is never longer than after success, or a file that is looked at
-// every second would be left alone for a minute because it was missing while somebody replaced it. mu is held.
-func (k *Keeper) pause(err error) time.Duration {
-	most := min(retryMost, k.options.Refresh)
-	if pointless(err) {
+// pause returns the time from a failure to the next fetch. It is never longer than after a success:
+// a file that is read every second must not be ignored for a minute because it was missing while it
+// was replaced. The caller holds mu.
+func (r *Refresher) pause(err error) time.Duration {
+	most := min(retryMost, r.options.Refresh)
+	if needsOperator(err) {
 		return most
 	}
-	return backoff.Policy{First: retryFirst, Most: most}.Pause(k.failures)
+	return backoff.Policy{First: retryFirst, Most: most}.Pause(r.failures)
 }
 
-// leftAlone returns how long the store asks to be left alone.
-func leftAlone(err error) time.Duration {
+// retryAfter returns the pause that the store asks for.
+func retryAfter(err error) time.Duration {
 	throttled, ok := errors.AsType[*reputation.ThrottledError](err)
 	if !ok {
 		return 0
 	}
-	return min(throttled.RetryAfter, leaveMost)
+	return min(throttled.RetryAfter, retryAfterMost)
 }
 
-// pointless reports whether asking again will bring the same until a person has done something.
-func pointless(err error) bool {
+// needsOperator reports whether fetching fails until an operator changes something.
+func needsOperator(err error) bool {
 	return errors.Is(err, reputation.ErrRefused) || errors.Is(err, reputation.ErrUnknown)
 }
 
-// poke makes the goroutine look again at what is due.
-func (k *Keeper) poke() {
+// wakeUp makes the goroutine compute anew when the next fetch is due.
+func (r *Refresher) wakeUp() {
 	select {
-	case k.wake <- struct{}{}:
-	default: // it will look anyway
+	case r.wake <- struct{}{}:
+	default: // a wake-up is pending already
 	}
 }
 
 func jittered(d time.Duration) time.Duration {
-	return max(backoff.Jitter(d, 1-jitter, 1+jitter), leastPause)
+	return max(backoff.Jitter(d, 1-jitter, 1+jitter), minPause)
 }

@@ -5,18 +5,19 @@ import (
 	"encoding/hex"
 )
 
-// fingerprintDomain makes the fingerprint of a value another one than the plain hash of it, which may be published
-// elsewhere, or stand in a table of hashes.
+// fingerprintDomain makes fingerprints differ from plain hashes, which may be published elsewhere
+// or listed in tables.
 const fingerprintDomain = "caddy-ip-reputation secret fingerprint v1\x00"
 
-// Fingerprint names a key where the key itself must not be, in logs, metrics and on pages: eight hexadecimal digits, the
-// first of a SHA-256 of the value. It is the same on every instance and after a restart, so that two logs can be compared;
-// the empty value has none. Of two different keys one pair in four billion has the same one.
+// Fingerprint returns a name for a key that may be shown in logs, metrics and on pages: the first
+// eight hexadecimal digits of a SHA-256 of the value. It is the same on every instance and after a
+// restart, so that logs can be compared. The empty value has none. Two different keys have the same
+// fingerprint with a probability of one in four billion.
 //
-// Of a key that a service has made up at random it reveals nothing usable: it tells that two keys are the same one, and of
-// the 2^128 keys that there may be, it leaves 2^96. Of a password that a person has made up it reveals nearly all: whoever
-// sees the fingerprint can try a dictionary against it, unseen and fast, and is left with hardly more than the right word.
-// That is what the option Hide is for.
+// The fingerprint of a random key reveals nothing usable: it shows whether two keys are equal, and
+// leaves 2^96 of 2^128 possible keys. The fingerprint of a password that a person chose reveals
+// nearly everything: an attacker can test a dictionary against it offline. Such values need the
+// option Hide.
 func Fingerprint(value string) string {
 	if value == "" {
 		return ""

@@ -23,78 +23,81 @@ const (
 	causePanic
 )
 
-// once reports whether a cause may be logged now, and takes note that the store was said to give no answer.
-func (k *Keeper) once(cause int) bool {
-	if !k.logged.Allow(cause, time.Now()) {
+// allowLog reports whether a cause may be logged now, and records that a failure of the store is
+// logged.
+func (r *Refresher) allowLog(cause int) bool {
+	if !r.logged.Allow(cause, time.Now()) {
 		return false
 	}
-	k.saidAway.Store(true)
+	r.loggedAway.Store(true)
 	return true
 }
 
-// logFailure logs why a fetch brought nothing, which value is in use instead, and what to do.
-func (k *Keeper) logFailure(err error) {
-	g := k.value.Load()
+// logFailure logs why a fetch failed, which value stays in use, and what to do.
+func (r *Refresher) logFailure(err error) {
+	g := r.current.Load()
 	attrs := []slog.Attr{slog.String("error", err.Error()), slog.Bool("in_use", g != nil)}
 	if g != nil {
 		attrs = append(attrs, slog.Duration("age", time.Since(g.fetched).Round(time.Second)))
-		attrs = append(attrs, named("key", g)...)
+		attrs = append(attrs, fingerprintAttr("key", g)...)
 	}
 	ctx := context.Background()
 	switch {
 	case errors.Is(err, reputation.ErrRefused):
-		if k.once(causeRefused) {
-			k.log.LogAttrs(ctx, slog.LevelError, "the store does not let this server read the secret: "+
+		if r.allowLog(causeRefused) {
+			r.log.LogAttrs(ctx, slog.LevelError, "the store does not let this server read the secret: "+
 				"check its credentials for the store, and what they allow", attrs...)
 		}
 	case errors.Is(err, reputation.ErrUnknown):
-		if k.once(causeUnknown) {
-			k.log.LogAttrs(ctx, slog.LevelError, "the store has no such secret: "+
+		if r.allowLog(causeUnknown) {
+			r.log.LogAttrs(ctx, slog.LevelError, "the store has no such secret: "+
 				"check how the configuration names it, and that it was written there", attrs...)
 		}
-	case k.once(causeAway):
-		k.log.LogAttrs(ctx, slog.LevelWarn, "the secret cannot be fetched: "+
+	case r.allowLog(causeAway):
+		r.log.LogAttrs(ctx, slog.LevelWarn, "the secret cannot be fetched: "+
 			"check that its store is up and can be reached from here", attrs...)
 	}
 }
 
-// logAccepted logs what is new about a good fetch, if anything. The value is logged by its fingerprint only.
-func (k *Keeper) logAccepted(old, now *good) {
-	if k.saidAway.Swap(false) {
-		k.log.Info("the store answers again")
+// logAccepted logs that the store is back, and that the value is new. It logs the fingerprint,
+// never the value.
+func (r *Refresher) logAccepted(old, now *snapshot) {
+	if r.loggedAway.Swap(false) {
+		r.log.Info("the store answers again")
 	}
 	switch {
 	case old == nil:
-		k.log.LogAttrs(context.Background(), slog.LevelInfo, "the secret was fetched", named("key", now)...)
+		r.log.LogAttrs(context.Background(), slog.LevelInfo, "the secret was fetched", fingerprintAttr("key", now)...)
 	case old.value != now.value:
-		k.log.LogAttrs(context.Background(), slog.LevelInfo, "the secret has changed, and the new value is in use",
-			append(named("key", now), named("old_key", old)...)...)
+		r.log.LogAttrs(context.Background(), slog.LevelInfo, "the secret has changed, and the new value is in use",
+			append(fingerprintAttr("key", now), fingerprintAttr("old_key", old)...)...)
 	}
 }
 
-// named is the attribute that names a value, unless that is hidden.
-func named(attr string, g *good) []slog.Attr {
+// fingerprintAttr returns the attribute for the fingerprint of a value, or none if it is hidden.
+func fingerprintAttr(attr string, g *snapshot) []slog.Attr {
 	if g.fingerprint == "" {
 		return nil
 	}
 	return []slog.Attr{slog.String(attr, g.fingerprint)}
 }
 
-// logPanic must be called by the function that recovered. What a store panics with may well hold the secret, so only what
-// the runtime says is shown, and of everything else its type.
-func (k *Keeper) logPanic(v any) {
-	if !k.once(causePanic) {
+// logPanic must be called by the function that recovered. The value of a panic may contain the
+// secret. So the text is logged only for an error of the Go runtime, and the type for everything
+// else.
+func (r *Refresher) logPanic(v any) {
+	if !r.allowLog(causePanic) {
 		return
 	}
 	text := fmt.Sprintf("%T", v)
 	if err, ok := v.(runtime.Error); ok {
 		text = err.Error()
 	}
-	k.log.Error("the store panicked: report this to its author", slog.String("panic", text), slog.Any("at", callers()))
+	r.log.Error("the store panicked: report this to its author", slog.String("panic", text), slog.Any("at", callers()))
 }
 
-// callers returns the functions that panicked, the innermost first. A stack as the runtime prints it would show their
-// arguments.
+// callers returns the functions that panicked, the innermost first. A stack as the runtime prints
+// it would show their arguments.
 func callers() []string {
 	pcs := make([]uintptr, 32)
 	const skip = 4 // runtime.Callers, callers, logPanic, the deferred function
@@ -111,8 +114,8 @@ func callers() []string {
 	}
 }
 
-// failure is an error whose text may be shown. It does not unwrap, since what collects errors prints each of a chain; what
-// kind it is can be asked with errors.Is.
+// failure is an error whose text may be shown. It does not unwrap, since error collectors print
+// every error of a chain. errors.Is recognizes its cause.
 type failure struct {
 	text  string
 	cause error
@@ -121,14 +124,14 @@ type failure struct {
 func (f *failure) Error() string        { return f.text }
 func (f *failure) Is(target error) bool { return errors.Is(f.cause, target) }
 
-// conceal makes an error presentable: a store may not keep the contract that its errors hold no secret. The given value is
-// what came along with the error.
-func (k *Keeper) conceal(err error, value string) error {
+// conceal returns an error without secrets: a store may violate its contract and put one into its
+// errors. value is the one that the store returned together with the error.
+func (r *Refresher) conceal(err error, value string) error {
 	text := redact(err.Error(), value)
-	if g := k.value.Load(); g != nil {
+	if g := r.current.Load(); g != nil {
 		text = redact(text, g.value)
 	}
-	text = ofSecrets.Replace(query.ReplaceAllString(userinfo.ReplaceAllString(text, "$1"), "$1?[hidden]"))
+	text = storeWords.Replace(query.ReplaceAllString(userinfo.ReplaceAllString(text, "$1"), "$1?[hidden]"))
 	if len(text) > maxLogText {
 		text = strings.ToValidUTF8(text[:maxLogText], "") + "…"
 	}
@@ -139,26 +142,26 @@ const (
 	// maxLogText is how much of an error's text is logged, in bytes.
 	maxLogText = 300
 
-	// leastRedacted is the length, in bytes, from which on a value is looked for in texts. What is shorter is part of
-	// ordinary words, and taking it out of them would tell it.
-	leastRedacted = 4
+	// redactedMinLength is the length, in bytes, from which a value is redacted. A shorter one is
+	// part of ordinary words, and its removal from them would reveal it.
+	redactedMinLength = 4
 )
 
-// What may hold credentials in a URL.
+// The parts of a URL that may hold credentials.
 var (
 	userinfo = regexp.MustCompile(`(://)[^\s"']*@`)
 	query    = regexp.MustCompile(`(://[^\s"'?]*)\?[^\s"']*`)
 )
 
-// ofSecrets says of a store what the errors of the vocabulary say of a reputation service.
-var ofSecrets = strings.NewReplacer(
+// storeWords rewrites the common errors, which speak of a reputation service, for a store.
+var storeWords = strings.NewReplacer(
 	reputation.ErrRefused.Error(), "the store refused this server",
 	reputation.ErrUnknown.Error(), "the store has no such secret",
 )
 
-// redact takes a value out of a text, in the spellings that it may have in URLs and in quotes.
+// redact removes a value from a text, also where it is escaped for a URL or quoted.
 func redact(text, value string) string {
-	if len(value) < leastRedacted {
+	if len(value) < redactedMinLength {
 		return text
 	}
 	quoted := strconv.Quote(value)

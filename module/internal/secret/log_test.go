@@ -201,7 +201,7 @@ func TestErrorsAreMadePresentable(t *testing.T) {
 	}
 }
 
-// TestNoValueIsEverShown proves promise 10 for all that a Keeper says, whatever happens to it.
+// TestNoValueIsEverShown proves promise 10 for all that a Refresher says, whatever happens to it.
 func TestNoValueIsEverShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said logtest.Log

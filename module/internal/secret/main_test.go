@@ -72,8 +72,8 @@ func holding(value string) *store { return &store{secret: reputation.Secret{Valu
 
 func quiet() Options { return Options{Logger: slog.New(slog.DiscardHandler)} }
 
-// start opens and starts a Keeper that is closed when the test ends.
-func start(t testing.TB, s reputation.SecretStore, o Options) *Keeper {
+// start opens and starts a Refresher that is closed when the test ends.
+func start(t testing.TB, s reputation.SecretStore, o Options) *Refresher {
 	t.Helper()
 	if o.Logger == nil {
 		o.Logger = quiet().Logger
@@ -84,8 +84,8 @@ func start(t testing.TB, s reputation.SecretStore, o Options) *Keeper {
 	return k
 }
 
-// wantValue fails the test unless the Keeper has the value; "" stands for none.
-func wantValue(t testing.TB, k *Keeper, want string) {
+// wantValue fails the test unless the Refresher has the value; "" stands for none.
+func wantValue(t testing.TB, k *Refresher, want string) {
 	t.Helper()
 	if got, ok := k.Current(); got != want || ok != (want != "") {
 		t.Errorf("value %q, %t, want %q", got, ok, want)

@@ -67,7 +67,7 @@ func model(r *rapid.T) {
 	}
 	early := 0
 	for _, gap := range s.gaps(0) {
-		if gap < leastPause {
+		if gap < minPause {
 			early++
 		}
 	}

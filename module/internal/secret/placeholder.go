@@ -9,11 +9,12 @@ import (
 // placeholders matches `{env.NAME}` and `{file./path}`. Other braces are part of the secret.
 var placeholders = regexp.MustCompile(`\{(?:env|file)\.[^{}]+\}`)
 
-// mistaken matches texts that were meant as a placeholder, such as `{env:NAME}` or `$NAME`.
-var mistaken = regexp.MustCompile(`^(?:\{[^{}]*\}|\$\{?\w+\}?)$`)
+// almostPlaceholder matches texts that were meant as a placeholder, such as `{env:NAME}` or
+// `$NAME`.
+var almostPlaceholder = regexp.MustCompile(`^(?:\{[^{}]*\}|\$\{?\w+\}?)$`)
 
-// Placeholders returns the placeholders of a text, and "" if there are none. They may be shown; the text between
-// them may be secret.
+// Placeholders returns the placeholders of a text, and "" if there are none. They may be shown; the
+// text between them may be secret.
 func Placeholders(text string) string {
 	return strings.Join(placeholders.FindAllString(text, -1), " ")
 }
@@ -21,9 +22,9 @@ func Placeholders(text string) string {
 // WithoutPlaceholders returns the text between the placeholders.
 func WithoutPlaceholders(text string) string { return placeholders.ReplaceAllString(text, "") }
 
-// LooksLikePlaceholder reports whether a text was meant as a placeholder and is none.
+// LooksLikePlaceholder reports whether a text seems to be a misspelt placeholder.
 func LooksLikePlaceholder(text string) bool {
-	return mistaken.MatchString(text) && Placeholders(text) == ""
+	return almostPlaceholder.MatchString(text) && Placeholders(text) == ""
 }
 
 // ErrEmpty reports that a placeholder has no value.
@@ -34,8 +35,9 @@ type Replacer interface {
 	ReplaceOrErr(text string, errOnEmpty, errOnUnknown bool) (string, error)
 }
 
-// Resolve replaces the placeholders of a text, and trims spaces. An empty result is ErrEmpty, since a missing file or
-// variable looks like that. A text without placeholders is returned as it is: its braces are part of the secret.
+// Resolve replaces the placeholders of a text, and trims spaces. It returns ErrEmpty for an empty
+// result, which a missing file or variable gives. In a text without placeholders, braces are part
+// of the secret and stay.
 func Resolve(text string, with Replacer) (string, error) {
 	if Placeholders(text) == "" {
 		return strings.TrimSpace(text), nil

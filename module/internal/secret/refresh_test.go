@@ -40,7 +40,7 @@ func TestRefreshAtMostEveryTenSeconds(t *testing.T) {
 			t.Errorf("%d fetches within 100 s, want 10", got)
 		}
 		for _, pause := range s.gaps(1) {
-			if pause < askedPause {
+			if pause < requestedPause {
 				t.Errorf("fetched again after %s", pause)
 			}
 		}

@@ -11,11 +11,11 @@ import (
 	"pgregory.net/rapid"
 )
 
-// held returns a Keeper that has a value, or none if it is empty.
-func held(value string) *Keeper {
+// held returns a Refresher that has a value, or none if it is empty.
+func held(value string) *Refresher {
 	k := Open("a", holding(value), quiet())
 	if value != "" {
-		k.value.Store(&good{value: value})
+		k.current.Store(&snapshot{value: value})
 	}
 	return k
 }
@@ -39,19 +39,19 @@ func TestRing(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			var keepers []*Keeper
+			var refreshers []*Refresher
 			for _, value := range tt.values {
-				keepers = append(keepers, held(value))
+				refreshers = append(refreshers, held(value))
 			}
-			r := NewRing(keepers...)
+			r := NewRing(refreshers...)
 			if diff := cmp.Diff(tt.want, keys(r)); diff != "" {
 				t.Error(diff)
 			}
 			for i := range tt.want {
 				var got []string
 				for key, k := range r.Each {
-					if at := slices.Index(keepers, k); tt.values[at] != key || slices.Index(tt.values, key) != at {
-						t.Errorf("%q comes with the Keeper at %d", key, at)
+					if at := slices.Index(refreshers, k); tt.values[at] != key || slices.Index(tt.values, key) != at {
+						t.Errorf("%q comes with the Refresher at %d", key, at)
 					}
 					if got = append(got, key); len(got) == i+1 {
 						break
@@ -61,7 +61,7 @@ func TestRing(t *testing.T) {
 					t.Error("after a break:", diff)
 				}
 			}
-			clear(keepers) // The Ring has its own list.
+			clear(refreshers) // The Ring has its own list.
 			if diff := cmp.Diff(tt.want, keys(r)); diff != "" {
 				t.Error(diff)
 			}
@@ -72,15 +72,15 @@ func TestRing(t *testing.T) {
 func TestRingProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		values := rapid.SliceOfN(rapid.SampledFrom([]string{"", "a", "b", "c", "d"}), 0, 12).Draw(t, "values")
-		var keepers []*Keeper
+		var refreshers []*Refresher
 		var want []string
 		for _, value := range values {
-			keepers = append(keepers, held(value))
+			refreshers = append(refreshers, held(value))
 			if value != "" && !slices.Contains(want, value) {
 				want = append(want, value)
 			}
 		}
-		if diff := cmp.Diff(want, keys(NewRing(keepers...))); diff != "" {
+		if diff := cmp.Diff(want, keys(NewRing(refreshers...))); diff != "" {
 			t.Fatal(diff)
 		}
 	})
@@ -93,8 +93,8 @@ func TestRingWhileValuesMove(t *testing.T) {
 	var got []string
 	for key := range r.Each {
 		got = append(got, key)
-		a.value.Store(&good{value: "new"}) // The first key is rotated just now.
-		b.value.Store(&good{value: "old"})
+		a.current.Store(&snapshot{value: "new"}) // The first key is rotated just now.
+		b.current.Store(&snapshot{value: "old"})
 	}
 	if diff := cmp.Diff([]string{"old"}, got); diff != "" {
 		t.Error("a key that was just refused is tried again:", diff)

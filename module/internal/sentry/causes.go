@@ -39,7 +39,8 @@ func newCauses() *causes {
 	return &causes{total: rate.NewLimiter(rate.Limit(perMinute)/60, burst), known: make(map[string]*cause)}
 }
 
-// admit reports whether a cause may be reported now. If so, it returns how many entries were left out since the last report.
+// admit reports whether a cause may be reported now. If so, it returns how many entries were left out since
+// the last report.
 func (c *causes) admit(name string, now time.Time) (leftOut int, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,7 +89,7 @@ func (c *causes) makeRoom() {
 }
 
 // naming are the attributes that are part of a cause. Entries that differ in others have the same cure.
-var naming = []string{"provider", "feed", "work", "while", "secret", "store", "board", "event"}
+var naming = []string{"provider", "feed", "work", "while", "secret", "store", "map", "event"}
 
 // fingerprint returns what entries of one cause have in common, whatever their error, address or time.
 func fingerprint(e Entry, fields []field, s stack) []string {
@@ -110,8 +111,8 @@ func causeName(print []string) string { return strings.Join(print, "\x00") }
 // maxName is how many bytes of a text count for its cause.
 const maxName = 200
 
-// constant replaces the words of a text that may change each time: those with a digit, such as addresses, ports, times and
-// identifiers. Our own messages are constant; those of Caddy are often errors.
+// constant replaces the words of a text that may change each time: those with a digit, such as addresses,
+// ports, times and identifiers. Our own messages are constant; those of Caddy are often errors.
 func constant(text string) string {
 	words := strings.Fields(cut(text, maxName))
 	for i, word := range words {

@@ -112,6 +112,7 @@ func TestFingerprintsNameTheCause(t *testing.T) {
 		"messages":  {print("one"), print("two")},
 		"providers": {print("m", slog.String("provider", "a1")), print("m", slog.String("provider", "a2"))},
 		"work":      {print("m", slog.String("work", "a")), print("m", slog.String("work", "b"))},
+		"map":       {print("m", slog.String("map", "bans")), print("m", slog.String("map", "forgets"))},
 	} {
 		if pair[0] == pair[1] {
 			t.Errorf("two %s make one cause: %q", name, pair[0])

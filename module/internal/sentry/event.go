@@ -115,8 +115,8 @@ func level(l slog.Level) sdk.Level {
 // stack are the calls that led to a panic, the innermost last.
 type stack []sdk.Frame
 
-// stackOf returns the stack of the panic that an entry reports, or nil. The function that recovered is still running, so the
-// stack has the function that panicked below it.
+// stackOf returns the stack of the panic that an entry reports, or nil. The function that recovered is still
+// running, so the stack has the function that panicked below it.
 func stackOf(fields []field) stack {
 	if _, ok := lookUp(fields, "panic"); !ok {
 		return nil

@@ -15,8 +15,8 @@ type Handler struct {
 	attrs   []slog.Attr // of the logger, each in its groups
 }
 
-// Tee returns a handler that passes all entries to next. Entries of level Error also go to the Reporter that current returns at
-// that time, if any, with the name of the logger.
+// Tee returns a handler that passes all entries to next. Entries of level Error also go to the Reporter that
+// current returns at that time, if any, with the name of the logger.
 func Tee(next slog.Handler, logger string, current func() *Reporter) *Handler {
 	return &Handler{next: next, logger: logger, current: current}
 }

@@ -38,8 +38,8 @@ var secrets = []struct {
 	{regexp.MustCompile(`\bhv[sbr]\.[\w-]{16,}`), hidden},
 }
 
-// Redact removes from a text what looks like a secret: credentials and queries of URLs, passwords of connection strings, values
-// named password, token or key, and tokens of headers. Addresses stay.
+// Redact removes from a text what looks like a secret: credentials and queries of URLs, passwords of
+// connection strings, values named password, token or key, and tokens of headers. Addresses stay.
 func Redact(text string) string {
 	for _, s := range secrets {
 		text = s.pattern.ReplaceAllString(text, s.instead)

@@ -108,8 +108,8 @@ func (s *sender) use(dsn string) error {
 	return nil
 }
 
-// bound ends requests with a context. Sending is synchronous, in the goroutine of the Reporter: the SDK's own queue cannot be
-// closed within a time limit.
+// bound ends requests with a context. Sending is synchronous, in the goroutine of the Reporter: the SDK's own
+// queue cannot be closed within a time limit.
 type bound struct {
 	*sdk.HTTPSyncTransport
 	ctx context.Context

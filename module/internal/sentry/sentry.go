@@ -1,5 +1,5 @@
-// Package sentry sends log entries of level Error to Sentry: grouped by cause, a few of each cause, without secrets. Reporting
-// never waits, and nothing depends on Sentry's answers.
+// Package sentry sends log entries of level Error to Sentry: grouped by cause, a few of each cause, without
+// secrets. Reporting never waits, and nothing depends on Sentry's answers.
 package sentry
 
 import (
@@ -16,8 +16,8 @@ import (
 
 // Options say where reports go and what they say of this instance.
 type Options struct {
-	// DSN returns the address of the project, or false while it is not known. It is called before each report, so that a new
-	// DSN is used at once.
+	// DSN returns the address of the project, or false while it is not known. It is called before each report,
+	// so that a new DSN is used at once.
 	DSN func() (dsn string, ok bool)
 
 	// Release is the version that runs, such as caddy-ip-reputation@v1.2.3. Default: unknown.
@@ -29,8 +29,8 @@ type Options struct {
 	// ServerName tells this instance from others. Default: none is sent.
 	ServerName string
 
-	// Scrub removes from every text what must not leave this machine, in addition to Redact. It must be safe for concurrent
-	// use. Default: Redact only.
+	// Scrub removes from every text what must not leave this machine, in addition to Redact. It must be safe for
+	// concurrent use. Default: Redact only.
 	Scrub func(string) string
 
 	// Logger gets a warning, once an hour, that reports cannot be delivered. Its entries must not be reported.
@@ -52,7 +52,8 @@ type Status struct {
 	// Delivered are the reports that Sentry took.
 	Delivered uint64 `json:"delivered"`
 
-	// LeftOut are the entries that were not reported, since their cause was reported a short while ago or the rate was reached.
+	// LeftOut are the entries that were not reported, since their cause was reported a short while ago or the
+	// rate was reached.
 	LeftOut uint64 `json:"left_out"`
 
 	// Undelivered are the lost reports: Sentry was away, slow, or refused them.
@@ -160,8 +161,8 @@ func (r *Reporter) Status() Status {
 	return s
 }
 
-// Report queues an entry, or leaves it out if its cause was reported of late. It does not wait. An entry with an attribute
-// "panic" gets the stack of the caller, which must be the function that recovered.
+// Report queues an entry, or leaves it out if its cause was reported of late. It does not wait. An entry with
+// an attribute "panic" gets the stack of the caller, which must be the function that recovered.
 func (r *Reporter) Report(e Entry) {
 	// a logged value may panic when its text is read, and a log entry must not end its caller
 	defer func() {

@@ -13,18 +13,19 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
 )
 
-// maxFile bounds what is read.
+// maxFile is the maximum size of the file.
 const maxFile = maxTombstones * maxLine
 
 func (s *Store) load() {
 	list, err := readFile(s.path, s.now())
 	if err != nil {
-		s.log.Warn("what was to be forgotten of late cannot be read", slog.String("file", s.path), slog.Any("error", err))
+		s.log.Warn("what was to be forgotten of late cannot be read",
+			slog.String("file", s.path), slog.Any("error", err))
 	}
 	s.all.Merge(list)
 }
 
-// readFile returns the usable tombstones of a file. No file is an empty one.
+// readFile returns the valid tombstones of a file; none if it does not exist.
 func readFile(path string, now time.Time) ([]Tombstone, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -41,7 +42,7 @@ func readFile(path string, now time.Time) ([]Tombstone, error) {
 	return decode(data, now)
 }
 
-// decode reads a file's contents. One unusable tombstone does not cost the others.
+// decode parses the content of a file. It skips invalid tombstones.
 func decode(data []byte, now time.Time) (list []Tombstone, err error) {
 	if len(data) > maxFile {
 		return nil, fmt.Errorf("it is larger than %d bytes", maxFile)
@@ -62,8 +63,8 @@ func decode(data []byte, now time.Time) (list []Tombstone, err error) {
 	return list, err
 }
 
-// save drops what has expired and writes the rest to the file. s.mu is held. What cannot be written is remembered until
-// the process ends.
+// save drops expired tombstones and writes the rest to the file. The caller holds s.mu. If writing
+// fails, the tombstones are lost with the process.
 func (s *Store) save() {
 	now := s.now()
 	s.all.Delete(func(t Tombstone) bool { return t.expired(now) })

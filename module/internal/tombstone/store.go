@@ -13,10 +13,10 @@ import (
 
 // Options are the settings of a Store. The zero Options are valid.
 type Options struct {
-	// Logger gets what an operator must know. Default: nothing is logged.
+	// Logger receives messages for the operator. Default: nothing is logged.
 	Logger *slog.Logger
 
-	// OnMerge, unless nil, is called with each tombstone of another instance that is new here. It may call the Store.
+	// OnMerge, if set, is called with each new tombstone of another instance. It may call the Store.
 	OnMerge func(Tombstone)
 
 	// now is the clock. Tests set it.
@@ -39,8 +39,9 @@ type Store struct {
 
 var _ replica.Peer = (*Store)(nil)
 
-// Open returns the store of the file at path, or one in memory only when path is empty. It needs no closing. What
-// cannot be read is logged: the server must start.
+// Open returns the store of the file at path; without a path, one that is only in memory. It need
+// not be closed. If the file cannot be read, that is logged, and the store is empty: the server
+// must start.
 func Open(path string, o Options) *Store {
 	s := &Store{
 		path: path, log: o.Logger, onMerge: o.OnMerge, now: o.now, all: replica.NewMap[Tombstone](maxTombstones),
@@ -60,8 +61,9 @@ func Open(path string, o Options) *Store {
 	return s
 }
 
-// Add remembers that a subject was deleted at the given time. With pending, the shared memory has not deleted it yet:
-// Settle does so before the other instances learn of it.
+// Add adds a tombstone for a subject that was deleted at the given time. If pending is true, the
+// subject is not yet deleted in Redis: Settle deletes it there before other instances receive the
+// tombstone.
 func (s *Store) Add(subject netip.Prefix, at time.Time, pending bool) {
 	s.mu.Lock()
 	version := replica.NextVersion(at, s.all.Version(subject.String()))
@@ -78,8 +80,8 @@ func (s *Store) Add(subject netip.Prefix, at time.Time, pending bool) {
 // PendingChanged returns a channel that is closed when Add next adds a pending tombstone.
 func (s *Store) PendingChanged() <-chan struct{} { return s.pending.Changed() }
 
-// Settle calls forget for each pending subject and then lets the other instances learn of it. It ends at the first
-// error: the rest stays pending.
+// Settle calls forget for each pending subject, and then sends the tombstone to the other
+// instances. It stops at the first error: the rest stays pending.
 func (s *Store) Settle(ctx context.Context, forget func(context.Context, netip.Prefix) error) error {
 	s.mu.Lock()
 	all := s.all.All()
@@ -108,7 +110,7 @@ func (s *Store) settled(t Tombstone) {
 	}
 }
 
-// Entries implements replica.Peer: all tombstones but the pending ones.
+// Entries implements replica.Peer. It omits pending tombstones.
 func (s *Store) Entries() []replica.Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,7 +127,7 @@ func (s *Store) Entries() []replica.Entry {
 // Changed implements replica.Peer.
 func (s *Store) Changed() <-chan struct{} { return s.changed.Changed() }
 
-// Merge implements replica.Peer. Entries that are not usable are skipped, which is logged once a minute.
+// Merge implements replica.Peer. It skips invalid entries, and logs that once a minute.
 func (s *Store) Merge(entries []replica.Entry) (better bool) {
 	taken, better := s.merge(entries)
 	for _, t := range taken {

@@ -1,6 +1,6 @@
-// Package tombstone remembers for a day which subjects operators deleted, so that what was learnt of one before does
-// not come back from an instance, or from a shared memory, that missed the deletion. Instances agree on them as
-// package replica describes; a file lets them outlive a restart.
+// Package tombstone records for a day which subjects operators deleted. Older data about them then
+// cannot come back from an instance, or from Redis, that missed the deletion. Package replica
+// spreads the tombstones to all instances; a file keeps them over a restart.
 package tombstone
 
 import (
@@ -14,18 +14,18 @@ import (
 )
 
 const (
-	// lifetime is how long an instance can be away and still learn of a deletion.
+	// lifetime is how long an instance can be down and still learn of a deletion.
 	lifetime = 24 * time.Hour
 
-	// maxTombstones bounds memory and the file: of more, the newest are remembered.
+	// maxTombstones is the maximum number of tombstones. The newest are kept.
 	maxTombstones = 10_000
 
-	// maxLine bounds the JSON of one tombstone.
+	// maxLine is the maximum size of one tombstone in JSON.
 	maxLine = 512
 )
 
-// Tombstone says that what was learnt of a subject until a time is deleted. It is an element of the file and, but for
-// Pending, what instances exchange.
+// Tombstone means that the data about a subject from before a time is deleted. It is an element of
+// the file. Instances exchange it without Pending.
 type Tombstone struct {
 	Subject netip.Prefix `json:"subject"`
 
@@ -35,8 +35,8 @@ type Tombstone struct {
 	// Version orders the deletions of one subject, in Unix milliseconds.
 	Version int64 `json:"version"`
 
-	// Pending says that the shared memory has not deleted the subject yet. The other instances learn of it afterwards, or
-	// they would load from there what is to be deleted.
+	// Pending means that the subject is not yet deleted in Redis. Other instances receive the
+	// tombstone only afterwards: otherwise they would load the deleted data from Redis again.
 	Pending bool `json:"pending,omitempty"`
 }
 
@@ -51,7 +51,7 @@ func (t Tombstone) Newer(than Tombstone) bool {
 	return t.entry().Newer(than.entry())
 }
 
-// Join implements replica.Value. Nothing has to be remembered of the older one.
+// Join implements replica.Value. The newer tombstone replaces the older one.
 func (t Tombstone) Join(with Tombstone) Tombstone {
 	if with.Newer(t) {
 		return with
@@ -63,14 +63,14 @@ func (t Tombstone) expires() time.Time { return t.At.Add(lifetime).Truncate(time
 
 func (t Tombstone) expired(now time.Time) bool { return t.expires().Before(now) }
 
-// entry returns t as instances exchange it.
+// entry returns t as a replica entry.
 func (t Tombstone) entry() replica.Entry {
 	t.Pending = false
-	value, _ := json.Marshal(t) // what was checked can be encoded
+	value, _ := json.Marshal(t) // a valid tombstone can be encoded
 	return replica.Entry{Name: t.Subject.String(), Version: t.Version, Expires: t.expires(), Value: value}
 }
 
-// parseEntry reads an entry of another instance. It is foreign: it can be anything.
+// parseEntry parses an entry of another instance, which can have any content.
 func parseEntry(e replica.Entry, now time.Time) (Tombstone, error) {
 	if err := e.Check(now); err != nil {
 		return Tombstone{}, err
@@ -86,7 +86,7 @@ func parseEntry(e replica.Entry, now time.Time) (Tombstone, error) {
 	return t, nil
 }
 
-// parse reads one tombstone.
+// parse parses one tombstone.
 func parse(text []byte, now time.Time) (Tombstone, error) {
 	if len(text) > maxLine {
 		return Tombstone{}, fmt.Errorf("it has %d bytes, %d at most can be a tombstone", len(text), maxLine)

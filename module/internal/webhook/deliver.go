@@ -19,7 +19,7 @@ import (
 const (
 	userAgent = "caddy-ip-reputation"
 
-	// maxAnswer is how much of an answer is read, so that the connection can be used again. Its content is ignored.
+	// maxAnswer is how much of an answer is read and discarded, so that the connection can be reused.
 	maxAnswer = 4 << 10
 )
 
@@ -28,11 +28,11 @@ type failure struct {
 	cause string // groups log messages
 	text  string
 	cure  string
-	final bool          // another attempt would fail alike
+	final bool          // another attempt would fail, too
 	after time.Duration // the pause that the receiver asks for
 }
 
-// deliver sends a message until the receiver takes it, or another attempt is pointless.
+// deliver sends a message until the receiver accepts it, or until another attempt is pointless.
 func (s *Sender) deliver(m Message) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -43,20 +43,21 @@ func (s *Sender) deliver(m Message) {
 	for attempt := 1; ; attempt++ {
 		f := s.post(m)
 		if f == nil {
-			s.log.Debug("an event was delivered", slog.String("event", m.Name), slog.String("id", m.ID), slog.Int("attempts", attempt))
+			s.log.Debug("an event was delivered",
+				slog.String("event", m.Name), slog.String("id", m.ID), slog.Int("attempts", attempt))
 			return
 		}
 		s.log.Debug("an event could not be delivered", slog.String("event", m.Name), slog.String("id", m.ID),
 			slog.String("error", f.text), slog.Int("attempt", attempt))
 		if f.final || attempt > s.options.Retries || !s.pause(attempt, f.after) {
-			s.giveUp(m, f, attempt)
+			s.logLost(m, f, attempt)
 			return
 		}
 	}
 }
 
-// awaitSecret waits for a secret that its store has not delivered yet, for the time of one attempt at most: the store may
-// start together with the first event.
+// awaitSecret waits for a secret that its store has not delivered yet, at most as long as one
+// attempt: the store may start at the same time as the first event.
 func (s *Sender) awaitSecret() {
 	const interval = 20 * time.Millisecond
 	for waited := time.Duration(0); len(s.options.Secrets()) == 0 && waited < s.options.Timeout; waited += interval {
@@ -70,8 +71,8 @@ func (s *Sender) awaitSecret() {
 	}
 }
 
-// giveUp logs that a message is lost, once a minute per cause.
-func (s *Sender) giveUp(m Message, f *failure, attempts int) {
+// logLost logs that a message is lost, once a minute per cause.
+func (s *Sender) logLost(m Message, f *failure, attempts int) {
 	if s.logged.Allow(f.cause, time.Now()) {
 		s.log.Error("an event was not delivered, and is lost", slog.String("event", m.Name), slog.String("id", m.ID),
 			slog.Int("attempts", attempts), slog.String("error", f.text), slog.String("cure", f.cure))
@@ -117,11 +118,12 @@ func (s *Sender) post(m Message) *failure {
 	}
 	defer resp.Body.Close()
 	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
-	return judge(resp, time.Now())
+	return failureOf(resp, time.Now())
 }
 
-// judge returns the failure that an answer means, or nil for any 2xx status. Redirects are failures.
-func judge(resp *http.Response, now time.Time) *failure {
+// failureOf returns the failure that an answer means; nil for any 2xx status. Redirects are
+// failures.
+func failureOf(resp *http.Response, now time.Time) *failure {
 	status := resp.StatusCode
 	f := &failure{
 		cause: strconv.Itoa(status), text: fmt.Sprintf("the receiver answered with status %d", status),
@@ -139,7 +141,7 @@ func judge(resp *http.Response, now time.Time) *failure {
 	return f
 }
 
-// retryAfter reads seconds or a date (RFC 9110, section 10.2.3).
+// retryAfter parses the header Retry-After: seconds or a date (RFC 9110, section 10.2.3).
 func retryAfter(value string, now time.Time) time.Duration {
 	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
 		return time.Duration(min(max(seconds, 0), int64(retryAfterMax/time.Second))) * time.Second
@@ -150,10 +152,13 @@ func retryAfter(value string, now time.Time) time.Duration {
 	return 0
 }
 
-// describe returns why there was no answer. Its text has nothing of the URL but the host: errors of the library quote the URL,
-// or what the other side sent.
+// describe returns why there was no answer. The text contains only the host of the URL: errors of
+// the library quote the whole URL, or data from the receiver.
 func (s *Sender) describe(err error) *failure {
-	f := &failure{cause: "error", text: "the connection failed before the answer was complete", cure: "see whether the receiver is up and can be reached from here"}
+	f := &failure{
+		cause: "error", text: "the connection failed before the answer was complete",
+		cure: "see whether the receiver is up and can be reached from here",
+	}
 	var (
 		network net.Error
 		dial    *net.OpError

@@ -1,5 +1,5 @@
-// Package webhook delivers messages from a bounded queue to one URL, one at a time, and tries again after failures. Messages are
-// signed according to Standard Webhooks 1.0 (https://www.standardwebhooks.com).
+// Package webhook delivers messages from a bounded queue to one URL, one at a time, with retries.
+// It signs them according to Standard Webhooks 1.0 (https://www.standardwebhooks.com).
 package webhook
 
 import (
@@ -21,45 +21,45 @@ const (
 	DefaultQueue   = 100
 )
 
-// The pauses between attempts at one message, and the longest that a receiver may ask for.
+// retryPauses are the pauses between attempts to deliver a message.
 var retryPauses = backoff.Policy{First: time.Second, Most: 30 * time.Second}
 
 const (
 	retryJitter   = 0.2
-	retryAfterMax = 5 * time.Minute
+	retryAfterMax = 5 * time.Minute // the longest pause that a receiver may ask for
 )
 
-// Options say where messages go. URL and Secrets are required.
+// Options configure a Sender. URL and Secrets are required.
 type Options struct {
-	// URL is where messages are posted. Only its host is ever logged: its path may be a secret, too.
+	// URL receives the messages. Only its host is ever logged, since its path may be a secret, too.
 	URL *url.URL
 
 	// Header is sent with each message.
 	Header http.Header
 
-	// Secrets returns the secrets to sign with; each makes a signature. It is called for every attempt. An attempt without a
-	// secret fails.
+	// Secrets returns the secrets; each makes a signature. It is called for every attempt. Without
+	// a secret, the attempt fails.
 	Secrets func() []string
 
 	// Timeout is how long one attempt may take. Default: 5s.
 	Timeout time.Duration
 
-	// Retries is how often a message is sent again.
+	// Retries is how often a message is sent again after a failure.
 	Retries int
 
-	// Queue is how many messages may wait. The oldest makes room for a new one. Default: 100.
+	// Queue is how many messages may wait. When it is full, the oldest is dropped. Default: 100.
 	Queue int
 
-	// Logger gets what an operator must know. Default: slog.Default().
+	// Logger receives messages for the operator. Default: slog.Default().
 	Logger *slog.Logger
 
-	// Transport carries the requests. Default: one of the Sender's own.
+	// Transport sends the requests. Default: a transport of the Sender's own.
 	Transport http.RoundTripper
 }
 
-// Message is one thing to deliver.
+// Message is one event to deliver.
 type Message struct {
-	// ID is the same for all attempts. It holds no full stop.
+	// ID is the same for all attempts. It contains no full stop.
 	ID string
 
 	// Name is the name of the event, for the log.
@@ -76,11 +76,11 @@ type Sender struct {
 	log     *slog.Logger
 	logged  throttle.Causes[string]
 
-	ctx     context.Context // ends the work
+	ctx     context.Context // its end stops the worker
 	cancel  context.CancelFunc
-	noRetry chan struct{} // closed when failed attempts are not repeated any more
+	noRetry chan struct{} // closed when there are no more retries
 	wake    chan struct{}
-	done    chan struct{} // closed when the work has ended
+	done    chan struct{} // closed when the worker has ended
 
 	mu       sync.Mutex
 	queue    []Message
@@ -90,7 +90,7 @@ type Sender struct {
 	dropped  int
 }
 
-// New returns a Sender. It has no goroutine until the first message comes.
+// New returns a Sender. Its goroutine starts with the first message.
 func New(o Options) *Sender {
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTimeout
@@ -125,7 +125,7 @@ func newTransport() http.RoundTripper {
 	return t
 }
 
-// Send queues a message, and never waits. After Close it does nothing.
+// Send queues a message. It never blocks. After Close it does nothing.
 func (s *Sender) Send(m Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,18 +141,20 @@ func (s *Sender) Send(m Message) {
 		s.started = true
 		go s.work()
 	}
-	s.poke()
+	s.wakeWorker()
 }
 
-// drop counts messages that are lost for want of room or time, and logs it once a minute. It is called with the lock held.
+// drop counts lost messages and logs them once a minute. The caller holds the lock.
 func (s *Sender) drop(n int) {
 	s.dropped += n
 	if n > 0 && s.logged.Allow("dropped", time.Now()) {
-		s.log.Warn("events are dropped: the receiver does not keep up, or does not answer", slog.Int("dropped", s.dropped))
+		s.log.Warn("events are dropped: the receiver does not keep up, or does not answer",
+			slog.Int("dropped", s.dropped))
 	}
 }
 
-// Close ends the intake of messages. Queued messages are still delivered; Done reports when that has ended.
+// Close refuses new messages. Queued messages are still delivered; Done reports when that has
+// ended.
 func (s *Sender) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,10 +163,10 @@ func (s *Sender) Close() {
 		close(s.done)
 	}
 	s.closed = true
-	s.poke()
+	s.wakeWorker()
 }
 
-// Drain gives every message that is left one attempt, without retries.
+// Drain makes one attempt for each remaining message, without retries.
 func (s *Sender) Drain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,13 +176,14 @@ func (s *Sender) Drain() {
 	}
 }
 
-// Abort stops at once, and loses what is left. It follows Close.
+// Abort stops at once and drops the remaining messages. Call it after Close.
 func (s *Sender) Abort() { s.cancel() }
 
-// Done returns a channel that is closed after Close, once every message is delivered or lost.
+// Done returns a channel that is closed after Close, when every message is delivered or lost.
 func (s *Sender) Done() <-chan struct{} { return s.done }
 
-// Longest returns how long the delivery of one message may take, unless the receiver asks for pauses.
+// Longest returns how long the delivery of one message may take, without pauses that the receiver
+// asks for.
 func (s *Sender) Longest() time.Duration {
 	total := s.options.Timeout
 	for i := range s.options.Retries {
@@ -189,14 +192,14 @@ func (s *Sender) Longest() time.Duration {
 	return total
 }
 
-func (s *Sender) poke() {
+func (s *Sender) wakeWorker() {
 	select {
 	case s.wake <- struct{}{}:
 	default: // the worker is about to check anyway
 	}
 }
 
-// next waits for the oldest message. It returns false when there will be none.
+// next waits for the oldest message. It returns false if there will be none.
 func (s *Sender) next() (Message, bool) {
 	for s.ctx.Err() == nil {
 		s.mu.Lock()

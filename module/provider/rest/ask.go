@@ -60,7 +60,7 @@ type Answer struct {
 // ask sends a request and reads its answer.
 func (e *Endpoint) ask(ctx context.Context, q reputation.Query, r *Request) (*Answer, error) {
 	if e.transport == nil {
-		return nil, errors.New("the endpoint is not open: call Open in Provision")
+		return nil, errNotOpen
 	}
 	if !e.api.Profile.Covers.Has(q.Addr) {
 		return nil, reputation.ErrUnsupported

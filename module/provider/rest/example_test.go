@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -85,15 +86,9 @@ func (a *Acme) Check(ctx context.Context, q reputation.Query) (reputation.Report
 //	}
 func (a *Acme) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the provider's name
-	for d.NextBlock(0) {
-		if d.Val() != "url" {
-			return d.Errf("unknown option '%s': acme has url, besides those that every provider has", d.Val())
-		}
-		if !d.AllArgs(&a.URL) {
-			return d.ArgErr()
-		}
-	}
-	return nil
+	return option.Read(d, "acme",
+		option.Once("url", option.Text(&a.URL, "an address such as https://api.acme.example/v1")),
+	)
 }
 
 // A whole provider, and a question to a service that a test plays.

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Country returns code if it is an ISO 3166-1 alpha-2 code in capitals, and "" otherwise.
+// Country returns code if it is an ISO 3166-1 alpha-2 code in capitals, and "" otherwise. A service that
+// writes lower case needs strings.ToUpper first.
 func Country(code string) string {
 	if len(code) != 2 || code[0] < 'A' || code[0] > 'Z' || code[1] < 'A' || code[1] > 'Z' {
 		return ""

@@ -53,8 +53,11 @@ func Bearer(key string) string {
 }
 
 // Target returns the URL of a request, for tests. It may contain the key and the visitor's address.
-// The endpoint must be open.
+// An endpoint that is not open has none.
 func (e *Endpoint) Target(r *Request) (*url.URL, error) {
+	if e.base == nil {
+		return nil, errNotOpen
+	}
 	path := strings.TrimRight(e.base.EscapedPath(), "/")
 	for i, element := range r.Path {
 		if element == "." || element == ".." || element == "" && i < len(r.Path)-1 {
@@ -70,6 +73,8 @@ func (e *Endpoint) Target(r *Request) (*url.URL, error) {
 	u.Path, u.RawPath, u.RawQuery = plain, path, r.Params.Encode()
 	return &u, nil
 }
+
+var errNotOpen = errors.New("the endpoint is not open: call Open in Provision")
 
 // request returns the request to send. Its errors do not quote it.
 func (e *Endpoint) request(ctx context.Context, r *Request) (*http.Request, error) {

@@ -248,6 +248,9 @@ func TestOpen(t *testing.T) {
 	if _, err := closed.Check(t.Context(), reputation.Query{Addr: asked}); err == nil {
 		t.Error("an endpoint that is not open was asked")
 	}
+	if target, err := new(Endpoint).Target(new(Request)); err == nil {
+		t.Errorf("an endpoint that is not open asks %s", target)
+	}
 }
 
 // TestErrorsHelp: an error names the service and the cure, and quotes the service where that is harmless.

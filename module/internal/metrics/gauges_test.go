@@ -1,42 +1,73 @@
 package metrics
 
 import (
+	"fmt"
 	"maps"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 )
 
 // fake is an instance with what a test gives it.
 type fake struct {
-	providers []ProviderState
-	feeds     []FeedState
-	keys      []KeyState
-	records   int
-	evicted   *uint64
-	broken    bool
-	shared    bool
-	up        bool
-	history   *HistoryState
+	state   health.State
+	evicted *uint64
+	broken  bool
 }
 
-func (f *fake) Providers() []ProviderState { return f.providers }
-func (f *fake) Feeds() []FeedState         { return f.feeds }
+func (f *fake) Panicked(any) {}
 
-func (f *fake) Keys() []KeyState         { return f.keys }
-func (f *fake) Redis() (shared, up bool) { return f.shared, f.up }
-func (f *fake) History() *HistoryState   { return f.history }
-func (f *fake) Panicked(any)             {}
-
-func (f *fake) Memory() (records int, evictions uint64) {
+func (f *fake) State() health.State {
 	if f.broken {
 		panic("broken")
 	}
+	s := f.state
 	if f.evicted != nil {
-		evictions = *f.evicted
+		s.Memory = &health.Memory{Evictions: *f.evicted}
 	}
-	return f.records, evictions
+	return s
+}
+
+// attached are the instances that tests show, as the registry of configurations has them.
+var attached struct {
+	mu   sync.Mutex
+	list []Instance
+}
+
+// attach shows an instance beside those that are shown already, until detach is called. More calls
+// do nothing.
+func attach(i Instance) (detach func()) {
+	attached.mu.Lock()
+	defer attached.mu.Unlock()
+	attached.list = append(attached.list, i)
+	Show(attached.list...)
+	return func() {
+		attached.mu.Lock()
+		defer attached.mu.Unlock()
+		attached.list = slices.DeleteFunc(attached.list, func(other Instance) bool { return other == i })
+		Show(attached.list...)
+	}
+}
+
+func records(n int) health.State { return health.State{Memory: &health.Memory{Records: n}} }
+
+func window(period string, limit, remaining int) quota.WindowStatus {
+	return quota.WindowStatus{Window: fmt.Sprint(limit, "/", period), Period: period, Limit: limit, Used: limit - remaining}
+}
+
+func list(name string, entries int, success time.Time) health.List {
+	return health.List{Status: feed.Status{Name: name, Kind: feed.KindURL, Entries: entries, LastSuccess: success}}
 }
 
 func TestGaugesShowTheNewestInstance(t *testing.T) {
@@ -51,14 +82,17 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		}
 	}
 
-	detachOld := Attach(&fake{
-		providers: []ProviderState{
-			{Name: "abuseipdb", Up: true, Windows: []WindowState{{"day", 1000, 1000}, {"hour", 100, 50}}},
+	detachOld := attach(&fake{state: health.State{
+		Providers: []quota.Status{
+			{Name: "abuseipdb", Up: true, Windows: []quota.WindowStatus{window("day", 1000, 1000), window("hour", 100, 50)}},
 			{Name: "removed", Up: true},
 		},
-		feeds:   []FeedState{{Name: "tor_exits", Entries: 1200, LastSuccess: time.Unix(1_700_000_000, 0)}},
-		records: 10,
-	})
+		Lists: []health.List{
+			list("tor_exits", 1200, time.Unix(1_700_000_000, 0)),
+			{Role: "deny", Status: feed.Status{Name: "deny", Kind: feed.KindValues, Entries: 3}}, // never refreshed, so not shown
+		},
+		Memory: &health.Memory{Records: 10},
+	}})
 	old := map[string]float64{
 		`provider_up{provider="abuseipdb"}`:                            1,
 		`provider_up{provider="removed"}`:                              1,
@@ -72,18 +106,24 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 	}
 	expect("one instance", old)
 
-	detachNew := Attach(&fake{
-		providers: []ProviderState{
-			{Name: "abuseipdb", Windows: []WindowState{{"day", 1000, 400}}},
+	detachNew := attach(&fake{state: health.State{
+		Providers: []quota.Status{
+			{Name: "abuseipdb", Windows: []quota.WindowStatus{window("day", 1000, 400)}},
 			{Name: "abuseipdb", Up: true}, // the same name twice must not break the scrape either
 		},
-		feeds:   []FeedState{{Name: "ipsum"}},
-		keys:    []KeyState{{"abuseipdb", "1f3a9c04", time.Unix(1_800_000_000, 0)}},
-		records: 20,
-		shared:  true,
-		up:      true,
-		history: &HistoryState{Up: true, Queued: 3, Written: 40, Dropped: map[string]int64{"queue": 0, "spool": 5}, Spool: 600, Oldest: time.Unix(1_700_000_000, 0)},
-	})
+		Lists: []health.List{list("ipsum", 0, time.Time{})},
+		Keys: []health.Key{
+			{Status: secret.Status{Name: "abuseipdb", Fingerprint: "1f3a9c04", Expires: time.Unix(1_800_000_000, 0)}},
+			{Status: secret.Status{Name: "abuseipdb", Fingerprint: "00000000", Expires: time.Unix(1_800_000_000, 0), Lease: true}},
+			{Status: secret.Status{Name: "abuseipdb", Fingerprint: "99999999"}}, // without an end
+		},
+		Memory: &health.Memory{Records: 20},
+		Redis:  &redis.Status{Up: true},
+		History: &health.History{Database: postgres.Status{Up: true}, Recorder: history.Status{
+			Waiting: 3, Written: 40, Dropped: map[string]int64{"queue": 0, "spool": 5},
+			Spool: history.SpoolStatus{Bytes: 600}, Oldest: new(time.Unix(1_700_000_000, 0)),
+		}},
+	}})
 	reloaded := map[string]float64{
 		`provider_up{provider="abuseipdb"}`:                                 0,
 		`provider_quota_remaining{provider="abuseipdb",window="day"}`:       400,
@@ -114,8 +154,8 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 
 func TestAFailedReloadGivesTheGaugesBack(t *testing.T) {
 	reg := pedantic(t)
-	defer Attach(&fake{records: 10})()
-	Attach(&fake{records: 20})()
+	defer attach(&fake{state: records(10)})()
+	attach(&fake{state: records(20)})()
 	if got := scrape(t, reg)["memory_records{}"]; got != 10 {
 		t.Errorf("memory_records = %v, want 10", got)
 	}
@@ -132,19 +172,19 @@ func TestEvictionsNeverFallAndAreCountedOnce(t *testing.T) {
 	}
 
 	var shared uint64
-	first := Attach(&fake{evicted: &shared})
+	first := attach(&fake{evicted: &shared})
 	shared = 100
 	expect("one instance", 100)
 
 	shared = 150
-	second := Attach(&fake{evicted: &shared}) // a reload that keeps the memory
+	second := attach(&fake{evicted: &shared}) // a reload that keeps the memory
 	shared = 160
 	expect("two that share a memory", 160)
 	first()
 	expect("the old one is gone", 160)
 
 	var own uint64
-	third := Attach(&fake{evicted: &own}) // a reload with another size of memory
+	third := attach(&fake{evicted: &own}) // a reload with another size of memory
 	own = 5
 	expect("a new memory begins at zero", 165)
 	third()
@@ -156,7 +196,7 @@ func TestEvictionsNeverFallAndAreCountedOnce(t *testing.T) {
 	expect("none is left", 185)
 
 	own = 1000
-	fourth := Attach(&fake{evicted: &own})
+	fourth := attach(&fake{evicted: &own})
 	defer fourth()
 	own = 3 // not a promise that an instance keeps; the counter must
 	expect("a memory that counts backwards", 185)
@@ -168,12 +208,29 @@ func TestABrokenInstanceDoesNotBreakTheScrape(t *testing.T) {
 	reg := pedantic(t)
 	before := scrape(t, reg)["memory_evictions_total{}"]
 	evicted := uint64(10)
-	f := &fake{records: 1, evicted: &evicted}
-	defer Attach(f)()
+	f := &fake{evicted: &evicted}
+	defer attach(f)()
 	f.broken = true
 	scrape(t, reg)
 	f.broken = false
 	if got := scrape(t, reg)["memory_evictions_total{}"] - before; got != 0 {
 		t.Errorf("a panic changed the counter by %v", got)
+	}
+}
+
+// TestAnInstanceThatBeginsBroken proves that evictions of an instance that could not be read at
+// first are not counted as new.
+func TestAnInstanceThatBeginsBroken(t *testing.T) {
+	reg := pedantic(t)
+	start := scrape(t, reg)["memory_evictions_total{}"]
+	evicted := uint64(1000)
+	f := &fake{evicted: &evicted, broken: true}
+	defer attach(f)()
+	f.broken = false
+	for _, want := range []float64{0, 7} {
+		if got := scrape(t, reg)["memory_evictions_total{}"] - start; got != want {
+			t.Errorf("%v evictions, want %v", got, want)
+		}
+		evicted += 7
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 )
 
-// A word of `exempt`, `deny` and `feed` stands for ranges, a file, a URL or a preset. It is told by its form, so that a
-// misspelt one is not taken for something else.
+// A word of `exempt`, `deny` and `feed` stands for ranges, a file, a URL or a preset. Its form decides, so
+// that a misspelt preset is not taken for a file.
 
 func isURL(word string) bool {
 	return strings.HasPrefix(word, "https://") || strings.HasPrefix(word, "http://")
@@ -37,7 +37,7 @@ func notASource(word string) error {
 }
 
 // fileListName names the list in a file after the file, with a hash where another list has that name already.
-func fileListName(option, path string, others []listed) string {
+func fileListName(option, path string, others []configuredList) string {
 	base := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 	safe := strings.Map(func(r rune) rune {
 		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' {
@@ -46,7 +46,7 @@ func fileListName(option, path string, others []listed) string {
 		return '_'
 	}, strings.ToLower(base))
 	name := option + "_" + safe[:min(len(safe), 40)]
-	if slices.ContainsFunc(others, func(l listed) bool { return l.spec.Name == name }) {
+	if slices.ContainsFunc(others, func(l configuredList) bool { return l.spec.Name == name }) {
 		name += "_" + shortHash(path)
 	}
 	return name

@@ -13,22 +13,23 @@ import (
 	"time"
 )
 
-// A file of the spool is lines of JSON, each behind its checksum. The first is a header.
+// A file of the spool is lines of JSON. A checksum stands before each. The first line is a header.
 const (
 	formatVersion = 1
 
 	sumSize = len("0123abcd ")
 
-	// maxLine is how long a line may be. Ours are much shorter: their texts are bounded.
+	// maxLine is the maximum length of a line. Written lines are much shorter, since their texts
+	// are bounded.
 	maxLine = 64 << 10
 
-	// maxFile is how much of a file is read: several times what a window may hold.
+	// maxFile is how much of a file is read: several times the size of a full window.
 	maxFile = 128 << 20
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// line has one of its members.
+// line has exactly one member.
 type line struct {
 	Header   *header   `json:"history,omitempty"`
 	Decision *Decision `json:"decision,omitempty"`
@@ -45,7 +46,7 @@ type header struct {
 // errVersion means that a file was written by a later version.
 var errVersion = errors.New("a later version of the plugin has written it")
 
-// String returns the ID as it stands in the names of files.
+// String returns the ID as file names have it.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
 func parseID(text string) (id ID, ok bool) {
@@ -53,14 +54,15 @@ func parseID(text string) (id ID, ok bool) {
 		return id, false
 	}
 	_, err := hex.Decode(id[:], []byte(text))
-	return id, err == nil && id.String() == text // in lower case
+	return id, err == nil && id.String() == text // refuses upper case
 }
 
-// endLine ends the line that begins at from: it puts the checksum before the JSON, where room was left for it.
+// endLine completes the line that begins at from: it writes the checksum into the room before the
+// JSON.
 func endLine(b []byte, from int) []byte {
 	text := b[from+sumSize:]
 	if len(text)+1 > maxLine-sumSize {
-		return b[:from] // never: our texts are bounded
+		return b[:from] // unreachable: all texts are bounded
 	}
 	var sum [4]byte
 	binary.BigEndian.PutUint32(sum[:], crc32.Checksum(text, castagnoli))
@@ -69,7 +71,8 @@ func endLine(b []byte, from int) []byte {
 	return append(b, '\n')
 }
 
-// appendLine appends a line. One that JSON cannot hold is left out, which never happens with what a collector makes.
+// appendLine appends a line. It omits a line that JSON cannot represent, which a collector never
+// makes.
 func appendLine(b []byte, l line) []byte {
 	text, err := json.Marshal(l)
 	if err != nil {
@@ -79,8 +82,8 @@ func appendLine(b []byte, l line) []byte {
 	return endLine(append(append(b, make([]byte, sumSize)...), text...), from)
 }
 
-// appendDecision appends the line of a decision, by hand: a flood of addresses makes a row of each, twice, and encoding/json took
-// half of the time.
+// appendDecision appends the line of a decision. It is written by hand: a flood of addresses makes
+// a row of each, twice, and encoding/json took half of the time.
 func appendDecision(b []byte, d *Decision) []byte {
 	from := len(b)
 	b = append(b, make([]byte, sumSize)...)
@@ -108,7 +111,7 @@ func appendTime(b []byte, at time.Time) []byte {
 func appendText(b []byte, s string) []byte {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] >= 0x7f || s[i] == '"' || s[i] == '\\' {
-			text, _ := json.Marshal(s) // it never fails
+			text, _ := json.Marshal(s) // never fails for a string
 			return append(b, text...)
 		}
 	}
@@ -125,7 +128,7 @@ func appendWindow(b []byte, w *window) []byte {
 	return b
 }
 
-// writeBatch writes a batch as readContent reads it.
+// writeBatch writes a batch in the format that readContent reads.
 func writeBatch(w io.Writer, b *Batch) error {
 	buffer := appendLine(nil, line{Header: &header{Version: formatVersion, ID: b.ID.String(), Entries: entriesOf(b)}})
 	for i := range b.Decisions {
@@ -148,14 +151,15 @@ func writeBatch(w io.Writer, b *Batch) error {
 	return nil
 }
 
-// content is what is in a file.
+// content is the parsed content of a file.
 type content struct {
 	window  window
-	entries int64 // that the header promises; 0 where it does not
-	broken  int   // lines that are damaged
+	entries int64 // according to the header; 0: unknown
+	broken  int   // damaged lines
 }
 
-// lost is how many entries cannot be read: as the header says, else one for each line.
+// lost returns how many entries cannot be read: according to the header or, without one, one per
+// damaged line.
 func (c *content) lost() int64 {
 	if c.entries > 0 {
 		return max(c.entries-c.window.entries, 0)
@@ -163,7 +167,8 @@ func (c *content) lost() int64 {
 	return int64(c.broken)
 }
 
-// readContent reads a file of the spool. Damaged lines are left out; only errVersion and errors of reading are errors.
+// readContent reads a file of the spool. It skips damaged lines. It fails only on errVersion and on
+// read errors.
 func readContent(r io.Reader) (*content, error) {
 	c := &content{}
 	in := bufio.NewReaderSize(io.LimitReader(r, maxFile), maxLine)
@@ -176,12 +181,12 @@ func readContent(r io.Reader) (*content, error) {
 				continue
 			}
 		case err == nil:
-			if err := c.take(text, first); err != nil {
+			if err := c.add(text, first); err != nil {
 				return c, err
 			}
 			continue
 		}
-		if errors.Is(err, io.EOF) { // a line without an end was being written when the process was killed
+		if errors.Is(err, io.EOF) { // the process was killed while it wrote an incomplete last line
 			return c, nil
 		}
 		return c, err
@@ -196,8 +201,8 @@ func skipLine(in *bufio.Reader) error {
 	}
 }
 
-// take takes one line.
-func (c *content) take(text []byte, first bool) error {
+// add adds one line.
+func (c *content) add(text []byte, first bool) error {
 	l, ok := parseLine(text)
 	switch {
 	case !ok:
@@ -219,7 +224,7 @@ func (c *content) take(text []byte, first bool) error {
 	return nil
 }
 
-// parseLine reads a line, which ends with a line feed.
+// parseLine parses a line, which ends with a line feed.
 func parseLine(text []byte) (l line, ok bool) {
 	sum, text, ok := bytes.Cut(bytes.TrimSuffix(text, []byte("\n")), []byte(" "))
 	if !ok || len(sum) != 8 {
@@ -232,7 +237,7 @@ func parseLine(text []byte) (l line, ok bool) {
 	return l, json.Unmarshal(text, &l) == nil
 }
 
-// readHeader returns how many entries a batch says it has.
+// readHeader returns the number of entries in the header of a batch.
 func readHeader(r io.Reader) (entries int64, err error) {
 	in := bufio.NewReaderSize(r, 4096)
 	text, err := in.ReadSlice('\n')
@@ -240,6 +245,6 @@ func readHeader(r io.Reader) (entries int64, err error) {
 		return 0, err
 	}
 	c := &content{}
-	err = c.take(text, true)
+	err = c.add(text, true)
 	return c.entries, err
 }

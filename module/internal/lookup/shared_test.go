@@ -86,7 +86,7 @@ func (b blackboard) Claim(_ context.Context, key record.Key, sources []string, l
 	return rec, mine, nil
 }
 
-func (b blackboard) Keep(_ context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time) error {
+func (b blackboard) Store(_ context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time) error {
 	b.enter()
 	defer b.mu.Unlock()
 	if b.losing > 0 {
@@ -192,7 +192,7 @@ func TestAnAnswerIsOfferedAgain(t *testing.T) {
 		list[0].Lookup(t.Context(), netip.MustParseAddr("203.0.113.98"), time.Second)
 		start := time.Now()
 		list[0].Close(t.Context())
-		if took := time.Since(start); took > tellAgain {
+		if took := time.Since(start); took > publishRetryFirst {
 			t.Errorf("closing took %s", took)
 		}
 	})

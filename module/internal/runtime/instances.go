@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 )
 
-// startSharing keeps this instance and the others in agreement until the app stops.
+// startSharing exchanges state with the other instances until the configuration stops.
 func (rt *Runtime) startSharing() {
 	if rt.Redis == nil {
 		return
@@ -17,11 +17,9 @@ func (rt *Runtime) startSharing() {
 	if rt.Redis.ready() {
 		rt.Redis.Start()
 	} else {
-		Background.Go(func(context.Context) {
-			rt.supervise(ctx, "connecting to redis", func(ctx context.Context) {
-				rt.Redis.start(ctx)
-				<-ctx.Done()
-			})
+		rt.keepDoing(ctx, "connecting to redis", func(ctx context.Context) {
+			rt.Redis.start(ctx)
+			<-ctx.Done()
 		})
 	}
 	for _, work := range []func(context.Context){
@@ -29,12 +27,12 @@ func (rt *Runtime) startSharing() {
 		func(ctx context.Context) { rt.Redis.Follow(ctx, "forgets", rt.Tombstones) },
 		rt.catchUp,
 	} {
-		Background.Go(func(context.Context) { rt.supervise(ctx, "sharing with the other instances", work) })
+		rt.keepDoing(ctx, "sharing with the other instances", work)
 	}
 }
 
-// endSharing ends the work and does not wait for it: an exchange with Redis may take its time, and a reload must not. What
-// this configuration has not shared yet, the next one does.
+// endSharing ends the work and does not wait for it: an exchange with Redis may take its time, and a reload
+// must not. What this configuration has not shared yet, the next one does.
 func (rt *Runtime) endSharing() {
 	if rt.stopSharing != nil {
 		rt.stopSharing()
@@ -44,8 +42,8 @@ func (rt *Runtime) endSharing() {
 // syncEvery is how often an instance looks what the others have spent, for its status and gauges.
 const syncEvery = 10 * time.Second
 
-// catchUp brings to Redis what this instance did without it, as soon as it comes back, and looks now and then what the others
-// did.
+// catchUp brings to Redis what this instance did without it, as soon as it comes back, and looks now and then
+// what the others did.
 func (rt *Runtime) catchUp(ctx context.Context) {
 	tick := time.NewTicker(syncEvery)
 	defer tick.Stop()

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// ParseTime reads a time as people write one: of RFC 3339, a day in UTC, or how long before now, such as 36h or 7d. A day stands
-// for its beginning or, as the end of a period, for the end of it.
+// ParseTime parses a time as people write it: RFC 3339, a day in UTC, or a duration before now,
+// such as 36h or 7d. A day means its beginning or, if end is true, its end.
 func ParseTime(text string, now time.Time, end bool) (at time.Time, ok bool) {
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
 		return at.UTC(), true
@@ -22,7 +22,7 @@ func ParseTime(text string, now time.Time, end bool) (at time.Time, ok bool) {
 	return now.Add(-ago).UTC().Truncate(time.Second), ok
 }
 
-// parseDuration reads a duration above 0, which may be in days.
+// parseDuration parses a positive duration, which may be in days.
 func parseDuration(text string) (time.Duration, bool) {
 	const maxDays = 100 * 366
 	if days, ok := strings.CutSuffix(text, "d"); ok {

@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -27,15 +27,17 @@ func WithRequestID(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, requestIDKey{}, id)
 }
 
-// RequestIDOf returns the correlation ID of the request that ctx belongs to, or that started the work which ctx belongs to.
-// It is empty for what no request has started.
+// RequestIDOf returns the correlation ID of the request that ctx belongs to, or that started the work which
+// ctx belongs to. It is empty for what no request has started.
 func RequestIDOf(ctx context.Context) string {
 	if id, ok := ctx.Value(requestIDKey{}).(string); ok {
 		return id
 	}
 	known, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
 	if v, ok := known[VisitKey].(interface{ RequestID() string }); ok {
-		return v.RequestID()
+		if id := v.RequestID(); wellFormed(id) { // other modules can set variables, too
+			return id
+		}
 	}
 	return ""
 }
@@ -73,32 +75,33 @@ func wellFormed(id string) bool {
 	return true
 }
 
-// WithRequestIDs returns a logger whose entries name the request that they are about.
-func WithRequestIDs(h slog.Handler) *slog.Logger { return slog.New(requestIDHandler{h}) }
+// Vars are the variables of a request. They are looked up once: each search walks the whole chain of contexts.
+type Vars map[string]any
 
-// requestIDHandler adds to log entries which request they are about: `request_id`, and `trace_id` if it is traced.
-type requestIDHandler struct{ slog.Handler }
+// VarsOf returns the variables of a request.
+func VarsOf(r *http.Request) Vars {
+	v, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	return v
+}
 
-// Handle implements slog.Handler.
-func (h requestIDHandler) Handle(ctx context.Context, r slog.Record) error {
-	if id := RequestIDOf(ctx); id != "" {
-		r.AddAttrs(slog.String("request_id", id))
+// Client returns the address that Caddy found the request to come from, unmapped and without zone. It is the
+// zero address when there is none, as for a client on a unix socket.
+//
+// No header is read here: which of them may be believed is for the server's `trusted_proxies` to say.
+func (v Vars) Client() netip.Addr {
+	text, ok := v[caddyhttp.ClientIPVarKey].(string)
+	if !ok {
+		return netip.Addr{}
 	}
-	if id := TraceOf(ctx); id.IsValid() {
-		r.AddAttrs(slog.String("trace_id", id.String()))
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Addr{}
 	}
-	return h.Handler.Handle(ctx, r)
+	return addr.Unmap().WithZone("")
 }
 
-// WithAttrs implements slog.Handler.
-func (h requestIDHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return requestIDHandler{h.Handler.WithAttrs(attrs)}
+// FromTrustedProxy reports whether the request was handed on by a proxy that the server trusts.
+func (v Vars) FromTrustedProxy() bool {
+	trusted, _ := v[caddyhttp.TrustedProxyVarKey].(bool)
+	return trusted
 }
-
-// WithGroup implements slog.Handler.
-func (h requestIDHandler) WithGroup(name string) slog.Handler {
-	return requestIDHandler{h.Handler.WithGroup(name)}
-}
-
-// Interface guard
-var _ slog.Handler = requestIDHandler{}

@@ -89,7 +89,7 @@ func TestHowOftenItIsFetched(t *testing.T) {
 					}
 					apart[pause] = true
 				}
-				if tt.want > leastPause && len(apart) < 30 {
+				if tt.want > minPause && len(apart) < 30 {
 					t.Errorf("%d different pauses: instances that started together stay together", len(apart))
 				}
 			})

@@ -1,0 +1,71 @@
+package health
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+)
+
+const (
+	// staleAfter is how long a list without Patience may go unconfirmed after a failure.
+	staleAfter = day
+
+	// failuresAreNews is how many attempts to fetch a list must fail in a row until there is a
+	// warning: some minutes, since it is tried again after one minute, two and so on. A file is not
+	// mended by trying again, so that its first failure counts.
+	failuresAreNews = 3
+)
+
+func (r *Report) list(l List, now time.Time) {
+	c := Check{ID: l.Name, Type: "component", Value: l.Entries, Unit: "entries", Time: l.LastSuccess, Role: l.Role}
+	failed := failed(l.LastResult)
+	if failed {
+		c.Result = l.LastResult
+	}
+	r.check("lists:entries", c, listWarning(l, failed, now))
+}
+
+func listWarning(l List, failed bool, now time.Time) *Warning {
+	switch {
+	case !l.Loaded:
+		w := warning(ListEmpty, l.Name, "list %s has no contents yet: see the log for why", l.Name)
+		if l.LastError == "" {
+			return w.detail("list %s has no contents yet", l.Name)
+		}
+		return w.detail("list %s has no contents: %s", l.Name, l.LastError)
+
+	case (l.Patience > 0 || failed) && now.Sub(l.LastSuccess) > cmp.Or(l.Patience, staleAfter):
+		confirmed := clock(l.LastSuccess)
+		w := warning(ListStale, l.Name, "list %s was last confirmed at %s, and what it held then is in force: "+
+			"see the log for why", l.Name, confirmed)
+		if l.LastError == "" {
+			return w
+		}
+		return w.detail("list %s is not the newest, what was confirmed at %s is in force: %s",
+			l.Name, confirmed, l.LastError)
+
+	case failed && (l.Kind == feed.KindFile || l.Failures >= failuresAreNews):
+		const text = "list %s is not the newest, what was last good of it is in force: "
+		return warning(ListFailing, l.Name, text+"see the log for why", l.Name).detail(text+"%s", l.Name, l.LastError)
+
+	case l.LastResult == feed.ResultNotStored.String():
+		const text = "list %s is in force but cannot be kept on disk, so a restart fetches it again: "
+		return warning(ListNotStored, l.Name, text+"see the log for why", l.Name).detail(text+"%s", l.Name, l.LastError)
+
+	case l.FirstIgnored != "" && l.Role != "feed":
+		const text = "list %s: %d wrong lines are not in force"
+		return warning(ListWrongLines, l.Name, text+": see the log for the first", l.Name, l.Ignored).
+			detail(text+", the first is %s", l.Name, l.Ignored, l.FirstIgnored)
+	}
+	return nil
+}
+
+// failed reports whether a result is that of a failed refresh.
+func failed(result string) bool {
+	switch result {
+	case "", feed.ResultOK.String(), feed.ResultUnchanged.String(), feed.ResultNotStored.String():
+		return false
+	}
+	return true
+}

@@ -1,0 +1,73 @@
+package health
+
+import (
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/sentry"
+)
+
+// State is the state of an instance at one moment: the statuses of its parts.
+type State struct {
+	Clients    Clients
+	Providers  []quota.Status
+	Keys       []Key
+	Lists      []List
+	Redis      *redis.Status  // nil: the instance is on its own
+	LocalShare float64        // the share of each quota that is used while Redis is away
+	History    *History       // nil: there is none
+	Memory     *Memory        // nil: there is no provider, so that nothing is cached
+	Sentry     *sentry.Status // nil: errors go to the log only
+}
+
+// Clients says whether client addresses seem to be those of the visitors.
+type Clients struct {
+	Proxy   bool     // nearly all come from one address that looks like a proxy
+	Missing bool     // nearly all come without an address
+	Chosen  []string // the servers whose visitors can choose it
+}
+
+// KeyState is the state of a key.
+type KeyState string
+
+// The states of a key.
+const (
+	KeyInUse     KeyState = "in_use"
+	KeyInReserve KeyState = "in_reserve" // used when the keys before it are refused
+	KeySetAside  KeyState = "set_aside"  // the service refused it
+	KeyWaiting   KeyState = "waiting"    // for its first value
+	KeyUnfit     KeyState = "unfit"      // a token of the API that is too short, and never accepted
+	KeyOver      KeyState = "ended"      // a token of the API that has expired
+)
+
+// Key is a key of the provider that its status names, or another secret.
+type Key struct {
+	secret.Status
+
+	State           KeyState
+	SetAside, Retry time.Time // start and end of the pause after the service refused it
+}
+
+// List is a list of addresses.
+type List struct {
+	Role string `json:"role"` // feed, deny or exempt
+	feed.Status
+}
+
+// History is the recording of decisions and verdicts.
+type History struct {
+	Database postgres.Status `json:"database"`
+	Recorder history.Status  `json:"recorder"`
+}
+
+// Memory is the cache of this instance.
+type Memory struct {
+	Records   int    `json:"records"`
+	Capacity  int    `json:"capacity"`
+	Evictions uint64 `json:"evictions"` // since this memory was made
+}

@@ -1,0 +1,74 @@
+package lookup
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// Provider is one service to ask.
+type Provider struct {
+	// Source holds the weights of the provider's reports.
+	Source score.Source
+
+	// Provider answers queries. It enforces the terms of the service, and fails at once when they
+	// allow no request.
+	Provider reputation.Provider
+
+	// ListedTTL is how long an answer with a positive severity is valid, CleanTTL how long any
+	// other one is.
+	ListedTTL, CleanTTL time.Duration
+}
+
+// provider is a Provider with the values that are computed from it once.
+type provider struct {
+	Provider
+	id     record.SourceID
+	covers reputation.Families
+}
+
+// newProviders gives each provider its ID in records.
+func newProviders(list []Provider) ([]provider, error) {
+	if len(list) > record.MaxAnswers {
+		return nil, fmt.Errorf("%d providers are more than the %d that can be remembered: remove some",
+			len(list), record.MaxAnswers)
+	}
+	names := make(map[record.SourceID]string, len(list))
+	providers := make([]provider, len(list))
+	for i, p := range list {
+		id := record.IDOf(p.Source.Name)
+		switch other, taken := names[id]; {
+		case taken && other == p.Source.Name:
+			return nil, fmt.Errorf("two providers are named %q: give one of them another name", other)
+		case taken:
+			return nil, fmt.Errorf("providers %q and %q cannot be told apart in records: give one of them another name",
+				other, p.Source.Name)
+		}
+		names[id] = p.Source.Name
+		providers[i] = provider{Provider: p, id: id, covers: p.Provider.Profile().Covers}
+	}
+	return providers, nil
+}
+
+// ttl returns how long a report is valid.
+func (p *provider) ttl(r reputation.Report) time.Duration {
+	switch {
+	case r.TTL > 0:
+		return r.TTL
+	case r.Severity > 0:
+		return p.ListedTTL
+	}
+	return p.CleanTTL
+}
+
+// namesOf returns the names of providers.
+func namesOf(list []*provider) []string {
+	names := make([]string, len(list))
+	for i, p := range list {
+		names[i] = p.Source.Name
+	}
+	return names
+}

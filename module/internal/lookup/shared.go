@@ -1,0 +1,196 @@
+package lookup
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+const (
+	// While another instance asks a provider, the shared memory is polled for its answer. The pause
+	// doubles each time: the request that started the call may still be waiting during the first
+	// ones.
+	pollFirst = 5 * time.Millisecond
+	pollMost  = 200 * time.Millisecond
+
+	// leaseSlack is how much longer than a call a claim lasts. A claim thus expires only when its
+	// instance is gone.
+	leaseSlack = time.Second
+
+	// Publishing an answer is retried after these pauses, each four times as long as the one
+	// before. Without a retry, one slow exchange would cost every other instance a request of its
+	// own, or make it wait for the claim to expire.
+	publishRetryFirst = 100 * time.Millisecond
+	publishRetryMost  = 1600 * time.Millisecond
+)
+
+// claimAndWait loads the answers of other instances for the due providers. It calls ask for each
+// provider that this instance has claimed, and polls until the other instances have answered for
+// the rest. It returns the providers that remain to be asked because the shared memory is away, and
+// whether the time ended while another instance was asking.
+func (e *Engine) claimAndWait(
+	ctx context.Context, key record.Key, due []*provider, ask func(*provider),
+) (unclaimed []*provider, askedElsewhere bool) {
+	for pause := pollFirst; len(due) > 0; pause = min(2*pause, pollMost) {
+		rec, mine, err := e.Shared.Claim(ctx, key, namesOf(due), e.Timeout+leaseSlack)
+		if ctx.Err() != nil {
+			return nil, true
+		}
+		if err != nil {
+			return due, false
+		}
+		e.mergeShared(key, &rec)
+		now := record.Seconds(time.Now())
+		due = slices.DeleteFunc(due, func(p *provider) bool {
+			if slices.Contains(mine, p.Source.Name) {
+				ask(p)
+				return true
+			}
+			a := rec.Find(p.id)
+			return a != nil && now < a.Due
+		})
+		if len(due) == 0 {
+			return nil, false
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, true
+		}
+	}
+	return nil, false
+}
+
+// mergeShared adds a record of the shared memory to the one in this instance's memory.
+func (e *Engine) mergeShared(key record.Key, shared *record.Record) {
+	e.Memory.Update(key, func(rec *record.Record) {
+		rec.Retain(e.ids)
+		rec.Merge(shared)
+	})
+}
+
+// publish shares an answer with the other instances, or releases the claim after a failure. It does
+// not wait.
+func (e *Engine) publish(ctx context.Context, key record.Key, p *provider, a answer) {
+	if e.Shared == nil {
+		return
+	}
+	e.background.Go(func() {
+		defer func() {
+			if r := recover(); r != nil {
+				e.Logger.ErrorContext(ctx, "sharing an answer panicked; this is a bug",
+					slog.String("provider", p.Source.Name), slog.Any("panic", r))
+			}
+		}()
+		e.publishing.Add(1)
+		defer e.publishing.Add(-1)
+		// The error is dropped: the implementation of Shared counts and logs that the memory is
+		// away.
+		err := e.publishOnce(ctx, key, p, a)
+		for pause := publishRetryFirst; err != nil && pause <= publishRetryMost; pause *= 4 {
+			if e.publishing.Load() > int64(e.MaxInFlight) || !e.pause(pause) {
+				return
+			}
+			err = e.publishOnce(ctx, key, p, a)
+		}
+	})
+}
+
+func (e *Engine) publishOnce(ctx context.Context, key record.Key, p *provider, a answer) error {
+	if reputation.ResultOf(a.err).Answered() {
+		return e.Shared.Store(ctx, key, p.Source.Name, a.report, a.at, a.at.Add(p.ttl(a.report)))
+	}
+	if e.base.Err() == nil { // after Close, the failure is a cancellation and says nothing about the service
+		return e.Shared.Fail(ctx, key, p.Source.Name, retrySharedIn(a))
+	}
+	return nil
+}
+
+// pause waits, and reports whether the engine is still open afterwards.
+func (e *Engine) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return !e.calls.closed.Load()
+	case <-e.base.Done():
+		return false
+	}
+}
+
+// retrySharedIn returns how long a failure keeps all instances from asking. A failure that concerns
+// only this instance, such as its concurrency, circuit breaker or key, does not keep the others
+// from asking.
+func retrySharedIn(a answer) time.Duration {
+	var skipped *reputation.SkippedError
+	if errors.As(a.err, &skipped) || reputation.ResultOf(a.err) == reputation.ResultRefused {
+		return 0
+	}
+	return retryIn(a)
+}
+
+// Sources returns the names of the providers.
+func (e *Engine) Sources() []string { return e.names }
+
+// Recall loads the answers of other instances for addr into the memory, so that Explain sees them.
+// It asks no provider.
+func (e *Engine) Recall(ctx context.Context, addr netip.Addr) {
+	if e.Shared == nil || len(e.sources) == 0 || reputation.IsReserved(addr) {
+		return
+	}
+	key := record.KeyOf(addr)
+	rec, err := e.Shared.Load(ctx, key, e.names)
+	if err != nil || rec.Empty() {
+		return
+	}
+	e.mergeShared(key, &rec)
+}
+
+// LearnFacts stores the facts that local databases hold about the subject of addr, in place of
+// earlier ones. They take precedence over the facts of providers. It must not be called while a
+// request waits: the memory's writers lock.
+func (e *Engine) LearnFacts(addr netip.Addr, f reputation.Facts) {
+	if e.Memory == nil || reputation.IsReserved(addr) {
+		return
+	}
+	e.Memory.Update(record.KeyOf(addr), func(rec *record.Record) { rec.SetDatabaseFacts(f) })
+}
+
+// Forget deletes the record of the subject of addr from the memory and from the shared memory, and
+// reports whether there was one. An error means that the shared memory is away. In either case, the
+// caller has to notify the other instances, and each of them has to call ForgetUntil.
+func (e *Engine) Forget(ctx context.Context, addr netip.Addr) (found bool, err error) {
+	if e.Memory == nil || reputation.IsReserved(addr) {
+		return false, nil
+	}
+	key := record.KeyOf(addr)
+	found = e.Memory.Delete(key)
+	if e.Shared == nil {
+		return found, nil
+	}
+	shared, err := e.Shared.Forget(ctx, key, e.names)
+	return found || shared, err
+}
+
+// ForgetUntil deletes the answers about a subject that this instance fetched up to a time.
+func (e *Engine) ForgetUntil(key record.Key, until time.Time) {
+	if e.Memory == nil {
+		return
+	}
+	if !e.Memory.Get(key, new(record.Record)) {
+		return
+	}
+	left := true
+	e.Memory.Update(key, func(rec *record.Record) { left = rec.Drop(record.Seconds(until)) })
+	if !left {
+		e.Memory.Delete(key)
+	}
+}
