@@ -84,8 +84,8 @@ func entryOf(call *ast.CallExpr) (e logCall, ok bool) {
 	switch f := call.Fun.(type) {
 	case *ast.SelectorExpr:
 		name = f.Sel.Name
-	case *ast.Ident: // tell := logger.Warn
-		if f.Name == "tell" {
+	case *ast.Ident: // log := logger.Warn
+		if f.Name == "log" {
 			name = "Warn"
 		}
 	}
@@ -116,6 +116,9 @@ func entryOf(call *ast.CallExpr) (e logCall, ok bool) {
 
 // attrOf reads a call that makes an attribute.
 func attrOf(call *ast.CallExpr) (name string, ok bool) {
+	if f, ok := call.Fun.(*ast.Ident); ok && f.Name == "fingerprintAttr" {
+		return constant(call.Args[0])
+	}
 	f, ok := call.Fun.(*ast.SelectorExpr)
 	if !ok || len(call.Args) < 2 {
 		return "", false
