@@ -116,12 +116,11 @@ func (a *AbuseIPDB) question(q reputation.Query) rest.Request {
 //	}
 func (a *AbuseIPDB) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the provider's name
-	return option.Block{Name: "abuseipdb", Reword: reword, Options: []option.Option{
-		option.Once("url", option.Text(&a.URL, defaultURL)),
+	return option.Block{Name: "abuseipdb", Reword: reword, Options: append(a.Options(defaultURL),
 		// any number: checkMaxAge checks the range, with the same error as for JSON
 		option.Once("max_age", option.Number(&a.MaxAgeDays, "30", math.MinInt),
 			func() error { return checkMaxAge(a.MaxAgeDays) }),
-	}}.Read(d)
+	)}.Read(d)
 }
 
 func reword(m option.LineError) string {

@@ -86,9 +86,7 @@ func (a *Acme) Check(ctx context.Context, q reputation.Query) (reputation.Report
 //	}
 func (a *Acme) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the provider's name
-	return option.Read(d, "acme",
-		option.Once("url", option.Text(&a.URL, "an address such as https://api.acme.example/v1")),
-	)
+	return option.Read(d, "acme", a.Options("an address such as https://api.acme.example/v1")...)
 }
 
 // A whole provider, and a question to a service that a test plays.

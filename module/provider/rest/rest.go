@@ -22,6 +22,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -82,6 +83,12 @@ type Endpoint struct {
 	api       API
 	base      *url.URL
 	transport *http.Transport
+}
+
+// Options returns the Caddyfile options that all providers with an Endpoint have, to stand before the provider's own:
+// `url <address>`. What is wanted is said in errors, such as "an address such as https://api.acme.example/v1".
+func (e *Endpoint) Options(want string) []option.Option {
+	return []option.Option{option.Once("url", option.Text(&e.URL, want))}
 }
 
 // Open resolves the settings and creates the transport. It opens no connection. Call it in
