@@ -300,15 +300,21 @@ func (l *list) storeCopy(h *copyHeader, ranges func() iplist.Ranges, result Resu
 	if result != ResultUnchanged || !confirmCopy(l.copyPath, h, now) {
 		err = saveCopy(l.copyPath, h, ranges(), now)
 	}
+	if l.recordStored(err); err != nil {
+		return ResultNotStored
+	}
+	return result
+}
+
+// recordStored records whether the copy on disk could be written, and logs if it could not.
+func (l *list) recordStored(err error) {
 	l.mu.Lock()
 	l.st.stored, l.st.storeErr = err == nil, err
 	l.mu.Unlock()
 	if err != nil {
 		l.set.logger.Warn("a list cannot be written to disk; it stays in memory",
 			"feed", l.spec.Name, "error", err)
-		return ResultNotStored
 	}
-	return result
 }
 
 // validate refuses content that is implausible.

@@ -42,12 +42,7 @@ func (l *list) savePushed() {
 		lines: all.count(), entries: all.count(), sum: laterSum,
 	}
 	err := atomicfile.Write(l.copyPath, func(w io.Writer) error { return writePushed(w, &h, &all) })
-	l.mu.Lock()
-	l.st.stored, l.st.storeErr = err == nil, err
-	l.mu.Unlock()
-	if err != nil {
-		l.set.logger.Warn("a list cannot be written to disk; it stays in memory",
-			"feed", l.spec.Name, "error", err)
+	if l.recordStored(err); err != nil {
 		p.mu.Lock()
 		p.unsaved = true
 		p.mu.Unlock()
