@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -166,15 +167,15 @@ func (d *drops) say(logger *slog.Logger) {
 	logger.Warn("events were dropped, since their handlers are slow", slog.Uint64("dropped", n))
 }
 
-// listsRefreshed holds a value after an attempt to refresh a list, so that lists are looked at without
-// waiting for the tick.
-var listsRefreshed = make(chan struct{}, 1)
+// listsRefreshed notifies of attempts to refresh a list, so that lists are looked at without waiting for the tick.
+var listsRefreshed replica.Signal
 
 // watchOver looks, now and then, at what is an event because time passes.
 func (rt *Runtime) watchOver(ctx context.Context) {
 	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
 	for ctx.Err() == nil {
+		refreshed := listsRefreshed.Changed()
 		if Serving() == rt {
 			rt.lookAtFeeds()
 			Events.CheckBlocks(metrics.Enforced(reputation.Block), metrics.Enforced(reputation.Drop))
@@ -183,7 +184,7 @@ func (rt *Runtime) watchOver(ctx context.Context) {
 			}
 		}
 		select {
-		case <-listsRefreshed:
+		case <-refreshed:
 		case <-tick.C:
 		case <-ctx.Done():
 		}

@@ -63,7 +63,7 @@ func (l *Lists) observe(name string, result feed.Result) {
 	if series := l.series[name]; series != nil {
 		series.Count(result.String())
 	}
-	signal(listsRefreshed)
+	listsRefreshed.Notify()
 }
 
 // listing makes a snapshot answer look-ups.
@@ -75,11 +75,3 @@ func (l listing) Lookup(addr netip.Addr) uint32 { return l.Index.Lookup(addr) }
 func (l listing) Members(set uint32) []uint16   { return l.Index.Members(set) }
 func (l listing) Sets() int                     { return l.Index.Sets() }
 func (l listing) Loaded(list int) bool          { return l.Lists[list].Loaded }
-
-// signal leaves a value in a channel of one place, unless one is there.
-func signal(ready chan struct{}) {
-	select {
-	case ready <- struct{}{}:
-	default:
-	}
-}
