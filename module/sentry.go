@@ -3,11 +3,11 @@ package module
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/sentry"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
@@ -60,7 +60,7 @@ func (a *App) provisionSentry(ctx caddy.Context) error {
 		if err := sentry.CheckDSN(value); err != nil {
 			return err
 		}
-		if u, err := url.Parse(value); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+		if u, err := url.Parse(value); err == nil && u.Scheme == "http" && !address.IsLoopback(u.Hostname()) {
 			a.runtime.Logger.Warn("errors are reported to sentry without encryption: use a DSN that begins with https://")
 		}
 	}
@@ -70,9 +70,4 @@ func (a *App) provisionSentry(ctx caddy.Context) error {
 	}
 	a.runtime.SetReporter(reporter)
 	return nil
-}
-
-func isLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
 }

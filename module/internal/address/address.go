@@ -90,3 +90,9 @@ func checkHostBits(prefix netip.Prefix, text string) error {
 	return fmt.Errorf("%q is neither an address nor a range: write %s for the address, or %s for the range",
 		text, prefix.Addr(), prefix.Masked())
 }
+
+// IsLoopback reports whether the host of a URL is this machine: `localhost`, or a loopback address.
+func IsLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}
