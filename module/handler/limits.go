@@ -64,8 +64,7 @@ func (r *Rule) limited(number int, mode string) (limited, error) {
 
 // CheckLimit reports what is wrong with the rate of a limit.
 func CheckLimit(text string) error {
-	_, err := (&Rule{Limit: text}).limited(0, "")
-	return err
+	return limit.CheckText(text)
 }
 
 // limit counts a request by a limit, and decides whether it passes.
