@@ -108,7 +108,7 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 }
 
 // Start makes this the configuration that serves, and starts what goes on beside requests.
-func (rt *Runtime) Start() error {
+func (rt *Runtime) Start() {
 	rt.reporter.Load().Start()
 	rt.Lists.Start()
 	rt.Memory.start(rt)
@@ -124,7 +124,6 @@ func (rt *Runtime) Start() error {
 		rt.Logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
 			slog.String("cure", "name feeds and providers in the global ip_reputation options"))
 	}
-	return nil
 }
 
 // Stop ends what Start began.
