@@ -26,9 +26,8 @@ func init() {
 // to say.
 type Health struct {
 	// What to answer. `live`: 200 as long as the process can answer. `ready`: 200 while it can serve, and 503
-	// from the moment on when it is told to stop, which `shutdown_delay` of the http app puts before the end;
-	// whatever else is down (Redis, a provider, a feed) does not change it, since requests are served without
-	// it. `detail`: as `ready`, with the state of every component and what somebody should look at. It holds no
+	// as soon as Caddy begins to stop: `shutdown_delay` of the http app leaves time between that and the end. If Redis, a
+	// provider or a feed is down, it stays 200, since requests are served without them. `detail`: as `ready`, with the state of every component and what somebody should look at. It holds no
 	// secrets, but is not for the public: it names your sources, and shows when they are down. Default: `ready`.
 	Form string `json:"form,omitempty"`
 

@@ -23,8 +23,8 @@ const (
 	// wrong.
 	maxAhead = 7 * day
 
-	// batchesLonger is how much longer than the retention the ID of a stored batch is kept. Until
-	// then, a batch that waited on a disk may be sent again.
+	// batchesLonger is added to the retention for the IDs of stored batches. A batch that waited on a
+	// disk may be sent again that late.
 	batchesLonger = 2 * day
 
 	upkeepEvery = time.Hour

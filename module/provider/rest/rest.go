@@ -86,9 +86,9 @@ type Endpoint struct {
 }
 
 // Options returns the Caddyfile options that all providers with an Endpoint have, to stand before the provider's own:
-// `url <address>`. What is wanted is said in errors, such as "an address such as https://api.acme.example/v1".
-func (e *Endpoint) Options(want string) []option.Option {
-	return []option.Option{option.Once("url", option.Text(&e.URL, want))}
+// `url <address>`. Errors quote the example, which is a text such as "an address such as https://api.acme.example/v1".
+func (e *Endpoint) Options(example string) []option.Option {
+	return []option.Option{option.Once("url", option.Text(&e.URL, example))}
 }
 
 // Open resolves the settings and creates the transport. It opens no connection. Call it in
