@@ -142,7 +142,7 @@ func nextAsked(p *adminapi.ProviderAnswer, now time.Time) string {
 	case p.Problem != "":
 		return fmt.Sprintf("%s is not asked now: %s", p.Name, p.Problem)
 	case p.Failed && now.Before(p.Due):
-		return fmt.Sprintf("%s gave no answer last time and is asked again at the first request after %s", p.Name, adminapi.FormatTime(p.Due))
+		return fmt.Sprintf("%s gave no answer last time and is asked again at the first request after %s", p.Name, health.FormatTime(p.Due))
 	case p.Answer == nil:
 		return p.Name + " was not asked yet: it is at the first request from the address, or with --fresh (?fresh)"
 	case !now.Before(p.Due):

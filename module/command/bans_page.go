@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 )
 
 // entry writes a ban or an exemption in one line.
@@ -21,7 +22,7 @@ func (p *page) end(e ban.Entry) string {
 	if e.Expires.IsZero() {
 		return "forever"
 	}
-	return fmt.Sprintf("until %s (%s left)", adminapi.FormatTime(e.Expires), span(e.Expires.Sub(p.now)))
+	return fmt.Sprintf("until %s (%s left)", health.FormatTime(e.Expires), span(e.Expires.Sub(p.now)))
 }
 
 func (p *page) added(a adminapi.OverrideAnswer) {

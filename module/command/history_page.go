@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -35,8 +36,8 @@ func (v historyView) timeline(p *page, a adminapi.Timeline) {
 	p.row(privacy.Shown(a.Prefix))
 	p.gap()
 	if a.Seen != nil { // only the first page has it
-		p.row("first seen", adminapi.FormatTime(a.Seen.First))
-		p.row("last seen", adminapi.FormatTime(a.Seen.Last))
+		p.row("first seen", health.FormatTime(a.Seen.First))
+		p.row("last seen", health.FormatTime(a.Seen.Last))
 		p.row("requests", fmt.Sprintf("%d: %s", a.Seen.Requests, actionsText(a.Seen.Actions)))
 		p.gap()
 	}
@@ -235,10 +236,10 @@ func actionsOf(parts []history.Part) (actions []string) {
 func periodText(p history.Period) string {
 	text := "since the history began"
 	if !p.From.IsZero() {
-		text = "from " + adminapi.FormatTime(p.From)
+		text = "from " + health.FormatTime(p.From)
 	}
 	if !p.To.IsZero() {
-		text += " to " + adminapi.FormatTime(p.To)
+		text += " to " + health.FormatTime(p.To)
 	}
 	return text
 }

@@ -61,7 +61,7 @@ func (p *page) keyState(k adminapi.Key) string {
 		return "ended: nobody is let in with it"
 	case health.KeySetAside:
 		return fmt.Sprintf("refused, set aside since %s, tried again in %s",
-			adminapi.FormatTime(k.SetAside), span(k.Retry.Sub(p.now)))
+			health.FormatTime(k.SetAside), span(k.Retry.Sub(p.now)))
 	}
 	return string(k.State)
 }
@@ -71,11 +71,11 @@ func keyEnd(k adminapi.Key) string {
 	case k.Expires.IsZero() || k.DaysLeft == nil:
 		return "not known"
 	case *k.DaysLeft < 0:
-		return "ENDED " + adminapi.FormatTime(k.Expires)
+		return "ENDED " + health.FormatTime(k.Expires)
 	case k.Lease:
-		return adminapi.FormatTime(k.Expires) + ", renewed by itself"
+		return health.FormatTime(k.Expires) + ", renewed by itself"
 	}
-	return fmt.Sprintf("%s, %d days left", adminapi.FormatTime(k.Expires), *k.DaysLeft)
+	return fmt.Sprintf("%s, %d days left", health.FormatTime(k.Expires), *k.DaysLeft)
 }
 
 func (p *page) keyAge(k adminapi.Key) string {

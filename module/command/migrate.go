@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
 )
 
@@ -145,7 +145,7 @@ func (p *page) migrations(all []migration) {
 	for _, m := range all {
 		applied := "not yet"
 		if !m.Applied.IsZero() {
-			applied = adminapi.FormatTime(m.Applied)
+			applied = health.FormatTime(m.Applied)
 		} else {
 			missing++
 		}

@@ -72,7 +72,7 @@ func providerLine(s adminapi.ProviderStatus) string {
 		text = fmt.Sprintf("%s: failing, %d in a row", s.Name, s.Failures)
 	}
 	for _, w := range s.Windows {
-		text += fmt.Sprintf(", %d of %s left until %s", w.Remaining(), w.Window, adminapi.FormatTime(w.Reset))
+		text += fmt.Sprintf(", %d of %s left until %s", w.Remaining(), w.Window, health.FormatTime(w.Reset))
 	}
 	return text
 }

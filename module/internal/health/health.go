@@ -188,4 +188,5 @@ func (r *Report) clients(c Clients) {
 	}
 }
 
-func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+// FormatTime writes a time as it stands in sentences for operators.
+func FormatTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }

@@ -212,3 +212,11 @@ func TestDays(t *testing.T) {
 		}
 	}
 }
+
+// Sentences have times in UTC, in whatever zone the server is.
+func TestFormatTime(t *testing.T) {
+	noon := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	if got := FormatTime(noon.In(time.FixedZone("", 3600))); got != "2026-11-26 12:00:00 UTC" {
+		t.Errorf("noon is %q", got)
+	}
+}

@@ -25,7 +25,7 @@ func (r *Report) key(k Key, all []Key, now time.Time) {
 	var w *Warning
 	switch {
 	case known && left <= 0:
-		w = warning(KeyEnded, k.Name, "%s has ended at %s: put a new one beside it", name, clock(k.Expires))
+		w = warning(KeyEnded, k.Name, "%s has ended at %s: put a new one beside it", name, FormatTime(k.Expires))
 	case k.State == KeyUnfit:
 		w = warning(KeyTooShort, k.Name, "the token of %s is too short, so that nobody is let in with it: "+
 			"write one of `openssl rand -hex 32`", k.Name)
@@ -38,7 +38,7 @@ func (r *Report) key(k Key, all []Key, now time.Time) {
 		w = k.unread(warning(KeyUnreadable, k.Name, "%s cannot be read any more, and its last value is used: "+
 			"a restart would be without it", name))
 	case known && left <= endIsNear && !k.Lease:
-		w = warning(KeyEnds, k.Name, "%s ends in %s, at %s: put a new one beside it", name, days(left), clock(k.Expires))
+		w = warning(KeyEnds, k.Name, "%s ends in %s, at %s: put a new one beside it", name, days(left), FormatTime(k.Expires))
 	}
 	r.check("keys:state",
 		Check{ID: k.Fingerprint, Type: "component", Value: k.State, Provider: k.Name, Expires: k.Expires}, w)

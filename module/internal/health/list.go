@@ -36,7 +36,7 @@ func listWarning(l List, failed bool, now time.Time) *Warning {
 		return w.detail("list %s has no contents: %s", l.Name, l.LastError)
 
 	case (l.Patience > 0 || failed) && now.Sub(l.LastSuccess) > cmp.Or(l.Patience, staleAfter):
-		confirmed := clock(l.LastSuccess)
+		confirmed := FormatTime(l.LastSuccess)
 		w := warning(ListStale, l.Name, "list %s was last confirmed at %s, and what it held then is in force: "+
 			"see the log for why", l.Name, confirmed)
 		if l.LastError == "" {

@@ -14,11 +14,11 @@ const lowShare = 10
 func Problem(s quota.Status, keys []Key, now time.Time) string {
 	switch {
 	case !s.RefusedUntil.IsZero():
-		return "it refused the key, which is tried again after " + clock(s.RefusedUntil)
+		return "it refused the key, which is tried again after " + FormatTime(s.RefusedUntil)
 	case !s.ThrottledUntil.IsZero():
-		return "it asked to be left alone until " + clock(s.ThrottledUntil)
+		return "it asked to be left alone until " + FormatTime(s.ThrottledUntil)
 	case !s.OpenUntil.IsZero():
-		return "it failed repeatedly and is tried again after " + clock(s.OpenUntil)
+		return "it failed repeatedly and is tried again after " + FormatTime(s.OpenUntil)
 	}
 	for _, w := range s.Windows {
 		if w.Remaining() == 0 && now.Before(w.Reset) {
@@ -32,7 +32,7 @@ func Problem(s quota.Status, keys []Key, now time.Time) string {
 }
 
 func spent(w quota.WindowStatus) string {
-	return fmt.Sprintf("the quota of %s is used up until %s", w.Window, clock(w.Reset))
+	return fmt.Sprintf("the quota of %s is used up until %s", w.Window, FormatTime(w.Reset))
 }
 
 // keysOf counts the keys of a provider by their state.
@@ -58,7 +58,7 @@ func (r *Report) provider(p quota.Status, all []Key, now time.Time) {
 	case !p.RefusedUntil.IsZero():
 		c.Value, c.Until = "refused", p.RefusedUntil
 		w = notAsked(warning(ProviderRefused, p.Name, "provider %s refuses the key, which is tried again after %s: "+
-			"give it a valid one", p.Name, clock(p.RefusedUntil)), ": give it a valid one")
+			"give it a valid one", p.Name, FormatTime(p.RefusedUntil)), ": give it a valid one")
 	case usable == 0 && keys[KeySetAside] > 0:
 		c.Value = "refused"
 		w = warning(ProviderRefused, p.Name, "provider %s refuses its keys: give it a valid one", p.Name)
@@ -69,11 +69,11 @@ func (r *Report) provider(p quota.Status, all []Key, now time.Time) {
 	case !p.ThrottledUntil.IsZero():
 		c.Value, c.Until = "throttled", p.ThrottledUntil
 		w = notAsked(warning(ProviderThrottled, p.Name, "provider %s asked to be left alone until %s",
-			p.Name, clock(p.ThrottledUntil)), "")
+			p.Name, FormatTime(p.ThrottledUntil)), "")
 	case !p.OpenUntil.IsZero():
 		c.Value, c.Until = "failing", p.OpenUntil
 		w = notAsked(warning(ProviderFailing, p.Name, "provider %s failed repeatedly and is tried again after %s",
-			p.Name, clock(p.OpenUntil)), "")
+			p.Name, FormatTime(p.OpenUntil)), "")
 	case !p.Up:
 		c.Value = "failing"
 		w = warning(ProviderFailing, p.Name, "provider %s failed repeatedly and is tried again with the next question",
@@ -93,11 +93,11 @@ func (r *Report) quota(provider string, q quota.WindowStatus, now time.Time) {
 	case !now.Before(q.Reset):
 	case left <= 0:
 		w = warning(QuotaSpent, provider, "the quota of provider %s is spent: %s, until %s",
-			provider, q.Window, clock(q.Reset)).
+			provider, q.Window, FormatTime(q.Reset)).
 			detail("provider %s is not asked: %s", provider, spent(q))
 	case left*lowShare < q.Limit:
 		w = warning(QuotaLow, provider, "the quota of provider %s is nearly spent: %d of %s left until %s",
-			provider, left, q.Window, clock(q.Reset))
+			provider, left, q.Window, FormatTime(q.Reset))
 	}
 	r.check("providers:quota", c, w)
 }

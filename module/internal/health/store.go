@@ -28,8 +28,8 @@ func (r *Report) redis(s redis.Status, share float64, quotas bool) {
 		}
 		const text, reach = "redis is away since %s, and this instance goes on by itself", "see whether it can be reached from here"
 		r.check("redis:connection", c, warning(RedisAway, "",
-			text+": see the log, and whether it can be reached from here", clock(s.Since)).
-			detail(text+"%s: %s; %s", clock(s.Since), limits, cmp.Or(s.Error, "it has not answered yet"), cmp.Or(s.Cure, reach)))
+			text+": see the log, and whether it can be reached from here", FormatTime(s.Since)).
+			detail(text+"%s: %s; %s", FormatTime(s.Since), limits, cmp.Or(s.Error, "it has not answered yet"), cmp.Or(s.Cure, reach)))
 	case s.Deaf != "":
 		const text = "bans of other instances arrive after seconds only, since this one cannot subscribe: "
 		r.check("redis:connection", c, warning(RedisUnsubscribed, "", text+"see the log for why").detail(text+"%s", s.Deaf))
@@ -45,9 +45,9 @@ func (r *Report) database(h History) {
 	case !d.Up:
 		c.Value = "away"
 		r.check("history:database", c, warning(HistoryAway, "", "the database of the history is away since %s, "+
-			"and what it is to keep waits on disk: see the log, and whether it can be reached from here", clock(d.Since)).
+			"and what it is to keep waits on disk: see the log, and whether it can be reached from here", FormatTime(d.Since)).
 			detail("the database of the history is away since %s, and %d entries wait: %s; %s",
-				clock(d.Since), h.Recorder.Waiting,
+				FormatTime(d.Since), h.Recorder.Waiting,
 				cmp.Or(d.Error, "it has not answered yet"), cmp.Or(d.Cure, "see whether it can be reached from here")))
 	case h.Recorder.Store != nil:
 		c.Value = "refuses"
@@ -87,7 +87,7 @@ func (r *Report) recorder(s history.Status, now time.Time) {
 		}
 	}
 	r.check("history:queued", c, warning(HistoryLost, "", "the history has lost entries (%s), the last at %s: "+
-		"docs/history.md says what each reason means", strings.Join(lost, ", "), clock(*s.Lost)))
+		"docs/history.md says what each reason means", strings.Join(lost, ", "), FormatTime(*s.Lost)))
 }
 
 // sentry adds a check only when reports are lost.
