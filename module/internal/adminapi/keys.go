@@ -9,8 +9,8 @@ import (
 // KeyOf returns a key as it stands in answers.
 func KeyOf(k health.Key, now time.Time) Key {
 	x := Key{
-		Provider: k.Name, Fingerprint: k.Fingerprint, Source: k.Source, State: k.State, NotAsked: k.NotAsked, SetAside: k.SetAside, Retry: k.Retry,
-		Refreshed: k.Fetched, Expires: k.Expires, Lease: k.Lease, Error: k.Error,
+		Provider: k.Name, Fingerprint: k.Fingerprint, Source: k.Source, State: k.State, NotAsked: k.NotAsked,
+		SetAside: k.SetAside, Retry: k.Retry, Refreshed: k.Fetched, Expires: k.Expires, Lease: k.Lease, Error: k.Error,
 	}
 	if !k.Expires.IsZero() {
 		x.DaysLeft = new(health.Days(k.Expires.Sub(now)))

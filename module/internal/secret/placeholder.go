@@ -15,7 +15,7 @@ var placeholders = regexp.MustCompile(`\{(?:env|file)\.[^{}]+\}`)
 var almostPlaceholder = regexp.MustCompile(`^(?:\{[^{}]*\}|\$\{?\w+\}?|%\w+%|(?:env|file)[.:]\S+)$`)
 
 // almostPath matches texts that begin as a path does.
-var almostPath = regexp.MustCompile(`^(?:\.{0,2}/|~|\.{0,2}\\|[A-Za-z]:[/\\])`)
+var almostPath = regexp.MustCompile(`^(?:\.{0,2}/|~\w*/|\.{1,2}\\|[A-Za-z]:[/\\])`)
 
 // Placeholders returns the placeholders of a text, and "" if there are none. They may be shown; the
 // text between them may be secret.

@@ -94,6 +94,8 @@ func TestLooksLike(t *testing.T) {
 		"postgres://u@h/db":       "",
 		"https://k@sentry.io/1":   "",
 		"whsec_c2VjcmV0":          "",
+		"~!p4ssword":              "",
+		`\p4ssword`:               "",
 		"IPREP_TEST_KEY_NOT_SET":  "",
 		strings.Repeat("k", 5000): "",
 		"a\x00b":                  "",
