@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 )
@@ -154,11 +155,17 @@ func classify(err error) *failure {
 	var known *failure
 	var server *pgconn.PgError
 	var network net.Error
+	var tooLong *pgproto3.ExceededMaxBodyLenErr
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &known):
 		return known
+	case errors.As(err, &tooLong):
+		return &failure{
+			kind: unreachable, text: fmt.Sprintf("it announces a message of %d bytes: it may not be PostgreSQL", tooLong.ActualBodyLen),
+			cure: "compare the host and the port of the DSN with those of the server",
+		}
 	case errors.As(err, &server):
 		return classifyServer(server)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout(), pgconn.Timeout(err):

@@ -141,6 +141,9 @@ func (db *DB) reportError(ctx context.Context, pool *pool, err error) error {
 		return fmt.Errorf("asking the database of the history: %w", ctx.Err())
 	}
 	f := pool.redact(classify(err))
+	if f.kind == readOnly {
+		pool.Reset() // the primary may be elsewhere now, behind the same address
+	}
 	h := &db.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -290,6 +293,9 @@ func (db *DB) check() (f *failure) {
 	db.health.mu.Lock()
 	db.health.tables = found
 	db.health.mu.Unlock()
+	if found.standby {
+		pool.Reset() // as reportError does
+	}
 	if f = found.unusable(); f == nil {
 		db.maintainPartitions(pool)
 	}
