@@ -144,7 +144,7 @@ func (db *DB) makePartitions(ctx context.Context, pool *pool, wanted []time.Time
 	ctx, cancel := db.withLimit(ctx, checkLimit)
 	defer cancel()
 	var made map[time.Time]bool
-	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(makeWait)}, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(writeLimit, makeWait)}, func(tx pgx.Tx) error {
 		// Only one instance at a time checks and makes partitions.
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(partitionLock)); err != nil {
 			return err
@@ -223,7 +223,7 @@ func (db *DB) dropExpired(ctx context.Context, pool *pool) error {
 	defer cancel()
 	var there map[string]map[time.Time]bool
 	var now time.Time
-	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(dropWait)}, func(tx pgx.Tx) (err error) {
+	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(writeLimit, dropWait)}, func(tx pgx.Tx) (err error) {
 		if err = tx.QueryRow(ctx, "SELECT now()").Scan(&now); err == nil {
 			there, err = partitions(ctx, tx)
 		}
@@ -245,7 +245,7 @@ func (db *DB) dropExpired(ctx context.Context, pool *pool) error {
 			}
 		}
 	}
-	return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(dropWait)}, func(tx pgx.Tx) error {
+	return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(writeLimit, dropWait)}, func(tx pgx.Tx) error {
 		longest := (db.options.Retention + batchesLonger).Seconds()
 		_, err := tx.Exec(ctx, "DELETE FROM ip_reputation.batches WHERE at < now() - make_interval(secs => $1)", longest)
 		return err
@@ -253,7 +253,7 @@ func (db *DB) dropExpired(ctx context.Context, pool *pool) error {
 }
 
 func (db *DB) dropPartition(ctx context.Context, pool *pool, parent string, d time.Time) error {
-	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(dropWait)}, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(writeLimit, dropWait)}, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(partitionLock)); err != nil {
 			return err
 		}

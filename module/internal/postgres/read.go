@@ -109,13 +109,12 @@ func page[T any](found []T, limit int, next func(last T) cursor) ([]T, string) {
 
 // readError returns err as an error of package history.
 func readError(err error) error {
-	const queryCanceled = "57014" // by statement_timeout, since the caller has not cancelled
 	var refused *pgconn.PgError
 	var scan pgx.ScanArgError
 	switch {
 	case errors.Is(err, history.ErrQuery), errors.Is(err, history.ErrUnavailable):
 		return err
-	case errors.As(err, &refused) && refused.Code == queryCanceled:
+	case errors.As(err, &refused) && refused.Code == queryCanceled: // by statement_timeout: the caller has not
 		return history.ErrSlow
 	case errors.As(err, &scan):
 		return fmt.Errorf("%w: a column has a value that no version is known to write", history.ErrSchema)
