@@ -72,7 +72,7 @@ type Status struct {
 	// LastWrite is when a batch was last stored.
 	LastWrite time.Time `json:"last_write,omitzero"`
 
-	// Upkeep is why partitions were not made or dropped.
+	// Upkeep is why partitions were not made or dropped, and what to do about it.
 	Upkeep string `json:"upkeep,omitempty"`
 }
 
@@ -88,8 +88,8 @@ func (db *DB) Status() Status {
 	if f := h.failure; f != nil && !h.up {
 		s.Result, s.Error, s.Cure = kinds[f.kind].word, f.Error(), f.cureOrDefault()
 	}
-	if h.upkeep != nil {
-		s.Upkeep = h.upkeep.Error()
+	if f := h.upkeep; f != nil {
+		s.Upkeep = f.text + "; " + f.cureOrDefault()
 	}
 	return s
 }
