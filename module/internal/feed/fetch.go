@@ -176,6 +176,7 @@ func statusFailure(resp *http.Response, now time.Time) error {
 	f := &failure{
 		result:     ResultStatus,
 		retryAfter: wait,
+		refused:    resp.StatusCode >= 400 && resp.StatusCode < 500,
 		err:        fmt.Errorf("the server answered with status %d", resp.StatusCode),
 	}
 	if resp.StatusCode == http.StatusTooManyRequests ||
@@ -219,7 +220,7 @@ func describe(err error, spec *Spec, i int) error {
 	default:
 		text := spec.scrub(err.Error())
 		if errors.As(err, &inner) { // written by this package, which quotes nothing unscrubbed
-			text, f.retryAfter = inner.Error(), inner.retryAfter
+			text, f.retryAfter, f.refused = inner.Error(), inner.retryAfter, inner.refused
 		}
 		f.err = fmt.Errorf("fetching from %s: %s", host, text)
 	}

@@ -35,9 +35,14 @@ const (
 	firstPause  = time.Minute     // after a failure; see recordAttempt
 	startSpread = 2 * time.Second // the first requests after a start are spread over this time
 
+	// emptyPause is the pause after the first failure while a list has no contents: until it has,
+	// nobody is protected by it.
+	emptyPause = time.Second
+
 	// Jitter never shortens an interval, since publishers count requests.
 	refreshJitter = 0.1
 	retryJitter   = 0.25
+	emptyJitter   = 1
 )
 
 // list is one list and its refreshes.
@@ -357,8 +362,7 @@ func (l *list) recordAttempt(result Result, err error) {
 		return
 	}
 	l.st.failures++
-	policy := backoff.Policy{First: firstPause, Most: max(l.spec.Refresh, firstPause)}
-	l.st.next = now.Add(backoff.Jitter(policy.Pause(l.st.failures), 1, 1+retryJitter))
+	l.st.next = now.Add(l.retryPause(err))
 	var f *failure
 	if errors.As(err, &f) && f.retryAfter > 0 {
 		l.st.throttledUntil = now.Add(f.retryAfter)
@@ -382,6 +386,17 @@ func (l *list) recordAttempt(result Result, err error) {
 	} else {
 		log("a list cannot be refreshed, and there is no earlier one", attributes...)
 	}
+}
+
+// retryPause returns the pause after the latest of l.st.failures failures. mu must be held.
+func (l *list) retryPause(err error) time.Duration {
+	policy := backoff.Policy{First: firstPause, Most: max(l.spec.Refresh, firstPause)}
+	jitter := retryJitter
+	var f *failure
+	if !l.st.loaded && !(errors.As(err, &f) && f.refused) {
+		policy.First, jitter = emptyPause, emptyJitter
+	}
+	return backoff.Jitter(policy.Pause(l.st.failures), 1, 1+jitter)
 }
 
 // jitteredRefresh returns the time until the next refresh.
