@@ -1,8 +1,11 @@
 package module
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 
@@ -75,7 +78,11 @@ func readable(spec feed.Spec) error {
 	}
 	file, err := os.Open(spec.File)
 	if err != nil {
-		return fmt.Errorf("list file: %w: check the path, and that the user Caddy runs as may read it", err)
+		cure := "check the path, and that the user Caddy runs as may read it"
+		if errors.Is(err, fs.ErrNotExist) {
+			cure += aURL(spec.File)
+		}
+		return fmt.Errorf("list file: %w: %s", err, cure)
 	}
 	return file.Close()
 }
@@ -85,7 +92,7 @@ func readable(spec feed.Spec) error {
 func operatorLists(option string, kind lookup.ListKind, words []string) ([]configuredList, error) {
 	var values []netip.Prefix
 	var lists []configuredList
-	for _, word := range words {
+	for i, word := range words {
 		prefixes, ok, err := address.ParseRanges(word)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", option, err)
@@ -103,9 +110,15 @@ func operatorLists(option string, kind lookup.ListKind, words []string) ([]confi
 		case isURL(word):
 			spec = feed.Spec{Name: option + "_" + shortHash(word), URLs: []string{word}}
 		case isFile(word):
+			if err := checkPath(word); err != nil {
+				return nil, fmt.Errorf("%s: %w", option, err)
+			}
 			spec = feed.Spec{Name: fileListName(option, word, lists), File: word, AllowEmpty: true}
 		default:
 			return nil, fmt.Errorf("%s: %w", option, notASource(word))
+		}
+		if slices.Contains(words[:i], word) {
+			return nil, fmt.Errorf("%s: %s is given twice: remove one", option, shown(word))
 		}
 		spec.Own = spec.File != "" // what others publish is guarded like a feed
 		lists = append(lists, configuredList{spec: spec, meaning: lookup.List{Kind: kind}})
@@ -114,6 +127,17 @@ func operatorLists(option string, kind lookup.ListKind, words []string) ([]confi
 		lists = append(lists, configuredList{spec: feed.Spec{Name: option, Values: values}, meaning: lookup.List{Kind: kind}})
 	}
 	return lists, nil
+}
+
+// shown returns how an error names a list: a URL may hold a key, so that only its host is shown.
+func shown(word string) string {
+	if !isURL(word) {
+		return word
+	}
+	if u, err := url.Parse(word); err == nil {
+		return "a URL on " + u.Host
+	}
+	return "a URL"
 }
 
 // CheckAddresses reports what is wrong with the words of `exempt` or `deny`, as far as they can be judged by
