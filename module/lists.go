@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 )
 
 // configuredList is one list: where it comes from, and what being on it means.
@@ -56,13 +57,18 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 		all = append(all, list)
 	}
 
+	// A mistake in a file refuses a configuration while somebody waits for the answer. At a boot it does not:
+	// without a server, a site would be worse off than with the good lines, or the file's last good copy.
+	booting := runtime.Booting()
 	specs, keyHashes := make([]feed.Spec, len(all)), make([]string, len(all))
 	for i, list := range all {
 		if slices.ContainsFunc(all[:i], func(other configuredList) bool { return other.spec.Name == list.spec.Name }) {
 			return fmt.Errorf("two lists are named %q: give one of them another name, or name it once", list.spec.Name)
 		}
-		if err := readable(list.spec); err != nil {
-			return err
+		if !booting {
+			if err := checkFile(list.spec); err != nil {
+				return err
+			}
 		}
 		specs[i], keyHashes[i] = list.spec, list.keyHash
 		rt := a.runtime
@@ -71,8 +77,9 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 	return a.runtime.OpenLists(specs, keyHashes)
 }
 
-// readable makes sure that a list's file can be opened, so that the error names the file as the operator wrote it.
-func readable(spec feed.Spec) error {
+// checkFile refuses a list's file that cannot be opened, or that has a mistake in it. An error names the file as the
+// operator wrote it.
+func checkFile(spec feed.Spec) error {
 	if spec.File == "" {
 		return nil
 	}
@@ -84,7 +91,10 @@ func readable(spec feed.Spec) error {
 		}
 		return fmt.Errorf("list file: %w: %s", err, cure)
 	}
-	return file.Close()
+	if err := file.Close(); err != nil {
+		return fmt.Errorf("list file: %w", err)
+	}
+	return feed.CheckFile(spec)
 }
 
 // operatorLists turns the words of `exempt` and `deny` into lists: one for all values, one for each file, URL

@@ -21,7 +21,7 @@ type list struct {
 	number      int // index in a Snapshot
 	spec        Spec
 	fingerprint string
-	copyPath    string // "" if there is no copy on disk: local files and values need none
+	copyPath    string // "" if there is no copy on disk: values need none
 	waitPath    string // the file that stores throttledUntil
 
 	turn chan struct{} // a lock that is held while refreshing
@@ -68,7 +68,7 @@ func newList(set *Set, number int, spec Spec) *list {
 
 // open loads the list without a request. It writes nothing to disk: the files belong to the Set
 // that runs until this configuration is accepted.
-func (l *list) open(dir string) error {
+func (l *list) open(dir string) {
 	now := time.Now()
 	switch l.spec.kind() {
 	case KindValues:
@@ -77,16 +77,7 @@ func (l *list) open(dir string) error {
 		l.st.loaded, l.st.pending, l.st.lastSuccess = true, &ranges, now
 		l.st.header = copyHeader{lines: len(l.spec.Values), entries: entries, sum: sum, fetched: now}
 	case KindFile:
-		l.st.lastAttempt = now
-		c, read, err := l.readFile()
-		if err != nil {
-			return fmt.Errorf("list %s: %w", l.spec.Name, err)
-		}
-		l.st.read = read
-		if _, err := l.accept(c, nil); err != nil {
-			return fmt.Errorf("list %s: %s: %w", l.spec.Name, l.spec.File, err)
-		}
-		l.st.lastSuccess = now
+		l.openFile(dir, now)
 	case KindPushed:
 		if l.pushed = new(pushed); dir != "" {
 			l.copyPath = filepath.Join(dir, l.spec.Name+pushedSuffix)
@@ -99,7 +90,6 @@ func (l *list) open(dir string) error {
 		}
 		l.openCopy(now)
 	}
-	return nil
 }
 
 func (l *list) openCopy(now time.Time) {
@@ -183,7 +173,7 @@ func (l *list) attempt(ctx context.Context) (result Result, err error) {
 	var parts []validators
 	if l.spec.kind() == KindFile {
 		var read readFile
-		c, read, err = l.readFile()
+		c, read, err = l.readFile(false)
 		l.mu.Lock()
 		l.st.read = read
 		l.mu.Unlock()

@@ -16,7 +16,7 @@ type Status struct {
 	Lines        int       `json:"lines"`                   // in the source
 	Ignored      int       `json:"ignored,omitempty"`       // wrong lines in the source, when it last changed
 	FirstIgnored string    `json:"first_ignored,omitempty"` // what is wrong with the first of them
-	Stored       bool      `json:"stored"`                  // a copy is on disk; always false for files and values
+	Stored       bool      `json:"stored"`                  // a copy is on disk; always false for values
 	LastSuccess  time.Time `json:"last_success,omitzero"`   // when the source last confirmed the list
 	Changed      time.Time `json:"changed,omitzero"`        // when the contents in force were new
 	LastAttempt  time.Time `json:"last_attempt,omitzero"`

@@ -50,7 +50,7 @@ func listWarning(l List, failed bool, now time.Time) *Warning {
 		return warning(ListFailing, l.Name, text+"see the log for why", l.Name).detail(text+"%s", l.Name, l.LastError)
 
 	case l.LastResult == feed.ResultNotStored.String():
-		const text = "list %s is in force but cannot be kept on disk, so a restart fetches it again: "
+		const text = "list %s is in force but cannot be kept on disk, so a restart has no copy of it: "
 		return warning(ListNotStored, l.Name, text+"see the log for why", l.Name).detail(text+"%s", l.Name, l.LastError)
 
 	case l.FirstIgnored != "" && l.Role != "feed":
