@@ -110,6 +110,9 @@ func (p *page) listTrouble(l health.List) string {
 	if l.Ignored > 0 {
 		all = append(all, plural(int64(l.Ignored), "line")+" ignored")
 	}
+	if l.SameAs != "" {
+		all = append(all, "same contents as "+l.SameAs+", counts once")
+	}
 	return strings.Join(all, ", ")
 }
 

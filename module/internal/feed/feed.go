@@ -140,6 +140,10 @@ type ListState struct {
 	// Entries is the number of CIDRs in force, after merging and without reserved ranges.
 	Entries int
 
+	// Content identifies the entries: lists with the same one have the same entries. It is empty for
+	// a list without entries, and for pushed lists, which change too often.
+	Content string
+
 	// Fetched is when this content was first read. Unlike Status.LastSuccess, it stays the same
 	// when a refresh finds no change.
 	Fetched time.Time

@@ -331,8 +331,11 @@ func TestValues(t *testing.T) {
 	s := mustOpen(t, Options{}, Spec{Name: "exempt", Values: values}, Spec{Name: "nobody", Values: []netip.Prefix{}})
 	want := []ListState{{Name: "exempt", Loaded: true, Entries: 2}, {Name: "nobody", Loaded: true}}
 	got := s.Current().Lists
+	if (got[0].Content == "") || (got[1].Content != "") {
+		t.Errorf("contents %q and %q, want that of the empty list only to be empty", got[0].Content, got[1].Content)
+	}
 	for i := range got {
-		got[i].Fetched = time.Time{}
+		got[i].Fetched, got[i].Content = time.Time{}, ""
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

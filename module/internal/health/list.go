@@ -57,6 +57,10 @@ func listWarning(l List, failed bool, now time.Time) *Warning {
 		const text = "list %s: %d wrong lines are not in force"
 		return warning(ListWrongLines, l.Name, text+": see the log for the first", l.Name, l.Ignored).
 			detail(text+", the first is %s", l.Name, l.Ignored, l.FirstIgnored)
+
+	case l.SameAs != "":
+		return warning(ListRepeated, l.Name, "lists %s and %s have the same contents and count once: remove one of them",
+			l.SameAs, l.Name)
 	}
 	return nil
 }
