@@ -178,6 +178,7 @@ func (rt *Runtime) watchOver(ctx context.Context) {
 		refreshed := listsRefreshed.Changed()
 		if Serving() == rt {
 			rt.lookAtFeeds()
+			rt.warnOfRepeats()
 			Events.CheckBlocks(metrics.Enforced(reputation.Block), metrics.Enforced(reputation.Drop))
 			if rt.Redis != nil && rt.Redis.Up() {
 				Events.RedisBack() // it may have come back while another configuration was about to serve

@@ -59,6 +59,8 @@ type Runtime struct {
 
 	Suspects Suspects
 
+	repeatsLogged map[string]string // by feed, for warnOfRepeats only
+
 	privacy     *privacy.Policy
 	reporter    atomic.Pointer[Reporter] // nil: errors go to the log only
 	emitter     emitter
@@ -74,7 +76,7 @@ type Provider struct {
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
 func New(ctx caddy.Context) *Runtime {
-	rt := &Runtime{Logger: WithRequestIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
+	rt := &Runtime{repeatsLogged: make(map[string]string), Logger: WithRequestIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
 	rt.OpenHistory = rt.openHistory
 	return rt
 }
