@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -76,7 +77,10 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 	expect := func(when string, want map[string]float64) {
 		t.Helper()
 		got := scrape(t, reg)
-		maps.DeleteFunc(got, func(name string, _ float64) bool { _, ok := bare[name]; return ok })
+		maps.DeleteFunc(got, func(name string, _ float64) bool {
+			_, ok := bare[name]
+			return ok || strings.HasPrefix(name, "protection_off") // TestProtectionOff
+		})
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: %s", when, diff)
 		}
@@ -234,4 +238,31 @@ func TestAnInstanceThatBeginsBroken(t *testing.T) {
 		}
 		evicted += 7
 	}
+}
+
+// TestProtectionOff proves that each reason is a series from the start, and is 1 while protection is off.
+func TestProtectionOff(t *testing.T) {
+	reg := pedantic(t)
+	state := health.State{Lists: []health.List{list("f", 1, time.Time{})}, Sites: &health.Sites{All: 5, Protected: 3}}
+	shown := &fake{state: state}
+	defer attach(shown)()
+	series := func(reason string) string { return `protection_off{reason="` + reason + `"}` }
+	all := []string{"exempt", "no_address", "no_site", "no_source", "one_address", "rule"}
+	expect := func(off ...string) {
+		t.Helper()
+		got := scrape(t, reg)
+		for _, reason := range all {
+			value, there := got[series(reason)]
+			if !there || (value == 1) != slices.Contains(off, reason) {
+				t.Errorf("%s is %v, there: %t", series(reason), value, there)
+			}
+		}
+	}
+	expect()
+	if got := scrape(t, reg); got[`sites{handler="yes"}`] != 3 || got[`sites{handler="no"}`] != 2 {
+		t.Errorf("the sites are %v and %v", got[`sites{handler="yes"}`], got[`sites{handler="no"}`])
+	}
+	state.Unused, state.Clients.Exempt, state.Clients.OneAddress = true, true, true
+	shown.state = state
+	expect("no_site", "exempt", "one_address")
 }

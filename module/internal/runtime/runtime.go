@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
@@ -60,6 +61,11 @@ type Runtime struct {
 	Suspects Suspects
 
 	repeatsLogged map[string]string // by feed, for warnOfRepeats only
+
+	// Whether anybody is protected, as far as the configuration shows.
+	used  bool
+	sites *health.Sites // nil without HTTP app
+	rules []health.Rule // that can never hold
 
 	privacy     *privacy.Policy
 	reporter    atomic.Pointer[Reporter] // nil: errors go to the log only
@@ -126,6 +132,7 @@ func (rt *Runtime) Start() {
 		rt.Logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
 			slog.String("cure", "name feeds and providers in the global ip_reputation options"))
 	}
+	rt.warnUnprotected()
 }
 
 // Stop ends what Start began.
