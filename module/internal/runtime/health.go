@@ -39,8 +39,7 @@ func (rt *Runtime) State(now time.Time) health.State {
 		s.Lists = append(s.Lists, health.List{Role: rt.ListMeanings[i].Kind.String(), Status: status})
 	}
 	if rt.Memory != nil {
-		records := rt.Memory.Records
-		s.Memory = &health.Memory{Records: records.Len(), Capacity: records.Cap(), Evictions: records.Evictions()}
+		s.Memory = new(rt.Memory.status())
 	}
 	if rt.Redis != nil {
 		s.Redis = new(rt.Redis.Status())
