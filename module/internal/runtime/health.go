@@ -41,8 +41,7 @@ func (rt *Runtime) State(now time.Time) health.State {
 		})
 	}
 	if rt.Memory != nil {
-		records := rt.Memory.Records
-		s.Memory = &health.Memory{Records: records.Len(), Capacity: records.Cap(), Evictions: records.Evictions()}
+		s.Memory = new(rt.Memory.status())
 	}
 	if rt.Redis != nil {
 		s.Redis = new(rt.Redis.Status())
