@@ -62,6 +62,7 @@ const (
 	ListFailing       Reason = "list_failing"
 	ListNotStored     Reason = "list_not_stored"
 	ListWrongLines    Reason = "list_wrong_lines"
+	ListRepeated      Reason = "list_repeated"
 )
 
 // Warning is something that somebody should look at.

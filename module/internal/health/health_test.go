@@ -135,6 +135,7 @@ var judgements = map[string]struct {
 	"not stored":                       {list(failing("not_stored", 0)), reasons{ListNotStored}},
 	"not stored, but that is the past": {list(func(l *List) { l.LastResult, l.LastError = "unchanged", "" }), nil},
 	"wrong lines in our own list":      {own(func(l *List) { l.Ignored, l.FirstIgnored = 2, "line 7" }), reasons{ListWrongLines}},
+	"the same as another":              {list(func(l *List) { l.SameAs = "two" }), reasons{ListRepeated}},
 	"wrong lines in a feed":            {list(func(l *List) { l.Ignored, l.FirstIgnored = 2, "line 7" }), nil},
 }
 

@@ -123,7 +123,7 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		},
 		Memory: &health.Memory{Records: 20},
 		Redis:  &redis.Status{Up: true},
-		History: &health.History{Database: postgres.Status{Up: true}, Recorder: history.Status{
+		History: &health.History{Database: postgres.Status{Up: true, Upkeep: "not the owner"}, Recorder: history.Status{
 			Waiting: 3, Written: 40, Dropped: map[string]int64{"queue": 0, "spool": 5},
 			Spool: history.SpoolStatus{Bytes: 600}, Oldest: new(time.Unix(1_700_000_000, 0)),
 		}},
@@ -137,6 +137,7 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		`memory_records{}`:                                                  20,
 		`redis_up{}`:                                                        1,
 		`history_up{}`:                                                      1,
+		`history_upkeep_failed{}`:                                           1,
 		`history_queued{}`:                                                  3,
 		`history_spool_bytes{}`:                                             600,
 		`history_oldest_timestamp_seconds{}`:                                1_700_000_000,

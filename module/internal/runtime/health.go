@@ -34,12 +34,14 @@ func (rt *Runtime) State(now time.Time) health.State {
 	for _, p := range rt.Providers {
 		s.Providers = append(s.Providers, p.Guard.Status())
 	}
+	repeated := rt.repeated()
 	for i, status := range rt.Lists.Status() {
-		s.Lists = append(s.Lists, health.List{Role: rt.ListMeanings[i].Kind.String(), Status: status})
+		s.Lists = append(s.Lists, health.List{
+			Role: rt.ListMeanings[i].Kind.String(), SameAs: repeated[i], Status: status,
+		})
 	}
 	if rt.Memory != nil {
-		records := rt.Memory.Records
-		s.Memory = &health.Memory{Records: records.Len(), Capacity: records.Cap(), Evictions: records.Evictions()}
+		s.Memory = new(rt.Memory.status())
 	}
 	if rt.Redis != nil {
 		s.Redis = new(rt.Redis.Status())
