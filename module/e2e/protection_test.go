@@ -220,7 +220,7 @@ func TestTheRecipeForEveryHost(t *testing.T) {
 	}
 	for _, host := range []string{"app.example.com", "unknown.example"} {
 		answer := speak(t, "tcp", plain, lines("GET / HTTP/1.1", "Host: "+host, "Connection: close", ""))
-		if !strings.HasPrefix(string(answer), "HTTP/1.1 403 ") {
+		if !strings.HasPrefix(answer, "HTTP/1.1 403 ") {
 			t.Errorf("%s: %s", host, answer)
 		}
 	}
