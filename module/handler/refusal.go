@@ -36,6 +36,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, v *visit, left 
 	failure := caddyhttp.Error(int(d.statusCode), reason)
 	if h.ownErrors || hasErrorPage(r, failure) {
 		forbidStorage(w.Header(), true)
+		delete(w.Header(), cacheControl) // no handler in front reads it any more, and the second spelling is enough
 		return failure
 	}
 	return newPage(v, left).write(w, r)
@@ -47,12 +48,14 @@ var errEarly = errors.New("the client's address cannot be verified before the TL
 // Cache-Control`, the field is there in a second spelling, which theirs does not replace: caches read both as one list,
 // in which no-store prevails.
 func forbidStorage(h http.Header, othersWrite bool) {
-	const name, second = "Cache-Control", "cache-control"
-	h[name] = []string{"no-store"}
+	const second = "cache-control"
+	h[cacheControl] = []string{"no-store"}
 	if delete(h, second); othersWrite {
-		h[second] = h[name]
+		h[second] = []string{"no-store"}
 	}
 }
+
+const cacheControl = "Cache-Control"
 
 // othersWrite reports whether handlers of the site stand between a response and the server. What Caddy's server itself
 // puts there only counts and times.

@@ -84,24 +84,21 @@ func (v *visit) lookUp(r *http.Request, vars runtime.Vars, wait time.Duration, e
 	v.verdict, v.known = reputation.Verdict{Status: reputation.Unknown}, nil
 	v.client = vars.Client()
 	v.exempt = isExempt(exempt, v.client)
-	switch rt := v.runtime; {
+	rt := v.runtime
+	switch {
 	case !v.client.IsValid():
-		rt.Suspects.SampleMissing()
 	case early(r):
 		v.known = v.unverified()
 	case v.exempt:
 		v.verdict.Status = reputation.Exempt
-	default:
-		rt.Suspects.Sample(r, vars, v.client, rt.Logger)
-		var began time.Time
-		if rt.Limiter != nil {
-			began = time.Now()
-		}
+	case rt.Limiter == nil:
 		v.verdict = rt.Lookup(r.Context(), v.client, wait)
-		if rt.Limiter != nil {
-			v.waited = time.Since(began)
-		}
+	default:
+		began := time.Now()
+		v.verdict = rt.Lookup(r.Context(), v.client, wait)
+		v.waited = time.Since(began)
 	}
+	rt.Suspects.Sample(r, vars, v.client, v.verdict.Status, rt.Logger)
 }
 
 // unverified returns what this process knows of an address that may be forged. Nobody is asked, which could spend the
