@@ -35,6 +35,9 @@ func init() {
 // request and on the response. These placeholders are available to the handlers that follow:
 // `{http.ip_reputation.score}`, `.status`, `.action`, `.categories`, `.reasons`, `.coverage`, `.country`,
 // `.asn`, `.nature`, `.mode`, `.rule`, `.subject`, `.request_id` and `.trace_id`.
+//
+// In `handle_errors` it removes and sets headers, and decides nothing. Put it first there if an application renders the
+// page: some requests fail before any other handler has seen them.
 type Handler struct {
 	// `observe` lets every request pass and only says what would have happened; `enforce` acts. Default: `observe`.
 	Mode string `json:"mode,omitempty"`
@@ -173,7 +176,7 @@ func (h *Handler) judge(r *http.Request) (v *visit, left limit.Decision) {
 func (h *Handler) recovered(r *http.Request, v *visit, fault any) *visit {
 	if h.panicked.Allow(struct{}{}, time.Now()) {
 		h.runtime.Logger.ErrorContext(r.Context(), "judging a request panicked; this is a bug",
-			slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
+			slog.Any("panic", fault), slog.String("at", string(debug.Stack())))
 	}
 	if v == nil {
 		v = &visit{runtime: h.runtime, requestID: runtime.RequestID(r, nil)}
