@@ -228,6 +228,9 @@ func (rt *Runtime) Lookup(ctx context.Context, addr netip.Addr, wait time.Durati
 	return rt.Engine.Lookup(ctx, addr, wait)
 }
 
+// Known returns what this process knows of an address: nobody is asked.
+func (rt *Runtime) Known(addr netip.Addr) reputation.Verdict { return rt.Engine.Explain(addr).Verdict }
+
 // SourceNames are the names that rules can ask for.
 func (rt *Runtime) SourceNames() []string {
 	names := []string{reputation.SourceDeny, reputation.SourceBan}
