@@ -85,10 +85,12 @@ func (a *App) Runtime() *runtime.Runtime { return a.runtime }
 // Provision makes the engine from what is on this machine. It calls nobody: a slow or dead service delays
 // neither a start nor a reload.
 func (a *App) Provision(ctx caddy.Context) error {
-	rt := runtime.New(ctx)
+	rt, err := runtime.New(ctx)
 	a.runtime = rt
+	if err != nil {
+		return err
+	}
 	if a.History != nil {
-		var err error
 		if rt.Digest, err = runtime.Hash(a); err != nil { // before defaults are applied and raw modules are gone from it
 			return fmt.Errorf("naming the configuration: %w", err)
 		}

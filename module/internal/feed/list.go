@@ -292,7 +292,7 @@ func (l *list) accept(c *listformat.List, parts []validators) (Result, error) {
 // again only if its copy was removed, damaged or replaced. It returns the given result, or
 // ResultNotStored if writing fails.
 func (l *list) storeCopy(h *copyHeader, ranges func() iplist.Ranges, result Result) Result {
-	if l.copyPath == "" {
+	if l.copyPath == "" || !l.set.writes.Load() {
 		return result
 	}
 	now := time.Now()
@@ -351,7 +351,7 @@ func (l *list) recordAttempt(result Result, err error) {
 	if err == nil {
 		l.st.failures, l.st.lastSuccess = 0, now
 		l.st.next = now.Add(l.jitteredRefresh())
-		if l.waitPath != "" {
+		if l.waitPath != "" && l.set.writes.Load() {
 			removeWait(l.waitPath)
 		}
 		return
@@ -365,7 +365,7 @@ func (l *list) recordAttempt(result Result, err error) {
 		if l.st.throttledUntil.After(l.st.next) {
 			l.st.next = l.st.throttledUntil
 		}
-		if l.waitPath != "" {
+		if l.waitPath != "" && l.set.writes.Load() {
 			if err := saveWait(l.waitPath, l.fingerprint, l.st.throttledUntil); err != nil {
 				l.set.logger.Warn("until when a publisher wants to be left alone cannot be written to disk",
 					"feed", l.spec.Name, "error", err)

@@ -33,6 +33,8 @@ const (
 	ClientsOneProxy   Reason = "clients_one_proxy"
 	ClientsChosen     Reason = "clients_chosen"
 	ClientsMissing    Reason = "clients_missing"
+	FolderInUse       Reason = "folder_in_use"
+	FolderUnlocked    Reason = "folder_unlocked"
 	RedisAway         Reason = "redis_away"
 	RedisUnsubscribed Reason = "redis_unsubscribed"
 	HistoryAway       Reason = "history_away"
@@ -114,6 +116,7 @@ func Judge(s State, now time.Time) Report {
 				"name feeds and providers in the global ip_reputation options"))
 	}
 	r.clients(s.Clients)
+	r.folder(s.Folder)
 	for _, p := range s.Providers {
 		r.provider(p, s.Keys, now)
 	}
@@ -186,6 +189,23 @@ func (r *Report) clients(c Clients) {
 	if len(r.Checks[name]) == 0 {
 		check("ok", nil)
 	}
+}
+
+func (r *Report) folder(f Folder) {
+	c := Check{Type: "system", Value: "ok", Since: f.Since}
+	var w *Warning
+	switch {
+	case f.Owner != "":
+		const text = "another process uses the data folder, so that this one works from memory and a restart forgets what it " +
+			"learns and is told: let each Caddy have a data folder of its own"
+		c.Value, w = "in_use", warning(FolderInUse, "", text)
+		w.detail("%s (set XDG_DATA_HOME); %s has %s since %s", text, f.Owner, f.Path, FormatTime(f.Since))
+	case f.Problem != "":
+		const text = "the data folder cannot be locked, so that another process could use it, too: "
+		c.Value, w = "unlocked", warning(FolderUnlocked, "", text+"see the log for why")
+		w.detail("%s%s", text, f.Problem)
+	}
+	r.check("folder:lock", c, w)
 }
 
 // FormatTime writes a time as it stands in sentences for operators.

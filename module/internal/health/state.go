@@ -15,6 +15,7 @@ import (
 // State is the state of an instance at one moment: the statuses of its parts.
 type State struct {
 	Clients    Clients
+	Folder     Folder
 	Providers  []quota.Status
 	Keys       []Key
 	Lists      []List
@@ -30,6 +31,14 @@ type Clients struct {
 	Proxy   bool     // nearly all come from one address that looks like a proxy
 	Missing bool     // nearly all come without an address
 	Chosen  []string // the servers whose visitors can choose it
+}
+
+// Folder is the data folder. The zero value is in order.
+type Folder struct {
+	Path    string
+	Since   time.Time // since when the following is so
+	Owner   string    // another process that uses the folder, so that this one works from memory
+	Problem string    // why it cannot be locked
 }
 
 // KeyState is the state of a key.

@@ -35,6 +35,7 @@ type Runtime struct {
 	LookupTimeout time.Duration // longer than any provider may take
 	Engine        *lookup.Engine
 
+	Folder       *Folder
 	Lists        *Lists
 	ListNames    []string      // by position in the lists
 	ListMeanings []lookup.List // what being on a list means, likewise
@@ -74,11 +75,12 @@ type Provider struct {
 	Guard *quota.Guard
 }
 
-// New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
-func New(ctx caddy.Context) *Runtime {
+// New returns the runtime of the configuration that ctx belongs to. It logs, and has found the data folder; it does
+// nothing else yet.
+func New(ctx caddy.Context) (*Runtime, error) {
 	rt := &Runtime{Logger: WithRequestIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
 	rt.OpenHistory = rt.openHistory
-	return rt
+	return rt, rt.openFolder()
 }
 
 // maxWait is how long a request may be made to wait.
@@ -112,6 +114,7 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 // Start makes this the configuration that serves, and starts what goes on beside requests.
 func (rt *Runtime) Start() {
 	rt.serves = true
+	rt.Folder.start()
 	rt.reporter.Load().Start()
 	rt.Lists.Start()
 	rt.Memory.start(rt)

@@ -371,3 +371,26 @@ func FuzzMerge(f *testing.F) {
 		}
 	})
 }
+
+// TestTwoProcessesWithOneFile proves that a second process leaves the file alone, and that when it takes the file over, what both
+// have deleted is in it.
+func TestTwoProcessesWithOneFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "forgets.json")
+	first := Open(path, Options{Detached: true})
+	first.Attach()
+	second := Open(path, Options{Detached: true})
+	first.Add(subject, time.Now(), false)
+	second.Add(subject6, time.Now(), false)
+	if n := len(Open(path, Options{}).Entries()); n != 1 {
+		t.Errorf("%d are on disk, want that of the first process", n)
+	}
+	first.Detach()
+	second.Attach()
+	if n := len(Open(path, Options{}).Entries()); n != 2 || len(second.Entries()) != 2 {
+		t.Errorf("%d are on disk, %d in memory, want both", n, len(second.Entries()))
+	}
+	first.Add(netip.MustParsePrefix("198.51.100.1/32"), time.Now(), false)
+	if n := len(Open(path, Options{}).Entries()); n != 2 {
+		t.Errorf("%d are on disk after a change of the first process, which has left", n)
+	}
+}
