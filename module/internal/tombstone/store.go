@@ -82,16 +82,25 @@ func (s *Store) Add(subject netip.Prefix, at time.Time, pending bool) {
 	}
 }
 
-// Attach makes the file the store's own: it takes over what is in it, and writes it from now on.
+// Attach makes the file the store's own: it takes over what is in it, as Merge does, and writes it
+// from now on.
 func (s *Store) Attach() {
+	for _, t := range s.attach() {
+		s.onMerge(t)
+	}
+}
+
+func (s *Store) attach() (taken []Tombstone) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.detached {
-		s.detached = false
-		list, _ := readFile(s.path, s.now()) // Open has logged why it is of no use
-		s.all.Merge(list)
-		s.save()
+	if !s.detached {
+		return nil
 	}
+	s.detached = false
+	list, _ := readFile(s.path, s.now()) // Open has logged why it is of no use
+	taken, _ = s.all.Merge(list)
+	s.save()
+	return taken
 }
 
 // Detach leaves the file to another process.

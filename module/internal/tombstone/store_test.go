@@ -378,7 +378,8 @@ func TestTwoProcessesWithOneFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "forgets.json")
 	first := Open(path, Options{Detached: true})
 	first.Attach()
-	second := Open(path, Options{Detached: true})
+	var forgotten []netip.Prefix
+	second := Open(path, Options{Detached: true, OnMerge: func(t Tombstone) { forgotten = append(forgotten, t.Subject) }})
 	first.Add(subject, time.Now(), false)
 	second.Add(subject6, time.Now(), false)
 	if n := len(Open(path, Options{}).Entries()); n != 1 {
@@ -388,6 +389,9 @@ func TestTwoProcessesWithOneFile(t *testing.T) {
 	second.Attach()
 	if n := len(Open(path, Options{}).Entries()); n != 2 || len(second.Entries()) != 2 {
 		t.Errorf("%d are on disk, %d in memory, want both", n, len(second.Entries()))
+	}
+	if len(forgotten) != 1 || forgotten[0] != subject {
+		t.Errorf("the second process forgets %v, want what the first has deleted", forgotten)
 	}
 	first.Add(netip.MustParsePrefix("198.51.100.1/32"), time.Now(), false)
 	if n := len(Open(path, Options{}).Entries()); n != 2 {
