@@ -61,6 +61,7 @@ type App struct {
 	Privacy *Privacy `json:"privacy,omitempty"`
 
 	runtime *runtime.Runtime
+	ctx     caddy.Context // until Start
 }
 
 // CaddyModule returns the Caddy module information.
@@ -84,12 +85,10 @@ func (a *App) Runtime() *runtime.Runtime { return a.runtime }
 // Provision makes the engine from what is on this machine. It calls nobody: a slow or dead service delays
 // neither a start nor a reload.
 func (a *App) Provision(ctx caddy.Context) error {
-	rt, err := runtime.New(ctx)
-	a.runtime = rt
-	if err != nil {
-		return err
-	}
+	rt := runtime.New(ctx)
+	a.runtime, a.ctx = rt, ctx
 	if a.History != nil {
+		var err error
 		if rt.Digest, err = runtime.Hash(a); err != nil { // before defaults are applied and raw modules are gone from it
 			return fmt.Errorf("naming the configuration: %w", err)
 		}
@@ -98,6 +97,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	for _, step := range []func(caddy.Context) error{
+		a.provisionFolder,
 		a.provisionPrivacy, // first: all later log entries go through it
 		a.provisionSentry,  // next: it reports what fails in the others
 		a.provisionEvents,
@@ -124,6 +124,8 @@ func (a *App) provisionEvents(ctx caddy.Context) error {
 	}
 	return nil
 }
+
+func (a *App) provisionFolder(caddy.Context) error { return a.runtime.OpenFolder() }
 
 func (a *App) provisionOverrides(caddy.Context) error { return a.runtime.OpenOverrides() }
 
@@ -203,6 +205,8 @@ func CheckMemory(subjects int) error {
 
 // Start makes this the app that serves.
 func (a *App) Start() error {
+	a.runtime.FindSites(a.ctx)
+	a.ctx = caddy.Context{}
 	a.runtime.Start()
 	return nil
 }

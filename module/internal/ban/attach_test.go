@@ -70,12 +70,12 @@ func TestTwoProcessesWithOneFile(t *testing.T) {
 
 		first := open()
 		first.Attach()
-		for range rapid.IntRange(0, 5).Draw(rt, "changes of the first") {
+		for range rapid.IntRange(0, 3).Draw(rt, "changes of the first") {
 			change(first, true)
 		}
 		second := open()
 		check("the second, when it starts", second)
-		for range rapid.IntRange(0, 10).Draw(rt, "changes of both") {
+		for range rapid.IntRange(0, 5).Draw(rt, "changes of both") {
 			if rapid.Bool().Draw(rt, "of the first") {
 				change(first, true)
 				continue

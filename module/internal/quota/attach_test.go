@@ -47,7 +47,7 @@ func TestTwoProcessesWithOneFile(t *testing.T) {
 			}
 		}
 		finish := func(p *process) {
-			if err := p.Local.Close(); err != nil {
+			if err := p.Close(); err != nil {
 				rt.Fatal(err)
 			}
 		}
@@ -78,6 +78,7 @@ func TestTwoProcessesWithOneFile(t *testing.T) {
 		finish(second)
 
 		last := open()
+		defer finish(last)
 		last.Attach()
 		counted := last.Local.Look("a", terms, now)[0].Used
 		if withStore {

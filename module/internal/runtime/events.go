@@ -183,6 +183,7 @@ func (rt *Runtime) watchOver(ctx context.Context) {
 		refreshed := listsRefreshed.Changed()
 		if Serving() == rt {
 			rt.lookAtFeeds()
+			rt.warnOfRepeats()
 			Events.CheckBlocks(metrics.Enforced(reputation.Block), metrics.Enforced(reputation.Drop))
 			rt.lookAtRedis()
 		}

@@ -34,9 +34,9 @@ type attached interface {
 	Detach() // leave it to another process
 }
 
-// openFolder finds or makes the data folder. It must be opened before all stores in it, so that they are closed before it
-// is left to another process.
-func (rt *Runtime) openFolder() (err error) {
+// OpenFolder finds or makes the data folder. It comes before all stores in it, so that they are closed before it is left to
+// another process. It is locked by Start.
+func (rt *Runtime) OpenFolder() (err error) {
 	dir := DataFolder()
 	rt.Folder, err = Share(&rt.Leases, "folder "+dir, func() (*Folder, func() error, error) {
 		f := new(Folder)

@@ -27,10 +27,9 @@ func ServingFor(r *http.Request) *Runtime {
 // State returns the state of this instance.
 func (rt *Runtime) State(now time.Time) health.State {
 	s := health.State{
-		Clients: health.Clients{
-			Proxy: rt.Suspects.LooksLikeProxy(), Missing: rt.Suspects.WithoutAddress(), Chosen: rt.Suspects.UnstrictServers(),
-		},
-		Keys: rt.Keys(now), LocalShare: rt.LocalShare,
+		Unused: !rt.used, Sites: rt.sites, Rules: rt.rules,
+		Clients: health.Clients{Finding: rt.Suspects.Finding(now), Chosen: rt.Suspects.UnstrictServers()},
+		Keys:    rt.Keys(now), LocalShare: rt.LocalShare,
 	}
 	if rt.Folder != nil {
 		s.Folder = rt.Folder.state()
@@ -38,8 +37,11 @@ func (rt *Runtime) State(now time.Time) health.State {
 	for _, p := range rt.Providers {
 		s.Providers = append(s.Providers, p.Guard.Status())
 	}
+	repeated := rt.repeated()
 	for i, status := range rt.Lists.Status() {
-		s.Lists = append(s.Lists, health.List{Role: rt.ListMeanings[i].Kind.String(), Status: status})
+		s.Lists = append(s.Lists, health.List{
+			Role: rt.ListMeanings[i].Kind.String(), SameAs: repeated[i], Status: status,
+		})
 	}
 	if rt.Memory != nil {
 		s.Memory = new(rt.Memory.status())

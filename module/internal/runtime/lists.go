@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"sync/atomic"
@@ -118,6 +119,32 @@ func (l listing) Lookup(addr netip.Addr) uint32 { return l.Index.Lookup(addr) }
 func (l listing) Members(set uint32) []uint16   { return l.Index.Members(set) }
 func (l listing) Sets() int                     { return l.Index.Sets() }
 func (l listing) Loaded(list int) bool          { return l.Lists[list].Loaded }
+func (l listing) Content(list int) string       { return l.Lists[list].Content }
+
+// repeated returns, by position, the name of the feed that counts in a list's place because both have the same
+// contents, or the empty string.
+func (rt *Runtime) repeated() []string {
+	names := make([]string, len(rt.ListNames))
+	for i, other := range lookup.Repeats(rt.ListMeanings, rt.Lists.Current().Content) {
+		if other >= 0 {
+			names[i] = rt.ListNames[other]
+		}
+	}
+	return names
+}
+
+// warnOfRepeats logs which feeds have the same contents, each once.
+func (rt *Runtime) warnOfRepeats() {
+	for i, other := range rt.repeated() {
+		if name := rt.ListNames[i]; other != rt.repeatsLogged[name] {
+			rt.repeatsLogged[name] = other
+			if other != "" {
+				rt.Logger.Warn("two lists have the same contents and count once", slog.String("feed", name),
+					slog.String("same_as", other), slog.String("cure", "remove one of them"))
+			}
+		}
+	}
+}
 
 // endedLists answers requests that outlive their configuration: nothing is known.
 type endedLists struct{}
@@ -126,3 +153,4 @@ func (endedLists) Lookup(netip.Addr) uint32 { return 0 }
 func (endedLists) Members(uint32) []uint16  { return nil }
 func (endedLists) Sets() int                { return 1 }
 func (endedLists) Loaded(int) bool          { return false }
+func (endedLists) Content(int) string       { return "" }

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
@@ -60,6 +61,13 @@ type Runtime struct {
 
 	Suspects Suspects
 
+	repeatsLogged map[string]string // by feed, for warnOfRepeats only
+
+	// Whether anybody is protected, as far as the configuration shows.
+	used  bool
+	sites *health.Sites // nil without HTTP app
+	rules []health.Rule // that can never hold
+
 	privacy     *privacy.Policy
 	reporter    atomic.Pointer[Reporter] // nil: errors go to the log only
 	emitter     emitter
@@ -75,12 +83,11 @@ type Provider struct {
 	Guard *quota.Guard
 }
 
-// New returns the runtime of the configuration that ctx belongs to. It logs, and has found the data folder; it does
-// nothing else yet.
-func New(ctx caddy.Context) (*Runtime, error) {
-	rt := &Runtime{Logger: WithRequestIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
+// New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
+func New(ctx caddy.Context) *Runtime {
+	rt := &Runtime{repeatsLogged: make(map[string]string), Logger: WithRequestIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
 	rt.OpenHistory = rt.openHistory
-	return rt, rt.openFolder()
+	return rt
 }
 
 // maxWait is how long a request may be made to wait.
@@ -131,6 +138,7 @@ func (rt *Runtime) Start() {
 		rt.Logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
 			slog.String("cure", "name feeds and providers in the global ip_reputation options"))
 	}
+	rt.warnUnprotected()
 }
 
 // Stop ends what Start began. More calls do nothing.
@@ -145,10 +153,11 @@ func (rt *Runtime) Stop() {
 	}
 	rt.endEvents()
 	rt.endSharing()
-	for _, stop := range []context.CancelFunc{rt.stopSecrets, rt.stopSaving} {
-		if stop != nil {
-			stop()
-		}
+	if rt.stopSecrets != nil {
+		rt.stopSecrets()
+	}
+	if rt.stopSaving != nil {
+		rt.stopSaving()
 	}
 }
 
