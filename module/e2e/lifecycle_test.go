@@ -248,3 +248,38 @@ func TestTwoProcessesShareAFolder(t *testing.T) {
 		t.Errorf("the provider was asked %d and %d times about two clients, the list fetched %d times", bad, clean, p.fetches())
 	}
 }
+
+// TestACheckWritesNothing proves that `caddy validate` leaves the data folder as it is, also a file in it that is damaged: a Caddy
+// that runs may be using it.
+func TestACheckWritesNothing(t *testing.T) {
+	c := newConfig(t)
+	c.ask(startStandIn(t))
+	folder := filepath.Join(c.dataDir, "caddy", "ip_reputation")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"bans.json", "quota.json", "memory.bin"} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte("damaged"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config := filepath.Join(t.TempDir(), "caddy.json")
+	if err := os.WriteFile(config, c.json(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := c.caddyCommand(t, "validate", "--config", config).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	files, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if file.IsDir() {
+			continue // feeds, which is made
+		}
+		if text, err := os.ReadFile(filepath.Join(folder, file.Name())); err != nil || string(text) != "damaged" {
+			t.Errorf("the check has written %s: %q, %v", file.Name(), text, err)
+		}
+	}
+}

@@ -20,6 +20,7 @@ func DataFolder() string { return filepath.Join(caddy.AppDataDir(), "ip_reputati
 //
 // The spool of the history is not part of this: several processes can share it.
 type Folder struct {
+	path string
 	lock *folderlock.Lock
 
 	mu      sync.Mutex
@@ -39,11 +40,16 @@ type attached interface {
 func (rt *Runtime) OpenFolder() (err error) {
 	dir := DataFolder()
 	rt.Folder, err = Share(&rt.Leases, "folder "+dir, func() (*Folder, func() error, error) {
-		f := new(Folder)
-		f.lock = folderlock.New(dir, ProcessLogger("folder"), f.change)
+		f := newFolder(dir)
 		return f, f.lock.Close, nil
 	})
 	return err
+}
+
+func newFolder(dir string) *Folder {
+	f := &Folder{path: dir}
+	f.lock = folderlock.New(dir, ProcessLogger("folder"), f.change)
+	return f
 }
 
 // start takes the folder, unless another process has it.
@@ -56,7 +62,7 @@ func (f *Folder) start() {
 // state returns what health judges.
 func (f *Folder) state() health.Folder {
 	s := f.lock.Status()
-	state := health.Folder{Path: DataFolder(), Since: s.Since}
+	state := health.Folder{Path: f.path, Since: s.Since}
 	switch {
 	case s.Since.IsZero(): // it has not started yet
 	case !s.Held:
@@ -97,16 +103,16 @@ func (f *Folder) change(s folderlock.Status) {
 	switch {
 	case !s.Held:
 		logger.Warn("another process uses the data folder: this one works from memory, and a restart forgets what it learns and is told",
-			slog.String("folder", DataFolder()), slog.String("owner", s.Owner.String()),
+			slog.String("folder", f.path), slog.String("owner", s.Owner.String()),
 			slog.String("cure", "let each Caddy have a data folder of its own: set XDG_DATA_HOME; where the other one is about to end, nothing"))
 	case s.Err != nil:
 		logger.Warn("the data folder cannot be locked: make sure that no other process uses it",
-			slog.String("folder", DataFolder()), slog.Any("error", s.Err))
+			slog.String("folder", f.path), slog.Any("error", s.Err))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if s.Held && f.refused {
-		logger.Info("this process has the data folder now, and stores in it what it knows", slog.String("folder", DataFolder()))
+		logger.Info("this process has the data folder now, and stores in it what it knows", slog.String("folder", f.path))
 	}
 	f.refused = !s.Held
 	f.held = s.Held

@@ -37,6 +37,7 @@ type Store struct {
 	all      *replica.Map[Tombstone]
 	skipped  replica.Skipped
 	detached bool // the file belongs to another process
+	unsaved  bool // it lacks a change, for that reason
 
 	changed, pending replica.Signal
 }
@@ -99,7 +100,9 @@ func (s *Store) attach() (taken []Tombstone) {
 	s.detached = false
 	list, _ := readFile(s.path, s.now()) // Open has logged why it is of no use
 	taken, _ = s.all.Merge(list)
-	s.save()
+	if s.unsaved {
+		s.save()
+	}
 	return taken
 }
 
