@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,7 +19,8 @@ import (
 func TestTwoProcessesWithOneFile(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		path := filepath.Join(t.TempDir(), "bans.json")
-		now := time.Now()
+		var now atomic.Int64 // in seconds
+		now.Store(time.Now().Unix())
 		var opened []*Store
 		defer func() {
 			for _, s := range opened {
@@ -26,7 +28,7 @@ func TestTwoProcessesWithOneFile(t *testing.T) {
 			}
 		}()
 		open := func() *Store {
-			s, err := Open(path, Options{Detached: true, now: func() time.Time { return now }})
+			s, err := Open(path, Options{Detached: true, now: func() time.Time { return time.Unix(now.Load(), 0) }})
 			if err != nil {
 				rt.Fatal(err)
 			}
@@ -36,7 +38,7 @@ func TestTwoProcessesWithOneFile(t *testing.T) {
 		banned := map[string]bool{} // by the latest change
 		change := func(s *Store, saved bool) {
 			n := rapid.IntRange(0, 7).Draw(rt, "a change")
-			now = now.Add(time.Second)
+			now.Add(1)
 			prefix := netip.MustParsePrefix(fmt.Sprintf("203.0.113.%d/32", n/2))
 			var err error
 			if n%2 == 0 {
