@@ -62,6 +62,7 @@ type Key struct {
 	secret.Status
 
 	State           KeyState
+	NotAsked        bool      // a provider's, with which no call has ended yet
 	SetAside, Retry time.Time // start and end of the pause after the service refused it
 }
 
