@@ -31,6 +31,9 @@ func (rt *Runtime) State(now time.Time) health.State {
 		Clients: health.Clients{Finding: rt.Suspects.Finding(now), Chosen: rt.Suspects.UnstrictServers()},
 		Keys:    rt.Keys(now), LocalShare: rt.LocalShare,
 	}
+	if rt.Folder != nil {
+		s.Folder = rt.Folder.state()
+	}
 	for _, p := range rt.Providers {
 		s.Providers = append(s.Providers, p.Guard.Status())
 	}
