@@ -59,6 +59,7 @@ type Runtime struct {
 
 	Suspects Suspects
 
+	readyBy       time.Time         // until then, lists without contents delay readiness; see AwaitsLists
 	repeatsLogged map[string]string // by feed, for warnOfRepeats only
 
 	privacy     *privacy.Policy
@@ -114,6 +115,7 @@ func (rt *Runtime) Start() {
 	rt.reporter.Load().Start()
 	rt.Lists.Start()
 	rt.Memory.start(rt)
+	rt.expectLists(time.Now())
 	if Serving() == nil {
 		Events.Reset() // after Caddy was stopped, each event is news again
 	}
