@@ -112,6 +112,9 @@ type Options struct {
 	// Transport carries the requests. Default: a transport of the Set's own.
 	Transport http.RoundTripper
 
+	// Shared, if set, is where instances share copies of fetched lists.
+	Shared Shared
+
 	// Logger receives what operators need to know. Default: nothing is logged.
 	Logger *slog.Logger
 
@@ -174,6 +177,7 @@ type Set struct {
 	logger  *slog.Logger
 	observe func(string, Result)
 	fetcher *fetcher
+	shared  Shared // nil: each list is fetched by this instance
 	builder builder
 
 	ctx    context.Context
@@ -199,7 +203,7 @@ func Open(specs []Spec, o Options) (*Set, error) {
 	if o.Observe == nil {
 		o.Observe = func(string, Result) {}
 	}
-	s := &Set{logger: o.Logger, observe: o.Observe, fetcher: newFetcher(o.Transport)}
+	s := &Set{logger: o.Logger, observe: o.Observe, fetcher: newFetcher(o.Transport), shared: o.Shared}
 	s.builder.wake = make(chan struct{}, 1)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 
@@ -317,6 +321,14 @@ func (s *Set) refresh(ctx context.Context, l *list) error {
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
 	shown, err := l.refresh(ctx, (*list).tooSoon)
+	for elsewhere := (*elsewhereError)(nil); errors.As(err, &elsewhere); {
+		select {
+		case <-time.After(elsewhere.pause):
+			shown, err = l.refresh(ctx, (*list).tooSoon)
+		case <-ctx.Done():
+			return err
+		}
+	}
 	if err != nil || shown == nil {
 		return err
 	}

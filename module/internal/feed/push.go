@@ -136,7 +136,7 @@ func (s *Set) PushFailed(name string, why error) error {
 	l.mu.Lock()
 	l.st.lastAttempt = time.Now()
 	l.mu.Unlock()
-	l.recordAttempt(result, why)
+	l.recordAttempt(result, why, time.Time{})
 	s.observe(name, result)
 	return nil
 }
@@ -237,7 +237,7 @@ func (l *list) recordPush(r rejected, result Result, failure error) error {
 		l.st.ignored, l.st.first = r.wrong, r.first
 	}
 	l.mu.Unlock()
-	l.recordAttempt(result, failure)
+	l.recordAttempt(result, failure, time.Now())
 	l.set.observe(l.spec.Name, result)
 	if failure != nil {
 		return fmt.Errorf("pushing %s: %w", l.spec.Name, failure)

@@ -35,7 +35,7 @@ func (rt *Runtime) OpenLists(specs []feed.Spec, keyHashes []string) error {
 	rt.Lists, err = Share(&rt.Leases, "lists "+dir+" "+hash, func() (*Lists, func() error, error) {
 		l := &Lists{series: make(map[string]*metrics.FeedSeries, len(specs))}
 		set, err := feed.Open(specs, feed.Options{
-			Dir: filepath.Join(dir, "feeds"), Logger: ProcessLogger("lists"), Observe: l.observe,
+			Dir: filepath.Join(dir, "feeds"), Shared: sharedLists{}, Logger: ProcessLogger("lists"), Observe: l.observe,
 		})
 		if err != nil {
 			return nil, nil, err
