@@ -19,8 +19,8 @@ import (
 )
 
 // Redis is the memory that several instances of Caddy share: what providers said, who asks next, what is left
-// of quotas and limits, what operators ban, and the lists that one of them fetched. While it is away each instance goes on by itself; nothing
-// waits for it.
+// of quotas and limits, what operators ban, and the lists that one of them fetched. While it is away each
+// instance goes on by itself; nothing waits for it.
 type Redis struct {
 	// Where it is: `host:port`, or the path of a Unix socket. Several only of a Cluster or of Sentinels. Placeholders are
 	// resolved when the configuration is loaded. Default port: 6379.

@@ -18,7 +18,9 @@ func TestOneListUnderManyNames(t *testing.T) {
 	c.app["feeds"] = feeds
 	r := startCaddy(t, c)
 	type status struct {
-		Health struct{ Warnings []struct{ Reason, Component, Text string } }
+		Health struct {
+			Warnings []struct{ Reason, Component, Text string }
+		}
 	}
 	var s status
 	eventually(t, "all copies are named", func() bool {
