@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
@@ -149,10 +150,20 @@ func (f *fetcher) part(
 		return v, false, err
 	}
 	v = validators{ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}
-	if len(v.ETag) > maxValidator || len(v.LastModified) > maxValidator {
+	if !v.sendable() {
 		v = validators{}
 	}
 	return v, true, nil
+}
+
+// sendable reports whether the validators can be sent in a request.
+func (v validators) sendable() bool {
+	for _, text := range []string{v.ETag, v.LastModified} {
+		if len(text) > maxValidator || strings.ContainsFunc(text, unicode.IsControl) {
+			return false
+		}
+	}
+	return true
 }
 
 func readBody(resp *http.Response, spec *Spec, to *listformat.List) error {

@@ -23,8 +23,8 @@ type Shared interface {
 	// LoadList returns the text of a copy.
 	LoadList(ctx context.Context, list, version string) ([]byte, error)
 
-	// StoreList shares a copy and ends the lease. Without a text it confirms the version. before is
-	// the version that was shared until now.
+	// StoreList shares a copy and ends the lease. Without a text it confirms the version, which is an
+	// error if its text is gone. before is the version that was shared until now.
 	StoreList(ctx context.Context, list, holder, version, before string, text []byte, keep time.Duration) error
 
 	// ReleaseList ends the lease without a copy. Nobody may claim the list before pause has passed.
@@ -180,7 +180,13 @@ func (l *list) share(ctx context.Context, claim SharedClaim, failed error) {
 		return
 	}
 	keep := max(minPatience, patienceRefreshes*l.spec.Refresh)
-	if l.set.shared.StoreList(ctx, l.shareKey, l.holder, version, claim.Version, text, keep) == nil {
+	err := l.set.shared.StoreList(ctx, l.shareKey, l.holder, version, claim.Version, text, keep)
+	if err != nil && text == nil { // the shared text may be gone
+		if _, text = l.sharedText(""); text != nil {
+			err = l.set.shared.StoreList(ctx, l.shareKey, l.holder, version, "", text, keep)
+		}
+	}
+	if err == nil {
 		l.mu.Lock()
 		l.st.shared = version
 		l.mu.Unlock()

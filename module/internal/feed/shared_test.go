@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 // store is a Shared in memory, for tests with a clock of their own.
@@ -77,7 +79,7 @@ func (s *store) LoadList(_ context.Context, list, version string) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	if l.version != version {
+	if l.version != version || l.text == nil {
 		return nil, errors.New("gone")
 	}
 	s.loaded++
@@ -93,8 +95,8 @@ func (s *store) StoreList(_ context.Context, list, holder, version, before strin
 	}
 	if text != nil {
 		l.text = text
-	} else if version != before {
-		return errors.New("a version without a text")
+	} else if version != before || l.text == nil {
+		return errors.New("gone")
 	}
 	l.version, l.confirmed = version, time.Now()
 	if l.holder == holder {
@@ -329,6 +331,24 @@ func TestOldCopyIsBetterThanNone(t *testing.T) {
 	})
 }
 
+// TestLostTextIsSharedAgain proves that a copy whose text Redis has evicted is written again by the next fetch.
+func TestLostTextIsSharedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &publisher{answer: func(int) (int, string, string) { return http.StatusOK, addresses(20), "" }}
+		shared := new(store)
+		instances(t, 1, shared, p, secretSpec())
+		time.Sleep(10 * time.Second)
+		l := shared.only(t)
+		l.text = nil
+		instances(t, 2, shared, p, secretSpec())
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if n := len(p.times()); n != 2 || l.text == nil {
+			t.Errorf("%d fetches, want 2, of which the second shares the text", n)
+		}
+	})
+}
+
 // TestSharedCopyIsGuarded proves that a copy which no publisher could send is refused, and that the list is fetched then.
 func TestSharedCopyIsGuarded(t *testing.T) {
 	spec := completed(t, secretSpec())
@@ -460,4 +480,42 @@ func completed(t *testing.T, s Spec) Spec {
 func sumOf(body string) string {
 	sum := sha256.Sum256([]byte(body))
 	return hex.EncodeToString(sum[:])
+}
+
+// FuzzReadShared proves that nothing in Redis makes the reader panic, or gets more into a list than a publisher could.
+func FuzzReadShared(f *testing.F) {
+	spec, err := secretSpec().complete()
+	if err != nil {
+		f.Fatal(err)
+	}
+	spec.MaxBytes = 4 << 10
+	l := newList(nil, 0, spec)
+	body := "192.0.2.1/32\n2001:db8::/32\n"
+	h := copyHeader{spec: l.fingerprint, lines: 2, entries: 2, sum: sumOf(body), parts: []validators{{ETag: `"1"`}}}
+	whole := append(h.appendText(nil), body...)
+	f.Add(whole)
+	f.Add(whole[:len(whole)/2])
+	f.Add([]byte("nonsense"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		packed := compress(func(w io.Writer) error {
+			_, err := w.Write(text)
+			return err
+		})
+		for _, text := range [][]byte{text, packed} {
+			c, err := l.readShared(text)
+			if err != nil {
+				continue
+			}
+			for _, p := range c.Prefixes {
+				if listformat.TooWide(p) {
+					t.Errorf("%s is in the list", p)
+				}
+			}
+			for _, v := range c.parts {
+				if !v.sendable() {
+					t.Errorf("%+v is sent", v)
+				}
+			}
+		}
+	})
 }

@@ -96,8 +96,13 @@ func (l *list) readShared(text []byte) (received, error) {
 	switch {
 	case h.spec != l.fingerprint:
 		return received{}, errForeign
-	case hex.EncodeToString(sum.Sum(nil)) != h.sum, len(c.Prefixes) != h.entries, h.lines < h.entries:
+	case hex.EncodeToString(sum.Sum(nil)) != h.sum, len(c.Prefixes) != h.entries, h.lines < h.entries, int64(h.lines) > l.spec.MaxBytes*int64(len(l.spec.URLs)):
 		return received{}, fmt.Errorf("%w: its checksum does not match", errDamaged)
+	}
+	for i, v := range h.parts {
+		if !v.sendable() {
+			h.parts[i] = validators{}
+		}
 	}
 	return received{List: c, parts: h.parts, lines: h.lines, fetched: h.fetched}, nil
 }

@@ -28,6 +28,8 @@ var (
 
 const listPiece = 256 << 10
 
+var errListGone = errors.New("the copy of the list is gone from redis")
+
 // validVersion is what a version looks like: it becomes part of a key.
 var validVersion = regexp.MustCompile(`^[0-9a-f]{1,64}$`)
 
@@ -74,7 +76,7 @@ func (c *Client) LoadList(ctx context.Context, list, version string) ([]byte, er
 	case err != nil:
 		return nil, err
 	case size == 0:
-		return nil, errors.New("the copy of the list is gone from redis")
+		return nil, errListGone
 	case size > feed.MaxShared:
 		return nil, fmt.Errorf("the copy of the list in redis has %d bytes, more than %d", size, feed.MaxShared)
 	}
@@ -93,7 +95,7 @@ func (c *Client) LoadList(ctx context.Context, list, version string) ([]byte, er
 }
 
 // StoreList shares a copy and releases the lease. Without a text, it confirms the copy with that
-// version. The text of the version before is deleted.
+// version, which is an error if its text is gone. The text of the version before is deleted.
 func (c *Client) StoreList(
 	ctx context.Context, list, holder, version, before string, text []byte, keep time.Duration,
 ) error {
@@ -114,8 +116,11 @@ func (c *Client) StoreList(
 	if before != "" {
 		old = c.textKey(list, before)
 	}
-	_, err := c.run(ctx, storingList, []string{c.listKey(list), c.leaseKey(list), key, old},
+	whole, err := c.run(ctx, storingList, []string{c.listKey(list), c.leaseKey(list), key, old},
 		holder, version, keep.Milliseconds())
+	if err == nil && integer(whole) == 0 {
+		err = errListGone
+	}
 	return err
 }
 

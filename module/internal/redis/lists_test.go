@@ -136,6 +136,7 @@ func TestSharedList(t *testing.T) {
 	if got := claim(one, "a", 0); got.Mine || got.Pause < 50*time.Minute || got.Pause > time.Hour {
 		t.Errorf("in a pause: %+v", got)
 	}
+	server.CLI("DEL", "iprep:v1:{list:list}:lease")
 	store("a1", "a1", nil)
 	store("b2", "a1", []byte("smaller"))
 	if text, err := load("b2"); err != nil || string(text) != "smaller" {
@@ -144,9 +145,12 @@ func TestSharedList(t *testing.T) {
 	if _, err := load("a1"); err == nil {
 		t.Error("the version before is still there")
 	}
-	store("c3", "b2", nil) // whose text has been evicted
-	if got := claim(two, "b", time.Hour); got.Version != "b2" {
-		t.Errorf("a version without a text is described: %+v", got)
+	server.CLI("DEL", "iprep:v1:{list:list}:b2") // evicted
+	if err := one.StoreList(ctx, "list", "a", "b2", "b2", nil, time.Hour); !errors.Is(err, errListGone) {
+		t.Errorf("a copy without a text was confirmed: %v", err)
+	}
+	if got := claim(two, "b", time.Hour); got.Version != "" || !got.Mine {
+		t.Errorf("a copy without a text is described: %+v", got)
 	}
 }
 
