@@ -20,6 +20,9 @@ func (p *page) status(s adminapi.Status) {
 		p.row("health", string(s.Health.Status))
 	}
 	p.row("data folder", s.DataFolder)
+	if s.Sites != nil {
+		p.row("sites", sitesLine(s.Sites))
+	}
 	p.row("memory", fmt.Sprintf("%d of %d records, %d evicted", s.Memory.Records, s.Memory.Capacity, s.Memory.Evictions))
 	if s.Redis != nil {
 		p.row("redis", redisLine(s.Redis, p.now))
@@ -41,6 +44,21 @@ func (p *page) status(s adminapi.Status) {
 	for i, text := range s.Warnings {
 		p.row(label("WARNINGS", i), text)
 	}
+}
+
+// sitesLine says which sites have the handler, and who reaches none.
+func sitesLine(s *health.Sites) string {
+	text := fmt.Sprintf("%d of %d have ip_reputation", s.Protected, s.All)
+	if len(s.Without) > 0 {
+		text += ", not " + strings.Join(s.Without, " ")
+	}
+	if more := s.All - s.Protected - len(s.Without); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	if s.Redirects {
+		text += "; redirects to https come before it"
+	}
+	return text
 }
 
 func redisLine(s *redis.Status, now time.Time) string {

@@ -34,7 +34,7 @@ func TestStatusShowsTroubleOfLists(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			test.status.Name, test.status.Kind, test.status.Source = "one", feed.KindURL, "lists.example.org"
 			var out bytes.Buffer
-			p := newPage(&out)
+			p := newPage(&out, 0)
 			p.now = now
 			p.status(adminapi.Status{Lists: []health.List{{Role: "feed", Status: test.status}}})
 			if err := p.flush(); err != nil {

@@ -232,6 +232,10 @@ func (e *Engine) Close(ctx context.Context) {
 	<-done // providers return soon after their context ends
 }
 
+// ReleaseLists drops what was computed from the lists. Call it when they have ended: a request that outlives the engine
+// would otherwise hold their contents.
+func (e *Engine) ReleaseLists() { e.compiled.Store(nil) }
+
 // Busy reports whether calls are running.
 func (e *Engine) Busy() bool { return e.calls.count.Load() > 0 }
 

@@ -21,7 +21,7 @@ func TestAwaitsLists(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = set.Close() })
 		rt := &Runtime{
-			Logger: slog.New(slog.DiscardHandler), Lists: &Lists{Set: set}, ListMeanings: make([]lookup.List, len(specs)),
+			Logger: slog.New(slog.DiscardHandler), Lists: newLists(set), ListMeanings: make([]lookup.List, len(specs)),
 		}
 		for _, spec := range specs {
 			rt.ListNames = append(rt.ListNames, spec.Name)
