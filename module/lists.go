@@ -63,7 +63,7 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 	specs, keyHashes := make([]feed.Spec, len(all)), make([]string, len(all))
 	for i, list := range all {
 		if slices.ContainsFunc(all[:i], func(other configuredList) bool { return other.spec.Name == list.spec.Name }) {
-			return fmt.Errorf("two lists are named %q: give one of them another name, or name it once", list.spec.Name)
+			return sameName(list.spec.Name)
 		}
 		if !booting {
 			if err := checkFile(list.spec); err != nil {

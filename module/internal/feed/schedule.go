@@ -155,7 +155,8 @@ func (l *list) retryPause(err error) time.Duration {
 	policy := backoff.Policy{First: firstPause, Most: max(l.spec.Refresh, firstPause)}
 	jitter := retryJitter
 	var f *failure
-	if !l.st.loaded && !(errors.As(err, &f) && f.refused) {
+	refused := errors.As(err, &f) && f.refused
+	if !l.st.loaded && !refused {
 		policy.First, jitter = emptyPause, emptyJitter
 	}
 	return backoff.Jitter(policy.Pause(l.st.failures), 1, 1+jitter)
