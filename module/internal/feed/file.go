@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
-
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 const (
@@ -40,7 +37,7 @@ func (r readFile) same(path string) bool {
 }
 
 // readFile reads the local file. Errors name the file, and the line if there is one.
-func (l *list) readFile() (*listformat.List, readFile, error) {
+func (l *list) readFile() (*content, readFile, error) {
 	f, err := os.Open(l.spec.File)
 	if err != nil {
 		return nil, readFile{}, err // names the file
@@ -55,9 +52,7 @@ func (l *list) readFile() (*listformat.List, readFile, error) {
 			l.spec.File)
 	}
 	read := readFile{info: info, racy: time.Since(info.ModTime()) < mtimeResolution}
-	const usualLine = 14 // bytes
-	expected := min(info.Size(), l.spec.MaxBytes)/usualLine + 1
-	all := &listformat.List{Prefixes: make([]netip.Prefix, 0, expected)}
+	all := l.spec.newContent()
 	l.mu.Lock()
 	strict := l.spec.Own && !l.st.loaded
 	l.mu.Unlock()

@@ -13,7 +13,6 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 const (
@@ -202,9 +201,9 @@ func (l *list) attempt(ctx context.Context) (result Result, err error) {
 		}
 	}()
 	l.mu.Lock()
-	known, lines := l.st.header.parts, l.st.header.lines // zero without a good list
+	known := l.st.header.parts // none without a good list
 	l.mu.Unlock()
-	var c *listformat.List
+	var c *content
 	var parts []validators
 	if l.spec.kind() == KindFile {
 		var read readFile
@@ -213,7 +212,7 @@ func (l *list) attempt(ctx context.Context) (result Result, err error) {
 		l.st.read = read
 		l.mu.Unlock()
 	} else {
-		c, parts, err = l.set.fetcher.fetch(ctx, &l.spec, known, lines)
+		c, parts, err = l.set.fetcher.fetch(ctx, &l.spec, known)
 		if err == nil && c == nil {
 			return l.confirm(), nil
 		}
@@ -247,7 +246,7 @@ func (l *list) ranges() iplist.Ranges {
 
 // accept makes c the last good list, to be published by the next
 // snapshot, or returns why it is refused.
-func (l *list) accept(c *listformat.List, parts []validators) (Result, error) {
+func (l *list) accept(c *content, parts []validators) (Result, error) {
 	l.mu.Lock()
 	loaded, old := l.st.loaded, l.st.header
 	l.mu.Unlock()
@@ -256,9 +255,12 @@ func (l *list) accept(c *listformat.List, parts []validators) (Result, error) {
 	}
 	h := copyHeader{
 		name: l.spec.Name, source: l.spec.origin(), spec: l.fingerprint,
-		fetched: time.Now(), lines: len(c.Prefixes), parts: parts,
+		fetched: time.Now(), lines: c.Lines, parts: parts,
 	}
-	ranges := iplist.NewRanges(c.Prefixes)
+	ranges := c.ranges.Ranges()
+	if ranges.Len() > l.spec.MaxEntries {
+		return ResultTooLarge, l.spec.tooMany()
+	}
 	if !l.spec.Own {
 		ranges = ranges.Without(reserved)
 	}
@@ -318,8 +320,8 @@ func (l *list) recordStored(err error) {
 }
 
 // validate refuses content that is implausible.
-func (l *list) validate(c *listformat.List, loaded bool, before int) error {
-	lines := len(c.Prefixes)
+func (l *list) validate(c *content, loaded bool, before int) error {
+	lines := c.Lines
 	good := lines + c.Skipped
 	wrongShare := float64(c.Wrong) / float64(max(good+c.Wrong, 1))
 	switch {

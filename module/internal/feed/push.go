@@ -13,9 +13,6 @@ import (
 )
 
 const (
-	// DefaultMaxEntries is how many entries a pushed list may have.
-	DefaultMaxEntries = 2_000_000
-
 	// pushPatience is how long a pushed list may be without a push until it is stale.
 	pushPatience = 10 * time.Minute
 

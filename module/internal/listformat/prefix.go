@@ -1,6 +1,7 @@
 package listformat
 
 import (
+	"bytes"
 	"net/netip"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -11,6 +12,9 @@ import (
 func ParsePrefix(b []byte) (netip.Prefix, bool) {
 	addr, rest, ok := parseIPv4(b)
 	if !ok {
+		if bytes.IndexByte(b, ':') < 0 {
+			return netip.Prefix{}, false // not IPv6 either
+		}
 		return parsePrefixSlowly(string(b))
 	}
 	bits := 32
@@ -80,8 +84,8 @@ func parsePrefixSlowly(s string) (netip.Prefix, bool) {
 
 var reservedPrefixes = reputation.ReservedPrefixes()
 
-// TooWide reports whether a prefix covers more of the Internet than a list of others may: more than
-// a /8 or, in IPv6, a /16. It must be a mistake of the publisher, and would block the world.
+// TooWide reports whether a prefix covers more of the Internet than an entry of a list may: more
+// than a /8 or, in IPv6, a /16, as for a ban. It must be a mistake, and would block the world.
 // Reserved ranges are no part of the Internet.
 func TooWide(p netip.Prefix) bool {
 	if p.Addr().Is4() && p.Bits() >= 8 || !p.Addr().Is4() && p.Bits() >= 16 {
