@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 )
 
 const (
@@ -195,7 +195,7 @@ func (l *list) normal(e Entry) (netip.Prefix, error) {
 		return p, fmt.Errorf("the ID %d is too large", e.ID)
 	case !p.IsValid():
 		return p, fmt.Errorf("the entry %d names no addresses", e.ID)
-	case !l.spec.Own && listformat.TooWide(p):
+	case !l.spec.Own && address.TooWide(p):
 		return p, fmt.Errorf("%s is too much of the Internet", p)
 	}
 	return p, nil

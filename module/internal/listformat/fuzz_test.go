@@ -6,11 +6,13 @@ import (
 	"os"
 	"runtime"
 	"testing"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 )
 
 // checkAccepted holds for whatever is read: it could not block the world, and nothing is unmasked.
 func checkAccepted(t *testing.T, p netip.Prefix) {
-	if !p.IsValid() || p != p.Masked() || TooWide(p) || p.Addr().Is4In6() && p.Bits() >= 96 {
+	if !p.IsValid() || p != p.Masked() || address.TooWide(p) || p.Addr().Is4In6() && p.Bits() >= 96 {
 		t.Errorf("%v was accepted", p)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 )
 
 // sniffed is the number of bytes that decide whether the input is a list, a web page or a binary.
@@ -115,8 +117,8 @@ func (c *collector) add(number int, entry []byte) error {
 	switch {
 	case !ok:
 		return c.reject(number, entry, notAnAddress(entry))
-	case TooWide(p):
-		return c.reject(number, entry, "is too wide: the widest are /8 and, in IPv6, /16")
+	case address.TooWide(p):
+		return c.reject(number, entry, "is too wide: /8 and, in IPv6, /16 are the widest")
 	case c.options.Own && bytes.IndexByte(entry, '/') >= 0:
 		if cure := hostBits(entry); cure != "" {
 			return c.reject(number, entry, "is neither an address nor a range: "+cure)

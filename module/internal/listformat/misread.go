@@ -3,10 +3,10 @@ package listformat
 import (
 	"bytes"
 	"cmp"
-	"encoding/binary"
 	"fmt"
-	"math/bits"
 	"net/netip"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 )
 
 const (
@@ -31,7 +31,7 @@ func (c *collector) misread(first, rest []byte) string {
 		switch {
 		case len(field) == 0:
 			continue
-		case field[0] == '/':
+		case field[0] == '/' && (len(field) == 1 || field[1]-'0' <= 9):
 			return isSpaced
 		case !mayBeAddress(field) || !isAddress(bytes.Trim(field, `-()[]"'`)):
 		case dash || field[0] == '-':
@@ -60,12 +60,11 @@ func isAddress(field []byte) bool {
 // netmask returns the cure for an address that is followed by an IPv4 netmask, or "" if the second
 // field is none.
 func netmask(first, second []byte) string {
-	mask, _, ok := parseIPv4(second)
-	hosts := ^binary.BigEndian.Uint32(mask[:])
-	if !ok || mask[0] != 255 || hosts&(hosts+1) != 0 {
-		return ""
+	p, _ := ParsePrefix(second)
+	if length, ok := address.Netmask(p.Addr()); ok && bytes.IndexByte(first, '/') < 0 {
+		return fmt.Sprintf("has a netmask: write %.40s/%d", first, length)
 	}
-	return fmt.Sprintf("has a netmask: write %.40s/%d", first, bits.LeadingZeros32(hosts))
+	return ""
 }
 
 // notAnAddress returns what is wrong with an entry that ParsePrefix refuses.

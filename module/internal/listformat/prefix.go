@@ -3,8 +3,6 @@ package listformat
 import (
 	"bytes"
 	"net/netip"
-
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // ParsePrefix reads an address or a CIDR as netip does, but does not allocate for IPv4. It masks
@@ -80,21 +78,4 @@ func parsePrefixSlowly(s string) (netip.Prefix, bool) {
 		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 	}
 	return p.Masked(), true
-}
-
-var reservedPrefixes = reputation.ReservedPrefixes()
-
-// TooWide reports whether a prefix covers more of the Internet than an entry of a list may: more
-// than a /8 or, in IPv6, a /16, as for a ban. It must be a mistake, and would block the world.
-// Reserved ranges are no part of the Internet.
-func TooWide(p netip.Prefix) bool {
-	if p.Addr().Is4() && p.Bits() >= 8 || !p.Addr().Is4() && p.Bits() >= 16 {
-		return false
-	}
-	for _, r := range reservedPrefixes {
-		if r.Bits() <= p.Bits() && r.Contains(p.Addr()) {
-			return false
-		}
-	}
-	return true
 }
