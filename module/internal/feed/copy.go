@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -143,30 +142,30 @@ func writeBody(w io.Writer, ranges iplist.Ranges) (entries int, err error) {
 	return entries, err
 }
 
-// readCopy reads a copy whose size is the given number of bytes.
-func readCopy(r io.Reader, size int64) (h copyHeader, ranges iplist.Ranges, err error) {
+func readCopy(r io.Reader) (h copyHeader, ranges iplist.Ranges, err error) {
 	buffered := bufio.NewReaderSize(r, listformat.MaxLine)
 	if h, err = parseCopyHeader(buffered); err != nil {
 		return h, ranges, err
 	}
-	const shortest = int64(len("::/0\n"))
-	prefixes := make([]netip.Prefix, 0, min(max(int64(h.entries), 0), size/shortest))
+	var all iplist.Builder
+	entries := 0
 	hash := sha256.New()
 	err = listformat.EachLine(io.TeeReader(buffered, hash), func(number int, line []byte) error {
 		p, ok := listformat.ParsePrefix(line)
 		if !ok {
 			return fmt.Errorf("%w: entry %d is no CIDR", errDamaged, number)
 		}
-		prefixes = append(prefixes, p)
+		entries++
+		all.Add(p)
 		return nil
 	})
 	if err != nil {
 		return h, ranges, err
 	}
-	if hex.EncodeToString(hash.Sum(nil)) != h.sum || len(prefixes) != h.entries {
+	if hex.EncodeToString(hash.Sum(nil)) != h.sum || entries != h.entries {
 		return h, ranges, fmt.Errorf("%w: its checksum does not match", errDamaged)
 	}
-	return h, iplist.NewRanges(prefixes), nil
+	return h, all.Ranges(), nil
 }
 
 // loadCopy reads the copy at path, if it belongs to the spec with the given fingerprint. confirmed
@@ -183,7 +182,7 @@ func loadCopy(
 	if err != nil {
 		return h, ranges, confirmed, err
 	}
-	if h, ranges, err = readCopy(f, info.Size()); err == nil && h.spec != fingerprint {
+	if h, ranges, err = readCopy(f); err == nil && h.spec != fingerprint {
 		err = errForeign
 	}
 	return h, ranges, info.ModTime(), err

@@ -30,6 +30,9 @@ const (
 	DefaultTimeout   = 30 * time.Second
 	DefaultMaxBytes  = 64 << 20
 	DefaultMaxShrink = 0.5
+
+	// DefaultMaxEntries is how many entries a list may have.
+	DefaultMaxEntries = 2_000_000
 )
 
 // Spec describes the source and the form of one list. Exactly one of URLs, File, Values and
@@ -55,12 +58,15 @@ type Spec struct {
 	// Set.Push. Status shows it, so it must not hold secrets.
 	Pushed string `json:",omitempty"`
 
-	// MaxEntries is how many entries a pushed list may have. Default: DefaultMaxEntries.
+	// MaxEntries is how many entries a list may have. Of a pushed list, each entry counts; of other
+	// lists, each range of addresses, after merging. It bounds the memory that the list takes.
+	// Default: DefaultMaxEntries.
 	MaxEntries int `json:",omitempty"`
 
 	// Own marks a list that the operator maintains, such as a deny or exempt list. It may name
-	// private ranges and ranges of any size. For CheckFile, one wrong line is an error. Otherwise,
-	// the good lines take effect and the wrong ones are logged as errors. In lists of others, reserved ranges are removed and wrong lines are skipped.
+	// private ranges. For CheckFile, one wrong line is an error. Otherwise, the good lines take effect
+	// and the wrong ones are logged as errors. In lists of others, reserved ranges are removed and
+	// wrong lines are skipped.
 	// Values are always own.
 	Own bool
 

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 // list is one list and its refreshes.
@@ -173,16 +172,16 @@ func (l *list) refresh(
 
 // received is a list that was read, and what is known of it.
 type received struct {
-	*listformat.List
+	*content
 	parts     []validators
 	lines     int       // in the source
 	fetched   time.Time // when it was new
 	confirmed time.Time // when its source has last confirmed it
 }
 
-func receivedNow(c *listformat.List, parts []validators) received {
+func receivedNow(c *content, parts []validators) received {
 	now := time.Now()
-	return received{List: c, parts: parts, lines: len(c.Prefixes), fetched: now, confirmed: now}
+	return received{content: c, parts: parts, lines: c.Lines, fetched: now, confirmed: now}
 }
 
 // attempt reads the list again, and returns when its source has confirmed it. A shared copy is taken if
@@ -209,9 +208,9 @@ func (l *list) attempt(ctx context.Context, young time.Duration) (result Result,
 // fetch reads the list from its publisher.
 func (l *list) fetch(ctx context.Context) (Result, time.Time, error) {
 	l.mu.Lock()
-	known, lines := l.st.header.parts, l.st.header.lines // zero without a good list
+	known := l.st.header.parts // none without a good list
 	l.mu.Unlock()
-	c, parts, err := l.set.fetcher.fetch(ctx, &l.spec, known, lines)
+	c, parts, err := l.set.fetcher.fetch(ctx, &l.spec, known)
 	switch {
 	case err != nil:
 		return classify(err), time.Time{}, err
@@ -223,7 +222,7 @@ func (l *list) fetch(ctx context.Context) (Result, time.Time, error) {
 }
 
 // acceptNow is accept for what has just been read.
-func (l *list) acceptNow(c *listformat.List, parts []validators) (Result, time.Time, error) {
+func (l *list) acceptNow(c *content, parts []validators) (Result, time.Time, error) {
 	r := receivedNow(c, parts)
 	result, err := l.accept(r)
 	if err != nil {
@@ -263,7 +262,10 @@ func (l *list) accept(c received) (Result, error) {
 		name: l.spec.Name, source: l.spec.origin(), spec: l.fingerprint,
 		fetched: c.fetched, lines: c.lines, parts: c.parts,
 	}
-	ranges := iplist.NewRanges(c.Prefixes)
+	ranges := c.ranges.Ranges()
+	if ranges.Len() > l.spec.MaxEntries {
+		return ResultTooLarge, l.spec.tooMany()
+	}
 	if !l.spec.Own {
 		ranges = ranges.Without(reserved)
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
@@ -55,7 +56,7 @@ func (l *list) sharedText(shared string) (version string, text []byte) {
 	}
 	ranges := l.ranges()
 	for p := range ranges.Prefixes() {
-		if listformat.TooWide(p) { // neighbours in the source that are one prefix here
+		if address.TooWide(p) { // neighbours in the source that are one prefix here
 			return "", nil
 		}
 	}
@@ -85,7 +86,7 @@ func (l *list) readShared(text []byte) (received, error) {
 		return received{}, err
 	}
 	sum := sha256.New()
-	c := new(listformat.List)
+	c := l.spec.newContent()
 	var format listformat.Format
 	if err := format.Complete(); err != nil {
 		return received{}, err
@@ -96,7 +97,7 @@ func (l *list) readShared(text []byte) (received, error) {
 	switch {
 	case h.spec != l.fingerprint:
 		return received{}, errForeign
-	case hex.EncodeToString(sum.Sum(nil)) != h.sum, len(c.Prefixes) != h.entries, h.lines < h.entries, int64(h.lines) > l.spec.MaxBytes*int64(len(l.spec.URLs)):
+	case hex.EncodeToString(sum.Sum(nil)) != h.sum, c.Lines != h.entries, h.lines < h.entries, int64(h.lines) > l.spec.MaxBytes*int64(len(l.spec.URLs)):
 		return received{}, fmt.Errorf("%w: its checksum does not match", errDamaged)
 	}
 	for i, v := range h.parts {
@@ -104,7 +105,7 @@ func (l *list) readShared(text []byte) (received, error) {
 			h.parts[i] = validators{}
 		}
 	}
-	return received{List: c, parts: h.parts, lines: h.lines, fetched: h.fetched}, nil
+	return received{content: c, parts: h.parts, lines: h.lines, fetched: h.fetched}, nil
 }
 
 // compress returns what is written, compressed, or nil if that is more than MaxShared.
