@@ -16,6 +16,7 @@ func TestOneListUnderManyNames(t *testing.T) {
 		feeds = append(feeds, object{"name": fmt.Sprintf("copy_%02d", i), "sources": []any{p.URL}})
 	}
 	c.app["feeds"] = feeds
+	c.handler["rules"] = []any{rule("block", object{"score": "10"})} // which can hold
 	r := startCaddy(t, c)
 	type status struct {
 		Health struct {
