@@ -287,7 +287,7 @@ func (l *list) accept(c received) (Result, error) {
 			"ignored", c.Wrong, "first_ignored", c.FirstWrong)
 	}
 	if !loaded || old.sum != h.sum {
-		l.st.pending = &ranges
+		l.st.pending, l.st.shared = &ranges, ""
 		l.set.logger.Info("list in force",
 			"feed", l.spec.Name, "entries", h.entries, "lines", h.lines,
 			"ignored", c.Wrong, "first_ignored", c.FirstWrong)

@@ -70,6 +70,9 @@ func (l *list) attemptURL(ctx context.Context, young time.Duration) (Result, tim
 	if shared == nil {
 		return l.fetch(ctx)
 	}
+	if l.copyRemoved() {
+		young = 0 // an operator wants what the publisher has, whatever was there before
+	}
 	claim, err := shared.ClaimList(ctx, l.shareKey, l.holder, young, fetchLease)
 	if err != nil {
 		return l.fetch(ctx)
@@ -94,11 +97,14 @@ func (l *list) attemptURL(ctx context.Context, young time.Duration) (Result, tim
 	case !claim.Mine:
 		return 0, time.Time{}, &elsewhereError{elsewherePause}
 	}
-	release := l.holdLease(ctx)
-	result, confirmed, err := l.fetch(ctx)
-	release()
+	result, confirmed, err := l.fetchWithLease(ctx)
 	l.share(ctx, claim, err)
 	return result, confirmed, err
+}
+
+func (l *list) fetchWithLease(ctx context.Context) (Result, time.Time, error) {
+	defer l.holdLease(ctx)()
+	return l.fetch(ctx)
 }
 
 // takeShared makes the shared copy the last good list, if it is young, or if this instance has none that

@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -58,6 +60,31 @@ func TestSharedCopyIsGuarded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRemovedCopyIsFetchedAnew proves that an operator who removes the copy on disk gets what the publisher has, not
+// what is shared.
+func TestRemovedCopyIsFetchedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &publisher{answer: func(n int) (int, string, string) {
+			return http.StatusOK, addresses(map[bool]int{true: 200, false: 20}[n == 1]), ""
+		}}
+		dir := t.TempDir()
+		s := mustOpen(t, Options{Dir: dir, Transport: p, Shared: new(store)}, secretSpec())
+		s.Start()
+		time.Sleep(70 * time.Minute)
+		synctest.Wait()
+		if got := s.Status()[0]; got.LastResult != "refused_shrunk" {
+			t.Fatalf("%+v", got)
+		}
+		if err := os.Remove(filepath.Join(dir, "one.list")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		if err := s.Refresh(t.Context(), "one"); err != nil || s.Status()[0].Lines != 20 {
+			t.Errorf("%v; %+v", err, s.Status()[0])
+		}
+	})
 }
 
 // TestSharedCopyMayNotShrink proves that the guard against lists that lose most of their lines holds for copies.
