@@ -182,3 +182,26 @@ func TestStrangeSharedList(t *testing.T) {
 		t.Errorf("without redis: %v", err)
 	}
 }
+
+// sharesLists makes every exchange about a list that there is.
+func sharesLists(tb testing.TB, c *Client, list string) {
+	tb.Helper()
+	ctx := tb.Context()
+	claim, err := c.ClaimList(ctx, list, "a", 0, time.Minute)
+	if err != nil || !claim.Mine {
+		tb.Errorf("claiming a list: %+v, %v", claim, err)
+	}
+	before := ""
+	for version, text := range map[string][]byte{"a1": []byte("one"), "b2": bytes.Repeat([]byte("two"), listPiece)} {
+		if err := c.StoreList(ctx, list, "a", version, before, text, time.Hour); err != nil {
+			tb.Errorf("storing a list: %v", err)
+		}
+		if got, err := c.LoadList(ctx, list, version); err != nil || !bytes.Equal(got, text) {
+			tb.Errorf("loading a list: %d bytes, %v", len(got), err)
+		}
+		before = version
+	}
+	if err := c.ReleaseList(ctx, list, "a", 0); err != nil {
+		tb.Errorf("releasing a list: %v", err)
+	}
+}

@@ -471,6 +471,7 @@ func exchange(tb testing.TB, c *Client) {
 		}
 	}
 	keepsRecords(tb, c)
+	sharesLists(tb, c, account)
 }
 
 // today is a window of a quota.
