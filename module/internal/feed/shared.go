@@ -192,9 +192,11 @@ func (l *list) share(ctx context.Context, claim SharedClaim, failed error) {
 			err = l.set.shared.StoreList(ctx, l.shareKey, l.holder, version, "", text, keep)
 		}
 	}
-	if err == nil {
-		l.mu.Lock()
-		l.st.shared = version
-		l.mu.Unlock()
+	if err != nil {
+		_ = l.set.shared.ReleaseList(ctx, l.shareKey, l.holder, 0)
+		return
 	}
+	l.mu.Lock()
+	l.st.shared = version
+	l.mu.Unlock()
 }

@@ -56,8 +56,8 @@ func TestOneFetchForAll(t *testing.T) {
 		if n := len(p.times()); n != 1 {
 			t.Errorf("%d fetches at the start, want 1", n)
 		}
-		if shared.loaded != 9 {
-			t.Errorf("the copy was loaded %d times, want 9", shared.loaded)
+		if n := shared.loads(); n != 9 {
+			t.Errorf("the copy was loaded %d times, want 9", n)
 		}
 		time.Sleep(12 * time.Hour)
 		synctest.Wait()

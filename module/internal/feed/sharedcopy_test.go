@@ -54,8 +54,8 @@ func TestSharedCopyIsGuarded(t *testing.T) {
 				if !isListed(s.Current(), "198.51.100.7", "one_0") || isListed(s.Current(), "192.0.2.1", "one_0") || len(p.times()) != 1 {
 					t.Errorf("asked %d times; %+v", len(p.times()), s.Status())
 				}
-				if shared.only(t).version == "abc" || shared.loaded != 1 {
-					t.Errorf("loaded %d times, and the bad copy is still shared", shared.loaded)
+				if shared.only(t).version == "abc" || shared.loads() != 1 {
+					t.Errorf("loaded %d times, and the bad copy is still shared", shared.loads())
 				}
 			})
 		})

@@ -109,6 +109,13 @@ func (s *store) ReleaseList(_ context.Context, list, holder string, pause time.D
 	return nil
 }
 
+// loads returns how often a copy was loaded.
+func (s *store) loads() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loaded
+}
+
 // only returns the one list that is stored.
 func (s *store) only(t *testing.T) *storedList {
 	t.Helper()

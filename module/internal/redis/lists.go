@@ -26,7 +26,8 @@ var (
 	storingList  = goredis.NewScript(listStoreText)
 )
 
-const listPiece = 256 << 10
+// listPiece is how much goes in one exchange: over a connection that was idle, three round trips.
+const listPiece = 64 << 10
 
 var errListGone = errors.New("the copy of the list is gone from redis")
 

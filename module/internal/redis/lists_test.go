@@ -184,8 +184,9 @@ func TestStrangeSharedList(t *testing.T) {
 }
 
 // sharesLists makes every exchange about a list that there is.
-func sharesLists(tb testing.TB, c *Client, list string) {
+func sharesLists(tb testing.TB, c *Client) {
 	tb.Helper()
+	const list = "list"
 	ctx := tb.Context()
 	claim, err := c.ClaimList(ctx, list, "a", 0, time.Minute)
 	if err != nil || !claim.Mine {

@@ -133,6 +133,7 @@ func TestKindsOfServers(t *testing.T) {
 		other := open(t, Options{Addresses: cluster.Addrs[3:4], Cluster: true})
 		awaitUp(t, other, true)
 		agree(t, map[string]string{"x": `1 "said"`}, follow(t, c, entry("x", 1, "said")), follow(t, other))
+		sharesLists(t, c)
 	})
 	t.Run("sentinel", func(t *testing.T) {
 		s := testenv.RedisSentinel(t)
@@ -155,6 +156,7 @@ func TestKindsOfServers(t *testing.T) {
 		})
 		awaitUp(t, c, true)
 		exchange(t, c)
+		sharesLists(t, c)
 		if n := server.CLI("-n", "3", "DBSIZE"); n == "0" {
 			t.Error("nothing is in database 3")
 		}
@@ -471,7 +473,6 @@ func exchange(tb testing.TB, c *Client) {
 		}
 	}
 	keepsRecords(tb, c)
-	sharesLists(tb, c, account)
 }
 
 // today is a window of a quota.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
@@ -133,8 +134,12 @@ func (rt *Runtime) repeated() []string {
 	return names
 }
 
-// warnOfRepeats logs which feeds have the same contents, each once.
+// warnOfRepeats logs which feeds have the same contents, each once. It waits for the first contents of all
+// lists, since a feed that is loaded later may be the one that counts.
 func (rt *Runtime) warnOfRepeats() {
+	if rt.AwaitsLists(time.Now()) {
+		return
+	}
 	for i, other := range rt.repeated() {
 		if name := rt.ListNames[i]; other != rt.repeatsLogged[name] {
 			rt.repeatsLogged[name] = other
