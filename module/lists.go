@@ -2,8 +2,8 @@ package module
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
-	"os"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
@@ -11,6 +11,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
 // configuredList is one list: where it comes from, and what being on it means.
@@ -73,7 +74,7 @@ func readable(spec feed.Spec) error {
 	if spec.File == "" {
 		return nil
 	}
-	file, err := os.Open(spec.File)
+	file, _, err := regularfile.Open(spec.File, math.MaxInt64)
 	if err != nil {
 		return fmt.Errorf("list file: %w: check the path, and that the user Caddy runs as may read it", err)
 	}
