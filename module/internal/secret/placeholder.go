@@ -38,8 +38,8 @@ type Replacer interface {
 }
 
 // Resolve replaces the placeholders of a text, and trims spaces. It returns ErrEmpty for an empty
-// result, which a missing file or variable gives, and an error if a file is not regular. In a text without placeholders, braces are part
-// of the secret and stay.
+// result, which a missing file or variable gives, and another error if a file is not a regular one.
+// In a text without placeholders, braces are part of the secret and stay.
 func Resolve(text string, with Replacer) (string, error) {
 	if Placeholders(text) == "" {
 		return strings.TrimSpace(text), nil
