@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/netip"
 	"runtime"
@@ -101,7 +102,7 @@ func TestAddEndsReading(t *testing.T) {
 		if encoding == CSV || encoding == NDJSON {
 			f.Members = []string{"ip"}
 		}
-		if err := list.Read(strings.NewReader(body), f, Options{}); err != io.ErrShortBuffer || n != 1 {
+		if err := list.Read(strings.NewReader(body), f, Options{}); !errors.Is(err, io.ErrShortBuffer) || n != 1 {
 			t.Errorf("%s: %d entries, %v", encoding, n, err)
 		}
 	}
