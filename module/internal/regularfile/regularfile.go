@@ -24,18 +24,18 @@ var (
 // Open opens a file for reading that has at most the given number of bytes. Symbolic links are
 // followed. It never waits for anything but the disk.
 func Open(path string, most int64) (*os.File, fs.FileInfo, error) {
-	info, err := os.Stat(path) // opening a socket or a device may fail otherwise, or have effects
-	if err == nil {
-		err = check(path, info, most)
-	}
-	if err != nil {
-		return nil, nil, err
+	// Opening a device can have effects, and opening a socket fails with another error.
+	if info, err := os.Stat(path); err == nil {
+		if err := check(path, info, most); err != nil {
+			return nil, nil, err
+		}
 	}
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a named pipe may have taken its place
 	if err != nil {
 		return nil, nil, err
 	}
-	if info, err = f.Stat(); err == nil {
+	info, err := f.Stat()
+	if err == nil {
 		err = check(path, info, most)
 	}
 	if err != nil {
