@@ -97,7 +97,8 @@ func notARange(word string) error {
 		}
 	}
 	if from, to, ok := strings.Cut(word, "-"); ok && (isAddr(from) && isAddr(to) || word == "-") {
-		return fmt.Errorf("%q is no CIDR range: for the addresses from one to another, write CIDR ranges such as 203.0.113.0/24", word)
+		return fmt.Errorf("%q is no CIDR range: for the addresses from one to another, "+
+			"write CIDR ranges such as 203.0.113.0/24", word)
 	}
 	if first, _, ok := strings.Cut(word, ","); ok && isAddr(first) {
 		return fmt.Errorf("%q has a comma: separate addresses by spaces", word)

@@ -37,7 +37,7 @@ func unpacking(t *testing.T, start, again string, size int) http.HandlerFunc {
 
 // TestMemoryOfAFetch: a list of a few KB on the wire takes memory for what it may hold, whatever it unpacks to.
 func TestMemoryOfAFetch(t *testing.T) {
-	const size, most = 16 << 20, 12 << 20
+	const size, most = 4 << 20, 4 << 20
 	field := listformat.Format{Encoding: listformat.JSON, Members: []string{"ip"}}
 	column := listformat.Format{Encoding: listformat.CSV, Members: []string{"ip"}}
 	for _, test := range []struct {
@@ -132,7 +132,7 @@ func TestMaxEntries(t *testing.T) {
 			var seen results
 			s := mustOpen(t, Options{Observe: seen.observe}, Spec{Name: "one", URLs: []string{url}, MaxEntries: test.most})
 			err := fetchNow(s, "one")
-			if got := seen.last(t, "one"); got != test.want || err != nil && !strings.Contains(err.Error(), "raise max_entries") {
+			if got := seen.last(t, "one"); got != test.want || err != nil && !strings.Contains(err.Error(), "raise max_entries of the feed") {
 				t.Errorf("got %s, %v, want %s", got, err, test.want)
 			}
 		})

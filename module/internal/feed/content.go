@@ -25,5 +25,5 @@ func (s *Spec) newContent() *content {
 }
 
 func (s *Spec) tooMany() error {
-	return refuse(ResultTooLarge, "the list has more than %d entries: raise max_entries if that is right", s.MaxEntries)
+	return refuse(ResultTooLarge, "the list has more than %d entries: raise max_entries of the feed if that is right", s.MaxEntries)
 }

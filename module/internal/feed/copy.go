@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
 // A copy is an accepted list on disk: a header of "#" lines, then one CIDR a line, so that
@@ -27,8 +28,12 @@ import (
 const (
 	copySuffix = ".list"
 	waitSuffix = ".wait" // the end of the pause that the publisher asked for
+	maxWait    = 1 << 10
 	copyTitle  = "# caddy-ip-reputation list, version 1. Made from its source: changes here are lost"
 )
+
+// maxCopy is the maximum size of a copy, in bytes. It has room for a list of 64 million CIDRs.
+const maxCopy = 1 << 30
 
 // copyHeader holds the first lines of a copy.
 type copyHeader struct {
@@ -173,15 +178,11 @@ func readCopy(r io.Reader) (h copyHeader, ranges iplist.Ranges, err error) {
 func loadCopy(
 	path, fingerprint string,
 ) (h copyHeader, ranges iplist.Ranges, confirmed time.Time, err error) {
-	f, err := os.Open(path)
+	f, info, err := regularfile.Open(path, maxCopy)
 	if err != nil {
 		return h, ranges, confirmed, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return h, ranges, confirmed, err
-	}
 	if h, ranges, err = readCopy(f); err == nil && h.spec != fingerprint {
 		err = errForeign
 	}
@@ -234,7 +235,7 @@ func saveWait(path, fingerprint string, until time.Time) error {
 
 // loadWait returns the time that saveWait stored, at most a day ahead, or the zero time.
 func loadWait(path, fingerprint string, now time.Time) time.Time {
-	text, err := os.ReadFile(path)
+	text, err := regularfile.Read(path, maxWait)
 	if err != nil {
 		return time.Time{}
 	}

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
 const (
@@ -39,19 +42,14 @@ func (r readFile) same(path string) bool {
 // readFile reads the local file. Errors name the file, and the line if there is one. With strict, the
 // first wrong line of an own list is an error.
 func (l *list) readFile(strict bool) (*content, readFile, error) {
-	f, err := os.Open(l.spec.File)
+	f, info, err := regularfile.Open(l.spec.File, math.MaxInt64) // see limit
+	if errors.Is(err, regularfile.ErrNotRegular) {
+		return nil, readFile{}, fmt.Errorf("%w: name a file with one address or CIDR a line", err)
+	}
 	if err != nil {
 		return nil, readFile{}, err // names the file
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, readFile{}, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, readFile{}, fmt.Errorf("%s is not a regular file: name a file with one address or CIDR a line",
-			l.spec.File)
-	}
 	read := readFile{info: info, racy: time.Since(info.ModTime()) < mtimeResolution}
 	all := l.spec.newContent()
 	body, err := l.spec.decompress(limit(f, l.spec.MaxBytes))
