@@ -116,6 +116,7 @@ var examples = map[string]example{
 	"Feed.field":       {line: "field address", with: "format csv"},
 	"Feed.min_count":   {line: "min_count 3"},
 	"Feed.max_size":    {line: "max_size 16MiB"},
+	"Feed.max_entries": {line: "max_entries 5000000"},
 	"Feed.max_shrink":  {line: "max_shrink 0.8"},
 	"Feed.allow_empty": {line: "allow_empty"},
 

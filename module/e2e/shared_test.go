@@ -310,3 +310,38 @@ func TestReloadsShareOneConnection(t *testing.T) {
 		wantNone(t, where, text, "first", "second")
 	}
 }
+
+// TestOneFetchForAll proves that instances that start with empty folders ask a publisher once for all of them, that a later
+// one has the list though the publisher is gone, and that without Redis each fetches by itself.
+func TestOneFetchForAll(t *testing.T) {
+	s := startStandIn(t)
+	redis := testenv.Redis(t)
+	p := startPublisher(t, scannerClient+"\n")
+	listed := func(c *config) {
+		c.app["feeds"] = []any{object{"name": "published", "sources": []any{p.URL + "/list"}, "category": []any{"malware"}}}
+		c.handler["rules"] = []any{rule("block", object{"category": []any{"malware"}})}
+	}
+	blocks := func(instances []*process) {
+		t.Helper()
+		for i, r := range instances {
+			eventually(t, fmt.Sprintf("instance %d has the list", i), func() bool {
+				return r.visit(t, scannerClient).status == http.StatusForbidden
+			})
+		}
+	}
+	blocks(fleet(t, 3, redis.Addr, s, listed))
+	if n := p.fetches(); n != 1 {
+		t.Errorf("the list was fetched %d times, want once", n)
+	}
+	p.behave(http.StatusBadGateway)
+	blocks(fleet(t, 1, redis.Addr, s, listed))
+	redis.Stop()
+	p.behave(0)
+	alone := newConfig(t)
+	alone.share(redis.Addr, nil)
+	listed(alone)
+	blocks([]*process{startProcess(t, alone)})
+	if n := p.fetches(); n != 2 {
+		t.Errorf("without redis the list was fetched %d times in all, want twice", n)
+	}
+}

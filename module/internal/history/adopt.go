@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
 // scan brings the list in line with the folder. It adds files of other processes and of earlier
@@ -104,7 +106,7 @@ func (s *spool) addFile(w *pending) {
 	if known || sent {
 		return
 	}
-	f, err := os.Open(s.path(w.name()))
+	f, info, err := regularfile.Open(s.path(w.name()), maxFile)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) { // removed: another process has sent it
 			s.logUnreadable(w.name(), err)
@@ -112,11 +114,7 @@ func (s *spool) addFile(w *pending) {
 		return
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err == nil {
-		w.entries, err = readHeader(f)
-	}
-	if err != nil {
+	if w.entries, err = readHeader(f); err != nil {
 		s.logUnreadable(w.name(), err)
 		return
 	}
@@ -196,7 +194,7 @@ func (s *spool) claim(name string) (f *os.File, at time.Time, err error) {
 		return nil, at, nil
 	}
 	open := func() (locked bool) {
-		if f, err = os.Open(path); err != nil {
+		if f, _, err = regularfile.Open(path, maxFile); err != nil {
 			return false
 		}
 		if locked, err = lock(f); err != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
 // memoryRows is how many rows may wait in memory while the disk cannot be used.
@@ -245,7 +246,7 @@ func (s *spool) load(w *pending) (b *Batch, lost int64, err error) {
 	if b != nil {
 		return b, 0, nil
 	}
-	f, err := os.Open(s.path(w.name()))
+	f, _, err := regularfile.Open(s.path(w.name()), maxFile)
 	if err != nil {
 		return nil, 0, err
 	}

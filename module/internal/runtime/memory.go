@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/memory"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
 // Memory is the records of one size of table, and the file that they are saved to.
@@ -259,7 +261,7 @@ func (m *Memory) start(rt *Runtime) {
 }
 
 func (rt *Runtime) loadMemory(m *Memory) {
-	file, err := os.Open(m.path)
+	file, _, err := regularfile.Open(m.path, math.MaxInt64) // its blocks are bounded and checked one by one
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}

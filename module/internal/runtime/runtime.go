@@ -61,6 +61,7 @@ type Runtime struct {
 
 	Suspects Suspects
 
+	readyBy       time.Time         // until then, lists without contents delay readiness; see AwaitsLists
 	repeatsLogged map[string]string // by feed, for warnOfRepeats only
 
 	// Whether anybody is protected, as far as the configuration shows.
@@ -125,6 +126,7 @@ func (rt *Runtime) Start() {
 	rt.reporter.Load().Start()
 	rt.Lists.Start()
 	rt.Memory.start(rt)
+	rt.expectLists(time.Now())
 	if Serving() == nil {
 		Events.Reset() // after Caddy was stopped, each event is news again
 	}
