@@ -157,6 +157,20 @@ func (r *Record) FindAt(i int, source SourceID) *Answer {
 	return r.Find(source)
 }
 
+// Answered reports whether a provider has ever answered about the subject. A record that only says
+// that nobody did, or that has only facts of local databases, costs no call to make again.
+func (r *Record) Answered() bool {
+	for i := range r.Answers {
+		if r.Answers[i].Source == 0 {
+			return false
+		}
+		if r.Answers[i].Answered() {
+			return true
+		}
+	}
+	return false
+}
+
 // Empty reports whether the record has neither answers nor facts.
 func (r *Record) Empty() bool {
 	return r.Answers[0].Source == 0 && r.Country == [2]byte{} && r.ASN == 0 &&
