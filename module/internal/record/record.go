@@ -45,6 +45,16 @@ func (k Key) Subject() netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(b), 64)
 }
 
+// Network returns the network of the subject, as the key of its first address: an IPv4 /24 or an
+// IPv6 /48. What one network may use of a resource is bounded, since whoever has a network can
+// change addresses within it.
+func (k Key) Network() Key {
+	if k <= math.MaxUint32 {
+		return k &^ 0xff
+	}
+	return k &^ 0xffff
+}
+
 // SourceID identifies a provider in a record. It is derived from the provider's name, so that
 // records outlive reloads and restarts; 0 is no provider.
 type SourceID uint16
