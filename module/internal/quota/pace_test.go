@@ -171,7 +171,7 @@ func TestOneNetworkHasItsShare(t *testing.T) {
 				terms := Terms{Windows: []Window{{1000, Day}, {5000, Month}}, NetworkShare: .1}
 				g := New("a", new(service), terms, NewBudget(), memory(), quiet())
 				var rotating []netip.Addr
-				for i := range 65536 {
+				for i := range 3000 {
 					rotating = append(rotating, of(network, i))
 				}
 				if n := callsAbout(t, g, true, rotating...); n != 100 {
