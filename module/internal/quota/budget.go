@@ -85,16 +85,12 @@ func (b *Budget) admit(
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lastKey = key
-	if until := b.pausedUntil(key, now); !until.IsZero() {
-		if b.opened.until.After(now) {
-			return nil, refusal{paused, until}
-		}
-		return nil, refusal{pausedKey, until}
-	}
-	if !spentUntil.IsZero() {
+	switch refused := b.blockedLocked(terms, key, network, now); {
+	case refused.reason == paused || refused.reason == pausedKey:
+		return nil, refused
+	case !spentUntil.IsZero():
 		return nil, refusal{spentOut, spentUntil}
-	}
-	if refused := b.fullLocked(terms, network, now); refused.reason != allowed {
+	case refused.reason != allowed:
 		return nil, refused
 	}
 	done, err := b.breaker.Allow()
@@ -110,16 +106,20 @@ func (b *Budget) admit(
 	return done, refusal{}
 }
 
-// full returns why no further call about the network may run, if the reason is the network's share
-// or the number of running calls. It is the cheap part of admit.
-func (b *Budget) full(terms Terms, network record.Key, now time.Time) refusal {
+// blocked returns why no call may be made, if the reason is a pause, the network's share or the
+// number of running calls. It is the cheap part of admit.
+func (b *Budget) blocked(terms Terms, key uint64, network record.Key, now time.Time) refusal {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.fullLocked(terms, network, now)
+	return b.blockedLocked(terms, key, network, now)
 }
 
-func (b *Budget) fullLocked(terms Terms, network record.Key, now time.Time) refusal {
-	switch {
+func (b *Budget) blockedLocked(terms Terms, key uint64, network record.Key, now time.Time) refusal {
+	switch until := b.pausedUntil(key, now); {
+	case b.opened.until.After(now):
+		return refusal{paused, until}
+	case !until.IsZero():
+		return refusal{pausedKey, until}
 	case !b.networkHasRoom(terms, network, now):
 		return refusal{reason: ofNetwork}
 	case b.inFlight >= terms.Concurrency:

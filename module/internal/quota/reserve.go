@@ -89,7 +89,7 @@ func (g *Guard) reserve(
 	network := record.KeyOf(addr).Network()
 	until := g.spentUntil(now)
 	if known != nil && until.IsZero() {
-		if refused := g.budget.full(terms, network, now); refused.reason != allowed {
+		if refused := g.budget.blocked(terms, key, network, now); refused.reason != allowed {
 			return nil, refused
 		}
 		until = known(terms, now)
