@@ -24,12 +24,18 @@ const (
 // calls holds the calls, at most one for each subject. Only requests that need a provider use it, so
 // its locks do not slow the others.
 type calls struct {
-	shards [64]struct {
-		sync.Mutex
-		all map[record.Key]*call
-	}
+	shards [64]callShard
 	count  atomic.Int64
 	closed atomic.Bool
+}
+
+type callShard struct {
+	sync.Mutex
+	all map[record.Key]*call
+}
+
+func (c *calls) shard(key record.Key) *callShard {
+	return &c.shards[uint64(key)*0x9e3779b97f4a7c15>>58]
 }
 
 // call finds out what is not known about one subject. Requests for the same subject share it. Its
@@ -81,7 +87,7 @@ func (c *calls) close() {
 func (e *Engine) startCall(
 	request context.Context, key record.Key, addr netip.Addr, rec *record.Record, all bool,
 ) (_ *call, started bool) {
-	shard := &e.calls.shards[uint64(key)*0x9e3779b97f4a7c15>>58]
+	shard := e.calls.shard(key)
 	shard.Lock()
 	defer shard.Unlock()
 	if known := shard.all[key]; known != nil {
@@ -131,7 +137,7 @@ func (e *Engine) proceed(c *call, r reserved) {
 
 // finish ends a call.
 func (e *Engine) finish(c *call) {
-	shard := &e.calls.shards[uint64(c.key)*0x9e3779b97f4a7c15>>58]
+	shard := e.calls.shard(c.key)
 	shard.Lock()
 	delete(shard.all, c.key)
 	shard.Unlock()
