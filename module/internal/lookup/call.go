@@ -102,7 +102,7 @@ func (e *Engine) startCall(
 	var r reserved
 	if !load {
 		r = e.reserve(key, addr, rec, all, first || all, now)
-		if len(r.list) == 0 && !(r.waits && e.waiting.take(key)) {
+		if len(r.list) == 0 && (!r.waits || !e.waiting.take(key)) {
 			return nil, false
 		}
 	}

@@ -61,7 +61,7 @@ func (b *board) reach() error {
 func (b blackboard) Load(_ context.Context, keys []record.Key, _ []string, found func(record.Key, *record.Record)) error {
 	b.enter()
 	defer b.mu.Unlock()
-	b.board.loads = append(b.loads, len(keys))
+	b.loads = append(b.loads, len(keys))
 	if err := b.reach(); err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (b blackboard) Claim(_ context.Context, key record.Key, sources []string, l
 	if err := b.reach(); err != nil {
 		return record.Record{}, nil, err
 	}
-	b.board.claims++
+	b.claims++
 	rec, now := b.records[key], time.Now()
 	var mine []string
 	for _, source := range sources {
