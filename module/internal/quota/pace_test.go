@@ -329,6 +329,22 @@ func TestReserveNoticesWhatIsGivenBack(t *testing.T) {
 	})
 }
 
+// A refusal from a time when the clock was ahead does not last until that time.
+func TestReserveAfterTheClockStepsBack(t *testing.T) {
+	now := mustTime(t, "2027-11-30T12:00:00Z")
+	g := New("a", new(service), Terms{Windows: []Window{{1, Day}}}, NewBudget(), memory(), quiet())
+	first, _, _ := g.Reserve("", addr4, false, now)
+	if _, err := g.ledger.Take(t.Context(), "a", g.terms, 1, now); first == nil || err != nil {
+		t.Fatal(first, err)
+	}
+	if r, _, _ := g.Reserve("", addr4, false, now); r != nil {
+		t.Fatal("a second call")
+	}
+	if r, why, _ := g.Reserve("", addr4, false, now.AddDate(-1, 0, 0)); r == nil {
+		t.Errorf("a year earlier: %s", why)
+	}
+}
+
 func BenchmarkReserveRefused(b *testing.B) {
 	for name, share := range map[string]float64{"network": .1, "all": 1} {
 		b.Run(name, func(b *testing.B) {

@@ -188,7 +188,7 @@ func (g *Guard) Check(ctx context.Context, q reputation.Query) (reputation.Repor
 func (g *Guard) spentUntil(now time.Time) time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !now.Before(g.spent.until) || now.Sub(g.spent.asked) >= recheckSpent {
+	if !now.Before(g.spent.until) || now.Sub(g.spent.asked).Abs() >= recheckSpent {
 		return time.Time{}
 	}
 	return g.spent.until

@@ -68,7 +68,7 @@ func (g *Guard) Reserve(
 	terms := g.terms
 	if urgent {
 		terms = terms.urgent()
-	} else if now.UnixNano() < g.closedUntil.Load() {
+	} else if g.closed(now) {
 		return nil, reason(g.closedReason.Load()).result(), false
 	}
 	r, refused := g.reserve(terms, fingerprint(key), addr, now, g.knownUntil)
@@ -115,6 +115,12 @@ func (g *Guard) knownUntil(terms Terms, now time.Time) time.Time {
 	return terms.nextAt(usage, now)
 }
 
+// closed reports whether a refusal is still believed. One from a time when the clock was ahead is not.
+func (g *Guard) closed(now time.Time) bool {
+	left := g.closedUntil.Load() - now.UnixNano()
+	return left > 0 && left <= int64(recheckClosed)
+}
+
 // close makes Reserve refuse calls for a moment, if a refusal concerns everybody.
 func (g *Guard) close(r refusal, now time.Time) {
 	if r.reason != paused && r.reason != spentOut {
@@ -146,7 +152,9 @@ func (r *Reservation) Check(ctx context.Context, q reputation.Query) (reputation
 	began := time.Now()
 	if refused := g.take(ctx, r.terms, began); refused.reason != allowed {
 		r.Cancel()
-		g.close(refused, began)
+		if ctx.Err() == nil {
+			g.close(refused, began)
+		}
 		skipped := refused.err()
 		g.observe(g.name, skipped.Result, 0)
 		return reputation.Report{}, skipped
