@@ -83,7 +83,7 @@ func TestDecisionLine(t *testing.T) {
 			score := rapid.Uint8Range(0, 100).Draw(t, "score")
 			d.Score = &score
 		}
-		text := appendDecision([]byte("before "), &d)[len("before "):]
+		text := appendDecision([]byte("before "), &d, -1)[len("before "):]
 		l, ok := parseLine(text)
 		if diff := cmp.Diff(&d, l.Decision, prefixes); !ok || diff != "" {
 			t.Fatalf("%s is read with a difference (-want +got):\n%s", text, diff)

@@ -74,7 +74,7 @@ func (j *journal) append(lines []byte) error {
 		return errGone
 	}
 	if j.size == 0 {
-		lines = append(appendLine(nil, line{Header: &header{Version: formatVersion, ID: j.id.String()}}), lines...)
+		lines = append(appendLine(nil, line{Header: &header{Version: journalVersion, ID: j.id.String()}}), lines...)
 	}
 	n, err := j.file.Write(lines)
 	if err == nil {
