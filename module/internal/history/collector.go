@@ -54,9 +54,16 @@ func newCollector(r *Recorder) *collector {
 	return c
 }
 
+// onDisk does what may wait for the disk.
+func (c *collector) onDisk(work func()) {
+	c.tally.busy.Store(time.Now().UnixNano())
+	defer c.tally.busy.Store(0)
+	work()
+}
+
 // run collects events until the Recorder is closed, then takes the rest.
 func (c *collector) run() {
-	c.spool.makeFolder()
+	c.onDisk(c.spool.makeFolder)
 	seal := time.NewTicker(c.timing.seal)
 	defer seal.Stop()
 	defer c.flushing.Stop()
@@ -68,18 +75,18 @@ func (c *collector) run() {
 			}
 		case <-c.stripes.crowded:
 			c.take(true)
-			c.sealIfFull()
+			c.onDisk(c.sealIfFull)
 		case <-c.flushing.C:
-			c.flush()
-			c.sealIfFull()
+			c.onDisk(c.flush)
+			c.onDisk(c.sealIfFull)
 		case sealed := <-c.Recorder.sync:
-			c.sync(sealed)
+			c.onDisk(func() { c.sync(sealed) })
 		case <-seal.C:
 			c.droppedBefore = c.tally.queueFull(c.droppedBefore)
-			c.seal()
+			c.onDisk(c.seal)
 		case <-c.stop:
 			c.stripes.close()
-			c.seal()
+			c.onDisk(c.seal)
 			return
 		}
 	}
@@ -283,10 +290,10 @@ func (c *collector) append() error {
 }
 
 // replaceJournal begins a new journal because the file no longer exists. If it was locked, somebody
-// deleted it, and everything is written again. If files cannot be locked, another process adopted
-// it and sends its entries.
+// deleted it, and everything is written again. If files cannot be locked, or another process has
+// renamed it, that process adopted it and sends its entries.
 func (c *collector) replaceJournal() {
-	if c.journal.locked {
+	if c.journal.locked && !c.spool.adopted(c.journal) {
 		c.ledger.setUnsaved()
 	} else {
 		c.take(true)

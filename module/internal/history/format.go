@@ -59,6 +59,7 @@ type header struct {
 	Version int    `json:"version"`
 	ID      string `json:"id"`
 	Entries int64  `json:"entries,omitempty"` // of a batch
+	Machine string `json:"machine,omitempty"` // of a journal: who writes it
 }
 
 // errVersion means that a file was written by a later version.
@@ -181,6 +182,7 @@ func writeBatch(w io.Writer, b *Batch) error {
 // content is the parsed content of a file.
 type content struct {
 	window  window
+	header  *header
 	entries int64           // according to the header; 0: unknown
 	broken  int             // damaged lines
 	rows    map[int32]int32 // of the window, by their numbers in a journal
@@ -239,6 +241,7 @@ func (c *content) add(text []byte, first bool) error {
 		if l.Header.Version < formatVersion || l.Header.Version > journalVersion {
 			return errVersion
 		}
+		c.header = l.Header
 		if first && l.Header.Entries > 0 && l.Header.Entries < 1<<40 {
 			c.entries = l.Header.Entries
 		}
@@ -289,14 +292,17 @@ func parseLine(text []byte) (l line, ok bool) {
 	return l, json.Unmarshal(text, &l) == nil
 }
 
-// readHeader returns the number of entries in the header of a batch.
-func readHeader(r io.Reader) (entries int64, err error) {
+// readHeader returns the header of a file; a zero one if there is none.
+func readHeader(r io.Reader) (h header, err error) {
 	in := bufio.NewReaderSize(r, 4096)
 	text, err := in.ReadSlice('\n')
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
-		return 0, err
+		return h, err
 	}
 	c := &content{}
-	err = c.add(text, true)
-	return c.entries, err
+	if err = c.add(text, true); c.header != nil {
+		h = *c.header
+	}
+	h.Entries = c.entries
+	return h, err
 }

@@ -266,3 +266,6 @@ func checkCounts(tb failer, what string, got, want map[netip.Prefix]int64) {
 	}
 	tb.Errorf("%s: %d addresses, want %d: %s", what, len(got), len(want), strings.Join(diff, "; "))
 }
+
+// mustStored returns the prefix of an event's client.
+func mustStored(e Event) netip.Prefix { return reputation.Subject(e.Address) }

@@ -2,7 +2,6 @@ package history
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -101,7 +100,8 @@ type Recorder struct {
 	running sync.WaitGroup
 	start   sync.Once
 	finish  sync.Once
-	err     error // the result of Close
+	done    chan struct{} // closed when Close is done
+	err     error         // its result
 }
 
 // Open returns a Recorder, which does nothing before Start. It touches no disk and never fails: if
@@ -116,6 +116,7 @@ func Open(o Options) *Recorder {
 	r := &Recorder{
 		timing: o.timing, stripes: newStripes(), tally: &tally{log: o.Logger},
 		wake: make(chan struct{}, 1), sync: make(chan chan<- time.Time), stop: make(chan struct{}),
+		done: make(chan struct{}),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.spool = newSpool(o, r.tally)
@@ -202,32 +203,49 @@ func (r *Recorder) Wake() {
 // The next Recorder sends the rest. A disk that does not answer delays it by no more than another
 // second. It returns an error if entries are lost.
 func (r *Recorder) Close() error {
+	<-r.BeginClose()
+	return r.err
+}
+
+// BeginClose begins to close the Recorder, and returns a channel that is closed when that is done.
+func (r *Recorder) BeginClose() <-chan struct{} {
 	r.finish.Do(func() {
 		r.start.Do(func() {}) // Start does nothing from now on
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-		ended := make(chan error, 1)
+		r.closed.Store(true)
+		close(r.stop)
 		go func() {
-			defer cancel()
-			r.recovered("ending the history", func() { ended <- r.end(ctx) })
+			defer close(r.done)
+			r.err = r.endInTime()
 		}()
-		late := time.NewTimer(closeTimeout + closeGrace)
-		defer late.Stop()
-		select {
-		case r.err = <-ended:
-		case <-late.C:
-			r.err = errors.New("the end of the history did not wait for the disk of the data folder, which does not answer: " +
-				"what was not written is lost")
-			r.tally.log.Error("a part of the history is lost: the disk of the data folder does not answer",
-				"entries", r.Status().Unsaved)
-		}
 	})
-	return r.err
+	return r.done
+}
+
+// Closing reports whether the Recorder is being closed, or is closed.
+func (r *Recorder) Closing() bool { return r.closed.Load() }
+
+// endInTime does not wait for a disk that does not answer.
+func (r *Recorder) endInTime() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	ended := make(chan error, 1)
+	go func() {
+		defer cancel()
+		r.recovered("ending the history", func() { ended <- r.end(ctx) })
+	}()
+	late := time.NewTimer(closeTimeout + closeGrace)
+	defer late.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-late.C:
+		lost := r.Status().Unsaved
+		r.tally.log.Error("a part of the history is lost: the disk of the data folder does not answer", "entries", lost)
+		return fmt.Errorf("%d entries of the history are lost: the disk of the data folder does not answer", lost)
+	}
 }
 
 // end ends the work, and sends what waits until ctx ends.
 func (r *Recorder) end(ctx context.Context) error {
-	r.closed.Store(true)
-	close(r.stop)
 	if r.spool.answering.Load() {
 		defer context.AfterFunc(ctx, r.cancel)()
 	} else {

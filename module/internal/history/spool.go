@@ -25,6 +25,7 @@ const memoryRows = 50_000
 type files struct {
 	create  func(path string) (appendable, bool, error)
 	replace func(path string, write func(io.Writer) error) error
+	lock    func(*os.File) (locked bool, err error)
 }
 
 // spool holds the batches that wait to be sent, oldest first: in memory while the store answers or
@@ -82,6 +83,9 @@ func newSpool(o Options, t *tally) *spool {
 	}
 	if s.files.create == nil {
 		s.files.create = createFile
+	}
+	if s.files.lock == nil {
+		s.files.lock = lock
 	}
 	if s.files.replace == nil {
 		s.files.replace = atomicfile.Write

@@ -111,6 +111,7 @@ type tally struct {
 	window    atomic.Int64 // entries that the collector has
 	unwritten atomic.Int64 // of them, those not in the journal
 	folded    atomic.Int64
+	busy      atomic.Int64 // since when the collector waits for the disk, in Unix nanoseconds; 0: it does not
 	since     atomic.Int64 // when the first of them came, in Unix nanoseconds; 0: none
 
 	mu          sync.Mutex
@@ -118,6 +119,9 @@ type tally struct {
 	storeAt     time.Time
 	diskAt      time.Time
 }
+
+// diskPatience is after how long a disk that does not answer is a failure.
+const diskPatience = 10 * time.Second
 
 const diskCure = "make room on the disk, or let the server write to its data folder"
 
@@ -211,7 +215,11 @@ func (t *tally) failures() (store, disk *Failure) {
 	if t.store != nil {
 		store = &Failure{At: t.storeAt, Error: t.store.Error()}
 	}
-	if t.disk != nil {
+	since := t.busy.Load()
+	switch waits := time.Since(time.Unix(0, since)); {
+	case since != 0 && waits > diskPatience:
+		disk = &Failure{At: time.Unix(0, since), Error: "the disk has not answered for " + waits.Truncate(time.Second).String(), Cure: diskCure}
+	case t.disk != nil:
 		disk = &Failure{At: t.diskAt, Error: t.disk.Error(), Cure: diskCure}
 	}
 	return store, disk

@@ -175,7 +175,7 @@ func TestTwin(t *testing.T) {
 			},
 			"send":     func(*rapid.T) { _ = k.sendAll(store) },
 			"scan":     func(*rapid.T) { k.spool.scan() },
-			"disk":     func(*rapid.T) { k.spool.files = files{createFile, replaceFast} },
+			"disk":     func(*rapid.T) { k.spool.files = files{createFile, replaceFast, lock} },
 			"bad disk": func(*rapid.T) { k.spool.files = badFiles(dir) },
 			"store":    func(*rapid.T) { store.answer = nil },
 			"bad store": func(*rapid.T) {
@@ -199,7 +199,7 @@ func TestTwin(t *testing.T) {
 			},
 			"": func(t *rapid.T) { k.check(t, recorded) },
 		})
-		k.spool.files = files{createFile, replaceFast}
+		k.spool.files = files{createFile, replaceFast, lock}
 		k.seal()
 		slow.save()
 		store.answer = nil
