@@ -14,6 +14,7 @@ import (
 //	history <placeholder>|<store> [<arguments>...] {
 //		retention <duration>
 //		spool     <size>
+//		max_rows  <number>
 //		migrate   auto|off
 //		refresh   <duration>
 //		expires   <day or time>
@@ -26,6 +27,7 @@ func history(to **module.History) option.Setter {
 		return readSecret(d, h.Database,
 			option.Once("retention", option.Duration(&h.Retention, ""), h.Check),
 			option.Once("spool", option.Size(&h.Spool), h.Check),
+			option.Once("max_rows", option.Number(&h.MaxRows, "a number of rows such as 20000"), h.Check),
 			option.Once("migrate", option.Text(&h.Migrate, "auto or off"), h.Check),
 		)
 	}

@@ -49,7 +49,7 @@ func (f *fold) full(e *told, minute int64, limit int) bool {
 	}
 	if f.tally.logged.Allow("rows", time.Now()) {
 		f.tally.log.Warn("the history counts further clients of this minute together: they need more rows than it may have",
-			"rows", f.rows, "cure", "find out who they are, or allow more with rows")
+			"rows", f.rows, "cure", "find out who they are, or allow more with max_rows")
 	}
 	return true
 }

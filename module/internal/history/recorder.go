@@ -91,6 +91,7 @@ type Recorder struct {
 	spool     *spool
 	collector *collector
 
+	tried   atomic.Bool   // the store was asked to take a batch
 	wake    chan struct{} // the store may be available again
 	sync    chan chan<- time.Time
 	stop    chan struct{} // closed by Close
@@ -136,7 +137,8 @@ func (r *Recorder) Use(s Settings) {
 	if s.Rows <= 0 {
 		s.Rows = DefaultRows
 	}
-	if s.Store == nil {
+	if before := r.settings.Load(); before == nil || before.Store != s.Store {
+		r.tried.Store(s.Store == nil)
 		r.spool.answering.Store(false)
 	}
 	r.settings.Store(&s)
@@ -246,7 +248,7 @@ func (r *Recorder) endInTime() error {
 
 // end ends the work, and sends what waits until ctx ends.
 func (r *Recorder) end(ctx context.Context) error {
-	if r.spool.answering.Load() {
+	if r.mayAnswer() {
 		defer context.AfterFunc(ctx, r.cancel)()
 	} else {
 		r.cancel()
@@ -258,11 +260,15 @@ func (r *Recorder) end(ctx context.Context) error {
 	return r.sendRemaining(ctx)
 }
 
+// mayAnswer reports whether it makes sense to wait for the store: it took the last batch, or nobody
+// knows yet.
+func (r *Recorder) mayAnswer() bool { return r.spool.answering.Load() || !r.tried.Load() }
+
 // sendRemaining sends what waits while the store answers. What is not on disk, it tries to send in
 // any case.
 func (r *Recorder) sendRemaining(ctx context.Context) error {
 	for ctx.Err() == nil {
-		unsaved := !r.spool.answering.Load()
+		unsaved := !r.mayAnswer()
 		w, store := r.spool.next(unsaved), r.settings.Load().Store
 		if w == nil || store == nil || r.attempt(ctx, store, w) != nil && unsaved {
 			break

@@ -75,6 +75,7 @@ func (r *Recorder) attempt(ctx context.Context, store Store, w *pending) error {
 		r.spool.unlist(w) // the next scan adds it again if it exists
 		return nil
 	}
+	r.tried.Store(true)
 	if len(b.Decisions)+len(b.Changes) > 0 {
 		if err := r.deliver(ctx, store, w, b); err != nil {
 			r.spool.markFailed(w)
