@@ -13,6 +13,7 @@ import (
 //
 //	history <placeholder>|<store> [<arguments>...] {
 //		retention <duration>
+//		max_size  <size>
 //		spool     <size>
 //		max_rows  <number>
 //		migrate   auto|off
@@ -26,6 +27,7 @@ func history(to **module.History) option.Setter {
 		*to = h
 		return readSecret(d, h.Database,
 			option.Once("retention", option.Duration(&h.Retention, ""), h.Check),
+			option.Once("max_size", option.Size(&h.MaxSize), h.Check),
 			option.Once("spool", option.Size(&h.Spool), h.Check),
 			option.Once("max_rows", option.Number(&h.MaxRows, "a number of rows such as 20000"), h.Check),
 			option.Once("migrate", option.Text(&h.Migrate, "auto or off"), h.Check),

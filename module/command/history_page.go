@@ -31,6 +31,7 @@ type historyView struct {
 func (v historyView) timeline(p *page, a adminapi.Timeline) {
 	if a.Seen == nil && len(a.Entries) == 0 && a.Warning == "" {
 		p.row(privacy.Shown(a.Prefix) + " is not in the history")
+		v.together(p, a.Together)
 		return
 	}
 	p.row(privacy.Shown(a.Prefix))
@@ -43,16 +44,32 @@ func (v historyView) timeline(p *page, a adminapi.Timeline) {
 	}
 	if len(a.Entries) == 0 {
 		p.row("there is nothing " + periodText(a.Period) + ": --since and --until take another time")
+		v.together(p, a.Together)
 		return
 	}
 	if a.Graph != nil {
 		v.plot(p, *a.Graph)
 	}
 	p.warning(a.Warning)
-	for _, line := range alignRows(v.entryRows(a)) {
-		p.row(line)
+	v.together(p, a.Together)
+	for _, row := range v.entryRows(a) {
+		p.row(row...)
 	}
 	v.next(p, a.Next, a.Period)
+}
+
+// together says that requests of the address may be counted elsewhere.
+func (v historyView) together(p *page, list []history.Together) {
+	for _, t := range list {
+		of := "the network " + privacy.Shown(t.Prefix)
+		if t.Prefix.Bits() == 0 {
+			of = "all clients, under " + privacy.Shown(t.Prefix)
+		}
+		p.row(fmt.Sprintf("%d requests of %s were counted together, since there were too many clients: some may be its", t.Requests, of))
+	}
+	if len(list) > 0 {
+		p.gap()
+	}
 }
 
 func (v historyView) plot(p *page, graph history.Graph) {
@@ -68,7 +85,7 @@ func (v historyView) plot(p *page, graph history.Graph) {
 	p.row(fmt.Sprintf("highest score and requests, %s to %s UTC",
 		graph.Period.From.UTC().Format(minute), graph.Period.To.UTC().Format(minute)))
 	for _, line := range lines {
-		p.row(line)
+		p.line(line)
 	}
 	p.gap()
 }
@@ -202,7 +219,7 @@ func (v historyView) next(p *page, next string, period history.Period) {
 	}
 	p.gap()
 	p.row("there is more:")
-	p.row(v.more(next, period))
+	p.line(v.more(next, period))
 }
 
 // actionsText writes the number of requests of each action.
@@ -265,25 +282,4 @@ func signed(points float64) string {
 // roundedPoints writes points with the precision of `check`.
 func roundedPoints(points float64) string {
 	return adminapi.FormatPoints(math.Round(points*1000) / 1000)
-}
-
-// alignRows pads all cells but the last of each row, which may be long.
-func alignRows(rows [][]string) (lines []string) {
-	var widths []int
-	for _, row := range rows {
-		for i, cell := range row[:len(row)-1] {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], len([]rune(clean(cell))))
-		}
-	}
-	for _, row := range rows {
-		line := ""
-		for i, cell := range row[:len(row)-1] {
-			line += fmt.Sprintf("%-*s  ", widths[i], clean(cell))
-		}
-		lines = append(lines, line+clean(row[len(row)-1]))
-	}
-	return lines
 }

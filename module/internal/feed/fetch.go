@@ -59,8 +59,9 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 	case from.Scheme == "http" && to.Scheme == "https" && to.Hostname() == from.Hostname():
 		return nil
 	}
-	return fmt.Errorf("refused a redirect from %s://%s to %s://%s: if the list has moved, configure its new URL",
-		from.Scheme, from.Host, to.Scheme, to.Host)
+	return fmt.Errorf("refused a redirect from %s://%s to %s://%s, since what is sent to the first may be secret: "+
+		"if the list has moved, write its new URL in place of that on %s; curl -sI with the old one shows it",
+		from.Scheme, from.Host, to.Scheme, shorten(to.Host), from.Host)
 }
 
 // fetch reads all parts of a list with conditional requests. It returns
@@ -176,6 +177,7 @@ func statusFailure(resp *http.Response, now time.Time) error {
 	f := &failure{
 		result:     ResultStatus,
 		retryAfter: wait,
+		refused:    resp.StatusCode >= 400 && resp.StatusCode < 500,
 		err:        fmt.Errorf("the server answered with status %d", resp.StatusCode),
 	}
 	if resp.StatusCode == http.StatusTooManyRequests ||
@@ -219,11 +221,20 @@ func describe(err error, spec *Spec, i int) error {
 	default:
 		text := spec.scrub(err.Error())
 		if errors.As(err, &inner) { // written by this package, which quotes nothing unscrubbed
-			text, f.retryAfter = inner.Error(), inner.retryAfter
+			text, f.retryAfter, f.refused = inner.Error(), inner.retryAfter, inner.refused
 		}
-		f.err = fmt.Errorf("fetching from %s: %s", host, text)
+		f.err = fmt.Errorf("fetching from %s: %s", host, shorten(text))
 	}
 	return f
+}
+
+// shorten cuts a text that a server may have made long.
+func shorten(text string) string {
+	const most = 500
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "..."
 }
 
 // limit returns a reader that fails after the given number of bytes, unless r ends there.
@@ -241,7 +252,8 @@ func (l *limitedReader) Read(b []byte) (int, error) {
 	n, err := l.r.Read(b)
 	if l.left -= int64(n); l.left < 0 {
 		l.left = 0
-		return 0, refuse(ResultTooLarge, "the list is larger than %d bytes", l.size)
+		return 0, refuse(ResultTooLarge, "the list is larger than %d bytes: allow more with `max_size` of a feed, "+
+			"or split the list", l.size)
 	}
 	return n, err
 }

@@ -39,8 +39,9 @@ func (r readFile) same(path string) bool {
 		info.Size() == r.info.Size() && info.ModTime().Equal(r.info.ModTime())
 }
 
-// readFile reads the local file. Errors name the file, and the line if there is one.
-func (l *list) readFile() (*listformat.List, readFile, error) {
+// readFile reads the local file. Errors name the file, and the line if there is one. With strict, the
+// first wrong line of an own list is an error.
+func (l *list) readFile(strict bool) (*listformat.List, readFile, error) {
 	f, err := os.Open(l.spec.File)
 	if err != nil {
 		return nil, readFile{}, err // names the file
@@ -58,10 +59,7 @@ func (l *list) readFile() (*listformat.List, readFile, error) {
 	const usualLine = 14 // bytes
 	expected := min(info.Size(), l.spec.MaxBytes)/usualLine + 1
 	all := &listformat.List{Prefixes: make([]netip.Prefix, 0, expected)}
-	l.mu.Lock()
-	strict := l.spec.Own && !l.st.loaded
-	l.mu.Unlock()
-	if err := l.spec.read(limit(f, l.spec.MaxBytes), strict, all); err != nil {
+	if err := l.spec.read(limit(f, l.spec.MaxBytes), strict && l.spec.Own, all); err != nil {
 		return nil, read, &failure{result: classify(err), err: fmt.Errorf("%s: %w", l.spec.File, err)}
 	}
 	return all, read, nil
@@ -69,6 +67,7 @@ func (l *list) readFile() (*listformat.List, readFile, error) {
 
 // refreshOnChange reads the file again whenever it has changed, until the Set is closed.
 func (l *list) refreshOnChange() {
+	l.storeFile()
 	poll := time.NewTicker(pollInterval)
 	defer poll.Stop()
 	for {

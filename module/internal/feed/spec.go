@@ -103,7 +103,11 @@ func (s Spec) complete() (Spec, error) {
 
 // read adds the entries of r to a list. With strict, the first wrong one is an error.
 func (s *Spec) read(r io.Reader, strict bool, to *listformat.List) error {
-	err := to.Read(r, s.Format, listformat.Options{Own: s.Own, Strict: strict, Redact: s.scrub})
+	r, err := s.decompress(r)
+	if err != nil {
+		return err
+	}
+	err = to.Read(r, s.Format, listformat.Options{Own: s.Own, Strict: strict, Redact: s.scrub})
 	var result Result
 	switch {
 	case errors.Is(err, listformat.ErrHTML):
