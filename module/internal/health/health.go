@@ -38,6 +38,7 @@ const (
 	ClientsMissing    Reason = "clients_missing"
 	ClientsExempt     Reason = "clients_exempt"
 	ClientsOneAddress Reason = "clients_one_address"
+	FolderUnwritten   Reason = "folder_unwritten"
 	RedisAway         Reason = "redis_away"
 	RedisUnsubscribed Reason = "redis_unsubscribed"
 	HistoryAway       Reason = "history_away"
@@ -118,6 +119,7 @@ func Judge(s State, now time.Time) Report {
 	r.sites(s)
 	r.rules(s)
 	r.clients(s.Clients)
+	r.unwritten(s.Unwritten)
 	for _, p := range s.Providers {
 		r.provider(p, s.Keys, now)
 	}

@@ -68,6 +68,8 @@ var judgements = map[string]struct {
 	"some sites use it":      {func(s *State) { s.Sites = &Sites{All: 5, Protected: 3} }, nil},
 	"two rules never hold":   {func(s *State) { s.Rules = make([]Rule, 2) }, reasons{RuleNeverHolds, RuleNeverHolds}},
 	"two servers not strict": {func(s *State) { s.Clients.Chosen = []string{"srv0", "srv1"} }, reasons{ClientsChosen, ClientsChosen}},
+	"a file is not written": {func(s *State) { s.Unwritten = []Unwritten{{Since: now, Error: "no space left on device"}} },
+		reasons{FolderUnwritten}},
 	"redis away":             {func(s *State) { s.Redis.Up = false }, reasons{RedisAway}},
 	"history away":           {func(s *State) { s.History.Database.Up = false }, reasons{HistoryAway}},
 	"history lost something": {func(s *State) { s.History.Recorder.Lost = new(now.Add(1 - time.Hour)) }, reasons{HistoryLost}},

@@ -19,6 +19,7 @@ type State struct {
 	Sites      *Sites // nil: there is no HTTP app
 	Rules      []Rule // that can never hold
 	Clients    Clients
+	Unwritten  []Unwritten // the earliest first
 	Providers  []quota.Status
 	Keys       []Key
 	Lists      []List
@@ -33,6 +34,13 @@ type State struct {
 type Clients struct {
 	clients.Finding
 	Chosen []string // the servers whose visitors can choose their address
+}
+
+// Unwritten is a file of the data folder that cannot be written.
+type Unwritten struct {
+	Path  string
+	Since time.Time
+	Error string
 }
 
 // KeyState is the state of a key.

@@ -88,7 +88,7 @@ func newSpool(o Options, t *tally) *spool {
 		s.files.lock = lock
 	}
 	if s.files.replace == nil {
-		s.files.replace = atomicfile.Write
+		s.files.replace = atomicfile.WriteNew
 	}
 	return s
 }
