@@ -26,7 +26,7 @@ func TestAFileThatCannotBeWrittenIsSaid(t *testing.T) {
 	r.ask(t, http.MethodPost, "bans", `{"prefix":"203.0.113.99"}`)
 	eventually(t, "it is said", func() bool {
 		got := status()
-		return strings.Contains(got, "1 files of the data folder cannot be written") && strings.Contains(got, "folder_unwritten")
+		return strings.Contains(got, "a file of the data folder cannot be written") && strings.Contains(got, "folder_unwritten")
 	})
 	if err := os.RemoveAll(filepath.Dir(inTheWay)); err != nil {
 		t.Fatal(err)

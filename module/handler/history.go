@@ -40,7 +40,7 @@ func newRecording(rt *runtime.Runtime, h *Handler) (*recording, error) {
 	return c, nil
 }
 
-// record queues a request. It does not wait, and allocates nothing.
+// record counts a request. It does not wait, and allocates nothing.
 func (c *recording) record(r *http.Request, v *visit) {
 	if c == nil {
 		return

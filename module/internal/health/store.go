@@ -96,13 +96,16 @@ func (r *Report) unwritten(files []Unwritten) {
 		return
 	}
 	first := files[0]
-	const text = "%d files of the data folder cannot be written, the first since %s, so that a restart begins without what is " +
-		"new: "
+	what := "a file"
+	if len(files) > 1 {
+		what = fmt.Sprintf("%d files", len(files))
+	}
+	const text = "%s of the data folder cannot be written since %s, so that a restart begins without what is new: "
 	const cure = "make room on the disk, or let the server write to its data folder"
 	since := FormatTime(first.Since)
 	r.check("folder:files", Check{Type: "system", Value: len(files), Unit: "files", Since: first.Since},
-		warning(FolderUnwritten, "", text+"see the log for why", len(files), since).
-			detail(text+"%s; %s", len(files), since, first.Error, cure))
+		warning(FolderUnwritten, "", text+"see the log for why", what, since).
+			detail(text+"%s; %s", what, since, first.Error, cure))
 }
 
 // sentry adds a check only when reports are lost.
