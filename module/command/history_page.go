@@ -51,7 +51,10 @@ func (v historyView) timeline(p *page, a adminapi.Timeline) {
 		v.plot(p, *a.Graph)
 	}
 	p.warning(a.Warning)
-	v.together(p, a.Together)
+	if len(a.Together) > 0 {
+		v.together(p, a.Together)
+		p.gap()
+	}
 	for _, row := range v.entryRows(a) {
 		p.row(row...)
 	}
@@ -60,16 +63,14 @@ func (v historyView) timeline(p *page, a adminapi.Timeline) {
 
 // together says that requests of the address may be counted elsewhere.
 func (v historyView) together(p *page, list []history.Together) {
+	if len(list) == 0 {
+		return
+	}
+	var rows []string
 	for _, t := range list {
-		of := "the network " + privacy.Shown(t.Prefix)
-		if t.Prefix.Bits() == 0 {
-			of = "all clients, under " + privacy.Shown(t.Prefix)
-		}
-		p.row(fmt.Sprintf("%d requests of %s were counted together, since there were too many clients: some may be its", t.Requests, of))
+		rows = append(rows, fmt.Sprintf("%d of %s", t.Requests, privacy.Shown(t.Prefix)))
 	}
-	if len(list) > 0 {
-		p.gap()
-	}
+	p.row("more of its requests may be among those of many clients that were counted together: " + strings.Join(rows, ", "))
 }
 
 func (v historyView) plot(p *page, graph history.Graph) {
