@@ -20,7 +20,7 @@ type collector struct {
 	ledger   ledger
 	journal  *journal
 	buffer   []byte
-	settings *Settings // of the rows that the stripes have
+	using    *Settings // by the rows that the stripes have
 
 	taken  taken
 	opened [numStripes][]int32 // by row of a stripe: the row of the ledger, plus one; 0: none; or hidden
@@ -97,8 +97,8 @@ func (c *collector) take(reset bool) {
 	c.finishTaken()
 	c.stripes.armed.Store(false)
 	settings := c.Recorder.settings.Load()
-	reset = reset || settings != c.settings
-	c.settings = settings
+	reset = reset || settings != c.using
+	c.using = settings
 	for i := range c.stripes.all {
 		t, anew := &c.taken, reset || c.anew[i]
 		c.anew[i] = false
@@ -142,7 +142,7 @@ func (c *collector) open(stripe int, e *told) {
 		*opened = append(*opened, 0)
 	}
 	addr := e.Address.Unmap().WithZone("")
-	stored, ok := c.settings.Stored(addr)
+	stored, ok := c.using.Stored(addr)
 	if !ok {
 		(*opened)[e.row], c.anew[stripe] = hidden, true
 		return
@@ -161,7 +161,7 @@ func (c *collector) open(stripe int, e *told) {
 	}
 	c.ledger.sighted(n, &d)
 	ofAll := c.ledger.decisions[n].Address.Bits() == 0
-	if e.Verdict.Scored && !ofAll && !c.fold.full(e, minute, c.settings.Rows) &&
+	if e.Verdict.Scored && !ofAll && !c.fold.full(e, minute, c.using.Rows) &&
 		c.verdicts.changed(subject, &e.Verdict, e.evidence, minute) {
 		change := changeOf(&e.Event, d.First, d.Address, strings.Clone(d.RequestID), d.Config)
 		c.ledger.change(&change)
@@ -175,7 +175,7 @@ func (c *collector) place(e *told, d *Decision, minute int64) int32 {
 	if n := c.find(d, minute); n >= 0 {
 		return n
 	}
-	if c.fold.full(e, minute, c.settings.Rows) {
+	if c.fold.full(e, minute, c.using.Rows) {
 		d.Address = everybody(d.Address)
 		if n := c.find(d, minute); n >= 0 {
 			return n

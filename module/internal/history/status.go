@@ -218,7 +218,10 @@ func (t *tally) failures() (store, disk *Failure) {
 	since := t.busy.Load()
 	switch waits := time.Since(time.Unix(0, since)); {
 	case since != 0 && waits > diskPatience:
-		disk = &Failure{At: time.Unix(0, since), Error: "the disk has not answered for " + waits.Truncate(time.Second).String(), Cure: diskCure}
+		disk = &Failure{
+			At: time.Unix(0, since), Error: "the disk has not answered for " + waits.Truncate(time.Second).String(),
+			Cure: "see whether the disk, or the server that it is on, answers",
+		}
 	case t.disk != nil:
 		disk = &Failure{At: t.diskAt, Error: t.disk.Error(), Cure: diskCure}
 	}
