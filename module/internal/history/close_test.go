@@ -204,10 +204,10 @@ func TestLocksOfNFS(t *testing.T) {
 	k.flush()
 	age(t, dir, time.Hour) // it waits for its disk
 	other := newRig(t, Options{Dir: dir, files: files{lock: func(f *os.File) (bool, error) {
-		if _, err := f.Write(nil); err != nil {
-			return false, nil // it is open for reading only
+		if _, err := f.Write(nil); err == nil {
+			return lock(f)
 		}
-		return lock(f)
+		return false, nil // it is open for reading only
 	}}})
 	other.spool.scan()
 	if on := names(t, dir, journalSuffix); len(on) != 1 || other.Counts().Waiting != 0 {

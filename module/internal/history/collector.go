@@ -96,7 +96,7 @@ func (c *collector) run() {
 func (c *collector) take(reset bool) {
 	c.finishTaken()
 	c.stripes.armed.Store(false)
-	settings := c.Recorder.settings.Load()
+	settings := c.settings.Load()
 	reset = reset || settings != c.using
 	c.using = settings
 	for i := range c.stripes.all {

@@ -166,16 +166,16 @@ func (s *stripe) record(e *Event, key, evidence uint64, at int64) (ok bool, rows
 	w, v := &s.rows[s.slots[slot]-1], &e.Verdict
 	another := v.Scored && (w.score != v.Score || w.evidence != evidence)
 	if (isNew || another || at < w.first) && len(s.told) < stripeRows {
-		s.told = append(s.told, told{w.delta.row, evidence, *e})
+		s.told = append(s.told, told{w.row, evidence, *e})
 		w.first = min(w.first, at)
 		if v.Scored {
 			w.evidence, w.score = evidence, v.Score
 		}
 	}
 	if w.count == 0 {
-		s.dirty = append(s.dirty, w.delta.row)
+		s.dirty = append(s.dirty, w.row)
 	}
-	w.delta.record(v, at)
+	w.record(v, at)
 	s.count++
 	return true, len(s.rows)
 }
