@@ -22,12 +22,7 @@ const (
 type distinct struct {
 	most int // 0: any number
 	seed maphash.Seed
-	sets generations[setKey, set]
-}
-
-type setKey struct {
-	minute int64
-	prefix prefixKey
+	sets generations[uint64, set] // by a hash of prefix and minute
 }
 
 type set struct {
@@ -36,7 +31,7 @@ type set struct {
 }
 
 func newDistinct(most int) distinct {
-	return distinct{most, maphash.MakeSeed(), newGenerations[setKey, set](maxSets)}
+	return distinct{most, maphash.MakeSeed(), newGenerations[uint64, set](maxSets)}
 }
 
 // host reports whether a host is one of the first of an address.
@@ -54,8 +49,8 @@ func (d *distinct) allow(minute int64, of netip.Prefix, value uint64) bool {
 	if d.most == 0 {
 		return true
 	}
-	k := setKey{minute, prefixKeyOf(of)}
-	hash := uint32(value)
+	prefix := prefixKeyOf(of)
+	k, hash := maphash.Bytes(d.seed, prefix[:])+uint64(minute), uint32(value)
 	set, _ := d.sets.get(k)
 	for _, other := range set.hashes[:set.n] {
 		if other == hash {
