@@ -40,6 +40,7 @@ const (
 	FolderUnlocked    Reason = "folder_unlocked"
 	ClientsExempt     Reason = "clients_exempt"
 	ClientsOneAddress Reason = "clients_one_address"
+	FolderUnwritten   Reason = "folder_unwritten"
 	RedisAway         Reason = "redis_away"
 	RedisUnsubscribed Reason = "redis_unsubscribed"
 	HistoryAway       Reason = "history_away"
@@ -121,6 +122,7 @@ func Judge(s State, now time.Time) Report {
 	r.rules(s)
 	r.clients(s.Clients)
 	r.folder(s.Folder)
+	r.unwritten(s.Unwritten)
 	for _, p := range s.Providers {
 		r.provider(p, s.Keys, now)
 	}

@@ -20,6 +20,7 @@ type State struct {
 	Rules      []Rule // that can never hold
 	Clients    Clients
 	Folder     Folder
+	Unwritten  []Unwritten // the earliest first
 	Providers  []quota.Status
 	Keys       []Key
 	Lists      []List
@@ -42,6 +43,13 @@ type Folder struct {
 	Since   time.Time // since when the following is so
 	Owner   string    // another process that uses the folder, so that this one works from memory
 	Problem string    // why it cannot be locked
+}
+
+// Unwritten is a file of the data folder that cannot be written.
+type Unwritten struct {
+	Path  string
+	Since time.Time
+	Error string
 }
 
 // KeyState is the state of a key.

@@ -24,13 +24,22 @@ var (
 // Open opens a file for reading that has at most the given number of bytes. Symbolic links are
 // followed. It never waits for anything but the disk.
 func Open(path string, most int64) (*os.File, fs.FileInfo, error) {
+	return open(path, os.O_RDONLY, most)
+}
+
+// OpenToChange is Open for reading and writing.
+func OpenToChange(path string, most int64) (*os.File, fs.FileInfo, error) {
+	return open(path, os.O_RDWR, most)
+}
+
+func open(path string, flag int, most int64) (*os.File, fs.FileInfo, error) {
 	// Opening a device can have effects, and opening a socket fails with another error.
 	if info, err := os.Stat(path); err == nil {
 		if err := check(path, info, most); err != nil {
 			return nil, nil, err
 		}
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a named pipe may have taken its place
+	f, err := os.OpenFile(path, flag|syscall.O_NONBLOCK, 0) // a named pipe may have taken its place
 	if err != nil {
 		return nil, nil, err
 	}

@@ -54,6 +54,7 @@ type Runtime struct {
 	Database *Database         // nil: no history is stored
 	Recorder *history.Recorder // likewise
 	Spool    int64             // bytes that may wait on disk for the database
+	Rows     int               // of the history, in a minute
 	Digest   string            // names the configuration in the history
 
 	// OpenHistory returns what answers questions about the history. Tests put a stand-in here.
