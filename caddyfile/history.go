@@ -13,6 +13,7 @@ import (
 //
 //	history <placeholder>|<store> [<arguments>...] {
 //		retention <duration>
+//		max_size  <size>
 //		spool     <size>
 //		migrate   auto|off
 //		refresh   <duration>
@@ -25,6 +26,7 @@ func history(to **module.History) option.Setter {
 		*to = h
 		return readSecret(d, h.Database,
 			option.Once("retention", option.Duration(&h.Retention, ""), h.Check),
+			option.Once("max_size", option.Size(&h.MaxSize), h.Check),
 			option.Once("spool", option.Size(&h.Spool), h.Check),
 			option.Once("migrate", option.Text(&h.Migrate, "auto or off"), h.Check),
 		)

@@ -97,9 +97,10 @@ func validate(t *testing.T, config []byte) {
 // stopping is how long Caddy may take to stop, as a Caddyfile says.
 func stopping(t *testing.T, name string) (total time.Duration) {
 	t.Helper()
-	found := regexp.MustCompile(`(?m)^\t(?:shutdown_delay|grace_period) (\S+)$`).FindAllStringSubmatch(deployed(t, name), -1)
-	if len(found) != 2 {
-		t.Fatalf("%s does not say how Caddy stops", name)
+	text := deployed(t, name)
+	found := regexp.MustCompile(`(?m)^\t(?:shutdown_delay|grace_period) (\S+)`).FindAllStringSubmatch(text, -1)
+	if !strings.Contains(text, "\n\tgrace_period ") {
+		t.Fatalf("%s has no grace_period: one endless response keeps Caddy from stopping", name)
 	}
 	for _, m := range found {
 		d, err := time.ParseDuration(m[1])
@@ -121,6 +122,13 @@ func TestStopping(t *testing.T) {
 		if patience, err := time.ParseDuration(given); err != nil || patience <= stopping(t, name) {
 			t.Errorf("%s: Caddy takes up to %v to stop, and is given %s", name, stopping(t, name), given)
 		}
+	}
+	unit := regexp.MustCompile(`(?m)^TimeoutStopSec=(\S+)$`).FindStringSubmatch(deployed(t, "deploy/systemd/caddy-ip-reputation.service"))
+	if unit == nil {
+		t.Fatal("the service does not say how long Caddy may take to stop")
+	}
+	for _, name := range []string{"deploy/debian/Caddyfile", "Caddyfile.example", "README.md"} {
+		within(name, unit[1], false)
 	}
 	within("deploy/docker/Caddyfile", "10s", false) // Docker's default
 	within("deploy/compose/caddy/Caddyfile", readCompose(t).Services["caddy"].StopGrace, false)

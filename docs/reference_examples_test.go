@@ -138,6 +138,7 @@ var examples = map[string]example{
 
 	"History.database":  {line: "history {env.DATABASE_URL}", in: inApp},
 	"History.retention": {line: "retention 30d"},
+	"History.max_size":  {line: "max_size 20GiB"},
 	"History.spool":     {line: "spool 1GiB"},
 	"History.migrate":   {line: "migrate off"},
 

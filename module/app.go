@@ -62,6 +62,7 @@ type App struct {
 	Privacy *Privacy `json:"privacy,omitempty"`
 
 	runtime *runtime.Runtime
+	ctx     caddy.Context // until Start
 }
 
 // CaddyModule returns the Caddy module information.
@@ -86,7 +87,7 @@ func (a *App) Runtime() *runtime.Runtime { return a.runtime }
 // neither a start nor a reload.
 func (a *App) Provision(ctx caddy.Context) error {
 	rt := runtime.New(ctx)
-	a.runtime = rt
+	a.runtime, a.ctx = rt, ctx
 	if a.History != nil {
 		var err error
 		if rt.Digest, err = runtime.Hash(a); err != nil { // before defaults are applied and raw modules are gone from it
@@ -202,6 +203,8 @@ func CheckMemory(subjects int) error {
 
 // Start makes this the app that serves.
 func (a *App) Start() error {
+	a.runtime.FindSites(a.ctx)
+	a.ctx = caddy.Context{}
 	a.runtime.Start()
 	return nil
 }

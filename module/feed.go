@@ -140,12 +140,20 @@ func (f *Feed) fromSources() (l configuredList, err error) {
 	switch first := f.Sources[0]; {
 	case isURL(first):
 		l.spec.URLs = f.Sources
-		if i := slices.IndexFunc(f.Sources, func(s string) bool { return !isURL(s) }); i >= 0 {
-			return l, fmt.Errorf("source %q is not a URL, as the first one is: give each kind its own feed", f.Sources[i])
+		for i, source := range f.Sources {
+			if !isURL(source) {
+				return l, fmt.Errorf("source %q is not a URL, as the first one is: give each kind its own feed", source)
+			}
+			if slices.Contains(f.Sources[:i], source) {
+				return l, fmt.Errorf("%s is given twice: remove one", shown(source))
+			}
 		}
 	case isFile(first):
 		if len(f.Sources) > 1 {
 			return l, fmt.Errorf("a feed reads one file: give %q its own feed", f.Sources[1])
+		}
+		if err := checkPath(first); err != nil {
+			return l, err
 		}
 		l.spec.File = first
 	default:

@@ -24,6 +24,11 @@ type History struct {
 	// How long entries are stored, in whole days. Older days are dropped. Default: 90d.
 	Retention caddy.Duration `json:"retention,omitempty"`
 
+	// How many bytes all tables may take in the database, with their indexes. While they take more, the oldest day is
+	// dropped, before `retention`; today never is. It is checked every five minutes. Instances that share a database
+	// should have the same value: the smallest applies to all. 0 means no limit. Default: 0.
+	MaxSize int64 `json:"max_size,omitempty"`
+
 	// How many bytes wait on disk while the database is away, in Caddy's data folder. When they are more, the oldest are
 	// dropped; the log and `history_dropped_total` say how much. Default: 256MiB.
 	Spool int64 `json:"spool,omitempty"`
@@ -36,6 +41,7 @@ type History struct {
 
 const (
 	minRetention = 24 * time.Hour
+	minMaxSize   = 64 << 20
 	minSpool     = 1 << 20
 )
 
@@ -46,6 +52,8 @@ func (h *History) Check() error {
 		return fmt.Errorf("unknown migrate %q: use auto or off", h.Migrate)
 	case h.Retention != 0 && time.Duration(h.Retention) < minRetention:
 		return fmt.Errorf("retention %s is out of range: use 1d or more", time.Duration(h.Retention))
+	case h.MaxSize != 0 && h.MaxSize < minMaxSize:
+		return fmt.Errorf("max_size of %d bytes is out of range: use 64MiB or more", h.MaxSize)
 	case h.Spool != 0 && h.Spool < minSpool:
 		return fmt.Errorf("spool of %d bytes is out of range: use 1MiB or more", h.Spool)
 	}
@@ -71,7 +79,7 @@ func (a *App) openHistory(ctx caddy.Context) error {
 	if h.Database == nil {
 		return errors.New("no database is given: " + secret.HowToWrite("history"))
 	}
-	hash, err := runtime.Hash([]any{h.Database, h.Retention, h.Migrate}) // before the raw store is gone
+	hash, err := runtime.Hash([]any{h.Database, h.Retention, h.MaxSize, h.Migrate}) // before the raw store is gone
 	if err != nil {
 		return err
 	}
@@ -86,6 +94,6 @@ func (a *App) openHistory(ctx caddy.Context) error {
 	}
 	a.runtime.Spool = h.Spool
 	return a.runtime.OpenDatabase(hash, postgres.Options{
-		Retention: time.Duration(h.Retention), Migrate: h.Migrate != "off",
+		Retention: time.Duration(h.Retention), MaxSize: h.MaxSize, Migrate: h.Migrate != "off",
 	}, dsn)
 }

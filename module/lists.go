@@ -1,9 +1,12 @@
 package module
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"net/netip"
+	"net/url"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
@@ -12,6 +15,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 )
 
 // configuredList is one list: where it comes from, and what being on it means.
@@ -54,13 +58,18 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 		all = append(all, list)
 	}
 
+	// A mistake in a file refuses a configuration while somebody waits for the answer. At a boot it does not:
+	// without a server, a site would be worse off than with the good lines, or the file's last good copy.
+	booting := runtime.Booting()
 	specs, keyHashes := make([]feed.Spec, len(all)), make([]string, len(all))
 	for i, list := range all {
 		if slices.ContainsFunc(all[:i], func(other configuredList) bool { return other.spec.Name == list.spec.Name }) {
 			return fmt.Errorf("two lists are named %q: give one of them another name, or name it once", list.spec.Name)
 		}
-		if err := readable(list.spec); err != nil {
-			return err
+		if !booting {
+			if err := checkFile(list.spec); err != nil {
+				return err
+			}
 		}
 		specs[i], keyHashes[i] = list.spec, list.keyHash
 		rt := a.runtime
@@ -69,16 +78,24 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 	return a.runtime.OpenLists(specs, keyHashes)
 }
 
-// readable makes sure that a list's file can be opened, so that the error names the file as the operator wrote it.
-func readable(spec feed.Spec) error {
+// checkFile refuses a list's file that cannot be opened, or that has a mistake in it. An error names the file as the
+// operator wrote it.
+func checkFile(spec feed.Spec) error {
 	if spec.File == "" {
 		return nil
 	}
 	file, _, err := regularfile.Open(spec.File, math.MaxInt64)
 	if err != nil {
-		return fmt.Errorf("list file: %w: check the path, and that the user Caddy runs as may read it", err)
+		cure := "check the path, and that the user Caddy runs as may read it"
+		if errors.Is(err, fs.ErrNotExist) {
+			cure += aURL(spec.File)
+		}
+		return fmt.Errorf("list file: %w: %s", err, cure)
 	}
-	return file.Close()
+	if err := file.Close(); err != nil {
+		return fmt.Errorf("list file: %w", err)
+	}
+	return feed.CheckFile(spec)
 }
 
 // operatorLists turns the words of `exempt` and `deny` into lists: one for all values, one for each file, URL
@@ -86,7 +103,7 @@ func readable(spec feed.Spec) error {
 func operatorLists(option string, kind lookup.ListKind, words []string) ([]configuredList, error) {
 	var values []netip.Prefix
 	var lists []configuredList
-	for _, word := range words {
+	for i, word := range words {
 		prefixes, ok, err := address.ParseRanges(word)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", option, err)
@@ -104,9 +121,15 @@ func operatorLists(option string, kind lookup.ListKind, words []string) ([]confi
 		case isURL(word):
 			spec = feed.Spec{Name: option + "_" + shortHash(word), URLs: []string{word}}
 		case isFile(word):
+			if err := checkPath(word); err != nil {
+				return nil, fmt.Errorf("%s: %w", option, err)
+			}
 			spec = feed.Spec{Name: fileListName(option, word, lists), File: word, AllowEmpty: true}
 		default:
 			return nil, fmt.Errorf("%s: %w", option, notASource(word))
+		}
+		if slices.Contains(words[:i], word) {
+			return nil, fmt.Errorf("%s: %s is given twice: remove one", option, shown(word))
 		}
 		spec.Own = spec.File != "" // what others publish is guarded like a feed
 		lists = append(lists, configuredList{spec: spec, meaning: lookup.List{Kind: kind}})
@@ -115,6 +138,17 @@ func operatorLists(option string, kind lookup.ListKind, words []string) ([]confi
 		lists = append(lists, configuredList{spec: feed.Spec{Name: option, Values: values}, meaning: lookup.List{Kind: kind}})
 	}
 	return lists, nil
+}
+
+// shown returns how an error names a list: a URL may hold a key, so that only its host is shown.
+func shown(word string) string {
+	if !isURL(word) {
+		return word
+	}
+	if u, err := url.Parse(word); err == nil {
+		return "a URL on " + u.Host
+	}
+	return "a URL"
 }
 
 // CheckAddresses reports what is wrong with the words of `exempt` or `deny`, as far as they can be judged by

@@ -16,7 +16,8 @@ import (
 // that a misspelt preset is not taken for a file.
 
 func isURL(word string) bool {
-	return strings.HasPrefix(word, "https://") || strings.HasPrefix(word, "http://")
+	scheme, _, ok := strings.Cut(word, "://")
+	return ok && (strings.EqualFold(scheme, "https") || strings.EqualFold(scheme, "http"))
 }
 
 // isFile reports whether a word is a path: with a separator, so that a misspelt preset is not taken for a file. What
@@ -27,13 +28,36 @@ func isFile(word string) bool {
 	return isPath && err != nil && !strings.Contains(word, "://")
 }
 
+// checkPath refuses paths that only a shell would expand.
+func checkPath(path string) error {
+	switch {
+	case strings.HasPrefix(path, "~"):
+		return fmt.Errorf("file %q: ~ is not expanded: write the whole path, such as /etc/caddy/%s", path, filepath.Base(path))
+	case strings.ContainsAny(path, "*?"):
+		return fmt.Errorf("file %q: patterns are not expanded: name each file", path)
+	}
+	return nil
+}
+
+// aURL is the cure for a word that is missing the scheme of a URL, empty for others.
+func aURL(word string) string {
+	host, _, _ := strings.Cut(word, "/")
+	dot := strings.LastIndexByte(host, '.')
+	isLetter := func(r rune) bool { return 'a' <= r|0x20 && r|0x20 <= 'z' }
+	domain := host[dot+1:]
+	if dot < 1 || len(domain) < 2 || strings.IndexFunc(domain, func(r rune) bool { return !isLetter(r) }) >= 0 {
+		return ""
+	}
+	return "; a URL begins with https://: https://" + word
+}
+
 // notASource says what a word could have been.
 func notASource(word string) error {
 	if scheme, _, ok := strings.Cut(word, "://"); ok {
 		return fmt.Errorf("%q cannot be fetched: write https:// or http:// for %s://", word, scheme)
 	}
-	return fmt.Errorf("%q is no preset, address, range, file or URL: presets are %s; a file in the working directory is ./%s",
-		word, strings.Join(feed.PresetNames(), ", "), word)
+	return fmt.Errorf("%q is no preset, address, range, file or URL: presets are %s; a file in the working directory is ./%s%s",
+		word, strings.Join(feed.PresetNames(), ", "), word, aURL(word))
 }
 
 // fileListName names the list in a file after the file, with a hash where another list has that name already.

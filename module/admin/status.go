@@ -33,6 +33,7 @@ func serveStatus(rt *runtime.Runtime, _ *http.Request, _ string) (any, error) {
 		Version:    adminapi.Versions{Plugin: metrics.Version(), Caddy: caddyVersion(), Go: goruntime.Version()},
 		Health:     adminapi.Health{Status: report.Status, Warnings: append([]health.Warning{}, report.Warnings...)},
 		DataFolder: runtime.DataFolder(),
+		Sites:      state.Sites,
 		Providers:  []adminapi.ProviderStatus{},
 		Lists:      append([]health.List{}, state.Lists...),
 		Redis:      state.Redis,

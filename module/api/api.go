@@ -181,6 +181,7 @@ func (a *API) Provision(ctx caddy.Context) error {
 	if err := a.Check(); err != nil {
 		return fmt.Errorf("ip_reputation_api: %w", err)
 	}
+	rt.Use()
 	if err := rt.UseLimits(); err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func get[T any](c *console, path string) (T, error) {
 // print prints JSON with --json, a page otherwise.
 func (c *console) print(cmd *cobra.Command, answer any, human func(*page)) error {
 	if !c.json {
-		p := newPage(cmd.OutOrStdout())
+		p := newPage(cmd.OutOrStdout(), pageWidth(cmd.OutOrStdout()))
 		human(p)
 		return p.flush()
 	}

@@ -80,7 +80,7 @@ func (c *console) history(cmd *cobra.Command, args []string, f historyFlags) err
 	if !cmd.Flags().Changed("ascii") {
 		f.ascii = !localeIsUTF8(runtime.GOOS, os.Getenv)
 	}
-	view := historyView{width: terminalWidth(cmd.OutOrStdout(), os.Getenv), ascii: f.ascii}
+	view := historyView{width: plotWidth(cmd.OutOrStdout(), os.Getenv), ascii: f.ascii}
 	view.more = func(next string, period history.Period) string { return c.nextPage(args, f, next, period) }
 	switch {
 	case f.rules:

@@ -49,8 +49,8 @@ func (v historyView) timeline(p *page, a adminapi.Timeline) {
 		v.plot(p, *a.Graph)
 	}
 	p.warning(a.Warning)
-	for _, line := range alignRows(v.entryRows(a)) {
-		p.row(line)
+	for _, row := range v.entryRows(a) {
+		p.row(row...)
 	}
 	v.next(p, a.Next, a.Period)
 }
@@ -68,7 +68,7 @@ func (v historyView) plot(p *page, graph history.Graph) {
 	p.row(fmt.Sprintf("highest score and requests, %s to %s UTC",
 		graph.Period.From.UTC().Format(minute), graph.Period.To.UTC().Format(minute)))
 	for _, line := range lines {
-		p.row(line)
+		p.line(line)
 	}
 	p.gap()
 }
@@ -202,7 +202,7 @@ func (v historyView) next(p *page, next string, period history.Period) {
 	}
 	p.gap()
 	p.row("there is more:")
-	p.row(v.more(next, period))
+	p.line(v.more(next, period))
 }
 
 // actionsText writes the number of requests of each action.
@@ -265,25 +265,4 @@ func signed(points float64) string {
 // roundedPoints writes points with the precision of `check`.
 func roundedPoints(points float64) string {
 	return adminapi.FormatPoints(math.Round(points*1000) / 1000)
-}
-
-// alignRows pads all cells but the last of each row, which may be long.
-func alignRows(rows [][]string) (lines []string) {
-	var widths []int
-	for _, row := range rows {
-		for i, cell := range row[:len(row)-1] {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], len([]rune(clean(cell))))
-		}
-	}
-	for _, row := range rows {
-		line := ""
-		for i, cell := range row[:len(row)-1] {
-			line += fmt.Sprintf("%-*s  ", widths[i], clean(cell))
-		}
-		lines = append(lines, line+clean(row[len(row)-1]))
-	}
-	return lines
 }

@@ -129,14 +129,50 @@ func (g glyphs) margin(label string, side rune) string {
 	return fmt.Sprintf("%*s %c", plotLabel, label, side)
 }
 
-// steps are the possible distances between two marks of the time axis.
-var steps = []time.Duration{
-	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute, 30 * time.Minute,
-	time.Hour, 2 * time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour,
-	aDay, 2 * aDay, 7 * aDay, 14 * aDay, 28 * aDay, 84 * aDay, 364 * aDay,
+// step is a distance between two marks of the time axis: a duration, or a number of calendar months.
+type step struct {
+	duration time.Duration // with months: the shortest
+	months   int
 }
 
 const aDay = 24 * time.Hour
+
+// steps are the possible distances, the shortest first.
+var steps = []step{
+	{duration: time.Minute}, {duration: 2 * time.Minute}, {duration: 5 * time.Minute},
+	{duration: 10 * time.Minute}, {duration: 15 * time.Minute}, {duration: 30 * time.Minute},
+	{duration: time.Hour}, {duration: 2 * time.Hour}, {duration: 3 * time.Hour}, {duration: 6 * time.Hour},
+	{duration: 12 * time.Hour}, {duration: aDay}, {duration: 2 * aDay}, {duration: 7 * aDay}, {duration: 14 * aDay},
+	{28 * aDay, 1}, {90 * aDay, 3}, {365 * aDay, 12},
+}
+
+// next returns the first mark at t or later.
+func (s step) next(t time.Time) time.Time {
+	t = t.UTC()
+	if s.months == 0 {
+		if mark := t.Truncate(s.duration); !mark.Before(t) {
+			return mark
+		}
+		return t.Truncate(s.duration).Add(s.duration)
+	}
+	month := (int(t.Month()) - 1) / s.months * s.months // of the year, from 0
+	mark := time.Date(t.Year(), time.Month(month+1), 1, 0, 0, 0, 0, time.UTC)
+	if mark.Before(t) {
+		mark = mark.AddDate(0, s.months, 0)
+	}
+	return mark
+}
+
+// label writes the time of a mark, such that it is the exact time of the mark.
+func (s step) label(mark time.Time) string {
+	switch {
+	case s.months > 0:
+		return mark.Format("2006-01")
+	case mark.Equal(mark.Truncate(aDay)):
+		return mark.Format("01-02")
+	}
+	return mark.Format("15:04")
+}
 
 // axis draws the marks of the time axis, and their labels below.
 func (g glyphs) axis(parts []history.Part, end time.Time) []string {
@@ -148,22 +184,12 @@ func (g glyphs) axis(parts []history.Part, end time.Time) []string {
 		if i+1 < len(parts) {
 			until = parts[i+1].From
 		}
-		mark := p.From.UTC().Truncate(step)
-		if mark.Before(p.From) {
-			mark = mark.Add(step)
-		}
+		mark := step.next(p.From)
 		if !mark.Before(until) {
 			continue
 		}
 		line[i] = g.up
-		format := "15:04"
-		switch {
-		case step >= 84*aDay:
-			format = "2006-01"
-		case mark.Equal(mark.Truncate(aDay)):
-			format = "01-02"
-		}
-		label := []rune(mark.Format(format))
+		label := []rune(step.label(mark))
 		if i >= free && i+len(label) <= len(parts) {
 			copy(labels[i:], label)
 			free = i + len(label) + 1
@@ -177,19 +203,22 @@ func (g glyphs) axis(parts []history.Part, end time.Time) []string {
 }
 
 // stepFor returns the smallest step of at least so many columns.
-func stepFor(parts []history.Part, end time.Time, columns int) time.Duration {
+func stepFor(parts []history.Part, end time.Time, columns int) step {
 	each := eachPart(parts, end)
-	for _, step := range steps {
-		if step/time.Duration(columns) >= each {
-			return step
+	for _, s := range steps {
+		if s.duration/time.Duration(columns) >= each {
+			return s
 		}
 	}
 	return steps[len(steps)-1]
 }
 
-// eachPart returns the duration of a part.
+// eachPart returns the duration of a part. Only the last one may be shorter.
 func eachPart(parts []history.Part, end time.Time) time.Duration {
-	return max(end.Sub(parts[0].From), 0) / time.Duration(len(parts))
+	if len(parts) > 1 {
+		end = parts[1].From
+	}
+	return max(end.Sub(parts[0].From), 0)
 }
 
 // plotLegend says how long a column is, and how many requests a full cell stands for.

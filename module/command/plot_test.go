@@ -239,7 +239,7 @@ func TestTerminal(t *testing.T) {
 		want    int
 	}{{"", 80}, {"100", 100}, {"1", 40}, {"100000", 240}, {"-3", 80}, {"wide", 80}} {
 		env := func(name string) string { return map[string]string{"COLUMNS": tc.columns}[name] }
-		if got := terminalWidth(new(strings.Builder), env); got != tc.want {
+		if got := plotWidth(new(strings.Builder), env); got != tc.want {
 			t.Errorf("with COLUMNS=%s: %d, want %d", tc.columns, got, tc.want)
 		}
 	}
@@ -287,5 +287,52 @@ func TestShellWord(t *testing.T) {
 	}
 	if got := shellWord(""); got != "''" {
 		t.Errorf("nothing is written as %q", got)
+	}
+}
+
+// TestMarksAreWhatTheySay proves that the label of a mark is its exact time, and that no mark is left out.
+func TestMarksAreWhatTheySay(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := rapid.SampledFrom(steps).Draw(t, "step")
+		from := time.Unix(rapid.Int64Range(0, 1<<32).Draw(t, "from"), 0)
+		mark := s.next(from)
+		if mark.Before(from) || s.next(mark) != mark {
+			t.Fatalf("the mark after %s is %s, and after that %s", from, mark, s.next(mark))
+		}
+		if again := s.next(mark.Add(1)); again.Sub(mark) < s.duration || again.Sub(mark) > s.duration+4*aDay {
+			t.Fatalf("%s and %s are marks of %v", mark, again, s)
+		}
+		form := "15:04"
+		switch label := s.label(mark); {
+		case len(label) == len("2006-01"):
+			form = "2006-01"
+		case strings.Contains(label, "-"):
+			form = "01-02"
+		}
+		said, err := time.Parse(form, s.label(mark))
+		if err != nil {
+			t.Fatal(err)
+		}
+		exact := mark
+		switch form {
+		case "15:04":
+			exact = time.Date(0, 1, 1, mark.Hour(), mark.Minute(), mark.Second(), mark.Nanosecond(), time.UTC)
+		case "01-02":
+			exact = time.Date(0, mark.Month(), mark.Day(), mark.Hour(), mark.Minute(), mark.Second(), 0, time.UTC)
+		}
+		if !said.Equal(exact) {
+			t.Fatalf("the mark %s is labelled %s", mark, s.label(mark))
+		}
+	})
+}
+
+// TestAxisOfYears proves that the marks of a long plot are the beginnings of months.
+func TestAxisOfYears(t *testing.T) {
+	g := graphOf(5*aDay, make([]int, 73), nil)
+	axis := strings.Join(asciiGlyphs.axis(g.Parts, g.Period.To), "\n")
+	if want := strings.TrimPrefix(`
+      +-------+-----------------+-----------------+-----------------+-----------
+              2026-01           2026-04           2026-07           2026-10`, "\n"); strings.TrimRight(axis, " ") != want {
+		t.Errorf("\n%s\nwant\n%s", axis, want)
 	}
 }

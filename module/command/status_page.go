@@ -20,6 +20,9 @@ func (p *page) status(s adminapi.Status) {
 		p.row("health", string(s.Health.Status))
 	}
 	p.row("data folder", s.DataFolder)
+	if s.Sites != nil {
+		p.row("sites", sitesLine(s.Sites))
+	}
 	p.row("memory", fmt.Sprintf("%d of %d records, %d evicted", s.Memory.Records, s.Memory.Capacity, s.Memory.Evictions))
 	if s.Redis != nil {
 		p.row("redis", redisLine(s.Redis, p.now))
@@ -34,10 +37,28 @@ func (p *page) status(s adminapi.Status) {
 	}
 	for i, l := range s.Lists {
 		p.row(label("lists", i), p.listLine(l))
+		if trouble := p.listTrouble(l); trouble != "" {
+			p.row("", "  "+trouble)
+		}
 	}
 	for i, text := range s.Warnings {
 		p.row(label("WARNINGS", i), text)
 	}
+}
+
+// sitesLine says which sites have the handler, and who reaches none.
+func sitesLine(s *health.Sites) string {
+	text := fmt.Sprintf("%d of %d have ip_reputation", s.Protected, s.All)
+	if len(s.Without) > 0 {
+		text += ", not " + strings.Join(s.Without, " ")
+	}
+	if more := s.All - s.Protected - len(s.Without); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	if s.Redirects {
+		text += "; redirects to https come before it"
+	}
+	return text
 }
 
 func redisLine(s *redis.Status, now time.Time) string {
@@ -86,6 +107,31 @@ func (p *page) listLine(l health.List) string {
 		text += ", next in " + span(l.NextRefresh.Sub(p.now))
 	}
 	return text
+}
+
+// oldContents is how long before its confirmation a list last changed for that to be worth a word.
+const oldContents = 24 * time.Hour
+
+// listTrouble says what an operator should know of a list besides: that its contents are old though they are
+// confirmed, that it is refused, that lines of it are not in force.
+func (p *page) listTrouble(l health.List) string {
+	var all []string
+	if !l.Loaded {
+		all = append(all, "no contents yet")
+	}
+	if l.Kind == feed.KindURL && l.Loaded && l.LastSuccess.Sub(l.Changed) >= oldContents {
+		all = append(all, "unchanged for "+span(p.now.Sub(l.Changed)))
+	}
+	if l.Failures > 0 {
+		all = append(all, fmt.Sprintf("%s failed: %s", plural(int64(l.Failures), "attempt"), l.LastResult))
+	}
+	if l.Ignored > 0 {
+		all = append(all, plural(int64(l.Ignored), "line")+" ignored")
+	}
+	if l.SameAs != "" {
+		all = append(all, "same contents as "+l.SameAs+", counts once")
+	}
+	return strings.Join(all, ", ")
 }
 
 func (p *page) refreshed(l health.List) {

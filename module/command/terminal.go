@@ -52,20 +52,32 @@ func shellWord(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// terminalWidth returns the columns of the terminal, or those of COLUMNS if the output is no terminal.
-func terminalWidth(out io.Writer, env func(string) string) int {
-	const least, usual, most = 40, 80, 240
-	width := 0
-	if file, ok := out.(*os.File); ok {
-		width, _, _ = term.GetSize(int(file.Fd()))
+const leastWidth, usualWidth, mostWidth = 40, 80, 240
+
+// pageWidth returns the columns of the terminal; 0, which is unlimited, if the output is no terminal: lines for a
+// file or for another program are not broken.
+func pageWidth(out io.Writer) int {
+	file, ok := out.(*os.File)
+	if !ok {
+		return 0
 	}
+	width, _, err := term.GetSize(int(file.Fd()))
+	if err != nil || width <= 0 {
+		return 0
+	}
+	return min(max(width, leastWidth), mostWidth)
+}
+
+// plotWidth returns the columns of the terminal, or those of COLUMNS if the output is no terminal.
+func plotWidth(out io.Writer, env func(string) string) int {
+	if width := pageWidth(out); width > 0 {
+		return width
+	}
+	width, _ := strconv.Atoi(env("COLUMNS"))
 	if width <= 0 {
-		width, _ = strconv.Atoi(env("COLUMNS"))
+		width = usualWidth
 	}
-	if width <= 0 {
-		width = usual
-	}
-	return min(max(width, least), most)
+	return min(max(width, leastWidth), mostWidth)
 }
 
 // localeIsUTF8 reports whether the terminal shows more than ASCII. Windows has no such locales, and does.

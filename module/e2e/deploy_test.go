@@ -78,7 +78,7 @@ func deployedFor(tb testing.TB, name string, replaced ...string) string {
 // dashboard is what the tests read of one.
 type dashboard struct {
 	Templating struct {
-		List []struct{ Name, Type string }
+		List []struct{ Name, Type, AllValue string }
 	}
 	Panels []panel
 }
@@ -113,6 +113,9 @@ func TestDashboard(t *testing.T) {
 	variables := map[string]string{}
 	for _, v := range d.Templating.List {
 		variables[v.Name] = v.Type
+		if v.Name == "job" && v.AllValue != "" {
+			t.Errorf("All jobs are %q, which has those of other exporters, too: `up` would count them", v.AllValue)
+		}
 	}
 	if variables["datasource"] != "datasource" {
 		t.Error("there is no variable for the data source")

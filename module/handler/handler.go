@@ -87,6 +87,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.runtime = rt
+	rt.Use()
 	if h.history, err = newRecording(rt, h); err != nil {
 		return err
 	}
@@ -112,6 +113,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	if h.policy, err = compilePolicy(h.Rules, h.Unknown, rt.SourceNames()); err != nil {
 		return err
+	}
+	for i := range h.Rules {
+		rt.CheckRule(fmt.Sprintf("rule %d (%s)", i+1, h.Rules[i].Action), policy.Config(h.Rules[i].Conditions))
 	}
 	if h.decisions, err = newDecisionLog(h.Log, len(h.Rules), ctx.Logger(), rt.Privacy()); err != nil {
 		return err

@@ -45,11 +45,15 @@ func (m *MatchIPReputation) Provision(ctx caddy.Context) error {
 		return err
 	}
 	m.runtime = rt
+	rt.Use()
 	if m.isEmpty() {
 		return fmt.Errorf("an ip_reputation matcher without a condition would match everything: give it one of %s", conditionWords)
 	}
-	m.conditions, err = m.compile(rt.SourceNames())
-	return err
+	if m.conditions, err = m.compile(rt.SourceNames()); err != nil {
+		return err
+	}
+	rt.CheckRule("a matcher", policy.Config(m.Conditions))
+	return nil
 }
 
 // MatchWithError reports whether all conditions hold for the client of r.

@@ -58,7 +58,6 @@ func newVisit(rt *runtime.Runtime, r *http.Request, vars runtime.Vars, wait time
 	}
 	switch addr := v.client; {
 	case !addr.IsValid():
-		rt.Suspects.SampleMissing()
 		v.verdict.Status = reputation.Unknown
 	case exempt.Lookup(addr) != 0:
 		v.verdict.Status = reputation.Exempt
@@ -66,9 +65,9 @@ func newVisit(rt *runtime.Runtime, r *http.Request, vars runtime.Vars, wait time
 		// the address may be forged: asking about it could spend the quota on somebody's behalf
 		v.verdict.Status = reputation.Unknown
 	default:
-		rt.Suspects.Sample(r, vars, addr, rt.Logger)
 		v.verdict = rt.Lookup(r.Context(), addr, wait)
 	}
+	rt.Suspects.Sample(r, vars, v.client, v.verdict.Status, rt.Logger)
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(v.placeholder)
 	}

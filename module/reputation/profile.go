@@ -162,6 +162,17 @@ type Capabilities struct {
 // Declared reports whether the capabilities are declared.
 func (c Capabilities) Declared() bool { return c != Capabilities{} }
 
+// Union returns what a report of either source can contain. Both are declared.
+func (c Capabilities) Union(other Capabilities) Capabilities {
+	return Capabilities{
+		Categories: c.Categories | other.Categories,
+		Natures:    c.Natures | other.Natures,
+		Country:    c.Country || other.Country,
+		ASN:        c.ASN || other.ASN,
+		Network:    c.Network || other.Network,
+	}
+}
+
 // Check returns an error if a report has more than the declared capabilities.
 func (c Capabilities) Check(r Report) error {
 	if !c.Declared() {

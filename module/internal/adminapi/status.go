@@ -12,6 +12,7 @@ type Status struct {
 	Version    Versions         `json:"version"`
 	Health     Health           `json:"health"`
 	DataFolder string           `json:"data_folder"`
+	Sites      *health.Sites    `json:"sites,omitempty"`
 	Providers  []ProviderStatus `json:"providers"`
 	Lists      []health.List    `json:"lists"`
 	Memory     health.Memory    `json:"memory"`

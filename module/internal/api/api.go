@@ -174,15 +174,16 @@ func (h *Handler) guard(q *request, preflight bool) (res response) {
 // answer checks limits, method and token, and calls the endpoint. An error that is not a problem is
 // internal.
 func (h *Handler) answer(q *request, preflight bool) (response, error) {
-	if q.TLS != nil && !q.TLS.HandshakeComplete {
-		// the address of early data may be forged: it must not use up another client's limit
+	if q.TLS != nil && !q.TLS.HandshakeComplete && q.ProtoMajor == 3 {
+		// The address of early data may be forged: it must not use up another client's limit. Only
+		// HTTP/3 has early data; elsewhere a listener wrapper terminates TLS.
 		return response{}, errEarly
+	}
+	if preflight { // not counted: a script sees a refused preflight as a network error, not as a 429
+		return response{status: http.StatusNoContent}, nil
 	}
 	if err := h.limitAddress(q); err != nil {
 		return response{}, err
-	}
-	if preflight {
-		return response{status: http.StatusNoContent}, nil
 	}
 	e := &endpoints[q.route]
 	if e.serve == nil {

@@ -264,13 +264,18 @@ func (c *contract) everywhere(t *testing.T) {
 		for method := range item.Operations() {
 			f := start(t)
 			r := call{method: method, path: path, token: readToken}.request()
-			r.TLS = &tls.ConnectionState{}
+			r.TLS, r.ProtoMajor = &tls.ConnectionState{}, 3
 			w := httptest.NewRecorder()
 			f.ServeHTTP(w, r)
 			if code := codeOf(t, w); code != "too_early" {
 				t.Errorf("%s before the handshake is answered with %d", path, w.Code)
 			}
 			c.check(t, call{method: method, path: path, token: readToken}.request(), "", w)
+			r.ProtoMajor = 1 // a listener wrapper may not know the state of TLS
+			w = httptest.NewRecorder()
+			if f.ServeHTTP(w, r); w.Code == http.StatusTooEarly {
+				t.Errorf("%s is refused as early data over HTTP/1.1", path)
+			}
 
 			wrong := f.send(call{method: http.MethodDelete, path: path, token: readToken})
 			if code := codeOf(t, wrong); code != "method_not_allowed" || !strings.Contains(wrong.Header().Get("Allow"), method) {

@@ -139,10 +139,10 @@ const realm = `Bearer realm="ip-reputation"`
 // address.
 func (h *Handler) authorize(q *request, scope Scope) error {
 	now := time.Now()
-	if left := h.lockout.remaining(q.client, now); left > 0 {
-		return tooMany(left)
-	}
 	token, err := h.authenticate(q.Request, now)
+	if left := h.lockout.remaining(q.client, now); left > 0 && (err != nil || !h.lockout.wasAdmitted(q.client, token, now)) {
+		return tooMany(left) // the same for any token, right or wrong
+	}
 	if err != nil {
 		if !q.client.IsValid() {
 			return err
@@ -153,6 +153,7 @@ func (h *Handler) authorize(q *request, scope Scope) error {
 		}
 		return err
 	}
+	h.lockout.admit(q.client, token, now)
 	q.token = token
 	if err := q.requireScope(scope); err != nil {
 		return err

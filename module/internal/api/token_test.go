@@ -178,13 +178,60 @@ func TestLockoutIsBounded(t *testing.T) {
 			t.Fatalf("%s is locked out", addr)
 		}
 	}
-	if len(l.until) > maxLocked {
-		t.Errorf("%d are remembered", len(l.until))
+	if len(l.locked) > maxLocked {
+		t.Errorf("%d are remembered", len(l.locked))
 	}
 	l.add(addr, now.Add(2*time.Hour), time.Hour)
-	if len(l.until) != 1 || l.remaining(addr, now.Add(2*time.Hour)) != time.Hour {
-		t.Errorf("%d are remembered when the time of all is over", len(l.until))
+	if len(l.locked) != 1 || l.remaining(addr, now.Add(2*time.Hour)) != time.Hour {
+		t.Errorf("%d are remembered when the time of all is over", len(l.locked))
 	}
+	token := new(Token)
+	for range 3 * maxAdmitted {
+		l.admit(addr, token, now)
+		if !l.wasAdmitted(addr, token, now) {
+			t.Fatalf("%s is not remembered", addr)
+		}
+		addr = addr.Next()
+	}
+	if len(l.admitted) > maxAdmitted {
+		t.Errorf("%d admissions are remembered", len(l.admitted))
+	}
+}
+
+// TestNeighbourOfAGuesser proves that a token that was accepted from an address lately is accepted there while
+// somebody else behind the same address is locked out, and that nothing else is.
+func TestNeighbourOfAGuesser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ended := time.Time{}
+		f := start(t, func(f *fixture) {
+			f.failed = 0 // the first wrong token locks out
+			f.o.Tokens[0].Expires = func() time.Time { return ended }
+		})
+		try := func(token, client string) int {
+			return f.send(call{path: "/v1/ip/203.0.113.5", token: token, client: client}).Code
+		}
+		expect := func(what, token, client string, want int) {
+			t.Helper()
+			if got := try(token, client); got != want {
+				t.Errorf("%s: %d, want %d", what, got, want)
+			}
+		}
+		expect("before anybody guesses", readToken, "198.51.100.1", 200)
+		expect("a guess", "token-of-a-guess-1", "198.51.100.1", 429)
+		expect("the known token", readToken, "198.51.100.1", 200)
+		expect("another good token", askToken, "198.51.100.1", 429)
+		expect("another guess", "token-of-a-guess-2", "198.51.100.1", 429)
+
+		expect("a guess from elsewhere", "token-of-a-guess-3", "198.51.100.2", 429)
+		expect("the token that is known from another address", readToken, "198.51.100.2", 429)
+
+		ended = time.Now()
+		expect("the known token after its end", readToken, "198.51.100.1", 429)
+		ended = time.Time{}
+		time.Sleep(admittedFor)
+		expect("a guess an hour later", "token-of-a-guess-4", "198.51.100.1", 429)
+		expect("a token that was not used for an hour", readToken, "198.51.100.1", 429)
+	})
 }
 
 // TestComparingIsTheSameWork proves that all tokens are looked at, whichever is shown: each is fetched exactly once.

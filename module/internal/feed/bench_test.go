@@ -48,7 +48,7 @@ func BenchmarkSaveCopy(b *testing.B) {
 func millionRanges(b *testing.B) iplist.Ranges {
 	spec := Spec{Format: listformat.Format{Encoding: listformat.Text}, MaxEntries: DefaultMaxEntries}
 	list := spec.newContent()
-	if err := spec.read(strings.NewReader(millionLines(million)), false, list); err != nil {
+	if err := spec.read(b.Context(), strings.NewReader(millionLines(million)), false, list); err != nil {
 		b.Fatal(err)
 	}
 	return list.ranges.Ranges()

@@ -164,7 +164,7 @@ func TestLongHeaders(t *testing.T) {
 				Spec{Name: "one", URLs: []string{url + "/?key=" + secret}, Timeout: 5 * time.Second})
 			err := fetchNow(s, "one")
 			status := statusOf(t, s, "one")
-			if err == nil || len(status.LastError) > 500 || log.Len() > 1500 {
+			if err == nil || len(status.LastError) > 600 || log.Len() > 1500 {
 				t.Errorf("%v; status: %d bytes, log: %d bytes: %.400s", err, len(status.LastError), log.Len(), status.LastError)
 			}
 			if strings.Contains(log.String(), secret) || strings.Contains(status.LastError, "\x1b") {

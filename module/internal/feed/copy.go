@@ -47,6 +47,14 @@ type copyHeader struct {
 	sum     string // of everything after the header
 }
 
+// content identifies the entries, and is empty if there are none.
+func (h *copyHeader) content() string {
+	if h.entries == 0 {
+		return ""
+	}
+	return h.sum
+}
+
 var (
 	errDamaged = errors.New("the copy is damaged")
 	errForeign = errors.New("the copy is of another list of the same name")

@@ -4,7 +4,7 @@
 //
 // An answer is refused if it is HTML, not text, empty, much smaller than before, or has mostly
 // wrong lines. The last good list then stays in force. A fetched list has a copy on disk, so that a
-// restart needs no request; copies are read only at start. In memory a list exists once, in the
+// restart needs no request, and so has a local file; copies are read only at start. In memory a list exists once, in the
 // snapshot: a rebuild takes unchanged lists from the current one.
 package feed
 
@@ -64,9 +64,9 @@ type Spec struct {
 	MaxEntries int `json:",omitempty"`
 
 	// Own marks a list that the operator maintains, such as a deny or exempt list. It may name
-	// private ranges. At start, one wrong line refuses it, since a missing
-	// rule is worse than an error. When it changes later, the good lines take effect and the wrong
-	// ones are logged. In lists of others, reserved ranges are removed and wrong lines are skipped.
+	// private ranges. For CheckFile, one wrong line is an error. Otherwise, the good lines take effect
+	// and the wrong ones are logged as errors. In lists of others, reserved ranges are removed and
+	// wrong lines are skipped.
 	// Values are always own.
 	Own bool
 
@@ -110,7 +110,7 @@ type Spec struct {
 // Options are what the lists of a Set share. The zero value stores
 // nothing on disk and logs nothing.
 type Options struct {
-	// Dir is the folder for copies of fetched lists. It is created when missing. With "", or when
+	// Dir is the folder for copies of fetched lists and files. It is created when missing. With "", or when
 	// it cannot be written to, lists stay in memory and are fetched again after a restart. Several
 	// Sets may share it: of lists with the same name, the one that was fetched last is stored.
 	Dir string
@@ -145,6 +145,10 @@ type ListState struct {
 
 	// Entries is the number of CIDRs in force, after merging and without reserved ranges.
 	Entries int
+
+	// Content identifies the entries: lists with the same one have the same entries. It is empty for
+	// a list without entries, and for pushed lists, which change too often.
+	Content string
 
 	// Fetched is when this content was first read. Unlike Status.LastSuccess, it stays the same
 	// when a refresh finds no change.
@@ -188,8 +192,9 @@ type Set struct {
 }
 
 // Open reads values, local files and the copies on disk, and publishes the first snapshot. It makes
-// no request. An invalid spec is an error, and so is a local file that cannot be read or parsed. A
-// missing or damaged copy is none: the list is fetched after Start.
+// no request. Only an invalid spec is an error. Of a file with wrong lines, the good ones are in
+// force; a file of which nothing can be used is replaced by its copy, if there is one. Both are
+// logged as errors: see CheckFile. A list without a copy is fetched after Start.
 func Open(specs []Spec, o Options) (*Set, error) {
 	if len(specs) > math.MaxUint16 {
 		return nil, fmt.Errorf("%d lists: at most %d are possible", len(specs), math.MaxUint16)
@@ -223,9 +228,7 @@ func Open(specs []Spec, o Options) (*Set, error) {
 	}
 	for i, l := range s.lists {
 		empty.Lists[i].Name = l.spec.Name
-		if err := l.open(dir); err != nil {
-			return nil, err
-		}
+		l.open(dir)
 	}
 	s.current.Store(empty)
 	s.rebuild()

@@ -21,7 +21,7 @@ const (
 	maxValidator   = 512 // bytes of an ETag or a date; longer ones are not stored
 	maxRetryAfter  = 24 * time.Hour
 	maxHeaderBytes = 64 << 10
-	maxErrorText   = 300 // bytes of an error's text, which may quote what a server sent
+	maxErrorText   = 500 // bytes of an error's text, which may quote what a server sent
 )
 
 // validators make the next request conditional (RFC 9110, section 8.8).
@@ -59,8 +59,9 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 	case from.Scheme == "http" && to.Scheme == "https" && to.Hostname() == from.Hostname():
 		return nil
 	}
-	return fmt.Errorf("refused a redirect from %s://%s to %s://%s: if the list has moved, configure its new URL",
-		from.Scheme, from.Host, to.Scheme, to.Host)
+	return fmt.Errorf("refused a redirect from %s://%s to %s://%s, since what is sent to the first may be secret: "+
+		"if the list has moved, write its new URL in place of that on %s; curl -sI with the old one shows it",
+		from.Scheme, from.Host, to.Scheme, shorten(to.Host), from.Host)
 }
 
 // fetch reads all parts of a list with conditional requests. It returns
@@ -167,7 +168,7 @@ func readBody(ctx context.Context, resp *http.Response, spec *Spec, to *content)
 	default:
 		return refuse(ResultNotText, "the body is encoded as %.40q, which was not asked for", encoding)
 	}
-	return spec.read(untilDone{ctx, body}, false, to)
+	return spec.read(ctx, body, false, to)
 }
 
 // untilDone is a reader that fails once its context has ended: a few KB of gzip can keep a parser
@@ -190,6 +191,7 @@ func statusFailure(resp *http.Response, now time.Time) error {
 	f := &failure{
 		result:     ResultStatus,
 		retryAfter: wait,
+		refused:    resp.StatusCode >= 400 && resp.StatusCode < 500,
 		err:        fmt.Errorf("the server answered with status %d", resp.StatusCode),
 	}
 	if resp.StatusCode == http.StatusTooManyRequests ||
@@ -231,11 +233,11 @@ func describe(err error, spec *Spec, i int) error {
 	case errors.Is(err, context.Canceled):
 		f.err = fmt.Errorf("fetching from %s: %w", host, context.Canceled)
 	default:
-		text := shorten(spec.scrub(err.Error()))
+		text := spec.scrub(err.Error())
 		if errors.As(err, &inner) { // written by this package, which quotes nothing unscrubbed
-			text, f.retryAfter = inner.Error(), inner.retryAfter
+			text, f.retryAfter, f.refused = inner.Error(), inner.retryAfter, inner.refused
 		}
-		f.err = fmt.Errorf("fetching from %s: %s", host, text)
+		f.err = fmt.Errorf("fetching from %s: %s", host, shorten(text))
 	}
 	return f
 }
@@ -269,7 +271,8 @@ func (l *limitedReader) Read(b []byte) (int, error) {
 	n, err := l.r.Read(b)
 	if l.left -= int64(n); l.left < 0 {
 		l.left = 0
-		return 0, refuse(ResultTooLarge, "the list is larger than %d bytes", l.size)
+		return 0, refuse(ResultTooLarge, "the list is larger than %d bytes: allow more with `max_size` of a feed, "+
+			"or split the list", l.size)
 	}
 	return n, err
 }

@@ -39,8 +39,9 @@ func (r readFile) same(path string) bool {
 		info.Size() == r.info.Size() && info.ModTime().Equal(r.info.ModTime())
 }
 
-// readFile reads the local file. Errors name the file, and the line if there is one.
-func (l *list) readFile() (*content, readFile, error) {
+// readFile reads the local file. Errors name the file, and the line if there is one. With strict, the
+// first wrong line of an own list is an error.
+func (l *list) readFile(strict bool) (*content, readFile, error) {
 	f, info, err := regularfile.Open(l.spec.File, math.MaxInt64) // see limit
 	if errors.Is(err, regularfile.ErrNotRegular) {
 		return nil, readFile{}, fmt.Errorf("%w: name a file with one address or CIDR a line", err)
@@ -51,10 +52,8 @@ func (l *list) readFile() (*content, readFile, error) {
 	defer f.Close()
 	read := readFile{info: info, racy: time.Since(info.ModTime()) < mtimeResolution}
 	all := l.spec.newContent()
-	l.mu.Lock()
-	strict := l.spec.Own && !l.st.loaded
-	l.mu.Unlock()
-	if err := l.spec.read(limit(f, l.spec.MaxBytes), strict, all); err != nil {
+	// without a time limit: the size bounds the work
+	if err := l.spec.read(context.Background(), limit(f, l.spec.MaxBytes), strict && l.spec.Own, all); err != nil {
 		return nil, read, &failure{result: classify(err), err: fmt.Errorf("%s: %w", l.spec.File, err)}
 	}
 	return all, read, nil
@@ -62,6 +61,7 @@ func (l *list) readFile() (*content, readFile, error) {
 
 // refreshOnChange reads the file again whenever it has changed, until the Set is closed.
 func (l *list) refreshOnChange() {
+	l.storeFile()
 	poll := time.NewTicker(pollInterval)
 	defer poll.Stop()
 	for {

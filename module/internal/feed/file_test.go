@@ -32,7 +32,8 @@ func awaitFailure(t *testing.T, s *Set, says string) {
 	}
 }
 
-func TestFileErrorsAtOpen(t *testing.T) {
+// TestCheckFile proves that who waits for an answer is told of every mistake in a file, with its line.
+func TestCheckFile(t *testing.T) {
 	dir := t.TempDir()
 	wrong, empty := filepath.Join(dir, "wrong.txt"), filepath.Join(dir, "empty.txt")
 	write(t, wrong, "# ours\n192.0.2.1\n192.0.2.999\n")
@@ -49,7 +50,7 @@ func TestFileErrorsAtOpen(t *testing.T) {
 		{"too large", Spec{Name: "deny", File: wrong, MaxBytes: 8}, []string{wrong, "larger than 8 bytes"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := Open([]Spec{test.spec}, Options{})
+			err := CheckFile(test.spec)
 			for _, says := range test.says {
 				if err == nil || !strings.Contains(err.Error(), says) {
 					t.Errorf("got %v, want %q", err, says)

@@ -11,32 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
-)
-
-const (
-	// A list with more wrong lines than both of these is refused: its format has probably changed.
-	maxWrong      = 5
-	maxWrongShare = 0.1
-
-	// minGuarded is the number of lines from which on MaxShrink applies.
-	minGuarded = 10
-
-	// manualInterval is the shortest time between a request to a
-	// publisher and the next one by Set.Refresh.
-	manualInterval = time.Minute
-
-	// A list is stale after both this time and this number of refresh intervals without a success.
-	minPatience       = 24 * time.Hour
-	patienceRefreshes = 3
-
-	firstPause  = time.Minute     // after a failure; see recordAttempt
-	startSpread = 2 * time.Second // the first requests after a start are spread over this time
-
-	// Jitter never shortens an interval, since publishers count requests.
-	refreshJitter = 0.1
-	retryJitter   = 0.25
 )
 
 // list is one list and its refreshes.
@@ -45,7 +20,7 @@ type list struct {
 	number      int // index in a Snapshot
 	spec        Spec
 	fingerprint string
-	copyPath    string // "" if there is no copy on disk: local files and values need none
+	copyPath    string // "" if there is no copy on disk: values need none
 	waitPath    string // the file that stores throttledUntil
 
 	turn chan struct{} // a lock that is held while refreshing
@@ -92,7 +67,7 @@ func newList(set *Set, number int, spec Spec) *list {
 
 // open loads the list without a request. It writes nothing to disk: the files belong to the Set
 // that runs until this configuration is accepted.
-func (l *list) open(dir string) error {
+func (l *list) open(dir string) {
 	now := time.Now()
 	switch l.spec.kind() {
 	case KindValues:
@@ -101,16 +76,7 @@ func (l *list) open(dir string) error {
 		l.st.loaded, l.st.pending, l.st.lastSuccess = true, &ranges, now
 		l.st.header = copyHeader{lines: len(l.spec.Values), entries: entries, sum: sum, fetched: now}
 	case KindFile:
-		l.st.lastAttempt = now
-		c, read, err := l.readFile()
-		if err != nil {
-			return fmt.Errorf("list %s: %w", l.spec.Name, err)
-		}
-		l.st.read = read
-		if _, err := l.accept(c, nil); err != nil {
-			return fmt.Errorf("list %s: %s: %w", l.spec.Name, l.spec.File, err)
-		}
-		l.st.lastSuccess = now
+		l.openFile(dir, now)
 	case KindPushed:
 		if l.pushed = new(pushed); dir != "" {
 			l.copyPath = filepath.Join(dir, l.spec.Name+pushedSuffix)
@@ -123,7 +89,6 @@ func (l *list) open(dir string) error {
 		}
 		l.openCopy(now)
 	}
-	return nil
 }
 
 func (l *list) openCopy(now time.Time) {
@@ -207,7 +172,7 @@ func (l *list) attempt(ctx context.Context) (result Result, err error) {
 	var parts []validators
 	if l.spec.kind() == KindFile {
 		var read readFile
-		c, read, err = l.readFile()
+		c, read, err = l.readFile(false)
 		l.mu.Lock()
 		l.st.read = read
 		l.mu.Unlock()
@@ -317,76 +282,4 @@ func (l *list) recordStored(err error) {
 		l.set.logger.Warn("a list cannot be written to disk; it stays in memory",
 			"feed", l.spec.Name, "error", err)
 	}
-}
-
-// validate refuses content that is implausible.
-func (l *list) validate(c *content, loaded bool, before int) error {
-	lines := c.Lines
-	good := lines + c.Skipped
-	wrongShare := float64(c.Wrong) / float64(max(good+c.Wrong, 1))
-	switch {
-	case c.Wrong > 0 && good == 0, !l.spec.Own && c.Wrong > maxWrong && wrongShare > maxWrongShare:
-		return refuse(ResultUnparsable, "%d of %d lines are wrong; %w", c.Wrong, good+c.Wrong,
-			c.FirstWrong)
-	case lines == 0 && !l.spec.AllowEmpty:
-		return refuse(ResultEmpty, "the list is empty")
-	case l.spec.kind() == KindURL && loaded && before >= minGuarded &&
-		float64(lines) < float64(before)*(1-*l.spec.MaxShrink):
-		cure := "allow it to shrink"
-		if l.copyPath != "" {
-			cure = "allow it to shrink, or remove " + l.copyPath + " and restart"
-		}
-		return refuse(ResultShrunk, "the list shrank from %d lines to %d; if that is right, %s",
-			before, lines, cure)
-	}
-	return nil
-}
-
-// recordAttempt records the result of an attempt, and schedules the next one. The pause after a
-// failure is at most the refresh interval, unless the publisher asks for a longer one.
-func (l *list) recordAttempt(result Result, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now()
-	repeated := err != nil && l.st.lastErr != nil && err.Error() == l.st.lastErr.Error()
-	l.st.lastResult, l.st.lastErr, l.st.throttledUntil = result, err, time.Time{}
-	if err == nil {
-		l.st.failures, l.st.lastSuccess = 0, now
-		l.st.next = now.Add(l.jitteredRefresh())
-		if l.waitPath != "" {
-			removeWait(l.waitPath)
-		}
-		return
-	}
-	l.st.failures++
-	policy := backoff.Policy{First: firstPause, Most: max(l.spec.Refresh, firstPause)}
-	l.st.next = now.Add(backoff.Jitter(policy.Pause(l.st.failures), 1, 1+retryJitter))
-	var f *failure
-	if errors.As(err, &f) && f.retryAfter > 0 {
-		l.st.throttledUntil = now.Add(f.retryAfter)
-		if l.st.throttledUntil.After(l.st.next) {
-			l.st.next = l.st.throttledUntil
-		}
-		if l.waitPath != "" {
-			if err := saveWait(l.waitPath, l.fingerprint, l.st.throttledUntil); err != nil {
-				l.set.logger.Warn("until when a publisher wants to be left alone cannot be written to disk",
-					"feed", l.spec.Name, "error", err)
-			}
-		}
-	}
-	log := l.set.logger.Warn
-	if repeated { // it has been logged, and Status shows it
-		log = l.set.logger.Debug
-	}
-	attributes := []any{"feed", l.spec.Name, "result", result.String(), "error", err}
-	if l.st.loaded {
-		log("a list cannot be refreshed; the last good one stays in force", attributes...)
-	} else {
-		log("a list cannot be refreshed, and there is no earlier one", attributes...)
-	}
-}
-
-// jitteredRefresh returns the time until the next refresh.
-func (l *list) jitteredRefresh() time.Duration {
-	return backoff.Jitter(l.spec.Refresh, 1, 1+refreshJitter)
 }

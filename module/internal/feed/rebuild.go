@@ -87,7 +87,7 @@ func (s *Set) rebuildAt(now time.Time) {
 		if taken[i] = l.st.pending; taken[i] != nil {
 			ranges[i] = *taken[i]
 			states[i] = ListState{Name: l.spec.Name, Loaded: true, Entries: l.st.header.entries,
-				Fetched: l.st.header.fetched}
+				Content: l.st.header.content(), Fetched: l.st.header.fetched}
 		}
 		l.mu.Unlock()
 	}

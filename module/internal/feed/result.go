@@ -62,6 +62,7 @@ func (r Result) String() string {
 type failure struct {
 	result     Result
 	retryAfter time.Duration // the pause that the publisher asks for; 0 if it names none
+	refused    bool          // the publisher refused the request: asking again at once makes it worse
 	err        error
 }
 

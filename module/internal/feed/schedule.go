@@ -4,6 +4,30 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
+)
+
+const (
+	// manualInterval is the shortest time between a request to a
+	// publisher and the next one by Set.Refresh.
+	manualInterval = time.Minute
+
+	// A list is stale after both this time and this number of refresh intervals without a success.
+	minPatience       = 24 * time.Hour
+	patienceRefreshes = 3
+
+	firstPause  = time.Minute     // after a failure; see recordAttempt
+	startSpread = 2 * time.Second // the first requests after a start are spread over this time
+
+	// emptyPause is the pause after the first failure while a list has no contents: until it has,
+	// nobody is protected by it.
+	emptyPause = time.Second
+
+	// Jitter never shortens an interval, since publishers count requests.
+	refreshJitter = 0.1
+	retryJitter   = 0.25
+	emptyJitter   = 1
 )
 
 var errNotDue = errors.New("not due")
@@ -69,4 +93,63 @@ func (l *list) signal() {
 	case l.wake <- struct{}{}:
 	default: // a signal is pending already
 	}
+}
+
+// recordAttempt records the result of an attempt, and schedules the next one. The pause after a
+// failure is at most the refresh interval, unless the publisher asks for a longer one.
+func (l *list) recordAttempt(result Result, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	repeated := err != nil && l.st.lastErr != nil && err.Error() == l.st.lastErr.Error()
+	l.st.lastResult, l.st.lastErr, l.st.throttledUntil = result, err, time.Time{}
+	if err == nil {
+		l.st.failures, l.st.lastSuccess = 0, now
+		l.st.next = now.Add(l.jitteredRefresh())
+		if l.waitPath != "" {
+			removeWait(l.waitPath)
+		}
+		return
+	}
+	l.st.failures++
+	l.st.next = now.Add(l.retryPause(err))
+	var f *failure
+	if errors.As(err, &f) && f.retryAfter > 0 {
+		l.st.throttledUntil = now.Add(f.retryAfter)
+		if l.st.throttledUntil.After(l.st.next) {
+			l.st.next = l.st.throttledUntil
+		}
+		if l.waitPath != "" {
+			if err := saveWait(l.waitPath, l.fingerprint, l.st.throttledUntil); err != nil {
+				l.set.logger.Warn("until when a publisher wants to be left alone cannot be written to disk",
+					"feed", l.spec.Name, "error", err)
+			}
+		}
+	}
+	log := l.set.logger.Warn
+	if repeated { // it has been logged, and Status shows it
+		log = l.set.logger.Debug
+	}
+	attributes := []any{"feed", l.spec.Name, "result", result.String(), "error", err}
+	if l.st.loaded {
+		log("a list cannot be refreshed; the last good one stays in force", attributes...)
+	} else {
+		log("a list cannot be refreshed, and there is no earlier one", attributes...)
+	}
+}
+
+// retryPause returns the pause after the latest of l.st.failures failures. mu must be held.
+func (l *list) retryPause(err error) time.Duration {
+	policy := backoff.Policy{First: firstPause, Most: max(l.spec.Refresh, firstPause)}
+	jitter := retryJitter
+	var f *failure
+	if !l.st.loaded && !(errors.As(err, &f) && f.refused) {
+		policy.First, jitter = emptyPause, emptyJitter
+	}
+	return backoff.Jitter(policy.Pause(l.st.failures), 1, 1+jitter)
+}
+
+// jitteredRefresh returns the time until the next refresh.
+func (l *list) jitteredRefresh() time.Duration {
+	return backoff.Jitter(l.spec.Refresh, 1, 1+refreshJitter)
 }

@@ -111,16 +111,48 @@ func TestRestartAsksWhenDue(t *testing.T) {
 
 func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &publisher{answer: broken}
+		p := &publisher{answer: func(n int) (int, string, string) {
+			if n == 1 {
+				return good(n)
+			}
+			return broken(n)
+		}}
 		startSet(t, p, "", Spec{Name: "one", URLs: []string{"http://192.0.2.1/"}, Refresh: 10 * time.Minute})
 		time.Sleep(3 * time.Hour)
 		synctest.Wait()
-		asked := p.times()
+		asked := p.times()[1:]
 		for i, want := range []time.Duration{1, 2, 4, 8, 10, 10, 10} {
 			want *= time.Minute
 			checkWithin(t, "wait", asked[i+1].Sub(asked[i]), want, want+want/4)
 		}
 	})
+}
+
+// TestEmptyListIsRetriedSoon proves that a list without contents is in force within seconds after its publisher is
+// back, that the pauses grow all the same, and that a publisher which refuses is not pressed.
+func TestEmptyListIsRetriedSoon(t *testing.T) {
+	for name, test := range map[string]struct {
+		code int
+		want []time.Duration
+	}{
+		"broken":    {http.StatusBadGateway, []time.Duration{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600}},
+		"forbidden": {http.StatusForbidden, []time.Duration{60, 120, 240, 480, 600, 600}},
+		"throttled": {http.StatusTooManyRequests, []time.Duration{60, 120, 240, 480, 600, 600}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &publisher{answer: func(int) (int, string, string) { return test.code, "", "" }}
+				startSet(t, p, "", Spec{Name: "one", URLs: []string{"http://192.0.2.1/"}, Refresh: 10 * time.Minute})
+				time.Sleep(3 * time.Hour)
+				synctest.Wait()
+				asked := p.times()
+				for i, want := range test.want {
+					want *= time.Second
+					checkWithin(t, "wait", asked[i+1].Sub(asked[i]), want, 2*want)
+				}
+			})
+		})
+	}
 }
 
 // TestRetryAfterIsHonoured: over a restart too, and by an operator in a hurry.

@@ -102,8 +102,12 @@ func (s Spec) complete() (Spec, error) {
 }
 
 // read adds the entries of r to a list. With strict, the first wrong one is an error.
-func (s *Spec) read(r io.Reader, strict bool, to *content) error {
-	err := to.Read(r, s.Format, listformat.Options{Own: s.Own, Strict: strict, Redact: s.scrub})
+func (s *Spec) read(ctx context.Context, r io.Reader, strict bool, to *content) error {
+	r, err := s.decompress(r)
+	if err != nil {
+		return err
+	}
+	err = to.Read(untilDone{ctx, r}, s.Format, listformat.Options{Own: s.Own, Strict: strict, Redact: s.scrub})
 	var result Result
 	switch {
 	case errors.Is(err, listformat.ErrHTML):

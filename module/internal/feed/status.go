@@ -16,15 +16,16 @@ type Status struct {
 	Lines        int       `json:"lines"`                   // in the source
 	Ignored      int       `json:"ignored,omitempty"`       // wrong lines in the source, when it last changed
 	FirstIgnored string    `json:"first_ignored,omitempty"` // what is wrong with the first of them
-	Stored       bool      `json:"stored"`                  // a copy is on disk; always false for files and values
+	Stored       bool      `json:"stored"`                  // a copy is on disk; always false for values
 	LastSuccess  time.Time `json:"last_success,omitzero"`   // when the source last confirmed the list
+	Changed      time.Time `json:"changed,omitzero"`        // when the contents in force were new
 	LastAttempt  time.Time `json:"last_attempt,omitzero"`
 	LastResult   string    `json:"last_result,omitempty"`
 	LastError    string    `json:"last_error,omitempty"` // of the last attempt, or why there is no copy on disk
 	NextRefresh  time.Time `json:"next_refresh,omitzero"`
 
 	// Failures is how many attempts have failed since the last success.
-	Failures int `json:"-"`
+	Failures int `json:"failures,omitempty"`
 
 	// Patience is how long a fetched or pushed list may be without a success until an operator must
 	// look after it. It is zero for other lists.
@@ -39,6 +40,7 @@ func (l *list) status(inForce *ListState) Status {
 		Loaded: inForce.Loaded, Entries: inForce.Entries,
 		Lines: l.st.header.lines, Ignored: l.st.ignored, Stored: l.st.stored,
 		LastSuccess: l.st.lastSuccess, LastAttempt: l.st.lastAttempt, Failures: l.st.failures,
+		Changed: inForce.Fetched,
 	}
 	if l.st.first != nil {
 		s.FirstIgnored = l.st.first.Error()

@@ -10,6 +10,7 @@ package health
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,9 +31,13 @@ type Reason string
 // The reasons.
 const (
 	NothingConfigured Reason = "nothing_configured"
+	NoSite            Reason = "no_site"
+	RuleNeverHolds    Reason = "rule_never_holds"
 	ClientsOneProxy   Reason = "clients_one_proxy"
 	ClientsChosen     Reason = "clients_chosen"
 	ClientsMissing    Reason = "clients_missing"
+	ClientsExempt     Reason = "clients_exempt"
+	ClientsOneAddress Reason = "clients_one_address"
 	RedisAway         Reason = "redis_away"
 	RedisUnsubscribed Reason = "redis_unsubscribed"
 	HistoryAway       Reason = "history_away"
@@ -57,6 +62,7 @@ const (
 	ListFailing       Reason = "list_failing"
 	ListNotStored     Reason = "list_not_stored"
 	ListWrongLines    Reason = "list_wrong_lines"
+	ListRepeated      Reason = "list_repeated"
 )
 
 // Warning is something that somebody should look at.
@@ -108,11 +114,9 @@ type Check struct {
 // Judge returns the health of an instance. It depends on its arguments only.
 func Judge(s State, now time.Time) Report {
 	r := Report{Status: Pass, Checks: map[string][]Check{}}
-	if len(s.Providers)+len(s.Lists) == 0 {
-		r.check("configuration:sources", Check{Type: "component", Value: 0, Unit: "sources"}, warning(NothingConfigured, "",
-			"no list and no provider is configured, so nothing is known of anybody but whom you ban: "+
-				"name feeds and providers in the global ip_reputation options"))
-	}
+	r.sources(s)
+	r.sites(s)
+	r.rules(s)
 	r.clients(s.Clients)
 	for _, p := range s.Providers {
 		r.provider(p, s.Keys, now)
@@ -140,7 +144,9 @@ func Judge(s State, now time.Time) Report {
 	var all []string
 	for _, w := range r.Warnings {
 		r.Status = Warn
-		all = append(all, w.Text)
+		if !slices.Contains(all, w.Text) {
+			all = append(all, w.Text)
+		}
 	}
 	r.Output = strings.Join(all, "; ")
 	return r
@@ -164,28 +170,6 @@ func (r *Report) check(name string, c Check, w *Warning) {
 		r.Warnings = append(r.Warnings, *w)
 	}
 	r.Checks[name] = append(r.Checks[name], c)
-}
-
-func (r *Report) clients(c Clients) {
-	const name = "clients:address"
-	check := func(value string, w *Warning) { r.check(name, Check{Type: "component", Value: value}, w) }
-	if c.Proxy {
-		check("proxy", warning(ClientsOneProxy, "", "nearly all requests come from one address that looks like a proxy, "+
-			"so that all visitors are judged as one, or none is: "+
-			"name the proxy in trusted_proxies, and add trusted_proxies_strict"))
-	}
-	for _, server := range c.Chosen {
-		check("not_strict", warning(ClientsChosen, server,
-			"visitors of server %s can choose the address they are judged by: "+
-				"add trusted_proxies_strict beside trusted_proxies", server))
-	}
-	if c.Missing {
-		check("missing", warning(ClientsMissing, "", "nearly all requests come without the address of a client, "+
-			"as on a Unix socket, so that nothing is known of their visitors: add trusted_proxies_unix"))
-	}
-	if len(r.Checks[name]) == 0 {
-		check("ok", nil)
-	}
 }
 
 // FormatTime writes a time as it stands in sentences for operators.

@@ -55,9 +55,18 @@ var judgements = map[string]struct {
 	"without redis and provider": {func(s *State) {
 		s.Redis, s.History, s.Memory, s.Sentry, s.Providers, s.Keys = nil, nil, nil, nil, nil, nil
 	}, nil},
-	"nothing configured":     {func(s *State) { *s = State{} }, reasons{NothingConfigured}},
-	"one proxy":              {func(s *State) { s.Clients.Proxy = true }, reasons{ClientsOneProxy}},
-	"no address":             {func(s *State) { s.Clients.Missing = true }, reasons{ClientsMissing}},
+	"nothing configured":  {func(s *State) { *s = State{} }, reasons{NothingConfigured}},
+	"one proxy":           {func(s *State) { s.Clients.Proxy = true }, reasons{ClientsOneProxy}},
+	"no address":          {func(s *State) { s.Clients.Missing = true }, reasons{ClientsMissing}},
+	"all are exempt":      {func(s *State) { s.Clients.Exempt = true }, reasons{ClientsExempt}},
+	"one address":         {func(s *State) { s.Clients.OneAddress = true }, reasons{ClientsOneAddress}},
+	"one address, exempt": {func(s *State) { s.Clients.OneAddress, s.Clients.Exempt = true, true }, reasons{ClientsExempt}},
+	"one exempt proxy": {func(s *State) {
+		s.Clients.Proxy, s.Clients.OneAddress, s.Clients.Exempt = true, true, true
+	}, reasons{ClientsOneProxy}},
+	"no site uses it":        {func(s *State) { s.Unused = true }, reasons{NoSite}},
+	"some sites use it":      {func(s *State) { s.Sites = &Sites{All: 5, Protected: 3} }, nil},
+	"two rules never hold":   {func(s *State) { s.Rules = make([]Rule, 2) }, reasons{RuleNeverHolds, RuleNeverHolds}},
 	"two servers not strict": {func(s *State) { s.Clients.Chosen = []string{"srv0", "srv1"} }, reasons{ClientsChosen, ClientsChosen}},
 	"redis away":             {func(s *State) { s.Redis.Up = false }, reasons{RedisAway}},
 	"history away":           {func(s *State) { s.History.Database.Up = false }, reasons{HistoryAway}},
@@ -126,6 +135,7 @@ var judgements = map[string]struct {
 	"not stored":                       {list(failing("not_stored", 0)), reasons{ListNotStored}},
 	"not stored, but that is the past": {list(func(l *List) { l.LastResult, l.LastError = "unchanged", "" }), nil},
 	"wrong lines in our own list":      {own(func(l *List) { l.Ignored, l.FirstIgnored = 2, "line 7" }), reasons{ListWrongLines}},
+	"the same as another":              {list(func(l *List) { l.SameAs = "two" }), reasons{ListRepeated}},
 	"wrong lines in a feed":            {list(func(l *List) { l.Ignored, l.FirstIgnored = 2, "line 7" }), nil},
 }
 

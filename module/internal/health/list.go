@@ -50,13 +50,17 @@ func listWarning(l List, failed bool, now time.Time) *Warning {
 		return warning(ListFailing, l.Name, text+"see the log for why", l.Name).detail(text+"%s", l.Name, l.LastError)
 
 	case l.LastResult == feed.ResultNotStored.String():
-		const text = "list %s is in force but cannot be kept on disk, so a restart fetches it again: "
+		const text = "list %s is in force but cannot be kept on disk, so a restart has no copy of it: "
 		return warning(ListNotStored, l.Name, text+"see the log for why", l.Name).detail(text+"%s", l.Name, l.LastError)
 
 	case l.FirstIgnored != "" && l.Role != "feed":
 		const text = "list %s: %d wrong lines are not in force"
 		return warning(ListWrongLines, l.Name, text+": see the log for the first", l.Name, l.Ignored).
 			detail(text+", the first is %s", l.Name, l.Ignored, l.FirstIgnored)
+
+	case l.SameAs != "":
+		return warning(ListRepeated, l.Name, "lists %s and %s have the same contents and count once: remove one of them",
+			l.SameAs, l.Name)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package health
 import (
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/clients"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
@@ -14,6 +15,9 @@ import (
 
 // State is the state of an instance at one moment: the statuses of its parts.
 type State struct {
+	Unused     bool   // no site uses the app
+	Sites      *Sites // nil: there is no HTTP app
+	Rules      []Rule // that can never hold
 	Clients    Clients
 	Providers  []quota.Status
 	Keys       []Key
@@ -27,9 +31,8 @@ type State struct {
 
 // Clients says whether client addresses seem to be those of the visitors.
 type Clients struct {
-	Proxy   bool     // nearly all come from one address that looks like a proxy
-	Missing bool     // nearly all come without an address
-	Chosen  []string // the servers whose visitors can choose it
+	clients.Finding
+	Chosen []string // the servers whose visitors can choose their address
 }
 
 // KeyState is the state of a key.
@@ -55,7 +58,8 @@ type Key struct {
 
 // List is a list of addresses.
 type List struct {
-	Role string `json:"role"` // feed, deny or exempt
+	Role   string `json:"role"`              // feed, deny or exempt
+	SameAs string `json:"same_as,omitempty"` // the feed that counts in its place: both have the same contents
 	feed.Status
 }
 

@@ -18,7 +18,7 @@ const private = "dial tcp 203.0.113.7:443: password=hunter2 in /run/secrets/x"
 
 // public are the fields that strangers may see: names of the configuration, fingerprints, and words of ours.
 var public = []string{
-	"Chosen", "Name", "Fingerprint", "State", "Role", "Kind", "LastResult", "Result", "Window", "Period", "Breaker",
+	"Chosen", "Name", "Fingerprint", "State", "Role", "SameAs", "Kind", "LastResult", "Result", "Window", "Period", "Breaker",
 }
 
 // poison writes private into every text below v but the public ones.

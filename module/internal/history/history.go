@@ -89,6 +89,8 @@ type Stored struct {
 	// Expired counts the entries that were not stored: they are older than the retention, or have
 	// an invalid time or address.
 	Expired int64
+	// Rejected counts the entries that the store can never take.
+	Rejected int64
 }
 
 // Store stores each batch exactly once. If it has already stored the batch's ID, it stores nothing

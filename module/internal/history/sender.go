@@ -116,8 +116,10 @@ func (r *Recorder) deliver(ctx context.Context, store Store, w *pending, b *Batc
 	}
 	r.tally.setStoreError(nil)
 	expired := min(max(stored.Expired, 0), entries)
-	r.tally.written.Add(entries - expired)
+	refused := min(max(stored.Rejected, 0), entries-expired)
+	r.tally.written.Add(entries - expired - refused)
 	r.tally.drop(DropExpired, expired)
+	r.tally.drop(DropRejected, refused)
 	return nil
 }
 

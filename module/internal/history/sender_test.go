@@ -61,9 +61,10 @@ func TestStoreAnswers(t *testing.T) {
 		log     string
 		calls   int
 	}{
-		"stored":   {answer: func(int) (Stored, error) { return Stored{Entries: 3}, nil }, written: 3, calls: 1},
-		"expired":  {answer: func(int) (Stored, error) { return Stored{Entries: 1, Expired: 2}, nil }, written: 1, dropped: DropExpired, calls: 1},
-		"rejected": {answer: func(int) (Stored, error) { return Stored{}, fmt.Errorf("22P05: %w", ErrRejected) }, dropped: DropRejected, log: "level=ERROR msg=\"the database can never take a part of the history, which is dropped\" entries=3 error=\"22P05: ", calls: 1},
+		"stored":    {answer: func(int) (Stored, error) { return Stored{Entries: 3}, nil }, written: 3, calls: 1},
+		"expired":   {answer: func(int) (Stored, error) { return Stored{Entries: 1, Expired: 2}, nil }, written: 1, dropped: DropExpired, calls: 1},
+		"a bad row": {answer: func(int) (Stored, error) { return Stored{Entries: 2, Rejected: 1}, nil }, written: 2, dropped: DropRejected, calls: 1},
+		"rejected":  {answer: func(int) (Stored, error) { return Stored{}, fmt.Errorf("22P05: %w", ErrRejected) }, dropped: DropRejected, log: "level=ERROR msg=\"the database can never take a part of the history, which is dropped\" entries=3 error=\"22P05: ", calls: 1},
 		"a panic": {answer: func(calls int) (Stored, error) {
 			if calls == 1 {
 				panic("once")

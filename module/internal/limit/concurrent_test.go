@@ -47,7 +47,7 @@ func TestConcurrentNew(t *testing.T) {
 		load, taken, subjects := map[*set]int{}, buckets{}, []Subject(nil)
 		for i := uint32(0); len(subjects) < 24; i++ {
 			s := client(round<<16 | i)
-			if set, _ := l.place(r, s); load[set] < len(set.places) && taken.add(l, r, s) {
+			if set, _ := setOf(l, r, s); load[set] < len(set.places) && taken.add(l, r, s) {
 				load[set]++
 				subjects = append(subjects, s)
 			}
@@ -116,7 +116,7 @@ func TestUnfinishedChange(t *testing.T) {
 	now := time.Hour
 	l.Take(r, subjects[0], l.began.Add(now))
 
-	set, tag := l.place(r, subjects[1])
+	set, tag := setOf(l, r, subjects[1])
 	place, _ := set.victim(now)
 	announced := announce(set.head.Load(), place, tag)
 	set.head.Store(announced)

@@ -11,11 +11,19 @@ import (
 
 // Store counts for all instances. It must be safe for concurrent use.
 type Store interface {
-	// TakeToken takes a token from the bucket of the given name and rate, in one round trip. It
-	// returns whether there was one, and the time until the bucket is full again, exact to a few
-	// microseconds. The implementation sets its own time limit: the context is never cancelled.
-	// After an error, the local bucket decides.
-	TakeToken(ctx context.Context, key string, r rate.Rate) (allowed bool, ahead time.Duration, err error)
+	// TakeTokens takes tokens from a bucket, in one round trip. It returns whether there was one for
+	// the last request, and the time until the bucket is full again, exact to a few microseconds. The
+	// implementation sets its own time limit: the context is never cancelled. After an error, the local
+	// bucket decides.
+	TakeTokens(ctx context.Context, b Batch) (allowed bool, ahead time.Duration, err error)
+}
+
+// Batch is a number of requests of one subject.
+type Batch struct {
+	Key    string        // names the bucket
+	Rate   rate.Rate     // of the bucket
+	Tokens int           // at least 1; all but the last were let pass before
+	Age    time.Duration // since the first of them
 }
 
 // Options are the settings of a Limiter.
@@ -43,6 +51,7 @@ type Limiter struct {
 	store Store
 	opts  Options
 
+	room  room
 	calls atomic.Int64 // running calls, plus closing once Close was called
 	idle  chan struct{}
 }
@@ -66,19 +75,35 @@ func New(local *Local, store Store, o Options) *Limiter {
 //
 // The local bucket decides first. It is never stricter than the store, since it counts only this
 // instance's requests and the store's answers. What it refuses is therefore refused, and a flood
-// causes no calls. All other requests are counted by the store, even if Take does not wait: the
-// answer then serves the next request. Until the store has answered, if it fails, or if too many
-// calls are running, the local decision counts.
+// causes no calls. All other requests are counted by the store, in batches that shrink as the bucket
+// does: see batchSize. The request that completes a batch asks the store, even if Take does not wait:
+// the answer then serves the next request. Until the store has answered, if it fails, if too many
+// calls are running, or if the store has no room for the bucket, the local decision counts.
+//
+// So all instances together let no more requests pass than the rate allows and those that they hold in
+// batches.
 func (l *Limiter) Take(ctx context.Context, r Rule, s Subject, wait time.Duration) Decision {
 	now := time.Now()
-	d := l.local.Take(r, s, now)
-	if !d.Allowed || l.store == nil || r.step == 0 || !l.enter() {
+	d, place := l.local.take(r, s, now)
+	if !d.Allowed || l.store == nil || r.step == 0 {
+		return d
+	}
+	tokens, age := l.local.addToBatch(place, now, r.batchSize(d.Remaining))
+	if tokens == 0 {
+		return d
+	}
+	if !l.hasRoom(r, d, tokens, now) || !l.enter() {
+		l.local.counted(place, tokens) // by this instance only
 		return d
 	}
 	answers := make(chan answer, 1)
 	go func() {
 		defer l.leave()
-		answers <- l.count(context.WithoutCancel(ctx), r, s, now)
+		batch := Batch{Key: r.storeKey(s), Rate: r.rate, Tokens: tokens, Age: age}
+		a := l.ask(context.WithoutCancel(ctx), batch)
+		l.local.counted(place, tokens)
+		l.learn(r, s, a, now)
+		answers <- a
 	}()
 	if wait <= 0 {
 		return d
@@ -95,6 +120,12 @@ func (l *Limiter) Take(ctx context.Context, r Rule, s Subject, wait time.Duratio
 		done(d, shared)
 	}
 	return d
+}
+
+// hasRoom takes room in the store for tokens of a bucket.
+func (l *Limiter) hasRoom(r Rule, d Decision, tokens int, now time.Time) bool {
+	later := r.rate.Per / time.Duration(r.rate.Events) * time.Duration(tokens)
+	return l.room.take(l.local.since(now), min(later, r.rate.Per), d.Remaining < r.rate.Events/2)
 }
 
 // await waits for the store's answer, and reports whether it came in time and without an error.
@@ -117,26 +148,24 @@ type answer struct {
 	err     error
 }
 
-// count counts a request in the store, and applies the answer to the local bucket.
-func (l *Limiter) count(ctx context.Context, r Rule, s Subject, now time.Time) answer {
-	a := l.ask(ctx, r, s)
+// learn applies an answer of the store to the local bucket.
+func (l *Limiter) learn(r Rule, s Subject, a answer, now time.Time) {
 	switch {
 	case a.err == nil:
 		l.local.Apply(r, s, now, a.allowed, a.ahead)
 	case l.opts.OnError != nil:
 		l.opts.OnError(a.err)
 	}
-	return a
 }
 
 // ask calls the store. It returns a panic of the store as an error.
-func (l *Limiter) ask(ctx context.Context, r Rule, s Subject) (a answer) {
+func (l *Limiter) ask(ctx context.Context, b Batch) (a answer) {
 	defer func() {
 		if p := recover(); p != nil {
 			a = answer{err: fmt.Errorf("counting a request panicked; this is a bug: %v", p)}
 		}
 	}()
-	a.allowed, a.ahead, a.err = l.store.TakeToken(ctx, r.storeKey(s), r.rate)
+	a.allowed, a.ahead, a.err = l.store.TakeTokens(ctx, b)
 	return a
 }
 

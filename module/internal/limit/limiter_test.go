@@ -9,8 +9,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 )
 
 // shared is a store: buckets that several limiters use, answers that take time, and what can go wrong.
@@ -27,19 +25,22 @@ type shared struct {
 
 func newShared() *shared { return &shared{local: NewLocal(1)} }
 
-func (s *shared) TakeToken(ctx context.Context, key string, r rate.Rate) (bool, time.Duration, error) {
+func (s *shared) TakeTokens(ctx context.Context, b Batch) (bool, time.Duration, error) {
 	s.mu.Lock()
-	s.calls, s.ctx = append(s.calls, key), ctx
+	s.calls, s.ctx = append(s.calls, b.Key), ctx
 	s.mu.Unlock()
 	time.Sleep(s.latency / 2)
 	if s.panics {
 		panic("store failed")
 	}
-	rule, err := NewRule(r)
+	rule, err := NewRule(b.Rate)
 	if err != nil || s.err != nil {
 		return false, 0, errors.Join(err, s.err)
 	}
-	d := s.local.Take(rule, Keyed(key), time.Now())
+	for range b.Tokens - 1 {
+		s.local.Take(rule, Keyed(b.Key), time.Now().Add(-b.Age))
+	}
+	d := s.local.Take(rule, Keyed(b.Key), time.Now())
 	time.Sleep(s.latency - s.latency/2)
 	return d.Allowed, d.Reset, nil
 }
@@ -106,16 +107,17 @@ func TestStoreDecides(t *testing.T) {
 		defer one.Close()
 		defer other.Close()
 		passing(one, r, 9, time.Second)
-		equal(t, "last", other.Take(t.Context(), r, client(1), time.Second), Decision{Allowed: true, Reset: time.Minute})
+		equal(t, "last, counted with the next", other.Take(t.Context(), r, client(1), time.Second),
+			Decision{Allowed: true, Remaining: 9, Reset: 6 * time.Second})
 		equal(t, "refused here", other.Take(t.Context(), r, client(1), time.Second), Decision{Reset: time.Minute, RetryAfter: 6 * time.Second})
 		equal(t, "refused there", one.Take(t.Context(), r, client(1), time.Second), Decision{Reset: time.Minute, RetryAfter: 6 * time.Second})
-		equal(t, "calls", store.called(), 11)
+		equal(t, "calls", store.called(), 9)
 		equal(t, "learnt", one.Take(t.Context(), r, client(1), time.Second).Allowed, false)
-		equal(t, "calls", store.called(), 11)
+		equal(t, "calls", store.called(), 9)
 		time.Sleep(6 * time.Second)
 		equal(t, "six seconds later, here", other.Take(t.Context(), r, client(1), time.Second).Allowed, true)
 		equal(t, "six seconds later, there", one.Take(t.Context(), r, client(1), time.Second).Allowed, false)
-		equal(t, "calls", store.called(), 13)
+		equal(t, "calls", store.called(), 11)
 	})
 }
 
@@ -133,12 +135,14 @@ func TestSlowStore(t *testing.T) {
 			defer l.Close()
 			began := time.Now()
 			equal(t, "first", l.Take(t.Context(), r, client(1), wait), Decision{Allowed: true, Remaining: 9, Reset: 6 * time.Second})
+			equal(t, "waited", time.Since(began), 0)
+			equal(t, "second", l.Take(t.Context(), r, client(1), wait), Decision{Allowed: true, Remaining: 8, Reset: 12 * time.Second})
 			equal(t, "waited", time.Since(began), max(wait, 0))
 			time.Sleep(time.Second - max(wait, 0))
 			synctest.Wait()
 			d := l.Take(t.Context(), r, client(1), wait)
 			equal(t, "next", d.Allowed, false)
-			equal(t, "calls", store.called(), 11)
+			equal(t, "calls", store.called(), 9)
 			// The store took its token half a second after it was asked, and must be asked again as soon as it has another.
 			there := store.local.Take(r, Keyed(r.storeKey(client(1))), time.Now())
 			if d.RetryAfter > there.RetryAfter || d.RetryAfter < there.RetryAfter-time.Second {
@@ -172,6 +176,7 @@ func TestGivenUpRequest(t *testing.T) {
 		type key struct{}
 		ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), key{}, "trace"), 3*time.Millisecond)
 		defer cancel()
+		passing(l, r, 1, 0) // counted with the next
 		began := time.Now()
 		equal(t, "Allowed", l.Take(ctx, r, client(1), time.Minute).Allowed, true)
 		equal(t, "waited", time.Since(began), 3*time.Millisecond)
@@ -200,9 +205,9 @@ func TestFailingStore(t *testing.T) {
 				var errs []string
 				l := New(NewLocal(1), store, Options{OnError: func(err error) { errs = append(errs, err.Error()) }})
 				equal(t, "passed", passing(l, r, 10, time.Second), 3)
-				equal(t, "calls", store.called(), 3)
+				equal(t, "calls", store.called(), 2) // for two and for one
 				l.Close()
-				equal(t, "errors", strings.Join(errs, "|"), strings.Join([]string{tt.want, tt.want, tt.want}, "|"))
+				equal(t, "errors", strings.Join(errs, "|"), strings.Join([]string{tt.want, tt.want}, "|"))
 
 				silent := New(NewLocal(1), store, Options{})
 				equal(t, "passed, with nobody to tell", passing(silent, r, 10, 0), 3)
@@ -215,18 +220,27 @@ func TestFailingStore(t *testing.T) {
 // A store that hangs is asked no more than so often at a time, and Take goes on with what this instance knows.
 func TestHangingStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, r := newShared(), rule("1000/1h")
+		store, r, once := newShared(), rule("1000/1h"), rule("1/1h")
 		store.latency = time.Hour
-		l := New(NewLocal(1), store, Options{MaxInFlight: 7})
+		l := New(NewLocal(0), store, Options{MaxInFlight: 7})
 		began := time.Now()
-		equal(t, "passed", passing(l, r, 7, 10*time.Millisecond), 7)
+		each := func(clients uint32) (passed int) { // each is counted at once
+			for i := range clients {
+				if l.Take(context.Background(), once, client(100+i), 10*time.Millisecond).Allowed {
+					passed++
+				}
+			}
+			return passed
+		}
+		equal(t, "passed", each(7), 7)
 		equal(t, "waited", time.Since(began), 70*time.Millisecond)
-		equal(t, "passed", passing(l, r, 1500, 10*time.Millisecond), 993)
+		equal(t, "passed", each(500), 493)
+		equal(t, "passed", passing(l, r, 1500, 10*time.Millisecond), 1000)
 		equal(t, "waited", time.Since(began), 70*time.Millisecond)
 		equal(t, "calls", store.called(), 7)
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		equal(t, "passed an hour later", passing(l, r, 1, 0), 1)
+		equal(t, "passed an hour later", each(1), 1)
 		synctest.Wait()
 		equal(t, "calls", store.called(), 8)
 		l.Close()
@@ -251,7 +265,7 @@ func TestClose(t *testing.T) {
 		l.Close()
 		equal(t, "waited", time.Since(began), time.Second)
 		equal(t, "passed after closing", passing(l, r, 10, time.Minute), 5)
-		equal(t, "calls", store.called(), 2)
+		equal(t, "calls", store.called(), 1)
 
 		New(NewLocal(1), store, Options{}).Close()
 	})
@@ -267,7 +281,10 @@ func TestConcurrentLimiter(t *testing.T) {
 	together(func(worker int) {
 		passed.Add(int64(passing(instances[worker%2], r, 500, time.Minute)))
 	})
-	equal(t, "passed", passed.Load(), 500)
+	// Each may have let pass a quarter of what it believed to remain.
+	if n := passed.Load(); n < 500 || n > 500+2*125 {
+		t.Errorf("%d of 500 pass", n)
+	}
 	together(func(worker int) { instances[worker%2].Close() })
 }
 
@@ -286,12 +303,13 @@ func TestWaitsAreFollowed(t *testing.T) {
 			return func(d Decision, shared bool) { ends = append(ends, end{d, shared}) }
 		}})
 		defer l.Close()
-		l.Take(t.Context(), r, client(1), 0) // waits for nobody
+		l.Take(t.Context(), r, client(1), time.Second) // is counted with the next
 		synctest.Wait()
 		equal(t, "began", began, 0)
 		store.latency = 10 * time.Millisecond
 		d := l.Take(t.Context(), r, client(1), time.Second)
 		l.Take(t.Context(), r, client(1), time.Second) // refused here
+		l.Take(t.Context(), r, client(2), time.Millisecond)
 		late := l.Take(t.Context(), r, client(2), time.Millisecond)
 		synctest.Wait()
 		equal(t, "began", began, 2)

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// DefaultPlaces takes 8 MiB.
+	// DefaultPlaces takes 16 MiB, half of it only where there is a Store.
 	DefaultPlaces = 7 << 17
 
 	minSets = 16
@@ -38,6 +38,7 @@ const (
 // period and a minute.
 type Local struct {
 	sets      []set
+	batches   []batchLine // of the buckets at the same places
 	seed      maphash.Seed
 	began     time.Time
 	evictions atomic.Uint64
@@ -45,33 +46,39 @@ type Local struct {
 
 // NewLocal returns a table in which every bucket is full. The number
 // of places is rounded up to sets of 7, of which there are at least
-// 16. It allocates 64 bytes for each set. 0 stands for DefaultPlaces.
+// 16. It allocates 128 bytes for each set. 0 stands for DefaultPlaces.
 func NewLocal(places int) *Local {
 	if places <= 0 {
 		places = DefaultPlaces
 	}
 	per := len(set{}.places)
-	return &Local{sets: make([]set, max((places+per-1)/per, minSets)), seed: maphash.MakeSeed(),
-		began: time.Now()}
+	n := max((places+per-1)/per, minSets)
+	return &Local{sets: make([]set, n), batches: make([]batchLine, n), seed: maphash.MakeSeed(), began: time.Now()}
 }
 
 // Take takes a token for a request that came at the given time, if there is one.
 func (l *Local) Take(r Rule, s Subject, at time.Time) Decision {
+	d, _ := l.take(r, s, at)
+	return d
+}
+
+// take is Take. It also returns the place of the bucket.
+func (l *Local) take(r Rule, s Subject, at time.Time) (Decision, place) {
 	if r.step == 0 {
-		return Decision{Allowed: true}
+		return Decision{Allowed: true}, place{}
 	}
 	now := l.since(at)
 	n, size := r.stepAt(now), r.size()
-	set, tag := l.place(r, s)
+	p := l.place(r, s)
 	for {
-		place, word := l.bucket(set, tag, now)
+		bucket, word := l.bucket(&p, now)
 		full := max(r.stepAt(timeOf(word, now, r.rate.Per)), n)
 		after := full + r.step
 		if after-n > size {
-			return Decision{Reset: r.begin(full) - now, RetryAfter: r.begin(after-size) - now}
+			return Decision{Reset: r.begin(full) - now, RetryAfter: r.begin(after-size) - now}, p
 		}
-		if reset := r.begin(after); place.CompareAndSwap(word, wordOf(tag, ticks(reset))) {
-			return Decision{Allowed: true, Remaining: int((size - (after - n)) / r.step), Reset: reset - now}
+		if reset := r.begin(after); bucket.CompareAndSwap(word, wordOf(p.tag, ticks(reset))) {
+			return Decision{Allowed: true, Remaining: int((size - (after - n)) / r.step), Reset: reset - now}, p
 		}
 	}
 }
@@ -81,8 +88,8 @@ func (l *Local) Take(r Rule, s Subject, at time.Time) Decision {
 // asked the bucket is full again.
 //
 // The stricter of both buckets counts: the local one has requests that the store has not counted
-// yet, the store has those of other processes. A request that the store refuses was counted by
-// Take, and is subtracted again.
+// yet, the store has those of other processes. Those of batches that it has not counted are added. A
+// request that the store refuses was counted by Take, and is subtracted again.
 func (l *Local) Apply(r Rule, s Subject, asked time.Time, allowed bool, ahead time.Duration) {
 	if r.step == 0 {
 		return
@@ -90,16 +97,16 @@ func (l *Local) Apply(r Rule, s Subject, asked time.Time, allowed bool, ahead ti
 	now := l.since(asked)
 	// The store counts from the time of its answer, which is later: the result is not too strict.
 	shared := r.stepAt(now + min(max(ahead, 0), r.rate.Per))
-	set, tag := l.place(r, s)
+	p := l.place(r, s)
 	for {
-		place, word := l.bucket(set, tag, now)
+		bucket, word := l.bucket(&p, now)
 		known := r.stepAt(timeOf(word, now, r.rate.Per))
 		full := known
 		if !allowed {
 			full -= min(r.step, full)
 		}
-		full = max(full, shared)
-		if full == known || place.CompareAndSwap(word, wordOf(tag, ticks(r.begin(full)))) {
+		full = max(full, min(shared+uint64(l.notCounted(p))*r.step, r.stepAt(now)+r.size()))
+		if full == known || bucket.CompareAndSwap(word, wordOf(p.tag, ticks(r.begin(full)))) {
 			return
 		}
 	}
@@ -111,23 +118,32 @@ func (l *Local) Places() int { return len(l.sets) * len(set{}.places) }
 // Evictions returns how many buckets were evicted before they were full.
 func (l *Local) Evictions() uint64 { return l.evictions.Load() }
 
-// bucket returns the place of a bucket and its word. It adds the bucket if it has no place.
-func (l *Local) bucket(s *set, tag uint64, now time.Duration) (*atomic.Uint64, uint64) {
+// place is where a bucket is in the table.
+type place struct {
+	set   int
+	tag   uint64
+	index int // in the set, once the bucket was found
+}
+
+// bucket returns a bucket and its word, and completes its place. It adds the bucket if it has no place.
+func (l *Local) bucket(p *place, now time.Duration) (*atomic.Uint64, uint64) {
+	s := &l.sets[p.set]
 	for {
-		if place, word := s.find(tag); place != nil {
-			return place, word
+		if i, word := s.find(p.tag); i >= 0 {
+			p.index = i
+			return &s.places[i], word
 		}
-		if s.add(tag, now) {
+		if s.add(p.tag, now) {
 			l.evictions.Add(1)
 		}
 	}
 }
 
 // place returns the set of a bucket and its tag there.
-func (l *Local) place(r Rule, s Subject) (*set, uint64) {
+func (l *Local) place(r Rule, s Subject) place {
 	h := s.hash(l.seed, r)
 	n, _ := bits.Mul64(h, uint64(len(l.sets)))
-	return &l.sets[n], max(h&(1<<tagBits-1), 1)
+	return place{set: int(n), tag: max(h&(1<<tagBits-1), 1)}
 }
 
 // since returns a time as the duration since the table was created.

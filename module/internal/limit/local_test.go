@@ -111,7 +111,7 @@ type bucket struct {
 
 // add reports whether the bucket of a subject is nobody else's yet.
 func (b buckets) add(l *Local, r Rule, s Subject) bool {
-	set, tag := l.place(r, s)
+	set, tag := setOf(l, r, s)
 	added := !b[bucket{set, tag}]
 	b[bucket{set, tag}] = true
 	return added
@@ -121,7 +121,7 @@ func (b buckets) add(l *Local, r Rule, s Subject) bool {
 func sameSet(l *Local, taken buckets, r Rule, n int) []Subject {
 	var subjects []Subject
 	for i := uint32(0); len(subjects) < n; i++ {
-		if set, _ := l.place(r, client(i)); set == &l.sets[3] && taken.add(l, r, client(i)) {
+		if set, _ := setOf(l, r, client(i)); set == &l.sets[3] && taken.add(l, r, client(i)) {
 			subjects = append(subjects, client(i))
 		}
 	}
@@ -168,10 +168,10 @@ func TestDisplacement(t *testing.T) {
 
 // peek returns the tokens left in a bucket without taking one.
 func peek(l *Local, r Rule, s Subject, at time.Time) int {
-	set, tag := l.place(r, s)
+	set, tag := setOf(l, r, s)
 	now := l.since(at)
 	place, word := set.find(tag)
-	if place == nil {
+	if place < 0 {
 		return r.rate.Events
 	}
 	return r.decision(true, timeOf(word, now, r.rate.Per)-now).Remaining
@@ -268,7 +268,7 @@ func TestLateRequest(t *testing.T) {
 func TestForeignTime(t *testing.T) {
 	l, r, s := NewLocal(1), rule("10/1m"), client(1)
 	now := l.began.Add(time.Hour)
-	set, tag := l.place(r, s)
+	set, tag := setOf(l, r, s)
 	set.places[0].Store(wordOf(tag, l.since(now.Add(5*time.Hour))/tick))
 	equal(t, "Remaining", l.Take(r, s, now).Remaining, 9)
 }
@@ -329,7 +329,7 @@ func TestSpread(t *testing.T) {
 	tags := make(map[uint64]bool)
 	const subjects = 4 * 1024
 	for i := range uint32(subjects) {
-		set, tag := l.place(r, client(0xCB007100+i))
+		set, tag := setOf(l, r, client(0xCB007100+i))
 		if tag == 0 || tag >= 1<<tagBits {
 			t.Fatalf("tag %#x", tag)
 		}

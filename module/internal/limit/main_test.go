@@ -34,6 +34,12 @@ func rule(text string, parts ...string) Rule {
 // answering is a store that allows everything.
 type answering struct{}
 
-func (answering) TakeToken(context.Context, string, rate.Rate) (bool, time.Duration, error) {
+func (answering) TakeTokens(context.Context, Batch) (bool, time.Duration, error) {
 	return true, 0, nil
+}
+
+// setOf returns the set of a bucket, and its tag there.
+func setOf(l *Local, r Rule, s Subject) (*set, uint64) {
+	p := l.place(r, s)
+	return &l.sets[p.set], p.tag
 }

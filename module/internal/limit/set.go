@@ -54,14 +54,14 @@ func timeOf(word uint64, now, per time.Duration) time.Duration {
 	return ticks*tick + ahead
 }
 
-// find returns the place of a tag and its word, or nil.
-func (s *set) find(tag uint64) (*atomic.Uint64, uint64) {
+// find returns the index of the place of a tag, and its word. Without a place, the index is -1.
+func (s *set) find(tag uint64) (int, uint64) {
 	for i := range s.places {
 		if word := s.places[i].Load(); tagOf(word) == tag {
-			return &s.places[i], word
+			return i, word
 		}
 	}
-	return nil, 0
+	return -1, 0
 }
 
 // add adds a full bucket for a tag, unless the tag has one or another goroutine changes the set at
@@ -72,7 +72,7 @@ func (s *set) add(tag uint64, now time.Duration) (evicted bool) {
 		s.finish(head, now)
 		return false
 	}
-	if place, _ := s.find(tag); place != nil {
+	if i, _ := s.find(tag); i >= 0 {
 		return false
 	}
 	i, left := s.victim(now)

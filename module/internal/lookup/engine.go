@@ -35,6 +35,9 @@ type Listing interface {
 	// Loaded reports whether a list was loaded. It may be empty. A feed that was never fetched is
 	// not loaded.
 	Loaded(list int) bool
+	// Content identifies the entries of a list: lists with the same one have the same entries. It is
+	// empty for a list without entries, and where it is not known.
+	Content(list int) string
 }
 
 // Overrides are the bans and exemptions that operators made while the server runs.
@@ -229,6 +232,10 @@ func (e *Engine) Close(ctx context.Context) {
 	<-done // providers return soon after their context ends
 }
 
+// ReleaseLists drops what was computed from the lists. Call it when they have ended: a request that outlives the engine
+// would otherwise hold their contents.
+func (e *Engine) ReleaseLists() { e.compiled.Store(nil) }
+
 // Busy reports whether calls are running.
 func (e *Engine) Busy() bool { return e.calls.count.Load() > 0 }
 
@@ -346,6 +353,7 @@ func (noLists) Lookup(netip.Addr) uint32 { return 0 }
 func (noLists) Members(uint32) []uint16  { return nil }
 func (noLists) Sets() int                { return 1 }
 func (noLists) Loaded(int) bool          { return false }
+func (noLists) Content(int) string       { return "" }
 
 type noTracer struct{}
 

@@ -27,6 +27,7 @@ type fixedLists struct {
 	addrs    map[netip.Addr]uint32
 	members  [][]uint16
 	unloaded map[int]bool
+	contents map[int]string
 }
 
 func (l *fixedLists) Current() Listing              { return l }
@@ -34,6 +35,7 @@ func (l *fixedLists) Lookup(addr netip.Addr) uint32 { return l.addrs[addr] }
 func (l *fixedLists) Members(set uint32) []uint16   { return l.members[set] }
 func (l *fixedLists) Sets() int                     { return len(l.members) }
 func (l *fixedLists) Loaded(list int) bool          { return !l.unloaded[list] }
+func (l *fixedLists) Content(list int) string       { return l.contents[list] }
 
 // mapMemory is a memory without any cleverness.
 type mapMemory struct {

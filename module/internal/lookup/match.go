@@ -12,9 +12,10 @@ import (
 // Listing, but each gives the lists weights of its own.
 type listing struct {
 	Listing
-	sets  []atomic.Pointer[listMatch]
-	trust float64 // of the lists that have contents
-	total float64 // of all lists
+	sets    []atomic.Pointer[listMatch]
+	repeats []int   // see Repeats
+	trust   float64 // of the lists that have contents
+	total   float64 // of all lists
 }
 
 // listMatch is the result for one set of lists. It is computed when an address first matches the
@@ -65,6 +66,7 @@ func (e *Engine) compile(lists Listing) *listing {
 			l.trust += m.Source.Trust
 		}
 	}
+	l.repeats = Repeats(e.Meanings, lists.Content)
 	e.compiled.Store(l)
 	return l
 }
@@ -81,10 +83,7 @@ func (e *Engine) compileSet(l *listing, set uint32) *listMatch {
 			m.denied = true
 		case Feed:
 			m.nature = m.nature.Merge(list.Nature)
-			m.evidence = append(m.evidence, score.Evidence{
-				Source: &list.Source, Severity: 1, Confidence: list.Confidence,
-				Categories: list.Categories, Listed: true,
-			})
+			m.evidence = append(m.evidence, list.evidence(l.repeats[i] >= 0))
 		}
 	}
 	var reasons []reputation.Reason

@@ -44,7 +44,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // errDamaged means that a snapshot's bytes are not those that were written.
 var errDamaged = errors.New("damaged or cut off: what could not be read will be asked again; it is " +
-	"replaced at the next stop")
+	"replaced within minutes")
 
 // Save writes a snapshot of the table. The table may be read and
 // changed meanwhile; each record is consistent.

@@ -30,6 +30,18 @@ func counter(name, help string, labels []string, read func(*health.State, emit))
 
 // families are all metrics that are read from the state. A new one is a row here.
 var families = []family{
+	gauge("protection_off",
+		"Whether visitors are not protected for this reason, though everything works (1), or they are (0).",
+		[]string{"reason"}, func(s *health.State, emit emit) {
+			s.ProtectionOff(func(reason string, off bool) { emit(value(off), reason) })
+		}),
+	gauge("sites", "Sites of this Caddy, by whether the handler ip_reputation is in them.",
+		[]string{"handler"}, func(s *health.State, emit emit) {
+			if s.Sites != nil {
+				emit(float64(s.Sites.Protected), "yes")
+				emit(float64(s.Sites.All-s.Sites.Protected), "no")
+			}
+		}),
 	gauge("provider_up", "Whether the provider is being asked (1), or left alone after repeated failures (0).",
 		[]string{"provider"}, func(s *health.State, emit emit) {
 			for _, p := range s.Providers {
@@ -83,6 +95,9 @@ var families = []family{
 	gauge("history_up",
 		"Whether the database of the history answers and takes what is written (1), or it waits on disk (0).",
 		nil, ofHistory(func(h *health.History, emit emit) { emit(value(h.Database.Up)) })),
+	gauge("history_upkeep_failed",
+		"Whether the days of the history could not be added or dropped (1).",
+		nil, ofHistory(func(h *health.History, emit emit) { emit(value(h.Database.Upkeep != "")) })),
 	gauge("history_queued", "Decisions and verdict changes that are not in the database yet.",
 		nil, ofHistory(func(h *health.History, emit emit) { emit(float64(h.Recorder.Waiting)) })),
 	gauge("history_spool_bytes", "Bytes on disk that wait for the database.",

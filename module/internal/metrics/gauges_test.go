@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -76,7 +77,10 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 	expect := func(when string, want map[string]float64) {
 		t.Helper()
 		got := scrape(t, reg)
-		maps.DeleteFunc(got, func(name string, _ float64) bool { _, ok := bare[name]; return ok })
+		maps.DeleteFunc(got, func(name string, _ float64) bool {
+			_, ok := bare[name]
+			return ok || strings.HasPrefix(name, "protection_off") // TestProtectionOff
+		})
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: %s", when, diff)
 		}
@@ -119,7 +123,7 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		},
 		Memory: &health.Memory{Records: 20},
 		Redis:  &redis.Status{Up: true},
-		History: &health.History{Database: postgres.Status{Up: true}, Recorder: history.Status{
+		History: &health.History{Database: postgres.Status{Up: true, Upkeep: "not the owner"}, Recorder: history.Status{
 			Waiting: 3, Written: 40, Dropped: map[string]int64{"queue": 0, "spool": 5},
 			Spool: history.SpoolStatus{Bytes: 600}, Oldest: new(time.Unix(1_700_000_000, 0)),
 		}},
@@ -133,6 +137,7 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		`memory_records{}`:                                                  20,
 		`redis_up{}`:                                                        1,
 		`history_up{}`:                                                      1,
+		`history_upkeep_failed{}`:                                           1,
 		`history_queued{}`:                                                  3,
 		`history_spool_bytes{}`:                                             600,
 		`history_oldest_timestamp_seconds{}`:                                1_700_000_000,
@@ -233,4 +238,31 @@ func TestAnInstanceThatBeginsBroken(t *testing.T) {
 		}
 		evicted += 7
 	}
+}
+
+// TestProtectionOff proves that each reason is a series from the start, and is 1 while protection is off.
+func TestProtectionOff(t *testing.T) {
+	reg := pedantic(t)
+	state := health.State{Lists: []health.List{list("f", 1, time.Time{})}, Sites: &health.Sites{All: 5, Protected: 3}}
+	shown := &fake{state: state}
+	defer attach(shown)()
+	series := func(reason string) string { return `protection_off{reason="` + reason + `"}` }
+	all := []string{"exempt", "no_address", "no_site", "no_source", "one_address", "rule"}
+	expect := func(off ...string) {
+		t.Helper()
+		got := scrape(t, reg)
+		for _, reason := range all {
+			value, there := got[series(reason)]
+			if !there || (value == 1) != slices.Contains(off, reason) {
+				t.Errorf("%s is %v, there: %t", series(reason), value, there)
+			}
+		}
+	}
+	expect()
+	if got := scrape(t, reg); got[`sites{handler="yes"}`] != 3 || got[`sites{handler="no"}`] != 2 {
+		t.Errorf("the sites are %v and %v", got[`sites{handler="yes"}`], got[`sites{handler="no"}`])
+	}
+	state.Unused, state.Clients.Exempt, state.Clients.OneAddress = true, true, true
+	shown.state = state
+	expect("no_site", "exempt", "one_address")
 }

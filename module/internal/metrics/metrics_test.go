@@ -297,6 +297,7 @@ func TestLabels(t *testing.T) {
 	defer attach(&fake{state: health.State{
 		Providers: []quota.Status{{Name: "p", Windows: []quota.WindowStatus{window("day", 1, 1)}}},
 		Lists:     []health.List{patient},
+		Sites:     &health.Sites{All: 5, Protected: 3},
 	}})()
 	got := map[string]string{}
 	for name := range scrape(t, reg) {
@@ -323,6 +324,8 @@ func TestLabels(t *testing.T) {
 		"feed_patience_seconds":               "feed",
 		"feed_refreshes_total":                "feed,result",
 		"memory_records":                      "",
+		"protection_off":                      "reason",
+		"sites":                               "handler",
 		"memory_evictions_total":              "",
 		"client_address_suspect_total":        "reason",
 		"api_requests_total":                  "code,route",

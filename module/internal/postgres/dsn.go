@@ -101,6 +101,10 @@ func serverOf(conn *pgx.ConnConfig) string {
 	return strings.Join(places, ",") + "/" + conn.Database
 }
 
+// maxMessage is how many bytes one message of the server may have. By default, the library makes
+// room for a gigabyte if a mail server at the wrong port says "220 ".
+const maxMessage = 4 << 20
+
 // configure parses a DSN and sets defaults.
 func configure(dsn string, dial pgconn.DialFunc) (*pgxpool.Config, error) {
 	config, err := parseDSN(dsn)
@@ -116,6 +120,7 @@ func configure(dsn string, dial pgconn.DialFunc) (*pgxpool.Config, error) {
 		conn.RuntimeParams["application_name"] = "caddy-ip-reputation"
 	}
 	conn.RuntimeParams["timezone"] = "UTC"
+	conn.MaxProtocolMessageBodyLen = maxMessage
 	if conn.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
 		// Named statements belong to a session, which a pooler may share with other clients.
 		conn.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe

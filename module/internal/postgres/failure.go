@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 )
@@ -91,6 +92,7 @@ type failure struct {
 	code string // SQLSTATE, if the server answered
 
 	writing bool // a write was refused: only a write can find out that it is over
+	tooSlow bool // the database has stopped a statement that took too long
 }
 
 // Error returns the failure as a sentence.
@@ -137,7 +139,7 @@ func WithCure(err error) error {
 
 // codes maps SQLSTATEs to kinds. Two characters stand for a class.
 var codes = map[string]kind{
-	"08": unreachable, "22": rejected, "23": rejected, "28": denied, "42": outdated, "53": busy, "57": busy,
+	"08": unreachable, "22": rejected, "23": rejected, "28": denied, "42": outdated, "53": busy, "54": rejected, "57": busy,
 	"25006": readOnly,   // read_only_sql_transaction
 	"3D000": noDatabase, // invalid_catalog_name
 	"3F000": outdated,   // invalid_schema_name
@@ -147,18 +149,32 @@ var codes = map[string]kind{
 	"57014": timeout,    // query_canceled, which statement_timeout does
 }
 
-const noPartition = "23514" // check_violation: here, it only means that a row fits no partition
+// noPartition reports whether a row fits no partition.
+func (f *failure) noPartition() bool {
+	return f != nil && f.kind == otherFailure && f.code == checkViolation
+}
+
+const (
+	checkViolation = "23514" // without the name of a constraint, it means that a row fits no partition
+	queryCanceled  = "57014"
+)
 
 // classify returns err as a failure. No other code distinguishes errors.
 func classify(err error) *failure {
 	var known *failure
 	var server *pgconn.PgError
 	var network net.Error
+	var tooLong *pgproto3.ExceededMaxBodyLenErr
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &known):
 		return known
+	case errors.As(err, &tooLong):
+		return &failure{
+			kind: unreachable, text: fmt.Sprintf("it announces a message of %d bytes: it may not be PostgreSQL", tooLong.ActualBodyLen),
+			cure: "compare the host and the port of the DSN with those of the server",
+		}
 	case errors.As(err, &server):
 		return classifyServer(server)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout(), pgconn.Timeout(err):
@@ -175,15 +191,18 @@ func classifyServer(server *pgconn.PgError) *failure {
 	if !ok {
 		k = otherFailure
 	}
+	if server.Routine == "CopyGetData" { // the library could not encode a value, and so has ended COPY
+		k = rejected
+	}
 	f := &failure{
-		kind: k, code: server.Code,
+		kind: k, code: server.Code, tooSlow: k == timeout && server.Code == queryCanceled,
 		text: fmt.Sprintf("%s (SQLSTATE %s)", oneLine(server.Message), server.Code),
 	}
 	switch {
+	case server.Code == checkViolation && server.ConstraintName == "":
+		f.kind = otherFailure
 	case k == rejected: // the server's message may contain the value
 		f.text = fmt.Sprintf("a value that it does not take (SQLSTATE %s)", server.Code)
-	case server.Code == noPartition:
-		f.kind = otherFailure
 	case k == timeout:
 		f.text = fmt.Sprintf("it took too long, or others held what it needs (SQLSTATE %s)", server.Code)
 	}

@@ -72,7 +72,7 @@ type Status struct {
 	// LastWrite is when a batch was last stored.
 	LastWrite time.Time `json:"last_write,omitzero"`
 
-	// Upkeep is why partitions were not made or dropped.
+	// Upkeep is why partitions were not made or dropped, and what to do about it.
 	Upkeep string `json:"upkeep,omitempty"`
 }
 
@@ -88,8 +88,8 @@ func (db *DB) Status() Status {
 	if f := h.failure; f != nil && !h.up {
 		s.Result, s.Error, s.Cure = kinds[f.kind].word, f.Error(), f.cureOrDefault()
 	}
-	if h.upkeep != nil {
-		s.Upkeep = h.upkeep.Error()
+	if f := h.upkeep; f != nil {
+		s.Upkeep = f.text + "; " + f.cureOrDefault()
 	}
 	return s
 }
@@ -141,6 +141,9 @@ func (db *DB) reportError(ctx context.Context, pool *pool, err error) error {
 		return fmt.Errorf("asking the database of the history: %w", ctx.Err())
 	}
 	f := pool.redact(classify(err))
+	if f.kind == readOnly {
+		pool.Reset() // the primary may be elsewhere now, behind the same address
+	}
 	h := &db.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -290,6 +293,9 @@ func (db *DB) check() (f *failure) {
 	db.health.mu.Lock()
 	db.health.tables = found
 	db.health.mu.Unlock()
+	if found.standby {
+		pool.Reset() // as reportError does
+	}
 	if f = found.unusable(); f == nil {
 		db.maintainPartitions(pool)
 	}

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/url"
+	"runtime/metrics"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -185,6 +188,93 @@ func TestReadOnly(t *testing.T) {
 	if _, err := db.usable(); err != nil {
 		t.Errorf("it cannot be read: %v", err)
 	}
+}
+
+// TestDemotedPrimary turns the primary into a server that takes no writes, and leads new connections to another, as an
+// address that moves does. Nobody ends the old connections.
+func TestDemotedPrimary(t *testing.T) {
+	t.Parallel()
+	for name, notice := range map[string]func(*DB, history.Store) error{
+		"by a write": func(_ *DB, db history.Store) error {
+			_, err := db.Write(context.Background(), batchOf(2, time.Now(), 1))
+			return err
+		},
+		"by a check": func(db *DB, _ history.Store) error {
+			if f := db.check(); f != nil {
+				return f
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			old, promoted := testenv.PostgreSQL(t), testenv.PostgreSQL(t)
+			migrate(t, promoted.DSN, "up")
+			link := testenv.Proxy(t, old.Addr)
+			db := open(t, through(t, old.DSN, link.Addr))
+			awaitUp(t, db)
+			write(t, db, batchOf(1, time.Now(), 1))
+
+			old.SQL("ALTER SYSTEM SET default_transaction_read_only = on")
+			link.Lead(promoted.Addr)
+			old.SQL("SELECT pg_reload_conf()")
+			var readOnly error
+			for end := time.Now().Add(testPatience); readOnly == nil; time.Sleep(time.Millisecond) {
+				if readOnly = notice(db, db); time.Now().After(end) {
+					t.Fatal("the old primary takes writes")
+				}
+			}
+			if !strings.Contains(Cure(readOnly), "target_session_attrs=read-write") {
+				t.Errorf("%v", readOnly)
+			}
+			if _, err := db.Write(context.Background(), batchOf(3, time.Now(), 1)); err != nil {
+				t.Errorf("the next write does not reach the new primary: %v", err)
+			}
+			db.health.requestCheck() // a failed check of its own would have made the next one soon
+			awaitUp(t, db)
+			if got := ask[int](t, promoted.DSN, "SELECT count(*) FROM ip_reputation.batches"); got == 0 {
+				t.Error("nothing is in the new primary")
+			}
+		})
+	}
+}
+
+// TestNotPostgreSQL calls a mail server: what it says reads as the announcement of 800 MB.
+func TestNotPostgreSQL(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = conn.Write([]byte("220 mail.example.org ESMTP\r\n"))
+				_, _ = io.Copy(io.Discard, conn)
+				_ = conn.Close()
+			}()
+		}
+	}()
+	before := allocated()
+	db := open(t, "postgres://writer@"+listener.Addr().String()+"/postgres?sslmode=disable&connect_timeout=2")
+	s := awaitResult(t, db, "unreachable")
+	if !strings.Contains(s.Error, "may not be PostgreSQL") || !strings.Contains(s.Cure, "port") {
+		t.Errorf("%+v", s)
+	}
+	if grown := allocated() - before; grown > 64<<20 {
+		t.Errorf("it takes %d MiB", grown>>20)
+	}
+}
+
+// allocated returns how many bytes were allocated since the start.
+func allocated() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
 }
 
 // TestSilence is about a network that swallows everything, and a server that says nothing.

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -28,7 +29,7 @@ const (
 	batchesLonger = 2 * day
 
 	upkeepEvery = time.Hour
-	upkeepSoon  = 5 * time.Minute // after a failure
+	upkeepSoon  = 5 * time.Minute // after a failure, and with a maximum size
 	upkeepAgain = time.Minute     // after a failure, if batches can be stored
 
 	// dropWait is how long dropping a partition may wait for its lock. The lock is on the whole
@@ -70,8 +71,8 @@ func dayOfPartition(parent, name string) (time.Time, bool) {
 	return d, err == nil
 }
 
-// maintainPartitions makes the partitions of the days around today, drops expired ones, and deletes
-// old batch IDs, if that is due. A failure is logged and does not affect whether the database is
+// maintainPartitions makes the partitions of the days around today, drops old ones, and deletes old
+// batch IDs, if that is due. A failure is logged and does not affect whether the database is
 // ready.
 func (db *DB) maintainPartitions(pool *pool) {
 	now := db.now()
@@ -88,16 +89,12 @@ func (db *DB) maintainPartitions(pool *pool) {
 	for i := -daysBehind; i <= daysAhead; i++ {
 		wanted = append(wanted, dayOf(now).AddDate(0, 0, i))
 	}
-	err := db.makePartitions(db.ctx, pool, wanted)
-	if err == nil {
-		err = db.dropExpired(db.ctx, pool)
-	}
+	err := errors.Join(db.makePartitions(db.ctx, pool, wanted), db.dropOld(db.ctx, pool))
 	next := now.Add(upkeepEvery)
-	var f *failure
-	if err != nil {
+	if err != nil || db.options.MaxSize > 0 {
 		next = now.Add(upkeepSoon)
-		f = pool.redact(classify(err))
 	}
+	f := pool.redact(classify(err))
 	db.days.mu.Lock()
 	db.days.next = next
 	db.days.mu.Unlock()
@@ -144,7 +141,7 @@ func (db *DB) makePartitions(ctx context.Context, pool *pool, wanted []time.Time
 	ctx, cancel := db.withLimit(ctx, checkLimit)
 	defer cancel()
 	var made map[time.Time]bool
-	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(makeWait)}, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(writeLimit, makeWait)}, func(tx pgx.Tx) error {
 		// Only one instance at a time checks and makes partitions.
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(partitionLock)); err != nil {
 			return err
@@ -215,15 +212,15 @@ func partitions(ctx context.Context, tx pgx.Tx) (map[string]map[time.Time]bool, 
 	return there, err
 }
 
-// dropExpired drops the partitions of expired days, each in a transaction of its own, and deletes
-// old batch IDs. It uses the earlier of the database's time and its own: an instance whose clock is
-// fast must not drop the data of others.
-func (db *DB) dropExpired(ctx context.Context, pool *pool) error {
+// dropOld drops the days that are expired or for which there is no room, and deletes old batch IDs.
+// It uses the earlier of the database's time and its own: an instance whose clock is fast must not
+// drop the data of others.
+func (db *DB) dropOld(ctx context.Context, pool *pool) error {
 	ctx, cancel := db.withLimit(ctx, checkLimit)
 	defer cancel()
 	var there map[string]map[time.Time]bool
 	var now time.Time
-	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(dropWait)}, func(tx pgx.Tx) (err error) {
+	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(writeLimit, dropWait)}, func(tx pgx.Tx) (err error) {
 		if err = tx.QueryRow(ctx, "SELECT now()").Scan(&now); err == nil {
 			there, err = partitions(ctx, tx)
 		}
@@ -235,6 +232,11 @@ func (db *DB) dropExpired(ctx context.Context, pool *pool) error {
 	if here := db.now(); here.Before(now) {
 		now = here
 	}
+	return errors.Join(db.dropExpired(ctx, pool, there, now), db.dropLarge(ctx, pool, now), db.deleteBatches(ctx, pool))
+}
+
+// dropExpired drops the partitions of expired days, each in a transaction of its own.
+func (db *DB) dropExpired(ctx context.Context, pool *pool, there map[string]map[time.Time]bool, now time.Time) error {
 	for parent, days := range there {
 		for d := range days {
 			if !db.expired(d, now) {
@@ -243,9 +245,16 @@ func (db *DB) dropExpired(ctx context.Context, pool *pool) error {
 			if err := db.dropPartition(ctx, pool, parent, d); err != nil {
 				return err
 			}
+			db.log.Info("a day of the history was dropped: it is older than what is kept",
+				slog.String("partition", partition(parent, d)))
 		}
 	}
-	return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(dropWait)}, func(tx pgx.Tx) error {
+	return nil
+}
+
+// deleteBatches deletes the IDs of batches that nobody sends again.
+func (db *DB) deleteBatches(ctx context.Context, pool *pool) error {
+	return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(writeLimit, dropWait)}, func(tx pgx.Tx) error {
 		longest := (db.options.Retention + batchesLonger).Seconds()
 		_, err := tx.Exec(ctx, "DELETE FROM ip_reputation.batches WHERE at < now() - make_interval(secs => $1)", longest)
 		return err
@@ -253,7 +262,7 @@ func (db *DB) dropExpired(ctx context.Context, pool *pool) error {
 }
 
 func (db *DB) dropPartition(ctx context.Context, pool *pool, parent string, d time.Time) error {
-	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(dropWait)}, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(writeLimit, dropWait)}, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(partitionLock)); err != nil {
 			return err
 		}
@@ -264,8 +273,6 @@ func (db *DB) dropPartition(ctx context.Context, pool *pool, parent string, d ti
 		db.days.mu.Lock()
 		delete(db.days.made, d)
 		db.days.mu.Unlock()
-		db.log.Info("a day of the history was dropped: it is older than what is kept",
-			slog.String("partition", partition(parent, d)))
 	}
 	return err
 }

@@ -217,3 +217,80 @@ func TestPartitionNames(t *testing.T) {
 		t.Errorf("a day is not in UTC: %s", got)
 	}
 }
+
+// TestMaxSize fills three days, and lets an instance drop all but what may stay.
+func TestMaxSize(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	now := time.Now()
+	db := open(t, dsn)
+	awaitUp(t, db)
+	for i := range 3 {
+		write(t, db, batchOf(uint64(i), now.AddDate(0, 0, -i), 3000))
+	}
+	withRows := func() (days []string) {
+		for _, d := range daysIn(t, dsn, "decisions") {
+			if ask[bool](t, dsn, "SELECT EXISTS (SELECT FROM ip_reputation.decisions_"+d+")") {
+				days = append(days, d)
+			}
+		}
+		return days
+	}
+	last := func(n int) (days []string) {
+		for i := n - 1; i >= 0; i-- {
+			days = append(days, dayOf(now).AddDate(0, 0, -i).Format("20060102"))
+		}
+		return days
+	}
+	size := ask[int64](t, dsn, `SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class
+		WHERE relnamespace = 'ip_reputation'::regnamespace AND relkind = 'r' AND relname ~ '^(decisions|verdicts|batches)'`)
+	var log logtest.Log
+	for _, step := range []struct {
+		maximum int64
+		stay    int
+		upkeep  string
+	}{
+		{size + 1<<20, 3, ""},
+		{size - 1<<10, 2, ""},
+		{1, 1, "max_size"},
+	} {
+		log.Take()
+		small := open(t, dsn, into(&log), func(db *DB) { db.options.MaxSize = step.maximum })
+		awaitUp(t, small)
+		for range 2 { // the second time, nothing is left to drop
+			f := dropNow(small)
+			if got := small.Status().Upkeep; (f != nil) != (step.upkeep != "") || !strings.Contains(got, step.upkeep) {
+				t.Errorf("%d bytes: %v, %q", step.maximum, f, got)
+			}
+			if got := withRows(); !slices.Equal(got, last(step.stay)) {
+				t.Errorf("%d bytes: %q are left, want %q", step.maximum, got, last(step.stay))
+			}
+		}
+		if got, want := strings.Count(log.String(), "a day of the history was dropped before its time"), min(1, 3-step.stay); got != want {
+			t.Errorf("%d bytes: %d days are logged: %s", step.maximum, got, &log)
+		}
+		if err := small.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := daysIn(t, dsn, "verdicts"); len(got) < daysBehind+1+daysAhead {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestMaxSizeByTheEarlierClock holds that an instance whose clock is fast takes today for today.
+func TestMaxSizeByTheEarlierClock(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	db := open(t, dsn)
+	awaitUp(t, db)
+	write(t, db, batchOf(1, time.Now(), 100))
+	fast := open(t, dsn, at(time.Now().AddDate(0, 0, 3), 30*day), func(db *DB) { db.options.MaxSize = 1 })
+	awaitUp(t, fast)
+	if f := dropNow(fast); f == nil || f.kind != full {
+		t.Errorf("%v", f)
+	}
+	if got := ask[int64](t, dsn, storedEntries); got == 0 {
+		t.Error("today was dropped")
+	}
+}

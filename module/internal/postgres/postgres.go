@@ -34,6 +34,11 @@ type Options struct {
 	// all. Default: 90 days.
 	Retention time.Duration
 
+	// MaxSize is how many bytes all tables may take, with their indexes. The oldest days are dropped
+	// while they take more, but never today. Instances that share a database should have the same
+	// value: the smallest applies to all. 0: no limit.
+	MaxSize int64
+
 	// Migrate creates the tables and brings them up to date. That needs a session lock. Behind a
 	// pooler that shares sessions, such as PgBouncer in transaction mode, call the function Migrate
 	// instead, with the DSN of the server itself.

@@ -31,14 +31,21 @@ type reader struct {
 	begin  func(context.Context, pgx.TxOptions) (pgx.Tx, error)
 	now    func() time.Time
 	budget time.Duration
-	slots  chan struct{}
+	slots  chan struct{} // of all queries
+
+	// ranking is the slot of rankings, of which one runs at a time: the database groups all rows of
+	// the period, in as much memory as its work_mem allows, several times over.
+	ranking chan struct{}
 }
 
 var _ history.Reader = (*reader)(nil)
 
 // newReader returns a reader that uses transactions of begin.
 func newReader(begin func(context.Context, pgx.TxOptions) (pgx.Tx, error), now func() time.Time) *reader {
-	return &reader{begin: begin, now: now, budget: readBudget, slots: make(chan struct{}, maxReaders)}
+	return &reader{
+		begin: begin, now: now, budget: readBudget,
+		slots: make(chan struct{}, maxReaders), ranking: make(chan struct{}, 1),
+	}
 }
 
 // readTx is the transaction of one query.
@@ -51,9 +58,19 @@ type readTx struct {
 // read runs do in a transaction and returns errors of package history. what names the attempt in
 // the error.
 func (r *reader) read(ctx context.Context, what string, do func(*readTx) error) error {
+	return r.readIn(ctx, what, do, r.slots)
+}
+
+// rank is read for rankings.
+func (r *reader) rank(ctx context.Context, what string, do func(*readTx) error) error {
+	return r.readIn(ctx, what, do, r.ranking, r.slots)
+}
+
+// readIn is read in slots, for which it waits in their order.
+func (r *reader) readIn(ctx context.Context, what string, do func(*readTx) error, slots ...chan struct{}) error {
 	limited, cancel := context.WithTimeout(ctx, r.budget+readGrace)
 	defer cancel()
-	err := r.transact(limited, do)
+	err := r.transact(limited, do, slots)
 	switch {
 	case err == nil:
 		return nil
@@ -63,12 +80,14 @@ func (r *reader) read(ctx context.Context, what string, do func(*readTx) error) 
 	return fmt.Errorf("cannot tell %s: %w", what, readError(err))
 }
 
-func (r *reader) transact(ctx context.Context, do func(*readTx) error) error {
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	case <-ctx.Done():
-		return fmt.Errorf("%w: it is busy with other questions", history.ErrUnavailable)
+func (r *reader) transact(ctx context.Context, do func(*readTx) error, slots []chan struct{}) error {
+	for _, slot := range slots {
+		select {
+		case slot <- struct{}{}:
+			defer func() { <-slot }()
+		case <-ctx.Done():
+			return fmt.Errorf("%w: it is busy with other questions", history.ErrUnavailable)
+		}
 	}
 	tx, err := r.begin(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
@@ -78,13 +97,14 @@ func (r *reader) transact(ctx context.Context, do func(*readTx) error) error {
 	return do(&readTx{ctx: ctx, tx: tx, deadline: time.Now().Add(r.budget)})
 }
 
-// transactionSettings hold for the transaction only, so that they work behind a pooler. statement_timeout is
-// the rest of the budget. Plans are custom: a generic plan would not know which partitions and how
-// many rows the values select. JIT compilation takes longer than it saves. work_mem keeps the
-// groups of rankings in memory.
+// transactionSettings hold for the transaction only, so that they work behind a pooler.
+// statement_timeout is the rest of the budget. Plans are custom: a generic plan would not know which
+// partitions and how many rows the values select. JIT compilation takes longer than it saves.
+// Parallel workers would each take the memory of one more query. work_mem is the server's own: groups
+// that do not fit go to its disk.
 const transactionSettings = `SELECT set_config('statement_timeout', $1, true),
 	set_config('plan_cache_mode', 'force_custom_plan', true),
-	set_config('jit', 'off', true), set_config('work_mem', '64MB', true)`
+	set_config('jit', 'off', true), set_config('max_parallel_workers_per_gather', '0', true)`
 
 // selectRows returns the rows that a statement finds, never nil.
 func selectRows[T any](a *readTx, statement string, args pgx.NamedArgs, scan pgx.RowToFunc[T]) ([]T, error) {
@@ -109,13 +129,12 @@ func page[T any](found []T, limit int, next func(last T) cursor) ([]T, string) {
 
 // readError returns err as an error of package history.
 func readError(err error) error {
-	const queryCanceled = "57014" // by statement_timeout, since the caller has not cancelled
 	var refused *pgconn.PgError
 	var scan pgx.ScanArgError
 	switch {
 	case errors.Is(err, history.ErrQuery), errors.Is(err, history.ErrUnavailable):
 		return err
-	case errors.As(err, &refused) && refused.Code == queryCanceled:
+	case errors.As(err, &refused) && refused.Code == queryCanceled: // by statement_timeout: the caller has not
 		return history.ErrSlow
 	case errors.As(err, &scan):
 		return fmt.Errorf("%w: a column has a value that no version is known to write", history.ErrSchema)

@@ -24,7 +24,7 @@ func (r *reader) Worst(ctx context.Context, asked history.Ranking) (history.Wors
 	c := q.afterOrNone()
 	args["refused"], args["requests"], args["prefix"] = c.Refused, c.Requests, c.Prefix
 	w := history.Worst{Period: q.period}
-	err = r.read(ctx, what, func(a *readTx) error {
+	err = r.rank(ctx, what, func(a *readTx) error {
 		w.Worst, err = selectRows(a, statement, args, func(row pgx.CollectableRow) (history.Ranked, error) {
 			var v history.Ranked
 			err := row.Scan(&v.Prefix, &v.Refused, &v.Requests, &v.Addresses, &v.Score, &v.First, &v.Last)
@@ -44,8 +44,7 @@ func (r *reader) Worst(ctx context.Context, asked history.Ranking) (history.Wors
 	return w, nil
 }
 
-// Rows are grouped by address first, even for networks: PostgreSQL runs that in parallel, but not
-// count(DISTINCT …).
+// Rows are grouped by address first, even for networks: count(DISTINCT …) would sort all rows.
 const (
 	byAddress = `
 	SELECT address,
@@ -92,7 +91,7 @@ func (r *reader) Rules(ctx context.Context, asked history.Ranking) (history.Rule
 	args["requests"], args["host"], args["rule"] = c.Requests, c.Host, c.Rule
 	args["action"], args["mode"] = c.Action, c.Mode
 	rules := history.Rules{Period: q.period}
-	err = r.read(ctx, "what the rules decided", func(a *readTx) error {
+	err = r.rank(ctx, "what the rules decided", func(a *readTx) error {
 		rules.Rules, err = selectRows(a, selectRules, args, func(row pgx.CollectableRow) (history.RuleStats, error) {
 			var v history.RuleStats
 			err := row.Scan(&v.Host, &v.Rule, &v.Action, &v.Mode, &v.Requests, &v.Addresses, &v.First, &v.Last)

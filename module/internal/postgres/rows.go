@@ -30,8 +30,29 @@ var (
 	}
 )
 
+// len returns the number of rows, the decisions before the verdicts.
+func (r *rows) len() int { return len(r.decisions) + len(r.verdicts) }
+
+// entries returns the number of entries that the rows stand for.
+func (r *rows) entries() int64 {
+	n := int64(len(r.verdicts))
+	for _, d := range r.decisions {
+		n += d.Count
+	}
+	return n
+}
+
+// halves returns the rows in two parts.
+func (r *rows) halves() (first, second *rows) {
+	middle := r.len() / 2
+	d := min(middle, len(r.decisions))
+	v := middle - d
+	return &rows{decisions: r.decisions[:d], verdicts: r.verdicts[:v], evidence: r.evidence[:v], days: r.days},
+		&rows{decisions: r.decisions[d:], verdicts: r.verdicts[v:], evidence: r.evidence[v:], days: r.days}
+}
+
 // rowsOf returns the rows of a batch, and the result if they are stored.
-func (db *DB) rowsOf(batch *history.Batch) (*rows, history.Stored, error) {
+func (db *DB) rowsOf(batch *history.Batch) (*rows, history.Stored) {
 	r := &rows{decisions: make([]*history.Decision, 0, len(batch.Decisions))}
 	var stored history.Stored
 	days, now := make(map[time.Time]bool), db.now()
@@ -59,12 +80,14 @@ func (db *DB) rowsOf(batch *history.Batch) (*rows, history.Stored, error) {
 			continue
 		}
 		evidence, err := encode(c.Evidence)
-		if err != nil {
-			return nil, history.Stored{}, &failure{kind: rejected, text: "the evidence of a verdict is no JSON"}
+		if err != nil { // unreachable: every value is clean
+			stored.Entries--
+			stored.Rejected++
+			continue
 		}
 		r.verdicts, r.evidence = append(r.verdicts, c), append(r.evidence, evidence)
 	}
-	return r, stored, nil
+	return r, stored
 }
 
 // decision returns the values of decisionColumns. They are valid until the next call.

@@ -11,26 +11,34 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 )
 
-// writeLimit is how long the database may work on a batch. It is sent as statement_timeout.
+// writeLimit is how long a call of Write takes at most.
 const writeLimit = 10 * time.Second
+
+// partLimits returns how long a statement of a part of a batch may take, and how much of that it may
+// wait for a lock. Both are shorter than Write, so that a part that takes too long can be halved,
+// and a lock is not taken for a part that is too large.
+func (db *DB) partLimits() (statement, lock time.Duration) {
+	return db.writeLimit / 2, db.writeLimit / 4
+}
 
 // beginQuery returns the statement that begins a writing transaction. Its settings hold for the
 // transaction only, so that they work behind a pooler. Keepalives let the server notice soon that
 // the client is gone: until then, it would hold the lock on the batch, and no other instance could
 // store it.
-func beginQuery(lockWait time.Duration) string {
+func beginQuery(statement, lock time.Duration) string {
 	return fmt.Sprintf(`BEGIN ISOLATION LEVEL READ COMMITTED;
 		SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = %d;
 		SET LOCAL idle_in_transaction_session_timeout = %d;
 		SET LOCAL tcp_keepalives_idle = 10; SET LOCAL tcp_keepalives_interval = 5; SET LOCAL tcp_keepalives_count = 3`,
-		writeLimit.Milliseconds(), lockWait.Milliseconds(), (writeLimit + 5*time.Second).Milliseconds())
+		statement.Milliseconds(), lock.Milliseconds(), (writeLimit + 5*time.Second).Milliseconds())
 }
 
-// Write implements history.Store. It takes 10 s at most.
+// Write implements history.Store. It takes 10 s at most. A batch that takes the database too long is
+// stored in parts: after an error, the next call goes on with those that are missing.
 func (db *DB) Write(ctx context.Context, batch *history.Batch) (history.Stored, error) {
-	rows, stored, err := db.rowsOf(batch)
-	if err != nil || len(rows.decisions)+len(rows.verdicts) == 0 {
-		return stored, err
+	rows, stored := db.rowsOf(batch)
+	if rows.len() == 0 {
+		return stored, nil
 	}
 	pool, err := db.usable()
 	if err != nil {
@@ -38,25 +46,32 @@ func (db *DB) Write(ctx context.Context, batch *history.Batch) (history.Stored, 
 	}
 	limited, cancel := db.withLimit(ctx, db.writeLimit)
 	defer cancel()
-	if err := db.write(limited, pool, batch.ID, rows); err != nil {
+	w := writing{db: db, pool: pool}
+	if err := w.store(limited, batch.ID, rows); err != nil {
 		return history.Stored{}, db.reportError(ctx, pool, err)
 	}
+	stored.Entries -= w.rejected
+	stored.Rejected += w.rejected
 	db.reportWrite(pool)
 	return stored, nil
 }
 
-func (db *DB) write(ctx context.Context, pool *pool, id history.ID, rows *rows) error {
+// write stores rows in one transaction. halved reports that nothing was stored, since the batch is
+// stored in halves.
+func (w *writing) write(ctx context.Context, id history.ID, rows *rows) (halved bool, err error) {
+	begin := pgx.TxOptions{BeginQuery: beginQuery(w.db.partLimits())}
 	for attempt := 0; ; attempt++ {
-		err := db.makeMissing(ctx, pool, rows)
+		err := w.db.makeMissing(ctx, w.pool, rows)
 		if err == nil {
-			err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: beginQuery(writeLimit)}, func(tx pgx.Tx) error {
-				return copyRows(ctx, tx, id, rows)
+			err = pgx.BeginTxFunc(ctx, w.pool, begin, func(tx pgx.Tx) (err error) {
+				halved, err = copyRows(ctx, tx, id, rows)
+				return err
 			})
 		}
-		if f := classify(err); f == nil || f.code != noPartition || attempt > 0 {
-			return err
+		if !classify(err).noPartition() || attempt > 0 {
+			return halved, err
 		}
-		db.invalidatePartitions() // another instance with a shorter retention has dropped one
+		w.db.invalidatePartitions() // another instance with a shorter retention has dropped one
 	}
 }
 
@@ -68,12 +83,16 @@ func (db *DB) makeMissing(ctx context.Context, pool *pool, rows *rows) error {
 	return nil
 }
 
-// copyRows stores the rows of a batch, unless the batch is already stored. If two instances store
-// the same batch at once, the second waits in the first statement for the end of the first.
-func copyRows(ctx context.Context, tx pgx.Tx, id history.ID, rows *rows) error {
-	tag, err := tx.Exec(ctx, "INSERT INTO ip_reputation.batches (id) VALUES ($1) ON CONFLICT DO NOTHING", [16]byte(id))
-	if err != nil || tag.RowsAffected() == 0 {
-		return err
+// copyRows stores the rows of a batch, unless the batch is already stored, or stored in halves. If
+// two instances store the same batch at once, the second waits in the first statement for the end of
+// the first.
+func copyRows(ctx context.Context, tx pgx.Tx, id history.ID, rows *rows) (halved bool, err error) {
+	added, err := addBatch(ctx, tx, id)
+	if err != nil || !added {
+		return false, err
+	}
+	if halved, err = isHalved(ctx, tx, id); err != nil || halved {
+		return halved, errors.Join(err, removeBatch(ctx, tx, id))
 	}
 	for _, t := range []struct {
 		name    string
@@ -89,11 +108,11 @@ func copyRows(ctx context.Context, tx pgx.Tx, id history.ID, rows *rows) error {
 		}
 		n, err := tx.CopyFrom(ctx, pgx.Identifier{schema, t.name}, t.columns, pgx.CopyFromSlice(t.length, t.row))
 		if err != nil {
-			return err
+			return false, err
 		}
 		if n != int64(t.length) {
-			return errors.New("it has taken another number of rows than it was given")
+			return false, errors.New("it has taken another number of rows than it was given")
 		}
 	}
-	return nil
+	return false, nil
 }

@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 )
 
 // read returns everything that is stored, in the order of its request IDs.
@@ -165,24 +166,106 @@ func TestWriteTheSameTwiceAtOnce(t *testing.T) {
 	}
 }
 
+// TestWriteRefused leaves out the rows that the database refuses, and no others.
 func TestWriteRefused(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ change, host, code string }{
+		"a value that is too long": {"ALTER host TYPE varchar(18)", "a-longer-host.example.com", "22001"},
+		"a constraint": {
+			"ADD CONSTRAINT picky CHECK (host <> 'longer.example.com') NOT VALID", "longer.example.com", "23514",
+		},
+		"a value that the library cannot encode": {"ALTER host TYPE inet USING NULL", "longer.example.com", "57014"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn := database(t)
+			var log logtest.Log
+			db := open(t, dsn, into(&log))
+			awaitUp(t, db)
+			do(t, dsn, "ALTER TABLE ip_reputation.decisions "+tc.change)
+			b := batchOf(1, time.Now(), 1000)
+			var refused int64
+			for i := range b.Decisions {
+				if b.Decisions[i].Host = "198.51.100.7"; i == 500 || i == 700 || i == 701 {
+					b.Decisions[i].Host = tc.host
+					refused += b.Decisions[i].Count
+				}
+			}
+			want := history.Stored{Entries: entriesOf(b) - refused, Rejected: refused}
+			for range 2 { // the second time, nothing is stored
+				if got := write(t, db, b); got != want {
+					t.Errorf("%+v, want %+v", got, want)
+				}
+			}
+			if got := ask[int64](t, dsn, storedEntries); got != want.Entries {
+				t.Errorf("%d entries are stored, want %d", got, want.Entries)
+			}
+			if got := log.String(); strings.Count(got, "can never take") != 1 || !strings.Contains(got, tc.code) || strings.Contains(got, "longer") {
+				t.Error(got)
+			}
+			if !db.Up() {
+				t.Errorf("it is away: %+v", db.Status())
+			}
+		})
+	}
+}
+
+// TestWriteAllRefused holds that a database that refuses all rows costs neither time nor the verdicts.
+func TestWriteAllRefused(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
 	db := open(t, dsn)
 	awaitUp(t, db)
-	do(t, dsn, `ALTER TABLE ip_reputation.decisions ADD CONSTRAINT picky CHECK (host <> 'secret.example.com') NOT VALID;
-		ALTER TABLE ip_reputation.decisions ALTER host TYPE varchar(18)`)
-	b := batchOf(1, time.Now(), 1)
-	b.Decisions[0].Host = "a-longer-host.example.com"
-	_, err := db.Write(context.Background(), b)
-	if !errors.Is(err, history.ErrRejected) || !strings.Contains(err.Error(), "22001") || strings.Contains(err.Error(), "longer") || Cure(err) == "" {
-		t.Errorf("%v", err)
+	do(t, dsn, "ALTER TABLE ip_reputation.decisions ALTER host TYPE varchar(1)")
+	b := batchOf(1, time.Now(), 5000)
+	got := write(t, db, b)
+	if all := entriesOf(b); got.Rejected == 0 || got.Entries+got.Rejected != all {
+		t.Errorf("%+v of %d", got, all)
 	}
-	if !db.Up() {
-		t.Errorf("it is away: %+v", db.Status())
+	if stored := ask[int64](t, dsn, storedEntries); stored != got.Entries {
+		t.Errorf("%d entries are stored, not %d", stored, got.Entries)
 	}
-	b.Decisions[0].Host = "app.example.com"
-	if got := write(t, db, b); got.Entries != entriesOf(b) {
-		t.Errorf("%+v", got)
+}
+
+// TestWriteHalves writes a batch to a database that never ends storing more than 150 rows. Two programs write the same, as when
+// both find the spool of a third.
+func TestWriteHalves(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	slow := func(db *DB) { db.writeLimit = 400 * time.Millisecond }
+	first, second := open(t, dsn, slow), open(t, dsn, slow)
+	awaitUp(t, first)
+	awaitUp(t, second)
+	do(t, dsn, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			IF (SELECT count(*) FROM added) > 150 THEN PERFORM pg_sleep(600); END IF; RETURN NULL;
+		END $$;
+		CREATE TRIGGER slow AFTER INSERT ON ip_reputation.decisions
+			REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION slow()`)
+	var group sync.WaitGroup
+	b := batchOf(1, time.Now(), 400)
+	for _, db := range []*DB{first, second} {
+		group.Go(func() {
+			for end := time.Now().Add(testPatience); ; {
+				stored, err := db.Write(context.Background(), b)
+				if err == nil {
+					if stored != (history.Stored{Entries: entriesOf(b)}) {
+						t.Errorf("%+v", stored)
+					}
+					return
+				}
+				if !errors.Is(err, history.ErrUnavailable) || time.Now().After(end) {
+					t.Errorf("%v", err)
+					return
+				}
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	group.Wait()
+	if got := ask[int64](t, dsn, storedEntries); got != entriesOf(b) {
+		t.Errorf("%d entries are stored, want %d", got, entriesOf(b))
+	}
+	if got := ask[int64](t, dsn, "SELECT count(*) FROM ip_reputation.batches"); got < 5 {
+		t.Errorf("%d parts: it was not halved", got)
 	}
 }

@@ -52,3 +52,13 @@ func Shown(stored netip.Prefix) string {
 
 // Hides reports whether addresses become pseudonyms, which do not reveal the network.
 func (p *Policy) Hides() bool { return p != nil && p.key != nil }
+
+// Shares reports whether a database has addresses such as addr only as networks, which several
+// visitors share.
+func (p *Policy) Shares(addr netip.Addr) bool {
+	stored, ok := p.Stored(addr)
+	return ok && p.Truncates() && stored.Bits() < reputation.Subject(addr).Bits()
+}
+
+// Truncates reports whether addresses are truncated.
+func (p *Policy) Truncates() bool { return p != nil && p.key == nil }

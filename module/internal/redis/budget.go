@@ -9,8 +9,8 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 )
 
 var (
@@ -66,15 +66,16 @@ func (c *Client) Count(ctx context.Context, calls quota.Count) (quota.Counted, e
 	return counted, nil
 }
 
-// TakeToken implements limit.Store. It is one exchange.
-func (c *Client) TakeToken(ctx context.Context, key string, r rate.Rate) (bool, time.Duration, error) {
-	answer, err := c.run(ctx, tokens, []string{c.key("limit:" + key)}, r.Events, microseconds(r.Per))
+// TakeTokens implements limit.Store. It is one exchange.
+func (c *Client) TakeTokens(ctx context.Context, b limit.Batch) (bool, time.Duration, error) {
+	answer, err := c.run(ctx, tokens, []string{c.key("limit:" + b.Key)},
+		b.Rate.Events, microseconds(b.Rate.Per), b.Tokens, microseconds(b.Age))
 	if err != nil {
 		return false, 0, err
 	}
 	list, _ := answer.([]any)
 	if len(list) != 2 {
-		return false, 0, fmt.Errorf("redis answered a token with %d values", len(list))
+		return false, 0, fmt.Errorf("redis answered a batch of tokens with %d values", len(list))
 	}
 	return integer(list[0]) == 1, time.Duration(integer(list[1])) * time.Microsecond, nil
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
@@ -217,7 +218,7 @@ func TestOneBucket(t *testing.T) {
 		server.CLI("FLUSHALL")
 		allowed, ahead := 0, time.Duration(0)
 		for n := range 2*tc.events + 5 {
-			ok, full, err := clients[n%2].TakeToken(t.Context(), "rule:203.0.113.7", rate.Rate{Events: tc.events, Per: tc.period})
+			ok, full, err := clients[n%2].TakeTokens(t.Context(), one("rule:203.0.113.7", tc.events, tc.period))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -238,14 +239,19 @@ func TestOneBucket(t *testing.T) {
 	}
 	// a server whose clock was ahead by a day has handed over
 	server.CLI("SET", "iprep:v1:limit:ahead", "99999999999999999")
-	if ok, full, err := clients[0].TakeToken(t.Context(), "ahead", rate.Rate{Events: 3, Per: time.Hour}); ok || full > time.Hour || err != nil {
+	if ok, full, err := clients[0].TakeTokens(t.Context(), one("ahead", 3, time.Hour)); ok || full > time.Hour || err != nil {
 		t.Errorf("%v, full in %s, %v", ok, full, err)
 	}
 	eventually(t, "an empty bucket fills", func() bool {
-		ok, _, err := clients[0].TakeToken(t.Context(), "fast", rate.Rate{Events: 1, Per: 20 * time.Millisecond})
-		again, _, _ := clients[0].TakeToken(t.Context(), "fast", rate.Rate{Events: 1, Per: 20 * time.Millisecond})
+		ok, _, err := clients[0].TakeTokens(t.Context(), one("fast", 1, 20*time.Millisecond))
+		again, _, _ := clients[0].TakeTokens(t.Context(), one("fast", 1, 20*time.Millisecond))
 		return err == nil && ok && !again
 	})
+}
+
+// one is a batch of one token.
+func one(key string, events int, per time.Duration) limit.Batch {
+	return limit.Batch{Key: key, Rate: rate.Rate{Events: events, Per: per}, Tokens: 1}
 }
 
 func BenchmarkExchange(b *testing.B) {
@@ -259,7 +265,7 @@ func BenchmarkExchange(b *testing.B) {
 	})
 	b.Run("token", func(b *testing.B) {
 		for b.Loop() {
-			if _, _, err := c.TakeToken(b.Context(), "a", rate.Rate{Events: 10, Per: time.Minute}); err != nil {
+			if _, _, err := c.TakeTokens(b.Context(), one("a", 10, time.Minute)); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -17,7 +17,6 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
@@ -465,7 +464,7 @@ func exchange(tb testing.TB, c *Client) {
 		if err != nil || counted.Granted != (n < 3) {
 			tb.Errorf("call %d: %+v, %v", n, counted, err)
 		}
-		allowed, _, err := c.TakeToken(ctx, account, rate.Rate{Events: 3, Per: time.Hour})
+		allowed, _, err := c.TakeTokens(ctx, one(account, 3, time.Hour))
 		if err != nil || allowed != (n < 3) {
 			tb.Errorf("token %d: %v, %v", n, allowed, err)
 		}

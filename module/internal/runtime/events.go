@@ -44,12 +44,12 @@ type emitter struct {
 	done    chan struct{}
 }
 
-// onStarted closes a channel with the first event that it handles. It has no exported members: Caddy prints handlers.
-type onStarted struct{ close func() }
+// onEvent does something when Caddy emits an event. It has no exported members: Caddy prints handlers.
+type onEvent struct{ do func() }
 
 // Handle implements caddyevents.Handler.
-func (s onStarted) Handle(context.Context, caddy.Event) error {
-	s.close()
+func (h onEvent) Handle(context.Context, caddy.Event) error {
+	h.do()
 	return nil
 }
 
@@ -69,11 +69,17 @@ func (e *emitter) provision(ctx caddy.Context) error {
 	}
 	started := make(chan struct{})
 	e.started = started
-	return e.app.On("started", onStarted{sync.OnceFunc(func() { close(started) })})
+	return e.app.On("started", onEvent{sync.OnceFunc(func() { close(started) })})
 }
 
-// UseEvents finds the handlers that the configuration's events are emitted to.
-func (rt *Runtime) UseEvents(ctx caddy.Context) error { return rt.emitter.provision(ctx) }
+// UseEvents finds the handlers that the configuration's events are emitted to, and asks Caddy to say when it begins to
+// stop: apps are stopped in any order, and that of HTTP waits for its connections.
+func (rt *Runtime) UseEvents(ctx caddy.Context) error {
+	if err := rt.emitter.provision(ctx); err != nil {
+		return err
+	}
+	return rt.emitter.app.On("stopping", onEvent{rt.stopping})
+}
 
 // startEvents begins to look at what changes with time, and to hand events on as soon as Caddy has started.
 func (rt *Runtime) startEvents() {
@@ -113,7 +119,6 @@ func (rt *Runtime) emitEvents(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	rt.forgetOthers()
 	var drops drops
 	for ctx.Err() == nil {
 		select {
@@ -178,16 +183,28 @@ func (rt *Runtime) watchOver(ctx context.Context) {
 		refreshed := listsRefreshed.Changed()
 		if Serving() == rt {
 			rt.lookAtFeeds()
+			rt.warnOfRepeats()
 			Events.CheckBlocks(metrics.Enforced(reputation.Block), metrics.Enforced(reputation.Drop))
-			if rt.Redis != nil && rt.Redis.Up() {
-				Events.RedisBack() // it may have come back while another configuration was about to serve
-			}
+			rt.lookAtRedis()
 		}
 		select {
 		case <-refreshed:
 		case <-tick.C:
 		case <-ctx.Done():
 		}
+	}
+}
+
+// lookAtRedis notes what changed while another configuration was about to serve: see Redis.notify.
+func (rt *Runtime) lookAtRedis() {
+	if rt.Redis == nil {
+		return
+	}
+	switch s := rt.Redis.Status(); {
+	case s.Up:
+		Events.RedisBack()
+	case s.Error != "":
+		Events.RedisAway(s.Error)
 	}
 }
 

@@ -27,20 +27,21 @@ func ServingFor(r *http.Request) *Runtime {
 // State returns the state of this instance.
 func (rt *Runtime) State(now time.Time) health.State {
 	s := health.State{
-		Clients: health.Clients{
-			Proxy: rt.Suspects.LooksLikeProxy(), Missing: rt.Suspects.WithoutAddress(), Chosen: rt.Suspects.UnstrictServers(),
-		},
-		Keys: rt.Keys(now), LocalShare: rt.LocalShare,
+		Unused: !rt.used, Sites: rt.sites, Rules: rt.rules,
+		Clients: health.Clients{Finding: rt.Suspects.Finding(now), Chosen: rt.Suspects.UnstrictServers()},
+		Keys:    rt.Keys(now), LocalShare: rt.LocalShare,
 	}
 	for _, p := range rt.Providers {
 		s.Providers = append(s.Providers, p.Guard.Status())
 	}
+	repeated := rt.repeated()
 	for i, status := range rt.Lists.Status() {
-		s.Lists = append(s.Lists, health.List{Role: rt.ListMeanings[i].Kind.String(), Status: status})
+		s.Lists = append(s.Lists, health.List{
+			Role: rt.ListMeanings[i].Kind.String(), SameAs: repeated[i], Status: status,
+		})
 	}
 	if rt.Memory != nil {
-		records := rt.Memory.Records
-		s.Memory = &health.Memory{Records: records.Len(), Capacity: records.Cap(), Evictions: records.Evictions()}
+		s.Memory = new(rt.Memory.status())
 	}
 	if rt.Redis != nil {
 		s.Redis = new(rt.Redis.Status())

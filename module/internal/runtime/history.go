@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -98,7 +99,8 @@ func (rt *Runtime) stored(addr netip.Addr) (netip.Prefix, bool) {
 }
 
 // StoredAs returns the prefix under which the history stores another: as privacy says, and an IPv6 client by
-// its /64, of which it may take any address.
+// its /64, of which it may take any address. An address that is stored as a network is refused: the answer
+// would be about other visitors, too.
 func (rt *Runtime) StoredAs(prefix netip.Prefix) (netip.Prefix, error) {
 	stored, ok := rt.stored(prefix.Addr())
 	network := prefix.Bits() < reputation.Subject(prefix.Addr()).Bits()
@@ -109,6 +111,9 @@ func (rt *Runtime) StoredAs(prefix netip.Prefix) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("%w: the key of privacy has not come from its store yet", history.ErrUnavailable)
 	case network && prefix.Bits() < stored.Bits():
 		return prefix, nil
+	case rt.privacy.Shares(prefix.Addr()) && prefix.Masked() != stored:
+		return netip.Prefix{}, fmt.Errorf("%w: with privacy truncate, visitors of a network are stored as one: ask for %s",
+			history.ErrQuery, stored)
 	}
 	return stored, nil
 }
@@ -127,8 +132,11 @@ func (rt *Runtime) openHistory(ctx context.Context) (history.Reader, error) {
 		defer cancel()
 		rt.Recorder.Sync(ctx)
 	}
-	if rt.privacy.Hides() {
+	switch {
+	case rt.privacy.Hides():
 		return tracedHistory{pseudonymous{rt.Database}}, nil
+	case rt.privacy.Truncates():
+		return tracedHistory{truncated{rt.Database, rt.privacy}}, nil
 	}
 	return tracedHistory{rt.Database}, nil
 }
@@ -145,3 +153,26 @@ func (p pseudonymous) Worst(ctx context.Context, r history.Ranking) (history.Wor
 }
 
 var errNoNetworks = fmt.Errorf("%w: networks cannot be told from pseudonyms, ask for addresses", history.ErrQuery)
+
+// truncated answers about a history of networks. It refuses what would take the visitors of a network for one.
+type truncated struct {
+	history.Reader
+	privacy *privacy.Policy
+}
+
+// Changes implements history.Reader.
+func (t truncated) Changes(ctx context.Context, q history.Query) (history.Changes, error) {
+	if t.privacy.Shares(q.Prefix.Addr()) {
+		return history.Changes{}, fmt.Errorf("%w: with privacy truncate, verdicts about different visitors would be compared: "+
+			"ask for the timeline", history.ErrQuery)
+	}
+	return t.Reader.Changes(ctx, q)
+}
+
+// Worst implements history.Reader.
+func (t truncated) Worst(ctx context.Context, r history.Ranking) (history.Worst, error) {
+	if !r.Networks {
+		return history.Worst{}, fmt.Errorf("%w: with privacy truncate, addresses are not stored: ask for networks", history.ErrQuery)
+	}
+	return t.Reader.Worst(ctx, r)
+}

@@ -25,7 +25,7 @@ func bare(tb testing.TB) *Runtime {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = lists.Close() })
-	return &Runtime{Lists: &Lists{Set: lists}, Logger: slog.New(slog.DiscardHandler)}
+	return &Runtime{Lists: newLists(lists), Logger: slog.New(slog.DiscardHandler)}
 }
 
 // TestTheEndOfTheProcessEndsTheWorkOfAllConfigurations proves that the end of the process waits for nobody for ever: a reload
@@ -175,15 +175,15 @@ func TestTheMemoryOfTheLastConfigurationIsSaved(t *testing.T) {
 	path := t.TempDir() + "/memory.bin"
 	with := func(size int, keys ...record.Key) *Runtime {
 		rt := bare(t)
-		rt.Memory = &Memory{Records: memory.New(size, 1), path: path}
+		rt.Memory = newMemory(memory.New(size, 1), path)
 		rt.Providers = []Provider{{Name: "a"}}
 		for _, key := range keys {
 			now := time.Now()
-			rt.Memory.Records.Update(key, func(r *record.Record) {
+			rt.Memory.Update(key, func(r *record.Record) {
 				r.Set(record.Pack(record.IDOf("a"), reputation.Report{Severity: 1, Confidence: 1}, now, now.Add(time.Hour)))
 			})
 		}
-		rt.Leases.Add(rt.Memory.save)
+		rt.Leases.Add(rt.Memory.close)
 		return rt
 	}
 	start := func(rt *Runtime) {
@@ -192,14 +192,14 @@ func TestTheMemoryOfTheLastConfigurationIsSaved(t *testing.T) {
 	}
 	saved := func() int {
 		table := memory.New(1000, 1)
-		bare(t).loadMemory(&Memory{Records: table, path: path})
+		bare(t).loadMemory(newMemory(table, path))
 		return table.Len()
 	}
 	first, second, checked := with(1000, 1), with(2000, 2), with(3000)
 	start(first)
 	start(second)
 	first.detach()
-	first.Memory.Records.Update(3, func(r *record.Record) {
+	first.Memory.Update(3, func(r *record.Record) {
 		r.Set(record.Pack(1, reputation.Report{}, time.Now(), time.Now().Add(time.Hour)))
 	})
 	if err := checked.Close(); err != nil {

@@ -1,8 +1,12 @@
 package runtime
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
@@ -11,8 +15,15 @@ import (
 
 // Lists are lists in use by one or more configurations.
 type Lists struct {
-	*feed.Set
+	set    atomic.Pointer[feed.Set] // nil when no configuration uses them any more
+	last   []feed.Status            // the state when they ended
 	series map[string]*metrics.FeedSeries
+}
+
+func newLists(set *feed.Set) *Lists {
+	l := new(Lists)
+	l.set.Store(set)
+	return l
 }
 
 // feedResults are the words of all outcomes of a refresh.
@@ -39,7 +50,7 @@ func (rt *Runtime) OpenLists(specs []feed.Spec, keyHashes []string) error {
 		if err != nil {
 			return nil, nil, err
 		}
-		l.Set = set
+		l.set.Store(set)
 		for _, spec := range specs {
 			if spec.Values == nil {
 				l.series[spec.Name] = metrics.OpenFeed(spec.Name, feedResults...)
@@ -50,8 +61,35 @@ func (rt *Runtime) OpenLists(specs []feed.Spec, keyHashes []string) error {
 	return err
 }
 
+// Start begins to refresh the lists, unless it has begun.
+func (l *Lists) Start() {
+	if set := l.set.Load(); set != nil {
+		set.Start()
+	}
+}
+
+// Status returns the state of each list, in the order of the specs.
+func (l *Lists) Status() []feed.Status {
+	if set := l.set.Load(); set != nil {
+		return set.Status()
+	}
+	return l.last
+}
+
+// Refresh refreshes one list now.
+func (l *Lists) Refresh(ctx context.Context, name string) error {
+	if set := l.set.Load(); set != nil {
+		return set.Refresh(ctx, name)
+	}
+	return fmt.Errorf("refreshing %s: %w", name, feed.ErrClosed)
+}
+
+// close ends the refreshes. The contents are then let go of, since Caddy may hold an ended configuration for minutes.
 func (l *Lists) close() error {
-	err := l.Close()
+	set := l.set.Load()
+	err := set.Close()
+	l.last = set.Status()
+	l.set.Store(nil)
 	for _, series := range l.series {
 		series.Close()
 	}
@@ -70,8 +108,49 @@ func (l *Lists) observe(name string, result feed.Result) {
 type listing struct{ *feed.Snapshot }
 
 // Current implements lookup.Lists.
-func (l *Lists) Current() lookup.Listing        { return listing{l.Set.Current()} }
+func (l *Lists) Current() lookup.Listing {
+	if set := l.set.Load(); set != nil {
+		return listing{set.Current()}
+	}
+	return endedLists{}
+}
+
 func (l listing) Lookup(addr netip.Addr) uint32 { return l.Index.Lookup(addr) }
 func (l listing) Members(set uint32) []uint16   { return l.Index.Members(set) }
 func (l listing) Sets() int                     { return l.Index.Sets() }
 func (l listing) Loaded(list int) bool          { return l.Lists[list].Loaded }
+func (l listing) Content(list int) string       { return l.Lists[list].Content }
+
+// repeated returns, by position, the name of the feed that counts in a list's place because both have the same
+// contents, or the empty string.
+func (rt *Runtime) repeated() []string {
+	names := make([]string, len(rt.ListNames))
+	for i, other := range lookup.Repeats(rt.ListMeanings, rt.Lists.Current().Content) {
+		if other >= 0 {
+			names[i] = rt.ListNames[other]
+		}
+	}
+	return names
+}
+
+// warnOfRepeats logs which feeds have the same contents, each once.
+func (rt *Runtime) warnOfRepeats() {
+	for i, other := range rt.repeated() {
+		if name := rt.ListNames[i]; other != rt.repeatsLogged[name] {
+			rt.repeatsLogged[name] = other
+			if other != "" {
+				rt.Logger.Warn("two lists have the same contents and count once", slog.String("feed", name),
+					slog.String("same_as", other), slog.String("cure", "remove one of them"))
+			}
+		}
+	}
+}
+
+// endedLists answers requests that outlive their configuration: nothing is known.
+type endedLists struct{}
+
+func (endedLists) Lookup(netip.Addr) uint32 { return 0 }
+func (endedLists) Members(uint32) []uint16  { return nil }
+func (endedLists) Sets() int                { return 1 }
+func (endedLists) Loaded(int) bool          { return false }
+func (endedLists) Content(int) string       { return "" }

@@ -1,31 +1,41 @@
 package runtime
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"math"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/memory"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
-// Memory is the records of one size of table, stored on disk while nobody uses it.
+// Memory is the records of one size of table, and the file that they are saved to.
 type Memory struct {
-	Records *memory.Table
+	table   atomic.Pointer[memory.Table] // nil when no configuration uses it any more
 	path    string
 	started atomic.Bool // false: its configuration was only checked
+	changed atomic.Bool // since it was saved
+}
+
+func newMemory(table *memory.Table, path string) *Memory {
+	m := &Memory{path: path}
+	m.table.Store(table)
+	return m
 }
 
 // OpenMemory finds or makes the table for so many subjects and providers. A new one begins with what another
-// configuration remembers, or with what was saved at the last stop.
+// configuration remembers, or with what was saved last.
 func (rt *Runtime) OpenMemory(subjects, providers int) (err error) {
 	if providers == 0 {
 		return nil
@@ -33,17 +43,17 @@ func (rt *Runtime) OpenMemory(subjects, providers int) (err error) {
 	path := filepath.Join(DataFolder(), "memory.bin")
 	key := fmt.Sprintf("memory %s %d %d", path, subjects, providers)
 	rt.Memory, err = Share(&rt.Leases, key, func() (*Memory, func() error, error) {
-		m := &Memory{Records: memory.New(subjects, providers), path: path}
+		m := newMemory(memory.New(subjects, providers), path)
 		if !m.inherit(rt) {
 			rt.loadMemory(m)
 		}
-		return m, m.save, nil
+		return m, m.close, nil
 	})
 	return err
 }
 
-// table returns the memory of an engine: none for a configuration without providers.
-func (m *Memory) table() lookup.Memory {
+// engineMemory returns the memory of an engine: none for a configuration without providers.
+func (m *Memory) engineMemory() lookup.Memory {
 	if m == nil {
 		return nil
 	}
@@ -51,17 +61,55 @@ func (m *Memory) table() lookup.Memory {
 }
 
 // Get implements lookup.Memory.
-func (m *Memory) Get(key record.Key, into *record.Record) bool { return m.Records.Get(key, into) }
+func (m *Memory) Get(key record.Key, into *record.Record) bool {
+	if table := m.table.Load(); table != nil {
+		return table.Get(key, into)
+	}
+	*into = record.Record{}
+	return false
+}
 
 // Update implements lookup.Memory.
-func (m *Memory) Update(key record.Key, change func(*record.Record)) { m.Records.Update(key, change) }
+func (m *Memory) Update(key record.Key, change func(*record.Record)) {
+	if table := m.table.Load(); table != nil {
+		table.Update(key, change)
+		m.markChanged()
+		return
+	}
+	change(new(record.Record))
+}
 
 // Delete implements lookup.Memory.
-func (m *Memory) Delete(key record.Key) bool { return m.Records.Delete(key) }
+func (m *Memory) Delete(key record.Key) bool {
+	table := m.table.Load()
+	if table == nil || !table.Delete(key) {
+		return false
+	}
+	m.markChanged()
+	return true
+}
 
-// save runs when no configuration uses the table any more. One that was replaced leaves what it knows to the one that
-// serves; one whose configuration was only checked knows nothing.
-func (m *Memory) save() error {
+// markChanged writes only once: many processors share the line.
+func (m *Memory) markChanged() {
+	if !m.changed.Load() {
+		m.changed.Store(true)
+	}
+}
+
+// status is what the memory holds.
+func (m *Memory) status() health.Memory {
+	table := m.table.Load()
+	if table == nil {
+		return health.Memory{}
+	}
+	return health.Memory{Records: table.Len(), Capacity: table.Cap(), Evictions: table.Evictions()}
+}
+
+// close runs when no configuration uses the table any more. One that was replaced leaves what it knows to the one that
+// serves; one whose configuration was only checked knows nothing. The table is then let go of, since Caddy may hold an
+// ended configuration for minutes.
+func (m *Memory) close() error {
+	defer m.table.Store(nil)
 	if serving := lastServing(); serving != nil && serving.Memory != nil && serving.Memory != m {
 		serving.Memory.inheritFrom(m, serving.sources())
 		return nil
@@ -69,10 +117,75 @@ func (m *Memory) save() error {
 	if !m.started.Load() {
 		return nil
 	}
-	if err := atomicfile.Write(m.path, m.Records.Save); err != nil {
+	return m.save()
+}
+
+// saving is held while a table is written: of two tables of one file, the one that serves is written last.
+var saving sync.Mutex
+
+// save writes the table to disk if it has changed since the last time, unless another one serves by now.
+func (m *Memory) save() error {
+	saving.Lock()
+	defer saving.Unlock()
+	table, serving := m.table.Load(), lastServing()
+	if table == nil || serving != nil && serving.Memory != nil && serving.Memory != m || !m.changed.Swap(false) {
+		return nil
+	}
+	if err := atomicfile.Write(m.path, table.Save); err != nil {
+		m.changed.Store(true)
 		return fmt.Errorf("saving what is remembered of addresses: %w", err)
 	}
 	return nil
+}
+
+// saveInterval is how often the memory is saved. Of a process that is killed, so much is lost.
+const saveInterval = 10 * time.Minute
+
+// startSaving begins to save what is remembered.
+func (rt *Runtime) startSaving() {
+	if rt.Memory == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	rt.stopSaving = cancel
+	rt.keepDoing(ctx, "saving what is remembered", rt.saveMemory)
+}
+
+// saveMemory saves now and then what this configuration remembers, until ctx ends.
+func (rt *Runtime) saveMemory(ctx context.Context) {
+	tick := time.NewTicker(saveInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			rt.saveMemoryNow()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (rt *Runtime) saveMemoryNow() {
+	if err := rt.Memory.save(); err != nil {
+		rt.Logger.Error("what is remembered of addresses is not on disk: a restart would ask the providers again",
+			slog.Any("error", err))
+	}
+}
+
+// stopping runs at the first sign that this configuration ends, while requests are still served. After them Caddy may be
+// killed, since it waits for connections without limit unless there is a grace period.
+func (rt *Runtime) stopping() {
+	if rt.Memory == nil || Serving() != rt {
+		return
+	}
+	Background.Go(func(context.Context) {
+		defer func() {
+			if r := recover(); r != nil {
+				rt.Logger.Error("saving what is remembered panicked; this is a bug", slog.Any("panic", r))
+			}
+		}()
+		rt.saveMemoryNow()
+	})
 }
 
 // sources are the providers of this configuration, in the order that records have them.
@@ -100,9 +213,13 @@ func (m *Memory) inheritFrom(other *Memory, sources []record.SourceID) {
 	if m == other || m.path != other.path {
 		return
 	}
-	other.Records.Range(func(key record.Key, rec *record.Record) bool {
+	table := other.table.Load()
+	if table == nil {
+		return
+	}
+	table.Range(func(key record.Key, rec *record.Record) bool {
 		rec.Retain(sources)
-		m.Records.Update(key, func(known *record.Record) {
+		m.Update(key, func(known *record.Record) {
 			if known.Empty() {
 				*known = *rec
 			}
@@ -126,9 +243,10 @@ func (rt *Runtime) loadMemory(m *Memory) {
 	}
 	if err == nil {
 		defer file.Close()
-		_, err = m.Records.Load(file, time.Now(), rt.sources()...)
+		_, err = m.table.Load().Load(file, time.Now(), rt.sources()...)
 	}
 	if err != nil {
+		m.changed.Store(true) // so that the file is replaced
 		rt.Logger.Warn("what was remembered of addresses cannot be used; providers will be asked again",
 			slog.String("file", m.path), slog.Any("error", err))
 	}

@@ -27,7 +27,7 @@ func TestMemoryOfFewerProviders(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = lists.Close() })
-		rt := &Runtime{Lists: &Lists{Set: lists}, Memory: &Memory{Records: memory.New(1000, len(names))}}
+		rt := &Runtime{Lists: newLists(lists), Memory: newMemory(memory.New(1000, len(names)), "")}
 		for _, name := range names {
 			guard := quota.New(name, nil, quota.Terms{}, quota.NewBudget(), nil, quota.Options{})
 			rt.Providers = append(rt.Providers, Provider{Name: name, Guard: guard})
@@ -47,7 +47,7 @@ func TestMemoryOfFewerProviders(t *testing.T) {
 	after.attach()
 	defer after.detach()
 	answers(before.Memory, 3)
-	if err := before.Memory.save(); err != nil {
+	if err := before.Memory.close(); err != nil {
 		t.Error(err)
 	}
 	for key := record.Key(1); key <= 3; key++ {

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
@@ -59,11 +60,20 @@ type Runtime struct {
 
 	Suspects Suspects
 
+	repeatsLogged map[string]string // by feed, for warnOfRepeats only
+
+	// Whether anybody is protected, as far as the configuration shows.
+	used  bool
+	sites *health.Sites // nil without HTTP app
+	rules []health.Rule // that can never hold
+
 	privacy     *privacy.Policy
 	reporter    atomic.Pointer[Reporter] // nil: errors go to the log only
 	emitter     emitter
 	stopSharing context.CancelFunc
 	stopSecrets context.CancelFunc
+	stopSaving  context.CancelFunc
+	serves      bool // between Start and Stop
 }
 
 // Provider is a configured provider, held to its terms.
@@ -74,7 +84,7 @@ type Provider struct {
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
 func New(ctx caddy.Context) *Runtime {
-	rt := &Runtime{Logger: WithRequestIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
+	rt := &Runtime{repeatsLogged: make(map[string]string), Logger: WithRequestIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
 	rt.OpenHistory = rt.openHistory
 	return rt
 }
@@ -96,7 +106,7 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 		Lists:     rt.Lists,
 		Meanings:  rt.ListMeanings,
 		Overrides: rt.Overrides,
-		Memory:    rt.Memory.table(),
+		Memory:    rt.Memory.engineMemory(),
 		Shared:    rt.Redis.shared(),
 		Providers: providers,
 		Observer:  observer{},
@@ -109,6 +119,7 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 
 // Start makes this the configuration that serves, and starts what goes on beside requests.
 func (rt *Runtime) Start() {
+	rt.serves = true
 	rt.reporter.Load().Start()
 	rt.Lists.Start()
 	rt.Memory.start(rt)
@@ -120,31 +131,48 @@ func (rt *Runtime) Start() {
 	rt.startSecrets()
 	rt.startSharing()
 	rt.startHistory()
+	rt.startSaving()
 	if len(rt.ListNames)+len(rt.Providers) == 0 {
 		rt.Logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
 			slog.String("cure", "name feeds and providers in the global ip_reputation options"))
 	}
+	rt.warnUnprotected()
 }
 
-// Stop ends what Start began.
+// Stop ends what Start began. More calls do nothing.
 func (rt *Runtime) Stop() {
+	if !rt.serves {
+		return
+	}
+	rt.serves = false
 	rt.detach()
 	if serving := Serving(); serving != nil {
-		serving.startHistory() // this one has replaced its settings, should it be the one that failed
+		serving.resume()
 	}
 	rt.endEvents()
 	rt.endSharing()
-	if rt.stopSecrets != nil {
-		rt.stopSecrets()
+	for _, stop := range []context.CancelFunc{rt.stopSecrets, rt.stopSaving} {
+		if stop != nil {
+			stop()
+		}
 	}
+}
+
+// resume runs when another configuration has stopped: the one before, or one that could not be started to the end. What
+// that one has set for all, and left behind, must not stay.
+func (rt *Runtime) resume() {
+	rt.startHistory()
+	rt.forgetOthers()
 }
 
 // closeWithin is how long calls in progress may delay the end of the process.
 const closeWithin = 500 * time.Millisecond
 
 // Close releases what the configuration shares with others. Requests that outlive it still look addresses up:
-// the engine stays, and knows less.
+// the engine stays, and knows less. Caddy does not stop a configuration that started and could not be set up to the end:
+// it is stopped here.
 func (rt *Runtime) Close() error {
+	rt.Stop()
 	switch {
 	case rt.Engine == nil:
 		return rt.release()
@@ -175,7 +203,11 @@ func (rt *Runtime) Close() error {
 // release releases what is shared, and then the configuration itself: that memory is saved depends on it.
 func (rt *Runtime) release() error {
 	defer rt.forget()
-	return rt.Leases.Release()
+	err := rt.Leases.Release()
+	if rt.Engine != nil {
+		rt.Engine.ReleaseLists()
+	}
+	return err
 }
 
 // closeEngine closes an engine, giving its calls some time.

@@ -12,7 +12,6 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -211,10 +210,10 @@ func (s tracedCounts) Count(ctx context.Context, c quota.Count) (quota.Counted, 
 // tracedTokens follows the taking of a limit's tokens.
 type tracedTokens struct{ limit.Store }
 
-// TakeToken implements limit.Store.
-func (s tracedTokens) TakeToken(ctx context.Context, key string, r rate.Rate) (bool, time.Duration, error) {
+// TakeTokens implements limit.Store.
+func (s tracedTokens) TakeTokens(ctx context.Context, b limit.Batch) (bool, time.Duration, error) {
 	ctx, end := traceRedis(ctx, "token")
-	allowed, ahead, err := s.Store.TakeToken(ctx, key, r)
+	allowed, ahead, err := s.Store.TakeTokens(ctx, b)
 	end(err)
 	return allowed, ahead, err
 }

@@ -117,6 +117,25 @@ func TestRepetitionInAGroupAddsAQuarterAtMost(t *testing.T) {
 	})
 }
 
+// TestAGroupAddsHalfOfItsStrongestAtMost proves that no number of sources that copy each other outweighs one
+// that is half as strong again as the strongest of them.
+func TestAGroupAddsHalfOfItsStrongestAtMost(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		sign := rapid.SampledFrom([]float64{-1, 1}).Draw(t, "sign")
+		evidence := rapid.SliceOfN(rapid.Custom(drawEvidence), 1, 4*stackMost).Draw(t, "evidence")
+		strongest := 0.0
+		for i := range evidence {
+			evidence[i].Source.Group = "one"
+			evidence[i].Severity = math.Copysign(evidence[i].Severity, sign)
+			strongest = max(strongest, math.Abs(evidence[i].Points()))
+		}
+		_, reasons := Judge(evidence, nil)
+		if got := math.Abs(sumOf(reasons) - Prior); got < strongest-1e-9 || got > 1.5*strongest+1e-9 {
+			t.Fatalf("%d sources of one group, the strongest with %v points, give %v", len(evidence), strongest, got)
+		}
+	})
+}
+
 func TestASourceThatSaysNothingAddsNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		evidence := drawAll(t)
@@ -192,10 +211,11 @@ func TestJudgeAgreesWithTheFormula(t *testing.T) {
 		for of, points := range groups {
 			slices.Sort(points)
 			slices.Reverse(points)
-			share := points[0]
+			rest := 0.0
 			for _, p := range points[1:] {
-				share += math.Trunc(math.Round(p*1000)/4) / 1000
+				rest += math.Trunc(math.Round(p*1000)/4) / 1000
 			}
+			share := points[0] + min(rest, math.Trunc(math.Round(points[0]*1000)/2)/1000)
 			switch {
 			case !of.good:
 				sum += share

@@ -28,8 +28,10 @@ const (
 	maxWeight = 1000
 
 	// restShare is the divisor for all but the strongest evidence of a group: sources that copy
-	// each other confirm little.
+	// each other confirm little. Together they add at most the strongest divided by restLimit, so
+	// that many copies of one list are no proof.
 	restShare = 4
+	restLimit = 2
 
 	// Up to stackMost pieces of evidence, Judge needs no heap: this is the largest number of
 	// providers, and as many lists. Up to stackFew pieces, it uses a smaller array, which is faster
@@ -157,7 +159,11 @@ type item struct {
 	index  int32
 	points int32 // large enough for maxWeight * thousand
 	group  uint32
+	left   int32 // what the rest of the group may still add; notStrongest unless the item is the strongest
 }
+
+// notStrongest marks an item that is not, or not yet known to be, the strongest of its group.
+const notStrongest = -1
 
 // fingerprint is a cheap hash of a group's name, which distinguishes most groups.
 func fingerprint(group string) uint32 {
@@ -172,8 +178,9 @@ func fingerprint(group string) uint32 {
 // Without evidence that is the prior. Neither the order of the evidence nor bad numbers in it
 // matter.
 //
-// Of each group, the strongest piece counts in full and every other one for a quarter. Evidence
-// against the address and evidence in favor of it are treated separately.
+// Of each group, the strongest piece counts in full and every other one for a quarter, until the
+// others have added half of the strongest. Evidence against the address and evidence in favor of it
+// are treated separately.
 //
 // The reasons are appended to the given slice, the strongest first. Their points are the shares, so
 // that Prior and they add up to the logarithm of the odds. Evidence of severity 0 gives no reason.
@@ -197,7 +204,7 @@ func Judge(evidence []Evidence, reasons []reputation.Reason) (percent float64, o
 		if e.Source == nil || e.Severity == 0 || math.IsNaN(e.Severity) {
 			continue
 		}
-		r.items = append(r.items, item{int32(i), int32(e.points()), fingerprint(e.Source.group())})
+		r.items = append(r.items, item{int32(i), int32(e.points()), fingerprint(e.Source.group()), notStrongest})
 		r.insert(len(r.items) - 1)
 	}
 	r.share()
@@ -221,25 +228,35 @@ func Judge(evidence []Evidence, reasons []reputation.Reason) (percent float64, o
 	return probability(float64(total) / thousand), reasons
 }
 
-// share replaces the points of each item by its share in the group.
+// share replaces the points of each item by its share in the group. The items are in order, so that
+// the strongest of a group comes first.
 func (r *ranking) share() {
-	for i := len(r.items) - 1; i > 0; i-- { // backwards: the stronger items before it still have their full points
-		if r.hasLeader(i) {
-			r.items[i].points /= restShare
+	for i := range r.items {
+		it := &r.items[i]
+		strongest := r.strongest(i)
+		if strongest == nil {
+			it.left = max(it.points, -it.points) / restLimit
+			continue
 		}
+		rest := it.points / restShare
+		rest = max(min(rest, strongest.left), -strongest.left)
+		strongest.left -= max(rest, -rest)
+		it.points = rest
 	}
 }
 
-// hasLeader reports whether an item before the i-th, which is stronger, has the same group and
-// sign.
-func (r *ranking) hasLeader(i int) bool {
+// strongest returns the strongest item of the i-th item's group and sign, or nil if that is the
+// i-th item itself.
+func (r *ranking) strongest(i int) *item {
 	it, group := r.items[i], r.group(r.items[i])
-	for _, stronger := range r.items[:i] {
-		if stronger.group == it.group && (stronger.points < 0) == (it.points < 0) && r.group(stronger) == group {
-			return true
+	for j := range r.items[:i] {
+		before := &r.items[j]
+		if before.left != notStrongest && before.group == it.group &&
+			(before.points < 0) == (it.points < 0) && r.group(*before) == group {
+			return before
 		}
 	}
-	return false
+	return nil
 }
 
 func (r *ranking) group(it item) string { return r.evidence[it.index].Source.group() }

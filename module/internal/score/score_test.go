@@ -131,6 +131,11 @@ func TestScoresThatTheDefaultsMustGive(t *testing.T) {
 		{"a DNS list at .6, the APIs clean", []Evidence{says("dronebl", 1, .6), neverReported, notSeen}, .99, 4.4},
 		{"a DNS list at .9, the APIs clean", []Evidence{says("dronebl", 1, .9), neverReported, notSeen}, .99, 4.4},
 		{"three lists that copy each other, the APIs clean", append([]Evidence{neverReported, notSeen}, threeLists...), 20, 54.4},
+		{
+			"twelve lists that copy each other, the APIs clean",
+			append([]Evidence{neverReported, notSeen}, slices.Repeat(threeLists, 4)...), 20, 64.4,
+		},
+		{"200 copies of one list, nothing else", slices.Repeat([]Evidence{listedOn("copy")}, 200), 20, 64.4},
 		{"tor exit, nothing else", []Evidence{torExit}, .99, 9.4},
 		{"spamhaus drop, nothing else", []Evidence{drop}, 93.5, 100},
 		{"a current crowdsec decision, alone", []Evidence{says("crowdsec", 1, .95)}, 88.5, 100},

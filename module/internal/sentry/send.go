@@ -14,6 +14,14 @@ import (
 // sendTimeout is how long the delivery of one report may take.
 const sendTimeout = 5 * time.Second
 
+const (
+	// maxHeader is the size of an answer's header. The SDK reads pauses from it.
+	maxHeader = 64 << 10
+
+	// maxPause is how long Sentry is not asked because it wants a pause, of any length.
+	maxPause = 24 * time.Hour
+)
+
 var (
 	errNoDSN  = errors.New("the DSN is not known yet")
 	errPaused = errors.New("sentry asked for a pause")
@@ -42,12 +50,14 @@ type sender struct {
 	dsn    string
 	client *sdk.Client // of the DSN; nil before the first report
 
-	result error // of the request that is under way
+	result error     // of the request that is under way
+	paused time.Time // when the pause began; zero: there is none
 }
 
 func newSender(ctx context.Context, o Options) *sender {
 	return &sender{ctx: ctx, options: o, http: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxConnsPerHost: 1, IdleConnTimeout: 30 * time.Second,
+		MaxResponseHeaderBytes: maxHeader,
 	}}
 }
 
@@ -72,6 +82,15 @@ func (s *sender) send(event *sdk.Event) error {
 	}
 	s.result = errPaused // stays if the SDK makes no request, because of a pause
 	s.client.CaptureEvent(event, nil, nil)
+	switch {
+	case !errors.Is(s.result, errPaused):
+		s.paused = time.Time{}
+	case s.paused.IsZero():
+		s.paused = time.Now()
+	case time.Since(s.paused) > maxPause:
+		s.client.Close()
+		s.client, s.paused = nil, time.Time{} // the next one does not know of the pause
+	}
 	return s.result
 }
 

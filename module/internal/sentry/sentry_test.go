@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	sdk "github.com/getsentry/sentry-go"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
@@ -214,6 +215,39 @@ func TestAPauseIsKept(t *testing.T) {
 		t.Errorf("%d requests, want 1", n)
 	}
 	if s := reporter.Status(); s.Undelivered != 5 || s.Problem != errPaused.Error() {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// TestAPauseEnds proves that a pause of decades lasts a day.
+func TestAPauseEnds(t *testing.T) {
+	r := receive(t)
+	r.behave(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Sentry-Rate-Limits", "999999999::organization")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	s := newSender(t.Context(), Options{DSN: func() (string, bool) { return r.dsn(), true }, Scrub: strings.Clone})
+	t.Cleanup(s.close)
+	for i, want := range []int{1, 1, 1, 1, 2} {
+		if i == 3 {
+			s.paused = time.Now().Add(-maxPause - time.Second)
+		}
+		if err := s.send(sdk.NewEvent()); err == nil || r.asked() != want {
+			t.Errorf("report %d: %v after %d requests, want %d", i, err, r.asked(), want)
+		}
+	}
+}
+
+// TestALongHeader proves that a header of any length takes little memory.
+func TestALongHeader(t *testing.T) {
+	r := receive(t)
+	r.behave(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Sentry-Rate-Limits", strings.Repeat("0:a,", maxHeader))
+	})
+	reporter, log, _ := open(r, Options{})
+	log.Error("gone")
+	closed(t, reporter, r)
+	if s := reporter.Status(); s.Undelivered != 1 {
 		t.Errorf("status %+v", s)
 	}
 }

@@ -24,14 +24,14 @@ import (
 type Link struct {
 	Addr string // the address for clients
 
-	tb       testing.TB
-	upstream string
-	end      context.Context // the test's
-	toxics   *toxiproxy.ToxicCollection
-	resets   atomic.Bool
-	group    sync.WaitGroup
+	tb     testing.TB
+	end    context.Context // the test's
+	toxics *toxiproxy.ToxicCollection
+	resets atomic.Bool
+	group  sync.WaitGroup
 
 	mu       sync.Mutex
+	upstream string
 	listener net.Listener // nil while the link is down
 	pairs    map[*pair]struct{}
 	count    int  // of pairs since the start
@@ -91,6 +91,14 @@ func (l *Link) Reset() {
 func (l *Link) Down() {
 	l.tb.Helper()
 	l.set(fault{})
+}
+
+// Lead makes new connections go to another server, as an address that moves does. Open connections
+// stay where they are.
+func (l *Link) Lead(upstream string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.upstream = upstream
 }
 
 // Heal ends all faults.
@@ -167,7 +175,10 @@ func (l *Link) hangUp() {
 
 // forward connects a client to the server, and returns when both connections are closed.
 func (l *Link) forward(client net.Conn) {
-	server, err := dial(l.end, l.upstream, nil)
+	l.mu.Lock()
+	upstream := l.upstream
+	l.mu.Unlock()
+	server, err := dial(l.end, upstream, nil)
 	if err != nil {
 		_ = client.Close() // as the server would
 		return

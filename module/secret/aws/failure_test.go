@@ -54,7 +54,7 @@ func TestFailures(t *testing.T) {
 		{"a list", ok([]string{leaky}), bad, ""},
 		{"half", ok(`{"SecretString":"` + value), bad, ""},
 		{"another type", ok(object{"SecretString": object{"a": value}, "Parameter": value}), bad, ""},
-		{"no end", long, bad, "it has more than 4194304 bytes"},
+		{"no end", long, bad, "it has more than 1048576 bytes"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			each(t, func(t *testing.T, k kind) {

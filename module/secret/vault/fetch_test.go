@@ -215,7 +215,7 @@ func TestFailures(t *testing.T) {
 		{"a list", reply{status: http.StatusOK, body: []string{value}}, bad, "not the JSON that it should be"},
 		{"errors and more", reply{status: http.StatusOK, body: object{"errors": []string{value}, "x": value}}, failed, ""},
 		{"half", reply{status: http.StatusOK, body: `{"data":{"data":{"value":"` + value}, failed, "unexpected EOF"},
-		{"no end", long, bad, "it has more than 4194304 bytes"},
+		{"no end", long, bad, "it has more than 1048576 bytes"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newStandIn(t)

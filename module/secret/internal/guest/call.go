@@ -18,8 +18,10 @@ import (
 
 const (
 	// maxAnswer is how many bytes are read from a connection: much more than any store sends for a
-	// secret, including the certificates of the TLS handshake.
-	maxAnswer = 4 << 20
+	// secret, including the certificates of the TLS handshake. As JSON, they take fifty times as much.
+	maxAnswer = 1 << 20
+
+	maxHeader = 64 << 10
 
 	maxRetryAfter = 24 * time.Hour
 )
@@ -31,9 +33,9 @@ var ErrUnclear = errors.New("the connection failed before the answer was complet
 
 // LimitTransport makes a transport use each connection for one answer, of limited length.
 // Connections are not reused, since a secret is fetched every few minutes only, and an idle
-// connection has often failed by then.
+// connection has often failed by then. Answers are not unpacked: what is packed has no limit.
 func LimitTransport(t *http.Transport) {
-	t.DisableKeepAlives = true
+	t.DisableKeepAlives, t.DisableCompression, t.MaxResponseHeaderBytes = true, true, maxHeader
 	dial := t.DialContext
 	if dial == nil {
 		dial = new(net.Dialer).DialContext

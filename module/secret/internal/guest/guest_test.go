@@ -1,6 +1,8 @@
 package guest
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -149,6 +151,48 @@ func TestBound(t *testing.T) {
 	body, err := io.ReadAll(answer.Body)
 	if got := Cause(t.Context(), err); !errors.Is(got, reputation.ErrBadAnswer) || len(body) > maxAnswer {
 		t.Errorf("%v after %d bytes", got, len(body))
+	}
+}
+
+// TestBoundUnpacked: an answer that is small on the wire is not unpacked, whatever was asked for.
+func TestBoundUnpacked(t *testing.T) {
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	if _, err := w.Write(make([]byte, 64*maxAnswer)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/header" {
+			w.Header().Set("X", strings.Repeat("x", 2*maxHeader))
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		_, _ = w.Write(packed.Bytes())
+	}))
+	t.Cleanup(server.Close)
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	LimitTransport(transport)
+	get := func(path string) (*http.Response, error) {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return transport.RoundTrip(request)
+	}
+	answer, err := get("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(answer.Body)
+	_ = answer.Body.Close()
+	if err != nil || len(body) > packed.Len() {
+		t.Errorf("%d bytes of %d: %v", len(body), packed.Len(), err)
+	}
+	if answer, err := get("/header"); err == nil {
+		_ = answer.Body.Close()
+		t.Errorf("a header of %d bytes is accepted", len(answer.Header.Get("X")))
 	}
 }
 

@@ -1,0 +1,50 @@
+package command
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
+)
+
+// TestStatusShowsTroubleOfLists proves that the page says what is wrong with a list, and nothing of one that is well.
+func TestStatusShowsTroubleOfLists(t *testing.T) {
+	now := time.Now()
+	const day = 24 * time.Hour
+	for name, test := range map[string]struct {
+		status feed.Status
+		want   string
+	}{
+		"well":    {feed.Status{Loaded: true, LastSuccess: now.Add(-time.Hour), Changed: now.Add(-3 * time.Hour)}, ""},
+		"empty":   {feed.Status{Failures: 3, LastResult: "timeout"}, "no contents yet, 3 attempts failed: timeout"},
+		"old":     {feed.Status{Loaded: true, LastSuccess: now, Changed: now.Add(-9 * day)}, "unchanged for 9d0h"},
+		"ignored": {feed.Status{Loaded: true, LastSuccess: now, Changed: now, Ignored: 1}, "1 line ignored"},
+		"refused for days": {
+			feed.Status{
+				Loaded: true, LastSuccess: now.Add(-3 * day), Changed: now.Add(-3 * day), Failures: 71,
+				LastResult: "refused_shrunk", Ignored: 12,
+			},
+			"71 attempts failed: refused_shrunk, 12 lines ignored",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.status.Name, test.status.Kind, test.status.Source = "one", feed.KindURL, "lists.example.org"
+			var out bytes.Buffer
+			p := newPage(&out, 0)
+			p.now = now
+			p.status(adminapi.Status{Lists: []health.List{{Role: "feed", Status: test.status}}})
+			if err := p.flush(); err != nil {
+				t.Fatal(err)
+			}
+			_, lists, _ := strings.Cut(out.String(), "lists ")
+			_, trouble, _ := strings.Cut(strings.TrimSpace(lists), "\n")
+			if got := strings.TrimSpace(trouble); got != test.want {
+				t.Errorf("the page says %q, want %q:\n%s", got, test.want, out.String())
+			}
+		})
+	}
+}

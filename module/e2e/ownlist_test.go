@@ -1,0 +1,78 @@
+package e2e_test
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestOwnListAtABoot proves that a mistake in a file of the operator's refuses no boot, which nobody may watch: the good
+// lines act, or the copy of a file that is gone, and log and health say so. `caddy validate` and a reload, which
+// somebody watches, are refused with the line.
+func TestOwnListAtABoot(t *testing.T) {
+	c := newConfig(t)
+	c.withHealth()
+	path := filepath.Join(c.dataDir, "deny.txt")
+	put := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(deniedClient + "\nnonsense\n")
+	c.app["deny"], c.app["memory"] = []any{path}, 1000
+	const other = "198.51.100.77"
+	serves := func(p *process, says, reason string) {
+		t.Helper()
+		if got := p.visit(t, deniedClient).status; got != http.StatusForbidden {
+			t.Errorf("a denied client is answered with status %d", got)
+		}
+		if got := p.visit(t, other).status; got != http.StatusOK {
+			t.Errorf("another client is answered with status %d", got)
+		}
+		if got := into[healthDetail](t, p.health(t, "detail")); got.Status != "warn" || !strings.Contains(got.Output, reason) {
+			t.Errorf("health says %+v, want %q", got, reason)
+		}
+		if log := p.logs(t); !strings.Contains(log, `"level":"error"`) || !strings.Contains(log, says) {
+			t.Errorf("the log lacks %q:\n%s", says, log)
+		}
+	}
+	refused := func(p *process, says string) {
+		t.Helper()
+		out, err := c.caddyCommand(t, "validate", "--config", filepath.Join(c.dataDir, "caddy.json")).CombinedOutput()
+		if err == nil || !strings.Contains(p.logs(t), says) { // Caddy logs why, and the log is a file here
+			t.Errorf("validate: %v, want %q:\n%s", err, says, out)
+		}
+		for _, exempt := range []any{nil, []any{"198.51.100.99"}} { // the lists that serve, and other ones
+			c.app["exempt"] = exempt
+			c.app["memory"] = c.app["memory"].(int) + 1
+			text := string(c.json(t))
+			got := send(t, http.MethodPost, p.admin+"/load", text, http.Header{"Content-Type": {"application/json"}})
+			if got.status != http.StatusBadRequest || !strings.Contains(got.body, says) {
+				t.Errorf("a reload: %d %s, want %q", got.status, got.body, says)
+			}
+		}
+		delete(c.app, "exempt")
+	}
+
+	p := startProcess(t, c)
+	serves(p, "wrong lines of your own list are not in force", "1 wrong lines are not in force")
+	refused(p, path+`: line 2: \"nonsense\"`)
+	eventually(t, "the copy is on disk", func() bool {
+		_, err := os.Stat(filepath.Join(c.dataDir, "caddy", "ip_reputation", "feeds", "deny_deny.list"))
+		return err == nil
+	})
+	p.end(os.Interrupt)
+
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	p = startProcess(t, c)
+	serves(p, "the file of a list cannot be used; its copy is in force", "list deny_deny is not the newest")
+	refused(p, "check the path")
+	put(other + "\n")
+	eventually(t, "the mended file is in force", func() bool { return p.visit(t, other).status == http.StatusForbidden })
+	eventually(t, "health passes", func() bool { return into[healthDetail](t, p.health(t, "detail")).Status == "pass" })
+}

@@ -1,0 +1,75 @@
+package runtime
+
+import (
+	"log/slog"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// Use says that a site uses the runtime. Handlers, matchers and look-up APIs call it while they are provisioned.
+func (rt *Runtime) Use() { rt.used = true }
+
+// warnUnprotected logs which sites are not protected.
+func (rt *Runtime) warnUnprotected() {
+	switch s := rt.sites; {
+	case !rt.used:
+		rt.Logger.Warn("no site has `ip_reputation` in it, so nobody is judged and no list or ban has an effect",
+			slog.String("cure", "write `ip_reputation` into each site block that it is to protect"))
+	case s != nil && s.Protected < s.All:
+		rt.Logger.Info("some sites have no `ip_reputation` in them",
+			slog.Int("count", s.Protected), slog.Int("of", s.All), slog.Any("without", s.Without))
+	}
+}
+
+// CheckRule warns of a rule or a matcher that can never hold. It is called while sites are provisioned.
+func (rt *Runtime) CheckRule(rule string, conditions policy.Config) {
+	condition, why := conditions.NeverHolds(rt.reach())
+	if condition == "" {
+		return
+	}
+	const cure = "change the condition, or configure a source that says so: docs/sources.md has what each says, " +
+		"and a feed of yours says what its `category` and `nature` name"
+	why = condition + ": " + why
+	rt.rules = append(rt.rules, health.Rule{Rule: rule, Why: why, Cure: cure})
+	rt.Logger.Warn("a rule can never hold", slog.String("rule", rule), slog.String("why", why), slog.String("cure", cure))
+}
+
+// reach returns what a verdict can hold.
+func (rt *Runtime) reach() policy.Reach {
+	r := policy.Reach{Sources: []string{reputation.SourceBan}}
+	var most []score.Evidence
+	for i := range rt.ListMeanings {
+		list := &rt.ListMeanings[i]
+		switch list.Kind {
+		case lookup.Deny:
+			r.Sources = append(r.Sources, reputation.SourceDeny)
+		case lookup.Feed:
+			r.Sources = append(r.Sources, rt.ListNames[i])
+			r.Says = r.Says.Union(reputation.Capabilities{Categories: list.Categories, Natures: kindsOf(list.Nature)})
+			most = append(most, score.Evidence{Source: &list.Source, Severity: 1, Confidence: list.Confidence, Listed: true})
+		}
+	}
+	if rt.Engine != nil {
+		for i := range rt.Engine.Providers {
+			p := &rt.Engine.Providers[i]
+			says := p.Provider.Profile().Capabilities
+			r.Providers, r.Anything = true, r.Anything || !says.Declared()
+			r.Sources = append(r.Sources, p.Source.Name)
+			r.Says = r.Says.Union(says)
+			most = append(most, score.Evidence{Source: &p.Source, Severity: 1, Confidence: 1})
+		}
+	}
+	percent, _ := score.Judge(most, nil)
+	r.Score, r.ScoreKnown = score.Round(percent), len(most) > 0
+	return r
+}
+
+// kindsOf returns the kinds that are yes.
+func kindsOf(n reputation.Nature) (kinds reputation.Kinds) {
+	yes, _ := n.Bits()
+	return reputation.Kinds(yes)
+}
