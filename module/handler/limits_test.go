@@ -8,22 +8,21 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 )
 
 // refusing is a store in which other instances have used every limit up.
 type refusing struct{}
 
-func (refusing) TakeToken(_ context.Context, _ string, r rate.Rate) (bool, time.Duration, error) {
+func (refusing) TakeTokens(_ context.Context, b limit.Batch) (bool, time.Duration, error) {
 	time.Sleep(5 * time.Millisecond)
-	return false, r.Per, nil
+	return false, b.Rate.Per, nil
 }
 
 // TestLimitAfterSlowHandlers proves that a limit waits for the other instances' counts, however long handlers between the
 // look-up and the limit took: only the look-up's own wait counts.
 func TestLimitAfterSlowHandlers(t *testing.T) {
 	ctx := testContext(t)
-	h := loadHandler(t, ctx, object{"mode": "enforce", "rules": []any{object{"action": "limit", "limit": "10/1m"}}})
+	h := loadHandler(t, ctx, object{"mode": "enforce", "rules": []any{object{"action": "limit", "limit": "1/1m"}}})
 	m := loadModule(t, ctx, "http.matchers.ip_reputation", object{"score": "85"}).(*MatchIPReputation)
 	request := prepared(t, cleanAddr)
 	synctest.Test(t, func(t *testing.T) {
