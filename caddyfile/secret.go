@@ -54,6 +54,9 @@ func readSecret(d *caddyfile.Dispenser, s *secret.Secret, more ...option.Option)
 	}, more...)
 	if _, err := caddy.GetModule(secrets + "." + store); err != nil {
 		s.Value = store
+		if err := secret.Check(word, store); err != nil {
+			return d.WrapErr(err)
+		}
 		if d.NextArg() { // it may be a part of the secret, so the error does not repeat it
 			return d.Errf("%s takes one value, %s, or one of these stores and what it needs: %s",
 				word, what, names(secrets))

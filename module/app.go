@@ -42,11 +42,10 @@ type App struct {
 	Wait *caddy.Duration `json:"wait,omitempty"`
 
 	// How many subjects (IPv4 addresses and IPv6 /64 networks) are remembered in this process, with what
-	// providers said of them. It matters only with providers. So many subjects are all remembered; when there
+	// providers said of them. It matters only with providers. They are saved every ten minutes, and when Caddy stops. So many subjects are all remembered; when there
 	// are more, those that come back most often stay. The table has half as many places again, which `status`
 	// shows as its capacity. Each takes 48 bytes with one provider and 24 more with every other: 216 with eight,
-	// 792 with
-	// 32. Default: 200000.
+	// 792 with 32. Default: 200000.
 	Memory int `json:"memory,omitempty"`
 
 	// The memory that several instances of Caddy share. Without it each is on its own. Default: none.
@@ -98,6 +97,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	for _, step := range []func(caddy.Context) error{
+		a.provisionFolder,
 		a.provisionPrivacy, // first: all later log entries go through it
 		a.provisionSentry,  // next: it reports what fails in the others
 		a.provisionEvents,
@@ -124,6 +124,8 @@ func (a *App) provisionEvents(ctx caddy.Context) error {
 	}
 	return nil
 }
+
+func (a *App) provisionFolder(caddy.Context) error { return a.runtime.OpenFolder() }
 
 func (a *App) provisionOverrides(caddy.Context) error { return a.runtime.OpenOverrides() }
 

@@ -22,6 +22,9 @@ const keyMark = "{key}"
 func (f *Feed) checkKey() error {
 	sent := ""
 	for name, value := range f.Header {
+		if err := secret.CheckHeader(name, value); err != nil {
+			return err
+		}
 		if strings.Contains(value, keyMark) {
 			sent = name
 		}

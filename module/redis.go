@@ -118,6 +118,8 @@ func (r *Redis) Check() error {
 		return errors.New("a certificate and its key belong together: give both, or neither")
 	case r.Username != "" && r.Password == nil:
 		return fmt.Errorf("user %s has no password: %s", r.Username, secret.HowToWrite("password"))
+	case r.SentinelPassword != "" && secret.Check("sentinel_password", r.SentinelPassword) != nil:
+		return secret.Check("sentinel_password", r.SentinelPassword)
 	case r.Sentinel == "" && r.SentinelUsername+r.SentinelPassword != "":
 		return errors.New("a user and password of Sentinels are given without `sentinel <master>`")
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 )
 
 // object is a JSON object.
@@ -71,5 +73,19 @@ func awsStore(t *testing.T, value string) object {
 	t.Cleanup(server.Close)
 	return object{
 		"store": "aws_secretsmanager", "name": "prod/secret", "field": "key", "region": "eu-central-1", "endpoint": server.URL,
+	}
+}
+
+func TestSitesLine(t *testing.T) {
+	for want, sites := range map[string]health.Sites{
+		"2 of 2 have ip_reputation":                                             {All: 2, Protected: 2},
+		"3 of 5 have ip_reputation, not a.example b.example":                    {All: 5, Protected: 3, Without: []string{"a.example", "b.example"}},
+		"0 of 40 have ip_reputation, not a.example and 39 more":                 {All: 40, Without: []string{"a.example"}},
+		"1 of 1 have ip_reputation; redirects to https come before it":          {All: 1, Protected: 1, Redirects: true},
+		"0 of 1 have ip_reputation, not :80; redirects to https come before it": {All: 1, Without: []string{":80"}, Redirects: true},
+	} {
+		if got := sitesLine(&sites); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }

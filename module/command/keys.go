@@ -50,6 +50,9 @@ func (p *page) keys(keys []adminapi.Key) {
 func (p *page) keyState(k adminapi.Key) string {
 	switch k.State {
 	case health.KeyInUse:
+		if k.NotAsked {
+			return "not asked yet"
+		}
 		return "in use"
 	case health.KeyInReserve:
 		return "in reserve"

@@ -93,6 +93,8 @@ func providerLine(s adminapi.ProviderStatus) string {
 	switch {
 	case !s.Up || s.Problem != "":
 		text = s.Name + ": not asked"
+	case s.NotAsked:
+		text = s.Name + ": not asked yet"
 	case s.Failures > 0:
 		text = fmt.Sprintf("%s: failing, %d in a row", s.Name, s.Failures)
 	}

@@ -157,6 +157,7 @@ func TestStatusCommand(t *testing.T) {
 	got := timeless(r.run(t, "status"))
 	for _, want := range []string{
 		"data folder  " + r.dataDir,
+		"sites        1 of 1 have ip_reputation\n",
 		"providers    abuseipdb: not asked, 999 of 1000/day left until TIME\n",
 		"lists        exempt: exempt, 1 entry from values\n",
 		"             mine: feed, 1 entry from values\n",

@@ -97,7 +97,7 @@ func TestHealth(t *testing.T) {
 	}
 	eventually(t, "redis is up, and nothing is wrong", func() bool { return detail().Status == "pass" })
 	serves("at first")
-	if d := detail(); d.Output != "" || d.state("lists:entries", "mine") != "pass 1" || d.state("providers:state", "abuseipdb") != "pass up" ||
+	if d := detail(); d.Output != "" || d.state("lists:entries", "mine") != "pass 1" || d.state("providers:state", "abuseipdb") != "pass not_asked_yet" ||
 		d.state("redis:connection", "") != "pass up" || d.state("providers:quota", "abuseipdb") != "pass 1000" {
 		t.Errorf("the detail is %+v", d)
 	}
@@ -282,8 +282,20 @@ func TestKeys(t *testing.T) {
 	if diff := cmp.Diff(lines("in_reserve", "in_reserve", "in_use"), states()); diff != "" {
 		t.Errorf("before any call (-want +got):\n%s", diff)
 	}
+	unasked := func() (shown int) {
+		for _, command := range []string{"keys", "status"} {
+			shown += strings.Count(r.run(t, command), "not asked yet")
+		}
+		return shown + strings.Count(r.health(t, "detail").body, "not_asked_yet")
+	}
+	if n := unasked(); n != 3 {
+		t.Errorf("before any call, %d of keys, status and health say so", n)
+	}
 	if got := r.visit(t, "198.51.100.1"); got.status != http.StatusOK {
 		t.Errorf("a visitor gets %d", got.status)
+	}
+	if n := unasked(); n != 0 {
+		t.Errorf("after a call, %d still say that none was made", n)
 	}
 	if diff := cmp.Diff(lines("in_use", "set_aside", "set_aside"), states()); diff != "" {
 		t.Errorf("when two are refused (-want +got):\n%s", diff)

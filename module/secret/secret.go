@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -88,8 +89,8 @@ func (s *Secret) Open(ctx caddy.Context, leases *runtime.Leases, use Use) (*refr
 		o.Source = strings.TrimSpace(loaded.(caddy.Module).CaddyModule().ID.Name() + " " + where)
 	case Placeholders(s.Value) != "":
 		o.Source = Placeholders(s.Value)
-	case refresh.LooksLikePlaceholder(s.Value):
-		return nil, fmt.Errorf("the %s looks like a placeholder, and is none: %s", use.Option, HowToWrite(use.Option))
+	case Check(use.Option, s.Value) != nil:
+		return nil, Check(use.Option, s.Value)
 	case s.Value != "":
 		use.Logger.Warn("a secret stands in the configuration itself, where `/config` and autosave.json show it",
 			slog.String("secret", use.Name), slog.String("cure", HowToWrite(use.Option)))
@@ -102,8 +103,13 @@ func (s *Secret) Open(ctx caddy.Context, leases *runtime.Leases, use Use) (*refr
 		if o.Refresh == 0 {
 			o.Refresh = runtime.RefreshPlaceholder
 		}
-		if _, err := store.Fetch(ctx); err != nil {
+		fetched, err := store.Fetch(ctx)
+		if err != nil {
 			return nil, err
+		}
+		if filepath.IsAbs(fetched.Value) && refresh.IsFile(fetched.Value) {
+			return nil, fmt.Errorf("the %s %s is the path of a file: write `%s {file./path/to/%[1]s}` with that path",
+				use.Option, Placeholders(s.Value), use.Option)
 		}
 	}
 	key := "secret " + use.Option + " of " + use.Name + " " + hash
@@ -143,6 +149,33 @@ func Resolve(what, text string) (string, error) {
 		return "", fmt.Errorf("%s %s is empty: check that the file can be read, or the variable is set, where Caddy runs", what, Placeholders(text))
 	}
 	return value, nil
+}
+
+// Check reports a value that was meant to say where the secret is, and is not written so. The value itself may be secret
+// after all, so the error does not repeat it.
+func Check(option, value string) error {
+	switch looks := refresh.LooksLike(value); {
+	case looks == "":
+		return nil
+	case refresh.LooksLikePlaceholder(value):
+		return fmt.Errorf("the %s looks like a placeholder, and is none: %s", option, HowToWrite(option))
+	default:
+		return fmt.Errorf("the %s looks like %s, and would itself be the %[1]s: %[3]s", option, looks, HowToWrite(option))
+	}
+}
+
+// CheckHeader reports the same of the words of a header, which are no secrets if they begin like a path.
+func CheckHeader(name, value string) error {
+	for word := range strings.FieldsSeq(value) {
+		if strings.Contains(word, "{") {
+			continue
+		}
+		if refresh.LooksLikePlaceholder(word) || filepath.IsAbs(word) && refresh.IsFile(word) {
+			return fmt.Errorf("header %s has a word that looks like %s: write {env.NAME} or {file./path/to/key} in its place",
+				name, refresh.LooksLike(word))
+		}
+	}
+	return nil
 }
 
 // Placeholders returns the placeholders in a text: all that may be shown of one that is secret.

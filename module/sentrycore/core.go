@@ -69,6 +69,9 @@ func (c *SentryCore) Provision(caddy.Context) error {
 	if c.DSN == "" {
 		return errors.New("ip_reputation_sentry: no DSN is given: write `dsn {env.SENTRY_DSN}`")
 	}
+	if err := secret.Check("dsn", c.DSN); err != nil {
+		return fmt.Errorf("ip_reputation_sentry: %w", err)
+	}
 	dsn, err := secret.Resolve("dsn", c.DSN)
 	if err != nil {
 		return fmt.Errorf("ip_reputation_sentry: %w", err)

@@ -84,6 +84,8 @@ func (w *Webhook) secretOption(d *caddyfile.Dispenser) error {
 		s = secret.Secret{StoreRaw: caddyconfig.JSONModuleObject(read, "store", store, nil)}
 	} else if d.NextArg() {
 		return d.Err("secret takes one value, or a store of secrets and what it needs: " + secret.HowToWrite("secret"))
+	} else if err := secret.Check("secret", s.Value); err != nil {
+		return d.WrapErr(err)
 	}
 	w.Secrets = append(w.Secrets, s)
 	return nil

@@ -103,9 +103,21 @@ func (w *Webhook) Check() error {
 	return err
 }
 
+// wrongHeader reports a header that was meant to hold a secret.
+func (w *Webhook) wrongHeader() error {
+	for name, value := range w.Header {
+		if err := secret.CheckHeader(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // checkOptions reports what is wrong with the settings that can be left out.
 func (w *Webhook) checkOptions() error {
 	switch {
+	case w.wrongHeader() != nil:
+		return w.wrongHeader()
 	case w.Timeout < 0 || time.Duration(w.Timeout) > maxWebhookTimeout:
 		return fmt.Errorf("timeout %s is out of range: use up to %s", time.Duration(w.Timeout), maxWebhookTimeout)
 	case w.Retries != nil && (*w.Retries < 0 || *w.Retries > maxWebhookRetries):

@@ -9,8 +9,8 @@ import (
 // KeyOf returns a key as it stands in answers.
 func KeyOf(k health.Key, now time.Time) Key {
 	x := Key{
-		Provider: k.Name, Fingerprint: k.Fingerprint, Source: k.Source, State: k.State, SetAside: k.SetAside, Retry: k.Retry,
-		Refreshed: k.Fetched, Expires: k.Expires, Lease: k.Lease, Error: k.Error,
+		Provider: k.Name, Fingerprint: k.Fingerprint, Source: k.Source, State: k.State, NotAsked: k.NotAsked,
+		SetAside: k.SetAside, Retry: k.Retry, Refreshed: k.Fetched, Expires: k.Expires, Lease: k.Lease, Error: k.Error,
 	}
 	if !k.Expires.IsZero() {
 		x.DaysLeft = new(health.Days(k.Expires.Sub(now)))
@@ -30,6 +30,9 @@ type Key struct {
 	// State is in_use, in_reserve (used if those before it are refused), set_aside (refused) or waiting (for its first
 	// value). A token of the API can also be unfit or ended: then it lets nobody in.
 	State health.KeyState `json:"state"`
+
+	// NotAsked is set until a call with the key has ended: nobody knows whether the service accepts it.
+	NotAsked bool `json:"not_asked,omitempty"`
 
 	SetAside time.Time `json:"set_aside,omitzero"` // since when
 	Retry    time.Time `json:"retry,omitzero"`     // when a refused key is tried again

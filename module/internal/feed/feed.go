@@ -109,6 +109,9 @@ type Options struct {
 	// Sets may share it: of lists with the same name, the one that was fetched last is stored.
 	Dir string
 
+	// Detached reads the copies, and writes none before Attach: another process may use the folder.
+	Detached bool
+
 	// Transport carries the requests. Default: a transport of the Set's own.
 	Transport http.RoundTripper
 
@@ -175,6 +178,7 @@ type Set struct {
 	observe func(string, Result)
 	fetcher *fetcher
 	builder builder
+	writes  atomic.Bool // copies are written to disk
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -201,6 +205,7 @@ func Open(specs []Spec, o Options) (*Set, error) {
 	}
 	s := &Set{logger: o.Logger, observe: o.Observe, fetcher: newFetcher(o.Transport)}
 	s.builder.wake = make(chan struct{}, 1)
+	s.writes.Store(!o.Detached)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 
 	names := make(map[string]bool, len(specs))
@@ -258,6 +263,12 @@ func (s *Set) Start() {
 		s.running.Go(func() { s.guard("watching files", func() { watcher.run(s.ctx) }) })
 	}
 }
+
+// Attach writes copies to disk from now on, each with the next refresh of its list.
+func (s *Set) Attach() { s.writes.Store(true) }
+
+// Detach writes no copies from now on: another process uses the folder.
+func (s *Set) Detach() { s.writes.Store(false) }
 
 // Close stops all refreshes. The last snapshot stays valid. Closing twice is harmless.
 func (s *Set) Close() error {

@@ -257,7 +257,7 @@ func (l *list) accept(c *listformat.List, parts []validators) (Result, error) {
 // again only if its copy was removed, damaged or replaced. It returns the given result, or
 // ResultNotStored if writing fails.
 func (l *list) storeCopy(h *copyHeader, ranges func() iplist.Ranges, result Result) Result {
-	if l.copyPath == "" {
+	if l.copyPath == "" || !l.set.writes.Load() {
 		return result
 	}
 	now := time.Now()

@@ -30,6 +30,9 @@ const (
 // savePushed writes the list to disk if it has changed. After a failure, the next call tries again.
 func (l *list) savePushed() {
 	p := l.pushed
+	if !l.set.writes.Load() {
+		return
+	}
 	p.mu.Lock()
 	all, changed, needed := p.entries, p.changed, p.unsaved && p.loaded
 	p.unsaved = false

@@ -106,7 +106,7 @@ func (l *list) recordAttempt(result Result, err error) {
 	if err == nil {
 		l.st.failures, l.st.lastSuccess = 0, now
 		l.st.next = now.Add(l.jitteredRefresh())
-		if l.waitPath != "" {
+		if l.waitPath != "" && l.set.writes.Load() {
 			removeWait(l.waitPath)
 		}
 		return
@@ -119,7 +119,7 @@ func (l *list) recordAttempt(result Result, err error) {
 		if l.st.throttledUntil.After(l.st.next) {
 			l.st.next = l.st.throttledUntil
 		}
-		if l.waitPath != "" {
+		if l.waitPath != "" && l.set.writes.Load() {
 			if err := saveWait(l.waitPath, l.fingerprint, l.st.throttledUntil); err != nil {
 				l.set.logger.Warn("until when a publisher wants to be left alone cannot be written to disk",
 					"feed", l.spec.Name, "error", err)

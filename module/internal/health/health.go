@@ -36,6 +36,8 @@ const (
 	ClientsOneProxy   Reason = "clients_one_proxy"
 	ClientsChosen     Reason = "clients_chosen"
 	ClientsMissing    Reason = "clients_missing"
+	FolderInUse       Reason = "folder_in_use"
+	FolderUnlocked    Reason = "folder_unlocked"
 	ClientsExempt     Reason = "clients_exempt"
 	ClientsOneAddress Reason = "clients_one_address"
 	FolderUnwritten   Reason = "folder_unwritten"
@@ -120,6 +122,7 @@ func Judge(s State, now time.Time) Report {
 	r.rules(s)
 	r.clients(s.Clients)
 	r.unwritten(s.Unwritten)
+	r.folder(s.Folder)
 	for _, p := range s.Providers {
 		r.provider(p, s.Keys, now)
 	}

@@ -70,6 +70,8 @@ var judgements = map[string]struct {
 	"two servers not strict": {func(s *State) { s.Clients.Chosen = []string{"srv0", "srv1"} }, reasons{ClientsChosen, ClientsChosen}},
 	"a file is not written": {func(s *State) { s.Unwritten = []Unwritten{{Since: now, Error: "no space left on device"}} },
 		reasons{FolderUnwritten}},
+	"a folder in use":        {func(s *State) { s.Folder.Owner = "process 7 on web1" }, reasons{FolderInUse}},
+	"a folder without locks": {func(s *State) { s.Folder.Problem = "permission denied" }, reasons{FolderUnlocked}},
 	"redis away":             {func(s *State) { s.Redis.Up = false }, reasons{RedisAway}},
 	"history away":           {func(s *State) { s.History.Database.Up = false }, reasons{HistoryAway}},
 	"history lost something": {func(s *State) { s.History.Recorder.Lost = new(now.Add(1 - time.Hour)) }, reasons{HistoryLost}},

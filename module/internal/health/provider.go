@@ -53,6 +53,9 @@ func (r *Report) provider(p quota.Status, all []Key, now time.Time) {
 	notAsked := func(w *Warning, cure string) *Warning {
 		return w.detail("provider %s is not asked: %s%s", p.Name, Problem(p, nil, now), cure)
 	}
+	if p.NotAsked {
+		c.Value = "not_asked_yet"
+	}
 	var w *Warning
 	switch {
 	case !p.RefusedUntil.IsZero():

@@ -20,6 +20,7 @@ type State struct {
 	Rules      []Rule // that can never hold
 	Clients    Clients
 	Unwritten  []Unwritten // the earliest first
+	Folder     Folder
 	Providers  []quota.Status
 	Keys       []Key
 	Lists      []List
@@ -43,6 +44,14 @@ type Unwritten struct {
 	Error string
 }
 
+// Folder is the data folder. The zero value is in order.
+type Folder struct {
+	Path    string
+	Since   time.Time // since when the following is so
+	Owner   string    // another process that uses the folder, so that this one works from memory
+	Problem string    // why it cannot be locked
+}
+
 // KeyState is the state of a key.
 type KeyState string
 
@@ -61,6 +70,7 @@ type Key struct {
 	secret.Status
 
 	State           KeyState
+	NotAsked        bool      // a provider's, with which no call has ended yet
 	SetAside, Retry time.Time // start and end of the pause after the service refused it
 }
 

@@ -42,7 +42,8 @@ var families = []family{
 				emit(float64(s.Sites.All-s.Sites.Protected), "no")
 			}
 		}),
-	gauge("provider_up", "Whether the provider is being asked (1), or left alone after repeated failures (0).",
+	gauge("provider_up",
+		"Whether the provider is being asked (1), or left alone after repeated failures (0). It is 1 before the first call.",
 		[]string{"provider"}, func(s *health.State, emit emit) {
 			for _, p := range s.Providers {
 				emit(value(p.Up), p.Name)

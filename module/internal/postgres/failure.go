@@ -139,7 +139,8 @@ func WithCure(err error) error {
 
 // codes maps SQLSTATEs to kinds. Two characters stand for a class.
 var codes = map[string]kind{
-	"08": unreachable, "22": rejected, "23": rejected, "28": denied, "42": outdated, "53": busy, "54": rejected, "57": busy,
+	"08": unreachable, "22": rejected, "23": rejected, "28": denied, "42": outdated,
+	"53": busy, "54": rejected, "57": busy,
 	"25006": readOnly,   // read_only_sql_transaction
 	"3D000": noDatabase, // invalid_catalog_name
 	"3F000": outdated,   // invalid_schema_name
@@ -172,7 +173,8 @@ func classify(err error) *failure {
 		return known
 	case errors.As(err, &tooLong):
 		return &failure{
-			kind: unreachable, text: fmt.Sprintf("it announces a message of %d bytes: it may not be PostgreSQL", tooLong.ActualBodyLen),
+			kind: unreachable,
+			text: fmt.Sprintf("it announces a message of %d bytes: it may not be PostgreSQL", tooLong.ActualBodyLen),
 			cure: "compare the host and the port of the DSN with those of the server",
 		}
 	case errors.As(err, &server):

@@ -18,7 +18,7 @@ const writeLimit = 10 * time.Second
 // wait for a lock. Both are shorter than Write, so that a part that takes too long can be halved,
 // and a lock is not taken for a part that is too large.
 func (db *DB) partLimits() (statement, lock time.Duration) {
-	return db.writeLimit / 2, db.writeLimit / 4
+	return db.writeLimit / 2, db.writeLimit * 3 / 8
 }
 
 // beginQuery returns the statement that begins a writing transaction. Its settings hold for the
@@ -91,8 +91,11 @@ func copyRows(ctx context.Context, tx pgx.Tx, id history.ID, rows *rows) (halved
 	if err != nil || !added {
 		return false, err
 	}
-	if halved, err = isHalved(ctx, tx, id); err != nil || halved {
-		return halved, errors.Join(err, removeBatch(ctx, tx, id))
+	switch halved, err := isHalved(ctx, tx, id); {
+	case err != nil:
+		return false, err
+	case halved:
+		return true, removeBatch(ctx, tx, id)
 	}
 	for _, t := range []struct {
 		name    string

@@ -55,13 +55,14 @@ type Budget struct {
 	throttled pauses
 	refused   pauses
 	lastKey   uint64
+	asked     map[uint64]bool // the keys with which a call has ended
 
 	logged throttle.Causes[int]
 }
 
 // NewBudget returns an unused budget.
 func NewBudget() *Budget {
-	b := &Budget{throttled: pauses{}, refused: pauses{}}
+	b := &Budget{throttled: pauses{}, refused: pauses{}, asked: map[uint64]bool{}}
 	b.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Interval:      breakerInterval,
 		BucketPeriod:  breakerInterval / 6,
@@ -146,6 +147,9 @@ func (b *Budget) record(done func(error), key uint64, err error, began, now time
 	defer b.mu.Unlock()
 	var c change
 	before := b.opened
+	if !errors.Is(err, errNoEvidence) && !noRequestMade(err) {
+		b.setAsked(key)
+	}
 	switch result := reputation.ResultOf(err); {
 	case errors.Is(err, errNoEvidence) || noRequestMade(err):
 		done(errNoEvidence)
@@ -173,6 +177,17 @@ func (b *Budget) record(done func(error), key uint64, err error, began, now time
 	}
 	c.answered = c.answered && b.opened.steps == 0
 	return c
+}
+
+// setAsked remembers that a call with the key has ended. Of too many keys, any other is forgotten.
+func (b *Budget) setAsked(key uint64) {
+	for other := range b.asked {
+		if len(b.asked) < maxPaused || b.asked[key] {
+			break
+		}
+		delete(b.asked, other)
+	}
+	b.asked[key] = true
 }
 
 // throttle pauses as long as the service asks for. If it gives no time, each pause is longer than

@@ -79,7 +79,7 @@ func (l *Local) saveSoon() {
 		return
 	}
 	l.unsaved = true
-	if l.closed || l.timer != nil {
+	if l.closed || l.detached || l.timer != nil {
 		return
 	}
 	l.timer = time.AfterFunc(saveDelay, func() {
@@ -100,7 +100,7 @@ func (l *Local) save() error {
 	defer l.saving.Unlock()
 	l.mu.Lock()
 	l.timer = nil
-	if !l.unsaved {
+	if !l.unsaved || l.detached {
 		l.mu.Unlock()
 		return nil
 	}

@@ -289,6 +289,13 @@ func (g *Guard) Refused(key string) (since, until time.Time) {
 	return g.budget.refused[id].start, until
 }
 
+// Asked reports whether a call with the key has ended.
+func (g *Guard) Asked(key string) bool {
+	g.budget.mu.Lock()
+	defer g.budget.mu.Unlock()
+	return g.budget.asked[fingerprint(key)]
+}
+
 // Forgive ends the pauses of all refused keys. It is for operators who know that the service
 // accepts them now.
 func (g *Guard) Forgive() {

@@ -14,6 +14,10 @@ type Status struct {
 	// the key. A spent quota is not a fault.
 	Up bool `json:"up"`
 
+	// NotAsked is set until the first call has ended, so that nobody knows whether the service answers. It is counted
+	// from the start of the process, or of the provider's settings.
+	NotAsked bool `json:"not_asked,omitempty"`
+
 	// Failures is how many calls have failed since the last answer.
 	Failures int `json:"failures,omitempty"`
 
@@ -82,6 +86,7 @@ func (b *Budget) status(now time.Time) Status {
 		OpenUntil:      ahead(b.opened.until, now),
 		InFlight:       b.inFlight,
 		Failures:       b.consecutive,
+		NotAsked:       len(b.asked) == 0,
 	}
 	state := gobreaker.StateOpen
 	if s.OpenUntil.IsZero() {

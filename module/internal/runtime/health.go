@@ -35,6 +35,9 @@ func (rt *Runtime) State(now time.Time) health.State {
 	for _, f := range atomicfile.Failing(DataFolder()) {
 		s.Unwritten = append(s.Unwritten, health.Unwritten{Path: f.Path, Since: f.Since, Error: f.Err.Error()})
 	}
+	if rt.Folder != nil {
+		s.Folder = rt.Folder.state()
+	}
 	for _, p := range rt.Providers {
 		s.Providers = append(s.Providers, p.Guard.Status())
 	}

@@ -33,6 +33,7 @@ func (rt *Runtime) Keys(now time.Time) []health.Key {
 		guard := guards[k.Name]
 		if ok && guard != nil {
 			k.SetAside, k.Retry = guard.Refused(value)
+			k.NotAsked = !guard.Asked(value)
 		}
 		switch {
 		case !ok:

@@ -45,7 +45,7 @@ func (rt *Runtime) OpenLists(specs []feed.Spec, keyHashes []string) error {
 	rt.Lists, err = Share(&rt.Leases, "lists "+dir+" "+hash, func() (*Lists, func() error, error) {
 		l := &Lists{series: make(map[string]*metrics.FeedSeries, len(specs))}
 		set, err := feed.Open(specs, feed.Options{
-			Dir: filepath.Join(dir, "feeds"), Logger: ProcessLogger("lists"), Observe: l.observe,
+			Dir: filepath.Join(dir, "feeds"), Logger: ProcessLogger("lists"), Observe: l.observe, Detached: true,
 		})
 		if err != nil {
 			return nil, nil, err
@@ -56,7 +56,7 @@ func (rt *Runtime) OpenLists(specs []feed.Spec, keyHashes []string) error {
 				l.series[spec.Name] = metrics.OpenFeed(spec.Name, feedResults...)
 			}
 		}
-		return l, l.close, nil
+		return l, rt.Folder.closing(set, l.close), nil
 	})
 	return err
 }

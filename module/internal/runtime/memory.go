@@ -25,6 +25,9 @@ type Memory struct {
 	path    string
 	started atomic.Bool // false: its configuration was only checked
 	changed atomic.Bool // since it was saved
+
+	attached atomic.Bool // the file is this process's
+	read     fs.FileInfo // of the file, when it was read last; nil: there was none
 }
 
 func newMemory(table *memory.Table, path string) *Memory {
@@ -46,9 +49,29 @@ func (rt *Runtime) OpenMemory(subjects, providers int) (err error) {
 		if !m.inherit(rt) {
 			rt.loadMemory(m)
 		}
-		return m, m.close, nil
+		return m, rt.Folder.closing(m, m.close), nil
 	})
 	return err
+}
+
+// Attach implements attached. What another process has saved meanwhile is added.
+func (m *Memory) Attach() {
+	if rt := lastServing(); rt != nil && rt.Memory == m && !m.attached.Load() && m.savedByOther() {
+		rt.loadMemory(m)
+	}
+	m.attached.Store(true)
+}
+
+// Detach implements attached.
+func (m *Memory) Detach() { m.attached.Store(false) }
+
+// savedByOther reports whether the file is not the one that was read.
+func (m *Memory) savedByOther() bool {
+	now, err := os.Stat(m.path)
+	if err != nil {
+		return false
+	}
+	return m.read == nil || !os.SameFile(now, m.read) || !now.ModTime().Equal(m.read.ModTime())
 }
 
 // engineMemory returns the memory of an engine: none for a configuration without providers.
@@ -127,7 +150,7 @@ func (m *Memory) save() error {
 	saving.Lock()
 	defer saving.Unlock()
 	table, serving := m.table.Load(), lastServing()
-	if table == nil || serving != nil && serving.Memory != nil && serving.Memory != m || !m.changed.Swap(false) {
+	if table == nil || !m.attached.Load() || serving != nil && serving.Memory != nil && serving.Memory != m || !m.changed.Swap(false) {
 		return nil
 	}
 	if err := atomicfile.Write(m.path, table.Save); err != nil {
@@ -242,6 +265,7 @@ func (rt *Runtime) loadMemory(m *Memory) {
 	}
 	if err == nil {
 		defer file.Close()
+		m.read, _ = file.Stat()
 		_, err = m.table.Load().Load(file, time.Now(), rt.sources()...)
 	}
 	if err != nil {

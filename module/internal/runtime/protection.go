@@ -31,7 +31,7 @@ func (rt *Runtime) CheckRule(rule string, conditions policy.Config) {
 	if condition == "" {
 		return
 	}
-	const cure = "change the condition, or configure a source that says so: docs/sources.md has what each says, " +
+	const cure = "change the condition, or configure a source that says so: docs/rules.md has what each says, " +
 		"and a feed of yours says what its `category` and `nature` name"
 	why = condition + ": " + why
 	rt.rules = append(rt.rules, health.Rule{Rule: rule, Why: why, Cure: cure})

@@ -36,6 +36,7 @@ type Runtime struct {
 	LookupTimeout time.Duration // longer than any provider may take
 	Engine        *lookup.Engine
 
+	Folder       *Folder
 	Lists        *Lists
 	ListNames    []string      // by position in the lists
 	ListMeanings []lookup.List // what being on a list means, likewise
@@ -121,6 +122,7 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 // Start makes this the configuration that serves, and starts what goes on beside requests.
 func (rt *Runtime) Start() {
 	rt.serves = true
+	rt.Folder.start()
 	rt.reporter.Load().Start()
 	rt.Lists.Start()
 	rt.Memory.start(rt)
@@ -152,10 +154,11 @@ func (rt *Runtime) Stop() {
 	}
 	rt.endEvents()
 	rt.endSharing()
-	for _, stop := range []context.CancelFunc{rt.stopSecrets, rt.stopSaving} {
-		if stop != nil {
-			stop()
-		}
+	if rt.stopSecrets != nil {
+		rt.stopSecrets()
+	}
+	if rt.stopSaving != nil {
+		rt.stopSaving()
 	}
 }
 
@@ -228,6 +231,9 @@ func (rt *Runtime) Lookup(ctx context.Context, addr netip.Addr, wait time.Durati
 	}()
 	return rt.Engine.Lookup(ctx, addr, wait)
 }
+
+// Known returns what this process knows of an address: nobody is asked.
+func (rt *Runtime) Known(addr netip.Addr) reputation.Verdict { return rt.Engine.Explain(addr).Verdict }
 
 // SourceNames are the names that rules can ask for.
 func (rt *Runtime) SourceNames() []string {

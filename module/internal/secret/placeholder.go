@@ -2,6 +2,7 @@ package secret
 
 import (
 	"errors"
+	"os"
 	"regexp"
 	"strings"
 )
@@ -9,9 +10,12 @@ import (
 // placeholders matches `{env.NAME}` and `{file./path}`. Other braces are part of the secret.
 var placeholders = regexp.MustCompile(`\{(?:env|file)\.[^{}]+\}`)
 
-// almostPlaceholder matches texts that were meant as a placeholder, such as `{env:NAME}` or
-// `$NAME`.
-var almostPlaceholder = regexp.MustCompile(`^(?:\{[^{}]*\}|\$\{?\w+\}?)$`)
+// almostPlaceholder matches texts that were meant as a placeholder, such as `{env:NAME}`, `$NAME` or
+// `env.NAME`.
+var almostPlaceholder = regexp.MustCompile(`^(?:\{[^{}]*\}|\$\{?\w+\}?|%\w+%|(?:env|file)[.:]\S+)$`)
+
+// almostPath matches texts that begin as a path does.
+var almostPath = regexp.MustCompile(`^(?:\.{0,2}/|~\w*/|\.{1,2}\\|[A-Za-z]:[/\\])`)
 
 // Placeholders returns the placeholders of a text, and "" if there are none. They may be shown; the
 // text between them may be secret.
@@ -25,6 +29,35 @@ func WithoutPlaceholders(text string) string { return placeholders.ReplaceAllStr
 // LooksLikePlaceholder reports whether a text seems to be a misspelt placeholder.
 func LooksLikePlaceholder(text string) bool {
 	return almostPlaceholder.MatchString(text) && Placeholders(text) == ""
+}
+
+// LooksLike returns what a text without placeholders seems to stand for, if it is no secret itself: a placeholder, a
+// path, or the name of a variable. A secret that really looks like one of them can be written as a placeholder.
+func LooksLike(text string) string {
+	switch {
+	case Placeholders(text) != "":
+		return ""
+	case LooksLikePlaceholder(text):
+		return "a placeholder"
+	case almostPath.MatchString(text) || IsFile(text):
+		return "a path"
+	}
+	if _, set := os.LookupEnv(text); set {
+		return "the name of a variable"
+	}
+	return ""
+}
+
+// maxPath is longer than paths that people write.
+const maxPath = 1024
+
+// IsFile reports whether a text is the path of a file.
+func IsFile(text string) bool {
+	if text == "" || len(text) > maxPath || strings.ContainsAny(text, "\x00\n") {
+		return false
+	}
+	info, err := os.Stat(text)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // ErrEmpty reports that a placeholder has no value.

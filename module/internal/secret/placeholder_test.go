@@ -2,6 +2,8 @@ package secret
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -37,6 +39,11 @@ func TestPlaceholders(t *testing.T) {
 		"$KEY":                        {rest: "$KEY", mistaken: true},
 		"${KEY}":                      {rest: "${KEY}", mistaken: true},
 		"$KEY and more":               {rest: "$KEY and more"},
+		"env.KEY":                     {rest: "env.KEY", mistaken: true},
+		"file./run/secrets/key":       {rest: "file./run/secrets/key", mistaken: true},
+		"env:KEY":                     {rest: "env:KEY", mistaken: true},
+		"%KEY%":                       {rest: "%KEY%", mistaken: true},
+		"environment.of.sorts":        {rest: "environment.of.sorts"},
 		"{env.{env.KEY}}":             {placeholders: "{env.KEY}", rest: "{env.}"},
 	} {
 		if got := Placeholders(text); got != want.placeholders {
@@ -68,6 +75,45 @@ func TestResolve(t *testing.T) {
 		got, err := Resolve(text, with)
 		if !errors.Is(err, ErrEmpty) || got != "" || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+}
+
+func TestLooksLike(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(file, []byte("hunter2"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("IPREP_TEST_KEY", "hunter2")
+	t.Chdir(filepath.Dir(file))
+	for text, want := range map[string]string{
+		"":                        "",
+		"hunter2":                 "",
+		"0af7651916cd43dd":        "",
+		"p4ss/word+with=":         "",
+		"postgres://u@h/db":       "",
+		"https://k@sentry.io/1":   "",
+		"whsec_c2VjcmV0":          "",
+		"~!p4ssword":              "",
+		`\p4ssword`:               "",
+		"IPREP_TEST_KEY_NOT_SET":  "",
+		strings.Repeat("k", 5000): "",
+		"a\x00b":                  "",
+		"{file./run/secrets/key}": "",
+		"{env.A}/of/some":         "",
+		"/run/secrets/key":        "a path",
+		"./key":                   "a path",
+		"../key":                  "a path",
+		"~/key":                   "a path",
+		`C:\secrets\key`:          "a path",
+		file:                      "a path",
+		"key":                     "a path",
+		"file./run/secrets/key":   "a placeholder",
+		"$KEY":                    "a placeholder",
+		"IPREP_TEST_KEY":          "the name of a variable",
+	} {
+		if got := LooksLike(text); got != want {
+			t.Errorf("%q looks like %q, want %q", text, got, want)
 		}
 	}
 }

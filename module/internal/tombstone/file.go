@@ -68,7 +68,8 @@ func decode(data []byte, now time.Time) (list []Tombstone, err error) {
 func (s *Store) save() {
 	now := s.now()
 	s.all.Delete(func(t Tombstone) bool { return t.expired(now) })
-	if s.path == "" {
+	s.unsaved = s.detached
+	if s.path == "" || s.detached {
 		return
 	}
 	text, err := json.Marshal(s.all.All())

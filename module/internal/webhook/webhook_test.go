@@ -287,6 +287,20 @@ func TestEnd(t *testing.T) {
 	})
 }
 
+// TestLongHeader proves that a receiver's header has a limit.
+func TestLongHeader(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X", strings.Repeat("x", 1<<20))
+	}))
+	defer server.Close()
+	s, log := sender(t, nil, func(o *Options) { o.URL, _ = url.Parse(server.URL); o.Retries = 0 })
+	s.Send(Message{ID: "one"})
+	s.end()
+	if !strings.Contains(log.String(), "an event was not delivered") {
+		t.Errorf("it was read: %s", log)
+	}
+}
+
 // TestRedirect proves, on real sockets, that nothing is sent to where a receiver redirects to, and that answers without an end
 // are not read.
 func TestRedirect(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -306,6 +307,36 @@ func TestHeader(t *testing.T) {
 	}
 	if _, err := s.request(t.Context(), &Request{JSON: func() {}}); err == nil {
 		t.Error("a body that is no JSON was accepted")
+	}
+}
+
+// TestLongHeader: the header of an answer has a limit, over HTTP/1 and HTTP/2.
+func TestLongHeader(t *testing.T) {
+	for protocol, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2.0": true} {
+		t.Run(protocol, func(t *testing.T) {
+			var long atomic.Bool
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				if long.Load() {
+					w.Header().Set("X", strings.Repeat("x", 2*maxHeader))
+				}
+				_, _ = w.Write([]byte(`{"ip":"203.0.113.10","risk":0}`))
+			}))
+			server.EnableHTTP2 = http2
+			server.StartTLS()
+			t.Cleanup(server.Close)
+			s := open(t, server.URL, nil)
+			s.transport.TLSClientConfig = server.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+			for _, refused := range []bool{false, true} {
+				long.Store(refused)
+				if _, err := s.Check(t.Context(), reputation.Query{Addr: asked, Key: "k"}); (err != nil) != refused {
+					t.Errorf("long %t: %v", refused, err)
+				}
+			}
+			if err := s.Cleanup(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
