@@ -94,6 +94,9 @@ func providerLine(s adminapi.ProviderStatus) string {
 	case s.Failures > 0:
 		text = fmt.Sprintf("%s: failing, %d in a row", s.Name, s.Failures)
 	}
+	if !s.PacedUntil.IsZero() {
+		text += ", next call at " + health.FormatTime(s.PacedUntil)
+	}
 	for _, w := range s.Windows {
 		text += fmt.Sprintf(", %d of %s left until %s", w.Remaining(), w.Window, health.FormatTime(w.Reset))
 	}

@@ -125,6 +125,7 @@ func TestOneQuotaForAll(t *testing.T) {
 	instances := fleet(t, 3, redis.Addr, s, func(c *config) {
 		p := c.app["providers"].([]any)[0].(object)
 		p["quota"], p["concurrency"], p["timeout"] = []any{"1000/month"}, 100, "30s"
+		p["burst"], p["network_share"] = 1, 1 // clients of one network, who come at once
 	})
 	client := func(i int) string { return fmt.Sprintf("2001:db8:1:%x::1", i) }
 	for round := 0; round == 0 || s.asked() < 1000; round++ {
@@ -141,6 +142,42 @@ func TestOneQuotaForAll(t *testing.T) {
 		if left := p.metric(t, remaining); left != 0 {
 			t.Errorf("instance %d says that %v calls are left", i, left)
 		}
+	}
+}
+
+// TestWhoCannotBeAskedAboutCostsNothing proves that with the quota spent, an address costs one look into Redis, whatever the
+// number of its requests, and no claim; and that what another instance has learnt is found by it.
+func TestWhoCannotBeAskedAboutCostsNothing(t *testing.T) {
+	s := startStandIn(t)
+	s.know(badClient, 100, 60)
+	redis := testenv.Redis(t)
+	instances := fleet(t, 2, redis.Addr, s, func(c *config) {
+		c.app["providers"].([]any)[0].(object)["quota"] = []any{"1/month"}
+		c.handler["mode"] = "observe"
+	})
+	if got := instances[0].visit(t, badClient); got.body != "fresh 88" {
+		t.Fatalf("the only call has the answer %q", got.body)
+	}
+	instances[1].visit(t, "198.51.100.99") // it learns that the quota is spent
+	commands := func(name string) (n int) {
+		_, stats, _ := strings.Cut(redis.CLI("INFO", "commandstats"), "cmdstat_"+name+":calls=")
+		_, _ = fmt.Sscan(strings.SplitN(stats, ",", 2)[0], &n)
+		return n
+	}
+	const subjects, requests = 50, 20
+	looks, scripts := commands("hmget"), commands("evalsha")
+	answers := crowd(t, instances[1:], subjects*requests, 8, func(i int) string { return fmt.Sprintf("198.51.%d.1", i%subjects) })
+	if answers["200 unknown "] != subjects*requests {
+		t.Errorf("answers: %v", answers)
+	}
+	if n := commands("hmget") - looks; n != subjects {
+		t.Errorf("%d looks into Redis for %d addresses", n, subjects)
+	}
+	if n := commands("evalsha") - scripts; n > subjects/2 { // probes, and counts for the metrics
+		t.Errorf("%d scripts for %d addresses about which nobody may be asked", n, subjects)
+	}
+	if got := instances[1].visit(t, badClient); got.body != "fresh 88" || s.asked() != 1 {
+		t.Errorf("what the other has learnt is %q, after %d calls", got.body, s.asked())
 	}
 }
 

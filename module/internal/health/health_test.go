@@ -230,3 +230,15 @@ func TestFormatTime(t *testing.T) {
 		t.Errorf("noon is %q", got)
 	}
 }
+
+// Calls that are spread over the day are no fault of the provider.
+func TestPaced(t *testing.T) {
+	s := well()
+	s.Providers[0].PacedUntil = now.Add(time.Minute)
+	if got := Paced(s.Providers[0]); !strings.Contains(got, "the next one is at 2026-11-24 12:01:00 UTC") {
+		t.Errorf("it says %q", got)
+	}
+	if got := Problem(s.Providers[0], s.Keys, now); got != "" {
+		t.Errorf("a problem: %s", got)
+	}
+}

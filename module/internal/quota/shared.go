@@ -156,8 +156,9 @@ func (s *Shared) request(name string, t Terms, n int, at time.Time) (Count, []Pe
 		acc[p] = known
 		periods = append(periods, p)
 		c.Windows = append(c.Windows, WindowCount{
-			Period: p.String(), Start: known.start, End: p.End(known.start), Limit: limit,
-			Owed: known.owed, Epoch: known.epoch, Version: known.version,
+			Period: p.String(), Start: known.start, End: p.End(known.start),
+			Limit: t.released(Window{limit, p}, known.start, at),
+			Owed:  known.owed, Epoch: known.epoch, Version: known.version,
 			Known: known.used, Settled: known.settled,
 		})
 	}
@@ -229,7 +230,8 @@ func (s *Shared) takeLocally(name string, t Terms, n int, at time.Time) Grant {
 			continue
 		}
 		c := acc[p]
-		if c.unsettled()+n > s.shareOf(limit-c.used) {
+		available := t.released(Window{limit, Period(p)}, c.start, at)
+		if c.unsettled()+n > s.shareOf(available-c.used) {
 			return grant
 		}
 		after[p] = c.owe(n)

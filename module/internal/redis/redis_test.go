@@ -302,7 +302,7 @@ func TestFaultsAreTold(t *testing.T) {
 		server.CLI("CONFIG", "SET", "maxmemory", "1", "maxmemory-policy", "noeviction")
 		_, _ = c.Count(t.Context(), quota.Count{Account: "a", N: 1, Windows: []quota.WindowCount{today(1000)}})
 		for range 3 { // what only reads goes well, and hides nothing
-			if _, err := c.Load(t.Context(), key4, []string{"abuseipdb"}); err != nil && !errors.Is(err, ErrUnavailable) {
+			if _, err := c.load(t.Context(), key4, []string{"abuseipdb"}); err != nil && !errors.Is(err, ErrUnavailable) {
 				t.Error(err)
 			}
 		}
