@@ -40,6 +40,7 @@ const (
 	ClientsOneAddress Reason = "clients_one_address"
 	RedisAway         Reason = "redis_away"
 	RedisUnsubscribed Reason = "redis_unsubscribed"
+	RedisClock        Reason = "redis_clock"
 	HistoryAway       Reason = "history_away"
 	HistoryRefused    Reason = "history_refused"
 	HistoryUpkeep     Reason = "history_upkeep"

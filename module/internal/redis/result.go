@@ -75,6 +75,7 @@ var causes = []struct{ text, cure string }{
 	{"MOVED ", "the server is part of a Redis Cluster: write `cluster`"},
 	{"unknown command", "the server does not know our commands: is it a Sentinel, which needs `sentinel <master>`?"},
 	{"redis: nil", "the Sentinels know no master of this name: compare it with `sentinel`"},
+	{"redis answered with", "see whether it is Redis that answers at this address, and who else writes to `prefix`"},
 	{"sentinel", "look at the Sentinels, and whether they ask for `sentinel_password`"},
 	{"DB index is out of range", "the server has fewer databases: write a lower `database`"},
 	{"CLUSTERDOWN", "some of the Cluster's slots have no server: look at `redis-cli cluster info`"},
