@@ -57,7 +57,9 @@ func (s state) ofFuture(now time.Time) (changes entries) {
 
 // ofFuture reports whether e was made by a clock that was ahead, so far that other instances do not
 // take it.
-func (e stored) ofFuture(now time.Time) bool { return time.UnixMilli(e.Version).Sub(now) > replica.MaxAhead }
+func (e stored) ofFuture(now time.Time) bool {
+	return time.UnixMilli(e.Version).Sub(now) > replica.MaxAhead
+}
 
 // madeNow returns e as if it were made now. It lasts as long as it was meant to.
 func (e stored) madeNow(now time.Time) stored {

@@ -114,8 +114,10 @@ func TestClocksConverge(t *testing.T) {
 			c, s := clocks[i], stores[i]
 			c.nanos.Store(right.nanos.Load() + int64(time.Duration(rapid.Int64Range(-1e8, 1e8).Draw(rt, "clock"))*time.Second))
 			p := rapid.SampledFrom([]string{prefix, prefix2}).Draw(rt, "prefix")
-			if rapid.Bool().Draw(rt, "remove") && len(s.List(Ban)) > 0 {
-				unban(t, s, s.List(Ban)[0].Prefix.String())
+			if listed := s.List(Ban); rapid.Bool().Draw(rt, "remove") && len(listed) > 0 {
+				if _, err := s.Remove(Ban, listed[0].Prefix); err != nil { // it may have just ended
+					rt.Fatal(err)
+				}
 			} else {
 				put(t, s, p, time.Duration(rapid.IntRange(0, 48).Draw(rt, "hours"))*time.Hour)
 			}
