@@ -240,10 +240,11 @@ func (f *follower) pull(ctx context.Context) error {
 	p := pulled{seen: map[string]mark{}}
 	for cursor := "0"; ; {
 		var page []string
-		if cursor, page, err = f.page(ctx, cursor); err != nil {
+		var leftOut int64
+		if cursor, page, leftOut, err = f.page(ctx, cursor); err != nil {
 			return err
 		}
-		p.read += len(page) / 2
+		p.read += len(page)/2 + int(leftOut)
 		f.sift(&p, page, f.redisNow())
 		for chunk := range slices.Chunk(p.deletable, 2*maxBatch) {
 			if _, err := f.run(ctx, purging, []string{f.mapKey()}, chunk...); err != nil {
@@ -264,18 +265,21 @@ func (f *follower) pull(ctx context.Context) error {
 	return nil
 }
 
-// page reads names and texts of the map from a cursor on. The next cursor is 0 at the end.
-func (f *follower) page(ctx context.Context, cursor string) (next string, page []string, err error) {
+// page reads names and texts of the map from a cursor on. The next cursor is 0 at the end. leftOut is
+// the number of entries that are too long.
+func (f *follower) page(
+	ctx context.Context, cursor string,
+) (next string, page []string, leftOut int64, err error) {
 	answer, err := f.run(ctx, paging, []string{f.mapKey()}, cursor, maxBatch, replica.MaxName, maxText)
 	if err != nil {
-		return "", nil, err
+		return "", nil, 0, err
 	}
 	list, _ := answer.([]any)
 	if len(list) != 3 {
-		return "", nil, fmt.Errorf("redis answered with a page of %d values", len(list))
+		return "", nil, 0, fmt.Errorf("redis answered with a page of %d values", len(list))
 	}
 	next, _ = list[0].(string)
-	if tooLong := integer(list[1]); tooLong > 0 {
+	if leftOut = integer(list[1]); leftOut > 0 {
 		f.ignore(&f.badEntry, errTooLong)
 	}
 	fields, _ := list[2].([]any)
@@ -283,7 +287,7 @@ func (f *follower) page(ctx context.Context, cursor string) (next string, page [
 		text, _ := field.(string)
 		page = append(page, text)
 	}
-	return next, page, nil
+	return next, page, leftOut, nil
 }
 
 // pulled is the content of a map.
@@ -291,7 +295,7 @@ type pulled struct {
 	seen      map[string]mark
 	entries   []replica.Entry
 	deletable []any // names and texts of expired or invalid entries, to be deleted
-	read      int   // how many entries were read, valid or not
+	read      int   // how many entries were seen, valid or not
 }
 
 // sift sorts a page of names and texts into valid entries and those to be deleted.

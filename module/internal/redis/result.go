@@ -102,7 +102,7 @@ func ResultOf(err error) Result {
 		return Skipped
 	case goredis.IsAuthError(err), goredis.IsPermissionError(err), errors.Is(err, errCredentials), deniedInScript(err):
 		return Denied
-	case goredis.IsReadOnlyError(err):
+	case goredis.IsReadOnlyError(err), readOnlyInScript(err):
 		return ReadOnly
 	case goredis.IsOOMError(err):
 		return Full
@@ -125,6 +125,14 @@ func deniedInScript(err error) bool {
 	text := server.Error()
 	return strings.HasPrefix(text, "ERR ACL failure in script") ||
 		strings.HasPrefix(text, "ERR The user executing the script")
+}
+
+// readOnlyInScript reports whether a script tried to write to a replica. Before Redis 7, the error has
+// another beginning.
+func readOnlyInScript(err error) bool {
+	var server goredis.Error
+	return errors.As(err, &server) && strings.HasPrefix(server.Error(), "ERR Error running script") &&
+		strings.Contains(server.Error(), "-READONLY ")
 }
 
 // errCredentials marks an error of Options.Credentials.
