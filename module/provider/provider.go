@@ -65,10 +65,11 @@ type Provider struct {
 	// How much you trust the service, from 0 (never counts) to 1. Default: the service's, else 1.
 	Trust *float64 `json:"trust,omitempty"`
 
-	// How long an answer holds that speaks against an address. Default: the service's, else 6h.
+	// How long an answer holds that speaks against an address, 30d at most. Default: the
+	// service's, else 6h.
 	ListedTTL caddy.Duration `json:"listed_ttl,omitempty"`
 
-	// How long an answer holds that does not. Default: the service's, else 24h.
+	// How long an answer holds that does not, 30d at most. Default: the service's, else 24h.
 	CleanTTL caddy.Duration `json:"clean_ttl,omitempty"`
 }
 

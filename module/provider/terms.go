@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -66,6 +67,9 @@ func (p *Provider) terms(profile reputation.Profile) (terms quota.Terms, listed,
 		err = fmt.Errorf("concurrency %d is out of range: use 1 to 1000", terms.Concurrency)
 	case listed < time.Second || clean < time.Second:
 		err = fmt.Errorf("ttl %s %s: use at least 1s, or every request asks the service", listed, clean)
+	case listed > record.MaxTTL || clean > record.MaxTTL:
+		err = fmt.Errorf("ttl %s %s: use at most 30d: older answers are not believed after a restart",
+			listed, clean)
 	}
 	return terms, listed, clean, err
 }

@@ -274,7 +274,7 @@ func (e *Engine) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration
 	defer e.scratch.Put(s)
 	origin, now := reputation.OriginNone, record.Seconds(time.Now())
 	switch {
-	case e.load(addr, s):
+	case e.load(addr, s, now):
 		origin = reputation.OriginMemory
 	case match.settled:
 		origin = reputation.OriginList
@@ -289,8 +289,23 @@ func (e *Engine) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration
 
 // load reads the record of addr from the memory, and reports whether it holds an answer or failure
 // of a provider.
-func (e *Engine) load(addr netip.Addr, s *scratch) bool {
-	return e.Memory.Get(record.KeyOf(addr), &s.record) && s.record.Answers[0].Source != 0
+func (e *Engine) load(addr netip.Addr, s *scratch, now uint32) bool {
+	return e.get(record.KeyOf(addr), &s.record, now) && s.record.Answers[0].Source != 0
+}
+
+// get is Memory.Get without what a wrong clock has left in the memory. All reads use it.
+func (e *Engine) get(key record.Key, into *record.Record, now uint32) bool {
+	found := e.Memory.Get(key, into)
+	into.DropFuture(now)
+	return found
+}
+
+// update is Memory.Update without what a wrong clock has left in the memory. All writes use it.
+func (e *Engine) update(key record.Key, change func(*record.Record)) {
+	e.Memory.Update(key, func(rec *record.Record) {
+		rec.DropFuture(record.Seconds(time.Now()))
+		change(rec)
+	})
 }
 
 // override returns the verdict on an address that needs no evidence: the operator has decided, or
@@ -350,7 +365,7 @@ func (e *Engine) ask(
 	done := waits && call.wait(ctx, wait)
 	if done {
 		known := s.record
-		if e.load(addr, s) {
+		if e.load(addr, s, record.Seconds(time.Now())) {
 			origin = call.origin
 		} else {
 			s.record = known // an evicted record is no reason to know less than before

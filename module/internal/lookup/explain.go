@@ -52,7 +52,7 @@ func (e *Engine) Explain(addr netip.Addr) Explanation {
 	var s scratch
 	origin := reputation.OriginNone
 	if !x.Reserved && e.Memory != nil {
-		if e.load(addr, &s) {
+		if e.load(addr, &s, record.Seconds(time.Now())) {
 			origin = reputation.OriginMemory
 		}
 		for i := range e.sources {

@@ -148,7 +148,7 @@ func TestCounting(t *testing.T) {
 				if s.other {
 					calls.Instance = "there"
 				}
-				counted, err := c.Count(t.Context(), calls)
+				counted, err := c.count(t.Context(), calls)
 				if err != nil {
 					t.Fatal(err)
 				}
