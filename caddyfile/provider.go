@@ -35,7 +35,7 @@ func providerOption(to *[]provider.Provider) option.Setter {
 		if !d.NextArg() {
 			return d.Errf("provider needs the name of a service: use one of %s", services())
 		}
-		service := d.Val()
+		service, word := d.Val(), *d
 		if _, err := caddy.GetModule(providers + "." + service); err != nil {
 			return d.Errf("unknown provider %q: use one of %s, or build Caddy with the module %s.%[1]s",
 				service, services(), providers)
@@ -57,6 +57,9 @@ func providerOption(to *[]provider.Provider) option.Setter {
 		}
 		if p.ServiceRaw, err = unmarshalGuest(providers, "service", service, tokens); err != nil {
 			return err
+		}
+		if err := p.CheckService(); err != nil {
+			return word.Errf("provider %s: %w", service, err)
 		}
 		*to = append(*to, p)
 		return nil

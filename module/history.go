@@ -45,7 +45,7 @@ const (
 	minSpool     = 1 << 20
 )
 
-// Check reports what is wrong with the settings, as far as they can be judged by themselves.
+// Check reports what is wrong with the settings besides the connection string.
 func (h *History) Check() error {
 	switch {
 	case h.Migrate != "" && h.Migrate != "auto" && h.Migrate != "off":
@@ -59,6 +59,9 @@ func (h *History) Check() error {
 	}
 	return nil
 }
+
+// CheckDatabase reports what is wrong with a connection string that stands in the configuration itself.
+func (h *History) CheckDatabase() error { return h.Database.CheckValue(postgres.CheckDSN) }
 
 // provisionHistory finds or makes the database and the recorder of requests. Nobody is called before Start.
 func (a *App) provisionHistory(ctx caddy.Context) error {

@@ -121,13 +121,8 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 
 // openKeys returns the provider's keys, in the order written.
 func (p *Provider) openKeys(ctx caddy.Context, rt *runtime.Runtime, name string, use reputation.KeyUse) (*refresh.Ring, error) {
-	switch {
-	case use == reputation.KeyNone && len(p.Keys) > 0:
-		return nil, errors.New("the service has no keys: remove the key")
-	case len(p.Keys) == 0 && use != reputation.KeyRequired:
-		return nil, nil
-	case len(p.Keys) == 0:
-		return nil, errors.New("no key is given: " + secret.HowToWrite("key"))
+	if err := p.checkKeys(use); err != nil || len(p.Keys) == 0 {
+		return nil, err
 	}
 	var keys []*refresh.Refresher
 	for i := range p.Keys {
@@ -138,6 +133,17 @@ func (p *Provider) openKeys(ctx caddy.Context, rt *runtime.Runtime, name string,
 		keys = append(keys, key)
 	}
 	return refresh.NewRing(keys...), nil
+}
+
+// checkKeys reports a key that is missing, or of no use.
+func (p *Provider) checkKeys(use reputation.KeyUse) error {
+	switch {
+	case use == reputation.KeyNone && len(p.Keys) > 0:
+		return errors.New("the service has no keys: remove the key")
+	case use == reputation.KeyRequired && len(p.Keys) == 0:
+		return errors.New("no key is given: " + secret.HowToWrite("key"))
+	}
+	return nil
 }
 
 // source returns how the provider's reports are weighed.
@@ -167,11 +173,8 @@ func (p *Provider) Label(position int) string {
 	if p.Name != "" {
 		return p.Name
 	}
-	var inline struct {
-		Service string `json:"service"`
-	}
-	if json.Unmarshal(p.ServiceRaw, &inline) == nil && inline.Service != "" {
-		return inline.Service
+	if service := p.service(); service != "" {
+		return service
 	}
 	return fmt.Sprintf("number %d", position+1)
 }

@@ -30,11 +30,19 @@ type provider struct {
 	covers reputation.Families
 }
 
+// CheckNumber returns an error if there are too many providers.
+func CheckNumber(providers int) error {
+	if providers > record.MaxAnswers {
+		return fmt.Errorf("%d providers are more than the %d that can be remembered: remove some",
+			providers, record.MaxAnswers)
+	}
+	return nil
+}
+
 // newProviders gives each provider its ID in records.
 func newProviders(list []Provider) ([]provider, error) {
-	if len(list) > record.MaxAnswers {
-		return nil, fmt.Errorf("%d providers are more than the %d that can be remembered: remove some",
-			len(list), record.MaxAnswers)
+	if err := CheckNumber(len(list)); err != nil {
+		return nil, err
 	}
 	names := make(map[record.SourceID]string, len(list))
 	providers := make([]provider, len(list))
