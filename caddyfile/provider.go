@@ -17,14 +17,16 @@ const providers = "ip_reputation.providers"
 // provider reads one reputation service and appends it. Syntax:
 //
 //	provider <service> [<arguments>...] {
-//		name        <name>
-//		key         <placeholder>|<store> [<arguments>...] { <see readSecret> }
-//		quota       <calls>/<window>...
-//		rate        <calls>/<time>
-//		timeout     <duration>
-//		concurrency <number>
-//		trust       <0 to 1>
-//		ttl         <listed> <clean>
+//		name          <name>
+//		key           <placeholder>|<store> [<arguments>...] { <see readSecret> }
+//		quota         <calls>/<window>...
+//		burst         <above 0 to 1>
+//		network_share <above 0 to 1>
+//		rate          <calls>/<time>
+//		timeout       <duration>
+//		concurrency   <number>
+//		trust         <0 to 1>
+//		ttl           <listed> <clean>
 //		<options of the service>
 //	}
 //
@@ -46,6 +48,8 @@ func providerOption(to *[]provider.Provider) option.Setter {
 			option.Repeated("key", oneOfSecrets(&p.Keys)),
 			option.Repeated("quota",
 				option.List(&p.Quota, "calls in a window of time, such as 1000/day"), p.Check),
+			option.Once("burst", option.Share(&p.Burst), p.Check),
+			option.Once("network_share", option.Share(&p.NetworkShare), p.Check),
 			option.Once("rate", option.Text(&p.Rate, "calls in a short time, such as 5/s"), p.Check),
 			option.Once("timeout", option.Duration(&p.Timeout, ""), p.Check),
 			option.Once("concurrency", option.Number(&p.Concurrency, "a number of calls above 0"), p.Check),

@@ -61,7 +61,11 @@ type Feed struct {
 	// else `text`.
 	Format string `json:"format,omitempty"`
 
-	// Which columns (`csv`) or members (`json`, `ndjson`) hold the addresses. Required for these formats.
+	// Which column (`csv`) or members (`json`, `ndjson`) hold the addresses. A member holds an address, or an array of
+	// addresses. It is named as it is within an entry of the list, such as `ip`, or within the whole document, such as
+	// `hooks` in `{"hooks": ["192.0.2.1"], …}`; then other arrays are left out. A dot leads to a member of a member, such
+	// as `properties.addressPrefixes`. Required for `csv` and `ndjson`. Default: none, which is right for arrays of
+	// addresses.
 	Field []string `json:"field,omitempty"`
 
 	// The least number in the second column of a `text` list for an entry to count, as in ipsum, where it is the number
@@ -70,6 +74,10 @@ type Feed struct {
 
 	// The largest list that is accepted, in bytes after decompression. Default: 64 MiB.
 	MaxSize int64 `json:"max_size,omitempty"`
+
+	// The largest number of ranges that the list may have, after duplicates and neighbours are merged. It bounds the
+	// memory that the list takes. Default: 2000000.
+	MaxEntries int `json:"max_entries,omitempty"`
 
 	// The share of its entries that a list may lose from one fetch to the next; one that loses more is refused and the
 	// old one stays in force. Default: 0.5.
@@ -239,6 +247,9 @@ func (f *Feed) replace(spec *feed.Spec) error {
 	}
 	if f.MaxSize != 0 {
 		spec.MaxBytes = f.MaxSize
+	}
+	if f.MaxEntries != 0 {
+		spec.MaxEntries = f.MaxEntries
 	}
 	if f.MaxShrink != nil {
 		spec.MaxShrink = f.MaxShrink

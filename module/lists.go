@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 
@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -142,7 +143,7 @@ func checkFile(spec feed.Spec) error {
 	if spec.File == "" {
 		return nil
 	}
-	file, err := os.Open(spec.File)
+	file, _, err := regularfile.Open(spec.File, math.MaxInt64)
 	if err != nil {
 		cure := "check the path, and that the user Caddy runs as may read it"
 		if errors.Is(err, fs.ErrNotExist) {

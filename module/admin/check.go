@@ -68,11 +68,13 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr) adminapi
 		c.Lists = append(c.Lists, adminapi.ListEntry{Name: rt.ListNames[i], Kind: rt.ListMeanings[i].Kind.String(), Source: lists[i].Source})
 	}
 	for i, known := range x.Answers {
-		p := adminapi.ProviderAnswer{
-			Name: known.Source, Failed: known.Failed, Due: known.Due, Problem: health.Problem(rt.Providers[i].Guard.Status(), nil, now),
-		}
-		if !known.Covered {
+		status := rt.Providers[i].Guard.Status()
+		p := adminapi.ProviderAnswer{Name: known.Source, Failed: known.Failed, Due: known.Due, Problem: health.Problem(status, nil, now)}
+		switch paced := health.Paced(status); {
+		case !known.Covered:
 			p.Problem = "it does not cover addresses of this kind"
+		case p.Problem == "" && paced != "" && !now.Before(known.Due):
+			p.Problem = paced + "; --fresh (?fresh) does not wait for it"
 		}
 		if known.Answered {
 			p.Answer = &adminapi.Answer{

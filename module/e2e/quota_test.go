@@ -120,7 +120,7 @@ func TestACrowdIsAnswered(t *testing.T) {
 	c.app["providers"].([]any)[0].(object)["timeout"] = "30s"
 	c.app["wait"] = "10ms"
 	r := startCaddy(t, c)
-	visit := func(i int) string { return r.visit(t, fmt.Sprintf("198.51.100.%d", i)).body }
+	visit := func(i int) string { return r.visit(t, fmt.Sprintf("198.51.%d.1", i)).body } // of many networks
 	for i := range crowd {
 		if got := visit(i); got != "pending" && got != "unknown" {
 			t.Errorf("before the provider has answered, visitor %d is %s", i, got)
@@ -132,6 +132,36 @@ func TestACrowdIsAnswered(t *testing.T) {
 	}
 	if n := s.asked(); n != crowd {
 		t.Errorf("%d calls about %d visitors", n, crowd)
+	}
+}
+
+// TestOneNetworkDoesNotSpendTheQuota proves promise 13 for the quota: whoever has a network and changes addresses in it uses
+// a share, and the visitors of other networks are asked about.
+func TestOneNetworkDoesNotSpendTheQuota(t *testing.T) {
+	s := startStandIn(t)
+	c := budget(t, s, "100/month")
+	c.app["providers"].([]any)[0].(object)["burst"] = 1
+	r := startCaddy(t, c)
+	for name, address := range map[string]string{"a /48": "2001:db8:bad:%x::1", "a /24": "203.0.113.%d"} {
+		statuses := map[string]int{}
+		for i := range 60 {
+			statuses[r.visit(t, fmt.Sprintf(address, i)).body]++
+		}
+		if statuses["fresh"] != 10 || statuses["unknown"] != 50 {
+			t.Errorf("%s that rotates: %v, want a tenth of the quota", name, statuses)
+		}
+	}
+	r.reload(t)
+	if got := r.visit(t, "2001:db8:bad:ffff::1").body; got != "unknown" {
+		t.Errorf("after a reload it has another share: %s", got)
+	}
+	for i := range 20 {
+		if got := r.visit(t, fmt.Sprintf("198.51.%d.1", i)).body; got != "fresh" {
+			t.Errorf("a visitor of another network is %s", got)
+		}
+	}
+	if n := s.asked(); n != 40 {
+		t.Errorf("%d calls, want 40", n)
 	}
 }
 

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -204,8 +205,10 @@ func TestRequestsThatFailEarly(t *testing.T) {
 		"an error before the handler": {"GET /static-error HTTP/1.1", "Host: " + siteName},
 	} {
 		t.Run(name, func(t *testing.T) {
-			request := append(start, "X-Forwarded-For: "+shadyClient, "Content-Length: 0", "Connection: close, X-IP-Reputation-Score")
-			answer := parsed(t, speak(t, "tcp", c.siteAddr, lines(append(append(request, forgeries...), "")...)))
+			request := slices.Concat(start, []string{
+				"X-Forwarded-For: " + shadyClient, "Content-Length: 0", "Connection: close, X-IP-Reputation-Score",
+			}, forgeries, []string{""})
+			answer := parsed(t, speak(t, "tcp", c.siteAddr, lines(request...)))
 			got := b.only(t)
 			wantTold(t, got, map[string]string{
 				"Score": "45", "Status": "fresh", "Action": "pass;mode=observe", "Coverage": "1.00",

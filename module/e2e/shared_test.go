@@ -125,6 +125,7 @@ func TestOneQuotaForAll(t *testing.T) {
 	instances := fleet(t, 3, redis.Addr, s, func(c *config) {
 		p := c.app["providers"].([]any)[0].(object)
 		p["quota"], p["concurrency"], p["timeout"] = []any{"1000/month"}, 100, "30s"
+		p["burst"], p["network_share"] = 1, 1 // clients of one network, who come at once
 	})
 	client := func(i int) string { return fmt.Sprintf("2001:db8:1:%x::1", i) }
 	for round := 0; round == 0 || s.asked() < 1000; round++ {
@@ -141,6 +142,42 @@ func TestOneQuotaForAll(t *testing.T) {
 		if left := p.metric(t, remaining); left != 0 {
 			t.Errorf("instance %d says that %v calls are left", i, left)
 		}
+	}
+}
+
+// TestWhoCannotBeAskedAboutCostsNothing proves that with the quota spent, an address costs one look into Redis, whatever the
+// number of its requests, and no claim; and that what another instance has learnt is found by it.
+func TestWhoCannotBeAskedAboutCostsNothing(t *testing.T) {
+	s := startStandIn(t)
+	s.know(badClient, 100, 60)
+	redis := testenv.Redis(t)
+	instances := fleet(t, 2, redis.Addr, s, func(c *config) {
+		c.app["providers"].([]any)[0].(object)["quota"] = []any{"1/month"}
+		c.handler["mode"] = "observe"
+	})
+	if got := instances[0].visit(t, badClient); got.body != "fresh 88" {
+		t.Fatalf("the only call has the answer %q", got.body)
+	}
+	instances[1].visit(t, "198.51.100.99") // it learns that the quota is spent
+	commands := func(name string) (n int) {
+		_, stats, _ := strings.Cut(redis.CLI("INFO", "commandstats"), "cmdstat_"+name+":calls=")
+		_, _ = fmt.Sscan(strings.SplitN(stats, ",", 2)[0], &n)
+		return n
+	}
+	const subjects, requests = 50, 20
+	looks, scripts := commands("hmget"), commands("evalsha")
+	answers := crowd(t, instances[1:], subjects*requests, 8, func(i int) string { return fmt.Sprintf("198.51.%d.1", i%subjects) })
+	if answers["200 unknown "] != subjects*requests {
+		t.Errorf("answers: %v", answers)
+	}
+	if n := commands("hmget") - looks; n != subjects {
+		t.Errorf("%d looks into Redis for %d addresses", n, subjects)
+	}
+	if n := commands("evalsha") - scripts; n > subjects/2 { // probes, and counts for the metrics
+		t.Errorf("%d scripts for %d addresses about which nobody may be asked", n, subjects)
+	}
+	if got := instances[1].visit(t, badClient); got.body != "fresh 88" || s.asked() != 1 {
+		t.Errorf("what the other has learnt is %q, after %d calls", got.body, s.asked())
 	}
 }
 
@@ -308,5 +345,40 @@ func TestReloadsShareOneConnection(t *testing.T) {
 	config := send(t, http.MethodGet, r.admin+"/config/", "", nil).body
 	for where, text := range map[string]string{"the log": r.logs(t), "/config": config} {
 		wantNone(t, where, text, "first", "second")
+	}
+}
+
+// TestOneFetchForAll proves that instances that start with empty folders ask a publisher once for all of them, that a later
+// one has the list though the publisher is gone, and that without Redis each fetches by itself.
+func TestOneFetchForAll(t *testing.T) {
+	s := startStandIn(t)
+	redis := testenv.Redis(t)
+	p := startPublisher(t, scannerClient+"\n")
+	listed := func(c *config) {
+		c.app["feeds"] = []any{object{"name": "published", "sources": []any{p.URL + "/list"}, "category": []any{"malware"}}}
+		c.handler["rules"] = []any{rule("block", object{"category": []any{"malware"}})}
+	}
+	blocks := func(instances []*process) {
+		t.Helper()
+		for i, r := range instances {
+			eventually(t, fmt.Sprintf("instance %d has the list", i), func() bool {
+				return r.visit(t, scannerClient).status == http.StatusForbidden
+			})
+		}
+	}
+	blocks(fleet(t, 3, redis.Addr, s, listed))
+	if n := p.fetches(); n != 1 {
+		t.Errorf("the list was fetched %d times, want once", n)
+	}
+	p.behave(http.StatusBadGateway)
+	blocks(fleet(t, 1, redis.Addr, s, listed))
+	redis.Stop()
+	p.behave(0)
+	alone := newConfig(t)
+	alone.share(redis.Addr, nil)
+	listed(alone)
+	blocks([]*process{startProcess(t, alone)})
+	if n := p.fetches(); n != 2 {
+		t.Errorf("without redis the list was fetched %d times in all, want twice", n)
 	}
 }

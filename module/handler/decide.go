@@ -53,7 +53,8 @@ func compileRules(rules []Rule, mode string) (compiled []siteRule, limits bool, 
 		c.number, c.text = i+1, r.text()
 		if r.Action != reputation.Limit.String() {
 			if r.Limit != "" || r.Key != "" {
-				return nil, false, fmt.Errorf("rule %d (%s): only a limit has a rate and a key: remove them, or write limit", i+1, r.Action)
+				return nil, false, fmt.Errorf("rule %d (%s): only a limit has a rate and a key: "+
+					"remove them, or write limit", i+1, r.Action)
 			}
 			continue
 		}

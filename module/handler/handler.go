@@ -129,7 +129,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.ownErrors = insideErrorRoutes(ctx.Modules())
-	limits := false
+	var limits bool
 	if h.rules, limits, err = compileRules(h.Rules, modeWord(h.enforce)); err != nil || !limits {
 		return err
 	}

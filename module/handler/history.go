@@ -33,7 +33,7 @@ func newRecording(rt *runtime.Runtime, h *Handler) (*recording, error) {
 	return &recording{rt.Recorder, config[:configDigits]}, nil
 }
 
-// record queues a request. It does not wait, and allocates nothing.
+// record counts a request. It does not wait, and allocates nothing.
 func (c *recording) record(r *http.Request, v *visit) {
 	if c == nil {
 		return

@@ -34,7 +34,8 @@ func newPage(v *visit, left limit.Decision) *page {
 		p.retryAfter = left.RetryAfterSeconds()
 		p.detail = fmt.Sprintf("You have sent too many requests. Please try again in %s.", seconds(p.retryAfter))
 	default:
-		p.detail = "This request was refused. If you think that this is a mistake, please contact the site and quote the request ID."
+		p.detail = "This request was refused. If you think that this is a mistake, " +
+			"please contact the site and quote the request ID."
 	}
 	return p
 }
@@ -77,7 +78,7 @@ func (p *page) write(w http.ResponseWriter, r *http.Request) error {
 	h.Add("Vary", "Accept")
 	w.WriteHeader(p.status)
 	if r.Method != http.MethodHead {
-		_, _ = io.WriteString(w, body) // a visitor who is gone misses nothing
+		_, _ = io.WriteString(w, body) //nolint:gosec // of the visitor's it holds a request ID, of harmless characters
 	}
 	return nil
 }
@@ -128,8 +129,8 @@ const (
 // maxAccept is how much of an Accept field is read.
 const maxAccept = 1024
 
-// preferred returns the form that an Accept field asks for: of the types that it names, the one with the highest weight,
-// of equal ones the first.
+// preferred returns the form that an Accept field asks for: of the types that it names, the one with the highest
+// weight, of equal ones the first.
 func preferred(accept []string) string {
 	text := strings.Join(accept, ",")
 	text = strings.ToLower(text[:min(len(text), maxAccept)])

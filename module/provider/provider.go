@@ -43,6 +43,19 @@ type Provider struct {
 	// The most calls in a short time, such as `5/s` or `1/2s`. Default: the service's, else no limit besides the quota.
 	Rate string `json:"rate,omitempty"`
 
+	// How much of each `quota` may be used at once, from above 0 to 1. The rest becomes available evenly
+	// until the window ends, so that a scan cannot use up the day's calls in a minute. Calls that are not
+	// used stay available. Quotas of up to 10 calls, and those of a minute, are not spread. 1 spreads
+	// none. Default: 0.1.
+	Burst *float64 `json:"burst,omitempty"`
+
+	// How much of each `quota` calls about one network may use, an IPv4 /24 or an IPv6 /48, from above 0 to 1.
+	// It is a part of the calls that are available by then, but always 10. Further clients of the network
+	// are unknown, unless another instance has asked. Each instance counts for itself. A service without
+	// a quota counts as one with `10000/hour`. 1 sets no bound: for a site whose clients come from few
+	// networks. Default: 0.1.
+	NetworkShare *float64 `json:"network_share,omitempty"`
+
 	// How long one call may take. Requests do not wait for it longer than `wait`. Default: 2s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
@@ -115,7 +128,7 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 		Guard: guard, name: name, keys: keys, logger: rt.Logger.With("provider", name),
 		logged: new(throttle.Causes[string]), notifiedUntil: new(atomic.Int64),
 	}
-	traced := runtime.TracedProvider{Name: name, Provider: withKey}
+	traced := runtime.TracedProvider{Name: name, GatedProvider: withKey}
 	return lookup.Provider{Source: source, Provider: traced, ListedTTL: listed, CleanTTL: clean}, nil
 }
 

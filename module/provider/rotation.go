@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
@@ -26,12 +28,66 @@ type keyed struct {
 	notifiedUntil *atomic.Int64
 }
 
-// Check implements reputation.Provider. A refused key is fetched anew at once, for the next call, and this
-// one goes on with the next key. When all are set aside there is no call: nobody is asked again and again
-// with what was refused.
-func (k keyed) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+// Reserve implements lookup.Gate. It reserves a call with the first key that is not set aside.
+func (k keyed) Reserve(addr netip.Addr, urgent bool, now time.Time) (lookup.Reservation, reputation.Result, bool) {
 	if k.keys == nil {
-		report, err := k.Guard.Check(ctx, q)
+		return k.reserve("", addr, urgent, now)
+	}
+	for key := range k.keys.Each {
+		if k.RefusedUntil(key).IsZero() {
+			return k.reserve(key, addr, urgent, now)
+		}
+	}
+	return nil, reputation.ResultSkippedBreaker, false
+}
+
+func (k keyed) reserve(
+	key string, addr netip.Addr, urgent bool, now time.Time,
+) (lookup.Reservation, reputation.Result, bool) {
+	r, why, waits := k.Guard.Reserve(key, addr, urgent, now)
+	if r == nil {
+		return nil, why, waits
+	}
+	return &reservation{Reservation: r, provider: k, key: key}, why, waits
+}
+
+// reservation is a call that may be made with a key.
+type reservation struct {
+	*quota.Reservation
+	provider keyed
+	key      string
+	used     bool
+}
+
+// Check implements lookup.Reservation.
+func (r *reservation) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	defer func() {
+		if !r.used {
+			r.Cancel() // the key is gone, or was set aside meanwhile
+		}
+	}()
+	return r.provider.check(ctx, q, func(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+		if r.used || q.Key != r.key {
+			return r.provider.Guard.Check(ctx, q)
+		}
+		r.used = true
+		return r.Reservation.Check(ctx, q)
+	})
+}
+
+// Check implements reputation.Provider.
+func (k keyed) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	return k.check(ctx, q, k.Guard.Check)
+}
+
+// check asks the service by ask, which makes one call with the query's key. A refused key is fetched
+// anew at once, for the next call, and this one goes on with the next key. When all are set aside there is
+// no call: nobody is asked again and again with what was refused.
+func (k keyed) check(
+	ctx context.Context, q reputation.Query, ask func(context.Context, reputation.Query) (reputation.Report, error),
+) (reputation.Report, error) {
+	if k.keys == nil {
+		report, err := ask(ctx, q)
 		if errors.Is(err, reputation.ErrRefused) {
 			k.logRefused()
 			runtime.Events.Refused(k.name, nil, k.RefusedUntil(""))
@@ -51,7 +107,7 @@ func (k keyed) Check(ctx context.Context, q reputation.Query) (reputation.Report
 			continue
 		}
 		q.Key = key
-		report, err := k.Guard.Check(ctx, q)
+		report, err := ask(ctx, q)
 		if !errors.Is(err, reputation.ErrRefused) {
 			return report, err
 		}

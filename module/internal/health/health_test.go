@@ -68,6 +68,10 @@ var judgements = map[string]struct {
 	"some sites use it":      {func(s *State) { s.Sites = &Sites{All: 5, Protected: 3} }, nil},
 	"two rules never hold":   {func(s *State) { s.Rules = make([]Rule, 2) }, reasons{RuleNeverHolds, RuleNeverHolds}},
 	"two servers not strict": {func(s *State) { s.Clients.Chosen = []string{"srv0", "srv1"} }, reasons{ClientsChosen, ClientsChosen}},
+	"a folder in use":        {func(s *State) { s.Folder.Owner = "process 7 on web1" }, reasons{FolderInUse}},
+	"a folder without locks": {func(s *State) { s.Folder.Problem = "permission denied" }, reasons{FolderUnlocked}},
+	"a file is not written": {func(s *State) { s.Unwritten = []Unwritten{{Since: now, Error: "no space left on device"}} },
+		reasons{FolderUnwritten}},
 	"redis away":             {func(s *State) { s.Redis.Up = false }, reasons{RedisAway}},
 	"history away":           {func(s *State) { s.History.Database.Up = false }, reasons{HistoryAway}},
 	"history lost something": {func(s *State) { s.History.Recorder.Lost = new(now.Add(1 - time.Hour)) }, reasons{HistoryLost}},
@@ -228,5 +232,17 @@ func TestFormatTime(t *testing.T) {
 	noon := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	if got := FormatTime(noon.In(time.FixedZone("", 3600))); got != "2026-11-26 12:00:00 UTC" {
 		t.Errorf("noon is %q", got)
+	}
+}
+
+// Calls that are spread over the day are no fault of the provider.
+func TestPaced(t *testing.T) {
+	s := well()
+	s.Providers[0].PacedUntil = now.Add(time.Minute)
+	if got := Paced(s.Providers[0]); !strings.Contains(got, "the next one is at 2026-11-24 12:01:00 UTC") {
+		t.Errorf("it says %q", got)
+	}
+	if got := Problem(s.Providers[0], s.Keys, now); got != "" {
+		t.Errorf("a problem: %s", got)
 	}
 }

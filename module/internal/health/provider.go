@@ -31,6 +31,15 @@ func Problem(s quota.Status, keys []Key, now time.Time) string {
 	return ""
 }
 
+// Paced says until when a provider is not asked because its calls are spread over the window of their
+// quota, or nothing. That is no problem of the provider.
+func Paced(s quota.Status) string {
+	if s.PacedUntil.IsZero() {
+		return ""
+	}
+	return "its calls are spread until the quota's window ends, the next one is at " + FormatTime(s.PacedUntil)
+}
+
 func spent(w quota.WindowStatus) string {
 	return fmt.Sprintf("the quota of %s is used up until %s", w.Window, FormatTime(w.Reset))
 }

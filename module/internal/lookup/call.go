@@ -21,22 +21,36 @@ const (
 	retryMost         = 5 * time.Minute
 )
 
-// calls holds the calls that are running, at most one for each subject. Only requests that need a
-// provider use it, so its locks do not slow the others.
+// calls holds the calls, at most one for each subject. Only requests that need a provider use it, so
+// its locks do not slow the others.
 type calls struct {
-	shards [64]struct {
-		sync.Mutex
-		running map[record.Key]*call
-	}
+	shards [64]callShard
 	count  atomic.Int64
 	closed atomic.Bool
 }
 
-// call asks the providers about one subject. Requests for the same subject share it. done is closed
-// when every provider has answered or failed.
+type callShard struct {
+	sync.Mutex
+	all map[record.Key]*call
+}
+
+func (c *calls) shard(key record.Key) *callShard {
+	return &c.shards[uint64(key)*0x9e3779b97f4a7c15>>58]
+}
+
+// call finds out what is not known about one subject. Requests for the same subject share it. Its
+// way leads over the shared memory, if there is one that was not asked about the subject lately; a
+// queue, if the providers have no room at the moment; and the providers. done is closed when all of
+// them have answered or failed, or nobody may be asked.
 type call struct {
+	key  record.Key
+	addr netip.Addr
+	all  bool // ask all providers, not only those whose answers are due: an operator asks
 	done chan struct{}
-	ctx  context.Context // ends with the engine; holds what the Tracer took from the request that started the call
+	far  chan struct{} // closed when the call is so far back in the queue that no request waits for it
+
+	ctx context.Context // ends with the engine; holds what the Tracer took from the request that started the call
+	end func(reputation.Origin)
 
 	// valid after done
 	origin         reputation.Origin // where the answer came from
@@ -51,6 +65,13 @@ func (c *call) wait(ctx context.Context, wait time.Duration) bool {
 	select {
 	case <-c.done:
 		return true
+	case <-c.far:
+		select {
+		case <-c.done:
+			return true
+		default:
+			return false
+		}
 	case <-timer.C:
 		return false
 	case <-ctx.Done():
@@ -68,88 +89,132 @@ func (c *calls) close() {
 	}
 }
 
-// startCall returns the running call for a subject, or starts one for the request. The call asks
-// the providers whose answers are due, or all of them. startCall returns nil when too many calls
-// are running.
+// startCall returns the call of a subject, or starts one for the request. Without any, nobody may
+// be asked at present: this is known at once and costs next to nothing, since while a quota is
+// spent it is the answer for most unknown clients. rec is what the memory has of the subject.
 func (e *Engine) startCall(
-	request context.Context, key record.Key, addr netip.Addr, all bool,
+	request context.Context, key record.Key, addr netip.Addr, rec *record.Record, all bool,
 ) (_ *call, started bool) {
-	shard := &e.calls.shards[uint64(key)*0x9e3779b97f4a7c15>>58]
+	shard := e.calls.shard(key)
 	shard.Lock()
 	defer shard.Unlock()
-	if running := shard.running[key]; running != nil {
-		return running, false
+	if known := shard.all[key]; known != nil {
+		return known, false
 	}
 	if e.calls.closed.Load() {
 		return nil, false
 	}
-	if e.calls.count.Add(1) > int64(e.MaxInFlight) {
-		e.calls.count.Add(-1)
-		return nil, false
+	now := time.Now()
+	first := !all && e.seen.first(key, record.Seconds(now))
+	load := first && e.Shared != nil && e.loading.take(key)
+	var r reserved
+	if !load {
+		r = e.reserve(key, addr, rec, all, first || all, now)
+		if len(r.list) == 0 && (!r.waits || !e.waiting.take(key)) {
+			return nil, false
+		}
 	}
 	// The call outlives the request that started it, because other requests may wait for the same
 	// answer.
-	ctx, end := e.Tracer.Start(e.base, request)
-	c := &call{done: make(chan struct{}), ctx: ctx}
-	if shard.running == nil {
-		shard.running = make(map[record.Key]*call)
+	c := &call{
+		key: key, addr: addr, all: all, origin: reputation.OriginRedis,
+		done: make(chan struct{}), far: make(chan struct{}),
 	}
-	shard.running[key] = c
-	e.background.Go(func() {
-		defer func() {
-			if r := recover(); r != nil {
-				e.Logger.ErrorContext(ctx, "looking an address up in the background panicked; this is a bug",
-					slog.Any("panic", r))
-			}
-			shard.Lock()
-			delete(shard.running, key)
-			shard.Unlock()
-			e.calls.count.Add(-1)
-			close(c.done)
-		}()
-		c.origin, c.askedElsewhere = e.runCall(ctx, key, addr, all)
-		if end != nil {
-			end(c.origin)
-		}
-	})
+	c.ctx, c.end = e.Tracer.Start(e.base, request)
+	if shard.all == nil {
+		shard.all = make(map[record.Key]*call)
+	}
+	shard.all[key] = c
+	e.calls.count.Add(1)
+	if load {
+		e.loads.push(e, c)
+	} else {
+		e.proceed(c, r)
+	}
 	return c, true
 }
 
-// runCall asks the providers whose answers are due, or all of them, in parallel, and stores the
-// answers. Of the instances that share a memory, only one asks a provider. runCall returns where
-// the answer came from, and whether another instance was still asking at the end.
-func (e *Engine) runCall(
-	ctx context.Context, key record.Key, addr netip.Addr, all bool,
-) (origin reputation.Origin, askedElsewhere bool) {
-	limited, cancel := context.WithTimeout(ctx, e.Timeout)
-	defer cancel()
-	now := record.Seconds(time.Now())
-	due := make([]*provider, 0, len(e.sources))
-	// Memory.Get may miss a record, which would cost a needless request to the providers. Update
-	// never does.
-	e.Memory.Update(key, func(rec *record.Record) {
-		for i := range e.sources {
-			p := &e.sources[i]
-			if a := rec.Find(p.id); p.covers.Has(addr) && (all || a == nil || now >= a.Due) {
-				due = append(due, p)
-			}
+// proceed does what reserve has found out to be possible.
+func (e *Engine) proceed(c *call, r reserved) {
+	switch {
+	case len(r.list) > 0:
+		e.background.Go(func() { e.run(c, r.list) })
+	case r.waits:
+		e.queue.push(e, c)
+	default:
+		e.finish(c)
+	}
+}
+
+// finish ends a call.
+func (e *Engine) finish(c *call) {
+	shard := e.calls.shard(c.key)
+	shard.Lock()
+	delete(shard.all, c.key)
+	shard.Unlock()
+	e.calls.count.Add(-1)
+	if c.end != nil {
+		c.end(c.origin)
+	}
+	close(c.done)
+}
+
+// run makes a call for which there are reservations.
+func (e *Engine) run(c *call, list []reservation) {
+	defer func() {
+		if r := recover(); r != nil {
+			e.Logger.ErrorContext(c.ctx, "looking an address up in the background panicked; this is a bug",
+				slog.Any("panic", r))
 		}
-	})
+		e.running.free(c.key)
+		e.finish(c)
+		e.queue.wake()
+	}()
+	c.origin, c.askedElsewhere = e.askReserved(c, list)
+}
+
+// askReserved asks the providers in parallel, and stores their answers. Of the instances that share
+// a memory, only one asks a provider. askReserved returns where the answer came from, and whether
+// another instance was still asking at the end.
+func (e *Engine) askReserved(c *call, list []reservation) (origin reputation.Origin, askedElsewhere bool) {
+	limited, cancel := context.WithTimeout(c.ctx, e.Timeout)
+	defer cancel()
+	defer func() {
+		for i := range list {
+			list[i].cancel()
+		}
+	}()
 	origin = reputation.OriginMemory
+	due := e.stillDue(c, list)
 	var asked sync.WaitGroup
-	ask := func(p *provider) {
+	ask := func(r *reservation) {
 		origin = reputation.OriginProvider
-		asked.Go(func() { e.askProvider(ctx, key, p, addr) })
+		taken := r.take()
+		asked.Go(func() { e.askProvider(c, taken) })
 	}
-	if e.Shared != nil && !all && len(due) > 0 {
+	if e.Shared != nil && !c.all && len(due) > 0 {
 		origin = reputation.OriginRedis
-		due, askedElsewhere = e.claimAndWait(limited, key, due, ask)
+		due, askedElsewhere = e.claimAndWait(limited, c.key, due, ask)
 	}
-	for _, p := range due {
-		ask(p)
+	for _, r := range due {
+		ask(r)
 	}
 	asked.Wait()
 	return origin, askedElsewhere
+}
+
+// stillDue returns the reservations for the providers whose answers are not in the memory. Get may
+// have missed a record, which would cost a needless call. Update never does.
+func (e *Engine) stillDue(c *call, list []reservation) (due []*reservation) {
+	now := record.Seconds(time.Now())
+	e.Memory.Update(c.key, func(rec *record.Record) {
+		for i := range list {
+			if a := rec.Find(list[i].p.id); c.all || a == nil || now >= a.Due {
+				due = append(due, &list[i])
+			}
+		}
+	})
+	return due
 }
 
 // answer is the outcome of asking one provider.
@@ -162,30 +227,30 @@ type answer struct {
 // askProvider asks one provider, and stores and publishes its answer. It recovers from every panic,
 // so that neither a provider nor a bug of this package can end the server. It has a time limit of
 // its own, because waiting for another instance may have used up that of the call.
-func (e *Engine) askProvider(ctx context.Context, key record.Key, p *provider, addr netip.Addr) {
-	limited, cancel := context.WithTimeout(ctx, e.Timeout)
+func (e *Engine) askProvider(c *call, r reservation) {
+	limited, cancel := context.WithTimeout(c.ctx, e.Timeout)
 	defer cancel()
 	defer func() {
-		if r := recover(); r != nil {
+		if v := recover(); v != nil {
 			e.Logger.ErrorContext(limited, "remembering an answer panicked; this is a bug",
-				slog.String("provider", p.Source.Name), slog.Any("panic", r))
+				slog.String("provider", r.p.Source.Name), slog.Any("panic", v))
 		}
 	}()
-	a := e.checkProvider(limited, p, addr)
-	e.store(key, p, a)
-	e.publish(ctx, key, p, a)
+	a := e.checkProvider(limited, r, c.addr)
+	e.store(c.key, r.p, a)
+	e.publish(c.ctx, c.key, r.p, a)
 }
 
 // checkProvider returns the provider's answer. A panic is a failure.
-func (e *Engine) checkProvider(ctx context.Context, p *provider, addr netip.Addr) (a answer) {
+func (e *Engine) checkProvider(ctx context.Context, r reservation, addr netip.Addr) (a answer) {
 	defer func() {
-		if r := recover(); r != nil {
+		if v := recover(); v != nil {
 			e.Logger.ErrorContext(ctx, "asking a provider panicked; this is a bug",
-				slog.String("provider", p.Source.Name), slog.Any("panic", r))
-			a = answer{err: fmt.Errorf("provider %s panicked", p.Source.Name), at: time.Now()}
+				slog.String("provider", r.p.Source.Name), slog.Any("panic", v))
+			a = answer{err: fmt.Errorf("provider %s panicked", r.p.Source.Name), at: time.Now()}
 		}
 	}()
-	report, err := p.Provider.Provider.Check(ctx, reputation.Query{Addr: addr})
+	report, err := r.check(ctx, reputation.Query{Addr: addr})
 	return answer{report: report, err: err, at: time.Now()}
 }
 

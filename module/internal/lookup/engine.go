@@ -61,8 +61,9 @@ type Memory interface {
 // Shared is the memory that instances share. Every method bounds its own time. An error means that
 // the shared memory is away: the engine then works alone.
 type Shared interface {
-	// Load returns what instances have learnt of a subject from the named sources.
-	Load(ctx context.Context, key record.Key, sources []string) (record.Record, error)
+	// Load calls found for each of the subjects of which instances have learnt something from the
+	// named sources. It is one exchange. found must not use the record after it returns.
+	Load(ctx context.Context, keys []record.Key, sources []string, found func(record.Key, *record.Record)) error
 	// Claim loads the record too, and claims the sources that need a call. The caller must ask the
 	// returned ones, on behalf of all instances, before the lease ends. A source that is not among
 	// them, and has neither an answer nor a failure in the record, is being asked by another
@@ -147,8 +148,10 @@ type Config struct {
 	Tracer    Tracer
 	Logger    *slog.Logger
 
-	// MaxInFlight bounds the number of calls that run at the same time. Beyond it, a verdict is
-	// made of what is in the memory. Default: 256.
+	// MaxInFlight bounds the number of calls that run at the same time, of those that wait to run,
+	// and of the subjects that wait to be loaded from the shared memory. One network may have an
+	// eighth of each, but always 16. Beyond that, a verdict is made of what is in the memory.
+	// Default: 256.
 	MaxInFlight int
 
 	// Timeout bounds one call. Default: 10s.
@@ -164,6 +167,12 @@ type Engine struct {
 	scratch    sync.Pool         // of *scratch
 	compiled   atomic.Pointer[listing]
 	calls      calls
+	seen       *seen // nil without providers
+	loads      loads
+	queue      *queue
+	running    *bound
+	waiting    *bound
+	loading    *bound
 	publishing atomic.Int64 // number of answers that are being published
 	base       context.Context
 	cancel     context.CancelFunc
@@ -203,7 +212,13 @@ func New(c Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{Config: c, sources: sources}
+	e := &Engine{
+		Config: c, sources: sources, queue: newQueue(),
+		running: newBound(c.MaxInFlight), waiting: newBound(c.MaxInFlight), loading: newBound(c.MaxInFlight),
+	}
+	if len(sources) > 0 {
+		e.seen = newSeen()
+	}
 	e.scratch.New = func() any {
 		return &scratch{evidence: make([]score.Evidence, 0, len(c.Meanings)+len(sources))}
 	}
@@ -219,6 +234,7 @@ func New(c Config) (*Engine, error) {
 // paid for are not lost. It then cancels the rest.
 func (e *Engine) Close(ctx context.Context) {
 	e.calls.close()
+	e.queue.wake()
 	done := make(chan struct{})
 	go func() {
 		e.background.Wait()
@@ -314,15 +330,19 @@ func (e *Engine) due(addr netip.Addr, rec *record.Record, now uint32) (due, miss
 	return due, missing
 }
 
-// ask starts a call, waits for it if a provider has never answered, and returns the verdict.
+// ask starts a call if it may be made, waits for it if a provider has never answered, and returns
+// the verdict.
 func (e *Engine) ask(
 	ctx context.Context, addr netip.Addr, match *listMatch, s *scratch, origin reputation.Origin,
 	missing int, wait time.Duration,
 ) reputation.Verdict {
 	start := time.Now()
-	key := record.KeyOf(addr)
-	call, _ := e.startCall(ctx, key, addr, false)
-	waits := call != nil && missing > 0 && wait > 0
+	call, _ := e.startCall(ctx, record.KeyOf(addr), addr, &s.record, false)
+	if call == nil {
+		e.Observer.CountLookup(origin)
+		return e.judge(addr, match, s, record.Seconds(start), origin, false)
+	}
+	waits := missing > 0 && wait > 0
 	var end func(reputation.Verdict, bool)
 	if waits {
 		end = e.Tracer.Wait(ctx, call.ctx)
@@ -338,7 +358,7 @@ func (e *Engine) ask(
 	}
 	e.Observer.CountLookup(origin)
 	e.Observer.ObserveLookup(origin, time.Since(start))
-	asking := call != nil && (!done || call.askedElsewhere)
+	asking := !done || call.askedElsewhere
 	v := e.judge(addr, match, s, record.Seconds(time.Now()), origin, asking)
 	if end != nil {
 		end(v, done)

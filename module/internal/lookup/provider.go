@@ -15,7 +15,7 @@ type Provider struct {
 	Source score.Source
 
 	// Provider answers queries. It enforces the terms of the service, and fails at once when they
-	// allow no request.
+	// allow no request. If it is a Gate, it is not asked then.
 	Provider reputation.Provider
 
 	// ListedTTL is how long an answer with a positive severity is valid, CleanTTL how long any
@@ -28,6 +28,7 @@ type provider struct {
 	Provider
 	id     record.SourceID
 	covers reputation.Families
+	gate   Gate // nil if the provider is none
 }
 
 // CheckNumber returns an error if there are too many providers.
@@ -56,7 +57,8 @@ func newProviders(list []Provider) ([]provider, error) {
 				other, p.Source.Name)
 		}
 		names[id] = p.Source.Name
-		providers[i] = provider{Provider: p, id: id, covers: p.Provider.Profile().Covers}
+		gate, _ := p.Provider.(Gate)
+		providers[i] = provider{Provider: p, id: id, covers: p.Provider.Profile().Covers, gate: gate}
 	}
 	return providers, nil
 }
@@ -73,10 +75,10 @@ func (p *provider) ttl(r reputation.Report) time.Duration {
 }
 
 // namesOf returns the names of providers.
-func namesOf(list []*provider) []string {
+func namesOf(list []*reservation) []string {
 	names := make([]string, len(list))
-	for i, p := range list {
-		names[i] = p.Source.Name
+	for i, r := range list {
+		names[i] = r.p.Source.Name
 	}
 	return names
 }

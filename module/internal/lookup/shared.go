@@ -31,12 +31,12 @@ const (
 )
 
 // claimAndWait loads the answers of other instances for the due providers. It calls ask for each
-// provider that this instance has claimed, and polls until the other instances have answered for
-// the rest. It returns the providers that remain to be asked because the shared memory is away, and
-// whether the time ended while another instance was asking.
+// provider that this instance has claimed, cancels the other reservations, and polls until the other
+// instances have answered. It returns the providers that remain to be asked because the shared
+// memory is away, and whether the time ended while another instance was asking.
 func (e *Engine) claimAndWait(
-	ctx context.Context, key record.Key, due []*provider, ask func(*provider),
-) (unclaimed []*provider, askedElsewhere bool) {
+	ctx context.Context, key record.Key, due []*reservation, ask func(*reservation),
+) (unclaimed []*reservation, askedElsewhere bool) {
 	for pause := pollFirst; len(due) > 0; pause = min(2*pause, pollMost) {
 		rec, mine, err := e.Shared.Claim(ctx, key, namesOf(due), e.Timeout+leaseSlack)
 		if ctx.Err() != nil {
@@ -47,12 +47,13 @@ func (e *Engine) claimAndWait(
 		}
 		e.mergeShared(key, &rec)
 		now := record.Seconds(time.Now())
-		due = slices.DeleteFunc(due, func(p *provider) bool {
-			if slices.Contains(mine, p.Source.Name) {
-				ask(p)
+		due = slices.DeleteFunc(due, func(r *reservation) bool {
+			if slices.Contains(mine, r.p.Source.Name) {
+				ask(r)
 				return true
 			}
-			a := rec.Find(p.id)
+			r.cancel()
+			a := rec.Find(r.p.id)
 			return a != nil && now < a.Due
 		})
 		if len(due) == 0 {
@@ -146,12 +147,7 @@ func (e *Engine) Recall(ctx context.Context, addr netip.Addr) {
 	if e.Shared == nil || len(e.sources) == 0 || reputation.IsReserved(addr) {
 		return
 	}
-	key := record.KeyOf(addr)
-	rec, err := e.Shared.Load(ctx, key, e.names)
-	if err != nil || rec.Empty() {
-		return
-	}
-	e.mergeShared(key, &rec)
+	_ = e.Shared.Load(ctx, []record.Key{record.KeyOf(addr)}, e.names, e.mergeShared)
 }
 
 // LearnFacts stores the facts that local databases hold about the subject of addr, in place of

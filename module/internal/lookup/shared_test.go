@@ -27,6 +27,8 @@ type board struct {
 	away    bool
 	losing  int // exchanges that give an answer and are lost
 	slow    time.Duration
+	loads   []int // the number of subjects of each exchange
+	claims  int
 	records map[record.Key]record.Record
 	holders map[string]holder
 }
@@ -56,10 +58,19 @@ func (b *board) reach() error {
 	return nil
 }
 
-func (b blackboard) Load(_ context.Context, key record.Key, _ []string) (record.Record, error) {
+func (b blackboard) Load(_ context.Context, keys []record.Key, _ []string, found func(record.Key, *record.Record)) error {
 	b.enter()
 	defer b.mu.Unlock()
-	return b.records[key], b.reach()
+	b.loads = append(b.loads, len(keys))
+	if err := b.reach(); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if rec, ok := b.records[key]; ok {
+			found(key, &rec)
+		}
+	}
+	return nil
 }
 
 func (b blackboard) Claim(_ context.Context, key record.Key, sources []string, lease time.Duration) (record.Record, []string, error) {
@@ -68,6 +79,7 @@ func (b blackboard) Claim(_ context.Context, key record.Key, sources []string, l
 	if err := b.reach(); err != nil {
 		return record.Record{}, nil, err
 	}
+	b.claims++
 	rec, now := b.records[key], time.Now()
 	var mine []string
 	for _, source := range sources {

@@ -113,15 +113,18 @@ func (b bucket) setTag(i int, tag uint64) {
 // victim returns the least used slot. Among equally used ones it goes
 // round, so that each stays as long as possible.
 func victim(head uint64) int {
-	turn := int(version(head) / 2 % slots)
-	least := turn
+	first := turn(head)
+	least := first
 	for k := range slots {
-		if i := (turn + k) % slots; uses(head, i) < uses(head, least) {
+		if i := (first + k) % slots; uses(head, i) < uses(head, least) {
 			least = i
 		}
 	}
 	return least
 }
+
+// turn returns the slot whose turn it is.
+func turn(head uint64) int { return int(version(head) / 2 % slots) }
 
 func (t *Table) bucket(n int) bucket { return t.words[n*t.stride:][:t.stride] }
 
@@ -144,15 +147,53 @@ func (t *Table) locate(n [2]int, tag uint64) position {
 }
 
 // free returns the position for a new subject: a free slot or, when both buckets are full, the
-// least used one. The caller holds the locks of both.
-func (t *Table) free(n [2]int) position {
+// least used one of those without an answer. If all have answers, only a record with an answer gets
+// the least used one. The caller holds the locks of both.
+func (t *Table) free(n [2]int, r *record.Record) (at position, ok bool) {
 	first, second := t.bucket(n[0])[0].Load(), t.bucket(n[1])[0].Load()
 	x, y := occupied(first), occupied(second)
 	i, j := victim(first), victim(second)
-	if x >= minFirst && (y < x || y == slots && uses(second, j) < uses(first, i)) {
-		return position{n[1], j, 1}
+	if x == slots && y == slots {
+		if at = t.unanswered(n); at.slot >= 0 || !r.Answered() {
+			return at, at.slot >= 0
+		}
 	}
-	return position{n[0], i, 0}
+	if x >= minFirst && (y < x || y == slots && uses(second, j) < uses(first, i)) {
+		return position{n[1], j, 1}, true
+	}
+	return position{n[0], i, 0}, true
+}
+
+// unanswered returns the position of the least used subject without an answer in two full buckets.
+func (t *Table) unanswered(n [2]int) (at position) {
+	at.slot = -1
+	least := uint64(maxUses + 1)
+	for second, bucket := range n {
+		b := t.bucket(bucket)
+		head := b[0].Load()
+		for k := range slots {
+			i := (turn(head) + k) % slots
+			if u := uses(head, i); u < least && !t.answered(b, i) {
+				least, at = u, position{bucket, i, uint64(second)}
+			}
+		}
+	}
+	return at
+}
+
+// answered reports whether the record of slot i has an answer.
+func (t *Table) answered(b bucket, i int) bool {
+	w := b[headWords+i*t.size:][:t.size]
+	for n := range t.answers {
+		first := w[1+2*n].Load()
+		if first == 0 {
+			break
+		}
+		if record.AnswerFrom(first, w[2+2*n].Load()).Answered() {
+			return true
+		}
+	}
+	return false
 }
 
 // store writes the record of a subject that is at a position. The caller holds the bucket's lock.

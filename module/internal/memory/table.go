@@ -105,8 +105,9 @@ func (t *Table) get(b bucket, tag, second uint64, into *record.Record) bool {
 }
 
 // Update calls change with the record of a subject, which is empty if there is none, and stores the
-// result. This is atomic: no other writer comes between. A new subject may evict another one. It is
-// not stored if change leaves its record empty. If change appends more answers than the table has
+// result. This is atomic: no other writer comes between. A new subject may evict another one, but
+// one without an answer never evicts one with an answer: it is then not stored. Nor is it if change
+// leaves its record empty. If change appends more answers than the table has
 // room for, they replace those that are due first. change must not use the record after it returns,
 // must be quick, and must not write to the table. Update does not allocate.
 func (t *Table) Update(key record.Key, change func(*record.Record)) {
@@ -123,7 +124,9 @@ func (t *Table) Update(key record.Key, change func(*record.Record)) {
 	case at.slot >= 0:
 		t.store(at, &s.record)
 	case !s.record.Empty():
-		t.insert(t.free(n), tag, newUses, &s.record)
+		if at, ok := t.free(n, &s.record); ok {
+			t.insert(at, tag, newUses, &s.record)
+		}
 	}
 }
 
@@ -136,8 +139,11 @@ func (t *Table) add(key record.Key, used uint64, r *record.Record) bool {
 	if t.locate(n, tag).slot >= 0 {
 		return false
 	}
-	t.insert(t.free(n), tag, used, r)
-	return true
+	at, ok := t.free(n, r)
+	if ok {
+		t.insert(at, tag, used, r)
+	}
+	return ok
 }
 
 // Delete removes a subject and reports whether it was stored.

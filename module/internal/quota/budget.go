@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -57,6 +58,8 @@ type Budget struct {
 	lastKey   uint64
 	asked     map[uint64]bool // the keys with which a call has ended
 
+	networks [numPeriods]*networks // nil for the periods without a share
+
 	logged throttle.Causes[int]
 }
 
@@ -74,31 +77,56 @@ func NewBudget() *Budget {
 	return b
 }
 
-// admit permits one call, or returns why it is skipped. After an admitted call the caller must call
-// release once the provider has returned, and pass the returned function to record.
-func (b *Budget) admit(terms Terms, key uint64, spentUntil, now time.Time) (func(error), *reputation.SkippedError) {
+// admit permits one call about a network, or returns why it is skipped. After an admitted call the
+// caller must call release once the provider has returned, and pass the returned function to
+// record.
+func (b *Budget) admit(
+	terms Terms, key uint64, network record.Key, spentUntil, now time.Time,
+) (func(error), refusal) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lastKey = key
-	if until := b.pausedUntil(key, now); !until.IsZero() {
-		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedBreaker, Until: until}
-	}
-	if !spentUntil.IsZero() {
-		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: spentUntil}
-	}
-	if b.inFlight >= terms.Concurrency {
-		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: now.Add(busyRetry)}
+	switch refused := b.blockedLocked(terms, key, network, now); {
+	case refused.reason == paused || refused.reason == pausedKey:
+		return nil, refused
+	case !spentUntil.IsZero():
+		return nil, refusal{spentOut, spentUntil}
+	case refused.reason != allowed:
+		return nil, refused
 	}
 	done, err := b.breaker.Allow()
 	if err != nil { // Half open, and the one trial is under way.
-		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedBreaker, Until: now.Add(terms.Timeout)}
+		return nil, refusal{paused, now.Add(terms.Timeout)}
 	}
 	if until := b.takeToken(terms.Rate, now); !until.IsZero() {
 		done(errNoEvidence)
-		return nil, &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: until}
+		return nil, refusal{spentOut, until}
 	}
 	b.inFlight++
-	return done, nil
+	b.countNetwork(terms, network, now)
+	return done, refusal{}
+}
+
+// blocked returns why no call may be made, if the reason is a pause, the network's share or the
+// number of running calls. It is the cheap part of admit.
+func (b *Budget) blocked(terms Terms, key uint64, network record.Key, now time.Time) refusal {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.blockedLocked(terms, key, network, now)
+}
+
+func (b *Budget) blockedLocked(terms Terms, key uint64, network record.Key, now time.Time) refusal {
+	switch until := b.pausedUntil(key, now); {
+	case b.opened.until.After(now):
+		return refusal{paused, until}
+	case !until.IsZero():
+		return refusal{pausedKey, until}
+	case !b.networkHasRoom(terms, network, now):
+		return refusal{reason: ofNetwork}
+	case b.inFlight >= terms.Concurrency:
+		return refusal{busy, now.Add(busyRetry)}
+	}
+	return refusal{}
 }
 
 // pausedUntil returns the end of the longest pause that applies to a key, or the zero time.

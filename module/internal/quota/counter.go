@@ -119,11 +119,11 @@ func (a account) usage(windows []Window) []Usage {
 	return usage
 }
 
-// hasRoom reports whether n more calls stay within the limit of each window. The account is one
-// that at has returned.
-func (a account) hasRoom(windows []Window, n int) bool {
-	for _, w := range windows {
-		if a[w.Period].total()+n > w.Limit {
+// hasRoom reports whether n more calls stay within what is available of each window at a time. The
+// account is one that at has returned.
+func (a account) hasRoom(t Terms, n int, now time.Time) bool {
+	for _, w := range t.Windows {
+		if c := a[w.Period]; c.total()+n > t.released(w, c.start, now) {
 			return false
 		}
 	}

@@ -17,8 +17,8 @@ import (
 type Ledger interface {
 	// Take adds n to the count of the present window of each period. If one of the counts would
 	// exceed its limit, or if the ledger enforces the rate and it would be exceeded, Take adds
-	// nothing. Windows of the same period share one count. Of the terms only Windows and Rate are
-	// used.
+	// nothing. The limit is what Burst has made available of it. Windows of the same period share one
+	// count. Of the terms only Windows, Burst and Rate are used.
 	//
 	// With n = 0, Take only reads. A negative n refunds calls that were taken at the time at: a
 	// count does not fall below zero, and a window that is over does not change. The rate gets no
@@ -61,9 +61,14 @@ type Local struct {
 	mu       sync.Mutex // never held during disk I/O
 	accounts map[string]account
 	instance string      // the name of this ledger in a Store, empty until there was one
+	shared   bool        // there is a Store
 	timer    *time.Timer // set while a save is scheduled
 	unsaved  bool
 	closed   bool
+
+	// The file belongs to another process: see Detach.
+	detached bool
+	before   map[string]account // what it had counted when this ledger was detached
 
 	saving sync.Mutex // held while the file is written
 	logged throttle.Causes[int]
@@ -75,7 +80,7 @@ func (l *Local) Take(_ context.Context, name string, t Terms, n int, at time.Tim
 	defer l.mu.Unlock()
 	before := l.accounts[name]
 	acc := before.at(t.Windows, at)
-	if n > 0 && !acc.hasRoom(t.Windows, n) {
+	if n > 0 && !acc.hasRoom(t, n, at) {
 		return Grant{Usage: acc.usage(t.Windows)}, nil
 	}
 	if n == 0 || len(t.Windows) == 0 {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
@@ -28,6 +29,16 @@ type Terms struct {
 
 	// Rate bounds how fast calls follow each other. Default: unlimited.
 	Rate rate.Rate
+
+	// Burst is the part of each quota, up to 1, that is available at the beginning of its window.
+	// The rest becomes available evenly until the end. Quotas of up to 10 calls, and those of a
+	// minute, are available at once. Default: 1.
+	Burst float64
+
+	// NetworkShare is the part of each quota, up to 1, that calls about one IPv4 /24 or IPv6 /48
+	// may use, as counted by this process: a part of what Burst has made available, and always 10
+	// calls. Without a quota, it is that part of 10,000 calls an hour. Default: 1.
+	NetworkShare float64
 
 	// Concurrency is how many calls may run at the same time. Default: 4.
 	Concurrency int
@@ -100,6 +111,10 @@ type Guard struct {
 	mu          sync.Mutex
 	spent       spent
 	loggedSpent time.Time // the end of the spent window that was last logged
+
+	// Reserve refuses every call until closedUntil, in nanoseconds, for closedReason.
+	closedUntil  atomic.Int64
+	closedReason atomic.Uint32
 }
 
 // spent caches a refusal of the ledger, which is then not asked for every further call.
@@ -160,49 +175,20 @@ func (g *Guard) Check(ctx context.Context, q reputation.Query) (reputation.Repor
 	if err := ctx.Err(); err != nil {
 		return reputation.Report{}, fmt.Errorf("ask %s: %w", g.name, err)
 	}
-	began := time.Now()
-	key := fingerprint(q.Key)
-	done, skipped := g.admit(ctx, key, began)
-	if skipped != nil {
+	r, refused := g.reserve(g.terms, fingerprint(q.Key), q.Addr, time.Now(), nil)
+	if refused.reason != allowed {
+		skipped := refused.err()
 		g.observe(g.name, skipped.Result, 0)
 		return reputation.Report{}, skipped
 	}
-	report, err := g.call(ctx, q)
-	now := time.Now()
-	took := now.Sub(began)
-	if callerLeft(ctx, err) && took < g.terms.Timeout {
-		g.budget.record(done, key, errNoEvidence, began, now)
-		return reputation.Report{}, err
-	}
-	if noRequestMade(err) {
-		g.refund(ctx, began)
-	}
-	changed := g.budget.record(done, key, err, began, now)
-	g.logOutcome(ctx, q, err, changed, now)
-	g.notifyChange(changed, err, began)
-	g.observe(g.name, reputation.ResultOf(err), took)
-	return report, err
-}
-
-// admit asks the budget and the ledger for one call.
-func (g *Guard) admit(ctx context.Context, key uint64, now time.Time) (func(error), *reputation.SkippedError) {
-	done, skipped := g.budget.admit(g.terms, key, g.spentUntil(now), now)
-	if skipped != nil {
-		return nil, skipped
-	}
-	if skipped := g.take(ctx, now); skipped != nil {
-		g.budget.release()
-		g.budget.record(done, key, skipped, now, now)
-		return nil, skipped
-	}
-	return done, nil
+	return r.Check(ctx, q)
 }
 
 // spentUntil returns the end of a window that is cached as spent, or the zero time.
 func (g *Guard) spentUntil(now time.Time) time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !now.Before(g.spent.until) || now.Sub(g.spent.asked) >= recheckSpent {
+	if !now.Before(g.spent.until) || now.Sub(g.spent.asked).Abs() >= recheckSpent {
 		return time.Time{}
 	}
 	return g.spent.until
@@ -210,27 +196,29 @@ func (g *Guard) spentUntil(now time.Time) time.Time {
 
 // take counts one call in the ledger. The ledger is asked also when there is only a rate, since it
 // may enforce the rate of all instances.
-func (g *Guard) take(ctx context.Context, now time.Time) *reputation.SkippedError {
-	if len(g.terms.Windows) == 0 && !g.terms.Rate.Bounded() {
-		return nil
+func (g *Guard) take(ctx context.Context, terms Terms, now time.Time) refusal {
+	if len(terms.Windows) == 0 && !terms.Rate.Bounded() {
+		return refusal{}
 	}
-	grant, err := g.ledger.Take(ctx, g.name, g.terms, 1, now)
+	grant, err := g.ledger.Take(ctx, g.name, terms, 1, now)
 	if err != nil {
 		if ctx.Err() == nil { // otherwise the caller has cancelled
 			g.logLedgerFailure(ctx, err)
 		}
-		return &reputation.SkippedError{Result: reputation.ResultSkippedQuota}
+		return refusal{reason: spentOut}
 	}
 	if grant.Granted {
-		return nil
+		return refusal{}
 	}
-	if window, until := spentUntil(g.terms.Windows, grant.Usage); !until.IsZero() {
+	if window, until := spentUntil(terms.Windows, grant.Usage); !until.IsZero() {
 		g.recordSpent(ctx, now, window, until)
-		return &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: until}
+		return refusal{spentOut, until}
 	}
-	// The rate has refused, or the ledger, which may grant only a share of the quota. Neither
-	// refusal is cached.
-	return &reputation.SkippedError{Result: reputation.ResultSkippedQuota, Until: grant.RetryAt}
+	if until := terms.nextAt(grant.Usage, now); !until.IsZero() {
+		return refusal{spentOut, until}
+	}
+	// The rate has refused, or the ledger, which may grant only a share of the quota.
+	return refusal{spentOut, grant.RetryAt}
 }
 
 // spentUntil returns the last of the full windows to end, and when it does, or the zero time if
@@ -304,6 +292,9 @@ func (g *Guard) Forgive() {
 	clear(g.budget.refused)
 }
 
+// CountSkipped counts a call that Reserve has refused.
+func (g *Guard) CountSkipped(why reputation.Result) { g.observe(g.name, why, 0) }
+
 // Skip counts a skipped call and returns its error. The caller uses it while all keys are set
 // aside, or there is none yet.
 func (g *Guard) Skip(until time.Time) error {
@@ -320,13 +311,13 @@ func (g *Guard) Sync(ctx context.Context) {
 }
 
 // refund gives a call that was not made back to the windows that it was taken from.
-func (g *Guard) refund(ctx context.Context, taken time.Time) {
-	if len(g.terms.Windows) == 0 {
+func (g *Guard) refund(ctx context.Context, terms Terms, taken time.Time) {
+	if len(terms.Windows) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.terms.Timeout)
 	defer cancel()
-	if _, err := g.ledger.Take(ctx, g.name, g.terms, -1, taken); err != nil {
+	if _, err := g.ledger.Take(ctx, g.name, terms, -1, taken); err != nil {
 		g.logLedgerFailure(ctx, err)
 	}
 	g.mu.Lock()

@@ -61,6 +61,10 @@ func NewShared(store Store, local *Local, share float64, log *slog.Logger) *Shar
 	if local.instance == "" {
 		local.instance = rand.Text() // saved with the first count; no store knows it before
 	}
+	local.shared = true
+	if local.detached {
+		local.oweOnlyOwn()
+	}
 	return &Shared{store: store, local: local, share: min(share, 1), log: log, rates: make(map[string]*tokens)}
 }
 
@@ -156,8 +160,9 @@ func (s *Shared) request(name string, t Terms, n int, at time.Time) (Count, []Pe
 		acc[p] = known
 		periods = append(periods, p)
 		c.Windows = append(c.Windows, WindowCount{
-			Period: p.String(), Start: known.start, End: p.End(known.start), Limit: limit,
-			Owed: known.owed, Epoch: known.epoch, Version: known.version,
+			Period: p.String(), Start: known.start, End: p.End(known.start),
+			Limit: t.released(Window{limit, p}, known.start, at),
+			Owed:  known.owed, Epoch: known.epoch, Version: known.version,
 			Known: known.used, Settled: known.settled,
 		})
 	}
@@ -229,7 +234,8 @@ func (s *Shared) takeLocally(name string, t Terms, n int, at time.Time) Grant {
 			continue
 		}
 		c := acc[p]
-		if c.unsettled()+n > s.shareOf(limit-c.used) {
+		available := t.released(Window{limit, Period(p)}, c.start, at)
+		if c.unsettled()+n > s.shareOf(available-c.used) {
 			return grant
 		}
 		after[p] = c.owe(n)

@@ -21,6 +21,10 @@ type Status struct {
 	// Failures is how many calls have failed since the last answer.
 	Failures int `json:"failures,omitempty"`
 
+	// PacedUntil is when the next call becomes available, while calls are left that are spread over
+	// the rest of a window.
+	PacedUntil time.Time `json:"paced_until,omitzero"`
+
 	// Windows are the quotas in the order of the terms.
 	Windows []WindowStatus `json:"windows,omitempty"`
 
@@ -68,6 +72,9 @@ func (g *Guard) Status() Status {
 		return s
 	}
 	usage := g.ledger.Look(g.name, g.terms, now)
+	if _, spent := spentUntil(g.terms.Windows, usage); spent.IsZero() {
+		s.PacedUntil = g.terms.nextAt(usage, now)
+	}
 	for i, w := range g.terms.Windows {
 		u := usage[i]
 		s.Windows = append(s.Windows, WindowStatus{

@@ -89,7 +89,7 @@ type WindowCount struct {
 	// Start and End are when this window and the next one begin, in UTC and whole seconds.
 	Start, End time.Time
 
-	// Limit is the number of calls in a window, 1 to MaxLimit.
+	// Limit is the number of calls that may have been made in the window by now, 1 to MaxLimit.
 	Limit int
 
 	// Owed is the number of calls that the instance has made in this window without the store,

@@ -45,6 +45,16 @@ func (k Key) Subject() netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(b), 64)
 }
 
+// Network returns the network of the subject, as the key of its first address: an IPv4 /24 or an
+// IPv6 /48. What one network may use of a resource is bounded, since whoever has a network can
+// change addresses within it.
+func (k Key) Network() Key {
+	if k <= math.MaxUint32 {
+		return k &^ 0xff
+	}
+	return k &^ 0xffff
+}
+
 // SourceID identifies a provider in a record. It is derived from the provider's name, so that
 // records outlive reloads and restarts; 0 is no provider.
 type SourceID uint16
@@ -155,6 +165,20 @@ func (r *Record) FindAt(i int, source SourceID) *Answer {
 		return &r.Answers[i]
 	}
 	return r.Find(source)
+}
+
+// Answered reports whether a provider has ever answered about the subject. A record that only says
+// that nobody did, or that has only facts of local databases, costs no call to make again.
+func (r *Record) Answered() bool {
+	for i := range r.Answers {
+		if r.Answers[i].Source == 0 {
+			return false
+		}
+		if r.Answers[i].Answered() {
+			return true
+		}
+	}
+	return false
 }
 
 // Empty reports whether the record has neither answers nor facts.

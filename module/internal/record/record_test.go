@@ -132,3 +132,13 @@ func TestNamesOfOurProvidersDiffer(t *testing.T) {
 		seen[id] = name
 	}
 }
+
+func TestNetwork(t *testing.T) {
+	for addr, first := range map[string]string{
+		"203.0.113.77": "203.0.113.0", "2001:db8:1:ffff::9": "2001:db8:1::", "2001:db8:2::": "2001:db8:2::",
+	} {
+		if got, want := KeyOf(netip.MustParseAddr(addr)).Network(), KeyOf(netip.MustParseAddr(first)); got != want {
+			t.Errorf("%s is of %s, want %s", addr, got.Subject(), want.Subject())
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -27,11 +28,17 @@ func (c clientCache) Put(tb testing.TB, key record.Key, source string, r reputat
 
 func (c clientCache) Get(tb testing.TB, key record.Key, sources []string) record.Record {
 	tb.Helper()
-	rec, err := c.Load(tb.Context(), key, sources)
+	rec, err := c.load(tb.Context(), key, sources)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return rec
+}
+
+// load loads one subject.
+func (c *Client) load(ctx context.Context, key record.Key, sources []string) (rec record.Record, err error) {
+	err = c.Load(ctx, []record.Key{key}, sources, func(_ record.Key, found *record.Record) { rec = *found })
+	return rec, err
 }
 
 func (c clientCache) Delete(tb testing.TB, key record.Key) bool {

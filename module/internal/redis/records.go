@@ -49,18 +49,37 @@ func (c *Client) askingKey(subject netip.Prefix, source string) string {
 	return c.key("{" + subject.String() + "}:asking:" + source)
 }
 
-// Load returns the stored reports of the given sources on a subject.
-func (c *Client) Load(ctx context.Context, key record.Key, sources []string) (rec record.Record, err error) {
-	err = c.do(ctx, func(ctx context.Context) error {
-		values, err := c.rdb.HMGet(ctx, c.recordKey(key.Subject()), sources...).Result()
-		for i, value := range values {
-			if text, ok := value.(string); ok {
-				restore(&rec, sources[i], text)
+// Load calls found with the stored reports of the given sources on each of the subjects that has
+// any. It is one exchange. found must not use the record after it returns.
+func (c *Client) Load(
+	ctx context.Context, keys []record.Key, sources []string, found func(record.Key, *record.Record),
+) error {
+	replies := make([]*goredis.SliceCmd, len(keys))
+	err := c.do(ctx, func(ctx context.Context) error {
+		_, err := c.rdb.Pipelined(ctx, func(p goredis.Pipeliner) error {
+			for i, key := range keys {
+				replies[i] = p.HMGet(ctx, c.recordKey(key.Subject()), sources...)
 			}
-		}
+			return nil
+		})
 		return err
 	})
-	return rec, err
+	if err != nil {
+		return err
+	}
+	var rec record.Record
+	for i, key := range keys {
+		rec.Reset()
+		for j, value := range replies[i].Val() {
+			if text, ok := value.(string); ok {
+				restore(&rec, sources[j], text)
+			}
+		}
+		if !rec.Empty() {
+			found(key, &rec)
+		}
+	}
+	return nil
 }
 
 // Claim returns the stored reports of the given sources on a subject, and the sources that the

@@ -50,7 +50,7 @@ func keepsRecords(tb testing.TB, c *Client) {
 		}
 		var want record.Record
 		want.Learn(record.Pack(record.IDOf("abuseipdb"), bad, now, now.Add(time.Hour)), bad.Facts)
-		rec, err = c.Load(ctx, key, []string{"abuseipdb", "dronebl"})
+		rec, err = c.load(ctx, key, []string{"abuseipdb", "dronebl"})
 		if diff := cmp.Diff(want, rec, cmp.AllowUnexported(reputation.Nature{})); diff != "" || err != nil {
 			tb.Errorf("loaded (-want +got):\n%s%v", diff, err)
 		}
@@ -203,7 +203,7 @@ func TestNothingOlderReplaces(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		rec, err := c.Load(ctx, key6, []string{"abuseipdb", "other", "unheard"})
+		rec, err := c.load(ctx, key6, []string{"abuseipdb", "other", "unheard"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -132,6 +132,7 @@ func TestKindsOfServers(t *testing.T) {
 		other := open(t, Options{Addresses: cluster.Addrs[3:4], Cluster: true})
 		awaitUp(t, other, true)
 		agree(t, map[string]string{"x": `1 "said"`}, follow(t, c, entry("x", 1, "said")), follow(t, other))
+		sharesLists(t, c)
 	})
 	t.Run("sentinel", func(t *testing.T) {
 		s := testenv.RedisSentinel(t)
@@ -154,6 +155,7 @@ func TestKindsOfServers(t *testing.T) {
 		})
 		awaitUp(t, c, true)
 		exchange(t, c)
+		sharesLists(t, c)
 		if n := server.CLI("-n", "3", "DBSIZE"); n == "0" {
 			t.Error("nothing is in database 3")
 		}
@@ -302,7 +304,7 @@ func TestFaultsAreTold(t *testing.T) {
 		server.CLI("CONFIG", "SET", "maxmemory", "1", "maxmemory-policy", "noeviction")
 		_, _ = c.Count(t.Context(), quota.Count{Account: "a", N: 1, Windows: []quota.WindowCount{today(1000)}})
 		for range 3 { // what only reads goes well, and hides nothing
-			if _, err := c.Load(t.Context(), key4, []string{"abuseipdb"}); err != nil && !errors.Is(err, ErrUnavailable) {
+			if _, err := c.load(t.Context(), key4, []string{"abuseipdb"}); err != nil && !errors.Is(err, ErrUnavailable) {
 				t.Error(err)
 			}
 		}

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -122,22 +123,57 @@ func traceLimit(ctx context.Context) func(limit.Decision, bool) {
 	}
 }
 
-// TracedProvider makes a span of each call to a provider, and of each that its terms forbid.
+// GatedProvider is a provider that knows whether it may be asked.
+type GatedProvider interface {
+	reputation.Provider
+	lookup.Gate
+}
+
+// TracedProvider makes a span of each call to a provider.
 type TracedProvider struct {
 	Name string
-	reputation.Provider
+	GatedProvider
 }
 
 // Check implements reputation.Provider.
 func (p TracedProvider) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	return p.trace(ctx, q, p.GatedProvider.Check)
+}
+
+// Reserve implements lookup.Gate.
+func (p TracedProvider) Reserve(
+	addr netip.Addr, urgent bool, now time.Time,
+) (lookup.Reservation, reputation.Result, bool) {
+	r, why, waits := p.GatedProvider.Reserve(addr, urgent, now)
+	if r == nil {
+		return nil, why, waits
+	}
+	return tracedReservation{r, p}, why, waits
+}
+
+// tracedReservation makes a span of the call.
+type tracedReservation struct {
+	lookup.Reservation
+	provider TracedProvider
+}
+
+// Check implements lookup.Reservation.
+func (r tracedReservation) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	return r.provider.trace(ctx, q, r.Reservation.Check)
+}
+
+// trace makes a span of a call.
+func (p TracedProvider) trace(
+	ctx context.Context, q reputation.Query, check func(context.Context, reputation.Query) (reputation.Report, error),
+) (reputation.Report, error) {
 	t := traced(ctx)
 	if t == nil {
-		return p.Provider.Check(ctx, q)
+		return check(ctx, q)
 	}
 	ctx, span := t.Start(ctx, "ip_reputation.provider",
 		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrProvider.String(p.Name)))
 	defer span.End()
-	report, err := p.Provider.Check(ctx, q)
+	report, err := check(ctx, q)
 	result := reputation.ResultOf(err)
 	span.SetAttributes(attrResult.String(result.String()))
 	switch result {
@@ -281,10 +317,10 @@ func (h tracedHistory) Rules(ctx context.Context, r history.Ranking) (history.Ru
 
 // Interface guards
 var (
-	_ history.Reader      = tracedHistory{}
-	_ lookup.Tracer       = lookupTracer{}
-	_ lookup.Shared       = tracedShared{}
-	_ quota.Store         = tracedCounts{}
-	_ limit.Store         = tracedTokens{}
-	_ reputation.Provider = TracedProvider{}
+	_ history.Reader = tracedHistory{}
+	_ lookup.Tracer  = lookupTracer{}
+	_ lookup.Shared  = tracedShared{}
+	_ quota.Store    = tracedCounts{}
+	_ limit.Store    = tracedTokens{}
+	_ GatedProvider  = TracedProvider{}
 )

@@ -41,7 +41,10 @@ func (s failingShared) Claim(context.Context, record.Key, []string, time.Duratio
 	return record.Record{}, nil, s.err
 }
 
-type failingService struct{ err error }
+type failingService struct {
+	lookup.Gate
+	err error
+}
 
 func (failingService) Profile() reputation.Profile { return reputation.Profile{Name: "p"} }
 
@@ -79,7 +82,7 @@ func TestSpansOfFailures(t *testing.T) {
 			if tc.shared {
 				_, _, err = tracedShared{failingShared{err: tc.err}}.Claim(ctx, 0, nil, 0)
 			} else {
-				_, err = TracedProvider{"p", failingService{tc.err}}.Check(ctx, reputation.Query{})
+				_, err = TracedProvider{"p", failingService{err: tc.err}}.Check(ctx, reputation.Query{})
 			}
 			if !errors.Is(err, tc.err) {
 				t.Errorf("the error became %v", err)

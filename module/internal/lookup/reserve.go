@@ -1,0 +1,107 @@
+package lookup
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// Gate is a provider that knows beforehand whether it may be asked. One that is no Gate is always
+// asked.
+type Gate interface {
+	// Reserve reserves a call about addr. It is called while a request waits, and mostly when the
+	// answer is no: it must be quick, ask nobody, and not allocate then. urgent means that an
+	// operator asks. If the call may not be made, the Reservation is nil, why is the reason, and
+	// waits means that the call may be made as soon as another one ends.
+	Reserve(addr netip.Addr, urgent bool, now time.Time) (r Reservation, why reputation.Result, waits bool)
+	// CountSkipped counts a call that was not made, once for each subject and minute.
+	CountSkipped(why reputation.Result)
+}
+
+// Reservation is a call that a provider allows. It is ended by one call of either method.
+type Reservation interface {
+	// Check makes the call.
+	Check(ctx context.Context, q reputation.Query) (reputation.Report, error)
+	// Cancel gives the reservation back.
+	Cancel()
+}
+
+// reservation is a call to one provider that may be made.
+type reservation struct {
+	p    *provider
+	call Reservation // nil if it is over, or the provider is no Gate: it then decides when it is asked
+}
+
+// take returns the reservation for the one who makes the call. What is left cancels nothing.
+func (r *reservation) take() reservation {
+	taken := *r
+	r.call = nil
+	return taken
+}
+
+func (r *reservation) cancel() {
+	if call := r.take().call; call != nil {
+		call.Cancel()
+	}
+}
+
+func (r *reservation) check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	if r.call == nil {
+		return r.p.Provider.Provider.Check(ctx, q)
+	}
+	return r.call.Check(ctx, q)
+}
+
+// reserved is whether providers may be asked about a subject. If it is the zero value, none may, or
+// none has to be.
+type reserved struct {
+	// list are the calls that may be made. With any, the subject has a place in Engine.running.
+	list []reservation
+
+	// waits means that there are none, but will be when other calls end.
+	waits bool
+}
+
+// reserve reserves a call to each provider whose answer is due, or to all of them. count counts
+// those that may not be asked.
+func (e *Engine) reserve(
+	key record.Key, addr netip.Addr, rec *record.Record, all, count bool, now time.Time,
+) (r reserved) {
+	waits, at := false, record.Seconds(now)
+	for i := range e.sources {
+		p := &e.sources[i]
+		if !p.covers.Has(addr) {
+			continue
+		}
+		if a := rec.FindAt(i, p.id); !all && a != nil && at < a.Due {
+			continue
+		}
+		call, why, busy := p.reserve(addr, all, now)
+		if why != reputation.ResultOK {
+			waits = waits || busy
+			if count && !busy {
+				p.gate.CountSkipped(why)
+			}
+			continue
+		}
+		if len(r.list) == 0 && !e.running.take(key) {
+			call.cancel()
+			return reserved{}
+		}
+		r.list = append(r.list, call)
+	}
+	r.waits = waits && len(r.list) == 0
+	return r
+}
+
+// reserve reserves a call.
+func (p *provider) reserve(addr netip.Addr, urgent bool, now time.Time) (reservation, reputation.Result, bool) {
+	if p.gate == nil {
+		return reservation{p: p}, reputation.ResultOK, false
+	}
+	call, why, waits := p.gate.Reserve(addr, urgent, now)
+	return reservation{p, call}, why, waits
+}

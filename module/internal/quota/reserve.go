@@ -1,0 +1,178 @@
+package quota
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// refusal is why a call is not made. It is a value, since requests that cannot be answered cause
+// many of them.
+type refusal struct {
+	reason reason
+	until  time.Time // when to try again; zero if that is not known
+}
+
+type reason uint8
+
+const (
+	allowed   reason = iota
+	paused           // the breaker is open
+	pausedKey        // the service refused or throttled the key
+	spentOut         // a quota is spent or ahead of its pace, or the rate has no room
+	ofNetwork        // the network has used its share
+	busy             // as many calls as may run at the same time are running
+)
+
+// result returns the result that stands for the reason.
+func (r reason) result() reputation.Result {
+	switch r {
+	case allowed:
+		return reputation.ResultOK
+	case paused, pausedKey:
+		return reputation.ResultSkippedBreaker
+	}
+	return reputation.ResultSkippedQuota
+}
+
+// err returns the refusal as the error of a call.
+func (r refusal) err() *reputation.SkippedError {
+	return &reputation.SkippedError{Result: r.reason.result(), Until: r.until}
+}
+
+// Reservation is a call that the terms allow. Its owner ends it by Check or by Cancel.
+type Reservation struct {
+	guard   *Guard
+	terms   Terms
+	done    func(error)
+	key     uint64
+	network record.Key
+	at      time.Time
+}
+
+// recheckClosed is how long a refusal is believed that concerns everybody: calls may be refunded,
+// and the service may answer again.
+const recheckClosed = time.Second
+
+// Reserve reserves a call about addr with the given key, as far as this process knows that there is
+// one. It asks nobody, and is cheap where the answer is no. An urgent call is one that an operator
+// asks for: see Terms.urgent. Without a Reservation, the result says why; waits means that only
+// running calls prevent it.
+func (g *Guard) Reserve(
+	key string, addr netip.Addr, urgent bool, now time.Time,
+) (r *Reservation, why reputation.Result, waits bool) {
+	terms := g.terms
+	if urgent {
+		terms = terms.urgent()
+	} else if g.closed(now) {
+		return nil, reason(g.closedReason.Load()).result(), false
+	}
+	r, refused := g.reserve(terms, fingerprint(key), addr, now, g.knownUntil)
+	if refused.reason == allowed {
+		return r, reputation.ResultOK, false
+	}
+	if !urgent {
+		g.close(refused, now)
+	}
+	return nil, refused.reason.result(), refused.reason == busy
+}
+
+// reserve asks the budget for one call. known, if set, returns until when the counts that this
+// process knows allow none.
+func (g *Guard) reserve(
+	terms Terms, key uint64, addr netip.Addr, now time.Time, known func(Terms, time.Time) time.Time,
+) (*Reservation, refusal) {
+	network := record.KeyOf(addr).Network()
+	until := g.spentUntil(now)
+	if known != nil && until.IsZero() {
+		if refused := g.budget.blocked(terms, key, network, now); refused.reason != allowed {
+			return nil, refused
+		}
+		until = known(terms, now)
+	}
+	done, refused := g.budget.admit(terms, key, network, until, now)
+	if refused.reason != allowed {
+		return nil, refused
+	}
+	return &Reservation{guard: g, terms: terms, done: done, key: key, network: network, at: now}, refusal{}
+}
+
+// knownUntil returns until when the counts that this process knows allow no call, or the zero time.
+// The counts of other instances may be higher: the ledger decides.
+func (g *Guard) knownUntil(terms Terms, now time.Time) time.Time {
+	if len(terms.Windows) == 0 {
+		return time.Time{}
+	}
+	usage := g.ledger.Look(g.name, terms, now)
+	if window, until := spentUntil(terms.Windows, usage); !until.IsZero() {
+		g.recordSpent(context.Background(), now, window, until)
+		return until
+	}
+	return terms.nextAt(usage, now)
+}
+
+// closed reports whether a refusal is still believed. One from a time when the clock was ahead is not.
+func (g *Guard) closed(now time.Time) bool {
+	left := g.closedUntil.Load() - now.UnixNano()
+	return left > 0 && left <= int64(recheckClosed)
+}
+
+// close makes Reserve refuse calls for a moment, if a refusal concerns everybody.
+func (g *Guard) close(r refusal, now time.Time) {
+	if r.reason != paused && r.reason != spentOut {
+		return
+	}
+	until := now.Add(recheckClosed)
+	if !r.until.IsZero() && r.until.Before(until) {
+		until = r.until
+	}
+	g.closedReason.Store(uint32(r.reason))
+	g.closedUntil.Store(until.UnixNano())
+}
+
+// Cancel gives the reservation back. What the rate has granted refills by itself.
+func (r *Reservation) Cancel() {
+	r.guard.budget.release()
+	r.guard.budget.record(r.done, r.key, errNoEvidence, r.at, r.at)
+	r.guard.budget.refundNetwork(r.terms, r.network, r.at)
+}
+
+// Check makes the call, as Guard.Check does. The query must have the key and the address of the
+// reservation.
+func (r *Reservation) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	g := r.guard
+	if err := ctx.Err(); err != nil {
+		r.Cancel()
+		return reputation.Report{}, fmt.Errorf("ask %s: %w", g.name, err)
+	}
+	began := time.Now()
+	if refused := g.take(ctx, r.terms, began); refused.reason != allowed {
+		r.Cancel()
+		if ctx.Err() == nil {
+			g.close(refused, began)
+		}
+		skipped := refused.err()
+		g.observe(g.name, skipped.Result, 0)
+		return reputation.Report{}, skipped
+	}
+	report, err := g.call(ctx, q)
+	now := time.Now()
+	took := now.Sub(began)
+	if callerLeft(ctx, err) && took < g.terms.Timeout {
+		g.budget.record(r.done, r.key, errNoEvidence, began, now)
+		return reputation.Report{}, err
+	}
+	if noRequestMade(err) {
+		g.refund(ctx, r.terms, began)
+		g.budget.refundNetwork(r.terms, r.network, r.at)
+	}
+	changed := g.budget.record(r.done, r.key, err, began, now)
+	g.logOutcome(ctx, q, err, changed, now)
+	g.notifyChange(changed, err, began)
+	g.observe(g.name, reputation.ResultOf(err), took)
+	return report, err
+}
