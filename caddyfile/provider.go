@@ -23,6 +23,8 @@ const providers = "ip_reputation.providers"
 //		burst         <above 0 to 1>
 //		network_share <above 0 to 1>
 //		rate          <calls>/<time>
+//		send          address|network
+//		ask           always|unless_listed
 //		timeout       <duration>
 //		concurrency   <number>
 //		trust         <0 to 1>
@@ -51,6 +53,8 @@ func providerOption(to *[]provider.Provider) option.Setter {
 			option.Once("burst", option.Share(&p.Burst), p.Check),
 			option.Once("network_share", option.Share(&p.NetworkShare), p.Check),
 			option.Once("rate", option.Text(&p.Rate, "calls in a short time, such as 5/s"), p.Check),
+			option.Once("send", option.OneOf(&p.Send, "address", "network")),
+			option.Once("ask", option.OneOf(&p.Ask, "always", "unless_listed")),
 			option.Once("timeout", option.Duration(&p.Timeout, ""), p.Check),
 			option.Once("concurrency", option.Number(&p.Concurrency, "a number of calls above 0"), p.Check),
 			option.Once("trust", option.Share(&p.Trust)),

@@ -73,6 +73,8 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr) adminapi
 		switch paced := health.Paced(status); {
 		case !known.Covered:
 			p.Problem = "it does not cover addresses of this kind"
+		case known.HeldBack:
+			p.Problem = "it is not asked about addresses on a list (ask unless_listed)"
 		case p.Problem == "" && paced != "" && !now.Before(known.Due):
 			p.Problem = paced + "; --fresh (?fresh) does not wait for it"
 		}

@@ -56,6 +56,15 @@ type Provider struct {
 	// networks. Default: 0.1.
 	NetworkShare *float64 `json:"network_share,omitempty"`
 
+	// What is sent of an IPv6 address: `address`, all of it, or `network`, the first address of its /64. Services have
+	// reports about whole addresses, and know less of a network: `network` is for who may send no more. IPv4 addresses are
+	// sent whole in any case, since an answer about a neighbour would be about somebody else. Default: `address`.
+	Send string `json:"send,omitempty"`
+
+	// Which addresses the service is asked about: `always`, all whose verdict it can change, or `unless_listed`, those
+	// that are on no feed and not denied. Addresses on an `exempt` list are never sent. Default: `always`.
+	Ask string `json:"ask,omitempty"`
+
 	// How long one call may take. Requests do not wait for it longer than `wait`. Default: 2s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
@@ -129,7 +138,10 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 		logged: new(throttle.Causes[string]), notifiedUntil: new(atomic.Int64),
 	}
 	traced := runtime.TracedProvider{Name: name, GatedProvider: withKey}
-	return lookup.Provider{Source: source, Provider: traced, ListedTTL: listed, CleanTTL: clean}, nil
+	return lookup.Provider{
+		Source: source, Provider: traced, ListedTTL: listed, CleanTTL: clean,
+		UnlessListed: p.Ask == "unless_listed", SendNetwork: p.Send == "network",
+	}, nil
 }
 
 // openKeys returns the provider's keys, in the order written.

@@ -120,6 +120,10 @@ func (p *Provider) terms(profile reputation.Profile) (terms quota.Terms, listed,
 		err = fmt.Errorf("timeout %s is out of range: use up to 1m", terms.Timeout)
 	case terms.Concurrency < 0 || terms.Concurrency > 1000:
 		err = fmt.Errorf("concurrency %d is out of range: use 1 to 1000", terms.Concurrency)
+	case p.Send != "" && p.Send != "address" && p.Send != "network":
+		err = fmt.Errorf("unknown send %q: use address or network", p.Send)
+	case p.Ask != "" && p.Ask != "always" && p.Ask != "unless_listed":
+		err = fmt.Errorf("unknown ask %q: use always or unless_listed", p.Ask)
 	case listed < time.Second || clean < time.Second:
 		err = fmt.Errorf("ttl %s %s: use at least 1s, or every request asks the service", listed, clean)
 	}
