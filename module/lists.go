@@ -57,6 +57,7 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 		specs[i], keyHashes[i] = list.spec, list.keyHash
 		rt := a.runtime
 		rt.ListNames, rt.ListMeanings = append(rt.ListNames, list.spec.Name), append(rt.ListMeanings, list.meaning)
+		rt.ListsShown = append(rt.ListsShown, listShown(list.spec))
 	}
 	return a.runtime.OpenLists(specs, keyHashes)
 }
@@ -92,6 +93,20 @@ func (a *App) lists() (all []configuredList, err error) {
 		names[name] = true
 	}
 	return all, nil
+}
+
+// listShown is a list's name with the file or the host that it comes from.
+func listShown(spec feed.Spec) string {
+	from := spec.File
+	if len(spec.URLs) > 0 {
+		if u, err := url.Parse(spec.URLs[0]); err == nil {
+			from = u.Host
+		}
+	}
+	if from == "" {
+		return spec.Name
+	}
+	return spec.Name + " (" + from + ")"
 }
 
 // CheckSources reports what is wrong with the lists and providers together, as far as it can be judged without files,
