@@ -189,12 +189,13 @@ func TestRequests(t *testing.T) {
 	l.add([]history.Decision{row("mine", time.Hour), row("mine", 30*time.Hour), row("other", time.Hour)}, nil)
 	for from, want := range map[time.Time]int{{}: 1, readNow.Add(-48 * time.Hour): 2} {
 		found, err := l.Requests(t.Context(), "mine", history.Period{From: from})
-		if err != nil || len(found.Decisions) != want || found.Decisions[0].RequestID != "mine" || found.Decisions[0].Rule != "block score 85" ||
-			!found.Decisions[0].First.Equal(readNow.Add(-time.Hour)) {
+		if err != nil || len(found.Decisions) != want || found.Decisions[0].RequestID != "mine" ||
+			found.Decisions[0].Rule != "block score 85" || !found.Decisions[0].First.Equal(readNow.Add(-time.Hour)) {
 			t.Errorf("from %s: %+v, %v", from, found, err)
 		}
 	}
-	if found, err := l.Requests(t.Context(), "nobody's", history.Period{}); err != nil || found.Decisions == nil || len(found.Decisions) > 0 {
+	found, err := l.Requests(t.Context(), "nobody's", history.Period{})
+	if err != nil || found.Decisions == nil || len(found.Decisions) > 0 {
 		t.Errorf("unknown: %+v, %v", found, err)
 	}
 }

@@ -39,10 +39,11 @@ func (r *reader) Requests(ctx context.Context, id string, p history.Period) (his
 	args["request"], args["limit"] = id, maxRequests
 	found := history.Requests{Period: p, Decisions: []history.Decision{}}
 	err = r.read(ctx, "the decisions of a request", func(a *readTx) error {
-		found.Decisions, err = selectRows(a, decisionsOfRequest, args, func(row pgx.CollectableRow) (history.Decision, error) {
+		scan := func(row pgx.CollectableRow) (history.Decision, error) {
 			d, _, err := scanDecision(row)
 			return d, err
-		})
+		}
+		found.Decisions, err = selectRows(a, decisionsOfRequest, args, scan)
 		return err
 	})
 	return found, err

@@ -52,3 +52,12 @@ func TestFindTheLatest(t *testing.T) {
 		t.Errorf("found %+v", r)
 	}
 }
+
+func BenchmarkRefusals(b *testing.B) {
+	all := new(refusals)
+	r := Refusal{RequestID: "a", Address: netip.AddrFrom4([4]byte{203, 0, 113, 7}), Host: "app.example.com"}
+	b.ReportAllocs()
+	for b.Loop() {
+		all.Add(r)
+	}
+}
