@@ -250,7 +250,7 @@ func (e *Engine) checkProvider(ctx context.Context, r reservation, addr netip.Ad
 			a = answer{err: fmt.Errorf("provider %s panicked", r.p.Source.Name), at: time.Now()}
 		}
 	}()
-	report, err := r.check(ctx, reputation.Query{Addr: addr})
+	report, err := r.check(ctx, r.p.query(addr))
 	return answer{report: report, err: err, at: time.Now()}
 }
 

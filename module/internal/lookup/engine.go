@@ -279,8 +279,8 @@ func (e *Engine) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration
 	case match.settled:
 		origin = reputation.OriginList
 	}
-	due, missing := e.due(addr, &s.record, now)
-	if due == 0 || match.settled {
+	due, missing := e.due(addr, match, &s.record, now)
+	if due == 0 {
 		e.Observer.CountLookup(origin)
 		return e.judge(addr, match, s, now, origin, false)
 	}
@@ -327,10 +327,10 @@ func (e *Engine) override(addr netip.Addr, match *listMatch) (reputation.Verdict
 
 // due returns how many providers have to be asked about addr, and how many of them have never
 // answered.
-func (e *Engine) due(addr netip.Addr, rec *record.Record, now uint32) (due, missing int) {
+func (e *Engine) due(addr netip.Addr, match *listMatch, rec *record.Record, now uint32) (due, missing int) {
 	for i := range e.sources {
 		p := &e.sources[i]
-		if !p.covers.Has(addr) {
+		if !p.covers.Has(addr) || p.holdsBack(match) {
 			continue
 		}
 		a := rec.FindAt(i, p.id)
