@@ -127,6 +127,37 @@ func TestDropEndsOneStream(t *testing.T) {
 	}
 }
 
+// TestDropFromATrustedProxyBlocks proves that a proxy gets an answer for whom it hands on, on a connection that stays, and
+// that headers, log and metrics say block.
+func TestDropFromATrustedProxyBlocks(t *testing.T) {
+	c := newConfig(t)
+	c.app["deny"] = []any{deniedClient, "127.0.0.9"}
+	c.handler["rules"] = []any{rule("drop", object{"score": "100"})}
+	c.server = object{"trusted_proxies": object{"source": "static", "ranges": []any{"127.0.0.1/32"}}}
+	r := startCaddy(t, c)
+	before := r.metric(t, `requests_total{action="block",mode="enforce",status="fresh"}`)
+
+	ask := func(client, connection string) string {
+		return lines("GET / HTTP/1.1", "Host: "+siteName, "X-Forwarded-For: "+client, "Connection: "+connection, "")
+	}
+	answers := speak(t, "tcp", c.siteAddr, ask(deniedClient, "keep-alive")+ask(cleanClient, "close"))
+	if !strings.HasPrefix(answers, "HTTP/1.1 403 ") || !strings.HasSuffix(answers, "passed") {
+		t.Errorf("the proxy was sent %q, want a 403 and then a 200", answers)
+	}
+	if got := speakFrom(t, "127.0.0.9", c.siteAddr, ask(cleanClient, "close")); got != "" {
+		t.Errorf("a client beside the proxy was sent %q, want a drop", got)
+	}
+	if got := r.metric(t, `requests_total{action="block",mode="enforce",status="fresh"}`); got != before+1 {
+		t.Errorf("%v blocks were counted, want 1", got-before)
+	}
+	for _, want := range []string{
+		`"msg":"drop acts as block for requests from a trusted proxy","server":"site"`,
+		`"action":"block","mode":"enforce","rule":1`, `"action":"drop","mode":"enforce","rule":1`,
+	} {
+		eventually(t, want+" is logged", func() bool { return strings.Count(r.logs(t), want) == 1 })
+	}
+}
+
 // TestBlockHoldsNoConnectionLonger proves that a block of an unfinished request ends when Caddy's own 403 does: with the
 // time that the server has for reading.
 func TestBlockHoldsNoConnectionLonger(t *testing.T) {

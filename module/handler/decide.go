@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -76,6 +77,9 @@ func (h *Handler) decide(r *http.Request, v *visit) (d decision, left limit.Deci
 		if rule.StatusCode != 0 {
 			d.statusCode = uint16(rule.StatusCode)
 		}
+	}
+	if action == reputation.Drop && v.known == nil && runtime.VarsOf(r).FromTrustedProxy() {
+		d.action = reputation.Block // the connection is the proxy's, which would take the site for dead
 	}
 	if action == reputation.Limit {
 		d.statusCode = http.StatusTooManyRequests

@@ -15,7 +15,8 @@ import (
 // hold decides.
 type Rule struct {
 	// What to do: `pass`, `limit` (let pass within a rate), `block` (an error page: that of `handle_errors`, else a plain
-	// one with the request ID) or `drop` (close the connection). Required.
+	// one with the request ID) or `drop` (close the connection). A `drop` of a request that a trusted proxy hands on is a
+	// `block`: the connection is the proxy's, which would take the site for dead. Required.
 	Action string `json:"action,omitempty"`
 
 	// The rate of a `limit`, such as `10/1m`: that many requests may come at once, and as many again in the time
