@@ -83,7 +83,10 @@ func (h *Handler) decide(r *http.Request, v *visit) (d decision, left limit.Deci
 	}
 	if action == reputation.Limit {
 		d.statusCode = http.StatusTooManyRequests
-		if left = h.take(r, v, &d.rule.limit); left.Allowed {
+		if left.Allowed = isPreflight(r); !left.Allowed {
+			left = h.take(r, v, &d.rule.limit)
+		}
+		if left.Allowed {
 			d.action = reputation.Pass
 		}
 	}

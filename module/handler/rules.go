@@ -21,7 +21,7 @@ type Rule struct {
 
 	// The rate of a `limit`, such as `10/1m`: that many requests may come at once, and as many again in the time
 	// after the slash. What comes faster is answered with the status 429. Each subject (IPv4 address or IPv6 /64
-	// network) has its own count. Instances that share a Redis, and sites with the same limit, count together.
+	// network) has its own count. CORS preflights pass and are not counted. Instances that share a Redis, and sites with the same limit, count together.
 	// Required for `limit`, and for nothing else.
 	Limit string `json:"limit,omitempty"`
 
