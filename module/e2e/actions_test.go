@@ -55,33 +55,6 @@ func TestBlockWithAStatus(t *testing.T) {
 	b.none(t)
 }
 
-// TestDropSendsNothing proves that a dropped visitor gets no byte, and that others on the same server are served.
-func TestDropSendsNothing(t *testing.T) {
-	b := startBackend(t)
-	c := newConfig(t)
-	c.app["deny"] = []any{deniedClient}
-	c.handler["rules"] = []any{rule("drop", object{"score": "100"})}
-	c.next = []any{proxyTo(b.Server)}
-	c.server = object{"errors": object{"routes": []any{object{"handle": []any{
-		object{"handler": "static_response", "body": "an error page"},
-	}}}}}
-	r := startCaddy(t, c)
-	for range 3 {
-		answer := speak(t, "tcp", c.siteAddr, lines("GET / HTTP/1.1", "Host: "+siteName, "X-Forwarded-For: "+deniedClient, ""))
-		if answer != "" {
-			t.Errorf("the visitor was sent %q", answer)
-		}
-		b.none(t)
-		if got := r.visit(t, cleanClient).status; got != http.StatusAccepted {
-			t.Errorf("another client: status %d", got)
-		}
-		b.only(t)
-	}
-	if got := r.metric(t, `requests_total{action="drop",mode="enforce",status="fresh"}`); got < 3 {
-		t.Errorf("%v drops were counted, want 3 and more", got)
-	}
-}
-
 // TestObserveChangesNothingForTheVisitor proves promise 9: the visitor gets what he would get without the handler, whatever
 // is known of him, while the application learns what would have happened.
 func TestObserveChangesNothingForTheVisitor(t *testing.T) {

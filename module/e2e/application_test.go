@@ -257,7 +257,18 @@ func (r *running) outcomesSince(tb testing.TB, before map[string]float64) map[st
 // speak sends bytes over a connection of its own and returns what the server sends until it ends the connection.
 func speak(tb testing.TB, network, addr, text string) string {
 	tb.Helper()
-	conn, err := (&net.Dialer{}).DialContext(tb.Context(), network, addr)
+	return speakBy(tb, &net.Dialer{}, network, addr, text)
+}
+
+// speakFrom is speak from another address of this machine.
+func speakFrom(tb testing.TB, from, addr, text string) string {
+	tb.Helper()
+	return speakBy(tb, &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}, "tcp", addr, text)
+}
+
+func speakBy(tb testing.TB, dialer *net.Dialer, network, addr, text string) string {
+	tb.Helper()
+	conn, err := dialer.DialContext(tb.Context(), network, addr)
 	if err != nil {
 		tb.Fatal(err)
 	}

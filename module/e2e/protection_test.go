@@ -1,17 +1,11 @@
 package e2e_test
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
@@ -184,40 +178,13 @@ func TestRulesThatNeverHold(t *testing.T) {
 
 // TestTheRecipeForEveryHost proves of docs/cookbook.md's recipe that redirects and unknown hosts are protected, and counted.
 func TestTheRecipeForEveryHost(t *testing.T) {
-	page, err := os.ReadFile(docs + "cookbook.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, recipe, _ := strings.Cut(string(page), "## Every host and every redirect\n")
-	_, recipe, _ = strings.Cut(recipe, "```caddyfile\n")
-	recipe, _, _ = strings.Cut(recipe, "```")
 	plain, encrypted := testenv.FreeAddr(t), testenv.FreeAddr(t)
 	port := func(addr string) string { return addr[strings.LastIndex(addr, ":")+1:] }
-	recipe = strings.NewReplacer(
+	r := startRecipe(t, "Every host and every redirect",
 		"{\n\tauto_https", "{\n\tdefault_bind 127.0.0.1\n\tlocal_certs\n\tskip_install_trust\n"+
 			"\thttp_port "+port(plain)+"\n\thttps_port "+port(encrypted)+"\n\tauto_https",
 		"feed spamhaus_drop", "deny 127.0.0.1", ":443", ":"+port(encrypted), "reverse_proxy localhost:3000", "respond passed",
-	).Replace(recipe)
-	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(recipe), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := newConfig(t)
-	var all, ours object
-	if err := errors.Join(json.Unmarshal(adapted, &all), json.Unmarshal(c.json(t), &ours)); err != nil {
-		t.Fatal(err)
-	}
-	ours["apps"] = all["apps"]
-	text, err := json.Marshal(ours)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("XDG_DATA_HOME", c.dataDir)
-	r := &running{config: c, admin: "http://" + c.adminAddr}
-	t.Cleanup(func() { r.stop(t) })
-	if err := caddy.Load(text, true); err != nil {
-		t.Fatal(err)
-	}
+	)
 	for _, host := range []string{"app.example.com", "unknown.example"} {
 		answer := speak(t, "tcp", plain, lines("GET / HTTP/1.1", "Host: "+host, "Connection: close", ""))
 		if !strings.HasPrefix(answer, "HTTP/1.1 403 ") {

@@ -65,39 +65,3 @@ func TestEveryProtocol(t *testing.T) {
 		}
 	}
 }
-
-// TestDropOverHTTP2 proves that a drop ends one stream, without an answer, and not those of others on the connection.
-func TestDropOverHTTP2(t *testing.T) {
-	b := startBackend(t)
-	c := forgedConfig(t, b)
-	c.handler["rules"] = []any{rule("drop", object{"score": "85"})}
-	trust := c.secure(t)
-	startCaddy(t, c)
-	transport := &http.Transport{TLSClientConfig: trust, ForceAttemptHTTP2: true}
-	t.Cleanup(transport.CloseIdleConnections)
-	ask := func(client string) error {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+c.siteAddr+"/", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("X-Forwarded-For", client)
-		resp, err := transport.RoundTrip(req)
-		if err != nil {
-			return err
-		}
-		if resp.ProtoMajor != 2 {
-			t.Fatalf("spoke %s", resp.Proto)
-		}
-		return resp.Body.Close()
-	}
-	for range 3 {
-		if err := ask(cleanClient); err != nil {
-			t.Errorf("a clean client: %v", err)
-		}
-		b.only(t)
-		if err := ask(badClient); err == nil {
-			t.Error("a bad client was answered")
-		}
-		b.none(t)
-	}
-}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 
@@ -147,6 +148,40 @@ func startCaddy(tb testing.TB, c *config) *running {
 		r.keepsSecrets(tb)
 		r.stop(tb)
 	})
+	return r
+}
+
+// startRecipe runs the first Caddyfile below a heading of docs/cookbook.md, in which texts are replaced by others.
+func startRecipe(tb testing.TB, heading string, replace ...string) *running {
+	tb.Helper()
+	page, err := os.ReadFile(docs + "cookbook.md")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_, recipe, _ := strings.Cut(string(page), "## "+heading+"\n")
+	_, recipe, _ = strings.Cut(recipe, "```caddyfile\n")
+	recipe, _, _ = strings.Cut(recipe, "```")
+	recipe = strings.NewReplacer(replace...).Replace(recipe)
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(recipe), nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	c := newConfig(tb)
+	var all, ours object
+	if err := errors.Join(json.Unmarshal(adapted, &all), json.Unmarshal(c.json(tb), &ours)); err != nil {
+		tb.Fatal(err)
+	}
+	ours["apps"] = all["apps"]
+	text, err := json.Marshal(ours)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Setenv("XDG_DATA_HOME", c.dataDir)
+	r := &running{config: c, admin: "http://" + c.adminAddr}
+	tb.Cleanup(func() { r.stop(tb) })
+	if err := caddy.Load(text, true); err != nil {
+		tb.Fatal(err)
+	}
 	return r
 }
 

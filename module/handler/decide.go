@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -79,9 +80,15 @@ func (h *Handler) decide(r *http.Request, v *visit) (d decision, left limit.Deci
 			d.statusCode = uint16(rule.StatusCode)
 		}
 	}
+	if action == reputation.Drop && v.known == nil && runtime.VarsOf(r).FromTrustedProxy() {
+		d.action = reputation.Block // the connection is the proxy's, which would take the site for dead
+	}
 	if action == reputation.Limit {
 		d.statusCode = http.StatusTooManyRequests
-		if left = h.take(r, v, &d.rule.limit); left.Allowed {
+		if left.Allowed = isPreflight(r); !left.Allowed {
+			left = h.take(r, v, &d.rule.limit)
+		}
+		if left.Allowed {
 			d.action = reputation.Pass
 		}
 	}

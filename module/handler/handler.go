@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -218,6 +219,11 @@ func (h *Handler) visit(r *http.Request) *visit {
 		v.lookUp(r, vars, h.wait, h.exempt)
 	}
 	return v
+}
+
+// Drops reports whether a rule of the site drops.
+func (h *Handler) Drops() bool {
+	return slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Action == reputation.Drop.String() })
 }
 
 // CheckSiteExemptions reports what is wrong with the words of a site's `exempt`.

@@ -46,6 +46,12 @@ func CheckLimit(text string) error {
 	return limit.CheckText(text)
 }
 
+// isPreflight reports whether a request is a CORS preflight, which is not counted: the browser sends it by itself, and a
+// script sees a refused one as a network error.
+func isPreflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
+}
+
 // take counts a request by a limit, and decides whether it passes.
 func (h *Handler) take(r *http.Request, v *visit, l *limited) limit.Decision {
 	key := ""

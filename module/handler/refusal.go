@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -26,6 +27,9 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, v *visit, left 
 	case v.known != nil:
 		reason = fmt.Errorf("%w, request %s", errEarly, v.requestID)
 	case d.action == reputation.Drop:
+		// The server reads the rest of the body before it closes a connection, for as long as the client takes. In
+		// HTTP/2 and HTTP/3, the deadline is the stream's.
+		_ = http.NewResponseController(w).SetReadDeadline(longAgo)
 		panic(http.ErrAbortHandler) // the server's own way to close a connection without an answer
 	case d.action == reputation.Limit:
 		d.rule.limit.describe(w.Header(), left)
@@ -41,6 +45,8 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, v *visit, left 
 	}
 	return newPage(v, left).write(w, r)
 }
+
+var longAgo = time.Unix(1, 0)
 
 var errEarly = errors.New("the client's address cannot be verified before the TLS handshake is complete")
 

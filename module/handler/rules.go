@@ -15,12 +15,13 @@ import (
 // hold decides.
 type Rule struct {
 	// What to do: `pass`, `limit` (let pass within a rate), `block` (an error page: that of `handle_errors`, else a plain
-	// one with the request ID) or `drop` (close the connection). Required.
+	// one with the request ID) or `drop` (close the connection). A `drop` of a request that a trusted proxy hands on is a
+	// `block`: the connection is the proxy's, which would take the site for dead. Required.
 	Action string `json:"action,omitempty"`
 
 	// The rate of a `limit`, such as `10/1m`: that many requests may come at once, and as many again in the time
 	// after the slash. What comes faster is answered with the status 429. Each subject (IPv4 address or IPv6 /64
-	// network) has its own count. Instances that share a Redis, and sites with the same limit, count together.
+	// network) has its own count. CORS preflights pass and are not counted. Instances that share a Redis, and sites with the same limit, count together.
 	// Required for `limit`, and for nothing else.
 	Limit string `json:"limit,omitempty"`
 

@@ -20,6 +20,7 @@ func (rt *Runtime) FindSites(ctx caddy.Context) {
 	}
 	rt.sites = findSites(app.Servers)
 	rt.warnErrorRoutes(app.Servers)
+	rt.logProxiedDrops(app.Servers)
 }
 
 // findSites counts the sites of all servers. A site is a host that a server's routes ask for. The routes of a server that
