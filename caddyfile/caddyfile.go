@@ -48,7 +48,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	err := option.Read(d, "global "+directive,
 		addresses("exempt", &app.Exempt),
 		addresses("deny", &app.Deny),
-		option.Repeated("feed", feed(&app.Feeds)),
+		option.Repeated("feed", feed(&app.Feeds), func() error { return module.CheckFeeds(app.Feeds) }),
 		option.Repeated("provider", providerOption(&app.Providers)),
 		wait(&app.Wait),
 		option.Once("memory", option.Number(&app.Memory, "a number of addresses above 0, such as 200000"),

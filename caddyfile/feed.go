@@ -23,6 +23,7 @@ import (
 //		min_count   <number>
 //		timeout     <duration>
 //		max_size    <size>
+//		max_entries <number>
 //		max_shrink  <0 to 1>
 //		allow_empty
 //	}
@@ -48,6 +49,7 @@ func feed(to *[]module.Feed) option.Setter {
 			option.Once("min_count", option.Number(&f.MinCount, "a number above 0, where 1 takes every entry")),
 			option.Once("timeout", option.Duration(&f.Timeout, "")),
 			option.Once("max_size", option.Size(&f.MaxSize)),
+			option.Once("max_entries", option.Number(&f.MaxEntries, "a number above 0, such as 5000000")),
 			option.Once("max_shrink", option.Share(&f.MaxShrink)),
 			option.Once("allow_empty", option.Flag(&f.AllowEmpty)),
 		)

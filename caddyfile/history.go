@@ -15,6 +15,7 @@ import (
 //		retention <duration>
 //		max_size  <size>
 //		spool     <size>
+//		max_rows  <number>
 //		migrate   auto|off
 //		refresh   <duration>
 //		expires   <day or time>
@@ -28,6 +29,7 @@ func history(to **module.History) option.Setter {
 			option.Once("retention", option.Duration(&h.Retention, ""), h.Check),
 			option.Once("max_size", option.Size(&h.MaxSize), h.Check),
 			option.Once("spool", option.Size(&h.Spool), h.Check),
+			option.Once("max_rows", option.Number(&h.MaxRows, "a number of rows such as 20000"), h.Check),
 			option.Once("migrate", option.Text(&h.Migrate, "auto or off"), h.Check),
 		)
 	}

@@ -116,6 +116,7 @@ var examples = map[string]example{
 	"Feed.field":       {line: "field address", with: "format csv"},
 	"Feed.min_count":   {line: "min_count 3"},
 	"Feed.max_size":    {line: "max_size 16MiB"},
+	"Feed.max_entries": {line: "max_entries 5000000"},
 	"Feed.max_shrink":  {line: "max_shrink 0.8"},
 	"Feed.allow_empty": {line: "allow_empty"},
 
@@ -139,6 +140,7 @@ var examples = map[string]example{
 
 	"History.database":  {line: "history {env.DATABASE_URL}", in: inApp},
 	"History.retention": {line: "retention 30d"},
+	"History.max_rows":  {line: "max_rows 50000"},
 	"History.max_size":  {line: "max_size 20GiB"},
 	"History.spool":     {line: "spool 1GiB"},
 	"History.migrate":   {line: "migrate off"},

@@ -23,11 +23,11 @@ func init() {
 // lists, providers and memory. Sites use it through the `ip_reputation` handler and matcher.
 type App struct {
 	// Addresses that are never judged and never sent to anyone: addresses, CIDR ranges, `private_ranges`, files, URLs, or
-	// presets. Exempt beats everything else, bans included. Default: none.
+	// presets. A range is no wider than /8 or, in IPv6, /16. Exempt beats everything else, bans included. Default: none.
 	Exempt []string `json:"exempt,omitempty"`
 
 	// Addresses that always score 100 and are blocked by enforcing sites unless a rule says otherwise: addresses, CIDR
-	// ranges, files, URLs, or presets. Default: none.
+	// ranges, files, URLs, or presets. A range is no wider than /8 or, in IPv6, /16. Default: none.
 	Deny []string `json:"deny,omitempty"`
 
 	// Lists that speak against the addresses on them. Copies on disk, in Caddy's data folder, are in force at once after a
@@ -42,11 +42,10 @@ type App struct {
 	Wait *caddy.Duration `json:"wait,omitempty"`
 
 	// How many subjects (IPv4 addresses and IPv6 /64 networks) are remembered in this process, with what
-	// providers said of them. It matters only with providers. So many subjects are all remembered; when there
+	// providers said of them. It matters only with providers. They are saved every ten minutes, and when Caddy stops. So many subjects are all remembered; when there
 	// are more, those that come back most often stay. The table has half as many places again, which `status`
 	// shows as its capacity. Each takes 48 bytes with one provider and 24 more with every other: 216 with eight,
-	// 792 with
-	// 32. Default: 200000.
+	// 792 with 32. Default: 200000.
 	Memory int `json:"memory,omitempty"`
 
 	// The memory that several instances of Caddy share. Without it each is on its own. Default: none.
@@ -98,6 +97,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	for _, step := range []func(caddy.Context) error{
+		a.provisionFolder,
 		a.provisionPrivacy, // first: all later log entries go through it
 		a.provisionSentry,  // next: it reports what fails in the others
 		a.provisionEvents,
@@ -124,6 +124,8 @@ func (a *App) provisionEvents(ctx caddy.Context) error {
 	}
 	return nil
 }
+
+func (a *App) provisionFolder(caddy.Context) error { return a.runtime.OpenFolder() }
 
 func (a *App) provisionOverrides(caddy.Context) error { return a.runtime.OpenOverrides() }
 

@@ -61,7 +61,11 @@ type Feed struct {
 	// else `text`.
 	Format string `json:"format,omitempty"`
 
-	// Which columns (`csv`) or members (`json`, `ndjson`) hold the addresses. Required for these formats.
+	// Which column (`csv`) or members (`json`, `ndjson`) hold the addresses. A member holds an address, or an array of
+	// addresses. It is named as it is within an entry of the list, such as `ip`, or within the whole document, such as
+	// `hooks` in `{"hooks": ["192.0.2.1"], …}`; then other arrays are left out. A dot leads to a member of a member, such
+	// as `properties.addressPrefixes`. Required for `csv` and `ndjson`. Default: none, which is right for arrays of
+	// addresses.
 	Field []string `json:"field,omitempty"`
 
 	// The least number in the second column of a `text` list for an entry to count, as in ipsum, where it is the number
@@ -70,6 +74,10 @@ type Feed struct {
 
 	// The largest list that is accepted, in bytes after decompression. Default: 64 MiB.
 	MaxSize int64 `json:"max_size,omitempty"`
+
+	// The largest number of ranges that the list may have, after duplicates and neighbours are merged. It bounds the
+	// memory that the list takes. Default: 2000000.
+	MaxEntries int `json:"max_entries,omitempty"`
 
 	// The share of its entries that a list may lose from one fetch to the next; one that loses more is refused and the
 	// old one stays in force. Default: 0.5.
@@ -93,6 +101,26 @@ func (f *Feed) Check() error {
 		return err
 	}
 	return feed.Check(l.spec)
+}
+
+// CheckFeeds reports whether two feeds have the same name.
+func CheckFeeds(feeds []Feed) error {
+	names := make(map[string]bool, len(feeds))
+	for i := range feeds {
+		l, err := feeds[i].list()
+		if err != nil {
+			return err
+		}
+		if names[l.spec.Name] {
+			return sameName(l.spec.Name)
+		}
+		names[l.spec.Name] = true
+	}
+	return nil
+}
+
+func sameName(name string) error {
+	return fmt.Errorf("two lists are named %q: give one of them another name, or name it once", name)
 }
 
 // list turns a configured feed into a list, without the headers that may be secrets.
@@ -239,6 +267,9 @@ func (f *Feed) replace(spec *feed.Spec) error {
 	}
 	if f.MaxSize != 0 {
 		spec.MaxBytes = f.MaxSize
+	}
+	if f.MaxEntries != 0 {
+		spec.MaxEntries = f.MaxEntries
 	}
 	if f.MaxShrink != nil {
 		spec.MaxShrink = f.MaxShrink

@@ -33,6 +33,12 @@ type History struct {
 	// dropped; the log and `history_dropped_total` say how much. Default: 256MiB.
 	Spool int64 `json:"spool,omitempty"`
 
+	// How many rows this instance may add in a minute. With more, further clients are counted together, in rows of
+	// `0.0.0.0/0` and `::/0`. Clients that pass without a score may have half of the rows. An outsider with many addresses
+	// thus cannot fill the database. The log and `history_folded_total` say when that happens. A client has a row for each
+	// decision in ten seconds; 20000 rows a minute are at most 6 GB a day. Default: 20000.
+	MaxRows int `json:"max_rows,omitempty"`
+
 	// Who makes the tables and brings them up to date: `auto`, this plugin, in the background when it starts,
 	// one instance of many; `off`, you, by `caddy ip-reputation migrate up`. Parts for the days are made by this
 	// plugin in any case. Default: `auto`.
@@ -43,6 +49,7 @@ const (
 	minRetention = 24 * time.Hour
 	minMaxSize   = 64 << 20
 	minSpool     = 1 << 20
+	minMaxRows   = 100
 )
 
 // Check reports what is wrong with the settings, as far as they can be judged by themselves.
@@ -56,6 +63,8 @@ func (h *History) Check() error {
 		return fmt.Errorf("max_size of %d bytes is out of range: use 64MiB or more", h.MaxSize)
 	case h.Spool != 0 && h.Spool < minSpool:
 		return fmt.Errorf("spool of %d bytes is out of range: use 1MiB or more", h.Spool)
+	case h.MaxRows != 0 && h.MaxRows < minMaxRows:
+		return fmt.Errorf("max_rows %d is out of range: use %d or more", h.MaxRows, minMaxRows)
 	}
 	return nil
 }
@@ -92,7 +101,7 @@ func (a *App) openHistory(ctx caddy.Context) error {
 			return err
 		}
 	}
-	a.runtime.Spool = h.Spool
+	a.runtime.Spool, a.runtime.Rows = h.Spool, h.MaxRows
 	return a.runtime.OpenDatabase(hash, postgres.Options{
 		Retention: time.Duration(h.Retention), MaxSize: h.MaxSize, Migrate: h.Migrate != "off",
 	}, dsn)

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 )
 
@@ -63,7 +64,7 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 	specs, keyHashes := make([]feed.Spec, len(all)), make([]string, len(all))
 	for i, list := range all {
 		if slices.ContainsFunc(all[:i], func(other configuredList) bool { return other.spec.Name == list.spec.Name }) {
-			return fmt.Errorf("two lists are named %q: give one of them another name, or name it once", list.spec.Name)
+			return sameName(list.spec.Name)
 		}
 		if !booting {
 			if err := checkFile(list.spec); err != nil {
@@ -83,7 +84,7 @@ func checkFile(spec feed.Spec) error {
 	if spec.File == "" {
 		return nil
 	}
-	file, err := os.Open(spec.File)
+	file, _, err := regularfile.Open(spec.File, math.MaxInt64)
 	if err != nil {
 		cure := "check the path, and that the user Caddy runs as may read it"
 		if errors.Is(err, fs.ErrNotExist) {

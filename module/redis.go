@@ -6,21 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
 // Redis is the memory that several instances of Caddy share: what providers said, who asks next, what is left
-// of quotas and limits, and what operators ban. While it is away each instance goes on by itself; nothing
-// waits for it.
+// of quotas and limits, what operators ban, and the lists that one of them fetched. While it is away each
+// instance goes on by itself; nothing waits for it.
 type Redis struct {
 	// Where it is: `host:port`, or the path of a Unix socket. Several only of a Cluster or of Sentinels. Placeholders are
 	// resolved when the configuration is loaded. Default port: 6379.
@@ -142,11 +142,10 @@ func (r *Redis) resolve(logger *slog.Logger) (redis.Options, error) {
 		return redis.Options{}, err
 	}
 	o := r.options()
-	repl := caddy.NewReplacer()
 	o.Addresses = nil
 	for _, text := range r.Addresses {
-		address, err := repl.ReplaceOrErr(text, true, true)
-		if err != nil || strings.TrimSpace(address) == "" {
+		address, err := refresh.Resolve(text, caddy.NewReplacer())
+		if err != nil || address == "" {
 			return o, fmt.Errorf("address %s is empty: check that the variable is set, or the file can be read, where Caddy runs", text)
 		}
 		for part := range strings.SplitSeq(address, ",") {
@@ -187,7 +186,10 @@ func withPort(address, master string) string {
 func (r *Redis) login(password *refresh.Refresher) func() (string, string, error) {
 	name := r.Username
 	return func() (string, string, error) {
-		user, err := caddy.NewReplacer().ReplaceOrErr(name, true, true)
+		user, err := "", regularfile.CheckPlaceholders(name)
+		if err == nil {
+			user, err = caddy.NewReplacer().ReplaceOrErr(name, true, true)
+		}
 		if err != nil {
 			return "", "", fmt.Errorf("username %s cannot be resolved: %w", name, err)
 		}
@@ -199,6 +201,9 @@ func (r *Redis) login(password *refresh.Refresher) func() (string, string, error
 	}
 }
 
+// maxPEM is the maximum size of a file with certificates or a key, in bytes.
+const maxPEM = 1 << 20
+
 // config reads the files. It returns nil for a connection without TLS.
 func (t *RedisTLS) config() (*tls.Config, error) {
 	if t == nil {
@@ -206,7 +211,7 @@ func (t *RedisTLS) config() (*tls.Config, error) {
 	}
 	c := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
 	if t.CA != "" {
-		text, err := os.ReadFile(t.CA)
+		text, err := regularfile.Read(t.CA, maxPEM)
 		if err != nil {
 			return nil, fmt.Errorf("reading the authorities to trust: %w", err)
 		}
@@ -217,7 +222,15 @@ func (t *RedisTLS) config() (*tls.Config, error) {
 	}
 	if t.Certificate != "" {
 		load := func() (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
+			certificate, err := regularfile.Read(t.Certificate, maxPEM)
+			if err != nil {
+				return nil, err
+			}
+			key, err := regularfile.Read(t.Key, maxPEM)
+			if err != nil {
+				return nil, err
+			}
+			pair, err := tls.X509KeyPair(certificate, key)
 			return &pair, err
 		}
 		if _, err := load(); err != nil {
@@ -264,7 +277,7 @@ func (r *Redis) poolKey(o redis.Options) (string, error) {
 	var ca []byte
 	if r.TLS != nil && r.TLS.CA != "" {
 		var err error
-		if ca, err = os.ReadFile(r.TLS.CA); err != nil {
+		if ca, err = regularfile.Read(r.TLS.CA, maxPEM); err != nil {
 			return "", fmt.Errorf("reading the authorities to trust: %w", err)
 		}
 	}

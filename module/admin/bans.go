@@ -161,6 +161,8 @@ func onDisk(err error) (warning string, _ error) {
 	switch {
 	case err == nil:
 		return "", nil
+	case errors.Is(err, ban.ErrDetached):
+		return err.Error() + ": a restart undoes it unless that process has ended by then", nil
 	case errors.Is(err, ban.ErrNotSaved):
 		return err.Error() + ": a restart undoes it unless the disk is well by then", nil
 	case errors.Is(err, ban.ErrClosed):

@@ -31,6 +31,7 @@ type historyView struct {
 func (v historyView) timeline(p *page, a adminapi.Timeline) {
 	if a.Seen == nil && len(a.Entries) == 0 && a.Warning == "" {
 		p.row(privacy.Shown(a.Prefix) + " is not in the history")
+		v.together(p, a.Together)
 		return
 	}
 	p.row(privacy.Shown(a.Prefix))
@@ -43,16 +44,33 @@ func (v historyView) timeline(p *page, a adminapi.Timeline) {
 	}
 	if len(a.Entries) == 0 {
 		p.row("there is nothing " + periodText(a.Period) + ": --since and --until take another time")
+		v.together(p, a.Together)
 		return
 	}
 	if a.Graph != nil {
 		v.plot(p, *a.Graph)
 	}
 	p.warning(a.Warning)
+	if len(a.Together) > 0 {
+		v.together(p, a.Together)
+		p.gap()
+	}
 	for _, row := range v.entryRows(a) {
 		p.row(row...)
 	}
 	v.next(p, a.Next, a.Period)
+}
+
+// together says that requests of the address may be counted elsewhere.
+func (v historyView) together(p *page, list []history.Together) {
+	if len(list) == 0 {
+		return
+	}
+	var rows []string
+	for _, t := range list {
+		rows = append(rows, fmt.Sprintf("%d of %s", t.Requests, privacy.Shown(t.Prefix)))
+	}
+	p.row("more of its requests may be among those of many clients that were counted together: " + strings.Join(rows, ", "))
 }
 
 func (v historyView) plot(p *page, graph history.Graph) {

@@ -79,9 +79,13 @@ func historyLine(s *health.History, now time.Time) string {
 	for _, n := range s.Recorder.Dropped {
 		dropped += n
 	}
-	return fmt.Sprintf("%s for %s, %s, %d entries written, %d waiting, %d dropped",
+	text := fmt.Sprintf("%s for %s, %s, %d entries written, %d waiting, %d dropped",
 		word, span(now.Sub(s.Database.Since)), cmp.Or(s.Database.Server, "no database yet"),
 		s.Recorder.Written, s.Recorder.Waiting, dropped)
+	if n := s.Recorder.Folded; n > 0 {
+		text += fmt.Sprintf(", %d requests of many clients counted together", n)
+	}
+	return text
 }
 
 func providerLine(s adminapi.ProviderStatus) string {

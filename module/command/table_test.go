@@ -80,6 +80,15 @@ REQUESTS  ADDRESSES  ACTION           RULE            HOST
 1234567   4321       pass (observe)   -               -
           2026-11-26 11:00:00  2026-11-26 11:59:59
 `},
+		"timeline of one of many": {func(p *page) {
+			view.timeline(p, adminapi.Timeline{Timeline: history.Timeline{Prefix: netip.MustParsePrefix("203.0.113.7/32"), Together: []history.Together{
+				{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Requests: 4200}, {Prefix: netip.MustParsePrefix("0.0.0.0/0"), Requests: 7},
+			}}})
+		}, `
+203.0.113.7 is not in the history
+more of its requests may be among those of many clients that were counted
+together: 4200 of 203.0.113.0/24, 7 of 0.0.0.0/0
+`},
 		"timeline": {func(p *page) {
 			d := history.Decision{
 				Host: "app.example.com", Rule: "limit 10/1m score 50", Action: "limit", Mode: "enforce", Count: 34,

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -377,5 +379,44 @@ func TestKeysThatWait(t *testing.T) {
 	}
 	if got := r.health(t, "ready"); got.status != http.StatusOK {
 		t.Errorf("ready is %d", got.status)
+	}
+}
+
+// TestReadyWaitsForLists proves that a process which has just started is not ready while its lists have no contents,
+// that it serves all the same, and that a reload which adds a list does not take it out again.
+func TestReadyWaitsForLists(t *testing.T) {
+	release := make(chan struct{})
+	publisher := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/list" {
+			<-release
+		}
+		_, _ = io.WriteString(w, scannerClient+"\n")
+	}))
+	t.Cleanup(publisher.Close)
+	c := newConfig(t).withHealth()
+	c.app["feeds"] = []any{object{"name": "published", "sources": []any{publisher.URL + "/list"}}}
+	c.app["deny"] = []any{deniedClient}
+	r := startCaddy(t, c)
+	if got := r.health(t, "ready"); got.status != http.StatusServiceUnavailable ||
+		got.body != `{"status":"fail","output":"lists are being fetched for the first time"}` {
+		t.Errorf("ready is %d %s", got.status, got.body)
+	}
+	if got := r.health(t, "detail"); got.status != http.StatusServiceUnavailable || into[healthDetail](t, got).Status != "fail" {
+		t.Errorf("detail is %d %s", got.status, got.body)
+	}
+	if got := r.health(t, "live").status; got != http.StatusOK {
+		t.Errorf("live is %d", got)
+	}
+	if got := r.visit(t, deniedClient).status; got != http.StatusForbidden {
+		t.Errorf("a denied client is answered with status %d", got)
+	}
+	close(release)
+	ready := func() bool { return r.health(t, "ready").status == http.StatusOK }
+	eventually(t, "it is ready", ready)
+
+	c.app["feeds"] = append(c.app["feeds"].([]any), object{"name": "gone", "sources": []any{"http://" + testenv.FreeAddr(t) + "/"}})
+	r.reload(t)
+	if !ready() {
+		t.Error("a reload that adds a list takes the instance out")
 	}
 }

@@ -51,15 +51,24 @@ func (c *config) spooled(tb testing.TB, clients string) (requests int) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	row := regexp.MustCompile(`"address":"203\.0\.113\.` + clients + `/32".*"count":(\d+)`)
+	row := regexp.MustCompile(`"address":"203\.0\.113\.` + clients + `/32".*"count":(\d+).*?(?:"n":(\d+))?}$`)
+	again := regexp.MustCompile(`"again":{"n":(\d+),"count":(\d+)`)
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			continue // it is in the database by now
 		}
-		for _, count := range row.FindAllSubmatch(text, -1) {
-			n, _ := strconv.Atoi(string(count[1]))
-			requests += n
+		rows := map[string]bool{} // of the clients, by their numbers in a journal
+		for line := range strings.Lines(string(text)) {
+			line = strings.TrimSuffix(line, "\n")
+			if m := row.FindStringSubmatch(line); m != nil {
+				n, _ := strconv.Atoi(m[1])
+				requests, rows[m[2]] = requests+n, true
+			}
+			if m := again.FindStringSubmatch(line); m != nil && rows[m[1]] {
+				n, _ := strconv.Atoi(m[2])
+				requests += n
+			}
 		}
 	}
 	return requests
@@ -223,6 +232,36 @@ func TestHistoryOutlivesKills(t *testing.T) {
 	if err != nil || got < settled || got > sent {
 		t.Errorf("the database has %d requests, want %d to %d: %v", got, settled, sent, err)
 	}
+}
+
+// TestAStopSendsTheHistory proves that a stop leaves nothing in a data folder that may go with its container, while the
+// database answers, and that a reload which ends the history does so, too.
+func TestAStopSendsTheHistory(t *testing.T) {
+	server := testenv.PostgreSQL(t)
+	c := newConfig(t)
+	c.remember(t, server.DSN, nil)
+	stored := func() string { return server.SQL("SELECT sum(count) FROM ip_reputation.decisions") }
+	p := startProcess(t, c)
+	p.awaitHistory(t, 1)
+	for i := range 300 {
+		p.visit(t, fmt.Sprintf("203.0.113.%d", i%20))
+	}
+	p.end(syscall.SIGTERM)
+	if got := stored(); got != "300" {
+		t.Errorf("after a stop the database has %s requests, want 300", got)
+	}
+	if left, err := filepath.Glob(filepath.Join(c.dataDir, "caddy", "ip_reputation", "history", "*")); err != nil || len(left) > 0 {
+		t.Errorf("on disk are %v, %v", left, err)
+	}
+
+	r := startCaddy(t, c)
+	r.awaitHistory(t, 1)
+	for i := range 50 {
+		r.visit(t, fmt.Sprintf("203.0.113.%d", i%20))
+	}
+	delete(c.app, "history")
+	r.reload(t)
+	eventually(t, "the database has the rest", func() bool { return stored() == "350" })
 }
 
 // TestTheDatabaseChanges proves that another password, and another database, are used without a restart and without a loss.

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -146,5 +147,139 @@ func TestAStopThatWaitsForConnectionsLosesNothing(t *testing.T) {
 	again := startProcess(t, c)
 	if got := again.visit(t, badClient).status; got != http.StatusForbidden || s.asked(badClient) != 1 {
 		t.Errorf("after the restart: status %d, asked %d times", got, s.asked(badClient))
+	}
+}
+
+// TestReloadsThatChangeMemoryHoldOneTable proves that the tables of ended configurations are freed although Caddy keeps their idle
+// connections to upstreams, and with them all that their requests reach, for minutes.
+func TestReloadsThatChangeMemoryHoldOneTable(t *testing.T) {
+	const table = 200_000 * 48 * 3 / 2 // bytes
+	s, b := startStandIn(t), startBackend(t)
+	c := newConfig(t)
+	c.ask(s)
+	c.next = []any{proxyTo(b.Server)}
+	r := startCaddy(t, c)
+	used := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	r.visit(t, cleanClient)
+	before := used()
+	for i := range 10 {
+		c.app["memory"] = 200_001 + i
+		r.reload(t)
+		r.visit(t, cleanClient)
+	}
+	if more := used() - before; more > 3*table {
+		t.Errorf("after ten reloads %d MiB more are in use, %d tables", more>>20, more/table)
+	}
+}
+
+// TestTwoProcessesShareAFolder proves that a second process with the same data folder refuses whom the first refuses, says in its
+// log, its status and its health that it works from memory, writes nothing, and takes the folder over when the first ends: with
+// all bans of both, all calls that both have made, and what both have learnt.
+func TestTwoProcessesShareAFolder(t *testing.T) {
+	c, p, s := guarded(t, scannerClient+"\n")
+	first := startProcess(t, c)
+	eventually(t, "the list is fetched", func() bool { return first.visit(t, scannerClient).status == http.StatusForbidden })
+	first.visit(t, badClient)
+	ban := func(p *process, client string) string {
+		t.Helper()
+		got := p.ask(t, http.MethodPost, "bans", `{"prefix":"`+client+`"}`)
+		if got.status != http.StatusCreated {
+			t.Fatalf("banning: status %d: %s", got.status, got.body)
+		}
+		return got.body
+	}
+	ban(first, deniedClient)
+
+	other := *c
+	other.adminAddr, other.siteAddr = testenv.FreeAddr(t), testenv.FreeAddr(t)
+	other.logFile = filepath.Join(t.TempDir(), "log")
+	second := startProcess(t, &other)
+	const (
+		bannedBySecond = "198.51.100.41"
+		bannedByFirst  = "198.51.100.42"
+	)
+	for client, want := range map[string]int{scannerClient: 403, deniedClient: 403, cleanClient: 200} {
+		if got := second.visit(t, client).status; got != want {
+			t.Errorf("the second answers %s with status %d, want %d", client, got, want)
+		}
+	}
+	if got := second.ask(t, http.MethodGet, "status", "").body; !strings.Contains(got, `"folder_in_use"`) || !strings.Contains(got, "process ") {
+		t.Errorf("the second's status does not say who uses the folder: %s", got)
+	}
+	if log := second.logs(t); !strings.Contains(log, "another process uses the data folder") {
+		t.Error("the second's log does not say that another process uses the folder")
+	}
+	if got := first.ask(t, http.MethodGet, "status", "").body; strings.Contains(got, "folder_") {
+		t.Errorf("the first's status warns of its own folder: %s", got)
+	}
+	if got := ban(second, bannedBySecond); !strings.Contains(got, "not on disk") {
+		t.Errorf("the second does not say that its ban is not on disk: %s", got)
+	}
+	ban(first, bannedByFirst)
+	first.end(os.Interrupt)
+
+	eventually(t, "the second has the folder", func() bool {
+		return !strings.Contains(second.ask(t, http.MethodGet, "status", "").body, "folder_in_use")
+	})
+	for _, client := range []string{deniedClient, bannedByFirst, bannedBySecond, badClient} {
+		if got := second.visit(t, client).status; got != http.StatusForbidden {
+			t.Errorf("the second answers %s with status %d, now that it has the folder", client, got)
+		}
+	}
+	second.end(os.Interrupt)
+
+	third := startProcess(t, c)
+	for _, client := range []string{scannerClient, deniedClient, bannedByFirst, bannedBySecond, badClient} {
+		if got := third.visit(t, client).status; got != http.StatusForbidden {
+			t.Errorf("after a restart %s is answered with status %d", client, got)
+		}
+	}
+	third.visit(t, cleanClient)
+	if left := third.metric(t, `provider_quota_remaining{provider="abuseipdb",window="day"}`); left != float64(1000-s.asked()) {
+		t.Errorf("%v calls are left after %d", left, s.asked())
+	}
+	if bad, clean := s.asked(badClient), s.asked(cleanClient); bad != 1 || clean != 1 || p.fetches() != 1 {
+		t.Errorf("the provider was asked %d and %d times about two clients, the list fetched %d times", bad, clean, p.fetches())
+	}
+}
+
+// TestACheckWritesNothing proves that `caddy validate` leaves the data folder as it is, also a file in it that is damaged: a Caddy
+// that runs may be using it.
+func TestACheckWritesNothing(t *testing.T) {
+	c := newConfig(t)
+	c.ask(startStandIn(t))
+	folder := filepath.Join(c.dataDir, "caddy", "ip_reputation")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"bans.json", "quota.json", "memory.bin"} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte("damaged"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config := filepath.Join(t.TempDir(), "caddy.json")
+	if err := os.WriteFile(config, c.json(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := c.caddyCommand(t, "validate", "--config", config).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	files, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if file.IsDir() {
+			continue // feeds, which is made
+		}
+		if text, err := os.ReadFile(filepath.Join(folder, file.Name())); err != nil || string(text) != "damaged" {
+			t.Errorf("the check has written %s: %q, %v", file.Name(), text, err)
+		}
 	}
 }

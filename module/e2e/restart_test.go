@@ -91,9 +91,7 @@ func TestDamagedFiles(t *testing.T) {
 				"the copy of a list cannot be read; the list is fetched anew", "the file of bans and exemptions is damaged and is set aside",
 				"quotas start from zero", "what was remembered of addresses cannot be used",
 			} {
-				if !strings.Contains(second.logs(t), said) {
-					t.Errorf("the log does not say %q", said)
-				}
+				eventually(t, "the log says: "+said, func() bool { return strings.Contains(second.logs(t), said) })
 			}
 			wantNone(t, "the log", second.logs(t), `"stacktrace"`)
 			if got := second.visit(t, badClient).status; got != http.StatusForbidden {

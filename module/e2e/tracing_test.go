@@ -210,7 +210,7 @@ func TestTraces(t *testing.T) {
 	c := newConfig(t)
 	c.ask(s)
 	c.share(redis.Addr, nil)
-	c.handler["rules"] = append(c.handler["rules"].([]any), object{"action": "limit", "limit": "100/1h"})
+	c.handler["rules"] = append(c.handler["rules"].([]any), object{"action": "limit", "limit": "1/1ms"}) // Redis counts each request
 	c.follow(proxyTo(app.Server))
 	p := startProcess(t, c)
 	p.awaitRedis(t, 1)

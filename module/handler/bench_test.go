@@ -68,6 +68,9 @@ func warmHandler(tb testing.TB) *Handler {
 	}
 	rt := app.Runtime()
 	h := &Handler{runtime: rt, enforce: true, wait: rt.Wait, policy: p}
+	if h.rules, _, err = compileRules(rules, "enforce"); err != nil {
+		tb.Fatal(err)
+	}
 	for _, client := range warmClients {
 		rt.Engine.Refresh(context.Background(), netip.MustParseAddr(client.addr))
 	}
@@ -155,7 +158,7 @@ func BenchmarkHistory(b *testing.B) {
 	recorder.Use(history.Settings{Store: forgetting{}})
 	recorder.Start()
 	defer recorder.Close()
-	h.history = &recording{recorder: recorder, rules: make([]string, 4)}
+	h.history = &recording{recorder: recorder}
 	b.Run("with", serve)
 	counts := recorder.Counts()
 	b.Logf("%d were dropped", counts.Dropped[history.DropQueue])
@@ -191,7 +194,7 @@ func untraced() map[string]context.Context {
 func TestWarmRequestAllocates(t *testing.T) {
 	h := warmHandler(t)
 	h.decisions, _ = decisionLogOf(t, nil, nil)
-	h.history = &recording{recorder: history.Open(history.Options{}), rules: make([]string, 4)}
+	h.history = &recording{recorder: history.Open(history.Options{})}
 	w := header{http.Header{}}
 	for _, tc := range []struct {
 		client string

@@ -66,11 +66,10 @@ type decisionLog struct {
 	wanted  [reputation.NumActions]bool
 	first   uint64
 	oneIn   uint64
-	samples [reputation.NumActions][]sample // by the number of the rule
 }
 
-// newDecisionLog returns the decision log of a site with so many rules.
-func newDecisionLog(settings *DecisionLog, rules int, logger *zap.Logger, p *privacy.Policy) (*decisionLog, error) {
+// newDecisionLog returns the decision log of a site.
+func newDecisionLog(settings *DecisionLog, logger *zap.Logger, p *privacy.Policy) (*decisionLog, error) {
 	if err := settings.Check(); err != nil {
 		return nil, err
 	}
@@ -87,20 +86,18 @@ func newDecisionLog(settings *DecisionLog, rules int, logger *zap.Logger, p *pri
 	if settings.OneIn != 0 {
 		d.oneIn = uint64(settings.OneIn)
 	}
-	for action := range d.samples {
+	for action := range d.wanted {
 		d.wanted[action] = settings.Decisions == "all" || reputation.Action(action) != reputation.Pass
-		d.samples[action] = make([]sample, rules+1)
 	}
 	return d, nil
 }
 
 // log writes what was decided about a request, unless there is too much of its kind.
 func (d *decisionLog) log(r *http.Request, v *visit) {
-	if d == nil || !d.wanted[v.action] {
+	if d == nil || !d.wanted[v.decision.action] {
 		return
 	}
-	s := &d.samples[v.action][v.rule]
-	leftOut, take := s.take(time.Now().Unix(), d.first, d.oneIn)
+	leftOut, take := v.decision.rule.samples[v.decision.action].take(time.Now().Unix(), d.first, d.oneIn)
 	if !take {
 		return
 	}
@@ -111,7 +108,9 @@ func (d *decisionLog) log(r *http.Request, v *visit) {
 		fields = append(fields, zap.String("trace_id", v.traceID()))
 	}
 	fields = append(fields,
-		zap.Object("request", request{r, d.privacy.Addr(v.client), d.privacy}), zap.Object("ip_reputation", decision{v}))
+		zap.Object("request", request{r, d.privacy.Addr(v.client), d.privacy}),
+		// a copy: an entry may be written when another handler has decided
+		zap.Object("ip_reputation", explained{&visit{verdict: v.verdict, decision: v.decision}}))
 	if leftOut > 0 {
 		fields = append(fields, zap.Uint64("left_out", leftOut))
 	}
@@ -172,11 +171,11 @@ func (r request) text(s string) string {
 	return s[:min(len(s), maxLogged)]
 }
 
-// decision writes a visit with all that has led to what was decided.
-type decision struct{ *visit }
+// explained writes a visit with all that has led to what was decided.
+type explained struct{ *visit }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.
-func (d decision) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+func (d explained) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	v := &d.verdict
 	enc.AddString("origin", v.Origin.String())
 	enc.AddFloat64("coverage", v.Coverage)

@@ -65,16 +65,26 @@ func TestSampleOfMany(t *testing.T) {
 func decisionLogOf(tb testing.TB, settings *DecisionLog, p *privacy.Policy) (*decisionLog, *zapobserver.ObservedLogs) {
 	tb.Helper()
 	core, entries := zapobserver.New(zapcore.InfoLevel)
-	d, err := newDecisionLog(settings, 2, zap.New(core), p)
+	d, err := newDecisionLog(settings, zap.New(core), p)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return d, entries
 }
 
-func decided(action reputation.Action, rule int) *visit {
+// decisionLogTo returns a log of all decisions.
+func decisionLogTo(tb fataler, core zapcore.Core) *decisionLog {
+	tb.Helper()
+	d, err := newDecisionLog(&DecisionLog{Decisions: "all"}, zap.New(core), nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return d
+}
+
+func decided(action reputation.Action, rule *siteRule) *visit {
 	return &visit{
-		client: netip.MustParseAddr("203.0.113.7"), action: action, rule: rule, requestID: "an-id",
+		client: netip.MustParseAddr("203.0.113.7"), decision: decision{action: action, rule: rule}, requestID: "an-id",
 		verdict: reputation.Verdict{
 			Score: 91, Scored: true, Coverage: 0.5, Origin: reputation.OriginMemory, Status: reputation.Partial,
 			Facts: reputation.Facts{Country: "NL", ASN: 64500},
@@ -92,7 +102,7 @@ func TestWhichDecisionsAreLogged(t *testing.T) {
 	}{{"", "limit block drop"}, {"blocked", "limit block drop"}, {"all", "pass limit block drop"}, {"none", ""}} {
 		d, entries := decisionLogOf(t, &DecisionLog{Decisions: tc.word}, nil)
 		for action := range reputation.Action(reputation.NumActions) {
-			d.log(prepared(t, "203.0.113.7")(), decided(action, 1))
+			d.log(prepared(t, "203.0.113.7")(), decided(action, &siteRule{number: 1}))
 		}
 		var got []string
 		for _, e := range entries.All() {
@@ -116,8 +126,9 @@ func TestDecisionEntry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	rule := &siteRule{number: 2}
 	for range 4 {
-		d.log(r, decided(reputation.Block, 2))
+		d.log(r, decided(reputation.Block, rule))
 	}
 	all := entries.All()
 	if len(all) != 2 || all[0].Message != "decision" || all[0].ContextMap()["left_out"] != nil {
@@ -149,7 +160,7 @@ func TestDecisionEntry(t *testing.T) {
 func TestDecisionsOfNobodyAreFree(t *testing.T) {
 	blocked, _ := decisionLogOf(t, nil, nil)
 	none, _ := decisionLogOf(t, &DecisionLog{Decisions: "none"}, nil)
-	r, v := prepared(t, "203.0.113.7")(), decided(reputation.Pass, 0)
+	r, v := prepared(t, "203.0.113.7")(), decided(reputation.Pass, new(siteRule))
 	for name, d := range map[string]*decisionLog{"none": none, "blocked": blocked} {
 		if n := testing.AllocsPerRun(100, func() { d.log(r, v) }); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
@@ -170,11 +181,11 @@ func BenchmarkDecisionLog(b *testing.B) {
 		"left out": {&DecisionLog{First: 1, OneIn: 1 << 60}, reputation.Block},
 		"written":  {&DecisionLog{OneIn: 1}, reputation.Block},
 	} {
-		d, err := newDecisionLog(tc.settings, 2, zap.New(core), nil)
+		d, err := newDecisionLog(tc.settings, zap.New(core), nil)
 		if err != nil {
 			b.Fatal(err)
 		}
-		r, v := prepared(b, "203.0.113.7")(), decided(tc.action, 1)
+		r, v := prepared(b, "203.0.113.7")(), decided(tc.action, &siteRule{number: 1})
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -2,60 +2,139 @@ package handler
 
 import (
 	"crypto/tls"
-	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 )
 
-// Before the handshake is complete an address may be forged (RFC 8470): it is not looked up, and a site that acts on it
-// asks the client to come back.
-func TestBeforeHandshake(t *testing.T) {
-	h := warmHandler(t)
-	m := &MatchIPReputation{runtime: h.runtime}
-	early := func() *http.Request {
-		r := prepared(t, "203.0.113.1")()
-		r.TLS = &tls.ConnectionState{}
-		r.Header.Set("X-IP-Reputation-Score", "0")
-		return r
-	}
-	status := func(err error) int {
-		handled, _ := errors.AsType[caddyhttp.HandlerError](err)
-		return handled.StatusCode
-	}
-	pass := caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
-		if got := r.Header[headerStatus]; len(got) != 1 || got[0] != "unknown" {
-			t.Errorf("the application read status %v; want unknown", got)
-		}
-		if r.Header[headerScore] != nil {
-			t.Errorf("the application read score %v", r.Header[headerScore])
-		}
-		return nil
-	})
+// inEarlyData returns a request as it arrives before the handshake is complete.
+func inEarlyData(tb testing.TB, addr string) *http.Request {
+	tb.Helper()
+	r := prepared(tb, addr)()
+	r.ProtoMajor, r.TLS = 3, &tls.ConnectionState{}
+	r.Header.Set("X-IP-Reputation-Score", "0")
+	r.Header.Set("X-Request-ID", "chosen-by-the-client")
+	runtime.VarsOf(r)[caddyhttp.TrustedProxyVarKey] = true // its address may be forged, too
+	return r
+}
 
-	r := early()
-	if got := status(h.ServeHTTP(httptest.NewRecorder(), r, passOn)); got != http.StatusTooEarly {
-		t.Errorf("enforce: got %d; want 425", got)
+// Before the handshake is complete an address may be forged (RFC 8470): nobody is asked about it, and a site asks the
+// client to come back where it would refuse the request. Others pass.
+func TestBeforeHandshake(t *testing.T) {
+	ctx := testContext(t)
+	block := []any{object{"action": "block", "score": "85"}, object{"action": "block", "category": []any{"scanner"}, "status_code": 451}}
+	drop := []any{object{"action": "drop", "score": "85"}}
+	for name, tc := range map[string]struct {
+		addr   string
+		site   object
+		status int
+		action string
+	}{
+		"clean":                  {cleanAddr, object{"mode": "enforce", "rules": block}, 204, "pass"},
+		"denied":                 {deniedAddr, object{"mode": "enforce", "rules": block}, 425, "block"},
+		"denied, no rule":        {deniedAddr, object{"mode": "enforce"}, 425, "block"},
+		"listed":                 {listedAddr, object{"mode": "enforce", "rules": block}, 425, "block"},
+		"dropped":                {deniedAddr, object{"mode": "enforce", "rules": drop}, 425, "drop"},
+		"observed":               {deniedAddr, object{"rules": block}, 204, "block;mode=observe"},
+		"unknown is refused":     {exemptAddr, object{"mode": "enforce", "unknown": "block"}, 425, "block"},
+		"exempt":                 {exemptAddr, object{"mode": "enforce", "rules": block}, 204, "pass"},
+		"exempt from the site":   {listedAddr, object{"mode": "enforce", "rules": block, "exempt": []any{listedAddr}}, 204, "pass"},
+		"no headers are wanted":  {cleanAddr, object{"headers": "off"}, 204, ""},
+		"a rule passes the rest": {deniedAddr, object{"mode": "enforce", "rules": []any{object{"action": "pass", "source": []any{"deny"}}}}, 204, "pass"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := loadHandler(t, ctx, tc.site)
+			core, logged := observer.New(zapcore.InfoLevel)
+			h.decisions = decisionLogTo(t, core)
+			got := serve(h, inEarlyData(t, tc.addr))
+			if got.Code != tc.status || got.err != nil {
+				t.Fatalf("got %d, %v; want %d", got.Code, got.err, tc.status)
+			}
+			id := got.Header().Get(headerRequestID)
+			if len(id) != 32 {
+				t.Errorf("the answer has the request ID %q", id)
+			}
+			if entries := logged.All(); len(entries) != 1 || entries[0].ContextMap()["request_id"] != id {
+				t.Errorf("logged %v", entries)
+			}
+			if got.app == nil {
+				if got.Header().Get("Cache-Control") != "no-store" || !strings.Contains(got.Body.String(), id) {
+					t.Errorf("refused with %v, %s", got.Header(), got.Body)
+				}
+				return
+			}
+			status := "unknown"
+			if tc.action == "" {
+				status = ""
+			}
+			if got.app.Get(headerStatus) != status || got.app.Get(headerAction) != tc.action || got.app[headerScore] != nil ||
+				got.app.Get(headerRequestID) != id {
+				t.Errorf("the application read %v", got.app)
+			}
+		})
 	}
-	if r.Header[headerScore] != nil {
-		t.Error("enforce: a forged header is left")
+}
+
+// A TLS state that a listener wrapper has left empty is not early data: over TCP there is none.
+func TestEmptyTLSState(t *testing.T) {
+	h := loadHandler(t, testContext(t), object{"mode": "enforce"})
+	for _, major := range []int{1, 2} {
+		r := inEarlyData(t, deniedAddr)
+		r.ProtoMajor = major
+		if got := serve(h, r); got.Code != http.StatusForbidden {
+			t.Errorf("HTTP/%d, denied: got %d, want 403", major, got.Code)
+		}
+		r = inEarlyData(t, listedAddr)
+		r.ProtoMajor = major
+		if got := serve(h, r); got.Code != http.StatusNoContent || got.app.Get(headerScore) == "" {
+			t.Errorf("HTTP/%d, listed: got %d, %v", major, got.Code, got.app)
+		}
 	}
-	if _, err := m.MatchWithError(early()); status(err) != http.StatusTooEarly {
-		t.Errorf("matcher: got %v; want 425", err)
+}
+
+// A matcher never refuses early data itself. What is known here counts, so that nobody gets round an `error @bad`, but
+// an address that may be forged is not exempt.
+func TestMatcherBeforeHandshake(t *testing.T) {
+	ctx := testContext(t)
+	for _, tc := range []struct {
+		addr, condition, value string
+		want                   bool
+	}{
+		{deniedAddr, "score", "85", true},
+		{listedAddr, "score", "85", false},
+		{exemptAddr, "status", "exempt", false},
+		{exemptAddr, "status", "unknown", true},
+	} {
+		var value any = tc.value
+		if tc.condition != "score" {
+			value = []string{tc.value}
+		}
+		m := loadModule(t, ctx, "http.matchers.ip_reputation", object{tc.condition: value}).(*MatchIPReputation)
+		if got, err := m.MatchWithError(inEarlyData(t, tc.addr)); got != tc.want || err != nil {
+			t.Errorf("%s %s %s: got %v, %v", tc.addr, tc.condition, tc.value, got, err)
+		}
 	}
-	h.enforce = false
-	if err := h.ServeHTTP(httptest.NewRecorder(), early(), pass); err != nil {
-		t.Errorf("observe: got %v; want the request to pass", err)
+}
+
+// Early data is counted by a limit, but apart: a forged address must not use up its owner's limit.
+func TestLimitBeforeHandshake(t *testing.T) {
+	h := loadHandler(t, testContext(t), object{"mode": "enforce", "rules": []any{object{"action": "limit", "limit": "2/1h"}}})
+	for i, want := range []int{204, 204, 425, 425} {
+		if got := serve(h, inEarlyData(t, cleanAddr)); got.Code != want {
+			t.Errorf("early request %d: got %d, want %d", i, got.Code, want)
+		}
 	}
-	done := early()
-	done.TLS.HandshakeComplete = true
-	h.enforce = true
-	if err := h.ServeHTTP(httptest.NewRecorder(), done, passOn); err != nil {
-		t.Errorf("after the handshake: got %v", err)
+	for i, want := range []int{204, 204, 429} {
+		if got := serve(h, prepared(t, cleanAddr)()); got.Code != want {
+			t.Errorf("request %d: got %d, want %d", i, got.Code, want)
+		}
 	}
 }
 

@@ -3,10 +3,11 @@
 package handler
 
 import (
-	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -33,6 +35,9 @@ func init() {
 // request and on the response. These placeholders are available to the handlers that follow:
 // `{http.ip_reputation.score}`, `.status`, `.action`, `.categories`, `.reasons`, `.coverage`, `.country`,
 // `.asn`, `.nature`, `.mode`, `.rule`, `.subject`, `.request_id` and `.trace_id`.
+//
+// In `handle_errors` it removes and sets headers, and decides nothing. Put it first there if an application renders the
+// page: some requests fail before any other handler has seen them.
 type Handler struct {
 	// `observe` lets every request pass and only says what would have happened; `enforce` acts. Default: `observe`.
 	Mode string `json:"mode,omitempty"`
@@ -66,10 +71,13 @@ type Handler struct {
 	wait      time.Duration
 	exempt    *iplist.Index
 	policy    *policy.Policy
-	limits    []limited // by the position of their rules
+	rules     []siteRule // by number; the first decides where no rule does
 	decisions *decisionLog
 	history   *recording
+	ownErrors bool        // a subroute around the handler has error routes
 	proxied   atomic.Bool // a trusted proxy was seen
+	needless  atomic.Bool // that rules have no effect in error routes was logged
+	panicked  throttle.Causes[struct{}]
 }
 
 // CaddyModule returns the Caddy module information.
@@ -117,79 +125,99 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	for i := range h.Rules {
 		rt.CheckRule(fmt.Sprintf("rule %d (%s)", i+1, h.Rules[i].Action), policy.Config(h.Rules[i].Conditions))
 	}
-	if h.decisions, err = newDecisionLog(h.Log, len(h.Rules), ctx.Logger(), rt.Privacy()); err != nil {
+	if h.decisions, err = newDecisionLog(h.Log, ctx.Logger(), rt.Privacy()); err != nil {
 		return err
 	}
-	limits, some, err := compileLimits(h.Rules, modeWord(h.enforce))
-	if err != nil || !some {
+	h.ownErrors = insideErrorRoutes(ctx.Modules())
+	var limits bool
+	if h.rules, limits, err = compileRules(h.Rules, modeWord(h.enforce)); err != nil || !limits {
 		return err
 	}
-	h.limits = limits
 	return rt.UseLimits()
 }
 
 // ServeHTTP answers requests from addresses that are not wanted and describes the others to the next handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	stripHeaders(r)
-	if h.enforce && early(r) {
-		return caddyhttp.Error(http.StatusTooEarly, errEarly)
+	if _, failed := r.Context().Value(caddyhttp.ErrorCtxKey).(error); failed {
+		return h.serveError(w, r, next)
 	}
-
-	v := h.visit(r)
-	action, rule := h.policy.Decide(&v.verdict)
-	var limiting *limited
-	var left limit.Decision
-	if action == reputation.Limit {
-		limiting = &h.limits[rule.Number-1]
-		action, left = h.limit(r, v, limiting)
-	}
-	v.decide(action, rule, h.enforce)
-
-	v.describe(r, h.detail)
-	v.logAccess(r)
-	h.decisions.log(r, v)
-	h.history.record(r, v)
-	metrics.CountRequest(action, h.enforce, v.verdict.Status)
-	if v.verdict.Scored {
-		metrics.CountScore(v.verdict.Score)
-	}
-
+	v, left := h.judge(r)
 	w = v.identify(w)
-	if !h.enforce {
-		return next.ServeHTTP(w, r)
-	}
-	switch action {
-	case reputation.Limit:
-		return limiting.refuse(w, v, left)
-	case reputation.Block:
-		return caddyhttp.Error(v.statusCode, v.blocked())
-	case reputation.Drop:
-		panic(http.ErrAbortHandler) // the server's own way to close a connection without an answer
+	if v.decision.enforce && v.decision.action != reputation.Pass {
+		return h.refuse(w, r, v, left)
 	}
 	return next.ServeHTTP(w, r)
 }
 
-// visit returns what is known of the client, which a matcher may have found out already.
+// judge decides about a request, describes it and records it. A fault of ours costs no request: what was not decided
+// before it passes, and what was not described is not.
+func (h *Handler) judge(r *http.Request) (v *visit, left limit.Decision) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			v = h.recovered(r, v, fault)
+		}
+	}()
+	v = h.visit(r)
+	v.decision = decision{} // another handler's, should this one's fail
+	v.decision, left = h.decide(r, v)
+	v.describe(r, h.detail)
+	v.logAccess(r)
+	metrics.CountRequest(v.decision.action, v.decision.enforce, v.verdict.Status)
+	if v.verdict.Scored {
+		metrics.CountScore(v.verdict.Score)
+	}
+	h.decisions.log(r, v)
+	h.history.record(r, v)
+	return v, left
+}
+
+// recovered logs a panic, and returns a visit that the request can go on with.
+func (h *Handler) recovered(r *http.Request, v *visit, fault any) *visit {
+	if h.panicked.Allow(struct{}{}, time.Now()) {
+		h.runtime.Logger.ErrorContext(r.Context(), "judging a request panicked; this is a bug",
+			slog.Any("panic", fault), slog.String("at", string(debug.Stack())))
+	}
+	if v == nil {
+		v = &visit{runtime: h.runtime, requestID: runtime.RequestID(r, nil)}
+	}
+	v.set(r.Header, 0, headerRequestID, v.requestID) // never the client's own
+	return v
+}
+
+// serveError describes a request to the error routes, which is all that is left to do: another handler may have decided
+// about it. Of requests that failed before any handler, such as those with an invalid Host, nothing was removed yet.
+func (h *Handler) serveError(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if len(h.Rules) > 0 && !h.needless.Swap(true) {
+		h.runtime.Logger.Warn("rules of ip_reputation in handle_errors have no effect",
+			slog.String("cure", "move them to an ip_reputation outside of handle_errors"))
+	}
+	v := func() (v *visit) {
+		defer func() {
+			if fault := recover(); fault != nil {
+				v = h.recovered(r, v, fault)
+			}
+		}()
+		v = h.visit(r)
+		v.describe(r, h.detail)
+		v.logAccess(r)
+		return v
+	}()
+	return next.ServeHTTP(v.identify(w), r)
+}
+
+// visit returns what is known of the client, which another handler or a matcher may have found out already.
 func (h *Handler) visit(r *http.Request) *visit {
 	vars := runtime.VarsOf(r)
 	if vars.FromTrustedProxy() && !h.proxied.Load() && !h.proxied.Swap(true) {
 		h.runtime.Suspects.CheckStrict(r, h.runtime.Logger)
 	}
-	v := visitOf(vars)
-	if v == nil || v.runtime != h.runtime {
-		return newVisit(h.runtime, r, vars, h.wait, h.exempt)
-	}
-	v.trace = runtime.TraceOf(r.Context()) // the matcher may have come before `tracing`
-	if h.exempt.Lookup(v.client) != 0 {
-		v.verdict = reputation.Verdict{Status: reputation.Exempt}
+	v, known := openVisit(h.runtime, r, vars)
+	if !known || v.exempt != isExempt(h.exempt, v.client) {
+		v.lookUp(r, vars, h.wait, h.exempt)
 	}
 	return v
 }
-
-var errEarly = errors.New("the client's address cannot be verified before the TLS handshake is complete")
-
-// early reports whether a request arrived before its handshake was complete. Its address may be forged (RFC 8470).
-func early(r *http.Request) bool { return r.TLS != nil && !r.TLS.HandshakeComplete }
 
 // CheckSiteExemptions reports what is wrong with the words of a site's `exempt`.
 func CheckSiteExemptions(words []string) error {

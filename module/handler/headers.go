@@ -212,10 +212,10 @@ func (v *visit) requestIDHeader() []string {
 
 // actionHeader returns the action, marked when it is only what would have happened.
 func (v *visit) actionHeader() string {
-	if v.enforce {
-		return actionText[v.action][1]
+	if v.decision.enforce {
+		return actionText[v.decision.action][1]
 	}
-	return actionText[v.action][0]
+	return actionText[v.decision.action][0]
 }
 
 // reasonsText returns the reasons as they stand in headers, placeholders and logs.

@@ -128,20 +128,20 @@ func TestDescribe(t *testing.T) {
 		want   http.Header
 	}{
 		{
-			"full", visit{verdict: bad, action: reputation.Block}, full, http.Header{
+			"full", visit{verdict: bad, decision: decision{action: reputation.Block}}, full, http.Header{
 				headerScore: {"97"}, headerStatus: {"partial"}, headerAction: {"block;mode=observe"}, headerCoverage: {"0.99"},
 				headerCategories: {"scanner, tor"}, headerReasons: {"abuseipdb;points=28.8;age=3600, tor_exit;points=8.0"},
 				headerCountry: {"NL"}, headerASN: {"64500"}, headerNature: {"tor"}, headerRequestID: {"id"},
 			},
 		},
 		{
-			"minimal", visit{verdict: bad, action: reputation.Drop, enforce: true}, minimal, http.Header{
+			"minimal", visit{verdict: bad, decision: decision{action: reputation.Drop, enforce: true}}, minimal, http.Header{
 				headerScore: {"97"}, headerStatus: {"partial"}, headerAction: {"drop"}, headerRequestID: {"id"},
 			},
 		},
 		{"off", visit{verdict: bad}, off, http.Header{headerRequestID: {"id"}}},
 		{
-			"nothing known", visit{verdict: reputation.Verdict{Status: reputation.Unknown}, enforce: true}, full, http.Header{
+			"nothing known", visit{verdict: reputation.Verdict{Status: reputation.Unknown}, decision: decision{enforce: true}}, full, http.Header{
 				headerStatus: {"unknown"}, headerAction: {"pass"}, headerCoverage: {"0.00"}, headerRequestID: {"id"},
 			},
 		},

@@ -9,9 +9,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // configDigits are enough to tell one configuration of a site from another.
@@ -21,7 +19,6 @@ const configDigits = 12
 type recording struct {
 	recorder *history.Recorder
 	config   string
-	rules    []string // as they are written, by number
 }
 
 // newRecording returns the recording of a site, nil where the configuration stores no history.
@@ -33,33 +30,18 @@ func newRecording(rt *runtime.Runtime, h *Handler) (*recording, error) {
 	if err != nil {
 		return nil, fmt.Errorf("naming the configuration: %w", err)
 	}
-	c := &recording{rt.Recorder, config[:configDigits], make([]string, len(h.Rules)+1)}
-	for i := range h.Rules {
-		c.rules[i+1] = h.Rules[i].text()
-	}
-	return c, nil
+	return &recording{rt.Recorder, config[:configDigits]}, nil
 }
 
-// record queues a request. It does not wait, and allocates nothing.
+// record counts a request. It does not wait, and allocates nothing.
 func (c *recording) record(r *http.Request, v *visit) {
 	if c == nil {
 		return
 	}
 	c.recorder.Record(history.Event{
-		At: time.Now(), Address: v.client, Host: r.Host, Rule: c.rule(v), Action: v.action, Enforce: v.enforce,
+		At: time.Now(), Address: v.client, Host: r.Host, Rule: v.decision.by, Action: v.decision.action, Enforce: v.decision.enforce,
 		RequestID: v.requestID, Config: c.config, Verdict: v.verdict,
 	})
-}
-
-// rule returns what has decided, in words.
-func (c *recording) rule(v *visit) string {
-	if v.rule != 0 || v.action == reputation.Pass {
-		return c.rules[v.rule]
-	}
-	if source := policy.Unwanted(&v.verdict); source != "" {
-		return source
-	}
-	return "unknown block"
 }
 
 // text returns the rule as a Caddyfile has it.

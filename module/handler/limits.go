@@ -1,15 +1,13 @@
 package handler
 
 import (
+	"cmp"
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
@@ -22,25 +20,6 @@ type limited struct {
 	limit.Rule
 	key  string // counted by, with placeholders; empty for the subject
 	name string // in the RateLimit fields
-}
-
-// compileLimits returns what each rule allows, by its position; a rule that does not limit has the zero value.
-func compileLimits(rules []Rule, mode string) (limits []limited, some bool, err error) {
-	limits = make([]limited, len(rules))
-	for i := range rules {
-		r := &rules[i]
-		if r.Action != reputation.Limit.String() {
-			if r.Limit != "" || r.Key != "" {
-				return nil, false, fmt.Errorf("rule %d (%s): only a limit has a rate and a key: remove them, or write limit", i+1, r.Action)
-			}
-			continue
-		}
-		if limits[i], err = r.limited(i+1, mode); err != nil {
-			return nil, false, fmt.Errorf("rule %d (limit): %w", i+1, err)
-		}
-		some = true
-	}
-	return limits, some, nil
 }
 
 // limited returns what the rule allows. Its identity is its rate, key, conditions and mode, so that its
@@ -67,32 +46,31 @@ func CheckLimit(text string) error {
 	return limit.CheckText(text)
 }
 
-// limit counts a request by a limit, and decides whether it passes.
-func (h *Handler) limit(r *http.Request, v *visit, l *limited) (reputation.Action, limit.Decision) {
-	subject := limit.Client(v.client)
+// take counts a request by a limit, and decides whether it passes.
+func (h *Handler) take(r *http.Request, v *visit, l *limited) limit.Decision {
+	key := ""
 	if l.key != "" {
 		if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-			if key := strings.TrimSpace(repl.ReplaceAll(l.key, "")); key != "" {
-				subject = limit.Keyed(key)
-			}
+			key = strings.TrimSpace(repl.ReplaceAll(l.key, ""))
 		}
 	}
-	if subject == (limit.Subject{}) {
-		return reputation.Pass, limit.Decision{Allowed: true} // all that have no address would be limited as one
+	subject := limit.Client(v.client)
+	switch {
+	case v.known != nil && v.client.IsValid():
+		// counted apart: a forged address cannot use up the limit of the client that has it
+		subject = limit.Keyed("early data " + cmp.Or(key, reputation.Subject(v.client).String()))
+	case key != "":
+		subject = limit.Keyed(key)
+	case subject == limit.Subject{}:
+		return limit.Decision{Allowed: true} // all that have no address would be limited as one
 	}
-	d := h.runtime.Limiter.Take(r.Context(), l.Rule, subject, h.wait-time.Since(v.began)) // the look-up may have waited already
-	if d.Allowed {
-		return reputation.Pass, d
-	}
-	return reputation.Limit, d
+	return h.runtime.Limiter.Take(r.Context(), l.Rule, subject, h.wait-v.waited)
 }
 
-// refuse answers a request that does not keep within a limit.
-func (l *limited) refuse(w http.ResponseWriter, v *visit, d limit.Decision) error {
+// describe sets the fields that tell a client how to keep within the limit.
+func (l *limited) describe(h http.Header, d limit.Decision) {
 	policy, state := limit.Fields(l.name, l.Rate(), d)
-	h := w.Header()
 	h.Set("RateLimit-Policy", policy)
 	h.Set("RateLimit", state)
 	h.Set("Retry-After", strconv.Itoa(d.RetryAfterSeconds()))
-	return caddyhttp.Error(http.StatusTooManyRequests, fmt.Errorf("limited by IP reputation, request %s", v.requestID))
 }

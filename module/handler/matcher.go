@@ -58,15 +58,12 @@ func (m *MatchIPReputation) Provision(ctx caddy.Context) error {
 
 // MatchWithError reports whether all conditions hold for the client of r.
 func (m *MatchIPReputation) MatchWithError(r *http.Request) (bool, error) {
-	if early(r) {
-		return false, caddyhttp.Error(http.StatusTooEarly, errEarly)
-	}
 	vars := runtime.VarsOf(r)
-	v := visitOf(vars)
-	if v == nil || v.runtime != m.runtime {
-		v = newVisit(m.runtime, r, vars, m.runtime.Wait, nil)
+	v, known := openVisit(m.runtime, r, vars)
+	if !known {
+		v.lookUp(r, vars, m.runtime.Wait, nil)
 	}
-	return m.conditions.Match(&v.verdict), nil
+	return m.conditions.Match(v.judged()), nil
 }
 
 // Match reports whether all conditions hold for the client of r.

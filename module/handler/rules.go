@@ -14,8 +14,8 @@ import (
 // Rule is one line of a site's policy. Rules are tried in the order written; the first whose conditions all
 // hold decides.
 type Rule struct {
-	// What to do: `pass`, `limit` (let pass within a rate), `block` (an error that `handle_errors` can render) or `drop`
-	// (close the connection). Required.
+	// What to do: `pass`, `limit` (let pass within a rate), `block` (an error page: that of `handle_errors`, else a plain
+	// one with the request ID) or `drop` (close the connection). Required.
 	Action string `json:"action,omitempty"`
 
 	// The rate of a `limit`, such as `10/1m`: that many requests may come at once, and as many again in the time

@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -13,7 +12,6 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -24,13 +22,12 @@ type visit struct {
 	runtime *runtime.Runtime
 	client  netip.Addr
 	verdict reputation.Verdict
-	began   time.Time // when the look-up began; zero unless a site limits
+	known   *reputation.Verdict // what is known of an address that may be forged; nil once the handshake is complete
+	waited  time.Duration       // by the look-up; zero unless a site limits
 
-	// set by a handler
-	action     reputation.Action
-	enforce    bool
-	statusCode int
-	rule       int // position in the site's policy, from 1; 0 when no rule decided
+	decision decision // of the last handler that decided
+	exempt   bool     // by a site's own `exempt`
+	refused  bool     // by a handler
 
 	requestID string
 	trace     runtime.TraceID    // zero when the request is not traced
@@ -47,31 +44,89 @@ func visitOf(vars runtime.Vars) *visit {
 // RequestID returns the correlation ID, for log entries about the request.
 func (v *visit) RequestID() string { return v.requestID }
 
-// newVisit looks the client of a request up and makes what is known of it available to placeholders.
-func newVisit(rt *runtime.Runtime, r *http.Request, vars runtime.Vars, wait time.Duration, exempt *iplist.Index) *visit {
-	v := &visit{runtime: rt, client: vars.Client(), requestID: runtime.RequestID(r, vars), trace: runtime.TraceOf(r.Context())}
+// newVisit makes what is known of a request available to placeholders and log entries. Nothing is, yet.
+func newVisit(rt *runtime.Runtime, r *http.Request, vars runtime.Vars) *visit {
+	v := &visit{runtime: rt, trace: runtime.TraceOf(r.Context())}
+	if early(r) {
+		v.requestID = runtime.RequestID(r, nil) // that a trusted proxy sent it may be forged, too
+	} else {
+		v.requestID = runtime.RequestID(r, vars)
+	}
 	if vars != nil {
-		vars[runtime.VisitKey] = v // before the look-up, so that its log entries can name the request
+		vars[runtime.VisitKey] = v
 	}
-	if rt.Limiter != nil {
-		v.began = time.Now()
-	}
-	switch addr := v.client; {
-	case !addr.IsValid():
-		v.verdict.Status = reputation.Unknown
-	case exempt.Lookup(addr) != 0:
-		v.verdict.Status = reputation.Exempt
-	case early(r):
-		// the address may be forged: asking about it could spend the quota on somebody's behalf
-		v.verdict.Status = reputation.Unknown
-	default:
-		v.verdict = rt.Lookup(r.Context(), addr, wait)
-	}
-	rt.Suspects.Sample(r, vars, v.client, v.verdict.Status, rt.Logger)
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(v.placeholder)
 	}
 	return v
+}
+
+// openVisit returns the visit of a request, and whether its client is known to it: another module may have changed the
+// client's address since.
+func openVisit(rt *runtime.Runtime, r *http.Request, vars runtime.Vars) (v *visit, known bool) {
+	v = visitOf(vars)
+	if v == nil {
+		return newVisit(rt, r, vars), false
+	}
+	known = v.runtime == rt && v.client == vars.Client()
+	v.runtime = rt
+	v.trace = runtime.TraceOf(r.Context()) // a matcher may have come before `tracing`
+	return v, known
+}
+
+// isExempt reports whether a site does not judge an address.
+func isExempt(exempt *iplist.Index, addr netip.Addr) bool {
+	return addr.IsValid() && exempt.Lookup(addr) != 0
+}
+
+// lookUp looks the client up.
+func (v *visit) lookUp(r *http.Request, vars runtime.Vars, wait time.Duration, exempt *iplist.Index) {
+	v.verdict, v.known = reputation.Verdict{Status: reputation.Unknown}, nil
+	v.client = vars.Client()
+	v.exempt = isExempt(exempt, v.client)
+	rt := v.runtime
+	switch {
+	case !v.client.IsValid():
+	case early(r):
+		v.known = v.unverified()
+	case v.exempt:
+		v.verdict.Status = reputation.Exempt
+	case rt.Limiter == nil:
+		v.verdict = rt.Lookup(r.Context(), v.client, wait)
+	default:
+		began := time.Now()
+		v.verdict = rt.Lookup(r.Context(), v.client, wait)
+		v.waited = time.Since(began)
+	}
+	rt.Suspects.Sample(r, vars, v.client, v.verdict.Status, rt.Logger)
+}
+
+// unverified returns what this process knows of an address that may be forged. Nobody is asked, which could spend the
+// quota on somebody's behalf, and such an address is never exempt.
+func (v *visit) unverified() *reputation.Verdict {
+	known := reputation.Verdict{Status: reputation.Unknown}
+	if !v.exempt {
+		known = v.runtime.Known(v.client)
+	}
+	if known.Status == reputation.Exempt {
+		known = reputation.Verdict{Status: reputation.Unknown}
+	}
+	return &known
+}
+
+// judged is the verdict that conditions are tested against.
+func (v *visit) judged() *reputation.Verdict {
+	if v.known != nil {
+		return v.known
+	}
+	return &v.verdict
+}
+
+// early reports whether a request arrived before its handshake was complete, so that its address may be forged
+// (RFC 8470). Only HTTP/3 has such requests: over TCP, a TLS state that is not complete is one that a listener wrapper
+// left empty.
+func early(r *http.Request) bool {
+	return r.ProtoMajor == 3 && r.TLS != nil && !r.TLS.HandshakeComplete
 }
 
 // identified is a response that carries the correlation ID once: an application that sends back the one it
@@ -95,37 +150,12 @@ func (v *visit) identify(w http.ResponseWriter) http.ResponseWriter {
 
 // WriteHeader implements http.ResponseWriter.
 func (w *identified) WriteHeader(status int) {
-	w.Header()[headerRequestID] = w.visit.requestIDHeader()
+	h := w.Header()
+	h[headerRequestID] = w.visit.requestIDHeader()
+	if w.visit.refused {
+		forbidStorage(h, othersWrite(w.ResponseWriter))
+	}
 	w.ResponseWriter.WriteHeader(status)
-}
-
-// decide stores what the site's policy says.
-func (v *visit) decide(action reputation.Action, rule *policy.Rule, enforce bool) {
-	v.action, v.enforce, v.statusCode = action, enforce, http.StatusForbidden
-	if action == reputation.Limit {
-		v.statusCode = http.StatusTooManyRequests
-	}
-	if rule != nil {
-		v.rule = rule.Number
-		if rule.StatusCode != 0 {
-			v.statusCode = rule.StatusCode
-		}
-	}
-}
-
-// mode is the word for how the site treats the action.
-func (v *visit) mode() string { return modeWord(v.enforce) }
-
-func modeWord(enforce bool) string {
-	if enforce {
-		return "enforce"
-	}
-	return "observe"
-}
-
-// blocked is the error that a block returns. Error pages can show it: it names the request and nothing else.
-func (v *visit) blocked() error {
-	return fmt.Errorf("%s, request %s", runtime.BlockedText, v.requestID)
 }
 
 // traceID returns the ID of the trace that the request is part of, as 32 hexadecimal digits, or the empty string.
@@ -151,11 +181,11 @@ func (v *visit) placeholder(key string) (any, bool) {
 	case "status":
 		return v.verdict.Status.String(), true
 	case "action":
-		return v.action.String(), true
+		return v.decision.action.String(), true
 	case "mode":
-		return v.mode(), true
+		return v.decision.mode(), true
 	case "rule":
-		return v.rule, true
+		return v.decision.number(), true
 	case "categories":
 		return v.verdict.Categories.String(), true
 	case "reasons":
@@ -205,10 +235,10 @@ func (v *visit) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		enc.AddUint8("score", v.verdict.Score)
 	}
 	enc.AddString("status", v.verdict.Status.String())
-	enc.AddString("action", v.action.String())
-	enc.AddString("mode", v.mode())
-	if v.rule != 0 {
-		enc.AddInt("rule", v.rule)
+	enc.AddString("action", v.decision.action.String())
+	enc.AddString("mode", v.decision.mode())
+	if number := v.decision.number(); number != 0 {
+		enc.AddInt("rule", number)
 	}
 	if len(v.verdict.Reasons) > 0 {
 		enc.AddString("reasons", reasonsText(v.verdict.Reasons))

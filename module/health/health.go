@@ -26,9 +26,11 @@ func init() {
 // to say.
 type Health struct {
 	// What to answer. `live`: 200 as long as the process can answer. `ready`: 200 while it can serve, and 503
-	// as soon as Caddy begins to stop: `shutdown_delay` of the http app leaves time between that and the end. If Redis, a
-	// provider or a feed is down, it stays 200, since requests are served without them. `detail`: as `ready`, with the state of every component and what somebody should look at. It holds no
-	// secrets, but is not for the public: it names your sources, and shows when they are down. Default: `ready`.
+	// as soon as Caddy begins to stop: `shutdown_delay` of the http app leaves time between that and the end. After
+	// a start, it is 503 until each list has contents, from disk or from its publisher, for 10s at most. If Redis, a
+	// provider or a feed is down later, it stays 200, since requests are served without them. `detail`: as `ready`,
+	// with the state of every component and what somebody should look at. It holds no secrets, but is not for the
+	// public: it names your sources, and shows when they are down. Default: `ready`.
 	Form string `json:"form,omitempty"`
 
 	form form
@@ -85,12 +87,17 @@ func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 		return nil
 	}
 	report := health.Report{Status: health.Pass}
-	switch rt := runtime.ServingFor(r); {
+	now := time.Now()
+	rt := runtime.ServingFor(r)
+	if h.form == formDetail && rt != nil {
+		report = rt.Health(now)
+	}
+	switch {
 	case h.form == formLive:
-	case h.form == formDetail && rt != nil:
-		report = rt.Health(time.Now())
 	case rt == nil:
 		report = health.Report{Status: health.Fail, Output: "caddy is starting or stopping"}
+	case rt.AwaitsLists(now):
+		report.Status, report.Output = health.Fail, "lists are being fetched for the first time"
 	}
 	body, err := json.Marshal(report)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -145,6 +147,9 @@ func (p placeholder) Fetch(context.Context) (reputation.Secret, error) {
 // the rest may be a part of the secret.
 func Resolve(what, text string) (string, error) {
 	value, err := refresh.Resolve(text, caddy.NewReplacer())
+	if errors.Is(err, regularfile.ErrNotRegular) {
+		return "", fmt.Errorf("%s: %w", what, err)
+	}
 	if err != nil {
 		return "", fmt.Errorf("%s %s is empty: check that the file can be read, or the variable is set, where Caddy runs", what, Placeholders(text))
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -55,7 +56,7 @@ var privateRanges = func() (list []netip.Prefix) {
 }()
 
 // ParseRanges returns the ranges of a word that is an address, a CIDR range or `private_ranges`, and false for any
-// other word. A word that looks like a range, and is none, is an error.
+// other word. A word that looks like a range, or like a part of one, and is none, is an error.
 func ParseRanges(word string) ([]netip.Prefix, bool, error) {
 	if word == "private_ranges" {
 		return slices.Clone(privateRanges), true, nil
@@ -65,21 +66,49 @@ func ParseRanges(word string) ([]netip.Prefix, bool, error) {
 			return nil, false, fmt.Errorf("address %q has a zone: leave %q out", word, "%"+addr.Zone())
 		}
 		addr = addr.Unmap()
+		if _, ok := Netmask(addr); ok {
+			return nil, false, fmt.Errorf("%q is a netmask: write the range as in 203.0.113.0/24", word)
+		}
 		return []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}, true, nil
 	}
 	if prefix, err := netip.ParsePrefix(word); err == nil {
+		if TooWide(prefix.Masked()) {
+			return nil, false, fmt.Errorf("%q is too wide: /8 and, in IPv6, /16 are the widest; write the ranges that you mean",
+				word)
+		}
 		if err := checkHostBits(prefix, word); err != nil {
 			return nil, false, err
 		}
 		return []netip.Prefix{prefix}, true, nil
 	}
-	if addr, _, isRange := strings.Cut(word, "/"); isRange {
-		if _, addrErr := netip.ParseAddr(addr); addrErr == nil {
-			return nil, false, fmt.Errorf("%q is not a CIDR range: the number behind the slash is the length of the prefix, "+
+	return nil, false, notARange(word)
+}
+
+// notARange returns what is wrong with a word that was meant as a range, or as a part of one; nil
+// for other words.
+func notARange(word string) error {
+	if addr, bits, isRange := strings.Cut(word, "/"); isRange {
+		if isAddr(addr) {
+			return fmt.Errorf("%q is not a CIDR range: the number behind the slash is the length of the prefix, "+
 				"up to 32 for IPv4 and 128 for IPv6", word)
 		}
+		if _, err := strconv.ParseUint(bits, 10, 8); addr == "" && err == nil {
+			return fmt.Errorf("%q is the length of a prefix alone: write it behind the address, as in 203.0.113.0/24", word)
+		}
 	}
-	return nil, false, nil
+	if from, to, ok := strings.Cut(word, "-"); ok && (isAddr(from) && isAddr(to) || word == "-") {
+		return fmt.Errorf("%q is no CIDR range: for the addresses from one to another, "+
+			"write CIDR ranges such as 203.0.113.0/24", word)
+	}
+	if first, _, ok := strings.Cut(word, ","); ok && isAddr(first) {
+		return fmt.Errorf("%q has a comma: separate addresses by spaces", word)
+	}
+	return nil
+}
+
+func isAddr(text string) bool {
+	_, err := netip.ParseAddr(text)
+	return err == nil
 }
 
 // checkHostBits refuses a range with host bits, such as 203.0.113.5/24: some mean the address, others the range.

@@ -91,24 +91,52 @@ func TestParseAddr(t *testing.T) {
 func TestParseRanges(t *testing.T) {
 	for text, want := range good {
 		got, ok, err := ParseRanges(text)
+		if strings.HasSuffix(want, "::/0") || strings.HasSuffix(want, ".0/0") {
+			if err == nil || !strings.Contains(err.Error(), "is too wide: /8 and, in IPv6, /16 are the widest") {
+				t.Errorf("%q: %v, %v", text, got, err)
+			}
+			continue
+		}
 		if err != nil || !ok || len(got) != 1 || got[0].String() != want {
 			t.Errorf("%q: %v, %v, %v, want %s", text, got, ok, err, want)
 		}
 	}
 	for text, want := range map[string]string{
-		"fe80::1%eth0":   `address "fe80::1%eth0" has a zone: leave "%eth0" out`,
-		"203.0.113.0/33": `"203.0.113.0/33" is not a CIDR range: the number behind the slash is the length of the prefix, up to 32 for IPv4 and 128 for IPv6`,
-		"203.0.113.0/":   `is not a CIDR range`,
-		"2001:db8::/x":   `is not a CIDR range`,
-		"203.0.113.5/24": `write 203.0.113.5 for the address, or 203.0.113.0/24 for the range`,
+		"fe80::1%eth0":              `address "fe80::1%eth0" has a zone: leave "%eth0" out`,
+		"203.0.113.0/33":            `"203.0.113.0/33" is not a CIDR range: the number behind the slash is the length of the prefix, up to 32 for IPv4 and 128 for IPv6`,
+		"203.0.113.0/":              `is not a CIDR range`,
+		"2001:db8::/x":              `is not a CIDR range`,
+		"203.0.113.7/3":             `is too wide`,
+		"64.0.0.0/7":                `is too wide`,
+		"2600::/12":                 `is too wide`,
+		"255.0.0.0":                 `"255.0.0.0" is a netmask: write the range as in 203.0.113.0/24`,
+		"255.255.255.255":           `is a netmask`,
+		"/24":                       `"/24" is the length of a prefix alone: write it behind the address`,
+		"203.0.113.0-203.0.113.255": `write CIDR ranges such as 203.0.113.0/24`,
+		"-":                         `write CIDR ranges`,
+		"198.51.100.7,":             `"198.51.100.7," has a comma: separate addresses by spaces`,
+		"198.51.100.7,198.51.100.8": `has a comma`,
+		"203.0.113.5/24":            `write 203.0.113.5 for the address, or 203.0.113.0/24 for the range`,
 	} {
 		if got, ok, err := ParseRanges(text); err == nil || !strings.Contains(err.Error(), want) || ok || got != nil {
 			t.Errorf("%q: %v, %v, error %v, want %s", text, got, ok, err, want)
 		}
 	}
-	for _, other := range []string{"", "tor_exits", "./list.txt", "/etc/list", "https://example.org/list", "203.0.113", "private-ranges"} {
+	for _, other := range []string{"", "tor_exits", "./list.txt", "/etc/list", "https://example.org/list", "203.0.113", "private-ranges", "/24/x", "/etc", "a-b"} {
 		if got, ok, err := ParseRanges(other); err != nil || ok || got != nil {
 			t.Errorf("%q: %v, %v, %v, want neither ranges nor an error", other, got, ok, err)
+		}
+	}
+}
+
+func TestTooWide(t *testing.T) {
+	for text, want := range map[string]bool{
+		"0.0.0.0/0": true, "::/0": true, "128.0.0.0/1": true, "202.0.0.0/7": true, "2000::/3": true, "2600::/15": true,
+		"203.0.0.0/8": false, "2600::/16": false, "10.0.0.0/8": false, "224.0.0.0/3": false, "224.0.0.0/4": false,
+		"fc00::/7": false, "fe80::/10": false, "::/3": false, "203.0.113.7/32": false,
+	} {
+		if got := TooWide(netip.MustParsePrefix(text)); got != want {
+			t.Errorf("%s: %t", text, got)
 		}
 	}
 }

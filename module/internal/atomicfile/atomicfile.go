@@ -21,8 +21,16 @@ const (
 
 // Write replaces the file at path with what write writes, for its owner only (mode 0600). It makes the folder if there
 // is none (mode 0700). The writer is buffered. When Write returns nil, the new contents are on disk; when it fails, the
-// old file is as it was, and the error names path and wraps the cause. Of concurrent writers the last one to end wins.
+// old file is as it was, the error names path and wraps the cause, and Failing names the file until it can be written. Of
+// concurrent writers the last one to end wins.
 func Write(path string, write func(io.Writer) error) error {
+	err := WriteNew(path, write)
+	remember(path, err)
+	return err
+}
+
+// WriteNew is Write for a file that is written only once. Failing does not name it.
+func WriteNew(path string, write func(io.Writer) error) error {
 	if err := replace(path, write); err != nil {
 		return fmt.Errorf("replace %s: %w", path, err)
 	}

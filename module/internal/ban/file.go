@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
 const (
@@ -23,16 +23,13 @@ const (
 // entries. A missing file is empty. The error wraps errDamaged if the file is not a list of entries
 // at all.
 func readFile(path string, now time.Time) (all state, unusable int, err error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	data, err := regularfile.Read(path, maxFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return state{}, 0, nil
-	}
-	if err != nil {
-		return state{}, 0, err
-	}
-	defer func() { _ = f.Close() }() // only read
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
+	case errors.Is(err, regularfile.ErrTooLarge):
+		return state{}, 0, fmt.Errorf("%w: %w", errDamaged, err)
+	case err != nil:
 		return state{}, 0, err
 	}
 	return decode(data, now)

@@ -168,6 +168,24 @@ func TestAFileIsBounded(t *testing.T) {
 	}
 }
 
+// TestASparseFileIsSetAside: 6 GB of nothing take no time.
+func TestASparseFileIsSetAside(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bans.json")
+	if err := os.WriteFile(path, []byte("[]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 6<<30); err != nil {
+		t.Fatal(err)
+	}
+	s, log := openAt(t, path, nil)
+	if !strings.Contains(log.String(), "set aside") || !strings.Contains(log.String(), "larger than") || s.Len(Ban) != 0 {
+		t.Errorf("logged %s", log.String())
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() > 100 {
+		t.Errorf("the file is still there: %v, %v", info, err)
+	}
+}
+
 func TestAnUnreadableFileIsAnError(t *testing.T) {
 	_, err := Open(t.TempDir(), Options{}) // a folder in the file's place
 	if err == nil || !strings.Contains(err.Error(), "make the file readable") {

@@ -38,8 +38,11 @@ const (
 // Errors that Add and Remove return, wrapped.
 var (
 	// ErrNotSaved: the change is in force, but not on disk, so that a restart would undo it.
-	// Writing is tried again every minute, at the next change and by Close.
+	// Writing is tried again every minute, at the next change, by Close and by Attach.
 	ErrNotSaved = errors.New("in force, but not on disk")
+
+	// ErrDetached is why: the store is detached. Attach writes the change.
+	ErrDetached = errors.New("another process uses the data folder")
 
 	// ErrClosed: the store is closed and refuses changes.
 	ErrClosed = errors.New("the store of bans is closed")
@@ -52,6 +55,9 @@ var errFull = fmt.Errorf("there are %d entries already: put long lists into a de
 type Options struct {
 	// Logger receives messages for the operator. Default: nothing is logged.
 	Logger *slog.Logger
+
+	// Detached opens the store with the content of the file, which is not written before Attach.
+	Detached bool
 
 	// now is the clock. Tests set it.
 	now func() time.Time
@@ -69,6 +75,7 @@ type Store struct {
 	mu         sync.Mutex // locked by changes, with their write, never by Lookup, Find, List and Len
 	tombstones entries    // tombstones
 	unsaved    bool       // the file lacks a change
+	detached   bool       // the file belongs to another process
 	closed     bool
 	skipped    replica.Skipped
 	future     time.Time // since when there are changes of the future; zero if there are none
@@ -88,6 +95,9 @@ func Open(path string, o Options) (*Store, error) {
 		path: path,
 		log:  o.Logger,
 		now:  o.now,
+
+		detached: o.Detached,
+
 		wake: make(chan struct{}, 1),
 		stop: make(chan struct{}),
 		done: make(chan struct{}),
@@ -117,7 +127,7 @@ func (s *Store) load() error {
 	if err == nil && unusable > 0 {
 		err = fmt.Errorf("%d entries are not usable", unusable)
 	}
-	if err != nil {
+	if err != nil && !s.detached {
 		s.setAside(err)
 	}
 	return nil
@@ -274,7 +284,7 @@ func (s *Store) Close() error {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.unsaved {
+	if s.unsaved && !s.detached {
 		return s.save()
 	}
 	return nil
@@ -303,6 +313,10 @@ func (s *Store) publish(all state) {
 func (s *Store) save() error {
 	if s.path == "" {
 		return nil
+	}
+	if s.detached {
+		s.unsaved = true
+		return fmt.Errorf("%w: %w", ErrNotSaved, ErrDetached)
 	}
 	data, err := encode(s.state())
 	if err == nil {
@@ -373,7 +387,7 @@ func (s *Store) expire(retry bool) (pause time.Duration) {
 	}
 	s.skipped.Log(s.log, now)
 	rest = s.correct(rest, now)
-	if s.unsaved && retry {
+	if s.unsaved && retry && !s.detached {
 		if err := s.save(); err == nil {
 			s.log.Info("bans and exemptions are on disk again", "file", s.path)
 		}

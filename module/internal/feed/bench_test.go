@@ -27,7 +27,7 @@ func BenchmarkReadCopy(b *testing.B) {
 	b.SetBytes(int64(file.Len()))
 	b.ReportMetric(float64(h.entries), "entries")
 	for b.Loop() {
-		if _, _, err := readCopy(bytes.NewReader(file.Bytes()), int64(file.Len())); err != nil {
+		if _, _, err := readCopy(bytes.NewReader(file.Bytes())); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -46,11 +46,12 @@ func BenchmarkSaveCopy(b *testing.B) {
 }
 
 func millionRanges(b *testing.B) iplist.Ranges {
-	spec, list := Spec{Format: listformat.Format{Encoding: listformat.Text}}, new(listformat.List)
+	spec := Spec{Format: listformat.Format{Encoding: listformat.Text}, MaxEntries: DefaultMaxEntries}
+	list := spec.newContent()
 	if err := spec.read(strings.NewReader(millionLines(million)), false, list); err != nil {
 		b.Fatal(err)
 	}
-	return iplist.NewRanges(list.Prefixes)
+	return list.ranges.Ranges()
 }
 
 // BenchmarkRebuild is what a change of one of twenty lists costs, a million lines in all.

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -20,6 +19,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
 // A copy is an accepted list on disk: a header of "#" lines, then one CIDR a line, so that
@@ -28,8 +28,12 @@ import (
 const (
 	copySuffix = ".list"
 	waitSuffix = ".wait" // the end of the pause that the publisher asked for
+	maxWait    = 1 << 10
 	copyTitle  = "# caddy-ip-reputation list, version 1. Made from its source: changes here are lost"
 )
+
+// maxCopy is the maximum size of a copy, in bytes. It has room for a list of 64 million CIDRs.
+const maxCopy = 1 << 30
 
 // copyHeader holds the first lines of a copy.
 type copyHeader struct {
@@ -143,30 +147,30 @@ func writeBody(w io.Writer, ranges iplist.Ranges) (entries int, err error) {
 	return entries, err
 }
 
-// readCopy reads a copy whose size is the given number of bytes.
-func readCopy(r io.Reader, size int64) (h copyHeader, ranges iplist.Ranges, err error) {
+func readCopy(r io.Reader) (h copyHeader, ranges iplist.Ranges, err error) {
 	buffered := bufio.NewReaderSize(r, listformat.MaxLine)
 	if h, err = parseCopyHeader(buffered); err != nil {
 		return h, ranges, err
 	}
-	const shortest = int64(len("::/0\n"))
-	prefixes := make([]netip.Prefix, 0, min(max(int64(h.entries), 0), size/shortest))
+	var all iplist.Builder
+	entries := 0
 	hash := sha256.New()
 	err = listformat.EachLine(io.TeeReader(buffered, hash), func(number int, line []byte) error {
 		p, ok := listformat.ParsePrefix(line)
 		if !ok {
 			return fmt.Errorf("%w: entry %d is no CIDR", errDamaged, number)
 		}
-		prefixes = append(prefixes, p)
+		entries++
+		all.Add(p)
 		return nil
 	})
 	if err != nil {
 		return h, ranges, err
 	}
-	if hex.EncodeToString(hash.Sum(nil)) != h.sum || len(prefixes) != h.entries {
+	if hex.EncodeToString(hash.Sum(nil)) != h.sum || entries != h.entries {
 		return h, ranges, fmt.Errorf("%w: its checksum does not match", errDamaged)
 	}
-	return h, iplist.NewRanges(prefixes), nil
+	return h, all.Ranges(), nil
 }
 
 // loadCopy reads the copy at path, if it belongs to the spec with the given fingerprint. confirmed
@@ -174,16 +178,12 @@ func readCopy(r io.Reader, size int64) (h copyHeader, ranges iplist.Ranges, err 
 func loadCopy(
 	path, fingerprint string,
 ) (h copyHeader, ranges iplist.Ranges, confirmed time.Time, err error) {
-	f, err := os.Open(path)
+	f, info, err := regularfile.Open(path, maxCopy)
 	if err != nil {
 		return h, ranges, confirmed, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return h, ranges, confirmed, err
-	}
-	if h, ranges, err = readCopy(f, info.Size()); err == nil && h.spec != fingerprint {
+	if h, ranges, err = readCopy(f); err == nil && h.spec != fingerprint {
 		err = errForeign
 	}
 	return h, ranges, info.ModTime(), err
@@ -235,7 +235,7 @@ func saveWait(path, fingerprint string, until time.Time) error {
 
 // loadWait returns the time that saveWait stored, at most a day ahead, or the zero time.
 func loadWait(path, fingerprint string, now time.Time) time.Time {
-	text, err := os.ReadFile(path)
+	text, err := regularfile.Read(path, maxWait)
 	if err != nil {
 		return time.Time{}
 	}

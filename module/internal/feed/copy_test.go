@@ -400,7 +400,7 @@ func FuzzCopy(f *testing.F) {
 	f.Add(b.Bytes())
 	f.Add([]byte(copyTitle + "\n# sha256: x\n"))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		h, ranges, err := readCopy(bytes.NewReader(body), int64(len(body)))
+		h, ranges, err := readCopy(bytes.NewReader(body))
 		if err != nil {
 			return
 		}

@@ -30,6 +30,9 @@ const (
 	DefaultTimeout   = 30 * time.Second
 	DefaultMaxBytes  = 64 << 20
 	DefaultMaxShrink = 0.5
+
+	// DefaultMaxEntries is how many entries a list may have.
+	DefaultMaxEntries = 2_000_000
 )
 
 // Spec describes the source and the form of one list. Exactly one of URLs, File, Values and
@@ -55,12 +58,15 @@ type Spec struct {
 	// Set.Push. Status shows it, so it must not hold secrets.
 	Pushed string `json:",omitempty"`
 
-	// MaxEntries is how many entries a pushed list may have. Default: DefaultMaxEntries.
+	// MaxEntries is how many entries a list may have. Of a pushed list, each entry counts; of other
+	// lists, each range of addresses, after merging. It bounds the memory that the list takes.
+	// Default: DefaultMaxEntries.
 	MaxEntries int `json:",omitempty"`
 
 	// Own marks a list that the operator maintains, such as a deny or exempt list. It may name
-	// private ranges and ranges of any size. For CheckFile, one wrong line is an error. Otherwise,
-	// the good lines take effect and the wrong ones are logged as errors. In lists of others, reserved ranges are removed and wrong lines are skipped.
+	// private ranges. For CheckFile, one wrong line is an error. Otherwise, the good lines take effect
+	// and the wrong ones are logged as errors. In lists of others, reserved ranges are removed and
+	// wrong lines are skipped.
 	// Values are always own.
 	Own bool
 
@@ -109,8 +115,14 @@ type Options struct {
 	// Sets may share it: of lists with the same name, the one that was fetched last is stored.
 	Dir string
 
+	// Detached reads the copies, and writes none before Attach: another process may use the folder.
+	Detached bool
+
 	// Transport carries the requests. Default: a transport of the Set's own.
 	Transport http.RoundTripper
+
+	// Shared, if set, is where instances share copies of fetched lists.
+	Shared Shared
 
 	// Logger receives what operators need to know. Default: nothing is logged.
 	Logger *slog.Logger
@@ -174,7 +186,9 @@ type Set struct {
 	logger  *slog.Logger
 	observe func(string, Result)
 	fetcher *fetcher
+	shared  Shared // nil: each list is fetched by this instance
 	builder builder
+	writes  atomic.Bool // copies are written to disk
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -199,8 +213,9 @@ func Open(specs []Spec, o Options) (*Set, error) {
 	if o.Observe == nil {
 		o.Observe = func(string, Result) {}
 	}
-	s := &Set{logger: o.Logger, observe: o.Observe, fetcher: newFetcher(o.Transport)}
+	s := &Set{logger: o.Logger, observe: o.Observe, fetcher: newFetcher(o.Transport), shared: o.Shared}
 	s.builder.wake = make(chan struct{}, 1)
+	s.writes.Store(!o.Detached)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 
 	names := make(map[string]bool, len(specs))
@@ -258,6 +273,12 @@ func (s *Set) Start() {
 		s.running.Go(func() { s.guard("watching files", func() { watcher.run(s.ctx) }) })
 	}
 }
+
+// Attach writes copies to disk from now on, each with the next refresh of its list.
+func (s *Set) Attach() { s.writes.Store(true) }
+
+// Detach writes no copies from now on: another process uses the folder.
+func (s *Set) Detach() { s.writes.Store(false) }
 
 // Close stops all refreshes. The last snapshot stays valid. Closing twice is harmless.
 func (s *Set) Close() error {
@@ -317,6 +338,14 @@ func (s *Set) refresh(ctx context.Context, l *list) error {
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
 	shown, err := l.refresh(ctx, (*list).tooSoon)
+	for elsewhere := (*elsewhereError)(nil); errors.As(err, &elsewhere); {
+		select {
+		case <-time.After(elsewhere.pause):
+			shown, err = l.refresh(ctx, (*list).tooSoon)
+		case <-ctx.Done():
+			return err
+		}
+	}
 	if err != nil || shown == nil {
 		return err
 	}

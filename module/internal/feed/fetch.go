@@ -7,13 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
@@ -22,6 +21,7 @@ const (
 	maxValidator   = 512 // bytes of an ETag or a date; longer ones are not stored
 	maxRetryAfter  = 24 * time.Hour
 	maxHeaderBytes = 64 << 10
+	maxErrorText   = 300 // bytes of an error's text, which may quote what a server sent
 )
 
 // validators make the next request conditional (RFC 9110, section 8.8).
@@ -59,22 +59,22 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 	case from.Scheme == "http" && to.Scheme == "https" && to.Hostname() == from.Hostname():
 		return nil
 	}
-	return fmt.Errorf("refused a redirect from %s://%s to %s://%s, since what is sent to the first may be secret: "+
-		"if the list has moved, write its new URL in place of that on %s; curl -sI with the old one shows it",
-		from.Scheme, from.Host, to.Scheme, shorten(to.Host), from.Host)
+	return fmt.Errorf("refused a redirect from %s://%s to %s://%.80s: if the list has moved, write its new URL "+
+		"in place of that on %s; curl -sI shows it. Headers may be secret, so that they go to one host only",
+		from.Scheme, from.Host, to.Scheme, to.Host, from.Host)
 }
 
 // fetch reads all parts of a list with conditional requests. It returns
 // nil if no part has changed. The known validators are those of the
-// last good list; expected is roughly the number of its entries.
+// last good list.
 func (f *fetcher) fetch(
-	ctx context.Context, spec *Spec, known []validators, expected int,
-) (*listformat.List, []validators, error) {
+	ctx context.Context, spec *Spec, known []validators,
+) (*content, []validators, error) {
 	spec, err := spec.authorized(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	all := &listformat.List{Prefixes: make([]netip.Prefix, 0, expected)}
+	all := spec.newContent()
 	parts := make([]validators, len(spec.URLs))
 	changed := len(known) != len(parts)
 	var unsent []int
@@ -107,7 +107,7 @@ func (f *fetcher) fetch(
 
 // part adds one part to the list, unless the server answers that it has not changed.
 func (f *fetcher) part(
-	ctx context.Context, spec *Spec, i int, since validators, to *listformat.List,
+	ctx context.Context, spec *Spec, i int, since validators, to *content,
 ) (v validators, sent bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, spec.Timeout)
 	defer cancel()
@@ -145,17 +145,27 @@ func (f *fetcher) part(
 	if resp.StatusCode != http.StatusOK {
 		return v, false, statusFailure(resp, time.Now())
 	}
-	if err := readBody(resp, spec, to); err != nil {
+	if err := readBody(ctx, resp, spec, to); err != nil {
 		return v, false, err
 	}
 	v = validators{ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}
-	if len(v.ETag) > maxValidator || len(v.LastModified) > maxValidator {
+	if !v.sendable() {
 		v = validators{}
 	}
 	return v, true, nil
 }
 
-func readBody(resp *http.Response, spec *Spec, to *listformat.List) error {
+// sendable reports whether the validators can be sent in a request.
+func (v validators) sendable() bool {
+	for _, text := range []string{v.ETag, v.LastModified} {
+		if len(text) > maxValidator || strings.ContainsFunc(text, unicode.IsControl) {
+			return false
+		}
+	}
+	return true
+}
+
+func readBody(ctx context.Context, resp *http.Response, spec *Spec, to *content) error {
 	body := limit(resp.Body, spec.MaxBytes)
 	switch encoding := strings.ToLower(resp.Header.Get("Content-Encoding")); encoding {
 	case "", "identity":
@@ -168,7 +178,25 @@ func readBody(resp *http.Response, spec *Spec, to *listformat.List) error {
 	default:
 		return refuse(ResultNotText, "the body is encoded as %.40q, which was not asked for", encoding)
 	}
-	return spec.read(body, false, to)
+	body, err := spec.decompress(body)
+	if err != nil {
+		return err
+	}
+	return spec.read(untilDone{ctx, body}, false, to)
+}
+
+// untilDone is a reader that fails once its context has ended: a few KB of gzip can keep a parser
+// busy for long after the last byte came.
+type untilDone struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (u untilDone) Read(b []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.r.Read(b)
 }
 
 // statusFailure returns the error for an answer without a list.
@@ -219,22 +247,27 @@ func describe(err error, spec *Spec, i int) error {
 	case errors.Is(err, context.Canceled):
 		f.err = fmt.Errorf("fetching from %s: %w", host, context.Canceled)
 	default:
-		text := spec.scrub(err.Error())
+		text := shorten(spec.scrub(err.Error()))
 		if errors.As(err, &inner) { // written by this package, which quotes nothing unscrubbed
 			text, f.retryAfter, f.refused = inner.Error(), inner.retryAfter, inner.refused
 		}
-		f.err = fmt.Errorf("fetching from %s: %s", host, shorten(text))
+		f.err = fmt.Errorf("fetching from %s: %s", host, text)
 	}
 	return f
 }
 
-// shorten cuts a text that a server may have made long.
+// shorten returns text as one line of bounded length that can be logged: errors quote status
+// lines and locations, which may be as long as all headers.
 func shorten(text string) string {
-	const most = 500
-	if len(text) <= most {
-		return text
+	if len(text) > maxErrorText {
+		text = text[:maxErrorText] + "..."
 	}
-	return strings.ToValidUTF8(text[:most], "") + "..."
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
 // limit returns a reader that fails after the given number of bytes, unless r ends there.

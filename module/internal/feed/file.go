@@ -6,14 +6,14 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/netip"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
 const (
@@ -41,25 +41,22 @@ func (r readFile) same(path string) bool {
 
 // readFile reads the local file. Errors name the file, and the line if there is one. With strict, the
 // first wrong line of an own list is an error.
-func (l *list) readFile(strict bool) (*listformat.List, readFile, error) {
-	f, err := os.Open(l.spec.File)
+func (l *list) readFile(strict bool) (*content, readFile, error) {
+	f, info, err := regularfile.Open(l.spec.File, math.MaxInt64) // see limit
+	if errors.Is(err, regularfile.ErrNotRegular) {
+		return nil, readFile{}, fmt.Errorf("%w: name a file with one address or CIDR a line", err)
+	}
 	if err != nil {
 		return nil, readFile{}, err // names the file
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, readFile{}, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, readFile{}, fmt.Errorf("%s is not a regular file: name a file with one address or CIDR a line",
-			l.spec.File)
-	}
 	read := readFile{info: info, racy: time.Since(info.ModTime()) < mtimeResolution}
-	const usualLine = 14 // bytes
-	expected := min(info.Size(), l.spec.MaxBytes)/usualLine + 1
-	all := &listformat.List{Prefixes: make([]netip.Prefix, 0, expected)}
-	if err := l.spec.read(limit(f, l.spec.MaxBytes), strict && l.spec.Own, all); err != nil {
+	all := l.spec.newContent()
+	body, err := l.spec.decompress(limit(f, l.spec.MaxBytes))
+	if err == nil {
+		err = l.spec.read(body, strict && l.spec.Own, all)
+	}
+	if err != nil {
 		return nil, read, &failure{result: classify(err), err: fmt.Errorf("%s: %w", l.spec.File, err)}
 	}
 	return all, read, nil

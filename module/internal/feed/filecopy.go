@@ -22,7 +22,7 @@ func CheckFile(s Spec) error {
 	l := newList(nil, 0, s)
 	c, _, err := l.readFile(true)
 	if err == nil {
-		if err = l.validate(c, false, 0); err != nil {
+		if err = l.validate(receivedNow(c, nil), false, 0); err != nil {
 			err = fmt.Errorf("%s: %w", s.File, err)
 		}
 	}
@@ -38,9 +38,7 @@ func (l *list) openFile(dir string, now time.Time) {
 	c, read, err := l.readFile(false)
 	l.st.read = read
 	if err == nil {
-		if _, err = l.accept(c, nil); err != nil { // it stores nothing, without a copyPath
-			err = fmt.Errorf("%s: %w", l.spec.File, err)
-		}
+		_, _, err = l.acceptNow(c, nil) // it stores nothing, without a copyPath
 	}
 	if dir != "" {
 		l.copyPath = filepath.Join(dir, l.spec.Name+copySuffix)
@@ -87,6 +85,6 @@ func (l *list) storeFile() {
 	good := l.st.loaded && l.st.lastErr == nil
 	l.mu.Unlock()
 	if good {
-		l.confirm()
+		l.confirm(time.Now())
 	}
 }

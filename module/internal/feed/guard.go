@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 const (
@@ -19,8 +17,8 @@ const (
 )
 
 // validate refuses content that is implausible.
-func (l *list) validate(c *listformat.List, loaded bool, before int) error {
-	lines := len(c.Prefixes)
+func (l *list) validate(c received, loaded bool, before int) error {
+	lines := c.lines
 	good := lines + c.Skipped
 	wrongShare := float64(c.Wrong) / float64(max(good+c.Wrong, 1))
 	switch {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 // list is one list and its refreshes.
@@ -21,6 +20,8 @@ type list struct {
 	number      int // index in a Snapshot
 	spec        Spec
 	fingerprint string
+	shareKey    string // see Shared
+	holder      string // the name of this list as the holder of a lease
 	copyPath    string // "" if there is no copy on disk: values need none
 	waitPath    string // the file that stores throttledUntil
 
@@ -43,6 +44,7 @@ type state struct {
 	pending  *iplist.Ranges // the last good list, until a snapshot holds it
 	stored   bool           // the last good list is on disk
 	storeErr error
+	shared   string // the version of the shared copy that is in force here
 	read     readFile
 
 	lastSuccess time.Time
@@ -61,6 +63,8 @@ func newList(set *Set, number int, spec Spec) *list {
 		number:      number,
 		spec:        spec,
 		fingerprint: spec.fingerprint(),
+		shareKey:    spec.shareKey(),
+		holder:      newHolder(),
 		turn:        make(chan struct{}, 1),
 		wake:        make(chan struct{}, 1),
 	}
@@ -130,6 +134,10 @@ func (l *list) refresh(
 	}
 	now := time.Now()
 	l.mu.Lock()
+	before, young := l.st.lastAttempt, l.spec.Refresh
+	if now.Before(l.st.next) { // an operator wants it newer than that
+		young = manualInterval
+	}
 	if err = check(l, now); err == nil {
 		l.st.lastAttempt = now
 	}
@@ -137,12 +145,16 @@ func (l *list) refresh(
 	if err != nil {
 		return nil, fmt.Errorf("refreshing %s: %w", l.spec.Name, err)
 	}
-	result, err := l.attempt(ctx)
+	result, confirmed, err := l.attempt(ctx, young)
+	if elsewhere := (*elsewhereError)(nil); errors.As(err, &elsewhere) {
+		l.postpone(before, elsewhere.pause)
+		return nil, fmt.Errorf("refreshing %s: %w", l.spec.Name, err)
+	}
 	if err != nil && ctx.Err() != nil {
 		// The caller has cancelled, or the Set is closing: the publisher did not fail.
 		return nil, fmt.Errorf("refreshing %s: %w", l.spec.Name, ctx.Err())
 	}
-	l.recordAttempt(result, err)
+	l.recordAttempt(result, err, confirmed)
 	l.set.observe(l.spec.Name, result)
 	if l.spec.kind() == KindURL {
 		l.signal() // the next refresh may now be due earlier
@@ -158,46 +170,73 @@ func (l *list) refresh(
 	return shown, nil
 }
 
-// attempt reads the list again. A panic, such as a malformed document
-// may cause, counts as a failed attempt.
-func (l *list) attempt(ctx context.Context) (result Result, err error) {
+// received is a list that was read, and what is known of it.
+type received struct {
+	*content
+	parts     []validators
+	lines     int       // in the source
+	fetched   time.Time // when it was new
+	confirmed time.Time // when its source has last confirmed it
+}
+
+func receivedNow(c *content, parts []validators) received {
+	now := time.Now()
+	return received{content: c, parts: parts, lines: c.Lines, fetched: now, confirmed: now}
+}
+
+// attempt reads the list again, and returns when its source has confirmed it. A shared copy is taken if
+// it is younger than young. A panic, such as a malformed document may cause, counts as a failed attempt.
+func (l *list) attempt(ctx context.Context, young time.Duration) (result Result, confirmed time.Time, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			result, err = ResultError, fmt.Errorf("panic: %v", p)
 		}
 	}()
+	if l.spec.kind() != KindFile {
+		return l.attemptURL(ctx, young)
+	}
+	c, read, err := l.readFile(false)
 	l.mu.Lock()
-	known, lines := l.st.header.parts, l.st.header.lines // zero without a good list
+	l.st.read = read
 	l.mu.Unlock()
-	var c *listformat.List
-	var parts []validators
-	if l.spec.kind() == KindFile {
-		var read readFile
-		c, read, err = l.readFile(false)
-		l.mu.Lock()
-		l.st.read = read
-		l.mu.Unlock()
-	} else {
-		c, parts, err = l.set.fetcher.fetch(ctx, &l.spec, known, lines)
-		if err == nil && c == nil {
-			return l.confirm(), nil
-		}
-	}
 	if err != nil {
-		return classify(err), err
+		return classify(err), time.Time{}, err
 	}
-	if result, err = l.accept(c, parts); err != nil {
+	return l.acceptNow(c, nil)
+}
+
+// fetch reads the list from its publisher.
+func (l *list) fetch(ctx context.Context) (Result, time.Time, error) {
+	l.mu.Lock()
+	known := l.st.header.parts // none without a good list
+	l.mu.Unlock()
+	c, parts, err := l.set.fetcher.fetch(ctx, &l.spec, known)
+	switch {
+	case err != nil:
+		return classify(err), time.Time{}, err
+	case c == nil:
+		now := time.Now()
+		return l.confirm(now), now, nil
+	}
+	return l.acceptNow(c, parts)
+}
+
+// acceptNow is accept for what has just been read.
+func (l *list) acceptNow(c *content, parts []validators) (Result, time.Time, error) {
+	r := receivedNow(c, parts)
+	result, err := l.accept(r)
+	if err != nil {
 		err = fmt.Errorf("%s: %w", l.spec.origin(), err)
 	}
-	return result, err
+	return result, r.confirmed, err
 }
 
 // confirm handles the answer that the list has not changed.
-func (l *list) confirm() Result {
+func (l *list) confirm(at time.Time) Result {
 	l.mu.Lock()
 	h := l.st.header
 	l.mu.Unlock()
-	return l.storeCopy(&h, l.ranges, ResultUnchanged)
+	return l.storeCopy(&h, l.ranges, ResultUnchanged, at)
 }
 
 // ranges returns the last good list.
@@ -212,7 +251,7 @@ func (l *list) ranges() iplist.Ranges {
 
 // accept makes c the last good list, to be published by the next
 // snapshot, or returns why it is refused.
-func (l *list) accept(c *listformat.List, parts []validators) (Result, error) {
+func (l *list) accept(c received) (Result, error) {
 	l.mu.Lock()
 	loaded, old := l.st.loaded, l.st.header
 	l.mu.Unlock()
@@ -221,9 +260,12 @@ func (l *list) accept(c *listformat.List, parts []validators) (Result, error) {
 	}
 	h := copyHeader{
 		name: l.spec.Name, source: l.spec.origin(), spec: l.fingerprint,
-		fetched: time.Now(), lines: len(c.Prefixes), parts: parts,
+		fetched: c.fetched, lines: c.lines, parts: c.parts,
 	}
-	ranges := iplist.NewRanges(c.Prefixes)
+	ranges := c.ranges.Ranges()
+	if ranges.Len() > l.spec.MaxEntries {
+		return ResultTooLarge, l.spec.tooMany()
+	}
 	if !l.spec.Own {
 		ranges = ranges.Without(reserved)
 	}
@@ -235,7 +277,7 @@ func (l *list) accept(c *listformat.List, parts []validators) (Result, error) {
 	if loaded && old.sum == h.sum {
 		result, h.fetched = ResultUnchanged, old.fetched
 	}
-	result = l.storeCopy(&h, func() iplist.Ranges { return ranges }, result)
+	result = l.storeCopy(&h, func() iplist.Ranges { return ranges }, result, c.confirmed)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.st.loaded, l.st.header, l.st.ignored, l.st.first = true, h, c.Wrong, c.FirstWrong
@@ -245,7 +287,7 @@ func (l *list) accept(c *listformat.List, parts []validators) (Result, error) {
 			"ignored", c.Wrong, "first_ignored", c.FirstWrong)
 	}
 	if !loaded || old.sum != h.sum {
-		l.st.pending = &ranges
+		l.st.pending, l.st.shared = &ranges, ""
 		l.set.logger.Info("list in force",
 			"feed", l.spec.Name, "entries", h.entries, "lines", h.lines,
 			"ignored", c.Wrong, "first_ignored", c.FirstWrong)
@@ -253,17 +295,16 @@ func (l *list) accept(c *listformat.List, parts []validators) (Result, error) {
 	return result, nil
 }
 
-// storeCopy writes the list that h describes to disk, confirmed now. An unchanged list is written
+// storeCopy writes the list that h describes to disk, confirmed at the given time. An unchanged list is written
 // again only if its copy was removed, damaged or replaced. It returns the given result, or
 // ResultNotStored if writing fails.
-func (l *list) storeCopy(h *copyHeader, ranges func() iplist.Ranges, result Result) Result {
-	if l.copyPath == "" {
+func (l *list) storeCopy(h *copyHeader, ranges func() iplist.Ranges, result Result, at time.Time) Result {
+	if l.copyPath == "" || !l.set.writes.Load() {
 		return result
 	}
-	now := time.Now()
 	var err error
-	if result != ResultUnchanged || !confirmCopy(l.copyPath, h, now) {
-		err = saveCopy(l.copyPath, h, ranges(), now)
+	if result != ResultUnchanged || !confirmCopy(l.copyPath, h, at) {
+		err = saveCopy(l.copyPath, h, ranges(), at)
 	}
 	if l.recordStored(err); err != nil {
 		return ResultNotStored

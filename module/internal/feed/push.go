@@ -9,13 +9,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 )
 
 const (
-	// DefaultMaxEntries is how many entries a pushed list may have.
-	DefaultMaxEntries = 2_000_000
-
 	// pushPatience is how long a pushed list may be without a push until it is stale.
 	pushPatience = 10 * time.Minute
 
@@ -136,7 +133,7 @@ func (s *Set) PushFailed(name string, why error) error {
 	l.mu.Lock()
 	l.st.lastAttempt = time.Now()
 	l.mu.Unlock()
-	l.recordAttempt(result, why)
+	l.recordAttempt(result, why, time.Time{})
 	s.observe(name, result)
 	return nil
 }
@@ -198,7 +195,7 @@ func (l *list) normal(e Entry) (netip.Prefix, error) {
 		return p, fmt.Errorf("the ID %d is too large", e.ID)
 	case !p.IsValid():
 		return p, fmt.Errorf("the entry %d names no addresses", e.ID)
-	case !l.spec.Own && listformat.TooWide(p):
+	case !l.spec.Own && address.TooWide(p):
 		return p, fmt.Errorf("%s is too much of the Internet", p)
 	}
 	return p, nil
@@ -237,7 +234,7 @@ func (l *list) recordPush(r rejected, result Result, failure error) error {
 		l.st.ignored, l.st.first = r.wrong, r.first
 	}
 	l.mu.Unlock()
-	l.recordAttempt(result, failure)
+	l.recordAttempt(result, failure, time.Now())
 	l.set.observe(l.spec.Name, result)
 	if failure != nil {
 		return fmt.Errorf("pushing %s: %w", l.spec.Name, failure)

@@ -10,12 +10,12 @@ import (
 	"hash"
 	"io"
 	"io/fs"
-	"os"
 	"strconv"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
 // The copy of a pushed list has the same header as other copies, and then one entry a line: the
@@ -30,6 +30,9 @@ const (
 // savePushed writes the list to disk if it has changed. After a failure, the next call tries again.
 func (l *list) savePushed() {
 	p := l.pushed
+	if !l.set.writes.Load() {
+		return
+	}
 	p.mu.Lock()
 	all, changed, needed := p.entries, p.changed, p.unsaved && p.loaded
 	p.unsaved = false
@@ -134,15 +137,11 @@ func (l *list) openPushed() {
 func loadPushed(
 	path, fingerprint string, most int,
 ) (all entries, h copyHeader, written time.Time, err error) {
-	f, err := os.Open(path)
+	f, info, err := regularfile.Open(path, maxCopy)
 	if err != nil {
 		return all, h, written, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return all, h, written, err
-	}
 	if all, h, err = readPushed(f, most); err == nil && h.spec != fingerprint {
 		err = errForeign
 	}

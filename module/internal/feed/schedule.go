@@ -34,6 +34,9 @@ var errNotDue = errors.New("not due")
 
 // refreshOnSchedule refreshes a list with URLs whenever that is due, until the Set is closed.
 func (l *list) refreshOnSchedule() {
+	if shared := l.set.shared; shared != nil {
+		shared.Await(l.set.ctx)
+	}
 	timer := time.NewTimer(l.untilDue())
 	defer timer.Stop()
 	for {
@@ -95,18 +98,19 @@ func (l *list) signal() {
 	}
 }
 
-// recordAttempt records the result of an attempt, and schedules the next one. The pause after a
-// failure is at most the refresh interval, unless the publisher asks for a longer one.
-func (l *list) recordAttempt(result Result, err error) {
+// recordAttempt records the result of an attempt, and schedules the next one. After a success, the
+// interval begins when the source confirmed the list. The pause after a failure is at most the refresh
+// interval, unless the publisher asks for a longer one.
+func (l *list) recordAttempt(result Result, err error, confirmed time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	repeated := err != nil && l.st.lastErr != nil && err.Error() == l.st.lastErr.Error()
 	l.st.lastResult, l.st.lastErr, l.st.throttledUntil = result, err, time.Time{}
 	if err == nil {
-		l.st.failures, l.st.lastSuccess = 0, now
-		l.st.next = now.Add(l.jitteredRefresh())
-		if l.waitPath != "" {
+		l.st.failures, l.st.lastSuccess = 0, confirmed
+		l.st.next = confirmed.Add(l.jitteredRefresh())
+		if l.waitPath != "" && l.set.writes.Load() {
 			removeWait(l.waitPath)
 		}
 		return
@@ -119,7 +123,7 @@ func (l *list) recordAttempt(result Result, err error) {
 		if l.st.throttledUntil.After(l.st.next) {
 			l.st.next = l.st.throttledUntil
 		}
-		if l.waitPath != "" {
+		if l.waitPath != "" && l.set.writes.Load() {
 			if err := saveWait(l.waitPath, l.fingerprint, l.st.throttledUntil); err != nil {
 				l.set.logger.Warn("until when a publisher wants to be left alone cannot be written to disk",
 					"feed", l.spec.Name, "error", err)
@@ -138,12 +142,21 @@ func (l *list) recordAttempt(result Result, err error) {
 	}
 }
 
+// postpone schedules the next attempt after a pause, as if there had been none now.
+func (l *list) postpone(lastAttempt time.Time, pause time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.st.lastAttempt = lastAttempt
+	l.st.next = time.Now().Add(backoff.Jitter(pause, 1, 1+retryJitter))
+}
+
 // retryPause returns the pause after the latest of l.st.failures failures. mu must be held.
 func (l *list) retryPause(err error) time.Duration {
 	policy := backoff.Policy{First: firstPause, Most: max(l.spec.Refresh, firstPause)}
 	jitter := retryJitter
 	var f *failure
-	if !l.st.loaded && !(errors.As(err, &f) && f.refused) {
+	refused := errors.As(err, &f) && f.refused
+	if !l.st.loaded && !refused {
 		policy.First, jitter = emptyPause, emptyJitter
 	}
 	return backoff.Jitter(policy.Pause(l.st.failures), 1, 1+jitter)

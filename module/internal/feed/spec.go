@@ -76,7 +76,7 @@ func (s Spec) complete() (Spec, error) {
 	if s.MaxBytes == 0 {
 		s.MaxBytes = DefaultMaxBytes
 	}
-	if s.MaxEntries == 0 && s.Pushed != "" {
+	if s.MaxEntries == 0 {
 		s.MaxEntries = DefaultMaxEntries
 	}
 	if s.MaxShrink == nil {
@@ -102,12 +102,8 @@ func (s Spec) complete() (Spec, error) {
 }
 
 // read adds the entries of r to a list. With strict, the first wrong one is an error.
-func (s *Spec) read(r io.Reader, strict bool, to *listformat.List) error {
-	r, err := s.decompress(r)
-	if err != nil {
-		return err
-	}
-	err = to.Read(r, s.Format, listformat.Options{Own: s.Own, Strict: strict, Redact: s.scrub})
+func (s *Spec) read(r io.Reader, strict bool, to *content) error {
+	err := to.Read(r, s.Format, listformat.Options{Own: s.Own, Strict: strict, Redact: s.scrub})
 	var result Result
 	switch {
 	case errors.Is(err, listformat.ErrHTML):

@@ -36,8 +36,11 @@ const (
 	ClientsOneProxy   Reason = "clients_one_proxy"
 	ClientsChosen     Reason = "clients_chosen"
 	ClientsMissing    Reason = "clients_missing"
+	FolderInUse       Reason = "folder_in_use"
+	FolderUnlocked    Reason = "folder_unlocked"
 	ClientsExempt     Reason = "clients_exempt"
 	ClientsOneAddress Reason = "clients_one_address"
+	FolderUnwritten   Reason = "folder_unwritten"
 	RedisAway         Reason = "redis_away"
 	RedisUnsubscribed Reason = "redis_unsubscribed"
 	RedisClock        Reason = "redis_clock"
@@ -119,6 +122,8 @@ func Judge(s State, now time.Time) Report {
 	r.sites(s)
 	r.rules(s)
 	r.clients(s.Clients)
+	r.folder(s.Folder)
+	r.unwritten(s.Unwritten)
 	for _, p := range s.Providers {
 		r.provider(p, s.Keys, now)
 	}

@@ -19,6 +19,8 @@ type State struct {
 	Sites      *Sites // nil: there is no HTTP app
 	Rules      []Rule // that can never hold
 	Clients    Clients
+	Folder     Folder
+	Unwritten  []Unwritten // the earliest first
 	Providers  []quota.Status
 	Keys       []Key
 	Lists      []List
@@ -33,6 +35,21 @@ type State struct {
 type Clients struct {
 	clients.Finding
 	Chosen []string // the servers whose visitors can choose their address
+}
+
+// Folder is the data folder. The zero value is in order.
+type Folder struct {
+	Path    string
+	Since   time.Time // since when the following is so
+	Owner   string    // another process that uses the folder, so that this one works from memory
+	Problem string    // why it cannot be locked
+}
+
+// Unwritten is a file of the data folder that cannot be written.
+type Unwritten struct {
+	Path  string
+	Since time.Time
+	Error string
 }
 
 // KeyState is the state of a key.

@@ -94,6 +94,24 @@ func (r *Report) recorder(s history.Status, now time.Time) {
 		"docs/history.md says what each reason means", strings.Join(lost, ", "), FormatTime(*s.Lost)))
 }
 
+// unwritten adds a check only when files cannot be written. The spool of the history has its own.
+func (r *Report) unwritten(files []Unwritten) {
+	if len(files) == 0 {
+		return
+	}
+	first := files[0]
+	what := "a file"
+	if len(files) > 1 {
+		what = fmt.Sprintf("%d files", len(files))
+	}
+	const text = "%s of the data folder cannot be written since %s, so that a restart begins without what is new: "
+	const cure = "make room on the disk, or let the server write to its data folder"
+	since := FormatTime(first.Since)
+	r.check("folder:files", Check{Type: "system", Value: len(files), Unit: "files", Since: first.Since},
+		warning(FolderUnwritten, "", text+"see the log for why", what, since).
+			detail(text+"%s; %s", what, since, first.Error, cure))
+}
+
 // sentry adds a check only when reports are lost.
 func (r *Report) sentry(s sentry.Status) {
 	if s.Problem == "" {

@@ -2,11 +2,15 @@ package history
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
 // scan brings the list in line with the folder. It adds files of other processes and of earlier
@@ -104,7 +108,7 @@ func (s *spool) addFile(w *pending) {
 	if known || sent {
 		return
 	}
-	f, err := os.Open(s.path(w.name()))
+	f, info, err := regularfile.Open(s.path(w.name()), maxFile)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) { // removed: another process has sent it
 			s.logUnreadable(w.name(), err)
@@ -112,14 +116,12 @@ func (s *spool) addFile(w *pending) {
 		return
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err == nil {
-		w.entries, err = readHeader(f)
-	}
+	h, err := readHeader(f)
 	if err != nil {
 		s.logUnreadable(w.name(), err)
 		return
 	}
+	w.entries = h.Entries
 	w.size = diskUsage(info.Size())
 	s.insertFile(w)
 }
@@ -180,11 +182,32 @@ func (s *spool) adopt(name string, batches map[ID]bool) error {
 	return os.Remove(path)
 }
 
+// adopted reports whether another process has taken over a journal that is not there any more.
+func (s *spool) adopted(j *journal) bool {
+	info, err := os.Lstat(s.path(j.id.String() + adoptingSuffix))
+	if err == nil && os.SameFile(info, j.info) {
+		return true
+	}
+	entries, _ := os.ReadDir(s.dir)
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		w, ok := parseName(e.Name())
+		return ok && w.id == j.id
+	})
+}
+
+// foreign reports whether a journal is from another machine, or an earlier start of this one.
+func (s *spool) foreign(f *os.File) bool {
+	h, err := readHeader(f)
+	_, seekErr := f.Seek(0, io.SeekStart)
+	return err == nil && seekErr == nil && h.Machine != "" && h.Machine != machine()
+}
+
 // lockGrace is how long a new process may take to lock its journal.
 const lockGrace = 2 * time.Second
 
-// claim opens the journal of a process that has ended: the file is no longer locked or, where files
-// cannot be locked, was not written to for long. It returns no file when the process may still run.
+// claim opens the journal of a process that has ended: the file is no longer locked. Where files
+// cannot be locked, or the journal is from another machine, whose locks a network file system may
+// not show, it was also not written to for long. It returns no file when the process may still run.
 func (s *spool) claim(name string) (f *os.File, at time.Time, err error) {
 	path := s.path(name)
 	info, err := os.Lstat(path)
@@ -196,10 +219,10 @@ func (s *spool) claim(name string) (f *os.File, at time.Time, err error) {
 		return nil, at, nil
 	}
 	open := func() (locked bool) {
-		if f, err = os.Open(path); err != nil {
+		if f, _, err = regularfile.OpenToChange(path, maxFile); err != nil {
 			return false
 		}
-		if locked, err = lock(f); err != nil {
+		if locked, err = s.files.lock(f); err != nil {
 			_ = f.Close()
 			f = nil
 		}
@@ -209,7 +232,7 @@ func (s *spool) claim(name string) (f *os.File, at time.Time, err error) {
 	if err != nil {
 		return nil, at, err
 	}
-	if !locked && age < s.orphanAge {
+	if age < s.orphanAge && (!locked || s.foreign(f)) {
 		_ = f.Close()
 		return nil, at, nil
 	}

@@ -108,7 +108,7 @@ func child() {
 			return telling{f}, locked, err
 		}},
 	})
-	r.Use(Settings{Store: shelves(filepath.Join(dir, "store"))})
+	r.Use(Settings{Store: shelves(filepath.Join(dir, "store")), Rows: 1 << 30})
 	r.Start()
 	const burst = 50
 	for n := first; ; n += burst {
@@ -116,7 +116,7 @@ func child() {
 		for i := range burst {
 			r.Record(numbered(n + i))
 		}
-		for len(r.queue) > 1000 {
+		for r.stripes.waiting() > 1000 {
 			time.Sleep(100 * time.Microsecond)
 		}
 	}

@@ -2,7 +2,8 @@ package history
 
 import (
 	"errors"
-	"hash/maphash"
+	"runtime"
+	"strings"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -11,28 +12,41 @@ import (
 // sealSize is how many bytes, in memory or in the journal, a batch has at most.
 const sealSize = 8 << 20
 
-// collector counts events in a window and writes them to disk. Only one goroutine uses it.
+// collector takes what the stripes have counted, and writes it to disk. Only one goroutine uses it.
 type collector struct {
 	*Recorder
-	hosts    hosts
+	fold     fold
 	verdicts *verdicts
+	ledger   ledger
+	journal  *journal
+	buffer   []byte
+	using    *Settings // by the rows that the stripes have
 
-	unwritten     window // not yet in the journal
-	journaled     window // in the journal
-	journal       *journal
-	buffer        []byte
-	droppedBefore int64 // requests dropped by a full queue, at the last check
+	taken  taken
+	opened [numStripes][]int32 // by row of a stripe: the row of the ledger, plus one; 0: none; or hidden
+	anew   [numStripes]bool    // the stripe is to begin anew
 
-	flushing *time.Timer
-	failing  bool // the last write to the journal failed
-	synced   time.Time
+	droppedBefore int64 // requests dropped by full stripes, at the last check
+	flushing      *time.Timer
+	failing       bool // the last write to the journal failed
+	synced        time.Time
 }
+
+// taken is what was taken from one stripe, and is worked through one by one: if one makes the
+// collector panic, it goes on with the next.
+type taken struct {
+	stripe int
+	told   []told
+	deltas []delta
+	i, j   int // of them, the next
+}
+
+// hidden stands for a row whose address cannot be stored at present.
+const hidden = -1
 
 func newCollector(r *Recorder) *collector {
 	c := &collector{
-		Recorder: r,
-		hosts:    hosts{maphash.MakeSeed(), newGenerations[hostsKey, hostSet](maxKnown / 4)},
-		verdicts: newVerdicts(maxKnown),
+		Recorder: r, fold: newFold(r.tally, r.timing.subjects), verdicts: newVerdicts(maxKnown),
 		flushing: time.NewTimer(time.Hour),
 	}
 	c.flushing.Stop()
@@ -40,119 +54,208 @@ func newCollector(r *Recorder) *collector {
 	return c
 }
 
-// run collects events until the Recorder is closed, then drains the queue.
-func (c *collector) run() {
-	seal := time.NewTicker(c.timing.seal)
-	defer seal.Stop()
-	for {
-		select {
-		case e := <-c.queue:
-			c.add(&e)
-		case <-c.flushing.C:
-			c.flush()
-		case sealed := <-c.Recorder.sync:
-			c.sync(sealed)
-		case <-seal.C:
-			c.droppedBefore = c.tally.queueFull(c.droppedBefore)
-			c.seal()
-		case <-c.stop:
-			c.drain()
-			return
-		}
-	}
+// onDisk does what may wait for the disk.
+func (c *collector) onDisk(work func()) {
+	c.tally.busy.Store(time.Now().UnixNano())
+	defer c.tally.busy.Store(0)
+	work()
 }
 
-// drain adds the events that are left in the queue, and seals the last batch.
-func (c *collector) drain() {
+// run collects events until the Recorder is closed, then takes the rest.
+func (c *collector) run() {
+	c.onDisk(c.spool.makeFolder)
+	seal := time.NewTicker(c.timing.seal)
+	defer seal.Stop()
 	defer c.flushing.Stop()
 	for {
 		select {
-		case e := <-c.queue:
-			c.add(&e)
-		default:
-			c.seal()
+		case <-c.stripes.more:
+			if !c.failing { // else the timer runs
+				c.flushing.Reset(c.timing.flush)
+			}
+		case <-c.stripes.crowded:
+			c.take(true)
+			c.onDisk(c.sealIfFull)
+		case <-c.flushing.C:
+			c.onDisk(c.flush)
+			c.onDisk(c.sealIfFull)
+		case sealed := <-c.Recorder.sync:
+			c.onDisk(func() { c.sync(sealed) })
+		case <-seal.C:
+			c.droppedBefore = c.tally.queueFull(c.droppedBefore)
+			c.onDisk(c.seal)
+		case <-c.stop:
+			c.stripes.close()
+			c.onDisk(c.seal)
 			return
 		}
 	}
 }
 
-// add counts one event.
-func (c *collector) add(e *Event) {
+// take takes what the stripes have counted. If reset is true, their rows begin anew.
+func (c *collector) take(reset bool) {
+	c.finishTaken()
+	c.stripes.armed.Store(false)
+	settings := c.settings.Load()
+	reset = reset || settings != c.using
+	c.using = settings
+	for i := range c.stripes.all {
+		t, anew := &c.taken, reset || c.anew[i]
+		c.anew[i] = false
+		t.deltas, t.told = c.stripes.all[i].take(t.deltas[:0], t.told, anew, c.tally.collected)
+		t.stripe, t.i, t.j = i, 0, 0
+		c.finishTaken()
+		if anew {
+			c.opened[i] = c.opened[i][:0]
+		}
+	}
+	c.publish()
+}
+
+// finishTaken works through what was taken. Now and then it lets requests go first.
+func (c *collector) finishTaken() {
+	t := &c.taken
+	for t.i < len(t.told) {
+		e := &t.told[t.i]
+		if t.i++; t.i%yieldAfter == 0 {
+			runtime.Gosched()
+		}
+		c.open(t.stripe, e)
+	}
+	for t.j < len(t.deltas) {
+		d := &t.deltas[t.j]
+		if t.j++; t.j%(4*yieldAfter) == 0 {
+			runtime.Gosched()
+		}
+		c.count(t.stripe, d)
+	}
+	clear(t.told) // no longer refers to requests
+	if cap(t.told) > stripeRows/2 {
+		t.told = nil
+	}
+}
+
+// open opens the row of a request, and records its verdict if that has changed.
+func (c *collector) open(stripe int, e *told) {
+	opened := &c.opened[stripe]
+	for len(*opened) <= int(e.row) {
+		*opened = append(*opened, 0)
+	}
 	addr := e.Address.Unmap().WithZone("")
-	prefix, ok := c.settings.Load().Stored(addr)
+	stored, ok := c.using.Stored(addr)
 	if !ok {
-		c.tally.drop(DropHidden, 1)
-		if c.tally.logged.Allow("hidden", time.Now()) {
-			c.tally.log.Warn("requests are missing in the history: there is no key for pseudonyms of their addresses",
-				"dropped", c.tally.dropped[DropHidden].Load())
+		(*opened)[e.row], c.anew[stripe] = hidden, true
+		return
+	}
+	d, subject := decisionOf(&e.Event), reputation.Subject(addr)
+	d.Address = stored
+	minute := d.Minute.Unix() / 60
+	if wide := network(subject); !c.fold.subjects.subject(minute, wide, subject) {
+		d.Address, subject = widened(stored, subject), wide
+	}
+	n := (*opened)[e.row] - 1
+	if n < 0 {
+		n = c.place(e, &d, minute)
+		c.ledger.marks[n].folded = c.ledger.decisions[n].Address != stored
+		(*opened)[e.row] = n + 1
+	}
+	c.ledger.sighted(n, &d)
+	ofAll := c.ledger.decisions[n].Address.Bits() == 0
+	if e.Verdict.Scored && !ofAll && !c.fold.full(e, minute, c.using.Rows) &&
+		c.verdicts.changed(subject, &e.Verdict, e.evidence, minute) {
+		change := changeOf(&e.Event, d.First, d.Address, strings.Clone(d.RequestID), d.Config)
+		c.ledger.change(&change)
+		c.tally.collected(1)
+		c.fold.add(minute)
+	}
+}
+
+// place returns the row that speaks for a request.
+func (c *collector) place(e *told, d *Decision, minute int64) int32 {
+	if n := c.find(d, minute); n >= 0 {
+		return n
+	}
+	if c.fold.full(e, minute, c.using.Rows) {
+		d.Address = everybody(d.Address)
+		if n := c.find(d, minute); n >= 0 {
+			return n
+		}
+	}
+	d.cloneTexts()
+	c.fold.add(minute)
+	return c.ledger.open(d)
+}
+
+// find returns the row of a decision; -1: none. It removes the host from the decision if the address
+// has too many.
+func (c *collector) find(d *Decision, minute int64) int32 {
+	if n := c.ledger.find(d); n >= 0 || c.fold.hosts.host(minute, d.Address, d.Host) {
+		return n
+	}
+	d.Host = ""
+	return c.ledger.find(d)
+}
+
+// count adds requests to the row that is open for them.
+func (c *collector) count(stripe int, d *delta) {
+	n := int32(0)
+	if opened := c.opened[stripe]; int(d.row) < len(opened) {
+		n = opened[d.row]
+	}
+	switch n {
+	case hidden:
+		c.tally.hide(int64(d.count))
+	case 0: // the collector panicked when it opened the row
+		c.tally.drop(DropQueue, int64(d.count))
+	default:
+		if c.ledger.count(n-1, d); c.ledger.marks[n-1].folded {
+			c.tally.folded.Add(int64(d.count))
 		}
 		return
 	}
-	if c.unwritten.rows() == 0 {
-		c.flushing.Reset(c.timing.flush)
-		c.tally.since.CompareAndSwap(0, time.Now().UnixNano())
-	}
-	d := decisionOf(e)
-	d.Address = prefix
-	if k := keyOf(&d); !c.unwritten.count(k, &d) {
-		if !c.hosts.allow(k.minute, prefix, d.Host) {
-			d.Host = ""
-		}
-		d.cloneTexts()
-		c.unwritten.add(&d)
-	}
-	if e.Verdict.Scored && c.verdicts.changed(reputation.Subject(addr), &e.Verdict) {
-		change := changeOf(e, d.First, prefix, d.RequestID, d.Config)
-		c.unwritten.change(&change)
-	}
-	c.publish()
-	c.sealIfFull()
+	c.tally.collected(-int64(d.count))
 }
 
-// decisionOf returns the decision of an event, without its address.
+// decisionOf returns the decision of an event, without its address. It counts no request.
 func decisionOf(e *Event) Decision {
-	at := e.At.UTC().Round(0)
-	if !validTime(at) {
-		at = time.Now().UTC().Round(0)
-	}
+	at := time.Unix(0, timeOf(e.At)).UTC()
 	d := Decision{
 		Minute: at.Truncate(time.Minute), Host: hostOf(e.Host), Rule: plain(e.Rule, maxText), Action: e.Action.String(),
-		Mode: observe, Count: 1, First: at, Last: at, RequestID: plain(e.RequestID, maxText),
+		Mode: observe, First: at, Last: at, RequestID: plain(e.RequestID, maxText),
 		Status: e.Verdict.Status.String(), Config: plain(e.Config, maxText),
 	}
 	if e.Enforce {
 		d.Mode = enforce
 	}
-	if e.Verdict.Scored {
-		score := min(e.Verdict.Score, 100)
-		d.Score = &score
-	}
 	return d
 }
 
-// sealIfFull flushes or seals before the timer does, when the window has become large.
+// sealIfFull seals before the timer does, when the ledger has become large.
 func (c *collector) sealIfFull() {
 	size := max(min(sealSize, int(c.spool.limit.Load()/8)), 64<<10)
-	switch {
-	case c.unwritten.rows()+c.journaled.rows() >= c.timing.sealRows,
-		c.unwritten.size+c.journaled.size >= size,
-		c.journal.size >= int64(2*size):
+	if c.ledger.rows() >= c.timing.sealRows || c.ledger.size >= size || c.journal.size >= int64(2*size) {
 		c.seal()
-	case c.unwritten.rows() >= c.timing.flushRows && !c.failing:
-		c.flush()
 	}
 }
 
 func (c *collector) publish() {
-	c.tally.window.Store(c.unwritten.entries + c.journaled.entries)
-	c.tally.unwritten.Store(c.unwritten.entries)
+	c.tally.unwritten.Store(c.ledger.unsaved())
+	if c.ledger.entries == 0 {
+		c.tally.since.Store(0)
+	} else {
+		c.tally.since.CompareAndSwap(0, time.Now().UnixNano())
+	}
 }
 
-// flush appends the unwritten part of the window to the journal. After an error it tries again
-// later.
+// flush takes what was counted, and appends it to the journal. After an error it tries again later.
 func (c *collector) flush() {
 	c.flushing.Stop()
-	if c.unwritten.rows() == 0 {
+	c.take(false)
+	c.save()
+}
+
+func (c *collector) save() {
+	if c.ledger.unsaved() == 0 {
 		return
 	}
 	err := c.append()
@@ -166,8 +269,10 @@ func (c *collector) flush() {
 		c.flushing.Reset(4 * c.timing.flush)
 		return
 	}
-	c.journaled.merge(&c.unwritten)
-	c.unwritten = window{}
+	if c.spool.dir != "" && !c.spool.hasUnsaved() {
+		c.tally.setDiskError(nil)
+	}
+	c.ledger.setSaved()
 	c.publish()
 }
 
@@ -175,7 +280,7 @@ func (c *collector) append() error {
 	if c.spool.dir == "" {
 		return nil
 	}
-	c.buffer = appendWindow(c.buffer[:0], &c.unwritten)
+	c.buffer = c.ledger.appendUnsaved(c.buffer[:0])
 	err := c.journal.append(c.buffer)
 	c.spool.journalBytes.Store(c.journal.size)
 	if cap(c.buffer) > sealSize {
@@ -185,35 +290,36 @@ func (c *collector) append() error {
 }
 
 // replaceJournal begins a new journal because the file no longer exists. If it was locked, somebody
-// deleted it, and everything is written again. If files cannot be locked, another process adopted
-// it and sends its entries.
+// deleted it, and everything is written again. If files cannot be locked, or another process has
+// renamed it, that process adopted it and sends its entries.
 func (c *collector) replaceJournal() {
-	if c.journal.locked {
-		c.journaled.merge(&c.unwritten)
-		c.unwritten = c.journaled
+	if c.journal.locked && !c.spool.adopted(c.journal) {
+		c.ledger.setUnsaved()
+	} else {
+		c.take(true)
+		c.tally.collected(-c.ledger.saved)
+		c.ledger = c.ledger.rest()
 	}
-	c.journaled = window{}
 	c.spool.release(c.journal)
 	c.journal = c.spool.newJournal()
 	c.publish()
 }
 
-// seal makes a batch of the whole window, and begins a new window.
+// seal makes a batch of everything, and begins a new ledger.
 func (c *collector) seal() {
-	c.flush()
-	c.journaled.merge(&c.unwritten) // not empty if the flush failed
-	c.unwritten = window{}
-	if c.journaled.rows() == 0 {
+	c.flushing.Stop()
+	c.take(true)
+	c.save()
+	c.flushing.Stop()
+	if c.ledger.rows() == 0 {
 		c.spool.persist()
 		return
 	}
-	c.flushing.Stop()
-	batch := c.journaled.batch(c.journal.id)
-	entries := c.journaled.entries
-	c.journaled = window{}
-	c.spool.add(batch, entries, c.journal)
+	batch, entries := c.ledger.batch(c.journal.id), c.ledger.entries
+	c.spool.add(batch, entries, c.journal, c.spool.dir != "" && c.ledger.unsaved() == 0)
+	c.tally.collected(-entries)
+	c.ledger = ledger{window: window{decisions: make([]Decision, 0, min(len(batch.Decisions), c.timing.sealRows))}}
 	c.journal = c.spool.newJournal()
 	c.failing = false
-	c.tally.since.Store(0)
 	c.publish()
 }

@@ -58,7 +58,7 @@ func TestRow(t *testing.T) {
 	second := first
 	second.Minute, second.First, second.Last = first.Minute.Add(time.Minute), start.Add(time.Minute), start.Add(time.Minute)
 	second.Count, second.RequestID, second.Score, second.Status = 1, strings.Repeat("x", 128), nil, "pending"
-	if diff := cmp.Diff([]Decision{first, second}, k.collector.unwritten.decisions, prefixes); diff != "" {
+	if diff := cmp.Diff([]Decision{first, second}, k.collector.ledger.decisions, prefixes); diff != "" {
 		t.Errorf("rows differ (-want +got):\n%s", diff)
 	}
 }
@@ -78,7 +78,7 @@ func TestApart(t *testing.T) {
 		other := request(1)
 		change(&other)
 		k.record(request(1), other, request(1))
-		if rows := k.collector.unwritten.decisions; len(rows) != 2 || rows[0].Count != 2 {
+		if rows := k.collector.ledger.decisions; len(rows) != 2 || rows[0].Count != 2 {
 			t.Errorf("with another %s the rows are %+v", name, rows)
 		}
 	}
@@ -86,7 +86,7 @@ func TestApart(t *testing.T) {
 	mapped := request(1)
 	mapped.Address = netip.AddrFrom16(mapped.Address.As16())
 	k.record(request(1), mapped)
-	if rows := k.collector.unwritten.decisions; len(rows) != 1 {
+	if rows := k.collector.ledger.decisions; len(rows) != 1 {
 		t.Errorf("of one address the rows are %+v", rows)
 	}
 }
@@ -116,7 +116,7 @@ func TestManyHosts(t *testing.T) {
 		}
 	}
 	k.record(func() Event { e := request(1); e.At, e.Host = start.Add(time.Minute), "another"; return e }())
-	if k.collector.unwritten.decisions[0].Host != "another" {
+	if k.collector.ledger.decisions[0].Host != "another" {
 		t.Error("the next minute has no hosts")
 	}
 }
@@ -131,7 +131,7 @@ func TestOneNetwork(t *testing.T) {
 		e.Address, e.Host = netip.AddrFrom16(a), []string{"app.example.com", "APP.example.com.", "app.example.com:8443"}[n%3]
 		k.record(e)
 	}
-	if rows := k.collector.unwritten.decisions; len(rows) != 1 || rows[0].Count != 1000 || rows[0].Host != "app.example.com" {
+	if rows := k.collector.ledger.decisions; len(rows) != 1 || rows[0].Count != 1000 || rows[0].Host != "app.example.com" {
 		t.Errorf("%d rows, the first is %+v", len(rows), rows[0])
 	}
 }
@@ -164,11 +164,11 @@ func TestChanges(t *testing.T) {
 		known := newVerdicts(10)
 		subject := netip.MustParsePrefix("203.0.113.7/32")
 		for i, s := range steps {
-			if got := known.changed(subject, &s.verdict); got != s.changed {
+			if got := known.changed(subject, &s.verdict, evidenceOf(known.seed, s.verdict.Reasons), int64(i)); got != s.changed {
 				t.Errorf("%s: step %d is a change: %t", name, i, got)
 			}
 		}
-		if known.changed(netip.MustParsePrefix("203.0.113.8/32"), &reputation.Verdict{Score: 1, Scored: true}) {
+		if known.changed(netip.MustParsePrefix("203.0.113.8/32"), &reputation.Verdict{Score: 1, Scored: true}, 0, 0) {
 			t.Errorf("%s: another subject is changed", name)
 		}
 	}
@@ -193,7 +193,7 @@ func TestChange(t *testing.T) {
 		},
 		RequestID: e.RequestID, Config: e.Config,
 	}}
-	if diff := cmp.Diff(want, k.collector.unwritten.changes, prefixes); diff != "" {
+	if diff := cmp.Diff(want, k.collector.ledger.changes, prefixes); diff != "" {
 		t.Errorf("changes differ (-want +got):\n%s", diff)
 	}
 	many := scored(8, 100)
@@ -201,7 +201,7 @@ func TestChange(t *testing.T) {
 		many.Verdict.Reasons = append(many.Verdict.Reasons, reputation.Reason{Source: strings.Repeat("s", 1000), Points: float64(n), Categories: 1<<19 - 1})
 	}
 	k.record(many)
-	c := k.collector.unwritten.changes[1]
+	c := k.collector.ledger.changes[1]
 	if text := appendLine(nil, line{Change: &c}); len(c.Evidence) != 32 || len(text) == 0 || len(text) > maxLine/2 {
 		t.Errorf("%d sources, a line of %d bytes", len(c.Evidence), len(text))
 	}
@@ -215,16 +215,17 @@ func TestKeep(t *testing.T) {
 	check := func(what string, addresses, subjects string) {
 		t.Helper()
 		var gotAddresses, gotSubjects []string
-		for _, d := range k.collector.unwritten.decisions {
+		for _, d := range k.collector.ledger.decisions {
 			gotAddresses = append(gotAddresses, d.Address.String())
 		}
-		for _, c := range k.collector.unwritten.changes {
+		for _, c := range k.collector.ledger.changes {
 			gotSubjects = append(gotSubjects, c.Subject.String())
 		}
 		if a, s := strings.Join(gotAddresses, " "), strings.Join(gotSubjects, " "); a != addresses || s != subjects {
 			t.Errorf("%s: %s, subjects %s", what, a, s)
 		}
-		k.collector.unwritten = window{}
+		k.collector.take(true)
+		k.collector.ledger = ledger{}
 		k.collector.verdicts = newVerdicts(10)
 	}
 	k.record(e4, e6)

@@ -20,6 +20,7 @@ import (
 func badFiles(string) files {
 	n := 0
 	return files{
+		lock: lock,
 		create: func(path string) (appendable, bool, error) {
 			if n++; n%3 == 0 {
 				return nil, false, syscall.ENOSPC

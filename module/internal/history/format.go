@@ -17,6 +17,9 @@ import (
 const (
 	formatVersion = 1
 
+	// journalVersion is that of journals, which have lines that earlier versions do not know.
+	journalVersion = 2
+
 	sumSize = len("0123abcd ")
 
 	// maxLine is the maximum length of a line. Written lines are much shorter, since their texts
@@ -29,11 +32,26 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// line has exactly one member.
+// line has exactly one of Header, Decision, Again and Change.
 type line struct {
 	Header   *header   `json:"history,omitempty"`
 	Decision *Decision `json:"decision,omitempty"`
+	Number   *int32    `json:"n,omitempty"` // of the decision, in journals
+	Again    *again    `json:"again,omitempty"`
 	Change   *Change   `json:"change,omitempty"`
+}
+
+// again counts further requests of a decision whose line is above.
+type again struct {
+	Number int32     `json:"n"`
+	Count  int64     `json:"count"`
+	Last   time.Time `json:"last"`
+	Status string    `json:"status"`
+	Score  *uint8    `json:"score,omitempty"` // the highest of all
+}
+
+func (a *again) valid() bool {
+	return a.Count > 0 && a.Count < 1<<40 && validTime(a.Last) && (a.Score == nil || *a.Score <= 100)
 }
 
 // header is the first line.
@@ -41,6 +59,7 @@ type header struct {
 	Version int    `json:"version"`
 	ID      string `json:"id"`
 	Entries int64  `json:"entries,omitempty"` // of a batch
+	Machine string `json:"machine,omitempty"` // of a journal: who writes it
 }
 
 // errVersion means that a file was written by a later version.
@@ -83,8 +102,9 @@ func appendLine(b []byte, l line) []byte {
 }
 
 // appendDecision appends the line of a decision. It is written by hand: a flood of addresses makes
-// a row of each, twice, and encoding/json took half of the time.
-func appendDecision(b []byte, d *Decision) []byte {
+// a row of each, twice, and encoding/json took half of the time. n is its number in a journal; -1:
+// none.
+func appendDecision(b []byte, d *Decision, n int32) []byte {
 	from := len(b)
 	b = append(b, make([]byte, sumSize)...)
 	b = appendTime(append(b, `{"decision":{"minute":`...), d.Minute)
@@ -98,10 +118,28 @@ func appendDecision(b []byte, d *Decision) []byte {
 	b = strconv.AppendInt(append(b, `,"count":`...), d.Count, 10)
 	b = appendTime(append(b, `,"first":`...), d.First)
 	b = appendTime(append(b, `,"last":`...), d.Last)
-	if d.Score != nil {
-		b = strconv.AppendInt(append(b, `,"score":`...), int64(*d.Score), 10)
+	b = append(appendScore(b, d.Score), '}')
+	if n >= 0 {
+		b = strconv.AppendInt(append(b, `,"n":`...), int64(n), 10)
 	}
+	return endLine(append(b, '}'), from)
+}
+
+func appendAgain(b []byte, a *again) []byte {
+	from := len(b)
+	b = append(b, make([]byte, sumSize)...)
+	b = strconv.AppendInt(append(b, `{"again":{"n":`...), int64(a.Number), 10)
+	b = strconv.AppendInt(append(b, `,"count":`...), a.Count, 10)
+	b = appendTime(append(b, `,"last":`...), a.Last)
+	b = appendScore(appendText(append(b, `,"status":`...), a.Status), a.Score)
 	return endLine(append(b, "}}"...), from)
+}
+
+func appendScore(b []byte, score *uint8) []byte {
+	if score == nil {
+		return b
+	}
+	return strconv.AppendInt(append(b, `,"score":`...), int64(*score), 10)
 }
 
 func appendTime(b []byte, at time.Time) []byte {
@@ -118,21 +156,11 @@ func appendText(b []byte, s string) []byte {
 	return append(append(append(b, '"'), s...), '"')
 }
 
-func appendWindow(b []byte, w *window) []byte {
-	for i := range w.decisions {
-		b = appendDecision(b, &w.decisions[i])
-	}
-	for i := range w.changes {
-		b = appendLine(b, line{Change: &w.changes[i]})
-	}
-	return b
-}
-
 // writeBatch writes a batch in the format that readContent reads.
 func writeBatch(w io.Writer, b *Batch) error {
 	buffer := appendLine(nil, line{Header: &header{Version: formatVersion, ID: b.ID.String(), Entries: entriesOf(b)}})
 	for i := range b.Decisions {
-		buffer = appendDecision(buffer, &b.Decisions[i])
+		buffer = appendDecision(buffer, &b.Decisions[i], -1)
 		if len(buffer) >= maxLine {
 			if _, err := w.Write(buffer); err != nil {
 				return err
@@ -154,8 +182,10 @@ func writeBatch(w io.Writer, b *Batch) error {
 // content is the parsed content of a file.
 type content struct {
 	window  window
-	entries int64 // according to the header; 0: unknown
-	broken  int   // damaged lines
+	header  *header
+	entries int64           // according to the header; 0: unknown
+	broken  int             // damaged lines
+	rows    map[int32]int32 // of the window, by their numbers in a journal
 }
 
 // lost returns how many entries cannot be read: according to the header or, without one, one per
@@ -208,20 +238,45 @@ func (c *content) add(text []byte, first bool) error {
 	case !ok:
 		c.broken++
 	case l.Header != nil:
-		if l.Header.Version != formatVersion {
+		if l.Header.Version < formatVersion || l.Header.Version > journalVersion {
 			return errVersion
 		}
+		c.header = l.Header
 		if first && l.Header.Entries > 0 && l.Header.Entries < 1<<40 {
 			c.entries = l.Header.Entries
 		}
 	case l.Decision != nil && l.Decision.valid():
-		c.window.add(l.Decision)
+		c.decision(l.Decision, l.Number)
+	case l.Again != nil && l.Again.valid() && c.again(l.Again):
 	case l.Change != nil && l.Change.valid():
 		c.window.change(l.Change)
 	default:
 		c.broken++
 	}
 	return nil
+}
+
+func (c *content) decision(d *Decision, number *int32) {
+	n := c.window.add(d)
+	if number == nil {
+		return
+	}
+	if c.rows == nil {
+		c.rows = make(map[int32]int32)
+	}
+	c.rows[*number] = n
+}
+
+// again reports whether the line of the decision was above.
+func (c *content) again(a *again) bool {
+	n, ok := c.rows[a.Number]
+	if !ok {
+		return false
+	}
+	row := &c.window.decisions[n]
+	row.merge(&Decision{Count: a.Count, First: row.First, Last: a.Last, Status: a.Status, Score: a.Score})
+	c.window.entries += a.Count
+	return true
 }
 
 // parseLine parses a line, which ends with a line feed.
@@ -237,14 +292,17 @@ func parseLine(text []byte) (l line, ok bool) {
 	return l, json.Unmarshal(text, &l) == nil
 }
 
-// readHeader returns the number of entries in the header of a batch.
-func readHeader(r io.Reader) (entries int64, err error) {
+// readHeader returns the header of a file; a zero one if there is none.
+func readHeader(r io.Reader) (h header, err error) {
 	in := bufio.NewReaderSize(r, 4096)
 	text, err := in.ReadSlice('\n')
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
-		return 0, err
+		return h, err
 	}
 	c := &content{}
-	err = c.add(text, true)
-	return c.entries, err
+	if err = c.add(text, true); c.header != nil {
+		h = *c.header
+	}
+	h.Entries = c.entries
+	return h, err
 }

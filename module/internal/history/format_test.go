@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +53,43 @@ b0a9dd11 {"decision":{"minute":"2026-11-24T17:16:00Z","address":"203.0.113.7/32"
 	}
 }
 
+// TestFormatOfJournals holds the format of journals: a row once, and then what is added to it.
+func TestFormatOfJournals(t *testing.T) {
+	k := newRig(t, Options{Dir: t.TempDir()})
+	e := request(7)
+	k.record(e)
+	k.flush()
+	e.At, e.Verdict = e.At.Add(time.Second), scored(7, 3).Verdict
+	k.record(e, e)
+	k.flush()
+	text, err := os.ReadFile(k.collector.journal.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(string(text), "\n")
+	want := []string{
+		`{"decision":{"minute":"2026-11-24T17:16:00Z","address":"203.0.113.7/32","host":"app.example.com","rule":"block score 85","action":"block","mode":"enforce","request_id":"0af7651916cd43dd8448eb211c80319c","status":"pending","config":"1f8a","count":1,"first":"2026-11-24T17:16:23Z","last":"2026-11-24T17:16:23Z"},"n":0}` + "\n",
+		`{"again":{"n":0,"count":2,"last":"2026-11-24T17:16:24Z","status":"fresh","score":3}}` + "\n",
+	}
+	for i, l := range want {
+		if got := lines[i+1]; len(got) < sumSize || got[sumSize:] != l {
+			t.Errorf("line %d is\n%s", i+1, got)
+		}
+	}
+	c, err := readContent(bytes.NewReader(text))
+	if err != nil || c.broken != 0 || c.window.entries != 3 {
+		t.Errorf("it is read with %v, %+v", err, c)
+	}
+	if diff := cmp.Diff(k.collector.ledger.decisions, c.window.decisions, prefixes); diff != "" {
+		t.Errorf("it is read with a difference (-want +got):\n%s", diff)
+	}
+	without := lines[0] + lines[2] // the row's own line is damaged
+	if c, err := readContent(strings.NewReader(without)); err != nil || c.broken != 1 || c.window.rows() != 0 {
+		t.Errorf("without its row, the count is read with %v, %+v", err, c)
+	}
+	k.die()
+}
+
 // TestFormatOfReports holds how what a source reported is written. TestFormat has a file without it, of an earlier version.
 func TestFormatOfReports(t *testing.T) {
 	c := Change{
@@ -83,7 +121,7 @@ func TestDecisionLine(t *testing.T) {
 			score := rapid.Uint8Range(0, 100).Draw(t, "score")
 			d.Score = &score
 		}
-		text := appendDecision([]byte("before "), &d)[len("before "):]
+		text := appendDecision([]byte("before "), &d, -1)[len("before "):]
 		l, ok := parseLine(text)
 		if diff := cmp.Diff(&d, l.Decision, prefixes); !ok || diff != "" {
 			t.Fatalf("%s is read with a difference (-want +got):\n%s", text, diff)
@@ -131,13 +169,15 @@ func TestReadingFails(t *testing.T) {
 func FuzzReadBatch(f *testing.F) {
 	e := scored(1, 90, "deny")
 	d := decisionOf(&e)
-	d.Address = netip.MustParsePrefix("203.0.113.7/32")
+	d.Count, d.Address = 1, netip.MustParsePrefix("203.0.113.7/32")
 	c := changeOf(&e, start, d.Address, "0af7", "1")
 	one, _ := json.Marshal(line{Decision: &d})
 	two, _ := json.Marshal(line{Change: &c})
 	for _, text := range []string{
 		``, `{}`, `null`, `[]`, string(one), string(one) + "\n" + string(two), `{"history":{"version":1,"entries":5}}`,
 		`{"history":{"version":2}}`, `{"history":{"version":1,"entries":-1}}` + "\n" + string(two),
+		strings.TrimSuffix(string(one), "}") + `,"n":7}` + "\n" + `{"again":{"n":7,"count":3,"last":"2026-11-24T17:16:24Z","status":"fresh","score":9}}`,
+		`{"again":{"n":7,"count":3,"last":"2026-11-24T17:16:24Z","status":"fresh"}}`, `{"again":{"n":-1,"count":0}}`,
 		strings.Replace(string(one), `"count":1`, `"count":-1`, 1), strings.Replace(string(one), "2026", "0000", 1),
 	} {
 		f.Add([]byte(text), true)

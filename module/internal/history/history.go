@@ -29,7 +29,7 @@ type Event struct {
 // Decision counts the equal decisions about one address within one minute.
 type Decision struct {
 	Minute    time.Time    `json:"minute"`  // in UTC
-	Address   netip.Prefix `json:"address"` // an IPv4 address or an IPv6 /64; shorter if privacy truncates
+	Address   netip.Prefix `json:"address"` // an IPv4 address or an IPv6 /64; shorter if privacy truncates, or for many
 	Host      string       `json:"host,omitempty"`
 	Rule      string       `json:"rule,omitempty"`
 	Action    string       `json:"action"`

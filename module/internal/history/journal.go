@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 )
 
 // Suffixes of file names. `<id>.journal` is being written. `<id>.adopting` is the journal of
@@ -21,6 +23,15 @@ var (
 	errBroken = errors.New("the journal of the history ends within a line")
 	errLocked = errors.New("another process has the file")
 )
+
+// machine names this machine and its start: locks of its processes are certain to be seen here.
+var machine = sync.OnceValue(func() string {
+	if id, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil && len(id) < maxText {
+		return plain(strings.TrimSpace(string(id)), maxText)
+	}
+	name, _ := os.Hostname() // none: any machine
+	return plain(name, maxText)
+})
 
 // journal is the file of the entries that are in no batch yet, so that they survive the end of the
 // process. The file is created by the first write. While the process runs, the file is locked, on
@@ -74,7 +85,7 @@ func (j *journal) append(lines []byte) error {
 		return errGone
 	}
 	if j.size == 0 {
-		lines = append(appendLine(nil, line{Header: &header{Version: formatVersion, ID: j.id.String()}}), lines...)
+		lines = append(appendLine(nil, line{Header: &header{Version: journalVersion, ID: j.id.String(), Machine: machine()}}), lines...)
 	}
 	n, err := j.file.Write(lines)
 	if err == nil {

@@ -138,16 +138,28 @@ func newRig(tb failer, o Options) *rig {
 	k := &rig{}
 	o.Logger = k.log.Logger()
 	o.timing = defaultTiming
+	o.timing.subjects = 0 // any number
 	if o.timing.orphanAge = time.Minute; o.files.replace == nil {
 		o.files.replace = replaceFast
 	}
 	k.Recorder = Open(o)
+	k.Use(Settings{})
 	return k
+}
+
+// Use changes the settings. Tests do not run into the limit of rows unless they name one.
+func (k *rig) Use(s Settings) {
+	if s.Rows == 0 {
+		s.Rows = 1 << 30
+	}
+	k.Recorder.Use(s)
 }
 
 func (k *rig) record(events ...Event) {
 	for _, e := range events {
-		k.collector.add(&e)
+		k.Record(e)
+		k.collector.take(false)
+		k.collector.sealIfFull()
 	}
 }
 
@@ -254,3 +266,6 @@ func checkCounts(tb failer, what string, got, want map[netip.Prefix]int64) {
 	}
 	tb.Errorf("%s: %d addresses, want %d: %s", what, len(got), len(want), strings.Join(diff, "; "))
 }
+
+// mustStored returns the prefix of an event's client.
+func mustStored(e Event) netip.Prefix { return reputation.Subject(e.Address) }

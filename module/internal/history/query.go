@@ -72,6 +72,16 @@ type Timeline struct {
 	Entries []Entry      `json:"entries"`
 	Next    string       `json:"next,omitempty"`
 	Warning string       `json:"warning,omitempty"` // why a part is missing
+
+	// Together counts requests in the period of wider prefixes, whose clients were too many for rows
+	// of their own. Some of the requests may be of this prefix. It is on the first page only.
+	Together []Together `json:"together,omitempty"`
+}
+
+// Together counts requests of many clients.
+type Together struct {
+	Prefix   netip.Prefix `json:"prefix"` // a network, or 0.0.0.0/0 or ::/0: everybody
+	Requests int64        `json:"requests"`
 }
 
 // Seen summarizes all requests of a prefix.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"net/netip"
@@ -22,7 +23,7 @@ import (
 // hasty is a pace at which much happens in a test. Any journal that is not locked is taken for an orphan: the times of files are
 // not those of a bubble.
 var hasty = timing{
-	flush: 5 * time.Millisecond, flushRows: 500, seal: 50 * time.Millisecond, sealRows: 2500, scan: 100 * time.Millisecond,
+	flush: 5 * time.Millisecond, seal: 50 * time.Millisecond, sealRows: 2500, subjects: 0, scan: 100 * time.Millisecond,
 	orphanAge: math.MinInt64, retryFirst: time.Millisecond, retryMax: 20 * time.Millisecond, writeTimeout: time.Second,
 }
 
@@ -49,17 +50,15 @@ func TestMillion(t *testing.T) {
 			}
 			return nil
 		})
-		p := hasty
-		p.flushRows = 900
-		r := Open(Options{Dir: dir, Logger: log.Logger(), timing: p, files: files{replace: replaceFast}})
-		r.Use(Settings{Store: store})
+		r := Open(Options{Dir: dir, Logger: log.Logger(), timing: hasty, files: files{replace: replaceFast}})
+		r.Use(Settings{Store: store, Rows: 1 << 30})
 		r.Start()
 		want := make(map[netip.Prefix]int64)
 		var group sync.WaitGroup
 		for p := range producers {
 			group.Go(func() {
 				for i := range each {
-					for len(r.queue) > queueSize-1000 {
+					if i%1000 == 0 {
 						time.Sleep(time.Millisecond)
 					}
 					e := numbered((i*producers + p) % addresses)
@@ -97,9 +96,10 @@ func TestTwoOnOneFolder(t *testing.T) {
 		var both [2]*Recorder
 		for i := range both {
 			both[i] = Open(Options{Dir: dir, Logger: log.Logger(), timing: hasty, files: files{replace: replaceFast}})
+			both[i].Use(Settings{Rows: 1 << 30})
 			both[i].Start()
 		}
-		both[1].Use(Settings{Store: store}) // the other's never has one
+		both[1].Use(Settings{Store: store, Rows: 1 << 30}) // the other's never has one
 		want := make(map[netip.Prefix]int64)
 		for n := range 20_000 {
 			e := numbered(n % 7001)
@@ -190,13 +190,13 @@ func TestCloseWithoutADisk(t *testing.T) {
 					h.asked = make(chan struct{}) // of this bubble
 				}
 				k := newRig(t, Options{Dir: dir})
-				if log := k.log.Take(); !strings.Contains(log, "the history cannot be written to disk, and waits in memory") {
-					t.Errorf("the log is:\n%s", log)
-				}
 				k.Use(Settings{Store: store})
 				k.Start()
 				k.Record(request(1))
 				synctest.Wait()
+				if log := k.log.Take(); !strings.Contains(log, "the history cannot be written to disk, and waits in memory") {
+					t.Errorf("the log is:\n%s", log)
+				}
 				before := time.Now()
 				err := k.Close()
 				if _, ok := store.(*shelf); ok {
@@ -248,22 +248,29 @@ func TestOpenAndClose(t *testing.T) {
 
 // TestRecordNeverWaits holds that a full queue drops, that it is said, and that what is no history is not.
 func TestRecordNeverWaits(t *testing.T) {
+	const room = numStripes * stripeRows
 	k := newRig(t, Options{})
 	exempt := request(1)
 	exempt.Verdict.Status = reputation.Exempt
-	for range queueSize + 10 {
-		k.Record(request(1))
+	for n := range 2 * room {
+		k.Record(numbered(n))
 		k.Record(exempt)
 		k.Record(Event{})
 	}
-	k.check(t, queueSize+10)
-	if c := k.Counts(); c.Waiting != queueSize || c.Dropped[DropQueue] != 10 {
-		t.Errorf("%+v are counted", c)
+	k.check(t, 2*room)
+	c := k.Counts()
+	if c.Waiting > room || c.Waiting < room-room/50 {
+		t.Errorf("%+v are counted, there is room for %d", c, room)
+	}
+	k.Record(numbered(0)) // is known, and needs no room
+	if again := k.Counts(); again.Waiting != c.Waiting+1 {
+		t.Errorf("%+v are counted, then %+v", c, again)
 	}
 	for range 2 {
 		k.collector.droppedBefore = k.tally.queueFull(k.collector.droppedBefore)
 	}
-	if log := k.log.String(); strings.Count(log, "level=WARN msg=\"requests are missing in the history: they came faster than it could be written\" dropped=10\n") != 1 {
+	want := fmt.Sprintf("level=WARN msg=\"requests are missing in the history: they came faster than it could be written\" dropped=%d\n", c.Dropped[DropQueue])
+	if log := k.log.String(); strings.Count(log, want) != 1 {
 		t.Errorf("the log is:\n%s", log)
 	}
 }
@@ -314,7 +321,7 @@ func TestStatusIsJSON(t *testing.T) {
 	s.Oldest = &start
 	text, err := json.Marshal(s)
 	want := `{"waiting":2,"queued":1,"unsaved":2,"oldest":"2026-11-24T17:16:23Z","spool":{"batches":0,"entries":0,"bytes":0,"limit":268435456},` +
-		`"written":0,"dropped":{"expired":0,"hidden":0,"queue":0,"rejected":0,"spool":0,"unreadable":0}}`
+		`"written":0,"dropped":{"expired":0,"hidden":0,"queue":0,"rejected":0,"spool":0,"unreadable":0},"folded":0}`
 	if err != nil || string(text) != want {
 		t.Errorf("got  %s, %v\nwant %s", text, err, want)
 	}

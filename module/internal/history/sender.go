@@ -31,7 +31,7 @@ func (p timing) pause(failures int) time.Duration {
 // send sends the batches, the oldest first, until the Recorder is closed.
 func (r *Recorder) send() {
 	var scanned time.Time
-	for failures := 0; r.ctx.Err() == nil; {
+	for failures := 0; !r.closed.Load(); {
 		if now := time.Now(); scanned.IsZero() || now.Sub(scanned) >= r.timing.scan {
 			r.spool.scan()
 			scanned = now
@@ -61,7 +61,7 @@ func (r *Recorder) wait(pause time.Duration, added <-chan struct{}) {
 	case <-timer.C:
 	case <-added:
 	case <-r.wake:
-	case <-r.ctx.Done():
+	case <-r.stop:
 	}
 }
 
@@ -75,6 +75,7 @@ func (r *Recorder) attempt(ctx context.Context, store Store, w *pending) error {
 		r.spool.unlist(w) // the next scan adds it again if it exists
 		return nil
 	}
+	r.tried.Store(true)
 	if len(b.Decisions)+len(b.Changes) > 0 {
 		if err := r.deliver(ctx, store, w, b); err != nil {
 			r.spool.markFailed(w)
@@ -115,6 +116,7 @@ func (r *Recorder) deliver(ctx context.Context, store Store, w *pending, b *Batc
 		return err
 	}
 	r.tally.setStoreError(nil)
+	r.spool.answering.Store(true)
 	expired := min(max(stored.Expired, 0), entries)
 	refused := min(max(stored.Rejected, 0), entries-expired)
 	r.tally.written.Add(entries - expired - refused)

@@ -22,7 +22,7 @@ func TestOutage(t *testing.T) {
 		k.Start()
 		for n := range 3 {
 			k.Record(request(byte(n)))
-			time.Sleep(10 * time.Second)
+			time.Sleep(10*time.Second + time.Millisecond)
 		}
 		calls := store.called()
 		time.Sleep(time.Minute)

@@ -15,20 +15,24 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
-// memoryRows is how many rows may wait in memory while the disk cannot be used.
+// memoryRows is how many rows may wait in memory while the disk cannot be used. While it can, half as
+// many wait there for a store that is slow.
 const memoryRows = 50_000
 
 // files are the disk operations that tests replace.
 type files struct {
 	create  func(path string) (appendable, bool, error)
 	replace func(path string, write func(io.Writer) error) error
+	lock    func(*os.File) (locked bool, err error)
 }
 
-// spool holds the batches that wait to be sent, oldest first: as files in a folder or, while the
-// disk cannot be used, in memory. It is safe for concurrent use. The lock is never held during disk
-// operations.
+// spool holds the batches that wait to be sent, oldest first: in memory while the store answers or
+// the disk cannot be used, else as files in a folder. Where the disk can be used, the journal of a
+// batch in memory stays until the batch is sent. The spool is safe for concurrent use. The lock is
+// never held during disk operations.
 type spool struct {
 	dir       string
 	orphanAge time.Duration
@@ -37,7 +41,10 @@ type spool struct {
 
 	limit        atomic.Int64  // bytes on disk
 	journalBytes atomic.Int64  // size of the current journal
+	answering    atomic.Bool   // the store has taken the last batch that was sent
 	added        chan struct{} // signals a new batch
+
+	persisting sync.Mutex // held while batches are written
 
 	mu          sync.Mutex
 	list        []*pending
@@ -55,7 +62,8 @@ type pending struct {
 	size    int64 // on disk; 0: in memory
 
 	batch    *Batch   // while in memory
-	journal  *journal // has a part of the batch; removed when the batch is on disk or sent
+	journal  *journal // has the batch, or a part of it; removed when the batch is on disk or sent
+	complete bool     // the journal has the whole batch
 	sending  bool
 	panics   int  // of the store on this batch; only the sender uses it
 	failures int  // of the available store on this batch; likewise
@@ -63,6 +71,9 @@ type pending struct {
 }
 
 func (w *pending) name() string { return fmt.Sprintf("%019d-%s%s", w.at, w.id, batchSuffix) }
+
+// saved reports whether the batch survives the end of the process.
+func (w *pending) saved() bool { return w.size > 0 || w.complete }
 
 func (w *pending) rows() int { return len(w.batch.Decisions) + len(w.batch.Changes) }
 
@@ -74,13 +85,26 @@ func newSpool(o Options, t *tally) *spool {
 	if s.files.create == nil {
 		s.files.create = createFile
 	}
+	if s.files.lock == nil {
+		s.files.lock = lock
+	}
 	if s.files.replace == nil {
-		s.files.replace = atomicfile.Write
+		s.files.replace = atomicfile.WriteNew
 	}
 	return s
 }
 
 func (s *spool) path(name string) string { return filepath.Join(s.dir, name) }
+
+// makeFolder makes the folder, or says that it cannot.
+func (s *spool) makeFolder() {
+	if s.dir == "" {
+		return
+	}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		s.tally.setDiskError(err)
+	}
+}
 
 // newJournal returns the journal of a new batch.
 func (s *spool) newJournal() *journal {
@@ -105,19 +129,17 @@ func (s *spool) release(j *journal) {
 	delete(s.ownJournals, j.id)
 }
 
-// add adds a batch, and tries to write it to disk.
-func (s *spool) add(b *Batch, entries int64, j *journal) {
-	w := &pending{id: b.ID, at: time.Now().UnixNano(), entries: entries, batch: b, journal: j}
+// add adds a batch. It tries to write it to disk, unless the journal has all of it and it will be
+// sent in a moment.
+func (s *spool) add(b *Batch, entries int64, j *journal, complete bool) {
+	w := &pending{id: b.ID, at: time.Now().UnixNano(), entries: entries, batch: b, journal: j, complete: complete}
 	s.mu.Lock()
 	s.insert(w)
 	s.rows += w.rows()
 	s.mu.Unlock()
 	s.persist()
 	s.trim()
-	select {
-	case s.added <- struct{}{}:
-	default:
-	}
+	signal(s.added)
 }
 
 // insert inserts a batch in order. The caller holds the lock.
@@ -148,80 +170,13 @@ func (s *spool) find(w *pending) *pending {
 	return nil
 }
 
-// blockSize is the allocation unit of file systems. It matters because quiet sites make many small
-// files.
-const blockSize = 4096
-
-// diskUsage returns how many bytes a file occupies.
-func diskUsage(size int64) int64 { return max((size+blockSize-1)/blockSize, 1) * blockSize }
-
-// persist writes the batches in memory to disk, until a write fails.
-func (s *spool) persist() {
-	if s.dir == "" {
-		return
-	}
-	for {
-		w, batch := s.oldestInMemory()
-		if w == nil {
-			return
-		}
-		size, err := s.save(w, batch)
-		s.tally.setDiskError(err)
-		if err != nil {
-			return
-		}
-		s.markPersisted(w, size)
-	}
-}
-
-// save writes the file of a batch, and returns how many bytes it occupies.
-func (s *spool) save(w *pending, b *Batch) (size int64, err error) {
-	err = s.files.replace(s.path(w.name()), func(f io.Writer) error {
-		c := countingWriter{w: f}
-		err := writeBatch(&c, b)
-		size = diskUsage(c.n)
-		return err
-	})
-	return size, err
-}
-
-// oldestInMemory returns the oldest batch that is only in memory, or nil.
-func (s *spool) oldestInMemory() (*pending, *Batch) {
+// next returns the oldest batch, or the oldest that is not saved. The batch cannot be trimmed until
+// it is removed or marked as failed.
+func (s *spool) next(unsaved bool) *pending {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, w := range s.list {
-		if w.size == 0 {
-			return w, w.batch
-		}
-	}
-	return nil, nil
-}
-
-// markPersisted records that a batch is now on disk.
-func (s *spool) markPersisted(w *pending, size int64) {
-	s.mu.Lock()
-	gone := w.removed
-	j := w.journal
-	if !gone {
-		s.rows -= w.rows()
-		s.bytes += size
-		w.size, w.batch, w.journal = size, nil, nil
-	}
-	s.mu.Unlock()
-	if gone { // sent meanwhile
-		s.removeFile(w.name())
-		return
-	}
-	s.release(j)
-}
-
-// next returns the oldest batch, or the oldest that is only in memory. The batch cannot be trimmed
-// until it is removed or marked as failed.
-func (s *spool) next(memoryOnly bool) *pending {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, w := range s.list {
-		if !memoryOnly || w.size == 0 {
+		if !unsaved || !w.saved() {
 			w.sending = true
 			return w
 		}
@@ -229,11 +184,20 @@ func (s *spool) next(memoryOnly bool) *pending {
 	return nil
 }
 
-// markFailed records that a batch was not sent.
+// hasUnsaved reports whether a batch waits that is not on disk.
+func (s *spool) hasUnsaved() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.list, func(w *pending) bool { return !w.saved() })
+}
+
+// markFailed records that a batch was not sent. All that wait are written to disk.
 func (s *spool) markFailed(w *pending) {
+	s.answering.Store(false)
 	s.mu.Lock()
 	w.sending = false
 	s.mu.Unlock()
+	s.persist()
 	s.trim()
 }
 
@@ -245,7 +209,7 @@ func (s *spool) load(w *pending) (b *Batch, lost int64, err error) {
 	if b != nil {
 		return b, 0, nil
 	}
-	f, err := os.Open(s.path(w.name()))
+	f, _, err := regularfile.Open(s.path(w.name()), maxFile)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -329,19 +293,27 @@ func (s *spool) removeExcess() (w *pending, cure string) {
 	return nil, ""
 }
 
-// dropMemory drops the batches in memory, and returns how many entries they had.
-func (s *spool) dropMemory() (lost int64) {
+// close drops the batches that are not saved, and returns how many entries they had. It leaves the
+// files to the next spool.
+func (s *spool) close() (lost int64) {
 	for {
 		w := s.next(true)
 		if w == nil {
-			return lost
+			break
 		}
 		lost += w.entries
-		_, j := s.unlist(w)
-		if j != nil {
+		if _, j := s.unlist(w); j != nil {
 			j.close() // the file has a part of the batch
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.list {
+		if w.journal != nil {
+			w.journal.close()
+		}
+	}
+	return lost
 }
 
 // status returns the state of the files, the number of all entries, and the time of the oldest
@@ -352,25 +324,16 @@ func (s *spool) status() (disk SpoolStatus, entries int64, oldest time.Time) {
 	disk = SpoolStatus{Bytes: s.bytes + s.journalBytes.Load(), Limit: s.limit.Load()}
 	for _, w := range s.list {
 		entries += w.entries
-		if w.size > 0 {
+		if w.saved() {
 			disk.Batches++
 			disk.Entries += w.entries
+		}
+		if w.journal != nil {
+			disk.Bytes += w.journal.size
 		}
 	}
 	if len(s.list) > 0 {
 		oldest = time.Unix(0, s.list[0].at)
 	}
 	return disk, entries, oldest
-}
-
-// countingWriter counts the bytes that are written.
-type countingWriter struct {
-	w io.Writer
-	n int64
-}
-
-func (c *countingWriter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
 }

@@ -17,7 +17,7 @@ type Drop uint8
 
 // The reasons.
 const (
-	// DropQueue: the queue was full, or the Recorder was closed.
+	// DropQueue: the collector was late, so that there was no room, or the Recorder was closed.
 	DropQueue Drop = iota
 	// DropSpool: the limit on disk was exceeded, or the limit in memory while the disk could not be
 	// used.
@@ -47,15 +47,16 @@ func (d Drop) String() string {
 
 // Counts counts entries since the start.
 type Counts struct {
-	Waiting int64 // now: queued, in memory or on disk
+	Waiting int64 // now: counted, in memory or on disk
 	Written int64
 	Dropped [NumDrops]int64
+	Folded  int64 // requests counted in rows of networks or of everybody
 }
 
 // Status is the state of a Recorder.
 type Status struct {
-	// Waiting is how many entries are not stored yet. Queued is how many of them are still in the
-	// queue.
+	// Waiting is how many entries are not stored yet. Queued is how many of them the collector has
+	// not taken.
 	Waiting int64 `json:"waiting"`
 	Queued  int64 `json:"queued"`
 
@@ -71,6 +72,10 @@ type Status struct {
 	// Written and Dropped count entries since the start, Dropped by reason.
 	Written int64            `json:"written"`
 	Dropped map[string]int64 `json:"dropped"`
+
+	// Folded counts the requests since the start that are counted in rows of a network, or of
+	// everybody, since there were too many clients for rows of their own.
+	Folded int64 `json:"folded"`
 
 	// Lost is when an entry was last dropped.
 	Lost *time.Time `json:"lost,omitempty"`
@@ -103,8 +108,10 @@ type tally struct {
 	written   atomic.Int64
 	dropped   [NumDrops]atomic.Int64
 	lost      atomic.Int64 // when the last was dropped, in Unix nanoseconds; 0: never
-	window    atomic.Int64 // entries in the collector's window
+	window    atomic.Int64 // entries that the collector has
 	unwritten atomic.Int64 // of them, those not in the journal
+	folded    atomic.Int64
+	busy      atomic.Int64 // since when the collector waits for the disk, in Unix nanoseconds; 0: it does not
 	since     atomic.Int64 // when the first of them came, in Unix nanoseconds; 0: none
 
 	mu          sync.Mutex
@@ -113,12 +120,27 @@ type tally struct {
 	diskAt      time.Time
 }
 
+// diskPatience is after how long a disk that does not answer is a failure.
+const diskPatience = 10 * time.Second
+
 const diskCure = "make room on the disk, or let the server write to its data folder"
 
 func (t *tally) drop(why Drop, entries int64) {
 	if entries > 0 {
 		t.dropped[why].Add(entries)
 		t.lost.Store(time.Now().UnixNano())
+	}
+}
+
+// collected counts entries that the collector has taken, or given away.
+func (t *tally) collected(entries int64) { t.window.Add(entries) }
+
+// hide counts and logs requests whose address could not be stored.
+func (t *tally) hide(requests int64) {
+	t.drop(DropHidden, requests)
+	if t.logged.Allow("hidden", time.Now()) {
+		t.log.Warn("requests are missing in the history: there is no key for pseudonyms of their addresses",
+			"dropped", t.dropped[DropHidden].Load())
 	}
 }
 
@@ -193,41 +215,46 @@ func (t *tally) failures() (store, disk *Failure) {
 	if t.store != nil {
 		store = &Failure{At: t.storeAt, Error: t.store.Error()}
 	}
-	if t.disk != nil {
+	since := t.busy.Load()
+	switch waits := time.Since(time.Unix(0, since)); {
+	case since != 0 && waits > diskPatience:
+		disk = &Failure{
+			At: time.Unix(0, since), Error: "the disk has not answered for " + waits.Truncate(time.Second).String(),
+			Cure: "see whether the disk, or the server that it is on, answers",
+		}
+	case t.disk != nil:
 		disk = &Failure{At: t.diskAt, Error: t.disk.Error(), Cure: diskCure}
 	}
 	return store, disk
 }
 
-// Counts counts entries since the start. Every recorded entry is written, dropped or waiting.
+// Counts counts entries since the start. Every recorded entry is written, dropped or waiting. An
+// entry on its way from one to the other may be counted twice.
 func (r *Recorder) Counts() Counts {
-	_, all, _ := r.spool.status()
-	return r.counts(all)
+	c, _, _, _ := r.count()
+	return c
 }
 
-// counts is Counts, given the number of entries in the spool.
-func (r *Recorder) counts(spooled int64) Counts {
-	c := Counts{Written: r.tally.written.Load(), Waiting: r.tally.window.Load() + spooled}
+// count asks in the order in which entries move on, so that none is missed.
+func (r *Recorder) count() (c Counts, queued int64, disk SpoolStatus, oldest time.Time) {
+	queued = r.stripes.waiting()
+	window := r.tally.window.Load()
+	disk, spooled, oldest := r.spool.status()
+	c = Counts{Waiting: queued + window + spooled, Written: r.tally.written.Load(), Folded: r.tally.folded.Load()}
 	for i := range c.Dropped {
 		c.Dropped[i] = r.tally.dropped[i].Load()
 	}
-	if queued := int64(len(r.queue)); r.ended.Load() {
-		c.Dropped[DropQueue] += queued // queued during Close
-	} else {
-		c.Waiting += queued
-	}
-	return c
+	return c, queued, disk, oldest
 }
 
 // Status returns the state of the Recorder. It makes no calls.
 func (r *Recorder) Status() Status {
-	disk, all, oldest := r.spool.status()
-	counts := r.counts(all)
+	counts, queued, disk, oldest := r.count()
 	s := Status{
-		Waiting: counts.Waiting, Queued: int64(len(r.queue)), Spool: disk,
-		Written: counts.Written, Dropped: make(map[string]int64),
+		Waiting: counts.Waiting, Queued: queued, Spool: disk,
+		Written: counts.Written, Dropped: make(map[string]int64), Folded: counts.Folded,
 	}
-	s.Unsaved = s.Queued + r.tally.unwritten.Load() + all - disk.Entries
+	s.Unsaved = max(counts.Waiting-r.tally.window.Load()+r.tally.unwritten.Load()-disk.Entries, 0)
 	for why, n := range counts.Dropped {
 		s.Dropped[Drop(why).String()] = n
 	}

@@ -49,10 +49,6 @@ func (c *collector) sync(sealed chan<- time.Time) {
 		sealed <- time.Time{}
 		return
 	}
-	for range len(c.queue) {
-		e := <-c.queue
-		c.add(&e)
-	}
 	c.seal()
 	c.synced = time.Now()
 	sealed <- c.synced

@@ -24,6 +24,7 @@ type twin struct {
 	changes  []Change
 	fleeting []Change
 	last     map[netip.Prefix]reputation.Verdict
+	at       map[netip.Prefix]time.Time // the minute in which that was recorded
 }
 
 func (w *twin) record(e Event) {
@@ -39,7 +40,11 @@ func (w *twin) record(e Event) {
 	if sources(last) == sources(e.Verdict) && max(last.Score, e.Verdict.Score)-min(last.Score, e.Verdict.Score) < 5 {
 		return
 	}
-	w.last[subject] = e.Verdict
+	minute := e.At.Truncate(time.Minute)
+	if ok && w.at[subject].Equal(minute) {
+		return // once a minute
+	}
+	w.last[subject], w.at[subject] = e.Verdict, minute
 	w.fleeting = append(w.fleeting, Change{At: e.At, Subject: subject, Score: e.Verdict.Score})
 }
 
@@ -144,7 +149,7 @@ func TestTwin(t *testing.T) {
 		}
 		now, n := start, 0
 		draw := events(&now, &n)
-		store, slow := &shelf{}, &twin{last: map[netip.Prefix]reputation.Verdict{}}
+		store, slow := &shelf{}, &twin{last: map[netip.Prefix]reputation.Verdict{}, at: map[netip.Prefix]time.Time{}}
 		k := newRig(t, Options{Dir: dir})
 		recorded := int64(0) // with the Recorder that lives
 		ambiguous := errors.New("the connection broke")
@@ -160,7 +165,7 @@ func TestTwin(t *testing.T) {
 				now = now.Add(time.Duration(rapid.IntRange(-10, 40).Draw(t, "seconds")) * time.Second)
 			},
 			"flush": func(*rapid.T) {
-				if k.flush(); k.collector.unwritten.rows() == 0 {
+				if k.flush(); k.collector.ledger.unsaved() == 0 {
 					slow.save()
 				}
 			},
@@ -170,7 +175,7 @@ func TestTwin(t *testing.T) {
 			},
 			"send":     func(*rapid.T) { _ = k.sendAll(store) },
 			"scan":     func(*rapid.T) { k.spool.scan() },
-			"disk":     func(*rapid.T) { k.spool.files = files{createFile, replaceFast} },
+			"disk":     func(*rapid.T) { k.spool.files = files{createFile, replaceFast, lock} },
 			"bad disk": func(*rapid.T) { k.spool.files = badFiles(dir) },
 			"store":    func(*rapid.T) { store.answer = nil },
 			"bad store": func(*rapid.T) {
@@ -182,7 +187,7 @@ func TestTwin(t *testing.T) {
 				}
 			},
 			"die": func(t *rapid.T) {
-				if k.spool.rows > 0 {
+				if k.spool.hasUnsaved() {
 					t.Skip("what is in memory would be lost")
 				}
 				k.die()
@@ -194,7 +199,7 @@ func TestTwin(t *testing.T) {
 			},
 			"": func(t *rapid.T) { k.check(t, recorded) },
 		})
-		k.spool.files = files{createFile, replaceFast}
+		k.spool.files = files{createFile, replaceFast, lock}
 		k.seal()
 		slow.save()
 		store.answer = nil

@@ -1,7 +1,8 @@
 package history
 
 import (
-	"net/netip"
+	"encoding/binary"
+	"hash/maphash"
 	"slices"
 	"strings"
 	"time"
@@ -15,22 +16,31 @@ const (
 	observe = "observe"
 )
 
-// key identifies the decisions that are counted together.
-type key struct {
-	minute                           int64 // since 1970
-	address                          netip.Prefix
-	host, rule, action, mode, config string
-}
+// keySeed makes the keys of this process.
+var keySeed = maphash.MakeSeed()
 
-func keyOf(d *Decision) key {
-	return key{d.Minute.Unix() / 60, d.Address, d.Host, d.Rule, d.Action, d.Mode, d.Config}
+// keyOf returns a number that decisions which are counted together have in common. That others have
+// it, too, is as good as impossible.
+func keyOf(d *Decision) uint64 {
+	var h maphash.Hash
+	h.SetSeed(keySeed)
+	var fixed [8 + len(prefixKey{})]byte
+	binary.LittleEndian.PutUint64(fixed[:], uint64(d.Minute.Unix()/60))
+	address := prefixKeyOf(d.Address)
+	copy(fixed[8:], address[:])
+	_, _ = h.Write(fixed[:])
+	for _, text := range [...]string{d.Host, d.Rule, d.Action, d.Mode, d.Config} {
+		_, _ = h.WriteString(text)
+		_ = h.WriteByte(0)
+	}
+	return h.Sum64()
 }
 
 // window holds the decisions and changes of a short time, with equal decisions counted in one row.
 // The zero value is empty.
 type window struct {
 	decisions []Decision
-	index     map[key]int // of decisions
+	index     map[uint64]int32 // of decisions, by key
 	changes   []Change
 	entries   int64 // requests and changes
 	size      int   // approximate size in bytes
@@ -38,49 +48,42 @@ type window struct {
 
 func (w *window) rows() int { return len(w.decisions) + len(w.changes) }
 
-// count adds a decision to an existing row with the same key, and reports whether there is one.
-func (w *window) count(k key, d *Decision) bool {
-	i, ok := w.index[k]
-	if ok {
-		w.decisions[i].merge(d)
-		w.entries += d.Count
+// find returns the number of the row with the same key; -1: none.
+func (w *window) find(d *Decision) int32 {
+	if n, ok := w.index[keyOf(d)]; ok {
+		return n
 	}
-	return ok
+	return -1
 }
 
-// add adds a decision. A new row keeps references to its texts.
-func (w *window) add(d *Decision) {
-	k := keyOf(d)
-	if w.count(k, d) {
-		return
-	}
+// insert adds a row that find has not found. The row keeps references to the texts.
+func (w *window) insert(d *Decision) int32 {
 	if w.index == nil {
-		w.index = make(map[key]int)
+		w.index = make(map[uint64]int32)
 	}
-	w.index[k] = len(w.decisions)
+	n := int32(len(w.decisions))
+	w.index[keyOf(d)] = n
 	w.decisions = append(w.decisions, *d)
-	w.entries += d.Count
 	w.size += 320 + len(d.Host) + len(d.Rule) + len(d.RequestID) // the rest is short
+	return n
+}
+
+// add adds a decision, and returns the number of its row.
+func (w *window) add(d *Decision) int32 {
+	n := w.find(d)
+	if n < 0 {
+		n = w.insert(d)
+	} else {
+		w.decisions[n].merge(d)
+	}
+	w.entries += d.Count
+	return n
 }
 
 func (w *window) change(c *Change) {
 	w.changes = append(w.changes, *c)
 	w.entries++
 	w.size += 320 + len(c.RequestID) + 160*len(c.Evidence)
-}
-
-// merge adds the entries of a later window.
-func (w *window) merge(later *window) {
-	if w.rows() == 0 {
-		*w = *later
-		return
-	}
-	for i := range later.decisions {
-		w.add(&later.decisions[i])
-	}
-	for i := range later.changes {
-		w.change(&later.changes[i])
-	}
 }
 
 // batch returns the window as a batch. The window must not be used afterwards.

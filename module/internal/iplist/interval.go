@@ -97,7 +97,7 @@ func merge[R interval[R]](sorted []R) []R {
 	for _, r := range sorted {
 		merged = extend(merged, r)
 	}
-	return clip(merged)
+	return merged
 }
 
 // extend appends r to merged intervals, or joins it with the last of them. None of

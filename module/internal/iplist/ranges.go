@@ -4,10 +4,8 @@
 package iplist
 
 import (
-	"cmp"
 	"iter"
 	"net/netip"
-	"slices"
 )
 
 // The IPv4-mapped addresses, ::ffff:0:0/96. They are stored as IPv4 addresses, never as IPv6 ones.
@@ -35,20 +33,9 @@ func NewRanges(prefixes []netip.Prefix) Ranges {
 	r.v4 = make([]range4, 0, n4)
 	r.v6 = make([]range6, 0, len(prefixes)-n4)
 	for _, p := range prefixes {
-		switch {
-		case !p.IsValid():
-		case isIPv4(p):
-			r.v4 = append(r.v4, newRange4(p))
-		default:
-			r.v6 = appendRange6(r.v6, p)
-		}
+		r.add(p)
 	}
-	slices.Sort(r.v4)
-	slices.SortFunc(r.v6, func(a, b range6) int {
-		return cmp.Or(cmp.Compare(a.first.hi, b.first.hi), cmp.Compare(a.first.lo, b.first.lo))
-	})
-	r.v4, r.v6 = merge(r.v4), merge(r.v6)
-	return r
+	return r.finish()
 }
 
 // isIPv4 reports whether p is an IPv4 prefix or an IPv4-mapped one.

@@ -1,7 +1,9 @@
 // Package listformat reads lists of addresses as publishers write them: text, CSV, JSON and NDJSON.
 //
 // It makes no requests and stores nothing: it turns bytes into prefixes and counts wrong entries.
-// Each format is one file, and a row in the table of notations.
+// An entry of which a part is not understood is wrong: it is never taken for the part that is.
+// However long the input, memory is bounded by MaxLine. Each format is one file, and a row in the
+// table of notations.
 package listformat
 
 import (
@@ -11,6 +13,8 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 )
 
 // sniffed is the number of bytes that decide whether the input is a list, a web page or a binary.
@@ -18,7 +22,8 @@ const sniffed = 512
 
 // Options are rules for the entries of a list.
 type Options struct {
-	// Own marks a list that the operator maintains. It may name ranges of any size.
+	// Own marks a list that the operator maintains. A line is an address or a CIDR without host
+	// bits, and nothing else but a comment.
 	Own bool
 
 	// Strict makes the first wrong entry an error. Otherwise, wrong
@@ -32,9 +37,12 @@ type Options struct {
 
 // List is the content of a list.
 type List struct {
-	// Prefixes are masked; IPv4-mapped ones are IPv4. They are in the
-	// order of the input and may overlap.
-	Prefixes []netip.Prefix
+	// Add is called with each entry, in the order of the input. Prefixes are masked; IPv4-mapped
+	// ones are IPv4. They may overlap. An error ends Read, which returns it.
+	Add func(netip.Prefix) error
+
+	// Lines counts the entries.
+	Lines int
 
 	// Skipped counts good lines that list nobody, such as those below the minimum count.
 	Skipped int
@@ -108,31 +116,45 @@ func (c *collector) add(number int, entry []byte) error {
 	p, ok := ParsePrefix(entry)
 	switch {
 	case !ok:
-		return c.reject(number, entry, "is not an address or a CIDR")
-	case !c.options.Own && TooWide(p):
-		return c.reject(number, entry, "is too wide for a list of others: /8 and, in IPv6, /16 are the widest")
+		return c.reject(number, entry, notAnAddress(entry))
+	case address.TooWide(p):
+		return c.reject(number, entry, "is too wide: /8 and, in IPv6, /16 are the widest")
+	case c.options.Own && bytes.IndexByte(entry, '/') >= 0:
+		if cure := hostBits(entry); cure != "" {
+			return c.reject(number, entry, "is neither an address nor a range: "+cure)
+		}
 	}
-	c.list.Prefixes = append(c.list.Prefixes, p)
-	return nil
+	c.list.Lines++
+	return c.list.Add(p)
 }
 
 // skip counts a good line that lists nobody.
 func (c *collector) skip() { c.list.Skipped++ }
 
-// reject counts a wrong entry. It returns an error if reading must end.
+// reject counts a wrong entry, which may be nil if it cannot be quoted. It returns an error if
+// reading must end.
 func (c *collector) reject(number int, entry []byte, why string) error {
 	c.list.Wrong++
 	if c.list.FirstWrong == nil {
-		const shown = 48 // enough to recognise an entry by
-		if len(entry) > shown {
-			entry = append(entry[:shown:shown], "..."...)
-		}
-		c.list.FirstWrong = fmt.Errorf("%s %d: %q %s", c.unit, number, c.redact(string(entry)), why)
+		c.list.FirstWrong = fmt.Errorf("%s %d: %s%s", c.unit, number, c.quote(entry), why)
 	}
 	if c.options.Strict {
 		return &refusal{ErrUnparsable, c.list.FirstWrong}
 	}
 	return nil
+}
+
+// quote returns the beginning of an entry, for an error.
+func (c *collector) quote(entry []byte) string {
+	if entry == nil {
+		return ""
+	}
+	const shown = 48 // enough to recognise an entry by
+	text := c.redact(string(entry[:min(len(entry), MaxLine)]))
+	if len(text) > shown {
+		text = text[:shown] + "..."
+	}
+	return fmt.Sprintf("%q ", text)
 }
 
 func (c *collector) redact(text string) string {

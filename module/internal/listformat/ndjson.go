@@ -1,15 +1,14 @@
 package listformat
 
 import (
+	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
-	"slices"
 )
 
-// NDJSON has one JSON object a line. Lines with "type":"metadata" and
-// without the members are skipped.
+// NDJSON has one JSON object a line, which is an entry. Lines with "type":"metadata" and without
+// the members are skipped.
 const NDJSON Encoding = "ndjson"
 
 var ndjson = notation{encoding: NDJSON, check: checkNDJSON, read: readNDJSON}
@@ -22,25 +21,28 @@ func checkNDJSON(f *Format) error {
 }
 
 func readNDJSON(r io.Reader, f *Format, c *collector) error {
+	text := new(bytes.Reader)
+	in := bufio.NewReader(text)
+	d := newJSONList(f.Members, c)
 	return EachLine(r, func(number int, line []byte) error {
 		if line == nil {
-			return c.reject(number, nil, "is a line that is too long")
+			return c.reject(number, nil, tooLong)
 		}
 		line = bytes.TrimSpace(line)
 		if len(line) == 0 {
 			return nil
 		}
-		var object map[string]json.RawMessage
-		if err := json.Unmarshal(line, &object); err != nil {
+		restart := func() {
+			text.Reset(line)
+			in.Reset(text)
+			d.scan = jsonScanner{in: in, text: d.scan.text}
+		}
+		// The whole line is checked first, so that nothing is taken of one that is wrong at its end.
+		if restart(); !d.scan.isObject() {
 			return c.reject(number, line, "is not a JSON object")
 		}
-		if string(object["type"]) == `"metadata"` && !hasAny(object, f.Members) {
-			return nil
-		}
-		return addMembers(object, f.Members, number, line, c)
+		restart()
+		d.number, d.line, d.isMetadata = number, line, false
+		return d.entryObject(true)
 	})
-}
-
-func hasAny(object map[string]json.RawMessage, members []string) bool {
-	return slices.ContainsFunc(members, func(m string) bool { return object[m] != nil })
 }

@@ -1,9 +1,8 @@
 package listformat
 
 import (
+	"bytes"
 	"net/netip"
-
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // ParsePrefix reads an address or a CIDR as netip does, but does not allocate for IPv4. It masks
@@ -11,6 +10,9 @@ import (
 func ParsePrefix(b []byte) (netip.Prefix, bool) {
 	addr, rest, ok := parseIPv4(b)
 	if !ok {
+		if bytes.IndexByte(b, ':') < 0 {
+			return netip.Prefix{}, false // not IPv6 either
+		}
 		return parsePrefixSlowly(string(b))
 	}
 	bits := 32
@@ -76,21 +78,4 @@ func parsePrefixSlowly(s string) (netip.Prefix, bool) {
 		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 	}
 	return p.Masked(), true
-}
-
-var reservedPrefixes = reputation.ReservedPrefixes()
-
-// TooWide reports whether a prefix covers more of the Internet than a list of others may: more than
-// a /8 or, in IPv6, a /16. It must be a mistake of the publisher, and would block the world.
-// Reserved ranges are no part of the Internet.
-func TooWide(p netip.Prefix) bool {
-	if p.Addr().Is4() && p.Bits() >= 8 || !p.Addr().Is4() && p.Bits() >= 16 {
-		return false
-	}
-	for _, r := range reservedPrefixes {
-		if r.Bits() <= p.Bits() && r.Contains(p.Addr()) {
-			return false
-		}
-	}
-	return true
 }

@@ -1,13 +1,15 @@
 package listformat
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strconv"
 )
 
-// Text has one address or CIDR a line, in the first field; fields end at a space, tab, comma or
-// semicolon. What follows "#", ";" or "//" is a comment. It is the default.
+// Text has one address or CIDR a line, in the first field; fields end at a space, tab or comma.
+// What follows "#", ";" or "//" is a comment. In a list of others, further fields are the
+// publisher's data, unless one of them would change what the first one names. It is the default.
 const Text Encoding = "text"
 
 var text = notation{encoding: Text, counted: true, check: checkText, read: readText}
@@ -22,11 +24,17 @@ func checkText(f *Format) error {
 func readText(r io.Reader, f *Format, c *collector) error {
 	return EachLine(r, func(number int, line []byte) error {
 		if line == nil {
-			return c.reject(number, nil, "is a line that is too long")
+			return c.reject(number, nil, tooLong)
 		}
 		entry, rest := firstField(line)
+		if len(entry) == 0 && len(rest) == 0 {
+			return nil // blank, or a comment
+		}
 		if len(entry) == 0 {
-			return nil
+			return c.reject(number, line, isNotAddress)
+		}
+		if why := c.misread(entry, rest); why != "" {
+			return c.reject(number, bytes.TrimSpace(line), why)
 		}
 		if f.MinCount > 0 {
 			second, _ := firstField(rest)

@@ -47,6 +47,7 @@ type call struct {
 	addr netip.Addr
 	all  bool // ask all providers, not only those whose answers are due: an operator asks
 	done chan struct{}
+	far  chan struct{} // closed when the call is so far back in the queue that no request waits for it
 
 	ctx context.Context // ends with the engine; holds what the Tracer took from the request that started the call
 	end func(reputation.Origin)
@@ -64,6 +65,13 @@ func (c *call) wait(ctx context.Context, wait time.Duration) bool {
 	select {
 	case <-c.done:
 		return true
+	case <-c.far:
+		select {
+		case <-c.done:
+			return true
+		default:
+			return false
+		}
 	case <-timer.C:
 		return false
 	case <-ctx.Done():
@@ -108,7 +116,10 @@ func (e *Engine) startCall(
 	}
 	// The call outlives the request that started it, because other requests may wait for the same
 	// answer.
-	c := &call{key: key, addr: addr, all: all, done: make(chan struct{}), origin: reputation.OriginRedis}
+	c := &call{
+		key: key, addr: addr, all: all, origin: reputation.OriginRedis,
+		done: make(chan struct{}), far: make(chan struct{}),
+	}
 	c.ctx, c.end = e.Tracer.Start(e.base, request)
 	if shard.all == nil {
 		shard.all = make(map[record.Key]*call)

@@ -21,12 +21,18 @@ type queue struct {
 // engine that was replaced asks the same providers, and pauses end.
 const queueRecheck = 100 * time.Millisecond
 
+// fewAhead is how many calls may be ahead of one that a request waits for. While there are more new
+// clients than providers can answer, waiting would slow each of them down and bring nothing.
+const fewAhead = 8
+
 func newQueue() *queue { return &queue{ended: make(chan struct{}, 1)} }
 
 func (q *queue) push(e *Engine, c *call) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.calls = append(q.calls, c)
+	if q.calls = append(q.calls, c); len(q.calls) > fewAhead {
+		close(c.far)
+	}
 	if !q.served {
 		q.served = true
 		e.background.Go(e.serveQueue)

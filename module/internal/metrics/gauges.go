@@ -120,6 +120,9 @@ var families = []family{
 				emit(float64(n), reason)
 			}
 		})),
+	counter("history_folded_total",
+		"Requests that the history counts in rows of a network or of everybody, since there were too many clients.",
+		nil, ofHistory(func(h *health.History, emit emit) { emit(float64(h.Recorder.Folded)) })),
 	gauge("memory_records", "Subjects whose reputation this process remembers.",
 		nil, func(s *health.State, emit emit) {
 			if s.Memory == nil {

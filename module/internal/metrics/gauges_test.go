@@ -124,7 +124,7 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		Memory: &health.Memory{Records: 20},
 		Redis:  &redis.Status{Up: true},
 		History: &health.History{Database: postgres.Status{Up: true, Upkeep: "not the owner"}, Recorder: history.Status{
-			Waiting: 3, Written: 40, Dropped: map[string]int64{"queue": 0, "spool": 5},
+			Waiting: 3, Written: 40, Folded: 9, Dropped: map[string]int64{"queue": 0, "spool": 5},
 			Spool: history.SpoolStatus{Bytes: 600}, Oldest: new(time.Unix(1_700_000_000, 0)),
 		}},
 	}})
@@ -141,6 +141,7 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		`history_queued{}`:                                                  3,
 		`history_spool_bytes{}`:                                             600,
 		`history_oldest_timestamp_seconds{}`:                                1_700_000_000,
+		`history_folded_total{}`:                                            9,
 		`history_written_total{}`:                                           40,
 		`history_dropped_total{reason="queue"}`:                             0,
 		`history_dropped_total{reason="spool"}`:                             5,

@@ -25,6 +25,9 @@ func (r *reader) Timeline(ctx context.Context, asked history.Query) (history.Tim
 		if entries, err = a.entries(&q); err != nil || asked.After != "" {
 			return err
 		}
+		if t.Together, err = a.together(&q); err != nil {
+			return err
+		}
 		t.Seen, err = a.seen(&q)
 		if err != nil && errors.Is(readError(err), history.ErrSlow) { // it counts the whole retention, not the period
 			t.Warning, err = "when it was first and last seen is left out: that takes the database too long", nil

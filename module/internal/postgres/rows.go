@@ -3,6 +3,7 @@ package postgres
 import (
 	"encoding/json"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -90,8 +91,14 @@ func (db *DB) rowsOf(batch *history.Batch) (*rows, history.Stored) {
 	return r, stored
 }
 
+// yieldAfter is after how many rows requests go first, where there is one processor for all.
+const yieldAfter = 64
+
 // decision returns the values of decisionColumns. They are valid until the next call.
 func (r *rows) decision(i int) ([]any, error) {
+	if i%yieldAfter == yieldAfter-1 {
+		runtime.Gosched()
+	}
 	d := r.decisions[i]
 	var score any
 	if d.Score != nil {

@@ -4,14 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"maps"
-	"os"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
 const (
@@ -79,7 +78,7 @@ func (l *Local) saveSoon() {
 		return
 	}
 	l.unsaved = true
-	if l.closed || l.timer != nil {
+	if l.closed || l.detached || l.timer != nil {
 		return
 	}
 	l.timer = time.AfterFunc(saveDelay, func() {
@@ -100,7 +99,7 @@ func (l *Local) save() error {
 	defer l.saving.Unlock()
 	l.mu.Lock()
 	l.timer = nil
-	if !l.unsaved {
+	if !l.unsaved || l.detached {
 		l.mu.Unlock()
 		return nil
 	}
@@ -118,18 +117,9 @@ func (l *Local) save() error {
 
 // readFile reads the counts from the file at path.
 func readFile(path string) (ledgerState, error) {
-	f, err := os.Open(path)
+	data, err := regularfile.Read(path, maxFileSize)
 	if err != nil {
-		return ledgerState{}, fmt.Errorf("open the quota file: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
-	if err != nil {
-		return ledgerState{}, fmt.Errorf("read the quota file %s: %w", path, err)
-	}
-	if len(data) > maxFileSize {
-		return ledgerState{}, fmt.Errorf(
-			"quota file %s is longer than %d bytes: it is replaced at the next call", path, maxFileSize)
+		return ledgerState{}, fmt.Errorf("read the quota file, which is replaced at the next call: %w", err)
 	}
 	r, err := decode(data)
 	if err != nil {

@@ -140,7 +140,7 @@ func TestUselessFile(t *testing.T) {
 		"negative changes":  {content: shareFile(`"used":3,"epoch":"e","changes":-1`), says: "an answer of the store that cannot be"},
 		"long epoch":        {content: shareFile(`"used":3,"changes":1,"epoch":"` + strings.Repeat("e", maxNameSize+1) + `"`), says: "an epoch of 65 bytes"},
 		"long instance":     {content: `{"version":1,"instance":"` + strings.Repeat("i", maxNameSize+1) + `","accounts":{}}`, says: "the instance has 65 bytes"},
-		"huge":              {content: strings.Repeat(" ", maxFileSize+1), says: "longer than"},
+		"huge":              {content: strings.Repeat(" ", maxFileSize+1), says: "larger than"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

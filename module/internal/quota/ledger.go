@@ -61,9 +61,14 @@ type Local struct {
 	mu       sync.Mutex // never held during disk I/O
 	accounts map[string]account
 	instance string      // the name of this ledger in a Store, empty until there was one
+	shared   bool        // there is a Store
 	timer    *time.Timer // set while a save is scheduled
 	unsaved  bool
 	closed   bool
+
+	// The file belongs to another process: see Detach.
+	detached bool
+	before   map[string]account // what it had counted when this ledger was detached
 
 	saving sync.Mutex // held while the file is written
 	logged throttle.Causes[int]

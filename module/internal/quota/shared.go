@@ -61,6 +61,10 @@ func NewShared(store Store, local *Local, share float64, log *slog.Logger) *Shar
 	if local.instance == "" {
 		local.instance = rand.Text() // saved with the first count; no store knows it before
 	}
+	local.shared = true
+	if local.detached {
+		local.oweOnlyOwn()
+	}
 	return &Shared{store: store, local: local, share: min(share, 1), log: log, rates: make(map[string]*tokens)}
 }
 

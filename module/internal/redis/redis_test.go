@@ -132,6 +132,7 @@ func TestKindsOfServers(t *testing.T) {
 		other := open(t, Options{Addresses: cluster.Addrs[3:4], Cluster: true})
 		awaitUp(t, other, true)
 		agree(t, map[string]string{"x": `1 "said"`}, follow(t, c, entry("x", 1, "said")), follow(t, other))
+		sharesLists(t, c)
 	})
 	t.Run("sentinel", func(t *testing.T) {
 		s := testenv.RedisSentinel(t)
@@ -154,6 +155,7 @@ func TestKindsOfServers(t *testing.T) {
 		})
 		awaitUp(t, c, true)
 		exchange(t, c)
+		sharesLists(t, c)
 		if n := server.CLI("-n", "3", "DBSIZE"); n == "0" {
 			t.Error("nothing is in database 3")
 		}

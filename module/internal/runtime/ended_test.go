@@ -38,6 +38,7 @@ func TestAnEndedConfigurationHoldsNothing(t *testing.T) {
 		rt.Lists, rt.ListNames = newLists(set), []string{"own"}
 		rt.ListMeanings = []lookup.List{{Kind: lookup.Feed, Source: score.Source{Name: "own", Trust: 1, Weight: 60}, Confidence: 1}}
 		rt.Memory = newMemory(memory.New(10_000, 1), dir+"/memory.bin")
+		rt.Memory.Attach()
 		rt.Leases.Add(rt.Memory.close)
 		rt.Leases.Add(rt.Lists.close)
 		if err := rt.OpenEngine([]lookup.Provider{{Source: score.Source{Name: "p", Trust: 1}, Provider: unasked{}}}); err != nil {

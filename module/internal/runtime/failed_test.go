@@ -54,6 +54,7 @@ func TestAConfigurationThatFailsChangesNothing(t *testing.T) {
 			with := func(provider string, subjects int, spool int64) *Runtime {
 				rt := bare(t)
 				rt.Memory = newMemory(memory.New(subjects, 1), path)
+				rt.Memory.Attach()
 				rt.Leases.Add(rt.Memory.close)
 				rt.Providers = []Provider{{Name: provider, Guard: quota.New(provider, nil, quota.Terms{}, quota.NewBudget(), nil, quota.Options{})}}
 				rt.Database, rt.Recorder, rt.Spool = &Database{DB: db}, recorder, spool
@@ -125,6 +126,7 @@ func TestMemoryIsSavedNowAndThen(t *testing.T) {
 		path := t.TempDir() + "/memory.bin"
 		rt := bare(t)
 		rt.Memory = newMemory(memory.New(1000, 1), path)
+		rt.Memory.Attach()
 		rt.attach()
 		defer rt.detach()
 		ctx, cancel := context.WithCancel(t.Context())

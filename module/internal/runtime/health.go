@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 )
 
@@ -30,6 +31,12 @@ func (rt *Runtime) State(now time.Time) health.State {
 		Unused: !rt.used, Sites: rt.sites, Rules: rt.rules,
 		Clients: health.Clients{Finding: rt.Suspects.Finding(now), Chosen: rt.Suspects.UnstrictServers()},
 		Keys:    rt.Keys(now), LocalShare: rt.LocalShare,
+	}
+	if rt.Folder != nil {
+		s.Folder = rt.Folder.state()
+	}
+	for _, f := range atomicfile.Failing(DataFolder()) {
+		s.Unwritten = append(s.Unwritten, health.Unwritten{Path: f.Path, Since: f.Since, Error: f.Err.Error()})
 	}
 	for _, p := range rt.Providers {
 		s.Providers = append(s.Providers, p.Guard.Status())

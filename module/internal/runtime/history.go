@@ -48,7 +48,7 @@ func (rt *Runtime) OpenDatabase(key string, o postgres.Options, login *secret.Re
 	dir := filepath.Join(DataFolder(), "history")
 	rt.Recorder, err = Share(&rt.Leases, "history "+dir, func() (*history.Recorder, func() error, error) {
 		recorder := history.Open(history.Options{Dir: dir, Logger: ProcessLogger("history")})
-		return recorder, recorder.Close, nil
+		return recorder, func() error { return closeRecorder(recorder) }, nil
 	})
 	return err
 }
@@ -65,12 +65,28 @@ func (d *Database) notify(login *renewal) func(up bool, result string) {
 	}
 }
 
-// close does not let a reload wait for a database that does not answer.
+// close does not let a reload wait for a database that does not answer. A recorder that ends, too, sends what it
+// has before.
 func (d *Database) close() error {
 	if caddy.Exiting() {
 		return d.Close()
 	}
-	Background.Go(func(context.Context) { _ = d.Close() }) // its errors come too late to matter
+	Background.Go(func(context.Context) {
+		if recorder := d.recorder.Load(); recorder != nil && recorder.Closing() {
+			<-recorder.BeginClose()
+		}
+		_ = d.Close() // its errors come too late to matter
+	})
+	return nil
+}
+
+// closeRecorder does not let a reload wait for a disk that does not answer.
+func closeRecorder(r *history.Recorder) error {
+	if caddy.Exiting() {
+		return r.Close()
+	}
+	ended := r.BeginClose()
+	Background.Go(func(context.Context) { <-ended })
 	return nil
 }
 
@@ -81,7 +97,7 @@ func (rt *Runtime) startHistory() {
 	}
 	rt.Database.recorder.Store(rt.Recorder)
 	rt.Database.Start()
-	rt.Recorder.Use(history.Settings{Store: rt.Database, Limit: rt.Spool, Stored: rt.stored})
+	rt.Recorder.Use(history.Settings{Store: rt.Database, Limit: rt.Spool, Rows: rt.Rows, Stored: rt.stored})
 	rt.Recorder.Start()
 }
 

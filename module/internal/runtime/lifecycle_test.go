@@ -183,6 +183,7 @@ func TestTheMemoryOfTheLastConfigurationIsSaved(t *testing.T) {
 				r.Set(record.Pack(record.IDOf("a"), reputation.Report{Severity: 1, Confidence: 1}, now, now.Add(time.Hour)))
 			})
 		}
+		rt.Memory.Attach()
 		rt.Leases.Add(rt.Memory.close)
 		return rt
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
@@ -45,7 +46,8 @@ func (rt *Runtime) OpenLists(specs []feed.Spec, keyHashes []string) error {
 	rt.Lists, err = Share(&rt.Leases, "lists "+dir+" "+hash, func() (*Lists, func() error, error) {
 		l := &Lists{series: make(map[string]*metrics.FeedSeries, len(specs))}
 		set, err := feed.Open(specs, feed.Options{
-			Dir: filepath.Join(dir, "feeds"), Logger: ProcessLogger("lists"), Observe: l.observe,
+			Dir: filepath.Join(dir, "feeds"), Shared: sharedLists{}, Logger: ProcessLogger("lists"), Observe: l.observe,
+			Detached: true,
 		})
 		if err != nil {
 			return nil, nil, err
@@ -56,7 +58,7 @@ func (rt *Runtime) OpenLists(specs []feed.Spec, keyHashes []string) error {
 				l.series[spec.Name] = metrics.OpenFeed(spec.Name, feedResults...)
 			}
 		}
-		return l, l.close, nil
+		return l, rt.Folder.closing(set, l.close), nil
 	})
 	return err
 }
@@ -133,8 +135,12 @@ func (rt *Runtime) repeated() []string {
 	return names
 }
 
-// warnOfRepeats logs which feeds have the same contents, each once.
+// warnOfRepeats logs which feeds have the same contents, each once. It waits for the first contents of all
+// lists, since a feed that is loaded later may be the one that counts.
 func (rt *Runtime) warnOfRepeats() {
+	if rt.AwaitsLists(time.Now()) {
+		return
+	}
 	for i, other := range rt.repeated() {
 		if name := rt.ListNames[i]; other != rt.repeatsLogged[name] {
 			rt.repeatsLogged[name] = other

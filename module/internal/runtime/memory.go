@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/memory"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
 // Memory is the records of one size of table, and the file that they are saved to.
@@ -25,6 +27,9 @@ type Memory struct {
 	path    string
 	started atomic.Bool // false: its configuration was only checked
 	changed atomic.Bool // since it was saved
+
+	attached atomic.Bool // the file is this process's
+	read     fs.FileInfo // of the file, when it was read last; nil: there was none
 }
 
 func newMemory(table *memory.Table, path string) *Memory {
@@ -46,9 +51,29 @@ func (rt *Runtime) OpenMemory(subjects, providers int) (err error) {
 		if !m.inherit(rt) {
 			rt.loadMemory(m)
 		}
-		return m, m.close, nil
+		return m, rt.Folder.closing(m, m.close), nil
 	})
 	return err
+}
+
+// Attach implements attached. What another process has saved meanwhile is added.
+func (m *Memory) Attach() {
+	if rt := lastServing(); rt != nil && rt.Memory == m && !m.attached.Load() && m.savedByOther() {
+		rt.loadMemory(m)
+	}
+	m.attached.Store(true)
+}
+
+// Detach implements attached.
+func (m *Memory) Detach() { m.attached.Store(false) }
+
+// savedByOther reports whether the file is not the one that was read.
+func (m *Memory) savedByOther() bool {
+	now, err := os.Stat(m.path)
+	if err != nil {
+		return false
+	}
+	return m.read == nil || !os.SameFile(now, m.read) || !now.ModTime().Equal(m.read.ModTime())
 }
 
 // engineMemory returns the memory of an engine: none for a configuration without providers.
@@ -127,7 +152,7 @@ func (m *Memory) save() error {
 	saving.Lock()
 	defer saving.Unlock()
 	table, serving := m.table.Load(), lastServing()
-	if table == nil || serving != nil && serving.Memory != nil && serving.Memory != m || !m.changed.Swap(false) {
+	if table == nil || !m.attached.Load() || serving != nil && serving.Memory != nil && serving.Memory != m || !m.changed.Swap(false) {
 		return nil
 	}
 	if err := atomicfile.Write(m.path, table.Save); err != nil {
@@ -236,12 +261,13 @@ func (m *Memory) start(rt *Runtime) {
 }
 
 func (rt *Runtime) loadMemory(m *Memory) {
-	file, err := os.Open(m.path)
+	file, _, err := regularfile.Open(m.path, math.MaxInt64) // its blocks are bounded and checked one by one
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
 	if err == nil {
 		defer file.Close()
+		m.read, _ = file.Stat()
 		_, err = m.table.Load().Load(file, time.Now(), rt.sources()...)
 	}
 	if err != nil {

@@ -14,11 +14,11 @@ import (
 func (rt *Runtime) OpenOverrides() (err error) {
 	path := filepath.Join(DataFolder(), "bans.json")
 	rt.Overrides, err = Share(&rt.Leases, "bans "+path, func() (*ban.Store, func() error, error) {
-		store, err := ban.Open(path, ban.Options{Logger: ProcessLogger("bans")})
+		store, err := ban.Open(path, ban.Options{Logger: ProcessLogger("bans"), Detached: true})
 		if err != nil {
 			return nil, nil, err
 		}
-		return store, store.Close, nil
+		return store, rt.Folder.closing(store, store.Close), nil
 	})
 	return err
 }
@@ -27,7 +27,8 @@ func (rt *Runtime) OpenOverrides() (err error) {
 func (rt *Runtime) openTombstones() (err error) {
 	path := filepath.Join(DataFolder(), "forgets.json")
 	rt.Tombstones, err = Share(&rt.Leases, "forgets "+path, func() (*tombstone.Store, func() error, error) {
-		return tombstone.Open(path, tombstone.Options{Logger: ProcessLogger("forgets"), OnMerge: forgetHere}), nil, nil
+		store := tombstone.Open(path, tombstone.Options{Logger: ProcessLogger("forgets"), OnMerge: forgetHere, Detached: true})
+		return store, rt.Folder.closing(store, func() error { return nil }), nil
 	})
 	return err
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"path/filepath"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
@@ -65,9 +64,6 @@ func Share[T any](leases *Leases, key string, open func() (value T, close func()
 	})
 	return found.(*shared[T]).value, nil
 }
-
-// DataFolder is where everything is stored that survives a restart.
-func DataFolder() string { return filepath.Join(caddy.AppDataDir(), "ip_reputation") }
 
 // Hash returns a key for settings that may hold secrets.
 func Hash(settings any) (string, error) {

@@ -12,7 +12,8 @@ func (rt *Runtime) OpenLedger() error {
 	path := filepath.Join(DataFolder(), "quota.json")
 	local, err := Share(&rt.Leases, "ledger "+path, func() (*quota.Local, func() error, error) {
 		l := quota.OpenLocal(path, ProcessLogger("quota"))
-		return l, l.Close, nil
+		l.Detach()
+		return l, rt.Folder.closing(l, l.Close), nil
 	})
 	if err != nil {
 		return err

@@ -36,6 +36,7 @@ type Runtime struct {
 	LookupTimeout time.Duration // longer than any provider may take
 	Engine        *lookup.Engine
 
+	Folder       *Folder
 	Lists        *Lists
 	ListNames    []string      // by position in the lists
 	ListMeanings []lookup.List // what being on a list means, likewise
@@ -53,6 +54,7 @@ type Runtime struct {
 	Database *Database         // nil: no history is stored
 	Recorder *history.Recorder // likewise
 	Spool    int64             // bytes that may wait on disk for the database
+	Rows     int               // of the history, in a minute
 	Digest   string            // names the configuration in the history
 
 	// OpenHistory returns what answers questions about the history. Tests put a stand-in here.
@@ -60,6 +62,7 @@ type Runtime struct {
 
 	Suspects Suspects
 
+	readyBy       time.Time         // until then, lists without contents delay readiness; see AwaitsLists
 	repeatsLogged map[string]string // by feed, for warnOfRepeats only
 
 	// Whether anybody is protected, as far as the configuration shows.
@@ -120,9 +123,11 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 // Start makes this the configuration that serves, and starts what goes on beside requests.
 func (rt *Runtime) Start() {
 	rt.serves = true
+	rt.Folder.start()
 	rt.reporter.Load().Start()
 	rt.Lists.Start()
 	rt.Memory.start(rt)
+	rt.expectLists(time.Now())
 	if Serving() == nil {
 		Events.Reset() // after Caddy was stopped, each event is news again
 	}
@@ -151,10 +156,11 @@ func (rt *Runtime) Stop() {
 	}
 	rt.endEvents()
 	rt.endSharing()
-	for _, stop := range []context.CancelFunc{rt.stopSecrets, rt.stopSaving} {
-		if stop != nil {
-			stop()
-		}
+	if rt.stopSecrets != nil {
+		rt.stopSecrets()
+	}
+	if rt.stopSaving != nil {
+		rt.stopSaving()
 	}
 }
 
@@ -227,6 +233,9 @@ func (rt *Runtime) Lookup(ctx context.Context, addr netip.Addr, wait time.Durati
 	}()
 	return rt.Engine.Lookup(ctx, addr, wait)
 }
+
+// Known returns what this process knows of an address: nobody is asked.
+func (rt *Runtime) Known(addr netip.Addr) reputation.Verdict { return rt.Engine.Explain(addr).Verdict }
 
 // SourceNames are the names that rules can ask for.
 func (rt *Runtime) SourceNames() []string {

@@ -19,6 +19,7 @@ func (rt *Runtime) FindSites(ctx caddy.Context) {
 		return
 	}
 	rt.sites = findSites(app.Servers)
+	rt.warnErrorRoutes(app.Servers)
 }
 
 // findSites counts the sites of all servers. A site is a host that a server's routes ask for. The routes of a server that
@@ -104,10 +105,17 @@ const maxNesting = 32
 // hasHandler reports whether the handler is among others, or in a route below them. Routes for errors do not count: in
 // them it decides nothing.
 func hasHandler(server *caddyhttp.Server, handlers []caddyhttp.MiddlewareHandler, depth int) bool {
+	return containsHandler(server, handlers, depth, isHandler)
+}
+
+// containsHandler reports whether a handler of a kind is among others, or in a route below them.
+func containsHandler(
+	server *caddyhttp.Server, handlers []caddyhttp.MiddlewareHandler, depth int, is func(caddyhttp.MiddlewareHandler) bool,
+) bool {
 	if depth > maxNesting {
 		return false
 	}
-	below := func(route caddyhttp.Route) bool { return hasHandler(server, route.Handlers, depth+1) }
+	below := func(route caddyhttp.Route) bool { return containsHandler(server, route.Handlers, depth+1, is) }
 	return slices.ContainsFunc(handlers, func(h caddyhttp.MiddlewareHandler) bool {
 		switch h := h.(type) {
 		case *caddyhttp.Subroute:
@@ -116,7 +124,7 @@ func hasHandler(server *caddyhttp.Server, handlers []caddyhttp.MiddlewareHandler
 			route := server.NamedRoutes[h.Name]
 			return route != nil && below(*route)
 		}
-		return isHandler(h)
+		return is(h)
 	})
 }
 

@@ -5,6 +5,8 @@ import (
 	"os"
 	"regexp"
 	"strings"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
 // placeholders matches `{env.NAME}` and `{file./path}`. Other braces are part of the secret.
@@ -69,11 +71,14 @@ type Replacer interface {
 }
 
 // Resolve replaces the placeholders of a text, and trims spaces. It returns ErrEmpty for an empty
-// result, which a missing file or variable gives. In a text without placeholders, braces are part
-// of the secret and stay.
+// result, which a missing file or variable gives, and another error if a file is not a regular one.
+// In a text without placeholders, braces are part of the secret and stay.
 func Resolve(text string, with Replacer) (string, error) {
 	if Placeholders(text) == "" {
 		return strings.TrimSpace(text), nil
+	}
+	if err := regularfile.CheckPlaceholders(text); err != nil {
+		return "", err
 	}
 	value, err := with.ReplaceOrErr(text, true, true)
 	if value = strings.TrimSpace(value); err != nil || value == "" {

@@ -4,13 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
 // maxFile is the maximum size of the file.
@@ -27,15 +26,10 @@ func (s *Store) load() {
 
 // readFile returns the valid tombstones of a file; none if it does not exist.
 func readFile(path string, now time.Time) ([]Tombstone, error) {
-	f, err := os.Open(path)
+	data, err := regularfile.Read(path, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }() // only read
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, err
 	}
@@ -44,9 +38,6 @@ func readFile(path string, now time.Time) ([]Tombstone, error) {
 
 // decode parses the content of a file. It skips invalid tombstones.
 func decode(data []byte, now time.Time) (list []Tombstone, err error) {
-	if len(data) > maxFile {
-		return nil, fmt.Errorf("it is larger than %d bytes", maxFile)
-	}
 	var raw []json.RawMessage
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return nil, err
@@ -68,7 +59,8 @@ func decode(data []byte, now time.Time) (list []Tombstone, err error) {
 func (s *Store) save() {
 	now := s.now()
 	s.all.Delete(func(t Tombstone) bool { return t.expired(now) })
-	if s.path == "" {
+	s.unsaved = s.detached
+	if s.path == "" || s.detached {
 		return
 	}
 	text, err := json.Marshal(s.all.All())

@@ -16,6 +16,9 @@ type Options struct {
 	// Logger receives messages for the operator. Default: nothing is logged.
 	Logger *slog.Logger
 
+	// Detached opens the store with the content of the file, which is not written before Attach.
+	Detached bool
+
 	// OnMerge, if set, is called with each new tombstone of another instance. It may call the Store.
 	OnMerge func(Tombstone)
 
@@ -30,9 +33,11 @@ type Store struct {
 	onMerge func(Tombstone)
 	now     func() time.Time
 
-	mu      sync.Mutex
-	all     *replica.Map[Tombstone]
-	skipped replica.Skipped
+	mu       sync.Mutex
+	all      *replica.Map[Tombstone]
+	skipped  replica.Skipped
+	detached bool // the file belongs to another process
+	unsaved  bool // it lacks a change, for that reason
 
 	changed, pending replica.Signal
 }
@@ -45,6 +50,7 @@ var _ replica.Peer = (*Store)(nil)
 func Open(path string, o Options) *Store {
 	s := &Store{
 		path: path, log: o.Logger, onMerge: o.OnMerge, now: o.now, all: replica.NewMap[Tombstone](maxTombstones),
+		detached: o.Detached,
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -75,6 +81,36 @@ func (s *Store) Add(subject netip.Prefix, at time.Time, pending bool) {
 	} else {
 		s.changed.Notify()
 	}
+}
+
+// Attach makes the file the store's own: it takes over what is in it, as Merge does, and writes it
+// from now on.
+func (s *Store) Attach() {
+	for _, t := range s.attach() {
+		s.onMerge(t)
+	}
+}
+
+func (s *Store) attach() (taken []Tombstone) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.detached {
+		return nil
+	}
+	s.detached = false
+	list, _ := readFile(s.path, s.now()) // Open has logged why it is of no use
+	taken, _ = s.all.Merge(list)
+	if s.unsaved {
+		s.save()
+	}
+	return taken
+}
+
+// Detach leaves the file to another process.
+func (s *Store) Detach() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.detached = true
 }
 
 // PendingChanged returns a channel that is closed when Add next adds a pending tombstone.

@@ -395,3 +395,30 @@ func TestDeletionOfTheFuture(t *testing.T) {
 		})
 	}
 }
+
+// TestTwoProcessesWithOneFile proves that a second process leaves the file alone, and that when it takes the file over, what both
+// have deleted is in it.
+func TestTwoProcessesWithOneFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "forgets.json")
+	first := Open(path, Options{Detached: true})
+	first.Attach()
+	var forgotten []netip.Prefix
+	second := Open(path, Options{Detached: true, OnMerge: func(t Tombstone) { forgotten = append(forgotten, t.Subject) }})
+	first.Add(subject, time.Now(), false)
+	second.Add(subject6, time.Now(), false)
+	if n := len(Open(path, Options{}).Entries()); n != 1 {
+		t.Errorf("%d are on disk, want that of the first process", n)
+	}
+	first.Detach()
+	second.Attach()
+	if n := len(Open(path, Options{}).Entries()); n != 2 || len(second.Entries()) != 2 {
+		t.Errorf("%d are on disk, %d in memory, want both", n, len(second.Entries()))
+	}
+	if len(forgotten) != 1 || forgotten[0] != subject {
+		t.Errorf("the second process forgets %v, want what the first has deleted", forgotten)
+	}
+	first.Add(netip.MustParsePrefix("198.51.100.1/32"), time.Now(), false)
+	if n := len(Open(path, Options{}).Entries()); n != 2 {
+		t.Errorf("%d are on disk after a change of the first process, which has left", n)
+	}
+}

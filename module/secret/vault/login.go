@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 	"unicode"
@@ -13,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/hashicorp/vault/api"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/internal/guest"
 )
@@ -104,9 +104,12 @@ func withAppRole(mount string, role AppRole) method {
 	}
 }
 
+// maxJWT is the maximum size of the service account's token, in bytes.
+const maxJWT = 64 << 10
+
 func withServiceAccount(mount, role, file string) method {
 	return func(ctx context.Context, s *session) (tokenLease, error) {
-		text, err := os.ReadFile(file)
+		text, err := regularfile.Read(file, maxJWT)
 		if err != nil {
 			return tokenLease{}, fmt.Errorf("reading the service account's token: %w: Caddy must run in "+
 				"a pod, or jwt name the file",

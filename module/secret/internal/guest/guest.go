@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 )
 
@@ -68,6 +69,9 @@ func reword(m option.LineError) string {
 func Resolve(what, text string) (string, error) {
 	if text == "" {
 		return "", nil
+	}
+	if err := regularfile.CheckPlaceholders(text); err != nil {
+		return "", fmt.Errorf("resolving the %s: %w", what, err)
 	}
 	value, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
 	if err != nil {

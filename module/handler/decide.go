@@ -1,0 +1,96 @@
+package handler
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// decision is what one handler decided about a request. It carries all that logs, headers and the history say of it:
+// another handler on the way of the request has other rules.
+type decision struct {
+	action     reputation.Action
+	enforce    bool
+	statusCode uint16    // of a refusal
+	by         string    // what decided, in words; empty for a pass by no rule
+	rule       *siteRule // nil until a handler has decided
+}
+
+// number is the position of the rule that decided in its site's policy, from 1; 0 when none did.
+func (d *decision) number() int {
+	if d.rule == nil {
+		return 0
+	}
+	return d.rule.number
+}
+
+// mode is the word for how the site treats the action.
+func (d *decision) mode() string { return modeWord(d.enforce) }
+
+func modeWord(enforce bool) string {
+	if enforce {
+		return "enforce"
+	}
+	return "observe"
+}
+
+// siteRule is a rule of a site at work.
+type siteRule struct {
+	number  int    // from 1; 0 stands for no rule
+	text    string // as a Caddyfile has it
+	limit   limited
+	samples [reputation.NumActions]sample // of the decision log
+}
+
+// compileRules returns the site's rules by their number, and whether there is a limit among them.
+func compileRules(rules []Rule, mode string) (compiled []siteRule, limits bool, err error) {
+	compiled = make([]siteRule, len(rules)+1)
+	for i := range rules {
+		r, c := &rules[i], &compiled[i+1]
+		c.number, c.text = i+1, r.text()
+		if r.Action != reputation.Limit.String() {
+			if r.Limit != "" || r.Key != "" {
+				return nil, false, fmt.Errorf("rule %d (%s): only a limit has a rate and a key: "+
+					"remove them, or write limit", i+1, r.Action)
+			}
+			continue
+		}
+		if c.limit, err = r.limited(i+1, mode); err != nil {
+			return nil, false, fmt.Errorf("rule %d (limit): %w", i+1, err)
+		}
+		limits = true
+	}
+	return compiled, limits, nil
+}
+
+// decide says what becomes of a request, and what is left of the limit that it was counted by.
+func (h *Handler) decide(r *http.Request, v *visit) (d decision, left limit.Decision) {
+	verdict := v.judged()
+	action, rule := h.policy.Decide(verdict)
+	d = decision{action: action, enforce: h.enforce, rule: &h.rules[0], statusCode: http.StatusForbidden}
+	if rule != nil {
+		d.rule = &h.rules[rule.Number]
+		if rule.StatusCode != 0 {
+			d.statusCode = uint16(rule.StatusCode)
+		}
+	}
+	if action == reputation.Limit {
+		d.statusCode = http.StatusTooManyRequests
+		if left = h.take(r, v, &d.rule.limit); left.Allowed {
+			d.action = reputation.Pass
+		}
+	}
+	d.by = d.rule.text
+	if d.rule.number == 0 && d.action != reputation.Pass {
+		if d.by = policy.Unwanted(verdict); d.by == "" {
+			d.by = "unknown block"
+		}
+	}
+	if v.known != nil {
+		d.statusCode = http.StatusTooEarly
+	}
+	return d, left
+}
