@@ -38,7 +38,8 @@ type taken struct {
 	stripe int
 	told   []told
 	deltas []delta
-	i, j   int // of them, the next
+	i, j   int  // of them, the next
+	anew   bool // the stripe has forgotten its rows
 }
 
 // hidden stands for a row whose address cannot be stored at present.
@@ -82,7 +83,6 @@ func (c *collector) run() {
 		case sealed := <-c.Recorder.sync:
 			c.onDisk(func() { c.sync(sealed) })
 		case <-seal.C:
-			c.droppedBefore = c.tally.queueFull(c.droppedBefore)
 			c.onDisk(c.seal)
 		case <-c.stop:
 			c.stripes.close()
@@ -102,13 +102,11 @@ func (c *collector) take(reset bool) {
 	for i := range c.stripes.all {
 		t, anew := &c.taken, reset || c.anew[i]
 		c.anew[i] = false
-		t.deltas, t.told = c.stripes.all[i].take(t.deltas[:0], t.told, anew, c.tally.collected)
+		t.deltas, t.told, t.anew = c.stripes.all[i].take(t.deltas[:0], t.told, anew, c.tally.collected)
 		t.stripe, t.i, t.j = i, 0, 0
 		c.finishTaken()
-		if anew {
-			c.opened[i] = c.opened[i][:0]
-		}
 	}
+	c.droppedBefore = c.tally.queueFull(c.droppedBefore)
 	c.publish()
 }
 
@@ -128,6 +126,9 @@ func (c *collector) finishTaken() {
 			runtime.Gosched()
 		}
 		c.count(t.stripe, d)
+	}
+	if t.anew {
+		c.opened[t.stripe], t.anew = c.opened[t.stripe][:0], false
 	}
 	clear(t.told) // no longer refers to requests
 	if cap(t.told) > stripeRows/2 {
