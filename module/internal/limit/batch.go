@@ -75,9 +75,19 @@ func (l *Local) addToBatch(p place, at time.Time, size int) (tokens int, age tim
 			continue
 		}
 		if word.CompareAndSwap(old, uint64(batchOf(p.tag, min(b.counting()+n, maxBatch), 0, 0))) {
-			return n, time.Duration((now-since)&sinceMask) * time.Millisecond
+			return n, ageOf(since, now)
 		}
 	}
+}
+
+// ageOf returns how long ago a batch began. A request may have read the clock before the one that began
+// it, by up to skew: its batch is new, and not three days old.
+func ageOf(since, now uint64) time.Duration {
+	age := time.Duration((now-since)&sinceMask) * time.Millisecond
+	if age > sinceMask*time.Millisecond-skew {
+		return 0
+	}
+	return age
 }
 
 // counted removes tokens of which the store has answered.

@@ -145,3 +145,21 @@ func TestRotatingClient(t *testing.T) {
 		equal(t, "exchanges for a new client later", store.called()-before, 1)
 	})
 }
+
+// A request may have read the clock before the one that began its batch. The
+// batch is then new: one of three days ago would have been refilled, and its tokens be free.
+func TestBatchOfOvertakenRequest(t *testing.T) {
+	r := rule("40/1m")
+	l := NewLocal(1)
+	for _, earlier := range []time.Duration{time.Millisecond, time.Second, skew} {
+		at := l.began.Add(time.Hour)
+		_, p := l.take(r, client(1), at)
+		if n, _ := l.addToBatch(p, at, 2); n != 0 {
+			t.Fatalf("a batch of two was counted with %d", n)
+		}
+		if n, age := l.addToBatch(p, at.Add(-earlier), 2); n != 2 || age != 0 {
+			t.Errorf("%s earlier: %d tokens since %s, want 2 since now", earlier, n, age)
+		}
+		l.counted(p, 2)
+	}
+}
