@@ -101,8 +101,9 @@ func (l *Local) counted(p place, tokens int) {
 	}
 }
 
-// notCounted returns how many tokens of a bucket the store has not counted.
-func (l *Local) notCounted(p place) int {
+// notSent returns how many tokens of a bucket the store was not asked to count yet. Those that it is
+// counting now may be in an answer of it already, since calls overtake each other.
+func (l *Local) notSent(p place) int {
 	_, _, b := l.loadBatch(p)
-	return b.tokens() + b.counting()
+	return b.tokens()
 }

@@ -1,7 +1,10 @@
 package limit
 
 import (
+	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,5 +164,40 @@ func TestBatchOfOvertakenRequest(t *testing.T) {
 			t.Errorf("%s earlier: %d tokens since %s, want 2 since now", earlier, n, age)
 		}
 		l.counted(p, 2)
+	}
+}
+
+// overtaking is a store whose answers overtake each other.
+type overtaking struct {
+	*shared
+	calls atomic.Int64
+}
+
+func (s *overtaking) TakeTokens(ctx context.Context, b Batch) (bool, time.Duration, error) {
+	allowed, ahead, err := s.shared.TakeTokens(ctx, b)
+	time.Sleep(time.Duration(s.calls.Add(1)*7%5) * time.Millisecond)
+	return allowed, ahead, err
+}
+
+// A client with several connections gets all of its tokens, although the answers about them overtake each other: no token
+// is counted twice.
+func TestOvertakingAnswers(t *testing.T) {
+	for _, connections := range []int{1, 2, 4, 8, 16} {
+		synctest.Test(t, func(t *testing.T) {
+			store := &overtaking{shared: newShared()}
+			l := New(NewLocal(1), store, Options{})
+			defer l.Close()
+			var passed atomic.Int64
+			var clients sync.WaitGroup
+			for range connections {
+				clients.Go(func() {
+					passed.Add(int64(passing(l, rule("20/1h"), 64/connections, time.Second)))
+				})
+			}
+			clients.Wait()
+			if passed.Load() != 20 {
+				t.Errorf("%d connections: %d requests pass, want 20", connections, passed.Load())
+			}
+		})
 	}
 }
