@@ -164,6 +164,8 @@ func TestStrangeSharedList(t *testing.T) {
 		"from the future":   {"version", "a1", "confirmed", "99999999999999"},
 		"without a time":    {"version", "a1"},
 		"time of letters":   {"version", "a1", "confirmed", "soon"},
+		"at no time":        {"version", "a1", "confirmed", "nan"},
+		"before all times":  {"version", "a1", "confirmed", "-9.2e18"},
 		"a foreign version": {"version", "x}:lease", "confirmed", "1"},
 	} {
 		server.CLI(append([]string{"HSET", key}, fields...)...)
