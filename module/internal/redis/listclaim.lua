@@ -14,10 +14,11 @@ local version, age = copy[1], now - (tonumber(copy[2]) or now + 1)
 if not (age >= 0 and age <= now) then version, age = false, 0 end
 if version and age < young then return { version, age, 'known' } end
 if redis.call('SET', KEYS[2], me, 'NX', 'PX', lease) then return { version, age, 'ask' } end
-local holder = redis.call('GET', KEYS[2])
-if holder == 'failed' then return { version, age, redis.call('PTTL', KEYS[2]) } end
+local holder, left = redis.call('GET', KEYS[2]), redis.call('PTTL', KEYS[2])
+if left < 0 then holder = me end -- a lease always ends: this one is not ours
+if holder == 'failed' then return { version, age, left } end
 if holder == me then
-	redis.call('PEXPIRE', KEYS[2], lease)
+	redis.call('SET', KEYS[2], me, 'PX', lease)
 	return { version, age, 'ask' }
 end
 return { version, age, 'wait' }

@@ -175,6 +175,15 @@ func TestStrangeSharedList(t *testing.T) {
 		}
 		server.CLI("DEL", key, key+":lease")
 	}
+	for _, holder := range []string{"letters", "failed"} {
+		server.CLI("SET", key+":lease", holder) // without an end
+		if got, err := c.ClaimList(t.Context(), "list", "a", time.Hour, time.Minute); err != nil || !got.Mine {
+			t.Errorf("with a lease of %q: %+v, %v", holder, got, err)
+		}
+		if left := server.CLI("PTTL", key+":lease"); left == "-1" {
+			t.Errorf("the lease of %q stays for ever", holder)
+		}
+	}
 	server.CLI("SETRANGE", key+":a1", fmt.Sprint(feed.MaxShared), "x")
 	if text, err := c.LoadList(t.Context(), "list", "a1"); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("a text of %d bytes was loaded: %v", len(text), err)
