@@ -23,9 +23,12 @@ for i = 1, #sources do
 		if redis.call('SET', mark, me, 'NX', 'PX', lease) then
 			follows = 'ask'
 		else
-			local holder = redis.call('GET', mark)
-			if holder == 'failed' then
-				follows = redis.call('PTTL', mark)
+			local holder, left = redis.call('GET', mark), redis.call('PTTL', mark)
+			if left < 0 then
+				redis.call('SET', mark, me, 'PX', lease)
+				follows = 'ask' -- a mark always ends: this one is not ours
+			elseif holder == 'failed' then
+				follows = left
 			elseif holder == me then
 				follows = 'ask' -- the answer to an earlier claim was lost
 			else

@@ -261,3 +261,17 @@ func FuzzRestore(f *testing.F) {
 		}
 	})
 }
+
+// A mark without an end, which no instance has put up, keeps nobody from asking.
+func TestForeignMark(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	c := connect(t, server.Addr)
+	for _, holder := range []string{"letters", "failed"} {
+		server.CLI("SET", "iprep:v1:{203.0.113.7/32}:asking:abuseipdb", holder)
+		_, mine, err := c.Claim(t.Context(), key4, []string{"abuseipdb"}, time.Minute)
+		if err != nil || len(mine) != 1 {
+			t.Errorf("with a mark of %q: %v, %v", holder, mine, err)
+		}
+	}
+}
