@@ -21,6 +21,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
 const (
@@ -32,6 +34,7 @@ const (
 	retry     = time.Second      // of the others
 
 	maxLine = 1024
+	maxFile = 1 << 20 // a file of others, which is read up to maxLine
 )
 
 // errInUse means that another process holds the lock.
@@ -256,7 +259,7 @@ func (l *Lock) beat() (held bool) {
 
 // current reads the file by its name, for what other machines wrote in it.
 func (l *Lock) current() (line []byte, owner Owner, err error) {
-	f, err := os.Open(l.path)
+	f, _, err := regularfile.Open(l.path, maxFile) // a named pipe in its place would hold Close up
 	if err != nil {
 		return nil, owner, err
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -171,6 +172,23 @@ func TestARemovedFolder(t *testing.T) {
 		if !first.Status().Held || second.Status().Held {
 			t.Errorf("the first has %+v, the second %+v", first.Status(), second.Status())
 		}
+	})
+}
+
+// TestANamedPipeInItsPlace proves that a pipe in place of the file, which nobody writes to, does not hold the end up.
+func TestANamedPipeInItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		p := start(dir, "web1", nil)
+		path := filepath.Join(dir, FileName)
+		if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * beatEvery)
+		if !p.Status().Held {
+			t.Errorf("nobody else can have the folder, but the process has let go of it: %+v", p.Status())
+		}
+		p.end(t)
 	})
 }
 
