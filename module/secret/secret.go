@@ -74,45 +74,21 @@ func (s *Secret) Open(ctx caddy.Context, leases *runtime.Leases, use Use) (*refr
 		Refresh: time.Duration(s.Refresh), Expires: expires, Logger: runtime.ProcessLogger("secrets"),
 		Hide: use.Hide,
 	}
-	var store reputation.SecretStore
-	switch {
-	case s.Value != "" && s.StoreRaw != nil:
-		return nil, fmt.Errorf("%s has both a value and a store: remove one", use.Option)
-	case s.StoreRaw != nil:
-		where := s.where()
-		loaded, err := ctx.LoadModule(s, "StoreRaw")
-		if err != nil {
-			return nil, err
-		}
-		var ok bool
-		if store, ok = loaded.(reputation.SecretStore); !ok {
-			return nil, fmt.Errorf("module %T is not a store of secrets: it lacks the Fetch method", loaded)
-		}
-		o.Source = strings.TrimSpace(loaded.(caddy.Module).CaddyModule().ID.Name() + " " + where)
-	case Placeholders(s.Value) != "":
-		o.Source = Placeholders(s.Value)
-	case Check(use.Option, s.Value) != nil:
-		return nil, Check(use.Option, s.Value)
-	case s.Value != "":
-		use.Logger.Warn("a secret stands in the configuration itself, where `/config` and autosave.json show it",
-			slog.String("secret", use.Name), slog.String("cure", HowToWrite(use.Option)))
-	default:
-		return nil, fmt.Errorf("no %s is given: %s", use.Option, HowToWrite(use.Option))
+	if err := s.checkSource(use); err != nil {
+		return nil, err
 	}
-	local := store == nil
+	var store reputation.SecretStore
+	local := s.StoreRaw == nil
 	if local {
+		o.Source = Placeholders(s.Value)
+		o.Refresh = cmp.Or(o.Refresh, runtime.RefreshPlaceholder)
 		store = placeholder{use.Option, s.Value}
-		if o.Refresh == 0 {
-			o.Refresh = runtime.RefreshPlaceholder
-		}
-		fetched, err := store.Fetch(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if filepath.IsAbs(fetched.Value) && refresh.IsFile(fetched.Value) {
-			return nil, fmt.Errorf("the %s %s is the path of a file: write `%s {file./path/to/%[1]s}` with that path",
-				use.Option, Placeholders(s.Value), use.Option)
-		}
+		err = checkFetched(ctx, store, use.Option, s.Value)
+	} else {
+		store, o.Source, err = s.loadStore(ctx)
+	}
+	if err != nil {
+		return nil, err
 	}
 	key := "secret " + use.Option + " of " + use.Name + " " + hash
 	opened, err := runtime.Share(leases, key, func() (*refresh.Refresher, func() error, error) {
@@ -123,6 +99,52 @@ func (s *Secret) Open(ctx caddy.Context, leases *runtime.Leases, use Use) (*refr
 		err = opened.Prime(ctx)
 	}
 	return opened, err
+}
+
+// checkSource reports a secret that is not given, or not as it must be. It warns of one that anybody can read who can
+// read the configuration.
+func (s *Secret) checkSource(use Use) error {
+	switch {
+	case s.Value != "" && s.StoreRaw != nil:
+		return fmt.Errorf("%s has both a value and a store: remove one", use.Option)
+	case s.StoreRaw != nil || Placeholders(s.Value) != "":
+		return nil
+	case s.Value == "":
+		return fmt.Errorf("no %s is given: %s", use.Option, HowToWrite(use.Option))
+	}
+	if err := Check(use.Option, s.Value); err != nil {
+		return err
+	}
+	use.Logger.Warn("a secret stands in the configuration itself, where `/config` and autosave.json show it",
+		slog.String("secret", use.Name), slog.String("cure", HowToWrite(use.Option)))
+	return nil
+}
+
+// loadStore returns the store, and the words that name the secret in it.
+func (s *Secret) loadStore(ctx caddy.Context) (store reputation.SecretStore, source string, err error) {
+	where := s.where() // the raw store is gone once it is loaded
+	loaded, err := ctx.LoadModule(s, "StoreRaw")
+	if err != nil {
+		return nil, "", err
+	}
+	store, ok := loaded.(reputation.SecretStore)
+	if !ok {
+		return nil, "", fmt.Errorf("module %T is not a store of secrets: it lacks the Fetch method", loaded)
+	}
+	return store, strings.TrimSpace(loaded.(caddy.Module).CaddyModule().ID.Name() + " " + where), nil
+}
+
+// checkFetched reports a placeholder without a value, or with the path of a file as its value.
+func checkFetched(ctx caddy.Context, store reputation.SecretStore, option, text string) error {
+	fetched, err := store.Fetch(ctx)
+	if err != nil {
+		return err
+	}
+	if filepath.IsAbs(fetched.Value) && refresh.IsFile(fetched.Value) {
+		return fmt.Errorf("the %s %s is the path of a file: write `%s {file./path/to/%[1]s}` with that path",
+			option, Placeholders(text), option)
+	}
+	return nil
 }
 
 // where is how the store calls the secret, as far as it can be seen from outside: most name it so.
@@ -178,7 +200,8 @@ func (s *Secret) CheckValue(check func(value string) error) error {
 	return check(s.Value)
 }
 
-// CheckHeader reports the same of the words of a header, which are no secrets if they begin like a path.
+// CheckHeader reports a word of a header that was meant to say where a secret is, and is not written so. Unlike a secret,
+// a header may well have a word that begins as a path does: only the path of a file that is there is refused.
 func CheckHeader(name, value string) error {
 	for word := range strings.FieldsSeq(value) {
 		if strings.Contains(word, "{") {

@@ -4,8 +4,9 @@
 //
 // An answer is refused if it is HTML, not text, empty, much smaller than before, or has mostly
 // wrong lines. The last good list then stays in force. A fetched list has a copy on disk, so that a
-// restart needs no request, and so has a local file; copies are read only at start. In memory a list exists once, in the
-// snapshot: a rebuild takes unchanged lists from the current one.
+// restart needs no request. A local file has one for a start at which it cannot be used. Copies are
+// read only at start. In memory a list exists once, in the snapshot: a rebuild takes unchanged lists
+// from the current one.
 package feed
 
 import (

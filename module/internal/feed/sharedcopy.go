@@ -97,7 +97,8 @@ func (l *list) readShared(text []byte) (received, error) {
 	switch {
 	case h.spec != l.fingerprint:
 		return received{}, errForeign
-	case hex.EncodeToString(sum.Sum(nil)) != h.sum, c.Lines != h.entries, h.lines < h.entries, int64(h.lines) > l.spec.MaxBytes*int64(len(l.spec.URLs)):
+	case hex.EncodeToString(sum.Sum(nil)) != h.sum, c.Lines != h.entries,
+		h.lines < h.entries, int64(h.lines) > l.spec.MaxBytes*int64(len(l.spec.URLs)):
 		return received{}, fmt.Errorf("%w: its checksum does not match", errDamaged)
 	}
 	for i, v := range h.parts {

@@ -70,6 +70,18 @@ func (s Spec) complete() (Spec, error) {
 		return s, fmt.Errorf("list %s: refresh %s is more often than the publisher tolerates: use %s or longer",
 			s.Name, s.Refresh, s.MinRefresh)
 	}
+	if err := s.completeBounds(); err != nil {
+		return s, fmt.Errorf("list %s: %w", s.Name, err)
+	}
+	s.Own = s.Own || s.Values != nil
+	if err := s.Format.Complete(); err != nil {
+		return s, fmt.Errorf("list %s: %w", s.Name, err)
+	}
+	return s, nil
+}
+
+// completeBounds fills in the defaults of what bounds a list, or returns an error if a bound is invalid.
+func (s *Spec) completeBounds() error {
 	if s.Timeout == 0 {
 		s.Timeout = DefaultTimeout
 	}
@@ -84,21 +96,15 @@ func (s Spec) complete() (Spec, error) {
 	}
 	switch {
 	case s.Timeout < 0:
-		return s, fmt.Errorf("list %s: timeout %s: use a positive duration", s.Name, s.Timeout)
+		return fmt.Errorf("timeout %s: use a positive duration", s.Timeout)
 	case s.MaxEntries < 0:
-		return s, fmt.Errorf("list %s: maximum of %d entries: use a positive number", s.Name,
-			s.MaxEntries)
+		return fmt.Errorf("maximum of %d entries: use a positive number", s.MaxEntries)
 	case s.MaxBytes < 0:
-		return s, fmt.Errorf("list %s: maximum size %d: use a positive number of bytes", s.Name,
-			s.MaxBytes)
+		return fmt.Errorf("maximum size %d: use a positive number of bytes", s.MaxBytes)
 	case !(*s.MaxShrink >= 0 && *s.MaxShrink <= 1):
-		return s, fmt.Errorf("list %s: maximum shrink %v: use a share from 0 to 1", s.Name, *s.MaxShrink)
+		return fmt.Errorf("maximum shrink %v: use a share from 0 to 1", *s.MaxShrink)
 	}
-	s.Own = s.Own || s.Values != nil
-	if err := s.Format.Complete(); err != nil {
-		return s, fmt.Errorf("list %s: %w", s.Name, err)
-	}
-	return s, nil
+	return nil
 }
 
 // read adds the entries of r to a list. With strict, the first wrong one is an error.

@@ -50,13 +50,15 @@ func (s *jsonScanner) back() {
 	s.offset--
 }
 
+func isJSONSpace(b byte) bool { return b == ' ' || b == '\t' || b == '\r' || b == '\n' }
+
 // next returns the first byte that is not a space, without taking it.
 func (s *jsonScanner) next() (byte, error) {
 	for {
 		switch b, err := s.byte(); {
 		case err != nil:
 			return 0, err
-		case b != ' ' && b != '\t' && b != '\r' && b != '\n':
+		case !isJSONSpace(b):
 			s.back()
 			return b, nil
 		}
@@ -71,7 +73,7 @@ func (s *jsonScanner) end() (bool, error) {
 			return true, nil
 		case err != nil:
 			return false, err
-		case b != ' ' && b != '\t' && b != '\r' && b != '\n':
+		case !isJSONSpace(b):
 			return false, nil
 		}
 	}

@@ -197,7 +197,7 @@ func New(c Config) (*Engine, error) {
 		c.Timeout = 10 * time.Second
 	}
 	if c.Lists == nil {
-		c.Lists = noLists{}
+		c.Lists = NoLists{}
 	}
 	if c.Overrides == nil {
 		c.Overrides = noOverrides{}
@@ -384,23 +384,3 @@ func (e *Engine) ask(
 	}
 	return v
 }
-
-type noLists struct{}
-
-func (noLists) Current() Listing         { return noLists{} }
-func (noLists) Lookup(netip.Addr) uint32 { return 0 }
-func (noLists) Members(uint32) []uint16  { return nil }
-func (noLists) Sets() int                { return 1 }
-func (noLists) Loaded(int) bool          { return false }
-func (noLists) Content(int) string       { return "" }
-
-type noTracer struct{}
-
-func (noTracer) Start(base, _ context.Context) (context.Context, func(reputation.Origin)) {
-	return base, nil
-}
-func (noTracer) Wait(_, _ context.Context) func(reputation.Verdict, bool) { return nil }
-
-type noOverrides struct{}
-
-func (noOverrides) Lookup(netip.Addr) (banned, exempt bool) { return false, false }

@@ -46,7 +46,7 @@ func TestAskedKeysAreBounded(t *testing.T) {
 	for key := range uint64(1000) {
 		b.setAsked(key)
 		b.setAsked(key)
-		if len(b.asked) > maxPaused || !b.asked[key] {
+		if len(b.asked) > maxKeys || !b.asked[key] {
 			t.Fatalf("%d keys are remembered, the last one: %t", len(b.asked), b.asked[key])
 		}
 	}

@@ -41,11 +41,11 @@ func (b *pause) atLeast(now, t time.Time) {
 // others.
 type pauses map[uint64]*pause
 
-// of returns the pause of a key, a new one if there is none. Beyond maxPaused, the pause that ends
+// of returns the pause of a key, a new one if there is none. Beyond maxKeys, the pause that ends
 // first is dropped.
 func (p pauses) of(key uint64) *pause {
 	if p[key] == nil {
-		if len(p) >= maxPaused {
+		if len(p) >= maxKeys {
 			delete(p, p.first())
 		}
 		p[key] = new(pause)

@@ -28,7 +28,7 @@ const (
 
 	maxBurst = 5 // calls at the same time, within the rate
 
-	maxPaused = 16 // number of throttled keys that are stored, and of refused ones
+	maxKeys = 16 // how many keys are remembered as throttled, as refused, and as asked with
 
 	busyRetry = time.Second // when to try again after the concurrency was exhausted
 
@@ -210,7 +210,7 @@ func (b *Budget) record(done func(error), key uint64, err error, began, now time
 // setAsked remembers that a call with the key has ended. Of too many keys, any other is forgotten.
 func (b *Budget) setAsked(key uint64) {
 	for other := range b.asked {
-		if len(b.asked) < maxPaused || b.asked[key] {
+		if len(b.asked) < maxKeys || b.asked[key] {
 			break
 		}
 		delete(b.asked, other)

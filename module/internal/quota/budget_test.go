@@ -170,7 +170,7 @@ func TestPausedKeysAreBounded(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, budget := &service{err: err}, NewBudget()
 				k := New("a", s, Terms{}, budget, memory(), quiet())
-				const keys = 10 * maxPaused
+				const keys = 10 * maxKeys
 				ask := func(i int) reputation.Result {
 					got, _ := askWith(fmt.Sprint(i), k)
 					return got
@@ -179,13 +179,13 @@ func TestPausedKeysAreBounded(t *testing.T) {
 					ask(i)
 					time.Sleep(time.Second)
 				}
-				if n := max(len(budget.throttled), len(budget.refused)); n != maxPaused {
-					t.Errorf("%d keys remembered, want %d", n, maxPaused)
+				if n := max(len(budget.throttled), len(budget.refused)); n != maxKeys {
+					t.Errorf("%d keys remembered, want %d", n, maxKeys)
 				}
 				s.answers(nil)
-				for i := keys - maxPaused; i < keys; i++ {
+				for i := keys - maxKeys; i < keys; i++ {
 					if got := ask(i); got != reputation.ResultSkippedBreaker {
-						t.Errorf("key %d of %d: %s, though it is among the latest %d", i, keys, got, maxPaused)
+						t.Errorf("key %d of %d: %s, though it is among the latest %d", i, keys, got, maxKeys)
 					}
 				}
 			})

@@ -21,12 +21,6 @@ type Lists struct {
 	series map[string]*metrics.FeedSeries
 }
 
-func newLists(set *feed.Set) *Lists {
-	l := new(Lists)
-	l.set.Store(set)
-	return l
-}
-
 // feedResults are the words of all outcomes of a refresh.
 var feedResults = func() (words []string) {
 	for r := range feed.Result(feed.NumResults) {
@@ -114,7 +108,7 @@ func (l *Lists) Current() lookup.Listing {
 	if set := l.set.Load(); set != nil {
 		return listing{set.Current()}
 	}
-	return endedLists{}
+	return lookup.NoLists{} // for requests that outlive their configuration
 }
 
 func (l listing) Lookup(addr netip.Addr) uint32 { return l.Index.Lookup(addr) }
@@ -151,12 +145,3 @@ func (rt *Runtime) warnOfRepeats() {
 		}
 	}
 }
-
-// endedLists answers requests that outlive their configuration: nothing is known.
-type endedLists struct{}
-
-func (endedLists) Lookup(netip.Addr) uint32 { return 0 }
-func (endedLists) Members(uint32) []uint16  { return nil }
-func (endedLists) Sets() int                { return 1 }
-func (endedLists) Loaded(int) bool          { return false }
-func (endedLists) Content(int) string       { return "" }

@@ -11,6 +11,12 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 )
 
+func newLists(set *feed.Set) *Lists {
+	l := new(Lists)
+	l.set.Store(set)
+	return l
+}
+
 // TestWarnOfRepeats proves that the log names feeds with the same contents, each once, and no other lists.
 func TestWarnOfRepeats(t *testing.T) {
 	same := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("203.0.113.7/32")}

@@ -152,7 +152,8 @@ func (m *Memory) save() error {
 	saving.Lock()
 	defer saving.Unlock()
 	table, serving := m.table.Load(), lastServing()
-	if table == nil || !m.attached.Load() || serving != nil && serving.Memory != nil && serving.Memory != m || !m.changed.Swap(false) {
+	replaced := serving != nil && serving.Memory != nil && serving.Memory != m
+	if table == nil || !m.attached.Load() || replaced || !m.changed.Swap(false) {
 		return nil
 	}
 	if err := atomicfile.Write(m.path, table.Save); err != nil {
