@@ -32,13 +32,14 @@ func init() {
 //		provider <service> [<arguments>...] { <see providerOption> }
 //		wait     <duration>
 //		memory   <subjects>
+//		nat64    <prefix>...
 //		redis    <address>... { <see redis> }
 //		history  <placeholder>|<store> [<arguments>...] { <see history> }
 //		sentry   <placeholder>|<store> [<arguments>...] { <see sentry> }
 //		privacy  off|truncate|hash { <see privacy> }
 //	}
 //
-// `exempt`, `deny`, `feed` and `provider` may be repeated; all lines count.
+// `exempt`, `deny`, `feed`, `provider` and `nat64` may be repeated; all lines count.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name
 	if existing != nil {
@@ -53,6 +54,8 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		wait(&app.Wait),
 		option.Once("memory", option.Number(&app.Memory, "a number of addresses above 0, such as 200000"),
 			func() error { return module.CheckMemory(app.Memory) }),
+		option.Repeated("nat64", option.List(&app.NAT64, "IPv6 prefixes such as 2001:db8:64::/96"),
+			func() error { return module.CheckNAT64(app.NAT64) }),
 		option.Once("redis", redis(&app.Redis)),
 		option.Once("history", history(&app.History)),
 		option.Once("sentry", sentry(&app.Sentry)),

@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
@@ -47,6 +48,12 @@ type App struct {
 	// shows as its capacity. Each takes 48 bytes with one provider and 24 more with every other: 216 with eight,
 	// 792 with 32. Default: 200000.
 	Memory int `json:"memory,omitempty"`
+
+	// The prefixes of NAT64 gateways of your own network (RFC 6052), such as `2001:db8:64::/96`: an address below one is
+	// judged as the IPv4 address that it stands for. It matters where Caddy has IPv6 only, and IPv4 clients come through
+	// such a gateway. The well-known `64:ff9b::/96` is always known. Lists name such clients by their IPv4 address.
+	// Default: none.
+	NAT64 []string `json:"nat64,omitempty"`
 
 	// The memory that several instances of Caddy share. Without it each is on its own. Default: none.
 	Redis *Redis `json:"redis,omitempty"`
@@ -186,6 +193,10 @@ func (a *App) settings() error {
 	if err := runtime.CheckWait(a.runtime.Wait); err != nil {
 		return err
 	}
+	var err error
+	if a.runtime.NAT64, err = address.ParseNAT64(a.NAT64); err != nil {
+		return err
+	}
 	if a.Memory == 0 {
 		a.Memory = defaultMemory
 	}
@@ -194,6 +205,12 @@ func (a *App) settings() error {
 
 // CheckWait reports whether a time to wait is out of range.
 func CheckWait(wait caddy.Duration) error { return runtime.CheckWait(time.Duration(wait)) }
+
+// CheckNAT64 reports what is wrong with the prefixes of a network's NAT64.
+func CheckNAT64(words []string) error {
+	_, err := address.ParseNAT64(words)
+	return err
+}
 
 // CheckMemory reports whether a number of subjects is out of range.
 func CheckMemory(subjects int) error {

@@ -15,7 +15,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
@@ -44,7 +43,7 @@ func (o overrides) list(rt *runtime.Runtime, _ *http.Request, _ string) (any, er
 }
 
 func (o overrides) get(rt *runtime.Runtime, _ *http.Request, argument string) (any, error) {
-	prefix, err := address.ParsePrefix(argument)
+	prefix, err := rt.NAT64.ParsePrefix(argument)
 	if err != nil {
 		return nil, adminError(http.StatusBadRequest, err)
 	}
@@ -60,7 +59,7 @@ func (o overrides) add(rt *runtime.Runtime, r *http.Request, _ string) (any, err
 	if err != nil {
 		return nil, err
 	}
-	entry, err := o.entry(wanted)
+	entry, err := o.entry(rt, wanted)
 	if err != nil {
 		return nil, adminError(http.StatusBadRequest, err)
 	}
@@ -82,7 +81,7 @@ func (o overrides) add(rt *runtime.Runtime, r *http.Request, _ string) (any, err
 }
 
 func (o overrides) remove(rt *runtime.Runtime, r *http.Request, argument string) (any, error) {
-	prefix, err := address.ParsePrefix(argument)
+	prefix, err := rt.NAT64.ParsePrefix(argument)
 	if err != nil {
 		return nil, adminError(http.StatusBadRequest, err)
 	}
@@ -140,9 +139,9 @@ func readOverride(body io.Reader) (o adminapi.Override, err error) {
 }
 
 // entry turns what is wanted into an entry.
-func (o overrides) entry(wanted adminapi.Override) (entry ban.Entry, err error) {
+func (o overrides) entry(rt *runtime.Runtime, wanted adminapi.Override) (entry ban.Entry, err error) {
 	entry = ban.Entry{Kind: o.kind, Reason: wanted.Reason, Created: time.Now()}
-	if entry.Prefix, err = address.ParsePrefix(wanted.Prefix); err != nil {
+	if entry.Prefix, err = rt.NAT64.ParsePrefix(wanted.Prefix); err != nil {
 		return entry, err
 	}
 	if wanted.TTL == "" {

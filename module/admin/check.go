@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
@@ -24,7 +23,7 @@ import (
 const freshTimeout = 10 * time.Second
 
 func serveCheck(rt *runtime.Runtime, r *http.Request, argument string) (any, error) {
-	addr, err := address.ParseAddr(argument)
+	addr, err := rt.NAT64.ParseAddr(argument)
 	if err != nil {
 		return nil, adminError(http.StatusBadRequest, err)
 	}
@@ -154,7 +153,7 @@ func nextAsked(p *adminapi.ProviderAnswer, now time.Time) string {
 }
 
 func serveForget(rt *runtime.Runtime, r *http.Request, argument string) (any, error) {
-	addr, err := address.ParseAddr(argument)
+	addr, err := rt.NAT64.ParseAddr(argument)
 	if err != nil {
 		return nil, adminError(http.StatusBadRequest, err)
 	}

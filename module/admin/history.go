@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
@@ -21,7 +20,7 @@ import (
 
 // serveTimeline answers GET history/{prefix}.
 func serveTimeline(rt *runtime.Runtime, r *http.Request, argument string) (any, error) {
-	prefix, err := address.ParsePrefix(argument)
+	prefix, err := rt.NAT64.ParsePrefix(argument)
 	if err != nil {
 		return nil, adminError(http.StatusBadRequest, err)
 	}

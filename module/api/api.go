@@ -187,7 +187,7 @@ func (a *API) Provision(ctx caddy.Context) error {
 	}
 	o := api.Options{
 		Backend: backend{rt},
-		Client:  func(r *http.Request) netip.Addr { return runtime.VarsOf(r).Client() },
+		Client:  func(r *http.Request) netip.Addr { return runtime.VarsOf(r).Client(rt.NAT64) },
 		Origins: a.CORS, Logger: rt.Logger,
 		RequestID: func(r *http.Request) string { return runtime.RequestIDOf(r.Context()) },
 	}
@@ -322,6 +322,7 @@ type backend struct{ rt *runtime.Runtime }
 
 // Known implements api.Backend.
 func (l backend) Known(ctx context.Context, addr netip.Addr) api.Answer {
+	addr = l.rt.NAT64.Unmap(addr)
 	l.rt.Engine.Recall(ctx, addr) // whichever instance answers, it knows what all do
 	v := l.rt.Engine.Explain(addr).Verdict
 	return apiAnswer(addr, &v)
@@ -329,6 +330,7 @@ func (l backend) Known(ctx context.Context, addr netip.Addr) api.Answer {
 
 // Ask implements api.Backend.
 func (l backend) Ask(ctx context.Context, addr netip.Addr, wait time.Duration) api.Answer {
+	addr = l.rt.NAT64.Unmap(addr)
 	v := l.rt.Engine.Lookup(ctx, addr, wait)
 	return apiAnswer(addr, &v)
 }
@@ -337,7 +339,9 @@ func (l backend) Ask(ctx context.Context, addr netip.Addr, wait time.Duration) a
 func (l backend) History(ctx context.Context) (history.Reader, error) { return l.rt.OpenHistory(ctx) }
 
 // Stored implements api.Backend.
-func (l backend) Stored(prefix netip.Prefix) (netip.Prefix, error) { return l.rt.StoredAs(prefix) }
+func (l backend) Stored(prefix netip.Prefix) (netip.Prefix, error) {
+	return l.rt.StoredAs(l.rt.NAT64.UnmapPrefix(prefix))
+}
 
 // Ready implements api.Backend.
 func (backend) Ready(r *http.Request) bool { return runtime.ServingFor(r) != nil }

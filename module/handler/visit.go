@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -68,7 +69,7 @@ func openVisit(rt *runtime.Runtime, r *http.Request, vars runtime.Vars) (v *visi
 	if v == nil {
 		return newVisit(rt, r, vars), false
 	}
-	known = v.runtime == rt && v.client == vars.Client()
+	known = v.runtime == rt && v.client == vars.Client(rt.NAT64)
 	v.runtime = rt
 	v.trace = runtime.TraceOf(r.Context()) // a matcher may have come before `tracing`
 	return v, known
@@ -82,7 +83,7 @@ func isExempt(exempt *iplist.Index, addr netip.Addr) bool {
 // lookUp looks the client up.
 func (v *visit) lookUp(r *http.Request, vars runtime.Vars, wait time.Duration, exempt *iplist.Index) {
 	v.verdict, v.known = reputation.Verdict{Status: reputation.Unknown}, nil
-	v.client = vars.Client()
+	v.client = vars.Client(v.runtime.NAT64)
 	v.exempt = isExempt(exempt, v.client)
 	rt := v.runtime
 	switch {
@@ -98,7 +99,20 @@ func (v *visit) lookUp(r *http.Request, vars runtime.Vars, wait time.Duration, e
 		v.verdict = rt.Lookup(r.Context(), v.client, wait)
 		v.waited = time.Since(began)
 	}
+	if reputation.IsClassE(v.client) {
+		v.lookedUpPseudo(vars)
+	}
 	rt.Suspects.Sample(r, vars, v.client, v.verdict.Status, rt.Logger)
+}
+
+// lookedUpPseudo exempts an address of 240.0.0.0/4 like others that are reserved, unless a trusted proxy has made it up for a
+// visitor, or the operator has denied or banned it.
+func (v *visit) lookedUpPseudo(vars runtime.Vars) {
+	if vars.FromTrustedProxy() {
+		v.runtime.Suspects.CountPseudo(v.runtime.Logger)
+	} else if v.known == nil && policy.Unwanted(&v.verdict) == "" {
+		v.verdict = reputation.Verdict{Status: reputation.Exempt}
+	}
 }
 
 // unverified returns what this process knows of an address that may be forged. Nobody is asked, which could spend the

@@ -51,6 +51,14 @@ func IsReserved(addr netip.Addr) bool {
 	return !addr.IsValid() || addr.As16()[0]&0xe0 != 0x20 // on the Internet, only 2000::/3 is in use
 }
 
+// IsClassE reports whether addr is in 240.0.0.0/4, which was reserved for a use that never came. No client on the Internet
+// has such an address. Cloudflare's pseudo IPv4 makes one from a visitor's IPv6 address.
+func IsClassE(addr netip.Addr) bool {
+	return addr.Is4() && addr.As4()[0] >= 240 && addr != broadcast
+}
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
 // Subject returns the prefix by which an address is stored and looked
 // up: the address itself for IPv4, its /64 for IPv6, since one
 // subscriber has a /64. It expects an unmapped address without zone.

@@ -9,8 +9,12 @@ import (
 	"strings"
 )
 
-// ParseAddr reads an address. An IPv4-mapped IPv6 address becomes the IPv4 address.
-func ParseAddr(text string) (netip.Addr, error) {
+// ParseAddr reads an address. An IPv4-mapped IPv6 address, and one of the well-known NAT64 prefix, becomes the IPv4
+// address.
+func ParseAddr(text string) (netip.Addr, error) { return NAT64(nil).ParseAddr(text) }
+
+// ParseAddr is the function ParseAddr for a network that has NAT64 prefixes of its own.
+func (n NAT64) ParseAddr(text string) (netip.Addr, error) {
 	addr, err := netip.ParseAddr(text)
 	switch {
 	case err != nil:
@@ -19,13 +23,16 @@ func ParseAddr(text string) (netip.Addr, error) {
 		return netip.Addr{}, fmt.Errorf("%q has a zone, which means something on one machine only: leave out %q",
 			text, "%"+addr.Zone())
 	}
-	return addr.Unmap(), nil
+	return n.Unmap(addr), nil
 }
 
 // ParsePrefix reads a CIDR range. A single address becomes a range of one.
-func ParsePrefix(text string) (netip.Prefix, error) {
+func ParsePrefix(text string) (netip.Prefix, error) { return NAT64(nil).ParsePrefix(text) }
+
+// ParsePrefix is the function ParsePrefix for a network that has NAT64 prefixes of its own.
+func (n NAT64) ParsePrefix(text string) (netip.Prefix, error) {
 	if !strings.Contains(text, "/") {
-		addr, err := ParseAddr(text)
+		addr, err := n.ParseAddr(text)
 		if err != nil {
 			return netip.Prefix{}, err
 		}
@@ -35,9 +42,7 @@ func ParsePrefix(text string) (netip.Prefix, error) {
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("%q is not a CIDR range: write one such as 203.0.113.0/24 or 2001:db8::/64", text)
 	}
-	if addr := prefix.Addr(); addr.Is4In6() && prefix.Bits() >= 96 {
-		prefix = netip.PrefixFrom(addr.Unmap(), prefix.Bits()-96)
-	}
+	prefix = n.UnmapPrefix(prefix)
 	if err := checkHostBits(prefix, text); err != nil {
 		return netip.Prefix{}, err
 	}
@@ -65,13 +70,14 @@ func ParseRanges(word string) ([]netip.Prefix, bool, error) {
 		if addr.Zone() != "" {
 			return nil, false, fmt.Errorf("address %q has a zone: leave %q out", word, "%"+addr.Zone())
 		}
-		addr = addr.Unmap()
+		addr = NAT64(nil).Unmap(addr)
 		if _, ok := Netmask(addr); ok {
 			return nil, false, fmt.Errorf("%q is a netmask: write the range as in 203.0.113.0/24", word)
 		}
 		return []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}, true, nil
 	}
 	if prefix, err := netip.ParsePrefix(word); err == nil {
+		prefix = NAT64(nil).UnmapPrefix(prefix)
 		if TooWide(prefix.Masked()) {
 			return nil, false, fmt.Errorf("%q is too wide: /8 and, in IPv6, /16 are the widest; write the ranges that you mean",
 				word)

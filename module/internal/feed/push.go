@@ -186,10 +186,7 @@ func (r *rejected) note(err error) {
 
 // normal returns the prefix of an entry, masked and unmapped, or an error if the entry is wrong.
 func (l *list) normal(e Entry) (netip.Prefix, error) {
-	p := e.Prefix.Masked()
-	if p.Addr().Is4In6() && p.Bits() >= 96 {
-		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-	}
+	p := address.Listed(e.Prefix)
 	switch {
 	case e.ID > maxID:
 		return p, fmt.Errorf("the ID %d is too large", e.ID)

@@ -21,6 +21,9 @@ func ReasonOf(f clients.Finding) Reason {
 	return ""
 }
 
+// CurePseudo says what to do about addresses that a proxy has made up for those of IPv6.
+const CurePseudo = "set Pseudo IPv4 to Off or Add Header in the network settings of Cloudflare"
+
 // CureOf says what to do about the addresses of clients. It names no address.
 func CureOf(f clients.Finding) string {
 	switch ReasonOf(f) {
@@ -68,6 +71,10 @@ func (r *Report) clients(c Clients) {
 		check("not_strict", warning(ClientsChosen, server,
 			"visitors of server %s can choose the address they are judged by: "+
 				"add trusted_proxies_strict beside trusted_proxies", server))
+	}
+	if c.Pseudo {
+		check("pseudo_ipv4", warning(ClientsPseudo, "", "a trusted proxy hands on pseudo IPv4 addresses (240.0.0.0/4), "+
+			"of which no list and no service knows anything: "+CurePseudo))
 	}
 	if len(r.Checks[name]) == 0 {
 		check("ok", nil)

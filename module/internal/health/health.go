@@ -36,6 +36,7 @@ const (
 	ClientsOneProxy   Reason = "clients_one_proxy"
 	ClientsChosen     Reason = "clients_chosen"
 	ClientsMissing    Reason = "clients_missing"
+	ClientsPseudo     Reason = "clients_pseudo_ipv4"
 	FolderInUse       Reason = "folder_in_use"
 	FolderUnlocked    Reason = "folder_unlocked"
 	ClientsExempt     Reason = "clients_exempt"

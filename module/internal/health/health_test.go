@@ -68,6 +68,7 @@ var judgements = map[string]struct {
 	"some sites use it":      {func(s *State) { s.Sites = &Sites{All: 5, Protected: 3} }, nil},
 	"two rules never hold":   {func(s *State) { s.Rules = make([]Rule, 2) }, reasons{RuleNeverHolds, RuleNeverHolds}},
 	"two servers not strict": {func(s *State) { s.Clients.Chosen = []string{"srv0", "srv1"} }, reasons{ClientsChosen, ClientsChosen}},
+	"pseudo IPv4":            {func(s *State) { s.Clients.Pseudo = true }, reasons{ClientsPseudo}},
 	"a folder in use":        {func(s *State) { s.Folder.Owner = "process 7 on web1" }, reasons{FolderInUse}},
 	"a folder without locks": {func(s *State) { s.Folder.Problem = "permission denied" }, reasons{FolderUnlocked}},
 	"a file is not written": {func(s *State) { s.Unwritten = []Unwritten{{Since: now, Error: "no space left on device"}} },

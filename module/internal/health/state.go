@@ -35,6 +35,7 @@ type State struct {
 type Clients struct {
 	clients.Finding
 	Chosen []string // the servers whose visitors can choose their address
+	Pseudo bool     // a proxy has handed on pseudo IPv4 addresses
 }
 
 // Folder is the data folder. The zero value is in order.

@@ -3,10 +3,12 @@ package listformat
 import (
 	"bytes"
 	"net/netip"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 )
 
 // ParsePrefix reads an address or a CIDR as netip does, but does not allocate for IPv4. It masks
-// host bits and unmaps IPv4-mapped addresses. Zones are wrong.
+// host bits, and unmaps IPv4-mapped and NAT64 addresses. Zones are wrong.
 func ParsePrefix(b []byte) (netip.Prefix, bool) {
 	addr, rest, ok := parseIPv4(b)
 	if !ok {
@@ -64,18 +66,12 @@ func parseBits(b []byte) (int, bool) {
 
 func parsePrefixSlowly(s string) (netip.Prefix, bool) {
 	if addr, err := netip.ParseAddr(s); err == nil {
-		addr = addr.Unmap()
+		addr = address.NAT64(nil).Unmap(addr)
 		return netip.PrefixFrom(addr, addr.BitLen()), addr.Zone() == ""
 	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
 		return netip.Prefix{}, false
 	}
-	if p.Addr().Is4In6() {
-		if p.Bits() < 96 {
-			return p.Masked(), true
-		}
-		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-	}
-	return p.Masked(), true
+	return address.Listed(p), true
 }

@@ -304,6 +304,10 @@ func (e *Engine) override(addr netip.Addr, match *listMatch) (reputation.Verdict
 		return bannedVerdict, true
 	case match.denied:
 		return deniedVerdict, true
+	case reputation.IsClassE(addr) && len(match.evidence) == 0:
+		return unknownVerdict, true // it stands for a visitor whom no service can know by it
+	case reputation.IsClassE(addr):
+		return match.verdict, true
 	case reputation.IsReserved(addr):
 		return exemptVerdict, true
 	}

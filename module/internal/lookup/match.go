@@ -122,9 +122,10 @@ func categoriesOf(evidence []score.Evidence) (all reputation.Categories) {
 
 // Verdicts that need no evidence.
 var (
-	exemptVerdict = reputation.Verdict{Status: reputation.Exempt}
-	bannedVerdict = overrideVerdict(reputation.SourceBan)
-	deniedVerdict = overrideVerdict(reputation.SourceDeny)
+	exemptVerdict  = reputation.Verdict{Status: reputation.Exempt}
+	unknownVerdict = reputation.Verdict{Status: reputation.Unknown}
+	bannedVerdict  = overrideVerdict(reputation.SourceBan)
+	deniedVerdict  = overrideVerdict(reputation.SourceDeny)
 )
 
 // overrideVerdict is the verdict on an address that the operator has denied or banned. The score is

@@ -128,11 +128,13 @@ const (
 	SuspectProxy
 	// SuspectMissing: Caddy named no address, as for a Unix socket.
 	SuspectMissing
+	// SuspectPseudo: a trusted proxy has made the address up for an IPv6 address.
+	SuspectPseudo
 
 	numSuspects = iota
 )
 
-var suspectNames = [numSuspects]string{"not_strict", "proxy", "missing"}
+var suspectNames = [numSuspects]string{"not_strict", "proxy", "missing", "pseudo_ipv4"}
 
 // CountSuspects counts requests whose client address is in doubt. Samples stand for as many requests as they
 // were drawn from.

@@ -176,7 +176,7 @@ func TestEverythingIsThereFromTheStart(t *testing.T) {
 		"score":                        1,
 		"lookups_total":                5,
 		"lookup_duration_seconds":      5,
-		"client_address_suspect_total": 3,
+		"client_address_suspect_total": 4,
 		"memory_evictions_total":       1,
 		"build_info":                   1,
 	}

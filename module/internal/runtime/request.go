@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 )
 
 // VisitKey is the name of the request's variable in which a handler or matcher leaves what it knows of the request, for
@@ -84,11 +86,12 @@ func VarsOf(r *http.Request) Vars {
 	return v
 }
 
-// Client returns the address that Caddy found the request to come from, unmapped and without zone. It is the
-// zero address when there is none, as for a client on a unix socket.
+// Client returns the address that Caddy found the request to come from, unmapped and without zone. A NAT64 address
+// is the IPv4 address that it stands for: n has the prefixes of the network, besides the well-known one. It is the zero
+// address when there is none, as for a client on a unix socket.
 //
 // No header is read here: which of them may be believed is for the server's `trusted_proxies` to say.
-func (v Vars) Client() netip.Addr {
+func (v Vars) Client(n address.NAT64) netip.Addr {
 	text, ok := v[caddyhttp.ClientIPVarKey].(string)
 	if !ok {
 		return netip.Addr{}
@@ -97,7 +100,7 @@ func (v Vars) Client() netip.Addr {
 	if err != nil {
 		return netip.Addr{}
 	}
-	return addr.Unmap().WithZone("")
+	return n.Unmap(addr.WithZone(""))
 }
 
 // FromTrustedProxy reports whether the request was handed on by a proxy that the server trusts.

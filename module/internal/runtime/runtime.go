@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
@@ -60,6 +61,7 @@ type Runtime struct {
 	// OpenHistory returns what answers questions about the history. Tests put a stand-in here.
 	OpenHistory func(context.Context) (history.Reader, error)
 
+	NAT64    address.NAT64 // the network's own prefixes
 	Suspects Suspects
 
 	readyBy       time.Time         // until then, lists without contents delay readiness; see AwaitsLists

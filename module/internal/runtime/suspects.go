@@ -28,6 +28,7 @@ type Suspects struct {
 	logged   throttle.Causes[health.Reason]
 	mu       sync.Mutex
 	unstrict atomic.Pointer[[]string] // the names of servers
+	pseudo   atomic.Bool              // a pseudo IPv4 address was seen
 }
 
 // Sample counts the client of one request in clients.OneIn.
@@ -116,6 +117,19 @@ func (s *Suspects) warnUnstrict(server string, logger *slog.Logger) {
 		slog.String("server", server),
 		slog.String("cure", "add `trusted_proxies_strict` to the `servers` options"))
 }
+
+// CountPseudo counts a request for which a proxy has made up an address of 240.0.0.0/4, and warns of the first.
+func (s *Suspects) CountPseudo(logger *slog.Logger) {
+	metrics.CountSuspects(metrics.SuspectPseudo, 1)
+	if s.pseudo.Load() || s.pseudo.Swap(true) {
+		return
+	}
+	logger.Warn("a trusted proxy hands on pseudo IPv4 addresses (240.0.0.0/4), of which no list and no service knows anything",
+		slog.String("cure", health.CurePseudo))
+}
+
+// Pseudo reports whether a proxy has handed on pseudo IPv4 addresses.
+func (s *Suspects) Pseudo() bool { return s.pseudo.Load() }
 
 // UnstrictServers returns the names of the servers whose visitors can choose their address, as far as
 // requests have shown. They must not be changed.
