@@ -191,6 +191,7 @@ func provisionInTemp(t *testing.T) {
 	t.Setenv("WEBHOOK_SECRET", "whsec_bm90aGluZy1idXQtdGVzdHMtdXNlLWl0")
 	t.Setenv("TEST_API_TOKEN", "token-of-tests-0123456789")
 	t.Setenv("TEST_API_TOKEN_2", "token-of-tests-abcdefghij")
+	t.Setenv("TEST_API_TOKEN_AGAIN", "token-of-tests-0123456789")
 	t.Setenv("IP_REPUTATION_TEST_DSN", "https://a-key-for-tests@sentry.example.com/1")
 	t.Setenv("IP_REPUTATION_TEST_DATABASE", "postgres://caddy:password-of-caddy@db.example.com/reputation")
 	storage := caddy.DefaultStorage
@@ -234,5 +235,20 @@ func wantError(t *testing.T, err error, want string) {
 	}
 	if strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("the error gives a secret away: %v", err)
+	}
+}
+
+// TestJSONIsCheckedToo proves that a configuration that does not come from a Caddyfile is refused for the same mistakes.
+func TestJSONIsCheckedToo(t *testing.T) {
+	provisionInTemp(t)
+	for _, tc := range []struct{ app, want string }{
+		{`"providers": [{"service": {"service": "abuseipdb"}}]`, "provider abuseipdb: no key is given"},
+		{`"feeds": [{"sources": ["tor_exits"]}, {"sources": ["tor_exits"]}]`, `two lists are named "tor_exits"`},
+		{`"deny": ["https:///list"]`, "deny: entry 1 is a URL, and not of the form"},
+		{`"history": {"database": {"value": "mysql://db"}}`, "history: the DSN"},
+		{`"sentry": {"dsn": {"value": "none"}}`, "the DSN of sentry is not valid"},
+		{`"privacy": {"mode": "hash", "key": {"value": "short"}}`, "the key has fewer than 16 characters"},
+	} {
+		wantError(t, validate(t, []byte(`{"apps": {"ip_reputation": {`+tc.app+`}}}`)), tc.want)
 	}
 }

@@ -47,10 +47,10 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	}
 	app := new(module.App)
 	err := option.Read(d, "global "+directive,
-		addresses("exempt", &app.Exempt),
-		addresses("deny", &app.Deny),
-		option.Repeated("feed", feed(&app.Feeds), func() error { return module.CheckFeeds(app.Feeds) }),
-		option.Repeated("provider", providerOption(&app.Providers)),
+		option.Repeated("exempt", addresses(&app.Exempt), app.CheckSources),
+		option.Repeated("deny", addresses(&app.Deny), app.CheckSources),
+		option.Repeated("feed", feed(&app.Feeds), app.CheckSources),
+		option.Repeated("provider", providerOption(&app.Providers), app.CheckSources),
 		wait(&app.Wait),
 		option.Once("memory", option.Number(&app.Memory, "a number of addresses above 0, such as 200000"),
 			func() error { return module.CheckMemory(app.Memory) }),
@@ -68,9 +68,8 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 }
 
 // addresses reads the entries of one of the operator's own lists.
-func addresses(word string, to *[]string) option.Option {
-	set := option.List(to, "addresses, CIDR ranges, private_ranges, files, URLs or presets")
-	return option.Repeated(word, set, func() error { return module.CheckAddresses(word, *to) })
+func addresses(to *[]string) option.Setter {
+	return option.List(to, "addresses, CIDR ranges, private_ranges, files, URLs or presets")
 }
 
 // wait sets how long a request waits. It may be 0.

@@ -25,7 +25,7 @@ func history(to **module.History) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		h := &module.History{Database: new(secret.Secret)}
 		*to = h
-		return readSecret(d, h.Database,
+		return checkedSecret(d, h.Database, h.CheckDatabase,
 			option.Once("retention", option.Duration(&h.Retention, ""), h.Check),
 			option.Once("max_size", option.Size(&h.MaxSize), h.Check),
 			option.Once("spool", option.Size(&h.Spool), h.Check),

@@ -23,6 +23,8 @@ const providers = "ip_reputation.providers"
 //		burst         <above 0 to 1>
 //		network_share <above 0 to 1>
 //		rate          <calls>/<time>
+//		send          address|network
+//		ask           always|unless_listed
 //		timeout       <duration>
 //		concurrency   <number>
 //		trust         <0 to 1>
@@ -37,7 +39,7 @@ func providerOption(to *[]provider.Provider) option.Setter {
 		if !d.NextArg() {
 			return d.Errf("provider needs the name of a service: use one of %s", services())
 		}
-		service := d.Val()
+		service, word := d.Val(), *d
 		if _, err := caddy.GetModule(providers + "." + service); err != nil {
 			return d.Errf("unknown provider %q: use one of %s, or build Caddy with the module %s.%[1]s",
 				service, services(), providers)
@@ -51,6 +53,8 @@ func providerOption(to *[]provider.Provider) option.Setter {
 			option.Once("burst", option.Share(&p.Burst), p.Check),
 			option.Once("network_share", option.Share(&p.NetworkShare), p.Check),
 			option.Once("rate", option.Text(&p.Rate, "calls in a short time, such as 5/s"), p.Check),
+			option.Once("send", option.OneOf(&p.Send, "address", "network")),
+			option.Once("ask", option.OneOf(&p.Ask, "always", "unless_listed")),
 			option.Once("timeout", option.Duration(&p.Timeout, ""), p.Check),
 			option.Once("concurrency", option.Number(&p.Concurrency, "a number of calls above 0"), p.Check),
 			option.Once("trust", option.Share(&p.Trust)),
@@ -61,6 +65,9 @@ func providerOption(to *[]provider.Provider) option.Setter {
 		}
 		if p.ServiceRaw, err = unmarshalGuest(providers, "service", service, tokens); err != nil {
 			return err
+		}
+		if err := p.CheckService(); err != nil {
+			return word.Errf("provider %s: %w", service, err)
 		}
 		*to = append(*to, p)
 		return nil

@@ -30,6 +30,18 @@ func oneSecret(to **secret.Secret) option.Setter {
 	}
 }
 
+// checkedSecret is readSecret with a check of the secret, whose error names the line of its word.
+func checkedSecret(d *caddyfile.Dispenser, s *secret.Secret, check func() error, more ...option.Option) error {
+	word := *d
+	if err := readSecret(d, s, more...); err != nil {
+		return err
+	}
+	if err := check(); err != nil {
+		return word.WrapErr(err)
+	}
+	return nil
+}
+
 // readSecret reads a secret, such as a key: a placeholder, or a store with its
 // arguments and options. Syntax:
 //

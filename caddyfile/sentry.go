@@ -21,7 +21,7 @@ func sentry(to **module.Sentry) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		s := new(module.Sentry)
 		*to = s
-		return readSecret(d, &s.DSN,
+		return checkedSecret(d, &s.DSN, s.CheckDSN,
 			option.Once("environment", option.Text(&s.Environment, "a name such as production"), s.Check),
 			option.Once("release", option.Text(&s.Release, "the version that runs"), s.Check),
 			option.Once("server_name", option.Text(&s.ServerName, "the name of this server, or off"), s.Check),

@@ -1,6 +1,7 @@
 package caddyfile
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/handler"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -34,12 +36,14 @@ import (
 func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
 	var site handler.Handler
+	sources := sourceNames(h)
+	check := func() error { return site.CheckRules(sources) }
 	err := option.Read(h.Dispenser, directive,
 		option.Once("mode", option.OneOf(&site.Mode, "observe", "enforce")),
-		option.Repeated("pass", rule(&site.Rules)),
-		option.Repeated("limit", limit(&site.Rules)),
-		option.Repeated("block", rule(&site.Rules)),
-		option.Repeated("drop", rule(&site.Rules)),
+		option.Repeated("pass", rule(&site.Rules), check),
+		option.Repeated("limit", limit(&site.Rules), check),
+		option.Repeated("block", rule(&site.Rules), check),
+		option.Repeated("drop", rule(&site.Rules), check),
 		option.Once("headers", option.OneOf(&site.Headers, "full", "minimal", "off")),
 		wait(&site.Wait),
 		option.Repeated("exempt", option.List(&site.Exempt, "addresses, CIDR ranges or private_ranges"),
@@ -51,6 +55,15 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		return nil, err
 	}
 	return &site, nil
+}
+
+// sourceNames are the names that rules can ask for, nil if they are not known yet.
+func sourceNames(h httpcaddyfile.Helper) []string {
+	app := new(module.App)
+	if global, ok := h.Option(directive).(httpcaddyfile.App); ok && json.Unmarshal(global.Value, app) != nil {
+		return nil
+	}
+	return app.SourceNames()
 }
 
 // withoutCondition are the errors for rules without a condition, by action.

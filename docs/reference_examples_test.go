@@ -18,6 +18,7 @@ const (
 	inApp      = "{\n\tip_reputation {\n\t\t%s\n\t}\n}\n"
 	inFeed     = "{\n\tip_reputation {\n\t\tfeed https://lists.example.org/bad.txt {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inProvider = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inService  = "{\n\tip_reputation {\n\t\t%s {\n\t\t\tkey {env.ABUSEIPDB_KEY}\n\t\t}\n\t}\n}\n"
 	inRedis    = "{\n\tip_reputation {\n\t\tredis redis.example.com {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inSite     = "app.example.com {\n\t%s\n}\n"
 	inHandler  = "app.example.com {\n\tip_reputation {\n\t\t%s\n\t}\n}\n"
@@ -37,9 +38,12 @@ const (
 
 // frames say where the options of each type stand.
 var frames = map[string]frame{
-	"App":         {caddyfile: inApp, path: "apps/ip_reputation"},
-	"Feed":        {caddyfile: inFeed, usual: "name partner", unless: []string{"name"}, path: "apps/ip_reputation/feeds/0"},
-	"Provider":    {caddyfile: inProvider, path: "apps/ip_reputation/providers/0"},
+	"App":  {caddyfile: inApp, path: "apps/ip_reputation"},
+	"Feed": {caddyfile: inFeed, usual: "name partner", unless: []string{"name"}, path: "apps/ip_reputation/feeds/0"},
+	"Provider": {
+		caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", unless: []string{"key"},
+		path: "apps/ip_reputation/providers/0",
+	},
 	"Secret":      {caddyfile: inKey, path: "apps/ip_reputation/providers/0/keys/0"},
 	"Redis":       {caddyfile: inRedis, path: "apps/ip_reputation/redis"},
 	"RedisTLS":    {caddyfile: inTLS, path: "apps/ip_reputation/redis/tls"},
@@ -62,8 +66,8 @@ var frames = map[string]frame{
 		path: "handler=ip_reputation_webhook",
 	},
 	"SentryCore":     {caddyfile: inCore, usual: "dsn {env.SENTRY_DSN}", unless: []string{"dsn"}, path: "module=ip_reputation_sentry"},
-	"AbuseIPDB":      {caddyfile: inProvider, path: "service=abuseipdb"},
-	"Endpoint":       {caddyfile: inProvider, path: "service=abuseipdb"},
+	"AbuseIPDB":      {caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", path: "service=abuseipdb"},
+	"Endpoint":       {caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", path: "service=abuseipdb"},
 	"Account":        {caddyfile: inManager, path: "store=aws_secretsmanager"},
 	"SecretsManager": {caddyfile: inManager, path: "store=aws_secretsmanager"},
 	"ParameterStore": {caddyfile: inStore, path: "store=aws_ssm"},
@@ -95,7 +99,7 @@ var examples = map[string]example{
 	"App.exempt":    {line: "exempt private_ranges 203.0.113.0/24"},
 	"App.deny":      {line: "deny 198.51.100.7 2001:db8:bad::/48"},
 	"App.feeds":     {line: "feed tor_exits"},
-	"App.providers": {line: "provider abuseipdb"},
+	"App.providers": {line: "provider abuseipdb", in: inService},
 	"App.wait":      {line: "wait 50ms"},
 	"App.memory":    {line: "memory 500000"},
 	"App.nat64":     {line: "nat64 2001:db8:64::/96"},
@@ -121,13 +125,15 @@ var examples = map[string]example{
 	"Feed.max_shrink":  {line: "max_shrink 0.8"},
 	"Feed.allow_empty": {line: "allow_empty"},
 
-	"Provider.service":       {line: "provider abuseipdb", in: inApp},
+	"Provider.service":       {line: "provider abuseipdb", in: inService},
 	"Provider.name":          {line: "name abuseipdb_shop"},
 	"Provider.keys":          {line: "key {env.ABUSEIPDB_KEY}"},
 	"Provider.quota":         {line: "quota 1000/day"},
 	"Provider.rate":          {line: "rate 5/s"},
 	"Provider.burst":         {line: "burst 0.25"},
 	"Provider.network_share": {line: "network_share 1"},
+	"Provider.send":          {line: "send network"},
+	"Provider.ask":           {line: "ask unless_listed"},
 	"Provider.timeout":       {line: "timeout 1s"},
 	"Provider.concurrency":   {line: "concurrency 8"},
 	"Provider.trust":         {line: "trust 0.9"},

@@ -103,26 +103,6 @@ func (f *Feed) Check() error {
 	return feed.Check(l.spec)
 }
 
-// CheckFeeds reports whether two feeds have the same name.
-func CheckFeeds(feeds []Feed) error {
-	names := make(map[string]bool, len(feeds))
-	for i := range feeds {
-		l, err := feeds[i].list()
-		if err != nil {
-			return err
-		}
-		if names[l.spec.Name] {
-			return sameName(l.spec.Name)
-		}
-		names[l.spec.Name] = true
-	}
-	return nil
-}
-
-func sameName(name string) error {
-	return fmt.Errorf("two lists are named %q: give one of them another name, or name it once", name)
-}
-
 // list turns a configured feed into a list, without the headers that may be secrets.
 func (f *Feed) list() (configuredList, error) {
 	l, err := f.fromSources()

@@ -52,7 +52,7 @@ const (
 	minMaxRows   = 100
 )
 
-// Check reports what is wrong with the settings, as far as they can be judged by themselves.
+// Check reports what is wrong with the settings besides the connection string.
 func (h *History) Check() error {
 	switch {
 	case h.Migrate != "" && h.Migrate != "auto" && h.Migrate != "off":
@@ -68,6 +68,9 @@ func (h *History) Check() error {
 	}
 	return nil
 }
+
+// CheckDatabase reports what is wrong with a connection string that stands in the configuration itself.
+func (h *History) CheckDatabase() error { return h.Database.CheckValue(postgres.CheckDSN) }
 
 // provisionHistory finds or makes the database and the recorder of requests. Nobody is called before Start.
 func (a *App) provisionHistory(ctx caddy.Context) error {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // configuredList is one list: where it comes from, and what being on it means.
@@ -27,35 +29,19 @@ type configuredList struct {
 
 // provisionLists opens all lists and stores what being on each means, by its position.
 func (a *App) provisionLists(ctx caddy.Context) error {
-	var all []configuredList
-	for _, operator := range []struct {
-		option string
-		kind   lookup.ListKind
-		words  []string
-	}{
-		{"exempt", lookup.Exempt, a.Exempt},
-		{"deny", lookup.Deny, a.Deny},
-	} {
-		lists, err := operatorLists(operator.option, operator.kind, operator.words)
-		for i := range lists {
-			if err == nil {
-				lists[i].spec.URLs, err = resolveURLs(lists[i].spec.URLs)
-			}
-		}
-		if err != nil {
-			return err
-		}
-		all = append(all, lists...)
+	all, err := a.lists()
+	if err != nil {
+		return err
 	}
-	for i := range a.Feeds {
-		list, err := a.Feeds[i].list()
-		if err == nil {
-			err = a.authorize(ctx, &a.Feeds[i], &list)
+	own := len(all) - len(a.Feeds)
+	for i := range all {
+		if i < own {
+			if all[i].spec.URLs, err = resolveURLs(all[i].spec.URLs); err != nil {
+				return fmt.Errorf("%s: %w", ownListOptions[all[i].meaning.Kind], err)
+			}
+		} else if err := a.authorize(ctx, &a.Feeds[i-own], &all[i]); err != nil {
+			return fmt.Errorf("feed %s: %w", a.Feeds[i-own].label(i-own), err)
 		}
-		if err != nil {
-			return fmt.Errorf("feed %s: %w", a.Feeds[i].label(i), err)
-		}
-		all = append(all, list)
 	}
 
 	// A mistake in a file refuses a configuration while somebody waits for the answer. At a boot it does not:
@@ -63,9 +49,6 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 	booting := runtime.Booting()
 	specs, keyHashes := make([]feed.Spec, len(all)), make([]string, len(all))
 	for i, list := range all {
-		if slices.ContainsFunc(all[:i], func(other configuredList) bool { return other.spec.Name == list.spec.Name }) {
-			return sameName(list.spec.Name)
-		}
 		if !booting {
 			if err := checkFile(list.spec); err != nil {
 				return err
@@ -74,8 +57,99 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 		specs[i], keyHashes[i] = list.spec, list.keyHash
 		rt := a.runtime
 		rt.ListNames, rt.ListMeanings = append(rt.ListNames, list.spec.Name), append(rt.ListMeanings, list.meaning)
+		rt.ListsShown = append(rt.ListsShown, listShown(list.spec))
 	}
 	return a.runtime.OpenLists(specs, keyHashes)
+}
+
+// ownListOptions are the options of the operator's own lists.
+var ownListOptions = map[lookup.ListKind]string{lookup.Exempt: "exempt", lookup.Deny: "deny"}
+
+// lists returns all lists, those of the feeds last. Nothing in them is resolved or opened.
+func (a *App) lists() (all []configuredList, err error) {
+	for _, own := range []struct {
+		kind  lookup.ListKind
+		words []string
+	}{{lookup.Exempt, a.Exempt}, {lookup.Deny, a.Deny}} {
+		lists, err := operatorLists(ownListOptions[own.kind], own.kind, own.words)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, lists...)
+	}
+	for i := range a.Feeds {
+		list, err := a.Feeds[i].list()
+		if err != nil {
+			return nil, fmt.Errorf("feed %s: %w", a.Feeds[i].label(i), err)
+		}
+		all = append(all, list)
+	}
+	names := make(map[string]bool, len(all))
+	for i := range all {
+		name := all[i].spec.Name
+		if names[name] {
+			return nil, fmt.Errorf("two lists are named %q: give one of them another name, or name it once", name)
+		}
+		names[name] = true
+	}
+	return all, nil
+}
+
+// listShown is a list's name with the file or the host that it comes from.
+func listShown(spec feed.Spec) string {
+	from := spec.File
+	if len(spec.URLs) > 0 {
+		if u, err := url.Parse(spec.URLs[0]); err == nil {
+			from = u.Host
+		}
+	}
+	if from == "" {
+		return spec.Name
+	}
+	return spec.Name + " (" + from + ")"
+}
+
+// CheckSources reports what is wrong with the lists and providers together, as far as it can be judged without files,
+// secrets and services.
+func (a *App) CheckSources() error {
+	names, _, err := a.sourceNames()
+	if err != nil {
+		return err
+	}
+	if name := runtime.RepeatedName(names); name != "" {
+		return fmt.Errorf("two sources are named %q: give one of them another name", name)
+	}
+	return lookup.CheckNumber(len(a.Providers))
+}
+
+// SourceNames are the names that rules can ask for, nil while some of them are not known: a service may say its name
+// only once it is provisioned.
+func (a *App) SourceNames() []string {
+	names, all, err := a.sourceNames()
+	if err != nil || !all {
+		return nil
+	}
+	return append([]string{reputation.SourceDeny, reputation.SourceBan}, names...)
+}
+
+// sourceNames are the names of feeds and providers, and whether they are all: see SourceNames.
+func (a *App) sourceNames() (names []string, all bool, err error) {
+	lists, err := a.lists()
+	if err != nil {
+		return nil, false, err
+	}
+	for _, list := range lists[len(lists)-len(a.Feeds):] {
+		names = append(names, list.spec.Name)
+	}
+	all = true
+	for i := range a.Providers {
+		if name, known := a.Providers[i].SourceName(); known {
+			names = append(names, name)
+		} else {
+			all = false
+		}
+	}
+	return names, all, nil
 }
 
 // checkFile refuses a list's file that cannot be opened, or that has a mistake in it. An error names the file as the
@@ -120,6 +194,9 @@ func operatorLists(option string, kind lookup.ListKind, words []string) ([]confi
 			spec.Name = option + "_" + spec.Name
 		case isURL(word):
 			spec = feed.Spec{Name: option + "_" + shortHash(word), URLs: []string{word}}
+			if !strings.Contains(word, "{") && feed.Check(spec) != nil { // its error would name the list by its hash
+				return nil, fmt.Errorf("%s: entry %d is a URL, and not of the form https://host/path", option, i+1)
+			}
 		case isFile(word):
 			if err := checkPath(word); err != nil {
 				return nil, fmt.Errorf("%s: %w", option, err)
@@ -149,11 +226,4 @@ func shown(word string) string {
 		return "a URL on " + u.Host
 	}
 	return "a URL"
-}
-
-// CheckAddresses reports what is wrong with the words of `exempt` or `deny`, as far as they can be judged by
-// themselves.
-func CheckAddresses(option string, words []string) error {
-	_, err := operatorLists(option, lookup.Deny, words)
-	return err
 }

@@ -75,6 +75,9 @@ func (p *Privacy) policy(key func() (string, bool)) (*privacy.Policy, error) {
 		if p.Key == nil {
 			return nil, errors.New("privacy hash needs a key: " + secret.HowToWrite("key"))
 		}
+		if err := p.Key.CheckValue(privacy.CheckKey); err != nil {
+			return nil, fmt.Errorf("privacy hash: %w", err)
+		}
 		return privacy.Hash(key), nil
 	}
 	return nil, fmt.Errorf("unknown privacy %q: use off, truncate or hash", p.Mode)

@@ -33,6 +33,9 @@ type Sentry struct {
 // Check reports what Sentry would refuse.
 func (s *Sentry) Check() error { return s.settings().Check() }
 
+// CheckDSN reports what is wrong with a DSN that stands in the configuration itself.
+func (s *Sentry) CheckDSN() error { return s.DSN.CheckValue(sentry.CheckDSN) }
+
 func (s *Sentry) settings() runtime.ReporterSettings {
 	return runtime.ReporterSettings{Environment: s.Environment, Release: s.Release, ServerName: s.ServerName}
 }

@@ -29,6 +29,8 @@ func init() {
 //   - `GET`, `POST`, `DELETE bans[/{prefix}]` and `exemptions[/{prefix}]`: what is banned or exempt at run time;
 //   - `DELETE records/{ip}`: forgets what providers said of an address;
 //   - `POST feeds/{name}/refresh`: fetches a list now;
+//   - `GET requests/{id}`: what was decided about a request, by its ID, and why: of the latest that this process refused or
+//     limited, else from the history of the last day, or `from` and `to`; with `?history` from the history only;
 //   - `GET history/{ip|prefix}`: what was known of an address or a network and decided about it, the latest first, and a graph
 //     in so many `parts`; `?changes`: what changed its verdicts;
 //   - `GET history?by=address|network|rule`: the worst addresses or networks, or what rules decided. All of the history takes
@@ -74,6 +76,7 @@ var endpoints = map[string]map[string]endpoint{
 	"exemptions/": {http.MethodGet: exemptions.get, http.MethodDelete: exemptions.remove},
 	"records/":    {http.MethodDelete: serveForget},
 	"feeds/":      {http.MethodPost: serveRefresh},
+	"requests/":   {http.MethodGet: serveRequest},
 	"history":     {http.MethodGet: serveRanking},
 	"history/":    {http.MethodGet: serveTimeline},
 }

@@ -48,7 +48,7 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr) adminapi
 	x, now := rt.Engine.Explain(addr), time.Now()
 	c := adminapi.Check{
 		Address: x.Address, Subject: x.Subject, Status: x.Verdict.Status.String(), Coverage: x.Verdict.Coverage,
-		Reasons: []adminapi.Reason{}, Categories: adminapi.CategoryWords(x.Verdict.Categories), Facts: adminapi.FactsOf(x.Verdict.Facts), Reserved: x.Reserved,
+		Reasons: reasonsOf(&x.Verdict), Categories: adminapi.CategoryWords(x.Verdict.Categories), Facts: adminapi.FactsOf(x.Verdict.Facts), Reserved: x.Reserved,
 		Lists: []adminapi.ListEntry{}, Overrides: rt.Overrides.Find(addr), Providers: []adminapi.ProviderAnswer{},
 	}
 	if rt.Privacy() != nil {
@@ -56,11 +56,6 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr) adminapi
 	}
 	if c.Overrides == nil {
 		c.Overrides = []ban.Entry{}
-	}
-	for _, r := range x.Verdict.Reasons {
-		c.Reasons = append(c.Reasons, adminapi.Reason{
-			Source: r.Source, Points: r.Points, Categories: adminapi.CategoryWords(r.Categories), AgeSeconds: int64(r.Age.Seconds()),
-		})
 	}
 	lists := rt.Lists.Status()
 	for _, i := range x.Lists {
@@ -72,6 +67,8 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr) adminapi
 		switch paced := health.Paced(status); {
 		case !known.Covered:
 			p.Problem = "it does not cover addresses of this kind"
+		case known.HeldBack:
+			p.Problem = "it is not asked about addresses on a list (ask unless_listed)"
 		case p.Problem == "" && paced != "" && !now.Before(known.Due):
 			p.Problem = paced + "; --fresh (?fresh) does not wait for it"
 		}
@@ -92,6 +89,16 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr) adminapi
 		}
 	}
 	return c
+}
+
+func reasonsOf(v *reputation.Verdict) []adminapi.Reason {
+	reasons := []adminapi.Reason{}
+	for _, r := range v.Reasons {
+		reasons = append(reasons, adminapi.Reason{
+			Source: r.Source, Points: r.Points, Categories: adminapi.CategoryWords(r.Categories), AgeSeconds: int64(r.Age.Seconds()),
+		})
+	}
+	return reasons
 }
 
 // addUp writes out how the score is made.

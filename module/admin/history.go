@@ -127,6 +127,7 @@ type historyQuery struct {
 	limit   int
 	parts   int
 	changes bool
+	history bool
 }
 
 // parseHistoryQuery reads a query, of which only the given words are known.
@@ -168,6 +169,10 @@ func (q *historyQuery) set(word, value string, now time.Time) (err error) {
 	case "changes":
 		if q.changes = true; value != "" {
 			err = errors.New("changes takes no value: write ?changes, or leave it out")
+		}
+	case "history":
+		if q.history = true; value != "" {
+			err = errors.New("history takes no value: write ?history, or leave it out")
 		}
 	case "by":
 		if q.by = value; value != adminapi.ByAddress && value != adminapi.ByNetwork && value != adminapi.ByRule {

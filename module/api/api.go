@@ -106,6 +106,11 @@ func (a *API) Check() error {
 			return fmt.Errorf("two tokens are called %s: give one another name", t.name(i))
 		}
 		names[t.name(i)] = true
+		for other := range i {
+			if a.Tokens[other].from() == t.from() {
+				return sameToken(a.Tokens[other].shown(other), t.shown(i))
+			}
+		}
 	}
 	return a.CheckAccess()
 }
@@ -145,9 +150,11 @@ func (t *Token) Check() error {
 		}
 	}
 	if t.Limit != "" {
-		return limit.CheckText(t.Limit)
+		if err := limit.CheckText(t.Limit); err != nil {
+			return err
+		}
 	}
-	return nil
+	return t.Secret.CheckValue(api.CheckToken)
 }
 
 func (t *Token) scopes() (all api.Scope, err error) {
@@ -170,6 +177,18 @@ func (t *Token) name(position int) string {
 		return t.Name
 	}
 	return fmt.Sprintf("token-%d", position+1)
+}
+
+// shown is how errors call a token: with its placeholders, without its value.
+func (t *Token) shown(position int) string {
+	return strings.TrimSpace(t.name(position) + " " + secret.Placeholders(t.Secret.Value))
+}
+
+// from is where the token comes from.
+func (t *Token) from() string { return t.Secret.Value + string(t.Secret.StoreRaw) }
+
+func sameToken(one, other string) error {
+	return fmt.Errorf("%s and %s are the same token: make another one with `openssl rand -hex 32`", one, other)
 }
 
 // Provision makes what answers. Nobody is called.
@@ -266,12 +285,12 @@ func (a *API) provisionTokens(ctx caddy.Context, rt *runtime.Runtime) ([]api.Tok
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		if current, ok := value.Current(); ok {
-			shown := strings.TrimSpace(name + " " + secret.Placeholders(t.Secret.Value))
+			shown := t.shown(i)
 			if err := api.CheckToken(current); err != nil {
 				return nil, fmt.Errorf("%s: %w", shown, err)
 			}
 			if other, ok := known[current]; ok {
-				return nil, fmt.Errorf("%s and %s are the same token: make another one with `openssl rand -hex 32`", other, shown)
+				return nil, sameToken(other, shown)
 			}
 			known[current] = shown
 		}

@@ -2,6 +2,8 @@ package command
 
 import (
 	"net/http"
+	"net/url"
+	"regexp"
 
 	"github.com/spf13/cobra"
 
@@ -11,19 +13,27 @@ import (
 func (c *console) checkCommand() *cobra.Command {
 	var fresh bool
 	cmd := &cobra.Command{
-		Use:   "check <ip> [--fresh] [--json]",
-		Short: "Explains the score of an address",
+		Use:   "check <ip|request id> [--fresh] [--json]",
+		Short: "Explains the score of an address, or why a request was refused",
 		Long: `
 Shows what is known of an IP address: its score and how it adds up, the lists
 that hold it, what each provider said of it and when, bans and exemptions, and
 what happens next. Nobody is asked, unless --fresh is given: then all providers
 are asked anew, as far as their quotas allow.
+
+With the ID of a request, such as a visitor reads on the page of a refusal, it
+shows what was decided and why: of the latest requests that this instance
+refused or limited, else from the history of the last day.
 `,
 		Example: `  $ caddy ip-reputation check 203.0.113.5
+  $ caddy ip-reputation check 0af7651916cd43dd8448eb211c80319c
   $ caddy ip-reputation check 2001:db8::5 --fresh --json`,
 		Args: exactly("address", "caddy ip-reputation check 203.0.113.5"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			addr, err := address.ParseAddr(args[0])
+			if err != nil && requestID.MatchString(args[0]) && !fresh {
+				return c.showRequest(cmd, args[0], url.Values{})
+			}
 			if err != nil {
 				return err
 			}
@@ -36,6 +46,19 @@ are asked anew, as far as their quotas allow.
 	}
 	cmd.Flags().BoolVar(&fresh, "fresh", false, "Ask all providers anew first, within their quotas")
 	return cmd
+}
+
+// requestID is what the ID of a request looks like where it cannot be meant as an address. Other IDs, which a proxy in
+// front may make, are for `history --request`.
+var requestID = regexp.MustCompile(`^[A-Za-z0-9_=+@~-]{8,128}$`)
+
+// showRequest shows what was decided about a request.
+func (c *console) showRequest(cmd *cobra.Command, id string, query url.Values) error {
+	path := "requests/" + url.PathEscape(id)
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	return show(c, cmd, http.MethodGet, path, nil, (*page).request)
 }
 
 func (c *console) forgetCommand() *cobra.Command {

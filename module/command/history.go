@@ -28,7 +28,7 @@ const (
 // historyFlags are the flags of `history`.
 type historyFlags struct {
 	since, until, after string
-	worst               string
+	worst, request      string
 	rules, changes      bool
 	limit               int
 	ascii               bool
@@ -37,7 +37,7 @@ type historyFlags struct {
 func (c *console) historyCommand() *cobra.Command {
 	var f historyFlags
 	cmd := &cobra.Command{
-		Use:   "history <ip|cidr> [--changes] | --worst <what> | --rules [--since <time>] [--until <time>] [--json]",
+		Use:   "history <ip|cidr> [--changes] | --worst <what> | --rules | --request <id> [--since <time>] [--until <time>] [--json]",
 		Short: "Shows what was known of an address over time, and what was decided",
 		Long: `
 Shows when an IP address or a CIDR range was seen, a plot of its score above its
@@ -45,7 +45,8 @@ requests, and what was decided and why, the latest first; with --changes what
 changed its score. An IPv6 address stands for its /64 network.
 With --worst, the addresses or networks of which most requests were limited,
 blocked or dropped, or would have been, on all sites; with --rules, how often
-each rule decided.
+each rule decided. With --request, what was decided about a request: the history
+has the ID of the first of the equal requests of an address in a minute.
 
 Times are days (2026-11-24, in UTC, the end of --until is included), times of
 RFC 3339, or how long ago (24h, 7d). The plot is as wide as the terminal, or as
@@ -65,6 +66,7 @@ COLUMNS says, and of ASCII where the locale is not one of UTF-8.
 	flags.StringVar(&f.until, "until", "", "Until when (default now)")
 	flags.BoolVar(&f.changes, "changes", false, "Show what changed the score")
 	flags.StringVar(&f.worst, "worst", "", "Show the worst of all: `addresses or networks`")
+	flags.StringVar(&f.request, "request", "", "Show what was decided about the request with this `ID`")
 	flags.BoolVar(&f.rules, "rules", false, "Show what rules decided about all")
 	flags.IntVar(&f.limit, "limit", defaultEntries, "How many entries are shown, up to "+strconv.Itoa(history.MaxLimit))
 	flags.StringVar(&f.after, "after", "", "Go on where a page ended, as it says")
@@ -83,6 +85,12 @@ func (c *console) history(cmd *cobra.Command, args []string, f historyFlags) err
 	view := historyView{width: plotWidth(cmd.OutOrStdout(), os.Getenv), ascii: f.ascii}
 	view.more = func(next string, period history.Period) string { return c.nextPage(args, f, next, period) }
 	switch {
+	case f.request != "":
+		query := url.Values{"history": {""}, "from": {cmp.Or(f.since, defaultRanking)}}
+		if f.until != "" {
+			query.Set("to", f.until)
+		}
+		return c.showRequest(cmd, f.request, query)
 	case f.rules:
 		return show(c, cmd, http.MethodGet, "history?"+f.query(defaultRanking, "by", adminapi.ByRule), nil, view.rules)
 	case f.worst != "":
@@ -114,6 +122,8 @@ const (
 func (f *historyFlags) check(args []string) error {
 	ranking := f.worst != "" || f.rules
 	switch {
+	case f.request != "" && (ranking || f.changes || f.after != "" || len(args) > 0):
+		return errors.New("--request is a question of its own: leave out the address and all flags but --since and --until")
 	case f.worst != "" && f.rules:
 		return errors.New("--worst and --rules are two questions: leave out one")
 	case ranking && len(args) > 0:
@@ -123,7 +133,7 @@ func (f *historyFlags) check(args []string) error {
 			"or name one instead of --worst and --rules")
 	case f.worst != "" && f.worst != worstAddresses && f.worst != worstNetworks:
 		return fmt.Errorf("--worst %q is not known: write %s or %s", f.worst, worstAddresses, worstNetworks)
-	case !ranking && (len(args) != 1 || args[0] == ""):
+	case !ranking && f.request == "" && (len(args) != 1 || args[0] == ""):
 		return errors.New("history takes exactly one address or range, such as: " +
 			"caddy ip-reputation history 203.0.113.5; or --worst, or --rules")
 	case f.limit < 1 || f.limit > history.MaxLimit:

@@ -119,7 +119,7 @@ func TestAccessLog(t *testing.T) {
 	r := startCaddy(t, c)
 	for client, want := range map[string]string{
 		badClient: `"ip_reputation":{"score":88,"status":"fresh","action":"block","mode":"enforce","rule":1,` +
-			`"reasons":"abuseipdb;points=28.8"},"request_id":"id-`,
+			`"reasons":"abuseipdb;points=28.8","decided_by":"block score 85"},"request_id":"id-`,
 		exemptClient: `"ip_reputation":{"status":"exempt","action":"pass","mode":"enforce"},"request_id":"id-`,
 	} {
 		id := "id-" + strings.ReplaceAll(client, ".", "-")

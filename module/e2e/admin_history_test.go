@@ -28,6 +28,8 @@ type aReader struct {
 	err      error // of everything
 	graphErr error
 
+	decisions []history.Decision // of a request
+
 	mu    sync.Mutex
 	asked []any
 }
@@ -66,6 +68,11 @@ func (r *aReader) Changes(_ context.Context, q history.Query) (history.Changes, 
 func (r *aReader) Worst(_ context.Context, q history.Ranking) (history.Worst, error) {
 	r.note(q)
 	return r.worst, r.err
+}
+
+func (r *aReader) Requests(_ context.Context, id string, p history.Period) (history.Requests, error) {
+	r.note(id)
+	return history.Requests{Period: p, Decisions: r.decisions}, r.err
 }
 
 func (r *aReader) Rules(_ context.Context, q history.Ranking) (history.Rules, error) {

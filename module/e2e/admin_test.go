@@ -460,6 +460,7 @@ func TestRefresh(t *testing.T) {
 		object{"name": "ours", "sources": []any{file}},
 		object{"name": "partner", "sources": []any{publisher.URL}},
 	}
+	c.handler["rules"] = []any{rule("block", object{"score": "20"})} // which two lists can give
 	r := startCaddy(t, c)
 	type status struct {
 		Lists []struct {

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"math"
@@ -283,6 +284,16 @@ func speakBy(tb testing.TB, dialer *net.Dialer, network, addr, text string) stri
 		tb.Fatalf("the server does not end the connection; so far it has sent %q", answer)
 	}
 	return string(answer)
+}
+
+// ownBody returns the body of an answer, or nothing if it is the built-in page, which must name the request.
+func ownBody(got reply) string {
+	id := got.header.Get("X-Request-Id")
+	if strings.HasPrefix(got.body, fmt.Sprintf("%d %s\n\n", got.status, http.StatusText(got.status))) &&
+		id != "" && strings.HasSuffix(got.body, "\n\nRequest ID: "+id+"\n") {
+		return ""
+	}
+	return got.body
 }
 
 // parsed reads an answer that came as bytes.

@@ -87,7 +87,7 @@ func TestCaddyfile(t *testing.T) {
 		cleanClient: "200 fresh", badClient: "451 ", shadyClient: "200 shady", deniedClient: "451 ", exemptClient: "200 exempt",
 		scannerClient: "403 ", reservedClient: "200 exempt",
 	} {
-		if got := r.visit(t, client); fmt.Sprint(got.status, " ", got.body) != want {
+		if got := r.visit(t, client); fmt.Sprint(got.status, " ", ownBody(got)) != want {
 			t.Errorf("%s: status %d, body %q, want %q", client, got.status, got.body, want)
 		}
 	}

@@ -286,3 +286,26 @@ func TestOneQuestion(t *testing.T) {
 		t.Errorf("%d of %d requests were blocked", n, requests)
 	}
 }
+
+// TestWhatServicesAreTold proves, at the service, that `send network` keeps the address of an IPv6 client back, and that
+// `ask unless_listed` keeps back the addresses that are on a feed.
+func TestWhatServicesAreTold(t *testing.T) {
+	const listed, client6, network6 = "203.0.113.99", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"
+	s := startStandIn(t)
+	s.know(badClient, 100, 60)
+	c := newConfig(t)
+	c.ask(s)
+	c.app["wait"] = "10s"
+	provider, _ := c.app["providers"].([]any)[0].(object)
+	provider["send"], provider["ask"] = "network", "unless_listed"
+	c.app["feeds"] = []any{object{"name": "mine", "sources": []any{listed}}}
+	r := startCaddy(t, c)
+	for client, want := range map[string]int{badClient: http.StatusForbidden, client6: http.StatusOK, listed: http.StatusOK} {
+		if got := r.visit(t, client).status; got != want {
+			t.Errorf("%s: status %d, want %d", client, got, want)
+		}
+	}
+	if s.asked() != 2 || s.asked(badClient) != 1 || s.asked(network6) != 1 {
+		t.Errorf("asked about %v", s.calls)
+	}
+}

@@ -281,7 +281,7 @@ func TestVisitorsSeeNothingInternal(t *testing.T) {
 		}
 	}
 	blocked := get("/", badClient)
-	if blocked.status != 503 || blocked.body != "" {
+	if blocked.status != 503 || ownBody(blocked) != "" {
 		t.Errorf("a blocked request is answered with status %d and %q", blocked.status, blocked.body)
 	}
 	for name, values := range blocked.header {

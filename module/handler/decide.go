@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 
@@ -18,6 +19,7 @@ type decision struct {
 	statusCode uint16    // of a refusal
 	by         string    // what decided, in words; empty for a pass by no rule
 	rule       *siteRule // nil until a handler has decided
+	unwanted   string    // the operator's own word against the address: deny or ban
 }
 
 // number is the position of the rule that decided in its site's policy, from 1; 0 when none did.
@@ -91,9 +93,10 @@ func (h *Handler) decide(r *http.Request, v *visit) (d decision, left limit.Deci
 		}
 	}
 	d.by = d.rule.text
-	if d.rule.number == 0 && d.action != reputation.Pass {
-		if d.by = policy.Unwanted(verdict); d.by == "" {
-			d.by = "unknown block"
+	if d.action != reputation.Pass {
+		d.unwanted = policy.Unwanted(verdict)
+		if d.rule.number == 0 {
+			d.by = cmp.Or(d.unwanted, "unknown block")
 		}
 	}
 	if v.known != nil {

@@ -110,7 +110,9 @@ func (d *decisionLog) log(r *http.Request, v *visit) {
 	fields = append(fields,
 		zap.Object("request", request{r, d.privacy.Addr(v.client), d.privacy}),
 		// a copy: an entry may be written when another handler has decided
-		zap.Object("ip_reputation", explained{&visit{verdict: v.verdict, decision: v.decision}}))
+		zap.Object("ip_reputation", explained{&visit{
+			runtime: v.runtime, client: v.client, verdict: v.verdict, decision: v.decision,
+		}}))
 	if leftOut > 0 {
 		fields = append(fields, zap.Uint64("left_out", leftOut))
 	}

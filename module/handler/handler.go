@@ -169,6 +169,7 @@ func (h *Handler) judge(r *http.Request) (v *visit, left limit.Decision) {
 		metrics.CountScore(v.verdict.Score)
 	}
 	h.decisions.log(r, v)
+	v.keep(r)
 	h.history.record(r, v)
 	return v, left
 }

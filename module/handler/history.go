@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // configDigits are enough to tell one configuration of a site from another.
@@ -42,6 +43,22 @@ func (c *recording) record(r *http.Request, v *visit) {
 		At: time.Now(), Address: v.client, Host: r.Host, Rule: v.decision.by, Action: v.decision.action, Enforce: v.decision.enforce,
 		RequestID: v.requestID, Config: c.config, Verdict: v.verdict,
 	})
+}
+
+// keep stores a refusal for whoever asks about the request.
+func (v *visit) keep(r *http.Request) {
+	d := &v.decision
+	if d.action == reputation.Pass {
+		return
+	}
+	refusal := runtime.Refusal{
+		At: time.Now(), RequestID: v.requestID, Address: v.client, Host: r.Host, Action: d.action, Enforce: d.enforce,
+		Rule: d.number(), By: d.by, Verdict: *v.judged(),
+	}
+	if d.unwanted == reputation.SourceDeny {
+		refusal.Lists = v.runtime.DenyLists(v.client)
+	}
+	runtime.Refusals.Add(refusal)
 }
 
 // text returns the rule as a Caddyfile has it.

@@ -50,7 +50,7 @@ func (m *MatchIPReputation) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("an ip_reputation matcher without a condition would match everything: give it one of %s", conditionWords)
 	}
 	if m.conditions, err = m.compile(rt.SourceNames()); err != nil {
-		return err
+		return fmt.Errorf("an ip_reputation matcher: %w", err)
 	}
 	rt.CheckRule("a matcher", policy.Config(m.Conditions))
 	return nil

@@ -152,15 +152,25 @@ func (c *Conditions) isEmpty() bool {
 	return c.Score == "" && len(c.Category)+len(c.Nature)+len(c.Country)+len(c.ASN)+len(c.Source)+len(c.Status) == 0
 }
 
-// compile checks the conditions. sources are the names that a `source` condition may ask for: any other is a
-// misspelling that would silently never match.
+// compile checks the conditions. sources are the names that a `source` condition may ask for, or nil for any: another
+// is a misspelling that would silently never match.
 func (c *Conditions) compile(sources []string) (policy.Conditions, error) {
 	for _, name := range c.Source {
-		if !slices.Contains(sources, name) {
+		if sources != nil && !slices.Contains(sources, name) {
 			return policy.Conditions{}, fmt.Errorf("unknown source %q: use one of %s", name, strings.Join(sources, ", "))
 		}
 	}
 	return policy.Config(*c).Compile()
+}
+
+// CheckRules reports what is wrong with the site's rules. sources are the names that they can ask for, nil if that is
+// not known yet.
+func (h *Handler) CheckRules(sources []string) error {
+	if _, err := compilePolicy(h.Rules, h.Unknown, sources); err != nil {
+		return err
+	}
+	_, _, err := compileRules(h.Rules, modeWord(h.enforce))
+	return err
 }
 
 // compilePolicy turns a site's rules into its policy.

@@ -243,6 +243,20 @@ func (v *visit) logAccess(r *http.Request) {
 	}
 }
 
+// addUnwanted adds which of the operator's own lists, or why a ban, speaks against the client.
+func (v *visit) addUnwanted(enc zapcore.ObjectEncoder) {
+	switch v.decision.unwanted {
+	case reputation.SourceDeny:
+		if lists := v.runtime.DenyLists(v.client); lists != "" {
+			enc.AddString("list", lists)
+		}
+	case reputation.SourceBan:
+		if entry, found := v.runtime.BanOf(v.client); found && entry.Reason != "" {
+			enc.AddString("ban_reason", entry.Reason)
+		}
+	}
+}
+
 // MarshalLogObject writes the visit's part of an access-log entry.
 func (v *visit) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	if v.verdict.Scored {
@@ -257,5 +271,9 @@ func (v *visit) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	if len(v.verdict.Reasons) > 0 {
 		enc.AddString("reasons", reasonsText(v.verdict.Reasons))
 	}
+	if v.decision.by != "" {
+		enc.AddString("decided_by", v.decision.by)
+	}
+	v.addUnwanted(enc)
 	return nil
 }

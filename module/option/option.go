@@ -45,7 +45,7 @@ type Option struct {
 }
 
 // Once is an option that may be given once. After its values were read, the checks are called in
-// order. The line is added to their errors.
+// order. The line of the option's word is added to their errors.
 func Once(word string, set Setter, checks ...func() error) Option {
 	return Option{Word: word, Set: checked(set, checks)}
 }
@@ -60,12 +60,13 @@ func checked(set Setter, checks []func() error) Setter {
 		return set
 	}
 	return func(d *caddyfile.Dispenser) error {
+		word := *d // a block may follow, which ends on another line
 		if err := set(d); err != nil {
 			return err
 		}
 		for _, check := range checks {
 			if err := check(); err != nil {
-				return d.WrapErr(err)
+				return word.WrapErr(err)
 			}
 		}
 		return nil

@@ -56,6 +56,15 @@ type Provider struct {
 	// networks. Default: 0.1.
 	NetworkShare *float64 `json:"network_share,omitempty"`
 
+	// What is sent of an IPv6 address: `address`, all of it, or `network`, the first address of its /64. Services have
+	// reports about whole addresses, and know less of a network: `network` is for who may send no more. IPv4 addresses are
+	// sent whole in any case, since an answer about a neighbour would be about somebody else. Default: `address`.
+	Send string `json:"send,omitempty"`
+
+	// Which addresses the service is asked about: `always`, all whose verdict it can change, or `unless_listed`, those
+	// that are on no feed and not denied. Addresses on an `exempt` list are never sent. Default: `always`.
+	Ask string `json:"ask,omitempty"`
+
 	// How long one call may take. Requests do not wait for it longer than `wait`. Default: 2s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
@@ -65,10 +74,11 @@ type Provider struct {
 	// How much you trust the service, from 0 (never counts) to 1. Default: the service's, else 1.
 	Trust *float64 `json:"trust,omitempty"`
 
-	// How long an answer holds that speaks against an address. Default: the service's, else 6h.
+	// How long an answer holds that speaks against an address, 30d at most. Default: the
+	// service's, else 6h.
 	ListedTTL caddy.Duration `json:"listed_ttl,omitempty"`
 
-	// How long an answer holds that does not. Default: the service's, else 24h.
+	// How long an answer holds that does not, 30d at most. Default: the service's, else 24h.
 	CleanTTL caddy.Duration `json:"clean_ttl,omitempty"`
 }
 
@@ -129,18 +139,16 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 		logged: new(throttle.Causes[string]), notifiedUntil: new(atomic.Int64),
 	}
 	traced := runtime.TracedProvider{Name: name, GatedProvider: withKey}
-	return lookup.Provider{Source: source, Provider: traced, ListedTTL: listed, CleanTTL: clean}, nil
+	return lookup.Provider{
+		Source: source, Provider: traced, ListedTTL: listed, CleanTTL: clean,
+		UnlessListed: p.Ask == "unless_listed", SendNetwork: p.Send == "network",
+	}, nil
 }
 
 // openKeys returns the provider's keys, in the order written.
 func (p *Provider) openKeys(ctx caddy.Context, rt *runtime.Runtime, name string, use reputation.KeyUse) (*refresh.Ring, error) {
-	switch {
-	case use == reputation.KeyNone && len(p.Keys) > 0:
-		return nil, errors.New("the service has no keys: remove the key")
-	case len(p.Keys) == 0 && use != reputation.KeyRequired:
-		return nil, nil
-	case len(p.Keys) == 0:
-		return nil, errors.New("no key is given: " + secret.HowToWrite("key"))
+	if err := p.checkKeys(use); err != nil || len(p.Keys) == 0 {
+		return nil, err
 	}
 	var keys []*refresh.Refresher
 	for i := range p.Keys {
@@ -151,6 +159,17 @@ func (p *Provider) openKeys(ctx caddy.Context, rt *runtime.Runtime, name string,
 		keys = append(keys, key)
 	}
 	return refresh.NewRing(keys...), nil
+}
+
+// checkKeys reports a key that is missing, or of no use.
+func (p *Provider) checkKeys(use reputation.KeyUse) error {
+	switch {
+	case use == reputation.KeyNone && len(p.Keys) > 0:
+		return errors.New("the service has no keys: remove the key")
+	case use == reputation.KeyRequired && len(p.Keys) == 0:
+		return errors.New("no key is given: " + secret.HowToWrite("key"))
+	}
+	return nil
 }
 
 // source returns how the provider's reports are weighed.
@@ -180,11 +199,8 @@ func (p *Provider) Label(position int) string {
 	if p.Name != "" {
 		return p.Name
 	}
-	var inline struct {
-		Service string `json:"service"`
-	}
-	if json.Unmarshal(p.ServiceRaw, &inline) == nil && inline.Service != "" {
-		return inline.Service
+	if service := p.service(); service != "" {
+		return service
 	}
 	return fmt.Sprintf("number %d", position+1)
 }

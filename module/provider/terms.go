@@ -1,11 +1,15 @@
 package provider
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -13,6 +17,59 @@ import (
 func (p *Provider) Check() error {
 	_, _, _, err := p.terms(reputation.Profile{})
 	return err
+}
+
+// CheckService reports what the service needs and has not, and a name that it cannot have, as far as the service says so
+// before it is provisioned.
+func (p *Provider) CheckService() error {
+	if p.Name != "" {
+		if err := reputation.CheckName(p.Name); err != nil {
+			return err
+		}
+	}
+	profile, known := p.profile()
+	if !known {
+		return nil
+	}
+	if err := p.checkKeys(profile.Key); err != nil {
+		return err
+	}
+	_, _, _, err := p.terms(profile)
+	return err
+}
+
+// SourceName is the provider's name in rules. It is not known where the service says it only once it is provisioned.
+func (p *Provider) SourceName() (name string, known bool) {
+	if p.Name != "" {
+		return p.Name, true
+	}
+	profile, known := p.profile()
+	return profile.Name, known
+}
+
+// profile is what the service says of itself by its settings, which are not provisioned.
+func (p *Provider) profile() (reputation.Profile, bool) {
+	info, err := caddy.GetModule("ip_reputation.providers." + p.service())
+	if err != nil {
+		return reputation.Profile{}, false
+	}
+	service, ok := info.New().(reputation.Provider)
+	if !ok || json.Unmarshal(p.ServiceRaw, service) != nil {
+		return reputation.Profile{}, false
+	}
+	profile := service.Profile()
+	return profile, profile.Validate() == nil
+}
+
+// service is the name of the module, or the empty string.
+func (p *Provider) service() string {
+	var inline struct {
+		Service string `json:"service"`
+	}
+	if json.Unmarshal(p.ServiceRaw, &inline) != nil {
+		return ""
+	}
+	return inline.Service
 }
 
 // defaultShare is how much of a quota may be used at once, and by one network.
@@ -64,8 +121,15 @@ func (p *Provider) terms(profile reputation.Profile) (terms quota.Terms, listed,
 		err = fmt.Errorf("timeout %s is out of range: use up to 1m", terms.Timeout)
 	case terms.Concurrency < 0 || terms.Concurrency > 1000:
 		err = fmt.Errorf("concurrency %d is out of range: use 1 to 1000", terms.Concurrency)
+	case p.Send != "" && p.Send != "address" && p.Send != "network":
+		err = fmt.Errorf("unknown send %q: use address or network", p.Send)
+	case p.Ask != "" && p.Ask != "always" && p.Ask != "unless_listed":
+		err = fmt.Errorf("unknown ask %q: use always or unless_listed", p.Ask)
 	case listed < time.Second || clean < time.Second:
 		err = fmt.Errorf("ttl %s %s: use at least 1s, or every request asks the service", listed, clean)
+	case listed > record.MaxTTL || clean > record.MaxTTL:
+		err = fmt.Errorf("ttl %s %s: use at most 30d: older answers are not believed after a restart",
+			listed, clean)
 	}
 	return terms, listed, clean, err
 }

@@ -10,8 +10,10 @@ import (
 
 // Provider answers for one reputation service. It is safe for concurrent use.
 //
-// Profile describes the service as it is configured. It is called once the provider is ready for
-// use. It must be quick and always return the same.
+// Profile describes the service as it is configured. It must be quick and always return the same. It is
+// also called before the module is provisioned, so that mistakes in a Caddyfile are found while it is
+// read. What depends on more than the settings is left out then: without a Name, the profile is not
+// used.
 //
 // Check makes one request per call and returns soon after ctx ends. Caching,
 // quotas, retries, circuit breaking and metrics are the caller's task: a

@@ -169,6 +169,15 @@ func Check(option, value string) error {
 	}
 }
 
+// CheckValue checks a value that stands in the configuration itself. What a placeholder or a store gives is not known
+// before the configuration is loaded.
+func (s *Secret) CheckValue(check func(value string) error) error {
+	if s == nil || s.Value == "" || Placeholders(s.Value) != "" {
+		return nil
+	}
+	return check(s.Value)
+}
+
 // CheckHeader reports the same of the words of a header, which are no secrets if they begin like a path.
 func CheckHeader(name, value string) error {
 	for word := range strings.FieldsSeq(value) {

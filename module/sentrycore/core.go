@@ -266,7 +266,7 @@ func (c *SentryCore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return ""
 	}
 	err := option.Block{Name: "ip_reputation_sentry", Hide: true, Reword: reword, Options: []option.Option{
-		option.Once("dsn", option.Secret(&c.DSN)),
+		option.Once("dsn", option.Secret(&c.DSN), c.checkDSN),
 		option.Once("environment", option.Text(&c.Environment, "a name such as production"), check),
 		option.Once("release", option.Text(&c.Release, "the version that runs"), check),
 		option.Once("server_name", option.Text(&c.ServerName, "the name of this server, or off"), check),
@@ -279,6 +279,14 @@ func (c *SentryCore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Err("ip_reputation_sentry needs a DSN: write `dsn {env.SENTRY_DSN}` into its block")
 	}
 	return nil
+}
+
+// checkDSN checks a DSN that stands in the configuration itself.
+func (c *SentryCore) checkDSN() error {
+	if secret.Placeholders(c.DSN) != "" {
+		return nil
+	}
+	return sentry.CheckDSN(c.DSN)
 }
 
 // Interface guards

@@ -40,7 +40,7 @@ func (w *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Err("ip_reputation_webhook takes one URL: write options into a block { }, one a line")
 	}
 	err := option.Block{Name: "ip_reputation_webhook", Reword: rewordWebhook, Options: []option.Option{
-		option.Repeated("secret", w.secretOption),
+		option.Repeated("secret", w.secretOption, w.checkSecrets),
 		option.Repeated("header", option.Header(&w.Header), w.checkOptions),
 		option.Once("timeout", option.Duration(&w.Timeout, "a duration above 0, such as 5s"), w.checkOptions),
 		option.Once("retries", option.Number(&w.Retries, "a number from 0 on", 0), w.checkOptions),

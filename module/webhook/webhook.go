@@ -93,7 +93,7 @@ func (w *Webhook) Check() error {
 	case len(w.Secrets) == 0:
 		return errors.New("no secret is given: " + secret.HowToWrite("secret"))
 	}
-	if err := w.checkOptions(); err != nil {
+	if err := errors.Join(w.checkOptions(), w.checkSecrets()); err != nil {
 		return err
 	}
 	if strings.Contains(w.URL, "{") {
@@ -101,6 +101,16 @@ func (w *Webhook) Check() error {
 	}
 	_, err := webhookURL(w.URL)
 	return err
+}
+
+// checkSecrets reports secrets that stand in the configuration itself and are none.
+func (w *Webhook) checkSecrets() error {
+	for i := range w.Secrets {
+		if err := w.Secrets[i].CheckValue(webhook.CheckSecret); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // wrongHeader reports a header that was meant to hold a secret.

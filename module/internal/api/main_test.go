@@ -141,6 +141,10 @@ func (f *fakeHistory) Worst(_ context.Context, r history.Ranking) (history.Worst
 	}}, f.err
 }
 
+func (f *fakeHistory) Requests(context.Context, string, history.Period) (history.Requests, error) {
+	return history.Requests{}, f.err
+}
+
 func (f *fakeHistory) Rules(_ context.Context, r history.Ranking) (history.Rules, error) {
 	f.got = r
 	return history.Rules{Period: fakePeriod, Rules: []history.RuleStats{

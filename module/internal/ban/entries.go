@@ -159,6 +159,9 @@ func (s *state) get(kind Kind, p netip.Prefix) (stored, bool) {
 // with returns the state after changes. Its cost depends on the size of the state, not on the
 // number of changes.
 func (s state) with(changes entries, now time.Time) state {
+	if changes.len() == 0 {
+		return s
+	}
 	return state{
 		live: s.live.with(changes, func(e stored) bool { return !e.over(now) }),
 		tombstones: s.tombstones.with(changes, func(e stored) bool {
@@ -174,19 +177,27 @@ func (s state) change(e stored, now time.Time) state {
 	return s.with(changes, now)
 }
 
-// at returns the state at the given time: ended entries become tombstones, and obsolete tombstones
-// are dropped.
+// at returns the state at the given time: ended entries become tombstones, tombstones of entries that
+// have not ended after all are in force again, since the clock was ahead, and obsolete tombstones are
+// dropped.
 func (s state) at(now time.Time) state {
-	var ended entries
-	for i, list := range s.live {
-		for _, e := range list {
+	for i := range s.live {
+		var changes entries
+		for _, e := range s.live[i] {
 			if e.ended(now) {
-				ended[i] = append(ended[i], e)
+				changes[i] = append(changes[i], e)
 			}
 		}
+		s = s.with(changes, now)
 	}
-	if ended.len() > 0 {
-		s = s.with(ended, now)
+	for i := range s.tombstones {
+		var changes entries
+		for _, e := range s.tombstones[i] {
+			if !e.over(now) {
+				changes[i] = append(changes[i], e)
+			}
+		}
+		s = s.with(changes, now)
 	}
 	s.tombstones = s.tombstones.without(func(e stored) bool { return e.obsolete(now) })
 	return s

@@ -66,11 +66,11 @@ type Entry struct {
 
 const maxReason = 500
 
-// The broadest prefixes that can be banned: the largest allocations to one holder. A broader one is
-// a typing error.
+// The broadest prefixes of an entry: the largest allocations to one holder. A broader one is a typing
+// error, or what somebody wrote to a shared Redis.
 const (
-	broadestBan4 = 8
-	broadestBan6 = 16
+	broadest4 = 8
+	broadest6 = 16
 )
 
 // normalize returns the entry in its stored form, or an error. Times become UTC and whole seconds,
@@ -120,12 +120,12 @@ func canonical(p netip.Prefix) (netip.Prefix, error) {
 }
 
 func checkBreadth(kind Kind, p netip.Prefix) error {
-	broadest, cure := 1, "use the site's `mode observe` to let everybody pass"
-	if kind == Ban {
-		broadest, cure = broadestBan6, "ban its parts one by one if you mean it"
-		if p.Addr().Is4() {
-			broadest = broadestBan4
-		}
+	broadest, cure := broadest6, "ban its parts one by one if you mean it"
+	if p.Addr().Is4() {
+		broadest = broadest4
+	}
+	if kind == Exemption {
+		cure = "use the site's `mode observe` to let everybody pass; private addresses are never judged"
 	}
 	if p.Bits() < broadest {
 		return fmt.Errorf("%s is too broad for one %s, /%d is the broadest: %s", p, kind, broadest, cure)

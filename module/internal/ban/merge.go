@@ -63,8 +63,9 @@ func (s *Store) Changed() <-chan struct{} { return s.changed.Changed() }
 // own, and reports whether some of its own are newer than the given ones.
 //
 // The rules of Add apply. Merge skips malformed changes, changes made more than a day ahead of the
-// clock, and new entries above the limit, and logs that once a minute. Stores that keep exchanging
-// their Entries end up with the same entries in force.
+// clock, and new entries above the limit, and logs that once a minute. A clock that is ahead by less,
+// such as one in another time zone, is no reason to miss a ban: whoever knows its change can make a
+// later one. Stores that keep exchanging their Entries end up with the same entries in force.
 //
 // When Merge returns, the changes are in force and on disk. If writing fails, they are in force all
 // the same, and writing is tried again, as in Add. Merge builds the index and writes the file at

@@ -78,6 +78,7 @@ type Store struct {
 	detached   bool       // the file belongs to another process
 	closed     bool
 	skipped    replica.Skipped
+	future     time.Time // since when there are changes of the future; zero if there are none
 
 	changed          replica.Signal
 	wake, stop, done chan struct{}
@@ -375,11 +376,17 @@ func (s *Store) expire(retry bool) (pause time.Duration) {
 	all := s.state()
 	rest := all.at(now)
 	s.tombstones = rest.tombstones
-	if over := all.live.len() - rest.live.len(); over > 0 {
+	if !samePrefixes(all.live, rest.live) {
 		s.publish(rest)
+	}
+	switch over := all.live.len() - rest.live.len(); {
+	case over > 0:
 		s.log.Info("bans and exemptions are over", "count", over)
+	case over < 0:
+		s.log.Info("bans and exemptions are in force again: the clock was ahead", "count", -over)
 	}
 	s.skipped.Log(s.log, now)
+	rest = s.correct(rest, now)
 	if s.unsaved && retry && !s.detached {
 		if err := s.save(); err == nil {
 			s.log.Info("bans and exemptions are on disk again", "file", s.path)

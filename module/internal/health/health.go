@@ -44,6 +44,7 @@ const (
 	FolderUnwritten   Reason = "folder_unwritten"
 	RedisAway         Reason = "redis_away"
 	RedisUnsubscribed Reason = "redis_unsubscribed"
+	RedisClock        Reason = "redis_clock"
 	HistoryAway       Reason = "history_away"
 	HistoryRefused    Reason = "history_refused"
 	HistoryUpkeep     Reason = "history_upkeep"

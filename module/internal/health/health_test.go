@@ -121,6 +121,7 @@ var judgements = map[string]struct {
 	"a file unreadable for an age": {own(failing("error", 1)), reasons{ListStale}},
 
 	"redis is away, and cannot subscribe": {func(s *State) { s.Redis.Up, s.Redis.Deaf = false, "no permission" }, reasons{RedisAway}},
+	"redis has another clock":             {func(s *State) { s.Redis.Ahead = 3600 }, reasons{RedisClock}},
 	"redis cannot subscribe":              {func(s *State) { s.Redis.Deaf = "no permission" }, reasons{RedisUnsubscribed}},
 	"a batch is refused":                  {recorder(func(r *history.Status) { r.Store = broken() }), reasons{HistoryRefused}},
 	"no folder can be written":            {recorder(func(r *history.Status) { r.Disk = broken() }), reasons{HistoryUnsaved}},

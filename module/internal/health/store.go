@@ -33,6 +33,10 @@ func (r *Report) redis(s redis.Status, share float64, quotas bool) {
 	case s.Deaf != "":
 		const text = "bans of other instances arrive after seconds only, since this one cannot subscribe: "
 		r.check("redis:connection", c, warning(RedisUnsubscribed, "", text+"see the log for why").detail(text+"%s", s.Deaf))
+	case s.Ahead != 0:
+		const text = "the clock of redis is %s ahead of this one: quotas are counted alone, and bans may not arrive; " +
+			"set both by a time service"
+		r.check("redis:connection", c, warning(RedisClock, "", text, time.Duration(s.Ahead)*time.Second))
 	default:
 		r.check("redis:connection", c, nil)
 	}

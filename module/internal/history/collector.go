@@ -28,7 +28,7 @@ type collector struct {
 
 	droppedBefore int64 // requests dropped by full stripes, at the last check
 	flushing      *time.Timer
-	failing       bool // the last write to the journal failed
+	due           bool // the timer runs
 	synced        time.Time
 }
 
@@ -38,7 +38,8 @@ type taken struct {
 	stripe int
 	told   []told
 	deltas []delta
-	i, j   int // of them, the next
+	i, j   int  // of them, the next
+	anew   bool // the stripe has forgotten its rows
 }
 
 // hidden stands for a row whose address cannot be stored at present.
@@ -49,9 +50,23 @@ func newCollector(r *Recorder) *collector {
 		Recorder: r, fold: newFold(r.tally, r.timing.subjects), verdicts: newVerdicts(maxKnown),
 		flushing: time.NewTimer(time.Hour),
 	}
-	c.flushing.Stop()
+	c.cancelFlush()
 	c.journal = r.spool.newJournal()
 	return c
+}
+
+// flushIn makes the collector flush after a pause. If it will flush already, nothing changes: however
+// much comes, nothing waits for longer.
+func (c *collector) flushIn(pause time.Duration) {
+	if !c.due {
+		c.due = true
+		c.flushing.Reset(pause)
+	}
+}
+
+func (c *collector) cancelFlush() {
+	c.flushing.Stop()
+	c.due = false
 }
 
 // onDisk does what may wait for the disk.
@@ -66,13 +81,11 @@ func (c *collector) run() {
 	c.onDisk(c.spool.makeFolder)
 	seal := time.NewTicker(c.timing.seal)
 	defer seal.Stop()
-	defer c.flushing.Stop()
+	defer c.cancelFlush()
 	for {
 		select {
 		case <-c.stripes.more:
-			if !c.failing { // else the timer runs
-				c.flushing.Reset(c.timing.flush)
-			}
+			c.flushIn(c.timing.flush)
 		case <-c.stripes.crowded:
 			c.take(true)
 			c.onDisk(c.sealIfFull)
@@ -82,7 +95,6 @@ func (c *collector) run() {
 		case sealed := <-c.Recorder.sync:
 			c.onDisk(func() { c.sync(sealed) })
 		case <-seal.C:
-			c.droppedBefore = c.tally.queueFull(c.droppedBefore)
 			c.onDisk(c.seal)
 		case <-c.stop:
 			c.stripes.close()
@@ -102,13 +114,11 @@ func (c *collector) take(reset bool) {
 	for i := range c.stripes.all {
 		t, anew := &c.taken, reset || c.anew[i]
 		c.anew[i] = false
-		t.deltas, t.told = c.stripes.all[i].take(t.deltas[:0], t.told, anew, c.tally.collected)
+		t.deltas, t.told, t.anew = c.stripes.all[i].take(t.deltas[:0], t.told, anew, c.tally.collected)
 		t.stripe, t.i, t.j = i, 0, 0
 		c.finishTaken()
-		if anew {
-			c.opened[i] = c.opened[i][:0]
-		}
 	}
+	c.droppedBefore = c.tally.queueFull(c.droppedBefore)
 	c.publish()
 }
 
@@ -128,6 +138,9 @@ func (c *collector) finishTaken() {
 			runtime.Gosched()
 		}
 		c.count(t.stripe, d)
+	}
+	if t.anew {
+		c.opened[t.stripe], t.anew = c.opened[t.stripe][:0], false
 	}
 	clear(t.told) // no longer refers to requests
 	if cap(t.told) > stripeRows/2 {
@@ -249,13 +262,13 @@ func (c *collector) publish() {
 
 // flush takes what was counted, and appends it to the journal. After an error it tries again later.
 func (c *collector) flush() {
-	c.flushing.Stop()
+	c.cancelFlush()
 	c.take(false)
 	c.save()
 }
 
 func (c *collector) save() {
-	if c.ledger.unsaved() == 0 {
+	if c.ledger.unsaved() == 0 || c.spool.dir == "" {
 		return
 	}
 	err := c.append()
@@ -263,13 +276,12 @@ func (c *collector) save() {
 		c.replaceJournal()
 		err = c.append()
 	}
-	c.failing = err != nil
-	if c.failing {
+	if err != nil {
 		c.tally.setDiskError(err)
-		c.flushing.Reset(4 * c.timing.flush)
+		c.flushIn(4 * c.timing.flush)
 		return
 	}
-	if c.spool.dir != "" && !c.spool.hasUnsaved() {
+	if !c.spool.hasUnsaved() {
 		c.tally.setDiskError(nil)
 	}
 	c.ledger.setSaved()
@@ -277,9 +289,6 @@ func (c *collector) save() {
 }
 
 func (c *collector) append() error {
-	if c.spool.dir == "" {
-		return nil
-	}
 	c.buffer = c.ledger.appendUnsaved(c.buffer[:0])
 	err := c.journal.append(c.buffer)
 	c.spool.journalBytes.Store(c.journal.size)
@@ -297,7 +306,7 @@ func (c *collector) replaceJournal() {
 		c.ledger.setUnsaved()
 	} else {
 		c.take(true)
-		c.tally.collected(-c.ledger.saved)
+		c.tally.handedOver(c.ledger.saved)
 		c.ledger = c.ledger.rest()
 	}
 	c.spool.release(c.journal)
@@ -307,19 +316,17 @@ func (c *collector) replaceJournal() {
 
 // seal makes a batch of everything, and begins a new ledger.
 func (c *collector) seal() {
-	c.flushing.Stop()
 	c.take(true)
 	c.save()
-	c.flushing.Stop()
+	c.cancelFlush()
 	if c.ledger.rows() == 0 {
 		c.spool.persist()
 		return
 	}
 	batch, entries := c.ledger.batch(c.journal.id), c.ledger.entries
-	c.spool.add(batch, entries, c.journal, c.spool.dir != "" && c.ledger.unsaved() == 0)
-	c.tally.collected(-entries)
+	c.spool.add(batch, entries, c.journal, c.ledger.unsaved() == 0)
+	c.tally.handedOver(entries)
 	c.ledger = ledger{window: window{decisions: make([]Decision, 0, min(len(batch.Decisions), c.timing.sealRows))}}
 	c.journal = c.spool.newJournal()
-	c.failing = false
 	c.publish()
 }

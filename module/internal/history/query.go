@@ -29,6 +29,15 @@ type Reader interface {
 	Worst(context.Context, Ranking) (Worst, error)
 	// Rules returns the decisions of each rule, the most frequent first.
 	Rules(context.Context, Ranking) (Rules, error)
+	// Requests returns the decisions whose first request has the ID, the latest first, of the last
+	// day if the period has no From.
+	Requests(ctx context.Context, id string, p Period) (Requests, error)
+}
+
+// Requests are the decisions about a request.
+type Requests struct {
+	Period    Period     `json:"period"`
+	Decisions []Decision `json:"decisions"`
 }
 
 // Limits of a page.

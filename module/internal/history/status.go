@@ -132,8 +132,14 @@ func (t *tally) drop(why Drop, entries int64) {
 	}
 }
 
-// collected counts entries that the collector has taken, or given away.
-func (t *tally) collected(entries int64) { t.window.Add(entries) }
+// collected counts entries that the collector has taken, or dropped. They are not in the journal.
+func (t *tally) collected(entries int64) {
+	t.unwritten.Add(entries)
+	t.window.Add(entries)
+}
+
+// handedOver counts entries that the collector has no longer, since others have them.
+func (t *tally) handedOver(entries int64) { t.window.Add(-entries) }
 
 // hide counts and logs requests whose address could not be stored.
 func (t *tally) hide(requests int64) {
@@ -231,30 +237,29 @@ func (t *tally) failures() (store, disk *Failure) {
 // Counts counts entries since the start. Every recorded entry is written, dropped or waiting. An
 // entry on its way from one to the other may be counted twice.
 func (r *Recorder) Counts() Counts {
-	c, _, _, _ := r.count()
+	c, _, _, _, _ := r.count()
 	return c
 }
 
 // count asks in the order in which entries move on, so that none is missed.
-func (r *Recorder) count() (c Counts, queued int64, disk SpoolStatus, oldest time.Time) {
+func (r *Recorder) count() (c Counts, queued, unsaved int64, disk SpoolStatus, oldest time.Time) {
 	queued = r.stripes.waiting()
-	window := r.tally.window.Load()
+	unwritten, window := r.tally.unwritten.Load(), r.tally.window.Load()
 	disk, spooled, oldest := r.spool.status()
 	c = Counts{Waiting: queued + window + spooled, Written: r.tally.written.Load(), Folded: r.tally.folded.Load()}
 	for i := range c.Dropped {
 		c.Dropped[i] = r.tally.dropped[i].Load()
 	}
-	return c, queued, disk, oldest
+	return c, queued, queued + unwritten + spooled - disk.Entries, disk, oldest
 }
 
 // Status returns the state of the Recorder. It makes no calls.
 func (r *Recorder) Status() Status {
-	counts, queued, disk, oldest := r.count()
+	counts, queued, unsaved, disk, oldest := r.count()
 	s := Status{
-		Waiting: counts.Waiting, Queued: queued, Spool: disk,
+		Waiting: counts.Waiting, Queued: queued, Unsaved: unsaved, Spool: disk,
 		Written: counts.Written, Dropped: make(map[string]int64), Folded: counts.Folded,
 	}
-	s.Unsaved = max(counts.Waiting-r.tally.window.Load()+r.tally.unwritten.Load()-disk.Entries, 0)
 	for why, n := range counts.Dropped {
 		s.Dropped[Drop(why).String()] = n
 	}

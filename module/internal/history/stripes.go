@@ -15,8 +15,9 @@ const (
 	stripeRows  = 2048
 	stripeSlots = 2 * stripeRows
 
-	// neighbours are how many stripes may count a request.
-	neighbours = 4
+	// keptRows is how many rows a stripe may keep when the collector takes their counts; if it has
+	// more, it forgets all. So half of the room is free for new clients while the collector works.
+	keptRows = stripeRows / 2
 
 	// crowdedRows is how full a stripe may be before the collector empties it out of turn.
 	crowdedRows = stripeRows * 3 / 4
@@ -24,7 +25,7 @@ const (
 
 // stripes count requests where they are served. A request takes the lock of one stripe, for a tenth
 // of a microsecond. If another one has that lock, it takes the next stripe's, so that it does not
-// wait. What the collector takes from all stripes adds up.
+// wait; likewise if the stripe is full. What the collector takes from all stripes adds up.
 type stripes struct {
 	seed    maphash.Seed
 	all     [numStripes]stripe
@@ -85,7 +86,7 @@ func (s *stripes) record(e *Event) bool {
 		evidence = evidenceOf(s.seed, e.Verdict.Reasons)
 	}
 	home := key >> 32
-	for i := range uint64(neighbours) {
+	for i := range uint64(numStripes) {
 		one := &s.all[(home+i)%numStripes]
 		if one.mu.TryLock() {
 			ok, rows := one.record(e, key, evidence, at)
@@ -204,9 +205,12 @@ func (d *delta) record(v *reputation.Verdict, at int64) {
 
 func apart(a, b uint8) uint8 { return max(a, b) - min(a, b) }
 
-// take appends what was counted since the last call. If reset is true, the rows begin anew. taken
-// is called with the number of requests, while nobody can count.
-func (s *stripe) take(deltas []delta, list []told, reset bool, taken func(int64)) ([]delta, []told) {
+// take appends what was counted since the last call. If reset is true or there are more than
+// keptRows, the rows begin anew, which it reports. taken is called with the number of requests,
+// while nobody can count.
+func (s *stripe) take(
+	deltas []delta, list []told, reset bool, taken func(int64),
+) (_ []delta, _ []told, anew bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, n := range s.dirty {
@@ -217,11 +221,12 @@ func (s *stripe) take(deltas []delta, list []told, reset bool, taken func(int64)
 	list, s.told = s.told, list[:0]
 	taken(s.count)
 	s.count = 0
-	if reset {
+	anew = reset || len(s.rows) > keptRows
+	if anew {
 		clear(s.slots[:])
 		s.rows = s.rows[:0]
 	}
-	return deltas, list
+	return deltas, list, anew
 }
 
 // close makes record refuse from now on.

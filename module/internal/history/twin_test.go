@@ -151,7 +151,14 @@ func TestTwin(t *testing.T) {
 		draw := events(&now, &n)
 		store, slow := &shelf{}, &twin{last: map[netip.Prefix]reputation.Verdict{}, at: map[netip.Prefix]time.Time{}}
 		k := newRig(t, Options{Dir: dir})
-		recorded := int64(0) // with the Recorder that lives
+		recorded := int64(0)                                                      // with the Recorder that lives
+		settings := Settings{Stored: func(addr netip.Addr) (netip.Prefix, bool) { // while a request is taken
+			if got, want := k.Status().Unsaved, int64(len(slow.unsafe)+len(slow.fleeting)+1); got < want {
+				rt.Fatalf("%d entries are unsaved, want %d", got, want)
+			}
+			return storedSubject(addr)
+		}}
+		k.Use(settings)
 		ambiguous := errors.New("the connection broke")
 		rt.Repeat(map[string]func(*rapid.T){
 			"record": func(t *rapid.T) {
@@ -194,6 +201,7 @@ func TestTwin(t *testing.T) {
 				slow.die()
 				age(t, dir, time.Hour)
 				k = newRig(t, Options{Dir: dir})
+				k.Use(settings)
 				k.spool.scan()
 				recorded = k.Counts().Waiting
 			},

@@ -75,9 +75,19 @@ func (l *Local) addToBatch(p place, at time.Time, size int) (tokens int, age tim
 			continue
 		}
 		if word.CompareAndSwap(old, uint64(batchOf(p.tag, min(b.counting()+n, maxBatch), 0, 0))) {
-			return n, time.Duration((now-since)&sinceMask) * time.Millisecond
+			return n, ageOf(since, now)
 		}
 	}
+}
+
+// ageOf returns how long ago a batch began. A request may have read the clock before the one that began
+// it, by up to skew: its batch is new, and not three days old.
+func ageOf(since, now uint64) time.Duration {
+	age := time.Duration((now-since)&sinceMask) * time.Millisecond
+	if age > sinceMask*time.Millisecond-skew {
+		return 0
+	}
+	return age
 }
 
 // counted removes tokens of which the store has answered.
@@ -91,8 +101,9 @@ func (l *Local) counted(p place, tokens int) {
 	}
 }
 
-// notCounted returns how many tokens of a bucket the store has not counted.
-func (l *Local) notCounted(p place) int {
+// notSent returns how many tokens of a bucket the store was not asked to count yet. Those that it is
+// counting now may be in an answer of it already, since calls overtake each other.
+func (l *Local) notSent(p place) int {
 	_, _, b := l.loadBatch(p)
-	return b.tokens() + b.counting()
+	return b.tokens()
 }

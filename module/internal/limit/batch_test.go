@@ -1,7 +1,10 @@
 package limit
 
 import (
+	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -144,4 +147,57 @@ func TestRotatingClient(t *testing.T) {
 		}
 		equal(t, "exchanges for a new client later", store.called()-before, 1)
 	})
+}
+
+// A request may have read the clock before the one that began its batch. The
+// batch is then new: one of three days ago would have been refilled, and its tokens be free.
+func TestBatchOfOvertakenRequest(t *testing.T) {
+	r := rule("40/1m")
+	l := NewLocal(1)
+	for _, earlier := range []time.Duration{time.Millisecond, time.Second, skew} {
+		at := l.began.Add(time.Hour)
+		_, p := l.take(r, client(1), at)
+		if n, _ := l.addToBatch(p, at, 2); n != 0 {
+			t.Fatalf("a batch of two was counted with %d", n)
+		}
+		if n, age := l.addToBatch(p, at.Add(-earlier), 2); n != 2 || age != 0 {
+			t.Errorf("%s earlier: %d tokens since %s, want 2 since now", earlier, n, age)
+		}
+		l.counted(p, 2)
+	}
+}
+
+// overtaking is a store whose answers overtake each other.
+type overtaking struct {
+	*shared
+	calls atomic.Int64
+}
+
+func (s *overtaking) TakeTokens(ctx context.Context, b Batch) (bool, time.Duration, error) {
+	allowed, ahead, err := s.shared.TakeTokens(ctx, b)
+	time.Sleep(time.Duration(s.calls.Add(1)*7%5) * time.Millisecond)
+	return allowed, ahead, err
+}
+
+// A client with several connections gets all of its tokens, although the answers about them overtake each other: no token
+// is counted twice.
+func TestOvertakingAnswers(t *testing.T) {
+	for _, connections := range []int{1, 2, 4, 8, 16} {
+		synctest.Test(t, func(t *testing.T) {
+			store := &overtaking{shared: newShared()}
+			l := New(NewLocal(1), store, Options{})
+			defer l.Close()
+			var passed atomic.Int64
+			var clients sync.WaitGroup
+			for range connections {
+				clients.Go(func() {
+					passed.Add(int64(passing(l, rule("20/1h"), 64/connections, time.Second)))
+				})
+			}
+			clients.Wait()
+			if passed.Load() != 20 {
+				t.Errorf("%d connections: %d requests pass, want 20", connections, passed.Load())
+			}
+		})
+	}
 }

@@ -88,8 +88,8 @@ func (l *Local) take(r Rule, s Subject, at time.Time) (Decision, place) {
 // asked the bucket is full again.
 //
 // The stricter of both buckets counts: the local one has requests that the store has not counted
-// yet, the store has those of other processes. Those of batches that it has not counted are added. A
-// request that the store refuses was counted by Take, and is subtracted again.
+// yet, the store has those of other processes. Those of a batch that it was not asked to count yet are
+// added. A request that the store refuses was counted by Take, and is subtracted again.
 func (l *Local) Apply(r Rule, s Subject, asked time.Time, allowed bool, ahead time.Duration) {
 	if r.step == 0 {
 		return
@@ -105,7 +105,7 @@ func (l *Local) Apply(r Rule, s Subject, asked time.Time, allowed bool, ahead ti
 		if !allowed {
 			full -= min(r.step, full)
 		}
-		full = max(full, min(shared+uint64(l.notCounted(p))*r.step, r.stepAt(now)+r.size()))
+		full = max(full, min(shared+uint64(l.notSent(p))*r.step, r.stepAt(now)+r.size()))
 		if full == known || bucket.CompareAndSwap(word, wordOf(p.tag, ticks(r.begin(full)))) {
 			return
 		}

@@ -18,7 +18,7 @@ import (
 // own terms decide whether a request is sent, but every attempt costs a goroutine.
 const (
 	retryAfterFailure = time.Minute
-	retryMost         = 5 * time.Minute
+	retryMost         = record.MaxPause
 )
 
 // calls holds the calls, at most one for each subject. Only requests that need a provider use it, so
@@ -207,7 +207,7 @@ func (e *Engine) askReserved(c *call, list []reservation) (origin reputation.Ori
 // have missed a record, which would cost a needless call. Update never does.
 func (e *Engine) stillDue(c *call, list []reservation) (due []*reservation) {
 	now := record.Seconds(time.Now())
-	e.Memory.Update(c.key, func(rec *record.Record) {
+	e.update(c.key, func(rec *record.Record) {
 		for i := range list {
 			if a := rec.Find(list[i].p.id); c.all || a == nil || now >= a.Due {
 				due = append(due, &list[i])
@@ -250,14 +250,14 @@ func (e *Engine) checkProvider(ctx context.Context, r reservation, addr netip.Ad
 			a = answer{err: fmt.Errorf("provider %s panicked", r.p.Source.Name), at: time.Now()}
 		}
 	}()
-	report, err := r.check(ctx, reputation.Query{Addr: addr})
+	report, err := r.check(ctx, r.p.query(addr))
 	return answer{report: report, err: err, at: time.Now()}
 }
 
 // store writes an answer to the memory. A failure does not replace an earlier answer. It only sets
 // the time of the next attempt.
 func (e *Engine) store(key record.Key, p *provider, a answer) {
-	e.Memory.Update(key, func(rec *record.Record) {
+	e.update(key, func(rec *record.Record) {
 		rec.Retain(e.ids)
 		defer rec.Retain(e.ids) // for FindAt
 		if reputation.ResultOf(a.err).Answered() {

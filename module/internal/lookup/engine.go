@@ -274,13 +274,13 @@ func (e *Engine) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration
 	defer e.scratch.Put(s)
 	origin, now := reputation.OriginNone, record.Seconds(time.Now())
 	switch {
-	case e.load(addr, s):
+	case e.load(addr, s, now):
 		origin = reputation.OriginMemory
 	case match.settled:
 		origin = reputation.OriginList
 	}
-	due, missing := e.due(addr, &s.record, now)
-	if due == 0 || match.settled {
+	due, missing := e.due(addr, match, &s.record, now)
+	if due == 0 {
 		e.Observer.CountLookup(origin)
 		return e.judge(addr, match, s, now, origin, false)
 	}
@@ -289,8 +289,23 @@ func (e *Engine) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration
 
 // load reads the record of addr from the memory, and reports whether it holds an answer or failure
 // of a provider.
-func (e *Engine) load(addr netip.Addr, s *scratch) bool {
-	return e.Memory.Get(record.KeyOf(addr), &s.record) && s.record.Answers[0].Source != 0
+func (e *Engine) load(addr netip.Addr, s *scratch, now uint32) bool {
+	return e.get(record.KeyOf(addr), &s.record, now) && s.record.Answers[0].Source != 0
+}
+
+// get is Memory.Get without what a wrong clock has left in the memory. All reads use it.
+func (e *Engine) get(key record.Key, into *record.Record, now uint32) bool {
+	found := e.Memory.Get(key, into)
+	into.DropFuture(now)
+	return found
+}
+
+// update is Memory.Update without what a wrong clock has left in the memory. All writes use it.
+func (e *Engine) update(key record.Key, change func(*record.Record)) {
+	e.Memory.Update(key, func(rec *record.Record) {
+		rec.DropFuture(record.Seconds(time.Now()))
+		change(rec)
+	})
 }
 
 // override returns the verdict on an address that needs no evidence: the operator has decided, or
@@ -316,10 +331,10 @@ func (e *Engine) override(addr netip.Addr, match *listMatch) (reputation.Verdict
 
 // due returns how many providers have to be asked about addr, and how many of them have never
 // answered.
-func (e *Engine) due(addr netip.Addr, rec *record.Record, now uint32) (due, missing int) {
+func (e *Engine) due(addr netip.Addr, match *listMatch, rec *record.Record, now uint32) (due, missing int) {
 	for i := range e.sources {
 		p := &e.sources[i]
-		if !p.covers.Has(addr) {
+		if !p.covers.Has(addr) || p.holdsBack(match) {
 			continue
 		}
 		a := rec.FindAt(i, p.id)
@@ -354,7 +369,7 @@ func (e *Engine) ask(
 	done := waits && call.wait(ctx, wait)
 	if done {
 		known := s.record
-		if e.load(addr, s) {
+		if e.load(addr, s, record.Seconds(time.Now())) {
 			origin = call.origin
 		} else {
 			s.record = known // an evicted record is no reason to know less than before

@@ -32,6 +32,7 @@ type Explanation struct {
 type ProviderAnswer struct {
 	Source     string
 	Covered    bool // the service covers the address family; it is not asked otherwise
+	HeldBack   bool // the service is not asked, because the address is on a list
 	Answered   bool
 	Failed     bool
 	Severity   float64
@@ -52,11 +53,13 @@ func (e *Engine) Explain(addr netip.Addr) Explanation {
 	var s scratch
 	origin := reputation.OriginNone
 	if !x.Reserved && e.Memory != nil {
-		if e.load(addr, &s) {
+		if e.load(addr, &s, record.Seconds(time.Now())) {
 			origin = reputation.OriginMemory
 		}
 		for i := range e.sources {
-			x.Answers = append(x.Answers, e.sources[i].unpackAnswer(addr, &s.record))
+			known := e.sources[i].unpackAnswer(addr, &s.record)
+			known.HeldBack = e.sources[i].UnlessListed && match.listed()
+			x.Answers = append(x.Answers, known)
 		}
 	}
 	v, decided := e.override(addr, match)

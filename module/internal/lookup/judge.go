@@ -24,25 +24,22 @@ func (e *Engine) judge(
 	rec := &s.record
 	s.evidence = append(s.evidence[:0], match.evidence...)
 	var t tally
-	var trust float64 // of the providers that cover addr
+	var trust float64 // of the providers that cover addr and are asked, or have answered
 	for i := range e.sources {
 		p := &e.sources[i]
 		if !p.covers.Has(addr) {
 			continue // its answer is not missing
 		}
-		trust += p.Source.Trust
 		a := rec.FindAt(i, p.id)
-		if match.settled && (a == nil || !a.Answered() || now >= a.Due) {
-			// No provider is asked when the lists settle the verdict. So no answer is missing, and
-			// an expired one would never be replaced.
+		if p.holdsBack(match) && (a == nil || !a.Answered() || now >= a.Due) {
+			// The provider is not asked. So no answer is missing, and an expired one would never be
+			// replaced.
 			continue
 		}
+		trust += p.Source.Trust
 		s.evidence = p.addEvidence(a, now, s.evidence, &t)
 	}
 	expected := match.total + trust
-	if match.settled {
-		expected = match.total + t.trust
-	}
 
 	v := reputation.Verdict{Origin: origin}
 	v.Facts = facts(rec)

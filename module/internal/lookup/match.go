@@ -21,7 +21,7 @@ type listing struct {
 // listMatch is the result for one set of lists. It is computed when an address first matches the
 // set, and shared by all requests.
 type listMatch struct {
-	exempt, denied bool
+	exempt, denied, feeds bool
 
 	// settled means that the lists alone decide: asking providers would only spend quota.
 	settled bool
@@ -33,6 +33,9 @@ type listMatch struct {
 
 	trust, total float64
 }
+
+// listed reports whether the address is on a list other than those of exempt addresses.
+func (m *listMatch) listed() bool { return m.denied || m.feeds }
 
 // settledPercent is the score from which the lists alone decide, and no provider is asked.
 const settledPercent = 90
@@ -82,6 +85,7 @@ func (e *Engine) compileSet(l *listing, set uint32) *listMatch {
 		case Deny:
 			m.denied = true
 		case Feed:
+			m.feeds = true
 			m.nature = m.nature.Merge(list.Nature)
 			m.evidence = append(m.evidence, list.evidence(l.repeats[i] >= 0))
 		}

@@ -2,6 +2,7 @@ package lookup
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
@@ -21,6 +22,13 @@ type Provider struct {
 	// ListedTTL is how long an answer with a positive severity is valid, CleanTTL how long any
 	// other one is.
 	ListedTTL, CleanTTL time.Duration
+
+	// UnlessListed means that the provider is not asked about addresses that are on a feed or denied.
+	UnlessListed bool
+
+	// SendNetwork means that the provider is asked about the first address of an IPv6 /64 in place of
+	// the address. IPv4 addresses are sent whole: an answer about a neighbour says nothing of them.
+	SendNetwork bool
 }
 
 // provider is a Provider with the values that are computed from it once.
@@ -31,11 +39,19 @@ type provider struct {
 	gate   Gate // nil if the provider is none
 }
 
+// CheckNumber returns an error if there are too many providers.
+func CheckNumber(providers int) error {
+	if providers > record.MaxAnswers {
+		return fmt.Errorf("%d providers are more than the %d that can be remembered: remove some",
+			providers, record.MaxAnswers)
+	}
+	return nil
+}
+
 // newProviders gives each provider its ID in records.
 func newProviders(list []Provider) ([]provider, error) {
-	if len(list) > record.MaxAnswers {
-		return nil, fmt.Errorf("%d providers are more than the %d that can be remembered: remove some",
-			len(list), record.MaxAnswers)
+	if err := CheckNumber(len(list)); err != nil {
+		return nil, err
 	}
 	names := make(map[record.SourceID]string, len(list))
 	providers := make([]provider, len(list))
@@ -53,6 +69,19 @@ func newProviders(list []Provider) ([]provider, error) {
 		providers[i] = provider{Provider: p, id: id, covers: p.Provider.Profile().Covers, gate: gate}
 	}
 	return providers, nil
+}
+
+// holdsBack reports whether the provider is not asked because of the lists that contain the address.
+func (p *provider) holdsBack(match *listMatch) bool {
+	return match.settled || p.UnlessListed && match.listed()
+}
+
+// query returns the question about an address.
+func (p *provider) query(addr netip.Addr) reputation.Query {
+	if p.SendNetwork && addr.Is6() {
+		addr = reputation.Subject(addr).Addr()
+	}
+	return reputation.Query{Addr: addr}
 }
 
 // ttl returns how long a report is valid.

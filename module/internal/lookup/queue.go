@@ -107,6 +107,7 @@ func (e *Engine) reserveAgain(c *call, rec *record.Record, count bool) (r reserv
 	if e.calls.closed.Load() {
 		return reserved{}
 	}
-	e.Memory.Get(c.key, rec)
-	return e.reserve(c.key, c.addr, rec, c.all, count, time.Now())
+	now := time.Now()
+	e.get(c.key, rec, record.Seconds(now))
+	return e.reserve(c.key, c.addr, rec, c.all, count, now)
 }

@@ -71,9 +71,10 @@ func (e *Engine) reserve(
 	key record.Key, addr netip.Addr, rec *record.Record, all, count bool, now time.Time,
 ) (r reserved) {
 	waits, at := false, record.Seconds(now)
+	match := e.match(addr)
 	for i := range e.sources {
 		p := &e.sources[i]
-		if !p.covers.Has(addr) {
+		if !p.covers.Has(addr) || p.UnlessListed && match.listed() {
 			continue
 		}
 		if a := rec.FindAt(i, p.id); !all && a != nil && at < a.Due {

@@ -72,7 +72,7 @@ func (e *Engine) claimAndWait(
 
 // mergeShared adds a record of the shared memory to the one in this instance's memory.
 func (e *Engine) mergeShared(key record.Key, shared *record.Record) {
-	e.Memory.Update(key, func(rec *record.Record) {
+	e.update(key, func(rec *record.Record) {
 		rec.Retain(e.ids)
 		rec.Merge(shared)
 	})
@@ -157,7 +157,7 @@ func (e *Engine) LearnFacts(addr netip.Addr, f reputation.Facts) {
 	if e.Memory == nil || reputation.IsReserved(addr) {
 		return
 	}
-	e.Memory.Update(record.KeyOf(addr), func(rec *record.Record) { rec.SetDatabaseFacts(f) })
+	e.update(record.KeyOf(addr), func(rec *record.Record) { rec.SetDatabaseFacts(f) })
 }
 
 // Forget deletes the record of the subject of addr from the memory and from the shared memory, and
@@ -184,8 +184,9 @@ func (e *Engine) ForgetUntil(key record.Key, until time.Time) {
 	if !e.Memory.Get(key, new(record.Record)) {
 		return
 	}
+	until = record.Earlier(until, time.Now()) // the clock of who has deleted it may be ahead
 	left := true
-	e.Memory.Update(key, func(rec *record.Record) { left = rec.Drop(record.Seconds(until)) })
+	e.update(key, func(rec *record.Record) { left = rec.Drop(record.Seconds(until)) })
 	if !left {
 		e.Memory.Delete(key)
 	}

@@ -52,7 +52,7 @@ func clientOf(n int) netip.Addr {
 	} else {
 		n %= regulars
 	}
-	return netip.AddrFrom4([4]byte{203, 0, byte(n >> 8), byte(n)})
+	return netip.AddrFrom4([4]byte{203, byte(n), byte(n >> 8), 7}) // each has a network, so that each has its rows
 }
 
 // record hands requests to a Recorder, no faster than it takes them, and returns when they are on disk.
@@ -83,7 +83,7 @@ func child() {
 	}
 	db.Start()
 	r := history.Open(history.Options{Dir: os.Getenv(childDir), Logger: log})
-	r.Use(history.Settings{Store: db})
+	r.Use(history.Settings{Store: db, Rows: 1 << 20})
 	r.Start()
 	for n := first; n < million; n += burst {
 		fmt.Println("begun", n+burst)
@@ -228,7 +228,7 @@ func TestAFullDisk(t *testing.T) {
 	db := open(t, server.DSN, func(db *DB) {})
 	awaitUp(t, db)
 	r := history.Open(history.Options{Dir: t.TempDir(), Logger: logger})
-	r.Use(history.Settings{Store: db, Limit: 1 << 20})
+	r.Use(history.Settings{Store: db, Limit: 1 << 20, Rows: 1 << 20})
 	r.Start()
 	t.Cleanup(func() { _ = r.Close() })
 	server.Stop()

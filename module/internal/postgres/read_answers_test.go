@@ -174,3 +174,28 @@ func TestPagesAreOfOneTime(t *testing.T) {
 		t.Errorf("%+v, %v, after %+v", moreRules, err, rules.Period)
 	}
 }
+
+// A request is found by its ID, if it was the first of its row, in the last day unless the question says otherwise.
+func TestRequests(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	row := func(id string, before time.Duration) history.Decision {
+		at := readNow.Add(-before)
+		return history.Decision{
+			Minute: at.Truncate(time.Minute), Address: netip.MustParsePrefix("203.0.113.7/32"), Rule: "block score 85",
+			Action: "block", Mode: "enforce", Count: 3, First: at, Last: at, RequestID: id, Status: "fresh",
+		}
+	}
+	l.add([]history.Decision{row("mine", time.Hour), row("mine", 30*time.Hour), row("other", time.Hour)}, nil)
+	for from, want := range map[time.Time]int{{}: 1, readNow.Add(-48 * time.Hour): 2} {
+		found, err := l.Requests(t.Context(), "mine", history.Period{From: from})
+		if err != nil || len(found.Decisions) != want || found.Decisions[0].RequestID != "mine" ||
+			found.Decisions[0].Rule != "block score 85" || !found.Decisions[0].First.Equal(readNow.Add(-time.Hour)) {
+			t.Errorf("from %s: %+v, %v", from, found, err)
+		}
+	}
+	found, err := l.Requests(t.Context(), "nobody's", history.Period{})
+	if err != nil || found.Decisions == nil || len(found.Decisions) > 0 {
+		t.Errorf("unknown: %+v, %v", found, err)
+	}
+}

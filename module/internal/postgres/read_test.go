@@ -78,6 +78,7 @@ func readQuestions(r history.Reader, p netip.Prefix) map[string]func(context.Con
 		"changes":  func(ctx context.Context) error { _, err := r.Changes(ctx, q); return err },
 		"worst":    func(ctx context.Context) error { _, err := r.Worst(ctx, history.Ranking{}); return err },
 		"networks": func(ctx context.Context) error { _, err := r.Worst(ctx, history.Ranking{Networks: true}); return err },
+		"requests": func(ctx context.Context) error { _, err := r.Requests(ctx, "an-id", history.Period{}); return err },
 		"rules":    func(ctx context.Context) error { _, err := r.Rules(ctx, history.Ranking{}); return err },
 	}
 }

@@ -196,13 +196,17 @@ func (a *readTx) decisions(q *query, from position, s span) ([]positioned, error
 		statement = decisionsOfAddress
 	}
 	return selectRows(a, statement, args, func(row pgx.CollectableRow) (positioned, error) {
-		var d history.Decision
-		var id int64
-		err := row.Scan(&d.Minute, &d.Address, &d.Host, &d.Rule, &d.Action, &d.Mode, &d.Count, &d.First, &d.Last,
-			&d.RequestID, &d.Score, &d.Status, &d.Config, &id)
-		d.Minute, d.First, d.Last = d.Minute.UTC(), d.First.UTC(), d.Last.UTC()
+		d, id, err := scanDecision(row)
 		return positioned{history.Entry{At: d.Last, Decision: &d}, position{minute: d.Minute, at: d.Last, id: id}}, err
 	})
+}
+
+// scanDecision reads a row of selectDecisions.
+func scanDecision(row pgx.CollectableRow) (d history.Decision, id int64, err error) {
+	err = row.Scan(&d.Minute, &d.Address, &d.Host, &d.Rule, &d.Action, &d.Mode, &d.Count, &d.First, &d.Last,
+		&d.RequestID, &d.Score, &d.Status, &d.Config, &id)
+	d.Minute, d.First, d.Last = d.Minute.UTC(), d.First.UTC(), d.Last.UTC()
+	return d, id, err
 }
 
 // Coverage is stored in 32 bits. The cast to numeric makes it 0.8 instead of 0.800000011920929.

@@ -55,13 +55,13 @@ func (l *Local) oweOnlyOwn() {
 // nothing since Detach, it goes on as the one that wrote the file, under its name. Otherwise it
 // keeps its own name, and adds what the other one has counted.
 func (l *Local) Attach() {
+	theirs, err := readFile(l.path) // not under mu: requests look at the counts, and the disk may be slow
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.detached {
 		return
 	}
 	l.detached = false
-	theirs, err := readFile(l.path)
 	switch {
 	case err != nil: // there is none, or OpenLocal has logged why
 	case !l.unsaved:

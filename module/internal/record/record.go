@@ -17,6 +17,18 @@ import (
 // MaxAnswers is the largest number of answers in a record, one for each provider.
 const MaxAnswers = 32
 
+// Clocks differ and can be wrong: those of this process in its past, of other instances and of Redis.
+const (
+	// Ahead is how far a time may lie in the future and still be believed.
+	Ahead = 5 * time.Minute
+
+	// MaxTTL is how long an answer is valid at most.
+	MaxTTL = 30 * 24 * time.Hour
+
+	// MaxPause is how long a provider is not asked about a subject after a failure, at most.
+	MaxPause = 5 * time.Minute
+)
+
 // Key identifies a subject in 64 bits: an IPv4 address in the lower half,
 // or the upper 64 bits of an IPv6 address. They cannot collide: IPv6
 // addresses that begin with 32 zero bits are reserved and have no record.
@@ -109,7 +121,7 @@ func Pack(source SourceID, r reputation.Report, fetched, due time.Time) Answer {
 		Confidence: uint8(math.Round(clamp(r.Confidence, 0, 1) * 100)),
 		Categories: r.Categories & categoryBits,
 		Fetched:    Seconds(fetched),
-		Due:        Seconds(due),
+		Due:        Seconds(Earlier(due, fetched.Add(MaxTTL))),
 	}
 	if !r.LastSeen.IsZero() && r.LastSeen.Before(fetched) {
 		a.SeenDays = uint8(min(fetched.Sub(r.LastSeen)/(24*time.Hour), math.MaxUint8))
@@ -123,6 +135,24 @@ func (a Answer) Answered() bool { return a.Fetched != 0 }
 // Seconds returns t in seconds since 1970, within the range of 32 bits without sign.
 func Seconds(t time.Time) uint32 {
 	return uint32(min(max(t.Unix(), 0), math.MaxUint32))
+}
+
+// Earlier returns the earlier one of two times.
+func Earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// believable reports whether a clock that is right can have made the answer until now.
+func (a *Answer) believable(now uint32) bool {
+	const ahead, pause, ttl = uint64(Ahead / time.Second), uint64(MaxPause / time.Second), uint64(MaxTTL / time.Second)
+	latest := uint64(a.Fetched) + ttl
+	if a.Failed {
+		latest = uint64(now) + pause + ahead
+	}
+	return uint64(a.Fetched) <= uint64(now)+ahead && uint64(a.Due) <= max(latest, uint64(now))
 }
 
 func clamp(v, low, high float64) float64 {
@@ -250,6 +280,28 @@ func (r *Record) Drop(until uint32) (left bool) {
 		return false
 	}
 	return true
+}
+
+// DropFuture drops the answers that only a wrong clock can have made. They would be current, and
+// replace right ones, until that time. Of a failure that would last too long, the last answer stays.
+func (r *Record) DropFuture(now uint32) {
+	for i := range r.Answers {
+		if a := &r.Answers[i]; a.Source == 0 {
+			return
+		} else if !a.believable(now) {
+			r.dropFuture(now)
+			return
+		}
+	}
+}
+
+func (r *Record) dropFuture(now uint32) {
+	r.retainIf(func(a *Answer) bool {
+		if a.Failed && a.Answered() && !a.believable(now) {
+			a.Due = 0
+		}
+		return a.believable(now)
+	})
 }
 
 // retainIf drops the answers for which keep returns false.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 )
 
 var (
@@ -25,6 +26,13 @@ var (
 
 // Count implements quota.Store. It is one exchange.
 func (c *Client) Count(ctx context.Context, calls quota.Count) (quota.Counted, error) {
+	if err := c.checkWindows(calls.Windows); err != nil {
+		return quota.Counted{}, err
+	}
+	return c.count(ctx, calls)
+}
+
+func (c *Client) count(ctx context.Context, calls quota.Count) (quota.Counted, error) {
 	call := rand.Text()
 	args := []any{calls.N, calls.Instance, call, microseconds(calls.Interval), calls.Burst, 0}
 	longest := time.Duration(0)
@@ -64,6 +72,22 @@ func (c *Client) Count(ctx context.Context, calls quota.Count) (quota.Counted, e
 		})
 	}
 	return counted, nil
+}
+
+// checkWindows refuses windows that are not present ones by the clock of Redis: with those of a wrong
+// clock, the counts of the others would begin anew.
+func (c *Client) checkWindows(windows []quota.WindowCount) error {
+	if !c.up.Load() {
+		return nil // the call fails at once
+	}
+	now := c.redisNow()
+	for _, w := range windows {
+		if now.Before(w.Start.Add(-record.Ahead)) || now.After(w.End.Add(record.Ahead)) {
+			return fmt.Errorf("%w: by the clock of Redis it is %s, not in the %s from %s: set this one's clock right",
+				errClock, readable(now), w.Period, readable(w.Start))
+		}
+	}
+	return nil
 }
 
 // TakeTokens implements limit.Store. It is one exchange.

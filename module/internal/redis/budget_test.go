@@ -148,7 +148,7 @@ func TestCounting(t *testing.T) {
 				if s.other {
 					calls.Instance = "there"
 				}
-				counted, err := c.Count(t.Context(), calls)
+				counted, err := c.count(t.Context(), calls)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -241,6 +241,18 @@ func TestOneBucket(t *testing.T) {
 	server.CLI("SET", "iprep:v1:limit:ahead", "99999999999999999")
 	if ok, full, err := clients[0].TakeTokens(t.Context(), one("ahead", 3, time.Hour)); ok || full > time.Hour || err != nil {
 		t.Errorf("%v, full in %s, %v", ok, full, err)
+	}
+	for _, foreign := range [][]string{
+		{"SET", "iprep:v1:limit:foreign", "letters"}, {"SET", "iprep:v1:limit:foreign", "nan"},
+		{"HSET", "iprep:v1:limit:foreign", "a", "b"}, {"SET", "iprep:v1:limit:foreign", "-inf"},
+	} {
+		server.CLI("DEL", "iprep:v1:limit:foreign")
+		server.CLI(foreign...)
+		for n := range 4 {
+			if ok, _, err := clients[0].TakeTokens(t.Context(), one("foreign", 3, time.Hour)); ok != (n < 3) || err != nil {
+				t.Errorf("token %d after %v: %v, %v", n+1, foreign, ok, err)
+			}
+		}
 	}
 	eventually(t, "an empty bucket fills", func() bool {
 		ok, _, err := clients[0].TakeTokens(t.Context(), one("fast", 1, 20*time.Millisecond))

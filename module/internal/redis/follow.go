@@ -25,9 +25,12 @@ var (
 	postText string
 	//go:embed purge.lua
 	purgeText string
+	//go:embed page.lua
+	pageText string
 
 	posting = goredis.NewScript(postText)
 	purging = goredis.NewScript(purgeText)
+	paging  = goredis.NewScript(pageText)
 )
 
 const (
@@ -155,7 +158,7 @@ func (f *follower) channel() string {
 // receive merges the entries of a message and of those queued behind it.
 func (f *follower) receive(m message, more <-chan message) {
 	var entries []replica.Entry
-	now := time.Now()
+	now := f.redisNow()
 	for {
 		if m.Revision == f.revision+1 {
 			f.revision = m.Revision
@@ -235,32 +238,56 @@ func (f *follower) pull(ctx context.Context) error {
 		return err
 	}
 	p := pulled{seen: map[string]mark{}}
-	for cursor := uint64(0); ; {
+	for cursor := "0"; ; {
 		var page []string
-		err := f.do(ctx, func(ctx context.Context) (err error) {
-			page, cursor, err = f.rdb.HScan(ctx, f.mapKey(), cursor, "", maxBatch).Result()
-			return err
-		})
-		if err != nil {
+		var leftOut int64
+		if cursor, page, leftOut, err = f.page(ctx, cursor); err != nil {
 			return err
 		}
-		f.sift(&p, page, time.Now())
-		if cursor == 0 {
+		p.read += len(page)/2 + int(leftOut)
+		f.sift(&p, page, f.redisNow())
+		for chunk := range slices.Chunk(p.deletable, 2*maxBatch) {
+			if _, err := f.run(ctx, purging, []string{f.mapKey()}, chunk...); err != nil {
+				return err
+			}
+		}
+		p.deletable = nil
+		if cursor == "0" {
 			break
 		}
-		if len(p.seen) >= f.maxEntries {
+		if p.read >= f.maxEntries {
 			f.ignore(&f.tooMany, fmt.Errorf("there are more than %d: see who writes to %s", f.maxEntries, f.mapKey()))
 			break
 		}
 	}
 	f.seen, f.revision, f.behind = p.seen, revision, true // entries that Redis has lost must be posted again
 	f.peer.Merge(p.entries)
-	for chunk := range slices.Chunk(p.deletable, 2*maxBatch) {
-		if _, err := f.run(ctx, purging, []string{f.mapKey()}, chunk...); err != nil {
-			return err
-		}
-	}
 	return nil
+}
+
+// page reads names and texts of the map from a cursor on. The next cursor is 0 at the end. leftOut is
+// the number of entries that are too long.
+func (f *follower) page(
+	ctx context.Context, cursor string,
+) (next string, page []string, leftOut int64, err error) {
+	answer, err := f.run(ctx, paging, []string{f.mapKey()}, cursor, maxBatch, replica.MaxName, maxText)
+	if err != nil {
+		return "", nil, 0, err
+	}
+	list, _ := answer.([]any)
+	if len(list) != 3 {
+		return "", nil, 0, fmt.Errorf("redis answered with a page of %d values", len(list))
+	}
+	next, _ = list[0].(string)
+	if leftOut = integer(list[1]); leftOut > 0 {
+		f.ignore(&f.badEntry, errTooLong)
+	}
+	fields, _ := list[2].([]any)
+	for _, field := range fields {
+		text, _ := field.(string)
+		page = append(page, text)
+	}
+	return next, page, leftOut, nil
 }
 
 // pulled is the content of a map.
@@ -268,6 +295,7 @@ type pulled struct {
 	seen      map[string]mark
 	entries   []replica.Entry
 	deletable []any // names and texts of expired or invalid entries, to be deleted
+	read      int   // how many entries were seen, valid or not
 }
 
 // sift sorts a page of names and texts into valid entries and those to be deleted.
@@ -293,7 +321,7 @@ func (f *follower) sift(p *pulled, page []string, now time.Time) {
 // post sends to Redis the entries of the peer that Redis may lack.
 func (f *follower) post(ctx context.Context) error {
 	var wanted []any
-	now := time.Now()
+	now := f.redisNow()
 	offered := make(map[string]mark)
 	for _, e := range f.peer.Entries() {
 		seen, there := f.seen[e.Name]

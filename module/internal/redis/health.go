@@ -73,6 +73,10 @@ type Status struct {
 	// Deaf is why bans of other instances arrive only after seconds, although Redis is up.
 	Deaf string `json:"deaf,omitempty"`
 
+	// Ahead is how far the clock of Redis is ahead of this instance's, in seconds, if they differ by
+	// more than a minute.
+	Ahead int `json:"clock_ahead_seconds,omitempty"`
+
 	// Addresses and Prefix are the settings of this instance. Instance is its name in Redis.
 	Addresses []string `json:"addresses"`
 	Prefix    string   `json:"prefix"`
@@ -86,6 +90,9 @@ func (c *Client) Status() Status {
 	defer h.mu.Unlock()
 	s := Status{
 		Up: c.up.Load(), Since: h.since, Addresses: c.options.Addresses, Prefix: c.options.Prefix, Instance: c.token,
+	}
+	if s.Up {
+		s.Ahead = int(c.ahead() / time.Second)
 	}
 	switch {
 	case !s.Up && h.err != nil:
@@ -112,6 +119,9 @@ func (c *Client) record(err error, probe bool) {
 	c.observe(result)
 	if err != nil {
 		c.reload(context.Background()) // returns at once; the failed server may have been replaced
+	}
+	if result == ReadOnly {
+		c.conns.closeAll() // the address may lead to another server by now, and only new connections go there
 	}
 	h := &c.health
 	h.mu.Lock()
@@ -227,7 +237,7 @@ func (c *Client) monitor(ctx context.Context) {
 
 // probeScript writes, like the other scripts: a server that answers pings may still be read-only,
 // be full, or deny this user.
-var probeScript = goredis.NewScript(`redis.call('TIME') return redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)`)
+var probeScript = goredis.NewScript(`redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000) return redis.call('TIME')`)
 
 // misplaced returns why the settings can never work with the server, or nil.
 func (c *Client) misplaced() error {
@@ -255,7 +265,10 @@ func (c *Client) probe(ctx context.Context) (err error) {
 		defer cancel()
 		// random, so that all servers of a Cluster are probed
 		key := c.key("probe:{" + strconv.Itoa(rand.IntN(16)) + "}")
-		err = probeScript.Run(exchange, c.rdb, []string{key}, c.token).Err()
+		var answer []int64
+		if answer, err = probeScript.Run(exchange, c.rdb, []string{key}, c.token).Int64Slice(); err == nil {
+			c.setClock(answer)
+		}
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -164,6 +164,8 @@ func TestStrangeSharedList(t *testing.T) {
 		"from the future":   {"version", "a1", "confirmed", "99999999999999"},
 		"without a time":    {"version", "a1"},
 		"time of letters":   {"version", "a1", "confirmed", "soon"},
+		"at no time":        {"version", "a1", "confirmed", "nan"},
+		"before all times":  {"version", "a1", "confirmed", "-9.2e18"},
 		"a foreign version": {"version", "x}:lease", "confirmed", "1"},
 	} {
 		server.CLI(append([]string{"HSET", key}, fields...)...)
@@ -172,6 +174,15 @@ func TestStrangeSharedList(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 		server.CLI("DEL", key, key+":lease")
+	}
+	for _, holder := range []string{"letters", "failed"} {
+		server.CLI("SET", key+":lease", holder) // without an end
+		if got, err := c.ClaimList(t.Context(), "list", "a", time.Hour, time.Minute); err != nil || !got.Mine {
+			t.Errorf("with a lease of %q: %+v, %v", holder, got, err)
+		}
+		if left := server.CLI("PTTL", key+":lease"); left == "-1" {
+			t.Errorf("the lease of %q stays for ever", holder)
+		}
 	}
 	server.CLI("SETRANGE", key+":a1", fmt.Sprint(feed.MaxShared), "x")
 	if text, err := c.LoadList(t.Context(), "list", "a1"); err == nil || !strings.Contains(err.Error(), "more than") {

@@ -19,6 +19,10 @@ import (
 // overwrite each other's reports. Its values are readable. The subject is in braces: a Cluster then
 // keeps all its keys on one server.
 var (
+	//go:embed fields.lua
+	fieldsText string
+	//go:embed load.lua
+	loadText string
 	//go:embed claim.lua
 	claimText string
 	//go:embed keep.lua
@@ -26,8 +30,8 @@ var (
 	//go:embed fail.lua
 	failText string
 
-	claiming = goredis.NewScript(claimText)
-	keeping  = goredis.NewScript(keepText)
+	claiming = goredis.NewScript(fieldsText + claimText)
+	keeping  = goredis.NewScript(fieldsText + keepText)
 	failing  = goredis.NewScript(failText)
 )
 
@@ -35,6 +39,9 @@ const (
 	// keepAfterDue is how long a report is stored after it was due for renewal. It still counts,
 	// with falling weight, while its source cannot answer.
 	keepAfterDue = 7 * 24 * time.Hour
+
+	// maxReport is the maximum size of a report in Redis. A longer one is not ours.
+	maxReport = 4096
 
 	// readableTime is the format of times. They are always in UTC, so that they can be compared as
 	// texts.
@@ -54,11 +61,15 @@ func (c *Client) askingKey(subject netip.Prefix, source string) string {
 func (c *Client) Load(
 	ctx context.Context, keys []record.Key, sources []string, found func(record.Key, *record.Record),
 ) error {
-	replies := make([]*goredis.SliceCmd, len(keys))
+	args := []any{maxReport}
+	for _, source := range sources {
+		args = append(args, source)
+	}
+	replies := make([]*goredis.Cmd, len(keys))
 	err := c.do(ctx, func(ctx context.Context) error {
 		_, err := c.rdb.Pipelined(ctx, func(p goredis.Pipeliner) error {
 			for i, key := range keys {
-				replies[i] = p.HMGet(ctx, c.recordKey(key.Subject()), sources...)
+				replies[i] = p.Eval(ctx, fieldsText+loadText, []string{c.recordKey(key.Subject())}, args...)
 			}
 			return nil
 		})
@@ -70,9 +81,10 @@ func (c *Client) Load(
 	var rec record.Record
 	for i, key := range keys {
 		rec.Reset()
-		for j, value := range replies[i].Val() {
+		values, _ := replies[i].Val().([]any)
+		for j, value := range values[:min(len(values), len(sources))] {
 			if text, ok := value.(string); ok {
-				restore(&rec, sources[j], text)
+				c.restore(&rec, sources[j], text)
 			}
 		}
 		if !rec.Empty() {
@@ -89,10 +101,12 @@ func (c *Client) Load(
 func (c *Client) Claim(
 	ctx context.Context, key record.Key, sources []string, lease time.Duration,
 ) (rec record.Record, mine []string, err error) {
-	subject, now := key.Subject(), time.Now()
+	subject, now := key.Subject(), c.redisNow()
 	keys := make([]string, 1, 1+len(sources))
 	keys[0] = c.recordKey(subject)
-	args := []any{c.token, lease.Milliseconds(), readable(now)}
+	args := []any{
+		c.token, lease.Milliseconds(), readable(now), readable(c.latest()), readable(now.Add(record.MaxTTL)), maxReport,
+	}
 	for _, source := range sources {
 		keys = append(keys, c.askingKey(subject, source))
 		args = append(args, source)
@@ -107,10 +121,11 @@ func (c *Client) Claim(
 	}
 	for i, source := range sources {
 		text, _ := list[2*i].(string)
-		readable := restore(&rec, source, text)
+		readable := c.restore(&rec, source, text)
 		switch follows := list[2*i+1].(type) {
 		case int64:
-			fail(&rec, record.IDOf(source), now.Add(time.Duration(follows)*time.Millisecond))
+			pause := min(time.Duration(max(follows, 0))*time.Millisecond, record.MaxPause)
+			fail(&rec, record.IDOf(source), c.now().Add(pause))
 		case string:
 			if follows == "ask" || follows == "known" && !readable {
 				mine = append(mine, source)
@@ -124,14 +139,19 @@ func (c *Client) Claim(
 func (c *Client) Store(
 	ctx context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time,
 ) error {
+	ahead := c.ahead()
+	fetched, due = fetched.Add(ahead), record.Earlier(due, fetched.Add(record.MaxTTL)).Add(ahead)
 	text, err := json.Marshal(storedOf(r, fetched, due))
+	if err == nil && len(text) > maxReport {
+		err = fmt.Errorf("it has %d bytes, %d at most can be stored", len(text), maxReport)
+	}
 	if err != nil {
 		return fmt.Errorf("encoding the report of %s: %w", source, err)
 	}
 	subject := key.Subject()
-	expiry := time.Until(due.Add(keepAfterDue)).Milliseconds()
+	expiry := due.Sub(c.redisNow()) + keepAfterDue
 	_, err = c.run(ctx, keeping, []string{c.recordKey(subject), c.askingKey(subject, source)},
-		c.token, source, text, readable(fetched), max(expiry, 1))
+		c.token, source, text, readable(fetched), max(expiry.Milliseconds(), 1), readable(c.latest()), maxReport)
 	return err
 }
 
@@ -186,7 +206,7 @@ func storedOf(r reputation.Report, fetched, due time.Time) stored {
 		s.Network = r.Facts.Network.String()
 	}
 	if !r.LastSeen.IsZero() {
-		s.Seen = readable(r.LastSeen)
+		s.Seen = readable(r.LastSeen) // by the clock of the service
 	}
 	return s
 }
@@ -199,23 +219,27 @@ func number(f float64) float64 {
 	return min(max(f, -1), 1)
 }
 
-// restore adds a stored report to the record. It returns false if the report is damaged: other
-// programs can write to Redis.
-func restore(rec *record.Record, source, text string) bool {
+// restore adds a stored report to the record. It returns false if the report is damaged or from the
+// future: other programs can write to Redis.
+func (c *Client) restore(rec *record.Record, source, text string) bool {
 	var s stored
-	if json.Unmarshal([]byte(text), &s) != nil {
+	if len(text) > maxReport || json.Unmarshal([]byte(text), &s) != nil {
 		return false
 	}
 	fetched, err := time.Parse(readableTime, s.Fetched)
-	if err != nil || fetched.Unix() <= 0 {
+	if err != nil || fetched.Unix() <= 0 || fetched.After(c.latest()) {
 		return false
 	}
 	due, err := time.Parse(readableTime, s.Due)
-	if err != nil {
+	if err != nil || due.After(fetched.Add(record.MaxTTL)) {
 		return false
 	}
+	ahead := c.ahead()
+	fetched, due = fetched.Add(-ahead), due.Add(-ahead)
 	r := reputation.Report{Severity: s.Severity, Confidence: s.Confidence, Categories: s.Categories}
-	r.LastSeen, _ = time.Parse(readableTime, s.Seen) // zero if missing
+	if seen, err := time.Parse(readableTime, s.Seen); err == nil {
+		r.LastSeen = seen.Add(-ahead)
+	}
 	r.Facts = reputation.Facts{Country: s.Country, ASN: s.ASN, Nature: s.Nature}
 	rec.Learn(record.Pack(record.IDOf(source), r, fetched, due), r.Facts)
 	return true

@@ -224,14 +224,15 @@ func TestAPersonCanReadIt(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
 	c := connect(t, server.Addr)
-	now := time.Date(2099, 11, 24, 13, 0, 0, 0, time.UTC) // so that it is not over
+	now := time.Now()
 	if err := c.Store(t.Context(), key4, "abuseipdb", bad, now, now.Add(6*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	const key = "iprep:v1:{203.0.113.7/32}:record"
-	const want = `{"severity":0.9,"confidence":0.75,"categories":["scanner","bruteforce"],"country":"NL","asn":64500,` +
+	want := `{"severity":0.9,"confidence":0.75,"categories":["scanner","bruteforce"],"country":"NL","asn":64500,` +
 		`"as_name":"Example Hosting","network":"203.0.113.0/24","nature":{"tor":false,"hosting":true},` +
-		`"seen":"2026-11-20T10:00:00Z","fetched":"2099-11-24T13:00:00Z","due":"2099-11-24T19:00:00Z"}`
+		`"seen":"2026-11-20T10:00:00Z","fetched":"` + now.UTC().Format("2006-01-02T15:04:05Z") + `",` +
+		`"due":"` + now.Add(6*time.Hour).UTC().Format("2006-01-02T15:04:05Z") + `"}`
 	if got := server.CLI("HGET", key, "abuseipdb"); got != want {
 		t.Errorf("the value is\n%s, want\n%s", got, want)
 	}
@@ -252,11 +253,25 @@ func FuzzRestore(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		var rec record.Record
-		restore(&rec, "abuseipdb", text)
+		(&Client{now: time.Now}).restore(&rec, "abuseipdb", text)
 		for _, a := range rec.Answers {
 			if a.Severity < -100 || a.Severity > 100 || a.Confidence > 100 || a.Source != 0 && !a.Answered() {
 				t.Errorf("%q becomes %+v", text, a)
 			}
 		}
 	})
+}
+
+// A mark without an end, which no instance has put up, keeps nobody from asking.
+func TestForeignMark(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	c := connect(t, server.Addr)
+	for _, holder := range []string{"letters", "failed"} {
+		server.CLI("SET", "iprep:v1:{203.0.113.7/32}:asking:abuseipdb", holder)
+		_, mine, err := c.Claim(t.Context(), key4, []string{"abuseipdb"}, time.Minute)
+		if err != nil || len(mine) != 1 {
+			t.Errorf("with a mark of %q: %v, %v", holder, mine, err)
+		}
+	}
 }

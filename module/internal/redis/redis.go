@@ -93,6 +93,10 @@ type Client struct {
 
 	maxEntries int // per map; tests set it
 
+	now   func() time.Time // this instance's clock; tests set it
+	clock atomic.Pointer[clock]
+	conns connections
+
 	up     atomic.Bool
 	health health
 	stop   context.CancelFunc
@@ -138,6 +142,7 @@ func Open(o Options) (*Client, error) {
 		timeout: o.Timeout,
 		log:     o.Logger,
 		observe: o.Observe,
+		now:     time.Now,
 
 		maxEntries: replica.MaxEntries,
 	}
@@ -189,11 +194,11 @@ func isUndialable(address string) bool {
 
 // connect returns the library's client, and a function that reloads the topology of a Cluster. The
 // library alone would use a lost master for a minute.
-func (o *Options) connect() (goredis.UniversalClient, func(context.Context)) {
+func (o *Options) connect(conns *connections) (goredis.UniversalClient, func(context.Context)) {
 	if !o.Cluster {
-		return goredis.NewUniversalClient(o.universal()), func(context.Context) {}
+		return goredis.NewUniversalClient(o.universal(conns)), func(context.Context) {}
 	}
-	options := o.universal().Cluster()
+	options := o.universal(conns).Cluster()
 	options.ClusterStateReloadInterval = clusterReload
 	cluster := goredis.NewClusterClient(options)
 	return cluster, cluster.ReloadState
@@ -204,7 +209,7 @@ const clusterReload = 10 * time.Second
 
 // universal returns the options of the library. They differ from its defaults mostly because no
 // request waits for Redis as long as the library would.
-func (o *Options) universal() *goredis.UniversalOptions {
+func (o *Options) universal(conns *connections) *goredis.UniversalOptions {
 	useLogger(o.Logger)
 	u := &goredis.UniversalOptions{
 		Addrs:            o.Addresses,
@@ -214,8 +219,14 @@ func (o *Options) universal() *goredis.UniversalOptions {
 		SentinelPassword: o.SentinelPassword,
 		DB:               o.Database,
 		TLSConfig:        o.TLS,
-		ClientName:       "caddy-ip-reputation",
 		PoolSize:         o.PoolSize,
+		Dialer:           conns.dialer(o.Timeout, o.TLS),
+
+		// a server may refuse names, and works all the same; with ClientName, connecting would fail
+		OnConnect: func(ctx context.Context, conn *goredis.Conn) error {
+			_ = conn.ClientSetName(ctx, "caddy-ip-reputation").Err()
+			return nil
+		},
 
 		// without these, a refused connection takes 1.7 s to fail, and a silent server outlasts the
 		// context's deadline
@@ -259,7 +270,7 @@ func (c *Client) Start() {
 	if c.stop != nil || c.health.closed {
 		return
 	}
-	c.rdb, c.reload = c.options.connect()
+	c.rdb, c.reload = c.options.connect(&c.conns)
 	ctx, cancel := context.WithCancel(context.Background())
 	c.stop = cancel
 	c.done.Go(func() { c.monitor(ctx) })

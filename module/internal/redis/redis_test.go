@@ -284,6 +284,7 @@ func TestFaultsAreTold(t *testing.T) {
 		want  Result
 	}{
 		"read only":   {"-READONLY You can't write against a read only replica.", ReadOnly},
+		"read only 6": {"-ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -READONLY You can't write.", ReadOnly},
 		"full":        {"-OOM command not allowed when used memory > 'maxmemory'.", Full},
 		"permissions": {"-NOPERM this user has no permissions to run the 'evalsha' command", Denied},
 		"in a script": {"-ERR ACL failure in script: User caddy has no permissions to access the key", Denied},

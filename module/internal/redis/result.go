@@ -75,6 +75,7 @@ var causes = []struct{ text, cure string }{
 	{"MOVED ", "the server is part of a Redis Cluster: write `cluster`"},
 	{"unknown command", "the server does not know our commands: is it a Sentinel, which needs `sentinel <master>`?"},
 	{"redis: nil", "the Sentinels know no master of this name: compare it with `sentinel`"},
+	{"redis answered with", "see whether it is Redis that answers at this address, and who else writes to `prefix`"},
 	{"sentinel", "look at the Sentinels, and whether they ask for `sentinel_password`"},
 	{"DB index is out of range", "the server has fewer databases: write a lower `database`"},
 	{"CLUSTERDOWN", "some of the Cluster's slots have no server: look at `redis-cli cluster info`"},
@@ -101,7 +102,7 @@ func ResultOf(err error) Result {
 		return Skipped
 	case goredis.IsAuthError(err), goredis.IsPermissionError(err), errors.Is(err, errCredentials), deniedInScript(err):
 		return Denied
-	case goredis.IsReadOnlyError(err):
+	case goredis.IsReadOnlyError(err), readOnlyInScript(err):
 		return ReadOnly
 	case goredis.IsOOMError(err):
 		return Full
@@ -124,6 +125,14 @@ func deniedInScript(err error) bool {
 	text := server.Error()
 	return strings.HasPrefix(text, "ERR ACL failure in script") ||
 		strings.HasPrefix(text, "ERR The user executing the script")
+}
+
+// readOnlyInScript reports whether a script tried to write to a replica. Before Redis 7, the error has
+// another beginning.
+func readOnlyInScript(err error) bool {
+	var server goredis.Error
+	return errors.As(err, &server) && strings.HasPrefix(server.Error(), "ERR Error running script") &&
+		strings.Contains(server.Error(), "-READONLY ")
 }
 
 // errCredentials marks an error of Options.Credentials.

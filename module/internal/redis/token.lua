@@ -11,7 +11,8 @@ local each = period / tonumber(ARGV[1])
 local time = redis.call('TIME')
 -- numbers are floating point here: counting from 2026 leaves enough digits for fractions of a microsecond
 local now = (time[1] - 1767225600) * 1000000 + time[2]
-local full = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now - tonumber(ARGV[4]))
+-- what others wrote in its place is no bucket; "nan" is larger than no number if it comes second
+local full = math.max(now - tonumber(ARGV[4]), tonumber(redis.pcall('GET', KEYS[1])) or 0)
 -- a server that has taken over may have another clock: a bucket is never less than empty
 full = math.max(math.min(full + (count - 1) * each, now + period), now)
 local allowed, after = 1, full + each

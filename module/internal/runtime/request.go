@@ -37,7 +37,7 @@ func RequestIDOf(ctx context.Context) string {
 	}
 	known, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
 	if v, ok := known[VisitKey].(interface{ RequestID() string }); ok {
-		if id := v.RequestID(); wellFormed(id) { // other modules can set variables, too
+		if id := v.RequestID(); WellFormed(id) { // other modules can set variables, too
 			return id
 		}
 	}
@@ -47,7 +47,7 @@ func RequestIDOf(ctx context.Context) string {
 // RequestID returns the correlation ID of a request: the one it came with, if a trusted proxy vouches for it and it is
 // well-formed, else a new one.
 func RequestID(r *http.Request, vars Vars) string {
-	if values := r.Header["X-Request-Id"]; len(values) == 1 && wellFormed(values[0]) && vars.FromTrustedProxy() {
+	if values := r.Header["X-Request-Id"]; len(values) == 1 && WellFormed(values[0]) && vars.FromTrustedProxy() {
 		return values[0]
 	}
 	var raw [16]byte
@@ -61,8 +61,8 @@ func RequestID(r *http.Request, vars Vars) string {
 // maxRequestID is the length of the longest inbound correlation ID that is taken over.
 const maxRequestID = 128
 
-// wellFormed reports whether an inbound correlation ID can go into headers and logs as it is.
-func wellFormed(id string) bool {
+// WellFormed reports whether a correlation ID can go into headers and logs as it is.
+func WellFormed(id string) bool {
 	if id == "" || len(id) > maxRequestID {
 		return false
 	}

@@ -13,7 +13,7 @@ func TestWellFormedRequestIDs(t *testing.T) {
 		"": false, "a b": false, "a\tb": false, "a\"b": false, "a,b": false, "a;b": false, "é": false, "a\x00": false,
 		strings.Repeat("a", 129): false,
 	} {
-		if got := wellFormed(id); got != want {
+		if got := WellFormed(id); got != want {
 			t.Errorf("%q: got %t", id, got)
 		}
 	}
@@ -24,7 +24,7 @@ func TestNewRequestIDsDiffer(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	for range 1000 {
 		id := RequestID(r, nil)
-		if len(id) != 32 || !wellFormed(id) || seen[id] {
+		if len(id) != 32 || !WellFormed(id) || seen[id] {
 			t.Fatalf("bad or repeated ID %q", id)
 		}
 		seen[id] = true

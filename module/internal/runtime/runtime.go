@@ -41,6 +41,7 @@ type Runtime struct {
 	Lists        *Lists
 	ListNames    []string      // by position in the lists
 	ListMeanings []lookup.List // what being on a list means, likewise
+	ListsShown   []string      // with the file or the host that it comes from, likewise
 	Overrides    *ban.Store
 	Tombstones   *tombstone.Store // nil without Redis
 	Memory       *Memory          // nil without providers

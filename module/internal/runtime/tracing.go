@@ -315,6 +315,14 @@ func (h tracedHistory) Rules(ctx context.Context, r history.Ranking) (history.Ru
 	return answer, err
 }
 
+// Requests implements history.Reader.
+func (h tracedHistory) Requests(ctx context.Context, id string, p history.Period) (history.Requests, error) {
+	ctx, end := traceHistory(ctx, "requests")
+	answer, err := h.Reader.Requests(ctx, id, p)
+	end(err)
+	return answer, err
+}
+
 // Interface guards
 var (
 	_ history.Reader = tracedHistory{}

@@ -43,7 +43,7 @@ func decode(data []byte, now time.Time) (list []Tombstone, err error) {
 		return nil, err
 	}
 	for _, r := range raw {
-		t, parseErr := parse(r, now)
+		t, parseErr := parse(r)
 		switch {
 		case parseErr != nil:
 			err = fmt.Errorf("an entry is not usable: %w", parseErr)

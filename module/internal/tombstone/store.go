@@ -151,6 +151,7 @@ func (s *Store) Entries() []replica.Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
+	s.correct(now)
 	entries := make([]replica.Entry, 0, s.all.Len())
 	for _, t := range s.all.All() {
 		if !t.Pending && !t.expired(now) {
@@ -158,6 +159,21 @@ func (s *Store) Entries() []replica.Entry {
 		}
 	}
 	return entries
+}
+
+// correct makes tombstones of the future present ones: the others would not take them. The caller
+// holds s.mu.
+func (s *Store) correct(now time.Time) {
+	corrected := false
+	for _, t := range s.all.All() {
+		if t.ofFuture(now) {
+			s.all.Put(t.madeNow(now))
+			corrected = true
+		}
+	}
+	if corrected {
+		s.save()
+	}
 }
 
 // Changed implements replica.Peer.

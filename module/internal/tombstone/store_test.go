@@ -398,3 +398,27 @@ func TestTwoProcessesWithOneFile(t *testing.T) {
 		t.Errorf("%d are on disk after a change of the first process, which has left", n)
 	}
 }
+
+// TestDeletionOfTheFuture proves that a deletion of an instance whose clock was a year ahead reaches the others once the
+// clock is right, after a restart too.
+func TestDeletionOfTheFuture(t *testing.T) {
+	for name, restart := range map[string]bool{"running": false, "restarted": true} {
+		t.Run(name, func(t *testing.T) {
+			a, b := start(t, filepath.Join(t.TempDir(), "forgets.json")), start(t, "")
+			a.wait(365 * 24 * time.Hour)
+			a.Add(subject, a.clock(), false)
+			b.Merge(a.Entries())
+			if len(b.forgotten) > 0 {
+				t.Fatal("a deletion of the future is taken")
+			}
+			a.wait(-365 * 24 * time.Hour)
+			if restart {
+				a.restart()
+			}
+			b.Merge(a.Entries())
+			if len(b.forgotten) != 1 || b.forgotten[0].Subject != subject || !b.forgotten[0].At.Equal(noon) {
+				t.Errorf("%+v", b.forgotten)
+			}
+		})
+	}
+}

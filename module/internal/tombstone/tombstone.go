@@ -63,6 +63,19 @@ func (t Tombstone) expires() time.Time { return t.At.Add(lifetime).Truncate(time
 
 func (t Tombstone) expired(now time.Time) bool { return t.expires().Before(now) }
 
+// ofFuture reports whether t was made by a clock that was ahead, so far that other instances do not
+// take it.
+func (t Tombstone) ofFuture(now time.Time) bool {
+	latest := now.Add(replica.MaxAhead)
+	return t.At.After(latest) || time.UnixMilli(t.Version).After(latest)
+}
+
+// madeNow returns t as if it were made now. More is forgotten then, never less.
+func (t Tombstone) madeNow(now time.Time) Tombstone {
+	t.At, t.Version = now.UTC().Truncate(time.Second), now.UnixMilli()
+	return t
+}
+
 // entry returns t as a replica entry.
 func (t Tombstone) entry() replica.Entry {
 	t.Pending = false
@@ -75,11 +88,14 @@ func parseEntry(e replica.Entry, now time.Time) (Tombstone, error) {
 	if err := e.Check(now); err != nil {
 		return Tombstone{}, err
 	}
-	t, err := parse(e.Value, now)
+	t, err := parse(e.Value)
 	if err != nil {
 		return Tombstone{}, err
 	}
 	t.Pending = false
+	if t.ofFuture(now) {
+		return Tombstone{}, fmt.Errorf("it is of %s: compare the clocks of the instances", t.At.Format(time.RFC3339))
+	}
 	if t.Subject.String() != e.Name || t.Version != e.Version {
 		return Tombstone{}, fmt.Errorf("it is version %d of %s, not %d", t.Version, t.Subject, e.Version)
 	}
@@ -87,7 +103,7 @@ func parseEntry(e replica.Entry, now time.Time) (Tombstone, error) {
 }
 
 // parse parses one tombstone.
-func parse(text []byte, now time.Time) (Tombstone, error) {
+func parse(text []byte) (Tombstone, error) {
 	if len(text) > maxLine {
 		return Tombstone{}, fmt.Errorf("it has %d bytes, %d at most can be a tombstone", len(text), maxLine)
 	}
@@ -99,8 +115,8 @@ func parse(text []byte, now time.Time) (Tombstone, error) {
 	switch {
 	case !t.Subject.IsValid():
 		return Tombstone{}, errors.New("the subject is missing")
-	case t.At.Year() < 1970 || t.At.After(now.Add(replica.MaxAhead)):
-		return Tombstone{}, fmt.Errorf("it is of %s: compare the clocks of the instances", t.At.Format(time.RFC3339))
+	case t.At.Year() < 1970 || t.At.After(replica.LastTime):
+		return Tombstone{}, fmt.Errorf("it is of %s, which is no time of a clock", t.At.Format(time.RFC3339))
 	}
 	return t, replica.CheckVersion(t.Version)
 }

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -88,7 +89,15 @@ type Endpoint struct {
 // Options returns the Caddyfile options that all providers with an Endpoint have, to stand before the provider's own:
 // `url <address>`. Errors quote the example, which is a text such as "an address such as https://api.acme.example/v1".
 func (e *Endpoint) Options(example string) []option.Option {
-	return []option.Option{option.Once("url", option.Text(&e.URL, example))}
+	return []option.Option{option.Once("url", option.Text(&e.URL, example), func() error {
+		if strings.Contains(e.URL, "{") {
+			return nil // placeholders are resolved when the configuration is loaded
+		}
+		if _, err := parseBase(e.URL, "https://api.example.com"); err != nil {
+			return fmt.Errorf("reading the url: %w", err)
+		}
+		return nil
+	})}
 }
 
 // Open resolves the settings and creates the transport. It opens no connection. Call it in

@@ -50,8 +50,8 @@ type Account struct {
 
 func (a *Account) options() []option.Option {
 	return []option.Option{
-		option.Once("region", option.Text(&a.Region, "eu-central-1")),
-		option.Once("endpoint", option.Text(&a.Endpoint, exampleEndpoint)),
+		option.Once("region", option.Text(&a.Region, "eu-central-1"), guest.Literal(&a.Region, checkRegion)),
+		option.Once("endpoint", option.Text(&a.Endpoint, exampleEndpoint), guest.Literal(&a.Endpoint, checkEndpoint)),
 		option.Once("profile", option.Text(&a.Profile, "production")),
 	}
 }
@@ -104,19 +104,35 @@ func (a Account) openAccount(ctx caddy.Context, name string) (*account, error) {
 		}
 		o.region = parsed.Region
 	}
-	if o.region != "" && !regionForm.MatchString(o.region) {
-		return nil, fmt.Errorf("region %q is none: use one like eu-central-1", o.region)
+	if o.region != "" {
+		if err := checkRegion(o.region); err != nil {
+			return nil, err
+		}
 	}
 	if o.endpoint == "" {
 		return o, nil
 	}
-	if err := guest.CheckURL(o.endpoint, exampleEndpoint); err != nil {
-		return nil, fmt.Errorf("reading the endpoint: %w", err)
+	if err := checkEndpoint(o.endpoint); err != nil {
+		return nil, err
 	}
 	if guest.Unencrypted(o.endpoint) {
 		ctx.Slogger().Warn("secrets come from AWS without encryption: use an endpoint that begins with https://")
 	}
 	return o, nil
+}
+
+func checkRegion(region string) error {
+	if !regionForm.MatchString(region) {
+		return fmt.Errorf("region %q is none: use one like eu-central-1", region)
+	}
+	return nil
+}
+
+func checkEndpoint(endpoint string) error {
+	if err := guest.CheckURL(endpoint, exampleEndpoint); err != nil {
+		return fmt.Errorf("reading the endpoint: %w", err)
+	}
+	return nil
 }
 
 // resolve resolves a setting that is not a secret.

@@ -157,7 +157,8 @@ func expiration(policies []types.ParameterInlinePolicy) (at time.Time) {
 //	    profile  <profile>
 //	}
 func (p *ParameterStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return guest.Read(d, guest.Name{Word: "path or ARN", Example: "/prod/abuseipdb", To: &p.Path},
+	check := func(path string) error { return checkName(path, "ssm") }
+	return guest.Read(d, guest.Name{Word: "path or ARN", Example: "/prod/abuseipdb", To: &p.Path, Check: check},
 		append([]option.Option{
 			option.Once("field", option.Text(&p.Field, "api_key")),
 		}, p.options()...)...)

@@ -142,7 +142,8 @@ func (s *SecretsManager) describe(ctx context.Context, client *secretsmanager.Cl
 //	    profile       <profile>
 //	}
 func (s *SecretsManager) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return guest.Read(d, guest.Name{Word: "name or ARN", Example: "prod/abuseipdb", To: &s.Name},
+	check := func(name string) error { return checkName(name, "secretsmanager") }
+	return guest.Read(d, guest.Name{Word: "name or ARN", Example: "prod/abuseipdb", To: &s.Name, Check: check},
 		append([]option.Option{
 			option.Once("field", option.Text(&s.Field, "api_key")),
 			option.Once("version_stage", option.Text(&s.VersionStage, "AWSPREVIOUS")),

@@ -194,13 +194,26 @@ func (v *Vault) resolvePath() (err error) {
 	if v.field == "" {
 		v.field = defaultField
 	}
-	if v.mount == "" {
-		v.mount, _, _ = strings.Cut(v.name, "/")
+	v.mount, v.path, err = split(v.name, v.mount)
+	return err
+}
+
+// split returns the mount of a secret, by default the first part of its name, and its path there.
+func split(name, mount string) (_, path string, err error) {
+	if mount == "" {
+		mount, _, _ = strings.Cut(name, "/")
 	}
-	var found bool
-	if v.path, found = strings.CutPrefix(v.name, v.mount+"/"); !found || !isPath(v.path) || !isPath(v.mount) {
-		return fmt.Errorf("the path %q does not name a mount, here %q, and a secret in it: write it like %s",
-			v.name, v.mount, examplePath)
+	path, found := strings.CutPrefix(name, mount+"/")
+	if !found || !isPath(path) || !isPath(mount) {
+		return "", "", fmt.Errorf("the path %q does not name a mount, here %q, and a secret in it: write it like %s",
+			name, mount, examplePath)
+	}
+	return mount, path, nil
+}
+
+func checkAddress(address string) error {
+	if err := guest.CheckURL(address, exampleURL); err != nil {
+		return fmt.Errorf("reading the address: %w", err)
 	}
 	return nil
 }
@@ -232,8 +245,8 @@ func (v *Vault) connect(ctx caddy.Context) (*api.Client, error) {
 	} else if config.AgentAddress != "" {
 		config.Address = config.AgentAddress
 	}
-	if err := guest.CheckURL(config.Address, exampleURL); err != nil {
-		return nil, fmt.Errorf("reading the address: %w", err)
+	if err := checkAddress(config.Address); err != nil {
+		return nil, err
 	}
 	if guest.Unencrypted(config.Address) {
 		ctx.Slogger().Warn("credentials for Vault are sent without encryption: use an address that " +
@@ -291,7 +304,7 @@ func (v *Vault) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	var role AppRole
 	var pod Kubernetes
 	err := guest.Read(d, guest.Name{Word: "path", Example: examplePath, To: &v.Path},
-		option.Once("address", option.Text(&v.Address, exampleURL)),
+		option.Once("address", option.Text(&v.Address, exampleURL), guest.Literal(&v.Address, checkAddress)),
 		option.Once("mount", option.Text(&v.Mount, "secret")),
 		option.Once("field", option.Text(&v.Field, "api_key")),
 		option.Once("version", option.Text(&version, "3"), func() error { return v.setVersion(version) }),
@@ -321,6 +334,12 @@ func (v *Vault) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		v.Kubernetes.JWT = jwt
 	}
 	if err := v.checkLogin(); err != nil {
+		return d.Errf("vault: %w", err)
+	}
+	if strings.Contains(v.Path+v.Mount, "{") {
+		return nil // known when the configuration is loaded
+	}
+	if _, _, err := split(v.Path, v.Mount); err != nil {
 		return d.Errf("vault: %w", err)
 	}
 	return nil

@@ -26,6 +26,9 @@ type Name struct {
 
 	// To is the field to set.
 	To *string
+
+	// Check returns what is wrong with a name that has no placeholders. Default: every name is right.
+	Check func(name string) error
 }
 
 // Read reads the configuration of one secret: the word of the store, the name of the secret, and a
@@ -38,6 +41,11 @@ func Read(d *caddyfile.Dispenser, name Name, options ...option.Option) error {
 		return d.Errf("%s needs the %s of the secret, such as %s", store, name.Word, name.Example)
 	}
 	*name.To = d.Val()
+	if name.Check != nil {
+		if err := Literal(name.To, name.Check)(); err != nil {
+			return d.WrapErr(err)
+		}
+	}
 	if d.NextArg() {
 		return d.Errf("%s takes one %s, such as %s: put options into a block { }, one a line",
 			store, name.Word, name.Example)
@@ -84,6 +92,17 @@ func Resolve(what, text string) (string, error) {
 			what)
 	}
 	return value, nil
+}
+
+// Literal is the check of an option whose value may have placeholders, which are resolved when the
+// configuration is loaded: a value without any can be checked while the Caddyfile is read.
+func Literal(value *string, check func(string) error) func() error {
+	return func() error {
+		if *value == "" || strings.Contains(*value, "{") {
+			return nil
+		}
+		return check(*value)
+	}
 }
 
 // Info logs a message with attributes to the process's log. The log of the configuration is not

@@ -34,7 +34,7 @@ func TestReadInside(t *testing.T) {
 		t.Fatal(d.Val())
 	}
 	var name, field string
-	if err := Read(d, Name{"name", "x", &name}, option.Once("field", option.Text(&field, "y"))); err != nil {
+	if err := Read(d, Name{Word: "name", Example: "x", To: &name}, option.Once("field", option.Text(&field, "y"))); err != nil {
 		t.Fatal(err)
 	}
 	if name != "a" || field != "b" || !d.NextBlock(0) || d.Val() != "rest" {
