@@ -102,6 +102,7 @@ var examples = map[string]example{
 	"App.providers": {line: "provider abuseipdb", in: inService},
 	"App.wait":      {line: "wait 50ms"},
 	"App.memory":    {line: "memory 500000"},
+	"App.nat64":     {line: "nat64 2001:db8:64::/96"},
 	"App.redis":     {line: "redis redis.example.com:6379"},
 	"App.history":   {line: "history {env.DATABASE_URL}"},
 	"App.sentry":    {line: "sentry {env.SENTRY_DSN}"},

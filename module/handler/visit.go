@@ -100,14 +100,14 @@ func (v *visit) lookUp(r *http.Request, vars runtime.Vars, wait time.Duration, e
 		v.waited = time.Since(began)
 	}
 	if reputation.IsClassE(v.client) {
-		v.lookedUpPseudo(vars)
+		v.judgePseudo(vars)
 	}
 	rt.Suspects.Sample(r, vars, v.client, v.verdict.Status, rt.Logger)
 }
 
-// lookedUpPseudo exempts an address of 240.0.0.0/4 like others that are reserved, unless a trusted proxy has made it up for a
-// visitor, or the operator has denied or banned it.
-func (v *visit) lookedUpPseudo(vars runtime.Vars) {
+// judgePseudo exempts an address of 240.0.0.0/4 like others that are reserved, unless a trusted proxy has made it up
+// for a visitor, or the operator has denied or banned it.
+func (v *visit) judgePseudo(vars runtime.Vars) {
 	if vars.FromTrustedProxy() {
 		v.runtime.Suspects.CountPseudo(v.runtime.Logger)
 	} else if v.known == nil && policy.Unwanted(&v.verdict) == "" {

@@ -51,8 +51,8 @@ func IsReserved(addr netip.Addr) bool {
 	return !addr.IsValid() || addr.As16()[0]&0xe0 != 0x20 // on the Internet, only 2000::/3 is in use
 }
 
-// IsClassE reports whether addr is in 240.0.0.0/4, which was reserved for a use that never came. No client on the Internet
-// has such an address. Cloudflare's pseudo IPv4 makes one from a visitor's IPv6 address.
+// IsClassE reports whether addr is in 240.0.0.0/4, the broadcast address left out. No client on the Internet has such an
+// address; Cloudflare's Pseudo IPv4 makes one from a visitor's IPv6 address.
 func IsClassE(addr netip.Addr) bool {
 	return addr.Is4() && addr.As4()[0] >= 240 && addr != broadcast
 }

@@ -69,8 +69,8 @@ func (n NAT64) UnmapPrefix(p netip.Prefix) netip.Prefix {
 	return netip.PrefixFrom(embedded(p.Addr(), around.Bits()), bits)
 }
 
-// Listed returns a range of a list as clients are looked up in it: masked, and unmapped. Lists of bogons have the whole of
-// NAT64, which is not the whole of IPv4.
+// Listed returns a range of a list as clients are looked up in it: masked, and unmapped. Lists of bogons have the whole
+// of NAT64, which is not the whole of IPv4.
 func Listed(p netip.Prefix) netip.Prefix {
 	p = p.Masked()
 	if unmapped := NAT64(nil).UnmapPrefix(p); p.Addr().Is4In6() || !TooWide(unmapped) {

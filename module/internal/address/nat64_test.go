@@ -103,7 +103,11 @@ func TestParseNAT64(t *testing.T) {
 		"2001:db8::/96 2001:db8::/96":      "overlaps",
 	} {
 		n, err := ParseNAT64(strings.Fields(words))
-		if want == "" && (err != nil || len(n) != len(strings.Fields(words))) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if (want == "") != (err == nil) || !strings.Contains(got, want) || err == nil && len(n) != len(strings.Fields(words)) {
 			t.Errorf("%q: %v, %v; want %q", words, n, err, want)
 		}
 	}
@@ -138,14 +142,14 @@ func TestNAT64Property(t *testing.T) {
 				t.Fatalf("%s alone is %s", written, single)
 			}
 		}
-		// of a range, the first and the last address are those of the IPv4 range
+		// a range has an address if and only if the IPv4 range has
 		wide := netip.PrefixFrom(embed(p, v4), rapid.IntRange(p.Bits(), 128).Draw(t, "bits")).Masked()
 		narrow := n.UnmapPrefix(wide)
 		if !narrow.Addr().Is4() || !narrow.Contains(v4) || narrow != narrow.Masked() {
 			t.Fatalf("%s is %s, want a range of %s", wide, narrow, v4)
 		}
-		if other := embed(p, v4.Next()); v4.Next().IsValid() && wide.Contains(other) != narrow.Contains(v4.Next()) {
-			t.Fatalf("%s has %s, but %s does not agree", wide, other, narrow)
+		if next := v4.Next(); next.IsValid() && wide.Contains(embed(p, next)) != narrow.Contains(next) {
+			t.Fatalf("of the address after %s, %s and %s do not agree", v4, wide, narrow)
 		}
 		foreign := netip.AddrFrom16([16]byte{0x2a, 1, raw[2], raw[3], 15: raw[15]})
 		if got := n.Unmap(foreign); got != foreign {

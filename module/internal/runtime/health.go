@@ -29,8 +29,10 @@ func ServingFor(r *http.Request) *Runtime {
 func (rt *Runtime) State(now time.Time) health.State {
 	s := health.State{
 		Unused: !rt.used, Sites: rt.sites, Rules: rt.rules,
-		Clients: health.Clients{Finding: rt.Suspects.Finding(now), Chosen: rt.Suspects.UnstrictServers(), Pseudo: rt.Suspects.Pseudo()},
-		Keys:    rt.Keys(now), LocalShare: rt.LocalShare,
+		Clients: health.Clients{
+			Finding: rt.Suspects.Finding(now), Chosen: rt.Suspects.UnstrictServers(), Pseudo: rt.Suspects.Pseudo(),
+		},
+		Keys: rt.Keys(now), LocalShare: rt.LocalShare,
 	}
 	if rt.Folder != nil {
 		s.Folder = rt.Folder.state()
