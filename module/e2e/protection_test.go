@@ -147,6 +147,7 @@ func TestRulesThatNeverHold(t *testing.T) {
 		object{"action": "block", "category": []any{"spam", "scanner"}},
 		object{"action": "block", "asn": []any{64500}},
 		object{"action": "block", "source": []any{"mine", "ban"}},
+		object{"action": "block", "score": "85"},
 	}
 	c.next = []any{object{"handler": "subroute", "routes": []any{
 		object{
@@ -154,11 +155,14 @@ func TestRulesThatNeverHold(t *testing.T) {
 			"handle": []any{object{"handler": "static_response", "status_code": 451}},
 		},
 		object{"match": []any{object{"expression": "ip_reputation('nature tor')"}}, "handle": []any{object{"handler": "static_response"}}},
+		// said once, however many sites import the same rules
+		object{"match": []any{object{"expression": "ip_reputation('nature tor')"}}, "handle": []any{object{"handler": "static_response"}}},
 	}}}
 	r := startCaddy(t, c)
 	want := []string{
 		"rule 1 (drop) can never hold: category ddos: ", "rule 3 (block) can never hold: asn 64500: ",
 		"a matcher can never hold: country AT: ", "a matcher can never hold: nature tor: ",
+		"rule 5 (block) can never hold: score 85: ",
 	}
 	status := r.ask(t, http.MethodGet, "status", "").body
 	for _, text := range want {

@@ -26,7 +26,7 @@ func (l *list) validate(c received, loaded bool, before int) error {
 		return refuse(ResultUnparsable, "%d of %d lines are wrong; %w", c.Wrong, good+c.Wrong,
 			c.FirstWrong)
 	case lines == 0 && !l.spec.AllowEmpty:
-		return refuse(ResultEmpty, "the list is empty")
+		return refuse(ResultEmpty, "the list is empty; if that is right, write `allow_empty` into the feed")
 	case l.spec.kind() == KindURL && loaded && before >= minGuarded &&
 		float64(lines) < float64(before)*(1-*l.spec.MaxShrink) && !l.copyRemoved():
 		cure := "restart"

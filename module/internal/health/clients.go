@@ -36,7 +36,8 @@ func CureOf(f clients.Finding) string {
 			// the address of a gateway, a node or a load balancer, in place of the visitor's
 			return "private addresses are never judged: if a proxy is in front, name it in `trusted_proxies`; " +
 				"with Docker, set `userland-proxy` to false or use the network of the host; " +
-				"with Kubernetes, set `externalTrafficPolicy: Local`"
+				"with Kubernetes, set `externalTrafficPolicy: Local`; " +
+				"if you try it out, or all your visitors are inside, there is nothing to do"
 		}
 		return "take the addresses out of `exempt`; `caddy ip-reputation bans` shows the exemptions that were made at run time"
 	case ClientsOneAddress:
@@ -62,7 +63,10 @@ func (r *Report) clients(c Clients) {
 	if reason := ReasonOf(c.Finding); reason != "" {
 		of, cure := ofClients[reason], CureOf(c.Finding)
 		w := warning(reason, "", "%s: %s", of.text, cure)
-		if c.Client.IsValid() {
+		switch {
+		case reason == ClientsExempt && 2*c.Count < clients.Size: // of many addresses, this one is an example
+			w.detail("%s, such as those from %s: %s", of.text, c.Name(), cure)
+		case c.Client.IsValid():
 			w.detail("%s: %d of %d sampled requests come from %s: %s", of.text, c.Count, clients.Size, c.Name(), cure)
 		}
 		check(of.value, w)

@@ -60,6 +60,10 @@ func TestWarningsOfClients(t *testing.T) {
 			clients.Finding{Exempt: true, Client: netip.MustParsePrefix("203.0.113.9/32"), Count: 40},
 			[]string{"40 of 64 sampled requests come from 203.0.113.9:", "out of `exempt`"},
 		},
+		"an inside network": {
+			clients.Finding{Exempt: true, Client: netip.MustParsePrefix("10.3.83.7/32"), Count: 1},
+			[]string{"such as those from 10.3.83.7:", "your visitors are inside"},
+		},
 		"a load balancer": {
 			clients.Finding{OneAddress: true, Client: netip.MustParsePrefix("2001:db8::/64"), Count: 61},
 			[]string{"61 of 64 sampled requests come from 2001:db8::/64:", "PROXY protocol"},

@@ -2,6 +2,8 @@ package runtime
 
 import (
 	"log/slog"
+	"slices"
+	"strings"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
@@ -31,10 +33,18 @@ func (rt *Runtime) CheckRule(rule string, conditions policy.Config) {
 	if condition == "" {
 		return
 	}
-	const cure = "change the condition, or configure a source that says so: docs/rules.md has what each says, " +
+	cure := "change the condition, or configure a source that says so: docs/rules.md has what each says, " +
 		"and a feed of yours says what its `category` and `nature` name"
+	if strings.HasPrefix(condition, "score ") {
+		cure = "write a lower score, or configure more sources: docs/score.md has what each adds; " +
+			"where a list of yours is proof, write `source <its name>` in place of the score"
+	}
 	why = condition + ": " + why
-	rt.rules = append(rt.rules, health.Rule{Rule: rule, Why: why, Cure: cure})
+	never := health.Rule{Rule: rule, Why: why, Cure: cure}
+	if slices.Contains(rt.rules, never) {
+		return // sites that import one snippet have the same rules
+	}
+	rt.rules = append(rt.rules, never)
 	rt.Logger.Warn("a rule can never hold", slog.String("rule", rule), slog.String("why", why), slog.String("cure", cure))
 }
 
