@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 )
 
@@ -38,7 +37,12 @@ func TestWhyWasThisOneRefused(t *testing.T) {
 		if resp.status != http.StatusForbidden {
 			t.Errorf("%s: status %d", client, resp.status)
 		}
-		var answer adminapi.Request
+		var answer struct {
+			Decision *struct {
+				DecidedBy             string `json:"decided_by"`
+				Address, Mode, Action string
+			}
+		}
 		reply := r.ask(t, http.MethodGet, "requests/"+id, "")
 		if err := json.Unmarshal([]byte(reply.body), &answer); err != nil || answer.Decision == nil {
 			t.Fatalf("%s: %v in %s", client, err, reply.body)

@@ -203,15 +203,18 @@ func TestHalfUnderstoodLines(t *testing.T) {
 // TestOwnLines: a line of an own list is an address or a range and nothing else, and a mistake names its cure.
 func TestOwnLines(t *testing.T) {
 	for line, why := range map[string]string{
-		"203.0.113.7 scanner":   "begin a comment with #",
-		"203.0.113.7 -":         "begin a comment with #",
-		"203.0.113.7,scanner":   "begin a comment with #",
-		"203.0.113.7\t12":       "begin a comment with #",
-		"203.0.113.7/24":        "write 203.0.113.7 for the address, or 203.0.113.0/24 for the range",
-		"2001:db8::7/64":        "write 2001:db8::7 for the address",
-		"203.0.113.7 # scanner": "",
-		" 203.0.113.7 , ":       "",
-		"203.0.113.0/24;2026":   "",
+		"203.0.113.7 scanner":        "begin a comment with #",
+		"203.0.113.7 -":              "begin a comment with #",
+		"203.0.113.7,scanner":        "begin a comment with #",
+		"203.0.113.7\t12":            "begin a comment with #",
+		"203.0.113.7/24":             "write 203.0.113.7 for the address, or 203.0.113.0/24 for the range",
+		"2001:db8::7/64":             "write 2001:db8::7 for the address",
+		"198.51.100.7//24":           "is not an address",
+		"203.0.113.7 # scanner":      "",
+		"203.0.113.7 // it":          "",
+		"//203.0.113.9\n203.0.113.7": "",
+		" 203.0.113.7 , ":            "",
+		"203.0.113.0/24;2026":        "",
 	} {
 		c, err := parse(line, Format{}, true)
 		if why == "" && (err != nil || len(c.Prefixes) != 1) || why != "" && (err == nil || !strings.Contains(err.Error(), why)) {

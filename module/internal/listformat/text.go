@@ -65,7 +65,8 @@ func firstField(line []byte) (field, rest []byte) {
 		case '#', ';':
 			return line[start:i], nil
 		case '/':
-			if i+1 < len(line) && line[i+1] == '/' {
+			slip := i > start && i+2 < len(line) && '0' <= line[i+2] && line[i+2] <= '9' // 198.51.100.0//24
+			if i+1 < len(line) && line[i+1] == '/' && !slip {
 				return line[start:i], nil
 			}
 		}
