@@ -34,7 +34,9 @@ func TestImport(t *testing.T) {
 	const config = `
 		{
 			ip_reputation {
-				provider abuseipdb
+				provider abuseipdb {
+					key {env.ABUSEIPDB_KEY}
+				}
 			}
 		}
 		:80 {

@@ -113,7 +113,7 @@ func TestTwoSites(t *testing.T) {
 	for host, want := range map[string]string{
 		"strict.example.com":    "403 ",
 		"lax.example.com":       "200 lax.example.com 45 pass enforce",
-		"watching.example.com":  "200 watching.example.com 45 drop observe",
+		"watching.example.com":  "200 watching.example.com 45 block observe", // a drop behind a proxy
 		"exempting.example.com": "200 exempting.example.com  pass enforce",
 	} {
 		answer := parsed(t, speak(t, "tcp", c.siteAddr,
