@@ -160,9 +160,9 @@ func TestRulesThatNeverHold(t *testing.T) {
 	}}}
 	r := startCaddy(t, c)
 	want := []string{
-		"rule 1 (drop) can never hold: category ddos: ", "rule 3 (block) can never hold: asn 64500: ",
+		"rule 1 (drop category ddos) can never hold: category ddos: ", "rule 3 (block asn 64500) can never hold: asn 64500: ",
 		"a matcher can never hold: country AT: ", "a matcher can never hold: nature tor: ",
-		"rule 5 (block) can never hold: score 85: ",
+		"rule 5 (block score 85) can never hold: score 85: ",
 	}
 	status := r.ask(t, http.MethodGet, "status", "").body
 	for _, text := range want {

@@ -124,7 +124,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	for i := range h.Rules {
-		rt.CheckRule(fmt.Sprintf("rule %d (%s)", i+1, h.Rules[i].Action), policy.Config(h.Rules[i].Conditions))
+		rt.CheckRule(fmt.Sprintf("rule %d (%s)", i+1, h.Rules[i].text()), policy.Config(h.Rules[i].Conditions))
 	}
 	if h.decisions, err = newDecisionLog(h.Log, ctx.Logger(), rt.Privacy()); err != nil {
 		return err

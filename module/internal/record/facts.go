@@ -43,11 +43,6 @@ func (r *Record) DropDatabaseFacts() {
 	r.Nature, r.From.Database = without(r.Nature, r.From.Database), 0
 }
 
-// HasDatabaseFacts reports whether the record has facts of local databases.
-func (r *Record) HasDatabaseFacts() bool {
-	return r.From.Country == Databases || r.From.ASN == Databases || r.From.Database != 0
-}
-
 // setFacts sets the facts that a provider gave at a time, except where a fact of higher precedence
 // is known: see Origins.
 func (r *Record) setFacts(source SourceID, at uint32, f reputation.Facts) {
