@@ -1,114 +1,39 @@
 package runtime
 
 import (
-	"net/http"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/google/go-cmp/cmp"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 )
 
-// judge stands in for the handler, which this package does not know.
-type judge struct{ caddyhttp.MiddlewareHandler }
-
-func (judge) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.ip_reputation"}
+// named stands in for a handler.
+type named struct {
+	caddyhttp.MiddlewareHandler
+	id caddy.ModuleID
 }
 
-func handlers(list ...caddyhttp.MiddlewareHandler) []caddyhttp.MiddlewareHandler { return list }
+func (n named) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: n.id} }
 
-// of is a route as Caddy provisions it.
-func of(host string, handlers ...caddyhttp.MiddlewareHandler) caddyhttp.Route {
-	route := caddyhttp.Route{Handlers: handlers}
-	if host != "" {
-		route.MatcherSets = caddyhttp.MatcherSets{{&caddyhttp.MatchHost{host}}}
+// TestForgeableErrorsAreLogged proves that the log names a server whose error routes hand on what clients forge.
+func TestForgeableErrorsAreLogged(t *testing.T) {
+	ours, app := named{id: "http.handlers.ip_reputation"}, named{id: "http.handlers.reverse_proxy"}
+	to := func(handlers ...caddyhttp.MiddlewareHandler) caddyhttp.RouteList {
+		return caddyhttp.RouteList{{Handlers: handlers}}
 	}
-	return route
-}
-
-func under(handlers ...caddyhttp.MiddlewareHandler) *caddyhttp.Subroute {
-	return &caddyhttp.Subroute{Routes: caddyhttp.RouteList{of("", handlers...)}}
-}
-
-func TestFindSites(t *testing.T) {
-	answer := new(caddyhttp.StaticResponse)
-	redirect := caddyhttp.Route{
-		MatcherSets: caddyhttp.MatcherSets{{caddyhttp.MatchProtocol("http"), caddyhttp.MatchHost{"a.example"}}},
-		Handlers:    handlers(caddyhttp.StaticResponse{StatusCode: "308", Headers: http.Header{"Location": nil}, Close: true}),
-	}
-	path := of("", judge{}, answer)
-	path.MatcherSets = caddyhttp.MatcherSets{{&caddyhttp.MatchPath{"/api/*"}}}
-	type servers = map[string]caddyhttp.RouteList
-	for name, tc := range map[string]struct {
-		servers servers
-		want    health.Sites
-	}{
-		"none":              {servers{}, health.Sites{}},
-		"a site":            {servers{"s": {of("a.example", under(judge{}, answer))}}, health.Sites{All: 1, Protected: 1}},
-		"a site without it": {servers{"s": {of("a.example", answer)}}, health.Sites{All: 1, Without: []string{"a.example"}}},
-		"some of many": {
-			servers{"s": {of("c.example", answer), of("b.example", under(judge{}, answer)), of("a.example", under(answer))}},
-			health.Sites{All: 3, Protected: 1, Without: []string{"a.example", "c.example"}},
-		},
-		"a route for all comes first": {
-			servers{"s": {of("", judge{}), of("a.example", answer), of("b.example", answer)}}, health.Sites{All: 2, Protected: 2},
-		},
-		"a route for all comes last": {
-			servers{"s": {of("a.example", answer), of("", judge{}, answer)}},
-			health.Sites{All: 2, Protected: 1, Without: []string{"a.example"}},
-		},
-		"some paths of a site without a host": {servers{"s": {path, of("", answer)}}, health.Sites{All: 1, Protected: 1}},
-		"only for errors": {
-			servers{"s": {of("a.example", &caddyhttp.Subroute{
-				Routes: caddyhttp.RouteList{of("", answer)},
-				Errors: &caddyhttp.HTTPErrorConfig{Routes: caddyhttp.RouteList{of("", judge{})}},
-			})}},
-			health.Sites{All: 1, Without: []string{"a.example"}},
-		},
-		"one host, of which HTTP is without it": {
-			servers{"s": {of("a.example", judge{}, answer)}, "t": {of("a.example", answer)}},
-			health.Sites{All: 1, Without: []string{"a.example"}},
-		},
-		"a host in two routes": {
-			servers{"s": {of("a.example", judge{}), of("a.example", answer)}}, health.Sites{All: 1, Protected: 1},
-		},
-		"redirects": {
-			servers{"s": {of("a.example", judge{}, answer)}, "remaining_auto_https_redirects": {redirect}},
-			health.Sites{All: 1, Protected: 1, Redirects: true},
-		},
-		"a named route": {
-			servers{"s": {of("a.example", &caddyhttp.Invoke{Name: "mine"})}}, health.Sites{All: 1, Protected: 1},
-		},
-		"a named route that invokes itself": {
-			servers{"s": {of("a.example", &caddyhttp.Invoke{Name: "loop"})}},
-			health.Sites{All: 1, Without: []string{"a.example"}},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			all := map[string]*caddyhttp.Server{}
-			for name, routes := range tc.servers {
-				mine, loop := of("", judge{}), of("", &caddyhttp.Invoke{Name: "loop"})
-				all[name] = &caddyhttp.Server{
-					Listen: []string{":443"}, Routes: routes,
-					NamedRoutes: map[string]*caddyhttp.Route{"mine": &mine, "loop": &loop},
-				}
-			}
-			if diff := cmp.Diff(&tc.want, findSites(all)); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestSitesAreBounded(t *testing.T) {
-	server := &caddyhttp.Server{}
-	for i := range 1000 {
-		server.Routes = append(server.Routes, of(string(rune('a'+i%26))+string(rune('a'+i/26))+".example", new(caddyhttp.StaticResponse)))
-	}
-	if s := findSites(map[string]*caddyhttp.Server{"s": server}); s.All != 1000 || len(s.Without) != health.MaxSites {
-		t.Errorf("%d sites, %d of them named", s.All, len(s.Without))
+	var log logtest.Log
+	rt := &Runtime{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	rt.logRoutes(map[string]*caddyhttp.Server{
+		"forgeable": {Listen: []string{":443"}, Routes: to(ours, app), Errors: &caddyhttp.HTTPErrorConfig{Routes: to(app)}},
+		"stripped":  {Listen: []string{":444"}, Routes: to(ours, app), Errors: &caddyhttp.HTTPErrorConfig{Routes: to(ours, app)}},
+	})
+	got := log.Take()
+	if strings.Count(got, "\n") != 1 || !strings.Contains(got, "server=forgeable sites=:443") ||
+		!strings.Contains(got, "write ip_reputation first in handle_errors") {
+		t.Errorf("logged %q", got)
 	}
 }

@@ -1,24 +1,17 @@
-package runtime
+package routes
 
 import (
-	"log/slog"
-	"maps"
 	"reflect"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// logProxiedDrops logs which servers have both a `drop` and trusted proxies: a proxy would take a site for dead that
+// DropsForProxies reports whether a server has both a `drop` and trusted proxies: a proxy would take a site for dead that
 // closes connections.
-func (rt *Runtime) logProxiedDrops(servers map[string]*caddyhttp.Server) {
-	for _, name := range slices.Sorted(maps.Keys(servers)) {
-		server := servers[name]
-		has := func(route caddyhttp.Route) bool { return containsHandler(server, route.Handlers, 0, hasDrop) }
-		if trustsProxies(server) && slices.ContainsFunc(server.Routes, has) {
-			rt.Logger.Info("drop acts as block for requests from a trusted proxy", slog.String("server", name))
-		}
-	}
+func DropsForProxies(server *caddyhttp.Server) bool {
+	has := func(route caddyhttp.Route) bool { return containsHandler(server, route.Handlers, 0, hasDrop) }
+	return trustsProxies(server) && slices.ContainsFunc(server.Routes, has)
 }
 
 // hasDrop reports whether a handler is ours and has a rule that drops.

@@ -1,7 +1,6 @@
-package runtime
+package routes
 
 import (
-	"log/slog"
 	"slices"
 	"strings"
 
@@ -9,25 +8,12 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// warnErrorRoutes warns of error routes through which an application gets what clients forge.
-func (rt *Runtime) warnErrorRoutes(servers map[string]*caddyhttp.Server) {
-	for name, server := range servers {
-		sites := forgeableErrors(server)
-		if len(sites) == 0 {
-			continue
-		}
-		rt.Logger.Warn("requests that fail before any handler reach an application with the headers that the client forged",
-			slog.String("server", name), slog.String("sites", strings.Join(sites, ", ")),
-			slog.String("cure", "write ip_reputation first in handle_errors"))
-	}
-}
-
-// maxForgeable bounds how many sites one warning names.
+// maxForgeable bounds how many sites are returned.
 const maxForgeable = 10
 
-// forgeableErrors returns the sites of a server whose error routes hand requests on to an application, and have no
+// ForgeableErrors returns the sites of a server whose error routes hand requests on to an application, and have no
 // handler that removes what clients forge. A server without the handler has no application that believes our headers.
-func forgeableErrors(server *caddyhttp.Server) (sites []string) {
+func ForgeableErrors(server *caddyhttp.Server) (sites []string) {
 	has := func(route caddyhttp.Route) bool { return hasHandler(server, route.Handlers, 0) }
 	if server.Errors == nil || !slices.ContainsFunc(server.Routes, has) {
 		return nil
