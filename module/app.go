@@ -43,10 +43,10 @@ type App struct {
 	Wait *caddy.Duration `json:"wait,omitempty"`
 
 	// How many subjects (IPv4 addresses and IPv6 /64 networks) are remembered in this process, with what
-	// providers said of them. It matters only with providers. They are saved every ten minutes, and when Caddy stops. So many subjects are all remembered; when there
-	// are more, those that come back most often stay. The table has half as many places again, which `status`
-	// shows as its capacity. Each takes 48 bytes with one provider and 24 more with every other: 216 with eight,
-	// 792 with 32. Default: 200000.
+	// providers said of them. It matters only with providers. So many subjects are all remembered; when there are
+	// more, those that come back most often stay. They are saved every ten minutes, and when Caddy stops. The
+	// table has half as many places again, which `status` shows as its capacity. Each place takes 48 bytes with
+	// one provider and 24 more with every other: 216 with eight, 792 with 32. Default: 200000.
 	Memory int `json:"memory,omitempty"`
 
 	// The prefixes of NAT64 gateways of your own network (RFC 6052), such as `2001:db8:64::/96`: an address below one is

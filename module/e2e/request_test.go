@@ -69,7 +69,7 @@ func TestWhyWasThisOneRefused(t *testing.T) {
 	}
 }
 
-// TestARequestThatIsNotRemembered proves what is said of a request that passed, or of which only the history knows.
+// TestARequestThatIsNotRemembered proves what an operator sees of a request that passed, and of one that is in the history only.
 func TestARequestThatIsNotRemembered(t *testing.T) {
 	r := startCaddy(t, newConfig(t))
 	if reply := r.ask(t, http.MethodGet, "requests/nobody-knows-it", ""); reply.status != http.StatusNotFound ||

@@ -246,7 +246,7 @@ func TestOneWordForAll(t *testing.T) {
 }
 
 // TestOneLimitForAll proves that a limit lets as many requests through as it says, whichever instances they come to, and two
-// for each instance that it has not counted yet; and what the others are told.
+// for each instance that it has not counted yet. The others get 429.
 func TestOneLimitForAll(t *testing.T) {
 	s := startStandIn(t)
 	s.know(badClient, 100, 60)

@@ -51,7 +51,7 @@ func TestNAT64ClientsAreJudgedAsIPv4(t *testing.T) {
 }
 
 // TestPseudoIPv4IsJudged proves that addresses that a trusted proxy makes up are denied and limited like others, that no
-// service is asked about them, and that somebody is told how to be rid of them.
+// service is asked about them, and that a warning says how to get the visitors' own addresses.
 func TestPseudoIPv4IsJudged(t *testing.T) {
 	s := startStandIn(t)
 	c := newConfig(t)

@@ -32,7 +32,7 @@ func awaitFailure(t *testing.T, s *Set, says string) {
 	}
 }
 
-// TestCheckFile proves that who waits for an answer is told of every mistake in a file, with its line.
+// TestCheckFile proves that a check reports every mistake in a file, with its line.
 func TestCheckFile(t *testing.T) {
 	dir := t.TempDir()
 	wrong, empty := filepath.Join(dir, "wrong.txt"), filepath.Join(dir, "empty.txt")

@@ -11,7 +11,7 @@ import (
 )
 
 // TestUnusableFileAtAStart proves that a file of which nothing can be used refuses no start: its copy is in force, or
-// nothing is; both are said, and the mended file is in force without a restart.
+// nothing is; the log and the status report both, and the mended file is in force without a restart.
 func TestUnusableFileAtAStart(t *testing.T) {
 	for name, spoil := range map[string]func(path string) error{
 		"missing":    os.Remove,

@@ -5,7 +5,7 @@
 // systems that pass it on: when its owner dies, the next process has it at once. Some network file
 // systems refuse locks, or grant them on every machine. The beat is for those: a process on another
 // machine takes over only when the line has not changed for a minute, and an owner that finds
-// another's line lets go. No clocks are compared.
+// another's line releases the folder. No clocks are compared.
 package folderlock
 
 import (

@@ -35,11 +35,11 @@ type collector struct {
 // taken is what was taken from one stripe, and is worked through one by one: if one makes the
 // collector panic, it goes on with the next.
 type taken struct {
-	stripe int
-	told   []told
-	deltas []delta
-	i, j   int  // of them, the next
-	anew   bool // the stripe has forgotten its rows
+	stripe  int
+	samples []sample
+	deltas  []delta
+	i, j    int  // of them, the next
+	anew    bool // the stripe has forgotten its rows
 }
 
 // hidden stands for a row whose address cannot be stored at present.
@@ -114,7 +114,7 @@ func (c *collector) take(reset bool) {
 	for i := range c.stripes.all {
 		t, anew := &c.taken, reset || c.anew[i]
 		c.anew[i] = false
-		t.deltas, t.told, t.anew = c.stripes.all[i].take(t.deltas[:0], t.told, anew, c.tally.collected)
+		t.deltas, t.samples, t.anew = c.stripes.all[i].take(t.deltas[:0], t.samples, anew, c.tally.collected)
 		t.stripe, t.i, t.j = i, 0, 0
 		c.finishTaken()
 	}
@@ -125,8 +125,8 @@ func (c *collector) take(reset bool) {
 // finishTaken works through what was taken. Now and then it lets requests go first.
 func (c *collector) finishTaken() {
 	t := &c.taken
-	for t.i < len(t.told) {
-		e := &t.told[t.i]
+	for t.i < len(t.samples) {
+		e := &t.samples[t.i]
 		if t.i++; t.i%yieldAfter == 0 {
 			runtime.Gosched()
 		}
@@ -142,14 +142,14 @@ func (c *collector) finishTaken() {
 	if t.anew {
 		c.opened[t.stripe], t.anew = c.opened[t.stripe][:0], false
 	}
-	clear(t.told) // no longer refers to requests
-	if cap(t.told) > stripeRows/2 {
-		t.told = nil
+	clear(t.samples) // no longer refers to requests
+	if cap(t.samples) > stripeRows/2 {
+		t.samples = nil
 	}
 }
 
 // open opens the row of a request, and records its verdict if that has changed.
-func (c *collector) open(stripe int, e *told) {
+func (c *collector) open(stripe int, e *sample) {
 	opened := &c.opened[stripe]
 	for len(*opened) <= int(e.row) {
 		*opened = append(*opened, 0)
@@ -184,7 +184,7 @@ func (c *collector) open(stripe int, e *told) {
 }
 
 // place returns the row that speaks for a request.
-func (c *collector) place(e *told, d *Decision, minute int64) int32 {
+func (c *collector) place(e *sample, d *Decision, minute int64) int32 {
 	if n := c.find(d, minute); n >= 0 {
 		return n
 	}

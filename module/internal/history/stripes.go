@@ -30,32 +30,32 @@ type stripes struct {
 	seed    maphash.Seed
 	all     [numStripes]stripe
 	armed   atomic.Bool   // the collector knows that there is something to take
-	more    chan struct{} // tells it
+	more    chan struct{} // wakes it
 	crowded chan struct{} // a stripe is nearly full
 }
 
 // stripe counts requests that have the same row. What every request touches contains no pointers.
 type stripe struct {
-	mu     sync.Mutex
-	closed bool
-	slots  [stripeSlots]uint16 // by key: the number of a row, plus one; 0: free
-	rows   []row
-	dirty  []uint16 // the rows with a count
-	told   []told
-	count  int64 // requests that the collector has not taken
+	mu      sync.Mutex
+	closed  bool
+	slots   [stripeSlots]uint16 // by key: the number of a row, plus one; 0: free
+	rows    []row
+	dirty   []uint16 // the rows with a count
+	samples []sample // that the collector has not taken
+	count   int64    // requests that the collector has not taken
 }
 
 // row counts the requests of one client in one minute that had the same decision.
 type row struct {
 	key      uint64
-	evidence uint64 // of the verdict that was told last
-	first    int64  // the earliest time that was told, in Unix nanoseconds
+	evidence uint64 // of the verdict of the last sample
+	first    int64  // the earliest time of a sample, in Unix nanoseconds
 	delta
-	score uint8 // that was told last; untold: none
+	score uint8 // of the last sample; noScore: none
 }
 
-// untold is no score.
-const untold = 255
+// noScore stands for none.
+const noScore = 255
 
 // delta counts the requests of a row since the collector took the last.
 type delta struct {
@@ -67,8 +67,8 @@ type delta struct {
 	last   int64 // in Unix nanoseconds
 }
 
-// told is a request that the collector must see: the first of a row, or one with another verdict.
-type told struct {
+// sample is a request that the collector gets whole: the first of a row, or one with another verdict.
+type sample struct {
 	row      uint16
 	evidence uint64 // a hash
 	Event
@@ -158,16 +158,16 @@ func (s *stripe) record(e *Event, key, evidence uint64, at int64) (ok bool, rows
 	slot := s.slot(key)
 	isNew := s.slots[slot] == 0
 	if isNew {
-		if len(s.rows) == stripeRows || len(s.told) == stripeRows {
+		if len(s.rows) == stripeRows || len(s.samples) == stripeRows {
 			return false, stripeRows
 		}
-		s.rows = append(s.rows, row{key: key, first: at, score: untold, delta: delta{row: uint16(len(s.rows))}})
+		s.rows = append(s.rows, row{key: key, first: at, score: noScore, delta: delta{row: uint16(len(s.rows))}})
 		s.slots[slot] = uint16(len(s.rows))
 	}
 	w, v := &s.rows[s.slots[slot]-1], &e.Verdict
 	another := v.Scored && (w.score != v.Score || w.evidence != evidence)
-	if (isNew || another || at < w.first) && len(s.told) < stripeRows {
-		s.told = append(s.told, told{w.row, evidence, *e})
+	if (isNew || another || at < w.first) && len(s.samples) < stripeRows {
+		s.samples = append(s.samples, sample{w.row, evidence, *e})
 		w.first = min(w.first, at)
 		if v.Scored {
 			w.evidence, w.score = evidence, v.Score
@@ -209,8 +209,8 @@ func apart(a, b uint8) uint8 { return max(a, b) - min(a, b) }
 // keptRows, the rows begin anew, which it reports. taken is called with the number of requests,
 // while nobody can count.
 func (s *stripe) take(
-	deltas []delta, list []told, reset bool, taken func(int64),
-) (_ []delta, _ []told, anew bool) {
+	deltas []delta, list []sample, reset bool, taken func(int64),
+) (_ []delta, _ []sample, anew bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, n := range s.dirty {
@@ -218,7 +218,7 @@ func (s *stripe) take(
 		s.rows[n].count = 0
 	}
 	s.dirty = s.dirty[:0]
-	list, s.told = s.told, list[:0]
+	list, s.samples = s.samples, list[:0]
 	taken(s.count)
 	s.count = 0
 	anew = reset || len(s.rows) > keptRows

@@ -110,7 +110,7 @@ func TestBatches(t *testing.T) {
 	})
 }
 
-// TestRotatingClient proves that a client that changes its address for each request is told to the store only where
+// TestRotatingClient proves that a client that changes its address for each request has a bucket in the store only where
 // its first request may be its last one, and that the store's buckets are bounded then.
 func TestRotatingClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
