@@ -34,7 +34,7 @@ type Feed struct {
 	// What the addresses on the list are accused of, such as `scanner` or `spam`. Default: the preset's, else `abuse`.
 	Category []string `json:"category,omitempty"`
 
-	// What the addresses on the list are by nature: `tor`, `vpn`, `proxy`, `hosting`, `mobile`. Such a list moves the
+	// What the addresses on the list are by nature: `tor`, `vpn`, `proxy`, `hosting`, `mobile`, `relay`. Such a list moves the
 	// score by little. Default: the preset's, else none.
 	Nature []string `json:"nature,omitempty"`
 

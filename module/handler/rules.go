@@ -48,7 +48,7 @@ type Conditions struct {
 	// Default: any.
 	Category []string `json:"category,omitempty"`
 
-	// Natures, of which the address must have one: tor, vpn, proxy, hosting, mobile. Default: any.
+	// Natures, of which the address must have one: tor, vpn, proxy, hosting, mobile, relay. Default: any.
 	Nature []string `json:"nature,omitempty"`
 
 	// Countries, as ISO 3166-1 alpha-2 codes. Default: any.

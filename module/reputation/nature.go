@@ -18,11 +18,14 @@ const (
 	NatureProxy
 	NatureHosting
 	NatureMobile
+	// NatureRelay is a relay that hides its users from sites but not from its operator, such as
+	// Apple's Private Relay: ordinary visitors share its addresses.
+	NatureRelay
 
 	numKinds = iota
 )
 
-var kindNames = [numKinds]string{"tor", "vpn", "proxy", "hosting", "mobile"}
+var kindNames = [numKinds]string{"tor", "vpn", "proxy", "hosting", "mobile", "relay"}
 
 // String returns the kind's word.
 func (k Kind) String() string {

@@ -52,6 +52,10 @@ type Facts struct {
 
 	// Nature is what kind of access the address offers.
 	Nature Nature
+
+	// Bot is the name of the crawler that the client was verified to be, such as "googlebot", or empty.
+	// It is a fact of the client: others may use the same address.
+	Bot string
 }
 
 // Merge fills in the unknown facts from other. Known facts stay.
@@ -69,5 +73,8 @@ func (f Facts) Merge(other Facts) Facts {
 		f.Network = other.Network
 	}
 	f.Nature = f.Nature.Merge(other.Nature)
+	if f.Bot == "" {
+		f.Bot = other.Bot
+	}
 	return f
 }

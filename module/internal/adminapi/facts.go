@@ -19,6 +19,7 @@ func FactsOf(f reputation.Facts) Facts {
 	}
 	for _, kind := range []reputation.Kind{
 		reputation.NatureTor, reputation.NatureVPN, reputation.NatureProxy, reputation.NatureHosting, reputation.NatureMobile,
+		reputation.NatureRelay,
 	} {
 		if is, known := f.Nature.Is(kind); known {
 			if x.Nature == nil {

