@@ -139,11 +139,14 @@ type Snapshot struct {
 
 	// Lists are in the order of the specs.
 	Lists []ListState
+
+	named nameIndex
 }
 
-// Named returns the lists that name an autonomous system or a country, as positions in Lists. The
-// caller must not change them.
-func (s *Snapshot) Named(asn uint32, country string) []uint16 { return nil }
+// Named returns the lists that name the autonomous system or the country of an address, ascending, as
+// indices into Lists. An ASN of 0 and an empty country are not known. It does not allocate. The caller
+// must not change the result.
+func (s *Snapshot) Named(asn uint32, country string) []uint16 { return s.named.lookup(asn, country) }
 
 // ListState is the part of one list in a Snapshot.
 type ListState struct {
@@ -154,7 +157,8 @@ type ListState struct {
 	// empty list, nothing is known until then.
 	Loaded bool
 
-	// Entries is the number of CIDRs in force, after merging and without reserved ranges.
+	// Entries is the number of entries in force: of CIDRs, after merging and without reserved ranges, and
+	// of autonomous systems and countries.
 	Entries int
 
 	// Content identifies the entries: lists with the same one have the same entries. It is empty for
@@ -223,22 +227,23 @@ func Open(specs []Spec, o Options) (*Set, error) {
 	s.writes.Store(!o.Detached)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 
-	names := make(map[string]bool, len(specs))
+	taken := make(map[string]bool, len(specs))
 	for _, spec := range specs {
 		spec, err := spec.complete()
 		if err != nil {
 			return nil, err
 		}
-		if names[spec.Name] {
+		if taken[spec.Name] {
 			return nil, fmt.Errorf("two lists are named %q: give one of them another name", spec.Name)
 		}
-		names[spec.Name] = true
+		taken[spec.Name] = true
 		s.lists = append(s.lists, newList(s, len(s.lists), spec))
 	}
 	dir := prepareDir(o.Dir, o.Logger)
 	empty := &Snapshot{
 		Index: iplist.Build(make([]iplist.Ranges, len(s.lists))),
 		Lists: make([]ListState, len(s.lists)),
+		named: indexNames(make([]names, len(s.lists))),
 	}
 	for i, l := range s.lists {
 		empty.Lists[i].Name = l.spec.Name

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -64,13 +63,7 @@ func (s *Set) Push(name string, c Changes) (shown <-chan struct{}, err error) {
 			}
 		}
 	})
-	without := slices.Clone(c.Deleted)
-	for i := range added.v4 {
-		without = append(without, added.v4[i].id())
-	}
-	for i := range added.v6 {
-		without = append(without, added.v6[i].id())
-	}
+	without := append(added.ids(), c.Deleted...)
 	slices.Sort(without)
 	p := l.pushed
 	p.mu.Lock()
@@ -104,13 +97,7 @@ func (s *Set) Replace(name string, all iter.Seq2[Entry, error]) (shown <-chan st
 		return l.replace(set, rejected, nil)
 	}
 	p.shrunk = max(after, 1)
-	ids := make([]uint64, 0, after)
-	for i := range set.v4 {
-		ids = append(ids, set.v4[i].id())
-	}
-	for i := range set.v6 {
-		ids = append(ids, set.v6[i].id())
-	}
+	ids := set.ids()
 	slices.Sort(ids)
 	return l.replace(p.entries.changed(ids, &set), rejected, refuse(ResultShrunk,
 		"the list shrank from %d entries to %d; what it lacks stays until another set says the same", before, after))
@@ -168,7 +155,7 @@ func (l *list) pack(all iter.Seq2[Entry, error]) (e entries, r rejected) {
 			r.note(fmt.Errorf("more than %d entries", l.spec.MaxEntries))
 			continue
 		}
-		if n.Prefix, err = l.normal(n); err != nil {
+		if n, err = l.normal(n); err != nil {
 			r.note(err)
 			continue
 		}
@@ -184,31 +171,39 @@ func (r *rejected) note(err error) {
 	}
 }
 
-// normal returns the prefix of an entry, masked and unmapped, or an error if the entry is wrong.
-func (l *list) normal(e Entry) (netip.Prefix, error) {
-	p := address.Listed(e.Prefix)
+// normal returns an entry with its prefix masked and unmapped, or an error if the entry is wrong.
+func (l *list) normal(e Entry) (Entry, error) {
+	var named int
+	for _, set := range []bool{e.Prefix.IsValid(), e.ASN != 0, e.Country != [2]byte{}} {
+		if set {
+			named++
+		}
+	}
+	e.Prefix = address.Listed(e.Prefix)
 	switch {
 	case e.ID > maxID:
-		return p, fmt.Errorf("the ID %d is too large", e.ID)
-	case !p.IsValid():
-		return p, fmt.Errorf("the entry %d names no addresses", e.ID)
-	case !l.spec.Own && address.TooWide(p):
-		return p, fmt.Errorf("%s is too much of the Internet", p)
+		return e, fmt.Errorf("the ID %d is too large", e.ID)
+	case named == 0:
+		return e, fmt.Errorf("the entry %d names no addresses", e.ID)
+	case named > 1:
+		return e, fmt.Errorf("the entry %d names more than one thing", e.ID)
+	case e.Country != [2]byte{} && nameOfCountry(string(e.Country[:])) == 0:
+		return e, fmt.Errorf("the entry %d names the country %q, which is not of the form US", e.ID, e.Country[:])
+	case e.Prefix.IsValid() && !l.spec.Own && address.TooWide(e.Prefix):
+		return e, fmt.Errorf("%s is too much of the Internet", e.Prefix)
 	}
-	return p, nil
+	return e, nil
 }
 
 // replace replaces the entries of the list. failure is why the push is incomplete, or nil. The
 // caller holds the lock of l.pushed.
 func (l *list) replace(all entries, r rejected, failure error) (shown <-chan struct{}, err error) {
 	p := l.pushed
-	if over := all.count() - l.spec.MaxEntries; over > 0 {
+	if over := all.limit(l.spec.MaxEntries); over > 0 {
 		r.wrong += over
 		if r.first == nil {
 			r.first = fmt.Errorf("more than %d entries", l.spec.MaxEntries)
 		}
-		v6 := min(over, len(all.v6)) // those with the highest IDs are the newest
-		all.v6, all.v4 = all.v6[:len(all.v6)-v6], all.v4[:len(all.v4)-(over-v6)]
 	}
 	p.entries, p.loaded, p.dirty, p.unsaved, p.changed = all, true, true, true, time.Now()
 	shown = l.set.builder.request()

@@ -77,10 +77,11 @@ func (s *Set) rebuildAt(now time.Time) {
 	start := time.Now()
 	current := s.Current()
 	ranges, states := current.Index.Lists(), slices.Clone(current.Lists)
+	named := slices.Clone(current.named.lists)
 	taken := make([]*iplist.Ranges, len(s.lists))
 	for i, l := range s.lists {
 		if l.pushed != nil {
-			l.publishPushed(now, &ranges[i], &states[i])
+			l.publishPushed(now, &ranges[i], &named[i], &states[i])
 			continue
 		}
 		l.mu.Lock()
@@ -91,7 +92,11 @@ func (s *Set) rebuildAt(now time.Time) {
 		}
 		l.mu.Unlock()
 	}
-	s.current.Store(&Snapshot{Index: iplist.Build(ranges), Lists: states})
+	next := &Snapshot{Index: iplist.Build(ranges), Lists: states, named: current.named}
+	if !slices.EqualFunc(named, current.named.lists, slices.Equal) {
+		next.named = indexNames(named)
+	}
+	s.current.Store(next)
 	for i, l := range s.lists {
 		if l.pushed != nil {
 			l.pushed.published(time.Now(), time.Since(start))
@@ -106,7 +111,7 @@ func (s *Set) rebuildAt(now time.Time) {
 }
 
 // publishPushed updates a pushed list's part of a snapshot, if the list has changed.
-func (l *list) publishPushed(now time.Time, ranges *iplist.Ranges, state *ListState) {
+func (l *list) publishPushed(now time.Time, ranges *iplist.Ranges, named *names, state *ListState) {
 	all, changed, different := l.pushed.unpublished(now)
 	if !different {
 		return
@@ -115,7 +120,8 @@ func (l *list) publishPushed(now time.Time, ranges *iplist.Ranges, state *ListSt
 	if !l.spec.Own {
 		*ranges = ranges.Without(reserved)
 	}
-	*state = ListState{Name: l.spec.Name, Loaded: true, Fetched: changed}
+	*named = all.names()
+	*state = ListState{Name: l.spec.Name, Loaded: true, Entries: len(*named), Fetched: changed}
 	for range ranges.Prefixes() {
 		state.Entries++
 	}
