@@ -13,9 +13,12 @@ import (
 
 // Entry is one entry of a pushed list.
 type Entry struct {
-	// ID identifies the entry at its source. It is below 1<<56. Several entries may name the same
+	// ID identifies the entry at its source. It is below 1<<48. Several entries may name the same
 	// addresses: these are listed until the last of the entries is gone.
 	ID uint64
+
+	// Part is the part of the list that the entry belongs to: see Spec.Parts.
+	Part uint8
 
 	// Prefix is what is listed. Host bits are ignored.
 	Prefix netip.Prefix
@@ -34,8 +37,8 @@ type Changes struct {
 	Added []Entry
 }
 
-// The entries of a pushed list have no pointers: 16 bytes for IPv4, 32 for IPv6. key is the ID (56)
-// and the length of the prefix (8), until is in seconds since 1970.
+// The entries of a pushed list have no pointers: 16 bytes for IPv4, 32 for IPv6. key is the ID (48),
+// the part (8) and the length of the prefix (8), until is in seconds since 1970.
 type (
 	entry4 struct {
 		key         uint64
@@ -49,34 +52,41 @@ type (
 	packed interface {
 		entry4 | entry6
 		id() uint64
+		part() uint8
 		end() uint32
 		entry() Entry
 	}
 )
 
 const (
-	maxID = 1<<56 - 1
+	maxID = 1<<48 - 1
 
 	// never is the expiry of an entry that never expires.
 	never = math.MaxUint32
 )
 
-func (e entry4) id() uint64  { return e.key >> 8 }
-func (e entry6) id() uint64  { return e.key >> 8 }
+func (e entry4) id() uint64  { return e.key >> 16 }
+func (e entry6) id() uint64  { return e.key >> 16 }
+func (e entry4) part() uint8 { return uint8(e.key >> 8) }
+func (e entry6) part() uint8 { return uint8(e.key >> 8) }
 func (e entry4) end() uint32 { return e.until }
 func (e entry6) end() uint32 { return e.until }
 
 func (e entry4) entry() Entry {
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], e.addr)
-	return Entry{e.id(), netip.PrefixFrom(netip.AddrFrom4(b), int(e.key&0xff)), timeOf(e.until)}
+	return Entry{
+		ID: e.id(), Part: e.part(), Prefix: netip.PrefixFrom(netip.AddrFrom4(b), int(e.key&0xff)), Until: timeOf(e.until),
+	}
 }
 
 func (e entry6) entry() Entry {
 	var b [16]byte
 	binary.BigEndian.PutUint64(b[:8], e.hi)
 	binary.BigEndian.PutUint64(b[8:], e.lo)
-	return Entry{e.id(), netip.PrefixFrom(netip.AddrFrom16(b), int(e.key&0xff)), timeOf(e.until)}
+	return Entry{
+		ID: e.id(), Part: e.part(), Prefix: netip.PrefixFrom(netip.AddrFrom16(b), int(e.key&0xff)), Until: timeOf(e.until),
+	}
 }
 
 // seconds packs the expiry of an entry, timeOf unpacks it.
@@ -105,7 +115,7 @@ func (e *entries) count() int { return len(e.v4) + len(e.v6) }
 
 // add appends an entry, whose prefix must be masked and not IPv4-mapped. Call sort after adding.
 func (e *entries) add(n Entry) {
-	key := n.ID<<8 | uint64(n.Prefix.Bits())
+	key := n.ID<<16 | uint64(n.Part)<<8 | uint64(n.Prefix.Bits())
 	if addr := n.Prefix.Addr(); addr.Is4() {
 		b := addr.As4()
 		e.v4 = append(e.v4, entry4{key, binary.BigEndian.Uint32(b[:]), seconds(n.Until)})
@@ -186,14 +196,70 @@ func current[E packed](list []E, now uint32) (left []E, next uint32) {
 	return left, next
 }
 
-// ranges returns the addresses that the entries cover.
-func (e *entries) ranges() iplist.Ranges {
-	prefixes := make([]netip.Prefix, 0, e.count())
+// ranges returns the addresses that the entries of each part cover.
+func (e *entries) ranges(parts int) []iplist.Ranges {
+	sizes := e.sizes()
+	prefixes := make([][]netip.Prefix, parts)
+	for part := range prefixes {
+		prefixes[part] = make([]netip.Prefix, 0, sizes[part].IPv4+sizes[part].IPv6)
+	}
 	for i := range e.v4 {
-		prefixes = append(prefixes, e.v4[i].entry().Prefix)
+		part := e.v4[i].part()
+		prefixes[part] = append(prefixes[part], e.v4[i].entry().Prefix)
 	}
 	for i := range e.v6 {
-		prefixes = append(prefixes, e.v6[i].entry().Prefix)
+		part := e.v6[i].part()
+		prefixes[part] = append(prefixes[part], e.v6[i].entry().Prefix)
 	}
-	return iplist.NewRanges(prefixes)
+	all := make([]iplist.Ranges, parts)
+	for part := range prefixes {
+		all[part] = iplist.NewRanges(prefixes[part])
+		prefixes[part] = nil
+	}
+	return all
+}
+
+// PartSize is the number of entries of one part of a pushed list.
+type PartSize struct{ IPv4, IPv6 int }
+
+func (e *entries) sizes() (sizes [MaxParts]PartSize) {
+	for i := range e.v4 {
+		sizes[e.v4[i].part()].IPv4++
+	}
+	for i := range e.v6 {
+		sizes[e.v6[i].part()].IPv6++
+	}
+	return sizes
+}
+
+// trim leaves out entries until most are left: those of the highest parts, and of a part the
+// newest. It returns how many were left out.
+func (e *entries) trim(most int) (over int) {
+	if over = e.count() - most; over <= 0 {
+		return 0
+	}
+	sizes := e.sizes()
+	part, left := MaxParts-1, over // the part of which only some entries are left out
+	for ; left > sizes[part].IPv4+sizes[part].IPv6; part-- {
+		left -= sizes[part].IPv4 + sizes[part].IPv6
+	}
+	v6 := min(left, sizes[part].IPv6)
+	e.v4 = trimmed(e.v4, part, sizes[part].IPv4-(left-v6))
+	e.v6 = trimmed(e.v6, part, sizes[part].IPv6-v6)
+	return over
+}
+
+// trimmed returns the entries of the parts before the given one, and the first of that part.
+func trimmed[E packed](list []E, last, first int) []E {
+	kept := make([]E, 0, len(list))
+	for _, e := range list {
+		part := int(e.part())
+		if part == last {
+			first--
+		}
+		if part < last || part == last && first >= 0 {
+			kept = append(kept, e)
+		}
+	}
+	return kept
 }

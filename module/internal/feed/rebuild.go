@@ -80,7 +80,7 @@ func (s *Set) rebuildAt(now time.Time) {
 	taken := make([]*iplist.Ranges, len(s.lists))
 	for i, l := range s.lists {
 		if l.pushed != nil {
-			l.publishPushed(now, &ranges[i], &states[i])
+			l.publishPushed(now, ranges, &states[i])
 			continue
 		}
 		l.mu.Lock()
@@ -91,7 +91,7 @@ func (s *Set) rebuildAt(now time.Time) {
 		}
 		l.mu.Unlock()
 	}
-	s.current.Store(&Snapshot{Index: iplist.Build(ranges), Lists: states})
+	s.current.Store(&Snapshot{Index: iplist.Build(ranges), Lists: states, parts: current.parts})
 	for i, l := range s.lists {
 		if l.pushed != nil {
 			l.pushed.published(time.Now(), time.Since(start))
@@ -106,17 +106,23 @@ func (s *Set) rebuildAt(now time.Time) {
 }
 
 // publishPushed updates a pushed list's part of a snapshot, if the list has changed.
-func (l *list) publishPushed(now time.Time, ranges *iplist.Ranges, state *ListState) {
+func (l *list) publishPushed(now time.Time, members []iplist.Ranges, state *ListState) {
 	all, changed, different := l.pushed.unpublished(now)
 	if !different {
 		return
 	}
-	*ranges = all.ranges()
-	if !l.spec.Own {
-		*ranges = ranges.Without(reserved)
-	}
 	*state = ListState{Name: l.spec.Name, Loaded: true, Fetched: changed}
-	for range ranges.Prefixes() {
-		state.Entries++
+	for part, ranges := range all.ranges(l.spec.Parts) {
+		if !l.spec.Own {
+			ranges = ranges.Without(reserved)
+		}
+		for range ranges.Prefixes() {
+			state.Entries++
+		}
+		if part == 0 {
+			members[l.number] = ranges
+		} else {
+			members[l.further+part-1] = ranges
+		}
 	}
 }
