@@ -153,20 +153,14 @@ type Snapshot struct {
 	// Lists are in the order of the specs.
 	Lists []ListState
 
-	parts []int // the lists of the further parts
+	named nameIndex
+	parts []int // the list of each further part
 }
 
-// ListOf returns the position in Lists of a member of Index.
-func (s *Snapshot) ListOf(member int) int {
-	if member < len(s.Lists) {
-		return member
-	}
-	return s.parts[member-len(s.Lists)]
-}
-
-// Named returns the lists that name an autonomous system or a country, as members of Index. The
-// caller must not change them.
-func (s *Snapshot) Named(asn uint32, country string) []uint16 { return nil }
+// Named returns the lists that name the autonomous system or the country of an address, ascending, as
+// members of Index. An ASN of 0 and an empty country are not known. It does not allocate. The caller
+// must not change the result.
+func (s *Snapshot) Named(asn uint32, country string) []uint16 { return s.named.lookup(asn, country) }
 
 // ListState is the part of one list in a Snapshot.
 type ListState struct {
@@ -177,7 +171,8 @@ type ListState struct {
 	// empty list, nothing is known until then.
 	Loaded bool
 
-	// Entries is the number of CIDRs in force, after merging and without reserved ranges.
+	// Entries is the number of entries in force: of CIDRs, after merging and without reserved ranges, and
+	// of autonomous systems and countries.
 	Entries int
 
 	// Content identifies the entries: lists with the same one have the same entries. It is empty for
@@ -246,16 +241,16 @@ func Open(specs []Spec, o Options) (*Set, error) {
 	s.writes.Store(!o.Detached)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 
-	names := make(map[string]bool, len(specs))
+	taken := make(map[string]bool, len(specs))
 	for _, spec := range specs {
 		spec, err := spec.complete()
 		if err != nil {
 			return nil, err
 		}
-		if names[spec.Name] {
+		if taken[spec.Name] {
 			return nil, fmt.Errorf("two lists are named %q: give one of them another name", spec.Name)
 		}
-		names[spec.Name] = true
+		taken[spec.Name] = true
 		s.lists = append(s.lists, newList(s, len(s.lists), spec))
 	}
 	dir := prepareDir(o.Dir, o.Logger)
@@ -270,7 +265,7 @@ func Open(specs []Spec, o Options) (*Set, error) {
 	if members > iplist.MaxLists {
 		return nil, fmt.Errorf("%d lists and parts of lists: at most %d are possible", members, iplist.MaxLists)
 	}
-	empty.Index = iplist.Build(make([]iplist.Ranges, members))
+	empty.Index, empty.named = iplist.Build(make([]iplist.Ranges, members)), indexNames(make([]names, members))
 	for i, l := range s.lists {
 		empty.Lists[i].Name = l.spec.Name
 		l.open(dir)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -69,13 +68,7 @@ func (s *Set) Push(name string, c Changes) (shown <-chan struct{}, err error) {
 			}
 		}
 	})
-	without := slices.Clone(c.Deleted)
-	for i := range added.v4 {
-		without = append(without, added.v4[i].id())
-	}
-	for i := range added.v6 {
-		without = append(without, added.v6[i].id())
-	}
+	without := append(added.ids(), c.Deleted...)
 	slices.Sort(without)
 	p := l.pushed
 	p.mu.Lock()
@@ -110,13 +103,7 @@ func (s *Set) Replace(name string, all iter.Seq2[Entry, error]) (shown <-chan st
 		return l.replace(set, rejected, nil)
 	}
 	p.shrunk = max(after, 1)
-	ids := make([]uint64, 0, after)
-	for i := range set.v4 {
-		ids = append(ids, set.v4[i].id())
-	}
-	for i := range set.v6 {
-		ids = append(ids, set.v6[i].id())
-	}
+	ids := set.ids()
 	slices.Sort(ids)
 	return l.replace(p.entries.changed(ids, &set), rejected, refuse(ResultShrunk,
 		"the list shrank from %d entries to %d; what it lacks stays until another set says the same", before, after))
@@ -188,7 +175,7 @@ func (l *list) pack(all iter.Seq2[Entry, error]) (e entries, r rejected) {
 			return entries{}, rejected{err: err}
 		}
 		if err == nil {
-			n.Prefix, err = l.normal(n)
+			n, err = l.normal(n)
 		}
 		if err != nil {
 			r.note(1, err)
@@ -204,7 +191,7 @@ func (l *list) pack(all iter.Seq2[Entry, error]) (e entries, r rejected) {
 	return e, r
 }
 
-// trim leaves out the entries for which the list has no place.
+// trim removes the entries for which the list has no place.
 func (l *list) trim(e *entries, r *rejected) {
 	if over := e.trim(l.spec.MaxEntries); over > 0 {
 		r.note(over, fmt.Errorf("more than %d entries", l.spec.MaxEntries))
@@ -218,20 +205,30 @@ func (r *rejected) note(n int, err error) {
 	}
 }
 
-// normal returns the prefix of an entry, masked and unmapped, or an error if the entry is wrong.
-func (l *list) normal(e Entry) (netip.Prefix, error) {
-	p := address.Listed(e.Prefix)
+// normal returns an entry with its prefix masked and unmapped, or an error if the entry is wrong.
+func (l *list) normal(e Entry) (Entry, error) {
+	var named int
+	for _, set := range []bool{e.Prefix.IsValid(), e.ASN != 0, e.Country != [2]byte{}} {
+		if set {
+			named++
+		}
+	}
+	e.Prefix = address.Listed(e.Prefix)
 	switch {
 	case int(e.Part) >= l.spec.Parts:
-		return p, fmt.Errorf("the list has no part %d", e.Part)
+		return e, fmt.Errorf("the list has no part %d", e.Part)
 	case e.ID > maxID:
-		return p, fmt.Errorf("the ID %d is too large", e.ID)
-	case !p.IsValid():
-		return p, fmt.Errorf("the entry %d names no addresses", e.ID)
-	case !l.spec.Own && address.TooWide(p):
-		return p, fmt.Errorf("%s is too much of the Internet", p)
+		return e, fmt.Errorf("the ID %d is too large", e.ID)
+	case named == 0:
+		return e, fmt.Errorf("the entry %d names no addresses", e.ID)
+	case named > 1:
+		return e, fmt.Errorf("the entry %d names more than one thing", e.ID)
+	case e.Country != [2]byte{} && nameOfCountry(string(e.Country[:])) == 0:
+		return e, fmt.Errorf("the entry %d names the country %q, which is not of the form US", e.ID, e.Country[:])
+	case e.Prefix.IsValid() && !l.spec.Own && address.TooWide(e.Prefix):
+		return e, fmt.Errorf("%s is too much of the Internet", e.Prefix)
 	}
-	return p, nil
+	return e, nil
 }
 
 // replace replaces the entries of the list. failure is why the push is incomplete, or nil. The

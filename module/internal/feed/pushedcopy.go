@@ -19,8 +19,9 @@ import (
 )
 
 // The copy of a pushed list has the same header as other copies, and then one entry a line: the
-// CIDR, the ID, when the entry expires, in seconds since 1970, or "-", and its part, unless that is
-// the first. The checksum is in the last line, since the list is written in one pass.
+// CIDR, such as 192.0.2.0/24, the ASN, such as AS64500, or the country, such as US; the ID; when the
+// entry expires, in seconds since 1970, or "-"; and its part, unless that is the first. The checksum
+// is in the last line, since the list is written in one pass.
 const (
 	pushedSuffix = ".pushed"
 	sumPrefix    = "# sum: "
@@ -59,14 +60,8 @@ func writePushed(w io.Writer, h *copyHeader, all *entries) error {
 		return err
 	}
 	var line []byte
-	for i := range all.v4 {
-		line = appendEntry(line[:0], all.v4[i].entry())
-		if _, err := out.Write(line); err != nil {
-			return err
-		}
-	}
-	for i := range all.v6 {
-		line = appendEntry(line[:0], all.v6[i].entry())
+	for e := range all.all() {
+		line = appendEntry(line[:0], e)
 		if _, err := out.Write(line); err != nil {
 			return err
 		}
@@ -79,7 +74,15 @@ func writePushed(w io.Writer, h *copyHeader, all *entries) error {
 }
 
 func appendEntry(b []byte, e Entry) []byte {
-	b = append(e.Prefix.AppendTo(b), ' ')
+	switch {
+	case e.ASN != 0:
+		b = nameOfASN(e.ASN).appendTo(b)
+	case e.Country != [2]byte{}:
+		b = append(b, e.Country[:]...)
+	default:
+		b = e.Prefix.AppendTo(b)
+	}
+	b = append(b, ' ')
 	b = append(strconv.AppendUint(b, e.ID, 10), ' ')
 	if e.Until.IsZero() {
 		b = append(b, '-')
@@ -98,7 +101,11 @@ func parseEntry(line []byte) (e Entry, ok bool) {
 		return e, false
 	}
 	if e.Prefix, ok = listformat.ParsePrefix(fields[0]); !ok {
-		return e, false
+		n := parseName(string(fields[0]))
+		if n == 0 {
+			return e, false
+		}
+		e.ASN, e.Country = n.parts()
 	}
 	var err error
 	if e.ID, err = strconv.ParseUint(string(fields[1]), 10, 48); err != nil {

@@ -94,8 +94,10 @@ func FuzzReadPushed(f *testing.F) {
 	var text bytes.Buffer
 	some := entries{}
 	some.add(entry(1, "198.51.100.1/32"))
-	some.add(Entry{ID: 2, Part: 3, Prefix: netip.MustParsePrefix("2001:db8::/64"), Until: time.Unix(2e9, 0)})
-	h := copyHeader{name: "stream", source: "stream.example.org", spec: "x", fetched: time.Unix(1e9, 0), lines: 2, entries: 2, sum: laterSum}
+	some.add(Entry{ID: 2, Prefix: netip.MustParsePrefix("2001:db8::/64"), Until: time.Unix(2e9, 0)})
+	some.add(asn(3, 64500))
+	some.add(country(4, "AS"))
+	h := copyHeader{name: "stream", source: "stream.example.org", spec: "x", fetched: time.Unix(1e9, 0), lines: 4, entries: 4, sum: laterSum}
 	if err := writePushed(&text, &h, &some); err != nil {
 		f.Fatal(err)
 	}
@@ -111,7 +113,7 @@ func FuzzReadPushed(f *testing.F) {
 			t.Fatal(err)
 		}
 		h.entries = read.count()
-		if back, _, err := readPushed(&again, 100, 4); err != nil || !cmp.Equal(read, back, cmp.AllowUnexported(entries{}, entry4{}, entry6{})) {
+		if back, _, err := readPushed(&again, 100, 4); err != nil || !cmp.Equal(read, back, cmp.AllowUnexported(entries{}, entry4{}, entry6{}, entryName{})) {
 			t.Errorf("read again: %v", err)
 		}
 	})

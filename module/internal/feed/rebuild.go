@@ -77,10 +77,11 @@ func (s *Set) rebuildAt(now time.Time) {
 	start := time.Now()
 	current := s.Current()
 	ranges, states := current.Index.Lists(), slices.Clone(current.Lists)
+	named := slices.Clone(current.named.lists)
 	taken := make([]*iplist.Ranges, len(s.lists))
 	for i, l := range s.lists {
 		if l.pushed != nil {
-			l.publishPushed(now, ranges, &states[i])
+			l.publishPushed(now, ranges, named, &states[i])
 			continue
 		}
 		l.mu.Lock()
@@ -91,7 +92,11 @@ func (s *Set) rebuildAt(now time.Time) {
 		}
 		l.mu.Unlock()
 	}
-	s.current.Store(&Snapshot{Index: iplist.Build(ranges), Lists: states, parts: current.parts})
+	next := &Snapshot{Index: iplist.Build(ranges), Lists: states, named: current.named, parts: current.parts}
+	if !slices.EqualFunc(named, current.named.lists, slices.Equal) {
+		next.named = indexNames(named)
+	}
+	s.current.Store(next)
 	for i, l := range s.lists {
 		if l.pushed != nil {
 			l.pushed.published(time.Now(), time.Since(start))
@@ -105,24 +110,24 @@ func (s *Set) rebuildAt(now time.Time) {
 	}
 }
 
-// publishPushed updates a pushed list's part of a snapshot, if the list has changed.
-func (l *list) publishPushed(now time.Time, members []iplist.Ranges, state *ListState) {
+// publishPushed updates a pushed list's members of a snapshot, if the list has changed.
+func (l *list) publishPushed(now time.Time, ranges []iplist.Ranges, named []names, state *ListState) {
 	all, changed, different := l.pushed.unpublished(now)
 	if !different {
 		return
 	}
 	*state = ListState{Name: l.spec.Name, Loaded: true, Fetched: changed}
-	for part, ranges := range all.ranges(l.spec.Parts) {
+	for part, addresses := range all.ranges(l.spec.Parts) {
 		if !l.spec.Own {
-			ranges = ranges.Without(reserved)
+			addresses = addresses.Without(reserved)
 		}
-		for range ranges.Prefixes() {
+		ranges[l.member(part)] = addresses
+		for range addresses.Prefixes() {
 			state.Entries++
 		}
-		if part == 0 {
-			members[l.number] = ranges
-		} else {
-			members[l.further+part-1] = ranges
-		}
+	}
+	for part, other := range all.names(l.spec.Parts) {
+		named[l.member(part)] = other
+		state.Entries += len(other)
 	}
 }

@@ -12,7 +12,7 @@ type Status struct {
 	Source       string    `json:"source"` // host or file
 	Terms        string    `json:"terms,omitempty"`
 	Loaded       bool      `json:"loaded"`
-	Entries      int       `json:"entries"`                 // CIDRs in force
+	Entries      int       `json:"entries"`                 // in force
 	Lines        int       `json:"lines"`                   // in the source
 	Ignored      int       `json:"ignored,omitempty"`       // wrong lines in the source, when it last changed or was last pushed as a whole
 	FirstIgnored string    `json:"first_ignored,omitempty"` // what is wrong with the first of them
