@@ -14,9 +14,12 @@ import (
 
 // Entry is one entry of a pushed list: addresses, an autonomous system or a country.
 type Entry struct {
-	// ID identifies the entry at its source. It is below 1<<56. Several entries may name the
+	// ID identifies the entry at its source. It is below 1<<48. Several entries may name the
 	// same: it is listed until the last of the entries is gone.
 	ID uint64
+
+	// Part is the part of the list that the entry belongs to: see Spec.Parts.
+	Part uint8
 
 	// Prefix, ASN or Country is what is listed: exactly one of them is set. Host bits of a prefix are
 	// ignored. A country is an ISO 3166-1 alpha-2 code in upper case. See Snapshot.Named.
@@ -39,8 +42,8 @@ type Changes struct {
 }
 
 // The entries of a pushed list have no pointers: 16 bytes for IPv4 and for a name, 32 for IPv6. key is
-// the ID (56) and the length of the prefix (8), until is in seconds since 1970. The key of a name has
-// isASN or isCountry instead of the length.
+// the ID (48), the part (8) and the length of the prefix (8), until is in seconds since 1970. The key
+// of a name has isASN or isCountry instead of the length.
 type (
 	entry4 struct {
 		key         uint64
@@ -58,13 +61,14 @@ type (
 	packed interface {
 		entry4 | entry6 | entryName
 		id() uint64
+		part() uint8
 		end() uint32
 		entry() Entry
 	}
 )
 
 const (
-	maxID = 1<<56 - 1
+	maxID = 1<<48 - 1
 
 	// never is the expiry of an entry that never expires.
 	never = math.MaxUint32
@@ -72,9 +76,12 @@ const (
 	isASN, isCountry = 0, 1
 )
 
-func (e entry4) id() uint64     { return e.key >> 8 }
-func (e entry6) id() uint64     { return e.key >> 8 }
-func (e entryName) id() uint64  { return e.key >> 8 }
+func (e entry4) id() uint64     { return e.key >> 16 }
+func (e entry6) id() uint64     { return e.key >> 16 }
+func (e entryName) id() uint64  { return e.key >> 16 }
+func (e entry4) part() uint8    { return uint8(e.key >> 8) }
+func (e entry6) part() uint8    { return uint8(e.key >> 8) }
+func (e entryName) part() uint8 { return uint8(e.key >> 8) }
 func (e entry4) end() uint32    { return e.until }
 func (e entry6) end() uint32    { return e.until }
 func (e entryName) end() uint32 { return e.until }
@@ -83,7 +90,7 @@ func (e entry4) entry() Entry {
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], e.addr)
 	prefix := netip.PrefixFrom(netip.AddrFrom4(b), int(e.key&0xff))
-	return Entry{ID: e.id(), Prefix: prefix, Until: timeOf(e.until)}
+	return Entry{ID: e.id(), Part: e.part(), Prefix: prefix, Until: timeOf(e.until)}
 }
 
 func (e entry6) entry() Entry {
@@ -91,11 +98,11 @@ func (e entry6) entry() Entry {
 	binary.BigEndian.PutUint64(b[:8], e.hi)
 	binary.BigEndian.PutUint64(b[8:], e.lo)
 	prefix := netip.PrefixFrom(netip.AddrFrom16(b), int(e.key&0xff))
-	return Entry{ID: e.id(), Prefix: prefix, Until: timeOf(e.until)}
+	return Entry{ID: e.id(), Part: e.part(), Prefix: prefix, Until: timeOf(e.until)}
 }
 
 func (e entryName) entry() Entry {
-	n := Entry{ID: e.id(), Until: timeOf(e.until)}
+	n := Entry{ID: e.id(), Part: e.part(), Until: timeOf(e.until)}
 	if e.key&0xff == isCountry {
 		n.Country = [2]byte{byte(e.value >> 8), byte(e.value)}
 	} else {
@@ -131,7 +138,7 @@ func (e *entries) count() int { return len(e.v4) + len(e.v6) + len(e.named) }
 
 // add appends an entry that normal has returned. Call sort after adding.
 func (e *entries) add(n Entry) {
-	key, until := n.ID<<8, seconds(n.Until)
+	key, until := n.ID<<16|uint64(n.Part)<<8, seconds(n.Until)
 	switch addr := n.Prefix.Addr(); {
 	case n.ASN != 0:
 		e.named = append(e.named, entryName{key | isASN, n.ASN, until})
@@ -173,17 +180,6 @@ func (e *entries) ids() []uint64 {
 		all = append(all, n.ID)
 	}
 	return all
-}
-
-// limit removes the last entries so that at most the given number stays, and returns how many it
-// has removed. Those with the highest IDs are the newest.
-func (e *entries) limit(most int) (removed int) {
-	removed = max(e.count()-most, 0)
-	v6 := min(removed, len(e.v6))
-	v4 := min(removed-v6, len(e.v4))
-	e.v6, e.v4 = e.v6[:len(e.v6)-v6], e.v4[:len(e.v4)-v4]
-	e.named = e.named[:len(e.named)-(removed-v6-v4)]
-	return removed
 }
 
 // sort orders the entries by ID. Of several with the same ID and
@@ -260,28 +256,43 @@ func current[E packed](list []E, now uint32) (left []E, next uint32) {
 	return left, next
 }
 
-// ranges returns the addresses that the entries cover.
-func (e *entries) ranges() iplist.Ranges {
-	prefixes := make([]netip.Prefix, 0, len(e.v4)+len(e.v6))
+// ranges returns the addresses that the entries of each part cover.
+func (e *entries) ranges(parts int) []iplist.Ranges {
+	sizes := e.sizes()
+	prefixes := make([][]netip.Prefix, parts)
+	for part := range prefixes {
+		prefixes[part] = make([]netip.Prefix, 0, sizes[part].IPv4+sizes[part].IPv6)
+	}
 	for i := range e.v4 {
-		prefixes = append(prefixes, e.v4[i].entry().Prefix)
+		part := e.v4[i].part()
+		prefixes[part] = append(prefixes[part], e.v4[i].entry().Prefix)
 	}
 	for i := range e.v6 {
-		prefixes = append(prefixes, e.v6[i].entry().Prefix)
+		part := e.v6[i].part()
+		prefixes[part] = append(prefixes[part], e.v6[i].entry().Prefix)
 	}
-	return iplist.NewRanges(prefixes)
+	all := make([]iplist.Ranges, parts)
+	for part := range prefixes {
+		all[part] = iplist.NewRanges(prefixes[part])
+		prefixes[part] = nil
+	}
+	return all
 }
 
-// names returns what the entries name besides addresses.
-func (e *entries) names() names {
-	all := make(names, 0, len(e.named))
+// names returns what the entries of each part name besides addresses.
+func (e *entries) names(parts int) []names {
+	all := make([]names, parts)
 	for i := range e.named {
 		n := e.named[i].entry()
+		of := &all[n.Part]
 		if n.ASN != 0 {
-			all = append(all, nameOfASN(n.ASN))
+			*of = append(*of, nameOfASN(n.ASN))
 		} else {
-			all = append(all, nameOfCountry(string(n.Country[:])))
+			*of = append(*of, nameOfCountry(string(n.Country[:])))
 		}
 	}
-	return all.sorted()
+	for part := range all {
+		all[part] = all[part].sorted()
+	}
+	return all
 }

@@ -18,6 +18,7 @@ import (
 type list struct {
 	set         *Set
 	number      int // index in a Snapshot
+	further     int // the member of the Index that its second part is
 	spec        Spec
 	fingerprint string
 	shareKey    string // see Shared

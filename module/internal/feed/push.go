@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
@@ -32,6 +33,10 @@ const (
 
 // ErrPushed means that a list is pushed, so that only its source can refresh it.
 var ErrPushed = errors.New("the list is pushed")
+
+// ErrLeftOut is wrapped by what a source says of an entry that it leaves out: it counts as a wrong
+// entry, and the others are pushed.
+var ErrLeftOut = errors.New("the entry is left out")
 
 // pushed is the state that only pushed lists have.
 type pushed struct {
@@ -86,6 +91,7 @@ func (s *Set) Replace(name string, all iter.Seq2[Entry, error]) (shown <-chan st
 	if rejected.err != nil {
 		return nil, fmt.Errorf("pushing %s: %w", name, rejected.err)
 	}
+	rejected.all = true
 	p := l.pushed
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -125,6 +131,20 @@ func (s *Set) PushFailed(name string, why error) error {
 	return nil
 }
 
+// PartSizes returns the number of entries of each part of a pushed list.
+func (s *Set) PartSizes(name string) ([]PartSize, error) {
+	l, err := s.pushedList(name)
+	if err != nil {
+		return nil, err
+	}
+	l.pushed.mu.Lock()
+	all := l.pushed.entries // immutable
+	l.pushed.mu.Unlock()
+	all, _ = all.current(time.Now())
+	sizes := all.sizes()
+	return sizes[:l.spec.Parts], nil
+}
+
 func (s *Set) pushedList(name string) (*list, error) {
 	i := slices.IndexFunc(s.lists, func(l *list) bool { return l.spec.Name == name && l.pushed != nil })
 	if i < 0 {
@@ -141,32 +161,46 @@ func (s *Set) pushedList(name string) (*list, error) {
 // rejected counts the entries of a push that were left out.
 type rejected struct {
 	wrong int
+	over  int // of them, those that had no place
 	first error
 	err   error // of the iterator: the push is void
+	all   bool  // the push has all entries of the list
 }
 
 // pack validates entries and returns them in the form in which they are stored.
 func (l *list) pack(all iter.Seq2[Entry, error]) (e entries, r rejected) {
+	most := l.spec.MaxEntries
 	for n, err := range all {
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrLeftOut) {
 			return entries{}, rejected{err: err}
 		}
-		if e.count() >= l.spec.MaxEntries {
-			r.note(fmt.Errorf("more than %d entries", l.spec.MaxEntries))
-			continue
+		if err == nil {
+			n, err = l.normal(n)
 		}
-		if n, err = l.normal(n); err != nil {
-			r.note(err)
+		if err != nil {
+			r.note(1, err)
 			continue
 		}
 		e.add(n)
+		if e.count() > most+most/8 { // not for each one: the highest parts may come first
+			l.trim(&e, &r)
+		}
 	}
 	e.sort()
+	l.trim(&e, &r)
 	return e, r
 }
 
-func (r *rejected) note(err error) {
-	if r.wrong++; r.first == nil {
+// trim removes the entries for which the list has no place.
+func (l *list) trim(e *entries, r *rejected) {
+	if over := e.trim(l.spec.MaxEntries); over > 0 {
+		r.note(over, fmt.Errorf("more than %d entries", l.spec.MaxEntries))
+		r.over += over
+	}
+}
+
+func (r *rejected) note(n int, err error) {
+	if r.wrong += n; r.first == nil {
 		r.first = err
 	}
 }
@@ -181,6 +215,8 @@ func (l *list) normal(e Entry) (Entry, error) {
 	}
 	e.Prefix = address.Listed(e.Prefix)
 	switch {
+	case int(e.Part) >= l.spec.Parts:
+		return e, fmt.Errorf("the list has no part %d", e.Part)
 	case e.ID > maxID:
 		return e, fmt.Errorf("the ID %d is too large", e.ID)
 	case named == 0:
@@ -199,12 +235,7 @@ func (l *list) normal(e Entry) (Entry, error) {
 // caller holds the lock of l.pushed.
 func (l *list) replace(all entries, r rejected, failure error) (shown <-chan struct{}, err error) {
 	p := l.pushed
-	if over := all.limit(l.spec.MaxEntries); over > 0 {
-		r.wrong += over
-		if r.first == nil {
-			r.first = fmt.Errorf("more than %d entries", l.spec.MaxEntries)
-		}
-	}
+	l.trim(&all, &r)
 	p.entries, p.loaded, p.dirty, p.unsaved, p.changed = all, true, true, true, time.Now()
 	shown = l.set.builder.request()
 	l.signal()
@@ -213,8 +244,8 @@ func (l *list) replace(all entries, r rejected, failure error) (shown <-chan str
 
 // recordPush records the result of a push. The caller holds the lock of l.pushed.
 func (l *list) recordPush(r rejected, result Result, failure error) error {
-	if failure == nil && r.wrong > 0 && l.pushed.entries.count() >= l.spec.MaxEntries {
-		failure = refuse(ResultTooLarge, "%d entries had no place: %w", r.wrong, r.first)
+	if failure == nil && r.over > 0 {
+		failure = refuse(ResultTooLarge, "%d entries had no place: more than %d entries", r.over, l.spec.MaxEntries)
 	}
 	if failure != nil {
 		result = classify(failure)
@@ -222,9 +253,10 @@ func (l *list) recordPush(r rejected, result Result, failure error) error {
 	l.mu.Lock()
 	l.st.lastAttempt, l.st.loaded = time.Now(), true
 	l.st.header.lines = l.pushed.entries.count()
-	if result != ResultUnchanged {
-		l.st.ignored, l.st.first = r.wrong, r.first
+	if r.all {
+		l.st.ignored, l.st.first = 0, nil
 	}
+	l.st.ignored, l.st.first = l.st.ignored+r.wrong, cmp.Or(l.st.first, r.first)
 	l.mu.Unlock()
 	l.recordAttempt(result, failure, time.Now())
 	l.set.observe(l.spec.Name, result)

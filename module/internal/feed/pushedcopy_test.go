@@ -56,12 +56,12 @@ func TestPushedListComesBack(t *testing.T) {
 		t.Errorf("the copy cannot be searched by hand: %v\n%s", err, text)
 	}
 	for cut := range text {
-		if _, _, err := readPushed(bytes.NewReader(text[:cut]), 10); err == nil && cut < len(text)-1 {
+		if _, _, err := readPushed(bytes.NewReader(text[:cut]), 10, 1); err == nil && cut < len(text)-1 {
 			t.Errorf("cut off after %d of %d bytes it is read", cut, len(text))
 		}
 		flipped := bytes.Clone(text)
 		flipped[cut] ^= 1
-		if _, _, err := readPushed(bytes.NewReader(flipped), 10); err == nil {
+		if _, _, err := readPushed(bytes.NewReader(flipped), 10, 1); err == nil {
 			t.Errorf("with byte %d changed it is read", cut)
 		}
 	}
@@ -83,7 +83,7 @@ func TestPushedListIsSavedInTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(savePause + time.Second)
-		if _, _, _, err := loadPushed(filepath.Join(dir, "stream.pushed"), s.lists[0].fingerprint, 10); err != nil {
+		if _, _, _, err := loadPushed(filepath.Join(dir, "stream.pushed"), s.lists[0].fingerprint, 10, 1); err != nil {
 			t.Error(err)
 		}
 	})
@@ -104,7 +104,7 @@ func FuzzReadPushed(f *testing.F) {
 	f.Add(text.Bytes())
 	f.Add([]byte(copyTitle + "\n# sha256: \n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		read, h, err := readPushed(bytes.NewReader(b), 100)
+		read, h, err := readPushed(bytes.NewReader(b), 100, 4)
 		if err != nil {
 			return
 		}
@@ -113,7 +113,7 @@ func FuzzReadPushed(f *testing.F) {
 			t.Fatal(err)
 		}
 		h.entries = read.count()
-		if back, _, err := readPushed(&again, 100); err != nil || !cmp.Equal(read, back, cmp.AllowUnexported(entries{}, entry4{}, entry6{}, entryName{})) {
+		if back, _, err := readPushed(&again, 100, 4); err != nil || !cmp.Equal(read, back, cmp.AllowUnexported(entries{}, entry4{}, entry6{}, entryName{})) {
 			t.Errorf("read again: %v", err)
 		}
 	})

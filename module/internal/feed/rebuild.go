@@ -81,7 +81,7 @@ func (s *Set) rebuildAt(now time.Time) {
 	taken := make([]*iplist.Ranges, len(s.lists))
 	for i, l := range s.lists {
 		if l.pushed != nil {
-			l.publishPushed(now, &ranges[i], &named[i], &states[i])
+			l.publishPushed(now, ranges, named, &states[i])
 			continue
 		}
 		l.mu.Lock()
@@ -92,7 +92,7 @@ func (s *Set) rebuildAt(now time.Time) {
 		}
 		l.mu.Unlock()
 	}
-	next := &Snapshot{Index: iplist.Build(ranges), Lists: states, named: current.named}
+	next := &Snapshot{Index: iplist.Build(ranges), Lists: states, named: current.named, parts: current.parts}
 	if !slices.EqualFunc(named, current.named.lists, slices.Equal) {
 		next.named = indexNames(named)
 	}
@@ -110,19 +110,24 @@ func (s *Set) rebuildAt(now time.Time) {
 	}
 }
 
-// publishPushed updates a pushed list's part of a snapshot, if the list has changed.
-func (l *list) publishPushed(now time.Time, ranges *iplist.Ranges, named *names, state *ListState) {
+// publishPushed updates a pushed list's members of a snapshot, if the list has changed.
+func (l *list) publishPushed(now time.Time, ranges []iplist.Ranges, named []names, state *ListState) {
 	all, changed, different := l.pushed.unpublished(now)
 	if !different {
 		return
 	}
-	*ranges = all.ranges()
-	if !l.spec.Own {
-		*ranges = ranges.Without(reserved)
+	*state = ListState{Name: l.spec.Name, Loaded: true, Fetched: changed}
+	for part, addresses := range all.ranges(l.spec.Parts) {
+		if !l.spec.Own {
+			addresses = addresses.Without(reserved)
+		}
+		ranges[l.member(part)] = addresses
+		for range addresses.Prefixes() {
+			state.Entries++
+		}
 	}
-	*named = all.names()
-	*state = ListState{Name: l.spec.Name, Loaded: true, Entries: len(*named), Fetched: changed}
-	for range ranges.Prefixes() {
-		state.Entries++
+	for part, other := range all.names(l.spec.Parts) {
+		named[l.member(part)] = other
+		state.Entries += len(other)
 	}
 }

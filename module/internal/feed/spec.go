@@ -91,6 +91,9 @@ func (s *Spec) completeBounds() error {
 	if s.MaxEntries == 0 {
 		s.MaxEntries = DefaultMaxEntries
 	}
+	if s.Parts == 0 {
+		s.Parts = 1
+	}
 	if s.MaxShrink == nil {
 		s.MaxShrink = new(DefaultMaxShrink)
 	}
@@ -101,6 +104,8 @@ func (s *Spec) completeBounds() error {
 		return fmt.Errorf("maximum of %d entries: use a positive number", s.MaxEntries)
 	case s.MaxBytes < 0:
 		return fmt.Errorf("maximum size %d: use a positive number of bytes", s.MaxBytes)
+	case s.Parts < 0 || s.Parts > MaxParts:
+		return fmt.Errorf("%d parts: use 1 to %d", s.Parts, MaxParts)
 	case !(*s.MaxShrink >= 0 && *s.MaxShrink <= 1):
 		return fmt.Errorf("maximum shrink %v: use a share from 0 to 1", *s.MaxShrink)
 	}
@@ -171,7 +176,8 @@ func (s *Spec) fingerprint() string {
 		Own    bool
 		Format listformat.Format
 		Pushed string `json:",omitempty"` // so that fetched lists have the fingerprint of older versions
-	}{urls, s.File, s.Own, s.Format, s.Pushed})
+		Filter string `json:",omitempty"` // likewise
+	}{urls, s.File, s.Own, s.Format, s.Pushed, s.Filter})
 	if err != nil {
 		panic(err) // strings, a bool and a number: cannot happen
 	}
