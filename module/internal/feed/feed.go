@@ -55,8 +55,12 @@ type Spec struct {
 	// second, or within ten where the file system sends no notifications.
 	File string
 
-	// Values are the list itself.
-	Values []netip.Prefix
+	// Values are the list itself, with ASNValues, which are autonomous systems.
+	Values    []netip.Prefix
+	ASNValues []uint32 `json:",omitempty"`
+
+	// ASNs marks a list whose entries are autonomous systems instead of addresses: see Snapshot.Named.
+	ASNs bool `json:",omitempty"`
 
 	// Pushed names the source that pushes the list, such as the host of a stream of decisions: see
 	// Set.Push. Status shows it, so it must not hold secrets.

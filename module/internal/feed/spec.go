@@ -45,7 +45,7 @@ func (s Spec) complete() (Spec, error) {
 			s.Name)
 	}
 	sources := 0
-	for _, set := range []bool{len(s.URLs) > 0, s.File != "", s.Values != nil, s.Pushed != ""} {
+	for _, set := range []bool{len(s.URLs) > 0, s.File != "", s.Values != nil || s.ASNValues != nil, s.Pushed != ""} {
 		if set {
 			sources++
 		}
@@ -73,7 +73,7 @@ func (s Spec) complete() (Spec, error) {
 	if err := s.completeBounds(); err != nil {
 		return s, fmt.Errorf("list %s: %w", s.Name, err)
 	}
-	s.Own = s.Own || s.Values != nil
+	s.Own = s.Own || s.Values != nil || s.ASNValues != nil
 	if err := s.Format.Complete(); err != nil {
 		return s, fmt.Errorf("list %s: %w", s.Name, err)
 	}
@@ -177,7 +177,8 @@ func (s *Spec) fingerprint() string {
 		Format listformat.Format
 		Pushed string `json:",omitempty"` // so that fetched lists have the fingerprint of older versions
 		Filter string `json:",omitempty"` // likewise
-	}{urls, s.File, s.Own, s.Format, s.Pushed, s.Filter})
+		ASNs   bool   `json:",omitempty"` // likewise
+	}{urls, s.File, s.Own, s.Format, s.Pushed, s.Filter, s.ASNs})
 	if err != nil {
 		panic(err) // strings, a bool and a number: cannot happen
 	}
