@@ -117,8 +117,11 @@ var examples = map[string]example{
 	"Feed.nature":   {line: "nature vpn"},
 	"Feed.trust":    {line: "trust 0.8"},
 
-	"List.sources": {line: "exempt https://lists.example.org/partners.csv {\n\t\t\tformat csv\n\t\t\tfield  address\n\t\t}", in: inApp},
-	"List.name":    {line: "name partners"},
+	"List.sources": {
+		line: "exempt https://lists.example.org/v4.txt https://lists.example.org/v6.txt",
+		in:   "{\n\tip_reputation {\n\t\t%s {\n\t\t\tname partners\n\t\t}\n\t}\n}\n",
+	},
+	"List.name": {line: "name partners"},
 
 	"ListOptions.refresh":     {line: "refresh 6h"},
 	"ListOptions.timeout":     {line: "timeout 10s"},
