@@ -55,11 +55,11 @@ func TestRefusedAnswers(t *testing.T) {
 		{name: "garbage", answer: text(many.String()), want: ResultUnparsable, says: "40 of 80 lines are wrong"},
 		{name: "a sentence", answer: text("invalid key " + secret), want: ResultUnparsable},
 		{name: "huge", answer: text(addresses(200)), want: ResultTooLarge, says: "larger than 2048 bytes: allow more with `max_size`"},
-		{name: "zip", answer: text("PK\x03\x04\x14\x00"), want: ResultNotText, says: "compressed with zip"},
+		{name: "zip breaks off", answer: text("PK\x03\x04\x14\x00"), want: ResultNotText, says: "begins as a zip archive does, and is none"},
 		{name: "bomb in a .gz file", answer: gzipFile(bytes.Repeat([]byte("# zeros\n"), 1<<17)), want: ResultTooLarge},
 		{name: "long status line", answer: hijack("HTTP/1.1 " + strings.Repeat("x", 60_000) + "\r\n\r\n"), want: ResultError, says: "..."},
 		{name: "gzip bomb", answer: gzipped(bytes.Repeat([]byte("# zeros\n"), 1<<17)), want: ResultTooLarge},
-		{name: "not gzip", answer: rawGzip([]byte("192.0.2.1\n")), want: ResultNotText},
+		{name: "neither gzip nor a list", answer: rawGzip([]byte("\x89PNG\r\n\x1a\n\x00\x00")), want: ResultNotText},
 		{name: "gzip breaks off", answer: rawGzip([]byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff")), want: ResultError, says: "unexpected EOF"},
 		{name: "other encoding", answer: status(http.StatusOK, "Content-Encoding", "br"), want: ResultNotText, says: `"br"`},
 		{name: "breaks off", answer: func(w http.ResponseWriter, _ *http.Request) {
