@@ -28,7 +28,7 @@ func init() {
 //   - `GET check/{ip}`: what is known of an address and how its score is made; `?fresh` asks the providers anew first;
 //   - `GET`, `POST`, `DELETE bans[/{prefix}]` and `exemptions[/{prefix}]`: what is banned or exempt at run time;
 //   - `DELETE records/{ip}`: forgets what providers said of an address;
-//   - `POST feeds/{name}/refresh`: fetches a list now;
+//   - `POST feeds/{name}/refresh`: fetches a list now; `?accept` believes one that shrank;
 //   - `GET requests/{id}`: what was decided about a request, by its ID, and why: of the latest that this process refused or
 //     limited, else from the history of the last day, or `from` and `to`; with `?history` from the history only;
 //   - `GET history/{ip|prefix}`: what was known of an address or a network and decided about it, the latest first, and a graph

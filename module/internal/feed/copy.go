@@ -186,6 +186,7 @@ func loadCopy(
 	if h, ranges, err = readCopy(f); err == nil && h.spec != fingerprint {
 		err = errForeign
 	}
+	h.believeDates(time.Now())
 	return h, ranges, info.ModTime(), err
 }
 
@@ -247,8 +248,9 @@ func loadWait(path, fingerprint string, now time.Time) time.Time {
 	return until
 }
 
-func removeWait(path string) {
+// removeFile removes a file that stores a wait, or what was seen of a list.
+func removeFile(path string) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		_ = os.Truncate(path, 0) // an empty file means no pause, too
+		_ = os.Truncate(path, 0) // an empty file means none, too
 	}
 }
