@@ -45,6 +45,10 @@ type List struct {
 	// Published is the publisher's own date of the list, found in it. It is zero if there is none.
 	Published time.Time
 
+	// AddASN, if set, makes this a list of autonomous systems: it is called with the number of each,
+	// and Add is not used.
+	AddASN func(uint32) error
+
 	// Lines counts the entries.
 	Lines int
 
@@ -117,6 +121,9 @@ type collector struct {
 
 // add takes one entry and its number.
 func (c *collector) add(number int, entry []byte) error {
+	if c.list.AddASN != nil {
+		return c.addASN(number, entry)
+	}
 	p, ok := ParsePrefix(entry)
 	switch {
 	case !ok:
