@@ -2,7 +2,7 @@ package iplist
 
 // Within returns the addresses of r that are in other, too.
 func (r Ranges) Within(other Ranges) Ranges {
-	return Ranges{within(r.v4, other.v4), within(r.v6, other.v6)}
+	return Ranges{common(r.v4, other.v4), common(r.v6, other.v6)}
 }
 
 // Overlap returns how many prefixes cover the addresses that both lists have: none if they have none in common. It takes
@@ -14,8 +14,8 @@ func (r Ranges) Overlap(other Ranges) (prefixes int) {
 	return prefixes
 }
 
-// within returns the addresses that a and b have in common. Both must be merged, and so is the result.
-func within[R interval[R]](a, b []R) (common []R) {
+// common returns the addresses that a and b have in common. Both must be merged, and so is the result.
+func common[R interval[R]](a, b []R) (both []R) {
 	for len(a) > 0 && len(b) > 0 {
 		firstA, lastA := a[0].bounds()
 		firstB, lastB := b[0].bounds()
@@ -27,7 +27,7 @@ func within[R interval[R]](a, b []R) (common []R) {
 			last = lastB
 		}
 		if !last.less(first) {
-			common = append(common, a[0].with(first, last))
+			both = append(both, a[0].with(first, last))
 		}
 		if lastA.less(lastB) {
 			a = a[1:]
@@ -35,5 +35,5 @@ func within[R interval[R]](a, b []R) (common []R) {
 			b = b[1:]
 		}
 	}
-	return common
+	return both
 }
