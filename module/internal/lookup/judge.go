@@ -48,11 +48,12 @@ func (e *Engine) judge(
 		v.Coverage = (match.trust + t.trust) / expected
 	}
 	v.Status = t.status(match, asking)
-	if v.Coverage == 0 {
+	v.Reasons = match.verdict.Reasons
+	if v.Coverage == 0 { // then the reasons are labels
 		return v
 	}
 	percent := match.percent
-	v.Reasons, v.Categories = match.verdict.Reasons, match.verdict.Categories
+	v.Categories = match.verdict.Categories
 	if len(s.evidence) > len(match.evidence) {
 		percent, v.Reasons = score.Judge(s.evidence, nil)
 		v.Categories = categoriesOf(s.evidence)

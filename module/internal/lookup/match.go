@@ -61,7 +61,7 @@ func (e *Engine) match(addr netip.Addr) *listMatch {
 func (e *Engine) compile(lists Listing) *listing {
 	l := &listing{Listing: lists, sets: make([]atomic.Pointer[listMatch], max(lists.Sets(), 1))}
 	for i, m := range e.Meanings {
-		if m.Kind != Feed {
+		if m.Kind != Feed || m.isLabel() {
 			continue
 		}
 		l.total += m.Source.Trust
@@ -85,11 +85,12 @@ func (e *Engine) compileSet(l *listing, set uint32) *listMatch {
 		case Deny:
 			m.denied = true
 		case Feed:
-			m.feeds = true
+			m.feeds = m.feeds || !list.isLabel()
 			m.nature = m.nature.Merge(list.Nature)
 			m.evidence = append(m.evidence, list.evidence(l.repeats[i] >= 0))
 		}
 	}
+	m.nature = spareRelay(m.nature, m.evidence)
 	var reasons []reputation.Reason
 	m.percent, reasons = score.Judge(m.evidence, nil)
 	m.settled = m.percent >= settledPercent
