@@ -1,7 +1,6 @@
 package module
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -119,21 +119,17 @@ func (f *Feed) list() (configuredList, error) {
 func (f *Feed) fromSources() (l configuredList, err error) {
 	l.meaning.Confidence = feedConfidence
 	if len(f.Sources) == 0 {
-		return l, fmt.Errorf("no source is given: name a preset (%s), URLs, a file or ranges", strings.Join(feed.PresetNames(), ", "))
+		return l, fmt.Errorf("no source is given: name a preset (%s), URLs, a file or ranges", strings.Join(preset.Names(), ", "))
 	}
-	preset, ok := feed.Preset(f.Sources[0])
+	known, ok := preset.Find(f.Sources[0])
 	if ok && len(f.Sources) > 1 {
 		return l, fmt.Errorf("%s is a preset, which has its own sources: give %q its own feed", f.Sources[0], f.Sources[1])
 	}
 	if ok {
-		l.spec = preset.Spec
-		l.meaning.Confidence = preset.Confidence
-		l.meaning.Categories = reputation.CategoriesOf(preset.Category)
-		l.meaning.Source = score.OfFeed(preset.Spec.Name, l.meaning.Categories)
-		l.meaning.Source.Weight = cmp.Or(preset.Weight, l.meaning.Source.Weight)
-		l.meaning.Source.Group = cmp.Or(preset.Group, l.meaning.Source.Group)
-		if preset.Nature != nil {
-			l.meaning.Nature = l.meaning.Nature.With(*preset.Nature, true)
+		l.spec = known.Spec()
+		l.meaning = lookup.List{
+			Confidence: known.Confidence, Categories: known.Categories, Nature: known.Nature,
+			Source: score.Source{Name: known.Name, Trust: 1, Weight: known.Weight, Group: known.Group},
 		}
 		return l, nil
 	}
@@ -194,8 +190,12 @@ func (f *Feed) describe(l *configuredList) (err error) {
 	if err := f.accuse(&l.meaning); err != nil {
 		return err
 	}
-	if l.meaning.Source.Name == "" {
-		l.meaning.Source = score.OfFeed("", l.meaning.Categories) // a name that a preset has makes no preset
+	switch {
+	case l.meaning.Source.Name != "": // a preset's; a name that a preset has makes no preset
+	case l.meaning.Categories == 0:
+		l.meaning.Source = score.OfLabel("")
+	default:
+		l.meaning.Source = score.OfFeed("", l.meaning.Categories)
 	}
 	l.meaning.Source.Name = l.spec.Name
 	l.meaning.Source.Trust, err = provider.Trust(f.Trust)
@@ -228,7 +228,7 @@ func (f *Feed) accuse(m *lookup.List) error {
 		m.Categories = categories
 	case len(f.Nature) > 0:
 		m.Categories = natures
-	case m.Categories == 0:
+	case m.Categories == 0 && m.Source.Name == "": // a preset may accuse of nothing
 		m.Categories = reputation.CategoriesOf(reputation.Abuse)
 	}
 	return nil

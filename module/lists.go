@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -187,10 +188,10 @@ func operatorLists(option string, kind lookup.ListKind, words []string) ([]confi
 			continue
 		}
 		var spec feed.Spec
-		preset, isPreset := feed.Preset(word)
+		known, isPreset := preset.Find(word)
 		switch {
 		case isPreset:
-			spec = preset.Spec
+			spec = known.Spec()
 			spec.Name = option + "_" + spec.Name
 		case isURL(word):
 			spec = feed.Spec{Name: option + "_" + shortHash(word), URLs: []string{word}}
