@@ -45,7 +45,7 @@ func (s Spec) complete() (Spec, error) {
 			s.Name)
 	}
 	sources := 0
-	for _, set := range []bool{len(s.URLs) > 0, s.File != "", s.Values != nil, s.Pushed != ""} {
+	for _, set := range []bool{len(s.URLs) > 0, s.File != "", s.Values != nil || s.ASNValues != nil, s.Pushed != ""} {
 		if set {
 			sources++
 		}
@@ -73,7 +73,7 @@ func (s Spec) complete() (Spec, error) {
 	if err := s.completeBounds(); err != nil {
 		return s, fmt.Errorf("list %s: %w", s.Name, err)
 	}
-	s.Own = s.Own || s.Values != nil
+	s.Own = s.Own || s.Values != nil || s.ASNValues != nil
 	if err := s.Format.Complete(); err != nil {
 		return s, fmt.Errorf("list %s: %w", s.Name, err)
 	}
@@ -91,6 +91,9 @@ func (s *Spec) completeBounds() error {
 	if s.MaxEntries == 0 {
 		s.MaxEntries = DefaultMaxEntries
 	}
+	if s.Parts == 0 {
+		s.Parts = 1
+	}
 	if s.MaxShrink == nil {
 		s.MaxShrink = new(DefaultMaxShrink)
 	}
@@ -101,6 +104,8 @@ func (s *Spec) completeBounds() error {
 		return fmt.Errorf("maximum of %d entries: use a positive number", s.MaxEntries)
 	case s.MaxBytes < 0:
 		return fmt.Errorf("maximum size %d: use a positive number of bytes", s.MaxBytes)
+	case s.Parts < 0 || s.Parts > MaxParts:
+		return fmt.Errorf("%d parts: use 1 to %d", s.Parts, MaxParts)
 	case !(*s.MaxShrink >= 0 && *s.MaxShrink <= 1):
 		return fmt.Errorf("maximum shrink %v: use a share from 0 to 1", *s.MaxShrink)
 	}
@@ -171,7 +176,9 @@ func (s *Spec) fingerprint() string {
 		Own    bool
 		Format listformat.Format
 		Pushed string `json:",omitempty"` // so that fetched lists have the fingerprint of older versions
-	}{urls, s.File, s.Own, s.Format, s.Pushed})
+		Filter string `json:",omitempty"` // likewise
+		ASNs   bool   `json:",omitempty"` // likewise
+	}{urls, s.File, s.Own, s.Format, s.Pushed, s.Filter, s.ASNs})
 	if err != nil {
 		panic(err) // strings, a bool and a number: cannot happen
 	}
