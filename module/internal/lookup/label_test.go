@@ -101,6 +101,47 @@ func TestLabelsAreNoScore(t *testing.T) {
 	})
 }
 
+// Whoever says that an address is a relay's, it is not punished for what relays are mistaken for.
+func TestRelaysAreNotPunished(t *testing.T) {
+	relay := reputation.Nature{}.With(reputation.NatureRelay, true)
+	mistaken := reputation.Report{
+		Severity: 1, Confidence: 1, Categories: reputation.CategoriesOf(reputation.VPN),
+		Facts: reputation.Facts{Nature: reputation.Nature{}.With(reputation.NatureVPN, true)},
+	}
+	knows := mistaken
+	knows.Facts.Nature = knows.Facts.Nature.With(reputation.NatureRelay, true)
+	services := func(r reputation.Report) []Provider { return []Provider{asked("p", after(0, r, nil))} }
+	for _, tc := range []struct {
+		name    string
+		c       Config
+		on      uint32 // the set of lists
+		reasons string
+		nature  string
+	}{
+		{"nobody says so", Config{Providers: services(mistaken)}, 3, "p 32, vpns 4.8", "vpn"},
+		{"a list", Config{Providers: services(mistaken)}, 6, "attackers 12, relay 0", "relay"},
+		{"a database, no service", Config{Databases: sameFacts{Nature: relay}}, 3, "", "relay"},
+		{"a database", Config{Databases: sameFacts{Nature: relay}, Providers: services(mistaken)}, 4, "", "relay"},
+		{"a service", Config{Providers: services(knows)}, 3, "", "relay"},
+		{"a database, of an attacker", Config{Databases: sameFacts{Nature: relay}}, 5, "attackers 12", "relay"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			lists, meanings := labelled()
+			tc.c.Lists, tc.c.Meanings = lists, meanings
+			e := newEngine(t, tc.c)
+			for range 2 {
+				v := e.Lookup(t.Context(), numbered(int(tc.on)), time.Second)
+				if reasonsOf(&v) != tc.reasons || v.Facts.Nature.String() != tc.nature || v.Status != reputation.Fresh {
+					t.Errorf("%s: %q, nature %q, %s; want %+v", tc.name, reasonsOf(&v), v.Facts.Nature, v.Status, tc)
+				}
+				if relay := tc.nature == "relay"; relay == v.Categories.Has(reputation.VPN) {
+					t.Errorf("%s: categories %s", tc.name, v.Categories)
+				}
+			}
+		})
+	}
+}
+
 func reasonsOf(v *reputation.Verdict) string {
 	var words []string
 	for _, r := range v.Reasons {

@@ -2,6 +2,7 @@ package lookup
 
 import (
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
@@ -32,6 +33,10 @@ type listMatch struct {
 	verdict  reputation.Verdict // for an engine without providers
 
 	trust, total float64
+
+	// asRelay is the result for an address of which databases or providers say that it is a relay, if
+	// that is another one.
+	asRelay *listMatch
 }
 
 // listed reports whether the address is on a list other than those of exempt addresses.
@@ -90,7 +95,18 @@ func (e *Engine) compileSet(l *listing, set uint32) *listMatch {
 			m.evidence = append(m.evidence, list.evidence(l.repeats[i] >= 0))
 		}
 	}
-	m.nature = spareRelay(m.nature, m.evidence)
+	if relay := *m; isRelay(m.nature) {
+		spare(m.evidence)
+	} else if relay.evidence = slices.Clone(m.evidence); spare(relay.evidence) {
+		relay.conclude()
+		m.asRelay = &relay
+	}
+	m.conclude()
+	return m
+}
+
+// conclude computes what follows from the evidence.
+func (m *listMatch) conclude() {
 	var reasons []reputation.Reason
 	m.percent, reasons = score.Judge(m.evidence, nil)
 	m.settled = m.percent >= settledPercent
@@ -113,7 +129,6 @@ func (e *Engine) compileSet(l *listing, set uint32) *listMatch {
 		v.Scored, v.Score = true, score.Round(m.percent)
 	}
 	v.Categories = categoriesOf(m.evidence)
-	return m
 }
 
 func categoriesOf(evidence []score.Evidence) (all reputation.Categories) {
