@@ -62,8 +62,8 @@ func presetTables() string {
 			func(p preset.Preset) bool { return p.Weight == 0 },
 		},
 	} {
-		fmt.Fprintf(&out, "\n%s\n\n| preset | category | an entry means | points | refresh | IPv6 | terms, as far as we know them | form |\n"+
-			"|---|---|---|---|---|---|---|---|\n", table.intro)
+		fmt.Fprintf(&out, "\n%s\n\n| preset | category | an entry means | points | refresh | old after | IPv6 | terms, as far as we know them | form |\n"+
+			"|---|---|---|---|---|---|---|---|---|\n", table.intro)
 		for _, name := range preset.Names() {
 			if p, _ := preset.Find(name); table.belongs(p) {
 				fmt.Fprintln(&out, presetRow(p))
@@ -95,6 +95,10 @@ func presetRow(p preset.Preset) string {
 	case p.MinRefresh < p.Refresh:
 		refresh += fmt.Sprintf(" (not below %s)", shortDuration(p.MinRefresh))
 	}
+	old := fmt.Sprintf("%dd", p.MaxAge/(24*time.Hour))
+	if p.MaxAge == preset.Steady {
+		old = "never"
+	}
 	terms := p.Terms
 	if p.NeedsKey() {
 		terms = "**needs your `key`**; " + terms
@@ -103,7 +107,7 @@ func presetRow(p preset.Preset) string {
 	if p.IPv6 {
 		ipv6 = "yes"
 	}
-	cells := []string{"`" + p.Name + "`", strings.Join(category, "; "), p.Says, points, refresh, ipv6, terms, string(p.Sure)}
+	cells := []string{"`" + p.Name + "`", strings.Join(category, "; "), p.Says, points, refresh, old, ipv6, terms, string(p.Sure)}
 	return "| " + strings.Join(cells, " | ") + " |"
 }
 

@@ -84,6 +84,25 @@ var attackers = []Preset{
 		Sure:  Confirmed,
 	},
 	{
+		Name: "abuseipdb_blacklist",
+		URLs: []string{"https://api.abuseipdb.com/api/v2/blacklist"},
+		Format: listformat.Format{
+			Encoding: listformat.JSON, Members: []string{"ipAddress"},
+		},
+		// Without Accept, errors come as a whole web page.
+		Header:     map[string]string{"Key": "{key}", "Accept": "application/json"},
+		Says:       "the 10,000 newest with AbuseIPDB's highest score",
+		Categories: of(reputation.Abuse),
+		// The service itself is of this group, too: its answer and the list are one observation.
+		Confidence: 0.75, Weight: 32, Group: "abuseipdb",
+		// A free account may fetch five times a day, and gets a list that is up to a day old.
+		Refresh: 6 * time.Hour, MinRefresh: 6 * time.Hour, MaxAge: 3 * day,
+		IPv6:       true,
+		Terms:      "those of your AbuseIPDB account; a free one may fetch 5 times a day",
+		Restricted: true,
+		Sure:       Confirmed,
+	},
+	{
 		Name: "feodo",
 		URLs: []string{"https://feodotracker.abuse.ch/downloads/ipblocklist.json"},
 		Format: listformat.Format{

@@ -15,6 +15,13 @@ var clouds = []Preset{
 		Says:   "Amazon Web Services",
 		MaxAge: 60 * day, IPv6: true,
 	}),
+	// Microsoft publishes a file a week, each under a new address, which only a web page has.
+	cloud(Preset{
+		Name:   "azure",
+		Format: members("properties.addressPrefixes"),
+		Says:   "Microsoft Azure",
+		MaxAge: 30 * day, IPv6: true,
+	}),
 	cloud(Preset{
 		Name:   "digitalocean",
 		URLs:   []string{"https://www.digitalocean.com/geo/google.csv"},
@@ -114,7 +121,7 @@ var networks = []Preset{
 // cdn fills in what all CDNs have in common.
 func cdn(p Preset) Preset {
 	p.Confidence, p.Group = 0.95, nature
-	p.Refresh, p.MinRefresh = day, time.Hour
+	p.Refresh, p.MinRefresh, p.MaxAge = day, time.Hour, Steady
 	p.IPv6, p.Exempt = true, true
 	p.Terms = "none stated"
 	if p.Sure == "" {

@@ -52,8 +52,7 @@ type Preset struct {
 	// tolerates.
 	Refresh, MinRefresh time.Duration
 
-	// MaxAge is the age, by the publisher's own date, from which the list is old. Zero: it may stay as
-	// it is for years.
+	// MaxAge is the age, by the publisher's own date, from which the list is old.
 	MaxAge time.Duration
 
 	// MayBeEmpty is set if an empty list is true at times.
@@ -90,7 +89,12 @@ const (
 	nature = "nature" // kinds of access, which are no abuse by themselves
 )
 
-const day = 24 * time.Hour
+const (
+	day = 24 * time.Hour
+
+	// Steady is the MaxAge of lists that rightly stay as they are for years.
+	Steady = 3650 * day
+)
 
 // presets are all rows by name. They are never changed.
 var presets = func() map[string]Preset {
@@ -120,7 +124,7 @@ func Names() []string { return slices.Sorted(maps.Keys(presets)) }
 func (p Preset) Spec() feed.Spec {
 	spec := feed.Spec{
 		Name: p.Name, URLs: p.URLs, Format: p.Format,
-		Refresh: p.Refresh, MinRefresh: p.MinRefresh,
+		Refresh: p.Refresh, MinRefresh: p.MinRefresh, MaxAge: p.MaxAge,
 		AllowEmpty: p.MayBeEmpty, Terms: p.Terms,
 	}
 	if p.MayBeEmpty {

@@ -15,7 +15,7 @@ import (
 )
 
 // changing are the presets whose address changes, so that the operator names it.
-var changing []string
+var changing = []string{"azure"}
 
 // TestRows holds that each row says all that operators and the look-up need.
 func TestRows(t *testing.T) {
@@ -38,7 +38,7 @@ func TestRows(t *testing.T) {
 			if p.MinRefresh < feed.DefaultTimeout || p.Refresh < p.MinRefresh || p.Refresh > 7*day {
 				t.Errorf("refresh %s, at most every %s", p.Refresh, p.MinRefresh)
 			}
-			if p.MaxAge != 0 && p.MaxAge < 2*p.Refresh {
+			if p.MaxAge < 2*p.Refresh {
 				t.Errorf("old after %s, and fetched every %s", p.MaxAge, p.Refresh)
 			}
 			for field, text := range map[string]string{"Says": p.Says, "Terms": p.Terms, "Group": p.Group} {
@@ -126,7 +126,7 @@ func TestFindCopies(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	want := []string{
-		"aws", "binary_defense", "blocklist_de", "blocklist_de_apache",
+		"abuseipdb_blacklist", "aws", "azure", "binary_defense", "blocklist_de", "blocklist_de_apache",
 		"blocklist_de_bots", "blocklist_de_bruteforcelogin", "blocklist_de_ftp", "blocklist_de_imap", "blocklist_de_ircbot",
 		"blocklist_de_mail", "blocklist_de_sip", "blocklist_de_ssh", "blocklist_de_strongips", "bruteforceblocker", "bunny",
 		"cins", "cloudflare", "contabo", "digitalocean", "emerging_threats", "fastly", "feodo", "firehol_level1",
