@@ -2,11 +2,9 @@ package module
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -15,19 +13,20 @@ import (
 // Feed is a list of addresses that speaks against those on it, or says what they are.
 type Feed struct {
 	// Where the list comes from: the name of a preset such as `spamhaus_drop`, or URLs that make up one list
-	// together, or a file, or addresses and CIDR ranges. Files are watched. The presets are in docs/sources.md.
-	// Required.
+	// together, or a file, or addresses and CIDR ranges. Files are watched. The presets are in docs/sources.md. The
+	// address of `azure` changes: behind its name stands the file or the URL. Required.
 	Sources []string `json:"sources,omitempty"`
 
 	// The name by which the feed appears in reasons, rules, metrics and the data folder: lower-case letters, digits, `_`
 	// and `-`, the first a letter. Required unless the source is a preset. Default: the preset's name.
 	Name string `json:"name,omitempty"`
 
-	// What the addresses on the list are accused of, such as `scanner` or `spam`. Default: the preset's, else `abuse`.
+	// What the addresses on the list are accused of, such as `scanner` or `spam`. Default: the preset's, else none for a
+	// list with a `nature` and `abuse` for others.
 	Category []string `json:"category,omitempty"`
 
 	// What the addresses on the list are by nature: `tor`, `vpn`, `proxy`, `hosting`, `mobile`, `relay`. Such a list moves the
-	// score by little. Default: the preset's, else none.
+	// score by little; `mobile` and `relay` do not move it. Default: the preset's, else none.
 	Nature []string `json:"nature,omitempty"`
 
 	// How much you trust the list, from 0 (never counts) to 1. Default: 1.
@@ -69,7 +68,7 @@ func (f *Feed) fromSources() (l configuredList, err error) {
 	l.meaning.Confidence = feedConfidence
 	l.options = &f.ListOptions
 	if len(f.Sources) == 0 {
-		return l, fmt.Errorf("%w: name a preset (%s), URLs, a file or ranges", errNoSource, strings.Join(preset.Names(), ", "))
+		return l, fmt.Errorf("%w: name a preset, URLs, a file or ranges", errNoSource)
 	}
 	spec, known, err := readSources("feed", f.Sources)
 	if err != nil {

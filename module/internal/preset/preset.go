@@ -120,6 +120,46 @@ func Find(name string) (Preset, bool) {
 // Names returns the names of all presets, sorted.
 func Names() []string { return slices.Sorted(maps.Keys(presets)) }
 
+// Near returns the presets that a misspelt name may have meant, the nearest first: those whose names
+// differ in few letters, or begin with it. They are three at most.
+func Near(word string) []string {
+	word = strings.ToLower(word)
+	var near []string
+	for _, name := range Names() {
+		begins := len(word) >= 3 && strings.HasPrefix(name, word)
+		if begins || distance(word, name) <= len(name)/4 {
+			near = append(near, name)
+		}
+	}
+	slices.SortStableFunc(near, func(a, b string) int { return distance(word, a) - distance(word, b) })
+	return near[:min(len(near), 3)]
+}
+
+// distance is the number of letters that must be added, removed or replaced. Long words are far from
+// all others.
+func distance(a, b string) int {
+	if len(a) > 64 {
+		return len(a)
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, diagonal+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}
+
 // Spec returns where the list is and how it is written, without secrets.
 func (p Preset) Spec() feed.Spec {
 	spec := feed.Spec{

@@ -138,3 +138,17 @@ func TestNames(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestNear(t *testing.T) {
+	for word, want := range map[string][]string{
+		"ipsun": {"ipsum"}, "Cloudflare": {"cloudflare"}, "spamhouse_drop": {"spamhaus_drop"}, "firehol_level": {
+			"firehol_level1", "firehol_level2", "firehol_level3",
+		},
+		"cloud": {"cloudflare"}, "spamhaus": {"spamhaus_drop"}, "x": nil, "": nil, "198.51.100.777": nil,
+		"nonsense": nil, strings.Repeat("a", 100): nil,
+	} {
+		if got := Near(word); !slices.Equal(got, want) {
+			t.Errorf("%q is near to %q, want %q", word, got, want)
+		}
+	}
+}
