@@ -15,6 +15,9 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
+// Formats returns the words for ListOptions.Format.
+func Formats() []string { return listformat.Encodings() }
+
 // List is a list of your own: of addresses that are exempt, or denied. In JSON, a text such as `"203.0.113.0/24"` stands
 // for `{"sources": ["203.0.113.0/24"]}`.
 type List struct {
@@ -49,15 +52,19 @@ type ListOptions struct {
 	// Default: none.
 	Key *secret.Secret `json:"key,omitempty"`
 
-	// How the list is written: `text` (one address or range a line), `csv`, `json` or `ndjson`. Default: the preset's,
-	// else `text`.
+	// How the list is written: `text` (one address or range a line), `ranges` (`A - B`, `A B`, an address and a
+	// netmask, `name:A-B`), `dshield`, `csv`, `json`, `ndjson`, `ipset`, `iptables`, `nginx`, `apache` or `hosts`;
+	// docs/sources.md has an example of each. Lines that are written otherwise are wrong. Default: the preset's, else
+	// what most of the first lines are.
 	Format string `json:"format,omitempty"`
 
-	// Which column (`csv`) or members (`json`, `ndjson`) hold the addresses. A member holds an address, or an array of
-	// addresses. It is named as it is within an entry of the list, such as `ip`, or within the whole document, such as
-	// `hooks` in `{"hooks": ["192.0.2.1"], …}`; then other arrays are left out. A dot leads to a member of a member, such
-	// as `properties.addressPrefixes`. Required for `csv` and `ndjson`. Default: none, which is right for arrays of
-	// addresses.
+	// Where the addresses are: the name or number of a column (`csv`), names of sets (`ipset`), or members (`json`,
+	// `ndjson`). A member holds an address, or an array of addresses. It is named as it is within an entry of the list,
+	// such as `ip`, or within the whole document, such as `hooks` in `{"hooks": ["192.0.2.1"], …}`; then other arrays are
+	// left out. A dot leads to a member of a member, such as `properties.addressPrefixes`. A name with `[]` or `*` is a
+	// path from the whole document on, where `[]` stands for all elements of an array and `*` for any name, such as
+	// `prefixes[].ipv4Prefix` or `*.ip`. Default: none, which is right where addresses are in one place only; a list
+	// that has them in several is refused, and the error names the places.
 	Field []string `json:"field,omitempty"`
 
 	// The least number in the second column of a `text` list for an entry to count, as in ipsum, where it is the number
