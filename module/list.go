@@ -22,7 +22,7 @@ func Formats() []string { return listformat.Encodings() }
 // for `{"sources": ["203.0.113.0/24"]}`.
 type List struct {
 	// Where the list comes from, as for a feed: a preset, or URLs that make up one list together, or a file, or addresses
-	// and CIDR ranges. Required.
+	// and CIDR ranges. Presets of attackers and of clouds cannot be exempt. Required.
 	Sources []string `json:"sources,omitempty"`
 
 	// The name of the list in `status`, in the log, in metrics, in the data folder and for `refresh`: lower-case letters,
@@ -48,7 +48,8 @@ type ListOptions struct {
 	Header map[string]string `json:"header,omitempty"`
 
 	// The publisher's key for you. It is sent where a header has `{key}` in it, such as `Authorization "Bearer {key}"`.
-	// Needed for a key in a store, or for a warning before the key ends. Default: none.
+	// A preset that needs it knows its header. Needed for a key in a store, or for a warning before the key ends.
+	// Default: none.
 	Key *secret.Secret `json:"key,omitempty"`
 
 	// How the list is written: `text` (one address or range a line), `ranges` (`A - B`, `A B`, an address and a
