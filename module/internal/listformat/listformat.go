@@ -56,9 +56,6 @@ type List struct {
 	// and Add is not used.
 	AddASN func(uint32) error
 
-	// Published is the publisher's own date of the list, found in it. It is zero if there is none.
-	Published time.Time
-
 	// Lines counts the entries. A range from one address to another counts as the prefixes that it
 	// is made of.
 	Lines int
