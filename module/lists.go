@@ -132,6 +132,20 @@ func (a *App) SourceNames() []string {
 	return append([]string{reputation.SourceDeny, reputation.SourceBan}, names...)
 }
 
+// ASNListNames are the names of the lists of autonomous systems, which conditions can ask for.
+func (a *App) ASNListNames() (names []string) {
+	lists, err := a.lists()
+	if err != nil {
+		return nil
+	}
+	for _, list := range lists {
+		if list.spec.ASNs || list.spec.ASNValues != nil {
+			names = append(names, list.spec.Name)
+		}
+	}
+	return names
+}
+
 // sourceNames are the names of feeds and providers, and whether they are all: see SourceNames.
 func (a *App) sourceNames() (names []string, all bool, err error) {
 	lists, err := a.lists()
