@@ -39,6 +39,10 @@ type Changes struct {
 
 	// Added are new and changed entries. Of several with the same ID, the last one counts.
 	Added []Entry
+
+	// LeftOut is how many new entries the source has left out, as with ErrLeftOut, and why the first.
+	LeftOut      int
+	FirstLeftOut error
 }
 
 // The entries of a pushed list have no pointers: 16 bytes for IPv4 and for a name, 32 for IPv6. key is

@@ -68,6 +68,7 @@ func (s *Set) Push(name string, c Changes) (shown <-chan struct{}, err error) {
 			}
 		}
 	})
+	rejected.note(c.LeftOut, c.FirstLeftOut)
 	without := append(added.ids(), c.Deleted...)
 	slices.Sort(without)
 	p := l.pushed

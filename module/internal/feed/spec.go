@@ -28,7 +28,11 @@ const (
 	KindPushed Kind = "pushed"
 )
 
-const minRefresh = time.Minute
+const (
+	minRefresh   = time.Minute
+	maxConfirm   = 100
+	ageRefreshes = 10 // see Spec.MaxAge
+)
 
 var validName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
 
@@ -97,6 +101,12 @@ func (s *Spec) completeBounds() error {
 	if s.MaxShrink == nil {
 		s.MaxShrink = new(DefaultMaxShrink)
 	}
+	if s.Confirm == nil {
+		s.Confirm = new(DefaultConfirm)
+	}
+	if s.MaxAge == 0 && len(s.URLs) > 0 {
+		s.MaxAge = max(DefaultMaxAge, ageRefreshes*s.Refresh)
+	}
 	switch {
 	case s.Timeout < 0:
 		return fmt.Errorf("timeout %s: use a positive duration", s.Timeout)
@@ -108,6 +118,10 @@ func (s *Spec) completeBounds() error {
 		return fmt.Errorf("%d parts: use 1 to %d", s.Parts, MaxParts)
 	case !(*s.MaxShrink >= 0 && *s.MaxShrink <= 1):
 		return fmt.Errorf("maximum shrink %v: use a share from 0 to 1", *s.MaxShrink)
+	case *s.Confirm != 0 && (*s.Confirm < 2 || *s.Confirm > maxConfirm):
+		return fmt.Errorf("confirm %d: use 2 to %d fetches, or 0 to believe no list that shrank", *s.Confirm, maxConfirm)
+	case s.MaxAge < 0:
+		return fmt.Errorf("maximum age %s: use a positive duration", s.MaxAge)
 	}
 	return nil
 }

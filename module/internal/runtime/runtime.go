@@ -85,8 +85,13 @@ type Runtime struct {
 
 // Provider is a configured provider, held to its terms.
 type Provider struct {
-	Name  string
-	Guard *quota.Guard
+	Name    string
+	Service string // the module that asks it
+	Terms   string // of use, in a line
+	Guard   *quota.Guard
+
+	// Probe asks the service once, within its terms, about an address of no visitor.
+	Probe func(context.Context) error
 }
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
