@@ -18,8 +18,8 @@ import (
 // List is a list of your own: of addresses that are exempt, or denied. In JSON, a text such as `"203.0.113.0/24"` stands
 // for `{"sources": ["203.0.113.0/24"]}`.
 type List struct {
-	// Where the list comes from, as for a feed: a preset, or URLs that make up one list together, or a file, or addresses
-	// and CIDR ranges. Required.
+	// Where the list comes from, as for a feed: a preset, or URLs that make up one list together, or a file, or addresses,
+	// CIDR ranges and autonomous systems such as `AS64500`. Required.
 	Sources []string `json:"sources,omitempty"`
 
 	// The name of the list in `status`, in the log, in metrics, in the data folder and for `refresh`: lower-case letters,
@@ -48,8 +48,9 @@ type ListOptions struct {
 	// Needed for a key in a store, or for a warning before the key ends. Default: none.
 	Key *secret.Secret `json:"key,omitempty"`
 
-	// How the list is written: `text` (one address or range a line), `csv`, `json` or `ndjson`. Default: the preset's,
-	// else `text`.
+	// How the list is written: `text` (one address or range a line), `csv`, `json` or `ndjson`. `asn` is a list of
+	// autonomous systems, such as `AS64500` or `64500`, one a line: who belongs to one of them is on the list. That takes a
+	// source that knows the network of an address. Default: the preset's, else `text`.
 	Format string `json:"format,omitempty"`
 
 	// Which column (`csv`) or members (`json`, `ndjson`) hold the addresses. A member holds an address, or an array of
@@ -89,7 +90,6 @@ type ListOptions struct {
 	AllowEmpty bool `json:"allow_empty,omitempty"`
 }
 
-
 // MarshalJSON writes a list that has nothing but one source as the text of that source.
 func (l List) MarshalJSON() ([]byte, error) {
 	if len(l.Sources) == 1 && l.Name == "" && reflect.ValueOf(l.ListOptions).IsZero() {
@@ -111,6 +111,9 @@ func (l *List) UnmarshalJSON(text []byte) error {
 	}
 	return nil
 }
+
+// formatASN is the format of lists of autonomous systems: what their entries are, and not how they are written.
+const formatASN = "asn"
 
 // replace sets what the options say otherwise than the list's preset. The headers, which may be secrets, are left out.
 func (o *ListOptions) replace(spec *feed.Spec) error {
@@ -145,7 +148,11 @@ func (o *ListOptions) replace(spec *feed.Spec) error {
 	if o.MinCount != 0 {
 		spec.Format.MinCount = o.MinCount
 	}
-	if o.Format != "" {
+	switch o.Format {
+	case "":
+	case formatASN:
+		spec.ASNs, spec.Format.Encoding = true, ""
+	default:
 		spec.Format.Encoding = listformat.Encoding(o.Format)
 	}
 	if len(o.Field) > 0 {
