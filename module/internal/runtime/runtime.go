@@ -42,6 +42,7 @@ type Runtime struct {
 	ListNames    []string      // by position in the lists
 	ListMeanings []lookup.List // what being on a list means, likewise
 	ListsShown   []string      // with the file or the host that it comes from, likewise
+	asnFiles     []*Lists      // of conditions, one file each
 	Overrides    *ban.Store
 	Tombstones   *tombstone.Store // nil without Redis
 	Memory       *Memory          // nil without providers
@@ -137,6 +138,9 @@ func (rt *Runtime) Start() {
 	rt.Folder.start()
 	rt.reporter.Load().Start()
 	rt.Lists.Start()
+	for _, file := range rt.asnFiles {
+		file.Start()
+	}
 	rt.Memory.start(rt)
 	rt.expectLists(time.Now())
 	if Serving() == nil {
