@@ -49,8 +49,6 @@ func (c *collector) hasCSVHeader(lines [][]byte) bool {
 	return names == fields
 }
 
-func isLetter(b byte) bool { return 'a' <= b|0x20 && b|0x20 <= 'z' }
-
 // entryColumns returns which of the first 64 columns of a record hold an entry.
 func (c *collector) entryColumns(line []byte) (columns uint64) {
 	i := 0

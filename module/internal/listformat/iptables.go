@@ -65,7 +65,9 @@ func readRule(rest []byte) (source, target []byte, why string) {
 		case "":
 			return source, target, why
 		case "-s", "--source", "--src":
-			source, rest = cutField(rest)
+			if source, rest = cutField(rest); source == nil {
+				source = []byte{} // it breaks off
+			}
 		case "-j", "--jump":
 			target, rest = cutField(rest)
 		case "--reject-with":

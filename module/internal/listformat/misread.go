@@ -38,7 +38,7 @@ func (c *collector) misread(first, rest []byte) string {
 			return isSpaced
 		case !mayBeAddress(field):
 		case !isAddress(bytes.Trim(field, `-()[]"'`)):
-			if dash && field[0]-'0' <= 9 { // the end of a range, which is wrong
+			if first := bytes.TrimLeft(field, "-"); (dash || field[0] == '-') && len(first) > 0 && first[0]-'0' <= 9 {
 				return isFromTo
 			}
 		case dash || field[0] == '-':
