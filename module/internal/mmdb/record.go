@@ -245,16 +245,21 @@ func country(text string) string {
 
 // shortened returns foreign text in one line of printable letters, of at most so many bytes.
 func shortened(text string, most int) string {
-	text = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return ' '
+	line := make([]byte, 0, min(len(text), most))
+	gap := false
+	for _, r := range text {
+		if r == utf8.RuneError || !unicode.IsPrint(r) || r == ' ' {
+			gap = len(line) > 0
+			continue
 		}
-		return r
-	}, text)
-	text = strings.Join(strings.Fields(text), " ")
-	for len(text) > most {
-		_, size := utf8.DecodeLastRuneInString(text)
-		text = text[:len(text)-size]
+		before := len(line)
+		if gap {
+			line = append(line, ' ')
+		}
+		if line = utf8.AppendRune(line, r); len(line) > most {
+			return string(line[:before])
+		}
+		gap = false
 	}
-	return text
+	return string(line)
 }
