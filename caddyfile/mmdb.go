@@ -10,8 +10,9 @@ import (
 // databases reads files of databases and appends them. Syntax:
 //
 //	mmdb <file>... {
-//		name <name>
-//		path <fact> <field> [<value>...]
+//		name    <name>
+//		max_age <duration>
+//		path    <fact> <field> [<value>...]
 //	}
 //
 // The options are for each of the files. `path` may be repeated. `name` is for one file.
@@ -24,6 +25,7 @@ func databases(to *[]module.Database) option.Setter {
 		var all module.Database
 		err := option.Read(d, "mmdb",
 			option.Once("name", option.Text(&all.Name, "the name of the database")),
+			option.Once("max_age", option.Duration(&all.MaxAge, "a duration such as 40d, or 0 for a file of any age", 0)),
 			option.Repeated("path", factPath(&all.Paths)),
 		)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -23,6 +24,10 @@ type Database struct {
 
 	// The name by which the database appears in metrics, `status` and the log. Default: the file's, without `.mmdb`.
 	Name string `json:"name,omitempty"`
+
+	// How old the file may become, by the date that is in it, until `status`, health and an alert say that its updates have
+	// stopped. Its facts stay in force. Zero is for a file that may be of any age. Default: 40d, when a monthly one is late.
+	MaxAge *caddy.Duration `json:"max_age,omitempty"`
 
 	// Where the facts are in the records, for files whose fields are not known. The databases of MaxMind, IPinfo, DB-IP,
 	// IPLocate, ip-location-db and CIRCL are known. A fact with a path of yours is looked for only there. Default: none.
@@ -46,9 +51,14 @@ type FactPath struct {
 // Check reports what is wrong with the path.
 func (p FactPath) Check() error { return mmdb.Path(p).Check() }
 
+const defaultDatabaseAge = 40 * 24 * time.Hour
+
 // spec returns the database as the engine reads it.
 func (d *Database) spec() mmdb.Spec {
-	s := mmdb.Spec{Name: d.Name, File: d.File}
+	s := mmdb.Spec{Name: d.Name, File: d.File, MaxAge: defaultDatabaseAge}
+	if d.MaxAge != nil {
+		s.MaxAge = time.Duration(*d.MaxAge)
+	}
 	if s.Name == "" {
 		s.Name = strings.TrimSuffix(filepath.Base(d.File), ".mmdb")
 	}
@@ -80,6 +90,9 @@ func (a *App) databases() ([]mmdb.Spec, error) {
 			return nil, fmt.Errorf("mmdb: %w", err)
 		}
 		s := d.spec()
+		if s.MaxAge < 0 {
+			return nil, fmt.Errorf("mmdb %s: max_age %s: write a duration such as 40d, or 0 for a file of any age", d.File, s.MaxAge)
+		}
 		for _, p := range s.Paths {
 			if err := p.Check(); err != nil {
 				return nil, fmt.Errorf("mmdb %s: %w", d.File, err)

@@ -21,6 +21,9 @@ type Spec struct {
 
 	// Paths say where facts are, for files whose fields are not known.
 	Paths []Path
+
+	// MaxAge is how old the file may become until somebody should look; 0: as old as it likes.
+	MaxAge time.Duration
 }
 
 // Database is the facts in one file. It has none until Load or Look has read it. When the file is
@@ -42,37 +45,61 @@ func New(spec Spec) *Database { return &Database{spec: spec} }
 
 // Status is the state of a database.
 type Status struct {
-	Name string
-	File string
+	Name string `json:"name"`
+	File string `json:"file"`
 
-	// Loaded is whether there are facts. Type, Built, Networks, Says and Size describe them.
-	Loaded   bool
-	Type     string    // as the file says
-	Built    time.Time // when the file was made; zero: it does not say
-	Networks int
-	Says     reputation.Capabilities
-	Size     int // in memory, in bytes
+	// Loaded is whether there are facts. Type, Built, Networks, Facts and Size describe them.
+	Loaded   bool      `json:"loaded"`
+	Type     string    `json:"type,omitempty"` // as the file says
+	Built    time.Time `json:"built,omitzero"` // when the file was made, missing if it does not say
+	Networks int       `json:"networks"`
+	Facts    []string  `json:"facts,omitempty"`
+	Size     int       `json:"size"` // in memory, in bytes
+
+	// MaxAge is that of the Spec.
+	MaxAge time.Duration `json:"-"`
 
 	// LastLoad is when the facts were read.
-	LastLoad time.Time
+	LastLoad time.Time `json:"last_load,omitzero"`
 
-	// Error is why the present file is not in force; empty if it is.
-	Error string
+	// Problem is why the present file is not in force, missing if it is.
+	Problem string `json:"problem,omitempty"`
+}
+
+// Old reports whether the facts are older than they may be.
+func (s *Status) Old(now time.Time) bool {
+	return s.MaxAge > 0 && !s.Built.IsZero() && now.Sub(s.Built) > s.MaxAge
 }
 
 // Status returns the state.
 func (d *Database) Status() Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := Status{Name: d.spec.Name, File: d.spec.File, LastLoad: d.loaded}
+	s := Status{Name: d.spec.Name, File: d.spec.File, MaxAge: d.spec.MaxAge, LastLoad: d.loaded}
 	if c := d.current.Load(); c != nil {
-		s.Loaded, s.Type, s.Built, s.Networks, s.Says = true, c.kind, c.built, c.networks, c.says
+		s.Loaded, s.Type, s.Built, s.Networks, s.Facts = true, c.kind, c.built, c.networks, factsOf(c.says)
 		s.Size = c.index.Size() + len(c.entries)*entrySize + len(c.words)
 	}
 	if d.failed != nil {
-		s.Error = d.failed.Error()
+		s.Problem = d.failed.Error()
 	}
 	return s
+}
+
+// factsOf returns the words for what a database says.
+func factsOf(says reputation.Capabilities) (words []string) {
+	if says.Country {
+		words = append(words, factCountry)
+	}
+	if says.ASN {
+		words = append(words, factASN)
+	}
+	for k := reputation.Kind(0); k <= reputation.NatureRelay; k++ {
+		if says.Natures.Has(k) {
+			words = append(words, k.String())
+		}
+	}
+	return words
 }
 
 // Load reads the file now, unless its contents are those that were read last, and returns why they

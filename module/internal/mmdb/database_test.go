@@ -44,8 +44,8 @@ func (w *watched) look() bool {
 func (w *watched) want(what, country, trouble string) {
 	w.t.Helper()
 	s := w.Status()
-	if got := (Set{w.Database}).Facts(inside).Country; got != country || !strings.Contains(s.Error, trouble) || (s.Error == "") != (trouble == "") {
-		w.t.Errorf("%s: country %q, error %q; want %q and %q", what, got, s.Error, country, trouble)
+	if got := (Set{w.Database}).Facts(inside).Country; got != country || !strings.Contains(s.Problem, trouble) || (s.Problem == "") != (trouble == "") {
+		w.t.Errorf("%s: country %q, error %q; want %q and %q", what, got, s.Problem, country, trouble)
 	}
 }
 
@@ -116,7 +116,7 @@ func TestFileIsWrittenInPlace(t *testing.T) {
 		}
 		d.want("half written", "DE", "")
 	}
-	if d.look(); !strings.Contains(d.Status().Error, "damaged") { // nobody goes on writing
+	if d.look(); !strings.Contains(d.Status().Problem, "damaged") { // nobody goes on writing
 		t.Errorf("got %+v", d.Status())
 	}
 	d.want("half written for long", "DE", "damaged")
@@ -182,7 +182,7 @@ func TestBrokenFileKeepsTheOldOne(t *testing.T) {
 		gone()
 		d.look()
 		d.look()
-		if s := d.Status(); s.Error == "" || !s.Loaded {
+		if s := d.Status(); s.Problem == "" || !s.Loaded {
 			t.Errorf("got %+v", s)
 		}
 	}

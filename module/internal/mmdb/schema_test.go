@@ -16,8 +16,8 @@ type m = map[string]any
 
 var inside = netip.MustParseAddr("203.0.113.7")
 
-// factsOf returns the facts that a file with one record gives.
-func factsOf(t *testing.T, kind string, record any, own ...Path) (reputation.Facts, error) {
+// factsIn returns the facts that a file with one record gives.
+func factsIn(t *testing.T, kind string, record any, own ...Path) (reputation.Facts, error) {
 	t.Helper()
 	data := testenv.MMDB{Type: kind, Networks: []testenv.Network{{Prefix: "203.0.113.0/24", Record: record}}}.Bytes(t)
 	c, err := parse(context.Background(), data, own)
@@ -134,7 +134,7 @@ func TestSchemas(t *testing.T) {
 			"iso_code": "DE", "AutonomousSystemNumber": "64500", "AutonomousSystemOrganization": "Example Net",
 		}}, reputation.Facts{Country: "DE", ASN: 64500, ASName: "Example Net"}},
 	} {
-		got, err := factsOf(t, tc.kind, tc.record)
+		got, err := factsIn(t, tc.kind, tc.record)
 		if err != nil || got != tc.want {
 			t.Errorf("%s %v: got %+v, %v; want %+v", tc.kind, tc.record, got, err, tc.want)
 		}
@@ -151,7 +151,7 @@ func TestNotFacts(t *testing.T) {
 		m{"tor": ""}, m{"tor": "yes"}, m{"tor": uint(1)}, m{"tor": m{"tor": true}}, m{"connection_type": "Cable/DSL"}, m{"type": "isp"},
 		m{}, "DE", []any{"DE"}, true,
 	} {
-		if got, err := factsOf(t, "Test", record); err == nil || !strings.Contains(err.Error(), "nothing in it is known to be") {
+		if got, err := factsIn(t, "Test", record); err == nil || !strings.Contains(err.Error(), "nothing in it is known to be") {
 			t.Errorf("%v: got %+v, %v", record, got, err)
 		}
 	}
@@ -167,7 +167,7 @@ func TestFactsAreWritten(t *testing.T) {
 		{m{"asn": uint(64500), "as_name": strings.Repeat("ü", 500)}, reputation.Facts{ASN: 64500, ASName: strings.Repeat("ü", maxName/2)}},
 		{m{"asn": uint(64500), "as_name": strings.Repeat("x", maxTextRead+1)}, reputation.Facts{ASN: 64500}},
 	} {
-		if got, err := factsOf(t, "Test", tc.record); err != nil || got != tc.want {
+		if got, err := factsIn(t, "Test", tc.record); err != nil || got != tc.want {
 			t.Errorf("%v: got %+v, %v; want %+v", tc.record, got, err, tc.want)
 		}
 	}
@@ -191,7 +191,7 @@ func TestOwnPaths(t *testing.T) {
 			reputation.Facts{Country: "NL", ASN: 64999, Nature: natures("hosting", "")}},
 		{[]Path{{Fact: "proxy", Field: "anon", Values: []string{"*"}}}, reputation.Facts{Country: "NL", ASN: 64999, Nature: natures("proxy", "")}},
 	} {
-		if got, err := factsOf(t, "Test", record, tc.own...); err != nil || got != tc.want {
+		if got, err := factsIn(t, "Test", record, tc.own...); err != nil || got != tc.want {
 			t.Errorf("%v: got %+v, %v; want %+v", tc.own, got, err, tc.want)
 		}
 	}
@@ -199,7 +199,7 @@ func TestOwnPaths(t *testing.T) {
 
 // A file of which nothing is known says what it has, so that `path` can be written.
 func TestUnknownFields(t *testing.T) {
-	_, err := factsOf(t, "Vendor", m{"geo": m{"cc": "DE", "names": m{"en": "x", "de": "y"}}, "risk": 1.5, "list": []any{"a"}})
+	_, err := factsIn(t, "Vendor", m{"geo": m{"cc": "DE", "names": m{"en": "x", "de": "y"}}, "risk": 1.5, "list": []any{"a"}})
 	const want = `its type is "Vendor", and a record has geo.cc, geo.names, list, risk: say where the facts are with ` + "`path`"
 	if err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v; want %s", err, want)

@@ -81,11 +81,11 @@ func (rt *Runtime) lookAtDatabases(ctx context.Context, now time.Time) {
 func (rt *Runtime) logDatabase(s mmdb.Status) {
 	name, file := slog.String("database", s.Name), slog.String("file", s.File)
 	switch {
-	case s.Error == "":
+	case s.Problem == "":
 		rt.Logger.Info("a database was read", name, file, slog.String("type", s.Type), slog.Time("built", s.Built))
 	case s.Loaded:
-		rt.Logger.Error("a database cannot be read, and the one before it is in force", name, file, slog.String("error", s.Error))
+		rt.Logger.Error("a database cannot be read, and the one before it is in force", name, file, slog.String("error", s.Problem))
 	default:
-		rt.Logger.Error("a database cannot be read, and its facts are not known of anybody", name, file, slog.String("error", s.Error))
+		rt.Logger.Error("a database cannot be read, and its facts are not known of anybody", name, file, slog.String("error", s.Problem))
 	}
 }

@@ -49,6 +49,9 @@ func (rt *Runtime) State(now time.Time) health.State {
 			Role: rt.ListMeanings[i].Kind.String(), SameAs: repeated[i], Status: status,
 		})
 	}
+	for _, d := range rt.Databases {
+		s.Databases = append(s.Databases, d.Status())
+	}
 	if rt.Memory != nil {
 		s.Memory = new(rt.Memory.status())
 	}
