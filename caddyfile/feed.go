@@ -28,13 +28,17 @@ import (
 //		allow_empty
 //	}
 //
-// Categories, natures and fields are separated by commas or spaces. `header` may be repeated.
+// Categories, natures and fields are separated by commas or spaces. `header` may be repeated. For
+// `feed crowdsec`, see decisions.
 func feed(to *[]module.Feed) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		var f module.Feed
 		if err := option.List(&f.Sources,
 			"a preset, URLs, a file, or addresses and CIDR ranges")(d); err != nil {
 			return err
+		}
+		if f.Sources[0] == crowdSec {
+			return decisions(d, to, f.Sources[1:])
 		}
 		err := option.Read(d, "feed",
 			option.Once("name", option.Text(&f.Name, "the name of the feed")),

@@ -85,6 +85,10 @@ type Feed struct {
 
 	// Whether an empty list is believed. Default: the preset's (`feodo`: yes), else no.
 	AllowEmpty bool `json:"allow_empty,omitempty"`
+
+	// Or the decisions of a CrowdSec, in place of sources. Of the other settings, `name`, `trust`, `key`, `refresh`,
+	// `max_entries` and `max_shrink` go with it. Default: none.
+	CrowdSec *CrowdSec `json:"crowdsec,omitempty"`
 }
 
 // feedConfidence is the evidence behind a feed that is not a preset: one feed alone is no proof.
@@ -97,7 +101,10 @@ func (f *Feed) Check() error {
 	if err != nil {
 		return err
 	}
-	if err := f.checkKey(); err != nil {
+	if f.CrowdSec == nil {
+		err = f.checkKey()
+	}
+	if err != nil {
 		return err
 	}
 	return feed.Check(l.spec)
@@ -105,6 +112,9 @@ func (f *Feed) Check() error {
 
 // list turns a configured feed into a list, without the headers that may be secrets.
 func (f *Feed) list() (configuredList, error) {
+	if f.CrowdSec != nil {
+		return f.decisions()
+	}
 	l, err := f.fromSources()
 	if err != nil {
 		return l, err
@@ -272,6 +282,8 @@ func (f *Feed) label(position int) string {
 	switch {
 	case f.Name != "":
 		return f.Name
+	case f.CrowdSec != nil:
+		return crowdSecName
 	case len(f.Sources) > 0 && !isURL(f.Sources[0]): // a URL may hold a key
 		return f.Sources[0]
 	}

@@ -55,7 +55,7 @@ func (a *App) authorize(ctx caddy.Context, f *Feed, l *configuredList) (err erro
 	}
 	var key *refresh.Refresher
 	if f.Key != nil {
-		if l.keyHash, err = runtime.Hash(f.Key); err != nil {
+		if l.settings, err = runtime.Hash(f.Key); err != nil {
 			return err
 		}
 		if key, err = f.Key.OpenFor(ctx, a.runtime, l.spec.Name, "key", false); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/crowdsec"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
@@ -22,9 +23,11 @@ import (
 
 // configuredList is one list: where it comes from, and what being on it means.
 type configuredList struct {
-	spec    feed.Spec
-	meaning lookup.List
-	keyHash string // of the settings of the feed's key, empty without one
+	spec     feed.Spec
+	meaning  lookup.List
+	parts    []lookup.List    // the meanings of the further parts
+	stream   *crowdsec.Config // what fills the list
+	settings string           // a hash of what is not in the spec, such as the settings of the key
 }
 
 // provisionLists opens all lists and stores what being on each means, by its position.
@@ -39,6 +42,10 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 			if all[i].spec.URLs, err = resolveURLs(all[i].spec.URLs); err != nil {
 				return fmt.Errorf("%s: %w", ownListOptions[all[i].meaning.Kind], err)
 			}
+		} else if a.Feeds[i-own].CrowdSec != nil {
+			if err := a.follow(ctx, &a.Feeds[i-own], &all[i]); err != nil {
+				return fmt.Errorf("feed %s: %w", a.Feeds[i-own].label(i-own), err)
+			}
 		} else if err := a.authorize(ctx, &a.Feeds[i-own], &all[i]); err != nil {
 			return fmt.Errorf("feed %s: %w", a.Feeds[i-own].label(i-own), err)
 		}
@@ -47,19 +54,26 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 	// A mistake in a file refuses a configuration while somebody waits for the answer. At a boot it does not:
 	// without a server, a site would be worse off than with the good lines, or the file's last good copy.
 	booting := runtime.Booting()
-	specs, keyHashes := make([]feed.Spec, len(all)), make([]string, len(all))
+	specs, hashes := make([]feed.Spec, len(all)), make([]string, len(all))
+	var streams []crowdsec.Config
 	for i, list := range all {
 		if !booting {
 			if err := checkFile(list.spec); err != nil {
 				return err
 			}
 		}
-		specs[i], keyHashes[i] = list.spec, list.keyHash
+		specs[i], hashes[i] = list.spec, list.settings
+		if list.stream != nil {
+			streams = append(streams, *list.stream)
+		}
 		rt := a.runtime
 		rt.ListNames, rt.ListMeanings = append(rt.ListNames, list.spec.Name), append(rt.ListMeanings, list.meaning)
 		rt.ListsShown = append(rt.ListsShown, listShown(list.spec))
 	}
-	return a.runtime.OpenLists(specs, keyHashes)
+	for _, list := range all { // their members of the index follow those of the lists
+		a.runtime.ListMeanings = append(a.runtime.ListMeanings, list.parts...)
+	}
+	return a.runtime.OpenLists(specs, hashes, streams)
 }
 
 // ownListOptions are the options of the operator's own lists.

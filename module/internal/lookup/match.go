@@ -61,7 +61,7 @@ func (e *Engine) match(addr netip.Addr) *listMatch {
 func (e *Engine) compile(lists Listing) *listing {
 	l := &listing{Listing: lists, sets: make([]atomic.Pointer[listMatch], max(lists.Sets(), 1))}
 	for i, m := range e.Meanings {
-		if m.Kind != Feed {
+		if m.Kind != Feed || m.Part {
 			continue
 		}
 		l.total += m.Source.Trust
@@ -87,7 +87,7 @@ func (e *Engine) compileSet(l *listing, set uint32) *listMatch {
 		case Feed:
 			m.feeds = true
 			m.nature = m.nature.Merge(list.Nature)
-			m.evidence = append(m.evidence, list.evidence(l.repeats[i] >= 0))
+			m.evidence = list.addEvidence(m.evidence, l.repeats[i] >= 0)
 		}
 	}
 	var reasons []reputation.Reason
