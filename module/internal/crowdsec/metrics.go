@@ -185,4 +185,3 @@ func (c *Client) active() (items []item) {
 	}
 	return items
 }
-
