@@ -2,8 +2,11 @@ package module
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,6 +68,7 @@ func (f *Feed) decisions() (l configuredList, err error) {
 		return l, err
 	}
 	c := f.CrowdSec
+	l.crowdSec, l.options = c, &f.ListOptions
 	l.stream = &crowdsec.Config{
 		Name: cmp.Or(f.Name, crowdSecName), URL: c.URL, Poll: time.Duration(f.Refresh),
 		Filter: crowdsec.Filter{Scenarios: c.Scenarios, NotScenarios: c.NotScenarios, Origins: c.Origins},
@@ -95,17 +99,8 @@ func (f *Feed) decisions() (l configuredList, err error) {
 // checkDecisions reports what is wrong with a feed of decisions.
 func (f *Feed) checkDecisions() error {
 	c := f.CrowdSec
-	for _, other := range []struct {
-		name  string
-		given bool
-	}{
-		{"sources", len(f.Sources) > 0}, {"category", len(f.Category) > 0}, {"nature", len(f.Nature) > 0},
-		{"timeout", f.Timeout != 0}, {"header", len(f.Header) > 0}, {"format", f.Format != ""}, {"field", len(f.Field) > 0},
-		{"min_count", f.MinCount != 0}, {"max_size", f.MaxSize != 0}, {"allow_empty", f.AllowEmpty},
-	} {
-		if other.given {
-			return fmt.Errorf("a feed of CrowdSec's decisions has no %s: remove it", other.name)
-		}
+	if other, err := f.besideDecisions(); err != nil || other != "" {
+		return cmp.Or(err, fmt.Errorf("a feed of CrowdSec's decisions has no %s: remove it", other))
 	}
 	if f.Name != "" {
 		if err := reputation.CheckName(f.Name); err != nil {
@@ -130,9 +125,27 @@ func (f *Feed) checkDecisions() error {
 	return nil
 }
 
+// besideDecisions names a setting that a feed of decisions does not have; it is empty if there is none.
+func (f *Feed) besideDecisions() (string, error) {
+	rest := *f
+	rest.CrowdSec, rest.Name, rest.Trust, rest.Key, rest.Refresh, rest.MaxEntries, rest.MaxShrink = nil, "", nil, nil, 0, 0, nil
+	text, err := json.Marshal(rest)
+	if err != nil {
+		return "", err
+	}
+	var names map[string]json.RawMessage
+	if err := json.Unmarshal(text, &names); err != nil {
+		return "", err
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		return name, nil
+	}
+	return "", nil
+}
+
 // follow opens what a feed of decisions is asked with.
-func (a *App) follow(ctx caddy.Context, f *Feed, l *configuredList) error {
-	resolved, err := resolveURLs([]string{f.CrowdSec.URL})
+func (a *App) follow(ctx caddy.Context, l *configuredList) error {
+	resolved, err := resolveURLs([]string{l.crowdSec.URL})
 	if err != nil {
 		return err
 	}
@@ -140,24 +153,27 @@ func (a *App) follow(ctx caddy.Context, f *Feed, l *configuredList) error {
 		return err
 	}
 	l.stream.URL, l.spec.Pushed = resolved[0], crowdsec.Where(resolved[0])
-	if l.stream.TLS, err = f.CrowdSec.TLS.config(); err != nil {
+	secure := l.crowdSec.TLS
+	if l.stream.TLS, err = secure.config(); err != nil {
 		return err
 	}
 	var ca []byte
-	if t := f.CrowdSec.TLS; t != nil && t.CA != "" {
-		if ca, err = regularfile.Read(t.CA, maxPEM); err != nil {
+	if secure != nil && secure.CA != "" {
+		if ca, err = regularfile.Read(secure.CA, maxPEM); err != nil {
 			return err
 		}
 	}
-	if l.settings, err = runtime.Hash([]any{f.CrowdSec, l.stream.URL, f.Refresh, f.Key, ca}); err != nil {
+	key := l.options.Key
+	if l.settings, err = runtime.Hash([]any{l.crowdSec, l.stream.URL, l.options.Refresh, key, ca}); err != nil {
 		return err
 	}
-	if f.Key != nil {
-		key, err := f.Key.OpenFor(ctx, a.runtime, l.spec.Name, "key", false)
-		if err != nil {
-			return err
-		}
-		l.stream.Key = key
+	if key == nil {
+		return nil
 	}
+	opened, err := key.OpenFor(ctx, a.runtime, l.spec.Name, "key", false)
+	if err != nil {
+		return err
+	}
+	l.stream.Key = opened
 	return nil
 }

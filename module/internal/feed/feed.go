@@ -37,6 +37,12 @@ const (
 
 	// MaxParts is how many parts a pushed list may have.
 	MaxParts = 256
+
+	// DefaultConfirm is how many fetches must agree on a list that shrank.
+	DefaultConfirm = 3
+
+	// DefaultMaxAge is how old a list may be by its publisher's date.
+	DefaultMaxAge = 30 * 24 * time.Hour
 )
 
 // Spec describes the source and the form of one list. Exactly one of URLs, File, Values and
@@ -55,8 +61,12 @@ type Spec struct {
 	// second, or within ten where the file system sends no notifications.
 	File string
 
-	// Values are the list itself.
-	Values []netip.Prefix
+	// Values are the list itself, with ASNValues, which are autonomous systems.
+	Values    []netip.Prefix
+	ASNValues []uint32 `json:",omitempty"`
+
+	// ASNs marks a list whose entries are autonomous systems instead of addresses: see Snapshot.Named.
+	ASNs bool `json:",omitempty"`
 
 	// Pushed names the source that pushes the list, such as the host of a stream of decisions: see
 	// Set.Push. Status shows it, so it must not hold secrets.
@@ -112,6 +122,14 @@ type Spec struct {
 	// is replaced. 0 lets it lose none and 1 all. Lists of fewer than ten lines
 	// and local files may always shrink. Default, when nil: DefaultMaxShrink.
 	MaxShrink *float64
+
+	// Confirm is how many fetches, spread over confirmTime or more, must bring a list that shrank more than MaxShrink
+	// allows, until it is believed. With 0 it never is. Default, when nil: DefaultConfirm.
+	Confirm *int `json:",omitempty"`
+
+	// MaxAge is how old the list may be by the publisher's own date until that is worth a warning. Default: for URLs
+	// DefaultMaxAge, or ageRefreshes times Refresh if that is longer; for others there is no limit.
+	MaxAge time.Duration `json:",omitempty"`
 
 	// AllowEmpty accepts a list without entries.
 	AllowEmpty bool

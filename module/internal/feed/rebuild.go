@@ -78,7 +78,7 @@ func (s *Set) rebuildAt(now time.Time) {
 	current := s.Current()
 	ranges, states := current.Index.Lists(), slices.Clone(current.Lists)
 	named := slices.Clone(current.named.lists)
-	taken := make([]*iplist.Ranges, len(s.lists))
+	taken := make([]*body, len(s.lists))
 	for i, l := range s.lists {
 		if l.pushed != nil {
 			l.publishPushed(now, ranges, named, &states[i])
@@ -86,7 +86,7 @@ func (s *Set) rebuildAt(now time.Time) {
 		}
 		l.mu.Lock()
 		if taken[i] = l.st.pending; taken[i] != nil {
-			ranges[i] = *taken[i]
+			ranges[i], named[i] = taken[i].ranges, taken[i].names
 			states[i] = ListState{Name: l.spec.Name, Loaded: true, Entries: l.st.header.entries,
 				Content: l.st.header.content(), Fetched: l.st.header.fetched}
 		}

@@ -245,6 +245,9 @@ func (rt *Runtime) Lookup(ctx context.Context, addr netip.Addr, wait time.Durati
 // Known returns what this process knows of an address: nobody is asked.
 func (rt *Runtime) Known(addr netip.Addr) reputation.Verdict { return rt.Engine.Explain(addr).Verdict }
 
+// Facts returns what the databases say of an address. It is all there is of one that a site does not judge.
+func (rt *Runtime) Facts(addr netip.Addr) reputation.Facts { return rt.Engine.Databases.Facts(addr) }
+
 // SourceNames are the names that rules can ask for.
 func (rt *Runtime) SourceNames() []string {
 	names := []string{reputation.SourceDeny, reputation.SourceBan}
