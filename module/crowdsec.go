@@ -119,8 +119,7 @@ func (f *Feed) checkDecisions() error {
 		return errors.New("tls has a certificate without a key, or a key without a certificate: give both files")
 	}
 	if f.Key == nil && (c.TLS == nil || c.TLS.Certificate == "") {
-		return fmt.Errorf("no key is given: make one with `cscli bouncers add caddy`, and write it as `key`: %s",
-			secret.HowToWrite("key"))
+		return fmt.Errorf("no key is given: make one with `cscli bouncers add caddy`, then %s", secret.HowToWrite("key"))
 	}
 	return nil
 }
