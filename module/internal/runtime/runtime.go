@@ -41,8 +41,8 @@ type Runtime struct {
 	Folder       *Folder
 	Lists        *Lists
 	ListNames    []string      // by position in the lists
-	ListMeanings []lookup.List // what being on a list means, likewise
-	ListsShown   []string      // with the file or the host that it comes from, likewise
+	ListMeanings []lookup.List // what being on a list means, likewise; then those of the further parts of lists
+	ListsShown   []string      // with the file or the host that it comes from, by position in the lists
 	asnFiles     []*Lists      // of conditions, one file each
 	Databases    mmdb.Set
 	Overrides    *ban.Store
@@ -295,11 +295,15 @@ func (rt *Runtime) keepDoing(ctx context.Context, what string, work func(context
 
 // supervise does the work until ctx ends, also when it panics.
 func (rt *Runtime) supervise(ctx context.Context, what string, work func(context.Context)) {
+	supervise(ctx, rt.Logger, what, work)
+}
+
+func supervise(ctx context.Context, logger *slog.Logger, what string, work func(context.Context)) {
 	for ctx.Err() == nil {
 		func() {
 			defer func() {
 				if r := recover(); r != nil {
-					rt.Logger.Error("background work panicked and begins again; this is a bug", slog.String("work", what), slog.Any("panic", r))
+					logger.Error("background work panicked and begins again; this is a bug", slog.String("work", what), slog.Any("panic", r))
 				}
 			}()
 			work(ctx)
