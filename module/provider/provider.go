@@ -102,6 +102,9 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 	if err := profile.Validate(); err != nil {
 		return lookup.Provider{}, fmt.Errorf("module %T is not complete: %w", loaded, err)
 	}
+	if _, ok := service.(reputation.Prober); !ok && profile.SelfTest {
+		return lookup.Provider{}, fmt.Errorf("module %T has a self-test, but lacks the Probe method", loaded)
+	}
 	name := p.Name
 	if name == "" {
 		name = profile.Name
@@ -131,13 +134,17 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 		Logger:  rt.Logger,
 		Observe: func(_ string, result reputation.Result, took time.Duration) { series.Count(result, took) },
 		Notify:  func(n quota.Notice) { runtime.NotifyProvider(name, n) },
-		NameKey: refresh.Fingerprint,
+		NameKey: refresh.Fingerprint, SelfTest: profile.SelfTest,
 	})
-	rt.Providers = append(rt.Providers, runtime.Provider{Name: name, Guard: guard})
 	withKey := keyed{
 		Guard: guard, name: name, keys: keys, logger: rt.Logger.With("provider", name),
 		logged: new(throttle.Causes[string]), notifiedUntil: new(atomic.Int64),
 	}
+	entry := runtime.Provider{Name: name, Guard: guard}
+	if _, ok := service.(reputation.Prober); ok {
+		entry.Probe = withKey.probe
+	}
+	rt.Providers = append(rt.Providers, entry)
 	traced := runtime.TracedProvider{Name: name, GatedProvider: withKey}
 	return lookup.Provider{
 		Source: source, Provider: traced, ListedTTL: listed, CleanTTL: clean,

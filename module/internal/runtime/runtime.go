@@ -78,6 +78,7 @@ type Runtime struct {
 	emitter     emitter
 	stopSharing context.CancelFunc
 	stopSecrets context.CancelFunc
+	stopTests   context.CancelFunc
 	stopSaving  context.CancelFunc
 	serves      bool // between Start and Stop
 }
@@ -86,6 +87,10 @@ type Runtime struct {
 type Provider struct {
 	Name  string
 	Guard *quota.Guard
+
+	// Probe asks the service something harmless, with a key that it accepts. It is nil if the service
+	// has nothing of the kind.
+	Probe func(context.Context) error
 }
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
@@ -137,6 +142,7 @@ func (rt *Runtime) Start() {
 	rt.attach()
 	rt.startEvents()
 	rt.startSecrets()
+	rt.startTests()
 	rt.startSharing()
 	rt.startHistory()
 	rt.startSaving()
@@ -161,6 +167,9 @@ func (rt *Runtime) Stop() {
 	rt.endSharing()
 	if rt.stopSecrets != nil {
 		rt.stopSecrets()
+	}
+	if rt.stopTests != nil {
+		rt.stopTests()
 	}
 	if rt.stopSaving != nil {
 		rt.stopSaving()
