@@ -84,6 +84,9 @@ func (d *DNSBL) Provision(caddy.Context) error {
 	if d.list, err = d.chosen(); err != nil {
 		return err
 	}
+	if err := d.checkResolvers(); err != nil {
+		return err
+	}
 	d.now, d.resolvers = time.Now, new(resolvers)
 	repl := caddy.NewReplacer()
 	for _, text := range d.Resolvers {
@@ -142,19 +145,19 @@ func (d *DNSBL) Probe(ctx context.Context, key string) error {
 		case listed && !t.listed:
 			return fmt.Errorf("%w: the list has %s, which no list has: it lists the whole world, or the resolver invents answers",
 				reputation.ErrBadAnswer, t.address)
+		case !listed && t.listed && d.list.needsKey(): // with another key, the list may work
+			return fmt.Errorf("%w: the list has no entry %s, so it does not know the key, or has ended: give it a valid key",
+				reputation.ErrRefused, t.address)
 		case !listed && t.listed:
-			return fmt.Errorf("%w: the list has no entry %s, which every list has: %s", reputation.ErrBadAnswer, t.address, d.missingEntry(t))
+			return fmt.Errorf("%w: the list has no entry %s, which every list has: %s", reputation.ErrBadAnswer, t.address, missingEntry(t))
 		}
 	}
 	return nil
 }
 
 // missingEntry says what may be wrong when a test entry is missing, and the cure.
-func (d *DNSBL) missingEntry(t test) string {
-	switch {
-	case d.list.needsKey():
-		return "the list does not know the key, or has ended: give it a valid key"
-	case strings.Contains(t.address, ":"):
+func missingEntry(t test) string {
+	if strings.Contains(t.address, ":") {
 		return "it has no IPv6 addresses, or has ended: write `ipv6 off`"
 	}
 	return "it has ended, refuses your resolver, or does without test entries: write `test off` if you know that it works"
