@@ -6,6 +6,7 @@
 package dnsbl
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -110,7 +111,7 @@ func (d *DNSBL) Profile() reputation.Profile {
 	}
 	p := reputation.Profile{
 		Name: l.name, Rate: "20/s", ListedTTL: time.Hour, CleanTTL: 15 * time.Minute,
-		Weight: l.weight, GoodWeight: 1, Trust: l.trust, Group: l.group,
+		Weight: l.weight, GoodWeight: cmp.Or(l.good, 1), Trust: l.trust, Group: l.group,
 		Key: reputation.KeyNone, Covers: reputation.IPv4, Capabilities: l.capabilities(),
 		SelfTest: len(l.tests) > 0, Terms: l.terms, Protocol: l.protocol,
 	}

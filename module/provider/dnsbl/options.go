@@ -84,7 +84,7 @@ func (d *DNSBL) named() (list, error) {
 		categories = []reputation.Category{reputation.Abuse}
 	}
 	l := list{
-		name: sourceName(zone), question: "{address}." + zone, weight: 16, trust: .5, group: "dnsbl", absent: notListed,
+		name: sourceName(zone), question: "{address}." + zone, weight: 16, trust: mailTrust, group: "dnsbl", absent: notListed,
 	}
 	if len(d.Codes) == 0 {
 		other := meaningOf(categories)

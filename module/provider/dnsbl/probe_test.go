@@ -107,7 +107,7 @@ func TestProfiles(t *testing.T) {
 		`{"list": "dqs"}`:                                     {"dqs", "spamhaus", 22, 1, 1, reputation.KeyRequired, both},
 		`{"list": "{key}.zen.dq.spamhaus.net"}`:               {"dqs", "spamhaus", 22, 1, 1, reputation.KeyRequired, both},
 		`{"list": "authbl"}`:                                  {"authbl", "spamhaus", 22, 1, 1, reputation.KeyRequired, both},
-		`{"list": "httpbl"}`:                                  {"httpbl", "httpbl", 26, 1, 1, reputation.KeyRequired, v4},
+		`{"list": "httpbl"}`:                                  {"httpbl", "httpbl", 26, 2, 1, reputation.KeyRequired, v4},
 		`{"list": "dronebl"}`:                                 {"dronebl", "dnsbl", 16, 1, .5, reputation.KeyNone, both},
 		`{"list": "torexit"}`:                                 {"torexit", "nature", 8, 1, 1, reputation.KeyNone, both},
 		`{"list": "bl.example.org"}`:                          {"bl_example_org", "dnsbl", 16, 1, .5, reputation.KeyNone, v4},
