@@ -82,6 +82,7 @@ type Runtime struct {
 	emitter     emitter
 	stopSharing context.CancelFunc
 	stopSecrets context.CancelFunc
+	stopTests   context.CancelFunc
 	stopSaving  context.CancelFunc
 
 	stopDatabases context.CancelFunc
@@ -95,7 +96,7 @@ type Provider struct {
 	Terms   string // of use, in a line
 	Guard   *quota.Guard
 
-	// Probe asks the service once, within its terms, about an address of no visitor.
+	// Probe asks the service something harmless, within its terms and with a key that it accepts.
 	Probe func(context.Context) error
 }
 
@@ -155,6 +156,7 @@ func (rt *Runtime) Start() {
 	rt.attach()
 	rt.startEvents()
 	rt.startSecrets()
+	rt.startTests()
 	rt.startSharing()
 	rt.startHistory()
 	rt.startSaving()
@@ -179,6 +181,9 @@ func (rt *Runtime) Stop() {
 	rt.endSharing()
 	if rt.stopSecrets != nil {
 		rt.stopSecrets()
+	}
+	if rt.stopTests != nil {
+		rt.stopTests()
 	}
 	if rt.stopSaving != nil {
 		rt.stopSaving()
