@@ -133,11 +133,13 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 		Notify:  func(n quota.Notice) { runtime.NotifyProvider(name, n) },
 		NameKey: refresh.Fingerprint,
 	})
-	rt.Providers = append(rt.Providers, runtime.Provider{Name: name, Guard: guard})
 	withKey := keyed{
 		Guard: guard, name: name, keys: keys, logger: rt.Logger.With("provider", name),
 		logged: new(throttle.Causes[string]), notifiedUntil: new(atomic.Int64),
 	}
+	rt.Providers = append(rt.Providers, runtime.Provider{
+		Name: name, Service: serviceOf(settings), Terms: profile.Terms, Guard: guard, Probe: withKey.probe,
+	})
 	traced := runtime.TracedProvider{Name: name, GatedProvider: withKey}
 	return lookup.Provider{
 		Source: source, Provider: traced, ListedTTL: listed, CleanTTL: clean,

@@ -123,6 +123,19 @@ func (k keyed) check(
 	return reputation.Report{}, k.Skip(until)
 }
 
+// probeAddress is what a service is asked about to see whether it answers: a public resolver, which most services
+// know and which is no visitor.
+var probeAddress = netip.AddrFrom4([4]byte{9, 9, 9, 9})
+
+// probe asks the service once, within its terms. That it knows nothing of the address is an answer, too.
+func (k keyed) probe(ctx context.Context) error {
+	_, err := k.Check(ctx, reputation.Query{Addr: probeAddress})
+	if errors.Is(err, reputation.ErrUnknown) {
+		return nil
+	}
+	return err
+}
+
 // logRefused logs, once a minute, that no key is left. A single refused key is logged by quota.
 func (k keyed) logRefused() {
 	if !k.logged.Allow("refused", time.Now()) {

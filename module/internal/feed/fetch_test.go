@@ -280,7 +280,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Spec{Name: "one", URLs: got.URLs, Format: listformat.Format{Encoding: "text"}, Refresh: time.Hour, MinRefresh: time.Minute,
-		Timeout: 30 * time.Second, MaxBytes: 64 << 20, MaxEntries: 2_000_000, MaxShrink: new(0.5)}
+		Timeout: 30 * time.Second, MaxBytes: 64 << 20, Parts: 1, MaxEntries: 2_000_000, MaxShrink: new(0.5)}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -44,7 +44,7 @@ func (r readFile) same(path string) bool {
 func (l *list) readFile(strict bool) (*content, readFile, error) {
 	f, info, err := regularfile.Open(l.spec.File, math.MaxInt64) // see limit
 	if errors.Is(err, regularfile.ErrNotRegular) {
-		return nil, readFile{}, fmt.Errorf("%w: name a file with one address or CIDR a line", err)
+		return nil, readFile{}, fmt.Errorf("%w: name a file with one entry a line", err)
 	}
 	if err != nil {
 		return nil, readFile{}, err // names the file

@@ -62,7 +62,7 @@ func (l *list) openFileCopy(now time.Time) bool {
 	if l.copyPath == "" {
 		return false
 	}
-	h, ranges, confirmed, err := loadCopy(l.copyPath, l.fingerprint)
+	h, read, confirmed, err := loadCopy(l.copyPath, l.fingerprint)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errForeign) {
 			l.set.logger.Warn("the copy of a list cannot be read", "feed", l.spec.Name, "file", l.copyPath, "error", err)
@@ -72,7 +72,7 @@ func (l *list) openFileCopy(now time.Time) bool {
 	if confirmed.After(now) { // the clock was wrong
 		confirmed = time.Time{}
 	}
-	l.st.loaded, l.st.header, l.st.pending = true, h, &ranges
+	l.st.loaded, l.st.header, l.st.pending = true, h, read
 	l.st.stored, l.st.lastSuccess = true, confirmed
 	return true
 }

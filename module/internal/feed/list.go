@@ -18,6 +18,7 @@ import (
 type list struct {
 	set         *Set
 	number      int // index in a Snapshot
+	further     int // the member of the Index that its second part is
 	spec        Spec
 	fingerprint string
 	shareKey    string // see Shared
@@ -40,9 +41,9 @@ type state struct {
 	loaded   bool
 	header   copyHeader // of the last good list
 	ignored  int
-	first    error          // what is wrong with the first ignored line
-	pending  *iplist.Ranges // the last good list, until a snapshot holds it
-	stored   bool           // the last good list is on disk
+	first    error // what is wrong with the first ignored line
+	pending  *body // the last good list, until a snapshot holds it
+	stored   bool  // the last good list is on disk
 	storeErr error
 	shared   string // the version of the shared copy that is in force here
 	read     readFile
@@ -76,10 +77,16 @@ func (l *list) open(dir string) {
 	now := time.Now()
 	switch l.spec.kind() {
 	case KindValues:
-		ranges := iplist.NewRanges(slices.Clone(l.spec.Values))
-		sum, entries := digest(ranges)
-		l.st.loaded, l.st.pending, l.st.lastSuccess = true, &ranges, now
-		l.st.header = copyHeader{lines: len(l.spec.Values), entries: entries, sum: sum, fetched: now}
+		values := &body{ranges: iplist.NewRanges(slices.Clone(l.spec.Values))}
+		for _, asn := range l.spec.ASNValues {
+			values.names = append(values.names, nameOfASN(asn))
+		}
+		values.names = values.names.sorted()
+		sum, entries := digest(values)
+		l.st.loaded, l.st.pending, l.st.lastSuccess = true, values, now
+		l.st.header = copyHeader{
+			lines: len(l.spec.Values) + len(l.spec.ASNValues), entries: entries, sum: sum, fetched: now,
+		}
 	case KindFile:
 		l.openFile(dir, now)
 	case KindPushed:
@@ -101,7 +108,7 @@ func (l *list) openCopy(now time.Time) {
 	if l.copyPath == "" {
 		return
 	}
-	h, ranges, confirmed, err := loadCopy(l.copyPath, l.fingerprint)
+	h, read, confirmed, err := loadCopy(l.copyPath, l.fingerprint)
 	switch {
 	case err == nil:
 		if confirmed.After(now) { // the clock was wrong: refresh now instead of waiting for that time
@@ -109,7 +116,7 @@ func (l *list) openCopy(now time.Time) {
 		} else if due := confirmed.Add(l.jitteredRefresh()); due.After(l.st.next) {
 			l.st.next = due
 		}
-		l.st.loaded, l.st.header, l.st.pending = true, h, &ranges
+		l.st.loaded, l.st.header, l.st.pending = true, h, read
 		l.st.stored, l.st.lastSuccess = true, confirmed
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errForeign):
 	default:
@@ -236,17 +243,18 @@ func (l *list) confirm(at time.Time) Result {
 	l.mu.Lock()
 	h := l.st.header
 	l.mu.Unlock()
-	return l.storeCopy(&h, l.ranges, ResultUnchanged, at)
+	return l.storeCopy(&h, l.body, ResultUnchanged, at)
 }
 
-// ranges returns the last good list.
-func (l *list) ranges() iplist.Ranges {
+// body returns the last good list.
+func (l *list) body() *body {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.st.pending != nil {
-		return *l.st.pending
+		return l.st.pending
 	}
-	return l.set.Current().Index.Lists()[l.number]
+	current := l.set.Current()
+	return &body{current.Index.Lists()[l.number], current.named.lists[l.number]}
 }
 
 // accept makes c the last good list, to be published by the next
@@ -262,14 +270,14 @@ func (l *list) accept(c received) (Result, error) {
 		name: l.spec.Name, source: l.spec.origin(), spec: l.fingerprint,
 		fetched: c.fetched, lines: c.lines, parts: c.parts,
 	}
-	ranges := c.ranges.Ranges()
-	if ranges.Len() > l.spec.MaxEntries {
+	got := &body{c.ranges.Ranges(), c.names.sorted()}
+	if got.size() > l.spec.MaxEntries {
 		return ResultTooLarge, l.spec.tooMany()
 	}
 	if !l.spec.Own {
-		ranges = ranges.Without(reserved)
+		got.ranges = got.ranges.Without(reserved)
 	}
-	h.sum, h.entries = digest(ranges)
+	h.sum, h.entries = digest(got)
 	if h.entries == 0 && !l.spec.AllowEmpty {
 		return ResultEmpty, refuse(ResultEmpty, "the list holds reserved addresses only")
 	}
@@ -277,7 +285,7 @@ func (l *list) accept(c received) (Result, error) {
 	if loaded && old.sum == h.sum {
 		result, h.fetched = ResultUnchanged, old.fetched
 	}
-	result = l.storeCopy(&h, func() iplist.Ranges { return ranges }, result, c.confirmed)
+	result = l.storeCopy(&h, func() *body { return got }, result, c.confirmed)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.st.loaded, l.st.header, l.st.ignored, l.st.first = true, h, c.Wrong, c.FirstWrong
@@ -287,7 +295,7 @@ func (l *list) accept(c received) (Result, error) {
 			"ignored", c.Wrong, "first_ignored", c.FirstWrong)
 	}
 	if !loaded || old.sum != h.sum {
-		l.st.pending, l.st.shared = &ranges, ""
+		l.st.pending, l.st.shared = got, ""
 		l.set.logger.Info("list in force",
 			"feed", l.spec.Name, "entries", h.entries, "lines", h.lines,
 			"ignored", c.Wrong, "first_ignored", c.FirstWrong)
@@ -298,13 +306,13 @@ func (l *list) accept(c received) (Result, error) {
 // storeCopy writes the list that h describes to disk, confirmed at the given time. An unchanged list is written
 // again only if its copy was removed, damaged or replaced. It returns the given result, or
 // ResultNotStored if writing fails.
-func (l *list) storeCopy(h *copyHeader, ranges func() iplist.Ranges, result Result, at time.Time) Result {
+func (l *list) storeCopy(h *copyHeader, content func() *body, result Result, at time.Time) Result {
 	if l.copyPath == "" || !l.set.writes.Load() {
 		return result
 	}
 	var err error
 	if result != ResultUnchanged || !confirmCopy(l.copyPath, h, at) {
-		err = saveCopy(l.copyPath, h, ranges(), at)
+		err = saveCopy(l.copyPath, h, content(), at)
 	}
 	if l.recordStored(err); err != nil {
 		return ResultNotStored

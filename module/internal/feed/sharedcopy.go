@@ -54,8 +54,8 @@ func (l *list) sharedText(shared string) (version string, text []byte) {
 	if version = shortDigest(header); version == shared {
 		return version, nil
 	}
-	ranges := l.ranges()
-	for p := range ranges.Prefixes() {
+	shares := l.body()
+	for p := range shares.ranges.Prefixes() {
 		if address.TooWide(p) { // neighbours in the source that are one prefix here
 			return "", nil
 		}
@@ -64,7 +64,7 @@ func (l *list) sharedText(shared string) (version string, text []byte) {
 		if _, err := w.Write(header); err != nil {
 			return err
 		}
-		_, err := writeBody(w, ranges)
+		_, err := shares.write(w)
 		return err
 	})
 	if text == nil {

@@ -12,9 +12,9 @@ type Status struct {
 	Source       string    `json:"source"` // host or file
 	Terms        string    `json:"terms,omitempty"`
 	Loaded       bool      `json:"loaded"`
-	Entries      int       `json:"entries"`                 // CIDRs in force
+	Entries      int       `json:"entries"`                 // in force
 	Lines        int       `json:"lines"`                   // in the source
-	Ignored      int       `json:"ignored,omitempty"`       // wrong lines in the source, when it last changed
+	Ignored      int       `json:"ignored,omitempty"`       // wrong lines in the source, when it last changed or was last pushed as a whole
 	FirstIgnored string    `json:"first_ignored,omitempty"` // what is wrong with the first of them
 	Stored       bool      `json:"stored"`                  // a copy is on disk; always false for values
 	LastSuccess  time.Time `json:"last_success,omitzero"`   // when the source last confirmed the list

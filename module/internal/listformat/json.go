@@ -214,7 +214,7 @@ func (d *jsonList) text(why string) error {
 	switch {
 	case err != nil:
 		return err
-	case !isString:
+	case !isString && d.c.list.AddASN == nil: // the number of an autonomous system is often no string
 		return d.c.reject(d.number, value, why)
 	}
 	return d.c.add(d.number, bytes.TrimSpace(value))

@@ -41,6 +41,10 @@ type List struct {
 	// ones are IPv4. They may overlap. An error ends Read, which returns it.
 	Add func(netip.Prefix) error
 
+	// AddASN, if set, makes this a list of autonomous systems: it is called with the number of each,
+	// and Add is not used.
+	AddASN func(uint32) error
+
 	// Lines counts the entries.
 	Lines int
 
@@ -113,6 +117,9 @@ type collector struct {
 
 // add takes one entry and its number.
 func (c *collector) add(number int, entry []byte) error {
+	if c.list.AddASN != nil {
+		return c.addASN(number, entry)
+	}
 	p, ok := ParsePrefix(entry)
 	switch {
 	case !ok:

@@ -95,7 +95,7 @@ func (e *Engine) compileSet(l *listing, set uint32) *listMatch {
 	m.settled = m.percent >= settledPercent
 
 	v := &m.verdict
-	v.Facts.Nature, v.Reasons, v.Origin = m.nature, reasons, reputation.OriginList
+	v.Reasons, v.Origin = reasons, reputation.OriginList
 	v.Status, v.Coverage = reputation.Fresh, 1
 	if m.total > 0 {
 		v.Coverage = m.trust / m.total

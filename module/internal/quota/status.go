@@ -21,6 +21,9 @@ type Status struct {
 	// Failures is how many calls have failed since the last answer.
 	Failures int `json:"failures,omitempty"`
 
+	// Answered is when the service last answered.
+	Answered time.Time `json:"answered,omitzero"`
+
 	// PacedUntil is when the next call becomes available, while calls are left that are spread over
 	// the rest of a window.
 	PacedUntil time.Time `json:"paced_until,omitzero"`
@@ -94,6 +97,7 @@ func (b *Budget) status(now time.Time) Status {
 		InFlight:       b.inFlight,
 		Failures:       b.consecutive,
 		NotAsked:       len(b.asked) == 0,
+		Answered:       b.answered,
 	}
 	state := gobreaker.StateOpen
 	if s.OpenUntil.IsZero() {

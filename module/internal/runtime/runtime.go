@@ -84,8 +84,13 @@ type Runtime struct {
 
 // Provider is a configured provider, held to its terms.
 type Provider struct {
-	Name  string
-	Guard *quota.Guard
+	Name    string
+	Service string // the module that asks it
+	Terms   string // of use, in a line
+	Guard   *quota.Guard
+
+	// Probe asks the service once, within its terms, about an address of no visitor.
+	Probe func(context.Context) error
 }
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
@@ -239,6 +244,9 @@ func (rt *Runtime) Lookup(ctx context.Context, addr netip.Addr, wait time.Durati
 
 // Known returns what this process knows of an address: nobody is asked.
 func (rt *Runtime) Known(addr netip.Addr) reputation.Verdict { return rt.Engine.Explain(addr).Verdict }
+
+// Facts returns what the databases say of an address. It is all there is of one that a site does not judge.
+func (rt *Runtime) Facts(addr netip.Addr) reputation.Facts { return rt.Engine.Databases.Facts(addr) }
 
 // SourceNames are the names that rules can ask for.
 func (rt *Runtime) SourceNames() []string {
