@@ -89,7 +89,6 @@ type ListOptions struct {
 	AllowEmpty bool `json:"allow_empty,omitempty"`
 }
 
-
 // MarshalJSON writes a list that has nothing but one source as the text of that source.
 func (l List) MarshalJSON() ([]byte, error) {
 	if len(l.Sources) == 1 && l.Name == "" && reflect.ValueOf(l.ListOptions).IsZero() {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 )
@@ -40,6 +41,9 @@ type List struct {
 	// Add is called with each entry, in the order of the input. Prefixes are masked; IPv4-mapped
 	// ones are IPv4. They may overlap. An error ends Read, which returns it.
 	Add func(netip.Prefix) error
+
+	// Published is the publisher's own date of the list, found in it. It is zero if there is none.
+	Published time.Time
 
 	// AddASN, if set, makes this a list of autonomous systems: it is called with the number of each,
 	// and Add is not used.
