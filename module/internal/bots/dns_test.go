@@ -2,118 +2,15 @@ package bots
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
-
-// zone answers DNS questions on a port of its own. Names are in lower case, with their last dot.
-type zone struct {
-	mu      sync.Mutex
-	records map[string][]string // "name TYPE" → data of the records; a CNAME may stand under any type
-	failing map[string]int      // name → rcode
-	silent  bool
-	hijack  string // the address that it answers with for names that do not exist
-	asked   map[string]int
-	addr    string
-}
-
-func serveZone(tb testing.TB) *zone {
-	tb.Helper()
-	z := &zone{records: map[string][]string{}, failing: map[string]int{}, asked: map[string]int{}}
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	z.addr = conn.LocalAddr().String()
-	listener, err := net.Listen("tcp", z.addr)
-	if err != nil {
-		tb.Skip("the port is taken for TCP")
-	}
-	for _, server := range []*dns.Server{{PacketConn: conn, Handler: z}, {Listener: listener, Handler: z}} {
-		started := make(chan struct{})
-		server.NotifyStartedFunc = func() { close(started) }
-		done := make(chan error, 1)
-		go func() { done <- server.ActivateAndServe() }()
-		<-started
-		tb.Cleanup(func() {
-			_ = server.Shutdown()
-			if err := <-done; err != nil {
-				tb.Error(err)
-			}
-		})
-	}
-	return z
-}
-
-func (z *zone) ServeDNS(w dns.ResponseWriter, m *dns.Msg) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	q := m.Question[0]
-	name, kind := strings.ToLower(q.Name), dns.TypeToString[q.Qtype]
-	z.asked[name+" "+kind]++
-	if z.silent {
-		return
-	}
-	answer := new(dns.Msg).SetReply(m)
-	answer.RecursionAvailable = true
-	data, found := z.records[name+" "+kind]
-	switch rcode, fails := z.failing[name]; {
-	case fails:
-		answer.Rcode = rcode
-	case found:
-		for _, text := range data {
-			if !strings.Contains(text, " IN ") {
-				text = name + " 60 IN " + kind + " " + text
-			}
-			if rr, err := dns.NewRR(text); err == nil {
-				answer.Answer = append(answer.Answer, rr)
-			}
-		}
-	case z.hijack != "" && q.Qtype == dns.TypeA:
-		rr, _ := dns.NewRR(name + " 60 IN A " + z.hijack)
-		answer.Answer = append(answer.Answer, rr)
-	default:
-		answer.Rcode = dns.RcodeNameError
-	}
-	if w.RemoteAddr().Network() == "udp" {
-		answer.Truncate(dns.MinMsgSize)
-	}
-	_ = w.WriteMsg(answer)
-}
-
-// name gives an address names, and each name the addresses behind it.
-func (z *zone) name(addr string, names map[string][]string) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	reverse, _ := dns.ReverseAddr(addr)
-	for name, addrs := range names {
-		z.records[reverse+" PTR"] = append(z.records[reverse+" PTR"], name+".")
-		for _, a := range addrs {
-			kind := " AAAA"
-			if netip.MustParseAddr(a).Is4() {
-				kind = " A"
-			}
-			z.records[strings.ToLower(name)+"."+kind] = append(z.records[strings.ToLower(name)+"."+kind], a)
-		}
-	}
-}
-
-func (z *zone) count(prefix string) (n int) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	for question, times := range z.asked {
-		if strings.HasPrefix(question, prefix) {
-			n += times
-		}
-	}
-	return n
-}
 
 // published are lists for tests.
 type published struct {
@@ -138,37 +35,37 @@ func verify(t *testing.T, v *Verifier, userAgent, addr string) Outcome {
 
 // TestReverseDNS asks a DNS server.
 func TestReverseDNS(t *testing.T) {
-	z := serveZone(t)
+	z := testenv.ServeDNS(t)
 	many := map[string][]string{"crawl-many.googlebot.com": {"192.0.2.13"}}
 	for i := range 60 { // more than a UDP answer holds
 		many[strings.Repeat("x", 20)+string(rune('a'+i%26))+string(rune('a'+i/26))+".example.net"] = nil
 	}
-	z.name("192.0.2.13", many)
-	z.name("192.0.2.1", map[string][]string{"crawl-192-0-2-1.googlebot.com": {"192.0.2.200", "192.0.2.1"}})
-	z.name("192.0.2.2", map[string][]string{"crawl-192-0-2-2.googlebot.com": {"192.0.2.99"}})
-	z.name("192.0.2.3", map[string][]string{"evilgooglebot.com": {"192.0.2.3"}})
-	z.name("192.0.2.4", map[string][]string{"crawl.googlebot.com.evil.example": {"192.0.2.4"}})
-	z.name("192.0.2.5", map[string][]string{"crawl-a.googlebot.com": nil, "own.example.net": {"192.0.2.5"}})
-	z.name("192.0.2.6", map[string][]string{"CRAWL-6.GoogleBot.com": {"192.0.2.6"}})
-	z.name("192.0.2.7", map[string][]string{"googlebot.com": {"192.0.2.7"}})
-	z.name("192.0.2.9", map[string][]string{"crawl-9.googlebot.com": nil})
-	z.failing["crawl-9.googlebot.com."] = dns.RcodeServerFailure
-	z.failing["10.2.0.192.in-addr.arpa."] = dns.RcodeServerFailure
-	z.failing["11.2.0.192.in-addr.arpa."] = dns.RcodeRefused
-	z.records["12.2.0.192.in-addr.arpa. PTR"] = []string{ // a delegation by RFC 2317
+	z.Name("192.0.2.13", many)
+	z.Name("192.0.2.1", map[string][]string{"crawl-192-0-2-1.googlebot.com": {"192.0.2.200", "192.0.2.1"}})
+	z.Name("192.0.2.2", map[string][]string{"crawl-192-0-2-2.googlebot.com": {"192.0.2.99"}})
+	z.Name("192.0.2.3", map[string][]string{"evilgooglebot.com": {"192.0.2.3"}})
+	z.Name("192.0.2.4", map[string][]string{"crawl.googlebot.com.evil.example": {"192.0.2.4"}})
+	z.Name("192.0.2.5", map[string][]string{"crawl-a.googlebot.com": nil, "own.example.net": {"192.0.2.5"}})
+	z.Name("192.0.2.6", map[string][]string{"CRAWL-6.GoogleBot.com": {"192.0.2.6"}})
+	z.Name("192.0.2.7", map[string][]string{"googlebot.com": {"192.0.2.7"}})
+	z.Name("192.0.2.9", map[string][]string{"crawl-9.googlebot.com": nil})
+	z.Failing["crawl-9.googlebot.com."] = dns.RcodeServerFailure
+	z.Failing["10.2.0.192.in-addr.arpa."] = dns.RcodeServerFailure
+	z.Failing["11.2.0.192.in-addr.arpa."] = dns.RcodeRefused
+	z.Records["12.2.0.192.in-addr.arpa. PTR"] = []string{ // a delegation by RFC 2317
 		"12.2.0.192.in-addr.arpa. 60 IN CNAME 12.0-31.2.0.192.in-addr.arpa.",
 		"12.0-31.2.0.192.in-addr.arpa. 60 IN PTR crawl-12.googlebot.com.",
 	}
-	z.records["crawl-12.googlebot.com. A"] = []string{
+	z.Records["crawl-12.googlebot.com. A"] = []string{
 		"crawl-12.googlebot.com. 60 IN CNAME pool.googlebot.com.", "pool.googlebot.com. 60 IN A 192.0.2.12",
 	}
-	z.name("2001:db8::1", map[string][]string{"crawl-v6.googlebot.com": {"2001:db8::1", "192.0.2.66"}})
-	z.name("192.0.2.14", map[string][]string{"vm.bc.googleusercontent.com": {"192.0.2.14"}})
-	z.name("192.0.2.15", map[string][]string{"google-proxy-1.google.com": {"192.0.2.15"}})
-	z.name("192.0.2.16", map[string][]string{"staff.corp.google.com": {"192.0.2.16"}})
-	z.name("192.0.2.17", map[string][]string{"msnbot-1.search.msn.com": {"192.0.2.17"}})
+	z.Name("2001:db8::1", map[string][]string{"crawl-v6.googlebot.com": {"2001:db8::1", "192.0.2.66"}})
+	z.Name("192.0.2.14", map[string][]string{"vm.bc.googleusercontent.com": {"192.0.2.14"}})
+	z.Name("192.0.2.15", map[string][]string{"google-proxy-1.google.com": {"192.0.2.15"}})
+	z.Name("192.0.2.16", map[string][]string{"staff.corp.google.com": {"192.0.2.16"}})
+	z.Name("192.0.2.17", map[string][]string{"msnbot-1.search.msn.com": {"192.0.2.17"}})
 
-	r := NewReverse(NewResolver([]string{z.addr}), discard)
+	r := NewReverse(NewResolver([]string{z.Addr}), discard)
 	defer r.Close()
 	v := NewVerifier(everyBot(), published{}, r)
 	for _, c := range []struct {
@@ -205,15 +102,15 @@ func TestReverseDNS(t *testing.T) {
 			t.Errorf("%s from %s is %s, want %s: %s", c.ua, c.addr, got, c.want, c.why)
 		}
 	}
-	before := z.count("")
-	if got := verify(t, v, "Googlebot/2.1", "192.0.2.1"); got != Verified || z.count("") != before {
-		t.Errorf("%s, after %d questions more", got, z.count("")-before)
+	before := z.Count("")
+	if got := verify(t, v, "Googlebot/2.1", "192.0.2.1"); got != Verified || z.Count("") != before {
+		t.Errorf("%s, after %d questions more", got, z.Count("")-before)
 	}
-	if n := z.count("1.2.0.192.in-addr.arpa. PTR"); n != 2 { // as Googlebot and as Bing's
+	if n := z.Count("1.2.0.192.in-addr.arpa. PTR"); n != 2 { // as Googlebot and as Bing's
 		t.Errorf("reverse DNS was asked %d times", n)
 	}
 	for _, never := range []string{"vm.bc.googleusercontent.com", "own.example.net", "evilgooglebot.com"} {
-		if z.count(never) > 0 {
+		if z.Count(never) > 0 {
 			t.Errorf("%s was asked for, which is no name of a bot", never)
 		}
 	}
@@ -221,11 +118,11 @@ func TestReverseDNS(t *testing.T) {
 
 // TestHijackedDNS: a resolver that answers for names that do not exist proves nothing, neither for nor against.
 func TestHijackedDNS(t *testing.T) {
-	z := serveZone(t)
-	z.hijack = "192.0.2.50"
-	z.name("192.0.2.50", map[string][]string{"crawl-x.googlebot.com": nil}) // its own machine, with a name that does not exist
-	z.name("192.0.2.1", map[string][]string{"dsl.example.net": {"192.0.2.1"}})
-	r := NewReverse(NewResolver([]string{z.addr}), discard)
+	z := testenv.ServeDNS(t)
+	z.Hijack = "192.0.2.50"
+	z.Name("192.0.2.50", map[string][]string{"crawl-x.googlebot.com": nil}) // its own machine, with a name that does not exist
+	z.Name("192.0.2.1", map[string][]string{"dsl.example.net": {"192.0.2.1"}})
+	r := NewReverse(NewResolver([]string{z.Addr}), discard)
 	defer r.Close()
 	v := NewVerifier(everyBot(), published{holds: map[int]string{0: "198.51.100.0/24"}}, r)
 	for addr, want := range map[string]Outcome{
@@ -242,8 +139,8 @@ func TestHijackedDNS(t *testing.T) {
 
 // TestRanges: published ranges need no DNS, and a miss proves something only while they are current.
 func TestRanges(t *testing.T) {
-	z := serveZone(t)
-	r := NewReverse(NewResolver([]string{z.addr}), discard)
+	z := testenv.ServeDNS(t)
+	r := NewReverse(NewResolver([]string{z.Addr}), discard)
 	defer r.Close()
 	list := everyBot()
 	at := func(name string) int { return positionOf(RangesOf(list), Named(name)[0].Ranges) }
@@ -280,17 +177,17 @@ func TestRanges(t *testing.T) {
 			t.Errorf("%s from %s is %s, want %s", c.ua, c.addr, got, c.want)
 		}
 	}
-	if n := z.count("1.2.0.192.in-addr.arpa.") + z.count("1.0.0.10.in-addr.arpa."); n > 0 {
+	if n := z.Count("1.2.0.192.in-addr.arpa.") + z.Count("1.0.0.10.in-addr.arpa."); n > 0 {
 		t.Errorf("DNS was asked %d times about an address in the ranges, or a private one", n)
 	}
 }
 
 // TestExplain holds what an operator reads.
 func TestExplain(t *testing.T) {
-	z := serveZone(t)
-	z.name("192.0.2.130", map[string][]string{"crawl-130.googlebot.com": {"192.0.2.130"}})
-	z.name("192.0.2.131", map[string][]string{"dsl.example.net": nil})
-	r := NewReverse(NewResolver([]string{z.addr}), discard)
+	z := testenv.ServeDNS(t)
+	z.Name("192.0.2.130", map[string][]string{"crawl-130.googlebot.com": {"192.0.2.130"}})
+	z.Name("192.0.2.131", map[string][]string{"dsl.example.net": nil})
+	r := NewReverse(NewResolver([]string{z.Addr}), discard)
 	defer r.Close()
 	v := NewVerifier(everyBot(), published{holds: map[int]string{0: "192.0.2.0/25"}}, r)
 	for _, c := range []struct {

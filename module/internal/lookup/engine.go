@@ -124,6 +124,8 @@ const (
 	Deny
 	// Exempt overrides everything else: the address gets no score.
 	Exempt
+	// Bots are the published addresses of bots. By itself it means nothing: see Claim.
+	Bots
 )
 
 // String returns the word for the kind.
@@ -133,6 +135,8 @@ func (k ListKind) String() string {
 		return "deny"
 	case Exempt:
 		return "exempt"
+	case Bots:
+		return "bots"
 	}
 	return "feed"
 }
