@@ -16,7 +16,9 @@ type local struct {
 }
 
 func (e *Engine) local(addr netip.Addr, claim Claim) local {
-	return local{addr: addr, match: e.match(addr), facts: e.Databases.Facts(addr), claim: claim}
+	l := local{addr: addr, match: e.match(addr), facts: e.Databases.Facts(addr), claim: claim}
+	l.match = l.match.of(l.facts.Nature)
+	return l
 }
 
 // decided returns the verdict on an address for which providers do not count: the operator has
@@ -66,7 +68,7 @@ func (l *local) complete(f reputation.Facts) reputation.Facts {
 	if l.facts.ASN != 0 {
 		f.ASN, f.ASName = l.facts.ASN, l.facts.ASName
 	}
-	f.Nature = l.match.nature.Merge(f.Nature.Update(l.facts.Nature))
+	f.Nature = asRelay(l.match.nature.Merge(f.Nature.Update(l.facts.Nature)))
 	f.Bot = l.claim.Bot
 	return f
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/bots"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -300,6 +301,7 @@ func TestLabels(t *testing.T) {
 	defer attach(&fake{state: health.State{
 		Providers: []quota.Status{{Name: "p", Windows: []quota.WindowStatus{window("day", 1, 1)}}},
 		Lists:     []health.List{patient},
+		Databases: []mmdb.Status{{Name: "d", Loaded: true, Built: time.Unix(1, 0), MaxAge: time.Hour}},
 		Sites:     &health.Sites{All: 5, Protected: 3},
 	}})()
 	got := map[string]string{}
@@ -327,6 +329,10 @@ func TestLabels(t *testing.T) {
 		"feed_patience_seconds":               "feed",
 		"feed_content_timestamp_seconds":      "feed",
 		"feed_max_age_seconds":                "feed",
+		"database_up":                         "database",
+		"database_build_timestamp_seconds":    "database",
+		"database_max_age_seconds":            "database",
+		"database_networks":                   "database",
 		"feed_refreshes_total":                "feed,result",
 		"memory_records":                      "",
 		"protection_off":                      "reason",

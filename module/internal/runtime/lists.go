@@ -20,6 +20,7 @@ type Lists struct {
 	set    atomic.Pointer[feed.Set] // nil when no configuration uses them any more
 	last   []feed.Status            // the state when they ended
 	series map[string]*metrics.FeedSeries
+	asns   map[string]uint16 // the lists of autonomous systems, by name; never changed
 }
 
 // feedResults are the words of all outcomes of a refresh.
@@ -37,9 +38,15 @@ func (rt *Runtime) OpenLists(specs []feed.Spec, keyHashes []string) error {
 	if err != nil {
 		return err
 	}
+	rt.Lists, err = rt.shareLists("lists "+hash, specs)
+	return err
+}
+
+// shareLists finds or opens lists. The key tells them apart from others.
+func (rt *Runtime) shareLists(key string, specs []feed.Spec) (*Lists, error) {
 	dir := DataFolder()
-	rt.Lists, err = Share(&rt.Leases, "lists "+dir+" "+hash, func() (*Lists, func() error, error) {
-		l := &Lists{series: make(map[string]*metrics.FeedSeries, len(specs))}
+	return Share(&rt.Leases, key+" "+dir, func() (*Lists, func() error, error) {
+		l := &Lists{series: make(map[string]*metrics.FeedSeries, len(specs)), asns: make(map[string]uint16)}
 		set, err := feed.Open(specs, feed.Options{
 			Dir: filepath.Join(dir, "feeds"), Shared: sharedLists{}, Logger: ProcessLogger("lists"), Observe: l.observe,
 			Detached: true,
@@ -48,14 +55,16 @@ func (rt *Runtime) OpenLists(specs []feed.Spec, keyHashes []string) error {
 			return nil, nil, err
 		}
 		l.set.Store(set)
-		for _, spec := range specs {
-			if spec.Values == nil {
+		for i, spec := range specs {
+			if spec.Values == nil && spec.ASNValues == nil {
 				l.series[spec.Name] = metrics.OpenFeed(spec.Name, feedResults...)
+			}
+			if spec.ASNs || spec.ASNValues != nil {
+				l.asns[spec.Name] = uint16(i)
 			}
 		}
 		return l, rt.Folder.closing(set, l.close), nil
 	})
-	return err
 }
 
 // Start begins to refresh the lists, unless it has begun.

@@ -79,6 +79,8 @@ func (rt *Runtime) reach() policy.Reach {
 			most = append(most, score.Evidence{Source: &p.Source, Severity: 1, Confidence: 1})
 		}
 	}
+	databases, known := rt.Databases.Says()
+	r.Says, r.Anything = r.Says.Union(databases), r.Anything || !known
 	percent, _ := score.Judge(most, nil)
 	r.Score, r.ScoreKnown = score.Round(percent), len(most) > 0
 	return r

@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
@@ -43,6 +44,8 @@ type Runtime struct {
 	ListMeanings []lookup.List // what being on a list means, likewise
 	ListsShown   []string      // with the file or the host that it comes from, likewise
 	Bots         *Bots         // nil without bots to verify
+	asnFiles     []*Lists      // of conditions, one file each
+	Databases    mmdb.Set
 	Overrides    *ban.Store
 	Tombstones   *tombstone.Store // nil without Redis
 	Memory       *Memory          // nil without providers
@@ -81,7 +84,9 @@ type Runtime struct {
 	stopSharing context.CancelFunc
 	stopSecrets context.CancelFunc
 	stopSaving  context.CancelFunc
-	serves      bool // between Start and Stop
+
+	stopDatabases context.CancelFunc
+	serves        bool // between Start and Stop
 }
 
 // Provider is a configured provider, held to its terms.
@@ -121,6 +126,7 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 		Lists:     rt.Lists,
 		Meanings:  rt.ListMeanings,
 		Overrides: rt.Overrides,
+		Databases: rt.Databases,
 		Memory:    rt.Memory.engineMemory(),
 		Shared:    rt.Redis.shared(),
 		Providers: providers,
@@ -138,7 +144,11 @@ func (rt *Runtime) Start() {
 	rt.Folder.start()
 	rt.reporter.Load().Start()
 	rt.Lists.Start()
+	for _, file := range rt.asnFiles {
+		file.Start()
+	}
 	rt.Memory.start(rt)
+	rt.startDatabases()
 	rt.expectLists(time.Now())
 	if Serving() == nil {
 		Events.Reset() // after Caddy was stopped, each event is news again
@@ -173,6 +183,9 @@ func (rt *Runtime) Stop() {
 	}
 	if rt.stopSaving != nil {
 		rt.stopSaving()
+	}
+	if rt.stopDatabases != nil {
+		rt.stopDatabases()
 	}
 }
 
@@ -253,7 +266,7 @@ func (rt *Runtime) unknownOnPanic(ctx context.Context, v *reputation.Verdict) {
 func (rt *Runtime) Known(addr netip.Addr) reputation.Verdict { return rt.Engine.Explain(addr).Verdict }
 
 // Facts returns what the databases say of an address. It is all there is of one that a site does not judge.
-func (rt *Runtime) Facts(addr netip.Addr) reputation.Facts { return rt.Engine.Databases.Facts(addr) }
+func (rt *Runtime) Facts(addr netip.Addr) reputation.Facts { return rt.Databases.Facts(addr) }
 
 // SourceNames are the names that rules can ask for.
 func (rt *Runtime) SourceNames() []string {

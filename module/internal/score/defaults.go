@@ -42,3 +42,7 @@ func OfVerifiedBots() Source {
 func OfFakeBot() Source {
 	return Source{Name: reputation.SourceFakeBot, Group: reputation.SourceFakeBot, Trust: 1, Weight: 14}
 }
+
+// OfLabel returns the weights of a list that accuses of nothing, such as that of a CDN: none. It is a
+// reason with no points, so that rules can ask for it.
+func OfLabel(name string) Source { return Source{Name: name, Group: nature, Trust: 1} }
