@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"os"
 	"strconv"
@@ -219,34 +218,6 @@ func TestSameContent(t *testing.T) {
 }
 
 // TestRedirects follows where the same host points to, with the operator's header.
-func TestRedirects(t *testing.T) {
-	server, url := serve(t, redirect("/moved"), text("192.0.2.1"))
-	s := mustOpen(t, Options{}, Spec{Name: "one", URLs: []string{url}, Header: http.Header{"x-key": {"abcdef"}}})
-	if err := fetchNow(s, "one"); err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range server.seen() {
-		if r.Header.Get("X-Key") != "abcdef" {
-			t.Errorf("%s came without the operator's header", r.URL.Path)
-		}
-	}
-	for _, test := range []struct {
-		from, to string
-		follow   bool
-	}{
-		{"http://192.0.2.1/a", "https://192.0.2.1/a", true},
-		{"https://192.0.2.1/a", "https://192.0.2.1/b", true},
-		{"https://192.0.2.1/a", "http://192.0.2.1/a", false},
-		{"https://192.0.2.1/a", "https://192.0.2.2/a", false},
-		{"https://192.0.2.1/a", "https://192.0.2.1:8443/a", false},
-	} {
-		err := checkRedirect(httptest.NewRequest(http.MethodGet, test.to, nil), []*http.Request{httptest.NewRequest(http.MethodGet, test.from, nil)})
-		if (err == nil) != test.follow {
-			t.Errorf("%s to %s: %v", test.from, test.to, err)
-		}
-	}
-}
-
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	for value, want := range map[string]time.Duration{
