@@ -100,7 +100,7 @@ type Spec struct {
 	// is used at once. If it fails, no request is made. Default: Header is sent as it is.
 	Authorize func(context.Context, http.Header) (http.Header, error) `json:"-"`
 
-	// Format is the form of the list. The zero value is one address or CIDR a line.
+	// Format is the form of the list. With the zero value it is found by looking.
 	Format listformat.Format
 
 	// Refresh is how often URLs are asked for a newer list. Default:

@@ -88,10 +88,7 @@ func (l *list) readShared(text []byte) (received, error) {
 	}
 	sum := sha256.New()
 	c := l.spec.newContent()
-	var format listformat.Format
-	if err := format.Complete(); err != nil {
-		return received{}, err
-	}
+	format := listformat.Format{Encoding: listformat.Text}
 	if err := c.Read(io.TeeReader(in, sum), format, listformat.Options{Strict: true}); err != nil {
 		return received{}, fmt.Errorf("%w: %w", errDamaged, err)
 	}
