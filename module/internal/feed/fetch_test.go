@@ -50,7 +50,7 @@ func TestRefusedAnswers(t *testing.T) {
 		{name: "empty", answer: text(""), want: ResultEmpty},
 		{name: "comments only", answer: text("# nothing today\n"), want: ResultEmpty},
 		{name: "reserved only", answer: text(strings.Repeat("10.0.0.0/8\n192.168.1.1\n", 10)), want: ResultEmpty, says: "reserved"},
-		{name: "shrunk", answer: text(addresses(9)), want: ResultShrunk, says: "from 20 lines to 9; if that is right, remove "},
+		{name: "shrunk", answer: text(addresses(9)), want: ResultShrunk, says: "from 20 lines to 9: it is believed once 3 fetches over a day or more agree, or at once by `caddy ip-reputation refresh one --accept`"},
 		{name: "garbage", answer: text(many.String()), want: ResultUnparsable, says: "40 of 80 lines are wrong"},
 		{name: "a sentence", answer: text("invalid key " + secret), want: ResultUnparsable},
 		{name: "huge", answer: text(addresses(200)), want: ResultTooLarge, says: "larger than 2048 bytes: allow more with `max_size`"},
