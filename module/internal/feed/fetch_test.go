@@ -60,6 +60,8 @@ func TestRefusedAnswers(t *testing.T) {
 		{name: "gzip bomb", answer: gzipped(bytes.Repeat([]byte("# zeros\n"), 1<<17)), want: ResultTooLarge},
 		{name: "not gzip", answer: rawGzip([]byte("192.0.2.1\n")), want: ResultNotText},
 		{name: "gzip breaks off", answer: rawGzip([]byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff")), want: ResultError, says: "unexpected EOF"},
+		{name: "half of a .gz file", answer: text(compressed([]byte(addresses(200)))[:60]), want: ResultError, says: "unexpected EOF"},
+		{name: "a JSON error with status 200", answer: text(`{"error": "too many requests"}` + "\n"), want: ResultUnparsable},
 		{name: "other encoding", answer: status(http.StatusOK, "Content-Encoding", "br"), want: ResultNotText, says: `"br"`},
 		{name: "breaks off", answer: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
@@ -120,6 +122,20 @@ func TestRefusedAnswers(t *testing.T) {
 				t.Error("the refused list was stored")
 			}
 		})
+	}
+}
+
+// TestContentTypeDoesNotDecide proves that a list is read whatever the server calls it: many call theirs anything.
+func TestContentTypeDoesNotDecide(t *testing.T) {
+	for _, contentType := range []string{"application/octet-stream", "text/html", "image/png", "", "nonsense"} {
+		_, url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", contentType)
+			_, _ = w.Write([]byte(addresses(20)))
+		})
+		s := mustOpen(t, Options{}, Spec{Name: "one", URLs: []string{url}})
+		if err := fetchNow(s, "one"); err != nil || !isListed(s.Current(), "198.51.100.7", "one") {
+			t.Errorf("%q: %v", contentType, err)
+		}
 	}
 }
 
