@@ -72,6 +72,7 @@ type Runtime struct {
 	readyBy       time.Time            // until then, lists without contents delay readiness; see AwaitsLists
 	repeatsLogged map[string]string    // by feed, for warnOfRepeats only
 	oldLogged     map[string]time.Time // by list, for warnOfOldLists only
+	overlaps      overlaps
 
 	// Whether anybody is protected, as far as the configuration shows.
 	used  bool
