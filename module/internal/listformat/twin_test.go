@@ -49,7 +49,9 @@ func twinRange(from, to string) string {
 	return r.From.String() + "-" + r.To.String()
 }
 
-func matched(pattern, line string) []string { return regexp.MustCompile(pattern).FindStringSubmatch(line) }
+func matched(pattern, line string) []string {
+	return regexp.MustCompile(pattern).FindStringSubmatch(line)
+}
 
 var twins = []twin{
 	{Ranges, [][]string{someAddresses, {" - ", "-", "- ", " -", " ", "\t", " – ", ","}, someAddresses, {"", " x", " # 192.0.2.1", " 192.0.2.1", " , 000 , x"}}, func(line string) string {
@@ -95,11 +97,11 @@ var twins = []twin{
 		}
 		return twinEntry(m[1])
 	}},
-	{IPTables, [][]string{{"-A x ", "[1:2] -A x ", "-D x ", ":x "}, {"-s ", "! -s ", "-p tcp -s ", "", "-m comment --comment \"-s 192.0.2.1\" -s "}, someAddresses, {" -j DROP", " -j REJECT --reject-with x", " -j ACCEPT", " -p tcp -j DROP", ""}}, func(line string) string {
+	{IPTables, [][]string{{"-A x ", "[1:2] -A x ", "-D x ", ":x - [0:0]", "*"}, {"-s ", "! -s ", "-p tcp -s ", "", "-m comment --comment \"-s 192.0.2.1\" -s "}, someAddresses, {" -j DROP", " -j REJECT --reject-with x", " -j ACCEPT", " -p tcp -j DROP", ""}}, func(line string) string {
 		switch {
-		case strings.HasPrefix(line, ":"):
+		case line == ":x - [0:0]":
 			return "none"
-		case strings.HasPrefix(line, "-D"):
+		case !strings.Contains(line, "-A"):
 			return ""
 		case !regexp.MustCompile(` -s\b`).MatchString(strings.ReplaceAll(line, `"-s 192.0.2.1"`, "")):
 			return "skip"
