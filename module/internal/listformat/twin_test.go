@@ -75,11 +75,11 @@ var twins = []twin{
 			return ""
 		}
 		for field := range strings.FieldsFuncSeq(m[3], func(r rune) bool { return r == ' ' || r == '\t' || r == ',' }) {
-			if twinEntry(strings.Trim(field, "-")) != "" || matched(`^0\.0\.0\.0/1$`, field) != nil {
+			if field = strings.Trim(field, "-"); twinEntry(field) != "" || field == "0.0.0.0/1" {
 				return ""
 			}
 		}
-		if matched(`^\s*[-–]\s*\d`, m[3]) != nil || matched(`^/`, strings.TrimSpace(m[3])) != nil {
+		if matched(`^\s*[-–]\s*\d+\.\d+\.\d+\.\d+(\s|$)`, m[3]) != nil || matched(`^/`, strings.TrimSpace(m[3])) != nil {
 			return ""
 		}
 		return twinEntry(m[1] + m[2])
