@@ -8,12 +8,17 @@ import (
 	"testing"
 )
 
-func BenchmarkText(b *testing.B) {
+func BenchmarkText(b *testing.B) { benchmark(b, Format{Encoding: Text}) }
+
+// BenchmarkFound must cost what BenchmarkText does: only the first lines are looked at.
+func BenchmarkFound(b *testing.B) { benchmark(b, Format{}) }
+
+func benchmark(b *testing.B, f Format) {
 	const million = 1_000_000
 	body := millionLines(million)
 	b.SetBytes(int64(len(body)))
 	for b.Loop() {
-		list, f := List{Add: func(netip.Prefix) error { return nil }}, Format{Encoding: Text}
+		list := List{Add: func(netip.Prefix) error { return nil }}
 		if err := list.Read(strings.NewReader(body), f, Options{}); err != nil || list.Lines != million {
 			b.Fatal(list.Lines, err)
 		}

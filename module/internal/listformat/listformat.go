@@ -180,17 +180,25 @@ func (c *collector) addAll(number int, line []byte, s *several) error {
 // understand returns the prefix that an entry is, or else what is wrong with it.
 func (c *collector) understand(entry []byte) (p netip.Prefix, why string) {
 	p, ok := ParsePrefix(entry)
+	if !ok || c.options.Own || address.TooWide(p) {
+		why = c.judge(entry, p, ok)
+	}
+	return p, why
+}
+
+// judge returns what is wrong with an entry, or "".
+func (c *collector) judge(entry []byte, p netip.Prefix, ok bool) string {
 	switch {
 	case !ok:
-		return p, notAnAddress(entry)
+		return notAnAddress(entry)
 	case address.TooWide(p):
-		return p, isWide
+		return isWide
 	case c.options.Own && bytes.IndexByte(entry, '/') >= 0:
 		if cure := hostBits(entry); cure != "" {
-			return p, "is neither an address nor a range: " + cure
+			return "is neither an address nor a range: " + cure
 		}
 	}
-	return p, ""
+	return ""
 }
 
 func (c *collector) take(p netip.Prefix) error {

@@ -22,10 +22,12 @@ const (
 // misread returns what is wrong with a line whose first field alone would be another entry than
 // the line, or "". In an own list, any further field is wrong.
 func (c *collector) misread(first, rest []byte) string {
-	if c.list.AddASN != nil {
+	switch {
+	case len(rest) == 0:
+		return ""
+	case c.list.AddASN != nil:
 		return c.misreadASN(rest)
-	}
-	if len(rest) == 0 || !isAddress(first) {
+	case !isAddress(first):
 		return ""
 	}
 	dash, more := false, false

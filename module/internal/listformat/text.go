@@ -36,6 +36,7 @@ func looksLikeText(c *collector, line []byte) bool {
 }
 
 func readText(r *bufio.Reader, f *Format, c *collector) error {
+	isOfASNs, isPaired := c.list.AddASN != nil, c.forms == paired
 	return EachLine(r, func(number int, line []byte) error {
 		if line == nil {
 			return c.reject(number, nil, tooLong)
@@ -47,7 +48,7 @@ func readText(r *bufio.Reader, f *Format, c *collector) error {
 		if len(entry) == 0 {
 			return c.reject(number, line, isNotAddress)
 		}
-		if c.forms == paired {
+		if isPaired {
 			if r, rest, ok := cutRange(line, paired); ok {
 				return c.addRange(number, line, r, rest)
 			}
@@ -66,7 +67,7 @@ func readText(r *bufio.Reader, f *Format, c *collector) error {
 				return nil
 			}
 		}
-		if c.list.AddASN != nil {
+		if isOfASNs {
 			return c.addASN(number, entry)
 		}
 		p, why := c.understand(entry)
