@@ -14,7 +14,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/crowdsec"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
@@ -24,12 +26,17 @@ import (
 
 // configuredList is one list: where it comes from, and what being on it means.
 type configuredList struct {
-	spec    feed.Spec
-	meaning lookup.List
-	label   string         // for errors: its option, with the name of a feed
-	options *ListOptions   // nil for the ranges of several lines
-	preset  *preset.Preset // nil for other lists
-	keyHash string         // of the settings of the list's key, empty without one
+	spec     feed.Spec
+	meaning  lookup.List
+	label    string         // for errors: its option, with the name of a feed
+	options  *ListOptions   // nil for the ranges of several lines
+	preset   *preset.Preset // nil for other lists
+	settings string         // a hash of what the spec lacks, such as the settings of the list's key
+
+	// Of a feed of decisions only.
+	crowdSec *CrowdSec
+	stream   *crowdsec.Config
+	parts    []lookup.List // the meanings of the list's further parts
 }
 
 // provisionLists opens all lists and stores what being on each means, by its position.
@@ -39,7 +46,11 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 		return err
 	}
 	for i := range all {
-		if err := a.authorize(ctx, &all[i]); err != nil {
+		open := a.authorize
+		if all[i].crowdSec != nil {
+			open = a.follow
+		}
+		if err := open(ctx, &all[i]); err != nil {
 			return fmt.Errorf("%s: %w", all[i].label, err)
 		}
 	}
@@ -47,20 +58,27 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 	// A mistake in a file refuses a configuration while somebody waits for the answer. At a boot it does not:
 	// without a server, a site would be worse off than with the good lines, or the file's last good copy.
 	booting := runtime.Booting()
-	specs, keyHashes := make([]feed.Spec, len(all)), make([]string, len(all))
+	specs, settings := make([]feed.Spec, len(all)), make([]string, len(all))
+	var streams []crowdsec.Config
 	for i, list := range all {
 		if !booting {
 			if err := checkFile(list.spec); err != nil {
 				return err
 			}
 		}
-		specs[i], keyHashes[i] = list.spec, list.keyHash
+		specs[i], settings[i] = list.spec, list.settings
+		if list.stream != nil {
+			streams = append(streams, *list.stream)
+		}
 		rt := a.runtime
 		rt.ListNames, rt.ListMeanings = append(rt.ListNames, list.spec.Name), append(rt.ListMeanings, list.meaning)
 		rt.ListsShown = append(rt.ListsShown, listShown(list.spec))
 	}
+	for _, list := range all { // the parts follow all lists
+		a.runtime.ListMeanings = append(a.runtime.ListMeanings, list.parts...)
+	}
 	logTerms(a.runtime.Logger, all)
-	return a.runtime.OpenLists(specs, keyHashes)
+	return a.runtime.OpenLists(specs, settings, streams)
 }
 
 // logTerms logs the terms of use that somebody must look at.
@@ -88,6 +106,11 @@ func (a *App) lists() (all []configuredList, err error) {
 		}
 		all = append(all, lists...)
 	}
+	published, err := a.VerifiedBots.lists()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", verifiedBots, err)
+	}
+	all = append(all, published...)
 	for i := range a.Feeds {
 		label := "feed " + a.Feeds[i].label(i)
 		list, err := a.Feeds[i].list()
@@ -142,7 +165,25 @@ func (a *App) SourceNames() []string {
 	if err != nil || !all {
 		return nil
 	}
-	return append([]string{reputation.SourceDeny, reputation.SourceBan}, names...)
+	own := []string{reputation.SourceDeny, reputation.SourceBan}
+	if a.VerifiedBots != nil {
+		own = append(own, reputation.SourceVerifiedBots, reputation.SourceFakeBot)
+	}
+	return append(own, names...)
+}
+
+// ASNListNames are the names of the lists of autonomous systems, which conditions can ask for.
+func (a *App) ASNListNames() (names []string) {
+	lists, err := a.lists()
+	if err != nil {
+		return nil
+	}
+	for _, list := range lists {
+		if list.spec.ASNs || list.spec.ASNValues != nil {
+			names = append(names, list.spec.Name)
+		}
+	}
+	return names
 }
 
 // sourceNames are the names of feeds and providers, and whether they are all: see SourceNames.
@@ -197,12 +238,13 @@ func operatorLists(kind lookup.ListKind, entries []List) (lists []configuredList
 		if err != nil {
 			return nil, err
 		}
-		if spec.Values != nil && entry.Name == "" {
+		if ofValues(&spec) && entry.Name == "" {
 			ranges.spec.Values = append(ranges.spec.Values, spec.Values...)
+			ranges.spec.ASNValues = append(ranges.spec.ASNValues, spec.ASNValues...)
 			continue
 		}
 		for _, source := range entry.Sources {
-			if given[source] && spec.Values == nil {
+			if given[source] && !ofValues(&spec) {
 				return nil, fmt.Errorf("%s is given twice: remove one", shown(source))
 			}
 			given[source] = true
@@ -211,7 +253,7 @@ func operatorLists(kind lookup.ListKind, entries []List) (lists []configuredList
 			spec: spec, meaning: lookup.List{Kind: kind}, label: option, options: &entry.ListOptions, preset: known,
 		})
 	}
-	if len(ranges.spec.Values) > 0 {
+	if ofValues(&ranges.spec) {
 		lists = append(lists, ranges)
 	}
 	return lists, nil
@@ -304,7 +346,7 @@ func readSources(option string, sources []string) (spec feed.Spec, known *preset
 	case isFile(first):
 		spec.File, err = first, checkPath(first)
 	default:
-		spec.Values, err = parseValues(option, sources)
+		spec.Values, spec.ASNValues, err = parseValues(option, sources)
 	}
 	return spec, nil, err
 }
@@ -324,24 +366,30 @@ func ofChanging(option string, p preset.Preset, sources []string) (feed.Spec, er
 	return spec, checkPath(spec.File)
 }
 
-// parseValues returns the ranges that a list is made of.
-func parseValues(option string, words []string) ([]netip.Prefix, error) {
-	var values []netip.Prefix
+// parseValues returns the ranges and the autonomous systems that a list is made of.
+func parseValues(option string, words []string) (values []netip.Prefix, asns []uint32, err error) {
 	for i, word := range words {
+		if asn, ok := listformat.ParseASN([]byte(word)); ok && strings.Trim(word, "0123456789") != "" {
+			asns = append(asns, asn)
+			continue
+		}
 		prefixes, ok, err := address.ParseRanges(word)
 		_, isPreset := preset.Find(word)
 		switch {
 		case err != nil:
-			return nil, err
+			return nil, nil, err
 		case !ok && i > 0 && (isPreset || isURL(word) || isFile(word)):
-			return nil, fmt.Errorf("source %s is not a range, as the first one is: give each kind its own %s", shown(word), option)
+			return nil, nil, fmt.Errorf("source %s is not a range, as the first one is: give each kind its own %s", shown(word), option)
 		case !ok:
-			return nil, notASource(word)
+			return nil, nil, notASource(word)
 		}
 		values = append(values, prefixes...)
 	}
-	return values, nil
+	return values, asns, nil
 }
+
+// ofValues reports whether the configuration itself has the list.
+func ofValues(spec *feed.Spec) bool { return spec.Values != nil || spec.ASNValues != nil }
 
 // shown returns how an error names a list: a URL may hold a key, so that only its host is shown.
 func shown(word string) string {
