@@ -120,7 +120,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.exempt, err = siteExemptions(h.Exempt); err != nil {
 		return err
 	}
-	if h.policy, err = compilePolicy(h.Rules, h.Unknown, rt.SourceNames()); err != nil {
+	if h.policy, err = compilePolicy(h.Rules, h.Unknown, rt.SourceNames(), rt.ASNList); err != nil {
 		return err
 	}
 	for i := range h.Rules {
@@ -165,6 +165,7 @@ func (h *Handler) judge(r *http.Request) (v *visit, left limit.Decision) {
 	v.describe(r, h.detail)
 	v.logAccess(r)
 	metrics.CountRequest(v.decision.action, v.decision.enforce, v.verdict.Status)
+	h.runtime.Lists.CountRequest(v.client, &v.verdict, v.decision.action, v.decision.enforce)
 	if v.verdict.Scored {
 		metrics.CountScore(v.verdict.Score)
 	}

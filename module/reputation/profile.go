@@ -80,6 +80,12 @@ type Profile struct {
 	// else. Default: not declared, reports can contain anything.
 	Capabilities Capabilities
 
+	// SelfTest means that a Prober's Probe tests whether the service can be believed. It is called when the
+	// configuration starts to serve and every few hours. Until it has returned nil, and after it has returned
+	// ErrBadAnswer or ErrRefused, the service is not asked about addresses. Default: false, the service is
+	// asked at once and probed only for operators.
+	SelfTest bool
+
 	// Terms is one line about the important terms of use, such as "non-commercial use only". At
 	// most 200 printable ASCII characters. Default: none.
 	Terms string

@@ -34,6 +34,17 @@ type Provider interface {
 	Check(ctx context.Context, q Query) (Report, error)
 }
 
+// Prober is a Provider that can find out whether its service works and accepts the key, without a
+// visitor's address. It is optional.
+//
+// Probe asks something harmless, such as about an address that no visitor has. It returns nil if the
+// service answers as it should, and otherwise the errors of Check. It costs as much as a call or two
+// of Check, returns soon after ctx ends, and is safe for concurrent use. The key is like Query.Key.
+type Prober interface {
+	Provider
+	Probe(ctx context.Context, key string) error
+}
+
 // Errors that a Provider returns, bare or wrapped.
 var (
 	// ErrUnknown is a valid answer: the service does not know the address.

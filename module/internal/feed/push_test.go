@@ -217,11 +217,11 @@ func TestPushedEntriesEnd(t *testing.T) {
 		s.Start()
 		now := time.Now()
 		shown, err := s.Push("stream", Changes{Added: []Entry{
-			{1, netip.MustParsePrefix("198.51.100.1/32"), now.Add(time.Minute)},
-			{2, netip.MustParsePrefix("198.51.100.2/32"), now.Add(time.Hour)},
-			{3, netip.MustParsePrefix("2001:db8::/64"), now.Add(time.Minute)},
-			{4, netip.MustParsePrefix("198.51.100.4/32"), time.Time{}},
-			{5, netip.MustParsePrefix("198.51.100.5/32"), now.Add(-time.Second)},
+			{ID: 1, Prefix: netip.MustParsePrefix("198.51.100.1/32"), Until: now.Add(time.Minute)},
+			{ID: 2, Prefix: netip.MustParsePrefix("198.51.100.2/32"), Until: now.Add(time.Hour)},
+			{ID: 3, Prefix: netip.MustParsePrefix("2001:db8::/64"), Until: now.Add(time.Minute)},
+			{ID: 4, Prefix: netip.MustParsePrefix("198.51.100.4/32")},
+			{ID: 5, Prefix: netip.MustParsePrefix("198.51.100.5/32"), Until: now.Add(-time.Second)},
 		}})
 		if err != nil {
 			t.Fatal(err)
@@ -241,6 +241,24 @@ func TestPushedEntriesEnd(t *testing.T) {
 		checkListed(t, s, "stream", []string{"198.51.100.4"}, "198.51.100.2")
 		time.Sleep(1000 * time.Hour)
 		checkListed(t, s, "stream", []string{"198.51.100.4"})
+	})
+}
+
+// An entry that ends soon is removed soon, also when nothing else happens.
+func TestPushedEntryEndsSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := mustOpen(t, Options{}, stream("stream"))
+		s.Start()
+		time.Sleep(10 * time.Second)
+		soon := entry(1, "198.51.100.1/32")
+		soon.Until = time.Now().Add(5 * time.Second)
+		if _, err := s.Push("stream", Changes{Added: []Entry{soon}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(4 * time.Second)
+		checkListed(t, s, "stream", []string{"198.51.100.1"})
+		time.Sleep(3 * time.Second)
+		checkListed(t, s, "stream", nil, "198.51.100.1")
 	})
 }
 
@@ -326,7 +344,7 @@ func BenchmarkPushMillion(b *testing.B) {
 	million := func(yield func(Entry, error) bool) {
 		for i := range uint64(n) {
 			addr := uint32(0x0b00_0000 + i*197)
-			e := Entry{i, netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(addr >> 24), byte(addr >> 16), byte(addr >> 8), byte(addr)}), 32), time.Time{}}
+			e := Entry{ID: i, Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(addr >> 24), byte(addr >> 16), byte(addr >> 8), byte(addr)}), 32)}
 			if !yield(e, nil) {
 				return
 			}

@@ -41,8 +41,9 @@ type Runtime struct {
 	Folder       *Folder
 	Lists        *Lists
 	ListNames    []string      // by position in the lists
-	ListMeanings []lookup.List // what being on a list means, likewise
-	ListsShown   []string      // with the file or the host that it comes from, likewise
+	ListMeanings []lookup.List // what being on a list means, likewise; then those of the further parts of lists
+	ListsShown   []string      // with the file or the host that it comes from, by position in the lists
+	asnFiles     []*Lists      // of conditions, one file each
 	Databases    mmdb.Set
 	Overrides    *ban.Store
 	Tombstones   *tombstone.Store // nil without Redis
@@ -67,8 +68,9 @@ type Runtime struct {
 	NAT64    address.NAT64 // the network's own prefixes
 	Suspects Suspects
 
-	readyBy       time.Time         // until then, lists without contents delay readiness; see AwaitsLists
-	repeatsLogged map[string]string // by feed, for warnOfRepeats only
+	readyBy       time.Time            // until then, lists without contents delay readiness; see AwaitsLists
+	repeatsLogged map[string]string    // by feed, for warnOfRepeats only
+	oldLogged     map[string]time.Time // by list, for warnOfOldLists only
 
 	// Whether anybody is protected, as far as the configuration shows.
 	used  bool
@@ -99,7 +101,9 @@ type Provider struct {
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
 func New(ctx caddy.Context) *Runtime {
-	rt := &Runtime{repeatsLogged: make(map[string]string), Logger: WithRequestIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
+	rt := &Runtime{
+		repeatsLogged: make(map[string]string), oldLogged: make(map[string]time.Time),
+		Logger: WithRequestIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
 	rt.OpenHistory = rt.openHistory
 	return rt
 }
@@ -139,6 +143,9 @@ func (rt *Runtime) Start() {
 	rt.Folder.start()
 	rt.reporter.Load().Start()
 	rt.Lists.Start()
+	for _, file := range rt.asnFiles {
+		file.Start()
+	}
 	rt.Memory.start(rt)
 	rt.startDatabases()
 	rt.expectLists(time.Now())
@@ -288,11 +295,15 @@ func (rt *Runtime) keepDoing(ctx context.Context, what string, work func(context
 
 // supervise does the work until ctx ends, also when it panics.
 func (rt *Runtime) supervise(ctx context.Context, what string, work func(context.Context)) {
+	supervise(ctx, rt.Logger, what, work)
+}
+
+func supervise(ctx context.Context, logger *slog.Logger, what string, work func(context.Context)) {
 	for ctx.Err() == nil {
 		func() {
 			defer func() {
 				if r := recover(); r != nil {
-					rt.Logger.Error("background work panicked and begins again; this is a bug", slog.String("work", what), slog.Any("panic", r))
+					logger.Error("background work panicked and begins again; this is a bug", slog.String("work", what), slog.Any("panic", r))
 				}
 			}()
 			work(ctx)

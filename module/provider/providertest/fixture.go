@@ -214,6 +214,9 @@ func leak(text, baseURL string, addr netip.Addr, key string) string {
 			return "the visitor's address"
 		}
 	}
+	if baseURL == "" {
+		return ""
+	}
 	host, _, _ := strings.Cut(baseURL, basePath)
 	if strings.Contains(text, host) || strings.Contains(text, strings.Trim(basePath, "/")) {
 		return "the base URL"
