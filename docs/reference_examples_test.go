@@ -32,6 +32,7 @@ const (
 	inCrowdSec = "{\n\tip_reputation {\n\t\tfeed crowdsec http://127.0.0.1:8080 {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inTLS      = "{\n\tip_reputation {\n\t\tredis redis.example.com {\n\t\t\ttls {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
 	inHash     = "{\n\tip_reputation {\n\t\tprivacy hash {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inList     = "{\n\tip_reputation {\n\t\tprovider dnsbl bl.example.org {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inKey      = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\tkey {env.ABUSEIPDB_KEY} {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
 	inVault    = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\tkey vault secret/abuseipdb {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
 	inManager  = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\tkey aws_secretsmanager prod/abuseipdb {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
@@ -75,6 +76,7 @@ var frames = map[string]frame{
 	},
 	"SentryCore":     {caddyfile: inCore, usual: "dsn {env.SENTRY_DSN}", unless: []string{"dsn"}, path: "module=ip_reputation_sentry"},
 	"AbuseIPDB":      {caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", path: "service=abuseipdb"},
+	"DNSBL":          {caddyfile: inList, path: "service=dnsbl"},
 	"Endpoint":       {caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", path: "service=abuseipdb"},
 	"Account":        {caddyfile: inManager, path: "store=aws_secretsmanager"},
 	"SecretsManager": {caddyfile: inManager, path: "store=aws_secretsmanager"},
@@ -218,13 +220,15 @@ var examples = map[string]example{
 	"Rule.key":         {line: "limit 100/1m key {http.request.header.X-Api-Key}", word: "key"},
 	"Rule.status_code": {line: "block status 451 category botnet_c2", word: "status"},
 
-	"Conditions.score":    {line: "limit 10/1m score 50-84", word: "score"},
-	"Conditions.category": {line: "block category botnet_c2,hijacked", word: "category"},
-	"Conditions.nature":   {line: "limit 10/1m nature tor,vpn", word: "nature"},
-	"Conditions.country":  {line: "pass country DE,AT score 0-94", word: "country"},
-	"Conditions.asn":      {line: "block asn 64500,64501", word: "asn"},
-	"Conditions.source":   {line: "drop source ban", word: "source"},
-	"Conditions.status":   {line: "limit 100/1m status unknown,pending", word: "status"},
+	"Conditions.score":     {line: "limit 10/1m score 50-84", word: "score"},
+	"Conditions.category":  {line: "block category botnet_c2,hijacked", word: "category"},
+	"Conditions.nature":    {line: "limit 10/1m nature tor,vpn", word: "nature"},
+	"Conditions.country":   {line: "pass country DE,AT score 0-94", word: "country"},
+	"Conditions.continent": {line: "block continent AN,OC", word: "continent"},
+	"Conditions.asn_list":  {line: "block asn /etc/caddy/bad-asns.txt", word: "asn"},
+	"Conditions.asn":       {line: "block asn 64500,64501", word: "asn"},
+	"Conditions.source":    {line: "drop source ban", word: "source"},
+	"Conditions.status":    {line: "limit 100/1m status unknown,pending", word: "status"},
 
 	"DecisionLog.decisions": {line: "log all"},
 	"DecisionLog.first":     {line: "log blocked sample 10 1000", word: "sample"},
@@ -261,6 +265,15 @@ var examples = map[string]example{
 
 	"Endpoint.url":           {line: "url https://gateway.example.com/abuseipdb"},
 	"AbuseIPDB.max_age_days": {line: "max_age 90"},
+
+	"DNSBL.list":      {line: "provider dnsbl dqs", in: inService},
+	"DNSBL.resolvers": {line: "resolver 127.0.0.1 [::1]:5353"},
+	"DNSBL.category":  {line: "category spam"},
+	"DNSBL.codes":     {line: "code 127.0.0.4 bruteforce"},
+	"DNSBL.weight":    {line: "weight 20"},
+	"DNSBL.group":     {line: "group mail"},
+	"DNSBL.ipv6":      {line: "ipv6 on"},
+	"DNSBL.test":      {line: "test off"},
 
 	"SecretsManager.name":          {line: "key aws_secretsmanager prod/abuseipdb", in: inProvider},
 	"SecretsManager.field":         {line: "field key"},

@@ -143,7 +143,7 @@ func probeList(ctx context.Context, rt *runtime.Runtime, name string) *adminapi.
 	return outcome
 }
 
-// sourcesOf returns the state of all sources: providers first, then lists, in the order written.
+// sourcesOf returns the state of all sources: providers first, then lists and databases, in the order written.
 func sourcesOf(rt *runtime.Runtime, now time.Time) []adminapi.Source {
 	state, all := rt.State(now), []adminapi.Source{}
 	for i, status := range state.Providers {
@@ -164,6 +164,11 @@ func sourcesOf(rt *runtime.Runtime, now time.Time) []adminapi.Source {
 			s.Problem = l.LastError
 		}
 		all = append(all, s)
+	}
+	for _, d := range state.Databases {
+		all = append(all, adminapi.Source{
+			Name: d.Name, Role: "database", Kind: d.Type, From: d.File, Answered: d.Built, Entries: new(d.Networks), Problem: d.Problem,
+		})
 	}
 	return all
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 )
 
@@ -36,12 +37,16 @@ func serveStatus(rt *runtime.Runtime, _ *http.Request, _ string) (any, error) {
 		Sites:      state.Sites,
 		Providers:  []adminapi.ProviderStatus{},
 		Lists:      append([]health.List{}, state.Lists...),
+		Databases:  append([]mmdb.Status{}, state.Databases...),
 		Redis:      state.Redis,
 		History:    state.History,
 		Sentry:     state.Sentry,
 		Bans:       rt.Overrides.Len(ban.Ban),
 		Exemptions: rt.Overrides.Len(ban.Exemption),
 		Warnings:   []string{},
+	}
+	for i, overlaps := range rt.Overlaps() {
+		s.Lists[i].Overlaps = overlaps
 	}
 	for _, p := range state.Providers {
 		s.Providers = append(s.Providers, adminapi.ProviderStatus{Status: p, Problem: health.Problem(p, state.Keys, now)})
@@ -68,7 +73,12 @@ func serveRefresh(rt *runtime.Runtime, r *http.Request, argument string) (any, e
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), refreshTimeout)
 	defer cancel()
-	err := rt.Lists.Refresh(ctx, name)
+	accept := r.URL.Query().Has("accept")
+	refresh := rt.Lists.Refresh
+	if accept {
+		refresh = rt.Lists.Accept
+	}
+	err := refresh(ctx, name)
 	switch {
 	case errors.Is(err, feed.ErrTooSoon):
 		return nil, adminError(http.StatusTooManyRequests, err)
@@ -77,7 +87,8 @@ func serveRefresh(rt *runtime.Runtime, r *http.Request, argument string) (any, e
 	case err != nil:
 		return nil, adminError(http.StatusBadGateway, fmt.Errorf("%w: what was last good of the list stays in force", err))
 	}
-	rt.Logger.Info("refreshed by an operator", slog.String("feed", name), slog.String("remote_addr", r.RemoteAddr))
+	rt.Logger.Info("refreshed by an operator", slog.String("feed", name), slog.Bool("accept", accept),
+		slog.String("remote_addr", r.RemoteAddr))
 	return health.List{Role: rt.ListMeanings[i].Kind.String(), Status: rt.Lists.Status()[i]}, nil
 }
 

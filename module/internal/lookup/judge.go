@@ -20,7 +20,10 @@ type tally struct {
 func (e *Engine) judge(
 	l *local, s *scratch, now uint32, origin reputation.Origin, asking bool,
 ) reputation.Verdict {
-	rec, match := &s.record, l.match
+	rec := &s.record
+	v := reputation.Verdict{Origin: origin}
+	v.Facts = l.complete(facts(rec))
+	match := l.match.of(v.Facts.Nature)
 	s.evidence = append(s.evidence[:0], match.evidence...)
 	var t tally
 	var trust float64 // of the providers that cover addr and are asked, or have answered
@@ -30,7 +33,7 @@ func (e *Engine) judge(
 			continue // its answer is not missing
 		}
 		a := rec.FindAt(i, p.id)
-		if p.holdsBack(match) && (a == nil || !a.Answered() || now >= a.Due) {
+		if l.holdsBack(p) && (a == nil || !a.Answered() || now >= a.Due) {
 			// The provider is not asked. So no answer is missing, and an expired one would never be
 			// replaced.
 			continue
@@ -38,20 +41,26 @@ func (e *Engine) judge(
 		trust += p.Source.Trust
 		s.evidence = p.addEvidence(a, now, s.evidence, &t)
 	}
+	if l.claim.isEvidence() {
+		s.evidence = append(s.evidence, l.claim.evidence())
+		t.answered, t.trust, trust = t.answered+1, t.trust+1, trust+1
+	}
 	expected := match.total + trust
 
-	v := reputation.Verdict{Origin: origin}
-	v.Facts = l.complete(facts(rec))
 	if expected > 0 {
 		v.Coverage = (match.trust + t.trust) / expected
 	}
 	v.Status = t.status(match, asking)
-	if v.Coverage == 0 {
+	v.Reasons = match.verdict.Reasons
+	if v.Coverage == 0 { // then the reasons are labels
 		return v
 	}
 	percent := match.percent
-	v.Reasons, v.Categories = match.verdict.Reasons, match.verdict.Categories
-	if len(s.evidence) > len(match.evidence) {
+	v.Categories = match.verdict.Categories
+	if more := s.evidence[len(match.evidence):]; len(more) > 0 {
+		if isRelay(v.Facts.Nature) {
+			spare(more)
+		}
 		percent, v.Reasons = score.Judge(s.evidence, nil)
 		v.Categories = categoriesOf(s.evidence)
 	}

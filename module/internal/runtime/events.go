@@ -181,9 +181,11 @@ func (rt *Runtime) watchOver(ctx context.Context) {
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		refreshed := listsRefreshed.Changed()
+		rt.Bots.look(time.Now())
 		if Serving() == rt {
 			rt.lookAtFeeds()
 			rt.warnOfRepeats()
+			rt.warnOfOldLists(time.Now())
 			Events.CheckBlocks(metrics.Enforced(reputation.Block), metrics.Enforced(reputation.Drop))
 			rt.lookAtRedis()
 		}

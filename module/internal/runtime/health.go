@@ -49,6 +49,12 @@ func (rt *Runtime) State(now time.Time) health.State {
 			Role: rt.ListMeanings[i].Kind.String(), SameAs: repeated[i], Status: status,
 		})
 	}
+	for _, file := range rt.asnFiles {
+		s.Lists = append(s.Lists, health.List{Role: "asn", Status: file.Status()[0]})
+	}
+	for _, d := range rt.Databases {
+		s.Databases = append(s.Databases, d.Status())
+	}
 	if rt.Memory != nil {
 		s.Memory = new(rt.Memory.status())
 	}
