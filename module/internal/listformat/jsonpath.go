@@ -1,7 +1,6 @@
 package listformat
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -116,5 +115,5 @@ func checkMembers(f *Format) error {
 
 // isBelow reports whether a member without arrays names something below a path.
 func isBelow(member string, path []byte) bool {
-	return len(member) > len(path) && member[len(path)] == '.' && bytes.Equal([]byte(member[:len(path)]), path)
+	return len(member) > len(path) && member[len(path)] == '.' && member[:len(path)] == string(path)
 }
