@@ -26,16 +26,13 @@ func (r Range) TooWide() bool {
 	if r.From.Is4() {
 		widest = 8
 	}
-	// The first address that is too far away, if there is one, is From with the block's number one higher.
-	block := netip.PrefixFrom(r.From, widest).Masked()
-	next := last(block).Next()
+	next := last(netip.PrefixFrom(r.From, widest)).Next() // the first address of the next block of this size
 	if !next.IsValid() || r.To.Less(next) {
 		return false
 	}
-	offset := r.From.AsSlice()
-	beyond := next.AsSlice()
-	copy(beyond[widest/8:], offset[widest/8:])
-	limit, _ := netip.AddrFromSlice(beyond)
+	tooFar := next.AsSlice() // the address as far into the next block as From is into its own
+	copy(tooFar[widest/8:], r.From.AsSlice()[widest/8:])
+	limit, _ := netip.AddrFromSlice(tooFar)
 	return !r.To.Less(limit)
 }
 

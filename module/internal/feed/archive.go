@@ -26,11 +26,11 @@ func (s *Spec) unzip(r io.Reader) (io.Reader, error) {
 	}
 	switch {
 	case len(body) > maxArchive:
-		return nil, refuse(ResultTooLarge, "the zip archive is larger than %d bytes: use the publisher's plain text or "+
-			".gz file, or unpack yours", maxArchive)
+		return nil, refuse(ResultTooLarge, "the zip archive is larger than %d bytes: use the publisher's plain "+
+			"text or .gz file, or unpack yours", maxArchive)
 	case bytes.Count(body, []byte("PK\x01\x02")) > maxArchived:
-		return nil, refuse(ResultTooLarge, "the zip archive holds more than %d files: unpack the one that is the list",
-			maxArchived)
+		return nil, refuse(ResultTooLarge, "the zip archive holds more than %d files: unpack the one that is "+
+			"the list", maxArchived)
 	}
 	archive, err := zip.NewReader(bytes.NewReader(body), int64(len(body)))
 	if err != nil {
@@ -43,8 +43,8 @@ func (s *Spec) unzip(r io.Reader) (io.Reader, error) {
 		}
 	}
 	if len(files) != 1 {
-		return nil, refuse(ResultNotText, "the zip archive holds %d files%s, and a list is one: use the publisher's "+
-			"plain text or .gz file, or unpack the one that is the list", len(files), s.names(files))
+		return nil, refuse(ResultNotText, "the zip archive holds %d files%s, and a list is one: use the "+
+			"publisher's plain text or .gz file, or unpack the one that is the list", len(files), s.names(files))
 	}
 	const encrypted = 1
 	if files[0].Flags&encrypted != 0 {
@@ -59,7 +59,8 @@ func (s *Spec) unzip(r io.Reader) (io.Reader, error) {
 
 // isSidecar reports whether an entry of an archive is a folder, or what macOS stores beside a file.
 func isSidecar(name string) bool {
-	return strings.HasSuffix(name, "/") || strings.HasPrefix(name, "__MACOSX/") || strings.HasPrefix(path.Base(name), "._")
+	return strings.HasSuffix(name, "/") || strings.HasPrefix(name, "__MACOSX/") ||
+		strings.HasPrefix(path.Base(name), "._")
 }
 
 // names returns the names of some files, for an error.

@@ -71,7 +71,8 @@ func (l *apacheList) line(number int, line []byte) error {
 	case isSection(line):
 		l.section(line)
 		return nil
-	case isWord(directive, "order"), isWord(directive, "satisfy"), isWord(directive, "require") && isWord(second, "all"):
+	case isWord(directive, "order"), isWord(directive, "satisfy"),
+		isWord(directive, "require") && isWord(second, "all"):
 		return nil
 	case isWord(directive, "require") && isWord(second, "ip"):
 		if l.inNone > 0 {

@@ -30,13 +30,16 @@ func checkCSV(f *Format) error {
 // looksLikeCSV recognises a record with an address, other than those that Text reads. In an own list
 // and one of autonomous systems, only a header line makes a CSV.
 func looksLikeCSV(c *collector, line []byte) bool {
-	return !c.options.Own && c.list.AddASN == nil && bytes.IndexByte(line, ',') >= 0 && !looksLikeText(c, line) &&
-		c.entryColumns(line) != 0
+	return !c.options.Own && c.list.AddASN == nil && bytes.IndexByte(line, ',') >= 0 &&
+		!looksLikeText(c, line) && c.entryColumns(line) != 0
 }
 
 // hasCSVHeader reports whether the first line names the columns of the second.
 func (c *collector) hasCSVHeader(lines [][]byte) bool {
-	if len(lines) < 2 || bytes.IndexByte(lines[0], ',') < 0 || c.entryColumns(lines[0]) != 0 || c.entryColumns(lines[1]) == 0 {
+	if len(lines) < 2 || bytes.IndexByte(lines[0], ',') < 0 {
+		return false
+	}
+	if c.entryColumns(lines[0]) != 0 || c.entryColumns(lines[1]) == 0 {
 		return false
 	}
 	names := 0
@@ -171,8 +174,8 @@ func (s csvSample) column() (int, error) {
 	for ; s.common != 0; s.common &= s.common - 1 {
 		numbers = append(numbers, strconv.Itoa(bits.TrailingZeros64(s.common)+1))
 	}
-	return 0, refuse(ErrUnparsable, "several CSV columns hold addresses, and it is unknown which are meant: "+cure+
-		": %s", strings.Join(numbers, ", "))
+	return 0, refuse(ErrUnparsable, "several CSV columns hold addresses, and it is unknown which are meant: "+
+		cure+": %s", strings.Join(numbers, ", "))
 }
 
 // findColumn returns the position of the column in a header line, or -1, and the number of columns.

@@ -26,7 +26,8 @@ func looksLikeHosts(_ *collector, line []byte) bool {
 func isSink(entry []byte) bool {
 	const longest = 64
 	addr, err := netip.ParseAddr(string(entry[:min(len(entry), longest)]))
-	return err == nil && (addr.IsLoopback() || addr.IsUnspecified() || addr.IsMulticast() || addr.Zone() != "" || addr == broadcast)
+	return err == nil && (addr.IsLoopback() || addr.IsUnspecified() || addr.IsMulticast() || addr.Zone() != "" ||
+		addr == broadcast)
 }
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
@@ -41,7 +42,8 @@ func isLetter(b byte) bool { return 'a' <= b|0x20 && b|0x20 <= 'z' }
 // isLocalName reports whether a name is one of this machine, which every hosts file has.
 func isLocalName(name []byte) bool {
 	lower := strings.ToLower(string(name[:min(len(name), sniffed)]))
-	return strings.HasPrefix(lower, "localhost") || strings.HasPrefix(lower, "ip6-") || lower == "local" || lower == "broadcasthost"
+	return strings.HasPrefix(lower, "localhost") || strings.HasPrefix(lower, "ip6-") ||
+		lower == "local" || lower == "broadcasthost"
 }
 
 func readHosts(r *bufio.Reader, _ *Format, c *collector) error {

@@ -12,7 +12,8 @@ const IPTables Encoding = "iptables"
 var iptables = notation{encoding: IPTables, check: checkText, read: readIPTables, looks: looksLikeIPTables}
 
 func looksLikeIPTables(_ *collector, line []byte) bool {
-	return isIPTablesFrame(line) || bytes.HasPrefix(withoutCounters(line), []byte("-A ")) && bytes.Contains(line, []byte(" -j "))
+	return isIPTablesFrame(line) ||
+		bytes.HasPrefix(withoutCounters(line), []byte("-A ")) && bytes.Contains(line, []byte(" -j "))
 }
 
 // isIPTablesFrame recognises lines that are no rules: a table, a chain, or the end.

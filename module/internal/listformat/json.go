@@ -17,7 +17,8 @@ var jsonDocument = notation{encoding: JSON, check: checkMembers, read: readJSON}
 func readJSON(r *bufio.Reader, f *Format, c *collector) error {
 	c.unit = "entry"
 	members := c.members(f)
-	scan, err := (*jsonScanner)(nil), error(nil)
+	var scan *jsonScanner
+	var err error
 	if len(members) == 0 {
 		search := newJSONSearch(c)
 		search.scan.in = r

@@ -106,7 +106,7 @@ func checkMembers(f *Format) error {
 		switch {
 		case text == "":
 			return errors.New("the name of a JSON member is empty")
-		case strings.Count(text, "[") != strings.Count(text, "[]") || strings.Count(text, "]") != strings.Count(text, "[]"):
+		case strings.ContainsAny(strings.ReplaceAll(text, "[]", ""), "[]"):
 			return fmt.Errorf("the path %q: write [] for all elements of an array, as in prefixes[].ipv4Prefix", text)
 		}
 	}

@@ -207,8 +207,8 @@ func (c *collector) severalPlaces(places []string) error {
 	for i, p := range places {
 		places[i] = fmt.Sprintf("%.80q", c.redact(p))
 	}
-	return refuse(ErrUnparsable, "addresses stand in several places, and it is unknown which are meant: name one with "+
-		"`field`: %s", strings.Join(places, ", "))
+	return refuse(ErrUnparsable, "addresses stand in several places, and it is unknown which are meant: "+
+		"name one with `field`: %s", strings.Join(places, ", "))
 }
 
 // withoutFamily returns a path without words that tell IPv4 from IPv6.

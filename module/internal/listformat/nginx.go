@@ -57,11 +57,14 @@ func looksLikeNginx(_ *collector, line []byte) bool {
 		return true
 	}
 	statement, ok := bytes.CutSuffix(rest, []byte(";"))
-	if !ok || len(bytes.TrimSpace(statement)) == 0 || bytes.IndexByte(statement, ';') >= 0 && nginxVerbs[string(first)] == 0 {
+	switch {
+	case !ok || len(bytes.TrimSpace(statement)) == 0:
 		return false
+	case nginxVerbs[string(first)] != 0:
+		return true
 	}
 	_, isRange := dashedRange(first)
-	return nginxVerbs[string(first)] != 0 || isAddress(first) || isRange
+	return bytes.IndexByte(statement, ';') < 0 && (isAddress(first) || isRange)
 }
 
 type nginxList struct {
