@@ -107,20 +107,15 @@ func FuzzAdapt(f *testing.F) {
 
 // lists are what errors list, so that a word that is added is not added to each of them. None comes from what writes the
 // errors.
-var lists = regexp.MustCompile(`\[\[(presets|providers|options)(?: (\w+))?\]\]`)
+var lists = regexp.MustCompile(`\[\[(providers|options)(?: (\w+))?\]\]`)
 
-// expand puts lists into an expected error: [[presets]] are those of docs/sources.md, [[providers]] the modules that the
+// expand puts lists into an expected error: [[providers]] are the modules that the
 // packages of module/provider declare and that of these tests, [[options f]] the words of the syntax above a function.
 func expand(t *testing.T, text string) string {
 	t.Helper()
 	return lists.ReplaceAllStringFunc(text, func(list string) string {
 		var words []string
 		switch m := lists.FindStringSubmatch(list); m[1] {
-		case "presets":
-			_, table, _ := strings.Cut(readText(t, "../docs/sources.md"), "| preset |")
-			table, _, _ = strings.Cut(table, "<!-- end -->")
-			words = found(regexp.MustCompile("(?m)^\\| `(\\w+)`"), table)
-			slices.Sort(words)
 		case "providers":
 			words = []string{"recorder"}
 			for _, file := range sources(t, "../module/provider/*/*.go") {
@@ -137,17 +132,29 @@ func expand(t *testing.T, text string) string {
 	})
 }
 
-// syntaxOf returns the words that begin the lines of the block in a function's comment.
-func syntaxOf(t *testing.T, function string) []string {
+// syntaxOf returns the words that begin the lines of the block in a function's comment, those of functions that a line
+// says to see included.
+func syntaxOf(t *testing.T, function string) (words []string) {
 	t.Helper()
 	for _, file := range sources(t, "*.go") {
 		before, _, ok := strings.Cut(readText(t, file), "\nfunc "+function+"(")
-		if ok {
-			_, syntax, _ := strings.Cut(before[strings.LastIndex(before, "\n\n"):], "Syntax:")
-			return found(regexp.MustCompile(`(?m)^//\t\t(\w+)`), syntax)
+		if !ok {
+			continue
+		}
+		_, syntax, _ := strings.Cut(before[strings.LastIndex(before, "\n\n"):], "Syntax:")
+		line := regexp.MustCompile(`(?m)^//\t\t(<see \w+|\w+)`)
+		if !strings.Contains(syntax, "{\n") { // options of several blocks
+			line = regexp.MustCompile(`(?m)^//\t(\w+)`)
+		}
+		for _, word := range found(line, syntax) {
+			if other, ok := strings.CutPrefix(word, "<see "); ok {
+				words = append(words, syntaxOf(t, other)...)
+			} else {
+				words = append(words, word)
+			}
 		}
 	}
-	return nil
+	return words
 }
 
 // sources returns the files of a pattern that are no tests.
@@ -245,6 +252,10 @@ func TestJSONIsCheckedToo(t *testing.T) {
 		{`"providers": [{"service": {"service": "abuseipdb"}}]`, "provider abuseipdb: no key is given"},
 		{`"feeds": [{"sources": ["tor_exits"]}, {"sources": ["tor_exits"]}]`, `two lists are named "tor_exits"`},
 		{`"deny": ["https:///list"]`, "deny: entry 1 is a URL, and not of the form"},
+		{`"deny": ["198.51.100.7", {"sources": ["spamhaus_drop"], "formt": "csv"}]`, `unknown field "formt"`},
+		{`"deny": [7]`, "a list is a text, or an object"},
+		{`"exempt": ["198.51.100.7", {"name": "none"}]`, "exempt: no source is given: name addresses"},
+		{`"exempt": [{"sources": ["198.51.100.7"], "refresh": "1h"}]`, "exempt: refresh is for lists that are fetched or read"},
 		{`"history": {"database": {"value": "mysql://db"}}`, "history: the DSN"},
 		{`"sentry": {"dsn": {"value": "none"}}`, "the DSN of sentry is not valid"},
 		{`"privacy": {"mode": "hash", "key": {"value": "short"}}`, "the key has fewer than 16 characters"},

@@ -26,8 +26,8 @@ func init() {
 // parseApp reads the global option, which all sites share. Syntax:
 //
 //	ip_reputation {
-//		exempt   <range|private_ranges|file|url|preset>...
-//		deny     <range|file|url|preset>...
+//		exempt   <range|private_ranges|file|url|preset>... { <see list> }
+//		deny     <range|file|url|preset>... { <see list> }
 //		feed     <preset|url|file|range>... { <see feed> }
 //		provider <service> [<arguments>...] { <see providerOption> }
 //		wait     <duration>
@@ -47,8 +47,8 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	}
 	app := new(module.App)
 	err := option.Read(d, "global "+directive,
-		option.Repeated("exempt", addresses(&app.Exempt), app.CheckSources),
-		option.Repeated("deny", addresses(&app.Deny), app.CheckSources),
+		option.Repeated("exempt", list(&app.Exempt, "exempt"), app.CheckSources),
+		option.Repeated("deny", list(&app.Deny, "deny"), app.CheckSources),
 		option.Repeated("feed", feed(&app.Feeds), app.CheckSources),
 		option.Repeated("provider", providerOption(&app.Providers), app.CheckSources),
 		wait(&app.Wait),
@@ -65,11 +65,6 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		return nil, err
 	}
 	return httpcaddyfile.App{Name: directive, Value: caddyconfig.JSON(app, nil)}, nil
-}
-
-// addresses reads the entries of one of the operator's own lists.
-func addresses(to *[]string) option.Setter {
-	return option.List(to, "addresses, CIDR ranges, private_ranges, files, URLs or presets")
 }
 
 // wait sets how long a request waits. It may be 0.

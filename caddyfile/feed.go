@@ -11,24 +11,14 @@ import (
 // feed reads one list and appends it. Syntax:
 //
 //	feed <preset|url|file|range>... {
-//		name        <name>
-//		refresh     <duration>
-//		category    <category>...
-//		nature      <nature>...
-//		trust       <0 to 1>
-//		header      <name> <value>
-//		key         <placeholder>|<store> [<arguments>...] { <see readSecret> }
-//		format      text|csv|json|ndjson
-//		field       <column or member>...
-//		min_count   <number>
-//		timeout     <duration>
-//		max_size    <size>
-//		max_entries <number>
-//		max_shrink  <0 to 1>
-//		allow_empty
+//		name     <name>
+//		category <category>...
+//		nature   <nature>...
+//		trust    <0 to 1>
+//		<see listOptions>
 //	}
 //
-// Categories, natures and fields are separated by commas or spaces. `header` may be repeated.
+// Categories and natures are separated by commas or spaces.
 func feed(to *[]module.Feed) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		var f module.Feed
@@ -36,24 +26,13 @@ func feed(to *[]module.Feed) option.Setter {
 			"a preset, URLs, a file, or addresses and CIDR ranges")(d); err != nil {
 			return err
 		}
-		err := option.Read(d, "feed",
+		options := append([]option.Option{
 			option.Once("name", option.Text(&f.Name, "the name of the feed")),
-			option.Once("refresh", option.Duration(&f.Refresh, "")),
 			option.Once("category", option.Words(&f.Category, "categories", reputation.ParseCategory)),
 			option.Once("nature", option.Words(&f.Nature, "natures", reputation.ParseKind)),
 			option.Once("trust", option.Share(&f.Trust)),
-			option.Repeated("header", option.Header(&f.Header)),
-			option.Once("key", oneSecret(&f.Key)),
-			option.Once("format", option.OneOf(&f.Format, "text", "csv", "json", "ndjson")),
-			option.Once("field", option.Words(&f.Field, "columns or members", anyWord)),
-			option.Once("min_count", option.Number(&f.MinCount, "a number above 0, where 1 takes every entry")),
-			option.Once("timeout", option.Duration(&f.Timeout, "")),
-			option.Once("max_size", option.Size(&f.MaxSize)),
-			option.Once("max_entries", option.Number(&f.MaxEntries, "a number above 0, such as 5000000")),
-			option.Once("max_shrink", option.Share(&f.MaxShrink)),
-			option.Once("allow_empty", option.Flag(&f.AllowEmpty)),
-		)
-		if err != nil {
+		}, listOptions(&f.ListOptions)...)
+		if err := option.Read(d, "feed", options...); err != nil {
 			return err
 		}
 		if err := f.Check(); err != nil {
@@ -63,5 +42,3 @@ func feed(to *[]module.Feed) option.Setter {
 		return nil
 	}
 }
-
-func anyWord(word string) (string, error) { return word, nil }

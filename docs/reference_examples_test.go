@@ -17,6 +17,7 @@ type frame struct {
 const (
 	inApp      = "{\n\tip_reputation {\n\t\t%s\n\t}\n}\n"
 	inFeed     = "{\n\tip_reputation {\n\t\tfeed https://lists.example.org/bad.txt {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inExempt   = "{\n\tip_reputation {\n\t\texempt https://lists.example.org/partners.txt {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inProvider = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inService  = "{\n\tip_reputation {\n\t\t%s {\n\t\t\tkey {env.ABUSEIPDB_KEY}\n\t\t}\n\t}\n}\n"
 	inRedis    = "{\n\tip_reputation {\n\t\tredis redis.example.com {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
@@ -39,8 +40,10 @@ const (
 
 // frames say where the options of each type stand.
 var frames = map[string]frame{
-	"App":  {caddyfile: inApp, path: "apps/ip_reputation"},
-	"Feed": {caddyfile: inFeed, usual: "name partner", unless: []string{"name"}, path: "apps/ip_reputation/feeds/0"},
+	"App":         {caddyfile: inApp, path: "apps/ip_reputation"},
+	"Feed":        {caddyfile: inFeed, usual: "name partner", unless: []string{"name"}, path: "apps/ip_reputation/feeds/0"},
+	"List":        {caddyfile: inExempt, path: "apps/ip_reputation/exempt/0"},
+	"ListOptions": {caddyfile: inFeed, usual: "name partner", path: "apps/ip_reputation/feeds/0"},
 	"Provider": {
 		caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", unless: []string{"key"},
 		path: "apps/ip_reputation/providers/0",
@@ -110,22 +113,31 @@ var examples = map[string]example{
 	"App.sentry":    {line: "sentry {env.SENTRY_DSN}"},
 	"App.privacy":   {line: "privacy truncate"},
 
-	"Feed.sources":     {line: "feed spamhaus_drop", in: inApp},
-	"Feed.name":        {line: "name partner"},
-	"Feed.category":    {line: "category scanner,bruteforce"},
-	"Feed.nature":      {line: "nature vpn"},
-	"Feed.trust":       {line: "trust 0.8"},
-	"Feed.refresh":     {line: "refresh 6h"},
-	"Feed.timeout":     {line: "timeout 10s"},
-	"Feed.header":      {line: `header Authorization "Bearer {file./run/secrets/partner}"`},
-	"Feed.key":         {line: "key {file./run/secrets/partner}", with: `header Authorization "Bearer {key}"`},
-	"Feed.format":      {line: "format csv", with: "field address"},
-	"Feed.field":       {line: "field address", with: "format csv"},
-	"Feed.min_count":   {line: "min_count 3"},
-	"Feed.max_size":    {line: "max_size 16MiB"},
-	"Feed.max_entries": {line: "max_entries 5000000"},
-	"Feed.max_shrink":  {line: "max_shrink 0.8"},
-	"Feed.allow_empty": {line: "allow_empty"},
+	"Feed.sources":  {line: "feed spamhaus_drop", in: inApp},
+	"Feed.name":     {line: "name partner"},
+	"Feed.category": {line: "category scanner,bruteforce"},
+	"Feed.nature":   {line: "nature vpn"},
+	"Feed.trust":    {line: "trust 0.8"},
+
+	"List.sources": {
+		line: "exempt https://lists.example.org/v4.txt https://lists.example.org/v6.txt",
+		in:   "{\n\tip_reputation {\n\t\t%s {\n\t\t\tname partners\n\t\t}\n\t}\n}\n",
+	},
+	"List.name": {line: "name partners"},
+
+	"ListOptions.refresh":     {line: "refresh 6h"},
+	"ListOptions.timeout":     {line: "timeout 10s"},
+	"ListOptions.header":      {line: `header Authorization "Bearer {file./run/secrets/partner}"`},
+	"ListOptions.key":         {line: "key {file./run/secrets/partner}", with: `header Authorization "Bearer {key}"`},
+	"ListOptions.format":      {line: "format csv", with: "field address"},
+	"ListOptions.field":       {line: "field address", with: "format csv"},
+	"ListOptions.min_count":   {line: "min_count 3"},
+	"ListOptions.max_size":    {line: "max_size 16MiB"},
+	"ListOptions.max_entries": {line: "max_entries 5000000"},
+	"ListOptions.max_shrink":  {line: "max_shrink 0.8"},
+	"ListOptions.confirm":     {line: "confirm 5"},
+	"ListOptions.max_age":     {line: "max_age 7d"},
+	"ListOptions.allow_empty": {line: "allow_empty"},
 
 	"Provider.service":       {line: "provider abuseipdb", in: inService},
 	"Provider.name":          {line: "name abuseipdb_shop"},
@@ -196,13 +208,15 @@ var examples = map[string]example{
 	"Rule.key":         {line: "limit 100/1m key {http.request.header.X-Api-Key}", word: "key"},
 	"Rule.status_code": {line: "block status 451 category botnet_c2", word: "status"},
 
-	"Conditions.score":    {line: "limit 10/1m score 50-84", word: "score"},
-	"Conditions.category": {line: "block category botnet_c2,hijacked", word: "category"},
-	"Conditions.nature":   {line: "limit 10/1m nature tor,vpn", word: "nature"},
-	"Conditions.country":  {line: "pass country DE,AT score 0-94", word: "country"},
-	"Conditions.asn":      {line: "block asn 64500,64501", word: "asn"},
-	"Conditions.source":   {line: "drop source ban", word: "source"},
-	"Conditions.status":   {line: "limit 100/1m status unknown,pending", word: "status"},
+	"Conditions.score":     {line: "limit 10/1m score 50-84", word: "score"},
+	"Conditions.category":  {line: "block category botnet_c2,hijacked", word: "category"},
+	"Conditions.nature":    {line: "limit 10/1m nature tor,vpn", word: "nature"},
+	"Conditions.country":   {line: "pass country DE,AT score 0-94", word: "country"},
+	"Conditions.continent": {line: "block continent AN,OC", word: "continent"},
+	"Conditions.asn_list":  {line: "block asn /etc/caddy/bad-asns.txt", word: "asn"},
+	"Conditions.asn":       {line: "block asn 64500,64501", word: "asn"},
+	"Conditions.source":    {line: "drop source ban", word: "source"},
+	"Conditions.status":    {line: "limit 100/1m status unknown,pending", word: "status"},
 
 	"DecisionLog.decisions": {line: "log all"},
 	"DecisionLog.first":     {line: "log blocked sample 10 1000", word: "sample"},

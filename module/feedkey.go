@@ -10,18 +10,20 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
-// keyMark stands for a feed's key in its headers.
+// keyMark stands for a list's key in its headers.
 const keyMark = "{key}"
 
-// checkKey reports whether a feed has a key that is not sent, or sends one that it has not.
-func (f *Feed) checkKey() error {
+// checkKey reports whether a list has a key that is not sent, or sends one that it has not. A preset says itself
+// where its key goes.
+func (o *ListOptions) checkKey(known *preset.Preset) error {
 	sent := ""
-	for name, value := range f.Header {
+	for name, value := range o.Header {
 		if err := secret.CheckHeader(name, value); err != nil {
 			return err
 		}
@@ -29,36 +31,41 @@ func (f *Feed) checkKey() error {
 			sent = name
 		}
 	}
+	needed := known != nil && known.NeedsKey()
 	switch {
-	case f.Key != nil && sent == "":
+	case o.Key == nil && needed:
+		return fmt.Errorf("%s needs your key: %s", known.Name, secret.HowToWrite("key"))
+	case o.Key != nil && sent == "" && !needed:
 		return errors.New("a key is given and not sent: name its header, such as `header Authorization \"Bearer {key}\"`")
-	case f.Key == nil && sent != "":
+	case o.Key == nil && sent != "":
 		return fmt.Errorf("header %s has {key} in it, and no key is given: %s", sent, secret.HowToWrite("key"))
 	}
 	return nil
 }
 
 // authorize resolves what may be secret: URLs now, headers for every request.
-func (a *App) authorize(ctx caddy.Context, f *Feed, l *configuredList) (err error) {
+func (a *App) authorize(ctx caddy.Context, l *configuredList) (err error) {
 	if l.spec.URLs, err = resolveURLs(l.spec.URLs); err != nil {
 		return err
 	}
-	if len(f.Header) == 0 {
+	if l.options == nil || len(l.options.Header)+len(l.spec.Header) == 0 {
 		return nil
 	}
-	l.spec.Header = make(http.Header, len(f.Header))
-	for name, value := range f.Header {
+	if l.spec.Header == nil {
+		l.spec.Header = make(http.Header, len(l.options.Header))
+	}
+	for name, value := range l.options.Header { // in place of a preset's
 		if _, err := headerValue(name, value, "key"); err != nil {
 			return err
 		}
 		l.spec.Header.Set(name, value)
 	}
 	var key *refresh.Refresher
-	if f.Key != nil {
-		if l.keyHash, err = runtime.Hash(f.Key); err != nil {
+	if secret := l.options.Key; secret != nil {
+		if l.keyHash, err = runtime.Hash(secret); err != nil {
 			return err
 		}
-		if key, err = f.Key.OpenFor(ctx, a.runtime, l.spec.Name, "key", false); err != nil {
+		if key, err = secret.OpenFor(ctx, a.runtime, l.spec.Name, "key", false); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math"
 	"net/netip"
 	"net/url"
@@ -14,7 +15,9 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -24,7 +27,10 @@ import (
 type configuredList struct {
 	spec    feed.Spec
 	meaning lookup.List
-	keyHash string // of the settings of the feed's key, empty without one
+	label   string         // for errors: its option, with the name of a feed
+	options *ListOptions   // nil for the ranges of several lines
+	preset  *preset.Preset // nil for other lists
+	keyHash string         // of the settings of the list's key, empty without one
 }
 
 // provisionLists opens all lists and stores what being on each means, by its position.
@@ -33,14 +39,9 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	own := len(all) - len(a.Feeds)
 	for i := range all {
-		if i < own {
-			if all[i].spec.URLs, err = resolveURLs(all[i].spec.URLs); err != nil {
-				return fmt.Errorf("%s: %w", ownListOptions[all[i].meaning.Kind], err)
-			}
-		} else if err := a.authorize(ctx, &a.Feeds[i-own], &all[i]); err != nil {
-			return fmt.Errorf("feed %s: %w", a.Feeds[i-own].label(i-own), err)
+		if err := a.authorize(ctx, &all[i]); err != nil {
+			return fmt.Errorf("%s: %w", all[i].label, err)
 		}
 	}
 
@@ -59,7 +60,18 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 		rt.ListNames, rt.ListMeanings = append(rt.ListNames, list.spec.Name), append(rt.ListMeanings, list.meaning)
 		rt.ListsShown = append(rt.ListsShown, listShown(list.spec))
 	}
+	logTerms(a.runtime.Logger, all)
 	return a.runtime.OpenLists(specs, keyHashes)
+}
+
+// logTerms logs the terms of use that somebody must look at.
+func logTerms(logger *slog.Logger, all []configuredList) {
+	for _, l := range all {
+		if l.preset != nil && l.preset.Restricted {
+			logger.Info("the publisher of a list has terms of use", slog.String("feed", l.spec.Name),
+				slog.String("terms", l.preset.Terms))
+		}
+	}
 }
 
 // ownListOptions are the options of the operator's own lists.
@@ -69,19 +81,21 @@ var ownListOptions = map[lookup.ListKind]string{lookup.Exempt: "exempt", lookup.
 func (a *App) lists() (all []configuredList, err error) {
 	for _, own := range []struct {
 		kind  lookup.ListKind
-		words []string
+		lists []List
 	}{{lookup.Exempt, a.Exempt}, {lookup.Deny, a.Deny}} {
-		lists, err := operatorLists(ownListOptions[own.kind], own.kind, own.words)
+		lists, err := operatorLists(own.kind, own.lists)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", ownListOptions[own.kind], err)
 		}
 		all = append(all, lists...)
 	}
 	for i := range a.Feeds {
+		label := "feed " + a.Feeds[i].label(i)
 		list, err := a.Feeds[i].list()
 		if err != nil {
-			return nil, fmt.Errorf("feed %s: %w", a.Feeds[i].label(i), err)
+			return nil, fmt.Errorf("%s: %w", label, err)
 		}
+		list.label = label
 		all = append(all, list)
 	}
 	names := make(map[string]bool, len(all))
@@ -132,6 +146,20 @@ func (a *App) SourceNames() []string {
 	return append([]string{reputation.SourceDeny, reputation.SourceBan}, names...)
 }
 
+// ASNListNames are the names of the lists of autonomous systems, which conditions can ask for.
+func (a *App) ASNListNames() (names []string) {
+	lists, err := a.lists()
+	if err != nil {
+		return nil
+	}
+	for _, list := range lists {
+		if list.spec.ASNs || list.spec.ASNValues != nil {
+			names = append(names, list.spec.Name)
+		}
+	}
+	return names
+}
+
 // sourceNames are the names of feeds and providers, and whether they are all: see SourceNames.
 func (a *App) sourceNames() (names []string, all bool, err error) {
 	lists, err := a.lists()
@@ -172,50 +200,170 @@ func checkFile(spec feed.Spec) error {
 	return feed.CheckFile(spec)
 }
 
-// operatorLists turns the words of `exempt` and `deny` into lists: one for all values, one for each file, URL
-// and preset.
-func operatorLists(option string, kind lookup.ListKind, words []string) ([]configuredList, error) {
-	var values []netip.Prefix
-	var lists []configuredList
-	for i, word := range words {
-		prefixes, ok, err := address.ParseRanges(word)
+// operatorLists turns what `exempt` or `deny` say into lists: one for all ranges, unless they have a name, and one for
+// each other entry.
+func operatorLists(kind lookup.ListKind, entries []List) (lists []configuredList, err error) {
+	option := ownListOptions[kind]
+	ranges := configuredList{spec: feed.Spec{Name: option}, meaning: lookup.List{Kind: kind}, label: option}
+	given := make(map[string]bool)
+	for i := range entries {
+		entry := &entries[i]
+		spec, known, err := entry.read(option, i+1, lists)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", option, err)
+			return nil, err
 		}
-		if ok {
-			values = append(values, prefixes...)
+		if ofValues(&spec) && entry.Name == "" {
+			ranges.spec.Values = append(ranges.spec.Values, spec.Values...)
+			ranges.spec.ASNValues = append(ranges.spec.ASNValues, spec.ASNValues...)
 			continue
 		}
-		var spec feed.Spec
-		preset, isPreset := feed.Preset(word)
-		switch {
-		case isPreset:
-			spec = preset.Spec
-			spec.Name = option + "_" + spec.Name
-		case isURL(word):
-			spec = feed.Spec{Name: option + "_" + shortHash(word), URLs: []string{word}}
-			if !strings.Contains(word, "{") && feed.Check(spec) != nil { // its error would name the list by its hash
-				return nil, fmt.Errorf("%s: entry %d is a URL, and not of the form https://host/path", option, i+1)
+		for _, source := range entry.Sources {
+			if given[source] && !ofValues(&spec) {
+				return nil, fmt.Errorf("%s is given twice: remove one", shown(source))
 			}
-		case isFile(word):
-			if err := checkPath(word); err != nil {
-				return nil, fmt.Errorf("%s: %w", option, err)
-			}
-			spec = feed.Spec{Name: fileListName(option, word, lists), File: word, AllowEmpty: true}
-		default:
-			return nil, fmt.Errorf("%s: %w", option, notASource(word))
+			given[source] = true
 		}
-		if slices.Contains(words[:i], word) {
-			return nil, fmt.Errorf("%s: %s is given twice: remove one", option, shown(word))
-		}
-		spec.Own = spec.File != "" // what others publish is guarded like a feed
-		lists = append(lists, configuredList{spec: spec, meaning: lookup.List{Kind: kind}})
+		lists = append(lists, configuredList{
+			spec: spec, meaning: lookup.List{Kind: kind}, label: option, options: &entry.ListOptions, preset: known,
+		})
 	}
-	if len(values) > 0 {
-		lists = append(lists, configuredList{spec: feed.Spec{Name: option, Values: values}, meaning: lookup.List{Kind: kind}})
+	if ofValues(&ranges.spec) {
+		lists = append(lists, ranges)
 	}
 	return lists, nil
 }
+
+// read returns the list that an entry of `exempt` or `deny` describes. The others are those before it.
+func (l *List) read(
+	option string, number int, others []configuredList,
+) (spec feed.Spec, known *preset.Preset, err error) {
+	if len(l.Sources) == 0 {
+		return spec, nil, fmt.Errorf("%w: name addresses, CIDR ranges, files, URLs or presets", errNoSource)
+	}
+	spec, known, err = readSources(option, l.Sources)
+	if err != nil {
+		return spec, nil, err
+	}
+	switch {
+	case known != nil && option == ownListOptions[lookup.Exempt] && !known.Exempt:
+		return spec, nil, notToExempt(known)
+	case known != nil:
+		spec.Name = option + "_" + spec.Name
+	case len(spec.URLs) > 0:
+		spec.Name = option + "_" + shortHash(strings.Join(spec.URLs, " "))
+		if !havePlaceholders(spec.URLs) && feed.Check(spec) != nil { // its error would name the list by its hash
+			return spec, nil, fmt.Errorf("entry %d is a URL, and not of the form https://host/path", number)
+		}
+	case spec.File != "":
+		spec.Name, spec.AllowEmpty = fileListName(option, spec.File, others), true
+		spec.Own = true // what others publish is guarded like a feed
+	default:
+		spec.Name = option
+	}
+	if l.Name != "" {
+		if err := reputation.CheckName(l.Name); err != nil {
+			return spec, nil, err
+		}
+		spec.Name = l.Name
+	}
+	if err := l.checkKey(known); err != nil {
+		return spec, nil, err
+	}
+	if err := l.replace(&spec); err != nil {
+		return spec, nil, err
+	}
+	if havePlaceholders(spec.URLs) {
+		return spec, known, nil // what they stand for is not known yet
+	}
+	return spec, known, feed.Check(spec)
+}
+
+func havePlaceholders(urls []string) bool {
+	return slices.ContainsFunc(urls, func(url string) bool { return strings.Contains(url, "{") })
+}
+
+// notToExempt says why a preset is no list to exempt.
+func notToExempt(known *preset.Preset) error {
+	if known.Accuses() {
+		return fmt.Errorf("%s lists attackers: to refuse them, write `deny %[1]s`", known.Name)
+	}
+	return fmt.Errorf("anybody can rent an address of %s: exempt those that are yours", known.Name)
+}
+
+// readSources says where a list comes from. A preset is returned as well.
+func readSources(option string, sources []string) (spec feed.Spec, known *preset.Preset, err error) {
+	first := sources[0]
+	p, isPreset := preset.Find(first)
+	if _, _, err := address.ParseRanges(first); err != nil { // before it is taken for a file
+		return spec, nil, err
+	}
+	switch {
+	case isPreset && len(p.URLs) == 0:
+		spec, err = ofChanging(option, p, sources[1:])
+		return spec, &p, err
+	case isPreset && len(sources) > 1:
+		return spec, nil, fmt.Errorf("%s is a preset, which has its own sources: give %q its own %s", first, sources[1], option)
+	case isPreset:
+		return p.Spec(), &p, nil
+	case isURL(first):
+		for i, source := range sources {
+			if !isURL(source) {
+				return spec, nil, fmt.Errorf("source %q is not a URL, as the first one is: give each kind its own %s", source, option)
+			}
+			if slices.Contains(sources[:i], source) {
+				return spec, nil, fmt.Errorf("%s is given twice: remove one", shown(source))
+			}
+		}
+		spec.URLs = sources
+	case isFile(first) && len(sources) > 1:
+		return spec, nil, fmt.Errorf("a %s reads one file: give %q its own %[1]s", option, sources[1])
+	case isFile(first):
+		spec.File, err = first, checkPath(first)
+	default:
+		spec.Values, spec.ASNValues, err = parseValues(option, sources)
+	}
+	return spec, nil, err
+}
+
+// ofChanging is a preset whose publisher changes the address, at the address that the operator gives.
+func ofChanging(option string, p preset.Preset, sources []string) (feed.Spec, error) {
+	spec := p.Spec()
+	if len(sources) != 1 || !isURL(sources[0]) && !isFile(sources[0]) {
+		return spec, fmt.Errorf("the address of %s changes: write its file or URL behind it, such as "+
+			"`%s %[1]s /var/lib/caddy-ip-reputation/%[1]s.json`; docs/cookbook.md has how to fetch it", p.Name, option)
+	}
+	if isURL(sources[0]) {
+		spec.URLs = sources
+		return spec, nil
+	}
+	spec.File = sources[0]
+	return spec, checkPath(spec.File)
+}
+
+// parseValues returns the ranges and the autonomous systems that a list is made of.
+func parseValues(option string, words []string) (values []netip.Prefix, asns []uint32, err error) {
+	for i, word := range words {
+		if asn, ok := listformat.ParseASN([]byte(word)); ok && strings.Trim(word, "0123456789") != "" {
+			asns = append(asns, asn)
+			continue
+		}
+		prefixes, ok, err := address.ParseRanges(word)
+		_, isPreset := preset.Find(word)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case !ok && i > 0 && (isPreset || isURL(word) || isFile(word)):
+			return nil, nil, fmt.Errorf("source %s is not a range, as the first one is: give each kind its own %s", shown(word), option)
+		case !ok:
+			return nil, nil, notASource(word)
+		}
+		values = append(values, prefixes...)
+	}
+	return values, asns, nil
+}
+
+// ofValues reports whether the configuration itself has the list.
+func ofValues(spec *feed.Spec) bool { return spec.Values != nil || spec.ASNValues != nil }
 
 // shown returns how an error names a list: a URL may hold a key, so that only its host is shown.
 func shown(word string) string {

@@ -28,7 +28,9 @@ func init() {
 //   - `GET check/{ip}`: what is known of an address and how its score is made; `?fresh` asks the providers anew first;
 //   - `GET`, `POST`, `DELETE bans[/{prefix}]` and `exemptions[/{prefix}]`: what is banned or exempt at run time;
 //   - `DELETE records/{ip}`: forgets what providers said of an address;
-//   - `POST feeds/{name}/refresh`: fetches a list now;
+//   - `POST feeds/{name}/refresh`: fetches a list now; `?accept` believes one that shrank;
+//   - `GET sources`: each list and service with its terms, key, last answer, and what is left of its quota; `POST
+//     sources/probe` asks each once, or the one that `source` names;
 //   - `GET requests/{id}`: what was decided about a request, by its ID, and why: of the latest that this process refused or
 //     limited, else from the history of the last day, or `from` and `to`; with `?history` from the history only;
 //   - `GET history/{ip|prefix}`: what was known of an address or a network and decided about it, the latest first, and a graph
@@ -76,6 +78,8 @@ var endpoints = map[string]map[string]endpoint{
 	"exemptions/": {http.MethodGet: exemptions.get, http.MethodDelete: exemptions.remove},
 	"records/":    {http.MethodDelete: serveForget},
 	"feeds/":      {http.MethodPost: serveRefresh},
+	"sources":     {http.MethodGet: serveSources},
+	"sources/":    {http.MethodPost: serveProbe},
 	"requests/":   {http.MethodGet: serveRequest},
 	"history":     {http.MethodGet: serveRanking},
 	"history/":    {http.MethodGet: serveTimeline},

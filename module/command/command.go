@@ -45,7 +45,7 @@ func (c *console) addTo(parent *cobra.Command) {
 	}
 	parent.AddCommand(
 		c.checkCommand(), c.banCommand(), c.unbanCommand(), c.exemptCommand(), c.forgetCommand(),
-		c.bansCommand(), c.statusCommand(), c.keysCommand(), c.refreshCommand(),
+		c.bansCommand(), c.statusCommand(), c.sourcesCommand(), c.keysCommand(), c.refreshCommand(),
 		c.historyCommand(), c.migrateCommand(),
 	)
 	parent.AddCommand(c.healthCommand())

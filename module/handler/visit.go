@@ -91,7 +91,7 @@ func (v *visit) lookUp(r *http.Request, vars runtime.Vars, wait time.Duration, e
 	case early(r):
 		v.known = v.unverified()
 	case v.exempt:
-		v.verdict.Status = reputation.Exempt
+		v.verdict = reputation.Verdict{Status: reputation.Exempt, Facts: rt.Facts(v.client)}
 	case rt.Limiter == nil:
 		v.verdict = rt.Lookup(r.Context(), v.client, wait)
 	default:
@@ -111,7 +111,7 @@ func (v *visit) judgePseudo(vars runtime.Vars) {
 	if vars.FromTrustedProxy() {
 		v.runtime.Suspects.CountPseudo(v.runtime.Logger)
 	} else if v.known == nil && policy.Unwanted(&v.verdict) == "" {
-		v.verdict = reputation.Verdict{Status: reputation.Exempt}
+		v.verdict = reputation.Verdict{Status: reputation.Exempt, Facts: v.verdict.Facts}
 	}
 }
 

@@ -62,11 +62,13 @@ func (p *Provider) profile() (reputation.Profile, bool) {
 }
 
 // service is the name of the module, or the empty string.
-func (p *Provider) service() string {
+func (p *Provider) service() string { return serviceOf(p.ServiceRaw) }
+
+func serviceOf(settings json.RawMessage) string {
 	var inline struct {
 		Service string `json:"service"`
 	}
-	if json.Unmarshal(p.ServiceRaw, &inline) != nil {
+	if json.Unmarshal(settings, &inline) != nil {
 		return ""
 	}
 	return inline.Service

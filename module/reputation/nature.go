@@ -27,6 +27,15 @@ const (
 
 var kindNames = [numKinds]string{"tor", "vpn", "proxy", "hosting", "mobile", "relay"}
 
+// AllKinds returns all kinds, in the order in which they are printed.
+func AllKinds() []Kind {
+	all := make([]Kind, numKinds)
+	for k := range all {
+		all[k] = Kind(k)
+	}
+	return all
+}
+
 // String returns the kind's word.
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {

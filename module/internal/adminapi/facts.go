@@ -17,10 +17,7 @@ func FactsOf(f reputation.Facts) Facts {
 	if f.Network.IsValid() {
 		x.Network = f.Network.String()
 	}
-	for _, kind := range []reputation.Kind{
-		reputation.NatureTor, reputation.NatureVPN, reputation.NatureProxy, reputation.NatureHosting, reputation.NatureMobile,
-		reputation.NatureRelay,
-	} {
+	for _, kind := range reputation.AllKinds() {
 		if is, known := f.Nature.Is(kind); known {
 			if x.Nature == nil {
 				x.Nature = map[string]bool{}

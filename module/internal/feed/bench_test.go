@@ -18,10 +18,10 @@ const million = 1_000_000
 func BenchmarkReadCopy(b *testing.B) {
 	ranges := millionRanges(b)
 	h := copyHeader{name: "one", spec: "f00", fetched: time.Unix(0, 0)}
-	h.sum, h.entries = digest(ranges)
+	h.sum, h.entries = digest(&body{ranges: ranges})
 	var file bytes.Buffer
 	file.Write(h.appendText(nil))
-	if _, err := writeBody(&file, ranges); err != nil {
+	if _, err := (&body{ranges: ranges}).write(&file); err != nil {
 		b.Fatal(err)
 	}
 	b.SetBytes(int64(file.Len()))
@@ -38,8 +38,8 @@ func BenchmarkSaveCopy(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "one.list")
 	for b.Loop() {
 		h := copyHeader{name: "one", spec: "f00", fetched: time.Unix(0, 0)}
-		h.sum, h.entries = digest(ranges)
-		if err := saveCopy(path, &h, ranges, time.Unix(0, 0)); err != nil {
+		h.sum, h.entries = digest(&body{ranges: ranges})
+		if err := saveCopy(path, &h, &body{ranges: ranges}, time.Unix(0, 0)); err != nil {
 			b.Fatal(err)
 		}
 	}

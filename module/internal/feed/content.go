@@ -11,6 +11,7 @@ import (
 type content struct {
 	listformat.List
 	ranges iplist.Builder
+	names  names
 }
 
 func (s *Spec) newContent() *content {
@@ -20,6 +21,17 @@ func (s *Spec) newContent() *content {
 			return s.tooMany()
 		}
 		return nil
+	}
+	if s.ASNs {
+		c.AddASN = func(asn uint32) error {
+			if c.names = append(c.names, nameOfASN(asn)); len(c.names) <= 2*s.MaxEntries {
+				return nil // duplicates are removed seldom, since that takes long
+			}
+			if c.names = c.names.sorted(); len(c.names) > s.MaxEntries {
+				return s.tooMany()
+			}
+			return nil
+		}
 	}
 	return c
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
-// A copy is an accepted list on disk: a header of "#" lines, then one CIDR a line, so that
+// A copy is an accepted list on disk: a header of "#" lines, then one CIDR or ASN a line, so that
 // operators can search it. Its modification time is when the publisher last confirmed it. The
 // status 304 updates that time.
 const (
@@ -125,68 +125,58 @@ func (h *copyHeader) set(key, value string) (err error) {
 }
 
 // digest returns the checksum of a list's body and the number of its lines.
-func digest(ranges iplist.Ranges) (sum string, entries int) {
+func digest(b *body) (sum string, entries int) {
 	hash := sha256.New()
-	entries, _ = writeBody(hash, ranges) // writing to a hash never fails
+	entries, _ = b.write(hash) // writing to a hash never fails
 	return hex.EncodeToString(hash.Sum(nil)), entries
 }
 
-func writeBody(w io.Writer, ranges iplist.Ranges) (entries int, err error) {
-	b := make([]byte, 0, 32<<10)
-	for p := range ranges.Prefixes() {
-		b = append(p.AppendTo(b), '\n')
-		entries++
-		if len(b) > cap(b)-64 { // no CIDR is longer
-			if _, err = w.Write(b); err != nil {
-				return entries, err
-			}
-			b = b[:0]
-		}
-	}
-	_, err = w.Write(b)
-	return entries, err
-}
-
-func readCopy(r io.Reader) (h copyHeader, ranges iplist.Ranges, err error) {
+func readCopy(r io.Reader) (h copyHeader, read *body, err error) {
 	buffered := bufio.NewReaderSize(r, listformat.MaxLine)
 	if h, err = parseCopyHeader(buffered); err != nil {
-		return h, ranges, err
+		return h, nil, err
 	}
 	var all iplist.Builder
+	var named names
 	entries := 0
 	hash := sha256.New()
 	err = listformat.EachLine(io.TeeReader(buffered, hash), func(number int, line []byte) error {
-		p, ok := listformat.ParsePrefix(line)
-		if !ok {
+		entries++
+		if p, ok := listformat.ParsePrefix(line); ok {
+			all.Add(p)
+			return nil
+		}
+		n := parseName(string(line))
+		if n == 0 {
 			return fmt.Errorf("%w: entry %d is no CIDR", errDamaged, number)
 		}
-		entries++
-		all.Add(p)
+		named = append(named, n)
 		return nil
 	})
 	if err != nil {
-		return h, ranges, err
+		return h, nil, err
 	}
 	if hex.EncodeToString(hash.Sum(nil)) != h.sum || entries != h.entries {
-		return h, ranges, fmt.Errorf("%w: its checksum does not match", errDamaged)
+		return h, nil, fmt.Errorf("%w: its checksum does not match", errDamaged)
 	}
-	return h, all.Ranges(), nil
+	return h, &body{all.Ranges(), named.sorted()}, nil
 }
 
 // loadCopy reads the copy at path, if it belongs to the spec with the given fingerprint. confirmed
 // is when the publisher last confirmed it.
 func loadCopy(
 	path, fingerprint string,
-) (h copyHeader, ranges iplist.Ranges, confirmed time.Time, err error) {
+) (h copyHeader, read *body, confirmed time.Time, err error) {
 	f, info, err := regularfile.Open(path, maxCopy)
 	if err != nil {
-		return h, ranges, confirmed, err
+		return h, nil, confirmed, err
 	}
 	defer f.Close()
-	if h, ranges, err = readCopy(f); err == nil && h.spec != fingerprint {
+	if h, read, err = readCopy(f); err == nil && h.spec != fingerprint {
 		err = errForeign
 	}
-	return h, ranges, info.ModTime(), err
+	h.believeDates(time.Now())
+	return h, read, info.ModTime(), err
 }
 
 // confirmCopy sets the time of the copy at path to now, if the copy
@@ -198,12 +188,12 @@ func confirmCopy(path string, h *copyHeader, now time.Time) bool {
 }
 
 // saveCopy replaces the copy at path, confirmed at now.
-func saveCopy(path string, h *copyHeader, ranges iplist.Ranges, now time.Time) error {
+func saveCopy(path string, h *copyHeader, b *body, now time.Time) error {
 	err := atomicfile.Write(path, func(w io.Writer) error {
 		if _, err := w.Write(h.appendText(nil)); err != nil {
 			return err
 		}
-		_, err := writeBody(w, ranges)
+		_, err := b.write(w)
 		return err
 	})
 	if err != nil {
@@ -247,8 +237,9 @@ func loadWait(path, fingerprint string, now time.Time) time.Time {
 	return until
 }
 
-func removeWait(path string) {
+// removeFile removes a file that stores a wait, or what was seen of a list.
+func removeFile(path string) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		_ = os.Truncate(path, 0) // an empty file means no pause, too
+		_ = os.Truncate(path, 0) // an empty file means none, too
 	}
 }

@@ -43,20 +43,20 @@ func TestCopyRoundTrip(t *testing.T) {
 		for range rapid.IntRange(0, 3).Draw(t, "parts") {
 			want.parts = append(want.parts, validators{ETag: rapid.StringMatching(`(W/)?"[ -~]*"`).Draw(t, "etag"), LastModified: rapid.StringMatching(`[ -~]*`).Draw(t, "modified")})
 		}
-		want.sum, want.entries = digest(ranges)
+		want.sum, want.entries = digest(&body{ranges: ranges})
 		now := time.Unix(1_790_000_000, 0)
 		path := filepath.Join(dir, "one.list")
-		if err := saveCopy(path, &want, ranges, now); err != nil {
+		if err := saveCopy(path, &want, &body{ranges: ranges}, now); err != nil {
 			t.Fatal(err)
 		}
-		got, gotRanges, confirmed, err := loadCopy(path, "f00")
+		got, gotBody, confirmed, err := loadCopy(path, "f00")
 		if err != nil || !confirmed.Equal(now) {
 			t.Fatal(err, confirmed)
 		}
 		if diff := cmp.Diff(want, got, cmp.AllowUnexported(copyHeader{})); diff != "" {
 			t.Error(diff)
 		}
-		if diff := cmp.Diff(collect(ranges), collect(gotRanges)); diff != "" {
+		if diff := cmp.Diff(collect(ranges), collect(gotBody.ranges)); diff != "" {
 			t.Error(diff)
 		}
 	})
@@ -381,8 +381,8 @@ func TestWait(t *testing.T) {
 	if got := loadWait(path, "f00", now); !got.IsZero() {
 		t.Errorf("got %s from nonsense", got)
 	}
-	removeWait(path)
-	removeWait(path)
+	removeFile(path)
+	removeFile(path)
 	if _, err := os.Stat(path); err == nil {
 		t.Error("still there")
 	}
@@ -391,23 +391,24 @@ func TestWait(t *testing.T) {
 func FuzzCopy(f *testing.F) {
 	ranges := iplist.NewRanges([]netip.Prefix{netip.MustParsePrefix("192.0.2.0/25"), netip.MustParsePrefix("2001:db8::/32")})
 	h := copyHeader{name: "one", spec: "f00", fetched: time.Unix(1_790_000_000, 0), parts: []validators{{ETag: `"x"`}, {}}}
-	h.sum, h.entries = digest(ranges)
+	h.sum, h.entries = digest(&body{ranges: ranges})
 	var b bytes.Buffer
 	b.Write(h.appendText(nil))
-	if _, err := writeBody(&b, ranges); err != nil {
+	if _, err := (&body{ranges: ranges}).write(&b); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b.Bytes())
 	f.Add([]byte(copyTitle + "\n# sha256: x\n"))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		h, ranges, err := readCopy(bytes.NewReader(body))
+	f.Add([]byte(strings.Replace(b.String(), "2001:db8::/32", "AS64500", 1)))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		h, read, err := readCopy(bytes.NewReader(text))
 		if err != nil {
 			return
 		}
-		if !bytes.HasPrefix(body, []byte(copyTitle)) {
+		if !bytes.HasPrefix(text, []byte(copyTitle)) {
 			t.Error("a copy without a title was accepted")
 		}
-		if n := len(collect(ranges)); n > 0 && h.entries == 0 {
+		if n := len(collect(read.ranges)) + len(read.names); n > 0 && h.entries == 0 {
 			t.Errorf("%d entries, the header says none", n)
 		}
 	})

@@ -3,6 +3,7 @@ package feed
 import (
 	"cmp"
 	"encoding/binary"
+	"iter"
 	"math"
 	"net/netip"
 	"slices"
@@ -11,14 +12,20 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
 )
 
-// Entry is one entry of a pushed list.
+// Entry is one entry of a pushed list: addresses, an autonomous system or a country.
 type Entry struct {
-	// ID identifies the entry at its source. It is below 1<<56. Several entries may name the same
-	// addresses: these are listed until the last of the entries is gone.
+	// ID identifies the entry at its source. It is below 1<<48. Several entries may name the
+	// same: it is listed until the last of the entries is gone.
 	ID uint64
 
-	// Prefix is what is listed. Host bits are ignored.
-	Prefix netip.Prefix
+	// Part is the part of the list that the entry belongs to: see Spec.Parts.
+	Part uint8
+
+	// Prefix, ASN or Country is what is listed: exactly one of them is set. Host bits of a prefix are
+	// ignored. A country is an ISO 3166-1 alpha-2 code in upper case. See Snapshot.Named.
+	Prefix  netip.Prefix
+	ASN     uint32
+	Country [2]byte
 
 	// Until is when the entry expires. With the zero time it never does.
 	Until time.Time
@@ -32,10 +39,15 @@ type Changes struct {
 
 	// Added are new and changed entries. Of several with the same ID, the last one counts.
 	Added []Entry
+
+	// LeftOut is how many new entries the source has left out, as with ErrLeftOut, and why the first.
+	LeftOut      int
+	FirstLeftOut error
 }
 
-// The entries of a pushed list have no pointers: 16 bytes for IPv4, 32 for IPv6. key is the ID (56)
-// and the length of the prefix (8), until is in seconds since 1970.
+// The entries of a pushed list have no pointers: 16 bytes for IPv4 and for a name, 32 for IPv6. key is
+// the ID (48), the part (8) and the length of the prefix (8), until is in seconds since 1970. The key
+// of a name has isASN or isCountry instead of the length.
 type (
 	entry4 struct {
 		key         uint64
@@ -46,37 +58,61 @@ type (
 		hi, lo uint64
 		until  uint32
 	}
+	entryName struct {
+		key          uint64
+		value, until uint32
+	}
 	packed interface {
-		entry4 | entry6
+		entry4 | entry6 | entryName
 		id() uint64
+		part() uint8
 		end() uint32
 		entry() Entry
 	}
 )
 
 const (
-	maxID = 1<<56 - 1
+	maxID = 1<<48 - 1
 
 	// never is the expiry of an entry that never expires.
 	never = math.MaxUint32
+
+	isASN, isCountry = 0, 1
 )
 
-func (e entry4) id() uint64  { return e.key >> 8 }
-func (e entry6) id() uint64  { return e.key >> 8 }
-func (e entry4) end() uint32 { return e.until }
-func (e entry6) end() uint32 { return e.until }
+func (e entry4) id() uint64     { return e.key >> 16 }
+func (e entry6) id() uint64     { return e.key >> 16 }
+func (e entryName) id() uint64  { return e.key >> 16 }
+func (e entry4) part() uint8    { return uint8(e.key >> 8) }
+func (e entry6) part() uint8    { return uint8(e.key >> 8) }
+func (e entryName) part() uint8 { return uint8(e.key >> 8) }
+func (e entry4) end() uint32    { return e.until }
+func (e entry6) end() uint32    { return e.until }
+func (e entryName) end() uint32 { return e.until }
 
 func (e entry4) entry() Entry {
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], e.addr)
-	return Entry{e.id(), netip.PrefixFrom(netip.AddrFrom4(b), int(e.key&0xff)), timeOf(e.until)}
+	prefix := netip.PrefixFrom(netip.AddrFrom4(b), int(e.key&0xff))
+	return Entry{ID: e.id(), Part: e.part(), Prefix: prefix, Until: timeOf(e.until)}
 }
 
 func (e entry6) entry() Entry {
 	var b [16]byte
 	binary.BigEndian.PutUint64(b[:8], e.hi)
 	binary.BigEndian.PutUint64(b[8:], e.lo)
-	return Entry{e.id(), netip.PrefixFrom(netip.AddrFrom16(b), int(e.key&0xff)), timeOf(e.until)}
+	prefix := netip.PrefixFrom(netip.AddrFrom16(b), int(e.key&0xff))
+	return Entry{ID: e.id(), Part: e.part(), Prefix: prefix, Until: timeOf(e.until)}
+}
+
+func (e entryName) entry() Entry {
+	n := Entry{ID: e.id(), Part: e.part(), Until: timeOf(e.until)}
+	if e.key&0xff == isCountry {
+		n.Country = [2]byte{byte(e.value >> 8), byte(e.value)}
+	} else {
+		n.ASN = e.value
+	}
+	return n
 }
 
 // seconds packs the expiry of an entry, timeOf unpacks it.
@@ -97,29 +133,63 @@ func timeOf(until uint32) time.Time {
 // entries are all entries of a pushed list, ascending by ID. They are
 // immutable: a change makes new ones.
 type entries struct {
-	v4 []entry4
-	v6 []entry6
+	v4    []entry4
+	v6    []entry6
+	named []entryName
 }
 
-func (e *entries) count() int { return len(e.v4) + len(e.v6) }
+func (e *entries) count() int { return len(e.v4) + len(e.v6) + len(e.named) }
 
-// add appends an entry, whose prefix must be masked and not IPv4-mapped. Call sort after adding.
+// add appends an entry that normal has returned. Call sort after adding.
 func (e *entries) add(n Entry) {
-	key := n.ID<<8 | uint64(n.Prefix.Bits())
-	if addr := n.Prefix.Addr(); addr.Is4() {
+	key, until := n.ID<<16|uint64(n.Part)<<8, seconds(n.Until)
+	switch addr := n.Prefix.Addr(); {
+	case n.ASN != 0:
+		e.named = append(e.named, entryName{key | isASN, n.ASN, until})
+	case n.Country != [2]byte{}:
+		code := uint32(binary.BigEndian.Uint16(n.Country[:]))
+		e.named = append(e.named, entryName{key | isCountry, code, until})
+	case addr.Is4():
 		b := addr.As4()
-		e.v4 = append(e.v4, entry4{key, binary.BigEndian.Uint32(b[:]), seconds(n.Until)})
-	} else {
+		key |= uint64(n.Prefix.Bits())
+		e.v4 = append(e.v4, entry4{key, binary.BigEndian.Uint32(b[:]), until})
+	default:
 		b := addr.As16()
+		key |= uint64(n.Prefix.Bits())
 		hi, lo := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
-		e.v6 = append(e.v6, entry6{key, hi, lo, seconds(n.Until)})
+		e.v6 = append(e.v6, entry6{key, hi, lo, until})
 	}
+}
+
+// all yields the entries, in no order.
+func (e *entries) all() iter.Seq[Entry] {
+	return func(yield func(Entry) bool) {
+		_ = yieldAll(e.v4, yield) && yieldAll(e.v6, yield) && yieldAll(e.named, yield)
+	}
+}
+
+func yieldAll[E packed](list []E, yield func(Entry) bool) bool {
+	for i := range list {
+		if !yield(list[i].entry()) {
+			return false
+		}
+	}
+	return true
+}
+
+// ids returns the IDs of the entries, which may repeat, in no order.
+func (e *entries) ids() []uint64 {
+	all := make([]uint64, 0, e.count())
+	for n := range e.all() {
+		all = append(all, n.ID)
+	}
+	return all
 }
 
 // sort orders the entries by ID. Of several with the same ID and
 // address family, the last one stays.
 func (e *entries) sort() {
-	e.v4, e.v6 = sorted(e.v4), sorted(e.v6)
+	e.v4, e.v6, e.named = sorted(e.v4), sorted(e.v6), sorted(e.named)
 }
 
 func sorted[E packed](list []E) []E {
@@ -138,7 +208,10 @@ func sorted[E packed](list []E) []E {
 
 // changed returns the entries with the given IDs removed and others added. Both must be sorted.
 func (e *entries) changed(without []uint64, added *entries) entries {
-	return entries{merged(e.v4, without, added.v4), merged(e.v6, without, added.v6)}
+	return entries{
+		merged(e.v4, without, added.v4), merged(e.v6, without, added.v6),
+		merged(e.named, without, added.named),
+	}
 }
 
 func merged[E packed](old []E, without []uint64, added []E) []E {
@@ -161,7 +234,8 @@ func merged[E packed](old []E, without []uint64, added []E) []E {
 func (e *entries) current(now time.Time) (left entries, next uint32) {
 	v4, next4 := current(e.v4, seconds(now))
 	v6, next6 := current(e.v6, seconds(now))
-	return entries{v4, v6}, min(next4, next6)
+	named, nextName := current(e.named, seconds(now))
+	return entries{v4, v6, named}, min(next4, next6, nextName)
 }
 
 func current[E packed](list []E, now uint32) (left []E, next uint32) {
@@ -186,14 +260,43 @@ func current[E packed](list []E, now uint32) (left []E, next uint32) {
 	return left, next
 }
 
-// ranges returns the addresses that the entries cover.
-func (e *entries) ranges() iplist.Ranges {
-	prefixes := make([]netip.Prefix, 0, e.count())
+// ranges returns the addresses that the entries of each part cover.
+func (e *entries) ranges(parts int) []iplist.Ranges {
+	sizes := e.sizes()
+	prefixes := make([][]netip.Prefix, parts)
+	for part := range prefixes {
+		prefixes[part] = make([]netip.Prefix, 0, sizes[part].IPv4+sizes[part].IPv6)
+	}
 	for i := range e.v4 {
-		prefixes = append(prefixes, e.v4[i].entry().Prefix)
+		part := e.v4[i].part()
+		prefixes[part] = append(prefixes[part], e.v4[i].entry().Prefix)
 	}
 	for i := range e.v6 {
-		prefixes = append(prefixes, e.v6[i].entry().Prefix)
+		part := e.v6[i].part()
+		prefixes[part] = append(prefixes[part], e.v6[i].entry().Prefix)
 	}
-	return iplist.NewRanges(prefixes)
+	all := make([]iplist.Ranges, parts)
+	for part := range prefixes {
+		all[part] = iplist.NewRanges(prefixes[part])
+		prefixes[part] = nil
+	}
+	return all
+}
+
+// names returns what the entries of each part name besides addresses.
+func (e *entries) names(parts int) []names {
+	all := make([]names, parts)
+	for i := range e.named {
+		n := e.named[i].entry()
+		of := &all[n.Part]
+		if n.ASN != 0 {
+			*of = append(*of, nameOfASN(n.ASN))
+		} else {
+			*of = append(*of, nameOfCountry(string(n.Country[:])))
+		}
+	}
+	for part := range all {
+		all[part] = all[part].sorted()
+	}
+	return all
 }

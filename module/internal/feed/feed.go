@@ -34,6 +34,15 @@ const (
 
 	// DefaultMaxEntries is how many entries a list may have.
 	DefaultMaxEntries = 2_000_000
+
+	// MaxParts is how many parts a pushed list may have.
+	MaxParts = 256
+
+	// DefaultConfirm is how many fetches must agree on a list that shrank.
+	DefaultConfirm = 3
+
+	// DefaultMaxAge is how old a list may be by its publisher's date.
+	DefaultMaxAge = 30 * 24 * time.Hour
 )
 
 // Spec describes the source and the form of one list. Exactly one of URLs, File, Values and
@@ -52,15 +61,28 @@ type Spec struct {
 	// second, or within ten where the file system sends no notifications.
 	File string
 
-	// Values are the list itself.
-	Values []netip.Prefix
+	// Values are the list itself, with ASNValues, which are autonomous systems.
+	Values    []netip.Prefix
+	ASNValues []uint32 `json:",omitempty"`
+
+	// ASNs marks a list whose entries are autonomous systems instead of addresses: see Snapshot.Named.
+	ASNs bool `json:",omitempty"`
 
 	// Pushed names the source that pushes the list, such as the host of a stream of decisions: see
 	// Set.Push. Status shows it, so it must not hold secrets.
 	Pushed string `json:",omitempty"`
 
+	// Filter names what the source of a pushed list leaves out. A copy made with another filter is
+	// not used.
+	Filter string `json:",omitempty"`
+
+	// Parts is the number of parts of a pushed list, whose entries mean different things. Each part
+	// is a member of the Index: see Snapshot. Default: 1. At most MaxParts.
+	Parts int `json:",omitempty"`
+
 	// MaxEntries is how many entries a list may have. Of a pushed list, each entry counts; of other
-	// lists, each range of addresses, after merging. It bounds the memory that the list takes.
+	// lists, each range of addresses, after merging. It bounds the memory that the list takes. When
+	// a pushed list has more, entries of the highest parts are left out.
 	// Default: DefaultMaxEntries.
 	MaxEntries int `json:",omitempty"`
 
@@ -78,7 +100,7 @@ type Spec struct {
 	// is used at once. If it fails, no request is made. Default: Header is sent as it is.
 	Authorize func(context.Context, http.Header) (http.Header, error) `json:"-"`
 
-	// Format is the form of the list. The zero value is one address or CIDR a line.
+	// Format is the form of the list. With the zero value it is found by looking.
 	Format listformat.Format
 
 	// Refresh is how often URLs are asked for a newer list. Default:
@@ -100,6 +122,14 @@ type Spec struct {
 	// is replaced. 0 lets it lose none and 1 all. Lists of fewer than ten lines
 	// and local files may always shrink. Default, when nil: DefaultMaxShrink.
 	MaxShrink *float64
+
+	// Confirm is how many fetches, spread over confirmTime or more, must bring a list that shrank more than MaxShrink
+	// allows, until it is believed. With 0 it never is. Default, when nil: DefaultConfirm.
+	Confirm *int `json:",omitempty"`
+
+	// MaxAge is how old the list may be by the publisher's own date until that is worth a warning. Default: for URLs
+	// DefaultMaxAge, or ageRefreshes times Refresh if that is longer; for others there is no limit.
+	MaxAge time.Duration `json:",omitempty"`
 
 	// AllowEmpty accepts a list without entries.
 	AllowEmpty bool
@@ -134,16 +164,21 @@ type Options struct {
 
 // Snapshot is the content of all lists at one moment. It is immutable; a newer one replaces it.
 type Snapshot struct {
-	// Index answers for all lists. Its members are indices into Lists.
+	// Index answers for all lists. Its members are, in this order: the lists, each of which is also
+	// its first part, and the further parts of lists that have some. See ListOf.
 	Index *iplist.Index
 
 	// Lists are in the order of the specs.
 	Lists []ListState
+
+	named nameIndex
+	parts []int // the list of each further part
 }
 
-// Named returns the lists that name an autonomous system or a country, as positions in Lists. The
-// caller must not change them.
-func (s *Snapshot) Named(asn uint32, country string) []uint16 { return nil }
+// Named returns the lists that name the autonomous system or the country of an address, ascending, as
+// members of Index. An ASN of 0 and an empty country are not known. It does not allocate. The caller
+// must not change the result.
+func (s *Snapshot) Named(asn uint32, country string) []uint16 { return s.named.lookup(asn, country) }
 
 // ListState is the part of one list in a Snapshot.
 type ListState struct {
@@ -154,7 +189,8 @@ type ListState struct {
 	// empty list, nothing is known until then.
 	Loaded bool
 
-	// Entries is the number of CIDRs in force, after merging and without reserved ranges.
+	// Entries is the number of entries in force: of CIDRs, after merging and without reserved ranges, and
+	// of autonomous systems and countries.
 	Entries int
 
 	// Content identifies the entries: lists with the same one have the same entries. It is empty for
@@ -223,23 +259,31 @@ func Open(specs []Spec, o Options) (*Set, error) {
 	s.writes.Store(!o.Detached)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 
-	names := make(map[string]bool, len(specs))
+	taken := make(map[string]bool, len(specs))
 	for _, spec := range specs {
 		spec, err := spec.complete()
 		if err != nil {
 			return nil, err
 		}
-		if names[spec.Name] {
+		if taken[spec.Name] {
 			return nil, fmt.Errorf("two lists are named %q: give one of them another name", spec.Name)
 		}
-		names[spec.Name] = true
+		taken[spec.Name] = true
 		s.lists = append(s.lists, newList(s, len(s.lists), spec))
 	}
 	dir := prepareDir(o.Dir, o.Logger)
-	empty := &Snapshot{
-		Index: iplist.Build(make([]iplist.Ranges, len(s.lists))),
-		Lists: make([]ListState, len(s.lists)),
+	empty := &Snapshot{Lists: make([]ListState, len(s.lists))}
+	for i, l := range s.lists {
+		l.further = len(s.lists) + len(empty.parts)
+		for range l.spec.Parts - 1 {
+			empty.parts = append(empty.parts, i)
+		}
 	}
+	members := len(s.lists) + len(empty.parts)
+	if members > iplist.MaxLists {
+		return nil, fmt.Errorf("%d lists and parts of lists: at most %d are possible", members, iplist.MaxLists)
+	}
+	empty.Index, empty.named = iplist.Build(make([]iplist.Ranges, members)), indexNames(make([]names, members))
 	for i, l := range s.lists {
 		empty.Lists[i].Name = l.spec.Name
 		l.open(dir)
@@ -315,12 +359,36 @@ func (s *Set) Current() *Snapshot { return s.current.Load() }
 // most one request a minute, and none during a pause that it asked for: the error is then
 // ErrTooSoon. An unknown name is ErrNoSuchFeed.
 func (s *Set) Refresh(ctx context.Context, name string) error {
+	l, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	return s.refresh(ctx, l)
+}
+
+// Accept is Refresh, and believes the list even if it lost more than Spec.MaxShrink allows.
+func (s *Set) Accept(ctx context.Context, name string) error {
+	l, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	accepting := func(accepting bool) {
+		l.mu.Lock()
+		l.st.accepting = accepting
+		l.mu.Unlock()
+	}
+	accepting(true)
+	defer accepting(false)
+	return s.refresh(ctx, l)
+}
+
+func (s *Set) find(name string) (*list, error) {
 	for _, l := range s.lists {
 		if l.spec.Name == name {
-			return s.refresh(ctx, l)
+			return l, nil
 		}
 	}
-	return fmt.Errorf("refreshing %s: %w", name, ErrNoSuchFeed)
+	return nil, fmt.Errorf("refreshing %s: %w", name, ErrNoSuchFeed)
 }
 
 func (s *Set) refresh(ctx context.Context, l *list) error {

@@ -22,7 +22,7 @@ func CheckFile(s Spec) error {
 	l := newList(nil, 0, s)
 	c, _, err := l.readFile(true)
 	if err == nil {
-		if err = l.validate(receivedNow(c, nil), false, 0); err != nil {
+		if err = l.validate(receivedNow(c, nil)); err != nil {
 			err = fmt.Errorf("%s: %w", s.File, err)
 		}
 	}
@@ -38,7 +38,7 @@ func (l *list) openFile(dir string, now time.Time) {
 	c, read, err := l.readFile(false)
 	l.st.read = read
 	if err == nil {
-		_, _, err = l.acceptNow(c, nil) // it stores nothing, without a copyPath
+		_, _, err = l.acceptNow(c, read.parts(c)) // it stores nothing, without a copyPath
 	}
 	if dir != "" {
 		l.copyPath = filepath.Join(dir, l.spec.Name+copySuffix)
@@ -62,7 +62,7 @@ func (l *list) openFileCopy(now time.Time) bool {
 	if l.copyPath == "" {
 		return false
 	}
-	h, ranges, confirmed, err := loadCopy(l.copyPath, l.fingerprint)
+	h, read, confirmed, err := loadCopy(l.copyPath, l.fingerprint)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errForeign) {
 			l.set.logger.Warn("the copy of a list cannot be read", "feed", l.spec.Name, "file", l.copyPath, "error", err)
@@ -72,7 +72,7 @@ func (l *list) openFileCopy(now time.Time) bool {
 	if confirmed.After(now) { // the clock was wrong
 		confirmed = time.Time{}
 	}
-	l.st.loaded, l.st.header, l.st.pending = true, h, &ranges
+	l.st.loaded, l.st.header, l.st.pending = true, h, read
 	l.st.stored, l.st.lastSuccess = true, confirmed
 	return true
 }

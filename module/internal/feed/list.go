@@ -18,12 +18,14 @@ import (
 type list struct {
 	set         *Set
 	number      int // index in a Snapshot
+	further     int // the member of the Index that its second part is
 	spec        Spec
 	fingerprint string
 	shareKey    string // see Shared
 	holder      string // the name of this list as the holder of a lease
 	copyPath    string // "" if there is no copy on disk: values need none
 	waitPath    string // the file that stores throttledUntil
+	shrunkPath  string // the file that stores state.shrunk
 
 	turn chan struct{} // a lock that is held while refreshing
 	wake chan struct{} // see signal
@@ -40,9 +42,9 @@ type state struct {
 	loaded   bool
 	header   copyHeader // of the last good list
 	ignored  int
-	first    error          // what is wrong with the first ignored line
-	pending  *iplist.Ranges // the last good list, until a snapshot holds it
-	stored   bool           // the last good list is on disk
+	first    error // what is wrong with the first ignored line
+	pending  *body // the last good list, until a snapshot holds it
+	stored   bool  // the last good list is on disk
 	storeErr error
 	shared   string // the version of the shared copy that is in force here
 	read     readFile
@@ -55,6 +57,10 @@ type state struct {
 	next        time.Time // when the next refresh is due
 
 	throttledUntil time.Time // the publisher asked for no request before
+
+	shrunk    Shrunk  // what was fetched since the last success of a list that lost too much
+	accepted  *Shrunk // the last such list that was believed
+	accepting bool    // an operator believes what the next fetch brings
 }
 
 func newList(set *Set, number int, spec Spec) *list {
@@ -76,10 +82,16 @@ func (l *list) open(dir string) {
 	now := time.Now()
 	switch l.spec.kind() {
 	case KindValues:
-		ranges := iplist.NewRanges(slices.Clone(l.spec.Values))
-		sum, entries := digest(ranges)
-		l.st.loaded, l.st.pending, l.st.lastSuccess = true, &ranges, now
-		l.st.header = copyHeader{lines: len(l.spec.Values), entries: entries, sum: sum, fetched: now}
+		values := &body{ranges: iplist.NewRanges(slices.Clone(l.spec.Values))}
+		for _, asn := range l.spec.ASNValues {
+			values.names = append(values.names, nameOfASN(asn))
+		}
+		values.names = values.names.sorted()
+		sum, entries := digest(values)
+		l.st.loaded, l.st.pending, l.st.lastSuccess = true, values, now
+		l.st.header = copyHeader{
+			lines: len(l.spec.Values) + len(l.spec.ASNValues), entries: entries, sum: sum, fetched: now,
+		}
 	case KindFile:
 		l.openFile(dir, now)
 	case KindPushed:
@@ -91,6 +103,7 @@ func (l *list) open(dir string) {
 		if dir != "" {
 			l.copyPath = filepath.Join(dir, l.spec.Name+copySuffix)
 			l.waitPath = filepath.Join(dir, l.spec.Name+waitSuffix)
+			l.shrunkPath = filepath.Join(dir, l.spec.Name+shrunkSuffix)
 		}
 		l.openCopy(now)
 	}
@@ -101,7 +114,7 @@ func (l *list) openCopy(now time.Time) {
 	if l.copyPath == "" {
 		return
 	}
-	h, ranges, confirmed, err := loadCopy(l.copyPath, l.fingerprint)
+	h, read, confirmed, err := loadCopy(l.copyPath, l.fingerprint)
 	switch {
 	case err == nil:
 		if confirmed.After(now) { // the clock was wrong: refresh now instead of waiting for that time
@@ -109,8 +122,9 @@ func (l *list) openCopy(now time.Time) {
 		} else if due := confirmed.Add(l.jitteredRefresh()); due.After(l.st.next) {
 			l.st.next = due
 		}
-		l.st.loaded, l.st.header, l.st.pending = true, h, &ranges
+		l.st.loaded, l.st.header, l.st.pending = true, h, read
 		l.st.stored, l.st.lastSuccess = true, confirmed
+		l.loadShrunk(now)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errForeign):
 	default:
 		l.set.logger.Warn("the copy of a list cannot be read; the list is fetched anew",
@@ -177,11 +191,12 @@ type received struct {
 	lines     int       // in the source
 	fetched   time.Time // when it was new
 	confirmed time.Time // when its source has last confirmed it
+	direct    bool      // it comes from the source itself, and from no other instance
 }
 
 func receivedNow(c *content, parts []validators) received {
 	now := time.Now()
-	return received{content: c, parts: parts, lines: c.Lines, fetched: now, confirmed: now}
+	return received{content: c, parts: parts, lines: c.Lines, fetched: now, confirmed: now, direct: true}
 }
 
 // attempt reads the list again, and returns when its source has confirmed it. A shared copy is taken if
@@ -202,7 +217,7 @@ func (l *list) attempt(ctx context.Context, young time.Duration) (result Result,
 	if err != nil {
 		return classify(err), time.Time{}, err
 	}
-	return l.acceptNow(c, nil)
+	return l.acceptNow(c, read.parts(c))
 }
 
 // fetch reads the list from its publisher.
@@ -236,17 +251,18 @@ func (l *list) confirm(at time.Time) Result {
 	l.mu.Lock()
 	h := l.st.header
 	l.mu.Unlock()
-	return l.storeCopy(&h, l.ranges, ResultUnchanged, at)
+	return l.storeCopy(&h, l.body, ResultUnchanged, at)
 }
 
-// ranges returns the last good list.
-func (l *list) ranges() iplist.Ranges {
+// body returns the last good list.
+func (l *list) body() *body {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.st.pending != nil {
-		return *l.st.pending
+		return l.st.pending
 	}
-	return l.set.Current().Index.Lists()[l.number]
+	current := l.set.Current()
+	return &body{current.Index.Lists()[l.number], current.named.lists[l.number]}
 }
 
 // accept makes c the last good list, to be published by the next
@@ -255,21 +271,28 @@ func (l *list) accept(c received) (Result, error) {
 	l.mu.Lock()
 	loaded, old := l.st.loaded, l.st.header
 	l.mu.Unlock()
-	if err := l.validate(c, loaded, old.lines); err != nil {
+	if err := l.validate(c); err != nil {
 		return classify(err), err
+	}
+	shrank := false
+	if loaded && l.spec.kind() == KindURL {
+		var err error
+		if shrank, err = l.guardSize(c, old.lines); err != nil {
+			return classify(err), err
+		}
 	}
 	h := copyHeader{
 		name: l.spec.Name, source: l.spec.origin(), spec: l.fingerprint,
 		fetched: c.fetched, lines: c.lines, parts: c.parts,
 	}
-	ranges := c.ranges.Ranges()
-	if ranges.Len() > l.spec.MaxEntries {
+	got := &body{c.ranges.Ranges(), c.names.sorted()}
+	if got.size() > l.spec.MaxEntries {
 		return ResultTooLarge, l.spec.tooMany()
 	}
 	if !l.spec.Own {
-		ranges = ranges.Without(reserved)
+		got.ranges = got.ranges.Without(reserved)
 	}
-	h.sum, h.entries = digest(ranges)
+	h.sum, h.entries = digest(got)
 	if h.entries == 0 && !l.spec.AllowEmpty {
 		return ResultEmpty, refuse(ResultEmpty, "the list holds reserved addresses only")
 	}
@@ -277,7 +300,10 @@ func (l *list) accept(c received) (Result, error) {
 	if loaded && old.sum == h.sum {
 		result, h.fetched = ResultUnchanged, old.fetched
 	}
-	result = l.storeCopy(&h, func() iplist.Ranges { return ranges }, result, c.confirmed)
+	result = l.storeCopy(&h, func() *body { return got }, result, c.confirmed)
+	if shrank {
+		l.logShrunk(old.lines, h.lines)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.st.loaded, l.st.header, l.st.ignored, l.st.first = true, h, c.Wrong, c.FirstWrong
@@ -287,7 +313,7 @@ func (l *list) accept(c received) (Result, error) {
 			"ignored", c.Wrong, "first_ignored", c.FirstWrong)
 	}
 	if !loaded || old.sum != h.sum {
-		l.st.pending, l.st.shared = &ranges, ""
+		l.st.pending, l.st.shared = got, ""
 		l.set.logger.Info("list in force",
 			"feed", l.spec.Name, "entries", h.entries, "lines", h.lines,
 			"ignored", c.Wrong, "first_ignored", c.FirstWrong)
@@ -298,13 +324,13 @@ func (l *list) accept(c received) (Result, error) {
 // storeCopy writes the list that h describes to disk, confirmed at the given time. An unchanged list is written
 // again only if its copy was removed, damaged or replaced. It returns the given result, or
 // ResultNotStored if writing fails.
-func (l *list) storeCopy(h *copyHeader, ranges func() iplist.Ranges, result Result, at time.Time) Result {
+func (l *list) storeCopy(h *copyHeader, content func() *body, result Result, at time.Time) Result {
 	if l.copyPath == "" || !l.set.writes.Load() {
 		return result
 	}
 	var err error
 	if result != ResultUnchanged || !confirmCopy(l.copyPath, h, at) {
-		err = saveCopy(l.copyPath, h, ranges(), at)
+		err = saveCopy(l.copyPath, h, content(), at)
 	}
 	if l.recordStored(err); err != nil {
 		return ResultNotStored

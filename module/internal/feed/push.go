@@ -1,10 +1,10 @@
 package feed
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -33,6 +33,10 @@ const (
 
 // ErrPushed means that a list is pushed, so that only its source can refresh it.
 var ErrPushed = errors.New("the list is pushed")
+
+// ErrLeftOut is wrapped by what a source says of an entry that it leaves out: it counts as a wrong
+// entry, and the others are pushed.
+var ErrLeftOut = errors.New("the entry is left out")
 
 // pushed is the state that only pushed lists have.
 type pushed struct {
@@ -64,13 +68,8 @@ func (s *Set) Push(name string, c Changes) (shown <-chan struct{}, err error) {
 			}
 		}
 	})
-	without := slices.Clone(c.Deleted)
-	for i := range added.v4 {
-		without = append(without, added.v4[i].id())
-	}
-	for i := range added.v6 {
-		without = append(without, added.v6[i].id())
-	}
+	rejected.note(c.LeftOut, c.FirstLeftOut)
+	without := append(added.ids(), c.Deleted...)
 	slices.Sort(without)
 	p := l.pushed
 	p.mu.Lock()
@@ -93,6 +92,7 @@ func (s *Set) Replace(name string, all iter.Seq2[Entry, error]) (shown <-chan st
 	if rejected.err != nil {
 		return nil, fmt.Errorf("pushing %s: %w", name, rejected.err)
 	}
+	rejected.all = true
 	p := l.pushed
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,13 +104,7 @@ func (s *Set) Replace(name string, all iter.Seq2[Entry, error]) (shown <-chan st
 		return l.replace(set, rejected, nil)
 	}
 	p.shrunk = max(after, 1)
-	ids := make([]uint64, 0, after)
-	for i := range set.v4 {
-		ids = append(ids, set.v4[i].id())
-	}
-	for i := range set.v6 {
-		ids = append(ids, set.v6[i].id())
-	}
+	ids := set.ids()
 	slices.Sort(ids)
 	return l.replace(p.entries.changed(ids, &set), rejected, refuse(ResultShrunk,
 		"the list shrank from %d entries to %d; what it lacks stays until another set says the same", before, after))
@@ -138,6 +132,20 @@ func (s *Set) PushFailed(name string, why error) error {
 	return nil
 }
 
+// PartSizes returns the number of entries of each part of a pushed list.
+func (s *Set) PartSizes(name string) ([]PartSize, error) {
+	l, err := s.pushedList(name)
+	if err != nil {
+		return nil, err
+	}
+	l.pushed.mu.Lock()
+	all := l.pushed.entries // immutable
+	l.pushed.mu.Unlock()
+	all, _ = all.current(time.Now())
+	sizes := all.sizes()
+	return sizes[:l.spec.Parts], nil
+}
+
 func (s *Set) pushedList(name string) (*list, error) {
 	i := slices.IndexFunc(s.lists, func(l *list) bool { return l.spec.Name == name && l.pushed != nil })
 	if i < 0 {
@@ -154,62 +162,81 @@ func (s *Set) pushedList(name string) (*list, error) {
 // rejected counts the entries of a push that were left out.
 type rejected struct {
 	wrong int
+	over  int // of them, those that had no place
 	first error
 	err   error // of the iterator: the push is void
+	all   bool  // the push has all entries of the list
 }
 
 // pack validates entries and returns them in the form in which they are stored.
 func (l *list) pack(all iter.Seq2[Entry, error]) (e entries, r rejected) {
+	most := l.spec.MaxEntries
 	for n, err := range all {
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrLeftOut) {
 			return entries{}, rejected{err: err}
 		}
-		if e.count() >= l.spec.MaxEntries {
-			r.note(fmt.Errorf("more than %d entries", l.spec.MaxEntries))
-			continue
+		if err == nil {
+			n, err = l.normal(n)
 		}
-		if n.Prefix, err = l.normal(n); err != nil {
-			r.note(err)
+		if err != nil {
+			r.note(1, err)
 			continue
 		}
 		e.add(n)
+		if e.count() > most+most/8 { // not for each one: the highest parts may come first
+			l.trim(&e, &r)
+		}
 	}
 	e.sort()
+	l.trim(&e, &r)
 	return e, r
 }
 
-func (r *rejected) note(err error) {
-	if r.wrong++; r.first == nil {
+// trim removes the entries for which the list has no place.
+func (l *list) trim(e *entries, r *rejected) {
+	if over := e.trim(l.spec.MaxEntries); over > 0 {
+		r.note(over, fmt.Errorf("more than %d entries", l.spec.MaxEntries))
+		r.over += over
+	}
+}
+
+func (r *rejected) note(n int, err error) {
+	if r.wrong += n; r.first == nil {
 		r.first = err
 	}
 }
 
-// normal returns the prefix of an entry, masked and unmapped, or an error if the entry is wrong.
-func (l *list) normal(e Entry) (netip.Prefix, error) {
-	p := address.Listed(e.Prefix)
-	switch {
-	case e.ID > maxID:
-		return p, fmt.Errorf("the ID %d is too large", e.ID)
-	case !p.IsValid():
-		return p, fmt.Errorf("the entry %d names no addresses", e.ID)
-	case !l.spec.Own && address.TooWide(p):
-		return p, fmt.Errorf("%s is too much of the Internet", p)
+// normal returns an entry with its prefix masked and unmapped, or an error if the entry is wrong.
+func (l *list) normal(e Entry) (Entry, error) {
+	var named int
+	for _, set := range []bool{e.Prefix.IsValid(), e.ASN != 0, e.Country != [2]byte{}} {
+		if set {
+			named++
+		}
 	}
-	return p, nil
+	e.Prefix = address.Listed(e.Prefix)
+	switch {
+	case int(e.Part) >= l.spec.Parts:
+		return e, fmt.Errorf("the list has no part %d", e.Part)
+	case e.ID > maxID:
+		return e, fmt.Errorf("the ID %d is too large", e.ID)
+	case named == 0:
+		return e, fmt.Errorf("the entry %d names no addresses", e.ID)
+	case named > 1:
+		return e, fmt.Errorf("the entry %d names more than one thing", e.ID)
+	case e.Country != [2]byte{} && nameOfCountry(string(e.Country[:])) == 0:
+		return e, fmt.Errorf("the entry %d names the country %q, which is not of the form US", e.ID, e.Country[:])
+	case e.Prefix.IsValid() && !l.spec.Own && address.TooWide(e.Prefix):
+		return e, fmt.Errorf("%s is too much of the Internet", e.Prefix)
+	}
+	return e, nil
 }
 
 // replace replaces the entries of the list. failure is why the push is incomplete, or nil. The
 // caller holds the lock of l.pushed.
 func (l *list) replace(all entries, r rejected, failure error) (shown <-chan struct{}, err error) {
 	p := l.pushed
-	if over := all.count() - l.spec.MaxEntries; over > 0 {
-		r.wrong += over
-		if r.first == nil {
-			r.first = fmt.Errorf("more than %d entries", l.spec.MaxEntries)
-		}
-		v6 := min(over, len(all.v6)) // those with the highest IDs are the newest
-		all.v6, all.v4 = all.v6[:len(all.v6)-v6], all.v4[:len(all.v4)-(over-v6)]
-	}
+	l.trim(&all, &r)
 	p.entries, p.loaded, p.dirty, p.unsaved, p.changed = all, true, true, true, time.Now()
 	shown = l.set.builder.request()
 	l.signal()
@@ -218,8 +245,8 @@ func (l *list) replace(all entries, r rejected, failure error) (shown <-chan str
 
 // recordPush records the result of a push. The caller holds the lock of l.pushed.
 func (l *list) recordPush(r rejected, result Result, failure error) error {
-	if failure == nil && r.wrong > 0 && l.pushed.entries.count() >= l.spec.MaxEntries {
-		failure = refuse(ResultTooLarge, "%d entries had no place: %w", r.wrong, r.first)
+	if failure == nil && r.over > 0 {
+		failure = refuse(ResultTooLarge, "%d entries had no place: more than %d entries", r.over, l.spec.MaxEntries)
 	}
 	if failure != nil {
 		result = classify(failure)
@@ -227,9 +254,10 @@ func (l *list) recordPush(r rejected, result Result, failure error) error {
 	l.mu.Lock()
 	l.st.lastAttempt, l.st.loaded = time.Now(), true
 	l.st.header.lines = l.pushed.entries.count()
-	if result != ResultUnchanged {
-		l.st.ignored, l.st.first = r.wrong, r.first
+	if r.all {
+		l.st.ignored, l.st.first = 0, nil
 	}
+	l.st.ignored, l.st.first = l.st.ignored+r.wrong, cmp.Or(l.st.first, r.first)
 	l.mu.Unlock()
 	l.recordAttempt(result, failure, time.Now())
 	l.set.observe(l.spec.Name, result)

@@ -217,11 +217,11 @@ func TestPushedEntriesEnd(t *testing.T) {
 		s.Start()
 		now := time.Now()
 		shown, err := s.Push("stream", Changes{Added: []Entry{
-			{1, netip.MustParsePrefix("198.51.100.1/32"), now.Add(time.Minute)},
-			{2, netip.MustParsePrefix("198.51.100.2/32"), now.Add(time.Hour)},
-			{3, netip.MustParsePrefix("2001:db8::/64"), now.Add(time.Minute)},
-			{4, netip.MustParsePrefix("198.51.100.4/32"), time.Time{}},
-			{5, netip.MustParsePrefix("198.51.100.5/32"), now.Add(-time.Second)},
+			{ID: 1, Prefix: netip.MustParsePrefix("198.51.100.1/32"), Until: now.Add(time.Minute)},
+			{ID: 2, Prefix: netip.MustParsePrefix("198.51.100.2/32"), Until: now.Add(time.Hour)},
+			{ID: 3, Prefix: netip.MustParsePrefix("2001:db8::/64"), Until: now.Add(time.Minute)},
+			{ID: 4, Prefix: netip.MustParsePrefix("198.51.100.4/32")},
+			{ID: 5, Prefix: netip.MustParsePrefix("198.51.100.5/32"), Until: now.Add(-time.Second)},
 		}})
 		if err != nil {
 			t.Fatal(err)
@@ -326,7 +326,7 @@ func BenchmarkPushMillion(b *testing.B) {
 	million := func(yield func(Entry, error) bool) {
 		for i := range uint64(n) {
 			addr := uint32(0x0b00_0000 + i*197)
-			e := Entry{i, netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(addr >> 24), byte(addr >> 16), byte(addr >> 8), byte(addr)}), 32), time.Time{}}
+			e := Entry{ID: i, Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(addr >> 24), byte(addr >> 16), byte(addr >> 8), byte(addr)}), 32)}
 			if !yield(e, nil) {
 				return
 			}

@@ -19,8 +19,9 @@ import (
 )
 
 // The copy of a pushed list has the same header as other copies, and then one entry a line: the
-// CIDR, the ID, and when the entry expires, in seconds since 1970, or "-". The checksum is in the
-// last line, since the list is written in one pass.
+// CIDR, such as 192.0.2.0/24, the ASN, such as AS64500, or the country, such as US; the ID; when the
+// entry expires, in seconds since 1970, or "-"; and its part, unless that is the first. The checksum
+// is in the last line, since the list is written in one pass.
 const (
 	pushedSuffix = ".pushed"
 	sumPrefix    = "# sum: "
@@ -59,14 +60,8 @@ func writePushed(w io.Writer, h *copyHeader, all *entries) error {
 		return err
 	}
 	var line []byte
-	for i := range all.v4 {
-		line = appendEntry(line[:0], all.v4[i].entry())
-		if _, err := out.Write(line); err != nil {
-			return err
-		}
-	}
-	for i := range all.v6 {
-		line = appendEntry(line[:0], all.v6[i].entry())
+	for e := range all.all() {
+		line = appendEntry(line[:0], e)
 		if _, err := out.Write(line); err != nil {
 			return err
 		}
@@ -79,25 +74,49 @@ func writePushed(w io.Writer, h *copyHeader, all *entries) error {
 }
 
 func appendEntry(b []byte, e Entry) []byte {
-	b = append(e.Prefix.AppendTo(b), ' ')
+	switch {
+	case e.ASN != 0:
+		b = nameOfASN(e.ASN).appendTo(b)
+	case e.Country != [2]byte{}:
+		b = append(b, e.Country[:]...)
+	default:
+		b = e.Prefix.AppendTo(b)
+	}
+	b = append(b, ' ')
 	b = append(strconv.AppendUint(b, e.ID, 10), ' ')
 	if e.Until.IsZero() {
-		return append(b, "-\n"...)
+		b = append(b, '-')
+	} else {
+		b = strconv.AppendInt(b, e.Until.Unix(), 10)
 	}
-	return append(strconv.AppendInt(b, e.Until.Unix(), 10), '\n')
+	if e.Part != 0 {
+		b = strconv.AppendUint(append(b, ' '), uint64(e.Part), 10)
+	}
+	return append(b, '\n')
 }
 
 func parseEntry(line []byte) (e Entry, ok bool) {
 	fields := bytes.Fields(line)
-	if len(fields) != 3 {
+	if len(fields) != 3 && len(fields) != 4 {
 		return e, false
 	}
 	if e.Prefix, ok = listformat.ParsePrefix(fields[0]); !ok {
-		return e, false
+		n := parseName(string(fields[0]))
+		if n == 0 {
+			return e, false
+		}
+		e.ASN, e.Country = n.parts()
 	}
 	var err error
-	if e.ID, err = strconv.ParseUint(string(fields[1]), 10, 56); err != nil {
+	if e.ID, err = strconv.ParseUint(string(fields[1]), 10, 48); err != nil {
 		return e, false
+	}
+	if len(fields) == 4 {
+		part, err := strconv.ParseUint(string(fields[3]), 10, 8)
+		if err != nil {
+			return e, false
+		}
+		e.Part = uint8(part)
 	}
 	if string(fields[2]) != "-" {
 		until, err := strconv.ParseUint(string(fields[2]), 10, 32)
@@ -117,7 +136,7 @@ func (l *list) openPushed() {
 	if l.copyPath == "" {
 		return
 	}
-	all, h, confirmed, err := loadPushed(l.copyPath, l.fingerprint, l.spec.MaxEntries)
+	all, h, confirmed, err := loadPushed(l.copyPath, l.fingerprint, l.spec.MaxEntries, l.spec.Parts)
 	switch {
 	case err == nil:
 		if confirmed.After(time.Now()) {
@@ -135,20 +154,20 @@ func (l *list) openPushed() {
 // loadPushed reads the copy at path, if it belongs to the spec with the given fingerprint. written
 // is when it was written.
 func loadPushed(
-	path, fingerprint string, most int,
+	path, fingerprint string, most, parts int,
 ) (all entries, h copyHeader, written time.Time, err error) {
 	f, info, err := regularfile.Open(path, maxCopy)
 	if err != nil {
 		return all, h, written, err
 	}
 	defer f.Close()
-	if all, h, err = readPushed(f, most); err == nil && h.spec != fingerprint {
+	if all, h, err = readPushed(f, most, parts); err == nil && h.spec != fingerprint {
 		err = errForeign
 	}
 	return all, h, info.ModTime(), err
 }
 
-func readPushed(r io.Reader, most int) (all entries, h copyHeader, err error) {
+func readPushed(r io.Reader, most, parts int) (all entries, h copyHeader, err error) {
 	sum := sha256.New()
 	in := bufio.NewReaderSize(r, listformat.MaxLine)
 	if h, err = parseCopyHeader(in); err != nil {
@@ -160,6 +179,8 @@ func readPushed(r io.Reader, most int) (all entries, h copyHeader, err error) {
 		switch e, ok := parseEntry(line); {
 		case complete:
 			return fmt.Errorf("%w: it goes on after its end", errDamaged)
+		case ok && int(e.Part) >= parts:
+			return fmt.Errorf("%w: line %d is of a part that the list has not", errDamaged, number)
 		case ok && all.count() < most:
 			sum.Write(line)
 			sum.Write([]byte("\n"))

@@ -25,8 +25,8 @@ func TestPushedListComesBack(t *testing.T) {
 	}
 	s.Start()
 	if _, err := s.Push("stream", Changes{Added: []Entry{
-		{1, netip.MustParsePrefix("198.51.100.1/32"), until}, {2, netip.MustParsePrefix("198.51.100.1/32"), time.Time{}},
-		entry(3, "2001:db8::/64"), {4, netip.MustParsePrefix("198.51.100.4/32"), time.Now().Add(-time.Hour)},
+		{ID: 1, Prefix: netip.MustParsePrefix("198.51.100.1/32"), Until: until}, {ID: 2, Prefix: netip.MustParsePrefix("198.51.100.1/32")},
+		entry(3, "2001:db8::/64"), {ID: 4, Prefix: netip.MustParsePrefix("198.51.100.4/32"), Until: time.Now().Add(-time.Hour)},
 	}}); err != nil {
 		t.Fatal(err)
 	}
@@ -56,12 +56,12 @@ func TestPushedListComesBack(t *testing.T) {
 		t.Errorf("the copy cannot be searched by hand: %v\n%s", err, text)
 	}
 	for cut := range text {
-		if _, _, err := readPushed(bytes.NewReader(text[:cut]), 10); err == nil && cut < len(text)-1 {
+		if _, _, err := readPushed(bytes.NewReader(text[:cut]), 10, 1); err == nil && cut < len(text)-1 {
 			t.Errorf("cut off after %d of %d bytes it is read", cut, len(text))
 		}
 		flipped := bytes.Clone(text)
 		flipped[cut] ^= 1
-		if _, _, err := readPushed(bytes.NewReader(flipped), 10); err == nil {
+		if _, _, err := readPushed(bytes.NewReader(flipped), 10, 1); err == nil {
 			t.Errorf("with byte %d changed it is read", cut)
 		}
 	}
@@ -83,7 +83,7 @@ func TestPushedListIsSavedInTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(savePause + time.Second)
-		if _, _, _, err := loadPushed(filepath.Join(dir, "stream.pushed"), s.lists[0].fingerprint, 10); err != nil {
+		if _, _, _, err := loadPushed(filepath.Join(dir, "stream.pushed"), s.lists[0].fingerprint, 10, 1); err != nil {
 			t.Error(err)
 		}
 	})
@@ -94,15 +94,17 @@ func FuzzReadPushed(f *testing.F) {
 	var text bytes.Buffer
 	some := entries{}
 	some.add(entry(1, "198.51.100.1/32"))
-	some.add(Entry{2, netip.MustParsePrefix("2001:db8::/64"), time.Unix(2e9, 0)})
-	h := copyHeader{name: "stream", source: "stream.example.org", spec: "x", fetched: time.Unix(1e9, 0), lines: 2, entries: 2, sum: laterSum}
+	some.add(Entry{ID: 2, Prefix: netip.MustParsePrefix("2001:db8::/64"), Until: time.Unix(2e9, 0)})
+	some.add(asn(3, 64500))
+	some.add(country(4, "AS"))
+	h := copyHeader{name: "stream", source: "stream.example.org", spec: "x", fetched: time.Unix(1e9, 0), lines: 4, entries: 4, sum: laterSum}
 	if err := writePushed(&text, &h, &some); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(text.Bytes())
 	f.Add([]byte(copyTitle + "\n# sha256: \n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		read, h, err := readPushed(bytes.NewReader(b), 100)
+		read, h, err := readPushed(bytes.NewReader(b), 100, 4)
 		if err != nil {
 			return
 		}
@@ -111,7 +113,7 @@ func FuzzReadPushed(f *testing.F) {
 			t.Fatal(err)
 		}
 		h.entries = read.count()
-		if back, _, err := readPushed(&again, 100); err != nil || !cmp.Equal(read, back, cmp.AllowUnexported(entries{}, entry4{}, entry6{})) {
+		if back, _, err := readPushed(&again, 100, 4); err != nil || !cmp.Equal(read, back, cmp.AllowUnexported(entries{}, entry4{}, entry6{}, entryName{})) {
 			t.Errorf("read again: %v", err)
 		}
 	})

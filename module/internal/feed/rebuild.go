@@ -77,21 +77,26 @@ func (s *Set) rebuildAt(now time.Time) {
 	start := time.Now()
 	current := s.Current()
 	ranges, states := current.Index.Lists(), slices.Clone(current.Lists)
-	taken := make([]*iplist.Ranges, len(s.lists))
+	named := slices.Clone(current.named.lists)
+	taken := make([]*body, len(s.lists))
 	for i, l := range s.lists {
 		if l.pushed != nil {
-			l.publishPushed(now, &ranges[i], &states[i])
+			l.publishPushed(now, ranges, named, &states[i])
 			continue
 		}
 		l.mu.Lock()
 		if taken[i] = l.st.pending; taken[i] != nil {
-			ranges[i] = *taken[i]
+			ranges[i], named[i] = taken[i].ranges, taken[i].names
 			states[i] = ListState{Name: l.spec.Name, Loaded: true, Entries: l.st.header.entries,
 				Content: l.st.header.content(), Fetched: l.st.header.fetched}
 		}
 		l.mu.Unlock()
 	}
-	s.current.Store(&Snapshot{Index: iplist.Build(ranges), Lists: states})
+	next := &Snapshot{Index: iplist.Build(ranges), Lists: states, named: current.named, parts: current.parts}
+	if !slices.EqualFunc(named, current.named.lists, slices.Equal) {
+		next.named = indexNames(named)
+	}
+	s.current.Store(next)
 	for i, l := range s.lists {
 		if l.pushed != nil {
 			l.pushed.published(time.Now(), time.Since(start))
@@ -105,18 +110,24 @@ func (s *Set) rebuildAt(now time.Time) {
 	}
 }
 
-// publishPushed updates a pushed list's part of a snapshot, if the list has changed.
-func (l *list) publishPushed(now time.Time, ranges *iplist.Ranges, state *ListState) {
+// publishPushed updates a pushed list's members of a snapshot, if the list has changed.
+func (l *list) publishPushed(now time.Time, ranges []iplist.Ranges, named []names, state *ListState) {
 	all, changed, different := l.pushed.unpublished(now)
 	if !different {
 		return
 	}
-	*ranges = all.ranges()
-	if !l.spec.Own {
-		*ranges = ranges.Without(reserved)
-	}
 	*state = ListState{Name: l.spec.Name, Loaded: true, Fetched: changed}
-	for range ranges.Prefixes() {
-		state.Entries++
+	for part, addresses := range all.ranges(l.spec.Parts) {
+		if !l.spec.Own {
+			addresses = addresses.Without(reserved)
+		}
+		ranges[l.member(part)] = addresses
+		for range addresses.Prefixes() {
+			state.Entries++
+		}
+	}
+	for part, other := range all.names(l.spec.Parts) {
+		named[l.member(part)] = other
+		state.Entries += len(other)
 	}
 }

@@ -73,6 +73,9 @@ func refuse(r Result, format string, args ...any) error {
 	return &failure{result: r, err: fmt.Errorf(format, args...)}
 }
 
+// ResultOf returns the result that an error of a refresh or a push counts as.
+func ResultOf(err error) Result { return classify(err) }
+
 // classify returns the result that an error counts as.
 func classify(err error) Result {
 	var f *failure

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
@@ -54,8 +55,8 @@ func (l *list) sharedText(shared string) (version string, text []byte) {
 	if version = shortDigest(header); version == shared {
 		return version, nil
 	}
-	ranges := l.ranges()
-	for p := range ranges.Prefixes() {
+	shares := l.body()
+	for p := range shares.ranges.Prefixes() {
 		if address.TooWide(p) { // neighbours in the source that are one prefix here
 			return "", nil
 		}
@@ -64,7 +65,7 @@ func (l *list) sharedText(shared string) (version string, text []byte) {
 		if _, err := w.Write(header); err != nil {
 			return err
 		}
-		_, err := writeBody(w, ranges)
+		_, err := shares.write(w)
 		return err
 	})
 	if text == nil {
@@ -87,10 +88,7 @@ func (l *list) readShared(text []byte) (received, error) {
 	}
 	sum := sha256.New()
 	c := l.spec.newContent()
-	var format listformat.Format
-	if err := format.Complete(); err != nil {
-		return received{}, err
-	}
+	format := listformat.Format{Encoding: listformat.Text}
 	if err := c.Read(io.TeeReader(in, sum), format, listformat.Options{Strict: true}); err != nil {
 		return received{}, fmt.Errorf("%w: %w", errDamaged, err)
 	}
@@ -106,6 +104,7 @@ func (l *list) readShared(text []byte) (received, error) {
 			h.parts[i] = validators{}
 		}
 	}
+	h.believeDates(time.Now())
 	return received{content: c, parts: h.parts, lines: h.lines, fetched: h.fetched}, nil
 }
 

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -28,7 +29,11 @@ const (
 	KindPushed Kind = "pushed"
 )
 
-const minRefresh = time.Minute
+const (
+	minRefresh   = time.Minute
+	maxConfirm   = 100
+	ageRefreshes = 10 // see Spec.MaxAge
+)
 
 var validName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
 
@@ -45,7 +50,7 @@ func (s Spec) complete() (Spec, error) {
 			s.Name)
 	}
 	sources := 0
-	for _, set := range []bool{len(s.URLs) > 0, s.File != "", s.Values != nil, s.Pushed != ""} {
+	for _, set := range []bool{len(s.URLs) > 0, s.File != "", s.Values != nil || s.ASNValues != nil, s.Pushed != ""} {
 		if set {
 			sources++
 		}
@@ -73,7 +78,7 @@ func (s Spec) complete() (Spec, error) {
 	if err := s.completeBounds(); err != nil {
 		return s, fmt.Errorf("list %s: %w", s.Name, err)
 	}
-	s.Own = s.Own || s.Values != nil
+	s.Own = s.Own || s.Values != nil || s.ASNValues != nil
 	if err := s.Format.Complete(); err != nil {
 		return s, fmt.Errorf("list %s: %w", s.Name, err)
 	}
@@ -91,8 +96,17 @@ func (s *Spec) completeBounds() error {
 	if s.MaxEntries == 0 {
 		s.MaxEntries = DefaultMaxEntries
 	}
+	if s.Parts == 0 {
+		s.Parts = 1
+	}
 	if s.MaxShrink == nil {
 		s.MaxShrink = new(DefaultMaxShrink)
+	}
+	if s.Confirm == nil {
+		s.Confirm = new(DefaultConfirm)
+	}
+	if s.MaxAge == 0 && len(s.URLs) > 0 {
+		s.MaxAge = max(DefaultMaxAge, ageRefreshes*s.Refresh)
 	}
 	switch {
 	case s.Timeout < 0:
@@ -101,8 +115,14 @@ func (s *Spec) completeBounds() error {
 		return fmt.Errorf("maximum of %d entries: use a positive number", s.MaxEntries)
 	case s.MaxBytes < 0:
 		return fmt.Errorf("maximum size %d: use a positive number of bytes", s.MaxBytes)
+	case s.Parts < 0 || s.Parts > MaxParts:
+		return fmt.Errorf("%d parts: use 1 to %d", s.Parts, MaxParts)
 	case !(*s.MaxShrink >= 0 && *s.MaxShrink <= 1):
 		return fmt.Errorf("maximum shrink %v: use a share from 0 to 1", *s.MaxShrink)
+	case *s.Confirm != 0 && (*s.Confirm < 2 || *s.Confirm > maxConfirm):
+		return fmt.Errorf("confirm %d: use 2 to %d fetches, or 0 to believe no list that shrank", *s.Confirm, maxConfirm)
+	case s.MaxAge < 0:
+		return fmt.Errorf("maximum age %s: use a positive duration", s.MaxAge)
 	}
 	return nil
 }
@@ -165,13 +185,17 @@ func (s *Spec) fingerprint() string {
 			urls[i] = u.String()
 		}
 	}
+	format := s.Format
+	format.Encoding = cmp.Or(format.Encoding, listformat.Text) // as older versions had it
 	text, err := json.Marshal(struct {
 		URLs   []string
 		File   string
 		Own    bool
 		Format listformat.Format
 		Pushed string `json:",omitempty"` // so that fetched lists have the fingerprint of older versions
-	}{urls, s.File, s.Own, s.Format, s.Pushed})
+		Filter string `json:",omitempty"` // likewise
+		ASNs   bool   `json:",omitempty"` // likewise
+	}{urls, s.File, s.Own, format, s.Pushed, s.Filter, s.ASNs})
 	if err != nil {
 		panic(err) // strings, a bool and a number: cannot happen
 	}

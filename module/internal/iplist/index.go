@@ -52,17 +52,21 @@ func (x *Index) Lookup(addr netip.Addr) uint32 {
 	if x == nil {
 		return 0
 	}
+	return lookup(&x.v4, &x.v6, addr)
+}
+
+func lookup(v4 *table4, v6 *table6, addr netip.Addr) uint32 {
 	if addr.Is4() {
-		return x.v4.lookup(number4(addr))
+		return v4.lookup(number4(addr))
 	}
 	n := number6(addr)
 	if n.hi == 0 && n.lo>>32 == 0xffff {
-		return x.v4.lookup(uint32(n.lo))
+		return v4.lookup(uint32(n.lo))
 	}
 	if !addr.IsValid() {
 		return 0
 	}
-	return x.v6.lookup(n)
+	return v6.lookup(n)
 }
 
 // Members returns the numbers of the lists in a set, ascending. The slice is shared

@@ -49,6 +49,13 @@ type Overrides interface {
 	Lookup(addr netip.Addr) (banned, exempt bool)
 }
 
+// Databases are databases on this machine, such as of countries and autonomous systems. They are
+// asked about every address before anything else.
+type Databases interface {
+	// Facts returns what they say of addr. It must neither lock nor allocate.
+	Facts(addr netip.Addr) reputation.Facts
+}
+
 // Memory stores records of subjects. Get must not lock.
 type Memory interface {
 	// Get writes a record to into, which becomes empty if there is none. It may miss a record that
@@ -144,6 +151,7 @@ type Config struct {
 	Lists     Lists
 	Meanings  []List
 	Overrides Overrides
+	Databases Databases
 	Memory    Memory
 	Shared    Shared
 	Providers []Provider
@@ -205,6 +213,9 @@ func New(c Config) (*Engine, error) {
 	if c.Overrides == nil {
 		c.Overrides = noOverrides{}
 	}
+	if c.Databases == nil {
+		c.Databases = noDatabases{}
+	}
 	if c.Tracer == nil {
 		c.Tracer = noTracer{}
 	}
@@ -262,13 +273,8 @@ func (e *Engine) Busy() bool { return e.calls.count.Load() > 0 }
 // never answered about addr, Lookup waits for it until wait has passed or ctx ends. The call then
 // continues in the background, and the next request gets its answer.
 func (e *Engine) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration) reputation.Verdict {
-	match := e.match(addr)
-	if v, decided := e.override(addr, match); decided {
-		e.Observer.CountLookup(v.Origin)
-		return v
-	}
-	if len(e.sources) == 0 {
-		v := match.verdict
+	l := e.local(addr)
+	if v, decided := e.decided(&l); decided {
 		e.Observer.CountLookup(v.Origin)
 		return v
 	}
@@ -279,15 +285,15 @@ func (e *Engine) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration
 	switch {
 	case e.load(addr, s, now):
 		origin = reputation.OriginMemory
-	case match.settled:
+	case l.match.settled:
 		origin = reputation.OriginList
 	}
-	due, missing := e.due(addr, match, &s.record, now)
+	due, missing := e.due(&l, &s.record, now)
 	if due == 0 {
 		e.Observer.CountLookup(origin)
-		return e.judge(addr, match, s, now, origin, false)
+		return e.judge(&l, s, now, origin, false)
 	}
-	return e.ask(ctx, addr, match, s, origin, missing, wait)
+	return e.ask(ctx, &l, s, origin, missing, wait)
 }
 
 // load reads the record of addr from the memory, and reports whether it holds an answer or failure
@@ -311,33 +317,12 @@ func (e *Engine) update(key record.Key, change func(*record.Record)) {
 	})
 }
 
-// override returns the verdict on an address that needs no evidence: the operator has decided, or
-// the address is reserved and has no reputation.
-func (e *Engine) override(addr netip.Addr, match *listMatch) (reputation.Verdict, bool) {
-	banned, exempt := e.Overrides.Lookup(addr)
-	switch {
-	case exempt || match.exempt:
-		return exemptVerdict, true
-	case banned:
-		return bannedVerdict, true
-	case match.denied:
-		return deniedVerdict, true
-	case reputation.IsClassE(addr) && len(match.evidence) == 0:
-		return unknownVerdict, true // it stands for a visitor whom no service can know by it
-	case reputation.IsClassE(addr):
-		return match.verdict, true
-	case reputation.IsReserved(addr):
-		return exemptVerdict, true
-	}
-	return reputation.Verdict{}, false
-}
-
-// due returns how many providers have to be asked about addr, and how many of them have never
-// answered.
-func (e *Engine) due(addr netip.Addr, match *listMatch, rec *record.Record, now uint32) (due, missing int) {
+// due returns how many providers have to be asked about an address, and how many of them
+// have never answered.
+func (e *Engine) due(l *local, rec *record.Record, now uint32) (due, missing int) {
 	for i := range e.sources {
 		p := &e.sources[i]
-		if !p.covers.Has(addr) || p.holdsBack(match) {
+		if !p.covers.Has(l.addr) || p.holdsBack(l.match) {
 			continue
 		}
 		a := rec.FindAt(i, p.id)
@@ -355,14 +340,13 @@ func (e *Engine) due(addr netip.Addr, match *listMatch, rec *record.Record, now 
 // ask starts a call if it may be made, waits for it if a provider has never answered, and returns
 // the verdict.
 func (e *Engine) ask(
-	ctx context.Context, addr netip.Addr, match *listMatch, s *scratch, origin reputation.Origin,
-	missing int, wait time.Duration,
+	ctx context.Context, l *local, s *scratch, origin reputation.Origin, missing int, wait time.Duration,
 ) reputation.Verdict {
 	start := time.Now()
-	call, _ := e.startCall(ctx, record.KeyOf(addr), addr, &s.record, false)
+	call, _ := e.startCall(ctx, record.KeyOf(l.addr), l.addr, &s.record, false)
 	if call == nil {
 		e.Observer.CountLookup(origin)
-		return e.judge(addr, match, s, record.Seconds(start), origin, false)
+		return e.judge(l, s, record.Seconds(start), origin, false)
 	}
 	waits := missing > 0 && wait > 0
 	var end func(reputation.Verdict, bool)
@@ -372,7 +356,7 @@ func (e *Engine) ask(
 	done := waits && call.wait(ctx, wait)
 	if done {
 		known := s.record
-		if e.load(addr, s, record.Seconds(time.Now())) {
+		if e.load(l.addr, s, record.Seconds(time.Now())) {
 			origin = call.origin
 		} else {
 			s.record = known // an evicted record is no reason to know less than before
@@ -381,7 +365,7 @@ func (e *Engine) ask(
 	e.Observer.CountLookup(origin)
 	e.Observer.ObserveLookup(origin, time.Since(start))
 	asking := !done || call.askedElsewhere
-	v := e.judge(addr, match, s, record.Seconds(time.Now()), origin, asking)
+	v := e.judge(l, s, record.Seconds(time.Now()), origin, asking)
 	if end != nil {
 		end(v, done)
 	}

@@ -614,29 +614,6 @@ func BenchmarkWarmLookup(b *testing.B) {
 	}
 }
 
-func TestFactsOfDatabasesBeatThoseOfProviders(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := newEngine(t, Config{Providers: []Provider{asked("p", after(0, abusive, nil))}})
-		tor := reputation.Nature{}.With(reputation.NatureTor, true)
-		e.LearnFacts(client, reputation.Facts{ASN: 64999, Nature: tor})
-		if x := e.Explain(client); x.Verdict.Origin != reputation.OriginNone || x.Verdict.Facts.ASN != 64999 {
-			t.Errorf("before anybody is asked: %+v", x.Verdict)
-		}
-		want := reputation.Facts{Country: "NL", ASN: 64999, Nature: tor}
-		if v := e.Lookup(t.Context(), client, time.Second); v.Facts != want || v.Origin != reputation.OriginProvider {
-			t.Errorf("got %+v from %s; want %+v", v.Facts, v.Origin, want)
-		}
-		e.LearnFacts(client, reputation.Facts{Country: "DE"})
-		if v := e.Lookup(t.Context(), client, time.Second); v.Facts.Country != "DE" || v.Facts.ASN != 0 || v.Facts.Nature.Some() {
-			t.Errorf("with a newer database: %+v", v.Facts)
-		}
-		e.Refresh(t.Context(), client)
-		if v := e.Lookup(t.Context(), client, time.Second); v.Facts != (reputation.Facts{Country: "DE", ASN: 64500}) {
-			t.Errorf("asked anew: %+v", v.Facts)
-		}
-	})
-}
-
 func TestNewestFactsOfProvidersWin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		later, newest := abusive, abusive

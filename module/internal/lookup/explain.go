@@ -44,7 +44,7 @@ type ProviderAnswer struct {
 
 // Explain returns the verdict on addr with its inputs. It asks no provider.
 func (e *Engine) Explain(addr netip.Addr) Explanation {
-	match := e.match(addr)
+	l := e.local(addr)
 	x := Explanation{Address: addr, Subject: reputation.Subject(addr), Reserved: reputation.IsReserved(addr)}
 	listing := e.Lists.Current()
 	x.Lists = listing.Members(listing.Lookup(addr))
@@ -58,18 +58,13 @@ func (e *Engine) Explain(addr netip.Addr) Explanation {
 		}
 		for i := range e.sources {
 			known := e.sources[i].unpackAnswer(addr, &s.record)
-			known.HeldBack = e.sources[i].UnlessListed && match.listed()
+			known.HeldBack = e.sources[i].UnlessListed && l.match.listed()
 			x.Answers = append(x.Answers, known)
 		}
 	}
-	v, decided := e.override(addr, match)
-	switch {
-	case decided:
-		x.Verdict = v
-	case len(e.sources) == 0:
-		x.Verdict = match.verdict
-	default:
-		x.Verdict = e.judge(addr, match, &s, record.Seconds(time.Now()), origin, false)
+	var decided bool
+	if x.Verdict, decided = e.decided(&l); !decided {
+		x.Verdict = e.judge(&l, &s, record.Seconds(time.Now()), origin, false)
 	}
 	return x
 }
@@ -95,7 +90,8 @@ func (p *provider) unpackAnswer(addr netip.Addr, rec *record.Record) ProviderAns
 // ends. It asks none when an override decides, when addr is reserved, or when too many calls are
 // running.
 func (e *Engine) Refresh(ctx context.Context, addr netip.Addr) {
-	if _, decided := e.override(addr, e.match(addr)); decided || len(e.sources) == 0 {
+	l := e.local(addr)
+	if _, decided := e.decided(&l); decided {
 		return
 	}
 	for {

@@ -1,7 +1,6 @@
 package lookup
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
@@ -16,18 +15,21 @@ type tally struct {
 	trust                    float64
 }
 
-// judge makes a verdict of the matching lists and the stored answers of the providers. asking means
-// that a call is still running.
+// judge makes a verdict of what is known locally and of the stored answers of the providers. asking
+// means that a call is still running.
 func (e *Engine) judge(
-	addr netip.Addr, match *listMatch, s *scratch, now uint32, origin reputation.Origin, asking bool,
+	l *local, s *scratch, now uint32, origin reputation.Origin, asking bool,
 ) reputation.Verdict {
 	rec := &s.record
+	v := reputation.Verdict{Origin: origin}
+	v.Facts = l.complete(facts(rec))
+	match := l.match.of(v.Facts.Nature)
 	s.evidence = append(s.evidence[:0], match.evidence...)
 	var t tally
 	var trust float64 // of the providers that cover addr and are asked, or have answered
 	for i := range e.sources {
 		p := &e.sources[i]
-		if !p.covers.Has(addr) {
+		if !p.covers.Has(l.addr) {
 			continue // its answer is not missing
 		}
 		a := rec.FindAt(i, p.id)
@@ -41,19 +43,20 @@ func (e *Engine) judge(
 	}
 	expected := match.total + trust
 
-	v := reputation.Verdict{Origin: origin}
-	v.Facts = facts(rec)
-	v.Facts.Nature = match.nature.Merge(v.Facts.Nature)
 	if expected > 0 {
 		v.Coverage = (match.trust + t.trust) / expected
 	}
 	v.Status = t.status(match, asking)
-	if v.Coverage == 0 {
+	v.Reasons = match.verdict.Reasons
+	if v.Coverage == 0 { // then the reasons are labels
 		return v
 	}
 	percent := match.percent
-	v.Reasons, v.Categories = match.verdict.Reasons, match.verdict.Categories
-	if len(s.evidence) > len(match.evidence) {
+	v.Categories = match.verdict.Categories
+	if more := s.evidence[len(match.evidence):]; len(more) > 0 {
+		if isRelay(v.Facts.Nature) {
+			spare(more)
+		}
 		percent, v.Reasons = score.Judge(s.evidence, nil)
 		v.Categories = categoriesOf(s.evidence)
 	}

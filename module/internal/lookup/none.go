@@ -40,6 +40,10 @@ func (noTracer) Start(base, _ context.Context) (context.Context, func(reputation
 }
 func (noTracer) Wait(_, _ context.Context) func(reputation.Verdict, bool) { return nil }
 
+type noDatabases struct{}
+
+func (noDatabases) Facts(netip.Addr) reputation.Facts { return reputation.Facts{} }
+
 type noOverrides struct{}
 
 func (noOverrides) Lookup(netip.Addr) (banned, exempt bool) { return false, false }

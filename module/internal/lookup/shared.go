@@ -150,16 +150,6 @@ func (e *Engine) Recall(ctx context.Context, addr netip.Addr) {
 	_ = e.Shared.Load(ctx, []record.Key{record.KeyOf(addr)}, e.names, e.mergeShared)
 }
 
-// LearnFacts stores the facts that local databases hold about the subject of addr, in place of
-// earlier ones. They take precedence over the facts of providers. It must not be called while a
-// request waits: the memory's writers lock.
-func (e *Engine) LearnFacts(addr netip.Addr, f reputation.Facts) {
-	if e.Memory == nil || reputation.IsReserved(addr) {
-		return
-	}
-	e.update(record.KeyOf(addr), func(rec *record.Record) { rec.SetDatabaseFacts(f) })
-}
-
 // Forget deletes the record of the subject of addr from the memory and from the shared memory, and
 // reports whether there was one. An error means that the shared memory is away. In either case, the
 // caller has to notify the other instances, and each of them has to call ForgetUntil.

@@ -106,9 +106,8 @@ func appendRecord(b []byte, key record.Key, used uint64, r *record.Record) []byt
 
 // Load adds the records of a snapshot to the table and returns how many. It leaves out subjects
 // that are in the table, answers fetched after now or more than 30 days before, answers of other
-// sources than the given ones, if any are given, records without other answers, and the facts of
-// local databases, which are looked up again. A damaged snapshot is loaded up to the damaged block,
-// and an error is returned.
+// sources than the given ones, if any are given, and records without other answers. A damaged
+// snapshot is loaded up to the damaged block, and an error is returned.
 func (t *Table) Load(r io.Reader, now time.Time, sources ...record.SourceID) (int, error) {
 	loaded := 0
 	head := make([]byte, len(magic))
@@ -213,7 +212,6 @@ func (t *Table) loadRecord(l *layout, b []byte, now time.Time, sources []record.
 	if len(sources) > 0 {
 		r.Retain(sources)
 	}
-	r.DropDatabaseFacts()
 	if r.Answers[0].Source != 0 && t.add(key, max(used, newUses), &r) {
 		*loaded++
 	}

@@ -10,7 +10,6 @@ import (
 	"testing/iotest"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // recent returns a record with answers fetched shortly before now.
@@ -307,21 +306,6 @@ func TestSnapshotOfManyAnswers(t *testing.T) {
 	if _, err := into.Load(bytes.NewReader(saved(t, table)), now); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "contents", contents(into), map[record.Key]record.Record{1: want})
-}
-
-// Local databases are asked again after a restart: they may have been replaced.
-func TestLoadLeavesOutDatabases(t *testing.T) {
-	table, into := fixed(2048, 1), fixed(2048, 1)
-	table.Update(1, func(r *record.Record) {
-		r.Learn(record.Answer{Source: 1, Fetched: record.Seconds(now)}, reputation.Facts{Country: "NL"})
-		r.SetDatabaseFacts(reputation.Facts{ASN: 64500, Nature: reputation.Nature{}.With(reputation.NatureVPN, true)})
-	})
-	if _, err := into.Load(bytes.NewReader(saved(t, table)), now); err != nil {
-		t.Fatal(err)
-	}
-	var want record.Record
-	want.Learn(record.Answer{Source: 1, Fetched: record.Seconds(now)}, reputation.Facts{Country: "NL"})
 	equal(t, "contents", contents(into), map[record.Key]record.Record{1: want})
 }
 

@@ -51,7 +51,8 @@ type Budget struct {
 	// fixed one.
 	breaker     *gobreaker.TwoStepCircuitBreaker[struct{}]
 	opened      pause
-	consecutive int // The library's own count drops failures after a minute.
+	consecutive int       // The library's own count drops failures after a minute.
+	answered    time.Time // when the last call ended that the service has answered
 
 	throttled pauses
 	refused   pauses
@@ -186,8 +187,7 @@ func (b *Budget) record(done func(error), key uint64, err error, began, now time
 	case errors.Is(err, errNoEvidence) || noRequestMade(err):
 		done(errNoEvidence)
 	case result.Answered():
-		b.consecutive = 0
-		b.lastError = ""
+		b.consecutive, b.answered, b.lastError = 0, now, ""
 		b.throttled.reset(key, began)
 		b.refused.reset(key, began)
 		done(nil)

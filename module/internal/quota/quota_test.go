@@ -251,7 +251,7 @@ func TestStatus(t *testing.T) {
 		k := New("a", new(service), Terms{Windows: []Window{{5, Minute}, {9, Month}}}, NewBudget(), memory(), quiet())
 		ask(k)
 		want := Status{
-			Name: "a", Up: true, Breaker: "closed", Concurrency: DefaultConcurrency,
+			Name: "a", Up: true, Answered: mustTime(t, "2000-01-01T00:00:00Z"), Breaker: "closed", Concurrency: DefaultConcurrency,
 			Windows: []WindowStatus{
 				{Window: "5/minute", Period: "minute", Limit: 5, Used: 1, Reset: mustTime(t, "2000-01-01T00:01:00Z")},
 				{Window: "9/month", Period: "month", Limit: 9, Used: 1, Reset: mustTime(t, "2000-02-01T00:00:00Z")},

@@ -32,6 +32,9 @@ type Status struct {
 	// Untested is set while the service is not asked since no self-test has ended.
 	Untested bool `json:"untested,omitempty"`
 
+	// Answered is when the service last answered.
+	Answered time.Time `json:"answered,omitzero"`
+
 	// PacedUntil is when the next call becomes available, while calls are left that are spread over
 	// the rest of a window.
 	PacedUntil time.Time `json:"paced_until,omitzero"`
@@ -109,6 +112,7 @@ func (b *Budget) status(now time.Time) Status {
 		Failures:       b.consecutive,
 		NotAsked:       len(b.asked) == 0,
 		LastError:      b.lastError,
+		Answered:       b.answered,
 	}
 	s.Keyless = !s.RefusedUntil.IsZero() && b.lastKey == fingerprint("")
 	state := gobreaker.StateOpen

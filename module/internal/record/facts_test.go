@@ -59,23 +59,12 @@ func TestFactsHavePrecedence(t *testing.T) {
 			r.Learn(at(crowdsec, 300), reputation.Facts{ASN: 3})
 			r.Learn(at(abuseipdb, 100), reputation.Facts{Country: "NL", ASN: 1})
 		}, reputation.Facts{Country: "NL", ASN: 3}},
-		{"a database beats a provider", func(r *Record) {
-			r.SetDatabaseFacts(reputation.Facts{ASN: 64500})
-			r.Learn(at(abuseipdb, 100), reputation.Facts{Country: "NL", ASN: 1})
-		}, reputation.Facts{Country: "NL", ASN: 64500}},
-		{"though it was asked before", func(r *Record) {
-			r.Learn(at(abuseipdb, 100), reputation.Facts{Country: "NL", ASN: 1})
-			r.SetDatabaseFacts(reputation.Facts{ASN: 64500})
-		}, reputation.Facts{Country: "NL", ASN: 64500}},
-		{"the newer database wins", func(r *Record) {
-			r.SetDatabaseFacts(reputation.Facts{ASN: 64500, Country: "NL"})
-			r.SetDatabaseFacts(reputation.Facts{ASN: 64501})
-		}, reputation.Facts{ASN: 64501}},
 		{"kinds of nature one by one", func(r *Record) {
-			r.SetDatabaseFacts(reputation.Facts{Nature: hosting.With(reputation.NatureVPN, false)})
+			r.Learn(at(dronebl, 50), reputation.Facts{Nature: hosting.With(reputation.NatureMobile, false)})
 			r.Learn(at(abuseipdb, 100), reputation.Facts{Nature: nature(true, reputation.NatureVPN, reputation.NatureTor)})
 			r.Learn(at(crowdsec, 200), reputation.Facts{Nature: nature(false, reputation.NatureHosting, reputation.NatureTor)})
-		}, reputation.Facts{Nature: hosting.With(reputation.NatureVPN, false).With(reputation.NatureTor, false)}},
+		}, reputation.Facts{Nature: nature(true, reputation.NatureVPN).With(reputation.NatureHosting, false).
+			With(reputation.NatureTor, false).With(reputation.NatureMobile, false)}},
 		{"an older nature fills in", func(r *Record) {
 			r.Learn(at(crowdsec, 200), reputation.Facts{Nature: nature(false, reputation.NatureTor)})
 			r.Learn(at(abuseipdb, 100), reputation.Facts{Nature: nature(true, reputation.NatureVPN, reputation.NatureTor)})
@@ -89,11 +78,6 @@ func TestFactsHavePrecedence(t *testing.T) {
 			r.Learn(at(crowdsec, 200), reputation.Facts{Country: "DE"})
 			r.Retain([]SourceID{abuseipdb})
 			r.Learn(at(abuseipdb, 100), reputation.Facts{Country: "NL"})
-		}, reputation.Facts{Country: "NL"}},
-		{"databases can be dropped", func(r *Record) {
-			r.Learn(at(abuseipdb, 100), reputation.Facts{Country: "NL"})
-			r.SetDatabaseFacts(reputation.Facts{ASN: 64500, Nature: hosting})
-			r.DropDatabaseFacts()
 		}, reputation.Facts{Country: "NL"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -126,10 +110,6 @@ func TestMergeIsNewest(t *testing.T) {
 			} else {
 				b.Learn(answer, f)
 			}
-		}
-		if rapid.Bool().Draw(t, "databases") {
-			a.SetDatabaseFacts(reputation.Facts{ASN: 64500})
-			direct.SetDatabaseFacts(reputation.Facts{ASN: 64500})
 		}
 		a.Merge(&b)
 		a.Merge(&b)
@@ -167,7 +147,7 @@ func TestEveryNatureHasRoom(t *testing.T) {
 		all = all.With(k, k%2 == 0)
 	}
 	var r Record
-	r.SetDatabaseFacts(reputation.Facts{Nature: all})
+	r.Learn(at(abuseipdb, 100), reputation.Facts{Nature: all})
 	if back := repacked(&r); back != r {
 		t.Errorf("got %+v; want %+v", back, r)
 	}
@@ -184,9 +164,6 @@ func TestRecordRoundTrip(t *testing.T) {
 				Country: rapid.StringMatching("[A-Z]{2}|").Draw(t, "country"), ASN: rapid.Uint32().Draw(t, "asn"),
 				Nature: reputation.UnpackNature(rapid.Byte().Draw(t, "yes"), rapid.Byte().Draw(t, "no")),
 			})
-			if rapid.IntRange(0, 9).Draw(t, "database") == 0 {
-				r.SetDatabaseFacts(reputation.Facts{Country: "NL", Nature: nature(true, reputation.NatureMobile)})
-			}
 		}
 		if back := repacked(&r); back != r {
 			t.Errorf("got %+v; want %+v", back, r)

@@ -71,16 +71,13 @@ func (k Key) Network() Key {
 // records outlive reloads and restarts; 0 is no provider.
 type SourceID uint16
 
-// Databases stands for all local databases together. No provider has this identifier.
-const Databases SourceID = math.MaxUint16
-
 // IDOf returns the identifier of the provider with the given name. It is a hash: the configuration
 // must be checked for two names with the same identifier.
 func IDOf(name string) SourceID {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(name))
 	sum := h.Sum32()
-	if id := SourceID(sum ^ sum>>16); id != 0 && id != Databases {
+	if id := SourceID(sum ^ sum>>16); id != 0 {
 		return id
 	}
 	return 1
@@ -198,7 +195,7 @@ func (r *Record) FindAt(i int, source SourceID) *Answer {
 }
 
 // Answered reports whether a provider has ever answered about the subject. A record that only says
-// that nobody did, or that has only facts of local databases, costs no call to make again.
+// that nobody did costs no call to make again.
 func (r *Record) Answered() bool {
 	for i := range r.Answers {
 		if r.Answers[i].Source == 0 {

@@ -4,8 +4,7 @@ import "github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 
 // The layout of a record as 64-bit words, for tables of words:
 //
-//	word 0             spare (2) · country (2 × 5) · ASN and country from databases (2 × 1) ·
-//	                   nature from databases, no, yes (3 × 6) · ASN (32)
+//	word 0             spare (2) · country (2 × 5) · spare (8) · nature no, yes (2 × 6) · ASN (32)
 //	word 1+2i          source (16) · severity (8) · confidence (8) · failed (1) · spare (1) ·
 //	                   gave nature, ASN, country (3 × 1) · categories (19) · seen days (8)
 //	word 2+2i          fetched (32) · due (32)
@@ -20,17 +19,11 @@ const (
 	gaveASNBit     = 1 << 28
 	gaveCountryBit = 1 << 27
 
-	yesShift      = 32
-	noShift       = 38
-	databaseShift = 44
-
-	databaseCountryShift = 50
-
-	natureBits         = 1<<6 - 1
-	databaseCountryBit = 1 << databaseCountryShift
-	databaseASNBit     = 1 << 51
-	countryShift       = 52
-	letterBits         = 1<<5 - 1
+	yesShift     = 32
+	noShift      = 38
+	natureBits   = 1<<6 - 1
+	countryShift = 52
+	letterBits   = 1<<5 - 1
 )
 
 // WordsFor returns the size, in words, of a record with the given number of answers.
@@ -39,16 +32,9 @@ func WordsFor(answers int) int { return 1 + 2*answers }
 // Head returns word 0: the facts.
 func (r *Record) Head() uint64 {
 	yes, no := r.Nature.Bits()
-	w := uint64(r.ASN) | uint64(yes&natureBits)<<yesShift | uint64(no&natureBits)<<noShift |
-		uint64(r.From.Database&natureBits)<<databaseShift
+	w := uint64(r.ASN) | uint64(yes&natureBits)<<yesShift | uint64(no&natureBits)<<noShift
 	if isLetter(r.Country[0]) && isLetter(r.Country[1]) {
 		w |= uint64(r.Country[0]-'A'+1)<<(countryShift+5) | uint64(r.Country[1]-'A'+1)<<countryShift
-	}
-	if r.From.Country == Databases {
-		w |= databaseCountryBit
-	}
-	if r.From.ASN == Databases {
-		w |= databaseASNBit
 	}
 	return w
 }
@@ -57,23 +43,10 @@ func (r *Record) Head() uint64 {
 func (r *Record) SetHead(w uint64) {
 	r.ASN = uint32(w)
 	r.Nature = reputation.UnpackNature(byte(w>>yesShift&natureBits), byte(w>>noShift&natureBits))
-	r.From = Origins{Database: byte(w >> databaseShift & natureBits)}
-	r.Country = [2]byte{}
-	if w>>databaseCountryShift != 0 {
-		r.setCountry(w)
-	}
-}
-
-func (r *Record) setCountry(w uint64) {
+	r.From, r.Country = Origins{}, [2]byte{}
 	first, second := byte(w>>(countryShift+5)&letterBits)+'A'-1, byte(w>>countryShift&letterBits)+'A'-1
 	if isLetter(first) && isLetter(second) {
 		r.Country = [2]byte{first, second}
-	}
-	if w&databaseCountryBit != 0 {
-		r.From.Country = Databases
-	}
-	if w&databaseASNBit != 0 {
-		r.From.ASN = Databases
 	}
 }
 
@@ -116,10 +89,10 @@ func (r *Record) SetGiven(w0 uint64) {
 
 func (r *Record) setGiven(w0 uint64) {
 	source := SourceID(w0 >> 48)
-	if w0&gaveCountryBit != 0 && r.From.Country != Databases {
+	if w0&gaveCountryBit != 0 {
 		r.From.Country = source
 	}
-	if w0&gaveASNBit != 0 && r.From.ASN != Databases {
+	if w0&gaveASNBit != 0 {
 		r.From.ASN = source
 	}
 	if w0&gaveNatureBit != 0 {

@@ -40,7 +40,7 @@ func TestTheGaugesShowWhatServes(t *testing.T) {
 		t.Cleanup(func() { _ = lists.Close() })
 		table := memory.New(1000, 1)
 		for i := range records {
-			table.Update(record.Key(i+1), func(r *record.Record) { r.SetDatabaseFacts(reputation.Facts{ASN: 64500}) })
+			table.Update(record.Key(i+1), func(r *record.Record) { r.Learn(record.Answer{Source: 1, Fetched: 1}, reputation.Facts{ASN: 64500}) })
 		}
 		return &Runtime{Lists: newLists(lists), Memory: newMemory(table, "")}
 	}

@@ -1,0 +1,133 @@
+package feed
+
+import (
+	"encoding/binary"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// name is what a list names besides addresses: an ASN as it is, or a country as the two bytes of its
+// code above 1<<32. The zero value names nothing.
+type name uint64
+
+const countryBase = 1 << 32
+
+func nameOfASN(asn uint32) name { return name(asn) }
+
+// nameOfCountry returns zero if the code is not of two upper-case letters.
+func nameOfCountry(code string) name {
+	if len(code) != 2 || code[0]-'A' > 'Z'-'A' || code[1]-'A' > 'Z'-'A' {
+		return 0
+	}
+	return countryBase | name(code[0])<<8 | name(code[1])
+}
+
+// parts is the inverse of nameOfASN and nameOfCountry.
+func (n name) parts() (asn uint32, country [2]byte) {
+	if n < countryBase {
+		return uint32(n), country
+	}
+	binary.BigEndian.PutUint16(country[:], uint16(n))
+	return 0, country
+}
+
+// appendTo appends the name as AS64500 or US.
+func (n name) appendTo(b []byte) []byte {
+	asn, country := n.parts()
+	if asn == 0 {
+		return append(b, country[:]...)
+	}
+	return strconv.AppendUint(append(b, "AS"...), uint64(asn), 10)
+}
+
+// parseName reads what appendTo has written, and returns zero for anything else.
+func parseName(text string) name {
+	digits, isASN := strings.CutPrefix(text, "AS")
+	if !isASN || digits == "" { // AS alone is American Samoa
+		return nameOfCountry(text)
+	}
+	asn, err := strconv.ParseUint(digits, 10, 32)
+	if err != nil {
+		return 0
+	}
+	return nameOfASN(uint32(asn))
+}
+
+// names are the names of one list, ascending and without duplicates.
+type names []name
+
+func (n names) sorted() names {
+	slices.Sort(n)
+	return slices.Compact(n)
+}
+
+// nameIndex finds the lists that name something. It is immutable. Its maps have no pointers: the
+// garbage collector does not walk them.
+type nameIndex struct {
+	lists  []names         // of each list
+	sets   map[name]uint32 // the number of the set of lists with that name
+	unions map[[2]uint32]uint32
+	// members are the lists of each set, ascending. Set 0 is empty.
+	members [][]uint16
+}
+
+// indexNames returns the index of the lists' names. The sets of each ASN and each country are united
+// in advance, so that a look-up does not allocate. Only lists that are pushed name countries, so there
+// are few such sets.
+func indexNames(lists []names) nameIndex {
+	x := nameIndex{lists: lists}
+	holders := make(map[name][]uint16)
+	for i, list := range lists {
+		for _, n := range list {
+			holders[n] = append(holders[n], uint16(i))
+		}
+	}
+	if len(holders) == 0 {
+		return x
+	}
+	x.sets, x.members = make(map[name]uint32, len(holders)), [][]uint16{nil}
+	numbers := make(map[string]uint32)
+	number := func(set []uint16) uint32 {
+		var key []byte
+		for _, list := range set {
+			key = binary.BigEndian.AppendUint16(key, list)
+		}
+		n, known := numbers[string(key)]
+		if !known {
+			n = uint32(len(x.members))
+			numbers[string(key)] = n
+			x.members = append(x.members, set)
+		}
+		return n
+	}
+	ofASNs, ofCountries := make(map[uint32]bool), make(map[uint32]bool)
+	for n, set := range holders {
+		x.sets[n] = number(set)
+		if n < countryBase {
+			ofASNs[x.sets[n]] = true
+		} else {
+			ofCountries[x.sets[n]] = true
+		}
+	}
+	x.unions = make(map[[2]uint32]uint32, len(ofASNs)*len(ofCountries))
+	for a := range ofASNs {
+		for c := range ofCountries {
+			union := slices.Concat(x.members[a], x.members[c])
+			slices.Sort(union)
+			x.unions[[2]uint32{a, c}] = number(slices.Compact(union))
+		}
+	}
+	return x
+}
+
+func (x *nameIndex) lookup(asn uint32, country string) []uint16 {
+	if x.sets == nil {
+		return nil
+	}
+	a, c := x.sets[nameOfASN(asn)], x.sets[nameOfCountry(country)]
+	if a != 0 && c != 0 {
+		a, c = x.unions[[2]uint32{a, c}], 0
+	}
+	return x.members[a|c]
+}
