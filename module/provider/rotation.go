@@ -20,7 +20,6 @@ import (
 type keyed struct {
 	*quota.Guard
 	name   string
-	prober bool          // the service is a reputation.Prober
 	keys   *refresh.Ring // nil for a service that is asked without
 	logger *slog.Logger
 	logged *throttle.Causes[string]
@@ -81,26 +80,14 @@ func (k keyed) Check(ctx context.Context, q reputation.Query) (reputation.Report
 	return k.check(ctx, q, k.Guard.Check)
 }
 
-// probeAddress is what a service without a Prober is asked about to see whether it answers: a public resolver, which
-// most services know and which is no visitor.
-var probeAddress = netip.AddrFrom4([4]byte{9, 9, 9, 9})
-
 // probe asks the service something harmless, with the first key that it accepts.
 func (k keyed) probe(ctx context.Context) error {
-	var err error
-	switch {
-	case !k.prober:
-		_, err = k.Check(ctx, reputation.Query{Addr: probeAddress})
-		if errors.Is(err, reputation.ErrUnknown) {
-			return nil // an answer, too
-		}
-	case k.keys == nil:
-		err = k.Guard.Probe(ctx, "")
-	default:
-		_, err = k.check(ctx, reputation.Query{}, func(ctx context.Context, q reputation.Query) (reputation.Report, error) {
-			return reputation.Report{}, k.Guard.Probe(ctx, q.Key)
-		})
+	if k.keys == nil {
+		return k.Guard.Probe(ctx, "")
 	}
+	_, err := k.check(ctx, reputation.Query{}, func(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+		return reputation.Report{}, k.Guard.Probe(ctx, q.Key)
+	})
 	return err
 }
 
@@ -145,6 +132,19 @@ func (k keyed) check(
 		return reputation.Report{}, refused
 	}
 	return reputation.Report{}, k.Skip(until)
+}
+
+// nobody is whom a service without a probe is asked about to see whether it answers: a public resolver, which most
+// services know and which is no visitor.
+var nobody = netip.AddrFrom4([4]byte{9, 9, 9, 9})
+
+// askAboutNobody is the probe of a service that has none. That it knows nothing of the address is an answer, too.
+func (k keyed) askAboutNobody(ctx context.Context) error {
+	_, err := k.Check(ctx, reputation.Query{Addr: nobody})
+	if errors.Is(err, reputation.ErrUnknown) {
+		return nil
+	}
+	return err
 }
 
 // logRefused logs, once a minute, that no key is left, or that the service refuses although it has none. A single

@@ -21,6 +21,8 @@ type Status struct {
 	// Failures is how many calls have failed since the last answer.
 	Failures int `json:"failures,omitempty"`
 
+	// Answered is when the service last answered.
+	Answered time.Time `json:"answered,omitzero"`
 	// LastError is why the last call failed, without key and address. It is empty after an answer.
 	LastError string `json:"last_error,omitempty"`
 
@@ -31,9 +33,6 @@ type Status struct {
 
 	// Untested is set while the service is not asked since no self-test has ended.
 	Untested bool `json:"untested,omitempty"`
-
-	// Answered is when the service last answered.
-	Answered time.Time `json:"answered,omitzero"`
 
 	// PacedUntil is when the next call becomes available, while calls are left that are spread over
 	// the rest of a window.
@@ -111,8 +110,8 @@ func (b *Budget) status(now time.Time) Status {
 		InFlight:       b.inFlight,
 		Failures:       b.consecutive,
 		NotAsked:       len(b.asked) == 0,
-		LastError:      b.lastError,
 		Answered:       b.answered,
+		LastError:      b.lastError,
 	}
 	s.Keyless = !s.RefusedUntil.IsZero() && b.lastKey == fingerprint("")
 	state := gobreaker.StateOpen
