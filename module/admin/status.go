@@ -38,6 +38,7 @@ func serveStatus(rt *runtime.Runtime, _ *http.Request, _ string) (any, error) {
 		Providers:  []adminapi.ProviderStatus{},
 		Lists:      append([]health.List{}, state.Lists...),
 		Databases:  append([]mmdb.Status{}, state.Databases...),
+		Bots:       state.Bots,
 		Redis:      state.Redis,
 		History:    state.History,
 		Sentry:     state.Sentry,
@@ -50,6 +51,9 @@ func serveStatus(rt *runtime.Runtime, _ *http.Request, _ string) (any, error) {
 	}
 	for _, p := range state.Providers {
 		s.Providers = append(s.Providers, adminapi.ProviderStatus{Status: p, Problem: health.Problem(p, state.Keys, now)})
+	}
+	if s.Bots != nil {
+		s.Bots.Listed = rt.ListedBots()
 	}
 	if state.Memory != nil {
 		s.Memory = *state.Memory

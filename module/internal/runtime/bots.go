@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/bots"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -132,4 +133,42 @@ func (rt *Runtime) ExplainClaim(ctx context.Context, addr netip.Addr, userAgent 
 	}
 	x := rt.Bots.verifier.Explain(ctx, claim, addr, fresh && !rt.Engine.Exempts(addr))
 	return &x, rt.Bots.claim(claim, x.Outcome)
+}
+
+// status returns how many bots are verified.
+func (b *Bots) status() *health.Bots {
+	if b == nil {
+		return nil
+	}
+	s := &health.Bots{Verified: len(b.Verified), Hijacked: b.verifier.Hijacked()}
+	for _, exempt := range b.Exempt {
+		if exempt {
+			s.Exempt++
+		}
+	}
+	return s
+}
+
+// ListedBots returns which feeds and deny lists hold published addresses of bots. It takes as long as it takes to read
+// all lists once.
+func (rt *Runtime) ListedBots() (listed []health.Listed) {
+	set := rt.Lists.set.Load()
+	if rt.Bots == nil || set == nil {
+		return nil
+	}
+	all := set.Current().Index.Lists()
+	for i, r := range bots.RangesOf(rt.Bots.Verified) {
+		published := all[rt.Bots.first+i]
+		for j, meaning := range rt.ListMeanings {
+			if meaning.Kind != lookup.Feed && meaning.Kind != lookup.Deny {
+				continue
+			}
+			if n := published.Overlap(all[j]); n > 0 {
+				listed = append(listed, health.Listed{
+					Bot: r.Name, List: rt.ListNames[j], Role: meaning.Kind.String(), Prefixes: n,
+				})
+			}
+		}
+	}
+	return listed
 }
