@@ -108,7 +108,7 @@ func probesOf(rt *runtime.Runtime) map[string]func(context.Context) *adminapi.Pr
 		probes[p.Name] = func(ctx context.Context) *adminapi.Probe { return probeProvider(ctx, p) }
 	}
 	for _, l := range rt.Lists.Status() {
-		if l.Kind == feed.KindURL || l.Kind == feed.KindFile {
+		if l.Kind != feed.KindValues {
 			probes[l.Name] = func(ctx context.Context) *adminapi.Probe { return probeList(ctx, rt, l.Name) }
 		}
 	}

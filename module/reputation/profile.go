@@ -39,7 +39,7 @@ type Profile struct {
 	Rate string
 
 	// ListedTTL is how long an answer with a Severity above 0 is used before the service is asked
-	// again: 1s or longer. The TTL of a Report has precedence. Default: 6h.
+	// again: 1s or longer. A shorter TTL of a Report has precedence. Default: 6h.
 	ListedTTL time.Duration
 
 	// CleanTTL is the same for every other answer, ErrUnknown included. Default: 24h.

@@ -58,8 +58,11 @@ func (rt *Runtime) reach() policy.Reach {
 		case lookup.Deny:
 			r.Sources = append(r.Sources, reputation.SourceDeny)
 		case lookup.Feed:
-			r.Sources = append(r.Sources, rt.ListNames[i])
 			r.Says = r.Says.Union(reputation.Capabilities{Categories: list.Categories, Natures: kindsOf(list.Nature)})
+			if list.Part {
+				continue
+			}
+			r.Sources = append(r.Sources, rt.ListNames[i])
 			most = append(most, score.Evidence{Source: &list.Source, Severity: 1, Confidence: list.Confidence, Listed: true})
 		}
 	}

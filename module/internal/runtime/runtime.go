@@ -41,8 +41,8 @@ type Runtime struct {
 	Folder       *Folder
 	Lists        *Lists
 	ListNames    []string      // by position in the lists
-	ListMeanings []lookup.List // what being on a list means, likewise
-	ListsShown   []string      // with the file or the host that it comes from, likewise
+	ListMeanings []lookup.List // what being on a list means, likewise; then those of the further parts of lists
+	ListsShown   []string      // with the file or the host that it comes from, by position in the lists
 	Bots         *Bots         // nil without bots to verify
 	asnFiles     []*Lists      // of conditions, one file each
 	Databases    mmdb.Set
@@ -84,6 +84,7 @@ type Runtime struct {
 	emitter     emitter
 	stopSharing context.CancelFunc
 	stopSecrets context.CancelFunc
+	stopTests   context.CancelFunc
 	stopSaving  context.CancelFunc
 
 	stopDatabases context.CancelFunc
@@ -97,7 +98,7 @@ type Provider struct {
 	Terms   string // of use, in a line
 	Guard   *quota.Guard
 
-	// Probe asks the service once, within its terms, about an address of no visitor.
+	// Probe asks the service something harmless, within its terms and with a key that it accepts.
 	Probe func(context.Context) error
 }
 
@@ -157,6 +158,7 @@ func (rt *Runtime) Start() {
 	rt.attach()
 	rt.startEvents()
 	rt.startSecrets()
+	rt.startTests()
 	rt.startSharing()
 	rt.startHistory()
 	rt.startSaving()
@@ -181,6 +183,9 @@ func (rt *Runtime) Stop() {
 	rt.endSharing()
 	if rt.stopSecrets != nil {
 		rt.stopSecrets()
+	}
+	if rt.stopTests != nil {
+		rt.stopTests()
 	}
 	if rt.stopSaving != nil {
 		rt.stopSaving()
@@ -303,11 +308,15 @@ func (rt *Runtime) keepDoing(ctx context.Context, what string, work func(context
 
 // supervise does the work until ctx ends, also when it panics.
 func (rt *Runtime) supervise(ctx context.Context, what string, work func(context.Context)) {
+	supervise(ctx, rt.Logger, what, work)
+}
+
+func supervise(ctx context.Context, logger *slog.Logger, what string, work func(context.Context)) {
 	for ctx.Err() == nil {
 		func() {
 			defer func() {
 				if r := recover(); r != nil {
-					rt.Logger.Error("background work panicked and begins again; this is a bug", slog.String("work", what), slog.Any("panic", r))
+					logger.Error("background work panicked and begins again; this is a bug", slog.String("work", what), slog.Any("panic", r))
 				}
 			}()
 			work(ctx)
