@@ -52,9 +52,6 @@ func serveStatus(rt *runtime.Runtime, _ *http.Request, _ string) (any, error) {
 	for _, p := range state.Providers {
 		s.Providers = append(s.Providers, adminapi.ProviderStatus{Status: p, Problem: health.Problem(p, state.Keys, now)})
 	}
-	if s.Bots != nil {
-		s.Bots.Listed = rt.ListedBots()
-	}
 	if state.Memory != nil {
 		s.Memory = *state.Memory
 	}

@@ -46,22 +46,10 @@ func (p *page) status(s adminapi.Status) {
 		p.row(label("databases", i), p.databaseLine(d))
 	}
 	if s.Bots != nil {
-		p.bots(s.Bots)
+		p.row("bots", fmt.Sprintf("%d verified, %d of them exempt", s.Bots.Verified, s.Bots.Exempt))
 	}
 	for i, text := range s.Warnings {
 		p.row(label("WARNINGS", i), text)
-	}
-}
-
-// bots shows how many bots are verified, and which lists hold their addresses.
-func (p *page) bots(b *health.Bots) {
-	p.row("bots", fmt.Sprintf("%d verified, %d of them exempt", b.Verified, b.Exempt))
-	for _, l := range b.Listed {
-		holds := "holds"
-		if l.Role == "deny" {
-			holds = "denies"
-		}
-		p.row("", fmt.Sprintf("  %s %s %s of %s", l.List, holds, plural(int64(l.Prefixes), "range"), l.Bot))
 	}
 }
 

@@ -101,17 +101,6 @@ type Bots struct {
 
 	// Hijacked means that the resolver answers for names that do not exist.
 	Hijacked bool `json:"hijacked,omitempty"`
-
-	// Listed are the bots that other lists hold. Only the status has them.
-	Listed []Listed `json:"listed,omitempty"`
-}
-
-// Listed is how many of the published addresses of a bot are on another list.
-type Listed struct {
-	Bot      string `json:"bot"`
-	List     string `json:"list"`
-	Role     string `json:"role"` // of that list
-	Prefixes int    `json:"prefixes"`
 }
 
 // History is the recording of decisions and verdicts.

@@ -148,27 +148,3 @@ func (b *Bots) status() *health.Bots {
 	}
 	return s
 }
-
-// ListedBots returns which feeds and deny lists hold published addresses of bots. It takes as long as it takes to read
-// all lists once.
-func (rt *Runtime) ListedBots() (listed []health.Listed) {
-	set := rt.Lists.set.Load()
-	if rt.Bots == nil || set == nil {
-		return nil
-	}
-	all := set.Current().Index.Lists()
-	for i, r := range bots.RangesOf(rt.Bots.Verified) {
-		published := all[rt.Bots.first+i]
-		for j, meaning := range rt.ListMeanings {
-			if meaning.Kind != lookup.Feed && meaning.Kind != lookup.Deny {
-				continue
-			}
-			if n := published.Overlap(all[j]); n > 0 {
-				listed = append(listed, health.Listed{
-					Bot: r.Name, List: rt.ListNames[j], Role: meaning.Kind.String(), Prefixes: n,
-				})
-			}
-		}
-	}
-	return listed
-}
