@@ -36,8 +36,8 @@ import (
 func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
 	var site handler.Handler
-	sources := sourceNames(h)
-	check := func() error { return site.CheckRules(sources) }
+	names := ruleNames(h)
+	check := func() error { return site.CheckRules(names) }
 	err := option.Read(h.Dispenser, directive,
 		option.Once("mode", option.OneOf(&site.Mode, "observe", "enforce")),
 		option.Repeated("pass", rule(&site.Rules), check),
@@ -57,13 +57,13 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	return &site, nil
 }
 
-// sourceNames are the names that rules can ask for, nil if they are not known yet.
-func sourceNames(h httpcaddyfile.Helper) []string {
+// ruleNames are the names that rules can ask for, as far as they are known yet.
+func ruleNames(h httpcaddyfile.Helper) handler.Names {
 	app := new(module.App)
 	if global, ok := h.Option(directive).(httpcaddyfile.App); ok && json.Unmarshal(global.Value, app) != nil {
-		return nil
+		return handler.Names{}
 	}
-	return app.SourceNames()
+	return handler.Names{Sources: app.SourceNames(), ASNLists: app.ASNListNames()}
 }
 
 // withoutCondition are the errors for rules without a condition, by action.

@@ -23,14 +23,14 @@ func init() {
 // App finds out the reputation of the addresses that requests come from. It holds what all sites share:
 // lists, providers and memory. Sites use it through the `ip_reputation` handler and matcher.
 type App struct {
-	// Addresses that are never judged and never sent to anyone: addresses, CIDR ranges, `private_ranges`, files, URLs, or
-	// presets. A list that needs options has its own block, or object. A range is no wider than /8 or, in IPv6, /16.
-	// Exempt beats everything else, bans included. Default: none.
+	// Addresses that are never judged and never sent to anyone: addresses, CIDR ranges, `private_ranges`, autonomous
+	// systems such as `AS64500`, files, URLs, or presets. A list that needs options has its own block, or object. A range
+	// is no wider than /8 or, in IPv6, /16. Exempt beats everything else, bans included. Default: none.
 	Exempt []List `json:"exempt,omitempty"`
 
 	// Addresses that always score 100 and are blocked by enforcing sites unless a rule says otherwise: addresses, CIDR
-	// ranges, files, URLs, or presets. A list that needs options has its own block, or object. A range is no wider than
-	// /8 or, in IPv6, /16. Default: none.
+	// ranges, autonomous systems such as `AS64500`, files, URLs, or presets. A list that needs options has its own block,
+	// or object. A range is no wider than /8 or, in IPv6, /16. Default: none.
 	Deny []List `json:"deny,omitempty"`
 
 	// Lists that speak against the addresses on them. Copies on disk, in Caddy's data folder, are in force at once after a

@@ -13,8 +13,8 @@ import (
 // Feed is a list of addresses that speaks against those on it, or says what they are.
 type Feed struct {
 	// Where the list comes from: the name of a preset such as `spamhaus_drop`, or URLs that make up one list
-	// together, or a file, or addresses and CIDR ranges. Files are watched. The presets are in docs/sources.md. The
-	// address of `azure` changes: behind its name stands the file or the URL. Required.
+	// together, or a file, or addresses, CIDR ranges and autonomous systems such as `AS64500`. Files are watched. The
+	// presets are in docs/sources.md. The address of `azure` changes: behind its name stands the file or the URL. Required.
 	Sources []string `json:"sources,omitempty"`
 
 	// The name by which the feed appears in reasons, rules, metrics and the data folder: lower-case letters, digits, `_`

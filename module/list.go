@@ -16,13 +16,13 @@ import (
 )
 
 // Formats returns the words for ListOptions.Format.
-func Formats() []string { return listformat.Encodings() }
+func Formats() []string { return append(listformat.Encodings(), formatASN) }
 
 // List is a list of your own: of addresses that are exempt, or denied. In JSON, a text such as `"203.0.113.0/24"` stands
 // for `{"sources": ["203.0.113.0/24"]}`.
 type List struct {
-	// Where the list comes from, as for a feed: a preset, or URLs that make up one list together, or a file, or addresses
-	// and CIDR ranges. Presets of attackers and of clouds cannot be exempt. Required.
+	// Where the list comes from, as for a feed: a preset, or URLs that make up one list together, or a file, or addresses,
+	// CIDR ranges and autonomous systems such as `AS64500`. Presets of attackers and of clouds cannot be exempt. Required.
 	Sources []string `json:"sources,omitempty"`
 
 	// The name of the list in `status`, in the log, in metrics, in the data folder and for `refresh`: lower-case letters,
@@ -54,8 +54,9 @@ type ListOptions struct {
 
 	// How the list is written: `text` (one address or range a line), `ranges` (`A - B`, `A B`, an address and a
 	// netmask, `name:A-B`), `dshield`, `csv`, `json`, `ndjson`, `ipset`, `iptables`, `nginx`, `apache`, `hosts` or `onionoo`;
-	// docs/sources.md has an example of each. Lines that are written otherwise are wrong. Default: the preset's, else
-	// what most of the first lines are.
+	// docs/sources.md has an example of each. Lines that are written otherwise are wrong. `asn` is a list of autonomous
+	// systems, such as `AS64500` or `64500`, one a line: who belongs to one of them is on the list. That takes a source
+	// that knows the network of an address. Default: the preset's, else what most of the first lines are.
 	Format string `json:"format,omitempty"`
 
 	// Where the addresses are: the name or number of a column (`csv`), names of sets (`ipset`), or members (`json`,
@@ -119,6 +120,9 @@ func (l *List) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
+// formatASN is the format of lists of autonomous systems: what their entries are, and not how they are written.
+const formatASN = "asn"
+
 // replace sets what the options say otherwise than the list's preset. The headers, which may be secrets, are left out.
 func (o *ListOptions) replace(spec *feed.Spec) error {
 	if o.Refresh < 0 || o.Timeout < 0 || o.MaxAge < 0 {
@@ -152,7 +156,11 @@ func (o *ListOptions) replace(spec *feed.Spec) error {
 	if o.MinCount != 0 {
 		spec.Format.MinCount = o.MinCount
 	}
-	if o.Format != "" {
+	switch o.Format {
+	case "":
+	case formatASN:
+		spec.ASNs, spec.Format.Encoding = true, ""
+	default:
 		spec.Format.Encoding = listformat.Encoding(o.Format)
 	}
 	if len(o.Field) > 0 {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
@@ -145,6 +146,20 @@ func (a *App) SourceNames() []string {
 	return append([]string{reputation.SourceDeny, reputation.SourceBan}, names...)
 }
 
+// ASNListNames are the names of the lists of autonomous systems, which conditions can ask for.
+func (a *App) ASNListNames() (names []string) {
+	lists, err := a.lists()
+	if err != nil {
+		return nil
+	}
+	for _, list := range lists {
+		if list.spec.ASNs || list.spec.ASNValues != nil {
+			names = append(names, list.spec.Name)
+		}
+	}
+	return names
+}
+
 // sourceNames are the names of feeds and providers, and whether they are all: see SourceNames.
 func (a *App) sourceNames() (names []string, all bool, err error) {
 	lists, err := a.lists()
@@ -197,12 +212,13 @@ func operatorLists(kind lookup.ListKind, entries []List) (lists []configuredList
 		if err != nil {
 			return nil, err
 		}
-		if spec.Values != nil && entry.Name == "" {
+		if ofValues(&spec) && entry.Name == "" {
 			ranges.spec.Values = append(ranges.spec.Values, spec.Values...)
+			ranges.spec.ASNValues = append(ranges.spec.ASNValues, spec.ASNValues...)
 			continue
 		}
 		for _, source := range entry.Sources {
-			if given[source] && spec.Values == nil {
+			if given[source] && !ofValues(&spec) {
 				return nil, fmt.Errorf("%s is given twice: remove one", shown(source))
 			}
 			given[source] = true
@@ -211,7 +227,7 @@ func operatorLists(kind lookup.ListKind, entries []List) (lists []configuredList
 			spec: spec, meaning: lookup.List{Kind: kind}, label: option, options: &entry.ListOptions, preset: known,
 		})
 	}
-	if len(ranges.spec.Values) > 0 {
+	if ofValues(&ranges.spec) {
 		lists = append(lists, ranges)
 	}
 	return lists, nil
@@ -304,7 +320,7 @@ func readSources(option string, sources []string) (spec feed.Spec, known *preset
 	case isFile(first):
 		spec.File, err = first, checkPath(first)
 	default:
-		spec.Values, err = parseValues(option, sources)
+		spec.Values, spec.ASNValues, err = parseValues(option, sources)
 	}
 	return spec, nil, err
 }
@@ -324,24 +340,30 @@ func ofChanging(option string, p preset.Preset, sources []string) (feed.Spec, er
 	return spec, checkPath(spec.File)
 }
 
-// parseValues returns the ranges that a list is made of.
-func parseValues(option string, words []string) ([]netip.Prefix, error) {
-	var values []netip.Prefix
+// parseValues returns the ranges and the autonomous systems that a list is made of.
+func parseValues(option string, words []string) (values []netip.Prefix, asns []uint32, err error) {
 	for i, word := range words {
+		if asn, ok := listformat.ParseASN([]byte(word)); ok && strings.Trim(word, "0123456789") != "" {
+			asns = append(asns, asn)
+			continue
+		}
 		prefixes, ok, err := address.ParseRanges(word)
 		_, isPreset := preset.Find(word)
 		switch {
 		case err != nil:
-			return nil, err
+			return nil, nil, err
 		case !ok && i > 0 && (isPreset || isURL(word) || isFile(word)):
-			return nil, fmt.Errorf("source %s is not a range, as the first one is: give each kind its own %s", shown(word), option)
+			return nil, nil, fmt.Errorf("source %s is not a range, as the first one is: give each kind its own %s", shown(word), option)
 		case !ok:
-			return nil, notASource(word)
+			return nil, nil, notASource(word)
 		}
 		values = append(values, prefixes...)
 	}
-	return values, nil
+	return values, asns, nil
 }
+
+// ofValues reports whether the configuration itself has the list.
+func ofValues(spec *feed.Spec) bool { return spec.Values != nil || spec.ASNValues != nil }
 
 // shown returns how an error names a list: a URL may hold a key, so that only its host is shown.
 func shown(word string) string {

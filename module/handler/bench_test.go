@@ -62,7 +62,7 @@ func warmHandler(tb testing.TB) *Handler {
 		{Action: "block", Conditions: Conditions{Category: []string{"botnet_c2", "malware"}}},
 		{Action: "block", Conditions: Conditions{Score: "95", Nature: []string{"tor"}}},
 	}
-	p, err := compilePolicy(rules, "", nil)
+	p, err := compilePolicy(rules, "", nil, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}

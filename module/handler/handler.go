@@ -120,7 +120,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.exempt, err = siteExemptions(h.Exempt); err != nil {
 		return err
 	}
-	if h.policy, err = compilePolicy(h.Rules, h.Unknown, rt.SourceNames()); err != nil {
+	if h.policy, err = compilePolicy(h.Rules, h.Unknown, rt.SourceNames(), rt.ASNList); err != nil {
 		return err
 	}
 	for i := range h.Rules {

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -63,10 +63,6 @@ func (v *visit) keep(r *http.Request) {
 
 // text returns the rule as a Caddyfile has it.
 func (r *Rule) text() string {
-	numbers := make([]string, len(r.ASN))
-	for i, n := range r.ASN {
-		numbers[i] = strconv.FormatUint(uint64(n), 10)
-	}
 	words := []string{r.Action}
 	if r.Limit != "" {
 		words = append(words, r.Limit)
@@ -76,8 +72,8 @@ func (r *Rule) text() string {
 		values []string
 	}{
 		{"score", slices.DeleteFunc([]string{r.Score}, func(s string) bool { return s == "" })},
-		{"category", r.Category}, {"nature", r.Nature}, {"country", r.Country}, {"asn", numbers},
-		{"source", r.Source}, {"status", r.Status},
+		{"category", r.Category}, {"nature", r.Nature}, {"country", r.Country}, {"continent", r.Continent},
+		{"asn", policy.Config(r.Conditions).ASNValues()}, {"source", r.Source}, {"status", r.Status},
 	} {
 		if len(condition.values) > 0 {
 			words = append(words, condition.word, strings.Join(condition.values, ","))

@@ -49,7 +49,7 @@ func (m *MatchIPReputation) Provision(ctx caddy.Context) error {
 	if m.isEmpty() {
 		return fmt.Errorf("an ip_reputation matcher without a condition would match everything: give it one of %s", conditionWords)
 	}
-	if m.conditions, err = m.compile(rt.SourceNames()); err != nil {
+	if m.conditions, err = m.compile(rt.SourceNames(), rt.ASNList); err != nil {
 		return fmt.Errorf("an ip_reputation matcher: %w", err)
 	}
 	rt.CheckRule("a matcher", policy.Config(m.Conditions))

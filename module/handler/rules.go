@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -54,8 +55,17 @@ type Conditions struct {
 	// Countries, as ISO 3166-1 alpha-2 codes. Default: any.
 	Country []string `json:"country,omitempty"`
 
+	// Continents of the countries: AF (Africa), AN (Antarctica), AS (Asia), EU (Europe), NA (North and Central America),
+	// OC (Oceania), SA (South America). Default: any.
+	Continent []string `json:"continent,omitempty"`
+
 	// Autonomous system numbers. Default: any.
 	ASN []uint32 `json:"asn,omitempty"`
+
+	// Lists of autonomous systems, which hold as if their numbers were in `asn`: the name of a feed or of another list of
+	// `format asn`, or the path of a file with one number a line, which is watched. In a Caddyfile they stand among the
+	// numbers of `asn`. Default: none.
+	ASNList []string `json:"asn_list,omitempty"`
 
 	// Names of feeds or providers, of which one must speak for or against the address. `deny` and `ban` are the
 	// operator's own lists. Default: any.
@@ -66,7 +76,7 @@ type Conditions struct {
 }
 
 // conditionWords are the words that begin a condition in a Caddyfile and in an expression.
-const conditionWords = "score, category, nature, country, asn, source, status"
+const conditionWords = "score, category, nature, country, continent, asn, source, status"
 
 var stringSlice = reflect.TypeFor[[]string]()
 
@@ -91,7 +101,7 @@ func (c *Conditions) Add(word, values string) error {
 	if err := set(values); err != nil {
 		return err
 	}
-	_, err := policy.Config(*c).Compile()
+	_, err := policy.Config(*c).Compile(nil)
 	return err
 }
 
@@ -109,6 +119,8 @@ func (c *Conditions) setterOf(word string) func(values string) error {
 		list = &c.Nature
 	case "country":
 		list = &c.Country
+	case "continent":
+		list = &c.Continent
 	case "source":
 		list = &c.Source
 	case "status":
@@ -133,12 +145,18 @@ func (c *Conditions) setScore(values string) error {
 	return nil
 }
 
+// setASNs tells numbers, as 64500 or AS64500, from names of lists, which begin with a letter, and from
+// files, which have a slash.
 func (c *Conditions) setASNs(values string) error {
-	if c.ASN != nil {
+	if c.ASN != nil || c.ASNList != nil {
 		return fmt.Errorf("condition %q is given twice: separate its values by commas", "asn")
 	}
 	for value := range strings.SplitSeq(values, ",") {
 		digits := strings.TrimPrefix(strings.ToUpper(value), "AS")
+		if strings.Trim(digits, "0123456789") != "" {
+			c.ASNList = append(c.ASNList, value)
+			continue
+		}
 		n, err := strconv.ParseUint(digits, 10, 32)
 		if err != nil || n == 0 {
 			return fmt.Errorf("asn %q is not the number of an autonomous system, such as 64496", value)
@@ -149,24 +167,37 @@ func (c *Conditions) setASNs(values string) error {
 }
 
 func (c *Conditions) isEmpty() bool {
-	return c.Score == "" && len(c.Category)+len(c.Nature)+len(c.Country)+len(c.ASN)+len(c.Source)+len(c.Status) == 0
+	return c.Score == "" && len(c.Category)+len(c.Nature)+len(c.Country)+len(c.Continent)+len(c.ASN)+len(c.ASNList)+
+		len(c.Source)+len(c.Status) == 0
 }
 
-// compile checks the conditions. sources are the names that a `source` condition may ask for, or nil for any: another
-// is a misspelling that would silently never match.
-func (c *Conditions) compile(sources []string) (policy.Conditions, error) {
+// Names are what conditions can ask for by name, nil for anything.
+type Names struct {
+	Sources  []string
+	ASNLists []string
+}
+
+// asnList returns nothing but an error if there is no list of the name. Files are not opened.
+func (n *Names) asnList(name string) (policy.ASNSet, error) {
+	return nil, runtime.CheckASNList(name, n.ASNLists)
+}
+
+// compile checks the conditions. find returns the lists of a condition `asn`. Another source than those
+// of sources, which may be nil for any, is a misspelling that would silently never match.
+func (c *Conditions) compile(sources []string, find findASNs) (policy.Conditions, error) {
 	for _, name := range c.Source {
 		if sources != nil && !slices.Contains(sources, name) {
 			return policy.Conditions{}, fmt.Errorf("unknown source %q: use one of %s", name, strings.Join(sources, ", "))
 		}
 	}
-	return policy.Config(*c).Compile()
+	return policy.Config(*c).Compile(find)
 }
 
-// CheckRules reports what is wrong with the site's rules. sources are the names that they can ask for, nil if that is
-// not known yet.
-func (h *Handler) CheckRules(sources []string) error {
-	if _, err := compilePolicy(h.Rules, h.Unknown, sources); err != nil {
+type findASNs func(name string) (policy.ASNSet, error)
+
+// CheckRules reports what is wrong with the site's rules, as far as it can be judged without files.
+func (h *Handler) CheckRules(names Names) error {
+	if _, err := compilePolicy(h.Rules, h.Unknown, names.Sources, names.asnList); err != nil {
 		return err
 	}
 	_, _, err := compileRules(h.Rules, modeWord(h.enforce))
@@ -174,14 +205,14 @@ func (h *Handler) CheckRules(sources []string) error {
 }
 
 // compilePolicy turns a site's rules into its policy.
-func compilePolicy(rules []Rule, unknown string, sources []string) (*policy.Policy, error) {
+func compilePolicy(rules []Rule, unknown string, sources []string, find findASNs) (*policy.Policy, error) {
 	compiled := make([]policy.Rule, len(rules))
 	for i := range rules {
 		action, err := reputation.ParseAction(rules[i].Action)
 		if err != nil {
 			return nil, fmt.Errorf("rule %d: %w", i+1, err)
 		}
-		conditions, err := rules[i].compile(sources)
+		conditions, err := rules[i].compile(sources, find)
 		if err != nil {
 			return nil, fmt.Errorf("rule %d (%s): %w", i+1, action, err)
 		}

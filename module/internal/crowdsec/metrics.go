@@ -183,4 +183,3 @@ func (c *Client) active() (items []item) {
 	}
 	return items
 }
-

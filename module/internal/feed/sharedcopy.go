@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
@@ -103,6 +104,7 @@ func (l *list) readShared(text []byte) (received, error) {
 			h.parts[i] = validators{}
 		}
 	}
+	h.believeDates(time.Now())
 	return received{content: c, parts: h.parts, lines: h.lines, fetched: h.fetched}, nil
 }
 

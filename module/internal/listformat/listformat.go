@@ -49,12 +49,12 @@ type List struct {
 	// ones are IPv4. They may overlap. An error ends Read, which returns it.
 	Add func(netip.Prefix) error
 
+	// Published is the publisher's own date of the list, found in it. It is zero if there is none.
+	Published time.Time
+
 	// AddASN, if set, makes this a list of autonomous systems: it is called with the number of each,
 	// and Add is not used.
 	AddASN func(uint32) error
-
-	// Published is the publisher's own date of the list, found in it. It is zero if there is none.
-	Published time.Time
 
 	// Lines counts the entries. A range from one address to another counts as the prefixes that it
 	// is made of.

@@ -14,13 +14,21 @@ import (
 // that are set must hold. A condition with several values holds if one of them does. Without any
 // condition, the rule always matches.
 type Config struct {
-	Score    string
-	Category []string
-	Nature   []string
-	Country  []string
-	ASN      []uint32
-	Source   []string
-	Status   []string
+	Score     string
+	Category  []string
+	Nature    []string
+	Country   []string
+	Continent []string
+	ASN       []uint32
+	ASNList   []string // holds as if its numbers were in ASN
+	Source    []string
+	Status    []string
+}
+
+// ASNSet is a list of autonomous systems, which may change at any time.
+type ASNSet interface {
+	// Has reports whether the list has the number. It must neither lock nor allocate.
+	Has(asn uint32) bool
 }
 
 // Conditions are compiled conditions. The zero value always matches. A condition that is not set is
@@ -31,24 +39,45 @@ type Conditions struct {
 	categories reputation.Categories
 	nature     reputation.Nature
 	countries  []string // sorted
+	continents uint8    // a bit for each continent
 	asns       []uint32 // sorted
+	asnLists   []ASNSet
 	sources    []string
 	statuses   uint8 // a bit for each status
 }
 
-// Compile checks the conditions and converts them for Match. Errors name the condition, the value
-// and the cure.
-func (c Config) Compile() (Conditions, error) {
+// Compile checks the conditions and converts them for Match. find returns a list of ASNList. If it is
+// nil, the lists are only checked, and hold for nobody. Errors name the condition, the value and the
+// cure.
+func (c Config) Compile(find func(name string) (ASNSet, error)) (Conditions, error) {
 	var out Conditions
 	for _, step := range []func(*Conditions) error{
-		c.score, c.categories, c.natures, c.countries, c.asns, c.sources, c.statuses,
+		c.score, c.categories, c.natures, c.countries, c.continents, c.asns, c.sources, c.statuses,
 	} {
 		if err := step(&out); err != nil {
 			return Conditions{}, err
 		}
 	}
+	for i, name := range c.ASNList {
+		if slices.Contains(c.ASNList[:i], name) {
+			return Conditions{}, duplicate("asn", name)
+		}
+		var list ASNSet = noASNs{}
+		if find != nil {
+			var err error
+			if list, err = find(name); err != nil {
+				return Conditions{}, fmt.Errorf("asn %q: %w", name, err)
+			}
+		}
+		out.asnLists = append(out.asnLists, list)
+	}
 	return out, nil
 }
+
+// noASNs is the list without entries.
+type noASNs struct{}
+
+func (noASNs) Has(uint32) bool { return false }
 
 func (c Config) score(out *Conditions) (err error) {
 	if c.Score != "" {
@@ -173,7 +202,7 @@ func duplicate(condition, value string) error {
 // always reports whether the conditions match every verdict.
 func (c *Conditions) always() bool {
 	return !c.scored && c.categories == 0 && !c.nature.Some() && c.statuses == 0 &&
-		len(c.countries)+len(c.asns)+len(c.sources) == 0
+		c.continents == 0 && len(c.countries)+len(c.asns)+len(c.asnLists)+len(c.sources) == 0
 }
 
 // Match reports whether all conditions hold for a verdict.
@@ -183,7 +212,8 @@ func (c *Conditions) Match(v *reputation.Verdict) bool {
 		(!c.nature.Some() || c.nature.Any(v.Facts.Nature)) &&
 		(c.statuses == 0 || c.statuses&(1<<v.Status) != 0) &&
 		(len(c.countries) == 0 || containsSorted(c.countries, v.Facts.Country)) &&
-		(len(c.asns) == 0 || containsSorted(c.asns, v.Facts.ASN)) &&
+		(c.continents == 0 || c.onContinent(v.Facts.Country)) &&
+		(len(c.asns)+len(c.asnLists) == 0 || c.matchASN(v.Facts.ASN)) &&
 		(len(c.sources) == 0 || c.matchSource(v.Reasons))
 }
 
@@ -194,6 +224,18 @@ func (c *Conditions) matchSource(reasons []reputation.Reason) bool {
 		}
 	}
 	return false
+}
+
+func (c *Conditions) matchASN(asn uint32) bool {
+	if asn == 0 {
+		return false
+	}
+	for _, list := range c.asnLists {
+		if list.Has(asn) {
+			return true
+		}
+	}
+	return containsSorted(c.asns, asn)
 }
 
 func containsSorted[T string | uint32](sorted []T, v T) bool {

@@ -16,7 +16,7 @@ func compile(t interface {
 	Fatalf(string, ...any)
 }, c Config) Conditions {
 	t.Helper()
-	out, err := c.Compile()
+	out, err := c.Compile(findASNs)
 	if err != nil {
 		t.Fatalf("Compile(%+v): %v", c, err)
 	}
@@ -74,6 +74,11 @@ func TestMatch(t *testing.T) {
 		{"asn", Config{ASN: []uint32{64511, 64496, 64497}}, badTorExit(), true},
 		{"other asn", Config{ASN: []uint32{64497}}, badTorExit(), false},
 		{"asn not known", Config{ASN: []uint32{64497}}, scored(0), false},
+		{"asn of a list", Config{ASN: []uint32{64511}, ASNList: []string{"two", "one"}}, badTorExit(), true},
+		{"asn of another list", Config{ASNList: []string{"two"}}, badTorExit(), false},
+		{"asn of a list, not known", Config{ASNList: []string{"one"}}, scored(0), false},
+		{"continent", Config{Continent: []string{"as", "eu"}}, badTorExit(), true},
+		{"other continent", Config{Continent: []string{"AS"}}, badTorExit(), false},
 		{"source", Config{Source: []string{"otx", "tor_exits"}}, badTorExit(), true},
 		{"other source", Config{Source: []string{"otx"}}, badTorExit(), false},
 		{"status", Config{Status: []string{"fresh", "partial"}}, badTorExit(), true},
@@ -125,6 +130,9 @@ func TestCompileErrors(t *testing.T) {
 		{Config{Country: []string{""}}, `country "": write the two letters of ISO 3166-1, such as DE`},
 		{Config{Country: []string{"uk"}}, `country "uk": the code of the United Kingdom is GB`},
 		{Config{Country: []string{"DE", "de"}}, `country "de" is written twice: remove one`},
+		{Config{Continent: []string{"XX"}}, `unknown continent "XX": use one of AF (Africa), AN (Antarctica), AS (Asia), EU (Europe), `},
+		{Config{Continent: []string{"EU", "eu"}}, `continent "eu" is written twice: remove one`},
+		{Config{ASNList: []string{"a", "a"}}, `asn "a" is written twice: remove one`},
 		{Config{ASN: []uint32{0}}, `asn 0: no address belongs to it, write a number from 1 to 4294967295`},
 		{Config{ASN: []uint32{64496, 64496}}, `asn "64496" is written twice: remove one`},
 		{Config{Source: []string{""}}, `source "": write the name of a list, feed or provider`},
@@ -132,7 +140,7 @@ func TestCompileErrors(t *testing.T) {
 		{Config{Status: []string{"ok"}}, `unknown status "ok": use one of fresh, partial, stale, pending, unknown, exempt`},
 		{Config{Status: []string{"stale", "stale"}}, `status "stale" is written twice: remove one`},
 	} {
-		_, err := c.config.Compile()
+		_, err := c.config.Compile(nil)
 		if err == nil {
 			t.Errorf("Compile(%+v) succeeds, want the error: %s", c.config, c.want)
 		} else if !strings.HasPrefix(err.Error(), c.want) {
@@ -169,11 +177,23 @@ func FuzzParseScore(f *testing.F) {
 var (
 	categoryPool = []string{"scanner", "spam", "tor"}
 	naturePool   = []string{"tor", "vpn", "hosting"}
-	countryPool  = []string{"AT", "DE", "SE"}
+	countryPool  = []string{"AT", "DE", "SE", "US"}
 	sourcePool   = []string{"abuseipdb", "otx", reputation.SourceDeny, reputation.SourceBan}
 	statusPool   = []string{"fresh", "partial", "stale", "pending", "unknown", "exempt"}
 	asnPool      = []uint32{64496, 64497, 64498}
+
+	continentPool = []string{"EU", "AS", "NA"}
+	continentTwin = map[string]string{"AT": "EU", "DE": "EU", "SE": "EU", "US": "NA"}
+	asnListPool   = []string{"one", "two"}
+	asnListTwin   = map[string]asnSet{"one": {64496, 64497}, "two": {}}
 )
+
+// asnSet is a list of autonomous systems.
+type asnSet []uint32
+
+func (s asnSet) Has(asn uint32) bool { return slices.Contains(s, asn) }
+
+func findASNs(name string) (ASNSet, error) { return asnListTwin[name], nil }
 
 func drawSome[T comparable](t *rapid.T, pool []T, name string) []T {
 	if rapid.IntRange(0, 2).Draw(t, name+"?") > 0 {
@@ -184,13 +204,15 @@ func drawSome[T comparable](t *rapid.T, pool []T, name string) []T {
 
 func drawConfig(t *rapid.T) Config {
 	return Config{
-		Score:    rapid.SampledFrom([]string{"", "", "0", "50", "100", "40-84", "0-49"}).Draw(t, "score condition"),
-		Category: drawSome(t, categoryPool, "category condition"),
-		Nature:   drawSome(t, naturePool, "nature condition"),
-		Country:  drawSome(t, countryPool, "country condition"),
-		ASN:      drawSome(t, asnPool, "asn condition"),
-		Source:   drawSome(t, sourcePool, "source condition"),
-		Status:   drawSome(t, statusPool, "status condition"),
+		Score:     rapid.SampledFrom([]string{"", "", "0", "50", "100", "40-84", "0-49"}).Draw(t, "score condition"),
+		Category:  drawSome(t, categoryPool, "category condition"),
+		Nature:    drawSome(t, naturePool, "nature condition"),
+		Country:   drawSome(t, countryPool, "country condition"),
+		Continent: drawSome(t, continentPool, "continent condition"),
+		ASN:       drawSome(t, asnPool, "asn condition"),
+		ASNList:   drawSome(t, asnListPool, "asn condition, lists"),
+		Source:    drawSome(t, sourcePool, "source condition"),
+		Status:    drawSome(t, statusPool, "status condition"),
 	}
 }
 
@@ -239,7 +261,9 @@ func matchSlowly(c Config, v reputation.Verdict) bool {
 		alternatives(c.Source, func(w string) bool {
 			return slices.ContainsFunc(v.Reasons, func(r reputation.Reason) bool { return r.Source == w })
 		}) &&
-		(len(c.ASN) == 0 || slices.Contains(c.ASN, v.Facts.ASN))
+		alternatives(c.Continent, func(w string) bool { return w == continentTwin[v.Facts.Country] }) &&
+		(len(c.ASN)+len(c.ASNList) == 0 || slices.Contains(c.ASN, v.Facts.ASN) ||
+			slices.ContainsFunc(c.ASNList, func(name string) bool { return slices.Contains(asnListTwin[name], v.Facts.ASN) }))
 }
 
 func TestMatchAgreesWithWhatIsWritten(t *testing.T) {

@@ -33,8 +33,8 @@ type Reach struct {
 // hold, each by itself. A condition with several values is returned if none of them is within reach.
 func (c Config) NeverHolds(r Reach) (condition, why string) {
 	for _, check := range []func(Config, Reach) (string, []string, string){
-		Config.scoreBeyond, Config.categoryBeyond, Config.natureBeyond, Config.countryBeyond, Config.asnBeyond,
-		Config.sourceBeyond, Config.statusBeyond,
+		Config.scoreBeyond, Config.categoryBeyond, Config.natureBeyond, Config.countryBeyond,
+		Config.continentBeyond, Config.asnBeyond, Config.sourceBeyond, Config.statusBeyond,
 	} {
 		if word, values, why := check(c, r); why != "" {
 			return word + " " + strings.Join(values, ","), why
@@ -73,12 +73,21 @@ func (c Config) countryBeyond(r Reach) (string, []string, string) {
 	return beyond("country", c.Country, r.Anything, func(string) bool { return r.Says.Country })
 }
 
-func (c Config) asnBeyond(r Reach) (string, []string, string) {
-	var numbers []string
+func (c Config) continentBeyond(r Reach) (string, []string, string) {
+	return beyond("continent", c.Continent, r.Anything, func(string) bool { return r.Says.Country })
+}
+
+// ASNValues returns the numbers and the lists of the condition asn, as operators write them.
+func (c Config) ASNValues() []string {
+	var values []string
 	for _, n := range c.ASN {
-		numbers = append(numbers, strconv.FormatUint(uint64(n), 10))
+		values = append(values, strconv.FormatUint(uint64(n), 10))
 	}
-	return beyond("asn", numbers, r.Anything, func(string) bool { return r.Says.ASN })
+	return append(values, c.ASNList...)
+}
+
+func (c Config) asnBeyond(r Reach) (string, []string, string) {
+	return beyond("asn", c.ASNValues(), r.Anything, func(string) bool { return r.Says.ASN })
 }
 
 func (c Config) sourceBeyond(r Reach) (string, []string, string) {

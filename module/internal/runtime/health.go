@@ -49,6 +49,9 @@ func (rt *Runtime) State(now time.Time) health.State {
 			Role: rt.ListMeanings[i].Kind.String(), SameAs: repeated[i], Status: status,
 		})
 	}
+	for _, file := range rt.asnFiles {
+		s.Lists = append(s.Lists, health.List{Role: "asn", Status: file.Status()[0]})
+	}
 	if rt.Memory != nil {
 		s.Memory = new(rt.Memory.status())
 	}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/event"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
@@ -19,6 +20,7 @@ type Lists struct {
 	set    atomic.Pointer[feed.Set] // nil when no configuration uses them any more
 	last   []feed.Status            // the state when they ended
 	series map[string]*metrics.FeedSeries
+	asns   map[string]uint16 // the lists of autonomous systems, by name; never changed
 }
 
 // feedResults are the words of all outcomes of a refresh.
@@ -36,9 +38,15 @@ func (rt *Runtime) OpenLists(specs []feed.Spec, keyHashes []string) error {
 	if err != nil {
 		return err
 	}
+	rt.Lists, err = rt.shareLists("lists "+hash, specs)
+	return err
+}
+
+// shareLists finds or opens lists. The key tells them apart from others.
+func (rt *Runtime) shareLists(key string, specs []feed.Spec) (*Lists, error) {
 	dir := DataFolder()
-	rt.Lists, err = Share(&rt.Leases, "lists "+dir+" "+hash, func() (*Lists, func() error, error) {
-		l := &Lists{series: make(map[string]*metrics.FeedSeries, len(specs))}
+	return Share(&rt.Leases, key+" "+dir, func() (*Lists, func() error, error) {
+		l := &Lists{series: make(map[string]*metrics.FeedSeries, len(specs)), asns: make(map[string]uint16)}
 		set, err := feed.Open(specs, feed.Options{
 			Dir: filepath.Join(dir, "feeds"), Shared: sharedLists{}, Logger: ProcessLogger("lists"), Observe: l.observe,
 			Detached: true,
@@ -47,14 +55,16 @@ func (rt *Runtime) OpenLists(specs []feed.Spec, keyHashes []string) error {
 			return nil, nil, err
 		}
 		l.set.Store(set)
-		for _, spec := range specs {
-			if spec.Values == nil {
+		for i, spec := range specs {
+			if spec.Values == nil && spec.ASNValues == nil {
 				l.series[spec.Name] = metrics.OpenFeed(spec.Name, feedResults...)
+			}
+			if spec.ASNs || spec.ASNValues != nil {
+				l.asns[spec.Name] = uint16(i)
 			}
 		}
 		return l, rt.Folder.closing(set, l.close), nil
 	})
-	return err
 }
 
 // Start begins to refresh the lists, unless it has begun.
@@ -70,6 +80,14 @@ func (l *Lists) Status() []feed.Status {
 		return set.Status()
 	}
 	return l.last
+}
+
+// Accept is Refresh, and believes a list that shrank.
+func (l *Lists) Accept(ctx context.Context, name string) error {
+	if set := l.set.Load(); set != nil {
+		return set.Accept(ctx, name)
+	}
+	return fmt.Errorf("refreshing %s: %w", name, feed.ErrClosed)
 }
 
 // Refresh refreshes one list now.
@@ -143,5 +161,18 @@ func (rt *Runtime) warnOfRepeats() {
 					slog.String("same_as", other), slog.String("cure", "remove one of them"))
 			}
 		}
+	}
+}
+
+// warnOfOldLists logs which lists their publishers seem to have given up, each once for the date that it has.
+func (rt *Runtime) warnOfOldLists(now time.Time) {
+	for _, s := range rt.Lists.Status() {
+		if !s.Old(now) || s.Published.Equal(rt.oldLogged[s.Name]) {
+			continue
+		}
+		rt.oldLogged[s.Name] = s.Published
+		rt.Logger.Warn("a list is old by its publisher's own date", slog.String("feed", s.Name),
+			slog.String("published", event.Clock(s.Published)), slog.Duration("max_age", s.MaxAge),
+			slog.String("cure", "see whether the publisher still keeps it up, and take it out if not, or raise `max_age`"))
 	}
 }

@@ -42,6 +42,7 @@ type Runtime struct {
 	ListNames    []string      // by position in the lists
 	ListMeanings []lookup.List // what being on a list means, likewise
 	ListsShown   []string      // with the file or the host that it comes from, likewise
+	asnFiles     []*Lists      // of conditions, one file each
 	Overrides    *ban.Store
 	Tombstones   *tombstone.Store // nil without Redis
 	Memory       *Memory          // nil without providers
@@ -65,8 +66,9 @@ type Runtime struct {
 	NAT64    address.NAT64 // the network's own prefixes
 	Suspects Suspects
 
-	readyBy       time.Time         // until then, lists without contents delay readiness; see AwaitsLists
-	repeatsLogged map[string]string // by feed, for warnOfRepeats only
+	readyBy       time.Time            // until then, lists without contents delay readiness; see AwaitsLists
+	repeatsLogged map[string]string    // by feed, for warnOfRepeats only
+	oldLogged     map[string]time.Time // by list, for warnOfOldLists only
 
 	// Whether anybody is protected, as far as the configuration shows.
 	used  bool
@@ -95,7 +97,9 @@ type Provider struct {
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
 func New(ctx caddy.Context) *Runtime {
-	rt := &Runtime{repeatsLogged: make(map[string]string), Logger: WithRequestIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
+	rt := &Runtime{
+		repeatsLogged: make(map[string]string), oldLogged: make(map[string]time.Time),
+		Logger: WithRequestIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
 	rt.OpenHistory = rt.openHistory
 	return rt
 }
@@ -134,6 +138,9 @@ func (rt *Runtime) Start() {
 	rt.Folder.start()
 	rt.reporter.Load().Start()
 	rt.Lists.Start()
+	for _, file := range rt.asnFiles {
+		file.Start()
+	}
 	rt.Memory.start(rt)
 	rt.expectLists(time.Now())
 	if Serving() == nil {

@@ -1,0 +1,75 @@
+package runtime
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
+)
+
+// asnList is a list of autonomous systems, as a condition asks for it.
+type asnList struct {
+	lists  *Lists
+	number uint16
+}
+
+// Has implements policy.ASNSet. Lists that have ended have nothing.
+func (l asnList) Has(asn uint32) bool {
+	return slices.Contains(l.lists.Current().Named(asn, ""), l.number)
+}
+
+// ASNList returns the list that a condition names: one of the app's lists, or a file, which is opened and
+// watched. Sites call it while they are provisioned.
+func (rt *Runtime) ASNList(name string) (policy.ASNSet, error) {
+	if err := CheckASNList(name, slices.Sorted(maps.Keys(rt.Lists.asns))); err != nil {
+		return nil, err
+	}
+	if !isPath(name) {
+		return asnList{rt.Lists, rt.Lists.asns[name]}, nil
+	}
+	spec := asnFile(name)
+	if !Booting() {
+		if err := feed.CheckFile(spec); err != nil {
+			return nil, fmt.Errorf("%w: check the path, and that the user Caddy runs as may read it", err)
+		}
+	}
+	lists, err := rt.shareLists("asns "+spec.Name, []feed.Spec{spec})
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(rt.asnFiles, lists) {
+		rt.asnFiles = append(rt.asnFiles, lists)
+	}
+	return asnList{lists, 0}, nil
+}
+
+// CheckASNList returns an error if a condition cannot name such a list. known are the names of the app's lists
+// of autonomous systems. Files are not opened.
+func CheckASNList(name string, known []string) error {
+	switch {
+	case isPath(name), slices.Contains(known, name):
+		return nil
+	case len(known) == 0:
+		return errors.New("write a number such as 64496, or the path of a file with one number a line; " +
+			"there is no feed and no other list of `format asn` that could have this name")
+	}
+	return fmt.Errorf("write a number such as 64496, the path of a file with one number a line, or the name of a list: %s",
+		strings.Join(known, ", "))
+}
+
+// isPath tells a path from the name of a list.
+func isPath(word string) bool { return strings.Contains(filepath.ToSlash(word), "/") }
+
+// asnFile is the list in a file that a condition names. It has no other name, so that it gets one of its path.
+func asnFile(path string) feed.Spec {
+	sum := sha256.Sum256([]byte(path))
+	name := "asn_" + hex.EncodeToString(sum[:4])
+	return feed.Spec{Name: name, File: path, ASNs: true, Own: true, AllowEmpty: true}
+}
