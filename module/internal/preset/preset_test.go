@@ -134,7 +134,7 @@ func TestNames(t *testing.T) {
 		"blocklist_de_mail", "blocklist_de_sip", "blocklist_de_ssh", "blocklist_de_strongips", "bruteforceblocker", "bunny",
 		"cins", "cloudflare", "contabo", "digitalocean", "dshield", "emerging_threats", "fastly", "feodo", "firehol_level1",
 		"firehol_level2", "firehol_level3", "firehol_level4", "gcore", "gcp", "greensnow", "hetzner", "icloud_private_relay",
-		"ipsum", "linode", "oracle", "ovh", "scaleway", "spamhaus_drop", "stopforumspam_toxic", "tor_exits", "vultr",
+		"ipsum", "linode", "oracle", "ovh", "scaleway", "spamhaus_asndrop", "spamhaus_drop", "stopforumspam_toxic", "tor_exits", "vultr",
 		"x4bnet_datacenter", "x4bnet_vpn",
 	}
 	if diff := cmp.Diff(want, Names()); diff != "" {
@@ -147,7 +147,7 @@ func TestNear(t *testing.T) {
 		"ipsun": {"ipsum"}, "Cloudflare": {"cloudflare"}, "spamhouse_drop": {"spamhaus_drop"}, "firehol_level": {
 			"firehol_level1", "firehol_level2", "firehol_level3",
 		},
-		"cloud": {"cloudflare"}, "spamhaus": {"spamhaus_drop"}, "x": nil, "": nil, "198.51.100.777": nil,
+		"cloud": {"cloudflare"}, "spamhaus": {"spamhaus_drop", "spamhaus_asndrop"}, "x": nil, "": nil, "198.51.100.777": nil,
 		"nonsense": nil, strings.Repeat("a", 100): nil,
 	} {
 		if got := Near(word); !slices.Equal(got, want) {

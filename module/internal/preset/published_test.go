@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 )
@@ -32,6 +34,7 @@ var published = []struct {
 		"spamhaus_drop", "spamhaus_drop_v4.json spamhaus_drop_v6.json",
 		"198.51.100.0/25 203.0.113.0/24 2001:db8:bad::/48",
 	},
+	{"spamhaus_asndrop", "spamhaus_asndrop.json", "AS64500 AS64501"},
 	// Reserved ranges are in these lists, and are left out.
 	{"firehol_level1", "firehol_level1.netset", "198.51.100.7/32 203.0.113.0/24"},
 	{"firehol_level2 firehol_level3 firehol_level4", "firehol_level.netset", "198.51.100.7/32 203.0.113.128/25"},
@@ -166,7 +169,16 @@ func fetch(t *testing.T, answers []answer) {
 		time.Sleep(time.Millisecond)
 	}
 	for i, ranges := range set.Current().Index.Lists() {
-		answers[i].check(t, set.Status()[i], slices.SortedFunc(ranges.Prefixes(), netip.Prefix.Compare))
+		var words []string
+		for _, prefix := range slices.SortedFunc(ranges.Prefixes(), netip.Prefix.Compare) {
+			words = append(words, prefix.String())
+		}
+		for asn := range uint32(65536) {
+			if slices.Contains(set.Current().Named(asn, ""), uint16(i)) {
+				words = append(words, fmt.Sprintf("AS%d", asn))
+			}
+		}
+		answers[i].check(t, set.Status()[i], words)
 	}
 }
 
@@ -182,21 +194,16 @@ func (a answer) checkHeader(t *testing.T, r *http.Request) {
 	}
 }
 
-func (a answer) check(t *testing.T, status feed.Status, listed []netip.Prefix) {
+func (a answer) check(t *testing.T, status feed.Status, listed []string) {
 	t.Helper()
-	words := []string{}
-	v6 := false
-	for _, prefix := range listed {
-		words = append(words, prefix.String())
-		v6 = v6 || prefix.Addr().Is6()
-	}
-	if diff := cmp.Diff(a.want, words); diff != "" {
+	if diff := cmp.Diff(a.want, listed, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("%s: listed are:\n%s", a.Name, diff)
 	}
 	if status.Ignored != 0 || !status.Loaded || status.Terms != a.Terms {
 		t.Errorf("%s: status %+v", a.Name, status)
 	}
-	if len(words) > 0 && v6 != a.IPv6 {
+	v6 := strings.Contains(strings.Join(listed, " "), ":")
+	if len(listed) > 0 && v6 != a.IPv6 && !a.ASNs {
 		t.Errorf("%s: IPv6 is %t, the row says %t", a.Name, v6, a.IPv6)
 	}
 }
