@@ -33,9 +33,17 @@ type App struct {
 	// or object. A range is no wider than /8 or, in IPv6, /16. Default: none.
 	Deny []List `json:"deny,omitempty"`
 
+	// Bots, such as Googlebot, that are verified if a client claims to be one. Default: none.
+	VerifiedBots *VerifiedBots `json:"verified_bots,omitempty"`
+
 	// Lists that speak against the addresses on them. Copies on disk, in Caddy's data folder, are in force at once after a
 	// restart. Default: none.
 	Feeds []Feed `json:"feeds,omitempty"`
+
+	// Files in the MaxMind DB format, which say of every address what they know: country, autonomous system and
+	// nature. What the first of them knows stands, and the others fill in the rest. Their facts come before those of
+	// services. Rules on `country`, `asn` and `nature` then hold for everybody. Default: none.
+	Databases []Database `json:"mmdb,omitempty"`
 
 	// Services that are asked about addresses one by one. At most 32. Default: none.
 	Providers []provider.Provider `json:"providers,omitempty"`
@@ -111,6 +119,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.provisionSentry,  // next: it reports what fails in the others
 		a.provisionEvents,
 		a.provisionLists,
+		a.provisionBots,
+		a.provisionDatabases,
 		a.provisionOverrides,
 		a.provisionRedis,
 		a.provisionHistory,

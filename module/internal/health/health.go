@@ -54,6 +54,7 @@ const (
 	ProviderRefused   Reason = "provider_refused"
 	ProviderThrottled Reason = "provider_throttled"
 	ProviderFailing   Reason = "provider_failing"
+	ProviderSetAside  Reason = "provider_set_aside"
 	QuotaSpent        Reason = "quota_spent"
 	QuotaLow          Reason = "quota_low"
 	KeyMissing        Reason = "key_missing"
@@ -69,6 +70,9 @@ const (
 	ListNotStored     Reason = "list_not_stored"
 	ListWrongLines    Reason = "list_wrong_lines"
 	ListRepeated      Reason = "list_repeated"
+	DatabaseMissing   Reason = "database_missing"
+	DatabaseFailing   Reason = "database_failing"
+	DatabaseOld       Reason = "database_old"
 )
 
 // Warning is something that somebody should look at.
@@ -134,6 +138,9 @@ func Judge(s State, now time.Time) Report {
 	}
 	for _, l := range s.Lists {
 		r.list(l, now)
+	}
+	for _, d := range s.Databases {
+		r.facts(d, now)
 	}
 	if s.Redis != nil {
 		r.redis(*s.Redis, s.LocalShare, len(s.Providers) > 0)

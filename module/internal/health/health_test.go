@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
@@ -36,6 +37,9 @@ func well() State {
 				Name: "deny_mine", Kind: feed.KindFile, Loaded: true, Entries: 1, LastSuccess: now.Add(-1000 * time.Hour), LastResult: "ok",
 			}},
 		},
+		Databases: []mmdb.Status{{
+			Name: "GeoLite2-ASN", Loaded: true, Built: now.Add(-day), MaxAge: 40 * day, Networks: 5, File: "/var/lib/GeoIP/GeoLite2-ASN.mmdb",
+		}},
 		Redis:      &redis.Status{Up: true, Since: now.Add(-time.Hour)},
 		LocalShare: 0.25,
 		History:    &History{Database: postgres.Status{Up: true, Since: now.Add(-time.Hour)}},
@@ -79,6 +83,10 @@ var judgements = map[string]struct {
 	"that is an hour ago":    {func(s *State) { s.History.Recorder.Lost = new(now.Add(-time.Hour)) }, nil},
 
 	"refused":                  {provider(func(p *quota.Status) { p.Up, p.RefusedUntil = false, now.Add(1) }), reasons{ProviderRefused}},
+	"refused without a key":    {provider(func(p *quota.Status) { p.Up, p.Keyless, p.RefusedUntil = false, true, now.Add(1) }), reasons{ProviderRefused}},
+	"set aside":                {provider(func(p *quota.Status) { p.Up, p.SetAside = false, "it has everybody" }), reasons{ProviderSetAside}},
+	"being tested":             {provider(func(p *quota.Status) { p.Untested = true }), nil},
+	"its test has no answer":   {provider(func(p *quota.Status) { p.Up, p.Untested = false, true }), reasons{ProviderFailing}},
 	"throttled":                {provider(func(p *quota.Status) { p.Up, p.ThrottledUntil = false, now.Add(1) }), reasons{ProviderThrottled}},
 	"failing":                  {provider(func(p *quota.Status) { p.Up, p.OpenUntil = false, now.Add(1) }), reasons{ProviderFailing}},
 	"half open":                {provider(func(p *quota.Status) { p.Up = false }), reasons{ProviderFailing}},
@@ -146,7 +154,18 @@ var judgements = map[string]struct {
 	"without a date":                   {list(func(l *List) { l.MaxAge = 30 * day }), nil},
 	"wrong lines in our own list":      {own(func(l *List) { l.Ignored, l.FirstIgnored = 2, "line 7" }), reasons{ListWrongLines}},
 	"the same as another":              {list(func(l *List) { l.SameAs = "two" }), reasons{ListRepeated}},
+	"a database is not there":          {database(func(d *mmdb.Status) { d.Loaded, d.Problem = false, "no such file" }), reasons{DatabaseMissing}},
+	"its new file is broken":           {database(func(d *mmdb.Status) { d.Problem = "damaged" }), reasons{DatabaseFailing}},
+	"it is as old as it may be":        {database(func(d *mmdb.Status) { d.Built = now.Add(-40 * day) }), nil},
+	"it is older":                      {database(func(d *mmdb.Status) { d.Built = now.Add(-40*day - 1) }), reasons{DatabaseOld}},
+	"it may be older":                  {database(func(d *mmdb.Status) { d.Built, d.MaxAge = now.Add(-999*day), 0 }), nil},
+	"it does not say how old it is":    {database(func(d *mmdb.Status) { d.Built = time.Time{} }), nil},
 	"wrong lines in a feed":            {list(func(l *List) { l.Ignored, l.FirstIgnored = 2, "line 7" }), nil},
+}
+
+// database is a change of the database that is well.
+func database(change func(*mmdb.Status)) func(*State) {
+	return func(s *State) { change(&s.Databases[0]) }
 }
 
 // broken is the failure of a part of the history.

@@ -6,6 +6,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/clients"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
@@ -24,6 +25,7 @@ type State struct {
 	Providers  []quota.Status
 	Keys       []Key
 	Lists      []List
+	Databases  []mmdb.Status
 	Redis      *redis.Status  // nil: the instance is on its own
 	LocalShare float64        // the share of each quota that is used while Redis is away
 	History    *History       // nil: there is none
@@ -80,6 +82,15 @@ type List struct {
 	Role   string `json:"role"`              // feed, deny or exempt
 	SameAs string `json:"same_as,omitempty"` // the feed that counts in its place: both have the same contents
 	feed.Status
+
+	// Overlaps is what the list has in common with lists of addresses that it should not name. Only status looks for it.
+	Overlaps []Overlap `json:"overlaps,omitempty"`
+}
+
+// Overlap is what a list has in common with one of exempt addresses or of a bot's.
+type Overlap struct {
+	List     string `json:"list"`
+	Prefixes int    `json:"prefixes"` // in common
 }
 
 // History is the recording of decisions and verdicts.

@@ -66,7 +66,7 @@ func (e *Engine) match(addr netip.Addr) *listMatch {
 func (e *Engine) compile(lists Listing) *listing {
 	l := &listing{Listing: lists, sets: make([]atomic.Pointer[listMatch], max(lists.Sets(), 1))}
 	for i, m := range e.Meanings {
-		if m.Kind != Feed || m.isLabel() {
+		if m.Kind != Feed || m.Part || m.isLabel() {
 			continue
 		}
 		l.total += m.Source.Trust
@@ -92,7 +92,7 @@ func (e *Engine) compileSet(l *listing, set uint32) *listMatch {
 		case Feed:
 			m.feeds = m.feeds || !list.isLabel()
 			m.nature = m.nature.Merge(list.Nature)
-			m.evidence = append(m.evidence, list.evidence(l.repeats[i] >= 0))
+			m.evidence = list.addEvidence(m.evidence, l.repeats[i] >= 0)
 		}
 	}
 	if relay := *m; isRelay(m.nature) {

@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
@@ -40,9 +41,11 @@ type Runtime struct {
 	Folder       *Folder
 	Lists        *Lists
 	ListNames    []string      // by position in the lists
-	ListMeanings []lookup.List // what being on a list means, likewise
-	ListsShown   []string      // with the file or the host that it comes from, likewise
+	ListMeanings []lookup.List // what being on a list means, likewise; then those of the further parts of lists
+	ListsShown   []string      // with the file or the host that it comes from, by position in the lists
+	Bots         *Bots         // nil without bots to verify
 	asnFiles     []*Lists      // of conditions, one file each
+	Databases    mmdb.Set
 	Overrides    *ban.Store
 	Tombstones   *tombstone.Store // nil without Redis
 	Memory       *Memory          // nil without providers
@@ -69,6 +72,7 @@ type Runtime struct {
 	readyBy       time.Time            // until then, lists without contents delay readiness; see AwaitsLists
 	repeatsLogged map[string]string    // by feed, for warnOfRepeats only
 	oldLogged     map[string]time.Time // by list, for warnOfOldLists only
+	overlaps      overlaps
 
 	// Whether anybody is protected, as far as the configuration shows.
 	used  bool
@@ -80,8 +84,11 @@ type Runtime struct {
 	emitter     emitter
 	stopSharing context.CancelFunc
 	stopSecrets context.CancelFunc
+	stopTests   context.CancelFunc
 	stopSaving  context.CancelFunc
-	serves      bool // between Start and Stop
+
+	stopDatabases context.CancelFunc
+	serves        bool // between Start and Stop
 }
 
 // Provider is a configured provider, held to its terms.
@@ -91,7 +98,7 @@ type Provider struct {
 	Terms   string // of use, in a line
 	Guard   *quota.Guard
 
-	// Probe asks the service once, within its terms, about an address of no visitor.
+	// Probe asks the service something harmless, within its terms and with a key that it accepts.
 	Probe func(context.Context) error
 }
 
@@ -121,6 +128,7 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 		Lists:     rt.Lists,
 		Meanings:  rt.ListMeanings,
 		Overrides: rt.Overrides,
+		Databases: rt.Databases,
 		Memory:    rt.Memory.engineMemory(),
 		Shared:    rt.Redis.shared(),
 		Providers: providers,
@@ -142,6 +150,7 @@ func (rt *Runtime) Start() {
 		file.Start()
 	}
 	rt.Memory.start(rt)
+	rt.startDatabases()
 	rt.expectLists(time.Now())
 	if Serving() == nil {
 		Events.Reset() // after Caddy was stopped, each event is news again
@@ -149,6 +158,7 @@ func (rt *Runtime) Start() {
 	rt.attach()
 	rt.startEvents()
 	rt.startSecrets()
+	rt.startTests()
 	rt.startSharing()
 	rt.startHistory()
 	rt.startSaving()
@@ -174,8 +184,14 @@ func (rt *Runtime) Stop() {
 	if rt.stopSecrets != nil {
 		rt.stopSecrets()
 	}
+	if rt.stopTests != nil {
+		rt.stopTests()
+	}
 	if rt.stopSaving != nil {
 		rt.stopSaving()
+	}
+	if rt.stopDatabases != nil {
+		rt.stopDatabases()
 	}
 }
 
@@ -240,24 +256,30 @@ func closeEngine(ctx context.Context, engine *lookup.Engine, within time.Duratio
 
 // Lookup asks the engine. A verdict is never worth a failed request: should the engine panic, nothing is known.
 func (rt *Runtime) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration) (v reputation.Verdict) {
-	defer func() {
-		if r := recover(); r != nil {
-			rt.Logger.ErrorContext(ctx, "looking an address up panicked; this is a bug", "panic", r)
-			v = reputation.Verdict{Status: reputation.Unknown}
-		}
-	}()
+	defer rt.unknownOnPanic(ctx, &v)
 	return rt.Engine.Lookup(ctx, addr, wait)
+}
+
+// unknownOnPanic recovers from a panic of a look-up.
+func (rt *Runtime) unknownOnPanic(ctx context.Context, v *reputation.Verdict) {
+	if r := recover(); r != nil {
+		rt.Logger.ErrorContext(ctx, "looking an address up panicked; this is a bug", "panic", r)
+		*v = reputation.Verdict{Status: reputation.Unknown}
+	}
 }
 
 // Known returns what this process knows of an address: nobody is asked.
 func (rt *Runtime) Known(addr netip.Addr) reputation.Verdict { return rt.Engine.Explain(addr).Verdict }
 
 // Facts returns what the databases say of an address. It is all there is of one that a site does not judge.
-func (rt *Runtime) Facts(addr netip.Addr) reputation.Facts { return rt.Engine.Databases.Facts(addr) }
+func (rt *Runtime) Facts(addr netip.Addr) reputation.Facts { return rt.Databases.Facts(addr) }
 
 // SourceNames are the names that rules can ask for.
 func (rt *Runtime) SourceNames() []string {
 	names := []string{reputation.SourceDeny, reputation.SourceBan}
+	if rt.Bots != nil {
+		names = append(names, reputation.SourceVerifiedBots, reputation.SourceFakeBot)
+	}
 	for i, name := range rt.ListNames {
 		if rt.ListMeanings[i].Kind == lookup.Feed {
 			names = append(names, name)
@@ -286,11 +308,15 @@ func (rt *Runtime) keepDoing(ctx context.Context, what string, work func(context
 
 // supervise does the work until ctx ends, also when it panics.
 func (rt *Runtime) supervise(ctx context.Context, what string, work func(context.Context)) {
+	supervise(ctx, rt.Logger, what, work)
+}
+
+func supervise(ctx context.Context, logger *slog.Logger, what string, work func(context.Context)) {
 	for ctx.Err() == nil {
 		func() {
 			defer func() {
 				if r := recover(); r != nil {
-					rt.Logger.Error("background work panicked and begins again; this is a bug", slog.String("work", what), slog.Any("panic", r))
+					logger.Error("background work panicked and begins again; this is a bug", slog.String("work", what), slog.Any("panic", r))
 				}
 			}()
 			work(ctx)
