@@ -48,6 +48,7 @@ func TestPresetsAreWeighed(t *testing.T) {
 		"emerging_threats":  {Trust: 1, Weight: 20, Group: "lists"},
 
 		"firehol_level4":       {Trust: 1, Weight: 20, Group: "lists"},
+		"spamhaus_asndrop":     {Trust: 1, Weight: 34, Group: "spamhaus"},
 		"abuseipdb_blacklist":  {Trust: 1, Weight: 32, Group: "abuseipdb"},
 		"aws":                  {Trust: 1, Weight: 8, Group: "nature"},
 		"hetzner":              {Trust: 1, Weight: 8, Group: "nature"},
