@@ -122,7 +122,7 @@ func percentAt(points float64) float64 { return 100 / (1 + math.Pow(10, -points/
 func near(a, b float64) bool { return math.Abs(a-b) < 1e-9 }
 
 func TestScoresThatTheDefaultsMustGive(t *testing.T) {
-	verified := says(reputation.SourceVerifiedBots, -1, 1)
+	verified, relay := says(reputation.SourceVerifiedBots, -1, 1), OfLabel("icloud_private_relay")
 	for _, c := range []struct {
 		name     string
 		evidence []Evidence
