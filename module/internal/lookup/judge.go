@@ -16,11 +16,15 @@ type tally struct {
 }
 
 // judge makes a verdict of what is known locally and of the stored answers of the providers. asking
-// means that a call is still running.
+// means that a call is still running. Answers may be the first to say of what network the address is.
 func (e *Engine) judge(
 	l *local, s *scratch, now uint32, origin reputation.Origin, asking bool,
 ) reputation.Verdict {
-	rec, match := &s.record, l.match
+	rec := &s.record
+	if v, decided := e.decidedByFacts(l, rec); decided {
+		return v
+	}
+	match := l.match
 	s.evidence = append(s.evidence[:0], match.evidence...)
 	var t tally
 	var trust float64 // of the providers that cover addr and are asked, or have answered

@@ -12,10 +12,13 @@ type local struct {
 	addr  netip.Addr
 	match *listMatch
 	facts reputation.Facts // of the databases only
+	named []uint16         // the lists in match that name the network or the country
 }
 
 func (e *Engine) local(addr netip.Addr) local {
-	return local{addr: addr, match: e.match(addr), facts: e.Databases.Facts(addr)}
+	l := local{addr: addr, match: e.match(addr), facts: e.Databases.Facts(addr)}
+	e.matchNamed(&l, nil)
+	return l
 }
 
 // decided returns the verdict on an address for which providers do not count: the operator has
