@@ -107,20 +107,15 @@ func FuzzAdapt(f *testing.F) {
 
 // lists are what errors list, so that a word that is added is not added to each of them. None comes from what writes the
 // errors.
-var lists = regexp.MustCompile(`\[\[(presets|providers|options)(?: (\w+))?\]\]`)
+var lists = regexp.MustCompile(`\[\[(providers|options)(?: (\w+))?\]\]`)
 
-// expand puts lists into an expected error: [[presets]] are those of docs/sources.md, [[providers]] the modules that the
+// expand puts lists into an expected error: [[providers]] are the modules that the
 // packages of module/provider declare and that of these tests, [[options f]] the words of the syntax above a function.
 func expand(t *testing.T, text string) string {
 	t.Helper()
 	return lists.ReplaceAllStringFunc(text, func(list string) string {
 		var words []string
 		switch m := lists.FindStringSubmatch(list); m[1] {
-		case "presets":
-			_, table, _ := strings.Cut(readText(t, "../docs/sources.md"), "| preset |")
-			table, _, _ = strings.Cut(table, "<!-- end -->")
-			words = found(regexp.MustCompile("(?m)^\\| `(\\w+)`"), table)
-			slices.Sort(words)
 		case "providers":
 			words = []string{"recorder"}
 			for _, file := range sources(t, "../module/provider/*/*.go") {

@@ -46,8 +46,8 @@ func list(to *[]module.List, name string) option.Setter {
 //	timeout     <duration>
 //	header      <name> <value>
 //	key         <placeholder>|<store> [<arguments>...] { <see readSecret> }
-//	format      text|csv|json|ndjson|asn
-//	field       <column or member>...
+//	format      text|ranges|dshield|csv|json|ndjson|ipset|iptables|nginx|apache|hosts|asn
+//	field       <column, set or member>...
 //	min_count   <number>
 //	max_size    <size>
 //	max_entries <number>
@@ -63,8 +63,8 @@ func listOptions(o *module.ListOptions) []option.Option {
 		option.Once("timeout", option.Duration(&o.Timeout, "")),
 		option.Repeated("header", option.Header(&o.Header)),
 		option.Once("key", oneSecret(&o.Key)),
-		option.Once("format", option.OneOf(&o.Format, "text", "csv", "json", "ndjson", "asn")),
-		option.Once("field", option.Words(&o.Field, "columns or members", anyWord)),
+		option.Once("format", option.OneOf(&o.Format, module.Formats()...)),
+		option.Once("field", option.Words(&o.Field, "columns, sets or members", anyWord)),
 		option.Once("min_count", option.Number(&o.MinCount, "a number above 0, where 1 takes every entry")),
 		option.Once("max_size", option.Size(&o.MaxSize)),
 		option.Once("max_entries", option.Number(&o.MaxEntries, "a number above 0, such as 5000000")),

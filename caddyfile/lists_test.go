@@ -13,7 +13,7 @@ import (
 func TestHalfUnderstoodLines(t *testing.T) {
 	provisionInTemp(t)
 	for line, cure := range map[string]string{
-		"203.0.113.0 - 203.0.113.255":  "write CIDR ranges such as 203.0.113.0/24",
+		"203.0.113.9 - 203.0.113.1":    "write the lower address first",
 		"203.0.113.1 203.0.113.9":      "write one address or CIDR a line",
 		"10.0.0.0 255.0.0.0":           "write 10.0.0.0/8",
 		"80.94.92.0\t80.94.92.255\t24": "write one address or CIDR a line",

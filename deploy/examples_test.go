@@ -162,31 +162,3 @@ func presetCategories(t *testing.T) map[string]string {
 	}
 	return found
 }
-
-// TestPresetsAreDocumented holds that docs/sources.md has each preset with the category that it has in the code, and no other.
-func TestPresetsAreDocumented(t *testing.T) {
-	words := map[string]string{ // as module/reputation calls them
-		"Hijacked": "hijacked", "Abuse": "abuse", "Tor": "tor", "BruteForce": "bruteforce", "BotnetC2": "botnet_c2", "Compromised": "compromised",
-		"VPN": "vpn", "Hosting": "hosting", "Scanner": "scanner", "Spam": "spam", "Malware": "malware", "DDoS": "ddos", "Proxy": "proxy",
-		"WebAttack": "web_attack", "Bot": "bot", "Crawler": "crawler", "BenignScanner": "benign_scanner", "PublicService": "public_service",
-	}
-	source := deployed(t, "module/internal/feed/presets.go")
-	coded := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?s)\n\t"(\w+)": \{\n.*?\n\t\tCategory: +reputation\.(\w+),`).FindAllStringSubmatch(source, -1) {
-		coded[m[1]] = words[m[2]]
-	}
-	documented := presetCategories(t)
-	if len(coded) < 9 {
-		t.Fatalf("found %d presets only", len(coded))
-	}
-	for name, category := range coded {
-		if documented[name] != category {
-			t.Errorf("docs/sources.md has the preset %s with the category %q, the code has %q", name, documented[name], category)
-		}
-	}
-	for name := range documented {
-		if coded[name] == "" {
-			t.Errorf("docs/sources.md has %s, which is no preset", name)
-		}
-	}
-}

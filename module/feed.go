@@ -1,9 +1,7 @@
 package module
 
 import (
-	"cmp"
 	"fmt"
-	"strings"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
@@ -16,18 +14,19 @@ import (
 type Feed struct {
 	// Where the list comes from: the name of a preset such as `spamhaus_drop`, or URLs that make up one list
 	// together, or a file, or addresses, CIDR ranges and autonomous systems such as `AS64500`. Files are watched. The
-	// presets are in docs/sources.md. Required.
+	// presets are in docs/sources.md. The address of `azure` changes: behind its name stands the file or the URL. Required.
 	Sources []string `json:"sources,omitempty"`
 
 	// The name by which the feed appears in reasons, rules, metrics and the data folder: lower-case letters, digits, `_`
 	// and `-`, the first a letter. Required unless the source is a preset. Default: the preset's name.
 	Name string `json:"name,omitempty"`
 
-	// What the addresses on the list are accused of, such as `scanner` or `spam`. Default: the preset's, else `abuse`.
+	// What the addresses on the list are accused of, such as `scanner` or `spam`. Default: the preset's, else none for a
+	// list with a `nature` and `abuse` for others.
 	Category []string `json:"category,omitempty"`
 
 	// What the addresses on the list are by nature: `tor`, `vpn`, `proxy`, `hosting`, `mobile`, `relay`. Such a list moves the
-	// score by little. Default: the preset's, else none.
+	// score by little; `mobile` and `relay` do not move it. Default: the preset's, else none.
 	Nature []string `json:"nature,omitempty"`
 
 	// How much you trust the list, from 0 (never counts) to 1. Default: 1.
@@ -46,7 +45,7 @@ func (f *Feed) Check() error {
 	if err != nil {
 		return err
 	}
-	if err := f.checkKey(); err != nil {
+	if err := f.checkKey(l.preset); err != nil {
 		return err
 	}
 	return feed.Check(l.spec)
@@ -69,22 +68,17 @@ func (f *Feed) fromSources() (l configuredList, err error) {
 	l.meaning.Confidence = feedConfidence
 	l.options = &f.ListOptions
 	if len(f.Sources) == 0 {
-		return l, fmt.Errorf("%w: name a preset (%s), URLs, a file or ranges", errNoSource,
-			strings.Join(feed.PresetNames(), ", "))
+		return l, fmt.Errorf("%w: name a preset, URLs, a file or ranges", errNoSource)
 	}
-	spec, preset, err := readSources("feed", f.Sources)
+	spec, known, err := readSources("feed", f.Sources)
 	if err != nil {
 		return l, err
 	}
-	l.spec = spec
-	if preset != nil {
-		l.meaning.Confidence = preset.Confidence
-		l.meaning.Categories = reputation.CategoriesOf(preset.Category)
-		l.meaning.Source = score.OfFeed(preset.Spec.Name, l.meaning.Categories)
-		l.meaning.Source.Weight = cmp.Or(preset.Weight, l.meaning.Source.Weight)
-		l.meaning.Source.Group = cmp.Or(preset.Group, l.meaning.Source.Group)
-		if preset.Nature != nil {
-			l.meaning.Nature = l.meaning.Nature.With(*preset.Nature, true)
+	l.spec, l.preset = spec, known
+	if known != nil {
+		l.meaning = lookup.List{
+			Confidence: known.Confidence, Categories: known.Categories, Nature: known.Nature,
+			Source: score.Source{Name: known.Name, Trust: 1, Weight: known.Weight, Group: known.Group},
 		}
 		return l, nil
 	}
@@ -105,8 +99,12 @@ func (f *Feed) describe(l *configuredList) (err error) {
 	if err := f.accuse(&l.meaning); err != nil {
 		return err
 	}
-	if l.meaning.Source.Name == "" {
-		l.meaning.Source = score.OfFeed("", l.meaning.Categories) // a name that a preset has makes no preset
+	switch {
+	case l.meaning.Source.Name != "": // a preset's; a name that a preset has makes no preset
+	case l.meaning.Categories == 0:
+		l.meaning.Source = score.OfLabel("")
+	default:
+		l.meaning.Source = score.OfFeed("", l.meaning.Categories)
 	}
 	l.meaning.Source.Name = l.spec.Name
 	l.meaning.Source.Trust, err = provider.Trust(f.Trust)
@@ -139,7 +137,7 @@ func (f *Feed) accuse(m *lookup.List) error {
 		m.Categories = categories
 	case len(f.Nature) > 0:
 		m.Categories = natures
-	case m.Categories == 0:
+	case m.Categories == 0 && m.Source.Name == "": // a preset may accuse of nothing
 		m.Categories = reputation.CategoriesOf(reputation.Abuse)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
@@ -18,8 +19,9 @@ import (
 // keyMark stands for a list's key in its headers.
 const keyMark = "{key}"
 
-// checkKey reports whether a list has a key that is not sent, or sends one that it has not.
-func (o *ListOptions) checkKey() error {
+// checkKey reports whether a list has a key that is not sent, or sends one that it has not. A preset says itself
+// where its key goes.
+func (o *ListOptions) checkKey(known *preset.Preset) error {
 	sent := ""
 	for name, value := range o.Header {
 		if err := secret.CheckHeader(name, value); err != nil {
@@ -29,8 +31,11 @@ func (o *ListOptions) checkKey() error {
 			sent = name
 		}
 	}
+	needed := known != nil && known.NeedsKey()
 	switch {
-	case o.Key != nil && sent == "":
+	case o.Key == nil && needed:
+		return fmt.Errorf("%s needs your key: %s", known.Name, secret.HowToWrite("key"))
+	case o.Key != nil && sent == "" && !needed:
 		return errors.New("a key is given and not sent: name its header, such as `header Authorization \"Bearer {key}\"`")
 	case o.Key == nil && sent != "":
 		return fmt.Errorf("header %s has {key} in it, and no key is given: %s", sent, secret.HowToWrite("key"))
@@ -43,11 +48,13 @@ func (a *App) authorize(ctx caddy.Context, l *configuredList) (err error) {
 	if l.spec.URLs, err = resolveURLs(l.spec.URLs); err != nil {
 		return err
 	}
-	if l.options == nil || len(l.options.Header) == 0 {
+	if l.options == nil || len(l.options.Header)+len(l.spec.Header) == 0 {
 		return nil
 	}
-	l.spec.Header = make(http.Header, len(l.options.Header))
-	for name, value := range l.options.Header {
+	if l.spec.Header == nil {
+		l.spec.Header = make(http.Header, len(l.options.Header))
+	}
+	for name, value := range l.options.Header { // in place of a preset's
 		if _, err := headerValue(name, value, "key"); err != nil {
 			return err
 		}

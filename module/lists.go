@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math"
 	"net/netip"
 	"net/url"
@@ -16,6 +17,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -25,9 +27,10 @@ import (
 type configuredList struct {
 	spec    feed.Spec
 	meaning lookup.List
-	label   string       // for errors: its option, with the name of a feed
-	options *ListOptions // nil for the ranges of several lines
-	keyHash string       // of the settings of the list's key, empty without one
+	label   string         // for errors: its option, with the name of a feed
+	options *ListOptions   // nil for the ranges of several lines
+	preset  *preset.Preset // nil for other lists
+	keyHash string         // of the settings of the list's key, empty without one
 }
 
 // provisionLists opens all lists and stores what being on each means, by its position.
@@ -57,7 +60,18 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 		rt.ListNames, rt.ListMeanings = append(rt.ListNames, list.spec.Name), append(rt.ListMeanings, list.meaning)
 		rt.ListsShown = append(rt.ListsShown, listShown(list.spec))
 	}
+	logTerms(a.runtime.Logger, all)
 	return a.runtime.OpenLists(specs, keyHashes)
+}
+
+// logTerms logs the terms of use that somebody must look at.
+func logTerms(logger *slog.Logger, all []configuredList) {
+	for _, l := range all {
+		if l.preset != nil && l.preset.Restricted {
+			logger.Info("the publisher of a list has terms of use", slog.String("feed", l.spec.Name),
+				slog.String("terms", l.preset.Terms))
+		}
+	}
 }
 
 // ownListOptions are the options of the operator's own lists.
@@ -194,7 +208,7 @@ func operatorLists(kind lookup.ListKind, entries []List) (lists []configuredList
 	given := make(map[string]bool)
 	for i := range entries {
 		entry := &entries[i]
-		spec, err := entry.read(option, i+1, lists)
+		spec, known, err := entry.read(option, i+1, lists)
 		if err != nil {
 			return nil, err
 		}
@@ -210,7 +224,7 @@ func operatorLists(kind lookup.ListKind, entries []List) (lists []configuredList
 			given[source] = true
 		}
 		lists = append(lists, configuredList{
-			spec: spec, meaning: lookup.List{Kind: kind}, label: option, options: &entry.ListOptions,
+			spec: spec, meaning: lookup.List{Kind: kind}, label: option, options: &entry.ListOptions, preset: known,
 		})
 	}
 	if ofValues(&ranges.spec) {
@@ -220,21 +234,25 @@ func operatorLists(kind lookup.ListKind, entries []List) (lists []configuredList
 }
 
 // read returns the list that an entry of `exempt` or `deny` describes. The others are those before it.
-func (l *List) read(option string, number int, others []configuredList) (spec feed.Spec, err error) {
+func (l *List) read(
+	option string, number int, others []configuredList,
+) (spec feed.Spec, known *preset.Preset, err error) {
 	if len(l.Sources) == 0 {
-		return spec, fmt.Errorf("%w: name addresses, CIDR ranges, files, URLs or presets", errNoSource)
+		return spec, nil, fmt.Errorf("%w: name addresses, CIDR ranges, files, URLs or presets", errNoSource)
 	}
-	spec, preset, err := readSources(option, l.Sources)
+	spec, known, err = readSources(option, l.Sources)
 	if err != nil {
-		return spec, err
+		return spec, nil, err
 	}
 	switch {
-	case preset != nil:
+	case known != nil && option == ownListOptions[lookup.Exempt] && !known.Exempt:
+		return spec, nil, notToExempt(known)
+	case known != nil:
 		spec.Name = option + "_" + spec.Name
 	case len(spec.URLs) > 0:
 		spec.Name = option + "_" + shortHash(strings.Join(spec.URLs, " "))
 		if !havePlaceholders(spec.URLs) && feed.Check(spec) != nil { // its error would name the list by its hash
-			return spec, fmt.Errorf("entry %d is a URL, and not of the form https://host/path", number)
+			return spec, nil, fmt.Errorf("entry %d is a URL, and not of the form https://host/path", number)
 		}
 	case spec.File != "":
 		spec.Name, spec.AllowEmpty = fileListName(option, spec.File, others), true
@@ -244,38 +262,49 @@ func (l *List) read(option string, number int, others []configuredList) (spec fe
 	}
 	if l.Name != "" {
 		if err := reputation.CheckName(l.Name); err != nil {
-			return spec, err
+			return spec, nil, err
 		}
 		spec.Name = l.Name
 	}
-	if err := l.checkKey(); err != nil {
-		return spec, err
+	if err := l.checkKey(known); err != nil {
+		return spec, nil, err
 	}
 	if err := l.replace(&spec); err != nil {
-		return spec, err
+		return spec, nil, err
 	}
 	if havePlaceholders(spec.URLs) {
-		return spec, nil // what they stand for is not known yet
+		return spec, known, nil // what they stand for is not known yet
 	}
-	return spec, feed.Check(spec)
+	return spec, known, feed.Check(spec)
 }
 
 func havePlaceholders(urls []string) bool {
 	return slices.ContainsFunc(urls, func(url string) bool { return strings.Contains(url, "{") })
 }
 
+// notToExempt says why a preset is no list to exempt.
+func notToExempt(known *preset.Preset) error {
+	if known.Accuses() {
+		return fmt.Errorf("%s lists attackers: to refuse them, write `deny %[1]s`", known.Name)
+	}
+	return fmt.Errorf("anybody can rent an address of %s: exempt those that are yours", known.Name)
+}
+
 // readSources says where a list comes from. A preset is returned as well.
-func readSources(option string, sources []string) (spec feed.Spec, preset *feed.PresetInfo, err error) {
+func readSources(option string, sources []string) (spec feed.Spec, known *preset.Preset, err error) {
 	first := sources[0]
-	known, isPreset := feed.Preset(first)
+	p, isPreset := preset.Find(first)
 	if _, _, err := address.ParseRanges(first); err != nil { // before it is taken for a file
 		return spec, nil, err
 	}
 	switch {
+	case isPreset && len(p.URLs) == 0:
+		spec, err = ofChanging(option, p, sources[1:])
+		return spec, &p, err
 	case isPreset && len(sources) > 1:
 		return spec, nil, fmt.Errorf("%s is a preset, which has its own sources: give %q its own %s", first, sources[1], option)
 	case isPreset:
-		return known.Spec, &known, nil
+		return p.Spec(), &p, nil
 	case isURL(first):
 		for i, source := range sources {
 			if !isURL(source) {
@@ -296,6 +325,21 @@ func readSources(option string, sources []string) (spec feed.Spec, preset *feed.
 	return spec, nil, err
 }
 
+// ofChanging is a preset whose publisher changes the address, at the address that the operator gives.
+func ofChanging(option string, p preset.Preset, sources []string) (feed.Spec, error) {
+	spec := p.Spec()
+	if len(sources) != 1 || !isURL(sources[0]) && !isFile(sources[0]) {
+		return spec, fmt.Errorf("the address of %s changes: write its file or URL behind it, such as "+
+			"`%s %[1]s /var/lib/caddy-ip-reputation/%[1]s.json`; docs/cookbook.md has how to fetch it", p.Name, option)
+	}
+	if isURL(sources[0]) {
+		spec.URLs = sources
+		return spec, nil
+	}
+	spec.File = sources[0]
+	return spec, checkPath(spec.File)
+}
+
 // parseValues returns the ranges and the autonomous systems that a list is made of.
 func parseValues(option string, words []string) (values []netip.Prefix, asns []uint32, err error) {
 	for i, word := range words {
@@ -304,7 +348,7 @@ func parseValues(option string, words []string) (values []netip.Prefix, asns []u
 			continue
 		}
 		prefixes, ok, err := address.ParseRanges(word)
-		_, isPreset := feed.Preset(word)
+		_, isPreset := preset.Find(word)
 		switch {
 		case err != nil:
 			return nil, nil, err

@@ -1,8 +1,10 @@
 package module
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 )
 
@@ -17,6 +19,10 @@ func TestPresetKeepsItsWeight(t *testing.T) {
 		{Feed{Sources: []string{"ipsum"}, Name: "mine"}, 24, "lists"},
 		{Feed{Sources: []string{"203.0.113.0/24"}, Name: "ipsum"}, 20, "lists"},
 		{Feed{Sources: []string{"203.0.113.0/24"}, Name: "exits", Nature: []string{"tor"}}, 8, "nature"},
+		{Feed{Sources: []string{"203.0.113.0/24"}, Name: "relays", Nature: []string{"relay"}}, 0, "nature"},
+		{Feed{Sources: []string{"203.0.113.0/24"}, Name: "phones", Nature: []string{"mobile"}}, 0, "nature"},
+		{Feed{Sources: []string{"203.0.113.0/24"}, Name: "bad", Nature: []string{"mobile"}, Category: []string{"bot"}}, 20, "lists"},
+		{Feed{Sources: []string{"icloud_private_relay"}, Category: []string{"bot"}}, 0, "nature"},
 	} {
 		l, err := tc.feed.list()
 		if err != nil || l.meaning.Source.Weight != tc.weight || l.meaning.Source.Group != tc.group {
@@ -37,11 +43,37 @@ func TestPresetsAreWeighed(t *testing.T) {
 		"blocklist_de":      {Trust: 1, Weight: 20, Group: "lists"},
 		"feodo":             {Trust: 1, Weight: 20, Group: "lists"},
 		"emerging_threats":  {Trust: 1, Weight: 20, Group: "lists"},
+
+		"firehol_level4":       {Trust: 1, Weight: 20, Group: "lists"},
+		"abuseipdb_blacklist":  {Trust: 1, Weight: 32, Group: "abuseipdb"},
+		"aws":                  {Trust: 1, Weight: 8, Group: "nature"},
+		"hetzner":              {Trust: 1, Weight: 8, Group: "nature"},
+		"cloudflare":           {Trust: 1, Weight: 0, Group: "nature"},
+		"icloud_private_relay": {Trust: 1, Weight: 0, Group: "nature"},
 	} {
 		want.Name = name
 		l, err := (&Feed{Sources: []string{name}}).fromSources()
 		if err != nil || l.meaning.Source != want {
 			t.Errorf("%s is %+v, %v; want %+v", name, l.meaning.Source, err, want)
 		}
+	}
+}
+
+// TestTermsAreLogged: who must look at the terms of a list is told so once at load.
+func TestTermsAreLogged(t *testing.T) {
+	var all []configuredList
+	for _, name := range []string{"greensnow", "cins", "aws"} {
+		l, err := (&Feed{Sources: []string{name}}).list()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, l)
+	}
+	log := new(logtest.Log)
+	logTerms(log.Logger(), all)
+	got := log.String()
+	if want := `feed=greensnow terms="own use only; reproduction or republication is prohibited"`; strings.Count(got, "\n") != 1 ||
+		!strings.Contains(got, want) {
+		t.Errorf("logged %q, want a line with %q", got, want)
 	}
 }

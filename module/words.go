@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 )
 
 // A word of `exempt`, `deny` and `feed` stands for ranges, a file, a URL or a preset. Its form decides, so
@@ -56,8 +56,12 @@ func notASource(word string) error {
 	if scheme, _, ok := strings.Cut(word, "://"); ok {
 		return fmt.Errorf("%q cannot be fetched: write https:// or http:// for %s://", word, scheme)
 	}
-	return fmt.Errorf("%q is no preset, address, range, file or URL: presets are %s; a file in the working directory is ./%s%s",
-		word, strings.Join(feed.PresetNames(), ", "), word, aURL(word))
+	hint := "docs/sources.md has the presets"
+	if near := preset.Near(word); len(near) > 0 {
+		hint = "a preset is named " + strings.Join(near, ", ")
+	}
+	return fmt.Errorf("%q is no preset, address, range, file or URL: %s; a file in the working directory is ./%s%s",
+		word, hint, word, aURL(word))
 }
 
 // fileListName names the list in a file after the file, with a hash where another list has that name already.

@@ -28,7 +28,7 @@ func init() {
 //   - `GET check/{ip}`: what is known of an address and how its score is made; `?fresh` asks the providers anew first;
 //   - `GET`, `POST`, `DELETE bans[/{prefix}]` and `exemptions[/{prefix}]`: what is banned or exempt at run time;
 //   - `DELETE records/{ip}`: forgets what providers said of an address;
-//   - `POST feeds/{name}/refresh`: fetches a list now;
+//   - `POST feeds/{name}/refresh`: fetches a list now; `?accept` believes one that shrank;
 //   - `GET sources`: each list and service with its terms, key, last answer, and what is left of its quota; `POST
 //     sources/probe` asks each once, or the one that `source` names;
 //   - `GET requests/{id}`: what was decided about a request, by its ID, and why: of the latest that this process refused or

@@ -68,7 +68,12 @@ func serveRefresh(rt *runtime.Runtime, r *http.Request, argument string) (any, e
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), refreshTimeout)
 	defer cancel()
-	err := rt.Lists.Refresh(ctx, name)
+	accept := r.URL.Query().Has("accept")
+	refresh := rt.Lists.Refresh
+	if accept {
+		refresh = rt.Lists.Accept
+	}
+	err := refresh(ctx, name)
 	switch {
 	case errors.Is(err, feed.ErrTooSoon):
 		return nil, adminError(http.StatusTooManyRequests, err)
@@ -77,7 +82,8 @@ func serveRefresh(rt *runtime.Runtime, r *http.Request, argument string) (any, e
 	case err != nil:
 		return nil, adminError(http.StatusBadGateway, fmt.Errorf("%w: what was last good of the list stays in force", err))
 	}
-	rt.Logger.Info("refreshed by an operator", slog.String("feed", name), slog.String("remote_addr", r.RemoteAddr))
+	rt.Logger.Info("refreshed by an operator", slog.String("feed", name), slog.Bool("accept", accept),
+		slog.String("remote_addr", r.RemoteAddr))
 	return health.List{Role: rt.ListMeanings[i].Kind.String(), Status: rt.Lists.Status()[i]}, nil
 }
 

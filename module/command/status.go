@@ -25,18 +25,28 @@ running Caddy answers, whatever it says: scripts read 'health' of the JSON.
 }
 
 func (c *console) refreshCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "refresh <list>",
+	accept := false
+	cmd := &cobra.Command{
+		Use:   "refresh <list> [--accept]",
 		Short: "Fetches a list now",
 		Long: `
 Fetches a feed, or another list that has a URL or a file, without waiting for
 its time, and returns when it is in force. 'status' names the lists. Publishers
 are not asked more often than once a minute.
+
+With --accept, a list that lost more of its lines than 'max_shrink' allows is
+believed.
 `,
-		Example: `  $ caddy ip-reputation refresh tor_exits`,
+		Example: "  $ caddy ip-reputation refresh tor_exits\n  $ caddy ip-reputation refresh tor_exits --accept",
 		Args:    exactly("list", "caddy ip-reputation refresh tor_exits"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return show(c, cmd, http.MethodPost, "feeds/"+url.PathEscape(args[0])+"/refresh", nil, (*page).refreshed)
+			path := "feeds/" + url.PathEscape(args[0]) + "/refresh"
+			if accept {
+				path += "?accept"
+			}
+			return show(c, cmd, http.MethodPost, path, nil, (*page).refreshed)
 		},
 	}
+	cmd.Flags().BoolVar(&accept, "accept", false, "believe the list even if it lost most of its lines")
+	return cmd
 }

@@ -112,6 +112,9 @@ func (p *page) listLine(l health.List) string {
 	if l.Kind != feed.KindValues && !l.LastSuccess.IsZero() {
 		text += ", confirmed " + span(p.now.Sub(l.LastSuccess)) + " ago"
 	}
+	if !l.Published.IsZero() {
+		text += ", published " + span(p.now.Sub(l.Published)) + " ago"
+	}
 	if !l.NextRefresh.IsZero() {
 		text += ", next in " + span(l.NextRefresh.Sub(p.now))
 	}
@@ -134,6 +137,12 @@ func (p *page) listTrouble(l health.List) string {
 	if l.Failures > 0 {
 		all = append(all, fmt.Sprintf("%s failed: %s", plural(int64(l.Failures), "attempt"), l.LastResult))
 	}
+	if s := l.Shrunk; s != nil {
+		all = append(all, shrunk(s)+", "+notBelieved(s, l.Confirm, p.now))
+	}
+	if l.Accepted != nil {
+		all = append(all, shrunk(l.Accepted)+", and was believed")
+	}
 	if l.Ignored > 0 {
 		all = append(all, plural(int64(l.Ignored), "line")+" ignored")
 	}
@@ -141,6 +150,18 @@ func (p *page) listTrouble(l health.List) string {
 		all = append(all, "same contents as "+l.SameAs+", counts once")
 	}
 	return strings.Join(all, ", ")
+}
+
+func shrunk(s *feed.Shrunk) string {
+	return fmt.Sprintf("shrank from %s to %d", plural(int64(s.Before), "line"), s.Lines)
+}
+
+// notBelieved says how much of what makes a list that shrank believed has been seen.
+func notBelieved(s *feed.Shrunk, confirm int, now time.Time) string {
+	if confirm == 0 {
+		return "not believed"
+	}
+	return fmt.Sprintf("believed after %d fetches over a day: %d in %s", confirm, s.Seen, span(now.Sub(s.Since)))
 }
 
 func (p *page) refreshed(l health.List) {

@@ -19,9 +19,19 @@ func TestStatusShowsTroubleOfLists(t *testing.T) {
 		status feed.Status
 		want   string
 	}{
-		"well":    {feed.Status{Loaded: true, LastSuccess: now.Add(-time.Hour), Changed: now.Add(-3 * time.Hour)}, ""},
-		"empty":   {feed.Status{Failures: 3, LastResult: "timeout"}, "no contents yet, 3 attempts failed: timeout"},
-		"old":     {feed.Status{Loaded: true, LastSuccess: now, Changed: now.Add(-9 * day)}, "unchanged for 9d0h"},
+		"well":  {feed.Status{Loaded: true, LastSuccess: now.Add(-time.Hour), Changed: now.Add(-3 * time.Hour)}, ""},
+		"empty": {feed.Status{Failures: 3, LastResult: "timeout"}, "no contents yet, 3 attempts failed: timeout"},
+		"old":   {feed.Status{Loaded: true, LastSuccess: now, Changed: now.Add(-9 * day)}, "unchanged for 9d0h"},
+		"shrank": {feed.Status{
+			Loaded: true, LastSuccess: now, Changed: now, Failures: 2, LastResult: "refused_shrunk", Confirm: 3,
+			Shrunk: &feed.Shrunk{Before: 100, Lines: 20, Seen: 2, Since: now.Add(-5 * time.Hour)},
+		}, "2 attempts failed: refused_shrunk, shrank from 100 lines to 20, believed after 3 fetches over a day: 2 in 5h0m"},
+		"shrank, never believed": {feed.Status{
+			Loaded: true, LastSuccess: now, Changed: now, Shrunk: &feed.Shrunk{Before: 100, Lines: 20, Seen: 2, Since: now},
+		}, "shrank from 100 lines to 20, not believed"},
+		"shrank, believed": {feed.Status{
+			Loaded: true, LastSuccess: now, Changed: now, Accepted: &feed.Shrunk{Before: 100, Lines: 20, Seen: 3, Since: now},
+		}, "shrank from 100 lines to 20, and was believed"},
 		"ignored": {feed.Status{Loaded: true, LastSuccess: now, Changed: now, Ignored: 1}, "1 line ignored"},
 		"refused for days": {
 			feed.Status{

@@ -175,6 +175,7 @@ func loadCopy(
 	if h, read, err = readCopy(f); err == nil && h.spec != fingerprint {
 		err = errForeign
 	}
+	h.believeDates(time.Now())
 	return h, read, info.ModTime(), err
 }
 
@@ -236,8 +237,9 @@ func loadWait(path, fingerprint string, now time.Time) time.Time {
 	return until
 }
 
-func removeWait(path string) {
+// removeFile removes a file that stores a wait, or what was seen of a list.
+func removeFile(path string) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		_ = os.Truncate(path, 0) // an empty file means no pause, too
+		_ = os.Truncate(path, 0) // an empty file means none, too
 	}
 }

@@ -381,8 +381,8 @@ func TestWait(t *testing.T) {
 	if got := loadWait(path, "f00", now); !got.IsZero() {
 		t.Errorf("got %s from nonsense", got)
 	}
-	removeWait(path)
-	removeWait(path)
+	removeFile(path)
+	removeFile(path)
 	if _, err := os.Stat(path); err == nil {
 		t.Error("still there")
 	}

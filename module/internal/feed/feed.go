@@ -100,7 +100,7 @@ type Spec struct {
 	// is used at once. If it fails, no request is made. Default: Header is sent as it is.
 	Authorize func(context.Context, http.Header) (http.Header, error) `json:"-"`
 
-	// Format is the form of the list. The zero value is one address or CIDR a line.
+	// Format is the form of the list. With the zero value it is found by looking.
 	Format listformat.Format
 
 	// Refresh is how often URLs are asked for a newer list. Default:
@@ -359,12 +359,36 @@ func (s *Set) Current() *Snapshot { return s.current.Load() }
 // most one request a minute, and none during a pause that it asked for: the error is then
 // ErrTooSoon. An unknown name is ErrNoSuchFeed.
 func (s *Set) Refresh(ctx context.Context, name string) error {
+	l, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	return s.refresh(ctx, l)
+}
+
+// Accept is Refresh, and believes the list even if it lost more than Spec.MaxShrink allows.
+func (s *Set) Accept(ctx context.Context, name string) error {
+	l, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	accepting := func(accepting bool) {
+		l.mu.Lock()
+		l.st.accepting = accepting
+		l.mu.Unlock()
+	}
+	accepting(true)
+	defer accepting(false)
+	return s.refresh(ctx, l)
+}
+
+func (s *Set) find(name string) (*list, error) {
 	for _, l := range s.lists {
 		if l.spec.Name == name {
-			return s.refresh(ctx, l)
+			return l, nil
 		}
 	}
-	return fmt.Errorf("refreshing %s: %w", name, ErrNoSuchFeed)
+	return nil, fmt.Errorf("refreshing %s: %w", name, ErrNoSuchFeed)
 }
 
 func (s *Set) refresh(ctx context.Context, l *list) error {

@@ -28,7 +28,13 @@ const (
 type validators struct {
 	ETag         string `json:"etag,omitempty"`
 	LastModified string `json:"last_modified,omitempty"`
+
+	// Published is the publisher's date of the part. It does not make a request conditional.
+	Published time.Time `json:"published,omitzero"`
 }
+
+// conditional reports whether there is anything to send.
+func (v validators) conditional() bool { return v.ETag != "" || v.LastModified != "" }
 
 type fetcher struct{ client *http.Client }
 
@@ -139,12 +145,13 @@ func (f *fetcher) part(
 		return v, false, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusNotModified && since != (validators{}) {
+	if resp.StatusCode == http.StatusNotModified && since.conditional() {
 		return since, false, nil
 	}
 	if resp.StatusCode != http.StatusOK {
 		return v, false, statusFailure(resp, time.Now())
 	}
+	to.Published = time.Time{} // of the part before
 	if err := readBody(ctx, resp, spec, to); err != nil {
 		return v, false, err
 	}
@@ -152,6 +159,7 @@ func (f *fetcher) part(
 	if !v.sendable() {
 		v = validators{}
 	}
+	v.date(to.Published, time.Now())
 	return v, true, nil
 }
 

@@ -279,8 +279,9 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Spec{Name: "one", URLs: got.URLs, Format: listformat.Format{Encoding: "text"}, Refresh: time.Hour, MinRefresh: time.Minute,
-		Timeout: 30 * time.Second, MaxBytes: 64 << 20, Parts: 1, MaxEntries: 2_000_000, MaxShrink: new(0.5)}
+	want := Spec{Name: "one", URLs: got.URLs, Refresh: time.Hour, MinRefresh: time.Minute,
+		Timeout: 30 * time.Second, MaxBytes: 64 << 20, Parts: 1, MaxEntries: 2_000_000, MaxShrink: new(0.5),
+		Confirm: new(3), MaxAge: 30 * 24 * time.Hour}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -310,9 +311,9 @@ func TestSpecErrors(t *testing.T) {
 		{"maximum shrink -0.1", good(func(s *Spec) { s.MaxShrink = new(-0.1) })},
 		{"maximum shrink NaN", good(func(s *Spec) { s.MaxShrink = new(math.NaN()) })},
 		{"unknown format \"xml\"", good(func(s *Spec) { s.Format.Encoding = "xml" })},
-		{"text format has no member \"ip\"", good(func(s *Spec) { s.Format.Members = []string{"ip"} })},
-		{"name the JSON member", good(func(s *Spec) { s.Format.Encoding = listformat.NDJSON })},
-		{"name the one CSV column", good(func(s *Spec) { s.Format.Encoding = listformat.CSV })},
+		{"text format has no member \"ip\"", good(func(s *Spec) { s.Format = listformat.Format{Encoding: listformat.Text, Members: []string{"ip"}} })},
+		{"name of a JSON member is empty", good(func(s *Spec) { s.Format = listformat.Format{Encoding: listformat.NDJSON, Members: []string{""}} })},
+		{"name the one CSV column", good(func(s *Spec) { s.Format = listformat.Format{Encoding: listformat.CSV, Members: []string{"a", "b"}} })},
 		{"minimum count 3", good(func(s *Spec) { s.Format = listformat.Format{Encoding: listformat.JSON, MinCount: 3} })},
 	} {
 		_, err := Open([]Spec{test.spec}, Options{})

@@ -32,6 +32,16 @@ type readFile struct {
 	racy bool // it was so young that a later change may not show in its modification time
 }
 
+// parts returns the date of the file: the one found in it, or else when it was modified.
+func (r readFile) parts(c *content) []validators {
+	now := time.Now()
+	date := credible(c.Published, now)
+	if date.IsZero() {
+		date = credible(r.info.ModTime(), now)
+	}
+	return []validators{{Published: date}}
+}
+
 // same reports whether the file at path is still as it was read.
 func (r readFile) same(path string) bool {
 	info, err := os.Stat(path)

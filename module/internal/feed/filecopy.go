@@ -22,7 +22,7 @@ func CheckFile(s Spec) error {
 	l := newList(nil, 0, s)
 	c, _, err := l.readFile(true)
 	if err == nil {
-		if err = l.validate(receivedNow(c, nil), false, 0); err != nil {
+		if err = l.validate(receivedNow(c, nil)); err != nil {
 			err = fmt.Errorf("%s: %w", s.File, err)
 		}
 	}
@@ -38,7 +38,7 @@ func (l *list) openFile(dir string, now time.Time) {
 	c, read, err := l.readFile(false)
 	l.st.read = read
 	if err == nil {
-		_, _, err = l.acceptNow(c, nil) // it stores nothing, without a copyPath
+		_, _, err = l.acceptNow(c, read.parts(c)) // it stores nothing, without a copyPath
 	}
 	if dir != "" {
 		l.copyPath = filepath.Join(dir, l.spec.Name+copySuffix)

@@ -2,7 +2,6 @@ package feed
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 )
@@ -16,8 +15,8 @@ const (
 	minGuarded = 10
 )
 
-// validate refuses content that is implausible.
-func (l *list) validate(c received, loaded bool, before int) error {
+// validate refuses content that is implausible by itself.
+func (l *list) validate(c received) error {
 	lines := c.lines
 	good := lines + c.Skipped
 	wrongShare := float64(c.Wrong) / float64(max(good+c.Wrong, 1))
@@ -27,14 +26,6 @@ func (l *list) validate(c received, loaded bool, before int) error {
 			c.FirstWrong)
 	case lines == 0 && !l.spec.AllowEmpty:
 		return refuse(ResultEmpty, "the list is empty; if that is right, write `allow_empty` into the feed")
-	case l.spec.kind() == KindURL && loaded && before >= minGuarded &&
-		float64(lines) < float64(before)*(1-*l.spec.MaxShrink) && !l.copyRemoved():
-		cure := "restart"
-		if l.copyPath != "" {
-			cure = fmt.Sprintf("remove %s and run `caddy ip-reputation refresh %s`", l.copyPath, l.spec.Name)
-		}
-		return refuse(ResultShrunk, "the list shrank from %d lines to %d; if that is right, %s; "+
-			"`max_shrink` of a feed allows it for good", before, lines, cure)
 	}
 	return nil
 }

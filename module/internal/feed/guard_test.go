@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -71,31 +70,6 @@ func TestGzipFile(t *testing.T) {
 		if !isListed(s.Current(), "198.51.100.7", name) {
 			t.Errorf("the compressed list %s is not in force", name)
 		}
-	}
-}
-
-// TestShrunkListIsAcceptedOnRequest proves that the cure in the error works: without its copy, and only then, a list
-// that lost most of its lines is believed.
-func TestShrunkListIsAcceptedOnRequest(t *testing.T) {
-	_, url := serve(t, text(addresses(20)), text(addresses(9)))
-	dir := t.TempDir()
-	s := mustOpen(t, Options{Dir: dir}, Spec{Name: "one", URLs: []string{url}})
-	if err := fetchNow(s, "one"); err != nil {
-		t.Fatal(err)
-	}
-	copyPath := filepath.Join(dir, "one.list")
-	err := fetchNow(s, "one")
-	if err == nil || !strings.Contains(err.Error(), "remove "+copyPath+" and run `caddy ip-reputation refresh one`") {
-		t.Fatalf("got %v", err)
-	}
-	if err := os.Remove(copyPath); err != nil {
-		t.Fatal(err)
-	}
-	if err := fetchNow(s, "one"); err != nil || isListed(s.Current(), "198.51.100.19", "one") {
-		t.Errorf("without its copy: %v", err)
-	}
-	if !strings.Contains(read(t, copyPath), "# lines: 9\n") {
-		t.Error("the smaller list is not stored")
 	}
 }
 

@@ -25,6 +25,7 @@ type list struct {
 	holder      string // the name of this list as the holder of a lease
 	copyPath    string // "" if there is no copy on disk: values need none
 	waitPath    string // the file that stores throttledUntil
+	shrunkPath  string // the file that stores state.shrunk
 
 	turn chan struct{} // a lock that is held while refreshing
 	wake chan struct{} // see signal
@@ -56,6 +57,10 @@ type state struct {
 	next        time.Time // when the next refresh is due
 
 	throttledUntil time.Time // the publisher asked for no request before
+
+	shrunk    Shrunk  // what was fetched since the last success of a list that lost too much
+	accepted  *Shrunk // the last such list that was believed
+	accepting bool    // an operator believes what the next fetch brings
 }
 
 func newList(set *Set, number int, spec Spec) *list {
@@ -98,6 +103,7 @@ func (l *list) open(dir string) {
 		if dir != "" {
 			l.copyPath = filepath.Join(dir, l.spec.Name+copySuffix)
 			l.waitPath = filepath.Join(dir, l.spec.Name+waitSuffix)
+			l.shrunkPath = filepath.Join(dir, l.spec.Name+shrunkSuffix)
 		}
 		l.openCopy(now)
 	}
@@ -118,6 +124,7 @@ func (l *list) openCopy(now time.Time) {
 		}
 		l.st.loaded, l.st.header, l.st.pending = true, h, read
 		l.st.stored, l.st.lastSuccess = true, confirmed
+		l.loadShrunk(now)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errForeign):
 	default:
 		l.set.logger.Warn("the copy of a list cannot be read; the list is fetched anew",
@@ -184,11 +191,12 @@ type received struct {
 	lines     int       // in the source
 	fetched   time.Time // when it was new
 	confirmed time.Time // when its source has last confirmed it
+	direct    bool      // it comes from the source itself, and from no other instance
 }
 
 func receivedNow(c *content, parts []validators) received {
 	now := time.Now()
-	return received{content: c, parts: parts, lines: c.Lines, fetched: now, confirmed: now}
+	return received{content: c, parts: parts, lines: c.Lines, fetched: now, confirmed: now, direct: true}
 }
 
 // attempt reads the list again, and returns when its source has confirmed it. A shared copy is taken if
@@ -209,7 +217,7 @@ func (l *list) attempt(ctx context.Context, young time.Duration) (result Result,
 	if err != nil {
 		return classify(err), time.Time{}, err
 	}
-	return l.acceptNow(c, nil)
+	return l.acceptNow(c, read.parts(c))
 }
 
 // fetch reads the list from its publisher.
@@ -263,8 +271,15 @@ func (l *list) accept(c received) (Result, error) {
 	l.mu.Lock()
 	loaded, old := l.st.loaded, l.st.header
 	l.mu.Unlock()
-	if err := l.validate(c, loaded, old.lines); err != nil {
+	if err := l.validate(c); err != nil {
 		return classify(err), err
+	}
+	shrank := false
+	if loaded && l.spec.kind() == KindURL {
+		var err error
+		if shrank, err = l.guardSize(c, old.lines); err != nil {
+			return classify(err), err
+		}
 	}
 	h := copyHeader{
 		name: l.spec.Name, source: l.spec.origin(), spec: l.fingerprint,
@@ -286,6 +301,9 @@ func (l *list) accept(c received) (Result, error) {
 		result, h.fetched = ResultUnchanged, old.fetched
 	}
 	result = l.storeCopy(&h, func() *body { return got }, result, c.confirmed)
+	if shrank {
+		l.logShrunk(old.lines, h.lines)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.st.loaded, l.st.header, l.st.ignored, l.st.first = true, h, c.Wrong, c.FirstWrong

@@ -111,8 +111,9 @@ func (l *list) recordAttempt(result Result, err error, confirmed time.Time) {
 		l.st.failures, l.st.lastSuccess = 0, confirmed
 		l.st.next = confirmed.Add(l.jitteredRefresh())
 		if l.waitPath != "" && l.set.writes.Load() {
-			removeWait(l.waitPath)
+			removeFile(l.waitPath)
 		}
+		l.forgetShrunk()
 		return
 	}
 	l.st.failures++

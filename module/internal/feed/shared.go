@@ -70,7 +70,7 @@ func (l *list) attemptURL(ctx context.Context, young time.Duration) (Result, tim
 	if shared == nil {
 		return l.fetch(ctx)
 	}
-	if l.copyRemoved() {
+	if l.copyRemoved() || l.accepts() {
 		young = 0 // an operator wants what the publisher has, whatever was there before
 	}
 	claim, err := shared.ClaimList(ctx, l.shareKey, l.holder, young, fetchLease)

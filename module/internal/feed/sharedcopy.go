@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
@@ -87,10 +88,7 @@ func (l *list) readShared(text []byte) (received, error) {
 	}
 	sum := sha256.New()
 	c := l.spec.newContent()
-	var format listformat.Format
-	if err := format.Complete(); err != nil {
-		return received{}, err
-	}
+	format := listformat.Format{Encoding: listformat.Text}
 	if err := c.Read(io.TeeReader(in, sum), format, listformat.Options{Strict: true}); err != nil {
 		return received{}, fmt.Errorf("%w: %w", errDamaged, err)
 	}
@@ -106,6 +104,7 @@ func (l *list) readShared(text []byte) (received, error) {
 			h.parts[i] = validators{}
 		}
 	}
+	h.believeDates(time.Now())
 	return received{content: c, parts: h.parts, lines: h.lines, fetched: h.fetched}, nil
 }
 

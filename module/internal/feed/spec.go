@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -184,6 +185,8 @@ func (s *Spec) fingerprint() string {
 			urls[i] = u.String()
 		}
 	}
+	format := s.Format
+	format.Encoding = cmp.Or(format.Encoding, listformat.Text) // as older versions had it
 	text, err := json.Marshal(struct {
 		URLs   []string
 		File   string
@@ -192,7 +195,7 @@ func (s *Spec) fingerprint() string {
 		Pushed string `json:",omitempty"` // so that fetched lists have the fingerprint of older versions
 		Filter string `json:",omitempty"` // likewise
 		ASNs   bool   `json:",omitempty"` // likewise
-	}{urls, s.File, s.Own, s.Format, s.Pushed, s.Filter, s.ASNs})
+	}{urls, s.File, s.Own, format, s.Pushed, s.Filter, s.ASNs})
 	if err != nil {
 		panic(err) // strings, a bool and a number: cannot happen
 	}

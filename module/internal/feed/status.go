@@ -24,12 +24,31 @@ type Status struct {
 	LastError    string    `json:"last_error,omitempty"` // of the last attempt, or why there is no copy on disk
 	NextRefresh  time.Time `json:"next_refresh,omitzero"`
 
+	// Published is the publisher's own date of the list: zero if there is none, or none that can be believed.
+	Published time.Time `json:"published,omitzero"`
+
+	// Shrunk is what was fetched in place of the list in force, and lost too much to be believed yet. Confirm is how
+	// many fetches believe it; 0: none.
+	Shrunk  *Shrunk `json:"shrunk,omitempty"`
+	Confirm int     `json:"confirm,omitempty"`
+
+	// Accepted is the last list since the start that lost as much and was believed.
+	Accepted *Shrunk `json:"accepted,omitempty"`
+
 	// Failures is how many attempts have failed since the last success.
 	Failures int `json:"failures,omitempty"`
 
 	// Patience is how long a fetched or pushed list may be without a success until an operator must
 	// look after it. It is zero for other lists.
 	Patience time.Duration `json:"-"`
+
+	// MaxAge is how old Published may be until an operator must look after the list; 0: there is no limit.
+	MaxAge time.Duration `json:"-"`
+}
+
+// Old reports whether the publisher's own date says that the list is not kept up any more.
+func (s *Status) Old(now time.Time) bool {
+	return s.MaxAge > 0 && !s.Published.IsZero() && now.Sub(s.Published) > s.MaxAge
 }
 
 func (l *list) status(inForce *ListState) Status {
@@ -40,7 +59,10 @@ func (l *list) status(inForce *ListState) Status {
 		Loaded: inForce.Loaded, Entries: inForce.Entries,
 		Lines: l.st.header.lines, Ignored: l.st.ignored, Stored: l.st.stored,
 		LastSuccess: l.st.lastSuccess, LastAttempt: l.st.lastAttempt, Failures: l.st.failures,
-		Changed: inForce.Fetched,
+		Changed: inForce.Fetched, Published: l.st.header.published(), MaxAge: l.spec.MaxAge, Accepted: l.st.accepted,
+	}
+	if seen := l.st.shrunk; seen.Seen > 0 {
+		s.Shrunk, s.Confirm = &seen, *l.spec.Confirm
 	}
 	if l.st.first != nil {
 		s.FirstIgnored = l.st.first.Error()

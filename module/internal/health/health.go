@@ -65,6 +65,7 @@ const (
 	ListEmpty         Reason = "list_empty"
 	ListStale         Reason = "list_stale"
 	ListFailing       Reason = "list_failing"
+	ListOld           Reason = "list_old"
 	ListNotStored     Reason = "list_not_stored"
 	ListWrongLines    Reason = "list_wrong_lines"
 	ListRepeated      Reason = "list_repeated"

@@ -53,6 +53,10 @@ func listWarning(l List, failed bool, now time.Time) *Warning {
 		const text = "list %s is in force but cannot be kept on disk, so a restart has no copy of it: "
 		return warning(ListNotStored, l.Name, text+"see the log for why", l.Name).detail(text+"%s", l.Name, l.LastError)
 
+	case l.Old(now):
+		return warning(ListOld, l.Name, "list %s was last changed by its publisher at %s: see whether the publisher still "+
+			"keeps it up, and take it out if not, or raise `max_age`", l.Name, FormatTime(l.Published))
+
 	case l.FirstIgnored != "" && l.Role != "feed":
 		const text = "list %s: %d wrong lines are not in force"
 		return warning(ListWrongLines, l.Name, text+": see the log for the first", l.Name, l.Ignored).

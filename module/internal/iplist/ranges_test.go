@@ -91,7 +91,7 @@ func TestPrefixesStops(t *testing.T) {
 func TestRangesAgainstTwin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		list, other := drawList().Draw(t, "list"), drawList().Draw(t, "other")
-		r, without := list.ranges(), list.ranges().Without(other.ranges())
+		r, without, within := list.ranges(), list.ranges().Without(other.ranges()), list.ranges().Within(other.ranges())
 		for _, addr := range probes(list, other) {
 			if got, want := r.Contains(addr), list.contains(addr); got != want {
 				t.Fatalf("Contains(%v) = %v, want %v", addr, got, want)
@@ -99,10 +99,33 @@ func TestRangesAgainstTwin(t *testing.T) {
 			if got, want := without.Contains(addr), list.contains(addr) && !other.contains(addr); got != want {
 				t.Fatalf("Without, then Contains(%v) = %v, want %v", addr, got, want)
 			}
+			if got, want := within.Contains(addr), list.contains(addr) && other.contains(addr); got != want {
+				t.Fatalf("Within, then Contains(%v) = %v, want %v", addr, got, want)
+			}
 		}
 		checkCanonical(t, r)
 		checkCanonical(t, without)
+		checkCanonical(t, within)
 	})
+}
+
+func TestOverlap(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		a, b twin
+		want int
+	}{
+		{"nothing in common", parse("192.0.2.0/25", "2001:db8::/33"), parse("192.0.2.128/25", "2001:db8:8000::/33"), 0},
+		{"one is empty", parse("192.0.2.0/24"), nil, 0},
+		{"a range in a wider one", parse("192.0.2.0/24"), parse("192.0.0.0/16"), 1},
+		{"addresses in a range", parse("192.0.2.1/32", "192.0.2.9/32", "198.51.100.1/32"), parse("192.0.2.0/24", "2001:db8::/32"), 2},
+		{"both families", parse("192.0.2.1/32", "2001:db8::1/128"), parse("192.0.2.0/24", "2001:db8::/32"), 2},
+		{"no prefix", parse("192.0.2.1/32", "192.0.2.2/32"), parse("192.0.2.0/24"), 2},
+	} {
+		if there, back := tt.a.ranges().Overlap(tt.b.ranges()), tt.b.ranges().Overlap(tt.a.ranges()); there != tt.want || back != tt.want {
+			t.Errorf("%s: %d and %d, want %d", tt.name, there, back, tt.want)
+		}
+	}
 }
 
 // checkCanonical says that intervals are ascending with gaps between them, and survive being written as prefixes.

@@ -1,57 +1,169 @@
 package listformat
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
-	"io"
 	"iter"
+	"math"
+	"math/bits"
+	"strconv"
 	"strings"
 	"unicode"
 )
 
-// CSV has a header line that names the columns, and then one record a line. Lines that begin with
-// "#" are comments.
+// CSV has one record a line, of which one column is the entry: the one that Members names by the
+// header line, or by its number, from 1. With none, it is the only one that holds addresses in all
+// records at the beginning. Without addresses, the first line is a header. Lines that begin with
+// "#", ";" or "//" are comments.
 const CSV Encoding = "csv"
 
-var csvTable = notation{encoding: CSV, check: checkCSV, read: readCSV}
+var csvTable = notation{encoding: CSV, check: checkCSV, read: readCSV, looks: looksLikeCSV}
 
 func checkCSV(f *Format) error {
-	if len(f.Members) != 1 {
+	if len(f.Members) > 1 {
 		return errors.New("name the one CSV column that holds the address")
 	}
 	return nil
 }
 
-func readCSV(r io.Reader, f *Format, c *collector) error {
-	column := f.Members[0]
-	lacks := "lacks the column " + column
-	at, columns := -1, 0
+// looksLikeCSV recognises a record with an address, other than those that Text reads. In an own list
+// and one of autonomous systems, only a header line makes a CSV.
+func looksLikeCSV(c *collector, line []byte) bool {
+	return !c.options.Own && c.list.AddASN == nil && bytes.IndexByte(line, ',') >= 0 && !looksLikeText(c, line) &&
+		c.entryColumns(line) != 0
+}
+
+// hasCSVHeader reports whether the first line names the columns of the second.
+func (c *collector) hasCSVHeader(lines [][]byte) bool {
+	if len(lines) < 2 || bytes.IndexByte(lines[0], ',') < 0 || c.entryColumns(lines[0]) != 0 || c.entryColumns(lines[1]) == 0 {
+		return false
+	}
+	names := 0
+	for name, ended := range csvFields(lines[0]) {
+		if names++; !ended || len(name) == 0 || name[0] != '_' && !isLetter(name[0]) {
+			return false
+		}
+	}
+	_, fields := findColumn(lines[1], "")
+	return names == fields
+}
+
+func isLetter(b byte) bool { return 'a' <= b|0x20 && b|0x20 <= 'z' }
+
+// entryColumns returns which of the first 64 columns of a record hold an entry.
+func (c *collector) entryColumns(line []byte) (columns uint64) {
+	i := 0
+	for field, ended := range csvFields(line) {
+		if !ended {
+			return 0
+		}
+		isEntry := isAddress(field)
+		if c.list.AddASN != nil {
+			_, isEntry = ParseASN(field)
+		}
+		if isEntry {
+			columns |= 1 << i
+		}
+		if i++; i == 64 {
+			break
+		}
+	}
+	return columns
+}
+
+// csvColumn is where the entries of a table are.
+type csvColumn struct {
+	name    string // as the operator or the header has it
+	at      int
+	columns int  // that a record may have
+	header  bool // the first line is one
+}
+
+func readCSV(r *bufio.Reader, f *Format, c *collector) error {
+	var column csvColumn
+	begun := false
+	sample, _ := r.Peek(sampled) // an error comes again from the next read
 	return EachLine(r, func(number int, line []byte) error {
 		switch {
-		case line == nil && columns == 0:
+		case line == nil && !begun:
 			return refuse(ErrUnparsable, "the header line %s", tooLong)
 		case line == nil:
 			return c.reject(number, nil, tooLong)
-		case len(bytes.TrimSpace(line)) == 0 || line[0] == '#':
+		case len(bytes.TrimSpace(line)) == 0 || isComment(line):
 			return nil
-		case columns == 0:
-			if at, columns = findColumn(line, column); at < 0 {
-				return refuse(ErrUnparsable, "no CSV column is named %q; the header line is %.200q", column,
-					c.redact(string(line)))
+		case !begun:
+			begun = true
+			var err error
+			if column, err = c.csvColumn(f, line, sample); err != nil || column.header {
+				return err
 			}
-			return nil
 		}
-		entry, fields, ok := csvField(line, at)
+		entry, fields, ok := csvField(line, column.at)
 		switch {
 		case !ok:
 			return c.reject(number, line, "has a quoted field that does not end on its line")
-		case fields <= at:
-			return c.reject(number, line, lacks)
-		case fields > columns:
+		case fields <= column.at:
+			return c.reject(number, line, "lacks the column "+column.name)
+		case fields > column.columns:
 			return c.reject(number, line, "has more fields than the header line")
 		}
 		return c.add(number, entry)
 	})
+}
+
+// csvColumn finds the column of the entries by the first line and, if nobody names it, by more.
+func (c *collector) csvColumn(f *Format, first, sample []byte) (column csvColumn, err error) {
+	column.header = c.hasCSVHeader(sampleLines(sample))
+	column.columns = math.MaxInt
+	if column.header {
+		_, column.columns = findColumn(first, "")
+	}
+	if len(f.Members) == 0 {
+		return column, c.searchColumn(&column, first, sample)
+	}
+	column.name = f.Members[0]
+	if number, err := strconv.Atoi(column.name); err == nil && number > 0 {
+		column.at = number - 1
+		return column, nil
+	}
+	column.header = true
+	if column.at, column.columns = findColumn(first, column.name); column.at < 0 {
+		return column, refuse(ErrUnparsable, "no CSV column is named %q; the header line is %.200q", column.name,
+			c.redact(string(first)))
+	}
+	return column, nil
+}
+
+// searchColumn finds the one column that holds an entry in all good records of the sample.
+func (c *collector) searchColumn(column *csvColumn, first, sample []byte) error {
+	if at, _ := findColumn(first, "asn"); column.header && c.list.AddASN != nil && at >= 0 {
+		column.at, column.name = at, "asn"
+		return nil
+	}
+	common, any := uint64(math.MaxUint64), false
+	for _, line := range sampleLines(sample) {
+		if columns := c.entryColumns(line); columns != 0 {
+			common, any = common&columns, true
+		}
+	}
+	switch {
+	case !any:
+		return nil // no good record
+	case bits.OnesCount64(common) == 1:
+		column.at = bits.TrailingZeros64(common)
+		column.name = strconv.Itoa(column.at + 1)
+		return nil
+	case common == 0:
+		return refuse(ErrUnparsable, "no CSV column holds addresses in all lines: name one with `field`, by its name "+
+			"in the header line or by its number")
+	}
+	var numbers []string
+	for ; common != 0; common &= common - 1 {
+		numbers = append(numbers, strconv.Itoa(bits.TrailingZeros64(common)+1))
+	}
+	return refuse(ErrUnparsable, "several CSV columns hold addresses, and it is unknown which are meant: name one with "+
+		"`field`, by its name in the header line or by its number: %s", strings.Join(numbers, ", "))
 }
 
 // findColumn returns the position of the column in a header line, or -1, and the number of columns.

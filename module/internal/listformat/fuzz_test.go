@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -21,7 +22,11 @@ func checkAccepted(t *testing.T, p netip.Prefix) {
 // bounded.
 func fuzzFormat(f *testing.F, format Format, seeds ...string) {
 	for _, name := range seeds {
-		body, err := os.ReadFile("../feed/testdata/" + name)
+		found, err := filepath.Glob("../*/testdata/" + name) // of feed and preset
+		if err != nil || len(found) == 0 {
+			f.Fatal(name, err)
+		}
+		body, err := os.ReadFile(found[0])
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -4,28 +4,32 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"io"
 	"slices"
 	"strings"
 )
 
-// JSON is an array, or an object of which some members are arrays. The elements of these arrays are
-// the entries: strings, or objects whose members hold a string or an array of strings.
-//
-// A member is named as it is within an entry, or within the whole document. Names of nested members
-// are joined by dots; arrays between them are not named.
+// JSON is an array or an object. The entries are strings in arrays, or members of objects in arrays.
+// See Format.Members for how they are named. If none is named, the entries are looked for.
 const JSON Encoding = "json"
 
-var jsonDocument = notation{encoding: JSON, read: readJSON} // entries that are strings need no member
+var jsonDocument = notation{encoding: JSON, check: checkMembers, read: readJSON}
 
-func readJSON(r io.Reader, f *Format, c *collector) error {
+func readJSON(r *bufio.Reader, f *Format, c *collector) error {
 	c.unit = "entry"
-	d := newJSONList(f.Members, c)
-	d.scan.in = bufio.NewReader(r)
-	err := d.document()
+	members := c.members(f)
+	scan, err := (*jsonScanner)(nil), error(nil)
+	if len(members) == 0 {
+		search := newJSONSearch(c)
+		search.scan.in = r
+		scan, err = &search.scan, search.document()
+	} else {
+		d := newJSONList(members, c)
+		d.scan.in, d.meta.list = r, c
+		scan, err = &d.scan, d.document()
+	}
 	if err == nil {
 		var ended bool
-		if ended, err = d.scan.end(); err == nil && !ended {
+		if ended, err = scan.end(); err == nil && !ended {
 			return refuse(ErrUnparsable, "more follows the JSON document: use the ndjson format for one object a line")
 		}
 	}
@@ -35,16 +39,24 @@ func readJSON(r io.Reader, f *Format, c *collector) error {
 	return err
 }
 
+// members returns the members that hold the entries; none if they are looked for.
+func (c *collector) members(f *Format) []string {
+	if len(f.Members) == 0 && c.list.AddASN != nil {
+		return []string{"asn"}
+	}
+	return f.Members
+}
+
 // jsonList collects what the members name in a document.
 type jsonList struct {
 	scan    jsonScanner
-	members []string
+	members []member
 	lacks   string // what is wrong with an entry in which no member is found
 	c       *collector
 
-	path   []byte // the names that lead to the current value, joined by dots
-	entry  int    // where in the path the names within the entry begin; -1 outside of entries
-	number int    // of the entry
+	path   jsonPath // of the current value
+	entry  int      // where in path.plain the names within the entry begin; -1 outside of entries
+	number int      // of the entry
 
 	named        int  // values that the members name
 	inEntries    bool // one of them is named as it is within an entry
@@ -53,16 +65,16 @@ type jsonList struct {
 	lacking      int  // their objects in which no member is found
 	firstLacking int
 
-	line       []byte // of NDJSON, for errors
-	isMetadata bool   // likewise
+	line []byte // of NDJSON, for errors
+	meta metadata
 }
 
 func newJSONList(members []string, c *collector) *jsonList {
-	lacks := "has no member " + strings.Join(members, " or ")
-	if len(members) == 0 {
-		lacks = "is an object, and no member of it is named"
+	d := &jsonList{lacks: "has no member " + strings.Join(members, " or "), c: c, entry: -1}
+	for _, text := range members {
+		d.members = append(d.members, newMember(text))
 	}
-	return &jsonList{members: members, lacks: lacks, c: c, entry: -1}
+	return d
 }
 
 func (d *jsonList) document() error {
@@ -70,7 +82,7 @@ func (d *jsonList) document() error {
 	case err != nil:
 		return err
 	case b == '[':
-		return d.scan.array(func() error { return d.element(true) })
+		return d.array(func() error { return d.element(true) })
 	case b != '{':
 		return refuse(ErrUnparsable, "the JSON document is neither an array nor an object")
 	}
@@ -82,16 +94,22 @@ func (d *jsonList) document() error {
 
 // object calls member for each member of an object, with its name in the path.
 func (d *jsonList) object(member func() error) error {
-	outer := len(d.path)
+	outer := d.path.depth()
 	return d.scan.object(func(name []byte) error {
-		if outer > 0 {
-			d.path = append(d.path, '.')
-		}
-		d.path = append(d.path, name...)
+		d.path.enter(name)
 		err := member()
-		d.path = d.path[:outer]
+		d.path.leave(outer)
 		return err
 	})
+}
+
+// array calls element before each element of an array.
+func (d *jsonList) array(element func() error) error {
+	outer := d.path.depth()
+	d.path.enterArray()
+	err := d.scan.array(element)
+	d.path.leave(outer)
+	return err
 }
 
 // member reads a member of the document.
@@ -105,7 +123,7 @@ func (d *jsonList) member() error {
 	if isNamed {
 		d.named++
 	}
-	return d.scan.array(func() error { return d.element(isNamed || len(d.members) == 0) })
+	return d.array(func() error { return d.element(isNamed) })
 }
 
 // element reads an entry. With isNamed, a string is one.
@@ -119,6 +137,8 @@ func (d *jsonList) element(isNamed bool) error {
 		return d.entryObject(isNamed)
 	case isNamed:
 		return d.text("is neither a string nor an object")
+	case b == '[':
+		return d.nested()
 	}
 	d.unnamed++
 	return d.scan.skip()
@@ -127,7 +147,7 @@ func (d *jsonList) element(isNamed bool) error {
 // entryObject reads an entry that is an object. With isNamed, it is wrong if no member is in it.
 func (d *jsonList) entryObject(isNamed bool) error {
 	before := d.named
-	if d.entry = len(d.path); d.entry > 0 {
+	if d.entry = len(d.path.plain); d.entry > 0 {
 		d.entry++ // the dot
 	}
 	err := d.object(d.value)
@@ -136,7 +156,7 @@ func (d *jsonList) entryObject(isNamed bool) error {
 	case err != nil:
 		return err
 	case d.named > before:
-	case d.isMetadata:
+	case d.meta.isMetadata:
 	case isNamed || d.isLeading():
 		err = d.c.reject(d.number, d.line, d.lacks)
 	default:
@@ -157,23 +177,27 @@ func (d *jsonList) value() error {
 		if d.entry < 0 {
 			d.number++
 		}
-		if b != 'n' { // null: absent
-			d.named++
-		}
 		if b == '[' {
-			return d.scan.array(func() error { return d.text("is not a string") })
+			d.named++
+			return d.array(func() error { return d.text("is not a string") })
 		}
-		if b == 'n' {
+		if b == 'n' { // null: absent
 			return d.scan.skip()
 		}
 		return d.text("is not a string")
 	case b == '{':
-		return d.object(d.value)
+		before := d.named
+		if err := d.object(d.value); err != nil || d.named > before || !d.isKeyed() {
+			return err
+		}
+		return d.c.reject(d.number, d.line, d.lacks)
 	case b == '[':
-		return d.scan.array(d.nested)
+		return d.array(d.nested)
 	}
 	text, _, err := d.scan.scalar()
-	d.isMetadata = d.isMetadata || d.line != nil && string(d.path) == "type" && string(text) == "metadata"
+	if err == nil {
+		d.meta.note(&d.path, text)
+	}
 	return err
 }
 
@@ -184,8 +208,11 @@ func (d *jsonList) nested() error {
 	switch {
 	case err != nil:
 		return err
+	case b == '[' && d.isNamed():
+		d.named++
+		return d.array(func() error { return d.text("is not a string") })
 	case b == '[':
-		return d.scan.array(d.nested)
+		return d.array(d.nested)
 	case b != '{':
 		return d.scan.skip()
 	}
@@ -198,36 +225,45 @@ func (d *jsonList) nested() error {
 	return nil
 }
 
-// text adds a string. Anything else is wrong.
+// text adds a string. An empty one is no address, and anything else is wrong.
 func (d *jsonList) text(why string) error {
 	b, err := d.scan.next()
 	if err != nil {
 		return err
 	}
 	if b == '{' || b == '[' {
+		d.named++
 		if err := d.scan.skip(); err != nil {
 			return err
 		}
 		return d.c.reject(d.number, nil, why)
 	}
 	value, isString, err := d.scan.scalar()
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case !isString && d.c.list.AddASN == nil: // the number of an autonomous system is often no string
+	}
+	if value = bytes.TrimSpace(value); len(value) == 0 {
+		return nil
+	}
+	d.named++
+	if !isString && d.c.list.AddASN == nil { // the number of an autonomous system is often no string
 		return d.c.reject(d.number, value, why)
 	}
-	return d.c.add(d.number, bytes.TrimSpace(value))
+	return d.c.add(d.number, value)
 }
 
 // isNamed reports whether a member names the current path.
 func (d *jsonList) isNamed() bool {
-	for _, m := range d.members {
-		if d.entry >= 0 && m == string(d.path[d.entry:]) {
+	for i := range d.members {
+		switch m := &d.members[i]; {
+		case m.pieces != nil:
+			if named, _, _ := m.match(&d.path); named {
+				return true
+			}
+		case d.entry >= 0 && m.text == string(d.path.plain[d.entry:]):
 			d.inEntries = true
 			return true
-		}
-		if m == string(d.path) {
+		case m.text == string(d.path.plain):
 			return true
 		}
 	}
@@ -236,13 +272,21 @@ func (d *jsonList) isNamed() bool {
 
 // isLeading reports whether a member names something below the current path.
 func (d *jsonList) isLeading() bool {
-	return slices.ContainsFunc(d.members, func(m string) bool {
-		return isBelow(m, d.path) || d.entry >= 0 && isBelow(m, d.path[d.entry:])
+	return slices.ContainsFunc(d.members, func(m member) bool {
+		if m.pieces != nil {
+			_, below, _ := m.match(&d.path)
+			return below
+		}
+		return isBelow(m.text, d.path.plain) || d.entry >= 0 && isBelow(m.text, d.path.plain[d.entry:])
 	})
 }
 
-func isBelow(member string, path []byte) bool {
-	return len(member) > len(path) && member[len(path)] == '.' && member[:len(path)] == string(path)
+// isKeyed reports whether the current value is an entry because of its name, whatever that is.
+func (d *jsonList) isKeyed() bool {
+	return slices.ContainsFunc(d.members, func(m member) bool {
+		_, _, keyed := m.match(&d.path)
+		return keyed
+	})
 }
 
 // finish judges a document that is an object, when all of it is known.
@@ -257,7 +301,7 @@ func (d *jsonList) finish() error {
 	switch {
 	case d.named > 0 || d.lacking > 0:
 	case d.unnamed > 0:
-		return refuse(ErrUnparsable, "the JSON document has no member %s", strings.Join(d.members, " or "))
+		return refuse(ErrUnparsable, "the JSON document %s", d.lacks)
 	case d.arrays == 0:
 		return refuse(ErrUnparsable, "the JSON object holds no array")
 	}

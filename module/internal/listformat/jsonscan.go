@@ -202,6 +202,10 @@ func (s *jsonScanner) skip() error {
 	return err
 }
 
+func newLineScanner(line []byte) *jsonScanner {
+	return &jsonScanner{in: bufio.NewReader(bytes.NewReader(line))}
+}
+
 // isObject reports whether the document is an object, without an error.
 func (s *jsonScanner) isObject() bool {
 	if b, err := s.next(); err != nil || b != '{' || s.skip() != nil {

@@ -36,7 +36,11 @@ func (c *collector) misread(first, rest []byte) string {
 			continue
 		case field[0] == '/' && (len(field) == 1 || field[1]-'0' <= 9):
 			return isSpaced
-		case !mayBeAddress(field) || !isAddress(bytes.Trim(field, `-()[]"'`)):
+		case !mayBeAddress(field):
+		case !isAddress(bytes.Trim(field, `-()[]"'`)):
+			if dash && field[0]-'0' <= 9 { // the end of a range, which is wrong
+				return isFromTo
+			}
 		case dash || field[0] == '-':
 			return isFromTo
 		default:

@@ -3,46 +3,70 @@ package listformat
 import (
 	"bufio"
 	"bytes"
-	"errors"
-	"io"
 )
 
-// NDJSON has one JSON object a line, which is an entry. Lines with "type":"metadata" and without
-// the members are skipped.
+// NDJSON has one JSON object a line, which is an entry. If no member is named, the addresses are
+// looked for, as in JSON. Lines with "type":"metadata" and without an entry are skipped.
 const NDJSON Encoding = "ndjson"
 
-var ndjson = notation{encoding: NDJSON, check: checkNDJSON, read: readNDJSON}
+var ndjson = notation{encoding: NDJSON, check: checkMembers, read: readNDJSON}
 
-func checkNDJSON(f *Format) error {
-	if len(f.Members) == 0 {
-		return errors.New("name the JSON member that holds the address")
-	}
-	return nil
-}
-
-func readNDJSON(r io.Reader, f *Format, c *collector) error {
+func readNDJSON(r *bufio.Reader, f *Format, c *collector) error {
 	text := new(bytes.Reader)
 	in := bufio.NewReader(text)
-	d := newJSONList(f.Members, c)
-	return EachLine(r, func(number int, line []byte) error {
+	var scan *jsonScanner
+	var read func(number int, line []byte) error
+	end := func() error { return nil }
+	if members := c.members(f); len(members) > 0 {
+		d := newJSONList(members, c)
+		scan, read = &d.scan, d.readLine
+	} else {
+		s := newJSONSearch(c)
+		scan, read, end = &s.scan, s.readLine, s.finish
+	}
+	err := EachLine(r, func(number int, line []byte) error {
 		if line == nil {
 			return c.reject(number, nil, tooLong)
 		}
 		line = bytes.TrimSpace(line)
-		if len(line) == 0 {
+		if len(line) == 0 || line[0] == '#' {
 			return nil
 		}
 		restart := func() {
 			text.Reset(line)
 			in.Reset(text)
-			d.scan = jsonScanner{in: in, text: d.scan.text}
+			*scan = jsonScanner{in: in, text: scan.text}
 		}
 		// The whole line is checked first, so that nothing is taken of one that is wrong at its end.
-		if restart(); !d.scan.isObject() {
+		if restart(); !scan.isObject() {
 			return c.reject(number, line, "is not a JSON object")
 		}
 		restart()
-		d.number, d.line, d.isMetadata = number, line, false
-		return d.entryObject(true)
+		return read(number, line)
 	})
+	if err != nil {
+		return err
+	}
+	return end()
+}
+
+func (d *jsonList) readLine(number int, line []byte) error {
+	d.number, d.line = number, line
+	err := d.entryObject(true)
+	d.meta.end(d.c)
+	return err
+}
+
+func (s *jsonSearch) readLine(number int, line []byte) error {
+	s.number, s.line = number, line
+	before := s.taken
+	if err := s.value(); err != nil {
+		return err
+	}
+	isMetadata := s.meta.isMetadata
+	s.meta.end(s.c)
+	if s.taken > before || isMetadata {
+		return nil
+	}
+	return s.c.reject(number, line, "has no address")
 }

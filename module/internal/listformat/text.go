@@ -1,27 +1,41 @@
 package listformat
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
-	"io"
 	"strconv"
 )
 
 // Text has one address or CIDR a line, in the first field; fields end at a space, tab or comma.
 // What follows "#", ";" or "//" is a comment. In a list of others, further fields are the
-// publisher's data, unless one of them would change what the first one names. It is the default.
+// publisher's data, unless one of them would change what the first one names.
+//
+// Where the format was found by looking, A - B and A-B are entries, too.
 const Text Encoding = "text"
 
-var text = notation{encoding: Text, counted: true, check: checkText, read: readText}
+var text = notation{encoding: Text, counted: true, check: checkText, read: readText, looks: looksLikeText}
 
 func checkText(f *Format) error {
 	if len(f.Members) > 0 {
-		return fmt.Errorf("the text format has no member %q: use ndjson, json or csv", f.Members[0])
+		return fmt.Errorf("the %s format has no member %q: use ndjson, json or csv", f.Encoding, f.Members[0])
 	}
 	return nil
 }
 
-func readText(r io.Reader, f *Format, c *collector) error {
+func looksLikeText(c *collector, line []byte) bool {
+	entry, rest := firstField(line)
+	if c.list.AddASN != nil {
+		_, ok := ParseASN(entry)
+		return ok && c.misreadASN(rest) == ""
+	}
+	if _, _, ok := cutRange(line, dashed); ok {
+		return true
+	}
+	return isAddress(entry) && c.misread(entry, rest) == ""
+}
+
+func readText(r *bufio.Reader, f *Format, c *collector) error {
 	return EachLine(r, func(number int, line []byte) error {
 		if line == nil {
 			return c.reject(number, nil, tooLong)
@@ -33,8 +47,13 @@ func readText(r io.Reader, f *Format, c *collector) error {
 		if len(entry) == 0 {
 			return c.reject(number, line, isNotAddress)
 		}
+		if c.forms == paired {
+			if r, rest, ok := cutRange(line, paired); ok {
+				return c.addRange(number, line, r, rest)
+			}
+		}
 		if why := c.misread(entry, rest); why != "" {
-			return c.reject(number, bytes.TrimSpace(line), why)
+			return c.rangeOr(number, line, bytes.TrimSpace(line), why)
 		}
 		if f.MinCount > 0 {
 			second, _ := firstField(rest)
@@ -47,7 +66,14 @@ func readText(r io.Reader, f *Format, c *collector) error {
 				return nil
 			}
 		}
-		return c.add(number, entry)
+		if c.list.AddASN != nil {
+			return c.addASN(number, entry)
+		}
+		p, why := c.understand(entry)
+		if why != "" {
+			return c.rangeOr(number, line, entry, why)
+		}
+		return c.take(p)
 	})
 }
 

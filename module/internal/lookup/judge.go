@@ -24,7 +24,9 @@ func (e *Engine) judge(
 	if v, decided := e.decidedByFacts(l, rec); decided {
 		return v
 	}
-	match := l.match
+	v := reputation.Verdict{Origin: origin}
+	v.Facts = l.complete(facts(rec))
+	match := l.match.of(v.Facts.Nature)
 	s.evidence = append(s.evidence[:0], match.evidence...)
 	var t tally
 	var trust float64 // of the providers that cover addr and are asked, or have answered
@@ -44,18 +46,20 @@ func (e *Engine) judge(
 	}
 	expected := match.total + trust
 
-	v := reputation.Verdict{Origin: origin}
-	v.Facts = l.complete(facts(rec))
 	if expected > 0 {
 		v.Coverage = (match.trust + t.trust) / expected
 	}
 	v.Status = t.status(match, asking)
-	if v.Coverage == 0 {
+	v.Reasons = match.verdict.Reasons
+	if v.Coverage == 0 { // then the reasons are labels
 		return v
 	}
 	percent := match.percent
-	v.Reasons, v.Categories = match.verdict.Reasons, match.verdict.Categories
-	if len(s.evidence) > len(match.evidence) {
+	v.Categories = match.verdict.Categories
+	if more := s.evidence[len(match.evidence):]; len(more) > 0 {
+		if isRelay(v.Facts.Nature) {
+			spare(more)
+		}
 		percent, v.Reasons = score.Judge(s.evidence, nil)
 		v.Categories = categoriesOf(s.evidence)
 	}

@@ -17,6 +17,7 @@ type local struct {
 
 func (e *Engine) local(addr netip.Addr) local {
 	l := local{addr: addr, match: e.match(addr), facts: e.Databases.Facts(addr)}
+	l.match = l.match.of(l.facts.Nature)
 	e.matchNamed(&l, nil)
 	return l
 }
@@ -64,6 +65,6 @@ func (l *local) complete(f reputation.Facts) reputation.Facts {
 	if l.facts.ASN != 0 {
 		f.ASN, f.ASName = l.facts.ASN, l.facts.ASName
 	}
-	f.Nature = l.match.nature.Merge(f.Nature.Update(l.facts.Nature))
+	f.Nature = asRelay(l.match.nature.Merge(f.Nature.Update(l.facts.Nature)))
 	return f
 }

@@ -2,6 +2,7 @@ package lookup
 
 import (
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
@@ -33,6 +34,10 @@ type listMatch struct {
 	verdict  reputation.Verdict // for an engine without providers
 
 	trust, total float64
+
+	// asRelay is the result for an address of which databases or providers say that it is a relay, if
+	// that is another one.
+	asRelay *listMatch
 }
 
 // listed reports whether the address is on a list other than those of exempt addresses.
@@ -68,7 +73,7 @@ func (e *Engine) listing() *listing {
 func (e *Engine) compile(lists Listing) *listing {
 	l := &listing{Listing: lists, sets: make([]atomic.Pointer[listMatch], max(lists.Sets(), 1))}
 	for i, m := range e.Meanings {
-		if m.Kind != Feed {
+		if m.Kind != Feed || m.isLabel() {
 			continue
 		}
 		l.total += m.Source.Trust
@@ -92,11 +97,23 @@ func (e *Engine) compileSet(l *listing, members []uint16) *listMatch {
 		case Deny:
 			m.denied = true
 		case Feed:
-			m.feeds = true
+			m.feeds = m.feeds || !list.isLabel()
 			m.nature = m.nature.Merge(list.Nature)
 			m.evidence = append(m.evidence, list.evidence(l.repeats[i] >= 0))
 		}
 	}
+	if relay := *m; isRelay(m.nature) {
+		spare(m.evidence)
+	} else if relay.evidence = slices.Clone(m.evidence); spare(relay.evidence) {
+		relay.conclude()
+		m.asRelay = &relay
+	}
+	m.conclude()
+	return m
+}
+
+// conclude computes what follows from the evidence.
+func (m *listMatch) conclude() {
 	var reasons []reputation.Reason
 	m.percent, reasons = score.Judge(m.evidence, nil)
 	m.settled = m.percent >= settledPercent
@@ -119,7 +136,6 @@ func (e *Engine) compileSet(l *listing, members []uint16) *listMatch {
 		v.Scored, v.Score = true, score.Round(m.percent)
 	}
 	v.Categories = categoriesOf(m.evidence)
-	return m
 }
 
 func categoriesOf(evidence []score.Evidence) (all reputation.Categories) {

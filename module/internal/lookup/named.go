@@ -41,7 +41,7 @@ func (e *Engine) matchNamed(l *local, rec *record.Record) bool {
 		return false
 	}
 	if l.named = named; len(named) == 0 {
-		l.match = e.match(l.addr)
+		l.match = e.match(l.addr).of(l.facts.Nature)
 		return true
 	}
 	set := lists.Lookup(l.addr)
@@ -53,7 +53,7 @@ func (e *Engine) matchNamed(l *local, rec *record.Record) bool {
 		m = &namedMatch{listMatch: *e.compileSet(lists, slices.Compact(all)), set: set, named: named}
 		slot.Store(m)
 	}
-	l.match = &m.listMatch
+	l.match = m.of(l.facts.Nature)
 	return true
 }
 

@@ -86,6 +86,19 @@ var families = []family{
 	gauge("feed_last_success_timestamp_seconds",
 		"When the feed was last refreshed with success, in seconds since 1970; 0 means never.",
 		[]string{"feed"}, eachFeed(func(l *health.List, emit emit) { emit(unix(l.LastSuccess), l.Name) })),
+	gauge("feed_content_timestamp_seconds",
+		"When the feed's publisher last changed it, in seconds since 1970, for feeds of which that is known.",
+		[]string{"feed"}, eachFeed(func(l *health.List, emit emit) {
+			if !l.Published.IsZero() {
+				emit(unix(l.Published), l.Name)
+			}
+		})),
+	gauge("feed_max_age_seconds", "How long ago a feed's publisher may have changed it until the feed is old.",
+		[]string{"feed"}, eachFeed(func(l *health.List, emit emit) {
+			if l.MaxAge > 0 {
+				emit(l.MaxAge.Seconds(), l.Name)
+			}
+		})),
 	gauge("redis_up",
 		"Whether the memory that instances share answers and takes writes (1), or each instance is on its own (0).",
 		nil, func(s *health.State, emit emit) {

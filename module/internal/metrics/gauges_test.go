@@ -110,12 +110,14 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 	}
 	expect("one instance", old)
 
+	dated := list("ipsum", 0, time.Time{})
+	dated.Published, dated.MaxAge = time.Unix(1_600_000_000, 0), 30*24*time.Hour
 	detachNew := attach(&fake{state: health.State{
 		Providers: []quota.Status{
 			{Name: "abuseipdb", Windows: []quota.WindowStatus{window("day", 1000, 400)}},
 			{Name: "abuseipdb", Up: true}, // the same name twice must not break the scrape either
 		},
-		Lists: []health.List{list("ipsum", 0, time.Time{})},
+		Lists: []health.List{dated},
 		Keys: []health.Key{
 			{Status: secret.Status{Name: "abuseipdb", Fingerprint: "1f3a9c04", Expires: time.Unix(1_800_000_000, 0)}},
 			{Status: secret.Status{Name: "abuseipdb", Fingerprint: "00000000", Expires: time.Unix(1_800_000_000, 0), Lease: true}},
@@ -134,6 +136,8 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		`provider_quota_limit{provider="abuseipdb",window="day"}`:           1000,
 		`feed_entries{feed="ipsum"}`:                                        0,
 		`feed_last_success_timestamp_seconds{feed="ipsum"}`:                 0,
+		`feed_content_timestamp_seconds{feed="ipsum"}`:                      1_600_000_000,
+		`feed_max_age_seconds{feed="ipsum"}`:                                2_592_000,
 		`memory_records{}`:                                                  20,
 		`redis_up{}`:                                                        1,
 		`history_up{}`:                                                      1,

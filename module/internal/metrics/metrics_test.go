@@ -293,7 +293,7 @@ func TestLabels(t *testing.T) {
 	defer feed.Close()
 	defer OpenAPI("me").Close()
 	patient := list("f", 0, time.Time{})
-	patient.Patience = time.Hour
+	patient.Patience, patient.Published, patient.MaxAge = time.Hour, time.Unix(1_700_000_000, 0), time.Hour
 	defer attach(&fake{state: health.State{
 		Providers: []quota.Status{{Name: "p", Windows: []quota.WindowStatus{window("day", 1, 1)}}},
 		Lists:     []health.List{patient},
@@ -322,6 +322,8 @@ func TestLabels(t *testing.T) {
 		"feed_entries":                        "feed",
 		"feed_last_success_timestamp_seconds": "feed",
 		"feed_patience_seconds":               "feed",
+		"feed_content_timestamp_seconds":      "feed",
+		"feed_max_age_seconds":                "feed",
 		"feed_refreshes_total":                "feed,result",
 		"memory_records":                      "",
 		"protection_off":                      "reason",

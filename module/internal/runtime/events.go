@@ -184,6 +184,7 @@ func (rt *Runtime) watchOver(ctx context.Context) {
 		if Serving() == rt {
 			rt.lookAtFeeds()
 			rt.warnOfRepeats()
+			rt.warnOfOldLists(time.Now())
 			Events.CheckBlocks(metrics.Enforced(reputation.Block), metrics.Enforced(reputation.Drop))
 			rt.lookAtRedis()
 		}

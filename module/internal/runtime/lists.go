@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/event"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
@@ -79,6 +80,14 @@ func (l *Lists) Status() []feed.Status {
 		return set.Status()
 	}
 	return l.last
+}
+
+// Accept is Refresh, and believes a list that shrank.
+func (l *Lists) Accept(ctx context.Context, name string) error {
+	if set := l.set.Load(); set != nil {
+		return set.Accept(ctx, name)
+	}
+	return fmt.Errorf("refreshing %s: %w", name, feed.ErrClosed)
 }
 
 // Refresh refreshes one list now.
@@ -152,5 +161,18 @@ func (rt *Runtime) warnOfRepeats() {
 					slog.String("same_as", other), slog.String("cure", "remove one of them"))
 			}
 		}
+	}
+}
+
+// warnOfOldLists logs which lists their publishers seem to have given up, each once for the date that it has.
+func (rt *Runtime) warnOfOldLists(now time.Time) {
+	for _, s := range rt.Lists.Status() {
+		if !s.Old(now) || s.Published.Equal(rt.oldLogged[s.Name]) {
+			continue
+		}
+		rt.oldLogged[s.Name] = s.Published
+		rt.Logger.Warn("a list is old by its publisher's own date", slog.String("feed", s.Name),
+			slog.String("published", event.Clock(s.Published)), slog.Duration("max_age", s.MaxAge),
+			slog.String("cure", "see whether the publisher still keeps it up, and take it out if not, or raise `max_age`"))
 	}
 }

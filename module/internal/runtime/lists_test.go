@@ -2,10 +2,14 @@ package runtime
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
@@ -44,5 +48,31 @@ func TestWarnOfRepeats(t *testing.T) {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log lacks %q:\n%s", want, log.String())
 		}
+	}
+}
+
+// TestWarnOfOldLists proves that the log names lists that their publishers have given up, each once, and no other lists.
+func TestWarnOfOldLists(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "list.txt")
+	modified := time.Now().Add(-48 * time.Hour)
+	if err := errors.Join(os.WriteFile(file, []byte("192.0.2.1\n"), 0o600), os.Chtimes(file, modified, modified)); err != nil {
+		t.Fatal(err)
+	}
+	set, err := feed.Open([]feed.Spec{
+		{Name: "old", File: file, MaxAge: 24 * time.Hour}, {Name: "new", File: file, MaxAge: 72 * time.Hour}, {Name: "any", File: file},
+	}, feed.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = set.Close() })
+	var log bytes.Buffer
+	rt := &Runtime{
+		Logger: slog.New(slog.NewTextHandler(&log, nil)), Lists: newLists(set), oldLogged: map[string]time.Time{},
+	}
+	for range 3 {
+		rt.warnOfOldLists(time.Now())
+	}
+	if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), "feed=old published=") {
+		t.Errorf("%d entries:\n%s", n, log.String())
 	}
 }

@@ -66,8 +66,9 @@ type Runtime struct {
 	NAT64    address.NAT64 // the network's own prefixes
 	Suspects Suspects
 
-	readyBy       time.Time         // until then, lists without contents delay readiness; see AwaitsLists
-	repeatsLogged map[string]string // by feed, for warnOfRepeats only
+	readyBy       time.Time            // until then, lists without contents delay readiness; see AwaitsLists
+	repeatsLogged map[string]string    // by feed, for warnOfRepeats only
+	oldLogged     map[string]time.Time // by list, for warnOfOldLists only
 
 	// Whether anybody is protected, as far as the configuration shows.
 	used  bool
@@ -96,7 +97,9 @@ type Provider struct {
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
 func New(ctx caddy.Context) *Runtime {
-	rt := &Runtime{repeatsLogged: make(map[string]string), Logger: WithRequestIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
+	rt := &Runtime{
+		repeatsLogged: make(map[string]string), oldLogged: make(map[string]time.Time),
+		Logger: WithRequestIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
 	rt.OpenHistory = rt.openHistory
 	return rt
 }

@@ -30,3 +30,7 @@ func OfFeed(name string, categories reputation.Categories) Source {
 	}
 	return Source{Name: name, Group: lists, Trust: 1, Weight: 20}
 }
+
+// OfLabel returns the weights of a list that accuses of nothing, such as that of a CDN: none. It is a
+// reason with no points, so that rules can ask for it.
+func OfLabel(name string) Source { return Source{Name: name, Group: nature, Trust: 1} }
