@@ -72,11 +72,15 @@ test: services ## vet and test everything, with the race detector; TIMEOUT
 	$(GO) vet $(RACE) ./...
 	$(GO) test $(RACE) -vet=off -timeout $(TIMEOUT) ./...
 
+# CrowdSec's package calls its maker when it is installed: only its programs are taken out of it.
+CROWDSEC := mkdir -p .bin/crowdsec/package && ( cd .bin/crowdsec/package && apt-get download -qq crowdsec && \
+	dpkg-deb -x crowdsec_*.deb . && mv usr/bin/crowdsec usr/bin/cscli .. ) && rm -rf .bin/crowdsec/package
+
 # Debian starts the servers that it installs, on their usual ports, where there is an init to do so. Those that are new are
 # stopped and stay so: tests start their own.
 .PHONY: services
 services: ## install the servers that tests need: apt-get, or brew; else it lists them
-	@missing=; has() { for name; do command -v "$$name" >/dev/null && return; done; return 1; }; \
+	@missing=; crowdsec=; has() { for name; do command -v "$$name" >/dev/null && return; done; return 1; }; \
 	has postgres /usr/lib/postgresql/*/bin/postgres /opt/homebrew/opt/postgresql@*/bin/postgres \
 		/usr/local/opt/postgresql@*/bin/postgres || missing="postgresql"; \
 	{ has redis-server && has redis-cli; } || missing="$$missing redis-server"; \
@@ -84,13 +88,16 @@ services: ## install the servers that tests need: apt-get, or brew; else it list
 	{ has prometheus-alertmanager alertmanager && has amtool; } || missing="$$missing prometheus-alertmanager"; \
 	has chromium chromium-browser google-chrome /Applications/Chromium.app/Contents/MacOS/Chromium \
 		'/Applications/Google Chrome.app/Contents/MacOS/Google Chrome' || missing="$$missing chromium"; \
-	test -n "$$missing" || exit 0; \
+	test -x .bin/crowdsec/crowdsec || ! command -v apt-get >/dev/null || crowdsec=yes; \
+	test -n "$$missing$$crowdsec" || exit 0; \
 	root=; test "$$(id -u)" -eq 0 || root=sudo; \
 	if command -v apt-get >/dev/null; then \
-		$$root apt-get update -qq && $$root apt-get install -y -qq --no-install-recommends $$missing && \
+		$$root apt-get update -qq && \
+		$$root apt-get install -y -qq --no-install-recommends $$missing $${crowdsec:+libsqlite3-0} && \
 		for name in $$missing; do \
 			{ $$root service $$name stop; $$root update-rc.d $$name disable; } >/dev/null 2>&1 || true; \
-		done; \
+		done && \
+		{ test -z "$$crowdsec" || { $(CROWDSEC); }; }; \
 	elif command -v brew >/dev/null; then \
 		brew install $$(echo $$missing | sed 's/redis-server/redis/; s/prometheus-alertmanager/alertmanager/; s/postgresql/&@16/'); \
 	else \

@@ -195,6 +195,7 @@ func provisionInTemp(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", dir)
 	t.Setenv("XDG_CONFIG_HOME", dir)
 	t.Setenv("ABUSEIPDB_KEY", "a-key-for-tests")
+	t.Setenv("CROWDSEC_KEY", "a-key-for-tests")
 	t.Setenv("WEBHOOK_SECRET", "whsec_bm90aGluZy1idXQtdGVzdHMtdXNlLWl0")
 	t.Setenv("TEST_API_TOKEN", "token-of-tests-0123456789")
 	t.Setenv("TEST_API_TOKEN_2", "token-of-tests-abcdefghij")

@@ -29,6 +29,7 @@ func init() {
 //		exempt   <range|private_ranges|file|url|preset>... { <see list> }
 //		deny     <range|file|url|preset>... { <see list> }
 //		feed     <preset|url|file|range>... { <see feed> }
+//		mmdb     <file>... { <see databases> }
 //		provider <service> [<arguments>...] { <see providerOption> }
 //		wait     <duration>
 //		memory   <subjects>
@@ -39,7 +40,7 @@ func init() {
 //		privacy  off|truncate|hash { <see privacy> }
 //	}
 //
-// `exempt`, `deny`, `feed`, `provider` and `nat64` may be repeated; all lines count.
+// `exempt`, `deny`, `feed`, `mmdb`, `provider` and `nat64` may be repeated; all lines count.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name
 	if existing != nil {
@@ -50,6 +51,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		option.Repeated("exempt", list(&app.Exempt, "exempt"), app.CheckSources),
 		option.Repeated("deny", list(&app.Deny, "deny"), app.CheckSources),
 		option.Repeated("feed", feed(&app.Feeds), app.CheckSources),
+		option.Repeated("mmdb", databases(&app.Databases), app.CheckDatabases),
 		option.Repeated("provider", providerOption(&app.Providers), app.CheckSources),
 		wait(&app.Wait),
 		option.Once("memory", option.Number(&app.Memory, "a number of addresses above 0, such as 200000"),

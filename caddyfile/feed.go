@@ -18,13 +18,16 @@ import (
 //		<see listOptions>
 //	}
 //
-// Categories and natures are separated by commas or spaces.
+// Categories and natures are separated by commas or spaces. For `feed crowdsec`, see decisions.
 func feed(to *[]module.Feed) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		var f module.Feed
 		if err := option.List(&f.Sources,
 			"a preset, URLs, a file, or addresses and CIDR ranges")(d); err != nil {
 			return err
+		}
+		if f.Sources[0] == crowdSec {
+			return decisions(d, to, f.Sources[1:])
 		}
 		options := append([]option.Option{
 			option.Once("name", option.Text(&f.Name, "the name of the feed")),

@@ -38,7 +38,7 @@ func redis(to **module.Redis) option.Setter {
 			option.Once("username", option.Text(&r.Username, "the name of the user")),
 			option.Once("password", oneSecret(&r.Password)),
 			option.Once("database", option.Number(&r.Database, "the number of a database, 0 or more", 0)),
-			option.Once("tls", redisTLS(&r.TLS)),
+			option.Once("tls", secure(&r.TLS, "redis")),
 			option.Once("prefix", option.Text(&r.Prefix, "what keys begin with, such as iprep")),
 			option.Once("timeout", option.Duration(&r.Timeout, "")),
 			option.Once("pool_size", option.Number(&r.PoolSize, "a number of connections above 0")),
@@ -55,15 +55,15 @@ func redis(to **module.Redis) option.Setter {
 	}
 }
 
-// redisTLS reads the TLS settings of the connection. Syntax:
+// secure reads the TLS settings of the connection to a server. Syntax:
 //
 //	tls {
 //		ca          <file>
 //		certificate <file> <key file>
 //		server_name <name>
 //	}
-func redisTLS(to **module.RedisTLS) option.Setter {
-	return option.Sub(to, "tls of redis", func(t *module.RedisTLS) []option.Option {
+func secure(to **module.TLS, of string) option.Setter {
+	return option.Sub(to, "tls of "+of, func(t *module.TLS) []option.Option {
 		return []option.Option{
 			option.Once("ca", option.Text(&t.CA, "a file with certificates in PEM")),
 			option.Once("certificate",

@@ -37,6 +37,11 @@ type App struct {
 	// restart. Default: none.
 	Feeds []Feed `json:"feeds,omitempty"`
 
+	// Files in the MaxMind DB format, which say of every address what they know: country, autonomous system and
+	// nature. What the first of them knows stands, and the others fill in the rest. Their facts come before those of
+	// services. Rules on `country`, `asn` and `nature` then hold for everybody. Default: none.
+	Databases []Database `json:"mmdb,omitempty"`
+
 	// Services that are asked about addresses one by one. At most 32. Default: none.
 	Providers []provider.Provider `json:"providers,omitempty"`
 
@@ -111,6 +116,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.provisionSentry,  // next: it reports what fails in the others
 		a.provisionEvents,
 		a.provisionLists,
+		a.provisionDatabases,
 		a.provisionOverrides,
 		a.provisionRedis,
 		a.provisionHistory,

@@ -33,6 +33,10 @@ type Feed struct {
 	Trust *float64 `json:"trust,omitempty"`
 
 	ListOptions
+
+	// Or the decisions of a CrowdSec, in place of sources. Of the other settings, `name`, `trust`, `key`, `refresh`,
+	// `max_entries` and `max_shrink` go with it. Default: none.
+	CrowdSec *CrowdSec `json:"crowdsec,omitempty"`
 }
 
 // feedConfidence is the evidence behind a feed that is not a preset: one feed alone is no proof.
@@ -45,7 +49,10 @@ func (f *Feed) Check() error {
 	if err != nil {
 		return err
 	}
-	if err := f.checkKey(l.preset); err != nil {
+	if f.CrowdSec == nil {
+		err = f.checkKey(l.preset)
+	}
+	if err != nil {
 		return err
 	}
 	return feed.Check(l.spec)
@@ -53,6 +60,9 @@ func (f *Feed) Check() error {
 
 // list turns a configured feed into a list, without the headers that may be secrets.
 func (f *Feed) list() (configuredList, error) {
+	if f.CrowdSec != nil {
+		return f.decisions()
+	}
 	l, err := f.fromSources()
 	if err != nil {
 		return l, err
@@ -148,6 +158,8 @@ func (f *Feed) label(position int) string {
 	switch {
 	case f.Name != "":
 		return f.Name
+	case f.CrowdSec != nil:
+		return crowdSecName
 	case len(f.Sources) > 0 && !isURL(f.Sources[0]): // a URL may hold a key
 		return f.Sources[0]
 	}

@@ -62,7 +62,7 @@ func (a *App) authorize(ctx caddy.Context, l *configuredList) (err error) {
 	}
 	var key *refresh.Refresher
 	if secret := l.options.Key; secret != nil {
-		if l.keyHash, err = runtime.Hash(secret); err != nil {
+		if l.settings, err = runtime.Hash(secret); err != nil {
 			return err
 		}
 		if key, err = secret.OpenFor(ctx, a.runtime, l.spec.Name, "key", false); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/crowdsec"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
@@ -25,12 +26,17 @@ import (
 
 // configuredList is one list: where it comes from, and what being on it means.
 type configuredList struct {
-	spec    feed.Spec
-	meaning lookup.List
-	label   string         // for errors: its option, with the name of a feed
-	options *ListOptions   // nil for the ranges of several lines
-	preset  *preset.Preset // nil for other lists
-	keyHash string         // of the settings of the list's key, empty without one
+	spec     feed.Spec
+	meaning  lookup.List
+	label    string         // for errors: its option, with the name of a feed
+	options  *ListOptions   // nil for the ranges of several lines
+	preset   *preset.Preset // nil for other lists
+	settings string         // a hash of what the spec lacks, such as the settings of the list's key
+
+	// Of a feed of decisions only.
+	crowdSec *CrowdSec
+	stream   *crowdsec.Config
+	parts    []lookup.List // the meanings of the list's further parts
 }
 
 // provisionLists opens all lists and stores what being on each means, by its position.
@@ -40,7 +46,11 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 		return err
 	}
 	for i := range all {
-		if err := a.authorize(ctx, &all[i]); err != nil {
+		open := a.authorize
+		if all[i].crowdSec != nil {
+			open = a.follow
+		}
+		if err := open(ctx, &all[i]); err != nil {
 			return fmt.Errorf("%s: %w", all[i].label, err)
 		}
 	}
@@ -48,20 +58,27 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 	// A mistake in a file refuses a configuration while somebody waits for the answer. At a boot it does not:
 	// without a server, a site would be worse off than with the good lines, or the file's last good copy.
 	booting := runtime.Booting()
-	specs, keyHashes := make([]feed.Spec, len(all)), make([]string, len(all))
+	specs, settings := make([]feed.Spec, len(all)), make([]string, len(all))
+	var streams []crowdsec.Config
 	for i, list := range all {
 		if !booting {
 			if err := checkFile(list.spec); err != nil {
 				return err
 			}
 		}
-		specs[i], keyHashes[i] = list.spec, list.keyHash
+		specs[i], settings[i] = list.spec, list.settings
+		if list.stream != nil {
+			streams = append(streams, *list.stream)
+		}
 		rt := a.runtime
 		rt.ListNames, rt.ListMeanings = append(rt.ListNames, list.spec.Name), append(rt.ListMeanings, list.meaning)
 		rt.ListsShown = append(rt.ListsShown, listShown(list.spec))
 	}
+	for _, list := range all { // the parts follow all lists
+		a.runtime.ListMeanings = append(a.runtime.ListMeanings, list.parts...)
+	}
 	logTerms(a.runtime.Logger, all)
-	return a.runtime.OpenLists(specs, keyHashes)
+	return a.runtime.OpenLists(specs, settings, streams)
 }
 
 // logTerms logs the terms of use that somebody must look at.

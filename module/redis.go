@@ -51,7 +51,7 @@ type Redis struct {
 	Database int `json:"database,omitempty"`
 
 	// How to secure the connection. Without it, it is plain TCP. Default: none.
-	TLS *RedisTLS `json:"tls,omitempty"`
+	TLS *TLS `json:"tls,omitempty"`
 
 	// What every key and channel begins with. Instances that are to share must have the same; products that are
 	// not, such as staging and production, must not. Default: `iprep`.
@@ -71,8 +71,8 @@ type Redis struct {
 	LocalShare *float64 `json:"local_share,omitempty"`
 }
 
-// RedisTLS secures the connection to Redis.
-type RedisTLS struct {
+// TLS secures the connection to a server.
+type TLS struct {
 	// A file with the certificates of the authorities to trust, in PEM. Default: those of the system.
 	CA string `json:"ca,omitempty"`
 
@@ -205,7 +205,7 @@ func (r *Redis) login(password *refresh.Refresher) func() (string, string, error
 const maxPEM = 1 << 20
 
 // config reads the files. It returns nil for a connection without TLS.
-func (t *RedisTLS) config() (*tls.Config, error) {
+func (t *TLS) config() (*tls.Config, error) {
 	if t == nil {
 		return nil, nil
 	}

@@ -58,7 +58,7 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr) adminapi
 		c.Overrides = []ban.Entry{}
 	}
 	lists := rt.Lists.Status()
-	for _, i := range x.Lists {
+	for _, i := range rt.Lists.ListsOf(x.Lists) {
 		c.Lists = append(c.Lists, adminapi.ListEntry{Name: rt.ListNames[i], Kind: rt.ListMeanings[i].Kind.String(), Source: lists[i].Source})
 	}
 	for i, known := range x.Answers {

@@ -108,7 +108,7 @@ func probesOf(rt *runtime.Runtime) map[string]func(context.Context) *adminapi.Pr
 		probes[p.Name] = func(ctx context.Context) *adminapi.Probe { return probeProvider(ctx, p) }
 	}
 	for _, l := range rt.Lists.Status() {
-		if l.Kind == feed.KindURL || l.Kind == feed.KindFile {
+		if l.Kind != feed.KindValues {
 			probes[l.Name] = func(ctx context.Context) *adminapi.Probe { return probeList(ctx, rt, l.Name) }
 		}
 	}
@@ -143,7 +143,7 @@ func probeList(ctx context.Context, rt *runtime.Runtime, name string) *adminapi.
 	return outcome
 }
 
-// sourcesOf returns the state of all sources: providers first, then lists, in the order written.
+// sourcesOf returns the state of all sources: providers first, then lists and databases, in the order written.
 func sourcesOf(rt *runtime.Runtime, now time.Time) []adminapi.Source {
 	state, all := rt.State(now), []adminapi.Source{}
 	for i, status := range state.Providers {
@@ -164,6 +164,11 @@ func sourcesOf(rt *runtime.Runtime, now time.Time) []adminapi.Source {
 			s.Problem = l.LastError
 		}
 		all = append(all, s)
+	}
+	for _, d := range state.Databases {
+		all = append(all, adminapi.Source{
+			Name: d.Name, Role: "database", Kind: d.Type, From: d.File, Answered: d.Built, Entries: new(d.Networks), Problem: d.Problem,
+		})
 	}
 	return all
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 )
 
@@ -36,6 +37,7 @@ func serveStatus(rt *runtime.Runtime, _ *http.Request, _ string) (any, error) {
 		Sites:      state.Sites,
 		Providers:  []adminapi.ProviderStatus{},
 		Lists:      append([]health.List{}, state.Lists...),
+		Databases:  append([]mmdb.Status{}, state.Databases...),
 		Redis:      state.Redis,
 		History:    state.History,
 		Sentry:     state.Sentry,

@@ -10,6 +10,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
 )
 
@@ -40,6 +41,9 @@ func (p *page) status(s adminapi.Status) {
 		if trouble := p.listTrouble(l); trouble != "" {
 			p.row("", "  "+trouble)
 		}
+	}
+	for i, d := range s.Databases {
+		p.row(label("databases", i), p.databaseLine(d))
 	}
 	for i, text := range s.Warnings {
 		p.row(label("WARNINGS", i), text)
@@ -162,6 +166,23 @@ func notBelieved(s *feed.Shrunk, confirm int, now time.Time) string {
 		return "not believed"
 	}
 	return fmt.Sprintf("believed after %d fetches over a day: %d in %s", confirm, s.Seen, span(now.Sub(s.Since)))
+}
+
+func (p *page) databaseLine(d mmdb.Status) string {
+	text := d.Name + ": "
+	if d.Loaded {
+		text += fmt.Sprintf("%s of %s, from %s", strings.Join(d.Facts, " "), plural(int64(d.Networks), "network"), d.File)
+		if !d.Built.IsZero() {
+			text += ", made " + span(p.now.Sub(d.Built)) + " ago"
+		}
+		text += ", read " + span(p.now.Sub(d.LastLoad)) + " ago"
+	} else {
+		text += "nothing is known from " + d.File
+	}
+	if d.Problem != "" {
+		text += ", its present file is not in force"
+	}
+	return text
 }
 
 func (p *page) refreshed(l health.List) {

@@ -165,6 +165,7 @@ func (h *Handler) judge(r *http.Request) (v *visit, left limit.Decision) {
 	v.describe(r, h.detail)
 	v.logAccess(r)
 	metrics.CountRequest(v.decision.action, v.decision.enforce, v.verdict.Status)
+	h.runtime.Lists.CountRequest(v.client, &v.verdict, v.decision.action, v.decision.enforce)
 	if v.verdict.Scored {
 		metrics.CountScore(v.verdict.Score)
 	}

@@ -66,7 +66,7 @@ func TestJSON(t *testing.T) {
 		"status": {
 			Status{Version: Versions{"1", "2", "3"}, DataFolder: "/data", Memory: health.Memory{Records: 1, Capacity: 2, Evictions: 3}, Bans: 4, Exemptions: 5},
 			`{"version":{"plugin":"1","caddy":"2","go":"3"},"health":{"status":"","warnings":null},"data_folder":"/data","providers":null,` +
-				`"lists":null,"memory":{"records":1,"capacity":2,"evictions":3},"bans":4,"exemptions":5,"warnings":null}`,
+				`"lists":null,"databases":null,"memory":{"records":1,"capacity":2,"evictions":3},"bans":4,"exemptions":5,"warnings":null}`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

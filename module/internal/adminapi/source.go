@@ -11,8 +11,8 @@ import (
 // answers a list of them, POST sources/probe the same after each was asked once.
 type Source struct {
 	Name string `json:"name"`
-	Role string `json:"role"` // feed, deny, exempt, or provider
-	Kind string `json:"kind"` // url, file, values or pushed; the service of a provider
+	Role string `json:"role"` // feed, deny, exempt, provider or database
+	Kind string `json:"kind"` // url, file, values or pushed; the service of a provider; the type of a database
 
 	// From is the host or the file. It is missing for a provider, whose service is its kind.
 	From  string `json:"from,omitempty"`
@@ -32,7 +32,7 @@ type Source struct {
 	Problem string `json:"problem,omitempty"`
 
 	Quota   []quota.WindowStatus `json:"quota,omitempty"`   // of a provider
-	Entries *int                 `json:"entries,omitempty"` // in force, of a list
+	Entries *int                 `json:"entries,omitempty"` // in force, of a list or a database
 
 	// Probe is how the source has answered just now. It is missing unless it was asked for.
 	Probe *Probe `json:"probe,omitempty"`

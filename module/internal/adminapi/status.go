@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/sentry"
@@ -15,6 +16,7 @@ type Status struct {
 	Sites      *health.Sites    `json:"sites,omitempty"`
 	Providers  []ProviderStatus `json:"providers"`
 	Lists      []health.List    `json:"lists"`
+	Databases  []mmdb.Status    `json:"databases"`
 	Memory     health.Memory    `json:"memory"`
 	Redis      *redis.Status    `json:"redis,omitempty"`
 	History    *health.History  `json:"history,omitempty"`

@@ -106,6 +106,8 @@ type Client struct {
 	refresh chan chan error // questions for a refresh: see Refresh
 	traffic traffic
 	started time.Time
+
+	reported [numOrigins][numFamilies]bool // decisions that a report had; Report's own
 }
 
 // New returns a client. It calls nobody.

@@ -60,6 +60,7 @@ func (c *Client) Report(ctx context.Context) {
 			return
 		case status == http.StatusNotFound:
 			c.Logger.Info("this CrowdSec takes no metrics of bouncers: from version 1.6.3 on, it does", "feed", c.Name)
+			<-ctx.Done()
 			return
 		case err != nil && !failed:
 			failed = true
@@ -173,7 +174,8 @@ func (c *Client) active() (items []item) {
 	}
 	for origin, families := range byOrigin {
 		for family, n := range families {
-			if n > 0 {
+			if n > 0 || c.reported[origin][family] { // the API shows the last value that it was told
+				c.reported[origin][family] = true
 				items = append(items, item{
 					Name: "active_decisions", Value: uint64(n), Unit: "ip",
 					Labels: map[string]string{"origin": origins[origin], "ip_type": familyWords[family]},
@@ -183,4 +185,3 @@ func (c *Client) active() (items []item) {
 	}
 	return items
 }
-

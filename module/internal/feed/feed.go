@@ -172,7 +172,7 @@ type Snapshot struct {
 	Lists []ListState
 
 	named nameIndex
-	parts []int // the list of each further part
+	parts []part // the further parts of the lists
 }
 
 // Named returns the lists that name the autonomous system or the country of an address, ascending, as
@@ -275,8 +275,8 @@ func Open(specs []Spec, o Options) (*Set, error) {
 	empty := &Snapshot{Lists: make([]ListState, len(s.lists))}
 	for i, l := range s.lists {
 		l.further = len(s.lists) + len(empty.parts)
-		for range l.spec.Parts - 1 {
-			empty.parts = append(empty.parts, i)
+		for further := range l.spec.Parts - 1 {
+			empty.parts = append(empty.parts, part{i, further + 1})
 		}
 	}
 	members := len(s.lists) + len(empty.parts)

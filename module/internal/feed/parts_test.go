@@ -32,9 +32,9 @@ func TestPushParts(t *testing.T) {
 	check("2001:db8::1", 3)
 	check("192.0.2.1", 1)
 	check("203.0.113.4")
-	for member, list := range []int{0, 1, 2, 0, 0, 2} {
-		if got := s.Current().ListOf(member); got != list {
-			t.Errorf("member %d is of list %d, want %d", member, got, list)
+	for member, want := range []part{{0, 0}, {1, 0}, {2, 0}, {0, 1}, {0, 2}, {2, 1}} {
+		if list, number := s.Current().ListOf(member); list != want.list || number != want.part {
+			t.Errorf("member %d is part %d of list %d, want %+v", member, number, list, want)
 		}
 	}
 	if got := statusOf(t, s, "stream"); got.Entries != 3 || got.Ignored != 1 || !strings.Contains(got.FirstIgnored, "no part 3") {

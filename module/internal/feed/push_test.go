@@ -244,6 +244,24 @@ func TestPushedEntriesEnd(t *testing.T) {
 	})
 }
 
+// An entry that ends soon is removed soon, also when nothing else happens.
+func TestPushedEntryEndsSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := mustOpen(t, Options{}, stream("stream"))
+		s.Start()
+		time.Sleep(10 * time.Second)
+		soon := entry(1, "198.51.100.1/32")
+		soon.Until = time.Now().Add(5 * time.Second)
+		if _, err := s.Push("stream", Changes{Added: []Entry{soon}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(4 * time.Second)
+		checkListed(t, s, "stream", []string{"198.51.100.1"})
+		time.Sleep(3 * time.Second)
+		checkListed(t, s, "stream", nil, "198.51.100.1")
+	})
+}
+
 // However many pushes come at once, they are shown together.
 func TestPushesCoalesce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -100,6 +100,7 @@ func (s *Set) rebuildAt(now time.Time) {
 	for i, l := range s.lists {
 		if l.pushed != nil {
 			l.pushed.published(time.Now(), time.Since(start))
+			l.signal() // the next expiry may be another one
 			continue
 		}
 		l.mu.Lock()

@@ -69,6 +69,9 @@ const (
 	ListNotStored     Reason = "list_not_stored"
 	ListWrongLines    Reason = "list_wrong_lines"
 	ListRepeated      Reason = "list_repeated"
+	DatabaseMissing   Reason = "database_missing"
+	DatabaseFailing   Reason = "database_failing"
+	DatabaseOld       Reason = "database_old"
 )
 
 // Warning is something that somebody should look at.
@@ -134,6 +137,9 @@ func Judge(s State, now time.Time) Report {
 	}
 	for _, l := range s.Lists {
 		r.list(l, now)
+	}
+	for _, d := range s.Databases {
+		r.facts(d, now)
 	}
 	if s.Redis != nil {
 		r.redis(*s.Redis, s.LocalShare, len(s.Providers) > 0)

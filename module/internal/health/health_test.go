@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
@@ -36,6 +37,9 @@ func well() State {
 				Name: "deny_mine", Kind: feed.KindFile, Loaded: true, Entries: 1, LastSuccess: now.Add(-1000 * time.Hour), LastResult: "ok",
 			}},
 		},
+		Databases: []mmdb.Status{{
+			Name: "GeoLite2-ASN", Loaded: true, Built: now.Add(-day), MaxAge: 40 * day, Networks: 5, File: "/var/lib/GeoIP/GeoLite2-ASN.mmdb",
+		}},
 		Redis:      &redis.Status{Up: true, Since: now.Add(-time.Hour)},
 		LocalShare: 0.25,
 		History:    &History{Database: postgres.Status{Up: true, Since: now.Add(-time.Hour)}},
@@ -146,7 +150,18 @@ var judgements = map[string]struct {
 	"without a date":                   {list(func(l *List) { l.MaxAge = 30 * day }), nil},
 	"wrong lines in our own list":      {own(func(l *List) { l.Ignored, l.FirstIgnored = 2, "line 7" }), reasons{ListWrongLines}},
 	"the same as another":              {list(func(l *List) { l.SameAs = "two" }), reasons{ListRepeated}},
+	"a database is not there":          {database(func(d *mmdb.Status) { d.Loaded, d.Problem = false, "no such file" }), reasons{DatabaseMissing}},
+	"its new file is broken":           {database(func(d *mmdb.Status) { d.Problem = "damaged" }), reasons{DatabaseFailing}},
+	"it is as old as it may be":        {database(func(d *mmdb.Status) { d.Built = now.Add(-40 * day) }), nil},
+	"it is older":                      {database(func(d *mmdb.Status) { d.Built = now.Add(-40*day - 1) }), reasons{DatabaseOld}},
+	"it may be older":                  {database(func(d *mmdb.Status) { d.Built, d.MaxAge = now.Add(-999*day), 0 }), nil},
+	"it does not say how old it is":    {database(func(d *mmdb.Status) { d.Built = time.Time{} }), nil},
 	"wrong lines in a feed":            {list(func(l *List) { l.Ignored, l.FirstIgnored = 2, "line 7" }), nil},
+}
+
+// database is a change of the database that is well.
+func database(change func(*mmdb.Status)) func(*State) {
+	return func(s *State) { change(&s.Databases[0]) }
 }
 
 // broken is the failure of a part of the history.

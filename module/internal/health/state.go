@@ -6,6 +6,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/clients"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
@@ -24,6 +25,7 @@ type State struct {
 	Providers  []quota.Status
 	Keys       []Key
 	Lists      []List
+	Databases  []mmdb.Status
 	Redis      *redis.Status  // nil: the instance is on its own
 	LocalShare float64        // the share of each quota that is used while Redis is away
 	History    *History       // nil: there is none

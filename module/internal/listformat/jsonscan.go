@@ -38,11 +38,14 @@ func (s *jsonScanner) wrong(why string) error {
 
 func (s *jsonScanner) byte() (byte, error) {
 	b, err := s.in.ReadByte()
-	if errors.Is(err, io.EOF) {
-		return 0, errBreaksOff
+	if err == nil {
+		s.offset++
+		return b, nil
 	}
-	s.offset++
-	return b, err
+	if errors.Is(err, io.EOF) {
+		err = errBreaksOff
+	}
+	return 0, err
 }
 
 func (s *jsonScanner) back() {
@@ -183,9 +186,27 @@ func (s *jsonScanner) read(isString bool) error {
 			return &jsonError{fmt.Sprintf("has a string of more than 64 KiB at byte %d", s.offset)}
 		}
 		s.text = append(s.text, b)
-		s.plain = s.plain && b >= ' ' && b < 0x7f && b != '\\'
+		s.plain = s.plain && isPlain(b)
 		escaped = b == '\\' && !escaped
+		if isString && !escaped {
+			s.readPlain()
+		}
 	}
+}
+
+// isPlain reports whether a byte of a string stands for itself. The quote ends the string.
+func isPlain(b byte) bool { return b >= ' ' && b < 0x7f && b != '\\' }
+
+// readPlain reads the plain bytes of a string that are buffered already, all at once.
+func (s *jsonScanner) readPlain() {
+	buffered, _ := s.in.Peek(min(s.in.Buffered(), MaxLine-len(s.text)))
+	n := 0
+	for n < len(buffered) && buffered[n] != '"' && isPlain(buffered[n]) {
+		n++
+	}
+	s.text = append(s.text, buffered[:n]...)
+	_, _ = s.in.Discard(n) // they are buffered
+	s.offset += int64(n)
 }
 
 // skip reads a value of any kind.

@@ -141,9 +141,14 @@ func (k ListKind) String() string {
 type List struct {
 	Kind       ListKind
 	Source     score.Source
+	Severity   float64 // how much being on the list says, up to 1; 0 stands for 1
 	Confidence float64
 	Categories reputation.Categories
 	Nature     reputation.Nature
+
+	// Part is set for all but the first part of a list that has several. They share a source, which
+	// counts once: with what its most severe part says.
+	Part bool
 }
 
 // Config configures an engine. Observer and Logger are required; the rest is optional.

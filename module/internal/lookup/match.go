@@ -73,7 +73,7 @@ func (e *Engine) listing() *listing {
 func (e *Engine) compile(lists Listing) *listing {
 	l := &listing{Listing: lists, sets: make([]atomic.Pointer[listMatch], max(lists.Sets(), 1))}
 	for i, m := range e.Meanings {
-		if m.Kind != Feed || m.isLabel() {
+		if m.Kind != Feed || m.Part || m.isLabel() {
 			continue
 		}
 		l.total += m.Source.Trust
@@ -99,7 +99,7 @@ func (e *Engine) compileSet(l *listing, members []uint16) *listMatch {
 		case Feed:
 			m.feeds = m.feeds || !list.isLabel()
 			m.nature = m.nature.Merge(list.Nature)
-			m.evidence = append(m.evidence, list.evidence(l.repeats[i] >= 0))
+			m.evidence = list.addEvidence(m.evidence, l.repeats[i] >= 0)
 		}
 	}
 	if relay := *m; isRelay(m.nature) {

@@ -1,6 +1,10 @@
 package lookup
 
-import "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+import (
+	"cmp"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+)
 
 // Repeats finds feeds that repeat another one: one URL under two names, or a list that two publishers
 // distribute. It returns for each list the index of the feed that counts in its place, or -1. Of feeds
@@ -37,6 +41,21 @@ func (l *List) evidence(repeats bool) score.Evidence {
 		source = &silent
 	}
 	return score.Evidence{
-		Source: source, Severity: 1, Confidence: l.Confidence, Categories: l.Categories, Listed: true,
+		Source: source, Severity: cmp.Or(l.Severity, 1), Confidence: l.Confidence, Categories: l.Categories, Listed: true,
 	}
+}
+
+// addEvidence adds what it means for an address to be on the list. Parts of one list are one witness.
+func (l *List) addEvidence(all []score.Evidence, repeats bool) []score.Evidence {
+	e := l.evidence(repeats)
+	if l.Part {
+		for i := range all {
+			if all[i].Source.Name == e.Source.Name {
+				all[i].Severity = max(all[i].Severity, e.Severity)
+				all[i].Categories |= e.Categories
+				return all
+			}
+		}
+	}
+	return append(all, e)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 )
 
 // family is a metric that is read from the state of an instance at each scrape.
@@ -99,6 +100,24 @@ var families = []family{
 				emit(l.MaxAge.Seconds(), l.Name)
 			}
 		})),
+	gauge("database_up",
+		"Whether the present file of a database of facts is in force (1), or an earlier one, or none (0).",
+		[]string{"database"}, eachDatabase(func(d *mmdb.Status, emit emit) { emit(value(d.Loaded && d.Problem == ""), d.Name) })),
+	gauge("database_build_timestamp_seconds",
+		"When the database that is in force was made, in seconds since 1970, if it says so.",
+		[]string{"database"}, eachDatabase(func(d *mmdb.Status, emit emit) {
+			if !d.Built.IsZero() {
+				emit(unix(d.Built), d.Name)
+			}
+		})),
+	gauge("database_max_age_seconds", "How old a database may become until it is too old; missing if it may be of any age.",
+		[]string{"database"}, eachDatabase(func(d *mmdb.Status, emit emit) {
+			if d.MaxAge > 0 {
+				emit(d.MaxAge.Seconds(), d.Name)
+			}
+		})),
+	gauge("database_networks", "Networks of a database of facts that are in use.",
+		[]string{"database"}, eachDatabase(func(d *mmdb.Status, emit emit) { emit(float64(d.Networks), d.Name) })),
 	gauge("redis_up",
 		"Whether the memory that instances share answers and takes writes (1), or each instance is on its own (0).",
 		nil, func(s *health.State, emit emit) {
@@ -144,6 +163,15 @@ var families = []family{
 			}
 			emit(float64(s.Memory.Records))
 		}),
+}
+
+// eachDatabase reads the databases of facts.
+func eachDatabase(read func(*mmdb.Status, emit)) func(*health.State, emit) {
+	return func(s *health.State, emit emit) {
+		for i := range s.Databases {
+			read(&s.Databases[i], emit)
+		}
+	}
 }
 
 // eachFeed reads the lists but those that stand in the configuration.

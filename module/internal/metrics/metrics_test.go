@@ -19,6 +19,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -297,6 +298,7 @@ func TestLabels(t *testing.T) {
 	defer attach(&fake{state: health.State{
 		Providers: []quota.Status{{Name: "p", Windows: []quota.WindowStatus{window("day", 1, 1)}}},
 		Lists:     []health.List{patient},
+		Databases: []mmdb.Status{{Name: "d", Loaded: true, Built: time.Unix(1, 0), MaxAge: time.Hour}},
 		Sites:     &health.Sites{All: 5, Protected: 3},
 	}})()
 	got := map[string]string{}
@@ -324,6 +326,10 @@ func TestLabels(t *testing.T) {
 		"feed_patience_seconds":               "feed",
 		"feed_content_timestamp_seconds":      "feed",
 		"feed_max_age_seconds":                "feed",
+		"database_up":                         "database",
+		"database_build_timestamp_seconds":    "database",
+		"database_max_age_seconds":            "database",
+		"database_networks":                   "database",
 		"feed_refreshes_total":                "feed,result",
 		"memory_records":                      "",
 		"protection_off":                      "reason",

@@ -40,7 +40,7 @@ func (rt *Runtime) ASNList(name string) (policy.ASNSet, error) {
 			return nil, fmt.Errorf("%w: check the path, and that the user Caddy runs as may read it", err)
 		}
 	}
-	lists, err := rt.shareLists("asns "+spec.Name, []feed.Spec{spec})
+	lists, err := rt.shareLists("asns "+spec.Name, []feed.Spec{spec}, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,9 @@ func (rt *Runtime) State(now time.Time) health.State {
 	for _, file := range rt.asnFiles {
 		s.Lists = append(s.Lists, health.List{Role: "asn", Status: file.Status()[0]})
 	}
+	for _, d := range rt.Databases {
+		s.Databases = append(s.Databases, d.Status())
+	}
 	if rt.Memory != nil {
 		s.Memory = new(rt.Memory.status())
 	}

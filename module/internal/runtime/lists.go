@@ -6,9 +6,11 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/crowdsec"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/event"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
@@ -17,10 +19,11 @@ import (
 
 // Lists are lists in use by one or more configurations.
 type Lists struct {
-	set    atomic.Pointer[feed.Set] // nil when no configuration uses them any more
-	last   []feed.Status            // the state when they ended
-	series map[string]*metrics.FeedSeries
-	asns   map[string]uint16 // the lists of autonomous systems, by name; never changed
+	set     atomic.Pointer[feed.Set] // nil when no configuration uses them any more
+	last    []feed.Status            // the state when they ended
+	series  map[string]*metrics.FeedSeries
+	asns    map[string]uint16 // the lists of autonomous systems, by name; never changed
+	streams streams
 }
 
 // feedResults are the words of all outcomes of a refresh.
@@ -31,19 +34,19 @@ var feedResults = func() (words []string) {
 	return words
 }()
 
-// OpenLists finds or opens the lists of the given specs. The hash of a list's key, empty without one, tells
-// two lists apart that differ in their keys only.
-func (rt *Runtime) OpenLists(specs []feed.Spec, keyHashes []string) error {
-	hash, err := Hash([]any{specs, keyHashes})
+// OpenLists finds or opens the lists of the given specs. The hash of a list's further settings, such as its
+// key, tells two lists apart that differ in these only. Each stream fills the list of its name.
+func (rt *Runtime) OpenLists(specs []feed.Spec, hashes []string, streams []crowdsec.Config) error {
+	hash, err := Hash([]any{specs, hashes})
 	if err != nil {
 		return err
 	}
-	rt.Lists, err = rt.shareLists("lists "+hash, specs)
+	rt.Lists, err = rt.shareLists("lists "+hash, specs, streams)
 	return err
 }
 
-// shareLists finds or opens lists. The key tells them apart from others.
-func (rt *Runtime) shareLists(key string, specs []feed.Spec) (*Lists, error) {
+// shareLists finds or opens lists. The key tells them apart from others. Each stream fills the list of its name.
+func (rt *Runtime) shareLists(key string, specs []feed.Spec, streams []crowdsec.Config) (*Lists, error) {
 	dir := DataFolder()
 	return Share(&rt.Leases, key+" "+dir, func() (*Lists, func() error, error) {
 		l := &Lists{series: make(map[string]*metrics.FeedSeries, len(specs)), asns: make(map[string]uint16)}
@@ -55,6 +58,9 @@ func (rt *Runtime) shareLists(key string, specs []feed.Spec) (*Lists, error) {
 			return nil, nil, err
 		}
 		l.set.Store(set)
+		if err := l.streams.open(set, streams); err != nil {
+			return nil, nil, err
+		}
 		for i, spec := range specs {
 			if spec.Values == nil && spec.ASNValues == nil {
 				l.series[spec.Name] = metrics.OpenFeed(spec.Name, feedResults...)
@@ -71,6 +77,7 @@ func (rt *Runtime) shareLists(key string, specs []feed.Spec) (*Lists, error) {
 func (l *Lists) Start() {
 	if set := l.set.Load(); set != nil {
 		set.Start()
+		l.streams.start()
 	}
 }
 
@@ -92,6 +99,9 @@ func (l *Lists) Accept(ctx context.Context, name string) error {
 
 // Refresh refreshes one list now.
 func (l *Lists) Refresh(ctx context.Context, name string) error {
+	if stream := l.streams.of(name); stream != nil && l.set.Load() != nil {
+		return stream.Refresh(ctx)
+	}
 	if set := l.set.Load(); set != nil {
 		return set.Refresh(ctx, name)
 	}
@@ -100,6 +110,7 @@ func (l *Lists) Refresh(ctx context.Context, name string) error {
 
 // close ends the refreshes. The contents are then let go of, since Caddy may hold an ended configuration for minutes.
 func (l *Lists) close() error {
+	l.streams.close()
 	set := l.set.Load()
 	err := set.Close()
 	l.last = set.Status()
@@ -132,8 +143,27 @@ func (l *Lists) Current() lookup.Listing {
 func (l listing) Lookup(addr netip.Addr) uint32 { return l.Index.Lookup(addr) }
 func (l listing) Members(set uint32) []uint16   { return l.Index.Members(set) }
 func (l listing) Sets() int                     { return l.Index.Sets() }
-func (l listing) Loaded(list int) bool          { return l.Lists[list].Loaded }
-func (l listing) Content(list int) string       { return l.Lists[list].Content }
+func (l listing) Loaded(member int) bool        { return l.state(member).Loaded }
+func (l listing) Content(member int) string     { return l.state(member).Content }
+
+func (l listing) state(member int) *feed.ListState {
+	list, _ := l.ListOf(member)
+	return &l.Lists[list]
+}
+
+// ListsOf returns the positions of the lists that members of the current snapshot are or belong to.
+func (l *Lists) ListsOf(members []uint16) (lists []int) {
+	set := l.set.Load()
+	if set == nil {
+		return nil
+	}
+	for _, member := range members {
+		if list, _ := set.Current().ListOf(int(member)); !slices.Contains(lists, list) {
+			lists = append(lists, list)
+		}
+	}
+	return lists
+}
 
 // repeated returns, by position, the name of the feed that counts in a list's place because both have the same
 // contents, or the empty string.

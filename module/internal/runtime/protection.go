@@ -58,8 +58,11 @@ func (rt *Runtime) reach() policy.Reach {
 		case lookup.Deny:
 			r.Sources = append(r.Sources, reputation.SourceDeny)
 		case lookup.Feed:
-			r.Sources = append(r.Sources, rt.ListNames[i])
 			r.Says = r.Says.Union(reputation.Capabilities{Categories: list.Categories, Natures: kindsOf(list.Nature)})
+			if list.Part {
+				continue
+			}
+			r.Sources = append(r.Sources, rt.ListNames[i])
 			most = append(most, score.Evidence{Source: &list.Source, Severity: 1, Confidence: list.Confidence, Listed: true})
 		}
 	}
@@ -73,6 +76,8 @@ func (rt *Runtime) reach() policy.Reach {
 			most = append(most, score.Evidence{Source: &p.Source, Severity: 1, Confidence: 1})
 		}
 	}
+	databases, known := rt.Databases.Says()
+	r.Says, r.Anything = r.Says.Union(databases), r.Anything || !known
 	percent, _ := score.Judge(most, nil)
 	r.Score, r.ScoreKnown = score.Round(percent), len(most) > 0
 	return r

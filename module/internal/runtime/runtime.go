@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
@@ -40,9 +41,10 @@ type Runtime struct {
 	Folder       *Folder
 	Lists        *Lists
 	ListNames    []string      // by position in the lists
-	ListMeanings []lookup.List // what being on a list means, likewise
-	ListsShown   []string      // with the file or the host that it comes from, likewise
+	ListMeanings []lookup.List // what being on a list means, likewise; then those of the further parts of lists
+	ListsShown   []string      // with the file or the host that it comes from, by position in the lists
 	asnFiles     []*Lists      // of conditions, one file each
+	Databases    mmdb.Set
 	Overrides    *ban.Store
 	Tombstones   *tombstone.Store // nil without Redis
 	Memory       *Memory          // nil without providers
@@ -81,7 +83,9 @@ type Runtime struct {
 	stopSharing context.CancelFunc
 	stopSecrets context.CancelFunc
 	stopSaving  context.CancelFunc
-	serves      bool // between Start and Stop
+
+	stopDatabases context.CancelFunc
+	serves        bool // between Start and Stop
 }
 
 // Provider is a configured provider, held to its terms.
@@ -121,6 +125,7 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 		Lists:     rt.Lists,
 		Meanings:  rt.ListMeanings,
 		Overrides: rt.Overrides,
+		Databases: rt.Databases,
 		Memory:    rt.Memory.engineMemory(),
 		Shared:    rt.Redis.shared(),
 		Providers: providers,
@@ -142,6 +147,7 @@ func (rt *Runtime) Start() {
 		file.Start()
 	}
 	rt.Memory.start(rt)
+	rt.startDatabases()
 	rt.expectLists(time.Now())
 	if Serving() == nil {
 		Events.Reset() // after Caddy was stopped, each event is news again
@@ -176,6 +182,9 @@ func (rt *Runtime) Stop() {
 	}
 	if rt.stopSaving != nil {
 		rt.stopSaving()
+	}
+	if rt.stopDatabases != nil {
+		rt.stopDatabases()
 	}
 }
 
@@ -253,7 +262,7 @@ func (rt *Runtime) Lookup(ctx context.Context, addr netip.Addr, wait time.Durati
 func (rt *Runtime) Known(addr netip.Addr) reputation.Verdict { return rt.Engine.Explain(addr).Verdict }
 
 // Facts returns what the databases say of an address. It is all there is of one that a site does not judge.
-func (rt *Runtime) Facts(addr netip.Addr) reputation.Facts { return rt.Engine.Databases.Facts(addr) }
+func (rt *Runtime) Facts(addr netip.Addr) reputation.Facts { return rt.Databases.Facts(addr) }
 
 // SourceNames are the names that rules can ask for.
 func (rt *Runtime) SourceNames() []string {
@@ -286,11 +295,15 @@ func (rt *Runtime) keepDoing(ctx context.Context, what string, work func(context
 
 // supervise does the work until ctx ends, also when it panics.
 func (rt *Runtime) supervise(ctx context.Context, what string, work func(context.Context)) {
+	supervise(ctx, rt.Logger, what, work)
+}
+
+func supervise(ctx context.Context, logger *slog.Logger, what string, work func(context.Context)) {
 	for ctx.Err() == nil {
 		func() {
 			defer func() {
 				if r := recover(); r != nil {
-					rt.Logger.Error("background work panicked and begins again; this is a bug", slog.String("work", what), slog.Any("panic", r))
+					logger.Error("background work panicked and begins again; this is a bug", slog.String("work", what), slog.Any("panic", r))
 				}
 			}()
 			work(ctx)

@@ -130,6 +130,6 @@ var (
 )
 
 const (
-	dqsKey     = "abcdefghijklmnopqrstuvwx12"
-	honeyPotKey  = "abcdefghijkl"
+	dqsKey      = "abcdefghijklmnopqrstuvwx12"
+	honeyPotKey = "abcdefghijkl"
 )

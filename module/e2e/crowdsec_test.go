@@ -1,0 +1,110 @@
+package e2e_test
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
+)
+
+// decide lets the configuration follow the decisions of an API, with the key in a file that the test may write.
+func (c *config) decide(tb testing.TB, url, key string) (setKey func(string)) {
+	tb.Helper()
+	file := filepath.Join(c.dataDir, "crowdsec.key")
+	setKey = func(key string) {
+		tb.Helper()
+		if err := os.WriteFile(file, []byte(key+"\n"), 0o600); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	setKey(key)
+	c.app["feeds"] = []any{object{
+		"crowdsec": object{"url": url}, "refresh": "1s", "key": object{"value": "{file." + file + "}", "refresh": "1s"},
+	}}
+	return setKey
+}
+
+// TestCrowdSec proves that what is decided, lifted and ends in CrowdSec acts in Caddy within the time of a question, and
+// that the last decisions stay while it is away, also over a restart.
+func TestCrowdSec(t *testing.T) {
+	api := testenv.CrowdSec(t)
+	key := api.AddBouncer("caddy")
+	c := newConfig(t)
+	setKey := c.decide(t, api.URL, key)
+	c.handler["rules"] = []any{rule("block", object{"score": "85"}), rule("limit", object{"source": []any{"crowdsec"}, "limit": "1/1h"})}
+	r := startCaddy(t, c)
+	blocked := func(addr string) bool { return r.visit(t, addr).status == http.StatusForbidden }
+	within := func(what string, so func() bool) {
+		t.Helper()
+		began := time.Now()
+		eventually(t, what, so)
+		t.Logf("%s: after %s", what, time.Since(began).Round(time.Millisecond))
+	}
+	api.Cscli("decisions", "add", "--ip", "203.0.113.9", "--duration", "1h", "--reason", "crowdsecurity/ssh-bf")
+	api.Cscli("decisions", "add", "--range", "198.51.100.0/25", "--duration", "1h", "--type", "captcha")
+	api.Cscli("decisions", "add", "--ip", "2001:db8::1", "--duration", "3s")
+	within("a ban acts", func() bool { return blocked("203.0.113.9") && blocked("2001:db8::1") })
+	got := r.ask(t, http.MethodGet, "check/203.0.113.9", "").body
+	for _, want := range []string{`"score":92`, `"source":"crowdsec"`, `"bruteforce"`, `"name":"crowdsec"`} {
+		if !strings.Contains(got, want) || strings.Count(got, `"name":"crowdsec"`) != 1 {
+			t.Errorf("check lacks %s, or names the list more than once: %s", want, got)
+		}
+	}
+	if first, second := r.visit(t, "198.51.100.7"), r.visit(t, "198.51.100.7"); first.status != 200 || second.status != 429 {
+		t.Errorf("a captcha answers %d, then %d", first.status, second.status)
+	}
+	within("a ban ends by itself", func() bool { return !blocked("2001:db8::1") })
+	api.Cscli("decisions", "delete", "--ip", "203.0.113.9")
+	within("a deletion acts", func() bool { return !blocked("203.0.113.9") })
+
+	// another configuration with the same feed restarts nothing
+	api.Cscli("decisions", "add", "--ip", "203.0.113.9", "--duration", "1h")
+	within("a ban acts", func() bool { return blocked("203.0.113.9") })
+	api.Stop()
+	c.app["memory"] = 1000
+	r.reload(t)
+	if !blocked("203.0.113.9") {
+		t.Error("a reload has lost a ban")
+	}
+	within("that it is away is said", func() bool {
+		body := r.ask(t, http.MethodGet, "status", "").body
+		return strings.Contains(body, "connection refused") && strings.Contains(r.logs(t), "the last good one stays in force")
+	})
+	r.stop(t)
+	r.reload(t)
+	if !blocked("203.0.113.9") {
+		t.Error("a restart has lost a ban")
+	}
+
+	// a key that is refused is said; another one is used at once
+	setKey("wrong")
+	r.stop(t)
+	api.Start()
+	r.reload(t)
+	within("that the key is refused is said", func() bool { return strings.Contains(r.logs(t), "cscli bouncers add") })
+	if !blocked("203.0.113.9") {
+		t.Error("a refused key has lifted a ban")
+	}
+	api.Cscli("decisions", "delete", "--ip", "203.0.113.9")
+	setKey(key)
+	within("another key acts", func() bool { return !blocked("203.0.113.9") })
+	if log := r.logs(t); strings.Contains(log, key) {
+		t.Error("the log has the key in it")
+	}
+}
+
+// TestCrowdSecOverTLS proves that a certificate of the bouncer's own stands for a key.
+func TestCrowdSecOverTLS(t *testing.T) {
+	api, files := testenv.CrowdSecTLS(t)
+	api.Cscli("decisions", "add", "--ip", "203.0.113.9", "--duration", "1h")
+	c := newConfig(t)
+	c.app["feeds"] = []any{object{"crowdsec": object{
+		"url": api.URL, "tls": object{"ca": files.CA, "certificate": files.ClientCert, "key": files.ClientKey},
+	}}}
+	r := startCaddy(t, c)
+	eventually(t, "a ban acts", func() bool { return r.visit(t, "203.0.113.9").status == http.StatusForbidden })
+}
