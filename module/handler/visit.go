@@ -247,7 +247,7 @@ func (v *visit) logAccess(r *http.Request) {
 func (v *visit) addUnwanted(enc zapcore.ObjectEncoder) {
 	switch v.decision.unwanted {
 	case reputation.SourceDeny:
-		if lists := v.runtime.DenyLists(v.client); lists != "" {
+		if lists := v.runtime.DenyLists(v.client, v.judged().Facts); lists != "" {
 			enc.AddString("list", lists)
 		}
 	case reputation.SourceBan:

@@ -25,6 +25,9 @@ type Preset struct {
 	// Format is how the list is written.
 	Format listformat.Format
 
+	// ASNs is set if the list is of autonomous systems.
+	ASNs bool
+
 	// Header is sent with each request. `{key}` stands for the operator's key: see NeedsKey.
 	Header map[string]string
 
@@ -163,7 +166,7 @@ func distance(a, b string) int {
 // Spec returns where the list is and how it is written, without secrets.
 func (p Preset) Spec() feed.Spec {
 	spec := feed.Spec{
-		Name: p.Name, URLs: p.URLs, Format: p.Format,
+		Name: p.Name, URLs: p.URLs, Format: p.Format, ASNs: p.ASNs,
 		Refresh: p.Refresh, MinRefresh: p.MinRefresh, MaxAge: p.MaxAge,
 		AllowEmpty: p.MayBeEmpty, Terms: p.Terms,
 	}
