@@ -30,22 +30,6 @@ var attackers = []Preset{
 		Sure:  Confirmed,
 	},
 	{
-		// It accuses whole networks, some of whose customers did nothing.
-		Name: "spamhaus_asndrop",
-		URLs: []string{spamhaus + "asndrop.json"},
-		Format: listformat.Format{
-			Encoding: listformat.NDJSON, Members: []string{"asn"},
-		},
-		ASNs:       true,
-		Says:       "autonomous systems that are hijacked, or belong to criminals",
-		Categories: of(reputation.Hijacked),
-		Confidence: 0.7, Weight: 34, Group: "spamhaus",
-		Refresh: 12 * time.Hour, MinRefresh: time.Hour, MaxAge: 7 * day,
-		IPv6:  true,
-		Terms: "free for any use; keep copyright and date when redistributing",
-		Sure:  Confirmed,
-	},
-	{
 		Name:       "firehol_level1",
 		URLs:       []string{firehol + "firehol_level1.netset"},
 		Says:       "DShield, Feodo, Spamhaus DROP and reserved ranges, which are left out here",

@@ -25,9 +25,6 @@ type Preset struct {
 	// Format is how the list is written.
 	Format listformat.Format
 
-	// ASNs is set if the list is of autonomous systems.
-	ASNs bool
-
 	// Header is sent with each request. `{key}` stands for the operator's key: see NeedsKey.
 	Header map[string]string
 
@@ -166,7 +163,7 @@ func distance(a, b string) int {
 // Spec returns where the list is and how it is written, without secrets.
 func (p Preset) Spec() feed.Spec {
 	spec := feed.Spec{
-		Name: p.Name, URLs: p.URLs, Format: p.Format, ASNs: p.ASNs,
+		Name: p.Name, URLs: p.URLs, Format: p.Format,
 		Refresh: p.Refresh, MinRefresh: p.MinRefresh, MaxAge: p.MaxAge,
 		AllowEmpty: p.MayBeEmpty, Terms: p.Terms,
 	}
