@@ -88,6 +88,7 @@ services: ## install the servers that tests need: apt-get, or brew; else it list
 	{ has prometheus-alertmanager alertmanager && has amtool; } || missing="$$missing prometheus-alertmanager"; \
 	has chromium chromium-browser google-chrome /Applications/Chromium.app/Contents/MacOS/Chromium \
 		'/Applications/Google Chrome.app/Contents/MacOS/Google Chrome' || missing="$$missing chromium"; \
+	! command -v apt-get >/dev/null || has rbldnsd /usr/sbin/rbldnsd || missing="$$missing rbldnsd"; \
 	test -x .bin/crowdsec/crowdsec || ! command -v apt-get >/dev/null || crowdsec=yes; \
 	test -n "$$missing$$crowdsec" || exit 0; \
 	root=; test "$$(id -u)" -eq 0 || root=sudo; \

@@ -26,8 +26,9 @@ func init() {
 // parseApp reads the global option, which all sites share. Syntax:
 //
 //	ip_reputation {
-//		exempt   <range|private_ranges|file|url|preset>... { <see list> }
+//		exempt   <see exempt>
 //		deny     <range|file|url|preset>... { <see list> }
+//		verified_bots [<bot>,<bot>...] { <see verifiedBots> }
 //		feed     <preset|url|file|range>... { <see feed> }
 //		mmdb     <file>... { <see databases> }
 //		provider <service> [<arguments>...] { <see providerOption> }
@@ -48,8 +49,9 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	}
 	app := new(module.App)
 	err := option.Read(d, "global "+directive,
-		option.Repeated("exempt", list(&app.Exempt, "exempt"), app.CheckSources),
+		option.Repeated("exempt", exempt(app), app.CheckSources),
 		option.Repeated("deny", list(&app.Deny, "deny"), app.CheckSources),
+		option.Once("verified_bots", verifiedBots(app), app.CheckSources),
 		option.Repeated("feed", feed(&app.Feeds), app.CheckSources),
 		option.Repeated("mmdb", databases(&app.Databases), app.CheckDatabases),
 		option.Repeated("provider", providerOption(&app.Providers), app.CheckSources),

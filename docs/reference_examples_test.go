@@ -31,6 +31,7 @@ const (
 	inHistory  = "{\n\tip_reputation {\n\t\thistory {env.DATABASE_URL} {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inTLS      = "{\n\tip_reputation {\n\t\tredis redis.example.com {\n\t\t\ttls {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
 	inHash     = "{\n\tip_reputation {\n\t\tprivacy hash {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inList     = "{\n\tip_reputation {\n\t\tprovider dnsbl bl.example.org {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inKey      = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\tkey {env.ABUSEIPDB_KEY} {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
 	inVault    = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\tkey vault secret/abuseipdb {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
 	inManager  = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\tkey aws_secretsmanager prod/abuseipdb {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
@@ -70,6 +71,7 @@ var frames = map[string]frame{
 	},
 	"SentryCore":     {caddyfile: inCore, usual: "dsn {env.SENTRY_DSN}", unless: []string{"dsn"}, path: "module=ip_reputation_sentry"},
 	"AbuseIPDB":      {caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", path: "service=abuseipdb"},
+	"DNSBL":          {caddyfile: inList, path: "service=dnsbl"},
 	"Endpoint":       {caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", path: "service=abuseipdb"},
 	"Account":        {caddyfile: inManager, path: "store=aws_secretsmanager"},
 	"SecretsManager": {caddyfile: inManager, path: "store=aws_secretsmanager"},
@@ -251,6 +253,15 @@ var examples = map[string]example{
 
 	"Endpoint.url":           {line: "url https://gateway.example.com/abuseipdb"},
 	"AbuseIPDB.max_age_days": {line: "max_age 90"},
+
+	"DNSBL.list":      {line: "provider dnsbl dqs", in: inService},
+	"DNSBL.resolvers": {line: "resolver 127.0.0.1 [::1]:5353"},
+	"DNSBL.category":  {line: "category spam"},
+	"DNSBL.codes":     {line: "code 127.0.0.4 bruteforce"},
+	"DNSBL.weight":    {line: "weight 20"},
+	"DNSBL.group":     {line: "group mail"},
+	"DNSBL.ipv6":      {line: "ipv6 on"},
+	"DNSBL.test":      {line: "test off"},
 
 	"SecretsManager.name":          {line: "key aws_secretsmanager prod/abuseipdb", in: inProvider},
 	"SecretsManager.field":         {line: "field key"},

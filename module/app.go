@@ -33,6 +33,9 @@ type App struct {
 	// or object. A range is no wider than /8 or, in IPv6, /16. Default: none.
 	Deny []List `json:"deny,omitempty"`
 
+	// Bots, such as Googlebot, that are verified if a client claims to be one. Default: none.
+	VerifiedBots *VerifiedBots `json:"verified_bots,omitempty"`
+
 	// Lists that speak against the addresses on them. Copies on disk, in Caddy's data folder, are in force at once after a
 	// restart. Default: none.
 	Feeds []Feed `json:"feeds,omitempty"`
@@ -116,6 +119,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.provisionSentry,  // next: it reports what fails in the others
 		a.provisionEvents,
 		a.provisionLists,
+		a.provisionBots,
 		a.provisionDatabases,
 		a.provisionOverrides,
 		a.provisionRedis,

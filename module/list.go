@@ -43,8 +43,8 @@ type ListOptions struct {
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
 	// Headers sent when the list is fetched, for lists that need a token. Placeholders are resolved for every
-	// request, so that a file that changes is used without a reload; `{key}` stands for the key. They are not
-	// sent to another host after a redirect. Default: none.
+	// request, so that a file that changes is used without a reload; `{key}` stands for the key. They may be secret, so
+	// that with any but `Accept…` a redirect to another host is not followed. Default: none.
 	Header map[string]string `json:"header,omitempty"`
 
 	// The publisher's key for you. It is sent where a header has `{key}` in it, such as `Authorization "Bearer {key}"`.

@@ -106,6 +106,11 @@ func (a *App) lists() (all []configuredList, err error) {
 		}
 		all = append(all, lists...)
 	}
+	published, err := a.VerifiedBots.lists()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", verifiedBots, err)
+	}
+	all = append(all, published...)
 	for i := range a.Feeds {
 		label := "feed " + a.Feeds[i].label(i)
 		list, err := a.Feeds[i].list()
@@ -160,7 +165,11 @@ func (a *App) SourceNames() []string {
 	if err != nil || !all {
 		return nil
 	}
-	return append([]string{reputation.SourceDeny, reputation.SourceBan}, names...)
+	own := []string{reputation.SourceDeny, reputation.SourceBan}
+	if a.VerifiedBots != nil {
+		own = append(own, reputation.SourceVerifiedBots, reputation.SourceFakeBot)
+	}
+	return append(own, names...)
 }
 
 // ASNListNames are the names of the lists of autonomous systems, which conditions can ask for.

@@ -53,6 +53,10 @@ func aURL(word string) string {
 
 // notASource says what a word could have been.
 func notASource(word string) error {
+	if word == verifiedBots {
+		return fmt.Errorf("%s is no list: it stands behind `exempt` in the global options, on a line of its own; in JSON "+
+			"name the bots in `verified_bots`", word)
+	}
 	if scheme, _, ok := strings.Cut(word, "://"); ok {
 		return fmt.Errorf("%q cannot be fetched: write https:// or http:// for %s://", word, scheme)
 	}

@@ -27,7 +27,8 @@ func serveCheck(rt *runtime.Runtime, r *http.Request, argument string) (any, err
 	if err != nil {
 		return nil, adminError(http.StatusBadRequest, err)
 	}
-	if query := r.URL.Query(); query.Has("fresh") {
+	query := r.URL.Query()
+	if query.Has("fresh") {
 		if query.Get("fresh") != "" {
 			return nil, adminError(http.StatusBadRequest, fmt.Errorf("fresh takes no value: write ?fresh, or leave it out"))
 		}
@@ -40,16 +41,20 @@ func serveCheck(rt *runtime.Runtime, r *http.Request, argument string) (any, err
 	} else {
 		rt.Engine.Recall(r.Context(), addr) // whichever instance answers, it knows what all do
 	}
-	return explain(r.Context(), rt, addr), nil
+	return explain(r.Context(), rt, addr, query.Get("user_agent"), query.Has("fresh")), nil
 }
 
-// explain puts together all that is known of an address.
-func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr) adminapi.Check {
-	x, now := rt.Engine.Explain(addr), time.Now()
+// explain puts together all that is known of an address, and of a client of it with a user agent.
+func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgent string, fresh bool) adminapi.Check {
+	claimed, claim := rt.ExplainClaim(ctx, addr, userAgent, fresh)
+	x, now := rt.Engine.ExplainClaim(addr, claim), time.Now()
 	c := adminapi.Check{
 		Address: x.Address, Subject: x.Subject, Status: x.Verdict.Status.String(), Coverage: x.Verdict.Coverage,
 		Reasons: reasonsOf(&x.Verdict), Categories: adminapi.CategoryWords(x.Verdict.Categories), Facts: adminapi.FactsOf(x.Verdict.Facts), Reserved: x.Reserved,
 		Lists: []adminapi.ListEntry{}, Overrides: rt.Overrides.Find(addr), Providers: []adminapi.ProviderAnswer{},
+	}
+	if claimed != nil {
+		c.Claim = &adminapi.Claim{Bot: claimed.Bot, Outcome: claimed.Outcome.String(), Why: claimed.Why}
 	}
 	if rt.Privacy() != nil {
 		c.LoggedAs = rt.Privacy().Addr(addr)
@@ -133,6 +138,8 @@ func nextSteps(c *adminapi.Check, x *lookup.Explanation, now time.Time) []string
 	switch {
 	case x.Verdict.Status == reputation.Exempt && x.Reserved:
 		say("not judged, and nobody is asked: the address is private or reserved")
+	case x.Verdict.Status == reputation.Exempt && x.Verdict.Facts.Bot != "":
+		say("not judged, and nobody is asked: verified bots are exempt")
 	case x.Verdict.Status == reputation.Exempt:
 		say("not judged, and nobody is asked: the address is exempt")
 	case x.Banned:

@@ -45,6 +45,9 @@ func serveStatus(rt *runtime.Runtime, _ *http.Request, _ string) (any, error) {
 		Exemptions: rt.Overrides.Len(ban.Exemption),
 		Warnings:   []string{},
 	}
+	for i, overlaps := range rt.Overlaps() {
+		s.Lists[i].Overlaps = overlaps
+	}
 	for _, p := range state.Providers {
 		s.Providers = append(s.Providers, adminapi.ProviderStatus{Status: p, Problem: health.Problem(p, state.Keys, now)})
 	}

@@ -59,6 +59,12 @@ func (p *page) evidence(c adminapi.Check) {
 	if facts := factsText(c.Facts); facts != "" {
 		p.row("facts", facts)
 	}
+	if c.Claim != nil {
+		p.row("claims", c.Claim.Bot+": "+c.Claim.Outcome)
+		for _, why := range c.Claim.Why {
+			p.row("", "  "+why)
+		}
+	}
 	for i, l := range c.Lists {
 		text := fmt.Sprintf("%s (%s, from %s)", l.Name, l.Kind, l.Source)
 		if l.By != "" {
@@ -105,6 +111,9 @@ func factsText(f adminapi.Facts) string {
 	}
 	if f.Network != "" {
 		known = append(known, f.Network)
+	}
+	if f.Bot != "" {
+		known = append(known, "bot="+f.Bot)
 	}
 	var natures []string
 	for kind, is := range f.Nature {

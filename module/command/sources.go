@@ -23,10 +23,10 @@ Lists all lists and services: what they are, the state of their keys, when they
 last answered, how many calls are left or how many entries they have, and their
 terms of use.
 
-With --probe each is asked once, or the one that is named: a service about
-9.9.9.9, a public resolver, which counts as one call of its quota; a list with a
-URL or a file is fetched, not more often than once a minute. The exit code is 1
-if one of them does not work.
+With --probe each is asked once, or the one that is named: a service something
+harmless, about no visitor, which counts as a call or two of its quota; a list
+with a URL or a file is fetched, not more often than once a minute. The exit
+code is 1 if one of them does not work.
 `,
 		Example: `  $ caddy ip-reputation sources
   $ caddy ip-reputation sources abuseipdb --probe`,

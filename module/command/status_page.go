@@ -150,10 +150,20 @@ func (p *page) listTrouble(l health.List) string {
 	if l.Ignored > 0 {
 		all = append(all, plural(int64(l.Ignored), "line")+" ignored")
 	}
+	for _, o := range l.Overlaps {
+		all = append(all, "lists "+prefixes(o.Prefixes)+" of "+o.List)
+	}
 	if l.SameAs != "" {
 		all = append(all, "same contents as "+l.SameAs+", counts once")
 	}
 	return strings.Join(all, ", ")
+}
+
+func prefixes(n int) string {
+	if n == 1 {
+		return "1 prefix"
+	}
+	return fmt.Sprintf("%d prefixes", n)
 }
 
 func shrunk(s *feed.Shrunk) string {

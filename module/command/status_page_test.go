@@ -16,29 +16,35 @@ func TestStatusShowsTroubleOfLists(t *testing.T) {
 	now := time.Now()
 	const day = 24 * time.Hour
 	for name, test := range map[string]struct {
-		status feed.Status
-		want   string
+		status   feed.Status
+		want     string
+		overlaps []health.Overlap
 	}{
-		"well":  {feed.Status{Loaded: true, LastSuccess: now.Add(-time.Hour), Changed: now.Add(-3 * time.Hour)}, ""},
-		"empty": {feed.Status{Failures: 3, LastResult: "timeout"}, "no contents yet, 3 attempts failed: timeout"},
-		"old":   {feed.Status{Loaded: true, LastSuccess: now, Changed: now.Add(-9 * day)}, "unchanged for 9d0h"},
-		"shrank": {feed.Status{
+		"well":  {status: feed.Status{Loaded: true, LastSuccess: now.Add(-time.Hour), Changed: now.Add(-3 * time.Hour)}, want: ""},
+		"empty": {status: feed.Status{Failures: 3, LastResult: "timeout"}, want: "no contents yet, 3 attempts failed: timeout"},
+		"old":   {status: feed.Status{Loaded: true, LastSuccess: now, Changed: now.Add(-9 * day)}, want: "unchanged for 9d0h"},
+		"shrank": {status: feed.Status{
 			Loaded: true, LastSuccess: now, Changed: now, Failures: 2, LastResult: "refused_shrunk", Confirm: 3,
 			Shrunk: &feed.Shrunk{Before: 100, Lines: 20, Seen: 2, Since: now.Add(-5 * time.Hour)},
-		}, "2 attempts failed: refused_shrunk, shrank from 100 lines to 20, believed after 3 fetches over a day: 2 in 5h0m"},
-		"shrank, never believed": {feed.Status{
+		}, want: "2 attempts failed: refused_shrunk, shrank from 100 lines to 20, believed after 3 fetches over a day: 2 in 5h0m"},
+		"shrank, never believed": {status: feed.Status{
 			Loaded: true, LastSuccess: now, Changed: now, Shrunk: &feed.Shrunk{Before: 100, Lines: 20, Seen: 2, Since: now},
-		}, "shrank from 100 lines to 20, not believed"},
-		"shrank, believed": {feed.Status{
+		}, want: "shrank from 100 lines to 20, not believed"},
+		"shrank, believed": {status: feed.Status{
 			Loaded: true, LastSuccess: now, Changed: now, Accepted: &feed.Shrunk{Before: 100, Lines: 20, Seen: 3, Since: now},
-		}, "shrank from 100 lines to 20, and was believed"},
-		"ignored": {feed.Status{Loaded: true, LastSuccess: now, Changed: now, Ignored: 1}, "1 line ignored"},
+		}, want: "shrank from 100 lines to 20, and was believed"},
+		"ignored": {status: feed.Status{Loaded: true, LastSuccess: now, Changed: now, Ignored: 1}, want: "1 line ignored"},
 		"refused for days": {
-			feed.Status{
+			status: feed.Status{
 				Loaded: true, LastSuccess: now.Add(-3 * day), Changed: now.Add(-3 * day), Failures: 71,
 				LastResult: "refused_shrunk", Ignored: 12,
 			},
-			"71 attempts failed: refused_shrunk, 12 lines ignored",
+			want: "71 attempts failed: refused_shrunk, 12 lines ignored",
+		},
+		"lists others": {
+			status:   feed.Status{Loaded: true, LastSuccess: now, Changed: now},
+			want:     "lists 3 prefixes of bot_googlebot, lists 1 prefix of exempt",
+			overlaps: []health.Overlap{{List: "bot_googlebot", Prefixes: 3}, {List: "exempt", Prefixes: 1}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -46,7 +52,7 @@ func TestStatusShowsTroubleOfLists(t *testing.T) {
 			var out bytes.Buffer
 			p := newPage(&out, 0)
 			p.now = now
-			p.status(adminapi.Status{Lists: []health.List{{Role: "feed", Status: test.status}}})
+			p.status(adminapi.Status{Lists: []health.List{{Role: "feed", Status: test.status, Overlaps: test.overlaps}}})
 			if err := p.flush(); err != nil {
 				t.Fatal(err)
 			}

@@ -46,7 +46,7 @@ func TestSources(t *testing.T) {
 			t.Errorf("sources shows no %q:\n%s", want, table)
 		}
 	}
-	if n := s.asked("9.9.9.9"); n != 0 {
+	if n := s.asked("127.0.0.1"); n != 0 {
 		t.Errorf("the service was asked %d times without --probe", n)
 	}
 
@@ -73,7 +73,7 @@ func TestSources(t *testing.T) {
 			t.Errorf("%s: %+v", source.Name, source.Probe)
 		}
 	}
-	if n := s.asked("9.9.9.9"); n != 1 {
+	if n := s.asked("127.0.0.1"); n != 1 {
 		t.Errorf("the service was asked %d times, want once", n)
 	}
 	if table := r.run(t, "sources", "abuseipdb"); !strings.Contains(table, "ok") || !strings.Contains(table, "999 of 1000/day") {

@@ -22,10 +22,11 @@ const (
 	headerCountry    = "X-Ip-Reputation-Country"
 	headerASN        = "X-Ip-Reputation-Asn"
 	headerNature     = "X-Ip-Reputation-Nature"
+	headerBot        = "X-Ip-Reputation-Bot"
 	headerRequestID  = "X-Request-Id"
 
 	// numHeaders is the number of values in a visit: those above, and the request ID once more for the response.
-	numHeaders = 11
+	numHeaders = 12
 )
 
 // detail is how many headers an application gets.
@@ -195,6 +196,9 @@ func (v *visit) describe(r *http.Request, d detail) {
 	}
 	if len(verdict.Reasons) > 0 {
 		v.set(r.Header, 9, headerReasons, reasonsText(verdict.Reasons))
+	}
+	if bot := verdict.Facts.Bot; bot != "" {
+		v.set(r.Header, 10, headerBot, bot)
 	}
 }
 

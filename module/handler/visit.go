@@ -93,16 +93,24 @@ func (v *visit) lookUp(r *http.Request, vars runtime.Vars, wait time.Duration, e
 	case v.exempt:
 		v.verdict = reputation.Verdict{Status: reputation.Exempt, Facts: rt.Facts(v.client)}
 	case rt.Limiter == nil:
-		v.verdict = rt.Lookup(r.Context(), v.client, wait)
+		v.verdict = rt.LookupClient(r.Context(), v.client, userAgent(r), wait)
 	default:
 		began := time.Now()
-		v.verdict = rt.Lookup(r.Context(), v.client, wait)
+		v.verdict = rt.LookupClient(r.Context(), v.client, userAgent(r), wait)
 		v.waited = time.Since(began)
 	}
 	if reputation.IsClassE(v.client) {
 		v.judgePseudo(vars)
 	}
 	rt.Suspects.Sample(r, vars, v.client, v.verdict.Status, rt.Logger)
+}
+
+// userAgent returns what the client says that it is. Of several headers the first counts.
+func userAgent(r *http.Request) string {
+	if values := r.Header["User-Agent"]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
 
 // judgePseudo exempts an address of 240.0.0.0/4 like others that are reserved, unless a trusted proxy has made it up
@@ -213,8 +221,12 @@ func (v *visit) placeholder(key string) (any, bool) {
 			return "", true
 		}
 		return int(v.verdict.Facts.ASN), true
+	case "asn_name":
+		return v.verdict.Facts.ASName, true
 	case "nature":
 		return v.verdict.Facts.Nature.String(), true
+	case "bot":
+		return v.verdict.Facts.Bot, true
 	case "subject":
 		if !v.client.IsValid() {
 			return "", true
@@ -270,6 +282,9 @@ func (v *visit) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	}
 	if len(v.verdict.Reasons) > 0 {
 		enc.AddString("reasons", reasonsText(v.verdict.Reasons))
+	}
+	if bot := v.verdict.Facts.Bot; bot != "" {
+		enc.AddString("bot", bot)
 	}
 	if v.decision.by != "" {
 		enc.AddString("decided_by", v.decision.by)

@@ -102,6 +102,9 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 	if err := profile.Validate(); err != nil {
 		return lookup.Provider{}, fmt.Errorf("module %T is not complete: %w", loaded, err)
 	}
+	if _, ok := service.(reputation.Prober); !ok && profile.SelfTest {
+		return lookup.Provider{}, fmt.Errorf("module %T has a self-test, but lacks the Probe method", loaded)
+	}
 	name := p.Name
 	if name == "" {
 		name = profile.Name
@@ -131,15 +134,19 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 		Logger:  rt.Logger,
 		Observe: func(_ string, result reputation.Result, took time.Duration) { series.Count(result, took) },
 		Notify:  func(n quota.Notice) { runtime.NotifyProvider(name, n) },
-		NameKey: refresh.Fingerprint,
+		NameKey: refresh.Fingerprint, SelfTest: profile.SelfTest,
 	})
 	withKey := keyed{
 		Guard: guard, name: name, keys: keys, logger: rt.Logger.With("provider", name),
 		logged: new(throttle.Causes[string]), notifiedUntil: new(atomic.Int64),
 	}
-	rt.Providers = append(rt.Providers, runtime.Provider{
+	entry := runtime.Provider{
 		Name: name, Service: serviceOf(settings), Terms: profile.Terms, Guard: guard, Probe: withKey.probe,
-	})
+	}
+	if _, ok := service.(reputation.Prober); !ok {
+		entry.Probe = withKey.askAboutNobody
+	}
+	rt.Providers = append(rt.Providers, entry)
 	traced := runtime.TracedProvider{Name: name, GatedProvider: withKey}
 	return lookup.Provider{
 		Source: source, Provider: traced, ListedTTL: listed, CleanTTL: clean,

@@ -80,6 +80,17 @@ func (k keyed) Check(ctx context.Context, q reputation.Query) (reputation.Report
 	return k.check(ctx, q, k.Guard.Check)
 }
 
+// probe asks the service something harmless, with the first key that it accepts.
+func (k keyed) probe(ctx context.Context) error {
+	if k.keys == nil {
+		return k.Guard.Probe(ctx, "")
+	}
+	_, err := k.check(ctx, reputation.Query{}, func(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+		return reputation.Report{}, k.Guard.Probe(ctx, q.Key)
+	})
+	return err
+}
+
 // check asks the service by ask, which makes one call with the query's key. A refused key is fetched
 // anew at once, for the next call, and this one goes on with the next key. When all are set aside there is
 // no call: nobody is asked again and again with what was refused.
@@ -123,22 +134,27 @@ func (k keyed) check(
 	return reputation.Report{}, k.Skip(until)
 }
 
-// probeAddress is what a service is asked about to see whether it answers: a public resolver, which most services
-// know and which is no visitor.
-var probeAddress = netip.AddrFrom4([4]byte{9, 9, 9, 9})
+// nobody is whom a service without a probe is asked about to see whether it answers: a public resolver, which most
+// services know and which is no visitor.
+var nobody = netip.AddrFrom4([4]byte{9, 9, 9, 9})
 
-// probe asks the service once, within its terms. That it knows nothing of the address is an answer, too.
-func (k keyed) probe(ctx context.Context) error {
-	_, err := k.Check(ctx, reputation.Query{Addr: probeAddress})
+// askAboutNobody is the probe of a service that has none. That it knows nothing of the address is an answer, too.
+func (k keyed) askAboutNobody(ctx context.Context) error {
+	_, err := k.Check(ctx, reputation.Query{Addr: nobody})
 	if errors.Is(err, reputation.ErrUnknown) {
 		return nil
 	}
 	return err
 }
 
-// logRefused logs, once a minute, that no key is left. A single refused key is logged by quota.
+// logRefused logs, once a minute, that no key is left, or that the service refuses although it has none. A single
+// refused key is logged by quota.
 func (k keyed) logRefused() {
 	if !k.logged.Allow("refused", time.Now()) {
+		return
+	}
+	if k.keys == nil {
+		k.logger.Error("the provider refuses to answer, so it is not asked", slog.String("error", k.Guard.Status().LastError))
 		return
 	}
 	k.logger.Error("no key of the provider is accepted, so it is not asked: give it one that is, which is used at once")

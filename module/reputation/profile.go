@@ -39,7 +39,7 @@ type Profile struct {
 	Rate string
 
 	// ListedTTL is how long an answer with a Severity above 0 is used before the service is asked
-	// again: 1s or longer. The TTL of a Report has precedence. Default: 6h.
+	// again: 1s or longer. A shorter TTL of a Report has precedence. Default: 6h.
 	ListedTTL time.Duration
 
 	// CleanTTL is the same for every other answer, ErrUnknown included. Default: 24h.
@@ -277,7 +277,7 @@ func ValidName(name string) bool {
 }
 
 // CheckName returns an error unless a configured source may have the name: it must be valid, and
-// must not be one of the names of the operator's own lists.
+// must not be one of those that have a meaning already.
 func CheckName(name string) error {
 	switch {
 	case !ValidName(name):
@@ -285,6 +285,8 @@ func CheckName(name string) error {
 			name)
 	case name == SourceDeny, name == SourceBan, name == "exempt":
 		return fmt.Errorf("name %q stands for your own lists: use another one", name)
+	case name == SourceVerifiedBots, name == SourceFakeBot:
+		return fmt.Errorf("name %q stands for what is found out about bots: use another one", name)
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func TestProfileValidate(t *testing.T) {
 
 // TestProfileNamesEveryField keeps the errors complete: a field that is added has to be looked at here.
 func TestProfileNamesEveryField(t *testing.T) {
-	if n := reflect.TypeFor[reputation.Profile]().NumField(); n != 15 {
+	if n := reflect.TypeFor[reputation.Profile]().NumField(); n != 16 {
 		t.Errorf("Profile has %d fields: check the new ones in Validate, WithDefaults and their tests", n)
 	}
 }

@@ -31,7 +31,7 @@ type Report struct {
 	LastSeen time.Time
 
 	// TTL is how long the answer may be used, such as the TTL of a DNS record or the remaining time
-	// of a ban. Zero means that the caller's settings apply.
+	// of a ban. The caller's settings can shorten it. Zero means that they apply alone.
 	TTL time.Duration
 }
 

@@ -45,6 +45,15 @@ const (
 	SourceBan = "ban"
 )
 
+// The names of what is found out about clients that claim to be bots. They belong to one request,
+// since others may use the same address.
+const (
+	// SourceVerifiedBots: the client is the bot that it claims to be.
+	SourceVerifiedBots = "verified_bots"
+	// SourceFakeBot: it is not.
+	SourceFakeBot = "fake_bot"
+)
+
 // Reason is the contribution of one source to a verdict.
 type Reason struct {
 	// Source is the name of the source.

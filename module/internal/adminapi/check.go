@@ -28,6 +28,9 @@ type Check struct {
 	Sum     string   `json:"sum,omitempty"` // the same, written out
 	Reasons []Reason `json:"reasons"`
 
+	// Claim is what becomes of the user agent's claim to be a bot, if the query has a `user_agent` that claims one.
+	Claim *Claim `json:"claim,omitempty"`
+
 	Categories []string         `json:"categories"`
 	Facts      Facts            `json:"facts"`
 	Reserved   bool             `json:"reserved,omitempty"` // private or otherwise not of the Internet
@@ -52,6 +55,14 @@ type Facts struct {
 	ASName  string          `json:"as_name,omitempty"` // reserved: no source knows it yet
 	Network string          `json:"network,omitempty"`
 	Nature  map[string]bool `json:"nature,omitempty"` // by kind; a kind is missing if nobody knows
+	Bot     string          `json:"bot,omitempty"`    // verified; needs a user agent
+}
+
+// Claim is what becomes of a claim to be a bot.
+type Claim struct {
+	Bot     string   `json:"bot"`
+	Outcome string   `json:"outcome"` // verified, fake, unverifiable or indeterminate
+	Why     []string `json:"why"`
 }
 
 // ListEntry is a list that holds the address.

@@ -13,7 +13,7 @@ func CategoryWords(set reputation.Categories) []string {
 
 // FactsOf returns facts as they stand in answers.
 func FactsOf(f reputation.Facts) Facts {
-	x := Facts{Country: f.Country, ASN: f.ASN, ASName: f.ASName}
+	x := Facts{Country: f.Country, ASN: f.ASN, ASName: f.ASName, Bot: f.Bot}
 	if f.Network.IsValid() {
 		x.Network = f.Network.String()
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
 // TestCredible proves which dates are taken for that of a list, and which are not.
@@ -151,5 +153,26 @@ func TestPublishersDateIsShared(t *testing.T) {
 	}
 	if n := len(server.seen()); n != 1 {
 		t.Errorf("%d requests, want one", n)
+	}
+}
+
+// TestDateInTheList proves that a date in the list counts for more than Last-Modified, which may be that of a server which
+// hands on what its publisher gave up.
+func TestDateInTheList(t *testing.T) {
+	written := time.Date(2024, time.January, 3, 10, 0, 0, 0, time.UTC)
+	list := `{"creationTime": "` + written.Format(time.RFC3339) + `", "prefixes": [{"ipv4Prefix": "192.0.2.0/24"}]}`
+	file := filepath.Join(t.TempDir(), "list.json")
+	write(t, file, list)
+	_, url := serve(t, dated(list, time.Now()))
+	format := listformat.Format{Encoding: listformat.JSON, Members: []string{"ipv4Prefix"}}
+	s := mustOpen(t, Options{},
+		Spec{Name: "one", URLs: []string{url}, Format: format}, Spec{Name: "two", File: file, Format: format})
+	if err := fetchNow(s, "one"); err != nil {
+		t.Fatal(err)
+	}
+	for i, old := range []bool{true, false} { // there is no limit for a file
+		if status := s.Status()[i]; !status.Published.Equal(written) || status.Old(time.Now()) != old {
+			t.Errorf("%s: published %s, old: %t", status.Name, status.Published, !old)
+		}
 	}
 }

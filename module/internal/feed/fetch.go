@@ -17,7 +17,6 @@ import (
 
 const (
 	userAgent      = "caddy-ip-reputation"
-	maxRedirects   = 5
 	maxValidator   = 512 // bytes of an ETag or a date; longer ones are not stored
 	maxRetryAfter  = 24 * time.Hour
 	maxHeaderBytes = 64 << 10
@@ -35,40 +34,6 @@ type validators struct {
 
 // conditional reports whether there is anything to send.
 func (v validators) conditional() bool { return v.ETag != "" || v.LastModified != "" }
-
-type fetcher struct{ client *http.Client }
-
-func newFetcher(transport http.RoundTripper) *fetcher {
-	if transport == nil {
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.DisableCompression = true // readBody decompresses, and bounds the size
-		t.MaxResponseHeaderBytes = maxHeaderBytes
-		t.MaxIdleConnsPerHost = 1
-		t.IdleConnTimeout = 30 * time.Second // the next refresh is an hour away
-		transport = t
-	}
-	return &fetcher{client: &http.Client{Transport: transport, CheckRedirect: checkRedirect}}
-}
-
-func (f *fetcher) close() { f.client.CloseIdleConnections() }
-
-// checkRedirect allows redirects to the same host only, since request headers may hold credentials,
-// and none from https to http.
-func checkRedirect(next *http.Request, via []*http.Request) error {
-	from := via[len(via)-1].URL
-	to := next.URL
-	switch {
-	case len(via) > maxRedirects:
-		return fmt.Errorf("more than %d redirects", maxRedirects)
-	case to.Scheme == from.Scheme && to.Host == from.Host:
-		return nil
-	case from.Scheme == "http" && to.Scheme == "https" && to.Hostname() == from.Hostname():
-		return nil
-	}
-	return fmt.Errorf("refused a redirect from %s://%s to %s://%.80s: if the list has moved, write its new URL "+
-		"in place of that on %s; curl -sI shows it. Headers may be secret, so that they go to one host only",
-		from.Scheme, from.Host, to.Scheme, to.Host, from.Host)
-}
 
 // fetch reads all parts of a list with conditional requests. It returns
 // nil if no part has changed. The known validators are those of the
@@ -140,7 +105,7 @@ func (f *fetcher) part(
 	if since.LastModified != "" {
 		req.Header.Set("If-Modified-Since", since.LastModified)
 	}
-	resp, err := f.client.Do(req)
+	resp, err := f.do(req, spec.holdsCredentials(req.URL))
 	if err != nil {
 		return v, false, err
 	}

@@ -54,6 +54,7 @@ const (
 	ProviderRefused   Reason = "provider_refused"
 	ProviderThrottled Reason = "provider_throttled"
 	ProviderFailing   Reason = "provider_failing"
+	ProviderSetAside  Reason = "provider_set_aside"
 	QuotaSpent        Reason = "quota_spent"
 	QuotaLow          Reason = "quota_low"
 	KeyMissing        Reason = "key_missing"

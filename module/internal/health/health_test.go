@@ -83,6 +83,10 @@ var judgements = map[string]struct {
 	"that is an hour ago":    {func(s *State) { s.History.Recorder.Lost = new(now.Add(-time.Hour)) }, nil},
 
 	"refused":                  {provider(func(p *quota.Status) { p.Up, p.RefusedUntil = false, now.Add(1) }), reasons{ProviderRefused}},
+	"refused without a key":    {provider(func(p *quota.Status) { p.Up, p.Keyless, p.RefusedUntil = false, true, now.Add(1) }), reasons{ProviderRefused}},
+	"set aside":                {provider(func(p *quota.Status) { p.Up, p.SetAside = false, "it has everybody" }), reasons{ProviderSetAside}},
+	"being tested":             {provider(func(p *quota.Status) { p.Untested = true }), nil},
+	"its test has no answer":   {provider(func(p *quota.Status) { p.Up, p.Untested = false, true }), reasons{ProviderFailing}},
 	"throttled":                {provider(func(p *quota.Status) { p.Up, p.ThrottledUntil = false, now.Add(1) }), reasons{ProviderThrottled}},
 	"failing":                  {provider(func(p *quota.Status) { p.Up, p.OpenUntil = false, now.Add(1) }), reasons{ProviderFailing}},
 	"half open":                {provider(func(p *quota.Status) { p.Up = false }), reasons{ProviderFailing}},

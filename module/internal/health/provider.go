@@ -13,12 +13,20 @@ const lowShare = 10
 // Problem says why a provider cannot be asked at present, or nothing. The keys are those of all providers.
 func Problem(s quota.Status, keys []Key, now time.Time) string {
 	switch {
+	case s.SetAside != "":
+		return "it failed its test, which is repeated after " + FormatTime(s.NextTest) + ": " + s.SetAside
+	case s.Untested && s.LastError != "":
+		return "its test had no answer, and is repeated after " + FormatTime(s.NextTest) + ": " + s.LastError
+	case s.Untested:
+		return "it is being tested"
+	case !s.RefusedUntil.IsZero() && s.Keyless:
+		return "it refused to answer, and is asked again after " + FormatTime(s.RefusedUntil) + because(s)
 	case !s.RefusedUntil.IsZero():
-		return "it refused the key, which is tried again after " + FormatTime(s.RefusedUntil)
+		return "it refused the key, which is tried again after " + FormatTime(s.RefusedUntil) + because(s)
 	case !s.ThrottledUntil.IsZero():
 		return "it asked to be left alone until " + FormatTime(s.ThrottledUntil)
 	case !s.OpenUntil.IsZero():
-		return "it failed repeatedly and is tried again after " + FormatTime(s.OpenUntil)
+		return "it failed repeatedly and is tried again after " + FormatTime(s.OpenUntil) + because(s)
 	}
 	for _, w := range s.Windows {
 		if w.Remaining() == 0 && now.Before(w.Reset) {
@@ -29,6 +37,14 @@ func Problem(s quota.Status, keys []Key, now time.Time) string {
 		return "it has no key yet"
 	}
 	return ""
+}
+
+// because returns the error of the last call, to follow a sentence.
+func because(s quota.Status) string {
+	if s.LastError == "" {
+		return ""
+	}
+	return ": " + s.LastError
 }
 
 // Paced says until when a provider is not asked because its calls are spread over the window of their
@@ -67,6 +83,18 @@ func (r *Report) provider(p quota.Status, all []Key, now time.Time) {
 	}
 	var w *Warning
 	switch {
+	case p.SetAside != "":
+		c.Value, c.Until = "set_aside", p.NextTest
+		w = notAsked(warning(ProviderSetAside, p.Name, "provider %s fails its test and is not asked: "+
+			"`caddy ip-reputation status` says why", p.Name), "")
+	case p.Untested && !p.Up:
+		c.Value, c.Until = "failing", p.NextTest
+		w = notAsked(warning(ProviderFailing, p.Name, "provider %s does not answer its test, which is repeated after %s",
+			p.Name, FormatTime(p.NextTest)), "")
+	case !p.RefusedUntil.IsZero() && p.Keyless:
+		c.Value, c.Until = "refused", p.RefusedUntil
+		w = notAsked(warning(ProviderRefused, p.Name, "provider %s refuses to answer, and is asked again after %s: "+
+			"`caddy ip-reputation status` says why", p.Name, FormatTime(p.RefusedUntil)), "")
 	case !p.RefusedUntil.IsZero():
 		c.Value, c.Until = "refused", p.RefusedUntil
 		w = notAsked(warning(ProviderRefused, p.Name, "provider %s refuses the key, which is tried again after %s: "+

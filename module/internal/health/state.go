@@ -82,6 +82,15 @@ type List struct {
 	Role   string `json:"role"`              // feed, deny, exempt, or asn for a file of rules
 	SameAs string `json:"same_as,omitempty"` // the feed that counts in its place: both have the same contents
 	feed.Status
+
+	// Overlaps is what the list has in common with lists of addresses that it should not name. Only status looks for it.
+	Overlaps []Overlap `json:"overlaps,omitempty"`
+}
+
+// Overlap is what a list has in common with one of exempt addresses or of a bot's.
+type Overlap struct {
+	List     string `json:"list"`
+	Prefixes int    `json:"prefixes"` // in common
 }
 
 // History is the recording of decisions and verdicts.

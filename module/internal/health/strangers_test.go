@@ -89,7 +89,7 @@ func TestStrangersSeeNoErrors(t *testing.T) {
 	for _, reason := range []Reason{
 		ListEmpty, ListStale, ListFailing, ListNotStored, ListWrongLines, RedisAway, RedisUnsubscribed,
 		HistoryAway, HistoryRefused, HistoryUpkeep, HistoryUnsaved, SentryUndelivered, KeyUnreadable, KeyMissing,
-		FolderInUse, FolderUnlocked, DatabaseMissing, DatabaseFailing, DatabaseOld,
+		FolderInUse, FolderUnlocked, DatabaseMissing, DatabaseFailing, DatabaseOld, ProviderSetAside,
 	} {
 		if !withError[reason] {
 			t.Errorf("operators do not read the error of %s", reason)

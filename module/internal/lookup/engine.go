@@ -124,6 +124,8 @@ const (
 	Deny
 	// Exempt overrides everything else: the address gets no score.
 	Exempt
+	// Bots are the published addresses of bots. By itself it means nothing: see Claim.
+	Bots
 )
 
 // String returns the word for the kind.
@@ -133,6 +135,8 @@ func (k ListKind) String() string {
 		return "deny"
 	case Exempt:
 		return "exempt"
+	case Bots:
+		return "bots"
 	}
 	return "feed"
 }
@@ -239,7 +243,7 @@ func New(c Config) (*Engine, error) {
 		e.seen = newSeen()
 	}
 	e.scratch.New = func() any {
-		return &scratch{evidence: make([]score.Evidence, 0, len(c.Meanings)+len(sources))}
+		return &scratch{evidence: make([]score.Evidence, 0, len(c.Meanings)+len(sources)+1)} // and a claim
 	}
 	for _, p := range sources {
 		e.ids = append(e.ids, p.id)
@@ -278,7 +282,14 @@ func (e *Engine) Busy() bool { return e.calls.count.Load() > 0 }
 // never answered about addr, Lookup waits for it until wait has passed or ctx ends. The call then
 // continues in the background, and the next request gets its answer.
 func (e *Engine) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration) reputation.Verdict {
-	l := e.local(addr)
+	return e.LookupClaim(ctx, addr, Claim{}, wait)
+}
+
+// LookupClaim is Lookup for a client that claims to be a bot.
+func (e *Engine) LookupClaim(
+	ctx context.Context, addr netip.Addr, claim Claim, wait time.Duration,
+) reputation.Verdict {
+	l := e.local(addr, claim)
 	if v, decided := e.decided(&l); decided {
 		e.Observer.CountLookup(v.Origin)
 		return v
@@ -331,7 +342,7 @@ func (e *Engine) update(key record.Key, change func(*record.Record)) {
 func (e *Engine) due(l *local, rec *record.Record, now uint32) (due, missing int) {
 	for i := range e.sources {
 		p := &e.sources[i]
-		if !p.covers.Has(l.addr) || p.holdsBack(l.match) {
+		if !p.covers.Has(l.addr) || l.holdsBack(p) {
 			continue
 		}
 		a := rec.FindAt(i, p.id)

@@ -47,8 +47,11 @@ type ProviderAnswer struct {
 }
 
 // Explain returns the verdict on addr with its inputs. It asks no provider.
-func (e *Engine) Explain(addr netip.Addr) Explanation {
-	l := e.local(addr)
+func (e *Engine) Explain(addr netip.Addr) Explanation { return e.ExplainClaim(addr, Claim{}) }
+
+// ExplainClaim is Explain for a client that claims to be a bot.
+func (e *Engine) ExplainClaim(addr netip.Addr, claim Claim) Explanation {
+	l := e.local(addr, claim)
 	x := Explanation{Address: addr, Subject: reputation.Subject(addr), Reserved: reputation.IsReserved(addr)}
 	listing := e.Lists.Current()
 	x.Lists = listing.Members(listing.Lookup(addr))
@@ -96,7 +99,7 @@ func (p *provider) unpackAnswer(addr netip.Addr, rec *record.Record) ProviderAns
 // ends. It asks none when an override decides, when addr is reserved, or when too many calls are
 // running.
 func (e *Engine) Refresh(ctx context.Context, addr netip.Addr) {
-	l := e.local(addr)
+	l := e.local(addr, Claim{})
 	if _, decided := e.decided(&l); decided {
 		return
 	}

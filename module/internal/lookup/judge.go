@@ -36,13 +36,17 @@ func (e *Engine) judge(
 			continue // its answer is not missing
 		}
 		a := rec.FindAt(i, p.id)
-		if p.holdsBack(match) && (a == nil || !a.Answered() || now >= a.Due) {
+		if l.holdsBack(p) && (a == nil || !a.Answered() || now >= a.Due) {
 			// The provider is not asked. So no answer is missing, and an expired one would never be
 			// replaced.
 			continue
 		}
 		trust += p.Source.Trust
 		s.evidence = p.addEvidence(a, now, s.evidence, &t)
+	}
+	if l.claim.isEvidence() {
+		s.evidence = append(s.evidence, l.claim.evidence())
+		t.answered, t.trust, trust = t.answered+1, t.trust+1, trust+1
 	}
 	expected := match.total + trust
 

@@ -13,10 +13,11 @@ type local struct {
 	match *listMatch
 	facts reputation.Facts // of the databases only
 	named []uint16         // the lists in match that name the network or the country
+	claim Claim
 }
 
-func (e *Engine) local(addr netip.Addr) local {
-	l := local{addr: addr, match: e.match(addr), facts: e.Databases.Facts(addr)}
+func (e *Engine) local(addr netip.Addr, claim Claim) local {
+	l := local{addr: addr, match: e.match(addr), facts: e.Databases.Facts(addr), claim: claim}
 	l.match = l.match.of(l.facts.Nature)
 	e.matchNamed(&l, nil)
 	return l
@@ -26,7 +27,11 @@ func (e *Engine) local(addr netip.Addr) local {
 // decided, the address is reserved, or there are no providers.
 func (e *Engine) decided(l *local) (v reputation.Verdict, decided bool) {
 	v, decided = e.override(l)
-	if !decided && len(e.sources) == 0 {
+	switch {
+	case decided || len(e.sources) > 0:
+	case l.claim.isEvidence():
+		v, decided = e.judge(l, new(scratch), 0, reputation.OriginList, false), true
+	default:
 		v, decided = l.match.verdict, true
 	}
 	if decided {
@@ -40,7 +45,7 @@ func (e *Engine) decided(l *local) (v reputation.Verdict, decided bool) {
 func (e *Engine) override(l *local) (reputation.Verdict, bool) {
 	banned, exempt := e.Overrides.Lookup(l.addr)
 	switch {
-	case exempt || l.match.exempt:
+	case exempt || l.match.exempt || l.claim.Exempt:
 		return exemptVerdict, true
 	case banned:
 		return bannedVerdict, true
@@ -66,5 +71,6 @@ func (l *local) complete(f reputation.Facts) reputation.Facts {
 		f.ASN, f.ASName = l.facts.ASN, l.facts.ASName
 	}
 	f.Nature = asRelay(l.match.nature.Merge(f.Nature.Update(l.facts.Nature)))
+	f.Bot = l.claim.Bot
 	return f
 }

@@ -20,7 +20,7 @@ type Provider struct {
 	Provider reputation.Provider
 
 	// ListedTTL is how long an answer with a positive severity is valid, CleanTTL how long any
-	// other one is.
+	// other one is. The TTL of a report may be shorter.
 	ListedTTL, CleanTTL time.Duration
 
 	// UnlessListed means that the provider is not asked about addresses that are on a feed or denied.
@@ -84,15 +84,16 @@ func (p *provider) query(addr netip.Addr) reputation.Query {
 	return reputation.Query{Addr: addr}
 }
 
-// ttl returns how long a report is valid.
+// ttl returns how long a report is valid: as long as the operator allows, unless the service says less.
 func (p *provider) ttl(r reputation.Report) time.Duration {
-	switch {
-	case r.TTL > 0:
-		return r.TTL
-	case r.Severity > 0:
-		return p.ListedTTL
+	ttl := p.CleanTTL
+	if r.Severity > 0 {
+		ttl = p.ListedTTL
 	}
-	return p.CleanTTL
+	if r.TTL > 0 {
+		ttl = min(ttl, r.TTL)
+	}
+	return ttl
 }
 
 // namesOf returns the names of providers.

@@ -71,7 +71,7 @@ func (e *Engine) reserve(
 	key record.Key, addr netip.Addr, rec *record.Record, all, count bool, now time.Time,
 ) (r reserved) {
 	waits, at := false, record.Seconds(now)
-	l := e.local(addr)
+	l := e.local(addr, Claim{})
 	e.matchNamed(&l, rec)
 	for i := range e.sources {
 		p := &e.sources[i]

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/bots"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -37,6 +38,11 @@ var (
 		Buckets: lookupBuckets,
 	}, []string{"origin"})
 
+	botClaims = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: namespace, Name: "bot_claims_total",
+		Help: "Requests whose user agent claims a bot that is verified, by what became of the claim.",
+	}, []string{"outcome"})
+
 	suspects = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: namespace, Name: "client_address_suspect_total",
 		Help: "Requests whose client address may not be the visitor's, by reason; estimated from a sample.",
@@ -57,6 +63,7 @@ var (
 	lookupCounters  [reputation.NumOrigins]prometheus.Counter
 	lookupTimers    [reputation.NumOrigins]prometheus.Observer
 	suspectCounters [numSuspects]prometheus.Counter
+	botCounters     [bots.NumOutcomes]prometheus.Counter
 )
 
 func init() {
@@ -72,6 +79,9 @@ func init() {
 		origin := reputation.Origin(o).String()
 		lookupCounters[o] = lookups.WithLabelValues(origin)
 		lookupTimers[o] = lookupSeconds.WithLabelValues(origin)
+	}
+	for o := bots.Verified; o < bots.NumOutcomes; o++ {
+		botCounters[o] = botClaims.WithLabelValues(o.String())
 	}
 	for s, reason := range suspectNames {
 		suspectCounters[s] = suspects.WithLabelValues(reason)
@@ -106,6 +116,13 @@ func Enforced(action reputation.Action) (total uint64) {
 func CountLookup(origin reputation.Origin) {
 	if origin < reputation.NumOrigins {
 		lookupCounters[origin].Inc()
+	}
+}
+
+// CountBot counts a claim to be a bot.
+func CountBot(outcome bots.Outcome) {
+	if outcome > bots.Unclaimed && outcome < bots.NumOutcomes {
+		botCounters[outcome].Inc()
 	}
 }
 
@@ -161,7 +178,7 @@ func Register(reg prometheus.Registerer) error {
 type all struct{}
 
 var parts = []prometheus.Collector{
-	requests, &scores, lookups, lookupSeconds, suspects,
+	requests, &scores, lookups, lookupSeconds, botClaims, suspects,
 	providerRequests, providerSeconds, feedRefreshes, redisRequests, apiRequests,
 	buildInfo, &shown,
 }

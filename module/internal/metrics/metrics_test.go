@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/bots"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
@@ -178,6 +179,7 @@ func TestEverythingIsThereFromTheStart(t *testing.T) {
 		"lookups_total":                5,
 		"lookup_duration_seconds":      5,
 		"client_address_suspect_total": 4,
+		"bot_claims_total":             4,
 		"memory_evictions_total":       1,
 		"build_info":                   1,
 	}
@@ -197,6 +199,7 @@ func TestCountsReachTheSeriesTheyName(t *testing.T) {
 		`requests_total{action="drop",mode="enforce",status="exempt"}`:           func() { CountRequest(reputation.Drop, true, reputation.Exempt) },
 		`lookups_total{origin="memory"}`:                                         func() { CountLookup(reputation.OriginMemory) },
 		`lookup_duration_seconds{origin="provider"}`:                             func() { ObserveLookup(reputation.OriginProvider, time.Millisecond) },
+		`bot_claims_total{outcome="fake"}`:                                       func() { CountBot(bots.Fake) },
 		`client_address_suspect_total{reason="proxy"}`:                           func() { CountSuspects(SuspectProxy, 1) },
 		`provider_requests_total{provider="abuseipdb",result="skipped_breaker"}`: func() { provider.Count(reputation.ResultSkippedBreaker, 0) },
 		`provider_requests_total{provider="abuseipdb",result="skipped_quota"}`:   func() { provider.Count(reputation.ResultSkippedQuota, 0) },
@@ -336,6 +339,7 @@ func TestLabels(t *testing.T) {
 		"sites":                               "handler",
 		"memory_evictions_total":              "",
 		"client_address_suspect_total":        "reason",
+		"bot_claims_total":                    "outcome",
 		"api_requests_total":                  "code,route",
 		"build_info":                          "goversion,revision,version",
 	}

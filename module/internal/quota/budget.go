@@ -57,6 +57,8 @@ type Budget struct {
 	throttled pauses
 	refused   pauses
 	lastKey   uint64
+	lastError string          // of the last call that failed; empty after an answer
+	test      *selfTest       // nil for a provider without a self-test
 	asked     map[uint64]bool // the keys with which a call has ended
 
 	networks [numPeriods]*networks // nil for the periods without a share
@@ -118,6 +120,8 @@ func (b *Budget) blocked(terms Terms, key uint64, network record.Key, now time.T
 
 func (b *Budget) blockedLocked(terms Terms, key uint64, network record.Key, now time.Time) refusal {
 	switch until := b.pausedUntil(key, now); {
+	case b.test.prevents(key, now):
+		return refusal{paused, ahead(b.test.due, now)}
 	case b.opened.until.After(now):
 		return refusal{paused, until}
 	case !until.IsZero():
@@ -183,7 +187,7 @@ func (b *Budget) record(done func(error), key uint64, err error, began, now time
 	case errors.Is(err, errNoEvidence) || noRequestMade(err):
 		done(errNoEvidence)
 	case result.Answered():
-		b.consecutive, b.answered = 0, now
+		b.consecutive, b.answered, b.lastError = 0, now, ""
 		b.throttled.reset(key, began)
 		b.refused.reset(key, began)
 		done(nil)

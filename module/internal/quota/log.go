@@ -27,6 +27,8 @@ const (
 func (g *Guard) logOutcome(ctx context.Context, q reputation.Query, err error, c change, now time.Time) {
 	result := reputation.ResultOf(err)
 	switch {
+	case c.refused && q.Key == "":
+		g.log.WarnContext(ctx, "the service refuses to answer", "until", c.until, "error", redact(err.Error(), q))
 	case c.refused:
 		g.log.WarnContext(ctx, "the service refused the key: "+
 			"check the key and its plan, or give another, which is used at once",

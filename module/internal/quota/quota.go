@@ -59,6 +59,9 @@ type Options struct {
 	// Notify, when set, is called when the state of the provider changes. It must be fast.
 	Notify func(Notice)
 
+	// SelfTest means that the provider is asked only while its Probe passes.
+	SelfTest bool
+
 	// NameKey returns the name of a key for the log. Default: none.
 	NameKey func(key string) string
 }
@@ -147,6 +150,9 @@ func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledg
 	}
 	if o.Notify == nil {
 		o.Notify = func(Notice) {}
+	}
+	if o.SelfTest {
+		b.needTest()
 	}
 	return &Guard{
 		name: name, provider: p, terms: terms, budget: b, ledger: ledger,
@@ -330,12 +336,15 @@ type answer struct {
 	err    error
 }
 
-// call calls the provider and waits no longer than the time limit.
-func (g *Guard) call(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+// checkFunc is Check of a provider, or what stands for it.
+type checkFunc func(context.Context, reputation.Query) (reputation.Report, error)
+
+// call calls the provider by check, and waits no longer than the time limit.
+func (g *Guard) call(ctx context.Context, q reputation.Query, check checkFunc) (reputation.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, g.terms.Timeout)
 	defer cancel()
 	answers := make(chan answer, 1) // buffered, so that a late answer blocks no goroutine
-	go g.ask(ctx, q, answers)
+	go g.ask(ctx, q, check, answers)
 	select {
 	case a := <-answers:
 		return a.report, a.err
@@ -351,7 +360,7 @@ func (g *Guard) call(ctx context.Context, q reputation.Query) (reputation.Report
 
 // ask calls the provider, and returns when it does. It recovers from a panic, and notices when the
 // provider ends the goroutine.
-func (g *Guard) ask(ctx context.Context, q reputation.Query, answers chan<- answer) {
+func (g *Guard) ask(ctx context.Context, q reputation.Query, check checkFunc, answers chan<- answer) {
 	a := answer{err: fmt.Errorf("ask %s: the provider ended its goroutine: %w", g.name, reputation.ErrBadAnswer)}
 	defer func() {
 		if v := recover(); v != nil {
@@ -361,7 +370,7 @@ func (g *Guard) ask(ctx context.Context, q reputation.Query, answers chan<- answ
 		g.budget.release()
 		answers <- a
 	}()
-	report, err := g.provider.Check(ctx, q)
+	report, err := check(ctx, q)
 	if err != nil {
 		report = reputation.Report{}
 		_, _ = reputation.ResultOf(err), err.Error() // its methods are the provider's too, and asked for again outside

@@ -21,7 +21,7 @@ type reason uint8
 
 const (
 	allowed   reason = iota
-	paused           // the breaker is open
+	paused           // the breaker is open, or the self-test has not passed
 	pausedKey        // the service refused or throttled the key
 	spentOut         // a quota is spent or ahead of its pace, or the rate has no room
 	ofNetwork        // the network has used its share
@@ -159,7 +159,7 @@ func (r *Reservation) Check(ctx context.Context, q reputation.Query) (reputation
 		g.observe(g.name, skipped.Result, 0)
 		return reputation.Report{}, skipped
 	}
-	report, err := g.call(ctx, q)
+	report, err := g.call(ctx, q, g.provider.Check)
 	now := time.Now()
 	took := now.Sub(began)
 	if callerLeft(ctx, err) && took < g.terms.Timeout {
@@ -171,6 +171,7 @@ func (r *Reservation) Check(ctx context.Context, q reputation.Query) (reputation
 		g.budget.refundNetwork(r.terms, r.network, r.at)
 	}
 	changed := g.budget.record(r.done, r.key, err, began, now)
+	g.keepError(err, q)
 	g.logOutcome(ctx, q, err, changed, now)
 	g.notifyChange(changed, err, began)
 	g.observe(g.name, reputation.ResultOf(err), took)

@@ -10,8 +10,8 @@ import (
 type Status struct {
 	Name string `json:"name"`
 
-	// Up is false while calls are skipped because the service fails, asks for a pause or refuses
-	// the key. A spent quota is not a fault.
+	// Up is false while calls are skipped because the service fails, asks for a pause, refuses the
+	// key or does not pass its self-test. A spent quota is not a fault.
 	Up bool `json:"up"`
 
 	// NotAsked is set until the first call has ended, so that nobody knows whether the service answers. It is counted
@@ -23,6 +23,16 @@ type Status struct {
 
 	// Answered is when the service last answered.
 	Answered time.Time `json:"answered,omitzero"`
+	// LastError is why the last call failed, without key and address. It is empty after an answer.
+	LastError string `json:"last_error,omitempty"`
+
+	// SetAside is why the service is not asked: it has failed its self-test. NextTest is when it is
+	// tested again.
+	SetAside string    `json:"set_aside,omitempty"`
+	NextTest time.Time `json:"next_test,omitzero"`
+
+	// Untested is set while the service is not asked since no self-test has ended.
+	Untested bool `json:"untested,omitempty"`
 
 	// PacedUntil is when the next call becomes available, while calls are left that are spread over
 	// the rest of a window.
@@ -44,6 +54,9 @@ type Status struct {
 	// RefusedUntil is until when the key that was last used is set aside because the service
 	// refused it.
 	RefusedUntil time.Time `json:"refused_until,omitzero"`
+
+	// Keyless is set if what was refused is no key: the call was made without one.
+	Keyless bool `json:"-"`
 
 	// InFlight is the number of running calls, of which Concurrency are allowed.
 	InFlight    int `json:"in_flight"`
@@ -98,13 +111,19 @@ func (b *Budget) status(now time.Time) Status {
 		Failures:       b.consecutive,
 		NotAsked:       len(b.asked) == 0,
 		Answered:       b.answered,
+		LastError:      b.lastError,
 	}
+	s.Keyless = !s.RefusedUntil.IsZero() && b.lastKey == fingerprint("")
 	state := gobreaker.StateOpen
 	if s.OpenUntil.IsZero() {
 		state = b.breaker.State()
 	}
 	s.Breaker = state.String()
 	s.Up = state == gobreaker.StateClosed && s.RefusedUntil.IsZero() && s.ThrottledUntil.IsZero()
+	if t := b.test; t != nil {
+		s.SetAside, s.NextTest, s.Untested = t.aside, ahead(t.due, now), !t.passed && t.aside == ""
+		s.Up = s.Up && (t.passed || t.failures == 0)
+	}
 	return s
 }
 

@@ -181,6 +181,7 @@ func (rt *Runtime) watchOver(ctx context.Context) {
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		refreshed := listsRefreshed.Changed()
+		rt.Bots.look(time.Now())
 		if Serving() == rt {
 			rt.lookAtFeeds()
 			rt.warnOfRepeats()

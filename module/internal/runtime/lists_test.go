@@ -11,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 )
 
@@ -74,5 +77,43 @@ func TestWarnOfOldLists(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), "feed=old published=") {
 		t.Errorf("%d entries:\n%s", n, log.String())
+	}
+}
+
+// TestOverlaps proves that a list is told what it has in common with those of exempt addresses and of bots, and with no
+// other list.
+func TestOverlaps(t *testing.T) {
+	of := func(prefixes ...string) (all []netip.Prefix) {
+		for _, p := range prefixes {
+			all = append(all, netip.MustParsePrefix(p))
+		}
+		return all
+	}
+	specs := []feed.Spec{
+		{Name: "exempt", Values: of("192.0.2.0/28", "2001:db8::/48")},
+		{Name: "deny", Values: of("192.0.2.0/24", "198.51.100.7/32")},
+		{Name: "bot_example", Values: of("198.51.100.0/24")},
+		{Name: "one", Values: of("198.51.100.1/32", "198.51.100.7/32", "198.51.100.9/32", "2001:db8::1/128")},
+		{Name: "two", Values: of("203.0.113.0/24")},
+	}
+	set, err := feed.Open(specs, feed.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = set.Close() })
+	rt := &Runtime{Lists: newLists(set)}
+	for _, kind := range []lookup.ListKind{lookup.Exempt, lookup.Deny, lookup.Exempt, lookup.Feed, lookup.Feed} {
+		rt.ListMeanings = append(rt.ListMeanings, lookup.List{Kind: kind})
+	}
+	want := [][]health.Overlap{
+		nil, {{List: "exempt", Prefixes: 1}, {List: "bot_example", Prefixes: 1}}, nil,
+		{{List: "exempt", Prefixes: 1}, {List: "bot_example", Prefixes: 3}}, nil,
+	}
+	if diff := cmp.Diff(want, rt.Overlaps()); diff != "" {
+		t.Error(diff)
+	}
+	rt.ListMeanings[0].Kind, rt.ListMeanings[2].Kind = lookup.Feed, lookup.Feed
+	if diff := cmp.Diff(want, rt.Overlaps()); diff != "" {
+		t.Errorf("looked for again in the same snapshot: %s", diff)
 	}
 }

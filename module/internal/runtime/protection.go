@@ -84,6 +84,12 @@ func (rt *Runtime) reach() policy.Reach {
 			most = append(most, score.Evidence{Source: &list.Source, Severity: 1, Confidence: list.Confidence, Listed: true})
 		}
 	}
+	if rt.Bots != nil {
+		fake := score.OfFakeBot()
+		r.Sources = append(r.Sources, reputation.SourceVerifiedBots, reputation.SourceFakeBot)
+		r.Says = r.Says.Union(reputation.Capabilities{Categories: reputation.CategoriesOf(reputation.Bot)})
+		most = append(most, score.Evidence{Source: &fake, Severity: 1, Confidence: 1})
+	}
 	if rt.Engine != nil {
 		for i := range rt.Engine.Providers {
 			p := &rt.Engine.Providers[i]

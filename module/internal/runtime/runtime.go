@@ -43,6 +43,7 @@ type Runtime struct {
 	ListNames    []string      // by position in the lists
 	ListMeanings []lookup.List // what being on a list means, likewise; then those of the further parts of lists
 	ListsShown   []string      // with the file or the host that it comes from, by position in the lists
+	Bots         *Bots         // nil without bots to verify
 	asnFiles     []*Lists      // of conditions, one file each
 	Databases    mmdb.Set
 	Overrides    *ban.Store
@@ -71,6 +72,7 @@ type Runtime struct {
 	readyBy       time.Time            // until then, lists without contents delay readiness; see AwaitsLists
 	repeatsLogged map[string]string    // by feed, for warnOfRepeats only
 	oldLogged     map[string]time.Time // by list, for warnOfOldLists only
+	overlaps      overlaps
 
 	// Whether anybody is protected, as far as the configuration shows.
 	used  bool
@@ -82,6 +84,7 @@ type Runtime struct {
 	emitter     emitter
 	stopSharing context.CancelFunc
 	stopSecrets context.CancelFunc
+	stopTests   context.CancelFunc
 	stopSaving  context.CancelFunc
 
 	stopDatabases context.CancelFunc
@@ -95,7 +98,7 @@ type Provider struct {
 	Terms   string // of use, in a line
 	Guard   *quota.Guard
 
-	// Probe asks the service once, within its terms, about an address of no visitor.
+	// Probe asks the service something harmless, within its terms and with a key that it accepts.
 	Probe func(context.Context) error
 }
 
@@ -158,6 +161,7 @@ func (rt *Runtime) Start() {
 	rt.attach()
 	rt.startEvents()
 	rt.startSecrets()
+	rt.startTests()
 	rt.startSharing()
 	rt.startHistory()
 	rt.startSaving()
@@ -182,6 +186,9 @@ func (rt *Runtime) Stop() {
 	rt.endSharing()
 	if rt.stopSecrets != nil {
 		rt.stopSecrets()
+	}
+	if rt.stopTests != nil {
+		rt.stopTests()
 	}
 	if rt.stopSaving != nil {
 		rt.stopSaving()
@@ -252,13 +259,16 @@ func closeEngine(ctx context.Context, engine *lookup.Engine, within time.Duratio
 
 // Lookup asks the engine. A verdict is never worth a failed request: should the engine panic, nothing is known.
 func (rt *Runtime) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration) (v reputation.Verdict) {
-	defer func() {
-		if r := recover(); r != nil {
-			rt.Logger.ErrorContext(ctx, "looking an address up panicked; this is a bug", "panic", r)
-			v = reputation.Verdict{Status: reputation.Unknown}
-		}
-	}()
+	defer rt.unknownOnPanic(ctx, &v)
 	return rt.Engine.Lookup(ctx, addr, wait)
+}
+
+// unknownOnPanic recovers from a panic of a look-up.
+func (rt *Runtime) unknownOnPanic(ctx context.Context, v *reputation.Verdict) {
+	if r := recover(); r != nil {
+		rt.Logger.ErrorContext(ctx, "looking an address up panicked; this is a bug", "panic", r)
+		*v = reputation.Verdict{Status: reputation.Unknown}
+	}
 }
 
 // Known returns what this process knows of an address: nobody is asked.
@@ -270,6 +280,9 @@ func (rt *Runtime) Facts(addr netip.Addr) reputation.Facts { return rt.Databases
 // SourceNames are the names that rules can ask for.
 func (rt *Runtime) SourceNames() []string {
 	names := []string{reputation.SourceDeny, reputation.SourceBan}
+	if rt.Bots != nil {
+		names = append(names, reputation.SourceVerifiedBots, reputation.SourceFakeBot)
+	}
 	for i, name := range rt.ListNames {
 		if rt.ListMeanings[i].Kind == lookup.Feed {
 			names = append(names, name)

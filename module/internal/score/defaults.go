@@ -31,6 +31,18 @@ func OfFeed(name string, categories reputation.Categories) Source {
 	return Source{Name: name, Group: lists, Trust: 1, Weight: 20}
 }
 
+// OfVerifiedBots returns the weights of the fact that a client is the bot that it claims to be: the
+// reports of others are about its address, of which a bot has many.
+func OfVerifiedBots() Source {
+	return Source{Name: reputation.SourceVerifiedBots, Group: "verified", Trust: 1, GoodWeight: 60}
+}
+
+// OfFakeBot returns the weights of the fact that a client is not the bot that it claims to be. By
+// itself it is suspicious, and no proof of abuse.
+func OfFakeBot() Source {
+	return Source{Name: reputation.SourceFakeBot, Group: reputation.SourceFakeBot, Trust: 1, Weight: 14}
+}
+
 // OfLabel returns the weights of a list that accuses of nothing, such as that of a CDN: none. It is a
 // reason with no points, so that rules can ask for it.
 func OfLabel(name string) Source { return Source{Name: name, Group: nature, Trust: 1} }

@@ -45,7 +45,8 @@ var feeds = map[string]Source{
 	"x4bnet_vpn":        {Trust: 1, Weight: 8, Group: nature},
 	"x4bnet_datacenter": {Trust: 1, Weight: 8, Group: nature},
 
-	"verified_bots": {Trust: 1, GoodWeight: 60, Group: "verified"},
+	reputation.SourceVerifiedBots: OfVerifiedBots(),
+	reputation.SourceFakeBot:      OfFakeBot(),
 }
 
 // spamhaus is the group of its lists: DROP is part of what its DNS zones answer.
@@ -117,7 +118,7 @@ func percentAt(points float64) float64 { return 100 / (1 + math.Pow(10, -points/
 func near(a, b float64) bool { return math.Abs(a-b) < 1e-9 }
 
 func TestScoresThatTheDefaultsMustGive(t *testing.T) {
-	verified := says("verified_bots", -1, 1)
+	verified := says(reputation.SourceVerifiedBots, -1, 1)
 	for _, c := range []struct {
 		name     string
 		evidence []Evidence
@@ -144,6 +145,7 @@ func TestScoresThatTheDefaultsMustGive(t *testing.T) {
 			append([]Evidence{manyReporters, benign}, threeLists...), 2, 19.4,
 		},
 		{"googlebot, verified, abuseipdb 40", []Evidence{says("abuseipdb", .4, .9), verified}, 0, .4},
+		{"a user agent that claims to be googlebot and is not, nothing else", []Evidence{says(reputation.SourceFakeBot, 1, 1)}, 10, 40},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := percentOf(t, c.evidence...); got < c.min || got > c.max {

@@ -121,7 +121,7 @@ func nobody(tb testing.TB) *ownership {
 		found, err = user.Lookup("nobody")
 	}
 	if err != nil {
-		tb.Fatalf("postgres does not run as root, and there is no other user: %v", err)
+		tb.Fatalf("the server does not run as root, and there is no other user: %v", err)
 	}
 	uid, err := strconv.Atoi(found.Uid)
 	gid, wrong := strconv.Atoi(found.Gid)

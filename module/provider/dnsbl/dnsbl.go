@@ -6,6 +6,7 @@
 package dnsbl
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -84,6 +85,9 @@ func (d *DNSBL) Provision(caddy.Context) error {
 	if d.list, err = d.chosen(); err != nil {
 		return err
 	}
+	if err := d.checkResolvers(); err != nil {
+		return err
+	}
 	d.now, d.resolvers = time.Now, new(resolvers)
 	repl := caddy.NewReplacer()
 	for _, text := range d.Resolvers {
@@ -107,7 +111,7 @@ func (d *DNSBL) Profile() reputation.Profile {
 	}
 	p := reputation.Profile{
 		Name: l.name, Rate: "20/s", ListedTTL: time.Hour, CleanTTL: 15 * time.Minute,
-		Weight: l.weight, GoodWeight: 1, Trust: l.trust, Group: l.group,
+		Weight: l.weight, GoodWeight: cmp.Or(l.good, 1), Trust: l.trust, Group: l.group,
 		Key: reputation.KeyNone, Covers: reputation.IPv4, Capabilities: l.capabilities(),
 		SelfTest: len(l.tests) > 0, Terms: l.terms, Protocol: l.protocol,
 	}
@@ -142,19 +146,19 @@ func (d *DNSBL) Probe(ctx context.Context, key string) error {
 		case listed && !t.listed:
 			return fmt.Errorf("%w: the list has %s, which no list has: it lists the whole world, or the resolver invents answers",
 				reputation.ErrBadAnswer, t.address)
+		case !listed && t.listed && d.list.needsKey(): // with another key, the list may work
+			return fmt.Errorf("%w: the list has no entry %s, so it does not know the key, or has ended: give it a valid key",
+				reputation.ErrRefused, t.address)
 		case !listed && t.listed:
-			return fmt.Errorf("%w: the list has no entry %s, which every list has: %s", reputation.ErrBadAnswer, t.address, d.missingEntry(t))
+			return fmt.Errorf("%w: the list has no entry %s, which every list has: %s", reputation.ErrBadAnswer, t.address, missingEntry(t))
 		}
 	}
 	return nil
 }
 
 // missingEntry says what may be wrong when a test entry is missing, and the cure.
-func (d *DNSBL) missingEntry(t test) string {
-	switch {
-	case d.list.needsKey():
-		return "the list does not know the key, or has ended: give it a valid key"
-	case strings.Contains(t.address, ":"):
+func missingEntry(t test) string {
+	if strings.Contains(t.address, ":") {
 		return "it has no IPv6 addresses, or has ended: write `ipv6 off`"
 	}
 	return "it has ended, refuses your resolver, or does without test entries: write `test off` if you know that it works"

@@ -84,7 +84,7 @@ func (d *DNSBL) named() (list, error) {
 		categories = []reputation.Category{reputation.Abuse}
 	}
 	l := list{
-		name: sourceName(zone), question: "{address}." + zone, weight: 16, trust: .5, group: "dnsbl", absent: notListed,
+		name: sourceName(zone), question: "{address}." + zone, weight: 16, trust: mailTrust, group: "dnsbl", absent: notListed,
 	}
 	if len(d.Codes) == 0 {
 		other := meaningOf(categories)
@@ -196,7 +196,7 @@ func (d *DNSBL) UnmarshalCaddyfile(disp *caddyfile.Dispenser) error {
 	}
 	line := *disp
 	d.List = disp.Val()
-	err := option.Read(disp, "dnsbl",
+	err := option.Block{Name: "dnsbl", Reword: reword, Options: []option.Option{
 		option.Repeated("resolver", option.List(&d.Resolvers, "an address such as 127.0.0.1 or [::1]:5353"), d.checkResolvers),
 		option.Once("category", option.Words(&d.Category, "categories such as spam", reputation.ParseCategory)),
 		option.Repeated("code", d.code),
@@ -204,7 +204,7 @@ func (d *DNSBL) UnmarshalCaddyfile(disp *caddyfile.Dispenser) error {
 		option.Once("group", option.Text(&d.Group, "the name of a group")),
 		option.Once("ipv6", option.Switch(&d.IPv6)),
 		option.Once("test", option.Switch(&d.Test)),
-	)
+	}}.Read(disp)
 	if err != nil {
 		return err
 	}
@@ -212,6 +212,14 @@ func (d *DNSBL) UnmarshalCaddyfile(disp *caddyfile.Dispenser) error {
 		return line.WrapErr(err)
 	}
 	return nil
+}
+
+func reword(m option.LineError) string {
+	if m.Kind == option.Argument {
+		return fmt.Sprintf("unexpected '%s' after the name of a list: write a `provider dnsbl` for each list, "+
+			"and options into a block", m.Value)
+	}
+	return ""
 }
 
 // code reads what one code means.

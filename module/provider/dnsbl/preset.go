@@ -12,6 +12,7 @@ type list struct {
 	name     string // of the source
 	question string // the name to ask for, with {address} and perhaps {key}
 	weight   float64
+	good     float64 // the weight of not being listed; 0 for 1
 	trust    float64
 	group    string
 	ipv6     bool
@@ -54,6 +55,9 @@ func (m meaning) of(kinds ...reputation.Kind) meaning {
 	m.natures = reputation.KindsOf(kinds...)
 	return m
 }
+
+// mailTrust is the trust in lists that anybody may run, and that hold addresses which many share.
+const mailTrust = .5
 
 const (
 	usual   = .6 // the confidence of one list
@@ -131,7 +135,7 @@ var presets = map[string]list{
 		terms: spamhausKey, protocol: reputation.ProtocolConfirmed,
 	},
 	"dronebl": {
-		question: "{address}.dnsbl.dronebl.org", weight: 16, trust: .5, group: "dnsbl", ipv6: true,
+		question: "{address}.dnsbl.dronebl.org", weight: 16, trust: mailTrust, group: "dnsbl", ipv6: true,
 		codes: dronebl, absent: notListed, tests: rfc5782(true),
 		terms: "free for all uses, commercial users are asked to contribute",
 	},
@@ -139,23 +143,23 @@ var presets = map[string]list{
 	// key that it knows: with another one, nothing is listed.
 	"httpbl": {
 		question: "{key}.{address}.dnsbl.httpbl.org", key: honeyPotKeys,
-		weight: 26, trust: 1, group: "httpbl",
+		weight: 26, good: 2, trust: 1, group: "httpbl",
 		read: readHoneyPot, absent: notListed, tests: []test{{"127.1.1.5", true}, {"127.0.0.1", false}},
 		terms: "members only, a key may not be shared", protocol: reputation.ProtocolConfirmed,
 	},
 	"spamcop": {
-		question: "{address}.bl.spamcop.net", weight: 16, trust: .5, group: "dnsbl",
+		question: "{address}.bl.spamcop.net", weight: 16, trust: mailTrust, group: "dnsbl",
 		codes:  map[code]meaning{std(2): means(.4, reputation.Spam)},
 		absent: notListed, tests: rfc5782(false), terms: "fair use",
 	},
 	"barracuda": {
-		question: "{address}.b.barracudacentral.org", weight: 16, trust: .5, group: "dnsbl",
+		question: "{address}.b.barracudacentral.org", weight: 16, trust: mailTrust, group: "dnsbl",
 		codes:  map[code]meaning{std(2): means(.4, reputation.Spam)},
 		absent: notListed, tests: rfc5782(false), terms: "the address of your resolver must be registered there",
 	},
 	// Whether it has the test entries of IPv6 is not known.
 	"s5h": {
-		question: "{address}.all.s5h.net", weight: 16, trust: .5, group: "dnsbl", ipv6: true, sparse: .4,
+		question: "{address}.all.s5h.net", weight: 16, trust: mailTrust, group: "dnsbl", ipv6: true, sparse: .4,
 		codes:  map[code]meaning{std(2): means(.5, reputation.Abuse)},
 		absent: notListed, tests: rfc5782(false), terms: "none stated",
 	},

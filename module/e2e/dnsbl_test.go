@@ -1,0 +1,84 @@
+package e2e_test
+
+import (
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
+)
+
+// startLiar starts a resolver that has an answer for every name.
+func startLiar(tb testing.TB) string {
+	tb.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0") //nolint:noctx // returns at once
+	if err != nil {
+		tb.Fatal(err)
+	}
+	started := make(chan struct{})
+	server := &dns.Server{PacketConn: conn, NotifyStartedFunc: func() { close(started) }}
+	server.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, question *dns.Msg) {
+		m := new(dns.Msg).SetReply(question)
+		m.Answer = []dns.RR{&dns.A{
+			Hdr: dns.RR_Header{Name: question.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 3600},
+			A:   net.IPv4(127, 0, 0, 2),
+		}}
+		_ = w.WriteMsg(m)
+	})
+	done := make(chan error, 1)
+	go func() { done <- server.ActivateAndServe() }()
+	<-started
+	tb.Cleanup(func() {
+		_ = server.Shutdown()
+		<-done
+	})
+	return conn.LocalAddr().String()
+}
+
+// TestDNSLists proves that a DNS list counts once its test has passed, and that one that lists the whole world counts for
+// nobody, and is said to.
+func TestDNSLists(t *testing.T) {
+	addr := testenv.Rbldnsd(t, testenv.DNSZone{
+		Name: "bl.example.org", Kind: "ip4set", Data: ":127.0.0.2:listed $\n127.0.0.2\n203.0.113.10\n",
+	})
+	list := func(zone, resolver string) object {
+		return object{
+			"service": object{
+				"service": "dnsbl", "list": zone, "resolvers": []any{resolver}, "category": []any{"bruteforce"}, "weight": 26,
+			},
+			"trust": 1,
+		}
+	}
+	c := newConfig(t)
+	c.app["providers"] = []any{list("bl.example.org", addr), list("liar.example.org", startLiar(t))}
+	c.handler["rules"] = []any{object{"action": "block", "score": "20", "category": []any{"bruteforce"}}}
+	r := startCaddy(t, c)
+
+	eventually(t, "the listed client is refused", func() bool { return r.visit(t, "203.0.113.10").status == 403 })
+	eventually(t, "the liar is set aside", func() bool { return r.metric(t, `provider_up{provider="liar_example_org"}`) == 0 })
+	if got := r.visit(t, "203.0.113.99").status; got != 200 {
+		t.Errorf("another client gets %d", got)
+	}
+	if got := r.metric(t, `provider_up{provider="bl_example_org"}`); got != 1 {
+		t.Errorf("provider_up of the list that works is %v", got)
+	}
+	got := r.check(t, "203.0.113.10?fresh")
+	var sources []string
+	for _, reason := range got.Reasons {
+		sources = append(sources, reason.Source)
+	}
+	if diff := cmp.Diff([]string{"bl_example_org"}, sources); diff != "" || *got.Coverage != .5 {
+		t.Errorf("coverage %v, sources (-want +got):\n%s", *got.Coverage, diff)
+	}
+	status := r.ask(t, http.MethodGet, "status", "").body
+	if !strings.Contains(status, "provider_set_aside") || !strings.Contains(status, "it lists the whole world") {
+		t.Errorf("the status does not say why the liar is not asked: %s", status)
+	}
+	if !strings.Contains(r.logs(t), "the service fails its test, and is not asked until it passes") {
+		t.Errorf("the log does not say that the liar is set aside")
+	}
+}

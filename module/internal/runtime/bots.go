@@ -1,0 +1,135 @@
+package runtime
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/bots"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// Bots verifies clients that claim to be bots.
+type Bots struct {
+	Verified []*bots.Bot // those that are verified
+	Exempt   []bool      // whether each is exempt once it is
+
+	verifier *bots.Verifier
+	lists    *Lists
+	first    int // position of the first of the bots' ranges among all lists
+
+	// current is whether a miss in each of the ranges means something.
+	current atomic.Pointer[[]bool]
+}
+
+// MaxRangesAge is how old ranges may be by their publisher's date for a miss to prove anything: since then the bot may
+// have moved.
+const MaxRangesAge = 180 * 24 * time.Hour
+
+// OpenBots makes what verifies the given bots. Their ranges are lists, of which the first has the given position. The
+// resolvers are host and port; without any, the system's are asked.
+func (rt *Runtime) OpenBots(verified []*bots.Bot, exempt []bool, first int, resolvers []string) error {
+	if len(verified) == 0 {
+		return nil
+	}
+	key := "bots " + strings.Join(resolvers, " ")
+	reverse, err := Share(&rt.Leases, key, func() (*bots.Reverse, func() error, error) {
+		r := bots.NewReverse(bots.NewResolver(resolvers), ProcessLogger("bots"))
+		return r, func() error {
+			r.Close()
+			return nil
+		}, nil
+	})
+	if err != nil {
+		return err
+	}
+	b := &Bots{Verified: verified, Exempt: exempt, lists: rt.Lists, first: first}
+	b.verifier = bots.NewVerifier(verified, b, reverse)
+	b.look(time.Now())
+	rt.Bots = b
+	return nil
+}
+
+// Holds implements bots.Lists.
+func (b *Bots) Holds(list int, addr netip.Addr) bool {
+	l := b.lists.Current()
+	return slices.Contains(l.Members(l.Lookup(addr)), uint16(b.first+list))
+}
+
+// Current implements bots.Lists.
+func (b *Bots) Current(list int) bool { return (*b.current.Load())[list] }
+
+// look finds out which ranges are current. The state of lists is read here, since that takes locks.
+func (b *Bots) look(now time.Time) {
+	if b == nil {
+		return
+	}
+	status := b.lists.Status()
+	current := make([]bool, len(bots.RangesOf(b.Verified)))
+	for i := range current {
+		current[i] = areCurrent(&status[b.first+i], now)
+	}
+	b.current.Store(&current)
+}
+
+// areCurrent reports whether ranges are loaded, were confirmed of late, and are not too old by their publisher's date.
+func areCurrent(s *feed.Status, now time.Time) bool {
+	return s.Loaded && now.Sub(s.LastSuccess) <= s.Patience &&
+		(s.Published.IsZero() || now.Sub(s.Published) <= MaxRangesAge)
+}
+
+// LookupClient is Lookup for a client with a user agent. All that it waits for is bounded by wait.
+func (rt *Runtime) LookupClient(ctx context.Context, addr netip.Addr, userAgent string, wait time.Duration) reputation.Verdict {
+	if rt.Bots == nil {
+		return rt.Lookup(ctx, addr, wait)
+	}
+	claim := rt.Bots.verifier.Claim(userAgent)
+	if claim < 0 {
+		return rt.Lookup(ctx, addr, wait)
+	}
+	return rt.lookupClaim(ctx, addr, claim, wait)
+}
+
+// lookupClaim looks up a client that claims to be a bot.
+func (rt *Runtime) lookupClaim(ctx context.Context, addr netip.Addr, claim int, wait time.Duration) (v reputation.Verdict) {
+	defer rt.unknownOnPanic(ctx, &v)
+	if rt.Engine.Exempts(addr) { // nobody is asked about such an address
+		return rt.Engine.Lookup(ctx, addr, wait)
+	}
+	began := time.Now()
+	outcome := rt.Bots.verifier.Verify(ctx, claim, addr, wait)
+	metrics.CountBot(outcome)
+	return rt.Engine.LookupClaim(ctx, addr, rt.Bots.claim(claim, outcome), max(wait-time.Since(began), 0))
+}
+
+// claim is what an outcome means for the verdict.
+func (b *Bots) claim(position int, outcome bots.Outcome) lookup.Claim {
+	switch outcome {
+	case bots.Verified:
+		bot := b.Verified[position]
+		return lookup.Claim{Bot: bot.Name, Exempt: b.Exempt[position], Trusted: !bot.Driven}
+	case bots.Fake:
+		return lookup.Claim{Fake: true}
+	}
+	return lookup.Claim{}
+}
+
+// ExplainClaim explains what becomes of a user agent's claim, and returns what it means for the verdict. It is nil for
+// a user agent that claims nothing. Reverse DNS is asked only if fresh is set.
+func (rt *Runtime) ExplainClaim(ctx context.Context, addr netip.Addr, userAgent string, fresh bool) (*bots.Explanation, lookup.Claim) {
+	if rt.Bots == nil {
+		return nil, lookup.Claim{}
+	}
+	claim := rt.Bots.verifier.Claim(userAgent)
+	if claim < 0 {
+		return nil, lookup.Claim{}
+	}
+	x := rt.Bots.verifier.Explain(ctx, claim, addr, fresh && !rt.Engine.Exempts(addr))
+	return &x, rt.Bots.claim(claim, x.Outcome)
+}

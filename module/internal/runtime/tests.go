@@ -1,0 +1,35 @@
+package runtime
+
+import (
+	"context"
+	"time"
+)
+
+// startTests tests, in the background, the providers that are believed only while they pass.
+func (rt *Runtime) startTests() {
+	ctx, cancel := context.WithCancel(context.Background())
+	rt.stopTests = cancel
+	for _, p := range rt.Providers {
+		if _, has := p.Guard.NextTest(); has && p.Probe != nil {
+			rt.keepDoing(ctx, "testing provider "+p.Name, p.keepTested)
+		}
+	}
+}
+
+// testLook is how often is looked whether a test is due: a new key makes one due at once.
+const testLook = 5 * time.Second
+
+// keepTested probes the provider whenever a test is due, until ctx ends. The guard knows the result.
+func (p Provider) keepTested(ctx context.Context) {
+	tick := time.NewTicker(testLook)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		if due, _ := p.Guard.NextTest(); !due.After(time.Now()) {
+			_ = p.Probe(ctx)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
