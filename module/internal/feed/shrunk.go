@@ -9,8 +9,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
-// A list that lost more than MaxShrink allows is refused: most often the publisher had a bad day. If it goes on bringing
-// a list of that size, the list has really shrunk, and is believed.
+// A list that lost more than MaxShrink allows is refused: most often the publisher had a bad day. If it goes on
+// bringing a list of that size, the list has really shrunk, and is believed.
 
 const (
 	shrunkSuffix = ".shrunk" // what was seen of a list that shrank
@@ -66,8 +66,9 @@ func (l *list) guardSize(c received, before int) (shrank bool, err error) {
 	if believed {
 		return true, nil
 	}
-	return true, refuse(ResultShrunk, "the list shrank from %d lines to %d: %s `caddy ip-reputation refresh %s --accept`; "+
-		"`max_shrink` allows it for good", before, c.lines, l.awaits(), l.spec.Name)
+	return true, refuse(ResultShrunk, "the list shrank from %d lines to %d: %s "+
+		"`caddy ip-reputation refresh %s --accept`; `max_shrink` allows it for good",
+		before, c.lines, l.awaits(), l.spec.Name)
 }
 
 // accepts reports whether an operator believes what the next fetch brings.
