@@ -18,8 +18,8 @@ import (
 // Formats returns the words for ListOptions.Format.
 func Formats() []string { return append(listformat.Encodings(), formatASN) }
 
-// List is a list of your own: of addresses that are exempt, or denied. In JSON, a text such as `"203.0.113.0/24"` stands
-// for `{"sources": ["203.0.113.0/24"]}`.
+// List is a list of your own: of addresses that are exempt, or denied. In JSON, a text such as `"203.0.113.0/24"`
+// stands for `{"sources": ["203.0.113.0/24"]}`.
 type List struct {
 	// Where the list comes from, as for a feed: a preset, or URLs that make up one list together, or a file, or addresses,
 	// CIDR ranges and autonomous systems such as `AS64500`. Presets of attackers and of clouds cannot be exempt. Required.

@@ -328,13 +328,15 @@ func readSources(option string, sources []string) (spec feed.Spec, known *preset
 		spec, err = ofChanging(option, p, sources[1:])
 		return spec, &p, err
 	case isPreset && len(sources) > 1:
-		return spec, nil, fmt.Errorf("%s is a preset, which has its own sources: give %q its own %s", first, sources[1], option)
+		return spec, nil, fmt.Errorf("%s is a preset, which has its own sources: give %q its own %s",
+			first, sources[1], option)
 	case isPreset:
 		return p.Spec(), &p, nil
 	case isURL(first):
 		for i, source := range sources {
 			if !isURL(source) {
-				return spec, nil, fmt.Errorf("source %q is not a URL, as the first one is: give each kind its own %s", source, option)
+				return spec, nil, fmt.Errorf("source %q is not a URL, as the first one is: give each kind its own %s",
+					source, option)
 			}
 			if slices.Contains(sources[:i], source) {
 				return spec, nil, fmt.Errorf("%s is given twice: remove one", shown(source))
@@ -379,7 +381,8 @@ func parseValues(option string, words []string) (values []netip.Prefix, asns []u
 		case err != nil:
 			return nil, nil, err
 		case !ok && i > 0 && (isPreset || isURL(word) || isFile(word)):
-			return nil, nil, fmt.Errorf("source %s is not a range, as the first one is: give each kind its own %s", shown(word), option)
+			return nil, nil, fmt.Errorf("source %s is not a range, as the first one is: give each kind its own %s",
+				shown(word), option)
 		case !ok:
 			return nil, nil, notASource(word)
 		}

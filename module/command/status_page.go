@@ -148,7 +148,7 @@ func (p *page) listTrouble(l health.List) string {
 		all = append(all, shrunk(s)+", "+notBelieved(s, l.Confirm, p.now))
 	}
 	if l.Accepted != nil {
-		all = append(all, shrunk(l.Accepted)+", and was believed")
+		all = append(all, shrunk(l.Accepted)+", believed "+span(p.now.Sub(l.Accepted.At))+" ago")
 	}
 	if l.Ignored > 0 {
 		all = append(all, plural(int64(l.Ignored), "line")+" ignored")

@@ -31,8 +31,8 @@ func TestStatusShowsTroubleOfLists(t *testing.T) {
 			Loaded: true, LastSuccess: now, Changed: now, Shrunk: &feed.Shrunk{Before: 100, Lines: 20, Seen: 2, Since: now},
 		}, want: "shrank from 100 lines to 20, not believed"},
 		"shrank, believed": {status: feed.Status{
-			Loaded: true, LastSuccess: now, Changed: now, Accepted: &feed.Shrunk{Before: 100, Lines: 20, Seen: 3, Since: now},
-		}, want: "shrank from 100 lines to 20, and was believed"},
+			Loaded: true, LastSuccess: now, Changed: now, Accepted: &feed.Shrunk{Before: 100, Lines: 20, At: now.Add(-time.Hour)},
+		}, want: "shrank from 100 lines to 20, believed 1h0m ago"},
 		"ignored": {status: feed.Status{Loaded: true, LastSuccess: now, Changed: now, Ignored: 1}, want: "1 line ignored"},
 		"refused for days": {
 			status: feed.Status{

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Publishers date their lists: in the list itself, or by Last-Modified. The date tells a list that its publisher gave up
-// from one that has not changed because nothing happened.
+// Publishers date their lists: in the list itself, or by Last-Modified. By its date, a list that its publisher gave
+// up differs from one that has not changed because nothing happened.
 
 // earliestDate is before every list. Servers that know no date say 1970 or 1980.
 var earliestDate = time.Date(1990, time.January, 1, 0, 0, 0, 0, time.UTC)

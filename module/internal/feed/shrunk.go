@@ -9,8 +9,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
 
-// A list that lost more than MaxShrink allows is refused: most often the publisher had a bad day. If it goes on bringing
-// a list of that size, the list has really shrunk, and is believed.
+// A list that lost more than MaxShrink allows is refused: most often the publisher had a bad day. If it goes on
+// bringing a list of that size, the list has really shrunk, and is believed.
 
 const (
 	shrunkSuffix = ".shrunk" // what was seen of a list that shrank
@@ -18,6 +18,9 @@ const (
 
 	// confirmTime is the shortest time between the first and the last fetch that make a list believed.
 	confirmTime = 24 * time.Hour
+
+	// acceptedShown is how long Status says that a list which shrank was believed.
+	acceptedShown = 7 * 24 * time.Hour
 )
 
 // Shrunk is a list that lost more than it may, as it was fetched.
@@ -26,6 +29,8 @@ type Shrunk struct {
 	Lines  int       `json:"lines"`  // lines of the first such list
 	Seen   int       `json:"seen"`   // fetches that brought a list of about that size
 	Since  time.Time `json:"since"`  // the first of them
+
+	At time.Time `json:"at,omitzero"` // when it was believed
 }
 
 // loses reports whether a list loses more than the share when its lines change from before to after.
@@ -66,8 +71,9 @@ func (l *list) guardSize(c received, before int) (shrank bool, err error) {
 	if believed {
 		return true, nil
 	}
-	return true, refuse(ResultShrunk, "the list shrank from %d lines to %d: %s `caddy ip-reputation refresh %s --accept`; "+
-		"`max_shrink` allows it for good", before, c.lines, l.awaits(), l.spec.Name)
+	return true, refuse(ResultShrunk, "the list shrank from %d lines to %d: %s "+
+		"`caddy ip-reputation refresh %s --accept`; `max_shrink` allows it for good",
+		before, c.lines, l.awaits(), l.spec.Name)
 }
 
 // accepts reports whether an operator believes what the next fetch brings.
@@ -89,7 +95,7 @@ func (l *list) awaits() string {
 func (l *list) logShrunk(before, lines int) {
 	l.mu.Lock()
 	seen, accepted := l.st.shrunk, l.st.accepting
-	l.st.accepted = &Shrunk{Before: before, Lines: lines, Seen: seen.Seen, Since: seen.Since}
+	l.st.accepted = &Shrunk{Before: before, Lines: lines, Seen: seen.Seen, Since: seen.Since, At: time.Now()}
 	l.mu.Unlock()
 	why := fmt.Sprintf("%d fetches agree", seen.Seen)
 	if accepted {

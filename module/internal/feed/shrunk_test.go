@@ -111,6 +111,9 @@ func TestShrunkListIsConfirmed(t *testing.T) {
 		if status.Shrunk != nil || status.Accepted == nil || status.Accepted.Before != 100 || status.Accepted.Lines != 21 {
 			t.Errorf("status: %+v, accepted %+v", status.Shrunk, status.Accepted)
 		}
+		if time.Sleep(acceptedShown); s.Status()[0].Accepted != nil {
+			t.Error("status says so for ever")
+		}
 	})
 }
 

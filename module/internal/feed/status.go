@@ -32,7 +32,7 @@ type Status struct {
 	Shrunk  *Shrunk `json:"shrunk,omitempty"`
 	Confirm int     `json:"confirm,omitempty"`
 
-	// Accepted is the last list since the start that lost as much and was believed.
+	// Accepted is a list that lost as much and was believed: the last one since the start, for a week.
 	Accepted *Shrunk `json:"accepted,omitempty"`
 
 	// Failures is how many attempts have failed since the last success.
@@ -59,7 +59,10 @@ func (l *list) status(inForce *ListState) Status {
 		Loaded: inForce.Loaded, Entries: inForce.Entries,
 		Lines: l.st.header.lines, Ignored: l.st.ignored, Stored: l.st.stored,
 		LastSuccess: l.st.lastSuccess, LastAttempt: l.st.lastAttempt, Failures: l.st.failures,
-		Changed: inForce.Fetched, Published: l.st.header.published(), MaxAge: l.spec.MaxAge, Accepted: l.st.accepted,
+		Changed: inForce.Fetched, Published: l.st.header.published(), MaxAge: l.spec.MaxAge,
+	}
+	if a := l.st.accepted; a != nil && time.Since(a.At) < acceptedShown {
+		s.Accepted = a
 	}
 	if seen := l.st.shrunk; seen.Seen > 0 {
 		s.Shrunk, s.Confirm = &seen, *l.spec.Confirm

@@ -135,6 +135,19 @@ func BenchmarkLists(b *testing.B) {
 	}
 }
 
+// BenchmarkOverlap compares a million prefixes with a thousand others.
+func BenchmarkOverlap(b *testing.B) {
+	for _, family := range families {
+		b.Run("family="+family.name, func(b *testing.B) {
+			rng := rand.New(rand.NewPCG(1, 1))
+			list, other := NewRanges(family.prefixes(rng, 1_000_000)), NewRanges(family.prefixes(rng, 1_000))
+			for b.Loop() {
+				list.Overlap(other)
+			}
+		})
+	}
+}
+
 func BenchmarkNewRanges(b *testing.B) {
 	const n = 1_000_000
 	for _, family := range families {

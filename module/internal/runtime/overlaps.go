@@ -16,9 +16,9 @@ type overlaps struct {
 	found    [][]health.Overlap
 }
 
-// Overlaps returns, by position, what feeds and deny lists have in common with lists of those that they should not name:
-// who is exempt, and verified bots. It takes some milliseconds for a million entries, once for each snapshot. It is nil when
-// no configuration uses the lists any more.
+// Overlaps returns, by position, what feeds and deny lists have in common with lists of those that they should not
+// name: who is exempt, and verified bots. It looks once for each snapshot. It is nil when no configuration uses the
+// lists any more.
 func (rt *Runtime) Overlaps() [][]health.Overlap {
 	set := rt.Lists.set.Load()
 	if set == nil {
