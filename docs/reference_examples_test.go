@@ -30,6 +30,7 @@ const (
 	inCore     = "{\n\tlog {\n\t\tcore ip_reputation_sentry {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inSentry   = "{\n\tip_reputation {\n\t\tsentry {env.SENTRY_DSN} {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inHistory  = "{\n\tip_reputation {\n\t\thistory {env.DATABASE_URL} {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inCrowdSec = "{\n\tip_reputation {\n\t\tfeed crowdsec http://127.0.0.1:8080 {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inTLS      = "{\n\tip_reputation {\n\t\tredis redis.example.com {\n\t\t\ttls {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
 	inHash     = "{\n\tip_reputation {\n\t\tprivacy hash {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inList     = "{\n\tip_reputation {\n\t\tprovider dnsbl bl.example.org {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
@@ -43,6 +44,10 @@ const (
 var frames = map[string]frame{
 	"App":         {caddyfile: inApp, path: "apps/ip_reputation"},
 	"Feed":        {caddyfile: inFeed, usual: "name partner", unless: []string{"name"}, path: "apps/ip_reputation/feeds/0"},
+	"CrowdSec": {
+		caddyfile: inCrowdSec, usual: "key {env.CROWDSEC_KEY}", unless: []string{"key"},
+		path: "apps/ip_reputation/feeds/0/crowdsec",
+	},
 	"List":        {caddyfile: inExempt, path: "apps/ip_reputation/exempt/0"},
 	"ListOptions": {caddyfile: inFeed, usual: "name partner", path: "apps/ip_reputation/feeds/0"},
 	"Database":    {caddyfile: inDatabase, path: "apps/ip_reputation/mmdb/0"},
@@ -53,7 +58,7 @@ var frames = map[string]frame{
 	},
 	"Secret":      {caddyfile: inKey, path: "apps/ip_reputation/providers/0/keys/0"},
 	"Redis":       {caddyfile: inRedis, path: "apps/ip_reputation/redis"},
-	"RedisTLS":    {caddyfile: inTLS, path: "apps/ip_reputation/redis/tls"},
+	"TLS":         {caddyfile: inTLS, path: "apps/ip_reputation/redis/tls"},
 	"History":     {caddyfile: inHistory, path: "apps/ip_reputation/history"},
 	"Sentry":      {caddyfile: inSentry, path: "apps/ip_reputation/sentry"},
 	"Privacy":     {caddyfile: inHash, path: "apps/ip_reputation/privacy"},
@@ -122,6 +127,13 @@ var examples = map[string]example{
 	"Feed.category": {line: "category scanner,bruteforce"},
 	"Feed.nature":   {line: "nature vpn"},
 	"Feed.trust":    {line: "trust 0.8"},
+	"Feed.crowdsec": {line: "feed crowdsec http://127.0.0.1:8080 {\n\t\t\tkey {env.CROWDSEC_KEY}\n\t\t}", in: inApp},
+
+	"CrowdSec.url":           {line: "feed crowdsec http://127.0.0.1:8080 {\n\t\t\tkey {env.CROWDSEC_KEY}\n\t\t}", in: inApp},
+	"CrowdSec.scenarios":     {line: "scenarios http- ssh-bf"},
+	"CrowdSec.not_scenarios": {line: "not_scenarios http-crawl"},
+	"CrowdSec.origins":       {line: "origins crowdsec,cscli"},
+	"CrowdSec.tls":           {line: "tls"},
 
 	"Database.file":    {line: "mmdb /srv/geo/vendor.mmdb", in: inApp},
 	"Database.name":    {line: "name vendor"},
@@ -192,10 +204,10 @@ var examples = map[string]example{
 	"Redis.pool_size":         {line: "pool_size 50"},
 	"Redis.local_share":       {line: "local_share 0.25"},
 
-	"RedisTLS.ca":          {line: "ca /etc/redis/ca.pem"},
-	"RedisTLS.certificate": {line: "certificate /etc/redis/client.crt /etc/redis/client.key"},
-	"RedisTLS.key":         {line: "certificate /etc/redis/client.crt /etc/redis/client.key"},
-	"RedisTLS.server_name": {line: "server_name redis.example.com"},
+	"TLS.ca":          {line: "ca /etc/redis/ca.pem"},
+	"TLS.certificate": {line: "certificate /etc/redis/client.crt /etc/redis/client.key"},
+	"TLS.key":         {line: "certificate /etc/redis/client.crt /etc/redis/client.key"},
+	"TLS.server_name": {line: "server_name redis.example.com"},
 
 	"Sentry.dsn":         {line: "sentry {file./run/secrets/sentry}", in: inApp},
 	"Sentry.environment": {line: "environment staging"},
