@@ -80,7 +80,7 @@ type Key struct {
 
 // List is a list of addresses.
 type List struct {
-	Role   string `json:"role"`              // feed, deny, exempt or bots
+	Role   string `json:"role"`              // feed, deny, exempt, bots, or asn for a file of rules
 	SameAs string `json:"same_as,omitempty"` // the feed that counts in its place: both have the same contents
 	feed.Status
 
