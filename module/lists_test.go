@@ -1,12 +1,17 @@
 package module
 
 import (
+	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 )
@@ -113,5 +118,22 @@ func TestRulesOnPresets(t *testing.T) {
 		if rt.CheckRule("block", tc.rule); (log.String() == "") != tc.holds {
 			t.Errorf("%s, %+v: logged %q", tc.preset, tc.rule, log)
 		}
+	}
+}
+
+// TestPresetHeaders: what a preset sends stays beside the operator's headers, and gives way to one of the same name.
+func TestPresetHeaders(t *testing.T) {
+	p, _ := preset.Find("abuseipdb_blacklist")
+	l := configuredList{spec: p.Spec(), options: &ListOptions{Header: map[string]string{"accept": "text/plain", "X-Mirror": "1"}}}
+	if err := new(App).authorize(caddy.Context{}, &l); err != nil {
+		t.Fatal(err)
+	}
+	want := http.Header{"Accept": {"text/plain"}, "Key": {"{key}"}, "X-Mirror": {"1"}}
+	if diff := cmp.Diff(want, l.spec.Header); diff != "" || l.spec.Authorize == nil {
+		t.Errorf("the headers are\n%s", diff)
+	}
+	sent, err := l.spec.Authorize(t.Context(), l.spec.Header.Clone())
+	if err != nil || strings.Contains(sent.Get("Key"), "{") {
+		t.Errorf("sent is %v, %v", sent, err)
 	}
 }

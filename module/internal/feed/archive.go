@@ -18,7 +18,7 @@ const (
 	maxArchived = 100
 )
 
-// unzip returns the content of the only file with data in an archive.
+// unzip returns the content of the only file with data in an archive, or of all if they are parts.
 func (s *Spec) unzip(r io.Reader) (io.Reader, error) {
 	body, err := io.ReadAll(io.LimitReader(r, maxArchive+1))
 	if err != nil {
@@ -26,11 +26,11 @@ func (s *Spec) unzip(r io.Reader) (io.Reader, error) {
 	}
 	switch {
 	case len(body) > maxArchive:
-		return nil, refuse(ResultTooLarge, "the zip archive is larger than %d bytes: use the publisher's plain "+
-			"text or .gz file, or unpack yours", maxArchive)
+		return nil, refuse(ResultTooLarge, "the zip archive is larger than %d bytes: use the publisher's plain text or "+
+			".gz file, or unpack yours", maxArchive)
 	case bytes.Count(body, []byte("PK\x01\x02")) > maxArchived:
-		return nil, refuse(ResultTooLarge, "the zip archive holds more than %d files: unpack the one that is "+
-			"the list", maxArchived)
+		return nil, refuse(ResultTooLarge, "the zip archive holds more than %d files: unpack the one that is the list",
+			maxArchived)
 	}
 	archive, err := zip.NewReader(bytes.NewReader(body), int64(len(body)))
 	if err != nil {
@@ -42,25 +42,28 @@ func (s *Spec) unzip(r io.Reader) (io.Reader, error) {
 			files = append(files, f)
 		}
 	}
-	if len(files) != 1 {
-		return nil, refuse(ResultNotText, "the zip archive holds %d files%s, and a list is one: use the "+
-			"publisher's plain text or .gz file, or unpack the one that is the list", len(files), s.names(files))
+	if len(files) == 0 || len(files) > 1 && !s.ArchiveParts {
+		return nil, refuse(ResultNotText, "the zip archive holds %d files%s, and a list is one: use the publisher's "+
+			"plain text or .gz file, or unpack the one that is the list", len(files), s.names(files))
 	}
-	const encrypted = 1
-	if files[0].Flags&encrypted != 0 {
-		return nil, refuse(ResultNotText, "the zip archive is encrypted, which is not read: unpack yours")
+	var parts []io.Reader
+	for _, file := range files {
+		const encrypted = 1
+		if file.Flags&encrypted != 0 {
+			return nil, refuse(ResultNotText, "the zip archive is encrypted, which is not read: unpack yours")
+		}
+		plain, err := file.Open()
+		if err != nil {
+			return nil, refuse(ResultNotText, "the zip archive cannot be read: %w", err)
+		}
+		parts = append(parts, plain, strings.NewReader("\n")) // the last line of a file may have no end
 	}
-	plain, err := files[0].Open()
-	if err != nil {
-		return nil, refuse(ResultNotText, "the zip archive cannot be read: %w", err)
-	}
-	return plain, nil
+	return io.MultiReader(parts...), nil
 }
 
 // isSidecar reports whether an entry of an archive is a folder, or what macOS stores beside a file.
 func isSidecar(name string) bool {
-	return strings.HasSuffix(name, "/") || strings.HasPrefix(name, "__MACOSX/") ||
-		strings.HasPrefix(path.Base(name), "._")
+	return strings.HasSuffix(name, "/") || strings.HasPrefix(name, "__MACOSX/") || strings.HasPrefix(path.Base(name), "._")
 }
 
 // names returns the names of some files, for an error.

@@ -103,6 +103,9 @@ type Spec struct {
 	// Format is the form of the list. With the zero value it is found by looking.
 	Format listformat.Format
 
+	// ArchiveParts is set if a zip archive may hold several files, which together are the list.
+	ArchiveParts bool `json:",omitempty"`
+
 	// Refresh is how often URLs are asked for a newer list. Default:
 	// DefaultRefresh. At least MinRefresh.
 	Refresh time.Duration

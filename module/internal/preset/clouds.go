@@ -92,6 +92,12 @@ func announced(name, says string, systems ...string) Preset {
 // networks are those of CDNs. They carry requests of others: being in one says nothing good or bad.
 var networks = []Preset{
 	cdn(Preset{
+		Name:   "akamai",
+		URLs:   []string{"https://techdocs.akamai.com/property-manager/pdfs/akamai_ipv4_ipv6_CIDRs-txt.zip"},
+		Format: text, ArchiveParts: true, // a file for IPv4, and one for IPv6
+		Says: "Akamai",
+	}),
+	cdn(Preset{
 		Name: "bunny",
 		URLs: []string{
 			"https://api.bunny.net/system/edgeserverlist", "https://api.bunny.net/system/edgeserverlist/ipv6",

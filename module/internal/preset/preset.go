@@ -25,6 +25,9 @@ type Preset struct {
 	// Format is how the list is written. The zero value is found by looking, for each part.
 	Format listformat.Format
 
+	// ArchiveParts is set if the files of a zip archive are parts of the list.
+	ArchiveParts bool
+
 	// ASNs is set if the entries are autonomous systems.
 	ASNs bool
 
@@ -166,7 +169,7 @@ func distance(a, b string) int {
 // Spec returns where the list is and how it is written, without secrets.
 func (p Preset) Spec() feed.Spec {
 	spec := feed.Spec{
-		Name: p.Name, URLs: p.URLs, Format: p.Format, ASNs: p.ASNs,
+		Name: p.Name, URLs: p.URLs, Format: p.Format, ArchiveParts: p.ArchiveParts, ASNs: p.ASNs,
 		Refresh: p.Refresh, MinRefresh: p.MinRefresh, MaxAge: p.MaxAge,
 		AllowEmpty: p.MayBeEmpty, Terms: p.Terms,
 	}

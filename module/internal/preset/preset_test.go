@@ -129,7 +129,7 @@ func TestFindCopies(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	want := []string{
-		"abuseipdb_blacklist", "aws", "azure", "binary_defense", "blocklist_de", "blocklist_de_apache",
+		"abuseipdb_blacklist", "akamai", "aws", "azure", "binary_defense", "blocklist_de", "blocklist_de_apache",
 		"blocklist_de_bots", "blocklist_de_bruteforcelogin", "blocklist_de_ftp", "blocklist_de_imap", "blocklist_de_ircbot",
 		"blocklist_de_mail", "blocklist_de_sip", "blocklist_de_ssh", "blocklist_de_strongips", "bruteforceblocker", "bunny",
 		"cins", "cloudflare", "contabo", "digitalocean", "dshield", "emerging_threats", "fastly", "feodo", "firehol_level1",

@@ -82,6 +82,7 @@ var published = []struct {
 		"hetzner", "announced.json announced_2.json announced_none.json announced_2.json",
 		"198.51.100.0/24 203.0.113.0/24 2001:db8:4f8::/45",
 	},
+	{"akamai", "akamai_v4.txt,akamai_v6.txt.zip", "192.0.2.0/25 198.51.100.0/25 2001:db8:a::/48"},
 	{"bunny", "bunny_v4.json bunny_v6.json", "192.0.2.1/32 198.51.100.9/32 2001:db8:b::1/128"},
 	{"cloudflare", "cloudflare.json", "192.0.2.0/24 198.51.100.0/25 2001:db8:cf::/48"},
 	{"fastly", "fastly.json", "192.0.2.0/24 2001:db8:40::/48"},
