@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -16,7 +15,6 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/crowdsec"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
@@ -367,32 +365,6 @@ func ofChanging(option string, p preset.Preset, sources []string) (feed.Spec, er
 	spec.File = sources[0]
 	return spec, checkPath(spec.File)
 }
-
-// parseValues returns the ranges and the autonomous systems that a list is made of.
-func parseValues(option string, words []string) (values []netip.Prefix, asns []uint32, err error) {
-	for i, word := range words {
-		if asn, ok := listformat.ParseASN([]byte(word)); ok && strings.Trim(word, "0123456789") != "" {
-			asns = append(asns, asn)
-			continue
-		}
-		prefixes, ok, err := address.ParseRanges(word)
-		_, isPreset := preset.Find(word)
-		switch {
-		case err != nil:
-			return nil, nil, err
-		case !ok && i > 0 && (isPreset || isURL(word) || isFile(word)):
-			return nil, nil, fmt.Errorf("source %s is not a range, as the first one is: give each kind its own %s",
-				shown(word), option)
-		case !ok:
-			return nil, nil, notASource(word)
-		}
-		values = append(values, prefixes...)
-	}
-	return values, asns, nil
-}
-
-// ofValues reports whether the configuration itself has the list.
-func ofValues(spec *feed.Spec) bool { return spec.Values != nil || spec.ASNValues != nil }
 
 // shown returns how an error names a list: a URL may hold a key, so that only its host is shown.
 func shown(word string) string {

@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 )
 
@@ -67,6 +70,31 @@ func notASource(word string) error {
 	return fmt.Errorf("%q is no preset, address, range, file or URL: %s; a file in the working directory is ./%s%s",
 		word, hint, word, aURL(word))
 }
+
+// parseValues returns the ranges and the autonomous systems that a list is made of.
+func parseValues(option string, words []string) (values []netip.Prefix, asns []uint32, err error) {
+	for i, word := range words {
+		if asn, ok := listformat.ParseASN([]byte(word)); ok && strings.Trim(word, "0123456789") != "" {
+			asns = append(asns, asn)
+			continue
+		}
+		prefixes, ok, err := address.ParseRanges(word)
+		_, isPreset := preset.Find(word)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case !ok && i > 0 && (isPreset || isURL(word) || isFile(word)):
+			return nil, nil, fmt.Errorf("source %s is not a range, as the first one is: give each kind its own %s", shown(word), option)
+		case !ok:
+			return nil, nil, notASource(word)
+		}
+		values = append(values, prefixes...)
+	}
+	return values, asns, nil
+}
+
+// ofValues reports whether the configuration itself has the list.
+func ofValues(spec *feed.Spec) bool { return spec.Values != nil || spec.ASNValues != nil }
 
 // fileListName names the list in a file after the file, with a hash where another list has that name already.
 func fileListName(option, path string, others []configuredList) string {

@@ -65,9 +65,9 @@ func (n names) sorted() names {
 // nameIndex finds the lists that name something. It is immutable. Its maps have no pointers: the
 // garbage collector does not walk them.
 type nameIndex struct {
-	lists  []names         // of each list
-	sets   map[name]uint32 // the number of the set of lists with that name
-	unions map[[2]uint32]uint32
+	lists  []names              // of each list
+	sets   map[name]uint32      // the number of the set of lists with that name
+	unions map[[2]uint32]uint32 // the number of both sets together: of an ASN's and of a country's
 	// members are the lists of each set, ascending. Set 0 is empty.
 	members [][]uint16
 }

@@ -40,15 +40,20 @@ func (rt *Runtime) CheckRule(rule string, conditions policy.Config) {
 		cure = "write a lower score, or configure more sources: docs/score.md has what each adds; " +
 			"where a list of yours is proof, write `source <its name>` in place of the score"
 	}
-	rt.warnOfRule("a rule can never hold", health.Rule{Rule: rule, Why: condition + ": " + why, Cure: cure})
+	why = condition + ": " + why
+	if rt.neverHolds(health.Rule{Rule: rule, Why: why, Cure: cure}) {
+		rt.Logger.Warn("a rule can never hold", slog.String("rule", rule), slog.String("why", why), slog.String("cure", cure))
+	}
 }
 
-func (rt *Runtime) warnOfRule(message string, never health.Rule) {
+// neverHolds adds what can never hold to what health shows, and reports whether it is new: sites that import one
+// snippet have the same rules.
+func (rt *Runtime) neverHolds(never health.Rule) (added bool) {
 	if slices.Contains(rt.rules, never) {
-		return // sites that import one snippet have the same rules
+		return false
 	}
 	rt.rules = append(rt.rules, never)
-	rt.Logger.Warn(message, slog.String("rule", never.Rule), slog.String("why", never.Why), slog.String("cure", never.Cure))
+	return true
 }
 
 // checkASNLists warns of lists of autonomous systems that hold for nobody, since no source says to which one an address
@@ -57,12 +62,16 @@ func (rt *Runtime) checkASNLists() {
 	if r := rt.reach(); r.Anything || r.Says.ASN {
 		return
 	}
+	const (
+		why  = "no source that is configured knows the network of an address"
+		cure = "configure a database, such as `mmdb /var/lib/GeoIP/GeoLite2-ASN.mmdb`"
+	)
 	for _, name := range slices.Sorted(maps.Keys(rt.Lists.asns)) {
-		rt.warnOfRule("a list of autonomous systems can never hold", health.Rule{
-			Rule: "what the list " + name + " has of autonomous systems",
-			Why:  "no source that is configured knows the network of an address",
-			Cure: "configure a database, such as `mmdb /var/lib/GeoIP/GeoLite2-ASN.mmdb`",
-		})
+		what := "what the list " + name + " has of autonomous systems"
+		if rt.neverHolds(health.Rule{Rule: what, Why: why, Cure: cure}) {
+			rt.Logger.Warn("a list of autonomous systems can never hold",
+				slog.String("rule", what), slog.String("why", why), slog.String("cure", cure))
+		}
 	}
 }
 
