@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"math"
 	"net/url"
 	"slices"
@@ -77,16 +76,6 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 	}
 	logTerms(a.runtime.Logger, all)
 	return a.runtime.OpenLists(specs, settings, streams)
-}
-
-// logTerms logs the terms of use that somebody must look at.
-func logTerms(logger *slog.Logger, all []configuredList) {
-	for _, l := range all {
-		if l.preset != nil && l.preset.Restricted {
-			logger.Info("the publisher of a list has terms of use", slog.String("feed", l.spec.Name),
-				slog.String("terms", l.preset.Terms))
-		}
-	}
 }
 
 // ownListOptions are the options of the operator's own lists.
@@ -306,14 +295,6 @@ func havePlaceholders(urls []string) bool {
 	return slices.ContainsFunc(urls, func(url string) bool { return strings.Contains(url, "{") })
 }
 
-// notToExempt says why a preset is no list to exempt.
-func notToExempt(known *preset.Preset) error {
-	if known.Accuses() {
-		return fmt.Errorf("%s lists attackers: to refuse them, write `deny %[1]s`", known.Name)
-	}
-	return fmt.Errorf("anybody can rent an address of %s: exempt those that are yours", known.Name)
-}
-
 // readSources says where a list comes from. A preset is returned as well.
 func readSources(option string, sources []string) (spec feed.Spec, known *preset.Preset, err error) {
 	first := sources[0]
@@ -349,21 +330,6 @@ func readSources(option string, sources []string) (spec feed.Spec, known *preset
 		spec.Values, spec.ASNValues, err = parseValues(option, sources)
 	}
 	return spec, nil, err
-}
-
-// ofChanging is a preset whose publisher changes the address, at the address that the operator gives.
-func ofChanging(option string, p preset.Preset, sources []string) (feed.Spec, error) {
-	spec := p.Spec()
-	if len(sources) != 1 || !isURL(sources[0]) && !isFile(sources[0]) {
-		return spec, fmt.Errorf("the address of %s changes: write its file or URL behind it, such as "+
-			"`%s %[1]s /var/lib/caddy-ip-reputation/%[1]s.json`; docs/cookbook.md has how to fetch it", p.Name, option)
-	}
-	if isURL(sources[0]) {
-		spec.URLs = sources
-		return spec, nil
-	}
-	spec.File = sources[0]
-	return spec, checkPath(spec.File)
 }
 
 // shown returns how an error names a list: a URL may hold a key, so that only its host is shown.

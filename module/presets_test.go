@@ -54,7 +54,8 @@ func presetTables() string {
 	}{
 		{"**Attackers.** `feed` gives their addresses points, `deny` refuses them.", preset.Preset.Accuses},
 		{
-			"**What an address is.** That is no abuse, and gives few points. Rules ask for it: `nature`, or `source` for one list.",
+			"**What an address is.** That is no abuse, and gives few points. Rules ask for it: `nature`, or `source` for one " +
+				"list.",
 			func(p preset.Preset) bool { return p.Weight > 0 && !p.Accuses() },
 		},
 		{
@@ -62,7 +63,8 @@ func presetTables() string {
 			func(p preset.Preset) bool { return p.Weight == 0 },
 		},
 	} {
-		fmt.Fprintf(&out, "\n%s\n\n| preset | category | an entry means | points | refresh | old after | IPv6 | terms, as far as we know them | form |\n"+
+		fmt.Fprintf(&out, "\n%s\n\n| preset | category | an entry means | points | refresh | old after | IPv6 | "+
+			"terms, as far as we know them | form |\n"+
 			"|---|---|---|---|---|---|---|---|---|\n", table.intro)
 		for _, name := range preset.Names() {
 			if p, _ := preset.Find(name); table.belongs(p) {
@@ -107,7 +109,9 @@ func presetRow(p preset.Preset) string {
 	if p.IPv6 {
 		ipv6 = "yes"
 	}
-	cells := []string{"`" + p.Name + "`", strings.Join(category, "; "), p.Says, points, refresh, old, ipv6, terms, string(p.Sure)}
+	cells := []string{
+		"`" + p.Name + "`", strings.Join(category, "; "), p.Says, points, refresh, old, ipv6, terms, string(p.Sure),
+	}
 	return "| " + strings.Join(cells, " | ") + " |"
 }
 

@@ -18,7 +18,8 @@ var onionoo = notation{encoding: Onionoo, check: checkText, read: readOnionoo}
 
 // isOnionoo recognises the document by a member near its beginning.
 func isOnionoo(start []byte) bool {
-	return bytes.HasPrefix(start, []byte("{")) && bytes.Contains(start[:min(len(start), sniffed)], []byte(`"relays_published"`))
+	start = start[:min(len(start), sniffed)]
+	return bytes.HasPrefix(start, []byte("{")) && bytes.Contains(start, []byte(`"relays_published"`))
 }
 
 func readOnionoo(r *bufio.Reader, _ *Format, c *collector) error {

@@ -73,6 +73,10 @@ func cloud(p Preset) Preset {
 	return p
 }
 
+// RIPE asks programs to name themselves.
+const ripestat = "https://stat.ripe.net/data/announced-prefixes/data.json" +
+	"?sourceapp=caddy-ip-reputation&resource="
+
 // announced is a cloud whose networks are those that its autonomous systems announce.
 func announced(name, says string, systems ...string) Preset {
 	p := cloud(Preset{
@@ -82,7 +86,7 @@ func announced(name, says string, systems ...string) Preset {
 		MaxAge: 7 * day, IPv6: true,
 	})
 	for _, as := range systems {
-		p.URLs = append(p.URLs, "https://stat.ripe.net/data/announced-prefixes/data.json?sourceapp=caddy-ip-reputation&resource="+as)
+		p.URLs = append(p.URLs, ripestat+as)
 	}
 	p.MinRefresh = 12 * time.Hour
 	p.Terms = "RIPE NCC's: up to 1,000 requests a day"

@@ -133,8 +133,10 @@ func TestNames(t *testing.T) {
 		"blocklist_de_bots", "blocklist_de_bruteforcelogin", "blocklist_de_ftp", "blocklist_de_imap", "blocklist_de_ircbot",
 		"blocklist_de_mail", "blocklist_de_sip", "blocklist_de_ssh", "blocklist_de_strongips", "bruteforceblocker", "bunny",
 		"cins", "cloudflare", "contabo", "digitalocean", "dshield", "emerging_threats", "fastly", "feodo", "firehol_level1",
-		"firehol_level2", "firehol_level3", "firehol_level4", "gcore", "gcp", "greensnow", "hetzner", "icloud_private_relay",
-		"ipsum", "linode", "oracle", "ovh", "scaleway", "spamhaus_asndrop", "spamhaus_drop", "stopforumspam_toxic", "tor_exits", "vultr",
+		"firehol_level2", "firehol_level3", "firehol_level4", "gcore", "gcp", "greensnow", "hetzner",
+		"icloud_private_relay",
+		"ipsum", "linode", "oracle", "ovh",
+		"scaleway", "spamhaus_asndrop", "spamhaus_drop", "stopforumspam_toxic", "tor_exits", "vultr",
 		"x4bnet_datacenter", "x4bnet_vpn",
 	}
 	if diff := cmp.Diff(want, Names()); diff != "" {
