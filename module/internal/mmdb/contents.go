@@ -90,6 +90,7 @@ func readFile(path string) ([]byte, fs.FileInfo, error) {
 // builder makes contents of a file.
 type builder struct {
 	*contents
+	ctx    context.Context
 	file   *maxminddb.Reader
 	record reader
 
@@ -118,7 +119,7 @@ func parse(ctx context.Context, data []byte, own []Path) (c *contents, err error
 		return nil, damaged(err)
 	}
 	b := newBuilder(file, own)
-	t.leaf = b.add
+	b.ctx, t.leaf = ctx, b.add
 	if err := t.walk(file.Metadata.IPVersion); err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -135,7 +136,7 @@ func damaged(err error) error {
 func newBuilder(file *maxminddb.Reader, own []Path) *builder {
 	m := &file.Metadata
 	built := time.Time{}
-	if m.BuildEpoch <= math.MaxUint32 {
+	if 0 < m.BuildEpoch && m.BuildEpoch <= math.MaxUint32 {
 		built = m.BuildTime()
 	}
 	return &builder{
@@ -154,6 +155,9 @@ func (b *builder) add(p netip.Prefix, record uint) error {
 	b.networks++
 	e, known := b.known[record]
 	if !known {
+		if err := b.ctx.Err(); err != nil {
+			return err // one record can take a second
+		}
 		if err := b.file.LookupOffset(uintptr(record)).Decode(&b.record); err != nil {
 			return err
 		}
