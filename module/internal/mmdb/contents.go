@@ -140,13 +140,15 @@ func newBuilder(file *maxminddb.Reader, own []Path) *builder {
 		built = m.BuildTime()
 	}
 	return &builder{
-		contents: &contents{index: iplist.NewTable(), entries: make([]entry, 1), kind: shortened(m.DatabaseType, 80), built: built},
-		file:     file,
-		record:   reader{schema: newSchema(m.DatabaseType, own)},
-		known:    make(map[uint]uint32),
-		entries:  map[entry]uint32{{}: 0},
-		spans:    map[string]span{"": {}},
-		without:  math.MaxUint,
+		contents: &contents{
+			index: iplist.NewTable(), entries: make([]entry, 1), kind: shortened(m.DatabaseType, 80), built: built,
+		},
+		file:    file,
+		record:  reader{schema: newSchema(m.DatabaseType, own)},
+		known:   make(map[uint]uint32),
+		entries: map[entry]uint32{{}: 0},
+		spans:   map[string]span{"": {}},
+		without: math.MaxUint,
 	}
 }
 
@@ -228,8 +230,9 @@ func (b *builder) noFacts() error {
 	if err := b.file.LookupOffset(uintptr(b.without)).Decode(&record); err != nil {
 		return damaged(err)
 	}
-	return fmt.Errorf("nothing in it is known to be a country, an autonomous system or a nature; its type is %q, and a record has %s: "+
-		"say where the facts are with `path`, or remove the file", b.kind, shortened(strings.Join(fieldsOf(record), ", "), 300))
+	return fmt.Errorf("nothing in it is known to be a country, an autonomous system or a nature; its type is %q, "+
+		"and a record has %s: say where the facts are with `path`, or remove the file",
+		b.kind, shortened(strings.Join(fieldsOf(record), ", "), 300))
 }
 
 // fieldsOf returns the paths of the fields in a record, sorted.
