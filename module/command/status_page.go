@@ -45,6 +45,9 @@ func (p *page) status(s adminapi.Status) {
 	for i, d := range s.Databases {
 		p.row(label("databases", i), p.databaseLine(d))
 	}
+	if s.Bots != nil {
+		p.row("bots", fmt.Sprintf("%d verified, %d of them exempt", s.Bots.Verified, s.Bots.Exempt))
+	}
 	for i, text := range s.Warnings {
 		p.row(label("WARNINGS", i), text)
 	}
