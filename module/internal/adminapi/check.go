@@ -52,7 +52,7 @@ type Reason struct {
 type Facts struct {
 	Country string          `json:"country,omitempty"`
 	ASN     uint32          `json:"asn,omitempty"`
-	ASName  string          `json:"as_name,omitempty"` // reserved: no source knows it yet
+	ASName  string          `json:"as_name,omitempty"` // from local databases
 	Network string          `json:"network,omitempty"`
 	Nature  map[string]bool `json:"nature,omitempty"` // by kind; a kind is missing if nobody knows
 	Bot     string          `json:"bot,omitempty"`    // verified; needs a user agent

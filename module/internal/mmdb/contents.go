@@ -90,6 +90,7 @@ func readFile(path string) ([]byte, fs.FileInfo, error) {
 // builder makes contents of a file.
 type builder struct {
 	*contents
+	ctx    context.Context
 	file   *maxminddb.Reader
 	record reader
 
@@ -118,7 +119,7 @@ func parse(ctx context.Context, data []byte, own []Path) (c *contents, err error
 		return nil, damaged(err)
 	}
 	b := newBuilder(file, own)
-	t.leaf = b.add
+	b.ctx, t.leaf = ctx, b.add
 	if err := t.walk(file.Metadata.IPVersion); err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -135,17 +136,19 @@ func damaged(err error) error {
 func newBuilder(file *maxminddb.Reader, own []Path) *builder {
 	m := &file.Metadata
 	built := time.Time{}
-	if m.BuildEpoch <= math.MaxUint32 {
+	if 0 < m.BuildEpoch && m.BuildEpoch <= math.MaxUint32 {
 		built = m.BuildTime()
 	}
 	return &builder{
-		contents: &contents{index: iplist.NewTable(), entries: make([]entry, 1), kind: shortened(m.DatabaseType, 80), built: built},
-		file:     file,
-		record:   reader{schema: newSchema(m.DatabaseType, own)},
-		known:    make(map[uint]uint32),
-		entries:  map[entry]uint32{{}: 0},
-		spans:    map[string]span{"": {}},
-		without:  math.MaxUint,
+		contents: &contents{
+			index: iplist.NewTable(), entries: make([]entry, 1), kind: shortened(m.DatabaseType, 80), built: built,
+		},
+		file:    file,
+		record:  reader{schema: newSchema(m.DatabaseType, own)},
+		known:   make(map[uint]uint32),
+		entries: map[entry]uint32{{}: 0},
+		spans:   map[string]span{"": {}},
+		without: math.MaxUint,
 	}
 }
 
@@ -154,6 +157,9 @@ func (b *builder) add(p netip.Prefix, record uint) error {
 	b.networks++
 	e, known := b.known[record]
 	if !known {
+		if err := b.ctx.Err(); err != nil {
+			return err // one record can take a second
+		}
 		if err := b.file.LookupOffset(uintptr(record)).Decode(&b.record); err != nil {
 			return err
 		}
@@ -224,8 +230,9 @@ func (b *builder) noFacts() error {
 	if err := b.file.LookupOffset(uintptr(b.without)).Decode(&record); err != nil {
 		return damaged(err)
 	}
-	return fmt.Errorf("nothing in it is known to be a country, an autonomous system or a nature; its type is %q, and a record has %s: "+
-		"say where the facts are with `path`, or remove the file", b.kind, shortened(strings.Join(fieldsOf(record), ", "), 300))
+	return fmt.Errorf("nothing in it is known to be a country, an autonomous system or a nature; its type is %q, "+
+		"and a record has %s: say where the facts are with `path`, or remove the file",
+		b.kind, shortened(strings.Join(fieldsOf(record), ", "), 300))
 }
 
 // fieldsOf returns the paths of the fields in a record, sorted.

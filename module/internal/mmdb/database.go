@@ -32,11 +32,13 @@ type Database struct {
 	spec    Spec
 	current atomic.Pointer[contents]
 
+	reading sync.Mutex  // held while the file is looked at and read
+	seen    fs.FileInfo // at the last look; nil: there was none
+	tried   fs.FileInfo // when it was read last
+
 	mu     sync.Mutex
-	seen   fs.FileInfo // at the last look; nil: there was none
-	tried  fs.FileInfo // when it was read last
-	failed error       // of the last attempt; nil: the contents are those of the file
-	loaded time.Time   // when the contents were read
+	failed error     // of the last attempt; nil: the contents are those of the file
+	loaded time.Time // when the contents were read
 	closed bool
 }
 
@@ -105,31 +107,68 @@ func wordsOf(says reputation.Capabilities) (words []string) {
 // Load reads the file now, unless its contents are those that were read last, and returns why they
 // are not in force.
 func (d *Database) Load(ctx context.Context, now time.Time) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.reading.Lock()
+	defer d.reading.Unlock()
 	info, err := os.Stat(d.spec.File)
-	if d.seen = info; err != nil {
-		d.seen, d.tried, d.failed = nil, nil, err
+	if err != nil {
+		d.missing(err)
 		return err
 	}
+	d.seen = info
 	d.load(ctx, info, now)
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	return d.failed
 }
 
 // Look reads the file if it is another one than before, and has not changed since the last look: it
 // may be in the middle of being written. It reports whether the state has changed.
 func (d *Database) Look(ctx context.Context, now time.Time) (news bool) {
+	d.reading.Lock()
+	defer d.reading.Unlock()
+	info, err := os.Stat(d.spec.File)
+	if err != nil {
+		return d.missing(err)
+	}
+	before := d.seen
+	d.seen = info
+	return same(before, info) && d.load(ctx, info, now)
+}
+
+// missing notes that there is no file. One that comes back is read.
+func (d *Database) missing(err error) (news bool) {
+	d.seen, d.tried = nil, nil
+	return d.outcome(nil, err, time.Time{})
+}
+
+// load reads the file unless it has been. It reports whether the state has changed.
+func (d *Database) load(ctx context.Context, info fs.FileInfo, now time.Time) (news bool) {
+	if same(d.tried, info) {
+		return false
+	}
+	c, tried, err := read(ctx, d.spec.File, d.spec.Paths)
+	if ctx.Err() != nil {
+		return false // nobody waits for it any more
+	}
+	d.tried = tried
+	return d.outcome(c, err, now)
+}
+
+// outcome takes new contents over, or notes why there are none. It reports whether that is news.
+func (d *Database) outcome(c *contents, err error, now time.Time) (news bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	info, err := os.Stat(d.spec.File)
-	before := d.seen
-	if d.seen = info; err != nil {
-		d.seen = nil
-		news = d.failed == nil || d.failed.Error() != err.Error()
-		d.failed, d.tried = err, nil // a file that comes back is read
-		return news
+	before := d.failed
+	d.failed = err
+	switch {
+	case d.closed:
+		return false
+	case err != nil:
+		return before == nil || before.Error() != err.Error()
 	}
-	return same(before, info) && d.load(ctx, info, now)
+	d.current.Store(c)
+	d.loaded = now
+	return true
 }
 
 // Close lets go of the facts. Requests that outlive their configuration know none.
@@ -139,25 +178,6 @@ func (d *Database) Close() error {
 	d.closed = true
 	d.current.Store(nil)
 	return nil
-}
-
-// load reads the file unless it has been. It reports whether the state has changed.
-func (d *Database) load(ctx context.Context, info fs.FileInfo, now time.Time) (news bool) {
-	if d.closed || same(d.tried, info) {
-		return false
-	}
-	before := d.failed
-	c, tried, err := read(ctx, d.spec.File, d.spec.Paths)
-	if ctx.Err() != nil {
-		return false // nobody waits for it any more
-	}
-	d.tried, d.failed = tried, err
-	if err != nil {
-		return before == nil || before.Error() != err.Error()
-	}
-	d.current.Store(c)
-	d.loaded = now
-	return true
 }
 
 // same reports whether two looks saw the same file with the same contents.

@@ -272,6 +272,19 @@ func TestLargeFileIsRefused(t *testing.T) {
 	}
 }
 
+// A file that takes long to read keeps nobody waiting who asks how the database is doing.
+func TestStatusDoesNotWait(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "geo.mmdb")
+	write(t, path, countryFile(t, "DE"))
+	d := watch(t, path)
+	d.reading.Lock()
+	defer d.reading.Unlock()
+	if s := d.Status(); s.Loaded {
+		t.Errorf("got %+v", s)
+	}
+	_ = d.Close()
+}
+
 func TestEnded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "geo.mmdb")
 	write(t, path, countryFile(t, "DE"))

@@ -35,6 +35,7 @@ func (rt *Runtime) CheckRule(rule string, conditions policy.Config) {
 		return
 	}
 	cure := "change the condition, or configure a source that says so: docs/rules.md has what each says, " +
+		"a database (`mmdb`) knows countries, networks and natures, " +
 		"and a feed of yours says what its `category` and `nature` name"
 	if strings.HasPrefix(condition, "score ") {
 		cure = "write a lower score, or configure more sources: docs/score.md has what each adds; " +
