@@ -61,6 +61,10 @@ func TestCrowdSec(t *testing.T) {
 	api.Cscli("decisions", "delete", "--ip", "203.0.113.9")
 	within("a deletion acts", func() bool { return !blocked("203.0.113.9") })
 
+	if got := r.ask(t, http.MethodPost, "sources/probe?source=crowdsec", ""); !strings.Contains(got.body, `"works":true`) {
+		t.Errorf("asked by an operator: %s", got.body)
+	}
+
 	// another configuration with the same feed restarts nothing
 	api.Cscli("decisions", "add", "--ip", "203.0.113.9", "--duration", "1h")
 	within("a ban acts", func() bool { return blocked("203.0.113.9") })

@@ -42,8 +42,8 @@ const (
 	jitter       = 0.25
 
 	// An answer with more changes than these is read as a whole instead: that takes less memory.
-	maxAdded   = 100_000
-	maxDeleted = 1_000_000
+	maxAdded   = 50_000
+	maxDeleted = 200_000
 )
 
 // retry is how long to wait after failures.
