@@ -18,6 +18,7 @@ const (
 	inApp      = "{\n\tip_reputation {\n\t\t%s\n\t}\n}\n"
 	inFeed     = "{\n\tip_reputation {\n\t\tfeed https://lists.example.org/bad.txt {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inExempt   = "{\n\tip_reputation {\n\t\texempt https://lists.example.org/partners.txt {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inDatabase = "{\n\tip_reputation {\n\t\tmmdb /srv/geo/vendor.mmdb {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inProvider = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inService  = "{\n\tip_reputation {\n\t\t%s {\n\t\t\tkey {env.ABUSEIPDB_KEY}\n\t\t}\n\t}\n}\n"
 	inRedis    = "{\n\tip_reputation {\n\t\tredis redis.example.com {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
@@ -49,6 +50,8 @@ var frames = map[string]frame{
 	},
 	"List":        {caddyfile: inExempt, path: "apps/ip_reputation/exempt/0"},
 	"ListOptions": {caddyfile: inFeed, usual: "name partner", path: "apps/ip_reputation/feeds/0"},
+	"Database":    {caddyfile: inDatabase, path: "apps/ip_reputation/mmdb/0"},
+	"FactPath":    {caddyfile: inDatabase, path: "apps/ip_reputation/mmdb/0/paths/0"},
 	"Provider": {
 		caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", unless: []string{"key"},
 		path: "apps/ip_reputation/providers/0",
@@ -109,6 +112,7 @@ var examples = map[string]example{
 	"App.exempt":    {line: "exempt private_ranges 203.0.113.0/24"},
 	"App.deny":      {line: "deny 198.51.100.7 2001:db8:bad::/48"},
 	"App.feeds":     {line: "feed tor_exits"},
+	"App.mmdb":      {line: "mmdb /var/lib/GeoIP/GeoLite2-ASN.mmdb /var/lib/GeoIP/GeoLite2-Country.mmdb"},
 	"App.providers": {line: "provider abuseipdb", in: inService},
 	"App.wait":      {line: "wait 50ms"},
 	"App.memory":    {line: "memory 500000"},
@@ -130,6 +134,14 @@ var examples = map[string]example{
 	"CrowdSec.not_scenarios": {line: "not_scenarios http-crawl"},
 	"CrowdSec.origins":       {line: "origins crowdsec,cscli"},
 	"CrowdSec.tls":           {line: "tls"},
+
+	"Database.file":    {line: "mmdb /srv/geo/vendor.mmdb", in: inApp},
+	"Database.name":    {line: "name vendor"},
+	"Database.max_age": {line: "max_age 90d"},
+	"Database.paths":   {line: "path country geo.country_code"},
+	"FactPath.fact":    {line: "path asn network.number"},
+	"FactPath.field":   {line: "path country geo.country_code"},
+	"FactPath.values":  {line: "path hosting usage_type DCH CDN"},
 
 	"List.sources": {
 		line: "exempt https://lists.example.org/v4.txt https://lists.example.org/v6.txt",

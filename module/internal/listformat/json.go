@@ -78,15 +78,20 @@ func newJSONList(members []string, c *collector) *jsonList {
 }
 
 func (d *jsonList) document() error {
-	switch b, err := d.scan.next(); {
+	b, err := d.scan.next()
+	switch {
 	case err != nil:
 		return err
 	case b == '[':
-		return d.array(func() error { return d.element(true) })
-	case b != '{':
-		return refuse(ErrUnparsable, "the JSON document is neither an array nor an object")
+		d.arrays++
+		isNamed := d.isNamed() || slices.ContainsFunc(d.members, func(m member) bool { return m.pieces == nil })
+		err = d.array(func() error { return d.element(isNamed) })
+	case b == '{':
+		err = d.object(d.member)
+	default:
+		err = refuse(ErrUnparsable, "the JSON document is neither an array nor an object")
 	}
-	if err := d.object(d.member); err != nil {
+	if err != nil {
 		return err
 	}
 	return d.finish()
