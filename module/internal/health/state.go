@@ -79,7 +79,7 @@ type Key struct {
 
 // List is a list of addresses.
 type List struct {
-	Role   string `json:"role"`              // feed, deny or exempt
+	Role   string `json:"role"`              // feed, deny, exempt, or asn for a file of rules
 	SameAs string `json:"same_as,omitempty"` // the feed that counts in its place: both have the same contents
 	feed.Status
 
