@@ -108,7 +108,7 @@ func TestFailures(t *testing.T) {
 				if got := b.api.take(); got[0] != "true" || got[len(got)-1] != "false" {
 					t.Errorf("asked with startup %v after the failures", got)
 				}
-				if b.status().LastError != "" || !strings.Contains(log.String(), "CrowdSec answers again") {
+				if b.status().LastError != "" || !strings.Contains(log.String(), "crowdsec answers again") {
 					t.Errorf("status %+v, log %s", b.status(), log)
 				}
 			})
