@@ -61,6 +61,10 @@ func TestCrowdSec(t *testing.T) {
 	api.Cscli("decisions", "delete", "--ip", "203.0.113.9")
 	within("a deletion acts", func() bool { return !blocked("203.0.113.9") })
 
+	if got := r.ask(t, http.MethodPost, "sources/probe?source=crowdsec", ""); !strings.Contains(got.body, `"works":true`) {
+		t.Errorf("asked by an operator: %s", got.body)
+	}
+
 	// another configuration with the same feed restarts nothing
 	api.Cscli("decisions", "add", "--ip", "203.0.113.9", "--duration", "1h")
 	within("a ban acts", func() bool { return blocked("203.0.113.9") })
@@ -97,14 +101,37 @@ func TestCrowdSec(t *testing.T) {
 	}
 }
 
-// TestCrowdSecOverTLS proves that a certificate of the bouncer's own stands for a key.
+// TestCrowdSecOverTLS proves that a certificate of the bouncer's own stands for a key, and that decisions about countries
+// and networks act for the addresses in them.
 func TestCrowdSecOverTLS(t *testing.T) {
 	api, files := testenv.CrowdSecTLS(t)
 	api.Cscli("decisions", "add", "--ip", "203.0.113.9", "--duration", "1h")
+	api.Cscli("decisions", "add", "--scope", "AS", "--value", "64500", "--duration", "1h")
+	api.Cscli("decisions", "add", "--scope", "Country", "--value", "NL", "--duration", "1h")
+	database := filepath.Join(t.TempDir(), "geo.mmdb")
+	if err := os.WriteFile(database, testenv.MMDB{Networks: []testenv.Network{
+		{Prefix: "198.51.100.0/26", Record: map[string]any{"asn": "AS64500"}},
+		{Prefix: "198.51.100.64/26", Record: map[string]any{"asn": "AS64501", "country_code": "NL"}},
+		{Prefix: "198.51.100.128/26", Record: map[string]any{"asn": "AS64501", "country_code": "FR"}},
+	}}.Bytes(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	c := newConfig(t)
+	c.app["mmdb"] = []any{object{"file": database}}
 	c.app["feeds"] = []any{object{"crowdsec": object{
 		"url": api.URL, "tls": object{"ca": files.CA, "certificate": files.ClientCert, "key": files.ClientKey},
 	}}}
 	r := startCaddy(t, c)
 	eventually(t, "a ban acts", func() bool { return r.visit(t, "203.0.113.9").status == http.StatusForbidden })
+	for client, want := range map[string]int{
+		"198.51.100.1": http.StatusForbidden, "198.51.100.65": http.StatusForbidden, "198.51.100.129": http.StatusOK,
+	} {
+		if got := r.visit(t, client).status; got != want {
+			t.Errorf("%s is answered with status %d, want %d", client, got, want)
+		}
+	}
+	if got := r.ask(t, http.MethodGet, "check/198.51.100.65", "").body; !strings.Contains(got, `"by":"country"`) ||
+		strings.Count(got, `"source":"crowdsec"`) != 1 {
+		t.Errorf("check says %s", got)
+	}
 }

@@ -42,8 +42,8 @@ const (
 	jitter       = 0.25
 
 	// An answer with more changes than these is read as a whole instead: that takes less memory.
-	maxAdded   = 100_000
-	maxDeleted = 1_000_000
+	maxAdded   = 50_000
+	maxDeleted = 200_000
 )
 
 // retry is how long to wait after failures.
@@ -230,8 +230,7 @@ func (c *Client) pull(ctx context.Context, s *state) error {
 	switch {
 	case ctx.Err() != nil:
 		return err
-	case errors.Is(err, errFull): // the list says so; the answer itself is good
-		err = nil
+	case errors.Is(err, errFull): // the list has recorded it; the answer itself is good
 	case feed.ResultOf(err) == feed.ResultShrunk:
 		return err // the list has recorded it
 	case err != nil:
@@ -243,7 +242,7 @@ func (c *Client) pull(ctx context.Context, s *state) error {
 		s.whole = time.Now().Add(backoff.Jitter(resync, 1-resyncJitter, 1))
 	}
 	if !wasComplete && s.failures > 0 {
-		c.Logger.Info("CrowdSec answers again", "feed", c.Name)
+		c.Logger.Info("crowdsec answers again", "feed", c.Name)
 	}
 	return nil
 }
@@ -312,20 +311,20 @@ func (c *Client) all(d *decoder, received time.Time) iter.Seq2[feed.Entry, error
 func (c *Client) changes(d *decoder, received time.Time) (all feed.Changes, err error) {
 	r := newReader(c.Filter)
 	err = d.decode(func(deleted bool, x *decision) error {
-		e, err := r.entry(x, received)
+		e, why := r.entry(x, received)
 		switch {
 		case len(all.Deleted) == maxDeleted || len(all.Added) == maxAdded:
 			return errTooMuch
 		case deleted && x.wrong != nil:
-		case deleted, errors.Is(err, errNotWanted): // which it may have been before
+		case deleted, errors.Is(why, errNotWanted): // it may have been wanted before
 			all.Deleted = append(all.Deleted, x.id)
-		case err != nil:
+		case why != nil:
 			all.LeftOut++
-			all.FirstLeftOut = cmp.Or(all.FirstLeftOut, err)
+			all.FirstLeftOut = cmp.Or(all.FirstLeftOut, why)
 		default:
 			all.Added = append(all.Added, e)
 		}
-		return nil
+		return nil //nolint:nilerr // why it was left out is stored
 	})
 	return all, err
 }

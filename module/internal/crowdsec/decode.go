@@ -69,7 +69,7 @@ func (d *decoder) decode(each func(deleted bool, x *decision) error) error {
 	if err == nil {
 		err = d.in.End()
 	}
-	if err == nil && !(added && deleted) {
+	if err == nil && (!added || !deleted) {
 		err = errNoStream
 	}
 	return describe(err)

@@ -64,7 +64,7 @@ func (c *Client) Report(ctx context.Context) {
 			return
 		case err != nil && !failed:
 			failed = true
-			c.Logger.Warn("CrowdSec does not take the metrics; they are sent later", "feed", c.Name, "error", err)
+			c.Logger.Warn("crowdsec does not take the metrics; they are sent later", "feed", c.Name, "error", err)
 		case err == nil:
 			since, failed = now, false
 		}

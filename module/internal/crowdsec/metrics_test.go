@@ -123,7 +123,10 @@ func TestReport(t *testing.T) {
 		// an API that takes none is left alone
 		b.api.then(text(404, ""))
 		time.Sleep(3 * time.Hour)
-		if n := len(b.api.posted); n != 1 || strings.Count(log.String(), "takes no metrics") != 1 {
+		b.api.mu.Lock()
+		n := len(b.api.posted)
+		b.api.mu.Unlock()
+		if n != 1 || strings.Count(log.String(), "takes no metrics") != 1 {
 			t.Errorf("%d reports, log %s", n, log)
 		}
 	})

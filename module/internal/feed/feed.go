@@ -21,7 +21,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
@@ -165,46 +164,6 @@ type Options struct {
 	Observe func(name string, result Result)
 }
 
-// Snapshot is the content of all lists at one moment. It is immutable; a newer one replaces it.
-type Snapshot struct {
-	// Index answers for all lists. Its members are, in this order: the lists, each of which is also
-	// its first part, and the further parts of lists that have some. See ListOf.
-	Index *iplist.Index
-
-	// Lists are in the order of the specs.
-	Lists []ListState
-
-	named nameIndex
-	parts []part // the further parts of the lists
-}
-
-// Named returns the lists that name the autonomous system or the country of an address, ascending, as
-// members of Index. An ASN of 0 and an empty country are not known. It does not allocate. The caller
-// must not change the result.
-func (s *Snapshot) Named(asn uint32, country string) []uint16 { return s.named.lookup(asn, country) }
-
-// ListState is the part of one list in a Snapshot.
-type ListState struct {
-	// Name is the list's name.
-	Name string
-
-	// Loaded is false until there is a good list. Unlike with an
-	// empty list, nothing is known until then.
-	Loaded bool
-
-	// Entries is the number of entries in force: of CIDRs, after merging and without reserved ranges, and
-	// of autonomous systems and countries.
-	Entries int
-
-	// Content identifies the entries: lists with the same one have the same entries. It is empty for
-	// a list without entries, and for pushed lists, which change too often.
-	Content string
-
-	// Fetched is when this content was first read. Unlike Status.LastSuccess, it stays the same
-	// when a refresh finds no change.
-	Fetched time.Time
-}
-
 // Errors that Refresh returns, wrapped.
 var (
 	// ErrNoSuchFeed means that no list has the name.
@@ -275,20 +234,11 @@ func Open(specs []Spec, o Options) (*Set, error) {
 		s.lists = append(s.lists, newList(s, len(s.lists), spec))
 	}
 	dir := prepareDir(o.Dir, o.Logger)
-	empty := &Snapshot{Lists: make([]ListState, len(s.lists))}
-	for i, l := range s.lists {
-		l.further = len(s.lists) + len(empty.parts)
-		for further := range l.spec.Parts - 1 {
-			empty.parts = append(empty.parts, part{i, further + 1})
-		}
+	empty, err := emptySnapshot(s.lists)
+	if err != nil {
+		return nil, err
 	}
-	members := len(s.lists) + len(empty.parts)
-	if members > iplist.MaxLists {
-		return nil, fmt.Errorf("%d lists and parts of lists: at most %d are possible", members, iplist.MaxLists)
-	}
-	empty.Index, empty.named = iplist.Build(make([]iplist.Ranges, members)), indexNames(make([]names, members))
-	for i, l := range s.lists {
-		empty.Lists[i].Name = l.spec.Name
+	for _, l := range s.lists {
 		l.open(dir)
 	}
 	s.current.Store(empty)

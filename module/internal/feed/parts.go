@@ -53,18 +53,6 @@ func trimmed[E packed](list []E, last, first int) []E {
 	return kept
 }
 
-// part is a further part of a list.
-type part struct{ list, part int }
-
-// ListOf returns the position in Lists of a member of Index, and which part of that list it is.
-func (s *Snapshot) ListOf(member int) (list, number int) {
-	if member < len(s.Lists) {
-		return member, 0
-	}
-	p := s.parts[member-len(s.Lists)]
-	return p.list, p.part
-}
-
 // member returns the member of the Index that a part of the list is.
 func (l *list) member(part int) int {
 	if part == 0 {

@@ -242,9 +242,13 @@ func New(c Config) (*Engine, error) {
 	if len(sources) > 0 {
 		e.seen = newSeen()
 	}
-	e.scratch.New = func() any {
-		return &scratch{evidence: make([]score.Evidence, 0, len(c.Meanings)+len(sources)+1)} // and a claim
+	most := len(sources) + 1 // pieces of evidence, with a claim
+	for i := range c.Meanings {
+		if !c.Meanings[i].Part {
+			most++
+		}
 	}
+	e.scratch.New = func() any { return &scratch{evidence: make([]score.Evidence, 0, most)} }
 	for _, p := range sources {
 		e.ids = append(e.ids, p.id)
 		e.names = append(e.names, p.Source.Name)

@@ -148,7 +148,7 @@ func (s *CrowdSecServer) start() (err error) {
 		case s.process.ended():
 			return errEnded
 		}
-		if conn, err := net.DialTimeout("tcp", s.addr, time.Second); err == nil {
+		if conn, err := new(net.Dialer).DialContext(context.Background(), "tcp", s.addr); err == nil {
 			return conn.Close()
 		}
 	}
