@@ -53,10 +53,11 @@ type ListOptions struct {
 	Key *secret.Secret `json:"key,omitempty"`
 
 	// How the list is written: `text` (one address or range a line), `ranges` (`A - B`, `A B`, an address and a
-	// netmask, `name:A-B`), `dshield`, `csv`, `json`, `ndjson`, `ipset`, `iptables`, `nginx`, `apache` or `hosts`;
+	// netmask, `name:A-B`), `dshield`, `csv`, `json`, `ndjson`, `ipset`, `iptables`, `nginx`, `apache`, `hosts` or `onionoo`;
 	// docs/sources.md has an example of each. Lines that are written otherwise are wrong. `asn` is a list of autonomous
-	// systems, such as `AS64500` or `64500`, one a line: who belongs to one of them is on the list. That takes a source
-	// that knows the network of an address. Default: the preset's, else what most of the first lines are.
+	// systems, such as `AS64500` or `64500`, as text, CSV or JSON: whose address belongs to one of them is on the list.
+	// That takes a source that knows the network of an address. Default: the preset's, else what most of the first lines
+	// are.
 	Format string `json:"format,omitempty"`
 
 	// Where the addresses are: the name or number of a column (`csv`), names of sets (`ipset`), or members (`json`,

@@ -220,7 +220,8 @@ func noteOn(rt *runtime.Runtime, prefix netip.Prefix) string {
 			by = append(by, "the exemption of "+entry.Prefix.String())
 		}
 	}
-	for _, i := range rt.Engine.Explain(prefix.Addr()).Lists {
+	x := rt.Engine.Explain(prefix.Addr())
+	for _, i := range slices.Concat(x.Lists, x.ByASN, x.ByCountry) {
 		if rt.ListMeanings[i].Kind == lookup.Exempt {
 			by = append(by, "the list "+rt.ListNames[i])
 		}

@@ -63,8 +63,15 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 		c.Overrides = []ban.Entry{}
 	}
 	lists := rt.Lists.Status()
-	for _, i := range rt.Lists.ListsOf(x.Lists) {
-		c.Lists = append(c.Lists, adminapi.ListEntry{Name: rt.ListNames[i], Kind: rt.ListMeanings[i].Kind.String(), Source: lists[i].Source})
+	for _, match := range []struct {
+		by      string
+		members []uint16
+	}{{"", x.Lists}, {"asn", x.ByASN}, {"country", x.ByCountry}} {
+		for _, i := range rt.Lists.ListsOf(match.members) {
+			c.Lists = append(c.Lists, adminapi.ListEntry{
+				Name: rt.ListNames[i], Kind: rt.ListMeanings[i].Kind.String(), Source: lists[i].Source, By: match.by,
+			})
+		}
 	}
 	for i, known := range x.Answers {
 		status := rt.Providers[i].Guard.Status()

@@ -38,6 +38,7 @@ func serveStatus(rt *runtime.Runtime, _ *http.Request, _ string) (any, error) {
 		Providers:  []adminapi.ProviderStatus{},
 		Lists:      append([]health.List{}, state.Lists...),
 		Databases:  append([]mmdb.Status{}, state.Databases...),
+		Bots:       state.Bots,
 		Redis:      state.Redis,
 		History:    state.History,
 		Sentry:     state.Sentry,

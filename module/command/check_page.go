@@ -66,7 +66,11 @@ func (p *page) evidence(c adminapi.Check) {
 		}
 	}
 	for i, l := range c.Lists {
-		p.row(label("lists", i), fmt.Sprintf("%s (%s, from %s)", l.Name, l.Kind, l.Source))
+		text := fmt.Sprintf("%s (%s, from %s)", l.Name, l.Kind, l.Source)
+		if l.By != "" {
+			text += ", by " + map[string]string{"asn": "its autonomous system", "country": "its country"}[l.By]
+		}
+		p.row(label("lists", i), text)
 	}
 	if len(c.Lists) == 0 {
 		p.row("lists", "none")

@@ -45,6 +45,9 @@ func (p *page) status(s adminapi.Status) {
 	for i, d := range s.Databases {
 		p.row(label("databases", i), p.databaseLine(d))
 	}
+	if s.Bots != nil {
+		p.row("bots", fmt.Sprintf("%d verified, %d of them exempt", s.Bots.Verified, s.Bots.Exempt))
+	}
 	for i, text := range s.Warnings {
 		p.row(label("WARNINGS", i), text)
 	}
@@ -116,7 +119,7 @@ func (p *page) listLine(l health.List) string {
 	if l.Kind != feed.KindValues && !l.LastSuccess.IsZero() {
 		text += ", confirmed " + span(p.now.Sub(l.LastSuccess)) + " ago"
 	}
-	if !l.Published.IsZero() {
+	if l.Kind == feed.KindURL && !l.Published.IsZero() {
 		text += ", published " + span(p.now.Sub(l.Published)) + " ago"
 	}
 	if !l.NextRefresh.IsZero() {

@@ -193,6 +193,9 @@ func (d explained) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	if v.Facts.ASN != 0 {
 		enc.AddUint32("asn", v.Facts.ASN)
 	}
+	if v.Facts.ASName != "" {
+		enc.AddString("asn_name", v.Facts.ASName)
+	}
 	if len(v.Reasons) > 0 {
 		if err := enc.AddArray("sources", sources(v.Reasons)); err != nil {
 			return err

@@ -87,7 +87,7 @@ func decided(action reputation.Action, rule *siteRule) *visit {
 		client: netip.MustParseAddr("203.0.113.7"), decision: decision{action: action, rule: rule}, requestID: "an-id",
 		verdict: reputation.Verdict{
 			Score: 91, Scored: true, Coverage: 0.5, Origin: reputation.OriginMemory, Status: reputation.Partial,
-			Facts: reputation.Facts{Country: "NL", ASN: 64500},
+			Facts: reputation.Facts{Country: "NL", ASN: 64500, ASName: "Example Net"},
 			Reasons: []reputation.Reason{
 				{Source: "abuseipdb", Points: 28.8000001, Age: time.Hour}, {Source: "ipsum", Points: 2.44},
 			},
@@ -143,7 +143,7 @@ func TestDecisionEntry(t *testing.T) {
 		"ip_reputation": map[string]any{
 			"score": uint8(91), "status": "partial", "action": "block", "mode": "observe", "rule": 2,
 			"reasons": "abuseipdb;points=28.8;age=3600, ipsum;points=2.4",
-			"origin":  "memory", "coverage": 0.5, "country": "NL", "asn": uint32(64500),
+			"origin":  "memory", "coverage": 0.5, "country": "NL", "asn": uint32(64500), "asn_name": "Example Net",
 			"sources": []any{
 				map[string]any{"source": "abuseipdb", "points": 28.8, "age": int64(3600)},
 				map[string]any{"source": "ipsum", "points": 2.4},

@@ -56,7 +56,7 @@ func (v *visit) keep(r *http.Request) {
 		Rule: d.number(), By: d.by, Verdict: *v.judged(),
 	}
 	if d.unwanted == reputation.SourceDeny {
-		refusal.Lists = v.runtime.DenyLists(v.client)
+		refusal.Lists = v.runtime.DenyLists(v.client, v.judged().Facts)
 	}
 	runtime.Refusals.Add(refusal)
 }

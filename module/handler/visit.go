@@ -221,6 +221,8 @@ func (v *visit) placeholder(key string) (any, bool) {
 			return "", true
 		}
 		return int(v.verdict.Facts.ASN), true
+	case "asn_name":
+		return v.verdict.Facts.ASName, true
 	case "nature":
 		return v.verdict.Facts.Nature.String(), true
 	case "bot":
@@ -257,7 +259,7 @@ func (v *visit) logAccess(r *http.Request) {
 func (v *visit) addUnwanted(enc zapcore.ObjectEncoder) {
 	switch v.decision.unwanted {
 	case reputation.SourceDeny:
-		if lists := v.runtime.DenyLists(v.client); lists != "" {
+		if lists := v.runtime.DenyLists(v.client, v.judged().Facts); lists != "" {
 			enc.AddString("list", lists)
 		}
 	case reputation.SourceBan:

@@ -34,7 +34,7 @@ type Check struct {
 	Categories []string         `json:"categories"`
 	Facts      Facts            `json:"facts"`
 	Reserved   bool             `json:"reserved,omitempty"` // private or otherwise not of the Internet
-	Lists      []ListEntry      `json:"lists"`              // those that hold the address
+	Lists      []ListEntry      `json:"lists"`              // those that hold the address: see ListEntry.By
 	Overrides  []ban.Entry      `json:"overrides"`          // bans and exemptions that hold the address
 	Providers  []ProviderAnswer `json:"providers"`          // the stored answer of each
 	Next       []string         `json:"next"`               // what happens next, or can be done
@@ -70,6 +70,9 @@ type ListEntry struct {
 	Name   string `json:"name"`
 	Kind   string `json:"kind"`   // feed, deny or exempt
 	Source string `json:"source"` // the host or file it comes from, or "values"
+
+	// By is "asn" or "country" if the list names that of the address, and empty if it names the address.
+	By string `json:"by,omitempty"`
 }
 
 // ProviderAnswer is the stored answer of a provider.

@@ -17,6 +17,7 @@ type Status struct {
 	Providers  []ProviderStatus `json:"providers"`
 	Lists      []health.List    `json:"lists"`
 	Databases  []mmdb.Status    `json:"databases"`
+	Bots       *health.Bots     `json:"bots,omitempty"`
 	Memory     health.Memory    `json:"memory"`
 	Redis      *redis.Status    `json:"redis,omitempty"`
 	History    *health.History  `json:"history,omitempty"`

@@ -1,7 +1,6 @@
 package feed
 
 import (
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -140,20 +139,19 @@ func (v validators) sendable() bool {
 
 func readBody(ctx context.Context, resp *http.Response, spec *Spec, to *content) error {
 	body := limit(resp.Body, spec.MaxBytes)
+	layers := 1 // of compression: a .gz file may be served compressed
 	switch encoding := strings.ToLower(resp.Header.Get("Content-Encoding")); encoding {
 	case "", "identity":
 	case "gzip", "x-gzip":
-		plain, err := gzip.NewReader(body)
-		if err != nil {
-			return refuse(ResultNotText, "the body is not the gzip it claims to be: %w", err)
-		}
-		body = limit(plain, spec.MaxBytes)
+		layers = 2
 	default:
 		return refuse(ResultNotText, "the body is encoded as %.40q, which was not asked for", encoding)
 	}
-	body, err := spec.decompress(body)
-	if err != nil {
-		return err
+	for range layers {
+		var err error
+		if body, err = spec.decompress(body); err != nil {
+			return err
+		}
 	}
 	return spec.read(untilDone{ctx, body}, false, to)
 }

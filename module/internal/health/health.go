@@ -70,6 +70,7 @@ const (
 	ListNotStored     Reason = "list_not_stored"
 	ListWrongLines    Reason = "list_wrong_lines"
 	ListRepeated      Reason = "list_repeated"
+	BotsResolver      Reason = "bots_resolver"
 	DatabaseMissing   Reason = "database_missing"
 	DatabaseFailing   Reason = "database_failing"
 	DatabaseOld       Reason = "database_old"
@@ -141,6 +142,9 @@ func Judge(s State, now time.Time) Report {
 	}
 	for _, d := range s.Databases {
 		r.facts(d, now)
+	}
+	if s.Bots != nil {
+		r.bots(*s.Bots)
 	}
 	if s.Redis != nil {
 		r.redis(*s.Redis, s.LocalShare, len(s.Providers) > 0)

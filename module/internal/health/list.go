@@ -53,11 +53,16 @@ func listWarning(l List, failed bool, now time.Time) *Warning {
 		const text = "list %s is in force but cannot be kept on disk, so a restart has no copy of it: "
 		return warning(ListNotStored, l.Name, text+"see the log for why", l.Name).detail(text+"%s", l.Name, l.LastError)
 
+	case l.Old(now) && l.Role == "bots":
+		return warning(ListOld, l.Name, "list %s was last changed by its publisher at %s: a client that claims this bot and "+
+			"is not on the list is not told to be fake any more; if the list has moved, name its URL by "+
+			"`verified_bots { ranges ... }`", l.Name, FormatTime(l.Published))
+
 	case l.Old(now):
 		return warning(ListOld, l.Name, "list %s was last changed by its publisher at %s: see whether the publisher still "+
 			"keeps it up, and take it out if not, or raise `max_age`", l.Name, FormatTime(l.Published))
 
-	case l.FirstIgnored != "" && l.Role != "feed":
+	case l.FirstIgnored != "" && l.Role != "feed" && l.Role != "bots":
 		const text = "list %s: %d wrong lines are not in force"
 		return warning(ListWrongLines, l.Name, text+": see the log for the first", l.Name, l.Ignored).
 			detail(text+", the first is %s", l.Name, l.Ignored, l.FirstIgnored)

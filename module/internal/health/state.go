@@ -25,6 +25,7 @@ type State struct {
 	Providers  []quota.Status
 	Keys       []Key
 	Lists      []List
+	Bots       *Bots // nil: none are verified
 	Databases  []mmdb.Status
 	Redis      *redis.Status  // nil: the instance is on its own
 	LocalShare float64        // the share of each quota that is used while Redis is away
@@ -79,7 +80,7 @@ type Key struct {
 
 // List is a list of addresses.
 type List struct {
-	Role   string `json:"role"`              // feed, deny or exempt
+	Role   string `json:"role"`              // feed, deny, exempt, bots, or asn for a file of rules
 	SameAs string `json:"same_as,omitempty"` // the feed that counts in its place: both have the same contents
 	feed.Status
 
@@ -91,6 +92,15 @@ type List struct {
 type Overlap struct {
 	List     string `json:"list"`
 	Prefixes int    `json:"prefixes"` // in common
+}
+
+// Bots are the bots that clients can be verified to be.
+type Bots struct {
+	Verified int `json:"verified"` // how many there are
+	Exempt   int `json:"exempt"`   // of them
+
+	// Hijacked means that the resolver answers for names that do not exist.
+	Hijacked bool `json:"hijacked,omitempty"`
 }
 
 // History is the recording of decisions and verdicts.

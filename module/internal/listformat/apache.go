@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
@@ -15,16 +16,14 @@ const Apache Encoding = "apache"
 
 var apache = notation{encoding: Apache, check: checkText, read: readApache, looks: looksLikeApache}
 
-// sections are the beginnings of those that such lines stand in.
-var sections = []string{"<require", "<limit", "<files", "<ifmodule", "<directory", "<location"}
+// sections are the beginnings of the names of those that such lines stand in.
+var sections = []string{"require", "limit", "files", "ifmodule", "directory", "location"}
 
+// isSection reports whether a line is the beginning or the end of a section.
 func isSection(line []byte) bool {
-	for _, s := range sections {
-		if hasPrefixFold(line, s) && len(line) > len(s) {
-			return true
-		}
-	}
-	return false
+	name, ok := bytes.CutPrefix(line, []byte("<"))
+	name = bytes.TrimPrefix(name, []byte("/"))
+	return ok && slices.ContainsFunc(sections, func(s string) bool { return hasPrefixFold(name, s) })
 }
 
 func hasPrefixFold(b []byte, prefix string) bool {
@@ -69,7 +68,7 @@ func (l *apacheList) line(number int, line []byte) error {
 	second, addresses := cutField(rest)
 	to := allows
 	switch {
-	case line[0] == '<':
+	case isSection(line):
 		l.section(line)
 		return nil
 	case isWord(directive, "order"), isWord(directive, "satisfy"), isWord(directive, "require") && isWord(second, "all"):

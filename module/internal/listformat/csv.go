@@ -49,8 +49,6 @@ func (c *collector) hasCSVHeader(lines [][]byte) bool {
 	return names == fields
 }
 
-func isLetter(b byte) bool { return 'a' <= b|0x20 && b|0x20 <= 'z' }
-
 // entryColumns returns which of the first 64 columns of a record hold an entry.
 func (c *collector) entryColumns(line []byte) (columns uint64) {
 	i := 0
@@ -83,7 +81,8 @@ type csvColumn struct {
 func readCSV(r *bufio.Reader, f *Format, c *collector) error {
 	var column csvColumn
 	begun := false
-	sample, _ := r.Peek(sampled) // an error comes again from the next read
+	start, _ := r.Peek(sampled) // an error comes again from the next read
+	sample := c.sampleCSV(sampleLines(start))
 	return EachLine(r, func(number int, line []byte) error {
 		switch {
 		case line == nil && !begun:
@@ -112,15 +111,37 @@ func readCSV(r *bufio.Reader, f *Format, c *collector) error {
 	})
 }
 
-// csvColumn finds the column of the entries by the first line and, if nobody names it, by more.
-func (c *collector) csvColumn(f *Format, first, sample []byte) (column csvColumn, err error) {
-	column.header = c.hasCSVHeader(sampleLines(sample))
-	column.columns = math.MaxInt
+// csvSample is what the first lines of a table show.
+type csvSample struct {
+	header bool
+	any    bool   // some have an entry
+	common uint64 // the columns that hold one in all lines with any
+}
+
+func (c *collector) sampleCSV(lines [][]byte) csvSample {
+	sample := csvSample{header: c.hasCSVHeader(lines), common: math.MaxUint64}
+	for _, line := range lines {
+		if columns := c.entryColumns(line); columns != 0 {
+			sample.common, sample.any = sample.common&columns, true
+		}
+	}
+	return sample
+}
+
+// csvColumn finds the column of the entries.
+func (c *collector) csvColumn(f *Format, first []byte, sample csvSample) (column csvColumn, err error) {
+	column.header, column.columns = sample.header, math.MaxInt
 	if column.header {
 		_, column.columns = findColumn(first, "")
 	}
 	if len(f.Members) == 0 {
-		return column, c.searchColumn(&column, first, sample)
+		if column.at, _ = findColumn(first, "asn"); column.at >= 0 && column.header && c.list.AddASN != nil {
+			column.name = "asn"
+			return column, nil
+		}
+		column.at, err = sample.column()
+		column.name = strconv.Itoa(column.at + 1)
+		return column, err
 	}
 	column.name = f.Members[0]
 	if number, err := strconv.Atoi(column.name); err == nil && number > 0 {
@@ -135,35 +156,23 @@ func (c *collector) csvColumn(f *Format, first, sample []byte) (column csvColumn
 	return column, nil
 }
 
-// searchColumn finds the one column that holds an entry in all good records of the sample.
-func (c *collector) searchColumn(column *csvColumn, first, sample []byte) error {
-	if at, _ := findColumn(first, "asn"); column.header && c.list.AddASN != nil && at >= 0 {
-		column.at, column.name = at, "asn"
-		return nil
-	}
-	common, any := uint64(math.MaxUint64), false
-	for _, line := range sampleLines(sample) {
-		if columns := c.entryColumns(line); columns != 0 {
-			common, any = common&columns, true
-		}
-	}
+// column returns the only column that holds an entry in all good lines. Without any, it is the first.
+func (s csvSample) column() (int, error) {
+	const cure = "name one with `field`, by its name in the header line or by its number"
 	switch {
-	case !any:
-		return nil // no good record
-	case bits.OnesCount64(common) == 1:
-		column.at = bits.TrailingZeros64(common)
-		column.name = strconv.Itoa(column.at + 1)
-		return nil
-	case common == 0:
-		return refuse(ErrUnparsable, "no CSV column holds addresses in all lines: name one with `field`, by its name "+
-			"in the header line or by its number")
+	case !s.any:
+		return 0, nil
+	case s.common == 0:
+		return 0, refuse(ErrUnparsable, "no CSV column holds addresses in all lines: "+cure)
+	case bits.OnesCount64(s.common) == 1:
+		return bits.TrailingZeros64(s.common), nil
 	}
 	var numbers []string
-	for ; common != 0; common &= common - 1 {
-		numbers = append(numbers, strconv.Itoa(bits.TrailingZeros64(common)+1))
+	for ; s.common != 0; s.common &= s.common - 1 {
+		numbers = append(numbers, strconv.Itoa(bits.TrailingZeros64(s.common)+1))
 	}
-	return refuse(ErrUnparsable, "several CSV columns hold addresses, and it is unknown which are meant: name one with "+
-		"`field`, by its name in the header line or by its number: %s", strings.Join(numbers, ", "))
+	return 0, refuse(ErrUnparsable, "several CSV columns hold addresses, and it is unknown which are meant: "+cure+
+		": %s", strings.Join(numbers, ", "))
 }
 
 // findColumn returns the position of the column in a header line, or -1, and the number of columns.

@@ -12,6 +12,9 @@ func (c *collector) detect(start []byte, f *Format) Encoding {
 	if len(lines) == 0 {
 		return Text
 	}
+	if isOnionoo(start) {
+		return Onionoo
+	}
 	if looksLikeJSON(lines[0]) {
 		if isNDJSON(lines) {
 			return NDJSON
@@ -43,10 +46,14 @@ func (c *collector) detect(start []byte, f *Format) Encoding {
 	return found
 }
 
-// sampleLines returns the first lines of a list that are neither blank nor comments. The last one may
-// be cut off.
+// sampleLines returns the first lines of a list that are neither blank nor comments, without the one
+// that the end of the sample cuts off.
 func sampleLines(start []byte) (lines [][]byte) {
 	const enough = 200
+	const long = sampled / 2 // a shorter one is the whole list
+	if end := bytes.LastIndexByte(start, '\n'); end >= 0 && len(start) > long {
+		start = start[:end]
+	}
 	for len(start) > 0 && len(lines) < enough {
 		var line []byte
 		line, start, _ = bytes.Cut(start, []byte("\n"))

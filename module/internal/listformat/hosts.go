@@ -36,6 +36,8 @@ func isHostName(field []byte) bool {
 	return len(field) > 0 && field[0] != '#' && !isAddress(field) && slices.ContainsFunc(field, isLetter)
 }
 
+func isLetter(b byte) bool { return 'a' <= b|0x20 && b|0x20 <= 'z' }
+
 // isLocalName reports whether a name is one of this machine, which every hosts file has.
 func isLocalName(name []byte) bool {
 	lower := strings.ToLower(string(name[:min(len(name), sniffed)]))

@@ -50,6 +50,9 @@ func (l *ipsetList) line(number int, line []byte) error {
 		set, rest = cutField(rest)
 	}
 	entry, options := cutField(rest)
+	if len(entry) == 0 {
+		return l.c.reject(number, line, "breaks off")
+	}
 	if !l.takes(string(set)) {
 		l.c.skip()
 		return nil

@@ -12,8 +12,16 @@ const IPTables Encoding = "iptables"
 var iptables = notation{encoding: IPTables, check: checkText, read: readIPTables, looks: looksLikeIPTables}
 
 func looksLikeIPTables(_ *collector, line []byte) bool {
-	return line[0] == '*' || line[0] == ':' && bytes.HasSuffix(line, []byte("]")) || string(line) == "COMMIT" ||
-		bytes.HasPrefix(withoutCounters(line), []byte("-A ")) && bytes.Contains(line, []byte(" -j "))
+	return isIPTablesFrame(line) || bytes.HasPrefix(withoutCounters(line), []byte("-A ")) && bytes.Contains(line, []byte(" -j "))
+}
+
+// isIPTablesFrame recognises lines that are no rules: a table, a chain, or the end.
+func isIPTablesFrame(line []byte) bool {
+	switch string(line) {
+	case "*filter", "*nat", "*mangle", "*raw", "*security", "COMMIT":
+		return true
+	}
+	return line[0] == ':' && bytes.HasSuffix(line, []byte("]")) && bytes.Contains(line, []byte(" ["))
 }
 
 func readIPTables(r *bufio.Reader, _ *Format, c *collector) error {
@@ -22,7 +30,7 @@ func readIPTables(r *bufio.Reader, _ *Format, c *collector) error {
 		rule := withoutCounters(line)
 		command, rest := cutField(rule)
 		switch {
-		case line[0] == '*', line[0] == ':', string(line) == "COMMIT", string(command) == "-N", string(command) == "-P":
+		case isIPTablesFrame(line), string(command) == "-N", string(command) == "-P":
 			return nil
 		case string(command) != "-A" && string(command) != "-I":
 			return c.reject(number, line, "is no line of `iptables-save`")
@@ -65,7 +73,9 @@ func readRule(rest []byte) (source, target []byte, why string) {
 		case "":
 			return source, target, why
 		case "-s", "--source", "--src":
-			source, rest = cutField(rest)
+			if source, rest = cutField(rest); source == nil {
+				source = []byte{} // it breaks off
+			}
 		case "-j", "--jump":
 			target, rest = cutField(rest)
 		case "--reject-with":

@@ -27,9 +27,14 @@ func readJSON(r *bufio.Reader, f *Format, c *collector) error {
 		d.scan.in, d.meta.list = r, c
 		scan, err = &d.scan, d.document()
 	}
+	return scan.ended(err)
+}
+
+// ended returns the error of what was read of a document, or else whether more follows it.
+func (s *jsonScanner) ended(err error) error {
 	if err == nil {
 		var ended bool
-		if ended, err = scan.end(); err == nil && !ended {
+		if ended, err = s.end(); err == nil && !ended {
 			return refuse(ErrUnparsable, "more follows the JSON document: use the ndjson format for one object a line")
 		}
 	}
@@ -78,15 +83,20 @@ func newJSONList(members []string, c *collector) *jsonList {
 }
 
 func (d *jsonList) document() error {
-	switch b, err := d.scan.next(); {
+	b, err := d.scan.next()
+	switch {
 	case err != nil:
 		return err
 	case b == '[':
-		return d.array(func() error { return d.element(true) })
-	case b != '{':
-		return refuse(ErrUnparsable, "the JSON document is neither an array nor an object")
+		d.arrays++
+		isNamed := d.isNamed() || slices.ContainsFunc(d.members, func(m member) bool { return m.pieces == nil })
+		err = d.array(func() error { return d.element(isNamed) })
+	case b == '{':
+		err = d.object(d.member)
+	default:
+		err = refuse(ErrUnparsable, "the JSON document is neither an array nor an object")
 	}
-	if err := d.object(d.member); err != nil {
+	if err != nil {
 		return err
 	}
 	return d.finish()
@@ -192,6 +202,9 @@ func (d *jsonList) value() error {
 		}
 		return d.c.reject(d.number, d.line, d.lacks)
 	case b == '[':
+		if d.isLeading() { // it may be empty
+			d.arrays++
+		}
 		return d.array(d.nested)
 	}
 	text, _, err := d.scan.scalar()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 )
 
 const (
@@ -230,17 +229,14 @@ func withoutFamily(path string) string {
 // wordLength returns the length of the first word of a name such as ipv4Prefix: words end at digits,
 // capitals and other signs, which are words of their own.
 func wordLength(name string) int {
-	for i, r := range name {
-		isLetter := unicode.IsLetter(r)
-		if i == 0 && isLetter {
-			continue
-		}
-		if i == 0 {
-			return len(string(r))
-		}
-		if !isLetter || unicode.IsUpper(r) && unicode.IsLower(rune(name[i-1])) {
+	for i := 1; i < len(name) && isLetter(name[0]); i++ {
+		isCapital := 'A' <= name[i] && name[i] <= 'Z' && 'a' <= name[i-1] && name[i-1] <= 'z'
+		if !isLetter(name[i]) || isCapital {
 			return i
 		}
 	}
-	return len(name)
+	if isLetter(name[0]) {
+		return len(name)
+	}
+	return 1
 }

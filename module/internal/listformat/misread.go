@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 )
@@ -38,7 +39,7 @@ func (c *collector) misread(first, rest []byte) string {
 			return isSpaced
 		case !mayBeAddress(field):
 		case !isAddress(bytes.Trim(field, `-()[]"'`)):
-			if dash && field[0]-'0' <= 9 { // the end of a range, which is wrong
+			if (dash || field[0] == '-') && isQuad(bytes.TrimLeft(field, "-")) {
 				return isFromTo
 			}
 		case dash || field[0] == '-':
@@ -57,6 +58,12 @@ func (c *collector) misread(first, rest []byte) string {
 // mayBeAddress is a quick look, since the fields of a list of others are mostly words and numbers.
 func mayBeAddress(field []byte) bool {
 	return bytes.IndexByte(field, '.') >= 0 || bytes.IndexByte(field, ':') >= 0
+}
+
+// isQuad reports whether a field was meant as an IPv4 address, such as 203.0.113.300.
+func isQuad(field []byte) bool {
+	return bytes.Count(field, []byte(".")) == 3 &&
+		!slices.ContainsFunc(field, func(b byte) bool { return b != '.' && b-'0' > 9 })
 }
 
 func isAddress(field []byte) bool {

@@ -47,7 +47,7 @@ func (c *collector) addRange(number int, line []byte, r address.Range, rest []by
 	line = bytes.TrimSpace(line)
 	switch {
 	case c.options.Own && !startsWith(line, r.From):
-		return c.reject(number, line, "is neither an address nor a range")
+		return c.reject(number, line, "is neither an address nor a range: write the first address of the network")
 	case !r.IsValid():
 		return c.reject(number, line, isBackwards)
 	case r.TooWide():

@@ -88,6 +88,7 @@ var sampleFiles = []sampleFile{
 	{file: "asns.csv", options: "asn", found: CSV, want: "64500 64501 64502 64503 64504", wrong: 1},
 
 	{file: "ipset.txt", found: IPSet, want: "203.0.113.7/32 198.51.100.0/28 203.0.113.16/30 2001:db8:bad::/48", wrong: 5},
+	{file: "ipset_broken.txt", encoding: IPSet, refused: `"\xeb", "\xeb6", "\xebx"`},
 	{file: "ipset_several.txt", found: IPSet, refused: "name one with `field`: \"good\", \"bad\""},
 	{file: "ipset_several.txt", members: []string{"bad"}, found: IPSet, want: "203.0.113.7/32", skipped: 1},
 	{file: "nginx_deny.conf", found: Nginx, want: "203.0.113.7/32 198.51.100.0/24 2001:db8::/48", wrong: 5, first: "line 5: ", skipped: 1},

@@ -24,6 +24,10 @@ type Explanation struct {
 	// Lists are the indexes of the lists that contain the address.
 	Lists []uint16
 
+	// ByASN and ByCountry are the indexes of the lists that name its network, and its country.
+	ByASN     []uint16
+	ByCountry []uint16
+
 	// Answers are the stored answers of the providers, in the order of the configuration.
 	Answers []ProviderAnswer
 }
@@ -69,6 +73,8 @@ func (e *Engine) ExplainClaim(addr netip.Addr, claim Claim) Explanation {
 	if x.Verdict, decided = e.decided(&l); !decided {
 		x.Verdict = e.judge(&l, &s, record.Seconds(time.Now()), origin, false)
 	}
+	x.ByASN = listing.Named(x.Verdict.Facts.ASN, "")
+	x.ByCountry = listing.Named(0, x.Verdict.Facts.Country)
 	return x
 }
 

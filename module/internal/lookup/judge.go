@@ -16,11 +16,14 @@ type tally struct {
 }
 
 // judge makes a verdict of what is known locally and of the stored answers of the providers. asking
-// means that a call is still running.
+// means that a call is still running. Answers may be the first to say of what network the address is.
 func (e *Engine) judge(
 	l *local, s *scratch, now uint32, origin reputation.Origin, asking bool,
 ) reputation.Verdict {
 	rec := &s.record
+	if v, decided := e.decidedByFacts(l, rec); decided {
+		return v
+	}
 	v := reputation.Verdict{Origin: origin}
 	v.Facts = l.complete(facts(rec))
 	match := l.match.of(v.Facts.Nature)

@@ -12,12 +12,14 @@ type local struct {
 	addr  netip.Addr
 	match *listMatch
 	facts reputation.Facts // of the databases only
+	named []uint16         // the lists in match that name the network or the country
 	claim Claim
 }
 
 func (e *Engine) local(addr netip.Addr, claim Claim) local {
 	l := local{addr: addr, match: e.match(addr), facts: e.Databases.Facts(addr), claim: claim}
 	l.match = l.match.of(l.facts.Nature)
+	e.matchNamed(&l, nil)
 	return l
 }
 

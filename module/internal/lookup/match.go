@@ -14,6 +14,7 @@ import (
 type listing struct {
 	Listing
 	sets    []atomic.Pointer[listMatch]
+	named   [maxNamedMatches]atomic.Pointer[namedMatch]
 	repeats []int   // see Repeats
 	trust   float64 // of the lists that have contents
 	total   float64 // of all lists
@@ -47,18 +48,24 @@ const settledPercent = 90
 
 // match returns the result for the set of lists that contain addr.
 func (e *Engine) match(addr netip.Addr) *listMatch {
+	l := e.listing()
+	set := l.Lookup(addr)
+	m := l.sets[set].Load()
+	if m == nil {
+		m = e.compileSet(l, l.Members(set))
+		l.sets[set].Store(m)
+	}
+	return m
+}
+
+// listing returns the present contents of the lists.
+func (e *Engine) listing() *listing {
 	lists := e.Lists.Current()
 	l := e.compiled.Load()
 	if l == nil || l.Listing != lists {
 		l = e.compile(lists)
 	}
-	set := l.Lookup(addr)
-	m := l.sets[set].Load()
-	if m == nil {
-		m = e.compileSet(l, set)
-		l.sets[set].Store(m)
-	}
-	return m
+	return l
 }
 
 // compile prepares a new listing. Two requests may do so at the same time; either result may be
@@ -79,10 +86,10 @@ func (e *Engine) compile(lists Listing) *listing {
 	return l
 }
 
-// compileSet computes the result for a set of lists.
-func (e *Engine) compileSet(l *listing, set uint32) *listMatch {
+// compileSet computes the result for a set of lists, ascending.
+func (e *Engine) compileSet(l *listing, members []uint16) *listMatch {
 	m := &listMatch{trust: l.trust, total: l.total}
-	for _, i := range l.Members(set) {
+	for _, i := range members {
 		list := &e.Meanings[i]
 		switch list.Kind {
 		case Exempt:

@@ -71,10 +71,11 @@ func (e *Engine) reserve(
 	key record.Key, addr netip.Addr, rec *record.Record, all, count bool, now time.Time,
 ) (r reserved) {
 	waits, at := false, record.Seconds(now)
-	match := e.match(addr)
+	l := e.local(addr, Claim{})
+	e.matchNamed(&l, rec)
 	for i := range e.sources {
 		p := &e.sources[i]
-		if !p.covers.Has(addr) || p.UnlessListed && match.listed() {
+		if !p.covers.Has(addr) || p.UnlessListed && l.match.listed() {
 			continue
 		}
 		if a := rec.FindAt(i, p.id); !all && a != nil && at < a.Due {

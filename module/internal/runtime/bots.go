@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/bots"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -132,4 +133,18 @@ func (rt *Runtime) ExplainClaim(ctx context.Context, addr netip.Addr, userAgent 
 	}
 	x := rt.Bots.verifier.Explain(ctx, claim, addr, fresh && !rt.Engine.Exempts(addr))
 	return &x, rt.Bots.claim(claim, x.Outcome)
+}
+
+// status returns how many bots are verified.
+func (b *Bots) status() *health.Bots {
+	if b == nil {
+		return nil
+	}
+	s := &health.Bots{Verified: len(b.Verified), Hijacked: b.verifier.Hijacked()}
+	for _, exempt := range b.Exempt {
+		if exempt {
+			s.Exempt++
+		}
+	}
+	return s
 }

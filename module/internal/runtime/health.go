@@ -55,6 +55,7 @@ func (rt *Runtime) State(now time.Time) health.State {
 	for _, d := range rt.Databases {
 		s.Databases = append(s.Databases, d.Status())
 	}
+	s.Bots = rt.Bots.status()
 	if rt.Memory != nil {
 		s.Memory = new(rt.Memory.status())
 	}

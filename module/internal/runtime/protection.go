@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 
@@ -39,13 +40,30 @@ func (rt *Runtime) CheckRule(rule string, conditions policy.Config) {
 		cure = "write a lower score, or configure more sources: docs/score.md has what each adds; " +
 			"where a list of yours is proof, write `source <its name>` in place of the score"
 	}
-	why = condition + ": " + why
-	never := health.Rule{Rule: rule, Why: why, Cure: cure}
+	rt.warnOfRule("a rule can never hold", health.Rule{Rule: rule, Why: condition + ": " + why, Cure: cure})
+}
+
+func (rt *Runtime) warnOfRule(message string, never health.Rule) {
 	if slices.Contains(rt.rules, never) {
 		return // sites that import one snippet have the same rules
 	}
 	rt.rules = append(rt.rules, never)
-	rt.Logger.Warn("a rule can never hold", slog.String("rule", rule), slog.String("why", why), slog.String("cure", cure))
+	rt.Logger.Warn(message, slog.String("rule", never.Rule), slog.String("why", never.Why), slog.String("cure", never.Cure))
+}
+
+// checkASNLists warns of lists of autonomous systems that hold for nobody, since no source says to which one an address
+// belongs.
+func (rt *Runtime) checkASNLists() {
+	if r := rt.reach(); r.Anything || r.Says.ASN {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(rt.Lists.asns)) {
+		rt.warnOfRule("a list of autonomous systems can never hold", health.Rule{
+			Rule: "what the list " + name + " has of autonomous systems",
+			Why:  "no source that is configured knows the network of an address",
+			Cure: "configure a database, such as `mmdb /var/lib/GeoIP/GeoLite2-ASN.mmdb`",
+		})
+	}
 }
 
 // reach returns what a verdict can hold.

@@ -3,6 +3,7 @@ package runtime
 import (
 	"hash/maphash"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -71,13 +72,16 @@ func (all *refusals) Find(requestID string) (found *Refusal) {
 	return found
 }
 
-// DenyLists names the deny lists that hold an address now, with the file or the host that each comes from.
-func (rt *Runtime) DenyLists(addr netip.Addr) string {
+// DenyLists names the deny lists that hold an address with these facts now, with the file or the host that each comes
+// from.
+func (rt *Runtime) DenyLists(addr netip.Addr, facts reputation.Facts) string {
 	if rt.Lists == nil {
 		return ""
 	}
 	text, listing := "", rt.Lists.Current()
-	for _, i := range listing.Members(listing.Lookup(addr)) {
+	all := slices.Concat(listing.Members(listing.Lookup(addr)), listing.Named(facts.ASN, facts.Country))
+	slices.Sort(all)
+	for _, i := range slices.Compact(all) {
 		if rt.ListMeanings[i].Kind != lookup.Deny {
 			continue
 		}

@@ -137,6 +137,9 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 		Logger:    rt.Logger,
 		Timeout:   rt.LookupTimeout,
 	})
+	if err == nil {
+		rt.checkASNLists()
+	}
 	return err
 }
 
