@@ -15,7 +15,7 @@ import (
 // startLiar starts a resolver that has an answer for every name.
 func startLiar(tb testing.TB) string {
 	tb.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0") //nolint:noctx // returns at once
+	conn, err := new(net.ListenConfig).ListenPacket(tb.Context(), "udp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -34,7 +34,9 @@ func startLiar(tb testing.TB) string {
 	<-started
 	tb.Cleanup(func() {
 		_ = server.Shutdown()
-		<-done
+		if err := <-done; err != nil {
+			tb.Error(err)
+		}
 	})
 	return conn.LocalAddr().String()
 }

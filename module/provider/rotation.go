@@ -83,10 +83,10 @@ func (k keyed) Check(ctx context.Context, q reputation.Query) (reputation.Report
 // probe asks the service something harmless, with the first key that it accepts.
 func (k keyed) probe(ctx context.Context) error {
 	if k.keys == nil {
-		return k.Guard.Probe(ctx, "")
+		return k.Probe(ctx, "")
 	}
 	_, err := k.check(ctx, reputation.Query{}, func(ctx context.Context, q reputation.Query) (reputation.Report, error) {
-		return reputation.Report{}, k.Guard.Probe(ctx, q.Key)
+		return reputation.Report{}, k.Probe(ctx, q.Key)
 	})
 	return err
 }

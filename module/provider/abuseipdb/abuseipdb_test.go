@@ -1,12 +1,14 @@
 package abuseipdb
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -286,4 +288,30 @@ func parseAnswer(body []byte, addr netip.Addr) (reputation.Report, error) {
 		return reputation.Report{}, err
 	}
 	return a.report(addr)
+}
+
+// A probe passes if the service takes the key: that it calls the address reserved is an answer.
+func TestProbe(t *testing.T) {
+	for name, want := range map[string]reputation.Result{
+		"check_reserved_address": reputation.ResultOK, "error_401": reputation.ResultRefused,
+	} {
+		body, err := os.ReadFile(sample(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var asked string
+		service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked = r.URL.Query().Get("ipAddress")
+			w.Header().Set("Content-Type", "application/json")
+			if want == reputation.ResultRefused {
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+			_, _ = w.Write(bytes.ReplaceAll(body, []byte("192.0.2.1"), []byte(asked)))
+		}))
+		err = mustProvision(t, service.URL).Probe(t.Context(), "0123456789abcdef")
+		service.Close()
+		if got := reputation.ResultOf(err); got != want || asked != "127.0.0.1" {
+			t.Errorf("%s: %v, asked about %q", name, err, asked)
+		}
+	}
 }

@@ -128,8 +128,8 @@ func checkCodes(codes []code) error {
 	for _, c := range codes {
 		switch {
 		case c[0] != 127:
-			return fmt.Errorf("%w: it is an address outside 127.0.0.0/8: the resolver invents answers for names that do not exist, "+
-				"so name one of your own by `resolver`; or the list has ended", reputation.ErrBadAnswer)
+			return fmt.Errorf("%w: it is an address outside 127.0.0.0/8: the resolver invents answers for names "+
+				"that do not exist, so name one of your own by `resolver`; or the list has ended", reputation.ErrBadAnswer)
 		case c == code{127, 255, 255, 255}:
 			return fmt.Errorf("the list was asked too often (127.255.255.255): set a lower `rate`, or get a plan: %w",
 				new(reputation.ThrottledError))

@@ -1,8 +1,8 @@
 // Package dnsbl is a provider for lists that are asked by DNS (RFC 5782): DNSBLs.
 //
-// A list answers with addresses in 127.0.0.0/8 that are codes, or says that the name does not exist. Whatever else comes
-// is no answer: many lists refuse by codes of their own, resolvers invent addresses, and lists that end answer "yes"
-// or "no" for everybody. So each list is tested by entries that must be listed, or must not.
+// A list answers with addresses in 127.0.0.0/8 that are codes, or says that the name does not exist. Whatever
+// else comes is no answer: many lists refuse by codes of their own, resolvers invent addresses, and lists that
+// end answer "yes" or "no" for everybody. So each list is tested by entries that must be listed, or must not.
 package dnsbl
 
 import (
@@ -36,25 +36,25 @@ type DNSBL struct {
 	// key. Required.
 	List string `json:"list,omitempty"`
 
-	// The resolvers to ask, each an address with or without a port, such as `127.0.0.1` or `[::1]:5353`; at most 4. The next
-	// one is asked if one does not answer. Global placeholders, such as `{env.RESOLVER}`, are resolved when the
-	// configuration is loaded. Default: those of the system, from `/etc/resolv.conf`.
+	// The resolvers to ask, each an address with or without a port, such as `127.0.0.1` or `[::1]:5353`; at
+	// most 4. The next one is asked if one has no answer. Global placeholders, such as `{env.RESOLVER}`, are
+	// resolved when the configuration is loaded. Default: those of the system, from `/etc/resolv.conf`.
 	Resolvers []string `json:"resolvers,omitempty"`
 
 	// What a zone without a preset accuses the addresses on it of, such as `spam`. `policy` accuses nobody; with `proxy`,
 	// `vpn`, `tor` or `hosting`, the nature is known, too. Default: `abuse`.
 	Category []string `json:"category,omitempty"`
 
-	// What single codes mean, as categories by code: `{"127.0.0.4": "bruteforce"}`. They replace those of a preset. Of a zone
-	// without a preset, any other code is an error then, and not a listing. Default: the preset's; else every code means
-	// `category`.
+	// What single codes mean, as categories by code: `{"127.0.0.4": "bruteforce"}`. They replace those of a
+	// preset. Of a zone without a preset, any other code is an error then, and not a listing. Default: the
+	// preset's; else every code means `category`.
 	Codes map[string]string `json:"codes,omitempty"`
 
 	// How many points a listing gives that is beyond doubt, above 0 to 26. Default: the preset's, else 16.
 	Weight float64 `json:"weight,omitempty"`
 
-	// The group of sources that copy each other or see the same. Together they count little more than the strongest. Default:
-	// the preset's, else `dnsbl`.
+	// The group of sources that copy each other or see the same. Together they count little more than the
+	// strongest. Default: the preset's, else `dnsbl`.
 	Group string `json:"group,omitempty"`
 
 	// Whether the list is asked about IPv6 addresses. One that has none would call them all clean. Default: the
@@ -144,13 +144,14 @@ func (d *DNSBL) Probe(ctx context.Context, key string) error {
 		case err != nil:
 			return fmt.Errorf("asking for the test entry %s: %w", t.address, err)
 		case listed && !t.listed:
-			return fmt.Errorf("%w: the list has %s, which no list has: it lists the whole world, or the resolver invents answers",
-				reputation.ErrBadAnswer, t.address)
+			return fmt.Errorf("%w: the list has %s, which no list has: it lists the whole world, "+
+				"or the resolver invents answers", reputation.ErrBadAnswer, t.address)
 		case !listed && t.listed && d.list.needsKey(): // with another key, the list may work
 			return fmt.Errorf("%w: the list has no entry %s, so it does not know the key, or has ended: give it a valid key",
 				reputation.ErrRefused, t.address)
 		case !listed && t.listed:
-			return fmt.Errorf("%w: the list has no entry %s, which every list has: %s", reputation.ErrBadAnswer, t.address, missingEntry(t))
+			return fmt.Errorf("%w: the list has no entry %s, which every list has: %s",
+				reputation.ErrBadAnswer, t.address, missingEntry(t))
 		}
 	}
 	return nil

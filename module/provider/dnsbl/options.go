@@ -33,13 +33,15 @@ func (d *DNSBL) chosen() (list, error) {
 	}
 	switch {
 	case !(d.Weight >= 0 && d.Weight <= maxWeight): // written so that NaN is refused
-		return list{}, fmt.Errorf("weight %v is out of range: use above 0 to %d points: one DNS list is no proof", d.Weight, maxWeight)
+		return list{}, fmt.Errorf("weight %v is out of range: use above 0 to %d points: one DNS list is no proof",
+			d.Weight, maxWeight)
 	case d.Weight > 0:
 		l.weight = d.Weight
 	}
 	if d.Group != "" {
 		if !reputation.ValidName(d.Group) {
-			return list{}, fmt.Errorf("group %q: use at most 64 lower-case letters, digits, _ and -, the first a letter", d.Group)
+			return list{}, fmt.Errorf("group %q: use at most 64 lower-case letters, digits, _ and -, the first a letter",
+				d.Group)
 		}
 		l.group = d.Group
 	}
@@ -67,7 +69,8 @@ func (d *DNSBL) named() (list, error) {
 	for word, l := range presets {
 		if zone == word || zone == strings.TrimPrefix(l.question, "{address}.") {
 			if len(d.Category) > 0 {
-				return list{}, fmt.Errorf("%s has categories of its own: remove category, or say what single codes mean by code", word)
+				return list{}, fmt.Errorf("%s has categories of its own: remove category, "+
+					"or say what single codes mean by code", word)
 			}
 			l.name = word
 			return l, nil
@@ -84,7 +87,8 @@ func (d *DNSBL) named() (list, error) {
 		categories = []reputation.Category{reputation.Abuse}
 	}
 	l := list{
-		name: sourceName(zone), question: "{address}." + zone, weight: 16, trust: mailTrust, group: "dnsbl", absent: notListed,
+		name: sourceName(zone), question: "{address}." + zone,
+		weight: 16, trust: mailTrust, group: "dnsbl", absent: notListed,
 	}
 	if len(d.Codes) == 0 {
 		other := meaningOf(categories)
@@ -161,11 +165,15 @@ func checkZone(zone string) error {
 	_, err := netip.ParseAddr(name)
 	switch {
 	case zone == "":
-		return fmt.Errorf("no list is named: use one of %s, or the name of a zone such as bl.example.org", strings.Join(words(), ", "))
+		return fmt.Errorf("no list is named: %s", howToName())
 	case labels < 2 && !keyed || err == nil || !valid || len(name) > maxZone:
-		return fmt.Errorf("unknown list %q: use one of %s, or the name of a zone such as bl.example.org", zone, strings.Join(words(), ", "))
+		return fmt.Errorf("unknown list %q: %s", zone, howToName())
 	}
 	return nil
+}
+
+func howToName() string {
+	return fmt.Sprintf("use one of %s, or the name of a zone such as bl.example.org", strings.Join(words(), ", "))
 }
 
 // sourceName makes a source's name of a zone's.
@@ -192,15 +200,17 @@ func sourceName(zone string) string {
 func (d *DNSBL) UnmarshalCaddyfile(disp *caddyfile.Dispenser) error {
 	disp.Next() // the provider's name
 	if !disp.NextArg() {
-		return disp.Errf("dnsbl needs the name of a list: use one of %s, or the name of a zone such as bl.example.org", strings.Join(words(), ", "))
+		return disp.Errf("dnsbl needs the name of a list: %s", howToName())
 	}
 	line := *disp
 	d.List = disp.Val()
 	err := option.Block{Name: "dnsbl", Reword: reword, Options: []option.Option{
-		option.Repeated("resolver", option.List(&d.Resolvers, "an address such as 127.0.0.1 or [::1]:5353"), d.checkResolvers),
+		option.Repeated("resolver",
+			option.List(&d.Resolvers, "an address such as 127.0.0.1 or [::1]:5353"), d.checkResolvers),
 		option.Once("category", option.Words(&d.Category, "categories such as spam", reputation.ParseCategory)),
 		option.Repeated("code", d.code),
-		option.Once("weight", option.Value(&d.Weight, fmt.Sprintf("a number of points above 0 to %d", maxWeight), parseWeight)),
+		option.Once("weight",
+			option.Value(&d.Weight, fmt.Sprintf("a number of points above 0 to %d", maxWeight), parseWeight)),
 		option.Once("group", option.Text(&d.Group, "the name of a group")),
 		option.Once("ipv6", option.Switch(&d.IPv6)),
 		option.Once("test", option.Switch(&d.Test)),

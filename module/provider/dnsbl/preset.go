@@ -189,7 +189,9 @@ func (*DNSBL) Variants() []json.RawMessage {
 // capabilities are all that the list's reports can hold.
 func (l *list) capabilities() reputation.Capabilities {
 	if l.read != nil {
-		return reputation.Capabilities{Categories: reputation.CategoriesOf(reputation.Abuse, reputation.Spam, reputation.Crawler)}
+		return reputation.Capabilities{
+			Categories: reputation.CategoriesOf(reputation.Abuse, reputation.Spam, reputation.Crawler),
+		}
 	}
 	var c reputation.Capabilities
 	add := func(m meaning) {

@@ -139,8 +139,6 @@ func TestProfiles(t *testing.T) {
 
 // What an operator says of codes replaces the preset's, and makes the others of a zone errors.
 func TestCodes(t *testing.T) {
-	var codes []string
-	r := serve(t, func(_ string, m *dns.Msg) *dns.Msg { return addresses(m, 900, codes...) })
 	for _, tc := range []struct {
 		config, code string
 		severity     float64
@@ -156,11 +154,11 @@ func TestCodes(t *testing.T) {
 		{`{"category": ["vpn"], "list": "bl.example.org"}`, "127.0.0.99", .5, "vpn", reputation.ResultOK},
 		{`{"category": ["policy"], "list": "bl.example.org"}`, "127.0.0.2", 0, "policy", reputation.ResultOK},
 	} {
+		r := serve(t, func(_ string, m *dns.Msg) *dns.Msg { return addresses(m, 900, tc.code) })
 		d, err := provision(t, strings.TrimSuffix(tc.config, "}")+`, "resolvers": ["`+r.addr+`"]}`)
 		if err != nil {
 			t.Fatal(err)
 		}
-		codes = []string{tc.code}
 		got, err := providertest.Ask(t.Context(), t, d, reputation.Query{Addr: visitor})
 		if reputation.ResultOf(err) != tc.result || got.Severity != tc.severity || got.Categories.String() != tc.categories {
 			t.Errorf("%s: %s is %+v, %v", tc.config, tc.code, got, err)

@@ -82,7 +82,8 @@ const (
 // threat score, and its type. Of a search engine, which has no type, the score is its number.
 func readHoneyPot(codes []code) (finding, error) {
 	if len(codes) != 1 {
-		return finding{}, fmt.Errorf("%w: it has %d addresses, and http:BL answers with one", reputation.ErrBadAnswer, len(codes))
+		return finding{}, fmt.Errorf("%w: it has %d addresses, and http:BL answers with one",
+			reputation.ErrBadAnswer, len(codes))
 	}
 	days, threat, kind := codes[0][1], codes[0][2], codes[0][3]
 	switch {

@@ -46,7 +46,8 @@ func parseResolver(text string) (netip.AddrPort, error) {
 	if at, err := netip.ParseAddrPort(text); err == nil && at.Port() != 0 {
 		return at, nil
 	}
-	return netip.AddrPort{}, fmt.Errorf("resolver %q is no address: use one such as 127.0.0.1, 127.0.0.1:5353 or [::1]:53", text)
+	return netip.AddrPort{}, fmt.Errorf("resolver %q is no address: use one such as 127.0.0.1, 127.0.0.1:5353 or "+
+		"[::1]:53", text)
 }
 
 // list returns the resolvers to ask. The system's may change while Caddy runs, with the network.

@@ -50,7 +50,9 @@ func serve(tb testing.TB, answer func(network string, reply *dns.Msg) *dns.Msg) 
 		<-ready
 		tb.Cleanup(func() {
 			_ = server.Shutdown()
-			<-done
+			if err := <-done; err != nil {
+				tb.Error(err)
+			}
 		})
 	}
 	return r
@@ -60,11 +62,11 @@ func serve(tb testing.TB, answer func(network string, reply *dns.Msg) *dns.Msg) 
 func listen(tb testing.TB) (net.PacketConn, net.Listener) {
 	tb.Helper()
 	for range 20 {
-		udp, err := net.ListenPacket("udp", "127.0.0.1:0") //nolint:noctx // returns at once
+		udp, err := new(net.ListenConfig).ListenPacket(tb.Context(), "udp", "127.0.0.1:0")
 		if err != nil {
 			tb.Fatal(err)
 		}
-		tcp, err := net.Listen("tcp", udp.LocalAddr().String()) //nolint:noctx // returns at once
+		tcp, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", udp.LocalAddr().String())
 		if err == nil {
 			return udp, tcp
 		}
