@@ -46,7 +46,7 @@ func list(to *[]module.List, name string) option.Setter {
 //	timeout     <duration>
 //	header      <name> <value>
 //	key         <placeholder>|<store> [<arguments>...] { <see readSecret> }
-//	format      text|ranges|dshield|csv|json|ndjson|ipset|iptables|nginx|apache|hosts|asn
+//	format      text|ranges|dshield|csv|json|ndjson|ipset|iptables|nginx|apache|hosts|onionoo|asn
 //	field       <column, set or member>...
 //	min_count   <number>
 //	max_size    <size>

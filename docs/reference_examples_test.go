@@ -18,9 +18,11 @@ const (
 	inApp      = "{\n\tip_reputation {\n\t\t%s\n\t}\n}\n"
 	inFeed     = "{\n\tip_reputation {\n\t\tfeed https://lists.example.org/bad.txt {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inExempt   = "{\n\tip_reputation {\n\t\texempt https://lists.example.org/partners.txt {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inDatabase = "{\n\tip_reputation {\n\t\tmmdb /srv/geo/vendor.mmdb {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inProvider = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inService  = "{\n\tip_reputation {\n\t\t%s {\n\t\t\tkey {env.ABUSEIPDB_KEY}\n\t\t}\n\t}\n}\n"
 	inRedis    = "{\n\tip_reputation {\n\t\tredis redis.example.com {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inBots     = "{\n\tip_reputation {\n\t\tverified_bots google {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inSite     = "app.example.com {\n\t%s\n}\n"
 	inHandler  = "app.example.com {\n\tip_reputation {\n\t\t%s\n\t}\n}\n"
 	inAPI      = "api.example.com {\n\tip_reputation_api {\n\t\t%s\n\t}\n}\n"
@@ -29,6 +31,7 @@ const (
 	inCore     = "{\n\tlog {\n\t\tcore ip_reputation_sentry {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inSentry   = "{\n\tip_reputation {\n\t\tsentry {env.SENTRY_DSN} {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inHistory  = "{\n\tip_reputation {\n\t\thistory {env.DATABASE_URL} {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inCrowdSec = "{\n\tip_reputation {\n\t\tfeed crowdsec http://127.0.0.1:8080 {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inTLS      = "{\n\tip_reputation {\n\t\tredis redis.example.com {\n\t\t\ttls {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
 	inHash     = "{\n\tip_reputation {\n\t\tprivacy hash {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inList     = "{\n\tip_reputation {\n\t\tprovider dnsbl bl.example.org {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
@@ -40,25 +43,32 @@ const (
 
 // frames say where the options of each type stand.
 var frames = map[string]frame{
-	"App":         {caddyfile: inApp, path: "apps/ip_reputation"},
-	"Feed":        {caddyfile: inFeed, usual: "name partner", unless: []string{"name"}, path: "apps/ip_reputation/feeds/0"},
+	"App":  {caddyfile: inApp, path: "apps/ip_reputation"},
+	"Feed": {caddyfile: inFeed, usual: "name partner", unless: []string{"name"}, path: "apps/ip_reputation/feeds/0"},
+	"CrowdSec": {
+		caddyfile: inCrowdSec, usual: "key {env.CROWDSEC_KEY}", unless: []string{"key"},
+		path: "apps/ip_reputation/feeds/0/crowdsec",
+	},
 	"List":        {caddyfile: inExempt, path: "apps/ip_reputation/exempt/0"},
 	"ListOptions": {caddyfile: inFeed, usual: "name partner", path: "apps/ip_reputation/feeds/0"},
+	"Database":    {caddyfile: inDatabase, path: "apps/ip_reputation/mmdb/0"},
+	"FactPath":    {caddyfile: inDatabase, path: "apps/ip_reputation/mmdb/0/paths/0"},
 	"Provider": {
 		caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", unless: []string{"key"},
 		path: "apps/ip_reputation/providers/0",
 	},
-	"Secret":      {caddyfile: inKey, path: "apps/ip_reputation/providers/0/keys/0"},
-	"Redis":       {caddyfile: inRedis, path: "apps/ip_reputation/redis"},
-	"RedisTLS":    {caddyfile: inTLS, path: "apps/ip_reputation/redis/tls"},
-	"History":     {caddyfile: inHistory, path: "apps/ip_reputation/history"},
-	"Sentry":      {caddyfile: inSentry, path: "apps/ip_reputation/sentry"},
-	"Privacy":     {caddyfile: inHash, path: "apps/ip_reputation/privacy"},
-	"Handler":     {caddyfile: inHandler, path: "handler=ip_reputation"},
-	"Rule":        {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
-	"Conditions":  {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
-	"DecisionLog": {caddyfile: inHandler, path: "handler=ip_reputation/log"},
-	"Health":      {caddyfile: inSite, path: "handler=ip_reputation_health"},
+	"Secret":       {caddyfile: inKey, path: "apps/ip_reputation/providers/0/keys/0"},
+	"Redis":        {caddyfile: inRedis, path: "apps/ip_reputation/redis"},
+	"VerifiedBots": {caddyfile: inBots, path: "apps/ip_reputation/verified_bots"},
+	"TLS":          {caddyfile: inTLS, path: "apps/ip_reputation/redis/tls"},
+	"History":      {caddyfile: inHistory, path: "apps/ip_reputation/history"},
+	"Sentry":       {caddyfile: inSentry, path: "apps/ip_reputation/sentry"},
+	"Privacy":      {caddyfile: inHash, path: "apps/ip_reputation/privacy"},
+	"Handler":      {caddyfile: inHandler, path: "handler=ip_reputation"},
+	"Rule":         {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
+	"Conditions":   {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
+	"DecisionLog":  {caddyfile: inHandler, path: "handler=ip_reputation/log"},
+	"Health":       {caddyfile: inSite, path: "handler=ip_reputation_health"},
 	"API": {
 		caddyfile: inAPI, usual: "token {env.API_TOKEN} read", unless: []string{"token"},
 		path: "handler=ip_reputation_api",
@@ -101,23 +111,40 @@ type example struct {
 // examples has one for each field of each type. Where a field is not set by an option of its own, it is the option that
 // sets it. Without a field, it is an example of a type that has none.
 var examples = map[string]example{
-	"App.exempt":    {line: "exempt private_ranges 203.0.113.0/24"},
-	"App.deny":      {line: "deny 198.51.100.7 2001:db8:bad::/48"},
-	"App.feeds":     {line: "feed tor_exits"},
-	"App.providers": {line: "provider abuseipdb", in: inService},
-	"App.wait":      {line: "wait 50ms"},
-	"App.memory":    {line: "memory 500000"},
-	"App.nat64":     {line: "nat64 2001:db8:64::/96"},
-	"App.redis":     {line: "redis redis.example.com:6379"},
-	"App.history":   {line: "history {env.DATABASE_URL}"},
-	"App.sentry":    {line: "sentry {env.SENTRY_DSN}"},
-	"App.privacy":   {line: "privacy truncate"},
+	"App.exempt":        {line: "exempt private_ranges 203.0.113.0/24"},
+	"App.deny":          {line: "deny 198.51.100.7 2001:db8:bad::/48"},
+	"App.verified_bots": {line: "exempt verified_bots"},
+	"App.feeds":         {line: "feed tor_exits"},
+	"App.mmdb":          {line: "mmdb /var/lib/GeoIP/GeoLite2-ASN.mmdb /var/lib/GeoIP/GeoLite2-Country.mmdb"},
+	"App.providers":     {line: "provider abuseipdb", in: inService},
+	"App.wait":          {line: "wait 50ms"},
+	"App.memory":        {line: "memory 500000"},
+	"App.nat64":         {line: "nat64 2001:db8:64::/96"},
+	"App.redis":         {line: "redis redis.example.com:6379"},
+	"App.history":       {line: "history {env.DATABASE_URL}"},
+	"App.sentry":        {line: "sentry {env.SENTRY_DSN}"},
+	"App.privacy":       {line: "privacy truncate"},
 
 	"Feed.sources":  {line: "feed spamhaus_drop", in: inApp},
 	"Feed.name":     {line: "name partner"},
 	"Feed.category": {line: "category scanner,bruteforce"},
 	"Feed.nature":   {line: "nature vpn"},
 	"Feed.trust":    {line: "trust 0.8"},
+	"Feed.crowdsec": {line: "feed crowdsec http://127.0.0.1:8080 {\n\t\t\tkey {env.CROWDSEC_KEY}\n\t\t}", in: inApp},
+
+	"CrowdSec.url":           {line: "feed crowdsec http://127.0.0.1:8080 {\n\t\t\tkey {env.CROWDSEC_KEY}\n\t\t}", in: inApp},
+	"CrowdSec.scenarios":     {line: "scenarios http- ssh-bf"},
+	"CrowdSec.not_scenarios": {line: "not_scenarios http-crawl"},
+	"CrowdSec.origins":       {line: "origins crowdsec,cscli"},
+	"CrowdSec.tls":           {line: "tls"},
+
+	"Database.file":    {line: "mmdb /srv/geo/vendor.mmdb", in: inApp},
+	"Database.name":    {line: "name vendor"},
+	"Database.max_age": {line: "max_age 90d"},
+	"Database.paths":   {line: "path country geo.country_code"},
+	"FactPath.fact":    {line: "path asn network.number"},
+	"FactPath.field":   {line: "path country geo.country_code"},
+	"FactPath.values":  {line: "path hosting usage_type DCH CDN"},
 
 	"List.sources": {
 		line: "exempt https://lists.example.org/v4.txt https://lists.example.org/v6.txt",
@@ -166,6 +193,11 @@ var examples = map[string]example{
 	"History.spool":     {line: "spool 1GiB"},
 	"History.migrate":   {line: "migrate off"},
 
+	"VerifiedBots.bots":     {line: "verified_bots google,yandex", in: inApp},
+	"VerifiedBots.exempt":   {line: "exempt verified_bots google,bing", in: inApp},
+	"VerifiedBots.resolver": {line: "resolver 127.0.0.1 [2001:db8::53]:5353"},
+	"VerifiedBots.ranges":   {line: "ranges googlebot https://mirror.example.org/common-crawlers.json"},
+
 	"Redis.addresses":         {line: "redis redis.example.com:6379", in: inApp},
 	"Redis.cluster":           {line: "cluster"},
 	"Redis.sentinel":          {line: "sentinel main"},
@@ -180,10 +212,10 @@ var examples = map[string]example{
 	"Redis.pool_size":         {line: "pool_size 50"},
 	"Redis.local_share":       {line: "local_share 0.25"},
 
-	"RedisTLS.ca":          {line: "ca /etc/redis/ca.pem"},
-	"RedisTLS.certificate": {line: "certificate /etc/redis/client.crt /etc/redis/client.key"},
-	"RedisTLS.key":         {line: "certificate /etc/redis/client.crt /etc/redis/client.key"},
-	"RedisTLS.server_name": {line: "server_name redis.example.com"},
+	"TLS.ca":          {line: "ca /etc/redis/ca.pem"},
+	"TLS.certificate": {line: "certificate /etc/redis/client.crt /etc/redis/client.key"},
+	"TLS.key":         {line: "certificate /etc/redis/client.crt /etc/redis/client.key"},
+	"TLS.server_name": {line: "server_name redis.example.com"},
 
 	"Sentry.dsn":         {line: "sentry {file./run/secrets/sentry}", in: inApp},
 	"Sentry.environment": {line: "environment staging"},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -168,6 +169,10 @@ func (a *App) follow(ctx caddy.Context, l *configuredList) error {
 	}
 	if key == nil {
 		return nil
+	}
+	if crowdsec.IsExposed(resolved[0]) {
+		a.runtime.Logger.Warn("the key is sent without encryption: use a url that begins with https://",
+			slog.String("feed", l.spec.Name), slog.String("host", l.spec.Pushed))
 	}
 	opened, err := key.OpenFor(ctx, a.runtime, l.spec.Name, "key", false)
 	if err != nil {

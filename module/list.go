@@ -53,7 +53,7 @@ type ListOptions struct {
 	Key *secret.Secret `json:"key,omitempty"`
 
 	// How the list is written: `text` (one address or range a line), `ranges` (`A - B`, `A B`, an address and a
-	// netmask, `name:A-B`), `dshield`, `csv`, `json`, `ndjson`, `ipset`, `iptables`, `nginx`, `apache` or `hosts`;
+	// netmask, `name:A-B`), `dshield`, `csv`, `json`, `ndjson`, `ipset`, `iptables`, `nginx`, `apache`, `hosts` or `onionoo`;
 	// docs/sources.md has an example of each. Lines that are written otherwise are wrong. `asn` is a list of autonomous
 	// systems, such as `AS64500` or `64500`, one a line: who belongs to one of them is on the list. That takes a source
 	// that knows the network of an address. Default: the preset's, else what most of the first lines are.

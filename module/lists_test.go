@@ -5,6 +5,9 @@ import (
 	"testing"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 )
 
@@ -45,6 +48,7 @@ func TestPresetsAreWeighed(t *testing.T) {
 		"emerging_threats":  {Trust: 1, Weight: 20, Group: "lists"},
 
 		"firehol_level4":       {Trust: 1, Weight: 20, Group: "lists"},
+		"spamhaus_asndrop":     {Trust: 1, Weight: 34, Group: "spamhaus"},
 		"abuseipdb_blacklist":  {Trust: 1, Weight: 32, Group: "abuseipdb"},
 		"aws":                  {Trust: 1, Weight: 8, Group: "nature"},
 		"hetzner":              {Trust: 1, Weight: 8, Group: "nature"},
@@ -75,5 +79,39 @@ func TestTermsAreLogged(t *testing.T) {
 	if want := `feed=greensnow terms="own use only; reproduction or republication is prohibited"`; strings.Count(got, "\n") != 1 ||
 		!strings.Contains(got, want) {
 		t.Errorf("logged %q, want a line with %q", got, want)
+	}
+}
+
+// TestRulesOnPresets: what a preset says can be asked for, whether it gives points or not, and nothing else.
+func TestRulesOnPresets(t *testing.T) {
+	for _, tc := range []struct {
+		preset string
+		rule   policy.Config
+		holds  bool
+	}{
+		{"icloud_private_relay", policy.Config{Nature: []string{"relay"}}, true},
+		{"icloud_private_relay", policy.Config{Source: []string{"icloud_private_relay"}}, true},
+		{"icloud_private_relay", policy.Config{Nature: []string{"vpn"}}, false},
+		{"icloud_private_relay", policy.Config{Category: []string{"abuse"}}, false},
+		{"icloud_private_relay", policy.Config{Score: "20"}, false},
+		{"cloudflare", policy.Config{Source: []string{"cloudflare"}}, true},
+		{"cloudflare", policy.Config{Nature: []string{"hosting"}}, false},
+		{"aws", policy.Config{Nature: []string{"hosting"}}, true},
+		{"aws", policy.Config{Category: []string{"hosting"}, Source: []string{"aws"}}, true},
+		{"aws", policy.Config{Source: []string{"gcp"}}, false},
+		{"tor_exits", policy.Config{Nature: []string{"tor"}}, true},
+		{"dshield", policy.Config{Category: []string{"scanner"}}, true},
+	} {
+		l, err := (&Feed{Sources: []string{tc.preset}}).list()
+		if err != nil {
+			t.Fatal(err)
+		}
+		log := new(logtest.Log)
+		rt := &runtime.Runtime{
+			Logger: log.Logger(), ListNames: []string{l.spec.Name}, ListMeanings: []lookup.List{l.meaning},
+		}
+		if rt.CheckRule("block", tc.rule); (log.String() == "") != tc.holds {
+			t.Errorf("%s, %+v: logged %q", tc.preset, tc.rule, log)
+		}
 	}
 }

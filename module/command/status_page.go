@@ -119,7 +119,7 @@ func (p *page) listLine(l health.List) string {
 	if l.Kind != feed.KindValues && !l.LastSuccess.IsZero() {
 		text += ", confirmed " + span(p.now.Sub(l.LastSuccess)) + " ago"
 	}
-	if !l.Published.IsZero() {
+	if l.Kind == feed.KindURL && !l.Published.IsZero() {
 		text += ", published " + span(p.now.Sub(l.Published)) + " ago"
 	}
 	if !l.NextRefresh.IsZero() {

@@ -1,11 +1,14 @@
 package e2e_test
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestOwnListAtABoot proves that a mistake in a file of the operator's refuses no boot, which nobody may watch: the good
@@ -75,4 +78,60 @@ func TestOwnListAtABoot(t *testing.T) {
 	put(other + "\n")
 	eventually(t, "the mended file is in force", func() bool { return p.visit(t, other).status == http.StatusForbidden })
 	eventually(t, "health passes", func() bool { return into[healthDetail](t, p.health(t, "detail")).Status == "pass" })
+}
+
+// TestOwnListsTakeOptions proves that what is denied and exempt may be lists as others write them, behind a key and a
+// redirect, and that an operator sees when a publisher has given up a list, or names somebody who is exempt.
+func TestOwnListsTakeOptions(t *testing.T) {
+	const denied, partner, listed = "198.51.100.61", "198.51.100.62", "198.51.100.63"
+	old := time.Now().Add(-400 * 24 * time.Hour)
+	lists := http.NewServeMux()
+	lists.HandleFunc("/deny.csv", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+os.Getenv(keyName) {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		_, _ = io.WriteString(w, "seen,address\nyesterday,"+denied+"\ntoday,"+partner+"\n")
+	})
+	lists.HandleFunc("/partners.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Last-Modified", old.UTC().Format(http.TimeFormat))
+		_, _ = io.WriteString(w, `{"offices": [{"ip": "`+partner+`"}], "others": [{"net": "`+listed+`"}]}`)
+	})
+	publisher := httptest.NewServer(lists)
+	t.Cleanup(publisher.Close)
+	elsewhere := httptest.NewServer(http.RedirectHandler(publisher.URL+"/partners.json", http.StatusFound))
+	t.Cleanup(elsewhere.Close)
+
+	c := newConfig(t)
+	c.withHealth()
+	c.app["deny"] = []any{"198.51.100.60", object{
+		"sources": []any{publisher.URL + "/deny.csv"}, "format": "csv", "field": []any{"address"},
+		"header": object{"Authorization": "Bearer {key}"}, "key": object{"value": "{env." + keyName + "}"},
+	}}
+	c.app["exempt"] = []any{object{
+		"name": "partners", "sources": []any{elsewhere.URL}, "format": "json", "field": []any{"ip"},
+	}}
+	c.app["feeds"] = []any{object{"name": "mine", "sources": []any{partner, listed}}}
+	r := startCaddy(t, c)
+	eventually(t, "both lists are in force", func() bool {
+		return r.visit(t, denied).status == http.StatusForbidden && r.visit(t, partner).status == http.StatusOK
+	})
+	if got := r.visit(t, listed).status; got != http.StatusOK {
+		t.Errorf("whom only another member names is answered with status %d", got)
+	}
+	if got := r.metric(t, `feed_content_timestamp_seconds{feed="partners"}`); int64(got) != old.Unix() {
+		t.Errorf("the metric says %v, want %d", got, old.Unix())
+	}
+	if got := into[healthDetail](t, r.health(t, "detail")); !strings.Contains(got.Output, "list partners was last changed by its publisher at") {
+		t.Errorf("health says %q", got.Output)
+	}
+	page := r.run(t, "status")
+	for _, want := range []string{"partners: exempt, 1 entry from ", ", published 400d", "lists 1 prefix of partners"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("status lacks %q:\n%s", want, page)
+		}
+	}
+	eventually(t, "the log names the old list", func() bool {
+		return strings.Contains(r.logs(t), "a list is old by its publisher's own date")
+	})
 }

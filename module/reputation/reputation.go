@@ -43,8 +43,8 @@ type Facts struct {
 	// ASN is the number of the autonomous system that announces the address, or 0 when not known.
 	ASN uint32
 
-	// ASName is the registered name of the autonomous system, or empty when not known. No record holds it yet,
-	// so that verdicts and answers are without it.
+	// ASName is the registered name of the autonomous system, or empty when not known. Records of providers'
+	// answers do not hold it, so that verdicts have it from local databases only.
 	ASName string
 
 	// Network is the allocation or route the address belongs to; the zero prefix when not known.

@@ -243,7 +243,7 @@ func (c *Client) pull(ctx context.Context, s *state) error {
 		s.whole = time.Now().Add(backoff.Jitter(resync, 1-resyncJitter, 1))
 	}
 	if !wasComplete && s.failures > 0 {
-		c.Logger.Info("CrowdSec answers again", "feed", c.Name, "failures", s.failures)
+		c.Logger.Info("CrowdSec answers again", "feed", c.Name)
 	}
 	return nil
 }

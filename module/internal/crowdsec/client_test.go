@@ -309,6 +309,14 @@ func TestURL(t *testing.T) {
 			t.Errorf("%s: %s at %q, want %s", text, base, socket, want)
 		}
 	}
+	for text, want := range map[string]bool{
+		"http://127.0.0.1:8080": false, "http://[::1]:8080": false, "http://localhost": false, "/run/crowdsec.sock": false,
+		"https://lapi.example": false, "http://lapi.example": true, "http://192.0.2.1:8080": true,
+	} {
+		if got := IsExposed(text); got != want {
+			t.Errorf("%s is exposed: %t", text, got)
+		}
+	}
 	if got := versionOf("(devel)/x é"); strings.ContainsAny(got, "/ é") {
 		t.Errorf("version %q", got)
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -67,6 +68,16 @@ func Where(text string) string {
 		return socket
 	}
 	return base.Host
+}
+
+// IsExposed reports whether questions to an API can be read on their way.
+func IsExposed(text string) bool {
+	base, socket, err := parseURL(text)
+	if err != nil || socket != "" || base.Scheme == "https" || base.Hostname() == "localhost" {
+		return false
+	}
+	addr, err := netip.ParseAddr(base.Hostname())
+	return err != nil || !addr.IsLoopback()
 }
 
 func newTransport(socket string, secure *tls.Config) *http.Transport {

@@ -174,3 +174,32 @@ func TestForeignShrunk(t *testing.T) {
 		})
 	}
 }
+
+// TestShrunkListIsConfirmedByEach proves that instances which share their copies come to believe the list too: each by
+// what it fetched itself, since what another one believes is guarded as well.
+func TestShrunkListIsConfirmedByEach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, shared := newShrinking(), new(store)
+		spec := Spec{Name: "one", URLs: []string{"http://192.0.2.1/"}}
+		sets := []*Set{
+			mustOpen(t, Options{Transport: p, Shared: shared}, spec), mustOpen(t, Options{Transport: p, Shared: shared}, spec),
+		}
+		var began time.Time // when the list shrank
+		believed := map[int]bool{}
+		for round := range 30 {
+			if round == 1 {
+				p.lines, began = 20, time.Now()
+			}
+			for i, s := range sets {
+				believed[i] = fetchNow(s, "one") == nil && s.Status()[0].Lines == 20
+				if believed[i] && time.Since(began) < confirmTime {
+					t.Fatalf("instance %d believes the list after %s", i, time.Since(began))
+				}
+			}
+			time.Sleep(time.Hour + time.Minute) // then the copy that is shared is due
+		}
+		if !believed[0] || !believed[1] {
+			t.Errorf("not all instances believe the list: %v", believed)
+		}
+	})
+}

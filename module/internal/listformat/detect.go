@@ -12,6 +12,9 @@ func (c *collector) detect(start []byte, f *Format) Encoding {
 	if len(lines) == 0 {
 		return Text
 	}
+	if isOnionoo(start) {
+		return Onionoo
+	}
 	if looksLikeJSON(lines[0]) {
 		if isNDJSON(lines) {
 			return NDJSON

@@ -43,7 +43,7 @@ type notation struct {
 // notations are all formats, in the order in which errors name them. A line is looked at from the last
 // to the first: text is the most general.
 var notations = []notation{
-	text, ranges, dshield, csvTable, jsonDocument, ndjson, ipset, iptables, nginx, apache, hosts,
+	text, ranges, dshield, csvTable, jsonDocument, ndjson, ipset, iptables, nginx, apache, hosts, onionoo,
 }
 
 // Encodings returns the notations that an operator may name.

@@ -27,9 +27,14 @@ func readJSON(r *bufio.Reader, f *Format, c *collector) error {
 		d.scan.in, d.meta.list = r, c
 		scan, err = &d.scan, d.document()
 	}
+	return scan.ended(err)
+}
+
+// ended returns the error of what was read of a document, or else whether more follows it.
+func (s *jsonScanner) ended(err error) error {
 	if err == nil {
 		var ended bool
-		if ended, err = scan.end(); err == nil && !ended {
+		if ended, err = s.end(); err == nil && !ended {
 			return refuse(ErrUnparsable, "more follows the JSON document: use the ndjson format for one object a line")
 		}
 	}
@@ -197,6 +202,9 @@ func (d *jsonList) value() error {
 		}
 		return d.c.reject(d.number, d.line, d.lacks)
 	case b == '[':
+		if d.isLeading() { // it may be empty
+			d.arrays++
+		}
 		return d.array(d.nested)
 	}
 	text, _, err := d.scan.scalar()

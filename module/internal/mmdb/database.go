@@ -77,7 +77,7 @@ func (d *Database) Status() Status {
 	defer d.mu.Unlock()
 	s := Status{Name: d.spec.Name, File: d.spec.File, MaxAge: d.spec.MaxAge, LastLoad: d.loaded}
 	if c := d.current.Load(); c != nil {
-		s.Loaded, s.Type, s.Built, s.Networks, s.Facts = true, c.kind, c.built, c.networks, factsOf(c.says)
+		s.Loaded, s.Type, s.Built, s.Networks, s.Facts = true, c.kind, c.built, c.networks, wordsOf(c.says)
 		s.Size = c.index.Size() + len(c.entries)*entrySize + len(c.words)
 	}
 	if d.failed != nil {
@@ -86,8 +86,8 @@ func (d *Database) Status() Status {
 	return s
 }
 
-// factsOf returns the words for what a database says.
-func factsOf(says reputation.Capabilities) (words []string) {
+// wordsOf returns the words for what a database says.
+func wordsOf(says reputation.Capabilities) (words []string) {
 	if says.Country {
 		words = append(words, factCountry)
 	}

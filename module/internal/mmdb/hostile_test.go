@@ -55,19 +55,21 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { check(t, data) })
 }
 
-// Every byte is changed, and the file is cut at every place.
+// Every byte is changed, and the file is cut in many places.
 func TestDamagedFiles(t *testing.T) {
 	data := small(t)
 	for i := range data {
-		check(t, data[:i])
-		for _, b := range []byte{0xff, data[i] ^ 1, data[i] + 0x20} {
+		if i%7 == 0 {
+			check(t, data[:i])
+		}
+		for _, b := range []byte{0xff, data[i] ^ 1<<(i%8)} {
 			changed := bytes.Clone(data)
 			changed[i] = b
 			check(t, changed)
 		}
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 1000 {
+	for range 500 {
 		changed := bytes.Clone(data)
 		for range 1 + rng.IntN(8) {
 			changed[rng.IntN(len(changed))] = byte(rng.Uint32())

@@ -32,8 +32,8 @@ const maxFields = 8 // of a path
 
 // Check reports what is wrong with a path.
 func (p Path) Check() error {
-	switch {
-	case p.Fact == factCountry || p.Fact == factASN || p.Fact == factASName:
+	switch p.Fact {
+	case factCountry, factASN, factASName:
 		if len(p.Values) > 0 {
 			return fmt.Errorf("path %s: values are for natures, such as hosting: remove %s", p.Fact, strings.Join(p.Values, " "))
 		}

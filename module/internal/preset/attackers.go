@@ -15,11 +15,9 @@ const (
 // attackers are lists of addresses that were seen to do harm.
 var attackers = []Preset{
 	{
-		Name: "spamhaus_drop",
-		URLs: []string{spamhaus + "drop_v4.json", spamhaus + "drop_v6.json"},
-		Format: listformat.Format{
-			Encoding: listformat.NDJSON, Members: []string{"cidr"},
-		},
+		Name:       "spamhaus_drop",
+		URLs:       []string{spamhaus + "drop_v4.json", spamhaus + "drop_v6.json"},
+		Format:     listformat.Format{Encoding: listformat.NDJSON, Members: []string{"cidr"}},
 		Says:       "networks that are hijacked, or belong to criminals",
 		Categories: of(reputation.Hijacked),
 		Confidence: 0.95, Weight: 34, Group: "spamhaus",
@@ -30,8 +28,22 @@ var attackers = []Preset{
 		Sure:  Confirmed,
 	},
 	{
+		Name:       "spamhaus_asndrop",
+		URLs:       []string{spamhaus + "asndrop.json"},
+		Format:     listformat.Format{Encoding: listformat.NDJSON, Members: []string{"asn"}},
+		ASNs:       true,
+		Says:       "autonomous systems that are hijacked, or belong to criminals; needs an `mmdb`",
+		Categories: of(reputation.Hijacked),
+		Confidence: 0.7, Weight: 34, Group: "spamhaus", // of a whole system, some may be innocent
+		Refresh: 12 * time.Hour, MinRefresh: time.Hour, MaxAge: 7 * day,
+		IPv6:  true,
+		Terms: "free for any use; keep copyright and date when redistributing",
+		Sure:  Confirmed,
+	},
+	{
 		Name:       "firehol_level1",
 		URLs:       []string{firehol + "firehol_level1.netset"},
+		Format:     text,
 		Says:       "DShield, Feodo, Spamhaus DROP and reserved ranges, which are left out here",
 		Categories: of(reputation.Abuse),
 		Confidence: 0.6, Weight: 24, Group: lists,
@@ -43,6 +55,7 @@ var attackers = []Preset{
 	{
 		Name:       "firehol_level2",
 		URLs:       []string{firehol + "firehol_level2.netset"},
+		Format:     text,
 		Says:       "attacks of the last 48 hours, of many lists",
 		Categories: of(reputation.Abuse),
 		Confidence: 0.5, Weight: 20, Group: lists,
@@ -53,6 +66,7 @@ var attackers = []Preset{
 	{
 		Name:       "firehol_level3",
 		URLs:       []string{firehol + "firehol_level3.netset"},
+		Format:     text,
 		Says:       "attacks of the last 30 days; has people who did nothing",
 		Categories: of(reputation.Abuse),
 		Confidence: 0.35, Weight: 20, Group: lists,
@@ -63,6 +77,7 @@ var attackers = []Preset{
 	{
 		Name:       "firehol_level4",
 		URLs:       []string{firehol + "firehol_level4.netset"},
+		Format:     text,
 		Says:       "aggressive lists; has many people who did nothing",
 		Categories: of(reputation.Abuse),
 		Confidence: 0.2, Weight: 20, Group: lists,
@@ -75,7 +90,7 @@ var attackers = []Preset{
 		URLs: []string{"https://raw.githubusercontent.com/stamparm/ipsum/master/ipsum.txt"},
 		// The second field counts the lists that have an address. Lists copy each other, so one or
 		// two are too few.
-		Format:     listformat.Format{MinCount: 3},
+		Format:     listformat.Format{Encoding: listformat.Text, MinCount: 3},
 		Says:       "on three lists or more; has research scanners, too",
 		Categories: of(reputation.Abuse),
 		Confidence: 0.6, Weight: 24, Group: lists,
@@ -84,11 +99,9 @@ var attackers = []Preset{
 		Sure:  Confirmed,
 	},
 	{
-		Name: "abuseipdb_blacklist",
-		URLs: []string{"https://api.abuseipdb.com/api/v2/blacklist"},
-		Format: listformat.Format{
-			Encoding: listformat.JSON, Members: []string{"ipAddress"},
-		},
+		Name:   "abuseipdb_blacklist",
+		URLs:   []string{"https://api.abuseipdb.com/api/v2/blacklist"},
+		Format: json("data[].ipAddress"),
 		// Without Accept, errors come as a whole web page.
 		Header:     map[string]string{"Key": "{key}", "Accept": "application/json"},
 		Says:       "the 10,000 newest with AbuseIPDB's highest score",
@@ -103,11 +116,9 @@ var attackers = []Preset{
 		Sure:       Confirmed,
 	},
 	{
-		Name: "feodo",
-		URLs: []string{"https://feodotracker.abuse.ch/downloads/ipblocklist.json"},
-		Format: listformat.Format{
-			Encoding: listformat.JSON, Members: []string{"ip_address"},
-		},
+		Name:       "feodo",
+		URLs:       []string{"https://feodotracker.abuse.ch/downloads/ipblocklist.json"},
+		Format:     json("[].ip_address"),
 		Says:       "servers that control botnets; seldom visitors",
 		Categories: of(reputation.BotnetC2),
 		Confidence: 0.9, Weight: 20, Group: lists,
@@ -121,6 +132,7 @@ var attackers = []Preset{
 		// publishers, which operators can load directly; the same evidence must not count twice.
 		Name:       "emerging_threats",
 		URLs:       []string{"https://rules.emergingthreats.net/blockrules/compromised-ips.txt"},
+		Format:     text,
 		Says:       "compromised hosts",
 		Categories: of(reputation.Compromised),
 		Confidence: 0.6, Weight: 20, Group: lists,
@@ -131,6 +143,7 @@ var attackers = []Preset{
 	{
 		Name:       "cins",
 		URLs:       []string{"https://cinsarmy.com/list/ci-badguys.txt"},
+		Format:     text,
 		Says:       "attacked CINS sensors, and is on no other list",
 		Categories: of(reputation.Scanner),
 		Confidence: 0.5, Weight: 20, Group: lists,
@@ -141,6 +154,7 @@ var attackers = []Preset{
 	{
 		Name:       "greensnow",
 		URLs:       []string{"https://blocklist.greensnow.co/greensnow.txt"},
+		Format:     text,
 		Says:       "scans and brute force against GreenSnow's sensors",
 		Categories: of(reputation.BruteForce),
 		Confidence: 0.5, Weight: 20, Group: lists,
@@ -153,6 +167,7 @@ var attackers = []Preset{
 		// By the publisher's policy, entries never expire.
 		Name:       "binary_defense",
 		URLs:       []string{"https://www.binarydefense.com/banlist.txt"},
+		Format:     text,
 		Says:       "attacked Artillery sensors, at any time in the past",
 		Categories: of(reputation.Abuse),
 		Confidence: 0.3, Weight: 20, Group: lists,
@@ -162,9 +177,22 @@ var attackers = []Preset{
 		Sure:       Confirmed,
 	},
 	{
+		Name:       "dshield",
+		URLs:       []string{"https://feeds.dshield.org/block.txt"},
+		Format:     listformat.Format{Encoding: listformat.DShield},
+		Says:       "the 20 /24 networks that attack most",
+		Categories: of(reputation.Scanner),
+		Confidence: 0.6, Weight: 20, Group: lists,
+		Refresh: time.Hour, MinRefresh: time.Hour, MaxAge: 3 * day,
+		Terms:      "CC BY-NC-SA 2.5: non-commercial; credit SANS ISC; no resale",
+		Restricted: true,
+		Sure:       Confirmed,
+	},
+	{
 		// The publisher documents http, which anybody on the way can change.
 		Name:       "bruteforceblocker",
 		URLs:       []string{"https://danger.rulez.sk/projects/bruteforceblocker/blist.php"},
+		Format:     text,
 		Says:       "brute force against SSH",
 		Categories: of(reputation.BruteForce),
 		Confidence: 0.45, Weight: 20, Group: lists,
@@ -175,6 +203,7 @@ var attackers = []Preset{
 	{
 		Name:       "stopforumspam_toxic",
 		URLs:       []string{"https://www.stopforumspam.com/downloads/toxic_ip_cidr.txt"},
+		Format:     text,
 		Says:       "networks that send nothing but spam to forums",
 		Categories: of(reputation.Spam),
 		Confidence: 0.6, Weight: 20, Group: lists,
@@ -206,6 +235,7 @@ func ofBlocklistDE(name, file, says string, confidence float64, c reputation.Cat
 	return Preset{
 		Name:       name,
 		URLs:       []string{"https://lists.blocklist.de/lists/" + file + ".txt"},
+		Format:     text,
 		Says:       says,
 		Categories: of(c),
 		Confidence: confidence, Weight: 20, Group: lists,

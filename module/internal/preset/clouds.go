@@ -11,47 +11,49 @@ var clouds = []Preset{
 	cloud(Preset{
 		Name:   "aws",
 		URLs:   []string{"https://ip-ranges.amazonaws.com/ip-ranges.json"},
-		Format: members("ip_prefix", "ipv6_prefix"),
+		Format: json("prefixes[].ip_prefix", "ipv6_prefixes[].ipv6_prefix"),
 		Says:   "Amazon Web Services",
 		MaxAge: 60 * day, IPv6: true,
 	}),
 	// Microsoft publishes a file a week, each under a new address, which only a web page has.
 	cloud(Preset{
 		Name:   "azure",
-		Format: members("properties.addressPrefixes"),
+		Format: json("values[].properties.addressPrefixes[]"),
 		Says:   "Microsoft Azure",
 		MaxAge: 30 * day, IPv6: true,
 	}),
 	cloud(Preset{
 		Name:   "digitalocean",
 		URLs:   []string{"https://www.digitalocean.com/geo/google.csv"},
+		Format: text,
 		Says:   "DigitalOcean",
 		MaxAge: 180 * day, IPv6: true,
 	}),
 	cloud(Preset{
 		Name:   "gcp",
 		URLs:   []string{"https://www.gstatic.com/ipranges/cloud.json"},
-		Format: members("ipv4Prefix", "ipv6Prefix"),
+		Format: json("prefixes[].ipv4Prefix", "prefixes[].ipv6Prefix"),
 		Says:   "Google Cloud",
 		MaxAge: 60 * day, IPv6: true,
 	}),
 	cloud(Preset{
 		Name:   "linode",
 		URLs:   []string{"https://geoip.linode.com/"},
+		Format: text,
 		Says:   "Linode, now Akamai Cloud",
 		MaxAge: 180 * day, IPv6: true,
 	}),
 	cloud(Preset{
 		Name:   "oracle",
 		URLs:   []string{"https://docs.oracle.com/iaas/tools/public_ip_ranges.json"},
-		Format: members("cidrs.cidr"),
+		Format: json("regions[].cidrs[].cidr"),
 		Says:   "Oracle Cloud",
 		MaxAge: 180 * day,
 	}),
 	cloud(Preset{
 		Name:   "vultr",
 		URLs:   []string{"https://geofeed.constant.com/?json"},
-		Format: members("ip_prefix"),
+		Format: json("subnets[].ip_prefix"),
 		Says:   "Vultr",
 		MaxAge: 60 * day, IPv6: true,
 	}),
@@ -75,7 +77,7 @@ func cloud(p Preset) Preset {
 func announced(name, says string, systems ...string) Preset {
 	p := cloud(Preset{
 		Name:   name,
-		Format: members("data.prefixes.prefix"),
+		Format: json("data.prefixes[].prefix"),
 		Says:   says + ": what its autonomous systems announce",
 		MaxAge: 7 * day, IPv6: true,
 	})
@@ -94,25 +96,25 @@ var networks = []Preset{
 		URLs: []string{
 			"https://api.bunny.net/system/edgeserverlist", "https://api.bunny.net/system/edgeserverlist/ipv6",
 		},
-		Format: members(),
+		Format: json("[]"),
 		Says:   "Bunny",
 	}),
 	cdn(Preset{
 		Name:   "cloudflare",
 		URLs:   []string{"https://api.cloudflare.com/client/v4/ips"},
-		Format: members("result.ipv4_cidrs", "result.ipv6_cidrs"),
+		Format: json("result.ipv4_cidrs[]", "result.ipv6_cidrs[]"),
 		Says:   "Cloudflare, its Workers and WARP",
 	}),
 	cdn(Preset{
 		Name:   "fastly",
 		URLs:   []string{"https://api.fastly.com/public-ip-list"},
-		Format: members("addresses", "ipv6_addresses"),
+		Format: json("addresses[]", "ipv6_addresses[]"),
 		Says:   "Fastly",
 	}),
 	cdn(Preset{
 		Name:   "gcore",
 		URLs:   []string{"https://api.gcore.com/cdn/public-ip-list"},
-		Format: members("addresses", "addresses_v6"),
+		Format: json("addresses[]", "addresses_v6[]"),
 		Says:   "Gcore",
 		Sure:   Likely,
 	}),

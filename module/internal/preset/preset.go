@@ -22,8 +22,11 @@ type Preset struct {
 	// URLs are the parts of the list. Without one, its address changes and the operator names it.
 	URLs []string
 
-	// Format is how the list is written.
+	// Format is how the list is written. The zero value is found by looking, for each part.
 	Format listformat.Format
+
+	// ASNs is set if the entries are autonomous systems.
+	ASNs bool
 
 	// Header is sent with each request. `{key}` stands for the operator's key: see NeedsKey.
 	Header map[string]string
@@ -163,7 +166,7 @@ func distance(a, b string) int {
 // Spec returns where the list is and how it is written, without secrets.
 func (p Preset) Spec() feed.Spec {
 	spec := feed.Spec{
-		Name: p.Name, URLs: p.URLs, Format: p.Format,
+		Name: p.Name, URLs: p.URLs, Format: p.Format, ASNs: p.ASNs,
 		Refresh: p.Refresh, MinRefresh: p.MinRefresh, MaxAge: p.MaxAge,
 		AllowEmpty: p.MayBeEmpty, Terms: p.Terms,
 	}
@@ -192,6 +195,14 @@ func (p Preset) NeedsKey() bool {
 // Accuses reports whether the list accuses its addresses of abuse. Others tell what an address is: a
 // cloud's, a VPN's, a CDN's.
 func (p Preset) Accuses() bool { return p.Categories != 0 && !p.Nature.Some() }
+
+// text is an address or a range in the first column. In CSV without a header line, too.
+var text = listformat.Format{Encoding: listformat.Text}
+
+// json is a document in which these members hold the addresses.
+func json(members ...string) listformat.Format {
+	return listformat.Format{Encoding: listformat.JSON, Members: members}
+}
 
 // of and is keep the rows short.
 func of(c ...reputation.Category) reputation.Categories { return reputation.CategoriesOf(c...) }

@@ -34,6 +34,9 @@ func TestRows(t *testing.T) {
 					t.Errorf("%s is no proper https URL", raw)
 				}
 			}
+			if p.Format.Encoding == "" && name != "tor_exits" {
+				t.Error("it has no format")
+			}
 			p.checkMeaning(t)
 			if p.MinRefresh < feed.DefaultTimeout || p.Refresh < p.MinRefresh || p.Refresh > 7*day {
 				t.Errorf("refresh %s, at most every %s", p.Refresh, p.MinRefresh)
@@ -129,9 +132,9 @@ func TestNames(t *testing.T) {
 		"abuseipdb_blacklist", "aws", "azure", "binary_defense", "blocklist_de", "blocklist_de_apache",
 		"blocklist_de_bots", "blocklist_de_bruteforcelogin", "blocklist_de_ftp", "blocklist_de_imap", "blocklist_de_ircbot",
 		"blocklist_de_mail", "blocklist_de_sip", "blocklist_de_ssh", "blocklist_de_strongips", "bruteforceblocker", "bunny",
-		"cins", "cloudflare", "contabo", "digitalocean", "emerging_threats", "fastly", "feodo", "firehol_level1",
+		"cins", "cloudflare", "contabo", "digitalocean", "dshield", "emerging_threats", "fastly", "feodo", "firehol_level1",
 		"firehol_level2", "firehol_level3", "firehol_level4", "gcore", "gcp", "greensnow", "hetzner", "icloud_private_relay",
-		"ipsum", "linode", "oracle", "ovh", "scaleway", "spamhaus_drop", "stopforumspam_toxic", "tor_exits", "vultr",
+		"ipsum", "linode", "oracle", "ovh", "scaleway", "spamhaus_asndrop", "spamhaus_drop", "stopforumspam_toxic", "tor_exits", "vultr",
 		"x4bnet_datacenter", "x4bnet_vpn",
 	}
 	if diff := cmp.Diff(want, Names()); diff != "" {
@@ -144,7 +147,7 @@ func TestNear(t *testing.T) {
 		"ipsun": {"ipsum"}, "Cloudflare": {"cloudflare"}, "spamhouse_drop": {"spamhaus_drop"}, "firehol_level": {
 			"firehol_level1", "firehol_level2", "firehol_level3",
 		},
-		"cloud": {"cloudflare"}, "spamhaus": {"spamhaus_drop"}, "x": nil, "": nil, "198.51.100.777": nil,
+		"cloud": {"cloudflare"}, "spamhaus": {"spamhaus_drop", "spamhaus_asndrop"}, "x": nil, "": nil, "198.51.100.777": nil,
 		"nonsense": nil, strings.Repeat("a", 100): nil,
 	} {
 		if got := Near(word); !slices.Equal(got, want) {

@@ -55,18 +55,21 @@ func (rt *Runtime) startDatabases() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	rt.stopDatabases = cancel
-	rt.keepDoing(ctx, "looking after databases", func(ctx context.Context) {
-		tick := time.NewTicker(databaseInterval)
-		defer tick.Stop()
-		for {
-			select {
-			case now := <-tick.C:
-				rt.lookAtDatabases(ctx, now)
-			case <-ctx.Done():
-				return
-			}
+	rt.keepDoing(ctx, "looking after databases", rt.lookAfterDatabases)
+}
+
+// lookAfterDatabases reads files that are replaced, until ctx ends.
+func (rt *Runtime) lookAfterDatabases(ctx context.Context) {
+	tick := time.NewTicker(databaseInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			rt.lookAtDatabases(ctx, now)
+		case <-ctx.Done():
+			return
 		}
-	})
+	}
 }
 
 func (rt *Runtime) lookAtDatabases(ctx context.Context, now time.Time) {

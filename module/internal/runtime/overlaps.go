@@ -50,7 +50,7 @@ func (rt *Runtime) findOverlaps(snapshot *feed.Snapshot) [][]health.Overlap {
 			}
 			prefixes := 0
 			for member := range members {
-				if list, _ := snapshot.ListOf(member); list == i {
+				if list, _ := snapshot.ListOf(member); list == i { // a list may have parts
 					prefixes += members[member].Overlap(members[j])
 				}
 			}

@@ -10,7 +10,7 @@ func (rt *Runtime) startTests() {
 	ctx, cancel := context.WithCancel(context.Background())
 	rt.stopTests = cancel
 	for _, p := range rt.Providers {
-		if _, has := p.Guard.NextTest(); has && p.Probe != nil {
+		if _, has := p.Guard.NextTest(); has {
 			rt.keepDoing(ctx, "testing provider "+p.Name, p.keepTested)
 		}
 	}

@@ -45,6 +45,10 @@ var feeds = map[string]Source{
 	"x4bnet_vpn":        {Trust: 1, Weight: 8, Group: nature},
 	"x4bnet_datacenter": {Trust: 1, Weight: 8, Group: nature},
 
+	"spamhaus_asndrop":    {Trust: 1, Weight: 34, Group: spamhaus},
+	"abuseipdb_blacklist": {Trust: 1, Weight: 32, Group: "abuseipdb"},
+	"aws":                 {Trust: 1, Weight: 8, Group: nature},
+
 	reputation.SourceVerifiedBots: OfVerifiedBots(),
 	reputation.SourceFakeBot:      OfFakeBot(),
 }
@@ -118,7 +122,7 @@ func percentAt(points float64) float64 { return 100 / (1 + math.Pow(10, -points/
 func near(a, b float64) bool { return math.Abs(a-b) < 1e-9 }
 
 func TestScoresThatTheDefaultsMustGive(t *testing.T) {
-	verified := says(reputation.SourceVerifiedBots, -1, 1)
+	verified, relay := says(reputation.SourceVerifiedBots, -1, 1), OfLabel("icloud_private_relay")
 	for _, c := range []struct {
 		name     string
 		evidence []Evidence
@@ -138,7 +142,15 @@ func TestScoresThatTheDefaultsMustGive(t *testing.T) {
 		},
 		{"200 copies of one list, nothing else", slices.Repeat([]Evidence{listedOn("copy")}, 200), 20, 64.4},
 		{"tor exit, nothing else", []Evidence{torExit}, .99, 9.4},
+		{"a cloud, nothing else", []Evidence{says("aws", 1, .95)}, .99, 9.4},
+		{
+			"a cloud on lists of data centres and VPNs, nothing else",
+			[]Evidence{says("aws", 1, .95), says("x4bnet_datacenter", 1, .6), says("x4bnet_vpn", 1, .6)}, .99, 14.4,
+		},
+		{"a relay, nothing else", []Evidence{{Source: &relay, Severity: 1, Confidence: .95}}, .99, .991},
 		{"spamhaus drop, nothing else", []Evidence{drop}, 93.5, 100},
+		{"a network of spamhaus asndrop, nothing else", []Evidence{says("spamhaus_asndrop", 1, .7)}, 60, 75},
+		{"abuseipdb's blacklist, alone", []Evidence{says("abuseipdb_blacklist", 1, .75)}, 60, 75},
 		{"a current crowdsec decision, alone", []Evidence{says("crowdsec", 1, .95)}, 88.5, 100},
 		{
 			"research scanner: three lists and abuseipdb 100, greynoise benign",

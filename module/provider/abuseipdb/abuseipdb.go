@@ -4,10 +4,8 @@ package abuseipdb
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"time"
@@ -101,16 +99,6 @@ func (a *AbuseIPDB) Check(ctx context.Context, q reputation.Query) (reputation.R
 		})
 }
 
-// Probe implements reputation.Prober. It costs one check of the quota: the service answers about loopback
-// addresses too, and calls them reserved.
-func (a *AbuseIPDB) Probe(ctx context.Context, key string) error {
-	_, err := a.Check(ctx, reputation.Query{Addr: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Key: key})
-	if errors.Is(err, reputation.ErrUnknown) {
-		return nil
-	}
-	return err
-}
-
 func (a *AbuseIPDB) question(q reputation.Query) rest.Request {
 	return rest.Request{
 		Path:   []string{"check"},
@@ -175,5 +163,4 @@ var (
 	_ caddy.CleanerUpper    = (*AbuseIPDB)(nil)
 	_ caddyfile.Unmarshaler = (*AbuseIPDB)(nil)
 	_ reputation.Provider   = (*AbuseIPDB)(nil)
-	_ reputation.Prober     = (*AbuseIPDB)(nil)
 )

@@ -1,6 +1,8 @@
 package dnsbl
 
 import (
+	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -174,6 +176,15 @@ var presets = map[string]list{
 
 // words are the presets' words.
 func words() []string { return slices.Sorted(maps.Keys(presets)) }
+
+// Variants returns the settings of each preset, of which the documentation makes a table.
+func (*DNSBL) Variants() []json.RawMessage {
+	var settings []json.RawMessage
+	for _, word := range words() {
+		settings = append(settings, json.RawMessage(fmt.Sprintf(`{"list": %q}`, word)))
+	}
+	return settings
+}
 
 // capabilities are all that the list's reports can hold.
 func (l *list) capabilities() reputation.Capabilities {

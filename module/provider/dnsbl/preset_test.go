@@ -16,15 +16,14 @@ var update = flag.Bool("update", false, "write the table of DNS lists in docs/so
 func TestPage(t *testing.T) {
 	const (
 		page  = "../../../docs/sources.md"
-		begin = "| word | zone | key | IPv6 | points | group | terms, as far as we know them |\n|---|---|---|---|---|---|---|\n"
+		begin = "| word | zone | points | group |\n|---|---|---|---|\n"
 		end   = "<!-- end -->\n"
 	)
 	var table strings.Builder
 	for _, word := range words() {
 		l := presets[word]
 		zone := strings.NewReplacer("{address}.", "", "{key}.", "").Replace(l.question)
-		fmt.Fprintf(&table, "| `%s` | %s | %s | %s | %g | `%s` | %s |\n",
-			word, zone, yes(l.needsKey()), yes(l.ipv6), l.weight*l.trust, l.group, l.terms)
+		fmt.Fprintf(&table, "| `%s` | %s | %g | `%s` |\n", word, zone, l.weight*l.trust, l.group)
 	}
 	text, err := os.ReadFile(page)
 	if err != nil {
@@ -43,13 +42,6 @@ func TestPage(t *testing.T) {
 		t.Errorf("the DNS lists in %s are not those of the code: run `go test ./module/provider/dnsbl -run TestPage -update`; want\n%s",
 			page, table.String())
 	}
-}
-
-func yes(is bool) string {
-	if is {
-		return "yes"
-	}
-	return "no"
 }
 
 // What the lists say gives the scores that it should: enough to be asked for in a rule, never enough for a verdict.
