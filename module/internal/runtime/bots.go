@@ -138,14 +138,18 @@ func (rt *Runtime) ExplainClaim(ctx context.Context, addr netip.Addr, userAgent 
 	return &x, rt.Bots.claim(claim, x.Outcome)
 }
 
-// status returns how many bots are verified.
+// status returns how many bots can be verified.
 func (b *Bots) status() *health.Bots {
 	if b == nil {
 		return nil
 	}
-	s := &health.Bots{Verified: len(b.Verified), Hijacked: b.verifier.Hijacked()}
-	for _, exempt := range b.Exempt {
-		if exempt {
+	s := &health.Bots{Hijacked: b.verifier.Hijacked()}
+	for i, bot := range b.Verified {
+		if !bot.Verifiable() {
+			continue
+		}
+		s.Verified++
+		if b.Exempt[i] {
 			s.Exempt++
 		}
 	}
