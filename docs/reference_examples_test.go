@@ -22,6 +22,7 @@ const (
 	inProvider = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inService  = "{\n\tip_reputation {\n\t\t%s {\n\t\t\tkey {env.ABUSEIPDB_KEY}\n\t\t}\n\t}\n}\n"
 	inRedis    = "{\n\tip_reputation {\n\t\tredis redis.example.com {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inBots     = "{\n\tip_reputation {\n\t\tverified_bots google {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inSite     = "app.example.com {\n\t%s\n}\n"
 	inHandler  = "app.example.com {\n\tip_reputation {\n\t\t%s\n\t}\n}\n"
 	inAPI      = "api.example.com {\n\tip_reputation_api {\n\t\t%s\n\t}\n}\n"
@@ -42,8 +43,8 @@ const (
 
 // frames say where the options of each type stand.
 var frames = map[string]frame{
-	"App":         {caddyfile: inApp, path: "apps/ip_reputation"},
-	"Feed":        {caddyfile: inFeed, usual: "name partner", unless: []string{"name"}, path: "apps/ip_reputation/feeds/0"},
+	"App":  {caddyfile: inApp, path: "apps/ip_reputation"},
+	"Feed": {caddyfile: inFeed, usual: "name partner", unless: []string{"name"}, path: "apps/ip_reputation/feeds/0"},
 	"CrowdSec": {
 		caddyfile: inCrowdSec, usual: "key {env.CROWDSEC_KEY}", unless: []string{"key"},
 		path: "apps/ip_reputation/feeds/0/crowdsec",
@@ -56,17 +57,18 @@ var frames = map[string]frame{
 		caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", unless: []string{"key"},
 		path: "apps/ip_reputation/providers/0",
 	},
-	"Secret":      {caddyfile: inKey, path: "apps/ip_reputation/providers/0/keys/0"},
-	"Redis":       {caddyfile: inRedis, path: "apps/ip_reputation/redis"},
-	"TLS":         {caddyfile: inTLS, path: "apps/ip_reputation/redis/tls"},
-	"History":     {caddyfile: inHistory, path: "apps/ip_reputation/history"},
-	"Sentry":      {caddyfile: inSentry, path: "apps/ip_reputation/sentry"},
-	"Privacy":     {caddyfile: inHash, path: "apps/ip_reputation/privacy"},
-	"Handler":     {caddyfile: inHandler, path: "handler=ip_reputation"},
-	"Rule":        {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
-	"Conditions":  {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
-	"DecisionLog": {caddyfile: inHandler, path: "handler=ip_reputation/log"},
-	"Health":      {caddyfile: inSite, path: "handler=ip_reputation_health"},
+	"Secret":       {caddyfile: inKey, path: "apps/ip_reputation/providers/0/keys/0"},
+	"Redis":        {caddyfile: inRedis, path: "apps/ip_reputation/redis"},
+	"VerifiedBots": {caddyfile: inBots, path: "apps/ip_reputation/verified_bots"},
+	"TLS":          {caddyfile: inTLS, path: "apps/ip_reputation/redis/tls"},
+	"History":      {caddyfile: inHistory, path: "apps/ip_reputation/history"},
+	"Sentry":       {caddyfile: inSentry, path: "apps/ip_reputation/sentry"},
+	"Privacy":      {caddyfile: inHash, path: "apps/ip_reputation/privacy"},
+	"Handler":      {caddyfile: inHandler, path: "handler=ip_reputation"},
+	"Rule":         {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
+	"Conditions":   {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
+	"DecisionLog":  {caddyfile: inHandler, path: "handler=ip_reputation/log"},
+	"Health":       {caddyfile: inSite, path: "handler=ip_reputation_health"},
 	"API": {
 		caddyfile: inAPI, usual: "token {env.API_TOKEN} read", unless: []string{"token"},
 		path: "handler=ip_reputation_api",
@@ -109,18 +111,19 @@ type example struct {
 // examples has one for each field of each type. Where a field is not set by an option of its own, it is the option that
 // sets it. Without a field, it is an example of a type that has none.
 var examples = map[string]example{
-	"App.exempt":    {line: "exempt private_ranges 203.0.113.0/24"},
-	"App.deny":      {line: "deny 198.51.100.7 2001:db8:bad::/48"},
-	"App.feeds":     {line: "feed tor_exits"},
-	"App.mmdb":      {line: "mmdb /var/lib/GeoIP/GeoLite2-ASN.mmdb /var/lib/GeoIP/GeoLite2-Country.mmdb"},
-	"App.providers": {line: "provider abuseipdb", in: inService},
-	"App.wait":      {line: "wait 50ms"},
-	"App.memory":    {line: "memory 500000"},
-	"App.nat64":     {line: "nat64 2001:db8:64::/96"},
-	"App.redis":     {line: "redis redis.example.com:6379"},
-	"App.history":   {line: "history {env.DATABASE_URL}"},
-	"App.sentry":    {line: "sentry {env.SENTRY_DSN}"},
-	"App.privacy":   {line: "privacy truncate"},
+	"App.exempt":        {line: "exempt private_ranges 203.0.113.0/24"},
+	"App.deny":          {line: "deny 198.51.100.7 2001:db8:bad::/48"},
+	"App.verified_bots": {line: "exempt verified_bots"},
+	"App.feeds":         {line: "feed tor_exits"},
+	"App.mmdb":          {line: "mmdb /var/lib/GeoIP/GeoLite2-ASN.mmdb /var/lib/GeoIP/GeoLite2-Country.mmdb"},
+	"App.providers":     {line: "provider abuseipdb", in: inService},
+	"App.wait":          {line: "wait 50ms"},
+	"App.memory":        {line: "memory 500000"},
+	"App.nat64":         {line: "nat64 2001:db8:64::/96"},
+	"App.redis":         {line: "redis redis.example.com:6379"},
+	"App.history":       {line: "history {env.DATABASE_URL}"},
+	"App.sentry":        {line: "sentry {env.SENTRY_DSN}"},
+	"App.privacy":       {line: "privacy truncate"},
 
 	"Feed.sources":  {line: "feed spamhaus_drop", in: inApp},
 	"Feed.name":     {line: "name partner"},
@@ -189,6 +192,11 @@ var examples = map[string]example{
 	"History.max_size":  {line: "max_size 20GiB"},
 	"History.spool":     {line: "spool 1GiB"},
 	"History.migrate":   {line: "migrate off"},
+
+	"VerifiedBots.bots":     {line: "verified_bots google,yandex", in: inApp},
+	"VerifiedBots.exempt":   {line: "exempt verified_bots google,bing", in: inApp},
+	"VerifiedBots.resolver": {line: "resolver 127.0.0.1 [2001:db8::53]:5353"},
+	"VerifiedBots.ranges":   {line: "ranges googlebot https://mirror.example.org/common-crawlers.json"},
 
 	"Redis.addresses":         {line: "redis redis.example.com:6379", in: inApp},
 	"Redis.cluster":           {line: "cluster"},

@@ -21,6 +21,7 @@ var forgeries = []string{
 	"X-IP-Reputation-Country: SE",
 	"X-IP-Reputation-ASN: 64496",
 	"X-IP-Reputation-Nature: mobile",
+	"X-IP-Reputation-Bot: googlebot",
 	"X-IP-Reputation-Categories: crawler",
 	"X-IP-Reputation-Verified: yes",
 	"X-IP-Reputation: clean",

@@ -135,6 +135,14 @@ func TestDescribe(t *testing.T) {
 			},
 		},
 		{
+			"a verified bot", visit{verdict: reputation.Verdict{
+				Status: reputation.Exempt, Facts: reputation.Facts{Bot: "googlebot"},
+			}}, full, http.Header{
+				headerStatus: {"exempt"}, headerAction: {"pass;mode=observe"}, headerCoverage: {"0.00"},
+				headerBot: {"googlebot"}, headerRequestID: {"id"},
+			},
+		},
+		{
 			"minimal", visit{verdict: bad, decision: decision{action: reputation.Drop, enforce: true}}, minimal, http.Header{
 				headerScore: {"97"}, headerStatus: {"partial"}, headerAction: {"drop"}, headerRequestID: {"id"},
 			},

@@ -9,7 +9,6 @@ package bots
 import (
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // Bot is one row of the table: a crawler, or several of one operator that are verified alike.
@@ -107,16 +106,6 @@ const All = "all"
 // Table returns all bots. The caller must not change them.
 func Table() []Bot { return table }
 
-// Words returns the names of bots and operators, sorted.
-func Words() []string {
-	var words []string
-	for i := range table {
-		words = append(words, table[i].Name, table[i].Operator)
-	}
-	slices.Sort(words)
-	return slices.Compact(words)
-}
-
 // Named returns the bots that a word stands for: a name, an operator or All. An unknown word stands for none.
 func Named(word string) []*Bot {
 	var found []*Bot
@@ -133,7 +122,7 @@ func Check(word string) error {
 	named := Named(word)
 	switch {
 	case len(named) == 0:
-		return fmt.Errorf("unknown bot %q: use %s, or one of %s", word, All, strings.Join(Words(), ", "))
+		return fmt.Errorf("unknown bot %q: use %s, or the name of a bot or an operator in docs/bots.md, such as google", word, All)
 	case !slices.ContainsFunc(named, (*Bot).Verifiable):
 		return fmt.Errorf("bot %q cannot be verified: its operator publishes neither addresses nor host names", word)
 	}

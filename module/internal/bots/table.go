@@ -190,10 +190,11 @@ var table = []Bot{
 		Ranges: text("pingdom", "https://my.pingdom.com/probes/ipv4", "https://my.pingdom.com/probes/ipv6"),
 	},
 	{
-		Name: "statuscake", Operator: "statuscake", Tokens: []string{"StatusCake"}, MissProves: true, Sure: Confirmed,
+		Name: "statuscake", Operator: "statuscake", Tokens: []string{"StatusCake"}, Sure: Confirmed,
+		Note: "Only its IPv4 addresses are read.",
 		Ranges: &Ranges{
 			Name: "statuscake", URLs: []string{"https://app.statuscake.com/Workfloor/Locations.php?format=json"},
-			Members: []string{"*.ip", "*.ipv6"},
+			Members: []string{"*.ip"},
 		},
 	},
 	{

@@ -160,7 +160,12 @@ var judgements = map[string]struct {
 	"it is older":                      {database(func(d *mmdb.Status) { d.Built = now.Add(-40*day - 1) }), reasons{DatabaseOld}},
 	"it may be older":                  {database(func(d *mmdb.Status) { d.Built, d.MaxAge = now.Add(-999*day), 0 }), nil},
 	"it does not say how old it is":    {database(func(d *mmdb.Status) { d.Built = time.Time{} }), nil},
-	"wrong lines in a feed":            {list(func(l *List) { l.Ignored, l.FirstIgnored = 2, "line 7" }), nil},
+	"ranges of a bot that are old": {list(func(l *List) {
+		l.Role, l.MaxAge, l.Published = "bots", 30*day, now.Add(-30*day-1)
+	}), reasons{ListOld}},
+	"bots are verified":          {func(s *State) { s.Bots = &Bots{Verified: 3} }, nil},
+	"their resolver is hijacked": {func(s *State) { s.Bots = &Bots{Verified: 3, Hijacked: true} }, reasons{BotsResolver}},
+	"wrong lines in a feed":      {list(func(l *List) { l.Ignored, l.FirstIgnored = 2, "line 7" }), nil},
 }
 
 // database is a change of the database that is well.

@@ -25,7 +25,7 @@ type Bots struct {
 	lists    *Lists
 	first    int // position of the first of the bots' ranges among all lists
 
-	// current is whether a miss in each of the ranges means something.
+	// current is whether a miss in each of the ranges means something, once they are loaded.
 	current atomic.Pointer[[]bool]
 }
 
@@ -64,7 +64,9 @@ func (b *Bots) Holds(list int, addr netip.Addr) bool {
 }
 
 // Current implements bots.Lists.
-func (b *Bots) Current(list int) bool { return (*b.current.Load())[list] }
+func (b *Bots) Current(list int) bool {
+	return (*b.current.Load())[list] && b.lists.Current().Loaded(b.first+list)
+}
 
 // look finds out which ranges are current. The state of lists is read here, since that takes locks.
 func (b *Bots) look(now time.Time) {
@@ -79,9 +81,10 @@ func (b *Bots) look(now time.Time) {
 	b.current.Store(&current)
 }
 
-// areCurrent reports whether ranges are loaded, were confirmed of late, and are not too old by their publisher's date.
+// areCurrent reports whether ranges were confirmed of late, and are not too old by their publisher's date. Whether they
+// are in force is another question.
 func areCurrent(s *feed.Status, now time.Time) bool {
-	return s.Loaded && now.Sub(s.LastSuccess) <= s.Patience &&
+	return now.Sub(s.LastSuccess) <= s.Patience &&
 		(s.Published.IsZero() || now.Sub(s.Published) <= MaxRangesAge)
 }
 
@@ -135,14 +138,18 @@ func (rt *Runtime) ExplainClaim(ctx context.Context, addr netip.Addr, userAgent 
 	return &x, rt.Bots.claim(claim, x.Outcome)
 }
 
-// status returns how many bots are verified.
+// status returns how many bots can be verified.
 func (b *Bots) status() *health.Bots {
 	if b == nil {
 		return nil
 	}
-	s := &health.Bots{Verified: len(b.Verified), Hijacked: b.verifier.Hijacked()}
-	for _, exempt := range b.Exempt {
-		if exempt {
+	s := &health.Bots{Hijacked: b.verifier.Hijacked()}
+	for i, bot := range b.Verified {
+		if !bot.Verifiable() {
+			continue
+		}
+		s.Verified++
+		if b.Exempt[i] {
 			s.Exempt++
 		}
 	}

@@ -33,12 +33,12 @@ type DNS struct {
 func ServeDNS(tb testing.TB) *DNS {
 	tb.Helper()
 	d := &DNS{Records: map[string][]string{}, Failing: map[string]int{}, asked: map[string]int{}}
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	conn, err := new(net.ListenConfig).ListenPacket(tb.Context(), "udp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
 	d.Addr = conn.LocalAddr().String()
-	listener, err := net.Listen("tcp", d.Addr)
+	listener, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", d.Addr)
 	if err != nil {
 		tb.Fatal(err)
 	}
