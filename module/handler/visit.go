@@ -221,7 +221,7 @@ func (v *visit) placeholder(key string) (any, bool) {
 			return "", true
 		}
 		return int(v.verdict.Facts.ASN), true
-	case "asn_name":
+	case "as_name":
 		return v.verdict.Facts.ASName, true
 	case "nature":
 		return v.verdict.Facts.Nature.String(), true
