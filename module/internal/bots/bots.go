@@ -103,9 +103,6 @@ func (o Outcome) String() string {
 // All is the word for all bots of the table.
 const All = "all"
 
-// Table returns all bots. The caller must not change them.
-func Table() []Bot { return table }
-
 // Named returns the bots that a word stands for: a name, an operator or All. An unknown word stands for none.
 func Named(word string) []*Bot {
 	var found []*Bot

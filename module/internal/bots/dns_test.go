@@ -212,3 +212,20 @@ func TestExplain(t *testing.T) {
 		}
 	}
 }
+
+// TestResolversInTurn: a server that refuses does not keep the next one from verifying.
+func TestResolversInTurn(t *testing.T) {
+	z := testenv.ServeDNS(t)
+	z.Name("192.0.2.1", map[string][]string{"crawl-1.googlebot.com": {"192.0.2.1"}})
+	refusing := testenv.ServeDNS(t)
+	for _, name := range []string{"1.2.0.192.in-addr.arpa.", "2.2.0.192.in-addr.arpa.", "crawl-1.googlebot.com."} {
+		refusing.Failing[name] = dns.RcodeRefused
+	}
+	r := NewReverse(NewResolver([]string{refusing.Addr, z.Addr}), discard)
+	defer r.Close()
+	for addr, want := range map[string]found{"192.0.2.1": confirmed, "192.0.2.2": missed} {
+		if got := r.ask(t.Context(), Named("googlebot")[0], netip.MustParseAddr(addr)); got.found != want {
+			t.Errorf("%s: %v (%v), want %v", addr, got.found, got.err, want)
+		}
+	}
+}

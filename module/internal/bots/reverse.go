@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -36,18 +35,53 @@ type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// NewResolver returns a resolver that asks the given servers, as host and port, in turn. Without any it asks those of
-// the system. Its questions and answers are bounded by DNS itself: 64 KiB.
+// NewResolver returns a resolver that asks the given servers, as host and port: the next one where one gives no answer.
+// Without any it asks those of the system. Its questions and answers are bounded by DNS itself: 64 KiB.
 func NewResolver(servers []string) Resolver {
-	r := &net.Resolver{PreferGo: true}
-	if len(servers) > 0 {
-		var next atomic.Uint32
-		r.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			server := servers[int(next.Add(1)-1)%len(servers)]
+	if len(servers) == 0 {
+		return &net.Resolver{PreferGo: true}
+	}
+	var all inTurn
+	for _, server := range servers {
+		all = append(all, &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, server)
+		}})
+	}
+	return all
+}
+
+// inTurn asks resolvers until one answers. Each has its share of the time that is left, so that a silent one does not
+// use up that of the next.
+type inTurn []Resolver
+
+// LookupAddr implements Resolver.
+func (all inTurn) LookupAddr(ctx context.Context, addr string) ([]string, error) {
+	return firstAnswer(ctx, all, func(ctx context.Context, r Resolver) ([]string, error) { return r.LookupAddr(ctx, addr) })
+}
+
+// LookupNetIP implements Resolver.
+func (all inTurn) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	return firstAnswer(ctx, all, func(ctx context.Context, r Resolver) ([]netip.Addr, error) {
+		return r.LookupNetIP(ctx, network, host)
+	})
+}
+
+// firstAnswer returns the first answer. That there is no such name is one, too.
+func firstAnswer[T any](
+	ctx context.Context, all inTurn, ask func(context.Context, Resolver) ([]T, error),
+) (found []T, err error) {
+	for i, r := range all {
+		ctx, cancel := ctx, context.CancelFunc(func() {})
+		if deadline, limited := ctx.Deadline(); limited {
+			ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(all)-i))
+		}
+		found, err = ask(ctx, r)
+		cancel()
+		if len(found) > 0 || err == nil || notFound(err) {
+			break
 		}
 	}
-	return r
+	return found, err
 }
 
 // Reverse asks reverse DNS whether addresses have names of bots, in the background, and remembers the answers. The
