@@ -147,8 +147,8 @@ func TestBotsWithoutExemption(t *testing.T) {
 	r.awaitBots(t)
 	d.Name("203.0.113.67", map[string][]string{"crawl-67.googlebot.com": {"203.0.113.67"}})
 	for _, tc := range []struct{ client, userAgent, body string }{
-		{rangeClient, googlebot, "bot=googlebot header=googlebot fresh verified_bots;points=-60.0, bad;points=12.0"},
-		{"203.0.113.67", googlebot, "bot=googlebot header=googlebot fresh verified_bots;points=-60.0, bad;points=12.0"},
+		{rangeClient, googlebot, "bot=googlebot header=googlebot fresh verified_bots;points=-60.0;bot=googlebot, bad;points=12.0"},
+		{"203.0.113.67", googlebot, "bot=googlebot header=googlebot fresh verified_bots;points=-60.0;bot=googlebot, bad;points=12.0"},
 		{rangeClient, browser, "bot= header= fresh bad;points=12.0"},
 	} {
 		if got := r.visitAs(t, tc.client, tc.userAgent); got.body != tc.body {
