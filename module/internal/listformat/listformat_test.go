@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/jsonstream"
 )
 
 // collected is a list with what was read of it.
@@ -136,7 +138,7 @@ func TestParseRefuses(t *testing.T) {
 		{name: "NDJSON as JSON", format: Format{Encoding: JSON, Members: []string{"a"}}, body: "[]\n[]", want: ErrUnparsable, says: "ndjson"},
 		{name: "JSON without the member", format: Format{Encoding: JSON, Members: []string{"hooks"}}, body: `{"actions":["192.0.2.1"]}`, want: ErrUnparsable, says: "no member hooks"},
 		{name: "JSON several arrays", format: Format{Encoding: JSON}, body: `{"hooks":["192.0.2.0/25"],"actions":["198.51.100.0/24"],"n":1}`, want: ErrUnparsable, says: "name one with `field`: \"hooks[]\", \"actions[]\""},
-		{name: "JSON deep", format: Format{Encoding: JSON}, body: strings.Repeat("[", maxDepth+1), want: ErrUnparsable, says: "deeper than 32"},
+		{name: "JSON deep", format: Format{Encoding: JSON}, body: strings.Repeat("[", jsonstream.MaxDepth+1), want: ErrUnparsable, says: "deeper than 32"},
 		{name: "JSON wrong literal", format: Format{Encoding: JSON}, body: `[nul]`, want: ErrUnparsable, says: "byte"},
 		{name: "JSON comma", format: Format{Encoding: JSON}, body: `["192.0.2.1",]`, want: ErrUnparsable, says: "comma"},
 		{name: "JSON name", format: Format{Encoding: JSON}, body: `{1:[]}`, want: ErrUnparsable, says: "name"},
