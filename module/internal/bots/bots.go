@@ -119,7 +119,8 @@ func Check(word string) error {
 	named := Named(word)
 	switch {
 	case len(named) == 0:
-		return fmt.Errorf("unknown bot %q: use %s, or the name of a bot or an operator in docs/bots.md, such as google", word, All)
+		return fmt.Errorf("unknown bot %q: use %s, or the name of a bot or an operator in docs/bots.md, such as google",
+			word, All)
 	case !slices.ContainsFunc(named, (*Bot).Verifiable):
 		return fmt.Errorf("bot %q cannot be verified: its operator publishes neither addresses nor host names", word)
 	}

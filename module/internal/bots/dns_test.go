@@ -120,7 +120,7 @@ func TestReverseDNS(t *testing.T) {
 func TestHijackedDNS(t *testing.T) {
 	z := testenv.ServeDNS(t)
 	z.Hijack = "192.0.2.50"
-	z.Name("192.0.2.50", map[string][]string{"crawl-x.googlebot.com": nil}) // its own machine, with a name that does not exist
+	z.Name("192.0.2.50", map[string][]string{"crawl-x.googlebot.com": nil}) // its own machine; the name does not exist
 	z.Name("192.0.2.1", map[string][]string{"dsl.example.net": {"192.0.2.1"}})
 	r := NewReverse(NewResolver([]string{z.Addr}), discard)
 	defer r.Close()
@@ -146,8 +146,10 @@ func TestRanges(t *testing.T) {
 	at := func(name string) int { return positionOf(RangesOf(list), Named(name)[0].Ranges) }
 	held := func(old ...string) *Verifier {
 		p := published{
-			holds: map[int]string{at("googlebot"): "192.0.2.0/25", at("gptbot"): "192.0.2.0/25", at("claudebot"): "192.0.2.0/25"},
-			old:   map[int]bool{},
+			holds: map[int]string{}, old: map[int]bool{},
+		}
+		for _, name := range []string{"googlebot", "gptbot", "claudebot"} {
+			p.holds[at(name)] = "192.0.2.0/25"
 		}
 		for _, name := range old {
 			p.old[at(name)] = true

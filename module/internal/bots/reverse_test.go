@@ -370,7 +370,9 @@ func TestNames(t *testing.T) {
 }
 
 func FuzzNames(f *testing.F) {
-	for _, name := range []string{"crawl-1.googlebot.com.", "", ".", "a..googlebot.com", "ä.googlebot.com", "\x00.googlebot.com"} {
+	for _, name := range []string{
+		"crawl-1.googlebot.com.", "", ".", "a..googlebot.com", "ä.googlebot.com", "\x00.googlebot.com",
+	} {
 		f.Add(name)
 	}
 	bot := Named("googlebot")[0]
