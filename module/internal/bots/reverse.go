@@ -22,8 +22,12 @@ const (
 	// lookupTimeout bounds the look-up of a claim, with all its questions.
 	lookupTimeout = 3 * time.Second
 
-	workers  = 16
+	workers  = 64
 	maxQueue = 256
+
+	// networkJobs is how many look-ups of a network, IPv4 /24 or IPv6 /48, run or wait at a time: its owner may let each
+	// take as long as it can.
+	networkJobs = 8
 
 	// Look-ups a second, and at once, of all networks together.
 	lookupRate  = 100
@@ -66,7 +70,8 @@ type Reverse struct {
 	running sync.WaitGroup
 
 	mu     sync.Mutex
-	jobs   map[claimKey]*job // maxQueue and one for each worker at most
+	jobs   map[claimKey]*job    // maxQueue and one for each worker at most
+	of     map[netip.Prefix]int // the number of jobs of each network
 	queue  []*job
 	active int // workers
 	closed bool
@@ -74,15 +79,17 @@ type Reverse struct {
 
 // job is the look-up of one claim.
 type job struct {
-	key  claimKey
-	done chan struct{}
+	key     claimKey
+	network netip.Prefix
+	done    chan struct{}
 }
 
 // NewReverse returns what asks the resolver.
 func NewReverse(r Resolver, logger *slog.Logger) *Reverse {
 	rev := &Reverse{
 		resolver: r, logger: logger, remembered: newRemembered(), shares: newShares(),
-		rate: rate.NewLimiter(lookupRate, lookupBurst), jobs: make(map[claimKey]*job),
+		rate: rate.NewLimiter(lookupRate, lookupBurst),
+		jobs: make(map[claimKey]*job), of: make(map[netip.Prefix]int),
 		honesty: honesty{start: time.Now()},
 	}
 	rev.ctx, rev.cancel = context.WithCancel(context.Background())
@@ -103,9 +110,13 @@ func (r *Reverse) Close() {
 func (r *Reverse) Hijacked() bool { return r.honesty.known.Load() == hijacked }
 
 // find returns what is known of a claim. When nothing is, it starts a look-up within the bounds, and waits for it until
-// wait has passed or ctx ends.
+// wait has passed or ctx ends. A claim that was confirmed a while ago is looked up again, and nobody waits for that.
 func (r *Reverse) find(ctx context.Context, key claimKey, wait time.Duration) found {
-	if f := r.remembered.get(key); f != pending {
+	f, left := r.remembered.get(key)
+	if f == confirmed && r.remembered.isRenewable(key, left) {
+		r.start(key)
+	}
+	if f != pending {
 		return f
 	}
 	j := r.start(key)
@@ -116,7 +127,8 @@ func (r *Reverse) find(ctx context.Context, key claimKey, wait time.Duration) fo
 	defer timer.Stop()
 	select {
 	case <-j.done:
-		return r.remembered.get(key)
+		f, _ = r.remembered.get(key)
+		return f
 	case <-timer.C:
 	case <-ctx.Done():
 	}
@@ -130,11 +142,14 @@ func (r *Reverse) start(key claimKey) *job {
 	if j := r.jobs[key]; j != nil {
 		return j
 	}
-	if r.closed || len(r.queue) >= maxQueue || !r.shares.take(key.addr) || !r.rate.Allow() {
+	network := networkOf(key.addr)
+	if r.closed || len(r.queue) >= maxQueue || r.of[network] >= networkJobs ||
+		!r.shares.take(network) || !r.rate.Allow() {
 		return nil
 	}
-	j := &job{key, make(chan struct{})}
+	j := &job{key, network, make(chan struct{})}
 	r.jobs[key] = j
+	r.of[network]++
 	r.queue = append(r.queue, j)
 	if r.active < workers {
 		r.active++
@@ -168,9 +183,12 @@ func (r *Reverse) do(j *job) {
 		if p := recover(); p != nil && r.panicked.Allow(struct{}{}, time.Now()) {
 			r.logger.Error("verifying a bot panicked; this is a bug", slog.Any("panic", p))
 		}
-		r.remembered.put(j.key, f)
+		r.remembered.learn(j.key, f)
 		r.mu.Lock()
 		delete(r.jobs, j.key)
+		if r.of[j.network]--; r.of[j.network] == 0 {
+			delete(r.of, j.network)
+		}
 		r.mu.Unlock()
 		close(j.done)
 	}()

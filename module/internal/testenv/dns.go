@@ -33,15 +33,8 @@ type DNS struct {
 func ServeDNS(tb testing.TB) *DNS {
 	tb.Helper()
 	d := &DNS{Records: map[string][]string{}, Failing: map[string]int{}, asked: map[string]int{}}
-	conn, err := new(net.ListenConfig).ListenPacket(tb.Context(), "udp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
+	conn, listener := listenTwice(tb)
 	d.Addr = conn.LocalAddr().String()
-	listener, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", d.Addr)
-	if err != nil {
-		tb.Fatal(err)
-	}
 	for _, server := range []*dns.Server{{PacketConn: conn, Handler: d}, {Listener: listener, Handler: d}} {
 		started := make(chan struct{})
 		server.NotifyStartedFunc = func() { close(started) }
@@ -56,6 +49,24 @@ func ServeDNS(tb testing.TB) *DNS {
 		})
 	}
 	return d
+}
+
+// listenTwice listens on a port of UDP and of TCP. Somebody else may have the second one.
+func listenTwice(tb testing.TB) (net.PacketConn, net.Listener) {
+	tb.Helper()
+	for range 20 {
+		conn, err := new(net.ListenConfig).ListenPacket(tb.Context(), "udp", "127.0.0.1:0")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		listener, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", conn.LocalAddr().String())
+		if err == nil {
+			return conn, listener
+		}
+		_ = conn.Close()
+	}
+	tb.Fatal("no port is free for both UDP and TCP")
+	return nil, nil
 }
 
 // ServeDNS implements dns.Handler.
