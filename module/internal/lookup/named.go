@@ -28,7 +28,7 @@ func (e *Engine) matchNamed(l *local, rec *record.Record) bool {
 	asn, code := l.facts.ASN, l.facts.Country
 	if rec != nil {
 		if asn != 0 && code != "" {
-			return false // what providers say adds nothing
+			return false // what providers say does not count
 		}
 		known := facts(rec)
 		if asn == 0 {
@@ -37,6 +37,9 @@ func (e *Engine) matchNamed(l *local, rec *record.Record) bool {
 		if code == "" {
 			code = known.Country
 		}
+	}
+	if asn == 0 && code == "" {
+		return false
 	}
 	lists := l.lists
 	named := lists.Named(asn, code)
