@@ -99,8 +99,8 @@ func (r *remembered) get(key claimKey) (f found, left time.Duration) {
 	return pending, 0
 }
 
-// isRenewable reports whether a confirmed claim that holds for some time still is looked up again: with every failure, a
-// while passes.
+// isRenewable reports whether a confirmed claim that holds for some time still is looked up again. After a failure, a
+// while passes first.
 func (r *remembered) isRenewable(key claimKey, left time.Duration) bool {
 	if left > renewedFor {
 		return false

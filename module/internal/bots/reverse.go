@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -33,26 +32,6 @@ const (
 	lookupRate  = 100
 	lookupBurst = 200
 )
-
-// Resolver asks DNS. It is what net.Resolver has.
-type Resolver interface {
-	LookupAddr(ctx context.Context, addr string) (names []string, err error)
-	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
-}
-
-// NewResolver returns a resolver that asks the given servers, as host and port, in turn. Without any it asks those of
-// the system. Its questions and answers are bounded by DNS itself: 64 KiB.
-func NewResolver(servers []string) Resolver {
-	r := &net.Resolver{PreferGo: true}
-	if len(servers) > 0 {
-		var next atomic.Uint32
-		r.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			server := servers[int(next.Add(1)-1)%len(servers)]
-			return new(net.Dialer).DialContext(ctx, network, server)
-		}
-	}
-	return r
-}
 
 // Reverse asks reverse DNS whether addresses have names of bots, in the background, and remembers the answers. The
 // same claim is looked up once at a time.
