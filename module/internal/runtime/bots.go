@@ -128,6 +128,19 @@ func (b *Bots) claim(position int, outcome bots.Outcome) lookup.Claim {
 	return lookup.Claim{}
 }
 
+// evidence returns whether a claim can be a reason of a verdict: a bot that is verified and judged all the same, and a
+// client that can be told to be fake.
+func (b *Bots) evidence() (trusted, fake bool) {
+	if b == nil {
+		return false, false
+	}
+	for i, bot := range b.Verified {
+		trusted = trusted || bot.Verifiable() && !bot.Driven && !b.Exempt[i]
+		fake = fake || bot.MissProves
+	}
+	return trusted, fake
+}
+
 // ExplainClaim explains what becomes of a user agent's claim, and returns what it means for the verdict. It is nil for
 // a user agent that claims nothing. Reverse DNS is asked only if fresh is set.
 func (rt *Runtime) ExplainClaim(
