@@ -146,6 +146,8 @@ func TestParseRefuses(t *testing.T) {
 		{name: "JSON comma", format: Format{Encoding: JSON}, body: `["192.0.2.1",]`, want: ErrUnparsable, says: "comma"},
 		{name: "JSON name", format: Format{Encoding: JSON}, body: `{1:[]}`, want: ErrUnparsable, says: "name"},
 		{name: "JSON escape", format: Format{Encoding: JSON}, body: `["\x"]`, want: ErrUnparsable, says: "byte"},
+		{name: "nginx, exceptions first", body: "allow 192.0.2.1;\ndeny 192.0.2.0/24;\ndeny all;\n", want: ErrUnparsable, says: "line 2 denies, and lines before it allow"},
+		{name: "Apache, exceptions first", body: "Allow from 192.0.2.1\nDeny from 192.0.2.0/24\n", want: ErrUnparsable, says: "line 2 denies, and lines before it allow"},
 		{name: "CSV column", format: Format{Encoding: CSV, Members: []string{"ip"}}, body: "a,b\n1,2", want: ErrUnparsable, says: `no CSV column is named "ip"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
