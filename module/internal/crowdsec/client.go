@@ -332,7 +332,7 @@ func (c *Client) changes(d *decoder, received time.Time) (all feed.Changes, err 
 		default:
 			all.Added = append(all.Added, e)
 		}
-		return nil //nolint:nilerr // why it was left out is stored
+		return nil
 	})
 	return all, err
 }
