@@ -7,9 +7,9 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 )
 
-// exempt reads what is exempt: verified bots, or a list. Syntax:
+// exempt reads what is exempt: verified bots, whose block is that of verified_bots, or a list. Syntax:
 //
-//	exempt verified_bots [<bot>,<bot>...]
+//	exempt verified_bots [<bot>,<bot>...] { <see verifiedBots> }
 //	exempt <see list>
 func exempt(app *module.App) option.Setter {
 	readList := list(&app.Exempt, "exempt")
@@ -23,7 +23,7 @@ func exempt(app *module.App) option.Setter {
 			return readList(d)
 		}
 		*d = line
-		return nil
+		return botOptions(d, app.VerifiedBots)
 	}
 }
 
@@ -40,12 +40,15 @@ func verifiedBots(app *module.App) option.Setter {
 		if err := app.VerifyBots(d.RemainingArgs()); err != nil {
 			return d.WrapErr(err)
 		}
-		v := app.VerifiedBots
-		return option.Read(d, "verified_bots",
-			option.Once("resolver", option.List(&v.Resolver, "addresses of DNS servers"), v.Check),
-			option.Repeated("ranges", ranges(&v.Ranges), v.Check),
-		)
+		return botOptions(d, app.VerifiedBots)
 	}
+}
+
+func botOptions(d *caddyfile.Dispenser, v *module.VerifiedBots) error {
+	return option.Read(d, "verified_bots",
+		option.Once("resolver", option.List(&v.Resolver, "addresses of DNS servers"), v.Check),
+		option.Repeated("ranges", ranges(&v.Ranges), v.Check),
+	)
 }
 
 // ranges reads where the addresses of a bot are fetched from.

@@ -276,3 +276,20 @@ func TestPaced(t *testing.T) {
 		t.Errorf("a problem: %s", got)
 	}
 }
+
+// A test of a provider that is due already is repeated now, not in the year 1.
+func TestTestIsRepeated(t *testing.T) {
+	for due, want := range map[time.Time]string{
+		{}:                       "is repeated now: it lies",
+		now.Add(5 * time.Second): "is repeated after 2026-11-24 12:00:05 UTC: it lies",
+	} {
+		for _, s := range []quota.Status{
+			{SetAside: "it lies", NextTest: due},
+			{Untested: true, LastError: "it lies", NextTest: due},
+		} {
+			if got := Problem(s, nil, now); !strings.HasSuffix(got, want) {
+				t.Errorf("%q, want %q", got, want)
+			}
+		}
+	}
+}
