@@ -99,9 +99,12 @@ var judgements = map[string]struct {
 
 	"a key set aside, another used": {keys(KeySetAside, KeyInUse), reasons{KeyRefused}},
 	"a key waits, another used":     {keys(KeyWaiting, KeyInUse), reasons{KeyMissing}},
-	"all keys set aside":            {keys(KeySetAside, KeySetAside), reasons{ProviderRefused}},
-	"one set aside, one waits":      {keys(KeySetAside, KeyWaiting), reasons{ProviderRefused}},
-	"all keys wait":                 {keys(KeyWaiting, KeyWaiting), reasons{KeyMissing}},
+	"a list's key refused": {func(s *State) {
+		s.Keys = append(s.Keys, Key{Status: secret.Status{Name: "a list"}, State: KeyIsRefused})
+	}, reasons{KeyRefused}},
+	"all keys set aside":       {keys(KeySetAside, KeySetAside), reasons{ProviderRefused}},
+	"one set aside, one waits": {keys(KeySetAside, KeyWaiting), reasons{ProviderRefused}},
+	"all keys wait":            {keys(KeyWaiting, KeyWaiting), reasons{KeyMissing}},
 	"the keys of another provider wait": {func(s *State) {
 		s.Keys = append(s.Keys, Key{Status: secret.Status{Name: "other"}, State: KeyWaiting})
 	}, nil},
