@@ -156,15 +156,11 @@ func sourcesOf(rt *runtime.Runtime, now time.Time) []adminapi.Source {
 		})
 	}
 	for _, l := range state.Lists {
-		s := adminapi.Source{
+		all = append(all, adminapi.Source{
 			Name: l.Name, Role: l.Role, Kind: string(l.Kind), From: l.Source, Terms: l.Terms,
 			Key: keyState(state.Keys, l.Name), Answered: l.LastSuccess, Entries: new(l.Entries),
-			NotAsked: l.LastAttempt.IsZero() && !l.Loaded,
-		}
-		if l.Failures > 0 || !l.Loaded {
-			s.Problem = l.LastError
-		}
-		all = append(all, s)
+			NotAsked: l.LastAttempt.IsZero() && !l.Loaded, Problem: health.ListProblem(l, now),
+		})
 	}
 	for _, d := range state.Databases {
 		all = append(all, adminapi.Source{

@@ -296,3 +296,22 @@ func TestTestIsRepeated(t *testing.T) {
 		}
 	}
 }
+
+// An operator reads of a list what its warning says, and of a first failure, of which there is no warning yet, its error.
+func TestListProblem(t *testing.T) {
+	good := feed.Status{Name: "a", Loaded: true, LastSuccess: now}
+	for _, tc := range []struct {
+		change func(*feed.Status)
+		want   string
+	}{
+		{func(*feed.Status) {}, ""},
+		{func(s *feed.Status) { s.Failures, s.LastResult, s.LastError = 1, "error", "connection refused" }, "connection refused"},
+		{func(s *feed.Status) { s.Published, s.MaxAge = now.Add(-48*time.Hour), 24*time.Hour }, "last changed by its publisher"},
+	} {
+		l := List{Status: good, Role: "feed"}
+		tc.change(&l.Status)
+		if got := ListProblem(l, now); (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) {
+			t.Errorf("%q, want %q", got, tc.want)
+		}
+	}
+}

@@ -26,6 +26,17 @@ func (r *Report) list(l List, now time.Time) {
 	r.check("lists:entries", c, listWarning(l, failed, now))
 }
 
+// ListProblem says for operators what is wrong with a list, or nothing.
+func ListProblem(l List, now time.Time) string {
+	if l.Failures > 0 || !l.Loaded {
+		return l.LastError
+	}
+	if w := listWarning(l, failed(l.LastResult), now); w != nil {
+		return w.ForOperators()
+	}
+	return ""
+}
+
 func listWarning(l List, failed bool, now time.Time) *Warning {
 	switch {
 	case !l.Loaded:
