@@ -66,8 +66,8 @@ func listWarning(l List, failed bool, now time.Time) *Warning {
 
 	case l.Old(now) && l.Role == "bots":
 		return warning(ListOld, l.Name, "list %s was last changed by its publisher at %s: a client that claims this bot and "+
-			"is not on the list is not told to be fake any more; if the list has moved, name its URL by "+
-			"`verified_bots { ranges ... }`", l.Name, FormatTime(l.Published))
+			"is not on the list is not told to be fake any more; if the list has moved, write its URL behind `ranges` "+
+			"in the block of `verified_bots`", l.Name, FormatTime(l.Published))
 
 	case l.Old(now):
 		return warning(ListOld, l.Name, "list %s was last changed by its publisher at %s: see whether the publisher still "+
