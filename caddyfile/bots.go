@@ -7,10 +7,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 )
 
-// exempt reads what is exempt: verified bots, whose block is that of verified_bots, or a list. Syntax:
-//
-//	exempt verified_bots [<bot>,<bot>...] { <see verifiedBots> }
-//	exempt <see list>
+// exempt reads what is exempt: verified bots, or a list.
 func exempt(app *module.App) option.Setter {
 	readList := list(&app.Exempt, "exempt")
 	return func(d *caddyfile.Dispenser) error {
@@ -27,14 +24,7 @@ func exempt(app *module.App) option.Setter {
 	}
 }
 
-// verifiedBots reads the bots that are verified: none named for all of them. Syntax:
-//
-//	verified_bots [<bot>,<bot>...] {
-//		resolver <address>...
-//		ranges   <bot> <url>...
-//	}
-//
-// `ranges` may be repeated.
+// verifiedBots reads the bots that are verified.
 func verifiedBots(app *module.App) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		if err := app.VerifyBots(d.RemainingArgs()); err != nil {
@@ -44,6 +34,14 @@ func verifiedBots(app *module.App) option.Setter {
 	}
 }
 
+// botOptions reads the block behind the bots that are verified. Syntax:
+//
+//	verified_bots [<bot>,<bot>...] {
+//		resolver <address>...
+//		ranges   <bot> <url>...
+//	}
+//
+// Without names, it is all bots. `exempt verified_bots` takes the same. `ranges` may be repeated.
 func botOptions(d *caddyfile.Dispenser, v *module.VerifiedBots) error {
 	return option.Read(d, "verified_bots",
 		option.Once("resolver", option.List(&v.Resolver, "addresses of DNS servers"), v.Check),

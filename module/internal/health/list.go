@@ -2,6 +2,7 @@ package health
 
 import (
 	"cmp"
+	"strings"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
@@ -26,13 +27,13 @@ func (r *Report) list(l List, now time.Time) {
 	r.check("lists:entries", c, listWarning(l, failed, now))
 }
 
-// ListProblem says for operators what is wrong with a list, or nothing.
+// ListProblem says for operators what is wrong with a list, behind its name, or nothing.
 func ListProblem(l List, now time.Time) string {
 	if l.Failures > 0 || !l.Loaded {
 		return l.LastError
 	}
 	if w := listWarning(l, failed(l.LastResult), now); w != nil {
-		return w.ForOperators()
+		return strings.TrimLeft(strings.TrimPrefix(w.ForOperators(), "list "+l.Name), ": ")
 	}
 	return ""
 }
