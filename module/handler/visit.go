@@ -102,7 +102,7 @@ func (v *visit) lookUp(r *http.Request, vars runtime.Vars, wait time.Duration, e
 	if reputation.IsClassE(v.client) {
 		v.judgePseudo(vars)
 	}
-	rt.Suspects.Sample(r, vars, v.client, v.verdict.Status, rt.Logger)
+	rt.Suspects.Sample(r, vars, v.client, &v.verdict, rt.Logger)
 }
 
 // userAgent returns what the client says that it is. Of several headers the first counts.

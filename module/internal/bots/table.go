@@ -216,9 +216,9 @@ var table = []Bot{
 		Note: "The signature of a webhook is the better proof.",
 	},
 	{
-		Name: "github-hookshot", Operator: "github", Tokens: []string{"GitHub-Hookshot"}, MissProves: true, Sure: Confirmed,
+		Name: "github-hookshot", Operator: "github", Tokens: []string{"GitHub-Hookshot"}, Sure: Confirmed,
 		Ranges: &Ranges{Name: "github", URLs: []string{"https://api.github.com/meta"}, Members: []string{"hooks[]"}},
-		Note:   "The signature of a webhook is the better proof.",
+		Note:   "A GitHub Enterprise Server sends the same name from anywhere. The signature of a webhook is the better proof.",
 	},
 	{
 		Name: "telegrambot", Operator: "telegram", Tokens: []string{"TelegramBot"}, MissProves: true, Sure: Confirmed,

@@ -79,6 +79,13 @@ func (d *DNSBL) named() (list, error) {
 	if err := checkZone(zone); err != nil {
 		return list{}, err
 	}
+	if strings.HasSuffix(zone, ".spamhaus.org") {
+		if len(d.Category) > 0 {
+			return list{}, errors.New("the codes of Spamhaus have categories of their own: remove category, " +
+				"or say what single codes mean by code")
+		}
+		return spamhausPart(zone), nil
+	}
 	categories, err := parse(d.Category)
 	if err != nil {
 		return list{}, err
@@ -139,8 +146,11 @@ func (d *DNSBL) codes(l *list) (map[code]meaning, error) {
 
 func parseCode(text string) (code, error) {
 	addr, err := netip.ParseAddr(text)
-	if err == nil && addr.Is4() && checkCodes([]code{addr.As4()}) == nil {
-		return addr.As4(), nil
+	if err == nil && addr.Is4() {
+		c := []code{addr.As4()}
+		if checkRange(c) == nil && checkCodes(c) == nil {
+			return c[0], nil
+		}
 	}
 	return code{}, fmt.Errorf("code %q is no code of a list: use an address such as 127.0.0.4, "+
 		"but not 127.0.0.1 or one of 127.255.255.0/24, by which lists refuse", text)
@@ -151,7 +161,7 @@ func checkZone(zone string) error {
 	for _, owner := range []struct{ suffix, word string }{
 		{".dq.spamhaus.net", "dqs"}, {".dnsbl.httpbl.org", "httpbl"},
 	} {
-		label, isKeyed := strings.CutSuffix(zone, owner.suffix)
+		label, isKeyed := strings.CutSuffix(strings.TrimRight(zone, "."), owner.suffix)
 		if isKeyed && !strings.Contains(label, "{key}") {
 			return fmt.Errorf("a key in a name would be shown in logs and in the configuration: write `provider dnsbl %s`, "+
 				"and the key by `key`", owner.word)
@@ -159,6 +169,7 @@ func checkZone(zone string) error {
 	}
 	name, keyed := strings.CutPrefix(zone, "{key}.")
 	labels, valid := dns.IsDomainName(name)
+	valid = valid && !strings.HasSuffix(name, ".")
 	for _, c := range []byte(name) {
 		valid = valid && ('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.')
 	}
