@@ -152,6 +152,7 @@ func (d *decoder) member(name []byte, x *decision, hasID *bool) error {
 		}
 	case member == "id" && !isString:
 		if x.id, err = strconv.ParseUint(string(value), 10, 64); err != nil {
+			x.id = 0
 			x.note(errors.New("its ID is no positive number"))
 		}
 		*hasID = true

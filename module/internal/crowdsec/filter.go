@@ -127,10 +127,10 @@ func setTarget(e *feed.Entry, scope, value string) error {
 		}
 		e.ASN = asn
 	case "country":
-		if len(value) != 2 {
+		code := strings.ToUpper(value)
+		if len(value) != 2 || len(code) != 2 { // the letter ı has two bytes, and is I in upper case
 			return fmt.Errorf("%.40q is no country", value)
 		}
-		code := strings.ToUpper(value)
 		e.Country = [2]byte{code[0], code[1]}
 	default:
 		return fmt.Errorf("nothing is known of the scope %.40q", scope)
