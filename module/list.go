@@ -44,7 +44,7 @@ type ListOptions struct {
 
 	// Headers sent when the list is fetched, for lists that need a token. Placeholders are resolved for every
 	// request, so that a file that changes is used without a reload; `{key}` stands for the key. They may be secret, so
-	// that with any but `Accept…` a redirect to another host is not followed. Default: none.
+	// that with any but `Accept…` a redirect to another host is not followed. Default: the preset's, else none.
 	Header map[string]string `json:"header,omitempty"`
 
 	// The publisher's key for you. It is sent where a header has `{key}` in it, such as `Authorization "Bearer {key}"`.
@@ -65,7 +65,7 @@ type ListOptions struct {
 	// such as `ip`, or within the whole document, such as `hooks` in `{"hooks": ["192.0.2.1"], …}`; then other arrays are
 	// left out. A dot leads to a member of a member, such as `properties.addressPrefixes`. A name with `[]` or `*` is a
 	// path from the whole document on, where `[]` stands for all elements of an array and `*` for any name, such as
-	// `prefixes[].ipv4Prefix` or `*.ip`. Default: none, which is right where addresses are in one place only; a list
+	// `prefixes[].ipv4Prefix` or `*.ip`. Default: the preset's, else none, which is right where addresses are in one place only; a list
 	// that has them in several is refused, and the error names the places.
 	Field []string `json:"field,omitempty"`
 
@@ -81,7 +81,7 @@ type ListOptions struct {
 	MaxEntries int `json:"max_entries,omitempty"`
 
 	// The share of its entries that a list may lose from one fetch to the next. One that loses more is refused, and the
-	// old one stays in force, until `confirm` fetches agree. Default: 0.5.
+	// old one stays in force, until `confirm` fetches agree. Default: the preset's (`feodo`: 1), else 0.5.
 	MaxShrink *float64 `json:"max_shrink,omitempty"`
 
 	// How many fetches must bring the shrunken list, of about the same size, until it is believed. The first and the last
@@ -92,7 +92,7 @@ type ListOptions struct {
 	// How old the list may be by its publisher's own date, until `status`, the health check, the log and an alert warn
 	// you: publishers give up lists that go on being served. The date is in the list, or it is the `Last-Modified` of
 	// the answer; without either there is no warning. Files have such a date, too, and the warning if you set this.
-	// Default: 30 days, or ten times `refresh` if that is longer.
+	// Default: the preset's, else 30 days, or ten times `refresh` if that is longer.
 	MaxAge caddy.Duration `json:"max_age,omitempty"`
 
 	// Whether an empty list is believed. Default: the preset's (`feodo`: yes), else no.

@@ -144,8 +144,10 @@ func nextSteps(c *adminapi.Check, x *lookup.Explanation, now time.Time) []string
 		say("not judged, and nobody is asked: the address is exempt")
 	case x.Banned:
 		say("enforcing sites block it unless a rule says otherwise; no provider is asked while it is banned")
-	case slices.ContainsFunc(c.Reasons, func(r adminapi.Reason) bool { return r.Source == reputation.SourceDeny }):
+	case hasReason(c, reputation.SourceDeny):
 		say("enforcing sites block it unless a rule says otherwise; no provider is asked while you deny it")
+	case hasReason(c, reputation.SourceVerifiedBots):
+		say("no provider is asked about the bot; for other clients of the address they are")
 	case x.Verdict.Origin == reputation.OriginList && len(x.Answers) > 0:
 		say("no provider is asked: the lists leave no doubt")
 	default:
@@ -156,6 +158,10 @@ func nextSteps(c *adminapi.Check, x *lookup.Explanation, now time.Time) []string
 		}
 	}
 	return next
+}
+
+func hasReason(c *adminapi.Check, source string) bool {
+	return slices.ContainsFunc(c.Reasons, func(r adminapi.Reason) bool { return r.Source == source })
 }
 
 // nextAsked says what will be done about a provider that has no current answer.

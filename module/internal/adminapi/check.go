@@ -68,7 +68,7 @@ type Claim struct {
 // ListEntry is a list that holds the address.
 type ListEntry struct {
 	Name   string `json:"name"`
-	Kind   string `json:"kind"`   // feed, deny or exempt
+	Kind   string `json:"kind"`   // feed, deny, exempt or bots
 	Source string `json:"source"` // the host or file it comes from, or "values"
 
 	// By is "asn" or "country" if the list names that of the address, and empty if it names the address.

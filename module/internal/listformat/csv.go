@@ -146,7 +146,9 @@ func (q *openQuote) covers(line []byte) bool {
 	} else if len(line) == 0 || isComment(line) {
 		return false
 	}
-	*q = openQuote{}
+	if *q = (openQuote{}); bytes.IndexByte(line, '"') < 0 {
+		return covered
+	}
 	for _, ended := range csvFields(line) {
 		q.open = !ended
 	}

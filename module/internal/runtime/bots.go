@@ -111,9 +111,18 @@ func (rt *Runtime) lookupClaim(
 		return rt.Engine.Lookup(ctx, addr, wait)
 	}
 	began := time.Now()
-	outcome := rt.Bots.verifier.Verify(ctx, claim, addr, wait)
+	outcome := rt.believed(rt.Bots.verifier.Verify(ctx, claim, addr, wait), began)
 	metrics.CountBot(outcome)
 	return rt.Engine.LookupClaim(ctx, addr, rt.Bots.claim(claim, outcome), max(wait-time.Since(began), 0))
+}
+
+// believed returns an outcome, or that nothing is proved: while all visitors have the address of one proxy, a bot that
+// comes through it has it, too.
+func (rt *Runtime) believed(outcome bots.Outcome, now time.Time) bots.Outcome {
+	if outcome == bots.Fake && rt.Suspects.Finding(now).Proxy {
+		return bots.Indeterminate
+	}
+	return outcome
 }
 
 // claim is what an outcome means for the verdict.

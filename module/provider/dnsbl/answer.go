@@ -98,7 +98,7 @@ func read(m *dns.Msg, name string) (answer, error) {
 		}
 	}
 	a.ttl = min(max(a.ttl, minTTL), maxTTL)
-	return a, checkCodes(a.codes)
+	return a, checkRange(a.codes)
 }
 
 // negativeTTL returns how long the name does not exist (RFC 2308), or zero if that is not said.
@@ -129,13 +129,29 @@ var refusals = map[byte]string{
 		"with a key for Spamhaus (`provider dnsbl dqs`), any resolver will do",
 }
 
+// checkRange returns an error for an address that no list answers with.
+func checkRange(codes []code) error {
+	for _, c := range codes {
+		if c[0] != 127 {
+			return fmt.Errorf("%w: it is an address outside 127.0.0.0/8: the resolver invents answers for names "+
+				"that do not exist, so name one of your own by `resolver`; or the list has ended", reputation.ErrBadAnswer)
+		}
+	}
+	return nil
+}
+
+// check returns an error if the list refuses to answer by a code.
+func (l *list) check(codes []code) error {
+	if l.read != nil {
+		return nil // they are numbers, and any may come
+	}
+	return checkCodes(codes)
+}
+
 // checkCodes returns an error if a code is no listing.
 func checkCodes(codes []code) error {
 	for _, c := range codes {
 		switch {
-		case c[0] != 127:
-			return fmt.Errorf("%w: it is an address outside 127.0.0.0/8: the resolver invents answers for names "+
-				"that do not exist, so name one of your own by `resolver`; or the list has ended", reputation.ErrBadAnswer)
 		case c == code{127, 255, 255, 255}:
 			return fmt.Errorf("the list was asked too often (127.255.255.255): set a lower `rate`, or get a plan: %w",
 				new(reputation.ThrottledError))

@@ -86,6 +86,16 @@ func TestMeanings(t *testing.T) {
 			"httpbl", honeyPotKey, visitor, honeyPotKey + ".10.113.0.203.dnsbl.httpbl.org.", []string{"127.0.200.0"},
 			reputation.Report{Confidence: .6, Categories: of(reputation.Crawler), TTL: ttl},
 		},
+		{ // a search engine without a number of its own
+			"httpbl", honeyPotKey, visitor, honeyPotKey + ".10.113.0.203.dnsbl.httpbl.org.", []string{"127.0.0.0"},
+			reputation.Report{Confidence: .6, Categories: of(reputation.Crawler), TTL: ttl},
+		},
+		{ // seen long ago, and the worst
+			"httpbl", honeyPotKey, visitor, honeyPotKey + ".10.113.0.203.dnsbl.httpbl.org.", []string{"127.255.255.4"},
+			reputation.Report{
+				Severity: 1, Confidence: .6, Categories: of(reputation.Spam), LastSeen: now.AddDate(0, 0, -255), TTL: ttl,
+			},
+		},
 		{
 			"torexit", "", visitor, "10.113.0.203.torexit.dan.me.uk.", []string{"127.0.0.100"},
 			reputation.Report{

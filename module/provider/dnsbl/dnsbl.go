@@ -169,7 +169,7 @@ func (d *DNSBL) ask(ctx context.Context, addr netip.Addr, key string) (answer, e
 	if err := d.list.checkKey(key); err != nil {
 		return answer{}, err
 	}
-	return d.resolvers.ask(ctx, d.list.asking(addr, key))
+	return d.resolvers.ask(ctx, d.list.asking(addr, key), d.list.check)
 }
 
 // Interface guards

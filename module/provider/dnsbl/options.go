@@ -146,8 +146,11 @@ func (d *DNSBL) codes(l *list) (map[code]meaning, error) {
 
 func parseCode(text string) (code, error) {
 	addr, err := netip.ParseAddr(text)
-	if err == nil && addr.Is4() && checkCodes([]code{addr.As4()}) == nil {
-		return addr.As4(), nil
+	if err == nil && addr.Is4() {
+		c := []code{addr.As4()}
+		if checkRange(c) == nil && checkCodes(c) == nil {
+			return c[0], nil
+		}
 	}
 	return code{}, fmt.Errorf("code %q is no code of a list: use an address such as 127.0.0.4, "+
 		"but not 127.0.0.1 or one of 127.255.255.0/24, by which lists refuse", text)

@@ -91,8 +91,9 @@ func readSystem(path string) ([]netip.AddrPort, error) {
 }
 
 // ask asks for the addresses of a name. After a resolver without a good answer, the next one is asked: one may lie, or
-// be refused, where another is not. A single one is asked again only if it is silent, since datagrams get lost.
-func (r *resolvers) ask(ctx context.Context, name string) (answer, error) {
+// be refused, where another is not. A single one is asked again only if it is silent, since datagrams get lost. A code
+// that check refuses is no good answer, either.
+func (r *resolvers) ask(ctx context.Context, name string, check func([]code) error) (answer, error) {
 	if err := ctx.Err(); err != nil {
 		return answer{}, err
 	}
@@ -116,6 +117,9 @@ func (r *resolvers) ask(ctx context.Context, name string) (answer, error) {
 		var a answer
 		if failed == nil {
 			a, failed = read(m, name)
+		}
+		if failed == nil {
+			failed = check(a.codes)
 		}
 		switch _, throttled := errors.AsType[*reputation.ThrottledError](failed); {
 		case failed == nil:
