@@ -181,6 +181,20 @@ func TestSlowDNS(t *testing.T) {
 	})
 }
 
+// TestSilentResolver: a resolver that does not answer leaves time for the next one.
+func TestSilentResolver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewReverse(&inOrder{servers: []Resolver{&stub{takes: time.Hour}, new(stub)}}, discard)
+		v := NewVerifier(Named("google"), published{}, r)
+		for addr, want := range map[string]Outcome{"192.0.2.1": Verified, "192.0.2.6": Fake} {
+			if got := at(v, addr, time.Minute); got != want {
+				t.Errorf("%s: %s, want %s", addr, got, want)
+			}
+		}
+		r.Close()
+	})
+}
+
 // TestFlood: claims from many addresses take no more than their share of places, and of time.
 func TestFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -356,7 +370,9 @@ func TestNames(t *testing.T) {
 }
 
 func FuzzNames(f *testing.F) {
-	for _, name := range []string{"crawl-1.googlebot.com.", "", ".", "a..googlebot.com", "ä.googlebot.com", "\x00.googlebot.com"} {
+	for _, name := range []string{
+		"crawl-1.googlebot.com.", "", ".", "a..googlebot.com", "ä.googlebot.com", "\x00.googlebot.com",
+	} {
 		f.Add(name)
 	}
 	bot := Named("googlebot")[0]

@@ -33,9 +33,15 @@ type DNS struct {
 func ServeDNS(tb testing.TB) *DNS {
 	tb.Helper()
 	d := &DNS{Records: map[string][]string{}, Failing: map[string]int{}, asked: map[string]int{}}
-	conn, listener := listenTwice(tb)
-	d.Addr = conn.LocalAddr().String()
-	for _, server := range []*dns.Server{{PacketConn: conn, Handler: d}, {Listener: listener, Handler: d}} {
+	d.Addr = StartDNS(tb, d)
+	return d
+}
+
+// StartDNS starts a DNS server over UDP and TCP, which answers by the handler, and returns its address.
+func StartDNS(tb testing.TB, handler dns.Handler) (addr string) {
+	tb.Helper()
+	udp, tcp := ListenDNS(tb)
+	for _, server := range []*dns.Server{{PacketConn: udp, Handler: handler}, {Listener: tcp, Handler: handler}} {
 		started := make(chan struct{})
 		server.NotifyStartedFunc = func() { close(started) }
 		done := make(chan error, 1)
@@ -48,24 +54,24 @@ func ServeDNS(tb testing.TB) *DNS {
 			}
 		})
 	}
-	return d
+	return udp.LocalAddr().String()
 }
 
-// listenTwice listens on a port of UDP and of TCP. Somebody else may have the second one.
-func listenTwice(tb testing.TB) (net.PacketConn, net.Listener) {
+// ListenDNS listens on one port for UDP and TCP. One that is free for the first may be taken for the other.
+func ListenDNS(tb testing.TB) (udp net.PacketConn, tcp net.Listener) {
 	tb.Helper()
-	for range 20 {
-		conn, err := new(net.ListenConfig).ListenPacket(tb.Context(), "udp", "127.0.0.1:0")
-		if err != nil {
-			tb.Fatal(err)
+	const attempts = 20
+	var err error
+	for range attempts {
+		if udp, err = new(net.ListenConfig).ListenPacket(tb.Context(), "udp", "127.0.0.1:0"); err != nil {
+			break
 		}
-		listener, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", conn.LocalAddr().String())
-		if err == nil {
-			return conn, listener
+		if tcp, err = new(net.ListenConfig).Listen(tb.Context(), "tcp", udp.LocalAddr().String()); err == nil {
+			return udp, tcp
 		}
-		_ = conn.Close()
+		_ = udp.Close()
 	}
-	tb.Fatal("no port is free for both UDP and TCP")
+	tb.Fatal(err)
 	return nil, nil
 }
 
