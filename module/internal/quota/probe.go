@@ -16,6 +16,10 @@ const testInterval = 6 * time.Hour
 
 var testPauses = backoff.Policy{First: 5 * time.Second, Most: 30 * time.Minute}
 
+// silentPause is the longest pause after a test without an answer: the network of a machine that has just started may
+// come up at any time.
+const silentPause = 5 * time.Minute
+
 // selfTest is the state of a provider that is believed only while its Probe passes.
 type selfTest struct {
 	passed   bool
@@ -146,7 +150,11 @@ func (t *selfTest) record(key uint64, result reputation.Result, text string, now
 		t.passed, t.aside = false, text
 	}
 	t.failures++
-	t.due = now.Add(testPauses.Pause(t.failures))
+	pause := testPauses.Pause(t.failures)
+	if t.aside == "" {
+		pause = min(pause, silentPause)
+	}
+	t.due = now.Add(pause)
 }
 
 func (g *Guard) logTest(ctx context.Context, tested, text string) {

@@ -112,6 +112,27 @@ func TestProbeEndsFailures(t *testing.T) {
 	}
 }
 
+// A service that was away for long is tested soon after it is back, one that lies is left alone.
+func TestPausesOfTests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for result, most := range map[error]time.Duration{
+			errors.New("connection refused"): silentPause, fmt.Errorf("%w: everybody", reputation.ErrBadAnswer): testPauses.Most,
+		} {
+			p := &tested{probe: func(string) error { return result }}
+			g := New("a", p, Terms{}, NewBudget(), memory(), selfTested())
+			for range 20 {
+				_ = g.Probe(t.Context(), "")
+				due, _ := g.NextTest()
+				time.Sleep(time.Until(due))
+			}
+			_ = g.Probe(t.Context(), "")
+			if due, _ := g.NextTest(); time.Until(due) != most {
+				t.Errorf("%v: the next test is in %s, want %s", result, time.Until(due), most)
+			}
+		}
+	})
+}
+
 // A service may call nobody listed to whoever has a wrong key: a new key is tested before it is used.
 func TestEachKeyIsTested(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -162,7 +162,16 @@ func (rt *Runtime) ExplainClaim(
 	if claim < 0 {
 		return nil, lookup.Claim{}
 	}
-	x := rt.Bots.verifier.Explain(ctx, claim, addr, fresh && !rt.Engine.Exempts(addr))
+	exempt := rt.Engine.Exempts(addr)
+	x := rt.Bots.verifier.Explain(ctx, claim, addr, fresh && !exempt)
+	if exempt {
+		x.Why = append(x.Why, "the address is exempt, so that the claim changes nothing")
+		return &x, lookup.Claim{}
+	}
+	if outcome := rt.believed(x.Outcome, time.Now()); outcome != x.Outcome {
+		x.Outcome = outcome
+		x.Why = append(x.Why, "nearly all requests come from one proxy, so that a miss proves nothing")
+	}
 	return &x, rt.Bots.claim(claim, x.Outcome)
 }
 

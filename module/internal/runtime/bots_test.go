@@ -1,6 +1,8 @@
 package runtime
 
 import (
+	"log/slog"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -85,6 +87,37 @@ func TestEvidenceOfBots(t *testing.T) {
 		if slices.Contains(sources, reputation.SourceVerifiedBots) != tc.trusted ||
 			slices.Contains(sources, reputation.SourceFakeBot) != tc.fake {
 			t.Errorf("%s: the sources are %v", name, sources)
+		}
+	}
+}
+
+// holdsAll are ranges that hold every address, and exempting is what exempts one.
+type (
+	holdsAll  struct{}
+	exempting netip.Addr
+)
+
+func (holdsAll) Holds(int, netip.Addr) bool { return true }
+func (holdsAll) Current(int) bool           { return true }
+
+func (e exempting) Lookup(addr netip.Addr) (banned, exempt bool) { return false, addr == netip.Addr(e) }
+
+// TestExplainClaim: a claim is explained as requests are judged. It changes nothing for an address that is exempt.
+func TestExplainClaim(t *testing.T) {
+	exempt, judged := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	engine, err := lookup.New(lookup.Config{Overrides: exempting(exempt), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &Bots{Verified: bots.Named("gptbot"), Exempt: []bool{true}}
+	b.verifier = bots.NewVerifier(b.Verified, holdsAll{}, nil)
+	rt := &Runtime{Bots: b, Engine: engine}
+	for addr, want := range map[netip.Addr]lookup.Claim{
+		judged: {Bot: "gptbot", Exempt: true, Trusted: true}, exempt: {},
+	} {
+		x, claim := rt.ExplainClaim(t.Context(), addr, "GPTBot/1.2", true)
+		if claim != want || x.Outcome != bots.Verified {
+			t.Errorf("%s: %+v means %+v, want %+v", addr, x, claim, want)
 		}
 	}
 }
