@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 )
 
 // CSV has one record a line, of which one column is the entry: the one that Members names by the
@@ -65,7 +67,7 @@ func (c *collector) entryColumns(line []byte) (columns uint64) {
 		}
 		isEntry := isAddress(field)
 		if c.list.AddASN != nil {
-			_, isEntry = ParseASN(field)
+			_, isEntry = address.ParseASN(field)
 		}
 		if isEntry {
 			columns |= 1 << i

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/jsonstream"
 )
 
 // collected is a list with what was read of it.
@@ -141,7 +143,7 @@ func TestParseRefuses(t *testing.T) {
 		{name: "NDJSON as JSON", format: Format{Encoding: JSON, Members: []string{"a"}}, body: "[]\n[]", want: ErrUnparsable, says: "ndjson"},
 		{name: "JSON without the member", format: Format{Encoding: JSON, Members: []string{"hooks"}}, body: `{"actions":["192.0.2.1"]}`, want: ErrUnparsable, says: "no member hooks"},
 		{name: "JSON several arrays", format: Format{Encoding: JSON}, body: `{"hooks":["192.0.2.0/25"],"actions":["198.51.100.0/24"],"n":1}`, want: ErrUnparsable, says: "name one with `field`: \"hooks[]\", \"actions[]\""},
-		{name: "JSON deep", format: Format{Encoding: JSON}, body: strings.Repeat("[", maxDepth+1), want: ErrUnparsable, says: "deeper than 32"},
+		{name: "JSON deep", format: Format{Encoding: JSON}, body: strings.Repeat("[", jsonstream.MaxDepth+1), want: ErrUnparsable, says: "deeper than 32"},
 		{name: "JSON wrong literal", format: Format{Encoding: JSON}, body: `[nul]`, want: ErrUnparsable, says: "byte"},
 		{name: "JSON comma", format: Format{Encoding: JSON}, body: `["192.0.2.1",]`, want: ErrUnparsable, says: "comma"},
 		{name: "JSON name", format: Format{Encoding: JSON}, body: `{1:[]}`, want: ErrUnparsable, says: "name"},
@@ -214,6 +216,8 @@ func TestOwnLines(t *testing.T) {
 		"203.0.113.7 -":              "begin a comment with #",
 		"203.0.113.7,scanner":        "begin a comment with #",
 		"203.0.113.7\t12":            "begin a comment with #",
+		"203.0.113.7 203.0.113.9":    "`format ranges`",
+		"AS64500":                    "`format asn`",
 		"203.0.113.7/24":             "write 203.0.113.7 for the address, or 203.0.113.0/24 for the range",
 		"2001:db8::7/64":             "write 2001:db8::7 for the address",
 		"198.51.100.7//24":           "is not an address",

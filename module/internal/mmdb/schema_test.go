@@ -185,7 +185,7 @@ func TestOwnPaths(t *testing.T) {
 		{nil, reputation.Facts{Country: "NL", ASN: 64999}},
 		{[]Path{{Fact: "country", Field: "geo.codes.1.iso"}}, reputation.Facts{Country: "DE", ASN: 64999}},
 		{[]Path{{Fact: "country", Field: "geo.codes.7.iso"}}, reputation.Facts{ASN: 64999}},
-		{[]Path{{Fact: "asn", Field: "net.n"}, {Fact: "asn_name", Field: "net.who"}}, reputation.Facts{Country: "NL", ASN: 64500, ASName: "Example Net"}},
+		{[]Path{{Fact: "asn", Field: "net.n"}, {Fact: "as_name", Field: "net.who"}}, reputation.Facts{Country: "NL", ASN: 64500, ASName: "Example Net"}},
 		{[]Path{{Fact: "asn", Field: "nothing"}, {Fact: "asn", Field: "net.n"}}, reputation.Facts{Country: "NL", ASN: 64500}},
 		{[]Path{{Fact: "hosting", Field: "usage_type", Values: []string{"CDN", "dch"}}, {Fact: "vpn", Field: "usage_type", Values: []string{"VPN"}}},
 			reputation.Facts{Country: "NL", ASN: 64999, Nature: natures("hosting", "")}},

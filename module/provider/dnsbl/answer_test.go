@@ -101,6 +101,10 @@ func TestMeanings(t *testing.T) {
 			"s5h", "", v6, "d.a.b.0.0.0.0.0.0.0.0.0.0.0.0.0.2.0.0.0.1.0.0.0.8.b.d.0.1.0.0.2.all.s5h.net.", nil,
 			reputation.Report{Severity: -1, Confidence: .5, TTL: ttl},
 		},
+		{ // parts of ZEN have its codes, and home addresses are accused of nothing
+			"pbl.spamhaus.org", "", visitor, "10.113.0.203.pbl.spamhaus.org.", []string{"127.0.0.10"},
+			reputation.Report{Confidence: .9, Categories: of(reputation.Policy), TTL: ttl},
+		},
 		{
 			"bl.example.org", "", visitor, "10.113.0.203.bl.example.org.", []string{"127.0.1.9"},
 			reputation.Report{Severity: 1, Confidence: .6, Categories: of(reputation.Abuse), TTL: ttl},
@@ -208,6 +212,9 @@ func TestWhatIsNoAnswer(t *testing.T) {
 			report, err := check(t, open(t, tc.list, r.addr), visitor, key)
 			if got := reputation.ResultOf(err); got != tc.want || !strings.Contains(err.Error(), tc.cure) {
 				t.Errorf("got %s %+v: %v\nwant %s with %q", got, report, err, tc.want, tc.cure)
+			}
+			if key == "" && strings.Contains(err.Error(), "the service refused the key") {
+				t.Errorf("the list takes no key: %v", err)
 			}
 		})
 	}
