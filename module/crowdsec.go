@@ -123,6 +123,28 @@ func (f *Feed) checkDecisions() error {
 	return nil
 }
 
+// checkAskers returns an error if two feeds ask an API as one bouncer: it tells news once.
+func checkAskers(feeds []Feed) error {
+	names := make(map[string]string)
+	for i := range feeds {
+		f := &feeds[i]
+		if f.CrowdSec == nil {
+			continue
+		}
+		name := cmp.Or(f.Name, crowdSecName)
+		asker, err := runtime.Hash([]any{f.CrowdSec.URL, f.Key, f.CrowdSec.TLS})
+		if err != nil {
+			return err
+		}
+		if other, taken := names[asker]; taken {
+			return fmt.Errorf("feed %s asks the API of %s with the same key, and each would take the other's news away: "+
+				"make another with `cscli bouncers add caddy-2`", name, other)
+		}
+		names[asker] = name
+	}
+	return nil
+}
+
 // besideDecisions names a setting that a feed of decisions does not have; it is empty if there is none.
 func (f *Feed) besideDecisions() (string, error) {
 	rest := *f

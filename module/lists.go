@@ -107,6 +107,9 @@ func (a *App) lists() (all []configuredList, err error) {
 		list.label = label
 		all = append(all, list)
 	}
+	if err := checkAskers(a.Feeds); err != nil {
+		return nil, err
+	}
 	names := make(map[string]bool, len(all))
 	for i := range all {
 		name := all[i].spec.Name
