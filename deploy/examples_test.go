@@ -8,10 +8,34 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// says are the categories that each service uses.
-var says = map[string][]string{"abuseipdb": {"abuse", "crawler"}}
+// says returns the categories that a service uses, by its settings.
+func says(t *testing.T, settings json.RawMessage) (words []string) {
+	t.Helper()
+	var inline struct {
+		Service string `json:"service"`
+	}
+	if err := json.Unmarshal(settings, &inline); err != nil {
+		t.Fatal(err)
+	}
+	info, err := caddy.GetModule("ip_reputation.providers." + inline.Service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	service, _ := info.New().(reputation.Provider)
+	if err := json.Unmarshal(settings, service); err != nil {
+		t.Fatal(err)
+	}
+	for category := range service.Profile().Capabilities.Categories.All() {
+		words = append(words, category.String())
+	}
+	return words
+}
 
 // ruleWithCategory is a rule of a Caddyfile, up to its categories.
 var ruleWithCategory = regexp.MustCompile(`(?m)^(\t+(?:pass|limit|block|drop)\b[^#\n]* category )`)
@@ -75,9 +99,7 @@ func unmetCategories(t *testing.T, text string, presets map[string]string) (aske
 					Categories []string `json:"category"`
 				} `json:"feeds"`
 				Providers []struct {
-					Service struct {
-						Service string `json:"service"`
-					} `json:"service"`
+					Service json.RawMessage `json:"service"`
 				} `json:"providers"`
 			} `json:"ip_reputation"`
 		} `json:"apps"`
@@ -94,7 +116,7 @@ func unmetCategories(t *testing.T, text string, presets map[string]string) (aske
 		}
 	}
 	for _, provider := range config.Apps.Reputation.Providers {
-		used = append(used, says[provider.Service.Service]...)
+		used = append(used, says(t, provider.Service)...)
 	}
 	for _, rule := range rulesOf(t, adaptedText) {
 		if len(rule.Category) > 0 {

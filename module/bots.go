@@ -35,8 +35,8 @@ type VerifiedBots struct {
 	// Default: none.
 	Exempt []string `json:"exempt,omitempty"`
 
-	// The DNS servers that are asked for the names of addresses, such as `127.0.0.1` or `[2001:db8::53]:5353`, in turn.
-	// They must say so when a name does not exist. Default: those of the system.
+	// The DNS servers that are asked for the names of addresses, such as `127.0.0.1` or `[2001:db8::53]:5353`. Another
+	// one is asked when one does not answer. They must say so when a name does not exist. Default: those of the system.
 	Resolver []string `json:"resolver,omitempty"`
 
 	// URLs from which the addresses of a bot are fetched in place of those of its operator, by the name of the bot: a

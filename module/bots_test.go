@@ -23,7 +23,8 @@ func TestSelectedBots(t *testing.T) {
 			VerifiedBots{Exempt: []string{"openai", "chatgpt-user"}}, map[string]bool{"gptbot": true, "chatgpt-user": true}, nil,
 		},
 		"all of them": {
-			VerifiedBots{Exempt: []string{"all"}}, map[string]bool{"googlebot": true, "claude-user": false, "slackbot": true}, nil,
+			VerifiedBots{Exempt: []string{"all"}},
+			map[string]bool{"googlebot": true, "claude-user": false, "slackbot": true}, nil,
 		},
 		"verified, and some exempt": {
 			VerifiedBots{Bots: []string{"google", "bing"}, Exempt: []string{"bing"}},
@@ -65,24 +66,29 @@ func TestBotLists(t *testing.T) {
 func TestRangesAreRead(t *testing.T) {
 	for name, tc := range map[string]struct{ body, want string }{
 		"googlebot": {
-			`{"creationTime": "2026-11-29T15:00:00.000000", "prefixes": [{"ipv6Prefix": "2001:db8:10::/64"}, {"ipv4Prefix": "192.0.2.0/27"}]}`,
+			`{"creationTime": "2026-11-29T15:00:00.000000", "prefixes": [` +
+				`{"ipv6Prefix": "2001:db8:10::/64"}, {"ipv4Prefix": "192.0.2.0/27"}]}`,
 			"2001:db8:10::/64 192.0.2.0/27",
 		},
 		"ccbot": {
-			`{"synctoken":"20260811134000","creationTime":"2026-08-11T13:40:00Z","notes":"x","prefixes":[{"ipv4Prefix":"192.0.2.8"}]}`,
+			`{"synctoken":"20260811134000","creationTime":"2026-08-11T13:40:00Z","notes":"x",` +
+				`"prefixes":[{"ipv4Prefix":"192.0.2.8"}]}`,
 			"192.0.2.8/32",
 		},
 		"facebookexternalhit": {
-			`{"status":"ok","data":{"prefixes":[{"prefix":"192.0.2.0/24","timelines":[{"starttime":"2026-11-01T00:00:00"}]}],"resource":"64500"}}`,
+			`{"status":"ok","data":{"prefixes":[` +
+				`{"prefix":"192.0.2.0/24","timelines":[{"starttime":"2026-11-01T00:00:00"}]}],"resource":"64500"}}`,
 			"192.0.2.0/24",
 		},
 		"stripe-webhook": {`{"WEBHOOKS":["192.0.2.63","192.0.2.231"]}`, "192.0.2.63/32 192.0.2.231/32"},
 		"github-hookshot": {
-			`{"verifiable_password_authentication":false,"hooks":["192.0.2.0/24"],"actions":["198.51.100.0/24"],"domains":{"website":["*.example.com"]}}`,
+			`{"verifiable_password_authentication":false,"hooks":["192.0.2.0/24"],` +
+				`"actions":["198.51.100.0/24"],"domains":{"website":["*.example.com"]}}`,
 			"192.0.2.0/24",
 		},
 		"statuscake": {
-			`{"1":{"guid":"g1","ip":"192.0.2.10","ipv6":"","status":"Up"},"7":{"guid":"g7","ip":"192.0.2.11","ipv6":"2001:db8::11"}}`,
+			`{"1":{"guid":"g1","ip":"192.0.2.10","ipv6":"","status":"Up"},` +
+				`"7":{"guid":"g7","ip":"192.0.2.11","ipv6":"2001:db8::11"}}`,
 			"192.0.2.10/32 192.0.2.11/32",
 		},
 		"telegrambot": {"192.0.2.0/24\n2001:db8:f23d::/48\n", "192.0.2.0/24 2001:db8:f23d::/48"},

@@ -3,7 +3,6 @@ package module
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -16,7 +15,6 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/crowdsec"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
@@ -121,8 +119,8 @@ func (f *Feed) checkDecisions() error {
 			return err
 		}
 	}
-	if c.TLS != nil && (c.TLS.Certificate == "") != (c.TLS.Key == "") {
-		return errors.New("tls has a certificate without a key, or a key without a certificate: give both files")
+	if err := c.TLS.check(); err != nil {
+		return fmt.Errorf("tls: %w", err)
 	}
 	if f.Key == nil && (c.TLS == nil || c.TLS.Certificate == "") {
 		return fmt.Errorf("no key is given: make one with `cscli bouncers add caddy`, then %s", secret.HowToWrite("key"))
@@ -158,15 +156,12 @@ func (a *App) follow(ctx caddy.Context, l *configuredList) error {
 		return err
 	}
 	l.stream.URL, l.spec.Pushed = resolved[0], crowdsec.Where(resolved[0])
-	secure := l.crowdSec.TLS
-	if l.stream.TLS, err = secure.config(); err != nil {
-		return err
+	if l.stream.TLS, err = l.crowdSec.TLS.config(); err != nil {
+		return fmt.Errorf("tls: %w", err)
 	}
-	var ca []byte
-	if secure != nil && secure.CA != "" {
-		if ca, err = regularfile.Read(secure.CA, maxPEM); err != nil {
-			return err
-		}
+	ca, err := l.crowdSec.TLS.authorities()
+	if err != nil {
+		return fmt.Errorf("tls: %w", err)
 	}
 	key := l.options.Key
 	if l.settings, err = runtime.Hash([]any{l.crowdSec, l.stream.URL, l.options.Refresh, key, ca}); err != nil {

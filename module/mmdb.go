@@ -36,7 +36,7 @@ type Database struct {
 
 // FactPath says where in the records of a database a fact is.
 type FactPath struct {
-	// Which fact: `country`, `asn`, `asn_name`, or a nature: `tor`, `vpn`, `proxy`, `relay`, `hosting`, `mobile`. Required.
+	// Which fact: `country`, `asn`, `as_name`, or a nature: `tor`, `vpn`, `proxy`, `relay`, `hosting`, `mobile`. Required.
 	Fact string `json:"fact,omitempty"`
 
 	// The field that holds it. Nested fields are joined with dots, such as `geo.country.code`, and an element of an array has its

@@ -1,8 +1,6 @@
 package module
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -71,22 +69,6 @@ type Redis struct {
 	LocalShare *float64 `json:"local_share,omitempty"`
 }
 
-// TLS secures the connection to a server.
-type TLS struct {
-	// A file with the certificates of the authorities to trust, in PEM. Default: those of the system.
-	CA string `json:"ca,omitempty"`
-
-	// A file with this instance's own certificate, in PEM, for servers that ask for one. It is read for every
-	// connection, so that a renewed one is used. Default: none.
-	Certificate string `json:"certificate,omitempty"`
-
-	// The file with the key of that certificate, likewise. Required with a certificate.
-	Key string `json:"key,omitempty"`
-
-	// The name in the server's certificate. Default: the host of the address.
-	ServerName string `json:"server_name,omitempty"`
-}
-
 const (
 	defaultLocalShare = 0.1
 
@@ -114,14 +96,15 @@ func (r *Redis) Check() error {
 		return fmt.Errorf("pool_size %d is out of range: use 1 or more", r.PoolSize)
 	case strings.ContainsAny(r.Prefix, "{}* \t\r\n"):
 		return fmt.Errorf("prefix %q: use letters, digits and - . : _", r.Prefix)
-	case r.TLS != nil && (r.TLS.Certificate == "") != (r.TLS.Key == ""):
-		return errors.New("a certificate and its key belong together: give both, or neither")
 	case r.Username != "" && r.Password == nil:
 		return fmt.Errorf("user %s has no password: %s", r.Username, secret.HowToWrite("password"))
 	case r.SentinelPassword != "" && secret.Check("sentinel_password", r.SentinelPassword) != nil:
 		return secret.Check("sentinel_password", r.SentinelPassword)
 	case r.Sentinel == "" && r.SentinelUsername+r.SentinelPassword != "":
 		return errors.New("a user and password of Sentinels are given without `sentinel <master>`")
+	}
+	if err := r.TLS.check(); err != nil {
+		return err
 	}
 	options := r.options()
 	return options.Check()
@@ -201,46 +184,6 @@ func (r *Redis) login(password *refresh.Refresher) func() (string, string, error
 	}
 }
 
-// maxPEM is the maximum size of a file with certificates or a key, in bytes.
-const maxPEM = 1 << 20
-
-// config reads the files. It returns nil for a connection without TLS.
-func (t *TLS) config() (*tls.Config, error) {
-	if t == nil {
-		return nil, nil
-	}
-	c := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
-	if t.CA != "" {
-		text, err := regularfile.Read(t.CA, maxPEM)
-		if err != nil {
-			return nil, fmt.Errorf("reading the authorities to trust: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("%s holds no certificate in PEM", t.CA)
-		}
-	}
-	if t.Certificate != "" {
-		load := func() (*tls.Certificate, error) {
-			certificate, err := regularfile.Read(t.Certificate, maxPEM)
-			if err != nil {
-				return nil, err
-			}
-			key, err := regularfile.Read(t.Key, maxPEM)
-			if err != nil {
-				return nil, err
-			}
-			pair, err := tls.X509KeyPair(certificate, key)
-			return &pair, err
-		}
-		if _, err := load(); err != nil {
-			return nil, fmt.Errorf("reading the certificate %s and its key: %w", t.Certificate, err)
-		}
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
-	}
-	return c, nil
-}
-
 // provisionRedis finds or makes the connection. Nobody is called before Start.
 func (a *App) provisionRedis(ctx caddy.Context) error {
 	if a.Redis == nil {
@@ -274,12 +217,9 @@ func (a *App) openRedis(ctx caddy.Context) error {
 
 // poolKey returns a key made of all settings of the connection. Of the password, it holds where it is read from.
 func (r *Redis) poolKey(o redis.Options) (string, error) {
-	var ca []byte
-	if r.TLS != nil && r.TLS.CA != "" {
-		var err error
-		if ca, err = regularfile.Read(r.TLS.CA, maxPEM); err != nil {
-			return "", fmt.Errorf("reading the authorities to trust: %w", err)
-		}
+	ca, err := r.TLS.authorities()
+	if err != nil {
+		return "", err
 	}
 	settings := *r
 	settings.Addresses, settings.LocalShare = o.Addresses, nil

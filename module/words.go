@@ -11,7 +11,6 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 )
 
@@ -74,7 +73,7 @@ func notASource(word string) error {
 // parseValues returns the ranges and the autonomous systems that a list is made of.
 func parseValues(option string, words []string) (values []netip.Prefix, asns []uint32, err error) {
 	for i, word := range words {
-		if asn, ok := listformat.ParseASN([]byte(word)); ok && strings.Trim(word, "0123456789") != "" {
+		if asn, ok := address.ParseASN(word); ok && strings.Trim(word, "0123456789") != "" {
 			asns = append(asns, asn)
 			continue
 		}

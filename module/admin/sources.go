@@ -24,6 +24,8 @@ const (
 
 	// probesAtOnce is how many sources are asked at the same time.
 	probesAtOnce = 8
+
+	roleDatabase = "database"
 )
 
 // serveSources answers GET sources.
@@ -58,7 +60,9 @@ func serveProbe(rt *runtime.Runtime, r *http.Request, argument string) (any, err
 	answer := make([]adminapi.Source, 0, len(all))
 	for _, s := range all {
 		if only == "" || s.Name == only {
-			s.Probe = outcomes[s.Name]
+			if s.Role != roleDatabase { // it may have the name of a list
+				s.Probe = outcomes[s.Name]
+			}
 			answer = append(answer, s)
 		}
 	}
@@ -102,7 +106,8 @@ func guarded(ctx context.Context, probe func(context.Context) *adminapi.Probe) (
 	return probe(ctx)
 }
 
-// probesOf returns how each source is asked, by name. A list without a URL has nobody to ask.
+// probesOf returns how each source is asked, by name. There is nobody to ask for values in the configuration, and for a
+// database, whose file is looked at every few seconds.
 func probesOf(rt *runtime.Runtime) map[string]func(context.Context) *adminapi.Probe {
 	probes := map[string]func(context.Context) *adminapi.Probe{}
 	for _, p := range rt.Providers {
@@ -158,13 +163,14 @@ func sourcesOf(rt *runtime.Runtime, now time.Time) []adminapi.Source {
 	for _, l := range state.Lists {
 		all = append(all, adminapi.Source{
 			Name: l.Name, Role: l.Role, Kind: string(l.Kind), From: l.Source, Terms: l.Terms,
-			Key: keyState(state.Keys, l.Name), Answered: l.LastSuccess, Entries: new(l.Entries),
+			Key: keyState(state.Keys, l.Name), Answered: l.LastSuccess, Published: l.Published, Entries: new(l.Entries),
 			NotAsked: l.LastAttempt.IsZero() && !l.Loaded, Problem: health.ListProblem(l, now),
 		})
 	}
 	for _, d := range state.Databases {
 		all = append(all, adminapi.Source{
-			Name: d.Name, Role: "database", Kind: d.Type, From: d.File, Answered: d.Built, Entries: new(d.Networks), Problem: d.Problem,
+			Name: d.Name, Role: roleDatabase, Kind: d.Type, From: d.File, Answered: d.LastLoad, Published: d.Built,
+			Entries: new(d.Networks), Problem: d.Problem,
 		})
 	}
 	return all
@@ -174,7 +180,7 @@ func providerProblem(s quota.Status, keys []health.Key, now time.Time) string {
 	if problem := health.Problem(s, keys, now); problem != "" || s.Failures == 0 {
 		return problem
 	}
-	return fmt.Sprintf("calls that failed in a row: %d, the last with: %s", s.Failures, cmp.Or(s.LastError, "see the log"))
+	return fmt.Sprintf("its last %d calls failed: %s", s.Failures, cmp.Or(s.LastError, "see the log for why"))
 }
 
 // keyState returns the state of the key that a source is asked with, or of its first one while none is in use.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,14 +20,15 @@ func (c *console) sourcesCommand() *cobra.Command {
 		Use:   "sources [<source>] [--probe] [--json]",
 		Short: "Lists what is known of addresses from where, and tries it",
 		Long: `
-Lists all lists and services: what they are, the state of their keys, when they
-last answered, how many calls are left or how many entries they have, and their
-terms of use.
+Lists all lists, services and databases: what they are, the state of their keys,
+when they last answered, when their publishers last changed them, how many calls
+are left or how many entries they have, and their terms of use.
 
 With --probe each is asked once, or the one that is named: a service something
 harmless, about no visitor, which counts as a call or two of its quota; a list
-with a URL or a file is fetched, not more often than once a minute. The exit
-code is 1 if one of them does not work.
+with a URL or a file is fetched, not more often than once a minute. Databases
+are looked at every few seconds anyway. The exit code is 1 if one of them does
+not work.
 `,
 		Example: `  $ caddy ip-reputation sources
   $ caddy ip-reputation sources abuseipdb --probe`,
@@ -93,9 +95,10 @@ func (p *page) sources(all []adminapi.Source) {
 		p.row("there are no lists and no providers: name them in the global ip_reputation options")
 		return
 	}
-	p.row("SOURCE", "KIND", "STATE", "ANSWERED", "HAS", "KEY", "TERMS")
+	p.row("SOURCE", "KIND", "STATE", "ANSWERED", "PUBLISHED", "HAS", "KEY", "TERMS")
 	for _, s := range all {
-		p.row(s.Name, sourceKind(s), sourceState(s), p.sourceAge(s), sourceHas(s), sourceKey(s), cmp.Or(s.Terms, "none stated"))
+		p.row(s.Name, sourceKind(s), sourceState(s), p.ago(s.Answered), p.ago(s.Published), sourceHas(s), sourceKey(s),
+			cmp.Or(s.Terms, "none stated"))
 	}
 	for _, s := range all {
 		switch {
@@ -128,11 +131,11 @@ func sourceState(s adminapi.Source) string {
 	return "ok"
 }
 
-func (p *page) sourceAge(s adminapi.Source) string {
-	if s.Answered.IsZero() {
+func (p *page) ago(at time.Time) string {
+	if at.IsZero() {
 		return "-"
 	}
-	return span(p.now.Sub(s.Answered)) + " ago"
+	return span(p.now.Sub(at)) + " ago"
 }
 
 // sourceHas says how many entries a list has, or how many calls of a service are left.

@@ -126,7 +126,7 @@ type publisher struct {
 
 func startPublisher(tb testing.TB, list string) *publisher {
 	tb.Helper()
-	p := &publisher{list: list}
+	p, started := &publisher{list: list}, time.Now().UTC().Format(http.TimeFormat)
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -136,6 +136,7 @@ func startPublisher(tb testing.TB, list string) *publisher {
 			return
 		}
 		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set("Last-Modified", started)
 		_, _ = io.WriteString(w, p.list)
 	}))
 	tb.Cleanup(p.Close)

@@ -28,8 +28,8 @@ func publishRanges(t *testing.T) string {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/common-crawlers.json":
-			fmt.Fprint(w, `{"creationTime": "2026-11-29T15:00:00.000000", "prefixes": [{"ipv6Prefix": "2001:db8:4801:10::/64"}, `+
-				`{"ipv4Prefix": "203.0.113.0/27"}]}`)
+			fmt.Fprint(w, `{"creationTime": "2026-11-29T15:00:00.000000", "prefixes": [`+
+				`{"ipv6Prefix": "2001:db8:4801:10::/64"}, {"ipv4Prefix": "203.0.113.0/27"}]}`)
 		case "/bots.json":
 			fmt.Fprint(w, `{"creationTime": "2026-11-29T15:00:00Z", "prefixes": [{"ipv4Prefix": "203.0.113.32/30"}]}`)
 		case "/IPv4andIPv6.txt":
@@ -135,8 +135,8 @@ func TestVerifiedBots(t *testing.T) {
 	}
 }
 
-// TestBotsWithoutExemption proves that a bot which is verified and not exempt speaks for itself, and that the operator's
-// own deny list is the stronger one.
+// TestBotsWithoutExemption proves that a bot which is verified and not exempt has points in its favour, and that the
+// operator's own deny list is the stronger one.
 func TestBotsWithoutExemption(t *testing.T) {
 	c, d := botsConfig(t)
 	settings := c.app["verified_bots"].(object)
@@ -147,8 +147,8 @@ func TestBotsWithoutExemption(t *testing.T) {
 	r.awaitBots(t)
 	d.Name("203.0.113.67", map[string][]string{"crawl-67.googlebot.com": {"203.0.113.67"}})
 	for _, tc := range []struct{ client, userAgent, body string }{
-		{rangeClient, googlebot, "bot=googlebot header=googlebot fresh verified_bots;points=-60.0, bad;points=12.0"},
-		{"203.0.113.67", googlebot, "bot=googlebot header=googlebot fresh verified_bots;points=-60.0, bad;points=12.0"},
+		{rangeClient, googlebot, "bot=googlebot header=googlebot fresh verified_bots;points=-60.0;bot=googlebot, bad;points=12.0"},
+		{"203.0.113.67", googlebot, "bot=googlebot header=googlebot fresh verified_bots;points=-60.0;bot=googlebot, bad;points=12.0"},
 		{rangeClient, browser, "bot= header= fresh bad;points=12.0"},
 	} {
 		if got := r.visitAs(t, tc.client, tc.userAgent); got.body != tc.body {

@@ -1,45 +1,14 @@
 package e2e_test
 
 import (
-	"net"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/miekg/dns"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
-
-// startLiar starts a resolver that has an answer for every name.
-func startLiar(tb testing.TB) string {
-	tb.Helper()
-	conn, err := new(net.ListenConfig).ListenPacket(tb.Context(), "udp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	started := make(chan struct{})
-	server := &dns.Server{PacketConn: conn, NotifyStartedFunc: func() { close(started) }}
-	server.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, question *dns.Msg) {
-		m := new(dns.Msg).SetReply(question)
-		m.Answer = []dns.RR{&dns.A{
-			Hdr: dns.RR_Header{Name: question.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 3600},
-			A:   net.IPv4(127, 0, 0, 2),
-		}}
-		_ = w.WriteMsg(m)
-	})
-	done := make(chan error, 1)
-	go func() { done <- server.ActivateAndServe() }()
-	<-started
-	tb.Cleanup(func() {
-		_ = server.Shutdown()
-		if err := <-done; err != nil {
-			tb.Error(err)
-		}
-	})
-	return conn.LocalAddr().String()
-}
 
 // TestDNSLists proves that a DNS list counts once its test has passed, and that one that lists the whole world counts for
 // nobody, and is said to.
@@ -47,6 +16,8 @@ func TestDNSLists(t *testing.T) {
 	addr := testenv.Rbldnsd(t, testenv.DNSZone{
 		Name: "bl.example.org", Kind: "ip4set", Data: ":127.0.0.2:listed $\n127.0.0.2\n203.0.113.10\n",
 	})
+	liar := testenv.ServeDNS(t)
+	liar.Hijack = "127.0.0.2"
 	list := func(zone, resolver string) object {
 		return object{
 			"service": object{
@@ -56,7 +27,7 @@ func TestDNSLists(t *testing.T) {
 		}
 	}
 	c := newConfig(t)
-	c.app["providers"] = []any{list("bl.example.org", addr), list("liar.example.org", startLiar(t))}
+	c.app["providers"] = []any{list("bl.example.org", addr), list("liar.example.org", liar.Addr)}
 	c.handler["rules"] = []any{object{"action": "block", "score": "20", "category": []any{"bruteforce"}}}
 	r := startCaddy(t, c)
 

@@ -112,6 +112,9 @@ func monitored(t *testing.T, redis *testenv.RedisServer) *running {
 	provider := c.app["providers"].([]any)[0].(object)
 	provider["quota"] = []any{"1000/day", "5000/week", "20000/month"}
 	provider["keys"].([]any)[0].(object)["expires"] = "2099-12-31"
+	database := filepath.Join(c.dataDir, "geo.mmdb")
+	writeDatabase(t, database, "NL")
+	c.app["mmdb"] = []any{object{"file": database}}
 	c.server = object{"metrics": object{}}
 	application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/broken" {

@@ -35,9 +35,10 @@ func TestOwnListAtABoot(t *testing.T) {
 		if got := p.visit(t, other).status; got != http.StatusOK {
 			t.Errorf("another client is answered with status %d", got)
 		}
-		if got := into[healthDetail](t, p.health(t, "detail")); got.Status != "warn" || !strings.Contains(got.Output, reason) {
-			t.Errorf("health says %+v, want %q", got, reason)
-		}
+		eventually(t, "health says "+reason, func() bool {
+			got := into[healthDetail](t, p.health(t, "detail"))
+			return got.Status == "warn" && strings.Contains(got.Output, reason)
+		})
 		if log := p.logs(t); !strings.Contains(log, `"level":"error"`) || !strings.Contains(log, says) {
 			t.Errorf("the log lacks %q:\n%s", says, log)
 		}

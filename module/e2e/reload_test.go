@@ -121,7 +121,7 @@ func TestReloads(t *testing.T) {
 	goroutines := settled(t)
 	before := r.metric(t, blocked)
 
-	n := 1000
+	n := 500
 	if testing.Short() {
 		n = 100
 	}

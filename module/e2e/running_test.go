@@ -262,9 +262,11 @@ func send(tb testing.TB, method, url, body string, header http.Header) reply {
 
 // brokenByReload reports whether a connection broke before the answer had begun, after which browsers and proxies repeat a
 // GET. A reload of Caddy breaks some by itself, with our handler and without, about one a reload under traffic: it closes one
-// of several listeners on the port, and the kernel resets those that wait in its queue.
+// of several listeners on the port, and the kernel resets those that wait in its queue. If the client notices while it still
+// writes, it closes the connection, and its own read fails.
 func brokenByReload(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) ||
+		errors.Is(err, net.ErrClosed)
 }
 
 // client opens a connection for every request: a kept one would belong to a server that a reload has replaced.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,7 +52,11 @@ func fleet(t *testing.T, n int, redis string, s *standIn, change func(*config)) 
 // awaitRedis waits until the instance says that Redis is up, or away.
 func (r *running) awaitRedis(tb testing.TB, up float64) {
 	tb.Helper()
-	eventually(tb, fmt.Sprintf("redis_up is %v", up), func() bool { return r.metric(tb, "redis_up") == up })
+	line := fmt.Sprintf("caddy_ip_reputation_redis_up %v", up)
+	eventually(tb, line, func() bool { // there is no such series before the app has started
+		metrics := send(tb, http.MethodGet, r.admin+"/metrics", "", nil).body
+		return slices.Contains(strings.Split(metrics, "\n"), line)
+	})
 }
 
 // crowd sends requests to all instances in turn, so many at a time, and returns how many were answered with which status and

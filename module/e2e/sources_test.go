@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // TestSources proves that an operator sees before the first visitor which sources work, and why the others do not.
@@ -19,6 +20,7 @@ func TestSources(t *testing.T) {
 	list := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
 		if strings.HasSuffix(r.URL.Path, "/good") {
+			w.Header().Set("Last-Modified", time.Now().Add(-75*time.Hour).UTC().Format(http.TimeFormat))
 			fmt.Fprintln(w, "203.0.113.77")
 			return
 		}
@@ -40,7 +42,7 @@ func TestSources(t *testing.T) {
 	table := r.run(t, "sources")
 	for _, want := range []string{
 		"SOURCE", "abuseipdb  service abuseipdb  not asked yet", "1000 of 1000/day", "not tried", "feed url", "feed values",
-		"warning: gone: ",
+		"PUBLISHED", "3d3h ago", "warning: gone: ",
 	} {
 		if !strings.Contains(table, want) {
 			t.Errorf("sources shows no %q:\n%s", want, table)

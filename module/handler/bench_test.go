@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -40,7 +41,7 @@ func (benchService) Check(_ context.Context, q reputation.Query) (reputation.Rep
 
 // warmHandler returns a handler whose look-ups are all answered from this process, and requests of three kinds of
 // clients: nobody has anything against the first, a feed lists the second, a provider has reported the third.
-func warmHandler(tb testing.TB) *Handler {
+func warmHandler(tb testing.TB, more ...func(*module.App)) *Handler {
 	tb.Helper()
 	app := &module.App{
 		Feeds: []module.Feed{{Name: "listed", Sources: []string{"198.51.100.0/24"}, Category: []string{"scanner"}}},
@@ -48,6 +49,9 @@ func warmHandler(tb testing.TB) *Handler {
 			ServiceRaw: []byte(`{"service":"bench"}`),
 			Name:       "abuseipdb",
 		}},
+	}
+	for _, change := range more {
+		change(app)
 	}
 	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
 	if err != nil {
@@ -176,6 +180,31 @@ func BenchmarkDecision(b *testing.B) {
 				h.policy.Decide(&verdict)
 			}
 		})
+	}
+}
+
+// TestClaimsAllocateNothing proves that a client costs no allocation more where bots are verified, whether it claims to be
+// one or not.
+func TestClaimsAllocateNothing(t *testing.T) {
+	if testenv.Race {
+		t.Skip("the race detector allocates")
+	}
+	h := warmHandler(t, func(app *module.App) { app.VerifiedBots = &module.VerifiedBots{Bots: []string{"openai"}} })
+	w := header{http.Header{}}
+	for _, agent := range []string{
+		"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Mozilla/5.0 (compatible; GPTBot/1.2)",
+		strings.Repeat("GPTBo", 2000), "",
+	} {
+		request := prepared(t, "192.0.2.1")
+		with := func() *http.Request {
+			r := request()
+			r.Header["User-Agent"] = []string{agent}
+			return r
+		}
+		without := testing.AllocsPerRun(200, func() { _ = passOn.ServeHTTP(w, with()) })
+		if n := testing.AllocsPerRun(200, func() { _ = h.ServeHTTP(w, with(), passOn) }); n-without > 6 {
+			t.Errorf("%.40q: %v allocations more than without the handler; want at most 6", agent, n-without)
+		}
 	}
 }
 

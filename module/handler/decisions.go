@@ -194,7 +194,7 @@ func (d explained) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		enc.AddUint32("asn", v.Facts.ASN)
 	}
 	if v.Facts.ASName != "" {
-		enc.AddString("asn_name", v.Facts.ASName)
+		enc.AddString("as_name", v.Facts.ASName)
 	}
 	if len(v.Reasons) > 0 {
 		if err := enc.AddArray("sources", sources(v.Reasons)); err != nil {

@@ -143,7 +143,7 @@ func TestDecisionEntry(t *testing.T) {
 		"ip_reputation": map[string]any{
 			"score": uint8(91), "status": "partial", "action": "block", "mode": "observe", "rule": 2,
 			"reasons": "abuseipdb;points=28.8;age=3600, ipsum;points=2.4",
-			"origin":  "memory", "coverage": 0.5, "country": "NL", "asn": uint32(64500), "asn_name": "Example Net",
+			"origin":  "memory", "coverage": 0.5, "country": "NL", "asn": uint32(64500), "as_name": "Example Net",
 			"sources": []any{
 				map[string]any{"source": "abuseipdb", "points": 28.8, "age": int64(3600)},
 				map[string]any{"source": "ipsum", "points": 2.4},

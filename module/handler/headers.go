@@ -195,7 +195,7 @@ func (v *visit) describe(r *http.Request, d detail) {
 		v.set(r.Header, 8, headerCategories, verdict.Categories.String())
 	}
 	if len(verdict.Reasons) > 0 {
-		v.set(r.Header, 9, headerReasons, reasonsText(verdict.Reasons))
+		v.set(r.Header, 9, headerReasons, reasonsText(verdict))
 	}
 	if bot := verdict.Facts.Bot; bot != "" {
 		v.set(r.Header, 10, headerBot, bot)
@@ -223,13 +223,14 @@ func (v *visit) actionHeader() string {
 }
 
 // reasonsText returns the reasons as they stand in headers, placeholders and logs.
-func reasonsText(reasons []reputation.Reason) string {
+func reasonsText(v *reputation.Verdict) string {
 	var room [256]byte
-	return string(appendReasons(room[:0], reasons))
+	return string(appendReasons(room[:0], v))
 }
 
 // appendReasons appends the reasons as a list of tokens with parameters (RFC 9651).
-func appendReasons(b []byte, reasons []reputation.Reason) []byte {
+func appendReasons(b []byte, v *reputation.Verdict) []byte {
+	reasons := v.Reasons
 	for i := range reasons {
 		if i > 0 {
 			b = append(b, ", "...)
@@ -240,6 +241,9 @@ func appendReasons(b []byte, reasons []reputation.Reason) []byte {
 		if age := reasons[i].Age; age > 0 {
 			b = append(b, ";age="...)
 			b = strconv.AppendInt(b, int64(age/time.Second), 10)
+		}
+		if reasons[i].Source == reputation.SourceVerifiedBots {
+			b = append(append(b, ";bot="...), v.Facts.Bot...)
 		}
 	}
 	return b

@@ -143,6 +143,16 @@ func TestDescribe(t *testing.T) {
 			},
 		},
 		{
+			"a verified bot that is judged", visit{verdict: reputation.Verdict{
+				Status: reputation.Fresh, Scored: true, Facts: reputation.Facts{Bot: "googlebot"},
+				Reasons: []reputation.Reason{{Source: reputation.SourceVerifiedBots, Points: -60}, {Source: "bad", Points: 12}},
+			}}, full, http.Header{
+				headerScore: {"0"}, headerStatus: {"fresh"}, headerAction: {"pass;mode=observe"}, headerCoverage: {"0.00"},
+				headerReasons: {"verified_bots;points=-60.0;bot=googlebot, bad;points=12.0"},
+				headerBot:     {"googlebot"}, headerRequestID: {"id"},
+			},
+		},
+		{
 			"minimal", visit{verdict: bad, decision: decision{action: reputation.Drop, enforce: true}}, minimal, http.Header{
 				headerScore: {"97"}, headerStatus: {"partial"}, headerAction: {"drop"}, headerRequestID: {"id"},
 			},

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -152,16 +152,15 @@ func (c *Conditions) setASNs(values string) error {
 		return fmt.Errorf("condition %q is given twice: separate its values by commas", "asn")
 	}
 	for value := range strings.SplitSeq(values, ",") {
-		digits := strings.TrimPrefix(strings.ToUpper(value), "AS")
-		if strings.Trim(digits, "0123456789") != "" {
-			c.ASNList = append(c.ASNList, value)
-			continue
-		}
-		n, err := strconv.ParseUint(digits, 10, 32)
-		if err != nil || n == 0 {
+		asn, ok := address.ParseASN(value)
+		switch isNumber := strings.Trim(strings.TrimPrefix(strings.ToUpper(value), "AS"), "0123456789") == ""; {
+		case ok:
+			c.ASN = append(c.ASN, asn)
+		case isNumber:
 			return fmt.Errorf("asn %q is not the number of an autonomous system, such as 64496", value)
+		default:
+			c.ASNList = append(c.ASNList, value)
 		}
-		c.ASN = append(c.ASN, uint32(n))
 	}
 	return nil
 }

@@ -102,7 +102,7 @@ func (v *visit) lookUp(r *http.Request, vars runtime.Vars, wait time.Duration, e
 	if reputation.IsClassE(v.client) {
 		v.judgePseudo(vars)
 	}
-	rt.Suspects.Sample(r, vars, v.client, v.verdict.Status, rt.Logger)
+	rt.Suspects.Sample(r, vars, v.client, &v.verdict, rt.Logger)
 }
 
 // userAgent returns what the client says that it is. Of several headers the first counts.
@@ -211,7 +211,7 @@ func (v *visit) placeholder(key string) (any, bool) {
 	case "categories":
 		return v.verdict.Categories.String(), true
 	case "reasons":
-		return reasonsText(v.verdict.Reasons), true
+		return reasonsText(&v.verdict), true
 	case "coverage":
 		return coverageText(v.verdict.Coverage), true
 	case "country":
@@ -221,7 +221,7 @@ func (v *visit) placeholder(key string) (any, bool) {
 			return "", true
 		}
 		return int(v.verdict.Facts.ASN), true
-	case "asn_name":
+	case "as_name":
 		return v.verdict.Facts.ASName, true
 	case "nature":
 		return v.verdict.Facts.Nature.String(), true
@@ -281,7 +281,7 @@ func (v *visit) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		enc.AddInt("rule", number)
 	}
 	if len(v.verdict.Reasons) > 0 {
-		enc.AddString("reasons", reasonsText(v.verdict.Reasons))
+		enc.AddString("reasons", reasonsText(&v.verdict))
 	}
 	if bot := v.verdict.Facts.Bot; bot != "" {
 		enc.AddString("bot", bot)

@@ -11,7 +11,7 @@ import (
 // answers a list of them, POST sources/probe the same after each was asked once.
 type Source struct {
 	Name string `json:"name"`
-	Role string `json:"role"` // feed, deny, exempt, provider or database
+	Role string `json:"role"` // feed, deny, exempt, bots, asn, provider or database
 	Kind string `json:"kind"` // url, file, values or pushed; the service of a provider; the type of a database
 
 	// From is the host or the file. It is missing for a provider, whose service is its kind.
@@ -22,8 +22,11 @@ type Source struct {
 	// source without a key.
 	Key health.KeyState `json:"key,omitempty"`
 
-	// Answered is when the source last answered, or confirmed its contents.
+	// Answered is when the source last answered, or confirmed its contents. Of a database, it is when its file was read.
 	Answered time.Time `json:"answered,omitzero"`
+
+	// Published is when the publisher last changed what the source says. It is missing if that is not known.
+	Published time.Time `json:"published,omitzero"`
 
 	// NotAsked is set until the first answer or failure.
 	NotAsked bool `json:"not_asked,omitempty"`

@@ -103,9 +103,6 @@ func (o Outcome) String() string {
 // All is the word for all bots of the table.
 const All = "all"
 
-// Table returns all bots. The caller must not change them.
-func Table() []Bot { return table }
-
 // Named returns the bots that a word stands for: a name, an operator or All. An unknown word stands for none.
 func Named(word string) []*Bot {
 	var found []*Bot
@@ -122,7 +119,8 @@ func Check(word string) error {
 	named := Named(word)
 	switch {
 	case len(named) == 0:
-		return fmt.Errorf("unknown bot %q: use %s, or the name of a bot or an operator in docs/bots.md, such as google", word, All)
+		return fmt.Errorf("unknown bot %q: use %s, or the name of a bot or an operator in docs/bots.md, such as google",
+			word, All)
 	case !slices.ContainsFunc(named, (*Bot).Verifiable):
 		return fmt.Errorf("bot %q cannot be verified: its operator publishes neither addresses nor host names", word)
 	}

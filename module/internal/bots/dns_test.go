@@ -120,7 +120,7 @@ func TestReverseDNS(t *testing.T) {
 func TestHijackedDNS(t *testing.T) {
 	z := testenv.ServeDNS(t)
 	z.Hijack = "192.0.2.50"
-	z.Name("192.0.2.50", map[string][]string{"crawl-x.googlebot.com": nil}) // its own machine, with a name that does not exist
+	z.Name("192.0.2.50", map[string][]string{"crawl-x.googlebot.com": nil}) // its own machine; the name does not exist
 	z.Name("192.0.2.1", map[string][]string{"dsl.example.net": {"192.0.2.1"}})
 	r := NewReverse(NewResolver([]string{z.Addr}), discard)
 	defer r.Close()
@@ -146,8 +146,10 @@ func TestRanges(t *testing.T) {
 	at := func(name string) int { return positionOf(RangesOf(list), Named(name)[0].Ranges) }
 	held := func(old ...string) *Verifier {
 		p := published{
-			holds: map[int]string{at("googlebot"): "192.0.2.0/25", at("gptbot"): "192.0.2.0/25", at("claudebot"): "192.0.2.0/25"},
-			old:   map[int]bool{},
+			holds: map[int]string{}, old: map[int]bool{},
+		}
+		for _, name := range []string{"googlebot", "gptbot", "claudebot"} {
+			p.holds[at(name)] = "192.0.2.0/25"
 		}
 		for _, name := range old {
 			p.old[at(name)] = true
@@ -209,6 +211,23 @@ func TestExplain(t *testing.T) {
 		x := v.Explain(context.Background(), v.Claim(c.ua), netip.MustParseAddr(c.addr), c.fresh)
 		if why := strings.Join(x.Why, "; "); x.Outcome != c.outcome || !strings.Contains(why, c.why) {
 			t.Errorf("%s from %s: %s, %s; want %s, %s", c.ua, c.addr, x.Outcome, why, c.outcome, c.why)
+		}
+	}
+}
+
+// TestResolversInTurn: a server that refuses does not keep the next one from verifying.
+func TestResolversInTurn(t *testing.T) {
+	z := testenv.ServeDNS(t)
+	z.Name("192.0.2.1", map[string][]string{"crawl-1.googlebot.com": {"192.0.2.1"}})
+	refusing := testenv.ServeDNS(t)
+	for _, name := range []string{"1.2.0.192.in-addr.arpa.", "2.2.0.192.in-addr.arpa.", "crawl-1.googlebot.com."} {
+		refusing.Failing[name] = dns.RcodeRefused
+	}
+	r := NewReverse(NewResolver([]string{refusing.Addr, z.Addr}), discard)
+	defer r.Close()
+	for addr, want := range map[string]found{"192.0.2.1": confirmed, "192.0.2.2": missed} {
+		if got := r.ask(t.Context(), Named("googlebot")[0], netip.MustParseAddr(addr)); got.found != want {
+			t.Errorf("%s: %v (%v), want %v", addr, got.found, got.err, want)
 		}
 	}
 }

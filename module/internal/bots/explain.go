@@ -31,13 +31,15 @@ func (v *Verifier) Explain(ctx context.Context, claim int, addr netip.Addr, fres
 		say("the ranges of %s do not hold the address", c.Ranges.Name)
 	}
 	if c.hasNames(addr) {
-		x.Outcome = c.byNames(v.explainNames(ctx, c, addr, fresh, say), v.lists)
+		x.Outcome = c.byNames(v.explainNames(ctx, c, addr, fresh, say), v.lists, addr)
 	}
 	switch {
 	case reputation.IsReserved(addr):
 		say("the address is private or reserved")
 	case x.Outcome == Unverifiable:
 		say("the operator of %s publishes neither addresses nor host names", c.Name)
+	case x.Outcome == Indeterminate && c.kinHolds(v.lists, addr):
+		say("the address is that of another bot of the same operator, so that a miss proves nothing")
 	case x.Outcome == Indeterminate && !c.MissProves:
 		say("for %s, a miss proves nothing. %s", c.Name, c.Note)
 	}
@@ -47,9 +49,9 @@ func (v *Verifier) Explain(ctx context.Context, claim int, addr netip.Addr, fres
 func (v *Verifier) explainNames(
 	ctx context.Context, c *claimed, addr netip.Addr, fresh bool, say func(string, ...any),
 ) found {
-	key := claimKey{c.id, addr}
+	key := claimKey{bot: c.id, addr: addr}
 	if !fresh {
-		f := v.reverse.remembered.get(key)
+		f, _ := v.reverse.remembered.get(key)
 		say("reverse DNS, %s: %s", strings.Join(c.Names, ", "), [...]string{
 			pending:   "not asked yet; it is at the first request from the address, or with --fresh (?fresh)",
 			confirmed: "a name leads back to the address",
@@ -59,7 +61,7 @@ func (v *Verifier) explainNames(
 		return f
 	}
 	n := v.reverse.ask(ctx, c.Bot, addr)
-	v.reverse.remembered.put(key, n.found)
+	v.reverse.remembered.learn(key, n.found)
 	switch n.found {
 	case confirmed:
 		say("reverse DNS: %s, which leads back to the address", n.confirmed)

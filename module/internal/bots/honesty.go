@@ -13,9 +13,10 @@ import (
 // honesty remembers whether a resolver says so when a name does not exist. Some answer with an address, or a name, of
 // their own: what they say is no proof that a client is fake.
 type honesty struct {
-	known atomic.Uint32
-	until atomic.Int64 // in nanoseconds since start
-	start time.Time
+	known  atomic.Uint32
+	server atomic.Uint32 // of which it is known
+	until  atomic.Int64  // in nanoseconds since start
+	start  time.Time
 }
 
 // What is known of a resolver.
@@ -35,7 +36,8 @@ var errHijacked = errors.New("the resolver answers for names that do not exist")
 
 // check returns an error unless the resolver is known to be honest. It asks it now and then.
 func (h *honesty) check(ctx context.Context, r Resolver) error {
-	if h.known.Load() == unknown || int64(time.Since(h.start)) >= h.until.Load() {
+	asked := server(r)
+	if h.known.Load() == unknown || h.server.Load() != asked || int64(time.Since(h.start)) >= h.until.Load() {
 		state, err := probe(ctx, r)
 		switch state {
 		case unknown:
@@ -46,6 +48,7 @@ func (h *honesty) check(ctx context.Context, r Resolver) error {
 			h.until.Store(int64(time.Since(h.start) + hijackedFor))
 		}
 		h.known.Store(state)
+		h.server.Store(asked)
 	}
 	if h.known.Load() == hijacked {
 		return errHijacked

@@ -21,6 +21,7 @@ const (
 // How long each is remembered. A failure is not a miss: it only keeps the resolver from being asked at every request.
 const (
 	confirmedFor = 24 * time.Hour
+	renewedFor   = confirmedFor / 2 // before its end, a confirmed claim is looked up again while it holds
 	missedFor    = time.Hour
 	failedFor    = 30 * time.Second
 )
@@ -54,8 +55,9 @@ const (
 
 // claimKey is a bot, as its position in the table, and the address that claims to be it.
 type claimKey struct {
-	bot  uint16
-	addr netip.Addr
+	bot     uint16
+	addr    netip.Addr
+	renewal bool // of a claim that is confirmed still: what has become of looking it up again
 }
 
 func newRemembered() *remembered {
@@ -70,27 +72,50 @@ func (r *remembered) seconds() uint32 { return uint32(time.Since(r.since)/time.S
 
 // locate returns the words in which a claim can be, its first word, and the upper bits of its second one.
 func (r *remembered) locate(key claimKey) (set []atomic.Uint64, first, check uint64) {
-	var raw [18]byte
+	var raw [19]byte
 	address := key.addr.As16()
 	copy(raw[:], address[:])
 	binary.BigEndian.PutUint16(raw[16:], key.bot)
+	if key.renewal {
+		raw[18] = 1
+	}
 	first, second := maphash.Bytes(r.seeds[0], raw[:]), maphash.Bytes(r.seeds[1], raw[:])
 	i := second % rememberedSets * rememberedWays * 2
 	return r.words[i : i+2*rememberedWays], first, second >> 40 << 40
 }
 
-// get returns what is remembered of a claim.
-func (r *remembered) get(key claimKey) found {
+// get returns what is remembered of a claim, and for how long still.
+func (r *remembered) get(key claimKey) (f found, left time.Duration) {
 	set, first, check := r.locate(key)
 	for i := 0; i < len(set); i += 2 {
 		if set[i].Load() != first {
 			continue
 		}
-		if w := set[i+1].Load(); w>>40<<40 == check && uint32(w) > r.seconds() {
-			return found(w >> 32)
+		w, now := set[i+1].Load(), r.seconds()
+		if w>>40<<40 == check && uint32(w) > now {
+			return found(w >> 32), time.Duration(uint32(w)-now) * time.Second
 		}
 	}
-	return pending
+	return pending, 0
+}
+
+// isRenewable reports whether a confirmed claim that holds for some time still is looked up again. After a failure, a
+// while passes first.
+func (r *remembered) isRenewable(key claimKey, left time.Duration) bool {
+	if left > renewedFor {
+		return false
+	}
+	key.renewal = true
+	f, _ := r.get(key)
+	return f == pending
+}
+
+// learn remembers what a look-up has found. A failure takes nothing from a claim that is confirmed still.
+func (r *remembered) learn(key claimKey, f found) {
+	if before, _ := r.get(key); f == failed && before == confirmed {
+		key.renewal = true
+	}
+	r.put(key, f)
 }
 
 // put remembers a claim. Where there is no room it replaces what ends first, and names that were confirmed only when

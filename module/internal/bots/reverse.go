@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -22,33 +21,17 @@ const (
 	// lookupTimeout bounds the look-up of a claim, with all its questions.
 	lookupTimeout = 3 * time.Second
 
-	workers  = 16
+	workers  = 64
 	maxQueue = 256
+
+	// networkJobs is how many look-ups of a network, IPv4 /24 or IPv6 /48, run or wait at a time: its owner may let each
+	// take as long as it can.
+	networkJobs = 8
 
 	// Look-ups a second, and at once, of all networks together.
 	lookupRate  = 100
 	lookupBurst = 200
 )
-
-// Resolver asks DNS. It is what net.Resolver has.
-type Resolver interface {
-	LookupAddr(ctx context.Context, addr string) (names []string, err error)
-	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
-}
-
-// NewResolver returns a resolver that asks the given servers, as host and port, in turn. Without any it asks those of
-// the system. Its questions and answers are bounded by DNS itself: 64 KiB.
-func NewResolver(servers []string) Resolver {
-	r := &net.Resolver{PreferGo: true}
-	if len(servers) > 0 {
-		var next atomic.Uint32
-		r.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			server := servers[int(next.Add(1)-1)%len(servers)]
-			return new(net.Dialer).DialContext(ctx, network, server)
-		}
-	}
-	return r
-}
 
 // Reverse asks reverse DNS whether addresses have names of bots, in the background, and remembers the answers. The
 // same claim is looked up once at a time.
@@ -66,7 +49,8 @@ type Reverse struct {
 	running sync.WaitGroup
 
 	mu     sync.Mutex
-	jobs   map[claimKey]*job // maxQueue and one for each worker at most
+	jobs   map[claimKey]*job    // maxQueue and one for each worker at most
+	of     map[netip.Prefix]int // the number of jobs of each network
 	queue  []*job
 	active int // workers
 	closed bool
@@ -74,15 +58,17 @@ type Reverse struct {
 
 // job is the look-up of one claim.
 type job struct {
-	key  claimKey
-	done chan struct{}
+	key     claimKey
+	network netip.Prefix
+	done    chan struct{}
 }
 
 // NewReverse returns what asks the resolver.
 func NewReverse(r Resolver, logger *slog.Logger) *Reverse {
 	rev := &Reverse{
 		resolver: r, logger: logger, remembered: newRemembered(), shares: newShares(),
-		rate: rate.NewLimiter(lookupRate, lookupBurst), jobs: make(map[claimKey]*job),
+		rate: rate.NewLimiter(lookupRate, lookupBurst),
+		jobs: make(map[claimKey]*job), of: make(map[netip.Prefix]int),
 		honesty: honesty{start: time.Now()},
 	}
 	rev.ctx, rev.cancel = context.WithCancel(context.Background())
@@ -103,9 +89,13 @@ func (r *Reverse) Close() {
 func (r *Reverse) Hijacked() bool { return r.honesty.known.Load() == hijacked }
 
 // find returns what is known of a claim. When nothing is, it starts a look-up within the bounds, and waits for it until
-// wait has passed or ctx ends.
+// wait has passed or ctx ends. A claim that was confirmed a while ago is looked up again, and nobody waits for that.
 func (r *Reverse) find(ctx context.Context, key claimKey, wait time.Duration) found {
-	if f := r.remembered.get(key); f != pending {
+	f, left := r.remembered.get(key)
+	if f == confirmed && r.remembered.isRenewable(key, left) {
+		r.start(key)
+	}
+	if f != pending {
 		return f
 	}
 	j := r.start(key)
@@ -116,7 +106,8 @@ func (r *Reverse) find(ctx context.Context, key claimKey, wait time.Duration) fo
 	defer timer.Stop()
 	select {
 	case <-j.done:
-		return r.remembered.get(key)
+		f, _ = r.remembered.get(key)
+		return f
 	case <-timer.C:
 	case <-ctx.Done():
 	}
@@ -130,11 +121,14 @@ func (r *Reverse) start(key claimKey) *job {
 	if j := r.jobs[key]; j != nil {
 		return j
 	}
-	if r.closed || len(r.queue) >= maxQueue || !r.shares.take(key.addr) || !r.rate.Allow() {
+	network := networkOf(key.addr)
+	if r.closed || len(r.queue) >= maxQueue || r.of[network] >= networkJobs ||
+		!r.shares.take(network) || !r.rate.Allow() {
 		return nil
 	}
-	j := &job{key, make(chan struct{})}
+	j := &job{key, network, make(chan struct{})}
 	r.jobs[key] = j
+	r.of[network]++
 	r.queue = append(r.queue, j)
 	if r.active < workers {
 		r.active++
@@ -168,9 +162,12 @@ func (r *Reverse) do(j *job) {
 		if p := recover(); p != nil && r.panicked.Allow(struct{}{}, time.Now()) {
 			r.logger.Error("verifying a bot panicked; this is a bug", slog.Any("panic", p))
 		}
-		r.remembered.put(j.key, f)
+		r.remembered.learn(j.key, f)
 		r.mu.Lock()
 		delete(r.jobs, j.key)
+		if r.of[j.network]--; r.of[j.network] == 0 {
+			delete(r.of, j.network)
+		}
 		r.mu.Unlock()
 		close(j.done)
 	}()

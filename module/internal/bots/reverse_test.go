@@ -151,9 +151,9 @@ func TestRemembered(t *testing.T) {
 		ask("192.0.2.6", Fake, 0)
 		time.Sleep(missedFor)
 		ask("192.0.2.6", Fake, 3)
-		time.Sleep(confirmedFor - missedFor - time.Minute)
+		time.Sleep(confirmedFor - renewedFor - missedFor - time.Minute)
 		ask("192.0.2.1", Verified, 0)
-		time.Sleep(time.Minute)
+		time.Sleep(renewedFor + time.Minute)
 		s.set(func(s *stub) { s.err = errors.New("SERVFAIL") })
 		ask("192.0.2.1", Indeterminate, 1)
 		ask("192.0.2.1", Indeterminate, 0)
@@ -178,6 +178,20 @@ func TestSlowDNS(t *testing.T) {
 			t.Errorf("%s after %s", got, time.Since(began))
 		}
 		v.reverse.Close()
+	})
+}
+
+// TestSilentResolver: a resolver that does not answer leaves time for the next one.
+func TestSilentResolver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewReverse(&inOrder{servers: []Resolver{&stub{takes: time.Hour}, new(stub)}}, discard)
+		v := NewVerifier(Named("google"), published{}, r)
+		for addr, want := range map[string]Outcome{"192.0.2.1": Verified, "192.0.2.6": Fake} {
+			if got := at(v, addr, time.Minute); got != want {
+				t.Errorf("%s: %s, want %s", addr, got, want)
+			}
+		}
+		r.Close()
 	})
 }
 
@@ -278,7 +292,7 @@ func TestClosed(t *testing.T) {
 func TestRememberedTable(t *testing.T) {
 	r := newRemembered()
 	key := func(i int) claimKey {
-		return claimKey{uint16(i % 7), netip.AddrFrom4([4]byte{198, byte(i >> 16), byte(i >> 8), byte(i)})}
+		return claimKey{bot: uint16(i % 7), addr: netip.AddrFrom4([4]byte{198, byte(i >> 16), byte(i >> 8), byte(i)})}
 	}
 	const good = 1000
 	for i := range good {
@@ -288,11 +302,11 @@ func TestRememberedTable(t *testing.T) {
 		r.put(key(i), missed)
 	}
 	for i := range good {
-		if f := r.get(key(i)); f != confirmed {
+		if f, _ := r.get(key(i)); f != confirmed {
 			t.Fatalf("a confirmed claim is %d", f)
 		}
 	}
-	if f := r.get(claimKey{1, key(0).addr}); f == confirmed {
+	if f, _ := r.get(claimKey{bot: 1, addr: key(0).addr}); f == confirmed {
 		t.Error("another claim of the address is confirmed, too")
 	}
 	rapid.Check(t, func(t *rapid.T) {
@@ -303,7 +317,7 @@ func TestRememberedTable(t *testing.T) {
 			twin[k] = f
 		}
 		for i := range 21 {
-			if got := r.get(key(i)); got != twin[key(i)] {
+			if got, _ := r.get(key(i)); got != twin[key(i)] {
 				t.Fatalf("claim %d is %d, want %d", i, got, twin[key(i)])
 			}
 		}
@@ -356,7 +370,9 @@ func TestNames(t *testing.T) {
 }
 
 func FuzzNames(f *testing.F) {
-	for _, name := range []string{"crawl-1.googlebot.com.", "", ".", "a..googlebot.com", "ä.googlebot.com", "\x00.googlebot.com"} {
+	for _, name := range []string{
+		"crawl-1.googlebot.com.", "", ".", "a..googlebot.com", "ä.googlebot.com", "\x00.googlebot.com",
+	} {
 		f.Add(name)
 	}
 	bot := Named("googlebot")[0]

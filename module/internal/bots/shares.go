@@ -20,9 +20,9 @@ const networkLookups = 64
 
 func newShares() *shares { return &shares{seed: maphash.MakeSeed(), since: time.Now()} }
 
-// take reports whether an address may cause one more look-up, and counts it.
-func (s *shares) take(addr netip.Addr) bool {
-	count := &s.counts[maphash.Comparable(s.seed, networkOf(addr))%uint64(len(s.counts))]
+// take reports whether a network may cause one more look-up, and counts it.
+func (s *shares) take(network netip.Prefix) bool {
+	count := &s.counts[maphash.Comparable(s.seed, network)%uint64(len(s.counts))]
 	minute := uint64(time.Since(s.since)/time.Minute) << 32
 	for {
 		before := count.Load()

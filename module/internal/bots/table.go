@@ -74,7 +74,10 @@ var table = []Bot{
 		Name: "baiduspider", Operator: "baidu", Tokens: []string{"Baiduspider"},
 		Names: []string{"*.crawl.baidu.com", "*.crawl.baidu.jp"}, Sure: Likely,
 	},
-	{Name: "slurp", Operator: "yahoo", Tokens: []string{"Yahoo! Slurp"}, Names: []string{"*.crawl.yahoo.net"}, Sure: Likely},
+	{
+		Name: "slurp", Operator: "yahoo", Tokens: []string{"Yahoo! Slurp"}, Names: []string{"*.crawl.yahoo.net"},
+		Sure: Likely,
+	},
 	{
 		Name: "amazonbot", Operator: "amazon", Tokens: []string{"Amazonbot", "Amzn-SearchBot"},
 		Names: []string{"*.crawl.amazonbot.amazon"}, Sure: Confirmed,
@@ -154,11 +157,13 @@ var table = []Bot{
 		MissProves: true, Sure: Confirmed,
 	},
 	{
-		Name: "mistralai-index", Operator: "mistral", Ranges: inForm("mistralai_index", "https://mistral.ai/mistralai-index-ips.json"),
+		Name: "mistralai-index", Operator: "mistral",
+		Ranges: inForm("mistralai_index", "https://mistral.ai/mistralai-index-ips.json"),
 		Tokens: []string{"MistralAI-Index"}, MissProves: true, Sure: Confirmed,
 	},
 	{
-		Name: "mistralai-user", Operator: "mistral", Ranges: inForm("mistralai_user", "https://mistral.ai/mistralai-user-ips.json"),
+		Name: "mistralai-user", Operator: "mistral",
+		Ranges: inForm("mistralai_user", "https://mistral.ai/mistralai-user-ips.json"),
 		Tokens: []string{"MistralAI-User"}, MissProves: true, Driven: true, Sure: Confirmed,
 	},
 	{
@@ -211,9 +216,9 @@ var table = []Bot{
 		Note: "The signature of a webhook is the better proof.",
 	},
 	{
-		Name: "github-hookshot", Operator: "github", Tokens: []string{"GitHub-Hookshot"}, MissProves: true, Sure: Confirmed,
+		Name: "github-hookshot", Operator: "github", Tokens: []string{"GitHub-Hookshot"}, Sure: Confirmed,
 		Ranges: &Ranges{Name: "github", URLs: []string{"https://api.github.com/meta"}, Members: []string{"hooks[]"}},
-		Note:   "The signature of a webhook is the better proof.",
+		Note:   "A GitHub Enterprise Server sends the same name from anywhere. The signature of a webhook is the better proof.",
 	},
 	{
 		Name: "telegrambot", Operator: "telegram", Tokens: []string{"TelegramBot"}, MissProves: true, Sure: Confirmed,
@@ -237,7 +242,8 @@ var table = []Bot{
 		Names: []string{"*.petalsearch.com", "*.aspiegel.com"}, MissProves: true, Sure: Confirmed,
 	},
 	{
-		Name: "seznambot", Operator: "seznam", Ranges: inForm("seznambot", "https://search.seznam.cz/ipranges/seznambot.json"),
+		Name: "seznambot", Operator: "seznam",
+		Ranges: inForm("seznambot", "https://search.seznam.cz/ipranges/seznambot.json"),
 		Tokens: []string{"SeznamBot"}, Names: []string{"fulltextrobot-*.seznam.cz"}, MissProves: true, Sure: Confirmed,
 	},
 	{

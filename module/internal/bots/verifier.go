@@ -3,6 +3,7 @@ package bots
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -51,6 +52,7 @@ type claimed struct {
 	*Bot
 	id   uint16 // its position in the table
 	list int    // its ranges, or -1
+	kin  []int  // the ranges of its operator's other bots
 }
 
 // NewVerifier returns a verifier of the given bots, each of which must be in the table.
@@ -62,6 +64,11 @@ func NewVerifier(list []*Bot, lists Lists, reverse *Reverse) *Verifier {
 		for i := range table {
 			if table[i].Name == b.Name {
 				c.id = uint16(i)
+			}
+		}
+		for _, other := range list {
+			if at := positionOf(ranges, other.Ranges); at >= 0 && at != c.list && other.Operator == b.Operator {
+				c.kin = append(c.kin, at)
 			}
 		}
 		v.bots = append(v.bots, c)
@@ -83,7 +90,7 @@ func (v *Verifier) Verify(ctx context.Context, claim int, addr netip.Addr, wait 
 	if outcome := c.byRanges(v.lists, addr); outcome != Indeterminate || !c.hasNames(addr) {
 		return outcome
 	}
-	return c.byNames(v.reverse.find(ctx, claimKey{c.id, addr}, wait), v.lists)
+	return c.byNames(v.reverse.find(ctx, claimKey{bot: c.id, addr: addr}, wait), v.lists, addr)
 }
 
 // hasNames reports whether the bot has host names for an address. Nobody is asked about reserved addresses.
@@ -100,26 +107,32 @@ func (c *claimed) byRanges(lists Lists, addr netip.Addr) Outcome {
 		return Verified
 	case !c.Verifiable():
 		return Unverifiable
-	case c.hasNames(addr) || !c.missProves(lists):
+	case c.hasNames(addr) || !c.missProves(lists, addr):
 		return Indeterminate
 	}
 	return Fake
 }
 
 // byNames returns what a claim comes to that the ranges do not verify.
-func (c *claimed) byNames(f found, lists Lists) Outcome {
+func (c *claimed) byNames(f found, lists Lists, addr netip.Addr) Outcome {
 	switch {
 	case f == confirmed:
 		return Verified
-	case f == missed && c.missProves(lists):
+	case f == missed && c.missProves(lists, addr):
 		return Fake
 	}
 	return Indeterminate
 }
 
-// missProves reports whether a client that is not found is fake. An old or missing list proves nothing.
-func (c *claimed) missProves(lists Lists) bool {
-	return c.MissProves && (c.list < 0 || lists.Current(c.list))
+// missProves reports whether a client that is not found is fake. An old or missing list proves nothing, and whoever
+// comes from another bot's addresses of the same operator is the operator, who may have moved the bot.
+func (c *claimed) missProves(lists Lists, addr netip.Addr) bool {
+	return c.MissProves && (c.list < 0 || lists.Current(c.list)) && !c.kinHolds(lists, addr)
+}
+
+// kinHolds reports whether the ranges of another bot of the operator hold an address.
+func (c *claimed) kinHolds(lists Lists, addr netip.Addr) bool {
+	return slices.ContainsFunc(c.kin, func(list int) bool { return lists.Holds(list, addr) })
 }
 
 // Hijacked reports whether reverse DNS cannot be used: see Reverse.Hijacked.

@@ -37,6 +37,10 @@ const (
 	resync       = time.Hour
 	resyncJitter = 0.2
 
+	// settle is how long after a start or a failure that is: an instance with the same key that is
+	// about to end may have taken news, and an API that recovers may not have had all of them.
+	settle = 5 * time.Minute
+
 	// refusedPause is the pause after a refused key, unless another key comes.
 	refusedPause = time.Minute
 	jitter       = 0.25
@@ -239,7 +243,11 @@ func (c *Client) pull(ctx context.Context, s *state) error {
 	}
 	s.complete = true
 	if startup {
-		s.whole = time.Now().Add(backoff.Jitter(resync, 1-resyncJitter, 1))
+		pause := resync
+		if !wasComplete {
+			pause = settle
+		}
+		s.whole = time.Now().Add(backoff.Jitter(pause, 1-resyncJitter, 1))
 	}
 	if !wasComplete && s.failures > 0 {
 		c.Logger.Info("crowdsec answers again", "feed", c.Name)
@@ -315,16 +323,16 @@ func (c *Client) changes(d *decoder, received time.Time) (all feed.Changes, err 
 		switch {
 		case len(all.Deleted) == maxDeleted || len(all.Added) == maxAdded:
 			return errTooMuch
-		case deleted && x.wrong != nil:
 		case deleted, errors.Is(why, errNotWanted): // it may have been wanted before
 			all.Deleted = append(all.Deleted, x.id)
 		case why != nil:
+			all.Deleted = append(all.Deleted, x.id) // it may have been understood before
 			all.LeftOut++
 			all.FirstLeftOut = cmp.Or(all.FirstLeftOut, why)
 		default:
 			all.Added = append(all.Added, e)
 		}
-		return nil //nolint:nilerr // why it was left out is stored
+		return nil
 	})
 	return all, err
 }

@@ -147,7 +147,8 @@ func TestRefusedKey(t *testing.T) {
 	})
 }
 
-// An answer of good form that lacks most of what there was takes nothing away until another says the same.
+// An answer of good form that lacks most of what there was takes nothing away until others have said the same for
+// a while.
 func TestEmptyAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)
@@ -160,14 +161,59 @@ func TestEmptyAnswer(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		b.check("203.0.113.1", "crowdsec ban bruteforce")
 		b.check("203.0.113.100", "crowdsec ban bruteforce")
+		time.Sleep(8 * time.Minute)
+		b.check("203.0.113.1", "crowdsec ban bruteforce")
 		b.api.take()
-		time.Sleep(90 * time.Second)
+		time.Sleep(4 * time.Minute)
 		b.check("203.0.113.1")
 		b.check("203.0.113.100", "crowdsec ban bruteforce")
 		if got := b.api.take(); got[0] != "true" {
 			t.Errorf("asked with startup %v", got)
 		}
 	})
+}
+
+// Another instance with the same key, such as the one that this one replaces, may have taken news away: soon after the
+// start, all are read once more.
+func TestSettle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		b.api.then(banned(1, 10))
+		b.run()
+		time.Sleep(time.Second)
+		b.api.then(func(r *http.Request) (int, io.Reader, error) {
+			if r.URL.Query().Get("startup") == "true" {
+				return banned(1, 11)(r)
+			}
+			return text(200, `{"new":null,"deleted":null}`)(r)
+		})
+		time.Sleep(settle + DefaultPoll)
+		b.check("203.0.113.10", "crowdsec ban bruteforce")
+		b.api.take()
+		time.Sleep(30 * time.Minute)
+		if got := b.api.take(); slices.Contains(got, "true") {
+			t.Error("all are read again and again")
+		}
+	})
+}
+
+// A deletion counts by its ID, whatever else is said, and what is not understood is no longer what it was.
+func TestChangesThatAreNotUnderstood(t *testing.T) {
+	b := newBench(t, nil)
+	b.set.Start()
+	b.api.then(banned(1, 5))
+	var s state
+	b.pulled(&s)
+	b.api.then(text(200, `{"new":[{"id":2,"origin":"crowdsec","scope":"Ip","type":"ban","value":"203.0.113.2","duration":"tomorrow"}],
+		"deleted":[{"id":1,"scope":"Ip","value":"203.0.113.1","duration":"-99999999999h"},{"id":-3},{"id":"4"},{}]}`))
+	b.pulled(&s)
+	b.check("203.0.113.1")
+	b.check("203.0.113.2")
+	b.check("203.0.113.3", "crowdsec ban bruteforce")
+	b.check("203.0.113.4", "crowdsec ban bruteforce")
+	if got := b.status().Ignored; got != 1 {
+		t.Errorf("%d are ignored, want 1", got)
+	}
 }
 
 // What has changed is held while it is read, so that too much of it is read as a whole.

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/jsonstream"
 )
 
 // decision is one decision as it is written in an answer.
@@ -30,7 +30,7 @@ var errNoStream = errors.New("the answer is no stream of decisions: is the URL t
 
 // decoder reads the answer to a question for decisions, one decision at a time.
 type decoder struct {
-	in      *listformat.JSONReader
+	in      *jsonstream.Reader
 	strings map[string]string // origins, scenarios, scopes and types, which repeat
 }
 
@@ -38,7 +38,7 @@ type decoder struct {
 const maxStrings = 10_000
 
 func newDecoder(r io.Reader) *decoder {
-	return &decoder{in: listformat.NewJSONReader(r), strings: make(map[string]string)}
+	return &decoder{in: jsonstream.New(r), strings: make(map[string]string)}
 }
 
 // decode calls each for every decision in an answer, in the order in which they are written. The
@@ -77,7 +77,7 @@ func (d *decoder) decode(each func(deleted bool, x *decision) error) error {
 
 // describe completes an error about the document to a sentence.
 func describe(err error) error {
-	if listformat.IsWrongJSON(err) {
+	if _, wrong := errors.AsType[*jsonstream.Error](err); wrong {
 		return fmt.Errorf("the answer %w", err)
 	}
 	return err
@@ -152,6 +152,7 @@ func (d *decoder) member(name []byte, x *decision, hasID *bool) error {
 		}
 	case member == "id" && !isString:
 		if x.id, err = strconv.ParseUint(string(value), 10, 64); err != nil {
+			x.id = 0
 			x.note(errors.New("its ID is no positive number"))
 		}
 		*hasID = true

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 )
 
@@ -123,20 +123,16 @@ func setTarget(e *feed.Entry, scope, value string) error {
 		}
 		e.Prefix = prefix
 	case "as":
-		digits := value
-		if len(value) > 2 && strings.EqualFold(value[:2], "AS") {
-			digits = value[2:]
-		}
-		asn, err := strconv.ParseUint(digits, 10, 32)
-		if err != nil || asn == 0 {
+		asn, ok := address.ParseASN(value)
+		if !ok {
 			return fmt.Errorf("%.40q is no autonomous system", value)
 		}
-		e.ASN = uint32(asn)
+		e.ASN = asn
 	case "country":
-		if len(value) != 2 {
+		code := strings.ToUpper(value)
+		if len(value) != 2 || len(code) != 2 { // the letter ı has two bytes, and is I in upper case
 			return fmt.Errorf("%.40q is no country", value)
 		}
-		code := strings.ToUpper(value)
 		e.Country = [2]byte{code[0], code[1]}
 	default:
 		return fmt.Errorf("nothing is known of the scope %.40q", scope)

@@ -64,6 +64,7 @@ func TestEntry(t *testing.T) {
 		"no range":                {change: func(x *decision) { x.value = "203.0.113.0/33" }, err: feed.ErrLeftOut},
 		"no autonomous system":    {change: func(x *decision) { x.scope, x.value = "AS", "AS" }, err: feed.ErrLeftOut},
 		"the autonomous system 0": {change: func(x *decision) { x.scope, x.value = "AS", "0" }, err: feed.ErrLeftOut},
+		"a letter that shrinks":   {change: func(x *decision) { x.scope, x.value = "Country", "ı" }, err: feed.ErrLeftOut},
 		"no country":              {change: func(x *decision) { x.scope, x.value = "Country", "France" }, err: feed.ErrLeftOut},
 		"not understood":          {change: func(x *decision) { x.wrong = errors.New("it has no ID") }, err: feed.ErrLeftOut},
 	} {

@@ -33,16 +33,16 @@ func (r Remediation) Severity() float64 { return [numRemediations]float64{1, 0.8
 
 // origins are where decisions come from. Decisions of the operator's own engine and hand come first:
 // they have precedence when there are too many.
-var origins = []string{"crowdsec", "cscli", "console", "other", "CAPI", "lists"}
+var origins = [...]string{"crowdsec", "cscli", "console", "other", "CAPI", "lists"}
 
 // CheckOrigin reports whether decisions can have an origin: one of origins, or one list, as lists:firehol.
 func CheckOrigin(word string) error {
 	known := func(origin string) bool { return strings.EqualFold(origin, word) }
 	if list, isList := strings.CutPrefix(strings.ToLower(word), "lists:"); isList && list != "" ||
-		slices.ContainsFunc(origins, known) || known("cscli-import") || known("remediation_sync") {
+		slices.ContainsFunc(origins[:], known) || known("cscli-import") || known("remediation_sync") {
 		return nil
 	}
-	return fmt.Errorf("unknown origin %q: use one of %s, or one list, such as lists:firehol", word, strings.Join(origins, ", "))
+	return fmt.Errorf("unknown origin %q: use one of %s, or one list, such as lists:firehol", word, strings.Join(origins[:], ", "))
 }
 
 // originOf returns the position of an origin in origins.
@@ -63,7 +63,7 @@ func originOf(word string) int {
 }
 
 // categories are what decisions can accuse of.
-var categories = []reputation.Category{
+var categories = [...]reputation.Category{
 	reputation.Abuse, reputation.BruteForce, reputation.Scanner, reputation.WebAttack, reputation.Spam, reputation.Bot,
 	reputation.BotnetC2, reputation.Malware, reputation.DDoS, reputation.Tor, reputation.VPN, reputation.Proxy,
 }
@@ -111,12 +111,12 @@ func CategoryOf(scenario string) reputation.Category {
 	return reputation.Abuse
 }
 
-// NumParts is the number of kinds of decisions, each of which is a part of the list.
-const NumParts = numOrigins * numRemediations * numCategories
-
 const (
-	numOrigins    = 6
-	numCategories = 12
+	numOrigins    = len(origins)
+	numCategories = len(categories)
+
+	// NumParts is the number of kinds of decisions, each of which is a part of the list.
+	NumParts = numOrigins * numRemediations * numCategories
 )
 
 // Meaning is what the decisions of one part of the list have in common.

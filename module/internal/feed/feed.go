@@ -255,7 +255,7 @@ func (s *Set) Start() {
 		return
 	}
 	s.started = true
-	s.running.Go(func() { s.guard("rebuilding the lists", s.rebuildOnRequest) })
+	s.running.Go(func() { s.guard("rebuilding the lists", func() { s.rebuildOnRequest(s.rebuild) }) })
 	var watcher *watcher
 	for _, l := range s.lists {
 		switch l.spec.kind() {

@@ -38,6 +38,10 @@ func TestRefusedAnswers(t *testing.T) {
 	for i := range 40 {
 		fmt.Fprintf(&many, "192.0.2.%d\nnot an address %d\n", i, i)
 	}
+	var most strings.Builder // of IPv4, without what is reserved
+	for i := range 140 {
+		fmt.Fprintf(&most, "%d.0.0.0/8\n", i)
+	}
 	const secret = "s3cr3t-key"
 	for _, test := range []struct {
 		name   string
@@ -54,6 +58,7 @@ func TestRefusedAnswers(t *testing.T) {
 		{name: "garbage", answer: text(many.String()), want: ResultUnparsable, says: "40 of 80 lines are wrong"},
 		{name: "a sentence", answer: text("invalid key " + secret), want: ResultUnparsable},
 		{name: "huge", answer: text(addresses(200)), want: ResultTooLarge, says: "larger than 2048 bytes: allow more with `max_size`"},
+		{name: "most of the Internet", answer: text(most.String()), want: ResultTooLarge, says: "more than half of the Internet"},
 		{name: "zip breaks off", answer: text("PK\x03\x04\x14\x00"), want: ResultNotText, says: "begins as a zip archive does, and is none"},
 		{name: "bomb in a .gz file", answer: gzipFile(bytes.Repeat([]byte("# zeros\n"), 1<<17)), want: ResultTooLarge},
 		{name: "long status line", answer: hijack("HTTP/1.1 " + strings.Repeat("x", 60_000) + "\r\n\r\n"), want: ResultError, says: "..."},

@@ -291,6 +291,10 @@ func (l *list) accept(c received) (Result, error) {
 	}
 	if !l.spec.Own {
 		got.ranges = got.ranges.Without(reserved)
+		if got.ranges.IsMost() {
+			return ResultTooLarge, refuse(ResultTooLarge, "the list covers more than half of the Internet: if that is right, "+
+				"make a file of your own of it, and name that in `deny` or `exempt`")
+		}
 	}
 	h.sum, h.entries = digest(got)
 	if h.entries == 0 && !l.spec.AllowEmpty {

@@ -67,14 +67,17 @@ func (n names) sorted() names {
 type nameIndex struct {
 	lists  []names              // of each list
 	sets   map[name]uint32      // the number of the set of lists with that name
-	unions map[[2]uint32]uint32 // the number of both sets together: of an ASN's and of a country's
+	unions map[[2]uint32]uint32 // the number of both sets together: of an ASN's and of a country's; see maxUnions
 	// members are the lists of each set, ascending. Set 0 is empty.
 	members [][]uint16
 }
 
+// maxUnions bounds nameIndex.unions. Only pushed lists name countries, so that there are few sets of
+// theirs, but a pushed list has many parts. With more, the lists of an address are those of its ASN.
+const maxUnions = 1 << 16
+
 // indexNames returns the index of the lists' names. The sets of each ASN and each country are united
-// in advance, so that a look-up does not allocate. Only lists that are pushed name countries, so there
-// are few such sets.
+// in advance, so that a look-up does not allocate.
 func indexNames(lists []names) nameIndex {
 	x := nameIndex{lists: lists}
 	holders := make(map[name][]uint16)
@@ -110,6 +113,9 @@ func indexNames(lists []names) nameIndex {
 			ofCountries[x.sets[n]] = true
 		}
 	}
+	if len(ofASNs)*len(ofCountries) > maxUnions {
+		return x
+	}
 	x.unions = make(map[[2]uint32]uint32, len(ofASNs)*len(ofCountries))
 	for a := range ofASNs {
 		for c := range ofCountries {
@@ -127,7 +133,10 @@ func (x *nameIndex) lookup(asn uint32, country string) []uint16 {
 	}
 	a, c := x.sets[nameOfASN(asn)], x.sets[nameOfCountry(country)]
 	if a != 0 && c != 0 {
-		a, c = x.unions[[2]uint32{a, c}], 0
+		if both := x.unions[[2]uint32{a, c}]; both != 0 {
+			a = both
+		}
+		c = 0
 	}
 	return x.members[a|c]
 }

@@ -3,6 +3,7 @@ package feed
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -160,6 +161,38 @@ func TestNamedTwin(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whatever is pushed, the sets of lists that are united in advance are bounded.
+func TestUnionsAreBounded(t *testing.T) {
+	spec := stream("one")
+	spec.Parts = MaxParts
+	s := mustOpen(t, Options{}, spec)
+	var many []Entry
+	add := func(e Entry, parts int) { // in a set of parts of its own
+		for bit := range 11 {
+			if parts&(1<<bit) != 0 {
+				e.ID, e.Part = uint64(len(many)), uint8(bit)
+				many = append(many, e)
+			}
+		}
+	}
+	for i := 1; i < 1<<11; i++ {
+		add(Entry{ASN: uint32(i)}, i)
+		if i < 26*26 {
+			add(Entry{Country: [2]byte{byte('A' + i/26), byte('A' + i%26)}}, i)
+		}
+	}
+	mustPush(t, s, "one", Changes{Added: many})
+	if n := len(s.Current().named.unions); n > maxUnions {
+		t.Errorf("%d unions", n)
+	}
+	if got := s.Current().Named(4, "AE"); len(got) == 0 || !slices.Equal(got, s.Current().Named(4, "")) {
+		t.Errorf("AS4 in AE is on %v, want what AS4 is on", got)
+	}
+	if got := s.Current().Named(0, "AE"); len(got) == 0 {
+		t.Error("AE is not on the list")
+	}
 }
 
 func TestNamedDoesNotAllocate(t *testing.T) {

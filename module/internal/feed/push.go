@@ -26,9 +26,10 @@ const (
 	// written to disk. It is also written by Close.
 	savePause = time.Minute
 
-	// sameShare is the largest difference in size between a refused
-	// set and the next one that confirms it.
-	sameShare = 0.1
+	// A refused set is confirmed by one whose size differs by at most this share, and that comes this
+	// long after the first: what makes an API lose entries for a moment may go on for minutes.
+	sameShare   = 0.1
+	confirmPush = 10 * time.Minute
 )
 
 // ErrPushed means that a list is pushed, so that only its source can refresh it.
@@ -47,7 +48,8 @@ type pushed struct {
 	dirty   bool          // the snapshot has older entries
 	unsaved bool          // the copy on disk has older entries
 	next    uint32        // when the next entry expires
-	shrunk  int           // size of the last set, if it was refused as too small; otherwise 0
+	shrunk  int           // size of the first of the sets that were refused as too small; 0: the last was not
+	since   time.Time     // when that came
 	built   time.Time     // when the last rebuild ended
 	took    time.Duration // how long it took
 }
@@ -82,7 +84,8 @@ func (s *Set) Push(name string, c Changes) (shown <-chan struct{}, err error) {
 
 // Replace replaces all entries of a pushed list. They are read one by one; after an error the list
 // stays as it was. A set that is smaller by more than Spec.MaxShrink is refused: its entries are
-// added, and none is removed. The next set of about the same size confirms it and is accepted.
+// added, and none is removed. A set of about the same size confirms it ten minutes later and is
+// accepted, unless another comes in between.
 func (s *Set) Replace(name string, all iter.Seq2[Entry, error]) (shown <-chan struct{}, err error) {
 	l, err := s.pushedList(name)
 	if err != nil {
@@ -96,25 +99,29 @@ func (s *Set) Replace(name string, all iter.Seq2[Entry, error]) (shown <-chan st
 	p := l.pushed
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now, _ := p.entries.current(time.Now())
-	before, after := now.count(), set.count()
+	now := time.Now()
+	current, _ := p.entries.current(now)
+	before, after := current.count(), set.count()
 	if before < minGuarded || float64(after) >= float64(before)*(1-*l.spec.MaxShrink) ||
-		p.confirms(after) {
+		p.confirms(after, now) {
 		p.shrunk = 0
 		return l.replace(set, rejected, nil)
 	}
-	p.shrunk = max(after, 1)
 	ids := set.ids()
 	slices.Sort(ids)
 	return l.replace(p.entries.changed(ids, &set), rejected, refuse(ResultShrunk,
-		"the list shrank from %d entries to %d; what it lacks stays until another set says the same", before, after))
+		"the list shrank from %d entries to %d; what it lacks stays until sets say the same for %s", before, after,
+		confirmPush))
 }
 
-// confirms reports whether a set of the given size is about as large
-// as the one that was refused before.
-func (p *pushed) confirms(size int) bool {
+// confirms reports whether sets of about the given size have come for long enough. If it is the first
+// such set, it is noted.
+func (p *pushed) confirms(size int, now time.Time) bool {
 	difference := float64(max(size, 1) - p.shrunk)
-	return p.shrunk > 0 && max(difference, -difference) <= sameShare*float64(p.shrunk)
+	if p.shrunk == 0 || max(difference, -difference) > sameShare*float64(p.shrunk) || now.Before(p.since) {
+		p.shrunk, p.since = max(size, 1), now
+	}
+	return now.Sub(p.since) >= confirmPush
 }
 
 // PushFailed records why the source of a pushed list could not push. The entries stay.

@@ -13,6 +13,10 @@ import (
 // first start, all lists arrive within seconds.
 const coalesce = 200 * time.Millisecond
 
+// rebuildShare is how many times as long as a rebuild takes the time is from its start to that of the
+// next: with millions of entries, a stream that always has news must not keep the processor busy.
+const rebuildShare = 10
+
 var reserved = iplist.NewRanges(reputation.ReservedPrefixes())
 
 // builder collects the requests for a rebuild.
@@ -45,23 +49,26 @@ func (b *builder) take() []chan struct{} {
 }
 
 // rebuildOnRequest rebuilds the snapshot whenever that was requested, until the Set is closed.
-func (s *Set) rebuildOnRequest() {
+func (s *Set) rebuildOnRequest(rebuild func()) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var free time.Time // when the next may start
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-s.builder.wake:
 		}
-		timer.Reset(coalesce)
+		timer.Reset(max(coalesce, time.Until(free)))
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-timer.C:
 		}
 		waiting := s.builder.take()
-		s.guard("rebuilding the lists", s.rebuild)
+		start := time.Now()
+		s.guard("rebuilding the lists", rebuild)
+		free = start.Add(rebuildShare * time.Since(start))
 		for _, done := range waiting {
 			close(done)
 		}

@@ -74,6 +74,22 @@ func (r Ranges) Without(other Ranges) Ranges {
 // Len returns the number of intervals.
 func (r Ranges) Len() int { return len(r.v4) + len(r.v6) }
 
+// IsMost reports whether the list covers more than half of all IPv4 addresses, or of the IPv6
+// addresses that networks are given, 2000::/3.
+func (r Ranges) IsMost() bool {
+	const half4, half6 = 1 << 31, 1 << 60 // addresses, and /64s
+	var in4, in6 uint64
+	for _, i := range r.v4 {
+		first, last := i.bounds()
+		in4 += last.lo - first.lo + 1
+	}
+	for _, i := range r.v6 {
+		first, last := i.bounds()
+		in6 += last.hi - first.hi // one less at each end, which matters nothing
+	}
+	return in4 > half4 || in6 > half6
+}
+
 // Contains reports whether addr is in the list. Zones are ignored and IPv4-mapped
 // addresses count as IPv4.
 func (r Ranges) Contains(addr netip.Addr) bool {

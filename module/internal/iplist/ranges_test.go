@@ -1,6 +1,7 @@
 package iplist
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -25,6 +26,33 @@ func spell(r Ranges) []string {
 		prefixes = append(prefixes, p.String())
 	}
 	return prefixes
+}
+
+func TestIsMost(t *testing.T) {
+	wide := func(from, to int, format string) (list twin) {
+		for i := from; i < to; i++ {
+			list = append(list, netip.MustParsePrefix(fmt.Sprintf(format, i)))
+		}
+		return list
+	}
+	for name, test := range map[string]struct {
+		list twin
+		want bool
+	}{
+		"nobody":                {nil, false},
+		"half of IPv4":          {wide(0, 128, "%d.0.0.0/8"), false},
+		"more than half":        {append(wide(0, 128, "%d.0.0.0/8"), parse("203.0.113.7/32")...), true},
+		"all of IPv4":           {parse("0.0.0.0/0"), true},
+		"a quarter of IPv6":     {wide(0x2000, 0x2800, "%x::/16"), false},
+		"more than half of it":  {wide(0x2000, 0x3002, "%x::/16"), true},
+		"all of IPv6":           {parse("::/0"), true},
+		"both, less than half":  {append(wide(0, 100, "%d.0.0.0/8"), wide(0x2000, 0x2f00, "%x::/16")...), false},
+		"the last IPv6 address": {parse("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"), false},
+	} {
+		if got := test.list.ranges().IsMost(); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
 }
 
 func TestNewRanges(t *testing.T) {

@@ -97,7 +97,7 @@ func (l *apacheList) line(number int, line []byte) error {
 		return l.c.reject(number, line, "has no address")
 	}
 	if !l.verb.is(to) {
-		return l.c.reject(number, line, isException)
+		return l.c.exception(number, line, l.verb, to)
 	}
 	for field, rest := cutField(addresses); len(field) > 0; field, rest = cutField(rest) {
 		l.addresses.add(l.understand(field))

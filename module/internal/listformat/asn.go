@@ -2,7 +2,8 @@ package listformat
 
 import (
 	"bytes"
-	"math"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 )
 
 const (
@@ -11,28 +12,9 @@ const (
 	notASNComment = "has text behind the number: begin a comment with #"
 )
 
-// ParseASN reads the number of an autonomous system, such as AS64500 or 64500. Zero is none.
-func ParseASN(b []byte) (uint32, bool) {
-	if len(b) > 2 && b[0]|0x20 == 'a' && b[1]|0x20 == 's' {
-		b = b[2:]
-	}
-	const digits = 10 // of the largest number
-	if len(b) == 0 || len(b) > digits || b[0] == '0' {
-		return 0, false
-	}
-	n := uint64(0)
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + uint64(c-'0')
-	}
-	return uint32(n), n <= math.MaxUint32
-}
-
 // addASN takes one entry of a list of autonomous systems.
 func (c *collector) addASN(number int, entry []byte) error {
-	asn, ok := ParseASN(entry)
+	asn, ok := address.ParseASN(entry)
 	if !ok {
 		return c.reject(number, entry, isNotASN)
 	}
@@ -51,7 +33,7 @@ func (c *collector) misreadASN(rest []byte) string {
 		}
 		more = true
 		field = bytes.Trim(field, `-()[]"'`)
-		if _, ok := ParseASN(field); ok && field[0]|0x20 == 'a' {
+		if _, ok := address.ParseASN(field); ok && field[0]|0x20 == 'a' {
 			return isSeveralASNs
 		}
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 )
 
 func parseASNs(body string, f Format, own bool) (asns []uint32, list List, err error) {
@@ -68,7 +70,7 @@ func checkASN(t interface{ Errorf(string, ...any) }, s string) {
 		want, err = strconv.ParseUint(m[1], 10, 32)
 		wantOK = err == nil
 	}
-	if got, ok := ParseASN([]byte(s)); ok != wantOK || ok && uint64(got) != want {
+	if got, ok := address.ParseASN([]byte(s)); ok != wantOK || ok && uint64(got) != want {
 		t.Errorf("%q: got %d %v, want %d %v", s, got, ok, want, wantOK)
 	}
 }

@@ -7,9 +7,12 @@ import (
 	"iter"
 	"math"
 	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 )
 
 // CSV has one record a line, of which one column is the entry: the one that Members names by the
@@ -34,12 +37,15 @@ func looksLikeCSV(c *collector, line []byte) bool {
 		!looksLikeText(c, line) && c.entryColumns(line) != 0
 }
 
-// hasCSVHeader reports whether the first line names the columns of the second.
+// hasCSVHeader reports whether the first line names the columns of the first record.
 func (c *collector) hasCSVHeader(lines [][]byte) bool {
-	if len(lines) < 2 || bytes.IndexByte(lines[0], ',') < 0 {
+	const near = 10 // a record at the beginning may be wrong
+	if len(lines) == 0 || bytes.IndexByte(lines[0], ',') < 0 || c.entryColumns(lines[0]) != 0 {
 		return false
 	}
-	if c.entryColumns(lines[0]) != 0 || c.entryColumns(lines[1]) == 0 {
+	isRecord := func(line []byte) bool { return c.entryColumns(line) != 0 }
+	record := slices.IndexFunc(lines[:min(len(lines), near)], isRecord)
+	if record < 0 {
 		return false
 	}
 	names := 0
@@ -48,7 +54,7 @@ func (c *collector) hasCSVHeader(lines [][]byte) bool {
 			return false
 		}
 	}
-	_, fields := findColumn(lines[1], "")
+	_, fields := findColumn(lines[record], "")
 	return names == fields
 }
 
@@ -61,7 +67,7 @@ func (c *collector) entryColumns(line []byte) (columns uint64) {
 		}
 		isEntry := isAddress(field)
 		if c.list.AddASN != nil {
-			_, isEntry = ParseASN(field)
+			_, isEntry = address.ParseASN(field)
 		}
 		if isEntry {
 			columns |= 1 << i
@@ -83,6 +89,7 @@ type csvColumn struct {
 
 func readCSV(r *bufio.Reader, f *Format, c *collector) error {
 	var column csvColumn
+	var quote openQuote
 	begun := false
 	start, _ := r.Peek(sampled) // an error comes again from the next read
 	sample := c.sampleCSV(sampleLines(start))
@@ -92,6 +99,8 @@ func readCSV(r *bufio.Reader, f *Format, c *collector) error {
 			return refuse(ErrUnparsable, "the header line %s", tooLong)
 		case line == nil:
 			return c.reject(number, nil, tooLong)
+		case quote.covers(line):
+			return c.reject(number, line, "belongs to a quoted field of a line before")
 		case len(bytes.TrimSpace(line)) == 0 || isComment(line):
 			return nil
 		case !begun:
@@ -114,6 +123,36 @@ func readCSV(r *bufio.Reader, f *Format, c *collector) error {
 	})
 }
 
+// openQuote is a quoted field that has not ended on the lines before. Such a field may hold what
+// anybody wrote, such as a user agent: its lines are no records. One that goes on for longer than
+// longestField is a stray quote.
+type openQuote struct {
+	open   bool
+	length int
+}
+
+const longestField = 16 << 10
+
+// covers reports whether a line begins in a quoted field, and notes whether its end is in one.
+func (q *openQuote) covers(line []byte) bool {
+	covered := q.open && q.length <= longestField
+	if covered {
+		q.length += len(line) + 1
+		var ended bool
+		if _, line, ended = cutQuoted(line); !ended {
+			return true
+		}
+		_, line, _ = bytes.Cut(line, []byte(","))
+	} else if len(line) == 0 || isComment(line) {
+		return false
+	}
+	*q = openQuote{}
+	for _, ended := range csvFields(line) {
+		q.open = !ended
+	}
+	return covered
+}
+
 // csvSample is what the first lines of a table show.
 type csvSample struct {
 	header bool
@@ -123,7 +162,11 @@ type csvSample struct {
 
 func (c *collector) sampleCSV(lines [][]byte) csvSample {
 	sample := csvSample{header: c.hasCSVHeader(lines), common: math.MaxUint64}
+	var quote openQuote
 	for _, line := range lines {
+		if quote.covers(line) {
+			continue
+		}
 		if columns := c.entryColumns(line); columns != 0 {
 			sample.common, sample.any = sample.common&columns, true
 		}

@@ -3,6 +3,8 @@ package listformat
 import (
 	"bytes"
 	"slices"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/jsonstream"
 )
 
 // detect returns the notation of a list, by its beginning: that in which most of the first lines are.
@@ -75,5 +77,5 @@ func isNDJSON(lines [][]byte) bool {
 	if len(lines) < 2 || lines[0][0] != '{' || lines[1][0] != '{' {
 		return false
 	}
-	return newLineScanner(lines[0]).isObject()
+	return jsonstream.New(bytes.NewReader(lines[0])).IsObject()
 }

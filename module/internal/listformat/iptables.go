@@ -36,7 +36,7 @@ func readIPTables(r *bufio.Reader, _ *Format, c *collector) error {
 		case string(command) != "-A" && string(command) != "-I":
 			return c.reject(number, line, "is no line of `iptables-save`")
 		}
-		_, rest = cutField(rest) // the chain
+		chain, rest := cutField(rest)
 		source, target, why := readRule(rest)
 		switch {
 		case source == nil:
@@ -44,6 +44,8 @@ func readIPTables(r *bufio.Reader, _ *Format, c *collector) error {
 			return nil
 		case why != "":
 			return c.reject(number, line, why)
+		case string(chain) == "OUTPUT" || string(chain) == "POSTROUTING":
+			return c.reject(number, line, "is about what this machine sends")
 		case string(target) != "DROP" && string(target) != "REJECT":
 			return c.reject(number, line, "neither drops nor rejects")
 		}
@@ -74,10 +76,16 @@ func readRule(rest []byte) (source, target []byte, why string) {
 		case "":
 			return source, target, why
 		case "-s", "--source", "--src":
+			if source != nil {
+				why = "has two sources"
+			}
 			if source, rest = cutField(rest); source == nil {
 				source = []byte{} // it breaks off
 			}
 		case "-j", "--jump":
+			if target != nil {
+				why = "has two targets"
+			}
 			target, rest = cutField(rest)
 		case "--reject-with":
 			_, rest = cutField(rest)

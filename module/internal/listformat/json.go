@@ -6,6 +6,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/jsonstream"
 )
 
 // JSON is an array or an object. The entries are strings in arrays, or members of objects in arrays.
@@ -17,29 +19,30 @@ var jsonDocument = notation{encoding: JSON, check: checkMembers, read: readJSON}
 func readJSON(r *bufio.Reader, f *Format, c *collector) error {
 	c.unit = "entry"
 	members := c.members(f)
-	var scan *jsonScanner
+	var scan *jsonstream.Reader
 	var err error
 	if len(members) == 0 {
 		search := newJSONSearch(c)
-		search.scan.in = r
+		search.scan.Reset(r)
 		scan, err = &search.scan, search.document()
 	} else {
 		d := newJSONList(members, c)
-		d.scan.in, d.meta.list = r, c
+		d.scan.Reset(r)
+		d.meta.list = c
 		scan, err = &d.scan, d.document()
 	}
-	return scan.ended(err)
+	return endOf(scan, err)
 }
 
-// ended returns the error of what was read of a document, or else whether more follows it.
-func (s *jsonScanner) ended(err error) error {
+// endOf returns the error of what was read of a document, or else whether more follows it.
+func endOf(scan *jsonstream.Reader, err error) error {
 	if err == nil {
-		var ended bool
-		if ended, err = s.end(); err == nil && !ended {
-			return refuse(ErrUnparsable, "more follows the JSON document: use the ndjson format for one object a line")
-		}
+		err = scan.End()
 	}
-	if wrong := (*jsonError)(nil); errors.As(err, &wrong) {
+	if errors.Is(err, jsonstream.ErrMore) {
+		return refuse(ErrUnparsable, "more follows the JSON document: use the ndjson format for one object a line")
+	}
+	if wrong, ok := errors.AsType[*jsonstream.Error](err); ok {
 		return refuse(ErrUnparsable, "the JSON document %w", wrong)
 	}
 	return err
@@ -55,7 +58,7 @@ func (c *collector) members(f *Format) []string {
 
 // jsonList collects what the members name in a document.
 type jsonList struct {
-	scan    jsonScanner
+	scan    jsonstream.Reader
 	members []member
 	lacks   string // what is wrong with an entry in which no member is found
 	c       *collector
@@ -84,7 +87,7 @@ func newJSONList(members []string, c *collector) *jsonList {
 }
 
 func (d *jsonList) document() error {
-	b, err := d.scan.next()
+	b, err := d.scan.Peek()
 	switch {
 	case err != nil:
 		return err
@@ -106,7 +109,7 @@ func (d *jsonList) document() error {
 // object calls member for each member of an object, with its name in the path.
 func (d *jsonList) object(member func() error) error {
 	outer := d.path.depth()
-	return d.scan.object(func(name []byte) error {
+	return d.scan.Object(func(name []byte) error {
 		d.path.enter(name)
 		err := member()
 		d.path.leave(outer)
@@ -118,14 +121,14 @@ func (d *jsonList) object(member func() error) error {
 func (d *jsonList) array(element func() error) error {
 	outer := d.path.depth()
 	d.path.enterArray()
-	err := d.scan.array(element)
+	err := d.scan.Array(element)
 	d.path.leave(outer)
 	return err
 }
 
 // member reads a member of the document.
 func (d *jsonList) member() error {
-	b, err := d.scan.next()
+	b, err := d.scan.Peek()
 	if err != nil || b != '[' {
 		return d.value()
 	}
@@ -140,7 +143,7 @@ func (d *jsonList) member() error {
 // element reads an entry. With isNamed, a string is one.
 func (d *jsonList) element(isNamed bool) error {
 	d.number++
-	b, err := d.scan.next()
+	b, err := d.scan.Peek()
 	switch {
 	case err != nil:
 		return err
@@ -152,7 +155,7 @@ func (d *jsonList) element(isNamed bool) error {
 		return d.nested()
 	}
 	d.unnamed++
-	return d.scan.skip()
+	return d.scan.Skip()
 }
 
 // entryObject reads an entry that is an object. With isNamed, it is wrong if no member is in it.
@@ -180,7 +183,7 @@ func (d *jsonList) entryObject(isNamed bool) error {
 
 // value reads a member of an entry, or one that no array leads to.
 func (d *jsonList) value() error {
-	b, err := d.scan.next()
+	b, err := d.scan.Peek()
 	switch {
 	case err != nil:
 		return err
@@ -193,7 +196,7 @@ func (d *jsonList) value() error {
 			return d.array(func() error { return d.text("is not a string") })
 		}
 		if b == 'n' { // null: absent
-			return d.scan.skip()
+			return d.scan.Skip()
 		}
 		return d.text("is not a string")
 	case b == '{':
@@ -208,7 +211,7 @@ func (d *jsonList) value() error {
 		}
 		return d.array(d.nested)
 	}
-	text, _, err := d.scan.scalar()
+	text, _, err := d.scan.Scalar()
 	if err == nil {
 		d.meta.note(&d.path, text)
 	}
@@ -218,7 +221,7 @@ func (d *jsonList) value() error {
 // nested reads an element of an array that no member names, but what is in it may be named.
 func (d *jsonList) nested() error {
 	before := d.named
-	b, err := d.scan.next()
+	b, err := d.scan.Peek()
 	switch {
 	case err != nil:
 		return err
@@ -228,7 +231,7 @@ func (d *jsonList) nested() error {
 	case b == '[':
 		return d.array(d.nested)
 	case b != '{':
-		return d.scan.skip()
+		return d.scan.Skip()
 	}
 	if err := d.object(d.value); err != nil {
 		return err
@@ -241,18 +244,18 @@ func (d *jsonList) nested() error {
 
 // text adds a string. An empty one is no address, and anything else is wrong.
 func (d *jsonList) text(why string) error {
-	b, err := d.scan.next()
+	b, err := d.scan.Peek()
 	if err != nil {
 		return err
 	}
 	if b == '{' || b == '[' {
 		d.named++
-		if err := d.scan.skip(); err != nil {
+		if err := d.scan.Skip(); err != nil {
 			return err
 		}
 		return d.c.reject(d.number, nil, why)
 	}
-	value, isString, err := d.scan.scalar()
+	value, isString, err := d.scan.Scalar()
 	if err != nil {
 		return err
 	}

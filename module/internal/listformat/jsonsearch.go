@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/jsonstream"
 )
 
 const (
@@ -17,7 +19,7 @@ const (
 // addresses, if all are at one path. Paths that differ only in the family, such as ipv4Prefix and
 // ipv6Prefix, are one. More are an error, since it is unknown which of them are meant.
 type jsonSearch struct {
-	scan jsonScanner
+	scan jsonstream.Reader
 	c    *collector
 
 	path   jsonPath
@@ -43,7 +45,7 @@ func newJSONSearch(c *collector) *jsonSearch {
 
 func (s *jsonSearch) document() error {
 	s.meta.list = s.c
-	switch b, err := s.scan.next(); {
+	switch b, err := s.scan.Peek(); {
 	case err != nil:
 		return err
 	case b != '[' && b != '{':
@@ -57,13 +59,13 @@ func (s *jsonSearch) document() error {
 
 // value reads any value.
 func (s *jsonSearch) value() error {
-	b, err := s.scan.next()
+	b, err := s.scan.Peek()
 	outer := s.path.depth()
 	switch {
 	case err != nil:
 		return err
 	case b == '{':
-		return s.scan.object(func(name []byte) error {
+		return s.scan.Object(func(name []byte) error {
 			s.path.enter(name)
 			err := s.value()
 			s.path.leave(outer)
@@ -72,11 +74,11 @@ func (s *jsonSearch) value() error {
 	case b == '[':
 		s.arrays++
 		s.path.enterArray()
-		err := s.scan.array(s.element)
+		err := s.scan.Array(s.element)
 		s.path.leave(outer)
 		return err
 	}
-	text, isString, err := s.scan.scalar()
+	text, isString, err := s.scan.Scalar()
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/jsonstream"
 )
 
 // collected is a list with what was read of it.
@@ -95,7 +97,12 @@ func TestParse(t *testing.T) {
 
 		{name: "CSV", format: csv, body: "# c\n\"first\",\"DST_IP\"\n\"x,y\",\"192.0.2.1\"\nz, 192.0.2.2\n# end", want: []string{"192.0.2.1/32", "192.0.2.2/32"}},
 		{name: "CSV quotes", format: csv, body: "a,dst_ip,b\n5\" disk,192.0.2.1,\"x \"\"y\"\" z\"\n\"a \"word\" b\" , \"192.0.2.2\" ,\n\"open,192.0.2.3,\n,192.0.2.4,\"open", want: []string{"192.0.2.1/32", "192.0.2.2/32"}, wrong: 2},
+		{name: "CSV with a field of several lines", format: csv, body: "dst_ip,b\n192.0.2.1,\"what a visitor wrote\n192.0.2.2,x\n\n# 192.0.2.3,\"\"y\n192.0.2.4,z\",\n192.0.2.5,x\n", want: []string{"192.0.2.5/32"}, wrong: 5},
+		{name: "CSV with two such fields", format: csv, body: "b,dst_ip\n\"a\nb\",\"c\n192.0.2.2,192.0.2.2\n\nd\"\nx,192.0.2.5\n", want: []string{"192.0.2.5/32"}, wrong: 5},
+		{name: "CSV by its header, though its first record is wrong", body: "dst_ip,b\n192.0.2.1,\"what a visitor wrote\n192.0.2.2,x\"\n192.0.2.5,x\n", want: []string{"192.0.2.5/32"}, wrong: 2},
 		{name: "CSV more fields than columns", format: csv, body: "dst_ip,b\n192.0.2.1, 192.0.2.2,x\n192.0.2.3,x,,\n192.0.2.4 - 192.0.2.9,x\n\"192.0.2.5, 192.0.2.6\",x", want: []string{"192.0.2.3/32"}, wrong: 3},
+		{name: "iptables, what one machine sends", format: Format{Encoding: IPTables}, body: "-A OUTPUT -s 192.0.2.1 -j DROP\n-A POSTROUTING -s 192.0.2.2 -j DROP\n-A INPUT -s 192.0.2.3 -j DROP\n", want: []string{"192.0.2.3/32"}, wrong: 2},
+		{name: "iptables, twice", format: Format{Encoding: IPTables}, body: "-A x -s 192.0.2.1 -s 192.0.2.2 -j DROP\n-A x -s 192.0.2.3 -j ACCEPT -j DROP\n-A x -j DROP\n", want: []string{}, wrong: 2, skipped: 1},
 		{name: "CSV short row", format: csv, body: "a,dst_ip\nx\nx,y\nx,192.0.2.1", want: []string{"192.0.2.1/32"}, wrong: 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -136,11 +143,13 @@ func TestParseRefuses(t *testing.T) {
 		{name: "NDJSON as JSON", format: Format{Encoding: JSON, Members: []string{"a"}}, body: "[]\n[]", want: ErrUnparsable, says: "ndjson"},
 		{name: "JSON without the member", format: Format{Encoding: JSON, Members: []string{"hooks"}}, body: `{"actions":["192.0.2.1"]}`, want: ErrUnparsable, says: "no member hooks"},
 		{name: "JSON several arrays", format: Format{Encoding: JSON}, body: `{"hooks":["192.0.2.0/25"],"actions":["198.51.100.0/24"],"n":1}`, want: ErrUnparsable, says: "name one with `field`: \"hooks[]\", \"actions[]\""},
-		{name: "JSON deep", format: Format{Encoding: JSON}, body: strings.Repeat("[", maxDepth+1), want: ErrUnparsable, says: "deeper than 32"},
+		{name: "JSON deep", format: Format{Encoding: JSON}, body: strings.Repeat("[", jsonstream.MaxDepth+1), want: ErrUnparsable, says: "deeper than 32"},
 		{name: "JSON wrong literal", format: Format{Encoding: JSON}, body: `[nul]`, want: ErrUnparsable, says: "byte"},
 		{name: "JSON comma", format: Format{Encoding: JSON}, body: `["192.0.2.1",]`, want: ErrUnparsable, says: "comma"},
 		{name: "JSON name", format: Format{Encoding: JSON}, body: `{1:[]}`, want: ErrUnparsable, says: "name"},
 		{name: "JSON escape", format: Format{Encoding: JSON}, body: `["\x"]`, want: ErrUnparsable, says: "byte"},
+		{name: "nginx, exceptions first", body: "allow 192.0.2.1;\ndeny 192.0.2.0/24;\ndeny all;\n", want: ErrUnparsable, says: "line 2 denies, and lines before it allow"},
+		{name: "Apache, exceptions first", body: "Allow from 192.0.2.1\nDeny from 192.0.2.0/24\n", want: ErrUnparsable, says: "line 2 denies, and lines before it allow"},
 		{name: "CSV column", format: Format{Encoding: CSV, Members: []string{"ip"}}, body: "a,b\n1,2", want: ErrUnparsable, says: `no CSV column is named "ip"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -3,6 +3,8 @@ package listformat
 import (
 	"bufio"
 	"bytes"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/jsonstream"
 )
 
 // NDJSON has one JSON object a line, which is an entry. If no member is named, the addresses are
@@ -14,7 +16,7 @@ var ndjson = notation{encoding: NDJSON, check: checkMembers, read: readNDJSON}
 func readNDJSON(r *bufio.Reader, f *Format, c *collector) error {
 	text := new(bytes.Reader)
 	in := bufio.NewReader(text)
-	var scan *jsonScanner
+	var scan *jsonstream.Reader
 	var read func(number int, line []byte) error
 	end := func() error { return nil }
 	if members := c.members(f); len(members) > 0 {
@@ -35,10 +37,10 @@ func readNDJSON(r *bufio.Reader, f *Format, c *collector) error {
 		restart := func() {
 			text.Reset(line)
 			in.Reset(text)
-			*scan = jsonScanner{in: in, text: scan.text}
+			scan.Reset(in)
 		}
 		// The whole line is checked first, so that nothing is taken of one that is wrong at its end.
-		if restart(); !scan.isObject() {
+		if restart(); !scan.IsObject() {
 			return c.reject(number, line, "is not a JSON object")
 		}
 		restart()

@@ -38,6 +38,17 @@ const (
 	isUnended     = "does not end with a semicolon"
 )
 
+// exception judges a line that does something else than the list. In a list that denies it takes somebody
+// out, and is wrong. Where lines that allow come first, they may be the exceptions from those that
+// deny, and nothing is known of the list.
+func (c *collector) exception(number int, line []byte, v, to verb) error {
+	if v == allows && to == denies {
+		return refuse(ErrUnparsable, "line %d denies, and lines before it allow: a list has no exceptions; take the "+
+			"lines out that are not meant", number)
+	}
+	return c.reject(number, line, isException)
+}
+
 // all judges a line for everybody. At the end of a list it is about those who are not on it.
 func (c *collector) all(number int, line []byte, v *verb, to verb) error {
 	if *v == 0 || *v == to {
@@ -101,7 +112,7 @@ func (l *nginxList) line(number int, line []byte) error {
 		return nil
 	case isVerb:
 		if !l.verb.is(to) {
-			return l.c.reject(number, line, isException)
+			return l.c.exception(number, line, l.verb, to)
 		}
 		return l.c.add(number, value)
 	}

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"net/netip"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/jsonstream"
 )
 
 // Onionoo is the document about relays of the service of that name, which the Tor project runs. The
@@ -25,7 +27,7 @@ func isOnionoo(start []byte) bool {
 func readOnionoo(r *bufio.Reader, _ *Format, c *collector) error {
 	c.unit = "relay"
 	d := relayList{c: c}
-	d.scan.in = r
+	d.scan.Reset(r)
 	relays := false
 	err := d.object(func(name []byte) error {
 		switch string(name) {
@@ -33,23 +35,23 @@ func readOnionoo(r *bufio.Reader, _ *Format, c *collector) error {
 			relays = true
 			return d.array(d.relay)
 		case "relays_published":
-			text, _, err := d.scan.scalar()
+			text, _, err := d.scan.Scalar()
 			if at, ok := parseDate(string(text)); ok {
 				c.publish(at)
 			}
 			return err
 		}
-		return d.scan.skip()
+		return d.scan.Skip()
 	})
 	if err == nil && !relays {
 		return refuse(ErrUnparsable, "the JSON document has no member relays")
 	}
-	return d.scan.ended(err)
+	return endOf(&d.scan, err)
 }
 
 // relayList reads relays one by one.
 type relayList struct {
-	scan   jsonScanner
+	scan   jsonstream.Reader
 	c      *collector
 	number int
 	now    torRelay
@@ -71,7 +73,7 @@ func (d *relayList) relay() error {
 	err := d.object(func(name []byte) error {
 		switch string(name) {
 		case "running":
-			value, _, err := d.scan.scalar()
+			value, _, err := d.scan.Scalar()
 			r.running = string(value) == "true"
 			return err
 		case "exit_addresses":
@@ -81,7 +83,7 @@ func (d *relayList) relay() error {
 		case "exit_policy_v6_summary":
 			return d.policy6()
 		}
-		return d.scan.skip()
+		return d.scan.Skip()
 	})
 	if err != nil {
 		return err
@@ -103,26 +105,26 @@ func (d *relayList) relay() error {
 
 // object and array read a value that may be null instead.
 func (d *relayList) object(member func(name []byte) error) error {
-	if b, err := d.scan.next(); err != nil {
+	if b, err := d.scan.Peek(); err != nil {
 		return err
 	} else if b == 'n' {
-		return d.scan.skip()
+		return d.scan.Skip()
 	}
-	return d.scan.object(member)
+	return d.scan.Object(member)
 }
 
 func (d *relayList) array(element func() error) error {
-	if b, err := d.scan.next(); err != nil {
+	if b, err := d.scan.Peek(); err != nil {
 		return err
 	} else if b == 'n' {
-		return d.scan.skip()
+		return d.scan.Skip()
 	}
-	return d.scan.array(element)
+	return d.scan.Array(element)
 }
 
 // address reads an address of the relay.
 func (d *relayList) address(parse func([]byte) (netip.Prefix, bool)) error {
-	text, isString, err := d.scan.scalar()
+	text, isString, err := d.scan.Scalar()
 	if err != nil {
 		return err
 	}
@@ -143,11 +145,11 @@ func (d *relayList) policy6() error {
 	return d.object(func(name []byte) error {
 		accepts := string(name) == "accept"
 		if !accepts && string(name) != "reject" {
-			return d.scan.skip()
+			return d.scan.Skip()
 		}
 		d.now.exits6 = !accepts
 		return d.array(func() error {
-			ports, _, err := d.scan.scalar()
+			ports, _, err := d.scan.Scalar()
 			if accepts {
 				d.now.exits6 = true
 			} else if string(ports) == "1-65535" {

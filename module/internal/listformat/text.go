@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 )
 
 // Text has one address or CIDR a line, in the first field; fields end at a space, tab or comma.
@@ -26,7 +28,7 @@ func checkText(f *Format) error {
 func looksLikeText(c *collector, line []byte) bool {
 	entry, rest := firstField(line)
 	if c.list.AddASN != nil {
-		_, ok := ParseASN(entry)
+		_, ok := address.ParseASN(entry)
 		return ok && c.misreadASN(rest) == ""
 	}
 	if _, _, ok := cutRange(line, dashed); ok {

@@ -194,6 +194,9 @@ func TestLinesAgreeWithTheirTwins(t *testing.T) {
 					got = "none"
 				}
 				want := twin.read(line)
+				if twin.encoding == Ranges || twin.encoding == Text { // without any field
+					line = strings.Trim(line, ",")
+				}
 				if isBlank := strings.TrimSpace(line) == "" || isComment([]byte(strings.TrimSpace(line))); isBlank {
 					want = "none"
 				}

@@ -49,5 +49,5 @@ func (l *local) holdsBack(p *provider) bool { return l.claim.Trusted || p.holdsB
 // Exempts reports whether an address is not judged, whatever its clients claim.
 func (e *Engine) Exempts(addr netip.Addr) bool {
 	_, exempt := e.Overrides.Lookup(addr)
-	return exempt || reputation.IsReserved(addr) || e.match(addr).exempt
+	return exempt || reputation.IsReserved(addr) || e.match(e.listing(), addr).exempt
 }

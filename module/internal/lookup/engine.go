@@ -308,9 +308,11 @@ func (e *Engine) LookupClaim(
 	case l.match.settled:
 		origin = reputation.OriginList
 	}
-	if v, decided := e.decidedByFacts(&l, &s.record); decided {
-		e.Observer.CountLookup(v.Origin)
-		return v
+	if e.matchNamed(&l, &s.record) {
+		if v, decided := e.decidedByFacts(&l, &s.record); decided {
+			e.Observer.CountLookup(v.Origin)
+			return v
+		}
 	}
 	due, missing := e.due(&l, &s.record, now)
 	if due == 0 {

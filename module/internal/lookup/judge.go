@@ -21,8 +21,10 @@ func (e *Engine) judge(
 	l *local, s *scratch, now uint32, origin reputation.Origin, asking bool,
 ) reputation.Verdict {
 	rec := &s.record
-	if v, decided := e.decidedByFacts(l, rec); decided {
-		return v
+	if e.matchNamed(l, rec) {
+		if v, decided := e.decidedByFacts(l, rec); decided {
+			return v
+		}
 	}
 	v := reputation.Verdict{Origin: origin}
 	v.Facts = l.complete(facts(rec))

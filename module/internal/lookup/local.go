@@ -10,15 +10,17 @@ import (
 // is there for every address.
 type local struct {
 	addr  netip.Addr
+	lists *listing // the same for the whole look-up
 	match *listMatch
 	facts reputation.Facts // of the databases only
 	named []uint16         // the lists in match that name the network or the country
 	claim Claim
 }
 
-func (e *Engine) local(addr netip.Addr, claim Claim) local {
-	l := local{addr: addr, match: e.match(addr), facts: e.Databases.Facts(addr), claim: claim}
-	l.match = l.match.of(l.facts.Nature)
+func (e *Engine) local(addr netip.Addr, claim Claim) (l local) {
+	l.addr, l.lists, l.claim = addr, e.listing(), claim
+	l.facts = e.Databases.Facts(addr)
+	l.match = e.match(l.lists, addr).of(l.facts.Nature)
 	e.matchNamed(&l, nil)
 	return l
 }
@@ -26,39 +28,39 @@ func (e *Engine) local(addr netip.Addr, claim Claim) local {
 // decided returns the verdict on an address for which providers do not count: the operator has
 // decided, the address is reserved, or there are no providers.
 func (e *Engine) decided(l *local) (v reputation.Verdict, decided bool) {
-	v, decided = e.override(l)
-	switch {
-	case decided || len(e.sources) > 0:
+	switch known := e.override(l); {
+	case known != nil:
+		v = *known
+	case len(e.sources) > 0:
+		return v, false
 	case l.claim.isEvidence():
-		v, decided = e.judge(l, new(scratch), 0, reputation.OriginList, false), true
+		v = e.judge(l, new(scratch), 0, reputation.OriginList, false)
 	default:
-		v, decided = l.match.verdict, true
+		v = l.match.verdict
 	}
-	if decided {
-		v.Facts = l.complete(reputation.Facts{})
-	}
-	return v, decided
+	v.Facts = l.complete(reputation.Facts{})
+	return v, true
 }
 
 // override returns the verdict on an address that needs no evidence: the operator has decided, or
-// the address is reserved and has no reputation.
-func (e *Engine) override(l *local) (reputation.Verdict, bool) {
+// the address is reserved and has no reputation. It is nil for all others, and must not be changed.
+func (e *Engine) override(l *local) *reputation.Verdict {
 	banned, exempt := e.Overrides.Lookup(l.addr)
 	switch {
 	case exempt || l.match.exempt || l.claim.Exempt:
-		return exemptVerdict, true
+		return &exemptVerdict
 	case banned:
-		return bannedVerdict, true
+		return &bannedVerdict
 	case l.match.denied:
-		return deniedVerdict, true
+		return &deniedVerdict
 	case reputation.IsClassE(l.addr) && len(l.match.evidence) == 0:
-		return unknownVerdict, true // it stands for a visitor whom no service can know by it
+		return &unknownVerdict // it stands for a visitor whom no service can know by it
 	case reputation.IsClassE(l.addr):
-		return l.match.verdict, true
+		return &l.match.verdict
 	case reputation.IsReserved(l.addr):
-		return exemptVerdict, true
+		return &exemptVerdict
 	}
-	return reputation.Verdict{}, false
+	return nil
 }
 
 // complete returns the facts that providers have reported, with those of databases, which have

@@ -47,8 +47,7 @@ func (m *listMatch) listed() bool { return m.denied || m.feeds }
 const settledPercent = 90
 
 // match returns the result for the set of lists that contain addr.
-func (e *Engine) match(addr netip.Addr) *listMatch {
-	l := e.listing()
+func (e *Engine) match(l *listing, addr netip.Addr) *listMatch {
 	set := l.Lookup(addr)
 	m := l.sets[set].Load()
 	if m == nil {

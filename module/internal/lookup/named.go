@@ -27,6 +27,9 @@ type namedMatch struct {
 func (e *Engine) matchNamed(l *local, rec *record.Record) bool {
 	asn, code := l.facts.ASN, l.facts.Country
 	if rec != nil {
+		if asn != 0 && code != "" {
+			return false // what providers say does not count
+		}
 		known := facts(rec)
 		if asn == 0 {
 			asn = known.ASN
@@ -35,13 +38,16 @@ func (e *Engine) matchNamed(l *local, rec *record.Record) bool {
 			code = known.Country
 		}
 	}
-	lists := e.listing()
+	if asn == 0 && code == "" {
+		return false
+	}
+	lists := l.lists
 	named := lists.Named(asn, code)
 	if slices.Equal(named, l.named) {
 		return false
 	}
 	if l.named = named; len(named) == 0 {
-		l.match = e.match(l.addr).of(l.facts.Nature)
+		l.match = e.match(lists, l.addr).of(l.facts.Nature)
 		return true
 	}
 	set := lists.Lookup(l.addr)
@@ -57,12 +63,9 @@ func (e *Engine) matchNamed(l *local, rec *record.Record) bool {
 	return true
 }
 
-// decidedByFacts is decided for an address of whose network or country only providers know. It decides
-// nothing if no list names these.
+// decidedByFacts is decided for an address of whose network or country only providers know, once matchNamed has found
+// lists that name these.
 func (e *Engine) decidedByFacts(l *local, rec *record.Record) (v reputation.Verdict, decided bool) {
-	if !e.matchNamed(l, rec) {
-		return v, false
-	}
 	if v, decided = e.decided(l); decided {
 		v.Facts = l.complete(facts(rec))
 	}

@@ -29,6 +29,10 @@ const (
 	maxEntries = 1 << 22
 	maxWords   = 64 << 20
 
+	// maxKnown bounds the memory of builder.known: records that were read before it was full are read
+	// again.
+	maxKnown = 1 << 22
+
 	// loadWithin is how long a file may take to be read. A city database takes a second.
 	loadWithin = time.Minute
 )
@@ -95,6 +99,7 @@ type builder struct {
 	record reader
 
 	known   map[uint]uint32 // the entry of each record that was read, 0 for none
+	most    int             // records in known
 	entries map[entry]uint32
 	spans   map[string]span
 	words   strings.Builder
@@ -146,6 +151,7 @@ func newBuilder(file *maxminddb.Reader, own []Path) *builder {
 		file:    file,
 		record:  reader{schema: newSchema(m.DatabaseType, own)},
 		known:   make(map[uint]uint32),
+		most:    maxKnown,
 		entries: map[entry]uint32{{}: 0},
 		spans:   map[string]span{"": {}},
 		without: math.MaxUint,
@@ -166,6 +172,9 @@ func (b *builder) add(p netip.Prefix, record uint) error {
 		var err error
 		if e, err = b.intern(&b.record.found); err != nil {
 			return err
+		}
+		if len(b.known) >= b.most {
+			clear(b.known)
 		}
 		b.known[record] = e
 	}

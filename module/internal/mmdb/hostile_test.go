@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oschwald/maxminddb-golang/v2"
+
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
@@ -162,6 +164,51 @@ func TestHostileRecords(t *testing.T) {
 
 // Whatever a file says, reading it takes memory in proportion to its size: here, each record has a
 // long text that the next ones are a part of.
+// Places of records are remembered in a bounded number; that changes nothing about what is read.
+func TestKnownRecordsAreBounded(t *testing.T) {
+	var networks []testenv.Network
+	for i := range 500 {
+		networks = append(networks, testenv.Network{
+			Prefix: fmt.Sprintf("20.%d.%d.0/24", i%250, i/250), Record: m{"asn": uint(64500 + i%100), "n": uint(i)},
+		})
+	}
+	data := testenv.MMDB{Networks: networks}.Bytes(t)
+	all, err := parse(context.Background(), data, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := maxminddb.OpenBytes(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := newTree(context.Background(), data, &file.Metadata)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBuilder(file, nil)
+	b.ctx, b.most, tree.leaf = context.Background(), 10, func(p netip.Prefix, record uint) error {
+		err := b.add(p, record)
+		if len(b.known) > b.most {
+			t.Fatalf("%d places are remembered", len(b.known))
+		}
+		return err
+	}
+	if err := tree.walk(file.Metadata.IPVersion); err != nil {
+		t.Fatal(err)
+	}
+	few, err := b.finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, network := range networks {
+		addr := netip.MustParsePrefix(network.Prefix).Addr()
+		got, want := Set{fixed(few)}.Facts(addr), Set{fixed(all)}.Facts(addr)
+		if want.ASN == 0 || got != want {
+			t.Fatalf("%s: %+v, want %+v", addr, got, want)
+		}
+	}
+}
+
 func TestMemoryOfAFile(t *testing.T) {
 	const n = 20_000
 	f := made{nodes: make([][2]uint32, n)}

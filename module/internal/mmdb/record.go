@@ -233,14 +233,11 @@ func number(v value) uint32 {
 
 // country returns a two-letter code in capitals, or nothing. ZZ stands for an unknown country.
 func country(text string) string {
-	if len(text) != 2 {
+	code := strings.ToUpper(text) // the letter ı has two bytes, and is I in upper case
+	if len(text) != 2 || len(code) != 2 || strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" || code == "ZZ" {
 		return ""
 	}
-	text = strings.ToUpper(text)
-	if strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" || text == "ZZ" {
-		return ""
-	}
-	return text
+	return code
 }
 
 // shortened returns foreign text in one line of printable letters, of at most so many bytes.

@@ -10,7 +10,7 @@ import (
 
 // Path says where in the records of a file a fact is.
 type Path struct {
-	// Fact is `country`, `asn`, `asn_name`, or a nature such as `tor`.
+	// Fact is `country`, `asn`, `as_name`, or a nature such as `tor`.
 	Fact string
 
 	// Field is the name of the field. Names of nested fields are joined with dots. An element of an
@@ -25,7 +25,7 @@ type Path struct {
 const (
 	factCountry = "country"
 	factASN     = "asn"
-	factASName  = "asn_name"
+	factASName  = "as_name"
 )
 
 const maxFields = 8 // of a path
@@ -39,7 +39,7 @@ func (p Path) Check() error {
 		}
 	default:
 		if _, err := reputation.ParseKind(p.Fact); err != nil {
-			return fmt.Errorf("path: unknown fact %q: use country, asn, asn_name, tor, vpn, proxy, relay, hosting or mobile", p.Fact)
+			return fmt.Errorf("path: unknown fact %q: use country, asn, as_name, tor, vpn, proxy, relay, hosting or mobile", p.Fact)
 		}
 	}
 	fields := strings.Split(p.Field, ".")

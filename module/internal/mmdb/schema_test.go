@@ -144,7 +144,7 @@ func TestSchemas(t *testing.T) {
 // What is no fact is none: unknown countries, texts that look like one, numbers out of range.
 func TestNotFacts(t *testing.T) {
 	for _, record := range []any{
-		m{"country_code": "Germany"}, m{"country_code": "D1"}, m{"country_code": "-"}, m{"country_code": "ZZ"}, m{"country_code": "ÄÖ"},
+		m{"country_code": "Germany"}, m{"country_code": "D1"}, m{"country_code": "-"}, m{"country_code": "ZZ"}, m{"country_code": "ÄÖ"}, m{"country_code": "ı"}, m{"country_code": "ſa"},
 		m{"country": m{"iso_code": uint(49)}}, m{"country": []any{"DE"}}, m{"country_code": 49.0},
 		m{"asn": "Example"}, m{"asn": ""}, m{"asn": "AS"}, m{"asn": "AS0"}, m{"asn": -5}, m{"asn": "AS4294967296"}, m{"asn": 64500.0}, m{"asn": true},
 		m{"as_name": "Example Net"}, m{"name": "no number beside it"},
@@ -185,7 +185,7 @@ func TestOwnPaths(t *testing.T) {
 		{nil, reputation.Facts{Country: "NL", ASN: 64999}},
 		{[]Path{{Fact: "country", Field: "geo.codes.1.iso"}}, reputation.Facts{Country: "DE", ASN: 64999}},
 		{[]Path{{Fact: "country", Field: "geo.codes.7.iso"}}, reputation.Facts{ASN: 64999}},
-		{[]Path{{Fact: "asn", Field: "net.n"}, {Fact: "asn_name", Field: "net.who"}}, reputation.Facts{Country: "NL", ASN: 64500, ASName: "Example Net"}},
+		{[]Path{{Fact: "asn", Field: "net.n"}, {Fact: "as_name", Field: "net.who"}}, reputation.Facts{Country: "NL", ASN: 64500, ASName: "Example Net"}},
 		{[]Path{{Fact: "asn", Field: "nothing"}, {Fact: "asn", Field: "net.n"}}, reputation.Facts{Country: "NL", ASN: 64500}},
 		{[]Path{{Fact: "hosting", Field: "usage_type", Values: []string{"CDN", "dch"}}, {Fact: "vpn", Field: "usage_type", Values: []string{"VPN"}}},
 			reputation.Facts{Country: "NL", ASN: 64999, Nature: natures("hosting", "")}},

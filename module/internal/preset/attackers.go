@@ -198,7 +198,7 @@ var attackers = []Preset{
 		Confidence: 0.45, Weight: 20, Group: lists,
 		Refresh: 6 * time.Hour, MinRefresh: 3 * time.Hour, MaxAge: 30 * day,
 		Terms: "none stated",
-		Sure:  Single,
+		Sure:  Unconfirmed,
 	},
 	{
 		Name:       "stopforumspam_toxic",

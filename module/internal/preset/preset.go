@@ -84,9 +84,9 @@ type Certainty string
 
 // The certainties.
 const (
-	Confirmed Certainty = "confirmed" // by the publisher's documentation, or by copies of its answers
-	Likely    Certainty = "likely"    // by several clients that agree
-	Single    Certainty = "single"    // by one client
+	Confirmed   Certainty = "confirmed"   // by the publisher's documentation, or by copies of its answers
+	Likely      Certainty = "likely"      // by several clients that agree
+	Unconfirmed Certainty = "unconfirmed" // by one client
 )
 
 // Groups of lists that share observations.

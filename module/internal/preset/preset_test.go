@@ -49,7 +49,7 @@ func TestRows(t *testing.T) {
 					t.Errorf("%s is %q", field, text)
 				}
 			}
-			if !slices.Contains([]Certainty{Confirmed, Likely, Single}, p.Sure) {
+			if !slices.Contains([]Certainty{Confirmed, Likely, Unconfirmed}, p.Sure) {
 				t.Errorf("the certainty is %q", p.Sure)
 			}
 			if strings.Contains(p.Terms, "non-commercial") && !p.Restricted || p.NeedsKey() && !p.Restricted {

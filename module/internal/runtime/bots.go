@@ -89,7 +89,9 @@ func areCurrent(s *feed.Status, now time.Time) bool {
 }
 
 // LookupClient is Lookup for a client with a user agent. All that it waits for is bounded by wait.
-func (rt *Runtime) LookupClient(ctx context.Context, addr netip.Addr, userAgent string, wait time.Duration) reputation.Verdict {
+func (rt *Runtime) LookupClient(
+	ctx context.Context, addr netip.Addr, userAgent string, wait time.Duration,
+) reputation.Verdict {
 	if rt.Bots == nil {
 		return rt.Lookup(ctx, addr, wait)
 	}
@@ -101,7 +103,9 @@ func (rt *Runtime) LookupClient(ctx context.Context, addr netip.Addr, userAgent 
 }
 
 // lookupClaim looks up a client that claims to be a bot.
-func (rt *Runtime) lookupClaim(ctx context.Context, addr netip.Addr, claim int, wait time.Duration) (v reputation.Verdict) {
+func (rt *Runtime) lookupClaim(
+	ctx context.Context, addr netip.Addr, claim int, wait time.Duration,
+) (v reputation.Verdict) {
 	defer rt.unknownOnPanic(ctx, &v)
 	if rt.Engine.Exempts(addr) { // nobody is asked about such an address
 		return rt.Engine.Lookup(ctx, addr, wait)
@@ -124,9 +128,24 @@ func (b *Bots) claim(position int, outcome bots.Outcome) lookup.Claim {
 	return lookup.Claim{}
 }
 
+// evidence returns whether a claim can be a reason of a verdict: a bot that is verified and judged all the same, and a
+// client that can be told to be fake.
+func (b *Bots) evidence() (trusted, fake bool) {
+	if b == nil {
+		return false, false
+	}
+	for i, bot := range b.Verified {
+		trusted = trusted || bot.Verifiable() && !bot.Driven && !b.Exempt[i]
+		fake = fake || bot.MissProves
+	}
+	return trusted, fake
+}
+
 // ExplainClaim explains what becomes of a user agent's claim, and returns what it means for the verdict. It is nil for
 // a user agent that claims nothing. Reverse DNS is asked only if fresh is set.
-func (rt *Runtime) ExplainClaim(ctx context.Context, addr netip.Addr, userAgent string, fresh bool) (*bots.Explanation, lookup.Claim) {
+func (rt *Runtime) ExplainClaim(
+	ctx context.Context, addr netip.Addr, userAgent string, fresh bool,
+) (*bots.Explanation, lookup.Claim) {
 	if rt.Bots == nil {
 		return nil, lookup.Claim{}
 	}

@@ -1,12 +1,14 @@
 package runtime
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/bots"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // TestRangesAreCurrent: a miss on ranges means something only while they are new.
@@ -47,6 +49,42 @@ func TestClaim(t *testing.T) {
 	} {
 		if got := b.claim(tc.position, tc.outcome); got != tc.want {
 			t.Errorf("%s of %s: %+v", tc.outcome, verified[tc.position].Name, got)
+		}
+	}
+}
+
+// TestEvidenceOfBots: rules on what no bot can ever be are known to hold never.
+func TestEvidenceOfBots(t *testing.T) {
+	of := func(exempt bool, words ...string) *Bots {
+		b := new(Bots)
+		for _, word := range words {
+			for _, bot := range bots.Named(word) {
+				b.Verified, b.Exempt = append(b.Verified, bot), append(b.Exempt, exempt)
+			}
+		}
+		return b
+	}
+	for name, tc := range map[string]struct {
+		bots          *Bots
+		trusted, fake bool
+	}{
+		"none":                                {},
+		"judged":                              {of(false, "google"), true, true},
+		"exempt, so they have no reasons":     {of(true, "google"), false, true},
+		"a miss proves nothing":               {of(false, "bingbot"), true, false},
+		"driven by anybody":                   {of(false, "chatgpt-user"), false, true},
+		"driven, and a miss proves nothing":   {of(false, "claude-user"), false, false},
+		"one of them cannot be verified":      {of(false, "slackbot"), false, false},
+		"a webhook that others' servers send": {of(true, "github"), false, false},
+	} {
+		if trusted, fake := tc.bots.evidence(); trusted != tc.trusted || fake != tc.fake {
+			t.Errorf("%s: trusted %t, fake %t", name, trusted, fake)
+		}
+		rt := &Runtime{Bots: tc.bots}
+		sources := rt.reach().Sources
+		if slices.Contains(sources, reputation.SourceVerifiedBots) != tc.trusted ||
+			slices.Contains(sources, reputation.SourceFakeBot) != tc.fake {
+			t.Errorf("%s: the sources are %v", name, sources)
 		}
 	}
 }

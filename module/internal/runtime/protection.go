@@ -94,11 +94,15 @@ func (rt *Runtime) reach() policy.Reach {
 			most = append(most, score.Evidence{Source: &list.Source, Severity: 1, Confidence: list.Confidence, Listed: true})
 		}
 	}
-	if rt.Bots != nil {
-		fake := score.OfFakeBot()
-		r.Sources = append(r.Sources, reputation.SourceVerifiedBots, reputation.SourceFakeBot)
+	trusted, fake := rt.Bots.evidence()
+	if trusted {
+		r.Sources = append(r.Sources, reputation.SourceVerifiedBots)
+	}
+	if fake {
+		source := score.OfFakeBot()
+		r.Sources = append(r.Sources, reputation.SourceFakeBot)
 		r.Says = r.Says.Union(reputation.Capabilities{Categories: reputation.CategoriesOf(reputation.Bot)})
-		most = append(most, score.Evidence{Source: &fake, Severity: 1, Confidence: 1})
+		most = append(most, score.Evidence{Source: &source, Severity: 1, Confidence: 1})
 	}
 	if rt.Engine != nil {
 		for i := range rt.Engine.Providers {

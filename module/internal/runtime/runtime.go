@@ -79,13 +79,13 @@ type Runtime struct {
 	sites *health.Sites // nil without HTTP app
 	rules []health.Rule // that can never hold
 
-	privacy     *privacy.Policy
-	reporter    atomic.Pointer[Reporter] // nil: errors go to the log only
-	emitter     emitter
-	stopSharing context.CancelFunc
-	stopSecrets context.CancelFunc
-	stopTests   context.CancelFunc
-	stopSaving  context.CancelFunc
+	privacy       *privacy.Policy
+	reporter      atomic.Pointer[Reporter] // nil: errors go to the log only
+	emitter       emitter
+	stopSharing   context.CancelFunc
+	stopSecrets   context.CancelFunc
+	stopSelfTests context.CancelFunc
+	stopSaving    context.CancelFunc
 
 	stopDatabases context.CancelFunc
 	serves        bool // between Start and Stop
@@ -161,7 +161,7 @@ func (rt *Runtime) Start() {
 	rt.attach()
 	rt.startEvents()
 	rt.startSecrets()
-	rt.startTests()
+	rt.startSelfTests()
 	rt.startSharing()
 	rt.startHistory()
 	rt.startSaving()
@@ -187,8 +187,8 @@ func (rt *Runtime) Stop() {
 	if rt.stopSecrets != nil {
 		rt.stopSecrets()
 	}
-	if rt.stopTests != nil {
-		rt.stopTests()
+	if rt.stopSelfTests != nil {
+		rt.stopSelfTests()
 	}
 	if rt.stopSaving != nil {
 		rt.stopSaving()

@@ -31,12 +31,13 @@ type Suspects struct {
 	pseudo   atomic.Bool              // a pseudo IPv4 address was seen
 }
 
-// Sample counts the client of one request in clients.OneIn.
-func (s *Suspects) Sample(r *http.Request, vars Vars, addr netip.Addr, status reputation.Status, logger *slog.Logger) {
+// Sample counts the client of one request in clients.OneIn. Bots that are verified are no visitors, and on small sites
+// many: that they are exempt, or come from few addresses, is as it should be.
+func (s *Suspects) Sample(r *http.Request, vars Vars, addr netip.Addr, v *reputation.Verdict, logger *slog.Logger) {
 	if !addr.IsValid() {
 		metrics.CountSuspects(metrics.SuspectMissing, 1)
 	}
-	if !clients.Chosen() {
+	if v.Facts.Bot != "" || !clients.Chosen() {
 		return
 	}
 	trusted := vars.FromTrustedProxy()
@@ -45,7 +46,7 @@ func (s *Suspects) Sample(r *http.Request, vars Vars, addr netip.Addr, status re
 	}
 	now := time.Now()
 	before, after, complete := s.watch.Add(clients.Request{
-		Addr: addr, Exempt: status == reputation.Exempt, Forwarded: !trusted && forwarded(r.Header), Agent: r.UserAgent(),
+		Addr: addr, Exempt: v.Status == reputation.Exempt, Forwarded: !trusted && forwarded(r.Header), Agent: r.UserAgent(),
 	}, now)
 	if !complete {
 		return

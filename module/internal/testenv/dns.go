@@ -33,16 +33,15 @@ type DNS struct {
 func ServeDNS(tb testing.TB) *DNS {
 	tb.Helper()
 	d := &DNS{Records: map[string][]string{}, Failing: map[string]int{}, asked: map[string]int{}}
-	conn, err := new(net.ListenConfig).ListenPacket(tb.Context(), "udp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	d.Addr = conn.LocalAddr().String()
-	listener, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", d.Addr)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for _, server := range []*dns.Server{{PacketConn: conn, Handler: d}, {Listener: listener, Handler: d}} {
+	d.Addr = StartDNS(tb, d)
+	return d
+}
+
+// StartDNS starts a DNS server over UDP and TCP, which answers by the handler, and returns its address.
+func StartDNS(tb testing.TB, handler dns.Handler) (addr string) {
+	tb.Helper()
+	udp, tcp := ListenDNS(tb)
+	for _, server := range []*dns.Server{{PacketConn: udp, Handler: handler}, {Listener: tcp, Handler: handler}} {
 		started := make(chan struct{})
 		server.NotifyStartedFunc = func() { close(started) }
 		done := make(chan error, 1)
@@ -55,7 +54,25 @@ func ServeDNS(tb testing.TB) *DNS {
 			}
 		})
 	}
-	return d
+	return udp.LocalAddr().String()
+}
+
+// ListenDNS listens on one port for UDP and TCP. One that is free for the first may be taken for the other.
+func ListenDNS(tb testing.TB) (udp net.PacketConn, tcp net.Listener) {
+	tb.Helper()
+	const attempts = 20
+	var err error
+	for range attempts {
+		if udp, err = new(net.ListenConfig).ListenPacket(tb.Context(), "udp", "127.0.0.1:0"); err != nil {
+			break
+		}
+		if tcp, err = new(net.ListenConfig).Listen(tb.Context(), "tcp", udp.LocalAddr().String()); err == nil {
+			return udp, tcp
+		}
+		_ = udp.Close()
+	}
+	tb.Fatal(err)
+	return nil, nil
 }
 
 // ServeDNS implements dns.Handler.

@@ -101,6 +101,10 @@ func TestMeanings(t *testing.T) {
 			"s5h", "", v6, "d.a.b.0.0.0.0.0.0.0.0.0.0.0.0.0.2.0.0.0.1.0.0.0.8.b.d.0.1.0.0.2.all.s5h.net.", nil,
 			reputation.Report{Severity: -1, Confidence: .5, TTL: ttl},
 		},
+		{ // parts of ZEN have its codes, and home addresses are accused of nothing
+			"pbl.spamhaus.org", "", visitor, "10.113.0.203.pbl.spamhaus.org.", []string{"127.0.0.10"},
+			reputation.Report{Confidence: .9, Categories: of(reputation.Policy), TTL: ttl},
+		},
 		{
 			"bl.example.org", "", visitor, "10.113.0.203.bl.example.org.", []string{"127.0.1.9"},
 			reputation.Report{Severity: 1, Confidence: .6, Categories: of(reputation.Abuse), TTL: ttl},

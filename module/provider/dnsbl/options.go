@@ -79,6 +79,13 @@ func (d *DNSBL) named() (list, error) {
 	if err := checkZone(zone); err != nil {
 		return list{}, err
 	}
+	if strings.HasSuffix(zone, ".spamhaus.org") {
+		if len(d.Category) > 0 {
+			return list{}, errors.New("the codes of Spamhaus have categories of their own: remove category, " +
+				"or say what single codes mean by code")
+		}
+		return spamhausPart(zone), nil
+	}
 	categories, err := parse(d.Category)
 	if err != nil {
 		return list{}, err
@@ -151,7 +158,7 @@ func checkZone(zone string) error {
 	for _, owner := range []struct{ suffix, word string }{
 		{".dq.spamhaus.net", "dqs"}, {".dnsbl.httpbl.org", "httpbl"},
 	} {
-		label, isKeyed := strings.CutSuffix(zone, owner.suffix)
+		label, isKeyed := strings.CutSuffix(strings.TrimRight(zone, "."), owner.suffix)
 		if isKeyed && !strings.Contains(label, "{key}") {
 			return fmt.Errorf("a key in a name would be shown in logs and in the configuration: write `provider dnsbl %s`, "+
 				"and the key by `key`", owner.word)
@@ -159,6 +166,7 @@ func checkZone(zone string) error {
 	}
 	name, keyed := strings.CutPrefix(zone, "{key}.")
 	labels, valid := dns.IsDomainName(name)
+	valid = valid && !strings.HasSuffix(name, ".")
 	for _, c := range []byte(name) {
 		valid = valid && ('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.')
 	}

@@ -174,6 +174,14 @@ var presets = map[string]list{
 	},
 }
 
+// spamhausPart is a list of which Spamhaus makes ZEN. It has the same codes, and those of its policy list accuse nobody.
+func spamhausPart(zone string) list {
+	l := presets["zen"]
+	l.name, l.question = sourceName(zone), "{address}."+zone
+	l.ipv6, l.tests = false, rfc5782(false)
+	return l
+}
+
 // words are the presets' words.
 func words() []string { return slices.Sorted(maps.Keys(presets)) }
 

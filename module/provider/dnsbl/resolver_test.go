@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -45,7 +46,7 @@ func TestTruncatedAnswersAreAskedForByTCP(t *testing.T) {
 
 // Datagrams about something else are strays, or somebody's guesses: the answer is waited for.
 func TestAnswersToOtherQuestionsAreLeftOut(t *testing.T) {
-	udp, tcp := listen(t)
+	udp, tcp := testenv.ListenDNS(t)
 	defer tcp.Close()
 	done := make(chan struct{})
 	go func() {
@@ -83,7 +84,7 @@ func TestAnswersToOtherQuestionsAreLeftOut(t *testing.T) {
 
 // One that sends nothing but strays is given up before the time is.
 func TestStraysWithoutEndAreNoAnswer(t *testing.T) {
-	udp, tcp := listen(t)
+	udp, tcp := testenv.ListenDNS(t)
 	defer tcp.Close()
 	done := make(chan struct{})
 	go func() {
@@ -118,7 +119,7 @@ func TestTheNextResolverIsAsked(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
-	udp, tcp := listen(t)
+	udp, tcp := testenv.ListenDNS(t)
 	_, _ = udp.Close(), tcp.Close()
 	if got, err := check(t, open(t, "zen", udp.LocalAddr().String(), good.addr), visitor, ""); err != nil || got.Severity != .9 {
 		t.Errorf("nobody is there: %+v, %v", got, err)

@@ -13,6 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -38,42 +40,8 @@ func serve(tb testing.TB, answer func(network string, reply *dns.Msg) *dns.Msg) 
 			_ = w.WriteMsg(m)
 		}
 	})
-	udp, tcp := listen(tb)
-	r.addr = udp.LocalAddr().String()
-	for _, server := range []*dns.Server{
-		{PacketConn: udp, Handler: handler}, {Listener: tcp, Handler: handler},
-	} {
-		ready := make(chan struct{})
-		server.NotifyStartedFunc = func() { close(ready) }
-		done := make(chan error, 1)
-		go func() { done <- server.ActivateAndServe() }()
-		<-ready
-		tb.Cleanup(func() {
-			_ = server.Shutdown()
-			if err := <-done; err != nil {
-				tb.Error(err)
-			}
-		})
-	}
+	r.addr = testenv.StartDNS(tb, handler)
 	return r
-}
-
-// listen takes one port of both protocols.
-func listen(tb testing.TB) (net.PacketConn, net.Listener) {
-	tb.Helper()
-	for range 20 {
-		udp, err := new(net.ListenConfig).ListenPacket(tb.Context(), "udp", "127.0.0.1:0")
-		if err != nil {
-			tb.Fatal(err)
-		}
-		tcp, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", udp.LocalAddr().String())
-		if err == nil {
-			return udp, tcp
-		}
-		_ = udp.Close()
-	}
-	tb.Fatal("no port is free for UDP and TCP")
-	return nil, nil
 }
 
 func (r *resolver) questions() []string {

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// startTests tests, in the background, the providers that are believed only while they pass.
-func (rt *Runtime) startTests() {
+// startSelfTests tests, in the background, the providers that are believed only while they pass.
+func (rt *Runtime) startSelfTests() {
 	ctx, cancel := context.WithCancel(context.Background())
-	rt.stopTests = cancel
+	rt.stopSelfTests = cancel
 	for _, p := range rt.Providers {
 		if _, has := p.Guard.NextTest(); has {
 			rt.keepDoing(ctx, "testing provider "+p.Name, p.keepTested)
@@ -16,12 +16,12 @@ func (rt *Runtime) startTests() {
 	}
 }
 
-// testLook is how often is looked whether a test is due: a new key makes one due at once.
-const testLook = 5 * time.Second
+// selfTestPoll is the time between two looks whether a test is due: a new key makes one due at once.
+const selfTestPoll = 5 * time.Second
 
 // keepTested probes the provider whenever a test is due, until ctx ends. The guard knows the result.
 func (p Provider) keepTested(ctx context.Context) {
-	tick := time.NewTicker(testLook)
+	tick := time.NewTicker(selfTestPoll)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		if due, _ := p.Guard.NextTest(); !due.After(time.Now()) {
