@@ -180,7 +180,7 @@ func providerProblem(s quota.Status, keys []health.Key, now time.Time) string {
 	if problem := health.Problem(s, keys, now); problem != "" || s.Failures == 0 {
 		return problem
 	}
-	return fmt.Sprintf("its last %d calls failed: %s", s.Failures, cmp.Or(s.LastError, "see the log for why"))
+	return fmt.Sprintf("calls that failed in a row: %d, the last with: %s", s.Failures, cmp.Or(s.LastError, "see the log"))
 }
 
 // keyState returns the state of the key that a source is asked with, or of its first one while none is in use.
