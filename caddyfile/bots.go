@@ -7,10 +7,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 )
 
-// exempt reads what is exempt: verified bots, or a list. Syntax:
-//
-//	exempt verified_bots [<bot>,<bot>...]
-//	exempt <see list>
+// exempt reads what is exempt: verified bots, or a list.
 func exempt(app *module.App) option.Setter {
 	readList := list(&app.Exempt, "exempt")
 	return func(d *caddyfile.Dispenser) error {
@@ -23,29 +20,33 @@ func exempt(app *module.App) option.Setter {
 			return readList(d)
 		}
 		*d = line
-		return nil
+		return botOptions(d, app.VerifiedBots)
 	}
 }
 
-// verifiedBots reads the bots that are verified: none named for all of them. Syntax:
+// verifiedBots reads the bots that are verified.
+func verifiedBots(app *module.App) option.Setter {
+	return func(d *caddyfile.Dispenser) error {
+		if err := app.VerifyBots(d.RemainingArgs()); err != nil {
+			return d.WrapErr(err)
+		}
+		return botOptions(d, app.VerifiedBots)
+	}
+}
+
+// botOptions reads the block behind the bots that are verified. Syntax:
 //
 //	verified_bots [<bot>,<bot>...] {
 //		resolver <address>...
 //		ranges   <bot> <url>...
 //	}
 //
-// `ranges` may be repeated.
-func verifiedBots(app *module.App) option.Setter {
-	return func(d *caddyfile.Dispenser) error {
-		if err := app.VerifyBots(d.RemainingArgs()); err != nil {
-			return d.WrapErr(err)
-		}
-		v := app.VerifiedBots
-		return option.Read(d, "verified_bots",
-			option.Once("resolver", option.List(&v.Resolver, "addresses of DNS servers"), v.Check),
-			option.Repeated("ranges", ranges(&v.Ranges), v.Check),
-		)
-	}
+// Without names, it is all bots. `exempt verified_bots` takes the same. `ranges` may be repeated.
+func botOptions(d *caddyfile.Dispenser, v *module.VerifiedBots) error {
+	return option.Read(d, "verified_bots",
+		option.Once("resolver", option.List(&v.Resolver, "addresses of DNS servers"), v.Check),
+		option.Repeated("ranges", ranges(&v.Ranges), v.Check),
+	)
 }
 
 // ranges reads where the addresses of a bot are fetched from.

@@ -26,9 +26,9 @@ func init() {
 // parseApp reads the global option, which all sites share. Syntax:
 //
 //	ip_reputation {
-//		exempt   <see exempt>
+//		exempt   <range|private_ranges|file|url|preset>... { <see list> }
 //		deny     <range|file|url|preset>... { <see list> }
-//		verified_bots [<bot>,<bot>...] { <see verifiedBots> }
+//		verified_bots [<bot>,<bot>...] { <see botOptions> }
 //		feed     <preset|url|file|range>... { <see feed> }
 //		mmdb     <file>... { <see databases> }
 //		provider <service> [<arguments>...] { <see providerOption> }
@@ -41,7 +41,8 @@ func init() {
 //		privacy  off|truncate|hash { <see privacy> }
 //	}
 //
-// `exempt`, `deny`, `feed`, `mmdb`, `provider` and `nat64` may be repeated; all lines count.
+// `exempt`, `deny`, `feed`, `mmdb`, `provider` and `nat64` may be repeated; all lines count. `exempt verified_bots`
+// has the names and the block of `verified_bots`.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name
 	if existing != nil {

@@ -24,9 +24,7 @@ func list(to *[]module.List, name string) option.Setter {
 			return err
 		}
 		if !option.OpensBlock(d) {
-			for _, source := range l.Sources {
-				*to = append(*to, module.List{Sources: []string{source}})
-			}
+			*to = append(*to, module.Lists(l.Sources)...)
 			return nil
 		}
 		options := append([]option.Option{

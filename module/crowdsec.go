@@ -44,7 +44,7 @@ type CrowdSec struct {
 	NotScenarios []string `json:"not_scenarios,omitempty"`
 
 	// Where decisions may come from: `crowdsec` (your engine), `cscli` (your hand), `console`, `CAPI` (the community),
-	// `lists` (all lists that you subscribed to) or `lists:<name>` (one of them). Default: anywhere.
+	// `lists` (all lists that you subscribed to), `lists:<name>` (one of them), or `other`. Default: anywhere.
 	Origins []string `json:"origins,omitempty"`
 
 	// Certificates, where the URL begins with https. With a certificate of its own, the bouncer needs no key.
@@ -108,6 +108,11 @@ func (f *Feed) checkDecisions() error {
 	}
 	if poll := time.Duration(f.Refresh); poll != 0 && (poll < crowdsec.MinPoll || poll > crowdsec.MaxPoll) {
 		return fmt.Errorf("refresh %s is out of range: use %s to %s", poll, crowdsec.MinPoll, crowdsec.MaxPoll)
+	}
+	for _, word := range c.Origins {
+		if err := crowdsec.CheckOrigin(word); err != nil {
+			return err
+		}
 	}
 	if !strings.Contains(c.URL, "{") {
 		if err := crowdsec.CheckURL(c.URL); err != nil {

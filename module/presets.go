@@ -23,6 +23,19 @@ func ofChanging(option string, p preset.Preset, sources []string) (feed.Spec, er
 	return spec, checkPath(spec.File)
 }
 
+// Lists divides the sources of a line of `exempt` or `deny`: each is a list of its own, but for the file or the URL
+// behind a preset that has no fixed address.
+func Lists(sources []string) (all []List) {
+	for len(sources) > 0 {
+		n := 1
+		if p, ok := preset.Find(sources[0]); ok && len(p.URLs) == 0 && len(sources) > 1 {
+			n = 2
+		}
+		all, sources = append(all, List{Sources: sources[:n:n]}), sources[n:]
+	}
+	return all
+}
+
 // notToExempt says why a preset is no list to exempt.
 func notToExempt(known *preset.Preset) error {
 	if known.Accuses() {

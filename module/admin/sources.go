@@ -161,15 +161,11 @@ func sourcesOf(rt *runtime.Runtime, now time.Time) []adminapi.Source {
 		})
 	}
 	for _, l := range state.Lists {
-		s := adminapi.Source{
+		all = append(all, adminapi.Source{
 			Name: l.Name, Role: l.Role, Kind: string(l.Kind), From: l.Source, Terms: l.Terms,
 			Key: keyState(state.Keys, l.Name), Answered: l.LastSuccess, Published: l.Published, Entries: new(l.Entries),
-			NotAsked: l.LastAttempt.IsZero() && !l.Loaded,
-		}
-		if l.Failures > 0 || !l.Loaded {
-			s.Problem = l.LastError
-		}
-		all = append(all, s)
+			NotAsked: l.LastAttempt.IsZero() && !l.Loaded, Problem: health.ListProblem(l, now),
+		})
 	}
 	for _, d := range state.Databases {
 		all = append(all, adminapi.Source{
@@ -184,7 +180,7 @@ func providerProblem(s quota.Status, keys []health.Key, now time.Time) string {
 	if problem := health.Problem(s, keys, now); problem != "" || s.Failures == 0 {
 		return problem
 	}
-	return fmt.Sprintf("its last %d calls failed: %s", s.Failures, cmp.Or(s.LastError, "see the log for why"))
+	return fmt.Sprintf("calls that failed in a row: %d, the last with: %s", s.Failures, cmp.Or(s.LastError, "see the log"))
 }
 
 // keyState returns the state of the key that a source is asked with, or of its first one while none is in use.

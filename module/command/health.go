@@ -13,10 +13,11 @@ func (c *console) healthCommand() *cobra.Command {
 		Use:   "health [--json]",
 		Short: "Says whether Caddy answers, for health checks",
 		Long: `
-Prints one line: pass, or warn and how many things somebody should look at, which
-'status' names. The exit code is 0 if the running Caddy answers, with warnings or
-without, since it serves all the same; it is 1 if Caddy does not answer, or has no
-ip_reputation in its configuration. Made for containers without a shell and curl.
+Prints one line: pass, or warn and how many things somebody should look at,
+which 'status' names. The exit code is 0 if the running Caddy answers, with
+warnings or without, since it serves all the same; it is 1 if Caddy does not
+answer, or has no ip_reputation in its configuration. Made for containers
+without a shell and curl.
 `,
 		Example: `  $ caddy ip-reputation health`,
 		Args:    exactly(noArguments, ""),

@@ -58,6 +58,8 @@ func (p *page) keyState(k adminapi.Key) string {
 		return "in reserve"
 	case health.KeyWaiting:
 		return "waiting for its first value"
+	case health.KeyIsRefused:
+		return "refused"
 	case health.KeyUnfit:
 		return "too short: nobody is let in with it"
 	case health.KeyOver:

@@ -54,8 +54,8 @@ func (c *console) migrateCommand() *cobra.Command {
 		Use:   "migrate <up|status|down> [--database <placeholder> | --config <path>] [--yes] [--json]",
 		Short: "Makes, shows or drops the tables of the history",
 		Long: `
-Changes the tables of the history in PostgreSQL: up makes them, or brings them to
-what this version needs; status shows which changes are made; down undoes the
+Changes the tables of the history in PostgreSQL: up makes them, or brings them
+to what this version needs; status shows which changes are made; down undoes the
 last one, which drops tables with all that is in them, and needs --yes. Caddy
 need not run. By itself it does the same as up when it starts, unless its
 configuration says otherwise.

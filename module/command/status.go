@@ -47,6 +47,6 @@ believed.
 			return show(c, cmd, http.MethodPost, path, nil, (*page).refreshed)
 		},
 	}
-	cmd.Flags().BoolVar(&accept, "accept", false, "believe the list even if it lost most of its lines")
+	cmd.Flags().BoolVar(&accept, "accept", false, "Believe the list even if it lost most of its lines")
 	return cmd
 }

@@ -89,6 +89,9 @@ func TestCrowdSec(t *testing.T) {
 	r.stop(t)
 	api.Start()
 	r.reload(t)
+	within("the key is shown as refused", func() bool {
+		return strings.Contains(r.run(t, "keys"), "  refused  ") && strings.Contains(r.run(t, "sources"), "  refused  ")
+	})
 	within("that the key is refused is said", func() bool { return strings.Contains(r.logs(t), "cscli bouncers add") })
 	if !blocked("203.0.113.9") {
 		t.Error("a refused key has lifted a ban")

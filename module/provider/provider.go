@@ -89,7 +89,7 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 	if p.ServiceRaw == nil {
 		return lookup.Provider{}, errors.New("no service is given: name one, such as abuseipdb")
 	}
-	settings := p.ServiceRaw // gone once the module is loaded
+	settings, label := p.ServiceRaw, p.Label(0) // gone once the module is loaded
 	loaded, err := ctx.LoadModule(p, "ServiceRaw")
 	if err != nil {
 		return lookup.Provider{}, err
@@ -114,6 +114,9 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 	}
 	keys, err := p.openKeys(ctx, rt, name, profile.Key)
 	if err != nil {
+		if name != label { // one module may be several services
+			err = fmt.Errorf("%s: %w", name, err)
+		}
 		return lookup.Provider{}, err
 	}
 	terms, listed, clean, err := p.terms(profile)

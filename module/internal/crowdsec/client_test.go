@@ -138,6 +138,9 @@ func TestRefusedKey(t *testing.T) {
 		if err := b.status().LastError; !strings.Contains(err, "cscli bouncers add") || strings.Contains(err, "old") {
 			t.Errorf("error %s", err)
 		}
+		if got := b.status().LastResult; got != feed.ResultKeyRefused.String() {
+			t.Errorf("the result is %s", got)
+		}
 		key.set("new")
 		time.Sleep(time.Second)
 		b.check("203.0.113.1", "crowdsec ban bruteforce")

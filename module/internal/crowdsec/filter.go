@@ -21,8 +21,7 @@ type Filter struct {
 	// NotScenarios are parts of names, of which none may be in it.
 	NotScenarios []string
 
-	// Origins are the origins of which a decision's must be one: a word such as CAPI, or the name of
-	// one list, as lists:firehol. Upper and lower case are the same everywhere.
+	// Origins are the origins of which a decision's must be one: a word that CheckOrigin knows. Upper and lower case are the same everywhere.
 	Origins []string
 }
 
@@ -95,10 +94,13 @@ func (r *reader) entry(x *decision, received time.Time) (feed.Entry, error) {
 // kind applies the filter, and finds the part that a decision belongs to.
 func (r *reader) kind(k kindOf) kind {
 	origin, scenario := strings.ToLower(k.origin), strings.ToLower(k.scenario)
+	isFrom := func(word string) bool {
+		return word == origin || word == strings.ToLower(origins[originOf(k.origin)]) || word == origin+":"+scenario
+	}
 	isIn := func(part string) bool { return strings.Contains(scenario, part) }
 	f := &r.filter
 	switch {
-	case len(f.Origins) > 0 && !slices.Contains(f.Origins, origin) && !slices.Contains(f.Origins, origin+":"+scenario),
+	case len(f.Origins) > 0 && !slices.ContainsFunc(f.Origins, isFrom),
 		len(f.Scenarios) > 0 && !slices.ContainsFunc(f.Scenarios, isIn),
 		slices.ContainsFunc(f.NotScenarios, isIn):
 		return kind{err: errNotWanted}

@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 )
 
 const (
@@ -30,7 +32,7 @@ const (
 )
 
 // ErrKey is the error for a key or a certificate that the API does not know.
-var ErrKey = errors.New("the API does not know the key: make one with `cscli bouncers add caddy`, and write it as `key`")
+var ErrKey = feed.KeyRefused("the API does not know the key: make one with `cscli bouncers add caddy`, and write it as `key`")
 
 // CheckURL returns an error if text is neither the URL of an API nor the path of its socket.
 func CheckURL(text string) error {

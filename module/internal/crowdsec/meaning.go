@@ -1,6 +1,8 @@
 package crowdsec
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -32,6 +34,16 @@ func (r Remediation) Severity() float64 { return [numRemediations]float64{1, 0.8
 // origins are where decisions come from. Decisions of the operator's own engine and hand come first:
 // they have precedence when there are too many.
 var origins = [...]string{"crowdsec", "cscli", "console", "other", "CAPI", "lists"}
+
+// CheckOrigin reports whether decisions can have an origin: one of origins, or one list, as lists:firehol.
+func CheckOrigin(word string) error {
+	known := func(origin string) bool { return strings.EqualFold(origin, word) }
+	if list, isList := strings.CutPrefix(strings.ToLower(word), "lists:"); isList && list != "" ||
+		slices.ContainsFunc(origins[:], known) || known("cscli-import") || known("remediation_sync") {
+		return nil
+	}
+	return fmt.Errorf("unknown origin %q: use one of %s, or one list, such as lists:firehol", word, strings.Join(origins[:], ", "))
+}
 
 // originOf returns the position of an origin in origins.
 func originOf(word string) int {

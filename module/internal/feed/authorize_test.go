@@ -39,6 +39,9 @@ func TestAuthorize(t *testing.T) {
 	if err := fetchNow(s, "one"); err == nil || strings.Contains(err.Error(), first) {
 		t.Errorf("with a secret that has ended: %v", err)
 	}
+	if got := statusOf(t, s, "one").LastResult; got != ResultKeyRefused.String() {
+		t.Errorf("the result of a refused key is %s", got)
+	}
 	key = second
 	if err := fetchNow(s, "one"); err != nil {
 		t.Errorf("with the new secret: %v", err)

@@ -113,7 +113,7 @@ func (f *fetcher) part(
 		return since, false, nil
 	}
 	if resp.StatusCode != http.StatusOK {
-		return v, false, statusFailure(resp, time.Now())
+		return v, false, statusFailure(resp, spec.Authorize != nil, time.Now())
 	}
 	to.Published = time.Time{} // of the part before
 	if err := readBody(ctx, resp, spec, to); err != nil {
@@ -170,8 +170,8 @@ func (u untilDone) Read(b []byte) (int, error) {
 	return u.r.Read(b)
 }
 
-// statusFailure returns the error for an answer without a list.
-func statusFailure(resp *http.Response, now time.Time) error {
+// statusFailure returns the error for an answer without a list, to a request with or without a key.
+func statusFailure(resp *http.Response, keyed bool, now time.Time) error {
 	wait := retryAfter(resp.Header.Get("Retry-After"), now)
 	f := &failure{
 		result:     ResultStatus,
@@ -182,6 +182,10 @@ func statusFailure(resp *http.Response, now time.Time) error {
 	if resp.StatusCode == http.StatusTooManyRequests ||
 		resp.StatusCode == http.StatusServiceUnavailable && wait > 0 {
 		f.result = ResultThrottled
+	}
+	if keyed && (resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden) {
+		f.result, f.err = ResultKeyRefused, fmt.Errorf("%w: it may refuse the key: see whether that is valid, and "+
+			"what its plan allows", f.err)
 	}
 	return f
 }

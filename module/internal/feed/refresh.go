@@ -18,7 +18,8 @@ func (s *Set) Refresh(ctx context.Context, name string) error {
 	return s.refresh(ctx, l)
 }
 
-// Accept is Refresh, and believes the list even if it lost more than Spec.MaxShrink allows.
+// Accept is Refresh, and believes the list even if it lost more than Spec.MaxShrink allows. After a refresh that
+// refused such a list it does not come too soon.
 func (s *Set) Accept(ctx context.Context, name string) error {
 	l, err := s.find(name)
 	if err != nil {

@@ -26,6 +26,8 @@ const (
 	ResultThrottled
 	// ResultStatus: the answer had a status other than 200 and 304.
 	ResultStatus
+	// ResultKeyRefused: the publisher refused the key of the list.
+	ResultKeyRefused
 	// ResultHTML: a web page came instead of a list.
 	ResultHTML
 	// ResultNotText: what came is not text.
@@ -46,7 +48,7 @@ const (
 )
 
 var resultNames = [NumResults]string{
-	"ok", "unchanged", "not_stored", "timeout", "throttled", "http_status", "refused_html", "refused_not_text",
+	"ok", "unchanged", "not_stored", "timeout", "throttled", "http_status", "key_refused", "refused_html", "refused_not_text",
 	"refused_empty", "refused_shrunk", "refused_unparsable", "too_large", "error",
 }
 
@@ -71,6 +73,11 @@ func (f *failure) Unwrap() error { return f.err }
 
 func refuse(r Result, format string, args ...any) error {
 	return &failure{result: r, err: fmt.Errorf(format, args...)}
+}
+
+// KeyRefused returns the error for the source of a pushed list that refuses the key.
+func KeyRefused(text string) error {
+	return &failure{result: ResultKeyRefused, err: errors.New(text)}
 }
 
 // ResultOf returns the result that an error of a refresh or a push counts as.

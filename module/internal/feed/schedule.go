@@ -76,6 +76,9 @@ func (l *list) tooSoon(now time.Time) error {
 		return fmt.Errorf("%w: the publisher asked to be left alone until %s", ErrTooSoon,
 			l.st.throttledUntil.UTC().Format(time.RFC3339))
 	}
+	if l.st.accepting && l.st.lastResult == ResultShrunk {
+		return nil // the error of that attempt told the operator to accept the list
+	}
 	if free := l.st.lastAttempt.Add(manualInterval); now.Before(free) {
 		outcome := ""
 		if l.st.lastErr != nil {

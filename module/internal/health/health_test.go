@@ -99,9 +99,12 @@ var judgements = map[string]struct {
 
 	"a key set aside, another used": {keys(KeySetAside, KeyInUse), reasons{KeyRefused}},
 	"a key waits, another used":     {keys(KeyWaiting, KeyInUse), reasons{KeyMissing}},
-	"all keys set aside":            {keys(KeySetAside, KeySetAside), reasons{ProviderRefused}},
-	"one set aside, one waits":      {keys(KeySetAside, KeyWaiting), reasons{ProviderRefused}},
-	"all keys wait":                 {keys(KeyWaiting, KeyWaiting), reasons{KeyMissing}},
+	"a list's key refused": {func(s *State) {
+		s.Keys = append(s.Keys, Key{Status: secret.Status{Name: "a list"}, State: KeyIsRefused})
+	}, reasons{KeyRefused}},
+	"all keys set aside":       {keys(KeySetAside, KeySetAside), reasons{ProviderRefused}},
+	"one set aside, one waits": {keys(KeySetAside, KeyWaiting), reasons{ProviderRefused}},
+	"all keys wait":            {keys(KeyWaiting, KeyWaiting), reasons{KeyMissing}},
 	"the keys of another provider wait": {func(s *State) {
 		s.Keys = append(s.Keys, Key{Status: secret.Status{Name: "other"}, State: KeyWaiting})
 	}, nil},
@@ -274,5 +277,41 @@ func TestPaced(t *testing.T) {
 	}
 	if got := Problem(s.Providers[0], s.Keys, now); got != "" {
 		t.Errorf("a problem: %s", got)
+	}
+}
+
+// A test of a provider that is due already is repeated now, not in the year 1.
+func TestTestIsRepeated(t *testing.T) {
+	for due, want := range map[time.Time]string{
+		{}:                       "is repeated now: it lies",
+		now.Add(5 * time.Second): "is repeated after 2026-11-24 12:00:05 UTC: it lies",
+	} {
+		for _, s := range []quota.Status{
+			{SetAside: "it lies", NextTest: due},
+			{Untested: true, LastError: "it lies", NextTest: due},
+		} {
+			if got := Problem(s, nil, now); !strings.HasSuffix(got, want) {
+				t.Errorf("%q, want %q", got, want)
+			}
+		}
+	}
+}
+
+// An operator reads of a list what its warning says, and of a first failure, of which there is no warning yet, its error.
+func TestListProblem(t *testing.T) {
+	good := feed.Status{Name: "a", Loaded: true, LastSuccess: now}
+	for _, tc := range []struct {
+		change func(*feed.Status)
+		want   string
+	}{
+		{func(*feed.Status) {}, ""},
+		{func(s *feed.Status) { s.Failures, s.LastResult, s.LastError = 1, "error", "connection refused" }, "connection refused"},
+		{func(s *feed.Status) { s.Published, s.MaxAge = now.Add(-48*time.Hour), 24*time.Hour }, "was last changed by its publisher at 2026-"},
+	} {
+		l := List{Status: good, Role: "feed"}
+		tc.change(&l.Status)
+		if got := ListProblem(l, now); (got == "") != (tc.want == "") || !strings.HasPrefix(got, tc.want) {
+			t.Errorf("%q, want %q", got, tc.want)
+		}
 	}
 }

@@ -31,6 +31,8 @@ func (r *Report) key(k Key, all []Key, now time.Time) {
 			"write one of `openssl rand -hex 32`", k.Name)
 	case k.State == KeySetAside && replaced:
 		w = warning(KeyRefused, k.Name, "%s is refused, and another one is used: replace or remove it", name)
+	case k.State == KeyIsRefused:
+		w = warning(KeyRefused, k.Name, "%s is refused: the log and `caddy ip-reputation sources` say why", name)
 	case k.State == KeyWaiting && replaced:
 		w = k.unread(warning(KeyMissing, k.Name, "%s has not come yet, and another one is used: "+
 			"see whether its store can be reached", name))

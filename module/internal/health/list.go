@@ -2,6 +2,7 @@ package health
 
 import (
 	"cmp"
+	"strings"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
@@ -24,6 +25,17 @@ func (r *Report) list(l List, now time.Time) {
 		c.Result = l.LastResult
 	}
 	r.check("lists:entries", c, listWarning(l, failed, now))
+}
+
+// ListProblem says for operators what is wrong with a list, behind its name, or nothing.
+func ListProblem(l List, now time.Time) string {
+	if l.Failures > 0 || !l.Loaded {
+		return l.LastError
+	}
+	if w := listWarning(l, failed(l.LastResult), now); w != nil {
+		return strings.TrimLeft(strings.TrimPrefix(w.ForOperators(), "list "+l.Name), ": ")
+	}
+	return ""
 }
 
 func listWarning(l List, failed bool, now time.Time) *Warning {
@@ -55,8 +67,8 @@ func listWarning(l List, failed bool, now time.Time) *Warning {
 
 	case l.Old(now) && l.Role == "bots":
 		return warning(ListOld, l.Name, "list %s was last changed by its publisher at %s: a client that claims this bot and "+
-			"is not on the list is not told to be fake any more; if the list has moved, name its URL by "+
-			"`verified_bots { ranges ... }`", l.Name, FormatTime(l.Published))
+			"is not on the list is not told to be fake any more; if the list has moved, write its URL behind `ranges` "+
+			"in the block of `verified_bots`", l.Name, FormatTime(l.Published))
 
 	case l.Old(now):
 		return warning(ListOld, l.Name, "list %s was last changed by its publisher at %s: see whether the publisher still "+

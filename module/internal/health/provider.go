@@ -14,9 +14,9 @@ const lowShare = 10
 func Problem(s quota.Status, keys []Key, now time.Time) string {
 	switch {
 	case s.SetAside != "":
-		return "it failed its test, which is repeated after " + FormatTime(s.NextTest) + ": " + s.SetAside
+		return "it failed its test, which is repeated " + after(s.NextTest) + ": " + s.SetAside
 	case s.Untested && s.LastError != "":
-		return "its test had no answer, and is repeated after " + FormatTime(s.NextTest) + ": " + s.LastError
+		return "its test had no answer, and is repeated " + after(s.NextTest) + ": " + s.LastError
 	case s.Untested:
 		return "it is being tested"
 	case !s.RefusedUntil.IsZero() && s.Keyless:
@@ -37,6 +37,14 @@ func Problem(s quota.Status, keys []Key, now time.Time) string {
 		return "it has no key yet"
 	}
 	return ""
+}
+
+// after says when something is done that is due at a time, which is zero once it has passed.
+func after(due time.Time) string {
+	if due.IsZero() {
+		return "now"
+	}
+	return "after " + FormatTime(due)
 }
 
 // because returns the error of the last call, to follow a sentence.
@@ -89,8 +97,8 @@ func (r *Report) provider(p quota.Status, all []Key, now time.Time) {
 			"`caddy ip-reputation status` says why", p.Name), "")
 	case p.Untested && !p.Up:
 		c.Value, c.Until = "failing", p.NextTest
-		w = notAsked(warning(ProviderFailing, p.Name, "provider %s does not answer its test, which is repeated after %s",
-			p.Name, FormatTime(p.NextTest)), "")
+		w = notAsked(warning(ProviderFailing, p.Name, "provider %s does not answer its test, which is repeated %s",
+			p.Name, after(p.NextTest)), "")
 	case !p.RefusedUntil.IsZero() && p.Keyless:
 		c.Value, c.Until = "refused", p.RefusedUntil
 		w = notAsked(warning(ProviderRefused, p.Name, "provider %s refuses to answer, and is asked again after %s: "+

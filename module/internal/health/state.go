@@ -64,6 +64,7 @@ const (
 	KeyInUse     KeyState = "in_use"
 	KeyInReserve KeyState = "in_reserve" // used when the keys before it are refused
 	KeySetAside  KeyState = "set_aside"  // the service refused it
+	KeyIsRefused KeyState = "refused"    // the publisher of a list refused it the last time
 	KeyWaiting   KeyState = "waiting"    // for its first value
 	KeyUnfit     KeyState = "unfit"      // a token of the API that is too short, and never accepted
 	KeyOver      KeyState = "ended"      // a token of the API that has expired

@@ -216,6 +216,8 @@ func TestOwnLines(t *testing.T) {
 		"203.0.113.7 -":              "begin a comment with #",
 		"203.0.113.7,scanner":        "begin a comment with #",
 		"203.0.113.7\t12":            "begin a comment with #",
+		"203.0.113.7 203.0.113.9":    "`format ranges`",
+		"AS64500":                    "`format asn`",
 		"203.0.113.7/24":             "write 203.0.113.7 for the address, or 203.0.113.0/24 for the range",
 		"2001:db8::7/64":             "write 2001:db8::7 for the address",
 		"198.51.100.7//24":           "is not an address",

@@ -13,10 +13,11 @@ import (
 const (
 	tooLong      = "is longer than 64 KiB"
 	isFromTo     = "is a range from one address to another: write CIDR ranges such as 203.0.113.0/24"
-	isSeveral    = "names more than one address: write one address or CIDR a line"
+	isSeveral    = "names more than one address: write one address or CIDR a line, or `format ranges` if they begin and end a range"
 	isSpaced     = "has a space before the length: write it as in 203.0.113.0/24"
 	isNoComment  = "has text behind the address: begin a comment with #"
 	isNotAddress = "is not an address or a CIDR"
+	isNetwork    = "is an autonomous system: write `format asn` if all of the list are"
 )
 
 // misread returns what is wrong with a line whose first field alone would be another entry than
@@ -88,7 +89,16 @@ func notAnAddress(entry []byte) string {
 	if from, to, ok := bytes.Cut(entry, []byte("-")); ok && isAddress(from) && isAddress(to) {
 		return isFromTo
 	}
+	if isASNumber(entry) {
+		return isNetwork
+	}
 	return isNotAddress
+}
+
+// isASNumber reports whether an entry is written as AS64500 is.
+func isASNumber(entry []byte) bool {
+	return len(entry) > 2 && bytes.EqualFold(entry[:2], []byte("AS")) &&
+		!slices.ContainsFunc(entry[2:], func(b byte) bool { return b-'0' > 9 })
 }
 
 // hostBits returns the cure for a CIDR with host bits, such as 203.0.113.5/24: some mean the

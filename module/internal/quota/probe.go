@@ -111,7 +111,7 @@ func (b *Budget) probed(key uint64, keyed bool, err error, text string, began, n
 	result := reputation.ResultOf(err)
 	switch {
 	case result.Answered():
-		b.answered, b.lastError = now, ""
+		b.consecutive, b.answered, b.lastError = 0, now, ""
 		b.throttled.reset(key, began)
 		b.refused.reset(key, began)
 		c.answered = b.opened.steps == 0

@@ -95,6 +95,23 @@ func TestOnlyWhatPassesItsTestIsAsked(t *testing.T) {
 	})
 }
 
+// A probe that is answered ends the failures in a row.
+func TestProbeEndsFailures(t *testing.T) {
+	p := &tested{probe: func(string) error { return nil }}
+	p.answers(errors.New("connection refused"))
+	g := New("a", p, Terms{}, NewBudget(), memory(), quiet())
+	_, _ = g.Check(context.Background(), query(""))
+	if s := g.Status(); s.Failures != 1 || s.LastError == "" {
+		t.Fatalf("after a failure: %+v", s)
+	}
+	if err := g.Probe(context.Background(), ""); err != nil {
+		t.Fatal(err)
+	}
+	if s := g.Status(); s.Failures != 0 || s.LastError != "" {
+		t.Errorf("after a probe: %+v", s)
+	}
+}
+
 // A service may call nobody listed to whoever has a wrong key: a new key is tested before it is used.
 func TestEachKeyIsTested(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/api"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
@@ -26,6 +27,10 @@ func (rt *Runtime) Keys(now time.Time) []health.Key {
 	for _, p := range rt.Providers {
 		guards[p.Name] = p.Guard
 	}
+	refusing := map[string]bool{}
+	for _, l := range rt.Lists.Status() {
+		refusing[l.Name] = l.LastResult == feed.ResultKeyRefused.String()
+	}
 	keys, used := []health.Key{}, map[string]bool{}
 	for _, s := range rt.Secrets {
 		k := health.Key{Status: s.Status(), State: health.KeyInUse}
@@ -44,6 +49,8 @@ func (rt *Runtime) Keys(now time.Time) []health.Key {
 			k.State = health.KeyOver
 		case !k.Retry.IsZero():
 			k.State = health.KeySetAside
+		case refusing[k.Name]:
+			k.State = health.KeyIsRefused
 		case used[k.Name] && guard != nil:
 			k.State = health.KeyInReserve
 		default:

@@ -30,6 +30,12 @@ const (
 var errServerFailure = errors.New("the resolver got no answer from the list (SERVFAIL): the list is down, " +
 	"or it refuses your key or your resolver")
 
+// refusalError is a reputation.ErrRefused. It does not name a key, which few lists have.
+type refusalError string
+
+func (e refusalError) Error() string { return string(e) }
+func (refusalError) Unwrap() error   { return reputation.ErrRefused }
+
 // unpack reads a message that answers the question. Anything else is not ours.
 func unpack(raw []byte, question *dns.Msg) (m *dns.Msg, ours bool, err error) {
 	if len(raw) < 2 || uint16(raw[0])<<8|uint16(raw[1]) != question.Id {
@@ -56,8 +62,8 @@ func read(m *dns.Msg, name string) (answer, error) {
 	case dns.RcodeServerFailure:
 		return answer{}, errServerFailure
 	case dns.RcodeRefused:
-		return answer{}, fmt.Errorf("%w: the resolver refuses to answer (REFUSED): let this machine use it, "+
-			"or name another by `resolver`", reputation.ErrRefused)
+		return answer{}, refusalError("the resolver refuses to answer (REFUSED): let this machine use it, " +
+			"or name another by `resolver`")
 	default:
 		return answer{}, fmt.Errorf("%w: its status is %s", reputation.ErrBadAnswer, dns.RcodeToString[m.Rcode])
 	}
@@ -119,8 +125,8 @@ var refusals = map[byte]string{
 	250: "the key is disabled: see your account",
 	251: "the key is not accepted, or another account uses it: see your account",
 	252: "the name of the zone is wrong: correct it",
-	254: "it was asked by a public resolver, as clouds have them: name a resolver of your own by `resolver`, " +
-		"or use a key of Spamhaus with `provider dnsbl dqs`",
+	254: "it was asked by a public resolver, as clouds have them: name a resolver of your own by `resolver`; " +
+		"with a key for Spamhaus (`provider dnsbl dqs`), any resolver will do",
 }
 
 // checkRange returns an error for an address that no list answers with.
@@ -154,7 +160,7 @@ func checkCodes(codes []code) error {
 			if why == "" {
 				why = "see what the list's pages say of this code"
 			}
-			return fmt.Errorf("%w: the list refuses with 127.255.255.%d: %s", reputation.ErrRefused, c[3], why)
+			return refusalError(fmt.Sprintf("the list refuses with 127.255.255.%d: %s", c[3], why))
 		case c == std(1) || c == std(0):
 			return fmt.Errorf("%w: 127.0.0.%d is no listing: the list, or the resolver, refuses to answer so",
 				reputation.ErrBadAnswer, c[3])

@@ -223,6 +223,9 @@ func TestWhatIsNoAnswer(t *testing.T) {
 			if got := reputation.ResultOf(err); got != tc.want || !strings.Contains(err.Error(), tc.cure) {
 				t.Errorf("got %s %+v: %v\nwant %s with %q", got, report, err, tc.want, tc.cure)
 			}
+			if key == "" && strings.Contains(err.Error(), "the service refused the key") {
+				t.Errorf("the list takes no key: %v", err)
+			}
 		})
 	}
 }
