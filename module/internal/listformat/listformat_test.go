@@ -175,6 +175,7 @@ func TestHalfUnderstoodLines(t *testing.T) {
 		"203.0.113.0 - 203.0.113.255":      "a range from one address to another",
 		"203.0.113.0-203.0.113.255":        "a range from one address to another",
 		"203.0.113.0 -203.0.113.255":       "a range from one address to another",
+		"203.0.113.0 - 203.0.113":          "a range from one address to another",
 		"203.0.113.0 \u2013 203.0.113.255": "a range from one address to another",
 		"2001:db8::1 - 2001:db8::9":        "a range from one address to another",
 		"203.0.113.1 203.0.113.9":          "more than one address",

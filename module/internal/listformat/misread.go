@@ -63,9 +63,9 @@ func mayBeAddress(field []byte) bool {
 	return bytes.IndexByte(field, '.') >= 0 || bytes.IndexByte(field, ':') >= 0
 }
 
-// isQuad reports whether a field was meant as an IPv4 address, such as 203.0.113.300.
+// isQuad reports whether a field was meant as an IPv4 address, such as 203.0.113.300 or 203.0.113.
 func isQuad(field []byte) bool {
-	return bytes.Count(field, []byte(".")) == 3 &&
+	return bytes.Count(field, []byte(".")) >= 2 &&
 		!slices.ContainsFunc(field, func(b byte) bool { return b != '.' && b-'0' > 9 })
 }
 

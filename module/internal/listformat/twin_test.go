@@ -79,7 +79,7 @@ var twins = []twin{
 				return ""
 			}
 		}
-		if matched(`^\s*[-–]\s*\d+\.\d+\.\d+\.\d+(\s|$)`, m[3]) != nil || matched(`^/`, strings.TrimSpace(m[3])) != nil {
+		if matched(`^\s*[-–]\s*[\d.]*\.[\d.]*\.[\d.]*(\s|,|$)`, m[3]) != nil || matched(`^/`, strings.TrimSpace(m[3])) != nil {
 			return ""
 		}
 		return twinEntry(m[1] + m[2])
