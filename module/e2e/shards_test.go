@@ -51,9 +51,9 @@ type shards struct {
 	failed bool
 }
 
-// runShards runs all tests, -parallel batches at a time, by default two for each CPU, and returns the exit code.
+// runShards runs all tests, -parallel batches at a time, by default three for each CPU, and returns the exit code.
 func runShards() int {
-	parallel := 2 * runtime.GOMAXPROCS(0)
+	parallel := 3 * runtime.GOMAXPROCS(0)
 	flag.Visit(func(f *flag.Flag) {
 		if f.Name == "test.parallel" {
 			parallel = f.Value.(flag.Getter).Get().(int)

@@ -49,9 +49,9 @@ func TestReverseDNS(t *testing.T) {
 	z.Name("192.0.2.6", map[string][]string{"CRAWL-6.GoogleBot.com": {"192.0.2.6"}})
 	z.Name("192.0.2.7", map[string][]string{"googlebot.com": {"192.0.2.7"}})
 	z.Name("192.0.2.9", map[string][]string{"crawl-9.googlebot.com": nil})
-	z.Failing["crawl-9.googlebot.com."] = dns.RcodeServerFailure
-	z.Failing["10.2.0.192.in-addr.arpa."] = dns.RcodeServerFailure
-	z.Failing["11.2.0.192.in-addr.arpa."] = dns.RcodeRefused
+	z.Fail("crawl-9.googlebot.com.", dns.RcodeServerFailure)
+	z.Fail("10.2.0.192.in-addr.arpa.", dns.RcodeServerFailure)
+	z.Fail("11.2.0.192.in-addr.arpa.", dns.RcodeRefused)
 	z.Records["12.2.0.192.in-addr.arpa. PTR"] = []string{ // a delegation by RFC 2317
 		"12.2.0.192.in-addr.arpa. 60 IN CNAME 12.0-31.2.0.192.in-addr.arpa.",
 		"12.0-31.2.0.192.in-addr.arpa. 60 IN PTR crawl-12.googlebot.com.",
@@ -221,7 +221,7 @@ func TestResolversInTurn(t *testing.T) {
 	z.Name("192.0.2.1", map[string][]string{"crawl-1.googlebot.com": {"192.0.2.1"}})
 	refusing := testenv.ServeDNS(t)
 	for _, name := range []string{"1.2.0.192.in-addr.arpa.", "2.2.0.192.in-addr.arpa.", "crawl-1.googlebot.com."} {
-		refusing.Failing[name] = dns.RcodeRefused
+		refusing.Fail(name, dns.RcodeRefused)
 	}
 	r := NewReverse(NewResolver([]string{refusing.Addr, z.Addr}), discard)
 	defer r.Close()

@@ -12,18 +12,16 @@ import (
 
 // DNS is a server that answers questions on a port of its own. Names are in lower case, with their last dot.
 type DNS struct {
-	mu    sync.Mutex
-	asked map[string]int
+	mu      sync.Mutex
+	asked   map[string]int
+	failing map[string]int
 
 	// Addr is the server's address and port.
 	Addr string
 
 	// Records are the answers, by "name TYPE": the data of records of this type, or whole records of any. Names without
-	// any do not exist. Records, Failing and Hijack must not change while the server is asked.
+	// any do not exist. Records and Hijack must not change while the server is asked.
 	Records map[string][]string
-
-	// Failing are the names that get an error, by its code.
-	Failing map[string]int
 
 	// Hijack is the address that the server gives to names that do not exist. Default: it says so.
 	Hijack string
@@ -32,7 +30,7 @@ type DNS struct {
 // ServeDNS starts a DNS server.
 func ServeDNS(tb testing.TB) *DNS {
 	tb.Helper()
-	d := &DNS{Records: map[string][]string{}, Failing: map[string]int{}, asked: map[string]int{}}
+	d := &DNS{Records: map[string][]string{}, failing: map[string]int{}, asked: map[string]int{}}
 	d.Addr = StartDNS(tb, d)
 	return d
 }
@@ -85,7 +83,7 @@ func (d *DNS) ServeDNS(w dns.ResponseWriter, m *dns.Msg) {
 	answer := new(dns.Msg).SetReply(m)
 	answer.RecursionAvailable = true
 	data, found := d.Records[name+" "+kind]
-	switch rcode, fails := d.Failing[name]; {
+	switch rcode, fails := d.failing[name]; {
 	case fails:
 		answer.Rcode = rcode
 	case found:
@@ -107,6 +105,13 @@ func (d *DNS) ServeDNS(w dns.ResponseWriter, m *dns.Msg) {
 		answer.Truncate(dns.MinMsgSize)
 	}
 	_ = w.WriteMsg(answer)
+}
+
+// Fail answers questions about a name with an error, by its code.
+func (d *DNS) Fail(name string, rcode int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failing[name] = rcode
 }
 
 // Name gives an address names, and each name the addresses behind it.
