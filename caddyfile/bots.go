@@ -44,7 +44,7 @@ func verifiedBots(app *module.App) option.Setter {
 // Without names, it is all bots. `exempt verified_bots` takes the same. `ranges` may be repeated.
 func botOptions(d *caddyfile.Dispenser, v *module.VerifiedBots) error {
 	return option.Read(d, "verified_bots",
-		option.Once("resolver", option.List(&v.Resolver, "addresses of DNS servers"), v.Check),
+		option.Once("resolver", option.List(&v.Resolvers, "addresses of DNS servers"), v.Check),
 		option.Repeated("ranges", ranges(&v.Ranges), v.Check),
 	)
 }

@@ -193,10 +193,10 @@ var examples = map[string]example{
 	"History.spool":     {line: "spool 1GiB"},
 	"History.migrate":   {line: "migrate off"},
 
-	"VerifiedBots.bots":     {line: "verified_bots google,yandex", in: inApp},
-	"VerifiedBots.exempt":   {line: "exempt verified_bots google,bing", in: inApp},
-	"VerifiedBots.resolver": {line: "resolver 127.0.0.1 [2001:db8::53]:5353"},
-	"VerifiedBots.ranges":   {line: "ranges googlebot https://mirror.example.org/common-crawlers.json"},
+	"VerifiedBots.bots":      {line: "verified_bots google,yandex", in: inApp},
+	"VerifiedBots.exempt":    {line: "exempt verified_bots google,bing", in: inApp},
+	"VerifiedBots.resolvers": {line: "resolver 127.0.0.1 [2001:db8::53]:5353"},
+	"VerifiedBots.ranges":    {line: "ranges googlebot https://mirror.example.org/common-crawlers.json"},
 
 	"Redis.addresses":         {line: "redis redis.example.com:6379", in: inApp},
 	"Redis.cluster":           {line: "cluster"},

@@ -37,7 +37,7 @@ type VerifiedBots struct {
 
 	// The DNS servers that are asked for the names of addresses, such as `127.0.0.1` or `[2001:db8::53]:5353`. Another
 	// one is asked when one does not answer. They must say so when a name does not exist. Default: those of the system.
-	Resolver []string `json:"resolver,omitempty"`
+	Resolvers []string `json:"resolvers,omitempty"`
 
 	// URLs from which the addresses of a bot are fetched in place of those of its operator, by the name of the bot: a
 	// mirror, or where an operator has moved them. They must have the same form. Default: those in docs/bots.md.
@@ -82,7 +82,7 @@ func (v *VerifiedBots) Check() error {
 
 // resolvers returns the DNS servers as host and port.
 func (v *VerifiedBots) resolvers() (all []string, err error) {
-	for _, word := range v.Resolver {
+	for _, word := range v.Resolvers {
 		server := word
 		if addr, err := netip.ParseAddr(word); err == nil {
 			server = net.JoinHostPort(addr.String(), "53")

@@ -52,8 +52,8 @@ func botsConfig(t *testing.T) (*config, *testenv.DNS) {
 	c := newConfig(t)
 	c.app["deny"] = []any{"203.0.113.0/24"}
 	c.app["verified_bots"] = object{
-		"exempt":   []any{"googlebot", "claudebot", "uptimerobot"},
-		"resolver": []any{d.Addr},
+		"exempt":    []any{"googlebot", "claudebot", "uptimerobot"},
+		"resolvers": []any{d.Addr},
 		"ranges": object{
 			"googlebot":   []any{from + "/common-crawlers.json"},
 			"claudebot":   []any{from + "/bots.json"},
