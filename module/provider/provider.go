@@ -86,25 +86,12 @@ type Provider struct {
 // what it returns: a tracer, around what puts the key into the query, around the guard of the terms, around
 // the service.
 func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider, error) {
-	if p.ServiceRaw == nil {
-		return lookup.Provider{}, errors.New("no service is given: name one, such as abuseipdb")
-	}
 	settings, label := p.ServiceRaw, p.Label(0) // gone once the module is loaded
-	loaded, err := ctx.LoadModule(p, "ServiceRaw")
+	service, err := p.load(ctx)
 	if err != nil {
 		return lookup.Provider{}, err
 	}
-	service, ok := loaded.(reputation.Provider)
-	if !ok {
-		return lookup.Provider{}, fmt.Errorf("module %T is not a reputation provider: it lacks the Check or the Profile method", loaded)
-	}
 	profile := service.Profile()
-	if err := profile.Validate(); err != nil {
-		return lookup.Provider{}, fmt.Errorf("module %T is not complete: %w", loaded, err)
-	}
-	if _, ok := service.(reputation.Prober); !ok && profile.SelfTest {
-		return lookup.Provider{}, fmt.Errorf("module %T has a self-test, but lacks the Probe method", loaded)
-	}
 	name := p.Name
 	if name == "" {
 		name = profile.Name
@@ -155,6 +142,29 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 		Source: source, Provider: traced, ListedTTL: listed, CleanTTL: clean,
 		UnlessListed: p.Ask == "unless_listed", SendNetwork: p.Send == "network",
 	}, nil
+}
+
+// load loads the service, and checks that it is complete.
+func (p *Provider) load(ctx caddy.Context) (reputation.Provider, error) {
+	if p.ServiceRaw == nil {
+		return nil, errors.New("no service is given: name one, such as abuseipdb")
+	}
+	loaded, err := ctx.LoadModule(p, "ServiceRaw")
+	if err != nil {
+		return nil, err
+	}
+	service, ok := loaded.(reputation.Provider)
+	if !ok {
+		return nil, fmt.Errorf("module %T is not a reputation provider: it lacks the Check or the Profile method", loaded)
+	}
+	profile := service.Profile()
+	if err := profile.Validate(); err != nil {
+		return nil, fmt.Errorf("module %T is not complete: %w", loaded, err)
+	}
+	if _, ok := service.(reputation.Prober); !ok && profile.SelfTest {
+		return nil, fmt.Errorf("module %T has a self-test, but lacks the Probe method", loaded)
+	}
+	return service, nil
 }
 
 // openKeys returns the provider's keys, in the order written.
