@@ -342,9 +342,19 @@ func startProcessOf(tb testing.TB, c *config, text []byte) *process {
 			return false
 		}
 		_ = conn.Close()
-		return true
+		return !strings.Contains(string(text), `"ip_reputation"`) || p.hasStarted()
 	})
 	return p
+}
+
+// hasStarted reports whether the app serves. Caddy starts its apps in any order, so that sites may answer before.
+func (p *process) hasStarted() bool {
+	resp, err := client.Get(p.admin + "/ip_reputation/status")
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode != http.StatusServiceUnavailable
 }
 
 // end sends a signal and waits until the process is gone. Ending again does nothing.

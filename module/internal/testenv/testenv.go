@@ -22,7 +22,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -137,12 +139,31 @@ func freePort(tb testing.TB) int {
 	tb.Helper()
 	for range ports {
 		port := firstPort + int(taken.Add(1))%ports
-		if isFree(port) && isFree(port+busOffset) {
+		if isFree(port) && isFree(port+busOffset) && reserve(port) {
 			return port
 		}
 	}
 	tb.Fatal("no free port")
 	return 0
+}
+
+// reserved keeps the sockets of reserve open.
+var reserved struct {
+	sync.Mutex
+	sockets []net.PacketConn
+}
+
+// reserve keeps other processes of the tests from choosing the port until this one ends, also while nobody listens on
+// it. What it binds is no server's: the port of the same number of another loopback address, where there is one.
+func reserve(port int) bool {
+	socket, err := new(net.ListenConfig).ListenPacket(context.Background(), "udp", net.JoinHostPort("127.0.0.2", strconv.Itoa(port)))
+	if err != nil {
+		return errors.Is(err, syscall.EADDRNOTAVAIL)
+	}
+	reserved.Lock()
+	defer reserved.Unlock()
+	reserved.sockets = append(reserved.sockets, socket)
+	return true
 }
 
 func isFree(port int) bool {
