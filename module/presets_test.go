@@ -1,48 +1,20 @@
 package module
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/pagetest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
-var update = flag.Bool("update", false, "write the table of presets in docs/sources.md anew")
-
-const (
-	sourcesPage  = "../docs/sources.md"
-	presetsBegin = "<!-- Made by `go test ./module -run TestPresetsPage -update`. -->\n"
-	presetsEnd   = "<!-- end -->\n"
-)
-
 // TestPresetsPage holds that docs/sources.md has every preset with what its row says, and no other.
 func TestPresetsPage(t *testing.T) {
-	tables := presetTables()
-	page, err := os.ReadFile(sourcesPage)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, begins := strings.Cut(string(page), presetsBegin)
-	have, after, ends := strings.Cut(rest, presetsEnd)
-	switch {
-	case !begins || !ends:
-		t.Fatalf("%s has no place for the tables of presets", sourcesPage)
-	case *update:
-		text := before + presetsBegin + tables + presetsEnd + after
-		if err := os.WriteFile(sourcesPage, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	case have != tables:
-		t.Errorf("the presets in %s are not those of the code: run `go test ./module -run TestPresetsPage -update`\n%s",
-			sourcesPage, cmp.Diff(have, tables))
-	}
+	pagetest.Check(t, "../docs/sources.md",
+		"<!-- Made by `go test ./module -run TestPresetsPage -update`. -->\n", presetTables())
 }
 
 // presetTables returns a table for each kind of preset.

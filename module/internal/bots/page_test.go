@@ -1,42 +1,17 @@
 package bots
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/pagetest"
 )
-
-var update = flag.Bool("update", false, "write the table of bots in docs/bots.md anew")
 
 // TestPage holds that docs/bots.md has every bot with what its row says, and no other.
 func TestPage(t *testing.T) {
-	const (
-		path  = "../../../docs/bots.md"
-		begin = "<!-- Made by `go test ./module/internal/bots -run TestPage -update`. -->\n"
-		end   = "<!-- end -->\n"
-	)
-	page, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, begins := strings.Cut(string(page), begin)
-	have, after, ends := strings.Cut(rest, end)
-	want := pageTable()
-	switch {
-	case !begins || !ends:
-		t.Fatalf("%s has no place for the table of bots", path)
-	case *update:
-		if err := os.WriteFile(path, []byte(before+begin+want+end+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	case have != want:
-		t.Errorf("the bots in %s are not those of the code: run `go test ./module/internal/bots -run TestPage -update`\n%s",
-			path, cmp.Diff(have, want))
-	}
+	pagetest.Check(t, "../../../docs/bots.md",
+		"<!-- Made by `go test ./module/internal/bots -run TestPage -update`. -->\n", pageTable())
 }
 
 // pageTable is the table as Markdown.

@@ -1,47 +1,23 @@
 package dnsbl
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/pagetest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 )
 
-var update = flag.Bool("update", false, "write the table of DNS lists in docs/sources.md anew")
-
 // TestPage holds that docs/sources.md has every preset with what its row says, and no other.
 func TestPage(t *testing.T) {
-	const (
-		page  = "../../../docs/sources.md"
-		begin = "| word | zone | points | group |\n|---|---|---|---|\n"
-		end   = "<!-- end -->\n"
-	)
 	var table strings.Builder
 	for _, word := range words() {
 		l := presets[word]
 		zone := strings.NewReplacer("{address}.", "", "{key}.", "").Replace(l.question)
 		fmt.Fprintf(&table, "| `%s` | %s | %g | `%s` |\n", word, zone, l.weight*l.trust, l.group)
 	}
-	text, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, begins := strings.Cut(string(text), begin)
-	have, after, ends := strings.Cut(rest, end)
-	switch {
-	case !begins || !ends:
-		t.Fatalf("%s has no place for the table of DNS lists", page)
-	case *update:
-		if err := os.WriteFile(page, []byte(before+begin+table.String()+end+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	case have != table.String():
-		t.Errorf("the DNS lists in %s are not those of the code: run `go test ./module/provider/dnsbl -run TestPage -update`; want\n%s",
-			page, table.String())
-	}
+	pagetest.Check(t, "../../../docs/sources.md", "| word | zone | points | group |\n|---|---|---|---|\n", table.String())
 }
 
 // What the lists say gives the scores that it should: enough to be asked for in a rule, never enough for a verdict.
