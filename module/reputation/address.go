@@ -59,6 +59,20 @@ func IsClassE(addr netip.Addr) bool {
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
+// Network returns the network of an address, an IPv4 /24 or an IPv6 /48: whoever has one can change addresses within it.
+// It expects an unmapped address without zone.
+func Network(addr netip.Addr) netip.Prefix {
+	bits := 48
+	if addr.Is4() {
+		bits = 24
+	}
+	p, err := addr.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
+
 // Subject returns the prefix by which an address is stored and looked
 // up: the address itself for IPv4, its /64 for IPv6, since one
 // subscriber has a /64. It expects an unmapped address without zone.

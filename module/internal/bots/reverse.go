@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 const (
@@ -121,7 +122,7 @@ func (r *Reverse) start(key claimKey) *job {
 	if j := r.jobs[key]; j != nil {
 		return j
 	}
-	network := networkOf(key.addr)
+	network := reputation.Network(key.addr)
 	if r.closed || len(r.queue) >= maxQueue || r.of[network] >= networkJobs ||
 		!r.shares.take(network) || !r.rate.Allow() {
 		return nil

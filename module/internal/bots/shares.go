@@ -38,13 +38,3 @@ func (s *shares) take(network netip.Prefix) bool {
 		}
 	}
 }
-
-// networkOf returns the /24 or /48 of an address.
-func networkOf(addr netip.Addr) netip.Prefix {
-	bits := 48
-	if addr.Is4() {
-		bits = 24
-	}
-	network, _ := addr.Prefix(bits)
-	return network
-}

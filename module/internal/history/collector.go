@@ -163,7 +163,7 @@ func (c *collector) open(stripe int, e *sample) {
 	d, subject := decisionOf(&e.Event), reputation.Subject(addr)
 	d.Address = stored
 	minute := d.Minute.Unix() / 60
-	if wide := network(subject); !c.fold.subjects.subject(minute, wide, subject) {
+	if wide := reputation.Network(subject.Addr()); !c.fold.subjects.subject(minute, wide, subject) {
 		d.Address, subject = widened(stored, subject), wide
 	}
 	n := (*opened)[e.row] - 1

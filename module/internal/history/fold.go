@@ -54,19 +54,10 @@ func (f *fold) full(e *sample, minute int64, limit int) bool {
 	return true
 }
 
-// network returns the prefix of the network to which a subject belongs.
-func network(subject netip.Prefix) netip.Prefix {
-	bits := 48
-	if subject.Addr().Is4() {
-		bits = 24
-	}
-	return netip.PrefixFrom(subject.Addr(), bits).Masked()
-}
-
 // widened returns the stored prefix that speaks for the whole network of a subject. All pseudonyms
 // are in one /64, which does not tell the network.
 func widened(stored, subject netip.Prefix) netip.Prefix {
-	switch wide := network(subject); {
+	switch wide := reputation.Network(subject.Addr()); {
 	case !stored.Overlaps(subject):
 		return netip.PrefixFrom(stored.Addr(), min(stored.Bits(), 64)).Masked()
 	case wide.Bits() < stored.Bits():

@@ -140,5 +140,8 @@ func TestNetwork(t *testing.T) {
 		if got, want := KeyOf(netip.MustParseAddr(addr)).Network(), KeyOf(netip.MustParseAddr(first)); got != want {
 			t.Errorf("%s is of %s, want %s", addr, got.Subject(), want.Subject())
 		}
+		if got := reputation.Network(netip.MustParseAddr(addr)).Addr(); got != netip.MustParseAddr(first) {
+			t.Errorf("%s is of the network of %s, want %s", addr, got, first)
+		}
 	}
 }
