@@ -208,3 +208,14 @@ func TestIsLoopback(t *testing.T) {
 		}
 	}
 }
+
+func TestParseCountry(t *testing.T) {
+	for text, want := range map[string]string{
+		"DE": "DE", "nl": "NL", "ZZ": "ZZ",
+		"": "", "D": "", "DEU": "", "D1": "", "12": "", "\u0131": "", "\u0131a": "", "d\u00df": "", "D ": "",
+	} {
+		if got, ok := ParseCountry(text); got != want || ok != (want != "") {
+			t.Errorf("%q: %q, %t", text, got, ok)
+		}
+	}
+}

@@ -60,7 +60,7 @@ func TestRun(t *testing.T) {
 	})
 }
 
-// Whatever fails, the last decisions stay, it is said, and then all are read again.
+// After any failure, the last decisions stay in force, the status has the error, and the next question is for all decisions.
 func TestFailures(t *testing.T) {
 	for name, answer := range map[string]func(*http.Request) (int, io.Reader, error){
 		"nobody listens": func(*http.Request) (int, io.Reader, error) {
@@ -197,7 +197,8 @@ func TestSettle(t *testing.T) {
 	})
 }
 
-// A deletion counts by its ID, whatever else is said, and what is not understood is no longer what it was.
+// A deletion counts by its ID, even if its other members are not understood. A changed decision that is not understood
+// replaces the one before: that ends.
 func TestChangesThatAreNotUnderstood(t *testing.T) {
 	b := newBench(t, nil)
 	b.set.Start()

@@ -129,8 +129,8 @@ func setTarget(e *feed.Entry, scope, value string) error {
 		}
 		e.ASN = asn
 	case "country":
-		code := strings.ToUpper(value)
-		if len(value) != 2 || len(code) != 2 { // the letter ı has two bytes, and is I in upper case
+		code, ok := address.ParseCountry(value)
+		if !ok {
 			return fmt.Errorf("%.40q is no country", value)
 		}
 		e.Country = [2]byte{code[0], code[1]}

@@ -8,11 +8,11 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 )
 
@@ -75,11 +75,7 @@ func Where(text string) string {
 // IsExposed reports whether questions to an API can be read on their way.
 func IsExposed(text string) bool {
 	base, socket, err := parseURL(text)
-	if err != nil || socket != "" || base.Scheme == "https" || base.Hostname() == "localhost" {
-		return false
-	}
-	addr, err := netip.ParseAddr(base.Hostname())
-	return err != nil || !addr.IsLoopback()
+	return err == nil && socket == "" && base.Scheme != "https" && !address.IsLoopback(base.Hostname())
 }
 
 func newTransport(socket string, secure *tls.Config) *http.Transport {

@@ -129,11 +129,14 @@ type Meaning struct {
 // MeaningOf returns the meaning of a part.
 func MeaningOf(part int) Meaning {
 	return Meaning{
-		Origin:      origins[part/(numRemediations*numCategories)],
+		Origin:      origins[originIn(part)],
 		Remediation: Remediation(part / numCategories % numRemediations),
 		Category:    categories[part%numCategories],
 	}
 }
+
+// originIn returns the position in origins of the decisions of a part.
+func originIn(part int) int { return part / (numRemediations * numCategories) }
 
 // partOf returns the part of decisions with the given meaning.
 func partOf(origin int, remediation Remediation, category reputation.Category) uint8 {

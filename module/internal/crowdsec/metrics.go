@@ -38,8 +38,7 @@ func (c *Client) CountRequest(addr netip.Addr) { c.traffic.processed[familyOf(ad
 // CountRefused counts a request, which is counted as one, as refused because of the decisions of a
 // part of the list. The remediation is what was done about it.
 func (c *Client) CountRefused(addr netip.Addr, part int, done Remediation) {
-	origin := part / (numRemediations * numCategories)
-	c.traffic.dropped[origin][done][familyOf(addr)].Add(1)
+	c.traffic.dropped[originIn(part)][done][familyOf(addr)].Add(1)
 }
 
 // Report tells the API what was done, every quarter of an hour until ctx ends, so that
@@ -168,7 +167,7 @@ func (c *Client) active() (items []item) {
 	}
 	var byOrigin [numOrigins][numFamilies]int
 	for part, size := range sizes {
-		origin := part / (numRemediations * numCategories)
+		origin := originIn(part)
 		byOrigin[origin][0] += size.IPv4
 		byOrigin[origin][1] += size.IPv6
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 )
 
 // name is what a list names besides addresses: an ASN as it is, or a country as the two bytes of its
@@ -43,15 +45,10 @@ func (n name) appendTo(b []byte) []byte {
 
 // parseName reads what appendTo has written, and returns zero for anything else.
 func parseName(text string) name {
-	digits, isASN := strings.CutPrefix(text, "AS")
-	if !isASN || digits == "" { // AS alone is American Samoa
-		return nameOfCountry(text)
+	if asn, ok := address.ParseASN(text); ok && strings.HasPrefix(text, "AS") {
+		return nameOfASN(asn)
 	}
-	asn, err := strconv.ParseUint(digits, 10, 32)
-	if err != nil {
-		return 0
-	}
-	return nameOfASN(uint32(asn))
+	return nameOfCountry(text) // AS alone is American Samoa
 }
 
 // names are the names of one list, ascending and without duplicates.

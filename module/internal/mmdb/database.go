@@ -96,7 +96,7 @@ func wordsOf(says reputation.Capabilities) (words []string) {
 	if says.ASN {
 		words = append(words, factASN)
 	}
-	for k := reputation.Kind(0); k <= reputation.NatureRelay; k++ {
+	for _, k := range reputation.AllKinds() {
 		if says.Natures.Has(k) {
 			words = append(words, k.String())
 		}

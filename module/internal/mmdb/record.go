@@ -11,6 +11,7 @@ import (
 
 	"github.com/oschwald/maxminddb-golang/v2/mmdbdata"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -216,14 +217,8 @@ func (r *rule) isKind(v value) (is, known bool) {
 func number(v value) uint32 {
 	if v.isText {
 		text, _, _ := strings.Cut(strings.TrimSpace(v.text), " ")
-		if len(text) > 2 && strings.EqualFold(text[:2], "AS") {
-			text = text[2:]
-		}
-		n, err := strconv.ParseUint(text, 10, 32)
-		if err != nil {
-			return 0
-		}
-		return uint32(n)
+		n, _ := address.ParseASN(text)
+		return n
 	}
 	if v.number > math.MaxUint32 {
 		return 0
@@ -233,8 +228,8 @@ func number(v value) uint32 {
 
 // country returns a two-letter code in capitals, or nothing. ZZ stands for an unknown country.
 func country(text string) string {
-	code := strings.ToUpper(text) // the letter ı has two bytes, and is I in upper case
-	if len(text) != 2 || len(code) != 2 || strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" || code == "ZZ" {
+	code, _ := address.ParseCountry(text)
+	if code == "ZZ" {
 		return ""
 	}
 	return code

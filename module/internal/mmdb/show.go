@@ -88,7 +88,7 @@ func (f *found) shown() []ShownFact {
 	if f.asn != 0 {
 		add(factASName, f.name)
 	}
-	for k := reputation.Kind(0); k <= reputation.NatureRelay; k++ {
+	for _, k := range reputation.AllKinds() {
 		is, _ := f.nature.Is(k)
 		add(k.String(), is)
 	}
