@@ -55,23 +55,10 @@ func (rt *Runtime) startDatabases() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	rt.stopDatabases = cancel
-	rt.keepDoing(ctx, "looking after databases", rt.lookAfterDatabases)
+	rt.keepDoing(ctx, "looking after databases", every(databaseInterval, rt.lookAtDatabases))
 }
 
-// lookAfterDatabases reads files that are replaced, until ctx ends.
-func (rt *Runtime) lookAfterDatabases(ctx context.Context) {
-	tick := time.NewTicker(databaseInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case now := <-tick.C:
-			rt.lookAtDatabases(ctx, now)
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
+// lookAtDatabases reads the files that are replaced.
 func (rt *Runtime) lookAtDatabases(ctx context.Context, now time.Time) {
 	for _, d := range rt.Databases {
 		if d.Look(ctx, now) {

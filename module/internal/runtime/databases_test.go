@@ -99,7 +99,7 @@ func TestDatabaseIsReplacedWhileServing(t *testing.T) {
 			t.Errorf("rules can reach %+v", r)
 		}
 		ctx, stop := context.WithCancel(t.Context())
-		go rt.lookAfterDatabases(ctx)
+		go every(databaseInterval, rt.lookAtDatabases)(ctx)
 		inCountry(t, path, "NL")
 		time.Sleep(2*databaseInterval + time.Second)
 		if got := rt.Facts(netip.MustParseAddr("203.0.113.5")).Country; got != "NL" {

@@ -131,7 +131,7 @@ func TestMemoryIsSavedNowAndThen(t *testing.T) {
 		defer rt.detach()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go rt.saveMemory(ctx)
+		go every(saveInterval, func(context.Context, time.Time) { rt.saveMemory() })(ctx)
 		written := func(after time.Duration) bool {
 			time.Sleep(after)
 			synctest.Wait()

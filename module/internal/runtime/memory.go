@@ -173,24 +173,12 @@ func (rt *Runtime) startSaving() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	rt.stopSaving = cancel
-	rt.keepDoing(ctx, "saving what is remembered", rt.saveMemory)
+	rt.keepDoing(ctx, "saving what is remembered",
+		every(saveInterval, func(context.Context, time.Time) { rt.saveMemory() }))
 }
 
-// saveMemory saves now and then what this configuration remembers, until ctx ends.
-func (rt *Runtime) saveMemory(ctx context.Context) {
-	tick := time.NewTicker(saveInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			rt.saveMemoryNow()
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (rt *Runtime) saveMemoryNow() {
+// saveMemory saves what this configuration remembers.
+func (rt *Runtime) saveMemory() {
 	if err := rt.Memory.save(); err != nil {
 		rt.Logger.Error("what is remembered of addresses is not on disk: a restart would ask the providers again",
 			slog.Any("error", err))
@@ -209,7 +197,7 @@ func (rt *Runtime) stopping() {
 				rt.Logger.Error("saving what is remembered panicked; this is a bug", slog.Any("panic", r))
 			}
 		}()
-		rt.saveMemoryNow()
+		rt.saveMemory()
 	})
 }
 

@@ -309,6 +309,22 @@ func (rt *Runtime) keepDoing(ctx context.Context, what string, work func(context
 	Background.Until(ctx, func(ctx context.Context) { rt.supervise(ctx, what, work) })
 }
 
+// every returns work that does something at each interval, until its context ends.
+func every(interval time.Duration, do func(ctx context.Context, now time.Time)) func(context.Context) {
+	return func(ctx context.Context) {
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		for {
+			select {
+			case now := <-tick.C:
+				do(ctx, now)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
 // supervise does the work until ctx ends, also when it panics.
 func (rt *Runtime) supervise(ctx context.Context, what string, work func(context.Context)) {
 	supervise(ctx, rt.Logger, what, work)
