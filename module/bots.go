@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -23,8 +21,8 @@ import (
 // VerifiedBots verifies clients whose user agent claims a bot, such as Googlebot: by the addresses that the bot's
 // operator publishes, and by reverse DNS. A user agent alone proves nothing.
 //
-// A verified bot has `bot=googlebot` among its facts. A client that claims to be one and is not is told by the source
-// `fake_bot`, where a miss is proof. Bots and operators are listed in docs/bots.md.
+// A verified bot has the fact `bot=googlebot`. A client that claims to be a bot and is none has the reason `fake_bot`,
+// if the bot is one for which a miss is proof. Bots and operators are listed in docs/bots.md.
 type VerifiedBots struct {
 	// The bots that are verified, besides those of `exempt`, by their names or those of their operators, such as `google`;
 	// `all` for all of them. That a bot is verified speaks for it, with 60 points. Default: none.
@@ -83,19 +81,17 @@ func (v *VerifiedBots) Check() error {
 // resolvers returns the DNS servers as host and port.
 func (v *VerifiedBots) resolvers() (all []string, err error) {
 	for _, word := range v.Resolvers {
-		server := word
-		if addr, err := netip.ParseAddr(word); err == nil {
-			server = net.JoinHostPort(addr.String(), "53")
+		at, err := netip.ParseAddrPort(word)
+		if addr, addrErr := netip.ParseAddr(word); addrErr == nil {
+			at, err = netip.AddrPortFrom(addr, 53), nil
 		}
-		host, port, err := net.SplitHostPort(server)
-		number, numberErr := strconv.ParseUint(port, 10, 16)
-		if _, addrErr := netip.ParseAddr(host); err != nil || addrErr != nil || numberErr != nil || number == 0 {
+		if err != nil || at.Port() == 0 {
 			return nil, fmt.Errorf("resolver %q: write the address of a DNS server, such as 127.0.0.1 or 127.0.0.1:5353", word)
 		}
-		if slices.Contains(all, server) {
+		if slices.Contains(all, at.String()) {
 			return nil, fmt.Errorf("resolver %q is given twice: remove one", word)
 		}
-		all = append(all, server)
+		all = append(all, at.String())
 	}
 	return all, nil
 }

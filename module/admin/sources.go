@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
@@ -75,24 +77,23 @@ func runProbes(
 ) map[string]*adminapi.Probe {
 	outcomes := make(map[string]*adminapi.Probe, len(probes))
 	var mu sync.Mutex
-	var running sync.WaitGroup
-	places := make(chan struct{}, probesAtOnce)
+	var running errgroup.Group
+	running.SetLimit(probesAtOnce)
 	for name, probe := range probes {
 		if only != "" && name != only {
 			continue
 		}
-		running.Go(func() {
-			places <- struct{}{}
-			defer func() { <-places }()
+		running.Go(func() error {
 			began := time.Now()
 			outcome := guarded(ctx, probe)
 			outcome.Seconds = time.Since(began).Seconds()
 			mu.Lock()
 			defer mu.Unlock()
 			outcomes[name] = outcome
+			return nil
 		})
 	}
-	running.Wait()
+	_ = running.Wait() // outcomes has the failures
 	return outcomes
 }
 

@@ -93,24 +93,16 @@ func (v *visit) lookUp(r *http.Request, vars runtime.Vars, wait time.Duration, e
 	case v.exempt:
 		v.verdict = reputation.Verdict{Status: reputation.Exempt, Facts: rt.Facts(v.client)}
 	case rt.Limiter == nil:
-		v.verdict = rt.LookupClient(r.Context(), v.client, userAgent(r), wait)
+		v.verdict = rt.LookupClient(r.Context(), v.client, r.UserAgent(), wait)
 	default:
 		began := time.Now()
-		v.verdict = rt.LookupClient(r.Context(), v.client, userAgent(r), wait)
+		v.verdict = rt.LookupClient(r.Context(), v.client, r.UserAgent(), wait)
 		v.waited = time.Since(began)
 	}
 	if reputation.IsClassE(v.client) {
 		v.judgePseudo(vars)
 	}
 	rt.Suspects.Sample(r, vars, v.client, &v.verdict, rt.Logger)
-}
-
-// userAgent returns what the client says that it is. Of several headers the first counts.
-func userAgent(r *http.Request) string {
-	if values := r.Header["User-Agent"]; len(values) > 0 {
-		return values[0]
-	}
-	return ""
 }
 
 // judgePseudo exempts an address of 240.0.0.0/4 like others that are reserved, unless a trusted proxy has made it up

@@ -1,6 +1,7 @@
 package bots
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,14 +66,14 @@ func probe(ctx context.Context, r Resolver) (uint32, error) {
 		return hijacked, nil
 	}
 	if err == nil || !notFound(err) {
-		return unknown, fmt.Errorf("asking for a name that does not exist: %w", errors.Join(err))
+		return unknown, fmt.Errorf("asking for a name that does not exist: %w", cmp.Or(err, errNoName))
 	}
 	all, err := r.LookupAddr(ctx, addr.String())
 	if len(all) > 0 {
 		return hijacked, nil
 	}
 	if err == nil || !notFound(err) {
-		return unknown, fmt.Errorf("asking for an address without a name: %w", errors.Join(err))
+		return unknown, fmt.Errorf("asking for an address without a name: %w", cmp.Or(err, errNoName))
 	}
 	return honest, nil
 }
