@@ -1,6 +1,7 @@
 package dnsbl
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,14 @@ func readSystem(path string) ([]netip.AddrPort, error) {
 		return nil, err
 	}
 	defer file.Close()
-	config, err := dns.ClientConfigFromReader(io.LimitReader(file, systemFileSize))
+	text, err := io.ReadAll(io.LimitReader(file, systemFileSize+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > systemFileSize { // its last line may be a part of one
+		return nil, fmt.Errorf("%s has more than %d bytes", path, systemFileSize)
+	}
+	config, err := dns.ClientConfigFromReader(bytes.NewReader(text))
 	if err != nil {
 		return nil, err
 	}

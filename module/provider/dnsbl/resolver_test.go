@@ -167,6 +167,7 @@ func TestResolversOfTheSystem(t *testing.T) {
 		{strings.Repeat("nameserver 127.0.0.1\n", 9), []string{"127.0.0.1:53", "127.0.0.1:53", "127.0.0.1:53", "127.0.0.1:53"}},
 		{"search example.org\n", nil},
 		{"nameserver localhost\n", nil},
+		{"nameserver 127.0.0.1\n" + strings.Repeat("# \n", systemFileSize/3), nil},
 		{"", nil},
 	} {
 		if err := os.WriteFile(path, []byte(tc.text), 0o600); err != nil {
