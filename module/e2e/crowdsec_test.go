@@ -84,7 +84,7 @@ func TestCrowdSec(t *testing.T) {
 		t.Error("a restart has lost a ban")
 	}
 
-	// a key that is refused is said; another one is used at once
+	// `keys`, `sources` and the log show a refused key; a new key is used at once
 	setKey("wrong")
 	r.stop(t)
 	api.Start()

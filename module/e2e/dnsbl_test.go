@@ -10,8 +10,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
-// TestDNSLists proves that a DNS list counts once its test has passed, and that one that lists the whole world counts for
-// nobody, and is said to.
+// TestDNSLists proves that a DNS list counts once its test has passed. One that lists the whole world counts for nobody, and
+// status says so.
 func TestDNSLists(t *testing.T) {
 	addr := testenv.Rbldnsd(t, testenv.DNSZone{
 		Name: "bl.example.org", Kind: "ip4set", Data: ":127.0.0.2:listed $\n127.0.0.2\n203.0.113.10\n",

@@ -27,8 +27,8 @@ func writeDatabase(t *testing.T, path, country string) {
 	}
 }
 
-// TestFactsOfDatabasesAreForAll proves that rules on what an address is hold for everybody, though nobody is asked and no
-// list exists, and that the application is told of it: also of clients that are not judged.
+// TestFactsOfDatabasesAreForAll proves that rules on country, network and nature hold for everybody, without any list or
+// service. The application gets the headers with these facts, also about clients that are not judged.
 func TestFactsOfDatabasesAreForAll(t *testing.T) {
 	const inside, outside, banned = "203.0.113.5", "198.51.100.5", "203.0.113.6"
 	path := filepath.Join(t.TempDir(), "geo.mmdb")
