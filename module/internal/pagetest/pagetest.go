@@ -28,7 +28,7 @@ func Check(tb testing.TB, path, begin, want string) {
 	case !begins || !ends:
 		tb.Fatalf("%s has no place for what %s makes: %q, and then %q", path, tb.Name(), begin, end)
 	case *update:
-		// the mode of the page stays as it is
+		//nolint:gosec // a test names the page, whose mode stays as it is
 		if err := os.WriteFile(path, []byte(before+begin+want+end+after), 0o600); err != nil {
 			tb.Fatal(err)
 		}
