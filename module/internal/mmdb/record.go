@@ -217,8 +217,14 @@ func (r *rule) isKind(v value) (is, known bool) {
 func number(v value) uint32 {
 	if v.isText {
 		text, _, _ := strings.Cut(strings.TrimSpace(v.text), " ")
-		n, _ := address.ParseASN(text)
-		return n
+		if len(text) > 2 && strings.EqualFold(text[:2], "AS") {
+			text = text[2:]
+		}
+		n, err := strconv.ParseUint(text, 10, 32) // unlike address.ParseASN, it takes leading zeros
+		if err != nil {
+			return 0
+		}
+		return uint32(n)
 	}
 	if v.number > math.MaxUint32 {
 		return 0
