@@ -99,7 +99,7 @@ func TestWhichDecisionsAreLogged(t *testing.T) {
 	for _, tc := range []struct {
 		word string
 		want string
-	}{{"", "limit block drop"}, {"blocked", "limit block drop"}, {"all", "pass limit block drop"}, {"none", ""}} {
+	}{{"", "limit block ban drop"}, {"blocked", "limit block ban drop"}, {"all", "pass limit block ban drop"}, {"none", ""}} {
 		d, entries := decisionLogOf(t, &DecisionLog{Decisions: tc.word}, nil)
 		for action := range reputation.Action(reputation.NumActions) {
 			d.log(prepared(t, "203.0.113.7")(), decided(action, &siteRule{number: 1}))

@@ -17,6 +17,8 @@ const (
 	Limit
 	// Block answers with an error.
 	Block
+	// Ban answers with an error, and bans the client.
+	Ban
 	// Drop closes the connection without an answer.
 	Drop
 
@@ -24,7 +26,7 @@ const (
 	NumActions = iota
 )
 
-var actionNames = [NumActions]string{"pass", "limit", "block", "drop"}
+var actionNames = [NumActions]string{"pass", "limit", "block", "ban", "drop"}
 
 // String returns the action's word.
 func (a Action) String() string {

@@ -287,6 +287,8 @@ func CheckName(name string) error {
 		return fmt.Errorf("name %q stands for your own lists: use another one", name)
 	case name == SourceVerifiedBots, name == SourceFakeBot:
 		return fmt.Errorf("name %q stands for what is found out about bots: use another one", name)
+	case name == SourceOwn, name == SourceNeighbourhood:
+		return fmt.Errorf("name %q stands for what your site itself has seen: use another one", name)
 	}
 	return nil
 }

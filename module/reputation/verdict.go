@@ -54,6 +54,15 @@ const (
 	SourceFakeBot = "fake_bot"
 )
 
+// The names of what this site itself has seen.
+const (
+	// SourceOwn is what a client did here. The names of its reasons go on with a dot and the name of the violation, as
+	// in own.login_failed.
+	SourceOwn = "own"
+	// SourceNeighbourhood is what other clients of its network did here.
+	SourceNeighbourhood = "neighbourhood"
+)
+
 // Reason is the contribution of one source to a verdict.
 type Reason struct {
 	// Source is the name of the source.

@@ -1,0 +1,77 @@
+// Package violation remembers what the site itself saw clients do, such as failed log-ins or a touched trap: points
+// that add up, and decay by half in a time of their own.
+package violation
+
+import (
+	"hash/fnv"
+	"net/netip"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// Terms are what a violation of one name costs.
+type Terms struct {
+	// Name is the word for it, as in own.login_failed.
+	Name string
+
+	// Points are what each costs.
+	Points float64
+
+	// HalfLife is the time in which the points lose half of their worth.
+	HalfLife time.Duration
+
+	// Free is how many of them cost nothing.
+	Free int
+
+	// Most is what the points add up to at most.
+	Most float64
+
+	// Category is what the client is suspected of.
+	Category reputation.Category
+
+	// Ban is for how long a client is banned at once; zero for not at all.
+	Ban time.Duration
+
+	// Report is whether services that take reports are told.
+	Report bool
+}
+
+// ID identifies a violation by its name. It is the same in all processes and versions.
+type ID uint32
+
+// IDOf returns the ID of a name.
+func IDOf(name string) ID {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name))
+	return ID(h.Sum32())
+}
+
+// Act is one violation.
+type Act struct {
+	Client netip.Addr // unmapped, without zone
+	At     time.Time
+
+	// Path, unless empty, lets the same path count once.
+	Path string
+
+	// Share is what part of its points it costs, up to 1.
+	Share float64
+}
+
+// Result is what a violation has led to.
+type Result struct {
+	// Counted is false if it was one that had been counted already, or there was no room for it.
+	Counted bool
+
+	// Points are what all violations of this name amount to now.
+	Points float64
+}
+
+// Seen is what is remembered of one client's violations of one name.
+type Seen struct {
+	Name   string
+	Points float64 // now
+	Count  int     // since they were last worth nothing
+	Last   time.Time
+}
