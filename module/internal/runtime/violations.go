@@ -2,9 +2,17 @@ package runtime
 
 import (
 	"context"
+	"log/slog"
+	"maps"
 	"net/netip"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 )
 
@@ -29,7 +37,19 @@ type Offence struct {
 	Share float64
 }
 
-// Violate counts a violation against its client, and does what its terms say besides: a ban, a report. It does not wait.
-func (rt *Runtime) Violate(ctx context.Context, o Offence) violation.Result {
-	return violation.Result{}
+// OpenViolations sets what violations cost.
+func (rt *Runtime) OpenViolations(terms []violation.Terms) {
+	rt.terms = make(map[string]*violation.Terms, len(terms))
+	for i := range terms {
+		rt.terms[terms[i].Name] = &terms[i]
+	}
 }
+
+// Terms returns what a violation costs.
+func (rt *Runtime) Terms(name string) (t *violation.Terms, known bool) {
+	t, known = rt.terms[name]
+	return t, known
+}
+
+// ViolationNames returns the names of all violations, sorted.
+func (rt *Runtime) ViolationNames() []string { return slices.Sorted(maps.Keys(rt.terms)) }
