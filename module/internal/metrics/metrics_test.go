@@ -208,7 +208,7 @@ func TestEverythingIsThereFromTheStart(t *testing.T) {
 		"lookup_duration_seconds":      5,
 		"client_address_suspect_total": 4,
 		"bot_claims_total":             4,
-		"violations_ignored_total":     12,
+		"violations_ignored_total":     16,
 		"bans_total":                   3,
 		"memory_evictions_total":       1,
 		"build_info":                   1,
@@ -233,9 +233,9 @@ func TestCountsReachTheSeriesTheyName(t *testing.T) {
 		`bot_claims_total{outcome="fake"}`:                                       func() { CountBot(bots.Fake) },
 		`client_address_suspect_total{reason="proxy"}`:                           func() { CountSuspects(SuspectProxy, 1) },
 		`violations_total{violation="login_failed"}`:                             func() { CountViolation("login_failed") },
-		`violations_ignored_total{reason="foreign"}`:                             func() { CountIgnoredViolation(IgnoredForeign) },
-		`violations_ignored_total{reason="excess"}`:                              func() { CountIgnoredViolation(IgnoredExcess) },
-		`bans_total{by="rule"}`:                                                  func() { CountBan(ByRule) },
+		`violations_ignored_total{reason="foreign"}`:                             func() { CountIgnoredViolation("foreign") },
+		`violations_ignored_total{reason="excess"}`:                              func() { CountIgnoredViolation("excess") },
+		`bans_total{by="rule"}`:                                                  func() { CountBan("rule") },
 		`provider_requests_total{provider="abuseipdb",result="skipped_breaker"}`: func() { provider.Count(reputation.ResultSkippedBreaker, 0) },
 		`provider_requests_total{provider="abuseipdb",result="skipped_quota"}`:   func() { provider.Count(reputation.ResultSkippedQuota, 0) },
 		`feed_refreshes_total{feed="tor_exits",result="refused_html"}`:           func() { feed.Count("refused_html") },
@@ -272,8 +272,8 @@ func TestCountsReachTheSeriesTheyName(t *testing.T) {
 		provider.Count(reputation.NumResults, 1)
 		feed.Count("no such result")
 		CountViolation("of nobody")
-		CountIgnoredViolation(numIgnored)
-		CountBan(numBannedBy)
+		CountIgnoredViolation("no such reason")
+		CountBan("nobody")
 		if diff := cmp.Diff(want, scrape(t, reg)); diff != "" {
 			t.Error(diff)
 		}

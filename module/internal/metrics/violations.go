@@ -24,81 +24,35 @@ var (
 	}, []string{"by"})
 )
 
-// Ignored is a reason why a violation counts against nobody.
-type Ignored uint8
-
-// The reasons.
-const (
-	// IgnoredForeign: a page of another site, a prefetch or an embedded resource has caused it.
-	IgnoredForeign Ignored = iota
-	// IgnoredUnknown: no violation has this name.
-	IgnoredUnknown
-	// IgnoredBot: the client is a verified bot.
-	IgnoredBot
-	// IgnoredExempt: the client is exempt.
-	IgnoredExempt
-	// IgnoredReserved: the address is private or reserved.
-	IgnoredReserved
-	// IgnoredProxy: the address is that of a trusted proxy, or nearly all clients seem to have it.
-	IgnoredProxy
-	// IgnoredForgeable: the client may have chosen its address.
-	IgnoredForgeable
-	// IgnoredRefused: the site has refused the request itself.
-	IgnoredRefused
-	// IgnoredRepeated: the same path has counted already.
-	IgnoredRepeated
-	// IgnoredFull: there is no room for its client.
-	IgnoredFull
-	// IgnoredUntrusted: the response names it, and the site does not take violations from its application.
-	IgnoredUntrusted
-	// IgnoredExcess: the response names more violations than one response may.
-	IgnoredExcess
-
-	numIgnored = iota
-)
-
-var ignoredNames = [numIgnored]string{
-	"foreign", "unknown", "bot", "exempt", "reserved", "proxy", "forgeable", "refused", "repeated", "full", "untrusted", "excess",
+// ignoredReasons are the reasons why a violation counts against nobody: of its request, its client, its name, and of what
+// is remembered of the client.
+var ignoredReasons = []string{
+	"foreign", "early_data", "forwarded", "no_address", "refused",
+	"exempt", "reserved", "verified_bot", "trusted_proxy", "everybody",
+	"unknown", "untrusted", "excess",
+	"repeated", "full", "disabled",
 }
 
-// String returns the reason as the label has it.
-func (r Ignored) String() string {
-	if r < numIgnored {
-		return ignoredNames[r]
-	}
-	return ""
-}
-
-// BannedBy is who has made a ban.
-type BannedBy uint8
-
-// Those who make bans.
-const (
-	ByOperator BannedBy = iota
-	ByRule
-	ByViolation
-
-	numBannedBy = iota
-)
-
-var bannedByNames = [numBannedBy]string{"operator", "rule", "violation"}
+// bannedBy are those who make bans.
+var bannedBy = []string{"operator", "rule", "violation"}
 
 var (
-	ignoredCounters [numIgnored]prometheus.Counter
-	banCounters     [numBannedBy]prometheus.Counter
+	ignoredCounters = readyCounters(ignoredViolations, ignoredReasons)
+	banCounters     = readyCounters(bans, bannedBy)
 
 	// violationCounters are the counters of the names that a configuration knows. The map is replaced, never changed.
 	violationCounters atomic.Pointer[map[string]prometheus.Counter]
 )
 
-func init() {
-	for r, reason := range ignoredNames {
-		ignoredCounters[r] = ignoredViolations.WithLabelValues(reason)
+func init() { violationCounters.Store(&map[string]prometheus.Counter{}) }
+
+// readyCounters makes the series of the words of a label: a rate needs the zero before the first event.
+func readyCounters(vec *prometheus.CounterVec, words []string) map[string]prometheus.Counter {
+	counters := make(map[string]prometheus.Counter, len(words))
+	for _, word := range words {
+		counters[word] = vec.WithLabelValues(word)
 	}
-	for by, name := range bannedByNames {
-		banCounters[by] = bans.WithLabelValues(name)
-	}
-	violationCounters.Store(&map[string]prometheus.Counter{})
+	return counters
 }
 
 var violationOwners = owners{open: map[string]int{}, drop: func(name string) {
@@ -139,16 +93,16 @@ func CountViolation(name string) {
 	}
 }
 
-// CountIgnoredViolation counts a violation that counts against nobody.
-func CountIgnoredViolation(reason Ignored) {
-	if reason < numIgnored {
-		ignoredCounters[reason].Inc()
+// CountIgnoredViolation counts a violation that counts against nobody. Other words than ignoredReasons count nowhere.
+func CountIgnoredViolation(reason string) {
+	if counter, ok := ignoredCounters[reason]; ok {
+		counter.Inc()
 	}
 }
 
-// CountBan counts a ban that this instance has made.
-func CountBan(by BannedBy) {
-	if by < numBannedBy {
-		banCounters[by].Inc()
+// CountBan counts a ban that this instance has made: by an operator, a rule, or a violation.
+func CountBan(by string) {
+	if counter, ok := banCounters[by]; ok {
+		counter.Inc()
 	}
 }
