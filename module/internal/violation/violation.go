@@ -83,6 +83,13 @@ const (
 	IgnoredProxy     Ignored = "trusted_proxy" // the client is a proxy that the server trusts
 	IgnoredEverybody Ignored = "everybody"     // nearly all requests come from the address
 	IgnoredForeign   Ignored = "foreign"       // the page of another site caused the request
+	IgnoredEarly     Ignored = "early_data"    // the address may be forged: the handshake was not complete
+	IgnoredForwarded Ignored = "forwarded"     // the address may be forged: the server believes what clients forward
+	IgnoredNoAddress Ignored = "no_address"    // the client has none
+	IgnoredRefused   Ignored = "refused"       // the request was refused by us
+	IgnoredUntrusted Ignored = "untrusted"     // the site takes none from its application
+	IgnoredExcess    Ignored = "excess"        // the response names more than one response may
+	IgnoredDisabled  Ignored = "disabled"      // nothing is counted
 	IgnoredRepeated  Ignored = "repeated"      // the path was counted already
 	IgnoredFull      Ignored = "full"          // there was no room for it
 )
