@@ -33,13 +33,20 @@ func (e *Engine) local(addr netip.Addr, claim Claim) (l local) {
 // decided returns the verdict on an address for which providers do not count: the operator has
 // decided, the address is reserved, or there are no providers.
 func (e *Engine) decided(l *local) (v reputation.Verdict, decided bool) {
-	switch known := e.override(l); {
+	known := e.override(l)
+	if known == nil {
+		if len(e.sources) > 0 {
+			return v, false
+		}
+		e.see(l, nil)
+	}
+	switch {
 	case known != nil:
 		v = *known
-	case len(e.sources) > 0:
-		return v, false
-	default:
+	case l.seen || l.claim.isEvidence():
 		v = e.judgeLocal(l)
+	default:
+		v = l.match.verdict
 	}
 	v.Facts = l.complete(reputation.Facts{})
 	return v, true
@@ -47,9 +54,6 @@ func (e *Engine) decided(l *local) (v reputation.Verdict, decided bool) {
 
 // judgeLocal makes a verdict of what is known without providers.
 func (e *Engine) judgeLocal(l *local) reputation.Verdict {
-	if e.see(l, nil); !l.seen && !l.claim.isEvidence() {
-		return l.match.verdict
-	}
 	s, _ := e.scratch.Get().(*scratch)
 	defer e.scratch.Put(s)
 	s.record = record.Record{}
