@@ -25,6 +25,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/tombstone"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -53,9 +54,10 @@ type Runtime struct {
 	Providers    []Provider
 	Secrets      []*secret.Refresher
 	Ledger       quota.Ledger
-	Limiter      *limit.Limiter // nil until a site limits
-	LocalShare   float64        // of what was left of a quota while Redis is away
-	RedisPool    int            // connections to one server; zero for the default
+	Limiter      *limit.Limiter   // nil until a site limits
+	violations   *violation.Store // nil until a site or the look-up API uses it
+	LocalShare   float64          // of what was left of a quota while Redis is away
+	RedisPool    int              // connections to one server; zero for the default
 
 	Database *Database         // nil: no history is stored
 	Recorder *history.Recorder // likewise
