@@ -22,7 +22,7 @@ import (
 //	ip_reputation [<matcher>] {
 //		mode    observe|enforce
 //		pass    <condition> <values>...
-//		limit   <requests>/<time> [key <text>] [<condition> <values>...]
+//		limit   <requests>/<time> [by network|asn|<lengths>] [key <text>] [<condition> <values>...]
 //		block   [status <code>] <condition> <values>...
 //		drop    <condition> <values>...
 //		headers full|minimal|off
@@ -121,6 +121,8 @@ func conditions(d *caddyfile.Dispenser, r *handler.Rule) (conditional bool, err 
 			err = setStatusCode(r, code)
 		case word == "key" && r.Action == reputation.Limit.String():
 			err = setKey(r, first)
+		case word == "by" && r.Action == reputation.Limit.String():
+			err = setBy(r, first)
 		default:
 			conditional = true
 			err = r.AddCondition(word, values)
@@ -159,6 +161,18 @@ func setKey(r *handler.Rule, text string) error {
 		return fmt.Errorf("key is given twice: put %s and %s into one text, between quotes", r.Key, text)
 	}
 	r.Key = text
+	return nil
+}
+
+// setBy sets whom a limit counts together.
+func setBy(r *handler.Rule, text string) error {
+	switch {
+	case text == "":
+		return errors.New("by needs a value: network, asn, or the length of a prefix such as /56")
+	case r.By != "":
+		return fmt.Errorf("by is given twice: %s and %s", r.By, text)
+	}
+	r.By = text
 	return nil
 }
 

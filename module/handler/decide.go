@@ -59,8 +59,8 @@ func compileRules(rules []Rule, mode string) (compiled []siteRule, limits bool, 
 			return nil, false, fmt.Errorf("rule %d (%s): %w", i+1, r.Action, err)
 		}
 		if r.Action != reputation.Limit.String() {
-			if r.Limit != "" || r.Key != "" {
-				return nil, false, fmt.Errorf("rule %d (%s): only a limit has a rate and a key: "+
+			if r.Limit != "" || r.Key != "" || r.By != "" {
+				return nil, false, fmt.Errorf("rule %d (%s): only a limit has a rate, a key and by: "+
 					"remove them, or write limit", i+1, r.Action)
 			}
 			continue

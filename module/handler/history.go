@@ -67,6 +67,9 @@ func (r *Rule) text() string {
 	if r.Limit != "" {
 		words = append(words, r.Limit)
 	}
+	if r.By != "" {
+		words = append(words, "by", r.By)
+	}
 	for _, condition := range []struct {
 		word   string
 		values []string

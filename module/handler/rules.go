@@ -31,6 +31,13 @@ type Rule struct {
 	// subject.
 	Key string `json:"key,omitempty"`
 
+	// Whom a `limit` counts together, instead of the subject: `network`, the IPv4 /24 or IPv6 /48 network; `asn`, the
+	// autonomous system, or the network where the system is not known; or lengths of prefixes: `/56` for IPv6, `/24` for
+	// IPv4, `/24,/56` for both, where the family that is not named counts by subject. Thousands of visitors may share a
+	// network or a system, above all of mobile carriers: set the rate for all of them. It cannot stand beside `key`.
+	// Default: the subject.
+	By string `json:"by,omitempty"`
+
 	// The HTTP status of a `block`. Default: 403.
 	StatusCode int `json:"status_code,omitempty"`
 
