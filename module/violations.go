@@ -199,5 +199,6 @@ func (a *App) provisionViolations(caddy.Context) error {
 		return err
 	}
 	a.runtime.OpenViolations(all)
-	return nil
+	a.runtime.Nearby, err = a.Neighbourhood.settings()
+	return err
 }
