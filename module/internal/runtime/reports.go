@@ -7,4 +7,5 @@ import (
 )
 
 // report queues a violation for the services that take reports. It does not wait.
-func (rt *Runtime) report(ctx context.Context, o *Offence, t *violation.Terms, now violation.Result) {}
+func (rt *Runtime) report(ctx context.Context, o *Offence, t *violation.Terms, now violation.Result) {
+}

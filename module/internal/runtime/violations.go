@@ -157,4 +157,3 @@ func (rt *Runtime) InGoodStanding(client netip.Addr) bool {
 	}
 	return uint64(s.Good)*1000 >= goodForEach*max(violations, 1000)
 }
-

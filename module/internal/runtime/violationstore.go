@@ -17,6 +17,9 @@ func (rt *Runtime) UseViolations() (err error) {
 		store := violation.Open(path, violation.Options{Logger: ProcessLogger("violations"), Detached: true})
 		return store, rt.Folder.closing(store, store.Close), nil
 	})
+	if err == nil {
+		rt.openOwn()
+	}
 	return err
 }
 
