@@ -197,7 +197,7 @@ func (s *Slot) amount(now time.Time) Amount {
 	return Amount{Points: float64(s.Points) / 1000, Count: float64(s.Count) / 1000, Age: max(age, 0)}
 }
 
-// Share begins to keep for Send what is counted here, until the returned function is called.
+// Share makes the store keep for Send what it counts, until the returned function is called.
 func (s *Store) Share() (stop func()) {
 	q := &s.queue
 	q.mu.Lock()
