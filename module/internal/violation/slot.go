@@ -19,8 +19,8 @@ const (
 	maxThousandths = 1<<20 - 1 // 1048.575 points, or violations
 	maxHalfLife    = 1<<24 - 1 // 194 days, in seconds
 
-	// least is what points and counts fall below when they are worth nothing any more, in thousandths.
-	least = 10
+	// worthless is what points and counts fall below when they count no more, in thousandths.
+	worthless = 10
 
 	// MaxPoints is the largest number of points of one name.
 	MaxPoints = maxThousandths / 1000
@@ -142,7 +142,7 @@ func (s *Slot) worth(now time.Time) float64 {
 // could make a later one cost something.
 func (s *Slot) forgotten(now time.Time) bool {
 	left := s.left(time.Duration(s.HalfLife)*time.Second, now)
-	return left*float64(max(s.Points, s.Count)) < least && !s.future(now)
+	return left*float64(max(s.Points, s.Count)) < worthless && !s.future(now)
 }
 
 // decay returns which part of its worth is left of something after a time.

@@ -104,7 +104,7 @@ func (s *Store) Add(t *Terms, a Act) Result {
 
 func (s *Store) add(t *Terms, a *Act, now time.Time) Result {
 	if !a.Client.IsValid() || reputation.IsReserved(a.Client) {
-		return Result{}
+		return Result{Ignored: IgnoredReserved}
 	}
 	if a.At.IsZero() || a.At.After(now) {
 		a.At = now
@@ -125,15 +125,14 @@ func (s *Store) add(t *Terms, a *Act, now time.Time) Result {
 	if a.Path != "" {
 		path = s.seed.hash(a.Path)
 	}
-	counted := slot.add(t, a, path, now)
-	points := slot.PointsAt(t, now)
-	if counted {
-		// a network that has its share already would displace at the others what is kept here
-		if _, crowded := s.table.put(n, i, key, tag, &subject, 0, math.Inf(1), now); !crowded {
-			s.queue.add(pair{key, slot.ID}, t, a, before)
-		}
+	if !slot.add(t, a, path, now) {
+		return Result{Ignored: IgnoredRepeated, Points: slot.PointsAt(t, now)}
 	}
-	return Result{Counted: counted, Points: points}
+	// a network that has its share already would displace at the others what is kept here
+	if _, crowded := s.table.put(n, i, key, tag, &subject, 0, math.Inf(1), now); !crowded {
+		s.queue.add(pair{key, slot.ID}, t, a, before)
+	}
+	return Result{Counted: true, Points: slot.PointsAt(t, now)}
 }
 
 // Find copies what is remembered of the subject of addr. It returns false if that is nothing. It
@@ -148,6 +147,14 @@ func (s *Store) Find(addr netip.Addr, into *Subject) bool {
 		into.Good = goodOf(good, dayOf(s.now()))
 	}
 	return true
+}
+
+// Has reports whether anything is remembered of the subject of addr. It is meant to be asked for each
+// request: it takes no lock, and of an address that is not in the table it touches one cache line.
+func (s *Store) Has(addr netip.Addr) bool {
+	key := record.KeyOf(addr)
+	n, tag := s.table.locate(key)
+	return s.table.bucket(n).find(key, tag) >= 0
 }
 
 // CountGood counts a good answer to a client that is in the table. Others are not counted. It takes
