@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // DefaultSubjects is for about how many subjects there is room, unless Options say otherwise. They
@@ -92,7 +91,8 @@ func Open(path string, o Options) *Store {
 	return s
 }
 
-// Add counts a violation. It never waits for the disk or the network.
+// Add counts a violation of an address that is not reserved. It never waits for the disk or the
+// network.
 func (s *Store) Add(t *Terms, a Act) Result {
 	result := s.add(t, &a, s.now())
 	if result.Counted {
@@ -103,8 +103,8 @@ func (s *Store) Add(t *Terms, a Act) Result {
 }
 
 func (s *Store) add(t *Terms, a *Act, now time.Time) Result {
-	if !a.Client.IsValid() || reputation.IsReserved(a.Client) {
-		return Result{Ignored: IgnoredReserved}
+	if !a.Client.IsValid() {
+		return Result{Ignored: IgnoredNoAddress}
 	}
 	if a.At.IsZero() || a.At.After(now) {
 		a.At = now
