@@ -22,8 +22,8 @@ local function rounded(n) return math.floor(n + 0.5) end
 local function added(s, i)
 	local function arg(n) return tonumber(ARGV[i + n]) end
 	local half, free, most = arg(2), arg(3), arg(4)
-	local known, acts = now - arg(7), arg(8)
-	local newest = now - arg(11)
+	local newest, acts = now - arg(11), arg(8)
+	local known = (arg(5) > 0 or arg(6) > 0) and now - arg(7) or newest
 	s = s or { 0, 0, 0 }
 	local last = math.max(s[3], known, newest)
 	-- what the sender knew is less, unless it was lost here

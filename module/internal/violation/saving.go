@@ -44,8 +44,19 @@ func (s *Store) upkeep() {
 			s.log.Error("saving violations panicked; this is a bug", slog.Any("panic", r))
 		}
 	}()
-	s.table.sweep(s.now())
+	if now := s.now(); s.steady(now) {
+		s.table.sweep(now)
+	}
 	s.Save()
+}
+
+// steady reports whether the clock has gone as it should since the last time. If it has jumped, it
+// may be wrong, and what is old by it may be new.
+func (s *Store) steady(now time.Time) bool {
+	before := s.upkept
+	s.upkept = now
+	jumped := now.Round(0).Sub(before.Round(0)) - now.Sub(before) // by the monotonic clock
+	return !before.IsZero() && jumped.Abs() < time.Minute
 }
 
 // Save writes the file if anything has changed since it was written.

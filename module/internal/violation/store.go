@@ -52,6 +52,8 @@ type Store struct {
 	read     fs.FileInfo // of the file, when it was read last; nil: there was none
 	damage   error       // of the file, which is set aside when it is the store's own
 
+	upkept time.Time // for run only
+
 	save, stop, done chan struct{}
 }
 

@@ -51,8 +51,9 @@ const (
 	attempts = 64
 )
 
-// newTable returns a table for about so many subjects. A quarter more fit in: some buckets fill
-// before others. An entry takes 212 bytes, of which the system provides those that were used.
+// newTable returns a table for about so many subjects. A quarter more fit in, since some buckets fill
+// before others; of so many, three in a hundred are evicted even so. An entry takes 212 bytes, of
+// which the system provides those that were used.
 func newTable(subjects int, mix [2]uint64, mask uint64) *table {
 	buckets := max(uint64(max(subjects, 0))*5/4/ways, 2*spread)
 	return &table{
@@ -150,7 +151,12 @@ func (b bucket) read(i int, into *Subject) (good uint64) {
 	e := b.entry(i)
 	for j := range into.Slots {
 		w := e[2+j*slotWords:][:slotWords]
-		into.Slots[j] = slotOf(w[0].Load(), w[1].Load())
+		first := w[0].Load()
+		if first == 0 {
+			clear(into.Slots[j:])
+			break
+		}
+		into.Slots[j] = slotOf(first, w[1].Load())
 		into.Slots[j].paths = [2]uint64{w[2].Load(), w[3].Load()}
 	}
 	return e[1].Load()
