@@ -30,6 +30,8 @@ type visit struct {
 	exempt   bool     // by a site's own `exempt`
 	refused  bool     // by a handler
 
+	violations []string // the names of those that the request has counted
+
 	requestID string
 	trace     runtime.TraceID    // zero when the request is not traced
 	header    [numHeaders]string // the backing array of the header values
@@ -224,6 +226,8 @@ func (v *visit) placeholder(key string) (any, bool) {
 			return "", true
 		}
 		return reputation.Subject(v.client).String(), true
+	case "violations":
+		return strings.Join(v.violations, ", "), true
 	case "request_id":
 		return v.requestID, true
 	case "trace_id":
@@ -280,6 +284,9 @@ func (v *visit) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	}
 	if v.decision.by != "" {
 		enc.AddString("decided_by", v.decision.by)
+	}
+	if len(v.violations) > 0 {
+		enc.AddString("violations", strings.Join(v.violations, ", "))
 	}
 	v.addUnwanted(enc)
 	return nil
