@@ -8,7 +8,6 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -46,7 +45,7 @@ type siteRule struct {
 	number  int    // from 1; 0 stands for no rule
 	text    string // as a Caddyfile has it
 	limit   limited
-	samples [reputation.NumActions]throttle.Sample // of the decision log
+	samples [reputation.NumActions]sample // of the decision log
 }
 
 // compileRules returns the site's rules by their number, and whether there is a limit among them.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -14,6 +15,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -96,7 +98,7 @@ func (d *decisionLog) log(r *http.Request, v *visit) {
 	if d == nil || !d.wanted[v.decision.action] {
 		return
 	}
-	leftOut, take := v.decision.rule.samples[v.decision.action].Take(time.Now().Unix(), d.first, d.oneIn)
+	leftOut, take := v.decision.rule.samples[v.decision.action].take(time.Now().Unix(), d.first, d.oneIn)
 	if !take {
 		return
 	}
@@ -116,6 +118,55 @@ func (d *decisionLog) log(r *http.Request, v *visit) {
 		fields = append(fields, zap.Uint64("left_out", leftOut))
 	}
 	d.logger.Info("decision", fields...)
+}
+
+// violation writes what came of a violation, unless there is too much of its kind. by is what shows that a foreign page has
+// caused it.
+func (d *decisionLog) violation(s *sample, r *http.Request, v *visit, name string, now violation.Result, by string) {
+	if d == nil {
+		return
+	}
+	leftOut, take := s.take(time.Now().Unix(), d.first, d.oneIn)
+	if !take {
+		return
+	}
+	fields := []zap.Field{
+		zap.String("request_id", v.requestID),
+		zap.Object("request", request{r, d.privacy.Addr(v.client), d.privacy}),
+		zap.String("violation", name[:min(len(name), maxLogged)]), zap.Bool("counted", now.Counted),
+	}
+	if now.Counted {
+		fields = append(fields, zap.Float64("points", math.Round(now.Points*10)/10))
+	} else {
+		fields = append(fields, zap.String("why", string(now.Ignored)))
+	}
+	if now.Ignored == violation.IgnoredForeign {
+		fields = append(fields, zap.String("foreign", by))
+	}
+	if leftOut > 0 {
+		fields = append(fields, zap.Uint64("left_out", leftOut))
+	}
+	d.logger.Info("violation", fields...)
+}
+
+// sample counts the decisions of one kind. It holds no lock: where two requests begin a second together, a
+// few entries more are written, and none is left out without being counted.
+type sample struct {
+	second  atomic.Int64
+	count   atomic.Uint64 // in this second
+	leftOut atomic.Uint64 // since the last entry
+}
+
+// take reports whether a decision is to be logged, and how many were left out before it.
+func (s *sample) take(second int64, first, oneIn uint64) (leftOut uint64, ok bool) {
+	if last := s.second.Load(); last != second && s.second.CompareAndSwap(last, second) {
+		s.count.Store(0)
+	}
+	if n := s.count.Add(1); n <= first || (n-first)%oneIn == 0 {
+		return s.leftOut.Swap(0), true
+	}
+	s.leftOut.Add(1)
+	return 0, false
 }
 
 // request writes the part of an entry that Caddy's access log has under the same name.

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +17,49 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
+
+// TestSample proves that of the decisions of a second the first are taken and then one in so many, and that none is left
+// out without being counted.
+func TestSample(t *testing.T) {
+	var s sample
+	take := func(second int64, n int) (taken []int, counted uint64) {
+		for i := range n {
+			if leftOut, ok := s.take(second, 3, 10); ok {
+				taken, counted = append(taken, i+1), counted+leftOut
+			}
+		}
+		return taken, counted
+	}
+	taken, counted := take(1, 30)
+	if diff := cmp.Diff([]int{1, 2, 3, 13, 23}, taken); diff != "" || counted != 18 {
+		t.Errorf("left out %d, want 18; taken (-want +got):\n%s", counted, diff)
+	}
+	taken, counted = take(2, 4)
+	if diff := cmp.Diff([]int{1, 2, 3}, taken); diff != "" || counted != 7 {
+		t.Errorf("the next second: left out %d, want the 7 of before; taken (-want +got):\n%s", counted, diff)
+	}
+}
+
+func TestSampleOfMany(t *testing.T) {
+	var s sample
+	var all, taken, counted atomic.Uint64
+	var working sync.WaitGroup
+	for range 8 {
+		working.Go(func() {
+			for i := range 10_000 {
+				all.Add(1)
+				if leftOut, ok := s.take(int64(i/1000), 5, 100); ok {
+					taken.Add(1)
+					counted.Add(leftOut)
+				}
+			}
+		})
+	}
+	working.Wait()
+	if got := taken.Load() + counted.Load() + s.leftOut.Load(); got != all.Load() {
+		t.Errorf("%d taken and %d left out of %d", taken.Load(), counted.Load()+s.leftOut.Load(), all.Load())
+	}
+}
 
 // decisionLogOf returns a log that keeps its entries.
 func decisionLogOf(tb testing.TB, settings *DecisionLog, p *privacy.Policy) (*decisionLog, *zapobserver.ObservedLogs) {

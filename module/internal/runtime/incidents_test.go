@@ -42,7 +42,7 @@ func TestIncidentsAreStored(t *testing.T) {
 	policy := truncating(t)
 	var log logtest.Log
 	var s incidentStore
-	rt := &Runtime{Digest: "0123456789abcdef", privacy: policy, Recorder: history.Open(history.Options{Logger: log.Logger()})}
+	rt := &Runtime{Logger: log.Logger(), Digest: "0123456789abcdef", privacy: policy, Recorder: history.Open(history.Options{Logger: log.Logger()})}
 	rt.Recorder.Use(history.Settings{Store: &s, Stored: rt.stored})
 	rt.Recorder.Start()
 	client := netip.MustParseAddr("203.0.113.7")
@@ -53,6 +53,13 @@ func TestIncidentsAreStored(t *testing.T) {
 	rt.recordReport(client, "abuseipdb", []string{"scanner"}, "sent", "one")
 	if err := rt.Recorder.Close(); err != nil {
 		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`msg="a client was banned" rule="violation trap" ttl=24h0m0s request_id=one`, "request.client_ip=203.0.113.7 request.host=a.example.com",
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %s: %s", want, &log)
+		}
 	}
 	(&Runtime{}).recordReport(client, "abuseipdb", nil, "sent", "") // without history
 	var got []string
@@ -67,36 +74,5 @@ func TestIncidentsAreStored(t *testing.T) {
 	}
 	if i := s.incidents; i[0].Points != 60 || i[1].Seconds != 86400 || i[2].Result != "sent" || i[2].Categories[0] != "scanner" {
 		t.Errorf("stored is %+v", i)
-	}
-}
-
-// TestViolationsAreLogged holds the entry of a violation, of which a flood is left out and counted.
-func TestViolationsAreLogged(t *testing.T) {
-	var log logtest.Log
-	l := incidents{logger: log.Logger()}
-	o := Offence{
-		Client: netip.MustParseAddr("203.0.113.7"), At: time.Unix(1_800_000_000, 0), Site: strings.Repeat("a", 1000), Method: "POST",
-		Path: "/login/198.51.100.9/" + strings.Repeat("b", 1000), Status: 401, RequestID: "one",
-	}
-	rt := &Runtime{privacy: truncating(t)}
-	for range logFirst + 5 {
-		l.violation(rt, &o, "login_failed", violation.Result{Points: 12})
-	}
-	o.At = o.At.Add(time.Second)
-	l.violation(rt, &o, "login_failed", violation.Result{Points: 12})
-	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
-	if len(lines) != logFirst+1 || !strings.HasSuffix(lines[logFirst], "left_out=5") {
-		t.Fatalf("%d entries: %s", len(lines), &log)
-	}
-	for _, want := range []string{
-		"msg=violation violation=login_failed points=12 request_id=one", "request.client_ip=203.0.113.7 request.method=POST",
-		"request.uri=/login/198.51.100.0/24/b", "response=401",
-	} {
-		if !strings.Contains(lines[0], want) {
-			t.Errorf("the entry lacks %s: %s", want, lines[0])
-		}
-	}
-	if strings.Contains(lines[0], strings.Repeat("b", maxIncidentText)) || strings.Contains(lines[0], strings.Repeat("a", maxIncidentText+1)) {
-		t.Errorf("texts of visitors are not cut: %s", lines[0])
 	}
 }

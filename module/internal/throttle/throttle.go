@@ -1,4 +1,4 @@
-// Package throttle limits how often entries are logged: once a minute per cause, or a sample of many.
+// Package throttle logs an entry at most once a minute per cause.
 package throttle
 
 import (
