@@ -27,6 +27,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/tombstone"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -40,25 +41,28 @@ type Runtime struct {
 	LookupTimeout time.Duration // longer than any provider may take
 	Engine        *lookup.Engine
 
-	Folder       *Folder
-	Lists        *Lists
-	ListNames    []string      // by position in the lists
-	ListMeanings []lookup.List // what being on a list means, likewise; then those of the further parts of lists
-	ListsShown   []string      // with the file or the host that it comes from, by position in the lists
-	Bots         *Bots         // nil without bots to verify
-	asnFiles     []*Lists      // of conditions, one file each
-	Databases    mmdb.Set
-	Overrides    *ban.Store
-	Tombstones   *tombstone.Store // nil without Redis
-	Memory       *Memory          // nil without providers
-	Redis        *Redis           // nil: this instance is on its own
-	Providers    []Provider
-	Secrets      []*secret.Refresher
-	Ledger       quota.Ledger
-	Limiter      *limit.Limiter // nil until a site limits
-	LocalShare   float64        // of what was left of a quota while Redis is away
-	RedisPool    int            // connections to one server; zero for the default
-	Reports      *report.Queue  // nil until a provider or a violation reports
+	Folder         *Folder
+	Lists          *Lists
+	ListNames      []string      // by position in the lists
+	ListMeanings   []lookup.List // what being on a list means, likewise; then those of the further parts of lists
+	ListsShown     []string      // with the file or the host that it comes from, by position in the lists
+	Bots           *Bots         // nil without bots to verify
+	asnFiles       []*Lists      // of conditions, one file each
+	Databases      mmdb.Set
+	Overrides      *ban.Store
+	Tombstones     *tombstone.Store // nil without Redis
+	Memory         *Memory          // nil without providers
+	Redis          *Redis           // nil: this instance is on its own
+	Providers      []Provider
+	Secrets        []*secret.Refresher
+	Ledger         quota.Ledger
+	Limiter        *limit.Limiter          // nil until a site limits
+	violations     *violation.Store        // nil until a site or the look-up API uses it
+	violationTerms []violation.Terms       // of all violations, built-in ones included
+	violationLog   throttle.Causes[string] // of what is logged about them
+	LocalShare     float64                 // of what was left of a quota while Redis is away
+	RedisPool      int                     // connections to one server; zero for the default
+	Reports        *report.Queue            // nil until a provider or a violation reports
 
 	Database *Database         // nil: no history is stored
 	Recorder *history.Recorder // likewise

@@ -1,0 +1,159 @@
+package violation
+
+import (
+	"hash/maphash"
+	"math"
+	"math/bits"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+)
+
+// MaxNames is how many names of violations are remembered of one subject. Of more, those with the
+// fewest points are forgotten.
+const MaxNames = 6
+
+// Bounds of what a Slot holds.
+const (
+	maxThousandths = 1<<20 - 1 // 1048.575 points, or violations
+	maxHalfLife    = 1<<24 - 1 // 194 days, in seconds
+
+	// MaxPoints is the largest number of points of one name.
+	MaxPoints = maxThousandths / 1000
+)
+
+// Slot is what is remembered of one subject's violations of one name. The zero Slot is empty.
+//
+// Points and count decay by the same half-life: both lose half of their worth in it.
+type Slot struct {
+	// ID is the violation.
+	ID ID
+
+	// Last is the time of the newest one, in seconds since 1970.
+	Last uint32
+
+	// Points are what they amounted to at Last, in thousandths.
+	Points uint32
+
+	// Count is how many there were at Last, the free ones included, in thousandths.
+	Count uint32
+
+	// HalfLife is that of the terms at Last, in seconds.
+	HalfLife uint32
+
+	// paths has a bit for each path that was counted. Two paths may have the same bit: then one of
+	// them is not counted.
+	paths [2]uint64
+}
+
+// Subject is what is remembered of one IPv4 address or one IPv6 /64.
+type Subject struct {
+	// Slots are its violations, one slot for each name. Empty ones follow the used ones.
+	Slots [MaxNames]Slot
+
+	// Good is how many good answers it got since its first violation. It halves each day.
+	Good uint32
+}
+
+// Find returns the slot of a violation, or nil.
+func (s *Subject) Find(id ID) *Slot {
+	for i := range s.Slots {
+		if s.Slots[i].ID == id && s.Slots[i].Last != 0 {
+			return &s.Slots[i]
+		}
+	}
+	return nil
+}
+
+// PointsAt returns what the violations are worth at a time, by the terms of now.
+func (s *Slot) PointsAt(t *Terms, now time.Time) float64 {
+	return min(float64(s.Points)/1000*s.left(t.HalfLife, now), t.Most)
+}
+
+// CountAt returns how many violations are remembered at a time, by the terms of now. It halves with
+// each half-life, so that those of long ago are forgotten.
+func (s *Slot) CountAt(t *Terms, now time.Time) int {
+	return int(math.Round(float64(s.Count) / 1000 * s.left(t.HalfLife, now)))
+}
+
+// left returns which part of its worth the slot has at a time: nothing if it lies so far in the
+// future that a clock was wrong.
+func (s *Slot) left(halfLife time.Duration, now time.Time) float64 {
+	age := now.Sub(time.Unix(int64(s.Last), 0))
+	if s.Last == 0 || age < -record.Ahead {
+		return 0
+	}
+	return decay(age, halfLife)
+}
+
+// decay returns which part of its worth is left of something after a time.
+func decay(age, halfLife time.Duration) float64 {
+	if age <= 0 {
+		return 1
+	}
+	if halfLife <= 0 {
+		return 0
+	}
+	return math.Exp2(-float64(age) / float64(halfLife))
+}
+
+// add counts an act, which happened before now. It returns false if its path was counted already.
+func (s *Slot) add(t *Terms, a *Act, hash uint64, now time.Time) bool {
+	points, count := s.PointsAt(t, now), float64(s.Count)/1000*s.left(t.HalfLife, now)
+	if a.Path != "" && !s.addPath(hash, count) {
+		return false
+	}
+	left := decay(now.Sub(a.At), t.HalfLife)
+	// The count is rounded: the fifth costs if four are free, though the first has decayed a little.
+	if count += left; math.Round(count) > float64(t.Free) {
+		points = min(points+t.Points*share(a.Share)*left, t.Most)
+	}
+	s.set(t, points, count, now)
+	return true
+}
+
+// set writes what the violations of a name amount to.
+func (s *Slot) set(t *Terms, points, count float64, now time.Time) {
+	s.ID, s.Last = IDOf(t.Name), record.Seconds(now)
+	s.Points, s.Count = thousandths(points), thousandths(count)
+	s.HalfLife = uint32(min(max(t.HalfLife/time.Second, 0), maxHalfLife))
+}
+
+// addPath remembers a path, unless it is known. Once half of the violations are forgotten, so are
+// all paths: the same path is counted once in a half-life.
+func (s *Slot) addPath(hash uint64, count float64) bool {
+	if 2*count < float64(bits.OnesCount64(s.paths[0])+bits.OnesCount64(s.paths[1])) {
+		s.paths = [2]uint64{}
+	}
+	word, bit := hash>>6&1, uint64(1)<<(hash&63)
+	if s.paths[word]&bit != 0 {
+		return false
+	}
+	s.paths[word] |= bit
+	return true
+}
+
+// pathSeed is secret: clients cannot choose paths that have the same bit.
+var pathSeed = maphash.MakeSeed()
+
+func hashOf(path string) uint64 {
+	if path == "" {
+		return 0
+	}
+	return maphash.String(pathSeed, path)
+}
+
+func share(s float64) float64 {
+	if !(s > 0) { // or NaN
+		return 0
+	}
+	return min(s, 1)
+}
+
+// thousandths returns a number that a Slot can hold.
+func thousandths(v float64) uint32 {
+	if !(v > 0) { // or NaN
+		return 0
+	}
+	return uint32(math.Round(min(v*1000, maxThousandths)))
+}
