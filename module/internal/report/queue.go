@@ -2,6 +2,7 @@ package report
 
 import (
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"sync"
@@ -15,13 +16,13 @@ const (
 	maxWaiting   = 1000 // reports
 	maxOfNetwork = 10   // of them about one IPv4 /24 or IPv6 /48
 	maxQuiet     = 10_000
-	maxRecent    = 200
+	maxRecent    = 200 // reports that are shown when they do not wait any more
 
 	// pruneEvery is how often all quiet subjects are looked at while there are too many.
 	pruneEvery = time.Minute
 
 	// gather is how long a report waits for further violations of its subject.
-	gather = 5 * time.Second
+	gather = 3 * time.Second
 
 	// maxAge is how old a report may become. An older one says little of who has the address now.
 	maxAge = time.Hour
@@ -35,7 +36,9 @@ type Queue struct {
 	networks map[netip.Prefix]int
 	quiet    map[subject]time.Time // no further report before
 	pruned   time.Time             // when what is over was last removed from quiet
-	recent   []Report              // the newest last
+	recent   []Report              // of services, the newest last
+	shown    []Report              // that no service gets, likewise
+	totals   map[string]*Totals    // by service
 
 	changed chan struct{} // has an element after a report was added
 	turn    chan struct{} // holds an element while a Run is at work
@@ -76,6 +79,7 @@ type delivery struct {
 func New() *Queue {
 	return &Queue{
 		waiting: make(map[subject]*entry), networks: make(map[netip.Prefix]int), quiet: make(map[subject]time.Time),
+		totals:  make(map[string]*Totals),
 		changed: make(chan struct{}, 1), turn: make(chan struct{}, 1),
 	}
 }
@@ -121,41 +125,42 @@ func (q *Queue) roomForQuiet(now time.Time) bool {
 	return len(q.quiet)+len(q.waiting) < maxQuiet
 }
 
-// due returns a delivery that is due, and how long to wait for the next one otherwise, forever if there is none.
-func (q *Queue) due(now time.Time, services []Service) (e *entry, d *delivery, wait time.Duration) {
-	const forever = time.Duration(1<<63 - 1)
+// due returns the delivery that is due first, and how long to wait for it, forever if there is none.
+func (q *Queue) due(now time.Time, services []Service) (first *entry, to *delivery, wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	wait = forever
+	wait = math.MaxInt64
 	for _, e := range q.waiting {
 		if e.to == nil {
-			if left := gather - now.Sub(e.began); left > 0 {
+			if left := e.gathered().Sub(now); left > 0 {
 				wait = min(wait, left)
 				continue
 			}
-			e.address(services, now)
+			e.address(services)
 		}
 		for _, d := range e.to {
-			switch left := d.due.Sub(now); {
-			case d.done:
-			case left <= 0:
-				return e, d, 0
-			default:
-				wait = min(wait, left)
+			if !d.done && (to == nil || d.due.Before(to.due)) {
+				first, to = e, d
 			}
 		}
 	}
-	return nil, nil, wait
+	if to == nil {
+		return nil, nil, wait
+	}
+	return first, to, min(wait, to.due.Sub(now))
 }
 
+// gathered is when a report waits for no further violations.
+func (e *entry) gathered() time.Time { return e.began.Add(gather) }
+
 // address makes the deliveries of an entry. Those that are shown only have one to nobody.
-func (e *entry) address(services []Service, now time.Time) {
+func (e *entry) address(services []Service) {
 	if e.subject.observed || len(services) == 0 {
-		e.to = []*delivery{{due: now}}
+		e.to = []*delivery{{due: e.gathered()}}
 		return
 	}
 	for i := range services {
-		e.to = append(e.to, &delivery{service: services[i].Name, due: now})
+		e.to = append(e.to, &delivery{service: services[i].Name, due: e.gathered()})
 	}
 }
 
@@ -197,10 +202,12 @@ func (q *Queue) finish(e *entry, d *delivery, o Outcome, why string, now time.Ti
 	defer q.mu.Unlock()
 	d.done = true
 	ended := e.report(d, o, why, now)
-	if len(q.recent) == maxRecent {
-		q.recent = slices.Delete(q.recent, 0, 1)
+	if o == Shown || d.service == "" {
+		q.shown = push(q.shown, ended)
+	} else {
+		q.recent = push(q.recent, ended)
+		q.total(d.service)[o]++
 	}
-	q.recent = append(q.recent, ended)
 	if slices.ContainsFunc(e.to, func(d *delivery) bool { return !d.done }) {
 		return ended
 	}
@@ -220,7 +227,7 @@ func (q *Queue) Waiting() []Report {
 	var all []Report
 	for _, e := range q.waiting {
 		if e.to == nil {
-			all = append(all, e.report(&delivery{}, Queued, "", e.began.Add(gather)))
+			all = append(all, e.report(&delivery{}, Queued, "", e.gathered()))
 		}
 		for _, d := range e.to {
 			if !d.done {
@@ -232,11 +239,51 @@ func (q *Queue) Waiting() []Report {
 	return all
 }
 
-// Recent returns the reports that do not wait any more, the newest first. There are at most 200.
-func (q *Queue) Recent() []Report {
+// push adds a report to the last ones.
+func push(last []Report, r Report) []Report {
+	if len(last) == maxRecent {
+		last = slices.Delete(last, 0, 1)
+	}
+	return append(last, r)
+}
+
+// Recent returns the last reports to services, the newest first.
+func (q *Queue) Recent() []Report { return q.newestFirst(&q.recent) }
+
+// Shown returns the last reports that would have been sent, if the site enforced and a service took them, the newest
+// first.
+func (q *Queue) Shown() []Report { return q.newestFirst(&q.shown) }
+
+func (q *Queue) newestFirst(last *[]Report) []Report {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	recent := slices.Clone(q.recent)
-	slices.Reverse(recent)
-	return recent
+	reports := slices.Clone(*last)
+	slices.Reverse(reports)
+	return reports
+}
+
+// Totals are how many reports had each outcome since the process began.
+type Totals [NumOutcomes]uint64
+
+// Totals returns those of a service, with the number of its reports that wait.
+func (q *Queue) Totals(service string) Totals {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	totals := *q.total(service)
+	for _, e := range q.waiting {
+		for _, d := range e.to {
+			if d.service == service && !d.done {
+				totals[Queued]++
+			}
+		}
+	}
+	return totals
+}
+
+// total returns the totals of a service. There are as many as the configurations of the process had services.
+func (q *Queue) total(service string) *Totals {
+	if q.totals[service] == nil {
+		q.totals[service] = new(Totals)
+	}
+	return q.totals[service]
 }

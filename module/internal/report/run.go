@@ -33,7 +33,7 @@ func (q *Queue) Run(ctx context.Context, to Outlet) {
 	var logged throttle.Causes[Outcome]
 	for ctx.Err() == nil {
 		e, d, wait := q.due(time.Now(), to.Services)
-		if d != nil {
+		if d != nil && wait <= 0 {
 			q.deliver(ctx, &to, e, d, &logged)
 			continue
 		}

@@ -65,7 +65,37 @@ func (rt *Runtime) startReports() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	rt.stopReports = cancel
+	rt.warnUnreported()
 	rt.keepDoing(ctx, "sending reports", func(ctx context.Context) { rt.Reports.Run(ctx, rt.outlet()) })
+}
+
+// warnUnreported logs which reports are never sent, although the configuration asks for them.
+func (rt *Runtime) warnUnreported() {
+	var takes reputation.Categories
+	var providers []string
+	for _, p := range rt.Providers {
+		if p.Reports != nil {
+			takes |= p.Reports.Takes
+			providers = append(providers, p.Name)
+		}
+	}
+	if len(providers) == 0 {
+		return // what would be reported is shown
+	}
+	reports := false
+	for i := range rt.violationTerms {
+		t := &rt.violationTerms[i]
+		reports = reports || t.Report
+		if t.Report && !takes.Has(t.Category) {
+			rt.Logger.Warn("a violation is never reported, since no provider takes reports of its category",
+				slog.String("violation", t.Name), slog.String("category", t.Category.String()),
+				slog.String("cure", "give it a category that says what the client did, or remove `report` from it: docs/reports.md"))
+		}
+	}
+	if !reports {
+		rt.Logger.Warn("nothing is reported, since no violation says `report`", slog.Any("providers", providers),
+			slog.String("cure", "write `report` into the violations that are reported, or remove `report yes`"))
+	}
 }
 
 // outlet is where reports go.
@@ -84,8 +114,15 @@ func (rt *Runtime) outlet() report.Outlet {
 	return to
 }
 
-// reportEnded counts what became of a report.
-func (rt *Runtime) reportEnded(r report.Report) { rt.countReport(r.Service, r.Outcome) }
+// reportEnded counts and records what became of a report.
+func (rt *Runtime) reportEnded(r report.Report) {
+	rt.countReport(r.Service, r.Outcome)
+	var categories []string
+	for c := range r.Categories.All() {
+		categories = append(categories, c.String())
+	}
+	rt.recordReport(r.Address, r.Service, categories, r.Outcome.String(), r.RequestID)
+}
 
 func (rt *Runtime) countReport(provider string, o report.Outcome) {
 	for _, p := range rt.Providers {
@@ -99,7 +136,7 @@ func (rt *Runtime) countReport(provider string, o report.Outcome) {
 // connection of its own, is ever reported: never a client in good standing, and nothing that a list, a service or the
 // look-up API says of an address. What a site saw that only observes is shown to operators.
 func (rt *Runtime) report(_ context.Context, o *Offence, t *violation.Terms, now violation.Result) {
-	fromConnection := o.Method != ""
+	fromConnection := o.Method != "" && o.Token == ""
 	if !t.Report || rt.Reports == nil || !fromConnection || !now.Counted || now.Points <= 0 || o.Share < 1 {
 		return
 	}
@@ -124,20 +161,29 @@ func (rt *Runtime) report(_ context.Context, o *Offence, t *violation.Terms, now
 // mustNotReport returns why an address must not be reported, or the empty string. It is asked again before a report is
 // sent: an operator may have exempted the address meanwhile, or it turned out that visitors can choose theirs.
 func (rt *Runtime) mustNotReport(addr netip.Addr) string {
+	if why := rt.SpareAddr(addr); why != "" {
+		return spared[why]
+	}
 	finding := rt.Suspects.Finding(time.Now())
 	switch {
-	case reputation.IsReserved(addr):
-		return "it is private or reserved"
-	case rt.Engine != nil && rt.Engine.Exempts(addr):
-		return "it is exempt"
 	case rt.Bots.listed(addr):
-		return "it is in the ranges of a verified bot"
+		return spared[violation.IgnoredBot]
 	case len(rt.Suspects.UnstrictServers()) > 0:
-		return "visitors can choose the address they are judged by: add `trusted_proxies_strict`"
-	case finding.Proxy || finding.OneAddress && finding.Client.Contains(addr):
-		return "nearly all requests come from one address"
+		return spared[violation.IgnoredForwarded]
+	case finding.Proxy, finding.OneAddress && finding.Client.Contains(addr):
+		return spared[violation.IgnoredEverybody]
 	}
 	return ""
+}
+
+// spared says why an address must not be reported.
+var spared = map[violation.Ignored]string{
+	violation.IgnoredNoAddress: "there is no address",
+	violation.IgnoredReserved:  "it is private or reserved",
+	violation.IgnoredExempt:    "it is exempt",
+	violation.IgnoredBot:       "it is in the ranges of a verified bot",
+	violation.IgnoredForwarded: "visitors can choose their address: add `trusted_proxies_strict`",
+	violation.IgnoredEverybody: "nearly all requests come from one address",
 }
 
 // listed reports whether an address is in the published ranges of a bot that is verified.

@@ -62,7 +62,7 @@ type Runtime struct {
 	violationLog   throttle.Causes[string] // of what is logged about them
 	LocalShare     float64                 // of what was left of a quota while Redis is away
 	RedisPool      int                     // connections to one server; zero for the default
-	Reports        *report.Queue            // nil until a provider or a violation reports
+	Reports        *report.Queue           // nil until a provider or a violation reports
 
 	Database *Database         // nil: no history is stored
 	Recorder *history.Recorder // likewise
