@@ -177,7 +177,7 @@ func BenchmarkDecision(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				verdict := h.runtime.Engine.Lookup(context.Background(), addr, h.wait)
-				h.policy.Decide(&verdict)
+				h.policy.Decide(&verdict, addr, 0)
 			}
 		})
 	}

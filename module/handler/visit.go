@@ -261,6 +261,11 @@ func (v *visit) placeholder(key string) (any, bool) {
 			return "", true
 		}
 		return reputation.Subject(v.client).String(), true
+	case "network":
+		if !v.client.IsValid() {
+			return "", true
+		}
+		return reputation.Network(v.client).String(), true
 	case "request_id":
 		return v.requestID, true
 	case "trace_id":
