@@ -198,6 +198,5 @@ func (a *App) provisionViolations(caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	a.runtime.OpenViolations(all)
-	return nil
+	return a.runtime.OpenViolations(all)
 }

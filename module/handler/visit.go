@@ -261,13 +261,13 @@ func (v *visit) placeholder(key string) (any, bool) {
 			return "", true
 		}
 		return reputation.Subject(v.client).String(), true
-	case "violations":
-		return strings.Join(v.violations, ", "), true
 	case "network":
 		if !v.client.IsValid() {
 			return "", true
 		}
 		return reputation.Network(v.client).String(), true
+	case "violations":
+		return strings.Join(v.violations, ", "), true
 	case "request_id":
 		return v.requestID, true
 	case "trace_id":
