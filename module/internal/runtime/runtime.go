@@ -99,9 +99,9 @@ type Runtime struct {
 	stopSaving    context.CancelFunc
 
 	stopDatabases context.CancelFunc
-	stopOwn       func()
 	stopReports   context.CancelFunc
 	reportLog     throttle.Causes[string]
+	stopOwn       func()
 	serves        bool // between Start and Stop
 }
 
@@ -216,11 +216,11 @@ func (rt *Runtime) Stop() {
 	if rt.stopDatabases != nil {
 		rt.stopDatabases()
 	}
-	if rt.stopOwn != nil {
-		rt.stopOwn()
-	}
 	if rt.stopReports != nil {
 		rt.stopReports()
+	}
+	if rt.stopOwn != nil {
+		rt.stopOwn()
 	}
 }
 

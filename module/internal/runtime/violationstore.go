@@ -25,11 +25,11 @@ func (rt *Runtime) UseViolations() (err error) {
 	if err != nil {
 		return err
 	}
+	rt.openOwn()
 	if rt.Redis != nil {
 		stop := rt.violations.Share()
 		rt.Leases.Add(func() error { stop(); return nil })
 	}
-	rt.openOwn()
 	return nil
 }
 
