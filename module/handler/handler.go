@@ -131,10 +131,18 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.ownErrors = insideErrorRoutes(ctx.Modules())
 	var limits bool
-	if h.rules, limits, err = compileRules(h.Rules, modeWord(h.enforce)); err != nil || !limits {
+	if h.rules, limits, err = compileRules(h.Rules, modeWord(h.enforce)); err != nil {
 		return err
 	}
-	return rt.UseLimits()
+	if limits {
+		if err := rt.UseLimits(); err != nil {
+			return err
+		}
+	}
+	if h.enforce && h.has(reputation.Ban) {
+		return rt.UseBans()
+	}
+	return nil
 }
 
 // ServeHTTP answers requests from addresses that are not wanted and describes the others to the next handler.
@@ -169,6 +177,7 @@ func (h *Handler) judge(r *http.Request) (v *visit, left limit.Decision) {
 	if v.verdict.Scored {
 		metrics.CountScore(v.verdict.Score)
 	}
+	h.punish(r, v)
 	h.decisions.log(r, v)
 	v.keep(r)
 	h.history.record(r, v)
@@ -223,8 +232,11 @@ func (h *Handler) visit(r *http.Request) *visit {
 }
 
 // Drops reports whether a rule of the site drops.
-func (h *Handler) Drops() bool {
-	return slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Action == reputation.Drop.String() })
+func (h *Handler) Drops() bool { return h.has(reputation.Drop) }
+
+// has reports whether a rule of the site has an action.
+func (h *Handler) has(action reputation.Action) bool {
+	return slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Action == action.String() })
 }
 
 // CheckSiteExemptions reports what is wrong with the words of a site's `exempt`.

@@ -67,6 +67,9 @@ func (r *Rule) text() string {
 	if r.Limit != "" {
 		words = append(words, r.Limit)
 	}
+	if r.For != 0 {
+		words = append(words, runtime.Span(time.Duration(r.For)))
+	}
 	for _, condition := range []struct {
 		word   string
 		values []string

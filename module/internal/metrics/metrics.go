@@ -178,7 +178,7 @@ func Register(reg prometheus.Registerer) error {
 type all struct{}
 
 var parts = []prometheus.Collector{
-	requests, &scores, lookups, lookupSeconds, botClaims, suspects,
+	requests, &scores, lookups, lookupSeconds, botClaims, suspects, bans, sparedBans,
 	providerRequests, providerSeconds, feedRefreshes, redisRequests, apiRequests,
 	buildInfo, &shown,
 }

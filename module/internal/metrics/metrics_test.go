@@ -174,7 +174,9 @@ func TestEverythingIsThereFromTheStart(t *testing.T) {
 		got[family]++
 	}
 	want := map[string]int{
-		"requests_total":               4 * 2 * 6,
+		"requests_total":               5 * 2 * 6,
+		"bans_total":                   3,
+		"bans_spared_total":            11,
 		"score":                        1,
 		"lookups_total":                5,
 		"lookup_duration_seconds":      5,
@@ -303,6 +305,7 @@ func TestLabels(t *testing.T) {
 		Lists:     []health.List{patient},
 		Databases: []mmdb.Status{{Name: "d", Loaded: true, Built: time.Unix(1, 0), MaxAge: time.Hour}},
 		Sites:     &health.Sites{All: 5, Protected: 3},
+		Bans:      health.Bans{By: map[string]int{"rule": 1}},
 	}})()
 	got := map[string]string{}
 	for name := range scrape(t, reg) {
@@ -337,6 +340,9 @@ func TestLabels(t *testing.T) {
 		"memory_records":                      "",
 		"protection_off":                      "reason",
 		"sites":                               "handler",
+		"bans":                                "by",
+		"bans_total":                          "by",
+		"bans_spared_total":                   "reason",
 		"memory_evictions_total":              "",
 		"client_address_suspect_total":        "reason",
 		"bot_claims_total":                    "outcome",
