@@ -129,9 +129,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.provisionBots,
 		a.provisionDatabases,
 		a.provisionOverrides,
-		a.provisionViolations,
 		a.provisionRedis,
 		a.provisionHistory,
+		a.provisionViolations,
 		a.provisionEngine,
 	} {
 		if err := step(ctx); err != nil {

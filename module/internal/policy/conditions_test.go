@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -104,7 +105,7 @@ func TestMatch(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			conditions := compile(t, c.config)
-			if got := conditions.Match(&c.verdict); got != c.want {
+			if got := conditions.Match(&c.verdict, client); got != c.want {
 				t.Errorf("Match() = %v, want %v", got, c.want)
 			}
 		})
@@ -222,6 +223,7 @@ func drawConfig(t *rapid.T) Config {
 		Continent: drawSome(t, continentPool, "continent condition"),
 		ASN:       drawSome(t, asnPool, "asn condition"),
 		ASNList:   drawSome(t, asnListPool, "asn condition, lists"),
+		Network:   drawSome(t, networkPool, "network condition"),
 		Source:    drawSome(t, sourcePool, "source condition"),
 		Status:    drawSome(t, statusPool, "status condition"),
 	}
@@ -252,7 +254,7 @@ func drawVerdict(t *rapid.T) reputation.Verdict {
 }
 
 // matchSlowly reads the conditions as they were written.
-func matchSlowly(c Config, v reputation.Verdict) bool {
+func matchSlowly(c Config, v reputation.Verdict, client netip.Addr) bool {
 	if c.Score != "" {
 		var low, high int
 		if n, _ := fmt.Sscanf(c.Score, "%d-%d", &low, &high); n == 1 {
@@ -272,6 +274,7 @@ func matchSlowly(c Config, v reputation.Verdict) bool {
 		alternatives(c.Source, func(w string) bool {
 			return slices.ContainsFunc(v.Reasons, func(r reputation.Reason) bool { return r.Source == w })
 		}) &&
+		alternatives(c.Network, func(w string) bool { return inNetwork(w, client) }) &&
 		alternatives(c.Continent, func(w string) bool { return w == continentTwin[v.Facts.Country] }) &&
 		(len(c.ASN)+len(c.ASNList) == 0 || slices.Contains(c.ASN, v.Facts.ASN) ||
 			slices.ContainsFunc(c.ASNList, func(name string) bool { return slices.Contains(asnListTwin[name], v.Facts.ASN) }))
@@ -279,10 +282,10 @@ func matchSlowly(c Config, v reputation.Verdict) bool {
 
 func TestMatchAgreesWithWhatIsWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		config, verdict := drawConfig(t), drawVerdict(t)
+		config, verdict, client := drawConfig(t), drawVerdict(t), drawClient(t)
 		conditions := compile(t, config)
-		if got, want := conditions.Match(&verdict), matchSlowly(config, verdict); got != want {
-			t.Fatalf("Match() = %v, want %v: %+v on %+v", got, want, config, verdict)
+		if got, want := conditions.Match(&verdict, client), matchSlowly(config, verdict, client); got != want {
+			t.Fatalf("Match() = %v, want %v: %+v on %v, %+v", got, want, config, client, verdict)
 		}
 	})
 }

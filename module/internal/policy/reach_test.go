@@ -70,9 +70,9 @@ func TestNeverHolds(t *testing.T) {
 // TestWhatHoldsIsWithinReach holds that nothing is reported of conditions that a verdict meets.
 func TestWhatHoldsIsWithinReach(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		config, v := drawConfig(t), drawVerdict(t)
+		config, v, client := drawConfig(t), drawVerdict(t), drawClient(t)
 		conditions := compile(t, config)
-		if !conditions.Match(&v) {
+		if !conditions.Match(&v, client) {
 			return
 		}
 		yes, _ := v.Facts.Nature.Bits()
