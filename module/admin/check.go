@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -216,6 +217,9 @@ func serveForget(rt *runtime.Runtime, r *http.Request, argument string) (any, er
 	}
 	answer := adminapi.Forgotten{Subject: reputation.Subject(addr)}
 	answer.Forgotten, err = rt.Engine.Forget(r.Context(), addr)
+	violations, errViolations := rt.ForgetViolations(r.Context(), addr)
+	answer.Forgotten = answer.Forgotten || violations
+	err = errors.Join(err, errViolations)
 	if rt.Tombstones != nil && !reputation.IsReserved(addr) {
 		rt.Tombstones.Add(answer.Subject, time.Now(), err != nil)
 		answer.Warning = otherInstances(rt)
