@@ -23,6 +23,7 @@ const (
 	inService  = "{\n\tip_reputation {\n\t\t%s {\n\t\t\tkey {env.ABUSEIPDB_KEY}\n\t\t}\n\t}\n}\n"
 	inRedis    = "{\n\tip_reputation {\n\t\tredis redis.example.com {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inBots     = "{\n\tip_reputation {\n\t\tverified_bots google {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inNearby   = "{\n\tip_reputation {\n\t\tneighbourhood {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inSite     = "app.example.com {\n\t%s\n}\n"
 	inHandler  = "app.example.com {\n\tip_reputation {\n\t\t%s\n\t}\n}\n"
 	inAPI      = "api.example.com {\n\tip_reputation_api {\n\t\t%s\n\t}\n}\n"
@@ -57,18 +58,19 @@ var frames = map[string]frame{
 		caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", unless: []string{"key"},
 		path: "apps/ip_reputation/providers/0",
 	},
-	"Secret":       {caddyfile: inKey, path: "apps/ip_reputation/providers/0/keys/0"},
-	"Redis":        {caddyfile: inRedis, path: "apps/ip_reputation/redis"},
-	"VerifiedBots": {caddyfile: inBots, path: "apps/ip_reputation/verified_bots"},
-	"TLS":          {caddyfile: inTLS, path: "apps/ip_reputation/redis/tls"},
-	"History":      {caddyfile: inHistory, path: "apps/ip_reputation/history"},
-	"Sentry":       {caddyfile: inSentry, path: "apps/ip_reputation/sentry"},
-	"Privacy":      {caddyfile: inHash, path: "apps/ip_reputation/privacy"},
-	"Handler":      {caddyfile: inHandler, path: "handler=ip_reputation"},
-	"Rule":         {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
-	"Conditions":   {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
-	"DecisionLog":  {caddyfile: inHandler, path: "handler=ip_reputation/log"},
-	"Health":       {caddyfile: inSite, path: "handler=ip_reputation_health"},
+	"Secret":        {caddyfile: inKey, path: "apps/ip_reputation/providers/0/keys/0"},
+	"Redis":         {caddyfile: inRedis, path: "apps/ip_reputation/redis"},
+	"VerifiedBots":  {caddyfile: inBots, path: "apps/ip_reputation/verified_bots"},
+	"TLS":           {caddyfile: inTLS, path: "apps/ip_reputation/redis/tls"},
+	"History":       {caddyfile: inHistory, path: "apps/ip_reputation/history"},
+	"Sentry":        {caddyfile: inSentry, path: "apps/ip_reputation/sentry"},
+	"Neighbourhood": {caddyfile: inNearby, path: "apps/ip_reputation/neighbourhood"},
+	"Privacy":       {caddyfile: inHash, path: "apps/ip_reputation/privacy"},
+	"Handler":       {caddyfile: inHandler, path: "handler=ip_reputation"},
+	"Rule":          {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
+	"Conditions":    {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
+	"DecisionLog":   {caddyfile: inHandler, path: "handler=ip_reputation/log"},
+	"Health":        {caddyfile: inSite, path: "handler=ip_reputation_health"},
 	"API": {
 		caddyfile: inAPI, usual: "token {env.API_TOKEN} read", unless: []string{"token"},
 		path: "handler=ip_reputation_api",
@@ -124,6 +126,7 @@ var examples = map[string]example{
 	"App.history":       {line: "history {env.DATABASE_URL}"},
 	"App.sentry":        {line: "sentry {env.SENTRY_DSN}"},
 	"App.privacy":       {line: "privacy truncate"},
+	"App.neighbourhood": {line: "neighbourhood off"},
 
 	"Feed.sources":  {line: "feed spamhaus_drop", in: inApp},
 	"Feed.name":     {line: "name partner"},
@@ -221,6 +224,11 @@ var examples = map[string]example{
 	"Sentry.environment": {line: "environment staging"},
 	"Sentry.release":     {line: "release shop@1.2.3"},
 	"Sentry.server_name": {line: "server_name edge-1"},
+
+	"Neighbourhood.off":    {line: "neighbourhood off", in: inApp},
+	"Neighbourhood.from":   {line: "from 5"},
+	"Neighbourhood.points": {line: "points 6"},
+	"Neighbourhood.mobile": {line: "mobile"},
 
 	"Privacy.mode":      {line: "privacy truncate", in: inApp},
 	"Privacy.ipv4_bits": {line: "privacy truncate 16 32", in: inApp},
