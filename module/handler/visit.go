@@ -32,7 +32,8 @@ type visit struct {
 	refused  bool     // by a handler
 
 	matched    uint64   // rules of violations of the last handler that decided, by their conditions on the request
-	violations []string // the names that the request was found guilty of
+	accused    []string // the names of violations that were seen
+	violations []string // those of them that were counted
 
 	requestID string
 	trace     runtime.TraceID    // zero when the request is not traced
@@ -266,6 +267,8 @@ func (v *visit) placeholder(key string) (any, bool) {
 			return "", true
 		}
 		return reputation.Network(v.client).String(), true
+	case "violations":
+		return strings.Join(v.violations, ", "), true
 	case "request_id":
 		return v.requestID, true
 	case "trace_id":
@@ -322,6 +325,9 @@ func (v *visit) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	}
 	if v.decision.by != "" {
 		enc.AddString("decided_by", v.decision.by)
+	}
+	if len(v.violations) > 0 {
+		enc.AddString("violations", strings.Join(v.violations, ", "))
 	}
 	v.addUnwanted(enc)
 	return nil

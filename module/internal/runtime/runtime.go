@@ -23,6 +23,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/report"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/tombstone"
@@ -63,6 +64,7 @@ type Runtime struct {
 	violationLog   throttle.Causes[string]   // of what is logged about them
 	LocalShare     float64                   // of what was left of a quota while Redis is away
 	RedisPool      int                       // connections to one server; zero for the default
+	Reports        *report.Queue             // nil until a provider or a violation reports
 
 	Database *Database         // nil: no history is stored
 	Recorder *history.Recorder // likewise
@@ -97,6 +99,8 @@ type Runtime struct {
 	stopSaving    context.CancelFunc
 
 	stopDatabases context.CancelFunc
+	stopReports   context.CancelFunc
+	reportLog     throttle.Causes[string]
 	stopOwn       func()
 	serves        bool // between Start and Stop
 }
@@ -110,6 +114,9 @@ type Provider struct {
 
 	// Probe asks the service something harmless, within its terms and with a key that it accepts.
 	Probe func(context.Context) error
+
+	// Reports is nil for a provider that is sent no reports.
+	Reports *ReportsTo
 }
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
@@ -177,6 +184,7 @@ func (rt *Runtime) Start() {
 	rt.startSharing()
 	rt.startHistory()
 	rt.startSaving()
+	rt.startReports()
 	if len(rt.ListNames)+len(rt.Providers) == 0 && rt.own == nil {
 		rt.Logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
 			slog.String("cure", "name feeds and providers in the global ip_reputation options"))
@@ -207,6 +215,9 @@ func (rt *Runtime) Stop() {
 	}
 	if rt.stopDatabases != nil {
 		rt.stopDatabases()
+	}
+	if rt.stopReports != nil {
+		rt.stopReports()
 	}
 	if rt.stopOwn != nil {
 		rt.stopOwn()
