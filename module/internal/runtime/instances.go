@@ -26,6 +26,7 @@ func (rt *Runtime) startSharing() {
 		func(ctx context.Context) { rt.Redis.Follow(ctx, "bans", rt.Overrides) },
 		func(ctx context.Context) { rt.Redis.Follow(ctx, "forgets", rt.Tombstones) },
 		rt.catchUp,
+		rt.shareViolations,
 	} {
 		rt.keepDoing(ctx, "sharing with the other instances", work)
 	}
