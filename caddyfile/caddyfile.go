@@ -30,12 +30,14 @@ func init() {
 //		deny     <range|file|url|preset>... { <see list> }
 //		verified_bots [<bot>,<bot>...] { <see botOptions> }
 //		violation <name> [<option> <value>...] { <see violation> }
+//		neighbourhood off | { <see neighbourhood> }
 //		feed     <preset|url|file|range>... { <see feed> }
 //		mmdb     <file>... { <see databases> }
 //		provider <service> [<arguments>...] { <see providerOption> }
 //		wait     <duration>
 //		memory   <subjects>
 //		nat64    <prefix>...
+//		bans     { <see bans> }
 //		redis    <address>... { <see redis> }
 //		history  <placeholder>|<store> [<arguments>...] { <see history> }
 //		sentry   <placeholder>|<store> [<arguments>...] { <see sentry> }
@@ -55,6 +57,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		option.Repeated("deny", list(&app.Deny, "deny"), app.CheckSources),
 		option.Once("verified_bots", verifiedBots(app), app.CheckSources),
 		option.Repeated("violation", violation(&app.Violations), app.CheckViolations),
+		option.Once("neighbourhood", neighbourhood(&app.Neighbourhood)),
 		option.Repeated("feed", feed(&app.Feeds), app.CheckSources),
 		option.Repeated("mmdb", databases(&app.Databases), app.CheckDatabases),
 		option.Repeated("provider", providerOption(&app.Providers), app.CheckSources),
@@ -63,6 +66,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 			func() error { return module.CheckMemory(app.Memory) }),
 		option.Repeated("nat64", option.List(&app.NAT64, "IPv6 prefixes such as 2001:db8:64::/96"),
 			func() error { return module.CheckNAT64(app.NAT64) }),
+		option.Once("bans", bans(&app.Bans), func() error { return app.Bans.Check() }),
 		option.Once("redis", redis(&app.Redis)),
 		option.Once("history", history(&app.History)),
 		option.Once("sentry", sentry(&app.Sentry)),

@@ -44,6 +44,9 @@ type App struct {
 	// there already. Default: those that are there already.
 	Violations []Violation `json:"violations,omitempty"`
 
+	// What it costs a client that others of its network offended on your sites. Default: few points.
+	Neighbourhood *Neighbourhood `json:"neighbourhood,omitempty"`
+
 	// Files in the MaxMind DB format, which say of every address what they know: country, autonomous system and
 	// nature. What the first of them knows stands, and the others fill in the rest. Their facts come before those of
 	// services. Rules on `country`, `asn` and `nature` then hold for everybody. Default: none.
@@ -68,6 +71,9 @@ type App struct {
 	// such a gateway. The well-known `64:ff9b::/96` is always known. Lists name such clients by their IPv4 address.
 	// Default: none.
 	NAT64 []string `json:"nat64,omitempty"`
+
+	// How long the bans of rules and violations last. Default: 15 minutes the first time, and twice as long each time.
+	Bans *Bans `json:"bans,omitempty"`
 
 	// The memory that several instances of Caddy share. Without it each is on its own. Default: none.
 	Redis *Redis `json:"redis,omitempty"`
@@ -213,6 +219,9 @@ func (a *App) settings() error {
 	var err error
 	if a.runtime.NAT64, err = address.ParseNAT64(a.NAT64); err != nil {
 		return err
+	}
+	if a.runtime.Bans, err = a.Bans.terms(); err != nil {
+		return fmt.Errorf("bans: %w", err)
 	}
 	if a.Memory == 0 {
 		a.Memory = defaultMemory

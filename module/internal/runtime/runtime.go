@@ -50,19 +50,22 @@ type Runtime struct {
 	asnFiles       []*Lists      // of conditions, one file each
 	Databases      mmdb.Set
 	Overrides      *ban.Store
+	Bans           BanTerms
 	Tombstones     *tombstone.Store // nil without Redis
 	Memory         *Memory          // nil without providers
 	Redis          *Redis           // nil: this instance is on its own
 	Providers      []Provider
 	Secrets        []*secret.Refresher
 	Ledger         quota.Ledger
-	Limiter        *limit.Limiter          // nil until a site limits
-	violations     *violation.Store        // nil until a site or the look-up API uses it
-	violationTerms []violation.Terms       // of all violations, built-in ones included
-	violationLog   throttle.Causes[string] // of what is logged about them
-	LocalShare     float64                 // of what was left of a quota while Redis is away
-	RedisPool      int                     // connections to one server; zero for the default
-	Reports        *report.Queue           // nil until a provider or a violation reports
+	Limiter        *limit.Limiter            // nil until a site limits
+	violations     *violation.Store          // nil until a site or the look-up API uses it
+	violationTerms []violation.Terms         // of all violations, built-in ones included
+	own            *violation.Evidence       // what this site has seen; likewise
+	Nearby         *violation.NearbySettings // nil: neighbours do not count
+	violationLog   throttle.Causes[string]   // of what is logged about them
+	LocalShare     float64                   // of what was left of a quota while Redis is away
+	RedisPool      int                       // connections to one server; zero for the default
+	Reports        *report.Queue             // nil until a provider or a violation reports
 
 	Database *Database         // nil: no history is stored
 	Recorder *history.Recorder // likewise
@@ -76,15 +79,20 @@ type Runtime struct {
 	NAT64    address.NAT64 // the network's own prefixes
 	Suspects Suspects
 
+	punisher *punisher      // nil until a site bans
+	proxies  []netip.Prefix // trusted by a server
+
 	readyBy       time.Time            // until then, lists without contents delay readiness; see AwaitsLists
 	repeatsLogged map[string]string    // by feed, for warnOfRepeats only
 	oldLogged     map[string]time.Time // by list, for warnOfOldLists only
 	overlaps      overlaps
 
 	// Whether anybody is protected, as far as the configuration shows.
-	used  bool
-	sites *health.Sites // nil without HTTP app
-	rules []health.Rule // that can never hold
+	used     bool
+	sites    *health.Sites // nil without HTTP app
+	rules    []health.Rule // that can never hold
+	later    []laterRule   // checked at Start
+	allKnown bool          // all sites are provisioned
 
 	privacy       *privacy.Policy
 	reporter      atomic.Pointer[Reporter] // nil: errors go to the log only
@@ -97,6 +105,7 @@ type Runtime struct {
 	stopDatabases context.CancelFunc
 	stopReports   context.CancelFunc
 	reportLog     throttle.Causes[string]
+	stopOwn       func()
 	serves        bool // between Start and Stop
 }
 
@@ -166,6 +175,8 @@ func (rt *Runtime) Start() {
 	}
 	rt.Memory.start(rt)
 	rt.startDatabases()
+	rt.startOwn()
+	rt.checkLaterRules()
 	rt.expectLists(time.Now())
 	if Serving() == nil {
 		Events.Reset() // after Caddy was stopped, each event is news again
@@ -178,7 +189,7 @@ func (rt *Runtime) Start() {
 	rt.startHistory()
 	rt.startSaving()
 	rt.startReports()
-	if len(rt.ListNames)+len(rt.Providers) == 0 {
+	if len(rt.ListNames)+len(rt.Providers) == 0 && rt.own == nil {
 		rt.Logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
 			slog.String("cure", "name feeds and providers in the global ip_reputation options"))
 	}
@@ -211,6 +222,9 @@ func (rt *Runtime) Stop() {
 	}
 	if rt.stopReports != nil {
 		rt.stopReports()
+	}
+	if rt.stopOwn != nil {
+		rt.stopOwn()
 	}
 }
 
@@ -307,7 +321,7 @@ func (rt *Runtime) SourceNames() []string {
 	for _, p := range rt.Providers {
 		names = append(names, p.Name)
 	}
-	return names
+	return append(names, OwnSources(rt.ViolationNames())...)
 }
 
 // RepeatedName returns a name that two sources have, or the empty string.

@@ -25,42 +25,43 @@ func (s *Store) run() {
 	defer close(s.done)
 	tick := time.NewTicker(saveEvery)
 	defer tick.Stop()
-	for {
+	for last := time.Now(); ; {
 		select {
 		case <-tick.C:
-			s.upkeep()
+			s.upkeep(time.Since(last))
+			last = time.Now()
 		case <-s.save:
-			s.upkeep()
+			s.Save()
 		case <-s.stop:
 			return
 		}
 	}
 }
 
-// upkeep forgets what is worth nothing any more, and saves the rest.
-func (s *Store) upkeep() {
+// upkeep forgets what is worth nothing any more, and saves the rest. elapsed is the time since it was
+// called last, by a clock that cannot be set. If the other one has jumped since, it may be wrong:
+// nothing is forgotten then.
+func (s *Store) upkeep(elapsed time.Duration) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.log.Error("tidying violations panicked; this is a bug", slog.Any("panic", r))
+		}
+	}()
+	now := s.now()
+	if jumped := now.Round(0).Sub(s.upkept.Round(0)) - elapsed; jumped.Abs() < time.Minute {
+		s.table.sweep(now)
+	}
+	s.upkept = now
+	s.Save()
+}
+
+// Save writes the file if anything has changed since it was written.
+func (s *Store) Save() {
 	defer func() {
 		if r := recover(); r != nil {
 			s.log.Error("saving violations panicked; this is a bug", slog.Any("panic", r))
 		}
 	}()
-	if now := s.now(); s.steady(now) {
-		s.table.sweep(now)
-	}
-	s.Save()
-}
-
-// steady reports whether the clock has gone as it should since the last time. If it has jumped, it
-// may be wrong, and what is old by it may be new.
-func (s *Store) steady(now time.Time) bool {
-	before := s.upkept
-	s.upkept = now
-	jumped := now.Round(0).Sub(before.Round(0)) - now.Sub(before) // by the monotonic clock
-	return !before.IsZero() && jumped.Abs() < time.Minute
-}
-
-// Save writes the file if anything has changed since it was written.
-func (s *Store) Save() {
 	if err := s.write(); err != nil {
 		s.log.Error("the violations of clients are not on disk: a restart would forget them",
 			slog.Any("error", err))

@@ -52,7 +52,7 @@ type Store struct {
 	read     fs.FileInfo // of the file, when it was read last; nil: there was none
 	damage   error       // of the file, which is set aside when it is the store's own
 
-	upkept time.Time // for run only
+	upkept time.Time // for upkeep only
 
 	save, stop, done chan struct{}
 }
@@ -89,6 +89,7 @@ func Open(path string, o Options) *Store {
 	if path != "" {
 		s.load(true)
 	}
+	s.upkept = s.now()
 	go s.run()
 	return s
 }
