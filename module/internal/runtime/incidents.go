@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 )
@@ -16,11 +17,14 @@ func (rt *Runtime) recordViolation(o *Offence, t *violation.Terms, now violation
 	})
 }
 
-// recordBan stores a ban by a rule or a violation, and how long it is this time.
-func (rt *Runtime) recordBan(p *Punishment, length time.Duration) {
-	rt.recordIncident(p.Client, history.Incident{
-		First: time.Now(), Host: p.Site, Kind: history.KindBan, Name: p.Rule, Seconds: int64(length / time.Second),
-		RequestID: p.RequestID,
+// recordBan stores a ban by a rule or a violation.
+func (rt *Runtime) recordBan(client netip.Addr, e *ban.Entry) {
+	if rt == nil { // none serves
+		return
+	}
+	rt.recordIncident(client, history.Incident{
+		First: e.Created, Host: e.Cause.Site, Kind: history.KindBan, Name: e.Cause.Rule,
+		Seconds: int64(e.Expires.Sub(e.Created).Round(time.Second) / time.Second), RequestID: e.Cause.RequestID,
 	})
 }
 

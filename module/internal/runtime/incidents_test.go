@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
@@ -49,11 +50,15 @@ func TestIncidentsAreStored(t *testing.T) {
 	rt.recordViolation(&Offence{
 		Violation: "trap", Client: client, At: time.Now(), Site: "a.example.com", Path: "/.env", RequestID: "one",
 	}, &violation.Terms{Name: "trap"}, violation.Result{Counted: true, Points: 60})
-	rt.recordBan(&Punishment{Client: client, Rule: "violation trap", Site: "a.example.com", RequestID: "one"}, 24*time.Hour)
+	now := time.Now()
+	rt.recordBan(client, &ban.Entry{
+		Created: now, Expires: now.Add(24 * time.Hour), Cause: ban.Cause{Rule: "violation trap", Site: "a.example.com", RequestID: "one"},
+	})
 	rt.recordReport(client, "abuseipdb", []string{"scanner"}, "sent", "one")
 	if err := rt.Recorder.Close(); err != nil {
 		t.Fatal(err)
 	}
+	(*Runtime)(nil).recordBan(client, new(ban.Entry))
 	(&Runtime{}).recordReport(client, "abuseipdb", nil, "sent", "") // without history
 	var got []string
 	for _, i := range s.incidents {
