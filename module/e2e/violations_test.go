@@ -82,7 +82,7 @@ func recording(t *testing.T, name string) (lines []string) {
 const application = `
 	@coded path_regexp code ^/(404|401|500)/
 	handle @coded {
-		respond {re.code.1}
+		respond "" {re.code.1}
 	}
 	@pages path / /robots.txt /sitemap.xml /products /products/1 /products/2 /products/4 /about /contact /blog /blog/1 /blog/3
 	handle @pages {
@@ -193,8 +193,8 @@ func TestNobodyIsMadeGuiltyByOthers(t *testing.T) {
 // TestOnlyTheApplicationIsBelieved proves that a site that does not listen to its upstream removes the header, and counts
 // nothing.
 func TestOnlyTheApplicationIsBelieved(t *testing.T) {
-	names := "spam, " + strings.Repeat("trap, ", 1000) + "spam"
-	for option, want := range map[string]string{"": "score  for ", "violations from_application": "score "} {
+	names := "spam, " + strings.Repeat("trap, ", 10_000) + "spam"
+	for option, want := range map[string]int{"": 200, "violation probe path /probe": 200, "violations from_application": 403} {
 		r := startOwn(t, "", option, `
 	@said path /said
 	handle @said {
@@ -205,8 +205,12 @@ func TestOnlyTheApplicationIsBelieved(t *testing.T) {
 		if got := r.request(t, "198.51.100.1", "/said"); got.status != 200 || got.header.Get("X-IP-Reputation-Violation") != "" {
 			t.Errorf("%q: %d %v", option, got.status, got.header)
 		}
-		if got := r.request(t, "198.51.100.1", "/"); got.status == 200 && !strings.HasPrefix(got.body, want) {
+		if got := r.request(t, "198.51.100.1", "/"); got.status != want || want == 200 && got.body != "score  for " {
 			t.Errorf("%q: %d %s", option, got.status, got.body)
+		}
+		reason := map[int]string{200: "untrusted", 403: "excess"}[want]
+		if n := r.metric(t, `violations_ignored_total{reason="`+reason+`"}`); n == 0 {
+			t.Errorf("%q: nothing was ignored as %s", option, reason)
 		}
 		r.stop(t)
 	}
