@@ -138,14 +138,14 @@ var violationWords = []string{"path", "not_path", "method", "status", "header"}
 func violationCondition(h httpcaddyfile.Helper, r *handler.ViolationRule, word string) error {
 	switch word {
 	case "path":
-		return conditionValues(h.Dispenser, &r.Path)
+		return violationValues(h.Dispenser, &r.Path)
 	case "not_path":
-		return conditionValues(h.Dispenser, &r.NotPath)
+		return violationValues(h.Dispenser, &r.NotPath)
 	case "method":
-		return conditionValues(h.Dispenser, &r.Method)
+		return violationValues(h.Dispenser, &r.Method)
 	case "status":
 		var values []string
-		err := conditionValues(h.Dispenser, &values)
+		err := violationValues(h.Dispenser, &values)
 		r.Status = strings.Split(strings.Join(values, ","), ",")
 		return err
 	case "header":
@@ -175,8 +175,8 @@ func violationCondition(h httpcaddyfile.Helper, r *handler.ViolationRule, word s
 	return nil
 }
 
-// conditionValues appends the values up to the next condition. There must be one.
-func conditionValues(d *caddyfile.Dispenser, to *[]string) error {
+// violationValues appends the values up to the next condition. There must be one.
+func violationValues(d *caddyfile.Dispenser, to *[]string) error {
 	word := d.Val()
 	for d.NextArg() {
 		if slices.Contains(violationWords, d.Val()) || strings.HasPrefix(d.Val(), "@") {

@@ -166,8 +166,17 @@ func (s state) with(changes entries, now time.Time) state {
 		live: s.live.with(changes, func(e stored) bool { return !e.over(now) }),
 		tombstones: s.tombstones.with(changes, func(e stored) bool {
 			return e.over(now) && !e.obsolete(now)
-		}).newest(maxEntries),
+		}).bounded().newest(maxEntries),
 	}
+}
+
+// same reports whether two states are the same changes.
+func (s *state) same(other *state) bool {
+	return s.live.same(&other.live) && s.tombstones.same(&other.tombstones)
+}
+
+func (s *entries) same(other *entries) bool {
+	return slices.Equal(s[0], other[0]) && slices.Equal(s[1], other[1])
 }
 
 // change returns the state after one change.

@@ -49,7 +49,7 @@ func (k *Kind) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Entry is one prefix that an operator banned or exempted.
+// Entry is one prefix that is banned or exempt.
 type Entry struct {
 	Prefix netip.Prefix `json:"prefix"`
 	Kind   Kind         `json:"kind"`
@@ -62,6 +62,10 @@ type Entry struct {
 
 	// Expires is when the entry ends, in whole seconds; zero means never.
 	Expires time.Time `json:"expires,omitzero"`
+
+	// Cause is missing if an operator made the entry. Releases that do not know it drop it. Its name comes after
+	// "version" in the alphabet, so that of two equal versions the one with the cause is the newer one.
+	Cause Cause `json:"why,omitzero"`
 }
 
 const maxReason = 500
@@ -87,6 +91,9 @@ func (e Entry) normalize() (Entry, error) {
 		return Entry{}, err
 	}
 	if err := checkReason(e.Reason); err != nil {
+		return Entry{}, err
+	}
+	if err := e.checkCause(); err != nil {
 		return Entry{}, err
 	}
 	e.Created = e.Created.UTC().Truncate(time.Second)

@@ -19,7 +19,7 @@ const maxShownName = 100
 func (e stored) entry() replica.Entry {
 	entry := replica.Entry{Name: e.name(), Version: e.Version, Value: e.value()}
 	if e.Removed || !e.Expires.IsZero() {
-		entry.Expires = latest(e.Expires, e.Keep)
+		entry.Expires = latest(latest(e.Expires, e.Keep), e.remembered())
 	}
 	return entry
 }
@@ -67,9 +67,10 @@ func (s *Store) Changed() <-chan struct{} { return s.changed.Changed() }
 // such as one in another time zone, is no reason to miss a ban: whoever knows its change can make a
 // later one. Stores that keep exchanging their Entries end up with the same entries in force.
 //
-// When Merge returns, the changes are in force and on disk. If writing fails, they are in force all
-// the same, and writing is tried again, as in Add. Merge builds the index and writes the file at
-// most once, and only if there are changes. After Close it does nothing.
+// When Merge returns, the changes are in force and on disk, but for bans that no operator made: see
+// Punish. If writing fails, they are in force all the same, and writing is tried again, as in Add.
+// Merge builds the index and writes the file at most once, and only if there are changes. After Close
+// it does nothing.
 func (s *Store) Merge(entries []replica.Entry) (better bool) {
 	_, newer, _ := s.merge(entries) // a failed write is logged and tried again
 	return len(newer) > 0
@@ -92,13 +93,30 @@ func (s *Store) merge(entries []replica.Entry) (changed int, newer []replica.Ent
 	s.skipped.Add(unusable, unusableErr)
 	s.skipped.Add(m.dropSurplus(&all, now), errFull)
 	s.skipped.Log(s.log, now)
-	if m.taken.len() == 0 {
+	next := all.with(m.taken, now)
+	if next.same(&all) {
 		return 0, m.newer, nil
 	}
-	s.publish(all.with(m.taken, now))
+	s.publish(next)
 	s.resetTimer()
 	s.logMerged(m.effects, now)
+	if !m.byOperators() {
+		s.saveSoon(now)
+		return len(m.effects), m.newer, nil
+	}
 	return len(m.effects), m.newer, s.save()
+}
+
+// byOperators reports whether an operator made one of the changes.
+func (m *mergeResult) byOperators() bool {
+	for _, list := range m.taken {
+		for i := range list {
+			if list[i].Cause.By == Operator || list[i].Removed {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // parseAll returns the newest valid change of each name, the number of invalid ones, and the error
@@ -139,6 +157,9 @@ func compare(all *state, given entries, now time.Time) (m mergeResult) {
 		}
 		for _, next := range taken {
 			ours, found := known(next)
+			if theirs, _ := given.get(next.Kind, next.Prefix); next.Version > max(ours.Version, theirs.Version) {
+				m.newer = append(m.newer, next.entry()) // an operator's, which stands
+			}
 			if !found && (next.obsolete(now) || next.over(now) && next.Version <= full) {
 				continue
 			}

@@ -11,6 +11,7 @@ import (
 type snapshot struct {
 	entries entries
 	index   *iplist.Index // the exemptions and the bans, in this order
+	by      [NumBy]int    // the number of bans
 }
 
 const exemptionList = 0
@@ -18,8 +19,12 @@ const exemptionList = 0
 // next returns the snapshot of live. It reuses the index of now, which may be nil, if the prefixes
 // are the same: building an index is most of the work.
 func (now *snapshot) next(live entries) *snapshot {
+	var by [NumBy]int
+	for i := range *live.of(Ban) {
+		by[(*live.of(Ban))[i].Cause.By]++
+	}
 	if now != nil && samePrefixes(now.entries, live) {
-		return &snapshot{live, now.index}
+		return &snapshot{live, now.index, by}
 	}
 	ranges := func(kind Kind) iplist.Ranges {
 		list := *live.of(kind)
@@ -29,7 +34,7 @@ func (now *snapshot) next(live entries) *snapshot {
 		}
 		return iplist.NewRanges(prefixes)
 	}
-	return &snapshot{live, iplist.Build([]iplist.Ranges{exemptionList: ranges(Exemption), ranges(Ban)})}
+	return &snapshot{live, iplist.Build([]iplist.Ranges{exemptionList: ranges(Exemption), ranges(Ban)}), by}
 }
 
 func samePrefixes(a, b entries) bool {

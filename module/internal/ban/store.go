@@ -1,9 +1,10 @@
-// Package ban stores the prefixes that operators ban or exempt while the server runs: with a
-// reason, temporarily or permanently, in memory and on disk, on one or several instances.
+// Package ban stores the prefixes that are banned or exempt while the server runs: with a reason,
+// temporarily or permanently, in memory and on disk, on one or several instances. Operators make
+// entries by Add, rules and violations by Punish.
 //
-// Requests read an immutable snapshot. Add and Remove build a new one, which is in force when they
-// return. The cost of a change grows with the number of entries: the package suits bans by people
-// and scripts. Long lists belong in a deny file or a feed.
+// Requests read an immutable snapshot. Add, Remove and Punish build a new one, which is in force when
+// they return. The cost of a change grows with the number of entries: the package suits bans by people
+// and scripts, and those of rules many at a time. Long lists belong in a deny file or a feed.
 //
 // Instances exchange changes through package replica: of two changes to the same kind and prefix,
 // the later one wins. A removal leaves a tombstone, and so does an entry that ends after it
@@ -33,6 +34,9 @@ const (
 	// change of the clock or a suspended machine. It is also how often a failed write is tried
 	// again.
 	maxPause = time.Minute
+
+	// saveInterval is for how long bans that no operator made are gathered before they are written.
+	saveInterval = time.Second
 )
 
 // Errors that Add and Remove return, wrapped.
@@ -75,6 +79,7 @@ type Store struct {
 	mu         sync.Mutex // locked by changes, with their write, never by Lookup, Find, List and Len
 	tombstones entries    // tombstones
 	unsaved    bool       // the file lacks a change
+	saveAt     time.Time  // when to write changes that can wait; zero if there are none
 	detached   bool       // the file belongs to another process
 	closed     bool
 	skipped    replica.Skipped
@@ -245,9 +250,9 @@ func (s *Store) Add(e Entry) (Entry, error) {
 	return e, s.save()
 }
 
-// Remove ends the entry of a kind and prefix, and reports whether there was one. As in Add, an
-// error that wraps ErrNotSaved means that the removal is in force, but that a restart would undo
-// it.
+// Remove ends the entry of a kind and prefix, and reports whether there was one. One that is over and
+// only remembered counts, too: it is forgotten. As in Add, an error that wraps ErrNotSaved means that
+// the removal is in force, but that a restart would undo it.
 func (s *Store) Remove(kind Kind, p netip.Prefix) (bool, error) {
 	p, err := canonical(p)
 	if err != nil || !kind.valid() {
@@ -258,12 +263,14 @@ func (s *Store) Remove(kind Kind, p netip.Prefix) (bool, error) {
 	if s.closed {
 		return false, fmt.Errorf("removing the %s of %s: %w", kind, p, ErrClosed)
 	}
-	all := s.state()
+	all, now := s.state(), s.now()
 	before, found := all.live.get(kind, p)
 	if !found {
-		return false, nil
+		before, found = all.tombstones.get(kind, p)
+		if !found || !before.remembered().After(now) {
+			return false, nil
+		}
 	}
-	now := s.now()
 	s.publish(all.change(before.tombstone(replica.NextVersion(now, before.Version)), now))
 	s.changed.Notify()
 	return true, s.save()
@@ -284,7 +291,7 @@ func (s *Store) Close() error {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.unsaved && !s.detached {
+	if (s.unsaved || !s.saveAt.IsZero()) && !s.detached {
 		return s.save()
 	}
 	return nil
@@ -309,8 +316,17 @@ func (s *Store) publish(all state) {
 	s.current.Store(s.current.Load().next(all.live))
 }
 
+// saveSoon lets the goroutine write the state to disk, once for all changes that come within
+// saveInterval. The caller wakes it.
+func (s *Store) saveSoon(now time.Time) {
+	if s.saveAt.IsZero() {
+		s.saveAt = now.Add(saveInterval)
+	}
+}
+
 // save writes the state to disk.
 func (s *Store) save() error {
+	s.saveAt = time.Time{}
 	if s.path == "" {
 		return nil
 	}
@@ -331,69 +347,4 @@ func (s *Store) save() error {
 		return fmt.Errorf("%w: %w", ErrNotSaved, err)
 	}
 	return nil
-}
-
-// resetTimer makes the goroutine compute the next end again.
-func (s *Store) resetTimer() {
-	select {
-	case s.wake <- struct{}{}:
-	default: // already requested
-	}
-}
-
-// run removes ended entries, until Close.
-func (s *Store) run() {
-	defer close(s.done)
-	retry := false
-	for {
-		timer := time.NewTimer(s.expire(retry))
-		select {
-		case <-timer.C:
-			retry = true
-		case <-s.wake: // after a change, which has tried to write the file itself
-			retry = false
-			timer.Stop()
-		case <-s.stop:
-			timer.Stop()
-			return
-		}
-	}
-}
-
-// expire removes ended entries, and returns the pause until its next call. If retry is true and the
-// last write failed, it writes the file again. An ended entry alone causes no write: the next
-// change does, and Open omits the entry.
-func (s *Store) expire(retry bool) (pause time.Duration) {
-	pause = maxPause
-	defer func() {
-		if r := recover(); r != nil {
-			s.log.Error("ending bans and exemptions panicked", "panic", r)
-		}
-	}()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.now()
-	all := s.state()
-	rest := all.at(now)
-	s.tombstones = rest.tombstones
-	if !samePrefixes(all.live, rest.live) {
-		s.publish(rest)
-	}
-	switch over := all.live.len() - rest.live.len(); {
-	case over > 0:
-		s.log.Info("bans and exemptions are over", "count", over)
-	case over < 0:
-		s.log.Info("bans and exemptions are in force again: the clock was ahead", "count", -over)
-	}
-	s.skipped.Log(s.log, now)
-	rest = s.correct(rest, now)
-	if s.unsaved && retry && !s.detached {
-		if err := s.save(); err == nil {
-			s.log.Info("bans and exemptions are on disk again", "file", s.path)
-		}
-	}
-	if next := rest.live.nextEnd(); !next.IsZero() {
-		pause = min(pause, next.Sub(now))
-	}
-	return pause
 }

@@ -73,7 +73,7 @@ func (e stored) over(now time.Time) bool { return e.Removed || e.ended(now) }
 
 // obsolete reports whether e is a tombstone that is no longer needed.
 func (e stored) obsolete(now time.Time) bool {
-	return e.over(now) && !latest(e.end(), e.Keep).After(now)
+	return e.over(now) && !latest(latest(e.end(), e.Keep), e.remembered()).After(now)
 }
 
 // tombstone returns the tombstone of e.
@@ -106,10 +106,18 @@ func (e stored) same(other stored) bool {
 
 // Join implements replica.Value: it returns the newer of two changes to the same kind and prefix.
 // Its Keep lasts until the other one cannot come back.
+//
+// An operator's ban stands against that of a rule which was made without knowledge of it. It becomes
+// the newer one, the same on all instances.
 func (e stored) Join(other stored) stored {
 	winner, loser := e, other
 	if other.Newer(e) {
 		winner, loser = other, e
+	}
+	if loser.standsAgainst(winner) {
+		version := min(winner.Version+1, replica.LastTime.UnixMilli())
+		winner, loser = loser, winner
+		winner.Version = version
 	}
 	winner.Keep = latest(e.Keep, other.Keep)
 	switch end := winner.end(); {
@@ -125,6 +133,14 @@ func (e stored) Join(other stored) stored {
 		winner.Keep = time.Time{}
 	}
 	return winner
+}
+
+// standsAgainst reports whether e is an operator's and was in force when a rule made the other one. Of
+// the same version it is the other one itself, without its cause.
+func (e stored) standsAgainst(other stored) bool {
+	return e.Kind == Ban && e.Version != other.Version && e.Cause.By == Operator && !e.Removed &&
+		other.Cause.By != Operator && !other.Removed &&
+		(e.Expires.IsZero() || e.Expires.After(other.Created))
 }
 
 // name returns the key of e among all changes.

@@ -40,6 +40,9 @@ func (rt *Runtime) OpenViolations(terms []violation.Terms) error {
 	rt.violationTerms = terms
 	release := metrics.OpenViolations(rt.ViolationNames()...)
 	rt.Leases.Add(func() error { release(); return nil })
+	if slices.ContainsFunc(terms, func(t violation.Terms) bool { return t.Report }) {
+		return rt.UseReports()
+	}
 	return nil
 }
 
@@ -157,4 +160,3 @@ func (rt *Runtime) InGoodStanding(client netip.Addr) bool {
 	}
 	return uint64(s.Good)*1000 >= goodForEach*max(violations, 1000)
 }
-
