@@ -152,8 +152,16 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	var limits bool
-	if h.rules, limits, err = compileRules(h.Rules, modeWord(h.enforce)); err != nil || !limits {
+	if h.rules, limits, err = compileRules(h.Rules, modeWord(h.enforce)); err != nil {
 		return err
+	}
+	for i := range h.rules {
+		if err := h.rules[i].request.resolve(); err != nil {
+			return fmt.Errorf("rule %d (%s): %w", i, h.rules[i].text, err)
+		}
+	}
+	if !limits {
+		return nil
 	}
 	return rt.UseLimits()
 }

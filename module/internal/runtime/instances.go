@@ -57,6 +57,9 @@ func (rt *Runtime) catchUp(ctx context.Context) {
 			}
 			for _, p := range rt.Providers {
 				p.Guard.Sync(ctx)
+				if p.Reports != nil {
+					p.Reports.Guard.Sync(ctx)
+				}
 			}
 		}
 		select {

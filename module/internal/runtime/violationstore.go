@@ -22,11 +22,15 @@ func (rt *Runtime) UseViolations() (err error) {
 		store := violation.Open(path, violation.Options{Logger: ProcessLogger("violations"), Detached: true})
 		return store, rt.Folder.closing(store, store.Close), nil
 	})
-	if err == nil && rt.Redis != nil {
+	if err != nil {
+		return err
+	}
+	rt.openOwn()
+	if rt.Redis != nil {
 		stop := rt.violations.Share()
 		rt.Leases.Add(func() error { stop(); return nil })
 	}
-	return err
+	return nil
 }
 
 // ViolationStore is where violations are counted: nil until a site or the look-up API uses it.
