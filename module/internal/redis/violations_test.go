@@ -43,7 +43,7 @@ func (n *counter) join(tb testing.TB, c *Client) {
 	n.end, n.ended = cancel, make(chan struct{})
 	go func() {
 		defer close(n.ended)
-		c.FollowViolations(ctx, n.Store)
+		c.FollowViolations(ctx, n.Store, func(context.Context) {})
 	}()
 	tb.Cleanup(n.leave)
 }
@@ -115,8 +115,12 @@ func TestViolationsWithoutRedis(t *testing.T) {
 	for _, link := range links {
 		link.Down()
 	}
-	awaitUp(t, ca, false)
-	awaitUp(t, cb, false)
+	for _, c := range []*Client{ca, cb} {
+		eventually(t, "redis is away", func() bool {
+			_, _ = c.ForgetViolations(t.Context(), netip.MustParsePrefix("198.51.100.1/32"))
+			return !c.Up()
+		})
+	}
 	a.violate(&loginFailed, 2)
 	b.violate(&loginFailed, 3)
 	if n, _ := a.has(offender, &loginFailed); n != 7 {

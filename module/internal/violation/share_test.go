@@ -121,6 +121,17 @@ func TestForgettingDropsWhatWaits(t *testing.T) {
 	if b := s.sent(t, nil); len(b.Deltas) != 0 {
 		t.Errorf("%+v", b)
 	}
+	late := State{
+		Subject: netip.PrefixFrom(client, 32), Name: trap.Name, HalfLife: trap.HalfLife, Amount: Amount{Points: 60, Count: 1, Age: time.Second},
+	}
+	if s.Merge([]State{late}); s.Has(client) {
+		t.Error("a message from before brings it back")
+	}
+	s.wait(time.Minute)
+	late.Amount.Age = time.Second
+	if s.Merge([]State{late}); s.points(client, &trap) != 60 {
+		t.Error("what happened afterwards is not taken over")
+	}
 }
 
 // TestMerge proves that the larger amount counts, in whatever order and however often states arrive, and that no state which no
