@@ -128,7 +128,7 @@ func TestForgettingDropsWhatWaits(t *testing.T) {
 		t.Error("a message from before brings it back")
 	}
 	s.wait(time.Minute)
-	late.Amount.Age = time.Second
+	late.Amount.Age = 0
 	if s.Merge([]State{late}); s.points(client, &trap) != 60 {
 		t.Error("what happened afterwards is not taken over")
 	}
