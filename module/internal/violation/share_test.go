@@ -85,8 +85,8 @@ func TestABatchIsGivenUp(t *testing.T) {
 func TestTheQueueIsBounded(t *testing.T) {
 	s := open(t, "", Options{})
 	stop := s.Share()
-	for i := range uint32(2 * maxQueue) {
-		s.Add(&trap, Act{Client: v4(0x64000001 + i<<8), Share: 1})
+	for i := range 2 * maxQueue {
+		s.Add(&trap, Act{Client: alone(i), Share: 1})
 	}
 	sent := 0
 	for range 3 * maxQueue / MaxBatch {
@@ -196,8 +196,8 @@ func TestMerge(t *testing.T) {
 func TestCrowdsAreNotShared(t *testing.T) {
 	s := open(t, "", Options{})
 	defer s.Share()()
-	for i := range uint64(20_000) {
-		s.Add(&trap, Act{Client: v6(0x0db8_00000000 | i), Share: 1})
+	for i := range uint32(20_000) {
+		s.Add(&trap, Act{Client: v6(i), Share: 1})
 	}
 	s.queue.mu.Lock()
 	defer s.queue.mu.Unlock()
