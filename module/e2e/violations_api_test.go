@@ -73,9 +73,7 @@ func TestTheAPIIsToldOfViolations(t *testing.T) {
 	if got := r.visit(t, "2001:db8:5::ffff"); got.status != 403 {
 		t.Errorf("a neighbour in the /64 that was reported for a trap: %d %s", got.status, got.body)
 	}
-	if got := r.ask(t, http.MethodGet, "bans", ""); !strings.Contains(got.body, "2001:db8:5::/64") || !strings.Contains(got.body, "of-the-visitor") {
-		t.Errorf("the bans are %s", got.body)
-	}
+	r.awaitBan(t, "2001:db8:5::/64", "of-the-visitor")
 
 	report("report", "["+spam("203.0.113.7")+","+spam("10.0.0.1")+","+spam("nobody")+"]", 200,
 		`"ignored":"exempt"`, `"ignored":"reserved"`, `is not an IP address`)

@@ -59,6 +59,15 @@ func (r *running) scoreOf(t *testing.T, client string) int {
 	return *checked.Score
 }
 
+// awaitBan waits until a client is banned, with a text in the entry.
+func (r *running) awaitBan(t *testing.T, client, text string) {
+	t.Helper()
+	eventually(t, client+" is banned, and the entry has "+text, func() bool {
+		bans := r.ask(t, http.MethodGet, "bans", "").body
+		return strings.Contains(bans, client) && strings.Contains(bans, text)
+	})
+}
+
 // recording reads a list of requests, one a line.
 func recording(t *testing.T, name string) (lines []string) {
 	t.Helper()
