@@ -295,7 +295,7 @@ func (s *State) slot(now time.Time) (slot Slot, ok bool) {
 	slot = Slot{
 		ID: IDOf(s.Name), Last: record.Seconds(now.Add(-a.Age)),
 		Points: thousandths(a.Points), Count: thousandths(a.Count),
-		HalfLife: uint32(s.HalfLife / time.Second), //nolint:gosec // checked above
+		HalfLife: uint32(s.HalfLife / time.Second),
 	}
 	return slot, slot.Last != 0
 }

@@ -148,7 +148,7 @@ func TestReadersSeeWhole(t *testing.T) {
 	}
 	for w := range 2 {
 		writers.Go(func() {
-			for n := range uint32(20_000) {
+			for n := range uint32(5_000) {
 				key := addresses[rand.IntN(len(addresses))]
 				var s Subject
 				for i := range s.Slots {
