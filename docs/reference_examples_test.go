@@ -183,6 +183,8 @@ var examples = map[string]example{
 	"Provider.network_share": {line: "network_share 1"},
 	"Provider.send":          {line: "send network"},
 	"Provider.ask":           {line: "ask unless_listed"},
+	"Provider.report":        {line: "report yes"},
+	"Provider.report_quota":  {line: "report_quota 900/day", with: "report yes"},
 	"Provider.timeout":       {line: "timeout 1s"},
 	"Provider.concurrency":   {line: "concurrency 8"},
 	"Provider.trust":         {line: "trust 0.9"},

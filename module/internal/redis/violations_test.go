@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -43,7 +44,7 @@ func (n *counter) join(tb testing.TB, c *Client) {
 	n.end, n.ended = cancel, make(chan struct{})
 	go func() {
 		defer close(n.ended)
-		c.FollowViolations(ctx, n.Store)
+		c.FollowViolations(ctx, n.Store, func(context.Context) {})
 	}()
 	tb.Cleanup(n.leave)
 }
@@ -115,8 +116,12 @@ func TestViolationsWithoutRedis(t *testing.T) {
 	for _, link := range links {
 		link.Down()
 	}
-	awaitUp(t, ca, false)
-	awaitUp(t, cb, false)
+	for _, c := range []*Client{ca, cb} {
+		eventually(t, "redis is away", func() bool {
+			_, _ = c.ForgetViolations(t.Context(), netip.MustParsePrefix("198.51.100.1/32"))
+			return !c.Up()
+		})
+	}
 	a.violate(&loginFailed, 2)
 	b.violate(&loginFailed, 3)
 	if n, _ := a.has(offender, &loginFailed); n != 7 {
@@ -257,6 +262,34 @@ func TestForeignViolations(t *testing.T) {
 	amounts(t, &loginFailed, 5, 3, a, late)
 	if got := late.Status().Clients; got != 1 {
 		t.Errorf("%d clients are taken over, want 1", got)
+	}
+}
+
+// TestAFloodOfViolations proves that many violators make few exchanges, and that all instances know them.
+func TestAFloodOfViolations(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	var seen outcomes
+	c := open(t, Options{Addresses: []string{server.Addr}, Observe: seen.observe})
+	awaitUp(t, c, true)
+	a, b := count(t, c), count(t, connect(t, server.Addr))
+	const n = 3000
+	before := seen.of(OK)
+	for i := range uint32(n) {
+		addr := netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, byte(i >> 8), byte(i), 15: 1})
+		a.Add(&trapTouched, violation.Act{Client: addr, Share: 1})
+		a.Add(&trapTouched, violation.Act{Client: addr, Share: 1})
+	}
+	eventually(t, "the other has all", func() bool { return b.Status().Clients == a.Status().Clients })
+	if got := seen.of(OK) - before; got > n/10 {
+		t.Errorf("%d violators made %d exchanges", n, got)
+	}
+	t.Logf("%d violators, %d exchanges, %s + %s + %s bytes in redis", a.Status().Clients, seen.of(OK)-before,
+		server.CLI("MEMORY", "USAGE", c.violatorsKey()), server.CLI("MEMORY", "USAGE", c.changesKey()),
+		server.CLI("MEMORY", "USAGE", c.endsKey()))
+	text := server.CLI("HGET", c.violatorsKey(), "2001:db8:101::/64")
+	if !regexp.MustCompile(`^\{"trap":\[60000,2000,\d{13},604800000\]\}$`).MatchString(text) {
+		t.Errorf("redis has %s", text)
 	}
 }
 

@@ -18,7 +18,7 @@ func saved(t testing.TB, subjects int) []byte {
 	t.Helper()
 	s := open(t, "", Options{})
 	for i := range subjects {
-		s.Add(&trap, Act{Client: v4(0x64000001 + uint32(i)<<8), Share: 1})
+		s.Add(&trap, Act{Client: alone(i), Share: 1})
 	}
 	var data bytes.Buffer
 	if err := s.encode(&data); err != nil {
@@ -94,7 +94,7 @@ func TestTwoProcessesWithOneFile(t *testing.T) {
 	first, second := open(t, path, Options{Detached: true}), open(t, path, Options{Detached: true})
 	first.Attach()
 	first.Add(&trap, Act{Client: client, Share: 1})
-	second.Add(&trap, Act{Client: v4(0x64000001), Share: 1})
+	second.Add(&trap, Act{Client: alone(1), Share: 1})
 	second.Save()
 	if _, err := os.Stat(path); err == nil {
 		t.Error("the second process has written the file")
@@ -157,7 +157,7 @@ func TestADiskThatFails(t *testing.T) {
 func TestUpkeep(t *testing.T) {
 	s := open(t, "", Options{})
 	s.Add(&login, Act{Client: client, Share: 1})
-	s.Add(&trap, Act{Client: v4(0x64000001), Share: 1})
+	s.Add(&trap, Act{Client: alone(1), Share: 1})
 	s.wait(12 * time.Hour)
 	s.upkeep(time.Minute)
 	if !s.Has(client) {
@@ -165,7 +165,7 @@ func TestUpkeep(t *testing.T) {
 	}
 	s.wait(12 * time.Hour)
 	s.upkeep(12 * time.Hour)
-	if s.Has(client) || !s.Has(v4(0x64000001)) {
+	if s.Has(client) || !s.Has(alone(1)) {
 		t.Error("after a day a failed log-in is remembered, or a trap is not")
 	}
 }

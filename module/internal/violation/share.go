@@ -22,6 +22,9 @@ const (
 	// counted here, and told with the next violation of the same subject and name.
 	maxQueue = 4096
 
+	// maxForgotten is of how many subjects it is remembered that they were forgotten.
+	maxForgotten = 1024
+
 	// patience is how long a batch is sent again and again. It is shorter than the time for which the
 	// receiver remembers it, so that it is never counted twice.
 	patience = 50 * time.Minute
@@ -78,6 +81,10 @@ type queue struct {
 	since   time.Time // when they were sent first
 	ready   chan struct{}
 
+	// forgotten is until when subjects were forgotten of late: what others have sent before is not
+	// taken over.
+	forgotten map[record.Key]time.Time
+
 	sending sync.Mutex // one batch after the other, lest the next one's Base hold what is sent again
 }
 
@@ -102,6 +109,7 @@ func (q *queue) init() {
 	q.from = hex.EncodeToString(random[:])
 	q.ready = make(chan struct{}, 1)
 	q.waiting = make(map[pair]*pending)
+	q.forgotten = make(map[record.Key]time.Time)
 }
 
 // add queues an act. base is what there was before it.
@@ -139,9 +147,13 @@ func (q *queue) add(p pair, t *Terms, a *Act, base Slot) {
 }
 
 // forget drops what waits of a subject.
-func (q *queue) forget(key record.Key) {
+func (q *queue) forget(key record.Key, until time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if len(q.forgotten) >= maxForgotten {
+		clear(q.forgotten)
+	}
+	q.forgotten[key] = until
 	for _, all := range []map[pair]*pending{q.waiting, q.sent} {
 		for p := range all {
 			if p.key == key {
@@ -149,6 +161,13 @@ func (q *queue) forget(key record.Key) {
 			}
 		}
 	}
+}
+
+// forgets reports whether what was done last at a time is forgotten.
+func (q *queue) forgets(key record.Key, last time.Time) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !last.After(q.forgotten[key])
 }
 
 // take returns the batch that is to be sent next: the last one, as long as it is not known to have
@@ -248,7 +267,8 @@ func (s *Store) Merge(states []State) (unusable int) {
 			continue
 		}
 		addr := states[i].Subject.Addr()
-		if s.merge(record.KeyOf(addr), &slot, 0, now) {
+		key := record.KeyOf(addr)
+		if !s.queue.forgets(key, now.Add(-states[i].Amount.Age)) && s.merge(key, &slot, 0, now) {
 			s.markChanged()
 			s.watchers.call(addr)
 		}
@@ -275,7 +295,7 @@ func (s *State) slot(now time.Time) (slot Slot, ok bool) {
 	slot = Slot{
 		ID: IDOf(s.Name), Last: record.Seconds(now.Add(-a.Age)),
 		Points: thousandths(a.Points), Count: thousandths(a.Count),
-		HalfLife: uint32(s.HalfLife / time.Second), //nolint:gosec // checked above
+		HalfLife: uint32(s.HalfLife / time.Second),
 	}
 	return slot, slot.Last != 0
 }

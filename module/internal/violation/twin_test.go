@@ -15,8 +15,7 @@ type twin map[netip.Addr]map[string][]counted
 
 type counted struct {
 	at     time.Time
-	points float64 // those it cost; capped is what they amounted to after it
-	path   string
+	points float64 // that it cost
 }
 
 func (w twin) count(addr netip.Addr, t *Terms, now time.Time) (sum float64) {
