@@ -23,6 +23,7 @@ const (
 	inService  = "{\n\tip_reputation {\n\t\t%s {\n\t\t\tkey {env.ABUSEIPDB_KEY}\n\t\t}\n\t}\n}\n"
 	inRedis    = "{\n\tip_reputation {\n\t\tredis redis.example.com {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inBots     = "{\n\tip_reputation {\n\t\tverified_bots google {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inNearby   = "{\n\tip_reputation {\n\t\tneighbourhood {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inSite     = "app.example.com {\n\t%s\n}\n"
 	inHandler  = "app.example.com {\n\tip_reputation {\n\t\t%s\n\t}\n}\n"
 	inMatched  = "app.example.com {\n\t@mine method DELETE\n\tip_reputation {\n\t\t%s\n\t}\n}\n"
@@ -65,6 +66,7 @@ var frames = map[string]frame{
 	"TLS":           {caddyfile: inTLS, path: "apps/ip_reputation/redis/tls"},
 	"History":       {caddyfile: inHistory, path: "apps/ip_reputation/history"},
 	"Sentry":        {caddyfile: inSentry, path: "apps/ip_reputation/sentry"},
+	"Neighbourhood": {caddyfile: inNearby, path: "apps/ip_reputation/neighbourhood"},
 	"Privacy":       {caddyfile: inHash, path: "apps/ip_reputation/privacy"},
 	"Handler":       {caddyfile: inHandler, path: "handler=ip_reputation"},
 	"Rule":          {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
@@ -129,6 +131,7 @@ var examples = map[string]example{
 	"App.history":       {line: "history {env.DATABASE_URL}"},
 	"App.sentry":        {line: "sentry {env.SENTRY_DSN}"},
 	"App.privacy":       {line: "privacy truncate"},
+	"App.neighbourhood": {line: "neighbourhood off"},
 
 	"Feed.sources":  {line: "feed spamhaus_drop", in: inApp},
 	"Feed.name":     {line: "name partner"},
@@ -180,6 +183,8 @@ var examples = map[string]example{
 	"Provider.network_share": {line: "network_share 1"},
 	"Provider.send":          {line: "send network"},
 	"Provider.ask":           {line: "ask unless_listed"},
+	"Provider.report":        {line: "report yes"},
+	"Provider.report_quota":  {line: "report_quota 900/day", with: "report yes"},
 	"Provider.timeout":       {line: "timeout 1s"},
 	"Provider.concurrency":   {line: "concurrency 8"},
 	"Provider.trust":         {line: "trust 0.9"},
@@ -226,6 +231,11 @@ var examples = map[string]example{
 	"Sentry.environment": {line: "environment staging"},
 	"Sentry.release":     {line: "release shop@1.2.3"},
 	"Sentry.server_name": {line: "server_name edge-1"},
+
+	"Neighbourhood.off":    {line: "neighbourhood off", in: inApp},
+	"Neighbourhood.from":   {line: "from 5"},
+	"Neighbourhood.points": {line: "points 6"},
+	"Neighbourhood.mobile": {line: "mobile"},
 
 	"Privacy.mode":      {line: "privacy truncate", in: inApp},
 	"Privacy.ipv4_bits": {line: "privacy truncate 16 32", in: inApp},
