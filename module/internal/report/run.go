@@ -50,7 +50,7 @@ func (q *Queue) Run(ctx context.Context, to Outlet) {
 // deliver makes one attempt to send a report to one service.
 func (q *Queue) deliver(ctx context.Context, to *Outlet, e *entry, d *delivery, logged *throttle.Causes[Outcome]) {
 	now := time.Now()
-	incident, age := q.incident(e, now)
+	incident, violations, age := q.incident(e, now)
 	end := func(o Outcome, why string) {
 		ended := q.finish(e, d, o, why, time.Now())
 		if ended.Service != "" {
@@ -59,7 +59,7 @@ func (q *Queue) deliver(ctx context.Context, to *Outlet, e *entry, d *delivery, 
 		}
 	}
 	service := to.service(d.service)
-	if why := to.Spared(incident.Addr); why != "" {
+	if why := to.Spared(incident.Addr, violations); why != "" {
 		end(Spared, why)
 		return
 	}
