@@ -138,32 +138,14 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.exempt, err = siteExemptions(h.Exempt); err != nil {
 		return err
 	}
-	if h.policy, err = compilePolicy(h.Rules, h.Unknown, rt.SourceNames(), rt.ASNList); err != nil {
+	if err := h.provisionRules(rt); err != nil {
 		return err
-	}
-	for i := range h.Rules {
-		rt.CheckRule(fmt.Sprintf("rule %d (%s)", i+1, h.Rules[i].text()), policy.Config(h.Rules[i].Conditions))
 	}
 	if h.decisions, err = newDecisionLog(h.Log, ctx.Logger(), rt.Privacy()); err != nil {
 		return err
 	}
 	h.ownErrors = insideErrorRoutes(ctx.Modules())
-	if err := h.provisionViolations(ctx, rt); err != nil {
-		return err
-	}
-	var limits bool
-	if h.rules, limits, err = compileRules(h.Rules, modeWord(h.enforce)); err != nil {
-		return err
-	}
-	for i := range h.rules {
-		if err := h.rules[i].request.resolve(); err != nil {
-			return fmt.Errorf("rule %d (%s): %w", i, h.rules[i].text, err)
-		}
-	}
-	if !limits {
-		return nil
-	}
-	return rt.UseLimits()
+	return h.provisionViolations(ctx, rt)
 }
 
 // ServeHTTP answers requests from addresses that are not wanted and describes the others to the next handler.
