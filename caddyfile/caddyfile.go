@@ -30,6 +30,7 @@ func init() {
 //		deny     <range|file|url|preset>... { <see list> }
 //		verified_bots [<bot>,<bot>...] { <see botOptions> }
 //		violation <name> [<option> <value>...] { <see violation> }
+//		neighbourhood off | { <see neighbourhood> }
 //		feed     <preset|url|file|range>... { <see feed> }
 //		mmdb     <file>... { <see databases> }
 //		provider <service> [<arguments>...] { <see providerOption> }
@@ -55,6 +56,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		option.Repeated("deny", list(&app.Deny, "deny"), app.CheckSources),
 		option.Once("verified_bots", verifiedBots(app), app.CheckSources),
 		option.Repeated("violation", violation(&app.Violations), app.CheckViolations),
+		option.Once("neighbourhood", neighbourhood(&app.Neighbourhood)),
 		option.Repeated("feed", feed(&app.Feeds), app.CheckSources),
 		option.Repeated("mmdb", databases(&app.Databases), app.CheckDatabases),
 		option.Repeated("provider", providerOption(&app.Providers), app.CheckSources),

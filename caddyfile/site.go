@@ -25,6 +25,9 @@ import (
 //		limit   <requests>/<time> [by network|asn|<lengths>] [key <text>] [<condition> <values>...]
 //		block   [status <code>] <condition> <values>...
 //		drop    <condition> <values>...
+//		violation  <name> @<matcher>|<condition> <values>...
+//		violations default|from_application...
+//		signed_in  cookie|header <name>...
 //		headers full|minimal|off
 //		wait    <duration>
 //		exempt  <range|private_ranges>...
@@ -33,7 +36,7 @@ import (
 //	}
 //
 // `pass`, `limit`, `block` and `drop` are rules, which are tried in the order of the lines. They
-// and `exempt` may be repeated.
+// and `exempt` may be repeated. So may `violation`, whose conditions are those of <see violationRule>, and `signed_in`.
 func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
 	var site handler.Handler
@@ -45,6 +48,11 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		option.Repeated("limit", limit(&site.Rules), check),
 		option.Repeated("block", rule(&site.Rules), check),
 		option.Repeated("drop", rule(&site.Rules), check),
+		option.Repeated("violation", violationRule(h, &site.Violations),
+			func() error { return site.CheckViolations(names.Violations) }),
+		option.Repeated("violations", violationSets(&site),
+			func() error { return site.CheckViolations(names.Violations) }),
+		option.Repeated("signed_in", signedIn(&site.SignedIn)),
 		option.Once("headers", option.OneOf(&site.Headers, "full", "minimal", "off")),
 		wait(&site.Wait),
 		option.Repeated("exempt", option.List(&site.Exempt, "addresses, CIDR ranges or private_ranges"),
@@ -55,6 +63,9 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := site.CheckSignedIn(); err != nil {
+		return nil, h.WrapErr(err)
+	}
 	return &site, nil
 }
 
@@ -64,7 +75,7 @@ func ruleNames(h httpcaddyfile.Helper) handler.Names {
 	if global, ok := h.Option(directive).(httpcaddyfile.App); ok && json.Unmarshal(global.Value, app) != nil {
 		return handler.Names{}
 	}
-	return handler.Names{Sources: app.SourceNames(), ASNLists: app.ASNListNames()}
+	return handler.Names{Sources: app.SourceNames(), ASNLists: app.ASNListNames(), Violations: app.ViolationNames()}
 }
 
 // withoutCondition are the errors for rules without a condition, by action.

@@ -2,13 +2,18 @@ package caddyfile
 
 import (
 	"math"
+	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/handler"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 )
 
@@ -96,4 +101,138 @@ func readPairs(d *caddyfile.Dispenser, block, flag string, options []option.Opti
 		}
 	}
 	return nil
+}
+
+// violationRule reads what a site takes for a violation, and appends it. Syntax:
+//
+//	violation <name> @<matcher>|<condition> <values>...
+//
+// Conditions are `path <path>...`, `not_path <path>...`, `method <method>...`, `status <status>,...` and
+// `header <field> <value>`. All on a line must hold; several lines of a name are alternatives.
+func violationRule(h httpcaddyfile.Helper, to *[]handler.ViolationRule) option.Setter {
+	return func(d *caddyfile.Dispenser) error {
+		var r handler.ViolationRule
+		if d.NextArg() {
+			r.Name = d.Val()
+		}
+		given := map[string]bool{}
+		for d.NextArg() {
+			word := d.Val()
+			if given[word] && word != "header" {
+				return d.Errf("violation %s: %s is given twice: write all values behind one, or a line for each", r.Name, word)
+			}
+			given[word] = true
+			if err := violationCondition(h.WithDispenser(d), &r, word); err != nil {
+				return err
+			}
+		}
+		*to = append(*to, r)
+		return nil
+	}
+}
+
+// violationWords are the words that begin a condition of a violation.
+var violationWords = []string{"path", "not_path", "method", "status", "header"}
+
+// violationCondition reads one condition, with d at its word.
+func violationCondition(h httpcaddyfile.Helper, r *handler.ViolationRule, word string) error {
+	switch word {
+	case "path":
+		return violationValues(h.Dispenser, &r.Path)
+	case "not_path":
+		return violationValues(h.Dispenser, &r.NotPath)
+	case "method":
+		return violationValues(h.Dispenser, &r.Method)
+	case "status":
+		var values []string
+		err := violationValues(h.Dispenser, &values)
+		r.Status = strings.Split(strings.Join(values, ","), ",")
+		return err
+	case "header":
+		var field, value string
+		if !h.Args(&field, &value) {
+			return h.Err("header takes the name of a field of the response and a value, such as X-Login failed")
+		}
+		if r.Header == nil {
+			r.Header = http.Header{}
+		}
+		r.Header.Add(field, value)
+		return nil
+	}
+	if !strings.HasPrefix(word, "@") {
+		return h.Errf("violation %s: unknown condition %q: use one of %s, or the name of a matcher, such as @mine",
+			r.Name, word, strings.Join(violationWords, ", "))
+	}
+	if r.MatcherSetsRaw != nil {
+		return h.Errf("violation %s: a line takes one matcher: put the conditions of both into one, or write a line for each", r.Name)
+	}
+	h.Prev()
+	set, _, err := h.MatcherToken()
+	if err != nil {
+		return h.WrapErr(err)
+	}
+	r.MatcherSetsRaw = caddyhttp.RawMatcherSets{set}
+	return nil
+}
+
+// violationValues appends the values up to the next condition. There must be one.
+func violationValues(d *caddyfile.Dispenser, to *[]string) error {
+	word := d.Val()
+	for d.NextArg() {
+		if slices.Contains(violationWords, d.Val()) || strings.HasPrefix(d.Val(), "@") {
+			d.Prev()
+			break
+		}
+		*to = append(*to, d.Val())
+	}
+	if len(*to) == 0 {
+		return d.Errf("%s needs a value", word)
+	}
+	return nil
+}
+
+// violationSets reads which violations a site has besides those that it names.
+func violationSets(site *handler.Handler) option.Setter {
+	return func(d *caddyfile.Dispenser) error {
+		const want = "default, from_application, or both"
+		var words []string
+		if err := option.List(&words, want)(d); err != nil {
+			return err
+		}
+		for _, word := range words {
+			to := map[string]*bool{
+				"default": &site.ViolationsDefault, "from_application": &site.ViolationsFromApplication,
+			}[word]
+			switch {
+			case to == nil:
+				return d.Errf("violations %q is unknown: use %s; one of a name is written `violation <name> <condition>`", word, want)
+			case *to:
+				return d.Errf("violations %s is given twice: remove one", word)
+			}
+			*to = true
+		}
+		return nil
+	}
+}
+
+// signedIn reads how a request shows that its visitor has signed in.
+func signedIn(to **handler.SignedIn) option.Setter {
+	return func(d *caddyfile.Dispenser) error {
+		var words []string
+		if err := option.List(&words, "cookie or header, and names")(d); err != nil {
+			return err
+		}
+		if *to == nil {
+			*to = new(handler.SignedIn)
+		}
+		switch {
+		case len(words) == 1 || words[0] != "cookie" && words[0] != "header":
+			return d.Errf("signed_in takes cookie or header, and names, such as `signed_in cookie session`")
+		case words[0] == "cookie":
+			(*to).Cookie = append((*to).Cookie, words[1:]...)
+		default:
+			(*to).Header = append((*to).Header, words[1:]...)
+		}
+		return nil
+	}
 }

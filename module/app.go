@@ -44,6 +44,9 @@ type App struct {
 	// there already. Default: those that are there already.
 	Violations []Violation `json:"violations,omitempty"`
 
+	// What it costs a client that others of its network offended on your sites. Default: few points.
+	Neighbourhood *Neighbourhood `json:"neighbourhood,omitempty"`
+
 	// Files in the MaxMind DB format, which say of every address what they know: country, autonomous system and
 	// nature. What the first of them knows stands, and the others fill in the rest. Their facts come before those of
 	// services. Rules on `country`, `asn` and `nature` then hold for everybody. Default: none.
@@ -126,9 +129,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.provisionBots,
 		a.provisionDatabases,
 		a.provisionOverrides,
-		a.provisionViolations,
 		a.provisionRedis,
 		a.provisionHistory,
+		a.provisionViolations,
 		a.provisionEngine,
 	} {
 		if err := step(ctx); err != nil {

@@ -198,6 +198,9 @@ func (a *App) provisionViolations(caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	a.runtime.OpenViolations(all)
-	return nil
+	if err := a.runtime.OpenViolations(all); err != nil {
+		return err
+	}
+	a.runtime.Nearby, err = a.Neighbourhood.settings()
+	return err
 }

@@ -321,6 +321,11 @@ func (t *Token) provision(rt *runtime.Runtime, name, identity string) (api.Token
 		return api.Token{}, err
 	}
 	token := api.Token{Name: runtime.TokenPrefix + name, Scope: scopes, Violations: t.Violations}
+	if scopes&api.ScopeViolations != 0 {
+		if err := rt.UseViolations(); err != nil {
+			return api.Token{}, err
+		}
+	}
 	for _, violation := range t.Violations {
 		if known := rt.ViolationNames(); !slices.Contains(known, violation) {
 			return api.Token{}, fmt.Errorf("%s: there is no violation %q: use %s", name, violation, strings.Join(known, ", "))

@@ -186,8 +186,9 @@ func (c *Conditions) isEmpty() bool {
 
 // Names are what conditions can ask for by name, nil for anything.
 type Names struct {
-	Sources  []string
-	ASNLists []string
+	Sources    []string
+	ASNLists   []string
+	Violations []string
 }
 
 // asnList returns nothing but an error if there is no list of the name. Files are not opened.

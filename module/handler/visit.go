@@ -266,6 +266,8 @@ func (v *visit) placeholder(key string) (any, bool) {
 			return "", true
 		}
 		return reputation.Network(v.client).String(), true
+	case "violations":
+		return strings.Join(v.violations, ", "), true
 	case "request_id":
 		return v.requestID, true
 	case "trace_id":
@@ -322,6 +324,9 @@ func (v *visit) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	}
 	if v.decision.by != "" {
 		enc.AddString("decided_by", v.decision.by)
+	}
+	if len(v.violations) > 0 {
+		enc.AddString("violations", strings.Join(v.violations, ", "))
 	}
 	v.addUnwanted(enc)
 	return nil

@@ -141,6 +141,9 @@ func (f *fakeHistory) Timeline(_ context.Context, q history.Query) (history.Time
 		Entries: []history.Entry{{At: fakeTime, Verdict: &change}, {At: fakeTime, Decision: &history.Decision{
 			Minute: fakeTime, Address: q.Prefix, Host: "app.example.com", Rule: "block score 85", Action: "block", Mode: "enforce",
 			Count: 3, First: fakeTime, Last: fakeTime, RequestID: "r", Score: new(uint8(88)), Status: "fresh", Config: "c",
+		}}, {At: fakeTime, Incident: &history.Incident{
+			Minute: fakeTime, Address: q.Prefix, Host: "app.example.com", Kind: history.KindBan, Name: "violation trap", Count: 1, Points: 60,
+			Seconds: 900, Categories: []string{"scanner"}, Result: "sent", First: fakeTime, Last: fakeTime, RequestID: "r", Config: "c",
 		}}},
 	}, f.err
 }

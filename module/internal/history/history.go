@@ -63,7 +63,7 @@ type Evidence struct {
 	Source     string   `json:"source"`
 	Points     float64  `json:"points"` // decibans; their sum makes the score
 	Categories []string `json:"categories,omitempty"`
-	Age        int64    `json:"age_seconds,omitempty"` // since the source answered; 0 for lists
+	Age        int64    `json:"age_seconds,omitempty"` // since the source answered, or since the newest violation; 0 for lists
 
 	// Severity and Confidence are the source's report. With other weights, new points can be
 	// computed from them. Both are 0 in rows of earlier versions and in the answers of a Reader.

@@ -179,7 +179,7 @@ type all struct{}
 
 var parts = []prometheus.Collector{
 	requests, &scores, lookups, lookupSeconds, botClaims, suspects,
-	providerRequests, providerSeconds, feedRefreshes, redisRequests, apiRequests,
+	providerRequests, providerSeconds, reports, feedRefreshes, redisRequests, apiRequests,
 	violations, ignoredViolations, bans,
 	buildInfo, &shown,
 }

@@ -46,6 +46,7 @@ type Conditions struct {
 	asnLists   []ASNSet
 	networks   networks
 	sources    []string
+	own        bool // of sources: whatever this site has seen of the client
 	statuses   uint8 // a bit for each status
 }
 
@@ -180,6 +181,7 @@ func (c Config) sources(out *Conditions) error {
 			return duplicate("source", name)
 		}
 		out.sources = append(out.sources, name)
+		out.own = out.own || name == reputation.SourceOwn
 	}
 	return nil
 }
@@ -224,12 +226,15 @@ func (c *Conditions) Match(v *reputation.Verdict, client netip.Addr) bool {
 
 func (c *Conditions) matchSource(reasons []reputation.Reason) bool {
 	for i := range reasons {
-		if slices.Contains(c.sources, reasons[i].Source) {
+		if source := reasons[i].Source; slices.Contains(c.sources, source) || c.own && isOwn(source) {
 			return true
 		}
 	}
 	return false
 }
+
+// isOwn reports whether a source is what this site has seen of the client, such as own.login_failed.
+func isOwn(source string) bool { return strings.HasPrefix(source, reputation.SourceOwn+".") }
 
 func (c *Conditions) matchASN(asn uint32) bool {
 	if asn == 0 {

@@ -39,6 +39,11 @@ func badTorExit() reputation.Verdict {
 	}
 }
 
+// seenHere is a verdict on what this site has seen.
+func seenHere(source string) reputation.Verdict {
+	return reputation.Verdict{Scored: true, Score: 40, Reasons: []reputation.Reason{{Source: source, Points: 18}}}
+}
+
 func TestMatch(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -82,6 +87,12 @@ func TestMatch(t *testing.T) {
 		{"other continent", Config{Continent: []string{"AS"}}, badTorExit(), false},
 		{"source", Config{Source: []string{"otx", "tor_exits"}}, badTorExit(), true},
 		{"other source", Config{Source: []string{"otx"}}, badTorExit(), false},
+		{"whatever was seen here", Config{Source: []string{"own"}}, seenHere("own.trap"), true},
+		{"what was seen here", Config{Source: []string{"otx", "own.trap"}}, seenHere("own.trap"), true},
+		{"something else was seen here", Config{Source: []string{"own.spam"}}, seenHere("own.trap"), false},
+		{"nothing was seen here", Config{Source: []string{"own", "own.trap"}}, badTorExit(), false},
+		{"neighbours were seen here", Config{Source: []string{"own"}}, seenHere("neighbourhood"), false},
+		{"a name that begins alike", Config{Source: []string{"own"}}, seenHere("owner.trap"), false},
 		{"status", Config{Status: []string{"fresh", "partial"}}, badTorExit(), true},
 		{"other status", Config{Status: []string{"fresh"}}, badTorExit(), false},
 		{"status exempt", Config{Status: []string{"exempt"}}, reputation.Verdict{Status: reputation.Exempt}, true},
@@ -179,7 +190,7 @@ var (
 	categoryPool = []string{"scanner", "spam", "tor"}
 	naturePool   = []string{"tor", "vpn", "hosting"}
 	countryPool  = []string{"AT", "DE", "SE", "US"}
-	sourcePool   = []string{"abuseipdb", "otx", reputation.SourceDeny, reputation.SourceBan}
+	sourcePool   = []string{"abuseipdb", "otx", "own", "own.trap", reputation.SourceDeny, reputation.SourceBan}
 	statusPool   = []string{"fresh", "partial", "stale", "pending", "unknown", "exempt"}
 	asnPool      = []uint32{64496, 64497, 64498}
 

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"encoding/json"
+	"math"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -139,7 +140,7 @@ func (r *rows) verdict(i int) ([]any, error) {
 func (r *rows) incident(n int) ([]any, error) {
 	i := r.incidents[n]
 	r.values = append(r.values[:0], i.Minute, i.Address, text(i.Host), text(i.Kind), text(i.Name), i.Count,
-		float32(history.Finite(i.Points)), i.Seconds, texts(i.Categories), text(i.Result),
+		float32(min(history.Finite(i.Points), math.MaxFloat32)), i.Seconds, texts(i.Categories), text(i.Result),
 		plausible(i.First, i.Minute), plausible(i.Last, i.Minute), text(i.RequestID), text(i.Config))
 	return r.values, nil
 }

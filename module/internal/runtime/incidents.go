@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -15,13 +16,19 @@ func (rt *Runtime) recordViolation(o *Offence, t *violation.Terms, now violation
 	})
 }
 
-// recordBan stores a ban by a rule or a violation, and how long it is this time.
+// recordBan logs and stores a ban by a rule or a violation, and how long it is this time.
 func (rt *Runtime) recordBan(p *Punishment, length time.Duration) {
+	rt.Logger.Info("a client was banned", slog.String("rule", p.Rule), slog.String("ttl", length.String()),
+		slog.String("request_id", p.RequestID),
+		slog.Group("request", slog.String("client_ip", p.Client.String()), slog.String("host", p.Site[:min(len(p.Site), maxSite)])))
 	rt.recordIncident(p.Client, history.Incident{
 		First: time.Now(), Host: p.Site, Kind: history.KindBan, Name: p.Rule, Seconds: int64(length / time.Second),
 		RequestID: p.RequestID,
 	})
 }
+
+// maxSite is the longest name of a host that is logged.
+const maxSite = 253
 
 // recordReport stores that a provider was told of a client, with the words for what of, and what became of it. The ID
 // is that of the request that led to it.

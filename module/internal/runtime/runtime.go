@@ -23,6 +23,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/report"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/tombstone"
@@ -55,12 +56,15 @@ type Runtime struct {
 	Providers      []Provider
 	Secrets        []*secret.Refresher
 	Ledger         quota.Ledger
-	Limiter        *limit.Limiter          // nil until a site limits
-	violations     *violation.Store        // nil until a site or the look-up API uses it
-	violationTerms []violation.Terms       // of all violations, built-in ones included
-	violationLog   throttle.Causes[string] // of what is logged about them
-	LocalShare     float64                 // of what was left of a quota while Redis is away
-	RedisPool      int                     // connections to one server; zero for the default
+	Limiter        *limit.Limiter            // nil until a site limits
+	violations     *violation.Store          // nil until a site or the look-up API uses it
+	violationTerms []violation.Terms         // of all violations, built-in ones included
+	own            *violation.Evidence       // what this site has seen; likewise
+	Nearby         *violation.NearbySettings // nil: neighbours do not count
+	violationLog   throttle.Causes[string]   // of what is logged about them
+	LocalShare     float64                   // of what was left of a quota while Redis is away
+	RedisPool      int                       // connections to one server; zero for the default
+	Reports        *report.Queue             // nil until a provider or a violation reports
 
 	Database *Database         // nil: no history is stored
 	Recorder *history.Recorder // likewise
@@ -80,9 +84,11 @@ type Runtime struct {
 	overlaps      overlaps
 
 	// Whether anybody is protected, as far as the configuration shows.
-	used  bool
-	sites *health.Sites // nil without HTTP app
-	rules []health.Rule // that can never hold
+	used     bool
+	sites    *health.Sites // nil without HTTP app
+	rules    []health.Rule // that can never hold
+	later    []laterRule   // checked at Start
+	allKnown bool          // all sites are provisioned
 
 	privacy       *privacy.Policy
 	reporter      atomic.Pointer[Reporter] // nil: errors go to the log only
@@ -93,6 +99,9 @@ type Runtime struct {
 	stopSaving    context.CancelFunc
 
 	stopDatabases context.CancelFunc
+	stopReports   context.CancelFunc
+	reportLog     throttle.Causes[string]
+	stopOwn       func()
 	serves        bool // between Start and Stop
 }
 
@@ -105,6 +114,9 @@ type Provider struct {
 
 	// Probe asks the service something harmless, within its terms and with a key that it accepts.
 	Probe func(context.Context) error
+
+	// Reports is nil for a provider that is sent no reports.
+	Reports *ReportsTo
 }
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
@@ -159,6 +171,8 @@ func (rt *Runtime) Start() {
 	}
 	rt.Memory.start(rt)
 	rt.startDatabases()
+	rt.startOwn()
+	rt.checkLaterRules()
 	rt.expectLists(time.Now())
 	if Serving() == nil {
 		Events.Reset() // after Caddy was stopped, each event is news again
@@ -170,7 +184,8 @@ func (rt *Runtime) Start() {
 	rt.startSharing()
 	rt.startHistory()
 	rt.startSaving()
-	if len(rt.ListNames)+len(rt.Providers) == 0 {
+	rt.startReports()
+	if len(rt.ListNames)+len(rt.Providers) == 0 && rt.own == nil {
 		rt.Logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
 			slog.String("cure", "name feeds and providers in the global ip_reputation options"))
 	}
@@ -200,6 +215,12 @@ func (rt *Runtime) Stop() {
 	}
 	if rt.stopDatabases != nil {
 		rt.stopDatabases()
+	}
+	if rt.stopReports != nil {
+		rt.stopReports()
+	}
+	if rt.stopOwn != nil {
+		rt.stopOwn()
 	}
 }
 
@@ -296,7 +317,7 @@ func (rt *Runtime) SourceNames() []string {
 	for _, p := range rt.Providers {
 		names = append(names, p.Name)
 	}
-	return names
+	return append(names, OwnSources(rt.ViolationNames())...)
 }
 
 // RepeatedName returns a name that two sources have, or the empty string.

@@ -25,7 +25,7 @@ type Offence struct {
 	RequestID string
 	Token     string // of the look-up API, by its name; empty for what a site has seen
 
-	// Enforce is whether the site acts: otherwise bans and reports are only logged.
+	// Enforce is whether the site acts: otherwise bans are only logged, and nothing is reported.
 	Enforce bool
 
 	// OncePerPath lets the same path count once.
@@ -36,10 +36,14 @@ type Offence struct {
 }
 
 // OpenViolations sets what violations cost.
-func (rt *Runtime) OpenViolations(terms []violation.Terms) {
+func (rt *Runtime) OpenViolations(terms []violation.Terms) error {
 	rt.violationTerms = terms
 	release := metrics.OpenViolations(rt.ViolationNames()...)
 	rt.Leases.Add(func() error { release(); return nil })
+	if slices.ContainsFunc(terms, func(t violation.Terms) bool { return t.Report }) {
+		return rt.UseReports()
+	}
+	return nil
 }
 
 // Terms returns what a violation costs, nil for an unknown one.
@@ -103,23 +107,18 @@ func (rt *Runtime) Violate(ctx context.Context, o Offence) (result violation.Res
 
 // answer does what the terms of a violation say besides points.
 func (rt *Runtime) answer(ctx context.Context, o *Offence, t *violation.Terms, now violation.Result) {
-	if t.Ban == 0 && !t.Report {
-		return
+	if t.Report {
+		rt.report(ctx, o, t, now)
 	}
-	if !o.Enforce {
-		if rt.violationLog.Allow("observed "+t.Name, time.Now()) {
-			rt.Logger.InfoContext(ctx, "a violation would ban or report its client if its site enforced its rules",
-				slog.String("violation", t.Name), slog.String("address", rt.Privacy().Addr(o.Client)), slog.String("site", o.Site))
-		}
-		return
-	}
-	if t.Ban > 0 {
+	switch {
+	case t.Ban == 0:
+	case o.Enforce:
 		rt.Punish(ctx, Punishment{
 			Client: o.Client, For: t.Ban, Rule: "violation " + t.Name, Site: o.Site, RequestID: o.RequestID,
 		})
-	}
-	if t.Report {
-		rt.report(ctx, o, t, now)
+	case rt.violationLog.Allow("observed "+t.Name, time.Now()):
+		rt.Logger.InfoContext(ctx, "a violation would ban its client if its site enforced its rules",
+			slog.String("violation", t.Name), slog.String("address", rt.Privacy().Addr(o.Client)), slog.String("site", o.Site))
 	}
 }
 
@@ -161,4 +160,3 @@ func (rt *Runtime) InGoodStanding(client netip.Addr) bool {
 	}
 	return uint64(s.Good)*1000 >= goodForEach*max(violations, 1000)
 }
-

@@ -1,7 +1,8 @@
 package violation
 
 import (
-	"hash/maphash"
+	"crypto/sha256"
+	"encoding/binary"
 	"math"
 	"math/bits"
 	"time"
@@ -17,6 +18,9 @@ const MaxNames = 6
 const (
 	maxThousandths = 1<<20 - 1 // 1048.575 points, or violations
 	maxHalfLife    = 1<<24 - 1 // 194 days, in seconds
+
+	// worthless is what points and counts fall below when they count no more, in thousandths.
+	worthless = 10
 
 	// MaxPoints is the largest number of points of one name.
 	MaxPoints = maxThousandths / 1000
@@ -65,6 +69,43 @@ func (s *Subject) Find(id ID) *Slot {
 	return nil
 }
 
+// worth is what the subject is kept for.
+func (s *Subject) worth(now time.Time) (sum float64) {
+	for i := range s.Slots {
+		sum += s.Slots[i].worth(now)
+	}
+	return sum
+}
+
+// forgotten reports whether all violations are worth nothing any more.
+func (s *Subject) forgotten(now time.Time) bool {
+	for i := range s.Slots {
+		if !s.Slots[i].forgotten(now) {
+			return false
+		}
+	}
+	return true
+}
+
+// slot returns the slot of a violation, or an empty one, in place of the weakest if need be.
+func (s *Subject) slot(id ID, now time.Time) *Slot {
+	if found := s.Find(id); found != nil {
+		return found
+	}
+	weakest := &s.Slots[0]
+	for i := range s.Slots {
+		slot := &s.Slots[i]
+		if slot.Last == 0 {
+			return slot
+		}
+		if slot.worth(now) < weakest.worth(now) {
+			weakest = slot
+		}
+	}
+	*weakest = Slot{}
+	return weakest
+}
+
 // PointsAt returns what the violations are worth at a time, by the terms of now.
 func (s *Slot) PointsAt(t *Terms, now time.Time) float64 {
 	return min(float64(s.Points)/1000*s.left(t.HalfLife, now), t.Most)
@@ -79,11 +120,29 @@ func (s *Slot) CountAt(t *Terms, now time.Time) int {
 // left returns which part of its worth the slot has at a time: nothing if it lies so far in the
 // future that a clock was wrong.
 func (s *Slot) left(halfLife time.Duration, now time.Time) float64 {
-	age := now.Sub(time.Unix(int64(s.Last), 0))
-	if s.Last == 0 || age < -record.Ahead {
+	if s.Last == 0 || s.future(now) {
 		return 0
 	}
-	return decay(age, halfLife)
+	return decay(time.Duration(int64(record.Seconds(now))-int64(s.Last))*time.Second, halfLife)
+}
+
+// future reports whether the slot lies so far in the future that a clock was wrong.
+func (s *Slot) future(now time.Time) bool {
+	return int64(s.Last) > int64(record.Seconds(now))+int64(record.Ahead/time.Second)
+}
+
+// worth is what the slot is kept for: its points and, where those are equal, how many violations
+// there were.
+func (s *Slot) worth(now time.Time) float64 {
+	left := s.left(time.Duration(s.HalfLife)*time.Second, now)
+	return left * (float64(s.Points) + float64(s.Count)/(2*maxThousandths))
+}
+
+// forgotten reports whether the slot is worth nothing any more: neither points nor a violation that
+// could make a later one cost something.
+func (s *Slot) forgotten(now time.Time) bool {
+	left := s.left(time.Duration(s.HalfLife)*time.Second, now)
+	return left*float64(max(s.Points, s.Count)) < worthless && !s.future(now)
 }
 
 // decay returns which part of its worth is left of something after a time.
@@ -133,14 +192,17 @@ func (s *Slot) addPath(hash uint64, count float64) bool {
 	return true
 }
 
-// pathSeed is secret: clients cannot choose paths that have the same bit.
-var pathSeed = maphash.MakeSeed()
+// seed is secret: clients cannot choose paths that have the same bit. It is kept on disk with the
+// paths.
+type seed [16]byte
 
-func hashOf(path string) uint64 {
-	if path == "" {
-		return 0
-	}
-	return maphash.String(pathSeed, path)
+// hash returns a hash of a path, or of its beginning if it is very long.
+func (s *seed) hash(path string) uint64 {
+	var text [512]byte
+	n := copy(text[:], s[:])
+	n += copy(text[n:], path)
+	sum := sha256.Sum256(text[:n])
+	return binary.LittleEndian.Uint64(sum[:])
 }
 
 func share(s float64) float64 {

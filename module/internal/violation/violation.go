@@ -3,7 +3,6 @@
 package violation
 
 import (
-	"hash/fnv"
 	"net/netip"
 	"time"
 
@@ -40,11 +39,13 @@ type Terms struct {
 // ID identifies a violation by its name. It is the same in all processes and versions.
 type ID uint32
 
-// IDOf returns the ID of a name.
+// IDOf returns the ID of a name: its FNV-1a hash.
 func IDOf(name string) ID {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(name))
-	return ID(h.Sum32())
+	h := uint32(2166136261)
+	for i := range len(name) {
+		h = (h ^ uint32(name[i])) * 16777619
+	}
+	return ID(h)
 }
 
 // Act is one violation.
