@@ -35,7 +35,7 @@ func init() {
 // It removes all `X-IP-Reputation-*` headers from the request and sets its own. It sets `X-Request-ID` on the
 // request and on the response. These placeholders are available to the handlers that follow:
 // `{http.ip_reputation.score}`, `.status`, `.action`, `.categories`, `.reasons`, `.coverage`, `.country`,
-// `.asn`, `.as_name`, `.nature`, `.bot`, `.mode`, `.rule`, `.subject`, `.request_id` and `.trace_id`.
+// `.asn`, `.as_name`, `.nature`, `.bot`, `.mode`, `.rule`, `.subject`, `.network`, `.request_id` and `.trace_id`.
 //
 // In `handle_errors` it removes and sets headers, and decides nothing. Put it first there if an application renders the
 // page: some requests fail before any other handler has seen them.
