@@ -37,6 +37,7 @@ func init() {
 //		wait     <duration>
 //		memory   <subjects>
 //		nat64    <prefix>...
+//		bans     { <see bans> }
 //		redis    <address>... { <see redis> }
 //		history  <placeholder>|<store> [<arguments>...] { <see history> }
 //		sentry   <placeholder>|<store> [<arguments>...] { <see sentry> }
@@ -65,6 +66,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 			func() error { return module.CheckMemory(app.Memory) }),
 		option.Repeated("nat64", option.List(&app.NAT64, "IPv6 prefixes such as 2001:db8:64::/96"),
 			func() error { return module.CheckNAT64(app.NAT64) }),
+		option.Once("bans", bans(&app.Bans), func() error { return app.Bans.Check() }),
 		option.Once("redis", redis(&app.Redis)),
 		option.Once("history", history(&app.History)),
 		option.Once("sentry", sentry(&app.Sentry)),

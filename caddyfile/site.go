@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -24,6 +25,7 @@ import (
 //		pass    <condition> <values>...
 //		limit   <requests>/<time> [by network|asn|<lengths>] [key <text>] [<condition> <values>...]
 //		block   [status <code>] <condition> <values>...
+//		ban     [<time>] <condition> <values>...
 //		drop    <condition> <values>...
 //		violation  <name> @<matcher>|<condition> <values>...
 //		violations default|from_application...
@@ -35,7 +37,7 @@ import (
 //		log     blocked|all|none [sample <first> <one in>]
 //	}
 //
-// `pass`, `limit`, `block` and `drop` are rules, which are tried in the order of the lines. They
+// `pass`, `limit`, `block`, `ban` and `drop` are rules, which are tried in the order of the lines. They
 // and `exempt` may be repeated. So may `violation`, whose conditions are those of <see violationRule>, and `signed_in`.
 func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
@@ -47,6 +49,7 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		option.Repeated("pass", rule(&site.Rules), check),
 		option.Repeated("limit", limit(&site.Rules), check),
 		option.Repeated("block", rule(&site.Rules), check),
+		option.Repeated("ban", rule(&site.Rules), check),
 		option.Repeated("drop", rule(&site.Rules), check),
 		option.Repeated("violation", violationRule(h, &site.Violations),
 			func() error { return site.CheckViolations(names.Violations) }),
@@ -82,6 +85,7 @@ func ruleNames(h httpcaddyfile.Helper) handler.Names {
 var withoutCondition = map[string]string{
 	"pass":  "would end the rules here: remove it and those after it",
 	"block": "would refuse everybody: give it one, such as score 85, or use Caddy's `error` or `respond`",
+	"ban":   "would ban everybody: give it one, such as score 97 source own",
 	"drop":  "would refuse everybody: give it one, such as score 97, or use Caddy's `abort`",
 }
 
@@ -89,6 +93,9 @@ var withoutCondition = map[string]string{
 func rule(to *[]handler.Rule) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		r := handler.Rule{Action: d.Val()}
+		if err := banTime(d, &r); err != nil {
+			return err
+		}
 		conditional, err := conditions(d, &r)
 		if err != nil {
 			return err
@@ -99,6 +106,20 @@ func rule(to *[]handler.Rule) option.Setter {
 		*to = append(*to, r)
 		return nil
 	}
+}
+
+// banTime reads the time of a ban, if there is one: the words of conditions begin with letters.
+func banTime(d *caddyfile.Dispenser, r *handler.Rule) error {
+	if next := option.Peek(d).Text; r.Action != reputation.Ban.String() || next == "" || next[0] < '0' || next[0] > '9' {
+		return nil
+	}
+	d.NextArg()
+	length, err := caddy.ParseDuration(d.Val())
+	if err != nil || length <= 0 {
+		return d.Errf("a ban of %q: write a duration such as 15m, 1h or 7d, or leave it out", d.Val())
+	}
+	r.For = caddy.Duration(length)
+	return nil
 }
 
 // limit reads a limit rule, whose first value is the rate. Without a condition it
@@ -190,6 +211,9 @@ func setBy(r *handler.Rule, text string) error {
 // setStatusCode sets the HTTP status of a block. `status` followed by words is a condition instead.
 func setStatusCode(r *handler.Rule, code int) error {
 	switch {
+	case r.Action == reputation.Ban.String():
+		return fmt.Errorf("ban answers with 403, as what is banned does from then on: remove `status %d`, "+
+			"and write `block status %d source ban` before it for another status of those", code, code)
 	case r.Action != "block":
 		return fmt.Errorf("%s answers with no HTTP status: only block takes `status %d`", r.Action, code)
 	case r.StatusCode != 0:

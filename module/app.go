@@ -72,6 +72,9 @@ type App struct {
 	// Default: none.
 	NAT64 []string `json:"nat64,omitempty"`
 
+	// How long the bans of rules and violations last. Default: 15 minutes the first time, and twice as long each time.
+	Bans *Bans `json:"bans,omitempty"`
+
 	// The memory that several instances of Caddy share. Without it each is on its own. Default: none.
 	Redis *Redis `json:"redis,omitempty"`
 
@@ -216,6 +219,9 @@ func (a *App) settings() error {
 	var err error
 	if a.runtime.NAT64, err = address.ParseNAT64(a.NAT64); err != nil {
 		return err
+	}
+	if a.runtime.Bans, err = a.Bans.terms(); err != nil {
+		return fmt.Errorf("bans: %w", err)
 	}
 	if a.Memory == 0 {
 		a.Memory = defaultMemory

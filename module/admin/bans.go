@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 )
 
@@ -69,6 +70,9 @@ func (o overrides) add(rt *runtime.Runtime, r *http.Request, _ string) (any, err
 	if answer.Warning, err = onDisk(err); err != nil {
 		return nil, err
 	}
+	if o.kind == ban.Ban {
+		metrics.CountBan(ban.Operator.String())
+	}
 	rt.Logger.Info("added by an operator", append(attributes(r, entry), slog.String("ttl", cmp.Or(wanted.TTL, "forever")))...)
 	if o.kind == ban.Ban {
 		answer.Note = noteOn(rt, entry.Prefix)
@@ -85,7 +89,10 @@ func (o overrides) remove(rt *runtime.Runtime, r *http.Request, argument string)
 	if err != nil {
 		return nil, adminError(http.StatusBadRequest, err)
 	}
-	entry, _ := o.find(rt, prefix)
+	entry, inForce := o.find(rt, prefix)
+	if !inForce && o.kind == ban.Ban {
+		entry, _ = rt.Overrides.Remembered(prefix)
+	}
 	found, err := rt.Overrides.Remove(o.kind, prefix)
 	answer := adminapi.OverrideAnswer{Entry: entry}
 	if answer.Warning, err = onDisk(err); err != nil {
@@ -95,6 +102,9 @@ func (o overrides) remove(rt *runtime.Runtime, r *http.Request, argument string)
 		return nil, o.missing(rt, prefix)
 	}
 	rt.Logger.Info("removed by an operator", attributes(r, entry)...)
+	if !inForce {
+		answer.Note = "it was over already; the next one is as short as the first"
+	}
 	if others := o.holding(rt, prefix.Addr()); len(others) > 0 {
 		answer.Note = fmt.Sprintf("%s is still %s by %s", prefix.Addr(), o.done, strings.Join(others, ", "))
 	}
@@ -204,7 +214,7 @@ func attributes(r *http.Request, entry ban.Entry) []any {
 	return []any{
 		slog.String("kind", entry.Kind.String()),
 		slog.String("prefix", entry.Prefix.String()),
-		slog.String("reason", entry.Reason),
+		slog.String("reason", entry.Why()),
 		slog.String("remote_addr", r.RemoteAddr),
 	}
 }

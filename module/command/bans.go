@@ -45,7 +45,9 @@ func (c *console) unbanCommand() *cobra.Command {
 		Short: "Ends the ban of an address or a range",
 		Long: `
 Ends a ban, which is named as it was made: the ban of a range does not end for a
-part of it. Use 'exempt' to let one address of a banned range through.
+part of it. Use 'exempt' to let one address of a banned range through. If a rule
+or a violation made it, the next one is as short as the first: so it is if you
+end one that is over and still remembered.
 `,
 		Example: `  $ caddy ip-reputation unban 203.0.113.5`,
 		Args:    exactly("address or range", "caddy ip-reputation unban 203.0.113.5"),
@@ -87,8 +89,9 @@ func (c *console) bansCommand() *cobra.Command {
 		Use:   "bans [--json]",
 		Short: "Lists the bans and exemptions",
 		Long: `
-Lists what is banned and what is exempt at run time, with reasons and ends. What
-the configuration denies or exempts is not among it; 'check' names that too.
+Lists what is banned and what is exempt at run time, with reasons and ends: by
+operators, by rules and by violations. What the configuration denies or exempts
+is not among it; 'check' names that too.
 `,
 		Example: `  $ caddy ip-reputation bans`,
 		Args:    exactly(noArguments, ""),

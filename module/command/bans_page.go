@@ -12,8 +12,8 @@ import (
 // entry writes a ban or an exemption in one line.
 func (p *page) entry(e ban.Entry) string {
 	text := e.Prefix.String() + " " + p.end(e)
-	if e.Reason != "" {
-		text += ": " + e.Reason
+	if why := e.Why(); why != "" {
+		text += ": " + why
 	}
 	return text
 }
@@ -48,6 +48,6 @@ func (p *page) overrides(all allOverrides) {
 		return
 	}
 	for _, e := range slices.Concat(all.Exemptions, all.Bans) {
-		p.row(e.Kind.String(), e.Prefix.String(), p.end(e), e.Reason)
+		p.row(e.Kind.String(), e.Prefix.String(), p.end(e), e.Why())
 	}
 }

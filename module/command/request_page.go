@@ -46,8 +46,8 @@ func (p *page) decision(d *adminapi.RequestDecision) {
 	}
 	for i, ban := range d.Bans {
 		text := ban.Prefix.String() + " since " + moment(ban.Created)
-		if ban.Reason != "" {
-			text += ": " + ban.Reason
+		if why := ban.Why(); why != "" {
+			text += ": " + why
 		}
 		p.row(label("banned", i), text)
 	}

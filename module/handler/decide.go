@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
@@ -46,6 +47,7 @@ type siteRule struct {
 	text    string // as a Caddyfile has it
 	request requestMatcher
 	limit   limited
+	ban     time.Duration                 // how long; zero for the default
 	samples [reputation.NumActions]sample // of the decision log
 }
 
@@ -54,8 +56,11 @@ func compileRules(rules []Rule, mode string) (compiled []siteRule, limits bool, 
 	compiled = make([]siteRule, len(rules)+1)
 	for i := range rules {
 		r, c := &rules[i], &compiled[i+1]
-		c.number, c.text = i+1, r.text()
+		c.number, c.text, c.ban = i+1, r.text(), time.Duration(r.For)
 		if c.request, err = r.compileRequest(); err != nil {
+			return nil, false, fmt.Errorf("rule %d (%s): %w", i+1, r.Action, err)
+		}
+		if err := r.checkFor(); err != nil {
 			return nil, false, fmt.Errorf("rule %d (%s): %w", i+1, r.Action, err)
 		}
 		if r.Action != reputation.Limit.String() {

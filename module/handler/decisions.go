@@ -22,7 +22,7 @@ import (
 // DecisionLog is which of a site's decisions get an entry of their own in the log, with all that has led to them. The
 // access log, where there is one, has a line for each request besides, with less.
 type DecisionLog struct {
-	// `blocked` logs requests that are limited, blocked or dropped, or would be in observe mode; `all` logs those that
+	// `blocked` logs requests that are limited, blocked, banned or dropped, or would be in observe mode; `all` logs those that
 	// pass, too; `none` logs nothing. Default: `blocked`.
 	Decisions string `json:"decisions,omitempty"`
 

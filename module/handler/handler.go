@@ -189,6 +189,7 @@ func (h *Handler) judge(r *http.Request) (v *visit, left limit.Decision) {
 	if v.verdict.Scored {
 		metrics.CountScore(v.verdict.Score)
 	}
+	h.punish(r, v)
 	h.decisions.log(r, v)
 	v.keep(r)
 	h.history.record(r, v)
@@ -245,8 +246,11 @@ func (h *Handler) visit(r *http.Request) *visit {
 }
 
 // Drops reports whether a rule of the site drops.
-func (h *Handler) Drops() bool {
-	return slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Action == reputation.Drop.String() })
+func (h *Handler) Drops() bool { return h.has(reputation.Drop) }
+
+// has reports whether a rule of the site has an action.
+func (h *Handler) has(action reputation.Action) bool {
+	return slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Action == action.String() })
 }
 
 // CheckSiteExemptions reports what is wrong with the words of a site's `exempt`.

@@ -70,6 +70,9 @@ func (r *Rule) text() string {
 	if r.By != "" {
 		words = append(words, "by", r.By)
 	}
+	if r.For != 0 {
+		words = append(words, runtime.Span(time.Duration(r.For)))
+	}
 	for _, condition := range []struct {
 		word   string
 		values []string

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
@@ -16,7 +18,7 @@ import (
 // hold decides.
 type Rule struct {
 	// What to do: `pass`, `limit` (let pass within a rate), `block` (an error page: that of `handle_errors`, else a plain
-	// one with the request ID) or `drop` (close the connection). A `drop` of a request that a trusted proxy hands on is a
+	// one with the request ID), `ban` (the same, and the client is banned) or `drop` (close the connection). A `drop` of a request that a trusted proxy hands on is a
 	// `block`: the connection is the proxy's, which would take the site for dead. Required.
 	Action string `json:"action,omitempty"`
 
@@ -37,6 +39,12 @@ type Rule struct {
 	// network or a system, above all of mobile carriers: set the rate for all of them. It cannot stand beside `key`.
 	// Default: the subject.
 	By string `json:"by,omitempty"`
+	// How long a `ban` lasts the first time; each time it is twice as long: see `bans` of the app. All sites that enforce
+	// then block the client, on all instances that share a Redis, until it ends or an operator ends it. What decides
+	// about its requests is then the ban, which they do not prolong. A site that observes bans nobody. Never banned are
+	// addresses that are exempt, private or a trusted proxy's, verified bots, and whoever could have forged their
+	// address. Default: 15m, or what `bans` of the app says.
+	For caddy.Duration `json:"for,omitempty"`
 
 	// The HTTP status of a `block`. Default: 403.
 	StatusCode int `json:"status_code,omitempty"`
@@ -238,10 +246,15 @@ func (h *Handler) provisionRules(rt *runtime.Runtime) (err error) {
 			rt.CheckLimitBySystem(name)
 		}
 	}
-	if !limits {
-		return nil
+	if limits {
+		if err := rt.UseLimits(); err != nil {
+			return err
+		}
 	}
-	return rt.UseLimits()
+	if h.enforce && h.has(reputation.Ban) {
+		return rt.UseBans()
+	}
+	return nil
 }
 
 // compilePolicy turns a site's rules into its policy.

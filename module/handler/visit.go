@@ -106,6 +106,7 @@ func (v *visit) lookUp(r *http.Request, vars runtime.Vars, wait time.Duration, e
 	if reputation.IsClassE(v.client) {
 		v.judgePseudo(vars)
 	}
+	rt.SawClient(v.client)
 	rt.Suspects.Sample(r, vars, v.client, &v.verdict, rt.Logger)
 }
 
@@ -299,8 +300,8 @@ func (v *visit) addUnwanted(enc zapcore.ObjectEncoder) {
 			enc.AddString("list", lists)
 		}
 	case reputation.SourceBan:
-		if entry, found := v.runtime.BanOf(v.client); found && entry.Reason != "" {
-			enc.AddString("ban_reason", entry.Reason)
+		if entry, found := v.runtime.BanOf(v.client); found && entry.Why() != "" {
+			enc.AddString("ban_reason", entry.Why())
 		}
 	}
 }

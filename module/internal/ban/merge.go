@@ -209,7 +209,7 @@ func (s *Store) logMerged(effects []stored, now time.Time) {
 		s.log.Info("bans and exemptions changed by other instances", "count", len(effects))
 	case len(effects) == 1:
 		e := effects[0]
-		attributes := []any{"kind", e.Kind.String(), "prefix", e.Prefix.String(), "reason", e.Reason}
+		attributes := []any{"kind", e.Kind.String(), "prefix", e.Prefix.String(), "reason", e.Why()}
 		if e.over(now) {
 			s.log.Info("removed by another instance", attributes...)
 		} else {

@@ -14,13 +14,13 @@ const (
 	sampleEvery  = 5 * time.Second // minimum time between samples, which limits their number
 )
 
-// sample is the number of requests that were blocked and dropped up to a time.
+// sample is the number of requests that were refused up to a time.
 type sample struct {
-	at             time.Time
-	block, dropped uint64
+	at                   time.Time
+	block, bans, dropped uint64
 }
 
-func (s sample) total() uint64 { return s.block + s.dropped }
+func (s sample) total() uint64 { return s.block + s.bans + s.dropped }
 
 // blocks are the samples of an hour and a minute, the oldest first.
 type blocks struct {
@@ -28,12 +28,13 @@ type blocks struct {
 	burst   bool // a burst is going on
 }
 
-// CheckBlocks receives the number of requests blocked and dropped since the start of the process,
-// and emits BlockBurst when a burst begins. Call it every few seconds.
-func (e *Emitter) CheckBlocks(blocked, dropped uint64) {
+// CheckBlocks receives the number of requests since the start of the process that were blocked, that
+// led to a ban, and that were dropped. It emits BlockBurst when a burst begins. Call it every few
+// seconds.
+func (e *Emitter) CheckBlocks(blocked, bans, dropped uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	now := sample{time.Now(), blocked, dropped}
+	now := sample{time.Now(), blocked, bans, dropped}
 	b := &e.blocks
 	if n := len(b.samples); n > 0 && now.at.Sub(b.samples[n-1].at) < sampleEvery {
 		return // during a reload, two configurations call this
@@ -55,13 +56,14 @@ func (e *Emitter) CheckBlocks(blocked, dropped uint64) {
 		b.burst = true
 		e.emit(BlockBurst, map[string]any{
 			"count": int(count), "window": "1m", "usual": int(usual),
-			"block": int(now.block - minute.block), "drop": int(now.dropped - minute.dropped),
+			"block": int(now.block - minute.block), "ban": int(now.bans - minute.bans),
+			"drop": int(now.dropped - minute.dropped),
 		})
 	}
 }
 
-// rates returns the sample at the beginning of the last minute, and the average number of blocked
-// and dropped requests per minute before it.
+// rates returns the sample at the beginning of the last minute, and the average number of refused
+// requests per minute before it.
 func (b *blocks) rates(now sample) (minute sample, usual float64) {
 	first := b.samples[0]
 	minute = first
@@ -75,4 +77,11 @@ func (b *blocks) rates(now sample) (minute sample, usual float64) {
 		usual = float64(minute.total()-first.total()) / minutes
 	}
 	return minute, usual
+}
+
+// BanBurst emits that rules and violations ban nobody for now, since so many of the recent clients were to be banned.
+func (e *Emitter) BanBurst(offenders, clients int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.emit(BanBurst, map[string]any{"count": offenders, "of": clients})
 }

@@ -19,6 +19,7 @@ const (
 	FeedStale    = "ip_reputation_feed_stale"
 	FeedFresh    = "ip_reputation_feed_fresh"
 	BlockBurst   = "ip_reputation_block_burst"
+	BanBurst     = "ip_reputation_ban_burst"
 	RedisAway    = "ip_reputation_redis_away"
 	RedisBack    = "ip_reputation_redis_back"
 )
@@ -26,7 +27,7 @@ const (
 // Names are the names of all events.
 var Names = []string{
 	ProviderDown, ProviderUp, Throttled, QuotaSpent, KeyRefused, KeyExpiring,
-	FeedStale, FeedFresh, BlockBurst, RedisAway, RedisBack,
+	FeedStale, FeedFresh, BlockBurst, BanBurst, RedisAway, RedisBack,
 }
 
 // Event is one event. Its data are strings and whole numbers; times are RFC 3339 strings in UTC.

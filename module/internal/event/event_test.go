@@ -181,13 +181,14 @@ func TestBurst(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := New(16)
-				var blocked, dropped uint64 = 1000, 1000 // from before
+				var blocked, bans, dropped uint64 = 1000, 1000, 1000 // from before
 				run := func(n, minutes int) {
 					for range minutes * 6 {
-						blocked += uint64(n - n/10)
+						blocked += uint64(n - n/10 - n/20)
+						bans += uint64(n / 20)
 						dropped += uint64(n / 10)
-						d.CheckBlocks(blocked, dropped)
-						d.CheckBlocks(blocked, dropped) // the other configuration
+						d.CheckBlocks(blocked, bans, dropped)
+						d.CheckBlocks(blocked, bans, dropped) // the other configuration
 						time.Sleep(look)
 					}
 				}
@@ -207,20 +208,20 @@ func TestBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := New(16)
 		for range 5 { // a restart in the middle of what is usual, or of an attack: nobody knows
-			d.CheckBlocks(0, 0)
+			d.CheckBlocks(0, 0, 0)
 			time.Sleep(time.Minute)
 		}
-		d.CheckBlocks(500, 7)
+		d.CheckBlocks(500, 3, 7)
 		if got := said(d); len(got) != 0 {
 			t.Errorf("said %v after five minutes, of which one is the last", got)
 		}
 		d.Reset()
 		for range 6 {
-			d.CheckBlocks(500, 7)
+			d.CheckBlocks(500, 3, 7)
 			time.Sleep(time.Minute)
 		}
-		d.CheckBlocks(1000, 14)
-		if got := said(d); len(got) != 1 || got[0] != "block_burst map[block:500 count:507 drop:7 usual:0 window:1m]" {
+		d.CheckBlocks(1000, 6, 14)
+		if got := said(d); len(got) != 1 || got[0] != "block_burst map[ban:3 block:500 count:510 drop:7 usual:0 window:1m]" {
 			t.Errorf("said %v", got)
 		}
 	})

@@ -33,6 +33,7 @@ const (
 	NothingConfigured Reason = "nothing_configured"
 	NoSite            Reason = "no_site"
 	RuleNeverHolds    Reason = "rule_never_holds"
+	BansStopped       Reason = "ban_burst"
 	ClientsOneProxy   Reason = "clients_one_proxy"
 	ClientsChosen     Reason = "clients_chosen"
 	ClientsMissing    Reason = "clients_missing"
@@ -128,6 +129,7 @@ func Judge(s State, now time.Time) Report {
 	r.sources(s)
 	r.sites(s)
 	r.rules(s)
+	r.bans(s.Bans)
 	r.clients(s.Clients)
 	r.folder(s.Folder)
 	r.unwritten(s.Unwritten)

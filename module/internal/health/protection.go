@@ -34,6 +34,7 @@ var unprotected = []struct {
 	{"one_address", func(s *State) bool { return s.Clients.Proxy || s.Clients.OneAddress }},
 	{"exempt", func(s *State) bool { return s.Clients.Exempt }},
 	{"rule", func(s *State) bool { return len(s.Rules) > 0 }},
+	{"ban_burst", func(s *State) bool { return s.Bans.Burst != nil }},
 }
 
 // ProtectionOff calls each with every reason for which protection can be off, and whether it is.

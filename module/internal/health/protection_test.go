@@ -21,6 +21,7 @@ func TestProtectionOff(t *testing.T) {
 		"one_address": {ClientsOneProxy, ClientsOneAddress},
 		"exempt":      {ClientsExempt},
 		"rule":        {RuleNeverHolds},
+		"ban_burst":   {BansStopped},
 	}
 	for name, tc := range judgements {
 		s := well()
@@ -43,6 +44,7 @@ func TestProtectionOff(t *testing.T) {
 func protects(r Reason) bool {
 	return slices.Contains([]Reason{
 		NothingConfigured, NoSite, ClientsMissing, ClientsOneProxy, ClientsOneAddress, ClientsExempt, RuleNeverHolds,
+		BansStopped,
 	}, r)
 }
 

@@ -19,6 +19,7 @@ type State struct {
 	Unused     bool   // no site uses the app
 	Sites      *Sites // nil: there is no HTTP app
 	Rules      []Rule // that can never hold
+	Bans       Bans
 	Clients    Clients
 	Folder     Folder
 	Unwritten  []Unwritten // the earliest first

@@ -43,6 +43,12 @@ var families = []family{
 				emit(float64(s.Sites.All-s.Sites.Protected), "no")
 			}
 		}),
+	gauge("bans", "Bans in force that were made at run time, by who made them.",
+		[]string{"by"}, func(s *health.State, emit emit) {
+			for by, n := range s.Bans.By {
+				emit(float64(n), by)
+			}
+		}),
 	gauge("provider_up",
 		"Whether the provider is being asked (1), or left alone after repeated failures (0). It is 1 before the first call.",
 		[]string{"provider"}, func(s *health.State, emit emit) {

@@ -180,7 +180,7 @@ type all struct{}
 var parts = []prometheus.Collector{
 	requests, &scores, lookups, lookupSeconds, botClaims, suspects,
 	providerRequests, providerSeconds, reports, feedRefreshes, redisRequests, apiRequests,
-	violations, ignoredViolations, bans,
+	violations, ignoredViolations, bans, sparedBans,
 	buildInfo, &shown,
 }
 

@@ -203,6 +203,7 @@ func TestEverythingIsThereFromTheStart(t *testing.T) {
 	}
 	want := map[string]int{
 		"requests_total":               5 * 2 * 6,
+		"bans_spared_total":            12,
 		"score":                        1,
 		"lookups_total":                5,
 		"lookup_duration_seconds":      5,
@@ -344,6 +345,7 @@ func TestLabels(t *testing.T) {
 		Sites:     &health.Sites{All: 5, Protected: 3},
 
 		Violations: new(health.Violations),
+		Bans:       health.Bans{By: map[string]int{"rule": 1}},
 	}})()
 	got := map[string]string{}
 	for name := range scrape(t, reg) {
@@ -378,6 +380,9 @@ func TestLabels(t *testing.T) {
 		"memory_records":                      "",
 		"protection_off":                      "reason",
 		"sites":                               "handler",
+		"bans":                                "by",
+		"bans_total":                          "by",
+		"bans_spared_total":                   "reason",
 		"memory_evictions_total":              "",
 		"client_address_suspect_total":        "reason",
 		"bot_claims_total":                    "outcome",
@@ -386,7 +391,6 @@ func TestLabels(t *testing.T) {
 		"violation_clients":                   "",
 		"violation_capacity":                  "",
 		"violation_evictions_total":           "",
-		"bans_total":                          "by",
 		"api_requests_total":                  "code,route",
 		"build_info":                          "goversion,revision,version",
 	}

@@ -17,11 +17,6 @@ var (
 		Namespace: namespace, Name: "violations_ignored_total",
 		Help: "Violations that were seen and count against nobody, by reason.",
 	}, []string{"reason"})
-
-	bans = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: namespace, Name: "bans_total",
-		Help: "Bans that this instance has made, by who made them: an operator, a rule, or a violation.",
-	}, []string{"by"})
 )
 
 // ignoredReasons are the reasons why a violation counts against nobody: of its request, its client, its name, and of what
@@ -33,12 +28,8 @@ var ignoredReasons = []string{
 	"repeated", "full", "disabled",
 }
 
-// bannedBy are those who make bans.
-var bannedBy = []string{"operator", "rule", "violation"}
-
 var (
 	ignoredCounters = readyCounters(ignoredViolations, ignoredReasons)
-	banCounters     = readyCounters(bans, bannedBy)
 
 	// violationCounters are the counters of the names that a configuration knows. The map is replaced, never changed.
 	violationCounters atomic.Pointer[map[string]prometheus.Counter]
@@ -96,13 +87,6 @@ func CountViolation(name string) {
 // CountIgnoredViolation counts a violation that counts against nobody. Other words than ignoredReasons count nowhere.
 func CountIgnoredViolation(reason string) {
 	if counter, ok := ignoredCounters[reason]; ok {
-		counter.Inc()
-	}
-}
-
-// CountBan counts a ban that this instance has made: by an operator, a rule, or a violation.
-func CountBan(by string) {
-	if counter, ok := banCounters[by]; ok {
 		counter.Inc()
 	}
 }

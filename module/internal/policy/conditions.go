@@ -224,6 +224,13 @@ func (c *Conditions) Match(v *reputation.Verdict, client netip.Addr) bool {
 		(len(c.sources) == 0 || c.matchSource(v.Reasons))
 }
 
+// onlyUnwanted reports whether the conditions name no source but those by which the operator excludes an address.
+func (c *Conditions) onlyUnwanted() bool {
+	return len(c.sources) > 0 && !slices.ContainsFunc(c.sources, func(name string) bool {
+		return name != reputation.SourceBan && name != reputation.SourceDeny
+	})
+}
+
 func (c *Conditions) matchSource(reasons []reputation.Reason) bool {
 	for i := range reasons {
 		if source := reasons[i].Source; slices.Contains(c.sources, source) || c.own && isOwn(source) {

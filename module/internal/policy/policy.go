@@ -61,11 +61,14 @@ func (r *Rule) always() bool { return !r.More && r.Conditions.always() }
 func (r *Rule) check() error {
 	switch {
 	case r.Action >= reputation.NumActions:
-		return errors.New("unknown action: use pass, limit, block or drop")
+		return errors.New("unknown action: use pass, limit, block, ban or drop")
 	case r.StatusCode != 0 && r.Action != reputation.Block:
 		return fmt.Errorf("status code %d: only block answers with one, remove it", r.StatusCode)
 	case r.StatusCode != 0 && (r.StatusCode < 400 || r.StatusCode > 599):
 		return fmt.Errorf("status code %d: use one from 400 to 599", r.StatusCode)
+	case r.Action == reputation.Ban && r.Conditions.onlyUnwanted():
+		return errors.New("condition source ban or deny never decides, because such addresses are kept out already: " +
+			"use block or drop, or remove the rule")
 	case r.Conditions.statuses == 1<<reputation.Exempt:
 		return errors.New("condition status exempt never decides, because exempt addresses always pass: " +
 			"remove the rule")
@@ -82,8 +85,8 @@ func (r *Rule) check() error {
 //
 // Exempt addresses pass. For all others, the first rule whose conditions all hold decides. If none
 // does, denied and banned addresses are blocked. A rule may thus be stricter or milder than that,
-// such as a drop for source ban. A rule with Limit is skipped for denied and banned addresses,
-// unless it names a source. All other addresses pass, except unknown ones, which get the action
+// such as a drop for source ban. A rule with Ban is skipped for denied and banned addresses, so that
+// no ban is prolonged; so is one with Limit, unless it names a source. All other addresses pass, except unknown ones, which get the action
 // that was passed to New.
 //
 // Limit means that the request passes if it is within the rule's rate. The rule is nil if none
@@ -97,7 +100,7 @@ func (p *Policy) Decide(v *reputation.Verdict, client netip.Addr, after int) (re
 		if !r.Conditions.Match(v, client) {
 			continue
 		}
-		if r.Action == reputation.Limit && len(r.Conditions.sources) == 0 && Unwanted(v) != "" {
+		if r.yields() && Unwanted(v) != "" {
 			continue
 		}
 		return r.Action, r
@@ -109,6 +112,11 @@ func (p *Policy) Decide(v *reputation.Verdict, client netip.Addr, after int) (re
 		return p.unknown, nil
 	}
 	return reputation.Pass, nil
+}
+
+// yields reports whether the rule is skipped for addresses that the operator excludes.
+func (r *Rule) yields() bool {
+	return r.Action == reputation.Ban || r.Action == reputation.Limit && len(r.Conditions.sources) == 0
 }
 
 // Unwanted returns the source, deny or ban, by which the operator excludes the address, or "".

@@ -33,6 +33,7 @@ func TestDecide(t *testing.T) {
 		return []reputation.Reason{{Source: "otx"}, {Source: source, Points: 60}}
 	}
 	limits := []Rule{rule(reputation.Limit, Config{Score: "50"}), {Action: reputation.Limit}}
+	bans := []Rule{rule(reputation.Ban, Config{Score: "85"}), rule(reputation.Block, Config{Score: "97"})}
 	ownWord := func(source string) reputation.Verdict {
 		return reputation.Verdict{Scored: true, Score: 100, Reasons: by(source)}
 	}
@@ -71,6 +72,14 @@ func TestDecide(t *testing.T) {
 			"unless it is for them",
 			[]Rule{{Action: reputation.Limit, Conditions: compile(t, Config{Source: []string{reputation.SourceBan}})}},
 			reputation.Pass, ownWord(reputation.SourceBan), reputation.Limit, 1,
+		},
+		{"a ban decides", bans, reputation.Pass, scored(97), reputation.Ban, 1},
+		{"a ban is not prolonged", bans, reputation.Pass, ownWord(reputation.SourceBan), reputation.Block, 2},
+		{"nor is who is denied banned", bans[:1], reputation.Pass, ownWord(reputation.SourceDeny), reputation.Block, 0},
+		{
+			"whatever the rule names",
+			[]Rule{{Action: reputation.Ban, Conditions: compile(t, Config{Source: []string{reputation.SourceBan, "otx"}})}},
+			reputation.Pass, ownWord(reputation.SourceBan), reputation.Block, 0,
 		},
 		{"exempt addresses are not limited", limits, reputation.Pass, reputation.Verdict{Status: reputation.Exempt}, reputation.Pass, 0},
 
@@ -122,7 +131,16 @@ func TestNewErrors(t *testing.T) {
 		{nil, reputation.Limit, `action "limit" for unknown addresses: use pass or block`},
 		{
 			[]Rule{{Action: reputation.NumActions, Conditions: high}}, 0,
-			`rule 1 (Action(4)): unknown action: use pass, limit, block or drop`,
+			`rule 1 (Action(5)): unknown action: use pass, limit, block, ban or drop`,
+		},
+		{
+			[]Rule{{Action: reputation.Ban, StatusCode: 403, Conditions: high}}, 0,
+			`rule 1 (ban): status code 403: only block answers with one, remove it`,
+		},
+		{
+			[]Rule{{Action: reputation.Ban, Conditions: compile(t, Config{Source: []string{reputation.SourceBan}})}}, 0,
+			`rule 1 (ban): condition source ban or deny never decides, because such addresses are kept out already: ` +
+				`use block or drop, or remove the rule`,
 		},
 		{
 			[]Rule{{Action: reputation.Drop, StatusCode: 403, Conditions: high}}, 0,

@@ -186,7 +186,8 @@ func (rt *Runtime) watchOver(ctx context.Context) {
 			rt.lookAtFeeds()
 			rt.warnOfRepeats()
 			rt.warnOfOldLists(time.Now())
-			Events.CheckBlocks(metrics.Enforced(reputation.Block), metrics.Enforced(reputation.Drop))
+			Events.CheckBlocks(
+				metrics.Enforced(reputation.Block), metrics.Enforced(reputation.Ban), metrics.Enforced(reputation.Drop))
 			rt.lookAtRedis()
 		}
 		select {

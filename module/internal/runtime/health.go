@@ -32,7 +32,7 @@ func (rt *Runtime) State(now time.Time) health.State {
 		Clients: health.Clients{
 			Finding: rt.Suspects.Finding(now), Chosen: rt.Suspects.UnstrictServers(), Pseudo: rt.Suspects.Pseudo(),
 		},
-		Keys: rt.Keys(now), LocalShare: rt.LocalShare,
+		Keys: rt.Keys(now), LocalShare: rt.LocalShare, Bans: rt.bansState(),
 	}
 	if rt.Folder != nil {
 		s.Folder = rt.Folder.state()

@@ -162,28 +162,18 @@ func (rt *Runtime) report(_ context.Context, o *Offence, t *violation.Terms, now
 // sent: an operator may have exempted the address meanwhile, or it turned out that visitors can choose theirs.
 func (rt *Runtime) mustNotReport(addr netip.Addr) string {
 	if why := rt.SpareAddr(addr); why != "" {
-		return spared[why]
+		return spared[why].text
 	}
 	finding := rt.Suspects.Finding(time.Now())
 	switch {
 	case rt.Bots.listed(addr):
-		return spared[violation.IgnoredBot]
+		return spared[violation.IgnoredBot].text
 	case len(rt.Suspects.UnstrictServers()) > 0:
-		return spared[violation.IgnoredForwarded]
+		return spared[violation.IgnoredForwarded].text
 	case finding.Proxy, finding.OneAddress && finding.Client.Contains(addr):
-		return spared[violation.IgnoredEverybody]
+		return spared[violation.IgnoredEverybody].text
 	}
 	return ""
-}
-
-// spared says why an address must not be reported.
-var spared = map[violation.Ignored]string{
-	violation.IgnoredNoAddress: "there is no address",
-	violation.IgnoredReserved:  "it is private or reserved",
-	violation.IgnoredExempt:    "it is exempt",
-	violation.IgnoredBot:       "it is in the ranges of a verified bot",
-	violation.IgnoredForwarded: "visitors can choose their address: add `trusted_proxies_strict`",
-	violation.IgnoredEverybody: "nearly all requests come from one address",
 }
 
 // listed reports whether an address is in the published ranges of a bot that is verified.

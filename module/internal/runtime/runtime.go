@@ -50,6 +50,7 @@ type Runtime struct {
 	asnFiles       []*Lists      // of conditions, one file each
 	Databases      mmdb.Set
 	Overrides      *ban.Store
+	Bans           BanTerms
 	Tombstones     *tombstone.Store // nil without Redis
 	Memory         *Memory          // nil without providers
 	Redis          *Redis           // nil: this instance is on its own
@@ -77,6 +78,9 @@ type Runtime struct {
 
 	NAT64    address.NAT64 // the network's own prefixes
 	Suspects Suspects
+
+	punisher *punisher      // nil until a site bans
+	proxies  []netip.Prefix // trusted by a server
 
 	readyBy       time.Time            // until then, lists without contents delay readiness; see AwaitsLists
 	repeatsLogged map[string]string    // by feed, for warnOfRepeats only

@@ -20,6 +20,7 @@ func (rt *Runtime) FindSites(ctx caddy.Context) {
 		return
 	}
 	rt.sites = routes.FindSites(app.Servers)
+	rt.proxies = routes.TrustedProxies(app.Servers)
 	rt.logRoutes(app.Servers)
 }
 

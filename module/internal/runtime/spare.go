@@ -3,17 +3,46 @@ package runtime
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
+// The reasons why a client is not banned that are none for its violations: see Spare for those that it shares with them.
+const (
+	spareNetwork violation.Ignored = "network" // too many of its network are banned
+	spareFull    violation.Ignored = "full"    // too many are banned
+	spareQueue   violation.Ignored = "queue"   // too many are to be banned at this moment
+	spareBurst   violation.Ignored = "burst"   // see ban.Burst
+)
+
+// spared says why nothing is held against a client. Of most, somebody should know: these have a cure.
+var spared = map[violation.Ignored]struct{ text, cure string }{
+	violation.IgnoredNoAddress: {"the client has no address", ""},
+	violation.IgnoredReserved:  {"the address is private or reserved", ""},
+	violation.IgnoredExempt:    {"the address is exempt", ""},
+	violation.IgnoredBot:       {"the address is that of a verified bot", ""},
+	violation.IgnoredProxy: {"the address is that of a trusted proxy",
+		"let the proxy hand on the address of the client, by X-Forwarded-For"},
+	violation.IgnoredForwarded: {"visitors can choose their address", "add `trusted_proxies_strict` to the `servers` options"},
+	violation.IgnoredEarly:     {"the address is not verified before the TLS handshake is complete", ""},
+	violation.IgnoredEverybody: {"nearly all requests come from the address",
+		"if it is a proxy, name it in `trusted_proxies`; if it is one client, `caddy ip-reputation ban` bans it"},
+	spareNetwork: {"64 clients of its network are banned already", "ban the network: `caddy ip-reputation ban <range> --ttl <time>`"},
+	spareFull:    {"20000 clients are banned already", "name the conditions of the rule more closely, or ban for a shorter time"},
+	spareQueue:   {"too many are to be banned at once", ""},
+	spareBurst:   {"there is a burst of bans", ""},
+}
+
 // Spare returns why nothing may be held against the client of a request, or the empty string: it is not judged, or it may
-// be somebody else than the one who sent the request. v is what was found out about the client.
+// be somebody else than the one who sent the request. v is what was found out about the client. Early data are the
+// handler's to know.
 func (rt *Runtime) Spare(r *http.Request, client netip.Addr, v *reputation.Verdict) violation.Ignored {
 	switch {
 	case !client.IsValid():
@@ -28,7 +57,7 @@ func (rt *Runtime) Spare(r *http.Request, client netip.Addr, v *reputation.Verdi
 	if VarsOf(r).FromTrustedProxy() {
 		remote, err := netip.ParseAddrPort(r.RemoteAddr)
 		switch {
-		case err == nil && remote.Addr().Unmap().WithZone("") == client:
+		case err == nil && rt.NAT64.Unmap(remote.Addr().WithZone("")) == client:
 			return violation.IgnoredProxy // it has named nobody
 		case forgeable(r):
 			return violation.IgnoredForwarded
@@ -39,16 +68,30 @@ func (rt *Runtime) Spare(r *http.Request, client netip.Addr, v *reputation.Verdi
 
 // SpareAddr returns why nothing may be held against an address whose request is not at hand, or the empty string.
 func (rt *Runtime) SpareAddr(client netip.Addr) violation.Ignored {
-	switch {
-	case !client.IsValid():
+	if !client.IsValid() {
 		return violation.IgnoredNoAddress
-	case reputation.IsReserved(client):
+	}
+	if reputation.IsReserved(client) || reputation.IsClassE(client) {
 		return violation.IgnoredReserved
-	case rt.Known(client).Status == reputation.Exempt:
-		return violation.IgnoredExempt
+	}
+	subject := reputation.Subject(client)
+	if slices.ContainsFunc(rt.proxies, subject.Overlaps) {
+		return violation.IgnoredProxy
 	}
 	if f := rt.Suspects.Finding(time.Now()); f.Proxy && f.Client.Contains(client) {
 		return violation.IgnoredEverybody
+	}
+	if rt.Engine == nil {
+		return ""
+	}
+	x := rt.Engine.Explain(client)
+	if x.Verdict.Status == reputation.Exempt {
+		return violation.IgnoredExempt
+	}
+	for _, list := range slices.Concat(x.Lists, x.ByASN, x.ByCountry) {
+		if rt.ListMeanings[list].Kind == lookup.Bots {
+			return violation.IgnoredBot
+		}
 	}
 	return ""
 }

@@ -1,0 +1,64 @@
+package module
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+)
+
+// Bans is how long the bans of rules and violations last, and when they stop. What operators ban is theirs to say.
+type Bans struct {
+	// How long a client is banned the first time, where the rule or the violation says nothing. Default: 15m.
+	First caddy.Duration `json:"first,omitempty"`
+
+	// Each further ban of a client is twice as long as the one before, up to this. A rule that asks for more than this
+	// gets what it asks for. A client is remembered for a week after the end of its ban; an operator's `unban` forgets it.
+	// Default: 24h.
+	Most caddy.Duration `json:"most,omitempty"`
+
+	// If more than this share of the clients of ten minutes, and 50 or more, are to be banned, that is a mistake or one
+	// proxy for many visitors: rules and violations then ban nobody until 15 minutes have passed without it. Their
+	// requests are refused all the same. With 1 that never happens. Default: 0.1.
+	Burst float64 `json:"burst,omitempty"`
+}
+
+// The defaults that config comments name.
+const (
+	defaultFirstBan = 15 * time.Minute
+	defaultMostBan  = 24 * time.Hour
+	defaultBurst    = 0.1
+)
+
+// Check reports what is wrong with the settings.
+func (b *Bans) Check() error {
+	_, err := b.terms()
+	return err
+}
+
+// terms returns the settings with their defaults.
+func (b *Bans) terms() (runtime.BanTerms, error) {
+	if b == nil {
+		b = new(Bans)
+	}
+	t := runtime.BanTerms{
+		First: cmp.Or(time.Duration(b.First), defaultFirstBan), Most: cmp.Or(time.Duration(b.Most), defaultMostBan),
+		Burst: cmp.Or(b.Burst, defaultBurst),
+	}
+	for _, length := range []time.Duration{t.First, t.Most} {
+		if err := runtime.CheckBan(length); err != nil {
+			return t, err
+		}
+	}
+	if t.First > t.Most {
+		return t, fmt.Errorf("the first ban is longer (%s) than any can be (%s): write a smaller `first`, or a larger `most`",
+			runtime.Span(t.First), runtime.Span(t.Most))
+	}
+	if t.Burst < 0 || t.Burst > 1 {
+		return t, fmt.Errorf("burst %v is not a share: use 0 to 1", t.Burst)
+	}
+	return t, nil
+}

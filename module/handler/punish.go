@@ -1,0 +1,41 @@
+package handler
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// punish bans the client of a request, if that was decided. It does not wait.
+func (h *Handler) punish(r *http.Request, v *visit) {
+	d := &v.decision
+	if d.action != reputation.Ban || !d.enforce {
+		return
+	}
+	why := violation.IgnoredEarly // the address may be forged
+	if v.known == nil {
+		why = h.runtime.Spare(r, v.client, &v.verdict)
+	}
+	if why != "" {
+		h.runtime.NotBanned(why, v.client)
+		return
+	}
+	h.runtime.Punish(r.Context(), runtime.Punishment{
+		Client: v.client, For: d.rule.ban, Rule: d.rule.text, Site: r.Host, RequestID: v.requestID,
+	})
+}
+
+// checkFor reports what is wrong with the time of a ban.
+func (r *Rule) checkFor() error {
+	switch {
+	case r.For == 0:
+		return nil
+	case r.Action != reputation.Ban.String():
+		return errors.New("only a ban lasts for a time: remove it, or write ban")
+	}
+	return runtime.CheckBan(time.Duration(r.For))
+}
