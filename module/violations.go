@@ -51,15 +51,15 @@ type Violation struct {
 
 // The limits and defaults that config comments name.
 const (
-	maxViolations         = 64
-	maxPoints             = 60 // as much as your own deny list
-	defaultMostTimes      = 20
-	defaultHalfLife       = time.Hour
-	minHalfLife           = time.Second
-	maxHalfLife           = 180 * 24 * time.Hour
-	maxViolationBan       = 365 * 24 * time.Hour
-	maxFree               = 10_000
-	day                   = 24 * time.Hour
+	maxViolations    = 64
+	maxPoints        = 60 // as much as your own deny list
+	defaultMostTimes = 20
+	defaultHalfLife  = time.Hour
+	minHalfLife      = time.Second
+	maxHalfLife      = 180 * 24 * time.Hour
+	maxViolationBan  = 365 * 24 * time.Hour
+	maxFree          = 10_000
+	day              = 24 * time.Hour
 )
 
 // builtIn are the violations that are there without being written. The thresholds of others that the numbers come from

@@ -14,19 +14,20 @@ import (
 // paths matches what Caddy's matcher `path` does, in a time that hardly grows with the number of patterns: a site asks
 // for dozens on each request. Patterns that need more than a comparison are left to Caddy.
 type paths struct {
-	all      bool // `*`
-	exact    map[string]struct{}
-	prefixes []string
-	suffixes []string
-	parts    []string
-	others   caddyhttp.MatchPath
+	all        bool // `*`
+	exact      map[string]struct{}
+	extensions map[string]struct{} // with their dot, such as `*.map`
+	prefixes   []string
+	suffixes   []string
+	parts      []string
+	others     caddyhttp.MatchPath
 }
 
 func newPaths(patterns []string) *paths {
 	if len(patterns) == 0 {
 		return nil
 	}
-	p := &paths{exact: make(map[string]struct{})}
+	p := &paths{exact: make(map[string]struct{}), extensions: make(map[string]struct{})}
 	for _, pattern := range patterns {
 		lower := strings.ToLower(pattern)
 		stars, begins, ends := strings.Count(lower, "*"), strings.HasPrefix(lower, "*"), strings.HasSuffix(lower, "*")
@@ -37,6 +38,8 @@ func newPaths(patterns []string) *paths {
 			p.others = append(p.others, pattern)
 		case stars == 0:
 			p.exact[lower] = struct{}{}
+		case stars == 1 && strings.HasPrefix(lower, "*.") && strings.LastIndexAny(lower, "./") == 1:
+			p.extensions[lower[1:]] = struct{}{}
 		case stars == 1 && begins:
 			p.suffixes = append(p.suffixes, lower[1:])
 		case stars == 1 && ends:
@@ -66,6 +69,11 @@ func (p *paths) match(r *http.Request, path string) bool {
 func (p *paths) matchText(path string) bool {
 	if _, ok := p.exact[path]; ok {
 		return true
+	}
+	if dot := strings.LastIndexByte(path, '.'); dot >= 0 && len(p.extensions) > 0 {
+		if _, ok := p.extensions[path[dot:]]; ok {
+			return true
+		}
 	}
 	for _, prefix := range p.prefixes {
 		if strings.HasPrefix(path, prefix) {

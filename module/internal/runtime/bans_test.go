@@ -189,7 +189,10 @@ func TestSpare(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.RemoteAddr = peer + ":1234"
 		ctx := context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.TrustedProxyVarKey: tc.trusted})
-		ctx = context.WithValue(ctx, caddyhttp.ServerCtxKey, &caddyhttp.Server{TrustedProxiesStrict: tc.strict})
+		ctx = context.WithValue(ctx, caddyhttp.ServerCtxKey, &caddyhttp.Server{
+			TrustedProxiesStrict: tc.strict, ClientIPHeaders: []string{"X-Forwarded-For"},
+		})
+		r.Header.Set("X-Forwarded-For", tc.client+", 198.51.100.77")
 		if got := rt.Spare(r.WithContext(ctx), netip.MustParseAddr(tc.client), &tc.verdict); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
@@ -202,18 +205,23 @@ func TestSpare(t *testing.T) {
 
 // TestSpareTheOneAddress: where nearly all requests come from one address, a ban of it would shut out all visitors.
 func TestSpareTheOneAddress(t *testing.T) {
-	rt := new(Runtime)
-	client := netip.MustParseAddr("192.0.2.1")
-	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	for range 10_000 {
-		rt.Suspects.Sample(r, Vars{}, client, &reputation.Verdict{}, slog.New(slog.DiscardHandler))
-	}
-	if got := rt.SpareAddr(client); got != violation.IgnoredEverybody {
-		t.Errorf("%q", got)
-	}
-	if got := rt.SpareAddr(netip.MustParseAddr("192.0.2.2")); got != "" {
-		t.Errorf("another: %q", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		rt, _ := punishing(t)
+		client, another := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		for range 10_000 {
+			rt.Suspects.Sample(r, Vars{}, client, &reputation.Verdict{}, slog.New(slog.DiscardHandler))
+		}
+		rt.Punish(context.Background(), Punishment{Client: client})
+		rt.Punish(context.Background(), Punishment{Client: another})
+		time.Sleep(time.Second)
+		if _, banned := rt.BanOf(client); banned {
+			t.Error("everybody is banned")
+		}
+		if _, banned := rt.BanOf(another); !banned {
+			t.Error("another client is not banned")
+		}
+	})
 }
 
 func TestSpan(t *testing.T) {

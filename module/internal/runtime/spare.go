@@ -78,6 +78,11 @@ func (rt *Runtime) SpareAddr(client netip.Addr) violation.Ignored {
 	if slices.ContainsFunc(rt.proxies, subject.Overlaps) {
 		return violation.IgnoredProxy
 	}
+	if rt.Overrides != nil {
+		if _, exempt := rt.Overrides.Lookup(client); exempt {
+			return violation.IgnoredExempt
+		}
+	}
 	if f := rt.Suspects.Finding(time.Now()); f.Proxy && f.Client.Contains(client) {
 		return violation.IgnoredEverybody
 	}

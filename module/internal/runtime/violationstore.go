@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
@@ -30,6 +31,9 @@ func (rt *Runtime) UseViolations() (err error) {
 		stop := rt.violations.Share()
 		rt.Leases.Add(func() error { stop(); return nil })
 	}
+	if slices.ContainsFunc(rt.violationTerms, func(t violation.Terms) bool { return t.Ban > 0 }) {
+		return rt.UseBans()
+	}
 	return nil
 }
 
@@ -39,7 +43,7 @@ func (rt *Runtime) ViolationStore() *violation.Store { return rt.violations }
 // shareViolations shares with the other instances what is counted, until ctx ends.
 func (rt *Runtime) shareViolations(ctx context.Context) {
 	if rt.violations != nil {
-		rt.Redis.FollowViolations(ctx, rt.violations)
+		rt.Redis.FollowViolations(ctx, rt.violations, rt.settleTombstones)
 		return
 	}
 	<-ctx.Done()
