@@ -38,7 +38,7 @@ func says(t *testing.T, settings json.RawMessage) (words []string) {
 }
 
 // ruleWithCategory is a rule of a Caddyfile, up to its categories.
-var ruleWithCategory = regexp.MustCompile(`(?m)^(\t+(?:pass|limit|block|drop)\b[^#\n]* category )`)
+var ruleWithCategory = regexp.MustCompile(`(?m)^(\t+(?:pass|limit|block|drop|ban)\b[^#\n]* category )`)
 
 // TestRulesOfExamplesCanHold holds that no rule of a Caddyfile that people copy asks for a category which none of its lists and services
 // ever uses: such a rule protects nobody, and nothing would show it.

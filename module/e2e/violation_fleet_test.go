@@ -81,7 +81,7 @@ func TestOwnEvidenceOfAllInstances(t *testing.T) {
 	}
 	redis.Stop()
 	b.awaitRedis(t, 0)
-	if got := send(t, http.MethodPost, a.admin+"/load", string(a.config.json(t)), http.Header{
+	if got := send(t, http.MethodPost, a.admin+"/load", string(a.json(t)), http.Header{
 		"Content-Type": {"application/json"}, "Cache-Control": {"must-revalidate"},
 	}); got.status != http.StatusOK {
 		t.Fatalf("reloading: %d %s", got.status, got.body)
