@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestWhatASiteSawCounts proves that what a client does on one site is evidence on another from the next request on, also
-// after a reload and a restart; that its neighbours have a few points; and that check shows both.
+// TestWhatASiteSawCounts proves that what a client does is evidence at once, also after a reload and a restart; that its
+// neighbours have a few points; and that check shows both.
 func TestWhatASiteSawCounts(t *testing.T) {
 	c := newConfig(t)
 	c.handler["violations"] = []any{object{"name": "trap", "path": []any{"/.env"}}}
@@ -26,7 +26,10 @@ func TestWhatASiteSawCounts(t *testing.T) {
 		if got := r.visit(t, neighbour).status; got != http.StatusOK {
 			t.Errorf("%d offenders: the neighbour is answered with status %d", i, got)
 		}
-		send(t, http.MethodGet, r.site+"/.env", "", http.Header{"X-Forwarded-For": {fmt.Sprintf("203.0.113.%d", 1+i)}})
+		offender := http.Header{"X-Forwarded-For": {fmt.Sprintf("203.0.113.%d", 1+i)}}
+		if got := send(t, http.MethodGet, r.site+"/.env", "", offender).status; got != http.StatusForbidden {
+			t.Errorf("the request that touched the trap is answered with status %d", got)
+		}
 	}
 	answers := func(when string) {
 		t.Helper()

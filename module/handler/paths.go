@@ -100,11 +100,13 @@ func checkPaths(option string, patterns []string) error {
 		case pattern == "":
 			return fmt.Errorf("%s has an empty value: give paths, such as /wp-login.php", option)
 		case strings.ContainsAny(pattern, "?#"):
-			return fmt.Errorf("%s %s can never hold: the query is no part of the path; use a named matcher with `query`", option, pattern)
+			return fmt.Errorf("%s %s can never hold: the query is no part of the path; use a named matcher with `query`",
+				option, pattern)
 		case !strings.HasPrefix(pattern, "/") && !strings.HasPrefix(pattern, "*") && !strings.HasPrefix(pattern, "{"):
 			return fmt.Errorf("%s %s can never hold, since a path begins with /: write /%[2]s, or *%[2]s for all that end so",
 				option, pattern)
-		case !strings.ContainsAny(pattern, "*{%") && caddyhttp.CleanPath(pattern, !strings.Contains(pattern, "//")) != pattern:
+		case !strings.ContainsAny(pattern, "*{%") &&
+			caddyhttp.CleanPath(pattern, !strings.Contains(pattern, "//")) != pattern:
 			return fmt.Errorf("%s %s can never hold, since paths are cleaned before they are compared: write %s",
 				option, pattern, caddyhttp.CleanPath(pattern, true))
 		case slices.ContainsFunc(patterns[:i], func(other string) bool { return strings.EqualFold(other, pattern) }):
@@ -116,8 +118,8 @@ func checkPaths(option string, patterns []string) error {
 	return nil
 }
 
-// covered returns the first of the patterns all of whose paths are excluded, or the empty string. The stars of a pattern
-// are compared like letters: what excludes a pattern so excludes all paths that it stands for.
+// covered returns the first of the patterns all of whose paths are excluded, or the empty string. The stars of a
+// pattern are compared like letters: what excludes a pattern so excludes all paths that it stands for.
 func covered(patterns, excluded []string) string {
 	if len(excluded) == 0 {
 		return ""

@@ -63,8 +63,8 @@ func (c *violationRule) holds(r *http.Request, path string) bool {
 	return holds && err == nil
 }
 
-// trapped counts the traps that a request has touched, and reports whether one was counted: the client is then looked up
-// anew, since it has more points. A request that is refused anyway touches none.
+// trapped counts the traps that a request has touched, and reports whether one was counted: the client is then looked
+// up anew, since it has more points. A request that is refused anyway touches none.
 func (h *Handler) trapped(r *http.Request, v *visit) (counted bool) {
 	v.matched = h.watch.matching(r)
 	traps := v.matched & h.watch.traps
@@ -86,8 +86,8 @@ func (h *Handler) trapped(r *http.Request, v *visit) (counted bool) {
 	return counted
 }
 
-// respond takes notice of a response that is about to begin, and removes what the application says of violations: it is
-// for us alone.
+// respond takes notice of a response that is about to begin, and removes what the application says of violations: it
+// is for us alone.
 func (w *identified) respond(status int) {
 	h := w.Header()
 	named, says := h[headerViolation]

@@ -102,8 +102,8 @@ func TestViolationsAreShared(t *testing.T) {
 	amounts(t, &trapTouched, 1, 60, late)
 }
 
-// TestViolationsWithoutRedis proves that an instance which Redis is lost to goes on counting, and that all have the
-// sum afterwards: also when an answer got lost, and when Redis lost everything.
+// TestViolationsWithoutRedis proves that an instance which Redis is lost to goes on counting, and
+// that all have the sum afterwards: also when an answer got lost, and when Redis lost everything.
 func TestViolationsWithoutRedis(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
@@ -148,7 +148,8 @@ func TestABatchIsAddedOnce(t *testing.T) {
 	f := &violationFollower{Client: c, store: violation.Open("", violation.Options{})}
 	t.Cleanup(func() { _ = f.store.Close() })
 	batch := violation.Batch{From: "a", Number: 1, Deltas: []violation.Delta{{
-		Subject: netip.PrefixFrom(offender, 32), Terms: &loginFailed, Acts: 6, Added: violation.Amount{Points: 18, Count: 6},
+		Subject: netip.PrefixFrom(offender, 32), Terms: &loginFailed,
+		Acts: 6, Added: violation.Amount{Points: 18, Count: 6},
 	}}}
 	for _, tc := range []struct {
 		from          string
@@ -167,7 +168,8 @@ func TestABatchIsAddedOnce(t *testing.T) {
 	}
 }
 
-// TestViolationsDecayByTheClockOfRedis proves that what is added counts by its age, and that a stored state of the future is none.
+// TestViolationsDecayByTheClockOfRedis proves that what is added counts by its age, and that a
+// stored state of the future is none.
 func TestViolationsDecayByTheClockOfRedis(t *testing.T) {
 	t.Parallel()
 	c := connect(t, testenv.Redis(t).Addr)
@@ -201,7 +203,8 @@ func TestViolationsDecayByTheClockOfRedis(t *testing.T) {
 	}
 }
 
-// TestViolatorsAreBounded proves that Redis holds a bounded number of subjects, and that those which end first go.
+// TestViolatorsAreBounded proves that Redis holds a bounded number of subjects, and that those
+// which end first go.
 func TestViolatorsAreBounded(t *testing.T) {
 	t.Parallel()
 	c := connect(t, testenv.Redis(t).Addr)
@@ -254,7 +257,9 @@ func TestForeignViolations(t *testing.T) {
 		c.rdb.ZAdd(t.Context(), c.changesKey(), goredis.Z{Score: 1e15, Member: subject})
 	}
 	c.rdb.HSet(t.Context(), c.violatorsKey(), revisionName, "garbage")
-	for _, text := range []string{"", "x", `{"revision":"9","states":{}}`, `{"revision":"-1","states":[]}`, `{"revision":"9","states":[[1,2]]}`} {
+	for _, text := range []string{
+		"", "x", `{"revision":"9","states":{}}`, `{"revision":"-1","states":[]}`, `{"revision":"9","states":[[1,2]]}`,
+	} {
 		c.rdb.Publish(t.Context(), c.channel("violations"), text)
 	}
 	late := count(t, c)
@@ -265,7 +270,8 @@ func TestForeignViolations(t *testing.T) {
 	}
 }
 
-// TestAFloodOfViolations proves that many violators make few exchanges, and that all instances know them.
+// TestAFloodOfViolations proves that many violators make few exchanges, and that all instances know
+// them.
 func TestAFloodOfViolations(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)

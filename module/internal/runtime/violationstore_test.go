@@ -39,8 +39,8 @@ func release(t *testing.T, rt *Runtime) {
 	}
 }
 
-// TestViolationsOutliveReloadsAndRestarts proves that what was counted is there after a reload and after a restart, and that a
-// configuration which is only checked writes nothing.
+// TestViolationsOutliveReloadsAndRestarts proves that what was counted is there after a reload and
+// after a restart, and that a configuration which is only checked writes nothing.
 func TestViolationsOutliveReloadsAndRestarts(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
 	checked := counting(t)
@@ -80,7 +80,8 @@ func TestViolationsOutliveReloadsAndRestarts(t *testing.T) {
 	release(t, fourth)
 }
 
-// TestForgettingWhileRedisIsAway proves that what an operator deletes while Redis is away is deleted there before it is read.
+// TestForgettingWhileRedisIsAway proves that what an operator deletes while Redis is away is
+// deleted there before it is read.
 func TestForgettingWhileRedisIsAway(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
 	server := testenv.Redis(t)
@@ -120,7 +121,10 @@ func TestForgettingWhileRedisIsAway(t *testing.T) {
 	defer sharing.Wait()
 	defer cancel()
 	rt.ViolationStore().Add(&trapTouched, violation.Act{Client: offender, Share: 1})
-	until("it is in redis", func() bool { return server.CLI("HEXISTS", "iprep:v1:{violations}:subjects", "203.0.113.5/32") == "1" })
+	stored := func() bool {
+		return server.CLI("HEXISTS", "iprep:v1:{violations}:subjects", "203.0.113.5/32") == "1"
+	}
+	until("it is in redis", stored)
 
 	link.Down()
 	until("redis is away", func() bool {
@@ -129,7 +133,7 @@ func TestForgettingWhileRedisIsAway(t *testing.T) {
 	})
 	rt.Tombstones.Add(netip.PrefixFrom(offender, 32), time.Now(), true)
 	link.Heal()
-	until("it is gone from redis", func() bool { return server.CLI("HEXISTS", "iprep:v1:{violations}:subjects", "203.0.113.5/32") == "0" })
+	until("it is gone from redis", func() bool { return !stored() })
 	if rt.ViolationStore().Has(offender) {
 		t.Error("it is back")
 	}

@@ -14,12 +14,12 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// MaxBatch is how many violations of one subject and name are sent at once, at most.
+// MaxBatch is for how many subjects and names violations are sent at once, at most.
 const MaxBatch = 100
 
 const (
 	// maxQueue is for how many subjects and names violations wait to be sent. What finds no place is
-	// counted here, and told with the next violation of the same subject and name.
+	// counted here, and shared as the Base of the next violation of the same subject and name.
 	maxQueue = 4096
 
 	// maxForgotten is of how many subjects it is remembered that they were forgotten.
@@ -153,7 +153,9 @@ func (q *queue) forget(key record.Key, until time.Time) {
 	if len(q.forgotten) >= maxForgotten {
 		clear(q.forgotten)
 	}
-	q.forgotten[key] = until
+	if until.After(q.forgotten[key]) {
+		q.forgotten[key] = until
+	}
 	for _, all := range []map[pair]*pending{q.waiting, q.sent} {
 		for p := range all {
 			if p.key == key {
@@ -295,7 +297,7 @@ func (s *State) slot(now time.Time) (slot Slot, ok bool) {
 	slot = Slot{
 		ID: IDOf(s.Name), Last: record.Seconds(now.Add(-a.Age)),
 		Points: thousandths(a.Points), Count: thousandths(a.Count),
-		HalfLife: uint32(s.HalfLife / time.Second), //nolint:gosec // checked above
+		HalfLife: uint32(s.HalfLife / time.Second),
 	}
 	return slot, slot.Last != 0
 }
@@ -311,9 +313,9 @@ func (s *Store) merge(key record.Key, other *Slot, good uint64, now time.Time) (
 	if i >= 0 {
 		s.table.bucket(n).read(i, &subject)
 	}
-	slot := subject.slot(other.ID, now)
-	if !slot.join(other, now) {
-		return false
+	before := subject.worth(now)
+	if !subject.slot(other.ID, now).join(other, now) || subject.worth(now) < before {
+		return false // of too many names, those that are here are worth more
 	}
 	stored, _ := s.table.put(n, i, key, tag, &subject, good, subject.worth(now), now)
 	return stored

@@ -3,6 +3,7 @@ package violation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"net/netip"
 	"testing"
@@ -23,8 +24,8 @@ func (s *tester) sent(t testing.TB, fail error) Batch {
 	return batch
 }
 
-// TestBatches proves that acts of one subject and name are sent together, with their age and what was known before, and again
-// under the same number until they have arrived.
+// TestBatches proves that acts of one subject and name are sent together, with their age and what
+// was known before, and again under the same number until they have arrived.
 func TestBatches(t *testing.T) {
 	s := open(t, "", Options{})
 	s.Add(&login, Act{Client: client, Share: 1}) // before there was anybody to share with
@@ -45,14 +46,19 @@ func TestBatches(t *testing.T) {
 		t.Fatalf("%+v", first)
 	}
 	d := first.Deltas[0]
-	if d.Subject != netip.PrefixFrom(client, 32) || d.Terms != &login || d.Acts != 2 ||
-		d.Base != (Amount{Count: 1, Age: 2*time.Hour + time.Minute}) || d.Added != (Amount{Points: 3, Count: 1.5, Age: time.Minute}) {
+	want := Delta{
+		Subject: netip.PrefixFrom(client, 32), Terms: &login,
+		Base: Amount{Count: 1, Age: 2*time.Hour + time.Minute},
+		Acts: 2, Added: Amount{Points: 3, Count: 1.5, Age: time.Minute},
+	}
+	if d != want {
 		t.Errorf("%+v", d)
 	}
 	s.Add(&trap, Act{Client: client, Share: 1})
 	s.wait(time.Minute)
 	again := s.sent(t, nil)
-	if again.Number != first.Number || again.From != first.From || len(again.Deltas) != 1 || again.Deltas[0].Added.Age != 2*time.Minute {
+	if again.Number != first.Number || again.From != first.From ||
+		len(again.Deltas) != 1 || again.Deltas[0].Added.Age != 2*time.Minute {
 		t.Errorf("%+v is sent again as %+v", first, again)
 	}
 	next := s.sent(t, nil)
@@ -64,8 +70,8 @@ func TestBatches(t *testing.T) {
 	}
 }
 
-// TestABatchIsGivenUp proves that one which may have arrived is not sent after it was forgotten at the receiver; what it held is
-// part of what the next one says was known before.
+// TestABatchIsGivenUp proves that one which may have arrived is not sent after it was forgotten at
+// the receiver; what it held is part of what the next one says was known before.
 func TestABatchIsGivenUp(t *testing.T) {
 	s := open(t, "", Options{})
 	defer s.Share()()
@@ -81,7 +87,8 @@ func TestABatchIsGivenUp(t *testing.T) {
 	}
 }
 
-// TestTheQueueIsBounded proves that while nothing can be sent, a bounded number of subjects waits; and that batches are bounded.
+// TestTheQueueIsBounded proves that while nothing can be sent, a bounded number of subjects waits;
+// and that batches are bounded.
 func TestTheQueueIsBounded(t *testing.T) {
 	s := open(t, "", Options{})
 	stop := s.Share()
@@ -122,7 +129,8 @@ func TestForgettingDropsWhatWaits(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 	late := State{
-		Subject: netip.PrefixFrom(client, 32), Name: trap.Name, HalfLife: trap.HalfLife, Amount: Amount{Points: 60, Count: 1, Age: time.Second},
+		Subject: netip.PrefixFrom(client, 32), Name: trap.Name, HalfLife: trap.HalfLife,
+		Amount: Amount{Points: 60, Count: 1, Age: time.Second},
 	}
 	if s.Merge([]State{late}); s.Has(client) {
 		t.Error("a message from before brings it back")
@@ -134,14 +142,15 @@ func TestForgettingDropsWhatWaits(t *testing.T) {
 	}
 }
 
-// TestMerge proves that the larger amount counts, in whatever order and however often states arrive, and that no state which no
-// instance can have sent is taken.
+// TestMerge proves that the larger amount counts, in whatever order and however often states
+// arrive, and that no state which no instance can have sent is taken.
 func TestMerge(t *testing.T) {
 	s := open(t, "", Options{})
 	changes := 0
 	defer s.Watch(func(netip.Addr) { changes++ })()
 	state := State{
-		Subject: netip.PrefixFrom(client, 32), Name: login.Name, HalfLife: login.HalfLife, Amount: Amount{Points: 12, Count: 8, Age: time.Hour},
+		Subject: netip.PrefixFrom(client, 32), Name: login.Name, HalfLife: login.HalfLife,
+		Amount: Amount{Points: 12, Count: 8, Age: time.Hour},
 	}
 	for range 3 {
 		if n := s.Merge([]State{state}); n != 0 || s.points(client, &login) != 6 {
@@ -164,6 +173,15 @@ func TestMerge(t *testing.T) {
 	}
 	if r := s.Add(&login, Act{Client: client, Share: 1}); r.Points != 12 {
 		t.Errorf("%+v, want 12 points", r)
+	}
+	for i := range 2 * MaxNames {
+		weak := State{
+			Subject: state.Subject, Name: fmt.Sprint("weak", i), HalfLife: time.Hour, Amount: Amount{Points: 1, Count: 1},
+		}
+		s.Merge([]State{weak})
+	}
+	if got := s.points(client, &login); got != 12 {
+		t.Errorf("%v points are left after further names, want 12", got)
 	}
 	before := changes
 	for name, change := range map[string]func(*State){
@@ -192,7 +210,8 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// TestCrowdsAreNotShared proves that a network which has its share of the table does not fill that of the others either.
+// TestCrowdsAreNotShared proves that a network which has its share of the table does not fill that
+// of the others either.
 func TestCrowdsAreNotShared(t *testing.T) {
 	s := open(t, "", Options{})
 	defer s.Share()()

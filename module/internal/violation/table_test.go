@@ -148,11 +148,14 @@ func TestReadersSeeWhole(t *testing.T) {
 	}
 	for w := range 2 {
 		writers.Go(func() {
-			for n := range uint32(20_000) {
+			for n := range uint32(5_000) {
 				key := addresses[rand.IntN(len(addresses))]
 				var s Subject
 				for i := range s.Slots {
-					s.Slots[i] = Slot{ID: ID(key >> 16), Last: n + 1, Points: n*2 + uint32(w), paths: [2]uint64{1, uint64(n*2 + uint32(w))}}
+					points := n*2 + uint32(w)
+					s.Slots[i] = Slot{
+						ID: ID(key >> 16), Last: n + 1, Points: points, paths: [2]uint64{1, uint64(points)},
+					}
 				}
 				at, tag := table.locate(key)
 				table.lock(at).Lock()
