@@ -159,6 +159,9 @@ func (c Sentence) length(n int) time.Duration {
 	return length
 }
 
+// Length returns how long the ban of Banned was meant to last: the times of its Entry are in whole seconds.
+func (p *Punished) Length() time.Duration { return p.length(p.Entry.Cause.Times) }
+
 // networkOf returns the network whose clients share a bound: an IPv4 /24 or an IPv6 /48.
 func networkOf(p netip.Prefix) netip.Prefix {
 	bits := 48

@@ -18,13 +18,14 @@ func (rt *Runtime) recordViolation(o *Offence, t *violation.Terms, now violation
 }
 
 // recordBan stores a ban by a rule or a violation.
-func (rt *Runtime) recordBan(client netip.Addr, e *ban.Entry) {
+func (rt *Runtime) recordBan(p *ban.Punished) {
 	if rt == nil { // none serves
 		return
 	}
-	rt.recordIncident(client, history.Incident{
-		First: e.Created, Host: e.Cause.Site, Kind: history.KindBan, Name: e.Cause.Rule,
-		Seconds: int64(e.Expires.Sub(e.Created).Round(time.Second) / time.Second), RequestID: e.Cause.RequestID,
+	cause := &p.Entry.Cause
+	rt.recordIncident(p.Client, history.Incident{
+		First: time.Now(), Host: cause.Site, Kind: history.KindBan, Name: cause.Rule,
+		Seconds: int64(p.Length() / time.Second), RequestID: cause.RequestID,
 	})
 }
 

@@ -50,15 +50,15 @@ func TestIncidentsAreStored(t *testing.T) {
 	rt.recordViolation(&Offence{
 		Violation: "trap", Client: client, At: time.Now(), Site: "a.example.com", Path: "/.env", RequestID: "one",
 	}, &violation.Terms{Name: "trap"}, violation.Result{Counted: true, Points: 60})
-	now := time.Now()
-	rt.recordBan(client, &ban.Entry{
-		Created: now, Expires: now.Add(24 * time.Hour), Cause: ban.Cause{Rule: "violation trap", Site: "a.example.com", RequestID: "one"},
+	rt.recordBan(&ban.Punished{
+		Sentence: ban.Sentence{Client: client, First: 15 * time.Minute, Most: 24 * time.Hour},
+		Entry:    ban.Entry{Cause: ban.Cause{Rule: "violation trap", Site: "a.example.com", RequestID: "one", Times: 2}},
 	})
 	rt.recordReport(client, "abuseipdb", []string{"scanner"}, "sent", "one")
 	if err := rt.Recorder.Close(); err != nil {
 		t.Fatal(err)
 	}
-	(*Runtime)(nil).recordBan(client, new(ban.Entry))
+	(*Runtime)(nil).recordBan(new(ban.Punished))
 	(&Runtime{}).recordReport(client, "abuseipdb", nil, "sent", "") // without history
 	var got []string
 	for _, i := range s.incidents {
@@ -70,7 +70,7 @@ func TestIncidentsAreStored(t *testing.T) {
 	if strings.Join(got, "\n") != want {
 		t.Errorf("stored is %s", strings.Join(got, "\n"))
 	}
-	if i := s.incidents; i[0].Points != 60 || i[1].Seconds != 86400 || i[2].Result != "sent" || i[2].Categories[0] != "scanner" {
+	if i := s.incidents; i[0].Points != 60 || i[1].Seconds != 1800 || i[2].Result != "sent" || i[2].Categories[0] != "scanner" {
 		t.Errorf("stored is %+v", i)
 	}
 }
