@@ -212,7 +212,7 @@ func (h *Handler) recovered(r *http.Request, v *visit, fault any) *visit {
 // serveError describes a request to the error routes, which is all that is left to do: another handler may have decided
 // about it. Of requests that failed before any handler, such as those with an invalid Host, nothing was removed yet.
 func (h *Handler) serveError(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if len(h.Rules) > 0 && !h.needless.Swap(true) {
+	if (len(h.Rules) > 0 || h.watch != nil) && !h.needless.Swap(true) {
 		h.runtime.Logger.Warn("rules of ip_reputation in handle_errors have no effect",
 			slog.String("cure", "move them to an ip_reputation outside of handle_errors"))
 	}
