@@ -12,7 +12,8 @@ import (
 // seen shows what clients of the address, and others of its network, did on the sites.
 func (p *page) seen(c adminapi.Check) {
 	for i, v := range c.Violations {
-		text := fmt.Sprintf("%s: %s, %s, last %s ago", v.Name, counted(v.Count, "time"), pointsText(v.Points), span(p.now.Sub(v.Last)))
+		text := fmt.Sprintf("%s: %s, %s, last %s ago",
+			v.Name, counted(v.Count, "time"), pointsText(v.Points), span(p.now.Sub(v.Last)))
 		p.row(label("violations", i), text)
 	}
 	if c.Neighbours == nil {

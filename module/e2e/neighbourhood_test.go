@@ -43,8 +43,10 @@ func TestWhatASiteSawCounts(t *testing.T) {
 	r.reload(t)
 	answers("after a reload")
 	for client, says := range map[string][]string{
-		"203.0.113.1": {"+60.000 own.trap: scanner", "violations trap: 1 time, 60 points, last", "neighbours 2 other offenders of 203.0.113.0/24 within a day"},
-		neighbour:     {"+3.750 neighbourhood", "neighbours 3 other offenders of 203.0.113.0/24 within a day"},
+		"203.0.113.1": {
+			"+60.000 own.trap: scanner", "violations trap: 1 time, 60 points, last", "neighbours 2 other offenders of 203.0.113.0/24 within a day",
+		},
+		neighbour: {"+3.750 neighbourhood", "neighbours 3 other offenders of 203.0.113.0/24 within a day"},
 	} {
 		page := strings.Join(strings.Fields(r.run(t, "check", client)), " ")
 		for _, want := range says {

@@ -125,7 +125,8 @@ func TestOwnEvidenceSavesQuota(t *testing.T) {
 		})
 		for _, addr := range []netip.Addr{client, listed} {
 			v := e.Lookup(t.Context(), addr, time.Second)
-			if p.calls.Load() != 0 || v.Status != reputation.Fresh || v.Coverage != 1 || v.Origin != reputation.OriginList || !e.Explain(addr).Settled {
+			if p.calls.Load() != 0 || v.Status != reputation.Fresh || v.Coverage != 1 ||
+				v.Origin != reputation.OriginList || !e.Explain(addr).Settled {
 				t.Errorf("%s: %d calls, %+v", addr, p.calls.Load(), v)
 			}
 		}
@@ -133,7 +134,8 @@ func TestOwnEvidenceSavesQuota(t *testing.T) {
 			t.Errorf("%d look-ups are counted as answered here", n)
 		}
 		seen.clients[client] = 10
-		if v := e.Lookup(t.Context(), client, time.Second); p.calls.Load() != 1 || reasonsOf(&v) != "own.trap 10, p -2" || e.Explain(client).Settled {
+		v := e.Lookup(t.Context(), client, time.Second)
+		if p.calls.Load() != 1 || reasonsOf(&v) != "own.trap 10, p -2" || e.Explain(client).Settled {
 			t.Errorf("with few points: %d calls, %+v", p.calls.Load(), v)
 		}
 	})
