@@ -115,16 +115,20 @@ var probes = func() map[string]struct{} {
 		/.env /.env.bak /.env.local /.env.production /.env.save /.env.old /api/.env /app/.env /backend/.env /laravel/.env
 		/.git/config /.git/HEAD /.git/index /.git/ /.svn/entries /.svn/wc.db /.hg/hgrc /.DS_Store
 		/.aws/credentials /.aws/config /.ssh/id_rsa /.docker/config.json /.npmrc /.htpasswd /.vscode/sftp.json
-		/wp-login.php /xmlrpc.php /wp-config.php /wp-config.php.bak /wp-admin/ /wp-admin/install.php /wp-admin/setup-config.php
+		/wp-login.php /xmlrpc.php /wp-config.php /wp-config.php.bak /wp-admin/ /wp-admin/install.php
+		/wp-admin/setup-config.php
 		/wordpress/wp-login.php /blog/wp-login.php /wp/wp-login.php /wp-includes/wlwmanifest.xml /wp-content/debug.log
 		/phpmyadmin/ /phpmyadmin/index.php /phpMyAdmin/ /pma/ /adminer.php /mysql/ /myadmin/
 		/phpinfo.php /info.php /phpinfo /_profiler/phpinfo /server-status /actuator/env /actuator/health /actuator/heapdump
 		/vendor/phpunit/phpunit/src/Util/PHP/eval-stdin.php /vendor/phpunit/src/Util/PHP/eval-stdin.php /eval-stdin.php
 		/c99.php /r57.php /alfa3.php /alfa.php /shell.php /cmd.php /wso.php /upload.php /up.php
-		/boaform/admin/formLogin /GponForm/diag_Form /HNAP1/ /cgi-bin/luci /cgi-bin/;stok=/locale /setup.cgi /goform/set_LimitClient_cfg
+		/boaform/admin/formLogin /GponForm/diag_Form /HNAP1/ /cgi-bin/luci /cgi-bin/;stok=/locale /setup.cgi
+		/goform/set_LimitClient_cfg
 		/kcfinder/upload.php /ckfinder/ckfinder.html /fckeditor/editor/filemanager/connectors/php/connector.php
-		/+CSCOE+/logon.html /+CSCOL+/Java.jar /dana-na/auth/url_default/welcome.cgi /remote/login /remote/fgt_lang /vpn/index.html
-		/solr/admin/info/system /manager/html /jenkins/login /struts2-showcase/ /console/ /owa/auth/logon.aspx /autodiscover/autodiscover.json
+		/+CSCOE+/logon.html /+CSCOL+/Java.jar /dana-na/auth/url_default/welcome.cgi /remote/login /remote/fgt_lang
+		/vpn/index.html
+		/solr/admin/info/system /manager/html /jenkins/login /struts2-showcase/ /console/ /owa/auth/logon.aspx
+		/autodiscover/autodiscover.json
 		/backup.sql /backup.zip /backup.tar.gz /database.sql /db.sql /dump.sql /dump.sql.gz /mysql.sql /data.sql /site.tar.gz
 		/config.json /config.php.bak /configuration.php.bak /credentials.json /secrets.json /web.config /sftp-config.json
 		/_ignition/execute-solution /telescope/requests /admin/config.php /administrator/index.php /user/login /login.action

@@ -30,8 +30,9 @@ const (
 	maxAge = time.Hour
 )
 
-// Queue holds the reports that wait, and the last ones that do no more. It outlives reloads. What waits is lost when the
-// process ends; that a report was sent a moment ago is then known to Redis, and to the service, which refuses it.
+// Queue holds the reports that wait, and the last ones that do no more. It outlives reloads. What waits is lost when
+// the process ends. That a report was sent a moment ago is then known to Redis, and to the service, which refuses
+// another one.
 type Queue struct {
 	mu       sync.Mutex // never held during a call
 	waiting  map[subject]*entry

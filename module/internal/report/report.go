@@ -1,5 +1,5 @@
-// Package report turns what clients did to sites into reports for the services that take them: one for each address in a
-// quarter of an hour, in a bounded queue, with a comment that has no personal data.
+// Package report turns what clients did to sites into reports for the services that take them: one for each address in
+// a quarter of an hour, in a bounded queue, with a comment that has no personal data.
 package report
 
 import (

@@ -90,7 +90,7 @@ func (rt *Runtime) warnUnreported() {
 		if t.Report && !takes.Has(t.Category) {
 			rt.Logger.Warn("a violation is never reported, since no provider takes reports of its category",
 				slog.String("violation", t.Name), slog.String("category", t.Category.String()),
-				slog.String("cure", "give it a category that says what the client did, or remove `report` from it: docs/reports.md"))
+				slog.String("cure", "give it a category that says what the client did, or take `report` out: docs/reports.md"))
 		}
 	}
 	if !reports {
@@ -145,7 +145,8 @@ func (rt *Runtime) report(_ context.Context, o *Offence, t *violation.Terms, now
 		return
 	}
 	added := rt.Reports.Add(report.Violation{
-		Name: t.Name, Client: o.Client, At: o.At, Category: t.Category, Path: o.Path, RequestID: o.RequestID, Observed: !o.Enforce,
+		Name: t.Name, Client: o.Client, At: o.At, Category: t.Category, Path: o.Path, RequestID: o.RequestID,
+		Observed: !o.Enforce,
 	})
 	if added {
 		return

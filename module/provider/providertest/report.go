@@ -90,7 +90,9 @@ func (s *suite) report(tb testing.TB, c *ReportCase) error {
 
 // reportFaults are calls that go wrong, whatever the service.
 func (s *suite) reportFaults(stored *ReportCase) []check {
-	fails := func(name string, requests int, answer http.HandlerFunc, key func(*fixture) string, want ...reputation.Result) check {
+	fails := func(
+		name string, requests int, answer http.HandlerFunc, key func(*fixture) string, want ...reputation.Result,
+	) check {
 		return check{"report/" + name, func(tb testing.TB) error {
 			t := s.fixture(tb, answer)
 			got, err := t.report(tb.Context(), stored, key(t))
