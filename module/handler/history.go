@@ -86,5 +86,5 @@ func (r *Rule) text() string {
 			words = append(words, condition.word, strings.Join(condition.values, ","))
 		}
 	}
-	return strings.Join(append(words, r.RequestConditions.words()...), " ")
+	return strings.Join(append(words, r.words()...), " ")
 }

@@ -231,7 +231,7 @@ func (h *Handler) provisionRules(rt *runtime.Runtime) (err error) {
 	if h.policy, err = compilePolicy(h.Rules, h.Unknown, rt.SourceNames(), rt.ASNList); err != nil {
 		return err
 	}
-	limits := false
+	var limits bool
 	if h.rules, limits, err = compileRules(h.Rules, modeWord(h.enforce)); err != nil {
 		return err
 	}
