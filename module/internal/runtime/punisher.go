@@ -79,7 +79,7 @@ func (p *punisher) spare(why string, client netip.Addr) {
 	if !p.logged.Allow(why, time.Now()) {
 		return
 	}
-	about := []any{slog.String("reason", why), slog.String("why", spared[why].text), slog.String("client", client.String())}
+	about := []any{slog.String("reason", why), slog.String("why", spared[why].text), slog.String("address", client.String())}
 	if cure := spared[why].cure; cure != "" {
 		about = append(about, slog.String("cure", cure))
 	}
