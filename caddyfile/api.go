@@ -47,11 +47,12 @@ func parseAPI(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 
 // apiToken reads a token and its scopes, which are the last words of the line. Syntax:
 //
-//	token <placeholder>|<store> [<arguments>...] read|ask|history... {
-//		name    <name>
-//		limit   <questions>/<time>
-//		refresh <duration>
-//		expires <day or time>
+//	token <placeholder>|<store> [<arguments>...] read|ask|history|violations... {
+//		name       <name>
+//		limit      <questions>/<time>
+//		violations <name>...
+//		refresh    <duration>
+//		expires    <day or time>
 //		<options of the store>
 //	}
 func apiToken(to *[]api.Token) option.Setter {
@@ -63,14 +64,15 @@ func apiToken(to *[]api.Token) option.Setter {
 			t.Scopes = append(t.Scopes, scope.Text)
 		}
 		if len(scopes) == 0 {
-			return d.Err("token does not end in a scope: write read, ask or history at the end of its " +
-				"line, such as token {env.API_TOKEN} read")
+			return d.Err("token does not end in a scope: write read, ask, history or violations at the end " +
+				"of its line, such as token {env.API_TOKEN} read")
 		}
 		tokens := caddyfile.NewDispenser(secret)
 		tokens.Next()
 		err := readSecret(tokens, &t.Secret,
 			option.Once("name", option.Text(&t.Name, "what the token is called in the log"), t.Check),
 			option.Once("limit", option.Text(&t.Limit, "questions in a time, such as 600/1m"), t.Check),
+			option.Once("violations", option.List(&t.Violations, "names of violations, such as spam"), t.Check),
 		)
 		if err != nil {
 			return err

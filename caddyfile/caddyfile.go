@@ -29,6 +29,8 @@ func init() {
 //		exempt   <range|private_ranges|file|url|preset>... { <see list> }
 //		deny     <range|file|url|preset>... { <see list> }
 //		verified_bots [<bot>,<bot>...] { <see botOptions> }
+//		violation <name> [<option> <value>...] { <see violation> }
+//		neighbourhood off | { <see neighbourhood> }
 //		feed     <preset|url|file|range>... { <see feed> }
 //		mmdb     <file>... { <see databases> }
 //		provider <service> [<arguments>...] { <see providerOption> }
@@ -42,7 +44,7 @@ func init() {
 //		privacy  off|truncate|hash { <see privacy> }
 //	}
 //
-// `exempt`, `deny`, `feed`, `mmdb`, `provider` and `nat64` may be repeated; all lines count. `exempt verified_bots`
+// `exempt`, `deny`, `violation`, `feed`, `mmdb`, `provider` and `nat64` may be repeated; all lines count. `exempt verified_bots`
 // has the names and the block of `verified_bots`.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name
@@ -54,6 +56,8 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		option.Repeated("exempt", exempt(app), app.CheckSources),
 		option.Repeated("deny", list(&app.Deny, "deny"), app.CheckSources),
 		option.Once("verified_bots", verifiedBots(app), app.CheckSources),
+		option.Repeated("violation", violation(&app.Violations), app.CheckViolations),
+		option.Once("neighbourhood", neighbourhood(&app.Neighbourhood)),
 		option.Repeated("feed", feed(&app.Feeds), app.CheckSources),
 		option.Repeated("mmdb", databases(&app.Databases), app.CheckDatabases),
 		option.Repeated("provider", providerOption(&app.Providers), app.CheckSources),

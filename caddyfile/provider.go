@@ -25,6 +25,8 @@ const providers = "ip_reputation.providers"
 //		rate          <calls>/<time>
 //		send          address|network
 //		ask           always|unless_listed
+//		report        yes|no
+//		report_quota  <reports>/<window>...
 //		timeout       <duration>
 //		concurrency   <number>
 //		trust         <0 to 1>
@@ -32,8 +34,8 @@ const providers = "ip_reputation.providers"
 //		<options of the service>
 //	}
 //
-// The arguments and the options of the service are read by its module. `key` and
-// `quota` may be repeated.
+// The arguments and the options of the service are read by its module. `key`, `quota`
+// and `report_quota` may be repeated.
 func providerOption(to *[]provider.Provider) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		if !d.NextArg() {
@@ -55,6 +57,9 @@ func providerOption(to *[]provider.Provider) option.Setter {
 			option.Once("rate", option.Text(&p.Rate, "calls in a short time, such as 5/s"), p.Check),
 			option.Once("send", option.OneOf(&p.Send, "address", "network")),
 			option.Once("ask", option.OneOf(&p.Ask, "always", "unless_listed")),
+			option.Once("report", option.Value(&p.Report, "yes or no", yesNo)),
+			option.Repeated("report_quota",
+				option.List(&p.ReportQuota, "reports in a window of time, such as 1000/day"), p.Check),
 			option.Once("timeout", option.Duration(&p.Timeout, ""), p.Check),
 			option.Once("concurrency", option.Number(&p.Concurrency, "a number of calls above 0"), p.Check),
 			option.Once("trust", option.Share(&p.Trust)),
@@ -102,6 +107,8 @@ func unmarshalGuest(namespace, inlineKey, name string, tokens []caddyfile.Token)
 	}
 	return caddyconfig.JSONModuleObject(read, inlineKey, name, nil), nil
 }
+
+func yesNo(word string) (yes, ok bool) { return word == "yes", word == "yes" || word == "no" }
 
 // ttl sets the TTLs of answers with and without abuse.
 func ttl(listed, clean *caddy.Duration) option.Setter {

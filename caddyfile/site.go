@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -22,10 +23,13 @@ import (
 //	ip_reputation [<matcher>] {
 //		mode    observe|enforce
 //		pass    <condition> <values>...
-//		limit   <requests>/<time> [key <text>] [<condition> <values>...]
+//		limit   <requests>/<time> [by network|asn|<lengths>] [key <text>] [<condition> <values>...]
 //		block   [status <code>] <condition> <values>...
 //		ban     [<time>] <condition> <values>...
 //		drop    <condition> <values>...
+//		violation  <name> @<matcher>|<condition> <values>...
+//		violations default|from_application...
+//		signed_in  cookie|header <name>...
 //		headers full|minimal|off
 //		wait    <duration>
 //		exempt  <range|private_ranges>...
@@ -34,7 +38,7 @@ import (
 //	}
 //
 // `pass`, `limit`, `block`, `ban` and `drop` are rules, which are tried in the order of the lines. They
-// and `exempt` may be repeated.
+// and `exempt` may be repeated. So may `violation`, whose conditions are those of <see violationRule>, and `signed_in`.
 func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
 	var site handler.Handler
@@ -47,6 +51,11 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		option.Repeated("block", rule(&site.Rules), check),
 		option.Repeated("ban", rule(&site.Rules), check),
 		option.Repeated("drop", rule(&site.Rules), check),
+		option.Repeated("violation", violationRule(h, &site.Violations),
+			func() error { return site.CheckViolations(names.Violations) }),
+		option.Repeated("violations", violationSets(&site),
+			func() error { return site.CheckViolations(names.Violations) }),
+		option.Repeated("signed_in", signedIn(&site.SignedIn)),
 		option.Once("headers", option.OneOf(&site.Headers, "full", "minimal", "off")),
 		wait(&site.Wait),
 		option.Repeated("exempt", option.List(&site.Exempt, "addresses, CIDR ranges or private_ranges"),
@@ -57,6 +66,9 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := site.CheckSignedIn(); err != nil {
+		return nil, h.WrapErr(err)
+	}
 	return &site, nil
 }
 
@@ -66,7 +78,7 @@ func ruleNames(h httpcaddyfile.Helper) handler.Names {
 	if global, ok := h.Option(directive).(httpcaddyfile.App); ok && json.Unmarshal(global.Value, app) != nil {
 		return handler.Names{}
 	}
-	return handler.Names{Sources: app.SourceNames(), ASNLists: app.ASNListNames()}
+	return handler.Names{Sources: app.SourceNames(), ASNLists: app.ASNListNames(), Violations: app.ViolationNames()}
 }
 
 // withoutCondition are the errors for rules without a condition, by action.
@@ -133,25 +145,43 @@ func limit(to *[]handler.Rule) option.Setter {
 // conditions reads the conditions of a rule, and reports whether there was one.
 func conditions(d *caddyfile.Dispenser, r *handler.Rule) (conditional bool, err error) {
 	for d.NextArg() {
-		word, values := d.Val(), ""
-		if d.NextArg() {
-			values = d.Val()
-		}
-		code, notACode := strconv.Atoi(values)
+		word, values := d.Val(), conditionValues(d)
+		first := strings.Join(values[:min(len(values), 1)], "")
+		code, notACode := strconv.Atoi(first)
 		switch {
 		case word == "status" && notACode == nil:
 			err = setStatusCode(r, code)
 		case word == "key" && r.Action == reputation.Limit.String():
-			err = setKey(r, values)
+			err = setKey(r, first)
+		case word == "by" && r.Action == reputation.Limit.String():
+			err = setBy(r, first)
 		default:
 			conditional = true
-			err = r.Add(word, values)
+			err = r.AddCondition(word, values)
 		}
 		if err != nil {
 			return false, d.WrapErr(err)
 		}
 	}
 	return conditional, nil
+}
+
+// conditionValues reads the values behind the word of a condition: the field and the value of a `header`, paths as long as
+// there are any, one value of all others.
+func conditionValues(d *caddyfile.Dispenser) (values []string) {
+	word := d.Val()
+	for d.NextArg() {
+		value := d.Val()
+		if word == "path" && len(values) > 0 && !strings.HasPrefix(value, "/") && !strings.HasPrefix(value, "*") {
+			d.Prev()
+			break
+		}
+		values = append(values, value)
+		if word != "path" && (word != "header" || len(values) == 2 || strings.HasPrefix(value, "!")) {
+			break
+		}
+	}
+	return values
 }
 
 // setKey sets the key by which a limit counts.
@@ -163,6 +193,18 @@ func setKey(r *handler.Rule, text string) error {
 		return fmt.Errorf("key is given twice: put %s and %s into one text, between quotes", r.Key, text)
 	}
 	r.Key = text
+	return nil
+}
+
+// setBy sets whom a limit counts together.
+func setBy(r *handler.Rule, text string) error {
+	switch {
+	case text == "":
+		return errors.New("by needs a value: network, asn, or the length of a prefix such as /56")
+	case r.By != "":
+		return fmt.Errorf("by is given twice: %s and %s", r.By, text)
+	}
+	r.By = text
 	return nil
 }
 

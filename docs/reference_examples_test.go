@@ -26,7 +26,7 @@ const (
 	inSite     = "app.example.com {\n\t%s\n}\n"
 	inHandler  = "app.example.com {\n\tip_reputation {\n\t\t%s\n\t}\n}\n"
 	inAPI      = "api.example.com {\n\tip_reputation_api {\n\t\t%s\n\t}\n}\n"
-	inToken    = "api.example.com {\n\tip_reputation_api {\n\t\ttoken {env.API_TOKEN} read {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inToken    = "api.example.com {\n\tip_reputation_api {\n\t\ttoken {env.API_TOKEN} read violations {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inWebhook  = "{\n\tevents {\n\t\ton ip_reputation_provider_down ip_reputation_webhook https://hooks.example.com/caddy {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inCore     = "{\n\tlog {\n\t\tcore ip_reputation_sentry {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inSentry   = "{\n\tip_reputation {\n\t\tsentry {env.SENTRY_DSN} {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
@@ -267,10 +267,11 @@ var examples = map[string]example{
 	"API.limit":  {line: "limit 60/1m"},
 	"API.cors":   {line: "cors https://intel.example.com"},
 
-	"Token.secret": {line: "token {file./run/secrets/analyst} read", in: inAPI},
-	"Token.scopes": {line: "token {env.API_TOKEN} read history", in: inAPI},
-	"Token.name":   {line: "name analyst"},
-	"Token.limit":  {line: "limit 600/1m"},
+	"Token.secret":     {line: "token {file./run/secrets/analyst} read", in: inAPI},
+	"Token.scopes":     {line: "token {env.API_TOKEN} read history", in: inAPI},
+	"Token.name":       {line: "name analyst"},
+	"Token.limit":      {line: "limit 600/1m"},
+	"Token.violations": {line: "violations spam"},
 
 	"MatchIPReputation": {line: "@shady ip_reputation score 40-84\nheader @shady X-Robots-Tag noindex", word: "ip_reputation"},
 

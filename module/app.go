@@ -40,6 +40,13 @@ type App struct {
 	// restart. Default: none.
 	Feeds []Feed `json:"feeds,omitempty"`
 
+	// What clients do on your sites and should not, such as failed log-ins, and what it costs. At most 64 with those that are
+	// there already. Default: those that are there already.
+	Violations []Violation `json:"violations,omitempty"`
+
+	// What it costs a client that others of its network offended on your sites. Default: few points.
+	Neighbourhood *Neighbourhood `json:"neighbourhood,omitempty"`
+
 	// Files in the MaxMind DB format, which say of every address what they know: country, autonomous system and
 	// nature. What the first of them knows stands, and the others fill in the rest. Their facts come before those of
 	// services. Rules on `country`, `asn` and `nature` then hold for everybody. Default: none.
@@ -127,6 +134,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.provisionOverrides,
 		a.provisionRedis,
 		a.provisionHistory,
+		a.provisionViolations,
 		a.provisionEngine,
 	} {
 		if err := step(ctx); err != nil {

@@ -159,7 +159,7 @@ func (a *App) SourceNames() []string {
 	if a.VerifiedBots != nil {
 		own = append(own, reputation.SourceVerifiedBots, reputation.SourceFakeBot)
 	}
-	return append(own, names...)
+	return slices.Concat(own, names, runtime.OwnSources(a.ViolationNames()))
 }
 
 // ASNListNames are the names of the lists of autonomous systems, which conditions can ask for.

@@ -31,6 +31,8 @@ func init() {
 //   - `POST feeds/{name}/refresh`: fetches a list now; `?accept` believes one that shrank;
 //   - `GET sources`: each list and service with its terms, key, last answer, and what is left of its quota; `POST
 //     sources/probe` asks each once, or the one that `source` names;
+//   - `GET reports`: the reports about addresses to services that wait, and the last ones with what became of them;
+//     `?dry-run` has those that would have been sent;
 //   - `GET requests/{id}`: what was decided about a request, by its ID, and why: of the latest that this process refused or
 //     limited, else from the history of the last day, or `from` and `to`; with `?history` from the history only;
 //   - `GET history/{ip|prefix}`: what was known of an address or a network and decided about it, the latest first, and a graph
@@ -80,6 +82,7 @@ var endpoints = map[string]map[string]endpoint{
 	"feeds/":      {http.MethodPost: serveRefresh},
 	"sources":     {http.MethodGet: serveSources},
 	"sources/":    {http.MethodPost: serveProbe},
+	"reports":     {http.MethodGet: serveReports},
 	"requests/":   {http.MethodGet: serveRequest},
 	"history":     {http.MethodGet: serveRanking},
 	"history/":    {http.MethodGet: serveTimeline},

@@ -2,12 +2,14 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
@@ -91,6 +93,7 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 		}
 		c.Providers = append(c.Providers, p)
 	}
+	c.Violations, c.Neighbours = seenHere(rt, addr, x.Verdict.Facts.ASN, now)
 	if x.Verdict.Scored {
 		addUp(&c, x.Verdict.Score)
 	}
@@ -101,6 +104,25 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 		}
 	}
 	return c
+}
+
+// seenHere returns what clients of an address, and others of its network, did on the sites.
+func seenHere(rt *runtime.Runtime, addr netip.Addr, asn uint32, now time.Time) ([]adminapi.Violation, *adminapi.Neighbours) {
+	violations, own := []adminapi.Violation{}, rt.Own()
+	if own == nil {
+		return violations, nil
+	}
+	for _, s := range own.Seen(addr, now) {
+		points := math.Round(s.Points*1000) / 1000 // as in reasons
+		violations = append(violations, adminapi.Violation{Name: s.Name, Points: points, Count: s.Count, Last: s.Last})
+	}
+	near := own.Neighbours(addr, asn, now)
+	if near.Offenders+near.Networks == 0 {
+		return violations, nil
+	}
+	return violations, &adminapi.Neighbours{
+		Network: near.Network, Offenders: near.Offenders, Last: near.Last, Networks: near.Networks,
+	}
 }
 
 func reasonsOf(v *reputation.Verdict) []adminapi.Reason {
@@ -148,7 +170,9 @@ func nextSteps(c *adminapi.Check, x *lookup.Explanation, now time.Time) []string
 		say("enforcing sites block it unless a rule says otherwise; no provider is asked while you deny it")
 	case hasReason(c, reputation.SourceVerifiedBots):
 		say("no provider is asked about the bot; for other clients of the address they are")
-	case x.Verdict.Origin == reputation.OriginList && len(x.Answers) > 0:
+	case x.Settled && hasOwn(c):
+		say("no provider is asked: what the address did here leaves no doubt")
+	case x.Settled:
 		say("no provider is asked: the lists leave no doubt")
 	default:
 		for _, p := range c.Providers {
@@ -162,6 +186,13 @@ func nextSteps(c *adminapi.Check, x *lookup.Explanation, now time.Time) []string
 
 func hasReason(c *adminapi.Check, source string) bool {
 	return slices.ContainsFunc(c.Reasons, func(r adminapi.Reason) bool { return r.Source == source })
+}
+
+// hasOwn reports whether what the address did here counts in the score.
+func hasOwn(c *adminapi.Check) bool {
+	return slices.ContainsFunc(c.Reasons, func(r adminapi.Reason) bool {
+		return strings.HasPrefix(r.Source, reputation.SourceOwn+".")
+	})
 }
 
 // nextAsked says what will be done about a provider that has no current answer.
@@ -186,6 +217,9 @@ func serveForget(rt *runtime.Runtime, r *http.Request, argument string) (any, er
 	}
 	answer := adminapi.Forgotten{Subject: reputation.Subject(addr)}
 	answer.Forgotten, err = rt.Engine.Forget(r.Context(), addr)
+	violations, errViolations := rt.ForgetViolations(r.Context(), addr)
+	answer.Forgotten = answer.Forgotten || violations
+	err = errors.Join(err, errViolations)
 	if rt.Tombstones != nil && !reputation.IsReserved(addr) {
 		rt.Tombstones.Add(answer.Subject, time.Now(), err != nil)
 		answer.Warning = otherInstances(rt)

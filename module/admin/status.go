@@ -49,8 +49,10 @@ func serveStatus(rt *runtime.Runtime, _ *http.Request, _ string) (any, error) {
 	for i, overlaps := range rt.Overlaps() {
 		s.Lists[i].Overlaps = overlaps
 	}
-	for _, p := range state.Providers {
-		s.Providers = append(s.Providers, adminapi.ProviderStatus{Status: p, Problem: health.Problem(p, state.Keys, now)})
+	for i, p := range state.Providers {
+		s.Providers = append(s.Providers, adminapi.ProviderStatus{
+			Status: p, Problem: health.Problem(p, state.Keys, now), Reports: reportStatus(rt, &rt.Providers[i], now),
+		})
 	}
 	if state.Memory != nil {
 		s.Memory = *state.Memory

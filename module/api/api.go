@@ -32,7 +32,8 @@ func init() {
 
 // API answers applications that ask about addresses: `GET /v1/ip/{address}`, `POST /v1/ip` for up to 100 of
 // them, `GET /v1/me`, `GET /v1/ip/{address}/history`, `GET /v1/history/worst`, `GET /v1/history/rules`, `GET
-// /v1/health` and `GET /openapi.json`, which describes all of it. It answers everything that reaches it:
+// /v1/health` and `GET /openapi.json`, which describes all of it. By `POST /v1/violations`, applications report
+// what they have seen clients do. It answers everything that reaches it:
 // which requests do is for the route to say. Paths are those that the handler sees, without what
 // `handle_path` has taken away.
 //
@@ -61,8 +62,8 @@ type Token struct {
 	Secret secret.Secret `json:"secret"`
 
 	// What it is for: `read` (what is known of addresses), `ask` (have providers asked, within their terms,
-	// where a request says so; it needs `read`), `history` (what was known and decided over time). At least one
-	// is required.
+	// where a request says so; it needs `read`), `history` (what was known and decided over time), `violations`
+	// (report violations, which count against whomever the application names). At least one is required.
 	Scopes []string `json:"scopes,omitempty"`
 
 	// What it is called in the log, among the keys and in metrics, behind `api/`. Default: `token-1` for the
@@ -70,8 +71,12 @@ type Token struct {
 	Name string `json:"name,omitempty"`
 
 	// How many questions it allows from all clients together, such as `600/1m`. A request about several
-	// addresses is as many questions. Default: no limit.
+	// addresses is as many questions, and so is one that reports several violations. Default: no limit.
 	Limit string `json:"limit,omitempty"`
+
+	// The names of the violations that it may report, such as `spam`. An application that reports spam need not
+	// be able to ban anybody with `trap`. It needs the scope `violations`. Default: all.
+	Violations []string `json:"violations,omitempty"`
 }
 
 // CaddyModule returns the Caddy module information.
@@ -140,9 +145,16 @@ func (t *Token) Check() error {
 	case err != nil:
 		return err
 	case scopes == 0:
-		return errors.New("the token has no scope, so it is good for nothing: write read, ask or history behind it")
+		return errors.New("the token has no scope, so it is good for nothing: write read, ask, history or violations behind it")
 	case scopes&api.ScopeAsk != 0 && scopes&api.ScopeRead == 0:
 		return errors.New("the scope ask is of no use without read: write read ask")
+	case len(t.Violations) > 0 && scopes&api.ScopeViolations == 0:
+		return errors.New("violations names some, but the token may report none: give it the scope violations, too")
+	}
+	for i, name := range t.Violations {
+		if slices.Contains(t.Violations[:i], name) {
+			return fmt.Errorf("violations: %q is named twice: remove one", name)
+		}
 	}
 	if t.Name != "" {
 		if err := reputation.CheckName(t.Name); err != nil {
@@ -162,7 +174,7 @@ func (t *Token) scopes() (all api.Scope, err error) {
 		scope, ok := api.ParseScope(word)
 		switch {
 		case !ok:
-			return 0, fmt.Errorf("unknown scope %q: use read, ask or history", word)
+			return 0, fmt.Errorf("unknown scope %q: use read, ask, history or violations", word)
 		case all&scope != 0:
 			return 0, fmt.Errorf("the scope %s is given twice: remove one", word)
 		}
@@ -308,7 +320,17 @@ func (t *Token) provision(rt *runtime.Runtime, name, identity string) (api.Token
 	if err != nil {
 		return api.Token{}, err
 	}
-	token := api.Token{Name: runtime.TokenPrefix + name, Scope: scopes}
+	token := api.Token{Name: runtime.TokenPrefix + name, Scope: scopes, Violations: t.Violations}
+	if scopes&api.ScopeViolations != 0 {
+		if err := rt.UseViolations(); err != nil {
+			return api.Token{}, err
+		}
+	}
+	for _, violation := range t.Violations {
+		if known := rt.ViolationNames(); !slices.Contains(known, violation) {
+			return api.Token{}, fmt.Errorf("%s: there is no violation %q: use %s", name, violation, strings.Join(known, ", "))
+		}
+	}
 	if t.Limit == "" {
 		return token, nil
 	}
@@ -361,6 +383,22 @@ func (l backend) History(ctx context.Context) (history.Reader, error) { return l
 func (l backend) Stored(prefix netip.Prefix) (netip.Prefix, error) {
 	return l.rt.StoredAs(l.rt.NAT64.UnmapPrefix(prefix))
 }
+
+// Violate implements api.Backend. The application has decided: what the terms say of bans is done.
+func (l backend) Violate(ctx context.Context, v api.Violation) api.ViolationResult {
+	addr := l.rt.NAT64.Unmap(v.Address)
+	result := l.rt.Violate(ctx, runtime.Offence{
+		Violation: v.Name, Client: addr, At: time.Now(), Share: 1, Enforce: true,
+		Site: v.Host, Path: v.Path, RequestID: v.RequestID, Token: v.Token,
+	})
+	return api.ViolationResult{
+		Address: addr, Subject: reputation.Subject(addr), Violation: v.Name,
+		Counted: result.Counted, Ignored: string(result.Ignored), Points: result.Points,
+	}
+}
+
+// Violations implements api.Backend.
+func (l backend) Violations() []string { return l.rt.ViolationNames() }
 
 // Ready implements api.Backend.
 func (backend) Ready(r *http.Request) bool { return runtime.ServingFor(r) != nil }

@@ -44,7 +44,7 @@ func (p *page) sum(c adminapi.Check) {
 			text += ": " + strings.Join(r.Categories, ", ")
 		}
 		if r.AgeSeconds > 0 {
-			text += ", asked " + span(time.Duration(r.AgeSeconds)*time.Second) + " ago"
+			text += ", " + agedBy(r.Source) + " " + span(time.Duration(r.AgeSeconds)*time.Second) + " ago"
 		}
 		line(r.Points, text)
 	}
@@ -78,6 +78,7 @@ func (p *page) evidence(c adminapi.Check) {
 	for i, e := range c.Overrides {
 		p.row(label("overrides", i), fmt.Sprintf("%s of %s", e.Kind, p.entry(e)))
 	}
+	p.seen(c)
 	for i, a := range c.Providers {
 		p.row(label("providers", i), a.Name+": "+p.lastAnswer(a))
 	}

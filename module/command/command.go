@@ -46,7 +46,7 @@ func (c *console) addTo(parent *cobra.Command) {
 	parent.AddCommand(
 		c.checkCommand(), c.banCommand(), c.unbanCommand(), c.exemptCommand(), c.forgetCommand(),
 		c.bansCommand(), c.statusCommand(), c.sourcesCommand(), c.keysCommand(), c.refreshCommand(),
-		c.historyCommand(), c.migrateCommand(), c.mmdbCommand(),
+		c.reportsCommand(), c.historyCommand(), c.migrateCommand(), c.mmdbCommand(),
 	)
 	parent.AddCommand(c.healthCommand())
 }

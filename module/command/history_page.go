@@ -112,9 +112,31 @@ func (v historyView) entryRows(a adminapi.Timeline) [][]string {
 			c := e.Verdict
 			rows = append(rows, row(privacy.Shown(c.Subject), moment(e.At), scoreCell(&c.Score),
 				fmt.Sprintf("  verdict, %s: %s", c.Status, v.evidence(c.Evidence))))
+		case e.Incident != nil:
+			i := e.Incident
+			action, what := incidentText(i)
+			rows = append(rows, row(privacy.Shown(i.Address), moment(e.At), "-", action, strconv.FormatInt(i.Count, 10), what,
+				cmp.Or(i.Host, "-"), cmp.Or(i.RequestID, "-")))
 		}
 	}
 	return rows
+}
+
+// incidentText returns what an incident has in the columns of the action and the rule.
+func incidentText(i *history.Incident) (action, what string) {
+	switch i.Kind {
+	case history.KindViolation:
+		return "violation", fmt.Sprintf("%s: %s points", i.Name, roundedPoints(i.Points))
+	case history.KindBan:
+		return fmt.Sprintf("banned for %s", time.Duration(i.Seconds)*time.Second), i.Name
+	case history.KindReport:
+		what = fmt.Sprintf("%s: %s", i.Name, i.Result)
+		if len(i.Categories) > 0 {
+			what += ", " + strings.Join(i.Categories, ", ")
+		}
+		return "reported", what
+	}
+	return i.Kind, i.Name
 }
 
 func (v historyView) evidence(evidence []history.Evidence) string {

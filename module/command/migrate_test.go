@@ -127,7 +127,7 @@ func TestMigratePostgreSQL(t *testing.T) {
 		}
 		return timeless(out)
 	}
-	if status := do("status"); !strings.Contains(status, "1        history  not yet\n") || !strings.Contains(status, "to apply: caddy ip-reputation migrate up") {
+	if status := do("status"); !strings.Contains(status, "1        history    not yet\n") || !strings.Contains(status, "to apply: caddy ip-reputation migrate up") {
 		t.Errorf("the status of an empty database:\n%s", status)
 	}
 	if up := do("up"); !strings.HasPrefix(up, "applied: 1 history\n") {
@@ -136,7 +136,7 @@ func TestMigratePostgreSQL(t *testing.T) {
 	if up := do("up"); !strings.HasPrefix(up, "nothing to do: the tables are those of ") {
 		t.Errorf("up again says:\n%s", up)
 	}
-	if status := do("status"); !strings.Contains(status, "1        history  TIME") || strings.Contains(status, "not yet") {
+	if status := do("status"); !strings.Contains(status, "1        history    TIME") || strings.Contains(status, "not yet") {
 		t.Errorf("the status of a database that is up to date:\n%s", status)
 	}
 	undone := ""

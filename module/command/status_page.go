@@ -35,6 +35,9 @@ func (p *page) status(s adminapi.Status) {
 	p.row("exemptions", strconv.Itoa(s.Exemptions))
 	for i, provider := range s.Providers {
 		p.row(label("providers", i), providerLine(provider))
+		if r := provider.Reports; r != nil {
+			p.row("", "  "+reportsLine(r))
+		}
 	}
 	for i, l := range s.Lists {
 		p.row(label("lists", i), p.listLine(l))
@@ -110,6 +113,18 @@ func providerLine(s adminapi.ProviderStatus) string {
 	}
 	for _, w := range s.Windows {
 		text += fmt.Sprintf(", %d of %s left until %s", w.Remaining(), w.Window, health.FormatTime(w.Reset))
+	}
+	return text
+}
+
+// reportsLine says what became of the reports to a provider.
+func reportsLine(r *adminapi.ReportStatus) string {
+	text := fmt.Sprintf("reports: %d sent, %d known already, %d failed, %d waiting", r.Sent, r.Duplicates, r.Failed, r.Waiting)
+	for _, w := range r.Quota {
+		text += fmt.Sprintf(", %d of %s left until %s", w.Remaining(), w.Window, health.FormatTime(w.Reset))
+	}
+	if r.Problem != "" {
+		text += "; " + r.Problem
 	}
 	return text
 }

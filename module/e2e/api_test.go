@@ -25,6 +25,7 @@ import (
 // The tokens of the tests, and the variables that hold them.
 var apiTokens = map[string]string{
 	"read": "token-of-a-reader-0123456789", "ask": "token-of-one-who-asks-01234567", "history": "token-of-an-analyst-0123456789",
+	"report": "token-of-who-reports-0123456789", "forum": "token-of-the-forum-0123456789",
 }
 
 // withAPI lets the site answer applications, with a token for each scope. Settings are added to the handler's.

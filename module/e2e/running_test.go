@@ -161,25 +161,30 @@ func startRecipe(tb testing.TB, heading string, replace ...string) *running {
 	_, recipe, _ := strings.Cut(string(page), "## "+heading+"\n")
 	_, recipe, _ = strings.Cut(recipe, "```caddyfile\n")
 	recipe, _, _ = strings.Cut(recipe, "```")
-	recipe = strings.NewReplacer(replace...).Replace(recipe)
-	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(recipe), nil)
+	return startCaddyfile(tb, newConfig(tb), strings.NewReplacer(replace...).Replace(recipe))
+}
+
+// startCaddyfile runs the apps of a Caddyfile in this process until the test ends, with the admin API, the log and the data
+// folder of the configuration. Its site is what the Caddyfile says.
+func startCaddyfile(tb testing.TB, c *config, text string) *running {
+	tb.Helper()
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c := newConfig(tb)
 	var all, ours object
 	if err := errors.Join(json.Unmarshal(adapted, &all), json.Unmarshal(c.json(tb), &ours)); err != nil {
 		tb.Fatal(err)
 	}
 	ours["apps"] = all["apps"]
-	text, err := json.Marshal(ours)
+	whole, err := json.Marshal(ours)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Setenv("XDG_DATA_HOME", c.dataDir)
-	r := &running{config: c, admin: "http://" + c.adminAddr}
+	r := &running{config: c, admin: "http://" + c.adminAddr, site: "http://" + c.siteAddr}
 	tb.Cleanup(func() { r.stop(tb) })
-	if err := caddy.Load(text, true); err != nil {
+	if err := caddy.Load(whole, true); err != nil {
 		tb.Fatal(err)
 	}
 	return r

@@ -89,9 +89,9 @@ var warmClients = []struct{ name, addr string }{
 }
 
 // prepared returns a request as the server hands it to the first handler.
-func prepared(tb testing.TB, addr string) func() *http.Request {
+func prepared(tb testing.TB, addr string, path ...string) func() *http.Request {
 	tb.Helper()
-	r := httptest.NewRequest(http.MethodGet, "http://app.example.com/", nil)
+	r := httptest.NewRequest(http.MethodGet, "http://app.example.com/"+strings.TrimPrefix(strings.Join(path, ""), "/"), nil)
 	r.RemoteAddr = netip.AddrPortFrom(netip.MustParseAddr(addr), 1234).String()
 	r.Header.Set("User-Agent", "Mozilla/5.0")
 	r.Header.Set("Accept", "text/html")
@@ -177,7 +177,7 @@ func BenchmarkDecision(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				verdict := h.runtime.Engine.Lookup(context.Background(), addr, h.wait)
-				h.policy.Decide(&verdict)
+				h.policy.Decide(&verdict, addr, 0)
 			}
 		})
 	}

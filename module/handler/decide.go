@@ -45,6 +45,7 @@ func modeWord(enforce bool) string {
 type siteRule struct {
 	number  int    // from 1; 0 stands for no rule
 	text    string // as a Caddyfile has it
+	request requestMatcher
 	limit   limited
 	ban     time.Duration                 // how long; zero for the default
 	samples [reputation.NumActions]sample // of the decision log
@@ -56,12 +57,15 @@ func compileRules(rules []Rule, mode string) (compiled []siteRule, limits bool, 
 	for i := range rules {
 		r, c := &rules[i], &compiled[i+1]
 		c.number, c.text, c.ban = i+1, r.text(), time.Duration(r.For)
+		if c.request, err = r.compileRequest(); err != nil {
+			return nil, false, fmt.Errorf("rule %d (%s): %w", i+1, r.Action, err)
+		}
 		if err := r.checkFor(); err != nil {
 			return nil, false, fmt.Errorf("rule %d (%s): %w", i+1, r.Action, err)
 		}
 		if r.Action != reputation.Limit.String() {
-			if r.Limit != "" || r.Key != "" {
-				return nil, false, fmt.Errorf("rule %d (%s): only a limit has a rate and a key: "+
+			if r.Limit != "" || r.Key != "" || r.By != "" {
+				return nil, false, fmt.Errorf("rule %d (%s): only a limit has a rate, a key and by: "+
 					"remove them, or write limit", i+1, r.Action)
 			}
 			continue
@@ -74,10 +78,22 @@ func compileRules(rules []Rule, mode string) (compiled []siteRule, limits bool, 
 	return compiled, limits, nil
 }
 
+// holds reports whether what a rule asks besides the verdict holds for a request. An address that may be forged lets
+// nobody pass who would be refused otherwise.
+func (h *Handler) holds(rule *policy.Rule, r *http.Request, v *visit) bool {
+	if v.known != nil && rule.Action == reputation.Pass && rule.Conditions.NeedsAddress() {
+		return false
+	}
+	return h.rules[rule.Number].request.holds(r)
+}
+
 // decide says what becomes of a request, and what is left of the limit that it was counted by.
 func (h *Handler) decide(r *http.Request, v *visit) (d decision, left limit.Decision) {
 	verdict := v.judged()
-	action, rule := h.policy.Decide(verdict)
+	action, rule := h.policy.Decide(verdict, v.client, 0)
+	for rule != nil && !h.holds(rule, r, v) {
+		action, rule = h.policy.Decide(verdict, v.client, rule.Number)
+	}
 	d = decision{action: action, enforce: h.enforce, rule: &h.rules[0], statusCode: http.StatusForbidden}
 	if rule != nil {
 		d.rule = &h.rules[rule.Number]

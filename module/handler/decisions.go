@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -117,6 +118,35 @@ func (d *decisionLog) log(r *http.Request, v *visit) {
 		fields = append(fields, zap.Uint64("left_out", leftOut))
 	}
 	d.logger.Info("decision", fields...)
+}
+
+// violation writes what came of a violation, unless there is too much of its kind. by is what shows that a foreign page has
+// caused it.
+func (d *decisionLog) violation(s *sample, r *http.Request, v *visit, name string, now violation.Result, by string) {
+	if d == nil {
+		return
+	}
+	leftOut, take := s.take(time.Now().Unix(), d.first, d.oneIn)
+	if !take {
+		return
+	}
+	fields := []zap.Field{
+		zap.String("request_id", v.requestID),
+		zap.Object("request", request{r, d.privacy.Addr(v.client), d.privacy}),
+		zap.String("violation", name[:min(len(name), maxLogged)]), zap.Bool("counted", now.Counted),
+	}
+	if now.Counted {
+		fields = append(fields, zap.Float64("points", math.Round(now.Points*10)/10))
+	} else {
+		fields = append(fields, zap.String("why", string(now.Ignored)))
+	}
+	if now.Ignored == violation.IgnoredForeign {
+		fields = append(fields, zap.String("foreign", by))
+	}
+	if leftOut > 0 {
+		fields = append(fields, zap.Uint64("left_out", leftOut))
+	}
+	d.logger.Info("violation", fields...)
 }
 
 // sample counts the decisions of one kind. It holds no lock: where two requests begin a second together, a

@@ -2,6 +2,7 @@ package handler
 
 import (
 	"crypto/tls"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -31,22 +32,29 @@ func TestBeforeHandshake(t *testing.T) {
 	ctx := testContext(t)
 	block := []any{object{"action": "block", "score": "85"}, object{"action": "block", "category": []any{"scanner"}, "status_code": 451}}
 	drop := []any{object{"action": "drop", "score": "85"}}
+	network := []any{"192.0.2.0/24"}
 	for name, tc := range map[string]struct {
 		addr   string
 		site   object
 		status int
 		action string
 	}{
-		"clean":                  {cleanAddr, object{"mode": "enforce", "rules": block}, 204, "pass"},
-		"denied":                 {deniedAddr, object{"mode": "enforce", "rules": block}, 425, "block"},
-		"denied, no rule":        {deniedAddr, object{"mode": "enforce"}, 425, "block"},
-		"listed":                 {listedAddr, object{"mode": "enforce", "rules": block}, 425, "block"},
-		"dropped":                {deniedAddr, object{"mode": "enforce", "rules": drop}, 425, "drop"},
-		"observed":               {deniedAddr, object{"rules": block}, 204, "block;mode=observe"},
-		"unknown is refused":     {exemptAddr, object{"mode": "enforce", "unknown": "block"}, 425, "block"},
-		"exempt":                 {exemptAddr, object{"mode": "enforce", "rules": block}, 204, "pass"},
-		"exempt from the site":   {listedAddr, object{"mode": "enforce", "rules": block, "exempt": []any{listedAddr}}, 204, "pass"},
-		"no headers are wanted":  {cleanAddr, object{"headers": "off"}, 204, ""},
+		"clean":                 {cleanAddr, object{"mode": "enforce", "rules": block}, 204, "pass"},
+		"denied":                {deniedAddr, object{"mode": "enforce", "rules": block}, 425, "block"},
+		"denied, no rule":       {deniedAddr, object{"mode": "enforce"}, 425, "block"},
+		"listed":                {listedAddr, object{"mode": "enforce", "rules": block}, 425, "block"},
+		"dropped":               {deniedAddr, object{"mode": "enforce", "rules": drop}, 425, "drop"},
+		"observed":              {deniedAddr, object{"rules": block}, 204, "block;mode=observe"},
+		"unknown is refused":    {exemptAddr, object{"mode": "enforce", "unknown": "block"}, 425, "block"},
+		"exempt":                {exemptAddr, object{"mode": "enforce", "rules": block}, 204, "pass"},
+		"exempt from the site":  {listedAddr, object{"mode": "enforce", "rules": block, "exempt": []any{listedAddr}}, 204, "pass"},
+		"no headers are wanted": {cleanAddr, object{"headers": "off"}, 204, ""},
+		"a path is refused":     {cleanAddr, object{"mode": "enforce", "rules": []any{object{"action": "block", "path": []any{"/"}}}}, 425, "block"},
+		"another path is":       {cleanAddr, object{"mode": "enforce", "rules": []any{object{"action": "block", "path": []any{"/a"}}}}, 204, "pass"},
+		"a network is":          {cleanAddr, object{"mode": "enforce", "rules": []any{object{"action": "block", "network": network}}}, 425, "block"},
+		"a network passes, nobody else": {cleanAddr, object{"mode": "enforce", "rules": []any{
+			object{"action": "pass", "network": network}, object{"action": "block", "path": []any{"/"}},
+		}}, 425, "block"},
 		"a rule passes the rest": {deniedAddr, object{"mode": "enforce", "rules": []any{object{"action": "pass", "source": []any{"deny"}}}}, 204, "pass"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -119,6 +127,22 @@ func TestMatcherBeforeHandshake(t *testing.T) {
 		m := loadModule(t, ctx, "http.matchers.ip_reputation", object{tc.condition: value}).(*MatchIPReputation)
 		if got, err := m.MatchWithError(inEarlyData(t, tc.addr)); got != tc.want || err != nil {
 			t.Errorf("%s %s %s: got %v, %v", tc.addr, tc.condition, tc.value, got, err)
+		}
+	}
+}
+
+// A matcher for addresses answers early data as Caddy's own `client_ip` does: what it guards may be for some addresses
+// only.
+func TestNetworkMatcherBeforeHandshake(t *testing.T) {
+	m := loadModule(t, testContext(t), "http.matchers.ip_reputation", object{"network": []any{"192.0.2.0/24"}}).(*MatchIPReputation)
+	match, err := m.MatchWithError(inEarlyData(t, cleanAddr))
+	var answer caddyhttp.HandlerError
+	if match || !errors.As(err, &answer) || answer.StatusCode != http.StatusTooEarly {
+		t.Errorf("got %v, %v; want 425", match, err)
+	}
+	for addr, want := range map[string]bool{cleanAddr: true, listedAddr: false} {
+		if got, err := m.MatchWithError(prepared(t, addr)()); got != want || err != nil {
+			t.Errorf("%s: got %v, %v", addr, got, err)
 		}
 	}
 }

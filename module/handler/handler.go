@@ -66,7 +66,25 @@ type Handler struct {
 	// Which decisions get an entry of their own in the log. Default: those against a request, sampled.
 	Log *DecisionLog `json:"log,omitempty"`
 
+	// What is a violation on this site. At most 64 rules. Default: none.
+	Violations []ViolationRule `json:"violations,omitempty"`
+
+	// Whether a sensible set of violations is added: `trap` for files that no site has, such as `/.env`; `probe` for pages
+	// of products, such as `/wp-login.php`, that the site answers with 403 or 404; `not_found` for other pages that are
+	// missing, those that browsers ask for by themselves and parts of pages left out. Default: false.
+	ViolationsDefault bool `json:"violations_default,omitempty"`
+
+	// Whether the application may name violations in the header `X-IP-Reputation-Violation` of a response, separated by
+	// commas. At most eight are read, and those count whatever has caused the request. The header never reaches the
+	// visitor, here or on sites that do not take it. Say it only where everything behind the site is trusted: whoever writes
+	// the header decides who is banned. Default: false.
+	ViolationsFromApplication bool `json:"violations_from_application,omitempty"`
+
+	// How a request shows that its visitor has signed in, whose mistakes weigh less. Default: it does not.
+	SignedIn *SignedIn `json:"signed_in,omitempty"`
+
 	runtime   *runtime.Runtime
+	watch     *watch // nil: nothing is a violation
 	enforce   bool
 	detail    detail
 	wait      time.Duration
@@ -130,9 +148,17 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.ownErrors = insideErrorRoutes(ctx.Modules())
+	if err := h.provisionViolations(ctx, rt); err != nil {
+		return err
+	}
 	var limits bool
 	if h.rules, limits, err = compileRules(h.Rules, modeWord(h.enforce)); err != nil {
 		return err
+	}
+	for i := range h.rules {
+		if err := h.rules[i].request.resolve(); err != nil {
+			return fmt.Errorf("rule %d (%s): %w", i, h.rules[i].text, err)
+		}
 	}
 	if limits {
 		if err := rt.UseLimits(); err != nil {
@@ -152,11 +178,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.serveError(w, r, next)
 	}
 	v, left := h.judge(r)
-	w = v.identify(w)
+	response := v.identify(w)
 	if v.decision.enforce && v.decision.action != reputation.Pass {
-		return h.refuse(w, r, v, left)
+		response.began = true // nothing of it is a violation
+		return h.refuse(response, r, v, left)
 	}
-	return next.ServeHTTP(w, r)
+	if h.watch != nil {
+		response.handler, response.request, response.matched = h, r, v.matched
+	}
+	err := next.ServeHTTP(response, r)
+	response.end(err)
+	return err
 }
 
 // judge decides about a request, describes it and records it. A fault of ours costs no request: what was not decided
@@ -170,6 +202,9 @@ func (h *Handler) judge(r *http.Request) (v *visit, left limit.Decision) {
 	v = h.visit(r)
 	v.decision = decision{} // another handler's, should this one's fail
 	v.decision, left = h.decide(r, v)
+	if h.watch != nil && h.trapped(r, v) {
+		v.decision, left = h.decide(r, v) // anew, with the points of this very request
+	}
 	v.describe(r, h.detail)
 	v.logAccess(r)
 	metrics.CountRequest(v.decision.action, v.decision.enforce, v.verdict.Status)
@@ -215,7 +250,9 @@ func (h *Handler) serveError(w http.ResponseWriter, r *http.Request, next caddyh
 		v.logAccess(r)
 		return v
 	}()
-	return next.ServeHTTP(v.identify(w), r)
+	response := v.identify(w)
+	response.began = true // what the request did was counted when it failed
+	return next.ServeHTTP(response, r)
 }
 
 // visit returns what is known of the client, which another handler or a matcher may have found out already.

@@ -25,6 +25,9 @@ const (
 	headerBot        = "X-Ip-Reputation-Bot"
 	headerRequestID  = "X-Request-Id"
 
+	// headerViolation is what an application says with a response; it is never sent.
+	headerViolation = "X-Ip-Reputation-Violation"
+
 	// numHeaders is the number of values in a visit: those above, and the request ID once more for the response.
 	numHeaders = 12
 )

@@ -67,6 +67,9 @@ func (r *Rule) text() string {
 	if r.Limit != "" {
 		words = append(words, r.Limit)
 	}
+	if r.By != "" {
+		words = append(words, "by", r.By)
+	}
 	if r.For != 0 {
 		words = append(words, runtime.Span(time.Duration(r.For)))
 	}
@@ -76,11 +79,12 @@ func (r *Rule) text() string {
 	}{
 		{"score", slices.DeleteFunc([]string{r.Score}, func(s string) bool { return s == "" })},
 		{"category", r.Category}, {"nature", r.Nature}, {"country", r.Country}, {"continent", r.Continent},
-		{"asn", policy.Config(r.Conditions).ASNValues()}, {"source", r.Source}, {"status", r.Status},
+		{"asn", policy.Config(r.Conditions).ASNValues()}, {"network", r.Network},
+		{"source", r.Source}, {"status", r.Status},
 	} {
 		if len(condition.values) > 0 {
 			words = append(words, condition.word, strings.Join(condition.values, ","))
 		}
 	}
-	return strings.Join(words, " ")
+	return strings.Join(append(words, r.RequestConditions.words()...), " ")
 }

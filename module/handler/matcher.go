@@ -63,7 +63,10 @@ func (m *MatchIPReputation) MatchWithError(r *http.Request) (bool, error) {
 	if !known {
 		v.lookUp(r, vars, m.runtime.Wait, nil)
 	}
-	return m.conditions.Match(v.judged()), nil
+	if v.known != nil && m.conditions.NeedsAddress() {
+		return false, caddyhttp.Error(http.StatusTooEarly, errEarly) // as Caddy's own `client_ip`
+	}
+	return m.conditions.Match(v.judged(), v.client), nil
 }
 
 // Match reports whether all conditions hold for the client of r.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -15,7 +16,7 @@ func (h *Handler) punish(r *http.Request, v *visit) {
 	if d.action != reputation.Ban || !d.enforce {
 		return
 	}
-	why := runtime.SpareEarly // the address may be forged
+	why := violation.IgnoredEarly // the address may be forged
 	if v.known == nil {
 		why = h.runtime.Spare(r, v.client, &v.verdict)
 	}

@@ -33,6 +33,12 @@ type Rule struct {
 	// subject.
 	Key string `json:"key,omitempty"`
 
+	// Whom a `limit` counts together, instead of the subject: `network`, the IPv4 /24 or IPv6 /48 network; `asn`, the
+	// autonomous system, or the network where the system is not known; or lengths of prefixes: `/56` for IPv6, `/24` for
+	// IPv4, `/24,/56` for both, where the family that is not named counts by subject. Thousands of visitors may share a
+	// network or a system, above all of mobile carriers: set the rate for all of them. It cannot stand beside `key`.
+	// Default: the subject.
+	By string `json:"by,omitempty"`
 	// How long a `ban` lasts the first time; each time it is twice as long: see `bans` of the app. All sites that enforce
 	// then block the client, on all instances that share a Redis, until it ends or an operator ends it. What decides
 	// about its requests is then the ban, which they do not prolong. A site that observes bans nobody. Never banned are
@@ -45,9 +51,10 @@ type Rule struct {
 
 	// When the rule applies. All conditions must hold; of the values of one condition, any.
 	Conditions
+	RequestConditions
 }
 
-// Conditions are what a rule or a matcher asks of a verdict. A condition that is left out holds always.
+// Conditions are what a rule or a matcher asks of a client and the verdict on it. A condition that is left out holds always.
 type Conditions struct {
 	// The score: `85` for 85 and more, `40-84` for a range. It never holds for an address without a score.
 	// Default: any, and none.
@@ -76,6 +83,10 @@ type Conditions struct {
 	// numbers of `asn`. Default: none.
 	ASNList []string `json:"asn_list,omitempty"`
 
+	// Ranges of addresses, of which the client's must lie in one: addresses, CIDR ranges or `private_ranges`. For longer
+	// lists, write a feed, and its name as a `source`. Default: any.
+	Network []string `json:"network,omitempty"`
+
 	// Names of feeds or providers, of which one must speak for or against the address. `deny` and `ban` are the
 	// operator's own lists. Default: any.
 	Source []string `json:"source,omitempty"`
@@ -85,7 +96,7 @@ type Conditions struct {
 }
 
 // conditionWords are the words that begin a condition in a Caddyfile and in an expression.
-const conditionWords = "score, category, nature, country, continent, asn, source, status"
+const conditionWords = "score, category, nature, country, continent, asn, network, source, status"
 
 var stringSlice = reflect.TypeFor[[]string]()
 
@@ -130,6 +141,8 @@ func (c *Conditions) setterOf(word string) func(values string) error {
 		list = &c.Country
 	case "continent":
 		list = &c.Continent
+	case "network":
+		list = &c.Network
 	case "source":
 		list = &c.Source
 	case "status":
@@ -176,13 +189,14 @@ func (c *Conditions) setASNs(values string) error {
 
 func (c *Conditions) isEmpty() bool {
 	return c.Score == "" && len(c.Category)+len(c.Nature)+len(c.Country)+len(c.Continent)+len(c.ASN)+len(c.ASNList)+
-		len(c.Source)+len(c.Status) == 0
+		len(c.Network)+len(c.Source)+len(c.Status) == 0
 }
 
 // Names are what conditions can ask for by name, nil for anything.
 type Names struct {
-	Sources  []string
-	ASNLists []string
+	Sources    []string
+	ASNLists   []string
+	Violations []string
 }
 
 // asnList returns nothing but an error if there is no list of the name. Files are not opened.
@@ -224,10 +238,11 @@ func compilePolicy(rules []Rule, unknown string, sources []string, find findASNs
 		if err != nil {
 			return nil, fmt.Errorf("rule %d (%s): %w", i+1, action, err)
 		}
-		if rules[i].isEmpty() && action != reputation.Pass && action != reputation.Limit {
-			return nil, fmt.Errorf("rule %d (%s) has no condition and would refuse everybody: give it one of %s", i+1, action, conditionWords)
+		asks := rules[i].asksRequest()
+		if rules[i].isEmpty() && !asks && action != reputation.Pass && action != reputation.Limit {
+			return nil, fmt.Errorf("rule %d (%s) has no condition and would refuse everybody: give it one of %s", i+1, action, ruleWords)
 		}
-		compiled[i] = policy.Rule{Action: action, StatusCode: rules[i].StatusCode, Conditions: conditions}
+		compiled[i] = policy.Rule{Action: action, StatusCode: rules[i].StatusCode, Conditions: conditions, More: asks}
 	}
 	otherwise := reputation.Pass
 	switch unknown {

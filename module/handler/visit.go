@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"io"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -29,6 +30,9 @@ type visit struct {
 	decision decision // of the last handler that decided
 	exempt   bool     // by a site's own `exempt`
 	refused  bool     // by a handler
+
+	matched    uint64   // rules of violations of the last handler that decided, by their conditions on the request
+	violations []string // the names that the request was found guilty of
 
 	requestID string
 	trace     runtime.TraceID    // zero when the request is not traced
@@ -145,21 +149,28 @@ func early(r *http.Request) bool {
 }
 
 // identified is a response that carries the correlation ID once: an application that sends back the one it
-// was given would otherwise double it, since proxying adds its headers to those that are there.
+// was given would otherwise double it, since proxying adds its headers to those that are there. It also shows the handler
+// how the response begins.
 type identified struct {
 	caddyhttp.ResponseWriterWrapper
 	visit *visit
+	began bool // the final response: its status is sent, or will be
+
+	// Of a handler that watches for violations, else nil.
+	handler *Handler
+	request *http.Request
+	matched uint64
 }
 
 // identify returns w with the correlation ID. A second handler on the way of a request gets a writer of its
 // own: w may be the first one's, or wrap it.
-func (v *visit) identify(w http.ResponseWriter) http.ResponseWriter {
+func (v *visit) identify(w http.ResponseWriter) *identified {
 	w.Header()[headerRequestID] = v.requestIDHeader()
 	response := &v.response
 	if response.visit != nil {
 		response = new(identified)
 	}
-	*response = identified{caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, v}
+	*response = identified{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, visit: v}
 	return response
 }
 
@@ -170,7 +181,33 @@ func (w *identified) WriteHeader(status int) {
 	if w.visit.refused {
 		forbidStorage(h, othersWrite(w.ResponseWriter))
 	}
+	w.respond(status)
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *identified) Write(b []byte) (int, error) {
+	w.begin()
+	return w.ResponseWriter.Write(b)
+}
+
+// ReadFrom implements io.ReaderFrom.
+func (w *identified) ReadFrom(r io.Reader) (int64, error) {
+	w.begin()
+	return w.ResponseWriterWrapper.ReadFrom(r)
+}
+
+// FlushError sends what there is, for http.ResponseController.
+func (w *identified) FlushError() error {
+	w.begin()
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// begin sends the status that a response without one has.
+func (w *identified) begin() {
+	if !w.began {
+		w.WriteHeader(http.StatusOK)
+	}
 }
 
 // traceID returns the ID of the trace that the request is part of, as 32 hexadecimal digits, or the empty string.
@@ -225,6 +262,13 @@ func (v *visit) placeholder(key string) (any, bool) {
 			return "", true
 		}
 		return reputation.Subject(v.client).String(), true
+	case "network":
+		if !v.client.IsValid() {
+			return "", true
+		}
+		return reputation.Network(v.client).String(), true
+	case "violations":
+		return strings.Join(v.violations, ", "), true
 	case "request_id":
 		return v.requestID, true
 	case "trace_id":
@@ -281,6 +325,9 @@ func (v *visit) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	}
 	if v.decision.by != "" {
 		enc.AddString("decided_by", v.decision.by)
+	}
+	if len(v.violations) > 0 {
+		enc.AddString("violations", strings.Join(v.violations, ", "))
 	}
 	v.addUnwanted(enc)
 	return nil

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
@@ -35,7 +36,8 @@ func TestAProbeFindsTheKeyThatIsAccepted(t *testing.T) {
 		ledger := quota.OpenLocal("", logger)
 		return keyed{
 			Guard: quota.New("some", prober{}, quota.Terms{}, quota.NewBudget(), ledger, quota.Options{Logger: logger, SelfTest: true}),
-			name:  "some", keys: keys, logger: logger, logged: new(throttle.Causes[string]), notifiedUntil: new(atomic.Int64),
+			keys:  keys, logger: logger, logged: new(throttle.Causes[string]), notifiedUntil: new(atomic.Int64),
+			notify: func([]string, time.Time) {},
 		}
 	}
 	k := open(refresh.NewRing(fixed(t, "bad"), fixed(t, "good")))

@@ -65,6 +65,16 @@ type Provider struct {
 	// that are on no feed and not denied. Addresses on an `exempt` list are never sent. Default: `always`.
 	Ask string `json:"ask,omitempty"`
 
+	// Whether addresses that your site caught in a violation with `report` are reported to the service: their address,
+	// what kind of violation it was, and when. Some services want that, and suspend accounts that report wrongly: see
+	// docs/reports.md. Services that take no reports refuse it. Default: no.
+	Report bool `json:"report,omitempty"`
+
+	// How many reports the plan includes, such as `1000/day`: services count them apart from the calls that ask. It
+	// matters only with `report`. Default: a little less than the service's free plan, since other programs may report with
+	// the same account.
+	ReportQuota []string `json:"report_quota,omitempty"`
+
 	// How long one call may take. Requests do not wait for it longer than `wait`. Default: 2s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
@@ -106,6 +116,9 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 		}
 		return lookup.Provider{}, err
 	}
+	if err := p.checkReport(service); err != nil {
+		return lookup.Provider{}, err
+	}
 	terms, listed, clean, err := p.terms(profile)
 	if err != nil {
 		return lookup.Provider{}, err
@@ -127,14 +140,20 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 		NameKey: refresh.Fingerprint, SelfTest: profile.SelfTest,
 	})
 	withKey := keyed{
-		Guard: guard, name: name, keys: keys, logger: rt.Logger.With("provider", name),
+		Guard: guard, keys: keys, logger: rt.Logger.With("provider", name),
 		logged: new(throttle.Causes[string]), notifiedUntil: new(atomic.Int64),
+		notify: func(keys []string, until time.Time) { runtime.Events.Refused(name, keys, until) },
 	}
 	entry := runtime.Provider{
 		Name: name, Service: serviceOf(settings), Terms: profile.Terms, Guard: guard, Probe: withKey.probe,
 	}
 	if _, ok := service.(reputation.Prober); !ok {
 		entry.Probe = withKey.askAboutNobody
+	}
+	if p.Report {
+		if entry.Reports, err = p.openReports(rt, name, service, keys, settings); err != nil {
+			return lookup.Provider{}, err
+		}
 	}
 	rt.Providers = append(rt.Providers, entry)
 	traced := runtime.TracedProvider{Name: name, GatedProvider: withKey}

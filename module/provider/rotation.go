@@ -10,7 +10,6 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -19,10 +18,12 @@ import (
 // keyed puts a key into every query: the first that the service accepts.
 type keyed struct {
 	*quota.Guard
-	name   string
 	keys   *refresh.Ring // nil for a service that is asked without
 	logger *slog.Logger
 	logged *throttle.Causes[string]
+
+	// notify is told that no key is accepted, and until when.
+	notify func(fingerprints []string, until time.Time)
 
 	// until when all keys are set aside, as of the last event, in nanoseconds: most calls emit none
 	notifiedUntil *atomic.Int64
@@ -101,7 +102,7 @@ func (k keyed) check(
 		report, err := ask(ctx, q)
 		if errors.Is(err, reputation.ErrRefused) {
 			k.logRefused()
-			runtime.Events.Refused(k.name, nil, k.RefusedUntil(""))
+			k.notify(nil, k.RefusedUntil(""))
 		}
 		return report, err
 	}
@@ -169,5 +170,5 @@ func (k keyed) notifyRefused(until time.Time) {
 	for key := range k.keys.Each {
 		fingerprints = append(fingerprints, refresh.Fingerprint(key))
 	}
-	runtime.Events.Refused(k.name, fingerprints, until)
+	k.notify(fingerprints, until)
 }

@@ -15,8 +15,10 @@ import (
 
 // Check reports what is wrong with the provider's terms, as far as they can be judged by themselves.
 func (p *Provider) Check() error {
-	_, _, _, err := p.terms(reputation.Profile{})
-	return err
+	if _, _, _, err := p.terms(reputation.Profile{}); err != nil {
+		return err
+	}
+	return p.checkReport(nil)
 }
 
 // CheckService reports what the service needs and has not, and a name that it cannot have, as far as the service says so
@@ -34,6 +36,9 @@ func (p *Provider) CheckService() error {
 	if err := p.checkKeys(profile.Key); err != nil {
 		return err
 	}
+	if err := p.checkReport(p.unprovisioned()); err != nil {
+		return err
+	}
 	_, _, _, err := p.terms(profile)
 	return err
 }
@@ -49,16 +54,25 @@ func (p *Provider) SourceName() (name string, known bool) {
 
 // profile is what the service says of itself by its settings, which are not provisioned.
 func (p *Provider) profile() (reputation.Profile, bool) {
-	info, err := caddy.GetModule("ip_reputation.providers." + p.service())
-	if err != nil {
-		return reputation.Profile{}, false
-	}
-	service, ok := info.New().(reputation.Provider)
-	if !ok || json.Unmarshal(p.ServiceRaw, service) != nil {
+	service := p.unprovisioned()
+	if service == nil {
 		return reputation.Profile{}, false
 	}
 	profile := service.Profile()
 	return profile, profile.Validate() == nil
+}
+
+// unprovisioned returns the service with its settings, nil if there is no such service or they cannot be read.
+func (p *Provider) unprovisioned() reputation.Provider {
+	info, err := caddy.GetModule("ip_reputation.providers." + p.service())
+	if err != nil {
+		return nil
+	}
+	service, ok := info.New().(reputation.Provider)
+	if !ok || json.Unmarshal(p.ServiceRaw, service) != nil {
+		return nil
+	}
+	return service
 }
 
 // service is the name of the module, or the empty string.

@@ -86,6 +86,9 @@ type Profile struct {
 	// asked at once and probed only for operators.
 	SelfTest bool
 
+	// Reports are the reports that the service of a Reporter takes. Default: none.
+	Reports Reports
+
 	// Terms is one line about the important terms of use, such as "non-commercial use only". At
 	// most 200 printable ASCII characters. Default: none.
 	Terms string
@@ -260,6 +263,11 @@ func (p Profile) Validate() error {
 	field(p.Capabilities.Categories>>numCategories == 0, "Capabilities.Categories",
 		"has a category that is not defined")
 	field(p.Capabilities.Natures>>numKinds == 0, "Capabilities.Natures", "has a nature that is not defined")
+	for _, window := range p.Reports.Quota {
+		field(validWindow(window), "Reports.Quota",
+			"has %q: write windows such as 1000/day, of a minute, hour, day, week or month", window)
+	}
+	field(p.Reports.Categories>>numCategories == 0, "Reports.Categories", "has a category that is not defined")
 	field(len(p.Terms) <= maxTerms && !strings.ContainsFunc(p.Terms, notPrintable), "Terms",
 		"is not one line of at most %d printable ASCII characters", maxTerms)
 	field(p.Protocol < numProtocols, "Protocol", "is %d, which is not defined", p.Protocol)

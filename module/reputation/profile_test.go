@@ -49,27 +49,29 @@ func TestProfileValidate(t *testing.T) {
 		change func(*reputation.Profile)
 		want   string
 	}{
-		"no name":         {func(p *reputation.Profile) { p.Name = "" }, `Name is ""`},
-		"long name":       {func(p *reputation.Profile) { p.Name = strings.Repeat("a", 65) }, "Name is"},
-		"name in capital": {func(p *reputation.Profile) { p.Name = "Acme" }, `Name is "Acme"`},
-		"name of digits":  {func(p *reputation.Profile) { p.Name = "1acme" }, "the first a letter"},
-		"group":           {func(p *reputation.Profile) { p.Group = "a b" }, `Group is "a b"`},
-		"window":          {func(p *reputation.Profile) { p.Quota = []string{"1/day", "5/fortnight"} }, `Quota has "5/fortnight"`},
-		"empty window":    {func(p *reputation.Profile) { p.Quota = []string{"0/day"} }, `Quota has "0/day"`},
-		"rate":            {func(p *reputation.Profile) { p.Rate = "5/day" }, `Rate is "5/day"`},
-		"listed TTL":      {func(p *reputation.Profile) { p.ListedTTL = time.Millisecond }, "ListedTTL is 1ms: use at least 1s"},
-		"clean TTL":       {func(p *reputation.Profile) { p.CleanTTL = -time.Hour }, "CleanTTL is -1h"},
-		"weight":          {func(p *reputation.Profile) { p.Weight = 1001 }, "Weight is 1001"},
-		"weight NaN":      {func(p *reputation.Profile) { p.Weight = math.NaN() }, "Weight is NaN"},
-		"good weight":     {func(p *reputation.Profile) { p.GoodWeight = -4 }, "GoodWeight is -4"},
-		"trust":           {func(p *reputation.Profile) { p.Trust = 1.5 }, "Trust is 1.5"},
-		"key":             {func(p *reputation.Profile) { p.Key = 9 }, "Key is 9"},
-		"covers":          {func(p *reputation.Profile) { p.Covers = 4 }, "Covers is 4"},
-		"categories":      {func(p *reputation.Profile) { p.Capabilities.Categories = 1 << 31 }, "Capabilities.Categories"},
-		"natures":         {func(p *reputation.Profile) { p.Capabilities.Natures = 1 << 7 }, "Capabilities.Natures"},
-		"terms":           {func(p *reputation.Profile) { p.Terms = "a\nb" }, "Terms is not one line"},
-		"long terms":      {func(p *reputation.Profile) { p.Terms = strings.Repeat("a", 201) }, "Terms is not one line"},
-		"protocol":        {func(p *reputation.Profile) { p.Protocol = 7 }, "Protocol is 7"},
+		"no name":             {func(p *reputation.Profile) { p.Name = "" }, `Name is ""`},
+		"long name":           {func(p *reputation.Profile) { p.Name = strings.Repeat("a", 65) }, "Name is"},
+		"name in capital":     {func(p *reputation.Profile) { p.Name = "Acme" }, `Name is "Acme"`},
+		"name of digits":      {func(p *reputation.Profile) { p.Name = "1acme" }, "the first a letter"},
+		"group":               {func(p *reputation.Profile) { p.Group = "a b" }, `Group is "a b"`},
+		"window":              {func(p *reputation.Profile) { p.Quota = []string{"1/day", "5/fortnight"} }, `Quota has "5/fortnight"`},
+		"empty window":        {func(p *reputation.Profile) { p.Quota = []string{"0/day"} }, `Quota has "0/day"`},
+		"rate":                {func(p *reputation.Profile) { p.Rate = "5/day" }, `Rate is "5/day"`},
+		"listed TTL":          {func(p *reputation.Profile) { p.ListedTTL = time.Millisecond }, "ListedTTL is 1ms: use at least 1s"},
+		"clean TTL":           {func(p *reputation.Profile) { p.CleanTTL = -time.Hour }, "CleanTTL is -1h"},
+		"weight":              {func(p *reputation.Profile) { p.Weight = 1001 }, "Weight is 1001"},
+		"weight NaN":          {func(p *reputation.Profile) { p.Weight = math.NaN() }, "Weight is NaN"},
+		"good weight":         {func(p *reputation.Profile) { p.GoodWeight = -4 }, "GoodWeight is -4"},
+		"trust":               {func(p *reputation.Profile) { p.Trust = 1.5 }, "Trust is 1.5"},
+		"key":                 {func(p *reputation.Profile) { p.Key = 9 }, "Key is 9"},
+		"covers":              {func(p *reputation.Profile) { p.Covers = 4 }, "Covers is 4"},
+		"categories":          {func(p *reputation.Profile) { p.Capabilities.Categories = 1 << 31 }, "Capabilities.Categories"},
+		"natures":             {func(p *reputation.Profile) { p.Capabilities.Natures = 1 << 7 }, "Capabilities.Natures"},
+		"reports' window":     {func(p *reputation.Profile) { p.Reports.Quota = []string{"many/day"} }, `Reports.Quota has "many/day"`},
+		"reports' categories": {func(p *reputation.Profile) { p.Reports.Categories = 1 << 31 }, "Reports.Categories"},
+		"terms":               {func(p *reputation.Profile) { p.Terms = "a\nb" }, "Terms is not one line"},
+		"long terms":          {func(p *reputation.Profile) { p.Terms = strings.Repeat("a", 201) }, "Terms is not one line"},
+		"protocol":            {func(p *reputation.Profile) { p.Protocol = 7 }, "Protocol is 7"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := good
@@ -88,7 +90,7 @@ func TestProfileValidate(t *testing.T) {
 
 // TestProfileNamesEveryField keeps the errors complete: a field that is added has to be looked at here.
 func TestProfileNamesEveryField(t *testing.T) {
-	if n := reflect.TypeFor[reputation.Profile]().NumField(); n != 16 {
+	if n := reflect.TypeFor[reputation.Profile]().NumField(); n != 17 {
 		t.Errorf("Profile has %d fields: check the new ones in Validate, WithDefaults and their tests", n)
 	}
 }

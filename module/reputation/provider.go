@@ -135,13 +135,13 @@ func (r Result) String() string {
 // Answered reports whether the service gave a valid answer.
 func (r Result) Answered() bool { return r == ResultOK || r == ResultNotFound }
 
-// ResultOf classifies the error of a Check. All failures are classified here.
+// ResultOf classifies the error of a Check, a Probe or a Report. All failures are classified here.
 func ResultOf(err error) Result {
 	var throttled *ThrottledError
 	var skipped *SkippedError
 	var network net.Error
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, ErrDuplicate), errors.Is(err, ErrRejected): // both are answers of a Reporter's service
 		return ResultOK
 	case errors.Is(err, ErrUnknown), errors.Is(err, ErrUnsupported):
 		return ResultNotFound

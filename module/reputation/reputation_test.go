@@ -81,6 +81,8 @@ func TestResultOf(t *testing.T) {
 		{&reputation.ThrottledError{RetryAfter: time.Hour}, reputation.ResultThrottled},
 		{reputation.ErrRefused, reputation.ResultRefused},
 		{reputation.ErrBadAnswer, reputation.ResultBadAnswer},
+		{reputation.ErrDuplicate, reputation.ResultOK}, // of a Reporter: the service is at work, and accepts the key
+		{reputation.ErrRejected, reputation.ResultOK},
 		{errors.New("connection refused"), reputation.ResultError},
 		{context.Canceled, reputation.ResultError},
 		{&reputation.SkippedError{Result: reputation.ResultSkippedQuota}, reputation.ResultSkippedQuota},
@@ -219,6 +221,13 @@ func TestAQueryShowsItselfNowhere(t *testing.T) {
 	q := reputation.Query{Addr: netip.MustParseAddr("203.0.113.10"), Key: "s3cret"}
 	hides(t, q, &q, "s3cret", "[query]")
 	hides(t, q, &q, "203.0.113.10", "[query]")
+}
+
+// TestAnIncidentShowsItselfNowhere: whom it accuses is for the service alone.
+func TestAnIncidentShowsItselfNowhere(t *testing.T) {
+	i := reputation.Incident{Addr: netip.MustParseAddr("203.0.113.10"), Comment: "14 requests"}
+	hides(t, i, &i, "203.0.113.10", "[incident]")
+	hides(t, i, &i, "14 requests", "[incident]")
 }
 
 // hides checks that a value is shown as a word, and never as what it holds.

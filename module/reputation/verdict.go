@@ -81,7 +81,8 @@ type Reason struct {
 	Severity   float32 `json:"-"`
 	Confidence float32 `json:"-"`
 
-	// Age is how long ago the source was asked. It is 0 for lists, which are always current.
+	// Age is how long ago the source was asked. It is 0 for lists, which are always current. Of what this site itself
+	// has seen, it is the time since the newest violation.
 	Age time.Duration `json:"age"`
 }
 
@@ -135,7 +136,7 @@ type Origin uint8
 const (
 	// OriginNone: nothing was known, or the address is not judged.
 	OriginNone Origin = iota
-	// OriginList: the lists were sufficient.
+	// OriginList: the lists were sufficient, with what this site itself has seen.
 	OriginList
 	// OriginMemory: a record was in this process's memory.
 	OriginMemory

@@ -36,8 +36,10 @@ type Check struct {
 	Reserved   bool             `json:"reserved,omitempty"` // private or otherwise not of the Internet
 	Lists      []ListEntry      `json:"lists"`              // those that hold the address: see ListEntry.By
 	Overrides  []ban.Entry      `json:"overrides"`          // bans and exemptions that hold the address
-	Providers  []ProviderAnswer `json:"providers"`          // the stored answer of each
-	Next       []string         `json:"next"`               // what happens next, or can be done
+	Violations []Violation      `json:"violations"`         // what clients of the address did on the sites, by name
+	Neighbours *Neighbours      `json:"neighbours,omitempty"`
+	Providers  []ProviderAnswer `json:"providers"` // the stored answer of each
+	Next       []string         `json:"next"`      // what happens next, or can be done
 }
 
 // Reason is a source that counts in the score.
@@ -45,7 +47,7 @@ type Reason struct {
 	Source     string   `json:"source"`
 	Points     float64  `json:"points"`
 	Categories []string `json:"categories"`
-	AgeSeconds int64    `json:"age_seconds"` // since the source was asked; 0 for lists
+	AgeSeconds int64    `json:"age_seconds"` // since the source was asked, or since the newest violation; 0 for lists
 }
 
 // Facts are what sources know of an address besides its score.
@@ -73,6 +75,23 @@ type ListEntry struct {
 
 	// By is "asn" or "country" if the list names that of the address, and empty if it names the address.
 	By string `json:"by,omitempty"`
+}
+
+// Violation is what clients of the address did, by the name of the violation.
+type Violation struct {
+	Name   string    `json:"name"`
+	Points float64   `json:"points"` // now; 0 while they are free
+	Count  int       `json:"count"`  // of late, the free ones included: it decays as the points do
+	Last   time.Time `json:"last"`   // the newest
+}
+
+// Neighbours are others of the network of the address that offended within a day: their violations came to 10 points or
+// more. They are missing if there are none.
+type Neighbours struct {
+	Network   netip.Prefix `json:"network"`
+	Offenders int          `json:"offenders"`          // in the network, at most 32
+	Last      time.Time    `json:"last,omitzero"`      // the newest violation of an offender
+	Networks  int          `json:"networks,omitempty"` // of the autonomous system that have offenders, at most 32
 }
 
 // ProviderAnswer is the stored answer of a provider.

@@ -47,4 +47,7 @@ type ProviderStatus struct {
 
 	// Problem says why the provider cannot be asked now. It is empty if it can.
 	Problem string `json:"problem,omitempty"`
+
+	// Reports is missing for a provider that is sent none.
+	Reports *ReportStatus `json:"reports,omitempty"`
 }

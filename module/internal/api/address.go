@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -161,30 +162,16 @@ const statusPending = "pending"
 
 // batch parses the body.
 func (q *request) batch() (batch, error) {
-	if kind, _, err := mime.ParseMediaType(q.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return batch{}, newProblem(http.StatusUnsupportedMediaType, "unsupported_media_type",
-			"the body must be JSON: send it with Content-Type: application/json")
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(nil, q.Body, maxBody))
+	body, err := q.jsonBody(maxBody)
 	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return batch{}, newProblem(http.StatusRequestEntityTooLarge, "body_too_large",
-				fmt.Sprintf("the body is larger than %d bytes: ask in several requests", maxBody))
-		}
-		return batch{}, badRequest("the body ends too soon")
+		return batch{}, err
 	}
 	var b batch
-	decoder := json.NewDecoder(strings.NewReader(string(body)))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&b); err != nil || decoder.Decode(new(json.RawMessage)) != io.EOF {
+	if !decodeStrictly(body, &b) {
 		return batch{}, badRequest(`the body must be one JSON object such as ` +
 			`{"addresses": ["203.0.113.5"], "ask": false}, with no other members`)
 	}
-	limit := MaxAddresses
-	if q.token.MaxAddresses > 0 {
-		limit = min(limit, q.token.MaxAddresses)
-	}
-	switch {
+	switch limit := q.maxAddresses(); {
 	case len(b.Addresses) == 0:
 		return batch{}, badRequest("addresses is empty: name one or more")
 	case len(b.Addresses) > limit:
@@ -192,6 +179,38 @@ func (q *request) batch() (batch, error) {
 			fmt.Sprintf("%d addresses are too many: ask about up to %d in one request", len(b.Addresses), limit))
 	}
 	return b, nil
+}
+
+// jsonBody reads a body of JSON.
+func (q *request) jsonBody(limit int64) ([]byte, error) {
+	if kind, _, err := mime.ParseMediaType(q.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return nil, newProblem(http.StatusUnsupportedMediaType, "unsupported_media_type",
+			"the body must be JSON: send it with Content-Type: application/json")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(nil, q.Body, limit))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return nil, newProblem(http.StatusRequestEntityTooLarge, "body_too_large",
+				fmt.Sprintf("the body is larger than %d bytes: ask in several requests", limit))
+		}
+		return nil, badRequest("the body ends too soon")
+	}
+	return body, nil
+}
+
+// decodeStrictly decodes a single JSON value without unknown members, and reports whether body is one.
+func decodeStrictly(body []byte, to any) bool {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(to) == nil && decoder.Decode(new(json.RawMessage)) == io.EOF
+}
+
+// maxAddresses is how many addresses the request may name.
+func (q *request) maxAddresses() int {
+	if q.token.MaxAddresses > 0 {
+		return min(MaxAddresses, q.token.MaxAddresses)
+	}
+	return MaxAddresses
 }
 
 // query parses the query. Each of the given parameters may occur once; others are refused.

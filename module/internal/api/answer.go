@@ -34,7 +34,7 @@ type Reason struct {
 	Source     string   `json:"source"`
 	Points     float64  `json:"points"` // in decibans
 	Categories []string `json:"categories"`
-	AgeSeconds int64    `json:"age_seconds"` // since the source answered; 0 for lists
+	AgeSeconds int64    `json:"age_seconds"` // since the source answered, or since the newest violation; 0 for lists
 }
 
 // etag returns the entity tag of an answer. It ignores the age of reasons.

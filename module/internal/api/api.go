@@ -1,4 +1,4 @@
-// Package api serves reputation and history to applications, over HTTP.
+// Package api serves reputation and history to applications, and takes violations from them, over HTTP.
 //
 // Requests are first rate-limited by client address. Requests about addresses then need a token
 // with the right scope. Errors are RFC 9457 problems: they contain the request's ID, and no
@@ -33,6 +33,10 @@ type Backend interface {
 	// Stored returns an address or a network in the form that the history stores. It fails with an
 	// error of package history if that form cannot be queried.
 	Stored(prefix netip.Prefix) (netip.Prefix, error)
+	// Violate counts a violation against its address. It does not wait.
+	Violate(ctx context.Context, v Violation) ViolationResult
+	// Violations returns the names of all violations.
+	Violations() []string
 	// Ready reports whether the process is ready and not about to shut down.
 	Ready(r *http.Request) bool
 }

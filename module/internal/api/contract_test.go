@@ -176,6 +176,22 @@ func TestTheContract(t *testing.T) {
 		{call{method: "POST", path: "/v1/ip", token: readToken, body: many(1)}, "limited", 429, "too_many_requests"},
 		{call{method: "POST", path: "/v1/ip", token: readToken, body: many(1)}, "panics", 500, "internal"},
 
+		{call{method: "POST", path: "/v1/violations", token: reportToken, body: spam("")}, "", 200, ""},
+		{call{method: "POST", path: "/v1/violations", token: reportToken, body: spam(`,"path":"/a","request_id":"r"`)}, "", 200, ""},
+		{call{method: "POST", path: "/v1/violations", token: spamToken, body: "[" + spam("") + `,{"address":"nobody","violation":"spam"},{"address":"203.0.113.5","violation":"trap"},{"address":"10.0.0.1","violation":"spam"}]`}, "", 200, ""},
+		{call{method: "POST", path: "/v1/violations", token: reportToken, body: spam(`,"points":60`)}, "", 400, "invalid_request"},
+		{call{method: "POST", path: "/v1/violations", token: reportToken, body: `[]`}, "", 400, "invalid_request"},
+		{call{method: "POST", path: "/v1/violations", token: reportToken, body: `null`}, "", 400, "invalid_request"},
+		{call{method: "POST", path: "/v1/violations", token: reportToken, body: "[" + strings.Repeat(spam("")+",", 100) + spam("") + "]"}, "", 400, "invalid_request"},
+		{call{method: "POST", path: "/v1/violations?ask", token: reportToken, body: spam("")}, "", 400, "invalid_request"},
+		{call{method: "POST", path: "/v1/violations", body: spam("")}, "", 401, "missing_token"},
+		{call{method: "POST", path: "/v1/violations", token: askToken, body: spam("")}, "", 403, "insufficient_scope"},
+		{call{method: "POST", path: "/v1/violations", token: spamToken, body: `{"address":"203.0.113.5","violation":"trap"}`}, "", 403, "insufficient_scope"},
+		{call{method: "POST", path: "/v1/violations", token: reportToken, body: "[" + strings.Repeat(spam("")+",", 2000) + spam("") + "]"}, "", 413, "body_too_large"},
+		{call{method: "POST", path: "/v1/violations", token: reportToken, body: spam(""), header: http.Header{"Content-Type": {"text/plain"}}}, "", 415, "unsupported_media_type"},
+		{call{method: "POST", path: "/v1/violations", token: reportToken, body: spam("")}, "limited", 429, "too_many_requests"},
+		{call{method: "POST", path: "/v1/violations", token: reportToken, body: spam("")}, "panics", 500, "internal"},
+
 		{call{path: "/v1/ip/203.0.113.5/history", token: historyToken}, "", 200, ""},
 		{call{path: "/v1/ip/2001:db8::5/history?view=timeline&from=7d&to=2099-01-01&limit=1000&after=x&bits=48", token: historyToken}, "", 200, ""},
 		{call{path: "/v1/ip/203.0.113.5/history?view=changes&from=2027-03-31T12:00:00Z", token: historyToken}, "", 200, ""},
@@ -315,6 +331,9 @@ func many(n int) string {
 	return `{"addresses":["` + strings.TrimSuffix(strings.Repeat(`203.0.113.255","`, n), `","`) + `"]}`
 }
 
+// spam is a violation with more members.
+func spam(more string) string { return `{"address":"203.0.113.5","violation":"spam"` + more + `}` }
+
 // TestTheDocumentationIsComplete proves that docs/api.md has every route, every code and every scope.
 func TestTheDocumentationIsComplete(t *testing.T) {
 	text, err := os.ReadFile("../../../docs/api.md")
@@ -322,7 +341,7 @@ func TestTheDocumentationIsComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := readContract(t)
-	wanted := []string{"`" + ScopeRead.String() + "`", "`" + ScopeAsk.String() + "`", "`" + ScopeHistory.String() + "`"}
+	wanted := []string{"`" + ScopeRead.String() + "`", "`" + ScopeAsk.String() + "`", "`" + ScopeHistory.String() + "`", "`" + ScopeViolations.String() + "`"}
 	for path := range c.doc.Paths.Map() {
 		for method := range c.doc.Paths.Value(path).Operations() {
 			wanted = append(wanted, "| `"+method+" "+path+"` |")

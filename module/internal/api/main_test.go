@@ -27,6 +27,8 @@ const (
 	readToken    = "token-of-a-reader-0123456789"
 	askToken     = "token-of-one-who-asks-01234567"
 	historyToken = "token-of-an-analyst-0123456789"
+	reportToken  = "token-of-who-reports-0123456789"
+	spamToken    = "token-of-the-forum-0123456789"
 )
 
 // known is what the fake backend knows of every address.
@@ -55,6 +57,8 @@ type fake struct {
 	none    bool          // no history is kept
 	got     any           // the question to the history
 	waited  time.Duration // of the last Ask
+
+	violations []Violation // that were reported
 }
 
 func (f *fake) Known(_ context.Context, addr netip.Addr) Answer {
@@ -92,6 +96,25 @@ func (f *fake) Stored(prefix netip.Prefix) (netip.Prefix, error) {
 	return prefix, nil
 }
 
+func (f *fake) Violate(_ context.Context, v Violation) ViolationResult {
+	if f.panics {
+		panic("the backend panics")
+	}
+	result := ViolationResult{Address: v.Address, Subject: known(v.Address).Subject, Violation: v.Name}
+	switch {
+	case v.Name != "spam" && v.Name != "trap":
+		result.Ignored = "unknown"
+	case v.Address.IsPrivate():
+		result.Ignored = "reserved"
+	default:
+		f.violations = append(f.violations, v)
+		result.Counted, result.Points = true, 14.999
+	}
+	return result
+}
+
+func (*fake) Violations() []string { return []string{"spam", "trap"} }
+
 func (f *fake) Ready(*http.Request) bool { return !f.down }
 
 var (
@@ -118,6 +141,9 @@ func (f *fakeHistory) Timeline(_ context.Context, q history.Query) (history.Time
 		Entries: []history.Entry{{At: fakeTime, Verdict: &change}, {At: fakeTime, Decision: &history.Decision{
 			Minute: fakeTime, Address: q.Prefix, Host: "app.example.com", Rule: "block score 85", Action: "block", Mode: "enforce",
 			Count: 3, First: fakeTime, Last: fakeTime, RequestID: "r", Score: new(uint8(88)), Status: "fresh", Config: "c",
+		}}, {At: fakeTime, Incident: &history.Incident{
+			Minute: fakeTime, Address: q.Prefix, Host: "app.example.com", Kind: history.KindBan, Name: "violation trap", Count: 1, Points: 60,
+			Seconds: 900, Categories: []string{"scanner"}, Result: "sent", First: fakeTime, Last: fakeTime, RequestID: "r", Config: "c",
 		}}},
 	}, f.err
 }
@@ -187,6 +213,8 @@ func start(tb testing.TB, change ...func(*fixture)) *fixture {
 			{Name: "reader", Scope: ScopeRead, Value: text(readToken), Expires: never},
 			{Name: "asker", Scope: ScopeRead | ScopeAsk, Value: text(askToken), Expires: never},
 			{Name: "analyst", Scope: ScopeHistory, Value: text(historyToken), Expires: never},
+			{Name: "api/reporter", Scope: ScopeViolations, Value: text(reportToken), Expires: never},
+			{Name: "api/forum", Scope: ScopeViolations, Value: text(spamToken), Expires: never, Violations: []string{"spam"}},
 		},
 		Client: func(r *http.Request) netip.Addr {
 			addr, _ := netip.ParseAddr(r.Header.Get("Test-Client"))

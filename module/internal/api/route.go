@@ -10,15 +10,16 @@ type Route uint8
 
 // The routes.
 const (
-	RouteNone      Route = iota // no endpoint has the path
-	RouteAddress                // GET /v1/ip/{address}
-	RouteAddresses              // POST /v1/ip
-	RouteMe                     // GET /v1/me
-	RouteHistory                // GET /v1/ip/{address}/history
-	RouteWorst                  // GET /v1/history/worst
-	RouteRules                  // GET /v1/history/rules
-	RouteHealth                 // GET /v1/health
-	RouteOpenAPI                // GET /openapi.json
+	RouteNone       Route = iota // no endpoint has the path
+	RouteAddress                 // GET /v1/ip/{address}
+	RouteAddresses               // POST /v1/ip
+	RouteMe                      // GET /v1/me
+	RouteHistory                 // GET /v1/ip/{address}/history
+	RouteWorst                   // GET /v1/history/worst
+	RouteRules                   // GET /v1/history/rules
+	RouteHealth                  // GET /v1/health
+	RouteOpenAPI                 // GET /openapi.json
+	RouteViolations              // POST /v1/violations
 
 	// NumRoutes is the number of routes.
 	NumRoutes
@@ -27,6 +28,7 @@ const (
 var routeNames = [NumRoutes]string{
 	RouteNone: "none", RouteAddress: "address", RouteAddresses: "addresses", RouteMe: "me", RouteHistory: "history",
 	RouteWorst: "worst", RouteRules: "rules", RouteHealth: "health", RouteOpenAPI: "openapi",
+	RouteViolations: "violations",
 }
 
 // String returns the name of the route.
@@ -48,14 +50,15 @@ type endpoint struct {
 }
 
 var endpoints = [NumRoutes]endpoint{
-	RouteAddress:   {http.MethodGet, ScopeRead, (*Handler).address},
-	RouteAddresses: {http.MethodPost, ScopeRead, (*Handler).addresses},
-	RouteMe:        {http.MethodGet, ScopeRead, (*Handler).me},
-	RouteHistory:   {http.MethodGet, ScopeHistory, (*Handler).history},
-	RouteWorst:     {http.MethodGet, ScopeHistory, (*Handler).worst},
-	RouteRules:     {http.MethodGet, ScopeHistory, (*Handler).rules},
-	RouteHealth:    {http.MethodGet, 0, (*Handler).health},
-	RouteOpenAPI:   {http.MethodGet, 0, (*Handler).openAPI},
+	RouteAddress:    {http.MethodGet, ScopeRead, (*Handler).address},
+	RouteAddresses:  {http.MethodPost, ScopeRead, (*Handler).addresses},
+	RouteMe:         {http.MethodGet, ScopeRead, (*Handler).me},
+	RouteHistory:    {http.MethodGet, ScopeHistory, (*Handler).history},
+	RouteWorst:      {http.MethodGet, ScopeHistory, (*Handler).worst},
+	RouteRules:      {http.MethodGet, ScopeHistory, (*Handler).rules},
+	RouteHealth:     {http.MethodGet, 0, (*Handler).health},
+	RouteOpenAPI:    {http.MethodGet, 0, (*Handler).openAPI},
+	RouteViolations: {http.MethodPost, ScopeViolations, (*Handler).violations},
 }
 
 // allow returns the value of the Allow header.
@@ -68,7 +71,7 @@ func (e *endpoint) allow() string {
 
 var fixedPaths = map[string]Route{
 	"/v1/ip": RouteAddresses, "/v1/me": RouteMe, "/v1/history/worst": RouteWorst, "/v1/history/rules": RouteRules,
-	"/v1/health": RouteHealth, "/openapi.json": RouteOpenAPI,
+	"/v1/health": RouteHealth, "/openapi.json": RouteOpenAPI, "/v1/violations": RouteViolations,
 }
 
 // routeOf returns the route of a path, and the address in it.

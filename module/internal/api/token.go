@@ -16,15 +16,16 @@ type Scope uint8
 
 // The scopes.
 const (
-	ScopeRead    Scope = 1 << iota // read verdicts
-	ScopeAsk                       // let providers be asked, which costs quota
-	ScopeHistory                   // read the history
+	ScopeRead       Scope = 1 << iota // read verdicts
+	ScopeAsk                          // let providers be asked, which costs quota
+	ScopeHistory                      // read the history
+	ScopeViolations                   // report violations
 )
 
 var scopeNames = []struct {
 	scope Scope
 	name  string
-}{{ScopeRead, "read"}, {ScopeAsk, "ask"}, {ScopeHistory, "history"}}
+}{{ScopeRead, "read"}, {ScopeAsk, "ask"}, {ScopeHistory, "history"}, {ScopeViolations, "violations"}}
 
 // ParseScope returns the scope with a name, and false if there is none.
 func ParseScope(word string) (Scope, bool) {
@@ -60,6 +61,9 @@ type Token struct {
 
 	// Limit counts n addresses against the limit of the token. Default: no limit.
 	Limit func(r *http.Request, n int) Allowance
+
+	// Violations are the names of those that it may report. Default: all.
+	Violations []string
 
 	// MaxAddresses is the maximum number of addresses in one request. Default: MaxAddresses.
 	MaxAddresses int
@@ -166,7 +170,11 @@ func (q *request) requireScope(scope Scope) error {
 	if q.token.Scope&scope == scope {
 		return nil
 	}
-	p := newProblem(http.StatusForbidden, "insufficient_scope", fmt.Sprintf("the token has not the scope %s", scope))
+	return insufficientScope(scope, fmt.Sprintf("the token has not the scope %s", scope))
+}
+
+func insufficientScope(scope Scope, detail string) *problem {
+	p := newProblem(http.StatusForbidden, "insufficient_scope", detail)
 	p.challenge = fmt.Sprintf("%s, error=\"insufficient_scope\", scope=%q", realm, scope)
 	return p
 }

@@ -32,6 +32,7 @@ type State struct {
 	LocalShare float64        // the share of each quota that is used while Redis is away
 	History    *History       // nil: there is none
 	Memory     *Memory        // nil: there is no provider, so that nothing is cached
+	Violations *Violations    // nil: none are counted
 	Sentry     *sentry.Status // nil: errors go to the log only
 }
 
@@ -116,4 +117,11 @@ type Memory struct {
 	Records   int    `json:"records"`
 	Capacity  int    `json:"capacity"`
 	Evictions uint64 `json:"evictions"` // since this memory was made
+}
+
+// Violations is what this instance remembers of violations.
+type Violations struct {
+	Clients   int    `json:"clients"`
+	Capacity  int    `json:"capacity"`
+	Evictions uint64 `json:"evictions"` // since this store was made
 }

@@ -86,6 +86,9 @@ func (c *collector) run() {
 		select {
 		case <-c.stripes.more:
 			c.flushIn(c.timing.flush)
+		case s := <-c.incidents:
+			c.incident(&s)
+			c.flushIn(c.timing.flush)
 		case <-c.stripes.crowded:
 			c.take(true)
 			c.onDisk(c.sealIfFull)
@@ -118,6 +121,7 @@ func (c *collector) take(reset bool) {
 		t.stripe, t.i, t.j = i, 0, 0
 		c.finishTaken()
 	}
+	c.takeIncidents()
 	c.droppedBefore = c.tally.queueFull(c.droppedBefore)
 	c.publish()
 }
@@ -290,7 +294,11 @@ func (c *collector) save() {
 
 func (c *collector) append() error {
 	c.buffer = c.ledger.appendUnsaved(c.buffer[:0])
-	err := c.journal.append(c.buffer)
+	version := journalVersion
+	if len(c.ledger.incidents) > 0 {
+		version = incidentVersion
+	}
+	err := c.journal.append(c.buffer, version)
 	c.spool.journalBytes.Store(c.journal.size)
 	if cap(c.buffer) > sealSize {
 		c.buffer = nil

@@ -40,10 +40,15 @@ func (f *fold) at(minute int64) {
 // full reports whether no further row of a minute may be about one subject or network. Requests that
 // pass and have no score make room first.
 func (f *fold) full(e *sample, minute int64, limit int) bool {
-	f.at(minute)
 	if e.Action == reputation.Pass && !e.Verdict.Scored {
 		limit /= 2
 	}
+	return f.fullAt(minute, limit)
+}
+
+// fullAt reports whether a minute has so many rows.
+func (f *fold) fullAt(minute int64, limit int) bool {
+	f.at(minute)
 	if f.rows < limit {
 		return false
 	}

@@ -20,6 +20,9 @@ const (
 	// journalVersion is that of journals, which have lines that earlier versions do not know.
 	journalVersion = 2
 
+	// incidentVersion is that of files with incidents. Earlier versions leave such a file to a later one.
+	incidentVersion = 3
+
 	sumSize = len("0123abcd ")
 
 	// maxLine is the maximum length of a line. Written lines are much shorter, since their texts
@@ -32,13 +35,14 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// line has exactly one of Header, Decision, Again and Change.
+// line has exactly one of Header, Decision, Again, Change and Incident.
 type line struct {
 	Header   *header   `json:"history,omitempty"`
 	Decision *Decision `json:"decision,omitempty"`
 	Number   *int32    `json:"n,omitempty"` // of the decision, in journals
 	Again    *again    `json:"again,omitempty"`
 	Change   *Change   `json:"change,omitempty"`
+	Incident *Incident `json:"incident,omitempty"`
 }
 
 // again counts further requests of a decision whose line is above.
@@ -158,7 +162,11 @@ func appendText(b []byte, s string) []byte {
 
 // writeBatch writes a batch in the format that readContent reads.
 func writeBatch(w io.Writer, b *Batch) error {
-	buffer := appendLine(nil, line{Header: &header{Version: formatVersion, ID: b.ID.String(), Entries: entriesOf(b)}})
+	version := formatVersion
+	if len(b.Incidents) > 0 {
+		version = incidentVersion
+	}
+	buffer := appendLine(nil, line{Header: &header{Version: version, ID: b.ID.String(), Entries: entriesOf(b)}})
 	for i := range b.Decisions {
 		buffer = appendDecision(buffer, &b.Decisions[i], -1)
 		if len(buffer) >= maxLine {
@@ -173,6 +181,11 @@ func writeBatch(w io.Writer, b *Batch) error {
 	}
 	for i := range b.Changes {
 		if _, err := w.Write(appendLine(buffer[:0], line{Change: &b.Changes[i]})); err != nil {
+			return err
+		}
+	}
+	for i := range b.Incidents {
+		if _, err := w.Write(appendLine(buffer[:0], line{Incident: &b.Incidents[i]})); err != nil {
 			return err
 		}
 	}
@@ -238,7 +251,7 @@ func (c *content) add(text []byte, first bool) error {
 	case !ok:
 		c.broken++
 	case l.Header != nil:
-		if l.Header.Version < formatVersion || l.Header.Version > journalVersion {
+		if l.Header.Version < formatVersion || l.Header.Version > incidentVersion {
 			return errVersion
 		}
 		c.header = l.Header
@@ -250,6 +263,8 @@ func (c *content) add(text []byte, first bool) error {
 	case l.Again != nil && l.Again.valid() && c.again(l.Again):
 	case l.Change != nil && l.Change.valid():
 		c.window.change(l.Change)
+	case l.Incident != nil && l.Incident.valid():
+		c.window.addIncident(l.Incident)
 	default:
 		c.broken++
 	}

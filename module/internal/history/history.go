@@ -1,7 +1,7 @@
 // Package history records verdicts about addresses and decisions about their requests.
 //
 // A Recorder receives every request. It counts equal decisions per minute and records verdicts that
-// changed. Its batches wait on disk until a Store has stored them. A Reader answers queries.
+// changed; likewise violations, bans and reports. Its batches wait on disk until a Store has stored them. A Reader answers queries.
 package history
 
 import (
@@ -63,7 +63,7 @@ type Evidence struct {
 	Source     string   `json:"source"`
 	Points     float64  `json:"points"` // decibans; their sum makes the score
 	Categories []string `json:"categories,omitempty"`
-	Age        int64    `json:"age_seconds,omitempty"` // since the source answered; 0 for lists
+	Age        int64    `json:"age_seconds,omitempty"` // since the source answered, or since the newest violation; 0 for lists
 
 	// Severity and Confidence are the source's report. With other weights, new points can be
 	// computed from them. Both are 0 in rows of earlier versions and in the answers of a Reader.
@@ -79,12 +79,16 @@ type Batch struct {
 	ID        ID
 	Decisions []Decision
 	Changes   []Change
+	Incidents []Incident
 }
+
+// rows returns the number of rows.
+func (b *Batch) rows() int { return len(b.Decisions) + len(b.Changes) + len(b.Incidents) }
 
 // Stored is the result of storing a batch.
 type Stored struct {
 	// Entries counts the entries that are stored now or were stored before: each request that a
-	// decision counts, and each change.
+	// decision counts, each change, and each incident.
 	Entries int64
 	// Expired counts the entries that were not stored: they are older than the retention, or have
 	// an invalid time or address.

@@ -46,6 +46,8 @@ type journal struct {
 	locked bool
 	broken bool // the last line is incomplete, and truncating failed
 	size   int64
+
+	version int // of the header; 0: there is none yet
 }
 
 // appendable is a file that is appended to.
@@ -73,8 +75,9 @@ func createFile(path string) (appendable, bool, error) {
 	return f, locked, nil
 }
 
-// append writes all the lines, or none.
-func (j *journal) append(lines []byte) error {
+// append writes all the lines, or none. version is that of the format that they need: a header stands before the first
+// lines that need it, so that an earlier version can read the file as long as it holds nothing else.
+func (j *journal) append(lines []byte, version int) error {
 	if err := j.open(); err != nil {
 		return err
 	}
@@ -84,12 +87,12 @@ func (j *journal) append(lines []byte) error {
 	if info, err := os.Stat(j.path); errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(info, j.info) {
 		return errGone
 	}
-	if j.size == 0 {
-		lines = append(appendLine(nil, line{Header: &header{Version: journalVersion, ID: j.id.String(), Machine: machine()}}), lines...)
+	if version > j.version {
+		lines = append(appendLine(nil, line{Header: &header{Version: version, ID: j.id.String(), Machine: machine()}}), lines...)
 	}
 	n, err := j.file.Write(lines)
 	if err == nil {
-		j.size += int64(n)
+		j.size, j.version = j.size+int64(n), max(version, j.version)
 		return nil
 	}
 	j.broken = j.file.Truncate(j.size) != nil

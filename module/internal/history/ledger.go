@@ -12,6 +12,9 @@ type ledger struct {
 	dirty        []int32
 	savedChanges int
 	saved        int64 // entries in the journal
+
+	unsavedIncidents []int64 // by row: how many of them are not in the journal
+	dirtyIncidents   []int32
 }
 
 // mark is what is not in the journal of a decision, and whom the decision is about.
@@ -69,6 +72,9 @@ func (l *ledger) appendUnsaved(b []byte) []byte {
 	for i := l.savedChanges; i < len(l.changes); i++ {
 		b = appendLine(b, line{Change: &l.changes[i]})
 	}
+	for _, n := range l.dirtyIncidents {
+		b = appendLine(b, line{Incident: l.unsavedIncident(n)})
+	}
 	return b
 }
 
@@ -88,6 +94,10 @@ func (l *ledger) setSaved() {
 		l.marks[n].count, l.marks[n].line = 0, false
 	}
 	l.dirty = l.dirty[:0]
+	for _, n := range l.dirtyIncidents {
+		l.unsavedIncidents[n] = 0
+	}
+	l.dirtyIncidents = l.dirtyIncidents[:0]
 	l.savedChanges, l.saved = len(l.changes), l.entries
 }
 
@@ -97,6 +107,11 @@ func (l *ledger) setUnsaved() {
 	for n := range l.marks {
 		l.marks[n].count, l.marks[n].line = l.decisions[n].Count, true
 		l.dirty = append(l.dirty, int32(n))
+	}
+	l.dirtyIncidents = l.dirtyIncidents[:0]
+	for n := range l.unsavedIncidents {
+		l.unsavedIncidents[n] = l.incidents[n].Count
+		l.dirtyIncidents = append(l.dirtyIncidents, int32(n))
 	}
 	l.savedChanges, l.saved = 0, 0
 }
@@ -112,6 +127,10 @@ func (l *ledger) rest() ledger {
 	}
 	for i := l.savedChanges; i < len(l.changes); i++ {
 		r.change(&l.changes[i])
+	}
+	for _, n := range l.dirtyIncidents {
+		part := l.unsavedIncident(n)
+		r.incident(r.openIncident(part), part)
 	}
 	r.setUnsaved()
 	return r

@@ -15,7 +15,7 @@ import (
 // on two pages. Entries of the time between two queries are on no later page. An entry that an
 // instance stores late is at its place in time.
 type Reader interface {
-	// Timeline returns the verdicts and decisions about a prefix, the latest first.
+	// Timeline returns the verdicts and decisions about a prefix and its incidents, the latest first.
 	Timeline(context.Context, Query) (Timeline, error)
 	// Graph summarizes them over 1 to MaxParts equal parts of the period. A zero From means the
 	// time when the prefix was first seen, or earlier: no part is then shorter than a minute. Limit
@@ -73,7 +73,7 @@ type Ranking struct {
 	After    string
 }
 
-// Timeline is the verdicts and decisions about a prefix.
+// Timeline is the verdicts and decisions about a prefix, and its incidents.
 type Timeline struct {
 	Prefix  netip.Prefix `json:"prefix"`
 	Period  Period       `json:"period"` // with defaults filled in
@@ -101,11 +101,12 @@ type Seen struct {
 	Actions  map[string]int64 `json:"actions"` // requests by action
 }
 
-// Entry is one line of a timeline: a decision or a change.
+// Entry is one line of a timeline: a decision, a change or an incident.
 type Entry struct {
-	At       time.Time `json:"at"` // of a decision: its last request
+	At       time.Time `json:"at"` // of a decision: its last request; likewise of an incident
 	Decision *Decision `json:"decision,omitempty"`
 	Verdict  *Change   `json:"verdict,omitempty"`
+	Incident *Incident `json:"incident,omitempty"`
 }
 
 // Graph is a period in equal parts, the earliest first.

@@ -90,6 +90,7 @@ type Recorder struct {
 	tally     *tally
 	spool     *spool
 	collector *collector
+	incidents chan sighting
 
 	tried   atomic.Bool   // the store was asked to take a batch
 	wake    chan struct{} // the store may be available again
@@ -116,7 +117,8 @@ func Open(o Options) *Recorder {
 	}
 	r := &Recorder{
 		timing: o.timing, stripes: newStripes(), tally: &tally{log: o.Logger},
-		wake: make(chan struct{}, 1), sync: make(chan chan<- time.Time), stop: make(chan struct{}),
+		incidents: make(chan sighting, maxIncidents),
+		wake:      make(chan struct{}, 1), sync: make(chan chan<- time.Time), stop: make(chan struct{}),
 		done: make(chan struct{}),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -255,7 +257,7 @@ func (r *Recorder) end(ctx context.Context) error {
 	}
 	r.running.Wait()
 	r.stripes.close()
-	r.tally.drop(DropQueue, r.stripes.discard())
+	r.tally.drop(DropQueue, r.stripes.discard()+r.discardIncidents())
 	r.collector.journal.close()
 	return r.sendRemaining(ctx)
 }

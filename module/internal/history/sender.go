@@ -76,7 +76,7 @@ func (r *Recorder) attempt(ctx context.Context, store Store, w *pending) error {
 		return nil
 	}
 	r.tried.Store(true)
-	if len(b.Decisions)+len(b.Changes) > 0 {
+	if b.rows() > 0 {
 		if err := r.deliver(ctx, store, w, b); err != nil {
 			r.spool.markFailed(w)
 			return err

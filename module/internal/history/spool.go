@@ -75,7 +75,7 @@ func (w *pending) name() string { return fmt.Sprintf("%019d-%s%s", w.at, w.id, b
 // saved reports whether the batch survives the end of the process.
 func (w *pending) saved() bool { return w.size > 0 || w.complete }
 
-func (w *pending) rows() int { return len(w.batch.Decisions) + len(w.batch.Changes) }
+func (w *pending) rows() int { return w.batch.rows() }
 
 func newSpool(o Options, t *tally) *spool {
 	s := &spool{

@@ -243,7 +243,7 @@ func (r *Recorder) Counts() Counts {
 
 // count asks in the order in which entries move on, so that none is missed.
 func (r *Recorder) count() (c Counts, queued, unsaved int64, disk SpoolStatus, oldest time.Time) {
-	queued = r.stripes.waiting()
+	queued = r.stripes.waiting() + int64(len(r.incidents))
 	unwritten, window := r.tally.unwritten.Load(), r.tally.window.Load()
 	disk, spooled, oldest := r.spool.status()
 	c = Counts{Waiting: queued + window + spooled, Written: r.tally.written.Load(), Folded: r.tally.folded.Load()}

@@ -36,17 +36,20 @@ func keyOf(d *Decision) uint64 {
 	return h.Sum64()
 }
 
-// window holds the decisions and changes of a short time, with equal decisions counted in one row.
+// window holds what was recorded in a short time, with equal decisions, and equal incidents, counted in one row.
 // The zero value is empty.
 type window struct {
 	decisions []Decision
 	index     map[uint64]int32 // of decisions, by key
 	changes   []Change
-	entries   int64 // requests and changes
+	incidents []Incident
+	entries   int64 // requests, changes and incidents
 	size      int   // approximate size in bytes
+
+	incidentIndex map[incidentKey]int32
 }
 
-func (w *window) rows() int { return len(w.decisions) + len(w.changes) }
+func (w *window) rows() int { return len(w.decisions) + len(w.changes) + len(w.incidents) }
 
 // find returns the number of the row with the same key; -1: none.
 func (w *window) find(d *Decision) int32 {
@@ -88,7 +91,7 @@ func (w *window) change(c *Change) {
 
 // batch returns the window as a batch. The window must not be used afterwards.
 func (w *window) batch(id ID) *Batch {
-	return &Batch{ID: id, Decisions: w.decisions, Changes: w.changes}
+	return &Batch{ID: id, Decisions: w.decisions, Changes: w.changes, Incidents: w.incidents}
 }
 
 // entriesOf returns the number of entries of a batch.
@@ -96,6 +99,9 @@ func entriesOf(b *Batch) int64 {
 	n := int64(len(b.Changes))
 	for i := range b.Decisions {
 		n += b.Decisions[i].Count
+	}
+	for i := range b.Incidents {
+		n += b.Incidents[i].Count
 	}
 	return n
 }

@@ -12,7 +12,10 @@ import (
 // One operation is a request whose bucket is known and not empty.
 func BenchmarkTakeHit(b *testing.B) {
 	l, r := NewLocal(0), rule("100000/s")
-	for name, s := range map[string]Subject{"address": client(1), "key": Keyed("sk_live_0123456789abcdef0123456789")} {
+	for name, s := range map[string]Subject{
+		"address": client(1), "network": Network(netip.MustParseAddr("203.0.113.7"), 24, 48), "system": System(64500),
+		"key": Keyed("sk_live_0123456789abcdef0123456789"),
+	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			now := time.Now()

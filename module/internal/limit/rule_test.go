@@ -57,6 +57,10 @@ func TestNames(t *testing.T) {
 		{Client(netip.MustParseAddr("::ffff:203.0.113.7")), "bfa1f24037b0aa14:203.0.113.7"},
 		{Client(netip.MustParseAddr("2001:db8:1:2:3:4:5:6%eth0")), "bfa1f24037b0aa14:2001:db8:1:2::/64"},
 		{Client(netip.Addr{}), "bfa1f24037b0aa14:-"},
+		{Network(netip.MustParseAddr("203.0.113.7"), 24, 48), "bfa1f24037b0aa14:203.0.113.0/24"},
+		{Network(netip.MustParseAddr("2001:db8:1:2::1"), 24, 48), "bfa1f24037b0aa14:2001:db8:1::/48"},
+		{Network(netip.Addr{}, 24, 48), "bfa1f24037b0aa14:-"},
+		{System(64500), "bfa1f24037b0aa14:AS64500"},
 		{Keyed("secret"), "bfa1f24037b0aa14:#2bb80d537b1da3e38bd30361aa855686"},
 	} {
 		equal(t, "name", r.storeKey(tt.subject), tt.want)
@@ -84,6 +88,8 @@ func TestSubjectsDiffer(t *testing.T) {
 	for _, s := range []Subject{
 		{}, Client(netip.IPv4Unspecified()), Client(netip.IPv6Unspecified()), client(1), Client(netip.MustParseAddr("0:0:0:1::")),
 		Keyed(""), Keyed("1"), Keyed("0.0.0.1"), Keyed("-"),
+		Network(netip.IPv4Unspecified(), 24, 48), Network(netip.IPv4Unspecified(), 16, 48), Network(netip.IPv6Unspecified(), 24, 48),
+		Network(netip.IPv6Unspecified(), 24, 56), System(0), System(1),
 	} {
 		seen[s.hash(l.seed, r)], seen[s.hash(l.seed, other)] = n, n
 		n += 2
@@ -94,6 +100,37 @@ func TestSubjectsDiffer(t *testing.T) {
 	if NewLocal(0).seed == l.seed {
 		t.Error("two tables have the same seed")
 	}
+}
+
+// TestNetworks compares with the prefixes of net/netip, and proves that all addresses of one have one bucket.
+func TestNetworks(t *testing.T) {
+	l, r := NewLocal(0), rule("10/1m")
+	rapid.Check(t, func(t *rapid.T) {
+		bits4, bits6 := rapid.Uint8Range(0, 32).Draw(t, "bits4"), rapid.Uint8Range(0, 64).Draw(t, "bits6")
+		addrs := rapid.Custom(func(t *rapid.T) netip.Addr {
+			size := rapid.SampledFrom([]int{4, 16}).Draw(t, "size")
+			addr, _ := netip.AddrFromSlice(rapid.SliceOfN(rapid.Byte(), size, size).Draw(t, "bytes"))
+			return addr.Unmap()
+		})
+		prefix := func(addr netip.Addr) string {
+			bits := int(bits6)
+			if addr.Is4() {
+				bits = int(bits4)
+			}
+			p, err := addr.Prefix(bits)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.IsSingleIP() {
+				return p.Addr().String()
+			}
+			return p.String()
+		}
+		a, b := addrs.Draw(t, "a"), addrs.Draw(t, "b")
+		of := func(addr netip.Addr) Subject { return Network(addr, bits4, bits6) }
+		equal(t, "text", of(a).String(), prefix(a))
+		equal(t, "one bucket", of(a).hash(l.seed, r) == of(b).hash(l.seed, r), prefix(a) == prefix(b))
+	})
 }
 
 // A bucket's times are whole steps, and survive being stored in ticks; whatever the rate and however old the process.

@@ -44,7 +44,9 @@ func (c *Claim) evidence() score.Evidence {
 }
 
 // holdsBack reports whether a provider is not asked because of what is known locally.
-func (l *local) holdsBack(p *provider) bool { return l.claim.Trusted || p.holdsBack(l.match) }
+func (l *local) holdsBack(p *provider) bool {
+	return l.claim.Trusted || l.settled || p.holdsBack(l.match)
+}
 
 // Exempts reports whether an address is not judged, whatever its clients claim.
 func (e *Engine) Exempts(addr netip.Addr) bool {

@@ -161,6 +161,7 @@ type Config struct {
 	Meanings  []List
 	Overrides Overrides
 	Databases Databases
+	Own       Own
 	Memory    Memory
 	Shared    Shared
 	Providers []Provider
@@ -199,14 +200,6 @@ type Engine struct {
 	background sync.WaitGroup
 }
 
-// scratch is the working space of one look-up. It is reused: it is too large for the stack of every
-// request, and the record is passed to the Memory interface by reference, so a local one would be
-// allocated each time.
-type scratch struct {
-	record   record.Record
-	evidence []score.Evidence
-}
-
 // New returns an engine. It fails when two providers have the same name or ID, or when there are
 // too many.
 func New(c Config) (*Engine, error) {
@@ -242,13 +235,7 @@ func New(c Config) (*Engine, error) {
 	if len(sources) > 0 {
 		e.seen = newSeen()
 	}
-	most := len(sources) + 1 // pieces of evidence, with a claim
-	for i := range c.Meanings {
-		if !c.Meanings[i].Part {
-			most++
-		}
-	}
-	e.scratch.New = func() any { return &scratch{evidence: make([]score.Evidence, 0, most)} }
+	e.scratch.New = func() any { return e.newScratch() }
 	for _, p := range sources {
 		e.ids = append(e.ids, p.id)
 		e.names = append(e.names, p.Source.Name)
@@ -302,17 +289,18 @@ func (e *Engine) LookupClaim(
 	s, _ := e.scratch.Get().(*scratch)
 	defer e.scratch.Put(s)
 	origin, now := reputation.OriginNone, record.Seconds(time.Now())
-	switch {
-	case e.load(addr, s, now):
+	if e.load(addr, s, now) {
 		origin = reputation.OriginMemory
-	case l.match.settled:
-		origin = reputation.OriginList
 	}
 	if e.matchNamed(&l, &s.record) {
 		if v, decided := e.decidedByFacts(&l, &s.record); decided {
 			e.Observer.CountLookup(v.Origin)
 			return v
 		}
+	}
+	e.see(&l, &s.record)
+	if l.settled = e.settles(&l, s, now); l.settled && origin == reputation.OriginNone {
+		origin = reputation.OriginList
 	}
 	due, missing := e.due(&l, &s.record, now)
 	if due == 0 {

@@ -18,6 +18,9 @@ type Explanation struct {
 	// Reserved means that the address has no reputation, and that no provider is asked about it.
 	Reserved bool
 
+	// Settled means that no provider is asked, because lists and what this site has seen leave no doubt.
+	Settled bool
+
 	// Banned means that a ban made at run time covers the address.
 	Banned bool
 
@@ -71,7 +74,12 @@ func (e *Engine) ExplainClaim(addr netip.Addr, claim Claim) Explanation {
 	}
 	var decided bool
 	if x.Verdict, decided = e.decided(&l); !decided {
-		x.Verdict = e.judge(&l, &s, record.Seconds(time.Now()), origin, false)
+		now := record.Seconds(time.Now())
+		e.matchNamed(&l, &s.record)
+		e.see(&l, &s.record)
+		l.settled = e.settles(&l, &s, now)
+		x.Settled = l.settled
+		x.Verdict = e.judge(&l, &s, now, origin, false)
 	}
 	x.ByASN = listing.Named(x.Verdict.Facts.ASN, "")
 	x.ByCountry = listing.Named(0, x.Verdict.Facts.Country)

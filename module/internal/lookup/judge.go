@@ -50,6 +50,12 @@ func (e *Engine) judge(
 		s.evidence = append(s.evidence, l.claim.evidence())
 		t.answered, t.trust, trust = t.answered+1, t.trust+1, trust+1
 	}
+	if l.seen {
+		before := len(s.evidence)
+		if s.evidence = e.addOwn(l, s.evidence, v.Facts, now); len(s.evidence) > before {
+			t.answered, t.trust, trust = t.answered+1, t.trust+1, trust+1
+		}
+	}
 	expected := match.total + trust
 
 	if expected > 0 {

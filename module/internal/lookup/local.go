@@ -2,7 +2,9 @@ package lookup
 
 import (
 	"net/netip"
+	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -15,6 +17,9 @@ type local struct {
 	facts reputation.Facts // of the databases only
 	named []uint16         // the lists in match that name the network or the country
 	claim Claim
+
+	seen    bool // this site may have seen the client or its neighbours do something
+	settled bool // the lists and what this site has seen decide
 }
 
 func (e *Engine) local(addr netip.Addr, claim Claim) (l local) {
@@ -28,18 +33,31 @@ func (e *Engine) local(addr netip.Addr, claim Claim) (l local) {
 // decided returns the verdict on an address for which providers do not count: the operator has
 // decided, the address is reserved, or there are no providers.
 func (e *Engine) decided(l *local) (v reputation.Verdict, decided bool) {
-	switch known := e.override(l); {
+	known := e.override(l)
+	if known == nil {
+		if len(e.sources) > 0 {
+			return v, false
+		}
+		e.see(l, nil)
+	}
+	switch {
 	case known != nil:
 		v = *known
-	case len(e.sources) > 0:
-		return v, false
-	case l.claim.isEvidence():
-		v = e.judge(l, new(scratch), 0, reputation.OriginList, false)
+	case l.seen || l.claim.isEvidence():
+		v = e.judgeLocal(l)
 	default:
 		v = l.match.verdict
 	}
 	v.Facts = l.complete(reputation.Facts{})
 	return v, true
+}
+
+// judgeLocal makes a verdict of what is known without providers.
+func (e *Engine) judgeLocal(l *local) reputation.Verdict {
+	s, _ := e.scratch.Get().(*scratch)
+	defer e.scratch.Put(s)
+	s.record = record.Record{}
+	return e.judge(l, s, record.Seconds(time.Now()), reputation.OriginList, false)
 }
 
 // override returns the verdict on an address that needs no evidence: the operator has decided, or

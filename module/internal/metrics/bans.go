@@ -5,7 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 var (
 	bans = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: namespace, Name: "bans_total",
-		Help: "Bans that were made on this instance, by who made them.",
+		Help: "Bans that this instance has made, by who made them: an operator, a rule, or a violation.",
 	}, []string{"by"})
 
 	sparedBans = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -14,25 +14,24 @@ var (
 	}, []string{"reason"})
 )
 
-// The values of the labels.
 var (
-	banMakers   = []string{"operator", "rule", "violation"}
-	sparedWords = []string{
-		"reserved", "exempt", "bot", "proxy", "forgeable", "early_data", "one_address", "network", "full", "queue", "burst",
-	}
+	banCounters    = readyCounters(bans, []string{"operator", "rule", "violation"})
+	sparedCounters = readyCounters(sparedBans, []string{
+		"reserved", "exempt", "verified_bot", "trusted_proxy", "forwarded", "early_data", "everybody", "no_address",
+		"network", "full", "queue", "burst",
+	})
 )
 
-func init() {
-	for _, by := range banMakers {
-		bans.WithLabelValues(by)
-	}
-	for _, reason := range sparedWords {
-		sparedBans.WithLabelValues(reason)
+// CountBan counts a ban that this instance has made: by an operator, a rule, or a violation.
+func CountBan(by string) {
+	if counter, ok := banCounters[by]; ok {
+		counter.Inc()
 	}
 }
 
-// CountBan counts a ban.
-func CountBan(by string) { bans.WithLabelValues(by).Inc() }
-
 // CountSparedBan counts a client that was not banned.
-func CountSparedBan(reason string) { sparedBans.WithLabelValues(reason).Inc() }
+func CountSparedBan(reason string) {
+	if counter, ok := sparedCounters[reason]; ok {
+		counter.Inc()
+	}
+}

@@ -169,6 +169,21 @@ var families = []family{
 			}
 			emit(float64(s.Memory.Records))
 		}),
+	gauge("violation_clients", "Clients whose violations this process remembers.",
+		nil, ofViolations(func(v *health.Violations, emit emit) { emit(float64(v.Clients)) })),
+	gauge("violation_capacity", "Clients whose violations this process remembers at most.",
+		nil, ofViolations(func(v *health.Violations, emit emit) { emit(float64(v.Capacity)) })),
+	counter("violation_evictions_total", "Clients whose violations were forgotten to make room for others.",
+		nil, ofViolations(func(v *health.Violations, emit emit) { emit(float64(v.Evictions)) })),
+}
+
+// ofViolations reads what is remembered of violations, if any are counted.
+func ofViolations(read func(*health.Violations, emit)) func(*health.State, emit) {
+	return func(s *health.State, emit emit) {
+		if s.Violations != nil {
+			read(s.Violations, emit)
+		}
+	}
 }
 
 // eachDatabase reads the databases of facts.

@@ -178,8 +178,9 @@ func Register(reg prometheus.Registerer) error {
 type all struct{}
 
 var parts = []prometheus.Collector{
-	requests, &scores, lookups, lookupSeconds, botClaims, suspects, bans, sparedBans,
-	providerRequests, providerSeconds, feedRefreshes, redisRequests, apiRequests,
+	requests, &scores, lookups, lookupSeconds, botClaims, suspects,
+	providerRequests, providerSeconds, reports, feedRefreshes, redisRequests, apiRequests,
+	violations, ignoredViolations, bans, sparedBans,
 	buildInfo, &shown,
 }
 

@@ -97,6 +97,34 @@ func TestRedisSeriesGoWithTheirLastUser(t *testing.T) {
 	}
 }
 
+func TestViolationSeriesGoWithTheirLastUser(t *testing.T) {
+	reg := pedantic(t)
+	count := func(name string) (n float64, there bool) {
+		n, there = scrape(t, reg)[`violations_total{violation="`+name+`"}`]
+		return n, there
+	}
+	before, after := OpenViolations("trap", "spam"), OpenViolations("trap", "probe")
+	CountViolation("trap")
+	before()
+	before()
+	CountViolation("trap")
+	CountViolation("spam") // a request of the configuration before
+	if n, _ := count("trap"); n != 2 {
+		t.Errorf("%v violations, want 2", n)
+	}
+	if _, there := count("spam"); there {
+		t.Error("there is a series of a violation that nobody knows any more")
+	}
+	if n, there := count("probe"); n != 0 || !there {
+		t.Error("there is no zero before the first violation")
+	}
+	after()
+	CountViolation("trap")
+	if _, there := count("trap"); there {
+		t.Error("the series outlive their users")
+	}
+}
+
 func TestAPISeriesGoWithTheirLastUser(t *testing.T) {
 	reg := pedantic(t)
 	before, after := OpenAPI("address", "me"), OpenAPI("address", "me")
@@ -175,13 +203,14 @@ func TestEverythingIsThereFromTheStart(t *testing.T) {
 	}
 	want := map[string]int{
 		"requests_total":               5 * 2 * 6,
-		"bans_total":                   3,
-		"bans_spared_total":            11,
+		"bans_spared_total":            12,
 		"score":                        1,
 		"lookups_total":                5,
 		"lookup_duration_seconds":      5,
 		"client_address_suspect_total": 4,
 		"bot_claims_total":             4,
+		"violations_ignored_total":     16,
+		"bans_total":                   3,
 		"memory_evictions_total":       1,
 		"build_info":                   1,
 	}
@@ -195,6 +224,7 @@ func TestCountsReachTheSeriesTheyName(t *testing.T) {
 	provider, feed := OpenProvider("abuseipdb"), OpenFeed("tor_exits", "ok", "refused_html")
 	defer provider.Close()
 	defer feed.Close()
+	defer OpenViolations("trap", "login_failed")()
 
 	tests := map[string]func(){
 		`requests_total{action="pass",mode="observe",status="fresh"}`:            func() { CountRequest(reputation.Pass, false, reputation.Fresh) },
@@ -203,6 +233,10 @@ func TestCountsReachTheSeriesTheyName(t *testing.T) {
 		`lookup_duration_seconds{origin="provider"}`:                             func() { ObserveLookup(reputation.OriginProvider, time.Millisecond) },
 		`bot_claims_total{outcome="fake"}`:                                       func() { CountBot(bots.Fake) },
 		`client_address_suspect_total{reason="proxy"}`:                           func() { CountSuspects(SuspectProxy, 1) },
+		`violations_total{violation="login_failed"}`:                             func() { CountViolation("login_failed") },
+		`violations_ignored_total{reason="foreign"}`:                             func() { CountIgnoredViolation("foreign") },
+		`violations_ignored_total{reason="excess"}`:                              func() { CountIgnoredViolation("excess") },
+		`bans_total{by="rule"}`:                                                  func() { CountBan("rule") },
 		`provider_requests_total{provider="abuseipdb",result="skipped_breaker"}`: func() { provider.Count(reputation.ResultSkippedBreaker, 0) },
 		`provider_requests_total{provider="abuseipdb",result="skipped_quota"}`:   func() { provider.Count(reputation.ResultSkippedQuota, 0) },
 		`feed_refreshes_total{feed="tor_exits",result="refused_html"}`:           func() { feed.Count("refused_html") },
@@ -238,6 +272,9 @@ func TestCountsReachTheSeriesTheyName(t *testing.T) {
 		CountSuspects(numSuspects, 1)
 		provider.Count(reputation.NumResults, 1)
 		feed.Count("no such result")
+		CountViolation("of nobody")
+		CountIgnoredViolation("no such reason")
+		CountBan("nobody")
 		if diff := cmp.Diff(want, scrape(t, reg)); diff != "" {
 			t.Error(diff)
 		}
@@ -298,6 +335,7 @@ func TestLabels(t *testing.T) {
 	defer provider.Close()
 	defer feed.Close()
 	defer OpenAPI("me").Close()
+	defer OpenViolations("trap")()
 	patient := list("f", 0, time.Time{})
 	patient.Patience, patient.Published, patient.MaxAge = time.Hour, time.Unix(1_700_000_000, 0), time.Hour
 	defer attach(&fake{state: health.State{
@@ -305,7 +343,9 @@ func TestLabels(t *testing.T) {
 		Lists:     []health.List{patient},
 		Databases: []mmdb.Status{{Name: "d", Loaded: true, Built: time.Unix(1, 0), MaxAge: time.Hour}},
 		Sites:     &health.Sites{All: 5, Protected: 3},
-		Bans:      health.Bans{By: map[string]int{"rule": 1}},
+
+		Violations: new(health.Violations),
+		Bans:       health.Bans{By: map[string]int{"rule": 1}},
 	}})()
 	got := map[string]string{}
 	for name := range scrape(t, reg) {
@@ -346,6 +386,11 @@ func TestLabels(t *testing.T) {
 		"memory_evictions_total":              "",
 		"client_address_suspect_total":        "reason",
 		"bot_claims_total":                    "outcome",
+		"violations_total":                    "violation",
+		"violations_ignored_total":            "reason",
+		"violation_clients":                   "",
+		"violation_capacity":                  "",
+		"violation_evictions_total":           "",
 		"api_requests_total":                  "code,route",
 		"build_info":                          "goversion,revision,version",
 	}
@@ -421,11 +466,13 @@ func TestScrapeOverHTTP(t *testing.T) {
 func TestCountingAllocatesNothing(t *testing.T) {
 	provider := OpenProvider("p")
 	defer provider.Close()
+	defer OpenViolations("trap")()
 	allocs := testing.AllocsPerRun(100, func() {
 		CountRequest(reputation.Pass, false, reputation.Fresh)
 		CountLookup(reputation.OriginMemory)
 		ObserveLookup(reputation.OriginProvider, time.Millisecond)
 		CountSuspects(SuspectMissing, 1)
+		CountViolation("trap")
 		provider.Count(reputation.ResultOK, time.Millisecond)
 	})
 	if allocs != 0 {

@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +22,7 @@ type Config struct {
 	Continent []string
 	ASN       []uint32
 	ASNList   []string // holds as if its numbers were in ASN
+	Network   []string
 	Source    []string
 	Status    []string
 }
@@ -42,7 +44,9 @@ type Conditions struct {
 	continents uint8    // a bit for each continent
 	asns       []uint32 // sorted
 	asnLists   []ASNSet
+	networks   networks
 	sources    []string
+	own        bool // of sources: whatever this site has seen of the client
 	statuses   uint8 // a bit for each status
 }
 
@@ -52,7 +56,7 @@ type Conditions struct {
 func (c Config) Compile(find func(name string) (ASNSet, error)) (Conditions, error) {
 	var out Conditions
 	for _, step := range []func(*Conditions) error{
-		c.score, c.categories, c.natures, c.countries, c.continents, c.asns, c.sources, c.statuses,
+		c.score, c.categories, c.natures, c.countries, c.continents, c.asns, c.network, c.sources, c.statuses,
 	} {
 		if err := step(&out); err != nil {
 			return Conditions{}, err
@@ -177,6 +181,7 @@ func (c Config) sources(out *Conditions) error {
 			return duplicate("source", name)
 		}
 		out.sources = append(out.sources, name)
+		out.own = out.own || name == reputation.SourceOwn
 	}
 	return nil
 }
@@ -202,11 +207,12 @@ func duplicate(condition, value string) error {
 // always reports whether the conditions match every verdict.
 func (c *Conditions) always() bool {
 	return !c.scored && c.categories == 0 && !c.nature.Some() && c.statuses == 0 &&
-		c.continents == 0 && len(c.countries)+len(c.asns)+len(c.asnLists)+len(c.sources) == 0
+		c.continents == 0 && len(c.countries)+len(c.asns)+len(c.asnLists)+len(c.networks)+len(c.sources) == 0
 }
 
-// Match reports whether all conditions hold for a verdict.
-func (c *Conditions) Match(v *reputation.Verdict) bool {
+// Match reports whether all conditions hold for a client with a verdict. The address must be unmapped. It may
+// be invalid: then it is in no network.
+func (c *Conditions) Match(v *reputation.Verdict, client netip.Addr) bool {
 	return (!c.scored || v.Scored && c.min <= v.Score && v.Score <= c.max) &&
 		(c.categories == 0 || c.categories&v.Categories != 0) &&
 		(!c.nature.Some() || c.nature.Any(v.Facts.Nature)) &&
@@ -214,6 +220,7 @@ func (c *Conditions) Match(v *reputation.Verdict) bool {
 		(len(c.countries) == 0 || containsSorted(c.countries, v.Facts.Country)) &&
 		(c.continents == 0 || c.onContinent(v.Facts.Country)) &&
 		(len(c.asns)+len(c.asnLists) == 0 || c.matchASN(v.Facts.ASN)) &&
+		(len(c.networks) == 0 || c.networks.contains(client)) &&
 		(len(c.sources) == 0 || c.matchSource(v.Reasons))
 }
 
@@ -226,12 +233,15 @@ func (c *Conditions) onlyUnwanted() bool {
 
 func (c *Conditions) matchSource(reasons []reputation.Reason) bool {
 	for i := range reasons {
-		if slices.Contains(c.sources, reasons[i].Source) {
+		if source := reasons[i].Source; slices.Contains(c.sources, source) || c.own && isOwn(source) {
 			return true
 		}
 	}
 	return false
 }
+
+// isOwn reports whether a source is what this site has seen of the client, such as own.login_failed.
+func isOwn(source string) bool { return strings.HasPrefix(source, reputation.SourceOwn+".") }
 
 func (c *Conditions) matchASN(asn uint32) bool {
 	if asn == 0 {

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -36,6 +37,11 @@ func badTorExit() reputation.Verdict {
 		},
 		Reasons: []reputation.Reason{{Source: "abuseipdb", Points: 28.8}, {Source: "tor_exits", Points: 8}},
 	}
+}
+
+// seenHere is a verdict on what this site has seen.
+func seenHere(source string) reputation.Verdict {
+	return reputation.Verdict{Scored: true, Score: 40, Reasons: []reputation.Reason{{Source: source, Points: 18}}}
 }
 
 func TestMatch(t *testing.T) {
@@ -81,6 +87,12 @@ func TestMatch(t *testing.T) {
 		{"other continent", Config{Continent: []string{"AS"}}, badTorExit(), false},
 		{"source", Config{Source: []string{"otx", "tor_exits"}}, badTorExit(), true},
 		{"other source", Config{Source: []string{"otx"}}, badTorExit(), false},
+		{"whatever was seen here", Config{Source: []string{"own"}}, seenHere("own.trap"), true},
+		{"what was seen here", Config{Source: []string{"otx", "own.trap"}}, seenHere("own.trap"), true},
+		{"something else was seen here", Config{Source: []string{"own.spam"}}, seenHere("own.trap"), false},
+		{"nothing was seen here", Config{Source: []string{"own", "own.trap"}}, badTorExit(), false},
+		{"neighbours were seen here", Config{Source: []string{"own"}}, seenHere("neighbourhood"), false},
+		{"a name that begins alike", Config{Source: []string{"own"}}, seenHere("owner.trap"), false},
 		{"status", Config{Status: []string{"fresh", "partial"}}, badTorExit(), true},
 		{"other status", Config{Status: []string{"fresh"}}, badTorExit(), false},
 		{"status exempt", Config{Status: []string{"exempt"}}, reputation.Verdict{Status: reputation.Exempt}, true},
@@ -93,7 +105,7 @@ func TestMatch(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			conditions := compile(t, c.config)
-			if got := conditions.Match(&c.verdict); got != c.want {
+			if got := conditions.Match(&c.verdict, client); got != c.want {
 				t.Errorf("Match() = %v, want %v", got, c.want)
 			}
 		})
@@ -178,7 +190,7 @@ var (
 	categoryPool = []string{"scanner", "spam", "tor"}
 	naturePool   = []string{"tor", "vpn", "hosting"}
 	countryPool  = []string{"AT", "DE", "SE", "US"}
-	sourcePool   = []string{"abuseipdb", "otx", reputation.SourceDeny, reputation.SourceBan}
+	sourcePool   = []string{"abuseipdb", "otx", "own", "own.trap", reputation.SourceDeny, reputation.SourceBan}
 	statusPool   = []string{"fresh", "partial", "stale", "pending", "unknown", "exempt"}
 	asnPool      = []uint32{64496, 64497, 64498}
 
@@ -211,6 +223,7 @@ func drawConfig(t *rapid.T) Config {
 		Continent: drawSome(t, continentPool, "continent condition"),
 		ASN:       drawSome(t, asnPool, "asn condition"),
 		ASNList:   drawSome(t, asnListPool, "asn condition, lists"),
+		Network:   drawSome(t, networkPool, "network condition"),
 		Source:    drawSome(t, sourcePool, "source condition"),
 		Status:    drawSome(t, statusPool, "status condition"),
 	}
@@ -241,7 +254,7 @@ func drawVerdict(t *rapid.T) reputation.Verdict {
 }
 
 // matchSlowly reads the conditions as they were written.
-func matchSlowly(c Config, v reputation.Verdict) bool {
+func matchSlowly(c Config, v reputation.Verdict, client netip.Addr) bool {
 	if c.Score != "" {
 		var low, high int
 		if n, _ := fmt.Sscanf(c.Score, "%d-%d", &low, &high); n == 1 {
@@ -261,6 +274,7 @@ func matchSlowly(c Config, v reputation.Verdict) bool {
 		alternatives(c.Source, func(w string) bool {
 			return slices.ContainsFunc(v.Reasons, func(r reputation.Reason) bool { return r.Source == w })
 		}) &&
+		alternatives(c.Network, func(w string) bool { return inNetwork(w, client) }) &&
 		alternatives(c.Continent, func(w string) bool { return w == continentTwin[v.Facts.Country] }) &&
 		(len(c.ASN)+len(c.ASNList) == 0 || slices.Contains(c.ASN, v.Facts.ASN) ||
 			slices.ContainsFunc(c.ASNList, func(name string) bool { return slices.Contains(asnListTwin[name], v.Facts.ASN) }))
@@ -268,10 +282,10 @@ func matchSlowly(c Config, v reputation.Verdict) bool {
 
 func TestMatchAgreesWithWhatIsWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		config, verdict := drawConfig(t), drawVerdict(t)
+		config, verdict, client := drawConfig(t), drawVerdict(t), drawClient(t)
 		conditions := compile(t, config)
-		if got, want := conditions.Match(&verdict), matchSlowly(config, verdict); got != want {
-			t.Fatalf("Match() = %v, want %v: %+v on %+v", got, want, config, verdict)
+		if got, want := conditions.Match(&verdict, client), matchSlowly(config, verdict, client); got != want {
+			t.Fatalf("Match() = %v, want %v: %+v on %v, %+v", got, want, config, client, verdict)
 		}
 	})
 }

@@ -62,7 +62,7 @@ func TestContinent(t *testing.T) {
 	} {
 		conditions := compile(t, Config{Continent: strings.Split(c.continents, ",")})
 		v := reputation.Verdict{Facts: reputation.Facts{Country: c.country}}
-		if got := conditions.Match(&v); got != c.want {
+		if got := conditions.Match(&v, client); got != c.want {
 			t.Errorf("continent %s of %q: %v, want %v", c.continents, c.country, got, c.want)
 		}
 	}

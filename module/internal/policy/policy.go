@@ -4,6 +4,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -20,6 +21,9 @@ type Rule struct {
 	StatusCode int
 
 	Conditions Conditions
+
+	// More is set if the rule has further conditions, which the caller of Decide tests.
+	More bool
 }
 
 // Policy holds the rules of one site. The zero value passes all requests except those of denied and
@@ -41,7 +45,7 @@ func New(rules []Rule, unknown reputation.Action) (*Policy, error) {
 		if err := r.check(); err != nil {
 			return nil, fmt.Errorf("rule %d (%s): %w", i+1, r.Action, err)
 		}
-		if i > 0 && p.rules[i-1].Conditions.always() {
+		if i > 0 && p.rules[i-1].always() {
 			return nil, fmt.Errorf("rule %d (%s) is never tried, because rule %d has no conditions: "+
 				"give that one conditions, or move it to the end", i+1, r.Action, i)
 		}
@@ -50,6 +54,9 @@ func New(rules []Rule, unknown reputation.Action) (*Policy, error) {
 	}
 	return p, nil
 }
+
+// always reports whether the rule holds for every request.
+func (r *Rule) always() bool { return !r.More && r.Conditions.always() }
 
 func (r *Rule) check() error {
 	switch {
@@ -65,12 +72,16 @@ func (r *Rule) check() error {
 	case r.Conditions.statuses == 1<<reputation.Exempt:
 		return errors.New("condition status exempt never decides, because exempt addresses always pass: " +
 			"remove the rule")
+	case r.Conditions.onlyReserved() && len(r.Conditions.sources) == 0:
+		return errors.New("condition network never decides, because private and reserved addresses always pass " +
+			"unless you deny or ban them: remove the rule, or add `source deny,ban`")
 	}
 	return nil
 }
 
-// Decide returns the action for a request whose client has the given verdict, and the rule that
-// decided.
+// Decide returns the action for a request from a client with the given verdict, and the rule that
+// decided. It tries the rules behind number after: 0 for all of them. If the rule has More conditions and
+// one of them does not hold, call Decide again with the rule's number.
 //
 // Exempt addresses pass. For all others, the first rule whose conditions all hold decides. If none
 // does, denied and banned addresses are blocked. A rule may thus be stricter or milder than that,
@@ -80,13 +91,13 @@ func (r *Rule) check() error {
 //
 // Limit means that the request passes if it is within the rule's rate. The rule is nil if none
 // decided. It must not be modified.
-func (p *Policy) Decide(v *reputation.Verdict) (reputation.Action, *Rule) {
+func (p *Policy) Decide(v *reputation.Verdict, client netip.Addr, after int) (reputation.Action, *Rule) {
 	if v.Status == reputation.Exempt {
 		return reputation.Pass, nil
 	}
-	for i := range p.rules {
+	for i := after; i < len(p.rules); i++ {
 		r := &p.rules[i]
-		if !r.Conditions.Match(v) {
+		if !r.Conditions.Match(v, client) {
 			continue
 		}
 		if r.yields() && Unwanted(v) != "" {

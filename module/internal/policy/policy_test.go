@@ -96,7 +96,7 @@ func TestDecide(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			action, decided := newPolicy(t, c.unknown, c.rules...).Decide(&c.verdict)
+			action, decided := newPolicy(t, c.unknown, c.rules...).Decide(&c.verdict, client, 0)
 			number := 0
 			if decided != nil {
 				number = decided.Number
@@ -111,10 +111,10 @@ func TestDecide(t *testing.T) {
 func TestTheZeroPolicyHeedsTheOperatorsWord(t *testing.T) {
 	var p Policy
 	denied := reputation.Verdict{Reasons: []reputation.Reason{{Source: reputation.SourceDeny}}}
-	if got, _ := p.Decide(&denied); got != reputation.Block {
+	if got, _ := p.Decide(&denied, client, 0); got != reputation.Block {
 		t.Errorf("Decide() = %v for a denied address, want block", got)
 	}
-	if got, _ := p.Decide(&reputation.Verdict{Status: reputation.Unknown}); got != reputation.Pass {
+	if got, _ := p.Decide(&reputation.Verdict{Status: reputation.Unknown}, client, 0); got != reputation.Pass {
 		t.Errorf("Decide() = %v for an unknown address, want pass", got)
 	}
 }
@@ -184,7 +184,7 @@ func TestNewLeavesTheCallersRulesAlone(t *testing.T) {
 		t.Errorf("New numbers the caller's rule: %+v", rules[0])
 	}
 	rules[0].Action = reputation.Drop
-	if got, _ := p.Decide(&reputation.Verdict{}); got != reputation.Block {
+	if got, _ := p.Decide(&reputation.Verdict{}, client, 0); got != reputation.Block {
 		t.Errorf("Decide() = %v after the caller changed its rules, want block", got)
 	}
 }
@@ -206,10 +206,10 @@ func TestARuleAtTheEndNeverChangesWhatAnEarlierOneDecided(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rules := rapid.SliceOfN(rapid.Custom(drawRule), 0, 6).Draw(t, "rules")
 		unknown := rapid.SampledFrom([]reputation.Action{reputation.Pass, reputation.Block}).Draw(t, "unknown")
-		verdict, last := drawVerdict(t), drawRule(t)
+		verdict, client, last := drawVerdict(t), drawClient(t), drawRule(t)
 
-		action, by := newPolicy(t, unknown, rules...).Decide(&verdict)
-		got, gotBy := newPolicy(t, unknown, append(rules, last)...).Decide(&verdict)
+		action, by := newPolicy(t, unknown, rules...).Decide(&verdict, client, 0)
+		got, gotBy := newPolicy(t, unknown, append(rules, last)...).Decide(&verdict, client, 0)
 		switch {
 		case by != nil && (gotBy == nil || got != action || gotBy.Number != by.Number):
 			t.Fatalf("%v by %+v became %v by %+v", action, by, got, gotBy)
@@ -242,7 +242,7 @@ func eight(t testing.TB) *Policy {
 func TestDecideDoesNotAllocate(t *testing.T) {
 	p, v := eight(t), badTorExit()
 	if got := testing.AllocsPerRun(100, func() {
-		if action, _ := p.Decide(&v); action != reputation.Pass {
+		if action, _ := p.Decide(&v, client, 0); action != reputation.Pass {
 			t.Errorf("Decide() = %v, want pass", action)
 		}
 	}); got != 0 {
@@ -254,6 +254,6 @@ func BenchmarkDecide(b *testing.B) {
 	p, v := eight(b), badTorExit()
 	b.ReportAllocs()
 	for b.Loop() {
-		p.Decide(&v)
+		p.Decide(&v, client, 0)
 	}
 }

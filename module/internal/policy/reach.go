@@ -91,7 +91,9 @@ func (c Config) asnBeyond(r Reach) (string, []string, string) {
 }
 
 func (c Config) sourceBeyond(r Reach) (string, []string, string) {
-	return beyond("source", c.Source, false, func(name string) bool { return slices.Contains(r.Sources, name) })
+	return beyond("source", c.Source, false, func(name string) bool {
+		return slices.Contains(r.Sources, name) || name == reputation.SourceOwn && slices.ContainsFunc(r.Sources, isOwn)
+	})
 }
 
 // statusBeyond knows the statuses that only an answer of a provider can have, or the lack of it.

@@ -17,6 +17,7 @@ func TestNeverHolds(t *testing.T) {
 		Sources: []string{"ban", "tor_exits"}, Score: 9, ScoreKnown: true,
 	}
 	knowing := Reach{Says: reputation.Capabilities{Country: true, ASN: true}, Providers: true, Score: 100, ScoreKnown: true}
+	seen := Reach{Sources: []string{"ban", "own.trap"}}
 	anything := Reach{Anything: true, Providers: true}
 	for name, tc := range map[string]struct {
 		config         Config
@@ -40,6 +41,10 @@ func TestNeverHolds(t *testing.T) {
 		"an asn can be known":      {Config{ASN: []uint32{64500}}, knowing, "", ""},
 		"bans can come":            {Config{Source: []string{"ban"}}, lists, "", ""},
 		"nothing is denied":        {Config{Source: []string{"deny"}}, lists, "source deny", silent},
+		"violations":               {Config{Source: []string{"own"}}, seen, "", ""},
+		"one of them":              {Config{Source: []string{"own.trap"}}, seen, "", ""},
+		"another of them":          {Config{Source: []string{"own.spam"}}, seen, "source own.spam", silent},
+		"no violations":            {Config{Source: []string{"own"}}, lists, "source own", silent},
 		"nobody is asked":          {Config{Status: []string{"pending", "stale"}}, lists, "status pending,stale", silent},
 		"somebody is asked":        {Config{Status: []string{"pending", "stale"}}, knowing, "", ""},
 		"lists can be missing":     {Config{Status: []string{"partial"}}, lists, "", ""},
@@ -65,9 +70,9 @@ func TestNeverHolds(t *testing.T) {
 // TestWhatHoldsIsWithinReach holds that nothing is reported of conditions that a verdict meets.
 func TestWhatHoldsIsWithinReach(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		config, v := drawConfig(t), drawVerdict(t)
+		config, v, client := drawConfig(t), drawVerdict(t), drawClient(t)
 		conditions := compile(t, config)
-		if !conditions.Match(&v) {
+		if !conditions.Match(&v, client) {
 			return
 		}
 		yes, _ := v.Facts.Nature.Bits()

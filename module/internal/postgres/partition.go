@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -41,7 +42,7 @@ const (
 )
 
 // parents are the tables with one partition per day.
-var parents = []string{"decisions", "verdicts"}
+var parents = []string{"decisions", "verdicts", "incidents"}
 
 // days are the days that have partitions.
 type days struct {
@@ -152,7 +153,7 @@ func (db *DB) makePartitions(ctx context.Context, pool *pool, wanted []time.Time
 		}
 		made = make(map[time.Time]bool)
 		for d := range there[parents[0]] {
-			made[d] = there[parents[1]][d]
+			made[d] = !slices.ContainsFunc(parents, func(parent string) bool { return !there[parent][d] })
 		}
 		for _, d := range wanted {
 			for _, parent := range parents {

@@ -166,7 +166,7 @@ func connect(tb testing.TB, dsn string) *pgx.Conn {
 	return conn
 }
 
-// batchOf returns a batch with a number, decisions and a change at a time.
+// batchOf returns a batch with a number, decisions, a change and incidents at a time.
 func batchOf(number uint64, at time.Time, decisions int) *history.Batch {
 	b := &history.Batch{}
 	for i := range 8 {
@@ -189,12 +189,16 @@ func batchOf(number uint64, at time.Time, decisions int) *history.Batch {
 		Evidence:  []history.Evidence{{Source: "abuseipdb", Points: 28.8, Categories: []string{"scanner"}, Age: 3600}},
 		RequestID: fmt.Sprint(number), Config: "c0ffee",
 	}}
+	b.Incidents = incidentsOf(fmt.Sprint(number), at)
 	return b
 }
 
 func entriesOf(b *history.Batch) (n int64) {
 	for _, d := range b.Decisions {
 		n += d.Count
+	}
+	for _, i := range b.Incidents {
+		n += i.Count
 	}
 	return n + int64(len(b.Changes))
 }
@@ -209,7 +213,8 @@ func write(tb testing.TB, db *DB, b *history.Batch) history.Stored {
 }
 
 // storedEntries counts what the database has, in entries.
-const storedEntries = `SELECT (coalesce((SELECT sum(count) FROM ip_reputation.decisions), 0) + (SELECT count(*) FROM ip_reputation.verdicts))::bigint`
+const storedEntries = `SELECT (coalesce((SELECT sum(count) FROM ip_reputation.decisions), 0) + (SELECT count(*) FROM ip_reputation.verdicts)
+	+ coalesce((SELECT sum(count) FROM ip_reputation.incidents), 0))::bigint`
 
 func TestOpen(t *testing.T) {
 	t.Parallel()

@@ -51,14 +51,14 @@ type comparison struct {
 	evidence []history.Evidence // of the previous verdict
 }
 
-func (s *comparison) position() position { return position{at: s.At, verdict: true, id: s.id} }
+func (s *comparison) position() position { return position{at: s.At, kind: ofVerdict, id: s.id} }
 
 // changes returns a page and the cursor of the next page.
 func (a *readTx) changes(q *query) (page []history.Difference, next string, err error) {
 	page = []history.Difference{}
 	from := q.position()
 	if q.after == nil {
-		from.verdict = true
+		from.kind = ofVerdict
 	}
 	// The first read is enough if no verdict is omitted.
 	for looked, atOnce := 0, q.limit+1; ; atOnce = comparedAtOnce {

@@ -31,6 +31,8 @@ type cursor struct {
 	Verdict bool  `json:"v,omitempty"`
 	ID      int64 `json:"i,omitempty"`
 
+	Incident bool `json:"c,omitempty"`
+
 	// In rankings: the last row.
 	Refused  int64  `json:"x,omitempty"`
 	Requests int64  `json:"n,omitempty"`
@@ -72,6 +74,17 @@ func parseCursor(text string) (cursor, error) {
 		return cursor{}, errCursor
 	}
 	return c, nil
+}
+
+// kind returns the kind of the last entry.
+func (c cursor) kind() entryKind {
+	switch {
+	case c.Incident:
+		return ofIncident
+	case c.Verdict:
+		return ofVerdict
+	}
+	return ofDecision
 }
 
 func (c cursor) check() error {

@@ -13,7 +13,7 @@ import (
 )
 
 // Timeline implements history.Reader. Entries are sorted by minute, then by time, the latest first.
-// At equal times, decisions come before verdicts.
+// At equal times, decisions come before verdicts, and these before incidents.
 func (r *reader) Timeline(ctx context.Context, asked history.Query) (history.Timeline, error) {
 	q, err := r.prefixQuery(kindTimeline, asked)
 	if err != nil {
@@ -45,10 +45,19 @@ func (r *reader) Timeline(ctx context.Context, asked history.Query) (history.Tim
 	return t, nil
 }
 
+// The kinds of entries, in their order at equal times.
+type entryKind uint8
+
+const (
+	ofDecision entryKind = iota
+	ofVerdict
+	ofIncident
+)
+
 // position is where an entry is in a timeline.
 type position struct {
 	minute, at time.Time
-	verdict    bool
+	kind       entryKind
 	id         int64
 }
 
@@ -59,8 +68,8 @@ func (p position) before(o position) bool {
 		return p.minute.After(o.minute)
 	case !p.at.Equal(o.at):
 		return p.at.After(o.at)
-	case p.verdict != o.verdict:
-		return !p.verdict
+	case p.kind != o.kind:
+		return p.kind < o.kind
 	default:
 		return p.id > o.id
 	}
@@ -91,20 +100,21 @@ func (q *query) position() position {
 	if q.after == nil {
 		return position{minute: q.period.To, at: q.period.To}
 	}
-	return position{micro(q.after.Minute), micro(q.after.At), q.after.Verdict, q.after.ID}
+	return position{micro(q.after.Minute), micro(q.after.At), q.after.kind(), q.after.ID}
 }
 
 // cursorAfter returns the cursor of the page after p.
 func (q *query) cursorAfter(p position) cursor {
 	c := q.cursor()
-	c.Minute, c.At, c.Verdict, c.ID = p.minute.UnixMicro(), p.at.UnixMicro(), p.verdict, p.id
+	c.Minute, c.At, c.ID = p.minute.UnixMicro(), p.at.UnixMicro(), p.id
+	c.Verdict, c.Incident = p.kind == ofVerdict, p.kind == ofIncident
 	return c
 }
 
 // decision returns the upper bound, excluded, for the key of decisions after p.
 func (p position) decision() (minute, at time.Time, id int64) {
-	if p.verdict {
-		return p.minute, p.at, 0 // decisions of the same time came before the verdict
+	if p.kind != ofDecision {
+		return p.minute, p.at, 0 // decisions of the same time came before
 	}
 	return p.minute, p.at, p.id
 }
@@ -114,15 +124,25 @@ func (p position) decision() (minute, at time.Time, id int64) {
 // to the edge of its minute.
 func (p position) change() (at time.Time, id int64) {
 	switch end := p.minute.Add(time.Minute); {
-	case p.verdict:
+	case p.kind == ofVerdict:
 		return p.at, p.id
 	case p.at.Before(p.minute):
 		return p.minute, 0
 	case !p.at.Before(end):
 		return end, 0
+	case p.kind == ofIncident:
+		return p.at, 0 // verdicts of the same time came before
 	default:
 		return p.at, math.MaxInt64
 	}
+}
+
+// incident returns the upper bound, excluded, for the key of incidents after p.
+func (p position) incident() (minute, at time.Time, id int64) {
+	if p.kind != ofIncident {
+		return p.minute, p.at, math.MaxInt64 // incidents of the same time come after
+	}
+	return p.minute, p.at, p.id
 }
 
 // entries returns the entries of a page, and at least one more if there is one.
@@ -138,7 +158,11 @@ func (a *readTx) entries(q *query) ([]positioned, error) {
 		if err != nil {
 			return nil, err
 		}
-		if all = append(all, merge(decisions, verdicts)...); len(all) > q.limit {
+		incidents, err := a.incidents(q, from, s)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, merge(merge(decisions, verdicts), incidents)...); len(all) > q.limit {
 			break
 		}
 	}
@@ -246,7 +270,7 @@ func (a *readTx) verdicts(q *query, from position, s span) ([]positioned, error)
 		var id int64
 		err := row.Scan(changeFields(&c, &id)...)
 		normalize(&c)
-		p := position{minute: c.At.Truncate(time.Minute), at: c.At, verdict: true, id: id}
+		p := position{minute: c.At.Truncate(time.Minute), at: c.At, kind: ofVerdict, id: id}
 		return positioned{history.Entry{At: c.At, Verdict: &c}, p}, err
 	})
 }

@@ -21,6 +21,7 @@ import (
 type twin struct {
 	decisions []history.Decision
 	changes   []history.Change
+	incidents []history.Incident
 }
 
 // Few of everything, so that there are ties, in as many ways as inet orders them.
@@ -109,8 +110,11 @@ func during(p history.Period, at time.Time) bool {
 
 // line is what a timeline shows of an entry.
 func line(e history.Entry) string {
-	if e.Decision != nil {
+	switch {
+	case e.Decision != nil:
 		return e.Decision.RequestID
+	case e.Incident != nil:
+		return e.Incident.RequestID
 	}
 	return e.Verdict.RequestID
 }
@@ -126,6 +130,11 @@ func (w *twin) timeline(q netip.Prefix, p history.Period) []history.Entry {
 	for i := range slices.Backward(w.changes) {
 		if c := &w.changes[i]; inside(q, c.Subject) && during(p, c.At) {
 			all = append(all, history.Entry{At: c.At, Verdict: c})
+		}
+	}
+	for n := range slices.Backward(w.incidents) {
+		if i := &w.incidents[n]; inside(q, i.Address) && during(p, i.Last) {
+			all = append(all, history.Entry{At: i.Last, Incident: i})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b history.Entry) int { return b.At.Compare(a.At) })
@@ -161,6 +170,7 @@ func higher(a *uint8, b uint8) *uint8 {
 }
 
 func (w *twin) graph(q netip.Prefix, p history.Period, n int) history.Graph {
+	w = &twin{decisions: w.decisions, changes: w.changes}
 	if p.From.IsZero() {
 		p.From = p.To.Add(-24 * time.Hour)
 		first := time.Time{}
@@ -359,9 +369,10 @@ func TestReadTwin(t *testing.T) {
 	t.Parallel()
 	l := newLibrary(t)
 	rapid.Check(t, func(t *rapid.T) {
-		l.exec("TRUNCATE ip_reputation.decisions, ip_reputation.verdicts RESTART IDENTITY")
+		l.exec("TRUNCATE ip_reputation.decisions, ip_reputation.verdicts, ip_reputation.incidents RESTART IDENTITY")
 		w := &twin{}
 		l.add(w.add(drawDecisions(t, "decisions"), drawChanges(t, "changes")))
+		l.addIncidents(w.addIncidents(drawIncidents(t, "incidents")))
 		p := history.Period{To: drawTime(t, "to").Add(time.Second)}
 		if rapid.Bool().Draw(t, "a beginning") {
 			if p.From = drawTime(t, "from"); !p.From.Before(p.To) {
@@ -442,9 +453,10 @@ func TestReadWhileWritten(t *testing.T) {
 	t.Parallel()
 	l := newLibrary(t)
 	rapid.Check(t, func(t *rapid.T) {
-		l.exec("TRUNCATE ip_reputation.decisions, ip_reputation.verdicts RESTART IDENTITY")
+		l.exec("TRUNCATE ip_reputation.decisions, ip_reputation.verdicts, ip_reputation.incidents RESTART IDENTITY")
 		w := &twin{}
 		l.add(w.add(drawDecisions(t, "decisions"), drawChanges(t, "changes")))
+		l.addIncidents(w.addIncidents(drawIncidents(t, "incidents")))
 		q := history.Query{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Limit: rapid.IntRange(1, 5).Draw(t, "limit")}
 		first := w.timeline(q.Prefix, p0(readNow))
 		told := map[string]bool{}
@@ -456,6 +468,7 @@ func TestReadWhileWritten(t *testing.T) {
 			l.clock.Store(int64(asked-1) * int64(time.Hour)) // the period stays what it was
 			if asked > 1 && asked < 5 {
 				l.add(w.add(drawDecisions(t, "more decisions"), drawChanges(t, "more changes")))
+				l.addIncidents(w.addIncidents(drawIncidents(t, "more incidents")))
 			}
 			q.After = after
 			answer, err := l.Timeline(l.tb.Context(), q)
@@ -483,7 +496,7 @@ func TestReadOddClocks(t *testing.T) {
 	t.Parallel()
 	l := newLibrary(t)
 	rapid.Check(t, func(t *rapid.T) {
-		l.exec("TRUNCATE ip_reputation.decisions, ip_reputation.verdicts RESTART IDENTITY")
+		l.exec("TRUNCATE ip_reputation.decisions, ip_reputation.verdicts, ip_reputation.incidents RESTART IDENTITY")
 		w := &twin{}
 		decisions, changes := w.add(drawDecisions(t, "decisions"), drawChanges(t, "changes"))
 		for i := range decisions {
@@ -491,6 +504,12 @@ func TestReadOddClocks(t *testing.T) {
 		}
 		w.decisions = decisions
 		l.add(decisions, changes)
+		incidents := w.addIncidents(drawIncidents(t, "incidents"))
+		for i := range incidents {
+			incidents[i].Last = drawTime(t, "odd last")
+		}
+		w.incidents = incidents
+		l.addIncidents(incidents)
 		q := history.Query{Prefix: rapid.SampledFrom(prefixes("203.0.113.7/32", "0.0.0.0/0", "::/0")).Draw(t, "prefix")}
 		q.To = readNow.Add(time.Hour)
 		ask := func(limit int) []string {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"encoding/json"
+	"math"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -16,6 +17,7 @@ type rows struct {
 	decisions []*history.Decision
 	verdicts  []*history.Change
 	evidence  [][]byte // of the verdicts, in JSON
+	incidents []*history.Incident
 	days      []time.Time
 	values    []any // of the current row
 }
@@ -29,16 +31,23 @@ var (
 		"at", "subject", "score", "status", "coverage", "categories", "country", "asn", "evidence",
 		"request_id", "config",
 	}
+	incidentColumns = []string{
+		"minute", "address", "host", "kind", "name", "count", "points", "seconds", "categories", "result",
+		"first_at", "last_at", "request_id", "config",
+	}
 )
 
-// len returns the number of rows, the decisions before the verdicts.
-func (r *rows) len() int { return len(r.decisions) + len(r.verdicts) }
+// len returns the number of rows: the decisions, then the verdicts, then the incidents.
+func (r *rows) len() int { return len(r.decisions) + len(r.verdicts) + len(r.incidents) }
 
 // entries returns the number of entries that the rows stand for.
 func (r *rows) entries() int64 {
 	n := int64(len(r.verdicts))
 	for _, d := range r.decisions {
 		n += d.Count
+	}
+	for _, i := range r.incidents {
+		n += i.Count
 	}
 	return n
 }
@@ -47,9 +56,12 @@ func (r *rows) entries() int64 {
 func (r *rows) halves() (first, second *rows) {
 	middle := r.len() / 2
 	d := min(middle, len(r.decisions))
-	v := middle - d
-	return &rows{decisions: r.decisions[:d], verdicts: r.verdicts[:v], evidence: r.evidence[:v], days: r.days},
-		&rows{decisions: r.decisions[d:], verdicts: r.verdicts[v:], evidence: r.evidence[v:], days: r.days}
+	v := min(middle-d, len(r.verdicts))
+	i := middle - d - v
+	first = &rows{decisions: r.decisions[:d], verdicts: r.verdicts[:v], evidence: r.evidence[:v], incidents: r.incidents[:i]}
+	second = &rows{decisions: r.decisions[d:], verdicts: r.verdicts[v:], evidence: r.evidence[v:], incidents: r.incidents[i:]}
+	first.days, second.days = r.days, r.days
+	return first, second
 }
 
 // rowsOf returns the rows of a batch, and the result if they are stored.
@@ -88,6 +100,11 @@ func (db *DB) rowsOf(batch *history.Batch) (*rows, history.Stored) {
 		}
 		r.verdicts, r.evidence = append(r.verdicts, c), append(r.evidence, evidence)
 	}
+	for n := range batch.Incidents {
+		if i := &batch.Incidents[n]; accept(i.Minute, i.Address, i.Count) {
+			r.incidents = append(r.incidents, i)
+		}
+	}
 	return r, stored
 }
 
@@ -116,6 +133,15 @@ func (r *rows) verdict(i int) ([]any, error) {
 	r.values = append(r.values[:0], c.At, c.Subject, int16(c.Score), text(c.Status),
 		float32(history.Finite(c.Coverage)), texts(c.Categories), text(c.Country), int64(c.ASN), r.evidence[i],
 		text(c.RequestID), text(c.Config))
+	return r.values, nil
+}
+
+// incident returns the values of incidentColumns. They are valid until the next call.
+func (r *rows) incident(n int) ([]any, error) {
+	i := r.incidents[n]
+	r.values = append(r.values[:0], i.Minute, i.Address, text(i.Host), text(i.Kind), text(i.Name), i.Count,
+		float32(min(history.Finite(i.Points), math.MaxFloat32)), i.Seconds, texts(i.Categories), text(i.Result),
+		plausible(i.First, i.Minute), plausible(i.Last, i.Minute), text(i.RequestID), text(i.Config))
 	return r.values, nil
 }
 

@@ -105,6 +105,7 @@ func copyRows(ctx context.Context, tx pgx.Tx, id history.ID, rows *rows) (halved
 	}{
 		{"decisions", decisionColumns, len(rows.decisions), rows.decision},
 		{"verdicts", verdictColumns, len(rows.verdicts), rows.verdict},
+		{"incidents", incidentColumns, len(rows.incidents), rows.incident},
 	} {
 		if t.length == 0 {
 			continue

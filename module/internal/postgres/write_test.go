@@ -51,6 +51,7 @@ func read(tb testing.TB, dsn string) (b history.Batch) {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	b.Incidents = readIncidents(tb, dsn)
 	return b
 }
 
@@ -71,7 +72,7 @@ func TestWrite(t *testing.T) {
 	if got := write(t, db, b); got != (history.Stored{Entries: entriesOf(b)}) {
 		t.Errorf("stored %+v", got)
 	}
-	want := history.Batch{Decisions: b.Decisions, Changes: b.Changes}
+	want := history.Batch{Decisions: b.Decisions, Changes: b.Changes, Incidents: b.Incidents}
 	if diff := cmp.Diff(want, read(t, dsn), prefixesEqual); diff != "" {
 		t.Error(diff)
 	}
@@ -118,6 +119,12 @@ func TestWriteAnything(t *testing.T) {
 		c.At, c.Subject, c.Coverage, c.ASN = anyTime.Draw(t, "at"), anyPrefix.Draw(t, "subject"), anyFloat.Draw(t, "coverage"), rapid.Uint32().Draw(t, "asn")
 		c.Country, c.Config, c.Categories = anyText.Draw(t, "country"), anyText.Draw(t, "config"), rapid.SliceOfN(anyText, 0, 3).Draw(t, "categories")
 		c.Evidence = []history.Evidence{{Source: anyText.Draw(t, "source"), Points: anyFloat.Draw(t, "points"), Categories: c.Categories}}
+		for n := range b.Incidents {
+			i := &b.Incidents[n]
+			i.Minute, i.Address, i.First, i.Last = anyTime.Draw(t, "minute"), anyPrefix.Draw(t, "address"), anyTime.Draw(t, "first"), anyTime.Draw(t, "last")
+			i.Host, i.Name, i.Kind, i.Result = anyText.Draw(t, "host"), anyText.Draw(t, "name"), anyText.Draw(t, "kind"), anyText.Draw(t, "result")
+			i.Points, i.Categories = anyFloat.Draw(t, "points"), rapid.SliceOfN(anyText, 0, 3).Draw(t, "categories")
+		}
 		stored, err := db.Write(context.Background(), b)
 		if err != nil {
 			t.Fatalf("%v: %+v", err, b)

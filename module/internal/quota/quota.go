@@ -177,6 +177,11 @@ func (g *Guard) Profile() reputation.Profile { return g.provider.Profile() }
 // ignores its context does not block the caller, but counts towards the concurrency until it
 // returns.
 func (g *Guard) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	return g.check(ctx, q, g.provider.Check)
+}
+
+// check is Check with what stands for that of the provider.
+func (g *Guard) check(ctx context.Context, q reputation.Query, check checkFunc) (reputation.Report, error) {
 	if err := ctx.Err(); err != nil {
 		return reputation.Report{}, fmt.Errorf("ask %s: %w", g.name, err)
 	}
@@ -186,7 +191,7 @@ func (g *Guard) Check(ctx context.Context, q reputation.Query) (reputation.Repor
 		g.observe(g.name, skipped.Result, 0)
 		return reputation.Report{}, skipped
 	}
-	return r.Check(ctx, q)
+	return r.check(ctx, q, check)
 }
 
 // spentUntil returns the end of a window that is cached as spent, or the zero time.

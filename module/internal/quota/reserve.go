@@ -144,6 +144,11 @@ func (r *Reservation) Cancel() {
 // Check makes the call, as Guard.Check does. The query must have the key and the address of the
 // reservation.
 func (r *Reservation) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	return r.check(ctx, q, r.guard.provider.Check)
+}
+
+// check is Check with what stands for that of the provider.
+func (r *Reservation) check(ctx context.Context, q reputation.Query, check checkFunc) (reputation.Report, error) {
 	g := r.guard
 	if err := ctx.Err(); err != nil {
 		r.Cancel()
@@ -159,7 +164,7 @@ func (r *Reservation) Check(ctx context.Context, q reputation.Query) (reputation
 		g.observe(g.name, skipped.Result, 0)
 		return reputation.Report{}, skipped
 	}
-	report, err := g.call(ctx, q, g.provider.Check)
+	report, err := g.call(ctx, q, check)
 	now := time.Now()
 	took := now.Sub(began)
 	if callerLeft(ctx, err) && took < g.terms.Timeout {

@@ -106,7 +106,7 @@ func (c *Client) Follow(ctx context.Context, name string, peer replica.Peer) {
 func (f *follower) follow(ctx context.Context, away <-chan struct{}) {
 	f.revision, f.behind = unknownRevision, true
 	changed := f.peer.Changed()
-	messages := f.listen(ctx)
+	messages := listen(ctx, f.Client, f.channel(f.name), readMessage)
 	defer func() { messages.close() }()
 	tick := time.NewTicker(reconcileEvery)
 	defer tick.Stop()
@@ -130,7 +130,7 @@ func (f *follower) follow(ctx context.Context, away <-chan struct{}) {
 			f.behind = true
 		case <-tick.C:
 			if messages.heard == nil {
-				messages = f.listen(ctx)
+				messages = listen(ctx, f.Client, f.channel(f.name), readMessage)
 			}
 			f.checkRevision(ctx)
 			if ticks++; ticks%pullEvery == 0 {
@@ -148,11 +148,11 @@ func (f *follower) mapKey() string { return f.key("{" + f.name + "}:notes") }
 
 // channel returns a name that contains the number of the database: channels belong to the server,
 // not to a database.
-func (f *follower) channel() string {
-	if db := f.options.Database; db != 0 {
-		return f.key(f.name) + ":" + strconv.Itoa(db)
+func (c *Client) channel(name string) string {
+	if db := c.options.Database; db != 0 {
+		return c.key(name) + ":" + strconv.Itoa(db)
 	}
-	return f.key(f.name)
+	return c.key(name)
 }
 
 // receive merges the entries of a message and of those queued behind it.
@@ -337,7 +337,7 @@ func (f *follower) post(ctx context.Context) error {
 		offered[e.Name] = markOf(e)
 	}
 	for chunk := range slices.Chunk(wanted, 2*maxBatch) {
-		args := append([]any{f.channel(), revisionName, maxText}, chunk...)
+		args := append([]any{f.channel(f.name), revisionName, maxText}, chunk...)
 		if _, err := f.run(ctx, posting, []string{f.mapKey()}, args...); err != nil {
 			return err
 		}

@@ -29,38 +29,49 @@ type message struct {
 	Text     string `json:"note"`
 }
 
-// subscription receives the messages of a map until it is closed or breaks. Then it closes heard.
-type subscription struct {
-	heard  chan message
+// readMessage reads the message of an entry, which anybody may have sent.
+func readMessage(text string) (m message, ok bool) {
+	if len(text) > maxPayload || json.Unmarshal([]byte(text), &m) != nil || m.Name == "" {
+		return message{}, false
+	}
+	return m, true
+}
+
+// subscription receives the messages of a channel until it is closed or breaks. Then it closes heard.
+// A zero message means that it has begun.
+type subscription[T any] struct {
+	heard  chan T
+	read   func(text string) (T, bool)
 	sub    *goredis.PubSub
 	done   sync.WaitGroup
 	closed atomic.Bool
 }
 
-// listen subscribes to the messages of the map.
-func (f *follower) listen(ctx context.Context) *subscription {
-	heard := make(chan message, maxBatch)
-	s := &subscription{heard: heard, sub: f.rdb.Subscribe(ctx)}
+// listen subscribes to a channel. It leaves out what read does not take for a message of an instance:
+// other clients may publish, too.
+func listen[T any](ctx context.Context, c *Client, channel string, read func(text string) (T, bool)) *subscription[T] {
+	heard := make(chan T, maxBatch)
+	s := &subscription[T]{heard: heard, read: read, sub: c.rdb.Subscribe(ctx)}
 	s.done.Go(func() {
 		defer close(heard)
 		defer func() {
 			if r := recover(); r != nil {
-				f.log.Error("listening to the other instances panicked; this is a bug", slog.Any("panic", r))
+				c.log.Error("listening to the other instances panicked; this is a bug", slog.Any("panic", r))
 			}
 		}()
-		err := s.sub.Subscribe(ctx, f.channel())
+		err := s.sub.Subscribe(ctx, channel)
 		if err == nil {
-			err = s.receive(ctx, heard, func() { f.setSubscribed(nil) })
+			err = s.receive(ctx, heard, func() { c.setSubscribed(nil) })
 		}
 		if err != nil && ctx.Err() == nil && !s.closed.Load() {
-			f.setSubscribed(err)
+			c.setSubscribed(err)
 		}
 	})
 	return s
 }
 
 // close ends the subscription. Closing again does nothing.
-func (s *subscription) close() {
+func (s *subscription[T]) close() {
 	if !s.closed.Swap(true) {
 		_ = s.sub.Close() // ends the receiver
 	}
@@ -69,7 +80,7 @@ func (s *subscription) close() {
 
 // receive forwards messages until the subscription is closed or breaks, or Redis does not answer a
 // ping.
-func (s *subscription) receive(ctx context.Context, heard chan<- message, subscribed func()) error {
+func (s *subscription[T]) receive(ctx context.Context, heard chan<- T, subscribed func()) error {
 	silent := false
 	for {
 		received, err := s.sub.ReceiveTimeout(ctx, listenPatience)
@@ -85,13 +96,14 @@ func (s *subscription) receive(ctx context.Context, heard chan<- message, subscr
 			return err
 		}
 		silent = false
-		var m message
+		var m T
 		switch received := received.(type) {
 		case *goredis.Subscription:
 			subscribed()
 		case *goredis.Message:
-			if len(received.Payload) > maxPayload || json.Unmarshal([]byte(received.Payload), &m) != nil || m.Name == "" {
-				continue // not a message of an instance: other clients may publish, too
+			var ok bool
+			if m, ok = s.read(received.Payload); !ok {
+				continue
 			}
 		default:
 			continue

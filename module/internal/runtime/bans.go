@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 )
 
 // BanTerms are how bans of rules and violations last.
@@ -89,7 +90,11 @@ func (rt *Runtime) Punish(_ context.Context, p Punishment) {
 	if rt.punisher == nil || !p.Client.IsValid() {
 		return
 	}
-	if why := rt.SpareAddr(p.Client); why != "" {
+	why := rt.SpareAddr(p.Client)
+	if f := rt.Suspects.Finding(time.Now()); f.OneAddress && f.Client.Contains(p.Client) {
+		why = violation.IgnoredEverybody
+	}
+	if why != "" {
 		rt.punisher.spare(why, p.Client)
 		return
 	}
@@ -107,7 +112,7 @@ func (rt *Runtime) SawClient(client netip.Addr) {
 }
 
 // NotBanned counts and logs that a client is spared, for one of the reasons that Spare returns.
-func (rt *Runtime) NotBanned(why string, client netip.Addr) {
+func (rt *Runtime) NotBanned(why violation.Ignored, client netip.Addr) {
 	if rt.punisher != nil {
 		rt.punisher.spare(why, client)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/event"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -170,25 +171,28 @@ func TestSpare(t *testing.T) {
 		trusted bool
 		strict  int
 		verdict reputation.Verdict
-		want    string
+		want    violation.Ignored
 	}{
 		"anybody":                     {client: "192.0.2.1"},
 		"behind a proxy":              {client: "192.0.2.1", trusted: true, strict: 1},
-		"who chose the address":       {client: "192.0.2.1", trusted: true, want: SpareForgeable},
-		"the proxy itself":            {client: peer, trusted: true, strict: 1, want: SpareProxy},
+		"who chose the address":       {client: "192.0.2.1", trusted: true, want: violation.IgnoredForwarded},
+		"the proxy itself":            {client: peer, trusted: true, strict: 1, want: violation.IgnoredProxy},
 		"who comes without the proxy": {client: peer},
-		"another trusted proxy":       {client: "203.0.113.7", want: SpareProxy},
-		"private":                     {client: "10.0.0.1", want: SpareReserved},
-		"IPv6, private":               {client: "fd00::1", want: SpareReserved},
-		"made up for IPv6":            {client: "240.0.0.1", trusted: true, strict: 1, want: SpareReserved},
-		"exempt at run time":          {client: "192.0.2.9", want: SpareExempt},
-		"exempt":                      {client: "192.0.2.1", verdict: reputation.Verdict{Status: reputation.Exempt}, want: SpareExempt},
-		"a bot":                       {client: "192.0.2.1", verdict: reputation.Verdict{Facts: reputation.Facts{Bot: "googlebot"}}, want: SpareBot},
+		"another trusted proxy":       {client: "203.0.113.7", want: violation.IgnoredProxy},
+		"private":                     {client: "10.0.0.1", want: violation.IgnoredReserved},
+		"IPv6, private":               {client: "fd00::1", want: violation.IgnoredReserved},
+		"made up for IPv6":            {client: "240.0.0.1", trusted: true, strict: 1, want: violation.IgnoredReserved},
+		"exempt at run time":          {client: "192.0.2.9", want: violation.IgnoredExempt},
+		"exempt":                      {client: "192.0.2.1", verdict: reputation.Verdict{Status: reputation.Exempt}, want: violation.IgnoredExempt},
+		"a bot":                       {client: "192.0.2.1", verdict: reputation.Verdict{Facts: reputation.Facts{Bot: "googlebot"}}, want: violation.IgnoredBot},
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.RemoteAddr = peer + ":1234"
 		ctx := context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.TrustedProxyVarKey: tc.trusted})
-		ctx = context.WithValue(ctx, caddyhttp.ServerCtxKey, &caddyhttp.Server{TrustedProxiesStrict: tc.strict})
+		ctx = context.WithValue(ctx, caddyhttp.ServerCtxKey, &caddyhttp.Server{
+			TrustedProxiesStrict: tc.strict, ClientIPHeaders: []string{"X-Forwarded-For"},
+		})
+		r.Header.Set("X-Forwarded-For", tc.client+", 198.51.100.77")
 		if got := rt.Spare(r.WithContext(ctx), netip.MustParseAddr(tc.client), &tc.verdict); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
@@ -201,18 +205,23 @@ func TestSpare(t *testing.T) {
 
 // TestSpareTheOneAddress: where nearly all requests come from one address, a ban of it would shut out all visitors.
 func TestSpareTheOneAddress(t *testing.T) {
-	rt := new(Runtime)
-	client := netip.MustParseAddr("192.0.2.1")
-	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	for range 10_000 {
-		rt.Suspects.Sample(r, Vars{}, client, &reputation.Verdict{}, slog.New(slog.DiscardHandler))
-	}
-	if got := rt.SpareAddr(client); got != SpareOneAddress {
-		t.Errorf("%q", got)
-	}
-	if got := rt.SpareAddr(netip.MustParseAddr("192.0.2.2")); got != "" {
-		t.Errorf("another: %q", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		rt, _ := punishing(t)
+		client, another := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		for range 10_000 {
+			rt.Suspects.Sample(r, Vars{}, client, &reputation.Verdict{}, slog.New(slog.DiscardHandler))
+		}
+		rt.Punish(context.Background(), Punishment{Client: client})
+		rt.Punish(context.Background(), Punishment{Client: another})
+		time.Sleep(time.Second)
+		if _, banned := rt.BanOf(client); banned {
+			t.Error("everybody is banned")
+		}
+		if _, banned := rt.BanOf(another); !banned {
+			t.Error("another client is not banned")
+		}
+	})
 }
 
 func TestSpan(t *testing.T) {

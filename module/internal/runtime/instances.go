@@ -26,6 +26,7 @@ func (rt *Runtime) startSharing() {
 		func(ctx context.Context) { rt.Redis.Follow(ctx, "bans", rt.Overrides) },
 		func(ctx context.Context) { rt.Redis.Follow(ctx, "forgets", rt.Tombstones) },
 		rt.catchUp,
+		rt.shareViolations,
 	} {
 		rt.keepDoing(ctx, "sharing with the other instances", work)
 	}
@@ -56,6 +57,9 @@ func (rt *Runtime) catchUp(ctx context.Context) {
 			}
 			for _, p := range rt.Providers {
 				p.Guard.Sync(ctx)
+				if p.Reports != nil {
+					p.Reports.Guard.Sync(ctx)
+				}
 			}
 		}
 		select {

@@ -188,7 +188,7 @@ func (rt *Runtime) saveMemory() {
 // stopping runs at the first sign that this configuration ends, while requests are still served. After them Caddy may be
 // killed, since it waits for connections without limit unless there is a grace period.
 func (rt *Runtime) stopping() {
-	if rt.Memory == nil || Serving() != rt {
+	if Serving() != rt || rt.Memory == nil && rt.violations == nil {
 		return
 	}
 	Background.Go(func(context.Context) {
@@ -197,7 +197,12 @@ func (rt *Runtime) stopping() {
 				rt.Logger.Error("saving what is remembered panicked; this is a bug", slog.Any("panic", r))
 			}
 		}()
-		rt.saveMemory()
+		if rt.violations != nil {
+			rt.violations.Save()
+		}
+		if rt.Memory != nil {
+			rt.saveMemory()
+		}
 	})
 }
 

@@ -37,6 +37,7 @@ func (rt *Runtime) openTombstones() (err error) {
 func forgetHere(t tombstone.Tombstone) {
 	if rt := Serving(); rt != nil {
 		rt.Engine.ForgetUntil(record.KeyOf(t.Subject.Addr()), t.At)
+		rt.forgetViolationsUntil(t.Subject.Addr(), t.At)
 	}
 }
 
@@ -44,6 +45,9 @@ func forgetHere(t tombstone.Tombstone) {
 func (rt *Runtime) settleTombstones(ctx context.Context) {
 	_ = rt.Tombstones.Settle(ctx, func(ctx context.Context, subject netip.Prefix) error {
 		_, err := rt.Redis.Forget(ctx, record.KeyOf(subject.Addr()), rt.Engine.Sources())
+		if err == nil {
+			_, err = rt.Redis.ForgetViolations(ctx, subject)
+		}
 		return err
 	}) // what fails stays pending until the next call
 }

@@ -34,12 +34,20 @@ func (rt *Runtime) CheckRule(rule string, conditions policy.Config) {
 	if condition == "" {
 		return
 	}
+	_, neither := conditions.NeverHolds(rt.reachOf(true))
+	if neither == "" && !rt.allKnown {
+		rt.later = append(rt.later, laterRule{rule, conditions}) // a site after this one may count violations
+		return
+	}
 	cure := "change the condition, or configure a source that says so: docs/rules.md has what each says, " +
 		"a database (`mmdb`) knows countries, networks and natures, " +
 		"and a feed of yours says what its `category` and `nature` name"
 	if strings.HasPrefix(condition, "score ") {
 		cure = "write a lower score, or configure more sources: docs/score.md has what each adds; " +
 			"where a list of yours is proof, write `source <its name>` in place of the score"
+	}
+	if neither == "" {
+		cure += "; or let a site count violations, such as by `violations default`"
 	}
 	why = condition + ": " + why
 	if rt.neverHolds(health.Rule{Rule: rule, Why: why, Cure: cure}) {
@@ -76,8 +84,26 @@ func (rt *Runtime) checkASNLists() {
 	}
 }
 
+// laterRule is a rule that can hold only if a site counts violations.
+type laterRule struct {
+	rule       string
+	conditions policy.Config
+}
+
+// checkLaterRules checks the rules that depend on sites which were provisioned after theirs.
+func (rt *Runtime) checkLaterRules() {
+	rt.allKnown = true
+	for _, l := range rt.later {
+		rt.CheckRule(l.rule, l.conditions)
+	}
+	rt.later = nil
+}
+
 // reach returns what a verdict can hold.
-func (rt *Runtime) reach() policy.Reach {
+func (rt *Runtime) reach() policy.Reach { return rt.reachOf(rt.own != nil) }
+
+// reachOf returns what a verdict can hold where a site counts violations, or none does.
+func (rt *Runtime) reachOf(violations bool) policy.Reach {
 	r := policy.Reach{Sources: []string{reputation.SourceBan}}
 	var most []score.Evidence
 	for i := range rt.ListMeanings {
@@ -113,6 +139,9 @@ func (rt *Runtime) reach() policy.Reach {
 			r.Says = r.Says.Union(says)
 			most = append(most, score.Evidence{Source: &p.Source, Severity: 1, Confidence: 1})
 		}
+	}
+	if violations {
+		most = append(most, rt.reachOfOwn(&r)...)
 	}
 	databases, known := rt.Databases.Says()
 	r.Says, r.Anything = r.Says.Union(databases), r.Anything || !known

@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -74,12 +75,14 @@ func (p *punisher) take(s ban.Sentence) {
 }
 
 // spare counts and logs that a client is not banned.
-func (p *punisher) spare(why string, client netip.Addr) {
-	metrics.CountSparedBan(why)
-	if !p.logged.Allow(why, time.Now()) {
+func (p *punisher) spare(why violation.Ignored, client netip.Addr) {
+	metrics.CountSparedBan(string(why))
+	if !p.logged.Allow(string(why), time.Now()) {
 		return
 	}
-	about := []any{slog.String("reason", why), slog.String("why", spared[why].text), slog.String("address", client.String())}
+	about := []any{
+		slog.String("reason", string(why)), slog.String("why", spared[why].text), slog.String("address", client.String()),
+	}
 	if cure := spared[why].cure; cure != "" {
 		about = append(about, slog.String("cure", cure))
 	}
@@ -158,7 +161,7 @@ func (p *punisher) carryOut(list []ban.Sentence) {
 		case ban.Banned:
 			metrics.CountBan(d.Cause.By.String())
 		case ban.Exempt:
-			p.spare(SpareExempt, d.Client)
+			p.spare(violation.IgnoredExempt, d.Client)
 		case ban.NetworkFull:
 			p.spare(spareNetwork, d.Client)
 		case ban.Full:

@@ -23,8 +23,11 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/report"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/tombstone"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -38,25 +41,31 @@ type Runtime struct {
 	LookupTimeout time.Duration // longer than any provider may take
 	Engine        *lookup.Engine
 
-	Folder       *Folder
-	Lists        *Lists
-	ListNames    []string      // by position in the lists
-	ListMeanings []lookup.List // what being on a list means, likewise; then those of the further parts of lists
-	ListsShown   []string      // with the file or the host that it comes from, by position in the lists
-	Bots         *Bots         // nil without bots to verify
-	asnFiles     []*Lists      // of conditions, one file each
-	Databases    mmdb.Set
-	Overrides    *ban.Store
-	Bans         BanTerms
-	Tombstones   *tombstone.Store // nil without Redis
-	Memory       *Memory          // nil without providers
-	Redis        *Redis           // nil: this instance is on its own
-	Providers    []Provider
-	Secrets      []*secret.Refresher
-	Ledger       quota.Ledger
-	Limiter      *limit.Limiter // nil until a site limits
-	LocalShare   float64        // of what was left of a quota while Redis is away
-	RedisPool    int            // connections to one server; zero for the default
+	Folder         *Folder
+	Lists          *Lists
+	ListNames      []string      // by position in the lists
+	ListMeanings   []lookup.List // what being on a list means, likewise; then those of the further parts of lists
+	ListsShown     []string      // with the file or the host that it comes from, by position in the lists
+	Bots           *Bots         // nil without bots to verify
+	asnFiles       []*Lists      // of conditions, one file each
+	Databases      mmdb.Set
+	Overrides      *ban.Store
+	Bans           BanTerms
+	Tombstones     *tombstone.Store // nil without Redis
+	Memory         *Memory          // nil without providers
+	Redis          *Redis           // nil: this instance is on its own
+	Providers      []Provider
+	Secrets        []*secret.Refresher
+	Ledger         quota.Ledger
+	Limiter        *limit.Limiter            // nil until a site limits
+	violations     *violation.Store          // nil until a site or the look-up API uses it
+	violationTerms []violation.Terms         // of all violations, built-in ones included
+	own            *violation.Evidence       // what this site has seen; likewise
+	Nearby         *violation.NearbySettings // nil: neighbours do not count
+	violationLog   throttle.Causes[string]   // of what is logged about them
+	LocalShare     float64                   // of what was left of a quota while Redis is away
+	RedisPool      int                       // connections to one server; zero for the default
+	Reports        *report.Queue             // nil until a provider or a violation reports
 
 	Database *Database         // nil: no history is stored
 	Recorder *history.Recorder // likewise
@@ -79,9 +88,11 @@ type Runtime struct {
 	overlaps      overlaps
 
 	// Whether anybody is protected, as far as the configuration shows.
-	used  bool
-	sites *health.Sites // nil without HTTP app
-	rules []health.Rule // that can never hold
+	used     bool
+	sites    *health.Sites // nil without HTTP app
+	rules    []health.Rule // that can never hold
+	later    []laterRule   // checked at Start
+	allKnown bool          // all sites are provisioned
 
 	privacy       *privacy.Policy
 	reporter      atomic.Pointer[Reporter] // nil: errors go to the log only
@@ -92,6 +103,9 @@ type Runtime struct {
 	stopSaving    context.CancelFunc
 
 	stopDatabases context.CancelFunc
+	stopReports   context.CancelFunc
+	reportLog     throttle.Causes[string]
+	stopOwn       func()
 	serves        bool // between Start and Stop
 }
 
@@ -104,6 +118,9 @@ type Provider struct {
 
 	// Probe asks the service something harmless, within its terms and with a key that it accepts.
 	Probe func(context.Context) error
+
+	// Reports is nil for a provider that is sent no reports.
+	Reports *ReportsTo
 }
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
@@ -158,6 +175,8 @@ func (rt *Runtime) Start() {
 	}
 	rt.Memory.start(rt)
 	rt.startDatabases()
+	rt.startOwn()
+	rt.checkLaterRules()
 	rt.expectLists(time.Now())
 	if Serving() == nil {
 		Events.Reset() // after Caddy was stopped, each event is news again
@@ -169,7 +188,8 @@ func (rt *Runtime) Start() {
 	rt.startSharing()
 	rt.startHistory()
 	rt.startSaving()
-	if len(rt.ListNames)+len(rt.Providers) == 0 {
+	rt.startReports()
+	if len(rt.ListNames)+len(rt.Providers) == 0 && rt.own == nil {
 		rt.Logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
 			slog.String("cure", "name feeds and providers in the global ip_reputation options"))
 	}
@@ -199,6 +219,12 @@ func (rt *Runtime) Stop() {
 	}
 	if rt.stopDatabases != nil {
 		rt.stopDatabases()
+	}
+	if rt.stopReports != nil {
+		rt.stopReports()
+	}
+	if rt.stopOwn != nil {
+		rt.stopOwn()
 	}
 }
 
@@ -295,7 +321,7 @@ func (rt *Runtime) SourceNames() []string {
 	for _, p := range rt.Providers {
 		names = append(names, p.Name)
 	}
-	return names
+	return append(names, OwnSources(rt.ViolationNames())...)
 }
 
 // RepeatedName returns a name that two sources have, or the empty string.

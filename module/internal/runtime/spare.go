@@ -1,114 +1,118 @@
 package runtime
 
 import (
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// The reasons why a client is spared. A ban of a proxy would shut out everybody behind it, and one of a forged address
-// somebody else.
+// The reasons why a client is not banned that are none for its violations: see Spare for those that it shares with them.
 const (
-	SpareReserved   = "reserved"    // a private or otherwise reserved address
-	SpareExempt     = "exempt"      // the operator exempts it
-	SpareBot        = "bot"         // a verified bot, or an address that one publishes
-	SpareProxy      = "proxy"       // a trusted proxy's own address
-	SpareForgeable  = "forgeable"   // the visitor chooses the address, see CheckStrict
-	SpareEarly      = "early_data"  // the handshake has not verified the address yet
-	SpareOneAddress = "one_address" // nearly everybody seems to have it
-	spareNetwork    = "network"     // too many of its network are banned
-	spareFull       = "full"        // too many are banned
-	spareQueue      = "queue"       // too many are to be banned at this moment
-	spareBurst      = "burst"       // see ban.Burst
+	spareNetwork violation.Ignored = "network" // too many of its network are banned
+	spareFull    violation.Ignored = "full"    // too many are banned
+	spareQueue   violation.Ignored = "queue"   // too many are to be banned at this moment
+	spareBurst   violation.Ignored = "burst"   // see ban.Burst
 )
 
-// spared are what the log says about each reason. Of most, somebody should know.
-var spared = map[string]struct{ text, cure string }{
-	SpareReserved:  {"the address is private or reserved", ""},
-	SpareExempt:    {"the address is exempt", ""},
-	SpareBot:       {"the address is that of a verified bot", ""},
-	SpareProxy:     {"the address is that of a trusted proxy", "let the proxy hand on the address of the client, by X-Forwarded-For"},
-	SpareForgeable: {"visitors can choose their address", "add `trusted_proxies_strict` to the `servers` options"},
-	SpareEarly:     {"the address is not verified before the TLS handshake is complete", ""},
-	SpareOneAddress: {
-		"nearly all requests come from the address",
-		"if it is a proxy, name it in `trusted_proxies`; if it is one client, `caddy ip-reputation ban` bans it",
-	},
+// spared says why nothing is held against a client. Of most, somebody should know: these have a cure.
+var spared = map[violation.Ignored]struct{ text, cure string }{
+	violation.IgnoredNoAddress: {"the client has no address", ""},
+	violation.IgnoredReserved:  {"the address is private or reserved", ""},
+	violation.IgnoredExempt:    {"the address is exempt", ""},
+	violation.IgnoredBot:       {"the address is that of a verified bot", ""},
+	violation.IgnoredProxy: {"the address is that of a trusted proxy",
+		"let the proxy hand on the address of the client, by X-Forwarded-For"},
+	violation.IgnoredForwarded: {"visitors can choose their address", "add `trusted_proxies_strict` to the `servers` options"},
+	violation.IgnoredEarly:     {"the address is not verified before the TLS handshake is complete", ""},
+	violation.IgnoredEverybody: {"nearly all requests come from the address",
+		"if it is a proxy, name it in `trusted_proxies`; if it is one client, `caddy ip-reputation ban` bans it"},
 	spareNetwork: {"64 clients of its network are banned already", "ban the network: `caddy ip-reputation ban <range> --ttl <time>`"},
 	spareFull:    {"20000 clients are banned already", "name the conditions of the rule more closely, or ban for a shorter time"},
 	spareQueue:   {"too many are to be banned at once", ""},
 	spareBurst:   {"there is a burst of bans", ""},
 }
 
-// Spare returns why the client of a request must not be punished, whatever it did; "" if it may be. Nothing here is true
-// of early data, which the handler knows.
-func (rt *Runtime) Spare(r *http.Request, client netip.Addr, v *reputation.Verdict) string {
-	vars := VarsOf(r)
-	if vars.FromTrustedProxy() {
-		if server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && server.TrustedProxiesStrict == 0 {
-			return SpareForgeable
-		}
-		if rt.peer(r) == client {
-			return SpareProxy
-		}
-	}
+// Spare returns why nothing may be held against the client of a request, or the empty string: it is not judged, or it may
+// be somebody else than the one who sent the request. v is what was found out about the client. Early data are the
+// handler's to know.
+func (rt *Runtime) Spare(r *http.Request, client netip.Addr, v *reputation.Verdict) violation.Ignored {
 	switch {
-	case v.Status == reputation.Exempt:
-		return SpareExempt
+	case !client.IsValid():
+		return violation.IgnoredNoAddress
 	case v.Facts.Bot != "":
-		return SpareBot
+		// Those that anybody can make send requests, too: what they ask for is not their fault, and their addresses are
+		// shared by all who use them.
+		return violation.IgnoredBot
+	case v.Status == reputation.Exempt && !reputation.IsReserved(client): // that of the site included
+		return violation.IgnoredExempt
+	}
+	if VarsOf(r).FromTrustedProxy() {
+		remote, err := netip.ParseAddrPort(r.RemoteAddr)
+		switch {
+		case err == nil && rt.NAT64.Unmap(remote.Addr().WithZone("")) == client:
+			return violation.IgnoredProxy // it has named nobody
+		case forgeable(r):
+			return violation.IgnoredForwarded
+		}
 	}
 	return rt.SpareAddr(client)
 }
 
-// peer returns the address that the connection of a request comes from.
-func (rt *Runtime) peer(r *http.Request) netip.Addr {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
+// SpareAddr returns why nothing may be held against an address whose request is not at hand, or the empty string.
+func (rt *Runtime) SpareAddr(client netip.Addr) violation.Ignored {
+	if !client.IsValid() {
+		return violation.IgnoredNoAddress
 	}
-	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return rt.NAT64.Unmap(addr.WithZone(""))
-}
-
-// SpareAddr returns the same as far as the address alone shows it.
-func (rt *Runtime) SpareAddr(client netip.Addr) string {
-	subject := reputation.Subject(client)
 	if reputation.IsReserved(client) || reputation.IsClassE(client) {
-		return SpareReserved
+		return violation.IgnoredReserved
 	}
+	subject := reputation.Subject(client)
 	if slices.ContainsFunc(rt.proxies, subject.Overlaps) {
-		return SpareProxy
+		return violation.IgnoredProxy
 	}
 	if rt.Overrides != nil {
 		if _, exempt := rt.Overrides.Lookup(client); exempt {
-			return SpareExempt
+			return violation.IgnoredExempt
 		}
 	}
-	if f := rt.Suspects.Finding(time.Now()); (f.Proxy || f.OneAddress) && f.Client == subject {
-		return SpareOneAddress
+	if f := rt.Suspects.Finding(time.Now()); f.Proxy && f.Client.Contains(client) {
+		return violation.IgnoredEverybody
 	}
 	if rt.Engine == nil {
 		return ""
 	}
 	x := rt.Engine.Explain(client)
+	if x.Verdict.Status == reputation.Exempt {
+		return violation.IgnoredExempt
+	}
 	for _, list := range slices.Concat(x.Lists, x.ByASN, x.ByCountry) {
-		switch rt.ListMeanings[list].Kind {
-		case lookup.Exempt:
-			return SpareExempt
-		case lookup.Bots:
-			return SpareBot
+		if rt.ListMeanings[list].Kind == lookup.Bots {
+			return violation.IgnoredBot
 		}
 	}
 	return ""
+}
+
+// forgeable reports whether the client of a request from a trusted proxy may have chosen its address: the server takes
+// the left-most of several, and all but the last may be what the client has sent.
+func forgeable(r *http.Request) bool {
+	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok || server.TrustedProxiesStrict != 0 {
+		return false
+	}
+	named := 0
+	for _, field := range server.ClientIPHeaders {
+		for _, value := range r.Header.Values(field) {
+			named += 1 + strings.Count(value, ",")
+		}
+	}
+	return named > 1
 }

@@ -43,6 +43,19 @@ func OfFakeBot() Source {
 	return Source{Name: reputation.SourceFakeBot, Group: reputation.SourceFakeBot, Trust: 1, Weight: 14}
 }
 
+// OfOwn returns the weights of what a client did here, by the name of the violation and the most points that violations of
+// that name can have. Violations of different names are different acts, so each is a group of its own: their points add up.
+func OfOwn(violation string, most float64) Source {
+	name := reputation.SourceOwn + "." + violation
+	return Source{Name: name, Group: name, Trust: 1, Weight: most, Current: true}
+}
+
+// OfNeighbourhood returns the weights of what others of the same network did here, by the most points that it can have.
+func OfNeighbourhood(most float64) Source {
+	const name = reputation.SourceNeighbourhood
+	return Source{Name: name, Group: name, Trust: 1, Weight: most, Current: true}
+}
+
 // OfLabel returns the weights of a list that accuses of nothing, such as that of a CDN: none. It is a
 // reason with no points, so that rules can ask for it.
 func OfLabel(name string) Source { return Source{Name: name, Group: nature, Trust: 1} }

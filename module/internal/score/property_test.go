@@ -22,6 +22,7 @@ func drawSource(t *rapid.T) *Source {
 		Weight:     float64(rapid.IntRange(0, 60).Draw(t, "weight")),
 		GoodWeight: float64(rapid.IntRange(0, 60).Draw(t, "good weight")),
 		SelfAged:   rapid.Bool().Draw(t, "self-aged"),
+		Current:    rapid.Bool().Draw(t, "current"),
 	}
 }
 

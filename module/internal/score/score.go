@@ -64,6 +64,10 @@ type Source struct {
 	// SelfAged means that the source itself lowers the severity over time. Its evidence decays only
 	// from the time of the answer.
 	SelfAged bool
+
+	// Current means that the severity is that of this moment, with all decay in it. The evidence does not decay again:
+	// its age is only for the reason.
+	Current bool
 }
 
 func (s *Source) group() string {
@@ -85,11 +89,11 @@ type Evidence struct {
 	// Categories are the kinds of abuse that the source reports. They determine the half-life.
 	Categories reputation.Categories
 
-	// Age is the time since the source answered.
+	// Age is the time since the source answered. If the source is Current, it is the time since what it saw.
 	Age time.Duration
 
 	// Seen is the time between the last observation of the abuse and the answer. It is ignored if
-	// the source is SelfAged.
+	// the source is SelfAged or Current.
 	Seen time.Duration
 
 	// Listed means that the evidence is a list that contains the address now. It has no age and
@@ -119,7 +123,7 @@ func (e *Evidence) points() int64 {
 
 // decay returns the factor by which the age reduces the points.
 func (e *Evidence) decay() float64 {
-	if e.Listed {
+	if e.Listed || e.Source.Current {
 		return 1
 	}
 	age := float64(max(e.Age, 0)) // as floats, two durations cannot overflow
@@ -296,7 +300,7 @@ func (r *ranking) before(a, b item) bool {
 func (e *Evidence) severity() float64   { return within(e.Severity, -1, 1) }
 func (e *Evidence) confidence() float64 { return within(e.Confidence, 0, 1) }
 
-// age returns the time since the source answered, in whole seconds.
+// age returns the age in whole seconds.
 func (e *Evidence) age() time.Duration {
 	if e.Listed {
 		return 0

@@ -169,6 +169,7 @@ func TestScoresThatTheDefaultsMustGive(t *testing.T) {
 
 func TestPoints(t *testing.T) {
 	source := Source{Name: "s", Trust: 1, Weight: 32, GoodWeight: 4}
+	current := Source{Name: "s", Trust: 1, Weight: 32, Current: true}
 	selfAged := Source{Name: "s", Trust: 1, Weight: 32, SelfAged: true}
 	of := reputation.CategoriesOf
 	for _, c := range []struct {
@@ -197,6 +198,7 @@ func TestPoints(t *testing.T) {
 		},
 		{"seen and asked add up", Evidence{Source: &source, Severity: 1, Confidence: 1, Age: 3 * day, Seen: 4 * day}, 16},
 		{"self-aged decays from the fetch", Evidence{Source: &selfAged, Severity: 1, Confidence: 1, Age: 7 * day, Seen: 70 * day}, 16},
+		{"current does not decay", Evidence{Source: &current, Severity: 1, Confidence: 1, Age: 7 * day, Seen: 70 * day}, 32},
 		{"listed does not decay", Evidence{Source: &source, Severity: 1, Confidence: 1, Age: 7 * day, Seen: 7 * day, Listed: true}, 32},
 		{"negative ages are none", Evidence{Source: &source, Severity: 1, Confidence: 1, Age: -7 * day, Seen: -7 * day}, 32},
 		{

@@ -3,7 +3,6 @@
 package violation
 
 import (
-	"hash/fnv"
 	"net/netip"
 	"time"
 
@@ -40,11 +39,13 @@ type Terms struct {
 // ID identifies a violation by its name. It is the same in all processes and versions.
 type ID uint32
 
-// IDOf returns the ID of a name.
+// IDOf returns the ID of a name: its FNV-1a hash.
 func IDOf(name string) ID {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(name))
-	return ID(h.Sum32())
+	h := uint32(2166136261)
+	for i := range len(name) {
+		h = (h ^ uint32(name[i])) * 16777619
+	}
+	return ID(h)
 }
 
 // Act is one violation.
@@ -61,12 +62,38 @@ type Act struct {
 
 // Result is what a violation has led to.
 type Result struct {
-	// Counted is false if it was one that had been counted already, or there was no room for it.
+	// Counted is whether it was counted. One within the free ones is, and costs nothing.
 	Counted bool
+
+	// Ignored is why it was not counted; empty if it was.
+	Ignored Ignored
 
 	// Points are what all violations of this name amount to now.
 	Points float64
 }
+
+// Ignored is why a violation was not counted. It is a label of metrics and a word of the look-up API.
+type Ignored string
+
+// Why a violation is not counted.
+const (
+	IgnoredUnknown   Ignored = "unknown"       // no violation has the name
+	IgnoredExempt    Ignored = "exempt"        // the client is exempt
+	IgnoredReserved  Ignored = "reserved"      // private, loopback, …: it stands for nobody in the internet
+	IgnoredBot       Ignored = "verified_bot"  // the client is a verified bot
+	IgnoredProxy     Ignored = "trusted_proxy" // the client is a proxy that the server trusts
+	IgnoredEverybody Ignored = "everybody"     // nearly all requests come from the address
+	IgnoredForeign   Ignored = "foreign"       // the page of another site caused the request
+	IgnoredEarly     Ignored = "early_data"    // the address may be forged: the handshake was not complete
+	IgnoredForwarded Ignored = "forwarded"     // the address may be forged: the server believes what clients forward
+	IgnoredNoAddress Ignored = "no_address"    // the client has none
+	IgnoredRefused   Ignored = "refused"       // the request was refused by us
+	IgnoredUntrusted Ignored = "untrusted"     // the site takes none from its application
+	IgnoredExcess    Ignored = "excess"        // the response names more than one response may
+	IgnoredDisabled  Ignored = "disabled"      // nothing is counted
+	IgnoredRepeated  Ignored = "repeated"      // the path was counted already
+	IgnoredFull      Ignored = "full"          // there was no room for it
+)
 
 // Seen is what is remembered of one client's violations of one name.
 type Seen struct {

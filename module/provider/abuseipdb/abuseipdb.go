@@ -40,7 +40,11 @@ func init() {
 // reported, or that the service has whitelisted, gets the small good weight of the source. A score
 // of 0 in spite of reports is neutral.
 //
-// The address of the API is `https://api.abuseipdb.com/api/v2`. The provider uses its `/check`.
+// With `report yes`, addresses that violated your site's rules are reported to it, in the categories that fit: see
+// docs/reports.md.
+//
+// The address of the API is `https://api.abuseipdb.com/api/v2`. The provider uses its `/check` and, with `report yes`,
+// its `/report`.
 type AbuseIPDB struct {
 	rest.Endpoint
 
@@ -89,6 +93,7 @@ func (*AbuseIPDB) Profile() reputation.Profile {
 				reputation.NatureMobile),
 			Country: true,
 		},
+		Reports:  reports(),
 		Protocol: reputation.ProtocolConfirmed,
 	}
 }
@@ -176,4 +181,5 @@ var (
 	_ caddyfile.Unmarshaler = (*AbuseIPDB)(nil)
 	_ reputation.Provider   = (*AbuseIPDB)(nil)
 	_ reputation.Prober     = (*AbuseIPDB)(nil)
+	_ reputation.Reporter   = (*AbuseIPDB)(nil)
 )

@@ -135,11 +135,7 @@ func (d *data) nature() reputation.Nature {
 
 // detail returns the service's message from the body of an error.
 func detail(body []byte) string {
-	var failure struct {
-		Errors []struct {
-			Detail string `json:"detail"`
-		} `json:"errors"`
-	}
+	var failure failure
 	if json.Unmarshal(body, &failure) != nil || len(failure.Errors) == 0 {
 		return ""
 	}

@@ -102,6 +102,15 @@ func (t *fixture) ask(ctx context.Context, addr netip.Addr) (outcome, error) {
 }
 
 func (t *fixture) askWith(ctx context.Context, addr netip.Addr, key string) (outcome, error) {
+	o, err := t.call(addr, key, func() (o outcome) {
+		o.report, o.err = t.provider.Check(ctx, reputation.Query{Addr: addr, Key: key})
+		return o
+	})
+	return o, errors.Join(err, t.undeclared(o))
+}
+
+// call runs a call about addr with the given key. The error is about anything that must never happen.
+func (t *fixture) call(addr netip.Addr, key string, call func() outcome) (outcome, error) {
 	logged := capture()
 	defer logged.restore()
 	done := make(chan outcome, 1)
@@ -113,20 +122,19 @@ func (t *fixture) askWith(ctx context.Context, addr netip.Addr, key string) (out
 			}
 			done <- o
 		}()
-		o.report, o.err = t.provider.Check(ctx, reputation.Query{Addr: addr, Key: key})
+		o = call()
 	}()
 	timer := time.NewTimer(t.timeout)
 	defer timer.Stop()
 	select {
 	case o := <-done:
-		return o, errors.Join(o.fault(t.baseURL, addr, key), logged.fault(t.baseURL, addr, key),
-			t.undeclared(o))
+		return o, errors.Join(o.fault(t.baseURL, addr, key), logged.fault(t.baseURL, addr, key))
 	case <-timer.C:
-		return outcome{}, fmt.Errorf("Check has not returned after %s", t.timeout)
+		return outcome{}, fmt.Errorf("the call has not returned after %s", t.timeout)
 	}
 }
 
-var errPanic = errors.New("Check panicked")
+var errPanic = errors.New("the call panicked")
 
 // want checks that the outcome is of one of the given kinds.
 func (o outcome) want(results ...reputation.Result) error {

@@ -31,17 +31,40 @@ func Ask[T any](
 		*Answer) (reputation.Report, error),
 ) (reputation.Report, error) {
 	var result reputation.Report
-	a, err := e.ask(ctx, q, &r)
-	if err == nil {
-		value := new(T)
-		if err = a.decode(value); err == nil {
-			result, err = report(value, a)
-		}
-	}
+	err := exchange(ctx, e, q, &r, func(value *T, a *Answer) (err error) {
+		result, err = report(value, a)
+		return err
+	})
 	if err != nil {
 		return reputation.Report{}, fmt.Errorf("asking %s: %w", e.api.Title, err)
 	}
 	return result, nil
+}
+
+// Send sends a report about the query's address. It is Ask for services that answer with no more than that they
+// have stored it: check returns what is wrong with the answer. See reputation.Reporter for the errors.
+func Send[T any](
+	ctx context.Context, e *Endpoint, q reputation.Query, r Request, check func(*T, *Answer) error,
+) error {
+	if err := exchange(ctx, e, q, &r, check); err != nil {
+		return fmt.Errorf("reporting to %s: %w", e.api.Title, err)
+	}
+	return nil
+}
+
+// exchange sends one request, and hands its answer to read.
+func exchange[T any](
+	ctx context.Context, e *Endpoint, q reputation.Query, r *Request, read func(*T, *Answer) error,
+) error {
+	a, err := e.ask(ctx, q, r)
+	if err != nil {
+		return err
+	}
+	value := new(T)
+	if err := a.decode(value); err != nil {
+		return err
+	}
+	return read(value, a)
 }
 
 // Answer is the answer of the service.
@@ -92,6 +115,11 @@ func (e *Endpoint) ask(ctx context.Context, q reputation.Query, r *Request) (*An
 		return nil, cause(ctx, err)
 	case err != nil || !expected && int64(len(a.body)) > e.api.MaxBody:
 		a.body = nil // the status is sufficient
+	}
+	if !expected && r.Failure != nil {
+		if err := r.Failure(a, a.body); err != nil {
+			return nil, err
+		}
 	}
 	if !expected {
 		return nil, a.failure()

@@ -32,8 +32,11 @@ type Request struct {
 	// The key of such a service has this form. Default: none.
 	Basic string
 
-	// JSON, if set, is sent as the body of a POST. Otherwise the request is a GET.
+	// JSON, if set, is sent as the body of a POST. Without it and Form, the request is a GET.
 	JSON any
+
+	// Form, if set, is sent as the body of a POST, in the way of an HTML form.
+	Form url.Values
 
 	// Answers are the statuses besides 200 whose body is an answer, such as a 404 that names the
 	// address. Use them if the service's own 404 differs from that of a proxy. Default: none.
@@ -42,6 +45,10 @@ type Request struct {
 	// Unknown are the statuses that mean reputation.ErrUnknown with
 	// any body, such as a bare 404. Default: none.
 	Unknown []int
+
+	// Failure, if set, returns what an answer means that has another status than these, or nil for what the status
+	// usually means. It must quote the body through Answer.Quote only.
+	Failure func(a *Answer, body []byte) error
 }
 
 // Bearer returns the value of an Authorization field for a key, or "" without a key.
@@ -82,13 +89,16 @@ func (e *Endpoint) request(ctx context.Context, r *Request) (*http.Request, erro
 	if err != nil {
 		return nil, err
 	}
-	method, body := http.MethodGet, io.Reader(nil)
-	if r.JSON != nil {
+	method, body, contentType := http.MethodGet, io.Reader(nil), ""
+	switch {
+	case r.JSON != nil:
 		text, err := json.Marshal(r.JSON)
 		if err != nil {
 			return nil, errors.New("the body cannot be written as JSON")
 		}
-		method, body = http.MethodPost, bytes.NewReader(text)
+		method, body, contentType = http.MethodPost, bytes.NewReader(text), "application/json"
+	case r.Form != nil:
+		method, body, contentType = http.MethodPost, strings.NewReader(r.Form.Encode()), "application/x-www-form-urlencoded"
 	}
 	req, err := http.NewRequestWithContext(ctx, method, e.base.Scheme+"://"+e.base.Host, body)
 	if err != nil {
@@ -97,8 +107,8 @@ func (e *Endpoint) request(ctx context.Context, r *Request) (*http.Request, erro
 	req.URL = u
 	// Without Accept, some services answer errors with an HTML page.
 	req.Header = http.Header{"Accept": {"application/json"}, "User-Agent": {userAgent}}
-	if r.JSON != nil {
-		req.Header["Content-Type"] = []string{"application/json"}
+	if contentType != "" {
+		req.Header["Content-Type"] = []string{contentType}
 	}
 	for name, value := range r.Header {
 		if value != "" {

@@ -1,0 +1,60 @@
+package handler
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// foreign returns what shows that the visitor did not ask for r: the page of another site has made the browser ask, or a
+// page, whoever wrote it, embeds what it asks for; or the browser has fetched it ahead. It is the empty string for others.
+//
+// Anybody can send these fields, and so escape: that is better than that anybody can have others banned, by an image on a
+// page of theirs. A page of a sibling site, such as login.example.com for app.example.com, is not foreign.
+func foreign(r *http.Request) string {
+	h := r.Header
+	if fetchedAhead(h) {
+		return "prefetch"
+	}
+	if dest := h.Get("Sec-Fetch-Dest"); dest != "" && !slices.Contains(ownDestinations, strings.ToLower(dest)) {
+		return "embedded"
+	}
+	switch strings.ToLower(h.Get("Sec-Fetch-Site")) {
+	case "cross-site":
+		return "cross-site"
+	case "": // an old browser, or no encryption
+		if isOtherHost(h.Get("Referer"), r.Host) {
+			return "referer"
+		}
+	}
+	return ""
+}
+
+// ownDestinations are what a visitor or the site's own script asks for. Anything else is embedded in a page: an image, a
+// script, a style, a frame.
+var ownDestinations = []string{"document", "empty"}
+
+// fetchedAhead reports whether a browser has asked before its visitor has.
+func fetchedAhead(h http.Header) bool {
+	for _, name := range [...]string{"Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"} {
+		value := strings.ToLower(h.Get(name))
+		if strings.Contains(value, "prefetch") || strings.Contains(value, "prerender") || strings.Contains(value, "preview") {
+			return true
+		}
+	}
+	return false
+}
+
+// isOtherHost reports whether a Referer names another host than the request's. What is no URL of a host says nothing.
+func isOtherHost(referer, host string) bool {
+	if referer == "" {
+		return false
+	}
+	from, err := url.Parse(referer)
+	if err != nil || from.Hostname() == "" {
+		return false
+	}
+	own := url.URL{Host: host}
+	return !strings.EqualFold(strings.TrimSuffix(from.Hostname(), "."), strings.TrimSuffix(own.Hostname(), "."))
+}

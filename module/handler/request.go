@@ -1,0 +1,268 @@
+package handler
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/textproto"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// RequestConditions are what a rule asks of the request itself, besides what it asks of the client. A condition that is
+// left out holds always.
+type RequestConditions struct {
+	// Paths, of which the request must have one, as in Caddy's matcher `path`: case does not matter, and `*` stands at the
+	// end for a beginning, in front for an ending, on both sides for a part, and in the middle for all but a slash. The
+	// directive comes before `rewrite` and `uri`, so it is the path as the client has sent it; inside `handle_path` the
+	// prefix is gone. Default: any.
+	Path []string `json:"path,omitempty"`
+
+	// Methods, of which the request must have one, as in Caddy's matcher `method`. `GET` does not hold for `HEAD`.
+	// Default: any.
+	Method []string `json:"method,omitempty"`
+
+	// Fields of the request's header, with the values of which each must have one, as in Caddy's matcher `header`: `*`
+	// stands at the beginning or the end of a value for anything, alone for any value. Letters must match in case. `null`
+	// in place of the values holds where the request lacks the field. Write secrets as placeholders, such as
+	// `{env.MONITOR_TOKEN}`: a rule's text is logged. Default: any.
+	Header map[string][]string `json:"header,omitempty"`
+}
+
+// ruleWords are the words that begin a condition of a rule.
+const ruleWords = conditionWords + ", path, method, header"
+
+// AddCondition adds the condition that word names. It has one value, in which a comma separates several, but `path` may
+// have more, and `header` has a field and a value.
+func (r *Rule) AddCondition(word string, values []string) error {
+	var add func(word string, values []string) error
+	switch word {
+	case "path":
+		add = valuesTo(&r.Path)
+	case "method":
+		add = valuesTo(&r.Method)
+	case "header":
+		add = r.addHeader
+	default:
+		if r.setterOf(word) == nil {
+			return fmt.Errorf("unknown condition %q: use one of %s", word, ruleWords)
+		}
+		return r.Add(word, strings.Join(values, ","))
+	}
+	if len(values) == 0 {
+		return fmt.Errorf("condition %q needs a value", word)
+	}
+	if err := add(word, values); err != nil {
+		return err
+	}
+	_, err := r.compileRequest()
+	return err
+}
+
+// valuesTo adds values, which commas may separate, to a list that is empty.
+func valuesTo(list *[]string) func(word string, values []string) error {
+	return func(word string, values []string) error {
+		if *list != nil {
+			return fmt.Errorf("condition %q is given twice: write all values behind one %[1]s", word)
+		}
+		for _, value := range values {
+			*list = append(*list, strings.Split(value, ",")...)
+		}
+		if slices.Contains(*list, "") {
+			return fmt.Errorf("condition %s %q has an empty value: write commas or spaces between two values, and not both",
+				word, strings.Join(values, " "))
+		}
+		return nil
+	}
+}
+
+// addHeader adds a field and a value, or a field that must be missing, as in `!X-Forwarded-For`.
+func (c *RequestConditions) addHeader(_ string, field []string) error {
+	name, missing := strings.CutPrefix(field[0], "!")
+	values, given := c.Header[name]
+	switch {
+	case given && (missing || values == nil):
+		return fmt.Errorf("header %s cannot have a value and be missing: remove one of the two", name)
+	case !missing && len(field) == 1:
+		return fmt.Errorf("header %s needs a value, such as * for any: for a request without the field, write header !%[1]s", name)
+	}
+	if c.Header == nil {
+		c.Header = map[string][]string{}
+	}
+	c.Header[name] = append(values, field[1:]...)
+	return nil
+}
+
+func (c *RequestConditions) asksRequest() bool { return len(c.Path)+len(c.Method)+len(c.Header) > 0 }
+
+// requestMatcher is compiled conditions. The zero value holds for every request.
+type requestMatcher struct {
+	path   caddyhttp.MatchPath
+	method caddyhttp.MatchMethod
+	header caddyhttp.MatchHeader
+}
+
+// compileRequest checks the conditions. Caddy's matchers change what they are given, so they get copies.
+func (c *RequestConditions) compileRequest() (requestMatcher, error) {
+	m := requestMatcher{path: slices.Clone(c.Path), method: slices.Clone(c.Method)}
+	for i, p := range c.Path {
+		if err := checkPath(p); err != nil {
+			return requestMatcher{}, err
+		}
+		if slices.ContainsFunc(c.Path[:i], func(other string) bool { return strings.EqualFold(other, p) }) {
+			return requestMatcher{}, writtenTwice("path", p)
+		}
+	}
+	for i, word := range c.Method {
+		if err := checkMethod(word); err != nil {
+			return requestMatcher{}, err
+		}
+		if slices.ContainsFunc(c.Method[:i], func(other string) bool { return strings.EqualFold(other, word) }) {
+			return requestMatcher{}, writtenTwice("method", word)
+		}
+	}
+	var err error
+	if m.header, err = compileHeader(c.Header); err != nil {
+		return requestMatcher{}, err
+	}
+	return m, errors.Join(m.path.Provision(caddy.Context{}), m.method.Provision(caddy.Context{}))
+}
+
+func writtenTwice(condition, value string) error {
+	return fmt.Errorf("%s %q is written twice: remove one", condition, value)
+}
+
+// checkPath reports why a path can never match, or matches everything.
+func checkPath(p string) error {
+	switch {
+	case p == "":
+		return errors.New(`path "": write one that begins with a slash, such as /login`)
+	case strings.Trim(p, "*") == "", p == "/*":
+		return fmt.Errorf("path %q holds for every request: remove the condition", p)
+	case strings.HasPrefix(p, "{"), strings.HasPrefix(p, "*"):
+		return nil
+	case !strings.HasPrefix(p, "/"):
+		return fmt.Errorf("path %q never holds, because paths begin with a slash: write %q, or %q for what ends so", p, "/"+p, "*"+p)
+	case strings.Contains(p, "?"):
+		return fmt.Errorf("path %q has a query, which is no part of the path: "+
+			"write the path alone, and Caddy's matcher `query` in front of the site's ip_reputation for the rest", p)
+	}
+	if clean := caddyhttp.CleanPath(p, !strings.Contains(p, "//")); clean != p {
+		return fmt.Errorf("path %q never holds, because the request's path is cleaned first: write %q", p, clean)
+	}
+	if _, err := path.Match(p, ""); err != nil && !strings.HasSuffix(p, "*") {
+		return fmt.Errorf(`path %q never holds, because [ begins a set of characters: write \\[ for the character`, p)
+	}
+	return nil
+}
+
+// methods are those that are registered (RFC 9110, section 16.1), and the one that caches take.
+const methods = " ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY " +
+	"MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PURGE PUT QUERY " +
+	"REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL "
+
+// checkMethod refuses a misspelling, which would silently never match.
+func checkMethod(word string) error {
+	if word == "" || strings.Contains(word, " ") || !strings.Contains(methods, " "+strings.ToUpper(word)+" ") {
+		return fmt.Errorf("method %q is none of HTTP: write one such as POST, or several as in POST,PUT", word)
+	}
+	return nil
+}
+
+// compileHeader checks the fields and their values. Names are told apart by their canonical form.
+func compileHeader(fields map[string][]string) (caddyhttp.MatchHeader, error) {
+	if len(fields) == 0 {
+		return nil, nil
+	}
+	compiled := caddyhttp.MatchHeader{}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		key := textproto.CanonicalMIMEHeaderKey(name)
+		_, given := compiled[key]
+		switch {
+		case !isToken(name):
+			return nil, fmt.Errorf("header %q is not the name of a field: write one such as Sec-Fetch-Site", name)
+		case isOurs(name):
+			return nil, fmt.Errorf("header %s: what clients send under this name is removed before rules are tried; "+
+				"write a condition such as score 85", name)
+		case given:
+			return nil, writtenTwice("header", name)
+		}
+		values := fields[name]
+		for i, value := range values {
+			switch {
+			case strings.ContainsFunc(value, isControl):
+				return nil, fmt.Errorf("header %s never holds, because its value has a control character: remove it", name)
+			case slices.Contains(values[:i], value):
+				return nil, fmt.Errorf("header %s has a value twice: remove one", name)
+			}
+		}
+		compiled[key] = values
+	}
+	return compiled, nil
+}
+
+// resolve replaces placeholders such as `{env.MONITOR_TOKEN}` in the values of header fields, which are then not read for
+// each request. Those of the request itself stay. An empty value would match requests that have the field without one.
+func (m *requestMatcher) resolve() error {
+	repl := caddy.NewReplacer()
+	for name, values := range m.header {
+		resolved := slices.Clone(values)
+		for i, value := range values {
+			var err error
+			if resolved[i], err = repl.ReplaceOrErr(value, true, false); err != nil {
+				return fmt.Errorf("header %s: %w: set it, or remove the condition", name, err)
+			}
+		}
+		m.header[name] = resolved
+	}
+	return nil
+}
+
+// isToken reports whether a text can be the name of a field (RFC 9110, section 5.6.2).
+func isToken(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(c rune) bool {
+		return c <= ' ' || c >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, c)
+	})
+}
+
+func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
+
+// holds reports whether all conditions hold for a request.
+func (m *requestMatcher) holds(r *http.Request) bool {
+	return (len(m.method) == 0 || m.method.Match(r)) && (len(m.path) == 0 || m.path.Match(r)) &&
+		(len(m.header) == 0 || m.header.Match(r))
+}
+
+// hidden are the fields whose values Caddy does not log either.
+var hidden = []string{"Authorization", "Cookie", "Proxy-Authorization", "Set-Cookie"}
+
+// words returns the conditions as a Caddyfile has them.
+func (c *RequestConditions) words() (words []string) {
+	if len(c.Method) > 0 {
+		words = append(words, "method", strings.Join(c.Method, ","))
+	}
+	if len(c.Path) > 0 {
+		words = append(words, "path", strings.Join(c.Path, ","))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Header)) {
+		if c.Header[name] == nil {
+			words = append(words, "header", "!"+name)
+			continue
+		}
+		for _, value := range c.Header[name] {
+			if slices.Contains(hidden, textproto.CanonicalMIMEHeaderKey(name)) {
+				value = "REDACTED"
+			}
+			if strings.ContainsAny(value, " \t") {
+				value = `"` + value + `"`
+			}
+			words = append(words, "header", name, value)
+		}
+	}
+	return words
+}

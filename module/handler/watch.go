@@ -1,0 +1,292 @@
+package handler
+
+import (
+	"errors"
+	"log/slog"
+	"math/bits"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// watch is what a site takes for violations. The nil watch sees none.
+type watch struct {
+	rules           []violationRule
+	traps           uint64 // the rules that the request alone decides about, a bit for each
+	fromApplication bool
+	signedIn        SignedIn
+
+	counted, ignored sample // of the decision log
+}
+
+// violationRule is a ViolationRule at work.
+type violationRule struct {
+	name          string
+	path, notPath *paths // nil for any, and for none
+	method        []string
+	match         caddyhttp.MatcherSets
+	response      *caddyhttp.ResponseMatcher // nil for a trap
+	oncePerPath   bool
+}
+
+// matching returns the rules whose conditions on the request hold, a bit for each. It is asked before other handlers
+// change the request.
+func (w *watch) matching(r *http.Request) (rules uint64) {
+	path := cleaned(r)
+	for i := range w.rules {
+		if w.rules[i].holds(r, path) {
+			rules |= 1 << i
+		}
+	}
+	return rules
+}
+
+func (c *violationRule) holds(r *http.Request, path string) bool {
+	switch {
+	case c.method != nil && !slices.Contains(c.method, r.Method),
+		c.path != nil && !c.path.match(r, path),
+		c.notPath != nil && c.notPath.match(r, path):
+		return false
+	case c.match == nil:
+		return true
+	}
+	holds, err := c.match.AnyMatchWithError(r)
+	return holds && err == nil
+}
+
+// trapped counts the traps that a request has touched, and reports whether one was counted: the client is then looked up
+// anew, since it has more points. A request that is refused anyway touches none.
+func (h *Handler) trapped(r *http.Request, v *visit) (counted bool) {
+	v.matched = h.watch.matching(r)
+	traps := v.matched & h.watch.traps
+	if traps == 0 {
+		return false
+	}
+	if v.decision.enforce && v.decision.action != reputation.Pass {
+		h.runtime.IgnoreViolation(violation.IgnoredRefused)
+		return false
+	}
+	for ; traps != 0; traps &= traps - 1 {
+		if h.saw(r, v, &h.watch.rules[bits.TrailingZeros64(traps)], 0) {
+			counted = true
+		}
+	}
+	if counted {
+		v.lookUp(r, runtime.VarsOf(r), 0, h.exempt)
+	}
+	return counted
+}
+
+// respond takes notice of a response that is about to begin, and removes what the application says of violations: it is
+// for us alone.
+func (w *identified) respond(status int) {
+	h := w.Header()
+	named, says := h[headerViolation]
+	if says {
+		delete(h, headerViolation)
+	}
+	if w.began || status < http.StatusOK && status != http.StatusSwitchingProtocols {
+		return // the final response is still to come
+	}
+	w.began = true
+	if w.handler != nil {
+		w.handler.watched(w, status, h, named)
+	} else if says {
+		w.visit.runtime.IgnoreViolation(violation.IgnoredUntrusted)
+	}
+}
+
+// end takes notice of a response that no handler has begun: an error, which error routes will render, or an empty one.
+func (w *identified) end(err error) {
+	if !w.began {
+		w.respond(statusOf(err))
+	}
+}
+
+// statusOf returns the status that the server gives a response after all handlers have returned.
+func statusOf(err error) int {
+	if err == nil {
+		return http.StatusOK
+	}
+	if failure, ok := errors.AsType[caddyhttp.HandlerError](err); ok && failure.StatusCode != 0 {
+		return failure.StatusCode
+	}
+	return http.StatusInternalServerError
+}
+
+// watched counts what a response shows: violations, or a good answer. A fault of ours costs no request.
+func (h *Handler) watched(w *identified, status int, header http.Header, named []string) {
+	defer func() {
+		if fault := recover(); fault != nil && h.panicked.Allow(struct{}{}, time.Now()) {
+			h.runtime.Logger.ErrorContext(w.request.Context(), "watching a response panicked; this is a bug",
+				slog.Any("panic", fault), slog.String("at", string(debug.Stack())))
+		}
+	}()
+	v, good := w.visit, status < http.StatusBadRequest && w.matched&h.watch.traps == 0
+	for rest := w.matched &^ h.watch.traps; rest != 0; rest &= rest - 1 {
+		rule := &h.watch.rules[bits.TrailingZeros64(rest)]
+		switch {
+		case !rule.response.Match(status, header):
+			continue
+		case v.refused: // by a handler that came later
+			h.runtime.IgnoreViolation(violation.IgnoredRefused)
+		default:
+			h.saw(w.request, v, rule, status)
+		}
+		good = false
+	}
+	if named != nil {
+		h.told(w.request, v, named, status)
+	} else if good && v.known == nil && v.client.IsValid() {
+		h.runtime.ViolationStore().CountGood(v.client)
+	}
+}
+
+// saw counts a violation that a rule has found, and reports whether it was counted.
+func (h *Handler) saw(r *http.Request, v *visit, rule *violationRule, status int) bool {
+	if slices.Contains(v.violations, rule.name) {
+		return false // by another line, or another handler
+	}
+	v.violations = append(v.violations, rule.name)
+	by := foreign(r)
+	why := h.spare(r, v)
+	if why == "" && by != "" {
+		why = violation.IgnoredForeign
+	}
+	if why != "" {
+		h.decisions.violation(&h.watch.ignored, r, v, rule.name, h.runtime.IgnoreViolation(why), by)
+		return false
+	}
+	o := h.offence(r, v, rule.name, status)
+	o.OncePerPath = rule.oncePerPath
+	if t := h.runtime.Terms(rule.name); t != nil && t.Free > 0 &&
+		(h.watch.signedIn.shows(r) || h.runtime.InGoodStanding(v.client)) {
+		o.Share = goodShare
+	}
+	return h.count(r, v, &o)
+}
+
+// goodShare is what part of its points a mistake costs a client in good standing.
+const goodShare = .25
+
+// spare returns why nothing may be held against the client of a request.
+func (h *Handler) spare(r *http.Request, v *visit) violation.Ignored {
+	if v.known != nil {
+		return violation.IgnoredEarly
+	}
+	return h.runtime.Spare(r, v.client, &v.verdict)
+}
+
+// offence describes a violation by a request. Other handlers may have changed the request since it came.
+func (h *Handler) offence(r *http.Request, v *visit, name string, status int) runtime.Offence {
+	original := r
+	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		original = &o
+	}
+	return runtime.Offence{
+		Violation: name, Client: v.client, At: time.Now(), Site: r.Host, Method: original.Method, Path: pathOf(original.URL),
+		Status: status, RequestID: v.requestID, Enforce: h.enforce, Share: 1,
+	}
+}
+
+func pathOf(u *url.URL) string {
+	if u == nil {
+		return ""
+	}
+	return u.Path
+}
+
+// count counts a violation, and reports whether it was counted.
+func (h *Handler) count(r *http.Request, v *visit, o *runtime.Offence) bool {
+	result := h.runtime.Violate(r.Context(), *o)
+	log := &h.watch.counted
+	if !result.Counted {
+		log = &h.watch.ignored
+	}
+	h.decisions.violation(log, r, v, o.Violation, result, "")
+	return result.Counted
+}
+
+// What is read of the header in which an application names violations.
+const (
+	maxNamed      = 8    // violations of one response
+	maxNamedBytes = 1024 // of all values together
+)
+
+// told counts the violations that the application names in a response, if the site takes them.
+func (h *Handler) told(r *http.Request, v *visit, values []string, status int) {
+	names, excess := namesIn(values)
+	why := violation.Ignored("")
+	switch {
+	case !h.watch.fromApplication:
+		why = violation.IgnoredUntrusted
+	case v.refused:
+		why = violation.IgnoredRefused
+	case excess:
+		h.runtime.IgnoreViolation(violation.IgnoredExcess)
+	}
+	for _, name := range names {
+		if slices.Contains(v.violations, name) {
+			continue
+		}
+		v.violations = append(v.violations, name)
+		if why == "" {
+			why = h.spare(r, v)
+		}
+		if why != "" {
+			h.decisions.violation(&h.watch.ignored, r, v, name, h.runtime.IgnoreViolation(why), "")
+			continue
+		}
+		o := h.offence(r, v, name, status)
+		h.count(r, v, &o)
+	}
+}
+
+// namesIn returns the names in a header, and whether there are more than are read. A name that is cut off is none.
+func namesIn(values []string) (names []string, excess bool) {
+	left := maxNamedBytes
+	for _, value := range values {
+		if len(value) > left {
+			value, excess = value[:left], true
+			value = value[:max(strings.LastIndexByte(value, ','), 0)]
+		}
+		left -= len(value)
+		for name := range strings.SplitSeq(value, ",") {
+			switch name = strings.Trim(name, " \t"); {
+			case name == "":
+			case len(names) == maxNamed:
+				return names, true
+			default:
+				names = append(names, strings.Clone(name))
+			}
+		}
+		if excess {
+			break
+		}
+	}
+	return names, excess
+}
+
+// shows reports whether a request looks like one of a visitor who has signed in.
+func (s *SignedIn) shows(r *http.Request) bool {
+	for _, name := range s.Header {
+		if r.Header.Get(name) != "" {
+			return true
+		}
+	}
+	for _, name := range s.Cookie {
+		if cookie, err := r.Cookie(name); err == nil && cookie.Value != "" {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,78 @@
+package runtime
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
+)
+
+// incidentStore keeps the incidents that it is given.
+type incidentStore struct {
+	mu        sync.Mutex
+	incidents []history.Incident
+}
+
+// Write implements history.Store.
+func (s *incidentStore) Write(_ context.Context, b *history.Batch) (history.Stored, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.incidents = append(s.incidents, b.Incidents...)
+	return history.Stored{Entries: int64(len(b.Incidents))}, nil
+}
+
+func truncating(t *testing.T) *privacy.Policy {
+	t.Helper()
+	policy, err := privacy.Truncate(24, 48)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return policy
+}
+
+// TestIncidentsAreStored holds what the history has of a violation, a ban and a report, and that privacy holds for it.
+func TestIncidentsAreStored(t *testing.T) {
+	policy := truncating(t)
+	var log logtest.Log
+	var s incidentStore
+	rt := &Runtime{Logger: log.Logger(), Digest: "0123456789abcdef", privacy: policy, Recorder: history.Open(history.Options{Logger: log.Logger()})}
+	rt.Recorder.Use(history.Settings{Store: &s, Stored: rt.stored})
+	rt.Recorder.Start()
+	client := netip.MustParseAddr("203.0.113.7")
+	rt.recordViolation(&Offence{
+		Violation: "trap", Client: client, At: time.Now(), Site: "a.example.com", Path: "/.env", RequestID: "one",
+	}, &violation.Terms{Name: "trap"}, violation.Result{Counted: true, Points: 60})
+	rt.recordBan(&Punishment{Client: client, Rule: "violation trap", Site: "a.example.com", RequestID: "one"}, 24*time.Hour)
+	rt.recordReport(client, "abuseipdb", []string{"scanner"}, "sent", "one")
+	if err := rt.Recorder.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`msg="a client was banned" rule="violation trap" ttl=24h0m0s request_id=one`, "request.client_ip=203.0.113.7 request.host=a.example.com",
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %s: %s", want, &log)
+		}
+	}
+	(&Runtime{}).recordReport(client, "abuseipdb", nil, "sent", "") // without history
+	var got []string
+	for _, i := range s.incidents {
+		got = append(got, strings.Join([]string{i.Address.String(), i.Kind, i.Name, i.RequestID, i.Config}, " "))
+	}
+	want := `203.0.113.0/24 violation trap one 0123456789ab
+203.0.113.0/24 ban violation trap one 0123456789ab
+203.0.113.0/24 report abuseipdb one 0123456789ab`
+	if strings.Join(got, "\n") != want {
+		t.Errorf("stored is %s", strings.Join(got, "\n"))
+	}
+	if i := s.incidents; i[0].Points != 60 || i[1].Seconds != 86400 || i[2].Result != "sent" || i[2].Categories[0] != "scanner" {
+		t.Errorf("stored is %+v", i)
+	}
+}

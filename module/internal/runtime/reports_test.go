@@ -1,0 +1,111 @@
+package runtime
+
+import (
+	"bytes"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/report"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// reportingRuntime returns a configuration with a queue of reports, for which one address is exempt.
+func reportingRuntime(t *testing.T, exempt netip.Addr) *Runtime {
+	t.Helper()
+	rt := bare(t)
+	var err error
+	if rt.Engine, err = lookup.New(lookup.Config{Overrides: exempting(exempt), Logger: rt.Logger}); err != nil {
+		t.Fatal(err)
+	}
+	rt.Reports = report.New()
+	return rt
+}
+
+// TestWhatIsReported: only what a client in no good standing has done here, on a site that enforces, over a connection of
+// its own, and has cost points.
+func TestWhatIsReported(t *testing.T) {
+	exempt := netip.MustParseAddr("203.0.113.99")
+	for _, tc := range []struct {
+		name   string
+		change func(*Offence, *violation.Terms, *violation.Result, *Runtime)
+		want   int
+	}{
+		{name: "a violation", want: 1},
+		{name: "without `report`", change: func(_ *Offence, terms *violation.Terms, _ *violation.Result, _ *Runtime) { terms.Report = false }},
+		{name: "that cost nothing", change: func(_ *Offence, _ *violation.Terms, now *violation.Result, _ *Runtime) { now.Points = 0 }},
+		{name: "that was counted before", change: func(_ *Offence, _ *violation.Terms, now *violation.Result, _ *Runtime) { now.Counted = false }},
+		{name: "of a client in good standing", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Runtime) { o.Share = .25 }},
+		{name: "that the look-up API was told", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Runtime) { o.Token = "api/shop" }},
+		{name: "without a request", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Runtime) { o.Method = "" }},
+		{name: "exempt", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Runtime) { o.Client = exempt }},
+		{name: "private", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Runtime) {
+			o.Client = netip.MustParseAddr("192.168.1.7")
+		}},
+		{name: "loopback", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Runtime) {
+			o.Client = netip.MustParseAddr("::1")
+		}},
+		{name: "without an address", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Runtime) { o.Client = netip.Addr{} }},
+		{name: "where visitors can choose their address", change: func(_ *Offence, _ *violation.Terms, _ *violation.Result, rt *Runtime) {
+			rt.Suspects.warnUnstrict("srv0", rt.Logger)
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			rt := reportingRuntime(t, exempt)
+			o := Offence{
+				Violation: "trap", Client: netip.MustParseAddr("203.0.113.7"), At: time.Now(), Method: "GET", Path: "/.env",
+				RequestID: "r1", Enforce: true, Share: 1,
+			}
+			terms := violation.Terms{Name: "trap", Points: 60, Category: reputation.Scanner, Report: true}
+			now := violation.Result{Counted: true, Points: 60}
+			if tc.change != nil {
+				tc.change(&o, &terms, &now, rt)
+			}
+			rt.report(t.Context(), &o, &terms, now)
+			waiting := rt.Reports.Waiting()
+			if len(waiting) != tc.want {
+				t.Fatalf("%d reports wait, want %d", len(waiting), tc.want)
+			}
+			if tc.want == 1 && (waiting[0].RequestID != "r1" || waiting[0].Address != o.Client ||
+				waiting[0].Comment != "caddy: 1 request (vulnerability scan), e.g. /.env") {
+				t.Errorf("it is %+v", waiting[0])
+			}
+		})
+	}
+}
+
+// TestReportsWithoutEffectAreLogged: a configuration that asks for reports and never sends one says so.
+func TestReportsWithoutEffectAreLogged(t *testing.T) {
+	takes := reputation.CategoriesOf(reputation.Scanner)
+	terms := func(c reputation.Category, report bool) []violation.Terms {
+		return []violation.Terms{{Name: "one", Category: c, Report: report}}
+	}
+	for _, tc := range []struct {
+		name      string
+		providers []Provider
+		terms     []violation.Terms
+		want      string
+	}{
+		{name: "both", providers: []Provider{{Name: "a", Reports: &ReportsTo{Takes: takes}}}, terms: terms(reputation.Scanner, true)},
+		{name: "no violation", providers: []Provider{{Name: "a", Reports: &ReportsTo{Takes: takes}}},
+			terms: terms(reputation.Scanner, false), want: "nothing is reported"},
+		{name: "a category that nobody takes", providers: []Provider{{Name: "a", Reports: &ReportsTo{Takes: takes}}},
+			terms: terms(reputation.Hosting, true), want: "a violation is never reported"},
+		{name: "no provider", providers: []Provider{{Name: "a"}}, terms: terms(reputation.Hosting, true)},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var out bytes.Buffer
+			rt := &Runtime{
+				Logger: slog.New(slog.NewTextHandler(&out, nil)), Providers: tc.providers, violationTerms: tc.terms, Reports: report.New(),
+			}
+			rt.warnUnreported()
+			if got := out.String(); (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) {
+				t.Errorf("logged %q, want %q", got, tc.want)
+			}
+		})
+	}
+}

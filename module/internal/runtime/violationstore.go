@@ -1,0 +1,70 @@
+package runtime
+
+import (
+	"context"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// UseViolations makes what sites and the look-up API need to count violations. What is counted
+// outlives reloads.
+func (rt *Runtime) UseViolations() (err error) {
+	if rt.violations != nil {
+		return nil
+	}
+	path := filepath.Join(DataFolder(), "violations.bin")
+	rt.violations, err = Share(&rt.Leases, "violations "+path, func() (*violation.Store, func() error, error) {
+		store := violation.Open(path, violation.Options{Logger: ProcessLogger("violations"), Detached: true})
+		return store, rt.Folder.closing(store, store.Close), nil
+	})
+	if err != nil {
+		return err
+	}
+	rt.openOwn()
+	if rt.Redis != nil {
+		stop := rt.violations.Share()
+		rt.Leases.Add(func() error { stop(); return nil })
+	}
+	return nil
+}
+
+// ViolationStore is where violations are counted: nil until a site or the look-up API uses it.
+func (rt *Runtime) ViolationStore() *violation.Store { return rt.violations }
+
+// shareViolations shares with the other instances what is counted, until ctx ends.
+func (rt *Runtime) shareViolations(ctx context.Context) {
+	if rt.violations != nil {
+		rt.Redis.FollowViolations(ctx, rt.violations)
+		return
+	}
+	<-ctx.Done()
+}
+
+// ForgetViolations deletes what is remembered of the violations of the subject of addr, here and in
+// Redis, and reports whether there were any. An error means that Redis is away. In either case, the
+// caller adds a tombstone: see Tombstones.
+func (rt *Runtime) ForgetViolations(ctx context.Context, addr netip.Addr) (found bool, err error) {
+	if reputation.IsReserved(addr) {
+		return false, nil
+	}
+	if rt.violations != nil {
+		found = rt.violations.Forget(addr)
+	}
+	if rt.Redis == nil {
+		return found, nil
+	}
+	shared, err := rt.Redis.ForgetViolations(ctx, record.KeyOf(addr).Subject())
+	return found || shared, err
+}
+
+// forgetViolationsUntil deletes what another instance deleted at a time.
+func (rt *Runtime) forgetViolationsUntil(addr netip.Addr, until time.Time) {
+	if rt.violations != nil && !reputation.IsReserved(addr) {
+		rt.violations.ForgetUntil(addr, record.Earlier(until, time.Now())) // the clock there may be ahead
+	}
+}
