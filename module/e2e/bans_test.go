@@ -201,3 +201,25 @@ func TestRuleSparesWhoMayBeForged(t *testing.T) {
 		t.Error("nobody is told")
 	}
 }
+
+// TestViolationBans proves that a violation bans where no rule does, and that an operator who ends the ban forgets the
+// violation, too.
+func TestViolationBans(t *testing.T) {
+	c := newConfig(t)
+	c.handler["violations"] = []any{object{"name": "trap", "path": []any{"/.env"}}}
+	r := startCaddy(t, c)
+	send(t, http.MethodGet, r.site+"/.env", "", http.Header{"X-Forwarded-For": {cleanClient}})
+	r.awaitBan(t, cleanClient)
+	if why := r.bans(t)[0].Why; why.By != "violation" || why.Rule != "violation trap" {
+		t.Errorf("%v", why)
+	}
+	if got := r.visit(t, cleanClient).status; got != http.StatusForbidden {
+		t.Errorf("banned: status %d", got)
+	}
+	if got := r.run(t, "unban", cleanClient); !strings.Contains(got, "has ended") {
+		t.Errorf("%s", got)
+	}
+	if got := r.visit(t, cleanClient).status; got != http.StatusOK {
+		t.Errorf("unbanned: status %d", got)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
@@ -29,6 +30,9 @@ func (rt *Runtime) UseViolations() (err error) {
 	if rt.Redis != nil {
 		stop := rt.violations.Share()
 		rt.Leases.Add(func() error { stop(); return nil })
+	}
+	if slices.ContainsFunc(rt.violationTerms, func(t violation.Terms) bool { return t.Ban > 0 }) {
+		return rt.UseBans()
 	}
 	return nil
 }
