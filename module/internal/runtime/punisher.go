@@ -63,6 +63,7 @@ func (p *punisher) close() error {
 // take queues a sentence. It does not wait.
 func (p *punisher) take(s ban.Sentence) {
 	p.offenders.Add(s.Client)
+	p.clients.Add(s.Client) // that of a violation which the look-up API was told has sent no request here
 	if p.burst.Load() != nil {
 		p.spare(spareBurst, s.Client)
 		return
