@@ -70,7 +70,8 @@ func points(to *float64) option.Setter {
 	})
 }
 
-// readPairs reads options that stand behind a name on the current line of d, each word before its value. A flag has none.
+// readPairs reads options that stand behind a name on the current line of d, each word before its value. A flag has
+// none.
 func readPairs(d *caddyfile.Dispenser, block, flag string, options []option.Option) error {
 	words := make([]string, len(options))
 	for i := range options {
@@ -164,7 +165,8 @@ func violationCondition(h httpcaddyfile.Helper, r *handler.ViolationRule, word s
 			r.Name, word, strings.Join(violationWords, ", "))
 	}
 	if r.MatcherSetsRaw != nil {
-		return h.Errf("violation %s: a line takes one matcher: put the conditions of both into one, or write a line for each", r.Name)
+		return h.Errf("violation %s: a line takes one matcher: put the conditions of both into one, or write a line for each",
+			r.Name)
 	}
 	h.Prev()
 	set, _, err := h.MatcherToken()
@@ -205,7 +207,8 @@ func violationSets(site *handler.Handler) option.Setter {
 			}[word]
 			switch {
 			case to == nil:
-				return d.Errf("violations %q is unknown: use %s; one of a name is written `violation <name> <condition>`", word, want)
+				return d.Errf("violations %q is unknown: use %s; one of a name is written `violation <name> <condition>`",
+					word, want)
 			case *to:
 				return d.Errf("violations %s is given twice: remove one", word)
 			}

@@ -23,8 +23,10 @@ const (
 	inService  = "{\n\tip_reputation {\n\t\t%s {\n\t\t\tkey {env.ABUSEIPDB_KEY}\n\t\t}\n\t}\n}\n"
 	inRedis    = "{\n\tip_reputation {\n\t\tredis redis.example.com {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inBots     = "{\n\tip_reputation {\n\t\tverified_bots google {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inNearby   = "{\n\tip_reputation {\n\t\tneighbourhood {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inSite     = "app.example.com {\n\t%s\n}\n"
 	inHandler  = "app.example.com {\n\tip_reputation {\n\t\t%s\n\t}\n}\n"
+	inMatched  = "app.example.com {\n\t@mine method DELETE\n\tip_reputation {\n\t\t%s\n\t}\n}\n"
 	inAPI      = "api.example.com {\n\tip_reputation_api {\n\t\t%s\n\t}\n}\n"
 	inToken    = "api.example.com {\n\tip_reputation_api {\n\t\ttoken {env.API_TOKEN} read violations {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inWebhook  = "{\n\tevents {\n\t\ton ip_reputation_provider_down ip_reputation_webhook https://hooks.example.com/caddy {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
@@ -58,19 +60,24 @@ var frames = map[string]frame{
 		caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", unless: []string{"key"},
 		path: "apps/ip_reputation/providers/0",
 	},
-	"Secret":       {caddyfile: inKey, path: "apps/ip_reputation/providers/0/keys/0"},
-	"Redis":        {caddyfile: inRedis, path: "apps/ip_reputation/redis"},
-	"VerifiedBots": {caddyfile: inBots, path: "apps/ip_reputation/verified_bots"},
-	"Bans":         {caddyfile: inBans, path: "apps/ip_reputation/bans"},
-	"TLS":          {caddyfile: inTLS, path: "apps/ip_reputation/redis/tls"},
-	"History":      {caddyfile: inHistory, path: "apps/ip_reputation/history"},
-	"Sentry":       {caddyfile: inSentry, path: "apps/ip_reputation/sentry"},
-	"Privacy":      {caddyfile: inHash, path: "apps/ip_reputation/privacy"},
-	"Handler":      {caddyfile: inHandler, path: "handler=ip_reputation"},
-	"Rule":         {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
-	"Conditions":   {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
-	"DecisionLog":  {caddyfile: inHandler, path: "handler=ip_reputation/log"},
-	"Health":       {caddyfile: inSite, path: "handler=ip_reputation_health"},
+	"Secret":            {caddyfile: inKey, path: "apps/ip_reputation/providers/0/keys/0"},
+	"Redis":             {caddyfile: inRedis, path: "apps/ip_reputation/redis"},
+	"Violation":         {caddyfile: inApp, path: "apps/ip_reputation/violations/0"},
+	"Bans":              {caddyfile: inBans, path: "apps/ip_reputation/bans"},
+	"VerifiedBots":      {caddyfile: inBots, path: "apps/ip_reputation/verified_bots"},
+	"TLS":               {caddyfile: inTLS, path: "apps/ip_reputation/redis/tls"},
+	"History":           {caddyfile: inHistory, path: "apps/ip_reputation/history"},
+	"Sentry":            {caddyfile: inSentry, path: "apps/ip_reputation/sentry"},
+	"Neighbourhood":     {caddyfile: inNearby, path: "apps/ip_reputation/neighbourhood"},
+	"Privacy":           {caddyfile: inHash, path: "apps/ip_reputation/privacy"},
+	"Handler":           {caddyfile: inHandler, path: "handler=ip_reputation"},
+	"Rule":              {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
+	"Conditions":        {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
+	"RequestConditions": {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
+	"ViolationRule":     {caddyfile: inHandler, path: "handler=ip_reputation/violations/0"},
+	"SignedIn":          {caddyfile: inHandler, usual: "violations default", path: "handler=ip_reputation/signed_in"},
+	"DecisionLog":       {caddyfile: inHandler, path: "handler=ip_reputation/log"},
+	"Health":            {caddyfile: inSite, path: "handler=ip_reputation_health"},
 	"API": {
 		caddyfile: inAPI, usual: "token {env.API_TOKEN} read", unless: []string{"token"},
 		path: "handler=ip_reputation_api",
@@ -113,6 +120,7 @@ type example struct {
 // examples has one for each field of each type. Where a field is not set by an option of its own, it is the option that
 // sets it. Without a field, it is an example of a type that has none.
 var examples = map[string]example{
+	"App.violations":    {line: "violation login_failed points 4 half_life 2h"},
 	"App.exempt":        {line: "exempt private_ranges 203.0.113.0/24"},
 	"App.deny":          {line: "deny 198.51.100.7 2001:db8:bad::/48"},
 	"App.verified_bots": {line: "exempt verified_bots"},
@@ -127,6 +135,7 @@ var examples = map[string]example{
 	"App.history":       {line: "history {env.DATABASE_URL}"},
 	"App.sentry":        {line: "sentry {env.SENTRY_DSN}"},
 	"App.privacy":       {line: "privacy truncate"},
+	"App.neighbourhood": {line: "neighbourhood off"},
 
 	"Feed.sources":  {line: "feed spamhaus_drop", in: inApp},
 	"Feed.name":     {line: "name partner"},
@@ -178,6 +187,8 @@ var examples = map[string]example{
 	"Provider.network_share": {line: "network_share 1"},
 	"Provider.send":          {line: "send network"},
 	"Provider.ask":           {line: "ask unless_listed"},
+	"Provider.report":        {line: "report yes"},
+	"Provider.report_quota":  {line: "report_quota 900/day", with: "report yes"},
 	"Provider.timeout":       {line: "timeout 1s"},
 	"Provider.concurrency":   {line: "concurrency 8"},
 	"Provider.trust":         {line: "trust 0.9"},
@@ -225,13 +236,28 @@ var examples = map[string]example{
 	"Sentry.release":     {line: "release shop@1.2.3"},
 	"Sentry.server_name": {line: "server_name edge-1"},
 
-	"Bans.first":        {line: "first 5m"},
-	"Bans.most":         {line: "most 12h"},
-	"Bans.burst":        {line: "burst 0.25"},
+	"Bans.first": {line: "first 5m"},
+	"Bans.most":  {line: "most 12h"},
+	"Bans.burst": {line: "burst 0.25"},
+
+	"Neighbourhood.off":    {line: "neighbourhood off", in: inApp},
+	"Neighbourhood.from":   {line: "from 5"},
+	"Neighbourhood.points": {line: "points 6"},
+	"Neighbourhood.mobile": {line: "mobile"},
+
 	"Privacy.mode":      {line: "privacy truncate", in: inApp},
 	"Privacy.ipv4_bits": {line: "privacy truncate 16 32", in: inApp},
 	"Privacy.ipv6_bits": {line: "privacy truncate 16 32", in: inApp},
 	"Privacy.key":       {line: "key {file./run/secrets/privacy}"},
+
+	"Violation.name":      {line: "violation login_failed points 4"},
+	"Violation.points":    {line: "violation login_failed points 4", word: "points"},
+	"Violation.half_life": {line: "violation login_failed half_life 2h", word: "half_life"},
+	"Violation.free":      {line: "violation login_failed free 3", word: "free"},
+	"Violation.most":      {line: "violation login_failed most 30", word: "most"},
+	"Violation.category":  {line: "violation rude points 3 category web_attack", word: "category"},
+	"Violation.ban":       {line: "violation trap ban 1h", word: "ban"},
+	"Violation.report":    {line: "violation trap report", word: "report"},
 
 	"Handler.mode":    {line: "mode enforce"},
 	"Handler.rules":   {line: "block score 85"},
@@ -241,9 +267,26 @@ var examples = map[string]example{
 	"Handler.unknown": {line: "unknown block"},
 	"Handler.log":     {line: "log all"},
 
+	"Handler.violations":                  {line: "violation trap path /.env /.git/*"},
+	"Handler.violations_default":          {line: "violations default"},
+	"Handler.violations_from_application": {line: "violations from_application"},
+	"Handler.signed_in":                   {line: "signed_in cookie session", with: "violations default"},
+
+	"ViolationRule.name":     {line: "violation trap path /wp-login.php"},
+	"ViolationRule.path":     {line: "violation login_failed path /login status 401", word: "path"},
+	"ViolationRule.not_path": {line: "violation not_found status 404 not_path *.map", word: "not_path"},
+	"ViolationRule.method":   {line: "violation trap method TRACE TRACK", word: "method"},
+	"ViolationRule.status":   {line: "violation login_failed path /login status 401,403", word: "status"},
+	"ViolationRule.header":   {line: "violation login_failed header X-Login failed", word: "header"},
+	"ViolationRule.match":    {line: "violation trap @mine", word: "@mine", in: inMatched},
+
+	"SignedIn.cookie": {line: "signed_in cookie session", word: "cookie"},
+	"SignedIn.header": {line: "signed_in header Authorization", word: "header"},
+
 	"Rule.action":      {line: "drop score 97 category hijacked"},
 	"Rule.limit":       {line: "limit 10/1m score 50"},
 	"Rule.key":         {line: "limit 100/1m key {http.request.header.X-Api-Key}", word: "key"},
+	"Rule.by":          {line: "limit 100/1m by network score 50", word: "by"},
 	"Rule.for":         {line: "ban 1h score 97", word: "ban"},
 	"Rule.status_code": {line: "block status 451 category botnet_c2", word: "status"},
 
@@ -254,8 +297,13 @@ var examples = map[string]example{
 	"Conditions.continent": {line: "block continent AN,OC", word: "continent"},
 	"Conditions.asn_list":  {line: "block asn /etc/caddy/bad-asns.txt", word: "asn"},
 	"Conditions.asn":       {line: "block asn 64500,64501", word: "asn"},
+	"Conditions.network":   {line: "pass network 203.0.113.0/24,2001:db8::/32", word: "network"},
 	"Conditions.source":    {line: "drop source ban", word: "source"},
 	"Conditions.status":    {line: "limit 100/1m status unknown,pending", word: "status"},
+
+	"RequestConditions.path":   {line: "block score 60 path /login,/admin/*", word: "path"},
+	"RequestConditions.method": {line: "block score 60 method POST,PUT", word: "method"},
+	"RequestConditions.header": {line: "block path /login header Sec-Fetch-Site cross-site", word: "header"},
 
 	"DecisionLog.decisions": {line: "log all"},
 	"DecisionLog.first":     {line: "log blocked sample 10 1000", word: "sample"},

@@ -11,19 +11,21 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Violation is what clients do on your sites and should not, such as a failed log-in, and what it costs. Sites say how it
-// is recognized, or the application does. Each adds points to its client, which decay by half in a time of their own. On
-// the next request the points count as the source `own.<name>`.
+// Violation is what clients do on your sites and should not, such as a failed log-in, and what it costs. Sites say how
+// it is recognized, or the application does. Each adds points to its client, which decay by half in a time of their
+// own. On the next request the points count as the source `own.<name>`.
 //
-// These are there without being written, and what is left out of them stays as it is here: `trap` (60 points, half-life
-// 7d, ban 24h, scanner), `probe` (12, 1d, the first is free, scanner), `login_failed` (3, 1h, the first four are free,
-// bruteforce), `not_found` (0.5, 10m, the first twenty are free, at most 10 in all, scanner) and `spam` (15, 14d, spam).
+// These are there without being written, and what is left out of them stays as it is here: `trap` (60 points,
+// half-life 7d, ban 24h, scanner), `probe` (12, 1d, the first is free, scanner), `login_failed` (3, 1h, the first four
+// are free, bruteforce), `not_found` (0.5, 10m, the first twenty are free, at most 10 in all, scanner) and `spam` (15,
+// 14d, spam).
 type Violation struct {
 	// What it is called: lower-case letters, digits, `_` and `-`. Required.
 	Name string `json:"name,omitempty"`
 
-	// What each costs: ten points multiply the odds that the client is abusive by ten, 30 alone give a score of 91. Above
-	// 0, at most 60. Default: that of the violation of this name that is there already; required for other names.
+	// What each costs: ten points multiply the odds that the client is abusive by ten, 30 alone give a score of 91.
+	// Above 0, at most 60. Default: that of the violation of this name that is there already; required for other
+	// names.
 	Points float64 `json:"points,omitempty"`
 
 	// The time in which points lose half of their worth, from 1s to 180d. Default: 1h.
@@ -51,15 +53,15 @@ type Violation struct {
 
 // The limits and defaults that config comments name.
 const (
-	maxViolations         = 64
-	maxPoints             = 60 // as much as your own deny list
-	defaultMostTimes      = 20
-	defaultHalfLife       = time.Hour
-	minHalfLife           = time.Second
-	maxHalfLife           = 180 * 24 * time.Hour
-	maxViolationBan       = 365 * 24 * time.Hour
-	maxFree               = 10_000
-	day                   = 24 * time.Hour
+	maxViolations    = 64
+	maxPoints        = 60 // as much as your own deny list
+	defaultMostTimes = 20
+	defaultHalfLife  = time.Hour
+	minHalfLife      = time.Second
+	maxHalfLife      = 180 * 24 * time.Hour
+	maxViolationBan  = 365 * 24 * time.Hour
+	maxFree          = 10_000
+	day              = 24 * time.Hour
 )
 
 // builtIn are the violations that are there without being written. The thresholds of others that the numbers come from
@@ -107,7 +109,8 @@ func (a *App) violations() ([]violation.Terms, error) {
 	for i := range all {
 		id := violation.IDOf(all[i].Name)
 		if other, taken := ids[id]; taken {
-			return nil, fmt.Errorf("violations %s and %s cannot be told apart where they are stored: rename one", other, all[i].Name)
+			return nil, fmt.Errorf("violations %s and %s cannot be told apart where they are stored: rename one",
+				other, all[i].Name)
 		}
 		ids[id] = all[i].Name
 	}
@@ -124,13 +127,15 @@ func (v *Violation) check() error {
 		return fmt.Errorf("violation %q: a name has at most 64 lower-case letters, digits, _ and -, the first a letter, "+
 			"such as login_failed", v.Name)
 	case v.Points != 0 && !(v.Points > 0 && v.Points <= maxPoints):
-		return fmt.Errorf("violation %s: points %v is out of range: use more than 0 and at most %d", v.Name, v.Points, maxPoints)
+		return fmt.Errorf("violation %s: points %v is out of range: use more than 0 and at most %d",
+			v.Name, v.Points, maxPoints)
 	case outside(v.HalfLife, minHalfLife, maxHalfLife):
 		return fmt.Errorf("violation %s: half_life %s is out of range: use 1s to 180d", v.Name, time.Duration(*v.HalfLife))
 	case v.Free != nil && (*v.Free < 0 || *v.Free > maxFree):
 		return fmt.Errorf("violation %s: free %d is out of range: use 0 to %d", v.Name, *v.Free, maxFree)
 	case outside(v.Ban, 0, maxViolationBan), v.Ban != nil && *v.Ban != 0 && time.Duration(*v.Ban) < time.Second:
-		return fmt.Errorf("violation %s: ban %s is out of range: use 1s to 365d, or 0 to ban nobody", v.Name, time.Duration(*v.Ban))
+		return fmt.Errorf("violation %s: ban %s is out of range: use 1s to 365d, or 0 to ban nobody",
+			v.Name, time.Duration(*v.Ban))
 	}
 	return nil
 }

@@ -79,6 +79,9 @@ func TestDemo(t *testing.T) {
 			t.Errorf("of the two requests that were refused, it counts %q", blocked)
 		}
 	})
+	t.Run("scanner", func(t *testing.T) {
+		d.curl(t, "scanner").wants(t, http.StatusForbidden, "Access refused")
+	})
 	t.Run("README", func(t *testing.T) { wantsPicture(t, d) })
 
 	if err := d.interrupt(); err != nil {

@@ -6,15 +6,17 @@ import (
 )
 
 // visitor is an example client.
-type visitor struct{ Name, Addr, Expect string }
+type visitor struct{ Name, Addr, Path, Expect string }
 
 var visitors = []visitor{
-	{"clean", "192.0.2.10", "200, and the application reads Score 1: nobody has a word against this address"},
-	{"suspicious", "203.0.113.50",
+	{"clean", "192.0.2.10", "", "200, and the application reads Score 1: nobody has a word against this address"},
+	{"suspicious", "203.0.113.50", "",
 		"200, and the application reads Score 72: ten people reported it, and it is on a list;\n" +
 			"              the answer carries X-Robots-Tag, which the site sets for scores from 40 to 84"},
-	{"refused", "203.0.113.10",
+	{"refused", "203.0.113.10", "",
 		"403, from Caddy: sixty people reported it, so its score is 88; the application never sees it"},
+	{"scanner", "198.51.100.20", ".env",
+		"403, from Caddy: this path is a trap, and nobody visits it by mistake; the address is banned for a day"},
 }
 
 var explanation = template.Must(template.New("").Parse(`
@@ -23,7 +25,7 @@ AbuseIPDB and the publisher of lists are stand-ins: nothing leaves this machine.
 This Caddy trusts proxies on 127.0.0.1, so you can be one, and say whom you speak for:
 {{range .Visitors}}
   {{.Name}}
-    curl -i -H 'X-Forwarded-For: {{.Addr}}' http://{{$.Site}}/
+    curl -i -H 'X-Forwarded-For: {{.Addr}}' http://{{$.Site}}/{{.Path}}
     expect {{.Expect}}
 {{end}}
 As the operator, in another terminal:

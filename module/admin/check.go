@@ -217,14 +217,14 @@ func serveForget(rt *runtime.Runtime, r *http.Request, argument string) (any, er
 	}
 	answer := adminapi.Forgotten{Subject: reputation.Subject(addr)}
 	answer.Forgotten, err = rt.Engine.Forget(r.Context(), addr)
-	violations, errViolations := rt.ForgetViolations(r.Context(), addr)
-	answer.Forgotten = answer.Forgotten || violations
-	err = errors.Join(err, errViolations)
+	violations, away := rt.ForgetViolations(r.Context(), addr)
+	answer.Violations = violations
+	err = errors.Join(err, away)
 	if rt.Tombstones != nil && !reputation.IsReserved(addr) {
 		rt.Tombstones.Add(answer.Subject, time.Now(), err != nil)
 		answer.Warning = otherInstances(rt)
 	}
-	if answer.Forgotten {
+	if answer.Forgotten || answer.Violations {
 		rt.Logger.Info("forgotten by an operator",
 			slog.String("subject", answer.Subject.String()), slog.String("remote_addr", r.RemoteAddr))
 	}

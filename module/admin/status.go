@@ -42,9 +42,14 @@ func serveStatus(rt *runtime.Runtime, _ *http.Request, _ string) (any, error) {
 		Redis:      state.Redis,
 		History:    state.History,
 		Sentry:     state.Sentry,
+		Violations: state.Violations,
 		Bans:       rt.Overrides.Len(ban.Ban),
+		BansBy:     map[string]int{},
 		Exemptions: rt.Overrides.Len(ban.Exemption),
 		Warnings:   []string{},
+	}
+	for by, n := range rt.Overrides.CountBy() {
+		s.BansBy[ban.By(by).String()] = n
 	}
 	for i, overlaps := range rt.Overlaps() {
 		s.Lists[i].Overlaps = overlaps

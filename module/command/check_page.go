@@ -127,11 +127,14 @@ func factsText(f adminapi.Facts) string {
 }
 
 func (p *page) forgotten(f adminapi.Forgotten) {
+	if f.Violations {
+		p.row("forgot the violations of " + f.Subject.String())
+	}
 	if f.Forgotten {
 		p.row("forgot what providers said of " + f.Subject.String())
-		p.warning(f.Warning)
-		return
 	}
 	p.warning(f.Warning)
-	p.row("no provider's answer was remembered of " + f.Subject.String())
+	if !f.Forgotten && !f.Violations {
+		p.row("no provider's answer was remembered of " + f.Subject.String())
+	}
 }

@@ -128,7 +128,7 @@ func incidentText(i *history.Incident) (action, what string) {
 	case history.KindViolation:
 		return "violation", fmt.Sprintf("%s: %s points", i.Name, roundedPoints(i.Points))
 	case history.KindBan:
-		return fmt.Sprintf("banned for %s", time.Duration(i.Seconds)*time.Second), i.Name
+		return "banned for " + span(time.Duration(i.Seconds)*time.Second), i.Name
 	case history.KindReport:
 		what = fmt.Sprintf("%s: %s", i.Name, i.Result)
 		if len(i.Categories) > 0 {

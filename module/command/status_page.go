@@ -3,6 +3,8 @@ package command
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,7 +33,7 @@ func (p *page) status(s adminapi.Status) {
 	if s.History != nil {
 		p.row("history", historyLine(s.History, p.now))
 	}
-	p.row("bans", strconv.Itoa(s.Bans))
+	p.row("bans", bansLine(s))
 	p.row("exemptions", strconv.Itoa(s.Exemptions))
 	for i, provider := range s.Providers {
 		p.row(label("providers", i), providerLine(provider))
@@ -51,9 +53,31 @@ func (p *page) status(s adminapi.Status) {
 	if s.Bots != nil {
 		p.row("bots", fmt.Sprintf("%d verified, %d of them exempt", s.Bots.Verified, s.Bots.Exempt))
 	}
+	if s.Violations != nil {
+		p.row("violations", violationsLine(s.Violations))
+	}
 	for i, text := range s.Warnings {
 		p.row(label("WARNINGS", i), text)
 	}
+}
+
+// bansLine says how many bans are in force, and who made those that no operator did.
+func bansLine(s adminapi.Status) string {
+	text := strconv.Itoa(s.Bans)
+	if rules, violations := s.BansBy["rule"], s.BansBy["violation"]; rules+violations > 0 {
+		text += fmt.Sprintf(", %d of them by rules and %d by violations", rules, violations)
+	}
+	return text
+}
+
+// violationsLine says what is remembered of violations, and which were counted of late.
+func violationsLine(v *health.Violations) string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(v.LastHour)) {
+		names = append(names, fmt.Sprintf("%d %s", v.LastHour[name], name))
+	}
+	return fmt.Sprintf("%d of %d clients, %d evicted, in the last hour %s",
+		v.Clients, v.Capacity, v.Evictions, cmp.Or(strings.Join(names, ", "), "none"))
 }
 
 // sitesLine says which sites have the handler, and who reaches none.

@@ -64,3 +64,38 @@ func TestStatusShowsTroubleOfLists(t *testing.T) {
 		})
 	}
 }
+
+// TestStatusShowsViolations holds what the page says of violations, and of bans that no operator made.
+func TestStatusShowsViolations(t *testing.T) {
+	for _, tc := range []struct {
+		status adminapi.Status
+		want   []string
+	}{
+		{adminapi.Status{Bans: 3, BansBy: map[string]int{"operator": 3, "rule": 0}}, []string{"bans         3\n"}},
+		{
+			adminapi.Status{
+				Bans: 6, BansBy: map[string]int{"operator": 1, "rule": 2, "violation": 3},
+				Violations: &health.Violations{
+					Clients: 40, Capacity: 100, Evictions: 7, LastHour: map[string]int{"trap": 3, "login_failed": 12},
+				},
+			},
+			[]string{
+				"bans         6, 2 of them by rules and 3 by violations\n",
+				"violations   40 of 100 clients, 7 evicted, in the last hour 12 login_failed, 3 trap\n",
+			},
+		},
+		{adminapi.Status{Violations: new(health.Violations)}, []string{"0 evicted, in the last hour none\n"}},
+	} {
+		var out bytes.Buffer
+		p := newPage(&out, 0)
+		p.status(tc.status)
+		if err := p.flush(); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range tc.want {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("the page lacks %q:\n%s", want, &out)
+			}
+		}
+	}
+}

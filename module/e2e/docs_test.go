@@ -102,7 +102,7 @@ func entryOf(call *ast.CallExpr) (e logCall, ok bool) {
 		return e, false
 	}
 	e.message, ok = constant(args[0])
-	if !ok || !strings.Contains(e.message, " ") && e.message != "decision" {
+	if !ok || !strings.Contains(e.message, " ") && e.message != "decision" && e.message != "violation" {
 		return e, false
 	}
 	for i, rest := 0, args[1:]; i < len(rest); i++ {

@@ -3,9 +3,13 @@ package e2e_test
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
 // limiting is a site that lets suspicious visitors in three times an hour, and everybody five times.
@@ -206,5 +210,104 @@ func TestALimitOutlivesReloads(t *testing.T) {
 	r.reload(t)
 	if got := r.visit(t, client); got.status != http.StatusOK {
 		t.Errorf("with another limit, a request is answered with %d", got.status)
+	}
+}
+
+// TestRulesOnRequests proves, over a real connection and in front of a rewrite, that rules ask for the path, method and
+// header that the client has sent, and that the log and the admin API name them.
+func TestRulesOnRequests(t *testing.T) {
+	const client = "198.51.100.30"
+	c := newConfig(t)
+	c.handler["rules"] = []any{
+		object{"action": "block", "method": []any{"POST"}, "path": []any{"/login"}, "header": object{"Sec-Fetch-Site": []any{"cross-site"}}},
+		object{"action": "block", "status_code": 451, "path": []any{"/admin/*"}, "network": []any{"198.51.100.0/24"}},
+		object{"action": "limit", "limit": "1/1h", "path": []any{"/search"}},
+	}
+	c.next = []any{
+		object{"handler": "rewrite", "uri": "/admin/rewritten"},
+		object{"handler": "static_response", "body": "{http.ip_reputation.network}"},
+	}
+	r := startCaddy(t, c)
+	ask := func(client, method, path, site string) reply {
+		t.Helper()
+		return send(t, method, r.site+path, "", http.Header{"X-Forwarded-For": {client}, "Sec-Fetch-Site": {site}})
+	}
+	for _, tc := range []struct {
+		client, method, path, site string
+		want                       int
+	}{
+		{client, http.MethodPost, "/login", "cross-site", 403},
+		{client, http.MethodPost, "/login?a=b", "cross-site", 403},
+		{client, http.MethodPost, "//x/../LOGIN", "cross-site", 403},
+		{client, http.MethodGet, "/login", "cross-site", 200},
+		{client, http.MethodPost, "/login", "same-origin", 200},
+		{client, http.MethodGet, "/admin/users", "none", 451},
+		{client, http.MethodGet, "/%61dmin/users", "none", 451},
+		{"192.0.2.30", http.MethodGet, "/admin/users", "none", 200},
+		{client, http.MethodGet, "/search", "none", 200},
+		{client, http.MethodGet, "/search", "none", 429},
+		{client, http.MethodGet, "/", "none", 200},
+	} {
+		got := ask(tc.client, tc.method, tc.path, tc.site)
+		if got.status != tc.want {
+			t.Errorf("%+v: answered with %d", tc, got.status)
+		}
+		if got.status == http.StatusOK && tc.client == client && got.body != "198.51.100.0/24" {
+			t.Errorf("%+v: the network is %q", tc, got.body)
+		}
+	}
+	const text = "block method POST path /login header Sec-Fetch-Site cross-site"
+	id := ask(client, http.MethodPost, "/login", "cross-site").header.Get("X-Request-Id")
+	if page := r.run(t, "check", id); !strings.Contains(page, text) {
+		t.Errorf("check of the request does not name the rule:\n%s", page)
+	}
+	if !strings.Contains(r.logs(t), `"decided_by":"`+text+`"`) {
+		t.Error("the log does not name the rule")
+	}
+}
+
+// TestALimitByNetwork proves that addresses of a network, or of an autonomous system, use up one limit, and that Caddy
+// warns where no source knows such systems.
+func TestALimitByNetwork(t *testing.T) {
+	database := filepath.Join(t.TempDir(), "asn.mmdb")
+	if err := os.WriteFile(database, testenv.MMDB{Networks: []testenv.Network{
+		{Prefix: "203.0.113.0/24", Record: map[string]any{"asn": "AS64500"}}, {Prefix: "192.0.2.0/24", Record: map[string]any{"asn": "AS64500"}},
+	}}.Bytes(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := newConfig(t)
+	c.app["mmdb"] = []any{object{"file": database}}
+	limitBy := func(by string) { c.handler["rules"] = []any{object{"action": "limit", "limit": "2/1h", "by": by}} }
+	limitBy("network")
+	r := startCaddy(t, c)
+	answers := func(by, client string, want ...int) {
+		t.Helper()
+		for i, status := range want {
+			if got := r.visit(t, fmt.Sprintf(client, i+1)).status; got != status {
+				t.Errorf("by %s, %s %d: answered with %d, want %d", by, client, i+1, got, status)
+			}
+		}
+	}
+	answers("network", "198.51.100.%d", 200, 200, 429)
+	answers("network", "2001:db8:5:%d::1", 200, 200, 429)
+	answers("network", "2001:db8:%d::1", 200, 200, 200)
+	limitBy("asn")
+	r.reload(t)
+	answers("asn", "203.0.113.%d", 200, 200, 429)
+	answers("asn", "192.0.2.%d", 429)
+	answers("asn", "198.51.100.%d", 200, 200, 429)
+	limitBy("/24,/56")
+	r.reload(t)
+	answers("/24,/56", "2001:db8:6:%d::1", 200, 200, 429)
+	answers("/24,/56", "2001:db8:6:10%d::1", 200, 200, 429)
+	const warning = "a limit by asn counts by network"
+	if strings.Contains(r.logs(t), warning) {
+		t.Errorf("the log warns although a database knows the systems")
+	}
+	limitBy("asn")
+	delete(c.app, "mmdb")
+	r.reload(t)
+	if !strings.Contains(r.logs(t), warning) {
+		t.Errorf("the log does not warn")
 	}
 }

@@ -94,7 +94,7 @@ func TestDatabaseFiles(t *testing.T) {
 	}
 	reload := func(memory int) reply {
 		c.app["memory"] = memory
-		return send(t, http.MethodPost, p.admin+"/load", string(c.json(t)), http.Header{"Content-Type": {"application/json"}})
+		return p.load(t)
 	}
 	if got := reload(1001); got.status != http.StatusBadRequest || !strings.Contains(got.body, path) || !strings.Contains(got.body, "check the path") {
 		t.Errorf("a reload without the file: %d %s", got.status, got.body)

@@ -115,6 +115,8 @@ func monitored(t *testing.T, redis *testenv.RedisServer) *running {
 	database := filepath.Join(c.dataDir, "geo.mmdb")
 	writeDatabase(t, database, "NL")
 	c.app["mmdb"] = []any{object{"file": database}}
+	c.handler["violations_default"] = true
+	provider["report"] = true
 	c.server = object{"metrics": object{}}
 	application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/broken" {

@@ -156,7 +156,7 @@ func TestStopAfterReload(t *testing.T) {
 			}
 			reload := func() {
 				t.Helper()
-				got := send(t, http.MethodPost, p.admin+"/load", string(c.json(t)), http.Header{"Content-Type": {"application/json"}})
+				got := p.load(t)
 				if got.status != http.StatusOK {
 					t.Fatalf("reloading: status %d: %s", got.status, got.body)
 				}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -198,10 +200,48 @@ func (r *running) reload(tb testing.TB) {
 	}
 }
 
-// tryReload is reload for configurations that may be wrong.
+// tryReload is reload for configurations that may be wrong. Once it returns, no request is answered by the configuration
+// before: Caddy lets its server stop in a goroutine, which a busy machine may leave accepting connections for a while.
 func (r *running) tryReload(tb testing.TB) error {
 	tb.Helper()
-	return caddy.Load(r.json(tb), true)
+	err := caddy.Load(r.json(tb), true)
+	if err == nil {
+		r.awaitStop(tb)
+	}
+	return err
+}
+
+// load is tryReload by the admin API, for processes.
+func (r *running) load(tb testing.TB) reply {
+	tb.Helper()
+	got := send(tb, http.MethodPost, r.admin+"/load", string(r.json(tb)), http.Header{"Content-Type": {"application/json"}})
+	if got.status == http.StatusOK {
+		r.awaitStop(tb)
+	}
+	return got
+}
+
+// awaitStop waits until the server of the configuration before has stopped.
+func (r *running) awaitStop(tb testing.TB) {
+	tb.Helper()
+	eventually(tb, "one server listens", func() bool { return listeners(r.siteAddr) <= 1 })
+}
+
+// listeners returns how many sockets of this machine listen on the port of an address; 0 where Linux does not tell.
+func listeners(addr string) (n int) {
+	_, port, _ := net.SplitHostPort(addr)
+	number, _ := strconv.Atoi(port)
+	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		table, _ := os.ReadFile(file)
+		for line := range strings.Lines(string(table)) {
+			const listening = "0A"
+			// number, local address, remote address, state
+			if f := strings.Fields(line); len(f) > 3 && f[3] == listening && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", number)) {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // stop ends everything but the admin API, which Caddy keeps until the process ends. Stopping again does nothing.

@@ -192,7 +192,7 @@ func TestSentryIsNeverInTheWay(t *testing.T) {
 	}
 	eventually(t, "a report is under way", func() bool { return sentry.requests() > 0 })
 	c.app["sentry"].(object)["environment"] = "another" // the old reporter must go
-	if got := send(t, http.MethodPost, p.admin+"/load", string(c.json(t)), http.Header{"Content-Type": {"application/json"}}); got.status != 200 {
+	if got := p.load(t); got.status != 200 {
 		t.Fatalf("reloading: %d %s", got.status, got.body)
 	}
 	gone := make(chan struct{})

@@ -250,3 +250,50 @@ func TestWarmRequestAllocates(t *testing.T) {
 		}
 	}
 }
+
+// watchedHandler is a warmHandler whose site watches for the violations of the default set.
+func watchedHandler(tb testing.TB) *Handler {
+	tb.Helper()
+	if t, ok := tb.(*testing.T); ok {
+		t.Setenv("XDG_DATA_HOME", t.TempDir())
+	}
+	h := warmHandler(tb)
+	h.ViolationsDefault, h.ViolationsFromApplication = true, true
+	if err := h.provisionViolations(caddy.Context{}, h.runtime); err != nil {
+		tb.Fatal(err)
+	}
+	return h
+}
+
+// BenchmarkWatch measures what a request costs that a site watches with the default set, and that is no violation.
+func BenchmarkWatch(b *testing.B) {
+	w := header{http.Header{}}
+	ok := answersWith(http.StatusOK)
+	for name, h := range map[string]*Handler{"without": warmHandler(b), "with": watchedHandler(b)} {
+		b.Run(name, func(b *testing.B) {
+			request := prepared(b, "192.0.2.1", "/articles/2026/an-article")
+			b.ReportAllocs()
+			for b.Loop() {
+				_ = h.ServeHTTP(w, request(), ok)
+			}
+		})
+	}
+}
+
+// TestWatchAllocatesNothing proves that a request that is no violation costs no allocation more where a site watches.
+func TestWatchAllocatesNothing(t *testing.T) {
+	if testenv.Race {
+		t.Skip("the race detector allocates")
+	}
+	h, w := watchedHandler(t), header{http.Header{}}
+	watch, ok := h.watch, answersWith(http.StatusOK)
+	for _, path := range []string{"/", "/articles/2026/an-article", "/assets/app.js"} {
+		request := prepared(t, "192.0.2.1", path)
+		h.watch = nil
+		without := testing.AllocsPerRun(200, func() { _ = h.ServeHTTP(w, request(), ok) })
+		h.watch = watch
+		if n := testing.AllocsPerRun(200, func() { _ = h.ServeHTTP(w, request(), ok) }); n > without {
+			t.Errorf("%s: %v allocations more", path, n-without)
+		}
+	}
+}

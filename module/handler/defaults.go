@@ -33,8 +33,8 @@ var (
 	})
 )
 
-// defaultViolations are the rules of `violations default`. The paths come from public lists of scanners' requests, without
-// those that have caught honest visitors: of WebDAV and other clients that try what may be there.
+// defaultViolations are the rules of `violations default`. The paths come from public lists of scanners' requests,
+// without those that have caught honest visitors: of WebDAV and other clients that try what may be there.
 func defaultViolations() []ViolationRule {
 	return []ViolationRule{
 		{Name: "trap", Path: honeypots},

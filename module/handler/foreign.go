@@ -7,11 +7,12 @@ import (
 	"strings"
 )
 
-// foreign returns what shows that the visitor did not ask for r: the page of another site has made the browser ask, or a
-// page, whoever wrote it, embeds what it asks for; or the browser has fetched it ahead. It is the empty string for others.
+// foreign returns what shows that the visitor did not ask for r: the page of another site has made the browser ask, or
+// a page, whoever wrote it, embeds what it asks for; or the browser has fetched it ahead. It is the empty string for
+// others.
 //
-// Anybody can send these fields, and so escape: that is better than that anybody can have others banned, by an image on a
-// page of theirs. A page of a sibling site, such as login.example.com for app.example.com, is not foreign.
+// Anybody can send these fields, and so escape: that is better than that anybody can have others banned, by an image
+// on a page of theirs. A page of a sibling site, such as login.example.com for app.example.com, is not foreign.
 func foreign(r *http.Request) string {
 	h := r.Header
 	if fetchedAhead(h) {
@@ -31,8 +32,8 @@ func foreign(r *http.Request) string {
 	return ""
 }
 
-// ownDestinations are what a visitor or the site's own script asks for. Anything else is embedded in a page: an image, a
-// script, a style, a frame.
+// ownDestinations are what a visitor or the site's own script asks for. Anything else is embedded in a page: an image,
+// a script, a style, a frame.
 var ownDestinations = []string{"document", "empty"}
 
 // fetchedAhead reports whether a browser has asked before its visitor has.

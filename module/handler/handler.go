@@ -35,7 +35,7 @@ func init() {
 // It removes all `X-IP-Reputation-*` headers from the request and sets its own. It sets `X-Request-ID` on the
 // request and on the response. These placeholders are available to the handlers that follow:
 // `{http.ip_reputation.score}`, `.status`, `.action`, `.categories`, `.reasons`, `.coverage`, `.country`,
-// `.asn`, `.as_name`, `.nature`, `.bot`, `.mode`, `.rule`, `.subject`, `.request_id` and `.trace_id`.
+// `.asn`, `.as_name`, `.nature`, `.bot`, `.mode`, `.rule`, `.subject`, `.network`, `.request_id` and `.trace_id`.
 //
 // In `handle_errors` it removes and sets headers, and decides nothing. Put it first there if an application renders the
 // page: some requests fail before any other handler has seen them.
@@ -138,37 +138,14 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.exempt, err = siteExemptions(h.Exempt); err != nil {
 		return err
 	}
-	if h.policy, err = compilePolicy(h.Rules, h.Unknown, rt.SourceNames(), rt.ASNList); err != nil {
+	if err := h.provisionRules(rt); err != nil {
 		return err
-	}
-	for i := range h.Rules {
-		rt.CheckRule(fmt.Sprintf("rule %d (%s)", i+1, h.Rules[i].text()), policy.Config(h.Rules[i].Conditions))
 	}
 	if h.decisions, err = newDecisionLog(h.Log, ctx.Logger(), rt.Privacy()); err != nil {
 		return err
 	}
 	h.ownErrors = insideErrorRoutes(ctx.Modules())
-	if err := h.provisionViolations(ctx, rt); err != nil {
-		return err
-	}
-	var limits bool
-	if h.rules, limits, err = compileRules(h.Rules, modeWord(h.enforce)); err != nil {
-		return err
-	}
-	for i := range h.rules {
-		if err := h.rules[i].request.resolve(); err != nil {
-			return fmt.Errorf("rule %d (%s): %w", i, h.rules[i].text, err)
-		}
-	}
-	if limits {
-		if err := rt.UseLimits(); err != nil {
-			return err
-		}
-	}
-	if h.enforce && h.has(reputation.Ban) {
-		return rt.UseBans()
-	}
-	return nil
+	return h.provisionViolations(ctx, rt)
 }
 
 // ServeHTTP answers requests from addresses that are not wanted and describes the others to the next handler.

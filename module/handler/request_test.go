@@ -246,22 +246,38 @@ func TestNeverTried(t *testing.T) {
 	}
 }
 
-// TestRequestConditionsDoNotAllocate proves that conditions on requests cost an ordinary request no allocation.
-func TestRequestConditionsDoNotAllocate(t *testing.T) {
+// TestRulesOnRequestsAllocateNothing proves that conditions on requests and ranges cost a warm request no allocation, and
+// neither does a limit by network.
+func TestRulesOnRequestsAllocateNothing(t *testing.T) {
 	if testenv.Race {
 		t.Skip("the race detector allocates")
 	}
-	m, err := (&RequestConditions{
-		Path: []string{"/login", "/admin/*", "*.php"}, Method: []string{"GET", "POST"},
-		Header: map[string][]string{"Sec-Fetch-Site": {"cross-site"}, "User-Agent": nil},
-	}).compileRequest()
-	if err != nil {
+	h, w := warmHandler(t), header{http.Header{}}
+	request := prepared(t, cleanAddr)
+	allocations := func() float64 {
+		return testing.AllocsPerRun(200, func() { _ = h.ServeHTTP(w, request(), passOn) })
+	}
+	before := allocations()
+	rules := []Rule{
+		{Action: "block", RequestConditions: RequestConditions{Path: []string{"/login", "/admin/*", "*.php"}}},
+		{Action: "block", RequestConditions: RequestConditions{
+			Method: []string{"GET"}, Header: map[string][]string{"Sec-Fetch-Site": {"cross-site"}, "User-Agent": nil},
+		}},
+		{Action: "block", Conditions: Conditions{Network: []string{"198.51.100.0/24", "2001:db8::/32"}}},
+		{Action: "limit", Limit: "100000/1s", By: "network"},
+	}
+	var err error
+	if h.policy, err = compilePolicy(rules, "", nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	r := prepared(t, cleanAddr)()
-	setTarget(t, r, "GET", "/admin/users")
-	if n := testing.AllocsPerRun(200, func() { m.holds(r) }); n != 0 {
-		t.Errorf("%v allocations", n)
+	if h.rules, _, err = compileRules(rules, "enforce"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.runtime.UseLimits(); err != nil {
+		t.Fatal(err)
+	}
+	if after := allocations(); after > before {
+		t.Errorf("%v allocations, %v without the rules", after, before)
 	}
 }
 

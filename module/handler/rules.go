@@ -226,6 +226,37 @@ func (h *Handler) CheckRules(names Names) error {
 	return err
 }
 
+// provisionRules prepares the site's rules, and what they need of the runtime.
+func (h *Handler) provisionRules(rt *runtime.Runtime) (err error) {
+	if h.policy, err = compilePolicy(h.Rules, h.Unknown, rt.SourceNames(), rt.ASNList); err != nil {
+		return err
+	}
+	limits := false
+	if h.rules, limits, err = compileRules(h.Rules, modeWord(h.enforce)); err != nil {
+		return err
+	}
+	for i := range h.Rules {
+		compiled := &h.rules[i+1]
+		name := fmt.Sprintf("rule %d (%s)", compiled.number, compiled.text)
+		if err := compiled.request.resolve(); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		rt.CheckRule(name, policy.Config(h.Rules[i].Conditions))
+		if compiled.limit.by.asn {
+			rt.CheckLimitBySystem(name)
+		}
+	}
+	if limits {
+		if err := rt.UseLimits(); err != nil {
+			return err
+		}
+	}
+	if h.enforce && h.has(reputation.Ban) {
+		return rt.UseBans()
+	}
+	return nil
+}
+
 // compilePolicy turns a site's rules into its policy.
 func compilePolicy(rules []Rule, unknown string, sources []string, find findASNs) (*policy.Policy, error) {
 	compiled := make([]policy.Rule, len(rules))

@@ -3,6 +3,7 @@ package handler
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,7 +51,7 @@ func TestFromApplication(t *testing.T) {
 				change = func(*http.Request) {}
 			}
 			echo := caddyhttp.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) error {
-				named := append(tc.named, r.Header.Values("X-IP-Reputation-Violation")...)
+				named := slices.Concat(tc.named, r.Header.Values("X-IP-Reputation-Violation"))
 				return answersWith(200, named...)(rw, r)
 			})
 			got, _ := w.ask(t, "192.0.2.1", "/", echo, change)

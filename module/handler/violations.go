@@ -17,12 +17,13 @@ import (
 // ViolationRule says which requests are a violation: all of its conditions must hold. Several rules may have the same
 // name; a request counts once under each name, whichever rules hold.
 //
-// A rule without `status` and `header` is a trap: it counts before the request is answered, so that the request itself is
-// judged with the points. A rule that names no path and no matcher counts each path of a client once, else each request.
+// A rule without `status` and `header` is a trap: it counts before the request is answered, so that the request itself
+// is judged with the points. A rule that names no path and no matcher counts each path of a client once, else each
+// request.
 //
-// Nothing is counted that the site itself refused, and nothing against clients that are exempt, have a private address,
-// are a verified bot, or whose address may be another's. A request that the page of another site has caused, as the
-// browser says, is logged and costs nothing; see docs/violations.md.
+// Nothing is counted that the site itself refused, and nothing against clients that are exempt, have a private
+// address, are a verified bot, or whose address may be another's. A request that the page of another site has caused,
+// as the browser says, is logged and costs nothing; see docs/violations.md.
 type ViolationRule struct {
 	// The violation: one of those that are there already, such as `trap`, or one of `violation` in the global options.
 	// Required.
@@ -53,15 +54,15 @@ type ViolationRule struct {
 	oncePerPath bool // although it names paths
 }
 
-// SignedIn says how a request shows that its visitor has signed in. A visitor who makes many good requests, or is signed
-// in, makes mistakes, too: what has a number of free ones, such as failed log-ins and missing pages, then costs a quarter.
-// Traps cost the same. Anybody can send a cookie or a header, so that it weighs no more than that.
+// SignedIn says how a request shows that its visitor has signed in. A visitor who makes many good requests, or is
+// signed in, makes mistakes, too: what has a number of free ones, such as failed log-ins and missing pages, then costs
+// a quarter. Traps cost the same. Anybody can send a cookie or a header, so that it weighs no more than that.
 type SignedIn struct {
 	// Cookies that visitors have who are signed in, by name. Any of them. Default: none.
 	Cookie []string `json:"cookie,omitempty"`
 
-	// Fields of the request's header that visitors send who are signed in, such as `Authorization`. Any of them. Default:
-	// none.
+	// Fields of the request's header that visitors send who are signed in, such as `Authorization`. Any of them.
+	// Default: none.
 	Header []string `json:"header,omitempty"`
 }
 
@@ -149,8 +150,8 @@ func checkFields(fields http.Header) error {
 func checkTrap(patterns []string) error {
 	for _, pattern := range patterns {
 		if askedByThemselves.match(nil, strings.ToLower(pattern)) {
-			return fmt.Errorf("path %s: browsers, crawlers and certificate authorities ask for it by themselves, so that honest "+
-				"visitors would be caught: remove it, or add a status", pattern)
+			return fmt.Errorf("path %s: browsers, crawlers and certificate authorities ask for it by themselves, "+
+				"so that honest visitors would be caught: remove it, or add a status", pattern)
 		}
 	}
 	return nil
@@ -184,7 +185,8 @@ func (h *Handler) CheckViolations(names []string) error {
 		}
 	}
 	if n := len(h.allViolations()); n > maxViolationRules {
-		return fmt.Errorf("the site has %d rules of violations: use at most %d, with several paths each", n, maxViolationRules)
+		return fmt.Errorf("the site has %d rules of violations: use at most %d, with several paths each",
+			n, maxViolationRules)
 	}
 	return nil
 }
@@ -194,11 +196,13 @@ func (h *Handler) CheckSignedIn() error {
 	if h.SignedIn == nil {
 		return nil
 	}
-	if len(h.SignedIn.Cookie)+len(h.SignedIn.Header) == 0 || slices.Contains(slices.Concat(h.SignedIn.Cookie, h.SignedIn.Header), "") {
+	names := slices.Concat(h.SignedIn.Cookie, h.SignedIn.Header)
+	if len(names) == 0 || slices.Contains(names, "") {
 		return errors.New("signed_in needs the name of a cookie or a header")
 	}
 	if len(h.allViolations()) == 0 {
-		return errors.New("signed_in makes violations weigh less, and the site has none: add some, such as `violations default`, or remove it")
+		return errors.New("signed_in makes violations weigh less, and the site has none: add some, " +
+			"such as `violations default`, or remove it")
 	}
 	return nil
 }

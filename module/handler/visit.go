@@ -32,7 +32,8 @@ type visit struct {
 	refused  bool     // by a handler
 
 	matched    uint64   // rules of violations of the last handler that decided, by their conditions on the request
-	violations []string // the names that the request was found guilty of
+	accused    []string // the names of violations that were seen
+	violations []string // those of them that were counted
 
 	requestID string
 	trace     runtime.TraceID    // zero when the request is not traced

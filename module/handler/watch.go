@@ -63,8 +63,8 @@ func (c *violationRule) holds(r *http.Request, path string) bool {
 	return holds && err == nil
 }
 
-// trapped counts the traps that a request has touched, and reports whether one was counted: the client is then looked up
-// anew, since it has more points. A request that is refused anyway touches none.
+// trapped counts the traps that a request has touched, and reports whether one was counted: the client is then looked
+// up anew, since it has more points. A request that is refused anyway touches none.
 func (h *Handler) trapped(r *http.Request, v *visit) (counted bool) {
 	v.matched = h.watch.matching(r)
 	traps := v.matched & h.watch.traps
@@ -86,8 +86,8 @@ func (h *Handler) trapped(r *http.Request, v *visit) (counted bool) {
 	return counted
 }
 
-// respond takes notice of a response that is about to begin, and removes what the application says of violations: it is
-// for us alone.
+// respond takes notice of a response that is about to begin, and removes what the application says of violations: it
+// is for us alone.
 func (w *identified) respond(status int) {
 	h := w.Header()
 	named, says := h[headerViolation]
@@ -153,10 +153,9 @@ func (h *Handler) watched(w *identified, status int, header http.Header, named [
 
 // saw counts a violation that a rule has found, and reports whether it was counted.
 func (h *Handler) saw(r *http.Request, v *visit, rule *violationRule, status int) bool {
-	if slices.Contains(v.violations, rule.name) {
-		return false // by another line, or another handler
+	if !v.accuse(rule.name) {
+		return false
 	}
-	v.violations = append(v.violations, rule.name)
 	by := foreign(r)
 	why := h.spare(r, v)
 	if why == "" && by != "" {
@@ -173,6 +172,16 @@ func (h *Handler) saw(r *http.Request, v *visit, rule *violationRule, status int
 		o.Share = goodShare
 	}
 	return h.count(r, v, &o)
+}
+
+// accuse reports whether a violation of this name is the first of the request: another rule, another handler or the
+// application may have seen it, too.
+func (v *visit) accuse(name string) bool {
+	if slices.Contains(v.accused, name) {
+		return false
+	}
+	v.accused = append(v.accused, name)
+	return true
 }
 
 // goodShare is what part of its points a mistake costs a client in good standing.
@@ -208,9 +217,10 @@ func pathOf(u *url.URL) string {
 // count counts a violation, and reports whether it was counted.
 func (h *Handler) count(r *http.Request, v *visit, o *runtime.Offence) bool {
 	result := h.runtime.Violate(r.Context(), *o)
-	log := &h.watch.counted
-	if !result.Counted {
-		log = &h.watch.ignored
+	log := &h.watch.ignored
+	if result.Counted {
+		log = &h.watch.counted
+		v.violations = append(v.violations, o.Violation)
 	}
 	h.decisions.violation(log, r, v, o.Violation, result, "")
 	return result.Counted
@@ -235,10 +245,9 @@ func (h *Handler) told(r *http.Request, v *visit, values []string, status int) {
 		h.runtime.IgnoreViolation(violation.IgnoredExcess)
 	}
 	for _, name := range names {
-		if slices.Contains(v.violations, name) {
+		if !v.accuse(name) {
 			continue
 		}
-		v.violations = append(v.violations, name)
 		if why == "" {
 			why = h.spare(r, v)
 		}

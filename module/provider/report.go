@@ -50,7 +50,7 @@ func (p *Provider) openReports(
 func (k keyed) report(ctx context.Context, i reputation.Incident) error {
 	_, err := k.check(ctx, reputation.Query{Addr: i.Addr},
 		func(ctx context.Context, q reputation.Query) (reputation.Report, error) {
-			return reputation.Report{}, k.Guard.Report(ctx, q.Key, i)
+			return reputation.Report{}, k.Report(ctx, q.Key, i)
 		})
 	return err
 }

@@ -118,6 +118,9 @@ type Forgotten struct {
 	Subject   netip.Prefix `json:"subject"`
 	Forgotten bool         `json:"forgotten"` // false: there was no stored answer
 
+	// Violations is whether there were violations, which are forgotten, too.
+	Violations bool `json:"violations,omitempty"`
+
 	// Warning says what went wrong elsewhere: this instance has forgotten.
 	Warning string `json:"warning,omitempty"`
 }

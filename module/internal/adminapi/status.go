@@ -22,9 +22,13 @@ type Status struct {
 	Redis      *redis.Status    `json:"redis,omitempty"`
 	History    *health.History  `json:"history,omitempty"`
 	Sentry     *sentry.Status   `json:"sentry,omitempty"`
-	Bans       int              `json:"bans"`
-	Exemptions int              `json:"exemptions"`
-	Warnings   []string         `json:"warnings"` // what is wrong, each with what to do
+
+	Violations *health.Violations `json:"violations,omitempty"`
+
+	Bans       int            `json:"bans"`
+	BansBy     map[string]int `json:"bans_by,omitempty"` // by who made them: operator, rule, violation
+	Exemptions int            `json:"exemptions"`
+	Warnings   []string       `json:"warnings"` // what is wrong, each with what to do
 }
 
 // Health is the same judgement as in the detail of ip_reputation_health. The Warnings of Status are the same

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -136,21 +135,23 @@ func (h *Handler) violate(q *request, reported reportedViolation) (ViolationResu
 			fmt.Sprintf("there is no violation %q: use %s", v.Name, strings.Join(h.o.Backend.Violations(), ", ")))
 	}
 	result.Points = math.Round(result.Points*100) / 100
-	h.logViolation(q.Context(), v, result)
+	h.logViolation(q, v, result)
 	return result, nil
 }
 
 // logViolation logs who reported what: it may end in a ban of somebody else.
-func (h *Handler) logViolation(ctx context.Context, v Violation, result ViolationResult) {
+func (h *Handler) logViolation(q *request, v Violation, result ViolationResult) {
 	attributes := []slog.Attr{
 		slog.String("token", v.Token), slog.Any("subject", result.Subject), slog.String("violation", v.Name),
 		slog.Bool("counted", result.Counted), slog.Float64("points", result.Points),
-		slog.String("visitor_request_id", v.RequestID),
+	}
+	if v.RequestID != q.id { // which the entry has by itself
+		attributes = append(attributes, slog.String("visitor_request_id", v.RequestID))
 	}
 	if result.Ignored != "" {
 		attributes = append(attributes, slog.String("why", result.Ignored))
 	}
-	h.o.Logger.LogAttrs(ctx, slog.LevelInfo, "a violation was reported over the API", attributes...)
+	h.o.Logger.LogAttrs(q.Context(), slog.LevelInfo, "a violation was reported over the API", attributes...)
 }
 
 // parse checks what was reported. The path loses its query, which may have secrets.

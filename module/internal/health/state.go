@@ -124,4 +124,6 @@ type Violations struct {
 	Clients   int    `json:"clients"`
 	Capacity  int    `json:"capacity"`
 	Evictions uint64 `json:"evictions"` // since this store was made
+
+	LastHour map[string]int `json:"last_hour"` // how many were counted, by name
 }

@@ -59,7 +59,9 @@ func TestAdopt(t *testing.T) {
 		}, requests: 5},
 		"empty": {change: func(t *testing.T, journal string) { edit(t, journal, func([]byte) []byte { return nil }) }},
 		"of a later version": {change: func(t *testing.T, journal string) {
-			edit(t, journal, func(text []byte) []byte { return append(appendLine(nil, line{Header: &header{Version: incidentVersion + 1}}), text...) })
+			edit(t, journal, func(text []byte) []byte {
+				return append(appendLine(nil, line{Header: &header{Version: incidentVersion + 1}}), text...)
+			})
 		}, left: true},
 		"it had been adopted halfway": {change: func(t *testing.T, journal string) {
 			if err := os.Rename(journal, strings.TrimSuffix(journal, journalSuffix)+adoptingSuffix); err != nil {

@@ -272,7 +272,9 @@ func matchSlowly(c Config, v reputation.Verdict, client netip.Addr) bool {
 		alternatives(c.Country, func(w string) bool { return w == v.Facts.Country }) &&
 		alternatives(c.Status, func(w string) bool { return w == v.Status.String() }) &&
 		alternatives(c.Source, func(w string) bool {
-			return slices.ContainsFunc(v.Reasons, func(r reputation.Reason) bool { return r.Source == w })
+			return slices.ContainsFunc(v.Reasons, func(r reputation.Reason) bool {
+				return r.Source == w || w == "own" && r.Source == "own.trap" // of those in sourcePool
+			})
 		}) &&
 		alternatives(c.Network, func(w string) bool { return inNetwork(w, client) }) &&
 		alternatives(c.Continent, func(w string) bool { return w == continentTwin[v.Facts.Country] }) &&

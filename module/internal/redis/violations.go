@@ -65,6 +65,7 @@ func (c *Client) endsKey() string      { return c.key("{violations}:ends") }
 type violationFollower struct {
 	*Client
 	store    *violation.Store
+	settle   func(context.Context)
 	revision int64 // up to which all changes were read
 	missed   bool  // there may be later ones, whose messages did not arrive
 
@@ -81,9 +82,10 @@ type violationMessage struct {
 // FollowViolations shares violations with the other instances until ctx ends: what is counted here
 // is added in Redis soon after, and what the others count is taken over, at once if messages arrive,
 // otherwise within seconds. While Redis is unavailable, it waits. The store keeps what is to be sent:
-// see its method Share.
-func (c *Client) FollowViolations(ctx context.Context, store *violation.Store) {
-	f := &violationFollower{Client: c, store: store}
+// see its method Share. When Redis is back, settle is called before anything is read: it deletes what
+// was forgotten meanwhile.
+func (c *Client) FollowViolations(ctx context.Context, store *violation.Store, settle func(context.Context)) {
+	f := &violationFollower{Client: c, store: store, settle: settle}
 	for ctx.Err() == nil {
 		changed := c.Changed()
 		if c.Up() {
@@ -106,6 +108,7 @@ func (f *violationFollower) follow(ctx context.Context, away <-chan struct{}) {
 	defer func() { messages.close() }()
 	tick := time.NewTicker(reconcileEvery)
 	defer tick.Stop()
+	f.settle(ctx)
 	f.missed = true
 	due := time.After(0) // what waits since Redis was away
 	for {

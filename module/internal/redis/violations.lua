@@ -7,8 +7,8 @@
 --       4 the number of the sender's last batch
 -- ARGV  1 the channel · 2 the number of the batch · 3 for how long it is remembered, in ms · 4 how many subjects at most
 --       5 how many violations of one subject at most · 6 how long a field can be
---       7... for each subject and violation: subject, name, half-life in ms, how many are free, how many points at most,
---       what the sender knew before (points, count, age in ms), and what is added (how many, points, count, age in ms)
+--       7... for each subject and violation: subject, name, half-life in ms, how many are free, how many points at most
+--       · what the sender knew before: points, count, age in ms · what is added: how many, points, count, age in ms
 --
 -- Answers with the message.
 local now, number, longest = milliseconds(), tonumber(ARGV[2]), tonumber(ARGV[6])

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -43,7 +44,7 @@ func (n *counter) join(tb testing.TB, c *Client) {
 	n.end, n.ended = cancel, make(chan struct{})
 	go func() {
 		defer close(n.ended)
-		c.FollowViolations(ctx, n.Store)
+		c.FollowViolations(ctx, n.Store, func(context.Context) {})
 	}()
 	tb.Cleanup(n.leave)
 }
@@ -101,8 +102,8 @@ func TestViolationsAreShared(t *testing.T) {
 	amounts(t, &trapTouched, 1, 60, late)
 }
 
-// TestViolationsWithoutRedis proves that an instance which Redis is lost to goes on counting, and that all have the
-// sum afterwards: also when an answer got lost, and when Redis lost everything.
+// TestViolationsWithoutRedis proves that an instance which Redis is lost to goes on counting, and
+// that all have the sum afterwards: also when an answer got lost, and when Redis lost everything.
 func TestViolationsWithoutRedis(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
@@ -115,8 +116,12 @@ func TestViolationsWithoutRedis(t *testing.T) {
 	for _, link := range links {
 		link.Down()
 	}
-	awaitUp(t, ca, false)
-	awaitUp(t, cb, false)
+	for _, c := range []*Client{ca, cb} {
+		eventually(t, "redis is away", func() bool {
+			_, _ = c.ForgetViolations(t.Context(), netip.MustParsePrefix("198.51.100.1/32"))
+			return !c.Up()
+		})
+	}
 	a.violate(&loginFailed, 2)
 	b.violate(&loginFailed, 3)
 	if n, _ := a.has(offender, &loginFailed); n != 7 {
@@ -143,7 +148,8 @@ func TestABatchIsAddedOnce(t *testing.T) {
 	f := &violationFollower{Client: c, store: violation.Open("", violation.Options{})}
 	t.Cleanup(func() { _ = f.store.Close() })
 	batch := violation.Batch{From: "a", Number: 1, Deltas: []violation.Delta{{
-		Subject: netip.PrefixFrom(offender, 32), Terms: &loginFailed, Acts: 6, Added: violation.Amount{Points: 18, Count: 6},
+		Subject: netip.PrefixFrom(offender, 32), Terms: &loginFailed,
+		Acts: 6, Added: violation.Amount{Points: 18, Count: 6},
 	}}}
 	for _, tc := range []struct {
 		from          string
@@ -162,7 +168,8 @@ func TestABatchIsAddedOnce(t *testing.T) {
 	}
 }
 
-// TestViolationsDecayByTheClockOfRedis proves that what is added counts by its age, and that a stored state of the future is none.
+// TestViolationsDecayByTheClockOfRedis proves that what is added counts by its age, and that a
+// stored state of the future is none.
 func TestViolationsDecayByTheClockOfRedis(t *testing.T) {
 	t.Parallel()
 	c := connect(t, testenv.Redis(t).Addr)
@@ -196,7 +203,8 @@ func TestViolationsDecayByTheClockOfRedis(t *testing.T) {
 	}
 }
 
-// TestViolatorsAreBounded proves that Redis holds a bounded number of subjects, and that those which end first go.
+// TestViolatorsAreBounded proves that Redis holds a bounded number of subjects, and that those
+// which end first go.
 func TestViolatorsAreBounded(t *testing.T) {
 	t.Parallel()
 	c := connect(t, testenv.Redis(t).Addr)
@@ -249,7 +257,9 @@ func TestForeignViolations(t *testing.T) {
 		c.rdb.ZAdd(t.Context(), c.changesKey(), goredis.Z{Score: 1e15, Member: subject})
 	}
 	c.rdb.HSet(t.Context(), c.violatorsKey(), revisionName, "garbage")
-	for _, text := range []string{"", "x", `{"revision":"9","states":{}}`, `{"revision":"-1","states":[]}`, `{"revision":"9","states":[[1,2]]}`} {
+	for _, text := range []string{
+		"", "x", `{"revision":"9","states":{}}`, `{"revision":"-1","states":[]}`, `{"revision":"9","states":[[1,2]]}`,
+	} {
 		c.rdb.Publish(t.Context(), c.channel("violations"), text)
 	}
 	late := count(t, c)
@@ -257,6 +267,35 @@ func TestForeignViolations(t *testing.T) {
 	amounts(t, &loginFailed, 5, 3, a, late)
 	if got := late.Status().Clients; got != 1 {
 		t.Errorf("%d clients are taken over, want 1", got)
+	}
+}
+
+// TestAFloodOfViolations proves that many violators make few exchanges, and that all instances know
+// them.
+func TestAFloodOfViolations(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	var seen outcomes
+	c := open(t, Options{Addresses: []string{server.Addr}, Observe: seen.observe})
+	awaitUp(t, c, true)
+	a, b := count(t, c), count(t, connect(t, server.Addr))
+	const n = 3000
+	before := seen.of(OK)
+	for i := range uint32(n) {
+		addr := netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, byte(i >> 8), byte(i), 15: 1})
+		a.Add(&trapTouched, violation.Act{Client: addr, Share: 1})
+		a.Add(&trapTouched, violation.Act{Client: addr, Share: 1})
+	}
+	eventually(t, "the other has all", func() bool { return b.Status().Clients == a.Status().Clients })
+	if got := seen.of(OK) - before; got > n/10 {
+		t.Errorf("%d violators made %d exchanges", n, got)
+	}
+	t.Logf("%d violators, %d exchanges, %s + %s + %s bytes in redis", a.Status().Clients, seen.of(OK)-before,
+		server.CLI("MEMORY", "USAGE", c.violatorsKey()), server.CLI("MEMORY", "USAGE", c.changesKey()),
+		server.CLI("MEMORY", "USAGE", c.endsKey()))
+	text := server.CLI("HGET", c.violatorsKey(), "2001:db8:101::/64")
+	if !regexp.MustCompile(`^\{"trap":\[60000,2000,\d{13},604800000\]\}$`).MatchString(text) {
+		t.Errorf("redis has %s", text)
 	}
 }
 

@@ -18,6 +18,8 @@ const (
 	maxQuiet     = 10_000
 	maxRecent    = 200 // reports that are shown when they do not wait any more
 
+	maxNames = 64 // of violations, as many as a configuration may have
+
 	// pruneEvery is how often all quiet subjects are looked at while there are too many.
 	pruneEvery = time.Minute
 
@@ -55,6 +57,7 @@ type entry struct {
 	subject subject
 	client  netip.Addr // of the last violation, as is request
 	request string     // its ID
+	names   []string   // of the violations, never changed in place
 	began   time.Time  // by the clock of the queue
 	deeds   deeds
 	to      []*delivery // nil while more violations are gathered
@@ -63,6 +66,9 @@ type entry struct {
 // add adds a violation of the subject.
 func (e *entry) add(v *Violation) {
 	e.client, e.request = v.Client, v.RequestID
+	if !slices.Contains(e.names, v.Name) && len(e.names) < maxNames {
+		e.names = append(slices.Clip(e.names), v.Name)
+	}
 	e.deeds.add(v)
 }
 
@@ -168,18 +174,18 @@ func (e *entry) address(services []Service) {
 func (e *entry) report(d *delivery, o Outcome, why string, at time.Time) Report {
 	return Report{
 		Address: e.client, Service: d.service, Categories: e.deeds.categories, Comment: e.deeds.comment(),
-		Requests: e.deeds.requests, First: e.deeds.first.UTC(), Last: e.deeds.last.UTC(),
+		Violations: e.names, Requests: e.deeds.requests, First: e.deeds.first.UTC(), Last: e.deeds.last.UTC(),
 		RequestID: e.request, Outcome: o, Why: why, Tries: d.tries, At: at.UTC(),
 	}
 }
 
-// incident returns what a service is told of an entry, and its age.
-func (q *Queue) incident(e *entry, now time.Time) (i reputation.Incident, age time.Duration) {
+// incident returns what a service is told of an entry, for which violations, and its age.
+func (q *Queue) incident(e *entry, now time.Time) (i reputation.Incident, violations []string, age time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return reputation.Incident{
 		Addr: e.client, Categories: e.deeds.categories, Comment: e.deeds.comment(), At: e.deeds.last,
-	}, now.Sub(e.began)
+	}, e.names, now.Sub(e.began)
 }
 
 // retry puts a delivery off.

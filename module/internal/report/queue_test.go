@@ -56,7 +56,7 @@ func (w *world) outlet(services ...Service) Outlet {
 			defer w.mu.Unlock()
 			return w.may, w.mayErr
 		},
-		Spared: func(netip.Addr) string {
+		Spared: func(netip.Addr, []string) string {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return w.spared

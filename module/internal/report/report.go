@@ -17,6 +17,7 @@ const Quiet = 901 * time.Second
 
 // Violation is one that may be reported.
 type Violation struct {
+	Name     string     // as the configuration calls it; it is not sent
 	Client   netip.Addr // unmapped, without zone
 	At       time.Time
 	Category reputation.Category
@@ -41,8 +42,9 @@ type Outlet struct {
 	// keeps the others from it for a time. After an error, the instance acts as if it were alone. Nil means that it is.
 	May func(ctx context.Context, service string, subject netip.Prefix, within time.Duration) (bool, error)
 
-	// Spared returns why an address must not be reported, or the empty string. It is asked before each attempt.
-	Spared func(addr netip.Addr) string
+	// Spared returns why an address must not be reported for violations of these names, or the empty string. It is asked
+	// before each attempt.
+	Spared func(addr netip.Addr, violations []string) string
 
 	// Ended is called with each report to a service that waits no more. It must be fast.
 	Ended func(r Report)
@@ -140,7 +142,8 @@ type Report struct {
 	Service    string                `json:"provider,omitempty"` // missing if it is for none
 	Categories reputation.Categories `json:"categories"`
 	Comment    string                `json:"comment"`
-	Requests   int                   `json:"requests"` // that violated a rule
+	Violations []string              `json:"violations"` // their names
+	Requests   int                   `json:"requests"`   // that violated a rule
 	First      time.Time             `json:"first"`
 	Last       time.Time             `json:"last"`
 

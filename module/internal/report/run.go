@@ -50,7 +50,7 @@ func (q *Queue) Run(ctx context.Context, to Outlet) {
 // deliver makes one attempt to send a report to one service.
 func (q *Queue) deliver(ctx context.Context, to *Outlet, e *entry, d *delivery, logged *throttle.Causes[Outcome]) {
 	now := time.Now()
-	incident, age := q.incident(e, now)
+	incident, violations, age := q.incident(e, now)
 	end := func(o Outcome, why string) {
 		ended := q.finish(e, d, o, why, time.Now())
 		if ended.Service != "" {
@@ -59,7 +59,7 @@ func (q *Queue) deliver(ctx context.Context, to *Outlet, e *entry, d *delivery, 
 		}
 	}
 	service := to.service(d.service)
-	if why := to.Spared(incident.Addr); why != "" {
+	if why := to.Spared(incident.Addr, violations); why != "" {
 		end(Spared, why)
 		return
 	}
@@ -140,12 +140,16 @@ func (to *Outlet) log(r *Report, logged *throttle.Causes[Outcome]) {
 		to.Logger.Info("reported an address", about...)
 		return
 	}
-	message := map[Outcome]string{
-		Rejected: "a service does not take a report, which is dropped",
-		Failed:   "a report could not be sent, and is dropped",
-		Expired:  "a report could not be sent within an hour, and is dropped",
-	}[r.Outcome]
-	if message != "" && logged.Allow(r.Outcome, time.Now()) {
-		to.Logger.Warn(message, append(about, slog.String("error", r.Why))...)
+	if !logged.Allow(r.Outcome, time.Now()) {
+		return
+	}
+	about = append(about, slog.String("error", r.Why))
+	switch r.Outcome {
+	case Rejected:
+		to.Logger.Warn("a service does not take a report, which is dropped", about...)
+	case Failed:
+		to.Logger.Warn("a report could not be sent, and is dropped", about...)
+	case Expired:
+		to.Logger.Warn("a report could not be sent within an hour, and is dropped", about...)
 	}
 }

@@ -59,6 +59,7 @@ func (rt *Runtime) State(now time.Time) health.State {
 	if rt.Memory != nil {
 		s.Memory = new(rt.Memory.status())
 	}
+	s.Violations = rt.violationStatus(now)
 	if rt.Redis != nil {
 		s.Redis = new(rt.Redis.Status())
 	}
@@ -69,6 +70,17 @@ func (rt *Runtime) State(now time.Time) health.State {
 		s.Sentry = new(reporter.Status())
 	}
 	return s
+}
+
+// violationStatus returns what is remembered of violations, nil where none are counted.
+func (rt *Runtime) violationStatus(now time.Time) *health.Violations {
+	if rt.ViolationStore() == nil {
+		return nil
+	}
+	s := rt.ViolationStore().Status()
+	return &health.Violations{
+		Clients: s.Clients, Capacity: s.Capacity, Evictions: s.Evictions, LastHour: countedViolations.counts(now),
+	}
 }
 
 // Health returns the health of this instance.

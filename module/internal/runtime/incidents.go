@@ -1,34 +1,32 @@
 package runtime
 
 import (
-	"log/slog"
 	"net/netip"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 )
 
-// recordViolation stores a violation that was counted in the history, if there is one. It does not wait.
+// recordViolation counts a violation for status, and stores it in the history, if there is one. It does not wait.
 func (rt *Runtime) recordViolation(o *Offence, t *violation.Terms, now violation.Result) {
+	countedViolations.add(t.Name, o.At)
 	rt.recordIncident(o.Client, history.Incident{
 		First: o.At, Host: o.Site, Kind: history.KindViolation, Name: t.Name, Points: now.Points, RequestID: o.RequestID,
 	})
 }
 
-// recordBan logs and stores a ban by a rule or a violation, and how long it is this time.
-func (rt *Runtime) recordBan(p *Punishment, length time.Duration) {
-	rt.Logger.Info("a client was banned", slog.String("rule", p.Rule), slog.String("ttl", length.String()),
-		slog.String("request_id", p.RequestID),
-		slog.Group("request", slog.String("client_ip", p.Client.String()), slog.String("host", p.Site[:min(len(p.Site), maxSite)])))
-	rt.recordIncident(p.Client, history.Incident{
-		First: time.Now(), Host: p.Site, Kind: history.KindBan, Name: p.Rule, Seconds: int64(length / time.Second),
-		RequestID: p.RequestID,
+// recordBan stores a ban by a rule or a violation.
+func (rt *Runtime) recordBan(client netip.Addr, e *ban.Entry) {
+	if rt == nil { // none serves
+		return
+	}
+	rt.recordIncident(client, history.Incident{
+		First: e.Created, Host: e.Cause.Site, Kind: history.KindBan, Name: e.Cause.Rule,
+		Seconds: int64(e.Expires.Sub(e.Created).Round(time.Second) / time.Second), RequestID: e.Cause.RequestID,
 	})
 }
-
-// maxSite is the longest name of a host that is logged.
-const maxSite = 253
 
 // recordReport stores that a provider was told of a client, with the words for what of, and what became of it. The ID
 // is that of the request that led to it.

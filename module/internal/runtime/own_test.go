@@ -111,3 +111,16 @@ func TestNamesOfViolations(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// TestRulesOfAConfigurationThatIsOnlyValidated: it is never started, and is told all the same.
+func TestRulesOfAConfigurationThatIsOnlyValidated(t *testing.T) {
+	log := new(logtest.Log)
+	rt := &Runtime{Logger: log.Logger(), violationTerms: someTerms}
+	rt.CheckRule("rule 1", policy.Config{Source: []string{"own"}})
+	if log.String() != "" {
+		t.Errorf("logged before all sites are known: %q", log)
+	}
+	if err := rt.Close(); err != nil || !strings.Contains(log.String(), "a rule can never hold") {
+		t.Errorf("%v, logged %q", err, log)
+	}
+}

@@ -65,10 +65,25 @@ func (rt *Runtime) neverHolds(never health.Rule) (added bool) {
 	return true
 }
 
+// CheckLimitBySystem warns of a limit that counts by autonomous system, if no source says to which one an address belongs.
+// It is called while sites are provisioned.
+func (rt *Runtime) CheckLimitBySystem(rule string) {
+	if !rt.knowsSystems() {
+		rt.Logger.Warn("a limit by asn counts by network: no source that is configured knows autonomous systems",
+			slog.String("rule", rule),
+			slog.String("cure", "configure a database, such as `mmdb /var/lib/GeoIP/GeoLite2-ASN.mmdb`, or write `by network`"))
+	}
+}
+
+func (rt *Runtime) knowsSystems() bool {
+	r := rt.reach()
+	return r.Anything || r.Says.ASN
+}
+
 // checkASNLists warns of lists of autonomous systems that hold for nobody, since no source says to which one an address
 // belongs.
 func (rt *Runtime) checkASNLists() {
-	if r := rt.reach(); r.Anything || r.Says.ASN {
+	if rt.knowsSystems() {
 		return
 	}
 	const (

@@ -161,6 +161,7 @@ func (p *punisher) carryOut(list []ban.Sentence) {
 		switch d.Outcome {
 		case ban.Banned:
 			metrics.CountBan(d.Cause.By.String())
+			Serving().recordBan(d.Client, &d.Entry)
 		case ban.Exempt:
 			p.spare(violation.IgnoredExempt, d.Client)
 		case ban.NetworkFull:

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/netip"
@@ -100,7 +101,7 @@ func (rt *Runtime) warnUnreported() {
 
 // outlet is where reports go.
 func (rt *Runtime) outlet() report.Outlet {
-	to := report.Outlet{Spared: rt.mustNotReport, Ended: rt.reportEnded, Logger: rt.Logger}
+	to := report.Outlet{Spared: rt.mustNotReportFor, Ended: rt.reportEnded, Logger: rt.Logger}
 	if rt.Redis != nil {
 		to.May = rt.Redis.MayReport
 	}
@@ -144,7 +145,7 @@ func (rt *Runtime) report(_ context.Context, o *Offence, t *violation.Terms, now
 		return
 	}
 	added := rt.Reports.Add(report.Violation{
-		Client: o.Client, At: o.At, Category: t.Category, Path: o.Path, RequestID: o.RequestID, Observed: !o.Enforce,
+		Name: t.Name, Client: o.Client, At: o.At, Category: t.Category, Path: o.Path, RequestID: o.RequestID, Observed: !o.Enforce,
 	})
 	if added {
 		return
@@ -158,32 +159,29 @@ func (rt *Runtime) report(_ context.Context, o *Offence, t *violation.Terms, now
 	}
 }
 
-// mustNotReport returns why an address must not be reported, or the empty string. It is asked again before a report is
-// sent: an operator may have exempted the address meanwhile, or it turned out that visitors can choose theirs.
+// mustNotReport returns why an address must not be reported, or the empty string.
 func (rt *Runtime) mustNotReport(addr netip.Addr) string {
-	if why := rt.SpareAddr(addr); why != "" {
-		return spared[why].text
-	}
+	why := rt.SpareAddr(addr)
 	finding := rt.Suspects.Finding(time.Now())
 	switch {
-	case rt.Bots.listed(addr):
-		return spared[violation.IgnoredBot].text
+	case why != "":
 	case len(rt.Suspects.UnstrictServers()) > 0:
-		return spared[violation.IgnoredForwarded].text
+		why = violation.IgnoredForwarded
 	case finding.Proxy, finding.OneAddress && finding.Client.Contains(addr):
-		return spared[violation.IgnoredEverybody].text
+		why = violation.IgnoredEverybody
 	}
-	return ""
+	return cmp.Or(spared[why].text, string(why))
 }
 
-// listed reports whether an address is in the published ranges of a bot that is verified.
-func (b *Bots) listed(addr netip.Addr) bool {
-	if b == nil {
-		return false
-	}
-	end := b.first + len(*b.current.Load())
-	current := b.lists.Current()
-	return slices.ContainsFunc(current.Members(current.Lookup(addr)), func(i uint16) bool {
-		return int(i) >= b.first && int(i) < end
+// mustNotReportFor is mustNotReport for a report that waits: an operator may have exempted the address meanwhile, or
+// taken `report` from its violations, or it turned out that visitors can choose theirs.
+func (rt *Runtime) mustNotReportFor(addr netip.Addr, violations []string) string {
+	reports := slices.ContainsFunc(violations, func(name string) bool {
+		t := rt.Terms(name)
+		return t != nil && t.Report
 	})
+	if !reports {
+		return "its violations do not say `report` any more"
+	}
+	return rt.mustNotReport(addr)
 }

@@ -78,6 +78,28 @@ func TestWhatIsReported(t *testing.T) {
 	}
 }
 
+// TestWaitingReportsFollowTheConfiguration: what waits is not sent for a violation that says `report` no more, nor about an
+// address that is exempt by now.
+func TestWaitingReportsFollowTheConfiguration(t *testing.T) {
+	rt := reportingRuntime(t, netip.MustParseAddr("203.0.113.99"))
+	rt.violationTerms = []violation.Terms{{Name: "trap", Report: true}, {Name: "spam"}}
+	for _, tc := range []struct {
+		addr       string
+		violations []string
+		want       string
+	}{
+		{"203.0.113.7", []string{"trap"}, ""},
+		{"203.0.113.7", []string{"spam", "trap"}, ""},
+		{"203.0.113.7", []string{"spam", "gone"}, "do not say `report`"},
+		{"203.0.113.99", []string{"trap"}, "exempt"},
+	} {
+		why := rt.mustNotReportFor(netip.MustParseAddr(tc.addr), tc.violations)
+		if (why == "") != (tc.want == "") || !strings.Contains(why, tc.want) {
+			t.Errorf("%s for %v: %q, want %q", tc.addr, tc.violations, why, tc.want)
+		}
+	}
+}
+
 // TestReportsWithoutEffectAreLogged: a configuration that asks for reports and never sends one says so.
 func TestReportsWithoutEffectAreLogged(t *testing.T) {
 	takes := reputation.CategoriesOf(reputation.Scanner)

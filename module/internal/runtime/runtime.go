@@ -242,6 +242,7 @@ const closeWithin = 500 * time.Millisecond
 // the engine stays, and knows less. Caddy does not stop a configuration that started and could not be set up to the end:
 // it is stopped here.
 func (rt *Runtime) Close() error {
+	rt.checkLaterRules() // `caddy validate` starts nothing
 	rt.Stop()
 	switch {
 	case rt.Engine == nil:

@@ -65,8 +65,8 @@ func (rt *Runtime) ViolationNames() (names []string) {
 	return names
 }
 
-// Violate counts a violation against its client, and does what its terms say besides: a ban, a report. It does not wait.
-// A fault of ours costs no request: the violation is not counted.
+// Violate counts a violation against its client, and does what its terms say besides: a ban, a report. It does not
+// wait. A fault of ours costs no request: the violation is not counted.
 func (rt *Runtime) Violate(ctx context.Context, o Offence) (result violation.Result) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -146,8 +146,8 @@ func (rt *Runtime) warnUnknown(ctx context.Context, o *Offence) {
 // goodForEach is how many good answers there must be for each violation of a client in good standing.
 const goodForEach = 10
 
-// InGoodStanding reports whether a client got many good answers for each of its violations. Good answers are counted from
-// its first violation on.
+// InGoodStanding reports whether a client got many good answers for each of its violations. Good answers are counted
+// from its first violation on.
 func (rt *Runtime) InGoodStanding(client netip.Addr) bool {
 	var s violation.Subject
 	store := rt.ViolationStore()

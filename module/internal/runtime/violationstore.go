@@ -43,7 +43,7 @@ func (rt *Runtime) ViolationStore() *violation.Store { return rt.violations }
 // shareViolations shares with the other instances what is counted, until ctx ends.
 func (rt *Runtime) shareViolations(ctx context.Context) {
 	if rt.violations != nil {
-		rt.Redis.FollowViolations(ctx, rt.violations)
+		rt.Redis.FollowViolations(ctx, rt.violations, rt.settleTombstones)
 		return
 	}
 	<-ctx.Done()

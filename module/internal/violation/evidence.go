@@ -44,12 +44,7 @@ func NewEvidence(store *Store, terms []Terms, nearby *Neighbourhood) *Evidence {
 
 // Knows reports whether there may be evidence about an address of the autonomous system, which is 0 if it is not known.
 func (e *Evidence) Knows(addr netip.Addr, asn uint32) bool {
-	return e.remembers(addr) || e.nearby.knows(addr, asn)
-}
-
-func (e *Evidence) remembers(addr netip.Addr) bool {
-	var subject Subject
-	return e.store.Find(addr, &subject)
+	return e.store.Has(addr) || e.nearby.knows(addr, asn)
 }
 
 // Most is how many pieces of evidence there are of an address at most.

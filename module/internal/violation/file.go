@@ -67,7 +67,7 @@ func (s *Store) encode(w io.Writer) error {
 }
 
 func writeBlock(w io.Writer, block []byte, number uint32) error {
-	binary.BigEndian.PutUint32(block[0:], uint32(len(block)-blockHead)) //nolint:gosec // maxPayload at most
+	binary.BigEndian.PutUint32(block[0:], uint32(len(block)-blockHead))
 	binary.BigEndian.PutUint32(block[blockHead:], number)
 	binary.BigEndian.PutUint32(block[4:], crc32.Checksum(block[blockHead:], castagnoli))
 	_, err := w.Write(block)

@@ -18,7 +18,7 @@ func saved(t testing.TB, subjects int) []byte {
 	t.Helper()
 	s := open(t, "", Options{})
 	for i := range subjects {
-		s.Add(&trap, Act{Client: v4(0x64000001 + uint32(i)<<8), Share: 1})
+		s.Add(&trap, Act{Client: alone(i), Share: 1})
 	}
 	var data bytes.Buffer
 	if err := s.encode(&data); err != nil {
@@ -27,7 +27,8 @@ func saved(t testing.TB, subjects int) []byte {
 	return data.Bytes()
 }
 
-// TestDamagedFile proves that of a damaged file what is whole is used, that it is set aside, and that this is logged.
+// TestDamagedFile proves that of a damaged file what is whole is used, that it is set aside, and
+// that this is logged.
 func TestDamagedFile(t *testing.T) {
 	const n = 3000 // three blocks
 	good := saved(t, n)
@@ -77,7 +78,11 @@ func TestOldFile(t *testing.T) {
 	for name, tc := range map[string]struct {
 		later time.Duration
 		want  int
-	}{"a week later": {7 * 24 * time.Hour, 10}, "a year later": {365 * 24 * time.Hour, 0}, "the day before": {-24 * time.Hour, 0}} {
+	}{
+		"a week later":   {7 * 24 * time.Hour, 10},
+		"a year later":   {365 * 24 * time.Hour, 0},
+		"the day before": {-24 * time.Hour, 0},
+	} {
 		s := open(t, "", Options{})
 		s.wait(tc.later)
 		added, err := s.decode(bytes.NewReader(data), true, s.time)
@@ -87,14 +92,14 @@ func TestOldFile(t *testing.T) {
 	}
 }
 
-// TestTwoProcessesWithOneFile proves that a second process leaves the file alone, and that when it takes it over, what both
-// have counted is in it.
+// TestTwoProcessesWithOneFile proves that a second process leaves the file alone, and that when it
+// takes it over, what both have counted is in it.
 func TestTwoProcessesWithOneFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "violations.bin")
 	first, second := open(t, path, Options{Detached: true}), open(t, path, Options{Detached: true})
 	first.Attach()
 	first.Add(&trap, Act{Client: client, Share: 1})
-	second.Add(&trap, Act{Client: v4(0x64000001), Share: 1})
+	second.Add(&trap, Act{Client: alone(1), Share: 1})
 	second.Save()
 	if _, err := os.Stat(path); err == nil {
 		t.Error("the second process has written the file")
@@ -114,7 +119,8 @@ func TestTwoProcessesWithOneFile(t *testing.T) {
 	}
 }
 
-// TestForgettingIsSaved proves that what an operator deletes does not come back after a process was killed.
+// TestForgettingIsSaved proves that what an operator deletes does not come back after a process was
+// killed.
 func TestForgettingIsSaved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "violations.bin")
 	s := open(t, path, Options{})
@@ -153,11 +159,12 @@ func TestADiskThatFails(t *testing.T) {
 	}
 }
 
-// TestUpkeep proves that what is worth nothing any more is forgotten, but not because the clock jumps.
+// TestUpkeep proves that what is worth nothing any more is forgotten, but not because the clock
+// jumps.
 func TestUpkeep(t *testing.T) {
 	s := open(t, "", Options{})
 	s.Add(&login, Act{Client: client, Share: 1})
-	s.Add(&trap, Act{Client: v4(0x64000001), Share: 1})
+	s.Add(&trap, Act{Client: alone(1), Share: 1})
 	s.wait(12 * time.Hour)
 	s.upkeep(time.Minute)
 	if !s.Has(client) {
@@ -165,7 +172,7 @@ func TestUpkeep(t *testing.T) {
 	}
 	s.wait(12 * time.Hour)
 	s.upkeep(12 * time.Hour)
-	if s.Has(client) || !s.Has(v4(0x64000001)) {
+	if s.Has(client) || !s.Has(alone(1)) {
 		t.Error("after a day a failed log-in is remembered, or a trap is not")
 	}
 }

@@ -105,12 +105,16 @@ func (n *Neighbourhood) hash(key uint64) uint64 {
 
 func (n *Neighbourhood) set(p place) int { return int(n.hash(p.key)>>32%nearbySets) * nearbyWays }
 
-// find returns the index of a place, or -1.
+// find returns the index of a place, or -1. Sets are filled from the first place on. While one is being replaced, a
+// reader may miss those after it.
 func (n *Neighbourhood) find(p place) int {
 	first := n.set(p)
 	for i := first; i < first+nearbyWays; i++ {
-		if n.keys[i].Load() == p.key {
+		switch n.keys[i].Load() {
+		case p.key:
 			return i
+		case 0:
+			return -1
 		}
 	}
 	return -1

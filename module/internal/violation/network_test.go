@@ -160,6 +160,24 @@ func TestNeighboursAfterARestart(t *testing.T) {
 	}
 }
 
+// TestNeighboursOnOtherInstances: what others report counts as what was seen here does.
+func TestNeighboursOnOtherInstances(t *testing.T) {
+	s := newNeighbours(t, nearbyDefaults)
+	var states []State
+	for i := range 4 {
+		states = append(states, State{
+			Subject: reputation.Subject(neighbour(i)), Name: trapTerms.Name, Amount: Amount{Points: 60, Count: 1, Age: time.Hour},
+			HalfLife: trapTerms.HalfLife,
+		})
+	}
+	if n := s.store.Merge(states); n != 0 {
+		t.Fatalf("%d states are unusable", n)
+	}
+	if got := s.pointsOf(visitor, reputation.Facts{}); got != 5 {
+		t.Errorf("%v points for four offenders elsewhere", got)
+	}
+}
+
 // TestNeighboursAreBounded: networks with many offenders stay, however many others have one.
 func TestNeighboursAreBounded(t *testing.T) {
 	n, now := NewNeighbourhood(nearbyDefaults), record.Seconds(start)

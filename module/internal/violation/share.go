@@ -14,13 +14,16 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// MaxBatch is how many violations of one subject and name are sent at once, at most.
+// MaxBatch is for how many subjects and names violations are sent at once, at most.
 const MaxBatch = 100
 
 const (
 	// maxQueue is for how many subjects and names violations wait to be sent. What finds no place is
-	// counted here, and told with the next violation of the same subject and name.
+	// counted here, and shared as the Base of the next violation of the same subject and name.
 	maxQueue = 4096
+
+	// maxForgotten is of how many subjects it is remembered that they were forgotten.
+	maxForgotten = 1024
 
 	// patience is how long a batch is sent again and again. It is shorter than the time for which the
 	// receiver remembers it, so that it is never counted twice.
@@ -78,6 +81,10 @@ type queue struct {
 	since   time.Time // when they were sent first
 	ready   chan struct{}
 
+	// forgotten is until when subjects were forgotten of late: what others have sent before is not
+	// taken over.
+	forgotten map[record.Key]time.Time
+
 	sending sync.Mutex // one batch after the other, lest the next one's Base hold what is sent again
 }
 
@@ -102,6 +109,7 @@ func (q *queue) init() {
 	q.from = hex.EncodeToString(random[:])
 	q.ready = make(chan struct{}, 1)
 	q.waiting = make(map[pair]*pending)
+	q.forgotten = make(map[record.Key]time.Time)
 }
 
 // add queues an act. base is what there was before it.
@@ -139,9 +147,15 @@ func (q *queue) add(p pair, t *Terms, a *Act, base Slot) {
 }
 
 // forget drops what waits of a subject.
-func (q *queue) forget(key record.Key) {
+func (q *queue) forget(key record.Key, until time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if len(q.forgotten) >= maxForgotten {
+		clear(q.forgotten)
+	}
+	if until.After(q.forgotten[key]) {
+		q.forgotten[key] = until
+	}
 	for _, all := range []map[pair]*pending{q.waiting, q.sent} {
 		for p := range all {
 			if p.key == key {
@@ -149,6 +163,13 @@ func (q *queue) forget(key record.Key) {
 			}
 		}
 	}
+}
+
+// forgets reports whether what was done last at a time is forgotten.
+func (q *queue) forgets(key record.Key, last time.Time) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !last.After(q.forgotten[key])
 }
 
 // take returns the batch that is to be sent next: the last one, as long as it is not known to have
@@ -248,7 +269,8 @@ func (s *Store) Merge(states []State) (unusable int) {
 			continue
 		}
 		addr := states[i].Subject.Addr()
-		if s.merge(record.KeyOf(addr), &slot, 0, now) {
+		key := record.KeyOf(addr)
+		if !s.queue.forgets(key, now.Add(-states[i].Amount.Age)) && s.merge(key, &slot, 0, now) {
 			s.markChanged()
 			s.watchers.call(addr)
 		}
@@ -275,7 +297,7 @@ func (s *State) slot(now time.Time) (slot Slot, ok bool) {
 	slot = Slot{
 		ID: IDOf(s.Name), Last: record.Seconds(now.Add(-a.Age)),
 		Points: thousandths(a.Points), Count: thousandths(a.Count),
-		HalfLife: uint32(s.HalfLife / time.Second), //nolint:gosec // checked above
+		HalfLife: uint32(s.HalfLife / time.Second),
 	}
 	return slot, slot.Last != 0
 }
@@ -291,9 +313,9 @@ func (s *Store) merge(key record.Key, other *Slot, good uint64, now time.Time) (
 	if i >= 0 {
 		s.table.bucket(n).read(i, &subject)
 	}
-	slot := subject.slot(other.ID, now)
-	if !slot.join(other, now) {
-		return false
+	before := subject.worth(now)
+	if !subject.slot(other.ID, now).join(other, now) || subject.worth(now) < before {
+		return false // of too many names, those that are here are worth more
 	}
 	stored, _ := s.table.put(n, i, key, tag, &subject, good, subject.worth(now), now)
 	return stored

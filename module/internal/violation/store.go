@@ -177,7 +177,7 @@ func (s *Store) Forget(addr netip.Addr) bool { return s.ForgetUntil(addr, s.now(
 // ForgetUntil deletes the violations of the subject of addr that are not continued after a time, and
 // reports whether there were any.
 func (s *Store) ForgetUntil(addr netip.Addr, until time.Time) bool {
-	found := s.forgetUntil(record.KeyOf(addr), record.Seconds(until), s.now())
+	found := s.forgetUntil(record.KeyOf(addr), until, s.now())
 	if found {
 		s.markChanged()
 		select {
@@ -189,12 +189,12 @@ func (s *Store) ForgetUntil(addr netip.Addr, until time.Time) bool {
 	return found
 }
 
-func (s *Store) forgetUntil(key record.Key, until uint32, now time.Time) (found bool) {
+func (s *Store) forgetUntil(key record.Key, until, now time.Time) (found bool) {
 	n, tag := s.table.locate(key)
 	lock := s.table.lock(n)
 	lock.Lock()
 	defer lock.Unlock()
-	s.queue.forget(key)
+	s.queue.forget(key, until)
 	i := s.table.bucket(n).find(key, tag)
 	if i < 0 {
 		return false
@@ -205,7 +205,7 @@ func (s *Store) forgetUntil(key record.Key, until uint32, now time.Time) (found 
 	for _, slot := range subject.Slots {
 		switch {
 		case slot.Last == 0:
-		case slot.Last <= until:
+		case slot.Last <= record.Seconds(until):
 			found = true
 		default:
 			left.Slots[kept] = slot

@@ -187,7 +187,7 @@ func (s *Slot) words() (x, y uint64) {
 
 func slotOf(x, y uint64) Slot {
 	return Slot{
-		ID: ID(x >> 32), Last: uint32(x), //nolint:gosec // the words are divided so
+		ID: ID(x >> 32), Last: uint32(x),
 		Points: uint32(y >> 44), Count: uint32(y >> 24 & maxThousandths), HalfLife: uint32(y & maxHalfLife),
 	}
 }

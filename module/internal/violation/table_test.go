@@ -13,22 +13,27 @@ import (
 
 var notFound = Terms{Name: "not_found", Points: .5, HalfLife: 10 * time.Minute, Free: 20, Most: 10}
 
-func v4(n uint32) netip.Addr { return record.Key(n).Subject().Addr() }
+// v4 returns an address of 203.0.113.0/24.
+func v4(n uint32) netip.Addr { return record.Key(0xcb007100 | n&0xff).Subject().Addr() }
 
-func v6(n uint64) netip.Addr { return record.Key(0x2001<<48 | n).Subject().Addr() }
+// v6 returns the n-th /64 of 2001:db8::/32, each 65,536 of which are a /48.
+func v6(n uint32) netip.Addr { return record.Key(0x20010db8_00000000 | uint64(n)).Subject().Addr() }
+
+// alone returns the only client of the n-th /48.
+func alone(n int) netip.Addr { return v6(uint32(n) << 16) }
 
 // TestFlood proves that a flood of offenders keeps memory as it is, and evicts nobody who has more points.
 func TestFlood(t *testing.T) {
 	s := open(t, "", Options{Subjects: 2048})
 	s.Share()
 	const strong = 400
-	for i := range uint32(strong) {
-		s.Add(&trap, Act{Client: v4(0x64000001 + i<<8), Share: 1})
+	for i := range strong {
+		s.Add(&trap, Act{Client: alone(i), Share: 1})
 	}
 	flood := func(n int) {
 		for range n {
-			s.Add(&notFound, Act{Client: v6(rand.Uint64() >> 16), Share: 1})
-			s.Add(&login, Act{Client: v4(0x0a000000 | rand.Uint32N(1<<24)), Share: 1})
+			s.Add(&notFound, Act{Client: alone(strong + rand.IntN(1<<16-strong)), Share: 1})
+			s.Add(&login, Act{Client: v6(strong<<16 + rand.Uint32N(1<<32-strong<<16)), Share: 1})
 		}
 	}
 	flood(8_000) // the queue fills, too
@@ -36,8 +41,8 @@ func TestFlood(t *testing.T) {
 		t.Errorf("a violation of the flood takes %v allocations", per)
 	}
 	left := 0
-	for i := range uint32(strong) {
-		if s.Has(v4(0x64000001 + i<<8)) {
+	for i := range strong {
+		if s.Has(alone(i)) {
 			left++
 		}
 	}
@@ -52,18 +57,18 @@ func TestFlood(t *testing.T) {
 // TestOneNetworkCannotEvictAllOthers proves that a network, whatever rotates inside it and however
 // much it violates, has a bounded share of the table, and leaves half of each bucket to others.
 func TestOneNetworkCannotEvictAllOthers(t *testing.T) {
-	for name, inside := range map[string]func(i int) netip.Addr{
-		"IPv4 /24": func(i int) netip.Addr { return v4(0xcb007100 | uint32(i&0xff)) },
-		"IPv6 /48": func(i int) netip.Addr { return v6(0x0db8_00000000 | uint64(i&0xffff)) },
+	for name, inside := range map[string]func(i uint32) netip.Addr{
+		"IPv4 /24": v4,
+		"IPv6 /48": func(i uint32) netip.Addr { return v6(i & 0xffff) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, "", Options{Subjects: 2048})
 			const others = 1000
-			for i := range uint32(others) {
-				s.Add(&login, Act{Client: v4(0x64000001 + i<<8), Share: 1})
+			for i := range others {
+				s.Add(&login, Act{Client: alone(1 + i), Share: 1})
 			}
 			before := s.Status().Clients
-			for i := range 1 << 16 {
+			for i := range uint32(1 << 16) {
 				s.Add(&trap, Act{Client: inside(i), Share: 1})
 			}
 			mine := 0
@@ -87,7 +92,7 @@ func TestOneNetworkCannotEvictAllOthers(t *testing.T) {
 func TestWholeNetwork(t *testing.T) {
 	s := open(t, "", Options{})
 	for i := range uint32(256) {
-		s.Add(&login, Act{Client: v4(0xcb007100 | i), Share: 1})
+		s.Add(&login, Act{Client: v4(i), Share: 1})
 	}
 	if n := s.Status().Clients; n != 256 {
 		t.Errorf("%d subjects, want 256", n)
@@ -98,8 +103,8 @@ func TestWholeNetwork(t *testing.T) {
 func TestNominalSize(t *testing.T) {
 	s := open(t, "", Options{Subjects: 1 << 14})
 	const n = 1 << 14
-	for i := range uint32(n) {
-		s.Add(&login, Act{Client: v4(0x01000000 + i*7919), Share: 1})
+	for i := range n {
+		s.Add(&login, Act{Client: alone(i), Share: 1})
 	}
 	if kept := s.Status().Clients; kept < n*95/100 {
 		t.Errorf("%d of %d subjects are remembered", kept, n)
@@ -112,9 +117,9 @@ func TestReadersSeeWhole(t *testing.T) {
 	var writers, readers sync.WaitGroup
 	ended := make(chan struct{})
 	addresses := make([]record.Key, 40) // of one bucket
-	for i, n := 0, record.Key(0x64000000); i < len(addresses); n++ {
-		if at, _ := table.locate(n << 8); at == 7 {
-			addresses[i] = n << 8
+	for i, n := 0, record.Key(0x20010db8_0000); i < len(addresses); n++ {
+		if at, _ := table.locate(n << 16); at == 7 {
+			addresses[i] = n << 16
 			i++
 		}
 	}
@@ -133,7 +138,7 @@ func TestReadersSeeWhole(t *testing.T) {
 					continue
 				}
 				for _, slot := range s.Slots {
-					if slot.Points != s.Slots[0].Points || slot.ID != ID(key>>8) || slot.paths[1] != uint64(slot.Points) {
+					if slot.Points != s.Slots[0].Points || slot.ID != ID(key>>16) || slot.paths[1] != uint64(slot.Points) {
 						t.Errorf("subject %x: %+v", key, s)
 						return
 					}
@@ -143,11 +148,14 @@ func TestReadersSeeWhole(t *testing.T) {
 	}
 	for w := range 2 {
 		writers.Go(func() {
-			for n := range uint32(20_000) {
+			for n := range uint32(5_000) {
 				key := addresses[rand.IntN(len(addresses))]
 				var s Subject
 				for i := range s.Slots {
-					s.Slots[i] = Slot{ID: ID(key >> 8), Last: n + 1, Points: n*2 + uint32(w), paths: [2]uint64{1, uint64(n*2 + uint32(w))}}
+					points := n*2 + uint32(w)
+					s.Slots[i] = Slot{
+						ID: ID(key >> 16), Last: n + 1, Points: points, paths: [2]uint64{1, uint64(points)},
+					}
 				}
 				at, tag := table.locate(key)
 				table.lock(at).Lock()
@@ -172,7 +180,7 @@ func TestAtOnce(t *testing.T) {
 		all.Go(func() {
 			var subject Subject
 			for i := range 2000 {
-				addr := v4(0xcb007100 | rand.Uint32N(64))
+				addr := v4(rand.Uint32N(64))
 				switch (i + w) % 8 {
 				case 0, 1, 2:
 					s.Add(&login, Act{Client: addr, Path: fmt.Sprint(i), Share: 1})
@@ -200,7 +208,7 @@ func TestFindDoesNotAllocate(t *testing.T) {
 	var subject Subject
 	for name, f := range map[string]func(){
 		"hit":  func() { s.Find(client, &subject) },
-		"miss": func() { s.Find(v4(1<<30), &subject) },
+		"miss": func() { s.Find(alone(1), &subject) },
 		"has":  func() { s.Has(client) },
 		"good": func() { s.CountGood(client) },
 		"add":  func() { s.Add(&login, Act{Client: client, Path: "/login", Share: 1}) },
@@ -217,12 +225,12 @@ func BenchmarkStore(b *testing.B) {
 	const n = 1 << 16
 	addrs := make([]netip.Addr, n)
 	for i := range addrs {
-		addrs[i] = v4(rand.Uint32() | 1<<28)
+		addrs[i] = alone(i)
 		s.Add(&login, Act{Client: addrs[i], Share: 1})
 	}
 	strangers := make([]netip.Addr, n)
 	for i := range strangers {
-		strangers[i] = v6(rand.Uint64() >> 16)
+		strangers[i] = v6(rand.Uint32() | 1)
 	}
 	var subject Subject
 	b.Run("find hit", func(b *testing.B) {
@@ -252,7 +260,7 @@ func BenchmarkStore(b *testing.B) {
 	})
 	b.Run("add flood", func(b *testing.B) {
 		for range b.N {
-			s.Add(&login, Act{Client: v4(rand.Uint32() | 1<<28), Share: 1})
+			s.Add(&login, Act{Client: v6(rand.Uint32()), Share: 1})
 		}
 	})
 }

@@ -15,8 +15,7 @@ type twin map[netip.Addr]map[string][]counted
 
 type counted struct {
 	at     time.Time
-	points float64 // those it cost; capped is what they amounted to after it
-	path   string
+	points float64 // that it cost
 }
 
 func (w twin) count(addr netip.Addr, t *Terms, now time.Time) (sum float64) {
@@ -35,8 +34,8 @@ func (w twin) points(addr netip.Addr, t *Terms, now time.Time) (sum float64) {
 	return sum * math.Exp2(-float64(now.Sub(last))/float64(t.HalfLife))
 }
 
-// TestTwin proves that points and counts are what adding up each single violation gives, but for rounding; and that of paths
-// never more count than there were.
+// TestTwin proves that points and counts are what adding up each single violation gives, but for
+// rounding; and that of paths never more count than there were.
 func TestTwin(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		s := &tester{time: noon}
@@ -90,7 +89,8 @@ func TestTwin(t *testing.T) {
 	})
 }
 
-// TestPaths proves that the same path is counted once in a half-life, and that of many paths nearly all count.
+// TestPaths proves that the same path is counted once in a half-life, and that of many paths nearly
+// all count.
 func TestPaths(t *testing.T) {
 	s := open(t, "", Options{})
 	counted := func(path string) bool {
@@ -138,7 +138,8 @@ func TestTermsOfNow(t *testing.T) {
 	}
 }
 
-// TestClock proves that what lies in the future is not believed, and that it is believed once it does not.
+// TestClock proves that what lies in the future is not believed, and that it is believed once it
+// does not.
 func TestClock(t *testing.T) {
 	s := open(t, "", Options{})
 	s.wait(24 * time.Hour)
@@ -182,7 +183,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestGoodAnswers proves that good answers are counted for clients in the table only, and halve each day.
+// TestGoodAnswers proves that good answers are counted for clients in the table only, and halve
+// each day.
 func TestGoodAnswers(t *testing.T) {
 	s := open(t, "", Options{})
 	var subject Subject

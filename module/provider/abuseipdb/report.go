@@ -123,9 +123,7 @@ func join(ids []int) string {
 // former with several statuses, of which 429 and 403 mean the latter otherwise.
 func notStored(a *rest.Answer, body []byte) error {
 	var failure failure
-	if json.Unmarshal(body, &failure) != nil {
-		return nil
-	}
+	_ = json.Unmarshal(body, &failure) // of what is no JSON, the status says enough
 	switch {
 	case slices.ContainsFunc(failure.Errors, problem.duplicate):
 		return reputation.ErrDuplicate

@@ -115,7 +115,7 @@ func (s *suite) reportFaults(stored *ReportCase) []check {
 			_, _ = io.WriteString(w, "<!DOCTYPE html><p>Sign in to the network")
 		}, own, reputation.ResultBadAnswer),
 		fails("a redirect", 1, func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, r.URL.Path+"/elsewhere", http.StatusTemporaryRedirect)
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}, own, reputation.ResultBadAnswer, reputation.ResultError),
 		fails("a broken connection", 1, func(http.ResponseWriter, *http.Request) {
 			panic(http.ErrAbortHandler)
