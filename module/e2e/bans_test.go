@@ -45,8 +45,8 @@ func (r *running) bans(tb testing.TB) (list []banned) {
 	return list
 }
 
-// awaitBan waits until an instance bans a client.
-func (r *running) awaitBan(tb testing.TB, client string) {
+// awaitListed waits until an instance bans a client.
+func (r *running) awaitListed(tb testing.TB, client string) {
 	tb.Helper()
 	eventually(tb, client+" is banned", func() bool { return strings.Contains(r.ask(tb, http.MethodGet, "bans", "").body, client+"/32") })
 }
@@ -83,7 +83,7 @@ func TestRuleBansEverywhere(t *testing.T) {
 		t.Fatalf("the rules do not refuse: %d", first.status)
 	}
 	for _, p := range instances {
-		p.awaitBan(t, scannerClient)
+		p.awaitListed(t, scannerClient)
 	}
 	refused("banned")
 	for i, p := range instances {
@@ -112,7 +112,7 @@ func TestRuleBansEverywhere(t *testing.T) {
 	if instances[0].visit(t, spamClient).status != http.StatusForbidden {
 		t.Error("the rule does not refuse again")
 	}
-	instances[0].awaitBan(t, spamClient)
+	instances[0].awaitListed(t, spamClient)
 	for _, e := range instances[0].bans(t) {
 		if e.Prefix == spamClient+"/32" && e.Why.Times != 2 {
 			t.Errorf("banned %d times", e.Why.Times)
@@ -128,7 +128,7 @@ func TestBanIsExplained(t *testing.T) {
 	r := startCaddy(t, c)
 	first := r.visit(t, scannerClient)
 	id := first.header.Get("X-Request-Id")
-	r.awaitBan(t, scannerClient)
+	r.awaitListed(t, scannerClient)
 	before := r.bans(t)
 	second := r.visit(t, scannerClient)
 	if first.status != http.StatusForbidden || second.status != http.StatusForbidden {
@@ -161,7 +161,7 @@ func TestBanIsExplained(t *testing.T) {
 		t.Error("it is still banned")
 	}
 	r.visit(t, scannerClient)
-	r.awaitBan(t, scannerClient)
+	r.awaitListed(t, scannerClient)
 	if e := r.bans(t)[0]; e.Why.Times != 1 {
 		t.Errorf("what an operator took back counts: %v", e.Why)
 	}
@@ -209,7 +209,7 @@ func TestViolationBans(t *testing.T) {
 	c.handler["violations"] = []any{object{"name": "trap", "path": []any{"/.env"}}}
 	r := startCaddy(t, c)
 	send(t, http.MethodGet, r.site+"/.env", "", http.Header{"X-Forwarded-For": {cleanClient}})
-	r.awaitBan(t, cleanClient)
+	r.awaitListed(t, cleanClient)
 	if why := r.bans(t)[0].Why; why.By != "violation" || why.Rule != "violation trap" {
 		t.Errorf("%v", why)
 	}
