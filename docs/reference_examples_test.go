@@ -34,6 +34,7 @@ const (
 	inSentry   = "{\n\tip_reputation {\n\t\tsentry {env.SENTRY_DSN} {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inHistory  = "{\n\tip_reputation {\n\t\thistory {env.DATABASE_URL} {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inCrowdSec = "{\n\tip_reputation {\n\t\tfeed crowdsec http://127.0.0.1:8080 {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+	inBans     = "{\n\tip_reputation {\n\t\tbans {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inTLS      = "{\n\tip_reputation {\n\t\tredis redis.example.com {\n\t\t\ttls {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
 	inHash     = "{\n\tip_reputation {\n\t\tprivacy hash {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
 	inList     = "{\n\tip_reputation {\n\t\tprovider dnsbl bl.example.org {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
@@ -62,6 +63,7 @@ var frames = map[string]frame{
 	"Secret":            {caddyfile: inKey, path: "apps/ip_reputation/providers/0/keys/0"},
 	"Redis":             {caddyfile: inRedis, path: "apps/ip_reputation/redis"},
 	"Violation":         {caddyfile: inApp, path: "apps/ip_reputation/violations/0"},
+	"Bans":              {caddyfile: inBans, path: "apps/ip_reputation/bans"},
 	"VerifiedBots":      {caddyfile: inBots, path: "apps/ip_reputation/verified_bots"},
 	"TLS":               {caddyfile: inTLS, path: "apps/ip_reputation/redis/tls"},
 	"History":           {caddyfile: inHistory, path: "apps/ip_reputation/history"},
@@ -128,6 +130,7 @@ var examples = map[string]example{
 	"App.wait":          {line: "wait 50ms"},
 	"App.memory":        {line: "memory 500000"},
 	"App.nat64":         {line: "nat64 2001:db8:64::/96"},
+	"App.bans":          {line: "bans {\n\t\t\tfirst 5m\n\t\t}"},
 	"App.redis":         {line: "redis redis.example.com:6379"},
 	"App.history":       {line: "history {env.DATABASE_URL}"},
 	"App.sentry":        {line: "sentry {env.SENTRY_DSN}"},
@@ -233,6 +236,10 @@ var examples = map[string]example{
 	"Sentry.release":     {line: "release shop@1.2.3"},
 	"Sentry.server_name": {line: "server_name edge-1"},
 
+	"Bans.first": {line: "first 5m"},
+	"Bans.most":  {line: "most 12h"},
+	"Bans.burst": {line: "burst 0.25"},
+
 	"Neighbourhood.off":    {line: "neighbourhood off", in: inApp},
 	"Neighbourhood.from":   {line: "from 5"},
 	"Neighbourhood.points": {line: "points 6"},
@@ -280,6 +287,7 @@ var examples = map[string]example{
 	"Rule.limit":       {line: "limit 10/1m score 50"},
 	"Rule.key":         {line: "limit 100/1m key {http.request.header.X-Api-Key}", word: "key"},
 	"Rule.by":          {line: "limit 100/1m by network score 50", word: "by"},
+	"Rule.for":         {line: "ban 1h score 97", word: "ban"},
 	"Rule.status_code": {line: "block status 451 category botnet_c2", word: "status"},
 
 	"Conditions.score":     {line: "limit 10/1m score 50-84", word: "score"},

@@ -102,6 +102,9 @@ func (o overrides) remove(rt *runtime.Runtime, r *http.Request, argument string)
 		return nil, o.missing(rt, prefix)
 	}
 	rt.Logger.Info("removed by an operator", attributes(r, entry)...)
+	if entry.Cause.By != ban.Operator {
+		rt.Pardon(r.Context(), prefix.Addr())
+	}
 	if !inForce {
 		answer.Note = "it was over already; the next one is as short as the first"
 	}

@@ -46,8 +46,8 @@ func (c *console) unbanCommand() *cobra.Command {
 		Long: `
 Ends a ban, which is named as it was made: the ban of a range does not end for a
 part of it. Use 'exempt' to let one address of a banned range through. If a rule
-or a violation made it, the next one is as short as the first: so it is if you
-end one that is over and still remembered.
+or a violation made it, the client's violations are forgotten, and its next ban
+is as short as the first: so it is if you end one that is over and remembered.
 `,
 		Example: `  $ caddy ip-reputation unban 203.0.113.5`,
 		Args:    exactly("address or range", "caddy ip-reputation unban 203.0.113.5"),

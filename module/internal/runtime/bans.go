@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // BanTerms are how bans of rules and violations last.
@@ -115,6 +116,14 @@ func (rt *Runtime) SawClient(client netip.Addr) {
 func (rt *Runtime) NotBanned(why violation.Ignored, client netip.Addr) {
 	if rt.punisher != nil {
 		rt.punisher.spare(why, client)
+	}
+}
+
+// Pardon forgets the violations of a client whose ban an operator has ended: they would lead to the next one.
+func (rt *Runtime) Pardon(ctx context.Context, client netip.Addr) {
+	_, err := rt.ForgetViolations(ctx, client)
+	if rt.Tombstones != nil && !reputation.IsReserved(client) {
+		rt.Tombstones.Add(reputation.Subject(client), time.Now(), err != nil) // for the other instances
 	}
 }
 

@@ -63,6 +63,7 @@ func (p *punisher) close() error {
 // take queues a sentence. It does not wait.
 func (p *punisher) take(s ban.Sentence) {
 	p.offenders.Add(s.Client)
+	p.clients.Add(s.Client) // that of a violation which the look-up API was told has sent no request here
 	if p.burst.Load() != nil {
 		p.spare(spareBurst, s.Client)
 		return
@@ -80,7 +81,9 @@ func (p *punisher) spare(why violation.Ignored, client netip.Addr) {
 	if !p.logged.Allow(string(why), time.Now()) {
 		return
 	}
-	about := []any{slog.String("reason", string(why)), slog.String("why", spared[why].text), slog.String("client", client.String())}
+	about := []any{
+		slog.String("reason", string(why)), slog.String("why", spared[why].text), slog.String("address", client.String()),
+	}
 	if cure := spared[why].cure; cure != "" {
 		about = append(about, slog.String("cure", cure))
 	}
