@@ -85,8 +85,8 @@ type Violation struct {
 	Last   time.Time `json:"last"`   // the newest
 }
 
-// Neighbours are others of the network of the address that offended within a day: their violations came to 10 points or
-// more. They are missing if there are none.
+// Neighbours are others of the network of the address that offended within a day: their violations came to more than
+// 10 points. They are missing if there are none.
 type Neighbours struct {
 	Network   netip.Prefix `json:"network"`
 	Offenders int          `json:"offenders"`          // in the network, at most 32
