@@ -121,6 +121,9 @@ type Forgotten struct {
 	// Violations is whether there were violations, which are forgotten, too.
 	Violations bool `json:"violations,omitempty"`
 
+	// Note says what keeps the address out all the same.
+	Note string `json:"note,omitempty"`
+
 	// Warning says what went wrong elsewhere: this instance has forgotten.
 	Warning string `json:"warning,omitempty"`
 }
