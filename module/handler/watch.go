@@ -190,7 +190,7 @@ const goodShare = .25
 // spare returns why nothing may be held against the client of a request.
 func (h *Handler) spare(r *http.Request, v *visit) violation.Ignored {
 	if v.known != nil {
-		return violation.IgnoredEarly
+		return violation.IgnoredEarly // the address may be forged
 	}
 	return h.runtime.Spare(r, v.client, &v.verdict)
 }
