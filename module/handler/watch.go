@@ -32,7 +32,7 @@ type watch struct {
 type violationRule struct {
 	name          string
 	path, notPath *paths // nil for any, and for none
-	method        []string
+	method        caddyhttp.MatchMethod
 	match         caddyhttp.MatcherSets
 	response      *caddyhttp.ResponseMatcher // nil for a trap
 	oncePerPath   bool
@@ -52,7 +52,7 @@ func (w *watch) matching(r *http.Request) (rules uint64) {
 
 func (c *violationRule) holds(r *http.Request, path string) bool {
 	switch {
-	case c.method != nil && !slices.Contains(c.method, r.Method),
+	case len(c.method) > 0 && !c.method.Match(r),
 		c.path != nil && !c.path.match(r, path),
 		c.notPath != nil && c.notPath.match(r, path):
 		return false
@@ -190,7 +190,7 @@ const goodShare = .25
 // spare returns why nothing may be held against the client of a request.
 func (h *Handler) spare(r *http.Request, v *visit) violation.Ignored {
 	if v.known != nil {
-		return violation.IgnoredEarly
+		return violation.IgnoredEarly // the address may be forged
 	}
 	return h.runtime.Spare(r, v.client, &v.verdict)
 }
