@@ -60,6 +60,8 @@ type Runtime struct {
 	Limiter        *limit.Limiter            // nil until a site limits
 	violations     *violation.Store          // nil until a site or the look-up API uses it
 	violationTerms []violation.Terms         // of all violations, built-in ones included
+	usedViolations []string                  // those that sites and tokens name
+	anyViolation   bool                      // an application can name each
 	own            *violation.Evidence       // what this site has seen; likewise
 	Nearby         *violation.NearbySettings // nil: neighbours do not count
 	violationLog   throttle.Causes[string]   // of what is logged about them
@@ -79,7 +81,7 @@ type Runtime struct {
 	NAT64    address.NAT64 // the network's own prefixes
 	Suspects Suspects
 
-	punisher *punisher      // nil until a site bans
+	punisher *punisher                      // nil until a site bans
 	proxies  atomic.Pointer[[]netip.Prefix] // trusted by a server; requests may come before they are known
 
 	readyBy       time.Time            // until then, lists without contents delay readiness; see AwaitsLists
