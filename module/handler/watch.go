@@ -63,11 +63,10 @@ func (c *violationRule) holds(r *http.Request, path string) bool {
 	return holds && err == nil
 }
 
-// trapped counts the traps that a request has touched, and reports whether one was counted: the client is then looked
-// up anew, since it has more points. A request that is refused anyway touches none.
-func (h *Handler) trapped(r *http.Request, v *visit) (counted bool) {
-	v.matched = h.watch.matching(r)
-	traps := v.matched & h.watch.traps
+// trapped counts the traps among the rules that match a request, and reports whether one was counted: the client is then
+// looked up anew, since it has more points. A request that is refused anyway touches none.
+func (h *Handler) trapped(r *http.Request, v *visit, matched uint64) (counted bool) {
+	traps := matched & h.watch.traps
 	if traps == 0 {
 		return false
 	}
@@ -174,13 +173,30 @@ func (h *Handler) saw(r *http.Request, v *visit, rule *violationRule, status int
 	return h.count(r, v, &o)
 }
 
+// conduct is what a request was seen to do. The nil conduct is nothing.
+type conduct struct {
+	seen    []string // the names of violations
+	counted []string // those of them that were counted
+}
+
+// text is the names of what was counted.
+func (c *conduct) text() string {
+	if c == nil {
+		return ""
+	}
+	return strings.Join(c.counted, ", ")
+}
+
 // accuse reports whether a violation of this name is the first of the request: another rule, another handler or the
 // application may have seen it, too.
 func (v *visit) accuse(name string) bool {
-	if slices.Contains(v.accused, name) {
+	if v.conduct == nil {
+		v.conduct = new(conduct)
+	}
+	if slices.Contains(v.conduct.seen, name) {
 		return false
 	}
-	v.accused = append(v.accused, name)
+	v.conduct.seen = append(v.conduct.seen, name)
 	return true
 }
 
@@ -220,7 +236,7 @@ func (h *Handler) count(r *http.Request, v *visit, o *runtime.Offence) bool {
 	log := &h.watch.ignored
 	if result.Counted {
 		log = &h.watch.counted
-		v.violations = append(v.violations, o.Violation)
+		v.conduct.counted = append(v.conduct.counted, o.Violation)
 	}
 	h.decisions.violation(log, r, v, o.Violation, result, "")
 	return result.Counted

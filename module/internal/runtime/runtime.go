@@ -75,11 +75,11 @@ type Runtime struct {
 	NAT64    address.NAT64 // the network's own prefixes
 	Suspects Suspects
 
-	violationTerms []violation.Terms   // of all violations, built-in ones included
-	violations     *violation.Store    // nil until a site or the look-up API uses it
-	own            *violation.Evidence // what it says; likewise
-	punisher       *punisher           // nil until a site bans
-	proxies        []netip.Prefix      // trusted by a server
+	violationTerms []violation.Terms              // of all violations, built-in ones included
+	violations     *violation.Store               // nil until a site or the look-up API uses it
+	own            *violation.Evidence            // what it says; likewise
+	punisher       *punisher                      // nil until a site bans
+	proxies        atomic.Pointer[[]netip.Prefix] // trusted by a server; requests may come before they are known
 
 	violationsLogged, reportsLogged throttle.Causes[string]
 
