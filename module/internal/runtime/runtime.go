@@ -79,7 +79,7 @@ type Runtime struct {
 	NAT64    address.NAT64 // the network's own prefixes
 	Suspects Suspects
 
-	punisher *punisher      // nil until a site bans
+	punisher *punisher                      // nil until a site bans
 	proxies  atomic.Pointer[[]netip.Prefix] // trusted by a server; requests may come before they are known
 
 	readyBy       time.Time            // until then, lists without contents delay readiness; see AwaitsLists
