@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -16,11 +15,7 @@ func (h *Handler) punish(r *http.Request, v *visit) {
 	if d.action != reputation.Ban || !d.enforce {
 		return
 	}
-	why := violation.IgnoredEarly // the address may be forged
-	if v.known == nil {
-		why = h.runtime.Spare(r, v.client, &v.verdict)
-	}
-	if why != "" {
+	if why := h.spare(r, v); why != "" {
 		h.runtime.NotBanned(why, v.client)
 		return
 	}

@@ -30,6 +30,3 @@ func (b *Burst) Look(offenders, clients int, share float64, now time.Time) (burs
 	}
 	return !b.since.IsZero(), before == b.since.IsZero()
 }
-
-// Since returns when the burst began.
-func (b *Burst) Since() time.Time { return b.since }
