@@ -20,6 +20,9 @@ func (h *Handler) punish(r *http.Request, v *visit) {
 	if v.known == nil {
 		why = h.runtime.Spare(r, v.client, &v.verdict)
 	}
+	if why == "" && d.rule.request.asks() && foreignToTraps(r) != "" {
+		why = violation.IgnoredForeign // what the rule asks of the request was not the client's choice
+	}
 	if why != "" {
 		h.runtime.NotBanned(why, v.client)
 		return

@@ -33,6 +33,7 @@ type visit struct {
 
 	matched    uint64   // rules of violations of the last handler that decided, by their conditions on the request
 	accused    []string // the names of violations that were seen
+	excused    []string // those of them that a foreign page has caused
 	violations []string // those of them that were counted
 
 	requestID string

@@ -123,6 +123,10 @@ func statusOf(err error) int {
 	return http.StatusInternalServerError
 }
 
+// statusGone is what a proxy makes of a request whose client did not wait for the answer. It is no answer: only a rule that
+// names it takes it for one.
+const statusGone = 499
+
 // watched counts what a response shows: violations, or a good answer. A fault of ours costs no request.
 func (h *Handler) watched(w *identified, status int, header http.Header, named []string) {
 	defer func() {
@@ -135,7 +139,7 @@ func (h *Handler) watched(w *identified, status int, header http.Header, named [
 	for rest := w.matched &^ h.watch.traps; rest != 0; rest &= rest - 1 {
 		rule := &h.watch.rules[bits.TrailingZeros64(rest)]
 		switch {
-		case !rule.response.Match(status, header):
+		case !rule.response.Match(status, header), status == statusGone && !slices.Contains(rule.response.StatusCode, status):
 			continue
 		case v.refused: // by a handler that came later
 			h.runtime.IgnoreViolation(violation.IgnoredRefused)
@@ -157,9 +161,13 @@ func (h *Handler) saw(r *http.Request, v *visit, rule *violationRule, status int
 		return false
 	}
 	by := foreign(r)
+	if rule.response == nil {
+		by = foreignToTraps(r)
+	}
 	why := h.spare(r, v)
 	if why == "" && by != "" {
 		why = violation.IgnoredForeign
+		v.excused = append(v.excused, rule.name)
 	}
 	if why != "" {
 		h.decisions.violation(&h.watch.ignored, r, v, rule.name, h.runtime.IgnoreViolation(why), by)
@@ -182,6 +190,16 @@ func (v *visit) accuse(name string) bool {
 	}
 	v.accused = append(v.accused, name)
 	return true
+}
+
+// accuseTold is accuse for what the application says, which counts whatever has caused the request: even where a rule has
+// seen the same, and spared the client.
+func (v *visit) accuseTold(name string) bool {
+	if i := slices.Index(v.excused, name); i >= 0 {
+		v.excused = slices.Delete(v.excused, i, i+1)
+		return true
+	}
+	return v.accuse(name)
 }
 
 // goodShare is what part of its points a mistake costs a client in good standing.
@@ -245,7 +263,7 @@ func (h *Handler) told(r *http.Request, v *visit, values []string, status int) {
 		h.runtime.IgnoreViolation(violation.IgnoredExcess)
 	}
 	for _, name := range names {
-		if !v.accuse(name) {
+		if why != violation.IgnoredUntrusted && !v.accuseTold(name) {
 			continue
 		}
 		if why == "" {

@@ -32,6 +32,7 @@ var spared = map[violation.Ignored]struct{ text, cure string }{
 		"let the proxy hand on the address of the client, by X-Forwarded-For"},
 	violation.IgnoredForwarded: {"visitors can choose their address", "add `trusted_proxies_strict` to the `servers` options"},
 	violation.IgnoredEarly:     {"the address is not verified before the TLS handshake is complete", ""},
+	violation.IgnoredForeign:   {"the page of another site has caused the request", ""},
 	violation.IgnoredEverybody: {"nearly all requests come from the address",
 		"if it is a proxy, name it in `trusted_proxies`; if it is one client, `caddy ip-reputation ban` bans it"},
 	spareNetwork: {"64 clients of its network are banned already", "ban the network: `caddy ip-reputation ban <range> --ttl <time>`"},
