@@ -200,6 +200,9 @@ func TestViolationsOfOneRequest(t *testing.T) {
 	for range 3 {
 		_, _ = w.ask(t, addr, "/login", answersWith(401))
 	}
+	for _, path := range []string{"//a", "/./a", "/x/../b"} { // in other spellings
+		_, _ = w.ask(t, addr, path, answersWith(404))
+	}
 	want := map[string]int{"rude": 15, "mistake": 8} // /a, /b, /login; three, one of them free
 	if diff := cmp.Diff(want, w.points(addr)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 )
@@ -90,7 +92,7 @@ func (rt *Runtime) Violate(ctx context.Context, o Offence) (result violation.Res
 	}
 	act := violation.Act{Client: o.Client, At: o.At, Share: o.Share}
 	if o.OncePerPath {
-		act.Path = o.Path
+		act.Path = caddyhttp.CleanPath(o.Path, true) // in another spelling it is the same page
 	}
 	result = rt.ViolationStore().Add(t, act)
 	if !result.Counted {

@@ -196,12 +196,10 @@ func (s *Slot) addPath(hash uint64, count float64) bool {
 // paths.
 type seed [16]byte
 
-// hash returns a hash of a path, or of its beginning if it is very long.
+// hash returns a hash of a whole path: clients choose where it differs from others.
 func (s *seed) hash(path string) uint64 {
-	var text [512]byte
-	n := copy(text[:], s[:])
-	n += copy(text[n:], path)
-	sum := sha256.Sum256(text[:n])
+	var room [512]byte
+	sum := sha256.Sum256(append(append(room[:0], s[:]...), path...))
 	return binary.LittleEndian.Uint64(sum[:])
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -119,6 +120,11 @@ func TestPaths(t *testing.T) {
 	}
 	if n < 28 {
 		t.Errorf("%d of 40 paths count", n)
+	}
+	s.Forget(client)
+	long := strings.Repeat("/a", 4000)
+	if !counted(long+"/admin") || !counted(long+"/phpmyadmin") || counted(long+"/admin") {
+		t.Error("long paths are taken for the same")
 	}
 }
 
