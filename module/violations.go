@@ -24,7 +24,7 @@ type Violation struct {
 	Name string `json:"name,omitempty"`
 
 	// What each costs: ten points multiply the odds that the client is abusive by ten, 30 alone give a score of 91.
-	// Above 0, at most 60. Default: that of the violation of this name that is there already; required for other
+	// From 0.01 to 60. Default: that of the violation of this name that is there already; required for other
 	// names.
 	Points float64 `json:"points,omitempty"`
 
@@ -54,7 +54,8 @@ type Violation struct {
 // The limits and defaults that config comments name.
 const (
 	maxViolations    = 64
-	maxPoints        = 60 // as much as your own deny list
+	minPoints        = .01 // less is lost when points are rounded to thousandths
+	maxPoints        = 60  // as much as your own deny list
 	defaultMostTimes = 20
 	defaultHalfLife  = time.Hour
 	minHalfLife      = time.Second
@@ -126,9 +127,8 @@ func (v *Violation) check() error {
 	case !reputation.ValidName(v.Name):
 		return fmt.Errorf("violation %q: a name has at most 64 lower-case letters, digits, _ and -, the first a letter, "+
 			"such as login_failed", v.Name)
-	case v.Points != 0 && !(v.Points > 0 && v.Points <= maxPoints):
-		return fmt.Errorf("violation %s: points %v is out of range: use more than 0 and at most %d",
-			v.Name, v.Points, maxPoints)
+	case v.Points != 0 && !(v.Points >= minPoints && v.Points <= maxPoints):
+		return fmt.Errorf("violation %s: points %v is out of range: use %v to %d", v.Name, v.Points, minPoints, maxPoints)
 	case outside(v.HalfLife, minHalfLife, maxHalfLife):
 		return fmt.Errorf("violation %s: half_life %s is out of range: use 1s to 180d", v.Name, time.Duration(*v.HalfLife))
 	case v.Free != nil && (*v.Free < 0 || *v.Free > maxFree):

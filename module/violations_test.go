@@ -88,6 +88,7 @@ func TestViolationsThatCannotBe(t *testing.T) {
 	for text, want := range map[string]string{
 		`[{"name":"rude"}]`:                                       "rude has no points",
 		`[{"name":"rude","points":-1}]`:                           "points -1 is out of range",
+		`[{"name":"rude","points":0.0004}]`:                       "points 0.0004 is out of range: use 0.01 to 60",
 		`[{"name":"rude","points":3,"half_life":0}]`:              "half_life 0s is out of range",
 		`[{"name":"rude","points":3,"half_life":-1}]`:             "half_life -1ns is out of range",
 		`[{"name":"rude","points":3,"free":-1}]`:                  "free -1 is out of range",
