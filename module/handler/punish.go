@@ -23,6 +23,9 @@ func (h *Handler) punish(r *http.Request, v *visit) {
 	if why == "" && d.rule.request.asks() && foreignToTraps(r) != "" {
 		why = violation.IgnoredForeign // what the rule asks of the request was not the client's choice
 	}
+	if why == "" && h.runtime.MayBeBot(v.client, r.UserAgent()) {
+		why = runtime.SpareClaim
+	}
 	if why != "" {
 		h.runtime.NotBanned(why, v.client)
 		return

@@ -222,6 +222,7 @@ func (h *Handler) offence(r *http.Request, v *visit, name string, status int) ru
 	return runtime.Offence{
 		Violation: name, Client: v.client, At: time.Now(), Site: r.Host, Method: original.Method, Path: pathOf(original.URL),
 		Status: status, RequestID: v.requestID, Enforce: h.enforce, Share: 1,
+		MayBeBot: h.runtime.MayBeBot(v.client, original.UserAgent()),
 	}
 }
 
