@@ -108,8 +108,9 @@ func readPairs(d *caddyfile.Dispenser, block, flag string, options []option.Opti
 //
 //	violation <name> @<matcher>|<condition> <values>...
 //
-// Conditions are `path <path>...`, `not_path <path>...`, `method <method>...`, `status <status>,...` and
-// `header <field> <value>`. All on a line must hold; several lines of a name are alternatives.
+// Conditions are `path <path>...`, `not_path <path>...`, `method <method>...`, `status <status>...` and
+// `header <field> <value>`, with spaces or commas between several values. All on a line must hold; several lines of a
+// name are alternatives.
 func violationRule(h httpcaddyfile.Helper, to *[]handler.ViolationRule) option.Setter {
 	return func(d *caddyfile.Dispenser) error {
 		var r handler.ViolationRule
@@ -145,10 +146,7 @@ func violationCondition(h httpcaddyfile.Helper, r *handler.ViolationRule, word s
 	case "method":
 		return violationValues(h.Dispenser, &r.Method)
 	case "status":
-		var values []string
-		err := violationValues(h.Dispenser, &values)
-		r.Status = strings.Split(strings.Join(values, ","), ",")
-		return err
+		return violationValues(h.Dispenser, &r.Status)
 	case "header":
 		var field, value string
 		if !h.Args(&field, &value) {
@@ -177,18 +175,24 @@ func violationCondition(h httpcaddyfile.Helper, r *handler.ViolationRule, word s
 	return nil
 }
 
-// violationValues appends the values up to the next condition. There must be one.
+// violationValues appends the values up to the next condition, with spaces or commas between them. There must be one.
 func violationValues(d *caddyfile.Dispenser, to *[]string) error {
 	word := d.Val()
+	var written []string
 	for d.NextArg() {
 		if slices.Contains(violationWords, d.Val()) || strings.HasPrefix(d.Val(), "@") {
 			d.Prev()
 			break
 		}
-		*to = append(*to, d.Val())
+		written = append(written, d.Val())
+		*to = append(*to, strings.Split(d.Val(), ",")...)
 	}
-	if len(*to) == 0 {
+	switch {
+	case len(written) == 0:
 		return d.Errf("%s needs a value", word)
+	case slices.Contains(*to, ""):
+		return d.Errf("%s %q has an empty value: write commas or spaces between two values, and not both",
+			word, strings.Join(written, " "))
 	}
 	return nil
 }

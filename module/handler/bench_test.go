@@ -2,11 +2,14 @@ package handler
 
 import (
 	"context"
+	"encoding/binary"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -14,6 +17,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -252,12 +256,12 @@ func TestWarmRequestAllocates(t *testing.T) {
 }
 
 // watchedHandler is a warmHandler whose site watches for the violations of the default set.
-func watchedHandler(tb testing.TB) *Handler {
+func watchedHandler(tb testing.TB, more ...func(*module.App)) *Handler {
 	tb.Helper()
 	if t, ok := tb.(*testing.T); ok {
 		t.Setenv("XDG_DATA_HOME", t.TempDir())
 	}
-	h := warmHandler(tb)
+	h := warmHandler(tb, more...)
 	h.ViolationsDefault, h.ViolationsFromApplication = true, true
 	if err := h.provisionViolations(caddy.Context{}, h.runtime); err != nil {
 		tb.Fatal(err)
@@ -265,18 +269,49 @@ func watchedHandler(tb testing.TB) *Handler {
 	return h
 }
 
-// BenchmarkWatch measures what a request costs that a site watches with the default set, and that is no violation.
+// BenchmarkWatch measures what a request costs that a site watches with the default set: where nothing is a violation,
+// where the client had one, and where each request is one.
 func BenchmarkWatch(b *testing.B) {
 	w := header{http.Header{}}
-	ok := answersWith(http.StatusOK)
 	for name, h := range map[string]*Handler{"without": warmHandler(b), "with": watchedHandler(b)} {
-		b.Run(name, func(b *testing.B) {
-			request := prepared(b, "192.0.2.1", "/articles/2026/an-article")
+		for _, status := range []int{http.StatusOK, http.StatusNotFound} {
+			b.Run(fmt.Sprint(name, "/", status), func(b *testing.B) {
+				answer := answersWith(status)
+				request := prepared(b, "192.0.2.1", "/articles/2026/an-article")
+				b.ReportAllocs()
+				for b.Loop() {
+					_ = h.ServeHTTP(w, request(), answer)
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkFlood measures what each of a flood of clients costs that touch a trap: all are new, and all are to be banned.
+func BenchmarkFlood(b *testing.B) {
+	h, w := watchedHandler(b, func(app *module.App) { app.Providers = nil }), header{http.Header{}}
+	for _, path := range []string{"/an-article", "/.env"} {
+		request := prepared(b, "192.0.2.1", path)
+		n := uint32(0)
+		b.Run(path[1:], func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				_ = h.ServeHTTP(w, request(), ok)
+				n++
+				r := request()
+				var addr [4]byte
+				binary.BigEndian.PutUint32(addr[:], 11<<24+n*0x9e3779b1>>8)
+				runtime.VarsOf(r)[caddyhttp.ClientIPVarKey] = netip.AddrFrom4(addr).String()
+				_ = h.ServeHTTP(w, r, passOn)
 			}
 		})
+	}
+}
+
+// TestVisitSize holds that what is allocated for each request fits into the class of 512 bytes. The next one has 576, and
+// is slower to allocate.
+func TestVisitSize(t *testing.T) {
+	if size := unsafe.Sizeof(visit{}); size > 512 {
+		t.Errorf("a visit takes %d bytes; want at most 512", size)
 	}
 }
 

@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"cmp"
 	"fmt"
 	"net/http"
 	"time"
@@ -17,10 +16,25 @@ import (
 type decision struct {
 	action     reputation.Action
 	enforce    bool
+	denied     bool      // the operator's own word against the address
+	banned     bool      // the same, where it is not denied
 	statusCode uint16    // of a refusal
-	by         string    // what decided, in words; empty for a pass by no rule
 	rule       *siteRule // nil until a handler has decided
-	unwanted   string    // the operator's own word against the address: deny or ban
+}
+
+// by says what decided, in words. It is empty for a pass by no rule.
+func (d *decision) by() string {
+	switch {
+	case d.number() != 0:
+		return d.rule.text
+	case d.denied:
+		return reputation.SourceDeny
+	case d.banned:
+		return reputation.SourceBan
+	case d.action != reputation.Pass:
+		return "unknown block"
+	}
+	return ""
 }
 
 // number is the position of the rule that decided in its site's policy, from 1; 0 when none did.
@@ -113,12 +127,9 @@ func (h *Handler) decide(r *http.Request, v *visit) (d decision, left limit.Deci
 			d.action = reputation.Pass
 		}
 	}
-	d.by = d.rule.text
 	if d.action != reputation.Pass {
-		d.unwanted = policy.Unwanted(verdict)
-		if d.rule.number == 0 {
-			d.by = cmp.Or(d.unwanted, "unknown block")
-		}
+		word := policy.Unwanted(verdict)
+		d.denied, d.banned = word == reputation.SourceDeny, word == reputation.SourceBan
 	}
 	if v.known != nil {
 		d.statusCode = http.StatusTooEarly

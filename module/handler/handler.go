@@ -154,14 +154,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if _, failed := r.Context().Value(caddyhttp.ErrorCtxKey).(error); failed {
 		return h.serveError(w, r, next)
 	}
-	v, left := h.judge(r)
+	v, left, matched := h.judge(r)
 	response := v.identify(w)
 	if v.decision.enforce && v.decision.action != reputation.Pass {
 		response.began = true // nothing of it is a violation
 		return h.refuse(response, r, v, left)
 	}
 	if h.watch != nil {
-		response.handler, response.request, response.matched = h, r, v.matched
+		response.handler, response.request, response.matched = h, r, matched
 	}
 	err := next.ServeHTTP(response, r)
 	response.end(err)
@@ -169,8 +169,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 }
 
 // judge decides about a request, describes it and records it. A fault of ours costs no request: what was not decided
-// before it passes, and what was not described is not.
-func (h *Handler) judge(r *http.Request) (v *visit, left limit.Decision) {
+// before it passes, and what was not described is not. matched are the rules of violations whose conditions on the
+// request hold.
+func (h *Handler) judge(r *http.Request) (v *visit, left limit.Decision, matched uint64) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			v = h.recovered(r, v, fault)
@@ -179,8 +180,10 @@ func (h *Handler) judge(r *http.Request) (v *visit, left limit.Decision) {
 	v = h.visit(r)
 	v.decision = decision{} // another handler's, should this one's fail
 	v.decision, left = h.decide(r, v)
-	if h.watch != nil && h.trapped(r, v) {
-		v.decision, left = h.decide(r, v) // anew, with the points of this very request
+	if h.watch != nil {
+		if matched = h.watch.matching(r); h.trapped(r, v, matched) {
+			v.decision, left = h.decide(r, v) // anew, with the points of this very request
+		}
 	}
 	v.describe(r, h.detail)
 	v.logAccess(r)
@@ -193,7 +196,7 @@ func (h *Handler) judge(r *http.Request) (v *visit, left limit.Decision) {
 	h.decisions.log(r, v)
 	v.keep(r)
 	h.history.record(r, v)
-	return v, left
+	return v, left, matched
 }
 
 // recovered logs a panic, and returns a visit that the request can go on with.

@@ -40,7 +40,7 @@ func (c *recording) record(r *http.Request, v *visit) {
 		return
 	}
 	c.recorder.Record(history.Event{
-		At: time.Now(), Address: v.client, Host: r.Host, Rule: v.decision.by, Action: v.decision.action, Enforce: v.decision.enforce,
+		At: time.Now(), Address: v.client, Host: r.Host, Rule: v.decision.by(), Action: v.decision.action, Enforce: v.decision.enforce,
 		RequestID: v.requestID, Config: c.config, Verdict: v.verdict,
 	})
 }
@@ -53,9 +53,9 @@ func (v *visit) keep(r *http.Request) {
 	}
 	refusal := runtime.Refusal{
 		At: time.Now(), RequestID: v.requestID, Address: v.client, Host: r.Host, Action: d.action, Enforce: d.enforce,
-		Rule: d.number(), By: d.by, Verdict: *v.judged(),
+		Rule: d.number(), By: d.by(), Verdict: *v.judged(),
 	}
-	if d.unwanted == reputation.SourceDeny {
+	if d.denied {
 		refusal.Lists = v.runtime.DenyLists(v.client, v.judged().Facts)
 	}
 	runtime.Refusals.Add(refusal)

@@ -3,6 +3,7 @@ package handler
 import (
 	"fmt"
 	"net/http"
+	"path"
 	stdruntime "runtime"
 	"slices"
 	"strings"
@@ -93,29 +94,46 @@ func (p *paths) matchText(path string) bool {
 	return false
 }
 
-// checkPaths reports patterns that can never hold, or that are given twice. The option is `path` or `not_path`.
-func checkPaths(option string, patterns []string) error {
+// checkPaths reports patterns that can never match, or that are written twice. The condition is `path` or `not_path`.
+func checkPaths(condition string, patterns []string) error {
 	for i, pattern := range patterns {
-		switch {
-		case pattern == "":
-			return fmt.Errorf("%s has an empty value: give paths, such as /wp-login.php", option)
-		case strings.ContainsAny(pattern, "?#"):
-			return fmt.Errorf("%s %s can never hold: the query is no part of the path; use a named matcher with `query`",
-				option, pattern)
-		case !strings.HasPrefix(pattern, "/") && !strings.HasPrefix(pattern, "*") && !strings.HasPrefix(pattern, "{"):
-			return fmt.Errorf("%s %s can never hold, since a path begins with /: write /%[2]s, or *%[2]s for all that end so",
-				option, pattern)
-		case !strings.ContainsAny(pattern, "*{%") &&
-			caddyhttp.CleanPath(pattern, !strings.Contains(pattern, "//")) != pattern:
-			return fmt.Errorf("%s %s can never hold, since paths are cleaned before they are compared: write %s",
-				option, pattern, caddyhttp.CleanPath(pattern, true))
-		case slices.ContainsFunc(patterns[:i], func(other string) bool { return strings.EqualFold(other, pattern) }):
-			return fmt.Errorf("%s %s is given twice: remove one", option, pattern)
-		case option == "not_path" && pattern == "*":
-			return fmt.Errorf("not_path * leaves no path: remove it")
+		if err := checkPath(condition, pattern); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(patterns[:i], func(other string) bool { return strings.EqualFold(other, pattern) }) {
+			return writtenTwice(condition, pattern)
 		}
 	}
 	return nil
+}
+
+func checkPath(condition, p string) error {
+	switch {
+	case p == "":
+		return fmt.Errorf(`%s "": write one that begins with a slash, such as /login`, condition)
+	case strings.HasPrefix(p, "{"):
+		return nil
+	case strings.Contains(p, "?"):
+		return fmt.Errorf("%s %q has a query, which is no part of the path: "+
+			"write the path alone, and use a named matcher with `query` for the rest", condition, p)
+	case strings.HasPrefix(p, "*"):
+		return nil
+	case !strings.HasPrefix(p, "/"):
+		return fmt.Errorf("%s %q never holds, because paths begin with a slash: write %q, or %q for what ends so",
+			condition, p, "/"+p, "*"+p)
+	}
+	if clean := caddyhttp.CleanPath(p, !strings.Contains(p, "//")); clean != p {
+		return fmt.Errorf("%s %q never holds, because the request's path is cleaned first: write %q", condition, p, clean)
+	}
+	if _, err := path.Match(p, ""); err != nil && !strings.HasSuffix(p, "*") {
+		return fmt.Errorf(`%s %q never holds, because [ begins a set of characters: write \\[ for the character`, condition, p)
+	}
+	return nil
+}
+
+// isEveryPath reports whether all paths match a pattern.
+func isEveryPath(pattern string) bool {
+	return pattern == "/*" || pattern != "" && strings.Trim(pattern, "*") == ""
 }
 
 // covered returns the first of the patterns all of whose paths are excluded, or the empty string. The stars of a

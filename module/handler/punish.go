@@ -16,14 +16,12 @@ func (h *Handler) punish(r *http.Request, v *visit) {
 	if d.action != reputation.Ban || !d.enforce {
 		return
 	}
-	why := violation.IgnoredEarly // the address may be forged
-	if v.known == nil {
-		why = h.runtime.Spare(r, v.client, &v.verdict)
-	}
-	if why == "" && d.rule.request.asks() && foreignToTraps(r) != "" {
+	why := h.spare(r, v)
+	switch {
+	case why != "":
+	case d.rule.request.asks() && foreignToTraps(r) != "":
 		why = violation.IgnoredForeign // what the rule asks of the request was not the client's choice
-	}
-	if why == "" && h.runtime.MayBeBot(v.client, r.UserAgent()) {
+	case h.runtime.MayBeBot(v.client, r.UserAgent()):
 		why = runtime.SpareClaim
 	}
 	if why != "" {

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/http"
 	"net/textproto"
-	"path"
 	"slices"
 	"strings"
 
@@ -113,21 +112,14 @@ func (m *requestMatcher) asks() bool { return len(m.path)+len(m.method)+len(m.he
 // compileRequest checks the conditions. Caddy's matchers change what they are given, so they get copies.
 func (c *RequestConditions) compileRequest() (requestMatcher, error) {
 	m := requestMatcher{path: slices.Clone(c.Path), method: slices.Clone(c.Method)}
-	for i, p := range c.Path {
-		if err := checkPath(p); err != nil {
-			return requestMatcher{}, err
-		}
-		if slices.ContainsFunc(c.Path[:i], func(other string) bool { return strings.EqualFold(other, p) }) {
-			return requestMatcher{}, writtenTwice("path", p)
-		}
+	if err := checkPaths("path", c.Path); err != nil {
+		return requestMatcher{}, err
 	}
-	for i, word := range c.Method {
-		if err := checkMethod(word); err != nil {
-			return requestMatcher{}, err
-		}
-		if slices.ContainsFunc(c.Method[:i], func(other string) bool { return strings.EqualFold(other, word) }) {
-			return requestMatcher{}, writtenTwice("method", word)
-		}
+	if i := slices.IndexFunc(c.Path, isEveryPath); i >= 0 {
+		return requestMatcher{}, fmt.Errorf("path %q holds for every request: remove the condition", c.Path[i])
+	}
+	if err := checkMethods(c.Method); err != nil {
+		return requestMatcher{}, err
 	}
 	var err error
 	if m.header, err = compileHeader(c.Header); err != nil {
@@ -140,39 +132,21 @@ func writtenTwice(condition, value string) error {
 	return fmt.Errorf("%s %q is written twice: remove one", condition, value)
 }
 
-// checkPath reports why a path can never match, or matches everything.
-func checkPath(p string) error {
-	switch {
-	case p == "":
-		return errors.New(`path "": write one that begins with a slash, such as /login`)
-	case strings.Trim(p, "*") == "", p == "/*":
-		return fmt.Errorf("path %q holds for every request: remove the condition", p)
-	case strings.HasPrefix(p, "{"), strings.HasPrefix(p, "*"):
-		return nil
-	case !strings.HasPrefix(p, "/"):
-		return fmt.Errorf("path %q never holds, because paths begin with a slash: write %q, or %q for what ends so", p, "/"+p, "*"+p)
-	case strings.Contains(p, "?"):
-		return fmt.Errorf("path %q has a query, which is no part of the path: "+
-			"write the path alone, and Caddy's matcher `query` in front of the site's ip_reputation for the rest", p)
-	}
-	if clean := caddyhttp.CleanPath(p, !strings.Contains(p, "//")); clean != p {
-		return fmt.Errorf("path %q never holds, because the request's path is cleaned first: write %q", p, clean)
-	}
-	if _, err := path.Match(p, ""); err != nil && !strings.HasSuffix(p, "*") {
-		return fmt.Errorf(`path %q never holds, because [ begins a set of characters: write \\[ for the character`, p)
-	}
-	return nil
-}
-
-// methods are those that are registered (RFC 9110, section 16.1), and the one that caches take.
+// methods are those that are registered (RFC 9110, section 16.1), the one that caches take, and two that scanners send.
 const methods = " ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY " +
-	"MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PURGE PUT QUERY " +
-	"REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL "
+	"MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PUT QUERY " +
+	"REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL " +
+	"PURGE DEBUG TRACK "
 
-// checkMethod refuses a misspelling, which would silently never match.
-func checkMethod(word string) error {
-	if word == "" || strings.Contains(word, " ") || !strings.Contains(methods, " "+strings.ToUpper(word)+" ") {
-		return fmt.Errorf("method %q is none of HTTP: write one such as POST, or several as in POST,PUT", word)
+// checkMethods refuses a misspelling, which would silently never match, and a method that is written twice.
+func checkMethods(words []string) error {
+	for i, word := range words {
+		switch {
+		case word == "" || strings.Contains(word, " ") || !strings.Contains(methods, " "+strings.ToUpper(word)+" "):
+			return fmt.Errorf("method %q is none of HTTP: write one such as POST, or several as in POST,PUT", word)
+		case slices.ContainsFunc(words[:i], func(other string) bool { return strings.EqualFold(other, word) }):
+			return writtenTwice("method", word)
+		}
 	}
 	return nil
 }

@@ -95,6 +95,9 @@ func (r *ViolationRule) check(names []string) error {
 	if err := checkPaths("not_path", r.NotPath); err != nil {
 		return err
 	}
+	if slices.ContainsFunc(r.NotPath, isEveryPath) {
+		return errors.New("not_path leaves no path: remove it")
+	}
 	if path := covered(r.Path, r.NotPath); path != "" {
 		return fmt.Errorf("path %s can never hold, since not_path excludes it: remove one of them", path)
 	}
@@ -107,7 +110,7 @@ func (r *ViolationRule) check(names []string) error {
 	if err := checkFields(r.Header); err != nil {
 		return err
 	}
-	anyPath := len(r.Path) == 0 || slices.Contains(r.Path, "*") || slices.Contains(r.Path, "/*")
+	anyPath := len(r.Path) == 0 || slices.ContainsFunc(r.Path, isEveryPath)
 	if anyPath && len(r.Method)+len(r.Status)+len(r.Header)+len(r.MatcherSetsRaw) == 0 {
 		return fmt.Errorf("without a condition, every request would count: give it one of %s", needed)
 	}
@@ -117,24 +120,11 @@ func (r *ViolationRule) check(names []string) error {
 	return nil
 }
 
-// checkMethods reports methods that no request has.
-func checkMethods(methods []string) error {
-	for i, method := range methods {
-		switch {
-		case method == "" || strings.ToUpper(method) != method || strings.ContainsAny(method, " ,/"):
-			return fmt.Errorf("method %q can never hold: write it in upper case, such as POST, with a space between two", method)
-		case slices.Contains(methods[:i], method):
-			return fmt.Errorf("method %s is given twice: remove one", method)
-		}
-	}
-	return nil
-}
-
 // checkFields reports fields of a response that can never hold.
 func checkFields(fields http.Header) error {
 	for name, values := range fields {
 		switch {
-		case name == "" || strings.ContainsAny(name, " :,"):
+		case !isToken(name):
 			return fmt.Errorf("header %q can never hold: give the name of a field and a value, such as X-Login failed", name)
 		case isOurs(http.CanonicalHeaderKey(name)):
 			return fmt.Errorf("header %s is set by this handler, not by the application: for what the application names, "+
@@ -248,8 +238,11 @@ func (h *Handler) provisionViolations(ctx caddy.Context, rt *runtime.Runtime) er
 // compile turns the rule into what is tested.
 func (r *ViolationRule) compile(ctx caddy.Context) (c violationRule, err error) {
 	c = violationRule{
-		name: r.Name, path: newPaths(r.Path), notPath: newPaths(r.NotPath), method: r.Method,
+		name: r.Name, path: newPaths(r.Path), notPath: newPaths(r.NotPath), method: slices.Clone(r.Method),
 		oncePerPath: r.oncePerPath || len(r.Path)+len(r.MatcherSetsRaw) == 0,
+	}
+	if err := c.method.Provision(ctx); err != nil { // makes them upper case
+		return c, err
 	}
 	if len(r.MatcherSetsRaw) > 0 {
 		loaded, err := ctx.LoadModule(r, "MatcherSetsRaw")

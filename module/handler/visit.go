@@ -31,10 +31,7 @@ type visit struct {
 	exempt   bool     // by a site's own `exempt`
 	refused  bool     // by a handler
 
-	matched    uint64   // rules of violations of the last handler that decided, by their conditions on the request
-	accused    []string // the names of violations that were seen
-	excused    []string // those of them that a foreign page has caused
-	violations []string // those of them that were counted
+	conduct *conduct // nil until a violation is seen
 
 	requestID string
 	trace     runtime.TraceID    // zero when the request is not traced
@@ -270,7 +267,7 @@ func (v *visit) placeholder(key string) (any, bool) {
 		}
 		return reputation.Network(v.client).String(), true
 	case "violations":
-		return strings.Join(v.violations, ", "), true
+		return v.conduct.text(), true
 	case "request_id":
 		return v.requestID, true
 	case "trace_id":
@@ -296,12 +293,12 @@ func (v *visit) logAccess(r *http.Request) {
 
 // addUnwanted adds which of the operator's own lists, or why a ban, speaks against the client.
 func (v *visit) addUnwanted(enc zapcore.ObjectEncoder) {
-	switch v.decision.unwanted {
-	case reputation.SourceDeny:
+	switch {
+	case v.decision.denied:
 		if lists := v.runtime.DenyLists(v.client, v.judged().Facts); lists != "" {
 			enc.AddString("list", lists)
 		}
-	case reputation.SourceBan:
+	case v.decision.banned:
 		if entry, found := v.runtime.BanOf(v.client); found && entry.Why() != "" {
 			enc.AddString("ban_reason", entry.Why())
 		}
@@ -325,11 +322,11 @@ func (v *visit) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	if bot := v.verdict.Facts.Bot; bot != "" {
 		enc.AddString("bot", bot)
 	}
-	if v.decision.by != "" {
-		enc.AddString("decided_by", v.decision.by)
+	if by := v.decision.by(); by != "" {
+		enc.AddString("decided_by", by)
 	}
-	if len(v.violations) > 0 {
-		enc.AddString("violations", strings.Join(v.violations, ", "))
+	if counted := v.conduct.text(); counted != "" {
+		enc.AddString("violations", counted)
 	}
 	v.addUnwanted(enc)
 	return nil

@@ -32,7 +32,7 @@ type watch struct {
 type violationRule struct {
 	name          string
 	path, notPath *paths // nil for any, and for none
-	method        []string
+	method        caddyhttp.MatchMethod
 	match         caddyhttp.MatcherSets
 	response      *caddyhttp.ResponseMatcher // nil for a trap
 	oncePerPath   bool
@@ -52,7 +52,7 @@ func (w *watch) matching(r *http.Request) (rules uint64) {
 
 func (c *violationRule) holds(r *http.Request, path string) bool {
 	switch {
-	case c.method != nil && !slices.Contains(c.method, r.Method),
+	case len(c.method) > 0 && !c.method.Match(r),
 		c.path != nil && !c.path.match(r, path),
 		c.notPath != nil && c.notPath.match(r, path):
 		return false
@@ -63,11 +63,10 @@ func (c *violationRule) holds(r *http.Request, path string) bool {
 	return holds && err == nil
 }
 
-// trapped counts the traps that a request has touched, and reports whether one was counted: the client is then looked
-// up anew, since it has more points. A request that is refused anyway touches none.
-func (h *Handler) trapped(r *http.Request, v *visit) (counted bool) {
-	v.matched = h.watch.matching(r)
-	traps := v.matched & h.watch.traps
+// trapped counts the traps among the rules that match a request, and reports whether one was counted: the client is then
+// looked up anew, since it has more points. A request that is refused anyway touches none.
+func (h *Handler) trapped(r *http.Request, v *visit, matched uint64) (counted bool) {
+	traps := matched & h.watch.traps
 	if traps == 0 {
 		return false
 	}
@@ -167,7 +166,7 @@ func (h *Handler) saw(r *http.Request, v *visit, rule *violationRule, status int
 	why := h.spare(r, v)
 	if why == "" && by != "" {
 		why = violation.IgnoredForeign
-		v.excused = append(v.excused, rule.name)
+		v.conduct.excused = append(v.conduct.excused, rule.name)
 	}
 	if why != "" {
 		h.decisions.violation(&h.watch.ignored, r, v, rule.name, h.runtime.IgnoreViolation(why), by)
@@ -182,24 +181,46 @@ func (h *Handler) saw(r *http.Request, v *visit, rule *violationRule, status int
 	return h.count(r, v, &o)
 }
 
+// conduct is what a request was seen to do. The nil conduct is nothing.
+type conduct struct {
+	seen    []string // the names of violations
+	counted []string // those of them that were counted
+	excused []string // those of them that a foreign page has caused
+}
+
+// text is the names of what was counted.
+func (c *conduct) text() string {
+	if c == nil {
+		return ""
+	}
+	return strings.Join(c.counted, ", ")
+}
+
 // accuse reports whether a violation of this name is the first of the request: another rule, another handler or the
 // application may have seen it, too.
 func (v *visit) accuse(name string) bool {
-	if slices.Contains(v.accused, name) {
+	if v.conduct == nil {
+		v.conduct = new(conduct)
+	}
+	if slices.Contains(v.conduct.seen, name) {
 		return false
 	}
-	v.accused = append(v.accused, name)
+	v.conduct.seen = append(v.conduct.seen, name)
 	return true
 }
 
 // accuseTold is accuse for what the application says, which counts whatever has caused the request: even where a rule has
 // seen the same, and spared the client.
 func (v *visit) accuseTold(name string) bool {
-	if i := slices.Index(v.excused, name); i >= 0 {
-		v.excused = slices.Delete(v.excused, i, i+1)
+	if v.accuse(name) {
 		return true
 	}
-	return v.accuse(name)
+	i := slices.Index(v.conduct.excused, name)
+	if i < 0 {
+		return false
+	}
+	v.conduct.excused = slices.Delete(v.conduct.excused, i, i+1)
+	return true
 }
 
 // goodShare is what part of its points a mistake costs a client in good standing.
@@ -208,7 +229,7 @@ const goodShare = .25
 // spare returns why nothing may be held against the client of a request.
 func (h *Handler) spare(r *http.Request, v *visit) violation.Ignored {
 	if v.known != nil {
-		return violation.IgnoredEarly
+		return violation.IgnoredEarly // the address may be forged
 	}
 	return h.runtime.Spare(r, v.client, &v.verdict)
 }
@@ -239,7 +260,7 @@ func (h *Handler) count(r *http.Request, v *visit, o *runtime.Offence) bool {
 	log := &h.watch.ignored
 	if result.Counted {
 		log = &h.watch.counted
-		v.violations = append(v.violations, o.Violation)
+		v.conduct.counted = append(v.conduct.counted, o.Violation)
 	}
 	h.decisions.violation(log, r, v, o.Violation, result, "")
 	return result.Counted

@@ -30,6 +30,3 @@ func (b *Burst) Look(offenders, networks int, share float64, now time.Time) (bur
 	}
 	return !b.since.IsZero(), before == b.since.IsZero()
 }
-
-// Since returns when the burst began.
-func (b *Burst) Since() time.Time { return b.since }

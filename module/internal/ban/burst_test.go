@@ -41,7 +41,7 @@ func TestBurst(t *testing.T) {
 			t.Errorf("after %s: %v, %v", step.after, burst, changed)
 		}
 	}
-	if got := b.Since(); !got.Equal(now.Add(32 * time.Minute)) {
+	if got := b.since; !got.Equal(now.Add(32 * time.Minute)) {
 		t.Errorf("since %s", got)
 	}
 }

@@ -45,6 +45,7 @@ const (
 	FolderUnwritten   Reason = "folder_unwritten"
 	RedisAway         Reason = "redis_away"
 	RedisUnsubscribed Reason = "redis_unsubscribed"
+	RedisRefuses      Reason = "redis_refuses"
 	RedisClock        Reason = "redis_clock"
 	HistoryAway       Reason = "history_away"
 	HistoryRefused    Reason = "history_refused"

@@ -135,6 +135,7 @@ var judgements = map[string]struct {
 	"redis is away, and cannot subscribe": {func(s *State) { s.Redis.Up, s.Redis.Deaf = false, "no permission" }, reasons{RedisAway}},
 	"redis has another clock":             {func(s *State) { s.Redis.Ahead = 3600 }, reasons{RedisClock}},
 	"redis cannot subscribe":              {func(s *State) { s.Redis.Deaf = "no permission" }, reasons{RedisUnsubscribed}},
+	"redis refuses some calls":            {func(s *State) { s.Redis.Refused = "no permission" }, reasons{RedisRefuses}},
 	"a batch is refused":                  {recorder(func(r *history.Status) { r.Store = broken() }), reasons{HistoryRefused}},
 	"no folder can be written":            {recorder(func(r *history.Status) { r.Disk = broken() }), reasons{HistoryUnsaved}},
 	"no day can be added":                 {func(s *State) { s.History.Database.Upkeep = "not the owner" }, reasons{HistoryUpkeep}},

@@ -33,6 +33,9 @@ func (r *Report) redis(s redis.Status, share float64, quotas bool) {
 	case s.Deaf != "":
 		const text = "bans of other instances arrive after seconds only, since this one cannot subscribe: "
 		r.check("redis:connection", c, warning(RedisUnsubscribed, "", text+"see the log for why").detail(text+"%s", s.Deaf))
+	case s.Refused != "":
+		const text = "redis answers, but refuses some calls, and what they are for is not shared: "
+		r.check("redis:connection", c, warning(RedisRefuses, "", text+"see the log for why").detail(text+"%s", s.Refused))
 	case s.Ahead != 0:
 		const text = "the clock of redis is %s ahead of this one: quotas are counted alone, and bans may not arrive; " +
 			"set both by a time service"

@@ -87,7 +87,7 @@ func TestStrangersSeeNoErrors(t *testing.T) {
 		})
 	}
 	for _, reason := range []Reason{
-		ListEmpty, ListStale, ListFailing, ListNotStored, ListWrongLines, RedisAway, RedisUnsubscribed,
+		ListEmpty, ListStale, ListFailing, ListNotStored, ListWrongLines, RedisAway, RedisUnsubscribed, RedisRefuses,
 		HistoryAway, HistoryRefused, HistoryUpkeep, HistoryUnsaved, SentryUndelivered, KeyUnreadable, KeyMissing,
 		FolderInUse, FolderUnlocked, DatabaseMissing, DatabaseFailing, DatabaseOld, ProviderSetAside,
 	} {

@@ -209,7 +209,7 @@ func TestEverythingIsThereFromTheStart(t *testing.T) {
 		"lookup_duration_seconds":      5,
 		"client_address_suspect_total": 4,
 		"bot_claims_total":             4,
-		"violations_ignored_total":     16,
+		"violations_ignored_total":     15,
 		"bans_total":                   3,
 		"memory_evictions_total":       1,
 		"build_info":                   1,

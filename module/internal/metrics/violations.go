@@ -25,7 +25,7 @@ var ignoredReasons = []string{
 	"foreign", "early_data", "forwarded", "no_address", "refused",
 	"exempt", "reserved", "verified_bot", "trusted_proxy", "everybody",
 	"unknown", "untrusted", "excess",
-	"repeated", "full", "disabled",
+	"repeated", "disabled",
 }
 
 var (

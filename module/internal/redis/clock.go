@@ -3,6 +3,7 @@ package redis
 import (
 	"errors"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
@@ -39,11 +40,13 @@ func (c *Client) ahead() time.Duration {
 func (c *Client) latest() time.Time { return c.redisNow().Add(record.Ahead) }
 
 // setClock notes the answer of Redis to TIME: seconds and microseconds.
-func (c *Client) setClock(answer []int64) {
-	if len(answer) != 2 {
+func (c *Client) setClock(answer []string) {
+	seconds, err := strconv.ParseInt(answer[0], 10, 64)
+	micros, err2 := strconv.ParseInt(answer[1], 10, 64)
+	if err != nil || err2 != nil {
 		return
 	}
-	c.clock.Store(&clock{local: time.Now(), redis: time.Unix(answer[0], 1000*answer[1])})
+	c.clock.Store(&clock{local: time.Now(), redis: time.Unix(seconds, 1000*micros)})
 	ahead := c.ahead()
 	c.health.mu.Lock()
 	defer c.health.mu.Unlock()

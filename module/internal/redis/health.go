@@ -43,6 +43,7 @@ type health struct {
 	wake         chan struct{} // makes the prober probe at once
 	subscribeErr error         // why there is no subscription; changes of other instances then arrive late
 	clusterErr   error         // set if the server is part of a Cluster, which the settings do not say
+	refused      refusal       // of single calls, while others succeed
 
 	causes            throttle.Causes[string]
 	loggedUnavailable bool // it was logged that Redis is unavailable
@@ -73,6 +74,9 @@ type Status struct {
 	// Deaf is why bans of other instances arrive only after seconds, although Redis is up.
 	Deaf string `json:"deaf,omitempty"`
 
+	// Refused is why some calls fail, although Redis is up.
+	Refused string `json:"refused,omitempty"`
+
 	// Ahead is how far the clock of Redis is ahead of this instance's, in seconds, if they differ by
 	// more than a minute.
 	Ahead int `json:"clock_ahead_seconds,omitempty"`
@@ -93,6 +97,7 @@ func (c *Client) Status() Status {
 	}
 	if s.Up {
 		s.Ahead = int(c.ahead() / time.Second)
+		s.Refused = h.refused.text(time.Now())
 	}
 	switch {
 	case !s.Up && h.err != nil:
@@ -132,6 +137,11 @@ func (c *Client) record(err error, probe bool) {
 	}
 	if errors.Is(err, goredis.ErrPoolTimeout) {
 		h.requestProbe() // there are more callers than connections; the prober finds out whether Redis is slow
+		return
+	}
+	if !probe && ofOneCall(result, err) {
+		h.refused.note(err, time.Now())
+		h.requestProbe() // it tells whether others succeed
 		return
 	}
 	h.result, h.err = result, err
@@ -236,8 +246,10 @@ func (c *Client) monitor(ctx context.Context) {
 }
 
 // probeScript writes, like the other scripts: a server that answers pings may still be read-only,
-// be full, or deny this user.
-var probeScript = goredis.NewScript(`redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000) return redis.call('TIME')`)
+// be full, or deny this user. It answers with the time, and why it may not publish.
+var probeScript = goredis.NewScript(`redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)
+local published, time = redis.pcall('PUBLISH', ARGV[2], ''), redis.call('TIME')
+return { time[1], time[2], type(published) == 'table' and published.err or '' }`)
 
 // misplaced returns why the settings can never work with the server, or nil.
 func (c *Client) misplaced() error {
@@ -265,9 +277,11 @@ func (c *Client) probe(ctx context.Context) (err error) {
 		defer cancel()
 		// random, so that all servers of a Cluster are probed
 		key := c.key("probe:{" + strconv.Itoa(rand.IntN(16)) + "}")
-		var answer []int64
-		if answer, err = probeScript.Run(exchange, c.rdb, []string{key}, c.token).Int64Slice(); err == nil {
-			c.setClock(answer)
+		var answer []string
+		answer, err = probeScript.Run(exchange, c.rdb, []string{key}, c.token, c.channel("probe")).StringSlice()
+		if err == nil && len(answer) == 3 {
+			c.setClock(answer[:2])
+			c.health.notePublishing(answer[2], time.Now())
 		}
 	}
 	if ctx.Err() != nil {
@@ -280,6 +294,9 @@ func (c *Client) probe(ctx context.Context) (err error) {
 	switch up := c.up.Load(); {
 	case err == nil && !up && !h.closed:
 		c.setUp(true)
+		c.logRefused()
+	case err == nil && up:
+		c.logRefused()
 	case err != nil && !up:
 		c.logUnavailable()
 	}

@@ -78,6 +78,7 @@ var causes = []struct{ text, cure string }{
 	{"redis answered with", "see whether it is Redis that answers at this address, and who else writes to `prefix`"},
 	{"sentinel", "look at the Sentinels, and whether they ask for `sentinel_password`"},
 	{"DB index is out of range", "the server has fewer databases: write a lower `database`"},
+	{"WRONGTYPE ", "a key of ours holds something else: see who else writes to `prefix`, and delete the key"},
 	{"CLUSTERDOWN", "some of the Cluster's slots have no server: look at `redis-cli cluster info`"},
 }
 

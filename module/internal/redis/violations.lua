@@ -13,7 +13,6 @@
 -- Answers with the message.
 local now, number, longest = milliseconds(), tonumber(ARGV[2]), tonumber(ARGV[6])
 local again = (tonumber(redis.pcall('GET', KEYS[4])) or 0) >= number
-redis.call('SET', KEYS[4], ARGV[2], 'PX', ARGV[3])
 
 local function left(age, half) return age > 0 and 2 ^ (-age / half) or 1 end
 local function rounded(n) return math.floor(n + 0.5) end
@@ -71,6 +70,11 @@ if not revision or not string.match(revision, '^%d+$') or #revision > 16 or tonu
 	redis.call('HSET', KEYS[1], '#', string.format('%.0f', now * 1000))
 end
 revision = string.format('%.0f', redis.call('HINCRBY', KEYS[1], '#', 1))
+
+-- a key that holds something else fails here, before the batch counts as added
+redis.call('ZCARD', KEYS[2])
+redis.call('ZCARD', KEYS[3])
+redis.call('SET', KEYS[4], ARGV[2], 'PX', ARGV[3])
 
 local states, keep = {}, 0
 for i = 7, #ARGV, 12 do

@@ -186,7 +186,7 @@ func TestOneNetworkMakesNoBurst(t *testing.T) {
 // TestSpare holds who is never banned.
 func TestSpare(t *testing.T) {
 	rt, _ := punishing(t)
-	rt.proxies = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
+	rt.proxies.Store(&[]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")})
 	if _, err := rt.Overrides.Add(ban.Entry{Kind: ban.Exemption, Prefix: netip.MustParsePrefix("192.0.2.9/32")}); err != nil {
 		t.Fatal(err)
 	}

@@ -138,7 +138,7 @@ func (rt *Runtime) countReport(provider string, o report.Outcome) {
 // look-up API says of an address. What a site saw that only observes is shown to operators.
 func (rt *Runtime) report(_ context.Context, o *Offence, t *violation.Terms, now violation.Result) {
 	fromConnection := o.Method != "" && o.Token == ""
-	if !t.Report || rt.Reports == nil || !fromConnection || !now.Counted || now.Points <= 0 || o.Share < 1 {
+	if !t.Report || rt.Reports == nil || !fromConnection || !now.Counted || now.Free || o.Share < 1 {
 		return
 	}
 	if rt.mustNotReport(o.Client) != "" {

@@ -37,7 +37,7 @@ func TestWhatIsReported(t *testing.T) {
 	}{
 		{name: "a violation", want: 1},
 		{name: "without `report`", change: func(_ *Offence, terms *violation.Terms, _ *violation.Result, _ *Runtime) { terms.Report = false }},
-		{name: "that cost nothing", change: func(_ *Offence, _ *violation.Terms, now *violation.Result, _ *Runtime) { now.Points = 0 }},
+		{name: "that is free", change: func(_ *Offence, _ *violation.Terms, now *violation.Result, _ *Runtime) { now.Free = true }},
 		{name: "that was counted before", change: func(_ *Offence, _ *violation.Terms, now *violation.Result, _ *Runtime) { now.Counted = false }},
 		{name: "of a client in good standing", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Runtime) { o.Share = .25 }},
 		{name: "that the look-up API was told", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Runtime) { o.Token = "api/shop" }},

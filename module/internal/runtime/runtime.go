@@ -80,7 +80,7 @@ type Runtime struct {
 	Suspects Suspects
 
 	punisher *punisher      // nil until a site bans
-	proxies  []netip.Prefix // trusted by a server
+	proxies  atomic.Pointer[[]netip.Prefix] // trusted by a server; requests may come before they are known
 
 	readyBy       time.Time            // until then, lists without contents delay readiness; see AwaitsLists
 	repeatsLogged map[string]string    // by feed, for warnOfRepeats only

@@ -12,16 +12,22 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/routes"
 )
 
-// FindSites finds out which sites have the handler in them. All apps are provisioned by then, and none is started.
+// FindSites finds out which sites have the handler in them. All apps are provisioned by then, and some may be started:
+// the sites serve requests already.
 func (rt *Runtime) FindSites(ctx caddy.Context) {
 	loaded, err := ctx.AppIfConfigured("http")
 	app, ok := loaded.(*caddyhttp.App)
 	if err != nil || !ok {
 		return
 	}
-	rt.sites = routes.FindSites(app.Servers)
-	rt.proxies = routes.TrustedProxies(app.Servers)
-	rt.logRoutes(app.Servers)
+	rt.findSites(app.Servers)
+}
+
+func (rt *Runtime) findSites(servers map[string]*caddyhttp.Server) {
+	rt.sites = routes.FindSites(servers)
+	proxies := routes.TrustedProxies(servers)
+	rt.proxies.Store(&proxies)
+	rt.logRoutes(servers)
 }
 
 // logRoutes logs through which servers a client or a proxy can do harm.

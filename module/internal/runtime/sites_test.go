@@ -2,7 +2,9 @@ package runtime
 
 import (
 	"log/slog"
+	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -18,6 +20,25 @@ type named struct {
 }
 
 func (n named) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: n.id} }
+
+// TestRequestsComeBeforeSitesAreFound proves, by the race detector, that requests may be served meanwhile: Caddy may start
+// its HTTP app before ours.
+func TestRequestsComeBeforeSitesAreFound(t *testing.T) {
+	rt := bare(t)
+	var requests sync.WaitGroup
+	for range 2 {
+		requests.Go(func() {
+			for range 100 {
+				if why := rt.SpareAddr(netip.MustParseAddr("203.0.113.5")); why != "" {
+					t.Errorf("spared: %s", why)
+					return
+				}
+			}
+		})
+	}
+	rt.findSites(map[string]*caddyhttp.Server{"srv0": {Listen: []string{":443"}}})
+	requests.Wait()
+}
 
 // TestForgeableErrorsAreLogged proves that the log names a server whose error routes hand on what clients forge.
 func TestForgeableErrorsAreLogged(t *testing.T) {

@@ -79,7 +79,7 @@ func (rt *Runtime) SpareAddr(client netip.Addr) violation.Ignored {
 		return violation.IgnoredReserved
 	}
 	subject := reputation.Subject(client)
-	if slices.ContainsFunc(rt.proxies, subject.Overlaps) {
+	if proxies := rt.proxies.Load(); proxies != nil && slices.ContainsFunc(*proxies, subject.Overlaps) {
 		return violation.IgnoredProxy
 	}
 	if rt.Overrides != nil {

@@ -105,7 +105,7 @@ func (rt *Runtime) Violate(ctx context.Context, o Offence) (result violation.Res
 	}
 	metrics.CountViolation(t.Name)
 	rt.recordViolation(&o, t, result)
-	if result.Points > 0 { // unless it is a free one
+	if !result.Free {
 		rt.answer(ctx, &o, t, result)
 	}
 	return result
@@ -113,7 +113,7 @@ func (rt *Runtime) Violate(ctx context.Context, o Offence) (result violation.Res
 
 // answer does what the terms of a violation say besides points.
 func (rt *Runtime) answer(ctx context.Context, o *Offence, t *violation.Terms, now violation.Result) {
-	if t.Report && !o.MayBeBot {
+	if !o.MayBeBot {
 		rt.report(ctx, o, t, now)
 	}
 	switch {

@@ -66,6 +66,15 @@ func TestViolate(t *testing.T) {
 				t.Errorf("mistake %d: %+v", i+1, got)
 			}
 		}
+		rt.violations.Add(rt.Terms("mistake"), violation.Act{Client: netip.MustParseAddr("203.0.113.4"), Share: 1, At: time.Now()})
+		for range 3 {
+			do("mistake", "203.0.113.4", false)
+		}
+		time.Sleep(2 * time.Hour)
+		if got := do("mistake", "203.0.113.4", true); !got.Free || got.Points == 0 || banned("203.0.113.4") {
+			t.Errorf("a free one of somebody who still has points: %+v", got)
+		}
+		log.Take()
 		for range 100 {
 			if got := do("trap", "203.0.113.3", false); !got.Counted || banned("203.0.113.3") {
 				t.Errorf("observed: %+v", got)

@@ -21,9 +21,6 @@ const (
 
 	// worthless is what points and counts fall below when they count no more, in thousandths.
 	worthless = 10
-
-	// MaxPoints is the largest number of points of one name.
-	MaxPoints = maxThousandths / 1000
 )
 
 // Slot is what is remembered of one subject's violations of one name. The zero Slot is empty.
@@ -156,19 +153,21 @@ func decay(age, halfLife time.Duration) float64 {
 	return math.Exp2(-float64(age) / float64(halfLife))
 }
 
-// add counts an act, which happened before now. It returns false if its path was counted already.
-func (s *Slot) add(t *Terms, a *Act, hash uint64, now time.Time) bool {
+// add counts an act, which happened before now, and reports whether it did, since its path may have been counted already,
+// and whether the act is free.
+func (s *Slot) add(t *Terms, a *Act, hash uint64, now time.Time) (counted, free bool) {
 	points, count := s.PointsAt(t, now), float64(s.Count)/1000*s.left(t.HalfLife, now)
 	if a.Path != "" && !s.addPath(hash, count) {
-		return false
+		return false, false
 	}
 	left := decay(now.Sub(a.At), t.HalfLife)
 	// The count is rounded: the fifth costs if four are free, though the first has decayed a little.
-	if count += left; math.Round(count) > float64(t.Free) {
+	count += left
+	if free = math.Round(count) <= float64(t.Free); !free {
 		points = min(points+t.Points*share(a.Share)*left, t.Most)
 	}
 	s.set(t, points, count, now)
-	return true
+	return true, free
 }
 
 // set writes what the violations of a name amount to.

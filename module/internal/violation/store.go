@@ -128,14 +128,15 @@ func (s *Store) add(t *Terms, a *Act, now time.Time) Result {
 	}
 	slot := subject.slot(IDOf(t.Name), now)
 	before := *slot
-	if !slot.add(t, a, path, now) {
+	counted, free := slot.add(t, a, path, now)
+	if !counted {
 		return Result{Ignored: IgnoredRepeated, Points: slot.PointsAt(t, now)}
 	}
 	// a network that has its share already would displace at the others what is kept here
 	if _, crowded := s.table.put(n, i, key, tag, &subject, 0, math.Inf(1), now); !crowded {
 		s.queue.add(pair{key, slot.ID}, t, a, before)
 	}
-	return Result{Counted: true, Points: slot.PointsAt(t, now)}
+	return Result{Counted: true, Free: free, Points: slot.PointsAt(t, now)}
 }
 
 // Find copies what is remembered of the subject of addr. It returns false if that is nothing. It

@@ -68,6 +68,9 @@ type Result struct {
 	// Ignored is why it was not counted; empty if it was.
 	Ignored Ignored
 
+	// Free is whether it is one of the free ones. The points of those before may still be there.
+	Free bool
+
 	// Points are what all violations of this name amount to now.
 	Points float64
 }
@@ -92,7 +95,6 @@ const (
 	IgnoredExcess    Ignored = "excess"        // the response names more than one response may
 	IgnoredDisabled  Ignored = "disabled"      // nothing is counted
 	IgnoredRepeated  Ignored = "repeated"      // the path was counted already
-	IgnoredFull      Ignored = "full"          // there was no room for it
 )
 
 // Seen is what is remembered of one client's violations of one name.

@@ -16,14 +16,14 @@ import (
 // reporter is a service that takes reports, written as the contract says, with a place for each mistake.
 type reporter struct {
 	*service
-	tell func(r *reporter, ctx context.Context, key string, i reputation.Incident) error
+	tell func(ctx context.Context, r *reporter, key string, i reputation.Incident) error
 }
 
 func (r *reporter) Report(ctx context.Context, key string, i reputation.Incident) error {
-	return r.tell(r, ctx, key, i)
+	return r.tell(ctx, r, key, i)
 }
 
-func tell(r *reporter, ctx context.Context, key string, i reputation.Incident) error {
+func tell(ctx context.Context, r *reporter, key string, i reputation.Incident) error {
 	switch {
 	case i.Categories&r.profile.Reports.Categories == 0:
 		return reputation.ErrUnsupported
@@ -57,37 +57,37 @@ func tell(r *reporter, ctx context.Context, key string, i reputation.Incident) e
 func TestReportFlaws(t *testing.T) {
 	for _, tc := range []struct {
 		name string
-		tell func(r *reporter, ctx context.Context, key string, i reputation.Incident) error
+		tell func(ctx context.Context, r *reporter, key string, i reputation.Incident) error
 		want []string // sub-tests that must fail; others may
 	}{
 		{"good", tell, nil},
-		{"sends what the service does not take", func(r *reporter, ctx context.Context, key string, i reputation.Incident) error {
+		{"sends what the service does not take", func(ctx context.Context, r *reporter, key string, i reputation.Incident) error {
 			i.Categories = r.profile.Reports.Categories
-			return tell(r, ctx, key, i)
+			return tell(ctx, r, key, i)
 		}, []string{"report/nothing that it takes"}},
-		{"sends twice", func(r *reporter, ctx context.Context, key string, i reputation.Incident) error {
-			_ = tell(r, ctx, key, i)
-			return tell(r, ctx, key, i)
+		{"sends twice", func(ctx context.Context, r *reporter, key string, i reputation.Incident) error {
+			_ = tell(ctx, r, key, i)
+			return tell(ctx, r, key, i)
 		}, []string{"report/stored"}},
-		{"takes a report that is there for a pause", func(r *reporter, ctx context.Context, key string, i reputation.Incident) error {
-			if err := tell(r, ctx, key, i); err != nil {
+		{"takes a report that is there for a pause", func(ctx context.Context, r *reporter, key string, i reputation.Incident) error {
+			if err := tell(ctx, r, key, i); err != nil {
 				return &reputation.ThrottledError{}
 			}
 			return nil
 		}, []string{"report/there already"}},
-		{"takes a page for an answer", func(r *reporter, ctx context.Context, key string, i reputation.Incident) error {
-			if err := tell(r, ctx, key, i); reputation.ResultOf(err) != reputation.ResultBadAnswer {
+		{"takes a page for an answer", func(ctx context.Context, r *reporter, key string, i reputation.Incident) error {
+			if err := tell(ctx, r, key, i); reputation.ResultOf(err) != reputation.ResultBadAnswer {
 				return err
 			}
 			return nil
 		}, []string{"report/an empty answer", "report/a page"}},
-		{"shows the address", func(r *reporter, ctx context.Context, key string, i reputation.Incident) error {
-			if err := tell(r, ctx, key, i); err != nil {
+		{"shows the address", func(ctx context.Context, r *reporter, key string, i reputation.Incident) error {
+			if err := tell(ctx, r, key, i); err != nil {
 				return fmt.Errorf("reporting %s: %w", i.Addr, err)
 			}
 			return nil
 		}, []string{"report/there already", "report/a broken connection"}},
-		{"panics", func(*reporter, context.Context, string, reputation.Incident) error { panic("oops") },
+		{"panics", func(context.Context, *reporter, string, reputation.Incident) error { panic("oops") },
 			[]string{"report/stored"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
