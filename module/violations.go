@@ -31,8 +31,8 @@ type Violation struct {
 	// The time in which points lose half of their worth, from 1s to 180d. Default: 1h.
 	HalfLife *caddy.Duration `json:"half_life,omitempty"`
 
-	// How many cost nothing. They are for people who mistype, and for those who share an address: the count begins anew
-	// once nothing is left of the points. Default: 0.
+	// How many cost nothing, at most 900. They are for people who mistype, and for those who share an address. The count
+	// halves in a half-life, as the points do. Default: 0.
 	Free *int `json:"free,omitempty"`
 
 	// What all violations of this name add up to at most, so that many small ones never weigh as much as a grave one. At
@@ -61,7 +61,7 @@ const (
 	minHalfLife      = time.Second
 	maxHalfLife      = 180 * 24 * time.Hour
 	maxViolationBan  = 365 * 24 * time.Hour
-	maxFree          = 10_000
+	maxFree          = 900 // more are not counted
 	day              = 24 * time.Hour
 )
 

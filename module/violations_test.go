@@ -92,7 +92,7 @@ func TestViolationsThatCannotBe(t *testing.T) {
 		`[{"name":"rude","points":3,"half_life":0}]`:              "half_life 0s is out of range",
 		`[{"name":"rude","points":3,"half_life":-1}]`:             "half_life -1ns is out of range",
 		`[{"name":"rude","points":3,"free":-1}]`:                  "free -1 is out of range",
-		`[{"name":"rude","points":3,"free":20000}]`:               "free 20000 is out of range",
+		`[{"name":"rude","points":3,"free":901}]`:                 "free 901 is out of range",
 		`[{"name":"rude","points":3,"most":70}]`:                  "most 70 is out of range",
 		`[{"name":"rude","points":3,"ban":5}]`:                    "ban 5ns is out of range",
 		`[{"points":3}]`:                                          `violation "": a name has`,
