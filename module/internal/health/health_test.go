@@ -60,6 +60,7 @@ var judgements = map[string]struct {
 		s.Redis, s.History, s.Memory, s.Sentry, s.Providers, s.Keys = nil, nil, nil, nil, nil, nil
 	}, nil},
 	"nothing configured":  {func(s *State) { *s = State{} }, reasons{NothingConfigured}},
+	"violations alone":    {func(s *State) { *s = State{Violations: &Violations{Capacity: 1}} }, nil},
 	"one proxy":           {func(s *State) { s.Clients.Proxy = true }, reasons{ClientsOneProxy}},
 	"no address":          {func(s *State) { s.Clients.Missing = true }, reasons{ClientsMissing}},
 	"all are exempt":      {func(s *State) { s.Clients.Exempt = true }, reasons{ClientsExempt}},
@@ -71,7 +72,7 @@ var judgements = map[string]struct {
 	"no site uses it":        {func(s *State) { s.Unused = true }, reasons{NoSite}},
 	"some sites use it":      {func(s *State) { s.Sites = &Sites{All: 5, Protected: 3} }, nil},
 	"two rules never hold":   {func(s *State) { s.Rules = make([]Rule, 2) }, reasons{RuleNeverHolds, RuleNeverHolds}},
-	"a burst of bans":        {func(s *State) { s.Bans.Burst = &BanBurst{Since: now, Offenders: 60, Clients: 500} }, reasons{BansStopped}},
+	"a burst of bans":        {func(s *State) { s.Bans.Burst = &BanBurst{Since: now, Offenders: 60, Networks: 500} }, reasons{BansStopped}},
 	"two servers not strict": {func(s *State) { s.Clients.Chosen = []string{"srv0", "srv1"} }, reasons{ClientsChosen, ClientsChosen}},
 	"pseudo IPv4":            {func(s *State) { s.Clients.Pseudo = true }, reasons{ClientsPseudo}},
 	"a folder in use":        {func(s *State) { s.Folder.Owner = "process 7 on web1" }, reasons{FolderInUse}},

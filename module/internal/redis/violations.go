@@ -50,6 +50,10 @@ const (
 	// batchRemembered is for how long a batch is known not to be added again.
 	batchRemembered = time.Hour
 
+	// overlap is how many changes are read again when Redis is back: a replica server that took over may have lost as
+	// many, and counts others by their revisions since.
+	overlap = 4096
+
 	// violatorsPage is how many subjects are read in one exchange.
 	violatorsPage = 200
 
@@ -77,6 +81,7 @@ type violationFollower struct {
 type violationMessage struct {
 	revision int64
 	states   []violation.State
+	bad      int // states that no instance can have sent
 }
 
 // FollowViolations shares violations with the other instances until ctx ends: what is counted here
@@ -109,7 +114,7 @@ func (f *violationFollower) follow(ctx context.Context, away <-chan struct{}) {
 	tick := time.NewTicker(reconcileEvery)
 	defer tick.Stop()
 	f.settle(ctx)
-	f.missed = true
+	f.missed, f.revision = true, max(f.revision-overlap, 0)
 	due := time.After(0) // what waits since Redis was away
 	for {
 		if f.missed {
@@ -164,11 +169,11 @@ func (f *violationFollower) receive(m *violationMessage) {
 	case m.revision > f.revision:
 		f.missed = true
 	}
-	f.merge(m.states)
+	f.merge(m)
 }
 
-func (f *violationFollower) merge(states []violation.State) {
-	if n := f.store.Merge(states); n > 0 {
+func (f *violationFollower) merge(m *violationMessage) {
+	if n := f.store.Merge(m.states) + m.bad; n > 0 {
 		f.badState.Do(func() {
 			f.log.Warn("violations in redis are ignored", slog.Int("count", n),
 				slog.String("cure", "see who else writes to "+f.violatorsKey()))
@@ -200,7 +205,7 @@ func (f *violationFollower) catchUp(ctx context.Context) {
 		if !ok {
 			return
 		}
-		f.merge(m.states)
+		f.merge(m)
 		f.revision = m.revision
 		if integer(list[1]) == 0 {
 			f.missed = false
@@ -265,7 +270,8 @@ func (c *Client) ForgetViolations(ctx context.Context, subject netip.Prefix) (fo
 	return found, err
 }
 
-// readViolationMessage reads a message, which anybody may have sent.
+// readViolationMessage reads a message, which anybody may have sent. It leaves out states that are none: one of them, in
+// Redis, must not hide all others.
 func readViolationMessage(text string) (*violationMessage, bool) {
 	var raw struct {
 		Revision int64             `json:"revision,string"`
@@ -276,11 +282,11 @@ func readViolationMessage(text string) (*violationMessage, bool) {
 	}
 	m := &violationMessage{revision: raw.Revision, states: make([]violation.State, 0, len(raw.States))}
 	for _, text := range raw.States {
-		s, err := readState(text)
-		if err != nil {
-			return nil, false
+		if s, err := readState(text); err == nil {
+			m.states = append(m.states, s)
+		} else {
+			m.bad++
 		}
-		m.states = append(m.states, s)
 	}
 	return m, true
 }

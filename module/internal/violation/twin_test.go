@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,6 +121,21 @@ func TestPaths(t *testing.T) {
 	if n < 28 {
 		t.Errorf("%d of 40 paths count", n)
 	}
+	s.Forget(client)
+	n = 0
+	for i := range 1000 { // a scanner, however many are free
+		if counted(fmt.Sprint("/", i)) {
+			n++
+		}
+	}
+	if n < 600 {
+		t.Errorf("%d of 1000 paths count", n)
+	}
+	s.Forget(client)
+	long := strings.Repeat("/a", 4000)
+	if !counted(long+"/admin") || !counted(long+"/phpmyadmin") || counted(long+"/admin") {
+		t.Error("long paths are taken for the same")
+	}
 }
 
 // TestTermsOfNow proves that changed terms act at once.
@@ -226,5 +242,11 @@ func TestForgetUntil(t *testing.T) {
 	}
 	if !s.Forget(client) || s.Has(client) || s.Status().Clients != 0 || changes != 4 {
 		t.Errorf("left: %+v, %d changes", s.Status(), changes)
+	}
+	s.wait(24 * time.Hour)
+	s.Add(&trap, Act{Client: client, Share: 1})
+	s.wait(-24 * time.Hour) // the clock was ahead
+	if !s.Forget(client) || s.Has(client) {
+		t.Error("what was seen while the clock was ahead is not forgotten, and counts in a day")
 	}
 }
