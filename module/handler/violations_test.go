@@ -186,15 +186,32 @@ func withHeader(name, value string) caddyhttp.HandlerFunc {
 	}
 }
 
-// TestViolationsOfOneRequest holds that a name counts once a request, and which rules count each path once.
+// TestViolationsOfOneRequest holds that a name counts once a request, and which rules count each path once. To one store
+// in forty, two of the paths look the same. Each has a seed of its own, so another one is asked then.
 func TestViolationsOfOneRequest(t *testing.T) {
+	want := map[string]int{
+		"rude": 15, "mistake": 8, // /a, /b, /login; three, one of them free
+		"missing": 4, // two pages, one of them free
+	}
+	var got map[string]int
+	for range 6 {
+		if got = pointsOfPaths(t); cmp.Equal(want, got) {
+			return
+		}
+	}
+	t.Errorf("(-want +got):\n%s", cmp.Diff(want, got))
+}
+
+// pointsOfPaths returns what requests for several paths, some of them again, cost two clients.
+func pointsOfPaths(t *testing.T) map[string]int {
+	t.Helper()
 	w := newWatching(t, object{"violations": []any{
 		object{"name": "rude", "status": []string{"404"}},
 		object{"name": "rude", "status": []string{"4xx"}},
 		object{"name": "mistake", "path": []string{"/login"}, "status": []string{"401"}},
 		object{"name": "mistake", "path": []string{"/shop/*"}, "status": []string{"404", "410"}},
 	}})
-	addr := w.newClient()
+	addr, reader := w.newClient(), w.newClient()
 	for _, path := range []string{"/a", "/a", "/b"} {
 		_, _ = w.ask(t, addr, path, answersWith(404))
 	}
@@ -204,18 +221,13 @@ func TestViolationsOfOneRequest(t *testing.T) {
 	for _, path := range []string{"//a", "/./a", "/x/../b"} { // in other spellings
 		_, _ = w.ask(t, addr, path, answersWith(404))
 	}
-	want := map[string]int{"rude": 15, "mistake": 8} // /a, /b, /login; three, one of them free
-	if diff := cmp.Diff(want, w.points(addr)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	reader := w.newClient()
 	for range 5 {
 		_, _ = w.ask(t, reader, "/shop/image", answersWith(404))
 	}
 	_, _ = w.ask(t, reader, "/shop/other", answersWith(410))
-	if got := w.points(reader)["mistake"]; got != 4 { // two pages, one of them free
-		t.Errorf("two missing pages cost %d", got)
-	}
+	points := w.points(addr)
+	points["missing"] = w.points(reader)["mistake"]
+	return points
 }
 
 // ignoredBy returns how many violations were ignored for a reason.
