@@ -20,9 +20,10 @@ type Bans struct {
 	// Default: 24h.
 	Most caddy.Duration `json:"most,omitempty"`
 
-	// If more than this share of the clients of ten minutes, and 50 or more, are to be banned, that is a mistake or one
-	// proxy for many visitors: rules and violations then ban nobody until 15 minutes have passed without it. Their
-	// requests are refused all the same. With 1 that never happens. Default: 0.1.
+	// If clients are to be banned of more than this share of the networks of ten minutes, and of 50 or more, that is a
+	// mistake or one proxy for many visitors: rules and violations then ban nobody until 15 minutes have passed without
+	// it. What rules refuse, they refuse all the same. A network is an IPv4 /24 or an IPv6 /48, so that nobody brings it
+	// about from one; an attacker with addresses of so many can. With 1 that never happens. Default: 0.1.
 	Burst float64 `json:"burst,omitempty"`
 }
 
@@ -57,7 +58,7 @@ func (b *Bans) terms() (runtime.BanTerms, error) {
 		return t, fmt.Errorf("the first ban is longer (%s) than any can be (%s): write a smaller `first`, or a larger `most`",
 			runtime.Span(t.First), runtime.Span(t.Most))
 	}
-	if t.Burst < 0 || t.Burst > 1 {
+	if !(t.Burst >= 0 && t.Burst <= 1) { // or NaN
 		return t, fmt.Errorf("burst %v is not a share: use 0 to 1", t.Burst)
 	}
 	return t, nil

@@ -24,15 +24,15 @@ type Violation struct {
 	Name string `json:"name,omitempty"`
 
 	// What each costs: ten points multiply the odds that the client is abusive by ten, 30 alone give a score of 91.
-	// Above 0, at most 60. Default: that of the violation of this name that is there already; required for other
+	// From 0.01 to 60. Default: that of the violation of this name that is there already; required for other
 	// names.
 	Points float64 `json:"points,omitempty"`
 
 	// The time in which points lose half of their worth, from 1s to 180d. Default: 1h.
 	HalfLife *caddy.Duration `json:"half_life,omitempty"`
 
-	// How many cost nothing. They are for people who mistype, and for those who share an address: the count begins anew
-	// once nothing is left of the points. Default: 0.
+	// How many cost nothing, at most 900. They are for people who mistype, and for those who share an address. The count
+	// halves in a half-life, as the points do. Default: 0.
 	Free *int `json:"free,omitempty"`
 
 	// What all violations of this name add up to at most, so that many small ones never weigh as much as a grave one. At
@@ -54,13 +54,14 @@ type Violation struct {
 // The limits and defaults that config comments name.
 const (
 	maxViolations    = 64
-	maxPoints        = 60 // as much as your own deny list
+	minPoints        = .01 // less is lost when points are rounded to thousandths
+	maxPoints        = 60  // as much as your own deny list
 	defaultMostTimes = 20
 	defaultHalfLife  = time.Hour
 	minHalfLife      = time.Second
 	maxHalfLife      = 180 * 24 * time.Hour
 	maxViolationBan  = 365 * 24 * time.Hour
-	maxFree          = 10_000
+	maxFree          = 900 // more are not counted
 	day              = 24 * time.Hour
 )
 
@@ -126,9 +127,8 @@ func (v *Violation) check() error {
 	case !reputation.ValidName(v.Name):
 		return fmt.Errorf("violation %q: a name has at most 64 lower-case letters, digits, _ and -, the first a letter, "+
 			"such as login_failed", v.Name)
-	case v.Points != 0 && !(v.Points > 0 && v.Points <= maxPoints):
-		return fmt.Errorf("violation %s: points %v is out of range: use more than 0 and at most %d",
-			v.Name, v.Points, maxPoints)
+	case v.Points != 0 && !(v.Points >= minPoints && v.Points <= maxPoints):
+		return fmt.Errorf("violation %s: points %v is out of range: use %v to %d", v.Name, v.Points, minPoints, maxPoints)
 	case outside(v.HalfLife, minHalfLife, maxHalfLife):
 		return fmt.Errorf("violation %s: half_life %s is out of range: use 1s to 180d", v.Name, time.Duration(*v.HalfLife))
 	case v.Free != nil && (*v.Free < 0 || *v.Free > maxFree):
@@ -208,4 +208,13 @@ func (a *App) provisionViolations(caddy.Context) error {
 	}
 	a.runtime.Nearby, err = a.Neighbourhood.settings()
 	return err
+}
+
+// warnUnusedViolations logs which violations are defined and never counted. It is called when all sites are known.
+func (a *App) warnUnusedViolations() {
+	names := make([]string, len(a.Violations))
+	for i := range a.Violations {
+		names[i] = a.Violations[i].Name
+	}
+	a.runtime.WarnUnusedViolations(names)
 }

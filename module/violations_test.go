@@ -88,10 +88,11 @@ func TestViolationsThatCannotBe(t *testing.T) {
 	for text, want := range map[string]string{
 		`[{"name":"rude"}]`:                                       "rude has no points",
 		`[{"name":"rude","points":-1}]`:                           "points -1 is out of range",
+		`[{"name":"rude","points":0.0004}]`:                       "points 0.0004 is out of range: use 0.01 to 60",
 		`[{"name":"rude","points":3,"half_life":0}]`:              "half_life 0s is out of range",
 		`[{"name":"rude","points":3,"half_life":-1}]`:             "half_life -1ns is out of range",
 		`[{"name":"rude","points":3,"free":-1}]`:                  "free -1 is out of range",
-		`[{"name":"rude","points":3,"free":20000}]`:               "free 20000 is out of range",
+		`[{"name":"rude","points":3,"free":901}]`:                 "free 901 is out of range",
 		`[{"name":"rude","points":3,"most":70}]`:                  "most 70 is out of range",
 		`[{"name":"rude","points":3,"ban":5}]`:                    "ban 5ns is out of range",
 		`[{"points":3}]`:                                          `violation "": a name has`,

@@ -25,11 +25,38 @@ func foreign(r *http.Request) string {
 	case "cross-site":
 		return "cross-site"
 	case "": // an old browser, or no encryption
-		if isOtherHost(h.Get("Referer"), r.Host) {
+		switch origin := h.Get("Origin"); {
+		case isOtherHost(h.Get("Referer"), r.Host):
 			return "referer"
+		case origin == "null" || isOtherHost(origin, r.Host): // a form of another page, which may hide the Referer
+			return "origin"
+		case isPart(h.Get("Accept")):
+			return "embedded"
 		}
 	}
 	return ""
+}
+
+// foreignToTraps is foreign for what no page of the site leads to, nor one of a sibling. Where users have sites of their
+// own, such as alice.example.com, one of them could.
+func foreignToTraps(r *http.Request) string {
+	if by := foreign(r); by != "" {
+		return by
+	}
+	if strings.EqualFold(r.Header.Get("Sec-Fetch-Site"), "same-site") {
+		return "same-site"
+	}
+	return ""
+}
+
+// isPart reports whether a browser asks for a part of a page, by what it would rather have.
+func isPart(accept string) bool {
+	for _, kind := range [...]string{"image/", "text/css", "video/", "audio/", "font/"} {
+		if len(accept) >= len(kind) && strings.EqualFold(accept[:len(kind)], kind) {
+			return true
+		}
+	}
+	return false
 }
 
 // ownDestinations are what a visitor or the site's own script asks for. Anything else is embedded in a page: an image,
@@ -47,7 +74,7 @@ func fetchedAhead(h http.Header) bool {
 	return false
 }
 
-// isOtherHost reports whether a Referer names another host than the request's. What is no URL of a host says nothing.
+// isOtherHost reports whether a Referer or an Origin names another host than the request's. What is no URL of a host says nothing.
 func isOtherHost(referer, host string) bool {
 	if referer == "" {
 		return false

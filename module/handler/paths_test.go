@@ -108,6 +108,12 @@ func TestForeign(t *testing.T) {
 		"no host":                    {map[string]string{"Referer": "about:blank"}, ""},
 		"no URL":                     {map[string]string{"Referer": "::"}, ""},
 		"own page in upper case":     {map[string]string{"Referer": "https://APP.Example.com./"}, ""},
+		"a form that hides its page": {map[string]string{"Origin": "null"}, "origin"},
+		"a form of another page":     {map[string]string{"Origin": "https://evil.example"}, "origin"},
+		"a form of its own page":     {map[string]string{"Origin": "https://app.example.com"}, ""},
+		"an image that hides it":     {map[string]string{"Accept": "image/avif,image/webp,*/*;q=0.8"}, "embedded"},
+		"a style that hides it":      {map[string]string{"Accept": "text/css,*/*;q=0.1"}, "embedded"},
+		"a page that hides it":       {map[string]string{"Accept": "text/html,*/*;q=0.8"}, ""},
 		"a site that looks like one": {map[string]string{"Referer": "https://app.example.com.evil.example/"}, "referer"},
 	} {
 		r := prepared(t, cleanAddr)()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -15,7 +16,15 @@ func (h *Handler) punish(r *http.Request, v *visit) {
 	if d.action != reputation.Ban || !d.enforce {
 		return
 	}
-	if why := h.spare(r, v); why != "" {
+	why := h.spare(r, v)
+	switch {
+	case why != "":
+	case d.rule.request.asks() && foreignToTraps(r) != "":
+		why = violation.IgnoredForeign // what the rule asks of the request was not the client's choice
+	case h.runtime.MayBeBot(v.client, r.UserAgent()):
+		why = runtime.SpareClaim
+	}
+	if why != "" {
 		h.runtime.NotBanned(why, v.client)
 		return
 	}

@@ -106,6 +106,9 @@ type requestMatcher struct {
 	header caddyhttp.MatchHeader
 }
 
+// asks reports whether there is a condition.
+func (m *requestMatcher) asks() bool { return len(m.path)+len(m.method)+len(m.header) > 0 }
+
 // compileRequest checks the conditions. Caddy's matchers change what they are given, so they get copies.
 func (c *RequestConditions) compileRequest() (requestMatcher, error) {
 	m := requestMatcher{path: slices.Clone(c.Path), method: slices.Clone(c.Method)}

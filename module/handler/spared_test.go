@@ -5,11 +5,62 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 )
+
+// TestRulesThatBanSpareForeignRequests: what a rule asks of a request, anybody's page can make a browser send.
+func TestRulesThatBanSpareForeignRequests(t *testing.T) {
+	w := newWatching(t, object{"mode": "enforce", "rules": []any{
+		object{"action": "ban", "path": []string{"/.env"}}, object{"action": "ban", "source": []string{"own"}},
+	}, "violations": []any{object{"name": "rude", "path": []string{"/guilty"}}}})
+	for _, tc := range []struct {
+		path, site string
+		spared     int
+	}{
+		{"/.env", "cross-site", 1}, {"/.env", "same-site", 1}, {"/.env", "none", 0}, {"/.env", "same-origin", 0},
+		{"/guilty", "none", 0}, {"/other", "cross-site", 0}, // the last is banned for what it did before
+	} {
+		before := countedBy(t, "bans_spared_total", "foreign")
+		got, _ := w.ask(t, "192.0.2.1", tc.path, answersWith(204), with("Sec-Fetch-Site", tc.site))
+		if spared := countedBy(t, "bans_spared_total", "foreign") - before; spared != tc.spared || got.Code != 403 {
+			t.Errorf("%s, %s: answered %d, spared %d times", tc.path, tc.site, got.Code, spared)
+		}
+	}
+}
+
+// TestTheApplicationIsBelievedBeforeTheBrowser: what a rule has spared because of what the client says of itself, the
+// application can still name, and what it names without being trusted spares nobody.
+func TestTheApplicationIsBelievedBeforeTheBrowser(t *testing.T) {
+	rules := []any{object{"name": "rude", "status": []string{"401"}}, object{"name": "mistake", "path": []string{"/trap"}}}
+	for name, tc := range map[string]struct {
+		trusted bool
+		site    string
+		want    map[string]int
+	}{
+		"a foreign page":              {true, "cross-site", map[string]int{"rude": 5, "mistake": 0}},
+		"the visitor":                 {true, "none", map[string]int{"rude": 5, "mistake": 0}},
+		"a foreign page, no trust":    {false, "cross-site", map[string]int{}},
+		"the visitor, without trust":  {false, "none", map[string]int{"rude": 5, "mistake": 0}},
+		"nobody says, and no browser": {false, "", map[string]int{"rude": 5, "mistake": 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := violationContext(t)
+			outer := &watching{Handler: loadHandler(t, ctx, object{"violations": rules, "violations_from_application": tc.trusted})}
+			inner := loadHandler(t, ctx, object{"violations_from_application": tc.trusted})
+			app := caddyhttp.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) error {
+				return inner.ServeHTTP(rw, r, answersWith(401, "rude", "mistake", "rude"))
+			})
+			_, _ = outer.ask(t, "192.0.2.1", "/trap", app, with("Sec-Fetch-Site", tc.site))
+			if diff := cmp.Diff(tc.want, outer.points("192.0.2.1")); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
 
 // TestSpared holds whose violations cost nothing, and that each is counted by its reason and logged.
 func TestSpared(t *testing.T) {
@@ -51,6 +102,7 @@ func TestSpared(t *testing.T) {
 		"an image of a page":      {change: with("Sec-Fetch-Dest", "image"), why: "foreign"},
 		"a link of a page":        {change: with("Sec-Fetch-Site", "cross-site"), why: "foreign"},
 		"fetched ahead":           {change: with("Sec-Purpose", "prefetch;prerender"), why: "foreign"},
+		"a sibling's page":        {change: with("Sec-Fetch-Site", "same-site"), why: "foreign"},
 		"a Referer of others":     {change: with("Referer", "https://evil.example/a"), why: "foreign"},
 		"its own Referer":         {change: with("Referer", "https://APP.example.com/a")},
 		"denied and refused":      {addr: deniedAddr, site: object{"mode": "enforce"}, why: "refused"},

@@ -132,6 +132,8 @@ func TestViolationIsSeen(t *testing.T) {
 		"matcher holds not":  {rule: object{"match": []any{object{"path": []string{"/m"}, "method": []string{"PUT"}}}}, path: "/m"},
 		"status":             {rule: object{"status": []string{"403", "401"}}, path: "/", app: answersWith(401), want: true},
 		"status class":       {rule: object{"status": []string{"4xx"}}, path: "/", app: answersWith(418), want: true},
+		"nobody waited":      {rule: object{"status": []string{"4xx"}}, path: "/", app: fails(499)},
+		"nobody waited, so":  {rule: object{"status": []string{"499"}}, path: "/", app: answersWith(499), want: true},
 		"another status":     {rule: object{"status": []string{"4xx"}}, path: "/", app: answersWith(500)},
 		"status of an error": {rule: object{"status": []string{"404"}}, path: "/", app: fails(404), want: true},
 		"status of no error": {rule: object{"status": []string{"500"}}, path: "/", app: func(http.ResponseWriter, *http.Request) error { return http.ErrBodyNotAllowed }, want: true},
@@ -199,6 +201,9 @@ func TestViolationsOfOneRequest(t *testing.T) {
 	for range 3 {
 		_, _ = w.ask(t, addr, "/login", answersWith(401))
 	}
+	for _, path := range []string{"//a", "/./a", "/x/../b"} { // in other spellings
+		_, _ = w.ask(t, addr, path, answersWith(404))
+	}
 	want := map[string]int{"rude": 15, "mistake": 8} // /a, /b, /login; three, one of them free
 	if diff := cmp.Diff(want, w.points(addr)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -216,6 +221,12 @@ func TestViolationsOfOneRequest(t *testing.T) {
 // ignoredBy returns how many violations were ignored for a reason.
 func ignoredBy(tb testing.TB, why string) (count int) {
 	tb.Helper()
+	return countedBy(tb, "violations_ignored_total", why)
+}
+
+// countedBy returns what a counter with one label has counted.
+func countedBy(tb testing.TB, counter, label string) (count int) {
+	tb.Helper()
 	reg := prometheus.NewRegistry()
 	if err := metrics.Register(reg); err != nil {
 		tb.Fatal(err)
@@ -226,7 +237,7 @@ func ignoredBy(tb testing.TB, why string) (count int) {
 	}
 	for _, family := range families {
 		for _, m := range family.GetMetric() {
-			if strings.HasSuffix(family.GetName(), "_violations_ignored_total") && m.GetLabel()[0].GetValue() == why {
+			if strings.HasSuffix(family.GetName(), "_"+counter) && m.GetLabel()[0].GetValue() == label {
 				return int(m.GetCounter().GetValue())
 			}
 		}

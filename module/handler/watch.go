@@ -122,6 +122,10 @@ func statusOf(err error) int {
 	return http.StatusInternalServerError
 }
 
+// statusGone is what a proxy makes of a request whose client did not wait for the answer. It is no answer: only a rule that
+// names it takes it for one.
+const statusGone = 499
+
 // watched counts what a response shows: violations, or a good answer. A fault of ours costs no request.
 func (h *Handler) watched(w *identified, status int, header http.Header, named []string) {
 	defer func() {
@@ -134,7 +138,7 @@ func (h *Handler) watched(w *identified, status int, header http.Header, named [
 	for rest := w.matched &^ h.watch.traps; rest != 0; rest &= rest - 1 {
 		rule := &h.watch.rules[bits.TrailingZeros64(rest)]
 		switch {
-		case !rule.response.Match(status, header):
+		case !rule.response.Match(status, header), status == statusGone && !slices.Contains(rule.response.StatusCode, status):
 			continue
 		case v.refused: // by a handler that came later
 			h.runtime.IgnoreViolation(violation.IgnoredRefused)
@@ -156,9 +160,13 @@ func (h *Handler) saw(r *http.Request, v *visit, rule *violationRule, status int
 		return false
 	}
 	by := foreign(r)
+	if rule.response == nil {
+		by = foreignToTraps(r)
+	}
 	why := h.spare(r, v)
 	if why == "" && by != "" {
 		why = violation.IgnoredForeign
+		v.conduct.excused = append(v.conduct.excused, rule.name)
 	}
 	if why != "" {
 		h.decisions.violation(&h.watch.ignored, r, v, rule.name, h.runtime.IgnoreViolation(why), by)
@@ -177,6 +185,7 @@ func (h *Handler) saw(r *http.Request, v *visit, rule *violationRule, status int
 type conduct struct {
 	seen    []string // the names of violations
 	counted []string // those of them that were counted
+	excused []string // those of them that a foreign page has caused
 }
 
 // text is the names of what was counted.
@@ -200,6 +209,20 @@ func (v *visit) accuse(name string) bool {
 	return true
 }
 
+// accuseTold is accuse for what the application says, which counts whatever has caused the request: even where a rule has
+// seen the same, and spared the client.
+func (v *visit) accuseTold(name string) bool {
+	if v.accuse(name) {
+		return true
+	}
+	i := slices.Index(v.conduct.excused, name)
+	if i < 0 {
+		return false
+	}
+	v.conduct.excused = slices.Delete(v.conduct.excused, i, i+1)
+	return true
+}
+
 // goodShare is what part of its points a mistake costs a client in good standing.
 const goodShare = .25
 
@@ -220,6 +243,7 @@ func (h *Handler) offence(r *http.Request, v *visit, name string, status int) ru
 	return runtime.Offence{
 		Violation: name, Client: v.client, At: time.Now(), Site: r.Host, Method: original.Method, Path: pathOf(original.URL),
 		Status: status, RequestID: v.requestID, Enforce: h.enforce, Share: 1,
+		MayBeBot: h.runtime.MayBeBot(v.client, original.UserAgent()),
 	}
 }
 
@@ -261,7 +285,7 @@ func (h *Handler) told(r *http.Request, v *visit, values []string, status int) {
 		h.runtime.IgnoreViolation(violation.IgnoredExcess)
 	}
 	for _, name := range names {
-		if !v.accuse(name) {
+		if why != violation.IgnoredUntrusted && !v.accuseTold(name) {
 			continue
 		}
 		if why == "" {

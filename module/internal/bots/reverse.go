@@ -115,6 +115,16 @@ func (r *Reverse) find(ctx context.Context, key claimKey, wait time.Duration) fo
 	return pending
 }
 
+// asks reports whether a claim of which nothing is known is being looked up.
+func (r *Reverse) asks(key claimKey) bool {
+	if f, _ := r.remembered.get(key); f != pending {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.jobs[key] != nil
+}
+
 // start returns the job of a claim: one that is there, or a new one. It returns nil if none may be started now.
 func (r *Reverse) start(key claimKey) *job {
 	r.mu.Lock()

@@ -119,10 +119,16 @@ func TestWaits(t *testing.T) {
 			if got := at(v, "192.0.2.1", wait); got != Indeterminate || time.Since(began) != wait {
 				t.Errorf("%s after %s", got, time.Since(began))
 			}
+			if !v.Asks(0, netip.MustParseAddr("192.0.2.1")) || v.Asks(0, netip.MustParseAddr("192.0.2.3")) {
+				t.Error("it is not known which claims are being looked up")
+			}
 		}
 		began := time.Now()
 		if got := at(v, "192.0.2.1", time.Minute); got != Verified || time.Since(began) > 400*time.Millisecond {
 			t.Errorf("%s after %s", got, time.Since(began))
+		}
+		if v.Asks(0, netip.MustParseAddr("192.0.2.1")) {
+			t.Error("a claim that is known is being looked up")
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()

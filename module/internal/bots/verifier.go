@@ -93,6 +93,13 @@ func (v *Verifier) Verify(ctx context.Context, claim int, addr netip.Addr, wait 
 	return c.byNames(v.reverse.find(ctx, claimKey{bot: c.id, addr: addr}, wait), v.lists, addr)
 }
 
+// Asks reports whether reverse DNS is being asked about a claim just now, so that the client may turn out to be the bot.
+// It is bounded: see Reverse.
+func (v *Verifier) Asks(claim int, addr netip.Addr) bool {
+	c := &v.bots[claim]
+	return c.byRanges(v.lists, addr) == Indeterminate && c.hasNames(addr) && v.reverse.asks(claimKey{bot: c.id, addr: addr})
+}
+
 // hasNames reports whether the bot has host names for an address. Nobody is asked about reserved addresses.
 func (c *claimed) hasNames(addr netip.Addr) bool {
 	return len(c.Names) > 0 && (addr.Is4() || !c.NamesIPv4) && !reputation.IsReserved(addr)

@@ -13,11 +13,11 @@ import (
 const (
 	distinctParts = 6
 	distinctPart  = 2 * time.Minute
-	distinctBits  = 1 << 16 // enough for some 300,000 clients
+	distinctBits  = 1 << 16 // enough for some 300,000 networks
 )
 
-// Distinct estimates how many different clients there were of late. An IPv6 /64 is one client. Up to some thousand it is
-// nearly exact. It takes 48 kB, whatever the traffic, and holds no lock. The zero value is ready.
+// Distinct estimates of how many different networks clients were of late: an IPv4 /24 or an IPv6 /48 counts once, so that
+// nobody can be many by the addresses of one. Up to some thousand it is nearly exact. It takes 48 kB, whatever the traffic, and holds no lock. The zero value is ready.
 type Distinct struct {
 	part  atomic.Int64 // the number of the present one, since 1970
 	marks [distinctParts][distinctBits / 64]atomic.Uint64
@@ -26,8 +26,10 @@ type Distinct struct {
 // Add counts a client.
 func (d *Distinct) Add(addr netip.Addr) {
 	text := addr.As16()
-	if !addr.Is4() {
-		clear(text[8:])
+	if addr.Is4() {
+		text[15] = 0
+	} else {
+		clear(text[6:])
 	}
 	bit := maphash.Bytes(seed, text[:]) % distinctBits
 	mark := &d.marks[d.part.Load()%distinctParts][bit/64]

@@ -12,18 +12,18 @@ func TestDistinct(t *testing.T) {
 		d := new(Distinct)
 		d.Turn(at)
 		for i := range 3 * n {
-			d.Add(netip.AddrFrom4([4]byte{100, byte(i % n >> 16), byte(i % n >> 8), byte(i % n)}))
+			d.Add(netip.AddrFrom4([4]byte{100 + byte(i%n>>16), byte(i % n >> 8), byte(i % n), byte(i)}))
 		}
 		if got := d.Count(); got < n-n/20 || got > n+n/20 {
-			t.Errorf("%d clients: counted %d", n, got)
+			t.Errorf("%d networks: counted %d", n, got)
 		}
 	}
 	d := new(Distinct)
 	d.Turn(at)
 	d.Add(netip.MustParseAddr("2001:db8::1"))
-	d.Add(netip.MustParseAddr("2001:db8::2"))
+	d.Add(netip.MustParseAddr("2001:db8:0:ffff::2"))
 	if got := d.Count(); got != 1 {
-		t.Errorf("one /64: %d", got)
+		t.Errorf("one /48: %d", got)
 	}
 	for after, want := range map[time.Duration]int{9 * time.Minute: 1, 13 * time.Minute: 0, 24 * time.Hour: 0, -time.Hour: 0} {
 		d := new(Distinct)

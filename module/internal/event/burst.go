@@ -79,9 +79,10 @@ func (b *blocks) rates(now sample) (minute sample, usual float64) {
 	return minute, usual
 }
 
-// BanBurst emits that rules and violations ban nobody for now, since so many of the recent clients were to be banned.
-func (e *Emitter) BanBurst(offenders, clients int) {
+// BanBurst emits that rules and violations ban nobody for now, since clients of so many of the recent networks were to be
+// banned.
+func (e *Emitter) BanBurst(offenders, networks int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.emit(BanBurst, map[string]any{"count": offenders, "of": clients})
+	e.emit(BanBurst, map[string]any{"count": offenders, "of": networks})
 }

@@ -11,8 +11,8 @@ type Bans struct {
 // BanBurst is why rules and violations ban nobody for now.
 type BanBurst struct {
 	Since     time.Time
-	Offenders int // clients of the ten minutes before that were to be banned
-	Clients   int // all of them
+	Offenders int // networks of the ten minutes before with clients that were to be banned
+	Networks  int // all of them
 }
 
 // CureOfBanBurst says what to do about a burst of bans.
@@ -26,7 +26,7 @@ func (r *Report) bans(b Bans) {
 		return
 	}
 	const text = "so many clients come under bans at once that rules and violations ban nobody for now"
-	r.check("configuration:bans", Check{Type: "component", Value: b.Burst.Offenders, Unit: "clients", Since: b.Burst.Since},
+	r.check("configuration:bans", Check{Type: "component", Value: b.Burst.Offenders, Unit: "networks", Since: b.Burst.Since},
 		warning(BansStopped, "", "%s: %s", text, CureOfBanBurst).
-			detail("%s: %d of %d clients of ten minutes: %s", text, b.Burst.Offenders, b.Burst.Clients, CureOfBanBurst))
+			detail("%s: %d of %d networks of ten minutes: %s", text, b.Burst.Offenders, b.Burst.Networks, CureOfBanBurst))
 }

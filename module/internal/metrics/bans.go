@@ -18,7 +18,7 @@ var (
 	banCounters    = readyCounters(bans, []string{"operator", "rule", "violation"})
 	sparedCounters = readyCounters(sparedBans, []string{
 		"reserved", "exempt", "verified_bot", "trusted_proxy", "forwarded", "early_data", "everybody", "no_address",
-		"network", "full", "queue", "burst",
+		"foreign", "claimed_bot", "network", "full", "queue", "burst",
 	})
 )
 

@@ -203,7 +203,7 @@ func TestEverythingIsThereFromTheStart(t *testing.T) {
 	}
 	want := map[string]int{
 		"requests_total":               5 * 2 * 6,
-		"bans_spared_total":            12,
+		"bans_spared_total":            14,
 		"score":                        1,
 		"lookups_total":                5,
 		"lookup_duration_seconds":      5,

@@ -81,6 +81,7 @@ type violationFollower struct {
 type violationMessage struct {
 	revision int64
 	states   []violation.State
+	bad      int // states that no instance can have sent
 }
 
 // FollowViolations shares violations with the other instances until ctx ends: what is counted here
@@ -168,11 +169,11 @@ func (f *violationFollower) receive(m *violationMessage) {
 	case m.revision > f.revision:
 		f.missed = true
 	}
-	f.merge(m.states)
+	f.merge(m)
 }
 
-func (f *violationFollower) merge(states []violation.State) {
-	if n := f.store.Merge(states); n > 0 {
+func (f *violationFollower) merge(m *violationMessage) {
+	if n := f.store.Merge(m.states) + m.bad; n > 0 {
 		f.badState.Do(func() {
 			f.log.Warn("violations in redis are ignored", slog.Int("count", n),
 				slog.String("cure", "see who else writes to "+f.violatorsKey()))
@@ -204,7 +205,7 @@ func (f *violationFollower) catchUp(ctx context.Context) {
 		if !ok {
 			return
 		}
-		f.merge(m.states)
+		f.merge(m)
 		f.revision = m.revision
 		if integer(list[1]) == 0 {
 			f.missed = false
@@ -269,7 +270,8 @@ func (c *Client) ForgetViolations(ctx context.Context, subject netip.Prefix) (fo
 	return found, err
 }
 
-// readViolationMessage reads a message, which anybody may have sent.
+// readViolationMessage reads a message, which anybody may have sent. It leaves out states that are none: one of them, in
+// Redis, must not hide all others.
 func readViolationMessage(text string) (*violationMessage, bool) {
 	var raw struct {
 		Revision int64             `json:"revision,string"`
@@ -280,11 +282,11 @@ func readViolationMessage(text string) (*violationMessage, bool) {
 	}
 	m := &violationMessage{revision: raw.Revision, states: make([]violation.State, 0, len(raw.States))}
 	for _, text := range raw.States {
-		s, err := readState(text)
-		if err != nil {
-			return nil, false
+		if s, err := readState(text); err == nil {
+			m.states = append(m.states, s)
+		} else {
+			m.bad++
 		}
-		m.states = append(m.states, s)
 	}
 	return m, true
 }

@@ -65,8 +65,8 @@ local function remove(subjects)
 end
 
 local revision = redis.call('HGET', KEYS[1], '#')
-if not revision or not string.match(revision, '^%d+$') or #revision > 16 then
-	-- it begins at a number that it has not had before: subjects which were lost are not taken for those that were known
+if not revision or not string.match(revision, '^%d+$') or #revision > 16 or tonumber(revision) > 9e15 then
+	-- numbers above that are not exact; it begins at a number that it has not had before: subjects which were lost are not taken for those that were known
 	redis.call('HSET', KEYS[1], '#', string.format('%.0f', now * 1000))
 end
 revision = string.format('%.0f', redis.call('HINCRBY', KEYS[1], '#', 1))

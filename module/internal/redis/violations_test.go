@@ -288,9 +288,26 @@ func TestForeignViolations(t *testing.T) {
 	late := count(t, c)
 	a.violate(&loginFailed, 5)
 	amounts(t, &loginFailed, 5, 3, a, late)
+	amounts(t, &trapTouched, 1, 60, a, late) // what was there before is not hidden by the rest
 	if got := late.Status().Clients; got != 1 {
 		t.Errorf("%d clients are taken over, want 1", got)
 	}
+}
+
+// TestRevisionOfOthers proves that a revision which others wrote, and which cannot be counted on exactly, begins anew.
+func TestRevisionOfOthers(t *testing.T) {
+	t.Parallel()
+	c := connect(t, testenv.Redis(t).Addr)
+	a, b := count(t, c), count(t, c)
+	for _, text := range []string{"9999999999999999", "9007199254740993", "-5", "1e3", "99999999999999999999"} {
+		c.rdb.HSet(t.Context(), c.violatorsKey(), revisionName, text)
+		a.violate(&loginFailed, 1)
+		eventually(t, "the revision is usable after "+text, func() bool {
+			n, err := c.rdb.HGet(t.Context(), c.violatorsKey(), revisionName).Int64()
+			return err == nil && n > 1e15 && n < 9e15
+		})
+	}
+	amounts(t, &loginFailed, 5, 3, a, b)
 }
 
 // TestAFloodOfViolations proves that many violators make few exchanges, and that all instances know

@@ -19,7 +19,7 @@ import (
 type BanTerms struct {
 	First time.Duration // where a rule says nothing
 	Most  time.Duration // to which bans of a repeat offender grow
-	Burst float64       // share of the recent clients, above which such bans stop
+	Burst float64       // share of the networks of recent clients, above which such bans stop
 }
 
 // The shortest and the longest ban that is configured.

@@ -158,6 +158,31 @@ func TestBanBurst(t *testing.T) {
 	})
 }
 
+// TestOneNetworkMakesNoBurst: whoever has many addresses in one network cannot end that others are banned.
+func TestOneNetworkMakesNoBurst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt, log := punishing(t)
+		for i := range 200 {
+			rt.SawClient(numbered(i))
+		}
+		for i := range 250 {
+			own := netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 7: byte(i), 15: 1})
+			rt.SawClient(own)
+			rt.Punish(context.Background(), Punishment{Client: own, Rule: "violation trap"})
+			rt.Punish(context.Background(), Punishment{Client: netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})})
+		}
+		time.Sleep(3 * time.Second)
+		rt.Punish(context.Background(), Punishment{Client: numbered(7)})
+		time.Sleep(time.Second)
+		if _, found := rt.BanOf(numbered(7)); !found || rt.bansState().Burst != nil {
+			t.Errorf("another client is not banned: %s", log.Take())
+		}
+		if n := rt.Overrides.Len(ban.Ban); n != 2*64+1 {
+			t.Errorf("%d bans", n)
+		}
+	})
+}
+
 // TestSpare holds who is never banned.
 func TestSpare(t *testing.T) {
 	rt, _ := punishing(t)

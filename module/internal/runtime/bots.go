@@ -116,6 +116,16 @@ func (rt *Runtime) lookupClaim(
 	return rt.Engine.LookupClaim(ctx, addr, rt.Bots.claim(claim, outcome), max(wait-time.Since(began), 0))
 }
 
+// MayBeBot reports whether a client claims to be a bot, and it is being found out just now whether it is. Until then, it
+// is not banned: a page of anybody's may have sent the bot here.
+func (rt *Runtime) MayBeBot(client netip.Addr, userAgent string) bool {
+	if rt.Bots == nil {
+		return false
+	}
+	claim := rt.Bots.verifier.Claim(userAgent)
+	return claim >= 0 && rt.Bots.verifier.Asks(claim, client)
+}
+
 // believed returns an outcome, or that nothing is proved: while all visitors have the address of one proxy, a bot that
 // comes through it has it, too.
 func (rt *Runtime) believed(outcome bots.Outcome, now time.Time) bots.Outcome {

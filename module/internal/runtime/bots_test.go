@@ -1,10 +1,12 @@
 package runtime
 
 import (
+	"context"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/bots"
@@ -101,6 +103,54 @@ func (holdsAll) Holds(int, netip.Addr) bool { return true }
 func (holdsAll) Current(int) bool           { return true }
 
 func (e exempting) Lookup(addr netip.Addr) (banned, exempt bool) { return false, addr == netip.Addr(e) }
+
+// slowNames is a resolver that does not answer.
+type slowNames struct{}
+
+func (slowNames) LookupAddr(ctx context.Context, _ string) ([]string, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (slowNames) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestMayBeBot: while it is being found out whether a client is a bot, a trap that a page of anybody's can send it into
+// does not ban it. That it claims to be one helps no longer than that.
+func TestMayBeBot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt, _ := violated(t)
+		for range 100 {
+			rt.SawClient(netip.MustParseAddr("192.0.2.1"))
+		}
+		reverse := bots.NewReverse(slowNames{}, slog.New(slog.DiscardHandler))
+		defer reverse.Close()
+		b := &Bots{Verified: bots.Named("yandexbot"), Exempt: []bool{false}}
+		b.verifier = bots.NewVerifier(b.Verified, holdsAll{}, reverse)
+		rt.Bots = b
+		const agent = "Mozilla/5.0 (compatible; YandexBot/3.0; +http://yandex.com/bots)"
+		client := netip.MustParseAddr("203.0.113.1")
+		trap := func() (banned bool) {
+			o := Offence{Violation: "trap", Client: client, Share: 1, Enforce: true, MayBeBot: rt.MayBeBot(client, agent)}
+			if got := rt.Violate(t.Context(), o); !got.Counted {
+				t.Errorf("%+v", got)
+			}
+			time.Sleep(200 * time.Millisecond)
+			_, banned = rt.BanOf(client)
+			return banned
+		}
+		b.verifier.Verify(t.Context(), b.verifier.Claim(agent), client, 0)
+		if rt.MayBeBot(client, "curl/8") || !rt.MayBeBot(client, agent) || trap() {
+			t.Error("it is banned before it is known who it is")
+		}
+		time.Sleep(4 * time.Second) // the look-up gives up
+		if rt.MayBeBot(client, agent) || !trap() {
+			t.Error("it is not banned although it is no bot")
+		}
+	})
+}
 
 // TestExplainClaim: a claim is explained as requests are judged. It changes nothing for an address that is exempt.
 func TestExplainClaim(t *testing.T) {

@@ -30,7 +30,7 @@ type punisher struct {
 	logger *slog.Logger
 	queue  chan ban.Sentence
 
-	clients, offenders clients.Distinct // of late; offenders are those who were to be banned
+	clients, offenders clients.Distinct // their networks of late; offenders are those who were to be banned
 	burst              atomic.Pointer[health.BanBurst]
 	watch              ban.Burst // the owner's
 	logged             throttle.Causes[string]
@@ -193,7 +193,7 @@ func (p *punisher) look(now time.Time) bool {
 	burst, changed := p.watch.Look(offenders, all, p.share(), now)
 	switch {
 	case burst && changed:
-		p.burst.Store(&health.BanBurst{Since: now, Offenders: offenders, Clients: all})
+		p.burst.Store(&health.BanBurst{Since: now, Offenders: offenders, Networks: all})
 		Events.BanBurst(offenders, all)
 		p.logger.Error("so many clients come under bans at once that rules and violations ban nobody for now",
 			slog.Int("count", offenders), slog.Int("of", all), slog.String("cure", health.CureOfBanBurst))

@@ -19,6 +19,8 @@ const (
 	spareFull    violation.Ignored = "full"    // too many are banned
 	spareQueue   violation.Ignored = "queue"   // too many are to be banned at this moment
 	spareBurst   violation.Ignored = "burst"   // see ban.Burst
+
+	SpareClaim violation.Ignored = "claimed_bot" // see MayBeBot
 )
 
 // spared says why nothing is held against a client. Of most, somebody should know: these have a cure.
@@ -31,8 +33,10 @@ var spared = map[violation.Ignored]struct{ text, cure string }{
 		"let the proxy hand on the address of the client, by X-Forwarded-For"},
 	violation.IgnoredForwarded: {"visitors can choose their address", "add `trusted_proxies_strict` to the `servers` options"},
 	violation.IgnoredEarly:     {"the address is not verified before the TLS handshake is complete", ""},
+	violation.IgnoredForeign:   {"the page of another site has caused the request", ""},
 	violation.IgnoredEverybody: {"nearly all requests come from the address",
 		"if it is a proxy, name it in `trusted_proxies`; if it is one client, `caddy ip-reputation ban` bans it"},
+	SpareClaim:   {"it is not known yet whether the client is the bot that it claims to be", ""},
 	spareNetwork: {"64 clients of its network are banned already", "ban the network: `caddy ip-reputation ban <range> --ttl <time>`"},
 	spareFull:    {"20000 clients are banned already", "name the conditions of the rule more closely, or ban for a shorter time"},
 	spareQueue:   {"too many are to be banned at once", ""},

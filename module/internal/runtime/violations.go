@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 )
@@ -27,6 +29,10 @@ type Offence struct {
 
 	// Enforce is whether the site acts: otherwise bans are only logged, and nothing is reported.
 	Enforce bool
+
+	// MayBeBot is set while it is being found out whether the client is the bot that it claims to be. It is neither banned
+	// nor reported then.
+	MayBeBot bool
 
 	// OncePerPath lets the same path count once.
 	OncePerPath bool
@@ -90,7 +96,7 @@ func (rt *Runtime) Violate(ctx context.Context, o Offence) (result violation.Res
 	}
 	act := violation.Act{Client: o.Client, At: o.At, Share: o.Share}
 	if o.OncePerPath {
-		act.Path = o.Path
+		act.Path = caddyhttp.CleanPath(o.Path, true) // in another spelling it is the same page
 	}
 	result = rt.ViolationStore().Add(t, act)
 	if !result.Counted {
@@ -107,9 +113,13 @@ func (rt *Runtime) Violate(ctx context.Context, o Offence) (result violation.Res
 
 // answer does what the terms of a violation say besides points.
 func (rt *Runtime) answer(ctx context.Context, o *Offence, t *violation.Terms, now violation.Result) {
-	rt.report(ctx, o, t, now)
+	if !o.MayBeBot {
+		rt.report(ctx, o, t, now)
+	}
 	switch {
 	case t.Ban == 0:
+	case o.MayBeBot:
+		rt.NotBanned(SpareClaim, o.Client)
 	case o.Enforce:
 		rt.Punish(ctx, Punishment{
 			Client: o.Client, For: t.Ban, Rule: "violation " + t.Name, Site: o.Site, RequestID: o.RequestID,
@@ -131,12 +141,15 @@ const maxUnknownName = 64
 
 // warnUnknown logs once a minute that an application names a violation that there is not.
 func (rt *Runtime) warnUnknown(ctx context.Context, o *Offence) {
-	if !rt.violationsLogged.Allow("unknown", time.Now()) {
+	if !rt.violationsLogged.Allow("unknown "+o.Token, time.Now()) { // tokens are configured: few
 		return
 	}
+	by := slog.String("site", o.Site)
+	if o.Token != "" {
+		by = slog.String("token", o.Token)
+	}
 	rt.Logger.WarnContext(ctx, "a violation of an unknown name was reported and has no effect",
-		slog.String("violation", o.Violation[:min(len(o.Violation), maxUnknownName)]),
-		slog.String("site", o.Site), slog.String("token", o.Token),
+		slog.String("violation", o.Violation[:min(len(o.Violation), maxUnknownName)]), by,
 		slog.String("cure", "use one of "+strings.Join(rt.ViolationNames(), ", ")+
 			", or define it by `violation` in the global ip_reputation options"))
 }

@@ -19,6 +19,8 @@ const (
 	maxThousandths = 1<<20 - 1 // 1048.575 points, or violations
 	maxHalfLife    = 1<<24 - 1 // 194 days, in seconds
 
+	maxPaths = 64 // bits of paths that are used
+
 	// worthless is what points and counts fall below when they count no more, in thousandths.
 	worthless = 10
 )
@@ -178,9 +180,11 @@ func (s *Slot) set(t *Terms, points, count float64, now time.Time) {
 }
 
 // addPath remembers a path, unless it is known. Once half of the violations are forgotten, so are
-// all paths: the same path is counted once in a half-life.
+// all paths: the same path is counted once in a half-life. So they are when half of the bits are
+// taken: most of a scanner's paths would be taken for known ones.
 func (s *Slot) addPath(hash uint64, count float64) bool {
-	if 2*count < float64(bits.OnesCount64(s.paths[0])+bits.OnesCount64(s.paths[1])) {
+	n := bits.OnesCount64(s.paths[0]) + bits.OnesCount64(s.paths[1])
+	if 2*count < float64(n) || n >= maxPaths {
 		s.paths = [2]uint64{}
 	}
 	word, bit := hash>>6&1, uint64(1)<<(hash&63)
@@ -195,12 +199,10 @@ func (s *Slot) addPath(hash uint64, count float64) bool {
 // paths.
 type seed [16]byte
 
-// hash returns a hash of a path, or of its beginning if it is very long.
+// hash returns a hash of a whole path: clients choose where it differs from others.
 func (s *seed) hash(path string) uint64 {
-	var text [512]byte
-	n := copy(text[:], s[:])
-	n += copy(text[n:], path)
-	sum := sha256.Sum256(text[:n])
+	var room [512]byte
+	sum := sha256.Sum256(append(append(room[:0], s[:]...), path...))
 	return binary.LittleEndian.Uint64(sum[:])
 }
 

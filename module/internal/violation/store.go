@@ -112,6 +112,10 @@ func (s *Store) add(t *Terms, a *Act, now time.Time) Result {
 	if a.At.IsZero() || a.At.After(now) {
 		a.At = now
 	}
+	var path uint64
+	if a.Path != "" {
+		path = s.seed.hash(a.Path) // not under the lock: it may be long
+	}
 	key := record.KeyOf(a.Client)
 	n, tag := s.table.locate(key)
 	lock := s.table.lock(n)
@@ -124,10 +128,6 @@ func (s *Store) add(t *Terms, a *Act, now time.Time) Result {
 	}
 	slot := subject.slot(IDOf(t.Name), now)
 	before := *slot
-	var path uint64
-	if a.Path != "" {
-		path = s.seed.hash(a.Path)
-	}
 	counted, free := slot.add(t, a, path, now)
 	if !counted {
 		return Result{Ignored: IgnoredRepeated, Points: slot.PointsAt(t, now)}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -119,6 +120,21 @@ func TestPaths(t *testing.T) {
 	}
 	if n < 28 {
 		t.Errorf("%d of 40 paths count", n)
+	}
+	s.Forget(client)
+	n = 0
+	for i := range 1000 { // a scanner, however many are free
+		if counted(fmt.Sprint("/", i)) {
+			n++
+		}
+	}
+	if n < 600 {
+		t.Errorf("%d of 1000 paths count", n)
+	}
+	s.Forget(client)
+	long := strings.Repeat("/a", 4000)
+	if !counted(long+"/admin") || !counted(long+"/phpmyadmin") || counted(long+"/admin") {
+		t.Error("long paths are taken for the same")
 	}
 }
 

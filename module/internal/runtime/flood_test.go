@@ -1,0 +1,60 @@
+package runtime
+
+import (
+	"encoding/binary"
+	"net/netip"
+	goruntime "runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/report"
+)
+
+// TestFloodOfViolators holds that many clients, each of whom is to be banned and reported, take a bounded amount of
+// memory, goroutines and log.
+func TestFloodOfViolators(t *testing.T) {
+	rt, log := violated(t)
+	rt.Bans.Burst = 1 // all are banned, as far as there is room
+	rt.Reports = report.New()
+	for i := range rt.violationTerms {
+		rt.violationTerms[i].Report = true
+	}
+	long, began := strings.Repeat("x", 1000), time.Now()
+	flood := func(from, to uint32) {
+		for i := from; i < to; i++ {
+			var raw [4]byte
+			binary.BigEndian.PutUint32(raw[:], 0x64800000+37*i)
+			client := netip.AddrFrom4(raw)
+			rt.SawClient(client)
+			for _, name := range []string{"trap", "mistake", "mistake"} {
+				rt.Violate(t.Context(), Offence{
+					Violation: name, Client: client, At: began, Site: long, Method: "GET", RequestID: "abc",
+					Path: "/" + strconv.Itoa(int(i)) + "/" + long, OncePerPath: true, Enforce: true, Share: 1,
+				})
+			}
+		}
+	}
+	heap := func() int64 {
+		goruntime.GC()
+		var m goruntime.MemStats
+		goruntime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	flood(0, 1000)
+	before, routines := heap(), goruntime.NumGoroutine()
+	const n = 30_000
+	flood(1000, n)
+	grown, more := heap()-before, goruntime.NumGoroutine()-routines
+	text := log.Take()
+	t.Logf("%d clients: heap +%d kB, %d bans, %d reports wait, %d bytes logged",
+		n, grown>>10, rt.Overrides.Len(ban.Ban), len(rt.Reports.Waiting()), len(text))
+	if grown > 16<<20 || more > 0 || len(text) > 4096 {
+		t.Errorf("heap +%d kB, %d more goroutines, logged %s", grown>>10, more, text)
+	}
+	if kept := rt.ViolationStore().Status(); kept.Clients < n*9/10 || len(rt.Reports.Waiting()) != 1000 {
+		t.Errorf("%+v, %d reports wait", kept, len(rt.Reports.Waiting()))
+	}
+}
