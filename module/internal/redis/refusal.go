@@ -29,10 +29,10 @@ func (r *refusal) text(now time.Time) string {
 	return r.err.Error()
 }
 
-// errMayNotPublish is what the scripts tolerate: the others then hear of changes within seconds.
-type errMayNotPublish string
+// notPublishedError is what the scripts tolerate: the others then hear of changes within seconds.
+type notPublishedError string
 
-func (e errMayNotPublish) Error() string {
+func (e notPublishedError) Error() string {
 	return "the others hear of violations and bans of this instance within seconds only: PUBLISH: " + string(e)
 }
 
@@ -43,7 +43,7 @@ func (h *health) notePublishing(why string, now time.Time) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.refused.note(errMayNotPublish(why), now)
+	h.refused.note(notPublishedError(why), now)
 }
 
 // ofOneCall reports whether an error says nothing about other calls.
@@ -65,7 +65,7 @@ func (c *Client) logRefused() {
 		return
 	}
 	result := ResultOf(h.refused.err)
-	if errors.As(h.refused.err, new(errMayNotPublish)) {
+	if errors.As(h.refused.err, new(notPublishedError)) {
 		result = Denied
 	}
 	c.log.Warn("redis answers, but refuses some calls: what they are for is not shared",
