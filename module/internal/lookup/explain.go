@@ -75,11 +75,15 @@ func (e *Engine) ExplainClaim(addr netip.Addr, claim Claim) Explanation {
 	var decided bool
 	if x.Verdict, decided = e.decided(&l); !decided {
 		now := record.Seconds(time.Now())
-		e.matchNamed(&l, &s.record)
-		e.see(&l, &s.record)
-		l.settled = e.settles(&l, &s, now)
-		x.Settled = l.settled
-		x.Verdict = e.judge(&l, &s, now, origin, false)
+		if e.matchNamed(&l, &s.record) {
+			x.Verdict, decided = e.decidedByFacts(&l, &s.record)
+		}
+		if !decided {
+			e.see(&l, &s.record)
+			l.settled = e.settles(&l, &s, now)
+			x.Settled = l.settled
+			x.Verdict = e.judge(&l, &s, now, origin, false)
+		}
 	}
 	x.ByASN = listing.Named(x.Verdict.Facts.ASN, "")
 	x.ByCountry = listing.Named(0, x.Verdict.Facts.Country)

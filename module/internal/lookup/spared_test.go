@@ -48,6 +48,9 @@ func TestSpared(t *testing.T) {
 		if exempt, bot := e.Spared(addr); (spared{exempt, bot}) != tc.want {
 			t.Errorf("%s, which a provider has said: exempt %t, a bot %t; want %+v", tc.name, exempt, bot, tc.want)
 		}
+		if got := e.Explain(addr).Verdict.Status == reputation.Exempt; got != tc.want.exempt {
+			t.Errorf("%s, which a provider has said: explained as exempt: %t", tc.name, got)
+		}
 		if n := testing.AllocsPerRun(100, func() { e.Spared(addr) }); n > 0 && !testenv.Race {
 			t.Errorf("%s: %v allocations", tc.name, n)
 		}
