@@ -44,8 +44,8 @@ func init() {
 //		privacy  off|truncate|hash { <see privacy> }
 //	}
 //
-// `exempt`, `deny`, `violation`, `feed`, `mmdb`, `provider` and `nat64` may be repeated; all lines count. `exempt verified_bots`
-// has the names and the block of `verified_bots`.
+// `exempt`, `deny`, `violation`, `feed`, `mmdb`, `provider` and `nat64` may be repeated; all lines count. `exempt
+// verified_bots` has the names and the block of `verified_bots`.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name
 	if existing != nil {

@@ -30,11 +30,10 @@ func neighbourhood(to **module.Neighbourhood) option.Setter {
 		if !option.OpensBlock(d) {
 			return d.Err("neighbourhood needs `off`, or a block with from, points or mobile")
 		}
-		err := option.Read(d, "neighbourhood",
+		return option.Read(d, "neighbourhood",
 			option.Once("from", option.Number(&n.From, "a number of offenders, such as 3"), n.Check),
 			option.Once("points", points(&n.Points), n.Check),
 			option.Once("mobile", option.Flag(&n.Mobile)),
 		)
-		return err
 	}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // Neighbourhood is what it costs a client that others of its network offended on your sites within a day: an offender is
-// a client whose violations came to 10 points or more. It counts as the source `neighbourhood` once a site counts
+// a client whose violations came to more than 10 points. It counts as the source `neighbourhood` once a site counts
 // violations. The points are few, as most clients of a network have nothing to do with each other: by themselves they
 // never refuse anybody, and beside other evidence they tip the scales.
 //

@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // maxAdminBody bounds what is read of a request.
@@ -93,6 +94,10 @@ func (o overrides) remove(rt *runtime.Runtime, r *http.Request, argument string)
 	if !inForce && o.kind == ban.Ban {
 		entry, _ = rt.Overrides.Remembered(prefix)
 	}
+	pardoned := false
+	if entry.Cause.By != ban.Operator { // before the ban ends: rules would make the next one of these points
+		pardoned = rt.Pardon(r.Context(), prefix.Addr())
+	}
 	found, err := rt.Overrides.Remove(o.kind, prefix)
 	answer := adminapi.OverrideAnswer{Entry: entry}
 	if answer.Warning, err = onDisk(err); err != nil {
@@ -102,17 +107,33 @@ func (o overrides) remove(rt *runtime.Runtime, r *http.Request, argument string)
 		return nil, o.missing(rt, prefix)
 	}
 	rt.Logger.Info("removed by an operator", attributes(r, entry)...)
-	if entry.Cause.By != ban.Operator {
-		rt.Pardon(r.Context(), prefix.Addr())
-	}
-	if !inForce {
-		answer.Note = "it was over already; the next one is as short as the first"
-	}
-	if others := o.holding(rt, prefix.Addr()); len(others) > 0 {
-		answer.Note = fmt.Sprintf("%s is still %s by %s", prefix.Addr(), o.done, strings.Join(others, ", "))
-	}
+	answer.Note = o.noteOnEnd(rt, prefix, inForce, pardoned)
 	answer.Warning = join(answer.Warning, otherInstances(rt))
 	return answer, nil
+}
+
+// noteOnEnd says what has ended beside an entry, and what goes on.
+func (o overrides) noteOnEnd(rt *runtime.Runtime, prefix netip.Prefix, inForce, pardoned bool) string {
+	var over, forgotten, stays, still string
+	if !inForce {
+		over = "it was over already; the next one is as short as the first"
+	}
+	switch {
+	case pardoned:
+		forgotten = "its violations are forgotten"
+	case o.kind == ban.Ban && prefix == reputation.Subject(prefix.Addr()) && costly(rt, prefix.Addr()):
+		stays = fmt.Sprintf("the points of its violations stay: `caddy ip-reputation forget %s` takes them back", prefix.Addr())
+	}
+	if others := o.holding(rt, prefix.Addr()); len(others) > 0 {
+		still = fmt.Sprintf("%s is still %s by %s", prefix.Addr(), o.done, strings.Join(others, ", "))
+	}
+	return join(over, forgotten, stays, still)
+}
+
+// costly reports whether an address has points for what it did here.
+func costly(rt *runtime.Runtime, addr netip.Addr) bool {
+	violations, _ := seenHere(rt, addr, 0, time.Now())
+	return slices.ContainsFunc(violations, func(v adminapi.Violation) bool { return v.Points > 0 })
 }
 
 // otherInstances says when a change reaches no other instance for now.
@@ -208,6 +229,8 @@ func (o overrides) missing(rt *runtime.Runtime, prefix netip.Prefix) error {
 	err := fmt.Errorf("there is no %s of %s", o.kind, prefix)
 	if others := o.holding(rt, prefix.Addr()); len(others) > 0 {
 		err = fmt.Errorf("%w: %s is %s by %s", err, prefix.Addr(), o.done, strings.Join(others, ", "))
+	} else if o.kind == ban.Ban && prefix.IsSingleIP() {
+		err = fmt.Errorf("%w: `caddy ip-reputation check %s` says what else speaks against it", err, prefix.Addr())
 	}
 	return adminError(http.StatusNotFound, err)
 }

@@ -166,6 +166,7 @@ func nextSteps(c *adminapi.Check, x *lookup.Explanation, now time.Time) []string
 		say("not judged, and nobody is asked: the address is exempt")
 	case x.Banned:
 		say("enforcing sites block it unless a rule says otherwise; no provider is asked while it is banned")
+		sayHowBansEnd(c, say)
 	case hasReason(c, reputation.SourceDeny):
 		say("enforcing sites block it unless a rule says otherwise; no provider is asked while you deny it")
 	case hasReason(c, reputation.SourceVerifiedBots):
@@ -181,7 +182,31 @@ func nextSteps(c *adminapi.Check, x *lookup.Explanation, now time.Time) []string
 			}
 		}
 	}
+	if hasOwn(c) {
+		say("`caddy ip-reputation forget %s` takes back the points for what it did here", c.Address)
+	}
 	return next
+}
+
+// sayHowBansEnd names the command that ends each ban.
+func sayHowBansEnd(c *adminapi.Check, say func(string, ...any)) {
+	for _, e := range c.Overrides {
+		switch {
+		case e.Kind != ban.Ban:
+		case e.Cause.By == ban.Operator:
+			say("`caddy ip-reputation unban %s` ends the ban", shortest(e.Prefix))
+		default:
+			say("`caddy ip-reputation unban %s` ends the ban and forgets the violations", shortest(e.Prefix))
+		}
+	}
+}
+
+// shortest writes a prefix as an operator does.
+func shortest(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
 }
 
 func hasReason(c *adminapi.Check, source string) bool {
@@ -223,6 +248,9 @@ func serveForget(rt *runtime.Runtime, r *http.Request, argument string) (any, er
 	if rt.Tombstones != nil && !reputation.IsReserved(addr) {
 		rt.Tombstones.Add(answer.Subject, time.Now(), err != nil)
 		answer.Warning = otherInstances(rt)
+	}
+	if held := bans.holding(rt, addr); len(held) > 0 {
+		answer.Note = fmt.Sprintf("%s is still banned by %s: `caddy ip-reputation unban` ends that", addr, strings.Join(held, ", "))
 	}
 	if answer.Forgotten || answer.Violations {
 		rt.Logger.Info("forgotten by an operator",

@@ -76,10 +76,11 @@ func (c *console) showRequest(cmd *cobra.Command, id string, query url.Values) e
 func (c *console) forgetCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "forget <ip>",
-		Short: "Forgets what providers said of an address",
+		Short: "Forgets what an address did, and what providers said of it",
 		Long: `
-Forgets what providers said of an IP address, of IPv6 of its /64 network: they
-are asked again at its next request. Lists, bans and exemptions stay.
+Forgets the violations of an IP address, of IPv6 of its /64 network, and what
+providers said of it: they are asked again at its next request. Lists, bans and
+exemptions stay: 'unban' ends a ban.
 `,
 		Example: `  $ caddy ip-reputation forget 203.0.113.5`,
 		Args:    exactly("address", "caddy ip-reputation forget 203.0.113.5"),

@@ -133,8 +133,11 @@ func (p *page) forgotten(f adminapi.Forgotten) {
 	if f.Forgotten {
 		p.row("forgot what providers said of " + f.Subject.String())
 	}
-	p.warning(f.Warning)
 	if !f.Forgotten && !f.Violations {
-		p.row("no provider's answer was remembered of " + f.Subject.String())
+		p.row("nothing was remembered of " + f.Subject.String())
 	}
+	if f.Note != "" {
+		p.row("note: " + f.Note)
+	}
+	p.warning(f.Warning)
 }

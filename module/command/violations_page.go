@@ -2,6 +2,7 @@ package command
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -39,6 +40,7 @@ func agedBy(source string) string {
 }
 
 func pointsText(points float64) string {
+	points = math.Round(points*10) / 10 // the sum above has them exactly
 	if points == 0 {
 		return "no points"
 	}

@@ -10,6 +10,7 @@ import (
 )
 
 // TestCheckShowsViolations: what the address and its neighbours did, with times, and what it means for the score.
+// TestCheckShowsViolations: thousandths are for the sum, where they add up.
 func TestCheckShowsViolations(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	score, prior, points, percent := uint8(39), -20., -2., 38.69
@@ -20,7 +21,7 @@ func TestCheckShowsViolations(t *testing.T) {
 			{Source: "neighbourhood", Points: 5, AgeSeconds: 3600}, {Source: "abuseipdb", Points: 1, AgeSeconds: 60},
 		},
 		Violations: []adminapi.Violation{
-			{Name: "login_failed", Points: 12, Count: 8, Last: now.Add(-90 * time.Second)},
+			{Name: "login_failed", Points: 11.999, Count: 8, Last: now.Add(-90 * time.Second)},
 			{Name: "not_found", Count: 1, Last: now.Add(-26 * time.Hour)},
 		},
 		Neighbours: &adminapi.Neighbours{

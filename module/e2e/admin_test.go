@@ -227,7 +227,7 @@ func TestRefusedRequests(t *testing.T) {
 		{"GET", "check/203.0.113.5?fresh=maybe", "", 400, "fresh takes no value"},
 		{"DELETE", "records/x", "", 400, `"x" is not an IP address`},
 		{"DELETE", "bans/x/y", "", 400, `"x/y" is not a CIDR range`},
-		{"DELETE", "bans/203.0.113.5", "", 404, "there is no ban of 203.0.113.5/32"},
+		{"DELETE", "bans/203.0.113.5", "", 404, "there is no ban of 203.0.113.5/32: `caddy ip-reputation check 203.0.113.5` says"},
 		{"GET", "exemptions/203.0.113.5%2F32", "", 404, "there is no exemption of 203.0.113.5/32"},
 		{"POST", "bans", "", 400, `send {"prefix": "203.0.113.5/32"`},
 		{"POST", "bans", `{}`, 400, `"" is not an IP address`},

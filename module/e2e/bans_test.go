@@ -216,10 +216,40 @@ func TestViolationBans(t *testing.T) {
 	if got := r.visit(t, cleanClient).status; got != http.StatusForbidden {
 		t.Errorf("banned: status %d", got)
 	}
+	if got := r.run(t, "forget", cleanClient); !strings.Contains(got, "is still banned by "+cleanClient+"/32") {
+		t.Errorf("what is forgotten does not end the ban, and nobody says so: %s", got)
+	}
+	if got := r.run(t, "check", cleanClient); !strings.Contains(got, "unban "+cleanClient+"` ends the ban and forgets") {
+		t.Errorf("how is it undone? %s", got)
+	}
 	if got := r.run(t, "unban", cleanClient); !strings.Contains(got, "has ended") {
 		t.Errorf("%s", got)
 	}
 	if got := r.visit(t, cleanClient).status; got != http.StatusOK {
 		t.Errorf("unbanned: status %d", got)
+	}
+}
+
+// TestUnbanSaysWhatBecomesOfThePoints: those that led to the ban of a violation go with it, those of somebody whom an
+// operator has banned stay.
+func TestUnbanSaysWhatBecomesOfThePoints(t *testing.T) {
+	c := newConfig(t)
+	c.handler["violations"] = []any{object{"name": "trap", "path": []any{"/.env"}}}
+	r := startCaddy(t, c)
+	r.run(t, "ban", cleanClient)
+	r.run(t, "unban", cleanClient)
+	send(t, http.MethodGet, r.site+"/.env", "", http.Header{"X-Forwarded-For": {cleanClient}})
+	r.awaitListed(t, cleanClient)
+	if got := r.run(t, "unban", cleanClient); !strings.Contains(got, "note: its violations are forgotten") {
+		t.Errorf("%s", got)
+	}
+	send(t, http.MethodGet, r.site+"/.env", "", http.Header{"X-Forwarded-For": {cleanClient}})
+	r.awaitListed(t, cleanClient)
+	r.run(t, "ban", cleanClient, "--ttl", "1h")
+	if got := r.run(t, "unban", cleanClient); !strings.Contains(got, "forget "+cleanClient+"` takes them back") {
+		t.Errorf("%s", got)
+	}
+	if got := r.run(t, "check", cleanClient); !strings.Contains(got, "forget "+cleanClient+"` takes back the points") {
+		t.Errorf("how is it undone? %s", got)
 	}
 }

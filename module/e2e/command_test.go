@@ -108,7 +108,8 @@ note: exempt beats a ban, so addresses of it are still let through by the list e
 lists      none
 overrides  ban of 203.0.113.99/32 until TIME (SPAN left): because
 providers  abuseipdb: never answered
-next       enforcing sites block it unless a rule says otherwise; no provider is asked while it is banned`},
+next       enforcing sites block it unless a rule says otherwise; no provider is asked while it is banned
+           ` + "`caddy ip-reputation unban 203.0.113.99` ends the ban"},
 		{"exempt 203.0.113.98/31", `exempt: 203.0.113.98/31 forever`},
 		{"check 203.0.113.99", `
 203.0.113.99  no score  exempt  coverage 0.00
@@ -127,7 +128,7 @@ ban        203.0.113.200/32  forever`},
 		{"unban 203.0.113.200", `the ban of 203.0.113.200/32 has ended`},
 		{"bans", `nothing is banned or exempt at run time`},
 		{"forget 203.0.113.10", `forgot what providers said of 203.0.113.10/32`},
-		{"forget 203.0.113.10", `no provider's answer was remembered of 203.0.113.10/32`},
+		{"forget 203.0.113.10", `nothing was remembered of 203.0.113.10/32`},
 		{"refresh mine", `mine is in force with 1 entry`},
 		{"check 2001:db8:1:2::5", `
 2001:db8:1:2::5  score 1  partial  coverage 0.50

@@ -295,6 +295,6 @@ func TestErrorRoutesDecideNothing(t *testing.T) {
 	}
 	eventually(t, "3 decisions are logged, and once that the rules have no effect", func() bool {
 		log := r.logs(t)
-		return strings.Count(log, `"msg":"decision"`) == 3 && strings.Count(log, "rules of ip_reputation in handle_errors have no effect") == 1
+		return strings.Count(log, `"msg":"decision"`) == 3 && strings.Count(log, "rules and violations of ip_reputation in handle_errors have no effect") == 1
 	})
 }

@@ -35,7 +35,8 @@ func init() {
 // It removes all `X-IP-Reputation-*` headers from the request and sets its own. It sets `X-Request-ID` on the
 // request and on the response. These placeholders are available to the handlers that follow:
 // `{http.ip_reputation.score}`, `.status`, `.action`, `.categories`, `.reasons`, `.coverage`, `.country`,
-// `.asn`, `.as_name`, `.nature`, `.bot`, `.mode`, `.rule`, `.subject`, `.network`, `.request_id` and `.trace_id`.
+// `.asn`, `.as_name`, `.nature`, `.bot`, `.mode`, `.rule`, `.subject`, `.network`,
+// `.violations`, `.request_id` and `.trace_id`.
 //
 // In `handle_errors` it removes and sets headers, and decides nothing. Put it first there if an application renders the
 // page: some requests fail before any other handler has seen them.
@@ -216,7 +217,7 @@ func (h *Handler) recovered(r *http.Request, v *visit, fault any) *visit {
 // about it. Of requests that failed before any handler, such as those with an invalid Host, nothing was removed yet.
 func (h *Handler) serveError(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if (len(h.Rules) > 0 || h.watch != nil) && !h.needless.Swap(true) {
-		h.runtime.Logger.Warn("rules of ip_reputation in handle_errors have no effect",
+		h.runtime.Logger.Warn("rules and violations of ip_reputation in handle_errors have no effect",
 			slog.String("cure", "move them to an ip_reputation outside of handle_errors"))
 	}
 	v := func() (v *visit) {

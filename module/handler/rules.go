@@ -18,8 +18,9 @@ import (
 // hold decides.
 type Rule struct {
 	// What to do: `pass`, `limit` (let pass within a rate), `block` (an error page: that of `handle_errors`, else a plain
-	// one with the request ID), `ban` (the same, and the client is banned) or `drop` (close the connection). A `drop` of a request that a trusted proxy hands on is a
-	// `block`: the connection is the proxy's, which would take the site for dead. Required.
+	// one with the request ID), `ban` (the same, and the client is banned) or `drop` (close the connection). A `drop` of
+	// a request that a trusted proxy hands on is a `block`: the connection is the proxy's, which would take the site for
+	// dead. Required.
 	Action string `json:"action,omitempty"`
 
 	// The rate of a `limit`, such as `10/1m`: that many requests may come at once, and as many again in the time
@@ -39,6 +40,7 @@ type Rule struct {
 	// network or a system, above all of mobile carriers: set the rate for all of them. It cannot stand beside `key`.
 	// Default: the subject.
 	By string `json:"by,omitempty"`
+
 	// How long a `ban` lasts the first time; each time it is twice as long: see `bans` of the app. All sites that enforce
 	// then block the client, on all instances that share a Redis, until it ends or an operator ends it. What decides
 	// about its requests is then the ban, which they do not prolong. A site that observes bans nobody. Never banned are

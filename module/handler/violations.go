@@ -18,8 +18,8 @@ import (
 // name; a request counts once under each name, whichever rules hold.
 //
 // A rule without `status` and `header` is a trap: it counts before the request is answered, so that the request itself
-// is judged with the points. A rule that names no path and no matcher counts each path of a client once, else each
-// request.
+// is judged with the points. A rule about missing pages, whose statuses are 404 or 410 alone, and one that names no path
+// and no matcher count each path of a client once; others count each request.
 //
 // Nothing is counted that the site itself refused, and nothing against clients that are exempt, have a private
 // address, are a verified bot, or whose address may be another's. A request that the page of another site has caused,
@@ -150,6 +150,13 @@ func checkTrap(patterns []string) error {
 // isTrap reports whether the request alone decides.
 func (r *ViolationRule) isTrap() bool { return len(r.Status)+len(r.Header) == 0 }
 
+// isAboutMissingPages reports whether only pages that are not there count: a client that asks for one again, such as for
+// an image of each page, has done nothing new.
+func (r *ViolationRule) isAboutMissingPages() bool {
+	isOther := func(status string) bool { return status != "404" && status != "410" }
+	return len(r.Status) > 0 && !slices.ContainsFunc(r.Status, isOther)
+}
+
 // statuses returns the statuses as Caddy's response matcher has them: 4 for 400 to 499.
 func (r *ViolationRule) statuses() (codes []int, err error) {
 	for i, word := range r.Status {
@@ -239,7 +246,7 @@ func (h *Handler) provisionViolations(ctx caddy.Context, rt *runtime.Runtime) er
 func (r *ViolationRule) compile(ctx caddy.Context) (c violationRule, err error) {
 	c = violationRule{
 		name: r.Name, path: newPaths(r.Path), notPath: newPaths(r.NotPath), method: slices.Clone(r.Method),
-		oncePerPath: r.oncePerPath || len(r.Path)+len(r.MatcherSetsRaw) == 0,
+		oncePerPath: r.oncePerPath || r.isAboutMissingPages() || len(r.Path)+len(r.MatcherSetsRaw) == 0,
 	}
 	if err := c.method.Provision(ctx); err != nil { // makes them upper case
 		return c, err

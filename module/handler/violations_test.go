@@ -192,6 +192,7 @@ func TestViolationsOfOneRequest(t *testing.T) {
 		object{"name": "rude", "status": []string{"404"}},
 		object{"name": "rude", "status": []string{"4xx"}},
 		object{"name": "mistake", "path": []string{"/login"}, "status": []string{"401"}},
+		object{"name": "mistake", "path": []string{"/shop/*"}, "status": []string{"404", "410"}},
 	}})
 	addr := w.newClient()
 	for _, path := range []string{"/a", "/a", "/b"} {
@@ -206,6 +207,14 @@ func TestViolationsOfOneRequest(t *testing.T) {
 	want := map[string]int{"rude": 15, "mistake": 8} // /a, /b, /login; three, one of them free
 	if diff := cmp.Diff(want, w.points(addr)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	reader := w.newClient()
+	for range 5 {
+		_, _ = w.ask(t, reader, "/shop/image", answersWith(404))
+	}
+	_, _ = w.ask(t, reader, "/shop/other", answersWith(410))
+	if got := w.points(reader)["mistake"]; got != 4 { // two pages, one of them free
+		t.Errorf("two missing pages cost %d", got)
 	}
 }
 

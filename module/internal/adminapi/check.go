@@ -85,8 +85,8 @@ type Violation struct {
 	Last   time.Time `json:"last"`   // the newest
 }
 
-// Neighbours are others of the network of the address that offended within a day: their violations came to 10 points or
-// more. They are missing if there are none.
+// Neighbours are others of the network of the address that offended within a day: their violations came to more than
+// 10 points. They are missing if there are none.
 type Neighbours struct {
 	Network   netip.Prefix `json:"network"`
 	Offenders int          `json:"offenders"`          // in the network, at most 32
@@ -120,6 +120,9 @@ type Forgotten struct {
 
 	// Violations is whether there were violations, which are forgotten, too.
 	Violations bool `json:"violations,omitempty"`
+
+	// Note says what keeps the address out all the same.
+	Note string `json:"note,omitempty"`
 
 	// Warning says what went wrong elsewhere: this instance has forgotten.
 	Warning string `json:"warning,omitempty"`

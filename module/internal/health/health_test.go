@@ -60,6 +60,7 @@ var judgements = map[string]struct {
 		s.Redis, s.History, s.Memory, s.Sentry, s.Providers, s.Keys = nil, nil, nil, nil, nil, nil
 	}, nil},
 	"nothing configured":  {func(s *State) { *s = State{} }, reasons{NothingConfigured}},
+	"violations alone":    {func(s *State) { *s = State{Violations: &Violations{Capacity: 1}} }, nil},
 	"one proxy":           {func(s *State) { s.Clients.Proxy = true }, reasons{ClientsOneProxy}},
 	"no address":          {func(s *State) { s.Clients.Missing = true }, reasons{ClientsMissing}},
 	"all are exempt":      {func(s *State) { s.Clients.Exempt = true }, reasons{ClientsExempt}},

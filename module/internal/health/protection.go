@@ -28,7 +28,7 @@ var unprotected = []struct {
 	reason string
 	holds  func(*State) bool
 }{
-	{"no_source", func(s *State) bool { return len(s.Providers)+len(s.Lists) == 0 }},
+	{"no_source", (*State).noSource},
 	{"no_site", func(s *State) bool { return s.Unused }},
 	{"no_address", func(s *State) bool { return s.Clients.Missing }},
 	{"one_address", func(s *State) bool { return s.Clients.Proxy || s.Clients.OneAddress }},
@@ -44,9 +44,12 @@ func (s *State) ProtectionOff(each func(reason string, off bool)) {
 	}
 }
 
+// noSource reports whether there is nothing to judge by: what sites see of clients is something, too.
+func (s *State) noSource() bool { return len(s.Providers)+len(s.Lists) == 0 && s.Violations == nil }
+
 // sources checks that there is anything to judge by.
 func (r *Report) sources(s State) {
-	if len(s.Providers)+len(s.Lists) == 0 {
+	if s.noSource() {
 		r.check("configuration:sources", Check{Type: "component", Value: 0, Unit: "sources"}, warning(NothingConfigured, "",
 			"no list and no provider is configured, so nothing is known of anybody but whom you ban: "+
 				"name feeds and providers in the global ip_reputation options"))

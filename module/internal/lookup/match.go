@@ -23,7 +23,7 @@ type listing struct {
 // listMatch is the result for one set of lists. It is computed when an address first matches the
 // set, and shared by all requests.
 type listMatch struct {
-	exempt, denied, feeds bool
+	exempt, denied, feeds, bots bool
 
 	// settled means that the lists alone decide: asking providers would only spend quota.
 	settled bool
@@ -95,6 +95,8 @@ func (e *Engine) compileSet(l *listing, members []uint16) *listMatch {
 			m.exempt = true
 		case Deny:
 			m.denied = true
+		case Bots:
+			m.bots = true
 		case Feed:
 			m.feeds = m.feeds || !list.isLabel()
 			m.nature = m.nature.Merge(list.Nature)

@@ -59,7 +59,8 @@ func changeViolations(change func(map[string]prometheus.Counter)) {
 }
 
 // OpenViolations makes the series of the violations that a configuration knows, at zero where no other configuration
-// knows them. Names are words of the configuration. The caller must call release when its configuration ends; more calls do nothing.
+// knows them. Names are words of the configuration. The caller must call release when its configuration ends; more calls
+// do nothing.
 func OpenViolations(names ...string) (release func()) {
 	var releases []func()
 	for _, name := range names {

@@ -50,6 +50,10 @@ const (
 	// batchRemembered is for how long a batch is known not to be added again.
 	batchRemembered = time.Hour
 
+	// overlap is how many changes are read again when Redis is back: a replica server that took over may have lost as
+	// many, and counts others by their revisions since.
+	overlap = 4096
+
 	// violatorsPage is how many subjects are read in one exchange.
 	violatorsPage = 200
 
@@ -110,7 +114,7 @@ func (f *violationFollower) follow(ctx context.Context, away <-chan struct{}) {
 	tick := time.NewTicker(reconcileEvery)
 	defer tick.Stop()
 	f.settle(ctx)
-	f.missed = true
+	f.missed, f.revision = true, max(f.revision-overlap, 0)
 	due := time.After(0) // what waits since Redis was away
 	for {
 		if f.missed {

@@ -141,6 +141,29 @@ func TestViolationsWithoutRedis(t *testing.T) {
 	amounts(t, &loginFailed, 11, 21, late)
 }
 
+// TestViolationsAfterAFailover proves that an instance misses nothing which has the revision of a change that it knew, and
+// that the server which took over had lost.
+func TestViolationsAfterAFailover(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	link := testenv.Proxy(t, server.Addr)
+	ca, cb := connect(t, server.Addr), connect(t, link.Addr)
+	a, b := count(t, ca), count(t, cb)
+	a.Add(&trapTouched, violation.Act{Client: netip.MustParseAddr("198.51.100.7"), Share: 1})
+	eventually(t, "the other knows it", func() bool { return b.Has(netip.MustParseAddr("198.51.100.7")) })
+	link.Down()
+	eventually(t, "redis is away", func() bool {
+		_, _ = cb.ForgetViolations(t.Context(), netip.MustParsePrefix("198.51.100.1/32"))
+		return !cb.Up()
+	})
+	server.CLI("HINCRBY", ca.violatorsKey(), revisionName, "-1") // it is lost
+	a.violate(&loginFailed, 6)
+	amounts(t, &loginFailed, 6, 6, a)
+	eventually(t, "redis knows it", func() bool { return server.CLI("HEXISTS", ca.violatorsKey(), offender.String()+"/32") == "1" })
+	link.Heal()
+	amounts(t, &loginFailed, 6, 6, b)
+}
+
 // TestABatchIsAddedOnce proves that a batch whose answer was lost is not added again.
 func TestABatchIsAddedOnce(t *testing.T) {
 	t.Parallel()

@@ -119,12 +119,14 @@ func (rt *Runtime) NotBanned(why violation.Ignored, client netip.Addr) {
 	}
 }
 
-// Pardon forgets the violations of a client whose ban an operator has ended: they would lead to the next one.
-func (rt *Runtime) Pardon(ctx context.Context, client netip.Addr) {
-	_, err := rt.ForgetViolations(ctx, client)
+// Pardon forgets the violations of a client whose ban an operator ends: they would lead to the next one. It reports
+// whether there were any.
+func (rt *Runtime) Pardon(ctx context.Context, client netip.Addr) (found bool) {
+	found, err := rt.ForgetViolations(ctx, client)
 	if rt.Tombstones != nil && !reputation.IsReserved(client) {
 		rt.Tombstones.Add(reputation.Subject(client), time.Now(), err != nil) // for the other instances
 	}
+	return found
 }
 
 // bansState is what health judges of bans.

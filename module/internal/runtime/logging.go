@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap/exp/zapslog"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
@@ -88,7 +89,8 @@ func WithRequestIDs(h slog.Handler) *slog.Logger { return slog.New(requestIDHand
 // requestIDHandler adds to log entries which request they are about: `request_id`, and `trace_id` if it is traced.
 type requestIDHandler struct{ slog.Handler }
 
-// Handle implements slog.Handler.
+// Handle implements slog.Handler. Caddy's handler behind it would add what is meant for the access log, the ID once more
+// among it.
 func (h requestIDHandler) Handle(ctx context.Context, r slog.Record) error {
 	if id := RequestIDOf(ctx); id != "" {
 		r.AddAttrs(slog.String("request_id", id))
@@ -96,7 +98,7 @@ func (h requestIDHandler) Handle(ctx context.Context, r slog.Record) error {
 	if id := TraceOf(ctx); id.IsValid() {
 		r.AddAttrs(slog.String("trace_id", id.String()))
 	}
-	return h.Handler.Handle(ctx, r)
+	return h.Handler.Handle(context.WithValue(ctx, caddyhttp.ExtraLogFieldsCtxKey, nil), r)
 }
 
 // WithAttrs implements slog.Handler.

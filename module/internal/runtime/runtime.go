@@ -41,31 +41,27 @@ type Runtime struct {
 	LookupTimeout time.Duration // longer than any provider may take
 	Engine        *lookup.Engine
 
-	Folder         *Folder
-	Lists          *Lists
-	ListNames      []string      // by position in the lists
-	ListMeanings   []lookup.List // what being on a list means, likewise; then those of the further parts of lists
-	ListsShown     []string      // with the file or the host that it comes from, by position in the lists
-	Bots           *Bots         // nil without bots to verify
-	asnFiles       []*Lists      // of conditions, one file each
-	Databases      mmdb.Set
-	Overrides      *ban.Store
-	Bans           BanTerms
-	Tombstones     *tombstone.Store // nil without Redis
-	Memory         *Memory          // nil without providers
-	Redis          *Redis           // nil: this instance is on its own
-	Providers      []Provider
-	Secrets        []*secret.Refresher
-	Ledger         quota.Ledger
-	Limiter        *limit.Limiter            // nil until a site limits
-	violations     *violation.Store          // nil until a site or the look-up API uses it
-	violationTerms []violation.Terms         // of all violations, built-in ones included
-	own            *violation.Evidence       // what this site has seen; likewise
-	Nearby         *violation.NearbySettings // nil: neighbours do not count
-	violationLog   throttle.Causes[string]   // of what is logged about them
-	LocalShare     float64                   // of what was left of a quota while Redis is away
-	RedisPool      int                       // connections to one server; zero for the default
-	Reports        *report.Queue             // nil until a provider or a violation reports
+	Folder       *Folder
+	Lists        *Lists
+	ListNames    []string      // by position in the lists
+	ListMeanings []lookup.List // what being on a list means, likewise; then those of the further parts of lists
+	ListsShown   []string      // with the file or the host that it comes from, by position in the lists
+	Bots         *Bots         // nil without bots to verify
+	asnFiles     []*Lists      // of conditions, one file each
+	Databases    mmdb.Set
+	Overrides    *ban.Store
+	Bans         BanTerms
+	Tombstones   *tombstone.Store // nil without Redis
+	Memory       *Memory          // nil without providers
+	Redis        *Redis           // nil: this instance is on its own
+	Providers    []Provider
+	Secrets      []*secret.Refresher
+	Ledger       quota.Ledger
+	Limiter      *limit.Limiter            // nil until a site limits
+	Nearby       *violation.NearbySettings // nil: neighbours do not count
+	LocalShare   float64                   // of what was left of a quota while Redis is away
+	RedisPool    int                       // connections to one server; zero for the default
+	Reports      *report.Queue             // nil until a provider or a violation reports
 
 	Database *Database         // nil: no history is stored
 	Recorder *history.Recorder // likewise
@@ -79,8 +75,13 @@ type Runtime struct {
 	NAT64    address.NAT64 // the network's own prefixes
 	Suspects Suspects
 
-	punisher *punisher      // nil until a site bans
-	proxies  atomic.Pointer[[]netip.Prefix] // trusted by a server; requests may come before they are known
+	violationTerms []violation.Terms              // of all violations, built-in ones included
+	violations     *violation.Store               // nil until a site or the look-up API uses it
+	own            *violation.Evidence            // what it says; likewise
+	punisher       *punisher                      // nil until a site bans
+	proxies        atomic.Pointer[[]netip.Prefix] // trusted by a server; requests may come before they are known
+
+	violationsLogged, reportsLogged throttle.Causes[string]
 
 	readyBy       time.Time            // until then, lists without contents delay readiness; see AwaitsLists
 	repeatsLogged map[string]string    // by feed, for warnOfRepeats only
@@ -101,10 +102,8 @@ type Runtime struct {
 	stopSecrets   context.CancelFunc
 	stopSelfTests context.CancelFunc
 	stopSaving    context.CancelFunc
-
 	stopDatabases context.CancelFunc
 	stopReports   context.CancelFunc
-	reportLog     throttle.Causes[string]
 	stopOwn       func()
 	serves        bool // between Start and Stop
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -93,14 +92,11 @@ func (rt *Runtime) SpareAddr(client netip.Addr) violation.Ignored {
 	if rt.Engine == nil {
 		return ""
 	}
-	x := rt.Engine.Explain(client)
-	if x.Verdict.Status == reputation.Exempt {
+	switch exempt, bot := rt.Engine.Spared(client); {
+	case exempt:
 		return violation.IgnoredExempt
-	}
-	for _, list := range slices.Concat(x.Lists, x.ByASN, x.ByCountry) {
-		if rt.ListMeanings[list].Kind == lookup.Bots {
-			return violation.IgnoredBot
-		}
+	case bot:
+		return violation.IgnoredBot
 	}
 	return ""
 }

@@ -76,7 +76,7 @@ func (rt *Runtime) ViolationNames() (names []string) {
 func (rt *Runtime) Violate(ctx context.Context, o Offence) (result violation.Result) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			if rt.violationLog.Allow("panic", time.Now()) {
+			if rt.violationsLogged.Allow("panic", time.Now()) {
 				rt.Logger.ErrorContext(ctx, "counting a violation panicked; this is a bug",
 					slog.Any("panic", fault), slog.String("at", string(debug.Stack())))
 			}
@@ -124,7 +124,7 @@ func (rt *Runtime) answer(ctx context.Context, o *Offence, t *violation.Terms, n
 		rt.Punish(ctx, Punishment{
 			Client: o.Client, For: t.Ban, Rule: "violation " + t.Name, Site: o.Site, RequestID: o.RequestID,
 		})
-	case rt.violationLog.Allow("observed "+t.Name, time.Now()):
+	case rt.violationsLogged.Allow("observed "+t.Name, time.Now()):
 		rt.Logger.InfoContext(ctx, "a violation would ban its client if its site enforced its rules",
 			slog.String("violation", t.Name), slog.String("address", rt.Privacy().Addr(o.Client)), slog.String("site", o.Site))
 	}
@@ -141,7 +141,7 @@ const maxUnknownName = 64
 
 // warnUnknown logs once a minute that an application names a violation that there is not.
 func (rt *Runtime) warnUnknown(ctx context.Context, o *Offence) {
-	if !rt.violationLog.Allow("unknown", time.Now()) {
+	if !rt.violationsLogged.Allow("unknown", time.Now()) {
 		return
 	}
 	rt.Logger.WarnContext(ctx, "a violation of an unknown name was reported and has no effect",

@@ -13,7 +13,8 @@ const (
 	// least is the smallest number of points that is evidence. Of less, nothing would be left in a score.
 	least = .1
 
-	// offence is how many points make a client an offender, who counts against its neighbours.
+	// offence is the number of points above which a client is an offender, who counts against its neighbours. Missing
+	// pages end there: those of a whole office must not lead to a refusal.
 	offence = 10.0
 )
 
@@ -137,7 +138,7 @@ func (e *Evidence) note(addr netip.Addr, subject *Subject, asn func(netip.Addr) 
 			points += slot.PointsAt(&k.Terms, at)
 		}
 	}
-	if points >= offence {
+	if points > offence {
 		e.nearby.note(addr, asn(addr), last, record.Seconds(e.store.now()))
 	}
 }

@@ -138,6 +138,17 @@ func TestNeighboursEarnTheirPoints(t *testing.T) {
 	}
 }
 
+// TestMissingPagesMakeNoOffender: an office whose programs look for files that are not there is no bad neighbourhood.
+func TestMissingPagesMakeNoOffender(t *testing.T) {
+	s := newNeighbours(t, nearbyDefaults)
+	for i := range 8 {
+		s.violate(neighbour(i), &missingTerms, 200)
+	}
+	if got := s.pointsOf(visitor, reputation.Facts{}); got != 0 {
+		t.Errorf("%v points for neighbours who asked for missing pages", got)
+	}
+}
+
 // TestNeighboursAfterARestart: another configuration, or another process, has the same ones.
 func TestNeighboursAfterARestart(t *testing.T) {
 	s := newNeighbours(t, nearbyDefaults)

@@ -243,4 +243,10 @@ func TestForgetUntil(t *testing.T) {
 	if !s.Forget(client) || s.Has(client) || s.Status().Clients != 0 || changes != 4 {
 		t.Errorf("left: %+v, %d changes", s.Status(), changes)
 	}
+	s.wait(24 * time.Hour)
+	s.Add(&trap, Act{Client: client, Share: 1})
+	s.wait(-24 * time.Hour) // the clock was ahead
+	if !s.Forget(client) || s.Has(client) {
+		t.Error("what was seen while the clock was ahead is not forgotten, and counts in a day")
+	}
 }
