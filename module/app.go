@@ -250,6 +250,7 @@ func CheckMemory(subjects int) error {
 func (a *App) Start() error {
 	a.runtime.FindSites(a.ctx)
 	a.ctx = caddy.Context{}
+	a.warnUnusedViolations()
 	a.runtime.Start()
 	return nil
 }

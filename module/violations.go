@@ -209,3 +209,12 @@ func (a *App) provisionViolations(caddy.Context) error {
 	a.runtime.Nearby, err = a.Neighbourhood.settings()
 	return err
 }
+
+// warnUnusedViolations logs which violations are defined and never counted. It is called when all sites are known.
+func (a *App) warnUnusedViolations() {
+	names := make([]string, len(a.Violations))
+	for i := range a.Violations {
+		names[i] = a.Violations[i].Name
+	}
+	a.runtime.WarnUnusedViolations(names)
+}

@@ -320,7 +320,7 @@ func (t *Token) provision(rt *runtime.Runtime, name, identity string) (api.Token
 	}
 	token := api.Token{Name: runtime.TokenPrefix + name, Scope: scopes, Violations: t.Violations}
 	if scopes&api.ScopeViolations != 0 {
-		if err := rt.UseViolations(); err != nil {
+		if err := rt.UseViolations(t.Violations...); err != nil {
 			return api.Token{}, err
 		}
 	}

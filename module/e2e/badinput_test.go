@@ -195,7 +195,7 @@ func TestBadInput(t *testing.T) {
 			[]string{"status 200 is not an HTTP error: use 400 to 599", "Caddyfile:22"},
 		},
 		{"unknown condition", "", "block mood bad", []string{`unknown condition "mood": use one of score`, "Caddyfile:22"}},
-		{"unknown action", "", "refuse score 85", []string{`unknown option "refuse"`, "block, drop", "Caddyfile:22"}},
+		{"unknown action", "", "refuse score 85", []string{`unknown option "refuse"`, "block, ban, drop", "Caddyfile:22"}},
 		{
 			"rule for everybody", "", "drop",
 			[]string{"drop without a condition would refuse everybody", "score 97", "Caddyfile:22"},

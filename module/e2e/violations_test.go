@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"runtime"
@@ -261,5 +262,30 @@ func TestAFloodOfViolators(t *testing.T) {
 	after := flood(2)
 	if after > before+4<<20 {
 		t.Errorf("the heap grew from %d to %d KiB by 3000 violators", before>>10, after>>10)
+	}
+}
+
+// TestUnusedViolations proves that a violation that nobody can ever count is warned of, such as one that is misspelt.
+func TestUnusedViolations(t *testing.T) {
+	const warning = "a violation is never counted"
+	for name, tc := range map[string]struct {
+		handler object
+		warned  bool
+	}{
+		"no site counts it":         {object{"violations": []any{object{"name": "trap", "path": []any{"/.env"}}}}, true},
+		"no site counts any":        {object{}, true},
+		"a site counts it":          {object{"violations": []any{object{"name": "login_fialed", "path": []any{"/login"}}}}, false},
+		"the application may do so": {object{"violations_from_application": true}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newConfig(t)
+			c.app["violations"] = []any{object{"name": "login_fialed", "points": 3}}
+			maps.Copy(c.handler, tc.handler)
+			r := startCaddy(t, c)
+			log := r.logs(t)
+			if got := strings.Contains(log, warning) && strings.Contains(log, `"violation":"login_fialed"`); got != tc.warned {
+				t.Errorf("warned: %v\n%s", got, log)
+			}
+		})
 	}
 }

@@ -239,7 +239,14 @@ func (h *Handler) provisionViolations(ctx caddy.Context, rt *runtime.Runtime) er
 		watch.rules = append(watch.rules, compiled)
 	}
 	h.watch = watch
-	return rt.UseViolations()
+	if h.ViolationsFromApplication {
+		return rt.UseViolations()
+	}
+	names := make([]string, len(all))
+	for i := range all {
+		names[i] = all[i].Name
+	}
+	return rt.UseViolations(names...)
 }
 
 // compile turns the rule into what is tested.

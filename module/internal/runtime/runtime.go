@@ -76,6 +76,8 @@ type Runtime struct {
 	Suspects Suspects
 
 	violationTerms []violation.Terms              // of all violations, built-in ones included
+	usedViolations []string                       // those that sites and tokens name
+	anyViolation   bool                           // an application can name each
 	violations     *violation.Store               // nil until a site or the look-up API uses it
 	own            *violation.Evidence            // what it says; likewise
 	punisher       *punisher                      // nil until a site bans

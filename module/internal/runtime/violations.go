@@ -141,12 +141,15 @@ const maxUnknownName = 64
 
 // warnUnknown logs once a minute that an application names a violation that there is not.
 func (rt *Runtime) warnUnknown(ctx context.Context, o *Offence) {
-	if !rt.violationsLogged.Allow("unknown", time.Now()) {
+	if !rt.violationsLogged.Allow("unknown "+o.Token, time.Now()) { // tokens are configured: few
 		return
 	}
+	by := slog.String("site", o.Site)
+	if o.Token != "" {
+		by = slog.String("token", o.Token)
+	}
 	rt.Logger.WarnContext(ctx, "a violation of an unknown name was reported and has no effect",
-		slog.String("violation", o.Violation[:min(len(o.Violation), maxUnknownName)]),
-		slog.String("site", o.Site), slog.String("token", o.Token),
+		slog.String("violation", o.Violation[:min(len(o.Violation), maxUnknownName)]), by,
 		slog.String("cure", "use one of "+strings.Join(rt.ViolationNames(), ", ")+
 			", or define it by `violation` in the global ip_reputation options"))
 }

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -12,9 +13,11 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// UseViolations makes what sites and the look-up API need to count violations. What is counted
-// outlives reloads.
-func (rt *Runtime) UseViolations() (err error) {
+// UseViolations makes what sites and the look-up API need to count violations of these names, or of
+// any if none is given. What is counted outlives reloads.
+func (rt *Runtime) UseViolations(names ...string) (err error) {
+	rt.usedViolations = append(rt.usedViolations, names...)
+	rt.anyViolation = rt.anyViolation || len(names) == 0
 	if rt.violations != nil {
 		return nil
 	}
@@ -35,6 +38,21 @@ func (rt *Runtime) UseViolations() (err error) {
 		return rt.UseBans()
 	}
 	return nil
+}
+
+// WarnUnusedViolations logs which of these violations nobody ever counts, such as one whose name is misspelt.
+func (rt *Runtime) WarnUnusedViolations(defined []string) {
+	if rt.anyViolation {
+		return
+	}
+	for _, name := range defined {
+		if slices.Contains(rt.usedViolations, name) {
+			continue
+		}
+		rt.Logger.Warn("a violation is never counted: no site and no token of the look-up API names it",
+			slog.String("violation", name), slog.Any("counted", slices.Compact(slices.Sorted(slices.Values(rt.usedViolations)))),
+			slog.String("cure", "see its spelling, or write `violation "+name+" <condition>` into a site: docs/violations.md"))
+	}
 }
 
 // ViolationStore is where violations are counted: nil until a site or the look-up API uses it.

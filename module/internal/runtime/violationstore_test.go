@@ -94,7 +94,7 @@ func TestForgettingWhileRedisIsAway(t *testing.T) {
 		rt := bare(t)
 		rt.Redis = &Redis{Client: client}
 		rt.Leases.Add(client.Close)
-		for _, open := range []func() error{rt.OpenFolder, rt.OpenOverrides, rt.openTombstones, rt.UseViolations} {
+		for _, open := range []func() error{rt.OpenFolder, rt.OpenOverrides, rt.openTombstones, func() error { return rt.UseViolations() }} {
 			if err := open(); err != nil {
 				t.Fatal(err)
 			}
