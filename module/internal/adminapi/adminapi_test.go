@@ -40,14 +40,14 @@ func TestJSON(t *testing.T) {
 				`"coverage":0.5,"prior":-20,"points":0.044,"sum":"-20 + 20.044",` +
 				`"reasons":[{"source":"abuseipdb","points":20.044,"categories":["abuse"],"age_seconds":60}],"categories":["abuse"],` +
 				`"facts":{"country":"NL","asn":64496,"as_name":"Example","network":"2001:db8::/32","nature":{"tor":true,"vpn":false}},` +
-				`"reserved":true,"lists":[{"name":"tor_exits","kind":"feed","source":"example.org"}],"overrides":[],` +
+				`"reserved":true,"lists":[{"name":"tor_exits","kind":"feed","source":"example.org"}],"overrides":[],"violations":null,` +
 				`"providers":[{"name":"abuseipdb","answer":{"severity":0.9,"confidence":0.5,"categories":[],"fetched":"2026-11-26T12:00:00Z"},` +
 				`"failed":true,"due":"2026-11-26T12:00:00Z","problem":"away"}],"next":[]}`,
 		},
 		"check without a score": {
 			Check{Address: address, Subject: subject, Status: "exempt", Providers: []ProviderAnswer{{Name: "abuseipdb"}}},
 			`{"address":"2001:db8::5","subject":"2001:db8::/64","status":"exempt","coverage":0,"reasons":null,"categories":null,"facts":{},` +
-				`"lists":null,"overrides":null,"providers":[{"name":"abuseipdb","failed":false}],"next":null}`,
+				`"lists":null,"overrides":null,"violations":null,"providers":[{"name":"abuseipdb","failed":false}],"next":null}`,
 		},
 		"forgotten":              {Forgotten{Subject: subject, Forgotten: true}, `{"subject":"2001:db8::/64","forgotten":true}`},
 		"forgotten here only":    {Forgotten{Subject: subject, Warning: "redis is away"}, `{"subject":"2001:db8::/64","forgotten":false,"warning":"redis is away"}`},
