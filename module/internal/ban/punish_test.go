@@ -146,13 +146,23 @@ func TestOperatorsBanStandsElsewhere(t *testing.T) {
 			a, _ := openAt(t, "", c.now)
 			b, _ := openAt(t, "", c.now)
 			off, _ := openAt(t, "", c.now)
-			put(t, a, offender.String()+"/32", lasts)
+			next, _ := openAt(t, "", c.now)
+			e := Entry{Kind: Ban, Prefix: netip.PrefixFrom(offender, 32)}
+			if lasts > 0 {
+				e.Expires = c.now().Add(lasts)
+			}
+			if _, err := a.Add(e); err != nil {
+				t.Fatal(err)
+			}
 			operators := a.List(Ban)
 			exchange(t, a, b)
 			c.add(time.Second)
 			punish(t, off, offender)
-			exchange(t, a, b, off)
-			for _, s := range []*Store{a, b, off} {
+			c.add(time.Millisecond) // with the version that the operator's ban has when it has stood against the first
+			punish(t, next, offender)
+			exchange(t, a, off)
+			exchange(t, a, b, off, next)
+			for _, s := range []*Store{a, b, off, next} {
 				if diff := cmp.Diff(operators, s.List(Ban), comparePrefixes); diff != "" {
 					t.Errorf("(-operator's +got):\n%s", diff)
 				}
@@ -161,7 +171,7 @@ func TestOperatorsBanStandsElsewhere(t *testing.T) {
 				}
 			}
 			unban(t, off, offender.String()+"/32")
-			exchange(t, a, b, off)
+			exchange(t, a, b, off, next)
 			if lookup(a, offender.String()) != "" {
 				t.Error("an operator could not end it")
 			}

@@ -135,10 +135,11 @@ func (e stored) Join(other stored) stored {
 	return winner
 }
 
-// standsAgainst reports whether e is an operator's and was in force when a rule made the other one. Of
-// the same version it is the other one itself, without its cause.
+// standsAgainst reports whether e is an operator's and was in force when a rule made the other one. A
+// copy of the other one without its cause, which an earlier release has made, is none of an operator.
 func (e stored) standsAgainst(other stored) bool {
-	return e.Kind == Ban && e.Version != other.Version && e.Cause.By == Operator && !e.Removed &&
+	isCopy := e.Version == other.Version && e.Created.Equal(other.Created) && e.Expires.Equal(other.Expires)
+	return e.Kind == Ban && !isCopy && e.Cause.By == Operator && !e.Removed &&
 		other.Cause.By != Operator && !other.Removed &&
 		(e.Expires.IsZero() || e.Expires.After(other.Created))
 }
