@@ -89,10 +89,16 @@ const unknownRevision = -1
 // is unavailable, it waits. Several calls may follow for the same peer at once.
 func (c *Client) Follow(ctx context.Context, name string, peer replica.Peer) {
 	f := &follower{Client: c, name: name, peer: peer, seen: map[string]mark{}}
+	c.whileUp(ctx, f.follow)
+}
+
+// whileUp calls follow whenever Redis becomes available, until ctx ends. follow returns when it is
+// away.
+func (c *Client) whileUp(ctx context.Context, follow func(ctx context.Context, away <-chan struct{})) {
 	for ctx.Err() == nil {
 		changed := c.Changed()
 		if c.Up() {
-			f.follow(ctx, changed)
+			follow(ctx, changed)
 			continue
 		}
 		select {

@@ -91,17 +91,7 @@ type violationMessage struct {
 // was forgotten meanwhile.
 func (c *Client) FollowViolations(ctx context.Context, store *violation.Store, settle func(context.Context)) {
 	f := &violationFollower{Client: c, store: store, settle: settle}
-	for ctx.Err() == nil {
-		changed := c.Changed()
-		if c.Up() {
-			f.follow(ctx, changed)
-			continue
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-		}
-	}
+	c.whileUp(ctx, f.follow)
 }
 
 // follow shares until Redis becomes unavailable.
