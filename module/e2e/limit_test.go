@@ -208,6 +208,7 @@ func TestALimitOutlivesReloads(t *testing.T) {
 	}
 	c.handler["rules"] = []any{object{"action": "limit", "limit": "20/1h", "country": []any{"NL"}}}
 	r.reload(t)
+	r.awaitStop(t)
 	if got := r.visit(t, client); got.status != http.StatusOK {
 		t.Errorf("with another limit, a request is answered with %d", got.status)
 	}
