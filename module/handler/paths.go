@@ -12,8 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// paths matches what Caddy's matcher `path` does, in a time that hardly grows with the number of patterns: a site asks
-// for dozens on each request. Patterns that need more than a comparison are left to Caddy.
+// paths matches what Caddy's matcher `path` does, for sites that have dozens of patterns: the path of a request is cleaned
+// once, and whole paths and extensions are looked up. Patterns that need more than a comparison are left to Caddy.
 type paths struct {
 	all        bool // `*`
 	exact      map[string]struct{}
@@ -24,6 +24,7 @@ type paths struct {
 	others     caddyhttp.MatchPath
 }
 
+// newPaths compiles patterns, and returns nil if there are none.
 func newPaths(patterns []string) *paths {
 	if len(patterns) == 0 {
 		return nil
@@ -55,10 +56,10 @@ func newPaths(patterns []string) *paths {
 	return p
 }
 
-// cleaned returns the path of a request as patterns are compared with.
+// cleaned returns the path of a request in the form that patterns are compared with.
 func cleaned(r *http.Request) string { return caddyhttp.CleanPath(strings.ToLower(r.URL.Path), true) }
 
-// match reports whether the path of r, which is given as cleaned, is one of those.
+// match reports whether the path of r matches one of the patterns. path is cleaned(r).
 func (p *paths) match(r *http.Request, path string) bool {
 	if p.all || p.matchText(path) {
 		return true

@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -101,17 +100,16 @@ func (c *RequestConditions) asksRequest() bool { return len(c.Path)+len(c.Method
 
 // requestMatcher is compiled conditions. The zero value holds for every request.
 type requestMatcher struct {
-	path   caddyhttp.MatchPath
+	path   *paths // nil for any
 	method caddyhttp.MatchMethod
 	header caddyhttp.MatchHeader
 }
 
 // asks reports whether there is a condition.
-func (m *requestMatcher) asks() bool { return len(m.path)+len(m.method)+len(m.header) > 0 }
+func (m *requestMatcher) asks() bool { return m.path != nil || len(m.method)+len(m.header) > 0 }
 
-// compileRequest checks the conditions. Caddy's matchers change what they are given, so they get copies.
+// compileRequest checks the conditions, and compiles them. It leaves them as they are written.
 func (c *RequestConditions) compileRequest() (requestMatcher, error) {
-	m := requestMatcher{path: slices.Clone(c.Path), method: slices.Clone(c.Method)}
 	if err := checkPaths("path", c.Path); err != nil {
 		return requestMatcher{}, err
 	}
@@ -121,11 +119,12 @@ func (c *RequestConditions) compileRequest() (requestMatcher, error) {
 	if err := checkMethods(c.Method); err != nil {
 		return requestMatcher{}, err
 	}
-	var err error
-	if m.header, err = compileHeader(c.Header); err != nil {
+	header, err := compileHeader(c.Header)
+	if err != nil {
 		return requestMatcher{}, err
 	}
-	return m, errors.Join(m.path.Provision(caddy.Context{}), m.method.Provision(caddy.Context{}))
+	m := requestMatcher{path: newPaths(c.Path), method: slices.Clone(c.Method), header: header}
+	return m, m.method.Provision(caddy.Context{}) // makes them upper case
 }
 
 func writtenTwice(condition, value string) error {
@@ -211,7 +210,7 @@ func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
 
 // holds reports whether all conditions hold for a request.
 func (m *requestMatcher) holds(r *http.Request) bool {
-	return (len(m.method) == 0 || m.method.Match(r)) && (len(m.path) == 0 || m.path.Match(r)) &&
+	return (len(m.method) == 0 || m.method.Match(r)) && (m.path == nil || m.path.match(r, cleaned(r))) &&
 		(len(m.header) == 0 || m.header.Match(r))
 }
 
