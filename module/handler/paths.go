@@ -36,7 +36,7 @@ func newPaths(patterns []string) *paths {
 		switch {
 		case lower == "*":
 			p.all = true
-		case strings.ContainsAny(pattern, `{%?[\`) || strings.Contains(pattern, "//") || stdruntime.GOOS == "windows":
+		case strings.ContainsAny(pattern, `{%?[\`) || strings.Contains(pattern, "//"):
 			p.others = append(p.others, pattern)
 		case stars == 0:
 			p.exact[lower] = struct{}{}
@@ -51,6 +51,9 @@ func newPaths(patterns []string) *paths {
 		default:
 			p.others = append(p.others, pattern)
 		}
+	}
+	if stdruntime.GOOS == "windows" {
+		p.others = slices.Clone(patterns) // Caddy knows which spellings of a path are one file there
 	}
 	_ = p.others.Provision(caddy.Context{}) // makes them lower case
 	return p

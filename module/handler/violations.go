@@ -139,7 +139,7 @@ func checkFields(fields http.Header) error {
 // checkTrap refuses traps where honest clients go without anybody's doing.
 func checkTrap(patterns []string) error {
 	for _, pattern := range patterns {
-		if askedByThemselves.match(nil, strings.ToLower(pattern)) {
+		if askedByThemselves.matchText(strings.ToLower(pattern)) {
 			return fmt.Errorf("path %s: browsers, crawlers and certificate authorities ask for it by themselves, "+
 				"so that honest visitors would be caught: remove it, or add a status", pattern)
 		}
