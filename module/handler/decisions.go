@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -184,15 +183,12 @@ const (
 
 // MarshalLogObject implements zapcore.ObjectMarshaler. The query is left out, since it may hold secrets.
 func (r request) MarshalLogObject(enc zapcore.ObjectEncoder) error {
-	original := r.Request
-	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		original = &o
-	}
+	original := originalOf(r.Request)
 	if r.client != "" {
 		enc.AddString("client_ip", r.client)
 	}
 	enc.AddString("method", r.text(original.Method))
-	enc.AddString("host", r.text(r.Host)) // missing in the original request, as Caddy stores it
+	enc.AddString("host", r.text(r.Host))
 	enc.AddString("uri", r.text(original.URL.EscapedPath()))
 	return nil
 }

@@ -39,6 +39,15 @@ type visit struct {
 	response  identified
 }
 
+// originalOf returns a request as it came: other handlers may have changed r since. Its Host is missing, as Caddy stores
+// it.
+func originalOf(r *http.Request) http.Request {
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		return original
+	}
+	return *r
+}
+
 // visitOf returns the visit of a request, or nil when nobody has looked its client up yet.
 func visitOf(vars runtime.Vars) *visit {
 	known, _ := vars[runtime.VisitKey].(*visit)

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"math/bits"
 	"net/http"
-	"net/url"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -234,24 +233,14 @@ func (h *Handler) spare(r *http.Request, v *visit) violation.Ignored {
 	return h.runtime.Spare(r, v.client, &v.verdict)
 }
 
-// offence describes a violation by a request. Other handlers may have changed the request since it came.
+// offence describes a violation by a request.
 func (h *Handler) offence(r *http.Request, v *visit, name string, status int) runtime.Offence {
-	original := r
-	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		original = &o
-	}
+	original := originalOf(r)
 	return runtime.Offence{
-		Violation: name, Client: v.client, At: time.Now(), Site: r.Host, Method: original.Method, Path: pathOf(original.URL),
+		Violation: name, Client: v.client, At: time.Now(), Site: r.Host, Method: original.Method, Path: original.URL.Path,
 		Status: status, RequestID: v.requestID, Enforce: h.enforce, Share: 1,
 		MayBeBot: h.runtime.MayBeBot(v.client, original.UserAgent()),
 	}
-}
-
-func pathOf(u *url.URL) string {
-	if u == nil {
-		return ""
-	}
-	return u.Path
 }
 
 // count counts a violation, and reports whether it was counted.
