@@ -146,7 +146,10 @@ func limit(to *[]handler.Rule) option.Setter {
 func conditions(d *caddyfile.Dispenser, r *handler.Rule) (conditional bool, err error) {
 	for d.NextArg() {
 		word, values := d.Val(), conditionValues(d)
-		first := strings.Join(values[:min(len(values), 1)], "")
+		first := ""
+		if len(values) > 0 {
+			first = values[0]
+		}
 		code, notACode := strconv.Atoi(first)
 		switch {
 		case word == "status" && notACode == nil:
@@ -166,20 +169,31 @@ func conditions(d *caddyfile.Dispenser, r *handler.Rule) (conditional bool, err 
 	return conditional, nil
 }
 
-// conditionValues reads the values behind the word of a condition: the field and the value of a `header`, paths as long as
-// there are any, one value of all others.
-func conditionValues(d *caddyfile.Dispenser) (values []string) {
+// conditionValues reads the values behind the word of a condition: a field of a `header` and its value, unless the field
+// must be missing; all paths of a `path`; one value of other conditions.
+func conditionValues(d *caddyfile.Dispenser) []string {
 	word := d.Val()
+	return valuesWhile(d, func(value string, before []string) bool {
+		switch {
+		case len(before) == 0:
+			return true
+		case word == "path":
+			return strings.HasPrefix(value, "/") || strings.HasPrefix(value, "*")
+		case word == "header":
+			return len(before) == 1 && !strings.HasPrefix(before[0], "!")
+		}
+		return false
+	})
+}
+
+// valuesWhile reads the rest of the line of d, up to the first value that is not wanted. before are those in front of it.
+func valuesWhile(d *caddyfile.Dispenser, wanted func(value string, before []string) bool) (values []string) {
 	for d.NextArg() {
-		value := d.Val()
-		if word == "path" && len(values) > 0 && !strings.HasPrefix(value, "/") && !strings.HasPrefix(value, "*") {
+		if !wanted(d.Val(), values) {
 			d.Prev()
 			break
 		}
-		values = append(values, value)
-		if word != "path" && (word != "header" || len(values) == 2 || strings.HasPrefix(value, "!")) {
-			break
-		}
+		values = append(values, d.Val())
 	}
 	return values
 }

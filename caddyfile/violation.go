@@ -175,24 +175,17 @@ func violationCondition(h httpcaddyfile.Helper, r *handler.ViolationRule, word s
 	return nil
 }
 
-// violationValues appends the values up to the next condition, with spaces or commas between them. There must be one.
-func violationValues(d *caddyfile.Dispenser, to *[]string) error {
+// violationValues sets a field to the values up to the next condition. There must be one.
+func violationValues(d *caddyfile.Dispenser, to *[]string) (err error) {
 	word := d.Val()
-	var written []string
-	for d.NextArg() {
-		if slices.Contains(violationWords, d.Val()) || strings.HasPrefix(d.Val(), "@") {
-			d.Prev()
-			break
-		}
-		written = append(written, d.Val())
-		*to = append(*to, strings.Split(d.Val(), ",")...)
-	}
-	switch {
-	case len(written) == 0:
+	written := valuesWhile(d, func(value string, _ []string) bool {
+		return !slices.Contains(violationWords, value) && !strings.HasPrefix(value, "@")
+	})
+	if len(written) == 0 {
 		return d.Errf("%s needs a value", word)
-	case slices.Contains(*to, ""):
-		return d.Errf("%s %q has an empty value: write commas or spaces between two values, and not both",
-			word, strings.Join(written, " "))
+	}
+	if *to, err = handler.SplitValues(word, written); err != nil {
+		return d.WrapErr(err)
 	}
 	return nil
 }

@@ -62,20 +62,26 @@ func (r *Rule) AddCondition(word string, values []string) error {
 	return err
 }
 
-// valuesTo adds values, which commas may separate, to a list that is empty.
+// SplitValues returns the values of a condition, which are written with spaces or commas between them.
+func SplitValues(word string, written []string) (values []string, err error) {
+	for _, text := range written {
+		values = append(values, strings.Split(text, ",")...)
+	}
+	if slices.Contains(values, "") {
+		return nil, fmt.Errorf("condition %s %q has an empty value: write commas or spaces between two values, and not both",
+			word, strings.Join(written, " "))
+	}
+	return values, nil
+}
+
+// valuesTo sets a list, which must not be set yet, to the values of a condition.
 func valuesTo(list *[]string) func(word string, values []string) error {
-	return func(word string, values []string) error {
+	return func(word string, values []string) (err error) {
 		if *list != nil {
 			return fmt.Errorf("condition %q is given twice: write all values behind one %[1]s", word)
 		}
-		for _, value := range values {
-			*list = append(*list, strings.Split(value, ",")...)
-		}
-		if slices.Contains(*list, "") {
-			return fmt.Errorf("condition %s %q has an empty value: write commas or spaces between two values, and not both",
-				word, strings.Join(values, " "))
-		}
-		return nil
+		*list, err = SplitValues(word, values)
+		return err
 	}
 }
 
@@ -150,40 +156,48 @@ func checkMethods(words []string) error {
 	return nil
 }
 
-// compileHeader checks the fields and their values. Names are told apart by their canonical form.
+// compileHeader checks the fields and their values. The case of a field's name does not matter.
 func compileHeader(fields map[string][]string) (caddyhttp.MatchHeader, error) {
 	if len(fields) == 0 {
 		return nil, nil
 	}
 	compiled := caddyhttp.MatchHeader{}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if err := checkField(name, fields[name]); err != nil {
+			return nil, err
+		}
 		key := textproto.CanonicalMIMEHeaderKey(name)
 		_, given := compiled[key]
 		switch {
-		case !isToken(name):
-			return nil, fmt.Errorf("header %q is not the name of a field: write one such as Sec-Fetch-Site", name)
 		case isOurs(name):
 			return nil, fmt.Errorf("header %s: what clients send under this name is removed before rules are tried; "+
 				"write a condition such as score 85", name)
 		case given:
 			return nil, writtenTwice("header", name)
 		}
-		values := fields[name]
-		for i, value := range values {
-			switch {
-			case strings.ContainsFunc(value, isControl):
-				return nil, fmt.Errorf("header %s never holds, because its value has a control character: remove it", name)
-			case slices.Contains(values[:i], value):
-				return nil, fmt.Errorf("header %s has a value twice: remove one", name)
-			}
-		}
-		compiled[key] = values
+		compiled[key] = fields[name]
 	}
 	return compiled, nil
 }
 
-// resolve replaces placeholders such as `{env.MONITOR_TOKEN}` in the values of header fields, which are then not read for
-// each request. Those of the request itself stay. An empty value would match requests that have the field without one.
+// checkField reports what is wrong with a field of a header and the values that it may have.
+func checkField(name string, values []string) error {
+	if !isToken(name) {
+		return fmt.Errorf("header %q is not the name of a field: write one such as Sec-Fetch-Site", name)
+	}
+	for i, value := range values {
+		switch {
+		case strings.ContainsFunc(value, isControl):
+			return fmt.Errorf("header %s never holds, because its value has a control character: remove it", name)
+		case slices.Contains(values[:i], value):
+			return fmt.Errorf("header %s has a value twice: remove one", name)
+		}
+	}
+	return nil
+}
+
+// resolve replaces placeholders such as `{env.MONITOR_TOKEN}` in the values of header fields once, for all requests.
+// Those about the request itself stay. A placeholder without a value is an error: it would match a field that is empty.
 func (m *requestMatcher) resolve() error {
 	repl := caddy.NewReplacer()
 	for name, values := range m.header {

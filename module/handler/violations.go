@@ -3,6 +3,7 @@ package handler
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -122,10 +123,12 @@ func (r *ViolationRule) check(names []string) error {
 
 // checkFields reports fields of a response that can never hold.
 func checkFields(fields http.Header) error {
-	for name, values := range fields {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		values := fields[name]
+		if err := checkField(name, values); err != nil {
+			return err
+		}
 		switch {
-		case !isToken(name):
-			return fmt.Errorf("header %q can never hold: give the name of a field and a value, such as X-Login failed", name)
 		case isOurs(http.CanonicalHeaderKey(name)):
 			return fmt.Errorf("header %s is set by this handler, not by the application: for what the application names, "+
 				"write `violations from_application`", name)
