@@ -169,7 +169,7 @@ func compileHeader(fields map[string][]string) (caddyhttp.MatchHeader, error) {
 		key := textproto.CanonicalMIMEHeaderKey(name)
 		_, given := compiled[key]
 		switch {
-		case isOurs(name):
+		case isOurs(key):
 			return nil, fmt.Errorf("header %s: what clients send under this name is removed before rules are tried; "+
 				"write a condition such as score 85", name)
 		case given:

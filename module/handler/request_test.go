@@ -162,6 +162,8 @@ func TestRequestConditionErrors(t *testing.T) {
 		{header("Sec-Fetch-Site", "cross-site", "same-site"), ""},
 		{header("x_y", "*"), ""},
 		{header("X-Empty", ""), ""},
+		{header("X-Request-ID", "*"), ""},
+		{header("x-request-id", "*"), ""},
 		{RequestConditions{Header: map[string][]string{"Referer": nil, "Origin": {}}}, ""},
 		{header("", "x"), `header "" is not the name of a field: write one such as Sec-Fetch-Site`},
 		{header("User Agent", "x"), `header "User Agent" is not the name of a field`},
