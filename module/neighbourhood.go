@@ -1,6 +1,7 @@
 package module
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -46,9 +47,8 @@ func (n *Neighbourhood) Check() error {
 
 // settings returns the settings with their defaults, or nil if neighbours do not count.
 func (n *Neighbourhood) settings() (*violation.NearbySettings, error) {
-	s := &violation.NearbySettings{From: defaultNearbyFrom, Points: defaultNearbyPoints}
 	if n == nil {
-		return s, nil
+		n = new(Neighbourhood)
 	}
 	if n.Off {
 		if n.From != 0 || n.Points != 0 || n.Mobile {
@@ -56,19 +56,16 @@ func (n *Neighbourhood) settings() (*violation.NearbySettings, error) {
 		}
 		return nil, nil
 	}
-	if n.From != 0 {
-		s.From = n.From
+	s := &violation.NearbySettings{
+		From: cmp.Or(n.From, defaultNearbyFrom), Points: cmp.Or(n.Points, defaultNearbyPoints), Mobile: n.Mobile,
 	}
-	if n.Points != 0 {
-		s.Points = n.Points
-	}
-	s.Mobile = n.Mobile
 	switch {
 	case s.From < 2 || s.From > violation.MaxNearbyFrom:
-		return nil, fmt.Errorf("neighbourhood from %d is out of range: use 2 to %d offenders", s.From, violation.MaxNearbyFrom)
+		return nil, fmt.Errorf("neighbourhood from %d is out of range: use 2 to %d offenders",
+			s.From, violation.MaxNearbyFrom)
 	case !(s.Points > 0 && s.Points <= violation.MaxNearbyPoints):
-		return nil, fmt.Errorf("neighbourhood points %v is out of range: use more than 0 and at most %d, or `neighbourhood off`",
-			s.Points, violation.MaxNearbyPoints)
+		return nil, fmt.Errorf("neighbourhood points %v is out of range: use more than 0 and at most %d, "+
+			"or `neighbourhood off`", s.Points, violation.MaxNearbyPoints)
 	}
 	return s, nil
 }
