@@ -186,7 +186,8 @@ func conditionValues(d *caddyfile.Dispenser) []string {
 	})
 }
 
-// valuesWhile reads the rest of the line of d, up to the first value that is not wanted. before are those in front of it.
+// valuesWhile reads the rest of the line of d, up to the first value that is not wanted. before are the values in front
+// of it.
 func valuesWhile(d *caddyfile.Dispenser, wanted func(value string, before []string) bool) (values []string) {
 	for d.NextArg() {
 		if !wanted(d.Val(), values) {

@@ -40,8 +40,8 @@ type App struct {
 	// restart. Default: none.
 	Feeds []Feed `json:"feeds,omitempty"`
 
-	// What clients do on your sites and should not, such as failed log-ins, and what it costs. At most 64 with those that are
-	// there already. Default: those that are there already.
+	// What clients do on your sites and should not, such as failed log-ins, and what it costs. At most 64, with those that
+	// are there already. Default: those that are there already.
 	Violations []Violation `json:"violations,omitempty"`
 
 	// What it costs a client that others of its network offended on your sites. Default: few points.

@@ -20,10 +20,11 @@ type Bans struct {
 	// Default: 24h.
 	Most caddy.Duration `json:"most,omitempty"`
 
-	// If clients are to be banned of more than this share of the networks of ten minutes, and of 50 or more, that is a
-	// mistake or one proxy for many visitors: rules and violations then ban nobody until 15 minutes have passed without
-	// it. What rules refuse, they refuse all the same. A network is an IPv4 /24 or an IPv6 /48, so that nobody brings it
-	// about from one; an attacker with addresses of so many can. With 1 that never happens. Default: 0.1.
+	// The share of all networks of the last ten minutes above which bans stop. If rules and violations find clients to ban
+	// in more than that, and in 50 networks or more, it is a mistake, or one proxy stands before many visitors: they then
+	// ban nobody until 15 minutes have passed without it. Rules still refuse what they refuse. A network is an IPv4 /24 or
+	// an IPv6 /48, so that nobody causes it from one; an attacker with addresses in so many can. With 1, bans never stop.
+	// Default: 0.1.
 	Burst float64 `json:"burst,omitempty"`
 }
 

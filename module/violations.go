@@ -65,10 +65,10 @@ const (
 	day              = 24 * time.Hour
 )
 
-// builtIn are the violations that are there without being written. The thresholds of others that the numbers come from
-// are those of fail2ban (5 failures in 10 minutes), of CrowdSec's scenarios (log-ins: more than 5, one forgiven in 10
-// seconds; admin pages: more than 2; missing pages: more than 10 different ones; known exploits: the first) and of
-// BunkerWeb, whose 10 errors of any kind in a minute ban people for missing icons.
+// builtIn are the violations that are there without being written. The numbers come from the thresholds of fail2ban (5
+// failures in 10 minutes), of CrowdSec's scenarios (log-ins: more than 5, one forgiven in 10 seconds; admin pages: more
+// than 2; missing pages: more than 10 different ones; known exploits: the first) and of BunkerWeb, whose 10 errors of
+// any kind in a minute ban people for missing icons.
 func builtIn() []violation.Terms {
 	return []violation.Terms{
 		// Nobody comes here by mistake, so the first is proof. BunkerWeb bans for 24h, fail2ban bad bots for 48h.

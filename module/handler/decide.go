@@ -16,8 +16,8 @@ import (
 type decision struct {
 	action     reputation.Action
 	enforce    bool
-	denied     bool      // the operator's own word against the address
-	banned     bool      // the same, where it is not denied
+	denied     bool      // a refusal of an address on the operator's deny list
+	banned     bool      // a refusal of one that is banned, and not denied
 	statusCode uint16    // of a refusal
 	rule       *siteRule // nil until a handler has decided
 }

@@ -21,8 +21,8 @@ import (
 // DecisionLog is which of a site's decisions get an entry of their own in the log, with all that has led to them. The
 // access log, where there is one, has a line for each request besides, with less.
 type DecisionLog struct {
-	// `blocked` logs requests that are limited, blocked, banned or dropped, or would be in observe mode; `all` logs those that
-	// pass, too; `none` logs nothing. Default: `blocked`.
+	// `blocked` logs requests that are limited, blocked, banned or dropped, or would be in observe mode; `all` logs those
+	// that pass, too; `none` logs nothing. Default: `blocked`.
 	Decisions string `json:"decisions,omitempty"`
 
 	// How many decisions for one action by one rule are logged in a second. Default: 10.
@@ -119,8 +119,8 @@ func (d *decisionLog) log(r *http.Request, v *visit) {
 	d.logger.Info("decision", fields...)
 }
 
-// violation writes what came of a violation, unless there is too much of its kind. by is what shows that a foreign page has
-// caused it.
+// violation writes what came of a violation, unless there is too much of its kind. by is what shows that a foreign page
+// has caused it.
 func (d *decisionLog) violation(s *sample, r *http.Request, v *visit, name string, now violation.Result, by string) {
 	if d == nil {
 		return

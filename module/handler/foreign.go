@@ -7,9 +7,8 @@ import (
 	"strings"
 )
 
-// foreign returns what shows that the visitor did not ask for r: the page of another site has made the browser ask, or
-// a page, whoever wrote it, embeds what it asks for; or the browser has fetched it ahead. It is the empty string for
-// others.
+// foreign returns what shows that the visitor did not ask for r, or the empty string. The page of another site has made
+// the browser ask, a page of any site embeds what r asks for, or the browser fetches it ahead.
 //
 // Anybody can send these fields, and so escape: that is better than that anybody can have others banned, by an image
 // on a page of theirs. A page of a sibling site, such as login.example.com for app.example.com, is not foreign.
@@ -37,8 +36,8 @@ func foreign(r *http.Request) string {
 	return ""
 }
 
-// foreignToTraps is foreign for what no page of the site leads to, nor one of a sibling. Where users have sites of their
-// own, such as alice.example.com, one of them could.
+// foreignToTraps is foreign for traps, to which no honest page leads: there, a page of a sibling site is foreign, too.
+// Where users have sites of their own, such as alice.example.com, one of them may send visitors to a trap.
 func foreignToTraps(r *http.Request) string {
 	if by := foreign(r); by != "" {
 		return by
@@ -74,7 +73,8 @@ func fetchedAhead(h http.Header) bool {
 	return false
 }
 
-// isOtherHost reports whether a Referer or an Origin names another host than the request's. What is no URL of a host says nothing.
+// isOtherHost reports whether a Referer or an Origin names another host than the request's. What is no URL of a host
+// says nothing.
 func isOtherHost(referer, host string) bool {
 	if referer == "" {
 		return false

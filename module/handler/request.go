@@ -13,12 +13,12 @@ import (
 )
 
 // RequestConditions are what a rule asks of the request itself, besides what it asks of the client. A condition that is
-// left out holds always.
+// left out always holds.
 type RequestConditions struct {
-	// Paths, of which the request must have one, as in Caddy's matcher `path`: case does not matter, and `*` stands at the
-	// end for a beginning, in front for an ending, on both sides for a part, and in the middle for all but a slash. The
-	// directive comes before `rewrite` and `uri`, so it is the path as the client has sent it; inside `handle_path` the
-	// prefix is gone. Default: any.
+	// Paths, of which the request must have one, as in Caddy's matcher `path`. Case does not matter. `/api/*` holds for
+	// what begins so, `*.php` for what ends so, `*/admin/*` for what contains it; in the middle, `*` stands for anything
+	// but a slash. The directive comes before `rewrite` and `uri`, so it is the path as the client has sent it; inside
+	// `handle_path` the prefix is gone. Default: any.
 	Path []string `json:"path,omitempty"`
 
 	// Methods, of which the request must have one, as in Caddy's matcher `method`. `GET` does not hold for `HEAD`.
@@ -26,16 +26,16 @@ type RequestConditions struct {
 	Method []string `json:"method,omitempty"`
 
 	// Fields of the request's header, with the values of which each must have one, as in Caddy's matcher `header`: `*`
-	// stands at the beginning or the end of a value for anything, alone for any value. Letters must match in case. `null`
-	// in place of the values holds where the request lacks the field. Write secrets as placeholders, such as
-	// `{env.MONITOR_TOKEN}`: a rule's text is logged. Default: any.
+	// stands at the beginning or the end of a value for anything, alone for any value. Case matters. `null` in place of the
+	// values holds where the request lacks the field. Write secrets as placeholders, such as `{env.MONITOR_TOKEN}`: a
+	// rule's text is logged. Default: any.
 	Header map[string][]string `json:"header,omitempty"`
 }
 
 // ruleWords are the words that begin a condition of a rule.
 const ruleWords = conditionWords + ", path, method, header"
 
-// AddCondition adds the condition that word names. It has one value, in which a comma separates several, but `path` may
+// AddCondition adds the condition that word names. It has one value, in which commas separate several. Only `path` may
 // have more, and `header` has a field and a value.
 func (r *Rule) AddCondition(word string, values []string) error {
 	var add func(word string, values []string) error
@@ -137,7 +137,7 @@ func writtenTwice(condition, value string) error {
 	return fmt.Errorf("%s %q is written twice: remove one", condition, value)
 }
 
-// methods are those that are registered (RFC 9110, section 16.1), the one that caches take, and two that scanners send.
+// methods are those that are registered (RFC 9110, section 16.1), PURGE of caches, and two that scanners send.
 const methods = " ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY " +
 	"MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PUT QUERY " +
 	"REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL " +

@@ -25,8 +25,8 @@ type Rule struct {
 
 	// The rate of a `limit`, such as `10/1m`: that many requests may come at once, and as many again in the time
 	// after the slash. What comes faster is answered with the status 429. Each subject (IPv4 address or IPv6 /64
-	// network) has its own count. CORS preflights pass and are not counted. Instances that share a Redis, and sites with the same limit, count together.
-	// Required for `limit`, and for nothing else.
+	// network) has its own count. CORS preflights pass and are not counted. Instances that share a Redis, and sites with
+	// the same limit, count together. Required for `limit`, and for nothing else.
 	Limit string `json:"limit,omitempty"`
 
 	// What a `limit` counts by instead of the subject: a text with placeholders, such as
@@ -56,7 +56,8 @@ type Rule struct {
 	RequestConditions
 }
 
-// Conditions are what a rule or a matcher asks of a client and the verdict on it. A condition that is left out holds always.
+// Conditions are what a rule or a matcher asks of a client and the verdict on it. A condition that is left out always
+// holds.
 type Conditions struct {
 	// The score: `85` for 85 and more, `40-84` for a range. It never holds for an address without a score.
 	// Default: any, and none.

@@ -67,7 +67,7 @@ type SignedIn struct {
 	Header []string `json:"header,omitempty"`
 }
 
-// maxViolationRules is what the rules of a site's violations are counted in: a word of 64 bits.
+// maxViolationRules is how many rules a site can have: each is a bit of a word.
 const maxViolationRules = 64
 
 // needed are the conditions of which each rule needs one.
@@ -153,8 +153,8 @@ func checkTrap(patterns []string) error {
 // isTrap reports whether the request alone decides.
 func (r *ViolationRule) isTrap() bool { return len(r.Status)+len(r.Header) == 0 }
 
-// isAboutMissingPages reports whether only pages that are not there count: a client that asks for one again, such as for
-// an image of each page, has done nothing new.
+// isAboutMissingPages reports whether only missing pages count. A client that asks for one again, such as for an image of
+// each page, has done nothing new.
 func (r *ViolationRule) isAboutMissingPages() bool {
 	isOther := func(status string) bool { return status != "404" && status != "410" }
 	return len(r.Status) > 0 && !slices.ContainsFunc(r.Status, isOther)
@@ -191,7 +191,7 @@ func (h *Handler) CheckViolations(names []string) error {
 	return nil
 }
 
-// CheckSignedIn reports what is wrong with how signed-in visitors are told. It is called when all is known.
+// CheckSignedIn reports what is wrong with SignedIn. The violations of the site must be known.
 func (h *Handler) CheckSignedIn() error {
 	if h.SignedIn == nil {
 		return nil

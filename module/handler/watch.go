@@ -62,8 +62,8 @@ func (c *violationRule) holds(r *http.Request, path string) bool {
 	return holds && err == nil
 }
 
-// trapped counts the traps among the rules that match a request, and reports whether one was counted: the client is then
-// looked up anew, since it has more points. A request that is refused anyway touches none.
+// trapped counts the traps among the rules that match a request, and reports whether one was counted. The client, which
+// has more points then, is looked up anew. A request that is refused anyway touches no trap.
 func (h *Handler) trapped(r *http.Request, v *visit, matched uint64) (counted bool) {
 	traps := matched & h.watch.traps
 	if traps == 0 {
@@ -121,8 +121,8 @@ func statusOf(err error) int {
 	return http.StatusInternalServerError
 }
 
-// statusGone is what a proxy makes of a request whose client did not wait for the answer. It is no answer: only a rule that
-// names it takes it for one.
+// statusGone is what a proxy makes of a request whose client did not wait for the answer. It is no answer, so 4xx does
+// not include it.
 const statusGone = 499
 
 // watched counts what a response shows: violations, or a good answer. A fault of ours costs no request.
@@ -147,7 +147,7 @@ func (h *Handler) watched(w *identified, status int, header http.Header, named [
 		good = false
 	}
 	if named != nil {
-		h.told(w.request, v, named, status)
+		h.countNamed(w.request, v, named, status)
 	} else if good && v.known == nil && v.client.IsValid() {
 		h.runtime.ViolationStore().CountGood(v.client)
 	}
@@ -208,9 +208,9 @@ func (v *visit) accuse(name string) bool {
 	return true
 }
 
-// accuseTold is accuse for what the application says, which counts whatever has caused the request: even where a rule has
-// seen the same, and spared the client.
-func (v *visit) accuseTold(name string) bool {
+// accuseNamed is accuse for what the application names. It counts even if a rule has seen the same, and spared the client
+// since a foreign page had caused the request.
+func (v *visit) accuseNamed(name string) bool {
 	if v.accuse(name) {
 		return true
 	}
@@ -225,7 +225,7 @@ func (v *visit) accuseTold(name string) bool {
 // goodShare is what part of its points a mistake costs a client in good standing.
 const goodShare = .25
 
-// spare returns why nothing may be held against the client of a request.
+// spare returns why nothing may be held against the client of a request, or the empty string.
 func (h *Handler) spare(r *http.Request, v *visit) violation.Ignored {
 	if v.known != nil {
 		return violation.IgnoredEarly // the address may be forged
@@ -261,8 +261,8 @@ const (
 	maxNamedBytes = 1024 // of all values together
 )
 
-// told counts the violations that the application names in a response, if the site takes them.
-func (h *Handler) told(r *http.Request, v *visit, values []string, status int) {
+// countNamed counts the violations that the application names in a response, if the site takes them.
+func (h *Handler) countNamed(r *http.Request, v *visit, values []string, status int) {
 	names, excess := namesIn(values)
 	why := violation.Ignored("")
 	switch {
@@ -274,7 +274,7 @@ func (h *Handler) told(r *http.Request, v *visit, values []string, status int) {
 		h.runtime.IgnoreViolation(violation.IgnoredExcess)
 	}
 	for _, name := range names {
-		if why != violation.IgnoredUntrusted && !v.accuseTold(name) {
+		if why != violation.IgnoredUntrusted && !v.accuseNamed(name) {
 			continue
 		}
 		if why == "" {

@@ -13,7 +13,7 @@ import (
 // Subject identifies whose requests are counted: a client by its address, a network, an autonomous system, or the owner
 // of a key. The zero Subject stands for all unknown clients, which share one bucket.
 //
-// It is passed on with every request. With four words it is kept in registers, with one more it would not be.
+// Each request passes one on, in registers: compilers keep up to four words there.
 type Subject struct {
 	kind kind
 	bits uint8  // length of the prefix

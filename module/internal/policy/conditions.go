@@ -46,7 +46,7 @@ type Conditions struct {
 	asnLists   []ASNSet
 	networks   networks
 	sources    []string
-	own        bool  // of sources: whatever this site has seen of the client
+	own        bool  // sources has SourceOwn, which stands for all violations
 	statuses   uint8 // a bit for each status
 }
 

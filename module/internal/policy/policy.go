@@ -86,8 +86,8 @@ func (r *Rule) check() error {
 // Exempt addresses pass. For all others, the first rule whose conditions all hold decides. If none
 // does, denied and banned addresses are blocked. A rule may thus be stricter or milder than that,
 // such as a drop for source ban. A rule with Ban is skipped for denied and banned addresses, so that
-// no ban is prolonged; so is one with Limit, unless it names a source. All other addresses pass, except unknown ones, which get the action
-// that was passed to New.
+// no ban is prolonged; so is one with Limit, unless it names a source. All other addresses pass,
+// except unknown ones, which get the action that was passed to New.
 //
 // Limit means that the request passes if it is within the rule's rate. The rule is nil if none
 // decided. It must not be modified.
