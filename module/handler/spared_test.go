@@ -132,11 +132,7 @@ func TestSpared(t *testing.T) {
 				return answersWith(204)(rw, r)
 			})
 			before := ignoredBy(t, tc.why)
-			change := tc.change
-			if change == nil {
-				change = func(*http.Request) {}
-			}
-			_, _ = w.ask(t, addr, "/.env", app, change)
+			_, _ = w.ask(t, addr, "/.env", app, tc.change)
 			if got := w.points(addr)["rude"] > 0; got != (tc.why == "") {
 				t.Errorf("counted: %v", got)
 			}

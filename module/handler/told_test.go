@@ -46,15 +46,11 @@ func TestFromApplication(t *testing.T) {
 				}
 			}
 			before := ignoredBy(t, tc.why)
-			change := tc.change
-			if change == nil {
-				change = func(*http.Request) {}
-			}
 			echo := caddyhttp.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) error {
 				named := slices.Concat(tc.named, r.Header.Values("X-IP-Reputation-Violation"))
 				return answersWith(200, named...)(rw, r)
 			})
-			got, _ := w.ask(t, "192.0.2.1", "/", echo, change)
+			got, _ := w.ask(t, "192.0.2.1", "/", echo, tc.change)
 			if diff := cmp.Diff(tc.want, w.points("192.0.2.1")); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
