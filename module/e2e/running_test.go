@@ -259,7 +259,24 @@ type reply struct {
 // visit requests the site's first page as the given client.
 func (r *running) visit(tb testing.TB, client string) reply {
 	tb.Helper()
-	return send(tb, http.MethodGet, r.site+"/", "", http.Header{"X-Forwarded-For": {client}})
+	return r.request(tb, client, "/")
+}
+
+// request sends a GET as a client, with header lines such as `Referer: https://example.net/`.
+func (r *running) request(tb testing.TB, client, path string, lines ...string) reply {
+	tb.Helper()
+	return r.requestBy(tb, http.MethodGet, client, path, lines...)
+}
+
+// requestBy is request with another method.
+func (r *running) requestBy(tb testing.TB, method, client, path string, lines ...string) reply {
+	tb.Helper()
+	header := http.Header{"X-Forwarded-For": {client}}
+	for _, line := range lines {
+		name, value, _ := strings.Cut(line, ": ")
+		header.Add(name, value)
+	}
+	return send(tb, method, r.site+path, "", header)
 }
 
 // ask sends a request to the admin API: a path below /ip_reputation/, and a JSON body unless it is empty.
