@@ -1,8 +1,10 @@
 package command
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -47,10 +49,7 @@ func (p *page) reports(all adminapi.Reports) {
 	if all.Note != "" {
 		p.row("note: " + all.Note)
 	}
-	for _, r := range all.Waiting {
-		p.report(r)
-	}
-	for _, r := range all.Recent {
+	for _, r := range slices.Concat(all.Waiting, all.Recent) {
 		p.report(r)
 	}
 }
@@ -68,9 +67,5 @@ func (p *page) report(r report.Report) {
 	if r.Why != "" {
 		text += " [" + r.Why + "]"
 	}
-	service := r.Service
-	if service == "" {
-		service = "-"
-	}
-	p.row(r.Address.String(), service, outcome, text)
+	p.row(r.Address.String(), cmp.Or(r.Service, "-"), outcome, text)
 }

@@ -3,7 +3,6 @@ package command
 import (
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
@@ -14,24 +13,24 @@ import (
 func (p *page) seen(c adminapi.Check) {
 	for i, v := range c.Violations {
 		text := fmt.Sprintf("%s: %s, %s, last %s ago",
-			v.Name, counted(v.Count, "time"), pointsText(v.Points), span(p.now.Sub(v.Last)))
+			v.Name, plural(int64(v.Count), "time"), pointsText(v.Points), span(p.now.Sub(v.Last)))
 		p.row(label("violations", i), text)
 	}
 	if c.Neighbours == nil {
 		return
 	}
 	n := c.Neighbours
-	text := fmt.Sprintf("%s of %s within a day", counted(n.Offenders, "other offender"), n.Network)
+	text := fmt.Sprintf("%s of %s within a day", plural(int64(n.Offenders), "other offender"), n.Network)
 	if !n.Last.IsZero() {
 		text += ", last " + span(p.now.Sub(n.Last)) + " ago"
 	}
 	if n.Networks > 0 {
-		text += fmt.Sprintf("; %s of its autonomous system with offenders", counted(n.Networks, "other network"))
+		text += fmt.Sprintf("; %s of its autonomous system with offenders", plural(int64(n.Networks), "other network"))
 	}
 	p.row("neighbours", text)
 }
 
-// agedBy says what the age of a reason is the time since.
+// agedBy returns the word for what the age of a reason is counted from: the newest violation, or when the source was asked.
 func agedBy(source string) string {
 	if source == reputation.SourceNeighbourhood || strings.HasPrefix(source, reputation.SourceOwn+".") {
 		return "last"
@@ -44,12 +43,5 @@ func pointsText(points float64) string {
 	if points == 0 {
 		return "no points"
 	}
-	return strconv.FormatFloat(points, 'f', -1, 64) + " points"
-}
-
-func counted(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return adminapi.FormatPoints(points) + " points"
 }

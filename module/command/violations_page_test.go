@@ -9,8 +9,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 )
 
-// TestCheckShowsViolations: what the address and its neighbours did, with times, and what it means for the score.
-// TestCheckShowsViolations: thousandths are for the sum, where they add up.
+// TestCheckShowsViolations: what the address and its neighbours did, with times, and what it means for the score. Only the
+// sum, where they add up, has thousandths of points.
 func TestCheckShowsViolations(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	score, prior, points, percent := uint8(39), -20., -2., 38.69

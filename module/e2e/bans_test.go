@@ -1,10 +1,10 @@
 package e2e_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,33 +36,37 @@ type banned struct {
 }
 
 // bans returns the bans that are in force.
-func (r *running) bans(tb testing.TB) (list []banned) {
+func (r *running) bans(tb testing.TB) []banned {
 	tb.Helper()
-	got := r.ask(tb, http.MethodGet, "bans", "")
-	if err := json.Unmarshal([]byte(got.body), &list); err != nil {
-		tb.Fatalf("%s: %v", got.body, err)
-	}
-	return list
+	return into[[]banned](tb, r.ask(tb, http.MethodGet, "bans", ""))
 }
 
-// awaitListed waits until an instance bans a client.
-func (r *running) awaitListed(tb testing.TB, client string) {
+// awaitBan waits until a range is banned, and returns its ban.
+func (r *running) awaitBan(tb testing.TB, prefix string) (b banned) {
 	tb.Helper()
-	eventually(tb, client+" is banned", func() bool { return strings.Contains(r.ask(tb, http.MethodGet, "bans", "").body, client+"/32") })
+	eventually(tb, prefix+" is banned", func() bool {
+		list := r.bans(tb)
+		i := slices.IndexFunc(list, func(b banned) bool { return b.Prefix == prefix })
+		if i >= 0 {
+			b = list[i]
+		}
+		return i >= 0
+	})
+	return b
 }
 
 // TestRuleBansEverywhere proves that a rule of one instance bans on all, that a reload, a restart and a lost Redis change
 // nothing, and that a ban ends by itself.
 func TestRuleBansEverywhere(t *testing.T) {
 	redis := testenv.Redis(t)
-	configs, instances := make([]*config, 3), make([]*process, 3)
+	instances := make([]*process, 3)
 	for i := range instances {
 		c := newConfig(t)
 		c.share(redis.Addr, nil)
 		if c.handler["rules"] = nil; i == 0 { // only this one can know by itself
 			c.banning()
 		}
-		configs[i], instances[i] = c, startProcess(t, c)
+		instances[i] = startProcess(t, c)
 	}
 	for _, p := range instances {
 		p.awaitRedis(t, 1)
@@ -83,7 +87,7 @@ func TestRuleBansEverywhere(t *testing.T) {
 		t.Fatalf("the rules do not refuse: %d", first.status)
 	}
 	for _, p := range instances {
-		p.awaitListed(t, scannerClient)
+		p.awaitBan(t, scannerClient+"/32")
 	}
 	refused("banned")
 	for i, p := range instances {
@@ -98,25 +102,20 @@ func TestRuleBansEverywhere(t *testing.T) {
 	}
 
 	redis.Stop()
-	changed := configs[0]
-	changed.app["memory"] = 1000
-	header := http.Header{"Content-Type": {"application/json"}}
-	if got := send(t, http.MethodPost, instances[0].admin+"/load", string(changed.json(t)), header); got.status != http.StatusOK {
+	instances[0].app["memory"] = 1000
+	if got := instances[0].load(t); got.status != http.StatusOK {
 		t.Fatalf("reloading: %d %s", got.status, got.body)
 	}
 	instances[1].end(os.Interrupt)
-	instances[1] = startProcess(t, configs[1])
+	instances[1] = startProcess(t, instances[1].config)
 	refused("without Redis, after a reload and a restart")
 
 	// it offends again, and that it was banned before is known
 	if instances[0].visit(t, spamClient).status != http.StatusForbidden {
 		t.Error("the rule does not refuse again")
 	}
-	instances[0].awaitListed(t, spamClient)
-	for _, e := range instances[0].bans(t) {
-		if e.Prefix == spamClient+"/32" && e.Why.Times != 2 {
-			t.Errorf("banned %d times", e.Why.Times)
-		}
+	if e := instances[0].awaitBan(t, spamClient+"/32"); e.Why.Times != 2 {
+		t.Errorf("banned %d times", e.Why.Times)
 	}
 }
 
@@ -128,7 +127,7 @@ func TestBanIsExplained(t *testing.T) {
 	r := startCaddy(t, c)
 	first := r.visit(t, scannerClient)
 	id := first.header.Get("X-Request-Id")
-	r.awaitListed(t, scannerClient)
+	r.awaitBan(t, scannerClient+"/32")
 	before := r.bans(t)
 	second := r.visit(t, scannerClient)
 	if first.status != http.StatusForbidden || second.status != http.StatusForbidden {
@@ -161,8 +160,7 @@ func TestBanIsExplained(t *testing.T) {
 		t.Error("it is still banned")
 	}
 	r.visit(t, scannerClient)
-	r.awaitListed(t, scannerClient)
-	if e := r.bans(t)[0]; e.Why.Times != 1 {
+	if e := r.awaitBan(t, scannerClient+"/32"); e.Why.Times != 1 {
 		t.Errorf("what an operator took back counts: %v", e.Why)
 	}
 }
@@ -208,9 +206,8 @@ func TestViolationBans(t *testing.T) {
 	c := newConfig(t)
 	c.handler["violations"] = []any{object{"name": "trap", "path": []any{"/.env"}}}
 	r := startCaddy(t, c)
-	send(t, http.MethodGet, r.site+"/.env", "", http.Header{"X-Forwarded-For": {cleanClient}})
-	r.awaitListed(t, cleanClient)
-	if why := r.bans(t)[0].Why; why.By != "violation" || why.Rule != "violation trap" {
+	r.request(t, cleanClient, "/.env")
+	if why := r.awaitBan(t, cleanClient+"/32").Why; why.By != "violation" || why.Rule != "violation trap" {
 		t.Errorf("%v", why)
 	}
 	if got := r.visit(t, cleanClient).status; got != http.StatusForbidden {
@@ -238,13 +235,13 @@ func TestUnbanSaysWhatBecomesOfThePoints(t *testing.T) {
 	r := startCaddy(t, c)
 	r.run(t, "ban", cleanClient)
 	r.run(t, "unban", cleanClient)
-	send(t, http.MethodGet, r.site+"/.env", "", http.Header{"X-Forwarded-For": {cleanClient}})
-	r.awaitListed(t, cleanClient)
+	r.request(t, cleanClient, "/.env")
+	r.awaitBan(t, cleanClient+"/32")
 	if got := r.run(t, "unban", cleanClient); !strings.Contains(got, "note: its violations are forgotten") {
 		t.Errorf("%s", got)
 	}
-	send(t, http.MethodGet, r.site+"/.env", "", http.Header{"X-Forwarded-For": {cleanClient}})
-	r.awaitListed(t, cleanClient)
+	r.request(t, cleanClient, "/.env")
+	r.awaitBan(t, cleanClient+"/32")
 	r.run(t, "ban", cleanClient, "--ttl", "1h")
 	if got := r.run(t, "unban", cleanClient); !strings.Contains(got, "forget "+cleanClient+"` takes them back") {
 		t.Errorf("%s", got)

@@ -16,9 +16,9 @@ func TestIncidentsInTheHistory(t *testing.T) {
 	c := newConfig(t)
 	c.handler["violations"] = []any{object{"name": "trap", "path": []any{"/trap"}}}
 	c.remember(t, testenv.PostgreSQL(t).DSN, nil)
-	r := startCaddy(t, c)
+	r := startProcess(t, c) // whose counters begin at zero
 	r.awaitHistory(t, 1)
-	id := send(t, http.MethodGet, r.site+"/trap", "", http.Header{"X-Forwarded-For": {cleanClient}}).header.Get("X-Request-Id")
+	id := r.request(t, cleanClient, "/trap").header.Get("X-Request-Id")
 	eventually(t, "the client is banned", func() bool { return r.metric(t, `bans_total{by="violation"}`) == 1 })
 	r.recorded(t)
 

@@ -231,7 +231,7 @@ func TestRulesOnRequests(t *testing.T) {
 	r := startCaddy(t, c)
 	ask := func(client, method, path, site string) reply {
 		t.Helper()
-		return send(t, method, r.site+path, "", http.Header{"X-Forwarded-For": {client}, "Sec-Fetch-Site": {site}})
+		return r.requestBy(t, method, client, path, "Sec-Fetch-Site: "+site)
 	}
 	for _, tc := range []struct {
 		client, method, path, site string

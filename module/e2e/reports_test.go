@@ -83,12 +83,6 @@ func trapped(t *testing.T, s *standIn) *config {
 	return c
 }
 
-// touch requests a path as a client.
-func (r *running) touch(tb testing.TB, client, path string) {
-	tb.Helper()
-	send(tb, http.MethodGet, r.site+path, "", http.Header{"X-Forwarded-For": {client}})
-}
-
 // TestReports proves that what a client did is reported once, in the service's form and without personal data, that a
 // report which the service has already holds nothing back, and that a spent quota holds back all.
 func TestReports(t *testing.T) {
@@ -98,9 +92,9 @@ func TestReports(t *testing.T) {
 	before := time.Now()
 	for i := range 5 {
 		client := fmt.Sprintf("203.0.113.%d", i+1)
-		r.touch(t, client, "/.env?token=secret")
-		r.touch(t, client, "/old-shop/jane@example.com")
-		r.touch(t, client, "/index.html")
+		r.request(t, client, "/.env?token=secret")
+		r.request(t, client, "/old-shop/jane@example.com")
+		r.request(t, client, "/index.html")
 		eventually(t, "the violations are queued", func() bool {
 			return strings.Contains(r.ask(t, http.MethodGet, "reports", "").body, `"address":"`+client+`"`)
 		})
@@ -124,7 +118,7 @@ func TestReports(t *testing.T) {
 
 	// a second one within 15 minutes is not even queued, after a reload either
 	r.reload(t)
-	r.touch(t, "203.0.113.1", "/.git/config")
+	r.request(t, "203.0.113.1", "/.git/config")
 	var all struct {
 		Waiting, Recent []struct {
 			Address, Outcome, Provider string
@@ -172,7 +166,7 @@ func TestReportsAreShownFirst(t *testing.T) {
 	c := trapped(t, s)
 	c.handler["mode"] = "observe"
 	r := startCaddy(t, c)
-	r.touch(t, "203.0.113.1", "/.env")
+	r.request(t, "203.0.113.1", "/.env")
 	eventually(t, "it is shown", func() bool {
 		return strings.Contains(r.ask(t, http.MethodGet, "reports?dry-run", "").body, "the site only observes")
 	})

@@ -9,13 +9,10 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -262,7 +259,24 @@ type reply struct {
 // visit requests the site's first page as the given client.
 func (r *running) visit(tb testing.TB, client string) reply {
 	tb.Helper()
-	return send(tb, http.MethodGet, r.site+"/", "", http.Header{"X-Forwarded-For": {client}})
+	return r.request(tb, client, "/")
+}
+
+// request sends a GET as a client, with header lines such as `Referer: https://example.net/`.
+func (r *running) request(tb testing.TB, client, path string, lines ...string) reply {
+	tb.Helper()
+	return r.requestBy(tb, http.MethodGet, client, path, lines...)
+}
+
+// requestBy is request with another method.
+func (r *running) requestBy(tb testing.TB, method, client, path string, lines ...string) reply {
+	tb.Helper()
+	header := http.Header{"X-Forwarded-For": {client}}
+	for _, line := range lines {
+		name, value, _ := strings.Cut(line, ": ")
+		header.Add(name, value)
+	}
+	return send(tb, method, r.site+path, "", header)
 }
 
 // ask sends a request to the admin API: a path below /ip_reputation/, and a JSON body unless it is empty.
@@ -328,198 +342,4 @@ func eventually(tb testing.TB, what string, so func() bool) {
 			tb.Fatalf("in vain: %s", what)
 		}
 	}
-}
-
-// caddyCommand returns the command line as a process of its own, with the configuration's data folder.
-func (c *config) caddyCommand(tb testing.TB, args ...string) *exec.Cmd {
-	tb.Helper()
-	cmd := exec.CommandContext(tb.Context(), os.Args[0], args...)
-	cmd.Env = append(os.Environ(), asCaddy+"=1", "XDG_DATA_HOME="+c.dataDir)
-	return cmd
-}
-
-// process is a Caddy in a process of its own.
-type process struct {
-	*running
-	cmd    *exec.Cmd
-	output bytes.Buffer
-}
-
-// startProcess runs the configuration in a process of its own until the test ends, or kill.
-func startProcess(tb testing.TB, c *config) *process {
-	tb.Helper()
-	return startProcessOf(tb, c, c.json(tb))
-}
-
-// startProcessOf is startProcess with another text, which must have the configuration's addresses in it.
-func startProcessOf(tb testing.TB, c *config, text []byte) *process {
-	tb.Helper()
-	file := filepath.Join(c.dataDir, "caddy.json")
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		tb.Fatal(err)
-	}
-	p := &process{running: &running{config: c, admin: "http://" + c.adminAddr, site: "http://" + c.siteAddr}}
-	p.cmd = c.caddyCommand(tb, "run", "--config", file)
-	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	if err := p.cmd.Start(); err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		p.keepsSecrets(tb)
-		p.end(os.Kill)
-		if tb.Failed() {
-			tb.Logf("what the process wrote:\n%s", p.output.String())
-		}
-	})
-	eventually(tb, "caddy serves", func() bool {
-		conn, err := net.Dial("tcp", c.siteAddr)
-		if err != nil {
-			return false
-		}
-		_ = conn.Close()
-		return !strings.Contains(string(text), `"ip_reputation"`) || p.hasStarted()
-	})
-	return p
-}
-
-// hasStarted reports whether the app serves. Caddy starts its apps in any order, so that sites may answer before.
-func (p *process) hasStarted() bool {
-	resp, err := client.Get(p.admin + "/ip_reputation/status")
-	if err != nil {
-		return false
-	}
-	_ = resp.Body.Close()
-	return resp.StatusCode != http.StatusServiceUnavailable
-}
-
-// end sends a signal and waits until the process is gone. Ending again does nothing.
-func (p *process) end(signal os.Signal) {
-	_ = p.cmd.Process.Signal(signal)
-	_ = p.cmd.Wait()
-}
-
-// standIn answers in the place of AbuseIPDB, in its format.
-type standIn struct {
-	*httptest.Server
-
-	mu        sync.Mutex
-	reports   map[string]report
-	calls     map[string]int
-	behaviour http.HandlerFunc
-	closing   chan struct{}
-}
-
-// report is what the stand-in knows of an address.
-type report struct{ confidence, reporters int }
-
-// startStandIn starts a stand-in that knows nothing bad of anybody.
-func startStandIn(tb testing.TB) *standIn {
-	tb.Helper()
-	s := &standIn{reports: map[string]report{}, calls: map[string]int{}, closing: make(chan struct{})}
-	s.Server = httptest.NewServer(s)
-	tb.Cleanup(func() {
-		close(s.closing)
-		s.Close()
-	})
-	return s
-}
-
-// know sets what the stand-in says of an address: the confidence of abuse in percent, and by how many reporters.
-func (s *standIn) know(addr string, confidence, reporters int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.reports[addr] = report{confidence, reporters}
-}
-
-// behave lets the stand-in answer otherwise: hang, garbage, throttle and refuse are ready-made. Nil is the normal way.
-func (s *standIn) behave(f http.HandlerFunc) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.behaviour = f
-}
-
-// hang does not answer until the caller has given up.
-func (s *standIn) hang(_ http.ResponseWriter, r *http.Request) {
-	select {
-	case <-r.Context().Done():
-	case <-s.closing:
-	}
-}
-
-// garbage answers with what no service says.
-func garbage(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = io.WriteString(w, `{"data":{"abuseConfidenceScore":"\u0000<script>`)
-}
-
-// throttle says that the quota is used up for an hour.
-func throttle(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Retry-After", "3600")
-	fail(w, http.StatusTooManyRequests, "Daily rate limit of 1000 requests exceeded for this endpoint.")
-}
-
-// refuse does not accept the key.
-func refuse(w http.ResponseWriter, _ *http.Request) {
-	fail(w, http.StatusUnauthorized, "Authentication failed. Your API key is either missing, incorrect, or revoked.")
-}
-
-func fail(w http.ResponseWriter, status int, detail string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(object{"errors": []any{object{"detail": detail, "status": status}}})
-}
-
-// asked returns how often the stand-in was asked: about the given addresses, or in all.
-func (s *standIn) asked(addrs ...string) (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(addrs) == 0 {
-		for _, calls := range s.calls {
-			n += calls
-		}
-	}
-	for _, addr := range addrs {
-		n += s.calls[addr]
-	}
-	return n
-}
-
-// ServeHTTP implements http.Handler.
-func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	addr := r.URL.Query().Get("ipAddress")
-	s.mu.Lock()
-	s.calls[addr]++
-	behaviour := s.behaviour
-	s.mu.Unlock()
-	if behaviour == nil {
-		behaviour = s.answer
-	}
-	behaviour(w, r)
-}
-
-// answer is the normal way.
-func (s *standIn) answer(w http.ResponseWriter, r *http.Request) {
-	addr := r.URL.Query().Get("ipAddress")
-	s.mu.Lock()
-	known := s.reports[addr]
-	s.mu.Unlock()
-	switch {
-	case r.Header.Get("Key") != keyText:
-		refuse(w, r)
-		return
-	case r.URL.Path != "/check":
-		fail(w, http.StatusNotFound, "no such endpoint")
-		return
-	}
-	var last any
-	if known.reporters > 0 {
-		last = time.Now().UTC().Add(-time.Hour).Format(time.RFC3339)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(object{"data": object{
-		"ipAddress": addr, "isPublic": true, "isWhitelisted": nil, "isTor": false,
-		"abuseConfidenceScore": known.confidence, "numDistinctUsers": known.reporters, "totalReports": 5 * known.reporters,
-		"countryCode": "NL", "usageType": "Data Center/Web Hosting/Transit", "isp": "Example Hosting",
-		"domain": "example.net", "hostnames": []any{}, "lastReportedAt": last,
-	}})
 }

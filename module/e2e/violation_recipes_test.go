@@ -36,7 +36,9 @@ func TestTheRecipeForHoneypots(t *testing.T) {
 	if got := r.request(t, "203.0.113.9", "/.env"); got.status != 200 {
 		t.Errorf("our own scanner gets %d", got.status)
 	}
-	r.awaitBan(t, scanner, "violation trap")
+	if why := r.awaitBan(t, scanner+"/32").Why; why.Rule != "violation trap" {
+		t.Errorf("banned by %q", why.Rule)
+	}
 	r.ask(t, http.MethodDelete, "bans/"+scanner, "")
 	if got := r.request(t, scanner, "/"); got.status != 200 { // the points of a violation's ban go with it
 		t.Errorf("after unban: %d", got.status)
@@ -53,12 +55,7 @@ func TestTheRecipeForLogins(t *testing.T) {
 `, "\t\tredis redis.example.com { # one count for all instances\n\t\t\tpassword {file./run/secrets/redis}\n\t\t}\n", "")
 	login := func(client string, lines ...string) int {
 		t.Helper()
-		header := http.Header{"X-Forwarded-For": {client}}
-		for _, line := range lines {
-			name, value, _ := strings.Cut(line, ": ")
-			header.Set(name, value)
-		}
-		return send(t, http.MethodPost, r.site+"/login", "", header).status
+		return r.requestBy(t, http.MethodPost, client, "/login", lines...).status
 	}
 	const guesser = "198.51.100.1"
 	statuses := map[int]int{}
@@ -106,7 +103,9 @@ func TestTheRecipeForCrawlers(t *testing.T) {
 			t.Errorf("a bad robot gets %d for %s", got.status, path)
 		}
 	}
-	r.awaitBan(t, "198.51.100.2", "violation crawler_trap")
+	if why := r.awaitBan(t, "198.51.100.2/32").Why; why.Rule != "violation crawler_trap" {
+		t.Errorf("banned by %q", why.Rule)
+	}
 }
 
 // TestTheRecipeForScrapers proves that a network is limited as one, however often its clients change, and that others are
@@ -150,7 +149,7 @@ func TestTheRecipeForWordPress(t *testing.T) {
 `)
 	const guesser, author = "198.51.100.1", "198.51.100.2"
 	for n := range 6 {
-		got := send(t, http.MethodPost, r.site+"/wp-login.php", "", http.Header{"X-Forwarded-For": {guesser}})
+		got := r.requestBy(t, http.MethodPost, guesser, "/wp-login.php")
 		if got.status != 200 || got.header.Get("X-IP-Reputation-Violation") != "" {
 			t.Errorf("log-in %d: %d %v", n, got.status, got.header)
 		}

@@ -12,17 +12,7 @@ func reporting(t *testing.T) *running {
 	t.Helper()
 	t.Setenv("TEST_API_REPORT", apiTokens["report"])
 	t.Setenv("TEST_API_FORUM", apiTokens["forum"])
-	c := newConfig(t)
-	return startCaddyfile(t, c, `{
-	servers {
-		trusted_proxies static 127.0.0.0/8
-		trusted_proxies_strict
-	}
-	ip_reputation {
-		exempt 203.0.113.0/24
-	}
-}
-http://`+c.siteAddr+` {
+	return startOwn(t, "exempt 203.0.113.0/24", "block score 60", `
 	handle_path /rep/* {
 		ip_reputation_api {
 			token {env.TEST_API_REPORT} violations {
@@ -35,12 +25,7 @@ http://`+c.siteAddr+` {
 			}
 		}
 	}
-	ip_reputation {
-		mode enforce
-		block score 60
-	}
 	respond "score {http.ip_reputation.score} for {http.ip_reputation.reasons}"
-}
 `)
 }
 
@@ -73,7 +58,9 @@ func TestTheAPIIsToldOfViolations(t *testing.T) {
 	if got := r.visit(t, "2001:db8:5::ffff"); got.status != 403 {
 		t.Errorf("a neighbour in the /64 that was reported for a trap: %d %s", got.status, got.body)
 	}
-	r.awaitBan(t, "2001:db8:5::/64", "of-the-visitor")
+	if why := r.awaitBan(t, "2001:db8:5::/64").Why; why.RequestID != "of-the-visitor" {
+		t.Errorf("the ban names the request %q", why.RequestID)
+	}
 
 	report("report", "["+spam("203.0.113.7")+","+spam("10.0.0.1")+","+spam("nobody")+"]", 200,
 		`"ignored":"exempt"`, `"ignored":"reserved"`, `is not an IP address`)

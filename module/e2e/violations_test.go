@@ -39,17 +39,6 @@ func startOwn(t *testing.T, global, site, next string) *running {
 	return startCaddyfile(t, c, fmt.Sprintf(behindUs, global, c.siteAddr, site, next))
 }
 
-// request sends a GET as a client, with header lines.
-func (r *running) request(t *testing.T, client, path string, lines ...string) reply {
-	t.Helper()
-	header := http.Header{"X-Forwarded-For": {client}}
-	for _, line := range lines {
-		name, value, _ := strings.Cut(line, ": ")
-		header.Add(name, value)
-	}
-	return send(t, http.MethodGet, r.site+path, "", header)
-}
-
 // scoreOf is the score of a client, which sends no request for it; -1 if it has none.
 func (r *running) scoreOf(t *testing.T, client string) int {
 	t.Helper()
@@ -58,15 +47,6 @@ func (r *running) scoreOf(t *testing.T, client string) int {
 		return -1
 	}
 	return *checked.Score
-}
-
-// awaitBan waits until a client is banned, with a text in the entry.
-func (r *running) awaitBan(t *testing.T, client, text string) {
-	t.Helper()
-	eventually(t, client+" is banned, and the entry has "+text, func() bool {
-		bans := r.ask(t, http.MethodGet, "bans", "").body
-		return strings.Contains(bans, client) && strings.Contains(bans, text)
-	})
 }
 
 // recording reads a list of requests, one a line.

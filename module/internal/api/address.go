@@ -191,7 +191,7 @@ func (q *request) jsonBody(limit int64) ([]byte, error) {
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return nil, newProblem(http.StatusRequestEntityTooLarge, "body_too_large",
-				fmt.Sprintf("the body is larger than %d bytes: ask in several requests", limit))
+				fmt.Sprintf("the body is larger than %d bytes: send it in several requests", limit))
 		}
 		return nil, badRequest("the body ends too soon")
 	}

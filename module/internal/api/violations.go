@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -92,8 +93,7 @@ func (q *request) reportedViolations() (all []reportedViolation, single bool, er
 	if err != nil {
 		return nil, false, err
 	}
-	first := strings.TrimLeft(string(body), " \t\r\n")
-	single = strings.HasPrefix(first, "{")
+	single = bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{"))
 	var ok bool
 	if single {
 		all = make([]reportedViolation, 1)
@@ -123,7 +123,7 @@ func (h *Handler) violate(q *request, reported reportedViolation) (ViolationResu
 	}
 	if may := q.token.Violations; len(may) > 0 && !slices.Contains(may, v.Name) {
 		return ViolationResult{}, insufficientScope(ScopeViolations,
-			fmt.Sprintf("the token may not report %q: it may report %s", v.Name, strings.Join(may, ", ")))
+			fmt.Sprintf("the token may not report %q: it may report %s", shorten(v.Name), strings.Join(may, ", ")))
 	}
 	v.Host, v.Token = q.Host, q.token.Name
 	if v.RequestID == "" {
@@ -132,7 +132,7 @@ func (h *Handler) violate(q *request, reported reportedViolation) (ViolationResu
 	result := h.o.Backend.Violate(q.Context(), v)
 	if result.Ignored == ignoredUnknown {
 		return ViolationResult{}, badRequest(
-			fmt.Sprintf("there is no violation %q: use %s", v.Name, strings.Join(h.o.Backend.Violations(), ", ")))
+			fmt.Sprintf("there is no violation %q: use %s", shorten(v.Name), strings.Join(h.o.Backend.Violations(), ", ")))
 	}
 	result.Points = math.Round(result.Points*100) / 100
 	h.logViolation(q, v, result)

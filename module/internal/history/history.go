@@ -1,7 +1,8 @@
 // Package history records verdicts about addresses and decisions about their requests.
 //
 // A Recorder receives every request. It counts equal decisions per minute and records verdicts that
-// changed; likewise violations, bans and reports. Its batches wait on disk until a Store has stored them. A Reader answers queries.
+// changed. It counts violations, bans and reports, too. Its batches wait on disk until a Store has stored
+// them. A Reader answers queries.
 package history
 
 import (

@@ -97,33 +97,36 @@ func (c *collector) incident(s *sighting) {
 	if wide := reputation.Network(subject.Addr()); !c.fold.subjects.subject(minute, wide, subject) {
 		i.Address = widened(stored, subject)
 	}
-	c.ledger.incident(c.placeIncident(i, minute, settings.Rows), i)
+	c.placeIncident(i, minute, settings.Rows)
+	c.ledger.addIncident(i)
 	c.tally.collected(1)
 }
 
-// placeIncident returns the row that speaks for an incident.
-func (c *collector) placeIncident(i *Incident, minute int64, limit int) int32 {
-	if n := c.findIncident(i, minute); n >= 0 {
-		return n
+// placeIncident gives an incident the address and the host of the row that speaks for it.
+func (c *collector) placeIncident(i *Incident, minute int64, limit int) {
+	if c.findIncident(i, minute) {
+		return
 	}
 	if c.fold.fullAt(minute, limit) {
 		i.Address = everybody(i.Address)
-		if n := c.findIncident(i, minute); n >= 0 {
-			return n
+		if c.findIncident(i, minute) {
+			return
 		}
 	}
 	i.Host, i.RequestID = strings.Clone(i.Host), strings.Clone(i.RequestID) // parts of the much longer request
 	c.fold.add(minute)
-	return c.ledger.openIncident(i)
 }
 
 // findIncident is find for incidents.
-func (c *collector) findIncident(i *Incident, minute int64) int32 {
-	if n := c.ledger.findIncident(i); n >= 0 || c.fold.hosts.host(minute, i.Address, i.Host) {
-		return n
+func (c *collector) findIncident(i *Incident, minute int64) bool {
+	if c.ledger.hasIncident(i) {
+		return true
+	}
+	if c.fold.hosts.host(minute, i.Address, i.Host) {
+		return false
 	}
 	i.Host = ""
-	return c.ledger.findIncident(i)
+	return c.ledger.hasIncident(i)
 }
 
 // clean fills in what an incident has by its time, and bounds its texts.
@@ -166,57 +169,24 @@ func incidentKeyOf(i *Incident) incidentKey {
 	return incidentKey{i.Minute.Unix() / 60, i.Address, i.Host, i.Kind, i.Name, i.Result, i.Config}
 }
 
-// findIncident returns the number of the row with the same key; -1: none.
-func (w *window) findIncident(i *Incident) int32 {
-	if n, ok := w.incidentIndex[incidentKeyOf(i)]; ok {
-		return n
-	}
-	return -1
+// hasIncident reports whether there is a row with the same key.
+func (w *window) hasIncident(i *Incident) bool {
+	_, ok := w.incidentIndex[incidentKeyOf(i)]
+	return ok
 }
 
-// insertIncident adds a row that findIncident has not found.
-func (w *window) insertIncident(i *Incident) int32 {
+// addIncident adds an incident. Its row keeps references to the texts.
+func (w *window) addIncident(i *Incident) {
+	w.entries += i.Count
+	key := incidentKeyOf(i)
+	if n, ok := w.incidentIndex[key]; ok {
+		w.incidents[n].merge(i)
+		return
+	}
 	if w.incidentIndex == nil {
 		w.incidentIndex = make(map[incidentKey]int32)
 	}
-	n := int32(len(w.incidents))
-	w.incidentIndex[incidentKeyOf(i)] = n
+	w.incidentIndex[key] = int32(len(w.incidents))
 	w.incidents = append(w.incidents, *i)
 	w.size += 400 + len(i.Host) + len(i.Name) + len(i.RequestID) // the rest is short
-	return n
-}
-
-// addIncident adds an incident.
-func (w *window) addIncident(i *Incident) {
-	if n := w.findIncident(i); n >= 0 {
-		w.incidents[n].merge(i)
-	} else {
-		w.insertIncident(i)
-	}
-	w.entries += i.Count
-}
-
-// openIncident adds a row, which counts nothing yet.
-func (l *ledger) openIncident(i *Incident) int32 {
-	l.unsavedIncidents = append(l.unsavedIncidents, 0)
-	row := *i
-	row.Count = 0
-	return l.insertIncident(&row)
-}
-
-// incident adds an incident to its row.
-func (l *ledger) incident(n int32, i *Incident) {
-	l.incidents[n].merge(i)
-	l.entries += i.Count
-	if l.unsavedIncidents[n] == 0 {
-		l.dirtyIncidents = append(l.dirtyIncidents, n)
-	}
-	l.unsavedIncidents[n] += i.Count
-}
-
-// unsavedIncident returns the part of a row that the journal lacks.
-func (l *ledger) unsavedIncident(n int32) *Incident {
-	part := l.incidents[n]
-	part.Count = l.unsavedIncidents[n]
-	return &part
 }

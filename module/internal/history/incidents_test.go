@@ -291,6 +291,29 @@ func TestIncidentsAreNotLost(t *testing.T) {
 	}
 }
 
+// TestTheRestHasUnsavedIncidents holds what a ledger hands on if another process has adopted its journal.
+func TestTheRestHasUnsavedIncidents(t *testing.T) {
+	var l ledger
+	trap, spam := violation("trap", 60), violation("spam", 15)
+	trap.clean()
+	spam.clean()
+	l.addIncident(&trap)
+	l.addIncident(&spam)
+	l.setSaved()
+	l.addIncident(&trap)
+	l.addIncident(&trap)
+	r := l.rest()
+	if len(r.incidents) != 1 || r.incidents[0].Name != "trap" || r.incidents[0].Count != 2 || r.unsaved() != 2 {
+		t.Errorf("the rest has %+v, %d of it unsaved", r.incidents, r.unsaved())
+	}
+	if l.setSaved(); len(l.rest().incidents) != 0 {
+		t.Error("what was saved is handed on")
+	}
+	if l.setUnsaved(); len(l.rest().incidents) != 2 {
+		t.Errorf("%+v", l.rest().incidents)
+	}
+}
+
 func TestRecordingAnIncidentAllocatesNothing(t *testing.T) {
 	k := newRig(t, Options{})
 	i := violation("trap", 60)

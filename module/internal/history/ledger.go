@@ -1,6 +1,7 @@
 package history
 
 import (
+	"iter"
 	"runtime"
 	"time"
 )
@@ -13,8 +14,7 @@ type ledger struct {
 	savedChanges int
 	saved        int64 // entries in the journal
 
-	unsavedIncidents []int64 // by row: how many of them are not in the journal
-	dirtyIncidents   []int32
+	savedIncidents []int64 // by row: how many of them are in the journal; rows beyond its end are not
 }
 
 // mark is what is not in the journal of a decision, and whom the decision is about.
@@ -72,8 +72,8 @@ func (l *ledger) appendUnsaved(b []byte) []byte {
 	for i := l.savedChanges; i < len(l.changes); i++ {
 		b = appendLine(b, line{Change: &l.changes[i]})
 	}
-	for _, n := range l.dirtyIncidents {
-		b = appendLine(b, line{Incident: l.unsavedIncident(n)})
+	for i := range l.unsavedIncidents() {
+		b = appendLine(b, line{Incident: i})
 	}
 	return b
 }
@@ -88,16 +88,36 @@ func (l *ledger) appendRow(b []byte, n int32) []byte {
 	return appendDecision(b, &part, n)
 }
 
+// unsavedIncidents returns the parts of rows that the journal lacks.
+func (l *ledger) unsavedIncidents() iter.Seq[*Incident] {
+	return func(yield func(*Incident) bool) {
+		for n := range l.incidents {
+			count := l.incidents[n].Count
+			if n < len(l.savedIncidents) {
+				count -= l.savedIncidents[n]
+			}
+			if count == 0 {
+				continue
+			}
+			part := l.incidents[n]
+			part.Count = count
+			if !yield(&part) {
+				return
+			}
+		}
+	}
+}
+
 // setSaved marks everything as being in the journal.
 func (l *ledger) setSaved() {
 	for _, n := range l.dirty {
 		l.marks[n].count, l.marks[n].line = 0, false
 	}
 	l.dirty = l.dirty[:0]
-	for _, n := range l.dirtyIncidents {
-		l.unsavedIncidents[n] = 0
+	l.savedIncidents = l.savedIncidents[:0]
+	for i := range l.incidents {
+		l.savedIncidents = append(l.savedIncidents, l.incidents[i].Count)
 	}
-	l.dirtyIncidents = l.dirtyIncidents[:0]
 	l.savedChanges, l.saved = len(l.changes), l.entries
 }
 
@@ -108,11 +128,7 @@ func (l *ledger) setUnsaved() {
 		l.marks[n].count, l.marks[n].line = l.decisions[n].Count, true
 		l.dirty = append(l.dirty, int32(n))
 	}
-	l.dirtyIncidents = l.dirtyIncidents[:0]
-	for n := range l.unsavedIncidents {
-		l.unsavedIncidents[n] = l.incidents[n].Count
-		l.dirtyIncidents = append(l.dirtyIncidents, int32(n))
-	}
+	l.savedIncidents = l.savedIncidents[:0]
 	l.savedChanges, l.saved = 0, 0
 }
 
@@ -128,9 +144,8 @@ func (l *ledger) rest() ledger {
 	for i := l.savedChanges; i < len(l.changes); i++ {
 		r.change(&l.changes[i])
 	}
-	for _, n := range l.dirtyIncidents {
-		part := l.unsavedIncident(n)
-		r.incident(r.openIncident(part), part)
+	for i := range l.unsavedIncidents() {
+		r.addIncident(i)
 	}
 	r.setUnsaved()
 	return r

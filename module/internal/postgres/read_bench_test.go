@@ -174,8 +174,8 @@ func BenchmarkTimeline10M(b *testing.B) {
 
 // page are the arguments of a first page.
 func (q *query) page() pgx.NamedArgs {
-	args := q.args()
-	args["minute"], args["at"], args["id"] = q.position().decision()
+	args, bound := q.args(), q.position()
+	args["minute"], args["at"], args["id"] = bound.minute, bound.at, bound.id
 	args["limit"] = q.limit + 1
 	return args
 }

@@ -101,8 +101,8 @@ LEFT JOIN LATERAL (
 WHERE subject >= @low AND subject <= @high AND` + verdictsBelow
 
 func (a *readTx) comparisons(q *query, from position, limit int) ([]comparison, error) {
-	args := q.args()
-	args["at"], args["id"] = from.change()
+	args, bound := q.args(), from.below(ofVerdict)
+	args["at"], args["id"] = bound.at, bound.id
 	args["limit"] = limit
 	return selectRows(a, selectComparisons, args, func(row pgx.CollectableRow) (comparison, error) {
 		var s comparison

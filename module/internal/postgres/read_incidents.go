@@ -22,15 +22,8 @@ WHERE address >= @low AND address <= @high AND` + decisionsBelow
 )
 
 func (a *readTx) incidents(q *query, from position, s span) ([]positioned, error) {
-	args := q.args()
-	args["first"], args["until"] = s.first, s.until
-	args["minute"], args["at"], args["id"] = from.incident()
-	args["limit"] = q.limit + 1
-	statement := incidentsOfNetwork
-	if q.prefix.IsSingleIP() {
-		statement = incidentsOfAddress
-	}
-	return selectRows(a, statement, args, func(row pgx.CollectableRow) (positioned, error) {
+	statement := q.statement(incidentsOfAddress, incidentsOfNetwork)
+	return selectRows(a, statement, q.rowsOf(s, from.below(ofIncident)), func(row pgx.CollectableRow) (positioned, error) {
 		var i history.Incident
 		var id int64
 		err := row.Scan(&i.Minute, &i.Address, &i.Host, &i.Kind, &i.Name, &i.Count, &i.Points, &i.Seconds, &i.Categories,

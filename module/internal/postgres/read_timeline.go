@@ -111,38 +111,23 @@ func (q *query) cursorAfter(p position) cursor {
 	return c
 }
 
-// decision returns the upper bound, excluded, for the key of decisions after p.
-func (p position) decision() (minute, at time.Time, id int64) {
-	if p.kind != ofDecision {
-		return p.minute, p.at, 0 // decisions of the same time came before
-	}
-	return p.minute, p.at, p.id
-}
-
-// change returns the upper bound, excluded, for the key of verdicts after p. A verdict's time is
-// always within its minute. A position whose time is not (a decision with a wrong clock) is moved
-// to the edge of its minute.
-func (p position) change() (at time.Time, id int64) {
+// below returns the upper bound, excluded, for the key of the entries of a kind after p. A verdict's time is
+// always within its minute. A position whose time is not (another entry with a wrong clock) is moved to the
+// edge of its minute.
+func (p position) below(kind entryKind) position {
 	switch end := p.minute.Add(time.Minute); {
-	case p.kind == ofVerdict:
-		return p.at, p.id
-	case p.at.Before(p.minute):
-		return p.minute, 0
-	case !p.at.Before(end):
-		return end, 0
-	case p.kind == ofIncident:
-		return p.at, 0 // verdicts of the same time came before
+	case kind == p.kind:
+		return p
+	case kind == ofVerdict && p.at.Before(p.minute):
+		p.at, p.id = p.minute, 0
+	case kind == ofVerdict && !p.at.Before(end):
+		p.at, p.id = end, 0
+	case kind < p.kind:
+		p.id = 0 // those of the same time came before
 	default:
-		return p.at, math.MaxInt64
+		p.id = math.MaxInt64 // those of the same time come after
 	}
-}
-
-// incident returns the upper bound, excluded, for the key of incidents after p.
-func (p position) incident() (minute, at time.Time, id int64) {
-	if p.kind != ofIncident {
-		return p.minute, p.at, math.MaxInt64 // incidents of the same time come after
-	}
-	return p.minute, p.at, p.id
+	return p
 }
 
 // entries returns the entries of a page, and at least one more if there is one.
@@ -188,6 +173,23 @@ func (q *query) spans(from position) []span {
 	return append(all, s)
 }
 
+// statement returns the one for the query's prefix: an index has the rows of one address in the order of a timeline.
+func (q *query) statement(ofAddress, ofNetwork string) string {
+	if q.prefix.IsSingleIP() {
+		return ofAddress
+	}
+	return ofNetwork
+}
+
+// rowsOf returns the arguments of a statement for the rows of a span below a bound.
+func (q *query) rowsOf(s span, bound position) pgx.NamedArgs {
+	args := q.args()
+	args["first"], args["until"] = s.first, s.until
+	args["minute"], args["at"], args["id"] = bound.minute, bound.at, bound.id
+	args["limit"] = q.limit + 1
+	return args
+}
+
 // The key of decisions is (minute, last_at, id). The index on (address, minute) has the rows of an
 // address in that order, except within a minute, and partitions are in that order, too. A page
 // about one address thus reads little more than its own rows. `minute <= @minute` is redundant, but
@@ -211,15 +213,8 @@ WHERE address >= @low AND address <= @high AND` + decisionsBelow
 )
 
 func (a *readTx) decisions(q *query, from position, s span) ([]positioned, error) {
-	args := q.args()
-	args["first"], args["until"] = s.first, s.until
-	args["minute"], args["at"], args["id"] = from.decision()
-	args["limit"] = q.limit + 1
-	statement := decisionsOfNetwork
-	if q.prefix.IsSingleIP() {
-		statement = decisionsOfAddress
-	}
-	return selectRows(a, statement, args, func(row pgx.CollectableRow) (positioned, error) {
+	statement := q.statement(decisionsOfAddress, decisionsOfNetwork)
+	return selectRows(a, statement, q.rowsOf(s, from.below(ofDecision)), func(row pgx.CollectableRow) (positioned, error) {
 		d, id, err := scanDecision(row)
 		return positioned{history.Entry{At: d.Last, Decision: &d}, position{minute: d.Minute, at: d.Last, id: id}}, err
 	})
@@ -257,15 +252,8 @@ WHERE subject >= @low AND subject <= @high AND` + verdictsBelow
 )
 
 func (a *readTx) verdicts(q *query, from position, s span) ([]positioned, error) {
-	args := q.args()
-	args["first"], args["until"] = s.first, s.until
-	args["at"], args["id"] = from.change()
-	args["limit"] = q.limit + 1
-	statement := verdictsOfNetwork
-	if q.prefix.IsSingleIP() {
-		statement = verdictsOfSubject
-	}
-	return selectRows(a, statement, args, func(row pgx.CollectableRow) (positioned, error) {
+	statement := q.statement(verdictsOfSubject, verdictsOfNetwork)
+	return selectRows(a, statement, q.rowsOf(s, from.below(ofVerdict)), func(row pgx.CollectableRow) (positioned, error) {
 		var c history.Change
 		var id int64
 		err := row.Scan(changeFields(&c, &id)...)
