@@ -87,7 +87,7 @@ func (rt *Runtime) UseBans() error {
 
 // Punish bans a client on all instances, for longer each time. It does not wait, and spares those who must never be
 // banned. The caller's site enforces.
-func (rt *Runtime) Punish(_ context.Context, p Punishment) {
+func (rt *Runtime) Punish(p Punishment) {
 	if rt.punisher == nil || !p.Client.IsValid() {
 		return
 	}

@@ -136,7 +136,7 @@ func (rt *Runtime) countReport(provider string, o report.Outcome) {
 // report queues a violation for the services that take reports. It does not wait. Only what a client did here, over a
 // connection of its own, is ever reported: never a client in good standing, and nothing that a list, a service or the
 // look-up API says of an address. What a site saw that only observes is shown to operators.
-func (rt *Runtime) report(_ context.Context, o *Offence, t *violation.Terms, now violation.Result) {
+func (rt *Runtime) report(o *Offence, t *violation.Terms, now violation.Result) {
 	fromConnection := o.Method != "" && o.Token == ""
 	if !t.Report || rt.Reports == nil || !fromConnection || !now.Counted || now.Free || o.Share < 1 {
 		return
