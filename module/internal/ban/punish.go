@@ -97,7 +97,7 @@ func (p *punishment) pass(s *Store, sentence Sentence) Punished {
 	prefix := reputation.Subject(sentence.Client)
 	banned, exempt := s.Lookup(sentence.Client)
 	before, known := p.all.get(Ban, prefix)
-	network := networkOf(prefix)
+	network := reputation.Network(prefix.Addr())
 	inNetwork, counted := p.networks[network]
 	if !counted {
 		inNetwork = p.all.live.punishedIn(network)
@@ -162,15 +162,6 @@ func (c Sentence) length(n int) time.Duration {
 // Length returns how long the ban of Banned was meant to last: the times of its Entry are in whole seconds.
 func (p *Punished) Length() time.Duration { return p.length(p.Entry.Cause.Times) }
 
-// networkOf returns the network whose clients share a bound: an IPv4 /24 or an IPv6 /48.
-func networkOf(p netip.Prefix) netip.Prefix {
-	bits := 48
-	if p.Addr().Is4() {
-		bits = 24
-	}
-	return netip.PrefixFrom(p.Addr(), bits).Masked()
-}
-
 // punished returns the number of bans that no operator made.
 func (s *entries) punished() (n int) {
 	for i := range *s.of(Ban) {
@@ -219,7 +210,7 @@ func (s entries) bounded() entries {
 		}
 	}
 	for list := *remembered.of(Ban); len(list) > 0; {
-		network := networkOf(list[0].Prefix)
+		network := reputation.Network(list[0].Prefix.Addr())
 		end := slices.IndexFunc(list, func(e stored) bool { return !network.Contains(e.Prefix.Addr()) })
 		if end < 0 {
 			end = len(list)
@@ -249,7 +240,7 @@ func (s *entries) countRemembered() (all, mostOfNetwork int) {
 			continue
 		}
 		if !network.Contains(e.Prefix.Addr()) {
-			network, ofNetwork = networkOf(e.Prefix), 0
+			network, ofNetwork = reputation.Network(e.Prefix.Addr()), 0
 		}
 		all++
 		ofNetwork++
