@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// maxPunished is the maximum number of bans in force that no operator made, and of such bans that are over and
+	// MaxPunished is the maximum number of bans in force that no operator made, and of such bans that are over and
 	// remembered. The rest of the entries is for operators.
-	maxPunished = 20_000
+	MaxPunished = 20_000
 
-	// maxOfNetwork is the same within an IPv4 /24 or an IPv6 /48.
-	maxOfNetwork = 64
+	// MaxOfNetwork is the same within an IPv4 /24 or an IPv6 /48.
+	MaxOfNetwork = 64
 
 	// memory is for how long after its end a ban counts, should the client come to be banned again.
 	memory = 7 * 24 * time.Hour
@@ -107,9 +107,9 @@ func (p *punishment) pass(s *Store, sentence Sentence) Punished {
 		out.Outcome = Exempt
 	case banned || p.done[prefix] || known && !before.over(p.now):
 		out.Outcome = AlreadyDone
-	case inNetwork >= maxOfNetwork:
+	case inNetwork >= MaxOfNetwork:
 		out.Outcome = NetworkFull
-	case p.punished >= maxPunished || p.all.live.len()+len(p.changes) >= maxEntries:
+	case p.punished >= MaxPunished || p.all.live.len()+len(p.changes) >= maxEntries:
 		out.Outcome = Full
 	default:
 		change := sentence.entry(prefix, before, p.now)
@@ -200,7 +200,7 @@ func (e *stored) onlyRemembered() bool {
 // bounded returns tombstones without the oldest of those that are only remembered, above the bound of each network and
 // that of all.
 func (s entries) bounded() entries {
-	if all, mostOfNetwork := s.countRemembered(); all <= maxPunished && mostOfNetwork <= maxOfNetwork {
+	if all, mostOfNetwork := s.countRemembered(); all <= MaxPunished && mostOfNetwork <= MaxOfNetwork {
 		return s
 	}
 	var remembered, kept entries
@@ -217,10 +217,10 @@ func (s entries) bounded() entries {
 		}
 		var own entries
 		*own.of(Ban) = list[:end]
-		*kept.of(Ban) = append(*kept.of(Ban), own.newest(maxOfNetwork)[Ban-1]...)
+		*kept.of(Ban) = append(*kept.of(Ban), own.newest(MaxOfNetwork)[Ban-1]...)
 		list = list[end:]
 	}
-	kept = kept.newest(maxPunished)
+	kept = kept.newest(MaxPunished)
 	return s.without(func(e stored) bool {
 		if !e.onlyRemembered() {
 			return false
