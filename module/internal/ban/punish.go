@@ -66,7 +66,10 @@ func (s *Store) Punish(list []Sentence) ([]Punished, error) {
 		return nil, fmt.Errorf("banning %d clients: %w", len(list), ErrClosed)
 	}
 	all := s.state().at(now)
-	p := punishment{all: &all, now: now, punished: all.live.punished(), networks: map[netip.Prefix]int{}}
+	p := punishment{
+		all: &all, now: now, done: map[netip.Prefix]bool{},
+		punished: all.live.punished(), networks: map[netip.Prefix]int{},
+	}
 	done := make([]Punished, len(list))
 	for i, sentence := range list {
 		done[i] = p.pass(s, sentence)
@@ -87,9 +90,9 @@ type punishment struct {
 	all      *state
 	now      time.Time
 	changes  []stored
-	done     map[netip.Prefix]bool
-	punished int                  // bans in force that no operator made
-	networks map[netip.Prefix]int // likewise, of the networks that have been looked at
+	done     map[netip.Prefix]bool // the prefixes of changes
+	punished int                   // bans in force that no operator made
+	networks map[netip.Prefix]int  // likewise, of the networks that have been looked at
 }
 
 func (p *punishment) pass(s *Store, sentence Sentence) Punished {
@@ -116,9 +119,6 @@ func (p *punishment) pass(s *Store, sentence Sentence) Punished {
 		if known {
 			change = change.Join(before)
 		}
-		if p.done == nil {
-			p.done = map[netip.Prefix]bool{}
-		}
 		p.done[prefix] = true
 		p.changes = append(p.changes, change)
 		p.punished++
@@ -136,14 +136,13 @@ func (c Sentence) entry(prefix netip.Prefix, before stored, now time.Time) store
 	if before.Cause.By != Operator && !before.Removed {
 		cause.Times += before.Cause.Times
 	}
-	e := stored{
+	return stored{
 		Entry: Entry{
 			Prefix: prefix, Kind: Ban, Cause: cause.fit(),
 			Created: now.UTC().Truncate(time.Second), Expires: roundUp(now.Add(c.length(cause.Times))),
 		},
 		Version: replica.NextVersion(now, before.Version),
 	}
-	return e
 }
 
 // length returns how long the n-th ban lasts.
