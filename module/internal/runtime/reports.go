@@ -154,7 +154,7 @@ func (rt *Runtime) report(o *Offence, t *violation.Terms, now violation.Result) 
 	for _, p := range rt.Providers {
 		rt.countReport(p.Name, report.Dropped)
 	}
-	if rt.reportsLogged.Allow("full", time.Now()) {
+	if rt.violationsLogged.Allow("reports", time.Now()) {
 		rt.Logger.Warn("the queue of reports has no room, so that some addresses are not reported",
 			slog.String("cure", "nothing: it means that many clients violate the rules at the same time"))
 	}
