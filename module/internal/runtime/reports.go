@@ -29,7 +29,7 @@ type ReportsTo struct {
 	// IPv4Only means that no IPv6 address is sent.
 	IPv4Only bool
 
-	series *metrics.ReportSeries
+	series *metrics.ResultSeries
 }
 
 // reportResults are the words of all that can become of a report to a service.
