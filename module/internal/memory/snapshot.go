@@ -4,24 +4,17 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/blockfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 )
 
 // A snapshot is, with integers in big-endian order:
 //
-//	magic   16 bytes, version included
-//	blocks  length of the payload (4) · its CRC-32C (4) · payload
-//
-// A payload begins with the block's number (4), counted from 0, and goes on with records:
-//
-//	key (8) · uses (1) · number of answers (1) · head (8) · answers (16 each)
-//
-// The last block has no records. Each block is verified before its records are used; reading one at
-// a time takes little memory.
+//	magic    16 bytes, version included
+//	records  in blocks, see blockfile: key (8) · uses (1) · number of answers (1) · head (8) · answers (16 each)
 //
 // Snapshots of the first version can be read, too. They have the uses in the upper 4 bits of one
 // byte, the number of answers in the lower 4, and another head: see record.SetFirstHead.
@@ -29,61 +22,37 @@ const (
 	magic      = "ip-rep records 2"
 	firstMagic = "ip-rep records 1"
 
-	blockHead   = 8
-	blockNumber = 4
-	maxPayload  = 64 << 10
-	recordHead  = 18
-	answerSize  = 16
-	maxRecord   = recordHead + record.MaxAnswers*answerSize
+	recordHead = 18
+	answerSize = 16
+	maxRecord  = recordHead + record.MaxAnswers*answerSize
 
 	// maxAge is the age up to which Load takes an answer.
 	maxAge = 30 * 24 * time.Hour
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // errDamaged means that a snapshot's bytes are not those that were written.
-var errDamaged = errors.New("damaged or cut off: what could not be read will be asked again; it is " +
-	"replaced within minutes")
+var errDamaged = fmt.Errorf("%w: what could not be read will be asked again; it is replaced within minutes",
+	blockfile.ErrDamaged)
 
 // Save writes a snapshot of the table. The table may be read and
 // changed meanwhile; each record is consistent.
 func (t *Table) Save(w io.Writer) error {
 	_, err := io.WriteString(w, magic)
-	number, block := uint32(0), newBlock()
+	blocks, entry := blockfile.NewWriter(w), make([]byte, 0, maxRecord)
 	if err == nil {
 		t.each(func(key record.Key, used uint64, r *record.Record) bool {
-			block = appendRecord(block, key, used, r)
-			if len(block) > cap(block)-maxRecord {
-				err = writeBlock(w, block, number)
-				number, block = number+1, block[:blockHead+blockNumber]
-			}
+			entry = appendRecord(entry[:0], key, used, r)
+			err = blocks.Write(entry)
 			return err == nil
 		})
 	}
-	if err == nil && len(block) > blockHead+blockNumber {
-		err = writeBlock(w, block, number)
-		number, block = number+1, block[:blockHead+blockNumber]
-	}
 	if err == nil {
-		err = writeBlock(w, block, number)
+		err = blocks.Close()
 	}
 	if err != nil {
 		return fmt.Errorf("write snapshot of memory: %w", err)
 	}
 	return nil
-}
-
-// newBlock returns a block without records. Its capacity is the largest size of a block.
-func newBlock() []byte { return make([]byte, blockHead+blockNumber, blockHead+maxPayload) }
-
-// writeBlock fills in a block's head and number and writes it.
-func writeBlock(w io.Writer, block []byte, number uint32) error {
-	binary.BigEndian.PutUint32(block[0:], uint32(len(block)-blockHead))
-	binary.BigEndian.PutUint32(block[blockHead:], number)
-	binary.BigEndian.PutUint32(block[4:], crc32.Checksum(block[blockHead:], castagnoli))
-	_, err := w.Write(block)
-	return err
 }
 
 func appendRecord(b []byte, key record.Key, used uint64, r *record.Record) []byte {
@@ -111,7 +80,7 @@ func appendRecord(b []byte, key record.Key, used uint64, r *record.Record) []byt
 func (t *Table) Load(r io.Reader, now time.Time, sources ...record.SourceID) (int, error) {
 	loaded := 0
 	head := make([]byte, len(magic))
-	if _, err := io.ReadFull(r, head); err != nil {
+	if err := blockfile.ReadFull(r, head); err != nil {
 		return 0, readError(0, err)
 	}
 	layout := layouts[string(head)]
@@ -119,51 +88,30 @@ func (t *Table) Load(r io.Reader, now time.Time, sources ...record.SourceID) (in
 		return 0, fmt.Errorf("read snapshot of memory: it begins with %q instead of %q: "+
 			"not a snapshot, or of another version; remove the file", head, magic)
 	}
-	buffer := make([]byte, maxPayload)
-	for number := uint32(0); ; number++ {
-		payload, err := readBlock(r, buffer, number)
+	blocks := blockfile.NewReader(r)
+	for number := 0; ; number++ {
+		records, err := blocks.Next()
 		if err != nil {
 			return loaded, readError(number, err)
 		}
-		if len(payload) == 0 {
+		if len(records) == 0 {
 			return loaded, nil
 		}
-		for len(payload) > 0 {
-			n, err := t.loadRecord(&layout, payload, now, sources, &loaded)
+		for len(records) > 0 {
+			n, err := t.loadRecord(&layout, records, now, sources, &loaded)
 			if err != nil {
 				return loaded, readError(number, err)
 			}
-			payload = payload[n:]
+			records = records[n:]
 		}
 	}
 }
 
-func readError(number uint32, err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+func readError(block int, err error) error {
+	if errors.Is(err, blockfile.ErrDamaged) {
 		err = errDamaged
 	}
-	return fmt.Errorf("read snapshot of memory, block %d: %w", number, err)
-}
-
-// readBlock returns the records of the next block, verified, in buffer.
-func readBlock(r io.Reader, buffer []byte, number uint32) ([]byte, error) {
-	var head [blockHead]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return nil, err
-	}
-	size := binary.BigEndian.Uint32(head[0:])
-	if size < blockNumber || size > maxPayload {
-		return nil, errDamaged
-	}
-	payload := buffer[:size]
-	if _, err := io.ReadFull(r, payload); err != nil {
-		return nil, err
-	}
-	if crc32.Checksum(payload, castagnoli) != binary.BigEndian.Uint32(head[4:]) ||
-		binary.BigEndian.Uint32(payload) != number {
-		return nil, errDamaged
-	}
-	return payload[blockNumber:], nil
+	return fmt.Errorf("read snapshot of memory, block %d: %w", block, err)
 }
 
 // layout is the form of a record in one version of the snapshot.

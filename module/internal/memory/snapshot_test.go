@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/blockfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 )
 
@@ -160,7 +161,7 @@ func TestLoadFlipped(t *testing.T) {
 // Blocks that are whole but not in their place are damage too.
 func TestLoadReordered(t *testing.T) {
 	whole := saved(t, filled(20_000, 1000, 8))
-	end := whole[len(whole)-blockHead-blockNumber:]
+	end := whole[len(whole)-blockfile.Overhead:]
 	for name, b := range map[string][]byte{
 		"first block missing": append([]byte(magic), end...),
 		"last block twice":    append([]byte(magic), append(bytes.Clone(whole[len(magic):len(whole)-len(end)]), whole[len(magic):]...)...),
@@ -229,13 +230,13 @@ func FuzzLoad(f *testing.F) {
 	for _, subjects := range []int{0, 1, 3} {
 		b := saved(f, filled(2048, subjects, 3))
 		f.Add(b, false)
-		f.Add(b[len(magic)+blockHead+blockNumber:], true)
+		f.Add(b[len(magic)+blockfile.Overhead:], true)
 	}
 	if b, err := os.ReadFile("testdata/first.bin"); err == nil {
 		f.Add(b, false)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, wrap bool) {
-		if wrap && len(b) < maxPayload-blockNumber {
+		if wrap && len(b) < blockfile.MaxEntry {
 			b = sealed(b) // gets past the checksum, which random bytes do not
 		}
 		table := fixed(1, 3)
@@ -264,10 +265,9 @@ func FuzzLoad(f *testing.F) {
 func sealed(records []byte) []byte {
 	var b bytes.Buffer
 	_, _ = io.WriteString(&b, magic)
-	_ = writeBlock(&b, append(newBlock(), records...), 0)
-	if len(records) > 0 {
-		_ = writeBlock(&b, newBlock(), 1)
-	}
+	blocks := blockfile.NewWriter(&b)
+	_ = blocks.Write(records)
+	_ = blocks.Close()
 	return b.Bytes()
 }
 

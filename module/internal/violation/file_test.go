@@ -2,14 +2,13 @@ package violation
 
 import (
 	"bytes"
-	"encoding/binary"
-	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/blockfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 )
 
@@ -204,9 +203,9 @@ func FuzzDecode(f *testing.F) {
 func repair(data []byte) {
 	copy(data, magic)
 	body := data[len(magic)+len(seed{}):]
-	size := uint32(min(len(body)-blockHead, maxPayload))
-	binary.BigEndian.PutUint32(body, size)
-	payload := body[blockHead:][:size]
-	binary.BigEndian.PutUint32(payload, 0)
-	binary.BigEndian.PutUint32(body[4:], crc32.Checksum(payload, castagnoli))
+	var block bytes.Buffer
+	blocks := blockfile.NewWriter(&block)
+	_ = blocks.Write(body[blockfile.Overhead:][:min(len(body)-blockfile.Overhead, blockfile.MaxEntry)])
+	_ = blocks.Close()
+	copy(body, block.Bytes())
 }

@@ -185,12 +185,7 @@ func (n *Neighbourhood) addEvidence(evidence []score.Evidence, addr netip.Addr, 
 }
 
 func (n *Neighbourhood) neighbours(addr netip.Addr, asn, now uint32) Neighbours {
-	key := record.KeyOf(addr)
-	length := 24
-	if addr.Is6() {
-		length = 48
-	}
-	found := Neighbours{Network: netip.PrefixFrom(key.Network().Subject().Addr(), length)}
+	found := Neighbours{Network: reputation.Network(addr)}
 	if n == nil {
 		return found
 	}
