@@ -117,7 +117,11 @@ func (rt *Runtime) outlet() report.Outlet {
 
 // reportEnded counts and records what became of a report.
 func (rt *Runtime) reportEnded(r report.Report) {
-	rt.countReport(r.Service, r.Outcome)
+	for _, p := range rt.Providers {
+		if p.Name == r.Service {
+			p.Reports.count(r.Outcome)
+		}
+	}
 	var categories []string
 	for c := range r.Categories.All() {
 		categories = append(categories, c.String())
@@ -125,11 +129,10 @@ func (rt *Runtime) reportEnded(r report.Report) {
 	rt.recordReport(r.Address, r.Service, categories, r.Outcome.String(), r.RequestID)
 }
 
-func (rt *Runtime) countReport(provider string, o report.Outcome) {
-	for _, p := range rt.Providers {
-		if p.Name == provider && p.Reports != nil {
-			p.Reports.series.Count(o.String())
-		}
+// count counts a report, if the provider is sent any.
+func (to *ReportsTo) count(o report.Outcome) {
+	if to != nil {
+		to.series.Count(o.String())
 	}
 }
 
@@ -152,7 +155,7 @@ func (rt *Runtime) report(o *Offence, t *violation.Terms, now violation.Result) 
 		return
 	}
 	for _, p := range rt.Providers {
-		rt.countReport(p.Name, report.Dropped)
+		p.Reports.count(report.Dropped)
 	}
 	if rt.violationsLogged.Allow("reports", time.Now()) {
 		rt.Logger.Warn("the queue of reports has no room, so that some addresses are not reported",
