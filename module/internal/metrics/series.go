@@ -112,7 +112,8 @@ func (s *ProviderSeries) Count(result reputation.Result, took time.Duration) {
 // Attempts that end later may still be counted, without effect. Closing again does nothing.
 func (s *ProviderSeries) Close() { s.release() }
 
-// ResultSeries are the counters of one feed, or of the reports to one provider, by result. They are safe for concurrent use.
+// ResultSeries are the counters of one feed, or of the reports to one provider, by result. They are safe for concurrent
+// use.
 type ResultSeries struct {
 	results map[string]prometheus.Counter
 	release func()

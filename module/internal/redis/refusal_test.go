@@ -11,8 +11,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 )
 
-// TestRefusedCallsAreTold: Redis may refuse some calls and answer the others. A user may lack the right to one command, or
-// a key may hold the data of another program. Operators see which calls fail, and all others go on.
+// TestRefusedCallsAreTold: Redis may refuse some calls and answer the others. A user may lack the right to one command,
+// or a key may hold the data of another program. Operators see that calls are refused, and all others go on.
 func TestRefusedCallsAreTold(t *testing.T) {
 	t.Parallel()
 	connectAs := func(t *testing.T, server *testenv.RedisServer, rules ...string) (*Client, *logtest.Log) {

@@ -36,8 +36,8 @@ func (rt *Runtime) openTombstones() (err error) {
 	return err
 }
 
-// ForgetClient deletes on all instances what providers said of the subject of addr, and its violations. It reports whether there
-// was any of each.
+// ForgetClient deletes on all instances what providers said of the subject of addr, and its violations. It reports
+// whether there was any of each.
 func (rt *Runtime) ForgetClient(ctx context.Context, addr netip.Addr) (answers, violations bool) {
 	answers, err := rt.Engine.Forget(ctx, addr)
 	violations, away := rt.forgetViolations(ctx, addr)
@@ -45,16 +45,16 @@ func (rt *Runtime) ForgetClient(ctx context.Context, addr netip.Addr) (answers, 
 	return answers, violations
 }
 
-// Pardon deletes on all instances the violations of a client whose ban an operator ends: they would lead to the next one.
-// It reports whether there were any.
+// Pardon deletes on all instances the violations of a client whose ban an operator ends: they would lead to the next
+// one. It reports whether there were any.
 func (rt *Runtime) Pardon(ctx context.Context, client netip.Addr) (found bool) {
 	found, err := rt.forgetViolations(ctx, client)
 	rt.addTombstone(client, err)
 	return found
 }
 
-// addTombstone tells the other instances that the subject of addr was deleted here. If err is not nil, Redis is away: it
-// is deleted there later.
+// addTombstone tells the other instances that the subject of addr was deleted here. An error means that Redis is away:
+// the subject is deleted there later.
 func (rt *Runtime) addTombstone(addr netip.Addr, err error) {
 	if rt.Tombstones != nil && !reputation.IsReserved(addr) {
 		rt.Tombstones.Add(reputation.Subject(addr), time.Now(), err != nil)
