@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -241,12 +240,8 @@ func serveForget(rt *runtime.Runtime, r *http.Request, argument string) (any, er
 		return nil, adminError(http.StatusBadRequest, err)
 	}
 	answer := adminapi.Forgotten{Subject: reputation.Subject(addr)}
-	answer.Forgotten, err = rt.Engine.Forget(r.Context(), addr)
-	violations, away := rt.ForgetViolations(r.Context(), addr)
-	answer.Violations = violations
-	err = errors.Join(err, away)
-	if rt.Tombstones != nil && !reputation.IsReserved(addr) {
-		rt.Tombstones.Add(answer.Subject, time.Now(), err != nil)
+	answer.Forgotten, answer.Violations = rt.ForgetClient(r.Context(), addr)
+	if !reputation.IsReserved(addr) {
 		answer.Warning = otherInstances(rt)
 	}
 	if held := bans.holding(rt, addr); len(held) > 0 {

@@ -44,12 +44,9 @@ func serveStatus(rt *runtime.Runtime, _ *http.Request, _ string) (any, error) {
 		Sentry:     state.Sentry,
 		Violations: state.Violations,
 		Bans:       rt.Overrides.Len(ban.Ban),
-		BansBy:     map[string]int{},
+		BansBy:     state.Bans.By,
 		Exemptions: rt.Overrides.Len(ban.Exemption),
 		Warnings:   []string{},
-	}
-	for by, n := range rt.Overrides.CountBy() {
-		s.BansBy[ban.By(by).String()] = n
 	}
 	for i, overlaps := range rt.Overlaps() {
 		s.Lists[i].Overlaps = overlaps

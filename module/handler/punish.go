@@ -28,7 +28,7 @@ func (h *Handler) punish(r *http.Request, v *visit) {
 		h.runtime.NotBanned(why, v.client)
 		return
 	}
-	h.runtime.Punish(r.Context(), runtime.Punishment{
+	h.runtime.Punish(runtime.Punishment{
 		Client: v.client, For: d.rule.ban, Rule: d.rule.text, Site: r.Host, RequestID: v.requestID,
 	})
 }

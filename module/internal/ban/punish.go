@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// maxPunished is the maximum number of bans in force that no operator made, and of such bans that are over and
+	// MaxPunished is the maximum number of bans in force that no operator made, and of such bans that are over and
 	// remembered. The rest of the entries is for operators.
-	maxPunished = 20_000
+	MaxPunished = 20_000
 
-	// maxOfNetwork is the same within an IPv4 /24 or an IPv6 /48.
-	maxOfNetwork = 64
+	// MaxOfNetwork is the same within an IPv4 /24 or an IPv6 /48.
+	MaxOfNetwork = 64
 
 	// memory is for how long after its end a ban counts, should the client come to be banned again.
 	memory = 7 * 24 * time.Hour
@@ -66,7 +66,10 @@ func (s *Store) Punish(list []Sentence) ([]Punished, error) {
 		return nil, fmt.Errorf("banning %d clients: %w", len(list), ErrClosed)
 	}
 	all := s.state().at(now)
-	p := punishment{all: &all, now: now, punished: all.live.punished(), networks: map[netip.Prefix]int{}}
+	p := punishment{
+		all: &all, now: now, done: map[netip.Prefix]bool{},
+		punished: all.live.punished(), networks: map[netip.Prefix]int{},
+	}
 	done := make([]Punished, len(list))
 	for i, sentence := range list {
 		done[i] = p.pass(s, sentence)
@@ -87,9 +90,9 @@ type punishment struct {
 	all      *state
 	now      time.Time
 	changes  []stored
-	done     map[netip.Prefix]bool
-	punished int                  // bans in force that no operator made
-	networks map[netip.Prefix]int // likewise, of the networks that have been looked at
+	done     map[netip.Prefix]bool // the prefixes of changes
+	punished int                   // bans in force that no operator made
+	networks map[netip.Prefix]int  // likewise, of the networks that have been looked at
 }
 
 func (p *punishment) pass(s *Store, sentence Sentence) Punished {
@@ -97,7 +100,7 @@ func (p *punishment) pass(s *Store, sentence Sentence) Punished {
 	prefix := reputation.Subject(sentence.Client)
 	banned, exempt := s.Lookup(sentence.Client)
 	before, known := p.all.get(Ban, prefix)
-	network := networkOf(prefix)
+	network := reputation.Network(prefix.Addr())
 	inNetwork, counted := p.networks[network]
 	if !counted {
 		inNetwork = p.all.live.punishedIn(network)
@@ -107,17 +110,14 @@ func (p *punishment) pass(s *Store, sentence Sentence) Punished {
 		out.Outcome = Exempt
 	case banned || p.done[prefix] || known && !before.over(p.now):
 		out.Outcome = AlreadyDone
-	case inNetwork >= maxOfNetwork:
+	case inNetwork >= MaxOfNetwork:
 		out.Outcome = NetworkFull
-	case p.punished >= maxPunished || p.all.live.len()+len(p.changes) >= maxEntries:
+	case p.punished >= MaxPunished || p.all.live.len()+len(p.changes) >= maxEntries:
 		out.Outcome = Full
 	default:
 		change := sentence.entry(prefix, before, p.now)
 		if known {
 			change = change.Join(before)
-		}
-		if p.done == nil {
-			p.done = map[netip.Prefix]bool{}
 		}
 		p.done[prefix] = true
 		p.changes = append(p.changes, change)
@@ -136,14 +136,13 @@ func (c Sentence) entry(prefix netip.Prefix, before stored, now time.Time) store
 	if before.Cause.By != Operator && !before.Removed {
 		cause.Times += before.Cause.Times
 	}
-	e := stored{
+	return stored{
 		Entry: Entry{
 			Prefix: prefix, Kind: Ban, Cause: cause.fit(),
 			Created: now.UTC().Truncate(time.Second), Expires: roundUp(now.Add(c.length(cause.Times))),
 		},
 		Version: replica.NextVersion(now, before.Version),
 	}
-	return e
 }
 
 // length returns how long the n-th ban lasts.
@@ -161,15 +160,6 @@ func (c Sentence) length(n int) time.Duration {
 
 // Length returns how long the ban of Banned was meant to last: the times of its Entry are in whole seconds.
 func (p *Punished) Length() time.Duration { return p.length(p.Entry.Cause.Times) }
-
-// networkOf returns the network whose clients share a bound: an IPv4 /24 or an IPv6 /48.
-func networkOf(p netip.Prefix) netip.Prefix {
-	bits := 48
-	if p.Addr().Is4() {
-		bits = 24
-	}
-	return netip.PrefixFrom(p.Addr(), bits).Masked()
-}
 
 // punished returns the number of bans that no operator made.
 func (s *entries) punished() (n int) {
@@ -209,7 +199,7 @@ func (e *stored) onlyRemembered() bool {
 // bounded returns tombstones without the oldest of those that are only remembered, above the bound of each network and
 // that of all.
 func (s entries) bounded() entries {
-	if all, mostOfNetwork := s.countRemembered(); all <= maxPunished && mostOfNetwork <= maxOfNetwork {
+	if all, mostOfNetwork := s.countRemembered(); all <= MaxPunished && mostOfNetwork <= MaxOfNetwork {
 		return s
 	}
 	var remembered, kept entries
@@ -219,17 +209,17 @@ func (s entries) bounded() entries {
 		}
 	}
 	for list := *remembered.of(Ban); len(list) > 0; {
-		network := networkOf(list[0].Prefix)
+		network := reputation.Network(list[0].Prefix.Addr())
 		end := slices.IndexFunc(list, func(e stored) bool { return !network.Contains(e.Prefix.Addr()) })
 		if end < 0 {
 			end = len(list)
 		}
 		var own entries
 		*own.of(Ban) = list[:end]
-		*kept.of(Ban) = append(*kept.of(Ban), own.newest(maxOfNetwork)[Ban-1]...)
+		*kept.of(Ban) = append(*kept.of(Ban), own.newest(MaxOfNetwork)[Ban-1]...)
 		list = list[end:]
 	}
-	kept = kept.newest(maxPunished)
+	kept = kept.newest(MaxPunished)
 	return s.without(func(e stored) bool {
 		if !e.onlyRemembered() {
 			return false
@@ -249,7 +239,7 @@ func (s *entries) countRemembered() (all, mostOfNetwork int) {
 			continue
 		}
 		if !network.Contains(e.Prefix.Addr()) {
-			network, ofNetwork = networkOf(e.Prefix), 0
+			network, ofNetwork = reputation.Network(e.Prefix.Addr()), 0
 		}
 		all++
 		ofNetwork++

@@ -230,18 +230,18 @@ func TestPunishedInAll(t *testing.T) {
 	c := newClock()
 	s, _ := openAt(t, "", c.now)
 	var many []netip.Addr
-	for i := range maxPunished + 10 {
+	for i := range MaxPunished + 10 {
 		many = append(many, netip.AddrFrom4([4]byte{100 + byte(i>>14), byte(i >> 6), byte(i << 2), 1}))
 	}
 	slices.SortFunc(many, netip.Addr.Compare)
-	if many = slices.Compact(many); len(many) != maxPunished+10 {
+	if many = slices.Compact(many); len(many) != MaxPunished+10 {
 		t.Fatalf("%d addresses", len(many))
 	}
 	done := punish(t, s, many...)
-	if done[maxPunished-1].Outcome != Banned || done[maxPunished].Outcome != Full || s.Len(Ban) != maxPunished {
+	if done[MaxPunished-1].Outcome != Banned || done[MaxPunished].Outcome != Full || s.Len(Ban) != MaxPunished {
 		t.Errorf("%d banned", s.Len(Ban))
 	}
-	if by := s.CountBy(); by != [NumBy]int{Rule: maxPunished} {
+	if by := s.CountBy(); by != [NumBy]int{Rule: MaxPunished} {
 		t.Errorf("counted %v", by)
 	}
 	put(t, s, prefix, 0)
@@ -250,7 +250,7 @@ func TestPunishedInAll(t *testing.T) {
 	c.add(time.Hour)
 	s.expire(false)
 	all := known(s)
-	if all.tombstones.len() != maxPunished {
+	if all.tombstones.len() != MaxPunished {
 		t.Errorf("%d remembered", all.tombstones.len())
 	}
 	if _, found := all.tombstones.get(Ban, netip.MustParsePrefix("192.0.2.1/32")); !found {
@@ -260,7 +260,7 @@ func TestPunishedInAll(t *testing.T) {
 	// what is not remembered here is not taken over again and again
 	other, _ := openAt(t, "", c.now)
 	other.mu.Lock()
-	for i := range maxPunished + 10 {
+	for i := range MaxPunished + 10 {
 		e := sentence(many[i]).entry(netip.PrefixFrom(many[i], 32), stored{}, c.now().Add(-3*time.Hour))
 		*other.tombstones.of(Ban) = append(*other.tombstones.of(Ban), e)
 	}

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // The window of Distinct: the present part and those before it, so ten to twelve minutes.
@@ -17,7 +19,8 @@ const (
 )
 
 // Distinct estimates of how many different networks clients were of late: an IPv4 /24 or an IPv6 /48 counts once, so that
-// nobody can be many by the addresses of one. Up to some thousand it is nearly exact. It takes 48 kB, whatever the traffic, and holds no lock. The zero value is ready.
+// nobody can be many by the addresses of one. Up to some thousand, it is nearly exact. It takes 48 kB, whatever the
+// traffic, and holds no lock. The zero value is ready.
 type Distinct struct {
 	part  atomic.Int64 // the number of the present one, since 1970
 	marks [distinctParts][distinctBits / 64]atomic.Uint64
@@ -25,13 +28,7 @@ type Distinct struct {
 
 // Add counts a client.
 func (d *Distinct) Add(addr netip.Addr) {
-	text := addr.As16()
-	if addr.Is4() {
-		text[15] = 0
-	} else {
-		clear(text[6:])
-	}
-	bit := maphash.Bytes(seed, text[:]) % distinctBits
+	bit := maphash.Comparable(seed, reputation.Network(addr)) % distinctBits
 	mark := &d.marks[d.part.Load()%distinctParts][bit/64]
 	if old := mark.Load(); old&(1<<(bit%64)) == 0 {
 		mark.Or(1 << (bit % 64))

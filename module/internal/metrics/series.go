@@ -26,6 +26,11 @@ var (
 		Namespace: namespace, Name: "feed_refreshes_total",
 		Help: "Attempts to refresh a feed by result.",
 	}, []string{"feed", "result"})
+
+	reports = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: namespace, Name: "reports_total",
+		Help: "Reports about addresses to a provider, by what became of them.",
+	}, []string{"provider", "result"})
 )
 
 var redisRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -49,6 +54,9 @@ var (
 	redisOwners = owners{open: map[string]int{}, drop: func(string) { redisRequests.Reset() }}
 	feedOwners  = owners{open: map[string]int{}, drop: func(name string) {
 		feedRefreshes.DeletePartialMatch(prometheus.Labels{"feed": name})
+	}}
+	reportOwners = owners{open: map[string]int{}, drop: func(name string) {
+		reports.DeletePartialMatch(prometheus.Labels{"provider": name})
 	}}
 )
 
@@ -104,34 +112,52 @@ func (s *ProviderSeries) Count(result reputation.Result, took time.Duration) {
 // Attempts that end later may still be counted, without effect. Closing again does nothing.
 func (s *ProviderSeries) Close() { s.release() }
 
-// FeedSeries are the counters of one feed. They are safe for concurrent use.
-type FeedSeries struct {
+// ResultSeries are the counters of one feed, or of the reports to one provider, by result. They are safe for concurrent
+// use.
+type ResultSeries struct {
 	results map[string]prometheus.Counter
 	release func()
 }
 
 // OpenFeed returns the counters of the feed with the given name, as OpenProvider does for providers. The results are
 // the words of all outcomes that an attempt to refresh the feed can have.
-func OpenFeed(name string, results ...string) *FeedSeries {
+func OpenFeed(name string, results ...string) *ResultSeries {
+	return openResults(&feedOwners, feedRefreshes, "feed", name, results)
+}
+
+// OpenReports returns the counters of the reports to the provider with the given name, as OpenProvider does for calls.
+// The results are the words of all that can become of a report.
+func OpenReports(name string, results ...string) *ResultSeries {
+	return openResults(&reportOwners, reports, "provider", name, results)
+}
+
+func openResults(o *owners, vec *prometheus.CounterVec, label, name string, results []string) *ResultSeries {
 	name = labelValue(name)
-	s := &FeedSeries{results: make(map[string]prometheus.Counter, len(results))}
-	s.release = feedOwners.acquire(name, func() {
-		for _, word := range results {
-			s.results[word] = feedRefreshes.WithLabelValues(name, word)
-		}
+	s := &ResultSeries{}
+	s.release = o.acquire(name, func() {
+		s.results = readyCounters(vec.MustCurryWith(prometheus.Labels{label: name}), results)
 	})
 	return s
 }
 
-// Count counts an attempt to refresh the feed. Words that were not named when the counters were opened count nowhere.
-func (s *FeedSeries) Count(result string) {
+// readyCounters makes the series of the words of a label: a rate needs the zero before the first event.
+func readyCounters(vec *prometheus.CounterVec, words []string) map[string]prometheus.Counter {
+	counters := make(map[string]prometheus.Counter, len(words))
+	for _, word := range words {
+		counters[word] = vec.WithLabelValues(word)
+	}
+	return counters
+}
+
+// Count counts one more with a result. Words that were not named when the counters were opened count nowhere.
+func (s *ResultSeries) Count(result string) {
 	if c, ok := s.results[result]; ok {
 		c.Inc()
 	}
 }
 
 // Close ends the use of the counters, as that of ProviderSeries does.
-func (s *FeedSeries) Close() { s.release() }
+func (s *ResultSeries) Close() { s.release() }
 
 // RedisSeries are the counters of the memory that instances share. They are safe for concurrent use.
 type RedisSeries struct {

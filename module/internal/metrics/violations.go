@@ -37,15 +37,6 @@ var (
 
 func init() { violationCounters.Store(&map[string]prometheus.Counter{}) }
 
-// readyCounters makes the series of the words of a label: a rate needs the zero before the first event.
-func readyCounters(vec *prometheus.CounterVec, words []string) map[string]prometheus.Counter {
-	counters := make(map[string]prometheus.Counter, len(words))
-	for _, word := range words {
-		counters[word] = vec.WithLabelValues(word)
-	}
-	return counters
-}
-
 var violationOwners = owners{open: map[string]int{}, drop: func(name string) {
 	changeViolations(func(counters map[string]prometheus.Counter) { delete(counters, name) })
 	violations.DeleteLabelValues(name)

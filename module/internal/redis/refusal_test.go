@@ -11,8 +11,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 )
 
-// TestRefusedCallsAreTold proves that calls which are refused while others succeed are told, and end nothing else: a user
-// may lack the right to a single command, and a key may hold something of others.
+// TestRefusedCallsAreTold: Redis may refuse some calls and answer the others. A user may lack the right to one command,
+// or a key may hold the data of another program. Operators see that calls are refused, and all others go on.
 func TestRefusedCallsAreTold(t *testing.T) {
 	t.Parallel()
 	connectAs := func(t *testing.T, server *testenv.RedisServer, rules ...string) (*Client, *logtest.Log) {

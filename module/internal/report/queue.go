@@ -180,7 +180,7 @@ func (e *entry) report(d *delivery, o Outcome, why string, at time.Time) Report 
 	}
 }
 
-// incident returns what a service is told of an entry, for which violations, and its age.
+// incident returns what a service is told about an entry, the names of its violations, and its age.
 func (q *Queue) incident(e *entry, now time.Time) (i reputation.Incident, violations []string, age time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

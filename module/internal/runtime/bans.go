@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -12,7 +11,6 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // BanTerms are how bans of rules and violations last.
@@ -87,7 +85,7 @@ func (rt *Runtime) UseBans() error {
 
 // Punish bans a client on all instances, for longer each time. It does not wait, and spares those who must never be
 // banned. The caller's site enforces.
-func (rt *Runtime) Punish(_ context.Context, p Punishment) {
+func (rt *Runtime) Punish(p Punishment) {
 	if rt.punisher == nil || !p.Client.IsValid() {
 		return
 	}
@@ -117,16 +115,6 @@ func (rt *Runtime) NotBanned(why violation.Ignored, client netip.Addr) {
 	if rt.punisher != nil {
 		rt.punisher.spare(why, client)
 	}
-}
-
-// Pardon forgets the violations of a client whose ban an operator ends: they would lead to the next one. It reports
-// whether there were any.
-func (rt *Runtime) Pardon(ctx context.Context, client netip.Addr) (found bool) {
-	found, err := rt.ForgetViolations(ctx, client)
-	if rt.Tombstones != nil && !reputation.IsReserved(client) {
-		rt.Tombstones.Add(reputation.Subject(client), time.Now(), err != nil) // for the other instances
-	}
-	return found
 }
 
 // bansState is what health judges of bans.

@@ -55,7 +55,7 @@ func TestPunishIsGathered(t *testing.T) {
 		}
 		changed := rt.Overrides.Changed()
 		for i := range 30 * 100 {
-			rt.Punish(context.Background(), Punishment{Client: numbered(i % 30), Rule: "ban 1h score 97", For: time.Hour, Site: "shop.example.com", RequestID: "abc"})
+			rt.Punish(Punishment{Client: numbered(i % 30), Rule: "ban 1h score 97", For: time.Hour, Site: "shop.example.com", RequestID: "abc"})
 		}
 		time.Sleep(100 * time.Millisecond)
 		<-changed
@@ -69,8 +69,8 @@ func TestPunishIsGathered(t *testing.T) {
 			t.Errorf("logged %s", text)
 		}
 		changed = rt.Overrides.Changed()
-		rt.Punish(context.Background(), Punishment{Client: numbered(7), Rule: "ban score 97"})
-		rt.Punish(context.Background(), Punishment{Client: netip.MustParseAddr("2001:db8::7"), Rule: "violation trap"})
+		rt.Punish(Punishment{Client: numbered(7), Rule: "ban score 97"})
+		rt.Punish(Punishment{Client: netip.MustParseAddr("2001:db8::7"), Rule: "violation trap"})
 		time.Sleep(100 * time.Millisecond)
 		<-changed
 		if e, _ := rt.BanOf(netip.MustParseAddr("2001:db8::8")); e.Cause.By != ban.Violation || e.Expires.Sub(e.Created) > 15*time.Minute+time.Second {
@@ -88,7 +88,7 @@ func TestPunishNeverWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt, log := punishing(t)
 		for i := range 3 * punishQueue {
-			rt.Punish(context.Background(), Punishment{Client: numbered(i)}) // the clock of the bubble stands still
+			rt.Punish(Punishment{Client: numbered(i)}) // the clock of the bubble stands still
 		}
 		if text := log.Take(); strings.Count(text, "reason=queue") != 1 {
 			t.Errorf("logged %s", text)
@@ -111,7 +111,7 @@ func TestBanBurst(t *testing.T) {
 		}
 		punish := func(from, to int) {
 			for i := from; i < to; i++ {
-				rt.Punish(context.Background(), Punishment{Client: numbered(i)})
+				rt.Punish(Punishment{Client: numbered(i)})
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
@@ -168,11 +168,11 @@ func TestOneNetworkMakesNoBurst(t *testing.T) {
 		for i := range 250 {
 			own := netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 7: byte(i), 15: 1})
 			rt.SawClient(own)
-			rt.Punish(context.Background(), Punishment{Client: own, Rule: "violation trap"})
-			rt.Punish(context.Background(), Punishment{Client: netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})})
+			rt.Punish(Punishment{Client: own, Rule: "violation trap"})
+			rt.Punish(Punishment{Client: netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})})
 		}
 		time.Sleep(3 * time.Second)
-		rt.Punish(context.Background(), Punishment{Client: numbered(7)})
+		rt.Punish(Punishment{Client: numbered(7)})
 		time.Sleep(time.Second)
 		if _, found := rt.BanOf(numbered(7)); !found || rt.bansState().Burst != nil {
 			t.Errorf("another client is not banned: %s", log.Take())
@@ -222,7 +222,7 @@ func TestSpare(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
 	}
-	rt.Punish(context.Background(), Punishment{Client: netip.MustParseAddr("10.0.0.1")})
+	rt.Punish(Punishment{Client: netip.MustParseAddr("10.0.0.1")})
 	if len(rt.punisher.queue) != 0 {
 		t.Error("a private address waits for its ban")
 	}
@@ -237,8 +237,8 @@ func TestSpareTheOneAddress(t *testing.T) {
 		for range 10_000 {
 			rt.Suspects.Sample(r, Vars{}, client, &reputation.Verdict{}, slog.New(slog.DiscardHandler))
 		}
-		rt.Punish(context.Background(), Punishment{Client: client})
-		rt.Punish(context.Background(), Punishment{Client: another})
+		rt.Punish(Punishment{Client: client})
+		rt.Punish(Punishment{Client: another})
 		time.Sleep(time.Second)
 		if _, banned := rt.BanOf(client); banned {
 			t.Error("everybody is banned")
@@ -274,7 +274,7 @@ func BenchmarkPunish(b *testing.B) {
 	b.Run("punish", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			rt.Punish(context.Background(), Punishment{Client: client, Rule: "ban score 97"})
+			rt.Punish(Punishment{Client: client, Rule: "ban score 97"})
 		}
 	})
 	b.Run("saw", func(b *testing.B) {

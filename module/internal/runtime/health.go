@@ -59,7 +59,7 @@ func (rt *Runtime) State(now time.Time) health.State {
 	if rt.Memory != nil {
 		s.Memory = new(rt.Memory.status())
 	}
-	s.Violations = rt.violationStatus(now)
+	s.Violations = rt.violationStatus()
 	if rt.Redis != nil {
 		s.Redis = new(rt.Redis.Status())
 	}
@@ -73,13 +73,13 @@ func (rt *Runtime) State(now time.Time) health.State {
 }
 
 // violationStatus returns what is remembered of violations, nil where none are counted.
-func (rt *Runtime) violationStatus(now time.Time) *health.Violations {
+func (rt *Runtime) violationStatus() *health.Violations {
 	if rt.ViolationStore() == nil {
 		return nil
 	}
 	s := rt.ViolationStore().Status()
 	return &health.Violations{
-		Clients: s.Clients, Capacity: s.Capacity, Evictions: s.Evictions, LastHour: countedViolations.counts(now),
+		Clients: s.Clients, Capacity: s.Capacity, Evictions: s.Evictions, LastHour: s.LastHour,
 	}
 }
 

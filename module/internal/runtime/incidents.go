@@ -9,9 +9,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 )
 
-// recordViolation counts a violation for status, and stores it in the history, if there is one. It does not wait.
+// recordViolation stores a violation in the history, if there is one. It does not wait.
 func (rt *Runtime) recordViolation(o *Offence, t *violation.Terms, now violation.Result) {
-	countedViolations.add(t.Name, o.At)
 	rt.recordIncident(o.Client, history.Incident{
 		First: o.At, Host: o.Site, Kind: history.KindViolation, Name: t.Name, Points: now.Points, RequestID: o.RequestID,
 	})

@@ -21,7 +21,7 @@ import (
 type Lists struct {
 	set     atomic.Pointer[feed.Set] // nil when no configuration uses them any more
 	last    []feed.Status            // the state when they ended
-	series  map[string]*metrics.FeedSeries
+	series  map[string]*metrics.ResultSeries
 	asns    map[string]uint16 // the lists of autonomous systems, by name; never changed
 	streams streams
 }
@@ -49,7 +49,7 @@ func (rt *Runtime) OpenLists(specs []feed.Spec, hashes []string, streams []crowd
 func (rt *Runtime) shareLists(key string, specs []feed.Spec, streams []crowdsec.Config) (*Lists, error) {
 	dir := DataFolder()
 	return Share(&rt.Leases, key+" "+dir, func() (*Lists, func() error, error) {
-		l := &Lists{series: make(map[string]*metrics.FeedSeries, len(specs)), asns: make(map[string]uint16)}
+		l := &Lists{series: make(map[string]*metrics.ResultSeries, len(specs)), asns: make(map[string]uint16)}
 		set, err := feed.Open(specs, feed.Options{
 			Dir: filepath.Join(dir, "feeds"), Shared: sharedLists{}, Logger: ProcessLogger("lists"), Observe: l.observe,
 			Detached: true,

@@ -2,12 +2,15 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"path/filepath"
+	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/tombstone"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // OpenOverrides finds or loads the bans and exemptions made at run time.
@@ -31,6 +34,31 @@ func (rt *Runtime) openTombstones() (err error) {
 		return store, rt.Folder.closing(store, func() error { return nil }), nil
 	})
 	return err
+}
+
+// ForgetClient deletes on all instances what providers said of the subject of addr, and its violations. It reports
+// whether there was any of each.
+func (rt *Runtime) ForgetClient(ctx context.Context, addr netip.Addr) (answers, violations bool) {
+	answers, err := rt.Engine.Forget(ctx, addr)
+	violations, away := rt.forgetViolations(ctx, addr)
+	rt.addTombstone(addr, errors.Join(err, away))
+	return answers, violations
+}
+
+// Pardon deletes on all instances the violations of a client whose ban an operator ends: they would lead to the next
+// one. It reports whether there were any.
+func (rt *Runtime) Pardon(ctx context.Context, client netip.Addr) (found bool) {
+	found, err := rt.forgetViolations(ctx, client)
+	rt.addTombstone(client, err)
+	return found
+}
+
+// addTombstone tells the other instances that the subject of addr was deleted here. An error means that Redis is away:
+// the subject is deleted there later.
+func (rt *Runtime) addTombstone(addr netip.Addr, err error) {
+	if rt.Tombstones != nil && !reputation.IsReserved(addr) {
+		rt.Tombstones.Add(reputation.Subject(addr), time.Now(), err != nil)
+	}
 }
 
 // forgetHere drops what the serving configuration learnt of a subject before another instance deleted it.

@@ -133,10 +133,9 @@ func (p *punisher) waiting(list []ban.Sentence) []ban.Sentence {
 				known[subject] = true
 				list = append(list, s)
 			}
-			continue
 		default:
+			return list
 		}
-		break
 	}
 	return list
 }

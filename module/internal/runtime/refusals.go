@@ -50,12 +50,7 @@ var refusalSeed = maphash.MakeSeed()
 // Add stores a refusal in place of the oldest of its shard.
 func (all *refusals) Add(r Refusal) {
 	r.Host = strings.Clone(r.Host[:min(len(r.Host), maxRefusalHost)]) // not the whole request that it is a part of
-	bits := 48
-	if r.Address.Is4() {
-		bits = 24
-	}
-	network, _ := r.Address.Prefix(bits)
-	shard := &all[maphash.Comparable(refusalSeed, network)%refusalShards]
+	shard := &all[maphash.Comparable(refusalSeed, reputation.Network(r.Address))%refusalShards]
 	shard.slots[(shard.next.Add(1)-1)%refusalSlots].Store(&r)
 }
 

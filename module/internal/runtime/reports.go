@@ -29,7 +29,7 @@ type ReportsTo struct {
 	// IPv4Only means that no IPv6 address is sent.
 	IPv4Only bool
 
-	series *metrics.ReportSeries
+	series *metrics.ResultSeries
 }
 
 // reportResults are the words of all that can become of a report to a service.
@@ -117,7 +117,11 @@ func (rt *Runtime) outlet() report.Outlet {
 
 // reportEnded counts and records what became of a report.
 func (rt *Runtime) reportEnded(r report.Report) {
-	rt.countReport(r.Service, r.Outcome)
+	for _, p := range rt.Providers {
+		if p.Name == r.Service {
+			p.Reports.count(r.Outcome)
+		}
+	}
 	var categories []string
 	for c := range r.Categories.All() {
 		categories = append(categories, c.String())
@@ -125,18 +129,17 @@ func (rt *Runtime) reportEnded(r report.Report) {
 	rt.recordReport(r.Address, r.Service, categories, r.Outcome.String(), r.RequestID)
 }
 
-func (rt *Runtime) countReport(provider string, o report.Outcome) {
-	for _, p := range rt.Providers {
-		if p.Name == provider && p.Reports != nil {
-			p.Reports.series.Count(o.String())
-		}
+// count counts a report, if the provider is sent any.
+func (to *ReportsTo) count(o report.Outcome) {
+	if to != nil {
+		to.series.Count(o.String())
 	}
 }
 
 // report queues a violation for the services that take reports. It does not wait. Only what a client did here, over a
 // connection of its own, is ever reported: never a client in good standing, and nothing that a list, a service or the
 // look-up API says of an address. What a site saw that only observes is shown to operators.
-func (rt *Runtime) report(_ context.Context, o *Offence, t *violation.Terms, now violation.Result) {
+func (rt *Runtime) report(o *Offence, t *violation.Terms, now violation.Result) {
 	fromConnection := o.Method != "" && o.Token == ""
 	if !t.Report || rt.Reports == nil || !fromConnection || !now.Counted || now.Free || o.Share < 1 {
 		return
@@ -152,9 +155,9 @@ func (rt *Runtime) report(_ context.Context, o *Offence, t *violation.Terms, now
 		return
 	}
 	for _, p := range rt.Providers {
-		rt.countReport(p.Name, report.Dropped)
+		p.Reports.count(report.Dropped)
 	}
-	if rt.reportsLogged.Allow("full", time.Now()) {
+	if rt.violationsLogged.Allow("reports", time.Now()) {
 		rt.Logger.Warn("the queue of reports has no room, so that some addresses are not reported",
 			slog.String("cure", "nothing: it means that many clients violate the rules at the same time"))
 	}

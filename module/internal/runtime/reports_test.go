@@ -65,7 +65,7 @@ func TestWhatIsReported(t *testing.T) {
 			if tc.change != nil {
 				tc.change(&o, &terms, &now, rt)
 			}
-			rt.report(t.Context(), &o, &terms, now)
+			rt.report(&o, &terms, now)
 			waiting := rt.Reports.Waiting()
 			if len(waiting) != tc.want {
 				t.Fatalf("%d reports wait, want %d", len(waiting), tc.want)

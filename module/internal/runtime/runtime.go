@@ -83,7 +83,7 @@ type Runtime struct {
 	punisher       *punisher                      // nil until a site bans
 	proxies        atomic.Pointer[[]netip.Prefix] // trusted by a server; requests may come before they are known
 
-	violationsLogged, reportsLogged throttle.Causes[string]
+	violationsLogged throttle.Causes[string] // of what is logged about violations and their reports
 
 	readyBy       time.Time            // until then, lists without contents delay readiness; see AwaitsLists
 	repeatsLogged map[string]string    // by feed, for warnOfRepeats only

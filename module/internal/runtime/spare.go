@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -9,11 +10,12 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// The reasons why a client is not banned that are none for its violations: see Spare for those that it shares with them.
+// Why a client is not banned although its violations count. For what spares it from both, see Spare.
 const (
 	spareNetwork violation.Ignored = "network" // too many of its network are banned
 	spareFull    violation.Ignored = "full"    // too many are banned
@@ -23,7 +25,7 @@ const (
 	SpareClaim violation.Ignored = "claimed_bot" // see MayBeBot
 )
 
-// spared says why nothing is held against a client. Of most, somebody should know: these have a cure.
+// spared says why nothing is held against a client, and what to do about it, if somebody should do something.
 var spared = map[violation.Ignored]struct{ text, cure string }{
 	violation.IgnoredNoAddress: {"the client has no address", ""},
 	violation.IgnoredReserved:  {"the address is private or reserved", ""},
@@ -36,11 +38,13 @@ var spared = map[violation.Ignored]struct{ text, cure string }{
 	violation.IgnoredForeign:   {"the page of another site has caused the request", ""},
 	violation.IgnoredEverybody: {"nearly all requests come from the address",
 		"if it is a proxy, name it in `trusted_proxies`; if it is one client, `caddy ip-reputation ban` bans it"},
-	SpareClaim:   {"it is not known yet whether the client is the bot that it claims to be", ""},
-	spareNetwork: {"64 clients of its network are banned already", "ban the network: `caddy ip-reputation ban <range> --ttl <time>`"},
-	spareFull:    {"20000 clients are banned already", "name the conditions of the rule more closely, or ban for a shorter time"},
-	spareQueue:   {"too many are to be banned at once", ""},
-	spareBurst:   {"there is a burst of bans", ""},
+	SpareClaim: {"it is not known yet whether the client is the bot that it claims to be", ""},
+	spareNetwork: {fmt.Sprintf("%d clients of its network are banned already", ban.MaxOfNetwork),
+		"ban the network: `caddy ip-reputation ban <range> --ttl <time>`"},
+	spareFull: {fmt.Sprintf("%d clients are banned already", ban.MaxPunished),
+		"name the conditions of the rule more closely, or ban for a shorter time"},
+	spareQueue: {"too many are to be banned at once", ""},
+	spareBurst: {"there is a burst of bans", ""},
 }
 
 // Spare returns why nothing may be held against the client of a request, or the empty string: it is not judged, or it may

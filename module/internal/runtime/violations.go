@@ -114,14 +114,14 @@ func (rt *Runtime) Violate(ctx context.Context, o Offence) (result violation.Res
 // answer does what the terms of a violation say besides points.
 func (rt *Runtime) answer(ctx context.Context, o *Offence, t *violation.Terms, now violation.Result) {
 	if !o.MayBeBot {
-		rt.report(ctx, o, t, now)
+		rt.report(o, t, now)
 	}
 	switch {
 	case t.Ban == 0:
 	case o.MayBeBot:
 		rt.NotBanned(SpareClaim, o.Client)
 	case o.Enforce:
-		rt.Punish(ctx, Punishment{
+		rt.Punish(Punishment{
 			Client: o.Client, For: t.Ban, Rule: "violation " + t.Name, Site: o.Site, RequestID: o.RequestID,
 		})
 	case rt.violationsLogged.Allow("observed "+t.Name, time.Now()):

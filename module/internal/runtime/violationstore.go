@@ -67,10 +67,10 @@ func (rt *Runtime) shareViolations(ctx context.Context) {
 	<-ctx.Done()
 }
 
-// ForgetViolations deletes what is remembered of the violations of the subject of addr, here and in
+// forgetViolations deletes what is remembered of the violations of the subject of addr, here and in
 // Redis, and reports whether there were any. An error means that Redis is away. In either case, the
-// caller adds a tombstone: see Tombstones.
-func (rt *Runtime) ForgetViolations(ctx context.Context, addr netip.Addr) (found bool, err error) {
+// caller adds a tombstone.
+func (rt *Runtime) forgetViolations(ctx context.Context, addr netip.Addr) (found bool, err error) {
 	if reputation.IsReserved(addr) {
 		return false, nil
 	}

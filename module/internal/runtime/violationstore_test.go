@@ -65,10 +65,10 @@ func TestViolationsOutliveReloadsAndRestarts(t *testing.T) {
 	if !third.ViolationStore().Has(offender) {
 		t.Error("a restart forgets")
 	}
-	if found, err := third.ForgetViolations(t.Context(), offender); !found || err != nil {
+	if found, err := third.forgetViolations(t.Context(), offender); !found || err != nil {
 		t.Error(found, err)
 	}
-	if found, err := third.ForgetViolations(t.Context(), offender); found || err != nil {
+	if found, err := third.forgetViolations(t.Context(), offender); found || err != nil {
 		t.Error(found, err)
 	}
 	release(t, third)
@@ -128,7 +128,7 @@ func TestForgettingWhileRedisIsAway(t *testing.T) {
 
 	link.Down()
 	until("redis is away", func() bool {
-		_, _ = rt.ForgetViolations(t.Context(), offender)
+		_, _ = rt.forgetViolations(t.Context(), offender)
 		return !rt.Redis.Up()
 	})
 	rt.Tombstones.Add(netip.PrefixFrom(offender, 32), time.Now(), true)

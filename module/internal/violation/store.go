@@ -45,6 +45,7 @@ type Store struct {
 
 	queue    queue // what the other instances are to be told
 	watchers watchers
+	added    hourly
 
 	changed  atomic.Bool // since it was saved
 	saving   sync.Mutex  // held while the file is read or written
@@ -62,6 +63,8 @@ type Status struct {
 	Clients   int    // subjects with violations
 	Capacity  int    // subjects that there is room for
 	Evictions uint64 // subjects that were forgotten for others, since the start
+
+	LastHour map[string]int // violations that were counted here, by name
 }
 
 // Open returns the store of the file at path; without a path, one that is only in memory. The caller
@@ -100,6 +103,7 @@ func (s *Store) Add(t *Terms, a Act) Result {
 	result := s.add(t, &a, s.now())
 	if result.Counted {
 		s.markChanged()
+		s.added.add(t.Name, s.now())
 		s.watchers.call(a.Client)
 	}
 	return result
@@ -235,6 +239,7 @@ func (s *Store) Each(f func(addr netip.Addr, s *Subject)) {
 func (s *Store) Status() Status {
 	return Status{
 		Clients: int(s.table.used.Load()), Capacity: s.table.capacity(), Evictions: s.table.evictions.Load(),
+		LastHour: s.added.counts(s.now()),
 	}
 }
 

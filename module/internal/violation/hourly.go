@@ -1,15 +1,12 @@
-package runtime
+package violation
 
 import (
 	"sync"
 	"time"
 )
 
-// countedViolations are the violations of the last hour, of all configurations.
-var countedViolations hourly
-
-// hourly counts events of an hour by name. The zero value is ready, and it is safe for concurrent use. Names are words of
-// the configuration.
+// hourly counts events of an hour by name. The zero value is ready, and it is safe for concurrent use.
+// Names are words of the configuration.
 type hourly struct {
 	mu    sync.Mutex
 	names map[string]*[60]minuteCount // by minute of the hour
@@ -33,7 +30,7 @@ func (h *hourly) add(name string, at time.Time) {
 		minutes = new([60]minuteCount)
 		h.names[name] = minutes
 	}
-	m := &minutes[minute%60]
+	m := &minutes[uint64(minute)%60] // a clock may be before 1970
 	if m.minute != minute {
 		*m = minuteCount{minute: minute}
 	}
