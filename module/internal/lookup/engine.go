@@ -188,7 +188,8 @@ type Engine struct {
 	scratch    sync.Pool         // of *scratch
 	compiled   atomic.Pointer[listing]
 	calls      calls
-	seen       *seen // nil without providers
+	seen       *seen           // nil without providers
+	networks   *networkAnswers // nil without providers
 	loads      loads
 	queue      *queue
 	running    *bound
@@ -233,7 +234,7 @@ func New(c Config) (*Engine, error) {
 		running: newBound(c.MaxInFlight), waiting: newBound(c.MaxInFlight), loading: newBound(c.MaxInFlight),
 	}
 	if len(sources) > 0 {
-		e.seen = newSeen()
+		e.seen, e.networks = newSeen(), newNetworkAnswers()
 	}
 	e.scratch.New = func() any { return e.newScratch() }
 	for _, p := range sources {

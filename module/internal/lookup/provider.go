@@ -37,6 +37,8 @@ type provider struct {
 	id     record.SourceID
 	covers reputation.Families
 	gate   Gate // nil if the provider is none
+
+	divided Divided // nil if the provider is none
 }
 
 // CheckNumber returns an error if there are too many providers.
@@ -66,7 +68,10 @@ func newProviders(list []Provider) ([]provider, error) {
 		}
 		names[id] = p.Source.Name
 		gate, _ := p.Provider.(Gate)
-		providers[i] = provider{Provider: p, id: id, covers: p.Provider.Profile().Covers, gate: gate}
+		divided, _ := p.Provider.(Divided)
+		providers[i] = provider{
+			Provider: p, id: id, covers: p.Provider.Profile().Covers, gate: gate, divided: divided,
+		}
 	}
 	return providers, nil
 }
