@@ -94,7 +94,7 @@ func FuzzQuote(f *testing.F) {
 	f.Add("see https://gateway.example/base/path")
 	s := open(f, "https://gateway.example/base/path", nil)
 	f.Fuzz(func(t *testing.T, words string) {
-		a := Answer{query: reputation.Query{Addr: asked, Key: key}, endpoint: &s.Endpoint}
+		a := Answer{question: about(reputation.Query{Addr: asked, Key: key}), endpoint: &s.Endpoint}
 		got := a.Quote(words)
 		if len(got) > maxQuote+2 || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Errorf("not one short printable line: %q", got)
@@ -201,7 +201,7 @@ func FuzzFailure(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, media, after, body string) {
 		a := Answer{
 			Status: status, Header: http.Header{"Content-Type": {media}, "Retry-After": {after}}, body: []byte(body),
-			query: reputation.Query{Addr: asked, Key: key}, endpoint: &s.Endpoint,
+			question: about(reputation.Query{Addr: asked, Key: key}), endpoint: &s.Endpoint,
 		}
 		err := a.failure()
 		text := err.Error()
