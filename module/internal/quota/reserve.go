@@ -59,13 +59,13 @@ type Reservation struct {
 const recheckClosed = time.Second
 
 // Reserve reserves a call about addr with the given key, as far as this process knows that there is
-// one. It asks nobody, and is cheap where the answer is no. An urgent call is one that an operator
-// asks for: see Terms.urgent. Without a Reservation, the result says why; waits means that only
+// one. It asks nobody, and is cheap where the answer is no. priority is how much the answer is worth, from
+// 0 to 1. More than 1 means that an operator asks for it: see Terms.urgent. Without a Reservation, the result says why; waits means that only
 // running calls prevent it.
 func (g *Guard) Reserve(
-	key string, addr netip.Addr, urgent bool, now time.Time,
+	key string, addr netip.Addr, priority float64, now time.Time,
 ) (r *Reservation, why reputation.Result, waits bool) {
-	terms := g.callTerms()
+	terms, urgent := g.callTerms(), priority > 1
 	if urgent {
 		terms = terms.urgent()
 	} else if g.closed(now) {
