@@ -85,12 +85,12 @@ func newBatches(g *Guard) *batches {
 	return &batches{guard: g, batcher: batcher, most: most, request: terms, wait: g.terms.waits()}
 }
 
-// waits returns how long a call for a Batcher waits for its request: as long as the one before it may take, or until the
+// waits returns how long a call for a Batcher waits for its request: as long as the one before it may take, and until the
 // rate has room.
 func (t Terms) waits() time.Duration {
-	wait := t.Timeout
+	wait := t.Timeout + concurrencyRecheck
 	if t.Rate.Bounded() {
-		wait = max(wait, min(t.Rate.Per/time.Duration(t.Rate.Events), maxGather))
+		wait += min(t.Rate.Per/time.Duration(t.Rate.Events), maxGather)
 	}
 	return wait
 }
