@@ -12,6 +12,7 @@ import (
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/handler"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/health"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/abuseipdb"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/crowdseccti"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/dnsbl"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/aws"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/vault"
