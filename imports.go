@@ -15,6 +15,7 @@ import (
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/dnsbl"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/internetdb"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/otx"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/stopforumspam"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/virustotal"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/aws"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/vault"
