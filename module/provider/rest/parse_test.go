@@ -71,6 +71,17 @@ func TestFacts(t *testing.T) {
 	}
 }
 
+func TestOwnNetwork(t *testing.T) {
+	for host, want := range map[string]bool{
+		"10.0.0.5": true, "192.168.1.1": true, "fd00::5": true, "fe80::5": true, "iprepd": true, "iprepd.internal": true,
+		"iprepd.default.svc.cluster.local": true, "203.0.113.10": false, "2001:db8::5": false, "iprepd.example.com": false,
+	} {
+		if got := ownNetwork(host); got != want {
+			t.Errorf("%s is on the operator's own network: %t", host, got)
+		}
+	}
+}
+
 func FuzzRetryAfter(f *testing.F) {
 	f.Add("29241", "1545973200", uint32(1795435200))
 	f.Add("Mon, 23 Nov 2026 14:30:00 GMT", "", uint32(0))
