@@ -51,7 +51,8 @@ func (v *answer) report() (reputation.Report, error) {
 	case v.FraudScore == nil:
 		return reputation.Report{}, fmt.Errorf(`%w: there is no "fraud_score"`, reputation.ErrBadAnswer)
 	case *v.FraudScore < 0 || *v.FraudScore > 100:
-		return reputation.Report{}, fmt.Errorf(`%w: "fraud_score" is %d, outside 0 to 100`, reputation.ErrBadAnswer, *v.FraudScore)
+		return reputation.Report{}, fmt.Errorf(`%w: "fraud_score" is %d, outside 0 to 100`, reputation.ErrBadAnswer,
+			*v.FraudScore)
 	}
 	r := reputation.Report{Facts: v.facts()}
 	r.Severity, r.Confidence = v.severity(r.Facts.Nature)
