@@ -135,7 +135,9 @@ func (p *IPinfo) Check(ctx context.Context, q reputation.Query) (reputation.Repo
 	switch p.API {
 	case core, plus:
 		return rest.Ask(ctx, &p.Endpoint, q, p.question(q, "lookup"),
-			func(v *lookupAnswer, _ *rest.Answer) (reputation.Report, error) { return v.report(q.Addr, p.API == plus) })
+			func(v *lookupAnswer, _ *rest.Answer) (reputation.Report, error) {
+				return v.report(q.Addr, p.API == plus)
+			})
 	case privacy:
 		return rest.Ask(ctx, &p.Endpoint, q, p.question(q),
 			func(v *legacyAnswer, _ *rest.Answer) (reputation.Report, error) { return v.report(q.Addr) })
