@@ -29,8 +29,8 @@ func init() {
 // The service says one of three things. `block` 1, not a home line, becomes the nature and the category
 // `hosting`: the service does not say what it is, and a machine in a data centre is the most likely. It gives few
 // points, together with the lists of such networks, since it is no abuse. `block` 2, where visitors and proxies share
-// an address, and `block` 0, a home line or one that is not classified, say nothing about an address. Country and
-// autonomous system come with all of them.
+// an address, and `block` 0, a home line or one that is not classified, say nothing about an address. The
+// autonomous system comes with all of them. The country is not used: it is that of the system.
 //
 // The service wishes to be asked about visitors of sensitive pages only, such as a log-in, and to be given 5 seconds:
 // write `timeout 5s`.
@@ -67,7 +67,7 @@ func (*IPHub) Profile() reputation.Profile {
 		Capabilities: reputation.Capabilities{
 			Categories: reputation.CategoriesOf(reputation.Hosting),
 			Natures:    reputation.KindsOf(reputation.NatureHosting),
-			Country:    true, ASN: true,
+			ASN:        true,
 		},
 		Terms:    "asks to be used for sensitive pages only, not for all visitors of a site",
 		Protocol: reputation.ProtocolConfirmed,
@@ -81,13 +81,12 @@ func (p *IPHub) Check(ctx context.Context, q reputation.Query) (reputation.Repor
 		func(v *answer, _ *rest.Answer) (reputation.Report, error) { return v.report(q.Addr) })
 }
 
-// answer is what the service says of an address. Its host name is not used: anybody can choose that of an address.
+// answer is what the service says of an address.
 type answer struct {
-	IP          string  `json:"ip"`
-	CountryCode string  `json:"countryCode"`
-	ASN         *uint32 `json:"asn"`
-	ISP         string  `json:"isp"`
-	Block       *int    `json:"block"`
+	IP    string  `json:"ip"`
+	ASN   *uint32 `json:"asn"`
+	ISP   string  `json:"isp"`
+	Block *int    `json:"block"`
 }
 
 // report returns what an answer says about addr.
@@ -98,7 +97,7 @@ func (v *answer) report(addr netip.Addr) (reputation.Report, error) {
 	case v.Block == nil || *v.Block < 0 || *v.Block > 2:
 		return reputation.Report{}, fmt.Errorf(`%w: "block" is not 0, 1 or 2`, reputation.ErrBadAnswer)
 	}
-	r := reputation.Report{Facts: reputation.Facts{Country: rest.Country(v.CountryCode)}}
+	var r reputation.Report
 	if v.ASN != nil && *v.ASN != 0 {
 		r.Facts.ASN, r.Facts.ASName = *v.ASN, v.ISP
 	}

@@ -41,7 +41,7 @@ func mustProvision(tb testing.TB, baseURL string) reputation.Provider {
 func sample(name string) string { return filepath.Join("testdata", name+".json") }
 
 func TestContract(t *testing.T) {
-	facts := reputation.Facts{Country: "SE", ASN: 64530, ASName: "Example Bredband AB"}
+	facts := reputation.Facts{ASN: 64530, ASName: "Example Bredband AB"}
 	hosting := facts
 	hosting.Nature = hosting.Nature.With(reputation.NatureHosting, true)
 	providertest.Run(t, providertest.Config{
