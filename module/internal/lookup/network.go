@@ -169,7 +169,7 @@ func (n *networkAnswers) note(subject record.Key, a *record.Answer) {
 			oldest = i
 		}
 	}
-	if a.Fetched > uint32(said[oldest].Load()) {
+	if a.Fetched >= uint32(said[oldest].Load()) {
 		said[oldest].Store(who | badness<<32 | uint64(a.Fetched))
 	}
 	if badness > 0 && !n.accused.Load() {
