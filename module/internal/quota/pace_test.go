@@ -181,7 +181,13 @@ func TestOneNetworkHasItsShare(t *testing.T) {
 				if n := callsAbout(t, g, true, crowd(200)...); n < 199 { // one of them may be of that network
 					t.Errorf("the others had %d calls, want 200", n)
 				}
+				if addr := of(network, 3500); !g.NetworkSpent(addr, time.Now()) || g.NetworkSpent(of(800, 1), time.Now()) {
+					t.Error("the network has used its share, and another one has not")
+				}
 				time.Sleep(24 * time.Hour)
+				if g.NetworkSpent(of(network, 1), time.Now()) {
+					t.Error("the share of the day before is used")
+				}
 				if n := callsAbout(t, g, false, rotating...); n != 100 {
 					t.Errorf("the next day it has used %d", n)
 				}
