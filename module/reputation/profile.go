@@ -94,8 +94,8 @@ type Profile struct {
 	// Reports are the reports that the service of a Reporter takes. Default: none.
 	Reports Reports
 
-	// Terms is one line about the important terms of use, such as "non-commercial use only". At
-	// most 200 printable ASCII characters. Default: none.
+	// Terms is one line about terms of use that restrict who may ask, or what for, such as "non-commercial
+	// use only". It is logged at each load. At most 200 printable ASCII characters. Default: none.
 	Terms string
 
 	// Protocol is how well the author knows the service's protocol. Default: ProtocolUnconfirmed.

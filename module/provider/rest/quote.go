@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"net/netip"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -15,6 +17,12 @@ const maxQuote = 200
 // The path of the API and the parts of a key are searched for only if they have this length.
 // Shorter ones, such as "api", are not secret and occur in harmless texts.
 const minPath, minPart = 6, 4
+
+// minRun is how many characters of the key in a row are a leak: services cut keys short in their texts.
+const minRun = 8
+
+// maxEncoded is how many layers of percent-encoding are looked through.
+const maxEncoded = 4
 
 // Quote returns a text of the service for the end of an error, as ": text" in printable ASCII, 200
 // characters at most. It returns "" if the text is empty, or if it repeats the key, an address
@@ -37,12 +45,32 @@ func (a *Answer) Quote(text string) string {
 	return ": " + text[:min(len(text), maxQuote)]
 }
 
-// leaks reports whether a text has the key, a visitor's address in
-// any spelling, or the address of the API.
+// leaks reports whether a text has the key, a visitor's address in any spelling, or the address of
+// the API, as they are or percent-encoded: a service that has the key in its path may repeat that path.
 func (a *Answer) leaks(text string) bool {
-	text = strings.ToLower(text)
+	for range maxEncoded {
+		if a.repeats(strings.ToLower(text)) {
+			return true
+		}
+		plain := percentDecoded(text)
+		if plain == text {
+			return false
+		}
+		text = plain
+	}
+	return true // nothing harmless is encoded so often
+}
+
+// repeats reports whether a text in lower case has one of the secrets as it is.
+func (a *Answer) repeats(text string) bool {
 	for _, secret := range a.secrets() {
 		if secret != "" && strings.Contains(text, strings.ToLower(secret)) {
+			return true
+		}
+	}
+	key := strings.ToLower(a.question.key)
+	for i := 0; i+minRun <= len(key); i++ {
+		if strings.Contains(text, key[i:i+minRun]) {
 			return true
 		}
 	}
@@ -60,6 +88,16 @@ func (a *Answer) leaks(text string) bool {
 	}
 	return false
 }
+
+// percentDecoded replaces every percent-encoded byte of a text, and leaves all else as it is.
+func percentDecoded(text string) string {
+	return encodedByte.ReplaceAllStringFunc(text, func(code string) string {
+		b, _ := strconv.ParseUint(code[1:], 16, 8)
+		return string([]byte{byte(b)})
+	})
+}
+
+var encodedByte = regexp.MustCompile("%[0-9A-Fa-f]{2}")
 
 // secrets returns everything that must not be logged, in the spellings in which it is sent.
 func (a *Answer) secrets() []string {
