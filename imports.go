@@ -15,6 +15,7 @@ import (
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/crowdseccti"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/dnsbl"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/greynoise"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/maxmind"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/spur"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/aws"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/vault"

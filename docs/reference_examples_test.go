@@ -44,6 +44,11 @@ const (
 	inStore    = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\tkey aws_ssm /prod/abuseipdb {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
 )
 
+// inGuest is where the options of a service stand.
+func inGuest(service string) string {
+	return "{\n\tip_reputation {\n\t\tprovider " + service + " {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+}
+
 // frames say where the options of each type stand.
 var frames = map[string]frame{
 	"App":  {caddyfile: inApp, path: "apps/ip_reputation"},
@@ -93,6 +98,8 @@ var frames = map[string]frame{
 	"DNSBL":          {caddyfile: inList, path: "service=dnsbl"},
 	"Endpoint":       {caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", path: "service=abuseipdb"},
 	"Account":        {caddyfile: inManager, path: "store=aws_secretsmanager"},
+	"GreyNoise":      {caddyfile: inGuest("greynoise"), usual: "key {env.ABUSEIPDB_KEY}", path: "service=greynoise"},
+	"MaxMind":        {caddyfile: inGuest("maxmind"), usual: "key {env.ABUSEIPDB_KEY}", path: "service=maxmind"},
 	"SecretsManager": {caddyfile: inManager, path: "store=aws_secretsmanager"},
 	"ParameterStore": {caddyfile: inStore, path: "store=aws_ssm"},
 	"Vault": {
@@ -350,6 +357,9 @@ var examples = map[string]example{
 	"DNSBL.group":     {line: "group mail"},
 	"DNSBL.ipv6":      {line: "ipv6 on"},
 	"DNSBL.test":      {line: "test off"},
+
+	"GreyNoise.api": {line: "api v3"},
+	"MaxMind.api":   {line: "api minfraud"},
 
 	"SecretsManager.name":          {line: "key aws_secretsmanager prod/abuseipdb", in: inProvider},
 	"SecretsManager.field":         {line: "field key"},

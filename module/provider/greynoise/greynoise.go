@@ -55,7 +55,7 @@ type GreyNoise struct {
 	rest.Endpoint
 
 	// The product: `community`, which is free, or `v3`, which needs a paid plan and also says what an address did, its
-	// country, network and nature. Default: `community`.
+	// country, ASN and nature. Default: `community`.
 	API string `json:"api,omitempty"`
 }
 
