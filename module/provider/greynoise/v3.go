@@ -118,15 +118,9 @@ func (v *v3Answer) deeds() (set reputation.Categories) {
 }
 
 func (v *v3Answer) nature() (n reputation.Nature) {
-	if is := v.Scanner.Tor; is != nil {
-		n = n.With(reputation.NatureTor, *is)
-	}
-	if is := v.Scanner.VPN; is != nil {
-		n = n.With(reputation.NatureVPN, *is)
-	}
-	if is := v.Scanner.Metadata.Mobile; is != nil {
-		n = n.With(reputation.NatureMobile, *is)
-	}
+	n = rest.Flag(n, reputation.NatureTor, v.Scanner.Tor)
+	n = rest.Flag(n, reputation.NatureVPN, v.Scanner.VPN)
+	n = rest.Flag(n, reputation.NatureMobile, v.Scanner.Metadata.Mobile)
 	switch v.Scanner.Metadata.Category {
 	case "hosting":
 		n = n.With(reputation.NatureHosting, true)

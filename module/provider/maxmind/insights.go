@@ -55,11 +55,8 @@ func (v *insightsAnswer) report(addr netip.Addr) (reputation.Report, error) {
 	}
 	nature := v.nature()
 	r := reputation.Report{Confidence: .7, Facts: reputation.Facts{
-		Country: rest.Country(v.Country.ISOCode), ASN: v.Traits.ASN, Nature: nature,
+		Country: rest.Country(v.Country.ISOCode), ASN: v.Traits.ASN, Network: rest.Network(v.Traits.Network, addr), Nature: nature,
 	}}
-	if network, err := netip.ParsePrefix(v.Traits.Network); err == nil && network.Contains(addr) {
-		r.Facts.Network = network.Masked()
-	}
 	if risk := v.Traits.Risk; risk != nil {
 		var err error
 		if r.Severity, err = severity(*risk); err != nil {
