@@ -15,6 +15,7 @@ import (
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/crowdseccti"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/dnsbl"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/greynoise"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/maxmind"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/internetdb"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/iphub"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/ipinfo"
