@@ -13,6 +13,7 @@ import (
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/health"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/abuseipdb"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/dnsbl"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/ipapiis"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/iphub"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/ipinfo"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/ipqualityscore"
