@@ -57,7 +57,7 @@ func (s *system) UnmarshalJSON(text []byte) error {
 		*s = system{Number: rest.ASN(words)}
 		return err //nolint:wrapcheck // rest.Decode words it
 	}
-	type plain system // has no methods
+	type plain system                        // has no methods
 	return json.Unmarshal(text, (*plain)(s)) //nolint:wrapcheck // rest.Decode words it
 }
 
