@@ -84,6 +84,17 @@ func TestFacts(t *testing.T) {
 	}
 }
 
+func TestOwnNetwork(t *testing.T) {
+	for host, want := range map[string]bool{
+		"10.0.0.5": true, "192.168.1.1": true, "fd00::5": true, "fe80::5": true, "iprepd": true, "iprepd.internal": true,
+		"iprepd.default.svc.cluster.local": true, "203.0.113.10": false, "2001:db8::5": false, "iprepd.example.com": false,
+	} {
+		if got := ownNetwork(host); got != want {
+			t.Errorf("%s is on the operator's own network: %t", host, got)
+		}
+	}
+}
+
 func FuzzRetryAfter(f *testing.F) {
 	f.Add("29241", "1545973200", uint32(1795435200))
 	f.Add("Mon, 23 Nov 2026 14:30:00 GMT", "", uint32(0))
@@ -100,7 +111,7 @@ func FuzzRetryAfter(f *testing.F) {
 func TestQuoteOfEncodedSecrets(t *testing.T) {
 	const key = "s3cr3t/k3y+for=tests"
 	s := open(t, "https://gateway.example/base/path", nil)
-	a := Answer{query: reputation.Query{Addr: asked6, Key: key}, endpoint: &s.Endpoint}
+	a := Answer{question: question{key, []netip.Addr{asked6}}, endpoint: &s.Endpoint}
 	for _, text := range []string{
 		"no such page: /json/ip/" + key, "no such page: /json/ip/" + url.PathEscape(key), "?key=" + url.QueryEscape(key),
 		"?key=" + url.QueryEscape(url.QueryEscape(key)), "%73%33cr3t%2fk3y+for=tests", "the key s3cr3t/k... is wrong",
@@ -130,7 +141,7 @@ func FuzzQuote(f *testing.F) {
 	f.Add("%2573%33cr3tk3y")
 	s := open(f, "https://gateway.example/base/path", nil)
 	f.Fuzz(func(t *testing.T, words string) {
-		a := Answer{query: reputation.Query{Addr: asked, Key: key}, endpoint: &s.Endpoint}
+		a := Answer{question: about(reputation.Query{Addr: asked, Key: key}), endpoint: &s.Endpoint}
 		got := a.Quote(words)
 		if len(got) > maxQuote+2 || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Errorf("not one short printable line: %q", got)
@@ -237,7 +248,7 @@ func FuzzFailure(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, media, after, body string) {
 		a := Answer{
 			Status: status, Header: http.Header{"Content-Type": {media}, "Retry-After": {after}}, body: []byte(body),
-			query: reputation.Query{Addr: asked, Key: key}, endpoint: &s.Endpoint,
+			question: about(reputation.Query{Addr: asked, Key: key}), endpoint: &s.Endpoint,
 		}
 		err := a.failure()
 		text := err.Error()

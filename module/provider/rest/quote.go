@@ -25,10 +25,10 @@ const minRun = 8
 const maxEncoded = 4
 
 // Quote returns a text of the service for the end of an error, as ": text" in printable ASCII, 200
-// characters at most. It returns "" if the text is empty, or if it repeats the key, the address
+// characters at most. It returns "" if the text is empty, or if it repeats the key, an address
 // that was asked about or the API's address.
 func (a *Answer) Quote(text string) string {
-	if int64(len(text)) > a.endpoint.api.MaxBody {
+	if int64(len(text)) > a.maxBody() {
 		return ""
 	}
 	text = strings.Map(func(r rune) rune {
@@ -45,7 +45,7 @@ func (a *Answer) Quote(text string) string {
 	return ": " + text[:min(len(text), maxQuote)]
 }
 
-// leaks reports whether a text has the key, the visitor's address in any spelling, or the address of
+// leaks reports whether a text has the key, a visitor's address in any spelling, or the address of
 // the API, as they are or percent-encoded: a service that has the key in its path may repeat that path.
 func (a *Answer) leaks(text string) bool {
 	for range maxEncoded {
@@ -68,17 +68,20 @@ func (a *Answer) repeats(text string) bool {
 			return true
 		}
 	}
-	key := strings.ToLower(a.query.Key)
+	key := strings.ToLower(a.question.key)
 	for i := 0; i+minRun <= len(key); i++ {
 		if strings.Contains(text, key[i:i+minRun]) {
 			return true
 		}
 	}
-	subject := reputation.Subject(a.query.Addr)
+	subjects := make(map[netip.Prefix]bool, len(a.question.addrs))
+	for _, addr := range a.question.addrs {
+		subjects[reputation.Subject(addr)] = true
+	}
 	notAddress := func(r rune) bool { return !strings.ContainsRune("0123456789abcdef:.", r) }
 	for word := range strings.FieldsFuncSeq(text, notAddress) {
 		for _, spelling := range []string{word, strings.Trim(word, ":.")} {
-			if found, err := netip.ParseAddr(spelling); err == nil && subject.Contains(found.Unmap()) {
+			if found, err := netip.ParseAddr(spelling); err == nil && subjects[reputation.Subject(found.Unmap())] {
 				return true
 			}
 		}
@@ -98,9 +101,12 @@ var encodedByte = regexp.MustCompile("%[0-9A-Fa-f]{2}")
 
 // secrets returns everything that must not be logged, in the spellings in which it is sent.
 func (a *Answer) secrets() []string {
-	key, addr, base := a.query.Key, a.query.Addr.String(), a.endpoint.base
+	key, base := a.question.key, a.endpoint.base
 	first, second, _ := strings.Cut(key, ":")
-	list := []string{addr, url.QueryEscape(addr), base.Host}
+	list := []string{base.Host}
+	for _, addr := range a.question.addrs {
+		list = append(list, addr.String(), url.QueryEscape(addr.String()))
+	}
 	if path := strings.Trim(base.Path, "/"); len(path) >= minPath {
 		list = append(list, path)
 	}
