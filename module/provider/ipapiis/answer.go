@@ -11,11 +11,15 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// answer is what the service says of an address. Without a key, all flags but IsBogon are missing.
-type answer struct {
+// failure is what an answer has that is an error, with any status.
+type failure struct {
 	Error     string `json:"error"`
 	ErrorCode string `json:"error_code"`
+}
 
+// answer is what the service says of an address. Without a key, all flags but IsBogon are missing.
+type answer struct {
+	failure
 	IP           string  `json:"ip"`
 	IsBogon      bool    `json:"is_bogon"` // an address that nobody on the Internet has
 	IsMobile     *bool   `json:"is_mobile"`
@@ -61,10 +65,24 @@ func (s *system) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, (*plain)(s)) //nolint:wrapcheck // rest.Decode words it
 }
 
+// answers is what the service says of several addresses: a member for each.
+type answers struct {
+	failure
+	members rest.Members[answer]
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *answers) UnmarshalJSON(text []byte) error {
+	if err := json.Unmarshal(text, &v.failure); err != nil {
+		return err //nolint:wrapcheck // rest.Decode words it
+	}
+	return json.Unmarshal(text, &v.members) //nolint:wrapcheck // rest.Decode words it
+}
+
 // refusal returns the error that an answer with status 200 is, or nil.
-func (v *answer) refusal(a *rest.Answer) error {
-	if strings.Contains(v.ErrorCode, "API_KEY") {
-		return fmt.Errorf("%w%s", reputation.ErrRefused, a.Quote(v.Error))
+func (f *failure) refusal(a *rest.Answer) error {
+	if strings.Contains(f.ErrorCode, "API_KEY") {
+		return fmt.Errorf("%w%s", reputation.ErrRefused, a.Quote(f.Error))
 	}
 	return nil
 }
@@ -104,9 +122,7 @@ func (v *answer) nature() reputation.Nature {
 
 // detail returns the service's message from the body of an error.
 func detail(body []byte) string {
-	var v struct {
-		Error string `json:"error"`
-	}
+	var v failure
 	if json.Unmarshal(body, &v) != nil {
 		return ""
 	}

@@ -4,6 +4,7 @@ package ipapiis
 
 import (
 	"context"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -15,7 +16,10 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-const defaultURL = "https://api.ipapi.is"
+const (
+	defaultURL = "https://api.ipapi.is"
+	maxBatch   = 100
+)
 
 func init() {
 	caddy.RegisterModule(IPAPIIs{})
@@ -30,9 +34,12 @@ func init() {
 // shares of abusers in the network and in the company (`abuser_score`) are about neighbours, and are not used. Data
 // centre, VPN, proxy, Tor exit and mobile network are facts. One that the answer leaves out is not known.
 //
+// Up to 100 addresses share a request; each counts as one of the quota.
+//
 // Unconfirmed: the bodies of errors, and whether `is_crawler` is a name or only true: any name is taken as yes.
 //
-// The address of the API is `https://api.ipapi.is`. The provider uses its `/`. The key is in the query of the URL.
+// The address of the API is `https://api.ipapi.is`. The provider uses its `/`. The key is in the query of the URL, or in the body
+// of a request about several addresses.
 type IPAPIIs struct {
 	rest.Endpoint
 }
@@ -52,6 +59,7 @@ func (*IPAPIIs) Profile() reputation.Profile {
 	return reputation.Profile{
 		Name:      "ipapi_is",
 		Quota:     []string{"1000/day"},
+		Batch:     maxBatch,
 		ListedTTL: 24 * time.Hour,
 		CleanTTL:  24 * time.Hour,
 		Weight:    20,
@@ -77,6 +85,21 @@ func (p *IPAPIIs) Check(ctx context.Context, q reputation.Query) (reputation.Rep
 	})
 }
 
+// CheckAll implements reputation.Batcher. The answer has a member for each address, as the question spells it.
+func (p *IPAPIIs) CheckAll(ctx context.Context, key string, addrs []netip.Addr) ([]reputation.Answer, error) {
+	question := rest.Request{Path: []string{""}, JSON: struct {
+		IPs []netip.Addr `json:"ips"`
+		Key string       `json:"key"`
+	}{addrs, key}}
+	return rest.AskAll(ctx, &p.Endpoint, key, addrs, question,
+		func(v *answers, a *rest.Answer, each *rest.Answers) error {
+			for _, m := range v.members {
+				m.Into(each, m.Name, (*answer).report)
+			}
+			return v.refusal(a)
+		})
+}
+
 // UnmarshalCaddyfile reads the options that only this provider has.
 //
 //	ipapi_is {
@@ -92,5 +115,5 @@ var (
 	_ caddy.Provisioner     = (*IPAPIIs)(nil)
 	_ caddy.CleanerUpper    = (*IPAPIIs)(nil)
 	_ caddyfile.Unmarshaler = (*IPAPIIs)(nil)
-	_ reputation.Provider   = (*IPAPIIs)(nil)
+	_ reputation.Batcher    = (*IPAPIIs)(nil)
 )

@@ -10,9 +10,12 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
+// The statuses of an answer without addresses.
+const denied, failed = "denied", "error"
+
 // head is what every answer begins with. With the status "warning" the answer is complete.
 type head struct {
-	Status  string `json:"status"` // ok, warning, denied or error
+	Status  string `json:"status"` // ok, warning, denied, error
 	Message string `json:"message"`
 }
 
@@ -51,7 +54,7 @@ func (e *envelope[T]) about(addr netip.Addr, a *rest.Answer) (T, error) {
 
 // refusal returns the error that an answer without an address is.
 func (h *head) refusal(a *rest.Answer) error {
-	if h.Status != "denied" {
+	if h.Status != denied {
 		return fmt.Errorf("%w: it is not about the address%s", reputation.ErrBadAnswer, a.Quote(h.Message))
 	}
 	text := strings.ToLower(h.Message)
@@ -66,7 +69,7 @@ func (h *head) refusal(a *rest.Answer) error {
 // failure reads the body that comes with another status than 200.
 func failure(a *rest.Answer, body []byte) error {
 	var h head
-	if rest.Decode(body, &h) != nil || h.Status != "denied" {
+	if rest.Decode(body, &h) != nil || h.Status != denied {
 		return nil
 	}
 	return h.refusal(a)

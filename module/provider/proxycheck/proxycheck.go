@@ -150,18 +150,11 @@ func checkAll[T answer](
 		func(v *envelope[T], a *rest.Answer, each *rest.Answers) error {
 			some := false
 			for _, m := range v.members {
-				addr, err := netip.ParseAddr(m.Name)
-				if err != nil {
-					continue
-				}
-				some = true
-				report, err := reputation.Report{}, m.Err
-				if err == nil {
-					report, err = m.Value.report(addr.Unmap())
-				}
-				each.Set(m.Name, report, err)
+				some = m.Into(each, m.Name, func(one *T, addr netip.Addr) (reputation.Report, error) {
+					return (*one).report(addr)
+				}) || some
 			}
-			if !some {
+			if !some && (v.Status == denied || v.Status == failed) {
 				return v.refusal(a)
 			}
 			return nil
