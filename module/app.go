@@ -203,7 +203,7 @@ func (a *App) openProviders(ctx caddy.Context) ([]lookup.Provider, error) {
 func (a *App) lookupTimeout() time.Duration {
 	longest := quota.DefaultTimeout
 	for i := range a.Providers {
-		longest = max(longest, time.Duration(a.Providers[i].Timeout))
+		longest = max(longest, a.Providers[i].Longest())
 	}
 	return longest + time.Second
 }

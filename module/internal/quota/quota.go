@@ -49,6 +49,16 @@ type Terms struct {
 	Timeout time.Duration
 }
 
+func (t Terms) withDefaults() Terms {
+	if t.Concurrency <= 0 {
+		t.Concurrency = DefaultConcurrency
+	}
+	if t.Timeout <= 0 {
+		t.Timeout = DefaultTimeout
+	}
+	return t
+}
+
 // Options are the parts of a Guard that can be left out.
 type Options struct {
 	// Logger receives one message for each cause and minute. Default: slog.Default().
@@ -136,12 +146,7 @@ const recheckSpent = time.Minute
 // providers that use the same account should share it. The budget may be shared with earlier Guards
 // of the same provider.
 func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledger, o Options) *Guard {
-	if terms.Concurrency <= 0 {
-		terms.Concurrency = DefaultConcurrency
-	}
-	if terms.Timeout <= 0 {
-		terms.Timeout = DefaultTimeout
-	}
+	terms = terms.withDefaults()
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}

@@ -85,10 +85,18 @@ func (a *Answers) Set(addr string, r reputation.Report, err error) {
 }
 
 // Entry is a part of an answer that may be of another type than T without harm to the others: Err says so then, and
-// wraps reputation.ErrBadAnswer. Value has what could be read in any case, such as the address that it is about.
+// wraps reputation.ErrBadAnswer. Value has what could be read, such as the address that it is about.
 type Entry[T any] struct {
 	Value T
 	Err   error
+}
+
+// Report returns what the entry says by report, or its Err.
+func (e *Entry[T]) Report(report func(*T) (reputation.Report, error)) (reputation.Report, error) {
+	if e.Err != nil {
+		return reputation.Report{}, e.Err
+	}
+	return report(&e.Value)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
