@@ -14,6 +14,7 @@ import (
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/abuseipdb"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/dnsbl"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/internetdb"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/iprepd"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/otx"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/stopforumspam"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/virustotal"
