@@ -97,13 +97,8 @@ func (i *Iprepd) Check(ctx context.Context, q reputation.Query) (reputation.Repo
 
 // report returns the report of the answer about addr.
 func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
-	switch {
-	case a.Type != "ip" || !isAbout(a.Object, addr):
-		return reputation.Report{}, fmt.Errorf(`%w: "object" is not the address that was asked about`, reputation.ErrBadAnswer)
-	case a.Reputation == nil:
-		return reputation.Report{}, fmt.Errorf(`%w: there is no "reputation"`, reputation.ErrBadAnswer)
-	case *a.Reputation < 0 || *a.Reputation > 100:
-		return reputation.Report{}, fmt.Errorf(`%w: "reputation" is %d, outside 0 to 100`, reputation.ErrBadAnswer, *a.Reputation)
+	if err := a.validate(addr); err != nil {
+		return reputation.Report{}, fmt.Errorf("%w: %w", reputation.ErrBadAnswer, err)
 	}
 	r := reputation.Report{Severity: float64(100-*a.Reputation) / 100, Confidence: 0.9, LastSeen: a.LastUpdated.UTC()}
 	if a.Reviewed {
@@ -113,6 +108,19 @@ func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
 		r.Categories = reputation.CategoriesOf(reputation.Abuse)
 	}
 	return r, nil
+}
+
+// validate checks the values that a report needs. Its errors quote numbers only.
+func (a *answer) validate(addr netip.Addr) error {
+	switch {
+	case a.Type != "ip" || !isAbout(a.Object, addr):
+		return errors.New(`"object" is not the address that was asked about`)
+	case a.Reputation == nil:
+		return errors.New(`there is no "reputation"`)
+	case *a.Reputation < 0 || *a.Reputation > 100:
+		return fmt.Errorf(`"reputation" is %d, outside 0 to 100`, *a.Reputation)
+	}
+	return nil
 }
 
 // minPrefix is the length of the widest IPv6 network that an answer may be about.

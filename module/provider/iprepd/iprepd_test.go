@@ -64,7 +64,8 @@ func TestContract(t *testing.T) {
 					Severity: .6, Confidence: .9, Categories: abuse, LastSeen: time.Date(2026, 11, 29, 8, 9, 10, 111e6, time.UTC),
 				},
 				Request: func(r *http.Request) error {
-					if !strings.HasSuffix(r.URL.Path, "/type/ip/203.0.113.10") || !strings.HasPrefix(r.Header.Get("Authorization"), "APIKey ") {
+					if !strings.HasSuffix(r.URL.Path, "/type/ip/203.0.113.10") ||
+						!strings.HasPrefix(r.Header.Get("Authorization"), "APIKey ") {
 						return fmt.Errorf("asked %s %s", r.Method, r.URL)
 					}
 					return nil
@@ -86,19 +87,43 @@ func TestContract(t *testing.T) {
 					Severity: .25, Confidence: .9, Categories: abuse, LastSeen: time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC),
 				},
 			},
-			{Name: "another network", Addr: netip.MustParseAddr("2001:db8:1:3::1"), BodyFile: sample("network"), Result: reputation.ResultBadAnswer},
-			{Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("found"), Result: reputation.ResultBadAnswer},
+			{
+				Name: "another network", Addr: netip.MustParseAddr("2001:db8:1:3::1"), BodyFile: sample("network"),
+				Result: reputation.ResultBadAnswer,
+			},
+			{
+				Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("found"),
+				Result: reputation.ResultBadAnswer,
+			},
 			{Name: "unknown", Status: 404, Header: http.Header{"Content-Type": {""}}, Result: reputation.ResultNotFound},
 			{Name: "no address", Status: 400, Result: reputation.ResultError},
 			{Name: "wrong key", Status: 401, Result: reputation.ResultRefused},
 			{Name: "its Redis is away", Status: 500, Result: reputation.ResultError},
 			{Name: "no reputation", Body: `{"object":"203.0.113.10","type":"ip"}`, Result: reputation.ResultBadAnswer},
-			{Name: "null", Body: `{"object":"203.0.113.10","type":"ip","reputation":null}`, Result: reputation.ResultBadAnswer},
-			{Name: "below 0", Body: `{"object":"203.0.113.10","type":"ip","reputation":-1}`, Result: reputation.ResultBadAnswer},
-			{Name: "above 100", Body: `{"object":"203.0.113.10","type":"ip","reputation":101}`, Result: reputation.ResultBadAnswer},
-			{Name: "a fraction", Body: `{"object":"203.0.113.10","type":"ip","reputation":9.5}`, Result: reputation.ResultBadAnswer},
-			{Name: "an e-mail address", Body: `{"object":"203.0.113.10","type":"email","reputation":9}`, Result: reputation.ResultBadAnswer},
-			{Name: "a wrong time", Body: `{"object":"203.0.113.10","type":"ip","reputation":9,"lastupdated":"today"}`, Result: reputation.ResultBadAnswer},
+			{
+				Name: "null", Body: `{"object":"203.0.113.10","type":"ip","reputation":null}`,
+				Result: reputation.ResultBadAnswer,
+			},
+			{
+				Name: "below 0", Body: `{"object":"203.0.113.10","type":"ip","reputation":-1}`,
+				Result: reputation.ResultBadAnswer,
+			},
+			{
+				Name: "above 100", Body: `{"object":"203.0.113.10","type":"ip","reputation":101}`,
+				Result: reputation.ResultBadAnswer,
+			},
+			{
+				Name: "a fraction", Body: `{"object":"203.0.113.10","type":"ip","reputation":9.5}`,
+				Result: reputation.ResultBadAnswer,
+			},
+			{
+				Name: "an e-mail address", Body: `{"object":"203.0.113.10","type":"email","reputation":9}`,
+				Result: reputation.ResultBadAnswer,
+			},
+			{
+				Name: "a wrong time", Body: `{"object":"203.0.113.10","type":"ip","reputation":9,"lastupdated":"today"}`,
+				Result: reputation.ResultBadAnswer,
+			},
 		},
 	})
 }
@@ -111,7 +136,8 @@ func TestIsAbout(t *testing.T) {
 		{"203.0.113.10", "203.0.113.10", true}, {"203.0.113.0", "203.0.113.10", false},
 		{"2001:db8:1:2:3:4:5:6", "2001:db8:1:2:3:4:5:6", true}, {"2001:db8:1::", "2001:db8:1:2::7", true},
 		{"2001:db8::", "2001:db8:1:2::7", true}, {"2001::", "2001:db8:1:2::7", false}, {"::", "2001:db8:1:2::7", false},
-		{"2001:db8:1:2::6", "2001:db8:1:2::8", false}, {"2001:db8:1:2::%eth0", "2001:db8:1:2::7", false}, {"", "203.0.113.10", false},
+		{"2001:db8:1:2::6", "2001:db8:1:2::8", false}, {"2001:db8:1:2::", "2001:db8:1:3::7", false},
+		{"2001:db8:1:2::%eth0", "2001:db8:1:2::7", false}, {"", "203.0.113.10", false},
 	} {
 		if got := isAbout(tc.object, netip.MustParseAddr(tc.asked)); got != tc.want {
 			t.Errorf("%s is about %s: %t", tc.object, tc.asked, got)
@@ -127,7 +153,9 @@ func TestScores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		evidence := score.Evidence{Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories}
+		evidence := score.Evidence{
+			Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories,
+		}
 		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < want-.5 || got > want+.5 {
 			t.Errorf("a reputation of %d gives %.2f %%, want %v", points, got, want)
 		}
@@ -183,7 +211,7 @@ func TestProvision(t *testing.T) {
 	for config, want := range map[string]string{
 		`{"url":"http://iprepd:8080"}`:           "",
 		`{"url":"https://iprepd.example.com/x"}`: "",
-		`{}`:                                     "iprepd has no url: set it to the address of your service, such as http://10.0.0.5:8080",
+		`{}`:                                     "iprepd has no url: set it to the address of your service, such as " + exampleURL,
 		`{"url":"iprepd:8080"}`:                  `its scheme is "iprepd"`,
 	} {
 		_, err := provision(t, config)
@@ -196,7 +224,7 @@ func TestProvision(t *testing.T) {
 func TestCaddyfile(t *testing.T) {
 	for input, want := range map[string]string{
 		"iprepd {\n url http://10.0.0.5:8080\n}": "", "iprepd {\n url {env.IPREPD_URL}\n}": "",
-		"iprepd":                "the url of iprepd is missing: write that of your daemon, such as `url http://10.0.0.5:8080`, at Testfile:1",
+		"iprepd":                "write that of your daemon, such as `url http://10.0.0.5:8080`, at Testfile:1",
 		"iprepd {\n}":           "the url of iprepd is missing",
 		"iprepd {\n hawk x\n}":  `unknown option "hawk" of iprepd: use one of url, at Testfile:2`,
 		"iprepd {\n url a b\n}": "an address such as http://10.0.0.5:8080",

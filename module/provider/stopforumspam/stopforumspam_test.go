@@ -90,12 +90,15 @@ func TestContract(t *testing.T) {
 				Report: reputation.Report{Facts: reputation.Facts{Country: "SE", ASN: 64505}},
 			},
 			{Name: "IPv6", Addr: netip.MustParseAddr("2001:db8::10"), BodyFile: sample("ipv6")},
-			{Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("listed"), Result: reputation.ResultBadAnswer},
+			{
+				Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("listed"),
+				Result: reputation.ResultBadAnswer,
+			},
 			{Name: "an error", BodyFile: sample("error"), Result: reputation.ResultBadAnswer},
 			{Name: "a limit", Body: `{"success":0,"error":"Rate limit exceeded"}`, Result: reputation.ResultThrottled},
 			{
-				Name: "a limit with a pause", Body: `{"success":0,"error":"daily limit"}`, Header: http.Header{"Retry-After": {"60"}},
-				Result: reputation.ResultThrottled, RetryAfter: time.Minute,
+				Name: "a limit with a pause", Body: `{"success":0,"error":"daily limit"}`,
+				Header: http.Header{"Retry-After": {"60"}}, Result: reputation.ResultThrottled, RetryAfter: time.Minute,
 			},
 			{Name: "several entries", BodyFile: sample("multi"), Result: reputation.ResultBadAnswer},
 			{Name: "blocked", Status: 403, Header: html, Body: "<html></html>", Result: reputation.ResultBadAnswer},
@@ -147,7 +150,9 @@ func TestScores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		evidence := score.Evidence{Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories}
+		evidence := score.Evidence{
+			Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories,
+		}
 		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < want[0] || got > want[1] {
 			t.Errorf("%s: %.2f %%, want %v", body, got, want)
 		}
@@ -180,7 +185,8 @@ func FuzzReport(f *testing.F) {
 		}
 		f.Add(body)
 	}
-	f.Add([]byte(`{"success":1,"ip":{"appears":1,"frequency":1e2,"confidence":1e2,"asn":4294967296,"country":"\u017f\u017f"}}`))
+	f.Add([]byte(`{"success":1,"ip":{"appears":1,"frequency":1e2,"confidence":1e2,"asn":4294967296,` +
+		`"country":"\u017f\u017f"}}`))
 	capabilities := new(StopForumSpam).Profile().Capabilities
 	f.Fuzz(func(t *testing.T, body []byte) {
 		r, err := read(body)
