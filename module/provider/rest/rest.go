@@ -34,6 +34,9 @@ const (
 	// defaultMaxBody is the default of API.MaxBody. Most answers have less than 1 KiB.
 	defaultMaxBody = 64 << 10
 
+	// maxBatchBody bounds an answer about several addresses, unless API.MaxBody is more.
+	maxBatchBody = 4 << 20
+
 	maxHeader = 64 << 10
 
 	// userAgent has no version: services do not need it, and it would help attackers.
@@ -65,7 +68,8 @@ type API struct {
 	// its JSON with that type. Default: "application/json" and all that end in "+json".
 	MediaTypes []string
 
-	// MaxBody is the size of the largest answer, in bytes, after decompression. Default: 64 KiB.
+	// MaxBody is the size of the largest answer about one address, in bytes, after decompression. An
+	// answer about several may be that many times as large, up to 4 MiB. Default: 64 KiB.
 	MaxBody int64
 
 	// ResetHeader is the header field with the time at which the quota
