@@ -21,6 +21,7 @@ import (
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/iphub"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/ipinfo"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/ipqualityscore"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/iprepd"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/otx"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/proxycheck"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/spur"
