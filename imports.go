@@ -13,6 +13,7 @@ import (
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/health"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/abuseipdb"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/dnsbl"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/httpjson"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/aws"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret/vault"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/sentrycore"
