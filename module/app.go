@@ -194,6 +194,7 @@ func (a *App) openProviders(ctx caddy.Context) ([]lookup.Provider, error) {
 			return nil, fmt.Errorf("provider %s: %w", label, err)
 		}
 	}
+	logTermsOfServices(a.runtime.Logger, a.runtime.Providers)
 	return list, nil
 }
 

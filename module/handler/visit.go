@@ -105,10 +105,10 @@ func (v *visit) lookUp(r *http.Request, vars runtime.Vars, wait time.Duration, e
 	case v.exempt:
 		v.verdict = reputation.Verdict{Status: reputation.Exempt, Facts: rt.Facts(v.client)}
 	case rt.Limiter == nil:
-		v.verdict = rt.LookupClient(r.Context(), v.client, r.UserAgent(), wait)
+		v.verdict = rt.LookupClient(r.Context(), v.client, r.UserAgent(), runtime.LookupRequest{}, wait)
 	default:
 		began := time.Now()
-		v.verdict = rt.LookupClient(r.Context(), v.client, r.UserAgent(), wait)
+		v.verdict = rt.LookupClient(r.Context(), v.client, r.UserAgent(), runtime.LookupRequest{}, wait)
 		v.waited = time.Since(began)
 	}
 	if reputation.IsClassE(v.client) {

@@ -30,22 +30,22 @@ type keyed struct {
 }
 
 // Reserve implements lookup.Gate. It reserves a call with the first key that is not set aside.
-func (k keyed) Reserve(addr netip.Addr, urgent bool, now time.Time) (lookup.Reservation, reputation.Result, bool) {
+func (k keyed) Reserve(addr netip.Addr, priority float64, now time.Time) (lookup.Reservation, reputation.Result, bool) {
 	if k.keys == nil {
-		return k.reserve("", addr, urgent, now)
+		return k.reserve("", addr, priority, now)
 	}
 	for key := range k.keys.Each {
 		if k.RefusedUntil(key).IsZero() {
-			return k.reserve(key, addr, urgent, now)
+			return k.reserve(key, addr, priority, now)
 		}
 	}
 	return nil, reputation.ResultSkippedBreaker, false
 }
 
 func (k keyed) reserve(
-	key string, addr netip.Addr, urgent bool, now time.Time,
+	key string, addr netip.Addr, priority float64, now time.Time,
 ) (lookup.Reservation, reputation.Result, bool) {
-	r, why, waits := k.Guard.Reserve(key, addr, urgent, now)
+	r, why, waits := k.Guard.Reserve(key, addr, priority, now)
 	if r == nil {
 		return nil, why, waits
 	}

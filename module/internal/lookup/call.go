@@ -46,8 +46,10 @@ type call struct {
 	key  record.Key
 	addr netip.Addr
 	all  bool // ask all providers, not only those whose answers are due: an operator asks
-	done chan struct{}
-	far  chan struct{} // closed when the call is so far back in the queue that no request waits for it
+
+	request Request // that started the call
+	done    chan struct{}
+	far     chan struct{} // closed when the call is so far back in the queue that no request waits for it
 
 	ctx context.Context // ends with the engine; holds what the Tracer took from the request that started the call
 	end func(reputation.Origin)
@@ -93,8 +95,9 @@ func (c *calls) close() {
 // be asked at present: this is known at once and costs next to nothing, since while a quota is
 // spent it is the answer for most unknown clients. rec is what the memory has of the subject.
 func (e *Engine) startCall(
-	request context.Context, key record.Key, addr netip.Addr, rec *record.Record, all bool,
+	request context.Context, l *local, rec *record.Record, all bool,
 ) (_ *call, started bool) {
+	key := record.KeyOf(l.addr)
 	shard := e.calls.shard(key)
 	shard.Lock()
 	defer shard.Unlock()
@@ -109,7 +112,7 @@ func (e *Engine) startCall(
 	load := first && e.Shared != nil && e.loading.take(key)
 	var r reserved
 	if !load {
-		r = e.reserve(key, addr, rec, all, first || all, now)
+		r = e.reserve(key, l, rec, all, first || all, now)
 		if len(r.list) == 0 && (!r.waits || !e.waiting.take(key)) {
 			return nil, false
 		}
@@ -117,7 +120,7 @@ func (e *Engine) startCall(
 	// The call outlives the request that started it, because other requests may wait for the same
 	// answer.
 	c := &call{
-		key: key, addr: addr, all: all, origin: reputation.OriginRedis,
+		key: key, addr: l.addr, all: all, request: l.request, origin: reputation.OriginRedis,
 		done: make(chan struct{}), far: make(chan struct{}),
 	}
 	c.ctx, c.end = e.Tracer.Start(e.base, request)

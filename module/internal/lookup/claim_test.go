@@ -56,7 +56,7 @@ func TestClaims(t *testing.T) {
 				{"fake, denied", denied, fakeClaim, 100, 100, reputation.Fresh, []string{reputation.SourceDeny}},
 				{"fake, exempt", exempt, fakeClaim, 0, 0, reputation.Exempt, nil},
 			} {
-				v := e.LookupClaim(t.Context(), c.addr, c.claim, time.Second)
+				v := e.LookupRequest(t.Context(), c.addr, Request{Claim: c.claim}, time.Second)
 				if x := e.ExplainClaim(c.addr, c.claim).Verdict; x.Score != v.Score || x.Status != v.Status {
 					t.Errorf("%s, %s: explained as %d %s", name, c.name, x.Score, x.Status)
 				}
@@ -83,11 +83,11 @@ func TestClaims(t *testing.T) {
 // TestClaimsAreEvidenceByThemselves: nothing else is configured, or nobody has answered.
 func TestClaimsAreEvidenceByThemselves(t *testing.T) {
 	e := newEngine(t, Config{})
-	v := e.LookupClaim(context.Background(), client, fakeClaim, 0)
+	v := e.LookupRequest(context.Background(), client, Request{Claim: fakeClaim}, 0)
 	if !v.Scored || v.Score < 10 || v.Score > 40 || !v.Categories.Has(reputation.Bot) {
 		t.Errorf("%+v", v)
 	}
-	if v := e.LookupClaim(context.Background(), client, drivenClaim, 0); v.Scored || v.Facts.Bot != drivenClaim.Bot {
+	if v := e.LookupRequest(context.Background(), client, Request{Claim: drivenClaim}, 0); v.Scored || v.Facts.Bot != drivenClaim.Bot {
 		t.Errorf("%+v", v)
 	}
 	if v := e.Lookup(context.Background(), client, 0); v.Scored {
@@ -101,15 +101,15 @@ func TestNobodyIsAskedAboutVerifiedBots(t *testing.T) {
 		p := asked("p", after(0, abusive, nil))
 		e := newEngine(t, Config{Providers: []Provider{p}})
 		for _, claim := range []Claim{verifiedClaim, exemptClaim} {
-			v := e.LookupClaim(t.Context(), client, claim, time.Second)
+			v := e.LookupRequest(t.Context(), client, Request{Claim: claim}, time.Second)
 			if e.Busy() || len(e.ExplainClaim(client, claim).Answers) != 1 || e.Explain(client).Answers[0].Answered {
 				t.Errorf("somebody was asked: %+v", v)
 			}
 		}
-		if v := e.LookupClaim(t.Context(), client, fakeClaim, time.Second); len(v.Reasons) != 2 {
+		if v := e.LookupRequest(t.Context(), client, Request{Claim: fakeClaim}, time.Second); len(v.Reasons) != 2 {
 			t.Errorf("nobody was asked about a fake: %+v", v)
 		}
-		if v := e.LookupClaim(t.Context(), client, verifiedClaim, 0); v.Score != 0 || len(v.Reasons) != 2 {
+		if v := e.LookupRequest(t.Context(), client, Request{Claim: verifiedClaim}, 0); v.Score != 0 || len(v.Reasons) != 2 {
 			t.Errorf("what is remembered does not count: %+v", v)
 		}
 	})
@@ -133,7 +133,7 @@ func TestExemptClaimsDoNotAllocate(t *testing.T) {
 		t.Skip("the race detector allocates")
 	}
 	e := newEngine(t, Config{Databases: database, Providers: []Provider{asked("p", after(0, reputation.Report{}, nil))}})
-	if n := testing.AllocsPerRun(100, func() { e.LookupClaim(context.Background(), client, exemptClaim, 0) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { e.LookupRequest(context.Background(), client, Request{Claim: exemptClaim}, 0) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

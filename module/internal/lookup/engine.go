@@ -273,14 +273,15 @@ func (e *Engine) Busy() bool { return e.calls.count.Load() > 0 }
 // never answered about addr, Lookup waits for it until wait has passed or ctx ends. The call then
 // continues in the background, and the next request gets its answer.
 func (e *Engine) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration) reputation.Verdict {
-	return e.LookupClaim(ctx, addr, Claim{}, wait)
+	return e.LookupRequest(ctx, addr, Request{}, wait)
 }
 
-// LookupClaim is Lookup for a client that claims to be a bot.
-func (e *Engine) LookupClaim(
-	ctx context.Context, addr netip.Addr, claim Claim, wait time.Duration,
+// LookupRequest is Lookup with what is known of the request besides the address.
+func (e *Engine) LookupRequest(
+	ctx context.Context, addr netip.Addr, request Request, wait time.Duration,
 ) reputation.Verdict {
-	l := e.local(addr, claim)
+	l := e.local(addr, request.Claim)
+	l.request = request
 	if v, decided := e.decided(&l); decided {
 		e.Observer.CountLookup(v.Origin)
 		return v
@@ -357,7 +358,7 @@ func (e *Engine) ask(
 	ctx context.Context, l *local, s *scratch, origin reputation.Origin, missing int, wait time.Duration,
 ) reputation.Verdict {
 	start := time.Now()
-	call, _ := e.startCall(ctx, record.KeyOf(l.addr), l.addr, &s.record, false)
+	call, _ := e.startCall(ctx, l, &s.record, false)
 	if call == nil {
 		e.Observer.CountLookup(origin)
 		return e.judge(l, s, record.Seconds(start), origin, false)

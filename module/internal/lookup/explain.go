@@ -116,7 +116,7 @@ func (e *Engine) Refresh(ctx context.Context, addr netip.Addr) {
 		return
 	}
 	for {
-		call, started := e.startCall(ctx, record.KeyOf(addr), addr, new(record.Record), true)
+		call, started := e.startCall(ctx, &l, new(record.Record), true)
 		if call == nil {
 			return
 		}

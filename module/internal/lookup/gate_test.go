@@ -35,7 +35,7 @@ func gate(calls, concurrency int64, p *provideFunc) *gated {
 	return g
 }
 
-func (g *gated) Reserve(netip.Addr, bool, time.Time) (Reservation, reputation.Result, bool) {
+func (g *gated) Reserve(netip.Addr, float64, time.Time) (Reservation, reputation.Result, bool) {
 	switch {
 	case g.left.Load() <= 0:
 		return nil, reputation.ResultSkippedQuota, false

@@ -18,6 +18,8 @@ type local struct {
 	named []uint16         // the lists in match that name the network or the country
 	claim Claim
 
+	request Request // without the claim, which is above
+
 	seen    bool // this site may have seen the client or its neighbours do something
 	settled bool // the lists and what this site has seen decide
 }

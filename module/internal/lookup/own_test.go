@@ -81,7 +81,7 @@ func TestOwnEvidence(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tc.c.Own = seen
 				e := newEngine(t, tc.c)
-				v := e.LookupClaim(t.Context(), tc.addr, tc.claim, time.Second)
+				v := e.LookupRequest(t.Context(), tc.addr, Request{Claim: tc.claim}, time.Second)
 				if v.Score != tc.score || v.Status != tc.status || v.Coverage != tc.coverage || reasonsOf(&v) != tc.reasons {
 					t.Errorf("%d, %s, coverage %v, %q; want %+v", v.Score, v.Status, v.Coverage, reasonsOf(&v), tc)
 				}

@@ -109,5 +109,7 @@ func (e *Engine) reserveAgain(c *call, rec *record.Record, count bool) (r reserv
 	}
 	now := time.Now()
 	e.get(c.key, rec, record.Seconds(now))
-	return e.reserve(c.key, c.addr, rec, c.all, count, now)
+	l := e.local(c.addr, c.request.Claim)
+	l.request = c.request
+	return e.reserve(c.key, &l, rec, c.all, count, now)
 }

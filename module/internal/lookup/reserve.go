@@ -13,13 +13,17 @@ import (
 // asked.
 type Gate interface {
 	// Reserve reserves a call about addr. It is called while a request waits, and mostly when the
-	// answer is no: it must be quick, ask nobody, and not allocate then. urgent means that an
-	// operator asks. If the call may not be made, the Reservation is nil, why is the reason, and
+	// answer is no: it must be quick, ask nobody, and not allocate then. priority is how much the answer is worth,
+	// from 0 to 1; while the budget is short, calls of a low priority are refused. More than 1 means that an
+	// operator asks, who waits for no budget. If the call may not be made, the Reservation is nil, why is the reason, and
 	// waits means that the call may be made as soon as another one ends.
-	Reserve(addr netip.Addr, urgent bool, now time.Time) (r Reservation, why reputation.Result, waits bool)
+	Reserve(addr netip.Addr, priority float64, now time.Time) (r Reservation, why reputation.Result, waits bool)
 	// CountSkipped counts a call that was not made, once for each subject and minute.
 	CountSkipped(why reputation.Result)
 }
+
+// operatorAsks is the priority of a call that an operator asks for.
+const operatorAsks = 2
 
 // Reservation is a call that a provider allows. It is ended by one call of either method.
 type Reservation interface {
@@ -68,20 +72,23 @@ type reserved struct {
 // reserve reserves a call to each provider whose answer is due, or to all of them. count counts
 // those that may not be asked.
 func (e *Engine) reserve(
-	key record.Key, addr netip.Addr, rec *record.Record, all, count bool, now time.Time,
+	key record.Key, l *local, rec *record.Record, all, count bool, now time.Time,
 ) (r reserved) {
 	waits, at := false, record.Seconds(now)
-	l := e.local(addr, Claim{})
-	e.matchNamed(&l, rec)
+	priority := 1.
+	if all {
+		priority = operatorAsks
+	}
+	e.matchNamed(l, rec)
 	for i := range e.sources {
 		p := &e.sources[i]
-		if !p.covers.Has(addr) || p.UnlessListed && l.match.listed() {
+		if !p.covers.Has(l.addr) || p.UnlessListed && l.match.listed() {
 			continue
 		}
 		if a := rec.FindAt(i, p.id); !all && a != nil && at < a.Due {
 			continue
 		}
-		call, why, busy := p.reserve(addr, all, now)
+		call, why, busy := p.reserve(l.addr, priority, now)
 		if why != reputation.ResultOK {
 			waits = waits || busy
 			if count && !busy {
@@ -100,10 +107,10 @@ func (e *Engine) reserve(
 }
 
 // reserve reserves a call.
-func (p *provider) reserve(addr netip.Addr, urgent bool, now time.Time) (reservation, reputation.Result, bool) {
+func (p *provider) reserve(addr netip.Addr, priority float64, now time.Time) (reservation, reputation.Result, bool) {
 	if p.gate == nil {
 		return reservation{p: p}, reputation.ResultOK, false
 	}
-	call, why, waits := p.gate.Reserve(addr, urgent, now)
+	call, why, waits := p.gate.Reserve(addr, priority, now)
 	return reservation{p, call}, why, waits
 }

@@ -82,7 +82,7 @@ func NewBudget() *Budget {
 
 // admit permits one call about a network, or returns why it is skipped. After an admitted call the
 // caller must call release once the provider has returned, and pass the returned function to
-// record.
+// record. For a call that shares a request, there is neither: the request is admitted by itself.
 func (b *Budget) admit(
 	terms Terms, key uint64, network record.Key, spentUntil, now time.Time,
 ) (func(error), refusal) {
@@ -96,6 +96,10 @@ func (b *Budget) admit(
 		return nil, refusal{spentOut, spentUntil}
 	case refused.reason != allowed:
 		return nil, refused
+	}
+	if terms.shares {
+		b.countNetwork(terms, network, now)
+		return nil, refusal{}
 	}
 	done, err := b.breaker.Allow()
 	if err != nil { // Half open, and the one trial is under way.
@@ -128,7 +132,7 @@ func (b *Budget) blockedLocked(terms Terms, key uint64, network record.Key, now 
 		return refusal{pausedKey, until}
 	case !b.networkHasRoom(terms, network, now):
 		return refusal{reason: ofNetwork}
-	case b.inFlight >= terms.Concurrency:
+	case b.inFlight >= terms.Concurrency && !terms.shares:
 		return refusal{busy, now.Add(busyRetry)}
 	}
 	return refusal{}

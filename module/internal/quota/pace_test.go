@@ -29,7 +29,7 @@ func callsAbout(t *testing.T, g *Guard, reserve bool, addresses ...netip.Addr) (
 	t.Helper()
 	for _, addr := range addresses {
 		if reserve {
-			r, why, waits := g.Reserve("", addr, false, time.Now())
+			r, why, waits := g.Reserve("", addr, 1, time.Now())
 			if r == nil {
 				if why != reputation.ResultSkippedQuota || waits {
 					t.Fatalf("no call, since %s, %t", why, waits)
@@ -267,13 +267,13 @@ func TestReserve(t *testing.T) {
 		}}
 		terms := Terms{Windows: []Window{{12, Day}}, Burst: .1, NetworkShare: .1, Concurrency: 2}
 		g := New("a", p, terms, NewBudget(), memory(), o)
-		reserve := func(urgent bool) (*Reservation, bool) {
-			r, _, waits := g.Reserve("", addr4, urgent, time.Now())
+		reserve := func(priority float64) (*Reservation, bool) {
+			r, _, waits := g.Reserve("", addr4, priority, time.Now())
 			return r, waits
 		}
-		first, _ := reserve(false)
-		second, _ := reserve(false)
-		if third, waits := reserve(false); first == nil || second == nil || third != nil || !waits {
+		first, _ := reserve(1)
+		second, _ := reserve(1)
+		if third, waits := reserve(1); first == nil || second == nil || third != nil || !waits {
 			t.Fatalf("two of three may run, and the third may wait: %v, %v, %v, %t", first, second, third, waits)
 		}
 		first.Cancel()
@@ -283,22 +283,22 @@ func TestReserve(t *testing.T) {
 		close(hold)
 		for range 10 {
 			_, _ = second.Check(t.Context(), query(""))
-			second, _ = reserve(false)
+			second, _ = reserve(1)
 		}
 		if second != nil {
 			t.Fatal("an eleventh call at midnight")
 		}
-		if n := testing.AllocsPerRun(10, func() { reserve(false) }); n != 0 {
+		if n := testing.AllocsPerRun(10, func() { reserve(1) }); n != 0 {
 			t.Errorf("a refusal allocates %v times", n)
 		}
 		for range 2 { // the operator's calls
-			r, _ := reserve(true)
+			r, _ := reserve(2)
 			if r == nil {
 				t.Fatal("an urgent call waits for its time")
 			}
 			_, _ = r.Check(t.Context(), query(""))
 		}
-		if r, _ := reserve(true); r != nil || g.Status().Windows[0].Used != 12 {
+		if r, _ := reserve(2); r != nil || g.Status().Windows[0].Used != 12 {
 			t.Errorf("an urgent call beyond the quota: %+v", g.Status())
 		}
 		if len(results) != 12 {
@@ -333,14 +333,14 @@ func TestReserveNoticesWhatIsGivenBack(t *testing.T) {
 func TestReserveAfterTheClockStepsBack(t *testing.T) {
 	now := mustTime(t, "2027-11-30T12:00:00Z")
 	g := New("a", new(service), Terms{Windows: []Window{{1, Day}}}, NewBudget(), memory(), quiet())
-	first, _, _ := g.Reserve("", addr4, false, now)
+	first, _, _ := g.Reserve("", addr4, 1, now)
 	if _, err := g.ledger.Take(t.Context(), "a", g.terms, 1, now); first == nil || err != nil {
 		t.Fatal(first, err)
 	}
-	if r, _, _ := g.Reserve("", addr4, false, now); r != nil {
+	if r, _, _ := g.Reserve("", addr4, 1, now); r != nil {
 		t.Fatal("a second call")
 	}
-	if r, why, _ := g.Reserve("", addr4, false, now.AddDate(-1, 0, 0)); r == nil {
+	if r, why, _ := g.Reserve("", addr4, 1, now.AddDate(-1, 0, 0)); r == nil {
 		t.Errorf("a year earlier: %s", why)
 	}
 }
@@ -350,12 +350,12 @@ func BenchmarkReserveRefused(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			terms := Terms{Windows: []Window{{1000, Month}}, Burst: .1, NetworkShare: share}
 			g, now := New("a", new(service), terms, NewBudget(), memory(), quiet()), time.Now()
-			for r, _, _ := g.Reserve("", addr6, false, now); r != nil; r, _, _ = g.Reserve("", addr6, false, now) {
+			for r, _, _ := g.Reserve("", addr6, 1, now); r != nil; r, _, _ = g.Reserve("", addr6, 1, now) {
 				_, _ = r.Check(context.Background(), reputation.Query{Addr: addr6})
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				g.Reserve("", addr6, false, now)
+				g.Reserve("", addr6, 1, now)
 			}
 		})
 	}

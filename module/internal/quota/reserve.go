@@ -59,13 +59,13 @@ type Reservation struct {
 const recheckClosed = time.Second
 
 // Reserve reserves a call about addr with the given key, as far as this process knows that there is
-// one. It asks nobody, and is cheap where the answer is no. An urgent call is one that an operator
-// asks for: see Terms.urgent. Without a Reservation, the result says why; waits means that only
+// one. It asks nobody, and is cheap where the answer is no. priority is how much the answer is worth, from
+// 0 to 1. More than 1 means that an operator asks for it: see Terms.urgent. Without a Reservation, the result says why; waits means that only
 // running calls prevent it.
 func (g *Guard) Reserve(
-	key string, addr netip.Addr, urgent bool, now time.Time,
+	key string, addr netip.Addr, priority float64, now time.Time,
 ) (r *Reservation, why reputation.Result, waits bool) {
-	terms := g.terms
+	terms, urgent := g.callTerms(), priority > 1
 	if urgent {
 		terms = terms.urgent()
 	} else if g.closed(now) {
@@ -92,11 +92,18 @@ func (g *Guard) reserve(
 		if refused := g.budget.blocked(terms, key, network, now); refused.reason != allowed {
 			return nil, refused
 		}
+		if terms.shares && !g.batches.hasPlace() {
+			return nil, refusal{busy, now.Add(busyRetry)}
+		}
 		until = known(terms, now)
 	}
 	done, refused := g.budget.admit(terms, key, network, until, now)
 	if refused.reason != allowed {
 		return nil, refused
+	}
+	if terms.shares && !g.batches.takePlace() {
+		g.budget.refundNetwork(terms, network, now)
+		return nil, refusal{busy, now.Add(busyRetry)}
 	}
 	return &Reservation{guard: g, terms: terms, done: done, key: key, network: network, at: now}, refusal{}
 }
@@ -136,8 +143,12 @@ func (g *Guard) close(r refusal, now time.Time) {
 
 // Cancel gives the reservation back. What the rate has granted refills by itself.
 func (r *Reservation) Cancel() {
-	r.guard.budget.release()
-	r.guard.budget.record(r.done, r.key, errNoEvidence, r.at, r.at)
+	if r.terms.shares {
+		r.guard.batches.freePlace()
+	} else {
+		r.guard.budget.release()
+		r.guard.budget.record(r.done, r.key, errNoEvidence, r.at, r.at)
+	}
 	r.guard.budget.refundNetwork(r.terms, r.network, r.at)
 }
 
@@ -163,6 +174,9 @@ func (r *Reservation) check(ctx context.Context, q reputation.Query, check check
 		skipped := refused.err()
 		g.observe(g.name, skipped.Result, 0)
 		return reputation.Report{}, skipped
+	}
+	if r.terms.shares {
+		return r.checkTogether(ctx, q, began)
 	}
 	report, err := g.call(ctx, q, check)
 	now := time.Now()

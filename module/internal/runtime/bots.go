@@ -88,32 +88,34 @@ func areCurrent(s *feed.Status, now time.Time) bool {
 		(s.Published.IsZero() || now.Sub(s.Published) <= MaxRangesAge)
 }
 
+// LookupRequest is what a site knows of a request, and wants to know. Its claim is found out here.
+type LookupRequest = lookup.Request
+
 // LookupClient is Lookup for a client with a user agent. All that it waits for is bounded by wait.
 func (rt *Runtime) LookupClient(
-	ctx context.Context, addr netip.Addr, userAgent string, wait time.Duration,
-) reputation.Verdict {
-	if rt.Bots == nil {
-		return rt.Lookup(ctx, addr, wait)
+	ctx context.Context, addr netip.Addr, userAgent string, request LookupRequest, wait time.Duration,
+) (v reputation.Verdict) {
+	defer rt.unknownOnPanic(ctx, &v)
+	if rt.Bots != nil {
+		if claim := rt.Bots.verifier.Claim(userAgent); claim >= 0 {
+			return rt.lookupClaim(ctx, addr, claim, request, wait)
+		}
 	}
-	claim := rt.Bots.verifier.Claim(userAgent)
-	if claim < 0 {
-		return rt.Lookup(ctx, addr, wait)
-	}
-	return rt.lookupClaim(ctx, addr, claim, wait)
+	return rt.Engine.LookupRequest(ctx, addr, request, wait)
 }
 
 // lookupClaim looks up a client that claims to be a bot.
 func (rt *Runtime) lookupClaim(
-	ctx context.Context, addr netip.Addr, claim int, wait time.Duration,
-) (v reputation.Verdict) {
-	defer rt.unknownOnPanic(ctx, &v)
+	ctx context.Context, addr netip.Addr, claim int, request LookupRequest, wait time.Duration,
+) reputation.Verdict {
 	if rt.Engine.Exempts(addr) { // nobody is asked about such an address
 		return rt.Engine.Lookup(ctx, addr, wait)
 	}
 	began := time.Now()
 	outcome := rt.believed(rt.Bots.verifier.Verify(ctx, claim, addr, wait), began)
 	metrics.CountBot(outcome)
-	return rt.Engine.LookupClaim(ctx, addr, rt.Bots.claim(claim, outcome), max(wait-time.Since(began), 0))
+	request.Claim = rt.Bots.claim(claim, outcome)
+	return rt.Engine.LookupRequest(ctx, addr, request, max(wait-time.Since(began), 0))
 }
 
 // MayBeBot reports whether a client claims to be a bot, and it is being found out just now whether it is. Until then, it

@@ -213,11 +213,14 @@ func leak(text, baseURL string, addr netip.Addr, key string) string {
 		return "the key, in base64"
 	}
 	for i := 0; i+min(leakLength, len(key)) <= len(key) && key != ""; i++ {
-		if strings.Contains(text, strings.ToLower(key[i:i+min(leakLength, len(key))])) {
+		part := strings.ToLower(key[i : i+min(leakLength, len(key))])
+		if strings.Contains(text, part) || strings.Contains(text, percentEncoded(part)) {
 			return "the key, or a part of it"
 		}
 	}
-	for _, spelling := range []string{addr.String(), addr.StringExpanded(), url.QueryEscape(addr.String())} {
+	for _, spelling := range []string{
+		addr.String(), addr.StringExpanded(), url.QueryEscape(addr.String()), url.QueryEscape(addr.StringExpanded()),
+	} {
 		if strings.Contains(text, strings.ToLower(spelling)) {
 			return "the visitor's address"
 		}
@@ -230,6 +233,11 @@ func leak(text, baseURL string, addr netip.Addr, key string) string {
 		return "the base URL"
 	}
 	return ""
+}
+
+// percentEncoded returns a text with all its bytes percent-encoded.
+func percentEncoded(text string) string {
+	return "%" + strings.ReplaceAll(fmt.Sprintf("% x", text), " ", "%")
 }
 
 // checkRanges returns an error for a report with a value out of range.
