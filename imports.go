@@ -14,6 +14,7 @@ import (
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/abuseipdb"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/crowdseccti"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/dnsbl"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/httpjson"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/greynoise"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/maxmind"
 	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/internetdb"
