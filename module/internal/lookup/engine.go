@@ -177,6 +177,9 @@ type Config struct {
 
 	// Timeout bounds one call. Default: 10s.
 	Timeout time.Duration
+
+	// FirstCome means that whoever comes first is asked about, whatever an answer is worth.
+	FirstCome bool
 }
 
 // Engine looks addresses up.
