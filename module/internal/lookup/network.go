@@ -47,7 +47,7 @@ func (e *Engine) addNetwork(
 	first, points := len(evidence), 0.0
 	for i := range e.sources {
 		p := &e.sources[i]
-		if !p.covers.Has(l.addr) || l.holdsBack(p) {
+		if !p.covers.Has(l.addr) || l.holdsBack(i, p) {
 			continue
 		}
 		if a := rec.FindAt(i, p.id); a != nil && a.Answered() {
