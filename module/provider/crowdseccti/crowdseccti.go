@@ -120,9 +120,9 @@ func (c *CrowdSecCTI) CheckAll(ctx context.Context, key string, addrs []netip.Ad
 	}
 	return rest.AskAll(ctx, &c.Endpoint, key, addrs, question, func(v *answers, a *rest.Answer, each *rest.Answers) error {
 		if a.Status == http.StatusNotFound {
-			return v.noneSeen(addrs, each)
+			return v.noneSeen(addrs, each.Set)
 		}
-		v.report(addrs, each)
+		v.report(addrs, each.Set)
 		return nil
 	})
 }
