@@ -95,6 +95,7 @@ var frames = map[string]frame{
 	},
 	"SentryCore":     {caddyfile: inCore, usual: "dsn {env.SENTRY_DSN}", unless: []string{"dsn"}, path: "module=ip_reputation_sentry"},
 	"AbuseIPDB":      {caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", path: "service=abuseipdb"},
+	"ProxyCheck":     {caddyfile: inGuest("proxycheck"), usual: "key {env.API_KEY}", path: "service=proxycheck"},
 	"IPinfo":         {caddyfile: inGuest("ipinfo"), usual: "key {env.API_KEY}", path: "service=ipinfo"},
 	"IPQualityScore": {caddyfile: inGuest("ipqualityscore"), usual: "key {env.API_KEY}", path: "service=ipqualityscore"},
 	"DNSBL":          {caddyfile: inList, path: "service=dnsbl"},
@@ -350,6 +351,8 @@ var examples = map[string]example{
 
 	"Endpoint.url":           {line: "url https://gateway.example.com/abuseipdb"},
 	"AbuseIPDB.max_age_days": {line: "max_age 90"},
+
+	"ProxyCheck.api": {line: "api v2"},
 
 	"IPinfo.api":    {line: "api plus"},
 	"IPinfo.key_in": {line: "key_in query"},
