@@ -24,7 +24,6 @@ func TestCheckAll(t *testing.T) {
 		known   = `{"ip":"203.0.113.10","reputation":"known"}`
 		another = `{"ip":"203.0.113.99","reputation":"malicious"}`
 		broken  = `{"ip":"2001:db8::5","reputation":"evil"}`
-		typed   = `{"ip":"2001:db8::5","reputation":7}`
 		absent  = `{"message":"IP address information not found"}`
 	)
 	addrs := []netip.Addr{netip.MustParseAddr("203.0.113.10"), netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("2001:db8::5")}
@@ -38,15 +37,10 @@ func TestCheckAll(t *testing.T) {
 		{"none found", 200, `{"total":0,"not_found":3,"items":[]}`, "not_found not_found not_found"},
 		{"none found, 404", 404, absent, "not_found not_found not_found"},
 		{"one entry is wrong", 200, `{"not_found":1,"items":[` + known + `,` + broken + `]}`, "ok not_found bad_answer"},
-		{"one entry is of another type", 200, `{"not_found":1,"items":[` + known + `,` + typed + `]}`, "ok not_found bad_answer"},
 		{"another number is not found", 200, `{"not_found":1,"items":[` + known + `]}`, "ok bad_answer bad_answer"},
 		{"no number is not found", 200, `{"items":[` + known + `]}`, "ok bad_answer bad_answer"},
 		{"one that nobody asked about", 200, `{"not_found":2,"items":[` + known + `,` + another + `]}`, "ok bad_answer bad_answer"},
 		{"one twice", 200, `{"not_found":2,"items":[` + known + `,` + known + `]}`, "bad_answer bad_answer bad_answer"},
-		{"404 of a gateway", 404, `{"message":"Not Found"}`, "bad_answer"},
-		{"wrong key", 403, `{"message":"Forbidden"}`, "refused"},
-		{"quota", 429, `{"message":"Limit Exceeded"}`, "throttled"},
-		{"not an answer", 200, `{"items":{}}`, "bad_answer"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var asked string

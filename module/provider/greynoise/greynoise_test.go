@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -85,6 +86,18 @@ func TestCommunityContract(t *testing.T) {
 	})
 }
 
+func askedAll(r *http.Request) error {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	want := `{"ips":["203.0.113.207","203.0.113.208","203.0.113.209","198.51.100.7"]}`
+	if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/v3/ip") || string(body) != want {
+		return fmt.Errorf("the request is %s %s %s", r.Method, r.URL, body)
+	}
+	return nil
+}
+
 func TestV3Contract(t *testing.T) {
 	hosted := reputation.Nature{}.With(reputation.NatureTor, false).With(reputation.NatureVPN, true).
 		With(reputation.NatureHosting, true).With(reputation.NatureMobile, false)
@@ -92,6 +105,23 @@ func TestV3Contract(t *testing.T) {
 		With(reputation.NatureHosting, false).With(reputation.NatureMobile, true)
 	providertest.Run(t, providertest.Config{
 		New: func(tb testing.TB, baseURL string) reputation.Provider { return provision(tb, baseURL, v3) },
+		Batch: &providertest.Batch{
+			Before:  `{"data":[`,
+			After:   `],"request_metadata":{"restricted_fields":[],"ips_not_found":["198.51.100.7"]}}`,
+			Request: askedAll,
+			Entries: []providertest.Entry{
+				{Addr: addr("203.0.113.207"),
+					Body:   `{"ip":"203.0.113.207","internet_scanner_intelligence":{"found":true,"classification":"suspicious"}}`,
+					Report: reputation.Report{Severity: .6, Confidence: .8, Categories: of(reputation.Scanner)}},
+				{Addr: addr("203.0.113.208"),
+					Body: `{"ip":"203.0.113.208","business_service_intelligence":{"found":true,"trust_level":"2"},` +
+						`"internet_scanner_intelligence":{"found":false,"classification":""}}`,
+					Report: reputation.Report{Severity: -1, Confidence: .4, Categories: of(reputation.PublicService)}},
+				{Addr: addr("203.0.113.209"), Body: `{"ip":"203.0.113.209","internet_scanner_intelligence":{"found":false}}`,
+					Result: reputation.ResultNotFound},
+				{Addr: addr("198.51.100.7"), Result: reputation.ResultNotFound},
+			},
+		},
 		Cases: []providertest.Case{
 			{Name: "malicious", BodyFile: sample("v3_malicious"), Request: asked("/v3/ip/203.0.113.10"),
 				Report: reputation.Report{Severity: .85, Confidence: .4, LastSeen: day(24).Add(7*time.Hour + 8*time.Minute + 9*time.Second),
