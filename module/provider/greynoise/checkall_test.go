@@ -21,7 +21,7 @@ func TestCheckAll(t *testing.T) {
 		known = `{"ip":"203.0.113.207","internet_scanner_intelligence":{"found":true,"classification":"suspicious"}}`
 		cut   = `{"ip":"198.51.100.7","business_service_intelligence":{"found":false}}`
 	)
-	sample, err := os.ReadFile(sample("v3_multi"))
+	multi, err := os.ReadFile(sample("v3_multi"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func TestCheckAll(t *testing.T) {
 		body   string
 		want   string // the results, or that of the whole question
 	}{
-		{"sample", 200, string(sample), "ok not_found"},
+		{"sample", 200, string(multi), "ok not_found"},
 		{"one twice", 200, `{"data":[` + known + `],"request_metadata":{"ips_not_found":["203.0.113.207","198.51.100.7"]}}`,
 			"bad_answer not_found"},
 		{"the plan leaves out one", 206, `{"data":[` + known + `,` + cut + `]}`, "ok refused"},
