@@ -40,8 +40,8 @@ func init() {
 // The severity follows from the service's word: `malicious` is 0.7 and more, `suspicious` 0.4 to 0.75, each with its
 // score of the last week; `known` is 0.2; what is on the community blocklist has at least 0.9. The confidence is the
 // service's: high 0.9, medium 0.7, low 0.4, none 0.2. `safe` and `benign` addresses, and known false positives, get the
-// small good weight. An address that is called both is neutral, and so is one that the service does not know: not to
-// have attacked others proves little.
+// small good weight. An address that the service both accuses and calls safe is neutral. So is one that it does not know:
+// not to have attacked others proves little.
 //
 // The categories are the behaviours that were seen. Tor, VPN and proxy are facts; the service says who is one, not who is
 // none.

@@ -37,9 +37,9 @@ func init() {
 // Write a `quota` that you can pay. For MaxMind's databases, which cost nothing per question, see `mmdb`.
 //
 // `insights` says what an address is: VPN, proxy, Tor, hosting, mobile, relay, country and network. Its severity is the
-// service's risk, from 0 to 1. That there is none means a low one, or that nothing is known, and is neutral. The risk of
-// a VPN or proxy is that of all who use it: 0.6 at most. A relay for privacy, such as Apple's, has none. The confidence is
-// 0.7, and 0.4 for an address that more than 50 people share. What the service does not say is not known.
+// service's risk, from 0 to 1. An answer without one is neutral: the risk is low, or not known. The risk of a VPN or proxy
+// is that of all who use it: 0.6 at most. A relay for privacy, such as Apple's, has none. The confidence is 0.7, and 0.4
+// for an address that more than 50 people share. What the service does not say is not known.
 //
 // `minfraud` is made for transactions, and says of an address its risk only: the severity, with a confidence of 0.7. As a
 // source, it has the name `minfraud`.

@@ -29,9 +29,9 @@ func init() {
 //
 // The answers are mostly facts: VPN, proxy, Tor, hosting, mobile, country and ASN, residential proxies included. They
 // raise no severity by themselves; write rules with `nature`. Of its risks, brute force against log-ins and spam have
-// the severity 0.6, scraping 0.3; all others have none. The users of Apple's Private Relay are not accused of what others
-// do. The confidence is 0.7: it is one company's model. What the service does not say is not known. That it says nothing
-// bad of an address is neutral.
+// the severity 0.6, scraping 0.3; all others have none. The addresses of Apple's Private Relay have none in any case,
+// since many people share them. The confidence is 0.7: it is one company's model. What the service does not say is not
+// known. An address without risks is neutral.
 //
 // The protocol is known from third parties: the errors, the answer about an unknown address, and the test of the token are
 // unconfirmed.
