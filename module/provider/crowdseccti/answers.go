@@ -19,7 +19,8 @@ type answers struct {
 // setter stores what the service says of an address: see rest.Answers.
 type setter func(addr string, r reputation.Report, err error)
 
-// noneSeen sets what a 404 means: that the service has never seen any of the addresses, if it says so.
+// noneSeen sets what a 404 means: that the service has never seen any of the addresses, if it says
+// so.
 func (a *answers) noneSeen(addrs []netip.Addr, set setter) error {
 	err := (&answer{Message: a.Message}).neverSeen()
 	if !errors.Is(err, reputation.ErrUnknown) {
@@ -31,8 +32,8 @@ func (a *answers) noneSeen(addrs []netip.Addr, set setter) error {
 	return nil
 }
 
-// report sets what the service says of each address. An address that has no item is unknown if the service counts
-// exactly so many as not found, and otherwise nothing is known of it.
+// report sets what the service says of each address. An address that has no item is unknown if the
+// service counts exactly so many as not found, and otherwise nothing is known of it.
 func (a *answers) report(addrs []netip.Addr, set setter) {
 	missing := make(map[netip.Addr]bool, len(addrs))
 	for _, addr := range addrs {

@@ -17,8 +17,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// TestCheckAll: one question about several addresses. Whom the answer leaves out is unknown only if the service says that
-// it has not found so many.
+// TestCheckAll: one question about several addresses. Whom the answer leaves out is unknown only if
+// the service says that it has not found so many.
 func TestCheckAll(t *testing.T) {
 	const (
 		known   = `{"ip":"203.0.113.10","reputation":"known"}`
@@ -26,7 +26,9 @@ func TestCheckAll(t *testing.T) {
 		broken  = `{"ip":"2001:db8::5","reputation":"evil"}`
 		absent  = `{"message":"IP address information not found"}`
 	)
-	addrs := []netip.Addr{netip.MustParseAddr("203.0.113.10"), netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("2001:db8::5")}
+	addrs := []netip.Addr{
+		netip.MustParseAddr("203.0.113.10"), netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("2001:db8::5"),
+	}
 	for _, tc := range []struct {
 		name   string
 		status int
@@ -39,7 +41,8 @@ func TestCheckAll(t *testing.T) {
 		{"one entry is wrong", 200, `{"not_found":1,"items":[` + known + `,` + broken + `]}`, "ok not_found bad_answer"},
 		{"another number is not found", 200, `{"not_found":1,"items":[` + known + `]}`, "ok bad_answer bad_answer"},
 		{"no number is not found", 200, `{"items":[` + known + `]}`, "ok bad_answer bad_answer"},
-		{"one that nobody asked about", 200, `{"not_found":2,"items":[` + known + `,` + another + `]}`, "ok bad_answer bad_answer"},
+		{"one that nobody asked about", 200, `{"not_found":2,"items":[` + known + `,` + another + `]}`,
+			"ok bad_answer bad_answer"},
 		{"one twice", 200, `{"not_found":2,"items":[` + known + `,` + known + `]}`, "bad_answer bad_answer bad_answer"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -69,15 +72,16 @@ func TestCheckAll(t *testing.T) {
 	}
 }
 
-// FuzzAnswers: whatever comes, an address has a report only if the service has an entry about it, and it is unknown only if
-// the service has none.
+// FuzzAnswers: whatever comes, an address has a report only if the service has an entry about it,
+// and it is unknown only if the service has none.
 func FuzzAnswers(f *testing.F) {
 	sample, err := os.ReadFile(filepath.Join("testdata", "known.json"))
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add([]byte(`{"not_found":1,"items":[` + string(sample) + `]}`))
-	f.Add([]byte(`{"not_found":1,"items":[{"ip":"2001:DB8:0::5","reputation":"safe"},{"ip":"203.0.113.10","reputation":1}]}`))
+	f.Add([]byte(`{"not_found":1,"items":[{"ip":"2001:DB8:0::5","reputation":"safe"},` +
+		`{"ip":"203.0.113.10","reputation":1}]}`))
 	addrs := []netip.Addr{netip.MustParseAddr("203.0.113.10"), netip.MustParseAddr("2001:db8::5")}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var all answers

@@ -31,7 +31,8 @@ func provision(tb testing.TB, baseURL string) *CrowdSecCTI {
 	tb.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	tb.Cleanup(cancel) // runs Cleanup
-	m, err := ctx.LoadModuleByID("ip_reputation.providers.crowdsec_cti", json.RawMessage(fmt.Sprintf(`{"url": %q}`, baseURL)))
+	m, err := ctx.LoadModuleByID("ip_reputation.providers.crowdsec_cti",
+		json.RawMessage(fmt.Sprintf(`{"url": %q}`, baseURL)))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -55,7 +56,8 @@ func TestContract(t *testing.T) {
 		Batch: &providertest.Batch{
 			Before: `{"total":2,"not_found":0,"items":[`, After: `]}`,
 			Request: func(r *http.Request) error {
-				if got, want := r.URL.Query().Get("ips"), "203.0.113.10,2001:db8::5"; got != want || !strings.HasSuffix(r.URL.Path, "/smoke") {
+				if got, want := r.URL.Query().Get("ips"), "203.0.113.10,2001:db8::5"; got != want ||
+					!strings.HasSuffix(r.URL.Path, "/smoke") {
 					return fmt.Errorf("the request is %s %s", r.Method, r.URL)
 				}
 				return nil

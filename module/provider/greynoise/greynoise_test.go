@@ -45,7 +45,8 @@ func day(d int) time.Time { return time.Date(2026, 11, d, 0, 0, 0, 0, time.UTC) 
 
 func asked(path string) func(*http.Request) error {
 	return func(r *http.Request) error {
-		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, path) || r.URL.RawQuery != "" || r.Header.Get("Key") == "" {
+		if r.Method != http.MethodGet ||
+			!strings.HasSuffix(r.URL.Path, path) || r.URL.RawQuery != "" || r.Header.Get("Key") == "" {
 			return fmt.Errorf("the request is %s %s with a key of %d bytes", r.Method, r.URL, len(r.Header.Get("Key")))
 		}
 		return nil
@@ -71,7 +72,8 @@ func TestCommunityContract(t *testing.T) {
 				Result: reputation.ResultNotFound},
 			{Name: "not observed, with 200", Body: `{"ip":"203.0.113.10","noise":false}`, Result: reputation.ResultNotFound},
 			{Name: "404 that knows it", Status: 404, Body: knew, Result: reputation.ResultBadAnswer},
-			{Name: "404 about another address", Status: 404, BodyFile: sample("community_404"), Result: reputation.ResultBadAnswer},
+			{Name: "404 about another address", Status: 404, BodyFile: sample("community_404"),
+				Result: reputation.ResultBadAnswer},
 			{Name: "404 of a gateway", Status: 404, Body: `{"message":"no such route"}`, Result: reputation.ResultBadAnswer},
 			{Name: "not routable", Status: 400, BodyFile: sample("community_400"), Result: reputation.ResultNotFound},
 			{Name: "400 about the request", Status: 400, Body: `{"ip":"203.0.113.10","message":"bad request"}`,
@@ -124,8 +126,10 @@ func TestV3Contract(t *testing.T) {
 		},
 		Cases: []providertest.Case{
 			{Name: "malicious", BodyFile: sample("v3_malicious"), Request: asked("/v3/ip/203.0.113.10"),
-				Report: reputation.Report{Severity: .85, Confidence: .4, LastSeen: day(24).Add(7*time.Hour + 8*time.Minute + 9*time.Second),
-					Categories: of(reputation.Abuse, reputation.Scanner, reputation.Bot, reputation.Compromised, reputation.BruteForce),
+				Report: reputation.Report{Severity: .85, Confidence: .4,
+					LastSeen:   day(24).Add(7*time.Hour + 8*time.Minute + 9*time.Second),
+					Categories: of(reputation.Abuse, reputation.Scanner, reputation.Bot, reputation.Compromised,
+						reputation.BruteForce),
 					Facts:      reputation.Facts{Country: "BR", ASN: 64510, Nature: hosted}}},
 			{Name: "suspicious", Addr: addr("203.0.113.207"), BodyFile: sample("v3_suspicious"), Report: reputation.Report{
 				Severity: .6, Confidence: .8, Categories: of(reputation.Scanner),
@@ -157,7 +161,8 @@ func TestV3Contract(t *testing.T) {
 	})
 }
 
-// TestKeyIsOptional: without a key, community is asked without the field. A wrong key would be worse than none.
+// TestKeyIsOptional: without a key, community is asked without the field. A wrong key would be
+// worse than none.
 func TestKeyIsOptional(t *testing.T) {
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, sent := r.Header["Key"]; sent {

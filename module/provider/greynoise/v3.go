@@ -77,7 +77,9 @@ func (g *GreyNoise) CheckAll(ctx context.Context, key string, addrs []netip.Addr
 		JSON:    map[string][]netip.Addr{"ips": addrs},
 		Answers: []int{http.StatusPartialContent},
 	}
-	return rest.AskAll(ctx, &g.Endpoint, key, addrs, question, func(v *v3Answers, a *rest.Answer, each *rest.Answers) error {
+	return rest.AskAll(ctx, &g.Endpoint, key, addrs, question, func(
+		v *v3Answers, a *rest.Answer, each *rest.Answers,
+	) error {
 		for _, entry := range v.Data {
 			entry.Into(each, entry.Value.IP, func(one *v3Answer, addr netip.Addr) (reputation.Report, error) {
 				return one.report(addr, a.Status)
@@ -90,7 +92,8 @@ func (g *GreyNoise) CheckAll(ctx context.Context, key string, addrs []netip.Addr
 	})
 }
 
-// notFound returns what a 404 means: that the service does not know the address, if it is the service's.
+// notFound returns what a 404 means: that the service does not know the address, if it is the
+// service's.
 func (v *v3Answer) notFound(addr netip.Addr) error {
 	if rest.SameAddr(v.IP, addr) || strings.Contains(v.Message, "not observed") {
 		return reputation.ErrUnknown
