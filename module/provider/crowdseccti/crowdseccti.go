@@ -36,8 +36,8 @@ func init() {
 
 // CrowdSecCTI asks CrowdSec's threat intelligence about addresses. It needs an API key. A key of
 // the free plan has 120 questions a month: an answer holds for two days, and for a week if it
-// accuses nobody. For the decisions of a CrowdSec of your own, which have no quota, see `feed
-// crowdsec`.
+// accuses nobody. For the decisions of a CrowdSec of your own, which have no quota, see
+// `feed crowdsec`.
 //
 // The severity follows from the service's word: `malicious` is 0.7 and more, `suspicious` 0.4 to
 // 0.75, each with its score of the last week; `known` is 0.2; what is on the community blocklist

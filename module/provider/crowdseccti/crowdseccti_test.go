@@ -56,8 +56,8 @@ func TestContract(t *testing.T) {
 		Batch: &providertest.Batch{
 			Before: `{"total":2,"not_found":0,"items":[`, After: `]}`,
 			Request: func(r *http.Request) error {
-				if got, want := r.URL.Query().Get("ips"), "203.0.113.10,2001:db8::5"; got != want ||
-					!strings.HasSuffix(r.URL.Path, "/smoke") {
+				ips := r.URL.Query().Get("ips")
+				if !strings.HasSuffix(r.URL.Path, "/smoke") || ips != "203.0.113.10,2001:db8::5" {
 					return fmt.Errorf("the request is %s %s", r.Method, r.URL)
 				}
 				return nil

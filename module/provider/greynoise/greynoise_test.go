@@ -45,9 +45,9 @@ func day(d int) time.Time { return time.Date(2026, 11, d, 0, 0, 0, 0, time.UTC) 
 
 func asked(path string) func(*http.Request) error {
 	return func(r *http.Request) error {
-		if r.Method != http.MethodGet ||
-			!strings.HasSuffix(r.URL.Path, path) || r.URL.RawQuery != "" || r.Header.Get("Key") == "" {
-			return fmt.Errorf("the request is %s %s with a key of %d bytes", r.Method, r.URL, len(r.Header.Get("Key")))
+		key := r.Header.Get("Key")
+		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, path) || r.URL.RawQuery != "" || key == "" {
+			return fmt.Errorf("the request is %s %s with a key of %d bytes", r.Method, r.URL, len(key))
 		}
 		return nil
 	}
@@ -127,10 +127,10 @@ func TestV3Contract(t *testing.T) {
 		Cases: []providertest.Case{
 			{Name: "malicious", BodyFile: sample("v3_malicious"), Request: asked("/v3/ip/203.0.113.10"),
 				Report: reputation.Report{Severity: .85, Confidence: .4,
-					LastSeen:   day(24).Add(7*time.Hour + 8*time.Minute + 9*time.Second),
+					LastSeen: day(24).Add(7*time.Hour + 8*time.Minute + 9*time.Second),
 					Categories: of(reputation.Abuse, reputation.Scanner, reputation.Bot, reputation.Compromised,
 						reputation.BruteForce),
-					Facts:      reputation.Facts{Country: "BR", ASN: 64510, Nature: hosted}}},
+					Facts: reputation.Facts{Country: "BR", ASN: 64510, Nature: hosted}}},
 			{Name: "suspicious", Addr: addr("203.0.113.207"), BodyFile: sample("v3_suspicious"), Report: reputation.Report{
 				Severity: .6, Confidence: .8, Categories: of(reputation.Scanner),
 				LastSeen: day(19).Add(10*time.Hour + 20*time.Minute + 30*time.Second),
