@@ -115,7 +115,7 @@ func batch() *providertest.Batch {
 			err := json.NewDecoder(r.Body).Decode(&body)
 			if err != nil || r.Method != http.MethodPost || r.URL.RawQuery != "" || !strings.HasSuffix(r.URL.Path, "/") ||
 				strings.Join(body.IPs, " ") != "203.0.113.10 2001:db8::10 198.51.100.7 198.51.100.8" || body.Key == "" {
-				return fmt.Errorf("the request is %s %s about %s (%v)", r.Method, r.URL, body.IPs, err)
+				return fmt.Errorf("the request is %s %s about %s (%w)", r.Method, r.URL, body.IPs, err)
 			}
 			return nil
 		},

@@ -85,7 +85,7 @@ func batch(facts, hosting reputation.Facts) *providertest.Batch {
 			body, err := io.ReadAll(r.Body)
 			if err != nil || r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/ip/bulk") || r.Header.Get("X-Key") == "" ||
 				string(body) != `["203.0.113.10","198.51.100.7","198.51.100.8"]` {
-				return fmt.Errorf("the request is %s %s with %s (%v)", r.Method, r.URL, body, err)
+				return fmt.Errorf("the request is %s %s with %s (%w)", r.Method, r.URL, body, err)
 			}
 			return nil
 		},

@@ -144,7 +144,7 @@ func batch() *providertest.Batch {
 			body, err := io.ReadAll(r.Body)
 			if err != nil || r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/batch") || r.Header.Get("Authorization") == "" ||
 				string(body) != `["203.0.113.10","2001:db8::10","198.51.100.7"]` {
-				return fmt.Errorf("the request is %s %s with %s (%v)", r.Method, r.URL, body, err)
+				return fmt.Errorf("the request is %s %s with %s (%w)", r.Method, r.URL, body, err)
 			}
 			return nil
 		},
