@@ -101,6 +101,8 @@ var frames = map[string]frame{
 	"DNSBL":          {caddyfile: inList, path: "service=dnsbl"},
 	"Endpoint":       {caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", path: "service=abuseipdb"},
 	"Account":        {caddyfile: inManager, path: "store=aws_secretsmanager"},
+	"GreyNoise":      {caddyfile: inGuest("greynoise"), usual: "key {env.ABUSEIPDB_KEY}", path: "service=greynoise"},
+	"MaxMind":        {caddyfile: inGuest("maxmind"), usual: "key {env.ABUSEIPDB_KEY}", path: "service=maxmind"},
 	"SecretsManager": {caddyfile: inManager, path: "store=aws_secretsmanager"},
 	"ParameterStore": {caddyfile: inStore, path: "store=aws_ssm"},
 	"Vault": {
@@ -368,6 +370,9 @@ var examples = map[string]example{
 	"DNSBL.group":     {line: "group mail"},
 	"DNSBL.ipv6":      {line: "ipv6 on"},
 	"DNSBL.test":      {line: "test off"},
+
+	"GreyNoise.api": {line: "api v3"},
+	"MaxMind.api":   {line: "api minfraud"},
 
 	"SecretsManager.name":          {line: "key aws_secretsmanager prod/abuseipdb", in: inProvider},
 	"SecretsManager.field":         {line: "field key"},

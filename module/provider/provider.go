@@ -129,6 +129,7 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 	if err != nil {
 		return lookup.Provider{}, err
 	}
+	terms.FirstCome = rt.FirstCome
 	budget, err := rt.OpenBudget(name, settings)
 	if err != nil {
 		return lookup.Provider{}, err

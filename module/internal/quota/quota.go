@@ -39,6 +39,9 @@ type Terms struct {
 	// calls. Without a quota, it is that part of 10,000 calls an hour. Default: 1.
 	NetworkShare float64
 
+	// FirstCome means that calls of every priority are made as long as there are any: see price.
+	FirstCome bool
+
 	// Concurrency is how many calls may run at the same time. Default: 4.
 	Concurrency int
 
