@@ -93,17 +93,16 @@ var frames = map[string]frame{
 		caddyfile: inWebhook, usual: "secret {env.WEBHOOK_SECRET}", unless: []string{"secret"},
 		path: "handler=ip_reputation_webhook",
 	},
-	"SentryCore": {caddyfile: inCore, usual: "dsn {env.SENTRY_DSN}", unless: []string{"dsn"}, path: "module=ip_reputation_sentry"},
-	"AbuseIPDB":  {caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", path: "service=abuseipdb"},
-	"IPinfo":     {caddyfile: inGuest("ipinfo"), usual: "key {env.API_KEY}", path: "service=ipinfo"},
-	"HTTPJSON": {
-		caddyfile: inGuest("http_json acme"), usual: "url https://api.example.com/{ip}\n\t\t\tseverity `body.score / 100.0`", unless: []string{"url", "severity"},
-		path: "service=http_json",
-	},
+	"SentryCore":     {caddyfile: inCore, usual: "dsn {env.SENTRY_DSN}", unless: []string{"dsn"}, path: "module=ip_reputation_sentry"},
+	"AbuseIPDB":      {caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", path: "service=abuseipdb"},
+	"ProxyCheck":     {caddyfile: inGuest("proxycheck"), usual: "key {env.API_KEY}", path: "service=proxycheck"},
+	"IPinfo":         {caddyfile: inGuest("ipinfo"), usual: "key {env.API_KEY}", path: "service=ipinfo"},
 	"IPQualityScore": {caddyfile: inGuest("ipqualityscore"), usual: "key {env.API_KEY}", path: "service=ipqualityscore"},
 	"DNSBL":          {caddyfile: inList, path: "service=dnsbl"},
 	"Endpoint":       {caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", path: "service=abuseipdb"},
 	"Account":        {caddyfile: inManager, path: "store=aws_secretsmanager"},
+	"GreyNoise":      {caddyfile: inGuest("greynoise"), usual: "key {env.ABUSEIPDB_KEY}", path: "service=greynoise"},
+	"MaxMind":        {caddyfile: inGuest("maxmind"), usual: "key {env.ABUSEIPDB_KEY}", path: "service=maxmind"},
 	"SecretsManager": {caddyfile: inManager, path: "store=aws_secretsmanager"},
 	"ParameterStore": {caddyfile: inStore, path: "store=aws_ssm"},
 	"Vault": {
@@ -112,6 +111,10 @@ var frames = map[string]frame{
 	},
 	"AppRole":    {caddyfile: inVault, path: "store=vault/approle"},
 	"Kubernetes": {caddyfile: inVault, path: "store=vault/kubernetes"},
+	"HTTPJSON": {
+		caddyfile: inGuest("http_json acme"), usual: "url https://api.example.com/{ip}\n\t\t\tseverity `body.score / 100.0`", unless: []string{"url", "severity"},
+		path: "service=http_json",
+	},
 }
 
 // example is what the page shows for an option.
@@ -353,6 +356,8 @@ var examples = map[string]example{
 	"Endpoint.url":           {line: "url https://gateway.example.com/abuseipdb"},
 	"AbuseIPDB.max_age_days": {line: "max_age 90"},
 
+	"ProxyCheck.api": {line: "api v2"},
+
 	"IPinfo.api":    {line: "api plus"},
 	"IPinfo.key_in": {line: "key_in query"},
 
@@ -401,6 +406,9 @@ var examples = map[string]example{
 	"DNSBL.group":     {line: "group mail"},
 	"DNSBL.ipv6":      {line: "ipv6 on"},
 	"DNSBL.test":      {line: "test off"},
+
+	"GreyNoise.api": {line: "api v3"},
+	"MaxMind.api":   {line: "api minfraud"},
 
 	"SecretsManager.name":          {line: "key aws_secretsmanager prod/abuseipdb", in: inProvider},
 	"SecretsManager.field":         {line: "field key"},

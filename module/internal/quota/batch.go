@@ -95,6 +95,15 @@ func (t Terms) waits() time.Duration {
 	return wait
 }
 
+// Longest returns how long a call may take of a provider that is asked about up to batch addresses in one request.
+func (t Terms) Longest(batch int) time.Duration {
+	t = t.withDefaults()
+	if batch < 2 {
+		return t.Timeout
+	}
+	return t.waits() + t.Timeout
+}
+
 // callTerms returns the terms of one call of Check.
 func (g *Guard) callTerms() Terms {
 	terms := g.terms

@@ -39,6 +39,9 @@ type Terms struct {
 	// calls. Without a quota, it is that part of 10,000 calls an hour. Default: 1.
 	NetworkShare float64
 
+	// FirstCome means that calls of every priority are made as long as there are any: see price.
+	FirstCome bool
+
 	// Concurrency is how many calls may run at the same time. Default: 4.
 	Concurrency int
 
@@ -47,6 +50,16 @@ type Terms struct {
 
 	// Timeout is how long an answer may take. Default: 2s.
 	Timeout time.Duration
+}
+
+func (t Terms) withDefaults() Terms {
+	if t.Concurrency <= 0 {
+		t.Concurrency = DefaultConcurrency
+	}
+	if t.Timeout <= 0 {
+		t.Timeout = DefaultTimeout
+	}
+	return t
 }
 
 // Options are the parts of a Guard that can be left out.
@@ -136,12 +149,7 @@ const recheckSpent = time.Minute
 // providers that use the same account should share it. The budget may be shared with earlier Guards
 // of the same provider.
 func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledger, o Options) *Guard {
-	if terms.Concurrency <= 0 {
-		terms.Concurrency = DefaultConcurrency
-	}
-	if terms.Timeout <= 0 {
-		terms.Timeout = DefaultTimeout
-	}
+	terms = terms.withDefaults()
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}

@@ -149,11 +149,10 @@ func (a *answer) categories() reputation.Categories {
 }
 
 func (a *answer) facts(addr netip.Addr) reputation.Facts {
-	f := reputation.Facts{Country: rest.Country(strings.ToUpper(a.Location.Country)), ASN: a.ASNum, Nature: a.nature()}
-	if network, err := netip.ParsePrefix(a.IPRange); err == nil && network.Contains(addr) {
-		f.Network = network.Masked()
+	return reputation.Facts{
+		Country: rest.Country(strings.ToUpper(a.Location.Country)), ASN: a.ASNum, Network: rest.Network(a.IPRange, addr),
+		Nature: a.nature(),
 	}
-	return f
 }
 
 // nature returns what the classifications say. Which of the two a "VPN or proxy" is, the service does not say.

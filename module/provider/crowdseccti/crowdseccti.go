@@ -6,6 +6,9 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -21,6 +24,9 @@ const (
 
 	// maxBody leaves room for attackers with a long history: each kind of attack has a description.
 	maxBody = 256 << 10
+
+	// batch is how many addresses one question asks about. What the service takes at most is unconfirmed.
+	batch = 20
 )
 
 func init() {
@@ -40,7 +46,8 @@ func init() {
 // The categories are the behaviours that were seen. Tor, VPN and proxy are facts; the service says who is one, not who is
 // none.
 //
-// How much the service knows of IPv6, and what it answers when the quota is used up, is unconfirmed.
+// How much the service knows of IPv6, what it answers when the quota is used up, and whether a question about several
+// addresses counts as one, is unconfirmed: each address is counted.
 //
 // The address of the API is `https://cti.api.crowdsec.net/v2`. The provider uses its `/smoke`.
 type CrowdSecCTI struct {
@@ -67,6 +74,7 @@ func (*CrowdSecCTI) Profile() reputation.Profile {
 	return reputation.Profile{
 		Name:       "crowdsec_cti",
 		Quota:      []string{"120/month"},
+		Batch:      batch,
 		ListedTTL:  48 * time.Hour,
 		CleanTTL:   7 * 24 * time.Hour,
 		Weight:     32, // malicious, and sure of it: 88
@@ -98,6 +106,27 @@ func (c *CrowdSecCTI) Check(ctx context.Context, q reputation.Query) (reputation
 	})
 }
 
+// CheckAll implements reputation.Batcher.
+func (c *CrowdSecCTI) CheckAll(ctx context.Context, key string, addrs []netip.Addr) ([]reputation.Answer, error) {
+	list := make([]string, len(addrs))
+	for i, addr := range addrs {
+		list[i] = addr.String()
+	}
+	question := rest.Request{
+		Path:    []string{"smoke"},
+		Params:  url.Values{"ips": {strings.Join(list, ",")}},
+		Header:  map[string]string{"x-api-key": key},
+		Answers: []int{http.StatusNotFound},
+	}
+	return rest.AskAll(ctx, &c.Endpoint, key, addrs, question, func(v *answers, a *rest.Answer, each *rest.Answers) error {
+		if a.Status == http.StatusNotFound {
+			return v.noneSeen(addrs, each)
+		}
+		v.report(addrs, each)
+		return nil
+	})
+}
+
 // detail returns the service's message from the body of an error.
 func detail(body []byte) string {
 	var failure answer
@@ -121,5 +150,5 @@ var (
 	_ caddy.Provisioner     = (*CrowdSecCTI)(nil)
 	_ caddy.CleanerUpper    = (*CrowdSecCTI)(nil)
 	_ caddyfile.Unmarshaler = (*CrowdSecCTI)(nil)
-	_ reputation.Provider   = (*CrowdSecCTI)(nil)
+	_ reputation.Batcher    = (*CrowdSecCTI)(nil)
 )

@@ -96,7 +96,7 @@ func FuzzAnswer(f *testing.F) {
 				if err := rest.Decode(body, &a); err != nil {
 					return reputation.Report{}, err
 				}
-				return a.report(asked)
+				return a.report(asked, http.StatusOK)
 			},
 		} {
 			r, err := parse()

@@ -25,6 +25,9 @@ const (
 
 	// maxBody leaves room for what a busy scanner sent, which v3 lists port by port.
 	maxBody = 1 << 20
+
+	// batch is how many addresses one question of v3 asks about. The service takes 10,000, and says much of each.
+	batch = 50
 )
 
 // The products.
@@ -55,7 +58,7 @@ type GreyNoise struct {
 	rest.Endpoint
 
 	// The product: `community`, which is free, or `v3`, which needs a paid plan and also says what an address did, its
-	// country, network and nature. Default: `community`.
+	// country, ASN and nature. Default: `community`.
 	API string `json:"api,omitempty"`
 }
 
@@ -97,6 +100,7 @@ func (g *GreyNoise) Profile() reputation.Profile {
 	if g.API == v3 {
 		p.Quota, p.Key, p.Terms = nil, reputation.KeyRequired, "a paid plan is needed"
 		p.ListedTTL, p.CleanTTL = 24*time.Hour, 72*time.Hour
+		p.Batch = batch
 		p.Capabilities.Categories |= reputation.CategoriesOf(reputation.BruteForce, reputation.Bot, reputation.Compromised)
 		p.Capabilities.Natures = reputation.KindsOf(reputation.NatureTor, reputation.NatureVPN, reputation.NatureHosting,
 			reputation.NatureMobile)
@@ -182,4 +186,5 @@ var (
 	_ caddy.CleanerUpper    = (*GreyNoise)(nil)
 	_ caddyfile.Unmarshaler = (*GreyNoise)(nil)
 	_ reputation.Prober     = (*GreyNoise)(nil)
+	_ reputation.Batcher    = (*GreyNoise)(nil)
 )

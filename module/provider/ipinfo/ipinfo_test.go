@@ -136,7 +136,7 @@ func TestAddresses(t *testing.T) {
 			t.Fatal(err)
 		}
 		path := map[string][]string{"": {"lite"}, core: {"lookup"}, plus: {"lookup"}}[p.API]
-		question := p.question(reputation.Query{Addr: netip.MustParseAddr("2001:db8::7"), Key: "k"}, path...)
+		question := p.question("k", append(path, "2001:db8::7")...)
 		if got, err := p.Target(&question); err != nil || got.String() != want {
 			t.Errorf("%s asks %s (%v), want %s", config, got, err, want)
 		}

@@ -85,10 +85,18 @@ func (a *Answers) Set(addr string, r reputation.Report, err error) {
 }
 
 // Entry is a part of an answer that may be of another type than T without harm to the others: Err says so then, and
-// wraps reputation.ErrBadAnswer. Value has what could be read in any case, such as the address that it is about.
+// wraps reputation.ErrBadAnswer. Value has what could be read, such as the address that it is about.
 type Entry[T any] struct {
 	Value T
 	Err   error
+}
+
+// Report returns what the entry says by report, or its Err.
+func (e *Entry[T]) Report(report func(*T) (reputation.Report, error)) (reputation.Report, error) {
+	if e.Err != nil {
+		return reputation.Report{}, e.Err
+	}
+	return report(&e.Value)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -96,6 +104,24 @@ func (e *Entry[T]) UnmarshalJSON(text []byte) error {
 	*e = Entry[T]{}
 	e.Err = Decode(text, &e.Value)
 	return nil
+}
+
+// Into stores what the entry says about the address with the given name, or that it is of another type. It returns false
+// if the name is no address. The report is asked for with the address, in the form of Query.Addr.
+func (e *Entry[T]) Into(
+	each *Answers, name string, report func(*T, netip.Addr) (reputation.Report, error),
+) bool {
+	addr, err := netip.ParseAddr(name)
+	if err != nil {
+		return false
+	}
+	if e.Err != nil {
+		each.Set(name, reputation.Report{}, e.Err)
+		return true
+	}
+	r, err := report(&e.Value, addr.Unmap())
+	each.Set(name, r, err)
+	return true
 }
 
 // Members are the members of a JSON object, such as one with an entry for each address. Unlike a map, they keep a name

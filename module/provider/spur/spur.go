@@ -27,7 +27,7 @@ func init() {
 // Spur asks the service of the same name about addresses. It needs a token of a paid plan, as its key; write your plan's
 // `quota`.
 //
-// The answers are mostly facts: VPN, proxy, Tor, hosting, mobile, country and network, residential proxies included. They
+// The answers are mostly facts: VPN, proxy, Tor, hosting, mobile, country and ASN, residential proxies included. They
 // raise no severity by themselves; write rules with `nature`. Of its risks, brute force against log-ins and spam have
 // the severity 0.6, scraping 0.3; all others have none. The users of Apple's Private Relay are not accused of what others
 // do. The confidence is 0.7: it is one company's model. What the service does not say is not known. That it says nothing

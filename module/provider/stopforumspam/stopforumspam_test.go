@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -90,12 +91,15 @@ func TestContract(t *testing.T) {
 				Report: reputation.Report{Facts: reputation.Facts{Country: "SE", ASN: 64505}},
 			},
 			{Name: "IPv6", Addr: netip.MustParseAddr("2001:db8::10"), BodyFile: sample("ipv6")},
-			{Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("listed"), Result: reputation.ResultBadAnswer},
+			{
+				Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("listed"),
+				Result: reputation.ResultBadAnswer,
+			},
 			{Name: "an error", BodyFile: sample("error"), Result: reputation.ResultBadAnswer},
 			{Name: "a limit", Body: `{"success":0,"error":"Rate limit exceeded"}`, Result: reputation.ResultThrottled},
 			{
-				Name: "a limit with a pause", Body: `{"success":0,"error":"daily limit"}`, Header: http.Header{"Retry-After": {"60"}},
-				Result: reputation.ResultThrottled, RetryAfter: time.Minute,
+				Name: "a limit with a pause", Body: `{"success":0,"error":"daily limit"}`,
+				Header: http.Header{"Retry-After": {"60"}}, Result: reputation.ResultThrottled, RetryAfter: time.Minute,
 			},
 			{Name: "several entries", BodyFile: sample("multi"), Result: reputation.ResultBadAnswer},
 			{Name: "blocked", Status: 403, Header: html, Body: "<html></html>", Result: reputation.ResultBadAnswer},
@@ -103,6 +107,45 @@ func TestContract(t *testing.T) {
 			{Name: "503", Status: 503, Header: html, Body: "<html></html>", Result: reputation.ResultError},
 		},
 	})
+}
+
+// TestCheckAll: addresses share a request, each gets its own answer, and a wrong entry spoils no other.
+func TestCheckAll(t *testing.T) {
+	file, err := os.ReadFile(sample("multi"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addrs := []netip.Addr{netip.MustParseAddr("198.51.100.10"), asked, netip.MustParseAddr("2001:db8::1")}
+	body, query := string(file), ""
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query = r.URL.RawQuery
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, body)
+	}))
+	t.Cleanup(service.Close)
+	s, bad := provision(t, fmt.Sprintf(`{"url": %q}`, service.URL)), reputation.ResultBadAnswer
+	got, err := s.CheckAll(t.Context(), "", addrs)
+	if err != nil || len(got) != 3 || got[0].Err != nil || got[0].Report.Severity != 0 || got[1].Err != nil ||
+		got[1].Report.Severity != .9875 || reputation.ResultOf(got[2].Err) != bad {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if want := "confidence=&ip%5B%5D=198.51.100.10&ip%5B%5D=203.0.113.10&ip%5B%5D=2001%3Adb8%3A%3A1&json="; query != want {
+		t.Errorf("asked %s, want %s", query, want)
+	}
+	body = strings.Replace(body, `"confidence":98.75`, `"confidence":"high"`, 1)
+	got, err = s.CheckAll(t.Context(), "", addrs)
+	if err != nil || got[0].Err != nil || reputation.ResultOf(got[1].Err) != bad {
+		t.Errorf("with an entry of another type: %+v, %v", got, err)
+	}
+	for text, want := range map[string]reputation.Result{
+		`{"success":0,"error":"limit"}`: reputation.ResultThrottled, `{"success":0}`: bad, `[]`: bad,
+		`{"success":1,"ip":{"value":"203.0.113.10","appears":0,"frequency":0}}`: bad,
+	} {
+		body = text
+		if got, err := s.CheckAll(t.Context(), "", addrs); got != nil || reputation.ResultOf(err) != want {
+			t.Errorf("%s: %+v, %v, want %s", text, got, err, want)
+		}
+	}
 }
 
 // read returns what a body says about 203.0.113.10.
@@ -147,7 +190,9 @@ func TestScores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		evidence := score.Evidence{Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories}
+		evidence := score.Evidence{
+			Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories,
+		}
 		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < want[0] || got > want[1] {
 			t.Errorf("%s: %.2f %%, want %v", body, got, want)
 		}
@@ -180,7 +225,8 @@ func FuzzReport(f *testing.F) {
 		}
 		f.Add(body)
 	}
-	f.Add([]byte(`{"success":1,"ip":{"appears":1,"frequency":1e2,"confidence":1e2,"asn":4294967296,"country":"\u017f\u017f"}}`))
+	f.Add([]byte(`{"success":1,"ip":{"appears":1,"frequency":1e2,"confidence":1e2,"asn":4294967296,` +
+		`"country":"\u017f\u017f"}}`))
 	capabilities := new(StopForumSpam).Profile().Capabilities
 	f.Fuzz(func(t *testing.T, body []byte) {
 		r, err := read(body)
