@@ -49,9 +49,9 @@ func init() {
 //   - `now`: the time.
 //
 // `has(body.a)` tells whether a member is there, `body.?a.orValue(0.0)` has a default, and `body.?a` alone says nothing if
-// the member is missing. An expression that says nothing, or returns null, states no fact. Any other expression that
-// fails, or returns something of a wrong type or out of range, makes the answer a bad one, and it counts for nothing.
-// One evaluation takes 20,000 steps at most.
+// the member is missing. A fact about which an expression says nothing, or returns null, is not known. An expression
+// that fails, or returns something of a wrong type or out of range, makes the answer a bad one, and it counts for nothing;
+// so do `severity`, `confidence` and `address` that say nothing. One evaluation takes 20,000 steps at most.
 //
 // An answer is looked at in this order: `refused`, `throttled`, `not_found`, `error`, then, with status 200 only,
 // `address` and the rest. A status that none of the first four explains means what it usually means: 401, 402 and
