@@ -48,7 +48,7 @@ func TestContract(t *testing.T) {
 	providertest.Run(t, providertest.Config{
 		New: mustProvision,
 		Cases: []providertest.Case{
-			{Name: "not a home line", BodyFile: sample("other"), Report: reputation.Report{Severity: 1, Confidence: 0.6,
+			{Name: "not residential", BodyFile: sample("other"), Report: reputation.Report{Severity: 1, Confidence: 0.6,
 				Categories: reputation.CategoriesOf(reputation.Hosting), Facts: hosting},
 				Request: func(r *http.Request) error {
 					if !strings.HasSuffix(r.URL.Path, "/ip/203.0.113.10") || r.Header.Get("X-Key") == "" || r.URL.RawQuery != "" {
@@ -56,10 +56,10 @@ func TestContract(t *testing.T) {
 					}
 					return nil
 				}},
-			{Name: "home line", BodyFile: sample("home"), Report: reputation.Report{Facts: facts}},
+			{Name: "residential", BodyFile: sample("residential"), Report: reputation.Report{Facts: facts}},
 			{Name: "both", BodyFile: sample("mixed"), Report: reputation.Report{Facts: facts}},
 			{Name: "answer of another question", BodyFile: sample("bulk"), Result: reputation.ResultBadAnswer},
-			{Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("home"),
+			{Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("residential"),
 				Result: reputation.ResultBadAnswer},
 			{Name: "403", Status: 403, BodyFile: sample("error_403"), Result: reputation.ResultRefused},
 			{Name: "429", Status: 429, BodyFile: sample("error_429"), Result: reputation.ResultThrottled},
