@@ -34,6 +34,7 @@ func init() {
 //		feed     <preset|url|file|range>... { <see feed> }
 //		mmdb     <file>... { <see databases> }
 //		provider <service> [<arguments>...] { <see providerOption> }
+//		spend    where_it_matters|first_come
 //		wait     <duration>
 //		memory   <subjects>
 //		nat64    <prefix>...
@@ -61,6 +62,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		option.Repeated("feed", feed(&app.Feeds), app.CheckSources),
 		option.Repeated("mmdb", databases(&app.Databases), app.CheckDatabases),
 		option.Repeated("provider", providerOption(&app.Providers), app.CheckSources),
+		option.Once("spend", option.OneOf(&app.Spend, "where_it_matters", "first_come")),
 		wait(&app.Wait),
 		option.Once("memory", option.Number(&app.Memory, "a number of addresses above 0, such as 200000"),
 			func() error { return module.CheckMemory(app.Memory) }),

@@ -55,6 +55,11 @@ type App struct {
 	// Services that are asked about addresses one by one. At most 32. Default: none.
 	Providers []provider.Provider `json:"providers,omitempty"`
 
+	// Whom services are asked about while their quotas are short: `where_it_matters`, those whose answers are worth most,
+	// or `first_come`, whoever comes first, and every service whatever its answer could change. See "How a quota is spent"
+	// in docs/sources.md. `burst` and `network_share` of a provider hold in any case. Default: `where_it_matters`.
+	Spend string `json:"spend,omitempty"`
+
 	// How long a request waits for providers when nothing is known of its address yet. The question goes on in the
 	// background and answers the next request. Zero never waits. Default: 25ms.
 	Wait *caddy.Duration `json:"wait,omitempty"`
@@ -218,6 +223,9 @@ func (a *App) settings() error {
 		return err
 	}
 	var err error
+	if a.runtime.FirstCome, err = firstCome(a.Spend); err != nil {
+		return err
+	}
 	if a.runtime.NAT64, err = address.ParseNAT64(a.NAT64); err != nil {
 		return err
 	}
@@ -228,6 +236,17 @@ func (a *App) settings() error {
 		a.Memory = defaultMemory
 	}
 	return CheckMemory(a.Memory)
+}
+
+// firstCome returns what the word of `spend` means.
+func firstCome(word string) (bool, error) {
+	switch word {
+	case "", "where_it_matters":
+		return false, nil
+	case "first_come":
+		return true, nil
+	}
+	return false, fmt.Errorf("unknown spend %q: use where_it_matters or first_come", word)
 }
 
 // CheckWait reports whether a time to wait is out of range.

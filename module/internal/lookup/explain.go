@@ -47,6 +47,11 @@ type ProviderAnswer struct {
 	Categories reputation.Categories
 	Fetched    time.Time
 	Due        time.Time
+
+	// NetworkSpent means that the service is not asked, because the network of the address has used its share of the
+	// calls. Neighbours is how many other addresses of the network then speak for it.
+	NetworkSpent bool
+	Neighbours   int
 }
 
 // Explain returns the verdict on addr with its inputs. It asks no provider.
@@ -69,6 +74,7 @@ func (e *Engine) ExplainClaim(addr netip.Addr, claim Claim) Explanation {
 		for i := range e.sources {
 			known := e.sources[i].unpackAnswer(addr, &s.record)
 			known.HeldBack = e.sources[i].UnlessListed && l.match.listed()
+			e.explainNetwork(&l, i, &known)
 			x.Answers = append(x.Answers, known)
 		}
 	}

@@ -38,7 +38,7 @@ func (e *Engine) judge(
 			continue // its answer is not missing
 		}
 		a := rec.FindAt(i, p.id)
-		if l.holdsBack(p) && (a == nil || !a.Answered() || now >= a.Due) {
+		if l.holdsBack(i, p) && (a == nil || !a.Answered() || now >= a.Due) {
 			// The provider is not asked. So no answer is missing, and an expired one would never be
 			// replaced.
 			continue
@@ -56,6 +56,9 @@ func (e *Engine) judge(
 			t.answered, t.trust, trust = t.answered+1, t.trust+1, trust+1
 		}
 	}
+	var ofNetwork float64
+	s.evidence, ofNetwork = e.addNetwork(l, rec, v.Facts.Nature, s.evidence, now)
+	t.trust += ofNetwork
 	expected := match.total + trust
 
 	if expected > 0 {

@@ -22,6 +22,9 @@ type local struct {
 
 	seen    bool // this site may have seen the client or its neighbours do something
 	settled bool // the lists and what this site has seen decide
+
+	climb climb // of the call for the request
+	held  group // providers whose answers could change nothing for the request
 }
 
 func (e *Engine) local(addr netip.Addr, claim Claim) (l local) {

@@ -30,7 +30,8 @@ func newQueue() *queue { return &queue{ended: make(chan struct{}, 1)} }
 func (q *queue) push(e *Engine, c *call) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.calls = append(q.calls, c); len(q.calls) > fewAhead {
+	if q.calls = append(q.calls, c); len(q.calls) > fewAhead && !c.isFar {
+		c.isFar = true
 		close(c.far)
 	}
 	if !q.served {
@@ -110,6 +111,6 @@ func (e *Engine) reserveAgain(c *call, rec *record.Record, count bool) (r reserv
 	now := time.Now()
 	e.get(c.key, rec, record.Seconds(now))
 	l := e.local(c.addr, c.request.Claim)
-	l.request = c.request
+	l.request, l.climb = c.request, e.waitingFor(c)
 	return e.reserve(c.key, &l, rec, c.all, count, now)
 }

@@ -67,42 +67,57 @@ type reserved struct {
 
 	// waits means that there are none, but will be when other calls end.
 	waits bool
+
+	// passed are the providers that this call need not try again.
+	passed group
 }
 
-// reserve reserves a call to each provider whose answer is due, or to all of them. count counts
-// those that may not be asked.
+// reserve reserves calls to providers whose answers are due, or to all of them: to those of the lowest
+// rung where one may be asked. count counts those that may not.
 func (e *Engine) reserve(
 	key record.Key, l *local, rec *record.Record, all, count bool, now time.Time,
 ) (r reserved) {
-	waits, at := false, record.Seconds(now)
+	waits := false
 	priority := 1.
 	if all {
 		priority = operatorAsks
 	}
 	e.matchNamed(l, rec)
-	for i := range e.sources {
-		p := &e.sources[i]
-		if !p.covers.Has(l.addr) || p.UnlessListed && l.match.listed() {
-			continue
+	left := e.left(l, rec, all, record.Seconds(now))
+	r.passed = l.climb.passed
+	for len(r.list) == 0 && left != 0 {
+		if !all && !e.leavesOpen(l, rec, left, record.Seconds(now)) {
+			e.countNeedless(left, count)
+			break
 		}
-		if a := rec.FindAt(i, p.id); !all && a != nil && at < a.Due {
-			continue
-		}
-		call, why, busy := p.reserve(l.addr, priority, now)
-		if why != reputation.ResultOK {
-			waits = waits || busy
-			if count && !busy {
-				p.gate.CountSkipped(why)
+		rung := e.next(l, left, all)
+		for i := range e.sources {
+			p := &e.sources[i]
+			if !rung.has(i) {
+				continue
 			}
-			continue
+			call, why, busy := p.reserve(l.addr, priority, now)
+			if why != reputation.ResultOK {
+				waits = waits || busy
+				if count && !busy {
+					p.gate.CountSkipped(why)
+				}
+				continue
+			}
+			if len(r.list) == 0 && !l.climb.placed && !e.running.take(key) {
+				call.cancel()
+				return reserved{}
+			}
+			r.list = append(r.list, call)
 		}
-		if len(r.list) == 0 && !e.running.take(key) {
-			call.cancel()
-			return reserved{}
+		if r.waits = waits && len(r.list) == 0; r.waits {
+			break // for this rung
 		}
-		r.list = append(r.list, call)
+		left, r.passed = left&^rung, r.passed|rung
 	}
-	r.waits = waits && len(r.list) == 0
+	if len(r.list) > 0 && left == 0 {
+		r.passed = e.everybody
+	}
 	return r
 }
 

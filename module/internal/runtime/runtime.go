@@ -39,6 +39,7 @@ type Runtime struct {
 
 	Wait          time.Duration // how long a request waits, unless its site says otherwise
 	LookupTimeout time.Duration // longer than any provider may take
+	FirstCome     bool          // services are asked about whoever comes first
 	Engine        *lookup.Engine
 
 	Folder       *Folder
@@ -158,6 +159,7 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 		Tracer:    lookupTracer{},
 		Logger:    rt.Logger,
 		Timeout:   rt.LookupTimeout,
+		FirstCome: rt.FirstCome,
 	})
 	if err == nil {
 		rt.checkASNLists()
@@ -175,6 +177,7 @@ func (rt *Runtime) Start() {
 		file.Start()
 	}
 	rt.Memory.start(rt)
+	rt.learnNetworks()
 	rt.startDatabases()
 	rt.startOwn()
 	rt.checkLaterRules()

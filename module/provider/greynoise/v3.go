@@ -57,16 +57,43 @@ func (g *GreyNoise) checkV3(ctx context.Context, q reputation.Query) (reputation
 		if a.Status == http.StatusNotFound {
 			return reputation.Report{}, v.notFound(q.Addr)
 		}
-		r, err := v.report(q.Addr)
-		if a.Status == http.StatusPartialContent && rest.SameAddr(v.IP, q.Addr) && v.Scanner.Found == nil {
-			return r, fmt.Errorf("%w: the plan leaves out whether the address scans: write `api community`, or get another plan",
-				reputation.ErrRefused)
-		}
-		return r, err
+		return v.report(q.Addr, a.Status)
 	})
 }
 
-// notFound returns what a 404 means: that the service does not know the address, if it is the service's.
+// v3Answers are what the service says of several addresses.
+type v3Answers struct {
+	Data     []rest.Entry[v3Answer] `json:"data"`
+	Metadata struct {
+		NotFound []string `json:"ips_not_found"`
+	} `json:"request_metadata"`
+}
+
+// CheckAll implements reputation.Batcher.
+func (g *GreyNoise) CheckAll(ctx context.Context, key string, addrs []netip.Addr) ([]reputation.Answer, error) {
+	question := rest.Request{
+		Path:    []string{"v3", "ip"},
+		Header:  map[string]string{"key": key},
+		JSON:    map[string][]netip.Addr{"ips": addrs},
+		Answers: []int{http.StatusPartialContent},
+	}
+	return rest.AskAll(ctx, &g.Endpoint, key, addrs, question, func(
+		v *v3Answers, a *rest.Answer, each *rest.Answers,
+	) error {
+		for _, entry := range v.Data {
+			entry.Into(each, entry.Value.IP, func(one *v3Answer, addr netip.Addr) (reputation.Report, error) {
+				return one.report(addr, a.Status)
+			})
+		}
+		for _, addr := range v.Metadata.NotFound {
+			each.Set(addr, reputation.Report{}, reputation.ErrUnknown)
+		}
+		return nil
+	})
+}
+
+// notFound returns what a 404 means: that the service does not know the address, if it is the
+// service's.
 func (v *v3Answer) notFound(addr netip.Addr) error {
 	if rest.SameAddr(v.IP, addr) || strings.Contains(v.Message, "not observed") {
 		return reputation.ErrUnknown
@@ -75,11 +102,14 @@ func (v *v3Answer) notFound(addr netip.Addr) error {
 }
 
 // report returns the report of an answer about addr.
-func (v *v3Answer) report(addr netip.Addr) (reputation.Report, error) {
+func (v *v3Answer) report(addr netip.Addr, status int) (reputation.Report, error) {
 	business, scanner := v.Business.Found, v.Scanner.Found
 	switch {
 	case !rest.SameAddr(v.IP, addr):
 		return reputation.Report{}, fmt.Errorf(`%w: "ip" is not the address that was asked about`, reputation.ErrBadAnswer)
+	case scanner == nil && status == http.StatusPartialContent:
+		return reputation.Report{}, fmt.Errorf("%w: the plan leaves out whether the address scans: "+
+			"write `api community`, or get another plan", reputation.ErrRefused)
 	case scanner == nil:
 		return reputation.Report{}, fmt.Errorf(`%w: there is no "found"`, reputation.ErrBadAnswer)
 	}
@@ -118,15 +148,9 @@ func (v *v3Answer) deeds() (set reputation.Categories) {
 }
 
 func (v *v3Answer) nature() (n reputation.Nature) {
-	if is := v.Scanner.Tor; is != nil {
-		n = n.With(reputation.NatureTor, *is)
-	}
-	if is := v.Scanner.VPN; is != nil {
-		n = n.With(reputation.NatureVPN, *is)
-	}
-	if is := v.Scanner.Metadata.Mobile; is != nil {
-		n = n.With(reputation.NatureMobile, *is)
-	}
+	n = rest.Flag(n, reputation.NatureTor, v.Scanner.Tor)
+	n = rest.Flag(n, reputation.NatureVPN, v.Scanner.VPN)
+	n = rest.Flag(n, reputation.NatureMobile, v.Scanner.Metadata.Mobile)
 	switch v.Scanner.Metadata.Category {
 	case "hosting":
 		n = n.With(reputation.NatureHosting, true)

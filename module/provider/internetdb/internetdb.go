@@ -4,6 +4,7 @@ package internetdb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -102,11 +103,8 @@ func (a *answer) notFound() error {
 
 // report returns the report of the answer about addr.
 func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
-	switch {
-	case !rest.SameAddr(a.IP, addr):
-		return reputation.Report{}, fmt.Errorf(`%w: "ip" is not the address that was asked about`, reputation.ErrBadAnswer)
-	case a.Tags == nil:
-		return reputation.Report{}, fmt.Errorf(`%w: there are no "tags"`, reputation.ErrBadAnswer)
+	if err := a.validate(addr); err != nil {
+		return reputation.Report{}, fmt.Errorf("%w: %w", reputation.ErrBadAnswer, err)
 	}
 	r := reputation.Report{Confidence: 0.4}
 	for _, tag := range *a.Tags {
@@ -119,6 +117,17 @@ func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
 		}
 	}
 	return r, nil
+}
+
+// validate checks the values that a report needs.
+func (a *answer) validate(addr netip.Addr) error {
+	switch {
+	case !rest.SameAddr(a.IP, addr):
+		return errors.New(`"ip" is not the address that was asked about`)
+	case a.Tags == nil:
+		return errors.New(`there are no "tags"`)
+	}
+	return nil
 }
 
 // accusations are the tags that speak against an address.

@@ -81,7 +81,10 @@ func TestContract(t *testing.T) {
 				Report: reputation.Report{Confidence: 0.4},
 			},
 			{Name: "404", Status: 404, BodyFile: sample("not_found_404"), Result: reputation.ResultNotFound},
-			{Name: "404 of a wrong path", Status: 404, Body: `{"detail":"Not Found"}`, Result: reputation.ResultBadAnswer},
+			{
+				Name: "404 of a wrong path", Status: 404, Body: `{"detail":"Not Found"}`,
+				Result: reputation.ResultBadAnswer,
+			},
 			{Name: "404 without a body", Status: 404, Body: `{}`, Result: reputation.ResultBadAnswer},
 			{Name: "422", Status: 422, BodyFile: sample("error_422"), Result: reputation.ResultBadAnswer},
 			{Name: "429", Status: 429, BodyFile: sample("error_429"), Result: reputation.ResultThrottled},
@@ -93,7 +96,10 @@ func TestContract(t *testing.T) {
 			{Name: "tags are null", Body: `{"ip":"203.0.113.10","tags":null}`, Result: reputation.ResultBadAnswer},
 			{Name: "tags are a text", Body: `{"ip":"203.0.113.10","tags":"c2"}`, Result: reputation.ResultBadAnswer},
 			{Name: "a tag is a number", Body: `{"ip":"203.0.113.10","tags":[1]}`, Result: reputation.ResultBadAnswer},
-			{Name: "a 404's text with 200", Body: `{"detail":"No information available"}`, Result: reputation.ResultBadAnswer},
+			{
+				Name: "a 404's text with 200", Body: `{"detail":"No information available"}`,
+				Result: reputation.ResultBadAnswer,
+			},
 		},
 	})
 }
@@ -116,7 +122,8 @@ func TestCaddyfile(t *testing.T) {
 
 func TestAsksTheService(t *testing.T) {
 	question := rest.Request{Path: []string{"2001:db8::10"}}
-	if got, err := provision(t, `{}`).Target(&question); err != nil || got.String() != "https://internetdb.shodan.io/2001:db8::10" {
+	const want = "https://internetdb.shodan.io/2001:db8::10"
+	if got, err := provision(t, `{}`).Target(&question); err != nil || got.String() != want {
 		t.Errorf("asks %s, %v", got, err)
 	}
 }

@@ -17,7 +17,12 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-const defaultURL = "https://v2.api.iphub.info"
+const (
+	defaultURL = "https://v2.api.iphub.info"
+
+	// maxBatch is how many addresses a request has. The service does not document how many it may have.
+	maxBatch = 50
+)
 
 func init() {
 	caddy.RegisterModule(IPHub{})
@@ -35,9 +40,12 @@ func init() {
 // The service wishes to be asked about visitors of sensitive pages only, such as a log-in, and to be given 5 seconds:
 // write `timeout 5s`.
 //
-// Unconfirmed: the free plan, the bodies of errors, and whether the service knows IPv6 addresses. It is asked about IPv4 only.
+// Up to 50 addresses share a request; each counts as one of the quota.
 //
-// The address of the API is `https://v2.api.iphub.info`. The provider uses its `/ip`.
+// Unconfirmed: the free plan, the bodies of errors, how many addresses a request may have, and whether the service knows
+// IPv6 addresses. It is asked about IPv4 only.
+//
+// The address of the API is `https://v2.api.iphub.info`. The provider uses its `/ip` and its `/ip/bulk`.
 type IPHub struct {
 	rest.Endpoint
 }
@@ -58,6 +66,7 @@ func (*IPHub) Profile() reputation.Profile {
 	return reputation.Profile{
 		Name:      "iphub",
 		Quota:     []string{"1000/day"},
+		Batch:     maxBatch,
 		ListedTTL: 24 * time.Hour,
 		CleanTTL:  24 * time.Hour,
 		Weight:    8,
@@ -79,6 +88,20 @@ func (p *IPHub) Check(ctx context.Context, q reputation.Query) (reputation.Repor
 	question := rest.Request{Path: []string{"ip", q.Addr.String()}, Header: map[string]string{"X-Key": q.Key}}
 	return rest.Ask(ctx, &p.Endpoint, q, question,
 		func(v *answer, _ *rest.Answer) (reputation.Report, error) { return v.report(q.Addr) })
+}
+
+// CheckAll implements reputation.Batcher.
+func (p *IPHub) CheckAll(ctx context.Context, key string, addrs []netip.Addr) ([]reputation.Answer, error) {
+	question := rest.Request{
+		Path: []string{"ip", "bulk"}, Header: map[string]string{"X-Key": key}, JSON: addrs,
+	}
+	return rest.AskAll(ctx, &p.Endpoint, key, addrs, question,
+		func(list *[]rest.Entry[answer], _ *rest.Answer, each *rest.Answers) error {
+			for _, entry := range *list {
+				entry.Into(each, entry.Value.IP, (*answer).report)
+			}
+			return nil
+		})
 }
 
 // answer is what the service says of an address.
@@ -135,5 +158,5 @@ var (
 	_ caddy.Provisioner     = (*IPHub)(nil)
 	_ caddy.CleanerUpper    = (*IPHub)(nil)
 	_ caddyfile.Unmarshaler = (*IPHub)(nil)
-	_ reputation.Provider   = (*IPHub)(nil)
+	_ reputation.Batcher    = (*IPHub)(nil)
 )

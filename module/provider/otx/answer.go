@@ -3,6 +3,7 @@ package otx
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -45,11 +46,8 @@ type pulse struct {
 
 // report returns the report of the answer about addr.
 func (a *answer) report(addr netip.Addr, now time.Time) (reputation.Report, error) {
-	switch {
-	case !rest.SameAddr(a.Indicator, addr):
-		return reputation.Report{}, fmt.Errorf(`%w: "indicator" is not the address that was asked about`, reputation.ErrBadAnswer)
-	case a.PulseInfo == nil || a.PulseInfo.Pulses == nil:
-		return reputation.Report{}, fmt.Errorf(`%w: there are no "pulses"`, reputation.ErrBadAnswer)
+	if err := a.validate(addr); err != nil {
+		return reputation.Report{}, fmt.Errorf("%w: %w", reputation.ErrBadAnswer, err)
 	}
 	r := reputation.Report{Facts: reputation.Facts{Country: rest.Country(a.CountryCode), ASN: rest.ASN(a.ASN)}}
 	if len(a.Validation) > 0 {
@@ -86,6 +84,17 @@ func (a *answer) report(addr netip.Addr, now time.Time) (reputation.Report, erro
 		}
 	}
 	return r, nil
+}
+
+// validate checks the values that a report needs.
+func (a *answer) validate(addr netip.Addr) error {
+	switch {
+	case !rest.SameAddr(a.Indicator, addr):
+		return errors.New(`"indicator" is not the address that was asked about`)
+	case a.PulseInfo == nil || a.PulseInfo.Pulses == nil:
+		return errors.New(`there are no "pulses"`)
+	}
+	return nil
 }
 
 func (a *answer) isFalsePositive() bool {
@@ -133,7 +142,8 @@ func confidence(authors int) float64 {
 
 // tags are the usual tags that name a category. Authors choose them freely.
 var tags = map[string]reputation.Category{
-	"scanner": reputation.Scanner, "scanning": reputation.Scanner, "scan": reputation.Scanner, "portscan": reputation.Scanner,
+	"scanner": reputation.Scanner, "scanning": reputation.Scanner, "scan": reputation.Scanner,
+	"portscan": reputation.Scanner, "port scan": reputation.Scanner,
 	"bruteforce": reputation.BruteForce, "brute force": reputation.BruteForce, "brute-force": reputation.BruteForce,
 	"webattack": reputation.WebAttack, "web attack": reputation.WebAttack, "webscanner": reputation.WebAttack,
 	"spam": reputation.Spam, "ddos": reputation.DDoS, "malware": reputation.Malware,

@@ -95,7 +95,8 @@ func TestContract(t *testing.T) {
 				Request: asks("/indicators/IPv4/203.0.113.10/general"),
 			},
 			{
-				Name: "one pulse, activity not stated", Addr: netip.MustParseAddr("203.0.113.20"), BodyFile: sample("general_one_pulse"),
+				Name: "one pulse, activity not stated", Addr: netip.MustParseAddr("203.0.113.20"),
+				BodyFile: sample("general_one_pulse"),
 				Report: reputation.Report{
 					Severity: 0.25, Confidence: 0.3, Facts: facts, Categories: reputation.CategoriesOf(reputation.Abuse),
 				},
@@ -112,17 +113,29 @@ func TestContract(t *testing.T) {
 				Name: "false positive", Addr: netip.MustParseAddr("198.51.100.30"), BodyFile: sample("general_false_positive"),
 				Report: reputation.Report{Facts: facts},
 			},
-			{Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("general_pulses"), Result: reputation.ResultBadAnswer},
+			{
+				Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("general_pulses"),
+				Result: reputation.ResultBadAnswer,
+			},
 			{Name: "another section", BodyFile: sample("reputation_none"), Result: reputation.ResultBadAnswer},
-			{Name: "no pulses", Body: `{"indicator":"203.0.113.10","pulse_info":{"count":0}}`, Result: reputation.ResultBadAnswer},
-			{Name: "pulses are no list", Body: `{"indicator":"203.0.113.10","pulse_info":{"pulses":{"0":{}}}}`, Result: reputation.ResultBadAnswer},
+			{
+				Name: "no pulses", Body: `{"indicator":"203.0.113.10","pulse_info":{"count":0}}`,
+				Result: reputation.ResultBadAnswer,
+			},
+			{
+				Name: "pulses are no list", Body: `{"indicator":"203.0.113.10","pulse_info":{"pulses":{"0":{}}}}`,
+				Result: reputation.ResultBadAnswer,
+			},
 			{Name: "400", Status: 400, BodyFile: sample("error_400"), Result: reputation.ResultError},
 			{Name: "403", Status: 403, BodyFile: sample("error_403"), Result: reputation.ResultRefused},
 			{Name: "403 page", Status: 403, Header: html, Body: page, Result: reputation.ResultBadAnswer},
 			{Name: "404", Status: 404, Body: `{"detail":"not found"}`, Result: reputation.ResultNotFound},
 			{Name: "404 page", Status: 404, Header: html, Body: page, Result: reputation.ResultBadAnswer},
 			{Name: "429", Status: 429, BodyFile: sample("error_429"), Result: reputation.ResultThrottled},
-			{Name: "301 to a slash", Status: 301, Header: http.Header{"Location": {"general/"}}, Result: reputation.ResultBadAnswer},
+			{
+				Name: "301 to a slash", Status: 301, Header: http.Header{"Location": {"general/"}},
+				Result: reputation.ResultBadAnswer,
+			},
 		},
 	})
 }
@@ -159,7 +172,8 @@ func TestEvidence(t *testing.T) {
 		}, .4, .4, "abuse, malware"},
 	} {
 		r, err := read([]byte(withPulses(tc.pulses...)))
-		if err != nil || r.Severity != tc.severity || r.Confidence != tc.confidence || r.Categories.String() != tc.categories {
+		if err != nil || r.Severity != tc.severity || r.Confidence != tc.confidence ||
+			r.Categories.String() != tc.categories {
 			t.Errorf("%s: severity %g, confidence %g, categories %q, %v; want %g, %g, %q", tc.name, r.Severity, r.Confidence,
 				r.Categories, err, tc.severity, tc.confidence, tc.categories)
 		}
@@ -198,7 +212,8 @@ func TestFullSize(t *testing.T) {
 		t.Errorf("of %d bytes: %v, %v", len(large), r.Severity, err)
 	}
 	q.Addr = netip.MustParseAddr("203.0.113.11")
-	const want = "asking OTX: the service refused the key: status 403, which may also mean that too much was asked: Authentication required"
+	const want = "asking OTX: the service refused the key: status 403, " +
+		"which may also mean that too much was asked: Authentication required"
 	if _, err := o.Check(t.Context(), q); err == nil || err.Error() != want {
 		t.Errorf("the error is %v, want %s", err, want)
 	}

@@ -106,6 +106,24 @@ func (e *Entry[T]) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
+// Into stores what the entry says about the address with the given name, or that it is of another type. It returns false
+// if the name is no address. The report is asked for with the address, in the form of Query.Addr.
+func (e *Entry[T]) Into(
+	each *Answers, name string, report func(*T, netip.Addr) (reputation.Report, error),
+) bool {
+	addr, err := netip.ParseAddr(name)
+	if err != nil {
+		return false
+	}
+	if e.Err != nil {
+		each.Set(name, reputation.Report{}, e.Err)
+		return true
+	}
+	r, err := report(&e.Value, addr.Unmap())
+	each.Set(name, r, err)
+	return true
+}
+
 // Members are the members of a JSON object, such as one with an entry for each address. Unlike a map, they keep a name
 // that occurs twice.
 type Members[T any] []Member[T]

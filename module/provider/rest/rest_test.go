@@ -271,6 +271,8 @@ func TestErrorsHelp(t *testing.T) {
 		{"no key", "", nil, 200, ``, "there is none, set the key option"},
 		{"a line break in the key", key + "\n", nil, 200, ``, "such as a line break at its end"},
 		{"half an account", key, basic, 200, ``, "write the account and the key with a colon between them"},
+		{"no account", ":" + key, basic, 200, ``, "it has one part, write the account and the key with a colon between them"},
+		{"an account alone", "987654:", basic, 200, ``, "it has one part, write the account and the key with a colon between them"},
 		{"words", key, nil, 401, `{"message":"Your API key is\n revoked."}`, "status 401: Your API key is  revoked."},
 		{"long words", key, nil, 422, `{"message":"` + strings.Repeat("ä", 300) + strings.Repeat("x", 300) + `"}`,
 			"status 422: " + strings.Repeat("x", 200)},

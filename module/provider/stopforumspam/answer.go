@@ -12,11 +12,22 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// answer is the body of a 200, which may be an error.
+// answer is the body of a 200 about one address.
 type answer struct {
+	status
+	IP *entry `json:"ip"`
+}
+
+// answers is the body of a 200 about several addresses.
+type answers struct {
+	status
+	IP []rest.Entry[entry] `json:"ip"`
+}
+
+// status says whether the answer is an error.
+type status struct {
 	Success *int   `json:"success"`
 	Error   string `json:"error"`
-	IP      *entry `json:"ip"`
 }
 
 // entry is what the service says about one address. Numbers stand for truth values. Pointers
@@ -34,14 +45,14 @@ type entry struct {
 }
 
 // failure returns the error of an answer that is one in spite of its status.
-func (a *answer) failure(got *rest.Answer) error {
+func (s *status) failure(got *rest.Answer) error {
 	switch {
-	case a.Success == nil:
+	case s.Success == nil:
 		return fmt.Errorf(`%w: there is no "success"`, reputation.ErrBadAnswer)
-	case *a.Success != 1 && strings.Contains(strings.ToLower(a.Error), "limit"):
-		return fmt.Errorf("%w%s", got.Throttled(), got.Quote(a.Error))
-	case *a.Success != 1:
-		return fmt.Errorf("%w: it reports an error%s", reputation.ErrBadAnswer, got.Quote(a.Error))
+	case *s.Success != 1 && strings.Contains(strings.ToLower(s.Error), "limit"):
+		return fmt.Errorf("%w%s", got.Throttled(), got.Quote(s.Error))
+	case *s.Success != 1:
+		return fmt.Errorf("%w: it reports an error%s", reputation.ErrBadAnswer, got.Quote(s.Error))
 	}
 	return nil
 }
@@ -69,6 +80,17 @@ func (e *entry) report(addr netip.Addr) (reputation.Report, error) {
 		r.LastSeen = seen // in UTC
 	}
 	return r, nil
+}
+
+// report reports what each entry says about its address. Here, an entry must name it.
+func (a *answers) report(each *rest.Answers) {
+	for i := range a.IP {
+		e, r, err := &a.IP[i].Value, reputation.Report{}, a.IP[i].Err
+		if addr, invalid := netip.ParseAddr(e.Value); invalid == nil && err == nil {
+			r, err = e.report(addr.Unmap())
+		}
+		each.Set(e.Value, r, err)
+	}
 }
 
 // validate checks the values that a report needs. Its errors quote numbers only.

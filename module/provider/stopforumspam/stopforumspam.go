@@ -4,6 +4,7 @@ package stopforumspam
 
 import (
 	"context"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -24,7 +25,7 @@ func init() { caddy.RegisterModule(StopForumSpam{}) }
 // The service is for those who post: sign-ups, comments, contact forms. It is not to be used as a
 // firewall, and blocks whoever asks about every connection. It takes 20,000 questions a day; the
 // default of `quota` is 1,000. Let sites name the requests that matter by `priority`, so that these
-// are spent on who posts. Its data is said to be for non-commercial use only, which is unconfirmed.
+// are spent on who posts. Up to 15 addresses that wait share a request. Its data is said to be for non-commercial use only, which is unconfirmed.
 //
 // The severity is the service's confidence that the address is a spammer's; 0.95 at least if the
 // service has blacklisted it. The confidence follows from the number of reports: 0.3 for one, 0.5
@@ -56,6 +57,7 @@ func (*StopForumSpam) Profile() reputation.Profile {
 		Name:      "stopforumspam",
 		Quota:     []string{"1000/day"}, // of 20,000, which are not for asking about every visitor
 		Rate:      "2/s",
+		Batch:     15,
 		ListedTTL: 24 * time.Hour,
 		CleanTTL:  24 * time.Hour,
 		Weight:    24,
@@ -85,6 +87,25 @@ func (s *StopForumSpam) Check(ctx context.Context, q reputation.Query) (reputati
 	})
 }
 
+// CheckAll implements reputation.Batcher.
+func (s *StopForumSpam) CheckAll(
+	ctx context.Context, key string, addrs []netip.Addr,
+) ([]reputation.Answer, error) {
+	params := url.Values{"json": {""}, "confidence": {""}}
+	for _, addr := range addrs {
+		params.Add("ip[]", addr.String())
+	}
+	question := rest.Request{Path: []string{"api"}, Params: params}
+	return rest.AskAll(ctx, &s.Endpoint, key, addrs, question,
+		func(a *answers, got *rest.Answer, each *rest.Answers) error {
+			if err := a.failure(got); err != nil {
+				return err
+			}
+			a.report(each)
+			return nil
+		})
+}
+
 // UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those
 // that all providers have, such as quota.
 //
@@ -101,5 +122,5 @@ var (
 	_ caddy.Provisioner     = (*StopForumSpam)(nil)
 	_ caddy.CleanerUpper    = (*StopForumSpam)(nil)
 	_ caddyfile.Unmarshaler = (*StopForumSpam)(nil)
-	_ reputation.Provider   = (*StopForumSpam)(nil)
+	_ reputation.Batcher    = (*StopForumSpam)(nil)
 )

@@ -90,19 +90,65 @@ func TestContract(t *testing.T) {
 				Report: reputation.Report{Facts: reputation.Facts{Country: "SE", ASN: 64505}},
 			},
 			{Name: "IPv6", Addr: netip.MustParseAddr("2001:db8::10"), BodyFile: sample("ipv6")},
-			{Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("listed"), Result: reputation.ResultBadAnswer},
+			{
+				Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("listed"),
+				Result: reputation.ResultBadAnswer,
+			},
 			{Name: "an error", BodyFile: sample("error"), Result: reputation.ResultBadAnswer},
 			{Name: "a limit", Body: `{"success":0,"error":"Rate limit exceeded"}`, Result: reputation.ResultThrottled},
 			{
-				Name: "a limit with a pause", Body: `{"success":0,"error":"daily limit"}`, Header: http.Header{"Retry-After": {"60"}},
-				Result: reputation.ResultThrottled, RetryAfter: time.Minute,
+				Name: "a limit with a pause", Body: `{"success":0,"error":"daily limit"}`,
+				Header: http.Header{"Retry-After": {"60"}}, Result: reputation.ResultThrottled, RetryAfter: time.Minute,
 			},
 			{Name: "several entries", BodyFile: sample("multi"), Result: reputation.ResultBadAnswer},
 			{Name: "blocked", Status: 403, Header: html, Body: "<html></html>", Result: reputation.ResultBadAnswer},
 			{Name: "429", Status: 429, Body: `{}`, Result: reputation.ResultThrottled},
 			{Name: "503", Status: 503, Header: html, Body: "<html></html>", Result: reputation.ResultError},
 		},
+		Batch: batch(t),
 	})
+}
+
+// batch describes answers about several addresses.
+func batch(t *testing.T) *providertest.Batch {
+	t.Helper()
+	file, err := os.ReadFile(sample("multi"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, entries, _ := strings.Cut(strings.TrimSpace(string(file)), "[")
+	entries, after, _ := strings.Cut(entries, "]")
+	listed, clean, _ := strings.Cut(entries, "},")
+	return &providertest.Batch{
+		Before: before + "[", After: "]" + after,
+		Entries: []providertest.Entry{
+			{
+				Addr: asked, Body: listed + "}",
+				Report: reputation.Report{
+					Severity: .9875, Confidence: .6, Categories: reputation.CategoriesOf(reputation.Spam),
+					LastSeen: time.Date(2026, 11, 28, 8, 15, 30, 0, time.UTC),
+				},
+			},
+			{Addr: netip.MustParseAddr("198.51.100.10"), Body: clean},
+			{
+				Addr: netip.MustParseAddr("203.0.113.40"), Body: `{"value":"203.0.113.40","appears":1,"frequency":9}`,
+				Result: reputation.ResultBadAnswer,
+			},
+		},
+		Request: func(r *http.Request) error {
+			const want = "confidence=&ip%5B%5D=203.0.113.10&ip%5B%5D=198.51.100.10&ip%5B%5D=203.0.113.40&json="
+			if r.URL.RawQuery != want {
+				return fmt.Errorf("asked %s", r.URL.RawQuery)
+			}
+			return nil
+		},
+		Cases: []providertest.Case{
+			{Name: "an error", BodyFile: sample("error"), Result: reputation.ResultBadAnswer},
+			{Name: "a limit", Body: `{"success":0,"error":"Rate limit exceeded"}`, Result: reputation.ResultThrottled},
+			{Name: "no success", Body: `{"ip":[]}`, Result: reputation.ResultBadAnswer},
+			{Name: "one entry and no list", BodyFile: sample("listed"), Result: reputation.ResultBadAnswer},
+		},
+	}
 }
 
 // read returns what a body says about 203.0.113.10.
@@ -147,7 +193,9 @@ func TestScores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		evidence := score.Evidence{Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories}
+		evidence := score.Evidence{
+			Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories,
+		}
 		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < want[0] || got > want[1] {
 			t.Errorf("%s: %.2f %%, want %v", body, got, want)
 		}
@@ -180,7 +228,8 @@ func FuzzReport(f *testing.F) {
 		}
 		f.Add(body)
 	}
-	f.Add([]byte(`{"success":1,"ip":{"appears":1,"frequency":1e2,"confidence":1e2,"asn":4294967296,"country":"\u017f\u017f"}}`))
+	f.Add([]byte(`{"success":1,"ip":{"appears":1,"frequency":1e2,"confidence":1e2,"asn":4294967296,` +
+		`"country":"\u017f\u017f"}}`))
 	capabilities := new(StopForumSpam).Profile().Capabilities
 	f.Fuzz(func(t *testing.T, body []byte) {
 		r, err := read(body)

@@ -116,12 +116,9 @@ func (a *attributes) spreadsMalware() bool {
 }
 
 func (a *attributes) facts(addr netip.Addr) reputation.Facts {
-	facts := reputation.Facts{Country: rest.Country(a.Country)}
+	facts := reputation.Facts{Country: rest.Country(a.Country), Network: rest.Network(a.Network, addr)}
 	if a.ASN > 0 && a.ASN <= math.MaxUint32 {
 		facts.ASN = uint32(a.ASN)
-	}
-	if network, err := netip.ParsePrefix(a.Network); err == nil && network.Contains(addr) {
-		facts.Network = network.Masked()
 	}
 	return facts
 }

@@ -67,7 +67,8 @@ func TestContract(t *testing.T) {
 					Facts: facts, LastSeen: analyzed,
 				},
 				Request: func(r *http.Request) error {
-					if !strings.HasSuffix(r.URL.Path, "/ip_addresses/203.0.113.10") || r.URL.RawQuery != "" || r.Header.Get("X-Apikey") == "" {
+					if !strings.HasSuffix(r.URL.Path, "/ip_addresses/203.0.113.10") || r.URL.RawQuery != "" ||
+						r.Header.Get("X-Apikey") == "" {
 						return fmt.Errorf("asked %s %s", r.Method, r.URL)
 					}
 					return nil
@@ -91,14 +92,23 @@ func TestContract(t *testing.T) {
 				},
 			},
 			{Name: "few attributes", Body: withStats(`{"malicious":0,"suspicious":0,"undetected":90,"harmless":0}`)},
-			{Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("ip_malicious"), Result: reputation.ResultBadAnswer},
+			{
+				Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("ip_malicious"),
+				Result: reputation.ResultBadAnswer,
+			},
 			{Name: "400", Status: 400, BodyFile: sample("error_400"), Result: reputation.ResultError},
 			{Name: "401", Status: 401, BodyFile: sample("error_401"), Result: reputation.ResultRefused},
-			{Name: "401 wrong key", Status: 401, BodyFile: sample("error_401_wrong_key"), Result: reputation.ResultRefused},
+			{
+				Name: "401 wrong key", Status: 401, BodyFile: sample("error_401_wrong_key"),
+				Result: reputation.ResultRefused,
+			},
 			{Name: "403", Status: 403, BodyFile: sample("error_403"), Result: reputation.ResultRefused},
 			{Name: "403 page", Status: 403, Header: html, Body: page, Result: reputation.ResultBadAnswer},
 			{Name: "404", Status: 404, BodyFile: sample("error_404"), Result: reputation.ResultNotFound},
-			{Name: "404 of somebody else", Status: 404, Body: `{"message":"no route"}`, Result: reputation.ResultBadAnswer},
+			{
+				Name: "404 of somebody else", Status: 404, Body: `{"message":"no route"}`,
+				Result: reputation.ResultBadAnswer,
+			},
 			{Name: "429", Status: 429, BodyFile: sample("error_429"), Result: reputation.ResultThrottled},
 			{Name: "503", Status: 503, BodyFile: sample("error_503"), Result: reputation.ResultError},
 			{Name: "an error with 200", BodyFile: sample("error_429"), Result: reputation.ResultBadAnswer},
@@ -107,10 +117,11 @@ func TestContract(t *testing.T) {
 }
 
 func TestNoVerdictOutOfNonsense(t *testing.T) {
+	const accused = `{"malicious":9,"suspicious":0,"undetected":0,"harmless":0}`
 	for name, body := range map[string]string{
 		"no stats":         `{"data":{"id":"203.0.113.10","type":"ip_address","attributes":{}}}`,
 		"no attributes":    `{"data":{"id":"203.0.113.10","type":"ip_address"}}`,
-		"a domain":         strings.Replace(withStats(`{"malicious":9,"suspicious":0,"undetected":0,"harmless":0}`), "ip_address", "domain", 1),
+		"a domain":         strings.Replace(withStats(accused), "ip_address", "domain", 1),
 		"a missing number": withStats(`{"malicious":9,"suspicious":0,"undetected":0}`),
 		"null":             withStats(`{"malicious":null,"suspicious":0,"undetected":0,"harmless":0}`),
 		"below 0":          withStats(`{"malicious":-1,"suspicious":0,"undetected":0,"harmless":0}`),
@@ -170,7 +181,9 @@ func TestScores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		evidence := score.Evidence{Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories}
+		evidence := score.Evidence{
+			Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories,
+		}
 		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < want[0] || got > want[1] {
 			t.Errorf("%s: %.2f %%, want %v", name, got, want)
 		}
@@ -197,7 +210,8 @@ func TestFullSize(t *testing.T) {
 		t.Errorf("of %d bytes: %v, %v", len(large), r.Severity, err)
 	}
 	q.Addr = netip.MustParseAddr("203.0.113.11")
-	const want = "asking VirusTotal: the service refused the key: status 401: UserNotActiveError the account is not active"
+	const want = "asking VirusTotal: the service refused the key: status 401: " +
+		"UserNotActiveError the account is not active"
 	if _, err := v.Check(t.Context(), q); err == nil || err.Error() != want {
 		t.Errorf("the error is %v, want %s", err, want)
 	}
@@ -229,7 +243,8 @@ func FuzzReport(f *testing.F) {
 		}
 		f.Add(body)
 	}
-	f.Add([]byte(withStats(`{"malicious":1e3,"suspicious":0,"undetected":0,"harmless":0},"last_analysis_date":9223372036854775807`)))
+	f.Add([]byte(withStats(`{"malicious":1e3,"suspicious":0,"undetected":0,"harmless":0},` +
+		`"last_analysis_date":9223372036854775807`)))
 	capabilities := new(VirusTotal).Profile().Capabilities
 	f.Fuzz(func(t *testing.T, body []byte) {
 		r, err := read(body)
