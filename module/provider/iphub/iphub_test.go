@@ -32,7 +32,8 @@ func mustProvision(tb testing.TB, baseURL string) reputation.Provider {
 	tb.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	tb.Cleanup(cancel) // runs Cleanup
-	module, err := ctx.LoadModuleByID("ip_reputation.providers.iphub", json.RawMessage(fmt.Sprintf(`{"url": %q}`, baseURL)))
+	module, err := ctx.LoadModuleByID("ip_reputation.providers.iphub",
+		json.RawMessage(fmt.Sprintf(`{"url": %q}`, baseURL)))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -79,11 +80,13 @@ func batch(facts, hosting reputation.Facts) *providertest.Batch {
 			{Addr: asked, Body: fmt.Sprintf(entry, asked, 1), Report: reputation.Report{Severity: 1, Confidence: 0.6,
 				Categories: reputation.CategoriesOf(reputation.Hosting), Facts: hosting}},
 			{Addr: other, Body: fmt.Sprintf(entry, other, 0), Report: reputation.Report{Facts: facts}},
-			{Addr: netip.MustParseAddr("198.51.100.8"), Body: fmt.Sprintf(entry, "198.51.100.8", 9), Result: reputation.ResultBadAnswer},
+			{Addr: netip.MustParseAddr("198.51.100.8"), Body: fmt.Sprintf(entry, "198.51.100.8", 9),
+				Result: reputation.ResultBadAnswer},
 		},
 		Request: func(r *http.Request) error {
 			body, err := io.ReadAll(r.Body)
-			if err != nil || r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/ip/bulk") || r.Header.Get("X-Key") == "" ||
+			if err != nil || r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/ip/bulk") ||
+				r.Header.Get("X-Key") == "" ||
 				string(body) != `["203.0.113.10","198.51.100.7","198.51.100.8"]` {
 				return fmt.Errorf("the request is %s %s with %s (%w)", r.Method, r.URL, body, err)
 			}
@@ -123,7 +126,8 @@ func TestNoVerdict(t *testing.T) {
 func TestScores(t *testing.T) {
 	source := score.OfProfile("iphub", new(IPHub).Profile())
 	feed := score.OfFeed("hosting", reputation.CategoriesOf(reputation.Hosting))
-	said := score.Evidence{Source: &source, Severity: 1, Confidence: 0.6, Categories: reputation.CategoriesOf(reputation.Hosting)}
+	said := score.Evidence{Source: &source, Severity: 1, Confidence: 0.6,
+		Categories: reputation.CategoriesOf(reputation.Hosting)}
 	listed := score.Evidence{Source: &feed, Severity: 1, Confidence: 1, Categories: said.Categories, Listed: true}
 	for name, evidence := range map[string][]score.Evidence{"alone": {said}, "with a list": {said, listed}} {
 		if got, _ := score.Judge(evidence, nil); got < 1 || got >= 10 {

@@ -18,7 +18,7 @@ type answer interface {
 	report(addr netip.Addr) (reputation.Report, error)
 }
 
-// maxSure is the confidence in a service with one model that is sure, and sure that of a version without a word on it.
+// maxSure is the confidence in an answer of which the service is sure. With sure, it does not say.
 const maxSure, sure = 0.8, 0.7
 
 // answer3 is that of v3.
