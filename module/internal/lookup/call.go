@@ -48,6 +48,7 @@ type call struct {
 	all  bool // ask all providers, not only those whose answers are due: an operator asks
 
 	request Request // that started the call
+	worth   worth   // of the answers
 	done    chan struct{}
 	far     chan struct{} // closed when the call is so far back in the queue that no request waits for it
 
@@ -97,23 +98,26 @@ func (c *calls) close() {
 func (e *Engine) startCall(
 	request context.Context, l *local, rec *record.Record, all bool,
 ) (_ *call, started bool) {
-	key := record.KeyOf(l.addr)
+	key, now := record.KeyOf(l.addr), time.Now()
+	if !all {
+		l.worth = e.worth(l, e.visits.count(key, record.Seconds(now)))
+	}
 	shard := e.calls.shard(key)
 	shard.Lock()
 	defer shard.Unlock()
 	if known := shard.all[key]; known != nil {
+		known.worth.raise(l.worth)
 		return known, false
 	}
 	if e.calls.closed.Load() {
 		return nil, false
 	}
-	now := time.Now()
 	first := !all && e.seen.first(key, record.Seconds(now))
 	load := first && e.Shared != nil && e.loading.take(key)
 	var r reserved
 	if !load {
 		r = e.reserve(key, l, rec, all, first || all, now)
-		if len(r.list) == 0 && (!r.waits || !e.waiting.take(key)) {
+		if len(r.list) == 0 && (!r.waits || !e.takeWaiting(key, l.worth)) {
 			return nil, false
 		}
 	}
@@ -123,6 +127,7 @@ func (e *Engine) startCall(
 		key: key, addr: l.addr, all: all, request: l.request, origin: reputation.OriginRedis,
 		done: make(chan struct{}), far: make(chan struct{}),
 	}
+	c.worth.raise(l.worth)
 	c.ctx, c.end = e.Tracer.Start(e.base, request)
 	if shard.all == nil {
 		shard.all = make(map[record.Key]*call)

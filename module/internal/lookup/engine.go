@@ -191,7 +191,8 @@ type Engine struct {
 	scratch    sync.Pool         // of *scratch
 	compiled   atomic.Pointer[listing]
 	calls      calls
-	seen       *seen // nil without providers
+	seen       *seen   // nil without providers
+	visits     *visits // likewise
 	loads      loads
 	queue      *queue
 	running    *bound
@@ -236,7 +237,7 @@ func New(c Config) (*Engine, error) {
 		running: newBound(c.MaxInFlight), waiting: newBound(c.MaxInFlight), loading: newBound(c.MaxInFlight),
 	}
 	if len(sources) > 0 {
-		e.seen = newSeen()
+		e.seen, e.visits = newSeen(), newVisits()
 	}
 	e.scratch.New = func() any { return e.newScratch() }
 	for _, p := range sources {

@@ -22,6 +22,9 @@ type local struct {
 
 	seen    bool // this site may have seen the client or its neighbours do something
 	settled bool // the lists and what this site has seen decide
+
+	percent float64 // the score by these, with decimals: see settles
+	worth   float64 // what answers are worth: see worth
 }
 
 func (e *Engine) local(addr netip.Addr, claim Claim) (l local) {

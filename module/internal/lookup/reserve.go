@@ -23,7 +23,7 @@ type Gate interface {
 }
 
 // operatorAsks is the priority of a call that an operator asks for.
-const operatorAsks = 2
+const operatorAsks = 2.
 
 // Reservation is a call that a provider allows. It is ended by one call of either method.
 type Reservation interface {
@@ -75,18 +75,20 @@ func (e *Engine) reserve(
 	key record.Key, l *local, rec *record.Record, all, count bool, now time.Time,
 ) (r reserved) {
 	waits, at := false, record.Seconds(now)
-	priority := 1.
-	if all {
-		priority = operatorAsks
-	}
 	e.matchNamed(l, rec)
+	others := e.answered(rec)
 	for i := range e.sources {
 		p := &e.sources[i]
 		if !p.covers.Has(l.addr) || p.UnlessListed && l.match.listed() {
 			continue
 		}
-		if a := rec.FindAt(i, p.id); !all && a != nil && at < a.Due {
+		a := rec.FindAt(i, p.id)
+		if !all && a != nil && at < a.Due {
 			continue
+		}
+		priority := operatorAsks
+		if !all {
+			priority = e.priority(l, a, others)
 		}
 		call, why, busy := p.reserve(l.addr, priority, now)
 		if why != reputation.ResultOK {
@@ -104,6 +106,14 @@ func (e *Engine) reserve(
 	}
 	r.waits = waits && len(r.list) == 0
 	return r
+}
+
+// priority returns the priority of a call to a provider whose last answer is a.
+func (e *Engine) priority(l *local, a *record.Answer, others bool) float64 {
+	if e.FirstCome {
+		return 1
+	}
+	return l.worth * shareOf(a, others)
 }
 
 // reserve reserves a call.
