@@ -194,7 +194,8 @@ type Engine struct {
 	scratch    sync.Pool         // of *scratch
 	compiled   atomic.Pointer[listing]
 	calls      calls
-	seen       *seen // nil without providers
+	seen       *seen   // nil without providers
+	visits     *visits // likewise
 	loads      loads
 	queue      *queue
 	running    *bound
@@ -239,7 +240,7 @@ func New(c Config) (*Engine, error) {
 		running: newBound(c.MaxInFlight), waiting: newBound(c.MaxInFlight), loading: newBound(c.MaxInFlight),
 	}
 	if len(sources) > 0 {
-		e.seen = newSeen()
+		e.seen, e.visits = newSeen(), newVisits()
 	}
 	e.scratch.New = func() any { return e.newScratch() }
 	e.everybody = group(1<<len(sources) - 1)

