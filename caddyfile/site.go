@@ -31,6 +31,7 @@ import (
 //		violations default|from_application...
 //		signed_in  cookie|header <name>...
 //		headers full|minimal|off
+//		ask     score|rules
 //		wait    <duration>
 //		exempt  <range|private_ranges>...
 //		unknown pass|block
@@ -57,6 +58,7 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 			func() error { return site.CheckViolations(names.Violations) }),
 		option.Repeated("signed_in", signedIn(&site.SignedIn)),
 		option.Once("headers", option.OneOf(&site.Headers, "full", "minimal", "off")),
+		option.Once("ask", option.OneOf(&site.Ask, "score", "rules")),
 		wait(&site.Wait),
 		option.Repeated("exempt", option.List(&site.Exempt, "addresses, CIDR ranges or private_ranges"),
 			func() error { return handler.CheckSiteExemptions(site.Exempt) }),
@@ -66,8 +68,10 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := site.CheckSignedIn(); err != nil {
-		return nil, h.WrapErr(err)
+	for _, check := range []func() error{site.CheckSignedIn, site.CheckAsk} {
+		if err := check(); err != nil {
+			return nil, h.WrapErr(err)
+		}
 	}
 	return &site, nil
 }

@@ -48,7 +48,7 @@ func serveCheck(rt *runtime.Runtime, r *http.Request, argument string) (any, err
 // explain puts together all that is known of an address, and of a client of it with a user agent.
 func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgent string, fresh bool) adminapi.Check {
 	claimed, claim := rt.ExplainClaim(ctx, addr, userAgent, fresh)
-	x, now := rt.Engine.ExplainClaim(addr, claim), time.Now()
+	x, now := rt.Engine.ExplainRequest(addr, lookup.Request{Claim: claim, Stakes: rt.Stakes()}), time.Now()
 	c := adminapi.Check{
 		Address: x.Address, Subject: x.Subject, Status: x.Verdict.Status.String(), Coverage: x.Verdict.Coverage,
 		Reasons: reasonsOf(&x.Verdict), Categories: adminapi.CategoryWords(x.Verdict.Categories), Facts: adminapi.FactsOf(x.Verdict.Facts), Reserved: x.Reserved,

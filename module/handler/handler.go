@@ -56,6 +56,13 @@ type Handler struct {
 	// A matcher that comes before the handler waits as long as the app says. Default: that of the app.
 	Wait *caddy.Duration `json:"wait,omitempty"`
 
+	// What services are asked for. `rules`: an answer that could change what a rule or a matcher decides. `score`: besides,
+	// any answer about a client that passes, since the application may read the score, unless the score is 90 or more
+	// whatever is answered. Nobody is asked in vain about clients that are refused in any case. `rules` saves quota, most of
+	// all that of services with few calls, and makes headers, placeholders and the log poorer. Default: `rules` if the site
+	// enforces rules with `headers off`, else `score`.
+	Ask string `json:"ask,omitempty"`
+
 	// Addresses that this site does not judge, besides those of the app: addresses, CIDR ranges or `private_ranges`.
 	// Default: none.
 	Exempt []string `json:"exempt,omitempty"`
@@ -91,6 +98,7 @@ type Handler struct {
 	wait      time.Duration
 	exempt    *iplist.Index
 	policy    *policy.Policy
+	stakes    *stakes
 	rules     []siteRule // by number; the first decides where no rule does
 	decisions *decisionLog
 	history   *recording
@@ -142,6 +150,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.provisionRules(rt); err != nil {
 		return err
 	}
+	if err := h.provisionStakes(rt); err != nil {
+		return err
+	}
 	if h.decisions, err = newDecisionLog(h.Log, ctx.Logger(), rt.Privacy()); err != nil {
 		return err
 	}
@@ -179,6 +190,7 @@ func (h *Handler) judge(r *http.Request) (v *visit, left limit.Decision, matched
 		}
 	}()
 	v = h.visit(r)
+	h.lookUpAgain(r, v)
 	v.decision = decision{} // another handler's, should this one's fail
 	v.decision, left = h.decide(r, v)
 	if h.watch != nil {
@@ -244,7 +256,7 @@ func (h *Handler) visit(r *http.Request) *visit {
 	}
 	v, known := openVisit(h.runtime, r, vars)
 	if !known || v.exempt != isExempt(h.exempt, v.client) {
-		v.lookUp(r, vars, h.wait, h.exempt)
+		v.lookUp(r, vars, h.wait, h.exempt, h.lookupRequest(r))
 	}
 	return v
 }

@@ -40,6 +40,7 @@ type ProviderAnswer struct {
 	Source     string
 	Covered    bool // the service covers the address family; it is not asked otherwise
 	HeldBack   bool // the service is not asked, because the address is on a list
+	Needless   bool // the service is not asked, because its answer could change nothing
 	Answered   bool
 	Failed     bool
 	Severity   float64
@@ -54,11 +55,12 @@ type ProviderAnswer struct {
 }
 
 // Explain returns the verdict on addr with its inputs. It asks no provider.
-func (e *Engine) Explain(addr netip.Addr) Explanation { return e.ExplainClaim(addr, Claim{}) }
+func (e *Engine) Explain(addr netip.Addr) Explanation { return e.ExplainRequest(addr, Request{}) }
 
-// ExplainClaim is Explain for a client that claims to be a bot.
-func (e *Engine) ExplainClaim(addr netip.Addr, claim Claim) Explanation {
-	l := e.local(addr, claim)
+// ExplainRequest is Explain with what is known of a request besides the address.
+func (e *Engine) ExplainRequest(addr netip.Addr, request Request) Explanation {
+	l := e.local(addr, request.Claim)
+	l.request = request
 	x := Explanation{Address: addr, Subject: reputation.Subject(addr), Reserved: reputation.IsReserved(addr)}
 	listing := e.Lists.Current()
 	x.Lists = listing.Members(listing.Lookup(addr))
@@ -87,7 +89,10 @@ func (e *Engine) ExplainClaim(addr netip.Addr, claim Claim) Explanation {
 			l.settled = e.settles(&l, &s, now)
 			x.Settled = l.settled
 			e.explainWorth(&l, &s.record, now, x.Answers)
-			x.Verdict = e.judge(&l, &s, now, origin, false)
+			x.Verdict = e.judgeDue(&l, &s, now, origin, false)
+			for i := range x.Answers {
+				x.Answers[i].Needless = l.held.has(i)
+			}
 		}
 	}
 	x.ByASN = listing.Named(x.Verdict.Facts.ASN, "")

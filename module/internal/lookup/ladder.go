@@ -185,6 +185,13 @@ func (e *Engine) judgeAfter(l *local, s *scratch, origin reputation.Origin, aski
 		}
 	}
 	l.held = 0
+	return e.judgeDue(l, s, now, origin, asking)
+}
+
+// judgeDue is judge with the providers held back that could change nothing.
+func (e *Engine) judgeDue(
+	l *local, s *scratch, now uint32, origin reputation.Origin, asking bool,
+) reputation.Verdict {
 	due, missing := e.due(l, &s.record, now)
 	if v, closed := e.hold(l, s, due, missing, now, origin); closed {
 		return v
