@@ -56,6 +56,11 @@ type Handler struct {
 	// A matcher that comes before the handler waits as long as the app says. Default: that of the app.
 	Wait *caddy.Duration `json:"wait,omitempty"`
 
+	// Which requests matter more than others, such as log-ins: any of the rules. While the quota of a service is short,
+	// their clients come first. A client of which a matcher has asked before the handler, such as in a route around it,
+	// matters like others. Default: none.
+	Priority []PriorityRule `json:"priority,omitempty"`
+
 	// Addresses that this site does not judge, besides those of the app: addresses, CIDR ranges or `private_ranges`.
 	// Default: none.
 	Exempt []string `json:"exempt,omitempty"`
@@ -89,6 +94,7 @@ type Handler struct {
 	enforce   bool
 	detail    detail
 	wait      time.Duration
+	priority  []priorityRule
 	exempt    *iplist.Index
 	policy    *policy.Policy
 	rules     []siteRule // by number; the first decides where no rule does
@@ -137,6 +143,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if h.exempt, err = siteExemptions(h.Exempt); err != nil {
+		return err
+	}
+	if err := h.provisionPriority(ctx); err != nil {
 		return err
 	}
 	if err := h.provisionRules(rt); err != nil {
@@ -244,7 +253,7 @@ func (h *Handler) visit(r *http.Request) *visit {
 	}
 	v, known := openVisit(h.runtime, r, vars)
 	if !known || v.exempt != isExempt(h.exempt, v.client) {
-		v.lookUp(r, vars, h.wait, h.exempt)
+		v.lookUp(r, vars, h.wait, h.exempt, h.lookupRequest(r))
 	}
 	return v
 }

@@ -61,7 +61,7 @@ func (m *MatchIPReputation) MatchWithError(r *http.Request) (bool, error) {
 	vars := runtime.VarsOf(r)
 	v, known := openVisit(m.runtime, r, vars)
 	if !known {
-		v.lookUp(r, vars, m.runtime.Wait, nil)
+		v.lookUp(r, vars, m.runtime.Wait, nil, runtime.LookupRequest{})
 	}
 	if v.known != nil && m.conditions.NeedsAddress() {
 		return false, caddyhttp.Error(http.StatusTooEarly, errEarly) // as Caddy's own `client_ip`

@@ -93,7 +93,9 @@ func isExempt(exempt *iplist.Index, addr netip.Addr) bool {
 }
 
 // lookUp looks the client up.
-func (v *visit) lookUp(r *http.Request, vars runtime.Vars, wait time.Duration, exempt *iplist.Index) {
+func (v *visit) lookUp(
+	r *http.Request, vars runtime.Vars, wait time.Duration, exempt *iplist.Index, request runtime.LookupRequest,
+) {
 	v.verdict, v.known = reputation.Verdict{Status: reputation.Unknown}, nil
 	v.client = vars.Client(v.runtime.NAT64)
 	v.exempt = isExempt(exempt, v.client)
@@ -105,10 +107,10 @@ func (v *visit) lookUp(r *http.Request, vars runtime.Vars, wait time.Duration, e
 	case v.exempt:
 		v.verdict = reputation.Verdict{Status: reputation.Exempt, Facts: rt.Facts(v.client)}
 	case rt.Limiter == nil:
-		v.verdict = rt.LookupClient(r.Context(), v.client, r.UserAgent(), runtime.LookupRequest{}, wait)
+		v.verdict = rt.LookupClient(r.Context(), v.client, r.UserAgent(), request, wait)
 	default:
 		began := time.Now()
-		v.verdict = rt.LookupClient(r.Context(), v.client, r.UserAgent(), runtime.LookupRequest{}, wait)
+		v.verdict = rt.LookupClient(r.Context(), v.client, r.UserAgent(), request, wait)
 		v.waited = time.Since(began)
 	}
 	if reputation.IsClassE(v.client) {
