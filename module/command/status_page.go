@@ -37,6 +37,9 @@ func (p *page) status(s adminapi.Status) {
 	p.row("exemptions", strconv.Itoa(s.Exemptions))
 	for i, provider := range s.Providers {
 		p.row(label("providers", i), providerLine(provider))
+		if provider.Terms != "" {
+			p.row("", "  terms: "+provider.Terms)
+		}
 		if r := provider.Reports; r != nil {
 			p.row("", "  "+reportsLine(r))
 		}

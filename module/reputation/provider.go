@@ -115,6 +115,8 @@ const (
 	ResultSkippedQuota
 	// ResultSkippedBreaker: not asked, since the service failed repeatedly or asked for a pause.
 	ResultSkippedBreaker
+	// ResultSkippedSettled: not asked, since no answer could change what becomes of the address.
+	ResultSkippedSettled
 
 	// NumResults is the number of results.
 	NumResults = iota
@@ -122,6 +124,7 @@ const (
 
 var resultNames = [NumResults]string{
 	"ok", "not_found", "timeout", "throttled", "refused", "bad_answer", "error", "skipped_quota", "skipped_breaker",
+	"skipped_settled",
 }
 
 // String returns the result's word.

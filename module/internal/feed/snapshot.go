@@ -43,6 +43,9 @@ func emptySnapshot(lists []*list) (*Snapshot, error) {
 // must not change the result.
 func (s *Snapshot) Named(asn uint32, country string) []uint16 { return s.named.lookup(asn, country) }
 
+// Names reports whether any list names an autonomous system or a country.
+func (s *Snapshot) Names() bool { return s.named.sets != nil }
+
 // ListState is the part of one list in a Snapshot.
 type ListState struct {
 	// Name is the list's name.

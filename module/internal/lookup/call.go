@@ -47,10 +47,16 @@ type call struct {
 	addr netip.Addr
 	all  bool // ask all providers, not only those whose answers are due: an operator asks
 
-	request Request // that started the call
-	worth   worth   // of the answers
+	request Request   // that started the call
+	others  []Request // that wait for it, too; see join
+	worth   worth     // of the answers
 	done    chan struct{}
 	far     chan struct{} // closed when the call is so far back in the queue that no request waits for it
+	isFar   bool
+
+	passed group     // see climb
+	placed bool      // see climb
+	until  time.Time // when no further provider is asked
 
 	ctx context.Context // ends with the engine; holds what the Tracer took from the request that started the call
 	end func(reputation.Origin)
@@ -107,6 +113,7 @@ func (e *Engine) startCall(
 	defer shard.Unlock()
 	if known := shard.all[key]; known != nil {
 		known.worth.raise(l.worth)
+		known.join(l.request)
 		return known, false
 	}
 	if e.calls.closed.Load() {
@@ -144,6 +151,7 @@ func (e *Engine) startCall(
 
 // proceed does what reserve has found out to be possible.
 func (e *Engine) proceed(c *call, r reserved) {
+	c.passed = r.passed
 	switch {
 	case len(r.list) > 0:
 		e.background.Go(func() { e.run(c, r.list) })
@@ -167,18 +175,31 @@ func (e *Engine) finish(c *call) {
 	close(c.done)
 }
 
-// run makes a call for which there are reservations.
+// run makes a call for which there are reservations, rung by rung.
 func (e *Engine) run(c *call, list []reservation) {
+	var next reserved
 	defer func() {
 		if r := recover(); r != nil {
 			e.Logger.ErrorContext(c.ctx, "looking an address up in the background panicked; this is a bug",
 				slog.Any("panic", r))
 		}
 		e.running.free(c.key)
-		e.finish(c)
+		if next.waits {
+			e.queue.push(e, c)
+		} else {
+			e.finish(c)
+		}
 		e.queue.wake()
 	}()
-	c.origin, c.askedElsewhere = e.askReserved(c, list)
+	if c.until.IsZero() {
+		c.origin, c.until = reputation.OriginNone, time.Now().Add(e.Timeout)
+	}
+	for len(list) > 0 {
+		origin, elsewhere := e.askReserved(c, list)
+		c.origin, c.askedElsewhere = max(c.origin, origin), elsewhere
+		next = e.climbOn(c)
+		list = next.list
+	}
 }
 
 // askReserved asks the providers in parallel, and stores their answers. Of the instances that share

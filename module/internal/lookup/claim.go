@@ -43,9 +43,9 @@ func (c *Claim) evidence() score.Evidence {
 	return score.Evidence{Source: &verifiedBots, Severity: -1, Confidence: 1, Listed: true}
 }
 
-// holdsBack reports whether a provider is not asked because of what is known locally.
-func (l *local) holdsBack(p *provider) bool {
-	return l.claim.Trusted || l.settled || p.holdsBack(l.match)
+// holdsBack reports whether the i-th provider is not asked because of what is known already.
+func (l *local) holdsBack(i int, p *provider) bool {
+	return l.claim.Trusted || l.settled || l.held.has(i) || p.holdsBack(l.match)
 }
 
 // Exempts reports whether an address is not judged, whatever its clients claim.

@@ -33,6 +33,8 @@ type Listing interface {
 	// Named returns the lists that name the autonomous system or the country of an address: see
 	// feed.Snapshot. It is nil for most, and must not allocate.
 	Named(asn uint32, country string) []uint16
+	// Names reports whether any list names an autonomous system or a country.
+	Names() bool
 	// Sets returns the number of sets.
 	Sets() int
 	// Loaded reports whether a list was loaded. It may be empty. A feed that was never fetched is
@@ -186,6 +188,7 @@ type Config struct {
 type Engine struct {
 	Config
 	sources    []provider
+	everybody  group             // all of the sources
 	ids        []record.SourceID // of the sources, in the same order
 	names      []string          // of the sources, in the same order
 	scratch    sync.Pool         // of *scratch
@@ -240,6 +243,7 @@ func New(c Config) (*Engine, error) {
 		e.seen, e.visits = newSeen(), newVisits()
 	}
 	e.scratch.New = func() any { return e.newScratch() }
+	e.everybody = group(1<<len(sources) - 1)
 	for _, p := range sources {
 		e.ids = append(e.ids, p.id)
 		e.names = append(e.names, p.Source.Name)
@@ -312,7 +316,11 @@ func (e *Engine) LookupRequest(
 		e.Observer.CountLookup(origin)
 		return e.judge(&l, s, now, origin, false)
 	}
-	return e.ask(ctx, &l, s, origin, missing, wait)
+	if v, closed := e.hold(&l, s, due, missing, now, origin); closed {
+		e.Observer.CountLookup(origin)
+		return v
+	}
+	return e.ask(ctx, &l, s, origin, missing&^l.held, wait)
 }
 
 // load reads the record of addr from the memory, and reports whether it holds an answer or failure
@@ -336,21 +344,21 @@ func (e *Engine) update(key record.Key, change func(*record.Record)) {
 	})
 }
 
-// due returns how many providers have to be asked about an address, and how many of them
-// have never answered.
-func (e *Engine) due(l *local, rec *record.Record, now uint32) (due, missing int) {
+// due returns the providers that have to be asked about an address, and those of them that have
+// never answered.
+func (e *Engine) due(l *local, rec *record.Record, now uint32) (due, missing group) {
 	for i := range e.sources {
 		p := &e.sources[i]
-		if !p.covers.Has(l.addr) || l.holdsBack(p) {
+		if !p.covers.Has(l.addr) || l.holdsBack(i, p) {
 			continue
 		}
 		a := rec.FindAt(i, p.id)
 		if a != nil && now < a.Due {
 			continue
 		}
-		due++
+		due |= 1 << i
 		if a == nil || !a.Answered() {
-			missing++
+			missing |= 1 << i
 		}
 	}
 	return due, missing
@@ -359,32 +367,35 @@ func (e *Engine) due(l *local, rec *record.Record, now uint32) (due, missing int
 // ask starts a call if it may be made, waits for it if a provider has never answered, and returns
 // the verdict.
 func (e *Engine) ask(
-	ctx context.Context, l *local, s *scratch, origin reputation.Origin, missing int, wait time.Duration,
+	ctx context.Context, l *local, s *scratch, origin reputation.Origin, missing group, wait time.Duration,
 ) reputation.Verdict {
 	start := time.Now()
+	l.climb.open = true
 	call, _ := e.startCall(ctx, l, &s.record, false)
 	if call == nil {
 		e.Observer.CountLookup(origin)
 		return e.judge(l, s, record.Seconds(start), origin, false)
 	}
-	waits := missing > 0 && wait > 0
+	waits := missing != 0 && wait > 0
 	var end func(reputation.Verdict, bool)
 	if waits {
 		end = e.Tracer.Wait(ctx, call.ctx)
 	}
 	done := waits && call.wait(ctx, wait)
-	if done {
+	if waits { // even a call that goes on may have answers of cheaper providers
 		known := s.record
-		if e.load(l.addr, s, record.Seconds(time.Now())) {
-			origin = call.origin
-		} else {
+		switch found := e.load(l.addr, s, record.Seconds(time.Now())); {
+		case !found:
 			s.record = known // an evicted record is no reason to know less than before
+		case done:
+			origin = call.origin
+		default:
+			origin = reputation.OriginMemory
 		}
 	}
 	e.Observer.CountLookup(origin)
 	e.Observer.ObserveLookup(origin, time.Since(start))
-	asking := !done || call.askedElsewhere
-	v := e.judge(l, s, record.Seconds(time.Now()), origin, asking)
+	v := e.judgeAfter(l, s, origin, !done || call.askedElsewhere)
 	if end != nil {
 		end(v, done)
 	}

@@ -34,6 +34,7 @@ func (l *fixedLists) Current() Listing              { return l }
 func (l *fixedLists) Lookup(addr netip.Addr) uint32 { return l.addrs[addr] }
 func (l *fixedLists) Members(set uint32) []uint16   { return l.members[set] }
 func (l *fixedLists) Named(uint32, string) []uint16 { return nil }
+func (l *fixedLists) Names() bool                   { return false }
 func (l *fixedLists) Sets() int                     { return len(l.members) }
 func (l *fixedLists) Loaded(list int) bool          { return !l.unloaded[list] }
 func (l *fixedLists) Content(list int) string       { return l.contents[list] }

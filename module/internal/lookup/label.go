@@ -36,12 +36,24 @@ func asRelay(n reputation.Nature) reputation.Nature {
 // there is any.
 func spare(evidence []score.Evidence) (any bool) {
 	for i := range evidence {
-		if c := evidence[i].Categories; c != 0 && c&^mistakenCategories == 0 {
+		if isMistaken(evidence[i].Categories) {
 			evidence[i].Severity, any = 0, true
 		}
 	}
 	return any
 }
+
+// anyMistaken reports whether there is evidence that a relay is spared, or was.
+func anyMistaken(evidence []score.Evidence) bool {
+	for i := range evidence {
+		if isMistaken(evidence[i].Categories) {
+			return true
+		}
+	}
+	return false
+}
+
+func isMistaken(c reputation.Categories) bool { return c != 0 && c&^mistakenCategories == 0 }
 
 // of returns the match for an address of this nature.
 func (m *listMatch) of(n reputation.Nature) *listMatch {

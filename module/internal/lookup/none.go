@@ -24,6 +24,9 @@ func (NoLists) Members(uint32) []uint16 { return nil }
 // Named returns no lists.
 func (NoLists) Named(uint32, string) []uint16 { return nil }
 
+// Names implements Listing.
+func (NoLists) Names() bool { return false }
+
 // Sets implements Listing.
 func (NoLists) Sets() int { return 1 }
 

@@ -16,6 +16,9 @@ type Own interface {
 	// AddEvidence appends the evidence about an address. now is in seconds since 1970. It must neither lock nor, if
 	// there is room, allocate.
 	AddEvidence(evidence []score.Evidence, addr netip.Addr, facts reputation.Facts, now uint32) []score.Evidence
+	// Nearby is the source of what the neighbours did, which depends on the autonomous system and the nature of the
+	// client. It is nil if neighbours do not count, and while nobody has any. It must not lock.
+	Nearby() *score.Source
 	// Most is how many pieces of evidence are appended at most.
 	Most() int
 }

@@ -40,6 +40,8 @@ func (s *sights) AddEvidence(evidence []score.Evidence, addr netip.Addr, facts r
 	return evidence
 }
 
+func (*sights) Nearby() *score.Source { return &neighbours }
+
 func (*sights) Most() int { return 2 }
 
 // TestOwnEvidence holds what the site has seen against what else is known of an address.
@@ -177,6 +179,8 @@ func (mistakes) AddEvidence(evidence []score.Evidence, _ netip.Addr, _ reputatio
 	return append(evidence, score.Evidence{Source: &ownTrap, Severity: 1, Confidence: 1, Categories: reputation.CategoriesOf(reputation.Scanner)},
 		score.Evidence{Source: &neighbours, Severity: 1, Confidence: 1, Categories: reputation.CategoriesOf(reputation.Proxy)})
 }
+
+func (mistakes) Nearby() *score.Source { return nil }
 
 func (mistakes) Most() int { return 2 }
 

@@ -233,12 +233,12 @@ func TestPriorityOfFurtherAnswers(t *testing.T) {
 			t.Errorf("the first bids are %v", got)
 		}
 		e.Lookup(t.Context(), client, time.Second)
-		if got := further.bid(); math.Abs(got-.8*.15) > 1e-9 {
+		if got := further.bid(); math.Abs(got-.8*(.15+.3)) > 1e-9 {
 			t.Errorf("a further answer is worth %v", got)
 		}
 		time.Sleep(25 * time.Hour)
 		e.Lookup(t.Context(), client, 0)
-		if a, b := first.bid(), bad.bid(); math.Abs(a-.5*.1) > 1e-9 || math.Abs(b-.8*.1) > 1e-9 {
+		if a, b := first.bid(), bad.bid(); math.Abs(a-.5*(.1+.3)) > 1e-9 || math.Abs(b-.8*.1) > 1e-9 {
 			t.Errorf("a renewal of nothing is worth %v, one of abuse %v", a, b)
 		}
 	})

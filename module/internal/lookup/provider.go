@@ -23,6 +23,10 @@ type Provider struct {
 	// other one is. The TTL of a report may be shorter.
 	ListedTTL, CleanTTL time.Duration
 
+	// CallsPerDay is how many calls the quota of the service allows, 0 for any number. Providers with a larger one are
+	// asked first.
+	CallsPerDay float64
+
 	// UnlessListed means that the provider is not asked about addresses that are on a feed or denied.
 	UnlessListed bool
 
@@ -36,7 +40,9 @@ type provider struct {
 	Provider
 	id     record.SourceID
 	covers reputation.Families
-	gate   Gate // nil if the provider is none
+	gate   Gate                    // nil if the provider is none
+	says   reputation.Capabilities // what its answers can have
+	rung   int                     // see rungOf
 }
 
 // CheckNumber returns an error if there are too many providers.
@@ -66,7 +72,11 @@ func newProviders(list []Provider) ([]provider, error) {
 		}
 		names[id] = p.Source.Name
 		gate, _ := p.Provider.(Gate)
-		providers[i] = provider{Provider: p, id: id, covers: p.Provider.Profile().Covers, gate: gate}
+		profile := p.Provider.Profile()
+		providers[i] = provider{Provider: p, id: id, covers: profile.Covers, gate: gate, says: profile.Capabilities, rung: rungOf(p.CallsPerDay)}
+		if !profile.Capabilities.Declared() {
+			providers[i].says = anything
+		}
 	}
 	return providers, nil
 }

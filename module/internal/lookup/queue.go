@@ -58,7 +58,8 @@ func (q *queue) push(e *Engine, c *call) {
 			ahead++
 		}
 	}
-	if ahead >= fewAhead {
+	if ahead >= fewAhead && !c.isFar {
+		c.isFar = true
 		close(c.far)
 	}
 	if q.calls = append(q.calls, c); !q.served {
@@ -194,6 +195,6 @@ func (e *Engine) reserveAgain(c *call, rec *record.Record, count bool) (r reserv
 	now := time.Now()
 	e.get(c.key, rec, record.Seconds(now))
 	l := e.local(c.addr, c.request.Claim)
-	l.request, l.worth = c.request, c.worth.get()
+	l.request, l.climb, l.worth = c.request, e.waitingFor(c), c.worth.get()
 	return e.reserve(c.key, &l, rec, c.all, count, now)
 }

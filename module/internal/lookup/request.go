@@ -1,6 +1,10 @@
 package lookup
 
-import "github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+import (
+	"net/netip"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
 
 // Request is what is known of a request besides the address of its client.
 type Request struct {
@@ -17,8 +21,19 @@ type Request struct {
 
 // Stakes is what answers of providers can still change for a site.
 type Stakes interface {
-	// Open reports whether the site could treat the client in another way than by v once more is known:
-	// the score may become any from low to high, and says is what answers can add. It must neither lock
-	// nor allocate.
-	Open(v *reputation.Verdict, low, high uint8, says reputation.Capabilities) bool
+	// Open reports whether the site could treat the client in another way than by v once more is known. It must neither
+	// lock nor allocate, and its type must be comparable.
+	Open(client netip.Addr, v *reputation.Verdict, prospect *Prospect) bool
+}
+
+// Prospect is what the answers of providers can make of a verdict.
+type Prospect struct {
+	// Low and High are the lowest and the highest score.
+	Low, High uint8
+
+	// Says is what answers can add. Facts that databases know are left out: theirs have precedence.
+	Says reputation.Capabilities
+
+	// Sources are the names of those that may become a reason, or cease to be one. They are valid during the call only.
+	Sources []string
 }

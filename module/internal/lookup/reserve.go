@@ -67,53 +67,58 @@ type reserved struct {
 
 	// waits means that there are none, but will be when other calls end.
 	waits bool
+
+	// passed are the providers that this call need not try again.
+	passed group
 }
 
-// reserve reserves a call to each provider whose answer is due, or to all of them. count counts
-// those that may not be asked.
+// reserve reserves calls to providers whose answers are due, or to all of them: to those of the lowest
+// rung where one may be asked. count counts those that may not.
 func (e *Engine) reserve(
 	key record.Key, l *local, rec *record.Record, all, count bool, now time.Time,
 ) (r reserved) {
-	waits, at := false, record.Seconds(now)
+	waits, opinion := false, e.opinions(rec)
 	e.matchNamed(l, rec)
-	others := e.answered(rec)
-	for i := range e.sources {
-		p := &e.sources[i]
-		if !p.covers.Has(l.addr) || p.UnlessListed && l.match.listed() {
-			continue
+	left := e.left(l, rec, all, record.Seconds(now))
+	r.passed = l.climb.passed
+	for len(r.list) == 0 && left != 0 {
+		if !all && !e.leavesOpen(l, rec, left, record.Seconds(now)) {
+			e.countNeedless(left, count)
+			break
 		}
-		a := rec.FindAt(i, p.id)
-		if !all && a != nil && at < a.Due {
-			continue
-		}
-		priority := operatorAsks
-		if !all {
-			priority = e.priority(l, a, others)
-		}
-		call, why, busy := p.reserve(l.addr, priority, now)
-		if why != reputation.ResultOK {
-			waits = waits || busy
-			if count && !busy {
-				p.gate.CountSkipped(why)
+		rung := e.next(l, left, all)
+		for i := range e.sources {
+			p := &e.sources[i]
+			if !rung.has(i) {
+				continue
 			}
-			continue
+			priority := operatorAsks
+			if !all {
+				priority = e.priority(l, i, opinion)
+			}
+			call, why, busy := p.reserve(l.addr, priority, now)
+			if why != reputation.ResultOK {
+				waits = waits || busy
+				if count && !busy {
+					p.gate.CountSkipped(why)
+				}
+				continue
+			}
+			if len(r.list) == 0 && !l.climb.placed && !e.running.take(key) {
+				call.cancel()
+				return reserved{}
+			}
+			r.list = append(r.list, call)
 		}
-		if len(r.list) == 0 && !e.running.take(key) {
-			call.cancel()
-			return reserved{}
+		if r.waits = waits && len(r.list) == 0; r.waits {
+			break // for this rung
 		}
-		r.list = append(r.list, call)
+		left, r.passed = left&^rung, r.passed|rung
 	}
-	r.waits = waits && len(r.list) == 0
+	if len(r.list) > 0 && left == 0 {
+		r.passed = e.everybody
+	}
 	return r
-}
-
-// priority returns the priority of a call to a provider whose last answer is a.
-func (e *Engine) priority(l *local, a *record.Answer, others bool) float64 {
-	if e.FirstCome {
-		return 1
-	}
-	return l.worth * shareOf(a, others)
 }
 
 // reserve reserves a call.

@@ -13,6 +13,10 @@ type scratch struct {
 	record   record.Record
 	evidence []score.Evidence
 	reasons  []reputation.Reason // of what settles an address
+
+	missing  []*score.Source    // that could change the score
+	verdict  reputation.Verdict // without them
+	prospect Prospect           // with them
 }
 
 // newScratch has room for all the evidence there can be.
@@ -26,5 +30,9 @@ func (e *Engine) newScratch() *scratch {
 	if e.Own != nil {
 		most += e.Own.Most()
 	}
-	return &scratch{evidence: make([]score.Evidence, 0, most)}
+	return &scratch{
+		evidence: make([]score.Evidence, 0, most),
+		missing:  make([]*score.Source, 0, len(e.sources)+1), // with the neighbours
+		prospect: Prospect{Sources: make([]string, 0, len(e.sources)+1)},
+	}
 }

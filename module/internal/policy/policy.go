@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -19,6 +20,13 @@ type Rule struct {
 	// StatusCode is the HTTP status of a blocked request, 400 to 599. Zero means 403. Actions other
 	// than Block have none.
 	StatusCode int
+
+	// Ban is how long a Ban lasts, zero for the default.
+	Ban time.Duration
+
+	// BySystem is set if the action counts by the autonomous system of the client, and Varies if it depends on more of
+	// the verdict than Conditions. Only Open needs them.
+	BySystem, Varies bool
 
 	Conditions Conditions
 

@@ -48,6 +48,14 @@ func (e *Evidence) Knows(addr netip.Addr, asn uint32) bool {
 	return e.store.Has(addr) || e.nearby.knows(addr, asn)
 }
 
+// Nearby is the source of what the neighbours did. It is nil if they do not count, and while nobody has any.
+func (e *Evidence) Nearby() *score.Source {
+	if e.nearby == nil || !e.nearby.used.Load() {
+		return nil
+	}
+	return &e.nearby.source
+}
+
 // Most is how many pieces of evidence there are of an address at most.
 func (e *Evidence) Most() int { return MaxNames + 1 }
 
