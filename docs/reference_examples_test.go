@@ -44,6 +44,11 @@ const (
 	inStore    = "{\n\tip_reputation {\n\t\tprovider abuseipdb {\n\t\t\tkey aws_ssm /prod/abuseipdb {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}\n}\n"
 )
 
+// inGuest is where the options of a service stand.
+func inGuest(service string) string {
+	return "{\n\tip_reputation {\n\t\tprovider " + service + " {\n\t\t\t%s\n\t\t}\n\t}\n}\n"
+}
+
 // frames say where the options of each type stand.
 var frames = map[string]frame{
 	"App":  {caddyfile: inApp, path: "apps/ip_reputation"},
@@ -90,9 +95,14 @@ var frames = map[string]frame{
 	},
 	"SentryCore":     {caddyfile: inCore, usual: "dsn {env.SENTRY_DSN}", unless: []string{"dsn"}, path: "module=ip_reputation_sentry"},
 	"AbuseIPDB":      {caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", path: "service=abuseipdb"},
+	"ProxyCheck":     {caddyfile: inGuest("proxycheck"), usual: "key {env.API_KEY}", path: "service=proxycheck"},
+	"IPinfo":         {caddyfile: inGuest("ipinfo"), usual: "key {env.API_KEY}", path: "service=ipinfo"},
+	"IPQualityScore": {caddyfile: inGuest("ipqualityscore"), usual: "key {env.API_KEY}", path: "service=ipqualityscore"},
 	"DNSBL":          {caddyfile: inList, path: "service=dnsbl"},
 	"Endpoint":       {caddyfile: inProvider, usual: "key {env.ABUSEIPDB_KEY}", path: "service=abuseipdb"},
 	"Account":        {caddyfile: inManager, path: "store=aws_secretsmanager"},
+	"GreyNoise":      {caddyfile: inGuest("greynoise"), usual: "key {env.ABUSEIPDB_KEY}", path: "service=greynoise"},
+	"MaxMind":        {caddyfile: inGuest("maxmind"), usual: "key {env.ABUSEIPDB_KEY}", path: "service=maxmind"},
 	"SecretsManager": {caddyfile: inManager, path: "store=aws_secretsmanager"},
 	"ParameterStore": {caddyfile: inStore, path: "store=aws_ssm"},
 	"Vault": {
@@ -342,6 +352,16 @@ var examples = map[string]example{
 	"Endpoint.url":           {line: "url https://gateway.example.com/abuseipdb"},
 	"AbuseIPDB.max_age_days": {line: "max_age 90"},
 
+	"ProxyCheck.api": {line: "api v2"},
+
+	"IPinfo.api":    {line: "api plus"},
+	"IPinfo.key_in": {line: "key_in query"},
+
+	"IPQualityScore.strictness":                 {line: "strictness 1"},
+	"IPQualityScore.allow_public_access_points": {line: "allow_public_access_points"},
+	"IPQualityScore.lighter_penalties":          {line: "lighter_penalties"},
+	"IPQualityScore.key_in":                     {line: "key_in header"},
+
 	"DNSBL.list":      {line: "provider dnsbl dqs", in: inService},
 	"DNSBL.resolvers": {line: "resolver 127.0.0.1 [::1]:5353"},
 	"DNSBL.category":  {line: "category spam"},
@@ -350,6 +370,9 @@ var examples = map[string]example{
 	"DNSBL.group":     {line: "group mail"},
 	"DNSBL.ipv6":      {line: "ipv6 on"},
 	"DNSBL.test":      {line: "test off"},
+
+	"GreyNoise.api": {line: "api v3"},
+	"MaxMind.api":   {line: "api minfraud"},
 
 	"SecretsManager.name":          {line: "key aws_secretsmanager prod/abuseipdb", in: inProvider},
 	"SecretsManager.field":         {line: "field key"},

@@ -2,6 +2,7 @@ package docs_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -18,9 +19,15 @@ const (
 	servicesEnd   = "<!-- end of services -->"
 )
 
-// services returns the settings of each service that the table has a row for. A service that stands for several says so
-// by itself: see the method Variants.
-func services(t *testing.T) (all []reputation.Provider) {
+// product is a service that the table has a row for.
+type product struct {
+	reputation.Provider
+	api string // the product of a service that has several
+}
+
+// services returns each service that the table has a row for. A service that stands for several says so by itself: see
+// the method Variants.
+func services(t *testing.T) (all []product) {
 	t.Helper()
 	for _, info := range caddy.GetModules("ip_reputation.providers") {
 		service, ok := info.New().(reputation.Provider)
@@ -29,15 +36,16 @@ func services(t *testing.T) (all []reputation.Provider) {
 		}
 		several, ok := service.(interface{ Variants() []json.RawMessage })
 		if !ok {
-			all = append(all, service)
+			all = append(all, product{Provider: service})
 			continue
 		}
 		for _, settings := range several.Variants() {
 			variant, _ := info.New().(reputation.Provider)
-			if err := json.Unmarshal(settings, variant); err != nil {
+			var of struct{ API string }
+			if err := errors.Join(json.Unmarshal(settings, variant), json.Unmarshal(settings, &of)); err != nil {
 				t.Fatalf("%s: %v", info.ID, err)
 			}
-			all = append(all, variant)
+			all = append(all, product{variant, of.API})
 		}
 	}
 	return all
@@ -49,7 +57,11 @@ func TestServicesTable(t *testing.T) {
 	table.WriteString("| service | key | free plan | addresses | says | points | terms | protocol |\n|---|---|---|---|---|---|---|---|\n")
 	for _, service := range services(t) {
 		p := service.Profile().WithDefaults()
-		fmt.Fprintf(&table, "| `%s` | %s | %s | %s | %s | %v, −%v | %s | %s |\n", p.Name, keyUse(p.Key), orNone(strings.Join(p.Quota, " ")),
+		name := "`" + p.Name + "`"
+		if service.api != "" {
+			name += ", `api " + service.api + "`"
+		}
+		fmt.Fprintf(&table, "| %s | %s | %s | %s | %s | %v, −%v | %s | %s |\n", name, keyUse(p.Key), orNone(strings.Join(p.Quota, " ")),
 			families(p.Covers), says(p.Capabilities), p.Weight, p.GoodWeight, orNone(p.Terms), p.Protocol)
 	}
 	page := read(t, servicesPage)

@@ -199,6 +199,7 @@ func (a *App) openProviders(ctx caddy.Context) ([]lookup.Provider, error) {
 			return nil, fmt.Errorf("provider %s: %w", label, err)
 		}
 	}
+	logTermsOfServices(a.runtime.Logger, a.runtime.Providers)
 	return list, nil
 }
 
@@ -207,7 +208,7 @@ func (a *App) openProviders(ctx caddy.Context) ([]lookup.Provider, error) {
 func (a *App) lookupTimeout() time.Duration {
 	longest := quota.DefaultTimeout
 	for i := range a.Providers {
-		longest = max(longest, time.Duration(a.Providers[i].Timeout))
+		longest = max(longest, a.Providers[i].Longest())
 	}
 	return longest + time.Second
 }

@@ -87,6 +87,23 @@ func TestTermsAreLogged(t *testing.T) {
 	}
 }
 
+// TestTermsOfServicesAreLogged: a service that restricts its use has one line at load, others have none.
+func TestTermsOfServicesAreLogged(t *testing.T) {
+	log := new(logtest.Log)
+	logTermsOfServices(log.Logger(), []runtime.Provider{
+		{Name: "acme", Terms: "non-commercial use only"}, {Name: "abuseipdb"}, {Name: "second", Terms: "fair use"},
+	})
+	got := log.String()
+	for _, want := range []string{`provider=acme terms="non-commercial use only"`, `provider=second terms="fair use"`} {
+		if strings.Count(got, want) != 1 {
+			t.Errorf("logged %q, want one line with %q", got, want)
+		}
+	}
+	if strings.Count(got, "\n") != 2 {
+		t.Errorf("logged %q, want two lines", got)
+	}
+}
+
 // TestRulesOnPresets: what a preset says can be asked for, whether it gives points or not, and nothing else.
 func TestRulesOnPresets(t *testing.T) {
 	for _, tc := range []struct {

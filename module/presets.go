@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 )
 
 // ofChanging is a preset whose publisher changes the address, at the address that the operator gives.
@@ -50,6 +51,15 @@ func logTerms(logger *slog.Logger, all []configuredList) {
 		if l.preset != nil && l.preset.Restricted {
 			logger.Info("the publisher of a list has terms of use", slog.String("feed", l.spec.Name),
 				slog.String("terms", l.preset.Terms))
+		}
+	}
+}
+
+// logTermsOfServices logs the terms of use of the services that have some.
+func logTermsOfServices(logger *slog.Logger, providers []runtime.Provider) {
+	for i := range providers {
+		if p := &providers[i]; p.Terms != "" {
+			logger.Info("a service has terms of use", slog.String("provider", p.Name), slog.String("terms", p.Terms))
 		}
 	}
 }

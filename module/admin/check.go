@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -76,14 +77,17 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 	}
 	for i, known := range x.Answers {
 		status := rt.Providers[i].Guard.Status()
-		p := adminapi.ProviderAnswer{Name: known.Source, Failed: known.Failed, Due: known.Due, Problem: health.Problem(status, nil, now)}
-		switch paced := health.Paced(status); {
+		p := adminapi.ProviderAnswer{
+			Name: known.Source, Failed: known.Failed, Due: known.Due, Problem: health.Problem(status, nil, now),
+			Worth: known.Worth, Price: status.Price,
+		}
+		switch {
 		case !known.Covered:
 			p.Problem = "it does not cover addresses of this kind"
 		case known.HeldBack:
 			p.Problem = "it is not asked about addresses on a list (ask unless_listed)"
-		case p.Problem == "" && paced != "" && !now.Before(known.Due):
-			p.Problem = paced + "; --fresh (?fresh) does not wait for it"
+		case p.Problem == "" && !now.Before(known.Due):
+			p.Problem = unasked(rt.Providers[i].Guard, status, &known, addr, now)
 		}
 		if known.Answered {
 			p.Answer = &adminapi.Answer{
@@ -103,6 +107,25 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 		}
 	}
 	return c
+}
+
+// unasked says why a provider is not asked at present about an address, though the provider is well, or nothing. An
+// operator who asks waits for none of that.
+func unasked(
+	guard *quota.Guard, status quota.Status, known *lookup.ProviderAnswer, addr netip.Addr, now time.Time,
+) string {
+	why := health.Paced(status)
+	switch {
+	case why != "":
+	case !guard.NetworkHasRoom(addr, now):
+		why = "its network has used its share of the quota (network_share)"
+	case known.Worth > 0:
+		why = health.Budget(status, known.Worth)
+	}
+	if why != "" {
+		why += "; --fresh (?fresh) does not wait for it"
+	}
+	return why
 }
 
 // seenHere returns what clients of an address, and others of its network, did on the sites.

@@ -53,7 +53,8 @@ func serveStatus(rt *runtime.Runtime, _ *http.Request, _ string) (any, error) {
 	}
 	for i, p := range state.Providers {
 		s.Providers = append(s.Providers, adminapi.ProviderStatus{
-			Status: p, Problem: health.Problem(p, state.Keys, now), Reports: reportStatus(rt, &rt.Providers[i], now),
+			Status: p, Problem: health.Problem(p, state.Keys, now), Terms: rt.Providers[i].Terms,
+			Reports: reportStatus(rt, &rt.Providers[i], now),
 		})
 	}
 	if state.Memory != nil {

@@ -37,6 +37,9 @@ func (p *page) status(s adminapi.Status) {
 	p.row("exemptions", strconv.Itoa(s.Exemptions))
 	for i, provider := range s.Providers {
 		p.row(label("providers", i), providerLine(provider))
+		if provider.Terms != "" {
+			p.row("", "  terms: "+provider.Terms)
+		}
 		if r := provider.Reports; r != nil {
 			p.row("", "  "+reportsLine(r))
 		}
@@ -134,6 +137,8 @@ func providerLine(s adminapi.ProviderStatus) string {
 	}
 	if !s.PacedUntil.IsZero() {
 		text += ", next call at " + health.FormatTime(s.PacedUntil)
+	} else if s.Price > 0 {
+		text += fmt.Sprintf(", short: answers must be worth %.2f", s.Price)
 	}
 	for _, w := range s.Windows {
 		text += fmt.Sprintf(", %d of %s left until %s", w.Remaining(), w.Window, health.FormatTime(w.Reset))

@@ -91,3 +91,34 @@ func TestSources(t *testing.T) {
 		t.Errorf("an unknown source: %v", err)
 	}
 }
+
+// TestTermsOfServices proves that an operator is told of terms of use once at each load, and sees them in status and sources.
+func TestTermsOfServices(t *testing.T) {
+	const terms = "non-commercial use only, with Shodan named as the source"
+	s := startStandIn(t)
+	c := newConfig(t)
+	c.ask(s)
+	c.app["providers"] = append(c.app["providers"].([]any),
+		object{"service": object{"service": "internetdb", "url": s.URL}, "name": "shodan"})
+	r := startCaddy(t, c)
+	logged := func() (all []string) {
+		for l := range strings.Lines(r.logs(t)) {
+			if strings.Contains(l, "a service has terms of use") {
+				all = append(all, l)
+			}
+		}
+		return all
+	}
+	if got := logged(); len(got) != 1 || !strings.Contains(got[0], `"provider":"shodan"`) || !strings.Contains(got[0], terms) {
+		t.Errorf("logged %q, want one line with the terms", got)
+	}
+	for _, command := range []string{"status", "sources"} {
+		if page := r.run(t, command); strings.Count(page, terms) != 1 {
+			t.Errorf("%s does not show the terms:\n%s", command, page)
+		}
+	}
+	r.reload(t)
+	if got := logged(); len(got) != 2 {
+		t.Errorf("after a reload: %q, want a second line", got)
+	}
+}

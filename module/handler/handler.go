@@ -56,6 +56,11 @@ type Handler struct {
 	// A matcher that comes before the handler waits as long as the app says. Default: that of the app.
 	Wait *caddy.Duration `json:"wait,omitempty"`
 
+	// Which requests matter more than others, such as log-ins: any of the rules. While the quota of a service is short,
+	// their clients come first. A client of which a matcher has asked before the handler, such as in a route around it,
+	// matters like others. Default: none.
+	Priority []PriorityRule `json:"priority,omitempty"`
+
 	// What services are asked for. `rules`: an answer that could change what a rule or a matcher decides. `score`: besides,
 	// any answer about a client that passes, since the application may read the score, unless the score is 90 or more
 	// whatever is answered. Nobody is asked in vain about clients that are refused in any case. `rules` saves quota, most of
@@ -96,6 +101,7 @@ type Handler struct {
 	enforce   bool
 	detail    detail
 	wait      time.Duration
+	priority  []priorityRule
 	exempt    *iplist.Index
 	policy    *policy.Policy
 	stakes    *stakes
@@ -145,6 +151,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if h.exempt, err = siteExemptions(h.Exempt); err != nil {
+		return err
+	}
+	if err := h.provisionPriority(ctx); err != nil {
 		return err
 	}
 	if err := h.provisionRules(rt); err != nil {

@@ -64,12 +64,6 @@ func (s *stakes) Open(client netip.Addr, v *reputation.Verdict, prospect *runtim
 	return s.score && !refused && prospect.Low < certain
 }
 
-// lookupRequest is what the site knows of a request, for the look-up.
-func (h *Handler) lookupRequest(*http.Request) (request runtime.LookupRequest) {
-	request.Stakes = h.stakes
-	return request
-}
-
 // lookUpAgain looks the client up once more if another handler has done so, whose rules may need to know less. It does not
 // wait: the request has done so.
 func (h *Handler) lookUpAgain(r *http.Request, v *visit) {

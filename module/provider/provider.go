@@ -40,7 +40,8 @@ type Provider struct {
 	// UTC: minute, hour, day, week, month. Default: the service's free plan.
 	Quota []string `json:"quota,omitempty"`
 
-	// The most calls in a short time, such as `5/s` or `1/2s`. Default: the service's, else no limit besides the quota.
+	// The most calls in a short time, such as `5/s` or `1/2s`. Where one call asks about several addresses, it counts
+	// once here, and once for each address in the quota. Default: the service's, else no limit besides the quota.
 	Rate string `json:"rate,omitempty"`
 
 	// How much of each `quota` may be used at once, from above 0 to 1. The rest becomes available evenly
@@ -78,7 +79,8 @@ type Provider struct {
 	// How long one call may take. Requests do not wait for it longer than `wait`. Default: 2s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	// How many calls may be under way at a time. Default: 4.
+	// How many calls may be under way at a time. Of services that answer about several addresses in one call, clients
+	// that come meanwhile are asked about together, in the next call. Default: 4.
 	Concurrency int `json:"concurrency,omitempty"`
 
 	// How much you trust the service, from 0 (never counts) to 1. Default: the service's, else 1.
@@ -183,6 +185,9 @@ func (p *Provider) load(ctx caddy.Context) (reputation.Provider, error) {
 	}
 	if _, ok := service.(reputation.Prober); !ok && profile.SelfTest {
 		return nil, fmt.Errorf("module %T has a self-test, but lacks the Probe method", loaded)
+	}
+	if _, ok := service.(reputation.Batcher); !ok && profile.Batch > 0 {
+		return nil, fmt.Errorf("module %T has a Batch in its profile, but lacks the CheckAll method", loaded)
 	}
 	return service, nil
 }

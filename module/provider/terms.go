@@ -75,6 +75,14 @@ func (p *Provider) unprovisioned() reputation.Provider {
 	return service
 }
 
+// Longest is how long a look-up may have to wait for the service: its time limit and, where calls are made for several
+// addresses together, the time until the next one.
+func (p *Provider) Longest() time.Duration {
+	profile, _ := p.profile()
+	terms, _, _, _ := p.terms(profile) // wrong ones are reported when the provider is opened
+	return terms.Longest(profile.Batch)
+}
+
 // service is the name of the module, or the empty string.
 func (p *Provider) service() string { return serviceOf(p.ServiceRaw) }
 

@@ -38,6 +38,11 @@ type Profile struct {
 	// duration is a day at most. Default: none, calls are not delayed.
 	Rate string
 
+	// Batch is how many addresses one request of a Batcher may ask about, up to 1000. Each of them counts as one
+	// call of the Quota; Rate and the number of calls under way count requests. Default: none, each address is
+	// asked about by a Check of its own.
+	Batch int
+
 	// ListedTTL is how long an answer with a Severity above 0 is used before the service is asked
 	// again: 1s or longer. A shorter TTL of a Report has precedence. Default: 6h.
 	ListedTTL time.Duration
@@ -89,8 +94,8 @@ type Profile struct {
 	// Reports are the reports that the service of a Reporter takes. Default: none.
 	Reports Reports
 
-	// Terms is one line about the important terms of use, such as "non-commercial use only". At
-	// most 200 printable ASCII characters. Default: none.
+	// Terms is one line about terms of use that restrict who may ask, or what for, such as "non-commercial
+	// use only". It is logged at each load. At most 200 printable ASCII characters. Default: none.
 	Terms string
 
 	// Protocol is how well the author knows the service's protocol. Default: ProtocolUnconfirmed.
@@ -253,6 +258,7 @@ func (p Profile) Validate() error {
 	}
 	field(p.Rate == "" || validRate(p.Rate), "Rate",
 		"is %q: write calls and a duration, such as 1/s or 45/1m", p.Rate)
+	field(p.Batch >= 0 && p.Batch <= MaxBatch, "Batch", "is %d: use up to %d addresses", p.Batch, MaxBatch)
 	field(p.ListedTTL == 0 || p.ListedTTL >= time.Second, "ListedTTL", "is %s: use at least 1s", p.ListedTTL)
 	field(p.CleanTTL == 0 || p.CleanTTL >= time.Second, "CleanTTL", "is %s: use at least 1s", p.CleanTTL)
 	field(within(p.Weight, MaxWeight), "Weight", "is %v: use up to %v points", p.Weight, MaxWeight)

@@ -33,7 +33,7 @@ func TestProfileDefaults(t *testing.T) {
 
 func TestProfileValidate(t *testing.T) {
 	good := reputation.Profile{
-		Name: "acme", Quota: []string{"4/minute", "500/day", "15500/month"}, Rate: "45/1m", ListedTTL: time.Second,
+		Name: "acme", Quota: []string{"4/minute", "500/day", "15500/month"}, Rate: "45/1m", Batch: reputation.MaxBatch, ListedTTL: time.Second,
 		Weight: reputation.MaxWeight, Trust: 1, Group: "acme-2", Key: reputation.KeyNone, Covers: reputation.IPv6,
 		Terms: "non-commercial use only", Protocol: reputation.ProtocolConfirmed,
 		Capabilities: reputation.Capabilities{
@@ -57,6 +57,8 @@ func TestProfileValidate(t *testing.T) {
 		"window":              {func(p *reputation.Profile) { p.Quota = []string{"1/day", "5/fortnight"} }, `Quota has "5/fortnight"`},
 		"empty window":        {func(p *reputation.Profile) { p.Quota = []string{"0/day"} }, `Quota has "0/day"`},
 		"rate":                {func(p *reputation.Profile) { p.Rate = "5/day" }, `Rate is "5/day"`},
+		"batch":               {func(p *reputation.Profile) { p.Batch = 1001 }, "Batch is 1001"},
+		"negative batch":      {func(p *reputation.Profile) { p.Batch = -1 }, "Batch is -1"},
 		"listed TTL":          {func(p *reputation.Profile) { p.ListedTTL = time.Millisecond }, "ListedTTL is 1ms: use at least 1s"},
 		"clean TTL":           {func(p *reputation.Profile) { p.CleanTTL = -time.Hour }, "CleanTTL is -1h"},
 		"weight":              {func(p *reputation.Profile) { p.Weight = 1001 }, "Weight is 1001"},
@@ -90,7 +92,7 @@ func TestProfileValidate(t *testing.T) {
 
 // TestProfileNamesEveryField keeps the errors complete: a field that is added has to be looked at here.
 func TestProfileNamesEveryField(t *testing.T) {
-	if n := reflect.TypeFor[reputation.Profile]().NumField(); n != 17 {
+	if n := reflect.TypeFor[reputation.Profile]().NumField(); n != 18 {
 		t.Errorf("Profile has %d fields: check the new ones in Validate, WithDefaults and their tests", n)
 	}
 }

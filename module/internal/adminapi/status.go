@@ -52,6 +52,9 @@ type ProviderStatus struct {
 	// Problem says why the provider cannot be asked now. It is empty if it can.
 	Problem string `json:"problem,omitempty"`
 
+	// Terms are the service's terms of use that matter, in a line, if it has some.
+	Terms string `json:"terms,omitempty"`
+
 	// Reports is missing for a provider that is sent none.
 	Reports *ReportStatus `json:"reports,omitempty"`
 }

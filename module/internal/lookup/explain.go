@@ -106,9 +106,9 @@ func (e *Engine) explainWorth(l *local, rec *record.Record, now uint32, answers 
 		return
 	}
 	l.worth = e.worth(l, e.visits.peek(record.KeyOf(l.addr), now)+1)
-	others := e.answered(rec)
+	opinion := e.opinions(rec)
 	for i := range answers {
-		answers[i].Worth = e.priority(l, rec.Find(e.sources[i].id), others)
+		answers[i].Worth = e.priority(l, i, opinion)
 	}
 }
 

@@ -77,7 +77,8 @@ func (c *bidder) worth() float64 {
 
 // What part of its worth the answer of one provider has, if it is not the first about the client.
 const (
-	// Another provider has answered: this one confirms or contradicts it.
+	// Another provider has answered: this one confirms or contradicts it. If that one has spoken against the client, it is
+	// evidence besides.
 	shareOfFurther = .8
 	// The provider itself has spoken against the client, which goes on to count and loses weight with time.
 	shareOfRenewal = .8
@@ -85,18 +86,41 @@ const (
 	shareOfCleanRenewal = .5
 )
 
-// shareOf returns what part of its worth the answer of a provider has. a is its last one, nil if there is none, and
-// others is whether any provider has answered.
-func shareOf(a *record.Answer, others bool) float64 {
-	switch {
-	case a != nil && a.Answered() && a.Severity > 0:
-		return shareOfRenewal
-	case a != nil && a.Answered():
-		return shareOfCleanRenewal
-	case others:
-		return shareOfFurther
+// opinions are the providers that have answered, and those of them that have spoken against the client.
+type opinions struct{ answered, against group }
+
+func (e *Engine) opinions(rec *record.Record) (o opinions) {
+	for i := range e.sources {
+		a := rec.FindAt(i, e.sources[i].id)
+		if a == nil || !a.Answered() {
+			continue
+		}
+		o.answered |= 1 << i
+		if a.Severity > 0 {
+			o.against |= 1 << i
+		}
 	}
-	return 1
+	return o
+}
+
+// priority returns what the answer of the provider with the number i is worth.
+func (e *Engine) priority(l *local, i int, o opinions) float64 {
+	if e.FirstCome {
+		return 1
+	}
+	w := l.worth
+	if o.against&^(1<<i) != 0 {
+		w = min(w+worthOfEvidence, 1)
+	}
+	switch {
+	case o.against.has(i):
+		return w * shareOfRenewal
+	case o.answered.has(i):
+		return w * shareOfCleanRenewal
+	case o.answered != 0:
+		return w * shareOfFurther
+	}
+	return w
 }
 
 // worth returns what answers about the client of a look-up are worth. requests is how many it has made.
@@ -118,16 +142,6 @@ func isExplained(n reputation.Nature) bool {
 		reputation.NatureRelay, reputation.NatureHosting, reputation.NatureVPN, reputation.NatureProxy, reputation.NatureTor,
 	} {
 		if is, _ := n.Is(kind); is {
-			return true
-		}
-	}
-	return false
-}
-
-// answered reports whether any provider has answered.
-func (e *Engine) answered(rec *record.Record) bool {
-	for i := range e.sources {
-		if a := rec.FindAt(i, e.sources[i].id); a != nil && a.Answered() {
 			return true
 		}
 	}

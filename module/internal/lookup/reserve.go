@@ -77,11 +77,10 @@ type reserved struct {
 func (e *Engine) reserve(
 	key record.Key, l *local, rec *record.Record, all, count bool, now time.Time,
 ) (r reserved) {
-	waits := false
+	waits, opinion := false, e.opinions(rec)
 	e.matchNamed(l, rec)
 	left := e.left(l, rec, all, record.Seconds(now))
 	r.passed = l.climb.passed
-	others := e.answered(rec)
 	for len(r.list) == 0 && left != 0 {
 		if !all && !e.leavesOpen(l, rec, left, record.Seconds(now)) {
 			e.countNeedless(left, count)
@@ -95,7 +94,7 @@ func (e *Engine) reserve(
 			}
 			priority := operatorAsks
 			if !all {
-				priority = e.priority(l, rec.FindAt(i, p.id), others)
+				priority = e.priority(l, i, opinion)
 			}
 			call, why, busy := p.reserve(l.addr, priority, now)
 			if why != reputation.ResultOK {
@@ -120,14 +119,6 @@ func (e *Engine) reserve(
 		r.passed = e.everybody
 	}
 	return r
-}
-
-// priority returns the priority of a call to a provider whose last answer is a.
-func (e *Engine) priority(l *local, a *record.Answer, others bool) float64 {
-	if e.FirstCome {
-		return 1
-	}
-	return l.worth * shareOf(a, others)
 }
 
 // reserve reserves a call.

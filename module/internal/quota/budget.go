@@ -82,7 +82,8 @@ func NewBudget() *Budget {
 
 // admit permits one call about a network, or returns why it is skipped. counts is the refusal that
 // the counts of calls give. After an admitted call the caller must call release once the provider
-// has returned, and pass the returned function to record.
+// has returned, and pass the returned function to record. For a call that shares a request, there
+// is neither: the request is admitted by itself.
 func (b *Budget) admit(
 	terms Terms, key uint64, network record.Key, counts refusal, priority float64, now time.Time,
 ) (func(error), refusal) {
@@ -96,6 +97,10 @@ func (b *Budget) admit(
 		return nil, counts
 	case refused.reason != allowed:
 		return nil, refused
+	}
+	if terms.shares {
+		b.countNetwork(terms, network, now)
+		return nil, refusal{}
 	}
 	done, err := b.breaker.Allow()
 	if err != nil { // Half open, and the one trial is under way.
@@ -128,7 +133,7 @@ func (b *Budget) blockedLocked(terms Terms, key uint64, network record.Key, now 
 		return refusal{reason: pausedKey, until: until}
 	case !b.networkHasRoom(terms, network, now):
 		return refusal{reason: ofNetwork}
-	case b.inFlight >= terms.Concurrency:
+	case b.inFlight >= terms.Concurrency && !terms.shares:
 		return refusal{reason: busy, until: now.Add(busyRetry)}
 	}
 	return refusal{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -16,12 +17,15 @@ type answer struct {
 // checkFunc is Check of a provider, or what stands for it.
 type checkFunc func(context.Context, reputation.Query) (reputation.Report, error)
 
-// call calls the provider by check, and waits no longer than the time limit.
-func (g *Guard) call(ctx context.Context, q reputation.Query, check checkFunc) (reputation.Report, error) {
+// call calls the provider by check, and waits no longer than the time limit. others are further
+// addresses that the call is about.
+func (g *Guard) call(
+	ctx context.Context, q reputation.Query, check checkFunc, others ...netip.Addr,
+) (reputation.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, g.terms.Timeout)
 	defer cancel()
 	answers := make(chan answer, 1) // buffered, so that a late answer blocks no goroutine
-	go g.ask(ctx, q, check, answers)
+	go g.ask(ctx, q, check, answers, others)
 	select {
 	case a := <-answers:
 		return a.report, a.err
@@ -37,11 +41,13 @@ func (g *Guard) call(ctx context.Context, q reputation.Query, check checkFunc) (
 
 // ask calls the provider, and returns when it does. It recovers from a panic, and notices when the
 // provider ends the goroutine.
-func (g *Guard) ask(ctx context.Context, q reputation.Query, check checkFunc, answers chan<- answer) {
+func (g *Guard) ask(
+	ctx context.Context, q reputation.Query, check checkFunc, answers chan<- answer, others []netip.Addr,
+) {
 	a := answer{err: fmt.Errorf("ask %s: the provider ended its goroutine: %w", g.name, reputation.ErrBadAnswer)}
 	defer func() {
 		if v := recover(); v != nil {
-			g.logPanic(ctx, q, v)
+			g.logPanic(ctx, q, v, others)
 			a = answer{err: fmt.Errorf("ask %s: the provider panicked: %w", g.name, reputation.ErrBadAnswer)}
 		}
 		g.budget.release()

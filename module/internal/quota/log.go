@@ -24,20 +24,23 @@ const (
 )
 
 // logOutcome logs the outcome of a call. An answer is not logged, unless it closes the breaker.
-func (g *Guard) logOutcome(ctx context.Context, q reputation.Query, err error, c change, now time.Time) {
+// others are further addresses that the call was about.
+func (g *Guard) logOutcome(
+	ctx context.Context, q reputation.Query, err error, c change, now time.Time, others ...netip.Addr,
+) {
 	result := reputation.ResultOf(err)
 	switch {
 	case c.refused && q.Key == "":
-		g.log.WarnContext(ctx, "the service refuses to answer", "until", c.until, "error", redact(err.Error(), q))
+		g.log.WarnContext(ctx, "the service refuses to answer", "until", c.until, "error", redact(err.Error(), q, others...))
 	case c.refused:
 		g.log.WarnContext(ctx, "the service refused the key: "+
 			"check the key and its plan, or give another, which is used at once",
-			"key", g.nameKey(q.Key), "until", c.until, "error", redact(err.Error(), q))
+			"key", g.nameKey(q.Key), "until", c.until, "error", redact(err.Error(), q, others...))
 	case c.throttled && g.budget.logged.Allow(int(result), now):
 		g.log.WarnContext(ctx, "the service asks for a pause", "until", c.until)
 	case isFailure(result) && g.budget.logged.Allow(int(result), now):
 		g.log.WarnContext(ctx, "the service gave no answer",
-			"result", result.String(), "error", redact(err.Error(), q))
+			"result", result.String(), "error", redact(err.Error(), q, others...))
 	}
 	switch c.breaker {
 	case "open":
@@ -58,10 +61,10 @@ func (g *Guard) logLedgerFailure(ctx context.Context, err error) {
 }
 
 // logPanic must be called by the function that recovered.
-func (g *Guard) logPanic(ctx context.Context, q reputation.Query, v any) {
+func (g *Guard) logPanic(ctx context.Context, q reputation.Query, v any, others []netip.Addr) {
 	if g.budget.logged.Allow(causePanic, time.Now()) {
 		g.log.ErrorContext(ctx, "the provider panicked: report this to its author",
-			slog.String("panic", redact(fmt.Sprint(v), q)), slog.Any("at", callers()))
+			slog.String("panic", redact(fmt.Sprint(v), q, others...)), slog.Any("at", callers()))
 	}
 }
 
@@ -86,21 +89,27 @@ func callers() []string {
 // maxLogText is how much of an error's text is logged, in bytes.
 const maxLogText = 300
 
-// redact removes the key and the queried address from a text. A provider may violate its contract
-// and put them into its errors, and net.DNSError contains the queried name.
-func redact(text string, q reputation.Query) string {
-	key, addr := q.Key, q.Addr
+// redact removes the key and the addresses that were asked about from a text. A provider may violate
+// its contract and put them into its errors, and net.DNSError contains the queried name.
+func redact(text string, q reputation.Query, others ...netip.Addr) string {
+	key := q.Key
 	if key != "" {
 		text = strings.NewReplacer(
 			key, "[key]", url.QueryEscape(key), "[key]", url.PathEscape(key), "[key]",
 		).Replace(text)
 	}
-	text = strings.NewReplacer(
-		addr.String(), "[address]",
-		addr.StringExpanded(), "[address]",
-		url.QueryEscape(addr.String()), "[address]",
-		reversedLabels(addr), "[address]",
-	).Replace(text)
+	var spellings []string
+	for _, addr := range append([]netip.Addr{q.Addr}, others...) {
+		spellings = append(spellings,
+			addr.String(), addr.StringExpanded(), url.QueryEscape(addr.String()), reversedLabels(addr))
+	}
+	// the longest first: one address may be the beginning of another
+	slices.SortFunc(spellings, func(a, b string) int { return len(b) - len(a) })
+	var replaced []string
+	for _, s := range spellings {
+		replaced = append(replaced, s, "[address]")
+	}
+	text = strings.NewReplacer(replaced...).Replace(text)
 	if len(text) > maxLogText {
 		text = strings.ToValidUTF8(text[:maxLogText], "") + "…"
 	}

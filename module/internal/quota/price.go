@@ -1,6 +1,11 @@
 package quota
 
-import "time"
+import (
+	"net/netip"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+)
 
 // keptPart is the part of a quota that is kept, at most, for calls that are worth more.
 const keptPart = .25
@@ -53,4 +58,11 @@ func (t Terms) priceOfRate(left float64) float64 {
 		return 0
 	}
 	return 1 - (left-1)/kept
+}
+
+// NetworkHasRoom reports whether calls about the network of an address have used less than its share.
+func (g *Guard) NetworkHasRoom(addr netip.Addr, now time.Time) bool {
+	g.budget.mu.Lock()
+	defer g.budget.mu.Unlock()
+	return g.budget.networkHasRoom(g.terms, record.KeyOf(addr).Network(), now)
 }

@@ -167,11 +167,11 @@ func (g *Guard) logTest(ctx context.Context, tested, text string) {
 }
 
 // keepError stores why a call has failed, for the status.
-func (g *Guard) keepError(err error, q reputation.Query) {
+func (g *Guard) keepError(err error, q reputation.Query, others ...netip.Addr) {
 	if err == nil || reputation.ResultOf(err).Answered() || errors.Is(err, errNoEvidence) || noRequestMade(err) {
 		return
 	}
-	text := redact(err.Error(), q)
+	text := redact(err.Error(), q, others...)
 	g.budget.mu.Lock()
 	defer g.budget.mu.Unlock()
 	g.budget.lastError = text

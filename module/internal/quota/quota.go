@@ -45,8 +45,21 @@ type Terms struct {
 	// Concurrency is how many calls may run at the same time. Default: 4.
 	Concurrency int
 
+	// shares means that the call shares a request, which is admitted for itself: see batches.
+	shares bool
+
 	// Timeout is how long an answer may take. Default: 2s.
 	Timeout time.Duration
+}
+
+func (t Terms) withDefaults() Terms {
+	if t.Concurrency <= 0 {
+		t.Concurrency = DefaultConcurrency
+	}
+	if t.Timeout <= 0 {
+		t.Timeout = DefaultTimeout
+	}
+	return t
 }
 
 // Options are the parts of a Guard that can be left out.
@@ -112,6 +125,7 @@ type Guard struct {
 	observe  func(name string, result reputation.Result, took time.Duration)
 	notify   func(Notice)
 	nameKey  func(string) string
+	batches  *batches // nil if each call is a request
 
 	mu          sync.Mutex
 	spent       spent
@@ -136,12 +150,7 @@ const recheckSpent = time.Minute
 // providers that use the same account should share it. The budget may be shared with earlier Guards
 // of the same provider.
 func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledger, o Options) *Guard {
-	if terms.Concurrency <= 0 {
-		terms.Concurrency = DefaultConcurrency
-	}
-	if terms.Timeout <= 0 {
-		terms.Timeout = DefaultTimeout
-	}
+	terms = terms.withDefaults()
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -157,10 +166,12 @@ func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledg
 	if o.SelfTest {
 		b.needTest()
 	}
-	return &Guard{
+	g := &Guard{
 		name: name, provider: p, terms: terms, budget: b, ledger: ledger,
 		log: o.Logger.With("provider", name), observe: o.Observe, notify: o.Notify, nameKey: o.NameKey,
 	}
+	g.batches = newBatches(g)
+	return g
 }
 
 // Profile implements reputation.Provider.
@@ -180,16 +191,21 @@ func (g *Guard) Profile() reputation.Profile { return g.provider.Profile() }
 // When ctx ends before the time limit, the call is no evidence about the service. A provider that
 // ignores its context does not block the caller, but counts towards the concurrency until it
 // returns.
+//
+// Calls for a reputation.Batcher that come while no request may be made wait for the next one, and
+// share it. Windows and the shares of networks count calls; Rate and Concurrency count requests.
 func (g *Guard) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
-	return g.check(ctx, q, g.provider.Check)
+	return g.check(ctx, q, g.callTerms(), g.provider.Check)
 }
 
-// check is Check with what stands for that of the provider.
-func (g *Guard) check(ctx context.Context, q reputation.Query, check checkFunc) (reputation.Report, error) {
+// check is Check with what stands for that of the provider, and on other terms.
+func (g *Guard) check(
+	ctx context.Context, q reputation.Query, terms Terms, check checkFunc,
+) (reputation.Report, error) {
 	if err := ctx.Err(); err != nil {
 		return reputation.Report{}, fmt.Errorf("ask %s: %w", g.name, err)
 	}
-	r, refused := g.reserve(g.terms, fingerprint(q.Key), q.Addr, 1, time.Now(), nil)
+	r, refused := g.reserve(terms, fingerprint(q.Key), q.Addr, 1, time.Now(), nil)
 	if refused.reason != allowed {
 		skipped := refused.err()
 		g.observe(g.name, skipped.Result, 0)

@@ -16,7 +16,7 @@ func (g *Guard) Report(ctx context.Context, key string, i reputation.Incident) e
 		return fmt.Errorf("report to %s: %w", g.name, reputation.ErrUnsupported)
 	}
 	q := reputation.Query{Addr: i.Addr, Key: key}
-	_, err := g.check(ctx, q, func(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	_, err := g.check(ctx, q, g.terms, func(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 		return reputation.Report{}, reporter.Report(ctx, q.Key, i)
 	})
 	return err

@@ -67,7 +67,7 @@ const recheckClosed = time.Second
 func (g *Guard) Reserve(
 	key string, addr netip.Addr, priority float64, now time.Time,
 ) (r *Reservation, why reputation.Result, waits bool) {
-	terms, urgent := g.terms, priority > 1
+	terms, urgent := g.callTerms(), priority > 1
 	if urgent {
 		terms = terms.urgent()
 	} else if why := g.closed(priority, now); why != allowed {
@@ -97,11 +97,18 @@ func (g *Guard) reserve(
 		if refused := g.budget.blocked(terms, key, network, now); refused.reason != allowed {
 			return nil, refused
 		}
+		if terms.shares && !g.batches.hasPlace() {
+			return nil, refusal{reason: busy, until: now.Add(busyRetry)}
+		}
 		counts = known(terms, priority, now)
 	}
 	done, refused := g.budget.admit(terms, key, network, counts, priority, now)
 	if refused.reason != allowed {
 		return nil, refused
+	}
+	if terms.shares && !g.batches.takePlace() {
+		g.budget.refundNetwork(terms, network, now)
+		return nil, refusal{reason: busy, until: now.Add(busyRetry)}
 	}
 	return &Reservation{guard: g, terms: terms, done: done, key: key, network: network, at: now}, refusal{}
 }
@@ -161,8 +168,12 @@ func (g *Guard) close(r refusal, now time.Time) {
 
 // Cancel gives the reservation back. What the rate has granted refills by itself.
 func (r *Reservation) Cancel() {
-	r.guard.budget.release()
-	r.guard.budget.record(r.done, r.key, errNoEvidence, r.at, r.at)
+	if r.terms.shares {
+		r.guard.batches.freePlace()
+	} else {
+		r.guard.budget.release()
+		r.guard.budget.record(r.done, r.key, errNoEvidence, r.at, r.at)
+	}
 	r.guard.budget.refundNetwork(r.terms, r.network, r.at)
 }
 
@@ -188,6 +199,9 @@ func (r *Reservation) check(ctx context.Context, q reputation.Query, check check
 		skipped := refused.err()
 		g.observe(g.name, skipped.Result, 0)
 		return reputation.Report{}, skipped
+	}
+	if r.terms.shares {
+		return r.checkTogether(ctx, q, began)
 	}
 	report, err := g.call(ctx, q, check)
 	now := time.Now()

@@ -163,7 +163,7 @@ var presets = map[string]list{
 	"s5h": {
 		question: "{address}.all.s5h.net", weight: 16, trust: mailTrust, group: "dnsbl", ipv6: true, sparse: .4,
 		codes:  map[code]meaning{std(2): means(.5, reputation.Abuse)},
-		absent: notListed, tests: rfc5782(false), terms: "none stated",
+		absent: notListed, tests: rfc5782(false),
 	},
 	// It has no entry that must be listed. Not to be on it proves nothing, as for other lists of Tor's exits.
 	"torexit": {

@@ -100,6 +100,9 @@ func (s *suite) profile(tb testing.TB) error {
 		err = errors.Join(err,
 			fmt.Errorf("Profile.Key says that a key is needed: %t, Config.NoKey is %t", needed, s.NoKey))
 	}
+	if p.Batch > 0 && s.Batch == nil {
+		err = errors.Join(err, fmt.Errorf("Profile.Batch is %d, and Config.Batch describes no answers", p.Batch))
+	}
 	if !p.Covers.Has(s.sample.Addr) {
 		err = errors.Join(err, errors.New("Profile.Covers leaves out the address of the first case"))
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -55,6 +56,8 @@ func (s *suite) secrets() []func(r *http.Request) string {
 		fixed(strings.Repeat("x", 236) + testKey),
 		fixed("no such address: " + s.sample.Addr.String()),
 		fixed("no such address: " + s.sample.Addr.StringExpanded()),
+		fixed("no such page: /" + percentEncoded(testKey)),
+		fixed("no such page: /?ip=" + url.QueryEscape(s.sample.Addr.StringExpanded())),
 		func(r *http.Request) string { return "no such page: " + r.URL.Path },
 		func(r *http.Request) string { return "no such page: http://" + r.Host + r.URL.RequestURI() },
 	}

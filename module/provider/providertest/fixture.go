@@ -89,10 +89,11 @@ func (t *fixture) wantRequests(want int) error {
 	return nil
 }
 
-// outcome is the result of one Check.
+// outcome is the result of one Check, or of one CheckAll.
 type outcome struct {
-	report reputation.Report
-	err    error
+	report  reputation.Report
+	answers []reputation.Answer // of CheckAll
+	err     error
 }
 
 // ask calls Check with the test key. The error is about anything that must never happen,
@@ -109,8 +110,8 @@ func (t *fixture) askWith(ctx context.Context, addr netip.Addr, key string) (out
 	return o, errors.Join(err, t.undeclared(o))
 }
 
-// call runs a call about addr with the given key. The error is about anything that must never happen.
-func (t *fixture) call(addr netip.Addr, key string, call func() outcome) (outcome, error) {
+// call runs a call about addr, and others, with the given key. The error is about anything that must never happen.
+func (t *fixture) call(addr netip.Addr, key string, call func() outcome, others ...netip.Addr) (outcome, error) {
 	logged := capture()
 	defer logged.restore()
 	done := make(chan outcome, 1)
@@ -128,7 +129,11 @@ func (t *fixture) call(addr netip.Addr, key string, call func() outcome) (outcom
 	defer timer.Stop()
 	select {
 	case o := <-done:
-		return o, errors.Join(o.fault(t.baseURL, addr, key), logged.fault(t.baseURL, addr, key))
+		var faults []error
+		for _, addr := range append([]netip.Addr{addr}, others...) {
+			faults = append(faults, o.fault(t.baseURL, addr, key), logged.fault(t.baseURL, addr, key))
+		}
+		return o, errors.Join(faults...)
 	case <-timer.C:
 		return outcome{}, fmt.Errorf("the call has not returned after %s", t.timeout)
 	}
@@ -213,11 +218,14 @@ func leak(text, baseURL string, addr netip.Addr, key string) string {
 		return "the key, in base64"
 	}
 	for i := 0; i+min(leakLength, len(key)) <= len(key) && key != ""; i++ {
-		if strings.Contains(text, strings.ToLower(key[i:i+min(leakLength, len(key))])) {
+		part := strings.ToLower(key[i : i+min(leakLength, len(key))])
+		if strings.Contains(text, part) || strings.Contains(text, percentEncoded(part)) {
 			return "the key, or a part of it"
 		}
 	}
-	for _, spelling := range []string{addr.String(), addr.StringExpanded(), url.QueryEscape(addr.String())} {
+	for _, spelling := range []string{
+		addr.String(), addr.StringExpanded(), url.QueryEscape(addr.String()), url.QueryEscape(addr.StringExpanded()),
+	} {
 		if strings.Contains(text, strings.ToLower(spelling)) {
 			return "the visitor's address"
 		}
@@ -230,6 +238,11 @@ func leak(text, baseURL string, addr netip.Addr, key string) string {
 		return "the base URL"
 	}
 	return ""
+}
+
+// percentEncoded returns a text with all its bytes percent-encoded.
+func percentEncoded(text string) string {
+	return "%" + strings.ReplaceAll(fmt.Sprintf("% x", text), " ", "%")
 }
 
 // checkRanges returns an error for a report with a value out of range.

@@ -51,6 +51,9 @@ type Config struct {
 	// excludes. They must return reputation.ErrUnsupported, without a request.
 	Unsupported []netip.Addr
 
+	// Batch describes the answers about several addresses, for a reputation.Batcher. Default: the provider is none.
+	Batch *Batch
+
 	// timeout is how long a call may take at most. The suite's own tests set it. Default: 20s.
 	timeout time.Duration
 }
@@ -131,7 +134,9 @@ func (c Config) checks() ([]check, error) {
 	list := s.caseChecks()
 	list = append(list, s.callChecks()...)
 	list = append(list, s.connectionChecks()...)
-	return append(list, s.answerChecks()...), nil
+	list = append(list, s.answerChecks()...)
+	batches, err := s.batchChecks()
+	return append(list, batches...), err
 }
 
 // complete fills in the defaults.

@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -31,7 +32,7 @@ func Ask[T any](
 		*Answer) (reputation.Report, error),
 ) (reputation.Report, error) {
 	var result reputation.Report
-	err := exchange(ctx, e, q, &r, func(value *T, a *Answer) (err error) {
+	err := exchange(ctx, e, about(q), &r, func(value *T, a *Answer) (err error) {
 		result, err = report(value, a)
 		return err
 	})
@@ -46,15 +47,23 @@ func Ask[T any](
 func Send[T any](
 	ctx context.Context, e *Endpoint, q reputation.Query, r Request, check func(*T, *Answer) error,
 ) error {
-	if err := exchange(ctx, e, q, &r, check); err != nil {
+	if err := exchange(ctx, e, about(q), &r, check); err != nil {
 		return fmt.Errorf("reporting to %s: %w", e.api.Title, err)
 	}
 	return nil
 }
 
+// question is whom a request is about, and with which key.
+type question struct {
+	key   string
+	addrs []netip.Addr
+}
+
+func about(q reputation.Query) question { return question{q.Key, []netip.Addr{q.Addr}} }
+
 // exchange sends one request, and hands its answer to read.
 func exchange[T any](
-	ctx context.Context, e *Endpoint, q reputation.Query, r *Request, read func(*T, *Answer) error,
+	ctx context.Context, e *Endpoint, q question, r *Request, read func(*T, *Answer) error,
 ) error {
 	a, err := e.ask(ctx, q, r)
 	if err != nil {
@@ -76,19 +85,21 @@ type Answer struct {
 	Header http.Header
 
 	body     []byte
-	query    reputation.Query
+	question question
 	endpoint *Endpoint
 }
 
 // ask sends a request and reads its answer.
-func (e *Endpoint) ask(ctx context.Context, q reputation.Query, r *Request) (*Answer, error) {
+func (e *Endpoint) ask(ctx context.Context, q question, r *Request) (*Answer, error) {
 	if e.transport == nil {
 		return nil, errNotOpen
 	}
-	if !e.api.Profile.Covers.Has(q.Addr) {
-		return nil, reputation.ErrUnsupported
+	for _, addr := range q.addrs {
+		if !e.api.Profile.Covers.Has(addr) {
+			return nil, reputation.ErrUnsupported
+		}
 	}
-	if err := e.checkKey(q.Key, r); err != nil {
+	if err := e.checkKey(q.key, r); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxTime)
@@ -107,13 +118,13 @@ func (e *Endpoint) ask(ctx context.Context, q reputation.Query, r *Request) (*An
 	if slices.Contains(r.Unknown, resp.StatusCode) {
 		return nil, reputation.ErrUnknown
 	}
-	a := &Answer{Status: resp.StatusCode, Header: resp.Header, query: q, endpoint: e}
+	a := &Answer{Status: resp.StatusCode, Header: resp.Header, question: q, endpoint: e}
 	expected := a.Status == http.StatusOK || slices.Contains(r.Answers, a.Status)
-	a.body, err = io.ReadAll(io.LimitReader(resp.Body, e.api.MaxBody+1))
+	a.body, err = io.ReadAll(io.LimitReader(resp.Body, a.maxBody()+1))
 	switch {
 	case err != nil && expected:
 		return nil, cause(ctx, err)
-	case err != nil || !expected && int64(len(a.body)) > e.api.MaxBody:
+	case err != nil || !expected && int64(len(a.body)) > a.maxBody():
 		a.body = nil // the status is sufficient
 	}
 	if !expected && r.Failure != nil {
@@ -129,7 +140,7 @@ func (e *Endpoint) ask(ctx context.Context, q reputation.Query, r *Request) (*An
 
 // check returns an error for answers that cannot be the service's, before they are decoded.
 func (a *Answer) check() error {
-	switch most := a.endpoint.api.MaxBody; {
+	switch most := a.maxBody(); {
 	case int64(len(a.body)) > most:
 		return fmt.Errorf("%w: more than %d bytes", reputation.ErrBadAnswer, most)
 	case a.Header.Get("Content-Encoding") != "":

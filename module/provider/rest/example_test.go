@@ -68,15 +68,21 @@ func (a *Acme) Check(ctx context.Context, q reputation.Query) (reputation.Report
 			return reputation.Report{}, fmt.Errorf("%w: it is not about the address", reputation.ErrBadAnswer)
 		case answer.Status == http.StatusNotFound:
 			return reputation.Report{}, reputation.ErrUnknown
-		case v.Risk == nil || *v.Risk < 0 || *v.Risk > 100:
-			return reputation.Report{}, fmt.Errorf("%w: there is no valid risk", reputation.ErrBadAnswer)
 		}
-		r := reputation.Report{Severity: *v.Risk / 100, Confidence: 0.7, Facts: reputation.Facts{Country: rest.Country(v.Country)}}
-		if r.Severity > 0 {
-			r.Categories = reputation.CategoriesOf(reputation.Scanner)
-		}
-		return r, nil
+		return v.report()
 	})
+}
+
+// report is what the answer says about its address.
+func (v *acmeAnswer) report() (reputation.Report, error) {
+	if v.Risk == nil || *v.Risk < 0 || *v.Risk > 100 {
+		return reputation.Report{}, fmt.Errorf("%w: there is no valid risk", reputation.ErrBadAnswer)
+	}
+	r := reputation.Report{Severity: *v.Risk / 100, Confidence: 0.7, Facts: reputation.Facts{Country: rest.Country(v.Country)}}
+	if r.Severity > 0 {
+		r.Categories = reputation.CategoriesOf(reputation.Scanner)
+	}
+	return r, nil
 }
 
 // UnmarshalCaddyfile reads the options that only this provider has.

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // Country returns code if it is an ISO 3166-1 alpha-2 code in capitals, and "" otherwise. A service that
@@ -34,4 +36,22 @@ func ASN(text string) uint32 {
 func SameAddr(text string, asked netip.Addr) bool {
 	addr, err := netip.ParseAddr(text)
 	return err == nil && addr.Unmap() == asked
+}
+
+// Network returns the prefix that text is, if it contains the address that was asked about. Otherwise
+// it returns the zero prefix.
+func Network(text string, asked netip.Addr) netip.Prefix {
+	network, err := netip.ParsePrefix(text)
+	if err != nil || !network.Contains(asked) {
+		return netip.Prefix{}
+	}
+	return network.Masked()
+}
+
+// Flag returns n with one kind set to yes or no, and n itself if the service does not say which.
+func Flag(n reputation.Nature, k reputation.Kind, is *bool) reputation.Nature {
+	if is == nil {
+		return n
+	}
+	return n.With(k, *is)
 }

@@ -66,8 +66,32 @@ func TestFacts(t *testing.T) {
 			t.Errorf("%q is the address: %t", text, got)
 		}
 	}
+	for text, want := range map[string]string{
+		"203.0.113.0/24": "203.0.113.0/24", "203.0.113.10/24": "203.0.113.0/24", "198.51.100.0/24": "", "2001:db8::/32": "",
+		"203.0.113.10": "", "203.0.113.0/33": "", "": "",
+	} {
+		if got := Network(text, asked); got.IsValid() != (want != "") || got.IsValid() && got.String() != want {
+			t.Errorf("network %q became %s, want %q", text, got, want)
+		}
+	}
+	yes, no := true, false
+	nature := Flag(Flag(Flag(reputation.Nature{}, reputation.NatureTor, &yes), reputation.NatureVPN, &no), reputation.NatureProxy, nil)
+	if want := (reputation.Nature{}).With(reputation.NatureTor, true).With(reputation.NatureVPN, false); nature != want {
+		t.Errorf("the flags became %v", nature)
+	}
 	if !SameAddr("::ffff:203.0.113.10", asked) {
 		t.Error("a mapped address is the same")
+	}
+}
+
+func TestOwnNetwork(t *testing.T) {
+	for host, want := range map[string]bool{
+		"10.0.0.5": true, "192.168.1.1": true, "fd00::5": true, "fe80::5": true, "iprepd": true, "iprepd.internal": true,
+		"iprepd.default.svc.cluster.local": true, "203.0.113.10": false, "2001:db8::5": false, "iprepd.example.com": false,
+	} {
+		if got := ownNetwork(host); got != want {
+			t.Errorf("%s is on the operator's own network: %t", host, got)
+		}
 	}
 }
 
@@ -83,6 +107,27 @@ func FuzzRetryAfter(f *testing.F) {
 	})
 }
 
+// TestQuoteOfEncodedSecrets: a path that the service repeats holds the key, however it is encoded, and in part.
+func TestQuoteOfEncodedSecrets(t *testing.T) {
+	const key = "s3cr3t/k3y+for=tests"
+	s := open(t, "https://gateway.example/base/path", nil)
+	a := Answer{question: question{key, []netip.Addr{asked6}}, endpoint: &s.Endpoint}
+	for _, text := range []string{
+		"no such page: /json/ip/" + key, "no such page: /json/ip/" + url.PathEscape(key), "?key=" + url.QueryEscape(key),
+		"?key=" + url.QueryEscape(url.QueryEscape(key)), "%73%33cr3t%2fk3y+for=tests", "the key s3cr3t/k... is wrong",
+		"ip=2001%3Adb8%3A1%3A2%3A0%3A0%3A0%3A7", "2001%253Adb8%253A1%253A2%253A%253A7", "/base%2Fpath", "%25252525252525",
+	} {
+		if got := a.Quote(text); got != "" {
+			t.Errorf("%q is quoted: %q", text, got)
+		}
+	}
+	for _, text := range []string{"You are within 10% of your limit", "100%25 used", "s3cr3t keys only", "%zz", "%"} {
+		if got := a.Quote(text); got != ": "+text {
+			t.Errorf("%q is quoted as %q", text, got)
+		}
+	}
+}
+
 // FuzzQuote: what is quoted is one short printable line without a secret in it.
 func FuzzQuote(f *testing.F) {
 	const key = "account7:s3cr3tk3y"
@@ -92,9 +137,11 @@ func FuzzQuote(f *testing.F) {
 	f.Add("ip=203.0.113.10:443.")
 	f.Add("Basic " + base64.StdEncoding.EncodeToString([]byte(key)))
 	f.Add("see https://gateway.example/base/path")
+	f.Add("/base/path/s3cr3t%6b3y")
+	f.Add("%2573%33cr3tk3y")
 	s := open(f, "https://gateway.example/base/path", nil)
 	f.Fuzz(func(t *testing.T, words string) {
-		a := Answer{query: reputation.Query{Addr: asked, Key: key}, endpoint: &s.Endpoint}
+		a := Answer{question: about(reputation.Query{Addr: asked, Key: key}), endpoint: &s.Endpoint}
 		got := a.Quote(words)
 		if len(got) > maxQuote+2 || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Errorf("not one short printable line: %q", got)
@@ -201,7 +248,7 @@ func FuzzFailure(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, media, after, body string) {
 		a := Answer{
 			Status: status, Header: http.Header{"Content-Type": {media}, "Retry-After": {after}}, body: []byte(body),
-			query: reputation.Query{Addr: asked, Key: key}, endpoint: &s.Endpoint,
+			question: about(reputation.Query{Addr: asked, Key: key}), endpoint: &s.Endpoint,
 		}
 		err := a.failure()
 		text := err.Error()

@@ -123,13 +123,14 @@ func (e *Endpoint) request(ctx context.Context, r *Request) (*http.Request, erro
 
 // checkKey returns an error for a key that no service would accept, so that no request is made.
 func (e *Endpoint) checkKey(key string, r *Request) error {
+	user, password, _ := strings.Cut(r.Basic, ":")
 	switch {
 	case key == "" && e.api.Profile.Key == reputation.KeyRequired:
 		return fmt.Errorf("%w: there is none, set the key option", reputation.ErrRefused)
 	case strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }):
 		return fmt.Errorf("%w: it holds characters that no key has, such as a line break at its end",
 			reputation.ErrRefused)
-	case r.Basic != "" && !strings.Contains(r.Basic, ":"):
+	case r.Basic != "" && (user == "" || password == ""):
 		return fmt.Errorf("%w: it has one part, write the account and the key with a colon between them",
 			reputation.ErrRefused)
 	}

@@ -34,6 +34,9 @@ const (
 	// defaultMaxBody is the default of API.MaxBody. Most answers have less than 1 KiB.
 	defaultMaxBody = 64 << 10
 
+	// maxBatchBody bounds an answer about several addresses, unless API.MaxBody is more.
+	maxBatchBody = 4 << 20
+
 	maxHeader = 64 << 10
 
 	// userAgent has no version: services do not need it, and it would help attackers.
@@ -53,6 +56,11 @@ type API struct {
 	// "https://" or lead to this machine. Required.
 	URL string
 
+	// SelfHosted is for a service that operators run themselves. It has no address that all of them
+	// share: URL is only an example for errors, and Endpoint.URL is required. On the operator's own
+	// network it may begin with "http://". Default: false.
+	SelfHosted bool
+
 	// ClearText allows a URL that begins with "http://", for services without TLS. Default: false.
 	ClearText bool
 
@@ -60,7 +68,8 @@ type API struct {
 	// its JSON with that type. Default: "application/json" and all that end in "+json".
 	MediaTypes []string
 
-	// MaxBody is the size of the largest answer, in bytes, after decompression. Default: 64 KiB.
+	// MaxBody is the size of the largest answer about one address, in bytes, after decompression. An
+	// answer about several may be that many times as large, up to 4 MiB. Default: 64 KiB.
 	MaxBody int64
 
 	// ResetHeader is the header field with the time at which the quota
@@ -107,7 +116,10 @@ func (e *Endpoint) Open(ctx caddy.Context, api API) error {
 		return err
 	}
 	name, address := api.Profile.Name, api.URL
-	if e.URL != "" {
+	switch {
+	case e.URL == "" && api.SelfHosted:
+		return fmt.Errorf("%s has no url: set it to the address of your service, such as %s", name, api.URL)
+	case e.URL != "":
 		var err error
 		if address, err = caddy.NewReplacer().ReplaceOrErr(e.URL, true, true); err != nil {
 			return fmt.Errorf("resolving the url of %s: %w", name, err)
@@ -117,7 +129,8 @@ func (e *Endpoint) Open(ctx caddy.Context, api API) error {
 	if err != nil {
 		return fmt.Errorf("reading the url of %s: %w", name, err)
 	}
-	if e.URL != "" && api.Profile.Key != reputation.KeyNone && !confidential(base) {
+	local := confidential(base) || api.SelfHosted && ownNetwork(base.Hostname())
+	if e.URL != "" && api.Profile.Key != reputation.KeyNone && !local {
 		ctx.Slogger().Warn("the key is sent without encryption: use a url that begins with https://",
 			"provider", name, "host", base.Hostname())
 	}
@@ -163,7 +176,7 @@ func (a *API) complete() error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("the provider %s is not complete: its API.URL is %w", a.Profile.Name, err)
-	case !a.ClearText && !confidential(base):
+	case !a.ClearText && !a.SelfHosted && !confidential(base):
 		return fmt.Errorf("the provider %s is not complete: its API.URL must begin with https://",
 			a.Profile.Name)
 	}
@@ -193,6 +206,15 @@ func parseBase(address, example string) (*url.URL, error) {
 func confidential(base *url.URL) bool {
 	addr, err := netip.ParseAddr(base.Hostname())
 	return base.Scheme == "https" || base.Hostname() == "localhost" || err == nil && addr.IsLoopback()
+}
+
+// ownNetwork reports whether a host is surely on the operator's own network: a private address, or a
+// name that public DNS does not have, such as that of a container.
+func ownNetwork(host string) bool {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.IsPrivate() || addr.IsLinkLocalUnicast()
+	}
+	return !strings.Contains(host, ".") || strings.HasSuffix(host, ".internal") || strings.HasSuffix(host, ".local")
 }
 
 // Interface guards

@@ -1,0 +1,190 @@
+// Package greynoise is a provider for GreyNoise, whose sensors see who scans the whole Internet
+// (https://docs.greynoise.io).
+package greynoise
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+const (
+	defaultURL = "https://api.greynoise.io"
+
+	// maxBody leaves room for what a busy scanner sent, which v3 lists port by port.
+	maxBody = 1 << 20
+
+	// batch is how many addresses one question of v3 asks about. The service takes 10,000, and says much of each.
+	batch = 50
+)
+
+// The products.
+const (
+	community = "community"
+	v3        = "v3"
+)
+
+func init() {
+	caddy.RegisterModule(GreyNoise{})
+}
+
+// GreyNoise asks the service of the same name about addresses. It tells those who scan everybody from those who came for
+// you, and research scanners and common services from attackers.
+//
+// What scans is 0.85 as `malicious`, 0.6 as `suspicious`, and 0.3 if the service does not know why it scans. A `benign`
+// scanner, such as that of a search engine, and a service that most companies use get the good weight, which is large:
+// they outweigh lists and complaints. The confidence in a service is 0.9 if GreyNoise trusts it most, 0.4 if it trusts it
+// less, and 0.5 in `community`, which does not say. An address that may be forged counts half. A common service that
+// scans with bad intent is neutral. An address that has not scanned anybody is unknown: who came for you alone is, too.
+//
+// The quota of `community` is about 50 questions a week with a free key and 25 without one. Both numbers, the answer to a
+// wrong key, and what `v3` answers about an address that it does not know, are unconfirmed. It covers IPv4 only.
+//
+// The address of the API is `https://api.greynoise.io`. The provider uses its `/v3/community` or `/v3/ip`, and `/ping`
+// when an operator tests the key.
+type GreyNoise struct {
+	rest.Endpoint
+
+	// The product: `community`, which is free, or `v3`, which needs a paid plan and also says what an address did, its
+	// country, ASN and nature. Default: `community`.
+	API string `json:"api,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (GreyNoise) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "ip_reputation.providers.greynoise",
+		New: func() caddy.Module { return new(GreyNoise) },
+	}
+}
+
+// Provision checks the product and creates the client. It opens no connection.
+func (g *GreyNoise) Provision(ctx caddy.Context) error {
+	if g.API != "" && g.API != community && g.API != v3 {
+		return fmt.Errorf("unknown api %q of greynoise: use %s or %s", g.API, community, v3)
+	}
+	return g.Open(ctx, rest.API{
+		Profile: g.Profile(), Title: "GreyNoise", URL: defaultURL, MaxBody: maxBody, Detail: detail,
+	})
+}
+
+// Profile implements reputation.Provider. The quota of community is that of a free key.
+func (g *GreyNoise) Profile() reputation.Profile {
+	p := reputation.Profile{
+		Name:       "greynoise",
+		Quota:      []string{"50/week"},
+		ListedTTL:  72 * time.Hour,
+		CleanTTL:   7 * 24 * time.Hour,
+		Weight:     26,
+		GoodWeight: 40, // a benign scanner is on every list, and nobody's attacker
+		Key:        reputation.KeyOptional,
+		Covers:     reputation.IPv4,
+		Capabilities: reputation.Capabilities{
+			Categories: reputation.CategoriesOf(reputation.Abuse, reputation.Scanner, reputation.BenignScanner,
+				reputation.PublicService),
+		},
+		Protocol: reputation.ProtocolConfirmed,
+	}
+	if g.API == v3 {
+		p.Quota, p.Key, p.Terms = nil, reputation.KeyRequired, "a paid plan is needed"
+		p.ListedTTL, p.CleanTTL = 24*time.Hour, 72*time.Hour
+		p.Batch = batch
+		p.Capabilities.Categories |= reputation.CategoriesOf(reputation.BruteForce, reputation.Bot, reputation.Compromised)
+		p.Capabilities.Natures = reputation.KindsOf(reputation.NatureTor, reputation.NatureVPN, reputation.NatureHosting,
+			reputation.NatureMobile)
+		p.Capabilities.Country, p.Capabilities.ASN = true, true
+	}
+	return p
+}
+
+// Variants returns the settings of each product, of which the documentation makes a table.
+func (*GreyNoise) Variants() []json.RawMessage {
+	return []json.RawMessage{json.RawMessage(`{"api": "community"}`), json.RawMessage(`{"api": "v3"}`)}
+}
+
+// Check implements reputation.Provider.
+func (g *GreyNoise) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	if g.API == v3 {
+		return g.checkV3(ctx, q)
+	}
+	return g.checkCommunity(ctx, q)
+}
+
+// Probe implements reputation.Prober. With a key, it costs nothing of the quota.
+func (g *GreyNoise) Probe(ctx context.Context, key string) error {
+	nobody := netip.AddrFrom4([4]byte{9, 9, 9, 9}) // a public resolver, which is no visitor
+	if key == "" && g.API != v3 {
+		if _, err := g.Check(ctx, reputation.Query{Addr: nobody}); !errors.Is(err, reputation.ErrUnknown) {
+			return err
+		}
+		return nil
+	}
+	question := rest.Request{Path: []string{"ping"}, Header: map[string]string{"key": key}}
+	_, err := rest.Ask(ctx, &g.Endpoint, reputation.Query{Addr: nobody, Key: key}, question,
+		func(v *failure, _ *rest.Answer) (reputation.Report, error) {
+			if v.Message != "pong" {
+				return reputation.Report{}, fmt.Errorf("%w: it is no answer to a ping", reputation.ErrBadAnswer)
+			}
+			return reputation.Report{}, nil
+		})
+	return err
+}
+
+// failure is the body of an error, and of the answer to a ping.
+type failure struct {
+	IP      string `json:"ip"`
+	Message string `json:"message"`
+}
+
+// detail returns the service's message from the body of an error.
+func detail(body []byte) string {
+	var f failure
+	_ = json.Unmarshal(body, &f) // of what is no JSON, the status says enough
+	return f.Message
+}
+
+// notRoutable tells a 400 about an address that the service never has from one about the request.
+func notRoutable(addr netip.Addr) func(*rest.Answer, []byte) error {
+	return func(a *rest.Answer, body []byte) error {
+		var f failure
+		_ = json.Unmarshal(body, &f)
+		if a.Status == http.StatusBadRequest && rest.SameAddr(f.IP, addr) && strings.Contains(f.Message, "not a valid routable") {
+			return fmt.Errorf("%w: it calls it not routable", reputation.ErrUnknown)
+		}
+		return nil
+	}
+}
+
+// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those that all providers
+// have, such as key and quota.
+//
+//	greynoise {
+//	    url <address>
+//	    api community|v3
+//	}
+func (g *GreyNoise) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the provider's name
+	return option.Read(d, "greynoise", append(g.Options("an address such as "+defaultURL),
+		option.Once("api", option.OneOf(&g.API, community, v3)))...)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*GreyNoise)(nil)
+	_ caddy.CleanerUpper    = (*GreyNoise)(nil)
+	_ caddyfile.Unmarshaler = (*GreyNoise)(nil)
+	_ reputation.Prober     = (*GreyNoise)(nil)
+	_ reputation.Batcher    = (*GreyNoise)(nil)
+)

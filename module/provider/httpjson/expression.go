@@ -1,0 +1,293 @@
+package httpjson
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/checker"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/ext"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+const (
+	// maxCost bounds one evaluation, in the units of CEL: about one for each operation, and one for ten characters of
+	// a text that is read. CEL counts in a time that grows with its square: this many take 20 ms at most.
+	maxCost = 20_000
+
+	// maxExpression bounds the text of an expression, in characters.
+	maxExpression = 4096
+
+	// maxPattern bounds a compiled regular expression, in instructions.
+	maxPattern = 1000
+)
+
+// environment is what all expressions can use. It has the libraries of Caddy's own expressions, without that for lists.
+var environment = sync.OnceValues(func() (*cel.Env, error) {
+	return cel.NewEnv(
+		cel.Variable("body", cel.DynType),
+		cel.Variable("status", cel.IntType),
+		cel.Variable("header", cel.MapType(cel.StringType, cel.StringType)),
+		cel.Variable("ip", cel.StringType),
+		cel.Variable("now", cel.TimestampType),
+		cel.OptionalTypes(), ext.Strings(), ext.Math(), ext.Bindings(),
+		cel.CrossTypeNumericComparisons(true),
+		cel.DefaultUTCTimeZone(true),
+		cel.ParserExpressionSizeLimit(maxExpression),
+		cel.RegexProgramSizeLimit(maxPattern),
+		cel.ASTValidators(cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals(), cel.ValidateRegexLiterals(),
+			mixedArithmetic{}, unboundedCalls{}),
+	)
+})
+
+// result is what an expression must return.
+type result struct {
+	words string // describes it in errors
+	kinds []types.Kind
+}
+
+var (
+	truth   = result{"true or false", []types.Kind{types.BoolKind}}
+	text    = result{"a string", []types.Kind{types.StringKind}}
+	number  = result{"a number", []types.Kind{types.DoubleKind, types.IntKind, types.UintKind}}
+	network = result{"a number, or a string such as AS64500",
+		[]types.Kind{types.DoubleKind, types.IntKind, types.UintKind, types.StringKind}}
+	moment = result{"a timestamp, a date as a string, or seconds since 1970",
+		[]types.Kind{types.TimestampKind, types.StringKind, types.DoubleKind, types.IntKind, types.UintKind}}
+	length = result{"a duration, or a number of seconds",
+		[]types.Kind{types.DurationKind, types.DoubleKind, types.IntKind, types.UintKind}}
+)
+
+// allows reports whether an expression of type t can return what it must. What comes from the answer has any type.
+func (r result) allows(t *cel.Type) bool {
+	if t.Kind() == types.OpaqueKind && t.TypeName() == "optional_type" {
+		t = t.Parameters()[0]
+	}
+	switch t.Kind() {
+	case types.DynKind, types.AnyKind, types.NullTypeKind:
+		return true
+	}
+	return slices.Contains(r.kinds, t.Kind())
+}
+
+// expression is a compiled expression.
+type expression struct {
+	option  string // the option that it belongs to
+	source  string
+	program cel.Program
+}
+
+// compile returns the expression of an option, or nil if there is none.
+func compile(option, source string, want result) (*expression, error) {
+	if source == "" {
+		return nil, nil
+	}
+	env, err := environment()
+	if err != nil {
+		return nil, fmt.Errorf("setting up expressions: %w", err)
+	}
+	ast, issues := env.Compile(source)
+	if issues.Err() != nil {
+		return nil, explain(option, source, issues.Errors()[0])
+	}
+	if !want.allows(ast.OutputType()) {
+		return nil, fmt.Errorf("the expression of %s, %s, returns %s: it must return %s",
+			option, quote(source), cel.FormatCELType(ast.OutputType()), want.words)
+	}
+	if cost, err := env.EstimateCost(ast, noHints{}); err == nil && cost.Min > maxCost {
+		return nil, fmt.Errorf("the expression of %s, %s, always costs more than %d steps: make it shorter",
+			option, quote(source), maxCost)
+	}
+	program, err := env.Program(ast, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxCost),
+		cel.CostTracking(textCost{}), cel.InterruptCheckFrequency(100))
+	if err != nil {
+		return nil, fmt.Errorf("the expression of %s, %s: %w", option, quote(source), err)
+	}
+	return &expression{option: option, source: source, program: program}, nil
+}
+
+// explain words an error of the compiler: where it is, what is wrong, and the cure.
+func explain(option, source string, issue *cel.Error) error {
+	at := fmt.Sprintf("column %d", issue.Location.Column()+1)
+	if line := issue.Location.Line(); strings.Contains(source, "\n") {
+		at = fmt.Sprintf("line %d, %s", line, at)
+	}
+	// what the parser expects instead is a list of all that there is
+	message, _, _ := strings.Cut(issue.Message, " expecting ")
+	message = strings.TrimSuffix(strings.ReplaceAll(message, " (in container '')", ""), ".")
+	cure := ""
+	switch {
+	case strings.HasPrefix(message, "undeclared reference"):
+		cure = ": use body, status, header, ip and now, and the functions of docs/services.md"
+	case strings.Contains(message, "double, int)"), strings.Contains(message, "int, double)"):
+		cure = ": write all numbers with a decimal point, such as 1.0"
+	case strings.HasPrefix(message, "Syntax error"):
+		message = strings.Replace(message, "mismatched input '<EOF>'", "it ends too early", 1)
+		cure = ": check quotes and brackets, and put the expression between backticks"
+	}
+	return fmt.Errorf("the expression of %s, %s, has an error at %s: %s%s", option, quote(source), at, message, cure)
+}
+
+// quote returns an expression for an error, in one line and shortened.
+func quote(source string) string {
+	const most = 100
+	line := []rune(strings.Join(strings.Fields(source), " "))
+	if len(line) > most {
+		line = append(line[:most], '…')
+	}
+	return "`" + string(line) + "`"
+}
+
+// noHints leaves the sizes of what an expression reads unknown.
+type noHints struct{}
+
+func (noHints) EstimateSize(checker.AstNode) *checker.SizeEstimate { return nil }
+
+func (noHints) EstimateCallCost(string, string, *checker.AstNode, []checker.AstNode) *checker.CallEstimate {
+	return nil
+}
+
+// textCost counts the text that goes through an operation on values of the answer. Of these, CEL does not know the
+// type in advance, and would count one for each: a text that is doubled 40 times would cost 40.
+type textCost struct{}
+
+func (textCost) CallCost(_, overload string, args []ref.Val, result ref.Val) *uint64 {
+	if overload != "" {
+		return nil // CEL knows
+	}
+	cost := 1 + textSize(result)/10
+	for _, value := range args {
+		cost += textSize(value) / 10
+	}
+	return &cost
+}
+
+func textSize(value ref.Val) uint64 {
+	switch v := value.(type) {
+	case types.String:
+		return uint64(len(v))
+	case types.Bytes:
+		return uint64(len(v))
+	}
+	return 0
+}
+
+// eval returns what the expression says of an answer, or nil if it says nothing: null, or an optional value that is
+// missing. Errors quote nothing of the answer.
+func (e *expression) eval(ctx context.Context, vars cel.Activation) (ref.Val, error) {
+	if e == nil {
+		return nil, nil
+	}
+	value, _, err := e.program.ContextEval(ctx, vars)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, e.bad(e.reason(err))
+	}
+	if optional, ok := value.(*types.Optional); ok {
+		if !optional.HasValue() {
+			return nil, nil
+		}
+		value = optional.GetValue()
+	}
+	if value.Type() == types.NullType {
+		return nil, nil
+	}
+	return value, nil
+}
+
+// bad is the error for an answer from which the expression gives no valid value.
+func (e *expression) bad(reason string) error {
+	return fmt.Errorf("%w: %s: %s", reputation.ErrBadAnswer, e.option, reason)
+}
+
+// wrong is the error for a value of another type or out of range.
+func (e *expression) wrong(want string) error { return e.bad("the value is not " + want) }
+
+// reason describes an error of an evaluation. CEL's own text may hold a part of the answer, which may hold the key.
+func (e *expression) reason(err error) string {
+	const noKey = "no such key: "
+	message := err.Error()
+	switch member, missing := strings.CutPrefix(message, noKey); {
+	case missing && member != "" && strings.Contains(e.source, member):
+		return fmt.Sprintf("the answer has no %q", member)
+	case missing:
+		return "the answer lacks a member"
+	case strings.HasPrefix(message, "no such overload"), strings.HasPrefix(message, "type conversion error"),
+		strings.HasPrefix(message, "unsupported index type"):
+		return "a value has another type than the expression expects"
+	case strings.HasPrefix(message, "index out of bounds"):
+		return "a list is shorter than the expression expects"
+	case strings.HasSuffix(message, "actual cost limit exceeded"):
+		return fmt.Sprintf("it took more than %d steps", maxCost)
+	}
+	return "the expression fails"
+}
+
+// holds reports whether a condition is true. What is missing is false.
+func (e *expression) holds(ctx context.Context, vars cel.Activation) (bool, error) {
+	is, _, err := e.truth(ctx, vars)
+	return is, err
+}
+
+// truth returns whether a condition is true, and whether that is known.
+func (e *expression) truth(ctx context.Context, vars cel.Activation) (is, known bool, err error) {
+	value, err := e.eval(ctx, vars)
+	if value == nil || err != nil {
+		return false, false, err
+	}
+	b, ok := value.(types.Bool)
+	if !ok {
+		return false, false, e.wrong(truth.words)
+	}
+	return bool(b), true, nil
+}
+
+// text returns a string, "" if it is missing.
+func (e *expression) text(ctx context.Context, vars cel.Activation) (string, error) {
+	value, err := e.eval(ctx, vars)
+	if value == nil || err != nil {
+		return "", err
+	}
+	s, ok := value.(types.String)
+	if !ok {
+		return "", e.wrong(text.words)
+	}
+	return string(s), nil
+}
+
+// share returns a number between limits. It must be there.
+func (e *expression) share(ctx context.Context, vars cel.Activation, least, most float64) (float64, error) {
+	value, err := e.eval(ctx, vars)
+	if err != nil {
+		return 0, err
+	}
+	n, ok := toNumber(value)
+	if !ok || !(n >= least && n <= most) { // written so that NaN is refused
+		return 0, e.wrong(fmt.Sprintf("a number from %v to %v", least, most))
+	}
+	return n, nil
+}
+
+func toNumber(value ref.Val) (float64, bool) {
+	switch n := value.(type) {
+	case types.Double:
+		return float64(n), true
+	case types.Int:
+		return float64(n), true
+	case types.Uint:
+		return float64(n), true
+	}
+	return 0, false
+}
+
+var errNoSeverity = errors.New("no severity is given: write an expression such as `severity body.score / 100.0`, " +
+	"a number from -1 (good) to 1 (abusive)")

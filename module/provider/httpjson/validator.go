@@ -1,0 +1,58 @@
+package httpjson
+
+import (
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/common/types"
+)
+
+// mixedArithmetic refuses to calculate with a value of the answer and a whole number. All numbers of JSON are doubles
+// in CEL, which has no such operation: without this, every answer would be a bad one.
+type mixedArithmetic struct{}
+
+func (mixedArithmetic) Name() string { return "ip_reputation.mixed_arithmetic" }
+
+func (mixedArithmetic) Validate(_ *cel.Env, _ cel.ValidatorConfig, a *ast.AST, issues *cel.Issues) {
+	for _, call := range calls(a) {
+		switch call.AsCall().FunctionName() {
+		case operators.Add, operators.Subtract, operators.Multiply, operators.Divide:
+		default:
+			continue
+		}
+		args := call.AsCall().Args()
+		left, right := a.GetType(args[0].ID()).Kind(), a.GetType(args[1].ID()).Kind()
+		if left == types.DynKind && whole(right) || right == types.DynKind && whole(left) {
+			issues.ReportErrorAtID(call.ID(), "it calculates with a number of the answer and a whole number: "+
+				"write 100.0 for 100, and double(…) around other whole numbers")
+		}
+	}
+}
+
+func whole(kind types.Kind) bool { return kind == types.IntKind || kind == types.UintKind }
+
+// unboundedCalls refuses functions whose result can be much longer than the answer, or that take their work from it.
+// CEL counts the cost of a call after it.
+type unboundedCalls struct{}
+
+func (unboundedCalls) Name() string { return "ip_reputation.unbounded_calls" }
+
+func (unboundedCalls) Validate(_ *cel.Env, _ cel.ValidatorConfig, a *ast.AST, issues *cel.Issues) {
+	for _, call := range calls(a) {
+		c := call.AsCall()
+		switch name := c.FunctionName(); name {
+		case "replace", "join", "format":
+			issues.ReportErrorAtID(call.ID(), "%s is not available, since its result has no bound: "+
+				"use split, substring or lowerAscii", name)
+		case "matches":
+			if pattern := c.Args()[len(c.Args())-1]; pattern.Kind() != ast.LiteralKind {
+				issues.ReportErrorAtID(call.ID(), "the pattern of matches is not written out: "+
+					"write it between quotes, since services must not choose it")
+			}
+		}
+	}
+}
+
+func calls(a *ast.AST) []ast.NavigableExpr {
+	return ast.MatchDescendants(ast.NavigateAST(a), ast.KindMatcher(ast.CallKind))
+}

@@ -1,0 +1,148 @@
+package iphub
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/goleak"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+var asked = netip.MustParseAddr("203.0.113.10")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// mustProvision returns a provider as Caddy makes it: from JSON.
+func mustProvision(tb testing.TB, baseURL string) reputation.Provider {
+	tb.Helper()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	tb.Cleanup(cancel) // runs Cleanup
+	module, err := ctx.LoadModuleByID("ip_reputation.providers.iphub", json.RawMessage(fmt.Sprintf(`{"url": %q}`, baseURL)))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return module.(*IPHub)
+}
+
+func sample(name string) string { return filepath.Join("testdata", name+".json") }
+
+func TestContract(t *testing.T) {
+	facts := reputation.Facts{ASN: 64530, ASName: "Example Bredband AB"}
+	hosting := facts
+	hosting.Nature = hosting.Nature.With(reputation.NatureHosting, true)
+	providertest.Run(t, providertest.Config{
+		New: mustProvision,
+		Cases: []providertest.Case{
+			{Name: "not a home line", BodyFile: sample("other"), Report: reputation.Report{Severity: 1, Confidence: 0.6,
+				Categories: reputation.CategoriesOf(reputation.Hosting), Facts: hosting},
+				Request: func(r *http.Request) error {
+					if !strings.HasSuffix(r.URL.Path, "/ip/203.0.113.10") || r.Header.Get("X-Key") == "" || r.URL.RawQuery != "" {
+						return fmt.Errorf("the request is %s, with a key of %d bytes", r.URL, len(r.Header.Get("X-Key")))
+					}
+					return nil
+				}},
+			{Name: "home line", BodyFile: sample("home"), Report: reputation.Report{Facts: facts}},
+			{Name: "both", BodyFile: sample("mixed"), Report: reputation.Report{Facts: facts}},
+			{Name: "answer of another question", BodyFile: sample("bulk"), Result: reputation.ResultBadAnswer},
+			{Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("home"),
+				Result: reputation.ResultBadAnswer},
+			{Name: "403", Status: 403, BodyFile: sample("error_403"), Result: reputation.ResultRefused},
+			{Name: "429", Status: 429, BodyFile: sample("error_429"), Result: reputation.ResultThrottled},
+			{Name: "200 with an error", BodyFile: sample("error_403"), Result: reputation.ResultBadAnswer},
+			{Name: "404", Status: 404, BodyFile: sample("error_403"), Result: reputation.ResultError},
+		},
+	})
+}
+
+func parse(body []byte, addr netip.Addr) (reputation.Report, error) {
+	var v answer
+	if err := rest.Decode(body, &v); err != nil {
+		return reputation.Report{}, err
+	}
+	return v.report(addr)
+}
+
+func TestNoVerdict(t *testing.T) {
+	for _, members := range []string{
+		``, `,"block":null`, `,"block":-1`, `,"block":3`, `,"block":"1"`, `,"block":0.5`, `,"block":true`,
+		`,"block":0,"asn":-1`, `,"block":0,"asn":4294967296`, `,"block":0,"asn":"AS64530"`,
+	} {
+		if got, err := parse([]byte(`{"ip":"203.0.113.10"`+members+`}`), asked); !errors.Is(err, reputation.ErrBadAnswer) {
+			t.Errorf("%s became %+v, %v", members, got, err)
+		}
+	}
+	got, err := parse([]byte(`{"ip":"203.0.113.10","block":0,"asn":null,"isp":"Example","countryCode":"N/A"}`), asked)
+	if err != nil || got != (reputation.Report{}) {
+		t.Errorf("no facts became %+v, %v", got, err)
+	}
+}
+
+// TestScores: a machine in a data centre is no attacker, and lists of them count beside it in part only.
+func TestScores(t *testing.T) {
+	source := score.OfProfile("iphub", new(IPHub).Profile())
+	feed := score.OfFeed("hosting", reputation.CategoriesOf(reputation.Hosting))
+	said := score.Evidence{Source: &source, Severity: 1, Confidence: 0.6, Categories: reputation.CategoriesOf(reputation.Hosting)}
+	listed := score.Evidence{Source: &feed, Severity: 1, Confidence: 1, Categories: said.Categories, Listed: true}
+	for name, evidence := range map[string][]score.Evidence{"alone": {said}, "with a list": {said, listed}} {
+		if got, _ := score.Judge(evidence, nil); got < 1 || got >= 10 {
+			t.Errorf("%s: %.2f %%, want 1 to 10", name, got)
+		}
+	}
+}
+
+func TestCaddyfile(t *testing.T) {
+	var got IPHub
+	err := got.UnmarshalCaddyfile(caddyfile.NewTestDispenser("iphub {\n url https://gateway.example.org\n}"))
+	if err != nil || got.URL != "https://gateway.example.org" {
+		t.Errorf("got %+v, %v", &got, err)
+	}
+	err = new(IPHub).UnmarshalCaddyfile(caddyfile.NewTestDispenser("iphub {\n strictness 1\n}"))
+	if err == nil || !strings.Contains(err.Error(), `unknown option "strictness" of iphub: use one of url`) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func FuzzAnswer(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no samples: %v", err)
+	}
+	for _, name := range files {
+		body, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(body)
+	}
+	capabilities := new(IPHub).Profile().Capabilities
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got, err := parse(body, asked)
+		if err != nil {
+			if !errors.Is(err, reputation.ErrBadAnswer) {
+				t.Fatalf("unclassified error %v", err)
+			}
+			return
+		}
+		hosting, known := got.Facts.Nature.Is(reputation.NatureHosting)
+		if (got.Severity == 1) != hosting || hosting != known || got.Severity != 0 && got.Severity != 1 {
+			t.Errorf("severity %g, hosting %t (known: %t)", got.Severity, hosting, known)
+		}
+		if err := capabilities.Check(got); err != nil {
+			t.Error(err)
+		}
+	})
+}

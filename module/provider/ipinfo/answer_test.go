@@ -1,0 +1,111 @@
+package ipinfo
+
+import (
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+var asked = netip.MustParseAddr("203.0.113.10")
+
+// parse returns what a body says to each product.
+func parse(api string, body []byte, addr netip.Addr) (reputation.Report, error) {
+	switch api {
+	case core, plus:
+		var v lookupAnswer
+		if err := rest.Decode(body, &v); err != nil {
+			return reputation.Report{}, err
+		}
+		return v.report(addr, api == plus)
+	case privacy:
+		var v legacyAnswer
+		if err := rest.Decode(body, &v); err != nil {
+			return reputation.Report{}, err
+		}
+		return v.report(addr)
+	}
+	var v liteAnswer
+	if err := rest.Decode(body, &v); err != nil {
+		return reputation.Report{}, err
+	}
+	return v.report(addr)
+}
+
+func TestMapping(t *testing.T) {
+	for _, tc := range []struct {
+		name, api, members string
+		country            string
+		asn                uint32
+		nature             string
+		err                error
+	}{
+		{"nothing", lite, `"country_code":""`, "", 0, `{}`, reputation.ErrUnknown},
+		{"only a country", lite, `"country_code":"AT","as_name":"of no number"`, "AT", 0, `{}`, nil},
+		{"a country in words", lite, `"country_code":"Austria","asn":"AS64520"`, "", 64520, `{}`, nil},
+		{"a system that is no number", lite, `"asn":"ASX"`, "", 0, `{}`, reputation.ErrUnknown},
+		{"a number as the system", lite, `"asn":64520`, "", 0, `{}`, reputation.ErrBadAnswer},
+		{"no flags", plus, `"geo":{"country_code":"AT"}`, "AT", 0, `{}`, nil},
+		{"flags null", plus, `"is_hosting":null,"anonymous":null,"geo":{"country_code":"AT"}`, "AT", 0, `{}`, nil},
+		{"only a type", plus, `"as":{"asn":"AS64520","type":"hosting"}`, "", 64520, `{"hosting":true}`, nil},
+		{"only another type", plus, `"as":{"asn":"AS64520","type":"isp"}`, "", 64520, `{}`, nil},
+		{"a flag as text", plus, `"is_hosting":"yes"`, "", 0, `{}`, reputation.ErrBadAnswer},
+		{"anonymous in some way", core, `"is_anonymous":true,"is_mobile":true`, "", 0, `{"mobile":true}`, nil},
+		{"hosting by its system", privacy, `"asn":{"asn":"AS64520","type":"hosting"}`, "", 64520, `{"hosting":true}`, nil},
+		{"relay", privacy, `"privacy":{"relay":true}`, "", 0, `{"relay":true}`, nil},
+		{"the number in the name", privacy, `"org":"AS64520 Example"`, "", 64520, `{}`, nil},
+		{"another network", privacy, `"asn":{"asn":"AS64520","route":"198.51.100.0/24"}`, "", 64520, `{}`, nil},
+		{"bogon", privacy, `"bogon":true,"country":"AT"`, "", 0, `{}`, reputation.ErrUnknown},
+	} {
+		got, err := parse(tc.api, []byte(`{"ip":"203.0.113.10",`+tc.members+`}`), asked)
+		nature, _ := json.Marshal(got.Facts.Nature)
+		if !errors.Is(err, tc.err) || got.Facts.Country != tc.country || got.Facts.ASN != tc.asn || string(nature) != tc.nature ||
+			got.Facts.Network.IsValid() || got.Facts.ASName != "" || got.Severity != 0 || got.Confidence != 0 {
+			t.Errorf("%s: got %+v, nature %s, %v", tc.name, got, nature, err)
+		}
+	}
+}
+
+func FuzzAnswer(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no samples: %v", err)
+	}
+	for _, name := range files {
+		body, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(body, asked.String())
+		f.Add(body, "2001:db8:0:1::10")
+	}
+	f.Fuzz(func(t *testing.T, body []byte, address string) {
+		addr, err := netip.ParseAddr(address)
+		if err != nil || addr.Is4In6() || addr.Zone() != "" {
+			return
+		}
+		for _, api := range []string{lite, core, plus, privacy} {
+			got, err := parse(api, body, addr)
+			if err != nil {
+				if reputation.ResultOf(err) == reputation.ResultError {
+					t.Fatalf("unclassified error %v", err)
+				}
+				continue
+			}
+			if got.Severity != 0 || got.Confidence != 0 || got.Categories != 0 {
+				t.Errorf("%s: a verdict: %+v", api, got)
+			}
+			if n := got.Facts.Network; n.IsValid() && !n.Contains(addr) {
+				t.Errorf("%s: %s is not the network of %s", api, n, addr)
+			}
+			if err := (&IPinfo{API: api}).Profile().Capabilities.Check(got); err != nil {
+				t.Errorf("%s: %v", api, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,194 @@
+package proxycheck
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// answer is what one version of the API says of an address.
+type answer interface {
+	report(addr netip.Addr) (reputation.Report, error)
+}
+
+// maxSure is the confidence in a service with one model that is sure, and sure that of a version without a word on it.
+const maxSure, sure = 0.8, 0.7
+
+// answer3 is that of v3.
+type answer3 struct {
+	Network struct {
+		ASN      string `json:"asn"` // "AS64500"
+		Range    string `json:"range"`
+		Provider string `json:"provider"`
+		Type     string `json:"type"`
+	} `json:"network"`
+	Location struct {
+		CountryCode string `json:"country_code"`
+	} `json:"location"`
+	Detections *struct {
+		Proxy       *bool    `json:"proxy"`
+		VPN         *bool    `json:"vpn"`
+		Tor         *bool    `json:"tor"`
+		Hosting     *bool    `json:"hosting"`
+		Compromised bool     `json:"compromised"`
+		Scraper     bool     `json:"scraper"`
+		Risk        *int     `json:"risk"`       // 0 to 100
+		Confidence  *float64 `json:"confidence"` // 0 to 100
+		LastSeen    string   `json:"last_seen"`
+	} `json:"detections"`
+	AttackHistory json.RawMessage `json:"attack_history"`
+}
+
+func (v answer3) report(addr netip.Addr) (reputation.Report, error) {
+	d := v.Detections
+	if d == nil {
+		return reputation.Report{}, fmt.Errorf(`%w: there are no "detections"`, reputation.ErrBadAnswer)
+	}
+	confidence := sure
+	if c := d.Confidence; c != nil {
+		if !(*c >= 0 && *c <= 100) {
+			return reputation.Report{}, fmt.Errorf(`%w: "confidence" is outside 0 to 100`, reputation.ErrBadAnswer)
+		}
+		confidence = *c / 100 * maxSure
+	}
+	n := network(v.Network.Type)
+	n = rest.Flag(n, reputation.NatureProxy, d.Proxy)
+	n = rest.Flag(n, reputation.NatureVPN, d.VPN)
+	n = rest.Flag(n, reputation.NatureTor, d.Tor)
+	n = rest.Flag(n, reputation.NatureHosting, d.Hosting)
+	abused := d.Compromised || d.Scraper || holds(v.AttackHistory)
+	r, err := reportOf(d.Risk, abused, n, confidence)
+	if err != nil {
+		return reputation.Report{}, err
+	}
+	if d.Compromised {
+		r.Categories |= reputation.CategoriesOf(reputation.Compromised)
+	}
+	if d.Scraper {
+		r.Categories |= reputation.CategoriesOf(reputation.Bot)
+	}
+	if seen, err := time.Parse(time.RFC3339, d.LastSeen); err == nil {
+		r.LastSeen = seen.UTC()
+	}
+	r.Facts = facts(addr, v.Location.CountryCode, v.Network.ASN, v.Network.Provider, v.Network.Range)
+	r.Facts.Nature = n
+	return r, nil
+}
+
+// answer2 is that of v2.
+type answer2 struct {
+	ASN      string          `json:"asn"`
+	Range    string          `json:"range"`
+	Provider string          `json:"provider"`
+	ISOCode  string          `json:"isocode"`
+	Proxy    string          `json:"proxy"` // yes or no; VPNs and Tor exits are proxies
+	Type     string          `json:"type"`  // of the proxy, or of the network if it is none
+	Risk     *int            `json:"risk"`
+	LastSeen json.RawMessage `json:"last seen unix"` // a number or its text
+}
+
+// compromised is the type of a machine that somebody has broken into.
+const compromised = "Compromised Server"
+
+func (v answer2) report(addr netip.Addr) (reputation.Report, error) {
+	var n reputation.Nature
+	switch v.Proxy {
+	case "yes":
+		n = kindOfProxy(v.Type)
+	case "no":
+		n = network(v.Type).With(reputation.NatureProxy, false).With(reputation.NatureVPN, false).
+			With(reputation.NatureTor, false)
+	default:
+		return reputation.Report{}, fmt.Errorf(`%w: "proxy" is neither yes nor no`, reputation.ErrBadAnswer)
+	}
+	abused := v.Proxy == "yes" && v.Type == compromised
+	r, err := reportOf(v.Risk, abused, n, sure)
+	if err != nil {
+		return reputation.Report{}, err
+	}
+	if abused {
+		r.Categories |= reputation.CategoriesOf(reputation.Compromised)
+	}
+	if unix, err := strconv.ParseInt(string(bytes.Trim(v.LastSeen, `"`)), 10, 64); err == nil && unix > 0 {
+		r.LastSeen = time.Unix(unix, 0).UTC()
+	}
+	r.Facts = facts(addr, v.ISOCode, v.ASN, v.Provider, v.Range)
+	r.Facts.Nature = n
+	return r, nil
+}
+
+// reportOf returns the report of a risk, without facts.
+func reportOf(risk *int, abused bool, n reputation.Nature, confidence float64) (reputation.Report, error) {
+	hides := reputation.Nature{}.With(reputation.NatureTor, true).With(reputation.NatureVPN, true).
+		With(reputation.NatureProxy, true).With(reputation.NatureHosting, true)
+	switch {
+	case risk == nil:
+		return reputation.Report{}, fmt.Errorf(`%w: there is no "risk"`, reputation.ErrBadAnswer)
+	case *risk < 0 || *risk > 100:
+		return reputation.Report{}, fmt.Errorf(`%w: "risk" is %d, outside 0 to 100`, reputation.ErrBadAnswer, *risk)
+	}
+	r := reputation.Report{Severity: float64(*risk) / 100, Confidence: confidence}
+	switch {
+	case abused:
+	case *risk == 0:
+		r.Severity = -1
+	case n.Any(hides):
+		r.Severity = 0
+	}
+	if r.Severity > 0 {
+		r.Categories = reputation.CategoriesOf(reputation.Abuse)
+	}
+	return r, nil
+}
+
+func facts(addr netip.Addr, country, asn, provider, network string) reputation.Facts {
+	f := reputation.Facts{Country: rest.Country(country), ASN: rest.ASN(asn), Network: rest.Network(network, addr)}
+	if f.ASN != 0 {
+		f.ASName = provider
+	}
+	return f
+}
+
+// network returns the nature of a type of network.
+func network(typ string) reputation.Nature {
+	var n reputation.Nature
+	switch typ {
+	case "Hosting":
+		n = n.With(reputation.NatureHosting, true).With(reputation.NatureMobile, false)
+	case "Wireless":
+		n = n.With(reputation.NatureHosting, false).With(reputation.NatureMobile, true)
+	case "Residential", "Business":
+		n = n.With(reputation.NatureHosting, false).With(reputation.NatureMobile, false)
+	}
+	return n
+}
+
+// kindOfProxy returns the nature of a type of proxy in v2. There are many for proxies, such as "SOCKS5".
+func kindOfProxy(typ string) reputation.Nature {
+	kind := reputation.NatureProxy
+	switch {
+	case typ == compromised: // it may be anything
+		return reputation.Nature{}
+	case strings.EqualFold(typ, "VPN"):
+		kind = reputation.NatureVPN
+	case strings.EqualFold(typ, "TOR"):
+		kind = reputation.NatureTor
+	}
+	return reputation.Nature{}.With(kind, true)
+}
+
+// holds reports whether a value is there and not empty.
+func holds(value json.RawMessage) bool {
+	switch string(bytes.Join(bytes.Fields(value), nil)) {
+	case "", "null", "{}", "[]", "false", `""`:
+		return false
+	}
+	return true
+}

@@ -1,0 +1,85 @@
+package proxycheck
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// The statuses of an answer without addresses.
+const denied, failed = "denied", "error"
+
+// head is what every answer begins with. With the status "warning" the answer is complete.
+type head struct {
+	Status  string `json:"status"` // ok, warning, denied, error
+	Message string `json:"message"`
+}
+
+// envelope is the whole answer: a head, and a member for each address, which the service may spell otherwise than
+// the question did.
+type envelope[T answer] struct {
+	head
+	members rest.Members[T]
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (e *envelope[T]) UnmarshalJSON(text []byte) error {
+	if err := json.Unmarshal(text, &e.head); err != nil {
+		return err //nolint:wrapcheck // rest.Decode words it
+	}
+	return json.Unmarshal(text, &e.members) //nolint:wrapcheck // rest.Decode words it
+}
+
+// about returns what the answer says of addr.
+func (e *envelope[T]) about(addr netip.Addr, a *rest.Answer) (T, error) {
+	var found *rest.Member[T]
+	for i := range e.members {
+		switch m := &e.members[i]; {
+		case !rest.SameAddr(m.Name, addr):
+		case found != nil:
+			return found.Value, fmt.Errorf("%w: it has the address twice", reputation.ErrBadAnswer)
+		default:
+			found = m
+		}
+	}
+	if found == nil {
+		return *new(T), e.refusal(a)
+	}
+	return found.Value, found.Err
+}
+
+// refusal returns the error that an answer without an address is.
+func (h *head) refusal(a *rest.Answer) error {
+	if h.Status != denied {
+		return fmt.Errorf("%w: it is not about the address%s", reputation.ErrBadAnswer, a.Quote(h.Message))
+	}
+	text := strings.ToLower(h.Message)
+	for _, words := range []string{"exhausted", "per second", "allowance", "query limit"} {
+		if strings.Contains(text, words) {
+			return fmt.Errorf("%w%s", a.Throttled(), a.Quote(h.Message))
+		}
+	}
+	return fmt.Errorf("%w%s", reputation.ErrRefused, a.Quote(h.Message))
+}
+
+// failure reads the body that comes with another status than 200.
+func failure(a *rest.Answer, body []byte) error {
+	var h head
+	if rest.Decode(body, &h) != nil || h.Status != denied {
+		return nil
+	}
+	return h.refusal(a)
+}
+
+// detail returns the service's message from the body of an error.
+func detail(body []byte) string {
+	var h head
+	if json.Unmarshal(body, &h) != nil {
+		return ""
+	}
+	return h.Message
+}

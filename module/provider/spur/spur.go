@@ -1,0 +1,140 @@
+// Package spur is a provider for Spur, which knows whose VPN or proxy an address is (Context API v2,
+// https://docs.spur.us).
+package spur
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+const defaultURL = "https://api.spur.us"
+
+func init() {
+	caddy.RegisterModule(Spur{})
+}
+
+// Spur asks the service of the same name about addresses. It needs a token of a paid plan, as its key; write your plan's
+// `quota`.
+//
+// The answers are mostly facts: VPN, proxy, Tor, hosting, mobile, country and ASN, residential proxies included. They
+// raise no severity by themselves; write rules with `nature`. Of its risks, brute force against log-ins and spam have
+// the severity 0.6, scraping 0.3; all others have none. The users of Apple's Private Relay are not accused of what others
+// do. The confidence is 0.7: it is one company's model. What the service does not say is not known. That it says nothing
+// bad of an address is neutral.
+//
+// The protocol is known from third parties: the errors, the answer about an unknown address, and the test of the token are
+// unconfirmed.
+//
+// The address of the API is `https://api.spur.us`. The provider uses its `/v2/context`, and `/status` when an operator
+// tests the token.
+type Spur struct {
+	rest.Endpoint
+}
+
+// CaddyModule returns the Caddy module information.
+func (Spur) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "ip_reputation.providers.spur",
+		New: func() caddy.Module { return new(Spur) },
+	}
+}
+
+// Provision creates the client. It opens no connection.
+func (s *Spur) Provision(ctx caddy.Context) error {
+	return s.Open(ctx, rest.API{Profile: s.Profile(), Title: "Spur", URL: defaultURL, Detail: detail})
+}
+
+// Profile implements reputation.Provider. Plans differ, so there is no quota.
+func (*Spur) Profile() reputation.Profile {
+	return reputation.Profile{
+		Name:      "spur",
+		ListedTTL: 24 * time.Hour,
+		CleanTTL:  72 * time.Hour,
+		Weight:    24,
+		SelfAged:  true, // it says what holds now
+		Capabilities: reputation.Capabilities{
+			Categories: reputation.CategoriesOf(reputation.BruteForce, reputation.Spam, reputation.Bot),
+			Natures: reputation.KindsOf(reputation.NatureTor, reputation.NatureVPN, reputation.NatureProxy,
+				reputation.NatureHosting, reputation.NatureMobile, reputation.NatureRelay),
+			Country: true, ASN: true,
+		},
+		Terms:    "a paid plan is needed",
+		Protocol: reputation.ProtocolUnconfirmed,
+	}
+}
+
+// Check implements reputation.Provider.
+func (s *Spur) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	question := rest.Request{
+		Path:    []string{"v2", "context", q.Addr.String()},
+		Header:  map[string]string{"Token": q.Key},
+		Answers: []int{http.StatusNotFound},
+	}
+	return rest.Ask(ctx, &s.Endpoint, q, question, func(v *answer, a *rest.Answer) (reputation.Report, error) {
+		if a.Status == http.StatusNotFound {
+			return reputation.Report{}, reputation.ErrUnknown
+		}
+		return v.report(q.Addr)
+	})
+}
+
+// Probe implements reputation.Prober. It costs nothing.
+func (s *Spur) Probe(ctx context.Context, key string) error {
+	nobody := netip.AddrFrom4([4]byte{9, 9, 9, 9}) // is not sent
+	question := rest.Request{Path: []string{"status"}, Header: map[string]string{"Token": key}}
+	_, err := rest.Ask(ctx, &s.Endpoint, reputation.Query{Addr: nobody, Key: key}, question,
+		func(v *status, _ *rest.Answer) (r reputation.Report, err error) {
+			switch {
+			case v.Active == nil:
+				err = fmt.Errorf(`%w: there is no "active"`, reputation.ErrBadAnswer)
+			case !*v.Active:
+				err = fmt.Errorf("%w: the token is not active", reputation.ErrRefused)
+			}
+			return r, err
+		})
+	return err
+}
+
+// status is what the service says of a token.
+type status struct {
+	Active *bool `json:"active"`
+}
+
+// detail returns the service's message from the body of an error.
+func detail(body []byte) string {
+	var failure struct {
+		Error string `json:"error"`
+	}
+	_ = json.Unmarshal(body, &failure) // of what is no JSON, the status says enough
+	return failure.Error
+}
+
+// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those that all providers
+// have, such as key and quota.
+//
+//	spur {
+//	    url <address>
+//	}
+func (s *Spur) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the provider's name
+	return option.Read(d, "spur", s.Options("an address such as "+defaultURL)...)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*Spur)(nil)
+	_ caddy.CleanerUpper    = (*Spur)(nil)
+	_ caddyfile.Unmarshaler = (*Spur)(nil)
+	_ reputation.Prober     = (*Spur)(nil)
+)

@@ -1,0 +1,186 @@
+package spur
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/goleak"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// provision returns a provider as Caddy makes it: from JSON.
+func provision(tb testing.TB, baseURL string) *Spur {
+	tb.Helper()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	tb.Cleanup(cancel) // runs Cleanup
+	m, err := ctx.LoadModuleByID("ip_reputation.providers.spur", json.RawMessage(fmt.Sprintf(`{"url": %q}`, baseURL)))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return m.(*Spur)
+}
+
+func sample(name string) string { return filepath.Join("testdata", name+".json") }
+
+func natures(yes, no []reputation.Kind) (n reputation.Nature) {
+	for _, k := range yes {
+		n = n.With(k, true)
+	}
+	for _, k := range no {
+		n = n.With(k, false)
+	}
+	return n
+}
+
+func TestContract(t *testing.T) {
+	const hosting, mobile, proxy = reputation.NatureHosting, reputation.NatureMobile, reputation.NatureProxy
+	type kinds = []reputation.Kind
+	of, addr := reputation.CategoriesOf, netip.MustParseAddr
+	providertest.Run(t, providertest.Config{
+		New: func(tb testing.TB, baseURL string) reputation.Provider { return provision(tb, baseURL) },
+		Cases: []providertest.Case{
+			{Name: "VPN", BodyFile: sample("vpn"), Request: checkRequest, Report: reputation.Report{
+				Severity: .6, Confidence: .7, Categories: of(reputation.BruteForce, reputation.Bot),
+				Facts: reputation.Facts{Country: "NO", ASN: 64505,
+					Nature: natures(kinds{hosting, reputation.NatureVPN}, kinds{mobile})}}},
+			{Name: "residential proxy", Addr: addr("203.0.113.191"), BodyFile: sample("residential_proxy"),
+				Report: reputation.Report{Confidence: .7,
+					Facts: reputation.Facts{Country: "ID", ASN: 64506, Nature: natures(kinds{mobile, proxy}, kinds{hosting})}}},
+			{Name: "relay", Addr: addr("2001:db8::7"), BodyFile: sample("relay"), Report: reputation.Report{Confidence: .7,
+				Facts: reputation.Facts{Country: "FI", ASN: 64508,
+					Nature: natures(kinds{hosting, reputation.NatureRelay}, kinds{mobile})}}},
+			{Name: "nothing known", Addr: addr("198.51.100.7"), BodyFile: sample("nothing_known"),
+				Report: reputation.Report{Confidence: .7, Facts: reputation.Facts{Country: "DK", ASN: 64507}}},
+			{Name: "not found", Status: 404, BodyFile: sample("error"), Result: reputation.ResultNotFound},
+			{Name: "another address", Addr: addr("203.0.113.11"), BodyFile: sample("vpn"), Result: reputation.ResultBadAnswer},
+			{Name: "error with 200", BodyFile: sample("error"), Result: reputation.ResultBadAnswer},
+			{Name: "another type", Body: `{"ip":"203.0.113.10","risks":"TUNNEL"}`, Result: reputation.ResultBadAnswer},
+			{Name: "400", Status: 400, BodyFile: sample("error"), Result: reputation.ResultError},
+			{Name: "wrong token", Status: 401, BodyFile: sample("error"), Result: reputation.ResultRefused},
+			{Name: "plan", Status: 403, BodyFile: sample("error"), Result: reputation.ResultRefused},
+			{Name: "quota", Status: 429, BodyFile: sample("error"), Result: reputation.ResultThrottled},
+		},
+	})
+}
+
+func checkRequest(r *http.Request) error {
+	if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/v2/context/203.0.113.10") || r.URL.RawQuery != "" {
+		return fmt.Errorf("the request is %s %s", r.Method, r.URL)
+	}
+	if r.Header.Get("Token") == "" {
+		return errors.New("the request has no token")
+	}
+	return nil
+}
+
+// TestProbe: a token is tested without a question about an address.
+func TestProbe(t *testing.T) {
+	for body, want := range map[string]reputation.Result{
+		`{"active":true,"queriesRemaining":10}`: reputation.ResultOK, `{"active":false}`: reputation.ResultRefused,
+		`{"queriesRemaining":10}`: reputation.ResultBadAnswer,
+	} {
+		var path string
+		service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			path = r.URL.Path
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = fmt.Fprint(w, body)
+		}))
+		err := provision(t, service.URL).Probe(t.Context(), "t0ken-of-tests")
+		service.Close()
+		if got := reputation.ResultOf(err); got != want || path != "/status" {
+			t.Errorf("%s: %v, asked %s", body, err, path)
+		}
+	}
+}
+
+func parse(body []byte, addr netip.Addr) (reputation.Report, error) {
+	var a answer
+	if err := rest.Decode(body, &a); err != nil {
+		return reputation.Report{}, err
+	}
+	return a.report(addr)
+}
+
+// TestScores: natures accuse nobody, and one company's word convicts nobody.
+func TestScores(t *testing.T) {
+	source := score.OfProfile("spur", new(Spur).Profile())
+	for _, tc := range []struct {
+		body     string
+		min, max float64
+	}{
+		{`"tunnels":[{"type":"TOR"},{"type":"VPN"},{"type":"PROXY"}],"risks":["TUNNEL"],"infrastructure":"DATACENTER"`, .99, 1},
+		{`"risks":["LOGIN_BRUTEFORCE","SPAM"]`, 8, 25},
+		{`"risks":["WEB_SCRAPING"]`, 2, 5},
+	} {
+		r, err := parse([]byte(`{"ip":"203.0.113.10",`+tc.body+`}`), netip.MustParseAddr("203.0.113.10"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		evidence := score.Evidence{Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories}
+		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < tc.min || got > tc.max {
+			t.Errorf("%s: %.2f %%, want %v to %v", tc.body, got, tc.min, tc.max)
+		}
+	}
+}
+
+func TestCaddyfile(t *testing.T) {
+	var s Spur
+	err := s.UnmarshalCaddyfile(caddyfile.NewTestDispenser("spur {\n url http://127.0.0.1:1\n}"))
+	if err != nil || s.URL != "http://127.0.0.1:1" {
+		t.Errorf("got %q, %v", s.URL, err)
+	}
+}
+
+func FuzzAnswer(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no samples: %v", err)
+	}
+	for _, name := range files {
+		body, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, address := range []string{"203.0.113.10", "203.0.113.191", "2001:db8::7", "198.51.100.7"} {
+			f.Add(body, address)
+		}
+	}
+	capabilities := new(Spur).Profile().Capabilities
+	f.Fuzz(func(t *testing.T, body []byte, address string) {
+		addr, err := netip.ParseAddr(address)
+		if err != nil || addr.Is4In6() || addr.Zone() != "" {
+			return
+		}
+		_ = detail(body)
+		r, err := parse(body, addr)
+		if err != nil {
+			if !errors.Is(err, reputation.ErrBadAnswer) {
+				t.Fatalf("unclassified error %v", err)
+			}
+			return
+		}
+		if !(r.Severity >= 0 && r.Severity <= .6) || r.Confidence != .7 || (r.Severity > 0) != (r.Categories != 0) {
+			t.Errorf("out of range: %+v", r)
+		}
+		if err := capabilities.Check(r); err != nil {
+			t.Error(err)
+		}
+	})
+}

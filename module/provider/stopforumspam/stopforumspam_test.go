@@ -1,0 +1,244 @@
+package stopforumspam
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/goleak"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var asked = netip.MustParseAddr("203.0.113.10")
+
+// provision returns a provider as Caddy makes it: from JSON.
+func provision(tb testing.TB, config string) *StopForumSpam {
+	tb.Helper()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	tb.Cleanup(cancel) // runs Cleanup
+	module, err := ctx.LoadModuleByID("ip_reputation.providers.stopforumspam", json.RawMessage(config))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return module.(*StopForumSpam)
+}
+
+func sample(name string) string { return filepath.Join("testdata", name+".json") }
+
+func TestContract(t *testing.T) {
+	spam := reputation.CategoriesOf(reputation.Spam)
+	html := http.Header{"Content-Type": {"text/html"}}
+	providertest.Run(t, providertest.Config{
+		NoKey: true,
+		New: func(tb testing.TB, url string) reputation.Provider {
+			return provision(tb, fmt.Sprintf(`{"url": %q}`, url))
+		},
+		Cases: []providertest.Case{
+			{
+				Name: "listed", BodyFile: sample("listed"),
+				Report: reputation.Report{
+					Severity: .9875, Confidence: .6, Categories: spam, Facts: reputation.Facts{Country: "RU", ASN: 64503},
+					LastSeen: time.Date(2026, 11, 28, 8, 15, 30, 0, time.UTC),
+				},
+				Request: func(r *http.Request) error {
+					if !strings.HasSuffix(r.URL.Path, "/api") || r.URL.RawQuery != "confidence=&ip=203.0.113.10&json=" {
+						return fmt.Errorf("asked %s %s", r.Method, r.URL)
+					}
+					return nil
+				},
+			},
+			{
+				Name: "no value, no ASN", Addr: netip.MustParseAddr("203.0.113.40"), BodyFile: sample("asn_null"),
+				Report: reputation.Report{
+					Severity: .525, Confidence: .5, Categories: spam, Facts: reputation.Facts{Country: "UA"},
+					LastSeen: time.Date(2021, 5, 6, 7, 8, 9, 0, time.UTC),
+				},
+			},
+			{
+				Name: "blacklisted", Addr: netip.MustParseAddr("203.0.113.20"), BodyFile: sample("blacklisted"),
+				Report: reputation.Report{
+					Severity: .95, Confidence: .6, Categories: spam, LastSeen: time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC),
+				},
+			},
+			{
+				Name: "Tor exit", Addr: netip.MustParseAddr("203.0.113.30"), BodyFile: sample("tor"),
+				Report: reputation.Report{
+					Severity: .33, Confidence: .3, Categories: spam, LastSeen: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC),
+					Facts: reputation.Facts{
+						Country: "DE", ASN: 64504, Nature: reputation.Nature{}.With(reputation.NatureTor, true),
+					},
+				},
+			},
+			{
+				Name: "not listed", Addr: netip.MustParseAddr("198.51.100.10"), BodyFile: sample("clean"),
+				Report: reputation.Report{Facts: reputation.Facts{Country: "SE", ASN: 64505}},
+			},
+			{Name: "IPv6", Addr: netip.MustParseAddr("2001:db8::10"), BodyFile: sample("ipv6")},
+			{
+				Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("listed"),
+				Result: reputation.ResultBadAnswer,
+			},
+			{Name: "an error", BodyFile: sample("error"), Result: reputation.ResultBadAnswer},
+			{Name: "a limit", Body: `{"success":0,"error":"Rate limit exceeded"}`, Result: reputation.ResultThrottled},
+			{
+				Name: "a limit with a pause", Body: `{"success":0,"error":"daily limit"}`,
+				Header: http.Header{"Retry-After": {"60"}}, Result: reputation.ResultThrottled, RetryAfter: time.Minute,
+			},
+			{Name: "several entries", BodyFile: sample("multi"), Result: reputation.ResultBadAnswer},
+			{Name: "blocked", Status: 403, Header: html, Body: "<html></html>", Result: reputation.ResultBadAnswer},
+			{Name: "429", Status: 429, Body: `{}`, Result: reputation.ResultThrottled},
+			{Name: "503", Status: 503, Header: html, Body: "<html></html>", Result: reputation.ResultError},
+		},
+	})
+}
+
+// TestCheckAll: addresses share a request, each gets its own answer, and a wrong entry spoils no other.
+func TestCheckAll(t *testing.T) {
+	file, err := os.ReadFile(sample("multi"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addrs := []netip.Addr{netip.MustParseAddr("198.51.100.10"), asked, netip.MustParseAddr("2001:db8::1")}
+	body, query := string(file), ""
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query = r.URL.RawQuery
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, body)
+	}))
+	t.Cleanup(service.Close)
+	s, bad := provision(t, fmt.Sprintf(`{"url": %q}`, service.URL)), reputation.ResultBadAnswer
+	got, err := s.CheckAll(t.Context(), "", addrs)
+	if err != nil || len(got) != 3 || got[0].Err != nil || got[0].Report.Severity != 0 || got[1].Err != nil ||
+		got[1].Report.Severity != .9875 || reputation.ResultOf(got[2].Err) != bad {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if want := "confidence=&ip%5B%5D=198.51.100.10&ip%5B%5D=203.0.113.10&ip%5B%5D=2001%3Adb8%3A%3A1&json="; query != want {
+		t.Errorf("asked %s, want %s", query, want)
+	}
+	body = strings.Replace(body, `"confidence":98.75`, `"confidence":"high"`, 1)
+	got, err = s.CheckAll(t.Context(), "", addrs)
+	if err != nil || got[0].Err != nil || reputation.ResultOf(got[1].Err) != bad {
+		t.Errorf("with an entry of another type: %+v, %v", got, err)
+	}
+	for text, want := range map[string]reputation.Result{
+		`{"success":0,"error":"limit"}`: reputation.ResultThrottled, `{"success":0}`: bad, `[]`: bad,
+		`{"success":1,"ip":{"value":"203.0.113.10","appears":0,"frequency":0}}`: bad,
+	} {
+		body = text
+		if got, err := s.CheckAll(t.Context(), "", addrs); got != nil || reputation.ResultOf(err) != want {
+			t.Errorf("%s: %+v, %v, want %s", text, got, err, want)
+		}
+	}
+}
+
+// read returns what a body says about 203.0.113.10.
+func read(body []byte) (reputation.Report, error) {
+	var a answer
+	if err := rest.Decode(body, &a); err != nil {
+		return reputation.Report{}, err
+	}
+	return a.IP.report(asked)
+}
+
+func TestNoVerdictOutOfNonsense(t *testing.T) {
+	for name, entry := range map[string]string{
+		"nothing":                    `null`,
+		"no appears":                 `{"frequency":9,"confidence":99}`,
+		"appears of another number":  `{"appears":2,"frequency":9,"confidence":99}`,
+		"appears is a text":          `{"appears":"yes","frequency":9,"confidence":99}`,
+		"no frequency":               `{"appears":1,"confidence":99}`,
+		"frequency below 0":          `{"appears":1,"frequency":-1,"confidence":99}`,
+		"no confidence":              `{"appears":1,"frequency":9}`,
+		"confidence above 100":       `{"appears":1,"frequency":9,"confidence":100.1}`,
+		"confidence below 0":         `{"appears":1,"frequency":9,"confidence":-1}`,
+		"a network":                  `{"value":"203.0.113.0/24","appears":1,"frequency":9,"confidence":99}`,
+		"an address without meaning": `{"value":"spam","appears":1,"frequency":9,"confidence":99}`,
+	} {
+		if r, err := read([]byte(`{"success":1,"ip":` + entry + `}`)); !errors.Is(err, reputation.ErrBadAnswer) {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+	}
+}
+
+// TestScores: alone, one report is nothing, and many are not enough to block.
+func TestScores(t *testing.T) {
+	source := score.OfProfile("stopforumspam", new(StopForumSpam).Profile())
+	for body, want := range map[string][2]float64{
+		`{"appears":1,"frequency":1,"confidence":99}`:                     {2, 5},
+		`{"appears":1,"frequency":255,"confidence":99.9}`:                 {8, 20},
+		`{"appears":1,"frequency":255,"confidence":99.9,"blacklisted":1}`: {8, 20},
+		`{"appears":0,"frequency":0}`:                                     {.9, 1.1},
+	} {
+		r, err := read([]byte(`{"success":1,"ip":` + body + `}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		evidence := score.Evidence{
+			Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories,
+		}
+		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < want[0] || got > want[1] {
+			t.Errorf("%s: %.2f %%, want %v", body, got, want)
+		}
+	}
+}
+
+func TestCaddyfile(t *testing.T) {
+	for input, want := range map[string]string{
+		"stopforumspam": "", "stopforumspam {\n url http://127.0.0.1:8081\n}": "",
+		"stopforumspam {\n expire 30\n}": `unknown option "expire" of stopforumspam: use one of url, at Testfile:2`,
+		"stopforumspam {\n url\n}":       "an address such as https://api.stopforumspam.org",
+	} {
+		err := new(StopForumSpam).UnmarshalCaddyfile(caddyfile.NewTestDispenser(input))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: the error is %v, want %q in it", input, err, want)
+		}
+	}
+}
+
+// FuzzReport: no answer makes a panic, or a report out of range.
+func FuzzReport(f *testing.F) {
+	files, err := filepath.Glob(sample("*"))
+	if err != nil || len(files) == 0 {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		body, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(body)
+	}
+	f.Add([]byte(`{"success":1,"ip":{"appears":1,"frequency":1e2,"confidence":1e2,"asn":4294967296,` +
+		`"country":"\u017f\u017f"}}`))
+	capabilities := new(StopForumSpam).Profile().Capabilities
+	f.Fuzz(func(t *testing.T, body []byte) {
+		r, err := read(body)
+		if err != nil {
+			if !errors.Is(err, reputation.ErrBadAnswer) {
+				t.Errorf("unclassified error %v", err)
+			}
+			return
+		}
+		if capabilities.Check(r) != nil || !(r.Severity >= 0 && r.Severity <= 1) || r.Confidence < 0 || r.Confidence > .6 ||
+			(r.Severity > 0) != (r.Categories != 0) {
+			t.Errorf("%s: %+v", body, r)
+		}
+	})
+}
