@@ -233,9 +233,9 @@ func (b *batches) dispatch() {
 // admit permits a request, or returns why none may be made.
 func (b *batches) admit(key string, now time.Time) (func(error), refusal) {
 	if left := b.paced.Sub(now); left > 0 && left <= b.wait {
-		return nil, refusal{spentOut, b.paced}
+		return nil, refusal{reason: spentOut, until: b.paced}
 	}
-	return b.guard.budget.admit(b.request, fingerprint(key), 0, time.Time{}, now)
+	return b.guard.budget.admit(b.request, fingerprint(key), 0, refusal{}, 1, now)
 }
 
 // next takes the calls of the next request from those who wait. Who asks about an address that is in it already has to
@@ -275,7 +275,7 @@ func (b *batches) postpone(r *request, until time.Time) {
 	defer b.mu.Unlock()
 	stay := slices.DeleteFunc(r.calls, func(c *sharedCall) bool {
 		if c.left || c.until.Before(until) {
-			c.ended <- outcome{Answer: reputation.Answer{Err: refusal{spentOut, until}.err()}}
+			c.ended <- outcome{Answer: reputation.Answer{Err: refusal{reason: spentOut, until: until}.err()}}
 			return true
 		}
 		c.request = nil

@@ -131,7 +131,8 @@ type Guard struct {
 	spent       spent
 	loggedSpent time.Time // the end of the spent window that was last logged
 
-	// Reserve refuses every call until closedUntil, in nanoseconds, for closedReason.
+	// Reserve refuses calls until closedUntil, in nanoseconds, for closedReason: a reason (8 bits),
+	// and the price below which it holds, if it is tooDear.
 	closedUntil  atomic.Int64
 	closedReason atomic.Uint32
 }
@@ -204,7 +205,7 @@ func (g *Guard) check(
 	if err := ctx.Err(); err != nil {
 		return reputation.Report{}, fmt.Errorf("ask %s: %w", g.name, err)
 	}
-	r, refused := g.reserve(terms, fingerprint(q.Key), q.Addr, time.Now(), nil)
+	r, refused := g.reserve(terms, fingerprint(q.Key), q.Addr, 1, time.Now(), nil)
 	if refused.reason != allowed {
 		skipped := refused.err()
 		g.observe(g.name, skipped.Result, 0)
@@ -241,13 +242,13 @@ func (g *Guard) take(ctx context.Context, terms Terms, now time.Time) refusal {
 	}
 	if window, until := spentUntil(terms.Windows, grant.Usage); !until.IsZero() {
 		g.recordSpent(ctx, now, window, until)
-		return refusal{spentOut, until}
+		return refusal{reason: spentOut, until: until}
 	}
 	if until := terms.nextAt(grant.Usage, now); !until.IsZero() {
-		return refusal{spentOut, until}
+		return refusal{reason: spentOut, until: until}
 	}
 	// The rate has refused, or the ledger, which may grant only a share of the quota.
-	return refusal{spentOut, grant.RetryAt}
+	return refusal{reason: spentOut, until: grant.RetryAt}
 }
 
 // takeInTurn takes one call. Calls that share a request come in crowds: they must not use all connections of a ledger that

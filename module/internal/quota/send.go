@@ -47,7 +47,7 @@ func (b *batches) check(ctx context.Context, q reputation.Query) (o outcome, sen
 			return o, sent
 		case now := <-patience.C:
 			if b.withdraw(c) {
-				o.Err = refusal{busy, now.Add(busyRetry)}.err()
+				o.Err = refusal{reason: busy, until: now.Add(busyRetry)}.err()
 				return o, false
 			}
 		}
