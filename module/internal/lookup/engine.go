@@ -202,7 +202,8 @@ type Engine struct {
 	running    *bound
 	waiting    *bound
 	loading    *bound
-	publishing atomic.Int64 // number of answers that are being published
+	publishing atomic.Int64  // number of answers that are being published
+	exchanges  chan struct{} // has an element for each claim, and each answer that is being published
 	base       context.Context
 	cancel     context.CancelFunc
 	background sync.WaitGroup
@@ -239,6 +240,7 @@ func New(c Config) (*Engine, error) {
 	e := &Engine{
 		Config: c, sources: sources, queue: newQueue(),
 		running: newBound(c.MaxInFlight), waiting: newBound(c.MaxInFlight), loading: newBound(c.MaxInFlight),
+		exchanges: make(chan struct{}, maxExchanges),
 	}
 	if len(sources) > 0 {
 		e.seen, e.visits, e.networks = newSeen(), newVisits(), newNetworkAnswers()

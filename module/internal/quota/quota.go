@@ -230,7 +230,7 @@ func (g *Guard) take(ctx context.Context, terms Terms, now time.Time) refusal {
 	if len(terms.Windows) == 0 && !terms.Rate.Bounded() {
 		return refusal{}
 	}
-	grant, err := g.ledger.Take(ctx, g.name, terms, 1, now)
+	grant, err := g.takeInTurn(ctx, terms, now)
 	if err != nil {
 		if ctx.Err() == nil { // otherwise the caller has cancelled
 			g.logLedgerFailure(ctx, err)
@@ -249,6 +249,20 @@ func (g *Guard) take(ctx context.Context, terms Terms, now time.Time) refusal {
 	}
 	// The rate has refused, or the ledger, which may grant only a share of the quota.
 	return refusal{reason: spentOut, until: grant.RetryAt}
+}
+
+// takeInTurn takes one call. Calls that share a request come in crowds: they must not use all connections of a ledger that
+// is elsewhere.
+func (g *Guard) takeInTurn(ctx context.Context, terms Terms, now time.Time) (Grant, error) {
+	if terms.shares {
+		select {
+		case g.batches.taking <- struct{}{}:
+		case <-ctx.Done():
+			return Grant{}, ctx.Err() //nolint:wrapcheck // it is not logged
+		}
+		defer func() { <-g.batches.taking }()
+	}
+	return g.ledger.Take(ctx, g.name, terms, 1, now) //nolint:wrapcheck // it is the ledger's own
 }
 
 // spentUntil returns the last of the full windows to end, and when it does, or the zero time if
