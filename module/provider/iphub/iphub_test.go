@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"os"
@@ -65,7 +66,34 @@ func TestContract(t *testing.T) {
 			{Name: "200 with an error", BodyFile: sample("error_403"), Result: reputation.ResultBadAnswer},
 			{Name: "404", Status: 404, BodyFile: sample("error_403"), Result: reputation.ResultError},
 		},
+		Batch: batch(facts, hosting),
 	})
+}
+
+// batch is about several addresses in one request.
+func batch(facts, hosting reputation.Facts) *providertest.Batch {
+	const entry = `{"ip":"%s","block":%d,"countryCode":"SE","asn":64530,"isp":"Example Bredband AB"}`
+	other := netip.MustParseAddr("198.51.100.7")
+	return &providertest.Batch{
+		Entries: []providertest.Entry{
+			{Addr: asked, Body: fmt.Sprintf(entry, asked, 1), Report: reputation.Report{Severity: 1, Confidence: 0.6,
+				Categories: reputation.CategoriesOf(reputation.Hosting), Facts: hosting}},
+			{Addr: other, Body: fmt.Sprintf(entry, other, 0), Report: reputation.Report{Facts: facts}},
+			{Addr: netip.MustParseAddr("198.51.100.8"), Body: fmt.Sprintf(entry, "198.51.100.8", 9), Result: reputation.ResultBadAnswer},
+		},
+		Request: func(r *http.Request) error {
+			body, err := io.ReadAll(r.Body)
+			if err != nil || r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/ip/bulk") || r.Header.Get("X-Key") == "" ||
+				string(body) != `["203.0.113.10","198.51.100.7","198.51.100.8"]` {
+				return fmt.Errorf("the request is %s %s with %s (%w)", r.Method, r.URL, body, err)
+			}
+			return nil
+		},
+		Cases: []providertest.Case{
+			{Name: "403", Status: 403, BodyFile: sample("error_403"), Result: reputation.ResultRefused},
+			{Name: "200 with an error", BodyFile: sample("error_403"), Result: reputation.ResultBadAnswer},
+		},
+	}
 }
 
 func parse(body []byte, addr netip.Addr) (reputation.Report, error) {

@@ -127,10 +127,10 @@ func (v *answer) refusal(a *rest.Answer) error {
 // failure reads the body that comes with another status than 200.
 func failure(a *rest.Answer, body []byte) error {
 	var v answer
-	if rest.Decode(body, &v) != nil {
-		return nil
+	if rest.Decode(body, &v) == nil {
+		return v.refusal(a)
 	}
-	return v.refusal(a)
+	return nil // not a failure of the service's own kind
 }
 
 // detail returns the service's message from the body of an error.
