@@ -86,6 +86,8 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 			p.Problem = "it does not cover addresses of this kind"
 		case known.HeldBack:
 			p.Problem = "it is not asked about addresses on a list (ask unless_listed)"
+		case p.Problem == "" && known.Needless:
+			p.Problem = "its answer could change nothing on any site; --fresh (?fresh) asks it all the same"
 		case p.Problem == "" && known.NetworkSpent && !now.Before(known.Due):
 			p.Problem = fmt.Sprintf("%s has used its share of the calls (network_share); --fresh (?fresh) does not wait for it",
 				reputation.Network(addr))
