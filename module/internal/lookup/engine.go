@@ -195,7 +195,7 @@ type Engine struct {
 	compiled   atomic.Pointer[listing]
 	calls      calls
 	seen       *seen   // nil without providers
-	visits     *visits // likewise
+	visits     *Visits // likewise
 	loads      loads
 	queue      *queue
 	running    *bound
@@ -240,7 +240,7 @@ func New(c Config) (*Engine, error) {
 		running: newBound(c.MaxInFlight), waiting: newBound(c.MaxInFlight), loading: newBound(c.MaxInFlight),
 	}
 	if len(sources) > 0 {
-		e.seen, e.visits = newSeen(), newVisits()
+		e.seen, e.visits = newSeen(), NewVisits()
 	}
 	e.scratch.New = func() any { return e.newScratch() }
 	e.everybody = group(1<<len(sources) - 1)
