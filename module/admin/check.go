@@ -86,8 +86,14 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 			p.Problem = "it does not cover addresses of this kind"
 		case known.HeldBack:
 			p.Problem = "it is not asked about addresses on a list (ask unless_listed)"
+		case p.Problem == "" && known.NetworkSpent && !now.Before(known.Due):
+			p.Problem = fmt.Sprintf("%s has used its share of the calls (network_share); --fresh (?fresh) does not wait for it",
+				reputation.Network(addr))
+			if speaksOfNetwork(&c, p.Name) {
+				p.Neighbours = known.Neighbours
+			}
 		case p.Problem == "" && !now.Before(known.Due):
-			p.Problem = unasked(rt.Providers[i].Guard, status, &known, addr, now)
+			p.Problem = unasked(status, &known)
 		}
 		if known.Answered {
 			p.Answer = &adminapi.Answer{
@@ -109,17 +115,11 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 	return c
 }
 
-// unasked says why a provider is not asked at present about an address, though the provider is well, or nothing. An
-// operator who asks waits for none of that.
-func unasked(
-	guard *quota.Guard, status quota.Status, known *lookup.ProviderAnswer, addr netip.Addr, now time.Time,
-) string {
+// unasked says why a provider that is well is not asked at present, or nothing. An operator who asks waits for none of
+// that.
+func unasked(status quota.Status, known *lookup.ProviderAnswer) string {
 	why := health.Paced(status)
-	switch {
-	case why != "":
-	case !guard.NetworkHasRoom(addr, now):
-		why = "its network has used its share of the quota (network_share)"
-	case known.Worth > 0:
+	if why == "" && known.Worth > 0 {
 		why = health.Budget(status, known.Worth)
 	}
 	if why != "" {
@@ -152,6 +152,7 @@ func reasonsOf(v *reputation.Verdict) []adminapi.Reason {
 	for _, r := range v.Reasons {
 		reasons = append(reasons, adminapi.Reason{
 			Source: r.Source, Points: r.Points, Categories: adminapi.CategoryWords(r.Categories), AgeSeconds: int64(r.Age.Seconds()),
+			Network: r.Network,
 		})
 	}
 	return reasons
@@ -233,6 +234,11 @@ func shortest(p netip.Prefix) string {
 
 func hasReason(c *adminapi.Check, source string) bool {
 	return slices.ContainsFunc(c.Reasons, func(r adminapi.Reason) bool { return r.Source == source })
+}
+
+// speaksOfNetwork reports whether a source counts in the score by what it said of others of the network.
+func speaksOfNetwork(c *adminapi.Check, source string) bool {
+	return slices.ContainsFunc(c.Reasons, func(r adminapi.Reason) bool { return r.Network && r.Source == source })
 }
 
 // hasOwn reports whether what the address did here counts in the score.

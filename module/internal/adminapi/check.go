@@ -48,6 +48,9 @@ type Reason struct {
 	Points     float64  `json:"points"`
 	Categories []string `json:"categories"`
 	AgeSeconds int64    `json:"age_seconds"` // since the source was asked, or since the newest violation; 0 for lists
+
+	// Network is whether the source was asked about others of the network of the address, and not about the address.
+	Network bool `json:"network,omitempty"`
 }
 
 // Facts are what sources know of an address besides its score.
@@ -108,6 +111,10 @@ type ProviderAnswer struct {
 
 	// Problem says why the provider cannot be asked now. It is empty if it can.
 	Problem string `json:"problem,omitempty"`
+
+	// Neighbours are the others of the network of whom the provider's answers count, in place of one about the address,
+	// since the network has used its share of the calls.
+	Neighbours int `json:"neighbours,omitempty"`
 }
 
 // Answer is an answer of a provider.

@@ -290,7 +290,9 @@ func (e *Engine) store(key record.Key, p *provider, a answer) {
 		rec.Retain(e.ids)
 		defer rec.Retain(e.ids) // for FindAt
 		if reputation.ResultOf(a.err).Answered() {
-			rec.Learn(record.Pack(p.id, a.report, a.at, a.at.Add(p.ttl(a.report))), a.report.Facts)
+			given := record.Pack(p.id, a.report, a.at, a.at.Add(p.ttl(a.report)))
+			rec.Learn(given, a.report.Facts)
+			e.networks.note(key, &given)
 			return
 		}
 		failed := record.Answer{Source: p.id}

@@ -194,8 +194,9 @@ type Engine struct {
 	scratch    sync.Pool         // of *scratch
 	compiled   atomic.Pointer[listing]
 	calls      calls
-	seen       *seen   // nil without providers
-	visits     *Visits // likewise
+	seen       *seen           // nil without providers
+	visits     *Visits         // likewise
+	networks   *networkAnswers // likewise
 	loads      loads
 	queue      *queue
 	running    *bound
@@ -240,7 +241,7 @@ func New(c Config) (*Engine, error) {
 		running: newBound(c.MaxInFlight), waiting: newBound(c.MaxInFlight), loading: newBound(c.MaxInFlight),
 	}
 	if len(sources) > 0 {
-		e.seen, e.visits = newSeen(), NewVisits()
+		e.seen, e.visits, e.networks = newSeen(), NewVisits(), newNetworkAnswers()
 	}
 	e.scratch.New = func() any { return e.newScratch() }
 	e.everybody = group(1<<len(sources) - 1)

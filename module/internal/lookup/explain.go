@@ -51,6 +51,11 @@ type ProviderAnswer struct {
 	// Worth is what an answer to the next request of the address is worth, from 0 to 1, if the site does not find
 	// that request important.
 	Worth float64
+
+	// NetworkSpent means that the service is not asked, because the network of the address has used its share of the
+	// calls. Neighbours is how many other addresses of the network then speak for it.
+	NetworkSpent bool
+	Neighbours   int
 }
 
 // Explain returns the verdict on addr with its inputs. It asks no provider.
@@ -73,6 +78,7 @@ func (e *Engine) ExplainClaim(addr netip.Addr, claim Claim) Explanation {
 		for i := range e.sources {
 			known := e.sources[i].unpackAnswer(addr, &s.record)
 			known.HeldBack = e.sources[i].UnlessListed && l.match.listed()
+			e.explainNetwork(&l, i, &known)
 			x.Answers = append(x.Answers, known)
 		}
 	}

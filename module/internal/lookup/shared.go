@@ -75,6 +75,7 @@ func (e *Engine) mergeShared(key record.Key, shared *record.Record) {
 	e.update(key, func(rec *record.Record) {
 		rec.Retain(e.ids)
 		rec.Merge(shared)
+		e.noteNetwork(key, rec)
 	})
 }
 
@@ -158,6 +159,7 @@ func (e *Engine) Forget(ctx context.Context, addr netip.Addr) (found bool, err e
 		return false, nil
 	}
 	key := record.KeyOf(addr)
+	e.forgetNetwork(key, record.Seconds(time.Now()))
 	found = e.Memory.Delete(key)
 	if e.Shared == nil {
 		return found, nil
@@ -171,10 +173,11 @@ func (e *Engine) ForgetUntil(key record.Key, until time.Time) {
 	if e.Memory == nil {
 		return
 	}
+	until = record.Earlier(until, time.Now()) // the clock of who has deleted it may be ahead
+	e.forgetNetwork(key, record.Seconds(until))
 	if !e.Memory.Get(key, new(record.Record)) {
 		return
 	}
-	until = record.Earlier(until, time.Now()) // the clock of who has deleted it may be ahead
 	left := true
 	e.update(key, func(rec *record.Record) { left = rec.Drop(record.Seconds(until)) })
 	if !left {

@@ -37,7 +37,7 @@ type batches struct {
 
 	mu       sync.Mutex
 	places   int           // calls that are reserved or wait
-	underWay int           // calls that are in a request
+	underWay int           // calls that are in a request, until their callers have the answer
 	waiting  []*sharedCall // in the order in which they came
 	timer    *time.Timer   // runs dispatch when there may be room; nil at first
 	paced    time.Time     // until when the rate of all instances has no room
@@ -156,6 +156,10 @@ func (b *batches) push(ctx context.Context, q reputation.Query) *sharedCall {
 func (b *batches) withdraw(c *sharedCall) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.withdrawLocked(c)
+}
+
+func (b *batches) withdrawLocked(c *sharedCall) bool {
 	i := slices.Index(b.waiting, c)
 	if i < 0 {
 		return false
@@ -168,16 +172,29 @@ func (b *batches) withdraw(c *sharedCall) bool {
 	return true
 }
 
-// leave ends a call whose caller does not wait for its answer. If the call has gone out, the request goes on for the
-// others, and ends if there are none.
-func (b *batches) leave(c *sharedCall) {
+// leave is withdraw for a caller who does not wait for an answer either. If the call has gone out, the request goes on for
+// the others, and ends if there are none.
+func (b *batches) leave(c *sharedCall) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.withdrawLocked(c) {
+		return true
+	}
 	c.left = true
 	if r := c.request; r != nil {
 		if r.left++; r.left == len(r.calls) {
 			r.cancel()
 		}
+	}
+	return false
+}
+
+// end frees what a call holds that has gone out. Its caller has the answer, or has left.
+func (b *batches) end(c *sharedCall) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c.request != nil {
+		b.underWay--
 	}
 }
 
@@ -249,7 +266,6 @@ func (b *batches) refuse(key string, why refusal) {
 func (b *batches) postpone(r *request, until time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.underWay -= len(r.calls)
 	stay := slices.DeleteFunc(r.calls, func(c *sharedCall) bool {
 		if c.left || c.until.Before(until) {
 			c.ended <- outcome{Answer: reputation.Answer{Err: refusal{reason: spentOut, until: until}.err()}}
@@ -258,6 +274,7 @@ func (b *batches) postpone(r *request, until time.Time) {
 		c.request = nil
 		return false
 	})
+	b.underWay -= len(stay)
 	b.places += len(stay)
 	b.waiting = append(stay, b.waiting...)
 	b.paced, r.calls = until, nil

@@ -1,11 +1,6 @@
 package quota
 
-import (
-	"net/netip"
-	"time"
-
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
-)
+import "time"
 
 // keptPart is the part of a quota that is kept, at most, for calls that are worth more.
 const keptPart = .25
@@ -58,11 +53,4 @@ func (t Terms) priceOfRate(left float64) float64 {
 		return 0
 	}
 	return 1 - (left-1)/kept
-}
-
-// NetworkHasRoom reports whether calls about the network of an address have used less than its share.
-func (g *Guard) NetworkHasRoom(addr netip.Addr, now time.Time) bool {
-	g.budget.mu.Lock()
-	defer g.budget.mu.Unlock()
-	return g.budget.networkHasRoom(g.terms, record.KeyOf(addr).Network(), now)
 }

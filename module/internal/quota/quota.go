@@ -35,8 +35,8 @@ type Terms struct {
 	Burst float64
 
 	// NetworkShare is the part of each quota, up to 1, that calls about one IPv4 /24 or IPv6 /48
-	// may use, as counted by this process: a part of what Burst has made available, and always 10
-	// calls. Without a quota, it is that part of 10,000 calls an hour. Default: 1.
+	// may use, as counted by this process: a part of what Burst has made available, and of few calls
+	// a tenth, up to 10. Without a quota, it is that part of 50,000 calls an hour. Default: 1.
 	NetworkShare float64
 
 	// FirstCome means that calls of every priority are made as long as there are any: see price.

@@ -177,6 +177,7 @@ func (rt *Runtime) Start() {
 		file.Start()
 	}
 	rt.Memory.start(rt)
+	rt.learnNetworks()
 	rt.startDatabases()
 	rt.startOwn()
 	rt.checkLaterRules()

@@ -25,18 +25,24 @@ import (
 // recipe returns the settings of a service as the cookbook shows them.
 func recipe(tb testing.TB, name string) *httpjson.HTTPJSON {
 	tb.Helper()
-	page, err := os.ReadFile("../../../docs/cookbook.md")
+	return settings(tb, shown(tb, "cookbook.md", name), name)
+}
+
+// shown returns the Caddyfile of a page in which a service is configured.
+func shown(tb testing.TB, page, name string) string {
+	tb.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", page))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for block := range strings.SplitSeq(string(page), "```caddyfile\n") {
+	for block := range strings.SplitSeq(string(text), "```caddyfile\n") {
 		block, _, _ = strings.Cut(block, "\n```")
 		if strings.Contains(block, "provider http_json "+name+" {") {
-			return settings(tb, block, name)
+			return block
 		}
 	}
-	tb.Fatalf("the cookbook has no recipe for %s", name)
-	return nil
+	tb.Fatalf("%s has no Caddyfile for %s", page, name)
+	return ""
 }
 
 // settings returns those of a service in a Caddyfile.
@@ -163,7 +169,7 @@ func TestPulsedive(t *testing.T) {
 		},
 		{Name: "not found", Status: 404, BodyFile: "not_found.json", Result: reputation.ResultNotFound},
 		{Name: "not found, status 200", BodyFile: "not_found.json", Result: reputation.ResultNotFound},
-		{Name: "still processing", BodyFile: "processing.json", Result: reputation.ResultError},
+		{Name: "still processing", BodyFile: "processing.json", Result: reputation.ResultBadAnswer},
 		{Name: "another word", Body: `{"indicator":"203.0.113.10","risk":"very high"}`, Result: reputation.ResultBadAnswer},
 		{Name: "about another", Body: `{"indicator":"203.0.113.11","risk":"high"}`, Result: reputation.ResultBadAnswer},
 		{Name: "slow down", Status: 429, Body: `{"error":"too many"}`, Result: reputation.ResultThrottled},
@@ -241,7 +247,7 @@ func TestIPAPI(t *testing.T) {
 		},
 		{Name: "private", BodyFile: "fail_private.json", Result: reputation.ResultNotFound},
 		{Name: "reserved", BodyFile: "fail_reserved.json", Result: reputation.ResultNotFound},
-		{Name: "invalid", BodyFile: "fail_invalid.json", Result: reputation.ResultError},
+		{Name: "invalid", BodyFile: "fail_invalid.json", Result: reputation.ResultBadAnswer},
 		{
 			Name: "pause", Status: 429, Header: http.Header{"X-Ttl": {"37"}, "X-Rl": {"0"}}, Body: "{}",
 			Result: reputation.ResultThrottled, RetryAfter: 37 * time.Second,

@@ -49,9 +49,9 @@ func init() {
 //   - `now`: the time.
 //
 // `has(body.a)` tells whether a member is there, `body.?a.orValue(0.0)` has a default, and `body.?a` alone says nothing if
-// the member is missing. An expression that says nothing, or returns null, states no fact. Any other expression that
-// fails, or returns something of a wrong type or out of range, makes the answer a bad one, and it counts for nothing.
-// One evaluation takes 20,000 steps at most.
+// the member is missing. A fact about which an expression says nothing, or returns null, is not known. An expression
+// that fails, or returns something of a wrong type or out of range, makes the answer a bad one, and it counts for nothing;
+// so do `severity`, `confidence` and `address` that say nothing. One evaluation takes 20,000 steps at most.
 //
 // An answer is looked at in this order: `refused`, `throttled`, `not_found`, `error`, then, with status 200 only,
 // `address` and the rest. A status that none of the first four explains means what it usually means: 401, 402 and
@@ -66,7 +66,8 @@ type HTTPJSON struct {
 	URL string `json:"url,omitempty"`
 
 	// Whether `url` may begin with `http://`: everybody on the way can then read who visits you, and the key, and
-	// can change the answers. This machine may be asked so in any case. Default: no.
+	// can change the answers. This machine and your own network may be asked so in any case: private addresses, and names
+	// without a dot or in `.internal` or `.local`. Default: no.
 	ClearText bool `json:"clear_text,omitempty"`
 
 	// Header fields of the request. Their values can have the placeholders of `url`. Default: none, besides `Accept` and
@@ -180,7 +181,7 @@ func (h *HTTPJSON) Provision(ctx caddy.Context) error {
 	}
 	h.now = time.Now
 	return h.endpoint.Open(ctx, rest.API{
-		Profile: h.Profile(), Title: h.Name, URL: h.endpoint.URL, ClearText: h.ClearText,
+		Profile: h.Profile(), Title: h.Name, URL: h.endpoint.URL, SelfHosted: true,
 		MediaTypes: h.ContentTypes, MaxBody: h.MaxSize, ResetHeader: h.ResetHeader,
 	})
 }
@@ -202,7 +203,7 @@ func (h *HTTPJSON) prepare(repl *caddy.Replacer) error {
 	if err := checkEncrypted(base, h.ClearText); err != nil {
 		return err
 	}
-	h.endpoint.URL = base.String() // as if the operator had set it: Open warns about a key in clear text
+	h.endpoint.URL = base.String()
 	h.request, err = parts.resolve(repl)
 	return err
 }

@@ -178,7 +178,7 @@ func TestAnswers(t *testing.T) {
 		},
 		{
 			name: "an error", set: kinds, body: `{"error": "on fire"}`,
-			err: "the service answered with an error of its own: the expression of error holds, status 200",
+			err: "the service gave an answer that is not of its protocol: the expression of error holds, status 200",
 		},
 		{name: "another status", set: kinds, status: 500, body: `{"error": "on fire"}`, err: "no answer, status 500"},
 		{name: "a page", set: kinds, status: 404, body: `<html>`, err: "no answer, status 404"},
@@ -243,10 +243,10 @@ func TestVariables(t *testing.T) {
 func TestCost(t *testing.T) {
 	list := "[" + strings.Repeat("1,", 2_000) + "1]"
 	for expression, want := range map[string]string{
-		"body.exists(a, body.exists(b, a + b < 0.0)) ? 1.0 : 0.0":                   "severity: it took more than 20000 steps",
-		"double(size(body.map(a, body.map(b, a))))":                                 "severity: it took more than 20000 steps",
-		"body.exists(a, a > 2.0) ? 1.0 : 0.5":                                       "",
-		"size(body) > 5 && body[0] == 1 ? 0.5 : 0.0":                                "",
+		"body.exists(a, body.exists(b, a + b < 0.0)) ? 1.0 : 0.0":                    "severity: it took more than 20000 steps",
+		"double(size(body.map(a, body.map(b, a))))":                                  "severity: it took more than 20000 steps",
+		"body.exists(a, a > 2.0) ? 1.0 : 0.5":                                        "",
+		"size(body) > 5 && body[0] == 1 ? 0.5 : 0.0":                                 "",
 		"body[?200000].orValue(0.5) == 0.5 && body[1] in [1.0, 2.0] ? 0.5 : body[0]": "",
 	} {
 		h := acme(startService(t, says(200, list)).URL)

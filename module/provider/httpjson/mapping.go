@@ -2,7 +2,6 @@ package httpjson
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -213,10 +212,8 @@ func (m *mapping) meaning(e *expression, a *rest.Answer) error {
 	case m.notFound:
 		return reputation.ErrUnknown
 	}
-	return errFailed
+	return reputation.ErrBadAnswer
 }
-
-var errFailed = errors.New("the service answered with an error of its own")
 
 // moment returns a time, the zero time if it is missing.
 func (e *expression) moment(ctx context.Context, vars cel.Activation) (time.Time, error) {

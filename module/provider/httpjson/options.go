@@ -244,7 +244,11 @@ func (h *HTTPJSON) checkResetHeader() error {
 
 // checkRequest checks what the request is made of.
 func (h *HTTPJSON) checkRequest() error {
-	if _, err := h.parse(); err != nil {
+	parts, err := h.parse()
+	if err != nil {
+		return err
+	}
+	if err := parts.target.checkOrigin(h.ClearText); err != nil {
 		return err
 	}
 	if !h.sends(ipMark) {

@@ -85,7 +85,45 @@ func TestContract(t *testing.T) {
 			{Name: "429", Status: 429, BodyFile: sample("error_429"), Result: reputation.ResultThrottled},
 			{Name: "200 with an error", BodyFile: sample("error_429"), Result: reputation.ResultBadAnswer},
 		},
+		Batch: batch(),
 	})
+}
+
+// batch is about several addresses in one request.
+func batch() *providertest.Batch {
+	const member = `%[1]q:{"ip":%[1]q,"is_vpn":%[2]t,"is_abuser":%[2]t}`
+	entry := func(addr string, abuser bool) providertest.Entry {
+		r := reputation.Report{Facts: reputation.Facts{Nature: reputation.Nature{}.With(vpn, abuser)}}
+		if abuser {
+			r.Severity, r.Confidence, r.Categories = 0.6, 0.5, reputation.CategoriesOf(reputation.Abuse)
+		}
+		return providertest.Entry{Addr: netip.MustParseAddr(addr), Body: fmt.Sprintf(member, addr, abuser), Report: r}
+	}
+	return &providertest.Batch{
+		Before: "{", After: "}",
+		Entries: []providertest.Entry{
+			entry("203.0.113.10", true), entry("2001:db8::10", false),
+			{Addr: netip.MustParseAddr("198.51.100.7"), Body: `"198.51.100.7":{"ip":"198.51.100.7","is_bogon":true}`,
+				Result: reputation.ResultNotFound},
+			{Addr: netip.MustParseAddr("198.51.100.8"), Body: `"198.51.100.8":{"ip":"198.51.100.9"}`, Result: reputation.ResultBadAnswer},
+		},
+		Request: func(r *http.Request) error {
+			var body struct {
+				IPs []string
+				Key string
+			}
+			err := json.NewDecoder(r.Body).Decode(&body)
+			if err != nil || r.Method != http.MethodPost || r.URL.RawQuery != "" || !strings.HasSuffix(r.URL.Path, "/") ||
+				strings.Join(body.IPs, " ") != "203.0.113.10 2001:db8::10 198.51.100.7 198.51.100.8" || body.Key == "" {
+				return fmt.Errorf("the request is %s %s about %s (%w)", r.Method, r.URL, body.IPs, err)
+			}
+			return nil
+		},
+		Cases: []providertest.Case{
+			{Name: "403", Status: 403, BodyFile: sample("error_403"), Result: reputation.ResultRefused},
+			{Name: "200 that refuses the key", BodyFile: sample("error_403"), Result: reputation.ResultRefused},
+		},
+	}
 }
 
 func parse(body []byte, addr netip.Addr) (reputation.Report, error) {

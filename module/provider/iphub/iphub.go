@@ -1,4 +1,4 @@
-// Package iphub is a provider for IPHub, which tells home lines from all others
+// Package iphub is a provider for IPHub, which tells residential addresses from all others
 // (API v2, https://iphub.info/api).
 package iphub
 
@@ -28,13 +28,13 @@ func init() {
 	caddy.RegisterModule(IPHub{})
 }
 
-// IPHub asks the service of the same name whether an address is a home line, or one of a data centre, a VPN or a proxy.
+// IPHub asks the service of the same name whether an address is residential, or one of a data centre, a VPN or a proxy.
 // It needs an API key. The free plan allows 1,000 calls a day.
 //
-// The service says one of three things. `block` 1, not a home line, becomes the nature and the category
+// The service says one of three things. `block` 1, not residential, becomes the nature and the category
 // `hosting`: the service does not say what it is, and a machine in a data centre is the most likely. It gives few
 // points, together with the lists of such networks, since it is no abuse. `block` 2, where visitors and proxies share
-// an address, and `block` 0, a home line or one that is not classified, say nothing about an address. The
+// an address, and `block` 0, residential or not classified, say nothing about an address. The
 // autonomous system comes with all of them. The country is not used: it is that of the system.
 //
 // The service wishes to be asked about visitors of sensitive pages only, such as a log-in, and to be given 5 seconds:

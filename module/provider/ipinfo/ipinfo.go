@@ -1,5 +1,5 @@
-// Package ipinfo is a provider for IPinfo, which knows where an address is, whose it is, and who hides
-// behind it (https://ipinfo.io/developers).
+// Package ipinfo is a provider for IPinfo, which knows the country, the autonomous system and the kind of
+// access of an address (https://ipinfo.io/developers).
 package ipinfo
 
 import (

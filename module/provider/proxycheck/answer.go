@@ -126,7 +126,7 @@ func (v answer2) report(addr netip.Addr) (reputation.Report, error) {
 
 // reportOf returns the report of a risk, without facts.
 func reportOf(risk *int, abused bool, n reputation.Nature, confidence float64) (reputation.Report, error) {
-	hides := reputation.Nature{}.With(reputation.NatureTor, true).With(reputation.NatureVPN, true).
+	anonymous := reputation.Nature{}.With(reputation.NatureTor, true).With(reputation.NatureVPN, true).
 		With(reputation.NatureProxy, true).With(reputation.NatureHosting, true)
 	switch {
 	case risk == nil:
@@ -139,7 +139,7 @@ func reportOf(risk *int, abused bool, n reputation.Nature, confidence float64) (
 	case abused:
 	case *risk == 0:
 		r.Severity = -1
-	case n.Any(hides):
+	case n.Any(anonymous):
 		r.Severity = 0
 	}
 	if r.Severity > 0 {

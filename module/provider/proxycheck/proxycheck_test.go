@@ -111,6 +111,7 @@ func TestContract(t *testing.T) {
 			return mustProvision(tb, fmt.Sprintf(`{"url": %q}`, baseURL))
 		},
 		NoKey: true,
+		Batch: batch3(),
 		Cases: append(refusals(), []providertest.Case{
 			{Name: "clean", BodyFile: sample("v3_clean"), Report: clean, Request: requestOf("/v3/203.0.113.10", "tag=0")},
 			{Name: "warning", BodyFile: sample("warning"), Report: clean},
@@ -140,6 +141,7 @@ func TestContractOfVersion2(t *testing.T) {
 			return mustProvision(tb, fmt.Sprintf(`{"url": %q, "api": "v2"}`, baseURL))
 		},
 		NoKey: true,
+		Batch: batch2(),
 		Cases: append(refusals(), []providertest.Case{
 			{Name: "clean", BodyFile: sample("v2_clean"), Report: clean,
 				Request: requestOf("/v2/203.0.113.10", "asn=1&risk=1&tag=0&vpn=1")},
