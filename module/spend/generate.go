@@ -35,7 +35,8 @@ func generate(subjects int, seed uint64) *trace {
 		Rand: rand.New(rand.NewPCG(seed, 16)), start: time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC),
 		used: map[netip.Addr]bool{},
 		trace: &trace{
-			name: "a generated day", listed: map[record.Key]bool{}, logins: []string{loginPath}, failed: []string{"401"},
+			name: "a generated day", listed: map[record.Key]bool{},
+			logins: []string{loginPath}, failed: []string{"401"}, priority: true,
 		},
 	}
 	for _, v := range handler.DefaultViolations() {

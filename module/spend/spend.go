@@ -21,6 +21,7 @@ func Main(args []string, out io.Writer) error {
 	log := flags.String("log", "", "replay this access log (combined format) instead of a generated day")
 	attackers := flags.String("attackers", "", "replay this one beside it: its clients are those who abuse the site")
 	logins := flags.String("logins", "", "paths of log-ins in the logs, separated by commas")
+	priority := flags.Bool("priority", true, "the site says by its option priority that log-ins matter")
 	failed := flags.String("failed", "401", "statuses of a POST there that has failed, separated by commas")
 	quotas := flags.String("quota", "0.5,1,2,5,10,20,50", "calls a day, in percent of the clients a day")
 	csv := flags.String("csv", "", "write the numbers to this file")
@@ -43,6 +44,7 @@ func Main(args []string, out io.Writer) error {
 			return err
 		}
 	}
+	t.priority = *priority
 	results, err := compare(t, percents, without...)
 	if err != nil {
 		return err

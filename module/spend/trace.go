@@ -31,8 +31,9 @@ type trace struct {
 	name     string
 	requests []request           // in the order of time
 	listed   map[record.Key]bool // on a list that by itself decides nothing
-	logins   []string            // paths of log-ins: the site's `priority`
+	logins   []string            // paths of log-ins
 	failed   []string            // statuses of a POST there that has failed
+	priority bool                // the site has a `priority` with these paths
 }
 
 // sort brings the requests in order, those of the same time in that in which they are.
@@ -62,7 +63,7 @@ func (t *trace) subjectsPerDay() int {
 type rules struct {
 	list   []rule
 	known  map[string][]string // by method, path and status
-	logins caddyhttp.MatchPath
+	logins caddyhttp.MatchPath // that matter to the site
 	ctx    context.Context
 }
 
@@ -73,7 +74,10 @@ type rule struct {
 
 // newRules returns the rules for a trace. Those of the names that are left out are not there.
 func newRules(t *trace, without ...string) (*rules, error) {
-	r := &rules{known: map[string][]string{}, logins: slices.Clone(t.logins)}
+	r := &rules{known: map[string][]string{}}
+	if t.priority {
+		r.logins = slices.Clone(t.logins)
+	}
 	r.ctx = context.WithValue(context.Background(), caddy.ReplacerCtxKey, caddy.NewReplacer())
 	all := append(handler.DefaultViolations(), handler.ViolationRule{
 		Name: "login_failed", Path: t.logins, Method: []string{http.MethodPost}, Status: t.failed,
