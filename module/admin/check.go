@@ -117,8 +117,8 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 	return c
 }
 
-// unasked says why a provider is not asked at present about an address, though the provider is well, or nothing. An
-// operator who asks waits for none of that.
+// unasked says why a provider that is well is not asked at present, or nothing. An operator who asks waits for none of
+// that.
 func unasked(status quota.Status, known *lookup.ProviderAnswer) string {
 	why := health.Paced(status)
 	if why == "" && known.Worth > 0 {
