@@ -72,6 +72,7 @@ func apiAnswer(addr netip.Addr, v *reputation.Verdict) api.Answer {
 	for _, r := range v.Reasons {
 		answer.Reasons = append(answer.Reasons, api.Reason{
 			Source: r.Source, Points: r.Points, Categories: adminapi.CategoryWords(r.Categories), AgeSeconds: int64(r.Age.Seconds()),
+			Network: r.Network,
 		})
 	}
 	return answer

@@ -43,6 +43,9 @@ func (p *page) sum(c adminapi.Check) {
 		if len(r.Categories) > 0 {
 			text += ": " + strings.Join(r.Categories, ", ")
 		}
+		if r.Network {
+			text += ", of others of its network"
+		}
 		if r.AgeSeconds > 0 {
 			text += ", " + agedBy(r.Source) + " " + span(time.Duration(r.AgeSeconds)*time.Second) + " ago"
 		}
@@ -87,6 +90,9 @@ func (p *page) evidence(c adminapi.Check) {
 // lastAnswer writes the last answer of a provider, and whether the last call failed.
 func (p *page) lastAnswer(a adminapi.ProviderAnswer) string {
 	text := "never answered"
+	if a.Neighbours > 0 {
+		text += fmt.Sprintf("; what it said of %d others of the network counts a little", a.Neighbours)
+	}
 	if a.Answer != nil {
 		text = fmt.Sprintf("severity %.2f, confidence %.2f", a.Answer.Severity, a.Answer.Confidence)
 		if len(a.Answer.Categories) > 0 {

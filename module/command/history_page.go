@@ -142,7 +142,11 @@ func incidentText(i *history.Incident) (action, what string) {
 func (v historyView) evidence(evidence []history.Evidence) string {
 	var texts []string
 	for _, e := range evidence {
-		texts = append(texts, fmt.Sprintf("%s %s", signed(e.Points), e.Source))
+		text := signed(e.Points) + " " + e.Source
+		if e.Network {
+			text += " (others of its network)"
+		}
+		texts = append(texts, text)
 	}
 	return cmp.Or(strings.Join(texts, ", "), "nothing is known against it")
 }

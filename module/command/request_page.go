@@ -54,6 +54,9 @@ func (p *page) decision(d *adminapi.RequestDecision) {
 	p.row("score", scoreCell(d.Score)+", "+d.Status+fmt.Sprintf(", coverage %.2f", d.Coverage))
 	for i, r := range d.Reasons {
 		text := signed(r.Points) + " " + r.Source
+		if r.Network {
+			text += ", of others of its network"
+		}
 		if r.AgeSeconds > 0 {
 			text += ", asked " + span(time.Duration(r.AgeSeconds)*time.Second) + " before"
 		}

@@ -115,7 +115,7 @@ func wantData(t *testing.T, e caddy.Event, want map[string]any) {
 // someone returns the address of a client that nobody has seen.
 func someone() func() string {
 	n := 0
-	return func() string { n++; return fmt.Sprintf("198.51.100.%d", n) }
+	return func() string { n++; return fmt.Sprintf("198.51.%d.1", n) }
 }
 
 // TestAProviderGoesDown proves that it is told once when a provider fails, over reloads that find it failing still, that a

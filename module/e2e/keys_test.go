@@ -66,7 +66,7 @@ func TestAKeyRotates(t *testing.T) {
 	next := 0
 	visit := func() string {
 		next++
-		return r.visit(t, fmt.Sprintf("198.51.100.%d", next)).body
+		return r.visit(t, fmt.Sprintf("198.51.%d.1", next)).body
 	}
 	wantFresh := func(when string) {
 		t.Helper()
@@ -176,7 +176,7 @@ func TestAKeyInAStore(t *testing.T) {
 	next := 0
 	visit := func() string {
 		next++
-		return r.visit(t, fmt.Sprintf("198.51.100.%d", next)).body
+		return r.visit(t, fmt.Sprintf("198.51.%d.1", next)).body
 	}
 	if got := visit(); got != "unknown" {
 		t.Errorf("without a key, a visitor is %s", got)

@@ -252,5 +252,8 @@ func (s source) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	if s.Age > 0 {
 		enc.AddInt64("age", int64(s.Age/time.Second))
 	}
+	if s.Network {
+		enc.AddBool("network", true)
+	}
 	return nil
 }

@@ -90,6 +90,7 @@ func decided(action reputation.Action, rule *siteRule) *visit {
 			Facts: reputation.Facts{Country: "NL", ASN: 64500, ASName: "Example Net"},
 			Reasons: []reputation.Reason{
 				{Source: "abuseipdb", Points: 28.8000001, Age: time.Hour}, {Source: "ipsum", Points: 2.44},
+				{Source: "greynoise", Points: 1, Network: true},
 			},
 		},
 	}
@@ -142,11 +143,12 @@ func TestDecisionEntry(t *testing.T) {
 		},
 		"ip_reputation": map[string]any{
 			"score": uint8(91), "status": "partial", "action": "block", "mode": "observe", "rule": 2,
-			"reasons": "abuseipdb;points=28.8;age=3600, ipsum;points=2.4",
+			"reasons": "abuseipdb;points=28.8;age=3600, ipsum;points=2.4, greynoise;points=1.0;network",
 			"origin":  "memory", "coverage": 0.5, "country": "NL", "asn": uint32(64500), "as_name": "Example Net",
 			"sources": []any{
 				map[string]any{"source": "abuseipdb", "points": 28.8, "age": int64(3600)},
 				map[string]any{"source": "ipsum", "points": 2.4},
+				map[string]any{"source": "greynoise", "points": 1., "network": true},
 			},
 		},
 		"left_out": uint64(2),

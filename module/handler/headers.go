@@ -245,6 +245,9 @@ func appendReasons(b []byte, v *reputation.Verdict) []byte {
 			b = append(b, ";age="...)
 			b = strconv.AppendInt(b, int64(age/time.Second), 10)
 		}
+		if reasons[i].Network {
+			b = append(b, ";network"...)
+		}
 		if reasons[i].Source == reputation.SourceVerifiedBots {
 			b = append(append(b, ";bot="...), v.Facts.Bot...)
 		}

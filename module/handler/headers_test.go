@@ -153,6 +153,15 @@ func TestDescribe(t *testing.T) {
 			},
 		},
 		{
+			"the word of its network", visit{verdict: reputation.Verdict{
+				Status: reputation.Unknown, Scored: true, Score: 4, Coverage: .1,
+				Reasons: []reputation.Reason{{Source: "abuseipdb", Points: 6.4, Age: time.Hour, Network: true}},
+			}}, full, http.Header{
+				headerScore: {"4"}, headerStatus: {"unknown"}, headerAction: {"pass;mode=observe"}, headerCoverage: {"0.10"},
+				headerReasons: {"abuseipdb;points=6.4;age=3600;network"}, headerRequestID: {"id"},
+			},
+		},
+		{
 			"minimal", visit{verdict: bad, decision: decision{action: reputation.Drop, enforce: true}}, minimal, http.Header{
 				headerScore: {"97"}, headerStatus: {"partial"}, headerAction: {"drop"}, headerRequestID: {"id"},
 			},

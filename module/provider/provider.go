@@ -47,14 +47,15 @@ type Provider struct {
 	// How much of each `quota` may be used at once, from above 0 to 1. The rest becomes available evenly
 	// until the window ends, so that a scan cannot use up the day's calls in a minute. Calls that are not
 	// used stay available. Quotas of up to 10 calls, and those of a minute, are not spread. 1 spreads
-	// none. Default: 0.1.
+	// none. Default: 0.25.
 	Burst *float64 `json:"burst,omitempty"`
 
 	// How much of each `quota` calls about one network may use, an IPv4 /24 or an IPv6 /48, from above 0 to 1.
-	// It is a part of the calls that are available by then, but always 10. Further clients of the network
-	// are unknown, unless another instance has asked. Each instance counts for itself. A service without
-	// a quota counts as one with `10000/hour`. 1 sets no bound: for a site whose clients come from few
-	// networks. Default: 0.1.
+	// It is a part of the calls that are available by then: 20 of 1,000. Of fewer calls than 500 it is more:
+	// a tenth, up to 10. Quotas of up to 10 calls are not divided. About further clients of the network, what
+	// the service said of those that were asked about counts a little: see docs/score.md. Each instance
+	// counts for itself. A service without a quota counts as one with `50000/hour`. 1 sets no bound: for a
+	// site whose clients come from few networks. Default: 0.02.
 	NetworkShare *float64 `json:"network_share,omitempty"`
 
 	// What is sent of an IPv6 address: `address`, all of it, or `network`, the first address of its /64. Services have
@@ -162,7 +163,7 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 	traced := runtime.TracedProvider{Name: name, GatedProvider: withKey}
 	return lookup.Provider{
 		Source: source, Provider: traced, ListedTTL: listed, CleanTTL: clean,
-		UnlessListed: p.Ask == "unless_listed", SendNetwork: p.Send == "network",
+		UnlessListed: p.Ask == "unless_listed", SendNetwork: p.Send == "network", CallsPerDay: terms.CallsPerDay(),
 	}, nil
 }
 

@@ -17,6 +17,9 @@ import (
 // reportTimeout is how long a service may take to store a report. Nobody waits for it.
 const reportTimeout = 10 * time.Second
 
+// reportShare is how much of a quota reports about one network may use.
+const reportShare = 0.1
+
 // openReports holds the reports to the service to terms of their own: a service counts them apart from other calls, and
 // what ends the one must not end the other. They are counted in an account of the ledger of their own.
 func (p *Provider) openReports(
@@ -57,7 +60,7 @@ func (k keyed) report(ctx context.Context, i reputation.Incident) error {
 
 // reportTerms returns how many reports may be sent.
 func (p *Provider) reportTerms(profile reputation.Profile) (quota.Terms, error) {
-	terms := quota.Terms{Burst: 1, NetworkShare: defaultShare, Concurrency: 1, Timeout: reportTimeout}
+	terms := quota.Terms{Burst: 1, NetworkShare: reportShare, Concurrency: 1, Timeout: reportTimeout}
 	words := p.ReportQuota
 	if len(words) == 0 {
 		words = profile.Reports.Quota

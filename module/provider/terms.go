@@ -96,8 +96,13 @@ func serviceOf(settings json.RawMessage) string {
 	return inline.Service
 }
 
-// defaultShare is how much of a quota may be used at once, and by one network.
-const defaultShare = 0.1
+const (
+	// defaultBurst is how much of a quota may be used at once.
+	defaultBurst = 0.25
+
+	// defaultShare is how much of it one network may use.
+	defaultShare = 0.02
+)
 
 // terms returns what the provider may be used for, and how long its answers hold.
 func (p *Provider) terms(profile reputation.Profile) (terms quota.Terms, listed, clean time.Duration, err error) {
@@ -128,7 +133,7 @@ func (p *Provider) terms(profile reputation.Profile) (terms quota.Terms, listed,
 	if p.CleanTTL != 0 {
 		clean = time.Duration(p.CleanTTL)
 	}
-	terms.Burst, terms.NetworkShare = defaultShare, defaultShare
+	terms.Burst, terms.NetworkShare = defaultBurst, defaultShare
 	if p.Burst != nil {
 		terms.Burst = *p.Burst
 	}
@@ -138,9 +143,9 @@ func (p *Provider) terms(profile reputation.Profile) (terms quota.Terms, listed,
 	terms.Timeout, terms.Concurrency = time.Duration(p.Timeout), p.Concurrency
 	switch {
 	case !(terms.Burst > 0 && terms.Burst <= 1): // written so that NaN is refused
-		err = fmt.Errorf("burst %v is out of range: use above 0 to 1 (the whole quota at once), such as 0.1", terms.Burst)
+		err = fmt.Errorf("burst %v is out of range: use above 0 to 1 (the whole quota at once), such as 0.25", terms.Burst)
 	case !(terms.NetworkShare > 0 && terms.NetworkShare <= 1):
-		err = fmt.Errorf("network_share %v is out of range: use above 0 to 1 (no bound), such as 0.1", terms.NetworkShare)
+		err = fmt.Errorf("network_share %v is out of range: use above 0 to 1 (no bound), such as 0.02", terms.NetworkShare)
 	case terms.Timeout < 0 || terms.Timeout > time.Minute:
 		err = fmt.Errorf("timeout %s is out of range: use up to 1m", terms.Timeout)
 	case terms.Concurrency < 0 || terms.Concurrency > 1000:

@@ -48,6 +48,9 @@ type Reason struct {
 	Points     float64  `json:"points"`
 	Categories []string `json:"categories"`
 	AgeSeconds int64    `json:"age_seconds"` // since the source was asked, or since the newest violation; 0 for lists
+
+	// Network is whether the source was asked about others of the network of the address, and not about the address.
+	Network bool `json:"network,omitempty"`
 }
 
 // Facts are what sources know of an address besides its score.
@@ -101,8 +104,17 @@ type ProviderAnswer struct {
 	Failed bool      `json:"failed"`           // the last call failed
 	Due    time.Time `json:"due,omitzero"`     // from then on, the next request of the address asks again
 
+	// Worth is what an answer to the next request is worth, from 0 to 1, unless the site finds that request important;
+	// it is missing where nobody is asked. Price is what it must be worth at present: 0 while the quota is not short.
+	Worth float64 `json:"worth,omitempty"`
+	Price float64 `json:"price,omitempty"`
+
 	// Problem says why the provider cannot be asked now. It is empty if it can.
 	Problem string `json:"problem,omitempty"`
+
+	// Neighbours are the others of the network of whom the provider's answers count, in place of one about the address,
+	// since the network has used its share of the calls.
+	Neighbours int `json:"neighbours,omitempty"`
 }
 
 // Answer is an answer of a provider.

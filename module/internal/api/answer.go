@@ -35,6 +35,9 @@ type Reason struct {
 	Points     float64  `json:"points"` // in decibans
 	Categories []string `json:"categories"`
 	AgeSeconds int64    `json:"age_seconds"` // since the source answered, or since the newest violation; 0 for lists
+
+	// Network is whether the source has answered about others of the network, and not about the address.
+	Network bool `json:"network,omitempty"`
 }
 
 // etag returns the entity tag of an answer. It ignores the age of reasons.

@@ -41,7 +41,7 @@ func known(addr netip.Addr) Answer {
 	return Answer{
 		Address: addr, Subject: subject, Score: new(uint8(88)), Status: "fresh", Coverage: 1, Categories: []string{"scanner"},
 		Country: "NL", ASN: 64500, ASName: "Example Hosting", Nature: map[string]bool{"hosting": true, "tor": false},
-		Reasons: []Reason{{"abuseipdb", 28.8, []string{"scanner"}, 60}},
+		Reasons: []Reason{{Source: "abuseipdb", Points: 28.8, Categories: []string{"scanner"}, AgeSeconds: 60}},
 	}
 }
 

@@ -66,6 +66,9 @@ type Evidence struct {
 	Categories []string `json:"categories,omitempty"`
 	Age        int64    `json:"age_seconds,omitempty"` // since the source answered, or since the newest violation; 0 for lists
 
+	// Network is whether the source has answered about others of the network, and not about the subject.
+	Network bool `json:"network,omitempty"`
+
 	// Severity and Confidence are the source's report. With other weights, new points can be
 	// computed from them. Both are 0 in rows of earlier versions and in the answers of a Reader.
 	Severity   float32 `json:"severity,omitempty"`

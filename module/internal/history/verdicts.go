@@ -83,6 +83,9 @@ func evidenceOf(seed maphash.Seed, reasons []reputation.Reason) (sum uint64) {
 	for i := range reasons {
 		if reasons[i].Points != 0 {
 			h := maphash.String(seed, reasons[i].Source) ^ uint64(reasons[i].Categories)
+			if reasons[i].Network {
+				h++ // the source's own word about the address is another one
+			}
 			h *= 0x9e3779b97f4a7c15 // spreads the bits, so that two sources do not cancel each other out
 			sum += h ^ h>>32
 		}
@@ -102,7 +105,7 @@ func changeOf(e *Event, at time.Time, subject netip.Prefix, requestID, config st
 		c.Evidence = append(c.Evidence, Evidence{
 			Source: plain(r.Source, maxText), Points: Finite(r.Points),
 			Categories: categoryNames(r.Categories), Age: int64(r.Age / time.Second),
-			Severity: Finite(r.Severity), Confidence: Finite(r.Confidence),
+			Severity: Finite(r.Severity), Confidence: Finite(r.Confidence), Network: r.Network,
 		})
 	}
 	return c

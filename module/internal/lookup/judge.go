@@ -56,6 +56,9 @@ func (e *Engine) judge(
 			t.answered, t.trust, trust = t.answered+1, t.trust+1, trust+1
 		}
 	}
+	var ofNetwork float64
+	s.evidence, ofNetwork = e.addNetwork(l, rec, v.Facts.Nature, s.evidence, now)
+	t.trust += ofNetwork
 	expected := match.total + trust
 
 	if expected > 0 {

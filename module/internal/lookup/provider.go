@@ -43,6 +43,8 @@ type provider struct {
 	gate   Gate                    // nil if the provider is none
 	says   reputation.Capabilities // what its answers can have
 	rung   int                     // see rungOf
+
+	divided Divided // nil if the provider is none
 }
 
 // CheckNumber returns an error if there are too many providers.
@@ -72,8 +74,12 @@ func newProviders(list []Provider) ([]provider, error) {
 		}
 		names[id] = p.Source.Name
 		gate, _ := p.Provider.(Gate)
+		divided, _ := p.Provider.(Divided)
 		profile := p.Provider.Profile()
-		providers[i] = provider{Provider: p, id: id, covers: profile.Covers, gate: gate, says: profile.Capabilities, rung: rungOf(p.CallsPerDay)}
+		providers[i] = provider{
+			Provider: p, id: id, covers: profile.Covers, gate: gate, divided: divided,
+			says: profile.Capabilities, rung: rungOf(p.CallsPerDay),
+		}
 		if !profile.Capabilities.Declared() {
 			providers[i].says = anything
 		}

@@ -233,6 +233,9 @@ func (c *Conditions) onlyUnwanted() bool {
 
 func (c *Conditions) matchSource(reasons []reputation.Reason) bool {
 	for i := range reasons {
+		if reasons[i].Network {
+			continue // the source has said nothing of the address
+		}
 		if source := reasons[i].Source; slices.Contains(c.sources, source) || c.own && isOwn(source) {
 			return true
 		}

@@ -93,6 +93,9 @@ func TestMatch(t *testing.T) {
 		{"nothing was seen here", Config{Source: []string{"own", "own.trap"}}, badTorExit(), false},
 		{"neighbours were seen here", Config{Source: []string{"own"}}, seenHere("neighbourhood"), false},
 		{"a name that begins alike", Config{Source: []string{"own"}}, seenHere("owner.trap"), false},
+		{"source of the network only", Config{Source: []string{"otx"}}, reputation.Verdict{
+			Reasons: []reputation.Reason{{Source: "otx", Points: 9, Network: true}},
+		}, false},
 		{"status", Config{Status: []string{"fresh", "partial"}}, badTorExit(), true},
 		{"other status", Config{Status: []string{"fresh"}}, badTorExit(), false},
 		{"status exempt", Config{Status: []string{"exempt"}}, reputation.Verdict{Status: reputation.Exempt}, true},

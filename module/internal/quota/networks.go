@@ -2,6 +2,7 @@ package quota
 
 import (
 	"hash/maphash"
+	"net/netip"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
@@ -114,4 +115,12 @@ func (b *Budget) refundNetwork(terms Terms, network record.Key, counted time.Tim
 	for p, n := range b.networks {
 		n.remove(network, Period(p).Start(counted))
 	}
+}
+
+// NetworkSpent reports whether calls about the network of addr have used its share of a window.
+func (g *Guard) NetworkSpent(addr netip.Addr, now time.Time) bool {
+	network := record.KeyOf(addr).Network()
+	g.budget.mu.Lock()
+	defer g.budget.mu.Unlock()
+	return !g.budget.networkHasRoom(g.terms, network, now)
 }

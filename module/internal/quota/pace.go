@@ -5,9 +5,14 @@ import (
 	"time"
 )
 
-// fewCalls is a number of calls that is too small to be spread: a quota of so many is not paced,
-// and a network may always use so many.
+// fewCalls is a number of calls that is too small to be spread: a quota of so many is neither paced
+// nor divided among networks.
 const fewCalls = 10
+
+// fewShare is the part of few calls that a network may use in any case, up to fewCalls. A small
+// share of a small quota would be less than a call, and a network of a provider with thousands of
+// customers deserves more than one.
+const fewShare = 0.1
 
 // released returns how many calls of the window that began at start may have been made by a time:
 // the burst at its beginning, and the rest evenly until its end. What is not used stays available,
@@ -40,21 +45,22 @@ func (t Terms) burst(w Window) int {
 }
 
 // networkLimit returns how many calls about one network may have been made in the window that began
-// at start: a share of the calls that are released.
+// at start: a share of the calls that are released, or of few calls a tenth.
 func (t Terms) networkLimit(w Window, start, at time.Time) int {
 	released := w.Limit
 	if len(t.Windows) > 0 {
 		released = t.released(w, start, at)
 	}
-	if t.NetworkShare <= 0 || t.NetworkShare >= 1 {
+	if t.NetworkShare <= 0 || t.NetworkShare >= 1 || w.Limit <= fewCalls {
 		return released
 	}
-	return max(int(t.NetworkShare*float64(released)), fewCalls)
+	few := min(int(fewShare*float64(released)), fewCalls)
+	return max(int(t.NetworkShare*float64(released)), few)
 }
 
 // unlimited stands for a service without a quota. A network that rotates must not fill the memory
 // with answers about itself.
-var unlimited = []Window{{10_000, Hour}}
+var unlimited = []Window{{50_000, Hour}}
 
 // shared returns the windows of which a network has a share: none if there is no bound.
 func (t Terms) shared() []Window {

@@ -102,6 +102,7 @@ func TestWhatIsNotPaced(t *testing.T) {
 		"the operator's way": {Terms{Windows: []Window{{300, Month}}, Burst: 1, NetworkShare: 1}, 300},
 		"no terms":           {Terms{Windows: []Window{{300, Month}}}, 300},
 		"no quota":           {Terms{Burst: .1, NetworkShare: .1}, 400},
+		"few calls, a share": {Terms{Windows: []Window{{10, Week}}, Burst: .25, NetworkShare: .02}, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -180,7 +181,13 @@ func TestOneNetworkHasItsShare(t *testing.T) {
 				if n := callsAbout(t, g, true, crowd(200)...); n < 199 { // one of them may be of that network
 					t.Errorf("the others had %d calls, want 200", n)
 				}
+				if addr := of(network, 3500); !g.NetworkSpent(addr, time.Now()) || g.NetworkSpent(of(800, 1), time.Now()) {
+					t.Error("the network has used its share, and another one has not")
+				}
 				time.Sleep(24 * time.Hour)
+				if g.NetworkSpent(of(network, 1), time.Now()) {
+					t.Error("the share of the day before is used")
+				}
 				if n := callsAbout(t, g, false, rotating...); n != 100 {
 					t.Errorf("the next day it has used %d", n)
 				}
@@ -199,7 +206,7 @@ func TestOneNetworkHasItsShare(t *testing.T) {
 // A service without a quota is not asked about one network for ever.
 func TestShareWithoutAQuota(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := New("a", new(service), Terms{Burst: .1, NetworkShare: .1}, NewBudget(), memory(), quiet())
+		g := New("a", new(service), Terms{Burst: .25, NetworkShare: .02}, NewBudget(), memory(), quiet())
 		var rotating []netip.Addr
 		for i := range 5000 {
 			rotating = append(rotating, of(4, i))
@@ -230,6 +237,26 @@ func TestShareOfThePace(t *testing.T) {
 			t.Errorf("%d calls by noon, want a tenth of the 4500", n)
 		}
 	})
+}
+
+// What one network may use of the quotas that free plans have, with the defaults: at the beginning of the window,
+// and in all.
+func TestShareOfFreePlans(t *testing.T) {
+	for quota, want := range map[string]struct{ first, all int }{
+		"5/month": {5, 5}, "10/week": {10, 10}, "50/week": {1, 5}, "100/day": {2, 10}, "120/month": {3, 10}, "500/day": {10, 10},
+		"1000/day": {10, 20}, "5000/month": {25, 100}, "300/minute": {10, 10}, "60/minute": {6, 6},
+	} {
+		w, err := ParseWindow(quota)
+		if err != nil {
+			t.Fatal(err)
+		}
+		terms := Terms{Windows: []Window{w}, Burst: .25, NetworkShare: .02}
+		start := w.Period.Start(time.Unix(1_796_000_000, 0))
+		first, all := terms.networkLimit(w, start, start), terms.networkLimit(w, start, w.Period.End(start))
+		if first != want.first || all != want.all {
+			t.Errorf("%s: %d calls at first and %d in all, want %+v", quota, first, all, want)
+		}
+	}
 }
 
 // The table of networks has one size. Many networks with a call each do not make it forget the one with many.
@@ -265,7 +292,7 @@ func TestReserve(t *testing.T) {
 		o := Options{Logger: slog.New(slog.DiscardHandler), Observe: func(_ string, r reputation.Result, _ time.Duration) {
 			results = append(results, r)
 		}}
-		terms := Terms{Windows: []Window{{12, Day}}, Burst: .1, NetworkShare: .1, Concurrency: 2}
+		terms := Terms{Windows: []Window{{12, Day}}, Burst: .1, Concurrency: 2}
 		g := New("a", p, terms, NewBudget(), memory(), o)
 		reserve := func(priority float64) (*Reservation, bool) {
 			r, _, waits := g.Reserve("", addr4, priority, time.Now())

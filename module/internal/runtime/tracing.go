@@ -127,6 +127,7 @@ func traceLimit(ctx context.Context) func(limit.Decision, bool) {
 type GatedProvider interface {
 	reputation.Provider
 	lookup.Gate
+	lookup.Divided
 }
 
 // TracedProvider makes a span of each call to a provider.

@@ -43,6 +43,7 @@ func (s failingShared) Claim(context.Context, record.Key, []string, time.Duratio
 
 type failingService struct {
 	lookup.Gate
+	lookup.Divided
 	err error
 }
 

@@ -35,6 +35,7 @@ func drawEvidence(t *rapid.T) Evidence {
 		Age:        time.Duration(rapid.Int64Range(0, int64(30*day)).Draw(t, "age")),
 		Seen:       time.Duration(rapid.Int64Range(0, int64(90*day)).Draw(t, "seen")),
 		Listed:     rapid.Bool().Draw(t, "listed"),
+		Network:    rapid.Bool().Draw(t, "network"),
 	}
 }
 

@@ -99,6 +99,9 @@ type Evidence struct {
 	// Listed means that the evidence is a list that contains the address now. It has no age and
 	// does not decay.
 	Listed bool
+
+	// Network means that the source has not answered about the address, but about others of its network.
+	Network bool
 }
 
 // Points returns the points of the evidence by itself, to a thousandth of a point: trust ×
@@ -227,6 +230,7 @@ func Judge(evidence []Evidence, reasons []reputation.Reason) (percent float64, o
 			Age:        e.age(),
 			Severity:   float32(e.severity()),
 			Confidence: float32(e.confidence()),
+			Network:    e.Network,
 		})
 	}
 	return probability(float64(total) / thousand), reasons
@@ -294,7 +298,10 @@ func (r *ranking) before(a, b item) bool {
 	if sx, sy := x.severity(), y.severity(); sx != sy {
 		return sx > sy
 	}
-	return x.confidence() > y.confidence()
+	if cx, cy := x.confidence(), y.confidence(); cx != cy {
+		return cx > cy
+	}
+	return !x.Network && y.Network
 }
 
 func (e *Evidence) severity() float64   { return within(e.Severity, -1, 1) }
