@@ -56,7 +56,7 @@ func (b *bulk) Check(ctx context.Context, q reputation.Query) (reputation.Report
 
 func (b *bulk) CheckAll(ctx context.Context, key string, addrs []netip.Addr) ([]reputation.Answer, error) {
 	return rest.AskAll(ctx, &b.Endpoint, key, addrs, rest.Request{JSON: addrs},
-		func(entries *[]rest.Entry[bulkAnswer], _ *rest.Answer, answers *rest.Answers) error {
+		func(entries *rest.Entries[bulkAnswer], _ *rest.Answer, answers *rest.Answers) error {
 			for _, e := range *entries {
 				report, err := e.Report((*bulkAnswer).report)
 				answers.Set(e.Value.IP, report, err)

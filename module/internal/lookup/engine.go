@@ -195,7 +195,7 @@ type Engine struct {
 	compiled   atomic.Pointer[listing]
 	calls      calls
 	seen       *seen           // nil without providers
-	visits     *visits         // likewise
+	visits     *Visits         // likewise
 	networks   *networkAnswers // likewise
 	loads      loads
 	queue      *queue
@@ -243,7 +243,7 @@ func New(c Config) (*Engine, error) {
 		exchanges: make(chan struct{}, maxExchanges),
 	}
 	if len(sources) > 0 {
-		e.seen, e.visits, e.networks = newSeen(), newVisits(), newNetworkAnswers()
+		e.seen, e.visits, e.networks = newSeen(), NewVisits(), newNetworkAnswers()
 	}
 	e.scratch.New = func() any { return e.newScratch() }
 	e.everybody = group(1<<len(sources) - 1)

@@ -1,8 +1,6 @@
 package quota
 
-import (
-	"time"
-)
+import "time"
 
 // keptPart is the part of a quota that is kept, at most, for calls that are worth more.
 const keptPart = .25

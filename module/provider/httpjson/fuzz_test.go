@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/httpjson"
@@ -79,21 +80,33 @@ func FuzzExpression(f *testing.F) {
 	})
 }
 
-// FuzzURL: an address that is accepted gives requests to its host, with the key nowhere but where it stands.
+// FuzzURL: an address that is accepted leads to its host, whatever the key is, and errors do not repeat the key.
 func FuzzURL(f *testing.F) {
 	for _, url := range []string{
 		"https://api.example.com/{ip}", "https://api.example.com/v1//{ip}?key={key}", "https://{ip}/", "https://a/%2e%2e/{ip}?a=%&b",
 		"https://a?{ip}={key}", "http://127.0.0.1/{key}/{ip}#x", "{env.BASE}/{ip}", "https://a/{ip", "https://a:99999/{ip}",
 	} {
-		f.Add(url)
+		f.Add(url, "s3cret/k?y&x")
 	}
-	f.Fuzz(func(t *testing.T, url string) {
+	f.Fuzz(func(t *testing.T, address, key string) {
 		h := acme("")
-		h.URL = url
-		if h, err := tryLoad(t, h); err == nil {
-			if err := h.Cleanup(); err != nil {
-				t.Error(err)
-			}
+		h.URL = address
+		h, err := tryLoad(t, h)
+		if err != nil {
+			return
+		}
+		plain, err := httpjson.Target(h, question)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := question
+		q.Key = key
+		u, err := httpjson.Target(h, q)
+		switch {
+		case err != nil && key != "" && strings.Trim(key, ".") != "":
+			t.Errorf("the key %q: %v", key, err)
+		case err == nil && (u.Scheme != plain.Scheme || u.Host != plain.Host || strings.Count(u.EscapedPath(), "/") != strings.Count(plain.EscapedPath(), "/")):
+			t.Errorf("the key %q leads to %s, and not to %s", key, u, plain)
 		}
 	})
 }

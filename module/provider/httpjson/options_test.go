@@ -65,7 +65,7 @@ func TestMistakes(t *testing.T) {
 			"write it in the url, or in the body"},
 		{"url https://hunter2/{ip}#x", "the url has a '#': end it before that, or write it as %23"},
 		{"url https://{ip}.example.com/", "the url has {ip} or {key} in its host: write them in the path or behind '?'"},
-		{"url https://hunter2/{adress}", "the url: unknown placeholder {adress}: use {ip}, {key}, {env.NAME} or {file./path}"},
+		{"url https://hunter2/{addr}", "the url: unknown placeholder {addr}: use {ip}, {key}, {env.NAME} or {file./path}"},
 		{"url https://hunter2/{ip", "the url: it has a { without a }"},
 		{"url https://hunter2/ip}", "the url: it has a } without a {"},
 		{"url https://hunter2/%zz{ip}", "the path of the url: it has a '%' that begins no %XX: write it as %25"},

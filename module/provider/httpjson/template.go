@@ -207,17 +207,6 @@ func walk(value any, replace func(any) (any, error)) (any, error) {
 	return value, nil
 }
 
-func (d *document) has(mark string) (found bool) {
-	if d == nil {
-		return false
-	}
-	_, _ = walk(d.value, func(t any) (any, error) {
-		found = found || t.(template).has(mark)
-		return t, nil
-	})
-	return found
-}
-
 func (d *document) resolve(repl *caddy.Replacer) (*document, error) {
 	if d == nil {
 		return nil, nil

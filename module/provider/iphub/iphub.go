@@ -97,7 +97,7 @@ func (p *IPHub) CheckAll(ctx context.Context, key string, addrs []netip.Addr) ([
 		Path: []string{"ip", "bulk"}, Header: map[string]string{"X-Key": key}, JSON: addrs,
 	}
 	return rest.AskAll(ctx, &p.Endpoint, key, addrs, question,
-		func(list *[]rest.Entry[answer], _ *rest.Answer, each *rest.Answers) error {
+		func(list *rest.Entries[answer], _ *rest.Answer, each *rest.Answers) error {
 			for _, entry := range *list {
 				entry.Into(each, entry.Value.IP, (*answer).report)
 			}
