@@ -38,7 +38,7 @@ func TestTheRecipeForPulsedive(t *testing.T) {
 			t.Errorf("%s is answered with %d, %q", client, got.status, got.body)
 		}
 	}
-	if logged := r.logs(t); !strings.Contains(logged, "severity: the answer lacks a member") {
+	if logged := r.logs(t); !strings.Contains(logged, "severity: a key is missing, in the answer or in a map of the expression") {
 		t.Errorf("the log does not say which expression does not fit: %s", logged)
 	}
 	if out := r.run(t, "sources", "pulsedive"); !strings.Contains(out, "non-commercial use only on the free plan") {

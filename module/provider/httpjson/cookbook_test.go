@@ -164,7 +164,10 @@ func TestPulsedive(t *testing.T) {
 		{Name: "not found", Status: 404, BodyFile: "not_found.json", Result: reputation.ResultNotFound},
 		{Name: "not found, status 200", BodyFile: "not_found.json", Result: reputation.ResultNotFound},
 		{Name: "still processing", BodyFile: "processing.json", Result: reputation.ResultBadAnswer},
-		{Name: "another word", Body: `{"indicator":"203.0.113.10","risk":"very high"}`, Result: reputation.ResultBadAnswer},
+		{
+			Name: "another word", Body: `{"indicator":"203.0.113.10","risk":"very high"}`,
+			Result: reputation.ResultBadAnswer,
+		},
 		{Name: "about another", Body: `{"indicator":"203.0.113.11","risk":"high"}`, Result: reputation.ResultBadAnswer},
 		{Name: "slow down", Status: 429, Body: `{"error":"too many"}`, Result: reputation.ResultThrottled},
 		{Name: "key", Status: 403, Body: `{"error":"no"}`, Result: reputation.ResultRefused},
@@ -201,8 +204,14 @@ func TestIPData(t *testing.T) {
 			Report: reputation.Report{Severity: 1, Confidence: .6},
 		},
 		{Name: "the answer of /threat", BodyFile: "threat_only.json", Result: reputation.ResultBadAnswer},
-		{Name: "private", Status: 400, Body: `{"message":"192.168.0.1 is a private IP address"}`, Result: reputation.ResultError},
-		{Name: "key", Status: 401, Body: `{"message":"You have not provided a valid API Key."}`, Result: reputation.ResultRefused},
+		{
+			Name: "private", Status: 400, Body: `{"message":"192.168.0.1 is a private IP address"}`,
+			Result: reputation.ResultError,
+		},
+		{
+			Name: "key", Status: 401, Body: `{"message":"You have not provided a valid API Key."}`,
+			Result: reputation.ResultRefused,
+		},
 		{
 			Name: "quota", Status: 403, Result: reputation.ResultThrottled,
 			Body: `{"message":"You have either exceeded your quota or that API key does not exist. Get another."}`,

@@ -42,7 +42,8 @@ func TestGuests(t *testing.T) {
 			ours := load(t, byHand)
 			ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 			t.Cleanup(cancel)
-			module, err := ctx.LoadModuleByID("ip_reputation.providers."+service, json.RawMessage(fmt.Sprintf(`{"url": %q}`, s.URL)))
+			module, err := ctx.LoadModuleByID("ip_reputation.providers."+service,
+				json.RawMessage(fmt.Sprintf(`{"url": %q}`, s.URL)))
 			if err != nil {
 				t.Fatal(err)
 			}

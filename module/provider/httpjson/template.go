@@ -174,7 +174,8 @@ func parseDocument(source []byte) (*document, error) {
 	switch value.(type) {
 	case map[string]any, []any:
 	default:
-		return nil, errors.New("it is neither an object nor a list: write one such as `{\"ip\": \"{ip}\"}`, between backticks")
+		return nil, errors.New("it is neither an object nor a list: " +
+			"write one such as `{\"ip\": \"{ip}\"}`, between backticks")
 	}
 	value, err := walk(value, func(s any) (any, error) { return parseTemplate(s.(string)) })
 	return &document{value}, err
