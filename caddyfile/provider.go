@@ -1,6 +1,8 @@
 package caddyfile
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -47,29 +49,13 @@ func providerOption(to *[]provider.Provider) option.Setter {
 				service, services(), providers)
 		}
 		var p provider.Provider
-		tokens, err := guest(d, "provider "+service,
-			option.Once("name", option.Text(&p.Name, "the name of the provider")),
-			option.Repeated("key", oneOfSecrets(&p.Keys)),
-			option.Repeated("quota",
-				option.List(&p.Quota, "calls in a window of time, such as 1000/day"), p.Check),
-			option.Once("burst", option.Share(&p.Burst), p.Check),
-			option.Once("network_share", option.Share(&p.NetworkShare), p.Check),
-			option.Once("rate", option.Text(&p.Rate, "calls in a short time, such as 5/s"), p.Check),
-			option.Once("send", option.OneOf(&p.Send, "address", "network")),
-			option.Once("ask", option.OneOf(&p.Ask, "always", "unless_listed")),
-			option.Once("report", option.Value(&p.Report, "yes or no", yesNo)),
-			option.Repeated("report_quota",
-				option.List(&p.ReportQuota, "reports in a window of time, such as 1000/day"), p.Check),
-			option.Once("timeout", option.Duration(&p.Timeout, ""), p.Check),
-			option.Once("concurrency", option.Number(&p.Concurrency, "a number of calls above 0"), p.Check),
-			option.Once("trust", option.Share(&p.Trust)),
-			option.Once("ttl", ttl(&p.ListedTTL, &p.CleanTTL), p.Check),
-		)
+		ours := providerOptions(&p)
+		tokens, err := guest(d, "provider "+service, ours...)
 		if err != nil {
 			return err
 		}
 		if p.ServiceRaw, err = unmarshalGuest(providers, "service", service, tokens); err != nil {
-			return err
+			return alsoKnown(err, ours)
 		}
 		if err := p.CheckService(); err != nil {
 			return word.Errf("provider %s: %w", service, err)
@@ -77,6 +63,40 @@ func providerOption(to *[]provider.Provider) option.Setter {
 		*to = append(*to, p)
 		return nil
 	}
+}
+
+// providerOptions are those that every provider has.
+func providerOptions(p *provider.Provider) []option.Option {
+	return []option.Option{
+		option.Once("name", option.Text(&p.Name, "the name of the provider")),
+		option.Repeated("key", oneOfSecrets(&p.Keys)),
+		option.Repeated("quota",
+			option.List(&p.Quota, "calls in a window of time, such as 1000/day"), p.Check),
+		option.Once("burst", option.Share(&p.Burst), p.Check),
+		option.Once("network_share", option.Share(&p.NetworkShare), p.Check),
+		option.Once("rate", option.Text(&p.Rate, "calls in a short time, such as 5/s"), p.Check),
+		option.Once("send", option.OneOf(&p.Send, "address", "network")),
+		option.Once("ask", option.OneOf(&p.Ask, "always", "unless_listed")),
+		option.Once("report", option.Value(&p.Report, "yes or no", yesNo)),
+		option.Repeated("report_quota",
+			option.List(&p.ReportQuota, "reports in a window of time, such as 1000/day"), p.Check),
+		option.Once("timeout", option.Duration(&p.Timeout, ""), p.Check),
+		option.Once("concurrency", option.Number(&p.Concurrency, "a number of calls above 0"), p.Check),
+		option.Once("trust", option.Share(&p.Trust)),
+		option.Once("ttl", ttl(&p.ListedTTL, &p.CleanTTL), p.Check),
+	}
+}
+
+// alsoKnown adds the options that every provider has to the error about an option that the service does not know.
+func alsoKnown(err error, ours []option.Option) error {
+	if m, ok := errors.AsType[*option.LineError](err); !ok || m.Kind != option.Unknown {
+		return err
+	}
+	words := make([]string, len(ours))
+	for i, o := range ours {
+		words[i] = o.Word
+	}
+	return fmt.Errorf("%w; every provider has %s besides", err, strings.Join(words, ", "))
 }
 
 // guest reads the rest of a segment of a guest module, with d at the name of the

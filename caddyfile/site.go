@@ -31,14 +31,16 @@ import (
 //		violations default|from_application...
 //		signed_in  cookie|header <name>...
 //		headers full|minimal|off
+//		ask     score|rules
 //		wait    <duration>
+//		priority @<matcher>|<condition> <values>...
 //		exempt  <range|private_ranges>...
 //		unknown pass|block
 //		log     blocked|all|none [sample <first> <one in>]
 //	}
 //
-// `pass`, `limit`, `block`, `ban` and `drop` are rules, which are tried in the order of the lines. They
-// and `exempt` may be repeated. So may `violation`, whose conditions are those of <see violationRule>, and `signed_in`.
+// `pass`, `limit`, `block`, `ban` and `drop` are rules, which are tried in the order of the lines. They,
+// `priority` and `exempt` may be repeated. So may `violation`, whose conditions are those of <see violationRule>, and `signed_in`.
 func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
 	var site handler.Handler
@@ -57,7 +59,9 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 			func() error { return site.CheckViolations(names.Violations) }),
 		option.Repeated("signed_in", signedIn(&site.SignedIn)),
 		option.Once("headers", option.OneOf(&site.Headers, "full", "minimal", "off")),
+		option.Once("ask", option.OneOf(&site.Ask, "score", "rules")),
 		wait(&site.Wait),
+		option.Repeated("priority", priority(h, &site.Priority)),
 		option.Repeated("exempt", option.List(&site.Exempt, "addresses, CIDR ranges or private_ranges"),
 			func() error { return handler.CheckSiteExemptions(site.Exempt) }),
 		option.Once("unknown", option.OneOf(&site.Unknown, "pass", "block")),
@@ -66,8 +70,10 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := site.CheckSignedIn(); err != nil {
-		return nil, h.WrapErr(err)
+	for _, check := range []func() error{site.CheckSignedIn, site.CheckAsk} {
+		if err := check(); err != nil {
+			return nil, h.WrapErr(err)
+		}
 	}
 	return &site, nil
 }

@@ -111,6 +111,10 @@ var frames = map[string]frame{
 	},
 	"AppRole":    {caddyfile: inVault, path: "store=vault/approle"},
 	"Kubernetes": {caddyfile: inVault, path: "store=vault/kubernetes"},
+	"HTTPJSON": {
+		caddyfile: inGuest("http_json acme"), usual: "url https://api.example.com/{ip}\n\t\t\tseverity body.score / 100.0", unless: []string{"url", "severity"},
+		path: "service=http_json",
+	},
 }
 
 // example is what the page shows for an option.
@@ -356,6 +360,38 @@ var examples = map[string]example{
 
 	"IPinfo.api":    {line: "api plus"},
 	"IPinfo.key_in": {line: "key_in query"},
+
+	"HTTPJSON.name": {
+		line: "provider http_json acme",
+		in:   "{\n\tip_reputation {\n\t\t%s {\n\t\t\turl https://api.example.com/{ip}\n\t\t\tseverity body.score / 100.0\n\t\t}\n\t}\n}\n",
+	},
+	"HTTPJSON.url":           {line: "url https://api.example.com/v1/{ip}?key={key}", with: "severity body.score / 100.0\n\t\t\tkey {env.ACME_KEY}"},
+	"HTTPJSON.clear_text":    {line: "clear_text"},
+	"HTTPJSON.header":        {line: `header Authorization "Bearer {env.ACME_TOKEN}"`},
+	"HTTPJSON.basic_auth":    {line: "basic_auth", with: "key {env.ACME_KEY}"},
+	"HTTPJSON.body":          {line: `body "{\"ips\": [\"{ip}\"]}"`},
+	"HTTPJSON.content_types": {line: "content_type text/plain"},
+	"HTTPJSON.max_size":      {line: "max_size 128KiB"},
+	"HTTPJSON.reset_header":  {line: "reset_header X-RateLimit-Reset"},
+	"HTTPJSON.covers":        {line: "covers ipv4"},
+	"HTTPJSON.refused":       {line: `refused status == 400 && body.error == "bad key"`},
+	"HTTPJSON.throttled":     {line: `throttled body.?error.orValue("") == "quota exceeded"`},
+	"HTTPJSON.not_found":     {line: `not_found status == 404 && body.error == "unknown address"`},
+	"HTTPJSON.error":         {line: "error has(body.error)"},
+	"HTTPJSON.address":       {line: "address body.ip"},
+	"HTTPJSON.severity":      {line: "severity body.score / 100.0", with: "url https://api.example.com/{ip}"},
+	"HTTPJSON.confidence":    {line: "confidence body.reports > 5 ? 0.7 : 0.3"},
+	"HTTPJSON.categories":    {line: `category scanner "scan" in body.tags`},
+	"HTTPJSON.natures":       {line: "nature tor body.?is_tor"},
+	"HTTPJSON.country":       {line: "country body.?geo.?country"},
+	"HTTPJSON.asn":           {line: "asn body.?as"},
+	"HTTPJSON.last_seen":     {line: "last_seen body.?seen"},
+	"HTTPJSON.valid_for":     {line: "valid_for body.?max_age"},
+	"HTTPJSON.weight":        {line: "weight 24"},
+	"HTTPJSON.good_weight":   {line: "good_weight 4"},
+	"HTTPJSON.group":         {line: "group vendor"},
+	"HTTPJSON.self_aged":     {line: "self_aged"},
+	"HTTPJSON.terms":         {line: `terms "non-commercial use only"`},
 
 	"IPQualityScore.strictness":                 {line: "strictness 1"},
 	"IPQualityScore.allow_public_access_points": {line: "allow_public_access_points"},

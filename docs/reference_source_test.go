@@ -1,6 +1,7 @@
 package docs_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -353,6 +354,8 @@ func kind(f field, sections []*section) string {
 		reflect.Int: "whole number", reflect.Int64: "whole number", reflect.Uint32: "whole number",
 	}[elem.Kind()]
 	switch {
+	case f.typ == reflect.TypeFor[json.RawMessage]():
+		return "JSON"
 	case elem == reflect.TypeFor[caddy.Duration]():
 		what = "duration"
 	case isOurs(elem) && elem.Kind() == reflect.Struct:

@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -48,7 +49,7 @@ func serveCheck(rt *runtime.Runtime, r *http.Request, argument string) (any, err
 // explain puts together all that is known of an address, and of a client of it with a user agent.
 func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgent string, fresh bool) adminapi.Check {
 	claimed, claim := rt.ExplainClaim(ctx, addr, userAgent, fresh)
-	x, now := rt.Engine.ExplainClaim(addr, claim), time.Now()
+	x, now := rt.Engine.ExplainRequest(addr, lookup.Request{Claim: claim, Stakes: rt.Stakes()}), time.Now()
 	c := adminapi.Check{
 		Address: x.Address, Subject: x.Subject, Status: x.Verdict.Status.String(), Coverage: x.Verdict.Coverage,
 		Reasons: reasonsOf(&x.Verdict), Categories: adminapi.CategoryWords(x.Verdict.Categories), Facts: adminapi.FactsOf(x.Verdict.Facts), Reserved: x.Reserved,
@@ -76,20 +77,25 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 	}
 	for i, known := range x.Answers {
 		status := rt.Providers[i].Guard.Status()
-		p := adminapi.ProviderAnswer{Name: known.Source, Failed: known.Failed, Due: known.Due, Problem: health.Problem(status, nil, now)}
-		switch paced := health.Paced(status); {
+		p := adminapi.ProviderAnswer{
+			Name: known.Source, Failed: known.Failed, Due: known.Due, Problem: health.Problem(status, nil, now),
+			Worth: known.Worth, Price: status.Price,
+		}
+		switch {
 		case !known.Covered:
 			p.Problem = "it does not cover addresses of this kind"
 		case known.HeldBack:
 			p.Problem = "it is not asked about addresses on a list (ask unless_listed)"
+		case p.Problem == "" && known.Needless:
+			p.Problem = "its answer could change nothing on any site; --fresh (?fresh) asks it all the same"
 		case p.Problem == "" && known.NetworkSpent && !now.Before(known.Due):
 			p.Problem = fmt.Sprintf("%s has used its share of the calls (network_share); --fresh (?fresh) does not wait for it",
 				reputation.Network(addr))
 			if speaksOfNetwork(&c, p.Name) {
 				p.Neighbours = known.Neighbours
 			}
-		case p.Problem == "" && paced != "" && !now.Before(known.Due):
-			p.Problem = paced + "; --fresh (?fresh) does not wait for it"
+		case p.Problem == "" && !now.Before(known.Due):
+			p.Problem = unasked(status, &known)
 		}
 		if known.Answered {
 			p.Answer = &adminapi.Answer{
@@ -109,6 +115,19 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 		}
 	}
 	return c
+}
+
+// unasked says why a provider that is well is not asked at present, or nothing. An operator who asks waits for none of
+// that.
+func unasked(status quota.Status, known *lookup.ProviderAnswer) string {
+	why := health.Paced(status)
+	if why == "" && known.Worth > 0 {
+		why = health.Budget(status, known.Worth)
+	}
+	if why != "" {
+		why += "; --fresh (?fresh) does not wait for it"
+	}
+	return why
 }
 
 // seenHere returns what clients of an address, and others of its network, did on the sites.

@@ -157,7 +157,7 @@ func sourcesOf(rt *runtime.Runtime, now time.Time) []adminapi.Source {
 		p := rt.Providers[i]
 		all = append(all, adminapi.Source{
 			Name: p.Name, Role: "provider", Kind: p.Service, Terms: p.Terms, Key: keyState(state.Keys, p.Name),
-			Answered: status.Answered, NotAsked: status.NotAsked, Quota: status.Windows,
+			Answered: status.Answered, NotAsked: status.NotAsked, Quota: status.Windows, Price: status.Price,
 			Problem: providerProblem(status, state.Keys, now),
 		})
 	}

@@ -147,6 +147,9 @@ func sourceHas(s adminapi.Source) string {
 	for _, w := range s.Quota {
 		left = append(left, fmt.Sprintf("%d of %s", w.Remaining(), w.Window))
 	}
+	if s.Price > 0 {
+		left = append(left, fmt.Sprintf("price %.2f", s.Price))
+	}
 	return cmp.Or(strings.Join(left, ", "), "no quota")
 }
 

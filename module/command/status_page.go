@@ -137,6 +137,8 @@ func providerLine(s adminapi.ProviderStatus) string {
 	}
 	if !s.PacedUntil.IsZero() {
 		text += ", next call at " + health.FormatTime(s.PacedUntil)
+	} else if s.Price > 0 {
+		text += fmt.Sprintf(", short: answers must be worth %.2f", s.Price)
 	}
 	for _, w := range s.Windows {
 		text += fmt.Sprintf(", %d of %s left until %s", w.Remaining(), w.Window, health.FormatTime(w.Reset))

@@ -11,8 +11,9 @@ import (
 	"testing"
 )
 
-// TestAKeyOfTwoParts proves that an account and its licence key reach the service together, wherever they come from, and after
-// a rotation; and that a key without one of them is not sent: the log and the status say how to write it.
+// TestAKeyOfTwoParts proves that an account and its licence key reach the service together,
+// wherever they come from, and after a rotation; and that a key without one of them is not sent:
+// the log and the status say how to write it.
 func TestAKeyOfTwoParts(t *testing.T) {
 	var accepted atomic.Value
 	var calls atomic.Int64

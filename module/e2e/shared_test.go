@@ -131,6 +131,7 @@ func TestOneQuotaForAll(t *testing.T) {
 		p := c.app["providers"].([]any)[0].(object)
 		p["quota"], p["concurrency"], p["timeout"] = []any{"1000/month"}, 100, "30s"
 		p["burst"], p["network_share"] = 1, 1 // clients of one network, who come at once
+		c.app["spend"] = "first_come"         // to the last call
 	})
 	client := func(i int) string { return fmt.Sprintf("2001:db8:1:%x::1", i) }
 	for round := 0; round == 0 || s.asked() < 1000; round++ {

@@ -56,6 +56,18 @@ type Handler struct {
 	// A matcher that comes before the handler waits as long as the app says. Default: that of the app.
 	Wait *caddy.Duration `json:"wait,omitempty"`
 
+	// Which requests matter more than others, such as log-ins: any of the rules. While the quota of a service is short,
+	// their clients come first. A client of which a matcher has asked before the handler, such as in a route around it,
+	// matters like others. Default: none.
+	Priority []PriorityRule `json:"priority,omitempty"`
+
+	// What services are asked for. `rules`: an answer that could change what a rule or a matcher decides. `score`: besides,
+	// any answer about a client that passes, since the application may read the score, unless the score is 90 or more
+	// whatever is answered. Nobody is asked in vain about clients that are refused in any case. `rules` saves quota, most of
+	// all that of services with few calls, and makes headers, placeholders and the log poorer. Default: `rules` if the site
+	// enforces rules with `headers off`, else `score`.
+	Ask string `json:"ask,omitempty"`
+
 	// Addresses that this site does not judge, besides those of the app: addresses, CIDR ranges or `private_ranges`.
 	// Default: none.
 	Exempt []string `json:"exempt,omitempty"`
@@ -89,8 +101,10 @@ type Handler struct {
 	enforce   bool
 	detail    detail
 	wait      time.Duration
+	priority  []priorityRule
 	exempt    *iplist.Index
 	policy    *policy.Policy
+	stakes    *stakes
 	rules     []siteRule // by number; the first decides where no rule does
 	decisions *decisionLog
 	history   *recording
@@ -139,7 +153,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.exempt, err = siteExemptions(h.Exempt); err != nil {
 		return err
 	}
+	if err := h.provisionPriority(ctx); err != nil {
+		return err
+	}
 	if err := h.provisionRules(rt); err != nil {
+		return err
+	}
+	if err := h.provisionStakes(rt); err != nil {
 		return err
 	}
 	if h.decisions, err = newDecisionLog(h.Log, ctx.Logger(), rt.Privacy()); err != nil {
@@ -179,6 +199,7 @@ func (h *Handler) judge(r *http.Request) (v *visit, left limit.Decision, matched
 		}
 	}()
 	v = h.visit(r)
+	h.lookUpAgain(r, v)
 	v.decision = decision{} // another handler's, should this one's fail
 	v.decision, left = h.decide(r, v)
 	if h.watch != nil {
@@ -244,7 +265,7 @@ func (h *Handler) visit(r *http.Request) *visit {
 	}
 	v, known := openVisit(h.runtime, r, vars)
 	if !known || v.exempt != isExempt(h.exempt, v.client) {
-		v.lookUp(r, vars, h.wait, h.exempt)
+		v.lookUp(r, vars, h.wait, h.exempt, h.lookupRequest(r))
 	}
 	return v
 }

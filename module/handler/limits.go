@@ -74,6 +74,9 @@ var (
 	bySystem  = counted{bits4: 24, bits6: 48, asn: true}
 )
 
+// bySystemWord makes a limit count by autonomous system.
+const bySystemWord = "asn"
+
 // parseBy reads what a limit counts by: `network`, `asn`, or the lengths of prefixes, one of each family. The other
 // family then counts as without it.
 func parseBy(text string) (counted, error) {
@@ -82,7 +85,7 @@ func parseBy(text string) (counted, error) {
 		return byClient, nil
 	case "network":
 		return byNetwork, nil
-	case "asn":
+	case bySystemWord:
 		return bySystem, nil
 	}
 	by, given4, given6 := byClient, false, false

@@ -52,6 +52,7 @@ func (m *MatchIPReputation) Provision(ctx caddy.Context) error {
 	if m.conditions, err = m.compile(rt.SourceNames(), rt.ASNList); err != nil {
 		return fmt.Errorf("an ip_reputation matcher: %w", err)
 	}
+	rt.AddMatcher(&m.conditions)
 	rt.CheckRule("a matcher", policy.Config(m.Conditions))
 	return nil
 }
@@ -61,7 +62,7 @@ func (m *MatchIPReputation) MatchWithError(r *http.Request) (bool, error) {
 	vars := runtime.VarsOf(r)
 	v, known := openVisit(m.runtime, r, vars)
 	if !known {
-		v.lookUp(r, vars, m.runtime.Wait, nil)
+		v.lookUp(r, vars, m.runtime.Wait, nil, runtime.LookupRequest{})
 	}
 	if v.known != nil && m.conditions.NeedsAddress() {
 		return false, caddyhttp.Error(http.StatusTooEarly, errEarly) // as Caddy's own `client_ip`

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -276,7 +277,10 @@ func compilePolicy(rules []Rule, unknown string, sources []string, find findASNs
 		if rules[i].isEmpty() && !asks && action != reputation.Pass && action != reputation.Limit {
 			return nil, fmt.Errorf("rule %d (%s) has no condition and would refuse everybody: give it one of %s", i+1, action, ruleWords)
 		}
-		compiled[i] = policy.Rule{Action: action, StatusCode: rules[i].StatusCode, Conditions: conditions, More: asks}
+		compiled[i] = policy.Rule{
+			Action: action, StatusCode: rules[i].StatusCode, Ban: time.Duration(rules[i].For), Conditions: conditions, More: asks,
+			BySystem: rules[i].By == bySystemWord, Varies: strings.Contains(rules[i].Key, placeholders),
+		}
 	}
 	otherwise := reputation.Pass
 	switch unknown {

@@ -25,6 +25,7 @@ type visit struct {
 	client  netip.Addr
 	verdict reputation.Verdict
 	known   *reputation.Verdict // what is known of an address that may be forged; nil once the handshake is complete
+	stakes  *stakes             // that the look-up was made for; nil for everything
 	waited  time.Duration       // by the look-up; zero unless a site limits
 
 	decision decision // of the last handler that decided
@@ -93,8 +94,11 @@ func isExempt(exempt *iplist.Index, addr netip.Addr) bool {
 }
 
 // lookUp looks the client up.
-func (v *visit) lookUp(r *http.Request, vars runtime.Vars, wait time.Duration, exempt *iplist.Index) {
+func (v *visit) lookUp(
+	r *http.Request, vars runtime.Vars, wait time.Duration, exempt *iplist.Index, request runtime.LookupRequest,
+) {
 	v.verdict, v.known = reputation.Verdict{Status: reputation.Unknown}, nil
+	v.stakes, _ = request.Stakes.(*stakes)
 	v.client = vars.Client(v.runtime.NAT64)
 	v.exempt = isExempt(exempt, v.client)
 	rt := v.runtime
@@ -105,10 +109,10 @@ func (v *visit) lookUp(r *http.Request, vars runtime.Vars, wait time.Duration, e
 	case v.exempt:
 		v.verdict = reputation.Verdict{Status: reputation.Exempt, Facts: rt.Facts(v.client)}
 	case rt.Limiter == nil:
-		v.verdict = rt.LookupClient(r.Context(), v.client, r.UserAgent(), runtime.LookupRequest{}, wait)
+		v.verdict = rt.LookupClient(r.Context(), v.client, r.UserAgent(), request, wait)
 	default:
 		began := time.Now()
-		v.verdict = rt.LookupClient(r.Context(), v.client, r.UserAgent(), runtime.LookupRequest{}, wait)
+		v.verdict = rt.LookupClient(r.Context(), v.client, r.UserAgent(), request, wait)
 		v.waited = time.Since(began)
 	}
 	if reputation.IsClassE(v.client) {
@@ -226,9 +230,12 @@ func (v *visit) traceID() string {
 	return v.trace.String()
 }
 
+// placeholders is how the names of our placeholders begin.
+const placeholders = "http.ip_reputation."
+
 // placeholder resolves {http.ip_reputation.*}.
 func (v *visit) placeholder(key string) (any, bool) {
-	name, ours := strings.CutPrefix(key, "http.ip_reputation.")
+	name, ours := strings.CutPrefix(key, placeholders)
 	if !ours {
 		return nil, false
 	}

@@ -79,7 +79,7 @@ func (h *Handler) trapped(r *http.Request, v *visit, matched uint64) (counted bo
 		}
 	}
 	if counted {
-		v.lookUp(r, runtime.VarsOf(r), 0, h.exempt)
+		v.lookUp(r, runtime.VarsOf(r), 0, h.exempt, h.lookupRequest(r))
 	}
 	return counted
 }

@@ -163,7 +163,7 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 	traced := runtime.TracedProvider{Name: name, GatedProvider: withKey}
 	return lookup.Provider{
 		Source: source, Provider: traced, ListedTTL: listed, CleanTTL: clean,
-		UnlessListed: p.Ask == "unless_listed", SendNetwork: p.Send == "network",
+		UnlessListed: p.Ask == "unless_listed", SendNetwork: p.Send == "network", CallsPerDay: terms.CallsPerDay(),
 	}, nil
 }
 

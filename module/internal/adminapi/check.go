@@ -104,6 +104,11 @@ type ProviderAnswer struct {
 	Failed bool      `json:"failed"`           // the last call failed
 	Due    time.Time `json:"due,omitzero"`     // from then on, the next request of the address asks again
 
+	// Worth is what an answer to the next request is worth, from 0 to 1, unless the site finds that request important;
+	// it is missing where nobody is asked. Price is what it must be worth at present: 0 while the quota is not short.
+	Worth float64 `json:"worth,omitempty"`
+	Price float64 `json:"price,omitempty"`
+
 	// Problem says why the provider cannot be asked now. It is empty if it can.
 	Problem string `json:"problem,omitempty"`
 

@@ -35,6 +35,7 @@ type Source struct {
 	Problem string `json:"problem,omitempty"`
 
 	Quota   []quota.WindowStatus `json:"quota,omitempty"`   // of a provider
+	Price   float64              `json:"price,omitempty"`   // how much an answer must be worth while the quota is short, 0 to 1
 	Entries *int                 `json:"entries,omitempty"` // in force, of a list or a database
 
 	// Probe is how the source has answered just now. It is missing unless it was asked for.

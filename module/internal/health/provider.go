@@ -64,6 +64,15 @@ func Paced(s quota.Status) string {
 	return "its calls are spread until the quota's window ends, the next one is at " + FormatTime(s.PacedUntil)
 }
 
+// Budget says why a provider is not asked for an answer of the given worth, or nothing. That is no problem of the
+// provider.
+func Budget(s quota.Status, worth float64) string {
+	if worth >= s.Price {
+		return ""
+	}
+	return fmt.Sprintf("budget (worth %.2f, price %.2f)", worth, s.Price)
+}
+
 func spent(w quota.WindowStatus) string {
 	return fmt.Sprintf("the quota of %s is used up until %s", w.Window, FormatTime(w.Reset))
 }

@@ -25,15 +25,22 @@ func newBound(most int) *bound {
 
 // take takes a place for a subject, and reports whether there was one.
 func (b *bound) take(key record.Key) bool {
+	taken, _ := b.tryTake(key)
+	return taken
+}
+
+// tryTake is take, and reports whether the subject's network has all its places.
+func (b *bound) tryTake(key record.Key) (taken, crowded bool) {
 	network := key.Network()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.taken >= b.most || b.by[network] >= b.ofNetwork {
-		return false
+	crowded = b.by[network] >= b.ofNetwork
+	if b.taken >= b.most || crowded {
+		return false, crowded
 	}
 	b.taken++
 	b.by[network]++
-	return true
+	return true, false
 }
 
 // free returns the place of a subject.

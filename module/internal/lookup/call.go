@@ -49,13 +49,12 @@ type call struct {
 
 	request Request   // that started the call
 	others  []Request // that wait for it, too; see join
+	worth   worth     // of the answers
 	done    chan struct{}
 	far     chan struct{} // closed when the call is so far back in the queue that no request waits for it
-	isFar   bool
 
 	passed group     // see climb
-	placed bool      // see climb
-	until  time.Time // when no further provider is asked
+	until  time.Time // when no further provider is asked; zero until the call runs
 
 	ctx context.Context // ends with the engine; holds what the Tracer took from the request that started the call
 	end func(reputation.Origin)
@@ -103,24 +102,27 @@ func (c *calls) close() {
 func (e *Engine) startCall(
 	request context.Context, l *local, rec *record.Record, all bool,
 ) (_ *call, started bool) {
-	key := record.KeyOf(l.addr)
+	key, now := record.KeyOf(l.addr), time.Now()
+	if !all {
+		l.worth = e.worth(l, e.visits.Count(key, record.Seconds(now)))
+	}
 	shard := e.calls.shard(key)
 	shard.Lock()
 	defer shard.Unlock()
 	if known := shard.all[key]; known != nil {
 		known.join(l.request)
+		known.worth.raise(l.worth)
 		return known, false
 	}
 	if e.calls.closed.Load() {
 		return nil, false
 	}
-	now := time.Now()
 	first := !all && e.seen.first(key, record.Seconds(now))
 	load := first && e.Shared != nil && e.loading.take(key)
 	var r reserved
 	if !load {
 		r = e.reserve(key, l, rec, all, first || all, now)
-		if len(r.list) == 0 && (!r.waits || !e.waiting.take(key)) {
+		if len(r.list) == 0 && (!r.waits || !e.takeWaiting(key, l.worth)) {
 			return nil, false
 		}
 	}
@@ -130,6 +132,7 @@ func (e *Engine) startCall(
 		key: key, addr: l.addr, all: all, request: l.request, origin: reputation.OriginRedis,
 		done: make(chan struct{}), far: make(chan struct{}),
 	}
+	c.worth.raise(l.worth)
 	c.ctx, c.end = e.Tracer.Start(e.base, request)
 	if shard.all == nil {
 		shard.all = make(map[record.Key]*call)
@@ -172,28 +175,20 @@ func (e *Engine) finish(c *call) {
 
 // run makes a call for which there are reservations, rung by rung.
 func (e *Engine) run(c *call, list []reservation) {
-	var next reserved
 	defer func() {
 		if r := recover(); r != nil {
 			e.Logger.ErrorContext(c.ctx, "looking an address up in the background panicked; this is a bug",
 				slog.Any("panic", r))
 		}
 		e.running.free(c.key)
-		if next.waits {
-			e.queue.push(e, c)
-		} else {
-			e.finish(c)
-		}
+		e.finish(c)
 		e.queue.wake()
 	}()
-	if c.until.IsZero() {
-		c.origin, c.until = reputation.OriginNone, time.Now().Add(e.Timeout)
-	}
-	for len(list) > 0 {
+	c.origin = reputation.OriginNone
+	for c.until = time.Now().Add(e.Timeout); len(list) > 0; {
 		origin, elsewhere := e.askReserved(c, list)
 		c.origin, c.askedElsewhere = max(c.origin, origin), elsewhere
-		next = e.climbOn(c)
-		list = next.list
+		list = e.climb(c)
 	}
 }
 

@@ -57,7 +57,7 @@ func TestClaims(t *testing.T) {
 				{"fake, exempt", exempt, fakeClaim, 0, 0, reputation.Exempt, nil},
 			} {
 				v := e.LookupRequest(t.Context(), c.addr, Request{Claim: c.claim}, time.Second)
-				if x := e.ExplainClaim(c.addr, c.claim).Verdict; x.Score != v.Score || x.Status != v.Status {
+				if x := e.ExplainRequest(c.addr, Request{Claim: c.claim}).Verdict; x.Score != v.Score || x.Status != v.Status {
 					t.Errorf("%s, %s: explained as %d %s", name, c.name, x.Score, x.Status)
 				}
 				if v.Score < c.min || v.Score > c.max || v.Status != c.status || v.Facts.Bot != c.claim.Bot || v.Facts.Country != "DE" {
@@ -102,7 +102,7 @@ func TestNobodyIsAskedAboutVerifiedBots(t *testing.T) {
 		e := newEngine(t, Config{Providers: []Provider{p}})
 		for _, claim := range []Claim{verifiedClaim, exemptClaim} {
 			v := e.LookupRequest(t.Context(), client, Request{Claim: claim}, time.Second)
-			if e.Busy() || len(e.ExplainClaim(client, claim).Answers) != 1 || e.Explain(client).Answers[0].Answered {
+			if e.Busy() || len(e.ExplainRequest(client, Request{Claim: claim}).Answers) != 1 || e.Explain(client).Answers[0].Answered {
 				t.Errorf("somebody was asked: %+v", v)
 			}
 		}

@@ -40,6 +40,7 @@ type ProviderAnswer struct {
 	Source     string
 	Covered    bool // the service covers the address family; it is not asked otherwise
 	HeldBack   bool // the service is not asked, because the address is on a list
+	Needless   bool // the service is not asked, because its answer could change nothing
 	Answered   bool
 	Failed     bool
 	Severity   float64
@@ -52,14 +53,19 @@ type ProviderAnswer struct {
 	// calls. Neighbours is how many other addresses of the network then speak for it.
 	NetworkSpent bool
 	Neighbours   int
+
+	// Worth is what an answer to the next request of the address is worth, from 0 to 1, if the site does not find
+	// that request important.
+	Worth float64
 }
 
 // Explain returns the verdict on addr with its inputs. It asks no provider.
-func (e *Engine) Explain(addr netip.Addr) Explanation { return e.ExplainClaim(addr, Claim{}) }
+func (e *Engine) Explain(addr netip.Addr) Explanation { return e.ExplainRequest(addr, Request{}) }
 
-// ExplainClaim is Explain for a client that claims to be a bot.
-func (e *Engine) ExplainClaim(addr netip.Addr, claim Claim) Explanation {
-	l := e.local(addr, claim)
+// ExplainRequest is Explain with what is known of a request besides the address.
+func (e *Engine) ExplainRequest(addr netip.Addr, request Request) Explanation {
+	l := e.local(addr, request.Claim)
+	l.request = request
 	x := Explanation{Address: addr, Subject: reputation.Subject(addr), Reserved: reputation.IsReserved(addr)}
 	listing := e.Lists.Current()
 	x.Lists = listing.Members(listing.Lookup(addr))
@@ -88,12 +94,28 @@ func (e *Engine) ExplainClaim(addr netip.Addr, claim Claim) Explanation {
 			e.see(&l, &s.record)
 			l.settled = e.settles(&l, &s, now)
 			x.Settled = l.settled
-			x.Verdict = e.judge(&l, &s, now, origin, false)
+			e.explainWorth(&l, &s.record, now, x.Answers)
+			x.Verdict = e.judgeDue(&l, &s, now, origin, false)
+			for i := range x.Answers {
+				x.Answers[i].Needless = l.held.has(i)
+			}
 		}
 	}
 	x.ByASN = listing.Named(x.Verdict.Facts.ASN, "")
 	x.ByCountry = listing.Named(0, x.Verdict.Facts.Country)
 	return x
+}
+
+// explainWorth adds what the answers to the next request are worth.
+func (e *Engine) explainWorth(l *local, rec *record.Record, now uint32, answers []ProviderAnswer) {
+	if len(answers) == 0 {
+		return
+	}
+	l.worth = e.worth(l, e.visits.peek(record.KeyOf(l.addr), now)+1)
+	opinion := e.opinions(rec)
+	for i := range answers {
+		answers[i].Worth = e.priority(l, i, opinion)
+	}
 }
 
 // unpackAnswer returns the stored answer of the provider.

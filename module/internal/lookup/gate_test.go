@@ -139,11 +139,11 @@ func BenchmarkRefusedLookup(b *testing.B) {
 	}
 }
 
-// A crowd waits for its turn, in order, and is answered without coming again.
+// With first come, a crowd waits for its turn, in order, and is answered without coming again.
 func TestACrowdWaitsItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := gate(1000, 2, after(10*time.Millisecond, abusive, nil))
-		e := newEngine(t, Config{Providers: []Provider{asked("p", p)}})
+		e := newEngine(t, Config{Providers: []Provider{asked("p", p)}, FirstCome: true})
 		var crowd []netip.Addr
 		for i := range 100 {
 			crowd = append(crowd, of(i, 1))

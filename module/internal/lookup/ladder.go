@@ -37,7 +37,7 @@ func rungOf(callsPerDay float64) (rung int) {
 type climb struct {
 	passed group     // the rungs that were asked, or could not be
 	others []Request // those that wait for the call, besides the one that started it
-	placed bool      // the call has a place in Engine.running
+	placed bool      // the call has its place in Engine.running
 	open   bool      // something is known to be open for the first step
 }
 
@@ -67,7 +67,7 @@ func (e *Engine) waitingFor(c *call) climb {
 	shard := e.calls.shard(c.key)
 	shard.Lock()
 	defer shard.Unlock()
-	return climb{passed: c.passed, others: c.others, placed: c.placed}
+	return climb{passed: c.passed, others: c.others, placed: !c.until.IsZero()}
 }
 
 // left returns the providers of the rungs above those that were passed whose answers are due, or all of these.
@@ -185,6 +185,13 @@ func (e *Engine) judgeAfter(l *local, s *scratch, origin reputation.Origin, aski
 		}
 	}
 	l.held = 0
+	return e.judgeDue(l, s, now, origin, asking)
+}
+
+// judgeDue is judge with the providers held back that could change nothing.
+func (e *Engine) judgeDue(
+	l *local, s *scratch, now uint32, origin reputation.Origin, asking bool,
+) reputation.Verdict {
 	due, missing := e.due(l, &s.record, now)
 	if v, closed := e.hold(l, s, due, missing, now, origin); closed {
 		return v
@@ -260,16 +267,13 @@ func (e *Engine) foreseeNeighbours(l *local, s *scratch) {
 	p.Sources, s.missing = append(p.Sources, nearby.Name), append(s.missing, nearby)
 }
 
-// climbOn reserves calls to the providers of the next rung, if there is time for them. While another instance asks
-// providers, it climbs.
-func (e *Engine) climbOn(c *call) (r reserved) {
+// climb reserves calls to the providers of the next rung, if there is time for them, and room: nobody waits for them. While
+// another instance asks providers, it climbs.
+func (e *Engine) climb(c *call) []reservation {
 	if c.passed == e.everybody || c.askedElsewhere || !time.Now().Before(c.until) {
-		return reserved{}
+		return nil
 	}
-	c.placed = true
-	r = e.reserveAgain(c, new(record.Record), true)
-	c.placed = false
+	r := e.reserveAgain(c, new(record.Record), true)
 	c.passed = r.passed
-	r.waits = r.waits && e.waiting.take(c.key)
-	return r
+	return r.list
 }

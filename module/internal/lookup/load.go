@@ -89,6 +89,6 @@ func (e *Engine) loadShared(keys []record.Key) {
 func (e *Engine) afterLoad(c *call, rec *record.Record) {
 	e.loading.free(c.key)
 	r := e.reserveAgain(c, rec, true)
-	r.waits = r.waits && e.waiting.take(c.key)
+	r.waits = r.waits && e.takeWaiting(c.key, c.worth.get())
 	e.proceed(c, r)
 }

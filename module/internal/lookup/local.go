@@ -23,6 +23,9 @@ type local struct {
 	seen    bool // this site may have seen the client or its neighbours do something
 	settled bool // the lists and what this site has seen decide
 
+	percent float64 // the score by these, with decimals: see settles
+	worth   float64 // what answers are worth: see worth
+
 	climb climb // of the call for the request
 	held  group // providers whose answers could change nothing for the request
 }

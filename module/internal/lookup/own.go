@@ -52,11 +52,11 @@ func (e *Engine) addOwn(l *local, evidence []score.Evidence, facts reputation.Fa
 // settles reports whether the lists, together with what this site has seen, decide: asking providers would only spend
 // quota.
 func (e *Engine) settles(l *local, s *scratch, now uint32) bool {
+	l.percent = l.match.percent
 	if l.match.settled || !l.seen {
 		return l.match.settled
 	}
 	s.evidence = e.addOwn(l, append(s.evidence[:0], l.match.evidence...), l.complete(facts(&s.record)), now)
-	var percent float64
-	percent, s.reasons = score.Judge(s.evidence, s.reasons[:0])
-	return percent >= settledPercent
+	l.percent, s.reasons = score.Judge(s.evidence, s.reasons[:0])
+	return l.percent >= settledPercent
 }

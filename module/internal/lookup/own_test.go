@@ -87,7 +87,7 @@ func TestOwnEvidence(t *testing.T) {
 				if v.Score != tc.score || v.Status != tc.status || v.Coverage != tc.coverage || reasonsOf(&v) != tc.reasons {
 					t.Errorf("%d, %s, coverage %v, %q; want %+v", v.Score, v.Status, v.Coverage, reasonsOf(&v), tc)
 				}
-				if x := e.ExplainClaim(tc.addr, tc.claim).Verdict; x.Score != v.Score || reasonsOf(&x) != tc.reasons {
+				if x := e.ExplainRequest(tc.addr, Request{Claim: tc.claim}).Verdict; x.Score != v.Score || reasonsOf(&x) != tc.reasons {
 					t.Errorf("explained as %d, %q", x.Score, reasonsOf(&x))
 				}
 				for _, r := range v.Reasons {

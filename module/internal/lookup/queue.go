@@ -2,19 +2,41 @@ package lookup
 
 import (
 	"log/slog"
+	"math"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 )
 
-// queue holds the calls that wait for a provider to have room, in the order in which they came.
-// Engine.waiting bounds their number. A goroutine serves the queue while it is not empty.
+// queue holds the calls that wait for a provider to have room. The one whose answers are worth most comes first, and of
+// equals the one that has waited longest. So a call may wait as long as others are worth more; its client raises it with
+// each request. Engine.waiting bounds their number, and when there are too many, the one that is worth least makes room.
+// A goroutine serves the queue while it is not empty.
 type queue struct {
-	mu     sync.Mutex
-	calls  []*call
-	served bool
-	ended  chan struct{} // receives when a running call has ended
+	mu        sync.Mutex
+	calls     []*call // in the order in which they came
+	trying    *call   // the one of them that is tried at the moment
+	displaced []*call // have made room, and are still to be ended
+	served    bool
+	ended     chan struct{} // receives when a running call has ended
+}
+
+// worth is what the answers of a call are worth. It only rises. It is safe for concurrent use.
+type worth struct{ bits atomic.Uint64 }
+
+func (w *worth) get() float64 { return math.Float64frombits(w.bits.Load()) }
+
+// raise raises it to at least v.
+func (w *worth) raise(v float64) {
+	for {
+		old := w.bits.Load()
+		if v <= math.Float64frombits(old) || w.bits.CompareAndSwap(old, math.Float64bits(v)) {
+			return
+		}
+	}
 }
 
 // queueRecheck is how often the queue is served although none of this engine's calls has ended: an
@@ -30,11 +52,16 @@ func newQueue() *queue { return &queue{ended: make(chan struct{}, 1)} }
 func (q *queue) push(e *Engine, c *call) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.calls = append(q.calls, c); len(q.calls) > fewAhead && !c.isFar {
-		c.isFar = true
+	ahead := 0
+	for _, other := range q.calls {
+		if other.worth.get() >= c.worth.get() {
+			ahead++
+		}
+	}
+	if ahead >= fewAhead {
 		close(c.far)
 	}
-	if !q.served {
+	if q.calls = append(q.calls, c); !q.served {
 		q.served = true
 		e.background.Go(e.serveQueue)
 	}
@@ -48,22 +75,71 @@ func (q *queue) wake() {
 	}
 }
 
-// first returns the call that has waited longest. Without any, nobody serves the queue any more.
-func (q *queue) first() *call {
+// next returns the call that comes first, and those that have made room since the last time. Without a call, nobody serves
+// the queue any more.
+func (q *queue) next() (first *call, displaced []*call) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.calls) == 0 {
-		q.calls, q.served = nil, false
-		return nil
+	displaced, q.displaced = q.displaced, nil
+	for _, c := range q.calls {
+		if first == nil || c.worth.get() > first.worth.get() {
+			first = c
+		}
 	}
-	return q.calls[0]
+	if q.trying = first; first == nil {
+		q.calls, q.served = nil, false
+	}
+	return first, displaced
 }
 
-func (q *queue) removeFirst() {
+// removeTried removes the call that is tried.
+func (q *queue) removeTried() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.calls[0] = nil
-	q.calls = q.calls[1:]
+	i := slices.Index(q.calls, q.trying)
+	q.calls = slices.Delete(q.calls, i, i+1)
+}
+
+// displace takes the call that is worth least from the queue, if it is worth less than v. Of equals, the last one goes.
+// Unless network is 0, it must be of that network.
+func (q *queue) displace(v float64, network record.Key) *call {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	last := -1
+	for i, c := range q.calls {
+		w := c.worth.get()
+		if c != q.trying && w < v && (network == 0 || c.key.Network() == network) &&
+			(last < 0 || w <= q.calls[last].worth.get()) {
+			last = i
+		}
+	}
+	if last < 0 {
+		return nil
+	}
+	c := q.calls[last]
+	q.calls = slices.Delete(q.calls, last, last+1)
+	q.displaced = append(q.displaced, c)
+	return c
+}
+
+// takeWaiting takes a place in the queue for a subject, if need be that of a call that is worth less, and reports whether
+// there was one. The goroutine of the queue ends the displaced call, since the caller may hold the lock of its shard.
+func (e *Engine) takeWaiting(key record.Key, v float64) bool {
+	taken, crowded := e.waiting.tryTake(key)
+	if taken {
+		return true
+	}
+	network := record.Key(0) // of any
+	if crowded {
+		network = key.Network()
+	}
+	displaced := e.queue.displace(v, network)
+	if displaced == nil {
+		return false
+	}
+	e.waiting.free(displaced.key)
+	e.queue.wake()
+	return e.waiting.take(key)
 }
 
 // serveQueue starts the waiting calls as soon as they may be made, until none is left.
@@ -71,7 +147,14 @@ func (e *Engine) serveQueue() {
 	recheck := time.NewTicker(queueRecheck)
 	defer recheck.Stop()
 	var rec record.Record
-	for c := e.queue.first(); c != nil; c = e.queue.first() {
+	for {
+		c, displaced := e.queue.next()
+		for _, other := range displaced {
+			e.finish(other)
+		}
+		if c == nil {
+			return
+		}
 		if e.tryWaiting(c, &rec) {
 			continue
 		}
@@ -82,14 +165,14 @@ func (e *Engine) serveQueue() {
 	}
 }
 
-// tryWaiting lets the first call of the queue go on or end, and reports whether it could. A waiting
+// tryWaiting lets the call that comes first go on or end, and reports whether it could. A waiting
 // call ends when nobody may be asked any more.
 func (e *Engine) tryWaiting(c *call, rec *record.Record) (gone bool) {
 	r := e.reserveAgain(c, rec, false)
 	if r.waits {
 		return false
 	}
-	e.queue.removeFirst()
+	e.queue.removeTried()
 	e.waiting.free(c.key)
 	e.proceed(c, r)
 	return true
@@ -111,6 +194,6 @@ func (e *Engine) reserveAgain(c *call, rec *record.Record, count bool) (r reserv
 	now := time.Now()
 	e.get(c.key, rec, record.Seconds(now))
 	l := e.local(c.addr, c.request.Claim)
-	l.request, l.climb = c.request, e.waitingFor(c)
+	l.request, l.worth, l.climb = c.request, c.worth.get(), e.waitingFor(c)
 	return e.reserve(c.key, &l, rec, c.all, count, now)
 }

@@ -23,7 +23,7 @@ type Gate interface {
 }
 
 // operatorAsks is the priority of a call that an operator asks for.
-const operatorAsks = 2
+const operatorAsks = 2.
 
 // Reservation is a call that a provider allows. It is ended by one call of either method.
 type Reservation interface {
@@ -77,11 +77,7 @@ type reserved struct {
 func (e *Engine) reserve(
 	key record.Key, l *local, rec *record.Record, all, count bool, now time.Time,
 ) (r reserved) {
-	waits := false
-	priority := 1.
-	if all {
-		priority = operatorAsks
-	}
+	waits, opinion := false, e.opinions(rec)
 	e.matchNamed(l, rec)
 	left := e.left(l, rec, all, record.Seconds(now))
 	r.passed = l.climb.passed
@@ -95,6 +91,10 @@ func (e *Engine) reserve(
 			p := &e.sources[i]
 			if !rung.has(i) {
 				continue
+			}
+			priority := operatorAsks
+			if !all {
+				priority = e.priority(l, i, opinion)
 			}
 			call, why, busy := p.reserve(l.addr, priority, now)
 			if why != reputation.ResultOK {

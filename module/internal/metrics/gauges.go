@@ -72,6 +72,15 @@ var families = []family{
 				}
 			}
 		}),
+	gauge("provider_price",
+		"How much an answer must be worth for the provider to be asked, from 0 (its quota is not short) to 1.",
+		[]string{"provider"}, func(s *health.State, emit emit) {
+			for _, p := range s.Providers {
+				if len(p.Windows) > 0 {
+					emit(p.Price, p.Name)
+				}
+			}
+		}),
 	gauge("key_expiry_timestamp_seconds",
 		"When a key of a provider ends, in seconds since 1970, for keys of which that is known.",
 		[]string{"provider", "key"}, func(s *health.State, emit emit) {

@@ -104,6 +104,7 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		`provider_quota_remaining{provider="abuseipdb",window="hour"}`: 50,
 		`provider_quota_limit{provider="abuseipdb",window="day"}`:      1000,
 		`provider_quota_limit{provider="abuseipdb",window="hour"}`:     100,
+		`provider_price{provider="abuseipdb"}`:                         0,
 		`feed_entries{feed="tor_exits"}`:                               1200,
 		`feed_last_success_timestamp_seconds{feed="tor_exits"}`:        1_700_000_000,
 		`memory_records{}`: 10,
@@ -114,7 +115,7 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 	dated.Published, dated.MaxAge = time.Unix(1_600_000_000, 0), 30*24*time.Hour
 	detachNew := attach(&fake{state: health.State{
 		Providers: []quota.Status{
-			{Name: "abuseipdb", Windows: []quota.WindowStatus{window("day", 1000, 400)}},
+			{Name: "abuseipdb", Price: .25, Windows: []quota.WindowStatus{window("day", 1000, 400)}},
 			{Name: "abuseipdb", Up: true}, // the same name twice must not break the scrape either
 		},
 		Lists: []health.List{dated},
@@ -134,6 +135,7 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		`provider_up{provider="abuseipdb"}`:                                 0,
 		`provider_quota_remaining{provider="abuseipdb",window="day"}`:       400,
 		`provider_quota_limit{provider="abuseipdb",window="day"}`:           1000,
+		`provider_price{provider="abuseipdb"}`:                              .25,
 		`feed_entries{feed="ipsum"}`:                                        0,
 		`feed_last_success_timestamp_seconds{feed="ipsum"}`:                 0,
 		`feed_content_timestamp_seconds{feed="ipsum"}`:                      1_600_000_000,

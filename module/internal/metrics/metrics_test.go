@@ -365,6 +365,7 @@ func TestLabels(t *testing.T) {
 		"provider_request_duration_seconds":   "provider",
 		"provider_quota_remaining":            "provider,window",
 		"provider_quota_limit":                "provider,window",
+		"provider_price":                      "provider",
 		"score":                               "",
 		"provider_up":                         "provider",
 		"feed_entries":                        "feed",

@@ -80,11 +80,12 @@ func NewBudget() *Budget {
 	return b
 }
 
-// admit permits one call about a network, or returns why it is skipped. After an admitted call the
-// caller must call release once the provider has returned, and pass the returned function to
-// record. For a call that shares a request, there is neither: the request is admitted by itself.
+// admit permits one call about a network, or returns why it is skipped. counts is the refusal that
+// the counts of calls give. After an admitted call the caller must call release once the provider
+// has returned, and pass the returned function to record. For a call that shares a request, there
+// is neither: the request is admitted by itself.
 func (b *Budget) admit(
-	terms Terms, key uint64, network record.Key, spentUntil, now time.Time,
+	terms Terms, key uint64, network record.Key, counts refusal, priority float64, now time.Time,
 ) (func(error), refusal) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -92,8 +93,8 @@ func (b *Budget) admit(
 	switch refused := b.blockedLocked(terms, key, network, now); {
 	case refused.reason == paused || refused.reason == pausedKey:
 		return nil, refused
-	case !spentUntil.IsZero():
-		return nil, refusal{spentOut, spentUntil}
+	case counts.reason != allowed:
+		return nil, counts
 	case refused.reason != allowed:
 		return nil, refused
 	}
@@ -103,11 +104,11 @@ func (b *Budget) admit(
 	}
 	done, err := b.breaker.Allow()
 	if err != nil { // Half open, and the one trial is under way.
-		return nil, refusal{paused, now.Add(terms.Timeout)}
+		return nil, refusal{reason: paused, until: now.Add(terms.Timeout)}
 	}
-	if until := b.takeToken(terms.Rate, now); !until.IsZero() {
+	if refused := b.takeToken(terms, priority, now); refused.reason != allowed {
 		done(errNoEvidence)
-		return nil, refusal{spentOut, until}
+		return nil, refused
 	}
 	b.inFlight++
 	b.countNetwork(terms, network, now)
@@ -125,15 +126,15 @@ func (b *Budget) blocked(terms Terms, key uint64, network record.Key, now time.T
 func (b *Budget) blockedLocked(terms Terms, key uint64, network record.Key, now time.Time) refusal {
 	switch until := b.pausedUntil(key, now); {
 	case b.test.prevents(key, now):
-		return refusal{paused, ahead(b.test.due, now)}
+		return refusal{reason: paused, until: ahead(b.test.due, now)}
 	case b.opened.until.After(now):
-		return refusal{paused, until}
+		return refusal{reason: paused, until: until}
 	case !until.IsZero():
-		return refusal{pausedKey, until}
+		return refusal{reason: pausedKey, until: until}
 	case !b.networkHasRoom(terms, network, now):
 		return refusal{reason: ofNetwork}
 	case b.inFlight >= terms.Concurrency && !terms.shares:
-		return refusal{busy, now.Add(busyRetry)}
+		return refusal{reason: busy, until: now.Add(busyRetry)}
 	}
 	return refusal{}
 }
@@ -149,12 +150,19 @@ func (b *Budget) pausedUntil(key uint64, now time.Time) time.Time {
 	return until
 }
 
-// takeToken takes one call from the rate. If there is none, it returns when there will be one.
-func (b *Budget) takeToken(r rate.Rate, now time.Time) time.Time {
-	if !r.Bounded() {
-		return time.Time{}
+// takeToken takes one call from the rate, unless there is none, or none for the priority.
+func (b *Budget) takeToken(t Terms, priority float64, now time.Time) refusal {
+	if !t.Rate.Bounded() {
+		return refusal{}
 	}
-	return b.tokens.take(r.PerSecond(), burst(r), 1, now)
+	perSecond, burst := t.Rate.PerSecond(), burst(t.Rate)
+	if price := t.priceOfRate(b.tokens.left(perSecond, burst, now)); priority < price {
+		return refusal{tooDear, now.Add(t.Rate.Per / time.Duration(t.Rate.Events)), price}
+	}
+	if until := b.tokens.take(perSecond, burst, 1, now); !until.IsZero() {
+		return refusal{reason: spentOut, until: until}
+	}
+	return refusal{}
 }
 
 // burst returns how many calls may be made at once. It is small: services count in windows of their

@@ -15,6 +15,7 @@ import (
 type refusal struct {
 	reason reason
 	until  time.Time // when to try again; zero if that is not known
+	price  float64   // of a call that is tooDear
 }
 
 type reason uint8
@@ -24,6 +25,7 @@ const (
 	paused           // the breaker is open, or the self-test has not passed
 	pausedKey        // the service refused or throttled the key
 	spentOut         // a quota is spent or ahead of its pace, or the rate has no room
+	tooDear          // the answer is worth less than the price
 	ofNetwork        // the network has used its share
 	busy             // as many calls as may run at the same time are running
 )
@@ -68,10 +70,10 @@ func (g *Guard) Reserve(
 	terms, urgent := g.callTerms(), priority > 1
 	if urgent {
 		terms = terms.urgent()
-	} else if g.closed(now) {
-		return nil, reason(g.closedReason.Load()).result(), false
+	} else if why := g.closed(priority, now); why != allowed {
+		return nil, why.result(), false
 	}
-	r, refused := g.reserve(terms, fingerprint(key), addr, now, g.knownUntil)
+	r, refused := g.reserve(terms, fingerprint(key), addr, priority, now, g.known)
 	if refused.reason == allowed {
 		return r, reputation.ResultOK, false
 	}
@@ -81,63 +83,86 @@ func (g *Guard) Reserve(
 	return nil, refused.reason.result(), refused.reason == busy
 }
 
-// reserve asks the budget for one call. known, if set, returns until when the counts that this
-// process knows allow none.
+// reserve asks the budget for one call. known, if set, returns why the counts that this process
+// knows allow none.
 func (g *Guard) reserve(
-	terms Terms, key uint64, addr netip.Addr, now time.Time, known func(Terms, time.Time) time.Time,
+	terms Terms, key uint64, addr netip.Addr, priority float64, now time.Time,
+	known func(Terms, float64, time.Time) refusal,
 ) (*Reservation, refusal) {
 	network := record.KeyOf(addr).Network()
-	until := g.spentUntil(now)
-	if known != nil && until.IsZero() {
+	var counts refusal
+	if until := g.spentUntil(now); !until.IsZero() {
+		counts = refusal{reason: spentOut, until: until}
+	} else if known != nil {
 		if refused := g.budget.blocked(terms, key, network, now); refused.reason != allowed {
 			return nil, refused
 		}
 		if terms.shares && !g.batches.hasPlace() {
-			return nil, refusal{busy, now.Add(busyRetry)}
+			return nil, refusal{reason: busy, until: now.Add(busyRetry)}
 		}
-		until = known(terms, now)
+		counts = known(terms, priority, now)
 	}
-	done, refused := g.budget.admit(terms, key, network, until, now)
+	done, refused := g.budget.admit(terms, key, network, counts, priority, now)
 	if refused.reason != allowed {
 		return nil, refused
 	}
 	if terms.shares && !g.batches.takePlace() {
 		g.budget.refundNetwork(terms, network, now)
-		return nil, refusal{busy, now.Add(busyRetry)}
+		return nil, refusal{reason: busy, until: now.Add(busyRetry)}
 	}
 	return &Reservation{guard: g, terms: terms, done: done, key: key, network: network, at: now}, refusal{}
 }
 
-// knownUntil returns until when the counts that this process knows allow no call, or the zero time.
-// The counts of other instances may be higher: the ledger decides.
-func (g *Guard) knownUntil(terms Terms, now time.Time) time.Time {
+// known returns why the counts that this process knows allow no call. The counts of other instances
+// may be higher: the ledger decides whether there is a call. Whether the answer is worth it is
+// decided here alone, and thus by counts that are as old as the last call of this instance.
+func (g *Guard) known(terms Terms, priority float64, now time.Time) refusal {
 	if len(terms.Windows) == 0 {
-		return time.Time{}
+		return refusal{}
 	}
 	usage := g.ledger.Look(g.name, terms, now)
 	if window, until := spentUntil(terms.Windows, usage); !until.IsZero() {
 		g.recordSpent(context.Background(), now, window, until)
-		return until
+		return refusal{reason: spentOut, until: until}
 	}
-	return terms.nextAt(usage, now)
+	if until := terms.nextAt(usage, now); !until.IsZero() {
+		return refusal{reason: spentOut, until: until}
+	}
+	if price := terms.price(usage, now); priority < price {
+		return refusal{reason: tooDear, price: price}
+	}
+	return refusal{}
 }
 
-// closed reports whether a refusal is still believed. One from a time when the clock was ahead is not.
-func (g *Guard) closed(now time.Time) bool {
+// closedPriceUnit is what the price is counted in beside the reason.
+const closedPriceUnit = 1. / (1 << 16)
+
+// closed returns the reason of a refusal that is still believed, if it concerns the priority. One
+// from a time when the clock was ahead is not believed.
+func (g *Guard) closed(priority float64, now time.Time) reason {
 	left := g.closedUntil.Load() - now.UnixNano()
-	return left > 0 && left <= int64(recheckClosed)
+	if left <= 0 || left > int64(recheckClosed) {
+		return allowed
+	}
+	word := g.closedReason.Load()
+	why := reason(word)
+	if why == tooDear && priority >= float64(word>>8)*closedPriceUnit {
+		return allowed
+	}
+	return why
 }
 
-// close makes Reserve refuse calls for a moment, if a refusal concerns everybody.
+// close makes Reserve refuse calls for a moment, if a refusal concerns everybody, or all that are
+// worth less than the price.
 func (g *Guard) close(r refusal, now time.Time) {
-	if r.reason != paused && r.reason != spentOut {
+	if r.reason != paused && r.reason != spentOut && r.reason != tooDear {
 		return
 	}
 	until := now.Add(recheckClosed)
 	if !r.until.IsZero() && r.until.Before(until) {
 		until = r.until
 	}
-	g.closedReason.Store(uint32(r.reason))
+	g.closedReason.Store(uint32(r.reason) | uint32(r.price/closedPriceUnit)<<8)
 	g.closedUntil.Store(until.UnixNano())
 }
 
@@ -165,7 +190,7 @@ func (r *Reservation) check(ctx context.Context, q reputation.Query, check check
 		r.Cancel()
 		return reputation.Report{}, fmt.Errorf("ask %s: %w", g.name, err)
 	}
-	began := time.Now()
+	began := g.now()
 	if refused := g.take(ctx, r.terms, began); refused.reason != allowed {
 		r.Cancel()
 		if ctx.Err() == nil {
@@ -179,7 +204,7 @@ func (r *Reservation) check(ctx context.Context, q reputation.Query, check check
 		return r.checkTogether(ctx, q, began)
 	}
 	report, err := g.call(ctx, q, check)
-	now := time.Now()
+	now := g.now()
 	took := now.Sub(began)
 	if callerLeft(ctx, err) && took < g.terms.Timeout {
 		g.budget.record(r.done, r.key, errNoEvidence, began, now)

@@ -38,6 +38,10 @@ type Status struct {
 	// the rest of a window.
 	PacedUntil time.Time `json:"paced_until,omitzero"`
 
+	// Price is how much an answer must be worth, from 0 to 1, for the service to be asked. It is 0 while
+	// the quota is not short, and 1 while no call is left that may be made by now.
+	Price float64 `json:"price,omitempty"`
+
 	// Windows are the quotas in the order of the terms.
 	Windows []WindowStatus `json:"windows,omitempty"`
 
@@ -81,7 +85,7 @@ func (w WindowStatus) Remaining() int { return max(w.Limit-w.Used, 0) }
 
 // Status returns the present state, as far as this process knows it. It contacts no store.
 func (g *Guard) Status() Status {
-	now := time.Now()
+	now := g.now()
 	s := g.budget.status(now)
 	s.Name, s.Concurrency = g.name, g.terms.Concurrency
 	if len(g.terms.Windows) == 0 {
@@ -91,6 +95,7 @@ func (g *Guard) Status() Status {
 	if _, spent := spentUntil(g.terms.Windows, usage); spent.IsZero() {
 		s.PacedUntil = g.terms.nextAt(usage, now)
 	}
+	s.Price = g.terms.price(usage, now)
 	for i, w := range g.terms.Windows {
 		u := usage[i]
 		s.Windows = append(s.Windows, WindowStatus{

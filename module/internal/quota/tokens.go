@@ -13,9 +13,25 @@ type tokens struct {
 	bucket *xrate.Limiter
 }
 
-// take takes n tokens from the bucket. If there are fewer, it returns when there will be n. A
-// changed rate or burst applies at once, to the tokens that are left.
+// take takes n tokens from the bucket. If there are fewer, it returns when there will be n.
 func (b *tokens) take(perSecond float64, burst, n int, now time.Time) time.Time {
+	b.adapt(perSecond, burst, now)
+	if b.bucket.AllowN(now, n) {
+		return time.Time{}
+	}
+	missing := float64(n) - b.bucket.TokensAt(now)
+	return now.Add(time.Duration(missing / perSecond * float64(time.Second)))
+}
+
+// left returns how many tokens are in the bucket.
+func (b *tokens) left(perSecond float64, burst int, now time.Time) float64 {
+	b.adapt(perSecond, burst, now)
+	return b.bucket.TokensAt(now)
+}
+
+// adapt makes the bucket one of this rate and burst. A change applies at once, to the tokens that
+// are left.
+func (b *tokens) adapt(perSecond float64, burst int, now time.Time) {
 	limit := xrate.Limit(perSecond)
 	if b.bucket == nil {
 		b.limit, b.burst, b.bucket = limit, burst, xrate.NewLimiter(limit, burst)
@@ -25,9 +41,4 @@ func (b *tokens) take(perSecond float64, burst, n int, now time.Time) time.Time 
 		b.bucket.SetBurstAt(now, burst)
 		b.limit, b.burst = limit, burst
 	}
-	if b.bucket.AllowN(now, n) {
-		return time.Time{}
-	}
-	missing := float64(n) - b.bucket.TokensAt(now)
-	return now.Add(time.Duration(missing / perSecond * float64(time.Second)))
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/report"
@@ -96,7 +97,9 @@ type Runtime struct {
 	sites    *health.Sites // nil without HTTP app
 	rules    []health.Rule // that can never hold
 	later    []laterRule   // checked at Start
-	allKnown bool          // all sites are provisioned
+	matchers []*policy.Conditions
+	stakes   []lookup.Stakes // of the sites
+	allKnown bool            // all sites are provisioned
 
 	privacy       *privacy.Policy
 	reporter      atomic.Pointer[Reporter] // nil: errors go to the log only

@@ -10,7 +10,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// answer is what the service knows of an address, or its message that it knows nothing. Most members may be null.
+// answer is what the service knows of an address, or its message that it knows nothing. Most
+// members may be null.
 type answer struct {
 	Message string `json:"message"` // of errors, and of the 404
 
@@ -118,7 +119,8 @@ func (a *answer) severity() (float64, error) {
 	return severity, nil
 }
 
-// categories returns what the address was seen doing. Behaviours are named as http:scan and ssh:bruteforce.
+// categories returns what the address was seen doing. Behaviours are named as http:scan and
+// ssh:bruteforce.
 func (a *answer) categories() reputation.Categories {
 	var set reputation.Categories
 	for _, b := range a.Behaviors {
@@ -155,7 +157,8 @@ func (a *answer) facts(addr netip.Addr) reputation.Facts {
 	}
 }
 
-// nature returns what the classifications say. Which of the two a "VPN or proxy" is, the service does not say.
+// nature returns what the classifications say. Which of the two a "VPN or proxy" is, the service
+// does not say.
 func (a *answer) nature() (n reputation.Nature) {
 	for _, class := range a.Classifications.Classifications {
 		switch {

@@ -13,24 +13,28 @@ type answers struct {
 	Message string `json:"message"`
 
 	NotFound *int                 `json:"not_found"` // how many addresses it has never seen, but not which
-	Items    []rest.Entry[answer] `json:"items"`
+	Items    rest.Entries[answer] `json:"items"`
 }
 
-// noneSeen sets what a 404 means: that the service has never seen any of the addresses, if it says so.
-func (a *answers) noneSeen(addrs []netip.Addr, each *rest.Answers) error {
+// setter stores what the service says of an address: see rest.Answers.
+type setter func(addr string, r reputation.Report, err error)
+
+// noneSeen sets what a 404 means: that the service has never seen any of the addresses, if it says
+// so.
+func (a *answers) noneSeen(addrs []netip.Addr, set setter) error {
 	err := (&answer{Message: a.Message}).neverSeen()
 	if !errors.Is(err, reputation.ErrUnknown) {
 		return err
 	}
 	for _, addr := range addrs {
-		each.Set(addr.String(), reputation.Report{}, err)
+		set(addr.String(), reputation.Report{}, err)
 	}
 	return nil
 }
 
-// report sets what the service says of each address. An address that has no item is unknown if the service counts
-// exactly so many as not found, and otherwise nothing is known of it.
-func (a *answers) report(addrs []netip.Addr, each *rest.Answers) {
+// report sets what the service says of each address. An address that has no item is unknown if the
+// service counts exactly so many as not found, and otherwise nothing is known of it.
+func (a *answers) report(addrs []netip.Addr, set setter) {
 	missing := make(map[netip.Addr]bool, len(addrs))
 	for _, addr := range addrs {
 		missing[addr] = true
@@ -47,12 +51,12 @@ func (a *answers) report(addrs []netip.Addr, each *rest.Answers) {
 		if err == nil {
 			r, err = item.Value.report(addr)
 		}
-		each.Set(item.Value.IP, r, err)
+		set(item.Value.IP, r, err)
 	}
 	if strangers || a.NotFound == nil || *a.NotFound != len(missing) {
 		return
 	}
 	for addr := range missing {
-		each.Set(addr.String(), reputation.Report{}, reputation.ErrUnknown)
+		set(addr.String(), reputation.Report{}, reputation.ErrUnknown)
 	}
 }

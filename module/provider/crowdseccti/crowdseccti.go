@@ -1,5 +1,5 @@
-// Package crowdseccti is a provider for CrowdSec's CTI, which knows what CrowdSec's users saw of an address
-// (API v2, https://docs.crowdsec.net/u/cti_api/intro).
+// Package crowdseccti is a provider for CrowdSec's CTI, which knows what CrowdSec's users saw of an
+// address (API v2, https://docs.crowdsec.net/u/cti_api/intro).
 package crowdseccti
 
 import (
@@ -25,7 +25,8 @@ const (
 	// maxBody leaves room for attackers with a long history: each kind of attack has a description.
 	maxBody = 256 << 10
 
-	// batch is how many addresses one question asks about. What the service takes at most is unconfirmed.
+	// batch is how many addresses one question asks about. What the service takes at most is
+	// unconfirmed.
 	batch = 20
 )
 
@@ -33,21 +34,23 @@ func init() {
 	caddy.RegisterModule(CrowdSecCTI{})
 }
 
-// CrowdSecCTI asks CrowdSec's threat intelligence about addresses. It needs an API key. A key of the free plan has 120
-// questions a month: an answer holds for two days, and for a week if it accuses nobody. For the decisions of a CrowdSec
-// of your own, which have no quota, see `feed crowdsec`.
+// CrowdSecCTI asks CrowdSec's threat intelligence about addresses. It needs an API key. A key of
+// the free plan has 120 questions a month: an answer holds for two days, and for a week if it
+// accuses nobody. For the decisions of a CrowdSec of your own, which have no quota, see
+// `feed crowdsec`.
 //
-// The severity follows from the service's word: `malicious` is 0.7 and more, `suspicious` 0.4 to 0.75, each with its
-// score of the last week; `known` is 0.2; what is on the community blocklist has at least 0.9. The confidence is the
-// service's: high 0.9, medium 0.7, low 0.4, none 0.2. `safe` and `benign` addresses, and known false positives, get the
-// small good weight. An address that is called both is neutral, and so is one that the service does not know: not to
+// The severity follows from the service's word: `malicious` is 0.7 and more, `suspicious` 0.4 to
+// 0.75, each with its score of the last week; `known` is 0.2; what is on the community blocklist
+// has at least 0.9. The confidence is the service's: high 0.9, medium 0.7, low 0.4, none 0.2.
+// `safe` and `benign` addresses, and known false positives, get the small good weight. An address
+// that the service both accuses and calls safe is neutral. So is one that it does not know: not to
 // have attacked others proves little.
 //
-// The categories are the behaviours that were seen. Tor, VPN and proxy are facts; the service says who is one, not who is
-// none.
+// The categories are the behaviours that were seen. Tor, VPN and proxy are facts; the service says
+// who is one, not who is none.
 //
-// How much the service knows of IPv6, what it answers when the quota is used up, and whether a question about several
-// addresses counts as one, is unconfirmed: each address is counted.
+// How much the service knows of IPv6, what it answers when the quota is used up, and whether a
+// question about several addresses counts as one, is unconfirmed: each address is counted.
 //
 // The address of the API is `https://cti.api.crowdsec.net/v2`. The provider uses its `/smoke`.
 type CrowdSecCTI struct {
@@ -118,11 +121,13 @@ func (c *CrowdSecCTI) CheckAll(ctx context.Context, key string, addrs []netip.Ad
 		Header:  map[string]string{"x-api-key": key},
 		Answers: []int{http.StatusNotFound},
 	}
-	return rest.AskAll(ctx, &c.Endpoint, key, addrs, question, func(v *answers, a *rest.Answer, each *rest.Answers) error {
+	return rest.AskAll(ctx, &c.Endpoint, key, addrs, question, func(
+		v *answers, a *rest.Answer, each *rest.Answers,
+	) error {
 		if a.Status == http.StatusNotFound {
-			return v.noneSeen(addrs, each)
+			return v.noneSeen(addrs, each.Set)
 		}
-		v.report(addrs, each)
+		v.report(addrs, each.Set)
 		return nil
 	})
 }
@@ -134,8 +139,8 @@ func detail(body []byte) string {
 	return failure.Message
 }
 
-// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those that all providers
-// have, such as key and quota.
+// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those
+// that all providers have, such as key and quota.
 //
 //	crowdsec_cti {
 //	    url <address>

@@ -31,7 +31,8 @@ func provision(tb testing.TB, baseURL string) *CrowdSecCTI {
 	tb.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	tb.Cleanup(cancel) // runs Cleanup
-	m, err := ctx.LoadModuleByID("ip_reputation.providers.crowdsec_cti", json.RawMessage(fmt.Sprintf(`{"url": %q}`, baseURL)))
+	m, err := ctx.LoadModuleByID("ip_reputation.providers.crowdsec_cti",
+		json.RawMessage(fmt.Sprintf(`{"url": %q}`, baseURL)))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -52,6 +53,26 @@ func TestContract(t *testing.T) {
 	const notJSON = "<html>Forbidden</html>"
 	providertest.Run(t, providertest.Config{
 		New: func(tb testing.TB, baseURL string) reputation.Provider { return provision(tb, baseURL) },
+		Batch: &providertest.Batch{
+			Before: `{"total":2,"not_found":0,"items":[`, After: `]}`,
+			Request: func(r *http.Request) error {
+				ips := r.URL.Query().Get("ips")
+				if !strings.HasSuffix(r.URL.Path, "/smoke") || ips != "203.0.113.10,2001:db8::5" {
+					return fmt.Errorf("the request is %s %s", r.Method, r.URL)
+				}
+				return nil
+			},
+			Entries: []providertest.Entry{
+				{Addr: addr("203.0.113.10"), Body: `{"ip":"203.0.113.10","reputation":"known","confidence":"high"}`,
+					Report: reputation.Report{Severity: .2, Confidence: .9, Categories: of(reputation.Abuse)}},
+				{Addr: addr("2001:db8::5"), Body: `{"ip":"2001:db8::5","reputation":"benign","confidence":"low"}`,
+					Report: reputation.Report{Severity: -1, Confidence: .4}},
+			},
+			Cases: []providertest.Case{
+				{Name: "404 of a gateway", Status: 404, Body: `{"message":"Not Found"}`, Result: reputation.ResultBadAnswer},
+				{Name: "quota", Status: 429, BodyFile: sample("error_429"), Result: reputation.ResultThrottled},
+			},
+		},
 		Cases: []providertest.Case{
 			{Name: "known", BodyFile: sample("known"), Request: checkRequest, Report: reputation.Report{
 				Severity: .2, Confidence: .4, Categories: of(reputation.Bot),

@@ -15,16 +15,13 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// TestCheckAll: one question to v3 about several addresses.
+// TestCheckAll: what the suite does not know of answers about several addresses.
 func TestCheckAll(t *testing.T) {
 	const (
-		known   = `{"ip":"203.0.113.207","internet_scanner_intelligence":{"found":true,"classification":"suspicious"}}`
-		another = `{"ip":"203.0.113.99","internet_scanner_intelligence":{"found":true,"classification":"malicious"}}`
-		quiet   = `{"ip":"198.51.100.7","internet_scanner_intelligence":{"found":false}}`
-		cut     = `{"ip":"198.51.100.7","business_service_intelligence":{"found":false}}`
-		typed   = `{"ip":"198.51.100.7","internet_scanner_intelligence":[]}`
+		known = `{"ip":"203.0.113.207","internet_scanner_intelligence":{"found":true,"classification":"suspicious"}}`
+		cut   = `{"ip":"198.51.100.7","business_service_intelligence":{"found":false}}`
 	)
-	sample, err := os.ReadFile(sample("v3_multi"))
+	multi, err := os.ReadFile(sample("v3_multi"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,19 +32,12 @@ func TestCheckAll(t *testing.T) {
 		body   string
 		want   string // the results, or that of the whole question
 	}{
-		{"sample", 200, string(sample), "ok not_found"},
-		{"found as not found", 200, `{"data":[` + known + `,` + quiet + `]}`, "ok not_found"},
-		{"one is left out", 200, `{"data":[` + known + `]}`, "ok bad_answer"},
-		{"one that nobody asked about", 200, `{"data":[` + known + `,` + another + `]}`, "ok bad_answer"},
+		{"sample", 200, string(multi), "ok not_found"},
 		{"one twice", 200, `{"data":[` + known + `],"request_metadata":{"ips_not_found":["203.0.113.207","198.51.100.7"]}}`,
 			"bad_answer not_found"},
-		{"one of another type", 200, `{"data":[` + typed + `,` + known + `]}`, "ok bad_answer"},
 		{"the plan leaves out one", 206, `{"data":[` + known + `,` + cut + `]}`, "ok refused"},
 		{"no data", 200, `{"message":"ok"}`, "bad_answer bad_answer"},
-		{"not an answer", 200, `{"data":{}}`, "bad_answer"},
 		{"404", 404, `{"message":"not observed"}`, "error"},
-		{"wrong key", 401, `"forbidden"`, "refused"},
-		{"quota", 429, `{"message":"slow down"}`, "throttled"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var asked string

@@ -10,7 +10,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// communityAnswer is the body of a 200, and of a 404, which the service sends about addresses that it does not know.
+// communityAnswer is the body of a 200, and of a 404, which the service sends about addresses that
+// it does not know.
 type communityAnswer struct {
 	IP             string `json:"ip"`
 	Noise          *bool  `json:"noise"` // it scans

@@ -22,8 +22,8 @@ func TestFinding(t *testing.T) {
 	}{
 		{"scans, unknown why", finding{scans: true, classification: "unknown"}, .3, .8, nil},
 		{"forged", finding{scans: true, classification: "suspicious", spoofable: true}, .6, .4, nil},
-		{"a service that scans with bad intent", finding{scans: true, classification: "malicious", business: true, trust: "1"},
-			0, .8, nil},
+		{"a service that scans with bad intent",
+			finding{scans: true, classification: "malicious", business: true, trust: "1"}, 0, .8, nil},
 		{"a service that scans", finding{scans: true, classification: "benign", business: true, trust: "2"}, -1, .95, nil},
 		{"nothing", finding{}, 0, 0, reputation.ErrUnknown},
 		{"accused without having been seen", finding{classification: "malicious"}, 0, 0, reputation.ErrBadAnswer},

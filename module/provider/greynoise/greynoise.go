@@ -26,7 +26,8 @@ const (
 	// maxBody leaves room for what a busy scanner sent, which v3 lists port by port.
 	maxBody = 1 << 20
 
-	// batch is how many addresses one question of v3 asks about. The service takes 10,000, and says much of each.
+	// batch is how many addresses one question of v3 asks about. The service takes 10,000, and says
+	// much of each.
 	batch = 50
 )
 
@@ -40,25 +41,28 @@ func init() {
 	caddy.RegisterModule(GreyNoise{})
 }
 
-// GreyNoise asks the service of the same name about addresses. It tells those who scan everybody from those who came for
-// you, and research scanners and common services from attackers.
+// GreyNoise asks the service of the same name about addresses. It says which addresses scan the
+// whole Internet, and which of them are research scanners or common services rather than attackers.
 //
-// What scans is 0.85 as `malicious`, 0.6 as `suspicious`, and 0.3 if the service does not know why it scans. A `benign`
-// scanner, such as that of a search engine, and a service that most companies use get the good weight, which is large:
-// they outweigh lists and complaints. The confidence in a service is 0.9 if GreyNoise trusts it most, 0.4 if it trusts it
-// less, and 0.5 in `community`, which does not say. An address that may be forged counts half. A common service that
-// scans with bad intent is neutral. An address that has not scanned anybody is unknown: who came for you alone is, too.
+// The severity is 0.85 for a `malicious` scanner, 0.6 for a `suspicious` one, and 0.3 if the
+// service does not know why an address scans. The confidence is 0.8, and half of it if the address
+// may be forged. A `benign` scanner, and a service that most companies use, get the good weight,
+// which is large: it outweighs lists and complaints. The confidence in such a service is 0.9 if
+// GreyNoise trusts it most, 0.4 if it trusts it less, and 0.5 in `community`, which does not say. A
+// common service that scans with bad intent is neutral. An address that does not scan is unknown,
+// even if it attacks you.
 //
-// The quota of `community` is about 50 questions a week with a free key and 25 without one. Both numbers, the answer to a
-// wrong key, and what `v3` answers about an address that it does not know, are unconfirmed. It covers IPv4 only.
+// The quota of `community` is about 50 questions a week with a free key and 25 without one. Both
+// numbers, the answer to a wrong key, and what `v3` answers about an address that it does not know,
+// are unconfirmed. It covers IPv4 only.
 //
-// The address of the API is `https://api.greynoise.io`. The provider uses its `/v3/community` or `/v3/ip`, and `/ping`
-// when an operator tests the key.
+// The address of the API is `https://api.greynoise.io`. The provider uses its `/v3/community` or
+// `/v3/ip`, and `/ping` when an operator tests the key.
 type GreyNoise struct {
 	rest.Endpoint
 
-	// The product: `community`, which is free, or `v3`, which needs a paid plan and also says what an address did, its
-	// country, ASN and nature. Default: `community`.
+	// The product: `community`, which is free, or `v3`, which needs a paid plan and also says what
+	// an address did, its country, ASN and nature. Default: `community`.
 	API string `json:"api,omitempty"`
 }
 
@@ -160,15 +164,16 @@ func notRoutable(addr netip.Addr) func(*rest.Answer, []byte) error {
 	return func(a *rest.Answer, body []byte) error {
 		var f failure
 		_ = json.Unmarshal(body, &f)
-		if a.Status == http.StatusBadRequest && rest.SameAddr(f.IP, addr) && strings.Contains(f.Message, "not a valid routable") {
+		if a.Status == http.StatusBadRequest && rest.SameAddr(f.IP, addr) &&
+			strings.Contains(f.Message, "not a valid routable") {
 			return fmt.Errorf("%w: it calls it not routable", reputation.ErrUnknown)
 		}
 		return nil
 	}
 }
 
-// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those that all providers
-// have, such as key and quota.
+// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those
+// that all providers have, such as key and quota.
 //
 //	greynoise {
 //	    url <address>

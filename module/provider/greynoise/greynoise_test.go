@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -44,8 +45,9 @@ func day(d int) time.Time { return time.Date(2026, 11, d, 0, 0, 0, 0, time.UTC) 
 
 func asked(path string) func(*http.Request) error {
 	return func(r *http.Request) error {
-		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, path) || r.URL.RawQuery != "" || r.Header.Get("Key") == "" {
-			return fmt.Errorf("the request is %s %s with a key of %d bytes", r.Method, r.URL, len(r.Header.Get("Key")))
+		key := r.Header.Get("Key")
+		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, path) || r.URL.RawQuery != "" || key == "" {
+			return fmt.Errorf("the request is %s %s with a key of %d bytes", r.Method, r.URL, len(key))
 		}
 		return nil
 	}
@@ -70,7 +72,8 @@ func TestCommunityContract(t *testing.T) {
 				Result: reputation.ResultNotFound},
 			{Name: "not observed, with 200", Body: `{"ip":"203.0.113.10","noise":false}`, Result: reputation.ResultNotFound},
 			{Name: "404 that knows it", Status: 404, Body: knew, Result: reputation.ResultBadAnswer},
-			{Name: "404 about another address", Status: 404, BodyFile: sample("community_404"), Result: reputation.ResultBadAnswer},
+			{Name: "404 about another address", Status: 404, BodyFile: sample("community_404"),
+				Result: reputation.ResultBadAnswer},
 			{Name: "404 of a gateway", Status: 404, Body: `{"message":"no such route"}`, Result: reputation.ResultBadAnswer},
 			{Name: "not routable", Status: 400, BodyFile: sample("community_400"), Result: reputation.ResultNotFound},
 			{Name: "400 about the request", Status: 400, Body: `{"ip":"203.0.113.10","message":"bad request"}`,
@@ -85,6 +88,18 @@ func TestCommunityContract(t *testing.T) {
 	})
 }
 
+func askedAll(r *http.Request) error {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	want := `{"ips":["203.0.113.207","203.0.113.208","203.0.113.209","198.51.100.7"]}`
+	if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/v3/ip") || string(body) != want {
+		return fmt.Errorf("the request is %s %s %s", r.Method, r.URL, body)
+	}
+	return nil
+}
+
 func TestV3Contract(t *testing.T) {
 	hosted := reputation.Nature{}.With(reputation.NatureTor, false).With(reputation.NatureVPN, true).
 		With(reputation.NatureHosting, true).With(reputation.NatureMobile, false)
@@ -92,11 +107,30 @@ func TestV3Contract(t *testing.T) {
 		With(reputation.NatureHosting, false).With(reputation.NatureMobile, true)
 	providertest.Run(t, providertest.Config{
 		New: func(tb testing.TB, baseURL string) reputation.Provider { return provision(tb, baseURL, v3) },
+		Batch: &providertest.Batch{
+			Before:  `{"data":[`,
+			After:   `],"request_metadata":{"restricted_fields":[],"ips_not_found":["198.51.100.7"]}}`,
+			Request: askedAll,
+			Entries: []providertest.Entry{
+				{Addr: addr("203.0.113.207"),
+					Body:   `{"ip":"203.0.113.207","internet_scanner_intelligence":{"found":true,"classification":"suspicious"}}`,
+					Report: reputation.Report{Severity: .6, Confidence: .8, Categories: of(reputation.Scanner)}},
+				{Addr: addr("203.0.113.208"),
+					Body: `{"ip":"203.0.113.208","business_service_intelligence":{"found":true,"trust_level":"2"},` +
+						`"internet_scanner_intelligence":{"found":false,"classification":""}}`,
+					Report: reputation.Report{Severity: -1, Confidence: .4, Categories: of(reputation.PublicService)}},
+				{Addr: addr("203.0.113.209"), Body: `{"ip":"203.0.113.209","internet_scanner_intelligence":{"found":false}}`,
+					Result: reputation.ResultNotFound},
+				{Addr: addr("198.51.100.7"), Result: reputation.ResultNotFound},
+			},
+		},
 		Cases: []providertest.Case{
 			{Name: "malicious", BodyFile: sample("v3_malicious"), Request: asked("/v3/ip/203.0.113.10"),
-				Report: reputation.Report{Severity: .85, Confidence: .4, LastSeen: day(24).Add(7*time.Hour + 8*time.Minute + 9*time.Second),
-					Categories: of(reputation.Abuse, reputation.Scanner, reputation.Bot, reputation.Compromised, reputation.BruteForce),
-					Facts:      reputation.Facts{Country: "BR", ASN: 64510, Nature: hosted}}},
+				Report: reputation.Report{Severity: .85, Confidence: .4,
+					LastSeen: day(24).Add(7*time.Hour + 8*time.Minute + 9*time.Second),
+					Categories: of(reputation.Abuse, reputation.Scanner, reputation.Bot, reputation.Compromised,
+						reputation.BruteForce),
+					Facts: reputation.Facts{Country: "BR", ASN: 64510, Nature: hosted}}},
 			{Name: "suspicious", Addr: addr("203.0.113.207"), BodyFile: sample("v3_suspicious"), Report: reputation.Report{
 				Severity: .6, Confidence: .8, Categories: of(reputation.Scanner),
 				LastSeen: day(19).Add(10*time.Hour + 20*time.Minute + 30*time.Second),
@@ -127,7 +161,8 @@ func TestV3Contract(t *testing.T) {
 	})
 }
 
-// TestKeyIsOptional: without a key, community is asked without the field. A wrong key would be worse than none.
+// TestKeyIsOptional: without a key, community is asked without the field. A wrong key would be
+// worse than none.
 func TestKeyIsOptional(t *testing.T) {
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, sent := r.Header["Key"]; sent {

@@ -63,7 +63,7 @@ func (g *GreyNoise) checkV3(ctx context.Context, q reputation.Query) (reputation
 
 // v3Answers are what the service says of several addresses.
 type v3Answers struct {
-	Data     []rest.Entry[v3Answer] `json:"data"`
+	Data     rest.Entries[v3Answer] `json:"data"`
 	Metadata struct {
 		NotFound []string `json:"ips_not_found"`
 	} `json:"request_metadata"`
@@ -77,13 +77,13 @@ func (g *GreyNoise) CheckAll(ctx context.Context, key string, addrs []netip.Addr
 		JSON:    map[string][]netip.Addr{"ips": addrs},
 		Answers: []int{http.StatusPartialContent},
 	}
-	return rest.AskAll(ctx, &g.Endpoint, key, addrs, question, func(v *v3Answers, a *rest.Answer, each *rest.Answers) error {
+	return rest.AskAll(ctx, &g.Endpoint, key, addrs, question, func(
+		v *v3Answers, a *rest.Answer, each *rest.Answers,
+	) error {
 		for _, entry := range v.Data {
-			r, err := reputation.Report{}, entry.Err
-			if addr, invalid := netip.ParseAddr(entry.Value.IP); err == nil && invalid == nil {
-				r, err = entry.Value.report(addr.Unmap(), a.Status)
-			}
-			each.Set(entry.Value.IP, r, err)
+			entry.Into(each, entry.Value.IP, func(one *v3Answer, addr netip.Addr) (reputation.Report, error) {
+				return one.report(addr, a.Status)
+			})
 		}
 		for _, addr := range v.Metadata.NotFound {
 			each.Set(addr, reputation.Report{}, reputation.ErrUnknown)
@@ -92,7 +92,8 @@ func (g *GreyNoise) CheckAll(ctx context.Context, key string, addrs []netip.Addr
 	})
 }
 
-// notFound returns what a 404 means: that the service does not know the address, if it is the service's.
+// notFound returns what a 404 means: that the service does not know the address, if it is the
+// service's.
 func (v *v3Answer) notFound(addr netip.Addr) error {
 	if rest.SameAddr(v.IP, addr) || strings.Contains(v.Message, "not observed") {
 		return reputation.ErrUnknown

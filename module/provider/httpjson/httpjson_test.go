@@ -54,6 +54,9 @@ func acme(base string) *httpjson.HTTPJSON {
 	return &httpjson.HTTPJSON{Name: "acme", URL: base + "/{ip}", Severity: "body.risk"}
 }
 
+const noTime = "last_seen: the value is not a time since 1970: " +
+	"as 2027-03-31, 2027-03-31 12:00:00 (UTC), RFC 3339 or in seconds"
+
 // TestAnswers: what becomes of an answer, and of one that is not as the expressions expect.
 func TestAnswers(t *testing.T) {
 	for _, tc := range []struct {
@@ -85,16 +88,19 @@ func TestAnswers(t *testing.T) {
 			err: "severity: the value is not a number from -1 to 1",
 		},
 		{
-			name: "a default", set: func(h *httpjson.HTTPJSON) { h.Severity = "body.?a.?b.orValue(0.25)" }, body: `{"a": {}}`,
+			name: "a default", set: func(h *httpjson.HTTPJSON) { h.Severity = "body.?a.?b.orValue(0.25)" },
+			body: `{"a": {}}`,
 			want: reputation.Report{Severity: .25, Confidence: .5},
 		},
 		{
-			name: "confidence", set: func(h *httpjson.HTTPJSON) { h.Confidence = "body.sure" }, body: `{"risk": 0, "sure": 1.5}`,
-			err: "confidence: the value is not a number from 0 to 1",
+			name: "confidence", set: func(h *httpjson.HTTPJSON) { h.Confidence = "body.sure" },
+			body: `{"risk": 0, "sure": 1.5}`,
+			err:  "confidence: the value is not a number from 0 to 1",
 		},
 		{
-			name: "facts", body: `{"risk": 0, "cc": "nl", "as": "AS64496 Example", "tor": true, "vpn": false, "seen": "2026-11-01", "for": 3600}`,
-			set: facts,
+			name: "facts",
+			body: `{"risk": 0, "cc": "nl", "as": "AS64496 Example", "tor": true, "vpn": false, "seen": "2026-11-01", "for": 3600}`,
+			set:  facts,
 			want: reputation.Report{
 				Confidence: .5, Categories: reputation.CategoriesOf(reputation.Tor),
 				Facts: reputation.Facts{
@@ -106,8 +112,9 @@ func TestAnswers(t *testing.T) {
 		},
 		{name: "no facts", body: `{"risk": 0}`, set: facts, want: reputation.Report{Confidence: .5}},
 		{
-			name: "null facts", body: `{"risk": 0, "cc": null, "as": null, "tor": null, "vpn": null, "seen": null, "for": null}`,
-			set: facts, want: reputation.Report{Confidence: .5},
+			name: "null facts",
+			body: `{"risk": 0, "cc": null, "as": null, "tor": null, "vpn": null, "seen": null, "for": null}`,
+			set:  facts, want: reputation.Report{Confidence: .5},
 		},
 		{
 			name: "empty facts", body: `{"risk": 0, "cc": "", "as": 0, "seen": ""}`,
@@ -119,51 +126,82 @@ func TestAnswers(t *testing.T) {
 				Confidence: .5, Facts: reputation.Facts{ASN: 4294967295}, LastSeen: time.Unix(1790000000, 0).UTC(),
 			},
 		},
-		{name: "country", body: `{"risk": 0, "cc": "Netherlands"}`, set: facts, err: "country: the value is not a code of two letters"},
-		{name: "network", body: `{"risk": 0, "as": 1.5}`, set: facts, err: "asn: the value is not the number of a network"},
-		{name: "large network", body: `{"risk": 0, "as": 4294967296}`, set: facts, err: "asn: the value is not the number of a network"},
-		{name: "network's name", body: `{"risk": 0, "as": "Example"}`, set: facts, err: "asn: the value is not the number of a network"},
-		{name: "nature", body: `{"risk": 0, "vpn": "yes"}`, set: facts, err: "nature vpn: the value is not true or false"},
-		{name: "category", body: `{"risk": 0, "tor": 1}`, set: facts, err: "category tor: the value is not true or false"},
+		{
+			name: "country", body: `{"risk": 0, "cc": "Netherlands"}`, set: facts,
+			err: "country: the value is not a code of two letters",
+		},
+		{
+			name: "network", body: `{"risk": 0, "as": 1.5}`, set: facts,
+			err: "asn: the value is not the number of a network",
+		},
+		{
+			name: "large network", body: `{"risk": 0, "as": 4294967296}`, set: facts,
+			err: "asn: the value is not the number of a network",
+		},
+		{
+			name: "network's name", body: `{"risk": 0, "as": "Example"}`, set: facts,
+			err: "asn: the value is not the number of a network",
+		},
+		{
+			name: "nature", body: `{"risk": 0, "vpn": "yes"}`, set: facts,
+			err: "nature vpn: the value is not true or false",
+		},
+		{
+			name: "category", body: `{"risk": 0, "tor": 1}`, set: facts,
+			err: "category tor: the value is not true or false",
+		},
 		{
 			name: "seen", body: `{"risk": 0, "seen": "yesterday"}`, set: facts,
-			err: "last_seen: the value is not a time since 1970: as 2027-03-31, 2027-03-31 12:00:00 (UTC), RFC 3339 or in seconds",
+			err: noTime,
 		},
 		{
 			name: "seen in milliseconds", body: `{"risk": 0, "seen": 1790000000000}`, set: facts,
-			err: "last_seen: the value is not a time since 1970: as 2027-03-31, 2027-03-31 12:00:00 (UTC), RFC 3339 or in seconds",
+			err: noTime,
 		},
-		{name: "valid for nothing", body: `{"risk": 0, "for": 0}`, set: facts, err: "valid_for: the value is not a duration from 1s to a year"},
-		{name: "valid for ever", body: `{"risk": 0, "for": 1e300}`, set: facts, err: "valid_for: the value is not a duration from 1s to a year"},
+		{
+			name: "valid for nothing", body: `{"risk": 0, "for": 0}`, set: facts,
+			err: "valid_for: the value is not a duration from 1s to a year",
+		},
+		{
+			name: "valid for ever", body: `{"risk": 0, "for": 1e300}`, set: facts,
+			err: "valid_for: the value is not a duration from 1s to a year",
+		},
 		{
 			name: "a duration", set: func(h *httpjson.HTTPJSON) { h.ValidFor = `duration("90m")` }, body: `{"risk": 0}`,
 			want: reputation.Report{Confidence: .5, TTL: 90 * time.Minute},
 		},
 		{
-			name: "about another", set: func(h *httpjson.HTTPJSON) { h.Address = "body.ip" }, body: `{"risk": 0, "ip": "203.0.113.11"}`,
-			err: "address: it is not the address that was asked about",
+			name: "about another", set: func(h *httpjson.HTTPJSON) { h.Address = "body.ip" },
+			body: `{"risk": 0, "ip": "203.0.113.11"}`,
+			err:  "address: it is not the address that was asked about",
 		},
 		{
 			name: "about nobody", set: func(h *httpjson.HTTPJSON) { h.Address = "body.?ip" }, body: `{"risk": 0}`,
 			err: "address: it is not the address that was asked about",
 		},
 		{
-			name: "a quoted text", set: func(h *httpjson.HTTPJSON) { h.Severity = "double(body.risk)" }, body: `{"risk": "s3cret/k?y&x"}`,
-			err: "severity: a value has another type than the expression expects",
+			name: "a quoted text", set: func(h *httpjson.HTTPJSON) { h.Severity = "double(body.risk)" },
+			body: `{"risk": "s3cret/k?y&x"}`,
+			err:  "severity: a value has another type than the expression expects",
 		},
 		{
-			name: "a quoted time", set: func(h *httpjson.HTTPJSON) { h.LastSeen = "timestamp(body.risk)" }, body: `{"risk": "s3cret/k?y&x"}`,
-			err: "severity: the value is not a number from -1 to 1",
+			name: "a quoted time", set: func(h *httpjson.HTTPJSON) { h.LastSeen = "timestamp(body.risk)" },
+			body: `{"risk": "s3cret/k?y&x"}`,
+			err:  "severity: the value is not a number from -1 to 1",
 		},
 		{
-			name: "a quoted member", set: func(h *httpjson.HTTPJSON) { h.Severity = "body[body.risk]" }, body: `{"risk": "s3cret/k?y&x"}`,
-			err: "severity: the answer lacks a member",
+			name: "a quoted member", set: func(h *httpjson.HTTPJSON) { h.Severity = "body[body.risk]" },
+			body: `{"risk": "s3cret/k?y&x"}`,
+			err:  "severity: a key is missing, in the answer or in a map of the expression",
 		},
 		{
 			name: "a short list", set: func(h *httpjson.HTTPJSON) { h.Severity = "body[3]" }, body: `[]`,
 			err: "severity: a list is shorter than the expression expects",
 		},
-		{name: "refused", set: kinds, body: `{"error": "key"}`, err: "the service refused the key: the expression of refused holds, status 200"},
+		{
+			name: "refused", set: kinds, body: `{"error": "key"}`,
+			err: "the service refused the key: the expression of refused holds, status 200",
+		},
 		{
 			name: "refused, by the status", set: kinds, status: 400, body: `{"error": "key"}`,
 			err: "the service refused the key: the expression of refused holds, status 400",
@@ -178,12 +216,18 @@ func TestAnswers(t *testing.T) {
 		},
 		{
 			name: "an error", set: kinds, body: `{"error": "on fire"}`,
-			err: "the service answered with an error of its own: the expression of error holds, status 200",
+			err: "the service gave an answer that is not of its protocol: the expression of error holds, status 200",
 		},
 		{name: "another status", set: kinds, status: 500, body: `{"error": "on fire"}`, err: "no answer, status 500"},
 		{name: "a page", set: kinds, status: 404, body: `<html>`, err: "no answer, status 404"},
-		{name: "a kind that fails", set: kinds, body: `{"error": 1}`, err: "refused: a value has another type than the expression expects"},
-		{name: "a kind that fails, by its status", set: kinds, status: 429, body: `{"error": 1}`, err: "the service asks for fewer requests: status 429"},
+		{
+			name: "a kind that fails", set: kinds, body: `{"error": 1}`,
+			err: "refused: a value has another type than the expression expects",
+		},
+		{
+			name: "a kind that fails, by its status", set: kinds, status: 429, body: `{"error": 1}`,
+			err: "the service asks for fewer requests: status 429",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			status := tc.status
@@ -243,10 +287,10 @@ func TestVariables(t *testing.T) {
 func TestCost(t *testing.T) {
 	list := "[" + strings.Repeat("1,", 2_000) + "1]"
 	for expression, want := range map[string]string{
-		"body.exists(a, body.exists(b, a + b < 0.0)) ? 1.0 : 0.0":                   "severity: it took more than 20000 steps",
-		"double(size(body.map(a, body.map(b, a))))":                                 "severity: it took more than 20000 steps",
-		"body.exists(a, a > 2.0) ? 1.0 : 0.5":                                       "",
-		"size(body) > 5 && body[0] == 1 ? 0.5 : 0.0":                                "",
+		"body.exists(a, body.exists(b, a + b < 0.0)) ? 1.0 : 0.0":                    "severity: it took more than 20000 steps",
+		"double(size(body.map(a, body.map(b, a))))":                                  "severity: it took more than 20000 steps",
+		"body.exists(a, a > 2.0) ? 1.0 : 0.5":                                        "",
+		"size(body) > 5 && body[0] == 1 ? 0.5 : 0.0":                                 "",
 		"body[?200000].orValue(0.5) == 0.5 && body[1] in [1.0, 2.0] ? 0.5 : body[0]": "",
 	} {
 		h := acme(startService(t, says(200, list)).URL)
@@ -289,11 +333,13 @@ func TestRequest(t *testing.T) {
 			want: "GET /v1/s3cret%2Fk%3Fy&x/ip/203.0.113.10.json",
 		},
 		{
-			name: "query", set: func(h *httpjson.HTTPJSON, base string) { h.URL = base + "/check/?ip={ip}&key={key}&flag&a=1%262" },
+			name: "query",
+			set:  func(h *httpjson.HTTPJSON, base string) { h.URL = base + "/check/?ip={ip}&key={key}&flag&a=1%262" },
 			want: "GET /check/?a=1%262&flag=&ip=203.0.113.10&key=s3cret%2Fk%3Fy%26x",
 		},
 		{
-			name: "IPv6", set: func(h *httpjson.HTTPJSON, base string) { h.URL = base + "?q={ip}" }, addr: "2001:db8::10",
+			name: "IPv6",
+			set:  func(h *httpjson.HTTPJSON, base string) { h.URL = base + "?q={ip}" }, addr: "2001:db8::10",
 			want: "GET /?q=2001%3Adb8%3A%3A10",
 		},
 		{
@@ -320,7 +366,8 @@ func TestRequest(t *testing.T) {
 				h.URL = base + "/"
 				h.Body = []byte(`{"ips": ["{ip}"], "key": "{key}", "n": 12345678901234567890, "deep": {"a": [null, true]}}`)
 			},
-			want: "POST /", body: `{"deep":{"a":[null,true]},"ips":["203.0.113.10"],"key":"s3cret/k?y\u0026x","n":12345678901234567890}`,
+			want: "POST /",
+			body: `{"deep":{"a":[null,true]},"ips":["203.0.113.10"],"key":"s3cret/k?y\u0026x","n":12345678901234567890}`,
 			head: http.Header{"Content-Type": {"application/json"}},
 		},
 		{

@@ -36,7 +36,8 @@ func mustProvision(tb testing.TB, baseURL string) reputation.Provider {
 	tb.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	tb.Cleanup(cancel) // runs Cleanup
-	module, err := ctx.LoadModuleByID("ip_reputation.providers.ipapi_is", json.RawMessage(fmt.Sprintf(`{"url": %q}`, baseURL)))
+	module, err := ctx.LoadModuleByID("ip_reputation.providers.ipapi_is",
+		json.RawMessage(fmt.Sprintf(`{"url": %q}`, baseURL)))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -47,7 +48,8 @@ func sample(name string) string { return filepath.Join("testdata", name+".json")
 
 // facts are those of the samples: the given kinds are yes, all others no.
 func facts(yes ...reputation.Kind) reputation.Facts {
-	f := reputation.Facts{Country: "NL", ASN: 64540, ASName: "Example Tuin BV", Network: netip.MustParsePrefix("203.0.113.0/24")}
+	f := reputation.Facts{Country: "NL", ASN: 64540, ASName: "Example Tuin BV",
+		Network: netip.MustParsePrefix("203.0.113.0/24")}
 	for _, k := range []reputation.Kind{tor, vpn, proxy, hosting, mobile} {
 		f.Nature = f.Nature.With(k, false)
 	}
@@ -66,7 +68,8 @@ func TestContract(t *testing.T) {
 			{Name: "abusive VPN", BodyFile: sample("abusive_vpn"), Report: reputation.Report{Severity: 0.6, Confidence: 0.5,
 				Categories: reputation.CategoriesOf(reputation.Abuse), Facts: facts(vpn, hosting)},
 				Request: func(r *http.Request) error {
-					if q := r.URL.Query(); !strings.HasSuffix(r.URL.Path, "/") || q.Get("q") != asked.String() || q.Get("key") == "" || len(q) != 2 {
+					if q := r.URL.Query(); !strings.HasSuffix(r.URL.Path, "/") || q.Get("q") != asked.String() ||
+						q.Get("key") == "" || len(q) != 2 {
 						return fmt.Errorf("the request is %s", r.URL)
 					}
 					return nil
@@ -85,7 +88,46 @@ func TestContract(t *testing.T) {
 			{Name: "429", Status: 429, BodyFile: sample("error_429"), Result: reputation.ResultThrottled},
 			{Name: "200 with an error", BodyFile: sample("error_429"), Result: reputation.ResultBadAnswer},
 		},
+		Batch: batch(),
 	})
+}
+
+// batch is about several addresses in one request.
+func batch() *providertest.Batch {
+	const member = `%[1]q:{"ip":%[1]q,"is_vpn":%[2]t,"is_abuser":%[2]t}`
+	entry := func(addr string, abuser bool) providertest.Entry {
+		r := reputation.Report{Facts: reputation.Facts{Nature: reputation.Nature{}.With(vpn, abuser)}}
+		if abuser {
+			r.Severity, r.Confidence, r.Categories = 0.6, 0.5, reputation.CategoriesOf(reputation.Abuse)
+		}
+		return providertest.Entry{Addr: netip.MustParseAddr(addr), Body: fmt.Sprintf(member, addr, abuser), Report: r}
+	}
+	return &providertest.Batch{
+		Before: "{", After: "}",
+		Entries: []providertest.Entry{
+			entry("203.0.113.10", true), entry("2001:db8::10", false),
+			{Addr: netip.MustParseAddr("198.51.100.7"), Body: `"198.51.100.7":{"ip":"198.51.100.7","is_bogon":true}`,
+				Result: reputation.ResultNotFound},
+			{Addr: netip.MustParseAddr("198.51.100.8"), Body: `"198.51.100.8":{"ip":"198.51.100.9"}`,
+				Result: reputation.ResultBadAnswer},
+		},
+		Request: func(r *http.Request) error {
+			var body struct {
+				IPs []string
+				Key string
+			}
+			err := json.NewDecoder(r.Body).Decode(&body)
+			if err != nil || r.Method != http.MethodPost || r.URL.RawQuery != "" || !strings.HasSuffix(r.URL.Path, "/") ||
+				strings.Join(body.IPs, " ") != "203.0.113.10 2001:db8::10 198.51.100.7 198.51.100.8" || body.Key == "" {
+				return fmt.Errorf("the request is %s %s about %s (%w)", r.Method, r.URL, body.IPs, err)
+			}
+			return nil
+		},
+		Cases: []providertest.Case{
+			{Name: "403", Status: 403, BodyFile: sample("error_403"), Result: reputation.ResultRefused},
+			{Name: "200 that refuses the key", BodyFile: sample("error_403"), Result: reputation.ResultRefused},
+		},
+	}
 }
 
 func parse(body []byte, addr netip.Addr) (reputation.Report, error) {
@@ -132,7 +174,8 @@ func TestMapping(t *testing.T) {
 // TestScores: an abuser on public lists adds little, and next to nothing beside one of these lists.
 func TestScores(t *testing.T) {
 	source := score.OfProfile("ipapi_is", new(IPAPIIs).Profile())
-	said := score.Evidence{Source: &source, Severity: 0.6, Confidence: 0.5, Categories: reputation.CategoriesOf(reputation.Abuse)}
+	said := score.Evidence{Source: &source, Severity: 0.6, Confidence: 0.5,
+		Categories: reputation.CategoriesOf(reputation.Abuse)}
 	if got, _ := score.Judge([]score.Evidence{said}, nil); got < 1 || got > 10 {
 		t.Errorf("alone: %.2f %%, want 1 to 10", got)
 	}

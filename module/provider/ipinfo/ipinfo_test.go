@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"path/filepath"
@@ -79,25 +80,27 @@ func TestContract(t *testing.T) {
 		settings string
 		path     string
 		cases    []providertest.Case
+		batch    *providertest.Batch
 	}{
 		{``, "/lite/203.0.113.10", []providertest.Case{
-			{Name: "lite", BodyFile: sample("lite"), Report: facts(64520, "Example Fiber GmbH", nil, nil)}}},
+			{Name: "lite", BodyFile: sample("lite"), Report: facts(64520, "Example Fiber GmbH", nil, nil)}}, nil},
 		{`,"api":"lite","key_in":"query"`, "/lite/203.0.113.10", []providertest.Case{
-			{Name: "key in the query", BodyFile: sample("lite"), Report: facts(64520, "Example Fiber GmbH", nil, nil)}}},
+			{Name: "key in the query", BodyFile: sample("lite"), Report: facts(64520, "Example Fiber GmbH", nil, nil)}}, nil},
 		{`,"api":"core"`, "/lookup/203.0.113.10", []providertest.Case{
-			{Name: "core", BodyFile: sample("core"), Report: facts(64520, "Example Hosting GmbH", kinds{hosting}, kinds{mobile})},
+			{Name: "core", BodyFile: sample("core"),
+				Report: facts(64520, "Example Hosting GmbH", kinds{hosting}, kinds{mobile})},
 			{Name: "what only Plus promises", Addr: v6, BodyFile: sample("plus_relay"),
-				Report: facts(64520, "Example Relay", kinds{hosting}, kinds{mobile})}}},
+				Report: facts(64520, "Example Relay", kinds{hosting}, kinds{mobile})}}, nil},
 		{`,"api":"plus"`, "/lookup/203.0.113.10", []providertest.Case{
 			{Name: "VPN in a mobile network", BodyFile: sample("plus_vpn"),
 				Report: facts(64520, "Example Hosting GmbH", kinds{vpn, mobile}, kinds{tor, proxy, relay, hosting})},
 			{Name: "relay, IPv6 in another spelling", Addr: v6, BodyFile: sample("plus_relay"),
 				Report: facts(64520, "Example Relay", kinds{relay, hosting}, kinds{tor, vpn, proxy, mobile})},
 			{Name: "of a Core account", BodyFile: sample("core"),
-				Report: facts(64520, "Example Hosting GmbH", kinds{hosting}, kinds{mobile})}}},
+				Report: facts(64520, "Example Hosting GmbH", kinds{hosting}, kinds{mobile})}}, nil},
 		{`,"api":"privacy"`, "/203.0.113.10", []providertest.Case{
 			{Name: "privacy", BodyFile: sample("legacy_privacy"), Report: withRoute},
-			{Name: "free account", BodyFile: sample("legacy_free"), Report: noASN}}},
+			{Name: "free account", BodyFile: sample("legacy_free"), Report: noASN}}, batch()},
 	} {
 		t.Run(tc.path+tc.settings, func(t *testing.T) {
 			tc.cases[0].Request = func(r *http.Request) error {
@@ -118,8 +121,37 @@ func TestContract(t *testing.T) {
 					return p
 				},
 				Cases: append(tc.cases, errorCases()...),
+				Batch: tc.batch,
 			})
 		})
+	}
+}
+
+// batch is about several addresses in one request.
+func batch() *providertest.Batch {
+	const member = `%[1]q:{"ip":%[1]q,"country":"AT","privacy":{"vpn":%[2]t}}`
+	entry := func(addr string, is bool) providertest.Entry {
+		return providertest.Entry{Addr: netip.MustParseAddr(addr), Body: fmt.Sprintf(member, addr, is),
+			Report: reputation.Report{Facts: reputation.Facts{Country: "AT", Nature: reputation.Nature{}.With(vpn, is)}}}
+	}
+	return &providertest.Batch{
+		Before: "{", After: "}",
+		Entries: []providertest.Entry{
+			entry("203.0.113.10", true), entry("2001:db8::10", false),
+			{Addr: netip.MustParseAddr("198.51.100.7"), Body: `"198.51.100.7":{"ip":"198.51.100.7","bogon":true}`,
+				Result: reputation.ResultNotFound},
+		},
+		Request: func(r *http.Request) error {
+			body, err := io.ReadAll(r.Body)
+			if err != nil || r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/batch") ||
+				r.Header.Get("Authorization") == "" ||
+				string(body) != `["203.0.113.10","2001:db8::10","198.51.100.7"]` {
+				return fmt.Errorf("the request is %s %s with %s (%w)", r.Method, r.URL, body, err)
+			}
+			return nil
+		},
+		Cases: []providertest.Case{{Name: "403", Status: 403, BodyFile: sample("error_403"),
+			Result: reputation.ResultRefused}},
 	}
 }
 
@@ -172,7 +204,8 @@ func TestProfileFollowsTheProduct(t *testing.T) {
 		}
 		free := p.API == lite
 		if (len(profile.Quota) == 0) != free || (profile.Terms != "") != free ||
-			profile.Capabilities.Natures.Has(vpn) != (p.API == plus || p.API == privacy) {
+			profile.Capabilities.Natures.Has(vpn) != (p.API == plus || p.API == privacy) ||
+			(profile.Batch > 0) != (p.API == privacy) {
 			t.Errorf("%s: %+v", settings, profile)
 		}
 	}

@@ -71,7 +71,7 @@ func (v *answer) report() (reputation.Report, error) {
 func (v *answer) severity(n reputation.Nature) (severity, confidence float64) {
 	const sure, clean = 0.7, 0.5
 	abused := v.RecentAbuse.is() || v.FrequentAbuser.is() || v.HighRiskAttacks.is()
-	hides := reputation.Nature{}.With(reputation.NatureTor, true).With(reputation.NatureVPN, true).
+	anonymous := reputation.Nature{}.With(reputation.NatureTor, true).With(reputation.NatureVPN, true).
 		With(reputation.NatureProxy, true).With(reputation.NatureHosting, true)
 	score := float64(*v.FraudScore) / 100
 	switch crawler := v.IsCrawler.is(); {
@@ -81,7 +81,7 @@ func (v *answer) severity(n reputation.Nature) (severity, confidence float64) {
 		return score, sure
 	case score == 0:
 		return -1, clean
-	case n.Any(hides):
+	case n.Any(anonymous):
 		return 0, sure
 	}
 	return score, sure
@@ -127,10 +127,10 @@ func (v *answer) refusal(a *rest.Answer) error {
 // failure reads the body that comes with another status than 200.
 func failure(a *rest.Answer, body []byte) error {
 	var v answer
-	if rest.Decode(body, &v) != nil {
-		return nil
+	if rest.Decode(body, &v) == nil {
+		return v.refusal(a)
 	}
-	return v.refusal(a)
+	return nil // not a failure of the service's own kind
 }
 
 // detail returns the service's message from the body of an error.

@@ -55,7 +55,8 @@ func (v *insightsAnswer) report(addr netip.Addr) (reputation.Report, error) {
 	}
 	nature := v.nature()
 	r := reputation.Report{Confidence: .7, Facts: reputation.Facts{
-		Country: rest.Country(v.Country.ISOCode), ASN: v.Traits.ASN, Network: rest.Network(v.Traits.Network, addr), Nature: nature,
+		Country: rest.Country(v.Country.ISOCode), ASN: v.Traits.ASN, Network: rest.Network(v.Traits.Network, addr),
+		Nature: nature,
 	}}
 	if risk := v.Traits.Risk; risk != nil {
 		var err error

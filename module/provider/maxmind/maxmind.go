@@ -1,5 +1,5 @@
-// Package maxmind is a provider for MaxMind's web services: GeoIP Insights 2.1 and minFraud Score 2.0
-// (https://dev.maxmind.com).
+// Package maxmind is a provider for MaxMind's web services: GeoIP Insights 2.1 and minFraud Score
+// 2.0 (https://dev.maxmind.com).
 package maxmind
 
 import (
@@ -32,20 +32,23 @@ func init() {
 	caddy.RegisterModule(MaxMind{})
 }
 
-// MaxMind asks a web service of MaxMind about addresses. It needs an account with funds: each question is paid. The key is
-// the account ID and a licence key with a colon between them, such as `{env.MAXMIND_ACCOUNT}:{env.MAXMIND_LICENSE}`.
-// Write a `quota` that you can pay. For MaxMind's databases, which cost nothing per question, see `mmdb`.
+// MaxMind asks a web service of MaxMind about addresses. It needs an account with funds: each
+// question is paid. The key is the account ID and a licence key with a colon between them, such as
+// `{env.MAXMIND_ACCOUNT}:{env.MAXMIND_LICENSE}`. Write a `quota` that you can pay. For MaxMind's
+// databases, which cost nothing per question, see `mmdb`.
 //
-// `insights` says what an address is: VPN, proxy, Tor, hosting, mobile, relay, country and network. Its severity is the
-// service's risk, from 0 to 1. That there is none means a low one, or that nothing is known, and is neutral. The risk of
-// a VPN or proxy is that of all who use it: 0.6 at most. A relay for privacy, such as Apple's, has none. The confidence is
-// 0.7, and 0.4 for an address that more than 50 people share. What the service does not say is not known.
+// `insights` says what an address is: VPN, proxy, Tor, hosting, mobile, relay, country and network.
+// Its severity is the service's risk, from 0 to 1. An answer without one is neutral: the risk is
+// low, or not known. The risk of a VPN or proxy is that of all who use it: 0.6 at most. A relay for
+// privacy, such as Apple's, has none. The confidence is 0.7, and 0.4 for an address that more than
+// 50 people share. What the service does not say is not known.
 //
-// `minfraud` is made for transactions, and says of an address its risk only: the severity, with a confidence of 0.7. As a
-// source, it has the name `minfraud`.
+// `minfraud` is made for transactions, and says of an address its risk only: the severity, with a
+// confidence of 0.7. As a source, it has the name `minfraud`.
 //
-// The address of the API is `https://geoip.maxmind.com/geoip/v2.1`, of which the provider uses `/insights`; for `minfraud`
-// it is `https://minfraud.maxmind.com/minfraud/v2.0`, of which it uses `/score`.
+// The address of the API is `https://geoip.maxmind.com/geoip/v2.1`, of which the provider uses
+// `/insights`; for `minfraud` it is `https://minfraud.maxmind.com/minfraud/v2.0`, of which it uses
+// `/score`.
 type MaxMind struct {
 	rest.Endpoint
 
@@ -74,7 +77,8 @@ func (m *MaxMind) Provision(ctx caddy.Context) error {
 	return m.Open(ctx, api)
 }
 
-// Profile implements reputation.Provider. There is no free plan, and no quota: questions are paid one by one.
+// Profile implements reputation.Provider. There is no free plan, and no quota: questions are paid
+// one by one.
 func (m *MaxMind) Profile() reputation.Profile {
 	p := reputation.Profile{
 		Name:      "maxmind",
@@ -142,8 +146,8 @@ func notKnown(a *rest.Answer, body []byte) error {
 	return nil
 }
 
-// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those that all providers
-// have, such as key and quota.
+// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those
+// that all providers have, such as key and quota.
 //
 //	maxmind {
 //	    url <address>

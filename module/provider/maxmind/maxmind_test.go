@@ -61,15 +61,21 @@ func failures() []providertest.Case {
 		{Name: "not in the database", Status: 404, Header: kind("error"), BodyFile: sample("error_404"),
 			Result: reputation.ResultNotFound},
 		{Name: "404 of a gateway", Status: 404, Body: `{"error":"not found"}`, Result: reputation.ResultError},
-		{Name: "reserved", Status: 400, Header: kind("error"), BodyFile: sample("error_400"), Result: reputation.ResultNotFound},
-		{Name: "400", Status: 400, Body: `{"code":"IP_ADDRESS_INVALID","error":"no address"}`, Result: reputation.ResultError},
-		{Name: "wrong key", Status: 401, Header: kind("error"), BodyFile: sample("error_401"), Result: reputation.ResultRefused},
-		{Name: "no funds", Status: 402, Header: kind("error"), BodyFile: sample("error_402"), Result: reputation.ResultRefused},
-		{Name: "no permission", Status: 403, Header: kind("error"), BodyFile: sample("error_403"), Result: reputation.ResultRefused},
+		{Name: "reserved", Status: 400, Header: kind("error"), BodyFile: sample("error_400"),
+			Result: reputation.ResultNotFound},
+		{Name: "400", Status: 400, Body: `{"code":"IP_ADDRESS_INVALID","error":"no address"}`,
+			Result: reputation.ResultError},
+		{Name: "wrong key", Status: 401, Header: kind("error"), BodyFile: sample("error_401"),
+			Result: reputation.ResultRefused},
+		{Name: "no funds", Status: 402, Header: kind("error"), BodyFile: sample("error_402"),
+			Result: reputation.ResultRefused},
+		{Name: "no permission", Status: 403, Header: kind("error"), BodyFile: sample("error_403"),
+			Result: reputation.ResultRefused},
 		{Name: "clear text", Status: 403, Result: reputation.ResultRefused},
 		{Name: "too many errors", Status: 429, Header: http.Header{"Content-Type": {"text/plain"}}, Body: "slow down",
 			Result: reputation.ResultThrottled},
-		{Name: "their error", Status: 500, Body: `{"code":"SERVER_ERROR","error":"it broke"}`, Result: reputation.ResultError},
+		{Name: "their error", Status: 500, Body: `{"code":"SERVER_ERROR","error":"it broke"}`,
+			Result: reputation.ResultError},
 	}
 }
 
@@ -96,11 +102,13 @@ func TestInsightsContract(t *testing.T) {
 				Report: reputation.Report{Confidence: .7, Facts: reputation.Facts{Country: "US",
 					Nature: natures(kinds{reputation.NatureRelay, reputation.NatureProxy}, nil)}}},
 			{Name: "search engine", Addr: addr("198.51.100.22"), BodyFile: sample("insights_spider"),
-				Report: reputation.Report{Confidence: .7, Categories: of(reputation.Crawler), Facts: reputation.Facts{Country: "US"}}},
+				Report: reputation.Report{Confidence: .7, Categories: of(reputation.Crawler),
+					Facts: reputation.Facts{Country: "US"}}},
 			{Name: "old flags", Body: `{"traits":{"ip_address":"203.0.113.10","is_tor_exit_node":true,"ip_risk_snapshot":99}}`,
 				Report: reputation.Report{Severity: .6, Confidence: .7, Categories: of(reputation.Abuse),
 					Facts: reputation.Facts{Nature: natures(kinds{reputation.NatureTor}, nil)}}},
-			{Name: "another address", Addr: addr("203.0.113.11"), BodyFile: sample("insights_vpn"), Result: reputation.ResultBadAnswer},
+			{Name: "another address", Addr: addr("203.0.113.11"), BodyFile: sample("insights_vpn"),
+				Result: reputation.ResultBadAnswer},
 			{Name: "risk out of range", Body: `{"traits":{"ip_address":"203.0.113.10","ip_risk_snapshot":101}}`,
 				Result: reputation.ResultBadAnswer},
 			{Name: "risk as text", Body: `{"traits":{"ip_address":"203.0.113.10","ip_risk_snapshot":"10"}}`,
@@ -129,9 +137,11 @@ func TestMinFraudContract(t *testing.T) {
 			{Name: "risky", Header: kind("minfraud-score"), BodyFile: sample("minfraud"), Request: checkScore,
 				Report: reputation.Report{Severity: .63, Confidence: .7, Categories: abuse}},
 			{Name: "low risk", BodyFile: sample("minfraud_low"), Report: reputation.Report{Confidence: .7}},
-			{Name: "address not found", Body: `{"risk_score":5,"warnings":[{"code":"IP_ADDRESS_NOT_FOUND","input_pointer":"/device/ip_address"}]}`,
+			{Name: "address not found", Body: `{"risk_score":5` +
+				`,"warnings":[{"code":"IP_ADDRESS_NOT_FOUND","input_pointer":"/device/ip_address"}]}`,
 				Result: reputation.ResultNotFound},
-			{Name: "address not taken", Body: `{"ip_address":{"risk":5},"warnings":[{"code":"INPUT_INVALID","input_pointer":"/device/ip_address"}]}`,
+			{Name: "address not taken", Body: `{"ip_address":{"risk":5}` +
+				`,"warnings":[{"code":"INPUT_INVALID","input_pointer":"/device/ip_address"}]}`,
 				Result: reputation.ResultBadAnswer},
 			{Name: "only the transaction's score", Body: `{"risk_score":80}`, Result: reputation.ResultBadAnswer},
 			{Name: "risk out of range", Body: `{"ip_address":{"risk":-1}}`, Result: reputation.ResultBadAnswer},
@@ -147,7 +157,8 @@ func checkScore(r *http.Request) error {
 	if want := `{"device":{"ip_address":"203.0.113.10"}}`; string(body) != want {
 		return fmt.Errorf("the body is %s, want %s", body, want)
 	}
-	if _, licence, ok := r.BasicAuth(); !ok || licence == "" || r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/score") {
+	if _, licence, ok := r.BasicAuth(); !ok || licence == "" || r.Method != http.MethodPost ||
+		!strings.HasSuffix(r.URL.Path, "/score") {
 		return fmt.Errorf("the request is %s %s", r.Method, r.URL)
 	}
 	return nil
@@ -166,7 +177,8 @@ func TestScores(t *testing.T) {
 		{`"is_anonymous_vpn":true,"is_hosting_provider":true`, .99, 1},
 		{`"ip_risk_snapshot":0.01`, .99, 1},
 	} {
-		r, err := parseInsights([]byte(`{"traits":{"ip_address":"203.0.113.10",`+tc.traits+`}}`), netip.MustParseAddr("203.0.113.10"))
+		r, err := parseInsights([]byte(`{"traits":{"ip_address":"203.0.113.10",`+tc.traits+`}}`),
+			netip.MustParseAddr("203.0.113.10"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -185,14 +197,17 @@ func TestCaddyfile(t *testing.T) {
 	}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()
-	if err := (&MaxMind{API: "city"}).Provision(ctx); err == nil || !strings.Contains(err.Error(), "use insights or minfraud") {
+	if err := (&MaxMind{API: "city"}).Provision(ctx); err == nil ||
+		!strings.Contains(err.Error(), "use insights or minfraud") {
 		t.Errorf("the error is %v", err)
 	}
 }
 
 // TestURLs: each product has its own service, and each is a source of its own.
 func TestURLs(t *testing.T) {
-	for i, want := range []struct{ name, host string }{{"maxmind", "geoip.maxmind.com"}, {"minfraud", "minfraud.maxmind.com"}} {
+	for i, want := range []struct{ name, host string }{
+		{"maxmind", "geoip.maxmind.com"}, {"minfraud", "minfraud.maxmind.com"},
+	} {
 		ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 		m := new(MaxMind)
 		err := errors.Join(json.Unmarshal(m.Variants()[i], m), m.Provision(ctx))

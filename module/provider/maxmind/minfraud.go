@@ -26,7 +26,8 @@ type scoreAnswer struct {
 	} `json:"warnings"`
 }
 
-// report returns the report of an answer. A warning about the address means that the score is about something else.
+// report returns the report of an answer. A warning about the address means that the score is about
+// something else.
 func (v *scoreAnswer) report() (reputation.Report, error) {
 	for _, w := range v.Warnings {
 		switch {

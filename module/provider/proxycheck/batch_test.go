@@ -1,14 +1,52 @@
 package proxycheck
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
+
+// batch3 and batch2 are about several addresses in one request.
+func batch3() *providertest.Batch {
+	const member = `%[1]q:{"detections":{"risk":%[2]d,"compromised":true}}`
+	return batchOf(func(addr string, risk int) (string, reputation.Report) {
+		r := reputation.Report{Severity: float64(risk) / 100, Confidence: sure,
+			Categories: reputation.CategoriesOf(reputation.Abuse, reputation.Compromised)}
+		return fmt.Sprintf(member, addr, risk), r
+	})
+}
+
+func batch2() *providertest.Batch {
+	return batchOf(func(addr string, risk int) (string, reputation.Report) {
+		r := reputation.Report{Severity: float64(risk) / 100, Confidence: sure,
+			Categories: reputation.CategoriesOf(reputation.Abuse),
+			Facts:      reputation.Facts{Nature: natures(nil, kinds{tor, vpn, proxy})}}
+		return fmt.Sprintf(`%q:{"proxy":"no","risk":%d}`, addr, risk), r
+	})
+}
+
+func batchOf(answer func(addr string, risk int) (string, reputation.Report)) *providertest.Batch {
+	b := &providertest.Batch{Before: "{", After: "}"}
+	for i, addr := range []string{"203.0.113.10", "2001:db8::10", "198.51.100.7"} {
+		e := providertest.Entry{Addr: netip.MustParseAddr(addr)}
+		e.Body, e.Report = answer(addr, 20+i)
+		b.Entries = append(b.Entries, e)
+	}
+	b.Entries = append(b.Entries, providertest.Entry{Addr: netip.MustParseAddr("198.51.100.8"),
+		Body: `"198.51.100.8":{"error":"made up"}`, Result: reputation.ResultBadAnswer})
+	for _, c := range refusals() {
+		if strings.HasPrefix(c.Name, "denied") || c.Name == "error" {
+			b.Cases = append(b.Cases, c)
+		}
+	}
+	return b
+}
 
 // Several addresses are one request, and each has an answer of its own.
 func TestCheckAll(t *testing.T) {
@@ -43,20 +81,6 @@ func TestCheckAll(t *testing.T) {
 		}
 		if diff := cmp.Diff(tc.severities, severities); diff != "" || strings.Join(results, " ") != tc.results {
 			t.Errorf("%s: the results are %s, the severities (-want +got):\n%s", tc.file, results, diff)
-		}
-	}
-}
-
-// An answer without any address is about all of them.
-func TestCheckAllIsRefused(t *testing.T) {
-	for file, want := range map[string]reputation.Result{
-		"denied_day": reputation.ResultThrottled, "denied_proxy": reputation.ResultRefused,
-		"error_address": reputation.ResultBadAnswer,
-	} {
-		p, _ := serve(t, ``, file)
-		answers, err := p.CheckAll(t.Context(), "k", []netip.Addr{asked, netip.MustParseAddr("198.51.100.7")})
-		if len(answers) != 0 || reputation.ResultOf(err) != want {
-			t.Errorf("%s: %d answers, %v, want %s", file, len(answers), err, want)
 		}
 	}
 }

@@ -69,10 +69,10 @@ func (h *head) refusal(a *rest.Answer) error {
 // failure reads the body that comes with another status than 200.
 func failure(a *rest.Answer, body []byte) error {
 	var h head
-	if rest.Decode(body, &h) != nil || h.Status != denied {
-		return nil
+	if rest.Decode(body, &h) == nil && h.Status == denied {
+		return h.refusal(a)
 	}
-	return h.refusal(a)
+	return nil // not a refusal of the service's own kind
 }
 
 // detail returns the service's message from the body of an error.

@@ -208,6 +208,10 @@ func confidential(base *url.URL) bool {
 	return base.Scheme == "https" || base.Hostname() == "localhost" || err == nil && addr.IsLoopback()
 }
 
+// Confidential reports whether nobody else can read requests to base: they are encrypted, or stay on this machine or on
+// the operator's own network.
+func Confidential(base *url.URL) bool { return confidential(base) || ownNetwork(base.Hostname()) }
+
 // ownNetwork reports whether a host is surely on the operator's own network: a private address, or a
 // name that public DNS does not have, such as that of a container.
 func ownNetwork(host string) bool {

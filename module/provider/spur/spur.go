@@ -1,5 +1,5 @@
-// Package spur is a provider for Spur, which knows whose VPN or proxy an address is (Context API v2,
-// https://docs.spur.us).
+// Package spur is a provider for Spur, which knows whose VPN or proxy an address is (Context API
+// v2, https://docs.spur.us).
 package spur
 
 import (
@@ -24,20 +24,21 @@ func init() {
 	caddy.RegisterModule(Spur{})
 }
 
-// Spur asks the service of the same name about addresses. It needs a token of a paid plan, as its key; write your plan's
-// `quota`.
+// Spur asks the service of the same name about addresses. It needs a token of a paid plan, as its
+// key; write your plan's `quota`.
 //
-// The answers are mostly facts: VPN, proxy, Tor, hosting, mobile, country and ASN, residential proxies included. They
-// raise no severity by themselves; write rules with `nature`. Of its risks, brute force against log-ins and spam have
-// the severity 0.6, scraping 0.3; all others have none. The users of Apple's Private Relay are not accused of what others
-// do. The confidence is 0.7: it is one company's model. What the service does not say is not known. That it says nothing
-// bad of an address is neutral.
+// The answers are mostly facts: VPN, proxy, Tor, hosting, mobile, country and ASN, residential
+// proxies included. They raise no severity by themselves; write rules with `nature`. Of its risks,
+// brute force against log-ins and spam have the severity 0.6, scraping 0.3; all others have none.
+// The addresses of Apple's Private Relay have none in any case, since many people share them. The
+// confidence is 0.7: it is one company's model. What the service does not say is not known. An
+// address without risks is neutral.
 //
-// The protocol is known from third parties: the errors, the answer about an unknown address, and the test of the token are
-// unconfirmed.
+// The protocol is known from third parties: the errors, the answer about an unknown address, and
+// the test of the token are unconfirmed.
 //
-// The address of the API is `https://api.spur.us`. The provider uses its `/v2/context`, and `/status` when an operator
-// tests the token.
+// The address of the API is `https://api.spur.us`. The provider uses its `/v2/context`, and
+// `/status` when an operator tests the token.
 type Spur struct {
 	rest.Endpoint
 }
@@ -120,8 +121,8 @@ func detail(body []byte) string {
 	return failure.Error
 }
 
-// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those that all providers
-// have, such as key and quota.
+// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those
+// that all providers have, such as key and quota.
 //
 //	spur {
 //	    url <address>

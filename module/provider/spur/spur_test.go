@@ -125,7 +125,8 @@ func TestScores(t *testing.T) {
 		body     string
 		min, max float64
 	}{
-		{`"tunnels":[{"type":"TOR"},{"type":"VPN"},{"type":"PROXY"}],"risks":["TUNNEL"],"infrastructure":"DATACENTER"`, .99, 1},
+		{`"tunnels":[{"type":"TOR"},{"type":"VPN"},{"type":"PROXY"}],"risks":["TUNNEL"],"infrastructure":"DATACENTER"`,
+			.99, 1},
 		{`"risks":["LOGIN_BRUTEFORCE","SPAM"]`, 8, 25},
 		{`"risks":["WEB_SCRAPING"]`, 2, 5},
 	} {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -106,45 +105,49 @@ func TestContract(t *testing.T) {
 			{Name: "429", Status: 429, Body: `{}`, Result: reputation.ResultThrottled},
 			{Name: "503", Status: 503, Header: html, Body: "<html></html>", Result: reputation.ResultError},
 		},
+		Batch: batch(t),
 	})
 }
 
-// TestCheckAll: addresses share a request, each gets its own answer, and a wrong entry spoils no other.
-func TestCheckAll(t *testing.T) {
+// batch describes answers about several addresses.
+func batch(t *testing.T) *providertest.Batch {
+	t.Helper()
 	file, err := os.ReadFile(sample("multi"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	addrs := []netip.Addr{netip.MustParseAddr("198.51.100.10"), asked, netip.MustParseAddr("2001:db8::1")}
-	body, query := string(file), ""
-	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		query = r.URL.RawQuery
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprint(w, body)
-	}))
-	t.Cleanup(service.Close)
-	s, bad := provision(t, fmt.Sprintf(`{"url": %q}`, service.URL)), reputation.ResultBadAnswer
-	got, err := s.CheckAll(t.Context(), "", addrs)
-	if err != nil || len(got) != 3 || got[0].Err != nil || got[0].Report.Severity != 0 || got[1].Err != nil ||
-		got[1].Report.Severity != .9875 || reputation.ResultOf(got[2].Err) != bad {
-		t.Errorf("%+v, %v", got, err)
-	}
-	if want := "confidence=&ip%5B%5D=198.51.100.10&ip%5B%5D=203.0.113.10&ip%5B%5D=2001%3Adb8%3A%3A1&json="; query != want {
-		t.Errorf("asked %s, want %s", query, want)
-	}
-	body = strings.Replace(body, `"confidence":98.75`, `"confidence":"high"`, 1)
-	got, err = s.CheckAll(t.Context(), "", addrs)
-	if err != nil || got[0].Err != nil || reputation.ResultOf(got[1].Err) != bad {
-		t.Errorf("with an entry of another type: %+v, %v", got, err)
-	}
-	for text, want := range map[string]reputation.Result{
-		`{"success":0,"error":"limit"}`: reputation.ResultThrottled, `{"success":0}`: bad, `[]`: bad,
-		`{"success":1,"ip":{"value":"203.0.113.10","appears":0,"frequency":0}}`: bad,
-	} {
-		body = text
-		if got, err := s.CheckAll(t.Context(), "", addrs); got != nil || reputation.ResultOf(err) != want {
-			t.Errorf("%s: %+v, %v, want %s", text, got, err, want)
-		}
+	before, entries, _ := strings.Cut(strings.TrimSpace(string(file)), "[")
+	entries, after, _ := strings.Cut(entries, "]")
+	listed, clean, _ := strings.Cut(entries, "},")
+	return &providertest.Batch{
+		Before: before + "[", After: "]" + after,
+		Entries: []providertest.Entry{
+			{
+				Addr: asked, Body: listed + "}",
+				Report: reputation.Report{
+					Severity: .9875, Confidence: .6, Categories: reputation.CategoriesOf(reputation.Spam),
+					LastSeen: time.Date(2026, 11, 28, 8, 15, 30, 0, time.UTC),
+				},
+			},
+			{Addr: netip.MustParseAddr("198.51.100.10"), Body: clean},
+			{
+				Addr: netip.MustParseAddr("203.0.113.40"), Body: `{"value":"203.0.113.40","appears":1,"frequency":9}`,
+				Result: reputation.ResultBadAnswer,
+			},
+		},
+		Request: func(r *http.Request) error {
+			const want = "confidence=&ip%5B%5D=203.0.113.10&ip%5B%5D=198.51.100.10&ip%5B%5D=203.0.113.40&json="
+			if r.URL.RawQuery != want {
+				return fmt.Errorf("asked %s", r.URL.RawQuery)
+			}
+			return nil
+		},
+		Cases: []providertest.Case{
+			{Name: "an error", BodyFile: sample("error"), Result: reputation.ResultBadAnswer},
+			{Name: "a limit", Body: `{"success":0,"error":"Rate limit exceeded"}`, Result: reputation.ResultThrottled},
+			{Name: "no success", Body: `{"ip":[]}`, Result: reputation.ResultBadAnswer},
+			{Name: "one entry and no list", BodyFile: sample("listed"), Result: reputation.ResultBadAnswer},
+		},
 	}
 }
 

@@ -1,0 +1,56 @@
+package quota
+
+import "time"
+
+// keptPart is the part of a quota that is kept, at most, for calls that are worth more.
+const keptPart = .25
+
+// price returns how much the answer to a call must be worth, from 0 to 1, for the call to be made now. It is the most
+// that one of the windows asks for.
+//
+// It follows from what is left alone. So it needs no memory, is the same on all instances that share a ledger, and
+// nobody waits for a better bid: a client that was not asked about bids again with its next request.
+//
+//   - While the calls that are left of those released are at least kept, the price is 0, and everybody is asked about.
+//   - Below that it rises evenly, up to 1 when none is left. A call of the worth w thus leaves 1 − w of kept for those
+//     that are worth more: while they take less than becomes available, they always find some.
+func (t Terms) price(usage []Usage, now time.Time) (price float64) {
+	if t.FirstCome {
+		return 0
+	}
+	for i, u := range usage {
+		w := t.Windows[i]
+		start := w.Period.Start(u.Reset.Add(-time.Nanosecond))
+		left := float64(max(t.released(w, start, now)-u.Used, 0))
+		if kept := t.kept(w, start, now); left < kept {
+			price = max(price, 1-left/kept)
+		}
+	}
+	return price
+}
+
+// kept returns how many calls of the window that began at start are kept for what is worth more: those of the burst, and
+// never more than a part of the quota, nor than what is released until the window ends. So the price falls towards the
+// end, where what is left would be lost. Of a quota of few calls none is kept.
+func (t Terms) kept(w Window, start, at time.Time) float64 {
+	if w.Limit <= fewCalls {
+		return 0
+	}
+	end := w.Period.End(start)
+	left := min(max(float64(end.Sub(at))/float64(end.Sub(start)), 0), 1)
+	return min(float64(t.burst(w)), min(keptPart, left)*float64(w.Limit))
+}
+
+// keptOfRate is the part of the calls that the rate allows at once which is kept for calls that are worth more. A rate
+// soon has room again, so that more than a moment is never at stake.
+const keptOfRate = .5
+
+// priceOfRate is price where the rate is what is short, and has room for so many calls. With none, it is 0: nobody can be
+// asked about, whatever it is worth. A rate of one call at a time has nothing to keep.
+func (t Terms) priceOfRate(left float64) float64 {
+	kept := keptOfRate * float64(burst(t.Rate)-1)
+	if t.FirstCome || left < 1 || left >= 1+kept {
+		return 0
+	}
+	return 1 - (left-1)/kept
+}
