@@ -52,7 +52,7 @@ func TestAcmePro(t *testing.T) {
 		Severity: .8, Confidence: .7, Categories: reputation.CategoriesOf(reputation.Scanner), Facts: reputation.Facts{Country: "NL"},
 	}
 	providertest.Run(t, providertest.Config{
-		New: func(tb testing.TB, url string) reputation.Provider { return loadPro(tb, url) },
+		New: loadPro,
 		Cases: []providertest.Case{
 			{Name: "risky", Body: `{"ip":"203.0.113.10","risk":80,"country_code":"NL"}`, Report: nl},
 		},
