@@ -1,6 +1,8 @@
 package httpjson_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -305,5 +307,17 @@ func TestCost(t *testing.T) {
 	h.Severity = expression
 	if _, err := load(t, h).Check(t.Context(), question); err == nil || !strings.HasSuffix(err.Error(), "it took more than 20000 steps") {
 		t.Errorf("a text that doubles: %v", err)
+	}
+}
+
+// TestEnded: an evaluation ends with the call, and says so.
+func TestEnded(t *testing.T) {
+	h := acme("https://api.example.com")
+	h.Severity = "body.exists(a, a > 2.0) ? 1.0 : 0.5"
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	list := []byte("[" + strings.Repeat("1,", 1_000) + "1]")
+	if r, err := httpjson.Map(ctx, load(t, h), http.StatusOK, list, question.Addr); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %+v, %v", r, err)
 	}
 }
