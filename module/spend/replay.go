@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
@@ -45,6 +47,7 @@ type result struct {
 	covered  int     // those of them with an answer
 	benign   int     // subjects that are not abusive
 	needless int     // those of them that were asked about
+	best     int     // what would be covered by as many calls if all was known beforehand
 }
 
 // coverage is the part of the abusive requests whose client had an answer.
@@ -65,6 +68,7 @@ type replay struct {
 	list     score.Source
 	evidence []score.Evidence
 	answered map[record.Key]time.Time
+	open     map[record.Key]int // the abusive requests that are not settled
 }
 
 // run replays a trace with a quota of so many percent of its subjects.
@@ -73,6 +77,7 @@ func run(t *trace, rules *rules, w way, percent float64) (result, error) {
 	r := &replay{
 		way: w, rules: rules, trace: t, visits: lookup.NewVisits(), terms: map[string]violation.Terms{},
 		list: score.OfFeed("list", reputation.CategoriesOf(reputation.Abuse)), answered: map[record.Key]time.Time{},
+		open: map[record.Key]int{},
 	}
 	clock := func() time.Time { return r.now }
 	all := module.BuiltInViolations()
@@ -106,6 +111,10 @@ func run(t *trace, rules *rules, w way, percent float64) (result, error) {
 		}
 	}
 	res.asked = len(r.answered)
+	worst := slices.SortedFunc(maps.Values(r.open), func(a, b int) int { return b - a })
+	for _, n := range worst[:min(res.asked, len(worst))] {
+		res.best += n - 1 // the first request is never covered
+	}
 	return res, nil
 }
 
@@ -121,6 +130,7 @@ func (r *replay) serve(q *request, res *result, benign map[record.Key]bool) erro
 	if percent < settled {
 		if q.abusive {
 			res.requests++
+			r.open[key]++
 			if asked && !at.After(q.at) {
 				res.covered++
 			}

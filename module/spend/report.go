@@ -27,11 +27,11 @@ func table(out io.Writer, t *trace, results []result) error {
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "quota\tcalls a day\tspent\tasked\tabuse covered\ttimes first come\tothers asked\t")
+	fmt.Fprintln(w, "quota\tcalls a day\tspent\tasked\tabuse covered\tat best\ttimes first come\tothers asked\t")
 	for i := range results {
 		r := &results[i]
-		fmt.Fprintf(w, "%g %%\t%d\t%s\t%d\t%.1f %%\t%.1f\t%.1f %%\t\n", r.percent, r.quota, r.way.name, r.asked,
-			100*r.coverage(), times(results, r), 100*float64(r.needless)/float64(max(r.benign, 1)))
+		fmt.Fprintf(w, "%g %%\t%d\t%s\t%d\t%.1f %%\t%.1f %%\t%.1f\t%.1f %%\t\n", r.percent, r.quota, r.way.name, r.asked,
+			100*r.coverage(), 100*float64(r.best)/float64(max(r.requests, 1)), times(results, r), 100*float64(r.needless)/float64(max(r.benign, 1)))
 	}
 	return w.Flush()
 }
