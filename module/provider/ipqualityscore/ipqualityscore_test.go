@@ -103,6 +103,7 @@ func TestContract(t *testing.T) {
 		}
 	}
 	providertest.Run(t, providertest.Config{
+		NoAddress: true,
 		New: func(tb testing.TB, baseURL string) reputation.Provider {
 			return mustProvision(tb, fmt.Sprintf(`{"url": %q}`, baseURL))
 		},
@@ -120,6 +121,7 @@ func TestContractWithHeader(t *testing.T) {
 		return nil
 	}
 	providertest.Run(t, providertest.Config{
+		NoAddress: true,
 		New: func(tb testing.TB, baseURL string) reputation.Provider {
 			return mustProvision(tb, fmt.Sprintf(`{"url": %q, "key_in": "header"}`, baseURL))
 		},

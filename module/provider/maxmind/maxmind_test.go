@@ -132,6 +132,7 @@ func TestMinFraudContract(t *testing.T) {
 	abuse := reputation.CategoriesOf(reputation.Abuse)
 	providertest.Run(t, providertest.Config{
 		New:       func(tb testing.TB, baseURL string) reputation.Provider { return provision(tb, baseURL, minfraud) },
+		NoAddress: true,
 		KeyPrefix: "12345:",
 		Cases: append(failures(), []providertest.Case{
 			{Name: "risky", Header: kind("minfraud-score"), BodyFile: sample("minfraud"), Request: checkScore,

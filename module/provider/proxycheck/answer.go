@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -74,9 +73,7 @@ func (v answer3) report(addr netip.Addr) (reputation.Report, error) {
 	if d.Scraper {
 		r.Categories |= reputation.CategoriesOf(reputation.Bot)
 	}
-	if seen, err := time.Parse(time.RFC3339, d.LastSeen); err == nil {
-		r.LastSeen = seen.UTC()
-	}
+	r.LastSeen = rest.Time(d.LastSeen)
 	r.Facts = facts(addr, v.Location.CountryCode, v.Network.ASN, v.Network.Provider, v.Network.Range)
 	r.Facts.Nature = n
 	return r, nil
@@ -116,8 +113,8 @@ func (v answer2) report(addr netip.Addr) (reputation.Report, error) {
 	if abused {
 		r.Categories |= reputation.CategoriesOf(reputation.Compromised)
 	}
-	if unix, err := strconv.ParseInt(string(bytes.Trim(v.LastSeen, `"`)), 10, 64); err == nil && unix > 0 {
-		r.LastSeen = time.Unix(unix, 0).UTC()
+	if unix, err := strconv.ParseInt(string(bytes.Trim(v.LastSeen, `"`)), 10, 64); err == nil {
+		r.LastSeen = rest.Unix(unix)
 	}
 	r.Facts = facts(addr, v.ISOCode, v.ASN, v.Provider, v.Range)
 	r.Facts.Nature = n
@@ -149,10 +146,8 @@ func reportOf(risk *int, abused bool, n reputation.Nature, confidence float64) (
 }
 
 func facts(addr netip.Addr, country, asn, provider, network string) reputation.Facts {
-	f := reputation.Facts{Country: rest.Country(country), ASN: rest.ASN(asn), Network: rest.Network(network, addr)}
-	if f.ASN != 0 {
-		f.ASName = provider
-	}
+	f := reputation.Facts{Country: rest.Country(country), Network: rest.Network(network, addr)}
+	f.ASN, f.ASName = rest.System(rest.ASN(asn), provider)
 	return f
 }
 
