@@ -86,6 +86,8 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 			p.Problem = "it does not cover addresses of this kind"
 		case known.HeldBack:
 			p.Problem = "it is not asked about addresses on a list (ask unless_listed)"
+		case p.Problem == "" && known.Needless:
+			p.Problem = "its answer could change nothing on any site; --fresh (?fresh) asks it all the same"
 		case p.Problem == "" && known.NetworkSpent && !now.Before(known.Due):
 			p.Problem = fmt.Sprintf("%s has used its share of the calls (network_share); --fresh (?fresh) does not wait for it",
 				reputation.Network(addr))
@@ -115,8 +117,8 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 	return c
 }
 
-// unasked says why a provider is not asked at present about an address, though the provider is well, or nothing. An
-// operator who asks waits for none of that.
+// unasked says why a provider that is well is not asked at present, or nothing. An operator who asks waits for none of
+// that.
 func unasked(status quota.Status, known *lookup.ProviderAnswer) string {
 	why := health.Paced(status)
 	if why == "" && known.Worth > 0 {

@@ -195,14 +195,15 @@ type Engine struct {
 	compiled   atomic.Pointer[listing]
 	calls      calls
 	seen       *seen           // nil without providers
-	visits     *visits         // likewise
+	visits     *Visits         // likewise
 	networks   *networkAnswers // likewise
 	loads      loads
 	queue      *queue
 	running    *bound
 	waiting    *bound
 	loading    *bound
-	publishing atomic.Int64 // number of answers that are being published
+	publishing atomic.Int64  // number of answers that are being published
+	exchanges  chan struct{} // has an element for each claim, and each answer that is being published
 	base       context.Context
 	cancel     context.CancelFunc
 	background sync.WaitGroup
@@ -239,9 +240,10 @@ func New(c Config) (*Engine, error) {
 	e := &Engine{
 		Config: c, sources: sources, queue: newQueue(),
 		running: newBound(c.MaxInFlight), waiting: newBound(c.MaxInFlight), loading: newBound(c.MaxInFlight),
+		exchanges: make(chan struct{}, maxExchanges),
 	}
 	if len(sources) > 0 {
-		e.seen, e.visits, e.networks = newSeen(), newVisits(), newNetworkAnswers()
+		e.seen, e.visits, e.networks = newSeen(), NewVisits(), newNetworkAnswers()
 	}
 	e.scratch.New = func() any { return e.newScratch() }
 	e.everybody = group(1<<len(sources) - 1)
@@ -345,33 +347,13 @@ func (e *Engine) update(key record.Key, change func(*record.Record)) {
 	})
 }
 
-// due returns the providers that have to be asked about an address, and those of them that have
-// never answered.
-func (e *Engine) due(l *local, rec *record.Record, now uint32) (due, missing group) {
-	for i := range e.sources {
-		p := &e.sources[i]
-		if !p.covers.Has(l.addr) || l.holdsBack(i, p) {
-			continue
-		}
-		a := rec.FindAt(i, p.id)
-		if a != nil && now < a.Due {
-			continue
-		}
-		due |= 1 << i
-		if a == nil || !a.Answered() {
-			missing |= 1 << i
-		}
-	}
-	return due, missing
-}
-
 // ask starts a call if it may be made, waits for it if a provider has never answered, and returns
 // the verdict.
 func (e *Engine) ask(
 	ctx context.Context, l *local, s *scratch, origin reputation.Origin, missing group, wait time.Duration,
 ) reputation.Verdict {
 	start := time.Now()
-	l.climb.open = true
+	l.progress.open = true
 	call, _ := e.startCall(ctx, l, &s.record, false)
 	if call == nil {
 		e.Observer.CountLookup(origin)
@@ -396,7 +378,10 @@ func (e *Engine) ask(
 	}
 	e.Observer.CountLookup(origin)
 	e.Observer.ObserveLookup(origin, time.Since(start))
-	v := e.judgeAfter(l, s, origin, !done || call.askedElsewhere)
+	if !waits {
+		return e.judge(l, s, record.Seconds(time.Now()), origin, true)
+	}
+	v := e.judgeAnew(l, s, origin, !done || call.askedElsewhere)
 	if end != nil {
 		end(v, done)
 	}

@@ -17,6 +17,9 @@ const (
 	// number of calls that look-ups may have under way, so that one slow service leaves room for the others.
 	maxTogether = 192
 
+	// maxTaking is how many calls are taken from the ledger at the same time.
+	maxTaking = 8
+
 	// maxGather is the longest time that a call waits for the rate.
 	maxGather = 10 * time.Second
 
@@ -34,6 +37,7 @@ type batches struct {
 	most    int           // addresses of one request
 	request Terms         // those of a request: its calls are counted before
 	wait    time.Duration // the longest time that a call waits for its request
+	taking  chan struct{} // has an element for each call that is being taken from the ledger
 
 	mu       sync.Mutex
 	places   int           // calls that are reserved or wait
@@ -82,11 +86,14 @@ func newBatches(g *Guard) *batches {
 	}
 	terms := g.terms
 	terms.Windows, terms.NetworkShare = nil, 1
-	return &batches{guard: g, batcher: batcher, most: most, request: terms, wait: g.terms.waits()}
+	return &batches{
+		guard: g, batcher: batcher, most: most, request: terms, wait: g.terms.waits(),
+		taking: make(chan struct{}, maxTaking),
+	}
 }
 
-// waits returns how long a call for a Batcher waits for its request: as long as the one before it may take, and until the
-// rate has room.
+// waits returns how long a call for a Batcher waits for its request: as long as the one before it
+// may take, and until the rate has room.
 func (t Terms) waits() time.Duration {
 	wait := t.Timeout + concurrencyRecheck
 	if t.Rate.Bounded() {
@@ -172,8 +179,8 @@ func (b *batches) withdrawLocked(c *sharedCall) bool {
 	return true
 }
 
-// leave is withdraw for a caller who does not wait for an answer either. If the call has gone out, the request goes on for
-// the others, and ends if there are none.
+// leave is withdraw for a caller who does not wait for an answer either. If the call has gone out,
+// the request goes on for the others, and ends if there are none.
 func (b *batches) leave(c *sharedCall) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

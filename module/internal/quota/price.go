@@ -1,8 +1,6 @@
 package quota
 
-import (
-	"time"
-)
+import "time"
 
 // keptPart is the part of a quota that is kept, at most, for calls that are worth more.
 const keptPart = .25
@@ -32,15 +30,16 @@ func (t Terms) price(usage []Usage, now time.Time) (price float64) {
 }
 
 // kept returns how many calls of the window that began at start are kept for what is worth more: those of the burst, and
-// never more than a part of the quota, nor than what is released until the window ends. So the price falls towards the
-// end, where what is left would be lost. Of a quota of few calls none is kept.
+// never more than a part of the quota and a few, nor than what is released until the window ends. So the price falls
+// towards the end, where what is left would be lost. Of a quota of few calls none is kept.
 func (t Terms) kept(w Window, start, at time.Time) float64 {
 	if w.Limit <= fewCalls {
 		return 0
 	}
 	end := w.Period.End(start)
 	left := min(max(float64(end.Sub(at))/float64(end.Sub(start)), 0), 1)
-	return min(float64(t.burst(w)), min(keptPart, left)*float64(w.Limit))
+	most := max(keptPart*float64(w.Limit), fewCalls)
+	return min(float64(t.burst(w)), most, left*float64(w.Limit))
 }
 
 // keptOfRate is the part of the calls that the rate allows at once which is kept for calls that are worth more. A rate
