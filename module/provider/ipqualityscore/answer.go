@@ -81,7 +81,7 @@ func (v *answer) severity(n reputation.Nature) (severity, confidence float64) {
 		return score, sure
 	case score == 0:
 		return -1, clean
-	case n.Any(anonymous):
+	case n.Any(anonymous), v.Proxy.value == nil: // where it is not known, it may be what explains the score
 		return 0, sure
 	}
 	return score, sure

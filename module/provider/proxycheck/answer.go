@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -136,13 +138,23 @@ func reportOf(risk *int, abused bool, n reputation.Nature, confidence float64) (
 	case abused:
 	case *risk == 0:
 		r.Severity = -1
-	case n.Any(anonymous):
+	case n.Any(anonymous), !isNone(n): // where it is not known, it may be what explains the risk
 		r.Severity = 0
 	}
 	if r.Severity > 0 {
 		r.Categories = reputation.CategoriesOf(reputation.Abuse)
 	}
 	return r, nil
+}
+
+// isNone reports whether an address is known to be no proxy, VPN or Tor exit.
+func isNone(n reputation.Nature) bool {
+	for _, kind := range []reputation.Kind{reputation.NatureProxy, reputation.NatureVPN, reputation.NatureTor} {
+		if is, known := n.Is(kind); is || !known {
+			return false
+		}
+	}
+	return true
 }
 
 func facts(addr netip.Addr, country, asn, provider, network string) reputation.Facts {
@@ -179,10 +191,19 @@ func kindOfProxy(typ string) reputation.Nature {
 	return reputation.Nature{}.With(kind, true)
 }
 
-// holds reports whether a value is there and not empty.
+// holds reports whether a value is there and not empty: a list or an object has something in it that is not 0, false or
+// an empty text.
 func holds(value json.RawMessage) bool {
-	switch string(bytes.Join(bytes.Fields(value), nil)) {
-	case "", "null", "{}", "[]", "false", `""`:
+	var list []json.RawMessage
+	var object map[string]json.RawMessage
+	switch {
+	case json.Unmarshal(value, &list) == nil:
+		return slices.ContainsFunc(list, holds)
+	case json.Unmarshal(value, &object) == nil:
+		return slices.ContainsFunc(slices.Collect(maps.Values(object)), holds)
+	}
+	switch string(value) {
+	case "", "null", "false", "0", `""`:
 		return false
 	}
 	return true
