@@ -141,6 +141,9 @@ func TestMinFraudContract(t *testing.T) {
 			{Name: "address not found", Body: `{"risk_score":5` +
 				`,"warnings":[{"code":"IP_ADDRESS_NOT_FOUND","input_pointer":"/device/ip_address"}]}`,
 				Result: reputation.ResultNotFound},
+			{Name: "reserved", Body: `{"risk_score":5` +
+				`,"warnings":[{"code":"IP_ADDRESS_RESERVED","input_pointer":"/device/ip_address"}]}`,
+				Result: reputation.ResultNotFound},
 			{Name: "address not taken", Body: `{"ip_address":{"risk":5}` +
 				`,"warnings":[{"code":"INPUT_INVALID","input_pointer":"/device/ip_address"}]}`,
 				Result: reputation.ResultBadAnswer},
