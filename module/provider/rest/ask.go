@@ -145,6 +145,8 @@ func (a *Answer) check() error {
 		return fmt.Errorf("%w: more than %d bytes", reputation.ErrBadAnswer, most)
 	case a.Header.Get("Content-Encoding") != "":
 		return fmt.Errorf("%w: it is packed in a way that was not asked for", reputation.ErrBadAnswer)
+	case !a.endpoint.hasMediaType(a.Header) && mediaType(a.Header) == "text/html":
+		return fmt.Errorf("%w: it is a web page, not JSON, check the url option", reputation.ErrBadAnswer)
 	case !a.endpoint.hasMediaType(a.Header):
 		return fmt.Errorf("%w: its content type is not JSON", reputation.ErrBadAnswer)
 	}
@@ -206,6 +208,7 @@ func cause(ctx context.Context, err error) error {
 		network net.Error
 		dial    *net.OpError
 		cert    *tls.CertificateVerificationError
+		noTLS   tls.RecordHeaderError
 		corrupt flate.CorruptInputError
 	)
 	switch {
@@ -217,8 +220,10 @@ func cause(ctx context.Context, err error) error {
 		return dial
 	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.As(err, &corrupt):
 		return fmt.Errorf("%w: not the compression it claims", reputation.ErrBadAnswer)
+	case errors.As(err, &noTLS) && string(noTLS.RecordHeader[:]) == "HTTP/":
+		return errors.New("the host speaks http there, not https: check the url option")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return io.ErrUnexpectedEOF
+		return fmt.Errorf("the connection was closed before the answer was complete: %w", io.ErrUnexpectedEOF)
 	}
 	return errors.New("the connection failed before the answer was complete")
 }
