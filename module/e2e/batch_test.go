@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -12,60 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-func init() { caddy.RegisterModule(bulk{}) }
-
-// bulk is a provider that is asked about up to a hundred addresses in one request. The service says of each address in
-// which autonomous system it is.
-type bulk struct{ rest.Endpoint }
-
-type bulkAnswer struct {
-	IP  string `json:"ip"`
-	ASN uint32 `json:"asn"`
-}
-
-func (a *bulkAnswer) report() (reputation.Report, error) {
-	return reputation.Report{Facts: reputation.Facts{ASN: a.ASN}}, nil
-}
-
-func (bulk) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "ip_reputation.providers.bulk", New: func() caddy.Module { return new(bulk) }}
-}
-
-func (b *bulk) Provision(ctx caddy.Context) error {
-	return b.Open(ctx, rest.API{Profile: b.Profile(), URL: "https://bulk.example"})
-}
-
-func (*bulk) Profile() reputation.Profile {
-	return reputation.Profile{Name: "bulk", Batch: 100, Key: reputation.KeyNone}
-}
-
-func (b *bulk) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
-	answers, err := b.CheckAll(ctx, q.Key, []netip.Addr{q.Addr})
-	if err != nil {
-		return reputation.Report{}, err
-	}
-	return answers[0].Report, answers[0].Err
-}
-
-func (b *bulk) CheckAll(ctx context.Context, key string, addrs []netip.Addr) ([]reputation.Answer, error) {
-	return rest.AskAll(ctx, &b.Endpoint, key, addrs, rest.Request{JSON: addrs},
-		func(entries *rest.Entries[bulkAnswer], _ *rest.Answer, answers *rest.Answers) error {
-			for _, e := range *entries {
-				report, err := e.Report((*bulkAnswer).report)
-				answers.Set(e.Value.IP, report, err)
-			}
-			return nil
-		})
-}
-
-// bulkService answers slowly, and in another order than it is asked.
+// bulkService answers in the place of ipapi.is, slowly: about one address, or up to a hundred in one request.
 type bulkService struct {
 	*httptest.Server
 	mu       sync.Mutex
@@ -76,27 +25,35 @@ type bulkService struct {
 func startBulk(t *testing.T) *bulkService {
 	t.Helper()
 	s := &bulkService{asked: map[string]int{}}
-	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var addrs []string
-		if err := json.NewDecoder(r.Body).Decode(&addrs); err != nil {
-			t.Error(err)
-		}
-		s.mu.Lock()
-		s.requests++
-		for _, addr := range addrs {
-			s.asked[addr]++
-		}
-		s.mu.Unlock()
-		time.Sleep(200 * time.Millisecond)
-		answers := make([]bulkAnswer, len(addrs))
-		for i, addr := range addrs {
-			answers[len(addrs)-1-i] = bulkAnswer{addr, systemOf(addr)}
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(answers)
-	}))
+	s.Server = httptest.NewServer(s)
 	t.Cleanup(s.Close)
 	return s
+}
+
+func (s *bulkService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	question := struct {
+		IPs []string `json:"ips"`
+	}{[]string{r.FormValue("q")}}
+	if r.Method == http.MethodPost {
+		_ = json.NewDecoder(r.Body).Decode(&question)
+	}
+	s.mu.Lock()
+	s.requests++
+	for _, addr := range question.IPs {
+		s.asked[addr]++
+	}
+	s.mu.Unlock()
+	time.Sleep(200 * time.Millisecond)
+	answers := object{}
+	for _, addr := range question.IPs {
+		answers[addr] = object{"ip": addr, "asn": object{"asn": systemOf(addr)}}
+	}
+	var answer any = answers
+	if r.Method == http.MethodGet {
+		answer = answers[question.IPs[0]]
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(answer)
 }
 
 // systemOf is the system in which the service says that an address is: each in its own.
@@ -118,7 +75,8 @@ func (s *bulkService) counts() (requests, addresses, most int) {
 // askBulk lets the configuration ask the service, one request at a time.
 func (c *config) askBulk(s *bulkService) {
 	c.app["providers"] = []any{object{
-		"service": object{"service": "bulk", "url": s.URL}, "concurrency": 1, "timeout": "10s",
+		"service": object{"service": "ipapi_is", "url": s.URL}, "concurrency": 1, "timeout": "10s",
+		"keys":  []any{object{"value": "{env." + keyName + "}"}},
 		"quota": []any{"1000/month"}, "burst": 1, "network_share": .02,
 	}}
 	c.next = []any{object{"handler": "static_response", "body": "{http.ip_reputation.asn}"}}
@@ -172,9 +130,10 @@ func TestACrowdSharesRequests(t *testing.T) {
 	s.mu.Unlock()
 	requests, addresses, most := s.counts()
 	if requests > 8 || most != 1 || ofNetwork < 1 || ofNetwork > 20 {
-		t.Errorf("%d requests about %d addresses, %d times about one, %d of one network", requests, addresses, most, ofNetwork)
+		t.Errorf("%d requests about %d addresses, %d times about one, %d of one network",
+			requests, addresses, most, ofNetwork)
 	}
-	left := r.metric(t, `provider_quota_remaining{provider="bulk",window="month"}`)
+	left := r.metric(t, `provider_quota_remaining{provider="ipapi_is",window="month"}`)
 	if left != float64(1000-addresses) {
 		t.Errorf("%v calls are left after %d addresses", left, addresses)
 	}

@@ -53,7 +53,7 @@ type call struct {
 	done    chan struct{}
 	far     chan struct{} // closed when the call is so far back in the queue that no request waits for it
 
-	passed group     // see climb
+	passed group     // see progress
 	until  time.Time // when no further provider is asked; zero until the call runs
 
 	ctx context.Context // ends with the engine; holds what the Tracer took from the request that started the call
@@ -184,8 +184,8 @@ func (e *Engine) run(c *call, list []reservation) {
 		e.finish(c)
 		e.queue.wake()
 	}()
-	c.origin = reputation.OriginNone
-	for c.until = time.Now().Add(e.Timeout); len(list) > 0; {
+	c.origin, c.until = reputation.OriginNone, time.Now().Add(e.Timeout)
+	for len(list) > 0 {
 		origin, elsewhere := e.askReserved(c, list)
 		c.origin, c.askedElsewhere = max(c.origin, origin), elsewhere
 		list = e.climb(c)

@@ -347,33 +347,13 @@ func (e *Engine) update(key record.Key, change func(*record.Record)) {
 	})
 }
 
-// due returns the providers that have to be asked about an address, and those of them that have
-// never answered.
-func (e *Engine) due(l *local, rec *record.Record, now uint32) (due, missing group) {
-	for i := range e.sources {
-		p := &e.sources[i]
-		if !p.covers.Has(l.addr) || l.holdsBack(i, p) {
-			continue
-		}
-		a := rec.FindAt(i, p.id)
-		if a != nil && now < a.Due {
-			continue
-		}
-		due |= 1 << i
-		if a == nil || !a.Answered() {
-			missing |= 1 << i
-		}
-	}
-	return due, missing
-}
-
 // ask starts a call if it may be made, waits for it if a provider has never answered, and returns
 // the verdict.
 func (e *Engine) ask(
 	ctx context.Context, l *local, s *scratch, origin reputation.Origin, missing group, wait time.Duration,
 ) reputation.Verdict {
 	start := time.Now()
-	l.climb.open = true
+	l.progress.open = true
 	call, _ := e.startCall(ctx, l, &s.record, false)
 	if call == nil {
 		e.Observer.CountLookup(origin)
@@ -398,7 +378,10 @@ func (e *Engine) ask(
 	}
 	e.Observer.CountLookup(origin)
 	e.Observer.ObserveLookup(origin, time.Since(start))
-	v := e.judgeAfter(l, s, origin, !done || call.askedElsewhere)
+	if !waits {
+		return e.judge(l, s, record.Seconds(time.Now()), origin, true)
+	}
+	v := e.judgeAnew(l, s, origin, !done || call.askedElsewhere)
 	if end != nil {
 		end(v, done)
 	}

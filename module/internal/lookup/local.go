@@ -26,8 +26,8 @@ type local struct {
 	percent float64 // the score by these, with decimals: see settles
 	worth   float64 // what answers are worth: see worth
 
-	climb climb // of the call for the request
-	held  group // providers whose answers could change nothing for the request
+	progress progress // of the call for the request
+	held     group    // providers whose answers could change nothing for the request
 }
 
 func (e *Engine) local(addr netip.Addr, claim Claim) (l local) {

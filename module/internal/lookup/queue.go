@@ -192,8 +192,12 @@ func (e *Engine) reserveAgain(c *call, rec *record.Record, count bool) (r reserv
 		return reserved{}
 	}
 	now := time.Now()
-	e.get(c.key, rec, record.Seconds(now))
+	if c.until.IsZero() {
+		e.get(c.key, rec, record.Seconds(now))
+	} else { // Get could miss what this very call has found out
+		e.update(c.key, func(known *record.Record) { *rec = *known })
+	}
 	l := e.local(c.addr, c.request.Claim)
-	l.request, l.worth, l.climb = c.request, c.worth.get(), e.waitingFor(c)
+	l.request, l.worth, l.progress = c.request, c.worth.get(), e.progressOf(c)
 	return e.reserve(c.key, &l, rec, c.all, count, now)
 }

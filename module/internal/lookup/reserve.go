@@ -80,13 +80,13 @@ func (e *Engine) reserve(
 	waits, opinion := false, e.opinions(rec)
 	e.matchNamed(l, rec)
 	left := e.left(l, rec, all, record.Seconds(now))
-	r.passed = l.climb.passed
+	r.passed = l.progress.passed
 	for len(r.list) == 0 && left != 0 {
 		if !all && !e.leavesOpen(l, rec, left, record.Seconds(now)) {
 			e.countNeedless(left, count)
 			break
 		}
-		rung := e.next(l, left, all)
+		rung := e.lowest(l, left, all)
 		for i := range e.sources {
 			p := &e.sources[i]
 			if !rung.has(i) {
@@ -104,7 +104,7 @@ func (e *Engine) reserve(
 				}
 				continue
 			}
-			if len(r.list) == 0 && !l.climb.placed && !e.running.take(key) {
+			if len(r.list) == 0 && !l.progress.placed && !e.running.take(key) {
 				call.cancel()
 				return reserved{}
 			}

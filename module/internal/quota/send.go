@@ -156,7 +156,8 @@ func (b *batches) ask(r *request) ([]reputation.Answer, error) {
 		case err != nil && result.Answered() && !noRequestMade(err):
 			err = fmt.Errorf("%w: it says nothing of single addresses", reputation.ErrBadAnswer)
 		case err == nil && len(got) != len(others)+1:
-			err = fmt.Errorf("%w: the provider has %d answers about %d addresses", reputation.ErrBadAnswer, len(got), len(others)+1)
+			err = fmt.Errorf("%w: the provider has %d answers about %d addresses",
+				reputation.ErrBadAnswer, len(got), len(others)+1)
 		case err == nil:
 			answers = complete(got)
 		}

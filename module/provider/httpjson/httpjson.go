@@ -66,7 +66,7 @@ type HTTPJSON struct {
 
 	// The address to ask. `{ip}` and `{key}` stand for the address in question and for the key, in
 	// the path or the query, where they are escaped. `{env.*}` and `{file.*}` are resolved when the
-	// configuration is loaded. Required.
+	// configuration is loaded. A service whose request has no `{key}` has no keys. Required.
 	URL string `json:"url,omitempty"`
 
 	// Whether `url` may begin with `http://`: everybody on the way can then read who visits you,

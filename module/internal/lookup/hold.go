@@ -1,0 +1,151 @@
+package lookup
+
+import (
+	"math/bits"
+	"slices"
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
+)
+
+// due returns the providers that have to be asked about an address, and those of them that have
+// never answered.
+func (e *Engine) due(l *local, rec *record.Record, now uint32) (due, missing group) {
+	for i := range e.sources {
+		p := &e.sources[i]
+		if !p.covers.Has(l.addr) || l.holdsBack(i, p) {
+			continue
+		}
+		a := rec.FindAt(i, p.id)
+		if a != nil && now < a.Due {
+			continue
+		}
+		due |= 1 << i
+		if a == nil || !a.Answered() {
+			missing |= 1 << i
+		}
+	}
+	return due, missing
+}
+
+// hold finds out which of the providers whose answers are due could change nothing for the request: they are not asked,
+// and nobody misses them. closed means that those are all of them, and v is the verdict then. missing are the providers
+// that have never answered.
+func (e *Engine) hold(
+	l *local, s *scratch, due, missing group, now uint32, origin reputation.Origin,
+) (v reputation.Verdict, closed bool) {
+	if due == 0 || e.FirstCome || l.request.Stakes == nil {
+		return v, false
+	}
+	v, open := e.weigh(l, s, due, now, origin)
+	if open && missing != 0 && missing != due {
+		// Expired answers are to be replaced. Until then they count, and may be enough.
+		_, _ = e.weigh(l, s, missing, now, origin)
+	}
+	return v, !open
+}
+
+// weigh returns the verdict without the missing providers, and whether their answers could change something for the
+// request. If not, they are held back from now on.
+func (e *Engine) weigh(
+	l *local, s *scratch, missing group, now uint32, origin reputation.Origin,
+) (v reputation.Verdict, open bool) {
+	l.held = missing
+	s.verdict = e.judge(l, s, now, origin, false)
+	if !e.foresee(l, s, missing) || l.request.Stakes.Open(l.addr, &s.verdict, &s.prospect) {
+		l.held = 0
+		return s.verdict, true
+	}
+	return s.verdict, false
+}
+
+// judgeAnew is judge for a request that has waited. What was found out may leave nothing open for it.
+func (e *Engine) judgeAnew(l *local, s *scratch, origin reputation.Origin, asking bool) reputation.Verdict {
+	now := record.Seconds(time.Now())
+	if e.matchNamed(l, &s.record) {
+		if v, decided := e.decidedByFacts(l, &s.record); decided {
+			return v
+		}
+	}
+	l.held = 0
+	return e.judgeDue(l, s, now, origin, asking)
+}
+
+// judgeDue is judge with the providers held back that could change nothing.
+func (e *Engine) judgeDue(
+	l *local, s *scratch, now uint32, origin reputation.Origin, asking bool,
+) reputation.Verdict {
+	due, missing := e.due(l, &s.record, now)
+	if v, closed := e.hold(l, s, due, missing, now, origin); closed {
+		return v
+	}
+	return e.judge(l, s, now, origin, asking)
+}
+
+// anything are the capabilities of a provider that does not declare them.
+var anything = reputation.Capabilities{
+	Categories: ^reputation.Categories(0), Natures: reputation.KindsOf(reputation.AllKinds()...),
+	Country: true, ASN: true, Network: true,
+}
+
+// foresee finds out what the missing providers can make of the verdict in s, and of its evidence. It returns false where
+// this could be anything: their facts decide which lists and which evidence count.
+func (e *Engine) foresee(l *local, s *scratch, missing group) bool {
+	p := &s.prospect
+	p.Says, p.Sources, s.missing = reputation.Capabilities{}, p.Sources[:0], s.missing[:0]
+	for rest := missing; rest != 0; rest &= rest - 1 {
+		source := &e.sources[bits.TrailingZeros32(uint32(rest))]
+		p.Says = p.Says.Union(source.says)
+		p.Sources, s.missing = append(p.Sources, source.Source.Name), append(s.missing, &source.Source)
+	}
+	if l.facts.Country != "" {
+		p.Says.Country = false
+	}
+	if l.facts.ASN != 0 {
+		p.Says.ASN = false
+	}
+	if (p.Says.Country || p.Says.ASN) && l.lists.Names() {
+		return false
+	}
+	yes, no := l.facts.Nature.Bits()
+	listed, _ := l.match.nature.Bits()
+	p.Says.Natures &^= reputation.Kinds(yes | no | listed)
+	relay, mobile := p.Says.Natures.Has(reputation.NatureRelay), p.Says.Natures.Has(reputation.NatureMobile)
+	if relay && anyMistaken(s.evidence) || (relay || mobile) && anyOfNetwork(s.evidence) {
+		return false
+	}
+	if relay {
+		p.Says.Natures |= reputation.KindsOf(mistaken...)
+	}
+	if relay || mobile || p.Says.ASN {
+		e.foreseeNeighbours(l, s)
+	}
+	low, high := score.Bounds(s.evidence, s.missing)
+	p.Low, p.High = score.Round(low), score.Round(high)
+	return true
+}
+
+// anyOfNetwork reports whether there is evidence of the network of an address.
+func anyOfNetwork(evidence []score.Evidence) bool {
+	return slices.ContainsFunc(evidence, func(e score.Evidence) bool { return e.Network })
+}
+
+// foreseeNeighbours takes into account that what the neighbours did counts or not, once the system or the nature of the
+// address is known.
+func (e *Engine) foreseeNeighbours(l *local, s *scratch) {
+	if e.Own == nil || l.claim.Bot != "" {
+		return
+	}
+	p, nearby := &s.prospect, e.Own.Nearby()
+	if nearby == nil {
+		return
+	}
+	for i := range s.evidence {
+		if s.evidence[i].Source == nearby {
+			s.evidence[i].Severity = 0
+		}
+	}
+	p.Sources, s.missing = append(p.Sources, nearby.Name), append(s.missing, nearby)
+}
