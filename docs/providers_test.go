@@ -12,7 +12,7 @@ import (
 // TestProviderPageShowsTheExample holds that the provider on the page, and its test, are those that run.
 func TestProviderPageShowsTheExample(t *testing.T) {
 	rest := read(t, "providers.md")
-	for _, file := range []string{"example_test.go", "example_contract_test.go"} {
+	for _, file := range []string{"example_test.go", "example_batch_test.go", "example_contract_test.go"} {
 		_, shown, begins := strings.Cut(rest, "```go\n")
 		shown, after, ends := strings.Cut(shown, "```")
 		if !begins || !ends {

@@ -84,6 +84,9 @@ func builtIn() []violation.Terms {
 	}
 }
 
+// BuiltInViolations are the violations that are there without being written.
+func BuiltInViolations() []violation.Terms { return builtIn() }
+
 // violations returns the terms of all violations by name, the built-in ones first.
 func (a *App) violations() ([]violation.Terms, error) {
 	all := builtIn()

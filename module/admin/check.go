@@ -95,7 +95,7 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 				p.Neighbours = known.Neighbours
 			}
 		case p.Problem == "" && !now.Before(known.Due):
-			p.Problem = unasked(rt.Providers[i].Guard, status, &known, addr, now)
+			p.Problem = unasked(status, &known)
 		}
 		if known.Answered {
 			p.Answer = &adminapi.Answer{
@@ -117,17 +117,11 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 	return c
 }
 
-// unasked says why a provider is not asked at present about an address, though the provider is well, or nothing. An
-// operator who asks waits for none of that.
-func unasked(
-	guard *quota.Guard, status quota.Status, known *lookup.ProviderAnswer, addr netip.Addr, now time.Time,
-) string {
+// unasked says why a provider that is well is not asked at present, or nothing. An operator who asks waits for none of
+// that.
+func unasked(status quota.Status, known *lookup.ProviderAnswer) string {
 	why := health.Paced(status)
-	switch {
-	case why != "":
-	case !guard.NetworkHasRoom(addr, now):
-		why = "its network has used its share of the quota (network_share)"
-	case known.Worth > 0:
+	if why == "" && known.Worth > 0 {
 		why = health.Budget(status, known.Worth)
 	}
 	if why != "" {

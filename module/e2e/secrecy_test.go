@@ -16,7 +16,7 @@ import (
 
 // secretMarks are in every secret that the tests of this package use, and in nothing else.
 var secretMarks = []string{
-	keyText, "key-of-", "password-of-", "token-of-", "the-account-s-own-secret", dsnSecret, hookSecret,
+	keyText, "key-of-", "key%2Dof%2D", "password-of-", "token-of-", "the-account-s-own-secret", dsnSecret, hookSecret,
 }
 
 // keepsSecrets is run at the end of every test that started a Caddy: whatever the test was about, what the process has shown by
@@ -76,6 +76,7 @@ func everySecret(t *testing.T, redis *testenv.RedisServer, s *standIn, h *hook) 
 	c.ask(s)
 	provider := c.app["providers"].([]any)[0].(object)
 	provider["keys"] = []any{provider["keys"].([]any)[0], object{"store": store, "expires": time.Now().AddDate(0, 0, 3).Format(time.DateOnly)}}
+	c.app["providers"] = append(c.app["providers"].([]any), keysInURLs(t)...)
 	c.app["feeds"] = []any{object{
 		"name": "partner", "sources": []any{"http://{env.TEST_FEED}"}, "header": object{"X-Key": "Bearer {key}"}, "key": object{"store": store},
 	}}
@@ -108,6 +109,31 @@ func everySecret(t *testing.T, redis *testenv.RedisServer, s *standIn, h *hook) 
 	return c
 }
 
+// servicesWithKeysInURLs have it in the path, and in the query.
+var servicesWithKeysInURLs = []string{"ipqualityscore", "proxycheck", "ipapi_is"}
+
+// keysInURLs are providers that send their key so. Their service quotes the URL, percent-encoded too.
+func keysInURLs(t *testing.T) []any {
+	t.Helper()
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		message := "no such key: " + r.RequestURI
+		if strings.Contains(r.RequestURI, "/json/") {
+			message = "no such key: " + strings.ReplaceAll(r.RequestURI, "-", "%2D")
+		}
+		fmt.Fprintf(w, `{"success": false, "status": "denied", "message": %[1]q, "error": %[1]q, "error_code": "API_KEY"}`, message)
+	}))
+	t.Cleanup(service.Close)
+	t.Setenv("TEST_KEY_OF_URLS", "key-of-the/path&query")
+	var providers []any
+	for _, name := range servicesWithKeysInURLs {
+		providers = append(providers, object{
+			"service": object{"service": name, "url": service.URL}, "keys": []any{object{"value": "{env.TEST_KEY_OF_URLS}"}},
+		})
+	}
+	return providers
+}
+
 // TestNoSecretLeaves proves promise 10 over everything that leaves a process: log, metrics, configuration, admin API, commands,
 // pages for visitors, what is kept on disk, reports, events and traces.
 func TestNoSecretLeaves(t *testing.T) {
@@ -129,6 +155,11 @@ func TestNoSecretLeaves(t *testing.T) {
 	show("a visitor's page", p.traced(t, cleanClient, "8", "01").header.Get("X-Request-Id"))
 	eventually(t, "all is reported", func() bool {
 		p.visit(t, cleanClient)
+		for _, name := range servicesWithKeysInURLs {
+			if !strings.Contains(p.logs(t), `"provider":"`+name+`"`) {
+				return false
+			}
+		}
 		return len(sentry.told(allRefused)) > 0 && len(h.received()) > 1 && strings.Contains(p.logs(t), "redis is away") &&
 			strings.Contains(p.logs(t), "the database of the history cannot be used")
 	})

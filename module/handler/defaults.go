@@ -33,6 +33,9 @@ var (
 	})
 )
 
+// DefaultViolations are the rules of `violations default`.
+func DefaultViolations() []ViolationRule { return defaultViolations() }
+
 // defaultViolations are the rules of `violations default`. The paths come from public lists of scanners' requests,
 // without those that have caught honest visitors: of WebDAV and other clients that try what may be there.
 func defaultViolations() []ViolationRule {

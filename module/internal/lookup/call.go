@@ -104,7 +104,7 @@ func (e *Engine) startCall(
 ) (_ *call, started bool) {
 	key, now := record.KeyOf(l.addr), time.Now()
 	if !all {
-		l.worth = e.worth(l, e.visits.count(key, record.Seconds(now)))
+		l.worth = e.worth(l, e.visits.Count(key, record.Seconds(now)))
 	}
 	shard := e.calls.shard(key)
 	shard.Lock()

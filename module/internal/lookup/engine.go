@@ -195,14 +195,15 @@ type Engine struct {
 	compiled   atomic.Pointer[listing]
 	calls      calls
 	seen       *seen           // nil without providers
-	visits     *visits         // likewise
-	networks   *networkAnswers // nil without providers
+	visits     *Visits         // likewise
+	networks   *networkAnswers // likewise
 	loads      loads
 	queue      *queue
 	running    *bound
 	waiting    *bound
 	loading    *bound
-	publishing atomic.Int64 // number of answers that are being published
+	publishing atomic.Int64  // number of answers that are being published
+	exchanges  chan struct{} // has an element for each claim, and each answer that is being published
 	base       context.Context
 	cancel     context.CancelFunc
 	background sync.WaitGroup
@@ -239,9 +240,10 @@ func New(c Config) (*Engine, error) {
 	e := &Engine{
 		Config: c, sources: sources, queue: newQueue(),
 		running: newBound(c.MaxInFlight), waiting: newBound(c.MaxInFlight), loading: newBound(c.MaxInFlight),
+		exchanges: make(chan struct{}, maxExchanges),
 	}
 	if len(sources) > 0 {
-		e.seen, e.visits, e.networks = newSeen(), newVisits(), newNetworkAnswers()
+		e.seen, e.visits, e.networks = newSeen(), NewVisits(), newNetworkAnswers()
 	}
 	e.scratch.New = func() any { return e.newScratch() }
 	e.everybody = group(1<<len(sources) - 1)

@@ -49,14 +49,14 @@ type ProviderAnswer struct {
 	Fetched    time.Time
 	Due        time.Time
 
-	// Worth is what an answer to the next request of the address is worth, from 0 to 1, if the site does not find
-	// that request important.
-	Worth float64
-
 	// NetworkSpent means that the service is not asked, because the network of the address has used its share of the
 	// calls. Neighbours is how many other addresses of the network then speak for it.
 	NetworkSpent bool
 	Neighbours   int
+
+	// Worth is what an answer to the next request of the address is worth, from 0 to 1, if the site does not find
+	// that request important.
+	Worth float64
 }
 
 // Explain returns the verdict on addr with its inputs. It asks no provider.

@@ -5,14 +5,14 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// bidder is what is known of a client when it is decided whether providers are asked about it.
-type bidder struct {
-	requests  int     // of the last minutes, with the present one
-	percent   float64 // the score by lists and by what this site has seen, with decimals
-	seen      bool    // this site has seen it or its neighbours do something, which may have cost nothing yet
-	fake      bool    // it is not the bot that it claims to be
-	explained bool    // its nature is known, or it is a verified bot
-	important bool    // the site says that the request matters
+// Bidder is what is known of a client when it is decided whether providers are asked about it.
+type Bidder struct {
+	Requests  int     // of the last minutes, with the present one: see Visits
+	Percent   float64 // the score by lists and by what this site has seen, with decimals
+	Seen      bool    // this site has seen it or its neighbours do something, which may have cost nothing yet
+	Fake      bool    // it is not the bot that it claims to be
+	Explained bool    // its nature is known, or it is a verified bot
+	Important bool    // the site says that the request matters
 }
 
 // What an answer about a client is worth, from 0 to 1: the sum of what applies. The steps are far enough apart that one
@@ -47,29 +47,29 @@ const (
 	muchEvidencePercent = 9
 )
 
-// worth returns what an answer about the client is worth.
-func (c *bidder) worth() float64 {
+// Worth returns what an answer about the client is worth.
+func (c *Bidder) Worth() float64 {
 	w := worthOfAnybody
 	switch {
-	case c.requests >= 8:
+	case c.Requests >= 8:
 		w += worthOfEight
-	case c.requests >= 4:
+	case c.Requests >= 4:
 		w += worthOfFour
-	case c.requests >= 2:
+	case c.Requests >= 2:
 		w += worthOfTwo
 	}
-	if c.explained {
+	if c.Explained {
 		w *= shareOfExplained
 	}
 	switch {
-	case c.percent >= muchEvidencePercent || c.fake:
+	case c.Percent >= muchEvidencePercent || c.Fake:
 		w += worthOfMuchEvidence
-	case c.percent >= evidencePercent:
+	case c.Percent >= evidencePercent:
 		w += worthOfEvidence
-	case c.seen:
+	case c.Seen:
 		w += worthOfSomething
 	}
-	if c.important {
+	if c.Important {
 		w += worthOfImportance
 	}
 	return min(w, 1)
@@ -128,12 +128,12 @@ func (e *Engine) worth(l *local, requests int) float64 {
 	if e.FirstCome {
 		return 1
 	}
-	c := bidder{
-		requests: requests, percent: l.percent, seen: l.seen, fake: l.claim.Fake,
-		explained: l.claim.Bot != "" || isExplained(l.facts.Nature) || isExplained(l.match.nature),
-		important: l.request.Important,
+	c := Bidder{
+		Requests: requests, Percent: l.percent, Seen: l.seen, Fake: l.claim.Fake,
+		Explained: l.claim.Bot != "" || isExplained(l.facts.Nature) || isExplained(l.match.nature),
+		Important: l.request.Important,
 	}
-	return c.worth()
+	return c.Worth()
 }
 
 // isExplained reports whether the nature of an address is known. Mobile networks are those of visitors.

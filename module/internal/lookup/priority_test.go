@@ -22,24 +22,24 @@ func TestWorth(t *testing.T) {
 	last := -1.
 	for _, tt := range []struct {
 		name string
-		bidder
+		Bidder
 		want float64
 	}{
-		{"a relay, once", bidder{requests: 1, explained: true}, .05},
-		{"anybody, once", bidder{requests: 1}, .10},
-		{"a host that comes often", bidder{requests: 200, explained: true}, .175},
-		{"anybody, three times", bidder{requests: 3}, .15},
-		{"anybody, four times", bidder{requests: 4}, .25},
-		{"whose first page is missing", bidder{requests: 1, seen: true}, .25},
-		{"anybody, often", bidder{requests: 100}, .35},
-		{"on a list that does not decide", bidder{requests: 1, percent: 4}, .40},
-		{"a log-in", bidder{requests: 1, important: true}, .50},
-		{"on lists that nearly decide", bidder{requests: 1, percent: 40}, .60},
-		{"a fake bot", bidder{requests: 1, fake: true}, .60},
-		{"a log-in by somebody on a list", bidder{requests: 1, percent: 4, important: true}, .80},
-		{"the same, often", bidder{requests: 8, percent: 20, important: true}, 1},
+		{"a relay, once", Bidder{Requests: 1, Explained: true}, .05},
+		{"anybody, once", Bidder{Requests: 1}, .10},
+		{"a host that comes often", Bidder{Requests: 200, Explained: true}, .175},
+		{"anybody, three times", Bidder{Requests: 3}, .15},
+		{"anybody, four times", Bidder{Requests: 4}, .25},
+		{"whose first page is missing", Bidder{Requests: 1, Seen: true}, .25},
+		{"anybody, often", Bidder{Requests: 100}, .35},
+		{"on a list that does not decide", Bidder{Requests: 1, Percent: 4}, .40},
+		{"a log-in", Bidder{Requests: 1, Important: true}, .50},
+		{"on lists that nearly decide", Bidder{Requests: 1, Percent: 40}, .60},
+		{"a fake bot", Bidder{Requests: 1, Fake: true}, .60},
+		{"a log-in by somebody on a list", Bidder{Requests: 1, Percent: 4, Important: true}, .80},
+		{"the same, often", Bidder{Requests: 8, Percent: 20, Important: true}, 1},
 	} {
-		if got := tt.worth(); math.Abs(got-tt.want) > 1e-9 {
+		if got := tt.Worth(); math.Abs(got-tt.want) > 1e-9 {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 		if tt.want < last-.03 {
@@ -52,41 +52,41 @@ func TestWorth(t *testing.T) {
 // One more reason to ask never makes a client worth less, and evidence outweighs any number of requests.
 func TestWorthOfAnyClient(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := bidder{
-			requests: rapid.IntRange(1, 255).Draw(t, "requests"), percent: rapid.Float64Range(.1, 100).Draw(t, "percent"),
-			seen: rapid.Bool().Draw(t, "seen"), fake: rapid.Bool().Draw(t, "fake"),
-			explained: rapid.Bool().Draw(t, "explained"), important: rapid.Bool().Draw(t, "important"),
+		c := Bidder{
+			Requests: rapid.IntRange(1, 255).Draw(t, "requests"), Percent: rapid.Float64Range(.1, 100).Draw(t, "percent"),
+			Seen: rapid.Bool().Draw(t, "seen"), Fake: rapid.Bool().Draw(t, "fake"),
+			Explained: rapid.Bool().Draw(t, "explained"), Important: rapid.Bool().Draw(t, "important"),
 		}
-		before := c.worth()
+		before := c.Worth()
 		if before <= 0 || before > 1 {
 			t.Fatalf("%v", before)
 		}
-		for name, more := range map[string]func(*bidder){
-			"requests": func(c *bidder) { c.requests *= 2 }, "percent": func(c *bidder) { c.percent *= 3 },
-			"seen": func(c *bidder) { c.seen = true }, "fake": func(c *bidder) { c.fake = true },
-			"not explained": func(c *bidder) { c.explained = false }, "important": func(c *bidder) { c.important = true },
+		for name, more := range map[string]func(*Bidder){
+			"requests": func(c *Bidder) { c.Requests *= 2 }, "percent": func(c *Bidder) { c.Percent *= 3 },
+			"seen": func(c *Bidder) { c.Seen = true }, "fake": func(c *Bidder) { c.Fake = true },
+			"not explained": func(c *Bidder) { c.Explained = false }, "important": func(c *Bidder) { c.Important = true },
 		} {
 			if other := c; true {
-				if more(&other); other.worth() < before {
-					t.Fatalf("%s: %v after %v", name, other.worth(), before)
+				if more(&other); other.Worth() < before {
+					t.Fatalf("%s: %v after %v", name, other.Worth(), before)
 				}
 			}
 		}
 	})
-	busy, listed := bidder{requests: 255}, bidder{requests: 1, percent: evidencePercent}
-	if busy.worth() >= listed.worth() {
-		t.Errorf("a busy client is worth %v, a listed one %v", busy.worth(), listed.worth())
+	busy, listed := Bidder{Requests: 255}, Bidder{Requests: 1, Percent: evidencePercent}
+	if busy.Worth() >= listed.Worth() {
+		t.Errorf("a busy client is worth %v, a listed one %v", busy.Worth(), listed.Worth())
 	}
 }
 
 // Requests count while they follow each other within ten minutes. A clock that steps back costs a count, no more.
 func TestVisits(t *testing.T) {
-	v, key := newVisits(), record.KeyOf(client)
+	v, key := NewVisits(), record.KeyOf(client)
 	for _, step := range []struct {
 		at   uint32
 		want int
 	}{{5000, 1}, {5000, 2}, {5599, 3}, {6198, 4}, {6798, 1}, {6799, 2}, {1000, 1}, {1001, 2}} {
-		if got := v.count(key, step.at); got != step.want {
+		if got := v.Count(key, step.at); got != step.want {
 			t.Fatalf("at %d: %d, want %d", step.at, got, step.want)
 		}
 		if got := v.peek(key, step.at); got != step.want {
@@ -94,27 +94,27 @@ func TestVisits(t *testing.T) {
 		}
 	}
 	for range 300 {
-		v.count(key, 1001)
+		v.Count(key, 1001)
 	}
 	if n := v.peek(key, 1001); n != visitsMost {
 		t.Errorf("%d requests", n)
 	}
-	if n := testing.AllocsPerRun(100, func() { v.count(key, 5) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { v.Count(key, 5) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
 
 // A flood of clients that come once does not displace those that come again.
 func TestVisitsInAFlood(t *testing.T) {
-	v := newVisits()
+	v := NewVisits()
 	known := func(i int) record.Key { return record.KeyOf(of(i, 1)) }
 	for range 3 {
 		for i := range 1000 {
-			v.count(known(i), 100)
+			v.Count(known(i), 100)
 		}
 	}
 	for i := range 300_000 {
-		v.count(record.Key(uint64(i)<<16), 101)
+		v.Count(record.Key(uint64(i)<<16), 101)
 	}
 	lost := 0
 	for i := range 1000 {
@@ -129,12 +129,12 @@ func TestVisitsInAFlood(t *testing.T) {
 
 // Many goroutines count at the same time.
 func TestVisitsTogether(t *testing.T) {
-	v := newVisits()
+	v := NewVisits()
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
 			for i := range 10_000 {
-				if n := v.count(record.KeyOf(of(i%50, 1)), uint32(i)); n < 1 || n > visitsMost {
+				if n := v.Count(record.KeyOf(of(i%50, 1)), uint32(i)); n < 1 || n > visitsMost {
 					t.Errorf("%d", n)
 				}
 			}

@@ -28,6 +28,11 @@ const (
 	// own, or make it wait for the claim to expire.
 	publishRetryFirst = 100 * time.Millisecond
 	publishRetryMost  = 1600 * time.Millisecond
+
+	// maxExchanges is how many claims and answers are under way to the shared memory at the same time. Where a provider
+	// is asked about many subjects in one request, all of them have their answer at once: more exchanges than the shared
+	// memory has connections would be taken for its failure.
+	maxExchanges = 8
 )
 
 // claimAndWait loads the answers of other instances for the due providers. It calls ask for each
@@ -38,7 +43,7 @@ func (e *Engine) claimAndWait(
 	ctx context.Context, key record.Key, due []*reservation, ask func(*reservation),
 ) (unclaimed []*reservation, askedElsewhere bool) {
 	for pause := pollFirst; len(due) > 0; pause = min(2*pause, pollMost) {
-		rec, mine, err := e.Shared.Claim(ctx, key, namesOf(due), e.Timeout+leaseSlack)
+		rec, mine, err := e.claim(ctx, key, due)
 		if ctx.Err() != nil {
 			return nil, true
 		}
@@ -68,6 +73,19 @@ func (e *Engine) claimAndWait(
 		}
 	}
 	return nil, false
+}
+
+// claim is Shared.Claim, when it is its turn.
+func (e *Engine) claim(
+	ctx context.Context, key record.Key, due []*reservation,
+) (rec record.Record, mine []string, err error) {
+	select {
+	case e.exchanges <- struct{}{}:
+	case <-ctx.Done():
+		return rec, nil, ctx.Err() //nolint:wrapcheck // the caller looks at ctx itself
+	}
+	defer func() { <-e.exchanges }()
+	return e.Shared.Claim(ctx, key, namesOf(due), e.Timeout+leaseSlack)
 }
 
 // mergeShared adds a record of the shared memory to the one in this instance's memory.
@@ -107,6 +125,8 @@ func (e *Engine) publish(ctx context.Context, key record.Key, p *provider, a ans
 }
 
 func (e *Engine) publishOnce(ctx context.Context, key record.Key, p *provider, a answer) error {
+	e.exchanges <- struct{}{} // those who are before bound their time
+	defer func() { <-e.exchanges }()
 	if reputation.ResultOf(a.err).Answered() {
 		return e.Shared.Store(ctx, key, p.Source.Name, a.report, a.at, a.at.Add(p.ttl(a.report)))
 	}

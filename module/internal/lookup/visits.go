@@ -8,11 +8,11 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 )
 
-// visits counts the requests of clients of which nothing is known yet. A count ends when the client has made none for
+// Visits counts the requests of clients of which nothing is known yet. A count ends when the client has made none for
 // visitsFor. It has a fixed size and no pointers, and takes no lock, as seen. A subject that is new replaces one of the
 // eight that it shares a place with: one whose count has ended, else the one with the fewest requests. So a flood of
 // clients that come once takes places from one another.
-type visits struct {
+type Visits struct {
 	seed  maphash.Seed
 	words []atomic.Uint64 // the hash of a subject (32) · the second of its last request (24) · their number (8)
 }
@@ -24,12 +24,13 @@ const (
 	visitsTime = 1<<24 - 1 // half a year: an older count is taken for a current one once in 27,000 times
 )
 
-func newVisits() *visits {
-	return &visits{seed: maphash.MakeSeed(), words: make([]atomic.Uint64, seenSets*seenWays)}
+// NewVisits returns a Visits without requests.
+func NewVisits() *Visits {
+	return &Visits{seed: maphash.MakeSeed(), words: make([]atomic.Uint64, seenSets*seenWays)}
 }
 
 // place returns the words that may hold a subject, and its hash in them.
-func (v *visits) place(key record.Key) (set []atomic.Uint64, tag uint64) {
+func (v *Visits) place(key record.Key) (set []atomic.Uint64, tag uint64) {
 	h := maphash.Comparable(v.seed, key)
 	i := h % seenSets * seenWays
 	return v.words[i : i+seenWays], h >> 32
@@ -43,8 +44,8 @@ func current(word uint64, now uint32) int {
 	return int(word & visitsMost)
 }
 
-// count counts a request of a subject, and returns how many there are. Of two at the same time, one may be lost.
-func (v *visits) count(key record.Key, now uint32) int {
+// Count counts a request of a subject, and returns how many there are. Of two at the same time, one may be lost.
+func (v *Visits) Count(key record.Key, now uint32) int {
 	set, tag := v.place(key)
 	fewest, at := visitsMost+1, 0
 	for i := range set {
@@ -64,7 +65,7 @@ func (v *visits) count(key record.Key, now uint32) int {
 }
 
 // peek returns how many requests of a subject were counted.
-func (v *visits) peek(key record.Key, now uint32) int {
+func (v *Visits) peek(key record.Key, now uint32) int {
 	set, tag := v.place(key)
 	for i := range set {
 		if w := set[i].Load(); w>>32 == tag {

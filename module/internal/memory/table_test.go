@@ -136,7 +136,7 @@ func TestMoreAnswersThanPlaces(t *testing.T) {
 func TestSize(t *testing.T) {
 	for _, c := range []struct{ entries, answers, slots, bytes int }{
 		{-1, -1, 2048, 32}, {0, 0, 2048, 32}, {1, 1, 2048, 32}, {2049, 2, 3080, 48}, {200_000, 4, 300_000, 80},
-		{2048, 8, 3072, 144}, {2048, 16, 3072, 272}, {2048, 32, 3072, 528}, {2048, 99, 3072, 528},
+		{2048, 8, 3072, 144}, {2048, 12, 3072, 208}, {2048, 16, 3072, 272}, {2048, 32, 3072, 528}, {2048, 99, 3072, 528},
 	} {
 		table := New(c.entries, c.answers)
 		equal(t, "Cap", table.Cap(), c.slots)

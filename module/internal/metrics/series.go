@@ -13,12 +13,12 @@ import (
 var (
 	providerRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: namespace, Name: "provider_requests_total",
-		Help: "Attempts to ask a provider by result; the skipped ones sent nothing.",
+		Help: "Attempts to ask a provider about an address by result; the skipped ones sent nothing.",
 	}, []string{"provider", "result"})
 
 	providerSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: namespace, Name: "provider_request_duration_seconds",
-		Help:    "Duration of the requests that were sent to a provider, whatever came of them.",
+		Help:    "Duration of the requests that were sent to a provider, whatever came of them, once for each address.",
 		Buckets: []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10},
 	}, []string{"provider"})
 

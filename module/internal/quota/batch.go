@@ -17,6 +17,9 @@ const (
 	// number of calls that look-ups may have under way, so that one slow service leaves room for the others.
 	maxTogether = 192
 
+	// maxTaking is how many calls are taken from the ledger at the same time.
+	maxTaking = 8
+
 	// maxGather is the longest time that a call waits for the rate.
 	maxGather = 10 * time.Second
 
@@ -34,10 +37,11 @@ type batches struct {
 	most    int           // addresses of one request
 	request Terms         // those of a request: its calls are counted before
 	wait    time.Duration // the longest time that a call waits for its request
+	taking  chan struct{} // has an element for each call that is being taken from the ledger
 
 	mu       sync.Mutex
 	places   int           // calls that are reserved or wait
-	underWay int           // calls that are in a request
+	underWay int           // calls that are in a request, until their callers have the answer
 	waiting  []*sharedCall // in the order in which they came
 	timer    *time.Timer   // runs dispatch when there may be room; nil at first
 	paced    time.Time     // until when the rate of all instances has no room
@@ -82,7 +86,10 @@ func newBatches(g *Guard) *batches {
 	}
 	terms := g.terms
 	terms.Windows, terms.NetworkShare = nil, 1
-	return &batches{guard: g, batcher: batcher, most: most, request: terms, wait: g.terms.waits()}
+	return &batches{
+		guard: g, batcher: batcher, most: most, request: terms, wait: g.terms.waits(),
+		taking: make(chan struct{}, maxTaking),
+	}
 }
 
 // waits returns how long a call for a Batcher waits for its request: as long as the one before it may take, and until the
@@ -156,6 +163,10 @@ func (b *batches) push(ctx context.Context, q reputation.Query) *sharedCall {
 func (b *batches) withdraw(c *sharedCall) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.withdrawLocked(c)
+}
+
+func (b *batches) withdrawLocked(c *sharedCall) bool {
 	i := slices.Index(b.waiting, c)
 	if i < 0 {
 		return false
@@ -168,16 +179,29 @@ func (b *batches) withdraw(c *sharedCall) bool {
 	return true
 }
 
-// leave ends a call whose caller does not wait for its answer. If the call has gone out, the request goes on for the
-// others, and ends if there are none.
-func (b *batches) leave(c *sharedCall) {
+// leave is withdraw for a caller who does not wait for an answer either. If the call has gone out, the request goes on for
+// the others, and ends if there are none.
+func (b *batches) leave(c *sharedCall) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.withdrawLocked(c) {
+		return true
+	}
 	c.left = true
 	if r := c.request; r != nil {
 		if r.left++; r.left == len(r.calls) {
 			r.cancel()
 		}
+	}
+	return false
+}
+
+// end frees what a call holds that has gone out. Its caller has the answer, or has left.
+func (b *batches) end(c *sharedCall) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c.request != nil {
+		b.underWay--
 	}
 }
 
@@ -249,7 +273,6 @@ func (b *batches) refuse(key string, why refusal) {
 func (b *batches) postpone(r *request, until time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.underWay -= len(r.calls)
 	stay := slices.DeleteFunc(r.calls, func(c *sharedCall) bool {
 		if c.left || c.until.Before(until) {
 			c.ended <- outcome{Answer: reputation.Answer{Err: refusal{reason: spentOut, until: until}.err()}}
@@ -258,6 +281,7 @@ func (b *batches) postpone(r *request, until time.Time) {
 		c.request = nil
 		return false
 	})
+	b.underWay -= len(stay)
 	b.places += len(stay)
 	b.waiting = append(stay, b.waiting...)
 	b.paced, r.calls = until, nil

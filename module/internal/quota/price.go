@@ -1,11 +1,6 @@
 package quota
 
-import (
-	"net/netip"
-	"time"
-
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
-)
+import "time"
 
 // keptPart is the part of a quota that is kept, at most, for calls that are worth more.
 const keptPart = .25
@@ -35,15 +30,16 @@ func (t Terms) price(usage []Usage, now time.Time) (price float64) {
 }
 
 // kept returns how many calls of the window that began at start are kept for what is worth more: those of the burst, and
-// never more than a part of the quota, nor than what is released until the window ends. So the price falls towards the
-// end, where what is left would be lost. Of a quota of few calls none is kept.
+// never more than a part of the quota and a few, nor than what is released until the window ends. So the price falls
+// towards the end, where what is left would be lost. Of a quota of few calls none is kept.
 func (t Terms) kept(w Window, start, at time.Time) float64 {
 	if w.Limit <= fewCalls {
 		return 0
 	}
 	end := w.Period.End(start)
 	left := min(max(float64(end.Sub(at))/float64(end.Sub(start)), 0), 1)
-	return min(float64(t.burst(w)), min(keptPart, left)*float64(w.Limit))
+	most := max(keptPart*float64(w.Limit), fewCalls)
+	return min(float64(t.burst(w)), most, left*float64(w.Limit))
 }
 
 // keptOfRate is the part of the calls that the rate allows at once which is kept for calls that are worth more. A rate
@@ -58,11 +54,4 @@ func (t Terms) priceOfRate(left float64) float64 {
 		return 0
 	}
 	return 1 - (left-1)/kept
-}
-
-// NetworkHasRoom reports whether calls about the network of an address have used less than its share.
-func (g *Guard) NetworkHasRoom(addr netip.Addr, now time.Time) bool {
-	g.budget.mu.Lock()
-	defer g.budget.mu.Unlock()
-	return g.budget.networkHasRoom(g.terms, record.KeyOf(addr).Network(), now)
 }

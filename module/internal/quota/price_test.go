@@ -53,6 +53,7 @@ func TestPrice(t *testing.T) {
 		"all at once, the last quarter": {Terms{Windows: day(1000), Burst: 1}, "2027-01-31T00:00:00Z", []int{875}, .5},
 		"the last hours":                {Terms{Windows: day(1000), Burst: .25}, "2027-01-31T21:00:00Z", []int{875}, .75},
 		"the last minutes":              {Terms{Windows: day(1000), Burst: .25}, "2027-01-31T23:58:00Z", []int{996}, 0},
+		"a small quota":                 {Terms{Windows: day(12), Burst: .25}, "2027-01-31T00:00:00Z", []int{5}, .5},
 		"few calls":                     {Terms{Windows: day(10), Burst: .25}, "2027-01-31T00:00:00Z", []int{9}, 0},
 		"a minute of few calls":         {Terms{Windows: []Window{{4, Minute}}}, "2027-01-31T00:00:00Z", []int{3}, 0},
 		"a minute":                      {Terms{Windows: []Window{{40, Minute}}}, "2027-01-31T00:00:00Z", []int{35}, .5},

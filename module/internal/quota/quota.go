@@ -77,6 +77,9 @@ type Options struct {
 	// SelfTest means that the provider is asked only while its Probe passes.
 	SelfTest bool
 
+	// Now is the clock of the calls. Default: time.Now. It is set where a day is simulated.
+	Now func() time.Time
+
 	// NameKey returns the name of a key for the log. Default: none.
 	NameKey func(key string) string
 }
@@ -125,6 +128,7 @@ type Guard struct {
 	observe  func(name string, result reputation.Result, took time.Duration)
 	notify   func(Notice)
 	nameKey  func(string) string
+	now      func() time.Time
 	batches  *batches // nil if each call is a request
 
 	mu          sync.Mutex
@@ -157,6 +161,9 @@ func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledg
 	if o.Observe == nil {
 		o.Observe = func(string, reputation.Result, time.Duration) {}
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	if o.NameKey == nil {
 		o.NameKey = func(string) string { return "" }
 	}
@@ -168,7 +175,7 @@ func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledg
 	}
 	g := &Guard{
 		name: name, provider: p, terms: terms, budget: b, ledger: ledger,
-		log: o.Logger.With("provider", name), observe: o.Observe, notify: o.Notify, nameKey: o.NameKey,
+		log: o.Logger.With("provider", name), observe: o.Observe, notify: o.Notify, nameKey: o.NameKey, now: o.Now,
 	}
 	g.batches = newBatches(g)
 	return g
@@ -205,7 +212,7 @@ func (g *Guard) check(
 	if err := ctx.Err(); err != nil {
 		return reputation.Report{}, fmt.Errorf("ask %s: %w", g.name, err)
 	}
-	r, refused := g.reserve(terms, fingerprint(q.Key), q.Addr, 1, time.Now(), nil)
+	r, refused := g.reserve(terms, fingerprint(q.Key), q.Addr, 1, g.now(), nil)
 	if refused.reason != allowed {
 		skipped := refused.err()
 		g.observe(g.name, skipped.Result, 0)
@@ -230,7 +237,7 @@ func (g *Guard) take(ctx context.Context, terms Terms, now time.Time) refusal {
 	if len(terms.Windows) == 0 && !terms.Rate.Bounded() {
 		return refusal{}
 	}
-	grant, err := g.ledger.Take(ctx, g.name, terms, 1, now)
+	grant, err := g.takeInTurn(ctx, terms, now)
 	if err != nil {
 		if ctx.Err() == nil { // otherwise the caller has cancelled
 			g.logLedgerFailure(ctx, err)
@@ -249,6 +256,20 @@ func (g *Guard) take(ctx context.Context, terms Terms, now time.Time) refusal {
 	}
 	// The rate has refused, or the ledger, which may grant only a share of the quota.
 	return refusal{reason: spentOut, until: grant.RetryAt}
+}
+
+// takeInTurn takes one call. Calls that share a request come in crowds: they must not use all connections of a ledger that
+// is elsewhere.
+func (g *Guard) takeInTurn(ctx context.Context, terms Terms, now time.Time) (Grant, error) {
+	if terms.shares {
+		select {
+		case g.batches.taking <- struct{}{}:
+		case <-ctx.Done():
+			return Grant{}, ctx.Err() //nolint:wrapcheck // it is not logged
+		}
+		defer func() { <-g.batches.taking }()
+	}
+	return g.ledger.Take(ctx, g.name, terms, 1, now) //nolint:wrapcheck // it is the ledger's own
 }
 
 // spentUntil returns the last of the full windows to end, and when it does, or the zero time if
@@ -336,7 +357,7 @@ func (g *Guard) Skip(until time.Time) error {
 // owner of a shared ledger should call it regularly.
 func (g *Guard) Sync(ctx context.Context) {
 	if len(g.terms.Windows) > 0 {
-		_, _ = g.ledger.Take(ctx, g.name, g.terms, 0, time.Now()) // a failing store is logged when it affects a call
+		_, _ = g.ledger.Take(ctx, g.name, g.terms, 0, g.now()) // a failing store is logged when it affects a call
 	}
 }
 

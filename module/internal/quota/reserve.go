@@ -190,7 +190,7 @@ func (r *Reservation) check(ctx context.Context, q reputation.Query, check check
 		r.Cancel()
 		return reputation.Report{}, fmt.Errorf("ask %s: %w", g.name, err)
 	}
-	began := time.Now()
+	began := g.now()
 	if refused := g.take(ctx, r.terms, began); refused.reason != allowed {
 		r.Cancel()
 		if ctx.Err() == nil {
@@ -204,7 +204,7 @@ func (r *Reservation) check(ctx context.Context, q reputation.Query, check check
 		return r.checkTogether(ctx, q, began)
 	}
 	report, err := g.call(ctx, q, check)
-	now := time.Now()
+	now := g.now()
 	took := now.Sub(began)
 	if callerLeft(ctx, err) && took < g.terms.Timeout {
 		g.budget.record(r.done, r.key, errNoEvidence, began, now)

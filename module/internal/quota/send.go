@@ -30,6 +30,7 @@ func (r *Reservation) checkTogether(
 // can be made in time, the call is skipped.
 func (b *batches) check(ctx context.Context, q reputation.Query) (o outcome, sent bool) {
 	c := b.push(ctx, q)
+	defer b.end(c)
 	patience := time.NewTimer(time.Until(c.until))
 	defer patience.Stop()
 	for {
@@ -37,9 +38,7 @@ func (b *batches) check(ctx context.Context, q reputation.Query) (o outcome, sen
 		case o = <-c.ended:
 			return o, true
 		case <-ctx.Done():
-			if sent = !b.withdraw(c); sent {
-				b.leave(c)
-			}
+			sent = !b.leave(c)
 			select {
 			case o = <-c.ended: // both were ready
 			default:
@@ -59,9 +58,6 @@ func (b *batches) check(ctx context.Context, q reputation.Query) (o outcome, sen
 func (b *batches) send(r *request) {
 	defer r.cancel()
 	answers, took := b.exchange(r)
-	b.mu.Lock()
-	b.underWay -= len(r.calls)
-	b.mu.Unlock()
 	b.dispatchSafely() // there is room for another request
 	for i, c := range r.calls {
 		o := outcome{took: took}

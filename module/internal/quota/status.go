@@ -85,7 +85,7 @@ func (w WindowStatus) Remaining() int { return max(w.Limit-w.Used, 0) }
 
 // Status returns the present state, as far as this process knows it. It contacts no store.
 func (g *Guard) Status() Status {
-	now := time.Now()
+	now := g.now()
 	s := g.budget.status(now)
 	s.Name, s.Concurrency = g.name, g.terms.Concurrency
 	if len(g.terms.Windows) == 0 {

@@ -47,11 +47,20 @@ func TestFloodOfViolators(t *testing.T) {
 	before, routines := heap(), goruntime.NumGoroutine()
 	const n = 30_000
 	flood(1000, n)
-	grown, more := heap()-before, goruntime.NumGoroutine()-routines
+	const most = 16 << 20
+	grown := heap() - before
+	for range 50 { // on a busy machine, clients still wait to be banned
+		if grown <= most {
+			break
+		}
+		time.Sleep(punishDelay)
+		grown = heap() - before
+	}
+	more := goruntime.NumGoroutine() - routines
 	text := log.Take()
 	t.Logf("%d clients: heap +%d kB, %d bans, %d reports wait, %d bytes logged",
 		n, grown>>10, rt.Overrides.Len(ban.Ban), len(rt.Reports.Waiting()), len(text))
-	if grown > 16<<20 || more > 0 || len(text) > 4096 {
+	if grown > most || more > 0 || len(text) > 4096 {
 		t.Errorf("heap +%d kB, %d more goroutines, logged %s", grown>>10, more, text)
 	}
 	if kept := rt.ViolationStore().Status(); kept.Clients < n*9/10 || len(rt.Reports.Waiting()) != 1000 {

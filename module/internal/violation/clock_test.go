@@ -23,7 +23,7 @@ func TestNothingIsPoisoned(t *testing.T) {
 	})
 	rapid.Check(t, func(rt *rapid.T) {
 		now := noon
-		s := Open("", Options{Subjects: 1, now: func() time.Time { return now }})
+		s := Open("", Options{Subjects: 1, Now: func() time.Time { return now }})
 		defer s.Close()
 		defer s.Share()()
 		terms := []Terms{trap, login, {

@@ -35,7 +35,7 @@ type site struct {
 
 func newSite(t interface{ Cleanup(func()) }, nearby *Neighbourhood) *site {
 	s := &site{now: start}
-	store := Open("", Options{now: func() time.Time { return s.now }})
+	store := Open("", Options{Now: func() time.Time { return s.now }})
 	t.Cleanup(func() { _ = store.Close() })
 	s.Evidence = NewEvidence(store, allTerms, nearby)
 	return s

@@ -29,8 +29,8 @@ type Options struct {
 	// Detached opens the store with the content of the file, which is not written before Attach.
 	Detached bool
 
-	// now is the clock. Tests set it.
-	now func() time.Time
+	// Now is the clock. Default: time.Now. It is set in tests, and where a day is simulated.
+	Now func() time.Time
 }
 
 // Store remembers the violations of a bounded number of subjects: IPv4 addresses and IPv6 /64. When
@@ -74,7 +74,7 @@ func Open(path string, o Options) *Store {
 	_, _ = rand.Read(random[:]) // never fails
 	word := func(i int) uint64 { return binary.LittleEndian.Uint64(random[8*i:]) }
 	s := &Store{
-		path: path, log: o.Logger, now: o.now, detached: o.Detached,
+		path: path, log: o.Logger, now: o.Now, detached: o.Detached,
 		seed: seed(random[24:]),
 		save: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}

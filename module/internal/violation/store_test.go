@@ -23,7 +23,7 @@ type tester struct {
 func open(t testing.TB, path string, o Options) *tester {
 	t.Helper()
 	s := &tester{time: noon}
-	o.now = func() time.Time { return s.time }
+	o.Now = func() time.Time { return s.time }
 	s.Store = Open(path, o)
 	t.Cleanup(func() {
 		if !s.closed() {

@@ -40,7 +40,7 @@ func (w twin) points(addr netip.Addr, t *Terms, now time.Time) (sum float64) {
 func TestTwin(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		s := &tester{time: noon}
-		s.Store = Open("", Options{Subjects: 64, now: func() time.Time { return s.time }})
+		s.Store = Open("", Options{Subjects: 64, Now: func() time.Time { return s.time }})
 		defer func() { _ = s.Close() }()
 		model := twin{}
 		addrs := []netip.Addr{client, netip.MustParseAddr("203.0.113.6"), netip.MustParseAddr("2001:db8::")}

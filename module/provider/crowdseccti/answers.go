@@ -13,7 +13,7 @@ type answers struct {
 	Message string `json:"message"`
 
 	NotFound *int                 `json:"not_found"` // how many addresses it has never seen, but not which
-	Items    []rest.Entry[answer] `json:"items"`
+	Items    rest.Entries[answer] `json:"items"`
 }
 
 // setter stores what the service says of an address: see rest.Answers.

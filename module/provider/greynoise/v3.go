@@ -63,7 +63,7 @@ func (g *GreyNoise) checkV3(ctx context.Context, q reputation.Query) (reputation
 
 // v3Answers are what the service says of several addresses.
 type v3Answers struct {
-	Data     []rest.Entry[v3Answer] `json:"data"`
+	Data     rest.Entries[v3Answer] `json:"data"`
 	Metadata struct {
 		NotFound []string `json:"ips_not_found"`
 	} `json:"request_metadata"`

@@ -11,7 +11,9 @@ import (
 // BenchmarkMapping measures what becomes of an answer, without the request: the largest recipe of the cookbook, and the
 // least that a service needs.
 func BenchmarkMapping(b *testing.B) {
-	for name, h := range map[string]*httpjson.HTTPJSON{"least": acme("https://api.example.com"), "ipdata": recipe(b, "ipdata")} {
+	for name, h := range map[string]*httpjson.HTTPJSON{
+		"least": acme("https://api.example.com"), "ipdata": recipe(b, "ipdata"),
+	} {
 		body := []byte(`{"risk": 0.5}`)
 		if name == "ipdata" {
 			body = sample(b, "ipdata/bad.json")

@@ -8,15 +8,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
-	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	_ "github.com/caddy-ip-reputation/caddy-ip-reputation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/httpjson"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -45,41 +44,36 @@ func shown(tb testing.TB, page, name string) string {
 	return ""
 }
 
-// settings returns those of a service in a Caddyfile.
+// ofAllProviders are the options that the module does not read itself.
+var ofAllProviders = []string{"key", "quota", "rate", "ttl", "trust"}
+
+// settings returns those of a service in a Caddyfile. That the whole of it can be adapted is tested where all of the
+// documentation is.
 func settings(tb testing.TB, text, name string) *httpjson.HTTPJSON {
 	tb.Helper()
-	config, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	tokens, err := caddyfile.Tokenize([]byte(text), "Caddyfile")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for _, w := range warnings {
-		if !strings.Contains(w.Message, "not formatted") {
-			tb.Fatal(w)
+	d := caddyfile.NewDispenser(tokens)
+	for d.Next() && d.Val() != name {
+	}
+	d.Prev()
+	own := []caddyfile.Token{d.Token()} // http_json
+	for range 2 {                       // the name, and the opening brace
+		d.Next()
+		own = append(own, d.Token())
+	}
+	for d.Next() && d.Val() != "}" {
+		if line := d.NextSegment(); !slices.Contains(ofAllProviders, line[0].Text) {
+			own = append(own, line...)
 		}
 	}
-	var read struct {
-		Apps struct {
-			App struct {
-				Providers []struct {
-					Service json.RawMessage `json:"service"`
-				} `json:"providers"`
-			} `json:"ip_reputation"`
-		} `json:"apps"`
-	}
-	if err := json.Unmarshal(config, &read); err != nil {
+	h := new(httpjson.HTTPJSON)
+	if err := h.UnmarshalCaddyfile(caddyfile.NewDispenser(append(own, d.Token()))); err != nil {
 		tb.Fatal(err)
 	}
-	for _, p := range read.Apps.App.Providers {
-		h := new(httpjson.HTTPJSON)
-		if err := json.Unmarshal(p.Service, h); err != nil {
-			tb.Fatal(err)
-		}
-		if h.Name == name {
-			return h
-		}
-	}
-	tb.Fatalf("the Caddyfile has no service %s", name)
-	return nil
+	return h
 }
 
 // asking returns the service at another base address. It loads it as Caddy does.
@@ -170,7 +164,10 @@ func TestPulsedive(t *testing.T) {
 		{Name: "not found", Status: 404, BodyFile: "not_found.json", Result: reputation.ResultNotFound},
 		{Name: "not found, status 200", BodyFile: "not_found.json", Result: reputation.ResultNotFound},
 		{Name: "still processing", BodyFile: "processing.json", Result: reputation.ResultBadAnswer},
-		{Name: "another word", Body: `{"indicator":"203.0.113.10","risk":"very high"}`, Result: reputation.ResultBadAnswer},
+		{
+			Name: "another word", Body: `{"indicator":"203.0.113.10","risk":"very high"}`,
+			Result: reputation.ResultBadAnswer,
+		},
 		{Name: "about another", Body: `{"indicator":"203.0.113.11","risk":"high"}`, Result: reputation.ResultBadAnswer},
 		{Name: "slow down", Status: 429, Body: `{"error":"too many"}`, Result: reputation.ResultThrottled},
 		{Name: "key", Status: 403, Body: `{"error":"no"}`, Result: reputation.ResultRefused},
@@ -207,8 +204,14 @@ func TestIPData(t *testing.T) {
 			Report: reputation.Report{Severity: 1, Confidence: .6},
 		},
 		{Name: "the answer of /threat", BodyFile: "threat_only.json", Result: reputation.ResultBadAnswer},
-		{Name: "private", Status: 400, Body: `{"message":"192.168.0.1 is a private IP address"}`, Result: reputation.ResultError},
-		{Name: "key", Status: 401, Body: `{"message":"You have not provided a valid API Key."}`, Result: reputation.ResultRefused},
+		{
+			Name: "private", Status: 400, Body: `{"message":"192.168.0.1 is a private IP address"}`,
+			Result: reputation.ResultError,
+		},
+		{
+			Name: "key", Status: 401, Body: `{"message":"You have not provided a valid API Key."}`,
+			Result: reputation.ResultRefused,
+		},
 		{
 			Name: "quota", Status: 403, Result: reputation.ResultThrottled,
 			Body: `{"message":"You have either exceeded your quota or that API key does not exist. Get another."}`,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
@@ -18,4 +19,10 @@ func Map(ctx context.Context, h *HTTPJSON, status int, body []byte, addr netip.A
 	}
 	a := &rest.Answer{Status: status, Header: http.Header{}}
 	return h.mapping.report(ctx, variables(value, a, addr, time.Unix(1790000000, 0)), a, addr)
+}
+
+// Target returns the URL of a question.
+func Target(h *HTTPJSON, q reputation.Query) (*url.URL, error) {
+	r := h.request.of(q)
+	return h.endpoint.Target(&r)
 }

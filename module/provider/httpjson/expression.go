@@ -19,7 +19,7 @@ import (
 
 const (
 	// maxCost bounds one evaluation, in the units of CEL: about one for each operation, and one for ten characters of
-	// a text that is read. CEL counts in a time that grows with its square: this many take 20 ms at most.
+	// a text that is read. CEL counts in a time that grows with its square: this many take 10 ms.
 	maxCost = 20_000
 
 	// maxExpression bounds the text of an expression, in characters.
@@ -220,7 +220,7 @@ func (e *expression) reason(err error) string {
 	case missing && member != "" && strings.Contains(e.source, member):
 		return fmt.Sprintf("the answer has no %q", member)
 	case missing:
-		return "the answer lacks a member"
+		return "a key is missing, in the answer or in a map of the expression"
 	case strings.HasPrefix(message, "no such overload"), strings.HasPrefix(message, "type conversion error"),
 		strings.HasPrefix(message, "unsupported index type"):
 		return "a value has another type than the expression expects"

@@ -3,8 +3,10 @@ package httpjson_test
 import (
 	"math"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/httpjson"
@@ -61,8 +63,9 @@ func FuzzAnswer(f *testing.F) {
 func FuzzExpression(f *testing.F) {
 	for _, expression := range []string{
 		"body.risk", "body.?a.?b.orValue(0.5)", "double(size(body.l)) / 10.0", "body.l.exists(x, x > 1.0) ? 1.0 : -1.0",
-		`{"high": 1.0}[?body.s].orValue(0.0)`, `math.least(1.0, double(body.s.split(" ")[0]))`, "cel.bind(x, body.l + body.l, x[0])",
-		"1.0 / (body.risk - 0.5)", "body.s == '' ? 0u : 1u", "dyn(body)", "now - now", "type(body)", "body.l.map(x, body.l)[0][0]",
+		`{"high": 1.0}[?body.s].orValue(0.0)`, `math.least(1.0, double(body.s.split(" ")[0]))`,
+		"cel.bind(x, body.l + body.l, x[0])", "body.l.map(x, body.l)[0][0]", "now - now", "type(body)",
+		"1.0 / (body.risk - 0.5)", "body.s == '' ? 0u : 1u", "dyn(body)",
 	} {
 		f.Add(expression, []byte(`{"risk": 0.5, "a": {"b": null}, "l": [1, 2], "s": "high"}`))
 	}
@@ -79,21 +82,37 @@ func FuzzExpression(f *testing.F) {
 	})
 }
 
-// FuzzURL: an address that is accepted gives requests to its host, with the key nowhere but where it stands.
+// FuzzURL: an address that is accepted leads to its host, whatever the key is, and errors do not repeat the key.
 func FuzzURL(f *testing.F) {
-	for _, url := range []string{
-		"https://api.example.com/{ip}", "https://api.example.com/v1//{ip}?key={key}", "https://{ip}/", "https://a/%2e%2e/{ip}?a=%&b",
+	for _, address := range []string{
+		"https://api.example.com/{ip}", "https://api.example.com/v1//{ip}?key={key}", "https://{ip}/",
+		"https://a/%2e%2e/{ip}?a=%&b",
 		"https://a?{ip}={key}", "http://127.0.0.1/{key}/{ip}#x", "{env.BASE}/{ip}", "https://a/{ip", "https://a:99999/{ip}",
 	} {
-		f.Add(url)
+		f.Add(address, "s3cret/k?y&x")
 	}
-	f.Fuzz(func(t *testing.T, url string) {
+	f.Fuzz(func(t *testing.T, address, key string) {
 		h := acme("")
-		h.URL = url
-		if h, err := tryLoad(t, h); err == nil {
-			if err := h.Cleanup(); err != nil {
-				t.Error(err)
-			}
+		h.URL = address
+		h, err := tryLoad(t, h)
+		if err != nil {
+			return
+		}
+		plain, err := httpjson.Target(h, question)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := question
+		q.Key = key
+		u, err := httpjson.Target(h, q)
+		switch {
+		case err != nil && key != "" && strings.Trim(key, ".") != "":
+			t.Errorf("the key %q: %v", key, err)
+		case err == nil && (u.Scheme != plain.Scheme || u.Host != plain.Host || elements(u) != elements(plain)):
+			t.Errorf("the key %q leads to %s, and not to %s", key, u, plain)
 		}
 	})
 }
+
+// elements returns how many elements the path has.
+func elements(u *url.URL) int { return strings.Count(u.EscapedPath(), "/") }

@@ -14,6 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/google/go-cmp/cmp"
 
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/iphub"
+	_ "github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/ipqualityscore"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -24,19 +26,24 @@ func TestGuests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for service, lines := range map[string]string{
-		"iphub":          shown(t, "providers.md", "iphub_by_hand"), // which says that it is the same
-		"ipqualityscore": string(ipqs),
+	for service, tc := range map[string]struct{ lines, base string }{
+		// the page says that both are the same
+		"iphub":          {shown(t, "providers.md", "iphub_by_hand"), "https://v2.api.iphub.info"},
+		"ipqualityscore": {string(ipqs), "https://www.ipqualityscore.com/api"},
 	} {
 		t.Run(service, func(t *testing.T) {
 			s := startService(t, nil)
-			byHand := settings(t, "{\n\tip_reputation {\n"+lines+"\n\t}\n}\n", service+"_by_hand")
-			path := byHand.URL[strings.Index(byHand.URL, "/"+map[string]string{"iphub": "ip/", "ipqualityscore": "json/"}[service]):]
+			byHand := settings(t, tc.lines, service+"_by_hand")
+			path, ok := strings.CutPrefix(byHand.URL, tc.base)
+			if !ok {
+				t.Fatalf("the url is not that of %s", service)
+			}
 			byHand.URL = s.URL + path
 			ours := load(t, byHand)
 			ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 			t.Cleanup(cancel)
-			module, err := ctx.LoadModuleByID("ip_reputation.providers."+service, json.RawMessage(fmt.Sprintf(`{"url": %q}`, s.URL)))
+			module, err := ctx.LoadModuleByID("ip_reputation.providers."+service,
+				json.RawMessage(fmt.Sprintf(`{"url": %q}`, s.URL)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -58,6 +65,7 @@ func TestGuests(t *testing.T) {
 			have := ours.Profile()
 			want.Name, want.Terms, want.Protocol = have.Name, have.Terms, have.Protocol
 			want.Quota, want.ListedTTL, want.CleanTTL, want.Trust = nil, 0, 0, 0 // options of every provider
+			want.Batch = 0                                                       // http_json asks one by one
 			if diff := cmp.Diff(want.WithDefaults(), have.WithDefaults()); diff != "" {
 				t.Errorf("the profiles differ (-module +ours):\n%s", diff)
 			}

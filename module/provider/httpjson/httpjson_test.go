@@ -1,18 +1,15 @@
 package httpjson_test
 
 import (
-	"encoding/json"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/httpjson"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -54,6 +51,9 @@ func acme(base string) *httpjson.HTTPJSON {
 	return &httpjson.HTTPJSON{Name: "acme", URL: base + "/{ip}", Severity: "body.risk"}
 }
 
+const noTime = "last_seen: the value is not a time since 1970: " +
+	"as 2027-03-31, 2027-03-31 12:00:00 (UTC), RFC 3339 or in seconds"
+
 // TestAnswers: what becomes of an answer, and of one that is not as the expressions expect.
 func TestAnswers(t *testing.T) {
 	for _, tc := range []struct {
@@ -85,16 +85,19 @@ func TestAnswers(t *testing.T) {
 			err: "severity: the value is not a number from -1 to 1",
 		},
 		{
-			name: "a default", set: func(h *httpjson.HTTPJSON) { h.Severity = "body.?a.?b.orValue(0.25)" }, body: `{"a": {}}`,
+			name: "a default", set: func(h *httpjson.HTTPJSON) { h.Severity = "body.?a.?b.orValue(0.25)" },
+			body: `{"a": {}}`,
 			want: reputation.Report{Severity: .25, Confidence: .5},
 		},
 		{
-			name: "confidence", set: func(h *httpjson.HTTPJSON) { h.Confidence = "body.sure" }, body: `{"risk": 0, "sure": 1.5}`,
-			err: "confidence: the value is not a number from 0 to 1",
+			name: "confidence", set: func(h *httpjson.HTTPJSON) { h.Confidence = "body.sure" },
+			body: `{"risk": 0, "sure": 1.5}`,
+			err:  "confidence: the value is not a number from 0 to 1",
 		},
 		{
-			name: "facts", body: `{"risk": 0, "cc": "nl", "as": "AS64496 Example", "tor": true, "vpn": false, "seen": "2026-11-01", "for": 3600}`,
-			set: facts,
+			name: "facts",
+			body: `{"risk": 0, "cc": "nl", "as": "AS64496 Example", "tor": true, "vpn": false, "seen": "2026-11-01", "for": 3600}`,
+			set:  facts,
 			want: reputation.Report{
 				Confidence: .5, Categories: reputation.CategoriesOf(reputation.Tor),
 				Facts: reputation.Facts{
@@ -106,8 +109,9 @@ func TestAnswers(t *testing.T) {
 		},
 		{name: "no facts", body: `{"risk": 0}`, set: facts, want: reputation.Report{Confidence: .5}},
 		{
-			name: "null facts", body: `{"risk": 0, "cc": null, "as": null, "tor": null, "vpn": null, "seen": null, "for": null}`,
-			set: facts, want: reputation.Report{Confidence: .5},
+			name: "null facts",
+			body: `{"risk": 0, "cc": null, "as": null, "tor": null, "vpn": null, "seen": null, "for": null}`,
+			set:  facts, want: reputation.Report{Confidence: .5},
 		},
 		{
 			name: "empty facts", body: `{"risk": 0, "cc": "", "as": 0, "seen": ""}`,
@@ -119,51 +123,82 @@ func TestAnswers(t *testing.T) {
 				Confidence: .5, Facts: reputation.Facts{ASN: 4294967295}, LastSeen: time.Unix(1790000000, 0).UTC(),
 			},
 		},
-		{name: "country", body: `{"risk": 0, "cc": "Netherlands"}`, set: facts, err: "country: the value is not a code of two letters"},
-		{name: "network", body: `{"risk": 0, "as": 1.5}`, set: facts, err: "asn: the value is not the number of a network"},
-		{name: "large network", body: `{"risk": 0, "as": 4294967296}`, set: facts, err: "asn: the value is not the number of a network"},
-		{name: "network's name", body: `{"risk": 0, "as": "Example"}`, set: facts, err: "asn: the value is not the number of a network"},
-		{name: "nature", body: `{"risk": 0, "vpn": "yes"}`, set: facts, err: "nature vpn: the value is not true or false"},
-		{name: "category", body: `{"risk": 0, "tor": 1}`, set: facts, err: "category tor: the value is not true or false"},
+		{
+			name: "country", body: `{"risk": 0, "cc": "Netherlands"}`, set: facts,
+			err: "country: the value is not a code of two letters",
+		},
+		{
+			name: "network", body: `{"risk": 0, "as": 1.5}`, set: facts,
+			err: "asn: the value is not the number of a network",
+		},
+		{
+			name: "large network", body: `{"risk": 0, "as": 4294967296}`, set: facts,
+			err: "asn: the value is not the number of a network",
+		},
+		{
+			name: "network's name", body: `{"risk": 0, "as": "Example"}`, set: facts,
+			err: "asn: the value is not the number of a network",
+		},
+		{
+			name: "nature", body: `{"risk": 0, "vpn": "yes"}`, set: facts,
+			err: "nature vpn: the value is not true or false",
+		},
+		{
+			name: "category", body: `{"risk": 0, "tor": 1}`, set: facts,
+			err: "category tor: the value is not true or false",
+		},
 		{
 			name: "seen", body: `{"risk": 0, "seen": "yesterday"}`, set: facts,
-			err: "last_seen: the value is not a time since 1970: as 2027-03-31, 2027-03-31 12:00:00 (UTC), RFC 3339 or in seconds",
+			err: noTime,
 		},
 		{
 			name: "seen in milliseconds", body: `{"risk": 0, "seen": 1790000000000}`, set: facts,
-			err: "last_seen: the value is not a time since 1970: as 2027-03-31, 2027-03-31 12:00:00 (UTC), RFC 3339 or in seconds",
+			err: noTime,
 		},
-		{name: "valid for nothing", body: `{"risk": 0, "for": 0}`, set: facts, err: "valid_for: the value is not a duration from 1s to a year"},
-		{name: "valid for ever", body: `{"risk": 0, "for": 1e300}`, set: facts, err: "valid_for: the value is not a duration from 1s to a year"},
+		{
+			name: "valid for nothing", body: `{"risk": 0, "for": 0}`, set: facts,
+			err: "valid_for: the value is not a duration from 1s to a year",
+		},
+		{
+			name: "valid for ever", body: `{"risk": 0, "for": 1e300}`, set: facts,
+			err: "valid_for: the value is not a duration from 1s to a year",
+		},
 		{
 			name: "a duration", set: func(h *httpjson.HTTPJSON) { h.ValidFor = `duration("90m")` }, body: `{"risk": 0}`,
 			want: reputation.Report{Confidence: .5, TTL: 90 * time.Minute},
 		},
 		{
-			name: "about another", set: func(h *httpjson.HTTPJSON) { h.Address = "body.ip" }, body: `{"risk": 0, "ip": "203.0.113.11"}`,
-			err: "address: it is not the address that was asked about",
+			name: "about another", set: func(h *httpjson.HTTPJSON) { h.Address = "body.ip" },
+			body: `{"risk": 0, "ip": "203.0.113.11"}`,
+			err:  "address: it is not the address that was asked about",
 		},
 		{
 			name: "about nobody", set: func(h *httpjson.HTTPJSON) { h.Address = "body.?ip" }, body: `{"risk": 0}`,
 			err: "address: it is not the address that was asked about",
 		},
 		{
-			name: "a quoted text", set: func(h *httpjson.HTTPJSON) { h.Severity = "double(body.risk)" }, body: `{"risk": "s3cret/k?y&x"}`,
-			err: "severity: a value has another type than the expression expects",
+			name: "a quoted text", set: func(h *httpjson.HTTPJSON) { h.Severity = "double(body.risk)" },
+			body: `{"risk": "s3cret/k?y&x"}`,
+			err:  "severity: a value has another type than the expression expects",
 		},
 		{
-			name: "a quoted time", set: func(h *httpjson.HTTPJSON) { h.LastSeen = "timestamp(body.risk)" }, body: `{"risk": "s3cret/k?y&x"}`,
-			err: "severity: the value is not a number from -1 to 1",
+			name: "a quoted time", set: func(h *httpjson.HTTPJSON) { h.LastSeen = "timestamp(body.risk)" },
+			body: `{"risk": "s3cret/k?y&x"}`,
+			err:  "severity: the value is not a number from -1 to 1",
 		},
 		{
-			name: "a quoted member", set: func(h *httpjson.HTTPJSON) { h.Severity = "body[body.risk]" }, body: `{"risk": "s3cret/k?y&x"}`,
-			err: "severity: the answer lacks a member",
+			name: "a quoted member", set: func(h *httpjson.HTTPJSON) { h.Severity = "body[body.risk]" },
+			body: `{"risk": "s3cret/k?y&x"}`,
+			err:  "severity: a key is missing, in the answer or in a map of the expression",
 		},
 		{
 			name: "a short list", set: func(h *httpjson.HTTPJSON) { h.Severity = "body[3]" }, body: `[]`,
 			err: "severity: a list is shorter than the expression expects",
 		},
-		{name: "refused", set: kinds, body: `{"error": "key"}`, err: "the service refused the key: the expression of refused holds, status 200"},
+		{
+			name: "refused", set: kinds, body: `{"error": "key"}`,
+			err: "the service refused the key: the expression of refused holds, status 200",
+		},
 		{
 			name: "refused, by the status", set: kinds, status: 400, body: `{"error": "key"}`,
 			err: "the service refused the key: the expression of refused holds, status 400",
@@ -182,8 +217,14 @@ func TestAnswers(t *testing.T) {
 		},
 		{name: "another status", set: kinds, status: 500, body: `{"error": "on fire"}`, err: "no answer, status 500"},
 		{name: "a page", set: kinds, status: 404, body: `<html>`, err: "no answer, status 404"},
-		{name: "a kind that fails", set: kinds, body: `{"error": 1}`, err: "refused: a value has another type than the expression expects"},
-		{name: "a kind that fails, by its status", set: kinds, status: 429, body: `{"error": 1}`, err: "the service asks for fewer requests: status 429"},
+		{
+			name: "a kind that fails", set: kinds, body: `{"error": 1}`,
+			err: "refused: a value has another type than the expression expects",
+		},
+		{
+			name: "a kind that fails, by its status", set: kinds, status: 429, body: `{"error": 1}`,
+			err: "the service asks for fewer requests: status 429",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			status := tc.status
@@ -269,122 +310,14 @@ func TestCost(t *testing.T) {
 	}
 }
 
-// TestRequest: where the address and the key are put, and how they are escaped.
-func TestRequest(t *testing.T) {
-	t.Setenv("TEST_TENANT", "a/b?c&d=e{f}%20")
-	secret := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(secret, []byte("t0ken\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, tc := range []struct {
-		name string
-		set  func(h *httpjson.HTTPJSON, base string)
-		addr string
-		want string // method and URI
-		head http.Header
-		body string
-	}{
-		{
-			name: "path", set: func(h *httpjson.HTTPJSON, base string) { h.URL = base + "/v1/{key}/ip/{ip}.json" },
-			want: "GET /v1/s3cret%2Fk%3Fy&x/ip/203.0.113.10.json",
-		},
-		{
-			name: "query", set: func(h *httpjson.HTTPJSON, base string) { h.URL = base + "/check/?ip={ip}&key={key}&flag&a=1%262" },
-			want: "GET /check/?a=1%262&flag=&ip=203.0.113.10&key=s3cret%2Fk%3Fy%26x",
-		},
-		{
-			name: "IPv6", set: func(h *httpjson.HTTPJSON, base string) { h.URL = base + "?q={ip}" }, addr: "2001:db8::10",
-			want: "GET /?q=2001%3Adb8%3A%3A10",
-		},
-		{
-			name: "root", set: func(h *httpjson.HTTPJSON, base string) { h.URL = base + "/?q={ip}" },
-			want: "GET /?q=203.0.113.10",
-		},
-		{
-			name: "variables", set: func(h *httpjson.HTTPJSON, base string) {
-				h.URL = base + "/{env.TEST_TENANT}/x%2Fy/{ip}/{env.TEST_TENANT}?t={env.TEST_TENANT}"
-				h.Header = map[string]string{"authorization": "Bearer {file." + secret + "}", "X-Key": "k={key}, ip={ip}"}
-			},
-			want: "GET /a%2Fb%3Fc&d=e%7Bf%7D%2520/x%2Fy/203.0.113.10/a%2Fb%3Fc&d=e%7Bf%7D%2520?t=a%2Fb%3Fc%26d%3De%7Bf%7D%2520",
-			head: http.Header{"Authorization": {"Bearer t0ken"}, "X-Key": {"k=s3cret/k?y&x, ip=203.0.113.10"}},
-		},
-		{
-			name: "whole address in a variable", set: func(h *httpjson.HTTPJSON, base string) {
-				t.Setenv("TEST_BASE", base+"/gateway/")
-				h.URL = "{env.TEST_BASE}/ip/{ip}"
-			},
-			want: "GET /gateway/ip/203.0.113.10",
-		},
-		{
-			name: "body", set: func(h *httpjson.HTTPJSON, base string) {
-				h.URL = base + "/"
-				h.Body = []byte(`{"ips": ["{ip}"], "key": "{key}", "n": 12345678901234567890, "deep": {"a": [null, true]}}`)
-			},
-			want: "POST /", body: `{"deep":{"a":[null,true]},"ips":["203.0.113.10"],"key":"s3cret/k?y\u0026x","n":12345678901234567890}`,
-			head: http.Header{"Content-Type": {"application/json"}},
-		},
-		{
-			name: "Basic", set: func(h *httpjson.HTTPJSON, base string) { h.BasicAuth = true },
-			want: "GET /203.0.113.10", head: http.Header{"Authorization": {"Basic YWNjb3VudDprZXk="}},
-		},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			s := startService(t, says(200, `{"risk": 0}`))
-			h, q := acme(s.URL), question
-			tc.set(h, s.URL)
-			if tc.addr != "" {
-				q.Addr = addr(tc.addr)
-			}
-			if h.BasicAuth {
-				q.Key = "account:key"
-			}
-			loaded := load(t, h)
-			if _, err := loaded.Check(t.Context(), q); err != nil {
-				t.Fatal(err)
-			}
-			if got := s.request.Method + " " + s.request.RequestURI; got != tc.want || s.body != tc.body {
-				t.Errorf("the request is\n%s %s\nwant\n%s %s", got, s.body, tc.want, tc.body)
-			}
-			for name, want := range tc.head {
-				if diff := cmp.Diff(want, s.request.Header.Values(name)); diff != "" && s.request.Header.Get(name) != want[0] {
-					t.Errorf("%s (-want +got):\n%s", name, diff)
-				}
-			}
-			shown, err := json.Marshal(loaded)
-			if err != nil || strings.Contains(string(shown), "t0ken") || strings.Contains(string(shown), "a/b?c") {
-				t.Errorf("the configuration holds what a placeholder stands for: %s, %v", shown, err)
-			}
-		})
-	}
-}
-
-// TestProfile: the profile follows from the settings, before they are resolved.
-func TestProfile(t *testing.T) {
+// TestEnded: an evaluation ends with the call, and says so.
+func TestEnded(t *testing.T) {
 	h := acme("https://api.example.com")
-	if p := h.Profile(); p.Key != reputation.KeyNone || p.Capabilities.Declared() || p.Validate() != nil {
-		t.Errorf("got %+v", p)
-	}
-	facts(h)
-	h.Covers, h.Weight, h.Group, h.Terms, h.SelfAged = "ipv4", 30, "vendor", "by contract", true
-	h.Header = map[string]string{"X-Key": "{key}"}
-	want := reputation.Profile{
-		Name: "acme", Weight: 30, Group: "vendor", Terms: "by contract", SelfAged: true, Covers: reputation.IPv4,
-		Capabilities: reputation.Capabilities{
-			Categories: reputation.CategoriesOf(reputation.Tor), Country: true, ASN: true,
-			Natures: reputation.KindsOf(reputation.NatureTor, reputation.NatureVPN),
-		},
-	}
-	if diff := cmp.Diff(want, h.Profile()); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	for _, set := range []func(h *httpjson.HTTPJSON){
-		func(h *httpjson.HTTPJSON) { h.URL += "?key={key}" },
-		func(h *httpjson.HTTPJSON) { h.Body = []byte(`{"key": "{key}"}`) },
-		func(h *httpjson.HTTPJSON) { h.BasicAuth = true },
-	} {
-		h := acme("https://api.example.com")
-		if set(h); h.Profile().Key != reputation.KeyRequired {
-			t.Errorf("%+v needs no key", h)
-		}
+	h.Severity = "body.exists(a, a > 2.0) ? 1.0 : 0.5"
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	list := []byte("[" + strings.Repeat("1,", 1_000) + "1]")
+	if r, err := httpjson.Map(ctx, load(t, h), http.StatusOK, list, question.Addr); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %+v, %v", r, err)
 	}
 }

@@ -75,7 +75,9 @@ func (h *HTTPJSON) compile() (*mapping, error) {
 }
 
 // conditions compiles the conditions of the words of one option.
-func conditions[T any](option string, sources map[string]string, parse func(string) (T, error)) ([]condition[T], error) {
+func conditions[T any](
+	option string, sources map[string]string, parse func(string) (T, error),
+) ([]condition[T], error) {
 	var list []condition[T]
 	for _, word := range slices.Sorted(maps.Keys(sources)) {
 		about, err := parse(word)
@@ -87,7 +89,8 @@ func conditions[T any](option string, sources map[string]string, parse func(stri
 			return nil, err
 		}
 		if holds == nil {
-			return nil, fmt.Errorf("%s %s has no expression: write when it holds, such as `%[1]s %[2]s body.is_%[2]s`", option, word)
+			return nil, fmt.Errorf("%s %s has no expression: write when it holds, such as `%[1]s %[2]s body.is_%[2]s`",
+				option, word)
 		}
 		list = append(list, condition[T]{about, holds})
 	}
@@ -110,7 +113,9 @@ func variables(body any, a *rest.Answer, addr netip.Addr, now time.Time) cel.Act
 }
 
 // report returns the report of an answer with status 200.
-func (m *mapping) report(ctx context.Context, vars cel.Activation, a *rest.Answer, addr netip.Addr) (reputation.Report, error) {
+func (m *mapping) report(
+	ctx context.Context, vars cel.Activation, a *rest.Answer, addr netip.Addr,
+) (reputation.Report, error) {
 	if err := m.failure(ctx, vars, a); err != nil {
 		return reputation.Report{}, err
 	}

@@ -85,9 +85,11 @@ func (h *HTTPJSON) requestOptions() []option.Option {
 			func() error { _, err := parseHeader(h.Header); return err }),
 		option.Once("basic_auth", option.Flag(&h.BasicAuth)),
 		option.Once("body", h.readBody),
-		option.Repeated("content_type", option.List(&h.ContentTypes, "content types such as text/plain"), h.checkContentTypes),
+		option.Repeated("content_type", option.List(&h.ContentTypes, "content types such as text/plain"),
+			h.checkContentTypes),
 		option.Once("max_size", option.Size(&h.MaxSize), h.checkMaxSize),
-		option.Once("reset_header", option.Text(&h.ResetHeader, "a header field such as X-RateLimit-Reset"), h.checkResetHeader),
+		option.Once("reset_header", option.Text(&h.ResetHeader, "a header field such as X-RateLimit-Reset"),
+			h.checkResetHeader),
 		option.Once("covers", option.OneOf(&h.Covers, "ipv4", "ipv6", "both")),
 	}
 }
@@ -214,7 +216,8 @@ func (h *HTTPJSON) checkGroup() error {
 func (h *HTTPJSON) checkTerms() error {
 	err := reputation.Profile{Name: h.Name, Terms: h.Terms}.Validate()
 	if err != nil {
-		return errors.New("terms is too long, or has characters that do not print: use one line of at most 200 printable ASCII characters")
+		return errors.New("terms is too long, or has characters that do not print: " +
+			"use one line of at most 200 printable ASCII characters")
 	}
 	return nil
 }
@@ -255,7 +258,7 @@ func (h *HTTPJSON) checkRequest() error {
 		return errors.New("{ip} is missing: without it the service does not learn which address is meant; " +
 			"write it in the url, or in the body")
 	}
-	if h.BasicAuth && h.Header["Authorization"] != "" {
+	if h.BasicAuth && parts.header["Authorization"] != nil {
 		return errors.New("basic_auth and a header Authorization contradict each other: remove one")
 	}
 	if h.Severity == "" {

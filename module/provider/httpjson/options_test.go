@@ -58,25 +58,35 @@ func TestMistakes(t *testing.T) {
 	const url, severity = "url https://api.example.com/{ip}", "severity body.risk"
 	for _, tc := range []struct{ lines, want string }{
 		{"", "acme: no url is given: write one such as https://api.example.com/v1/ip/{ip}"},
-		{url, "acme: no severity is given: write an expression such as `severity body.score / 100.0`, a number from -1 (good) to 1 (abusive)"},
+		{url,
+			"acme: no severity is given: write an expression such as `severity body.score / 100.0`, a number from -1 (good) to 1 (abusive)"},
 		{"url ftp://hunter2/{ip}", "the url must begin with https://, or with a placeholder that does"},
 		{"url hunter2/{ip}", "the url must begin with https://, or with a placeholder that does"},
-		{"url https://hunter2/\n" + severity, "acme: {ip} is missing: without it the service does not learn which address is meant; " +
-			"write it in the url, or in the body"},
+		{"url https://hunter2/\n" + severity,
+			"acme: {ip} is missing: without it the service does not learn which address is meant; " +
+				"write it in the url, or in the body"},
 		{"url https://hunter2/{ip}#x", "the url has a '#': end it before that, or write it as %23"},
-		{"url https://{ip}.example.com/", "the url has {ip} or {key} in its host: write them in the path or behind '?'"},
-		{"url https://hunter2/{adress}", "the url: unknown placeholder {adress}: use {ip}, {key}, {env.NAME} or {file./path}"},
+		{"url https://{ip}.example.com/",
+			"the url has {ip} or {key} in its host: write them in the path or behind '?'"},
+		{"url https://hunter2/{addr}",
+			"the url: unknown placeholder {addr}: use {ip}, {key}, {env.NAME} or {file./path}"},
 		{"url https://hunter2/{ip", "the url: it has a { without a }"},
 		{"url https://hunter2/ip}", "the url: it has a } without a {"},
 		{"url https://hunter2/%zz{ip}", "the path of the url: it has a '%' that begins no %XX: write it as %25"},
-		{"url https://hunter2/../{ip}", "the path of the url: it has an element that is empty or made of dots: remove it"},
-		{"url https://hunter2//{ip}", "the path of the url: it has an element that is empty or made of dots: remove it"},
-		{"url https://hunter2/?{ip}=1", "the query of the url: it has a parameter without a name, or with a placeholder in its name"},
-		{"url https://hunter2/?ip={ip}&&a=1", "the query of the url: it has a parameter without a name, or with a placeholder in its name"},
+		{"url https://hunter2/../{ip}",
+			"the path of the url: it has an element that is empty or made of dots: remove it"},
+		{"url https://hunter2//{ip}",
+			"the path of the url: it has an element that is empty or made of dots: remove it"},
+		{"url https://hunter2/?{ip}=1",
+			"the query of the url: it has a parameter without a name, or with a placeholder in its name"},
+		{"url https://hunter2/?ip={ip}&&a=1",
+			"the query of the url: it has a parameter without a name, or with a placeholder in its name"},
 		{`url "https://hunter2/a b/{ip}"`, "the url has a character that no URL has: write it as %20 and the like"},
-		{"url https://:99999/{ip}\n" + severity, "acme: the url does not begin with the address of a host, such as https://api.example.com"},
-		{"url http://api.example.com/{ip}\n" + severity, "acme: the url begins with http://, so that everybody on the way can read " +
-			"who visits you, and change the answers: use https://, or write clear_text if you accept that"},
+		{"url https://:99999/{ip}\n" + severity,
+			"acme: the url does not begin with the address of a host, such as https://api.example.com"},
+		{"url http://api.example.com/{ip}\n" + severity,
+			"acme: the url begins with http://, so that everybody on the way can read " +
+				"who visits you, and change the answers: use https://, or write clear_text if you accept that"},
 		{"header Host hunter2", "header Host is set by the client itself: remove it"},
 		{"header X-Key {kee}", "header X-Key: unknown placeholder {kee}: use {ip}, {key}, {env.NAME} or {file./path}"},
 		{`header "X Key" hunter2`, `header "X Key" is no name of a header field`},
@@ -84,43 +94,57 @@ func TestMistakes(t *testing.T) {
 		{"basic_auth\nheader Authorization hunter2\n" + url + "\n" + severity,
 			"acme: basic_auth and a header Authorization contradict each other: remove one"},
 		{"body hunter2", "the body: it is not JSON: write an object such as `{\"ip\": \"{ip}\"}`, between backticks"},
-		{"body `\"hunter2\"`", "the body: it is neither an object nor a list: write one such as `{\"ip\": \"{ip}\"}`, between backticks"},
+		{"body `\"hunter2\"`",
+			"the body: it is neither an object nor a list: write one such as `{\"ip\": \"{ip}\"}`, between backticks"},
 		{"body `{} hunter2`", "the body: it has more after its end: write one object or list"},
 		{"body `{\"a\": \"{x}\"}`", "the body: unknown placeholder {x}: use {ip}, {key}, {env.NAME} or {file./path}"},
-		{"content_type Text/HTML", `content_type "Text/HTML" is none: write it in lower case without parameters, such as text/plain`},
+		{"content_type Text/HTML",
+			`content_type "Text/HTML" is none: write it in lower case without parameters, such as text/plain`},
 		{"max_size 2MiB", "max_size 2097152 is out of range: use up to 1MiB"},
 		{"reset_header a:b", `reset_header "a:b" is no name of a header field`},
 		{"covers ipv5", `covers "ipv5" is not one of ipv4, ipv6, both`},
 		{"weight 41", `weight "41" is not a number of points above 0 to 40`},
 		{"good_weight 0", `good_weight "0" is not a number of points above 0 to 40`},
 		{"group Vendor", `group "Vendor": use at most 64 lower-case letters, digits, _ and -, the first a letter`},
-		{"terms ümlaut", "terms is too long, or has characters that do not print: use one line of at most 200 printable ASCII characters"},
+		{"terms ümlaut",
+			"terms is too long, or has characters that do not print: use one line of at most 200 printable ASCII characters"},
 
 		{"severity", "severity takes an expression between backticks, such as `body.severity`: it has none"},
-		{"severity bdy.risk", "the expression of severity, `bdy.risk`, has an error at column 1: undeclared reference to 'bdy': " +
-			"use body, status, header, ip and now, and the functions of docs/services.md"},
-		{"severity body.risk ==", "the expression of severity, `body.risk ==`, has an error at column 13: Syntax error: it ends too early: " +
-			"check quotes and brackets, and put the expression between backticks"},
-		{"severity `body.risk ==\n\t'x' ? 1.0 : lib(1)`", "the expression of severity, `body.risk == 'x' ? 1.0 : lib(1)`, " +
-			"has an error at line 2, column 17: undeclared reference to 'lib': use body, status, header, ip and now, and the functions of docs/services.md"},
-		{"severity body.risk == 'high'", "the expression of severity, `body.risk == 'high'`, returns bool: it must return a number"},
+		{"severity bdy.risk",
+			"the expression of severity, `bdy.risk`, has an error at column 1: undeclared reference to 'bdy': " +
+				"use body, status, header, ip and now, and the functions of docs/services.md"},
+		{"severity body.risk ==",
+			"the expression of severity, `body.risk ==`, has an error at column 13: Syntax error: it ends too early: " +
+				"check quotes and brackets, and put the expression between backticks"},
+		{"severity `body.risk ==\n\t'x' ? 1.0 : lib(1)`",
+			"the expression of severity, `body.risk == 'x' ? 1.0 : lib(1)`, " +
+				"has an error at line 2, column 17: undeclared reference to 'lib': use body, status, header, ip and now, and the functions of docs/services.md"},
+		{"severity body.risk == 'high'",
+			"the expression of severity, `body.risk == 'high'`, returns bool: it must return a number"},
 		{"severity body.score / 100", "the expression of severity, `body.score / 100`, has an error at column 12: " +
 			"it calculates with a number of the answer and a whole number: write 100.0 for 100, and double(…) around other whole numbers"},
-		{"severity `0.1 * size(body.l)`", "the expression of severity, `0.1 * size(body.l)`, has an error at column 5: " +
-			"found no matching overload for '_*_' applied to '(double, int)': write all numbers with a decimal point, such as 1.0"},
+		{"severity `0.1 * size(body.l)`",
+			"the expression of severity, `0.1 * size(body.l)`, has an error at column 5: " +
+				"found no matching overload for '_*_' applied to '(double, int)': write all numbers with a decimal point, such as 1.0"},
 		{"severity `body.a ? 0.5 : 1`", "the expression of severity, `body.a ? 0.5 : 1`, has an error at column 8: " +
 			"found no matching overload for '_?_:_' applied to '(dyn, double, int)': write all numbers with a decimal point, such as 1.0"},
-		{"severity `double(body.s.replace('%', ''))`", "the expression of severity, `double(body.s.replace('%', ''))`, has an error at column 22: " +
-			"replace is not available, since its result has no bound: use split, substring or lowerAscii"},
-		{"not_found `'x'.matches(body.s)`", "the expression of not_found, `'x'.matches(body.s)`, has an error at column 12: " +
-			"the pattern of matches is not written out: write it between quotes, since services must not choose it"},
-		{"not_found `body.s.matches('(a')`", "the expression of not_found, `body.s.matches('(a')`, has an error at column 16: invalid matches argument"},
+		{"severity `double(body.s.replace('%', ''))`",
+			"the expression of severity, `double(body.s.replace('%', ''))`, has an error at column 22: " +
+				"replace is not available, since its result has no bound: use split, substring or lowerAscii"},
+		{"not_found `'x'.matches(body.s)`",
+			"the expression of not_found, `'x'.matches(body.s)`, has an error at column 12: " +
+				"the pattern of matches is not written out: write it between quotes, since services must not choose it"},
+		{"not_found `body.s.matches('(a')`",
+			"the expression of not_found, `body.s.matches('(a')`, has an error at column 16: invalid matches argument"},
 		{"country 49", "the expression of country, `49`, returns int: it must return a string"},
-		{"asn true", "the expression of asn, `true`, returns bool: it must return a number, or a string such as AS64500"},
+		{"asn true",
+			"the expression of asn, `true`, returns bool: it must return a number, or a string such as AS64500"},
 		{"last_seen `duration('1h')`", "the expression of last_seen, `duration('1h')`, returns duration: " +
 			"it must return a timestamp, a date as a string, or seconds since 1970"},
-		{"valid_for now", "the expression of valid_for, `now`, returns timestamp: it must return a duration, or a number of seconds"},
-		{"error optional.of(1)", "the expression of error, `optional.of(1)`, returns optional_type(int): it must return true or false"},
+		{"valid_for now",
+			"the expression of valid_for, `now`, returns timestamp: it must return a duration, or a number of seconds"},
+		{"error optional.of(1)",
+			"the expression of error, `optional.of(1)`, returns optional_type(int): it must return true or false"},
 		{"category evil body.x", `unknown category "evil": use one of abuse, `},
 		{"category spam", "category takes a word and an expression, such as `category abuse body.is_abuser`"},
 		{"category spam body.x\ncategory spam body.y", "category spam is given twice: join the expressions by ||"},
@@ -157,10 +181,12 @@ func TestJSONMistakes(t *testing.T) {
 	}{
 		{func(h *httpjson.HTTPJSON) { h.Name = "" }, "http_json has no name: name the source that it stands for, such as acme"},
 		{func(h *httpjson.HTTPJSON) { h.Severity = "" }, "acme: no severity is given"},
-		{func(h *httpjson.HTTPJSON) { h.Severity = "x" }, "acme: the expression of severity, `x`, has an error at column 1"},
+		{func(h *httpjson.HTTPJSON) { h.Severity = "x" },
+			"acme: the expression of severity, `x`, has an error at column 1"},
 		{func(h *httpjson.HTTPJSON) { h.Weight = -1 }, "weight -1 is out of range: use a number of points above 0 to 40"},
 		{func(h *httpjson.HTTPJSON) { h.Covers = "all" }, `unknown covers "all": use ipv4, ipv6 or both`},
-		{func(h *httpjson.HTTPJSON) { h.Categories = map[string]string{"evil": "true"} }, `acme: unknown category "evil"`},
+		{func(h *httpjson.HTTPJSON) { h.Categories = map[string]string{"evil": "true"} },
+			`acme: unknown category "evil"`},
 		{func(h *httpjson.HTTPJSON) { h.Natures = map[string]string{"tor": ""} },
 			"acme: nature tor has no expression: write when it holds, such as `nature tor body.is_tor`"},
 		{func(h *httpjson.HTTPJSON) { h.URL = "{env.TEST_EMPTY}/{ip}" },
@@ -172,7 +198,8 @@ func TestJSONMistakes(t *testing.T) {
 			"acme: the url: the value of {env.TEST_LINES} has a control character, such as a line break"},
 		{func(h *httpjson.HTTPJSON) { h.Header = map[string]string{"X-Key": "{file./nowhere/key}"} },
 			"acme: header X-Key: {file./nowhere/key} is empty"},
-		{func(h *httpjson.HTTPJSON) { h.Header = map[string]string{"x-key": "a", "X-Key": "b"} }, "acme: header X-Key is given twice: remove one"},
+		{func(h *httpjson.HTTPJSON) { h.Header = map[string]string{"x-key": "a", "X-Key": "b"} },
+			"acme: header X-Key is given twice: remove one"},
 	} {
 		h := acme("https://api.example.com")
 		tc.set(h)

@@ -123,7 +123,8 @@ func (t *target) base(repl *caddy.Replacer) (*url.URL, error) {
 		return nil, fmt.Errorf("the url: %w", err)
 	}
 	base, err := url.Parse(strings.TrimRight(origin.fill(reputation.Query{}), "/"))
-	if err != nil || base.Hostname() == "" || base.Scheme != "https" && base.Scheme != "http" || base.RawQuery != "" || base.Fragment != "" {
+	if err != nil || base.Hostname() == "" || base.Scheme != "https" && base.Scheme != "http" ||
+		base.RawQuery != "" || base.Fragment != "" {
 		return nil, errors.New("the url does not begin with the address of a host, such as https://api.example.com")
 	}
 	for _, element := range t.static {
@@ -156,8 +157,8 @@ func checkEncrypted(base *url.URL, allowed bool) error {
 	if allowed || rest.Confidential(base) {
 		return nil
 	}
-	return errors.New("the url begins with http://, so that everybody on the way can read who visits you, and change the answers: " +
-		"use https://, or write clear_text if you accept that")
+	return errors.New("the url begins with http://, so that everybody on the way can read who visits you, " +
+		"and change the answers: use https://, or write clear_text if you accept that")
 }
 
 // request is how a question is written. Its parts are parsed, and then resolved.
@@ -241,7 +242,8 @@ func (r *request) of(q reputation.Query) rest.Request {
 
 // ownHeaders are those that the client writes itself.
 var ownHeaders = []string{
-	"Accept-Encoding", "Connection", "Content-Length", "Content-Type", "Host", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+	"Accept-Encoding", "Connection", "Content-Length", "Content-Type", "Host", "Te", "Trailer",
+	"Transfer-Encoding", "Upgrade",
 }
 
 // parseHeader reads the header options. Errors do not repeat values.

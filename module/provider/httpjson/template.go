@@ -174,7 +174,8 @@ func parseDocument(source []byte) (*document, error) {
 	switch value.(type) {
 	case map[string]any, []any:
 	default:
-		return nil, errors.New("it is neither an object nor a list: write one such as `{\"ip\": \"{ip}\"}`, between backticks")
+		return nil, errors.New("it is neither an object nor a list: " +
+			"write one such as `{\"ip\": \"{ip}\"}`, between backticks")
 	}
 	value, err := walk(value, func(s any) (any, error) { return parseTemplate(s.(string)) })
 	return &document{value}, err
@@ -205,17 +206,6 @@ func walk(value any, replace func(any) (any, error)) (any, error) {
 		return replace(v)
 	}
 	return value, nil
-}
-
-func (d *document) has(mark string) (found bool) {
-	if d == nil {
-		return false
-	}
-	_, _ = walk(d.value, func(t any) (any, error) {
-		found = found || t.(template).has(mark)
-		return t, nil
-	})
-	return found
 }
 
 func (d *document) resolve(repl *caddy.Replacer) (*document, error) {

@@ -25,21 +25,23 @@ func init() {
 	caddy.RegisterModule(IPAPIIs{})
 }
 
-// IPAPIIs asks ipapi.is where an address is, whose it is, what kind of access it offers, and whether it is on public
-// blocklists. It needs an API key. A free one allows 1,000 calls a day. Without a key the service says almost nothing, thirty
-// times a day, and then blocks the address that asks: so there are no calls without one.
+// IPAPIIs asks ipapi.is where an address is, whose it is, what kind of access it offers, and
+// whether it is on public blocklists. It needs an API key. A free one allows 1,000 calls a day.
+// Without a key the service says almost nothing, thirty times a day, and then blocks the address
+// that asks: so there are no calls without one.
 //
-// An abuser (`is_abuser`) has a severity of 0.6 with a confidence of 0.5, and counts as one more list that copies from
-// others, since the service reads public blocklists. Not to be one says little about an address: the severity is 0. The
-// shares of abusers in the network and in the company (`abuser_score`) are about neighbours, and are not used. Data
-// centre, VPN, proxy, Tor exit and mobile network are facts. One that the answer leaves out is not known.
+// An abuser (`is_abuser`) has a severity of 0.6 with a confidence of 0.5, and counts as one more
+// list that copies from others, since the service reads public blocklists. Not to be one says
+// little about an address: the severity is 0. The shares of abusers in the network and in the
+// company (`abuser_score`) are about neighbours, and are not used. Data centre, VPN, proxy, Tor
+// exit and mobile network are facts. One that the answer leaves out is not known.
 //
 // Up to 100 addresses share a request; each counts as one of the quota.
 //
 // Unconfirmed: the bodies of errors, and whether `is_crawler` is a name or only true: any name is taken as yes.
 //
-// The address of the API is `https://api.ipapi.is`. The provider uses its `/`. The key is in the query of the URL, or in the body
-// of a request about several addresses.
+// The address of the API is `https://api.ipapi.is`. The provider uses its `/`. The key is in the
+// query of the URL, or in the body of a request about several addresses.
 type IPAPIIs struct {
 	rest.Endpoint
 }

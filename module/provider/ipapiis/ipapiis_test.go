@@ -36,7 +36,8 @@ func mustProvision(tb testing.TB, baseURL string) reputation.Provider {
 	tb.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	tb.Cleanup(cancel) // runs Cleanup
-	module, err := ctx.LoadModuleByID("ip_reputation.providers.ipapi_is", json.RawMessage(fmt.Sprintf(`{"url": %q}`, baseURL)))
+	module, err := ctx.LoadModuleByID("ip_reputation.providers.ipapi_is",
+		json.RawMessage(fmt.Sprintf(`{"url": %q}`, baseURL)))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -47,7 +48,8 @@ func sample(name string) string { return filepath.Join("testdata", name+".json")
 
 // facts are those of the samples: the given kinds are yes, all others no.
 func facts(yes ...reputation.Kind) reputation.Facts {
-	f := reputation.Facts{Country: "NL", ASN: 64540, ASName: "Example Tuin BV", Network: netip.MustParsePrefix("203.0.113.0/24")}
+	f := reputation.Facts{Country: "NL", ASN: 64540, ASName: "Example Tuin BV",
+		Network: netip.MustParsePrefix("203.0.113.0/24")}
 	for _, k := range []reputation.Kind{tor, vpn, proxy, hosting, mobile} {
 		f.Nature = f.Nature.With(k, false)
 	}
@@ -66,7 +68,8 @@ func TestContract(t *testing.T) {
 			{Name: "abusive VPN", BodyFile: sample("abusive_vpn"), Report: reputation.Report{Severity: 0.6, Confidence: 0.5,
 				Categories: reputation.CategoriesOf(reputation.Abuse), Facts: facts(vpn, hosting)},
 				Request: func(r *http.Request) error {
-					if q := r.URL.Query(); !strings.HasSuffix(r.URL.Path, "/") || q.Get("q") != asked.String() || q.Get("key") == "" || len(q) != 2 {
+					if q := r.URL.Query(); !strings.HasSuffix(r.URL.Path, "/") || q.Get("q") != asked.String() ||
+						q.Get("key") == "" || len(q) != 2 {
 						return fmt.Errorf("the request is %s", r.URL)
 					}
 					return nil
@@ -105,7 +108,8 @@ func batch() *providertest.Batch {
 			entry("203.0.113.10", true), entry("2001:db8::10", false),
 			{Addr: netip.MustParseAddr("198.51.100.7"), Body: `"198.51.100.7":{"ip":"198.51.100.7","is_bogon":true}`,
 				Result: reputation.ResultNotFound},
-			{Addr: netip.MustParseAddr("198.51.100.8"), Body: `"198.51.100.8":{"ip":"198.51.100.9"}`, Result: reputation.ResultBadAnswer},
+			{Addr: netip.MustParseAddr("198.51.100.8"), Body: `"198.51.100.8":{"ip":"198.51.100.9"}`,
+				Result: reputation.ResultBadAnswer},
 		},
 		Request: func(r *http.Request) error {
 			var body struct {
@@ -170,7 +174,8 @@ func TestMapping(t *testing.T) {
 // TestScores: an abuser on public lists adds little, and next to nothing beside one of these lists.
 func TestScores(t *testing.T) {
 	source := score.OfProfile("ipapi_is", new(IPAPIIs).Profile())
-	said := score.Evidence{Source: &source, Severity: 0.6, Confidence: 0.5, Categories: reputation.CategoriesOf(reputation.Abuse)}
+	said := score.Evidence{Source: &source, Severity: 0.6, Confidence: 0.5,
+		Categories: reputation.CategoriesOf(reputation.Abuse)}
 	if got, _ := score.Judge([]score.Evidence{said}, nil); got < 1 || got > 10 {
 		t.Errorf("alone: %.2f %%, want 1 to 10", got)
 	}

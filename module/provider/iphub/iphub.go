@@ -1,4 +1,4 @@
-// Package iphub is a provider for IPHub, which tells home lines from all others
+// Package iphub is a provider for IPHub, which tells residential addresses from all others
 // (API v2, https://iphub.info/api).
 package iphub
 
@@ -28,22 +28,23 @@ func init() {
 	caddy.RegisterModule(IPHub{})
 }
 
-// IPHub asks the service of the same name whether an address is a home line, or one of a data centre, a VPN or a proxy.
-// It needs an API key. The free plan allows 1,000 calls a day.
+// IPHub asks the service of the same name whether an address is residential, or one of a data
+// centre, a VPN or a proxy. It needs an API key. The free plan allows 1,000 calls a day.
 //
-// The service says one of three things. `block` 1, not a home line, becomes the nature and the category
-// `hosting`: the service does not say what it is, and a machine in a data centre is the most likely. It gives few
-// points, together with the lists of such networks, since it is no abuse. `block` 2, where visitors and proxies share
-// an address, and `block` 0, a home line or one that is not classified, say nothing about an address. The
-// autonomous system comes with all of them. The country is not used: it is that of the system.
+// The service says one of three things. `block` 1, not residential, becomes the nature and the
+// category `hosting`: the service does not say what it is, and a machine in a data centre is the
+// most likely. It gives few points, together with the lists of such networks, since it is no abuse.
+// `block` 2, where visitors and proxies share an address, and `block` 0, residential or not
+// classified, say nothing about an address. The autonomous system comes with all of them. The
+// country is not used: it is that of the system.
 //
-// The service wishes to be asked about visitors of sensitive pages only, such as a log-in, and to be given 5 seconds:
-// write `timeout 5s`.
+// The service wishes to be asked about visitors of sensitive pages only, such as a log-in, and to
+// be given 5 seconds: write `timeout 5s`.
 //
 // Up to 50 addresses share a request; each counts as one of the quota.
 //
-// Unconfirmed: the free plan, the bodies of errors, how many addresses a request may have, and whether the service knows
-// IPv6 addresses. It is asked about IPv4 only.
+// Unconfirmed: the free plan, the bodies of errors, how many addresses a request may have, and
+// whether the service knows IPv6 addresses. It is asked about IPv4 only.
 //
 // The address of the API is `https://v2.api.iphub.info`. The provider uses its `/ip` and its `/ip/bulk`.
 type IPHub struct {
@@ -60,8 +61,8 @@ func (p *IPHub) Provision(ctx caddy.Context) error {
 	return p.Open(ctx, rest.API{Profile: p.Profile(), Title: "IPHub", URL: defaultURL, Detail: detail})
 }
 
-// Profile implements reputation.Provider. The weight and the group are those of lists of data centres. The trust is
-// below 1 since it speaks of whole networks.
+// Profile implements reputation.Provider. The weight and the group are those of lists of data
+// centres. The trust is below 1 since it speaks of whole networks.
 func (*IPHub) Profile() reputation.Profile {
 	return reputation.Profile{
 		Name:      "iphub",
@@ -96,7 +97,7 @@ func (p *IPHub) CheckAll(ctx context.Context, key string, addrs []netip.Addr) ([
 		Path: []string{"ip", "bulk"}, Header: map[string]string{"X-Key": key}, JSON: addrs,
 	}
 	return rest.AskAll(ctx, &p.Endpoint, key, addrs, question,
-		func(list *[]rest.Entry[answer], _ *rest.Answer, each *rest.Answers) error {
+		func(list *rest.Entries[answer], _ *rest.Answer, each *rest.Answers) error {
 			for _, entry := range *list {
 				entry.Into(each, entry.Value.IP, (*answer).report)
 			}

@@ -32,7 +32,8 @@ func mustProvision(tb testing.TB, baseURL string) reputation.Provider {
 	tb.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	tb.Cleanup(cancel) // runs Cleanup
-	module, err := ctx.LoadModuleByID("ip_reputation.providers.iphub", json.RawMessage(fmt.Sprintf(`{"url": %q}`, baseURL)))
+	module, err := ctx.LoadModuleByID("ip_reputation.providers.iphub",
+		json.RawMessage(fmt.Sprintf(`{"url": %q}`, baseURL)))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -48,7 +49,7 @@ func TestContract(t *testing.T) {
 	providertest.Run(t, providertest.Config{
 		New: mustProvision,
 		Cases: []providertest.Case{
-			{Name: "not a home line", BodyFile: sample("other"), Report: reputation.Report{Severity: 1, Confidence: 0.6,
+			{Name: "not residential", BodyFile: sample("other"), Report: reputation.Report{Severity: 1, Confidence: 0.6,
 				Categories: reputation.CategoriesOf(reputation.Hosting), Facts: hosting},
 				Request: func(r *http.Request) error {
 					if !strings.HasSuffix(r.URL.Path, "/ip/203.0.113.10") || r.Header.Get("X-Key") == "" || r.URL.RawQuery != "" {
@@ -56,10 +57,10 @@ func TestContract(t *testing.T) {
 					}
 					return nil
 				}},
-			{Name: "home line", BodyFile: sample("home"), Report: reputation.Report{Facts: facts}},
+			{Name: "residential", BodyFile: sample("residential"), Report: reputation.Report{Facts: facts}},
 			{Name: "both", BodyFile: sample("mixed"), Report: reputation.Report{Facts: facts}},
 			{Name: "answer of another question", BodyFile: sample("bulk"), Result: reputation.ResultBadAnswer},
-			{Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("home"),
+			{Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("residential"),
 				Result: reputation.ResultBadAnswer},
 			{Name: "403", Status: 403, BodyFile: sample("error_403"), Result: reputation.ResultRefused},
 			{Name: "429", Status: 429, BodyFile: sample("error_429"), Result: reputation.ResultThrottled},
@@ -79,11 +80,13 @@ func batch(facts, hosting reputation.Facts) *providertest.Batch {
 			{Addr: asked, Body: fmt.Sprintf(entry, asked, 1), Report: reputation.Report{Severity: 1, Confidence: 0.6,
 				Categories: reputation.CategoriesOf(reputation.Hosting), Facts: hosting}},
 			{Addr: other, Body: fmt.Sprintf(entry, other, 0), Report: reputation.Report{Facts: facts}},
-			{Addr: netip.MustParseAddr("198.51.100.8"), Body: fmt.Sprintf(entry, "198.51.100.8", 9), Result: reputation.ResultBadAnswer},
+			{Addr: netip.MustParseAddr("198.51.100.8"), Body: fmt.Sprintf(entry, "198.51.100.8", 9),
+				Result: reputation.ResultBadAnswer},
 		},
 		Request: func(r *http.Request) error {
 			body, err := io.ReadAll(r.Body)
-			if err != nil || r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/ip/bulk") || r.Header.Get("X-Key") == "" ||
+			if err != nil || r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/ip/bulk") ||
+				r.Header.Get("X-Key") == "" ||
 				string(body) != `["203.0.113.10","198.51.100.7","198.51.100.8"]` {
 				return fmt.Errorf("the request is %s %s with %s (%w)", r.Method, r.URL, body, err)
 			}
@@ -123,7 +126,8 @@ func TestNoVerdict(t *testing.T) {
 func TestScores(t *testing.T) {
 	source := score.OfProfile("iphub", new(IPHub).Profile())
 	feed := score.OfFeed("hosting", reputation.CategoriesOf(reputation.Hosting))
-	said := score.Evidence{Source: &source, Severity: 1, Confidence: 0.6, Categories: reputation.CategoriesOf(reputation.Hosting)}
+	said := score.Evidence{Source: &source, Severity: 1, Confidence: 0.6,
+		Categories: reputation.CategoriesOf(reputation.Hosting)}
 	listed := score.Evidence{Source: &feed, Severity: 1, Confidence: 1, Categories: said.Categories, Listed: true}
 	for name, evidence := range map[string][]score.Evidence{"alone": {said}, "with a list": {said, listed}} {
 		if got, _ := score.Judge(evidence, nil); got < 1 || got >= 10 {

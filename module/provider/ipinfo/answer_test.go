@@ -64,7 +64,8 @@ func TestMapping(t *testing.T) {
 	} {
 		got, err := parse(tc.api, []byte(`{"ip":"203.0.113.10",`+tc.members+`}`), asked)
 		nature, _ := json.Marshal(got.Facts.Nature)
-		if !errors.Is(err, tc.err) || got.Facts.Country != tc.country || got.Facts.ASN != tc.asn || string(nature) != tc.nature ||
+		if !errors.Is(err, tc.err) || got.Facts.Country != tc.country || got.Facts.ASN != tc.asn ||
+			string(nature) != tc.nature ||
 			got.Facts.Network.IsValid() || got.Facts.ASName != "" || got.Severity != 0 || got.Confidence != 0 {
 			t.Errorf("%s: got %+v, nature %s, %v", tc.name, got, nature, err)
 		}

@@ -1,5 +1,5 @@
-// Package ipinfo is a provider for IPinfo, which knows where an address is, whose it is, and who hides
-// behind it (https://ipinfo.io/developers).
+// Package ipinfo is a provider for IPinfo, which knows the country, the autonomous system and the kind of
+// access of an address (https://ipinfo.io/developers).
 package ipinfo
 
 import (
@@ -40,16 +40,17 @@ func init() {
 	caddy.RegisterModule(IPinfo{})
 }
 
-// IPinfo asks the service of the same name about facts: country, autonomous system, and what kind of access
-// an address offers. It says nothing about abuse, so it never changes the score, and counts little for the
-// coverage. Rules can test what it says, such as `block nature tor` or `block country XX`. It needs an API key, which
-// the service calls a token.
+// IPinfo asks the service of the same name about facts: country, autonomous system, and what kind
+// of access an address offers. It says nothing about abuse, so it never changes the score, and
+// counts little for the coverage. Rules can test what it says: `block nature tor`, `block country XX`.
+// It needs an API key, which the service calls a token.
 //
 // `api` says which product the key is for. Each says more than the one before:
 //
 //   - `lite`, free and without a limit: country and autonomous system. A local database says the same, and sends
 //     no address to anybody.
-//   - `core`: hosting and mobile networks, too. That an address is "anonymous" is not used: Core does not say in which way.
+//   - `core`: hosting and mobile networks, too. That an address is "anonymous" is not used, since
+//     Core does not say in which way.
 //   - `plus`: VPNs, proxies, Tor exits and relays such as Apple's, too.
 //   - `privacy`: the older product with all of these but mobile networks, for accounts that have it. An account that
 //     does not gets the country and the autonomous system only, and nothing about the rest is known.
@@ -58,20 +59,20 @@ func init() {
 //
 // With `privacy`, up to 100 addresses share a request; each counts as one of the quota.
 //
-// Unconfirmed: the texts of errors, and how the other products are asked about several addresses. The quota of 50,000 a month, for all but `lite`, is that of an older free plan:
-// write yours.
+// Unconfirmed: the texts of errors, and how the other products are asked about several addresses.
+// The quota of 50,000 a month, for all but `lite`, is that of an older free plan: write yours.
 //
 // The address of the API is `https://api.ipinfo.io`, and `https://ipinfo.io` for `privacy`. The provider uses its
 // `/lite`, its `/lookup`, or the address itself as the path.
 type IPinfo struct {
 	rest.Endpoint
 
-	// The product that the key is for: `lite`, `core`, `plus` or `privacy`. With another one than that of your plan the
-	// service refuses the key, or says less. Default: `lite`.
+	// The product that the key is for: `lite`, `core`, `plus` or `privacy`. With another one than
+	// that of your plan the service refuses the key, or says less. Default: `lite`.
 	API string `json:"api,omitempty"`
 
-	// Where the key is sent: in a `header`, or in the `query` of the URL, for gateways that pass on no Authorization field.
-	// Default: `header`.
+	// Where the key is sent: in a `header`, or in the `query` of the URL, for gateways that pass on
+	// no Authorization field. Default: `header`.
 	KeyIn string `json:"key_in,omitempty"`
 }
 
@@ -102,8 +103,8 @@ func (p *IPinfo) Validate() error {
 	return nil
 }
 
-// Profile implements reputation.Provider. Without a word about abuse, a verdict loses little if the service does not
-// answer: that is the trust. The weights are never used.
+// Profile implements reputation.Provider. Without a word about abuse, a verdict loses little if the
+// service does not answer: that is the trust. The weights are never used.
 func (p *IPinfo) Profile() reputation.Profile {
 	const day = 24 * time.Hour
 	profile := reputation.Profile{

@@ -87,7 +87,8 @@ func TestContract(t *testing.T) {
 		{`,"api":"lite","key_in":"query"`, "/lite/203.0.113.10", []providertest.Case{
 			{Name: "key in the query", BodyFile: sample("lite"), Report: facts(64520, "Example Fiber GmbH", nil, nil)}}, nil},
 		{`,"api":"core"`, "/lookup/203.0.113.10", []providertest.Case{
-			{Name: "core", BodyFile: sample("core"), Report: facts(64520, "Example Hosting GmbH", kinds{hosting}, kinds{mobile})},
+			{Name: "core", BodyFile: sample("core"),
+				Report: facts(64520, "Example Hosting GmbH", kinds{hosting}, kinds{mobile})},
 			{Name: "what only Plus promises", Addr: v6, BodyFile: sample("plus_relay"),
 				Report: facts(64520, "Example Relay", kinds{hosting}, kinds{mobile})}}, nil},
 		{`,"api":"plus"`, "/lookup/203.0.113.10", []providertest.Case{
@@ -142,13 +143,15 @@ func batch() *providertest.Batch {
 		},
 		Request: func(r *http.Request) error {
 			body, err := io.ReadAll(r.Body)
-			if err != nil || r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/batch") || r.Header.Get("Authorization") == "" ||
+			if err != nil || r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/batch") ||
+				r.Header.Get("Authorization") == "" ||
 				string(body) != `["203.0.113.10","2001:db8::10","198.51.100.7"]` {
 				return fmt.Errorf("the request is %s %s with %s (%w)", r.Method, r.URL, body, err)
 			}
 			return nil
 		},
-		Cases: []providertest.Case{{Name: "403", Status: 403, BodyFile: sample("error_403"), Result: reputation.ResultRefused}},
+		Cases: []providertest.Case{{Name: "403", Status: 403, BodyFile: sample("error_403"),
+			Result: reputation.ResultRefused}},
 	}
 }
 

@@ -71,7 +71,7 @@ func (v *answer) report() (reputation.Report, error) {
 func (v *answer) severity(n reputation.Nature) (severity, confidence float64) {
 	const sure, clean = 0.7, 0.5
 	abused := v.RecentAbuse.is() || v.FrequentAbuser.is() || v.HighRiskAttacks.is()
-	hides := reputation.Nature{}.With(reputation.NatureTor, true).With(reputation.NatureVPN, true).
+	anonymous := reputation.Nature{}.With(reputation.NatureTor, true).With(reputation.NatureVPN, true).
 		With(reputation.NatureProxy, true).With(reputation.NatureHosting, true)
 	score := float64(*v.FraudScore) / 100
 	switch crawler := v.IsCrawler.is(); {
@@ -81,7 +81,7 @@ func (v *answer) severity(n reputation.Nature) (severity, confidence float64) {
 		return score, sure
 	case score == 0:
 		return -1, clean
-	case n.Any(hides):
+	case n.Any(anonymous):
 		return 0, sure
 	}
 	return score, sure

@@ -29,9 +29,11 @@ func TestMapping(t *testing.T) {
 	}{
 		{"nothing else", `"fraud_score":0`, -1, .5, "", `{}`},
 		{"a score that no nature explains", `"fraud_score":40,"proxy":false`, .4, .7, "abuse", `{"proxy":false}`},
-		{"proxy", `"fraud_score":80,"proxy":true,"vpn":false,"tor":false`, 0, .7, "", `{"tor":false,"vpn":false,"proxy":true}`},
+		{"proxy", `"fraud_score":80,"proxy":true,"vpn":false,"tor":false`, 0, .7, "",
+			`{"tor":false,"vpn":false,"proxy":true}`},
 		{"data centre", `"fraud_score":65,"connection_type":"Data Center"`, 0, .7, "", `{"hosting":true,"mobile":false}`},
-		{"data centre, clean", `"fraud_score":0,"connection_type":"Data Center"`, -1, .5, "", `{"hosting":true,"mobile":false}`},
+		{"data centre, clean", `"fraud_score":0,"connection_type":"Data Center"`, -1, .5, "",
+			`{"hosting":true,"mobile":false}`},
 		{"mobile", `"fraud_score":20,"connection_type":"Mobile"`, .2, .7, "abuse", `{"hosting":false,"mobile":true}`},
 		{"a new type", `"fraud_score":0,"connection_type":"Satellite"`, -1, .5, "", `{}`},
 		{"frequent abuser", `"fraud_score":90,"frequent_abuser":true,"proxy":true`, .9, .7, "abuse", `{"proxy":true}`},
@@ -51,7 +53,8 @@ func TestMapping(t *testing.T) {
 }
 
 func TestNumberOfTheSystem(t *testing.T) {
-	for value, want := range map[string]uint32{"64510": 64510, "null": 0, `"N/A"`: 0, "-1": 0, "1e9": 0, "4294967296": 0, "{}": 0} {
+	for value, want := range map[string]uint32{"64510": 64510, "null": 0, `"N/A"`: 0, "-1": 0, "1e9": 0,
+		"4294967296": 0, "{}": 0} {
 		got, err := parse([]byte(`{"success":true,"fraud_score":0,"organization":"Example","ASN":` + value + `}`))
 		if err != nil || got.Facts.ASN != want || (got.Facts.ASName != "") != (want != 0) {
 			t.Errorf("ASN %s became %+v, %v", value, got.Facts, err)

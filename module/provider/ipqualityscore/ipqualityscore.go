@@ -31,7 +31,7 @@ func init() {
 // IPQualityScore asks the service of the same name whether an address is a proxy, a VPN or a Tor exit, and
 // whether it was abused. It needs an API key.
 //
-// The service's fraud score mostly says that an address hides somebody, and that is a nature, not abuse.
+// The service's fraud score is mostly that of an anonymizer, and that is a nature, not abuse.
 // So the score becomes the severity where the service has also seen abuse (`recent_abuse`,
 // `frequent_abuser`, `high_risk_attacks`, `bot_status`), or where no proxy, VPN, Tor exit or data centre
 // explains it. Otherwise the severity is 0, and rules can test the nature: `block nature vpn,tor`. An

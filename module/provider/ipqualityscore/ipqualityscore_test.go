@@ -124,7 +124,8 @@ func TestContractWithHeader(t *testing.T) {
 			return mustProvision(tb, fmt.Sprintf(`{"url": %q, "key_in": "header"}`, baseURL))
 		},
 		Cases: []providertest.Case{{Name: "quiet VPN", BodyFile: sample("quiet_vpn"), Request: inHeader,
-			Report: reputation.Report{Confidence: 0.7, Facts: reputation.Facts{Country: "NL", ASN: 64510, ASName: "Example Kabel BV",
+			Report: reputation.Report{Confidence: 0.7, Facts: reputation.Facts{Country: "NL", ASN: 64510,
+				ASName: "Example Kabel BV",
 				Nature: natures([]reputation.Kind{vpn, hosting}, []reputation.Kind{tor, mobile})}}}},
 	})
 }
@@ -150,7 +151,8 @@ func TestKeyInPath(t *testing.T) {
 		_ = json.NewEncoder(w).Encode(map[string]string{"message": "cannot GET " + r.RequestURI})
 	}))
 	defer service.Close()
-	_, err := mustProvision(t, fmt.Sprintf(`{"url": %q}`, service.URL)).Check(t.Context(), reputation.Query{Addr: asked, Key: key})
+	s := mustProvision(t, fmt.Sprintf(`{"url": %q}`, service.URL))
+	_, err := s.Check(t.Context(), reputation.Query{Addr: asked, Key: key})
 	if got != key {
 		t.Errorf("the service got the key %q", got)
 	}
@@ -182,7 +184,8 @@ func TestSettings(t *testing.T) {
 	var got IPQualityScore
 	err := got.UnmarshalCaddyfile(caddyfile.NewTestDispenser(
 		"ipqualityscore {\n strictness 1\n key_in header\n allow_public_access_points\n lighter_penalties\n}"))
-	if err != nil || got.Strictness != 1 || got.KeyIn != "header" || !got.AllowPublicAccessPoints || !got.LighterPenalties {
+	if err != nil || got.Strictness != 1 || got.KeyIn != "header" || !got.AllowPublicAccessPoints ||
+		!got.LighterPenalties {
 		t.Errorf("got %+v, %v", &got, err)
 	}
 }
@@ -203,7 +206,8 @@ func TestScores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		evidence := score.Evidence{Source: &source, Severity: report.Severity, Confidence: report.Confidence, Categories: report.Categories}
+		evidence := score.Evidence{Source: &source, Severity: report.Severity, Confidence: report.Confidence,
+			Categories: report.Categories}
 		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < tc.min || got > tc.max {
 			t.Errorf("%s: %.2f %%, want %v to %v", tc.name, got, tc.min, tc.max)
 		}
@@ -212,7 +216,8 @@ func TestScores(t *testing.T) {
 
 func TestNoVerdict(t *testing.T) {
 	for _, body := range []string{
-		`{}`, `null`, `[]`, `""`, `{"success":null,"fraud_score":1}`, `{"success":true}`, `{"success":true,"fraud_score":null}`,
+		`{}`, `null`, `[]`, `""`, `{"success":null,"fraud_score":1}`, `{"success":true}`,
+		`{"success":true,"fraud_score":null}`,
 		`{"success":true,"fraud_score":-1}`, `{"success":true,"fraud_score":101}`, `{"success":true,"fraud_score":"50"}`,
 		`{"success":true,"fraud_score":50.5}`, `{"success":"true","fraud_score":50}`, `{"success":false,"fraud_score":0}`,
 		`{"fraud_score":0}`,

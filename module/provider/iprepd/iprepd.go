@@ -123,7 +123,7 @@ func (a *answer) validate(addr netip.Addr) error {
 	return nil
 }
 
-// minPrefix is the length of the widest IPv6 network that an answer may be about.
+// minPrefix is the length of the widest IPv6 network that an answer may be about, and of an IPv4 address.
 const minPrefix = 32
 
 // isAbout reports whether an entry is about the address, or about an IPv6 network with it: such an
@@ -134,7 +134,7 @@ func isAbout(object string, asked netip.Addr) bool {
 	if err != nil || first.Is6() != asked.Is6() || first.Zone() != "" {
 		return false
 	}
-	for bits := asked.BitLen(); bits >= min(asked.BitLen(), minPrefix); bits -= 4 {
+	for bits := asked.BitLen(); bits >= minPrefix; bits -= 4 {
 		if netip.PrefixFrom(asked, bits).Masked().Addr() == first {
 			return true
 		}

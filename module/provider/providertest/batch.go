@@ -207,6 +207,7 @@ func (s *suite) batchFaults() []check {
 			panic(http.ErrAbortHandler)
 		}, want(failed)),
 		s.wholeCheck("32 MiB", s.flooded, want(bad)),
+		{"batch/a million entries", s.manyEntries},
 		{"batch/truncated anywhere", s.batchTruncated},
 		{"batch/hanging", s.batchHanging},
 		{"batch/echo", s.batchEcho},

@@ -18,7 +18,7 @@ type answer interface {
 	report(addr netip.Addr) (reputation.Report, error)
 }
 
-// maxSure is the confidence in a service with one model that is sure, and sure that of a version without a word on it.
+// maxSure is the confidence in an answer of which the service is sure. With sure, it does not say.
 const maxSure, sure = 0.8, 0.7
 
 // answer3 is that of v3.
@@ -126,7 +126,7 @@ func (v answer2) report(addr netip.Addr) (reputation.Report, error) {
 
 // reportOf returns the report of a risk, without facts.
 func reportOf(risk *int, abused bool, n reputation.Nature, confidence float64) (reputation.Report, error) {
-	hides := reputation.Nature{}.With(reputation.NatureTor, true).With(reputation.NatureVPN, true).
+	anonymous := reputation.Nature{}.With(reputation.NatureTor, true).With(reputation.NatureVPN, true).
 		With(reputation.NatureProxy, true).With(reputation.NatureHosting, true)
 	switch {
 	case risk == nil:
@@ -139,7 +139,7 @@ func reportOf(risk *int, abused bool, n reputation.Nature, confidence float64) (
 	case abused:
 	case *risk == 0:
 		r.Severity = -1
-	case n.Any(hides):
+	case n.Any(anonymous):
 		r.Severity = 0
 	}
 	if r.Severity > 0 {

@@ -58,7 +58,8 @@ func TestMapping(t *testing.T) {
 		{v3, `"detections":{"risk":90,"hosting":true},"attack_history":[]`, 0, .7, "", `{"hosting":true}`, false},
 		{v3, `"detections":{"risk":90,"hosting":true},"attack_history":{ }`, 0, .7, "", `{"hosting":true}`, false},
 		{v3, `"detections":{"risk":90,"hosting":true},"attack_history":{"x":1}`, .9, .7, "abuse", `{"hosting":true}`, false},
-		{v3, `"detections":{"risk":0,"hosting":false},"network":{"type":"Hosting"}`, -1, .7, "", `{"hosting":false,"mobile":false}`, false},
+		{v3, `"detections":{"risk":0,"hosting":false},"network":{"type":"Hosting"}`, -1, .7, "",
+			`{"hosting":false,"mobile":false}`, false},
 		{v3, `"detections":{"risk":0},"network":{"type":"Space"}`, -1, .7, "", `{}`, false},
 		{v3, `"detections":{"risk":-1}`, 0, 0, "", `{}`, true},
 		{v3, `"detections":{"risk":101}`, 0, 0, "", `{}`, true},
@@ -86,7 +87,8 @@ func TestMapping(t *testing.T) {
 		got, err := parse(tc.api, []byte(`{"status":"ok","203.0.113.10":{`+tc.members+`}}`), asked)
 		nature, _ := json.Marshal(got.Facts.Nature)
 		if errors.Is(err, reputation.ErrBadAnswer) != tc.bad || (err != nil) != tc.bad || got.Severity != tc.severity ||
-			math.Abs(got.Confidence-tc.confidence) > 1e-9 || got.Categories.String() != tc.categories || string(nature) != tc.nature ||
+			math.Abs(got.Confidence-tc.confidence) > 1e-9 || got.Categories.String() != tc.categories ||
+			string(nature) != tc.nature ||
 			!got.LastSeen.IsZero() {
 			t.Errorf("%s %s: got %+v, nature %s, %v", tc.api, tc.members, got, nature, err)
 		}
@@ -119,7 +121,8 @@ func FuzzAnswer(f *testing.F) {
 				}
 				continue
 			}
-			if math.IsNaN(got.Severity) || got.Severity < -1 || got.Severity > 1 || !(got.Confidence >= 0 && got.Confidence <= .8) {
+			inRange := got.Severity >= -1 && got.Severity <= 1 && got.Confidence >= 0 && got.Confidence <= .8
+			if !inRange {
 				t.Errorf("out of range: %+v", got)
 			}
 			if (got.Severity > 0) != got.Categories.Has(reputation.Abuse) {

@@ -24,8 +24,9 @@ func batch3() *providertest.Batch {
 
 func batch2() *providertest.Batch {
 	return batchOf(func(addr string, risk int) (string, reputation.Report) {
-		r := reputation.Report{Severity: float64(risk) / 100, Confidence: sure, Categories: reputation.CategoriesOf(reputation.Abuse),
-			Facts: reputation.Facts{Nature: natures(nil, kinds{tor, vpn, proxy})}}
+		r := reputation.Report{Severity: float64(risk) / 100, Confidence: sure,
+			Categories: reputation.CategoriesOf(reputation.Abuse),
+			Facts:      reputation.Facts{Nature: natures(nil, kinds{tor, vpn, proxy})}}
 		return fmt.Sprintf(`%q:{"proxy":"no","risk":%d}`, addr, risk), r
 	})
 }

@@ -36,27 +36,31 @@ func init() {
 	caddy.RegisterModule(ProxyCheck{})
 }
 
-// ProxyCheck asks proxycheck.io whether an address is a proxy, a VPN, a Tor exit or a machine in a data centre, and how risky
-// it is. A free key allows 1,000 questions a day. Without a key there are 100 a day: write `quota 100/day` then.
+// ProxyCheck asks proxycheck.io whether an address is a proxy, a VPN, a Tor exit or a machine in a
+// data centre, and how risky it is. A free key allows 1,000 questions a day. Without a key there
+// are 100 a day: write `quota 100/day` then.
 //
-// The service's risk is mostly that of a proxy, and that is a nature, not abuse. So it becomes the severity where the service
-// has also seen abuse (a compromised machine, a scraper, a history of attacks), or where no proxy, VPN, Tor exit or
-// data centre explains it. Otherwise the severity is 0, and rules can test the nature: `block nature proxy,tor`.
-// An address with a risk of 0 gets the small good weight of the source. The confidence is that of the service, up to 0.8,
-// and 0.7 with `v2`, which has none.
+// The service's risk is mostly that of a proxy, and that is a nature, not abuse. So it becomes the
+// severity where the service has also seen abuse (a compromised machine, a scraper, a history of
+// attacks), or where no proxy, VPN, Tor exit or data centre explains it. Otherwise the severity is
+// 0, and rules can test the nature: `block nature proxy,tor`. An address with a risk of 0 gets the
+// small good weight of the source. The confidence is that of the service, up to 0.8, and 0.7 with
+// `v2`, which has none.
 //
-// Several addresses share a request, up to 100; each counts as one of the quota. The service is told to store none of the
-// addresses that it detects (`tag=0`). The key is in the query of the URL.
+// Several addresses share a request, up to 100; each counts as one of the quota. The service is
+// told to store none of the addresses that it detects (`tag=0`). The key is in the query of the
+// URL.
 //
-// Unconfirmed: with which status a refusal comes, so it is recognized with any; that the type "Wireless" is a mobile network;
-// and what is in a history of attacks, so only that there is one counts.
+// Unconfirmed: with which status a refusal comes: it is recognized with any; that the type "Wireless"
+// is a mobile network; what is in a history of attacks: any content counts.
 //
 // The address of the API is `https://proxycheck.io`. The provider uses its `/v3` or `/v2`.
 type ProxyCheck struct {
 	rest.Endpoint
 
-	// The version of the API: `v3`, or the older `v2` for a gateway that has no other. Version 3 tells proxies, VPNs and Tor
-	// exits apart, knows more kinds of abuse, and says how sure it is. Default: `v3`.
+	// The version of the API: `v3`, or the older `v2` for a gateway that has no other. Version 3
+	// tells proxies, VPNs and Tor exits apart, knows more kinds of abuse, and says how sure it is.
+	// Default: `v3`.
 	API string `json:"api,omitempty"`
 }
 

@@ -59,7 +59,8 @@ func sample(name string) string { return filepath.Join("testdata", name+".json")
 
 // factsOf are those of the samples.
 func factsOf(yes, no kinds) reputation.Facts {
-	f := reputation.Facts{Country: "BE", ASN: 64550, ASName: "Example Net SA", Network: netip.MustParsePrefix("203.0.113.0/24")}
+	f := reputation.Facts{Country: "BE", ASN: 64550, ASName: "Example Net SA",
+		Network: netip.MustParsePrefix("203.0.113.0/24")}
 	f.Nature = natures(yes, no)
 	return f
 }
@@ -95,7 +96,8 @@ func refusals() (cases []providertest.Case) {
 	html := http.Header{"Content-Type": {"text/html"}}
 	return append(cases,
 		providertest.Case{Name: "error", BodyFile: sample("error_address"), Result: reputation.ResultBadAnswer},
-		providertest.Case{Name: "403 page", Status: 403, Header: html, Body: "<html></html>", Result: reputation.ResultBadAnswer},
+		providertest.Case{Name: "403 page", Status: 403, Header: html, Body: "<html></html>",
+			Result: reputation.ResultBadAnswer},
 		providertest.Case{Name: "another address", Addr: netip.MustParseAddr("203.0.113.11"), BodyFile: sample("v3_clean"),
 			Result: reputation.ResultBadAnswer},
 		providertest.Case{Name: "the address twice", Body: `{"status":"ok","203.0.113.10":{},"203.0.113.10":{}}`,
@@ -123,7 +125,8 @@ func TestContract(t *testing.T) {
 				LastSeen: time.Date(2026, 11, 12, 0, 0, 0, 0, time.UTC)}},
 			{Name: "hosting", BodyFile: sample("v3_hosting"), Report: reputation.Report{Confidence: .8,
 				Facts: factsOf(kinds{hosting}, kinds{tor, vpn, proxy, mobile})}},
-			{Name: "compromised Tor exit", BodyFile: sample("v3_compromised_tor"), Report: reputation.Report{Severity: 1, Confidence: .76,
+			{Name: "compromised Tor exit", BodyFile: sample("v3_compromised_tor"), Report: reputation.Report{
+				Severity: 1, Confidence: .76,
 				Categories: abuse | reputation.CategoriesOf(reputation.Compromised),
 				Facts:      factsOf(kinds{tor}, kinds{vpn, proxy, hosting, mobile})}},
 			{Name: "attacks", BodyFile: sample("v3_attacks"), Report: reputation.Report{Severity: .8, Confidence: .4,
@@ -145,7 +148,8 @@ func TestContractOfVersion2(t *testing.T) {
 		Cases: append(refusals(), []providertest.Case{
 			{Name: "clean", BodyFile: sample("v2_clean"), Report: clean,
 				Request: requestOf("/v2/203.0.113.10", "asn=1&risk=1&tag=0&vpn=1")},
-			{Name: "VPN", BodyFile: sample("v2_vpn"), Report: reputation.Report{Confidence: .7, Facts: factsOf(kinds{vpn}, nil)}},
+			{Name: "VPN", BodyFile: sample("v2_vpn"), Report: reputation.Report{
+				Confidence: .7, Facts: factsOf(kinds{vpn}, nil)}},
 			{Name: "compromised", BodyFile: sample("v2_compromised"), Report: reputation.Report{Severity: 1, Confidence: .7,
 				Categories: reputation.CategoriesOf(reputation.Abuse, reputation.Compromised),
 				Facts:      factsOf(nil, nil), LastSeen: time.Unix(1794787200, 0).UTC()}},
@@ -197,11 +201,13 @@ func TestKey(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	if _, err := provision(t, `{"api": "v1"}`); err == nil || !strings.Contains(err.Error(), `unknown api "v1": use v2 or v3`) {
+	_, err := provision(t, `{"api": "v1"}`)
+	if err == nil || !strings.Contains(err.Error(), `unknown api "v1": use v2 or v3`) {
 		t.Errorf("the error is %v", err)
 	}
 	var got ProxyCheck
-	if err := got.UnmarshalCaddyfile(caddyfile.NewTestDispenser("proxycheck {\n api v2\n}")); err != nil || got.API != "v2" {
+	err = got.UnmarshalCaddyfile(caddyfile.NewTestDispenser("proxycheck {\n api v2\n}"))
+	if err != nil || got.API != "v2" {
 		t.Errorf("got %+v, %v", &got, err)
 	}
 	for _, settings := range new(ProxyCheck).Variants() {
@@ -228,7 +234,8 @@ func TestScores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		evidence := score.Evidence{Source: &source, Severity: report.Severity, Confidence: report.Confidence, Categories: report.Categories}
+		evidence := score.Evidence{Source: &source, Severity: report.Severity, Confidence: report.Confidence,
+			Categories: report.Categories}
 		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < tc.min || got > tc.max {
 			t.Errorf("%s: %.2f %%, want %v to %v", tc.name, got, tc.min, tc.max)
 		}

@@ -16,7 +16,7 @@ import (
 // What report returns concerns all addresses; an error of one of them goes into the Answers. Request.Unknown cannot be
 // used: a status is no answer about every one of them.
 //
-// T is mostly a slice of Entry, or Members, so that an entry of another type spoils no other.
+// T is mostly Entries or Members, so that an entry of another type spoils no other.
 func AskAll[T any](
 	ctx context.Context, e *Endpoint, key string, addrs []netip.Addr, r Request,
 	report func(*T, *Answer, *Answers) error,
@@ -124,6 +124,29 @@ func (e *Entry[T]) Into(
 	return true
 }
 
+// maxEntries bounds the entries of an answer: as many as addresses in the largest question, and some members about the
+// answer itself. An empty entry has two bytes, and may take hundreds in memory.
+const maxEntries = reputation.MaxBatch + 100
+
+var errEntries = errors.New("too many entries")
+
+// Entries is a list with an entry for each address.
+type Entries[T any] []Entry[T]
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (e *Entries[T]) UnmarshalJSON(text []byte) error {
+	*e = nil
+	if string(text) == "null" {
+		return nil
+	}
+	return elements(text, '[', func(d *json.Decoder) error {
+		var one Entry[T]
+		err := d.Decode(&one)
+		*e = append(*e, one)
+		return err //nolint:wrapcheck // Decode quotes none of it
+	})
+}
+
 // Members are the members of a JSON object, such as one with an entry for each address. Unlike a map, they keep a name
 // that occurs twice.
 type Members[T any] []Member[T]
@@ -137,21 +160,31 @@ type Member[T any] struct {
 // UnmarshalJSON implements json.Unmarshaler.
 func (m *Members[T]) UnmarshalJSON(text []byte) error {
 	*m = nil
-	d := json.NewDecoder(bytes.NewReader(text))
-	if start, err := d.Token(); err != nil || start != json.Delim('{') {
-		return errors.New("not an object")
-	}
-	for d.More() {
+	return elements(text, '{', func(d *json.Decoder) error {
 		var one Member[T]
 		name, err := d.Token()
 		if err == nil {
 			err = d.Decode(&one.Entry)
 		}
-		if err != nil {
-			return err //nolint:wrapcheck // Decode quotes none of it
-		}
 		one.Name, _ = name.(string)
 		*m = append(*m, one)
+		return err //nolint:wrapcheck // Decode quotes none of it
+	})
+}
+
+// elements has read decode each element of a list, or each member of an object, which begins with open.
+func elements(text []byte, open json.Delim, read func(*json.Decoder) error) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	if start, err := d.Token(); err != nil || start != open {
+		return errors.New("neither a list nor an object")
+	}
+	for n := 0; d.More(); n++ {
+		if n == maxEntries {
+			return errEntries
+		}
+		if err := read(d); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -8,18 +8,27 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// maxDepth is how deep arrays and objects may be nested. Services stay below ten.
-const maxDepth = 64
+const (
+	// maxDepth is how deep lists and objects may be nested. Services stay below ten.
+	maxDepth = 64
+
+	// maxElements is how many elements a list or an object may have. Each becomes a value in memory that may be a
+	// hundred times as large as its text. Scanners of all 65,536 ports have less than this many in an answer of 1 MiB.
+	maxElements = 50_000
+)
 
 // Decode reads one JSON document of an answer. Its errors wrap
 // reputation.ErrBadAnswer and do not quote the answer.
 func Decode(body []byte, into any) error {
-	if tooDeep(body) {
-		return fmt.Errorf("%w: it is nested more than %d deep", reputation.ErrBadAnswer, maxDepth)
+	if err := checkShape(body); err != nil {
+		return err
 	}
 	err := json.Unmarshal(body, into)
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, errEntries) {
+		return fmt.Errorf("%w: it has more than %d entries", reputation.ErrBadAnswer, maxEntries)
 	}
 	// use only the name of the member, which is a name of our type:
 	// the rest of the error quotes the body
@@ -34,9 +43,10 @@ func Decode(body []byte, into any) error {
 
 func (a *Answer) decode(into any) error { return Decode(a.body, into) }
 
-// tooDeep reports whether brackets are nested more than maxDepth
-// deep. The result is undefined for invalid JSON.
-func tooDeep(body []byte) bool {
+// checkShape returns an error for a body that is nested too deep, or has a list or an object with too many elements.
+// Of what is no JSON it may return nil.
+func checkShape(body []byte) error {
+	var elements [maxDepth + 1]int // by depth, in the innermost lists and objects that are open
 	depth, quoted := 0, false
 	for i := 0; i < len(body); i++ {
 		switch c := body[i]; {
@@ -47,11 +57,18 @@ func tooDeep(body []byte) bool {
 		case quoted:
 		case c == '{', c == '[':
 			if depth++; depth > maxDepth {
-				return true
+				return fmt.Errorf("%w: it is nested more than %d deep", reputation.ErrBadAnswer, maxDepth)
 			}
+			elements[depth] = 0
 		case c == '}', c == ']':
-			depth--
+			if depth--; depth < 0 {
+				return nil
+			}
+		case c == ',':
+			if elements[depth]++; elements[depth] >= maxElements {
+				return fmt.Errorf("%w: it has a list of more than %d elements", reputation.ErrBadAnswer, maxElements)
+			}
 		}
 	}
-	return false
+	return nil
 }

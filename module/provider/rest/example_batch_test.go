@@ -37,7 +37,7 @@ func (a *AcmePro) Profile() reputation.Profile {
 func (a *AcmePro) CheckAll(ctx context.Context, key string, addrs []netip.Addr) ([]reputation.Answer, error) {
 	question := rest.Request{Path: []string{"bulk"}, Header: map[string]string{"X-Key": key}, JSON: addrs}
 	return rest.AskAll(ctx, &a.Endpoint, key, addrs, question,
-		func(entries *[]rest.Entry[acmeAnswer], _ *rest.Answer, answers *rest.Answers) error {
+		func(entries *rest.Entries[acmeAnswer], _ *rest.Answer, answers *rest.Answers) error {
 			for _, e := range *entries {
 				report, err := e.Report((*acmeAnswer).report)
 				answers.Set(e.Value.IP, report, err)
@@ -52,7 +52,7 @@ func TestAcmePro(t *testing.T) {
 		Severity: .8, Confidence: .7, Categories: reputation.CategoriesOf(reputation.Scanner), Facts: reputation.Facts{Country: "NL"},
 	}
 	providertest.Run(t, providertest.Config{
-		New: func(tb testing.TB, url string) reputation.Provider { return loadPro(tb, url) },
+		New: loadPro,
 		Cases: []providertest.Case{
 			{Name: "risky", Body: `{"ip":"203.0.113.10","risk":80,"country_code":"NL"}`, Report: nl},
 		},

@@ -45,6 +45,37 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+// An answer of a few MiB must not become gigabytes of values.
+func TestDecodeBoundsElements(t *testing.T) {
+	list := func(element string, n int) string { return "[" + strings.Repeat(element+",", n-1) + element + "]" }
+	for name, tc := range map[string]struct {
+		body string
+		into any
+		want string
+	}{
+		"a long list":            {list("0", maxElements), new([]int), ""},
+		"one that is too long":   {list("0", maxElements+1), new([]int), "a list of more than 50000 elements"},
+		"in a member":            {`{"a":[],"b":{"c":` + list("{}", maxElements+1) + `}}`, new(any), "a list of more"},
+		"commas in a text":       {`["` + strings.Repeat(",", 2*maxElements) + `"]`, new([]string), ""},
+		"many lists":             {list(list("0", 300), 300), new([][]int), ""},
+		"closed more than open":  {strings.Repeat("]", 100) + strings.Repeat(",", maxElements), new(any), "not JSON"},
+		"entries":                {list("{}", maxEntries), new(Entries[verdict]), ""},
+		"too many entries":       {list("{}", maxEntries+1), new(Entries[verdict]), "more than 1100 entries"},
+		"too many members":       {"{" + strings.Repeat(`"":0,`, maxEntries) + `"":0}`, new(Members[verdict]), "more than 1100 entries"},
+		"no entries":             {"null", new(Entries[verdict]), ""},
+		"entries that are words": {`"many"`, new(Entries[verdict]), "another type"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			switch err := Decode([]byte(tc.body), tc.into); {
+			case tc.want == "" && err != nil:
+				t.Error(err)
+			case tc.want != "" && (!errors.Is(err, reputation.ErrBadAnswer) || !strings.Contains(err.Error(), tc.want)):
+				t.Errorf("the error is %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
 func TestFacts(t *testing.T) {
 	for text, want := range map[string]string{"DE": "DE", "de": "", "DEU": "", "D\n": "", "": ""} {
 		if got := Country(text); got != want {

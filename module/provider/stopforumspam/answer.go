@@ -21,7 +21,7 @@ type answer struct {
 // answers is the body of a 200 about several addresses.
 type answers struct {
 	status
-	IP []rest.Entry[entry] `json:"ip"`
+	IP rest.Entries[entry] `json:"ip"`
 }
 
 // status says whether the answer is an error.

@@ -24,8 +24,9 @@ func init() { caddy.RegisterModule(StopForumSpam{}) }
 //
 // The service is for those who post: sign-ups, comments, contact forms. It is not to be used as a
 // firewall, and blocks whoever asks about every connection. It takes 20,000 questions a day; the
-// default of `quota` is 1,000. Let sites name the requests that matter by `priority`, so that these
-// are spent on who posts. Up to 15 addresses that wait share a request. Its data is said to be for non-commercial use only, which is unconfirmed.
+// default of `quota` is 1,000. Let sites name the requests that post by `priority`, so that most of
+// these are spent on their clients. Up to 15 addresses that wait share a request. Its data is said to be
+// for non-commercial use only, which is unconfirmed.
 //
 // The severity is the service's confidence that the address is a spammer's; 0.95 at least if the
 // service has blacklisted it. The confidence follows from the number of reports: 0.3 for one, 0.5
