@@ -80,6 +80,7 @@ var frames = map[string]frame{
 	"Conditions":        {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
 	"RequestConditions": {caddyfile: inHandler, path: "handler=ip_reputation/rules/0"},
 	"ViolationRule":     {caddyfile: inHandler, path: "handler=ip_reputation/violations/0"},
+	"PriorityRule":      {caddyfile: inHandler, path: "handler=ip_reputation/priority/0"},
 	"SignedIn":          {caddyfile: inHandler, usual: "violations default", path: "handler=ip_reputation/signed_in"},
 	"DecisionLog":       {caddyfile: inHandler, path: "handler=ip_reputation/log"},
 	"Health":            {caddyfile: inSite, path: "handler=ip_reputation_health"},
@@ -141,6 +142,7 @@ var examples = map[string]example{
 	"App.feeds":         {line: "feed tor_exits"},
 	"App.mmdb":          {line: "mmdb /var/lib/GeoIP/GeoLite2-ASN.mmdb /var/lib/GeoIP/GeoLite2-Country.mmdb"},
 	"App.providers":     {line: "provider abuseipdb", in: inService},
+	"App.spend":         {line: "spend first_come"},
 	"App.wait":          {line: "wait 50ms"},
 	"App.memory":        {line: "memory 500000"},
 	"App.nat64":         {line: "nat64 2001:db8:64::/96"},
@@ -278,6 +280,11 @@ var examples = map[string]example{
 	"Handler.headers": {line: "headers minimal"},
 	"Handler.wait":    {line: "wait 0"},
 	"Handler.exempt":  {line: "exempt 203.0.113.0/24"},
+
+	"Handler.ask":        {line: "ask score"},
+	"Handler.priority":   {line: "priority path /login /signup"},
+	"PriorityRule.match": {line: "priority @mine", word: "@mine", in: inMatched},
+
 	"Handler.unknown": {line: "unknown block"},
 	"Handler.log":     {line: "log all"},
 

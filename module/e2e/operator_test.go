@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -44,6 +43,7 @@ const twelveSources = `{
 		provider greynoise {
 			url SERVICES/greynoise
 			key KEY
+			quota 1000/day
 		}
 		provider iphub {
 			url SERVICES/iphub
@@ -64,11 +64,12 @@ const twelveSources = `{
 			url SERVICES/hang
 			key KEY
 			timeout 150ms
-			quota 500/day
+			quota 1000/day
 		}
 		provider ipqualityscore { # it speaks no TLS
 			url https://GARBAGE
 			key KEY
+			quota 1000/day
 			timeout 150ms
 		}
 		provider proxycheck { # it says 200 and nonsense
@@ -225,12 +226,13 @@ func TestTwelveSources(t *testing.T) {
 		eventually(t, "those that work have answered about "+client, func() bool {
 			r.visit(t, client)
 			got = r.check(t, client)
-			return got.Status == "partial" && len(answeredOf(got)) == 5
+			return len(answeredOf(got)) == 5
 		})
 		if diff := cmp.Diff([]string{"abuseipdb", "stopforumspam", "greynoise", "iphub", "bl_example_org"}, answeredOf(got)); diff != "" {
 			t.Errorf("%s: who answered (-want +got):\n%s", client, diff)
 		}
-		if math.Abs(*got.Coverage-works) > .01 || got.Facts["asn"] != 64530. {
+		// those whose answers could not change what happens to the bad client are not missing
+		if *got.Coverage < works-.01 || client == cleanClient && *got.Coverage > works+.01 || got.Facts["asn"] != 64530. {
 			t.Errorf("%s: coverage %.3f, facts %v", client, *got.Coverage, got.Facts)
 		}
 		for _, reason := range got.Reasons {

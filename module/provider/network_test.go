@@ -62,6 +62,9 @@ func engineFor(t *testing.T, s reputation.Provider, quotas ...string) (*lookup.E
 	return e, table
 }
 
+// important is a request that the site wants to know more of: others are asked about while a quota is far from short.
+var important = lookup.Request{Important: true}
+
 // Whatever rotates inside a network, few questions are asked about it, nothing grows, and a visitor from elsewhere is
 // asked about at once. `go test -v` prints the numbers.
 func TestOneNetworkInAMinute(t *testing.T) {
@@ -94,7 +97,7 @@ func TestOneNetworkInAMinute(t *testing.T) {
 					before := heap()
 					elsewhere := 0
 					for i := range network.clients {
-						e.Lookup(t.Context(), network.at(i), 0)
+						e.LookupRequest(t.Context(), network.at(i), important, 0)
 						if i%(network.clients/60) == 0 { // a second
 							time.Sleep(time.Second)
 						}
@@ -104,7 +107,7 @@ func TestOneNetworkInAMinute(t *testing.T) {
 					}
 					grown := heap() - before
 					questions := s.asked.Load() - int64(elsewhere)
-					last := e.Lookup(t.Context(), network.at(network.clients-1), 0)
+					last := e.LookupRequest(t.Context(), network.at(network.clients-1), important, 0)
 					t.Logf("%d questions; %d records, %+d KiB; the last client: %s, score %d, %+v",
 						questions, table.Len(), grown>>10, last.Status, last.Score, last.Reasons)
 					if most := min(plan.most, int64(network.clients)); questions > most || questions < min(most, 250) {
@@ -139,7 +142,7 @@ func wantAskedAtOnce(t *testing.T, e *lookup.Engine) int {
 	var all sync.WaitGroup
 	for _, visitor := range visitors {
 		all.Go(func() {
-			if v := e.Lookup(t.Context(), visitor, time.Second); v.Status != reputation.Fresh {
+			if v := e.LookupRequest(t.Context(), visitor, important, time.Second); v.Status != reputation.Fresh {
 				t.Errorf("a visitor from elsewhere is %s", v.Status)
 			}
 		})

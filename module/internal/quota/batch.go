@@ -92,8 +92,8 @@ func newBatches(g *Guard) *batches {
 	}
 }
 
-// waits returns how long a call for a Batcher waits for its request: as long as the one before it may take, and until the
-// rate has room.
+// waits returns how long a call for a Batcher waits for its request: as long as the one before it
+// may take, and until the rate has room.
 func (t Terms) waits() time.Duration {
 	wait := t.Timeout + concurrencyRecheck
 	if t.Rate.Bounded() {
@@ -179,8 +179,8 @@ func (b *batches) withdrawLocked(c *sharedCall) bool {
 	return true
 }
 
-// leave is withdraw for a caller who does not wait for an answer either. If the call has gone out, the request goes on for
-// the others, and ends if there are none.
+// leave is withdraw for a caller who does not wait for an answer either. If the call has gone out,
+// the request goes on for the others, and ends if there are none.
 func (b *batches) leave(c *sharedCall) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -147,7 +147,7 @@ func (b *batches) ask(r *request) ([]reputation.Answer, error) {
 	q, others := r.query()
 	if len(others) == 0 {
 		report, err := g.call(r.ctx, q, g.provider.Check)
-		return []reputation.Answer{{Report: report}}, err
+		return []reputation.Answer{{Report: report, Err: err}}, err
 	}
 	var answers []reputation.Answer
 	_, err := g.call(r.ctx, q, func(ctx context.Context, q reputation.Query) (reputation.Report, error) {
@@ -156,7 +156,8 @@ func (b *batches) ask(r *request) ([]reputation.Answer, error) {
 		case err != nil && result.Answered() && !noRequestMade(err):
 			err = fmt.Errorf("%w: it says nothing of single addresses", reputation.ErrBadAnswer)
 		case err == nil && len(got) != len(others)+1:
-			err = fmt.Errorf("%w: the provider has %d answers about %d addresses", reputation.ErrBadAnswer, len(got), len(others)+1)
+			err = fmt.Errorf("%w: the provider has %d answers about %d addresses",
+				reputation.ErrBadAnswer, len(got), len(others)+1)
 		case err == nil:
 			answers = complete(got)
 		}

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -126,6 +125,25 @@ func wantAtRest(t *testing.T, g *Guard) {
 	}
 }
 
+// TestABugIsNoAnswer proves that a panic of our own ends a request and is never taken for a report.
+func TestABugIsNoAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, logged := &bulk{most: 20}, new(logtest.Log)
+		s.answer = func(context.Context, string, []netip.Addr) ([]reputation.Answer, error) {
+			return nil, &reputation.ThrottledError{RetryAfter: time.Minute}
+		}
+		o := Options{Logger: logged.Logger(), Notify: func(Notice) { panic("oops") }}
+		g := New("a", s, Terms{Concurrency: 1}, NewBudget(), memory(), o)
+		if r := askAll(g, 1, "")[0]; r.err == nil {
+			t.Errorf("the answer is %+v", r)
+		}
+		if !strings.Contains(logged.String(), "this is a bug") {
+			t.Errorf("the log is\n%s", logged.String())
+		}
+		wantAtRest(t, g)
+	})
+}
+
 // TestOneOutcomeForARequest proves that the breaker opens after five requests that fail, however many calls share them.
 func TestOneOutcomeForARequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -223,228 +241,6 @@ func TestKeysOfBatches(t *testing.T) {
 		}
 		if n := len(slices.DeleteFunc(slices.Clone(s.keys), func(k string) bool { return k == "new" })); n != 1 || asked > 10 {
 			t.Errorf("%d requests with the old key, %d calls in them: %v", n, asked, s.keys)
-		}
-		wantAtRest(t, g)
-	})
-}
-
-// TestCallersOfBatchesLeave proves that a caller who leaves harms nobody else. Before the request it takes its call
-// back, afterwards not; and a request that all have left ends, and says nothing about the service.
-func TestCallersOfBatchesLeave(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &bulk{most: 20}
-		var observed atomic.Int32
-		o := quiet()
-		o.Observe = func(string, reputation.Result, time.Duration) { observed.Add(1) }
-		g := New("a", s, Terms{Concurrency: 1, Windows: []Window{{100, Day}}, NetworkShare: .1}, NewBudget(), memory(), o)
-		ask := func(i int, within time.Duration) chan error {
-			ctx, cancel := context.WithTimeout(context.Background(), within)
-			done := make(chan error, 1)
-			go func() {
-				defer cancel()
-				_, err := g.Check(ctx, reputation.Query{Addr: host(i)})
-				done <- err
-			}()
-			synctest.Wait()
-			return done
-		}
-		first := ask(0, time.Hour)
-		waits, waitsShort, waitsToo := ask(1, time.Hour), ask(2, 500*time.Millisecond), ask(3, 1500*time.Millisecond)
-		if err := <-waitsShort; !errors.Is(err, context.DeadlineExceeded) || usedBy(g) != 3 {
-			t.Errorf("who left before: %v, %d used", err, usedBy(g))
-		}
-		if err := <-waitsToo; !errors.Is(err, context.DeadlineExceeded) || usedBy(g) != 3 {
-			t.Errorf("who left in the request: %v, %d used", err, usedBy(g))
-		}
-		for _, done := range []chan error{first, waits} {
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		}
-		wantSizes(t, s, 1, 2)
-
-		one, two := ask(4, 300*time.Millisecond), ask(5, 2*time.Second)
-		began := time.Now()
-		<-one
-		time.Sleep(concurrencyRecheck)
-		synctest.Wait()
-		if took := time.Since(began); took != 400*time.Millisecond || g.Status().InFlight != 1 {
-			t.Errorf("after %s, in flight are %d: want the second request alone", took, g.Status().InFlight)
-		}
-		if err := <-two; err != nil {
-			t.Error(err)
-		}
-		if st := g.Status(); st.Failures != 0 || st.InFlight != 0 || observed.Load() != 3 {
-			t.Errorf("%d observed, %+v", observed.Load(), st)
-		}
-		wantAtRest(t, g)
-	})
-}
-
-// TestBatchesBehindAHangingService proves that calls wait no longer than they may, that they cost no quota then, and that
-// the places are bounded: beyond them, a call is busy.
-func TestBatchesBehindAHangingService(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		s := &bulk{most: 10}
-		s.answer = func(ctx context.Context, _ string, addrs []netip.Addr) ([]reputation.Answer, error) {
-			<-release
-			return nil, errors.New("no route")
-		}
-		g := New("a", s, Terms{Concurrency: 2, Windows: []Window{{100, Day}}}, NewBudget(), memory(), quiet())
-		before := runtime.NumGoroutine()
-		results := make(chan result, 22)
-		began := time.Now()
-		for i := range 22 {
-			go func() {
-				_, err := g.Check(context.Background(), reputation.Query{Addr: host(i)})
-				results <- result{err: err, took: time.Since(began)}
-			}()
-			synctest.Wait()
-		}
-		if r, why, waits := g.Reserve("", host(30), 0, time.Now()); r != nil || why != reputation.ResultSkippedQuota || !waits {
-			t.Errorf("beyond the places: %s, %t", why, waits)
-		}
-		for range 22 {
-			r := <-results
-			got := reputation.ResultOf(r.err)
-			if got != reputation.ResultTimeout && got != reputation.ResultSkippedQuota || r.took > DefaultTimeout+concurrencyRecheck {
-				t.Errorf("%s after %s", got, r.took)
-			}
-		}
-		if usedBy(g) != 2 {
-			t.Errorf("%d calls used, want the two that were sent", usedBy(g))
-		}
-		synctest.Wait()
-		if n := runtime.NumGoroutine() - before; n > 2 {
-			t.Errorf("%d goroutines hang", n)
-		}
-		close(release)
-		time.Sleep(time.Minute)
-		wantAtRest(t, g)
-	})
-}
-
-// TestReservedBatches proves that a reservation joins whom waits, that one that is given back costs nothing, and that a
-// network keeps its share.
-func TestReservedBatches(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &bulk{most: 50}
-		terms := Terms{Concurrency: 1, Windows: []Window{{1000, Day}}, NetworkShare: .02}
-		g := New("a", s, terms, NewBudget(), memory(), quiet())
-		var list []*Reservation
-		var addrs []netip.Addr
-		for i := range 70 {
-			addr := of(1, i) // of one network
-			if i >= 40 {
-				addr = host(i)
-			}
-			r, _, waits := g.Reserve("", addr, 0, time.Now())
-			if i >= 20 && i < 40 {
-				if r != nil || waits {
-					t.Fatalf("call %d of the network is reserved, or waits: %t", i, waits)
-				}
-				continue
-			}
-			if r == nil {
-				t.Fatalf("call %d is not reserved", i)
-			}
-			list, addrs = append(list, r), append(addrs, addr)
-		}
-		if r, _, waits := g.Reserve("", host(99), 0, time.Now()); r != nil || !waits {
-			t.Errorf("the places are not bounded")
-		}
-		list[0].Cancel()
-		if r, _, _ := g.Reserve("", of(1, 80), 0, time.Now()); r == nil {
-			t.Error("what was given back is not there")
-		} else {
-			r.Cancel()
-		}
-		var all sync.WaitGroup
-		for i := range list[1:] {
-			all.Go(func() {
-				r, err := list[i+1].Check(context.Background(), reputation.Query{Addr: addrs[i+1]})
-				if err != nil || r != reportOf(addrs[i+1]) {
-					t.Errorf("%+v, %v", r, err)
-				}
-			})
-		}
-		all.Wait()
-		wantSizes(t, s, 1, 48)
-		if usedBy(g) != 49 {
-			t.Errorf("%d calls used", usedBy(g))
-		}
-		wantAtRest(t, g)
-	})
-}
-
-// TestAnAddressIsInARequestOnce proves that a request has no address twice.
-func TestAnAddressIsInARequestOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &bulk{most: 20}
-		g := New("a", s, Terms{Concurrency: 1, Timeout: 9 * time.Second}, NewBudget(), memory(), quiet())
-		var all sync.WaitGroup
-		for i := range 9 {
-			all.Go(func() {
-				if r, err := g.Check(context.Background(), reputation.Query{Addr: host(i % 3)}); err != nil || r != reportOf(host(i%3)) {
-					t.Error(r, err)
-				}
-			})
-		}
-		all.Wait()
-		for _, addrs := range s.requests {
-			if len(slices.Compact(slices.SortedFunc(slices.Values(addrs), netip.Addr.Compare))) != len(addrs) {
-				t.Errorf("a request about %v", addrs)
-			}
-		}
-	})
-}
-
-// pacedLedger grants a request only when its time has come, as one does that keeps the rate of all instances.
-type pacedLedger struct {
-	*Local
-	from time.Time
-	mu   sync.Mutex
-	n    []int
-}
-
-func (l *pacedLedger) Take(ctx context.Context, name string, t Terms, n int, at time.Time) (Grant, error) {
-	if t.Rate.Bounded() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.n = append(l.n, n); at.Before(l.from) {
-			return Grant{RetryAt: l.from, Usage: []Usage{}}, nil
-		}
-	}
-	return l.Local.Take(ctx, name, t, n, at)
-}
-
-// TestBatchesKeepTheRateOfAllInstances proves that a request that the ledger does not allow yet waits, with those who
-// come meanwhile, and that who may not wait so long is skipped.
-func TestBatchesKeepTheRateOfAllInstances(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &bulk{most: 20}
-		ledger := &pacedLedger{Local: memory(), from: time.Now().Add(time.Second)}
-		terms := Terms{Concurrency: 3, Rate: rate.Rate{Events: 5, Per: time.Second}, Windows: []Window{{100, Day}}}
-		g := New("a", s, terms, NewBudget(), ledger, quiet())
-		began := time.Now()
-		wantOwnAnswers(t, askAll(g, 10, ""))
-		if took := time.Since(began); took != 2*time.Second || usedBy(g) != 10 {
-			t.Errorf("took %s, %d used", took, usedBy(g))
-		}
-		for _, n := range ledger.n {
-			if n != 1 {
-				t.Errorf("a request takes %d from the rate", n)
-			}
-		}
-		ledger.from = time.Now().Add(time.Minute)
-		for _, r := range askAll(g, 3, "") {
-			if reputation.ResultOf(r.err) != reputation.ResultSkippedQuota {
-				t.Errorf("%+v", r)
-			}
-		}
-		if usedBy(g) != 10 {
-			t.Errorf("%d used", usedBy(g))
 		}
 		wantAtRest(t, g)
 	})

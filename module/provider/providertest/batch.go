@@ -121,7 +121,8 @@ func (s *suite) entries(entries []Entry) http.HandlerFunc {
 			bodies = append(bodies, e.Body)
 		}
 	}
-	return reply(http.StatusOK, s.sample.Header.Get("Content-Type"), s.Batch.Before+strings.Join(bodies, ",")+s.Batch.After)
+	body := s.Batch.Before + strings.Join(bodies, ",") + s.Batch.After
+	return reply(http.StatusOK, s.sample.Header.Get("Content-Type"), body)
 }
 
 // entryChecks are about answers whose entries are not those that were asked for. Each address has its own answer or
@@ -138,7 +139,8 @@ func (s *suite) entryChecks(one, two Entry) []check {
 	foreign := netip.MustParseAddr("198.51.100.250")
 	list := []check{
 		s.answered("another order", []Entry{two, one}, one, two),
-		s.answered("swapped", []Entry{about(one, two.Addr), about(two, one.Addr)}, about(two, one.Addr), about(one, two.Addr)),
+		s.answered("swapped", []Entry{about(one, two.Addr), about(two, one.Addr)},
+			about(two, one.Addr), about(one, two.Addr)),
 		s.answered("one is missing", []Entry{two}, bad(one), two),
 		s.answered("the other is missing", []Entry{one}, one, bad(two)),
 		s.answered("none", nil, bad(one), bad(two)),
@@ -297,7 +299,8 @@ func (s *suite) batchEcho(tb testing.TB) error {
 	}
 	for _, secret := range secrets {
 		text, _ := json.Marshal(secret)
-		members := fmt.Sprintf(`{"error":%[1]s,"message":%[1]s,"detail":%[1]s,"title":%[1]s,"errors":[{"detail":%[1]s}]}`, text)
+		members := fmt.Sprintf(
+			`{"error":%[1]s,"message":%[1]s,"detail":%[1]s,"title":%[1]s,"errors":[{"detail":%[1]s}]}`, text)
 		wrong := s.Batch.Entries[0]
 		wrong.Body = memberName(wrong.Body) + members
 		for name, answer := range map[string]http.HandlerFunc{

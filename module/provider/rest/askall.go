@@ -91,14 +91,6 @@ type Entry[T any] struct {
 	Err   error
 }
 
-// Report returns what the entry says by report, or its Err.
-func (e *Entry[T]) Report(report func(*T) (reputation.Report, error)) (reputation.Report, error) {
-	if e.Err != nil {
-		return reputation.Report{}, e.Err
-	}
-	return report(&e.Value)
-}
-
 // UnmarshalJSON implements json.Unmarshaler.
 func (e *Entry[T]) UnmarshalJSON(text []byte) error {
 	*e = Entry[T]{}
@@ -106,8 +98,9 @@ func (e *Entry[T]) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Into stores what the entry says about the address with the given name, or that it is of another type. It returns false
-// if the name is no address. The report is asked for with the address, in the form of Query.Addr.
+// Into stores what the entry says about the address with the given name, or that it is of another
+// type. It returns false if the name is no address. The report is asked for with the address, in the
+// form of Query.Addr.
 func (e *Entry[T]) Into(
 	each *Answers, name string, report func(*T, netip.Addr) (reputation.Report, error),
 ) bool {

@@ -21,7 +21,7 @@ func askVerdicts(ctx context.Context, s *service, addrs []netip.Addr) ([]reputat
 	r := Request{Path: []string{"bulk"}, JSON: addrs, Unknown: []int{http.StatusNotFound}}
 	return AskAll(ctx, &s.Endpoint, "s3cr3t-k3y", addrs, r, func(v *Members[verdict], a *Answer, answers *Answers) error {
 		for _, m := range *v {
-			report, err := m.Report(func(v *verdict) (reputation.Report, error) {
+			m.Into(answers, m.Name, func(v *verdict, _ netip.Addr) (reputation.Report, error) {
 				switch {
 				case v.Fail != "":
 					return reputation.Report{}, fmt.Errorf("%w%s", reputation.ErrBadAnswer, a.Quote(v.Fail))
@@ -30,7 +30,6 @@ func askVerdicts(ctx context.Context, s *service, addrs []netip.Addr) ([]reputat
 				}
 				return reputation.Report{Severity: *v.Risk}, nil
 			})
-			answers.Set(m.Name, report, err)
 		}
 		return nil
 	})
@@ -136,10 +135,9 @@ func FuzzAskAll(f *testing.F) {
 		}
 		answers := newAnswers(others)
 		for _, m := range v {
-			report, err := m.Report(func(v *verdict) (reputation.Report, error) {
+			m.Into(answers, m.Name, func(*verdict, netip.Addr) (reputation.Report, error) {
 				return reputation.Report{Severity: .5}, nil
 			})
-			answers.Set(m.Name, report, err)
 		}
 		for i, got := range answers.list {
 			if got.Err == nil && !strings.Contains(string(body), ":") {

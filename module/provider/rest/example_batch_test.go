@@ -39,8 +39,7 @@ func (a *AcmePro) CheckAll(ctx context.Context, key string, addrs []netip.Addr) 
 	return rest.AskAll(ctx, &a.Endpoint, key, addrs, question,
 		func(entries *rest.Entries[acmeAnswer], _ *rest.Answer, answers *rest.Answers) error {
 			for _, e := range *entries {
-				report, err := e.Report((*acmeAnswer).report)
-				answers.Set(e.Value.IP, report, err)
+				e.Into(answers, e.Value.IP, (*acmeAnswer).report)
 			}
 			return nil
 		})

@@ -63,19 +63,19 @@ func (a *Acme) Check(ctx context.Context, q reputation.Query) (reputation.Report
 		Answers: []int{http.StatusNotFound},
 	}
 	return rest.Ask(ctx, &a.Endpoint, q, question, func(v *acmeAnswer, answer *rest.Answer) (reputation.Report, error) {
-		switch {
-		case !rest.SameAddr(v.IP, q.Addr): // a page of somebody between, or an answer to another question
-			return reputation.Report{}, fmt.Errorf("%w: it is not about the address", reputation.ErrBadAnswer)
-		case answer.Status == http.StatusNotFound:
+		if answer.Status == http.StatusNotFound && rest.SameAddr(v.IP, q.Addr) {
 			return reputation.Report{}, reputation.ErrUnknown
 		}
-		return v.report()
+		return v.report(q.Addr)
 	})
 }
 
-// report is what the answer says about its address.
-func (v *acmeAnswer) report() (reputation.Report, error) {
-	if v.Risk == nil || *v.Risk < 0 || *v.Risk > 100 {
+// report is what the answer says about an address.
+func (v *acmeAnswer) report(addr netip.Addr) (reputation.Report, error) {
+	switch {
+	case !rest.SameAddr(v.IP, addr): // a page of somebody between, or an answer to another question
+		return reputation.Report{}, fmt.Errorf("%w: it is not about the address", reputation.ErrBadAnswer)
+	case v.Risk == nil || *v.Risk < 0 || *v.Risk > 100:
 		return reputation.Report{}, fmt.Errorf("%w: there is no valid risk", reputation.ErrBadAnswer)
 	}
 	r := reputation.Report{Severity: *v.Risk / 100, Confidence: 0.7, Facts: reputation.Facts{Country: rest.Country(v.Country)}}
