@@ -75,7 +75,7 @@ func (t *trace) labelProbers() error {
 
 // readLog reads a file in the combined or the common format. Lines that are of neither are left out.
 func readLog(file string) ([]request, error) {
-	f, err := os.Open(file) //nolint:gosec // the operator names it
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading an access log: %w", err)
 	}

@@ -30,8 +30,9 @@ func table(out io.Writer, t *trace, results []result) error {
 	fmt.Fprintln(w, "quota\tcalls a day\tspent\tasked\tabuse covered\tat best\ttimes first come\tothers asked\t")
 	for i := range results {
 		r := &results[i]
-		fmt.Fprintf(w, "%g %%\t%d\t%s\t%d\t%.1f %%\t%.1f %%\t%.1f\t%.1f %%\t\n", r.percent, r.quota, r.way.name, r.asked,
-			100*r.coverage(), 100*float64(r.best)/float64(max(r.requests, 1)), times(results, r), 100*float64(r.needless)/float64(max(r.benign, 1)))
+		best, others := float64(r.best)/float64(max(r.requests, 1)), float64(r.needless)/float64(max(r.benign, 1))
+		fmt.Fprintf(w, "%g %%\t%d\t%s\t%d\t%.1f %%\t%.1f %%\t%.1f\t%.1f %%\t\n",
+			r.percent, r.quota, r.way.name, r.asked, 100*r.coverage(), 100*best, times(results, r), 100*others)
 	}
 	return w.Flush()
 }

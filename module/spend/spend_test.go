@@ -105,27 +105,35 @@ func FuzzParseLine(f *testing.F) {
 	})
 }
 
-// A log's probers are those who abuse the site, and the replay does not see them by that. Attackers of another log are
-// laid over its days.
-func TestLogs(t *testing.T) {
-	folder := t.TempDir()
-	write := func(name string, lines ...string) string {
-		t.Helper()
-		path := filepath.Join(folder, name)
+// logs are a crowd with one prober, and an attack on other days.
+func logs(t *testing.T) (folder, crowd, attack string) {
+	t.Helper()
+	folder = t.TempDir()
+	crowd, attack = filepath.Join(folder, "crowd.log"), filepath.Join(folder, "attack.log")
+	for path, lines := range map[string][]string{
+		crowd: {
+			`192.0.2.1 - - [17/May/2015:10:00:00 +0000] "GET / HTTP/1.1" 200 1`,
+			`192.0.2.2 - - [17/May/2015:10:00:01 +0000] "GET / HTTP/1.1" 200 1`,
+			`192.0.2.2 - - [17/May/2015:11:00:00 +0000] "GET /wp-login.php HTTP/1.1" 404 1`,
+			`nonsense`,
+			`192.0.2.1 - - [18/May/2015:10:00:00 +0000] "GET /x HTTP/1.1" 404 1`,
+		},
+		attack: {
+			`198.51.100.1 - - [25/Oct/2015:12:00:00 +0000] "POST /login HTTP/1.1" 200 1`,
+			`198.51.100.1 - - [30/Oct/2015:12:00:00 +0000] "POST /login HTTP/1.1" 200 1`,
+		},
+	} {
 		if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return path
 	}
-	crowd := write("crowd.log",
-		`192.0.2.1 - - [17/May/2015:10:00:00 +0000] "GET / HTTP/1.1" 200 1`,
-		`192.0.2.2 - - [17/May/2015:10:00:01 +0000] "GET / HTTP/1.1" 200 1`,
-		`192.0.2.2 - - [17/May/2015:11:00:00 +0000] "GET /wp-login.php HTTP/1.1" 404 1`,
-		`nonsense`,
-		`192.0.2.1 - - [18/May/2015:10:00:00 +0000] "GET /x HTTP/1.1" 404 1`)
-	attack := write("attack.log",
-		`198.51.100.1 - - [25/Oct/2015:12:00:00 +0000] "POST /login HTTP/1.1" 200 1`,
-		`198.51.100.1 - - [30/Oct/2015:12:00:00 +0000] "POST /login HTTP/1.1" 200 1`)
+	return folder, crowd, attack
+}
+
+// A log's probers are those who abuse the site, and the replay does not see them by that. Attackers of another log are
+// laid over its days.
+func TestReadTrace(t *testing.T) {
+	folder, crowd, attack := logs(t)
 	alone, without, err := readTrace(crowd, "", nil, nil)
 	if err != nil || !slices.Equal(without, []string{"trap", "probe"}) || len(alone.requests) != 4 {
 		t.Fatal(alone, without, err)
@@ -142,13 +150,23 @@ func TestLogs(t *testing.T) {
 	if q := both.requests[3]; !q.abusive || !q.at.Equal(time.Date(2015, 5, 17, 12, 0, 0, 0, time.UTC)) {
 		t.Errorf("the attack is %+v", q)
 	}
-	if _, _, err := readTrace(write("none.log", "nonsense"), "", nil, nil); err == nil {
+	empty := filepath.Join(folder, "empty.log")
+	if err := os.WriteFile(empty, []byte("nonsense\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := readTrace(empty, "", nil, nil); err == nil {
 		t.Error("a log without a line is taken")
 	}
+}
 
+// The command shows a table, and writes the numbers and a plot.
+func TestCommand(t *testing.T) {
+	folder, crowd, attack := logs(t)
 	var out bytes.Buffer
 	svg, csv := filepath.Join(folder, "a.svg"), filepath.Join(folder, "a.csv")
-	err = Main([]string{"-log", crowd, "-attackers", attack, "-logins", "/login", "-quota", "1,50", "-svg", svg, "-csv", csv}, &out)
+	err := Main([]string{
+		"-log", crowd, "-attackers", attack, "-logins", "/login", "-quota", "1,50", "-svg", svg, "-csv", csv,
+	}, &out)
 	if err != nil || !strings.Contains(out.String(), "where it matters") {
 		t.Errorf("%v, %s", err, out.String())
 	}

@@ -386,4 +386,15 @@ func BenchmarkReserveRefused(b *testing.B) {
 			}
 		})
 	}
+	b.Run("price", func(b *testing.B) {
+		terms := Terms{Windows: []Window{{1000, Month}}, Burst: .1}
+		g, now := New("a", new(service), terms, NewBudget(), memory(), quiet()), time.Now()
+		for r, _, _ := g.Reserve("", addr6, .5, now); r != nil; r, _, _ = g.Reserve("", addr6, .5, now) {
+			_, _ = r.Check(context.Background(), reputation.Query{Addr: addr6})
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			g.Reserve("", addr6, .1, now)
+		}
+	})
 }

@@ -209,8 +209,10 @@ func TestInstancesShareThePrice(t *testing.T) {
 
 // A call that is refused for its price costs nothing on the heap, and mostly does not even look at the counts.
 func TestRefusedForItsPriceIsCheap(t *testing.T) {
-	g := New("a", new(service), Terms{Windows: []Window{{1000, Month}}, Burst: .1}, NewBudget(), memory(), quiet())
-	now, looked := time.Now(), 0
+	now, looked := mustTime(t, "2027-01-10T00:00:00Z"), 0
+	o := quiet()
+	o.Now = func() time.Time { return now }
+	g := New("a", new(service), Terms{Windows: []Window{{1000, Month}}, Burst: .1}, NewBudget(), memory(), o)
 	g.ledger = lookCounter{g.ledger, &looked}
 	for r, _, _ := g.Reserve("", addr4, .5, now); r != nil; r, _, _ = g.Reserve("", addr4, .5, now) {
 		_, _ = r.Check(context.Background(), reputation.Query{Addr: addr4})

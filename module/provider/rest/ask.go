@@ -164,6 +164,9 @@ func (a *Answer) failure() error {
 	case status == http.StatusForbidden && mediaType(a.Header) == "text/html":
 		// it is from a firewall in front of the service, and not about the key
 		return fmt.Errorf("%w: status 403 with an HTML page", reputation.ErrBadAnswer)
+	case status == http.StatusForbidden && a.question.key == "":
+		return fmt.Errorf("%w: there was none, status 403, so that it may block who asks from here%s",
+			reputation.ErrRefused, detail)
 	case status == http.StatusUnauthorized, status == http.StatusPaymentRequired, status == http.StatusForbidden:
 		return fmt.Errorf("%w: status %d%s", reputation.ErrRefused, status, detail)
 	case status == http.StatusTooManyRequests:
@@ -212,7 +215,7 @@ func cause(ctx context.Context, err error) error {
 	case errors.As(err, &network) && network.Timeout():
 		return os.ErrDeadlineExceeded
 	case errors.As(err, &cert):
-		return cert
+		return errors.New(printable(cert.Error())) // it quotes the names in the certificate, which may be anybody's
 	case errors.As(err, &dial):
 		return dial
 	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.As(err, &corrupt):
