@@ -112,7 +112,7 @@ func guarded(ctx context.Context, probe func(context.Context) *adminapi.Probe) (
 func probesOf(rt *runtime.Runtime) map[string]func(context.Context) *adminapi.Probe {
 	probes := map[string]func(context.Context) *adminapi.Probe{}
 	for _, p := range rt.Providers {
-		probes[p.Name] = func(ctx context.Context) *adminapi.Probe { return probeProvider(ctx, p) }
+		probes[p.Name] = func(ctx context.Context) *adminapi.Probe { return probeProvider(ctx, rt, p) }
 	}
 	for _, l := range rt.Lists.Status() {
 		if l.Kind != feed.KindValues {
@@ -122,11 +122,16 @@ func probesOf(rt *runtime.Runtime) map[string]func(context.Context) *adminapi.Pr
 	return probes
 }
 
-func probeProvider(ctx context.Context, p runtime.Provider) *adminapi.Probe {
+func probeProvider(ctx context.Context, rt *runtime.Runtime, p runtime.Provider) *adminapi.Probe {
 	err := p.Probe(ctx)
 	result := reputation.ResultOf(err)
 	outcome := &adminapi.Probe{Works: result.Answered(), Result: result.String()}
-	if err != nil {
+	var skipped *reputation.SkippedError
+	switch now := time.Now(); {
+	case errors.As(err, &skipped):
+		why := providerProblem(p.Guard.Status(), rt.State(now).Keys, now)
+		outcome.Error = "not asked: " + cmp.Or(why, "its `rate` or `concurrency` has no room at present")
+	case err != nil:
 		outcome.Error = err.Error()
 	}
 	return outcome

@@ -121,6 +121,8 @@ func sourceState(s adminapi.Source) string {
 	switch {
 	case s.Probe != nil && s.Probe.Works:
 		return fmt.Sprintf("works, %.0f ms", s.Probe.Seconds*1000)
+	case s.Probe != nil && strings.HasPrefix(s.Probe.Result, "skipped_"):
+		return "not asked"
 	case s.Probe != nil:
 		return strings.ReplaceAll(cmp.Or(s.Probe.Result, "no answer"), "_", " ")
 	case s.NotAsked:

@@ -87,6 +87,10 @@ func TestSources(t *testing.T) {
 	if err == nil || !strings.Contains(out, "refused") || strings.Contains(out, keyText) {
 		t.Errorf("with a key that the service refuses: %v\n%s", err, out)
 	}
+	out, _, err = runCommand("sources", "abuseipdb", "--probe", "--address", r.adminAddr)
+	if err == nil || !strings.Contains(out, "not asked: it refused the key") || strings.Contains(out, "skipped") {
+		t.Errorf("while the key is set aside: %v\n%s", err, out)
+	}
 	if _, _, err = runCommand("sources", "nosuch", "--probe", "--address", r.adminAddr); err == nil || !strings.Contains(err.Error(), "nosuch") {
 		t.Errorf("an unknown source: %v", err)
 	}

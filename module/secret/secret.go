@@ -168,12 +168,14 @@ func (p placeholder) Fetch(context.Context) (reputation.Secret, error) {
 // Resolve resolves the placeholders of a secret. Of the text, errors repeat no more than its placeholders:
 // the rest may be a part of the secret.
 func Resolve(what, text string) (string, error) {
-	value, err := refresh.Resolve(text, caddy.NewReplacer())
+	values := caddy.NewReplacer()
+	value, err := refresh.Resolve(text, values)
 	if errors.Is(err, regularfile.ErrNotRegular) {
 		return "", fmt.Errorf("%s: %w", what, err)
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s %s is empty: check that the file can be read, or the variable is set, where Caddy runs", what, Placeholders(text))
+		return "", fmt.Errorf("%s %s is empty: check that the file can be read, or the variable is set, where Caddy runs",
+			what, refresh.Empty(text, values))
 	}
 	return value, nil
 }

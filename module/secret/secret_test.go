@@ -32,6 +32,9 @@ func TestOpenRefusesAPath(t *testing.T) {
 		"hunter2":                     "",
 		"{env.IPREP_TEST_NOT_THERE}":  "is empty",
 		"prefix-{env.IPREP_TEST_KEY}": "",
+
+		"{env.IPREP_TEST_KEY}:{env.IPREP_TEST_NOT_THERE}": "key {env.IPREP_TEST_NOT_THERE} is empty",
+		"{env.IPREP_TEST_NOT_THERE}:{env.IPREP_TEST_KEY}": "key {env.IPREP_TEST_NOT_THERE} is empty",
 	} {
 		ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 		defer cancel()

@@ -95,6 +95,8 @@ var judgements = map[string]struct {
 	"a tenth of a quota":       {provider(func(p *quota.Status) { p.Windows[0].Used = 900 }), nil},
 	"less than a tenth":        {provider(func(p *quota.Status) { p.Windows[0].Used = 901 }), reasons{QuotaLow}},
 	"spent":                    {provider(func(p *quota.Status) { p.Windows[0].Used = 1000 }), reasons{QuotaSpent}},
+	"a minute's is spent":      {provider(func(p *quota.Status) { p.Windows[0].Period, p.Windows[0].Used = "minute", 1000 }), nil},
+	"an hour's is spent":       {provider(func(p *quota.Status) { p.Windows[0].Period, p.Windows[0].Used = "hour", 1000 }), reasons{QuotaSpent}},
 	"spent until now":          {provider(func(p *quota.Status) { p.Windows[0].Used, p.Windows[0].Reset = 1000, now }), nil},
 	"one of one call a day":    {provider(func(p *quota.Status) { p.Windows[0].Limit, p.Windows[0].Used = 1, 0 }), nil},
 	"refused, and little left": {provider(func(p *quota.Status) { p.RefusedUntil, p.Windows[0].Used = now.Add(1), 999 }), reasons{ProviderRefused, QuotaLow}},
@@ -268,6 +270,28 @@ func TestFormatTime(t *testing.T) {
 	noon := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	if got := FormatTime(noon.In(time.FixedZone("", 3600))); got != "2026-11-26 12:00:00 UTC" {
 		t.Errorf("noon is %q", got)
+	}
+}
+
+// A warning says what the service said, and what to do. A refusal may be about the plan and not about the key.
+func TestWarningsOfProvidersHaveACure(t *testing.T) {
+	for _, tc := range []struct {
+		change func(*quota.Status)
+		want   []string
+	}{
+		{func(p *quota.Status) { p.RefusedUntil, p.LastError = now.Add(1), "status 402" },
+			[]string{"status 402", "check the key and its plan"}},
+		{func(p *quota.Status) { p.ThrottledUntil, p.LastError = now.Add(1), "status 429" },
+			[]string{"status 429", "write a smaller `quota` or `rate`"}},
+	} {
+		s := well()
+		provider(tc.change)(&s)
+		w := Judge(s, now).Warnings[0]
+		for _, want := range tc.want {
+			if !strings.Contains(w.Detail, want) {
+				t.Errorf("it lacks %q: %s", want, w.Detail)
+			}
+		}
 	}
 }
 

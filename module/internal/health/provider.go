@@ -24,7 +24,7 @@ func Problem(s quota.Status, keys []Key, now time.Time) string {
 	case !s.RefusedUntil.IsZero():
 		return "it refused the key, which is tried again after " + FormatTime(s.RefusedUntil) + because(s)
 	case !s.ThrottledUntil.IsZero():
-		return "it asked to be left alone until " + FormatTime(s.ThrottledUntil)
+		return "it asked to be left alone until " + FormatTime(s.ThrottledUntil) + because(s)
 	case !s.OpenUntil.IsZero():
 		return "it failed repeatedly and is tried again after " + FormatTime(s.OpenUntil) + because(s)
 	}
@@ -115,7 +115,7 @@ func (r *Report) provider(p quota.Status, all []Key, now time.Time) {
 	case !p.RefusedUntil.IsZero():
 		c.Value, c.Until = "refused", p.RefusedUntil
 		w = notAsked(warning(ProviderRefused, p.Name, "provider %s refuses the key, which is tried again after %s: "+
-			"give it a valid one", p.Name, FormatTime(p.RefusedUntil)), ": give it a valid one")
+			"give it a valid one", p.Name, FormatTime(p.RefusedUntil)), ": check the key and its plan, or give it another")
 	case usable == 0 && keys[KeySetAside] > 0:
 		c.Value = "refused"
 		w = warning(ProviderRefused, p.Name, "provider %s refuses its keys: give it a valid one", p.Name)
@@ -126,7 +126,7 @@ func (r *Report) provider(p quota.Status, all []Key, now time.Time) {
 	case !p.ThrottledUntil.IsZero():
 		c.Value, c.Until = "throttled", p.ThrottledUntil
 		w = notAsked(warning(ProviderThrottled, p.Name, "provider %s asked to be left alone until %s",
-			p.Name, FormatTime(p.ThrottledUntil)), "")
+			p.Name, FormatTime(p.ThrottledUntil)), ": if it does so often, write a smaller `quota` or `rate`")
 	case !p.OpenUntil.IsZero():
 		c.Value, c.Until = "failing", p.OpenUntil
 		w = notAsked(warning(ProviderFailing, p.Name, "provider %s failed repeatedly and is tried again after %s",
@@ -148,6 +148,7 @@ func (r *Report) quota(provider string, q quota.WindowStatus, now time.Time) {
 	var w *Warning
 	switch {
 	case !now.Before(q.Reset):
+	case q.Period == "minute": // every busy minute spends it, and the next one has it again
 	case left <= 0:
 		w = warning(QuotaSpent, provider, "the quota of provider %s is spent: %s, until %s",
 			provider, q.Window, FormatTime(q.Reset)).

@@ -35,7 +35,7 @@ func (g *Guard) call(
 	case a := <-answers: // Both were ready.
 		return a.report, a.err
 	default:
-		return reputation.Report{}, fmt.Errorf("ask %s, %s allowed: %w", g.name, g.terms.Timeout, ctx.Err())
+		return reputation.Report{}, fmt.Errorf("asking %s: no answer within %s (timeout): %w", g.name, g.terms.Timeout, ctx.Err())
 	}
 }
 

@@ -239,7 +239,7 @@ func (g *Guard) take(ctx context.Context, terms Terms, now time.Time) refusal {
 	if len(terms.Windows) == 0 && !terms.Rate.Bounded() {
 		return refusal{}
 	}
-	grant, err := g.takeInTurn(ctx, terms, now)
+	grant, err := g.takeInTurn(ctx, terms, 1, now)
 	if err != nil {
 		if ctx.Err() == nil { // otherwise the caller has cancelled
 			g.logLedgerFailure(ctx, err)
@@ -260,9 +260,9 @@ func (g *Guard) take(ctx context.Context, terms Terms, now time.Time) refusal {
 	return refusal{reason: spentOut, until: grant.RetryAt}
 }
 
-// takeInTurn takes one call. Calls that share a request come in crowds: they must not use all connections of a ledger that
-// is elsewhere.
-func (g *Guard) takeInTurn(ctx context.Context, terms Terms, now time.Time) (Grant, error) {
+// takeInTurn takes a call from the ledger, or refunds one. Calls that share a request come in crowds:
+// they must not use all connections of a ledger that is elsewhere.
+func (g *Guard) takeInTurn(ctx context.Context, terms Terms, n int, at time.Time) (Grant, error) {
 	if terms.shares {
 		select {
 		case g.batches.taking <- struct{}{}:
@@ -271,7 +271,7 @@ func (g *Guard) takeInTurn(ctx context.Context, terms Terms, now time.Time) (Gra
 		}
 		defer func() { <-g.batches.taking }()
 	}
-	return g.ledger.Take(ctx, g.name, terms, 1, now) //nolint:wrapcheck // it is the ledger's own
+	return g.ledger.Take(ctx, g.name, terms, n, at) //nolint:wrapcheck // it is the ledger's own
 }
 
 // spentUntil returns the last of the full windows to end, and when it does, or the zero time if
@@ -370,7 +370,7 @@ func (g *Guard) refund(ctx context.Context, terms Terms, taken time.Time) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.terms.Timeout)
 	defer cancel()
-	if _, err := g.ledger.Take(ctx, g.name, terms, -1, taken); err != nil {
+	if _, err := g.takeInTurn(ctx, terms, -1, taken); err != nil {
 		g.logLedgerFailure(ctx, err)
 	}
 	g.mu.Lock()

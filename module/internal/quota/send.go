@@ -147,7 +147,7 @@ func (b *batches) ask(r *request) ([]reputation.Answer, error) {
 	q, others := r.query()
 	if len(others) == 0 {
 		report, err := g.call(r.ctx, q, g.provider.Check)
-		return []reputation.Answer{{Report: report}}, err
+		return []reputation.Answer{{Report: report, Err: err}}, err
 	}
 	var answers []reputation.Answer
 	_, err := g.call(r.ctx, q, func(ctx context.Context, q reputation.Query) (reputation.Report, error) {

@@ -125,6 +125,25 @@ func wantAtRest(t *testing.T, g *Guard) {
 	}
 }
 
+// TestABugIsNoAnswer proves that a panic of our own ends a request and is never taken for a report.
+func TestABugIsNoAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, logged := &bulk{most: 20}, new(logtest.Log)
+		s.answer = func(context.Context, string, []netip.Addr) ([]reputation.Answer, error) {
+			return nil, &reputation.ThrottledError{RetryAfter: time.Minute}
+		}
+		o := Options{Logger: logged.Logger(), Notify: func(Notice) { panic("oops") }}
+		g := New("a", s, Terms{Concurrency: 1}, NewBudget(), memory(), o)
+		if r := askAll(g, 1, "")[0]; r.err == nil {
+			t.Errorf("the answer is %+v", r)
+		}
+		if !strings.Contains(logged.String(), "this is a bug") {
+			t.Errorf("the log is\n%s", logged.String())
+		}
+		wantAtRest(t, g)
+	})
+}
+
 // TestOneOutcomeForARequest proves that the breaker opens after five requests that fail, however many calls share them.
 func TestOneOutcomeForARequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -43,6 +43,9 @@ const (
 	// maxReport is the maximum size of a report in Redis. A longer one is not ours.
 	maxReport = 4096
 
+	// maxName is the maximum size of the name of an autonomous system in a report.
+	maxName = 500
+
 	// readableTime is the format of times. They are always in UTC, so that they can be compared as
 	// texts.
 	readableTime = "2006-01-02T15:04:05Z"
@@ -201,6 +204,9 @@ func storedOf(r reputation.Report, fetched, due time.Time) stored {
 		Severity: number(r.Severity), Confidence: number(r.Confidence), Categories: r.Categories,
 		Country: r.Facts.Country, ASN: r.Facts.ASN, ASName: r.Facts.ASName, Nature: r.Facts.Nature,
 		Fetched: readable(fetched), Due: readable(due),
+	}
+	if len(s.ASName) > maxName {
+		s.ASName = "" // only people read it, and the report must not be too long because of it
 	}
 	if r.Facts.Network.IsValid() {
 		s.Network = r.Facts.Network.String()

@@ -1,9 +1,11 @@
 package redis
 
 import (
+	"encoding/json"
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,6 +59,20 @@ func keepsRecords(tb testing.TB, c *Client) {
 		if found, err := c.Forget(ctx, key, nil); !found || err != nil {
 			tb.Errorf("forget: %v, %v", found, err)
 		}
+	}
+}
+
+// A service that sends a name of any length must not keep its answer from being shared.
+func TestALongNameIsLeftOut(t *testing.T) {
+	long := bad
+	long.Facts.ASName = strings.Repeat("\x00", maxReport)
+	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	text, err := json.Marshal(storedOf(long, now, now.Add(time.Hour)))
+	if err != nil || len(text) > maxReport {
+		t.Errorf("the report has %d bytes, %v", len(text), err)
+	}
+	if got := storedOf(bad, now, now).ASName; got != "Example Hosting" {
+		t.Errorf("a usual name became %q", got)
 	}
 }
 

@@ -20,9 +20,32 @@ var almostPlaceholder = regexp.MustCompile(`^(?:\{[^{}]*\}|\$\{?\w+\}?|%\w+%|(?:
 var almostPath = regexp.MustCompile(`^(?:\.{0,2}/|~\w*/|\.{1,2}\\|[A-Za-z]:[/\\])`)
 
 // Placeholders returns the placeholders of a text, and "" if there are none. They may be shown; the
-// text between them may be secret.
+// text between them may be secret, unless it is the colon of a key of two parts.
 func Placeholders(text string) string {
-	return strings.Join(placeholders.FindAllString(text, -1), " ")
+	var shown strings.Builder
+	end := 0
+	for i, at := range placeholders.FindAllStringIndex(text, -1) {
+		switch {
+		case i == 0:
+		case text[end:at[0]] == ":":
+			shown.WriteByte(':')
+		default:
+			shown.WriteByte(' ')
+		}
+		shown.WriteString(text[at[0]:at[1]])
+		end = at[1]
+	}
+	return shown.String()
+}
+
+// Empty returns the first placeholder of a text that has no value.
+func Empty(text string, with Replacer) string {
+	for _, p := range placeholders.FindAllString(text, -1) {
+		if _, err := Resolve(p, with); err != nil {
+			return p
+		}
+	}
+	return Placeholders(text)
 }
 
 // WithoutPlaceholders returns the text between the placeholders.

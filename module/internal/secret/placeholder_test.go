@@ -31,6 +31,7 @@ func TestPlaceholders(t *testing.T) {
 		"{file./run/secrets/key}":     {placeholders: "{file./run/secrets/key}"},
 		"hunter2":                     {rest: "hunter2"},
 		"user:{env.A}@{env.B}/x":      {placeholders: "{env.A} {env.B}", rest: "user:@/x"},
+		"{env.A}:{file.b}":            {placeholders: "{env.A}:{file.b}", rest: ":"},
 		"key-of-{braces}-{":           {rest: "key-of-{braces}-{"},
 		"{env:KEY}":                   {rest: "{env:KEY}", mistaken: true},
 		"{KEY}":                       {rest: "{KEY}", mistaken: true},

@@ -139,7 +139,7 @@ func TestErrorsHelp(t *testing.T) {
 		want      string
 	}{
 		{"no key", "", 200, ``, "there is none, set the key option"},
-		{"a line break in the key", key + "\n", 200, ``, "such as a line break at its end"},
+		{"a line break in the key", key + "\n", 200, ``, "such as a line break"},
 		{"detail", key, 401, `{"errors":[{"detail":"Your API key is\n revoked.","status":401}]}`, "status 401: Your API key is  revoked."},
 		{"long detail", key, 422, `{"errors":[{"detail":"` + strings.Repeat("ä", 300) + strings.Repeat("x", 300) + `"}]}`,
 			"status 422: " + strings.Repeat("x", 200)},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -82,9 +81,7 @@ func (d *data) report() reputation.Report {
 	if d.UsageType == usageSpider {
 		r.Categories |= reputation.CategoriesOf(reputation.Crawler)
 	}
-	if seen, err := time.Parse(time.RFC3339, d.LastReportedAt); err == nil {
-		r.LastSeen = seen.UTC()
-	}
+	r.LastSeen = rest.Time(d.LastReportedAt)
 	return r
 }
 

@@ -3,8 +3,8 @@ package crowdseccti
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -70,9 +70,7 @@ func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
 	case severity < 0 && a.Reputation != "benign":
 		r.Categories = reputation.CategoriesOf(reputation.PublicService)
 	}
-	if seen, err := time.Parse(time.RFC3339, a.History.LastSeen); err == nil {
-		r.LastSeen = seen.UTC()
-	}
+	r.LastSeen = rest.Time(a.History.LastSeen)
 	return r, nil
 }
 
@@ -89,7 +87,7 @@ func (a *answer) severity() (float64, error) {
 		return 0, fmt.Errorf(`%w: "total" of the last week is outside 0 to 5`, reputation.ErrBadAnswer)
 	}
 	var severity float64
-	good := len(a.Classifications.FalsePositives) > 0
+	good := slices.ContainsFunc(a.Classifications.FalsePositives, func(n named) bool { return n.Name != "" })
 	switch a.Reputation {
 	case "malicious":
 		severity = min(.7+.06*week, 1)

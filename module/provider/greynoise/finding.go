@@ -2,8 +2,8 @@ package greynoise
 
 import (
 	"fmt"
-	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -38,7 +38,7 @@ func (f finding) report() (reputation.Report, error) {
 	case !f.scans && !f.business:
 		return reputation.Report{}, reputation.ErrUnknown
 	}
-	r := reputation.Report{LastSeen: parseTime(f.lastSeen)}
+	r := reputation.Report{LastSeen: rest.Time(f.lastSeen)}
 	if f.scans {
 		r.Severity, r.Confidence, r.Categories = severity, .8, reputation.CategoriesOf(reputation.Scanner)
 		switch f.classification {
@@ -61,14 +61,4 @@ func (f finding) report() (reputation.Report, error) {
 	}
 	r.Severity, r.Confidence, r.Categories = -1, max(r.Confidence, trust), r.Categories|service
 	return r, nil
-}
-
-// parseTime reads the service's times. It returns the zero time for what is none.
-func parseTime(text string) time.Time {
-	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t.UTC()
-		}
-	}
-	return time.Time{}
 }

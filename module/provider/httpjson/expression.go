@@ -10,8 +10,10 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/checker"
+	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
 	"cel.dev/cel-go/ext"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -26,7 +28,7 @@ const (
 	maxExpression = 4096
 
 	// maxPattern bounds a compiled regular expression, in instructions.
-	maxPattern = 1000
+	maxPattern = 200
 )
 
 // environment is what all expressions can use. It has the libraries of Caddy's own expressions, without that for lists.
@@ -41,7 +43,6 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 		cel.CrossTypeNumericComparisons(true),
 		cel.DefaultUTCTimeZone(true),
 		cel.ParserExpressionSizeLimit(maxExpression),
-		cel.RegexProgramSizeLimit(maxPattern),
 		cel.ASTValidators(cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals(), cel.ValidateRegexLiterals(),
 			mixedArithmetic{}, unboundedCalls{}),
 	)
@@ -106,7 +107,7 @@ func compile(option, source string, want result) (*expression, error) {
 			option, quote(source), maxCost)
 	}
 	program, err := env.Program(ast, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxCost),
-		cel.CostTracking(textCost{}), cel.InterruptCheckFrequency(100))
+		cel.CostTracking(valueCost{}), cel.InterruptCheckFrequency(100))
 	if err != nil {
 		return nil, fmt.Errorf("the expression of %s, %s: %w", option, quote(source), err)
 	}
@@ -154,19 +155,48 @@ func (noHints) EstimateCallCost(string, string, *checker.AstNode, []checker.AstN
 	return nil
 }
 
-// textCost counts the text that goes through an operation on values of the answer. Of these, CEL does not know the
-// type in advance, and would count one for each: a text that is doubled 40 times would cost 40.
-type textCost struct{}
+// valueCost counts what goes through an operation on values of the answer. Of these, CEL does not know the type in
+// advance, and would count one for each: a text that is doubled 40 times would cost 40, and to compare two lists as much
+// as to compare two numbers.
+type valueCost struct{}
 
-func (textCost) CallCost(_, overload string, args []ref.Val, result ref.Val) *uint64 {
-	if overload != "" {
+func (valueCost) CallCost(function, overload string, args []ref.Val, result ref.Val) *uint64 {
+	cost := uint64(1)
+	switch {
+	case function == operators.Equals || function == operators.NotEquals:
+		cost += weight(args[1], weight(args[0], maxCost)) // it ends with the shorter one
+	case function == operators.In, strings.HasPrefix(function, "math.@"):
+		for _, value := range args {
+			cost += weight(value, maxCost)
+		}
+	case overload != "":
 		return nil // CEL knows
-	}
-	cost := 1 + textSize(result)/10
-	for _, value := range args {
-		cost += textSize(value) / 10
+	default:
+		cost += textSize(result) / 10
+		for _, value := range args {
+			cost += textSize(value) / 10
+		}
 	}
 	return &cost
+}
+
+// weight returns the number of values in a value, where ten characters of text are one, and limit if it has more.
+func weight(value ref.Val, limit uint64) uint64 {
+	sum := textSize(value) / 10
+	elements, ok := value.(traits.Iterable)
+	if !ok {
+		return min(sum, limit)
+	}
+	object, isObject := value.(traits.Mapper)
+	for it := elements.Iterator(); sum < limit && it.HasNext() == types.True; {
+		element := it.Next()
+		if isObject {
+			sum += textSize(element) / 10 // the name
+			element = object.Get(element)
+		}
+		sum += 1 + weight(element, limit-min(sum, limit))
+	}
+	return min(sum, limit)
 }
 
 func textSize(value ref.Val) uint64 {

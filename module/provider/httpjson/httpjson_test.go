@@ -297,6 +297,20 @@ func TestCost(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %q", expression, r, err, want)
 		}
 	}
+	// operations whose work CEL does not see: a million comparisons in each
+	list = "[" + strings.Repeat("1,", 1_000) + "1]"
+	for _, expression := range []string{
+		"body.exists(a, (a + 1.0) in body) ? 1.0 : 0.0",
+		"body.exists(a, body != body) ? 1.0 : 0.0",
+		"body.exists(a, {'a': body} == {'a': body} && false) ? 1.0 : 0.0",
+		"body.exists(a, math.greatest(body) > 5.0) ? 1.0 : 0.0",
+	} {
+		h := acme(startService(t, says(200, list)).URL)
+		h.Severity = expression
+		if r, err := load(t, h).Check(t.Context(), question); err == nil || !strings.HasSuffix(err.Error(), "it took more than 20000 steps") {
+			t.Errorf("%s: %v, %v", expression, r, err)
+		}
+	}
 	// a text that doubles with each binding
 	text := `"` + strings.Repeat("x", 50_000) + `"`
 	expression := "size(t)"

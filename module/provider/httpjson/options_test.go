@@ -134,6 +134,10 @@ func TestMistakes(t *testing.T) {
 		{"not_found `'x'.matches(body.s)`",
 			"the expression of not_found, `'x'.matches(body.s)`, has an error at column 12: " +
 				"the pattern of matches is not written out: write it between quotes, since services must not choose it"},
+		{"not_found `body.s.matches('(ab?c*d{1,9}){1,9}$')`",
+			"has an error at column 15: the pattern of matches has more than 200 instructions: make it shorter"},
+		{"not_found `body.s.indexOf(body.t) == 0`",
+			"has an error at column 15: the text that indexOf looks for is not written out: write it between quotes, or use contains"},
 		{"not_found `body.s.matches('(a')`",
 			"the expression of not_found, `body.s.matches('(a')`, has an error at column 16: invalid matches argument"},
 		{"country 49", "the expression of country, `49`, returns int: it must return a string"},
@@ -165,6 +169,18 @@ func TestMistakes(t *testing.T) {
 	} {
 		if _, err := read(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: the error is %v, want %s", text, err, want)
+		}
+	}
+}
+
+// TestPatterns: what may look odd and is none of the mistakes.
+func TestPatterns(t *testing.T) {
+	for _, expression := range []string{
+		"body.s.matches('^[0-9]{1,3}$')", "matches(body.s, '(ab|c{2,}){0,5}')", "body.s.indexOf('x') > 0", "body.s.lastIndexOf(ip) >= 0",
+		"body.s.contains(body.t)",
+	} {
+		if _, err := read("http_json acme {\n url https://api.example.com/{ip}\n severity 0.5\n not_found `" + expression + "`\n}"); err != nil {
+			t.Errorf("%s: %v", expression, err)
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package httpjson
 
 import (
+	"regexp/syntax"
+
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
@@ -44,13 +46,38 @@ func (unboundedCalls) Validate(_ *cel.Env, _ cel.ValidatorConfig, a *ast.AST, is
 		case "replace", "join", "format":
 			issues.ReportErrorAtID(call.ID(), "%s is not available, since its result has no bound: "+
 				"use split, substring or lowerAscii", name)
+		case "indexOf", "lastIndexOf":
+			// they look at each place anew, which takes the product of both lengths
+			if wanted := c.Args()[0]; wanted.Kind() != ast.LiteralKind && !(wanted.Kind() == ast.IdentKind && wanted.AsIdent() == "ip") {
+				issues.ReportErrorAtID(call.ID(), "the text that %s looks for is not written out: write it between quotes, "+
+					"or use contains", name)
+			}
 		case "matches":
-			if pattern := c.Args()[len(c.Args())-1]; pattern.Kind() != ast.LiteralKind {
+			pattern := c.Args()[len(c.Args())-1]
+			if pattern.Kind() != ast.LiteralKind {
 				issues.ReportErrorAtID(call.ID(), "the pattern of matches is not written out: "+
 					"write it between quotes, since services must not choose it")
+				continue
+			}
+			if text, ok := pattern.AsLiteral().Value().(string); ok && instructions(text) > maxPattern {
+				issues.ReportErrorAtID(call.ID(), "the pattern of matches has more than %d instructions: make it shorter", maxPattern)
 			}
 		}
 	}
+}
+
+// instructions returns the size of a compiled regular expression, 0 for what is none. CEL's own limit panics for repetitions
+// such as {1,3}, which it does not simplify first.
+func instructions(pattern string) int {
+	parsed, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
+		return 0 // another validator says so
+	}
+	program, err := syntax.Compile(parsed.Simplify())
+	if err != nil {
+		return 0
+	}
+	return len(program.Inst)
 }
 
 func calls(a *ast.AST) []ast.NavigableExpr {

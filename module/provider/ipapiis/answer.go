@@ -95,14 +95,15 @@ func (v *answer) report(addr netip.Addr) (reputation.Report, error) {
 	case v.IsBogon:
 		return reputation.Report{}, fmt.Errorf("%w: it calls it reserved", reputation.ErrUnknown)
 	}
+	if v.IsAbuser == nil {
+		return reputation.Report{}, fmt.Errorf(`%w: there is no "is_abuser", as in answers without a key`, reputation.ErrBadAnswer)
+	}
 	r := reputation.Report{Facts: reputation.Facts{
-		Country: rest.Country(v.Location.CountryCode), ASN: v.ASN.Number,
+		Country: rest.Country(v.Location.CountryCode),
 		Network: rest.Network(v.ASN.Route, addr), Nature: v.nature(),
 	}}
-	if r.Facts.ASN != 0 {
-		r.Facts.ASName = v.ASN.Org
-	}
-	if v.IsAbuser != nil && *v.IsAbuser {
+	r.Facts.ASN, r.Facts.ASName = rest.System(v.ASN.Number, v.ASN.Org)
+	if *v.IsAbuser {
 		r.Severity, r.Confidence = 0.6, 0.5
 		r.Categories |= reputation.CategoriesOf(reputation.Abuse)
 	}

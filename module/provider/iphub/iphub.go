@@ -122,8 +122,8 @@ func (v *answer) report(addr netip.Addr) (reputation.Report, error) {
 		return reputation.Report{}, fmt.Errorf(`%w: "block" is not 0, 1 or 2`, reputation.ErrBadAnswer)
 	}
 	var r reputation.Report
-	if v.ASN != nil && *v.ASN != 0 {
-		r.Facts.ASN, r.Facts.ASName = *v.ASN, v.ISP
+	if v.ASN != nil {
+		r.Facts.ASN, r.Facts.ASName = rest.System(*v.ASN, v.ISP)
 	}
 	if *v.Block == 1 {
 		r.Severity, r.Confidence = 1, 0.6

@@ -40,10 +40,8 @@ func (v *liteAnswer) report(addr netip.Addr) (reputation.Report, error) {
 
 // system returns the facts that every product knows.
 func system(asn, name, country string) reputation.Facts {
-	f := reputation.Facts{Country: rest.Country(country), ASN: rest.ASN(asn)}
-	if f.ASN != 0 {
-		f.ASName = name
-	}
+	f := reputation.Facts{Country: rest.Country(country)}
+	f.ASN, f.ASName = rest.System(rest.ASN(asn), name)
 	return f
 }
 

@@ -81,7 +81,7 @@ func (v *answer) severity(n reputation.Nature) (severity, confidence float64) {
 		return score, sure
 	case score == 0:
 		return -1, clean
-	case n.Any(anonymous):
+	case n.Any(anonymous), v.Proxy.value == nil: // where it is not known, it may be what explains the score
 		return 0, sure
 	}
 	return score, sure
@@ -101,10 +101,8 @@ func (v *answer) facts() reputation.Facts {
 	case "Residential", "Corporate", "Education":
 		n = n.With(reputation.NatureHosting, false).With(reputation.NatureMobile, false)
 	}
-	f := reputation.Facts{Country: rest.Country(v.CountryCode), Nature: n, ASN: rest.ASN(string(v.ASN))}
-	if f.ASN != 0 {
-		f.ASName = v.Organization
-	}
+	f := reputation.Facts{Country: rest.Country(v.CountryCode), Nature: n}
+	f.ASN, f.ASName = rest.System(rest.ASN(string(v.ASN)), v.Organization)
 	return f
 }
 

@@ -34,14 +34,16 @@ func TestMapping(t *testing.T) {
 		{"data centre", `"fraud_score":65,"connection_type":"Data Center"`, 0, .7, "", `{"hosting":true,"mobile":false}`},
 		{"data centre, clean", `"fraud_score":0,"connection_type":"Data Center"`, -1, .5, "",
 			`{"hosting":true,"mobile":false}`},
-		{"mobile", `"fraud_score":20,"connection_type":"Mobile"`, .2, .7, "abuse", `{"hosting":false,"mobile":true}`},
+		{"mobile", `"fraud_score":20,"proxy":false,"connection_type":"Mobile"`, .2, .7, "abuse",
+			`{"proxy":false,"hosting":false,"mobile":true}`},
+		{"a plan without proxies", `"fraud_score":100,"proxy":"Premium required.","vpn":null`, 0, .7, "", `{}`},
 		{"a new type", `"fraud_score":0,"connection_type":"Satellite"`, -1, .5, "", `{}`},
 		{"frequent abuser", `"fraud_score":90,"frequent_abuser":true,"proxy":true`, .9, .7, "abuse", `{"proxy":true}`},
 		{"attacks", `"fraud_score":90,"high_risk_attacks":true`, .9, .7, "abuse", `{}`},
 		{"bots", `"fraud_score":75,"bot_status":true`, .75, .7, "abuse, bot", `{}`},
 		{"bots with a score of 0", `"fraud_score":0,"bot_status":true`, 0, .7, "bot", `{}`},
 		{"a crawler that attacks", `"fraud_score":80,"is_crawler":true,"recent_abuse":true`, .8, .7, "abuse, crawler", `{}`},
-		{"flags of other types", `"fraud_score":80,"recent_abuse":1,"vpn":"yes","tor":null`, .8, .7, "abuse", `{}`},
+		{"flags of other types", `"fraud_score":80,"recent_abuse":1,"vpn":"yes","tor":null`, 0, .7, "", `{}`},
 	} {
 		got, err := parse([]byte(`{"success":true,` + tc.members + `}`))
 		nature, _ := got.Facts.Nature.MarshalJSON()

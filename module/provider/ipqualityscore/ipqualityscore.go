@@ -33,8 +33,8 @@ func init() {
 //
 // The service's fraud score is mostly that of an anonymizer, and that is a nature, not abuse.
 // So the score becomes the severity where the service has also seen abuse (`recent_abuse`,
-// `frequent_abuser`, `high_risk_attacks`, `bot_status`), or where no proxy, VPN, Tor exit or data centre
-// explains it. Otherwise the severity is 0, and rules can test the nature: `block nature vpn,tor`. An
+// `frequent_abuser`, `high_risk_attacks`, `bot_status`), or where it says that the address is no proxy, VPN or
+// Tor exit, and no data centre explains it. Otherwise the severity is 0, and rules can test the nature: `block nature vpn,tor`. An
 // address with a score of 0, and a crawler that the service has confirmed, get the small good weight of the
 // source. The confidence is 0.7, as for any model of one company, and 0.5 for a score of 0.
 //

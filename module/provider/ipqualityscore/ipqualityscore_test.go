@@ -103,6 +103,7 @@ func TestContract(t *testing.T) {
 		}
 	}
 	providertest.Run(t, providertest.Config{
+		NoAddress: true,
 		New: func(tb testing.TB, baseURL string) reputation.Provider {
 			return mustProvision(tb, fmt.Sprintf(`{"url": %q}`, baseURL))
 		},
@@ -120,6 +121,7 @@ func TestContractWithHeader(t *testing.T) {
 		return nil
 	}
 	providertest.Run(t, providertest.Config{
+		NoAddress: true,
 		New: func(tb testing.TB, baseURL string) reputation.Provider {
 			return mustProvision(tb, fmt.Sprintf(`{"url": %q, "key_in": "header"}`, baseURL))
 		},
@@ -200,7 +202,8 @@ func TestScores(t *testing.T) {
 		{"clean", `{"success":true,"fraud_score":0}`, 0, .99},
 		{"the worst", `{"success":true,"fraud_score":100,"recent_abuse":true}`, 20, 50},
 		{"a Tor exit", `{"success":true,"fraud_score":100,"proxy":true,"tor":true}`, 0, 1},
-		{"a score that nothing explains", `{"success":true,"fraud_score":60}`, 2, 20},
+		{"a score that nothing explains", `{"success":true,"fraud_score":60,"proxy":false}`, 2, 20},
+		{"the worst of a plan without natures", `{"success":true,"fraud_score":100,"proxy":null}`, 0, 1},
 	} {
 		report, err := parse([]byte(tc.body))
 		if err != nil {

@@ -132,6 +132,7 @@ func TestMinFraudContract(t *testing.T) {
 	abuse := reputation.CategoriesOf(reputation.Abuse)
 	providertest.Run(t, providertest.Config{
 		New:       func(tb testing.TB, baseURL string) reputation.Provider { return provision(tb, baseURL, minfraud) },
+		NoAddress: true,
 		KeyPrefix: "12345:",
 		Cases: append(failures(), []providertest.Case{
 			{Name: "risky", Header: kind("minfraud-score"), BodyFile: sample("minfraud"), Request: checkScore,
@@ -139,6 +140,9 @@ func TestMinFraudContract(t *testing.T) {
 			{Name: "low risk", BodyFile: sample("minfraud_low"), Report: reputation.Report{Confidence: .7}},
 			{Name: "address not found", Body: `{"risk_score":5` +
 				`,"warnings":[{"code":"IP_ADDRESS_NOT_FOUND","input_pointer":"/device/ip_address"}]}`,
+				Result: reputation.ResultNotFound},
+			{Name: "reserved", Body: `{"risk_score":5` +
+				`,"warnings":[{"code":"IP_ADDRESS_RESERVED","input_pointer":"/device/ip_address"}]}`,
 				Result: reputation.ResultNotFound},
 			{Name: "address not taken", Body: `{"ip_address":{"risk":5}` +
 				`,"warnings":[{"code":"INPUT_INVALID","input_pointer":"/device/ip_address"}]}`,

@@ -31,7 +31,7 @@ type scoreAnswer struct {
 func (v *scoreAnswer) report() (reputation.Report, error) {
 	for _, w := range v.Warnings {
 		switch {
-		case w.Code == "IP_ADDRESS_NOT_FOUND":
+		case w.Code == "IP_ADDRESS_NOT_FOUND", w.Code == "IP_ADDRESS_RESERVED":
 			return reputation.Report{}, reputation.ErrUnknown
 		case w.InputPointer == "/device/ip_address":
 			return reputation.Report{}, fmt.Errorf("%w: it does not take the address", reputation.ErrBadAnswer)

@@ -22,7 +22,11 @@ type answer struct {
 
 	// Validation says why the address is harmless. FalsePositive was once spelled with a capital
 	// letter, which decoding ignores.
-	Validation    []json.RawMessage `json:"validation"`
+	Validation []struct {
+		Source  string `json:"source"`
+		Message string `json:"message"`
+		Name    string `json:"name"`
+	} `json:"validation"`
 	FalsePositive []struct {
 		Assessment string `json:"assessment"`
 	} `json:"false_positive"`
@@ -50,7 +54,7 @@ func (a *answer) report(addr netip.Addr, now time.Time) (reputation.Report, erro
 		return reputation.Report{}, fmt.Errorf("%w: %w", reputation.ErrBadAnswer, err)
 	}
 	r := reputation.Report{Facts: reputation.Facts{Country: rest.Country(a.CountryCode), ASN: rest.ASN(a.ASN)}}
-	if len(a.Validation) > 0 {
+	if a.isValidated() {
 		r.Severity, r.Confidence = -1, 0.5
 		return r, nil
 	}
@@ -97,6 +101,15 @@ func (a *answer) validate(addr netip.Addr) error {
 	return nil
 }
 
+func (a *answer) isValidated() bool {
+	for _, v := range a.Validation {
+		if v.Source+v.Message+v.Name != "" {
+			return true
+		}
+	}
+	return false
+}
+
 func (a *answer) isFalsePositive() bool {
 	for _, f := range a.FalsePositive {
 		if f.Assessment == "accepted" {
@@ -106,13 +119,13 @@ func (a *answer) isFalsePositive() bool {
 	return false
 }
 
-// maxAge is how old a pulse may be. Addresses change hands.
-const maxAge = 180 * 24 * time.Hour
+// maxAge is how old a pulse may be: addresses change hands. The other clock may be ahead by up to a day.
+const maxAge, maxAhead = 180 * 24 * time.Hour, 24 * time.Hour
 
 // counts reports whether a pulse is evidence. One without a date is not, since it may be of any age.
 func (p *pulse) counts(now time.Time) bool {
-	changed, err := time.Parse("2006-01-02T15:04:05", cmp.Or(p.Modified, p.Created)) // with or without a fraction
-	return err == nil && now.Sub(changed) <= maxAge && (p.Active == nil || *p.Active != 0)
+	age := now.Sub(rest.Time(cmp.Or(p.Modified, p.Created))) // centuries for what is no time
+	return age >= -maxAhead && age <= maxAge && (p.Active == nil || *p.Active != 0)
 }
 
 func severity(pulses int) float64 {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -38,7 +39,8 @@ func init() { caddy.RegisterModule(OTX{}) }
 //
 // OTX is said to allow 10,000 questions an hour with a key, which is unconfirmed; it is asked once a
 // second. It is often slow: raise `timeout` if its calls time out. An answer with the status 403 is
-// taken for a refused key, but may also mean that too much was asked, which is unconfirmed too.
+// taken for a refused key, but may also mean that too much was asked, which is unconfirmed too. One with
+// the status 404 counts only if it names the address, since that of a gateway looks the same.
 type OTX struct {
 	rest.Endpoint
 
@@ -93,15 +95,23 @@ func (o *OTX) Check(ctx context.Context, q reputation.Query) (reputation.Report,
 	question := rest.Request{
 		Path:    []string{"indicators", family, q.Addr.String(), "general"},
 		Header:  map[string]string{"X-OTX-API-KEY": q.Key},
-		Answers: []int{http.StatusNotFound}, // in JSON; what it says is unconfirmed
+		Answers: []int{http.StatusNotFound},
 		Failure: forbidden,
 	}
 	return rest.Ask(ctx, &o.Endpoint, q, question, func(a *answer, got *rest.Answer) (reputation.Report, error) {
 		if got.Status == http.StatusNotFound {
-			return reputation.Report{}, reputation.ErrUnknown
+			return reputation.Report{}, a.notFound(q.Addr)
 		}
 		return a.report(q.Addr, o.now())
 	})
+}
+
+// notFound returns what a 404 means. The service usually answers about addresses that are in no pulse.
+func (a *answer) notFound(addr netip.Addr) error {
+	if !rest.SameAddr(a.Indicator, addr) {
+		return fmt.Errorf("%w: a 404 that does not name the address, check the url option", reputation.ErrBadAnswer)
+	}
+	return reputation.ErrUnknown
 }
 
 // forbidden tells of a 403 that it may not be about the key.

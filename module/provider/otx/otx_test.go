@@ -129,7 +129,8 @@ func TestContract(t *testing.T) {
 			{Name: "400", Status: 400, BodyFile: sample("error_400"), Result: reputation.ResultError},
 			{Name: "403", Status: 403, BodyFile: sample("error_403"), Result: reputation.ResultRefused},
 			{Name: "403 page", Status: 403, Header: html, Body: page, Result: reputation.ResultBadAnswer},
-			{Name: "404", Status: 404, Body: `{"detail":"not found"}`, Result: reputation.ResultNotFound},
+			{Name: "404", Status: 404, Body: `{"indicator":"203.0.113.10"}`, Result: reputation.ResultNotFound},
+			{Name: "404 without the address", Status: 404, Body: `{"detail":"not found"}`, Result: reputation.ResultBadAnswer},
 			{Name: "404 page", Status: 404, Header: html, Body: page, Result: reputation.ResultBadAnswer},
 			{Name: "429", Status: 429, BodyFile: sample("error_429"), Result: reputation.ResultThrottled},
 			{
@@ -164,6 +165,8 @@ func TestEvidence(t *testing.T) {
 		{"one author's tags", []string{by("a", "c2", "spam"), by("a", "C2")}, .4, .3, "abuse"},
 		{"two authors' tags", []string{by("a", "c2", "spam"), by("b", " C2 ")}, .4, .4, "abuse, botnet_c2"},
 		{"old", []string{`{"modified":"2026-05-01T00:00:00","author":{"username":"a"}}`}, 0, 0, ""},
+		{"from the future", []string{`{"modified":"2126-11-01T00:00:00","author":{"username":"a"}}`}, 0, 0, ""},
+		{"of tomorrow", []string{`{"modified":"2126-11-01T00:00:00","created":"2026-11-01T00:00:00"}`}, 0, 0, ""},
 		{"created lately", []string{`{"created":"2026-11-01T00:00:00"}`}, .25, .3, "abuse"},
 		{"no date", []string{`{"author":{"username":"a"}}`, `{"modified":"yesterday"}`}, 0, 0, ""},
 		{"families in both forms", []string{

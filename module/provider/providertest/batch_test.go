@@ -245,7 +245,7 @@ func TestBatchFlaws(t *testing.T) {
 				return send(context.WithoutCancel(ctx), b, key, addrs)
 			}
 		}, []string{"cancelled before"}},
-		"reads everything": {func(b *batcher) { b.limit = 1 << 40 }, []string{"32 MiB"}},
+		"reads everything": {func(b *batcher) { b.limit = 1 << 40 }, []string{"32 MiB", "a million entries"}},
 		"panics": {func(b *batcher) {
 			b.match = func([]byte, []netip.Addr) (answers, error) { panic("oops") }
 		}, []string{"all", "none"}},

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -28,6 +29,9 @@ const (
 	// basePath is the end of the base URL. With it, a URL in an error differs from
 	// a mere host name.
 	basePath = "/b4se-7d1f/v9"
+
+	// maxName is the length of the longest name of an autonomous system, in bytes.
+	maxName = 400
 
 	// leakLength is the length of a part of a key that counts as a leak: an error that shortens a
 	// text may contain a part.
@@ -253,9 +257,14 @@ func checkRanges(r reputation.Report) error {
 	case math.IsNaN(r.Confidence) || r.Confidence < 0 || r.Confidence > 1:
 		return fmt.Errorf("the confidence is %g, outside 0 to 1", r.Confidence)
 	case c != "" && (len(c) != 2 || c[0] < 'A' || c[0] > 'Z' || c[1] < 'A' || c[1] > 'Z'):
-		return fmt.Errorf("the country is %q, not two capital letters", c)
+		return fmt.Errorf("the country is %.40q, not two capital letters", c)
 	case r.TTL < 0:
 		return fmt.Errorf("the TTL is %s, below 0", r.TTL)
+	case !r.LastSeen.IsZero() && (r.LastSeen.Year() < 1970 || r.LastSeen.Year() > 9999):
+		return fmt.Errorf("the time of LastSeen is in the year %d", r.LastSeen.Year())
+	case len(r.Facts.ASName) > maxName || strings.ContainsFunc(r.Facts.ASName, unicode.IsControl):
+		return fmt.Errorf("the name of the autonomous system, %.40q, has a control character or more than %d bytes",
+			r.Facts.ASName, maxName)
 	}
 	return nil
 }

@@ -47,6 +47,10 @@ type Config struct {
 	// not count as an answer.
 	NotFound bool
 
+	// NoAddress is set if no answer names the address that it is about. Otherwise an answer about another address
+	// must be a bad one.
+	NoAddress bool
+
 	// Unsupported are addresses that the service does not cover, besides those that its profile
 	// excludes. They must return reputation.ErrUnsupported, without a request.
 	Unsupported []netip.Addr
@@ -81,6 +85,9 @@ type Case struct {
 
 	// Result is the expected result, by reputation.ResultOf. The zero value is ResultOK.
 	Result reputation.Result
+
+	// NoAddress is Config.NoAddress for this answer only.
+	NoAddress bool
 
 	// Report is the expected report if Result is ResultOK. Numbers may differ by a millionth.
 	Report reputation.Report
@@ -135,6 +142,8 @@ func (c Config) checks() ([]check, error) {
 	list = append(list, s.callChecks()...)
 	list = append(list, s.connectionChecks()...)
 	list = append(list, s.answerChecks()...)
+	list = append(list, s.strangerChecks()...)
+	list = append(list, s.memberChecks()...)
 	batches, err := s.batchChecks()
 	return append(list, batches...), err
 }

@@ -86,8 +86,11 @@ func strict(body []byte, report *reputation.Report) error {
 		Risk *float64 `json:"risk"`
 		Land string   `json:"land"`
 	}
-	if json.Unmarshal(body, &answer) != nil || answer.Risk == nil {
+	if json.Unmarshal(body, &answer) != nil || answer.Risk == nil || *answer.Risk < -1 || *answer.Risk > 1 {
 		return reputation.ErrBadAnswer
+	}
+	if len(answer.Land) != 2 {
+		answer.Land = ""
 	}
 	*report = reputation.Report{Severity: *answer.Risk, Confidence: 0.5, Facts: reputation.Facts{Country: answer.Land}}
 	return nil
@@ -130,6 +133,7 @@ func config(flaw func(*service)) Config {
 			return s
 		},
 		Unsupported: []netip.Addr{netip.MustParseAddr("2001:db8::1")},
+		NoAddress:   true,
 		Cases: []Case{
 			{Name: "refused", Status: 401, Body: `{}`, Result: reputation.ResultRefused},
 			{Name: "throttled", Status: 429, Header: http.Header{"Retry-After": {"7"}},
@@ -274,6 +278,43 @@ func TestFlaws(t *testing.T) {
 				return resp, err
 			}
 		}, []string{"answer/deep in a member"}},
+		{"takes the 404 of a gateway for not found", func(s *service) {
+			s.status = func(resp *http.Response, body []byte) error {
+				if resp.StatusCode == http.StatusNotFound && json.Valid(body) {
+					return reputation.ErrUnknown
+				}
+				return classify(resp, body)
+			}
+		}, []string{"answer/404 of a gateway", "answer/404 of a framework", "answer/404 of a server"}},
+		{"takes null for clean", func(s *service) {
+			s.decode = func(body []byte, r *reputation.Report) error {
+				if err := strict(body, r); err != nil && json.Valid(body) {
+					*r = reputation.Report{Severity: -1, Confidence: 1}
+				}
+				return nil
+			}
+		}, []string{"answer/an object", "answer/null", "answer/a list", "answer/a gateway", "answer/an error",
+			"answer/without a member", "answer/with a null", "answer/with another type", "answer/with a list"}},
+		{"passes on any number", func(s *service) {
+			s.decode = func(body []byte, r *reputation.Report) error {
+				var answer struct{ Risk *float64 }
+				if json.Unmarshal(body, &answer) != nil || answer.Risk == nil {
+					return reputation.ErrBadAnswer
+				}
+				*r = reputation.Report{Severity: *answer.Risk, LastSeen: time.Unix(int64(*answer.Risk), 0)}
+				return nil
+			}
+		}, []string{"answer/with a huge number", "answer/with a long number", "answer/with a negative number"}},
+		{"passes on any text", func(s *service) {
+			s.profile.Capabilities.ASN = true
+			s.decode = func(body []byte, r *reputation.Report) error {
+				var answer struct{ Land string }
+				_ = json.Unmarshal(body, &answer)
+				err := strict(body, r)
+				r.Facts.ASN, r.Facts.ASName = 64500, answer.Land
+				return err
+			}
+		}, []string{"answer/with a long text"}},
 		{"out of range", func(s *service) {
 			s.decode = func(_ []byte, r *reputation.Report) error { r.Severity = 90; return nil }
 		}, []string{"answer/bad"}},
@@ -320,6 +361,14 @@ type quiet struct{ err error }
 
 func (quiet) Error() string   { return "no answer" }
 func (q quiet) Unwrap() error { return q.err }
+
+func TestAddressIsChecked(t *testing.T) {
+	c := config(nil)
+	c.NoAddress = false // its answers name none
+	if missed := unnoticed(t, c, "answer/about another address"); len(missed) > 0 {
+		t.Error("an answer about another address was not found")
+	}
+}
 
 func TestUnsupportedIsChecked(t *testing.T) {
 	c := config(nil)

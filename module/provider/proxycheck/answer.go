@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -74,9 +75,7 @@ func (v answer3) report(addr netip.Addr) (reputation.Report, error) {
 	if d.Scraper {
 		r.Categories |= reputation.CategoriesOf(reputation.Bot)
 	}
-	if seen, err := time.Parse(time.RFC3339, d.LastSeen); err == nil {
-		r.LastSeen = seen.UTC()
-	}
+	r.LastSeen = rest.Time(d.LastSeen)
 	r.Facts = facts(addr, v.Location.CountryCode, v.Network.ASN, v.Network.Provider, v.Network.Range)
 	r.Facts.Nature = n
 	return r, nil
@@ -116,8 +115,8 @@ func (v answer2) report(addr netip.Addr) (reputation.Report, error) {
 	if abused {
 		r.Categories |= reputation.CategoriesOf(reputation.Compromised)
 	}
-	if unix, err := strconv.ParseInt(string(bytes.Trim(v.LastSeen, `"`)), 10, 64); err == nil && unix > 0 {
-		r.LastSeen = time.Unix(unix, 0).UTC()
+	if unix, err := strconv.ParseInt(string(bytes.Trim(v.LastSeen, `"`)), 10, 64); err == nil {
+		r.LastSeen = rest.Unix(unix)
 	}
 	r.Facts = facts(addr, v.ISOCode, v.ASN, v.Provider, v.Range)
 	r.Facts.Nature = n
@@ -139,7 +138,7 @@ func reportOf(risk *int, abused bool, n reputation.Nature, confidence float64) (
 	case abused:
 	case *risk == 0:
 		r.Severity = -1
-	case n.Any(anonymous):
+	case n.Any(anonymous), !isNone(n): // where it is not known, it may be what explains the risk
 		r.Severity = 0
 	}
 	if r.Severity > 0 {
@@ -148,11 +147,19 @@ func reportOf(risk *int, abused bool, n reputation.Nature, confidence float64) (
 	return r, nil
 }
 
-func facts(addr netip.Addr, country, asn, provider, network string) reputation.Facts {
-	f := reputation.Facts{Country: rest.Country(country), ASN: rest.ASN(asn), Network: rest.Network(network, addr)}
-	if f.ASN != 0 {
-		f.ASName = provider
+// isNone reports whether an address is known to be no proxy, VPN or Tor exit.
+func isNone(n reputation.Nature) bool {
+	for _, kind := range []reputation.Kind{reputation.NatureProxy, reputation.NatureVPN, reputation.NatureTor} {
+		if is, known := n.Is(kind); is || !known {
+			return false
+		}
 	}
+	return true
+}
+
+func facts(addr netip.Addr, country, asn, provider, network string) reputation.Facts {
+	f := reputation.Facts{Country: rest.Country(country), Network: rest.Network(network, addr)}
+	f.ASN, f.ASName = rest.System(rest.ASN(asn), provider)
 	return f
 }
 
@@ -184,10 +191,19 @@ func kindOfProxy(typ string) reputation.Nature {
 	return reputation.Nature{}.With(kind, true)
 }
 
-// holds reports whether a value is there and not empty.
+// holds reports whether a value is there and not empty: a list or an object has something in it that is not 0, false or
+// an empty text.
 func holds(value json.RawMessage) bool {
-	switch string(bytes.Join(bytes.Fields(value), nil)) {
-	case "", "null", "{}", "[]", "false", `""`:
+	var list []json.RawMessage
+	var object map[string]json.RawMessage
+	switch {
+	case json.Unmarshal(value, &list) == nil:
+		return slices.ContainsFunc(list, holds)
+	case json.Unmarshal(value, &object) == nil:
+		return slices.ContainsFunc(slices.Collect(maps.Values(object)), holds)
+	}
+	switch string(value) {
+	case "", "null", "false", "0", `""`:
 		return false
 	}
 	return true

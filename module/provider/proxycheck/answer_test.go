@@ -51,7 +51,12 @@ func TestMapping(t *testing.T) {
 	}{
 		{v3, `"detections":{"risk":0}`, -1, .7, "", `{}`, false},
 		{v3, `"detections":{"risk":0,"confidence":0}`, -1, 0, "", `{}`, false},
-		{v3, `"detections":{"risk":40,"confidence":50}`, .4, .4, "abuse", `{}`, false},
+		{v3, `"detections":{"risk":40,"confidence":50,"proxy":false,"vpn":false,"tor":false}`, .4, .4, "abuse",
+			`{"tor":false,"vpn":false,"proxy":false}`, false},
+		{v3, `"detections":{"risk":100,"proxy":false,"vpn":null}`, 0, .7, "", `{"proxy":false}`, false},
+		{v3, `"detections":{"risk":90,"vpn":true},"attack_history":{"login":0,"spam":{"n":0},"x":[0,null]}`, 0, .7, "",
+			`{"vpn":true}`, false},
+		{v3, `"detections":{"risk":90,"vpn":true},"attack_history":{"login":0,"spam":{"n":3}}`, .9, .7, "abuse", `{"vpn":true}`, false},
 		{v3, `"detections":{"risk":90,"proxy":true}`, 0, .7, "", `{"proxy":true}`, false},
 		{v3, `"detections":{"risk":0,"vpn":true}`, -1, .7, "", `{"vpn":true}`, false},
 		{v3, `"detections":{"risk":0,"compromised":true}`, 0, .7, "compromised", `{}`, false},

@@ -42,17 +42,17 @@ func init() {
 //
 // The service's risk is mostly that of a proxy, and that is a nature, not abuse. So it becomes the
 // severity where the service has also seen abuse (a compromised machine, a scraper, a history of
-// attacks), or where no proxy, VPN, Tor exit or data centre explains it. Otherwise the severity is
-// 0, and rules can test the nature: `block nature proxy,tor`. An address with a risk of 0 gets the
-// small good weight of the source. The confidence is that of the service, up to 0.8, and 0.7 with
-// `v2`, which has none.
+// attacks), or where it says that the address is no proxy, VPN or Tor exit, and no data centre
+// explains it. Otherwise the severity is 0, and rules can test the nature: `block nature
+// proxy,tor`. An address with a risk of 0 gets the small good weight of the source. The confidence
+// is that of the service, up to 0.8, and 0.7 with `v2`, which has none.
 //
 // Several addresses share a request, up to 100; each counts as one of the quota. The service is
 // told to store none of the addresses that it detects (`tag=0`). The key is in the query of the
 // URL.
 //
 // Unconfirmed: with which status a refusal comes: it is recognized with any; that the type "Wireless"
-// is a mobile network; what is in a history of attacks: any content counts.
+// is a mobile network; what is in a history of attacks: all but zeros counts.
 //
 // The address of the API is `https://proxycheck.io`. The provider uses its `/v3` or `/v2`.
 type ProxyCheck struct {

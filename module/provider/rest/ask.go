@@ -145,6 +145,8 @@ func (a *Answer) check() error {
 		return fmt.Errorf("%w: more than %d bytes", reputation.ErrBadAnswer, most)
 	case a.Header.Get("Content-Encoding") != "":
 		return fmt.Errorf("%w: it is packed in a way that was not asked for", reputation.ErrBadAnswer)
+	case !a.endpoint.hasMediaType(a.Header) && mediaType(a.Header) == "text/html":
+		return fmt.Errorf("%w: it is a web page, not JSON, check the url option", reputation.ErrBadAnswer)
 	case !a.endpoint.hasMediaType(a.Header):
 		return fmt.Errorf("%w: its content type is not JSON", reputation.ErrBadAnswer)
 	}
@@ -162,6 +164,9 @@ func (a *Answer) failure() error {
 	case status == http.StatusForbidden && mediaType(a.Header) == "text/html":
 		// it is from a firewall in front of the service, and not about the key
 		return fmt.Errorf("%w: status 403 with an HTML page", reputation.ErrBadAnswer)
+	case status == http.StatusForbidden && a.question.key == "":
+		return fmt.Errorf("%w: there was none, status 403, so that it may block who asks from here%s",
+			reputation.ErrRefused, detail)
 	case status == http.StatusUnauthorized, status == http.StatusPaymentRequired, status == http.StatusForbidden:
 		return fmt.Errorf("%w: status %d%s", reputation.ErrRefused, status, detail)
 	case status == http.StatusTooManyRequests:
@@ -203,19 +208,22 @@ func cause(ctx context.Context, err error) error {
 		network net.Error
 		dial    *net.OpError
 		cert    *tls.CertificateVerificationError
+		noTLS   tls.RecordHeaderError
 		corrupt flate.CorruptInputError
 	)
 	switch {
 	case errors.As(err, &network) && network.Timeout():
 		return os.ErrDeadlineExceeded
 	case errors.As(err, &cert):
-		return cert
+		return errors.New(printable(cert.Error())) // it quotes the names in the certificate, which may be anybody's
 	case errors.As(err, &dial):
 		return dial
 	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.As(err, &corrupt):
 		return fmt.Errorf("%w: not the compression it claims", reputation.ErrBadAnswer)
+	case errors.As(err, &noTLS) && string(noTLS.RecordHeader[:]) == "HTTP/":
+		return errors.New("the host speaks http there, not https: check the url option")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return io.ErrUnexpectedEOF
+		return fmt.Errorf("the connection was closed before the answer was complete: %w", io.ErrUnexpectedEOF)
 	}
 	return errors.New("the connection failed before the answer was complete")
 }

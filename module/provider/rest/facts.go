@@ -4,6 +4,9 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -29,6 +32,52 @@ func ASN(text string) uint32 {
 		return 0
 	}
 	return uint32(n)
+}
+
+// maxName is the length of the longest name, in characters.
+const maxName = 100
+
+// System returns the number of an autonomous system and its name, for the facts of a report: one line of at most 100
+// characters that print. Without a number it returns no name.
+func System(number uint32, name string) (uint32, string) {
+	if number == 0 {
+		return 0, ""
+	}
+	name = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
+			return ' '
+		}
+		return r
+	}, name[:min(len(name), maxName*utf8.UTFMax)])
+	line := []rune(strings.Join(strings.Fields(name), " "))
+	return number, strings.TrimSpace(string(line[:min(len(line), maxName)]))
+}
+
+// Time reads a time in the usual forms: that of RFC 3339, the same without a time zone, "2026-11-30 12:00:00" and
+// "2026-11-30", the last three in UTC. It returns the zero time for what is none, or is not of the years 1970 to 9999.
+func Time(text string) time.Time {
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", time.DateTime, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return believable(t)
+		}
+	}
+	return time.Time{}
+}
+
+// Unix is Time for seconds since 1970, of which 0 and less are no time.
+func Unix(seconds int64) time.Time {
+	if seconds <= 0 {
+		return time.Time{}
+	}
+	return believable(time.Unix(seconds, 0))
+}
+
+// believable returns t in UTC, or the zero time for a year that RFC 3339 cannot write or that was before the Internet.
+func believable(t time.Time) time.Time {
+	if t = t.UTC(); t.Year() < 1970 || t.Year() > 9999 {
+		return time.Time{}
+	}
+	return t
 }
 
 // SameAddr reports whether text is the address that was asked about, in any spelling. An answer

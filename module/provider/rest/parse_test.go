@@ -110,8 +110,37 @@ func TestFacts(t *testing.T) {
 	if want := (reputation.Nature{}).With(reputation.NatureTor, true).With(reputation.NatureVPN, false); nature != want {
 		t.Errorf("the flags became %v", nature)
 	}
+	for name, want := range map[string]string{
+		"Example Ltd": "Example Ltd", "": "", " Telef\u00f3nica\r\n\tde \x1b[31mEspa\u00f1a\u202e\x00": "Telef\u00f3nica de [31mEspa\u00f1a",
+		"a\xff\xfe": "a", strings.Repeat("\u00e9", 5000): strings.Repeat("\u00e9", maxName),
+	} {
+		if asn, got := System(64500, name); asn != 64500 || got != want {
+			t.Errorf("the name %.20q became %q, want %q", name, got, want)
+		}
+	}
+	if asn, name := System(0, "Example Ltd"); asn != 0 || name != "" {
+		t.Errorf("a name without a number became AS%d %q", asn, name)
+	}
 	if !SameAddr("::ffff:203.0.113.10", asked) {
 		t.Error("a mapped address is the same")
+	}
+}
+
+func TestTime(t *testing.T) {
+	for text, want := range map[string]string{
+		"2026-11-20T10:00:00Z": "2026-11-20T10:00:00Z", "2026-11-20T12:00:00+02:00": "2026-11-20T10:00:00Z",
+		"2026-11-20T10:00:00.5": "2026-11-20T10:00:00.5Z", "2026-11-20 10:00:00": "2026-11-20T10:00:00Z",
+		"2026-11-20": "2026-11-20T00:00:00Z", "": "", "yesterday": "", "2026-13-40": "", "1969-12-31": "", "0001-01-01T00:00:00Z": "",
+		"9999-12-31T23:59:59-01:00": "", "1796000000": "",
+	} {
+		if got := Time(text); got.IsZero() != (want == "") || want != "" && got.Format(time.RFC3339Nano) != want {
+			t.Errorf("the time %q became %s, want %q", text, got, want)
+		}
+	}
+	for seconds, want := range map[int64]int{0: 1, -1: 1, 1: 1970, 1796000000: 2026, 253402300799: 9999, 253402300800: 1, 1 << 62: 1} {
+		if got := Unix(seconds).Year(); got != want {
+			t.Errorf("second %d is in the year %d, want %d", seconds, got, want)
+		}
 	}
 }
 

@@ -31,18 +31,28 @@ func (a *Answer) Quote(text string) string {
 	if int64(len(text)) > a.maxBody() {
 		return ""
 	}
-	text = strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return ' '
-		}
-		return r
-	}, text)
-	text = strings.TrimSpace(text)
+	text = ascii(text)
 	if text == "" || a.leaks(text) {
 		return ""
 	}
 	// shorten it last, so that a secret is not overlooked because it was cut
 	return ": " + text[:min(len(text), maxQuote)]
+}
+
+// printable returns the beginning of a text, in one line of printable ASCII.
+func printable(text string) string {
+	text = ascii(text)
+	return text[:min(len(text), maxQuote)]
+}
+
+// ascii replaces all but printable ASCII by spaces.
+func ascii(text string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return ' '
+		}
+		return r
+	}, text))
 }
 
 // leaks reports whether a text has the key, a visitor's address in any spelling, or the address of

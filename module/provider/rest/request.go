@@ -128,7 +128,7 @@ func (e *Endpoint) checkKey(key string, r *Request) error {
 	case key == "" && e.api.Profile.Key == reputation.KeyRequired:
 		return fmt.Errorf("%w: there is none, set the key option", reputation.ErrRefused)
 	case strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }):
-		return fmt.Errorf("%w: it holds characters that no key has, such as a line break at its end",
+		return fmt.Errorf("%w: it holds characters that no key has, such as a line break",
 			reputation.ErrRefused)
 	case r.Basic != "" && (user == "" || password == ""):
 		return fmt.Errorf("%w: it has one part, write the account and the key with a colon between them",

@@ -257,6 +257,25 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// TestWrongURL: whoever answers there is not the service, and the error says so.
+func TestWrongURL(t *testing.T) {
+	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		fmt.Fprint(w, "<html>Please log in")
+	}))
+	t.Cleanup(page.Close)
+	for address, want := range map[string]string{
+		page.URL: "it is a web page, not JSON, check the url option",
+		strings.Replace(page.URL, "http:", "https:", 1): "the host speaks http there, not https: check the url option",
+	} {
+		s := open(t, address, nil)
+		_, err := s.Check(t.Context(), reputation.Query{Addr: asked6, Key: "0123456789abcdef"})
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("the error is %v, want it to end in %q", err, want)
+		}
+	}
+}
+
 // TestErrorsHelp: an error names the service and the cure, and quotes the service where that is harmless.
 func TestErrorsHelp(t *testing.T) {
 	const key, account = "0123456789abcdef", "987654:0123456789abcdef"
@@ -269,7 +288,7 @@ func TestErrorsHelp(t *testing.T) {
 		want      string
 	}{
 		{"no key", "", nil, 200, ``, "there is none, set the key option"},
-		{"a line break in the key", key + "\n", nil, 200, ``, "such as a line break at its end"},
+		{"a line break in the key", key + "\n", nil, 200, ``, "such as a line break"},
 		{"half an account", key, basic, 200, ``, "write the account and the key with a colon between them"},
 		{"no account", ":" + key, basic, 200, ``, "it has one part, write the account and the key with a colon between them"},
 		{"an account alone", "987654:", basic, 200, ``, "it has one part, write the account and the key with a colon between them"},

@@ -28,6 +28,15 @@ type answer struct {
 	} `json:"client"`
 }
 
+// notFound returns what a 404 means. About an address that is nobody's VPN or proxy, the service sends
+// an answer with nothing but the address.
+func (a *answer) notFound(addr netip.Addr) error {
+	if !rest.SameAddr(a.IP, addr) {
+		return fmt.Errorf("%w: a 404 that does not name the address, check the url option", reputation.ErrBadAnswer)
+	}
+	return reputation.ErrUnknown
+}
+
 // accusations are the risks that are abuse.
 var accusations = map[string]struct {
 	severity float64

@@ -35,7 +35,8 @@ func init() {
 // address without risks is neutral.
 //
 // The protocol is known from third parties: the errors, the answer about an unknown address, and
-// the test of the token are unconfirmed.
+// the test of the token are unconfirmed. An answer with the status 404 counts only if it names the
+// address, since that of a gateway looks the same.
 //
 // The address of the API is `https://api.spur.us`. The provider uses its `/v2/context`, and
 // `/status` when an operator tests the token.
@@ -84,7 +85,7 @@ func (s *Spur) Check(ctx context.Context, q reputation.Query) (reputation.Report
 	}
 	return rest.Ask(ctx, &s.Endpoint, q, question, func(v *answer, a *rest.Answer) (reputation.Report, error) {
 		if a.Status == http.StatusNotFound {
-			return reputation.Report{}, reputation.ErrUnknown
+			return reputation.Report{}, v.notFound(q.Addr)
 		}
 		return v.report(q.Addr)
 	})

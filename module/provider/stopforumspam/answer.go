@@ -6,7 +6,6 @@ import (
 	"math"
 	"net/netip"
 	"strings"
-	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -76,9 +75,7 @@ func (e *entry) report(addr netip.Addr) (reputation.Report, error) {
 	if r.Severity > 0 {
 		r.Categories = reputation.CategoriesOf(reputation.Spam)
 	}
-	if seen, err := time.Parse(time.DateTime, e.LastSeen); err == nil {
-		r.LastSeen = seen // in UTC
-	}
+	r.LastSeen = rest.Time(e.LastSeen)
 	return r, nil
 }
 

@@ -64,7 +64,7 @@ func TestContract(t *testing.T) {
 				},
 			},
 			{
-				Name: "no value, no ASN", Addr: netip.MustParseAddr("203.0.113.40"), BodyFile: sample("asn_null"),
+				Name: "no value, no ASN", NoAddress: true, Addr: netip.MustParseAddr("203.0.113.40"), BodyFile: sample("asn_null"),
 				Report: reputation.Report{
 					Severity: .525, Confidence: .5, Categories: spam, Facts: reputation.Facts{Country: "UA"},
 					LastSeen: time.Date(2021, 5, 6, 7, 8, 9, 0, time.UTC),

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -70,7 +69,7 @@ func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
 		r.Severity, r.Confidence = -1, 0.5
 	}
 	if r.Severity != 0 {
-		r.LastSeen = seen(attributes.Analyzed)
+		r.LastSeen = rest.Unix(attributes.Analyzed)
 	}
 	return r, nil
 }
@@ -121,15 +120,4 @@ func (a *attributes) facts(addr netip.Addr) reputation.Facts {
 		facts.ASN = uint32(a.ASN)
 	}
 	return facts
-}
-
-// year10000 is the first second that RFC 3339 cannot write.
-const year10000 = 253402300800
-
-// seen returns the time of an analysis, or the zero time if there is no believable one.
-func seen(seconds int64) time.Time {
-	if seconds <= 0 || seconds >= year10000 {
-		return time.Time{}
-	}
-	return time.Unix(seconds, 0).UTC()
 }
