@@ -31,7 +31,8 @@ type Report struct {
 	LastSeen time.Time
 
 	// TTL is how long the answer may be used, such as the TTL of a DNS record or the remaining time
-	// of a ban. The caller's settings can shorten it. Zero means that they apply alone.
+	// of a ban. The caller's settings can shorten it. Less than 5 minutes count as 5 minutes, so that no service spends its
+	// quota on one visitor. Zero means that the settings apply alone.
 	TTL time.Duration
 }
 

@@ -78,7 +78,7 @@ func newProviders(list []Provider) ([]provider, error) {
 		profile := p.Provider.Profile()
 		providers[i] = provider{
 			Provider: p, id: id, covers: profile.Covers, gate: gate, divided: divided,
-			says: profile.Capabilities, rung: rungOf(p.CallsPerDay),
+			says: profile.Capabilities, rung: rungOf(p.CallsPerDay, profile.Paid),
 		}
 		if !profile.Capabilities.Declared() {
 			providers[i].says = anything
@@ -100,6 +100,10 @@ func (p *provider) query(addr netip.Addr) reputation.Query {
 	return reputation.Query{Addr: addr}
 }
 
+// leastTTL is how long a report is valid at least, unless the operator says less. A service that says a second would
+// spend its quota on the next visitor alone.
+const leastTTL = 5 * time.Minute
+
 // ttl returns how long a report is valid: as long as the operator allows, unless the service says less.
 func (p *provider) ttl(r reputation.Report) time.Duration {
 	ttl := p.CleanTTL
@@ -107,7 +111,7 @@ func (p *provider) ttl(r reputation.Report) time.Duration {
 		ttl = p.ListedTTL
 	}
 	if r.TTL > 0 {
-		ttl = min(ttl, r.TTL)
+		ttl = min(ttl, max(r.TTL, leastTTL))
 	}
 	return ttl
 }

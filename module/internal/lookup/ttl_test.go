@@ -20,9 +20,15 @@ func TestTTLIsTheShorterOne(t *testing.T) {
 		{0, 0, 15 * time.Minute},
 		{-1, 10 * time.Minute, 10 * time.Minute},
 		{-1, time.Hour, 15 * time.Minute},
+		{1, time.Second, leastTTL},
+		{0, 1, leastTTL},
 	} {
 		if got := p.ttl(reputation.Report{Severity: tc.severity, TTL: tc.ttl}); got != tc.want {
 			t.Errorf("severity %v with a TTL of %s is used for %s, want %s", tc.severity, tc.ttl, got, tc.want)
 		}
+	}
+	p.ListedTTL = time.Minute // what the operator says holds
+	if got := p.ttl(reputation.Report{Severity: 1, TTL: time.Second}); got != time.Minute {
+		t.Errorf("a report is used for %s, want the operator's 1m", got)
 	}
 }

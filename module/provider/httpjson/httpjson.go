@@ -149,7 +149,7 @@ type HTTPJSON struct {
 	LastSeen string `json:"last_seen,omitempty"`
 
 	// How long the answer is valid: a duration or a number of seconds, from 1s to a year. It can
-	// only shorten the `ttl` of the provider. Default: that.
+	// only shorten the `ttl` of the provider, and to 5 minutes at least. Default: that.
 	ValidFor string `json:"valid_for,omitempty"`
 
 	// How many points a report of severity 1 and confidence 1 adds to the score, above 0 to 40. Default: 20.

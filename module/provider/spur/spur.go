@@ -70,6 +70,7 @@ func (*Spur) Profile() reputation.Profile {
 				reputation.NatureHosting, reputation.NatureMobile, reputation.NatureRelay),
 			Country: true, ASN: true,
 		},
+		Paid:     true,
 		Terms:    "a paid plan is needed",
 		Protocol: reputation.ProtocolUnconfirmed,
 	}
