@@ -35,8 +35,7 @@ func init() {
 // MaxMind asks a web service of MaxMind about addresses. It needs an account with funds: each
 // question is paid. The key is the account ID and a licence key with a colon between them, such as
 // `{env.MAXMIND_ACCOUNT}:{env.MAXMIND_LICENSE}`. Write a `quota` that you can pay; the default is
-// 1,000 a day. For MaxMind's
-// databases, which cost nothing per question, see `mmdb`.
+// 1,000 a day. For MaxMind's databases, which cost nothing per question, see `mmdb`.
 //
 // `insights` says what an address is: VPN, proxy, Tor, hosting, mobile, relay, country and network.
 // Its severity is the service's risk, from 0 to 1. An answer without one is neutral: the risk is
