@@ -181,7 +181,10 @@ func (m *mapping) facts(ctx context.Context, vars cel.Activation) (f reputation.
 	if err != nil {
 		return reputation.Facts{}, err
 	}
-	if f.Country = rest.Country(strings.ToUpper(country)); f.Country == "" && country != "" {
+	country = strings.ToUpper(country)
+	f.Country = rest.Country(country)
+	unknown := country == "" || country == "XX" || country == "ZZ"
+	if f.Country == "" && !unknown {
 		return reputation.Facts{}, m.country.wrong("a code of two letters")
 	}
 	f.ASN, err = m.asn.network(ctx, vars)

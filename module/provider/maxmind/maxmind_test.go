@@ -288,3 +288,12 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+// Whoever forgets to write a quota must not pay for every visitor.
+func TestQuota(t *testing.T) {
+	for _, api := range []string{insights, minfraud} {
+		if p := (&MaxMind{API: api}).Profile(); len(p.Quota) == 0 {
+			t.Errorf("%s has no quota", p.Name)
+		}
+	}
+}

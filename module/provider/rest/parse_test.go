@@ -77,7 +77,7 @@ func TestDecodeBoundsElements(t *testing.T) {
 }
 
 func TestFacts(t *testing.T) {
-	for text, want := range map[string]string{"DE": "DE", "de": "", "DEU": "", "D\n": "", "": ""} {
+	for text, want := range map[string]string{"DE": "DE", "de": "", "DEU": "", "D\n": "", "": "", "XX": "", "ZZ": "", "XK": "XK"} {
 		if got := Country(text); got != want {
 			t.Errorf("country %q became %q, want %q", text, got, want)
 		}

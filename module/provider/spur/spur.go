@@ -24,7 +24,7 @@ func init() {
 }
 
 // Spur asks the service of the same name about addresses. It needs a token of a paid plan, as its
-// key; write your plan's `quota`.
+// key; write your plan's `quota`, which is 1,000 a day otherwise.
 //
 // The answers are mostly facts: VPN, proxy, Tor, hosting, mobile, country and ASN, residential
 // proxies included. They raise no severity by themselves; write rules with `nature`. Of its risks,
@@ -56,10 +56,11 @@ func (s *Spur) Provision(ctx caddy.Context) error {
 	return s.Open(ctx, rest.API{Profile: s.Profile(), Title: "Spur", URL: defaultURL, Detail: rest.Message("error")})
 }
 
-// Profile implements reputation.Provider. Plans differ, so there is no quota.
+// Profile implements reputation.Provider. Plans differ: the quota is below those that are known.
 func (*Spur) Profile() reputation.Profile {
 	return reputation.Profile{
 		Name:      "spur",
+		Quota:     []string{"1000/day"},
 		ListedTTL: 24 * time.Hour,
 		CleanTTL:  72 * time.Hour,
 		Weight:    24,

@@ -185,3 +185,10 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+// Whoever forgets to write a quota must not spend the plan in a day.
+func TestQuota(t *testing.T) {
+	if len(new(Spur).Profile().Quota) == 0 {
+		t.Error("there is no quota")
+	}
+}
