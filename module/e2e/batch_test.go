@@ -46,7 +46,7 @@ func (s *bulkService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	time.Sleep(200 * time.Millisecond)
 	answers := object{}
 	for _, addr := range question.IPs {
-		answers[addr] = object{"ip": addr, "asn": object{"asn": systemOf(addr)}}
+		answers[addr] = object{"ip": addr, "is_abuser": false, "asn": object{"asn": systemOf(addr)}}
 	}
 	var answer any = answers
 	if r.Method == http.MethodGet {

@@ -44,8 +44,11 @@ func TestDNSLists(t *testing.T) {
 	for _, reason := range got.Reasons {
 		sources = append(sources, reason.Source)
 	}
-	if diff := cmp.Diff([]string{"bl_example_org"}, sources); diff != "" || *got.Coverage != .5 {
-		t.Errorf("coverage %v, sources (-want +got):\n%s", *got.Coverage, diff)
+	if diff := cmp.Diff([]string{"bl_example_org"}, sources); diff != "" || *got.Coverage != 1 {
+		t.Errorf("of a client that is refused whatever the liar says: coverage %v, sources (-want +got):\n%s", *got.Coverage, diff)
+	}
+	if got := r.check(t, "203.0.113.99?fresh"); *got.Coverage != .5 {
+		t.Errorf("another client: coverage %v", *got.Coverage)
 	}
 	status := r.ask(t, http.MethodGet, "status", "").body
 	if !strings.Contains(status, "provider_set_aside") || !strings.Contains(status, "it lists the whole world") {

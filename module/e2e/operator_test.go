@@ -17,8 +17,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
-// twelveSources is a Caddyfile with two lists and ten services. Of these, three are dead in different ways, one lies and one
-// is slow.
+// twelveSources is a Caddyfile with two lists and ten services. Of these, three are dead in different ways, one lies and
+// one is slow.
 const twelveSources = `{
 	servers {
 		trusted_proxies static 127.0.0.0/8
@@ -94,7 +94,8 @@ SITE {
 
 // brokenServices are those that do not work, and how their calls end.
 var brokenServices = map[string]string{
-	"otx": "error", "virustotal": "timeout", "ipqualityscore": "error", "proxycheck": "bad_answer", "internetdb": "timeout",
+	"otx": "error", "virustotal": "timeout", "ipqualityscore": "error", "proxycheck": "bad_answer",
+	"internetdb": "timeout",
 }
 
 // services plays several services at paths of their own: those that know the bad client, and those that are of no use.
@@ -124,7 +125,7 @@ func (s *services) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		say(200, `{"success":1,"ip":%s}`, s.spam(r.URL.Query().Get("ip")))
 	case "greynoise":
 		if addr == s.bad {
-			say(200, `{"ip":%q,"noise":true,"riot":false,"classification":"malicious","name":"unknown","last_seen":"2026-11-29"}`, addr)
+			say(200, `{"ip":%q,"noise":true,"riot":false,"classification":"malicious","last_seen":"2026-11-29"}`, addr)
 			return
 		}
 		say(404, `{"ip":%q,"noise":false,"riot":false,"message":"IP not observed"}`, addr)
@@ -201,8 +202,9 @@ func startTwelve(t testing.TB) (*running, *services) {
 	return r, s
 }
 
-// TestTwelveSources proves what an operator is promised of a configuration in which nearly half of the services do not work:
-// nobody waits for these, they are held against nobody, what the others say is the verdict, and each tool says what is wrong.
+// TestTwelveSources proves what an operator is promised of a configuration in which half of the services do not work:
+// nobody waits for these, they are held against nobody, what the others say is the verdict, and each tool says what is
+// wrong.
 func TestTwelveSources(t *testing.T) {
 	r, s := startTwelve(t)
 	held := 0
@@ -228,7 +230,8 @@ func TestTwelveSources(t *testing.T) {
 			got = r.check(t, client)
 			return len(answeredOf(got)) == 5
 		})
-		if diff := cmp.Diff([]string{"abuseipdb", "stopforumspam", "greynoise", "iphub", "bl_example_org"}, answeredOf(got)); diff != "" {
+		want := []string{"abuseipdb", "stopforumspam", "greynoise", "iphub", "bl_example_org"}
+		if diff := cmp.Diff(want, answeredOf(got)); diff != "" {
 			t.Errorf("%s: who answered (-want +got):\n%s", client, diff)
 		}
 		// those whose answers could not change what happens to the bad client are not missing
@@ -286,8 +289,8 @@ func answeredOf(c checked) (names []string) {
 	return names
 }
 
-// BenchmarkSources is a request of a known client through all of Caddy: without the plugin, with one service, and with twelve
-// sources of which five do not work.
+// BenchmarkSources is a request of a known client through all of Caddy: without the plugin, with one service, and with
+// twelve sources of which five do not work.
 func BenchmarkSources(b *testing.B) {
 	for name, start := range map[string]func() *running{
 		"plain": func() *running {

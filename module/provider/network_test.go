@@ -135,7 +135,8 @@ func sleepUntilWindow(t *testing.T, text string, from time.Duration) {
 	time.Sleep(time.Until(w.Period.End(time.Now()).Add(from)))
 }
 
-// wantAskedAtOnce lets two visitors from other networks come in the middle of it, and returns how many were asked about.
+// wantAskedAtOnce lets two visitors from other networks come in the middle of it, and returns how many
+// were asked about.
 func wantAskedAtOnce(t *testing.T, e *lookup.Engine) int {
 	t.Helper()
 	visitors := []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8:600d::1")}

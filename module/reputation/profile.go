@@ -94,6 +94,10 @@ type Profile struct {
 	// Reports are the reports that the service of a Reporter takes. Default: none.
 	Reports Reports
 
+	// Paid means that calls cost money in every plan. The service is asked after all others, and only if its answer could
+	// change something. Default: false, what a call costs follows from the quota.
+	Paid bool
+
 	// Terms is one line about terms of use that restrict who may ask, or what for, such as "non-commercial
 	// use only". It is logged at each load. At most 200 printable ASCII characters. Default: none.
 	Terms string

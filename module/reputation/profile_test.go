@@ -92,7 +92,7 @@ func TestProfileValidate(t *testing.T) {
 
 // TestProfileNamesEveryField keeps the errors complete: a field that is added has to be looked at here.
 func TestProfileNamesEveryField(t *testing.T) {
-	if n := reflect.TypeFor[reputation.Profile]().NumField(); n != 18 {
+	if n := reflect.TypeFor[reputation.Profile]().NumField(); n != 19 {
 		t.Errorf("Profile has %d fields: check the new ones in Validate, WithDefaults and their tests", n)
 	}
 }

@@ -126,7 +126,6 @@ func TestNobodyIsMissed(t *testing.T) {
 	if spared == 0 {
 		t.Error("everybody was always asked")
 	}
-
 }
 
 // newEngineOf is newEngine within a property.

@@ -21,9 +21,15 @@ func (g group) has(i int) bool { return g>>i&1 != 0 }
 // of it is a rung more.
 const cheapest = 100_000
 
+// paid is the last rung.
+const paid = 10
+
 // rungOf returns the rung of a provider, the cheapest first.
-func rungOf(callsPerDay float64) (rung int) {
-	if callsPerDay <= 0 {
+func rungOf(callsPerDay float64, isPaid bool) (rung int) {
+	switch {
+	case isPaid:
+		return paid
+	case callsPerDay <= 0:
 		return 0
 	}
 	for most := float64(cheapest); callsPerDay < most && most >= 1; most /= 10 {

@@ -98,7 +98,7 @@ func TestRungOf(t *testing.T) {
 	for calls, want := range map[float64]int{
 		0: 0, 1e6: 0, 1e5: 0, 64_800: 1, 1e4: 1, 1000: 2, 999: 3, 100: 3, 33: 4, 7: 5, .5: 6, .001: 6,
 	} {
-		if got := rungOf(calls); got != want {
+		if got := rungOf(calls, false); got != want || got >= rungOf(calls, true) {
 			t.Errorf("%v calls a day are on rung %d, want %d", calls, got, want)
 		}
 	}

@@ -108,13 +108,14 @@ func TestTheNetworkSpeaks(t *testing.T) {
 				memory := new(mapMemory)
 				tc.c.Memory = memory
 				e, v := spokenFor(t, tc.c, tc.wait, tc.answers...)
-				if v.Score != tc.score || v.Scored != (tc.reasons != "") || reasonsOf(&v) != tc.reasons || v.Status != reputation.Unknown {
+				spoken := tc.reasons != ""
+				if v.Score != tc.score || v.Scored != spoken || reasonsOf(&v) != tc.reasons || v.Status != reputation.Unknown {
 					t.Errorf("%d, %s, %q; want %d, %q", v.Score, v.Status, reasonsOf(&v), tc.score, tc.reasons)
 				}
 				if v.Categories != 0 || v.Facts.ASN != 0 || v.Facts.Country != "" {
 					t.Errorf("it is accused of what others did, or is where they are: %+v", v)
 				}
-				if want := networkCoverage; v.Scored && (v.Coverage != want || !v.Reasons[0].Network || v.Reasons[0].Categories != 0) {
+				if want := networkCoverage; spoken && (v.Coverage != want || !v.Reasons[0].Network || v.Reasons[0].Categories != 0) {
 					t.Errorf("coverage %v, reasons %+v", v.Coverage, v.Reasons)
 				}
 				x := e.Explain(at(200))
@@ -124,11 +125,13 @@ func TestTheNetworkSpeaks(t *testing.T) {
 				if _, stored := memory.records[record.KeyOf(at(200))]; stored {
 					t.Error("something is stored as its own answer")
 				}
-				if v := e.Lookup(t.Context(), netip.MustParseAddr("192.0.2.200"), time.Second); v.Status != reputation.Fresh || len(v.Reasons) > 1 {
+				elsewhere := netip.MustParseAddr("192.0.2.200")
+				if v := e.Lookup(t.Context(), elsewhere, time.Second); v.Status != reputation.Fresh || len(v.Reasons) > 1 {
 					t.Errorf("another network: %+v", v)
 				}
 				e.Refresh(t.Context(), at(200)) // an operator asks
-				if v := e.Lookup(t.Context(), at(200), 0); v.Status != reputation.Fresh || reasonsOf(&v) != "p -2" || v.Coverage != 1 {
+				v = e.Lookup(t.Context(), at(200), 0)
+				if v.Status != reputation.Fresh || reasonsOf(&v) != "p -2" || v.Coverage != 1 {
 					t.Errorf("its own answer did not replace what the network said: %+v", v)
 				}
 			})
@@ -163,13 +166,15 @@ func TestTheNetworkAloneRefusesNobody(t *testing.T) {
 			e.sources = append(e.sources, provider{
 				Provider: Provider{Source: score.Source{
 					Name: fmt.Sprint(i), Group: rapid.SampledFrom([]string{"", "group"}).Draw(t, "group"),
-					Trust: rapid.Float64Range(0, 1).Draw(t, "trust"), Weight: rapid.Float64Range(0, 1000).Draw(t, "weight"), GoodWeight: 60,
+					Trust:  rapid.Float64Range(0, 1).Draw(t, "trust"),
+					Weight: rapid.Float64Range(0, 1000).Draw(t, "weight"), GoodWeight: 60,
 				}},
 				id: record.SourceID(i + 1), divided: divide(0),
 			})
 			for j := range rapid.IntRange(0, 6).Draw(t, "answers") {
 				a := record.Pack(record.SourceID(i+1), reputation.Report{
-					Severity: rapid.Float64Range(-1, 1).Draw(t, "severity"), Confidence: rapid.Float64Range(0, 1).Draw(t, "confidence"),
+					Severity:   rapid.Float64Range(-1, 1).Draw(t, "severity"),
+					Confidence: rapid.Float64Range(0, 1).Draw(t, "confidence"),
 				}, time.Unix(int64(now)-int64(j), 0), time.Unix(int64(now), 0))
 				e.networks.note(record.KeyOf(at(byte(j))), &a)
 			}
@@ -194,7 +199,8 @@ func TestManyServicesSpeakOfANetwork(t *testing.T) {
 		for i := range 12 {
 			providers = append(providers, asked(fmt.Sprintf("p%d", i), divide(4, worst, worst, worst, worst)))
 		}
-		if _, v := spokenFor(t, Config{Providers: providers}, 0, worst, worst, worst, worst); v.Score != 24 || len(v.Reasons) != 12 {
+		_, v := spokenFor(t, Config{Providers: providers}, 0, worst, worst, worst, worst)
+		if v.Score != 24 || len(v.Reasons) != 12 {
 			t.Errorf("%+v", v)
 		}
 	})
@@ -238,7 +244,8 @@ func TestTheNetworkSpeaksByOtherInstances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBoard()
 		answers := []reputation.Report{abusive, abusive, abusive, abusive}
-		_, _ = spokenFor(t, Config{Providers: []Provider{asked("p", divide(4, answers...))}, Shared: blackboard{b, "a"}}, 0, answers...)
+		other := Config{Providers: []Provider{asked("p", divide(4, answers...))}, Shared: blackboard{b, "a"}}
+		_, _ = spokenFor(t, other, 0, answers...)
 		synctest.Wait()
 		e := newEngine(t, Config{Providers: []Provider{asked("p", divide(0))}, Shared: blackboard{b, "b"}})
 		for i := range answers {

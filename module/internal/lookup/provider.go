@@ -78,7 +78,7 @@ func newProviders(list []Provider) ([]provider, error) {
 		profile := p.Provider.Profile()
 		providers[i] = provider{
 			Provider: p, id: id, covers: profile.Covers, gate: gate, divided: divided,
-			says: profile.Capabilities, rung: rungOf(p.CallsPerDay),
+			says: profile.Capabilities, rung: rungOf(p.CallsPerDay, profile.Paid),
 		}
 		if !profile.Capabilities.Declared() {
 			providers[i].says = anything

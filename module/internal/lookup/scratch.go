@@ -30,9 +30,5 @@ func (e *Engine) newScratch() *scratch {
 	if e.Own != nil {
 		most += e.Own.Most()
 	}
-	return &scratch{
-		evidence: make([]score.Evidence, 0, most),
-		missing:  make([]*score.Source, 0, len(e.sources)+1), // with the neighbours
-		prospect: Prospect{Sources: make([]string, 0, len(e.sources)+1)},
-	}
+	return &scratch{evidence: make([]score.Evidence, 0, most)}
 }

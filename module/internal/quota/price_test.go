@@ -184,6 +184,28 @@ func TestPriceOfARate(t *testing.T) {
 	})
 }
 
+// While as many calls run as may, who is worth too little does not wait for them, and takes nobody's place in the queue.
+func TestWhoIsWorthTooLittleDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		terms := Terms{Windows: day(1000), Burst: .2, Concurrency: 1}
+		g := New("a", new(service), terms, NewBudget(), memory(), quiet())
+		bid(t, g, .5, 1000)
+		running, _, _ := g.Reserve("", addr4, .9, time.Now())
+		if running == nil {
+			t.Fatal("no call runs")
+		}
+		for range 3 {
+			for priority, want := range map[float64]bool{.1: false, .4: false, .9: true} {
+				if r, _, waits := g.Reserve("", of(7, 1), priority, time.Now()); r != nil || waits != want {
+					t.Errorf("a call of priority %v waits: %t", priority, waits)
+				}
+				time.Sleep(recheckClosed)
+			}
+		}
+		running.Cancel()
+	})
+}
+
 // Instances that share a ledger have one price.
 func TestInstancesShareThePrice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -139,6 +139,8 @@ type Guard struct {
 	// and the price below which it holds, if it is tooDear.
 	closedUntil  atomic.Int64
 	closedReason atomic.Uint32
+
+	lookedBusy atomic.Int64 // see looksAgain; in nanoseconds
 }
 
 // spent caches a refusal of the ledger, which is then not asked for every further call.

@@ -61,9 +61,9 @@ type Reservation struct {
 const recheckClosed = time.Second
 
 // Reserve reserves a call about addr with the given key, as far as this process knows that there is
-// one. It asks nobody, and is cheap where the answer is no. priority is how much the answer is worth, from
-// 0 to 1. More than 1 means that an operator asks for it: see Terms.urgent. Without a Reservation, the result says why; waits means that only
-// running calls prevent it.
+// one. It asks nobody, and is cheap where the answer is no. priority is how much the answer is
+// worth, from 0 to 1: see price. More than 1 means that an operator asks for it: see Terms.urgent.
+// Without a Reservation, the result says why; waits means that only running calls prevent it.
 func (g *Guard) Reserve(
 	key string, addr netip.Addr, priority float64, now time.Time,
 ) (r *Reservation, why reputation.Result, waits bool) {
@@ -94,13 +94,16 @@ func (g *Guard) reserve(
 	if until := g.spentUntil(now); !until.IsZero() {
 		counts = refusal{reason: spentOut, until: until}
 	} else if known != nil {
-		if refused := g.budget.blocked(terms, key, network, now); refused.reason != allowed {
+		refused := g.budget.blocked(terms, key, network, now)
+		if refused.reason == allowed && terms.shares && !g.batches.hasPlace() {
+			refused = refusal{reason: busy, until: now.Add(busyRetry)}
+		}
+		if refused.reason != allowed && (refused.reason != busy || !g.looksAgain(now)) {
 			return nil, refused
 		}
-		if terms.shares && !g.batches.hasPlace() {
-			return nil, refusal{reason: busy, until: now.Add(busyRetry)}
+		if counts = known(terms, priority, now); refused.reason == busy && counts.reason == allowed {
+			return nil, refused
 		}
-		counts = known(terms, priority, now)
 	}
 	done, refused := g.budget.admit(terms, key, network, counts, priority, now)
 	if refused.reason != allowed {
@@ -111,6 +114,14 @@ func (g *Guard) reserve(
 		return nil, refusal{reason: busy, until: now.Add(busyRetry)}
 	}
 	return &Reservation{guard: g, terms: terms, done: done, key: key, network: network, at: now}, refusal{}
+}
+
+// looksAgain reports whether it is time to look at the counts although a call is refused because
+// others are running: it need not wait for these if the counts will not allow it either.
+func (g *Guard) looksAgain(now time.Time) bool {
+	last := g.lookedBusy.Load()
+	age := now.UnixNano() - last
+	return (age < 0 || age >= int64(recheckClosed)) && g.lookedBusy.CompareAndSwap(last, now.UnixNano())
 }
 
 // known returns why the counts that this process knows allow no call. The counts of other instances

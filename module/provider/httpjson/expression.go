@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -50,20 +51,24 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 
 // result is what an expression must return.
 type result struct {
-	words string // describes it in errors
-	kinds []types.Kind
+	words       string // describes it in errors
+	kinds       []types.Kind
+	least, most float64 // of a number; both are 0 if it has no bounds
 }
 
 var (
-	truth   = result{"true or false", []types.Kind{types.BoolKind}}
-	text    = result{"a string", []types.Kind{types.StringKind}}
-	number  = result{"a number", []types.Kind{types.DoubleKind, types.IntKind, types.UintKind}}
-	network = result{"a number, or a string such as AS64500",
-		[]types.Kind{types.DoubleKind, types.IntKind, types.UintKind, types.StringKind}}
-	moment = result{"a timestamp, a date as a string, or seconds since 1970",
-		[]types.Kind{types.TimestampKind, types.StringKind, types.DoubleKind, types.IntKind, types.UintKind}}
-	length = result{"a duration, or a number of seconds",
-		[]types.Kind{types.DurationKind, types.DoubleKind, types.IntKind, types.UintKind}}
+	numbers = []types.Kind{types.DoubleKind, types.IntKind, types.UintKind}
+
+	truth   = result{words: "true or false", kinds: []types.Kind{types.BoolKind}}
+	text    = result{words: "a string", kinds: []types.Kind{types.StringKind}}
+	rating  = result{words: "a number", kinds: numbers, least: -1, most: 1}
+	share   = result{words: "a number", kinds: numbers, least: 0, most: 1}
+	network = result{words: "a number, or a string such as AS64500",
+		kinds: []types.Kind{types.DoubleKind, types.IntKind, types.UintKind, types.StringKind}}
+	moment = result{words: "a timestamp, a date as a string, or seconds since 1970",
+		kinds: []types.Kind{types.TimestampKind, types.StringKind, types.DoubleKind, types.IntKind, types.UintKind}}
+	length = result{words: "a duration, or a number of seconds",
+		kinds: []types.Kind{types.DurationKind, types.DoubleKind, types.IntKind, types.UintKind}}
 )
 
 // allows reports whether an expression of type t can return what it must. What comes from the answer has any type.
@@ -102,7 +107,8 @@ func compile(option, source string, want result) (*expression, error) {
 		return nil, fmt.Errorf("the expression of %s, %s, returns %s: it must return %s",
 			option, quote(source), cel.FormatCELType(ast.OutputType()), want.words)
 	}
-	if cost, err := env.EstimateCost(ast, noHints{}); err == nil && cost.Min > maxCost {
+	// CEL has no estimate for some functions, such as substring with one number, and gives the largest number for it.
+	if cost, err := env.EstimateCost(ast, noHints{}); err == nil && cost.Min > maxCost && cost.Min != math.MaxUint64 {
 		return nil, fmt.Errorf("the expression of %s, %s, always costs more than %d steps: make it shorter",
 			option, quote(source), maxCost)
 	}
@@ -111,7 +117,24 @@ func compile(option, source string, want result) (*expression, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the expression of %s, %s: %w", option, quote(source), err)
 	}
-	return &expression{option: option, source: source, program: program}, nil
+	e := &expression{option: option, source: source, program: program}
+	return e, e.checkConstant(want)
+}
+
+// checkConstant returns an error for an expression whose value is out of range, whatever the answer is.
+func (e *expression) checkConstant(want result) error {
+	if want.least == want.most {
+		return nil
+	}
+	value, _, err := e.program.Eval(cel.NoVars())
+	if err != nil {
+		return nil //nolint:nilerr // it depends on the answer
+	}
+	if n, ok := toNumber(value); ok && !(n >= want.least && n <= want.most) {
+		return fmt.Errorf("the expression of %s, %s, is not a number from %v to %v",
+			e.option, quote(e.source), want.least, want.most)
+	}
+	return nil
 }
 
 // explain words an error of the compiler: where it is, what is wrong, and the cure.
@@ -129,11 +152,28 @@ func explain(option, source string, issue *cel.Error) error {
 		cure = ": use body, status, header, ip and now, and the functions of docs/services.md"
 	case strings.Contains(message, "double, int)"), strings.Contains(message, "int, double)"):
 		cure = ": write all numbers with a decimal point, such as 1.0"
+	case strings.Contains(message, "no matching overload for '") && strings.HasSuffix(message, "applied to '(dyn)'"):
+		cure = ": write it behind its value, as in body.name.upperAscii()"
+	case strings.Contains(message, "reserved identifier: if"):
+		cure = ": write `condition ? value : other value`"
 	case strings.HasPrefix(message, "Syntax error"):
 		message = strings.Replace(message, "mismatched input '<EOF>'", "it ends too early", 1)
-		cure = ": check quotes and brackets, and put the expression between backticks"
+		cure = ": " + syntaxCure(message, source)
 	}
 	return fmt.Errorf("the expression of %s, %s, has an error at %s: %s%s", option, quote(source), at, message, cure)
+}
+
+// syntaxCure says how what is written in other languages is written here.
+func syntaxCure(message, source string) string {
+	switch {
+	case strings.Contains(message, "'and'"), strings.Contains(message, "'or'"), strings.Contains(message, "'not'"):
+		return "write &&, || and !"
+	case strings.Contains(message, "at: '="):
+		return "compare with =="
+	case strings.Contains(source, "?."):
+		return "write .? before a member that may be missing"
+	}
+	return "check quotes and brackets, and put the expression between backticks"
 }
 
 // quote returns an expression for an error, in one line and shortened.
@@ -294,15 +334,18 @@ func (e *expression) text(ctx context.Context, vars cel.Activation) (string, err
 	return string(s), nil
 }
 
-// share returns a number between limits. It must be there.
-func (e *expression) share(ctx context.Context, vars cel.Activation, least, most float64) (float64, error) {
+// number returns a number between the limits of what is wanted. It must be there.
+func (e *expression) number(ctx context.Context, vars cel.Activation, want result) (float64, error) {
 	value, err := e.eval(ctx, vars)
 	if err != nil {
 		return 0, err
 	}
 	n, ok := toNumber(value)
-	if !ok || !(n >= least && n <= most) { // written so that NaN is refused
-		return 0, e.wrong(fmt.Sprintf("a number from %v to %v", least, most))
+	switch {
+	case value == nil:
+		return 0, e.bad("the answer has no value for it")
+	case !ok || !(n >= want.least && n <= want.most): // written so that NaN is refused
+		return 0, e.wrong(fmt.Sprintf("a number from %v to %v", want.least, want.most))
 	}
 	return n, nil
 }

@@ -68,7 +68,7 @@ func TestAnswers(t *testing.T) {
 		{name: "a whole number", body: `{"risk": -1}`, want: reputation.Report{Severity: -1, Confidence: .5}},
 		{name: "out of range", body: `{"risk": 85}`, err: "severity: the value is not a number from -1 to 1"},
 		{name: "not there", body: `{}`, err: `severity: the answer has no "risk"`},
-		{name: "null", body: `{"risk": null}`, err: "severity: the value is not a number from -1 to 1"},
+		{name: "null", body: `{"risk": null}`, err: "severity: the answer has no value for it"},
 		{name: "a string", body: `{"risk": "0.5"}`, err: "severity: the value is not a number from -1 to 1"},
 		{name: "no object", body: `[1]`, err: "severity: a value has another type than the expression expects"},
 		{name: "null alone", body: `null`, err: `severity: the answer has no "risk"`},
@@ -82,7 +82,7 @@ func TestAnswers(t *testing.T) {
 		},
 		{
 			name: "optional and missing", set: func(h *httpjson.HTTPJSON) { h.Severity = "body.?risk" }, body: `{}`,
-			err: "severity: the value is not a number from -1 to 1",
+			err: "severity: the answer has no value for it",
 		},
 		{
 			name: "a default", set: func(h *httpjson.HTTPJSON) { h.Severity = "body.?a.?b.orValue(0.25)" },

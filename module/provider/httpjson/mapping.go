@@ -48,8 +48,8 @@ func (h *HTTPJSON) settings(m *mapping) []setting {
 		{"not_found", &h.NotFound, truth, &m.notFound},
 		{"error", &h.Error, truth, &m.failed},
 		{"address", &h.Address, text, &m.address},
-		{"severity", &h.Severity, number, &m.severity},
-		{"confidence", &h.Confidence, number, &m.confidence},
+		{"severity", &h.Severity, rating, &m.severity},
+		{"confidence", &h.Confidence, share, &m.confidence},
 		{"country", &h.Country, text, &m.country},
 		{"asn", &h.ASN, network, &m.asn},
 		{"last_seen", &h.LastSeen, moment, &m.lastSeen},
@@ -130,11 +130,11 @@ func (m *mapping) report(
 	}
 	r := reputation.Report{Confidence: defaultConfidence}
 	var err error
-	if r.Severity, err = m.severity.share(ctx, vars, -1, 1); err != nil {
+	if r.Severity, err = m.severity.number(ctx, vars, rating); err != nil {
 		return reputation.Report{}, err
 	}
 	if m.confidence != nil {
-		if r.Confidence, err = m.confidence.share(ctx, vars, 0, 1); err != nil {
+		if r.Confidence, err = m.confidence.number(ctx, vars, share); err != nil {
 			return reputation.Report{}, err
 		}
 	}

@@ -128,6 +128,19 @@ func TestMistakes(t *testing.T) {
 				"found no matching overload for '_*_' applied to '(double, int)': write all numbers with a decimal point, such as 1.0"},
 		{"severity `body.a ? 0.5 : 1`", "the expression of severity, `body.a ? 0.5 : 1`, has an error at column 8: " +
 			"found no matching overload for '_?_:_' applied to '(dyn, double, int)': write all numbers with a decimal point, such as 1.0"},
+		{"severity 5", "the expression of severity, `5`, is not a number from -1 to 1"},
+		{"severity `-1.5`", "the expression of severity, `-1.5`, is not a number from -1 to 1"},
+		{"confidence 70", "the expression of confidence, `70`, is not a number from 0 to 1"},
+		{"confidence `math.least(70, 80)`", "is not a number from 0 to 1"},
+		{"severity `int(body.score) / 100`", "the expression of severity, `int(body.score) / 100`, has an error at column 17: " +
+			"it divides whole numbers, which leaves out the rest: write double(…) for int(…), and 100.0 for 100"},
+		{"country `upperAscii(body.cc)`", "found no matching overload for 'upperAscii' applied to '(dyn)': " +
+			"write it behind its value, as in body.name.upperAscii()"},
+		{"error `if body.x then 1 else 0`", "reserved identifier: if: write `condition ? value : other value`"},
+		{"error `body.a and body.b`", "mismatched input 'and': write &&, || and !"},
+		{"error `body.a === 'x'`", "token recognition error at: '= ': compare with =="},
+		{"error `body.a = 'x'`", "token recognition error at: '= ': compare with =="},
+		{"error `body?.a`", "it ends too early: write .? before a member that may be missing"},
 		{"severity `double(body.s.replace('%', ''))`",
 			"the expression of severity, `double(body.s.replace('%', ''))`, has an error at column 22: " +
 				"replace is not available, since its result has no bound: use split, substring or lowerAscii"},
@@ -181,6 +194,16 @@ func TestPatterns(t *testing.T) {
 	} {
 		if _, err := read("http_json acme {\n url https://api.example.com/{ip}\n severity 0.5\n not_found `" + expression + "`\n}"); err != nil {
 			t.Errorf("%s: %v", expression, err)
+		}
+	}
+}
+
+// TestNotTooDear: CEL has no estimate of what these cost, which is no reason to refuse them.
+func TestNotTooDear(t *testing.T) {
+	for _, line := range []string{"asn `int(body.as.substring(2))`", "confidence `body.a.substring(1) == 'x' ? 1.0 : 0.0`"} {
+		if _, err := read("http_json acme {\nurl https://api.example.com/{ip}\nseverity 0\n" +
+			line + "\n}"); err != nil {
+			t.Errorf("%s: %v", line, err)
 		}
 	}
 }

@@ -10,7 +10,8 @@ import (
 )
 
 // mixedArithmetic refuses to calculate with a value of the answer and a whole number. All numbers of JSON are doubles
-// in CEL, which has no such operation: without this, every answer would be a bad one.
+// in CEL, which has no such operation: without this, every answer would be a bad one. It also refuses to divide whole
+// numbers, since 87 of 100 would be 0.
 type mixedArithmetic struct{}
 
 func (mixedArithmetic) Name() string { return "ip_reputation.mixed_arithmetic" }
@@ -24,6 +25,10 @@ func (mixedArithmetic) Validate(_ *cel.Env, _ cel.ValidatorConfig, a *ast.AST, i
 		}
 		args := call.AsCall().Args()
 		left, right := a.GetType(args[0].ID()).Kind(), a.GetType(args[1].ID()).Kind()
+		if call.AsCall().FunctionName() == operators.Divide && whole(left) && whole(right) {
+			issues.ReportErrorAtID(call.ID(), "it divides whole numbers, which leaves out the rest: "+
+				"write double(…) for int(…), and 100.0 for 100")
+		}
 		if left == types.DynKind && whole(right) || right == types.DynKind && whole(left) {
 			issues.ReportErrorAtID(call.ID(), "it calculates with a number of the answer and a whole number: "+
 				"write 100.0 for 100, and double(…) around other whole numbers")

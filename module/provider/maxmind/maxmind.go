@@ -93,6 +93,7 @@ func (m *MaxMind) Profile() reputation.Profile {
 			Natures:    reputation.KindsOf(reputation.AllKinds()...),
 			Country:    true, ASN: true, Network: true,
 		},
+		Paid:     true,
 		Terms:    "paid by the question",
 		Protocol: reputation.ProtocolConfirmed,
 	}

@@ -72,6 +72,7 @@ func (*Spur) Profile() reputation.Profile {
 				reputation.NatureHosting, reputation.NatureMobile, reputation.NatureRelay),
 			Country: true, ASN: true,
 		},
+		Paid:     true,
 		Terms:    "a paid plan is needed",
 		Protocol: reputation.ProtocolUnconfirmed,
 	}
