@@ -237,18 +237,14 @@ func (e *expression) moment(ctx context.Context, vars cel.Activation) (time.Time
 		if v == "" {
 			return time.Time{}, nil
 		}
-		for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
-			if at, err = time.Parse(layout, string(v)); err == nil {
-				break
-			}
-		}
+		at = rest.Time(string(v))
 	default:
 		seconds, ok := toNumber(value)
 		if ok && seconds == 0 {
 			return time.Time{}, nil
 		}
 		if ok && seconds > 0 && seconds < 1e11 { // more are milliseconds
-			at = time.Unix(int64(seconds), 0)
+			at = rest.Unix(int64(seconds))
 		}
 	}
 	if at.Year() < 1970 || at.Year() > 9999 {

@@ -66,7 +66,7 @@ func (MaxMind) CaddyModule() caddy.ModuleInfo {
 
 // Provision checks the product and creates the client. It opens no connection.
 func (m *MaxMind) Provision(ctx caddy.Context) error {
-	api := rest.API{Profile: m.Profile(), Title: "MaxMind", URL: insightsURL, Detail: detail}
+	api := rest.API{Profile: m.Profile(), Title: "MaxMind", URL: insightsURL, Detail: rest.Message("error")}
 	switch m.API {
 	case "", insights:
 	case minfraud:
@@ -128,13 +128,6 @@ func (m *MaxMind) Check(ctx context.Context, q reputation.Query) (reputation.Rep
 type failure struct {
 	Code  string `json:"code"`
 	Error string `json:"error"`
-}
-
-// detail returns the service's message from the body of an error.
-func detail(body []byte) string {
-	var f failure
-	_ = json.Unmarshal(body, &f) // of what is no JSON, the status says enough
-	return f.Error
 }
 
 // notKnown tells an address that the service does not have, or calls reserved, from other errors.

@@ -262,7 +262,6 @@ func FuzzAnswer(f *testing.F) {
 		if err != nil || addr.Is4In6() || addr.Zone() != "" {
 			return
 		}
-		_ = detail(body)
 		for api, parse := range map[string]func() (reputation.Report, error){
 			insights: func() (reputation.Report, error) { return parseInsights(body, addr) },
 			minfraud: func() (reputation.Report, error) { return parseScore(body) },

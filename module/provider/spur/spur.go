@@ -4,7 +4,6 @@ package spur
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -54,7 +53,7 @@ func (Spur) CaddyModule() caddy.ModuleInfo {
 
 // Provision creates the client. It opens no connection.
 func (s *Spur) Provision(ctx caddy.Context) error {
-	return s.Open(ctx, rest.API{Profile: s.Profile(), Title: "Spur", URL: defaultURL, Detail: detail})
+	return s.Open(ctx, rest.API{Profile: s.Profile(), Title: "Spur", URL: defaultURL, Detail: rest.Message("error")})
 }
 
 // Profile implements reputation.Provider. Plans differ: the quota is below those that are known.
@@ -113,15 +112,6 @@ func (s *Spur) Probe(ctx context.Context, key string) error {
 // status is what the service says of a token.
 type status struct {
 	Active *bool `json:"active"`
-}
-
-// detail returns the service's message from the body of an error.
-func detail(body []byte) string {
-	var failure struct {
-		Error string `json:"error"`
-	}
-	_ = json.Unmarshal(body, &failure) // of what is no JSON, the status says enough
-	return failure.Error
 }
 
 // UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those
