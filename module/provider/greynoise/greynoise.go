@@ -102,8 +102,7 @@ func (g *GreyNoise) Profile() reputation.Profile {
 		Protocol: reputation.ProtocolConfirmed,
 	}
 	if g.API == v3 {
-		p.Quota, p.Key, p.Paid = []string{"1000/day"}, reputation.KeyRequired, true
-		p.Terms = "a paid plan is needed"
+		p.Quota, p.Key, p.Paid, p.Terms = []string{"1000/day"}, reputation.KeyRequired, true, "a paid plan is needed"
 		p.ListedTTL, p.CleanTTL = 24*time.Hour, 72*time.Hour
 		p.Batch = batch
 		p.Capabilities.Categories |= reputation.CategoriesOf(reputation.BruteForce, reputation.Bot, reputation.Compromised)
