@@ -251,7 +251,7 @@ func drawVerdict(t *rapid.T) reputation.Verdict {
 		v.Facts.Nature = v.Facts.Nature.With(k, rapid.Bool().Draw(t, word))
 	}
 	for _, source := range drawSome(t, sourcePool, "reasons") {
-		v.Reasons = append(v.Reasons, reputation.Reason{Source: source})
+		v.Reasons = append(v.Reasons, reputation.Reason{Source: source, Network: rapid.Bool().Draw(t, source+" of the network")})
 	}
 	return v
 }
@@ -276,7 +276,8 @@ func matchSlowly(c Config, v reputation.Verdict, client netip.Addr) bool {
 		alternatives(c.Status, func(w string) bool { return w == v.Status.String() }) &&
 		alternatives(c.Source, func(w string) bool {
 			return slices.ContainsFunc(v.Reasons, func(r reputation.Reason) bool {
-				return r.Source == w || w == "own" && r.Source == "own.trap" // of those in sourcePool
+				// own.trap is the one of those in sourcePool
+				return !r.Network && (r.Source == w || w == "own" && r.Source == "own.trap")
 			})
 		}) &&
 		alternatives(c.Network, func(w string) bool { return inNetwork(w, client) }) &&

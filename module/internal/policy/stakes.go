@@ -153,6 +153,9 @@ func (c *Conditions) statusWithin(v *reputation.Verdict) certainty {
 func (c *Conditions) sourceWithin(v *reputation.Verdict, p *Prospect) certainty {
 	for i := range v.Reasons {
 		source := v.Reasons[i].Source
+		if v.Reasons[i].Network {
+			continue // as matchSource
+		}
 		if (slices.Contains(c.sources, source) || c.own && isOwn(source)) && !slices.Contains(p.Sources, source) {
 			return always
 		}

@@ -68,6 +68,9 @@ func TestOpen(t *testing.T) {
 		{"a system that may come", []Rule{rule(reputation.Block, Config{ASN: []uint32{64497}})}, 0, scored(1), says(reputation.Capabilities{ASN: true}), true, 0},
 		{"a source that may come", []Rule{rule(reputation.Block, Config{Source: []string{"otx"}})}, 0, scored(1), Prospect{Sources: []string{"otx"}}, true, 0},
 		{"a source that may go", []Rule{rule(reputation.Block, Config{Source: []string{"tor_exits"}})}, 0, badTorExit(), Prospect{Sources: []string{"tor_exits"}}, true, 0},
+		{"a source that has spoken of the network only", []Rule{rule(reputation.Block, Config{Source: []string{"otx"}}), block85}, 0,
+			reputation.Verdict{Scored: true, Score: 5, Reasons: []reputation.Reason{{Source: "otx", Points: 6, Network: true}}},
+			between(0, 100), true, 0},
 		{"another network", []Rule{rule(reputation.Block, Config{Score: "50", Network: []string{"192.0.2.0/24"}})}, 0, scored(1), between(0, 100), false, reputation.Pass},
 
 		{"unknown, to be blocked", nil, reputation.Block, unknown, between(0, 20), true, 0},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -62,6 +63,8 @@ type Budget struct {
 	asked     map[uint64]bool // the keys with which a call has ended
 
 	networks [numPeriods]*networks // nil for the periods without a share
+
+	uncounted atomic.Int64 // calls that are reserved, and not yet taken from the ledger
 
 	logged throttle.Causes[int]
 }

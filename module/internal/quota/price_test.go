@@ -257,3 +257,40 @@ func (l lookCounter) Look(account string, t Terms, at time.Time) []Usage {
 	*l.looked++
 	return l.Ledger.Look(account, t, at)
 }
+// What is reserved counts for the price before it is counted in the ledger: a crowd that comes at once leaves as much for
+// those who matter as one that comes one by one.
+func TestACrowdAtOncePaysThePrice(t *testing.T) {
+	for name, p := range map[string]reputation.Provider{"alone": new(service), "together": &bulk{most: 50}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				terms := Terms{Windows: day(1000), Burst: .2, Concurrency: 100, Timeout: time.Minute}
+				g := New("a", p, terms, NewBudget(), memory(), quiet())
+				var list []*Reservation
+				for i := range 100 {
+					if r, _, _ := g.Reserve("", of(2*i, 1), .1, time.Now()); r != nil {
+						list = append(list, r)
+					}
+				}
+				if len(list) != 21 {
+					t.Errorf("%d of the crowd may ask, want 21", len(list))
+				}
+				time.Sleep(2 * recheckClosed)
+				if r, _, _ := g.Reserve("", of(1001, 1), .5, time.Now()); r == nil {
+					t.Error("nothing is left for who matters")
+				} else {
+					r.Cancel()
+				}
+				for i, r := range list {
+					if i%2 == 0 {
+						r.Cancel()
+					} else if _, err := r.Check(context.Background(), reputation.Query{Addr: of(2*i, 1)}); err != nil {
+						t.Error(err)
+					}
+				}
+				if n := g.budget.uncounted.Load(); n != 0 {
+					t.Errorf("%d calls are reserved in the end", n)
+				}
+			})
+		})
+	}
+}

@@ -113,6 +113,7 @@ func (g *Guard) reserve(
 		g.budget.refundNetwork(terms, network, now)
 		return nil, refusal{reason: busy, until: now.Add(busyRetry)}
 	}
+	g.budget.uncounted.Add(1)
 	return &Reservation{guard: g, terms: terms, done: done, key: key, network: network, at: now}, refusal{}
 }
 
@@ -138,6 +139,9 @@ func (g *Guard) known(terms Terms, priority float64, now time.Time) refusal {
 	}
 	if until := terms.nextAt(usage, now); !until.IsZero() {
 		return refusal{reason: spentOut, until: until}
+	}
+	for i := range usage {
+		usage[i].Used += int(g.budget.uncounted.Load())
 	}
 	if price := terms.price(usage, now); priority < price {
 		return refusal{reason: tooDear, price: price}
@@ -179,6 +183,7 @@ func (g *Guard) close(r refusal, now time.Time) {
 
 // Cancel gives the reservation back. What the rate has granted refills by itself.
 func (r *Reservation) Cancel() {
+	r.guard.budget.uncounted.Add(-1)
 	if r.terms.shares {
 		r.guard.batches.freePlace()
 	} else {
@@ -211,6 +216,7 @@ func (r *Reservation) check(ctx context.Context, q reputation.Query, check check
 		g.observe(g.name, skipped.Result, 0)
 		return reputation.Report{}, skipped
 	}
+	g.budget.uncounted.Add(-1)
 	if r.terms.shares {
 		return r.checkTogether(ctx, q, began)
 	}
