@@ -40,7 +40,8 @@ import (
 //	}
 //
 // `pass`, `limit`, `block`, `ban` and `drop` are rules, which are tried in the order of the lines. They,
-// `priority` and `exempt` may be repeated. So may `violation`, whose conditions are those of <see violationRule>, and `signed_in`.
+// `priority` and `exempt` may be repeated. So may `signed_in`, and `violation`, whose conditions are those of
+// <see violationRule>.
 func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
 	var site handler.Handler

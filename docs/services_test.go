@@ -22,7 +22,8 @@ const (
 // product is a service that the table has a row for.
 type product struct {
 	reputation.Provider
-	api string // the product of a service that has several
+	name string // as it is written behind `provider`
+	api  string // the product of a service that has several
 }
 
 // services returns each service that the table has a row for. A service that stands for several says so by itself: see
@@ -36,7 +37,7 @@ func services(t *testing.T) (all []product) {
 		}
 		several, ok := service.(interface{ Variants() []json.RawMessage })
 		if !ok {
-			all = append(all, product{Provider: service})
+			all = append(all, product{Provider: service, name: info.ID.Name()})
 			continue
 		}
 		for _, settings := range several.Variants() {
@@ -45,7 +46,11 @@ func services(t *testing.T) (all []product) {
 			if err := errors.Join(json.Unmarshal(settings, variant), json.Unmarshal(settings, &of)); err != nil {
 				t.Fatalf("%s: %v", info.ID, err)
 			}
-			all = append(all, product{variant, of.API})
+			name := info.ID.Name()
+			if of.API == "" { // several lists of one protocol
+				name += " " + variant.Profile().Name
+			}
+			all = append(all, product{variant, name, of.API})
 		}
 	}
 	return all
@@ -54,10 +59,10 @@ func services(t *testing.T) (all []product) {
 // TestServicesTable holds that sources.md says of each service what its profile says.
 func TestServicesTable(t *testing.T) {
 	var table strings.Builder
-	table.WriteString("| service | key | free plan | addresses | says | points | terms | protocol |\n|---|---|---|---|---|---|---|---|\n")
+	table.WriteString("| service | key | default of `quota` | addresses | says | points | terms | protocol |\n|---|---|---|---|---|---|---|---|\n")
 	for _, service := range services(t) {
 		p := service.Profile().WithDefaults()
-		name := "`" + p.Name + "`"
+		name := "`" + service.name + "`"
 		if service.api != "" {
 			name += ", `api " + service.api + "`"
 		}
@@ -122,10 +127,14 @@ func says(c reputation.Capabilities) string {
 	if c.ASN {
 		words = append(words, "ASN")
 	}
+	var natures []string
 	for _, kind := range reputation.AllKinds() {
 		if c.Natures.Has(kind) {
-			words = append(words, "nature `"+kind.String()+"`")
+			natures = append(natures, "`"+kind.String()+"`")
 		}
+	}
+	if natures != nil {
+		words = append(words, "nature "+strings.Join(natures, ", "))
 	}
 	return strings.Join(words, ", ")
 }

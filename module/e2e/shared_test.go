@@ -341,12 +341,12 @@ func TestReloadsShareOneConnection(t *testing.T) {
 	redis.CLI("ACL", "SETUSER", "caddy", "resetpass", ">password-of-tuesday")
 	redis.CLI("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 	for i := range 10 {
-		r.visit(t, fmt.Sprintf("198.51.100.%d", 10+i))
+		r.visit(t, fmt.Sprintf("198.51.%d.1", 10+i)) // of many networks: each has a share of the quota
 	}
 	r.awaitRedis(t, 1)
 	eventually(t, "it shares with the new password", func() bool {
-		r.visit(t, "198.51.100.30")
-		return redis.CLI("EXISTS", "iprep:v1:{198.51.100.30/32}:record") == "1"
+		r.visit(t, "198.51.30.1")
+		return redis.CLI("EXISTS", "iprep:v1:{198.51.30.1/32}:record") == "1"
 	})
 	config := send(t, http.MethodGet, r.admin+"/config/", "", nil).body
 	for where, text := range map[string]string{"the log": r.logs(t), "/config": config} {

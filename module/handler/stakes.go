@@ -8,12 +8,9 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
-
-// certain is the score from which an application need not know more of an address. Lists that come to it settle an address,
-// too.
-const certain = 90
 
 // stakes is what answers of services can still change for a site.
 type stakes struct {
@@ -61,7 +58,7 @@ func (s *stakes) Open(client netip.Addr, v *reputation.Verdict, prospect *runtim
 		return true
 	}
 	refused := s.enforce && action != reputation.Pass && action != reputation.Limit
-	return s.score && !refused && prospect.Low < certain
+	return s.score && !refused && prospect.Low < score.Certain
 }
 
 // lookUpAgain looks the client up once more if another handler has done so, whose rules may need to know less. It does not

@@ -8,10 +8,9 @@ import (
 // Batcher is a Provider whose service answers about several addresses in one request. It is optional.
 // Profile.Batch is how many; without it, CheckAll is not called.
 //
-// CheckAll makes one request, and returns soon after ctx ends. It is safe for concurrent use. It gets up to
-// Profile.Batch addresses, which are different, of the kind that Query.Addr is, and which the service covers. The key
-// is like Query.Key. Who waits to be asked about goes into the next request: the caller sees to that, as to quotas,
-// retries and breaker. A single address may be asked about by Check.
+// CheckAll makes one request, and returns soon after ctx ends. It is safe for concurrent use. addrs are up to
+// Profile.Batch different addresses, of the kind that Query.Addr is, which the service covers; key is like Query.Key.
+// Gathering addresses, quotas, retries and breaker belong to the caller, who may use Check for a single address.
 //
 // The answers are in the order of addrs, one for each. An address of which the service says nothing, or nothing that
 // can be used, has an error of its own, ErrBadAnswer: it is not unknown, and the others keep their answers. An error

@@ -20,9 +20,6 @@ import (
 // latency is how long the service takes. The request that is asked about goes on without the answer.
 const latency = 200 * time.Millisecond
 
-// settled is the score from which nobody is asked, in percent.
-const settled = 90
-
 // way is a way to spend a quota.
 type way struct {
 	name      string
@@ -127,7 +124,7 @@ func (r *replay) serve(q *request, res *result, benign map[record.Key]bool) erro
 	}
 	at, asked := r.answered[key]
 	percent, seen := r.judge(q, key)
-	if percent < settled {
+	if percent < score.Certain {
 		if q.abusive {
 			res.requests++
 			r.open[key]++

@@ -43,9 +43,6 @@ type listMatch struct {
 // listed reports whether the address is on a list other than those of exempt addresses.
 func (m *listMatch) listed() bool { return m.denied || m.feeds }
 
-// settledPercent is the score from which the lists alone decide, and no provider is asked.
-const settledPercent = 90
-
 // match returns the result for the set of lists that contain addr.
 func (e *Engine) match(l *listing, addr netip.Addr) *listMatch {
 	set := l.Lookup(addr)
@@ -117,7 +114,7 @@ func (e *Engine) compileSet(l *listing, members []uint16) *listMatch {
 func (m *listMatch) conclude() {
 	var reasons []reputation.Reason
 	m.percent, reasons = score.Judge(m.evidence, nil)
-	m.settled = m.percent >= settledPercent
+	m.settled = m.percent >= score.Certain
 
 	v := &m.verdict
 	v.Reasons, v.Origin = reasons, reputation.OriginList

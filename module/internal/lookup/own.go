@@ -58,5 +58,5 @@ func (e *Engine) settles(l *local, s *scratch, now uint32) bool {
 	}
 	s.evidence = e.addOwn(l, append(s.evidence[:0], l.match.evidence...), l.complete(facts(&s.record)), now)
 	l.percent, s.reasons = score.Judge(s.evidence, s.reasons[:0])
-	return l.percent >= settledPercent
+	return l.percent >= score.Certain
 }

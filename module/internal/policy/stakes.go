@@ -21,12 +21,14 @@ type Prospect struct {
 }
 
 // Open reports whether the policy could treat the client of a verdict in another way once more is
-// known. alike is what happens otherwise to a request that meets no conditions of its own: Rule.More
-// conditions may hold for one request of the client and not for another, so both are considered. It
+// known. If not, action is what happens to its requests that meet no further conditions: those of
+// Rule.More may hold for one request of the client and not for another, so both are considered. Open
 // neither locks nor allocates.
 //
 // It is true in case of doubt, since conditions are considered one by one.
-func (p *Policy) Open(v *reputation.Verdict, client netip.Addr, prospect *Prospect) (open bool, alike reputation.Action) {
+func (p *Policy) Open(
+	v *reputation.Verdict, client netip.Addr, prospect *Prospect,
+) (open bool, action reputation.Action) {
 	if v.Status == reputation.Exempt {
 		return false, reputation.Pass
 	}

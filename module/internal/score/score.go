@@ -40,6 +40,9 @@ const (
 	stackFew  = 8
 )
 
+// Certain is the percent from which nobody needs to know more: lists that come to it settle an address.
+const Certain = 90
+
 // priorPercent is the probability of Prior.
 var priorPercent = probability(Prior)
 

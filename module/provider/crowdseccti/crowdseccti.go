@@ -4,7 +4,6 @@ package crowdseccti
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -68,7 +67,7 @@ func (CrowdSecCTI) CaddyModule() caddy.ModuleInfo {
 // Provision creates the client. It opens no connection.
 func (c *CrowdSecCTI) Provision(ctx caddy.Context) error {
 	return c.Open(ctx, rest.API{
-		Profile: c.Profile(), Title: "CrowdSec CTI", URL: defaultURL, MaxBody: maxBody, Detail: detail,
+		Profile: c.Profile(), Title: "CrowdSec CTI", URL: defaultURL, MaxBody: maxBody, Detail: rest.Message("message"),
 	})
 }
 
@@ -130,13 +129,6 @@ func (c *CrowdSecCTI) CheckAll(ctx context.Context, key string, addrs []netip.Ad
 		v.report(addrs, each.Set)
 		return nil
 	})
-}
-
-// detail returns the service's message from the body of an error.
-func detail(body []byte) string {
-	var failure answer
-	_ = json.Unmarshal(body, &failure) // of what is no JSON, the status says enough
-	return failure.Message
 }
 
 // UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those

@@ -216,7 +216,6 @@ func FuzzAnswer(f *testing.F) {
 		if err != nil || addr.Is4In6() || addr.Zone() != "" {
 			return
 		}
-		_ = detail(body)
 		r, err := parse(body, addr)
 		if err != nil {
 			if !errors.Is(err, reputation.ErrBadAnswer) {

@@ -82,7 +82,6 @@ func FuzzAnswer(f *testing.F) {
 		if err != nil || !asked.Is4() {
 			return
 		}
-		_ = detail(body)
 		for _, parse := range []func() (reputation.Report, error){
 			func() (reputation.Report, error) {
 				var a communityAnswer

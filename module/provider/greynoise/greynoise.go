@@ -80,7 +80,7 @@ func (g *GreyNoise) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("unknown api %q of greynoise: use %s or %s", g.API, community, v3)
 	}
 	return g.Open(ctx, rest.API{
-		Profile: g.Profile(), Title: "GreyNoise", URL: defaultURL, MaxBody: maxBody, Detail: detail,
+		Profile: g.Profile(), Title: "GreyNoise", URL: defaultURL, MaxBody: maxBody, Detail: rest.Message("message"),
 	})
 }
 
@@ -102,7 +102,7 @@ func (g *GreyNoise) Profile() reputation.Profile {
 		Protocol: reputation.ProtocolConfirmed,
 	}
 	if g.API == v3 {
-		p.Quota, p.Key, p.Paid, p.Terms = nil, reputation.KeyRequired, true, "a paid plan is needed"
+		p.Quota, p.Key, p.Paid, p.Terms = []string{"1000/day"}, reputation.KeyRequired, true, "a paid plan is needed"
 		p.ListedTTL, p.CleanTTL = 24*time.Hour, 72*time.Hour
 		p.Batch = batch
 		p.Capabilities.Categories |= reputation.CategoriesOf(reputation.BruteForce, reputation.Bot, reputation.Compromised)
@@ -150,13 +150,6 @@ func (g *GreyNoise) Probe(ctx context.Context, key string) error {
 type failure struct {
 	IP      string `json:"ip"`
 	Message string `json:"message"`
-}
-
-// detail returns the service's message from the body of an error.
-func detail(body []byte) string {
-	var f failure
-	_ = json.Unmarshal(body, &f) // of what is no JSON, the status says enough
-	return f.Message
 }
 
 // notRoutable tells a 400 about an address that the service never has from one about the request.

@@ -235,3 +235,12 @@ func TestVariants(t *testing.T) {
 		t.Errorf("the keys are %v", keys)
 	}
 }
+
+// Whoever forgets to write a quota must not spend the plan in a day.
+func TestQuota(t *testing.T) {
+	for _, api := range []string{community, v3} {
+		if len((&GreyNoise{API: api}).Profile().Quota) == 0 {
+			t.Errorf("%s has no quota", api)
+		}
+	}
+}

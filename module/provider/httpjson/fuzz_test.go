@@ -65,7 +65,8 @@ func FuzzExpression(f *testing.F) {
 		"body.risk", "body.?a.?b.orValue(0.5)", "double(size(body.l)) / 10.0", "body.l.exists(x, x > 1.0) ? 1.0 : -1.0",
 		`{"high": 1.0}[?body.s].orValue(0.0)`, `math.least(1.0, double(body.s.split(" ")[0]))`,
 		"cel.bind(x, body.l + body.l, x[0])", "body.l.map(x, body.l)[0][0]", "now - now", "type(body)",
-		"1.0 / (body.risk - 0.5)", "body.s == '' ? 0u : 1u", "dyn(body)",
+		"1.0 / (body.risk - 0.5)", "body.s == '' ? 0u : 1u", "dyn(body)", "body.s.matches('^[0-9]{1,3}$') ? 1.0 : 0.0",
+		"body.s.indexOf(ip) in [1, body] ? 1.0 : math.greatest(body.l)",
 	} {
 		f.Add(expression, []byte(`{"risk": 0.5, "a": {"b": null}, "l": [1, 2], "s": "high"}`))
 	}

@@ -166,7 +166,8 @@ type HTTPJSON struct {
 	// `last_seen` then. Default: no.
 	SelfAged bool `json:"self_aged,omitempty"`
 
-	// One line about the terms of the service, to be shown where the sources are. Default: none.
+	// One line about terms of the service that restrict its use, to be shown where the sources are. It is logged at
+	// each load. Default: none.
 	Terms string `json:"terms,omitempty"`
 
 	endpoint rest.Endpoint

@@ -124,6 +124,10 @@ func TestAnswers(t *testing.T) {
 			},
 		},
 		{
+			name: "no country", body: `{"risk": 0, "cc": "xx"}`, set: facts,
+			want: reputation.Report{Confidence: .5},
+		},
+		{
 			name: "country", body: `{"risk": 0, "cc": "Netherlands"}`, set: facts,
 			err: "country: the value is not a code of two letters",
 		},

@@ -181,7 +181,10 @@ func (m *mapping) facts(ctx context.Context, vars cel.Activation) (f reputation.
 	if err != nil {
 		return reputation.Facts{}, err
 	}
-	if f.Country = rest.Country(strings.ToUpper(country)); f.Country == "" && country != "" {
+	country = strings.ToUpper(country)
+	f.Country = rest.Country(country)
+	unknown := country == "" || country == "XX" || country == "ZZ"
+	if f.Country == "" && !unknown {
 		return reputation.Facts{}, m.country.wrong("a code of two letters")
 	}
 	f.ASN, err = m.asn.network(ctx, vars)
@@ -234,18 +237,14 @@ func (e *expression) moment(ctx context.Context, vars cel.Activation) (time.Time
 		if v == "" {
 			return time.Time{}, nil
 		}
-		for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
-			if at, err = time.Parse(layout, string(v)); err == nil {
-				break
-			}
-		}
+		at = rest.Time(string(v))
 	default:
 		seconds, ok := toNumber(value)
 		if ok && seconds == 0 {
 			return time.Time{}, nil
 		}
 		if ok && seconds > 0 && seconds < 1e11 { // more are milliseconds
-			at = time.Unix(int64(seconds), 0)
+			at = rest.Unix(int64(seconds))
 		}
 	}
 	if at.Year() < 1970 || at.Year() > 9999 {

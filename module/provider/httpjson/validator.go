@@ -53,7 +53,9 @@ func (unboundedCalls) Validate(_ *cel.Env, _ cel.ValidatorConfig, a *ast.AST, is
 				"use split, substring or lowerAscii", name)
 		case "indexOf", "lastIndexOf":
 			// they look at each place anew, which takes the product of both lengths
-			if wanted := c.Args()[0]; wanted.Kind() != ast.LiteralKind && !(wanted.Kind() == ast.IdentKind && wanted.AsIdent() == "ip") {
+			wanted := c.Args()[0]
+			isIP := wanted.Kind() == ast.IdentKind && wanted.AsIdent() == "ip"
+			if wanted.Kind() != ast.LiteralKind && !isIP {
 				issues.ReportErrorAtID(call.ID(), "the text that %s looks for is not written out: write it between quotes, "+
 					"or use contains", name)
 			}

@@ -120,12 +120,3 @@ func (v *answer) nature() reputation.Nature {
 	n = rest.Flag(n, reputation.NatureHosting, v.IsDatacenter)
 	return rest.Flag(n, reputation.NatureMobile, v.IsMobile)
 }
-
-// detail returns the service's message from the body of an error.
-func detail(body []byte) string {
-	var v failure
-	if json.Unmarshal(body, &v) != nil {
-		return ""
-	}
-	return v.Error
-}

@@ -53,7 +53,7 @@ func (IPAPIIs) CaddyModule() caddy.ModuleInfo {
 
 // Provision creates the client. It opens no connection.
 func (p *IPAPIIs) Provision(ctx caddy.Context) error {
-	return p.Open(ctx, rest.API{Profile: p.Profile(), Title: "ipapi.is", URL: defaultURL, Detail: detail})
+	return p.Open(ctx, rest.API{Profile: p.Profile(), Title: "ipapi.is", URL: defaultURL, Detail: rest.Message("error")})
 }
 
 // Profile implements reputation.Provider.

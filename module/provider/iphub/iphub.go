@@ -4,7 +4,6 @@ package iphub
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"time"
@@ -58,7 +57,7 @@ func (IPHub) CaddyModule() caddy.ModuleInfo {
 
 // Provision creates the client. It opens no connection.
 func (p *IPHub) Provision(ctx caddy.Context) error {
-	return p.Open(ctx, rest.API{Profile: p.Profile(), Title: "IPHub", URL: defaultURL, Detail: detail})
+	return p.Open(ctx, rest.API{Profile: p.Profile(), Title: "IPHub", URL: defaultURL, Detail: rest.Message("error")})
 }
 
 // Profile implements reputation.Provider. The weight and the group are those of lists of data
@@ -131,17 +130,6 @@ func (v *answer) report(addr netip.Addr) (reputation.Report, error) {
 		r.Facts.Nature = r.Facts.Nature.With(reputation.NatureHosting, true)
 	}
 	return r, nil
-}
-
-// detail returns the service's message from the body of an error.
-func detail(body []byte) string {
-	var v struct {
-		Error string `json:"error"`
-	}
-	if json.Unmarshal(body, &v) != nil {
-		return ""
-	}
-	return v.Error
 }
 
 // UnmarshalCaddyfile reads the options that only this provider has.

@@ -1,7 +1,6 @@
 package ipinfo
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 
@@ -119,17 +118,4 @@ func (v *legacyAnswer) report(addr netip.Addr) (reputation.Report, error) {
 	}
 	facts.Nature = n
 	return v.subject.report(addr, facts)
-}
-
-// detail returns the service's message from the body of an error.
-func detail(body []byte) string {
-	var v struct {
-		Error struct {
-			Message string `json:"message"`
-		} `json:"error"`
-	}
-	if json.Unmarshal(body, &v) != nil {
-		return ""
-	}
-	return v.Error.Message
 }

@@ -87,7 +87,7 @@ func (p *IPinfo) Provision(ctx caddy.Context) error {
 	if p.API == privacy {
 		address = legacyURL
 	}
-	return p.Open(ctx, rest.API{Profile: p.Profile(), Title: "IPinfo", URL: address, Detail: detail})
+	return p.Open(ctx, rest.API{Profile: p.Profile(), Title: "IPinfo", URL: address, Detail: rest.Message("error", "message")})
 }
 
 // Validate checks the settings.

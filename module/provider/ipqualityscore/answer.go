@@ -130,14 +130,3 @@ func failure(a *rest.Answer, body []byte) error {
 	}
 	return nil // not a failure of the service's own kind
 }
-
-// detail returns the service's message from the body of an error.
-func detail(body []byte) string {
-	var v struct {
-		Message string `json:"message"`
-	}
-	if json.Unmarshal(body, &v) != nil {
-		return ""
-	}
-	return v.Message
-}

@@ -78,7 +78,7 @@ func (IPQualityScore) CaddyModule() caddy.ModuleInfo {
 
 // Provision creates the client. It opens no connection.
 func (s *IPQualityScore) Provision(ctx caddy.Context) error {
-	return s.Open(ctx, rest.API{Profile: s.Profile(), Title: "IPQualityScore", URL: defaultURL, Detail: detail})
+	return s.Open(ctx, rest.API{Profile: s.Profile(), Title: "IPQualityScore", URL: defaultURL, Detail: rest.Message("message")})
 }
 
 // Validate checks the settings.

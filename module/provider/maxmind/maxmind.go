@@ -34,8 +34,8 @@ func init() {
 
 // MaxMind asks a web service of MaxMind about addresses. It needs an account with funds: each
 // question is paid. The key is the account ID and a licence key with a colon between them, such as
-// `{env.MAXMIND_ACCOUNT}:{env.MAXMIND_LICENSE}`. Write a `quota` that you can pay. For MaxMind's
-// databases, which cost nothing per question, see `mmdb`.
+// `{env.MAXMIND_ACCOUNT}:{env.MAXMIND_LICENSE}`. Write a `quota` that you can pay; the default is
+// 1,000 a day. For MaxMind's databases, which cost nothing per question, see `mmdb`.
 //
 // `insights` says what an address is: VPN, proxy, Tor, hosting, mobile, relay, country and network.
 // Its severity is the service's risk, from 0 to 1. An answer without one is neutral: the risk is
@@ -66,7 +66,7 @@ func (MaxMind) CaddyModule() caddy.ModuleInfo {
 
 // Provision checks the product and creates the client. It opens no connection.
 func (m *MaxMind) Provision(ctx caddy.Context) error {
-	api := rest.API{Profile: m.Profile(), Title: "MaxMind", URL: insightsURL, Detail: detail}
+	api := rest.API{Profile: m.Profile(), Title: "MaxMind", URL: insightsURL, Detail: rest.Message("error")}
 	switch m.API {
 	case "", insights:
 	case minfraud:
@@ -77,11 +77,12 @@ func (m *MaxMind) Provision(ctx caddy.Context) error {
 	return m.Open(ctx, api)
 }
 
-// Profile implements reputation.Provider. There is no free plan, and no quota: questions are paid
-// one by one.
+// Profile implements reputation.Provider. There is no free plan: the quota keeps whoever forgets to
+// write one from paying for every visitor.
 func (m *MaxMind) Profile() reputation.Profile {
 	p := reputation.Profile{
 		Name:      "maxmind",
+		Quota:     []string{"1000/day"},
 		ListedTTL: 24 * time.Hour,
 		CleanTTL:  72 * time.Hour,
 		Weight:    24,
@@ -127,13 +128,6 @@ func (m *MaxMind) Check(ctx context.Context, q reputation.Query) (reputation.Rep
 type failure struct {
 	Code  string `json:"code"`
 	Error string `json:"error"`
-}
-
-// detail returns the service's message from the body of an error.
-func detail(body []byte) string {
-	var f failure
-	_ = json.Unmarshal(body, &f) // of what is no JSON, the status says enough
-	return f.Error
 }
 
 // notKnown tells an address that the service does not have, or calls reserved, from other errors.

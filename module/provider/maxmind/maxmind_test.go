@@ -262,7 +262,6 @@ func FuzzAnswer(f *testing.F) {
 		if err != nil || addr.Is4In6() || addr.Zone() != "" {
 			return
 		}
-		_ = detail(body)
 		for api, parse := range map[string]func() (reputation.Report, error){
 			insights: func() (reputation.Report, error) { return parseInsights(body, addr) },
 			minfraud: func() (reputation.Report, error) { return parseScore(body) },
@@ -288,4 +287,13 @@ func FuzzAnswer(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Whoever forgets to write a quota must not pay for every visitor.
+func TestQuota(t *testing.T) {
+	for _, api := range []string{insights, minfraud} {
+		if p := (&MaxMind{API: api}).Profile(); len(p.Quota) == 0 {
+			t.Errorf("%s has no quota", p.Name)
+		}
+	}
 }

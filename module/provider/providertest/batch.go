@@ -51,10 +51,12 @@ type Entry struct {
 
 // batchChecks are about CheckAll.
 func (s *suite) batchChecks() ([]check, error) {
-	b := s.Batch
-	if b == nil {
+	if s.Batch == nil {
 		return nil, nil
 	}
+	b := *s.Batch
+	b.Cases = slices.Clone(b.Cases)
+	s.Batch = &b // the caller's stays as it is
 	if b.Before == "" {
 		b.Before, b.After = "[", "]"
 	}

@@ -123,6 +123,17 @@ func batchConfig(flaw func(*batcher)) Config {
 
 func TestGoodBatcher(t *testing.T) { Run(t, batchConfig(func(*batcher) {})) }
 
+// TestBatchStays: two tests may share one description.
+func TestBatchStays(t *testing.T) {
+	c := batchConfig(func(*batcher) {})
+	if _, err := c.checks(); err != nil {
+		t.Fatal(err)
+	}
+	if c.Batch.Before != "" || c.Batch.Cases[0].Header != nil {
+		t.Errorf("the caller's description was changed: %+v", *c.Batch)
+	}
+}
+
 // TestBatchFlaws proves that each mistake is found by the sub-tests that are there for it.
 func TestBatchFlaws(t *testing.T) {
 	type answers = []reputation.Answer

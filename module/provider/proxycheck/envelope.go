@@ -74,12 +74,3 @@ func failure(a *rest.Answer, body []byte) error {
 	}
 	return nil // not a refusal of the service's own kind
 }
-
-// detail returns the service's message from the body of an error.
-func detail(body []byte) string {
-	var h head
-	if json.Unmarshal(body, &h) != nil {
-		return ""
-	}
-	return h.Message
-}

@@ -71,7 +71,7 @@ func (ProxyCheck) CaddyModule() caddy.ModuleInfo {
 
 // Provision creates the client. It opens no connection.
 func (p *ProxyCheck) Provision(ctx caddy.Context) error {
-	return p.Open(ctx, rest.API{Profile: p.Profile(), Title: "proxycheck.io", URL: defaultURL, Detail: detail})
+	return p.Open(ctx, rest.API{Profile: p.Profile(), Title: "proxycheck.io", URL: defaultURL, Detail: rest.Message("message")})
 }
 
 // Validate checks the settings.

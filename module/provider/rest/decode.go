@@ -41,6 +41,23 @@ func Decode(body []byte, into any) error {
 	return fmt.Errorf("%w: its body is not JSON", reputation.ErrBadAnswer)
 }
 
+// Message returns an API.Detail that reads a member of a JSON body, such as "error". With several names, each is a member
+// of the one before.
+func Message(path ...string) func(body []byte) string {
+	return func(body []byte) string {
+		for _, name := range path {
+			var object map[string]json.RawMessage
+			if Decode(body, &object) != nil {
+				return ""
+			}
+			body = object[name]
+		}
+		var text string
+		_ = json.Unmarshal(body, &text) // where it is no text, the status says enough
+		return text
+	}
+}
+
 func (a *Answer) decode(into any) error { return Decode(a.body, into) }
 
 // checkShape returns an error for a body that is nested too deep, or has a list or an object with too many elements.

@@ -11,10 +11,10 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// Country returns code if it is an ISO 3166-1 alpha-2 code in capitals, and "" otherwise. A service that
-// writes lower case needs strings.ToUpper first.
+// Country returns code if it is an ISO 3166-1 alpha-2 code in capitals, and "" otherwise, as for XX and ZZ, which
+// services write for a country that they do not know. A service that writes lower case needs strings.ToUpper first.
 func Country(code string) string {
-	if len(code) != 2 || code[0] < 'A' || code[0] > 'Z' || code[1] < 'A' || code[1] > 'Z' {
+	if code == "XX" || code == "ZZ" || len(code) != 2 || code[0] < 'A' || code[0] > 'Z' || code[1] < 'A' || code[1] > 'Z' {
 		return ""
 	}
 	return code

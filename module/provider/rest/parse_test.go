@@ -77,7 +77,7 @@ func TestDecodeBoundsElements(t *testing.T) {
 }
 
 func TestFacts(t *testing.T) {
-	for text, want := range map[string]string{"DE": "DE", "de": "", "DEU": "", "D\n": "", "": ""} {
+	for text, want := range map[string]string{"DE": "DE", "de": "", "DEU": "", "D\n": "", "": "", "XX": "", "ZZ": "", "XK": "XK"} {
 		if got := Country(text); got != want {
 			t.Errorf("country %q became %q, want %q", text, got, want)
 		}
@@ -295,6 +295,24 @@ func FuzzTarget(f *testing.F) {
 			t.Errorf("%q became %s (%v)", key, u, err)
 		}
 	})
+}
+
+func TestMessage(t *testing.T) {
+	for _, tc := range []struct {
+		body, want string
+		path       []string
+	}{
+		{`{"error":"no such plan","code":[7]}`, "no such plan", []string{"error"}},
+		{`{"error":{"message":"no such token"}}`, "no such token", []string{"error", "message"}},
+		{`{"error":"no such token"}`, "", []string{"error", "message"}},
+		{`{"error":{"message":"no such token"}}`, "", []string{"error"}},
+		{`{"error":null}`, "", []string{"error"}}, {`[1]`, "", []string{"error"}}, {`{}`, "", []string{"error", "message"}},
+		{`<html>`, "", []string{"error"}}, {`{"error":"cut sh`, "", []string{"error"}},
+	} {
+		if got := Message(tc.path...)([]byte(tc.body)); got != tc.want {
+			t.Errorf("%s of %s is %q, want %q", tc.path, tc.body, got, tc.want)
+		}
+	}
 }
 
 // FuzzFailure: whatever comes back with a status that is no answer becomes an error of one line without a secret.

@@ -78,7 +78,8 @@ type API struct {
 	ResetHeader string
 
 	// Detail returns the service's message from the body of an error, or "". The client appends the
-	// message to its own error, unless it repeats a key, an address or a URL. Default: no message.
+	// message to its own error, unless it repeats a key, an address or a URL. Message makes one that
+	// reads a member. Default: no message.
 	Detail func(body []byte) string
 }
 
@@ -129,7 +130,7 @@ func (e *Endpoint) Open(ctx caddy.Context, api API) error {
 	if err != nil {
 		return fmt.Errorf("reading the url of %s: %w", name, err)
 	}
-	local := confidential(base) || api.SelfHosted && ownNetwork(base.Hostname())
+	local := encrypted(base) || api.SelfHosted && ownNetwork(base.Hostname())
 	if e.URL != "" && api.Profile.Key != reputation.KeyNone && !local {
 		ctx.Slogger().Warn("the key is sent without encryption: use a url that begins with https://",
 			"provider", name, "host", base.Hostname())
@@ -176,7 +177,7 @@ func (a *API) complete() error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("the provider %s is not complete: its API.URL is %w", a.Profile.Name, err)
-	case !a.ClearText && !a.SelfHosted && !confidential(base):
+	case !a.ClearText && !a.SelfHosted && !encrypted(base):
 		return fmt.Errorf("the provider %s is not complete: its API.URL must begin with https://",
 			a.Profile.Name)
 	}
@@ -202,15 +203,15 @@ func parseBase(address, example string) (*url.URL, error) {
 	return base, nil
 }
 
-// confidential reports whether requests to base are encrypted or stay on this machine.
-func confidential(base *url.URL) bool {
+// encrypted reports whether requests to base are encrypted or stay on this machine.
+func encrypted(base *url.URL) bool {
 	addr, err := netip.ParseAddr(base.Hostname())
 	return base.Scheme == "https" || base.Hostname() == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // Confidential reports whether nobody else can read requests to base: they are encrypted, or stay on this machine or on
 // the operator's own network.
-func Confidential(base *url.URL) bool { return confidential(base) || ownNetwork(base.Hostname()) }
+func Confidential(base *url.URL) bool { return encrypted(base) || ownNetwork(base.Hostname()) }
 
 // ownNetwork reports whether a host is surely on the operator's own network: a private address, or a
 // name that public DNS does not have, such as that of a container.

@@ -68,14 +68,7 @@ func open(tb testing.TB, address string, change func(*service)) *service {
 		Endpoint: Endpoint{URL: address},
 		api: API{
 			Profile: reputation.Profile{Name: "acme"}, Title: "Acme", URL: "https://api.example.com/v1",
-			ResetHeader: "X-RateLimit-Reset",
-			Detail: func(body []byte) string {
-				var failure struct {
-					Message string `json:"message"`
-				}
-				_ = json.Unmarshal(body, &failure)
-				return failure.Message
-			},
+			ResetHeader: "X-RateLimit-Reset", Detail: Message("message"),
 		},
 		question: func(q reputation.Query) Request {
 			return Request{Path: []string{"ip", q.Addr.String()}, Header: map[string]string{"X-Key": q.Key}}

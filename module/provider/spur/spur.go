@@ -4,7 +4,6 @@ package spur
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -25,7 +24,7 @@ func init() {
 }
 
 // Spur asks the service of the same name about addresses. It needs a token of a paid plan, as its
-// key; write your plan's `quota`.
+// key; write your plan's `quota`, which is 1,000 a day otherwise.
 //
 // The answers are mostly facts: VPN, proxy, Tor, hosting, mobile, country and ASN, residential
 // proxies included. They raise no severity by themselves; write rules with `nature`. Of its risks,
@@ -54,13 +53,14 @@ func (Spur) CaddyModule() caddy.ModuleInfo {
 
 // Provision creates the client. It opens no connection.
 func (s *Spur) Provision(ctx caddy.Context) error {
-	return s.Open(ctx, rest.API{Profile: s.Profile(), Title: "Spur", URL: defaultURL, Detail: detail})
+	return s.Open(ctx, rest.API{Profile: s.Profile(), Title: "Spur", URL: defaultURL, Detail: rest.Message("error")})
 }
 
-// Profile implements reputation.Provider. Plans differ, so there is no quota.
+// Profile implements reputation.Provider. Plans differ: the quota is below those that are known.
 func (*Spur) Profile() reputation.Profile {
 	return reputation.Profile{
 		Name:      "spur",
+		Quota:     []string{"1000/day"},
 		ListedTTL: 24 * time.Hour,
 		CleanTTL:  72 * time.Hour,
 		Weight:    24,
@@ -112,15 +112,6 @@ func (s *Spur) Probe(ctx context.Context, key string) error {
 // status is what the service says of a token.
 type status struct {
 	Active *bool `json:"active"`
-}
-
-// detail returns the service's message from the body of an error.
-func detail(body []byte) string {
-	var failure struct {
-		Error string `json:"error"`
-	}
-	_ = json.Unmarshal(body, &failure) // of what is no JSON, the status says enough
-	return failure.Error
 }
 
 // UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those

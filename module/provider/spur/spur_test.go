@@ -170,7 +170,6 @@ func FuzzAnswer(f *testing.F) {
 		if err != nil || addr.Is4In6() || addr.Zone() != "" {
 			return
 		}
-		_ = detail(body)
 		r, err := parse(body, addr)
 		if err != nil {
 			if !errors.Is(err, reputation.ErrBadAnswer) {
@@ -185,4 +184,11 @@ func FuzzAnswer(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// Whoever forgets to write a quota must not spend the plan in a day.
+func TestQuota(t *testing.T) {
+	if len(new(Spur).Profile().Quota) == 0 {
+		t.Error("there is no quota")
+	}
 }

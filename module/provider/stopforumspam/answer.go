@@ -79,17 +79,6 @@ func (e *entry) report(addr netip.Addr) (reputation.Report, error) {
 	return r, nil
 }
 
-// report reports what each entry says about its address. Here, an entry must name it.
-func (a *answers) report(each *rest.Answers) {
-	for i := range a.IP {
-		e, r, err := &a.IP[i].Value, reputation.Report{}, a.IP[i].Err
-		if addr, invalid := netip.ParseAddr(e.Value); invalid == nil && err == nil {
-			r, err = e.report(addr.Unmap())
-		}
-		each.Set(e.Value, r, err)
-	}
-}
-
 // validate checks the values that a report needs. Its errors quote numbers only.
 func (e *entry) validate(addr netip.Addr) error {
 	switch {

@@ -102,7 +102,9 @@ func (s *StopForumSpam) CheckAll(
 			if err := a.failure(got); err != nil {
 				return err
 			}
-			a.report(each)
+			for _, one := range a.IP {
+				one.Into(each, one.Value.Value, (*entry).report)
+			}
 			return nil
 		})
 }
