@@ -265,7 +265,12 @@ func (h *Handler) visit(r *http.Request) *visit {
 	}
 	v, known := openVisit(h.runtime, r, vars)
 	if !known || v.exempt != isExempt(h.exempt, v.client) {
-		v.lookUp(r, vars, h.wait, h.exempt, h.lookupRequest(r))
+		before, wait := v.client, h.wait
+		request := h.lookupRequest(r)
+		if !known && v.client != before {
+			wait = 0 // a matcher of `priority` has looked the client up, and waited
+		}
+		v.lookUp(r, vars, wait, h.exempt, request)
 	}
 	return v
 }

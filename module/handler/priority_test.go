@@ -1,9 +1,19 @@
 package handler
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // TestPriority proves which requests matter to a site: those for which one of the rules holds.
@@ -41,5 +51,55 @@ func TestPriority(t *testing.T) {
 	r := prepared(t, cleanAddr)()
 	if loadHandler(t, testContext(t), object{}).lookupRequest(r).Important {
 		t.Error("without rules, requests matter")
+	}
+}
+
+func init() { caddy.RegisterModule(hanging{}) }
+
+// hanging is a service that does not answer.
+type hanging struct{}
+
+func (hanging) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "ip_reputation.providers.hanging", New: func() caddy.Module { return new(hanging) }}
+}
+
+func (hanging) Profile() reputation.Profile {
+	return reputation.Profile{Name: "hanging", Key: reputation.KeyOptional}
+}
+
+func (hanging) Check(ctx context.Context, _ reputation.Query) (reputation.Report, error) {
+	<-ctx.Done()
+	return reputation.Report{}, ctx.Err()
+}
+
+// waits counts how often requests wait.
+type waits struct {
+	lookup.Tracer
+	n atomic.Int64
+}
+
+func (w *waits) Wait(request, call context.Context) func(reputation.Verdict, bool) {
+	w.n.Add(1)
+	return w.Tracer.Wait(request, call)
+}
+
+// TestPriorityByReputationWaitsOnce proves that a request whose importance depends on what is known of the client does not
+// wait twice for it.
+func TestPriorityByReputationWaitsOnce(t *testing.T) {
+	h := warmHandler(t, func(app *module.App) {
+		app.Providers = []provider.Provider{{
+			ServiceRaw: []byte(`{"service":"hanging"}`), Timeout: caddy.Duration(50 * time.Millisecond),
+		}}
+	})
+	h.stakes = &stakes{runtime: h.runtime, policy: h.policy, score: true}
+	m := &MatchIPReputation{runtime: h.runtime}
+	h.priority = []priorityRule{{match: caddyhttp.MatcherSets{{m}}}}
+	counted := &waits{Tracer: h.runtime.Engine.Tracer}
+	h.runtime.Engine.Tracer = counted
+	if v := h.visit(prepared(t, "192.0.2.77")()); v.verdict.Status != reputation.Pending {
+		t.Errorf("the status is %s", v.verdict.Status)
+	}
+	if n := counted.n.Load(); n != 1 {
+		t.Errorf("the request waits %d times", n)
 	}
 }

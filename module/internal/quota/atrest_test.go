@@ -82,7 +82,9 @@ func TestNothingIsLeft(t *testing.T) {
 			Windows:      []Window{{rapid.SampledFrom([]int{1, 10, 11, 1000}).Draw(r, "quota"), Day}, {40, Minute}},
 			Burst:        rapid.SampledFrom([]float64{.25, 1}).Draw(r, "burst"),
 			NetworkShare: rapid.SampledFrom([]float64{.02, 1}).Draw(r, "share"),
-			Rate:         rapid.SampledFrom([]rate.Rate{{}, {Events: 1, Per: 2 * time.Second}, {Events: 5, Per: time.Second}}).Draw(r, "rate"),
+			Rate: rapid.SampledFrom([]rate.Rate{
+				{}, {Events: 1, Per: 2 * time.Second}, {Events: 5, Per: time.Second},
+			}).Draw(r, "rate"),
 		}
 		others := time.Duration(rapid.SampledFrom([]int{0, 1000, 4000}).Draw(r, "others use the rate for")) * time.Millisecond
 		type caller struct {
