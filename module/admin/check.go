@@ -202,7 +202,7 @@ func nextSteps(c *adminapi.Check, x *lookup.Explanation, now time.Time) []string
 		say("no provider is asked: the lists leave no doubt")
 	default:
 		for _, p := range c.Providers {
-			if text := nextAsked(&p, now); text != "" {
+			if text := nextAsked(&p, x.Running, now); text != "" {
 				say("%s", text)
 			}
 		}
@@ -250,13 +250,16 @@ func hasOwn(c *adminapi.Check) bool {
 	})
 }
 
-// nextAsked says what will be done about a provider that has no current answer.
-func nextAsked(p *adminapi.ProviderAnswer, now time.Time) string {
+// nextAsked says what will be done about a provider that has no current answer. running means that providers are being
+// asked about the address.
+func nextAsked(p *adminapi.ProviderAnswer, running bool, now time.Time) string {
 	switch {
 	case p.Problem != "":
 		return fmt.Sprintf("%s is not asked now: %s", p.Name, p.Problem)
 	case p.Failed && now.Before(p.Due):
 		return fmt.Sprintf("%s gave no answer last time and is asked again at the first request after %s", p.Name, health.FormatTime(p.Due))
+	case p.Answer == nil && running:
+		return p.Name + " has not answered yet: providers are being asked about the address, cheap ones first"
 	case p.Answer == nil:
 		return p.Name + " was not asked yet: it is at the first request from the address, or with --fresh (?fresh)"
 	case !now.Before(p.Due):

@@ -45,6 +45,8 @@ type checkedProvider struct {
 	Failed  bool
 	Due     time.Time
 	Problem string
+	Worth   float64
+	Price   float64
 	Answer  *struct {
 		Severity, Confidence float64
 		Categories           []string

@@ -1,14 +1,11 @@
 package e2e_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 )
 
 // young returns the period of which the greatest part is still to come: towards the end of a window nothing is kept.
@@ -39,12 +36,6 @@ func TestABudgetIsSpentWhereItMatters(t *testing.T) {
 	c.app["wait"] = "10s" // longer than it takes
 	c.handler["priority"] = []any{object{"path": []any{"/login"}}}
 	r := startCaddy(t, c)
-	show := func(path string, into any) {
-		t.Helper()
-		if err := json.Unmarshal([]byte(r.ask(t, http.MethodGet, path, "").body), into); err != nil {
-			t.Fatal(err)
-		}
-	}
 	asked := 0
 	for ; asked < 60 && r.visit(t, fmt.Sprintf("198.51.%d.1", asked)).body == "fresh"; asked++ {
 	}
@@ -53,15 +44,17 @@ func TestABudgetIsSpentWhereItMatters(t *testing.T) {
 		t.Fatalf("after %d of a crowd, the price is %v", asked, price)
 	}
 	late := fmt.Sprintf("198.51.%d.1", asked)
-	var check adminapi.Check
-	show("check/"+late, &check)
+	check := r.check(t, late)
 	text := strings.Join(check.Next, "\n")
 	want := fmt.Sprintf("abuseipdb is not asked now: budget (worth 0.15, price %.2f)", price)
 	if a := check.Providers[0]; price > .15 && (!strings.Contains(text, want) || a.Worth != .15 || a.Price < .1) {
 		t.Errorf("it is explained with %q, want %q", text, want)
 	}
-	var sources []adminapi.Source
-	if show("sources", &sources); sources[0].Price < .1 || sources[0].Quota[0].Remaining() != 60-asked {
+	sources := into[[]struct {
+		Price float64
+		Quota []struct{ Limit, Used int }
+	}](t, r.ask(t, http.MethodGet, "sources", ""))
+	if sources[0].Price < .1 || sources[0].Quota[0].Used != asked {
 		t.Errorf("sources show a price of %v, %+v", sources[0].Price, sources[0].Quota)
 	}
 	if got := r.request(t, "198.51.100.1", "/login"); got.body != "fresh" {

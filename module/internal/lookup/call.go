@@ -38,6 +38,14 @@ func (c *calls) shard(key record.Key) *callShard {
 	return &c.shards[uint64(key)*0x9e3779b97f4a7c15>>58]
 }
 
+// runs reports whether there is a call about a subject.
+func (c *calls) runs(key record.Key) bool {
+	shard := c.shard(key)
+	shard.Lock()
+	defer shard.Unlock()
+	return shard.all[key] != nil
+}
+
 // call finds out what is not known about one subject. Requests for the same subject share it. Its
 // way leads over the shared memory, if there is one that was not asked about the subject lately; a
 // queue, if the providers have no room at the moment; and the providers. done is closed when all of

@@ -455,10 +455,13 @@ func TestCloseLetsLookupsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEngine(t, Config{Providers: []Provider{asked("p", after(time.Second, abusive, nil))}})
 		e.Lookup(t.Context(), client, 0)
+		if !e.Explain(client).Running || e.Explain(client.Next()).Running {
+			t.Error("it does not tell about whom the provider is being asked")
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		e.Close(ctx)
-		if x := e.Explain(client); !x.Answers[0].Answered {
+		if x := e.Explain(client); !x.Answers[0].Answered || x.Running {
 			t.Error("the answer under way was thrown away")
 		}
 		if v := e.Lookup(t.Context(), client.Next(), time.Second); v.Status != reputation.Unknown {

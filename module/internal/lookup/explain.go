@@ -21,6 +21,9 @@ type Explanation struct {
 	// Settled means that no provider is asked, because lists and what this site has seen leave no doubt.
 	Settled bool
 
+	// Running means that providers are being asked about the address, or wait for their turn.
+	Running bool
+
 	// Banned means that a ban made at run time covers the address.
 	Banned bool
 
@@ -67,6 +70,7 @@ func (e *Engine) ExplainRequest(addr netip.Addr, request Request) Explanation {
 	l := e.local(addr, request.Claim)
 	l.request = request
 	x := Explanation{Address: addr, Subject: reputation.Subject(addr), Reserved: reputation.IsReserved(addr)}
+	x.Running = e.calls.runs(record.KeyOf(addr))
 	listing := e.Lists.Current()
 	x.Lists = listing.Members(listing.Lookup(addr))
 	x.Banned, _ = e.Overrides.Lookup(addr)

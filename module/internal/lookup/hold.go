@@ -54,7 +54,7 @@ func (e *Engine) weigh(
 ) (v reputation.Verdict, open bool) {
 	l.held = missing
 	s.verdict = e.judge(l, s, now, origin, false)
-	if !e.foresee(l, s, missing) || l.request.Stakes.Open(l.addr, &s.verdict, &s.prospect) {
+	if !e.foresee(l, s, missing, now) || l.request.Stakes.Open(l.addr, &s.verdict, &s.prospect) {
 		l.held = 0
 		return s.verdict, true
 	}
@@ -92,7 +92,7 @@ var anything = reputation.Capabilities{
 
 // foresee finds out what the missing providers can make of the verdict in s, and of its evidence. It returns false where
 // this could be anything: their facts decide which lists and which evidence count.
-func (e *Engine) foresee(l *local, s *scratch, missing group) bool {
+func (e *Engine) foresee(l *local, s *scratch, missing group, now uint32) bool {
 	p := &s.prospect
 	p.Says, p.Sources, s.missing = reputation.Capabilities{}, p.Sources[:0], s.missing[:0]
 	for rest := missing; rest != 0; rest &= rest - 1 {
@@ -113,7 +113,7 @@ func (e *Engine) foresee(l *local, s *scratch, missing group) bool {
 	listed, _ := l.match.nature.Bits()
 	p.Says.Natures &^= reputation.Kinds(yes | no | listed)
 	relay, mobile := p.Says.Natures.Has(reputation.NatureRelay), p.Says.Natures.Has(reputation.NatureMobile)
-	if relay && anyMistaken(s.evidence) || (relay || mobile) && anyOfNetwork(s.evidence) {
+	if relay && anyMistaken(s.evidence) || (relay || mobile) && e.mayCountNetwork(l, s, now) {
 		return false
 	}
 	if relay {
@@ -127,9 +127,17 @@ func (e *Engine) foresee(l *local, s *scratch, missing group) bool {
 	return true
 }
 
-// anyOfNetwork reports whether there is evidence of the network of an address.
-func anyOfNetwork(evidence []score.Evidence) bool {
-	return slices.ContainsFunc(evidence, func(e score.Evidence) bool { return e.Network })
+// mayCountNetwork reports whether something is held against the network of an address, or would be if the address had
+// another nature.
+func (e *Engine) mayCountNetwork(l *local, s *scratch, now uint32) bool {
+	if slices.ContainsFunc(s.evidence, func(e score.Evidence) bool { return e.Network }) {
+		return true
+	}
+	if hasNeighbours(s.verdict.Facts.Nature) {
+		return false
+	}
+	with, _ := e.addNetwork(l, &s.record, reputation.Nature{}, s.evidence, now)
+	return len(with) > len(s.evidence)
 }
 
 // foreseeNeighbours takes into account that what the neighbours did counts or not, once the system or the nature of the

@@ -315,3 +315,31 @@ func BenchmarkNetworkSpeaks(b *testing.B) {
 		})
 	}
 }
+
+// What a network is accused of does not count for a carrier's clients. A service that has said that of an address may say
+// now that it is none: then it counts, so that there is something to ask.
+func TestNoCarrierAnyMoreIsOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, memory := newDiary(), new(mapMemory)
+		carriers := on(d, "carriers", 0, 0, reputation.Report{}, nil)
+		carriers.Provider.(*service).says = reputation.Capabilities{Natures: reputation.KindsOf(reputation.NatureMobile)}
+		e := newEngine(t, Config{Memory: memory, Providers: []Provider{
+			asked("p", divide(4, abusive, abusive, abusive, abusive)), carriers,
+		}})
+		for i := range 4 {
+			e.Lookup(t.Context(), at(byte(i)), time.Minute)
+		}
+		asked := len(d.lines)
+		now := time.Now()
+		memory.Update(record.KeyOf(at(200)), func(rec *record.Record) {
+			rec.Learn(record.Pack(e.sources[1].id, reputation.Report{}, now.Add(-2*time.Hour), now.Add(-time.Hour)),
+				reputation.Facts{Nature: reputation.Nature{}.With(reputation.NatureMobile, true)})
+			rec.Set(record.Answer{Source: e.sources[0].id, Failed: true, Due: record.Seconds(now.Add(time.Minute))})
+		})
+		e.LookupRequest(t.Context(), at(200), Request{Stakes: &blockFrom{10}}, time.Minute)
+		time.Sleep(time.Minute)
+		if len(d.lines) == asked {
+			t.Error("the service of carriers is not asked")
+		}
+	})
+}

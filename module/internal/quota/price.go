@@ -8,8 +8,9 @@ const keptPart = .25
 // price returns how much the answer to a call must be worth, from 0 to 1, for the call to be made now. It is the most
 // that one of the windows asks for.
 //
-// It follows from what is left alone, where calls that are reserved count as made. So it needs no memory, is the same on all instances that share a ledger, and
-// nobody waits for a better bid: a client that was not asked about bids again with its next request.
+// It follows from what is left alone, where calls that are reserved count as made. So it needs no memory, is the same on
+// all instances that share a ledger, and nobody waits for a better bid: a client that was not asked about bids again with
+// its next request.
 //
 //   - While the calls that are left of those released are at least kept, the price is 0, and everybody is asked about.
 //   - Below that it rises evenly, up to 1 when none is left. A call of the worth w thus leaves 1 − w of kept for those

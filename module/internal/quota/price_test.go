@@ -257,6 +257,7 @@ func (l lookCounter) Look(account string, t Terms, at time.Time) []Usage {
 	*l.looked++
 	return l.Ledger.Look(account, t, at)
 }
+
 // What is reserved counts for the price before it is counted in the ledger: a crowd that comes at once leaves as much for
 // those who matter as one that comes one by one.
 func TestACrowdAtOncePaysThePrice(t *testing.T) {
