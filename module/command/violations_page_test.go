@@ -24,7 +24,7 @@ func TestCheckShowsViolations(t *testing.T) {
 			{Name: "login_failed", Points: 11.999, Count: 8, Last: now.Add(-90 * time.Second)},
 			{Name: "not_found", Count: 1, Last: now.Add(-26 * time.Hour)},
 		},
-		Providers: []adminapi.ProviderAnswer{{Name: "abuseipdb", Neighbours: 1}},
+		Providers: []adminapi.ProviderAnswer{{Name: "abuseipdb", Others: 1}},
 		Neighbours: &adminapi.Neighbours{
 			Network: netip.MustParsePrefix("203.0.113.0/24"), Offenders: 4, Last: now.Add(-time.Hour), Networks: 1,
 		},
