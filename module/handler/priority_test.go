@@ -96,9 +96,7 @@ func TestPriorityByReputationWaitsOnce(t *testing.T) {
 	h.priority = []priorityRule{{match: caddyhttp.MatcherSets{{m}}}}
 	counted := &waits{Tracer: h.runtime.Engine.Tracer}
 	h.runtime.Engine.Tracer = counted
-	if v := h.visit(prepared(t, "192.0.2.77")()); v.verdict.Status != reputation.Pending {
-		t.Errorf("the status is %s", v.verdict.Status)
-	}
+	h.visit(prepared(t, "192.0.2.77")())
 	if n := counted.n.Load(); n != 1 {
 		t.Errorf("the request waits %d times", n)
 	}
