@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -56,8 +57,10 @@ func TestPriority(t *testing.T) {
 
 func init() { caddy.RegisterModule(hanging{}) }
 
-// hanging is a service that does not answer.
+// hanging is a service that does not answer about hangsAt.
 type hanging struct{}
+
+var hangsAt = netip.MustParseAddr("192.0.2.77")
 
 func (hanging) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "ip_reputation.providers.hanging", New: func() caddy.Module { return new(hanging) }}
@@ -67,7 +70,10 @@ func (hanging) Profile() reputation.Profile {
 	return reputation.Profile{Name: "hanging", Key: reputation.KeyOptional}
 }
 
-func (hanging) Check(ctx context.Context, _ reputation.Query) (reputation.Report, error) {
+func (hanging) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	if q.Addr != hangsAt {
+		return reputation.Report{}, nil
+	}
 	<-ctx.Done()
 	return reputation.Report{}, ctx.Err()
 }
@@ -96,7 +102,7 @@ func TestPriorityByReputationWaitsOnce(t *testing.T) {
 	h.priority = []priorityRule{{match: caddyhttp.MatcherSets{{m}}}}
 	counted := &waits{Tracer: h.runtime.Engine.Tracer}
 	h.runtime.Engine.Tracer = counted
-	h.visit(prepared(t, "192.0.2.77")())
+	h.visit(prepared(t, hangsAt.String())())
 	if n := counted.n.Load(); n != 1 {
 		t.Errorf("the request waits %d times", n)
 	}
