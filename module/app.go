@@ -56,8 +56,9 @@ type App struct {
 	Providers []provider.Provider `json:"providers,omitempty"`
 
 	// Whom services are asked about while their quotas are short: `where_it_matters`, those whose answers are worth most,
-	// or `first_come`, whoever comes first, and every service whatever its answer could change. See "How a quota is spent"
-	// in docs/sources.md. `burst` and `network_share` of a provider hold in any case. Default: `where_it_matters`.
+	// or `first_come`, whoever comes first, and every service whatever its answer could change. See "Who is asked about
+	// while a quota is short" in docs/sources.md. `burst` and `network_share` of a provider hold in any case. Default:
+	// `where_it_matters`.
 	Spend string `json:"spend,omitempty"`
 
 	// How long a request waits for providers when nothing is known of its address yet. The question goes on in the

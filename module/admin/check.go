@@ -92,7 +92,7 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 			p.Problem = fmt.Sprintf("%s has used its share of the calls (network_share); --fresh (?fresh) does not wait for it",
 				reputation.Network(addr))
 			if speaksOfNetwork(&c, p.Name) {
-				p.Neighbours = known.Neighbours
+				p.Others = known.Others
 			}
 		case p.Problem == "" && !now.Before(known.Due):
 			p.Problem = unasked(status, &known)

@@ -90,8 +90,8 @@ func (p *page) evidence(c adminapi.Check) {
 // lastAnswer writes the last answer of a provider, and whether the last call failed.
 func (p *page) lastAnswer(a adminapi.ProviderAnswer) string {
 	text := "never answered"
-	if a.Neighbours > 0 {
-		text += fmt.Sprintf("; what it said of %d others of the network counts a little", a.Neighbours)
+	if a.Others > 0 {
+		text += fmt.Sprintf("; what it said of %s of the network counts a little", plural(int64(a.Others), "other"))
 	}
 	if a.Answer != nil {
 		text = fmt.Sprintf("severity %.2f, confidence %.2f", a.Answer.Severity, a.Answer.Confidence)

@@ -24,6 +24,7 @@ func TestCheckShowsViolations(t *testing.T) {
 			{Name: "login_failed", Points: 11.999, Count: 8, Last: now.Add(-90 * time.Second)},
 			{Name: "not_found", Count: 1, Last: now.Add(-26 * time.Hour)},
 		},
+		Providers: []adminapi.ProviderAnswer{{Name: "abuseipdb", Others: 1}},
 		Neighbours: &adminapi.Neighbours{
 			Network: netip.MustParsePrefix("203.0.113.0/24"), Offenders: 4, Last: now.Add(-time.Hour), Networks: 1,
 		},
@@ -39,6 +40,7 @@ func TestCheckShowsViolations(t *testing.T) {
 		"   +12.000  own.login_failed: bruteforce, last 1m30s ago\n", "    +5.000  neighbourhood, last 1h0m ago\n",
 		"    +1.000  abuseipdb, asked 1m0s ago\n",
 		"violations  login_failed: 8 times, 12 points, last 1m30s ago\n            not_found: 1 time, no points, last 1d2h ago\n",
+		"providers   abuseipdb: never answered; what it said of 1 other of the network counts a little\n",
 		"neighbours  4 other offenders of 203.0.113.0/24 within a day, last 1h0m ago; 1 other network of its autonomous system with offenders\n",
 	} {
 		if !strings.Contains(out.String(), want) {

@@ -11,9 +11,11 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"pgregory.net/rapid"
 
@@ -180,6 +182,13 @@ func TestJSONIsReadBack(t *testing.T) {
 		if err := json.Unmarshal([]byte(in), new(both)); err == nil {
 			t.Errorf("%s was accepted", in)
 		}
+	}
+}
+
+// TestReasonSize holds that a reason has no gaps: a request allocates one for each source.
+func TestReasonSize(t *testing.T) {
+	if size := unsafe.Sizeof(reputation.Reason{}); size > 48 && strconv.IntSize == 64 {
+		t.Errorf("a reason takes %d bytes; want at most 48", size)
 	}
 }
 

@@ -81,13 +81,13 @@ type Reason struct {
 	Severity   float32 `json:"-"`
 	Confidence float32 `json:"-"`
 
-	// Age is how long ago the source was asked. It is 0 for lists, which are always current. Of what this site itself
-	// has seen, it is the time since the newest violation.
-	Age time.Duration `json:"age"`
-
 	// Network means that the source was not asked about the address, whose network has used its share of the calls. This
 	// is what it says of others of the network, an IPv4 /24 or an IPv6 /48. It has no categories.
 	Network bool `json:"network,omitempty"`
+
+	// Age is how long ago the source was asked. It is 0 for lists, which are always current. Of what this site itself
+	// has seen, it is the time since the newest violation.
+	Age time.Duration `json:"age"`
 }
 
 // Status is how complete and how current a verdict is.

@@ -112,9 +112,9 @@ type ProviderAnswer struct {
 	// Problem says why the provider cannot be asked now. It is empty if it can.
 	Problem string `json:"problem,omitempty"`
 
-	// Neighbours are the others of the network of whom the provider's answers count, in place of one about the address,
+	// Others is of how many others of the network the provider's answers count, in place of one about the address,
 	// since the network has used its share of the calls.
-	Neighbours int `json:"neighbours,omitempty"`
+	Others int `json:"others,omitempty"`
 }
 
 // Answer is an answer of a provider.

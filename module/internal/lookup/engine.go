@@ -188,7 +188,8 @@ type Config struct {
 type Engine struct {
 	Config
 	sources    []provider
-	everybody  group             // all of the sources
+	everybody  group // all of the sources
+	outlooks   outlooks
 	ids        []record.SourceID // of the sources, in the same order
 	names      []string          // of the sources, in the same order
 	scratch    sync.Pool         // of *scratch
@@ -247,6 +248,7 @@ func New(c Config) (*Engine, error) {
 	}
 	e.scratch.New = func() any { return e.newScratch() }
 	e.everybody = group(1<<len(sources) - 1)
+	e.outlooks = e.newOutlooks()
 	for _, p := range sources {
 		e.ids = append(e.ids, p.id)
 		e.names = append(e.names, p.Source.Name)

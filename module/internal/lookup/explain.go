@@ -53,9 +53,9 @@ type ProviderAnswer struct {
 	Due        time.Time
 
 	// NetworkSpent means that the service is not asked, because the network of the address has used its share of the
-	// calls. Neighbours is how many other addresses of the network then speak for it.
+	// calls. Others is how many other addresses of the network then speak for it.
 	NetworkSpent bool
-	Neighbours   int
+	Others       int
 
 	// Worth is what an answer to the next request of the address is worth, from 0 to 1, if the site does not find
 	// that request important.

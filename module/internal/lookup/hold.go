@@ -2,6 +2,7 @@ package lookup
 
 import (
 	"math/bits"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -122,9 +123,50 @@ func (e *Engine) foresee(l *local, s *scratch, missing group, now uint32) bool {
 	if relay || mobile || p.Says.ASN {
 		e.foreseeNeighbours(l, s)
 	}
-	low, high := score.Bounds(s.evidence, s.missing)
-	p.Low, p.High = score.Round(low), score.Round(high)
+	alone := len(s.evidence) == 0 && len(s.missing) == bits.OnesCount32(uint32(missing))
+	if o := e.outlooks.of(l.addr); alone && missing == o.missing {
+		p.Low, p.High = o.low, o.high
+		return true
+	}
+	p.Low, p.High = bounds(s)
 	return true
+}
+
+// bounds returns the lowest and the highest score.
+func bounds(s *scratch) (lowest, highest uint8) {
+	low, high := score.Bounds(s.evidence, s.missing)
+	return score.Round(low), score.Round(high)
+}
+
+// outlook is what all providers of a family of addresses can make of one about which nothing is known. Most clients about
+// which somebody is to be asked are such, so that it is found out once.
+type outlook struct {
+	missing   group
+	low, high uint8
+}
+
+// outlooks are those of IPv4 and IPv6.
+type outlooks [2]outlook
+
+func (o *outlooks) of(addr netip.Addr) *outlook {
+	if addr.Is4() {
+		return &o[0]
+	}
+	return &o[1]
+}
+
+func (e *Engine) newOutlooks() (all outlooks) {
+	for _, addr := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		o, s := all.of(addr), new(scratch)
+		for i := range e.sources {
+			if p := &e.sources[i]; p.covers.Has(addr) {
+				o.missing |= 1 << i
+				s.missing = append(s.missing, &p.Source)
+			}
+		}
+		o.low, o.high = bounds(s)
+	}
+	return all
 }
 
 // mayCountNetwork reports whether something is held against the network of an address, or would be if the address had

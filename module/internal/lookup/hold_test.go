@@ -77,6 +77,44 @@ func TestNeighboursAreForeseen(t *testing.T) {
 	})
 }
 
+// What is foreseen of those of whom nothing is known is found out once for each family.
+func TestNothingIsKnown(t *testing.T) {
+	both, four, six := on(newDiary(), "both", 0, 24, clean, nil), on(newDiary(), "4", 0, 12, clean, nil), on(newDiary(), "6", 0, 36, clean, nil)
+	four.Provider, six.Provider = covering{four.Provider, reputation.IPv4}, covering{six.Provider, reputation.IPv6}
+	e := newEngine(t, Config{Providers: []Provider{both, four, six}})
+	for addr, missing := range map[netip.Addr][]*score.Source{
+		client: {&both.Source, &four.Source}, netip.MustParseAddr("2001:db8::1"): {&both.Source, &six.Source},
+	} {
+		low, high := score.Bounds(nil, missing)
+		want := Prospect{Low: score.Round(low), High: score.Round(high)}
+		r := &records{}
+		e.LookupRequest(t.Context(), addr, Request{Stakes: r}, 0)
+		if r.last.Low != want.Low || r.last.High != want.High {
+			t.Errorf("%s: %d to %d; want %d to %d", addr, r.last.Low, r.last.High, want.Low, want.High)
+		}
+	}
+}
+
+// covering is a provider of some addresses.
+type covering struct {
+	reputation.Provider
+	families reputation.Families
+}
+
+func (c covering) Profile() reputation.Profile {
+	p := c.Provider.Profile()
+	p.Covers = c.families
+	return p
+}
+
+// records are Stakes that keep what was last foreseen. Nothing is open.
+type records struct{ last Prospect }
+
+func (r *records) Open(_ netip.Addr, _ *reputation.Verdict, p *Prospect) bool {
+	r.last = *p
+	return false
+}
+
 // TestNobodyIsMissed proves that whoever was not asked could have changed nothing, whatever they would have said.
 func TestNobodyIsMissed(t *testing.T) {
 	spared := 0
@@ -192,6 +230,25 @@ func TestRefusedLookupWithStakes(t *testing.T) {
 	e, r := newEngine(t, Config{Providers: []Provider{cheap, dear}}), Request{Stakes: &blockFrom{60}}
 	if n := testing.AllocsPerRun(100, func() { e.LookupRequest(context.Background(), client, r, 0) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// BenchmarkRefusedLookupWithStakes is BenchmarkRefusedLookup on a site with rules.
+func BenchmarkRefusedLookupWithStakes(b *testing.B) {
+	for _, n := range []int{1, 12} {
+		b.Run(fmt.Sprintf("providers=%d", n), func(b *testing.B) {
+			var providers []Provider
+			for i := range n {
+				p := on(newDiary(), fmt.Sprint("p", i), 0, 24, clean, nil)
+				p.Provider = refusing(p.Provider)
+				providers = append(providers, p)
+			}
+			e, r := newEngine(b, Config{Providers: providers, Memory: new(oneRecord)}), Request{Stakes: &blockFrom{60}}
+			b.ReportAllocs()
+			for b.Loop() {
+				e.LookupRequest(context.Background(), client, r, 0)
+			}
+		})
 	}
 }
 

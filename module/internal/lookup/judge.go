@@ -57,7 +57,9 @@ func (e *Engine) judge(
 		}
 	}
 	var ofNetwork float64
-	s.evidence, ofNetwork = e.addNetwork(l, rec, v.Facts.Nature, s.evidence, now)
+	if t.missing > 0 { // the network speaks only where a provider does not
+		s.evidence, ofNetwork = e.addNetwork(l, rec, v.Facts.Nature, s.evidence, now)
+	}
 	t.trust += ofNetwork
 	expected := match.total + trust
 

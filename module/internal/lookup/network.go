@@ -74,7 +74,7 @@ func (e *Engine) explainNetwork(l *local, i int, known *ProviderAnswer) {
 	p, now := &e.sources[i], record.Seconds(time.Now())
 	known.NetworkSpent = p.networkSpent(l.addr, now)
 	if known.NetworkSpent && !known.Answered {
-		known.Neighbours = e.networks.find(l.addr, p.id, now).addresses
+		known.Others = e.networks.find(l.addr, p.id, now).addresses
 	}
 }
 
