@@ -289,20 +289,44 @@ func BenchmarkWatch(b *testing.B) {
 
 // BenchmarkFlood measures what each of a flood of clients costs that touch a trap: all are new, and all are to be banned.
 func BenchmarkFlood(b *testing.B) {
-	h, w := watchedHandler(b, func(app *module.App) { app.Providers = nil }), header{http.Header{}}
+	h := watchedHandler(b, func(app *module.App) { app.Providers = nil })
 	for _, path := range []string{"/an-article", "/.env"} {
-		request := prepared(b, "192.0.2.1", path)
-		n := uint32(0)
-		b.Run(path[1:], func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				n++
-				r := request()
-				var addr [4]byte
-				binary.BigEndian.PutUint32(addr[:], 11<<24+n*0x9e3779b1>>8)
-				runtime.VarsOf(r)[caddyhttp.ClientIPVarKey] = netip.AddrFrom4(addr).String()
-				_ = h.ServeHTTP(w, r, passOn)
+		var clients uint32
+		b.Run(path[1:], func(b *testing.B) { flood(b, h, path, &clients) })
+	}
+}
+
+// flood sends each request from another client. clients is how many there were.
+func flood(b *testing.B, h *Handler, path string, clients *uint32) {
+	b.Helper()
+	request, w := prepared(b, "192.0.2.1", path), header{http.Header{}}
+	b.ReportAllocs()
+	for b.Loop() {
+		*clients++
+		r := request()
+		var addr [4]byte
+		binary.BigEndian.PutUint32(addr[:], 11<<24+*clients*0x9e3779b1>>8)
+		runtime.VarsOf(r)[caddyhttp.ClientIPVarKey] = netip.AddrFrom4(addr).String()
+		_ = h.ServeHTTP(w, r, passOn)
+	}
+}
+
+// BenchmarkUnknown measures what a client costs about whom nothing is known, while quotas are spent.
+func BenchmarkUnknown(b *testing.B) {
+	for _, n := range []int{1, 12} {
+		b.Run(fmt.Sprintf("providers=%d", n), func(b *testing.B) {
+			h := warmHandler(b, func(app *module.App) {
+				app.Providers = nil
+				for i := range n {
+					app.Providers = append(app.Providers, provider.Provider{
+						ServiceRaw: []byte(`{"service":"bench"}`), Name: fmt.Sprintf("p%d", i), Quota: []string{"1/day"},
+					})
+				}
+			})
+			if err := h.provisionStakes(h.runtime); err != nil {
+				b.Fatal(err)
 			}
+			flood(b, h, "/", new(uint32))
 		})
 	}
 }
