@@ -75,34 +75,8 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 			})
 		}
 	}
-	for i, known := range x.Answers {
-		status := rt.Providers[i].Guard.Status()
-		p := adminapi.ProviderAnswer{
-			Name: known.Source, Failed: known.Failed, Due: known.Due, Problem: health.Problem(status, nil, now),
-			Worth: known.Worth, Price: status.Price,
-		}
-		switch {
-		case !known.Covered:
-			p.Problem = "it does not cover addresses of this kind"
-		case known.HeldBack:
-			p.Problem = "it is not asked about addresses on a list (ask unless_listed)"
-		case p.Problem == "" && known.Needless:
-			p.Problem = "its answer could change nothing on any site; --fresh (?fresh) asks it all the same"
-		case p.Problem == "" && known.NetworkSpent && !now.Before(known.Due):
-			p.Problem = fmt.Sprintf("%s has used its share of the calls (network_share); --fresh (?fresh) does not wait for it",
-				reputation.Network(addr))
-			if speaksOfNetwork(&c, p.Name) {
-				p.Others = known.Others
-			}
-		case p.Problem == "" && !now.Before(known.Due):
-			p.Problem = unasked(status, &known)
-		}
-		if known.Answered {
-			p.Answer = &adminapi.Answer{
-				Severity: known.Severity, Confidence: known.Confidence, Categories: adminapi.CategoryWords(known.Categories), Fetched: known.Fetched,
-			}
-		}
-		c.Providers = append(c.Providers, p)
+	for i := range x.Answers {
+		c.Providers = append(c.Providers, explainProvider(rt.Providers[i].Guard.Status(), &x.Answers[i], &c, now))
 	}
 	c.Violations, c.Neighbours = seenHere(rt, addr, x.Verdict.Facts.ASN, now)
 	if x.Verdict.Scored {
@@ -115,6 +89,39 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 		}
 	}
 	return c
+}
+
+// explainProvider returns what a provider has answered, and why it cannot be asked now. c has the reasons already.
+func explainProvider(
+	status quota.Status, known *lookup.ProviderAnswer, c *adminapi.Check, now time.Time,
+) adminapi.ProviderAnswer {
+	p := adminapi.ProviderAnswer{
+		Name: known.Source, Failed: known.Failed, Due: known.Due, Problem: health.Problem(status, nil, now),
+		Worth: known.Worth, Price: status.Price,
+	}
+	switch {
+	case !known.Covered:
+		p.Problem = "it does not cover addresses of this kind"
+	case known.HeldBack:
+		p.Problem = "it is not asked about addresses on a list (ask unless_listed)"
+	case p.Problem == "" && known.Needless:
+		p.Problem = "its answer could change nothing on any site; --fresh (?fresh) asks it all the same"
+	case p.Problem == "" && known.NetworkSpent && !now.Before(known.Due):
+		p.Problem = fmt.Sprintf("%s has used its share of the calls (network_share); --fresh (?fresh) does not wait for it",
+			reputation.Network(c.Address))
+		if speaksOfNetwork(c, p.Name) {
+			p.Others = known.Others
+		}
+	case p.Problem == "" && !now.Before(known.Due):
+		p.Problem = unasked(status, known)
+	}
+	if known.Answered {
+		p.Answer = &adminapi.Answer{
+			Severity: known.Severity, Confidence: known.Confidence,
+			Categories: adminapi.CategoryWords(known.Categories), Fetched: known.Fetched,
+		}
+	}
+	return p
 }
 
 // unasked says why a provider that is well is not asked at present, or nothing. An operator who asks waits for none of

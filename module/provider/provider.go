@@ -212,6 +212,8 @@ func (p *Provider) openKeys(ctx caddy.Context, rt *runtime.Runtime, name string,
 // checkKeys reports a key that is missing, or of no use.
 func (p *Provider) checkKeys(use reputation.KeyUse) error {
 	switch {
+	case use == reputation.KeyNone && len(p.Keys) > 0 && p.service() == "http_json":
+		return errors.New("no setting sends the key: write {key} where the service expects it, or remove the key")
 	case use == reputation.KeyNone && len(p.Keys) > 0:
 		return errors.New("the service has no keys: remove the key")
 	case use == reputation.KeyRequired && len(p.Keys) == 0:
