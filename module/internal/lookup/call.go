@@ -108,9 +108,9 @@ func (c *calls) close() {
 // be asked at present: this is known at once and costs next to nothing, since while a quota is
 // spent it is the answer for most unknown clients. rec is what the memory has of the subject.
 func (e *Engine) startCall(
-	request context.Context, l *local, rec *record.Record, all bool,
+	request context.Context, l *local, rec *record.Record, all bool, now time.Time,
 ) (_ *call, started bool) {
-	key, now := record.KeyOf(l.addr), time.Now()
+	key := record.KeyOf(l.addr)
 	if !all {
 		l.worth = e.worth(l, e.visits.Count(key, record.Seconds(now)))
 	}

@@ -356,7 +356,7 @@ func (e *Engine) ask(
 ) reputation.Verdict {
 	start := time.Now()
 	l.progress.open = true
-	call, _ := e.startCall(ctx, l, &s.record, false)
+	call, _ := e.startCall(ctx, l, &s.record, false, start)
 	if call == nil {
 		e.Observer.CountLookup(origin)
 		return e.judge(l, s, record.Seconds(start), origin, false)

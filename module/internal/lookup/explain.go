@@ -148,7 +148,7 @@ func (e *Engine) Refresh(ctx context.Context, addr netip.Addr) {
 		return
 	}
 	for {
-		call, started := e.startCall(ctx, &l, new(record.Record), true)
+		call, started := e.startCall(ctx, &l, new(record.Record), true, time.Now())
 		if call == nil {
 			return
 		}
