@@ -9,11 +9,11 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -58,7 +58,7 @@ type replay struct {
 	rules    *rules
 	trace    *trace
 	guard    *quota.Guard
-	visits   *lookup.Visits
+	visits   *worth.Visits
 	store    *violation.Store
 	own      *violation.Evidence
 	terms    map[string]violation.Terms
@@ -72,7 +72,7 @@ type replay struct {
 func run(t *trace, rules *rules, w way, percent float64) (result, error) {
 	res := result{way: w, percent: percent, quota: max(int(percent/100*float64(t.subjectsPerDay())), 1)}
 	r := &replay{
-		way: w, rules: rules, trace: t, visits: lookup.NewVisits(), terms: map[string]violation.Terms{},
+		way: w, rules: rules, trace: t, visits: worth.NewVisits(), terms: map[string]violation.Terms{},
 		list: score.OfFeed("list", reputation.CategoriesOf(reputation.Abuse)), answered: map[record.Key]time.Time{},
 		open: map[record.Key]int{},
 	}
@@ -163,7 +163,7 @@ func (r *replay) judge(q *request, key record.Key) (percent float64, seen bool) 
 
 // bid asks the service about the client of a request, if an answer is worth it.
 func (r *replay) bid(q *request, key record.Key, percent float64, seen bool) error {
-	bidder := lookup.Bidder{
+	bidder := worth.Client{
 		Requests: r.visits.Count(key, record.Seconds(q.at)), Percent: percent, Seen: seen,
 		Important: r.rules.important(q),
 	}

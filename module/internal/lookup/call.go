@@ -57,7 +57,7 @@ type call struct {
 
 	request Request   // that started the call
 	others  []Request // that wait for it, too; see join
-	worth   worth     // of the answers
+	worth   rising    // of the answers
 	done    chan struct{}
 	far     chan struct{} // closed when the call is so far back in the queue that no request waits for it
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -196,7 +197,7 @@ type Engine struct {
 	compiled   atomic.Pointer[listing]
 	calls      calls
 	seen       *seen           // nil without providers
-	visits     *Visits         // likewise
+	visits     *worth.Visits   // likewise
 	networks   *networkAnswers // likewise
 	loads      loads
 	queue      *queue
@@ -244,7 +245,7 @@ func New(c Config) (*Engine, error) {
 		exchanges: make(chan struct{}, maxExchanges),
 	}
 	if len(sources) > 0 {
-		e.seen, e.visits, e.networks = newSeen(), NewVisits(), newNetworkAnswers()
+		e.seen, e.visits, e.networks = newSeen(), worth.NewVisits(), newNetworkAnswers()
 	}
 	e.scratch.New = func() any { return e.newScratch() }
 	e.everybody = group(1<<len(sources) - 1)

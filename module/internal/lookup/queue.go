@@ -24,13 +24,13 @@ type queue struct {
 	ended     chan struct{} // receives when a running call has ended
 }
 
-// worth is what the answers of a call are worth. It only rises. It is safe for concurrent use.
-type worth struct{ bits atomic.Uint64 }
+// rising is a number that only rises: what the answers of a call are worth. It is safe for concurrent use.
+type rising struct{ bits atomic.Uint64 }
 
-func (w *worth) get() float64 { return math.Float64frombits(w.bits.Load()) }
+func (w *rising) get() float64 { return math.Float64frombits(w.bits.Load()) }
 
 // raise raises it to at least v.
-func (w *worth) raise(v float64) {
+func (w *rising) raise(v float64) {
 	for {
 		old := w.bits.Load()
 		if v <= math.Float64frombits(old) || w.bits.CompareAndSwap(old, math.Float64bits(v)) {

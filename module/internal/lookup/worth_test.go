@@ -4,144 +4,14 @@ import (
 	"math"
 	"net/netip"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"pgregory.net/rapid"
-
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
-
-// Who matters more is worth more: the table, from the last to the first.
-func TestWorth(t *testing.T) {
-	last := -1.
-	for _, tt := range []struct {
-		name string
-		Bidder
-		want float64
-	}{
-		{"a relay, once", Bidder{Requests: 1, Explained: true}, .05},
-		{"anybody, once", Bidder{Requests: 1}, .10},
-		{"a host that comes often", Bidder{Requests: 200, Explained: true}, .175},
-		{"anybody, three times", Bidder{Requests: 3}, .15},
-		{"anybody, four times", Bidder{Requests: 4}, .25},
-		{"whose first page is missing", Bidder{Requests: 1, Seen: true}, .25},
-		{"anybody, often", Bidder{Requests: 100}, .35},
-		{"on a list that does not decide", Bidder{Requests: 1, Percent: 4}, .40},
-		{"a log-in", Bidder{Requests: 1, Important: true}, .50},
-		{"on lists that nearly decide", Bidder{Requests: 1, Percent: 40}, .60},
-		{"a fake bot", Bidder{Requests: 1, Fake: true}, .60},
-		{"a log-in by somebody on a list", Bidder{Requests: 1, Percent: 4, Important: true}, .80},
-		{"the same, often", Bidder{Requests: 8, Percent: 20, Important: true}, 1},
-	} {
-		if got := tt.Worth(); math.Abs(got-tt.want) > 1e-9 {
-			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
-		}
-		if tt.want < last-.03 {
-			t.Errorf("%s: the table is not in order", tt.name)
-		}
-		last = tt.want
-	}
-}
-
-// One more reason to ask never makes a client worth less, and evidence outweighs any number of requests.
-func TestWorthOfAnyClient(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		c := Bidder{
-			Requests: rapid.IntRange(1, 255).Draw(t, "requests"), Percent: rapid.Float64Range(.1, 100).Draw(t, "percent"),
-			Seen: rapid.Bool().Draw(t, "seen"), Fake: rapid.Bool().Draw(t, "fake"),
-			Explained: rapid.Bool().Draw(t, "explained"), Important: rapid.Bool().Draw(t, "important"),
-		}
-		before := c.Worth()
-		if before <= 0 || before > 1 {
-			t.Fatalf("%v", before)
-		}
-		for name, more := range map[string]func(*Bidder){
-			"requests": func(c *Bidder) { c.Requests *= 2 }, "percent": func(c *Bidder) { c.Percent *= 3 },
-			"seen": func(c *Bidder) { c.Seen = true }, "fake": func(c *Bidder) { c.Fake = true },
-			"not explained": func(c *Bidder) { c.Explained = false }, "important": func(c *Bidder) { c.Important = true },
-		} {
-			if other := c; true {
-				if more(&other); other.Worth() < before {
-					t.Fatalf("%s: %v after %v", name, other.Worth(), before)
-				}
-			}
-		}
-	})
-	busy, listed := Bidder{Requests: 255}, Bidder{Requests: 1, Percent: evidencePercent}
-	if busy.Worth() >= listed.Worth() {
-		t.Errorf("a busy client is worth %v, a listed one %v", busy.Worth(), listed.Worth())
-	}
-}
-
-// Requests count while they follow each other within ten minutes. A clock that steps back costs a count, no more.
-func TestVisits(t *testing.T) {
-	v, key := NewVisits(), record.KeyOf(client)
-	for _, step := range []struct {
-		at   uint32
-		want int
-	}{{5000, 1}, {5000, 2}, {5599, 3}, {6198, 4}, {6798, 1}, {6799, 2}, {1000, 1}, {1001, 2}} {
-		if got := v.Count(key, step.at); got != step.want {
-			t.Fatalf("at %d: %d, want %d", step.at, got, step.want)
-		}
-		if got := v.peek(key, step.at); got != step.want {
-			t.Fatalf("at %d: a look gives %d, want %d", step.at, got, step.want)
-		}
-	}
-	for range 300 {
-		v.Count(key, 1001)
-	}
-	if n := v.peek(key, 1001); n != visitsMost {
-		t.Errorf("%d requests", n)
-	}
-	if n := testing.AllocsPerRun(100, func() { v.Count(key, 5) }); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
-// A flood of clients that come once does not displace those that come again.
-func TestVisitsInAFlood(t *testing.T) {
-	v := NewVisits()
-	known := func(i int) record.Key { return record.KeyOf(of(i, 1)) }
-	for range 3 {
-		for i := range 1000 {
-			v.Count(known(i), 100)
-		}
-	}
-	for i := range 300_000 {
-		v.Count(record.Key(uint64(i)<<16), 101)
-	}
-	lost := 0
-	for i := range 1000 {
-		if v.peek(known(i), 102) != 3 {
-			lost++
-		}
-	}
-	if lost > 2 { // whose tag another one shares by chance
-		t.Errorf("%d of 1000 counts are lost", lost)
-	}
-}
-
-// Many goroutines count at the same time.
-func TestVisitsTogether(t *testing.T) {
-	v := NewVisits()
-	var all sync.WaitGroup
-	for range 8 {
-		all.Go(func() {
-			for i := range 10_000 {
-				if n := v.Count(record.KeyOf(of(i%50, 1)), uint32(i)); n < 1 || n > visitsMost {
-					t.Errorf("%d", n)
-				}
-			}
-		})
-	}
-	all.Wait()
-}
 
 // bids is a provider that notes what the calls are worth, and allows those from a price on.
 type bids struct {

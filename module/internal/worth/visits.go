@@ -1,4 +1,4 @@
-package lookup
+package worth
 
 import (
 	"hash/maphash"
@@ -9,7 +9,7 @@ import (
 )
 
 // Visits counts the requests of clients of which nothing is known yet. A count ends when the client has made none for
-// visitsFor. It has a fixed size and no pointers, and takes no lock, as seen. A subject that is new replaces one of the
+// visitsFor. It has a fixed size and no pointers, and takes no lock. A subject that is new replaces one of the
 // eight that it shares a place with: one whose count has ended, else the one with the fewest requests. So a flood of
 // clients that come once takes places from one another.
 type Visits struct {
@@ -18,6 +18,9 @@ type Visits struct {
 }
 
 const (
+	visitsSets = 1 << 14
+	visitsWays = 8 // of 8 bytes: one cache line
+
 	visitsFor = uint32(10 * time.Minute / time.Second)
 
 	visitsMost = 1<<8 - 1
@@ -26,14 +29,14 @@ const (
 
 // NewVisits returns a Visits without requests.
 func NewVisits() *Visits {
-	return &Visits{seed: maphash.MakeSeed(), words: make([]atomic.Uint64, seenSets*seenWays)}
+	return &Visits{seed: maphash.MakeSeed(), words: make([]atomic.Uint64, visitsSets*visitsWays)}
 }
 
 // place returns the words that may hold a subject, and its hash in them.
 func (v *Visits) place(key record.Key) (set []atomic.Uint64, tag uint64) {
 	h := maphash.Comparable(v.seed, key)
-	i := h % seenSets * seenWays
-	return v.words[i : i+seenWays], h >> 32
+	i := h % visitsSets * visitsWays
+	return v.words[i : i+visitsWays], h >> 32
 }
 
 // current returns the number of requests in a word, 0 if the count has ended. A clock that has stepped back ends it, too.
@@ -64,8 +67,8 @@ func (v *Visits) Count(key record.Key, now uint32) int {
 	return 1
 }
 
-// peek returns how many requests of a subject were counted.
-func (v *Visits) peek(key record.Key, now uint32) int {
+// Peek returns how many requests of a subject were counted.
+func (v *Visits) Peek(key record.Key, now uint32) int {
 	set, tag := v.place(key)
 	for i := range set {
 		if w := set[i].Load(); w>>32 == tag {
