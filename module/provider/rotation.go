@@ -30,22 +30,22 @@ type keyed struct {
 }
 
 // Reserve implements lookup.Gate. It reserves a call with the first key that is not set aside.
-func (k keyed) Reserve(addr netip.Addr, priority float64, now time.Time) (lookup.Reservation, reputation.Result, bool) {
+func (k keyed) Reserve(addr netip.Addr, worth float64, now time.Time) (lookup.Reservation, reputation.Result, bool) {
 	if k.keys == nil {
-		return k.reserve("", addr, priority, now)
+		return k.reserve("", addr, worth, now)
 	}
 	for key := range k.keys.Each {
 		if k.RefusedUntil(key).IsZero() {
-			return k.reserve(key, addr, priority, now)
+			return k.reserve(key, addr, worth, now)
 		}
 	}
 	return nil, reputation.ResultSkippedBreaker, false
 }
 
 func (k keyed) reserve(
-	key string, addr netip.Addr, priority float64, now time.Time,
+	key string, addr netip.Addr, worth float64, now time.Time,
 ) (lookup.Reservation, reputation.Result, bool) {
-	r, why, waits := k.Guard.Reserve(key, addr, priority, now)
+	r, why, waits := k.Guard.Reserve(key, addr, worth, now)
 	if r == nil {
 		return nil, why, waits
 	}

@@ -50,7 +50,7 @@ type result struct {
 // coverage is the part of the abusive requests whose client had an answer.
 func (r *result) coverage() float64 { return float64(r.covered) / float64(max(r.requests, 1)) }
 
-// replay sends a trace through what decides whether a service is asked: the guard of its quota, the priority of look-ups,
+// replay sends a trace through what decides whether a service is asked: the guard of its quota, the worth of answers,
 // the store of violations and the score. Nothing of them is written again here, but for how they are put together.
 type replay struct {
 	now      time.Time

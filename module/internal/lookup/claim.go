@@ -45,7 +45,7 @@ func (c *Claim) evidence() score.Evidence {
 
 // holdsBack reports whether the i-th provider is not asked because of what is known already.
 func (l *local) holdsBack(i int, p *provider) bool {
-	return l.claim.Trusted || l.settled || l.held.has(i) || p.holdsBack(l.match)
+	return l.claim.Trusted || l.settled || l.needless.has(i) || p.holdsBack(l.match)
 }
 
 // Exempts reports whether an address is not judged, whatever its clients claim.

@@ -325,7 +325,7 @@ func (e *Engine) LookupRequest(
 		e.Observer.CountLookup(origin)
 		return v
 	}
-	return e.ask(ctx, &l, s, origin, missing&^l.held, wait)
+	return e.ask(ctx, &l, s, origin, missing&^l.needless, wait)
 }
 
 // load reads the record of addr from the memory, and reports whether it holds an answer or failure

@@ -101,7 +101,7 @@ func (e *Engine) ExplainRequest(addr netip.Addr, request Request) Explanation {
 			e.explainWorth(&l, &s.record, now, x.Answers)
 			x.Verdict = e.judgeDue(&l, &s, now, origin, false)
 			for i := range x.Answers {
-				x.Answers[i].Needless = l.held.has(i)
+				x.Answers[i].Needless = l.needless.has(i)
 			}
 		}
 	}
@@ -118,7 +118,7 @@ func (e *Engine) explainWorth(l *local, rec *record.Record, now uint32, answers 
 	l.worth = e.worth(l, e.visits.peek(record.KeyOf(l.addr), now)+1)
 	opinion := e.opinions(rec)
 	for i := range answers {
-		answers[i].Worth = e.priority(l, i, opinion)
+		answers[i].Worth = e.worthOf(l, i, opinion)
 	}
 }
 

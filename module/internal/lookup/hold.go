@@ -46,14 +46,14 @@ func (e *Engine) hold(
 }
 
 // weigh returns the verdict without the missing providers, and whether their answers could change something for the
-// request. If not, they are held back from now on.
+// request. If not, they are needless from now on.
 func (e *Engine) weigh(
 	l *local, s *scratch, missing group, now uint32, origin reputation.Origin,
 ) (v reputation.Verdict, open bool) {
-	l.held = missing
+	l.needless = missing
 	s.verdict = e.judge(l, s, now, origin, false)
 	if !e.foresee(l, s, missing, now) || l.request.Stakes.Open(l.addr, &s.verdict, &s.prospect) {
-		l.held = 0
+		l.needless = 0
 		return s.verdict, true
 	}
 	return s.verdict, false
@@ -67,11 +67,11 @@ func (e *Engine) judgeAnew(l *local, s *scratch, origin reputation.Origin, askin
 			return v
 		}
 	}
-	l.held = 0
+	l.needless = 0
 	return e.judgeDue(l, s, now, origin, asking)
 }
 
-// judgeDue is judge with the providers held back that could change nothing.
+// judgeDue is judge without the providers that are due and could change nothing.
 func (e *Engine) judgeDue(
 	l *local, s *scratch, now uint32, origin reputation.Origin, asking bool,
 ) reputation.Verdict {

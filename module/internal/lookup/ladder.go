@@ -43,7 +43,7 @@ type progress struct {
 	passed group     // the rungs that were asked, or could not be
 	others []Request // those that wait for the call, besides the one that started it
 	placed bool      // the call has its place in Engine.running
-	open   bool      // something is known to be open for the first step
+	open   bool      // something is known to be open for the first rung
 }
 
 // mostOthers bounds the requests of a call that have different stakes. With more, everything is open.

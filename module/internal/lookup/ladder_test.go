@@ -332,8 +332,8 @@ func (c *counted) Check(ctx context.Context, q reputation.Query) (reputation.Rep
 
 func (c *counted) CountSkipped(why reputation.Result) { c.why = append(c.why, why) }
 
-func (c *counted) Reserve(addr netip.Addr, priority float64, now time.Time) (Reservation, reputation.Result, bool) {
-	r, why, waits := c.gated.Reserve(addr, priority, now)
+func (c *counted) Reserve(addr netip.Addr, worth float64, now time.Time) (Reservation, reputation.Result, bool) {
+	r, why, waits := c.gated.Reserve(addr, worth, now)
 	if r == nil {
 		return nil, why, waits
 	}

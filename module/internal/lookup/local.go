@@ -27,7 +27,7 @@ type local struct {
 	worth   float64 // what answers are worth: see worth
 
 	progress progress // of the call for the request
-	held     group    // providers whose answers could change nothing for the request
+	needless group    // providers whose answers could change nothing for the request
 }
 
 func (e *Engine) local(addr netip.Addr, claim Claim) (l local) {

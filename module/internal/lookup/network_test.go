@@ -44,11 +44,11 @@ func (d *divided) NetworkSpent(addr netip.Addr, _ time.Time) bool {
 	return d.calls[reputation.Network(addr)] >= d.share
 }
 
-func (d *divided) Reserve(addr netip.Addr, priority float64, now time.Time) (Reservation, reputation.Result, bool) {
-	if d.NetworkSpent(addr, now) && priority < operatorAsks {
+func (d *divided) Reserve(addr netip.Addr, worth float64, now time.Time) (Reservation, reputation.Result, bool) {
+	if d.NetworkSpent(addr, now) && worth < operatorAsks {
 		return nil, reputation.ResultSkippedQuota, false
 	}
-	r, why, waits := d.gated.Reserve(addr, priority, now)
+	r, why, waits := d.gated.Reserve(addr, worth, now)
 	if r != nil {
 		d.mu.Lock()
 		d.calls[reputation.Network(addr)]++

@@ -13,16 +13,16 @@ import (
 // asked.
 type Gate interface {
 	// Reserve reserves a call about addr. It is called while a request waits, and mostly when the
-	// answer is no: it must be quick, ask nobody, and not allocate then. priority is how much the answer is worth,
-	// from 0 to 1; while the budget is short, calls of a low priority are refused. More than 1 means that an
+	// answer is no: it must be quick, ask nobody, and not allocate then. worth is that of the answer,
+	// from 0 to 1; while the budget is short, calls that are worth little are refused. More than 1 means that an
 	// operator asks, who waits for no budget. If the call may not be made, the Reservation is nil, why is the reason, and
 	// waits means that the call may be made as soon as another one ends.
-	Reserve(addr netip.Addr, priority float64, now time.Time) (r Reservation, why reputation.Result, waits bool)
+	Reserve(addr netip.Addr, worth float64, now time.Time) (r Reservation, why reputation.Result, waits bool)
 	// CountSkipped counts a call that was not made, once for each subject and minute.
 	CountSkipped(why reputation.Result)
 }
 
-// operatorAsks is the priority of a call that an operator asks for.
+// operatorAsks is what a call is worth that an operator asks for.
 const operatorAsks = 2.
 
 // Reservation is a call that a provider allows. It is ended by one call of either method.
@@ -92,11 +92,11 @@ func (e *Engine) reserve(
 			if !rung.has(i) {
 				continue
 			}
-			priority := operatorAsks
+			worth := operatorAsks
 			if !all {
-				priority = e.priority(l, i, opinion)
+				worth = e.worthOf(l, i, opinion)
 			}
-			call, why, busy := p.reserve(l.addr, priority, now)
+			call, why, busy := p.reserve(l.addr, worth, now)
 			if why != reputation.ResultOK {
 				waits = waits || busy
 				if count && !busy {
@@ -122,10 +122,10 @@ func (e *Engine) reserve(
 }
 
 // reserve reserves a call.
-func (p *provider) reserve(addr netip.Addr, priority float64, now time.Time) (reservation, reputation.Result, bool) {
+func (p *provider) reserve(addr netip.Addr, worth float64, now time.Time) (reservation, reputation.Result, bool) {
 	if p.gate == nil {
 		return reservation{p: p}, reputation.ResultOK, false
 	}
-	call, why, waits := p.gate.Reserve(addr, priority, now)
+	call, why, waits := p.gate.Reserve(addr, worth, now)
 	return reservation{p, call}, why, waits
 }

@@ -88,7 +88,7 @@ func NewBudget() *Budget {
 // has returned, and pass the returned function to record. For a call that shares a request, there
 // is neither: the request is admitted by itself.
 func (b *Budget) admit(
-	terms Terms, key uint64, network record.Key, counts refusal, priority float64, now time.Time,
+	terms Terms, key uint64, network record.Key, counts refusal, worth float64, now time.Time,
 ) (func(error), refusal) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -109,7 +109,7 @@ func (b *Budget) admit(
 	if err != nil { // Half open, and the one trial is under way.
 		return nil, refusal{reason: paused, until: now.Add(terms.Timeout)}
 	}
-	if refused := b.takeToken(terms, priority, now); refused.reason != allowed {
+	if refused := b.takeToken(terms, worth, now); refused.reason != allowed {
 		done(errNoEvidence)
 		return nil, refused
 	}
@@ -153,13 +153,13 @@ func (b *Budget) pausedUntil(key uint64, now time.Time) time.Time {
 	return until
 }
 
-// takeToken takes one call from the rate, unless there is none, or none for the priority.
-func (b *Budget) takeToken(t Terms, priority float64, now time.Time) refusal {
+// takeToken takes one call from the rate, unless there is none, or none for what the call is worth.
+func (b *Budget) takeToken(t Terms, worth float64, now time.Time) refusal {
 	if !t.Rate.Bounded() {
 		return refusal{}
 	}
 	perSecond, burst := t.Rate.PerSecond(), burst(t.Rate)
-	if price := t.priceOfRate(b.tokens.left(perSecond, burst, now)); priority < price {
+	if price := t.priceOfRate(b.tokens.left(perSecond, burst, now)); worth < price {
 		return refusal{tooDear, now.Add(t.Rate.Per / time.Duration(t.Rate.Events)), price}
 	}
 	if until := b.tokens.take(perSecond, burst, 1, now); !until.IsZero() {

@@ -294,8 +294,8 @@ func TestReserve(t *testing.T) {
 		}}
 		terms := Terms{Windows: []Window{{12, Day}}, Burst: .1, Concurrency: 2}
 		g := New("a", p, terms, NewBudget(), memory(), o)
-		reserve := func(priority float64) (*Reservation, bool) {
-			r, _, waits := g.Reserve("", addr4, priority, time.Now())
+		reserve := func(worth float64) (*Reservation, bool) {
+			r, _, waits := g.Reserve("", addr4, worth, time.Now())
 			return r, waits
 		}
 		first, _ := reserve(1)

@@ -13,12 +13,12 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// bid asks about as many clients of different networks as there are calls for the priority, at most so many.
-func bid(t *testing.T, g *Guard, priority float64, most int) (calls int) {
+// bid asks about as many clients of different networks as there are calls for what they are worth, at most so many.
+func bid(t *testing.T, g *Guard, worth float64, most int) (calls int) {
 	t.Helper()
 	for calls < most {
 		addr := of(2*calls, 1)
-		r, why, _ := g.Reserve("", addr, priority, time.Now())
+		r, why, _ := g.Reserve("", addr, worth, time.Now())
 		if r == nil {
 			if why != reputation.ResultSkippedQuota {
 				t.Fatalf("no call, since %s", why)
@@ -99,11 +99,11 @@ func TestWhoMattersIsAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := New("a", new(service), Terms{Windows: day(1000), Burst: .2}, NewBudget(), memory(), quiet())
 		for _, tt := range []struct {
-			priority float64
-			want     int
+			worth float64
+			want  int
 		}{{.1, 21}, {.1, 0}, {.5, 80}, {.1, 0}, {.5, 0}, {.9, 80}, {1, 19}, {1, 0}} {
-			if n := bid(t, g, tt.priority, 1000); n != tt.want {
-				t.Errorf("%d calls of priority %v, want %d", n, tt.priority, tt.want)
+			if n := bid(t, g, tt.worth, 1000); n != tt.want {
+				t.Errorf("%d calls worth %v, want %d", n, tt.worth, tt.want)
 			}
 		}
 		if r, why, _ := g.Reserve("", addr4, 2, time.Now()); r == nil {
@@ -113,10 +113,10 @@ func TestWhoMattersIsAsked(t *testing.T) {
 		}
 		time.Sleep(time.Hour) // a thirtieth of the day's 800 calls: 33, and nothing was left
 		if n := bid(t, g, .1, 1000); n != 0 {
-			t.Errorf("%d calls of priority 0.1 while nothing is left of the burst", n)
+			t.Errorf("%d calls worth 0.1 while nothing is left of the burst", n)
 		}
 		if n := bid(t, g, 1, 1000); n != 33 {
-			t.Errorf("%d calls of priority 1, want the 33 that the hour brought", n)
+			t.Errorf("%d calls worth 1, want the 33 that the hour brought", n)
 		}
 	})
 }
@@ -162,10 +162,10 @@ func TestPriceOfARate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := New("a", new(service), Terms{Rate: rate.Rate{Events: 5, Per: time.Second}}, NewBudget(), memory(), quiet())
 		if n := bid(t, g, 0, 100); n != 3 {
-			t.Errorf("%d calls at once of priority 0, want 3 of 5", n)
+			t.Errorf("%d calls at once worth 0, want 3 of 5", n)
 		}
 		if n := bid(t, g, 1, 100); n != 2 {
-			t.Errorf("%d calls of priority 1, want the 2 that are left", n)
+			t.Errorf("%d calls worth 1, want the 2 that are left", n)
 		}
 		low, high := 0, 0
 		for range 1000 { // a crowd, and now and then somebody who matters
@@ -195,9 +195,9 @@ func TestWhoIsWorthTooLittleDoesNotWait(t *testing.T) {
 			t.Fatal("no call runs")
 		}
 		for range 3 {
-			for priority, want := range map[float64]bool{.1: false, .4: false, .9: true} {
-				if r, _, waits := g.Reserve("", of(7, 1), priority, time.Now()); r != nil || waits != want {
-					t.Errorf("a call of priority %v waits: %t", priority, waits)
+			for worth, want := range map[float64]bool{.1: false, .4: false, .9: true} {
+				if r, _, waits := g.Reserve("", of(7, 1), worth, time.Now()); r != nil || waits != want {
+					t.Errorf("a call worth %v waits: %t", worth, waits)
 				}
 				time.Sleep(recheckClosed)
 			}

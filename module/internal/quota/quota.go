@@ -39,7 +39,7 @@ type Terms struct {
 	// a tenth, up to 10. Without a quota, it is that part of 50,000 calls an hour. Default: 1.
 	NetworkShare float64
 
-	// FirstCome means that calls of every priority are made as long as there are any: see price.
+	// FirstCome means that calls are made whatever they are worth, as long as there are any: see price.
 	FirstCome bool
 
 	// Concurrency is how many calls may run at the same time. Default: 4.

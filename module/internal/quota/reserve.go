@@ -61,19 +61,19 @@ type Reservation struct {
 const recheckClosed = time.Second
 
 // Reserve reserves a call about addr with the given key, as far as this process knows that there is
-// one. It asks nobody, and is cheap where the answer is no. priority is how much the answer is
-// worth, from 0 to 1: see price. More than 1 means that an operator asks for it: see Terms.urgent.
+// one. It asks nobody, and is cheap where the answer is no. worth is that of the answer,
+// from 0 to 1: see price. More than 1 means that an operator asks for it: see Terms.urgent.
 // Without a Reservation, the result says why; waits means that only running calls prevent it.
 func (g *Guard) Reserve(
-	key string, addr netip.Addr, priority float64, now time.Time,
+	key string, addr netip.Addr, worth float64, now time.Time,
 ) (r *Reservation, why reputation.Result, waits bool) {
-	terms, urgent := g.callTerms(), priority > 1
+	terms, urgent := g.callTerms(), worth > 1
 	if urgent {
 		terms = terms.urgent()
-	} else if why := g.closed(priority, now); why != allowed {
+	} else if why := g.closed(worth, now); why != allowed {
 		return nil, why.result(), false
 	}
-	r, refused := g.reserve(terms, fingerprint(key), addr, priority, now, g.known)
+	r, refused := g.reserve(terms, fingerprint(key), addr, worth, now, g.known)
 	if refused.reason == allowed {
 		return r, reputation.ResultOK, false
 	}
@@ -86,7 +86,7 @@ func (g *Guard) Reserve(
 // reserve asks the budget for one call. known, if set, returns why the counts that this process
 // knows allow none.
 func (g *Guard) reserve(
-	terms Terms, key uint64, addr netip.Addr, priority float64, now time.Time,
+	terms Terms, key uint64, addr netip.Addr, worth float64, now time.Time,
 	known func(Terms, float64, time.Time) refusal,
 ) (*Reservation, refusal) {
 	network := record.KeyOf(addr).Network()
@@ -101,11 +101,11 @@ func (g *Guard) reserve(
 		if refused.reason != allowed && (refused.reason != busy || !g.looksAgain(now)) {
 			return nil, refused
 		}
-		if counts = known(terms, priority, now); refused.reason == busy && counts.reason == allowed {
+		if counts = known(terms, worth, now); refused.reason == busy && counts.reason == allowed {
 			return nil, refused
 		}
 	}
-	done, refused := g.budget.admit(terms, key, network, counts, priority, now)
+	done, refused := g.budget.admit(terms, key, network, counts, worth, now)
 	if refused.reason != allowed {
 		return nil, refused
 	}
@@ -128,7 +128,7 @@ func (g *Guard) looksAgain(now time.Time) bool {
 // known returns why the counts that this process knows allow no call. The counts of other instances
 // may be higher: the ledger decides whether there is a call. Whether the answer is worth it is
 // decided here alone, and thus by counts that are as old as the last call of this instance.
-func (g *Guard) known(terms Terms, priority float64, now time.Time) refusal {
+func (g *Guard) known(terms Terms, worth float64, now time.Time) refusal {
 	if len(terms.Windows) == 0 {
 		return refusal{}
 	}
@@ -143,7 +143,7 @@ func (g *Guard) known(terms Terms, priority float64, now time.Time) refusal {
 	for i := range usage {
 		usage[i].Used += int(g.budget.uncounted.Load())
 	}
-	if price := terms.price(usage, now); priority < price {
+	if price := terms.price(usage, now); worth < price {
 		return refusal{reason: tooDear, price: price}
 	}
 	return refusal{}
@@ -152,16 +152,16 @@ func (g *Guard) known(terms Terms, priority float64, now time.Time) refusal {
 // closedPriceUnit is what the price is counted in beside the reason.
 const closedPriceUnit = 1. / (1 << 16)
 
-// closed returns the reason of a refusal that is still believed, if it concerns the priority. One
+// closed returns the reason of a refusal that is still believed, if it concerns a call of that worth. One
 // from a time when the clock was ahead is not believed.
-func (g *Guard) closed(priority float64, now time.Time) reason {
+func (g *Guard) closed(worth float64, now time.Time) reason {
 	left := g.closedUntil.Load() - now.UnixNano()
 	if left <= 0 || left > int64(recheckClosed) {
 		return allowed
 	}
 	word := g.closedReason.Load()
 	why := reason(word)
-	if why == tooDear && priority >= float64(word>>8)*closedPriceUnit {
+	if why == tooDear && worth >= float64(word>>8)*closedPriceUnit {
 		return allowed
 	}
 	return why

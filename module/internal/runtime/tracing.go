@@ -143,9 +143,9 @@ func (p TracedProvider) Check(ctx context.Context, q reputation.Query) (reputati
 
 // Reserve implements lookup.Gate.
 func (p TracedProvider) Reserve(
-	addr netip.Addr, priority float64, now time.Time,
+	addr netip.Addr, worth float64, now time.Time,
 ) (lookup.Reservation, reputation.Result, bool) {
-	r, why, waits := p.GatedProvider.Reserve(addr, priority, now)
+	r, why, waits := p.GatedProvider.Reserve(addr, worth, now)
 	if r == nil {
 		return nil, why, waits
 	}

@@ -101,7 +101,7 @@ func (*AbuseIPDB) Profile() reputation.Profile {
 // Check implements reputation.Provider.
 func (a *AbuseIPDB) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	return rest.Ask(ctx, &a.Endpoint, q, a.question(q),
-		func(body *answer, _ *rest.Answer) (reputation.Report, error) {
+		func(body *answer, _ *rest.Response) (reputation.Report, error) {
 			return body.report(q.Addr)
 		})
 }

@@ -103,7 +103,7 @@ func (a *AbuseIPDB) Report(ctx context.Context, key string, i reputation.Inciden
 		Header:  map[string]string{"Key": key},
 		Failure: notStored,
 	}
-	return rest.Send(ctx, &a.Endpoint, reputation.Query{Addr: i.Addr, Key: key}, r, func(s *stored, _ *rest.Answer) error {
+	return rest.Send(ctx, &a.Endpoint, reputation.Query{Addr: i.Addr, Key: key}, r, func(s *stored, _ *rest.Response) error {
 		if s.Data == nil || !rest.SameAddr(s.Data.IPAddress, i.Addr) {
 			return fmt.Errorf(`%w: "ipAddress" is not the address that was reported`, reputation.ErrBadAnswer)
 		}
@@ -121,7 +121,7 @@ func join(ids []int) string {
 
 // notStored tells the errors apart that are about one report from those about the account. The service has sent the
 // former with several statuses, of which 429 and 403 mean the latter otherwise.
-func notStored(a *rest.Answer, body []byte) error {
+func notStored(a *rest.Response, body []byte) error {
 	var failure failure
 	_ = json.Unmarshal(body, &failure) // of what is no JSON, the status says enough
 	switch {

@@ -100,7 +100,7 @@ func (c *CrowdSecCTI) Check(ctx context.Context, q reputation.Query) (reputation
 		Header:  map[string]string{"x-api-key": q.Key},
 		Answers: []int{http.StatusNotFound},
 	}
-	return rest.Ask(ctx, &c.Endpoint, q, question, func(v *answer, a *rest.Answer) (reputation.Report, error) {
+	return rest.Ask(ctx, &c.Endpoint, q, question, func(v *answer, a *rest.Response) (reputation.Report, error) {
 		if a.Status == http.StatusNotFound {
 			return reputation.Report{}, v.neverSeen()
 		}
@@ -121,7 +121,7 @@ func (c *CrowdSecCTI) CheckAll(ctx context.Context, key string, addrs []netip.Ad
 		Answers: []int{http.StatusNotFound},
 	}
 	return rest.AskAll(ctx, &c.Endpoint, key, addrs, question, func(
-		v *answers, a *rest.Answer, each *rest.Answers,
+		v *answers, a *rest.Response, each *rest.Answers,
 	) error {
 		if a.Status == http.StatusNotFound {
 			return v.noneSeen(addrs, each.Set)

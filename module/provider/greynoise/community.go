@@ -28,7 +28,7 @@ func (g *GreyNoise) checkCommunity(ctx context.Context, q reputation.Query) (rep
 		Failure: notRoutable(q.Addr),
 	}
 	return rest.Ask(ctx, &g.Endpoint, q, question,
-		func(v *communityAnswer, a *rest.Answer) (reputation.Report, error) {
+		func(v *communityAnswer, a *rest.Response) (reputation.Report, error) {
 			return v.report(q.Addr, a.Status)
 		})
 }

@@ -137,7 +137,7 @@ func (g *GreyNoise) Probe(ctx context.Context, key string) error {
 	}
 	question := rest.Request{Path: []string{"ping"}, Header: map[string]string{"key": key}}
 	_, err := rest.Ask(ctx, &g.Endpoint, reputation.Query{Addr: nobody, Key: key}, question,
-		func(v *failure, _ *rest.Answer) (reputation.Report, error) {
+		func(v *failure, _ *rest.Response) (reputation.Report, error) {
 			if v.Message != "pong" {
 				return reputation.Report{}, fmt.Errorf("%w: it is no answer to a ping", reputation.ErrBadAnswer)
 			}
@@ -153,8 +153,8 @@ type failure struct {
 }
 
 // notRoutable tells a 400 about an address that the service never has from one about the request.
-func notRoutable(addr netip.Addr) func(*rest.Answer, []byte) error {
-	return func(a *rest.Answer, body []byte) error {
+func notRoutable(addr netip.Addr) func(*rest.Response, []byte) error {
+	return func(a *rest.Response, body []byte) error {
 		var f failure
 		_ = json.Unmarshal(body, &f)
 		if a.Status == http.StatusBadRequest && rest.SameAddr(f.IP, addr) &&

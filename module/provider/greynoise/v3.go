@@ -53,7 +53,7 @@ func (g *GreyNoise) checkV3(ctx context.Context, q reputation.Query) (reputation
 		Answers: []int{http.StatusPartialContent, http.StatusNotFound},
 		Failure: notRoutable(q.Addr),
 	}
-	return rest.Ask(ctx, &g.Endpoint, q, question, func(v *v3Answer, a *rest.Answer) (reputation.Report, error) {
+	return rest.Ask(ctx, &g.Endpoint, q, question, func(v *v3Answer, a *rest.Response) (reputation.Report, error) {
 		if a.Status == http.StatusNotFound {
 			return reputation.Report{}, v.notFound(q.Addr)
 		}
@@ -78,7 +78,7 @@ func (g *GreyNoise) CheckAll(ctx context.Context, key string, addrs []netip.Addr
 		Answers: []int{http.StatusPartialContent},
 	}
 	return rest.AskAll(ctx, &g.Endpoint, key, addrs, question, func(
-		v *v3Answers, a *rest.Answer, each *rest.Answers,
+		v *v3Answers, a *rest.Response, each *rest.Answers,
 	) error {
 		for _, entry := range v.Data {
 			entry.Into(each, entry.Value.IP, func(one *v3Answer, addr netip.Addr) (reputation.Report, error) {

@@ -17,7 +17,7 @@ func Map(ctx context.Context, h *HTTPJSON, status int, body []byte, addr netip.A
 	if err := rest.Decode(body, &value); err != nil {
 		return reputation.Report{}, err
 	}
-	a := &rest.Answer{Status: status, Header: http.Header{}}
+	a := &rest.Response{Status: status, Header: http.Header{}}
 	return h.mapping.report(ctx, variables(value, a, addr, time.Unix(1790000000, 0)), a, addr)
 }
 

@@ -260,14 +260,14 @@ func (*HTTPJSON) Variants() []json.RawMessage { return nil }
 // Check implements reputation.Provider.
 func (h *HTTPJSON) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	question := h.request.of(q)
-	question.Failure = func(a *rest.Answer, page []byte) error {
+	question.Failure = func(a *rest.Response, page []byte) error {
 		var body any
 		if rest.Decode(page, &body) != nil {
 			body = map[string]any{} // a page of somebody between, or none
 		}
 		return h.mapping.failure(ctx, variables(body, a, q.Addr, h.now()), a)
 	}
-	return rest.Ask(ctx, &h.endpoint, q, question, func(body *any, a *rest.Answer) (reputation.Report, error) {
+	return rest.Ask(ctx, &h.endpoint, q, question, func(body *any, a *rest.Response) (reputation.Report, error) {
 		return h.mapping.report(ctx, variables(*body, a, q.Addr, h.now()), a, q.Addr)
 	})
 }

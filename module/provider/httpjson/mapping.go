@@ -98,7 +98,7 @@ func conditions[T any](
 }
 
 // variables are what expressions see of an answer.
-func variables(body any, a *rest.Answer, addr netip.Addr, now time.Time) cel.Activation {
+func variables(body any, a *rest.Response, addr netip.Addr, now time.Time) cel.Activation {
 	header := func() any { // few expressions look at it
 		fields := make(map[string]string, len(a.Header))
 		for name, values := range a.Header {
@@ -114,7 +114,7 @@ func variables(body any, a *rest.Answer, addr netip.Addr, now time.Time) cel.Act
 
 // report returns the report of an answer with status 200.
 func (m *mapping) report(
-	ctx context.Context, vars cel.Activation, a *rest.Answer, addr netip.Addr,
+	ctx context.Context, vars cel.Activation, a *rest.Response, addr netip.Addr,
 ) (reputation.Report, error) {
 	if err := m.failure(ctx, vars, a); err != nil {
 		return reputation.Report{}, err
@@ -192,7 +192,7 @@ func (m *mapping) facts(ctx context.Context, vars cel.Activation) (f reputation.
 }
 
 // failure returns what an answer means that holds no report.
-func (m *mapping) failure(ctx context.Context, vars cel.Activation, a *rest.Answer) error {
+func (m *mapping) failure(ctx context.Context, vars cel.Activation, a *rest.Response) error {
 	ok := a.Status == http.StatusOK
 	for _, e := range [...]*expression{m.refused, m.throttled, m.notFound, m.failed} {
 		if e == nil || e == m.failed && !ok { // another status says itself what kind of error it is
@@ -211,7 +211,7 @@ func (m *mapping) failure(ctx context.Context, vars cel.Activation, a *rest.Answ
 }
 
 // meaning returns the error that an expression stands for.
-func (m *mapping) meaning(e *expression, a *rest.Answer) error {
+func (m *mapping) meaning(e *expression, a *rest.Response) error {
 	switch e {
 	case m.refused:
 		return reputation.ErrRefused

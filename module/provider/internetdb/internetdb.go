@@ -86,7 +86,7 @@ const unknown = "No information available"
 // Check implements reputation.Provider.
 func (i *InternetDB) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	question := rest.Request{Path: []string{q.Addr.String()}, Answers: []int{http.StatusNotFound}}
-	return rest.Ask(ctx, &i.Endpoint, q, question, func(a *answer, got *rest.Answer) (reputation.Report, error) {
+	return rest.Ask(ctx, &i.Endpoint, q, question, func(a *answer, got *rest.Response) (reputation.Report, error) {
 		if got.Status == http.StatusNotFound {
 			return reputation.Report{}, a.notFound()
 		}

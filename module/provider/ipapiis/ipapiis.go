@@ -79,7 +79,7 @@ func (*IPAPIIs) Profile() reputation.Profile {
 // Check implements reputation.Provider.
 func (p *IPAPIIs) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	question := rest.Request{Path: []string{""}, Params: url.Values{"q": {q.Addr.String()}, "key": {q.Key}}}
-	return rest.Ask(ctx, &p.Endpoint, q, question, func(v *answer, a *rest.Answer) (reputation.Report, error) {
+	return rest.Ask(ctx, &p.Endpoint, q, question, func(v *answer, a *rest.Response) (reputation.Report, error) {
 		if err := v.refusal(a); err != nil {
 			return reputation.Report{}, err
 		}
@@ -94,7 +94,7 @@ func (p *IPAPIIs) CheckAll(ctx context.Context, key string, addrs []netip.Addr) 
 		Key string       `json:"key"`
 	}{addrs, key}}
 	return rest.AskAll(ctx, &p.Endpoint, key, addrs, question,
-		func(v *answers, a *rest.Answer, each *rest.Answers) error {
+		func(v *answers, a *rest.Response, each *rest.Answers) error {
 			for _, m := range v.members {
 				m.Into(each, m.Name, (*answer).report)
 			}

@@ -87,7 +87,7 @@ func (*IPHub) Profile() reputation.Profile {
 func (p *IPHub) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	question := rest.Request{Path: []string{"ip", q.Addr.String()}, Header: map[string]string{"X-Key": q.Key}}
 	return rest.Ask(ctx, &p.Endpoint, q, question,
-		func(v *answer, _ *rest.Answer) (reputation.Report, error) { return v.report(q.Addr) })
+		func(v *answer, _ *rest.Response) (reputation.Report, error) { return v.report(q.Addr) })
 }
 
 // CheckAll implements reputation.Batcher.
@@ -96,7 +96,7 @@ func (p *IPHub) CheckAll(ctx context.Context, key string, addrs []netip.Addr) ([
 		Path: []string{"ip", "bulk"}, Header: map[string]string{"X-Key": key}, JSON: addrs,
 	}
 	return rest.AskAll(ctx, &p.Endpoint, key, addrs, question,
-		func(list *rest.Entries[answer], _ *rest.Answer, each *rest.Answers) error {
+		func(list *rest.Entries[answer], _ *rest.Response, each *rest.Answers) error {
 			for _, entry := range *list {
 				entry.Into(each, entry.Value.IP, (*answer).report)
 			}

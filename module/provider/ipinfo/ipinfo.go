@@ -144,15 +144,15 @@ func (p *IPinfo) Check(ctx context.Context, q reputation.Query) (reputation.Repo
 	switch p.API {
 	case core, plus:
 		return rest.Ask(ctx, &p.Endpoint, q, p.question(q.Key, "lookup", addr),
-			func(v *lookupAnswer, _ *rest.Answer) (reputation.Report, error) {
+			func(v *lookupAnswer, _ *rest.Response) (reputation.Report, error) {
 				return v.report(q.Addr, p.API == plus)
 			})
 	case privacy:
 		return rest.Ask(ctx, &p.Endpoint, q, p.question(q.Key, addr),
-			func(v *legacyAnswer, _ *rest.Answer) (reputation.Report, error) { return v.report(q.Addr) })
+			func(v *legacyAnswer, _ *rest.Response) (reputation.Report, error) { return v.report(q.Addr) })
 	}
 	return rest.Ask(ctx, &p.Endpoint, q, p.question(q.Key, "lite", addr),
-		func(v *liteAnswer, _ *rest.Answer) (reputation.Report, error) { return v.report(q.Addr) })
+		func(v *liteAnswer, _ *rest.Response) (reputation.Report, error) { return v.report(q.Addr) })
 }
 
 // CheckAll implements reputation.Batcher, for Privacy only: see Profile.
@@ -160,7 +160,7 @@ func (p *IPinfo) CheckAll(ctx context.Context, key string, addrs []netip.Addr) (
 	question := p.question(key, "batch")
 	question.JSON = addrs
 	return rest.AskAll(ctx, &p.Endpoint, key, addrs, question,
-		func(members *rest.Members[legacyAnswer], _ *rest.Answer, each *rest.Answers) error {
+		func(members *rest.Members[legacyAnswer], _ *rest.Response, each *rest.Answers) error {
 			for _, m := range *members {
 				m.Into(each, m.Name, (*legacyAnswer).report)
 			}

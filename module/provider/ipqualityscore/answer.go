@@ -108,7 +108,7 @@ func (v *answer) facts() reputation.Facts {
 
 // refusal returns what it means that the call failed: nil if it did not, or if the message says nothing of
 // the plan or the key. The quota comes first: its message may advise to get another key.
-func (v *answer) refusal(a *rest.Answer) error {
+func (v *answer) refusal(a *rest.Response) error {
 	if v.Success == nil || *v.Success {
 		return nil
 	}
@@ -123,7 +123,7 @@ func (v *answer) refusal(a *rest.Answer) error {
 }
 
 // failure reads the body that comes with another status than 200.
-func failure(a *rest.Answer, body []byte) error {
+func failure(a *rest.Response, body []byte) error {
 	var v answer
 	if rest.Decode(body, &v) == nil {
 		return v.refusal(a)

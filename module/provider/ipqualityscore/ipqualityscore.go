@@ -115,7 +115,7 @@ func (*IPQualityScore) Profile() reputation.Profile {
 // Check implements reputation.Provider.
 func (s *IPQualityScore) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	return rest.Ask(ctx, &s.Endpoint, q, s.question(q),
-		func(body *answer, a *rest.Answer) (reputation.Report, error) {
+		func(body *answer, a *rest.Response) (reputation.Report, error) {
 			if err := body.refusal(a); err != nil {
 				return reputation.Report{}, err
 			}

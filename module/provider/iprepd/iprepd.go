@@ -90,7 +90,7 @@ func (i *Iprepd) Check(ctx context.Context, q reputation.Query) (reputation.Repo
 		Header:  map[string]string{"Authorization": authorization(q.Key)},
 		Unknown: []int{http.StatusNotFound}, // without a body; Probe tells it from that of a wrong url
 	}
-	return rest.Ask(ctx, &i.Endpoint, q, question, func(a *answer, _ *rest.Answer) (reputation.Report, error) {
+	return rest.Ask(ctx, &i.Endpoint, q, question, func(a *answer, _ *rest.Response) (reputation.Report, error) {
 		return a.report(q.Addr)
 	})
 }
@@ -157,7 +157,7 @@ func (i *Iprepd) Probe(ctx context.Context, key string) error {
 	question := rest.Request{
 		Path:   []string{"violations"},
 		Header: map[string]string{"Authorization": authorization(key)},
-		Failure: func(a *rest.Answer, _ []byte) error {
+		Failure: func(a *rest.Response, _ []byte) error {
 			if a.Status == http.StatusNotFound {
 				return fmt.Errorf("%w: status 404, check the url option", reputation.ErrBadAnswer)
 			}
@@ -167,7 +167,7 @@ func (i *Iprepd) Probe(ctx context.Context, key string) error {
 	type violation struct {
 		Name string `json:"name"`
 	}
-	_, err := rest.Ask(ctx, &i.Endpoint, q, question, func(*[]violation, *rest.Answer) (reputation.Report, error) {
+	_, err := rest.Ask(ctx, &i.Endpoint, q, question, func(*[]violation, *rest.Response) (reputation.Report, error) {
 		return reputation.Report{}, nil
 	})
 	return err

@@ -114,12 +114,12 @@ func (m *MaxMind) Check(ctx context.Context, q reputation.Query) (reputation.Rep
 	question := rest.Request{Basic: q.Key, Failure: notKnown}
 	if m.API == minfraud {
 		question.Path, question.JSON = []string{"score"}, transaction{Device: device{q.Addr.String()}}
-		return rest.Ask(ctx, &m.Endpoint, q, question, func(v *scoreAnswer, _ *rest.Answer) (reputation.Report, error) {
+		return rest.Ask(ctx, &m.Endpoint, q, question, func(v *scoreAnswer, _ *rest.Response) (reputation.Report, error) {
 			return v.report()
 		})
 	}
 	question.Path = []string{insights, q.Addr.String()}
-	return rest.Ask(ctx, &m.Endpoint, q, question, func(v *insightsAnswer, _ *rest.Answer) (reputation.Report, error) {
+	return rest.Ask(ctx, &m.Endpoint, q, question, func(v *insightsAnswer, _ *rest.Response) (reputation.Report, error) {
 		return v.report(q.Addr)
 	})
 }
@@ -131,7 +131,7 @@ type failure struct {
 }
 
 // notKnown tells an address that the service does not have, or calls reserved, from other errors.
-func notKnown(a *rest.Answer, body []byte) error {
+func notKnown(a *rest.Response, body []byte) error {
 	var f failure
 	_ = json.Unmarshal(body, &f)
 	if a.Status == http.StatusNotFound && f.Code == "IP_ADDRESS_NOT_FOUND" ||

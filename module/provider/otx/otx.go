@@ -98,7 +98,7 @@ func (o *OTX) Check(ctx context.Context, q reputation.Query) (reputation.Report,
 		Answers: []int{http.StatusNotFound},
 		Failure: forbidden,
 	}
-	return rest.Ask(ctx, &o.Endpoint, q, question, func(a *answer, got *rest.Answer) (reputation.Report, error) {
+	return rest.Ask(ctx, &o.Endpoint, q, question, func(a *answer, got *rest.Response) (reputation.Report, error) {
 		if got.Status == http.StatusNotFound {
 			return reputation.Report{}, a.notFound(q.Addr)
 		}
@@ -115,7 +115,7 @@ func (a *answer) notFound(addr netip.Addr) error {
 }
 
 // forbidden tells of a 403 that it may not be about the key.
-func forbidden(a *rest.Answer, body []byte) error {
+func forbidden(a *rest.Response, body []byte) error {
 	if a.Status != http.StatusForbidden || !json.Valid(body) {
 		return nil // a page is a firewall's
 	}

@@ -35,7 +35,7 @@ func (e *envelope[T]) UnmarshalJSON(text []byte) error {
 }
 
 // about returns what the answer says of addr.
-func (e *envelope[T]) about(addr netip.Addr, a *rest.Answer) (T, error) {
+func (e *envelope[T]) about(addr netip.Addr, a *rest.Response) (T, error) {
 	var found *rest.Member[T]
 	for i := range e.members {
 		switch m := &e.members[i]; {
@@ -53,7 +53,7 @@ func (e *envelope[T]) about(addr netip.Addr, a *rest.Answer) (T, error) {
 }
 
 // refusal returns the error that an answer without an address is.
-func (h *head) refusal(a *rest.Answer) error {
+func (h *head) refusal(a *rest.Response) error {
 	if h.Status != denied {
 		return fmt.Errorf("%w: it is not about the address%s", reputation.ErrBadAnswer, a.Quote(h.Message))
 	}
@@ -67,7 +67,7 @@ func (h *head) refusal(a *rest.Answer) error {
 }
 
 // failure reads the body that comes with another status than 200.
-func failure(a *rest.Answer, body []byte) error {
+func failure(a *rest.Response, body []byte) error {
 	var h head
 	if rest.Decode(body, &h) == nil && h.Status == denied {
 		return h.refusal(a)

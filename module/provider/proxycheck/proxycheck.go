@@ -132,7 +132,7 @@ func (p *ProxyCheck) CheckAll(ctx context.Context, key string, addrs []netip.Add
 
 func check[T answer](ctx context.Context, p *ProxyCheck, q reputation.Query) (reputation.Report, error) {
 	return rest.Ask(ctx, &p.Endpoint, q, p.question(q.Key, q.Addr.String()),
-		func(v *envelope[T], a *rest.Answer) (reputation.Report, error) {
+		func(v *envelope[T], a *rest.Response) (reputation.Report, error) {
 			found, err := v.about(q.Addr, a)
 			if err != nil {
 				return reputation.Report{}, err
@@ -151,7 +151,7 @@ func checkAll[T answer](
 	}
 	question.Form = url.Values{"ips": {strings.Join(words, ",")}}
 	return rest.AskAll(ctx, &p.Endpoint, key, addrs, question,
-		func(v *envelope[T], a *rest.Answer, each *rest.Answers) error {
+		func(v *envelope[T], a *rest.Response, each *rest.Answers) error {
 			some := false
 			for _, m := range v.members {
 				some = m.Into(each, m.Name, func(one *T, addr netip.Addr) (reputation.Report, error) {

@@ -22,17 +22,17 @@ import (
 // Ask sends one request, decodes the JSON of its answer into a T, and returns the result of report.
 // See reputation.Provider for the errors. If the answer is not of the protocol, or is an error in
 // spite of its status, report returns an error that wraps ErrBadAnswer, ErrUnknown or ErrRefused,
-// or Answer.Throttled. It must quote the service through Answer.Quote only.
+// or Response.Throttled. It must quote the service through Response.Quote only.
 //
 // The transport gets one request. It sends the request again in two cases only: on a reused HTTP/1
 // connection that failed before any byte of the answer (a POST only if no byte was sent), and over
 // HTTP/2 if the server states that it did not process the request.
 func Ask[T any](
 	ctx context.Context, e *Endpoint, q reputation.Query, r Request, report func(*T,
-		*Answer) (reputation.Report, error),
+		*Response) (reputation.Report, error),
 ) (reputation.Report, error) {
 	var result reputation.Report
-	err := exchange(ctx, e, about(q), &r, func(value *T, a *Answer) (err error) {
+	err := exchange(ctx, e, about(q), &r, func(value *T, a *Response) (err error) {
 		result, err = report(value, a)
 		return err
 	})
@@ -45,7 +45,7 @@ func Ask[T any](
 // Send sends a report about the query's address. It is Ask for services that answer with no more than that they
 // have stored it: check returns what is wrong with the answer. See reputation.Reporter for the errors.
 func Send[T any](
-	ctx context.Context, e *Endpoint, q reputation.Query, r Request, check func(*T, *Answer) error,
+	ctx context.Context, e *Endpoint, q reputation.Query, r Request, check func(*T, *Response) error,
 ) error {
 	if err := exchange(ctx, e, about(q), &r, check); err != nil {
 		return fmt.Errorf("reporting to %s: %w", e.api.Title, err)
@@ -63,7 +63,7 @@ func about(q reputation.Query) question { return question{q.Key, []netip.Addr{q.
 
 // exchange sends one request, and hands its answer to read.
 func exchange[T any](
-	ctx context.Context, e *Endpoint, q question, r *Request, read func(*T, *Answer) error,
+	ctx context.Context, e *Endpoint, q question, r *Request, read func(*T, *Response) error,
 ) error {
 	a, err := e.ask(ctx, q, r)
 	if err != nil {
@@ -76,8 +76,8 @@ func exchange[T any](
 	return read(value, a)
 }
 
-// Answer is the answer of the service.
-type Answer struct {
+// Response is the answer of the service.
+type Response struct {
 	// Status is 200, or one of Request.Answers.
 	Status int
 
@@ -90,7 +90,7 @@ type Answer struct {
 }
 
 // ask sends a request and reads its answer.
-func (e *Endpoint) ask(ctx context.Context, q question, r *Request) (*Answer, error) {
+func (e *Endpoint) ask(ctx context.Context, q question, r *Request) (*Response, error) {
 	if e.transport == nil {
 		return nil, errNotOpen
 	}
@@ -118,7 +118,7 @@ func (e *Endpoint) ask(ctx context.Context, q question, r *Request) (*Answer, er
 	if slices.Contains(r.Unknown, resp.StatusCode) {
 		return nil, reputation.ErrUnknown
 	}
-	a := &Answer{Status: resp.StatusCode, Header: resp.Header, question: q, endpoint: e}
+	a := &Response{Status: resp.StatusCode, Header: resp.Header, question: q, endpoint: e}
 	expected := a.Status == http.StatusOK || slices.Contains(r.Answers, a.Status)
 	a.body, err = io.ReadAll(io.LimitReader(resp.Body, a.maxBody()+1))
 	switch {
@@ -139,7 +139,7 @@ func (e *Endpoint) ask(ctx context.Context, q question, r *Request) (*Answer, er
 }
 
 // check returns an error for answers that cannot be the service's, before they are decoded.
-func (a *Answer) check() error {
+func (a *Response) check() error {
 	switch most := a.maxBody(); {
 	case int64(len(a.body)) > most:
 		return fmt.Errorf("%w: more than %d bytes", reputation.ErrBadAnswer, most)
@@ -154,7 +154,7 @@ func (a *Answer) check() error {
 }
 
 // failure returns the error for a status that was not expected.
-func (a *Answer) failure() error {
+func (a *Response) failure() error {
 	status := a.Status
 	var detail string
 	if read := a.endpoint.api.Detail; read != nil && len(a.body) > 0 {

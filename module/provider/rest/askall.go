@@ -19,13 +19,13 @@ import (
 // T is mostly Entries or Members, so that an entry of another type spoils no other.
 func AskAll[T any](
 	ctx context.Context, e *Endpoint, key string, addrs []netip.Addr, r Request,
-	report func(*T, *Answer, *Answers) error,
+	report func(*T, *Response, *Answers) error,
 ) ([]reputation.Answer, error) {
 	if len(addrs) == 0 {
 		return nil, nil
 	}
 	answers := newAnswers(addrs)
-	err := exchange(ctx, e, question{key, addrs}, &r, func(value *T, a *Answer) error {
+	err := exchange(ctx, e, question{key, addrs}, &r, func(value *T, a *Response) error {
 		return report(value, a, answers)
 	})
 	if errors.Is(err, reputation.ErrUnknown) {
@@ -183,7 +183,7 @@ func elements(text []byte, open json.Delim, read func(*json.Decoder) error) erro
 }
 
 // maxBody returns the size of the largest answer.
-func (a *Answer) maxBody() int64 {
+func (a *Response) maxBody() int64 {
 	one := a.endpoint.api.MaxBody
 	return max(min(one*int64(len(a.question.addrs)), maxBatchBody), one)
 }

@@ -19,7 +19,7 @@ var others = []netip.Addr{asked, asked6, netip.MustParseAddr("198.51.100.7")}
 // askVerdicts asks about several addresses. The answer is an object with a member for each of them.
 func askVerdicts(ctx context.Context, s *service, addrs []netip.Addr) ([]reputation.Answer, error) {
 	r := Request{Path: []string{"bulk"}, JSON: addrs, Unknown: []int{http.StatusNotFound}}
-	return AskAll(ctx, &s.Endpoint, "s3cr3t-k3y", addrs, r, func(v *Members[verdict], a *Answer, answers *Answers) error {
+	return AskAll(ctx, &s.Endpoint, "s3cr3t-k3y", addrs, r, func(v *Members[verdict], a *Response, answers *Answers) error {
 		for _, m := range *v {
 			m.Into(answers, m.Name, func(v *verdict, _ netip.Addr) (reputation.Report, error) {
 				switch {
@@ -125,7 +125,7 @@ func FuzzAskAll(f *testing.F) {
 	f.Add([]byte(`{"::ffff:203.0.113.10":[],"":{}}`))
 	s := open(f, "http://127.0.0.1:1", nil)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		a := &Answer{Status: 200, body: body, question: question{"s3cr3t-k3y", others}, endpoint: &s.Endpoint}
+		a := &Response{Status: 200, body: body, question: question{"s3cr3t-k3y", others}, endpoint: &s.Endpoint}
 		var v Members[verdict]
 		if err := a.decode(&v); err != nil {
 			if !errors.Is(err, reputation.ErrBadAnswer) {

@@ -58,7 +58,7 @@ func Message(path ...string) func(body []byte) string {
 	}
 }
 
-func (a *Answer) decode(into any) error { return Decode(a.body, into) }
+func (a *Response) decode(into any) error { return Decode(a.body, into) }
 
 // checkShape returns an error for a body that is nested too deep, or has a list or an object with too many elements.
 // Of what is no JSON it may return nil.

@@ -37,7 +37,7 @@ func (a *AcmePro) Profile() reputation.Profile {
 func (a *AcmePro) CheckAll(ctx context.Context, key string, addrs []netip.Addr) ([]reputation.Answer, error) {
 	question := rest.Request{Path: []string{"bulk"}, Header: map[string]string{"X-Key": key}, JSON: addrs}
 	return rest.AskAll(ctx, &a.Endpoint, key, addrs, question,
-		func(entries *rest.Entries[acmeAnswer], _ *rest.Answer, answers *rest.Answers) error {
+		func(entries *rest.Entries[acmeAnswer], _ *rest.Response, answers *rest.Answers) error {
 			for _, e := range *entries {
 				e.Into(answers, e.Value.IP, (*acmeAnswer).report)
 			}

@@ -62,7 +62,7 @@ func (a *Acme) Check(ctx context.Context, q reputation.Query) (reputation.Report
 		Header:  map[string]string{"X-Key": q.Key},
 		Answers: []int{http.StatusNotFound},
 	}
-	return rest.Ask(ctx, &a.Endpoint, q, question, func(v *acmeAnswer, answer *rest.Answer) (reputation.Report, error) {
+	return rest.Ask(ctx, &a.Endpoint, q, question, func(v *acmeAnswer, answer *rest.Response) (reputation.Report, error) {
 		if answer.Status == http.StatusNotFound && rest.SameAddr(v.IP, q.Addr) {
 			return reputation.Report{}, reputation.ErrUnknown
 		}

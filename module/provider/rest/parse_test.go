@@ -171,7 +171,7 @@ func FuzzRetryAfter(f *testing.F) {
 func TestQuoteOfEncodedSecrets(t *testing.T) {
 	const key = "s3cr3t/k3y+for=tests"
 	s := open(t, "https://gateway.example/base/path", nil)
-	a := Answer{question: question{key, []netip.Addr{asked6}}, endpoint: &s.Endpoint}
+	a := Response{question: question{key, []netip.Addr{asked6}}, endpoint: &s.Endpoint}
 	for _, text := range []string{
 		"no such page: /json/ip/" + key, "no such page: /json/ip/" + url.PathEscape(key), "?key=" + url.QueryEscape(key),
 		"?key=" + url.QueryEscape(url.QueryEscape(key)), "%73%33cr3t%2fk3y+for=tests", "the key s3cr3t/k... is wrong",
@@ -201,7 +201,7 @@ func FuzzQuote(f *testing.F) {
 	f.Add("%2573%33cr3tk3y")
 	s := open(f, "https://gateway.example/base/path", nil)
 	f.Fuzz(func(t *testing.T, words string) {
-		a := Answer{question: about(reputation.Query{Addr: asked, Key: key}), endpoint: &s.Endpoint}
+		a := Response{question: about(reputation.Query{Addr: asked, Key: key}), endpoint: &s.Endpoint}
 		got := a.Quote(words)
 		if len(got) > maxQuote+2 || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Errorf("not one short printable line: %q", got)
@@ -324,7 +324,7 @@ func FuzzFailure(f *testing.F) {
 	f.Add(422, "application/json", "Mon, 23 Nov 2026 14:30:00 GMT", `{"message":"203.0.113.10?"}`)
 	s := open(f, "https://gateway.example/base/path", nil)
 	f.Fuzz(func(t *testing.T, status int, media, after, body string) {
-		a := Answer{
+		a := Response{
 			Status: status, Header: http.Header{"Content-Type": {media}, "Retry-After": {after}}, body: []byte(body),
 			question: about(reputation.Query{Addr: asked, Key: key}), endpoint: &s.Endpoint,
 		}

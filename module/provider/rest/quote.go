@@ -27,7 +27,7 @@ const maxEncoded = 4
 // Quote returns a text of the service for the end of an error, as ": text" in printable ASCII, 200
 // characters at most. It returns "" if the text is empty, or if it repeats the key, an address
 // that was asked about or the API's address.
-func (a *Answer) Quote(text string) string {
+func (a *Response) Quote(text string) string {
 	if int64(len(text)) > a.maxBody() {
 		return ""
 	}
@@ -57,7 +57,7 @@ func ascii(text string) string {
 
 // leaks reports whether a text has the key, a visitor's address in any spelling, or the address of
 // the API, as they are or percent-encoded: a service that has the key in its path may repeat that path.
-func (a *Answer) leaks(text string) bool {
+func (a *Response) leaks(text string) bool {
 	for range maxEncoded {
 		if a.repeats(strings.ToLower(text)) {
 			return true
@@ -72,7 +72,7 @@ func (a *Answer) leaks(text string) bool {
 }
 
 // repeats reports whether a text in lower case has one of the secrets as it is.
-func (a *Answer) repeats(text string) bool {
+func (a *Response) repeats(text string) bool {
 	for _, secret := range a.secrets() {
 		if secret != "" && strings.Contains(text, strings.ToLower(secret)) {
 			return true
@@ -110,7 +110,7 @@ func percentDecoded(text string) string {
 var encodedByte = regexp.MustCompile("%[0-9A-Fa-f]{2}")
 
 // secrets returns everything that must not be logged, in the spellings in which it is sent.
-func (a *Answer) secrets() []string {
+func (a *Response) secrets() []string {
 	key, base := a.question.key, a.endpoint.base
 	first, second, _ := strings.Cut(key, ":")
 	list := []string{base.Host}

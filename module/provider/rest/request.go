@@ -47,8 +47,8 @@ type Request struct {
 	Unknown []int
 
 	// Failure, if set, returns what an answer means that has another status than these, or nil for what the status
-	// usually means. It must quote the body through Answer.Quote only.
-	Failure func(a *Answer, body []byte) error
+	// usually means. It must quote the body through Response.Quote only.
+	Failure func(a *Response, body []byte) error
 }
 
 // Bearer returns the value of an Authorization field for a key, or "" without a key.

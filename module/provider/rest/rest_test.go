@@ -46,7 +46,7 @@ type verdict struct {
 func (s *service) Profile() reputation.Profile { return s.api.Profile }
 
 func (s *service) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
-	return Ask(ctx, &s.Endpoint, q, s.question(q), func(v *verdict, a *Answer) (reputation.Report, error) {
+	return Ask(ctx, &s.Endpoint, q, s.question(q), func(v *verdict, a *Response) (reputation.Report, error) {
 		switch {
 		case v.Fail == "quota":
 			return reputation.Report{}, a.Throttled()

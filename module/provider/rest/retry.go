@@ -13,7 +13,7 @@ import (
 const maxRetryAfter = 24 * time.Hour
 
 // Throttled returns a reputation.ThrottledError with the pause from the answer's header fields.
-func (a *Answer) Throttled() error {
+func (a *Response) Throttled() error {
 	return &reputation.ThrottledError{RetryAfter: retryAfter(a.Header, a.endpoint.api.ResetHeader, time.Now())}
 }
 

@@ -84,7 +84,7 @@ func (s *Spur) Check(ctx context.Context, q reputation.Query) (reputation.Report
 		Header:  map[string]string{"Token": q.Key},
 		Answers: []int{http.StatusNotFound},
 	}
-	return rest.Ask(ctx, &s.Endpoint, q, question, func(v *answer, a *rest.Answer) (reputation.Report, error) {
+	return rest.Ask(ctx, &s.Endpoint, q, question, func(v *answer, a *rest.Response) (reputation.Report, error) {
 		if a.Status == http.StatusNotFound {
 			return reputation.Report{}, v.notFound(q.Addr)
 		}
@@ -97,7 +97,7 @@ func (s *Spur) Probe(ctx context.Context, key string) error {
 	nobody := netip.AddrFrom4([4]byte{9, 9, 9, 9}) // is not sent
 	question := rest.Request{Path: []string{"status"}, Header: map[string]string{"Token": key}}
 	_, err := rest.Ask(ctx, &s.Endpoint, reputation.Query{Addr: nobody, Key: key}, question,
-		func(v *status, _ *rest.Answer) (r reputation.Report, err error) {
+		func(v *status, _ *rest.Response) (r reputation.Report, err error) {
 			switch {
 			case v.Active == nil:
 				err = fmt.Errorf(`%w: there is no "active"`, reputation.ErrBadAnswer)

@@ -44,7 +44,7 @@ type entry struct {
 }
 
 // failure returns the error of an answer that is one in spite of its status.
-func (s *status) failure(got *rest.Answer) error {
+func (s *status) failure(got *rest.Response) error {
 	switch {
 	case s.Success == nil:
 		return fmt.Errorf(`%w: there is no "success"`, reputation.ErrBadAnswer)

@@ -80,7 +80,7 @@ func (s *StopForumSpam) Check(ctx context.Context, q reputation.Query) (reputati
 		Path:   []string{"api"},
 		Params: url.Values{"ip": {q.Addr.String()}, "json": {""}, "confidence": {""}},
 	}
-	return rest.Ask(ctx, &s.Endpoint, q, question, func(a *answer, got *rest.Answer) (reputation.Report, error) {
+	return rest.Ask(ctx, &s.Endpoint, q, question, func(a *answer, got *rest.Response) (reputation.Report, error) {
 		if err := a.failure(got); err != nil {
 			return reputation.Report{}, err
 		}
@@ -98,7 +98,7 @@ func (s *StopForumSpam) CheckAll(
 	}
 	question := rest.Request{Path: []string{"api"}, Params: params}
 	return rest.AskAll(ctx, &s.Endpoint, key, addrs, question,
-		func(a *answers, got *rest.Answer, each *rest.Answers) error {
+		func(a *answers, got *rest.Response, each *rest.Answers) error {
 			if err := a.failure(got); err != nil {
 				return err
 			}

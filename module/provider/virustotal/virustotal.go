@@ -86,7 +86,7 @@ func (v *VirusTotal) Check(ctx context.Context, q reputation.Query) (reputation.
 		Header:  map[string]string{"x-apikey": q.Key},
 		Answers: []int{http.StatusNotFound},
 	}
-	return rest.Ask(ctx, &v.Endpoint, q, question, func(a *answer, got *rest.Answer) (reputation.Report, error) {
+	return rest.Ask(ctx, &v.Endpoint, q, question, func(a *answer, got *rest.Response) (reputation.Report, error) {
 		if got.Status == http.StatusNotFound {
 			return reputation.Report{}, a.notFound()
 		}

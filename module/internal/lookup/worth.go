@@ -103,8 +103,8 @@ func (e *Engine) opinions(rec *record.Record) (o opinions) {
 	return o
 }
 
-// priority returns what the answer of the provider with the number i is worth.
-func (e *Engine) priority(l *local, i int, o opinions) float64 {
+// worthOf returns what the answer of the provider with the number i is worth.
+func (e *Engine) worthOf(l *local, i int, o opinions) float64 {
 	if e.FirstCome {
 		return 1
 	}

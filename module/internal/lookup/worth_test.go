@@ -143,16 +143,16 @@ func TestVisitsTogether(t *testing.T) {
 	all.Wait()
 }
 
-// bids is a provider that notes the priorities of the calls, and allows those from a price on.
+// bids is a provider that notes what the calls are worth, and allows those from a price on.
 type bids struct {
 	*provideFunc
 	price float64
 	last  atomic.Uint64
 }
 
-func (b *bids) Reserve(_ netip.Addr, priority float64, _ time.Time) (Reservation, reputation.Result, bool) {
-	b.last.Store(math.Float64bits(priority))
-	if priority < b.price {
+func (b *bids) Reserve(_ netip.Addr, worth float64, _ time.Time) (Reservation, reputation.Result, bool) {
+	b.last.Store(math.Float64bits(worth))
+	if worth < b.price {
 		return nil, reputation.ResultSkippedQuota, false
 	}
 	return bidCall{b}, reputation.ResultOK, false
@@ -166,8 +166,8 @@ type bidCall struct{ *bids }
 
 func (bidCall) Cancel() {}
 
-// What is known of a client and of its request reaches the provider as the priority of the call.
-func TestPriorityReachesTheProvider(t *testing.T) {
+// What is known of a client and of its request reaches the provider as the worth of the call.
+func TestWorthReachesTheProvider(t *testing.T) {
 	weak := score.Source{Name: "weak", Trust: 1, Weight: 8}
 	lists := &fixedLists{
 		addrs: map[netip.Addr]uint32{of(1, 1): 1}, members: [][]uint16{nil, {0}},
@@ -205,12 +205,12 @@ func TestPriorityReachesTheProvider(t *testing.T) {
 				}
 				e.LookupRequest(t.Context(), tt.addr, tt.request, 0)
 				if got := p.bid(); math.Abs(got-want) > 1e-9 {
-					t.Errorf("request %d: priority %v, want %v", i, got, want)
+					t.Errorf("request %d: worth %v, want %v", i, got, want)
 				}
 			}
 			e.Refresh(t.Context(), tt.addr)
 			if got := p.bid(); got <= 1 {
-				t.Errorf("an operator asks with priority %v", got)
+				t.Errorf("an operator asks with a worth of %v", got)
 			}
 		})
 	}
@@ -222,7 +222,7 @@ type fixedFacts map[netip.Addr]reputation.Facts
 func (f fixedFacts) Facts(addr netip.Addr) reputation.Facts { return f[addr] }
 
 // The first answer about a client comes before a second one, and both before the renewal of one that found nothing.
-func TestPriorityOfFurtherAnswers(t *testing.T) {
+func TestWorthOfFurtherAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first := &bids{provideFunc: after(0, clean, nil)}
 		bad := &bids{provideFunc: after(0, abusive, nil)}
@@ -245,7 +245,7 @@ func TestPriorityOfFurtherAnswers(t *testing.T) {
 }
 
 // What a client is worth is known after the look into the shared memory, too.
-func TestPriorityAfterALoad(t *testing.T) {
+func TestWorthAfterALoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &bids{provideFunc: after(0, clean, nil), price: 9}
 		b := newBoard()
@@ -256,7 +256,7 @@ func TestPriorityAfterALoad(t *testing.T) {
 		}
 		e.LookupRequest(t.Context(), client, Request{Important: true}, time.Second) // joins the call
 		if got := p.bid(); math.Abs(got-.65) > 1e-9 {
-			t.Errorf("priority %v, want that of the request that matters most", got)
+			t.Errorf("worth %v, want that of the request that matters most", got)
 		}
 	})
 }
