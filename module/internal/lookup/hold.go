@@ -16,11 +16,8 @@ import (
 func (e *Engine) due(l *local, rec *record.Record, now uint32) (due, missing group) {
 	for i := range e.sources {
 		p := &e.sources[i]
-		if !p.covers.Has(l.addr) || l.holdsBack(i, p) {
-			continue
-		}
 		a := rec.FindAt(i, p.id)
-		if a != nil && now < a.Due {
+		if a != nil && now < a.Due || !p.covers.Has(l.addr) || l.holdsBack(i, p) {
 			continue
 		}
 		due |= 1 << i

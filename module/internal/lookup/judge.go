@@ -38,7 +38,7 @@ func (e *Engine) judge(
 			continue // its answer is not missing
 		}
 		a := rec.FindAt(i, p.id)
-		if l.holdsBack(i, p) && (a == nil || !a.Answered() || now >= a.Due) {
+		if (a == nil || !a.Answered() || now >= a.Due) && l.holdsBack(i, p) {
 			// The provider is not asked. So no answer is missing, and an expired one would never be
 			// replaced.
 			continue
