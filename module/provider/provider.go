@@ -112,7 +112,7 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 	if err := reputation.CheckName(name); err != nil {
 		return lookup.Provider{}, err
 	}
-	keys, err := p.openKeys(ctx, rt, name, profile.Key)
+	keys, err := p.openKeys(ctx, rt, name, service)
 	if err != nil {
 		if name != label { // one module may be several services
 			err = fmt.Errorf("%s: %w", name, err)
@@ -194,8 +194,10 @@ func (p *Provider) load(ctx caddy.Context) (reputation.Provider, error) {
 }
 
 // openKeys returns the provider's keys, in the order written.
-func (p *Provider) openKeys(ctx caddy.Context, rt *runtime.Runtime, name string, use reputation.KeyUse) (*refresh.Ring, error) {
-	if err := p.checkKeys(use); err != nil || len(p.Keys) == 0 {
+func (p *Provider) openKeys(
+	ctx caddy.Context, rt *runtime.Runtime, name string, service reputation.Provider,
+) (*refresh.Ring, error) {
+	if err := p.checkKeys(service); err != nil || len(p.Keys) == 0 {
 		return nil, err
 	}
 	var keys []*refresh.Refresher
@@ -209,12 +211,15 @@ func (p *Provider) openKeys(ctx caddy.Context, rt *runtime.Runtime, name string,
 	return refresh.NewRing(keys...), nil
 }
 
-// checkKeys reports a key that is missing, or of no use.
-func (p *Provider) checkKeys(use reputation.KeyUse) error {
+// checkKeys reports a key that is missing, or of no use. A service whose settings decide whether it sends a key says by
+// itself what to do about one that it does not send.
+func (p *Provider) checkKeys(service reputation.Provider) error {
+	use := service.Profile().Key
 	switch {
-	case use == reputation.KeyNone && len(p.Keys) > 0 && p.service() == "http_json":
-		return errors.New("no setting sends the key: write {key} where the service expects it, or remove the key")
 	case use == reputation.KeyNone && len(p.Keys) > 0:
+		if s, ok := service.(interface{ KeyIsNotSent() error }); ok {
+			return s.KeyIsNotSent()
+		}
 		return errors.New("the service has no keys: remove the key")
 	case use == reputation.KeyRequired && len(p.Keys) == 0:
 		return errors.New("no key is given: " + secret.HowToWrite("key"))

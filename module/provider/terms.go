@@ -33,10 +33,11 @@ func (p *Provider) CheckService() error {
 	if !known {
 		return nil
 	}
-	if err := p.checkKeys(profile.Key); err != nil {
+	service := p.unprovisioned()
+	if err := p.checkKeys(service); err != nil {
 		return err
 	}
-	if err := p.checkReport(p.unprovisioned()); err != nil {
+	if err := p.checkReport(service); err != nil {
 		return err
 	}
 	_, _, _, err := p.terms(profile)

@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -246,6 +247,11 @@ func (h *HTTPJSON) Profile() reputation.Profile {
 		p.Key = reputation.KeyRequired
 	}
 	return p
+}
+
+// KeyIsNotSent is the error about a key for which no setting has a place.
+func (*HTTPJSON) KeyIsNotSent() error {
+	return errors.New("no setting sends the key: write {key} where the service expects it, or remove the key")
 }
 
 // families are the words of the covers option.
