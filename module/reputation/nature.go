@@ -94,6 +94,9 @@ func (n Nature) Is(k Kind) (is, known bool) {
 // Any reports whether n and other have a kind in common that is yes in both.
 func (n Nature) Any(other Nature) bool { return n.yes&other.yes != 0 }
 
+// IsAny reports whether any of the kinds is yes.
+func (n Nature) IsAny(kinds Kinds) bool { return n.yes&uint8(kinds) != 0 }
+
 // Some reports whether any kind is yes.
 func (n Nature) Some() bool { return n.yes != 0 }
 

@@ -61,20 +61,13 @@ func (e *Engine) worth(l *local, requests int) float64 {
 	}
 	c := worth.Client{
 		Requests: requests, Percent: l.percent, Seen: l.seen, Fake: l.claim.Fake,
-		Explained: l.claim.Bot != "" || isExplained(l.facts.Nature) || isExplained(l.match.nature),
+		Explained: l.claim.Bot != "" || l.facts.Nature.IsAny(explained) || l.match.nature.IsAny(explained),
 		Important: l.request.Important,
 	}
 	return c.Worth()
 }
 
-// isExplained reports whether the nature of an address is known. Mobile networks are those of visitors.
-func isExplained(n reputation.Nature) bool {
-	for _, kind := range [...]reputation.Kind{
-		reputation.NatureRelay, reputation.NatureHosting, reputation.NatureVPN, reputation.NatureProxy, reputation.NatureTor,
-	} {
-		if is, _ := n.Is(kind); is {
-			return true
-		}
-	}
-	return false
-}
+// explained are the kinds that explain an address. Mobile networks are those of visitors.
+var explained = reputation.KindsOf(
+	reputation.NatureRelay, reputation.NatureHosting, reputation.NatureVPN, reputation.NatureProxy, reputation.NatureTor,
+)

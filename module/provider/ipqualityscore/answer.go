@@ -71,8 +71,7 @@ func (v *answer) report() (reputation.Report, error) {
 func (v *answer) severity(n reputation.Nature) (severity, confidence float64) {
 	const sure, clean = 0.7, 0.5
 	abused := v.RecentAbuse.is() || v.FrequentAbuser.is() || v.HighRiskAttacks.is()
-	anonymous := reputation.Nature{}.With(reputation.NatureTor, true).With(reputation.NatureVPN, true).
-		With(reputation.NatureProxy, true).With(reputation.NatureHosting, true)
+	anonymous := reputation.KindsOf(reputation.NatureTor, reputation.NatureVPN, reputation.NatureProxy, reputation.NatureHosting)
 	score := float64(*v.FraudScore) / 100
 	switch crawler := v.IsCrawler.is(); {
 	case crawler && !abused: // a crawler is a bot, and rightly so
@@ -81,7 +80,7 @@ func (v *answer) severity(n reputation.Nature) (severity, confidence float64) {
 		return score, sure
 	case score == 0:
 		return -1, clean
-	case n.Any(anonymous), v.Proxy.value == nil: // where it is not known, it may be what explains the score
+	case n.IsAny(anonymous), v.Proxy.value == nil: // where it is not known, it may be what explains the score
 		return 0, sure
 	}
 	return score, sure

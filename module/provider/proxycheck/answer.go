@@ -125,8 +125,6 @@ func (v answer2) report(addr netip.Addr) (reputation.Report, error) {
 
 // reportOf returns the report of a risk, without facts.
 func reportOf(risk *int, abused bool, n reputation.Nature, confidence float64) (reputation.Report, error) {
-	anonymous := reputation.Nature{}.With(reputation.NatureTor, true).With(reputation.NatureVPN, true).
-		With(reputation.NatureProxy, true).With(reputation.NatureHosting, true)
 	switch {
 	case risk == nil:
 		return reputation.Report{}, fmt.Errorf(`%w: there is no "risk"`, reputation.ErrBadAnswer)
@@ -138,7 +136,7 @@ func reportOf(risk *int, abused bool, n reputation.Nature, confidence float64) (
 	case abused:
 	case *risk == 0:
 		r.Severity = -1
-	case n.Any(anonymous), !isNone(n): // where it is not known, it may be what explains the risk
+	case n.IsAny(reputation.KindsOf(reputation.NatureHosting)), !isNone(n): // where it is not known, it may be what explains the risk
 		r.Severity = 0
 	}
 	if r.Severity > 0 {
