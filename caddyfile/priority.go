@@ -5,7 +5,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/handler"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
@@ -23,7 +22,7 @@ func priority(h httpcaddyfile.Helper, to *[]handler.PriorityRule) option.Setter 
 		for d.NextArg() {
 			word := d.Val()
 			if strings.HasPrefix(word, "@") {
-				if err := priorityMatcher(h.WithDispenser(d), &p); err != nil {
+				if err := namedMatcher(h.WithDispenser(d), "priority", &p.MatcherSetsRaw); err != nil {
 					return err
 				}
 				continue
@@ -38,18 +37,4 @@ func priority(h httpcaddyfile.Helper, to *[]handler.PriorityRule) option.Setter 
 		*to = append(*to, p)
 		return nil
 	}
-}
-
-// priorityMatcher reads the name of a matcher, with h at it.
-func priorityMatcher(h httpcaddyfile.Helper, p *handler.PriorityRule) error {
-	if p.MatcherSetsRaw != nil {
-		return h.Err("priority: a line takes one matcher: put the conditions of both into one, or write a line for each")
-	}
-	h.Prev()
-	set, _, err := h.MatcherToken()
-	if err != nil {
-		return h.WrapErr(err)
-	}
-	p.MatcherSetsRaw = caddyhttp.RawMatcherSets{set}
-	return nil
 }

@@ -162,16 +162,20 @@ func violationCondition(h httpcaddyfile.Helper, r *handler.ViolationRule, word s
 		return h.Errf("violation %s: unknown condition %q: use one of %s, or the name of a matcher, such as @mine",
 			r.Name, word, strings.Join(violationWords, ", "))
 	}
-	if r.MatcherSetsRaw != nil {
-		return h.Errf("violation %s: a line takes one matcher: put the conditions of both into one, or write a line for each",
-			r.Name)
+	return namedMatcher(h, "violation "+r.Name, &r.MatcherSetsRaw)
+}
+
+// namedMatcher reads the name of a matcher, with h at it. A line takes one.
+func namedMatcher(h httpcaddyfile.Helper, line string, to *caddyhttp.RawMatcherSets) error {
+	if *to != nil {
+		return h.Errf("%s: a line takes one matcher: put the conditions of both into one, or write a line for each", line)
 	}
 	h.Prev()
 	set, _, err := h.MatcherToken()
 	if err != nil {
 		return h.WrapErr(err)
 	}
-	r.MatcherSetsRaw = caddyhttp.RawMatcherSets{set}
+	*to = caddyhttp.RawMatcherSets{set}
 	return nil
 }
 

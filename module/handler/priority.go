@@ -51,19 +51,10 @@ func (p *PriorityRule) Check() error {
 // priorityRule is a PriorityRule at work.
 type priorityRule struct {
 	request requestMatcher
-	match   caddyhttp.MatcherSets
+	match   matchers
 }
 
-func (p *priorityRule) holds(r *http.Request) bool {
-	if !p.request.holds(r) {
-		return false
-	}
-	if p.match == nil {
-		return true
-	}
-	holds, err := p.match.AnyMatchWithError(r)
-	return holds && err == nil
-}
+func (p *priorityRule) holds(r *http.Request) bool { return p.request.holds(r) && p.match.holds(r) }
 
 // provisionPriority compiles which requests matter.
 func (h *Handler) provisionPriority(ctx caddy.Context) (err error) {
@@ -79,14 +70,8 @@ func (h *Handler) provisionPriority(ctx caddy.Context) (err error) {
 		if err := compiled.request.resolve(); err != nil {
 			return fmt.Errorf("priority: %w", err)
 		}
-		if len(p.MatcherSetsRaw) > 0 {
-			loaded, err := ctx.LoadModule(p, "MatcherSetsRaw")
-			if err != nil {
-				return fmt.Errorf("priority: %w", err)
-			}
-			if err := compiled.match.FromInterface(loaded); err != nil {
-				return err
-			}
+		if compiled.match, err = loadMatchers(ctx, p, p.MatcherSetsRaw); err != nil {
+			return fmt.Errorf("priority: %w", err)
 		}
 		h.priority = append(h.priority, compiled)
 	}

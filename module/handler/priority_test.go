@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
@@ -100,7 +99,7 @@ func TestPriorityByReputationWaitsOnce(t *testing.T) {
 	})
 	h.stakes = &stakes{runtime: h.runtime, policy: h.policy, score: true}
 	m := &MatchIPReputation{runtime: h.runtime}
-	h.priority = []priorityRule{{match: caddyhttp.MatcherSets{{m}}}}
+	h.priority = []priorityRule{{match: matchers{{m}}}}
 	counted := &waits{Tracer: h.runtime.Engine.Tracer}
 	h.runtime.Engine.Tracer = counted
 	client := netip.AddrFrom4([4]byte{192, 0, 2, byte(128 + rand.IntN(128))}) // what failed is remembered by the next run

@@ -261,14 +261,8 @@ func (r *ViolationRule) compile(ctx caddy.Context) (c violationRule, err error) 
 	if err := c.method.Provision(ctx); err != nil { // makes them upper case
 		return c, err
 	}
-	if len(r.MatcherSetsRaw) > 0 {
-		loaded, err := ctx.LoadModule(r, "MatcherSetsRaw")
-		if err != nil {
-			return c, err
-		}
-		if err := c.match.FromInterface(loaded); err != nil {
-			return c, err
-		}
+	if c.match, err = loadMatchers(ctx, r, r.MatcherSetsRaw); err != nil {
+		return c, err
 	}
 	if r.isTrap() {
 		return c, nil

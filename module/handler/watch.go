@@ -32,7 +32,7 @@ type violationRule struct {
 	name          string
 	path, notPath *paths // nil for any, and for none
 	method        caddyhttp.MatchMethod
-	match         caddyhttp.MatcherSets
+	match         matchers
 	response      *caddyhttp.ResponseMatcher // nil for a trap
 	oncePerPath   bool
 }
@@ -55,11 +55,8 @@ func (c *violationRule) holds(r *http.Request, path string) bool {
 		c.path != nil && !c.path.match(r, path),
 		c.notPath != nil && c.notPath.match(r, path):
 		return false
-	case c.match == nil:
-		return true
 	}
-	holds, err := c.match.AnyMatchWithError(r)
-	return holds && err == nil
+	return c.match.holds(r)
 }
 
 // trapped counts the traps among the rules that match a request, and reports whether one was counted. The client, which
