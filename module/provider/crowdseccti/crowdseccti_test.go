@@ -8,7 +8,6 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -197,15 +196,7 @@ func TestCaddyfile(t *testing.T) {
 }
 
 func FuzzAnswer(f *testing.F) {
-	files, err := filepath.Glob("testdata/*.json")
-	if err != nil || len(files) == 0 {
-		f.Fatalf("no samples: %v", err)
-	}
-	for _, name := range files {
-		body, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
-		}
+	for _, body := range providertest.Samples(f, "testdata/*.json") {
 		for _, address := range []string{"203.0.113.10", "203.0.113.44", "2001:db8::5", "198.51.100.53"} {
 			f.Add(body, address)
 		}

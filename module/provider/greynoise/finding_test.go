@@ -4,11 +4,10 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -62,15 +61,7 @@ func TestScores(t *testing.T) {
 }
 
 func FuzzAnswer(f *testing.F) {
-	files, err := filepath.Glob("testdata/*.json")
-	if err != nil || len(files) == 0 {
-		f.Fatalf("no samples: %v", err)
-	}
-	for _, name := range files {
-		body, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
-		}
+	for _, body := range providertest.Samples(f, "testdata/*.json") {
 		for _, address := range []string{"203.0.113.10", "203.0.113.207", "198.51.100.8", "198.51.100.131"} {
 			f.Add(body, address)
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/httpjson"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -35,16 +36,8 @@ func wantInRange(tb testing.TB, p reputation.Profile, r reputation.Report) {
 
 // FuzzAnswer: no answer makes the recipes of the cookbook panic, or say what they cannot say.
 func FuzzAnswer(f *testing.F) {
-	files, err := filepath.Glob("testdata/*/*.json")
-	if err != nil || len(files) == 0 {
-		f.Fatal(files, err)
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(text)
+	for _, body := range providertest.Samples(f, "testdata/*/*.json") {
+		f.Add(body)
 	}
 	var all []*httpjson.HTTPJSON
 	for _, name := range []string{"pulsedive", "ipdata", "ip_api"} {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -130,15 +129,7 @@ func TestAsksTheService(t *testing.T) {
 
 // FuzzReport: no answer makes a panic or a report out of range, and only tags make a verdict.
 func FuzzReport(f *testing.F) {
-	files, err := filepath.Glob(sample("*"))
-	if err != nil || len(files) == 0 {
-		f.Fatal(err)
-	}
-	for _, file := range files {
-		body, err := os.ReadFile(file)
-		if err != nil {
-			f.Fatal(err)
-		}
+	for _, body := range providertest.Samples(f, sample("*")) {
 		f.Add(body)
 	}
 	f.Add([]byte(`{"ip":"::ffff:203.0.113.10","tags":["c2","C2",""]}`))

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -149,15 +148,7 @@ func TestCaddyfile(t *testing.T) {
 }
 
 func FuzzAnswer(f *testing.F) {
-	files, err := filepath.Glob("testdata/*.json")
-	if err != nil || len(files) == 0 {
-		f.Fatalf("no samples: %v", err)
-	}
-	for _, name := range files {
-		body, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
-		}
+	for _, body := range providertest.Samples(f, "testdata/*.json") {
 		f.Add(body)
 	}
 	capabilities := new(IPHub).Profile().Capabilities

@@ -2,10 +2,9 @@ package ipqualityscore
 
 import (
 	"math"
-	"os"
-	"path/filepath"
 	"testing"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -65,15 +64,7 @@ func TestNumberOfTheSystem(t *testing.T) {
 }
 
 func FuzzAnswer(f *testing.F) {
-	files, err := filepath.Glob("testdata/*.json")
-	if err != nil || len(files) == 0 {
-		f.Fatalf("no samples: %v", err)
-	}
-	for _, name := range files {
-		body, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
-		}
+	for _, body := range providertest.Samples(f, "testdata/*.json") {
 		f.Add(body)
 	}
 	capabilities := new(IPQualityScore).Profile().Capabilities

@@ -238,15 +238,7 @@ func TestCaddyfile(t *testing.T) {
 
 // FuzzReport: no answer makes a panic, or a report out of range.
 func FuzzReport(f *testing.F) {
-	files, err := filepath.Glob(sample("*"))
-	if err != nil || len(files) == 0 {
-		f.Fatal(err)
-	}
-	for _, file := range files {
-		body, err := os.ReadFile(file)
-		if err != nil {
-			f.Fatal(err)
-		}
+	for _, body := range providertest.Samples(f, sample("*")) {
 		f.Add(body)
 	}
 	capabilities := new(Iprepd).Profile().Capabilities

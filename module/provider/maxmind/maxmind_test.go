@@ -9,7 +9,6 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -244,15 +243,7 @@ func parseScore(body []byte) (reputation.Report, error) {
 }
 
 func FuzzAnswer(f *testing.F) {
-	files, err := filepath.Glob("testdata/*.json")
-	if err != nil || len(files) == 0 {
-		f.Fatalf("no samples: %v", err)
-	}
-	for _, name := range files {
-		body, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
-		}
+	for _, body := range providertest.Samples(f, "testdata/*.json") {
 		for _, address := range []string{"203.0.113.10", "2001:db8::9", "198.51.100.20", "198.51.100.21"} {
 			f.Add(body, address)
 		}

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -237,15 +236,7 @@ func TestCaddyfile(t *testing.T) {
 
 // FuzzReport: no answer makes a panic, or a report out of range.
 func FuzzReport(f *testing.F) {
-	files, err := filepath.Glob(sample("*"))
-	if err != nil || len(files) == 0 {
-		f.Fatal(err)
-	}
-	for _, file := range files {
-		body, err := os.ReadFile(file)
-		if err != nil {
-			f.Fatal(err)
-		}
+	for _, body := range providertest.Samples(f, sample("*")) {
 		f.Add(body)
 	}
 	f.Add([]byte(withPulses(by("a", "c2"), by("b", "c2"))))

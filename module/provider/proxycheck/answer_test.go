@@ -5,10 +5,9 @@ import (
 	"errors"
 	"math"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"testing"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -101,15 +100,7 @@ func TestMapping(t *testing.T) {
 }
 
 func FuzzAnswer(f *testing.F) {
-	files, err := filepath.Glob("testdata/*.json")
-	if err != nil || len(files) == 0 {
-		f.Fatalf("no samples: %v", err)
-	}
-	for _, name := range files {
-		body, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
-		}
+	for _, body := range providertest.Samples(f, "testdata/*.json") {
 		f.Add(body, asked.String())
 		f.Add(body, "2001:db8::10")
 	}
