@@ -9,9 +9,9 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
-// TestTheNetworkSpeaksForAnAddress proves that once a network has used its share, the application is told what the
-// service said of others of it: as such, against it only, without a category; after a reload, too. An operator's question
-// is asked all the same, and its answer takes the place of that.
+// TestTheNetworkSpeaksForAnAddress proves that once a network has used its share, the reasons have what the service said of
+// its other addresses. They are marked, speak only against the client, have no category, and outlive a reload. If an
+// operator asks about the client, the service is asked, and its answer replaces them.
 func TestTheNetworkSpeaksForAnAddress(t *testing.T) {
 	s := startStandIn(t)
 	c := newConfig(t)

@@ -96,7 +96,7 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// TestTermsOfServices proves that an operator is told of terms of use once at each load, and sees them in status and sources.
+// TestTermsOfServices proves that each load logs terms of use once, and that status and sources show them.
 func TestTermsOfServices(t *testing.T) {
 	const terms = "non-commercial use only, with Shodan named as the source"
 	s := startStandIn(t)

@@ -88,7 +88,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// TestErrors holds that errors of a disk are told as they are, and that an entry that fits into no block is refused.
+// TestErrors holds that errors of a disk are returned unchanged, and that an entry that fits into no block is refused.
 func TestErrors(t *testing.T) {
 	broken := errors.New("disk is broken")
 	if _, err := read(iotest.ErrReader(broken)); !errors.Is(err, broken) {

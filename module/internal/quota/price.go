@@ -2,7 +2,7 @@ package quota
 
 import "time"
 
-// keptPart is the part of a quota that is kept, at most, for calls that are worth more.
+// keptPart is the largest part of a quota that is reserved for calls that are worth more.
 const keptPart = .25
 
 // price returns how much the answer to a call must be worth, from 0 to 1, for the call to be made now. It is the most
@@ -30,9 +30,9 @@ func (t Terms) price(usage []Usage, now time.Time) (price float64) {
 	return price
 }
 
-// kept returns how many calls of the window that began at start are kept for what is worth more: those of the burst, and
-// never more than a part of the quota and a few, nor than what is released until the window ends. So the price falls
-// towards the end, where what is left would be lost. Of a quota of few calls none is kept.
+// kept returns how many calls of the window that began at start are reserved for what is worth more. It is the least of
+// three: the burst, a part of the quota, and what is still released until the window ends. By the last, the price falls
+// towards the end: calls that are left then are lost. A small quota reserves none.
 func (t Terms) kept(w Window, start, at time.Time) float64 {
 	if w.Limit <= fewCalls {
 		return 0
