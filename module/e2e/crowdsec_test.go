@@ -46,7 +46,7 @@ func TestCrowdSec(t *testing.T) {
 	}
 	api.Cscli("decisions", "add", "--ip", "203.0.113.9", "--duration", "1h", "--reason", "crowdsecurity/ssh-bf")
 	api.Cscli("decisions", "add", "--range", "198.51.100.0/25", "--duration", "1h", "--type", "captcha")
-	api.Cscli("decisions", "add", "--ip", "2001:db8::1", "--duration", "3s")
+	api.Cscli("decisions", "add", "--ip", "2001:db8::1", "--duration", "8s")
 	within("a ban acts", func() bool { return blocked("203.0.113.9") && blocked("2001:db8::1") })
 	got := r.ask(t, http.MethodGet, "check/203.0.113.9", "").body
 	for _, want := range []string{`"score":92`, `"source":"crowdsec"`, `"bruteforce"`, `"name":"crowdsec"`} {

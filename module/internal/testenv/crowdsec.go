@@ -105,6 +105,7 @@ func (s *CrowdSecServer) configure(server string) {
 	}
 	write("hub/.index.json", "{}")
 	write("profiles.yaml", "name: none\nfilters: [\"false\"]\ndecisions: [{type: ban, duration: 4h}]\n")
+	// One connection, since with several a write beside another fails at once: "database is locked".
 	write("config.yaml", strings.NewReplacer("DIR", s.dir, "ADDR", s.addr).Replace(`
 common: {daemonize: false, log_media: stdout, log_level: info, working_dir: DIR}
 config_paths:
@@ -116,7 +117,7 @@ config_paths:
   plugin_dir: DIR
 crowdsec_service: {enable: false}
 cscli: {output: human}
-db_config: {type: sqlite, db_path: DIR/crowdsec.db, use_wal: true}
+db_config: {type: sqlite, db_path: DIR/crowdsec.db, use_wal: true, max_open_conns: 1}
 prometheus: {enabled: false}
 api:
   client: {credentials_path: DIR/machine.yaml, insecure_skip_verify: true}
