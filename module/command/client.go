@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
@@ -81,7 +82,14 @@ func (c *console) call(method, path string, body any) ([]byte, error) {
 		}
 		sent = bytes.NewReader(text)
 	}
-	resp, err := caddycmd.AdminAPIRequest(address, method, adminapi.Path+path, nil, sent)
+	request := func() (*http.Response, error) {
+		return caddycmd.AdminAPIRequest(address, method, adminapi.Path+path, nil, sent)
+	}
+	resp, err := request()
+	// A reload of Caddy breaks the connections that the API has not accepted yet. GET and DELETE may be sent again.
+	for again := 0; again < 3 && method != http.MethodPost && connectionBroke(err); again++ {
+		resp, err = request()
+	}
 	if err != nil {
 		return nil, explainError(address, err)
 	}
@@ -91,6 +99,16 @@ func (c *console) call(method, path string, body any) ([]byte, error) {
 		return nil, fmt.Errorf("reading the answer of the admin API at %s: %w", address, err)
 	}
 	return text, nil
+}
+
+// connectionBroke reports whether there was a connection, but no answer.
+func connectionBroke(err error) bool {
+	if err == nil {
+		return false
+	}
+	text := err.Error() // Caddy's client keeps no more of it
+	return strings.HasSuffix(text, syscall.ECONNRESET.Error()) || strings.HasSuffix(text, syscall.EPIPE.Error()) ||
+		strings.HasSuffix(text, io.EOF.Error())
 }
 
 // explainError turns an error of Caddy's admin client into one sentence. Such an error has no type: its text holds

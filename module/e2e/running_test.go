@@ -294,8 +294,11 @@ func send(tb testing.TB, method, url, body string, header http.Header) reply {
 	}
 	maps.Copy(req.Header, header)
 	resp, err := client.Do(req)
-	for again := 0; again < 20 && method == http.MethodGet && brokenByReload(err); again++ {
+	for again := 0; again < 20 && brokenByReload(err); again++ {
 		time.Sleep(2 * time.Millisecond)
+		if req.Body, err = req.GetBody(); err != nil {
+			tb.Fatal(err)
+		}
 		resp, err = client.Do(req)
 	}
 	if err != nil {
@@ -311,8 +314,8 @@ func send(tb testing.TB, method, url, body string, header http.Header) reply {
 
 // brokenByReload reports whether a connection broke before the answer had begun, after which browsers and proxies repeat a
 // GET. A reload of Caddy breaks some by itself, with our handler and without, about one a reload under traffic: it closes one
-// of several listeners on the port, and the kernel resets those that wait in its queue. If the client notices while it still
-// writes, it closes the connection, and its own read fails.
+// of several listeners on the port, and the kernel resets those that wait in its queue, which nobody has read. If the client
+// notices while it still writes, it closes the connection, and its own read fails.
 func brokenByReload(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) ||
 		errors.Is(err, net.ErrClosed)
