@@ -100,7 +100,10 @@ func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
 	if err := a.validate(addr); err != nil {
 		return reputation.Report{}, fmt.Errorf("%w: %w", reputation.ErrBadAnswer, err)
 	}
-	r := reputation.Report{Severity: float64(100-*a.Reputation) / 100, Confidence: 0.9, LastSeen: a.LastUpdated.UTC()}
+	r := reputation.Report{
+		Severity: float64(100-*a.Reputation) / 100, Confidence: 0.9,
+		LastSeen: rest.Time(a.LastUpdated.Format(time.RFC3339Nano)), // which leaves out years that cannot be
+	}
 	if a.Reviewed {
 		r.Confidence = 1
 	}
