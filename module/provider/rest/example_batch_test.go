@@ -2,8 +2,6 @@ package rest_test
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"net/netip"
 	"testing"
 
@@ -51,7 +49,7 @@ func TestAcmePro(t *testing.T) {
 		Severity: .8, Confidence: .7, Categories: reputation.CategoriesOf(reputation.Scanner), Facts: reputation.Facts{Country: "NL"},
 	}
 	providertest.Run(t, providertest.Config{
-		New: loadPro,
+		New: providertest.Module("acme_pro"),
 		Cases: []providertest.Case{
 			{Name: "risky", Body: `{"ip":"203.0.113.10","risk":80,"country_code":"NL"}`, Report: nl},
 		},
@@ -69,14 +67,4 @@ func TestAcmePro(t *testing.T) {
 			},
 		},
 	})
-}
-
-func loadPro(tb testing.TB, url string) reputation.Provider {
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	tb.Cleanup(cancel)
-	m, err := ctx.LoadModuleByID("ip_reputation.providers.acme_pro", json.RawMessage(fmt.Sprintf(`{"url": %q}`, url)))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return m.(reputation.Provider)
 }
