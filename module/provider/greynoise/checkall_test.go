@@ -70,7 +70,7 @@ func TestCheckAll(t *testing.T) {
 
 // TestCommunityHasNoBatch: it is asked about one address at a time.
 func TestCommunityHasNoBatch(t *testing.T) {
-	if n, m := new(GreyNoise).Profile().Batch, (&GreyNoise{API: v3}).Profile().Batch; n != 0 || m != batch {
+	if n, m := new(GreyNoise).Profile().Batch, (&GreyNoise{API: v3}).Profile().Batch; n != 0 || m != maxBatch {
 		t.Errorf("a question is about %d addresses in community and %d in v3", n, m)
 	}
 }
