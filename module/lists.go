@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -55,7 +56,7 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 
 	// A mistake in a file refuses a configuration while somebody waits for the answer. At a boot it does not:
 	// without a server, a site would be worse off than with the good lines, or the file's last good copy.
-	booting := runtime.Booting()
+	booting := process.Booting()
 	specs, settings := make([]feed.Spec, len(all)), make([]string, len(all))
 	var streams []crowdsec.Config
 	for i, list := range all {

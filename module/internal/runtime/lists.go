@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 )
 
 // Lists are lists in use by one or more configurations.
@@ -37,7 +38,7 @@ var feedResults = func() (words []string) {
 // OpenLists finds or opens the lists of the given specs. The hash of a list's further settings, such as its
 // key, tells two lists apart that differ in these only. Each stream fills the list of its name.
 func (rt *Runtime) OpenLists(specs []feed.Spec, hashes []string, streams []crowdsec.Config) error {
-	hash, err := Hash([]any{specs, hashes})
+	hash, err := process.Hash([]any{specs, hashes})
 	if err != nil {
 		return err
 	}
@@ -47,8 +48,8 @@ func (rt *Runtime) OpenLists(specs []feed.Spec, hashes []string, streams []crowd
 
 // shareLists finds or opens lists. The key tells them apart from others. Each stream fills the list of its name.
 func (rt *Runtime) shareLists(key string, specs []feed.Spec, streams []crowdsec.Config) (*Lists, error) {
-	dir := DataFolder()
-	return Share(&rt.Leases, key+" "+dir, func() (*Lists, func() error, error) {
+	dir := process.DataFolder()
+	return process.Share(&rt.Leases, key+" "+dir, func() (*Lists, func() error, error) {
 		l := &Lists{series: make(map[string]*metrics.ResultSeries, len(specs)), asns: make(map[string]uint16)}
 		set, err := feed.Open(specs, feed.Options{
 			Dir: filepath.Join(dir, "feeds"), Shared: sharedLists{}, Logger: ProcessLogger("lists"), Observe: l.observe,
@@ -69,7 +70,7 @@ func (rt *Runtime) shareLists(key string, specs []feed.Spec, streams []crowdsec.
 				l.asns[spec.Name] = uint16(i)
 			}
 		}
-		return l, rt.Folder.closing(set, l.close), nil
+		return l, rt.Folder.Closing(set, l.close), nil
 	})
 }
 
