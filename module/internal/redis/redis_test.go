@@ -480,3 +480,25 @@ func today(limit int) quota.WindowCount {
 	start := time.Now().UTC().Truncate(24 * time.Hour)
 	return quota.WindowCount{Period: "day", Start: start, End: start.Add(24 * time.Hour), Limit: limit}
 }
+
+// TestForeignText: a server, or what stands in its place, answers what it likes. It does not reach the log or the status
+// as it is.
+func TestForeignText(t *testing.T) {
+	t.Parallel()
+	reply := "-ERR " + testenv.Foreign + strings.Repeat(" x", 5_000)
+	log := new(logtest.Log)
+	c := open(t, Options{Addresses: []string{testenv.RedisReplying(t, reply)}, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	eventually(t, "it is told", func() bool { return c.Status().Error != "" })
+	testenv.WantLine(t, c.Status().Error)
+	eventually(t, "it is logged", func() bool { return len(log.Lines("redis is away")) > 0 })
+	testenv.WantLine(t, logtest.Value(log.Lines("redis is away")[0], "error"))
+}
+
+// TestForeignCertificate is TestForeignText for the names in a certificate.
+func TestForeignCertificate(t *testing.T) {
+	t.Parallel()
+	_, address, _ := strings.Cut(testenv.ForeignCertificate(t), "://")
+	c := open(t, Options{Addresses: []string{address}, TLS: &tls.Config{ServerName: "localhost", MinVersion: tls.VersionTLS12}})
+	eventually(t, "it is told", func() bool { return strings.Contains(c.Status().Error, "certificate") })
+	testenv.WantLine(t, c.Status().Error)
+}
