@@ -23,7 +23,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
@@ -104,8 +104,8 @@ type Client struct {
 }
 
 var (
-	_ quota.Store = (*Client)(nil)
-	_ limit.Store = (*Client)(nil)
+	_ ledger.Store = (*Client)(nil)
+	_ limit.Store  = (*Client)(nil)
 )
 
 // schema is the version of the layout of keys and values. Instances with different versions share

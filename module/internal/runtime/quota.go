@@ -5,13 +5,14 @@ import (
 	"path/filepath"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 )
 
 // OpenLedger finds or makes what counts the calls to providers: for this instance, or for all that share a Redis.
 func (rt *Runtime) OpenLedger() error {
 	path := filepath.Join(DataFolder(), "quota.json")
-	local, err := Share(&rt.Leases, "ledger "+path, func() (*quota.Local, func() error, error) {
-		l := quota.OpenLocal(path, ProcessLogger("quota"))
+	local, err := Share(&rt.Leases, "ledger "+path, func() (*ledger.Local, func() error, error) {
+		l := ledger.OpenLocal(path, ProcessLogger("quota"))
 		l.Detach()
 		return l, rt.Folder.closing(l, l.Close), nil
 	})
@@ -20,7 +21,7 @@ func (rt *Runtime) OpenLedger() error {
 	}
 	rt.Ledger = local
 	if rt.Redis != nil {
-		rt.Ledger = quota.NewShared(tracedCounts{rt.Redis.Client}, local, rt.LocalShare, ProcessLogger("quota"))
+		rt.Ledger = ledger.NewShared(tracedCounts{rt.Redis.Client}, local, rt.LocalShare, ProcessLogger("quota"))
 	}
 	return nil
 }
