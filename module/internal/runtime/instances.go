@@ -27,7 +27,7 @@ func (rt *Runtime) startSharing() {
 		func(ctx context.Context) { rt.Redis.Follow(ctx, "bans", rt.Overrides) },
 		func(ctx context.Context) { rt.Redis.Follow(ctx, "forgets", rt.Tombstones) },
 		rt.catchUp,
-		rt.shareViolations,
+		func(ctx context.Context) { rt.Conduct.Share(ctx, rt.settleTombstones) },
 	} {
 		process.Background.Keep(ctx, rt.Logger, "sharing with the other instances", work)
 	}

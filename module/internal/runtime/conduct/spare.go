@@ -1,4 +1,4 @@
-package runtime
+package conduct
 
 import (
 	"fmt"
@@ -51,7 +51,7 @@ var spared = map[violation.Ignored]struct{ text, cure string }{
 // Spare returns why nothing may be held against the client of a request, or the empty string: it is not judged, or it may
 // be somebody else than the one who sent the request. v is what was found out about the client. Early data are the
 // handler's to know.
-func (rt *Runtime) Spare(r *http.Request, client netip.Addr, v *reputation.Verdict) violation.Ignored {
+func (c *Conduct) Spare(r *http.Request, client netip.Addr, v *reputation.Verdict) violation.Ignored {
 	switch {
 	case !client.IsValid():
 		return violation.IgnoredNoAddress
@@ -65,17 +65,17 @@ func (rt *Runtime) Spare(r *http.Request, client netip.Addr, v *reputation.Verdi
 	if request.VarsOf(r).FromTrustedProxy() {
 		remote, err := netip.ParseAddrPort(r.RemoteAddr)
 		switch {
-		case err == nil && rt.NAT64.Unmap(remote.Addr().WithZone("")) == client:
+		case err == nil && c.NAT64.Unmap(remote.Addr().WithZone("")) == client:
 			return violation.IgnoredProxy // it has named nobody
 		case forgeable(r):
 			return violation.IgnoredForwarded
 		}
 	}
-	return rt.SpareAddr(client)
+	return c.SpareAddr(client)
 }
 
 // SpareAddr returns why nothing may be held against an address whose request is not at hand, or the empty string.
-func (rt *Runtime) SpareAddr(client netip.Addr) violation.Ignored {
+func (c *Conduct) SpareAddr(client netip.Addr) violation.Ignored {
 	if !client.IsValid() {
 		return violation.IgnoredNoAddress
 	}
@@ -83,21 +83,21 @@ func (rt *Runtime) SpareAddr(client netip.Addr) violation.Ignored {
 		return violation.IgnoredReserved
 	}
 	subject := reputation.Subject(client)
-	if proxies := rt.proxies.Load(); proxies != nil && slices.ContainsFunc(*proxies, subject.Overlaps) {
+	if proxies := c.Proxies.Load(); proxies != nil && slices.ContainsFunc(*proxies, subject.Overlaps) {
 		return violation.IgnoredProxy
 	}
-	if rt.Overrides != nil {
-		if _, exempt := rt.Overrides.Lookup(client); exempt {
+	if c.Overrides != nil {
+		if _, exempt := c.Overrides.Lookup(client); exempt {
 			return violation.IgnoredExempt
 		}
 	}
-	if f := rt.Suspects.Finding(time.Now()); f.Proxy && f.Client.Contains(client) {
+	if f := c.Suspects.Finding(time.Now()); f.Proxy && f.Client.Contains(client) {
 		return violation.IgnoredEverybody
 	}
-	if rt.Engine == nil {
+	if c.Engine == nil {
 		return ""
 	}
-	switch exempt, bot := rt.Engine.Spared(client); {
+	switch exempt, bot := c.Engine.Spared(client); {
 	case exempt:
 		return violation.IgnoredExempt
 	case bot:

@@ -1,4 +1,4 @@
-package runtime
+package conduct
 
 import (
 	"context"
@@ -23,26 +23,25 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// punishing returns a runtime that serves and bans, in a bubble.
-func punishing(t *testing.T) (*Runtime, *logtest.Log) {
+// punishing returns what bans, and serves, in a bubble.
+func punishing(t *testing.T) (*Conduct, *logtest.Log) {
 	t.Helper()
 	store, err := ban.Open("", ban.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	log := new(logtest.Log)
-	rt := &Runtime{
+	c := &Conduct{
 		Overrides: store, Bans: BanTerms{First: 15 * time.Minute, Most: 24 * time.Hour, Burst: .1},
-		Logger: slog.New(slog.DiscardHandler),
+		Events: event.New(1), Logger: slog.New(slog.DiscardHandler),
 	}
-	rt.punisher = newPunisher(store, slog.New(slog.NewTextHandler(log, nil)))
-	rt.attach()
+	c.Serving = func() *Conduct { return c }
+	c.punisher = newPunisher(store, c.Events, c.Serving, slog.New(slog.NewTextHandler(log, nil)))
 	t.Cleanup(func() {
-		rt.detach()
-		_ = rt.punisher.close()
+		_ = c.punisher.close()
 		_ = store.Close()
 	})
-	return rt, log
+	return c, log
 }
 
 func numbered(i int) netip.Addr { return netip.AddrFrom4([4]byte{100, byte(i >> 8), byte(i), 1}) }
@@ -50,35 +49,35 @@ func numbered(i int) netip.Addr { return netip.AddrFrom4([4]byte{100, byte(i >> 
 // TestPunishIsGathered: what comes at once is one change, and each client is banned once, in a tenth of a second.
 func TestPunishIsGathered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rt, log := punishing(t)
+		c, log := punishing(t)
 		for range 1000 {
-			rt.SawClient(numbered(0))
+			c.SawClient(numbered(0))
 		}
-		changed := rt.Overrides.Changed()
+		changed := c.Overrides.Changed()
 		for i := range 30 * 100 {
-			rt.Punish(Punishment{Client: numbered(i % 30), Rule: "ban 1h score 97", For: time.Hour, Site: "shop.example.com", RequestID: "abc"})
+			c.Punish(Punishment{Client: numbered(i % 30), Rule: "ban 1h score 97", For: time.Hour, Site: "shop.example.com", RequestID: "abc"})
 		}
 		time.Sleep(100 * time.Millisecond)
 		<-changed
-		if n := rt.Overrides.Len(ban.Ban); n != 30 {
+		if n := c.Overrides.Len(ban.Ban); n != 30 {
 			t.Errorf("%d bans", n)
 		}
-		if e, _ := rt.BanOf(numbered(7)); e.Expires.Sub(e.Created) < time.Hour || e.Why() != `rule "ban 1h score 97" of shop.example.com, request abc` {
+		if e, _ := c.Overrides.BanOf(numbered(7)); e.Expires.Sub(e.Created) < time.Hour || e.Why() != `rule "ban 1h score 97" of shop.example.com, request abc` {
 			t.Errorf("%v: %s", e, e.Why())
 		}
 		if text := log.Take(); strings.Count(text, "msg=banned") != punishShown || !strings.Contains(text, "count=25") {
 			t.Errorf("logged %s", text)
 		}
-		changed = rt.Overrides.Changed()
-		rt.Punish(Punishment{Client: numbered(7), Rule: "ban score 97"})
-		rt.Punish(Punishment{Client: netip.MustParseAddr("2001:db8::7"), Rule: "violation trap"})
+		changed = c.Overrides.Changed()
+		c.Punish(Punishment{Client: numbered(7), Rule: "ban score 97"})
+		c.Punish(Punishment{Client: netip.MustParseAddr("2001:db8::7"), Rule: "violation trap"})
 		time.Sleep(100 * time.Millisecond)
 		<-changed
-		if e, _ := rt.BanOf(netip.MustParseAddr("2001:db8::8")); e.Cause.By != ban.Violation || e.Expires.Sub(e.Created) > 15*time.Minute+time.Second {
+		if e, _ := c.Overrides.BanOf(netip.MustParseAddr("2001:db8::8")); e.Cause.By != ban.Violation || e.Expires.Sub(e.Created) > 15*time.Minute+time.Second {
 			t.Errorf("%v", e)
 		}
 		time.Sleep(15*time.Minute + 2*time.Second)
-		if n := rt.Overrides.Len(ban.Ban); n != 30 {
+		if n := c.Overrides.Len(ban.Ban); n != 30 {
 			t.Errorf("%d bans when one has ended", n)
 		}
 	})
@@ -87,15 +86,15 @@ func TestPunishIsGathered(t *testing.T) {
 // TestPunishNeverWaits: a flood of clients fills the queue, and no more.
 func TestPunishNeverWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rt, log := punishing(t)
+		c, log := punishing(t)
 		for i := range 3 * punishQueue {
-			rt.Punish(Punishment{Client: numbered(i)}) // the clock of the bubble stands still
+			c.Punish(Punishment{Client: numbered(i)}) // the clock of the bubble stands still
 		}
 		if text := log.Take(); strings.Count(text, "reason=queue") != 1 {
 			t.Errorf("logged %s", text)
 		}
 		time.Sleep(time.Second)
-		if len(rt.punisher.queue) != 0 {
+		if len(c.punisher.queue) != 0 {
 			t.Error("something is left in the queue")
 		}
 	})
@@ -104,37 +103,35 @@ func TestPunishNeverWaits(t *testing.T) {
 // TestBanBurst holds how banning stops by itself, that somebody is told, and that it goes on.
 func TestBanBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rt, log := punishing(t)
-		Events.Reset()
-		defer Events.Reset()
+		c, log := punishing(t)
 		for i := range 1000 {
-			rt.SawClient(numbered(i))
+			c.SawClient(numbered(i))
 		}
 		punish := func(from, to int) {
 			for i := from; i < to; i++ {
-				rt.Punish(Punishment{Client: numbered(i)})
+				c.Punish(Punishment{Client: numbered(i)})
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
 		off := func() (off bool) {
-			s := health.State{Bans: rt.bansState()}
+			s := health.State{Bans: c.BansState()}
 			s.ProtectionOff(func(reason string, is bool) { off = off || is && reason == "ban_burst" })
 			return off
 		}
 		punish(0, 90)
-		if n := rt.Overrides.Len(ban.Ban); n != 90 || off() {
+		if n := c.Overrides.Len(ban.Ban); n != 90 || off() {
 			t.Fatalf("%d banned, protection off: %v", n, off())
 		}
 		log.Take()
 		punish(90, 150)
-		if n := rt.Overrides.Len(ban.Ban); n != 90 || !off() {
+		if n := c.Overrides.Len(ban.Ban); n != 90 || !off() {
 			t.Errorf("%d banned, protection off: %v", n, off())
 		}
 		if text := log.Take(); strings.Count(text, "level=ERROR") != 1 || !strings.Contains(text, "reason=burst") {
 			t.Errorf("logged %s", text)
 		}
 		select {
-		case e := <-Events.Events():
+		case e := <-c.Events.Events():
 			if e.Name != event.BanBurst || fmt.Sprint(e.Data["of"]) == "0" {
 				t.Errorf("%v", e)
 			}
@@ -147,10 +144,10 @@ func TestBanBurst(t *testing.T) {
 		}
 		time.Sleep(10 * time.Minute)
 		for i := range 1000 {
-			rt.SawClient(numbered(i))
+			c.SawClient(numbered(i))
 		}
 		punish(500, 510)
-		if _, found := rt.BanOf(numbered(505)); !found || off() {
+		if _, found := c.Overrides.BanOf(numbered(505)); !found || off() {
 			t.Errorf("banning does not go on: %v, %v", found, off())
 		}
 		if text := log.Take(); !strings.Contains(text, "ban again") {
@@ -162,23 +159,23 @@ func TestBanBurst(t *testing.T) {
 // TestOneNetworkMakesNoBurst: whoever has many addresses in one network cannot end that others are banned.
 func TestOneNetworkMakesNoBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rt, log := punishing(t)
+		c, log := punishing(t)
 		for i := range 200 {
-			rt.SawClient(numbered(i))
+			c.SawClient(numbered(i))
 		}
 		for i := range 250 {
 			own := netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 7: byte(i), 15: 1})
-			rt.SawClient(own)
-			rt.Punish(Punishment{Client: own, Rule: "violation trap"})
-			rt.Punish(Punishment{Client: netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})})
+			c.SawClient(own)
+			c.Punish(Punishment{Client: own, Rule: "violation trap"})
+			c.Punish(Punishment{Client: netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})})
 		}
 		time.Sleep(3 * time.Second)
-		rt.Punish(Punishment{Client: numbered(7)})
+		c.Punish(Punishment{Client: numbered(7)})
 		time.Sleep(time.Second)
-		if _, found := rt.BanOf(numbered(7)); !found || rt.bansState().Burst != nil {
+		if _, found := c.Overrides.BanOf(numbered(7)); !found || c.BansState().Burst != nil {
 			t.Errorf("another client is not banned: %s", log.Take())
 		}
-		if n := rt.Overrides.Len(ban.Ban); n != 2*64+1 {
+		if n := c.Overrides.Len(ban.Ban); n != 2*64+1 {
 			t.Errorf("%d bans", n)
 		}
 	})
@@ -186,9 +183,9 @@ func TestOneNetworkMakesNoBurst(t *testing.T) {
 
 // TestSpare holds who is never banned.
 func TestSpare(t *testing.T) {
-	rt, _ := punishing(t)
-	rt.proxies.Store(&[]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")})
-	if _, err := rt.Overrides.Add(ban.Entry{Kind: ban.Exemption, Prefix: netip.MustParsePrefix("192.0.2.9/32")}); err != nil {
+	c, _ := punishing(t)
+	c.Proxies.Store(&[]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")})
+	if _, err := c.Overrides.Add(ban.Entry{Kind: ban.Exemption, Prefix: netip.MustParsePrefix("192.0.2.9/32")}); err != nil {
 		t.Fatal(err)
 	}
 	const peer = "198.51.100.1"
@@ -219,12 +216,12 @@ func TestSpare(t *testing.T) {
 			TrustedProxiesStrict: tc.strict, ClientIPHeaders: []string{"X-Forwarded-For"},
 		})
 		r.Header.Set("X-Forwarded-For", tc.client+", 198.51.100.77")
-		if got := rt.Spare(r.WithContext(ctx), netip.MustParseAddr(tc.client), &tc.verdict); got != tc.want {
+		if got := c.Spare(r.WithContext(ctx), netip.MustParseAddr(tc.client), &tc.verdict); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
 	}
-	rt.Punish(Punishment{Client: netip.MustParseAddr("10.0.0.1")})
-	if len(rt.punisher.queue) != 0 {
+	c.Punish(Punishment{Client: netip.MustParseAddr("10.0.0.1")})
+	if len(c.punisher.queue) != 0 {
 		t.Error("a private address waits for its ban")
 	}
 }
@@ -232,19 +229,19 @@ func TestSpare(t *testing.T) {
 // TestSpareTheOneAddress: where nearly all requests come from one address, a ban of it would shut out all visitors.
 func TestSpareTheOneAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rt, _ := punishing(t)
+		c, _ := punishing(t)
 		client, another := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		for range 10_000 {
-			rt.Suspects.Sample(r, request.Vars{}, client, &reputation.Verdict{}, slog.New(slog.DiscardHandler))
+			c.Suspects.Sample(r, request.Vars{}, client, &reputation.Verdict{}, slog.New(slog.DiscardHandler))
 		}
-		rt.Punish(Punishment{Client: client})
-		rt.Punish(Punishment{Client: another})
+		c.Punish(Punishment{Client: client})
+		c.Punish(Punishment{Client: another})
 		time.Sleep(time.Second)
-		if _, banned := rt.BanOf(client); banned {
+		if _, banned := c.Overrides.BanOf(client); banned {
 			t.Error("everybody is banned")
 		}
-		if _, banned := rt.BanOf(another); !banned {
+		if _, banned := c.Overrides.BanOf(another); !banned {
 			t.Error("another client is not banned")
 		}
 	})
@@ -268,20 +265,21 @@ func BenchmarkPunish(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer store.Close()
-	rt := &Runtime{Overrides: store, Bans: BanTerms{First: time.Hour, Most: time.Hour, Burst: 1}}
-	rt.punisher = newPunisher(store, slog.New(slog.DiscardHandler))
-	defer rt.punisher.close()
+	c := &Conduct{Overrides: store, Bans: BanTerms{First: time.Hour, Most: time.Hour, Burst: 1}}
+	c.Serving = func() *Conduct { return c }
+	c.punisher = newPunisher(store, event.New(1), c.Serving, slog.New(slog.DiscardHandler))
+	defer c.punisher.close()
 	client := numbered(1)
 	b.Run("punish", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			rt.Punish(Punishment{Client: client, Rule: "ban score 97"})
+			c.Punish(Punishment{Client: client, Rule: "ban score 97"})
 		}
 	})
 	b.Run("saw", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			rt.SawClient(client)
+			c.SawClient(client)
 		}
 	})
 }

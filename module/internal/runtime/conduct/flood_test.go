@@ -1,4 +1,4 @@
-package runtime
+package conduct
 
 import (
 	"encoding/binary"
@@ -16,11 +16,11 @@ import (
 // TestFloodOfViolators holds that many clients, each of whom is to be banned and reported, take a bounded amount of
 // memory, goroutines and log.
 func TestFloodOfViolators(t *testing.T) {
-	rt, log := violated(t)
-	rt.Bans.Burst = 1 // all are banned, as far as there is room
-	rt.Reports = report.New()
-	for i := range rt.violationTerms {
-		rt.violationTerms[i].Report = true
+	c, log := violated(t)
+	c.Bans.Burst = 1 // all are banned, as far as there is room
+	c.Reports = report.New()
+	for i := range c.terms {
+		c.terms[i].Report = true
 	}
 	long, began := strings.Repeat("x", 1000), time.Now()
 	flood := func(from, to uint32) {
@@ -28,9 +28,9 @@ func TestFloodOfViolators(t *testing.T) {
 			var raw [4]byte
 			binary.BigEndian.PutUint32(raw[:], 0x64800000+37*i)
 			client := netip.AddrFrom4(raw)
-			rt.SawClient(client)
+			c.SawClient(client)
 			for _, name := range []string{"trap", "mistake", "mistake"} {
-				rt.Violate(t.Context(), Offence{
+				c.Violate(t.Context(), Offence{
 					Violation: name, Client: client, At: began, Site: long, Method: "GET", RequestID: "abc",
 					Path: "/" + strconv.Itoa(int(i)) + "/" + long, OncePerPath: true, Enforce: true, Share: 1,
 				})
@@ -59,11 +59,11 @@ func TestFloodOfViolators(t *testing.T) {
 	more := goruntime.NumGoroutine() - routines
 	text := log.Take()
 	t.Logf("%d clients: heap +%d kB, %d bans, %d reports wait, %d bytes logged",
-		n, grown>>10, rt.Overrides.Len(ban.Ban), len(rt.Reports.Waiting()), len(text))
+		n, grown>>10, c.Overrides.Len(ban.Ban), len(c.Reports.Waiting()), len(text))
 	if grown > most || more > 0 || len(text) > 4096 {
 		t.Errorf("heap +%d kB, %d more goroutines, logged %s", grown>>10, more, text)
 	}
-	if kept := rt.ViolationStore().Status(); kept.Clients < n*9/10 || len(rt.Reports.Waiting()) != 1000 {
-		t.Errorf("%+v, %d reports wait", kept, len(rt.Reports.Waiting()))
+	if kept := c.Store().Status(); kept.Clients < n*9/10 || len(c.Reports.Waiting()) != 1000 {
+		t.Errorf("%+v, %d reports wait", kept, len(c.Reports.Waiting()))
 	}
 }

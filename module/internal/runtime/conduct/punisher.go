@@ -1,4 +1,4 @@
-package runtime
+package conduct
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/clients"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/event"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
@@ -27,9 +28,11 @@ const (
 
 // punisher carries out what rules and violations decide, many at a time and beside the requests.
 type punisher struct {
-	store  *ban.Store
-	logger *slog.Logger
-	queue  chan ban.Sentence
+	store   *ban.Store
+	events  *event.Emitter
+	serving func() *Conduct
+	logger  *slog.Logger
+	queue   chan ban.Sentence
 
 	clients, offenders clients.Distinct // their networks of late; offenders are those who were to be banned
 	burst              atomic.Pointer[health.BanBurst]
@@ -40,10 +43,11 @@ type punisher struct {
 	done chan struct{}
 }
 
-func newPunisher(store *ban.Store, logger *slog.Logger) *punisher {
+func newPunisher(store *ban.Store, events *event.Emitter, serving func() *Conduct, logger *slog.Logger) *punisher {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &punisher{
-		store: store, logger: logger, queue: make(chan ban.Sentence, punishQueue), stop: cancel, done: make(chan struct{}),
+		store: store, events: events, serving: serving, logger: logger, queue: make(chan ban.Sentence, punishQueue),
+		stop: cancel, done: make(chan struct{}),
 	}
 	p.clients.Turn(time.Now())
 	p.offenders.Turn(time.Now())
@@ -161,7 +165,7 @@ func (p *punisher) carryOut(list []ban.Sentence) {
 		switch d.Outcome {
 		case ban.Banned:
 			metrics.CountBan(d.Cause.By.String())
-			Serving().recordBan(&d)
+			p.serving().recordBan(&d)
 		case ban.Exempt:
 			p.spare(violation.IgnoredExempt, d.Client)
 		case ban.NetworkFull:
@@ -194,7 +198,7 @@ func (p *punisher) look(now time.Time) bool {
 	switch {
 	case burst && changed:
 		p.burst.Store(&health.BanBurst{Since: now, Offenders: offenders, Networks: all})
-		Events.BanBurst(offenders, all)
+		p.events.BanBurst(offenders, all)
 		p.logger.Error("so many clients come under bans at once that rules and violations ban nobody for now",
 			slog.Int("count", offenders), slog.Int("of", all), slog.String("cure", health.CureOfBanBurst))
 	case changed:
@@ -206,8 +210,8 @@ func (p *punisher) look(now time.Time) bool {
 
 // share is that of the serving configuration, above which there is a burst.
 func (p *punisher) share() float64 {
-	if rt := Serving(); rt != nil {
-		return rt.Bans.Burst
+	if c := p.serving(); c != nil {
+		return c.Bans.Burst
 	}
 	return 1
 }

@@ -1,4 +1,4 @@
-package runtime
+package conduct
 
 import (
 	"context"
@@ -41,31 +41,31 @@ type Offence struct {
 	Share float64
 }
 
-// OpenViolations sets what violations cost.
-func (rt *Runtime) OpenViolations(terms []violation.Terms) error {
-	rt.violationTerms = terms
-	release := metrics.OpenViolations(rt.ViolationNames()...)
-	rt.Leases.Add(func() error { release(); return nil })
+// Open sets what violations cost.
+func (c *Conduct) Open(terms []violation.Terms) error {
+	c.terms = terms
+	release := metrics.OpenViolations(c.ViolationNames()...)
+	c.Leases.Add(func() error { release(); return nil })
 	if slices.ContainsFunc(terms, func(t violation.Terms) bool { return t.Report }) {
-		return rt.UseReports()
+		return c.UseReports()
 	}
 	return nil
 }
 
 // Terms returns what a violation costs, nil for an unknown one.
-func (rt *Runtime) Terms(name string) *violation.Terms {
-	for i := range rt.violationTerms {
-		if rt.violationTerms[i].Name == name {
-			return &rt.violationTerms[i]
+func (c *Conduct) Terms(name string) *violation.Terms {
+	for i := range c.terms {
+		if c.terms[i].Name == name {
+			return &c.terms[i]
 		}
 	}
 	return nil
 }
 
 // ViolationNames returns the names of all violations that have terms, sorted.
-func (rt *Runtime) ViolationNames() (names []string) {
-	for i := range rt.violationTerms {
-		names = append(names, rt.violationTerms[i].Name)
+func (c *Conduct) ViolationNames() (names []string) {
+	for i := range c.terms {
+		names = append(names, c.terms[i].Name)
 	}
 	slices.Sort(names)
 	return names
@@ -73,65 +73,65 @@ func (rt *Runtime) ViolationNames() (names []string) {
 
 // Violate counts a violation against its client, and does what its terms say besides: a ban, a report. It does not
 // wait. A fault of ours costs no request: the violation is not counted.
-func (rt *Runtime) Violate(ctx context.Context, o Offence) (result violation.Result) {
+func (c *Conduct) Violate(ctx context.Context, o Offence) (result violation.Result) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			if rt.violationsLogged.Allow("panic", time.Now()) {
-				rt.Logger.ErrorContext(ctx, "counting a violation panicked; this is a bug",
+			if c.logged.Allow("panic", time.Now()) {
+				c.Logger.ErrorContext(ctx, "counting a violation panicked; this is a bug",
 					slog.Any("panic", fault), slog.String("at", string(debug.Stack())))
 			}
 			result = violation.Result{}
 		}
 	}()
-	t := rt.Terms(o.Violation)
+	t := c.Terms(o.Violation)
 	if t == nil {
-		rt.warnUnknown(ctx, &o)
-		return rt.IgnoreViolation(violation.IgnoredUnknown)
+		c.warnUnknown(ctx, &o)
+		return c.Ignore(violation.IgnoredUnknown)
 	}
-	if why := rt.SpareAddr(o.Client); why != "" {
-		return rt.IgnoreViolation(why)
+	if why := c.SpareAddr(o.Client); why != "" {
+		return c.Ignore(why)
 	}
-	if rt.ViolationStore() == nil {
-		return rt.IgnoreViolation(violation.IgnoredDisabled)
+	if c.Store() == nil {
+		return c.Ignore(violation.IgnoredDisabled)
 	}
 	act := violation.Act{Client: o.Client, At: o.At, Share: o.Share}
 	if o.OncePerPath {
 		act.Path = caddyhttp.CleanPath(o.Path, true) // in another spelling it is the same page
 	}
-	result = rt.ViolationStore().Add(t, act)
+	result = c.Store().Add(t, act)
 	if !result.Counted {
 		metrics.CountIgnoredViolation(string(result.Ignored))
 		return result
 	}
 	metrics.CountViolation(t.Name)
-	rt.recordViolation(&o, t, result)
+	c.recordViolation(&o, t, result)
 	if !result.Free {
-		rt.answer(ctx, &o, t, result)
+		c.answer(ctx, &o, t, result)
 	}
 	return result
 }
 
 // answer does what the terms of a violation say besides points.
-func (rt *Runtime) answer(ctx context.Context, o *Offence, t *violation.Terms, now violation.Result) {
+func (c *Conduct) answer(ctx context.Context, o *Offence, t *violation.Terms, now violation.Result) {
 	if !o.MayBeBot {
-		rt.report(o, t, now)
+		c.report(o, t, now)
 	}
 	switch {
 	case t.Ban == 0:
 	case o.MayBeBot:
-		rt.NotBanned(SpareClaim, o.Client)
+		c.NotBanned(SpareClaim, o.Client)
 	case o.Enforce:
-		rt.Punish(Punishment{
+		c.Punish(Punishment{
 			Client: o.Client, For: t.Ban, Rule: "violation " + t.Name, Site: o.Site, RequestID: o.RequestID,
 		})
-	case rt.violationsLogged.Allow("observed "+t.Name, time.Now()):
-		rt.Logger.InfoContext(ctx, "a violation would ban its client if its site enforced its rules",
-			slog.String("violation", t.Name), slog.String("address", rt.Privacy().Addr(o.Client)), slog.String("site", o.Site))
+	case c.logged.Allow("observed "+t.Name, time.Now()):
+		c.Logger.InfoContext(ctx, "a violation would ban its client if its site enforced its rules",
+			slog.String("violation", t.Name), slog.String("address", c.Privacy.Addr(o.Client)), slog.String("site", o.Site))
 	}
 }
 
-// IgnoreViolation counts a violation that counts against nobody.
-func (rt *Runtime) IgnoreViolation(why violation.Ignored) violation.Result {
+// Ignore counts a violation that counts against nobody.
+func (c *Conduct) Ignore(why violation.Ignored) violation.Result {
 	metrics.CountIgnoredViolation(string(why))
 	return violation.Result{Ignored: why}
 }
@@ -140,17 +140,17 @@ func (rt *Runtime) IgnoreViolation(why violation.Ignored) violation.Result {
 const maxUnknownName = 64
 
 // warnUnknown logs once a minute that an application names a violation that there is not.
-func (rt *Runtime) warnUnknown(ctx context.Context, o *Offence) {
-	if !rt.violationsLogged.Allow("unknown "+o.Token, time.Now()) { // tokens are configured: few
+func (c *Conduct) warnUnknown(ctx context.Context, o *Offence) {
+	if !c.logged.Allow("unknown "+o.Token, time.Now()) { // tokens are configured: few
 		return
 	}
 	by := slog.String("site", o.Site)
 	if o.Token != "" {
 		by = slog.String("token", o.Token)
 	}
-	rt.Logger.WarnContext(ctx, "a violation of an unknown name was reported and has no effect",
+	c.Logger.WarnContext(ctx, "a violation of an unknown name was reported and has no effect",
 		slog.String("violation", o.Violation[:min(len(o.Violation), maxUnknownName)]), by,
-		slog.String("cure", "use one of "+strings.Join(rt.ViolationNames(), ", ")+
+		slog.String("cure", "use one of "+strings.Join(c.ViolationNames(), ", ")+
 			", or define it by `violation` in the global ip_reputation options"))
 }
 
@@ -159,9 +159,9 @@ const goodForEach = 10
 
 // InGoodStanding reports whether a client got many good answers for each of its violations. Good answers are counted
 // from its first violation on.
-func (rt *Runtime) InGoodStanding(client netip.Addr) bool {
+func (c *Conduct) InGoodStanding(client netip.Addr) bool {
 	var s violation.Subject
-	store := rt.ViolationStore()
+	store := c.Store()
 	if store == nil || !store.Find(client, &s) {
 		return false
 	}

@@ -1,4 +1,4 @@
-package runtime
+package conduct
 
 import (
 	"go/ast"
@@ -19,7 +19,7 @@ import (
 // TestEachReasonHasASeries: the metrics count a word that they do not know nowhere.
 func TestEachReasonHasASeries(t *testing.T) {
 	for metric, want := range map[string][]violation.Ignored{
-		"violations_ignored_total": reasonsIn(t, "../violation/violation.go"),
+		"violations_ignored_total": reasonsIn(t, "../../violation/violation.go"),
 		"bans_spared_total":        slices.Sorted(maps.Keys(spared)),
 	} {
 		if diff := cmp.Diff(want, reasonsOf(t, "caddy_ip_reputation_"+metric)); diff != "" {

@@ -1,4 +1,4 @@
-package runtime
+package conduct
 
 import (
 	"log/slog"

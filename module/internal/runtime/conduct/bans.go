@@ -1,4 +1,4 @@
-package runtime
+package conduct
 
 import (
 	"cmp"
@@ -69,65 +69,65 @@ func (p *Punishment) by() ban.By {
 }
 
 // UseBans makes what rules and violations that ban need. It is called while sites are provisioned, and outlives reloads.
-func (rt *Runtime) UseBans() error {
-	if rt.punisher != nil {
+func (c *Conduct) UseBans() error {
+	if c.punisher != nil {
 		return nil
 	}
-	punisher, err := process.Share(&rt.Leases, "punisher", func() (*punisher, func() error, error) {
-		p := newPunisher(rt.Overrides, ProcessLogger("bans"))
+	punisher, err := process.Share(c.Leases, "punisher", func() (*punisher, func() error, error) {
+		p := newPunisher(c.Overrides, c.Events, c.Serving, c.LoggerOf("bans"))
 		return p, p.close, nil
 	})
 	if err != nil {
 		return err
 	}
-	rt.punisher = punisher
+	c.punisher = punisher
 	return nil
 }
 
 // Punish bans a client on all instances, for longer each time. It does not wait, and spares those who must never be
 // banned. The caller's site enforces.
-func (rt *Runtime) Punish(p Punishment) {
-	if rt.punisher == nil || !p.Client.IsValid() {
+func (c *Conduct) Punish(p Punishment) {
+	if c.punisher == nil || !p.Client.IsValid() {
 		return
 	}
-	why := rt.SpareAddr(p.Client)
-	if f := rt.Suspects.Finding(time.Now()); f.OneAddress && f.Client.Contains(p.Client) {
+	why := c.SpareAddr(p.Client)
+	if f := c.Suspects.Finding(time.Now()); f.OneAddress && f.Client.Contains(p.Client) {
 		why = violation.IgnoredEverybody
 	}
 	if why != "" {
-		rt.punisher.spare(why, p.Client)
+		c.punisher.spare(why, p.Client)
 		return
 	}
-	rt.punisher.take(ban.Sentence{
-		Client: p.Client, First: cmp.Or(p.For, rt.Bans.First), Most: rt.Bans.Most,
+	c.punisher.take(ban.Sentence{
+		Client: p.Client, First: cmp.Or(p.For, c.Bans.First), Most: c.Bans.Most,
 		Cause: ban.Cause{By: p.by(), Rule: p.Rule, Site: p.Site, RequestID: p.RequestID},
 	})
 }
 
 // SawClient counts a client among those that bans are measured by.
-func (rt *Runtime) SawClient(client netip.Addr) {
-	if rt.punisher != nil && client.IsValid() {
-		rt.punisher.clients.Add(client)
+func (c *Conduct) SawClient(client netip.Addr) {
+	if c.punisher != nil && client.IsValid() {
+		c.punisher.clients.Add(client)
 	}
 }
 
 // NotBanned counts and logs that a client is spared, for one of the reasons that Spare returns.
-func (rt *Runtime) NotBanned(why violation.Ignored, client netip.Addr) {
-	if rt.punisher != nil {
-		rt.punisher.spare(why, client)
+func (c *Conduct) NotBanned(why violation.Ignored, client netip.Addr) {
+	if c.punisher != nil {
+		c.punisher.spare(why, client)
 	}
 }
 
-// bansState is what health judges of bans.
-func (rt *Runtime) bansState() (s health.Bans) {
-	if rt.Overrides != nil {
+// BansState is what health judges of bans.
+func (c *Conduct) BansState() (s health.Bans) {
+	if c.Overrides != nil {
 		s.By = map[string]int{}
-		for by, n := range rt.Overrides.CountBy() {
+		for by, n := range c.Overrides.CountBy() {
 			s.By[ban.By(by).String()] = n
 		}
 	}
-	if rt.punisher != nil {
-		s.Burst = rt.punisher.burst.Load()
+	if c.punisher != nil {
+		s.Burst = c.punisher.burst.Load()
 	}
 	return s
 }

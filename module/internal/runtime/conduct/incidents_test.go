@@ -1,4 +1,4 @@
-package runtime
+package conduct
 
 import (
 	"context"
@@ -29,37 +29,31 @@ func (s *incidentStore) Write(_ context.Context, b *history.Batch) (history.Stor
 	return history.Stored{Entries: int64(len(b.Incidents))}, nil
 }
 
-func truncating(t *testing.T) *privacy.Policy {
-	t.Helper()
+// TestIncidentsAreStored holds what the history has of a violation, a ban and a report, and that privacy holds for it.
+func TestIncidentsAreStored(t *testing.T) {
 	policy, err := privacy.Truncate(24, 48)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return policy
-}
-
-// TestIncidentsAreStored holds what the history has of a violation, a ban and a report, and that privacy holds for it.
-func TestIncidentsAreStored(t *testing.T) {
-	policy := truncating(t)
 	var log logtest.Log
 	var s incidentStore
-	rt := &Runtime{Digest: "0123456789abcdef", privacy: policy, Recorder: history.Open(history.Options{Logger: log.Logger()})}
-	rt.Recorder.Use(history.Settings{Store: &s, Stored: rt.stored})
-	rt.Recorder.Start()
+	c := &Conduct{Digest: "0123456789abcdef", Recorder: history.Open(history.Options{Logger: log.Logger()})}
+	c.Recorder.Use(history.Settings{Store: &s, Stored: policy.Stored})
+	c.Recorder.Start()
 	client := netip.MustParseAddr("203.0.113.7")
-	rt.recordViolation(&Offence{
+	c.recordViolation(&Offence{
 		Violation: "trap", Client: client, At: time.Now(), Site: "a.example.com", Path: "/.env", RequestID: "one",
 	}, &violation.Terms{Name: "trap"}, violation.Result{Counted: true, Points: 60})
-	rt.recordBan(&ban.Punished{
+	c.recordBan(&ban.Punished{
 		Sentence: ban.Sentence{Client: client, First: 15 * time.Minute, Most: 24 * time.Hour},
 		Entry:    ban.Entry{Cause: ban.Cause{Rule: "violation trap", Site: "a.example.com", RequestID: "one", Times: 2}},
 	})
-	rt.recordReport(client, "abuseipdb", []string{"scanner"}, "sent", "one")
-	if err := rt.Recorder.Close(); err != nil {
+	c.recordReport(client, "abuseipdb", []string{"scanner"}, "sent", "one")
+	if err := c.Recorder.Close(); err != nil {
 		t.Fatal(err)
 	}
-	(*Runtime)(nil).recordBan(new(ban.Punished))
-	(&Runtime{}).recordReport(client, "abuseipdb", nil, "sent", "") // without history
+	(*Conduct)(nil).recordBan(new(ban.Punished))
+	(&Conduct{}).recordReport(client, "abuseipdb", nil, "sent", "") // without history
 	var got []string
 	for _, i := range s.incidents {
 		got = append(got, strings.Join([]string{i.Address.String(), i.Kind, i.Name, i.RequestID, i.Config}, " "))

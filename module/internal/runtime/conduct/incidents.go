@@ -1,4 +1,4 @@
-package runtime
+package conduct
 
 import (
 	"net/netip"
@@ -10,19 +10,19 @@ import (
 )
 
 // recordViolation stores a violation in the history, if there is one. It does not wait.
-func (rt *Runtime) recordViolation(o *Offence, t *violation.Terms, now violation.Result) {
-	rt.recordIncident(o.Client, history.Incident{
+func (c *Conduct) recordViolation(o *Offence, t *violation.Terms, now violation.Result) {
+	c.recordIncident(o.Client, history.Incident{
 		First: o.At, Host: o.Site, Kind: history.KindViolation, Name: t.Name, Points: now.Points, RequestID: o.RequestID,
 	})
 }
 
 // recordBan stores a ban by a rule or a violation.
-func (rt *Runtime) recordBan(p *ban.Punished) {
-	if rt == nil { // none serves
+func (c *Conduct) recordBan(p *ban.Punished) {
+	if c == nil { // none serves
 		return
 	}
 	cause := &p.Entry.Cause
-	rt.recordIncident(p.Client, history.Incident{
+	c.recordIncident(p.Client, history.Incident{
 		First: time.Now(), Host: cause.Site, Kind: history.KindBan, Name: cause.Rule,
 		Seconds: int64(p.Length() / time.Second), RequestID: cause.RequestID,
 	})
@@ -30,8 +30,8 @@ func (rt *Runtime) recordBan(p *ban.Punished) {
 
 // recordReport stores that a provider was told of a client, with the words for what of, and what became of it. The ID
 // is that of the request that led to it.
-func (rt *Runtime) recordReport(client netip.Addr, provider string, categories []string, result, requestID string) {
-	rt.recordIncident(client, history.Incident{
+func (c *Conduct) recordReport(client netip.Addr, provider string, categories []string, result, requestID string) {
+	c.recordIncident(client, history.Incident{
 		First: time.Now(), Kind: history.KindReport, Name: provider, Categories: categories, Result: result,
 		RequestID: requestID,
 	})
@@ -40,10 +40,10 @@ func (rt *Runtime) recordReport(client netip.Addr, provider string, categories [
 // digestDigits are enough to tell one configuration from another.
 const digestDigits = 12
 
-func (rt *Runtime) recordIncident(client netip.Addr, i history.Incident) {
-	if rt.Recorder == nil {
+func (c *Conduct) recordIncident(client netip.Addr, i history.Incident) {
+	if c.Recorder == nil {
 		return
 	}
-	i.Config = rt.Digest[:min(len(rt.Digest), digestDigits)]
-	rt.Recorder.RecordIncident(client, i)
+	i.Config = c.Digest[:min(len(c.Digest), digestDigits)]
+	c.Recorder.RecordIncident(client, i)
 }

@@ -1,4 +1,4 @@
-package runtime
+package conduct
 
 import (
 	"bytes"
@@ -14,16 +14,21 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// reportingRuntime returns a configuration with a queue of reports, for which one address is exempt.
-func reportingRuntime(t *testing.T, exempt netip.Addr) *Runtime {
+// exempting exempts one address.
+type exempting netip.Addr
+
+func (e exempting) Lookup(addr netip.Addr) (banned, exempt bool) { return false, addr == netip.Addr(e) }
+
+// reporting returns what has a queue of reports, and for which one address is exempt.
+func reporting(t *testing.T, exempt netip.Addr) *Conduct {
 	t.Helper()
-	rt := bare(t)
+	c := &Conduct{Logger: slog.New(slog.DiscardHandler)}
 	var err error
-	if rt.Engine, err = lookup.New(lookup.Config{Overrides: exempting(exempt), Logger: rt.Logger}); err != nil {
+	if c.Engine, err = lookup.New(lookup.Config{Overrides: exempting(exempt), Logger: c.Logger}); err != nil {
 		t.Fatal(err)
 	}
-	rt.Reports = report.New()
-	return rt
+	c.Reports = report.New()
+	return c
 }
 
 // TestWhatIsReported: only what a client in no good standing has done here, on a site that enforces, over a connection of
@@ -32,30 +37,30 @@ func TestWhatIsReported(t *testing.T) {
 	exempt := netip.MustParseAddr("203.0.113.99")
 	for _, tc := range []struct {
 		name   string
-		change func(*Offence, *violation.Terms, *violation.Result, *Runtime)
+		change func(*Offence, *violation.Terms, *violation.Result, *Conduct)
 		want   int
 	}{
 		{name: "a violation", want: 1},
-		{name: "without `report`", change: func(_ *Offence, terms *violation.Terms, _ *violation.Result, _ *Runtime) { terms.Report = false }},
-		{name: "that is free", change: func(_ *Offence, _ *violation.Terms, now *violation.Result, _ *Runtime) { now.Free = true }},
-		{name: "that was counted before", change: func(_ *Offence, _ *violation.Terms, now *violation.Result, _ *Runtime) { now.Counted = false }},
-		{name: "of a client in good standing", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Runtime) { o.Share = .25 }},
-		{name: "that the look-up API was told", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Runtime) { o.Token = "api/shop" }},
-		{name: "without a request", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Runtime) { o.Method = "" }},
-		{name: "exempt", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Runtime) { o.Client = exempt }},
-		{name: "private", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Runtime) {
+		{name: "without `report`", change: func(_ *Offence, terms *violation.Terms, _ *violation.Result, _ *Conduct) { terms.Report = false }},
+		{name: "that is free", change: func(_ *Offence, _ *violation.Terms, now *violation.Result, _ *Conduct) { now.Free = true }},
+		{name: "that was counted before", change: func(_ *Offence, _ *violation.Terms, now *violation.Result, _ *Conduct) { now.Counted = false }},
+		{name: "of a client in good standing", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Conduct) { o.Share = .25 }},
+		{name: "that the look-up API was told", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Conduct) { o.Token = "api/shop" }},
+		{name: "without a request", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Conduct) { o.Method = "" }},
+		{name: "exempt", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Conduct) { o.Client = exempt }},
+		{name: "private", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Conduct) {
 			o.Client = netip.MustParseAddr("192.168.1.7")
 		}},
-		{name: "loopback", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Runtime) {
+		{name: "loopback", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Conduct) {
 			o.Client = netip.MustParseAddr("::1")
 		}},
-		{name: "without an address", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Runtime) { o.Client = netip.Addr{} }},
-		{name: "where visitors can choose their address", change: func(_ *Offence, _ *violation.Terms, _ *violation.Result, rt *Runtime) {
-			rt.Suspects.warnUnstrict("srv0", rt.Logger)
+		{name: "without an address", change: func(o *Offence, _ *violation.Terms, _ *violation.Result, _ *Conduct) { o.Client = netip.Addr{} }},
+		{name: "where visitors can choose their address", change: func(_ *Offence, _ *violation.Terms, _ *violation.Result, c *Conduct) {
+			c.Suspects.warnUnstrict("srv0", c.Logger)
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			rt := reportingRuntime(t, exempt)
+			c := reporting(t, exempt)
 			o := Offence{
 				Violation: "trap", Client: netip.MustParseAddr("203.0.113.7"), At: time.Now(), Method: "GET", Path: "/.env",
 				RequestID: "r1", Enforce: true, Share: 1,
@@ -63,10 +68,10 @@ func TestWhatIsReported(t *testing.T) {
 			terms := violation.Terms{Name: "trap", Points: 60, Category: reputation.Scanner, Report: true}
 			now := violation.Result{Counted: true, Points: 60}
 			if tc.change != nil {
-				tc.change(&o, &terms, &now, rt)
+				tc.change(&o, &terms, &now, c)
 			}
-			rt.report(&o, &terms, now)
-			waiting := rt.Reports.Waiting()
+			c.report(&o, &terms, now)
+			waiting := c.Reports.Waiting()
 			if len(waiting) != tc.want {
 				t.Fatalf("%d reports wait, want %d", len(waiting), tc.want)
 			}
@@ -81,8 +86,8 @@ func TestWhatIsReported(t *testing.T) {
 // TestWaitingReportsFollowTheConfiguration: what waits is not sent for a violation that says `report` no more, nor about an
 // address that is exempt by now.
 func TestWaitingReportsFollowTheConfiguration(t *testing.T) {
-	rt := reportingRuntime(t, netip.MustParseAddr("203.0.113.99"))
-	rt.violationTerms = []violation.Terms{{Name: "trap", Report: true}, {Name: "spam"}}
+	c := reporting(t, netip.MustParseAddr("203.0.113.99"))
+	c.terms = []violation.Terms{{Name: "trap", Report: true}, {Name: "spam"}}
 	for _, tc := range []struct {
 		addr       string
 		violations []string
@@ -93,7 +98,7 @@ func TestWaitingReportsFollowTheConfiguration(t *testing.T) {
 		{"203.0.113.7", []string{"spam", "gone"}, "do not say `report`"},
 		{"203.0.113.99", []string{"trap"}, "exempt"},
 	} {
-		why := rt.mustNotReportFor(netip.MustParseAddr(tc.addr), tc.violations)
+		why := c.mustNotReportFor(netip.MustParseAddr(tc.addr), tc.violations)
 		if (why == "") != (tc.want == "") || !strings.Contains(why, tc.want) {
 			t.Errorf("%s for %v: %q, want %q", tc.addr, tc.violations, why, tc.want)
 		}
@@ -107,24 +112,24 @@ func TestReportsWithoutEffectAreLogged(t *testing.T) {
 		return []violation.Terms{{Name: "one", Category: c, Report: report}}
 	}
 	for _, tc := range []struct {
-		name      string
-		providers []Provider
-		terms     []violation.Terms
-		want      string
+		name     string
+		services []service
+		terms    []violation.Terms
+		want     string
 	}{
-		{name: "both", providers: []Provider{{Name: "a", Reports: &ReportsTo{Takes: takes}}}, terms: terms(reputation.Scanner, true)},
-		{name: "no violation", providers: []Provider{{Name: "a", Reports: &ReportsTo{Takes: takes}}},
+		{name: "both", services: []service{{"a", &ReportsTo{Takes: takes}}}, terms: terms(reputation.Scanner, true)},
+		{name: "no violation", services: []service{{"a", &ReportsTo{Takes: takes}}},
 			terms: terms(reputation.Scanner, false), want: "nothing is reported"},
-		{name: "a category that nobody takes", providers: []Provider{{Name: "a", Reports: &ReportsTo{Takes: takes}}},
+		{name: "a category that nobody takes", services: []service{{"a", &ReportsTo{Takes: takes}}},
 			terms: terms(reputation.Hosting, true), want: "a violation is never reported"},
-		{name: "no provider", providers: []Provider{{Name: "a"}}, terms: terms(reputation.Hosting, true)},
+		{name: "no provider", terms: terms(reputation.Hosting, true)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var out bytes.Buffer
-			rt := &Runtime{
-				Logger: slog.New(slog.NewTextHandler(&out, nil)), Providers: tc.providers, violationTerms: tc.terms, Reports: report.New(),
+			c := &Conduct{
+				Logger: slog.New(slog.NewTextHandler(&out, nil)), services: tc.services, terms: tc.terms, Reports: report.New(),
 			}
-			rt.warnUnreported()
+			c.warnUnreported()
 			if got := out.String(); (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) {
 				t.Errorf("logged %q, want %q", got, tc.want)
 			}
