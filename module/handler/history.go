@@ -10,6 +10,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -27,7 +28,7 @@ func newRecording(rt *runtime.Runtime, h *Handler) (*recording, error) {
 	if rt.Recorder == nil {
 		return nil, nil
 	}
-	config, err := runtime.Hash([]any{rt.Digest, h})
+	config, err := process.Hash([]any{rt.Digest, h})
 	if err != nil {
 		return nil, fmt.Errorf("naming the configuration: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -76,7 +77,7 @@ func (h *Handler) trapped(r *http.Request, v *visit, matched uint64) (counted bo
 		}
 	}
 	if counted {
-		v.lookUp(r, runtime.VarsOf(r), 0, h.exempt, h.lookupRequest(r))
+		v.lookUp(r, request.VarsOf(r), 0, h.exempt, h.lookupRequest(r))
 	}
 	return counted
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 )
 
@@ -72,7 +73,7 @@ func (rt *Runtime) UseBans() error {
 	if rt.punisher != nil {
 		return nil
 	}
-	punisher, err := Share(&rt.Leases, "punisher", func() (*punisher, func() error, error) {
+	punisher, err := process.Share(&rt.Leases, "punisher", func() (*punisher, func() error, error) {
 		p := newPunisher(rt.Overrides, ProcessLogger("bans"))
 		return p, p.close, nil
 	})

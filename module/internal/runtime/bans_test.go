@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/event"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -235,7 +236,7 @@ func TestSpareTheOneAddress(t *testing.T) {
 		client, another := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		for range 10_000 {
-			rt.Suspects.Sample(r, Vars{}, client, &reputation.Verdict{}, slog.New(slog.DiscardHandler))
+			rt.Suspects.Sample(r, request.Vars{}, client, &reputation.Verdict{}, slog.New(slog.DiscardHandler))
 		}
 		rt.Punish(Punishment{Client: client})
 		rt.Punish(Punishment{Client: another})

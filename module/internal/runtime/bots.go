@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -40,7 +41,7 @@ func (rt *Runtime) OpenBots(verified []*bots.Bot, exempt []bool, first int, reso
 		return nil
 	}
 	key := "bots " + strings.Join(resolvers, " ")
-	reverse, err := Share(&rt.Leases, key, func() (*bots.Reverse, func() error, error) {
+	reverse, err := process.Share(&rt.Leases, key, func() (*bots.Reverse, func() error, error) {
 		r := bots.NewReverse(bots.NewResolver(resolvers), ProcessLogger("bots"))
 		return r, func() error {
 			r.Close()

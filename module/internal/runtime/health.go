@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 )
 
 // ServingFor returns the configuration that serves, or nil when none does for much longer: when Caddy, or the
@@ -35,9 +36,9 @@ func (rt *Runtime) State(now time.Time) health.State {
 		Keys: rt.Keys(now), LocalShare: rt.LocalShare, Bans: rt.bansState(),
 	}
 	if rt.Folder != nil {
-		s.Folder = rt.Folder.state()
+		s.Folder = rt.Folder.State()
 	}
-	for _, f := range atomicfile.Failing(DataFolder()) {
+	for _, f := range atomicfile.Failing(process.DataFolder()) {
 		s.Unwritten = append(s.Unwritten, health.Unwritten{Path: f.Path, Since: f.Since, Error: f.Err.Error()})
 	}
 	for _, p := range rt.Providers {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 )
 
 // startSharing exchanges state with the other instances until the configuration stops.
@@ -17,7 +18,7 @@ func (rt *Runtime) startSharing() {
 	if rt.Redis.ready() {
 		rt.Redis.Start()
 	} else {
-		rt.keepDoing(ctx, "connecting to redis", func(ctx context.Context) {
+		process.Background.Keep(ctx, rt.Logger, "connecting to redis", func(ctx context.Context) {
 			rt.Redis.start(ctx)
 			<-ctx.Done()
 		})
@@ -28,7 +29,7 @@ func (rt *Runtime) startSharing() {
 		rt.catchUp,
 		rt.shareViolations,
 	} {
-		rt.keepDoing(ctx, "sharing with the other instances", work)
+		process.Background.Keep(ctx, rt.Logger, "sharing with the other instances", work)
 	}
 }
 

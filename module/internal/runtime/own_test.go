@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -80,7 +81,7 @@ func TestRulesOnViolations(t *testing.T) {
 				rt := &Runtime{
 					Logger: log.Logger(), violationTerms: someTerms, Nearby: &violation.NearbySettings{From: 3, Points: 10},
 					// a source of few points, so that scores are known
-					ListNames: []string{"tor_exits"}, ListMeanings: []lookup.List{{Confidence: 1}},
+					ListNames: []string{"tor_exits"}, ListMeanings: []listing.List{{Confidence: 1}},
 				}
 				if counts == "an earlier site" {
 					violating(t, rt)

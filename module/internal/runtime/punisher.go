@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/clients"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -48,7 +49,7 @@ func newPunisher(store *ban.Store, logger *slog.Logger) *punisher {
 	p.offenders.Turn(time.Now())
 	go func() {
 		defer close(p.done)
-		supervise(ctx, logger, "banning clients", p.run)
+		process.Supervise(ctx, logger, "banning clients", p.run)
 	}()
 	return p
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/report"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -46,7 +47,7 @@ func (rt *Runtime) UseReports() (err error) {
 	if rt.Reports != nil {
 		return nil
 	}
-	rt.Reports, err = Share(&rt.Leases, "reports", func() (*report.Queue, func() error, error) {
+	rt.Reports, err = process.Share(&rt.Leases, "reports", func() (*report.Queue, func() error, error) {
 		return report.New(), nil, nil
 	})
 	return err
@@ -67,7 +68,7 @@ func (rt *Runtime) startReports() {
 	ctx, cancel := context.WithCancel(context.Background())
 	rt.stopReports = cancel
 	rt.warnUnreported()
-	rt.keepDoing(ctx, "sending reports", func(ctx context.Context) { rt.Reports.Run(ctx, rt.outlet()) })
+	process.Background.Keep(ctx, rt.Logger, "sending reports", func(ctx context.Context) { rt.Reports.Run(ctx, rt.outlet()) })
 }
 
 // warnUnreported logs which reports are never sent, although the configuration asks for them.

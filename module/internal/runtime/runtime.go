@@ -20,11 +20,14 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/report"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/tombstone"
@@ -36,20 +39,20 @@ import (
 // changes. What a configuration does without is nil.
 type Runtime struct {
 	Logger *slog.Logger
-	Leases Leases // what it shares with other configurations
+	Leases process.Leases // what it shares with other configurations
 
 	Wait          time.Duration // how long a request waits, unless its site says otherwise
 	LookupTimeout time.Duration // longer than any provider may take
 	FirstCome     bool          // services are asked about whoever comes first
 	Engine        *lookup.Engine
 
-	Folder       *Folder
+	Folder       *process.Folder
 	Lists        *Lists
-	ListNames    []string      // by position in the lists
-	ListMeanings []lookup.List // what being on a list means, likewise; then those of the further parts of lists
-	ListsShown   []string      // with the file or the host that it comes from, by position in the lists
-	Bots         *Bots         // nil without bots to verify
-	asnFiles     []*Lists      // of conditions, one file each
+	ListNames    []string       // by position in the lists
+	ListMeanings []listing.List // what being on a list means, likewise; then those of the further parts of lists
+	ListsShown   []string       // with the file or the host that it comes from, by position in the lists
+	Bots         *Bots          // nil without bots to verify
+	asnFiles     []*Lists       // of conditions, one file each
 	Databases    mmdb.Set
 	Overrides    *ban.Store
 	Bans         BanTerms
@@ -132,7 +135,7 @@ type Provider struct {
 func New(ctx caddy.Context) *Runtime {
 	rt := &Runtime{
 		repeatsLogged: make(map[string]string), oldLogged: make(map[string]time.Time),
-		Logger: WithRequestIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
+		Logger: request.WithIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
 	rt.OpenHistory = rt.openHistory
 	return rt
 }
@@ -148,6 +151,12 @@ func CheckWait(wait time.Duration) error {
 	return nil
 }
 
+// OpenFolder finds or makes the data folder.
+func (rt *Runtime) OpenFolder() (err error) {
+	rt.Folder, err = process.OpenFolder(&rt.Leases, ProcessLogger("folder"))
+	return err
+}
+
 // OpenEngine makes what looks addresses up, from what has been opened before.
 func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 	rt.Engine, err = lookup.New(lookup.Config{
@@ -159,7 +168,7 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 		Shared:    rt.Redis.shared(),
 		Providers: providers,
 		Observer:  observer{},
-		Tracer:    lookupTracer{},
+		Tracer:    request.LookupTracer{},
 		Logger:    rt.Logger,
 		Timeout:   rt.LookupTimeout,
 		FirstCome: rt.FirstCome,
@@ -173,7 +182,7 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 // Start makes this the configuration that serves, and starts what goes on beside requests.
 func (rt *Runtime) Start() {
 	rt.serves = true
-	rt.Folder.start()
+	rt.Folder.Start()
 	rt.reporter.Load().Start()
 	rt.Lists.Start()
 	for _, file := range rt.asnFiles {
@@ -256,7 +265,7 @@ func (rt *Runtime) Close() error {
 		return rt.release()
 	case caddy.Exiting():
 		closeEngine(context.Background(), rt.Engine, closeWithin)
-		Background.Shutdown() // replaced configurations store what they learnt before memory is saved
+		process.Background.Shutdown() // replaced configurations store what they learnt before memory is saved
 		return rt.release()
 	case !rt.Engine.Busy():
 		closeEngine(context.Background(), rt.Engine, closeWithin)
@@ -264,7 +273,7 @@ func (rt *Runtime) Close() error {
 	}
 	// a reload does not wait for calls in progress; but they were paid for, so they end by themselves, and what they need
 	// is released after them
-	Background.Go(func(shutdown context.Context) {
+	process.Background.Go(func(shutdown context.Context) {
 		defer func() {
 			if r := recover(); r != nil {
 				rt.Logger.Error("ending look-ups panicked; this is a bug", slog.Any("panic", r))
@@ -322,7 +331,7 @@ func (rt *Runtime) SourceNames() []string {
 		names = append(names, reputation.SourceVerifiedBots, reputation.SourceFakeBot)
 	}
 	for i, name := range rt.ListNames {
-		if rt.ListMeanings[i].Kind == lookup.Feed {
+		if rt.ListMeanings[i].Kind == listing.Feed {
 			names = append(names, name)
 		}
 	}
@@ -340,47 +349,4 @@ func RepeatedName(names []string) string {
 		}
 	}
 	return ""
-}
-
-// keepDoing does the work in the background until ctx or the process ends, also when it panics.
-func (rt *Runtime) keepDoing(ctx context.Context, what string, work func(context.Context)) {
-	Background.Until(ctx, func(ctx context.Context) { rt.supervise(ctx, what, work) })
-}
-
-// every returns work that does something at each interval, until its context ends.
-func every(interval time.Duration, do func(ctx context.Context, now time.Time)) func(context.Context) {
-	return func(ctx context.Context) {
-		tick := time.NewTicker(interval)
-		defer tick.Stop()
-		for {
-			select {
-			case now := <-tick.C:
-				do(ctx, now)
-			case <-ctx.Done():
-				return
-			}
-		}
-	}
-}
-
-// supervise does the work until ctx ends, also when it panics.
-func (rt *Runtime) supervise(ctx context.Context, what string, work func(context.Context)) {
-	supervise(ctx, rt.Logger, what, work)
-}
-
-func supervise(ctx context.Context, logger *slog.Logger, what string, work func(context.Context)) {
-	for ctx.Err() == nil {
-		func() {
-			defer func() {
-				if r := recover(); r != nil {
-					logger.Error("background work panicked and begins again; this is a bug", slog.String("work", what), slog.Any("panic", r))
-				}
-			}()
-			work(ctx)
-		}()
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-		}
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -61,7 +62,7 @@ func (rt *Runtime) Spare(r *http.Request, client netip.Addr, v *reputation.Verdi
 	case v.Status == reputation.Exempt && !reputation.IsReserved(client): // that of the site included
 		return violation.IgnoredExempt
 	}
-	if VarsOf(r).FromTrustedProxy() {
+	if request.VarsOf(r).FromTrustedProxy() {
 		remote, err := netip.ParseAddrPort(r.RemoteAddr)
 		switch {
 		case err == nil && rt.NAT64.Unmap(remote.Addr().WithZone("")) == client:

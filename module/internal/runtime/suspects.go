@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/clients"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -33,7 +34,7 @@ type Suspects struct {
 
 // Sample counts the client of one request in clients.OneIn. Bots that are verified are no visitors, and on small sites
 // many: that they are exempt, or come from few addresses, is as it should be.
-func (s *Suspects) Sample(r *http.Request, vars Vars, addr netip.Addr, v *reputation.Verdict, logger *slog.Logger) {
+func (s *Suspects) Sample(r *http.Request, vars request.Vars, addr netip.Addr, v *reputation.Verdict, logger *slog.Logger) {
 	if !addr.IsValid() {
 		metrics.CountSuspects(metrics.SuspectMissing, 1)
 	}

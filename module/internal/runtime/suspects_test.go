@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/bots"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -19,7 +20,7 @@ func TestBotsAreNoVisitors(t *testing.T) {
 		r := httptest.NewRequest("GET", "/", nil)
 		v := reputation.Verdict{Status: reputation.Exempt, Facts: reputation.Facts{Bot: bot}}
 		for range 10_000 {
-			s.Sample(r, Vars{}, netip.MustParseAddr("192.0.2.1"), &v, slog.New(slog.DiscardHandler))
+			s.Sample(r, request.Vars{}, netip.MustParseAddr("192.0.2.1"), &v, slog.New(slog.DiscardHandler))
 		}
 		if f := s.Finding(time.Now()); f.Any() != suspect {
 			t.Errorf("bot %q: %+v", bot, f)
@@ -36,7 +37,7 @@ func TestBotsBehindAProxy(t *testing.T) {
 			r.Header.Set("X-Forwarded-For", forwarded)
 		}
 		for range 10_000 {
-			rt.Suspects.Sample(r, Vars{}, netip.MustParseAddr("192.0.2.1"), &reputation.Verdict{}, slog.New(slog.DiscardHandler))
+			rt.Suspects.Sample(r, request.Vars{}, netip.MustParseAddr("192.0.2.1"), &reputation.Verdict{}, slog.New(slog.DiscardHandler))
 		}
 		if got := rt.believed(bots.Fake, time.Now()); got != want {
 			t.Errorf("forwarded for %q: %s, want %s", forwarded, got, want)

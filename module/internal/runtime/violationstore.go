@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -21,10 +22,10 @@ func (rt *Runtime) UseViolations(names ...string) (err error) {
 	if rt.violations != nil {
 		return nil
 	}
-	path := filepath.Join(DataFolder(), "violations.bin")
-	rt.violations, err = Share(&rt.Leases, "violations "+path, func() (*violation.Store, func() error, error) {
+	path := filepath.Join(process.DataFolder(), "violations.bin")
+	rt.violations, err = process.Share(&rt.Leases, "violations "+path, func() (*violation.Store, func() error, error) {
 		store := violation.Open(path, violation.Options{Logger: ProcessLogger("violations"), Detached: true})
-		return store, rt.Folder.closing(store, store.Close), nil
+		return store, rt.Folder.Closing(store, store.Close), nil
 	})
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 )
@@ -46,12 +47,12 @@ func TestViolationsOutliveReloadsAndRestarts(t *testing.T) {
 	checked := counting(t)
 	checked.ViolationStore().Add(&trapTouched, violation.Act{Client: offender, Share: 1})
 	release(t, checked)
-	if entries, err := os.ReadDir(DataFolder()); err == nil && len(entries) > 0 {
+	if entries, err := os.ReadDir(process.DataFolder()); err == nil && len(entries) > 0 {
 		t.Errorf("a configuration that is only checked leaves %v", entries)
 	}
 
 	first := counting(t)
-	first.Folder.start()
+	first.Folder.Start()
 	first.ViolationStore().Add(&trapTouched, violation.Act{Client: offender, Share: 1})
 	second := counting(t)
 	release(t, first)
@@ -61,7 +62,7 @@ func TestViolationsOutliveReloadsAndRestarts(t *testing.T) {
 	release(t, second)
 
 	third := counting(t)
-	third.Folder.start()
+	third.Folder.Start()
 	if !third.ViolationStore().Has(offender) {
 		t.Error("a restart forgets")
 	}

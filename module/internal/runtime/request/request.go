@@ -1,4 +1,5 @@
-package runtime
+// Package request knows the request that work is done for: its client, its ID in the log, and the spans of its trace.
+package request
 
 import (
 	"context"
@@ -21,33 +22,33 @@ const VisitKey = "ip_reputation_visit"
 // BlockedText begins the error that a block returns. No operator must act on it.
 const BlockedText = "blocked by IP reputation"
 
-// requestIDKey is the key of the correlation ID in the context of work that outlives the request which started it.
-type requestIDKey struct{}
+// idKey is the key of the correlation ID in the context of work that outlives the request which started it.
+type idKey struct{}
 
-// WithRequestID returns a context in which RequestIDOf finds the ID.
-func WithRequestID(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, requestIDKey{}, id)
+// WithID returns a context in which IDOf finds the ID.
+func WithID(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, idKey{}, id)
 }
 
-// RequestIDOf returns the correlation ID of the request that ctx belongs to, or that started the work which
+// IDOf returns the correlation ID of the request that ctx belongs to, or that started the work which
 // ctx belongs to. It is empty for what no request has started.
-func RequestIDOf(ctx context.Context) string {
-	if id, ok := ctx.Value(requestIDKey{}).(string); ok {
+func IDOf(ctx context.Context) string {
+	if id, ok := ctx.Value(idKey{}).(string); ok {
 		return id
 	}
 	known, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
 	if v, ok := known[VisitKey].(interface{ RequestID() string }); ok {
-		if id := v.RequestID(); WellFormed(id) { // other modules can set variables, too
+		if id := v.RequestID(); WellFormedID(id) { // other modules can set variables, too
 			return id
 		}
 	}
 	return ""
 }
 
-// RequestID returns the correlation ID of a request: the one it came with, if a trusted proxy vouches for it and it is
+// ID returns the correlation ID of a request: the one it came with, if a trusted proxy vouches for it and it is
 // well-formed, else a new one.
-func RequestID(r *http.Request, vars Vars) string {
-	if values := r.Header["X-Request-Id"]; len(values) == 1 && WellFormed(values[0]) && vars.FromTrustedProxy() {
+func ID(r *http.Request, vars Vars) string {
+	if values := r.Header["X-Request-Id"]; len(values) == 1 && WellFormedID(values[0]) && vars.FromTrustedProxy() {
 		return values[0]
 	}
 	var raw [16]byte
@@ -58,12 +59,12 @@ func RequestID(r *http.Request, vars Vars) string {
 	return string(text[:])
 }
 
-// maxRequestID is the length of the longest inbound correlation ID that is taken over.
-const maxRequestID = 128
+// maxID is the length of the longest inbound correlation ID that is taken over.
+const maxID = 128
 
-// WellFormed reports whether a correlation ID can go into headers and logs as it is.
-func WellFormed(id string) bool {
-	if id == "" || len(id) > maxRequestID {
+// WellFormedID reports whether a correlation ID can go into headers and logs as it is.
+func WellFormedID(id string) bool {
+	if id == "" || len(id) > maxID {
 		return false
 	}
 	for _, c := range []byte(id) {

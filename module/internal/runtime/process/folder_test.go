@@ -1,6 +1,7 @@
-package runtime
+package process
 
 import (
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +20,8 @@ func (f *file) Detach() { f.writes = false }
 func TestStoresWriteWithTheFolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		first, second := newFolder(dir), newFolder(dir)
+		logger := slog.New(slog.DiscardHandler)
+		first, second := newFolder(dir, logger), newFolder(dir, logger)
 		var before, later, theirs, closed file
 		remove := first.add(&before)
 		first.add(&closed)()
@@ -27,16 +29,16 @@ func TestStoresWriteWithTheFolder(t *testing.T) {
 		if before.writes {
 			t.Error("a store writes for a configuration that is only checked")
 		}
-		first.start()
+		first.Start()
 		first.add(&later)
-		second.start()
+		second.Start()
 		if !before.writes || !later.writes || closed.writes || theirs.writes {
 			t.Errorf("before %v, later %v, closed %v, of the second process %v", before, later, closed, theirs)
 		}
-		if s := first.state(); s.Owner+s.Problem != "" {
+		if s := first.State(); s.Owner+s.Problem != "" {
 			t.Errorf("the state of the first is %+v", s)
 		}
-		if s := second.state(); s.Owner == "" || s.Path != dir {
+		if s := second.State(); s.Owner == "" || s.Path != dir {
 			t.Errorf("the state of the second is %+v", s)
 		}
 		time.Sleep(time.Minute)
@@ -45,7 +47,7 @@ func TestStoresWriteWithTheFolder(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(time.Minute)
-		if s := second.state(); !theirs.writes || s.Owner != "" || s == (health.Folder{}) {
+		if s := second.State(); !theirs.writes || s.Owner != "" || s == (health.Folder{}) {
 			t.Errorf("of the second process %v, its state is %+v", theirs, s)
 		}
 		if err := second.lock.Close(); err != nil {

@@ -1,4 +1,4 @@
-package runtime
+package request
 
 import (
 	"context"
@@ -53,15 +53,15 @@ func traced(ctx context.Context) trace.Tracer {
 	return span.TracerProvider().Tracer(scope)
 }
 
-// lookupTracer makes spans of look-ups, and gives their log entries the IDs of the request.
-type lookupTracer struct{}
+// LookupTracer makes spans of look-ups, and gives their log entries the IDs of the request.
+type LookupTracer struct{}
 
 // Start implements lookup.Tracer. The look-up's span is a child of the request's, although it may end later:
 // so it is sampled when the request is, and is found from there.
-func (lookupTracer) Start(base, request context.Context) (context.Context, func(reputation.Origin)) {
-	id := RequestIDOf(request)
+func (LookupTracer) Start(base, request context.Context) (context.Context, func(reputation.Origin)) {
+	id := IDOf(request)
 	if id != "" {
-		base = WithRequestID(base, id)
+		base = WithID(base, id)
 	}
 	parent := trace.SpanContextFromContext(request)
 	if !parent.IsValid() {
@@ -80,12 +80,12 @@ func (lookupTracer) Start(base, request context.Context) (context.Context, func(
 }
 
 // Wait implements lookup.Tracer. The span of a request that waits for what another request has started links to that.
-func (lookupTracer) Wait(request, look context.Context) func(reputation.Verdict, bool) {
+func (LookupTracer) Wait(request, look context.Context) func(reputation.Verdict, bool) {
 	t := traced(request)
 	if t == nil {
 		return nil
 	}
-	options := []trace.SpanStartOption{trace.WithAttributes(attrRequestID.String(RequestIDOf(request)))}
+	options := []trace.SpanStartOption{trace.WithAttributes(attrRequestID.String(IDOf(request)))}
 	if asking := trace.SpanContextFromContext(look); asking.IsValid() && asking.TraceID() != TraceOf(request) {
 		options = append(options, trace.WithLinks(trace.Link{SpanContext: asking}))
 	}
@@ -110,8 +110,8 @@ func waited(request context.Context, answered bool) attribute.KeyValue {
 	return attrWaited.String("timeout")
 }
 
-// traceLimit makes a span of a request that waits for a count in Redis.
-func traceLimit(ctx context.Context) func(limit.Decision, bool) {
+// TraceLimit makes a span of a request that waits for a count in Redis.
+func TraceLimit(ctx context.Context) func(limit.Decision, bool) {
 	t := traced(ctx)
 	if t == nil {
 		return nil
@@ -202,11 +202,11 @@ func traceRedis(ctx context.Context, operation string) (context.Context, func(er
 	}
 }
 
-// tracedShared follows what a look-up exchanges with the memory that instances share.
-type tracedShared struct{ lookup.Shared }
+// TracedShared follows what a look-up exchanges with the memory that instances share.
+type TracedShared struct{ lookup.Shared }
 
 // Claim implements lookup.Shared.
-func (s tracedShared) Claim(
+func (s TracedShared) Claim(
 	ctx context.Context, key record.Key, sources []string, lease time.Duration,
 ) (rec record.Record, mine []string, err error) {
 	ctx, end := traceRedis(ctx, "claim")
@@ -216,7 +216,7 @@ func (s tracedShared) Claim(
 }
 
 // Store implements lookup.Shared.
-func (s tracedShared) Store(
+func (s TracedShared) Store(
 	ctx context.Context, key record.Key, source string, r reputation.Report, fetched, due time.Time,
 ) error {
 	ctx, end := traceRedis(ctx, "keep")
@@ -226,37 +226,37 @@ func (s tracedShared) Store(
 }
 
 // Fail implements lookup.Shared.
-func (s tracedShared) Fail(ctx context.Context, key record.Key, source string, retry time.Duration) error {
+func (s TracedShared) Fail(ctx context.Context, key record.Key, source string, retry time.Duration) error {
 	ctx, end := traceRedis(ctx, "fail")
 	err := s.Shared.Fail(ctx, key, source, retry)
 	end(err)
 	return err
 }
 
-// tracedCounts follows the counting of calls.
-type tracedCounts struct{ quota.Store }
+// TracedCounts follows the counting of calls.
+type TracedCounts struct{ quota.Store }
 
 // Count implements quota.Store.
-func (s tracedCounts) Count(ctx context.Context, c quota.Count) (quota.Counted, error) {
+func (s TracedCounts) Count(ctx context.Context, c quota.Count) (quota.Counted, error) {
 	ctx, end := traceRedis(ctx, "count")
 	counted, err := s.Store.Count(ctx, c)
 	end(err)
 	return counted, err
 }
 
-// tracedTokens follows the taking of a limit's tokens.
-type tracedTokens struct{ limit.Store }
+// TracedTokens follows the taking of a limit's tokens.
+type TracedTokens struct{ limit.Store }
 
 // TakeTokens implements limit.Store.
-func (s tracedTokens) TakeTokens(ctx context.Context, b limit.Batch) (bool, time.Duration, error) {
+func (s TracedTokens) TakeTokens(ctx context.Context, b limit.Batch) (bool, time.Duration, error) {
 	ctx, end := traceRedis(ctx, "token")
 	allowed, ahead, err := s.Store.TakeTokens(ctx, b)
 	end(err)
 	return allowed, ahead, err
 }
 
-// tracedHistory follows the questions to the database.
-type tracedHistory struct{ history.Reader }
+// TracedHistory follows the questions to the database.
+type TracedHistory struct{ history.Reader }
 
 // traceHistory begins to follow a question, and returns what ends that.
 func traceHistory(ctx context.Context, operation string) (context.Context, func(error)) {
@@ -277,7 +277,7 @@ func traceHistory(ctx context.Context, operation string) (context.Context, func(
 }
 
 // Timeline implements history.Reader.
-func (h tracedHistory) Timeline(ctx context.Context, q history.Query) (history.Timeline, error) {
+func (h TracedHistory) Timeline(ctx context.Context, q history.Query) (history.Timeline, error) {
 	ctx, end := traceHistory(ctx, "timeline")
 	answer, err := h.Reader.Timeline(ctx, q)
 	end(err)
@@ -285,7 +285,7 @@ func (h tracedHistory) Timeline(ctx context.Context, q history.Query) (history.T
 }
 
 // Graph implements history.Reader.
-func (h tracedHistory) Graph(ctx context.Context, q history.Query, parts int) (history.Graph, error) {
+func (h TracedHistory) Graph(ctx context.Context, q history.Query, parts int) (history.Graph, error) {
 	ctx, end := traceHistory(ctx, "graph")
 	answer, err := h.Reader.Graph(ctx, q, parts)
 	end(err)
@@ -293,7 +293,7 @@ func (h tracedHistory) Graph(ctx context.Context, q history.Query, parts int) (h
 }
 
 // Changes implements history.Reader.
-func (h tracedHistory) Changes(ctx context.Context, q history.Query) (history.Changes, error) {
+func (h TracedHistory) Changes(ctx context.Context, q history.Query) (history.Changes, error) {
 	ctx, end := traceHistory(ctx, "changes")
 	answer, err := h.Reader.Changes(ctx, q)
 	end(err)
@@ -301,7 +301,7 @@ func (h tracedHistory) Changes(ctx context.Context, q history.Query) (history.Ch
 }
 
 // Worst implements history.Reader.
-func (h tracedHistory) Worst(ctx context.Context, r history.Ranking) (history.Worst, error) {
+func (h TracedHistory) Worst(ctx context.Context, r history.Ranking) (history.Worst, error) {
 	ctx, end := traceHistory(ctx, "worst")
 	answer, err := h.Reader.Worst(ctx, r)
 	end(err)
@@ -309,7 +309,7 @@ func (h tracedHistory) Worst(ctx context.Context, r history.Ranking) (history.Wo
 }
 
 // Rules implements history.Reader.
-func (h tracedHistory) Rules(ctx context.Context, r history.Ranking) (history.Rules, error) {
+func (h TracedHistory) Rules(ctx context.Context, r history.Ranking) (history.Rules, error) {
 	ctx, end := traceHistory(ctx, "rules")
 	answer, err := h.Reader.Rules(ctx, r)
 	end(err)
@@ -317,7 +317,7 @@ func (h tracedHistory) Rules(ctx context.Context, r history.Ranking) (history.Ru
 }
 
 // Requests implements history.Reader.
-func (h tracedHistory) Requests(ctx context.Context, id string, p history.Period) (history.Requests, error) {
+func (h TracedHistory) Requests(ctx context.Context, id string, p history.Period) (history.Requests, error) {
 	ctx, end := traceHistory(ctx, "requests")
 	answer, err := h.Reader.Requests(ctx, id, p)
 	end(err)
@@ -326,10 +326,10 @@ func (h tracedHistory) Requests(ctx context.Context, id string, p history.Period
 
 // Interface guards
 var (
-	_ history.Reader = tracedHistory{}
-	_ lookup.Tracer  = lookupTracer{}
-	_ lookup.Shared  = tracedShared{}
-	_ quota.Store    = tracedCounts{}
-	_ limit.Store    = tracedTokens{}
+	_ history.Reader = TracedHistory{}
+	_ lookup.Tracer  = LookupTracer{}
+	_ lookup.Shared  = TracedShared{}
+	_ quota.Store    = TracedCounts{}
+	_ limit.Store    = TracedTokens{}
 	_ GatedProvider  = TracedProvider{}
 )

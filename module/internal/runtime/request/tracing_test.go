@@ -1,11 +1,9 @@
-package runtime
+package request
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"testing"
 	"time"
@@ -81,7 +79,7 @@ func TestSpansOfFailures(t *testing.T) {
 			ctx, recorder := recorded(t)
 			var err error
 			if tc.shared {
-				_, _, err = tracedShared{failingShared{err: tc.err}}.Claim(ctx, 0, nil, 0)
+				_, _, err = TracedShared{failingShared{err: tc.err}}.Claim(ctx, 0, nil, 0)
 			} else {
 				_, err = TracedProvider{"p", failingService{err: tc.err}}.Check(ctx, reputation.Query{})
 			}
@@ -111,37 +109,19 @@ func TestStart(t *testing.T) {
 	type other struct{}
 	request, _ := recorded(t)
 	request = context.WithValue(request, other{}, "held")
-	request = WithRequestID(request, "id")
+	request = WithID(request, "id")
 	request, cancel := context.WithCancel(request)
-	look, arrived := lookupTracer{}.Start(context.Background(), request)
+	look, arrived := LookupTracer{}.Start(context.Background(), request)
 	cancel()
 	if look.Err() != nil || look.Value(other{}) != nil {
 		t.Errorf("the request is still there: %v, %v", look.Err(), look.Value(other{}))
 	}
-	if RequestIDOf(look) != "id" || TraceOf(look) != TraceOf(request) || arrived == nil {
-		t.Errorf("ID %q, trace %s, want %s", RequestIDOf(look), TraceOf(look), TraceOf(request))
+	if IDOf(look) != "id" || TraceOf(look) != TraceOf(request) || arrived == nil {
+		t.Errorf("ID %q, trace %s, want %s", IDOf(look), TraceOf(look), TraceOf(request))
 	}
 	unsampled := trace.ContextWithSpanContext(context.Background(), trace.SpanContextFromContext(request).WithTraceFlags(0))
-	if look, arrived = (lookupTracer{}).Start(context.Background(), unsampled); TraceOf(look) != TraceOf(request) || arrived != nil {
+	if look, arrived = (LookupTracer{}).Start(context.Background(), unsampled); TraceOf(look) != TraceOf(request) || arrived != nil {
 		t.Errorf("not sampled: trace %s, followed: %t", TraceOf(look), arrived != nil)
-	}
-}
-
-// Entries that are about no request name none, whatever else is added to them.
-func TestCorrelated(t *testing.T) {
-	var log bytes.Buffer
-	logger := slog.New(requestIDHandler{slog.NewTextHandler(&log, &slog.HandlerOptions{
-		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			if a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		},
-	})}).With("a", 1)
-	logger.Info("none")
-	logger.InfoContext(WithRequestID(t.Context(), "id"), "one", "b", 2)
-	if got, want := log.String(), "level=INFO msg=none a=1\nlevel=INFO msg=one a=1 b=2 request_id=id\n"; got != want {
-		t.Errorf("logged %q, want %q", got, want)
 	}
 }
 
@@ -163,14 +143,14 @@ func TestNoTraceAllocatesNothing(t *testing.T) {
 			_, _ = provider.Check(ctx, reputation.Query{Addr: addr})
 			_, end := traceRedis(ctx, "token")
 			end(nil)
-			if traceLimit(ctx) != nil || (lookupTracer{}).Wait(ctx, ctx) != nil {
+			if TraceLimit(ctx) != nil || (LookupTracer{}).Wait(ctx, ctx) != nil {
 				t.Errorf("%s: a wait is followed", name)
 			}
 		}); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
-	if _, arrived := (lookupTracer{}).Start(context.Background(), context.Background()); arrived != nil {
+	if _, arrived := (LookupTracer{}).Start(context.Background(), context.Background()); arrived != nil {
 		t.Error("a look-up is followed")
 	}
 }

@@ -1,4 +1,6 @@
-package runtime
+// Package process holds what belongs to the process, whichever configurations it has: the values that configurations share,
+// the data folder, and the work that goes on beside requests.
+package process
 
 import (
 	"crypto/sha256"

@@ -1,4 +1,4 @@
-package runtime
+package process
 
 import (
 	"log/slog"
@@ -20,8 +20,9 @@ func DataFolder() string { return filepath.Join(caddy.AppDataDir(), "ip_reputati
 //
 // The spool of the history is not part of this: several processes can share it.
 type Folder struct {
-	path string
-	lock *folderlock.Lock
+	path   string
+	logger *slog.Logger
+	lock   *folderlock.Lock
 
 	mu      sync.Mutex
 	held    bool
@@ -36,31 +37,30 @@ type attached interface {
 }
 
 // OpenFolder finds or makes the data folder. It comes before all stores in it, so that they are closed before it is left to
-// another process. It is locked by Start.
-func (rt *Runtime) OpenFolder() (err error) {
+// another process. It is locked by Start. The logger is one that outlives the configuration.
+func OpenFolder(leases *Leases, logger *slog.Logger) (*Folder, error) {
 	dir := DataFolder()
-	rt.Folder, err = Share(&rt.Leases, "folder "+dir, func() (*Folder, func() error, error) {
-		f := newFolder(dir)
+	return Share(leases, "folder "+dir, func() (*Folder, func() error, error) {
+		f := newFolder(dir, logger)
 		return f, f.lock.Close, nil
 	})
-	return err
 }
 
-func newFolder(dir string) *Folder {
-	f := &Folder{path: dir}
-	f.lock = folderlock.New(dir, ProcessLogger("folder"), f.change)
+func newFolder(dir string, logger *slog.Logger) *Folder {
+	f := &Folder{path: dir, logger: logger}
+	f.lock = folderlock.New(dir, logger, f.change)
 	return f
 }
 
-// start takes the folder, unless another process has it.
-func (f *Folder) start() {
+// Start takes the folder, unless another process has it.
+func (f *Folder) Start() {
 	if f != nil {
 		f.lock.Start()
 	}
 }
 
-// state returns what health judges.
-func (f *Folder) state() health.Folder {
+// State returns what health judges.
+func (f *Folder) State() health.Folder {
 	s := f.lock.Status()
 	state := health.Folder{Path: f.path, Since: s.Since}
 	switch {
@@ -88,8 +88,8 @@ func (f *Folder) add(s attached) (remove func()) {
 	}
 }
 
-// closing returns what closes a store that was added.
-func (f *Folder) closing(s attached, closeStore func() error) func() error {
+// Closing returns what closes a store that was added.
+func (f *Folder) Closing(s attached, closeStore func() error) func() error {
 	remove := f.add(s)
 	return func() error {
 		remove()
@@ -99,20 +99,19 @@ func (f *Folder) closing(s attached, closeStore func() error) func() error {
 
 // change tells the stores whether this process has the folder.
 func (f *Folder) change(s folderlock.Status) {
-	logger := ProcessLogger("folder")
 	switch {
 	case !s.Held:
-		logger.Warn("another process uses the data folder: this one works from memory, and a restart forgets what it learns and is told",
+		f.logger.Warn("another process uses the data folder: this one works from memory, and a restart forgets what it learns and is told",
 			slog.String("folder", f.path), slog.String("owner", s.Owner.String()),
 			slog.String("cure", "let each Caddy have a data folder of its own: set XDG_DATA_HOME; where the other one is about to end, nothing"))
 	case s.Err != nil:
-		logger.Warn("the data folder cannot be locked: make sure that no other process uses it",
+		f.logger.Warn("the data folder cannot be locked: make sure that no other process uses it",
 			slog.String("folder", f.path), slog.Any("error", s.Err))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if s.Held && f.refused {
-		logger.Info("this process has the data folder now, and stores in it what it knows", slog.String("folder", f.path))
+		f.logger.Info("this process has the data folder now, and stores in it what it knows", slog.String("folder", f.path))
 	}
 	f.refused = !s.Held
 	f.held = s.Held

@@ -1,4 +1,4 @@
-package runtime
+package request
 
 import (
 	"bytes"
@@ -23,10 +23,28 @@ func (h accessFields) Handle(ctx context.Context, r slog.Record) error {
 // TestEntriesNameTheirRequestOnce: a second `request_id` makes a line that some readers of JSON refuse.
 func TestEntriesNameTheirRequestOnce(t *testing.T) {
 	var log bytes.Buffer
-	logger := WithRequestIDs(accessFields{slog.NewJSONHandler(&log, nil)})
+	logger := WithIDs(accessFields{slog.NewJSONHandler(&log, nil)})
 	ctx := context.WithValue(t.Context(), caddyhttp.ExtraLogFieldsCtxKey, new(caddyhttp.ExtraLogFields))
-	logger.InfoContext(WithRequestID(ctx, "abc"), "something happened")
+	logger.InfoContext(WithID(ctx, "abc"), "something happened")
 	if n := strings.Count(log.String(), `"request_id"`); n != 1 {
 		t.Errorf("%d in %s", n, log.String())
+	}
+}
+
+// Entries that are about no request name none, whatever else is added to them.
+func TestCorrelated(t *testing.T) {
+	var log bytes.Buffer
+	logger := slog.New(idHandler{slog.NewTextHandler(&log, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	})}).With("a", 1)
+	logger.Info("none")
+	logger.InfoContext(WithID(t.Context(), "id"), "one", "b", 2)
+	if got, want := log.String(), "level=INFO msg=none a=1\nlevel=INFO msg=one a=1 b=2 request_id=id\n"; got != want {
+		t.Errorf("logged %q, want %q", got, want)
 	}
 }

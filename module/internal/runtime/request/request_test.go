@@ -1,4 +1,4 @@
-package runtime
+package request
 
 import (
 	"net/http"
@@ -13,7 +13,7 @@ func TestWellFormedRequestIDs(t *testing.T) {
 		"": false, "a b": false, "a\tb": false, "a\"b": false, "a,b": false, "a;b": false, "é": false, "a\x00": false,
 		strings.Repeat("a", 129): false,
 	} {
-		if got := WellFormed(id); got != want {
+		if got := WellFormedID(id); got != want {
 			t.Errorf("%q: got %t", id, got)
 		}
 	}
@@ -23,8 +23,8 @@ func TestNewRequestIDsDiffer(t *testing.T) {
 	seen := make(map[string]bool)
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	for range 1000 {
-		id := RequestID(r, nil)
-		if len(id) != 32 || !WellFormed(id) || seen[id] {
+		id := ID(r, nil)
+		if len(id) != 32 || !WellFormedID(id) || seen[id] {
 			t.Fatalf("bad or repeated ID %q", id)
 		}
 		seen[id] = true
