@@ -18,10 +18,8 @@ import (
 
 // The causes of log messages, in addition to the results of calls.
 const (
-	causeDisk = reputation.NumResults + iota
-	causeLedger
+	causeLedger = reputation.NumResults + iota
 	causePanic
-	causeStore
 )
 
 // logOutcome logs the outcome of a call. An answer is not logged, unless it closes the breaker.

@@ -24,7 +24,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
@@ -105,8 +105,8 @@ type Client struct {
 }
 
 var (
-	_ quota.Store = (*Client)(nil)
-	_ limit.Store = (*Client)(nil)
+	_ ledger.Store = (*Client)(nil)
+	_ limit.Store  = (*Client)(nil)
 )
 
 // schema is the version of the layout of keys and values. Instances with different versions share
