@@ -79,7 +79,7 @@ func TestNothingIsLeft(t *testing.T) {
 		terms := Terms{
 			Concurrency:  rapid.SampledFrom([]int{1, 4, 1000}).Draw(r, "concurrency"),
 			Timeout:      rapid.SampledFrom([]time.Duration{time.Millisecond, 2 * time.Second}).Draw(r, "timeout"),
-			Windows:      []Window{{rapid.SampledFrom([]int{1, 10, 11, 1000}).Draw(r, "quota"), Day}, {40, Minute}},
+			Windows:      windows(rapid.SampledFrom([]string{"1/day", "10/day", "11/day", "1000/day"}).Draw(r, "quota"), "40/minute"),
 			Burst:        rapid.SampledFrom([]float64{.25, 1}).Draw(r, "burst"),
 			NetworkShare: rapid.SampledFrom([]float64{.02, 1}).Draw(r, "share"),
 			Rate: rapid.SampledFrom([]rate.Rate{
@@ -104,8 +104,8 @@ func TestNothingIsLeft(t *testing.T) {
 		}), 1, 40).Draw(r, "callers")
 		var problems []string
 		synctest.Test(t, func(t *testing.T) {
-			ledger := &pacedLedger{Local: memory(), from: time.Now().Add(others)}
-			g := New("a", s, terms, NewBudget(), ledger, quiet())
+			counts := &pacedLedger{Local: memory(), from: time.Now().Add(others)}
+			g := New("a", s, terms, NewBudget(), counts, quiet())
 			var all sync.WaitGroup
 			left := 0
 			for _, c := range callers {

@@ -143,7 +143,7 @@ func TestCallsShareRequests(t *testing.T) {
 				t.Errorf("observed %s", r)
 			}
 		}
-		g := New("a", s, Terms{Concurrency: 1, Timeout: 3 * time.Second, Windows: []Window{{100, Day}}}, NewBudget(), memory(), o)
+		g := New("a", s, Terms{Concurrency: 1, Timeout: 3 * time.Second, Windows: windows("100/day")}, NewBudget(), memory(), o)
 		began := time.Now()
 		if r := askAll(g, 1, ""); r[0].err != nil || r[0].took != time.Second {
 			t.Errorf("alone: %+v", r[0])
@@ -188,7 +188,7 @@ func TestBatchesKeepTheRate(t *testing.T) {
 			}
 			return answers, nil
 		}
-		terms := Terms{Rate: rate.Rate{Events: 1, Per: 4 * time.Second}, Windows: []Window{{1000, Day}}}
+		terms := Terms{Rate: rate.Rate{Events: 1, Per: 4 * time.Second}, Windows: windows("1000/day")}
 		g := New("a", s, terms, NewBudget(), memory(), quiet())
 		began := time.Now()
 		wantOwnAnswers(t, askAll(g, 40, ""))

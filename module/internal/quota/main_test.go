@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -56,7 +57,19 @@ func (s *service) answers(err error) {
 
 func quiet() Options { return Options{Logger: slog.New(slog.DiscardHandler)} }
 
-func memory() *Local { return OpenLocal("", slog.New(slog.DiscardHandler)) }
+func memory() *ledger.Local { return ledger.OpenLocal("", slog.New(slog.DiscardHandler)) }
+
+// windows returns quotas such as 1000/day.
+func windows(quotas ...string) (list []ledger.Window) {
+	for _, quota := range quotas {
+		w, err := ledger.ParseWindow(quota)
+		if err != nil {
+			panic(err)
+		}
+		list = append(list, w)
+	}
+	return list
+}
 
 func mustTime(t testing.TB, s string) time.Time {
 	t.Helper()

@@ -132,12 +132,12 @@ func (g *Guard) known(terms Terms, worth float64, now time.Time) refusal {
 	if len(terms.Windows) == 0 {
 		return refusal{}
 	}
-	usage := g.ledger.Look(g.name, terms, now)
+	usage := g.ledger.Look(g.name, terms.limits(), now)
 	if window, until := spentUntil(terms.Windows, usage); !until.IsZero() {
 		g.recordSpent(context.Background(), now, window, until)
 		return refusal{reason: spentOut, until: until}
 	}
-	if until := terms.nextAt(usage, now); !until.IsZero() {
+	if until := terms.limits().NextAt(usage, now); !until.IsZero() {
 		return refusal{reason: spentOut, until: until}
 	}
 	for i := range usage {

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -223,7 +224,7 @@ func cause(ctx context.Context, err error) error {
 	case errors.As(err, &network) && network.Timeout():
 		return os.ErrDeadlineExceeded
 	case errors.As(err, &cert):
-		return errors.New(printable(cert.Error())) // it quotes the names in the certificate, which may be anybody's
+		return errors.New(foreign.Line(cert.Error(), maxQuote)) // it quotes the names in the certificate, which may be anybody's
 	case errors.As(err, &dial):
 		return dial
 	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.As(err, &corrupt):
