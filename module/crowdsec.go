@@ -14,7 +14,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/crowdsec"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
@@ -83,10 +83,10 @@ func (f *Feed) decisions() (l configuredList, err error) {
 	if source.Trust, err = provider.Trust(f.Trust); err != nil {
 		return l, err
 	}
-	meanings := make([]lookup.List, crowdsec.NumParts)
+	meanings := make([]listing.List, crowdsec.NumParts)
 	for part := range meanings {
 		m := crowdsec.MeaningOf(part)
-		meanings[part] = lookup.List{
+		meanings[part] = listing.List{
 			Source: source, Severity: m.Remediation.Severity(), Confidence: crowdSecConfidence,
 			Categories: reputation.CategoriesOf(m.Category), Part: part > 0,
 		}

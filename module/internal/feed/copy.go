@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed/fetch"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
@@ -231,7 +232,7 @@ func loadWait(path, fingerprint string, now time.Time) time.Time {
 	}
 	owner, end, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
 	until, err := time.Parse(time.RFC3339, end)
-	if err != nil || owner != fingerprint || until.Before(now) || until.After(now.Add(maxRetryAfter)) {
+	if err != nil || owner != fingerprint || until.Before(now) || until.After(now.Add(fetch.MaxPause)) {
 		return time.Time{}
 	}
 	return until

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed/fetch"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
 )
 
@@ -41,7 +42,9 @@ func TestCopyRoundTrip(t *testing.T) {
 		want := copyHeader{name: "one", source: "192.0.2.1:8080", spec: "f00", fetched: time.Unix(rapid.Int64Range(0, 1<<32).Draw(t, "fetched"), 0).UTC(),
 			lines: rapid.IntRange(0, 1<<40).Draw(t, "lines")}
 		for range rapid.IntRange(0, 3).Draw(t, "parts") {
-			want.parts = append(want.parts, validators{ETag: rapid.StringMatching(`(W/)?"[ -~]*"`).Draw(t, "etag"), LastModified: rapid.StringMatching(`[ -~]*`).Draw(t, "modified")})
+			want.parts = append(want.parts, validators{Validators: fetch.Validators{
+				ETag: rapid.StringMatching(`(W/)?"[ -~]*"`).Draw(t, "etag"), LastModified: rapid.StringMatching(`[ -~]*`).Draw(t, "modified"),
+			}})
 		}
 		want.sum, want.entries = digest(&body{ranges: ranges})
 		now := time.Unix(1_790_000_000, 0)
@@ -390,7 +393,7 @@ func TestWait(t *testing.T) {
 
 func FuzzCopy(f *testing.F) {
 	ranges := iplist.NewRanges([]netip.Prefix{netip.MustParsePrefix("192.0.2.0/25"), netip.MustParsePrefix("2001:db8::/32")})
-	h := copyHeader{name: "one", spec: "f00", fetched: time.Unix(1_790_000_000, 0), parts: []validators{{ETag: `"x"`}, {}}}
+	h := copyHeader{name: "one", spec: "f00", fetched: time.Unix(1_790_000_000, 0), parts: []validators{{Validators: fetch.Validators{ETag: `"x"`}}, {}}}
 	h.sum, h.entries = digest(&body{ranges: ranges})
 	var b bytes.Buffer
 	b.Write(h.appendText(nil))

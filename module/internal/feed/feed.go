@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed/fetch"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
@@ -188,7 +189,7 @@ type Set struct {
 	current atomic.Pointer[Snapshot]
 	logger  *slog.Logger
 	observe func(string, Result)
-	fetcher *fetcher
+	client  *fetch.Client
 	shared  Shared // nil: each list is fetched by this instance
 	builder builder
 	writes  atomic.Bool // copies are written to disk
@@ -216,7 +217,7 @@ func Open(specs []Spec, o Options) (*Set, error) {
 	if o.Observe == nil {
 		o.Observe = func(string, Result) {}
 	}
-	s := &Set{logger: o.Logger, observe: o.Observe, fetcher: newFetcher(o.Transport), shared: o.Shared}
+	s := &Set{logger: o.Logger, observe: o.Observe, client: fetch.New(o.Transport), shared: o.Shared}
 	s.builder.wake = make(chan struct{}, 1)
 	s.writes.Store(!o.Detached)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -297,7 +298,7 @@ func (s *Set) Close() error {
 	defer timer.Stop()
 	select {
 	case <-done:
-		s.fetcher.close()
+		s.client.Close()
 		return nil
 	case <-timer.C:
 		return fmt.Errorf("closing the lists: still busy after %s, probably with a disk that does not answer",

@@ -189,7 +189,7 @@ func TestConditional(t *testing.T) {
 	if n := len(server.seen()); n != 4 {
 		t.Errorf("%d requests, want 2 for each of two parts", n)
 	}
-	if got := server.seen()[0].Header.Get("User-Agent"); got != userAgent {
+	if got := server.seen()[0].Header.Get("User-Agent"); got != "caddy-ip-reputation" {
 		t.Errorf("User-Agent %q", got)
 	}
 }
@@ -235,20 +235,6 @@ func TestSameContent(t *testing.T) {
 	}
 	if got := seen.last(t, "one"); got != ResultUnchanged {
 		t.Errorf("got %s", got)
-	}
-}
-
-// TestRedirects follows where the same host points to, with the operator's header.
-func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	for value, want := range map[string]time.Duration{
-		"": 0, "x": 0, "-5": 0, "0": 0, "120": 2 * time.Minute, "99999999999": maxRetryAfter,
-		now.Add(time.Hour).Format(http.TimeFormat): time.Hour, now.Add(-time.Hour).Format(http.TimeFormat): 0,
-		now.AddDate(1, 0, 0).Format(http.TimeFormat): maxRetryAfter,
-	} {
-		if got := retryAfter(value, now); got != want {
-			t.Errorf("%q: got %s, want %s", value, got, want)
-		}
 	}
 }
 

@@ -52,7 +52,7 @@ func (r readFile) same(path string) bool {
 // readFile reads the local file. Errors name the file, and the line if there is one. With strict, the
 // first wrong line of an own list is an error.
 func (l *list) readFile(strict bool) (*content, readFile, error) {
-	f, info, err := regularfile.Open(l.spec.File, math.MaxInt64) // see limit
+	f, info, err := regularfile.Open(l.spec.File, math.MaxInt64) // the unpacker has the bound
 	if errors.Is(err, regularfile.ErrNotRegular) {
 		return nil, readFile{}, fmt.Errorf("%w: name a file with one entry a line", err)
 	}
@@ -62,7 +62,8 @@ func (l *list) readFile(strict bool) (*content, readFile, error) {
 	defer f.Close()
 	read := readFile{info: info, racy: time.Since(info.ModTime()) < mtimeResolution}
 	all := l.spec.newContent()
-	body, err := l.spec.decompress(limit(f, l.spec.MaxBytes))
+	unpacker := l.spec.unpacker()
+	body, err := unpacker.Open(f)
 	if err == nil {
 		err = l.spec.read(body, strict && l.spec.Own, all)
 	}

@@ -225,10 +225,10 @@ func (l *list) fetch(ctx context.Context) (Result, time.Time, error) {
 	l.mu.Lock()
 	known := l.st.header.parts // none without a good list
 	l.mu.Unlock()
-	c, parts, err := l.set.fetcher.fetch(ctx, &l.spec, known)
+	c, parts, err := fetchParts(ctx, l.set.client, &l.spec, known)
 	switch {
 	case err != nil:
-		return classify(err), time.Time{}, err
+		return classify(err), time.Time{}, fetchFailure(err)
 	case c == nil:
 		now := time.Now()
 		return l.confirm(now), now, nil

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed/fetch"
 )
 
 // Result is the outcome of one attempt to refresh a list. Its words
@@ -80,18 +83,46 @@ func KeyRefused(text string) error {
 	return &failure{result: ResultKeyRefused, err: errors.New(text)}
 }
 
+// fetchFailure returns the failure of a fetch.
+func fetchFailure(err error) error {
+	f := &failure{result: classify(err), err: err}
+	var answer *fetch.StatusError
+	if errors.As(err, &answer) {
+		f.retryAfter, f.refused = answer.RetryAfter, answer.Status >= 400 && answer.Status < 500
+	}
+	return f
+}
+
 // ResultOf returns the result that an error of a refresh or a push counts as.
 func ResultOf(err error) Result { return classify(err) }
 
 // classify returns the result that an error counts as.
 func classify(err error) Result {
 	var f *failure
+	var answer *fetch.StatusError
 	var network net.Error
 	switch {
 	case errors.As(err, &f):
 		return f.result
+	case errors.As(err, &answer):
+		return resultOfStatus(answer)
+	case errors.Is(err, fetch.ErrNotText):
+		return ResultNotText
+	case errors.Is(err, fetch.ErrTooLarge):
+		return ResultTooLarge
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
 		return ResultTimeout
 	}
 	return ResultError
+}
+
+func resultOfStatus(answer *fetch.StatusError) Result {
+	switch {
+	case answer.KeyRefused:
+		return ResultKeyRefused
+	case answer.Status == http.StatusTooManyRequests,
+		answer.Status == http.StatusServiceUnavailable && answer.RetryAfter > 0:
+		return ResultThrottled
+	}
+	return ResultStatus
 }

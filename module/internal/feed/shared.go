@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed/fetch"
 )
 
 // Shared is where instances share the last good copy of a list with URLs, so that one instance fetches
@@ -91,7 +93,7 @@ func (l *list) attemptURL(ctx context.Context, young time.Duration) (Result, tim
 	switch {
 	case claim.Pause > 0:
 		return ResultThrottled, time.Time{}, &failure{
-			result: ResultThrottled, retryAfter: min(claim.Pause, maxRetryAfter),
+			result: ResultThrottled, retryAfter: min(claim.Pause, fetch.MaxPause),
 			err: fmt.Errorf("another instance was asked to leave %s alone", l.spec.origin()),
 		}
 	case !claim.Mine:

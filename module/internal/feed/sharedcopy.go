@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed/fetch"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
 )
 
@@ -81,7 +82,7 @@ func (l *list) readShared(text []byte) (received, error) {
 	if err != nil {
 		return received{}, fmt.Errorf("%w: %w", errDamaged, err)
 	}
-	in := bufio.NewReaderSize(limit(plain, l.spec.MaxBytes), listformat.MaxLine)
+	in := bufio.NewReaderSize(fetch.Limit(plain, l.spec.MaxBytes), listformat.MaxLine)
 	h, err := parseCopyHeader(in)
 	if err != nil {
 		return received{}, err
@@ -100,7 +101,7 @@ func (l *list) readShared(text []byte) (received, error) {
 		return received{}, fmt.Errorf("%w: its checksum does not match", errDamaged)
 	}
 	for i, v := range h.parts {
-		if !v.sendable() {
+		if !v.Sendable() {
 			h.parts[i] = validators{}
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed/fetch"
 )
 
 // TestSharedCopyIsGuarded proves that a copy which no publisher could send is refused, and that the list is fetched then.
@@ -182,7 +184,7 @@ func FuzzReadShared(f *testing.F) {
 	spec.MaxBytes = 4 << 10
 	l := newList(nil, 0, spec)
 	body := "192.0.2.1/32\n2001:db8::/32\n"
-	h := copyHeader{spec: l.fingerprint, lines: 2, entries: 2, sum: sumOf(body), parts: []validators{{ETag: `"1"`}}}
+	h := copyHeader{spec: l.fingerprint, lines: 2, entries: 2, sum: sumOf(body), parts: []validators{{Validators: fetch.Validators{ETag: `"1"`}}}}
 	whole := append(h.appendText(nil), body...)
 	f.Add(whole)
 	f.Add(whole[:len(whole)/2])
@@ -201,7 +203,7 @@ func FuzzReadShared(f *testing.F) {
 				t.Errorf("%d entries, %d wrong ones", c.Lines, c.Wrong)
 			}
 			for _, v := range c.parts {
-				if !v.sendable() {
+				if !v.Sendable() {
 					t.Errorf("%+v is sent", v)
 				}
 			}

@@ -79,3 +79,11 @@ func (s *Snapshot) ListOf(member int) (list, number int) {
 	p := s.parts[member-len(s.Lists)]
 	return p.list, p.part
 }
+
+// member returns the member of the Index that a part of the list is.
+func (l *list) member(part int) int {
+	if part == 0 {
+		return l.number
+	}
+	return l.further + part - 1
+}

@@ -2,7 +2,6 @@ package feed
 
 import (
 	"cmp"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -201,22 +200,6 @@ func (s *Spec) fingerprint() string {
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:16])
-}
-
-// authorized returns the spec with the secrets filled into its headers.
-func (s *Spec) authorized(ctx context.Context) (*Spec, error) {
-	if s.Authorize == nil {
-		return s, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
-	defer cancel()
-	header, err := s.Authorize(ctx, s.Header.Clone())
-	if err != nil {
-		return nil, fmt.Errorf("what the publisher wants to see is missing: %w", err)
-	}
-	resolved := *s
-	resolved.Header = header
-	return &resolved, nil
 }
 
 // scrub removes the operator's secrets from a text of a server or a library: an error page may

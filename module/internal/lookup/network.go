@@ -82,7 +82,7 @@ func (e *Engine) explainNetwork(l *local, i int, known *ProviderAnswer) {
 // their network. Behind those of a carrier or a relay are many people, who come and go.
 func hasNeighbours(n reputation.Nature) bool {
 	mobile, _ := n.Is(reputation.NatureMobile)
-	return !mobile && !isRelay(n)
+	return !mobile && !score.IsRelay(n)
 }
 
 // networkSpent reports whether the provider is not asked about addr because of its network.

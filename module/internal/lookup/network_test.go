@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
@@ -179,7 +180,7 @@ func TestTheNetworkAloneRefusesNobody(t *testing.T) {
 				e.networks.note(record.KeyOf(at(byte(j))), &a)
 			}
 		}
-		l := local{addr: at(200), match: new(listMatch)}
+		l := local{addr: at(200), match: new(listing.Match)}
 		evidence, trust := e.addNetwork(&l, new(record.Record), reputation.Nature{}, nil, now)
 		percent, reasons := score.Judge(evidence, nil)
 		if percent > 30 || percent < 100/(1+100.) {

@@ -61,7 +61,7 @@ func (e *Engine) worth(l *local, requests int) float64 {
 	}
 	c := worth.Client{
 		Requests: requests, Percent: l.percent, Seen: l.seen, Fake: l.claim.Fake,
-		Explained: l.claim.Bot != "" || l.facts.Nature.IsAny(explained) || l.match.nature.IsAny(explained),
+		Explained: l.claim.Bot != "" || l.facts.Nature.IsAny(explained) || l.match.Nature.IsAny(explained),
 		Important: l.request.Important,
 	}
 	return c.Worth()

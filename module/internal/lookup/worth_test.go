@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -64,7 +65,7 @@ func TestWorthReachesTheProvider(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			p := &bids{provideFunc: after(0, abusive, nil), price: 9}
 			e := newEngine(t, Config{
-				Lists: lists, Meanings: []List{{Source: weak, Confidence: 1, Categories: reputation.CategoriesOf(reputation.Abuse)}},
+				Lists: lists, Meanings: []listing.List{{Source: weak, Confidence: 1, Categories: reputation.CategoriesOf(reputation.Abuse)}},
 				Own: own, Databases: hosts, Providers: []Provider{asked("p", p)}, FirstCome: tt.firstCome,
 			})
 			for i, want := range tt.want {

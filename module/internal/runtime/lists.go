@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/crowdsec"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/event"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 )
@@ -130,26 +130,26 @@ func (l *Lists) observe(name string, result feed.Result) {
 	listsRefreshed.Notify()
 }
 
-// listing makes a snapshot answer look-ups.
-type listing struct{ *feed.Snapshot }
+// contents makes a snapshot answer look-ups.
+type contents struct{ *feed.Snapshot }
 
-// Current implements lookup.Lists.
-func (l *Lists) Current() lookup.Listing {
+// Current implements listing.Source.
+func (l *Lists) Current() listing.Contents {
 	if set := l.set.Load(); set != nil {
-		return listing{set.Current()}
+		return contents{set.Current()}
 	}
-	return lookup.NoLists{} // for requests that outlive their configuration
+	return listing.None{} // for requests that outlive their configuration
 }
 
-func (l listing) Lookup(addr netip.Addr) uint32 { return l.Index.Lookup(addr) }
-func (l listing) Members(set uint32) []uint16   { return l.Index.Members(set) }
-func (l listing) Sets() int                     { return l.Index.Sets() }
-func (l listing) Loaded(member int) bool        { return l.state(member).Loaded }
-func (l listing) Content(member int) string     { return l.state(member).Content }
+func (c contents) Lookup(addr netip.Addr) uint32 { return c.Index.Lookup(addr) }
+func (c contents) Members(set uint32) []uint16   { return c.Index.Members(set) }
+func (c contents) Sets() int                     { return c.Index.Sets() }
+func (c contents) Loaded(member int) bool        { return c.state(member).Loaded }
+func (c contents) Content(member int) string     { return c.state(member).Content }
 
-func (l listing) state(member int) *feed.ListState {
-	list, _ := l.ListOf(member)
-	return &l.Lists[list]
+func (c contents) state(member int) *feed.ListState {
+	list, _ := c.ListOf(member)
+	return &c.Lists[list]
 }
 
 // ListsOf returns the positions of the lists that members of the current snapshot are or belong to.
@@ -170,7 +170,7 @@ func (l *Lists) ListsOf(members []uint16) (lists []int) {
 // contents, or the empty string.
 func (rt *Runtime) repeated() []string {
 	names := make([]string, len(rt.ListNames))
-	for i, other := range lookup.Repeats(rt.ListMeanings, rt.Lists.Current().Content) {
+	for i, other := range listing.Repeats(rt.ListMeanings, rt.Lists.Current().Content) {
 		if other >= 0 {
 			names[i] = rt.ListNames[other]
 		}

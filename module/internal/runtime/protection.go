@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -124,9 +124,9 @@ func (rt *Runtime) reachOf(violations bool) policy.Reach {
 	for i := range rt.ListMeanings {
 		list := &rt.ListMeanings[i]
 		switch list.Kind {
-		case lookup.Deny:
+		case listing.Deny:
 			r.Sources = append(r.Sources, reputation.SourceDeny)
-		case lookup.Feed:
+		case listing.Feed:
 			r.Says = r.Says.Union(reputation.Capabilities{Categories: list.Categories, Natures: kindsOf(list.Nature)})
 			if list.Part {
 				continue

@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
@@ -46,11 +47,11 @@ type Runtime struct {
 
 	Folder       *process.Folder
 	Lists        *Lists
-	ListNames    []string      // by position in the lists
-	ListMeanings []lookup.List // what being on a list means, likewise; then those of the further parts of lists
-	ListsShown   []string      // with the file or the host that it comes from, by position in the lists
-	Bots         *Bots         // nil without bots to verify
-	asnFiles     []*Lists      // of conditions, one file each
+	ListNames    []string       // by position in the lists
+	ListMeanings []listing.List // what being on a list means, likewise; then those of the further parts of lists
+	ListsShown   []string       // with the file or the host that it comes from, by position in the lists
+	Bots         *Bots          // nil without bots to verify
+	asnFiles     []*Lists       // of conditions, one file each
 	Databases    mmdb.Set
 	Overrides    *ban.Store
 	Tombstones   *tombstone.Store // nil without Redis
@@ -341,7 +342,7 @@ func (rt *Runtime) SourceNames() []string {
 		names = append(names, reputation.SourceVerifiedBots, reputation.SourceFakeBot)
 	}
 	for i, name := range rt.ListNames {
-		if rt.ListMeanings[i].Kind == lookup.Feed {
+		if rt.ListMeanings[i].Kind == listing.Feed {
 			names = append(names, name)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/memory"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
@@ -36,7 +37,7 @@ type world struct {
 }
 
 func (w *world) Facts(netip.Addr) reputation.Facts { return w.database }
-func (w *world) Current() lookup.Listing           { return w }
+func (w *world) Current() listing.Contents         { return w }
 func (w *world) Lookup(addr netip.Addr) uint32 {
 	if addr == client {
 		return 1
@@ -83,15 +84,15 @@ func (w *world) Nearby() *score.Source {
 }
 
 // meanings are the lists of the world.
-var meanings = []lookup.List{
+var meanings = []listing.List{
 	feedOf("proxies", 20, reputation.Nature{}, reputation.Proxy),
 	feedOf("scanners", 20, reputation.Nature{}, reputation.Scanner),
 	feedOf("relays", 0, reputation.Nature{}.With(reputation.NatureRelay, true)),
 	feedOf("tor", 8, reputation.Nature{}.With(reputation.NatureTor, true), reputation.Tor),
 }
 
-func feedOf(name string, weight float64, n reputation.Nature, c ...reputation.Category) lookup.List {
-	return lookup.List{
+func feedOf(name string, weight float64, n reputation.Nature, c ...reputation.Category) listing.List {
+	return listing.List{
 		Source: score.Source{Name: name, Trust: 1, Weight: weight}, Confidence: 1, Nature: n,
 		Categories: reputation.CategoriesOf(c...),
 	}

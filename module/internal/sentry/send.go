@@ -146,6 +146,10 @@ func (o observed) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {
 	case err != nil:
 		o.result = fmt.Errorf("sending: %w", err)
+	case resp.StatusCode == http.StatusSwitchingProtocols:
+		o.result = errors.New("sentry answered with status 101")
+		_ = resp.Body.Close() // it is the bare connection: the SDK's reading of it would not end with the context
+		resp.Body = http.NoBody
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		o.result = fmt.Errorf("sentry answered with status %d", resp.StatusCode)
 	default:

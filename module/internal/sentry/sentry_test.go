@@ -159,7 +159,15 @@ func TestSentryDoesNotMatter(t *testing.T) {
 		"hangs up":  func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"full":      answer(429, ""),
 		"forbidden": answer(403, publicKey),
-		"is down":   nil, // nobody listens
+		"switches": func(w http.ResponseWriter, _ *http.Request) { // to another protocol
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+		},
+		"is down": nil, // nobody listens
 	} {
 		t.Run(name, func(t *testing.T) {
 			r.behave(f)

@@ -117,7 +117,9 @@ func (s *Sender) post(m Message) *failure {
 		return s.describe(err)
 	}
 	defer resp.Body.Close()
-	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
+	if resp.StatusCode != http.StatusSwitchingProtocols { // whose body is the bare connection, which ctx does not close
+		_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
+	}
 	return failureOf(resp, time.Now())
 }
 

@@ -302,7 +302,7 @@ func TestLongHeader(t *testing.T) {
 }
 
 // TestRedirect proves, on real sockets, that nothing is sent to where a receiver redirects to, and that answers without an end
-// are not read.
+// are not read, nor what follows a switch to another protocol.
 func TestRedirect(t *testing.T) {
 	stolen := 0
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { stolen++ }))
@@ -317,6 +317,14 @@ func TestRedirect(t *testing.T) {
 					return
 				}
 			}
+		},
+		"another protocol": func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

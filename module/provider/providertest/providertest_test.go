@@ -36,6 +36,8 @@ type service struct {
 	key     func(q reputation.Query) string                                                   // default: that of the query
 	profile reputation.Profile
 	anyType bool // default: JSON only
+
+	anyStatus bool // default: an answer that switches the protocol is not read
 }
 
 func (s *service) Profile() reputation.Profile { return s.profile }
@@ -53,6 +55,9 @@ func (s *service) Check(ctx context.Context, q reputation.Query) (reputation.Rep
 		return report, s.failure(ctx, err)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusSwitchingProtocols && !s.anyStatus {
+		return report, reputation.ErrBadAnswer
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, s.limit+1))
 	switch {
 	case err != nil && resp.StatusCode == http.StatusOK:
@@ -195,6 +200,7 @@ func TestFlaws(t *testing.T) {
 				return quiet{&url.Error{Op: "Get", URL: s.url, Err: bare(ctx, nil)}}
 			}
 		}, []string{"connection/refused"}},
+		{"reads from another protocol", func(s *service) { s.anyStatus = true }, []string{"connection/another protocol"}},
 		{"reads everything", func(s *service) { s.limit = 1 << 40 }, []string{"answer/32 MiB", "answer/gzip bomb of 32 MiB"}},
 		{"takes what is missing for clean", func(s *service) {
 			s.anyType = true
@@ -324,8 +330,8 @@ func TestFlaws(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := config(tc.flaw)
-			if tc.name == "ignores the context" {
-				c.timeout = 100 * time.Millisecond // these calls never return by themselves
+			if tc.name == "ignores the context" || tc.name == "reads from another protocol" {
+				c.timeout = 400 * time.Millisecond // these calls never return by themselves
 			}
 			if failed := unnoticed(t, c, tc.want...); len(failed) > 0 {
 				t.Errorf("not found by %s", strings.Join(failed, ", "))

@@ -119,6 +119,9 @@ func (e *Endpoint) ask(ctx context.Context, q question, r *Request) (*Response, 
 		return nil, reputation.ErrUnknown
 	}
 	a := &Response{Status: resp.StatusCode, Header: resp.Header, question: q, endpoint: e}
+	if a.Status == http.StatusSwitchingProtocols {
+		return nil, a.failure() // its body is the bare connection: to read from it would not end with ctx
+	}
 	expected := a.Status == http.StatusOK || slices.Contains(r.Answers, a.Status)
 	a.body, err = io.ReadAll(io.LimitReader(resp.Body, a.maxBody()+1))
 	switch {

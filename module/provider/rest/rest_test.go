@@ -220,6 +220,10 @@ func TestOpen(t *testing.T) {
 		{"no placeholder", "{env.REST_TEST_ABSENT}", nil, "resolving the url of acme"},
 		{"user", "{env.REST_TEST_URL}", nil, "reading the url of acme: it holds a user name"},
 		{"query", "https://example.org/?key=x", nil, "it holds a query or a fragment"},
+		{"a space", "http://a b/", nil, "not a URL: use one like https://api.example.com"},
+		{"no scheme", "api.example.com/v2", nil, "use one that begins with https://"},
+		{"another scheme", "ftp://example.org", nil, `its scheme is "ftp"`},
+		{"no host", "https:///api", nil, "it names no host"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			api := API{Profile: reputation.Profile{Name: "acme"}, URL: "https://api.example.com"}

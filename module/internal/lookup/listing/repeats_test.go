@@ -1,4 +1,4 @@
-package lookup
+package listing
 
 import (
 	"fmt"
@@ -11,11 +11,27 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
+// fixed are contents written as maps.
+type fixed struct {
+	None
+	addrs   map[netip.Addr]uint32
+	members [][]uint16
+	content map[int]string
+}
+
+func (f *fixed) Current() Contents             { return f }
+func (f *fixed) Lookup(addr netip.Addr) uint32 { return f.addrs[addr] }
+func (f *fixed) Members(set uint32) []uint16   { return f.members[set] }
+func (f *fixed) Sets() int                     { return len(f.members) }
+func (f *fixed) Loaded(int) bool               { return true }
+func (f *fixed) Content(list int) string       { return f.content[list] }
+
 // TestSameContentsCountOnce proves that a list under several names is one witness: the strongest of them counts, the
 // others are shown with no points, and what they say of the address besides holds.
 func TestSameContentsCountOnce(t *testing.T) {
 	const copies = 200
-	lists := &fixedLists{addrs: map[netip.Addr]uint32{client: 1}, members: [][]uint16{nil, nil}, contents: map[int]string{}}
+	client := netip.MustParseAddr("203.0.113.10")
+	lists := &fixed{addrs: map[netip.Addr]uint32{client: 1}, members: [][]uint16{nil, nil}, content: map[int]string{}}
 	var meanings []List
 	for i := range copies {
 		m := List{Source: score.OfFeed(fmt.Sprintf("copy_%d", i), 0), Confidence: .5, Categories: reputation.CategoriesOf(reputation.Scanner)}
@@ -25,12 +41,12 @@ func TestSameContentsCountOnce(t *testing.T) {
 		}
 		meanings = append(meanings, m)
 		lists.members[1] = append(lists.members[1], uint16(i))
-		lists.contents[i] = "the same"
+		lists.content[i] = "the same"
 	}
-	lookup := func() reputation.Verdict {
-		return newEngine(t, Config{Lists: lists, Meanings: meanings}).Lookup(t.Context(), client, 0)
+	verdict := func() reputation.Verdict {
+		return NewMatcher(lists, meanings).Current().Match(client).Verdict
 	}
-	v := lookup()
+	v := verdict()
 	if v.Score != 14 || v.Coverage != 1 || len(v.Reasons) != copies {
 		t.Errorf("score %d, coverage %v, %d reasons; want that of one list, 14", v.Score, v.Coverage, len(v.Reasons))
 	}
@@ -42,8 +58,8 @@ func TestSameContentsCountOnce(t *testing.T) {
 	if want := reputation.CategoriesOf(reputation.Scanner, reputation.Spam); v.Categories != want {
 		t.Errorf("categories %v, want %v", v.Categories, want)
 	}
-	lists.contents[8] = "another"
-	if v := lookup(); v.Score != 61 {
+	lists.content[8] = "another"
+	if v := verdict(); v.Score != 61 {
 		t.Errorf("a second witness makes the score %d, want 61", v.Score)
 	}
 }

@@ -1,16 +1,14 @@
-package feed
+package fetch
 
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
 	"net/url"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // A publisher may redirect to another host, such as a content network. It may not have this process call a machine that
@@ -20,58 +18,25 @@ const maxRedirects = 5
 
 var errInside = errors.New("it leads to a private or reserved address")
 
-// fetcher sends requests.
-type fetcher struct {
-	configured http.RoundTripper          // for hosts that the operator names
-	elsewhere  http.RoundTripper          // for hosts that a publisher names: refuses addresses that are inside
-	inside     func(addr netip.Addr) bool // reports whether an address is private or reserved
-}
-
-func newFetcher(transport http.RoundTripper) *fetcher {
-	f := &fetcher{configured: transport, elsewhere: transport, inside: reserved.Contains}
-	if transport == nil {
-		f.configured = newTransport(new(net.Dialer))
-		f.elsewhere = newTransport(&net.Dialer{Control: f.refuseInside})
-	}
-	return f
-}
-
-func newTransport(dialer *net.Dialer) *http.Transport {
-	dialer.Timeout, dialer.KeepAlive = 30*time.Second, 30*time.Second
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.DialContext = dialer.DialContext
-	t.DisableCompression = true // readBody decompresses, and bounds the size
-	t.MaxResponseHeaderBytes = maxHeaderBytes
-	t.MaxIdleConnsPerHost = 1
-	t.IdleConnTimeout = 30 * time.Second // the next refresh is an hour away
-	return t
-}
-
 // refuseInside is called with each address before it is dialled, so that no name can lead to one that is inside.
-func (f *fetcher) refuseInside(_, address string, _ syscall.RawConn) error {
+func (c *Client) refuseInside(_, address string, _ syscall.RawConn) error {
 	addr, err := netip.ParseAddrPort(address)
-	if err != nil || f.inside(addr.Addr().Unmap().WithZone("")) {
+	if err != nil || c.inside(addr.Addr().Unmap().WithZone("")) {
 		return errInside
 	}
 	return nil
 }
 
-func (f *fetcher) close() {
-	for _, transport := range []http.RoundTripper{f.configured, f.elsewhere} {
-		(&http.Client{Transport: transport}).CloseIdleConnections()
-	}
-}
-
 // do sends a request to a configured URL and follows redirects.
-func (f *fetcher) do(req *http.Request, credentials bool) (*http.Response, error) {
-	j := &journey{fetcher: f, start: req.URL, credentials: credentials}
+func (c *Client) do(req *http.Request, credentials bool) (*http.Response, error) {
+	j := &journey{Client: c, start: req.URL, credentials: credentials}
 	client := &http.Client{Transport: j, CheckRedirect: j.check}
 	return client.Do(req) //nolint:gosec // the operator wrote the URL, and check and RoundTrip guard where it leads
 }
 
 // journey is one request on its way over redirects.
 type journey struct {
-	*fetcher
+	*Client
 	start       *url.URL
 	credentials bool // the request holds some, so that it goes to one host only
 	fromInside  bool // the configured URL is inside itself
@@ -124,13 +89,13 @@ func (j *journey) refuse(from, to *url.URL, why string) error {
 		"in place of that on %s; curl -sI shows it", from.Scheme, from.Host, to.Scheme, to.Host, why, j.start.Host)
 }
 
-// holdsCredentials reports whether requests for a part may hold a secret that another host must not see. Headers that
+// holdsCredentials reports whether a request may hold a secret that another host must not see. Headers that
 // select what the publisher sends hold none.
-func (s *Spec) holdsCredentials(part *url.URL) bool {
-	for name := range s.Header {
+func (d *Document) holdsCredentials(at *url.URL) bool {
+	for name := range d.Header {
 		if !strings.HasPrefix(http.CanonicalHeaderKey(name), "Accept") {
 			return true
 		}
 	}
-	return part.User != nil
+	return at.User != nil
 }

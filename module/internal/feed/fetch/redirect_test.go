@@ -1,7 +1,6 @@
-package feed
+package fetch
 
 import (
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -13,9 +12,9 @@ import (
 // TestRedirects proves that what goes with a request stays with it on one host, and which redirects are followed with
 // and without a credential.
 func TestRedirects(t *testing.T) {
-	server, start := serve(t, redirect("/moved"), text("192.0.2.1"))
-	s := mustOpen(t, Options{}, Spec{Name: "one", URLs: []string{start}, Header: http.Header{"x-key": {"abcdef"}}})
-	if err := fetchNow(s, "one"); err != nil {
+	server, start := serve(t, "127.0.0.1", redirect("/moved"), text("192.0.2.1"))
+	c := open(t)
+	if _, err := get(c, start, http.Header{"x-key": {"abcdef"}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range server.seen() {
@@ -38,7 +37,7 @@ func TestRedirects(t *testing.T) {
 	} {
 		from, to := httptest.NewRequest(http.MethodGet, test.from, nil), httptest.NewRequest(http.MethodGet, test.to, nil)
 		for credentials, follow := range map[bool]bool{true: test.with, false: test.without} {
-			j := &journey{fetcher: s.fetcher, start: from.URL, credentials: credentials}
+			j := &journey{Client: c, start: from.URL, credentials: credentials}
 			if err := j.check(to, []*http.Request{from}); (err == nil) != follow {
 				t.Errorf("%s to %s, credentials %t: %v", test.from, test.to, credentials, err)
 			}
@@ -52,32 +51,16 @@ func TestHoldsCredentials(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := new(Spec).holdsCredentials(u); got != want {
+		if got := new(Document).holdsCredentials(u); got != want {
 			t.Errorf("%s: %t", start, got)
 		}
 	}
 	for header, want := range map[string]bool{"accept": false, "Accept-Language": false, "Authorization": true, "x-key": true} {
-		s := Spec{Header: http.Header{header: {"any"}}}
-		if got := s.holdsCredentials(new(url.URL)); got != want {
+		d := Document{Header: http.Header{header: {"any"}}}
+		if got := d.holdsCredentials(new(url.URL)); got != want {
 			t.Errorf("header %s: %t", header, got)
 		}
 	}
-}
-
-// serveOn is serve on a loopback address of its own.
-func serveOn(t *testing.T, address string, answers ...http.HandlerFunc) (*script, string) {
-	t.Helper()
-	listener, err := net.Listen("tcp", address+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &script{answers: answers}
-	server := httptest.NewUnstartedServer(s)
-	_ = server.Listener.Close()
-	server.Listener = listener
-	server.Start()
-	t.Cleanup(server.Close)
-	return s, server.URL
 }
 
 // TestRedirectsElsewhere proves, over real connections, which hosts a publisher may lead to: any that is outside, and one
@@ -102,22 +85,22 @@ func TestRedirectsElsewhere(t *testing.T) {
 		"from inside, outside":     {start: "127.0.0.1", target: "127.0.0.3"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			target, to := serveOn(t, test.target, text(addresses(20)))
+			target, to := serve(t, test.target, text("198.51.100.7\n"))
 			if test.byName {
 				to = strings.Replace(to, test.target, "localhost", 1)
 			}
-			_, start := serveOn(t, test.start, redirect("/moved"), redirect(to+"/list"))
-			s := mustOpen(t, Options{}, Spec{Name: "one", URLs: []string{start + "/?key=abcdef"}, Header: test.header})
-			s.fetcher.inside = inside
-			err := fetchNow(s, "one")
+			_, start := serve(t, test.start, redirect("/moved"), redirect(to+"/list"))
+			c := open(t)
+			c.inside = inside
+			got, err := get(c, start+"/?key=abcdef", test.header)
 			if test.says != "" {
 				if err == nil || !strings.Contains(err.Error(), test.says) || len(target.seen()) > 0 {
 					t.Errorf("got %v, and %d requests, want an error with %q", err, len(target.seen()), test.says)
 				}
 				return
 			}
-			if err != nil || !isListed(s.Current(), "198.51.100.7", "one") {
-				t.Fatalf("got %v", err)
+			if err != nil || got != "198.51.100.7\n" {
+				t.Fatalf("got %q, %v", got, err)
 			}
 			for _, r := range target.seen() {
 				if referer := r.Header.Get("Referer"); referer != "" {
@@ -128,31 +111,31 @@ func TestRedirectsElsewhere(t *testing.T) {
 	}
 }
 
-// TestRedirectIntoAnOpenConnection proves that a redirect cannot use a connection which another list has opened to a host
+// TestRedirectIntoAnOpenConnection proves that a redirect cannot use a connection which another request has opened to a host
 // inside.
 func TestRedirectIntoAnOpenConnection(t *testing.T) {
-	target, to := serveOn(t, "127.0.0.1", text(addresses(20)))
-	_, start := serveOn(t, "127.0.0.2", redirect(to))
-	s := mustOpen(t, Options{}, Spec{Name: "internal", URLs: []string{to}}, Spec{Name: "one", URLs: []string{start}})
-	s.fetcher.inside = func(addr netip.Addr) bool { return addr == netip.MustParseAddr("127.0.0.1") }
-	if err := fetchNow(s, "internal"); err != nil {
+	target, to := serve(t, "127.0.0.1", text("198.51.100.7\n"))
+	_, start := serve(t, "127.0.0.2", redirect(to))
+	c := open(t)
+	c.inside = func(addr netip.Addr) bool { return addr == netip.MustParseAddr("127.0.0.1") }
+	if _, err := get(c, to, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := fetchNow(s, "one"); err == nil || len(target.seen()) != 1 {
+	if _, err := get(c, start, nil); err == nil || len(target.seen()) != 1 {
 		t.Errorf("got %v, and %d requests", err, len(target.seen()))
 	}
 }
 
 // TestInside proves which addresses a publisher may not lead to, in each spelling.
 func TestInside(t *testing.T) {
-	f := newFetcher(nil)
+	c := New(nil)
 	for address, refused := range map[string]bool{
 		"127.0.0.1:80": true, "10.0.0.1:443": true, "192.168.1.1:80": true, "169.254.169.254:80": true, "100.64.0.1:80": true,
 		"0.0.0.0:80": true, "[::1]:80": true, "[::]:80": true, "[fe80::1%eth0]:80": true, "[fd00::1]:80": true,
 		"[::ffff:127.0.0.1]:80": true, "[::ffff:10.0.0.1]:80": true, "nonsense": true,
 		"198.51.100.7:443": false, "[2001:db8::1]:443": false,
 	} {
-		if err := f.refuseInside("tcp", address, nil); (err != nil) != refused {
+		if err := c.refuseInside("tcp", address, nil); (err != nil) != refused {
 			t.Errorf("%s: %v", address, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package lookup
+package listing
 
 import (
 	"net/netip"
@@ -23,11 +23,11 @@ func TestPartsAreOneSource(t *testing.T) {
 		part(.8, reputation.Spam, true), part(1, reputation.BruteForce, true), part(2.0/3, reputation.Abuse, true),
 	}
 	at := func(last byte) netip.Addr { return netip.AddrFrom4([4]byte{198, 51, 100, last}) }
-	lists := &fixedLists{
+	contents := &fixed{
 		addrs:   map[netip.Addr]uint32{at(1): 1, at(2): 2, at(3): 3, at(4): 4},
 		members: [][]uint16{nil, {0}, {2}, {4}, {2, 3, 4}},
 	}
-	e := newEngine(t, Config{Lists: lists, Meanings: meanings})
+	lists := NewMatcher(contents, meanings).Current()
 	for _, tc := range []struct {
 		addr       netip.Addr
 		score      int
@@ -38,12 +38,12 @@ func TestPartsAreOneSource(t *testing.T) {
 		{at(3), 52, reputation.CategoriesOf(reputation.Abuse)},
 		{at(4), 92, reputation.CategoriesOf(reputation.Spam, reputation.BruteForce, reputation.Abuse)},
 	} {
-		v := e.Lookup(t.Context(), tc.addr, 0)
+		v := lists.Match(tc.addr).Verdict
 		if int(v.Score) != tc.score || v.Categories != tc.categories || len(v.Reasons) != 1 || v.Coverage != 1 {
 			t.Errorf("%s: %+v; want score %d, categories %v, one reason", tc.addr, v, tc.score, tc.categories)
 		}
 	}
-	if v := e.Lookup(t.Context(), client, 0); v.Score != 1 && v.Score != 0 || len(v.Reasons) != 0 {
+	if v := lists.Match(netip.MustParseAddr("203.0.113.10")).Verdict; v.Score != 1 && v.Score != 0 || len(v.Reasons) != 0 {
 		t.Errorf("an address on no list: %+v", v)
 	}
 }

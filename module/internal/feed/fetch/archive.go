@@ -1,4 +1,4 @@
-package feed
+package fetch
 
 import (
 	"archive/zip"
@@ -19,22 +19,22 @@ const (
 )
 
 // unzip returns the content of the only file with data in an archive, or of all if they are parts.
-func (s *Spec) unzip(r io.Reader) (io.Reader, error) {
+func (u *Unpacker) unzip(r io.Reader) (io.Reader, error) {
 	body, err := io.ReadAll(io.LimitReader(r, maxArchive+1))
 	if err != nil {
 		return nil, err
 	}
 	switch {
 	case len(body) > maxArchive:
-		return nil, refuse(ResultTooLarge, "the zip archive is larger than %d bytes: use the publisher's plain text or "+
+		return nil, refuse(ErrTooLarge, "the zip archive is larger than %d bytes: use the publisher's plain text or "+
 			".gz file, or unpack yours", maxArchive)
 	case bytes.Count(body, []byte("PK\x01\x02")) > maxArchived:
-		return nil, refuse(ResultTooLarge, "the zip archive holds more than %d files: unpack the one that is the list",
+		return nil, refuse(ErrTooLarge, "the zip archive holds more than %d files: unpack the one that is the list",
 			maxArchived)
 	}
 	archive, err := zip.NewReader(bytes.NewReader(body), int64(len(body)))
 	if err != nil {
-		return nil, refuse(ResultNotText, "the list begins as a zip archive does, and is none: %w", err)
+		return nil, refuse(ErrNotText, "the list begins as a zip archive does, and is none: %w", err)
 	}
 	var files []*zip.File
 	for _, f := range archive.File {
@@ -42,19 +42,19 @@ func (s *Spec) unzip(r io.Reader) (io.Reader, error) {
 			files = append(files, f)
 		}
 	}
-	if len(files) == 0 || len(files) > 1 && !s.ArchiveParts {
-		return nil, refuse(ResultNotText, "the zip archive holds %d files%s, and a list is one: use the publisher's "+
-			"plain text or .gz file, or unpack the one that is the list", len(files), s.names(files))
+	if len(files) == 0 || len(files) > 1 && !u.ArchiveParts {
+		return nil, refuse(ErrNotText, "the zip archive holds %d files%s, and a list is one: use the publisher's "+
+			"plain text or .gz file, or unpack the one that is the list", len(files), u.names(files))
 	}
 	var parts []io.Reader
 	for _, file := range files {
 		const encrypted = 1
 		if file.Flags&encrypted != 0 {
-			return nil, refuse(ResultNotText, "the zip archive is encrypted, which is not read: unpack yours")
+			return nil, refuse(ErrNotText, "the zip archive is encrypted, which is not read: unpack yours")
 		}
 		plain, err := file.Open()
 		if err != nil {
-			return nil, refuse(ResultNotText, "the zip archive cannot be read: %w", err)
+			return nil, refuse(ErrNotText, "the zip archive cannot be read: %w", err)
 		}
 		parts = append(parts, plain, strings.NewReader("\n")) // the last line of a file may have no end
 	}
@@ -67,11 +67,11 @@ func isSidecar(name string) bool {
 }
 
 // names returns the names of some files, for an error.
-func (s *Spec) names(files []*zip.File) string {
+func (u *Unpacker) names(files []*zip.File) string {
 	const shown = 5
 	var text []string
 	for _, f := range files[:min(len(files), shown)] {
-		text = append(text, fmt.Sprintf("%.40q", s.scrub(f.Name)))
+		text = append(text, fmt.Sprintf("%.40q", u.Redact(f.Name)))
 	}
 	if len(files) > shown {
 		text = append(text, "...")
