@@ -210,7 +210,7 @@ func TestBatchesKeepTheRate(t *testing.T) {
 		if skipped != 9 || usedBy(slow) != 1 {
 			t.Errorf("%d skipped, %d calls used", skipped, usedBy(slow))
 		}
-		if r, why, waits := slow.Reserve("", host(99), 0, time.Now()); r != nil || why != reputation.ResultSkippedQuota || waits {
+		if r, why, waits := slow.Reserve("", host(99), worthOf(0), time.Now()); r != nil || why != reputation.ResultSkippedQuota || waits {
 			t.Errorf("a call is reserved that has to wait for a minute: %s, %t", why, waits)
 		}
 	})
