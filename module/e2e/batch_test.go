@@ -162,6 +162,11 @@ func TestACrowdSharesRequests(t *testing.T) {
 		t.Errorf("%d requests about %d addresses, %d times about one, %d of one network",
 			requests, addresses, most, ofNetwork)
 	}
+	eventually(t, "each request is counted, and how many addresses it was about", func() bool {
+		requests, addresses, _ := s.counts()
+		return r.metric(t, `provider_request_addresses_count{provider="ipapi_is"}`) == float64(requests) &&
+			r.metric(t, `provider_request_addresses_sum{provider="ipapi_is"}`) == float64(addresses)
+	})
 	left := r.metric(t, `provider_quota_remaining{provider="ipapi_is",window="month"}`)
 	if left != float64(1000-addresses) {
 		t.Errorf("%v calls are left after %d addresses", left, addresses)

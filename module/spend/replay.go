@@ -168,7 +168,7 @@ func (r *replay) bid(q *request, key record.Key, percent float64, seen bool) err
 		Visits: r.visits.Count(key, record.Seconds(q.at)), Percent: percent, Seen: seen,
 		Important: r.rules.important(q),
 	}
-	reservation, _, _ := r.guard.Reserve("", q.addr, bidder.Worth(), q.at)
+	reservation, _, _ := r.guard.Reserve("", q.addr, worth.Bid{Worth: bidder.Worth()}, q.at)
 	if reservation == nil {
 		return nil
 	}
