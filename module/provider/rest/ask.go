@@ -109,6 +109,11 @@ func (e *Endpoint) ask(ctx context.Context, q question, r *Request) (*Response, 
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if e.closed.Load() { // a transport that is used after Cleanup keeps its connections again
+			e.transport.CloseIdleConnections()
+		}
+	}()
 	// The transport is used without a client: a client follows redirects, or at least parses their
 	// target, and adds the URL with the visitor's address to every error.
 	resp, err := e.transport.RoundTrip(req)
