@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
@@ -43,8 +44,8 @@ func TestIncidentsAreStored(t *testing.T) {
 	policy := truncating(t)
 	var log logtest.Log
 	var s incidentStore
-	rt := &Runtime{Digest: "0123456789abcdef", privacy: policy, Recorder: history.Open(history.Options{Logger: log.Logger()})}
-	rt.Recorder.Use(history.Settings{Store: &s, Stored: rt.stored})
+	rt := &Runtime{Digest: "0123456789abcdef", privacy: policy, Recorder: recorder.Open(recorder.Options{Logger: log.Logger()})}
+	rt.Recorder.Use(recorder.Settings{Store: &s, Stored: rt.stored})
 	rt.Recorder.Start()
 	client := netip.MustParseAddr("203.0.113.7")
 	rt.recordViolation(&Offence{
