@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
 )
 
@@ -122,7 +123,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.runtime, a.ctx = rt, ctx
 	if a.History != nil {
 		var err error
-		if rt.Digest, err = runtime.Hash(a); err != nil { // before defaults are applied and raw modules are gone from it
+		if rt.Digest, err = process.Hash(a); err != nil { // before defaults are applied and raw modules are gone from it
 			return fmt.Errorf("naming the configuration: %w", err)
 		}
 	}
@@ -230,7 +231,7 @@ func (a *App) settings() error {
 	if a.runtime.NAT64, err = address.ParseNAT64(a.NAT64); err != nil {
 		return err
 	}
-	if a.runtime.Bans, err = a.Bans.terms(); err != nil {
+	if a.runtime.Conduct.Bans, err = a.Bans.terms(); err != nil {
 		return fmt.Errorf("bans: %w", err)
 	}
 	if a.Memory == 0 {

@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/bots"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/listformat"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 )
 
@@ -149,7 +149,7 @@ func (v *VerifiedBots) lists() (all []configuredList, err error) {
 		if err := feed.Check(spec); err != nil {
 			return nil, err
 		}
-		all = append(all, configuredList{spec: spec, meaning: lookup.List{Kind: lookup.Bots}, label: verifiedBots})
+		all = append(all, configuredList{spec: spec, meaning: listing.List{Kind: listing.Bots}, label: verifiedBots})
 	}
 	return all, nil
 }
@@ -177,7 +177,7 @@ func (a *App) provisionBots(caddy.Context) error {
 		return fmt.Errorf("%s: %w", verifiedBots, err)
 	}
 	verified, exempt := a.VerifiedBots.selected()
-	first := slices.IndexFunc(a.runtime.ListMeanings, func(l lookup.List) bool { return l.Kind == lookup.Bots })
+	first := slices.IndexFunc(a.runtime.ListMeanings, func(l listing.List) bool { return l.Kind == listing.Bots })
 	return a.runtime.OpenBots(verified, exempt, first, resolvers)
 }
 

@@ -14,8 +14,8 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/crowdsec"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -76,17 +76,17 @@ func (f *Feed) decisions() (l configuredList, err error) {
 		Name: l.stream.Name, Pushed: crowdSecName, Parts: crowdsec.NumParts,
 		MaxEntries: f.MaxEntries, MaxShrink: f.MaxShrink,
 	}
-	if l.spec.Filter, err = runtime.Hash(l.stream.Filter); err != nil {
+	if l.spec.Filter, err = process.Hash(l.stream.Filter); err != nil {
 		return l, err
 	}
 	source := score.Source{Name: l.spec.Name, Group: crowdSecName, Weight: crowdSecWeight}
 	if source.Trust, err = provider.Trust(f.Trust); err != nil {
 		return l, err
 	}
-	meanings := make([]lookup.List, crowdsec.NumParts)
+	meanings := make([]listing.List, crowdsec.NumParts)
 	for part := range meanings {
 		m := crowdsec.MeaningOf(part)
-		meanings[part] = lookup.List{
+		meanings[part] = listing.List{
 			Source: source, Severity: m.Remediation.Severity(), Confidence: crowdSecConfidence,
 			Categories: reputation.CategoriesOf(m.Category), Part: part > 0,
 		}
@@ -137,7 +137,7 @@ func checkAskers(feeds []Feed) error {
 			continue
 		}
 		name := cmp.Or(f.Name, crowdSecName)
-		asker, err := runtime.Hash([]any{f.CrowdSec.URL, f.Key, f.CrowdSec.TLS})
+		asker, err := process.Hash([]any{f.CrowdSec.URL, f.Key, f.CrowdSec.TLS})
 		if err != nil {
 			return err
 		}
@@ -186,7 +186,7 @@ func (a *App) follow(ctx caddy.Context, l *configuredList) error {
 		return fmt.Errorf("tls: %w", err)
 	}
 	key := l.options.Key
-	if l.settings, err = runtime.Hash([]any{l.crowdSec, l.stream.URL, l.options.Refresh, key, ca}); err != nil {
+	if l.settings, err = process.Hash([]any{l.crowdSec, l.stream.URL, l.options.Refresh, key, ca}); err != nil {
 		return err
 	}
 	if key == nil {

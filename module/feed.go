@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -86,7 +86,7 @@ func (f *Feed) fromSources() (l configuredList, err error) {
 	}
 	l.spec, l.preset = spec, known
 	if known != nil {
-		l.meaning = lookup.List{
+		l.meaning = listing.List{
 			Confidence: known.Confidence, Categories: known.Categories, Nature: known.Nature,
 			Source: score.Source{Name: known.Name, Trust: 1, Weight: known.Weight, Group: known.Group},
 		}
@@ -122,7 +122,7 @@ func (f *Feed) describe(l *configuredList) (err error) {
 }
 
 // accuse sets what the addresses are accused of. A list of natures accuses of nothing else unless it says so.
-func (f *Feed) accuse(m *lookup.List) error {
+func (f *Feed) accuse(m *listing.List) error {
 	var natures reputation.Categories
 	for _, word := range f.Nature {
 		kind, err := reputation.ParseKind(word)

@@ -11,7 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
@@ -62,7 +62,7 @@ func (a *App) authorize(ctx caddy.Context, l *configuredList) (err error) {
 	}
 	var key *refresh.Refresher
 	if secret := l.options.Key; secret != nil {
-		if l.settings, err = runtime.Hash(secret); err != nil {
+		if l.settings, err = process.Hash(secret); err != nil {
 			return err
 		}
 		if key, err = secret.OpenFor(ctx, a.runtime, l.spec.Name, "key", false); err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
 
@@ -91,7 +91,7 @@ func (a *App) openHistory(ctx caddy.Context) error {
 	if h.Database == nil {
 		return errors.New("no database is given: " + secret.HowToWrite("history"))
 	}
-	hash, err := runtime.Hash([]any{h.Database, h.Retention, h.MaxSize, h.Migrate}) // before the raw store is gone
+	hash, err := process.Hash([]any{h.Database, h.Retention, h.MaxSize, h.Migrate}) // before the raw store is gone
 	if err != nil {
 		return err
 	}

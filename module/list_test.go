@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 )
 
 // TestListsAreTextsOrObjects proves that the two forms of a list's JSON may stand side by side, and that each is
@@ -28,7 +28,7 @@ func TestListsAreTextsOrObjects(t *testing.T) {
 // have none keep the names by which operators know them.
 func TestOwnListsAreReadAsTheySay(t *testing.T) {
 	csv := ListOptions{Format: "csv", Field: []string{"address"}}
-	lists, err := operatorLists(lookup.Deny, []List{
+	lists, err := operatorLists(listing.Deny, []List{
 		{Sources: []string{"198.51.100.7"}},
 		{Sources: []string{"https://lists.example.org/a.csv"}, ListOptions: csv},
 		{Sources: []string{"/etc/caddy/deny.csv"}, ListOptions: csv},

@@ -15,16 +15,19 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/crowdsec"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/conduct"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // configuredList is one list: where it comes from, and what being on it means.
 type configuredList struct {
 	spec     feed.Spec
-	meaning  lookup.List
+	meaning  listing.List
 	label    string         // for errors: its option, with the name of a feed
 	options  *ListOptions   // nil for the ranges of several lines
 	preset   *preset.Preset // nil for other lists
@@ -33,7 +36,7 @@ type configuredList struct {
 	// Of a feed of decisions only.
 	crowdSec *CrowdSec
 	stream   *crowdsec.Config
-	parts    []lookup.List // the meanings of the list's further parts
+	parts    []listing.List // the meanings of the list's further parts
 }
 
 // provisionLists opens all lists and stores what being on each means, by its position.
@@ -54,7 +57,7 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 
 	// A mistake in a file refuses a configuration while somebody waits for the answer. At a boot it does not:
 	// without a server, a site would be worse off than with the good lines, or the file's last good copy.
-	booting := runtime.Booting()
+	booting := process.Booting()
 	specs, settings := make([]feed.Spec, len(all)), make([]string, len(all))
 	var streams []crowdsec.Config
 	for i, list := range all {
@@ -79,14 +82,14 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 }
 
 // ownListOptions are the options of the operator's own lists.
-var ownListOptions = map[lookup.ListKind]string{lookup.Exempt: "exempt", lookup.Deny: "deny"}
+var ownListOptions = map[listing.Kind]string{listing.Exempt: "exempt", listing.Deny: "deny"}
 
 // lists returns all lists, those of the feeds last. Nothing in them is resolved or opened.
 func (a *App) lists() (all []configuredList, err error) {
 	for _, own := range []struct {
-		kind  lookup.ListKind
+		kind  listing.Kind
 		lists []List
-	}{{lookup.Exempt, a.Exempt}, {lookup.Deny, a.Deny}} {
+	}{{listing.Exempt, a.Exempt}, {listing.Deny, a.Deny}} {
 		lists, err := operatorLists(own.kind, own.lists)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", ownListOptions[own.kind], err)
@@ -159,7 +162,7 @@ func (a *App) SourceNames() []string {
 	if a.VerifiedBots != nil {
 		own = append(own, reputation.SourceVerifiedBots, reputation.SourceFakeBot)
 	}
-	return slices.Concat(own, names, runtime.OwnSources(a.ViolationNames()))
+	return slices.Concat(own, names, conduct.Sources(a.ViolationNames()))
 }
 
 // ASNListNames are the names of the lists of autonomous systems, which conditions can ask for.
@@ -218,9 +221,9 @@ func checkFile(spec feed.Spec) error {
 
 // operatorLists turns what `exempt` or `deny` say into lists: one for all ranges, unless they have a name, and one for
 // each other entry.
-func operatorLists(kind lookup.ListKind, entries []List) (lists []configuredList, err error) {
+func operatorLists(kind listing.Kind, entries []List) (lists []configuredList, err error) {
 	option := ownListOptions[kind]
-	ranges := configuredList{spec: feed.Spec{Name: option}, meaning: lookup.List{Kind: kind}, label: option}
+	ranges := configuredList{spec: feed.Spec{Name: option}, meaning: listing.List{Kind: kind}, label: option}
 	given := make(map[string]bool)
 	for i := range entries {
 		entry := &entries[i]
@@ -240,7 +243,7 @@ func operatorLists(kind lookup.ListKind, entries []List) (lists []configuredList
 			given[source] = true
 		}
 		lists = append(lists, configuredList{
-			spec: spec, meaning: lookup.List{Kind: kind}, label: option, options: &entry.ListOptions, preset: known,
+			spec: spec, meaning: listing.List{Kind: kind}, label: option, options: &entry.ListOptions, preset: known,
 		})
 	}
 	if ofValues(&ranges.spec) {
@@ -261,7 +264,7 @@ func (l *List) read(
 		return spec, nil, err
 	}
 	switch {
-	case known != nil && option == ownListOptions[lookup.Exempt] && !known.Exempt:
+	case known != nil && option == ownListOptions[listing.Exempt] && !known.Exempt:
 		return spec, nil, notToExempt(known)
 	case known != nil:
 		spec.Name = option + "_" + spec.Name

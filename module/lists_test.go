@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
@@ -130,7 +130,7 @@ func TestRulesOnPresets(t *testing.T) {
 		}
 		log := new(logtest.Log)
 		rt := &runtime.Runtime{
-			Logger: log.Logger(), ListNames: []string{l.spec.Name}, ListMeanings: []lookup.List{l.meaning},
+			Logger: log.Logger(), ListNames: []string{l.spec.Name}, ListMeanings: []listing.List{l.meaning},
 		}
 		if rt.CheckRule("block", tc.rule); (log.String() == "") != tc.holds {
 			t.Errorf("%s, %+v: logged %q", tc.preset, tc.rule, log)

@@ -11,7 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 )
 
 // Database is a file in the MaxMind DB format, which says of addresses what they are: where they are, whose they
@@ -117,7 +117,7 @@ func (a *App) provisionDatabases(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.runtime.OpenDatabases(ctx, specs, !runtime.Booting()); err != nil {
+	if err := a.runtime.OpenDatabases(ctx, specs, !process.Booting()); err != nil {
 		cure := "the log of Caddy and `caddy ip-reputation mmdb <file> <address>` show more"
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 			cure = "check the path, and that the user Caddy runs as may read it"

@@ -11,7 +11,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
@@ -223,6 +223,6 @@ func (r *Redis) poolKey(o redis.Options) (string, error) {
 	}
 	settings := *r
 	settings.Addresses, settings.LocalShare = o.Addresses, nil
-	hash, err := runtime.Hash([]any{settings, o.SentinelPassword, ca})
+	hash, err := process.Hash([]any{settings, o.SentinelPassword, ca})
 	return "redis " + hash, err
 }

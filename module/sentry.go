@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/sentry"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
@@ -51,7 +52,7 @@ func (a *App) provisionSentry(ctx caddy.Context) error {
 	if a.Sentry.DSN.Value == "" && a.Sentry.DSN.StoreRaw == nil {
 		return errors.New("sentry: no DSN is given: write `sentry {env.SENTRY_DSN}`, or name a store")
 	}
-	hash, err := runtime.Hash(a.Sentry) // the raw store is gone once it is loaded
+	hash, err := process.Hash(a.Sentry) // the raw store is gone once it is loaded
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -258,7 +258,7 @@ func noteOn(rt *runtime.Runtime, prefix netip.Prefix) string {
 	}
 	x := rt.Engine.Explain(prefix.Addr())
 	for _, i := range slices.Concat(x.Lists, x.ByASN, x.ByCountry) {
-		if rt.ListMeanings[i].Kind == lookup.Exempt {
+		if rt.ListMeanings[i].Kind == listing.Exempt {
 			by = append(by, "the list "+rt.ListNames[i])
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
@@ -84,7 +85,7 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 	}
 	c.Next = nextSteps(&c, &x, now)
 	for i, list := range lists {
-		if !list.Loaded && rt.ListMeanings[i].Kind == lookup.Feed {
+		if !list.Loaded && rt.ListMeanings[i].Kind == listing.Feed {
 			c.Next = append(c.Next, list.Name+" counts once it is fetched, which did not succeed yet")
 		}
 	}
@@ -139,7 +140,7 @@ func unasked(status quota.Status, known *lookup.ProviderAnswer) string {
 
 // seenHere returns what clients of an address, and others of its network, did on the sites.
 func seenHere(rt *runtime.Runtime, addr netip.Addr, asn uint32, now time.Time) ([]adminapi.Violation, *adminapi.Neighbours) {
-	violations, own := []adminapi.Violation{}, rt.Own()
+	violations, own := []adminapi.Violation{}, rt.Conduct.Own()
 	if own == nil {
 		return violations, nil
 	}

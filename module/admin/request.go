@@ -9,11 +9,12 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 )
 
 // serveRequest answers GET requests/{id}: from what this process remembers, else from the history.
 func serveRequest(rt *runtime.Runtime, r *http.Request, id string) (any, error) {
-	if !runtime.WellFormed(id) {
+	if !request.WellFormedID(id) {
 		return nil, adminError(http.StatusBadRequest,
 			errors.New("this is not the ID of a request: copy it from the page, the header X-Request-ID or the log"))
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 )
 
 // refreshTimeout is how long a refresh may keep the caller waiting.
@@ -33,7 +34,7 @@ func serveStatus(rt *runtime.Runtime, _ *http.Request, _ string) (any, error) {
 	s := adminapi.Status{
 		Version:    adminapi.Versions{Plugin: metrics.Version(), Caddy: caddyVersion(), Go: goruntime.Version()},
 		Health:     adminapi.Health{Status: report.Status, Warnings: append([]health.Warning{}, report.Warnings...)},
-		DataFolder: runtime.DataFolder(),
+		DataFolder: process.DataFolder(),
 		Sites:      state.Sites,
 		Providers:  []adminapi.ProviderStatus{},
 		Lists:      append([]health.List{}, state.Lists...),

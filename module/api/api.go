@@ -20,6 +20,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
 )
@@ -216,9 +218,9 @@ func (a *API) Provision(ctx caddy.Context) error {
 	}
 	o := api.Options{
 		Backend: backend{rt},
-		Client:  func(r *http.Request) netip.Addr { return runtime.VarsOf(r).Client(rt.NAT64) },
+		Client:  func(r *http.Request) netip.Addr { return request.VarsOf(r).Client(rt.NAT64) },
 		Origins: a.CORS, Logger: rt.Logger,
-		RequestID: func(r *http.Request) string { return runtime.RequestIDOf(r.Context()) },
+		RequestID: func(r *http.Request) string { return request.IDOf(r.Context()) },
 	}
 	if o.Tokens, err = a.provisionTokens(ctx, rt); err != nil {
 		return fmt.Errorf("ip_reputation_api: %w", err)
@@ -286,7 +288,7 @@ func (a *API) provisionTokens(ctx caddy.Context, rt *runtime.Runtime) ([]api.Tok
 	for i := range a.Tokens {
 		t := &a.Tokens[i]
 		name := t.name(i)
-		identity, err := runtime.Hash(t.Secret) // the raw store is gone once it is loaded
+		identity, err := process.Hash(t.Secret) // the raw store is gone once it is loaded
 		if err != nil {
 			return nil, err
 		}
@@ -320,12 +322,12 @@ func (t *Token) provision(rt *runtime.Runtime, name, identity string) (api.Token
 	}
 	token := api.Token{Name: runtime.TokenPrefix + name, Scope: scopes, Violations: t.Violations}
 	if scopes&api.ScopeViolations != 0 {
-		if err := rt.UseViolations(t.Violations...); err != nil {
+		if err := rt.Conduct.UseViolations(t.Violations...); err != nil {
 			return api.Token{}, err
 		}
 	}
 	for _, violation := range t.Violations {
-		if known := rt.ViolationNames(); !slices.Contains(known, violation) {
+		if known := rt.Conduct.ViolationNames(); !slices.Contains(known, violation) {
 			return api.Token{}, fmt.Errorf("%s: there is no violation %q: use %s", name, violation, strings.Join(known, ", "))
 		}
 	}
@@ -345,12 +347,12 @@ func (t *Token) provision(rt *runtime.Runtime, name, identity string) (api.Token
 
 // ServeHTTP answers, and hands nothing on.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	if runtime.RequestIDOf(r.Context()) == "" { // no ip_reputation handler or matcher has been here
-		id := runtime.RequestID(r, runtime.VarsOf(r))
+	if request.IDOf(r.Context()) == "" { // no ip_reputation handler or matcher has been here
+		id := request.ID(r, request.VarsOf(r))
 		if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 			extra.Set(zap.String("request_id", id))
 		}
-		r = r.WithContext(runtime.WithRequestID(r.Context(), id))
+		r = r.WithContext(request.WithID(r.Context(), id))
 	}
 	a.handler.ServeHTTP(w, r)
 	return nil

@@ -18,7 +18,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -300,14 +300,14 @@ func BenchmarkFlood(b *testing.B) {
 // flood sends each request from another client. clients is how many there were.
 func flood(b *testing.B, h *Handler, path string, clients *uint32) {
 	b.Helper()
-	request, w := prepared(b, "192.0.2.1", path), header{http.Header{}}
+	next, w := prepared(b, "192.0.2.1", path), header{http.Header{}}
 	b.ReportAllocs()
 	for b.Loop() {
 		*clients++
-		r := request()
+		r := next()
 		var addr [4]byte
 		binary.BigEndian.PutUint32(addr[:], 11<<24+*clients*0x9e3779b1>>8)
-		runtime.VarsOf(r)[caddyhttp.ClientIPVarKey] = netip.AddrFrom4(addr).String()
+		request.VarsOf(r)[caddyhttp.ClientIPVarKey] = netip.AddrFrom4(addr).String()
 		_ = h.ServeHTTP(w, r, passOn)
 	}
 }

@@ -18,7 +18,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 )
 
 // The clients of a test configuration.
@@ -166,7 +166,7 @@ func TestPanicWhileDescribing(t *testing.T) {
 	for mode, want := range map[string]int{"observe": http.StatusNoContent, "enforce": http.StatusForbidden} {
 		var log bytes.Buffer
 		h := loadHandler(t, ctx, object{"mode": mode})
-		h.runtime.Logger = runtime.WithRequestIDs(slog.NewJSONHandler(&log, nil))
+		h.runtime.Logger = request.WithIDs(slog.NewJSONHandler(&log, nil))
 		h.history = &recording{} // has no recorder
 		for range 3 {
 			if got := serve(h, prepared(t, deniedAddr)()); got.Code != want || got.err != nil || len(got.Header().Get(headerRequestID)) != 32 {
@@ -189,10 +189,10 @@ func TestVarsOfOthers(t *testing.T) {
 		change func(vars map[string]any)
 		want   int
 	}{
-		"visit replaced by a text":     {listedAddr, func(vars map[string]any) { vars[runtime.VisitKey] = "x" }, 403},
-		"visit removed":                {listedAddr, func(vars map[string]any) { delete(vars, runtime.VisitKey) }, 403},
-		"visit nil":                    {cleanAddr, func(vars map[string]any) { vars[runtime.VisitKey] = nil }, 204},
-		"visit a nil visit":            {listedAddr, func(vars map[string]any) { vars[runtime.VisitKey] = (*visit)(nil) }, 403},
+		"visit replaced by a text":     {listedAddr, func(vars map[string]any) { vars[request.VisitKey] = "x" }, 403},
+		"visit removed":                {listedAddr, func(vars map[string]any) { delete(vars, request.VisitKey) }, 403},
+		"visit nil":                    {cleanAddr, func(vars map[string]any) { vars[request.VisitKey] = nil }, 204},
+		"visit a nil visit":            {listedAddr, func(vars map[string]any) { vars[request.VisitKey] = (*visit)(nil) }, 403},
 		"address of somebody else":     {cleanAddr, func(vars map[string]any) { vars[caddyhttp.ClientIPVarKey] = listedAddr }, 403},
 		"address of somebody innocent": {listedAddr, func(vars map[string]any) { vars[caddyhttp.ClientIPVarKey] = cleanAddr }, 204},
 		"address not a text":           {listedAddr, func(vars map[string]any) { vars[caddyhttp.ClientIPVarKey] = 7 }, 204},
@@ -201,7 +201,7 @@ func TestVarsOfOthers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			between := middleware(func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-				tc.change(runtime.VarsOf(r))
+				tc.change(request.VarsOf(r))
 				return inner.ServeHTTP(w, r, next)
 			})
 			got := serve(middleware(func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -115,7 +115,7 @@ func (h *Handler) decide(r *http.Request, v *visit) (d decision, left limit.Deci
 			d.statusCode = uint16(rule.StatusCode)
 		}
 	}
-	if action == reputation.Drop && v.known == nil && runtime.VarsOf(r).FromTrustedProxy() {
+	if action == reputation.Drop && v.known == nil && request.VarsOf(r).FromTrustedProxy() {
 		d.action = reputation.Block // the connection is the proxy's, which would take the site for dead
 	}
 	if action == reputation.Limit {

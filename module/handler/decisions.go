@@ -108,7 +108,7 @@ func (d *decisionLog) log(r *http.Request, v *visit) {
 		fields = append(fields, zap.String("trace_id", v.traceID()))
 	}
 	fields = append(fields,
-		zap.Object("request", request{r, d.privacy.Addr(v.client), d.privacy}),
+		zap.Object("request", loggedRequest{r, d.privacy.Addr(v.client), d.privacy}),
 		// a copy: an entry may be written when another handler has decided
 		zap.Object("ip_reputation", explained{&visit{
 			runtime: v.runtime, client: v.client, verdict: v.verdict, decision: v.decision,
@@ -131,7 +131,7 @@ func (d *decisionLog) violation(s *sample, r *http.Request, v *visit, name strin
 	}
 	fields := []zap.Field{
 		zap.String("request_id", v.requestID),
-		zap.Object("request", request{r, d.privacy.Addr(v.client), d.privacy}),
+		zap.Object("request", loggedRequest{r, d.privacy.Addr(v.client), d.privacy}),
 		zap.String("violation", name[:min(len(name), maxLogged)]), zap.Bool("counted", now.Counted),
 	}
 	if now.Counted {
@@ -168,8 +168,8 @@ func (s *sample) take(second int64, first, oneIn uint64) (leftOut uint64, ok boo
 	return 0, false
 }
 
-// request writes the part of an entry that Caddy's access log has under the same name.
-type request struct {
+// loggedRequest writes the part of an entry that Caddy's access log has under the same name.
+type loggedRequest struct {
 	*http.Request
 	client  string
 	privacy *privacy.Policy
@@ -182,7 +182,7 @@ const (
 )
 
 // MarshalLogObject implements zapcore.ObjectMarshaler. The query is left out, since it may hold secrets.
-func (r request) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+func (r loggedRequest) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	original := originalOf(r.Request)
 	if r.client != "" {
 		enc.AddString("client_ip", r.client)
@@ -194,7 +194,7 @@ func (r request) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 }
 
 // text is a text of the visitor's, of limited length.
-func (r request) text(s string) string {
+func (r loggedRequest) text(s string) string {
 	s = r.privacy.Text(s[:min(len(s), maxLoggedText)])
 	return s[:min(len(s), maxLogged)]
 }

@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 )
 
 // inEarlyData returns a request as it arrives before the handshake is complete.
@@ -22,7 +22,7 @@ func inEarlyData(tb testing.TB, addr string) *http.Request {
 	r.ProtoMajor, r.TLS = 3, &tls.ConnectionState{}
 	r.Header.Set("X-IP-Reputation-Score", "0")
 	r.Header.Set("X-Request-ID", "chosen-by-the-client")
-	runtime.VarsOf(r)[caddyhttp.TrustedProxyVarKey] = true // its address may be forged, too
+	request.VarsOf(r)[caddyhttp.TrustedProxyVarKey] = true // its address may be forged, too
 	return r
 }
 
@@ -212,11 +212,11 @@ func TestSiteExemptionAfterMatcher(t *testing.T) {
 	if _, err := m.MatchWithError(r); err != nil {
 		t.Fatal(err)
 	}
-	first := visitOf(runtime.VarsOf(r))
+	first := visitOf(request.VarsOf(r))
 	if err := h.ServeHTTP(httptest.NewRecorder(), r, passOn); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.Header.Get("X-IP-Reputation-Status"); got != "exempt" || visitOf(runtime.VarsOf(r)) != first {
-		t.Errorf("got status %q, the same visit: %t", got, visitOf(runtime.VarsOf(r)) == first)
+	if got := r.Header.Get("X-IP-Reputation-Status"); got != "exempt" || visitOf(request.VarsOf(r)) != first {
+		t.Errorf("got status %q, the same visit: %t", got, visitOf(request.VarsOf(r)) == first)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -228,7 +229,7 @@ func (h *Handler) recovered(r *http.Request, v *visit, fault any) *visit {
 			slog.Any("panic", fault), slog.String("at", string(debug.Stack())))
 	}
 	if v == nil {
-		v = &visit{runtime: h.runtime, requestID: runtime.RequestID(r, nil)}
+		v = &visit{runtime: h.runtime, requestID: request.ID(r, nil)}
 	}
 	v.set(r.Header, 0, headerRequestID, v.requestID) // never the client's own
 	return v
@@ -259,9 +260,9 @@ func (h *Handler) serveError(w http.ResponseWriter, r *http.Request, next caddyh
 
 // visit returns what is known of the client, which another handler or a matcher may have found out already.
 func (h *Handler) visit(r *http.Request) *visit {
-	vars := runtime.VarsOf(r)
+	vars := request.VarsOf(r)
 	if vars.FromTrustedProxy() && !h.proxied.Load() && !h.proxied.Swap(true) {
-		h.runtime.Suspects.CheckStrict(r, h.runtime.Logger)
+		h.runtime.Conduct.Suspects.CheckStrict(r, h.runtime.Logger)
 	}
 	v, known := openVisit(h.runtime, r, vars)
 	if !known || v.exempt != isExempt(h.exempt, v.client) {

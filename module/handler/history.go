@@ -11,6 +11,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/conduct"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -28,7 +30,7 @@ func newRecording(rt *runtime.Runtime, h *Handler) (*recording, error) {
 	if rt.Recorder == nil {
 		return nil, nil
 	}
-	config, err := runtime.Hash([]any{rt.Digest, h})
+	config, err := process.Hash([]any{rt.Digest, h})
 	if err != nil {
 		return nil, fmt.Errorf("naming the configuration: %w", err)
 	}
@@ -72,7 +74,7 @@ func (r *Rule) text() string {
 		words = append(words, "by", r.By)
 	}
 	if r.For != 0 {
-		words = append(words, runtime.Span(time.Duration(r.For)))
+		words = append(words, conduct.Span(time.Duration(r.For)))
 	}
 	for _, condition := range []struct {
 		word   string

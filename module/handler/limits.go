@@ -13,7 +13,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 )
 
 // limited is what a rule that limits allows.
@@ -43,7 +43,7 @@ func (r *Rule) limited(number int, mode string) (limited, error) {
 	if err != nil {
 		return limited{}, err
 	}
-	conditions, err := runtime.Hash(r.Conditions)
+	conditions, err := process.Hash(r.Conditions)
 	if err != nil {
 		return limited{}, err
 	}
@@ -52,7 +52,7 @@ func (r *Rule) limited(number int, mode string) (limited, error) {
 		parts = append(parts, fmt.Sprintf("by %d %d %t", by.bits4, by.bits6, by.asn))
 	}
 	if r.asksRequest() {
-		request, err := runtime.Hash(r.RequestConditions)
+		request, err := process.Hash(r.RequestConditions)
 		if err != nil {
 			return limited{}, err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 )
 
 func init() {
@@ -59,7 +60,7 @@ func (m *MatchIPReputation) Provision(ctx caddy.Context) error {
 
 // MatchWithError reports whether all conditions hold for the client of r.
 func (m *MatchIPReputation) MatchWithError(r *http.Request) (bool, error) {
-	vars := runtime.VarsOf(r)
+	vars := request.VarsOf(r)
 	v, known := openVisit(m.runtime, r, vars)
 	if !known {
 		v.lookUp(r, vars, m.runtime.Wait, nil, runtime.LookupRequest{})

@@ -10,13 +10,14 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 )
 
 // A look-up that panics costs its verdict, and the log names the request.
 func TestPanicNamesTheRequest(t *testing.T) {
 	var log bytes.Buffer
 	h := warmHandler(t)
-	h.runtime = &runtime.Runtime{Logger: runtime.WithRequestIDs(slog.NewJSONHandler(&log, nil))} // without an engine
+	h.runtime = &runtime.Runtime{Logger: request.WithIDs(slog.NewJSONHandler(&log, nil))} // without an engine
 	r := prepared(t, "192.0.2.1")()
 	r = r.WithContext(trace.ContextWithSpanContext(r.Context(), trace.NewSpanContext(trace.SpanContextConfig{
 		TraceID: trace.TraceID{0xab}, SpanID: trace.SpanID{1},

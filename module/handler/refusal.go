@@ -14,7 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -35,7 +35,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, v *visit, left 
 		d.rule.limit.describe(w.Header(), left)
 		reason = fmt.Errorf("limited by IP reputation, request %s", v.requestID)
 	default:
-		reason = fmt.Errorf("%s, request %s", runtime.BlockedText, v.requestID)
+		reason = fmt.Errorf("%s, request %s", request.BlockedText, v.requestID)
 	}
 	failure := caddyhttp.Error(int(d.statusCode), reason)
 	if h.ownErrors || hasErrorPage(r, failure) {

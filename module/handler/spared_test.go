@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 )
 
 // TestRulesThatBanSpareForeignRequests: what a rule asks of a request, anybody's page can make a browser send.
@@ -67,7 +67,7 @@ func TestSpared(t *testing.T) {
 	trap := object{"name": "rude", "path": []string{"/.env"}}
 	behind := func(headers ...string) func(*http.Request) {
 		return func(r *http.Request) {
-			vars := runtime.VarsOf(r)
+			vars := request.VarsOf(r)
 			vars[caddyhttp.TrustedProxyVarKey] = true
 			r.RemoteAddr = "198.51.100.200:4711"
 			for _, h := range headers {
@@ -91,7 +91,7 @@ func TestSpared(t *testing.T) {
 		"exempt":                  {addr: exemptAddr, why: "exempt"},
 		"exempt from the site":    {site: object{"exempt": []string{"192.0.2.0/24"}}, why: "exempt"},
 		"private":                 {addr: "10.0.0.1", why: "reserved"},
-		"no address":              {change: func(r *http.Request) { runtime.VarsOf(r)[caddyhttp.ClientIPVarKey] = "@" }, why: "no_address"},
+		"no address":              {change: func(r *http.Request) { request.VarsOf(r)[caddyhttp.ClientIPVarKey] = "@" }, why: "no_address"},
 		"early data":              {change: func(r *http.Request) { r.ProtoMajor, r.TLS = 3, inEarlyData(t, cleanAddr).TLS }, why: "early_data"},
 		"behind a proxy":          {change: behind("192.0.2.1")},
 		"forged behind a proxy":   {change: behind("203.0.113.9, 192.0.2.1"), why: "forwarded"},

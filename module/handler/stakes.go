@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -65,6 +66,6 @@ func (s *stakes) Open(client netip.Addr, v *reputation.Verdict, prospect *runtim
 // wait: the request has done so.
 func (h *Handler) lookUpAgain(r *http.Request, v *visit) {
 	if v.stakes != nil && v.stakes != h.stakes {
-		v.lookUp(r, runtime.VarsOf(r), 0, h.exempt, h.lookupRequest(r))
+		v.lookUp(r, request.VarsOf(r), 0, h.exempt, h.lookupRequest(r))
 	}
 }

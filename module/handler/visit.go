@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -32,10 +33,10 @@ type visit struct {
 	exempt   bool     // by a site's own `exempt`
 	refused  bool     // by a handler
 
-	conduct *conduct // nil until a violation is seen
+	sightings *sightings // nil until a violation is seen
 
 	requestID string
-	trace     runtime.TraceID    // zero when the request is not traced
+	trace     request.TraceID    // zero when the request is not traced
 	header    [numHeaders]string // the backing array of the header values
 	response  identified
 }
@@ -50,8 +51,8 @@ func originalOf(r *http.Request) http.Request {
 }
 
 // visitOf returns the visit of a request, or nil when nobody has looked its client up yet.
-func visitOf(vars runtime.Vars) *visit {
-	known, _ := vars[runtime.VisitKey].(*visit)
+func visitOf(vars request.Vars) *visit {
+	known, _ := vars[request.VisitKey].(*visit)
 	return known
 }
 
@@ -59,15 +60,15 @@ func visitOf(vars runtime.Vars) *visit {
 func (v *visit) RequestID() string { return v.requestID }
 
 // newVisit makes what is known of a request available to placeholders and log entries. Nothing is, yet.
-func newVisit(rt *runtime.Runtime, r *http.Request, vars runtime.Vars) *visit {
-	v := &visit{runtime: rt, trace: runtime.TraceOf(r.Context())}
+func newVisit(rt *runtime.Runtime, r *http.Request, vars request.Vars) *visit {
+	v := &visit{runtime: rt, trace: request.TraceOf(r.Context())}
 	if early(r) {
-		v.requestID = runtime.RequestID(r, nil) // that a trusted proxy sent it may be forged, too
+		v.requestID = request.ID(r, nil) // that a trusted proxy sent it may be forged, too
 	} else {
-		v.requestID = runtime.RequestID(r, vars)
+		v.requestID = request.ID(r, vars)
 	}
 	if vars != nil {
-		vars[runtime.VisitKey] = v
+		vars[request.VisitKey] = v
 	}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(v.placeholder)
@@ -77,14 +78,14 @@ func newVisit(rt *runtime.Runtime, r *http.Request, vars runtime.Vars) *visit {
 
 // openVisit returns the visit of a request, and whether its client is known to it: another module may have changed the
 // client's address since.
-func openVisit(rt *runtime.Runtime, r *http.Request, vars runtime.Vars) (v *visit, known bool) {
+func openVisit(rt *runtime.Runtime, r *http.Request, vars request.Vars) (v *visit, known bool) {
 	v = visitOf(vars)
 	if v == nil {
 		return newVisit(rt, r, vars), false
 	}
 	known = v.runtime == rt && v.client == vars.Client(rt.NAT64)
 	v.runtime = rt
-	v.trace = runtime.TraceOf(r.Context()) // a matcher may have come before `tracing`
+	v.trace = request.TraceOf(r.Context()) // a matcher may have come before `tracing`
 	return v, known
 }
 
@@ -95,7 +96,7 @@ func isExempt(exempt *iplist.Index, addr netip.Addr) bool {
 
 // lookUp looks the client up.
 func (v *visit) lookUp(
-	r *http.Request, vars runtime.Vars, wait time.Duration, exempt *iplist.Index, request runtime.LookupRequest,
+	r *http.Request, vars request.Vars, wait time.Duration, exempt *iplist.Index, request runtime.LookupRequest,
 ) {
 	v.verdict, v.known = reputation.Verdict{Status: reputation.Unknown}, nil
 	v.stakes, _ = request.Stakes.(*stakes)
@@ -118,15 +119,15 @@ func (v *visit) lookUp(
 	if reputation.IsClassE(v.client) {
 		v.judgePseudo(vars)
 	}
-	rt.SawClient(v.client)
-	rt.Suspects.Sample(r, vars, v.client, &v.verdict, rt.Logger)
+	rt.Conduct.SawClient(v.client)
+	rt.Conduct.Suspects.Sample(r, vars, v.client, &v.verdict, rt.Logger)
 }
 
 // judgePseudo exempts an address of 240.0.0.0/4 like others that are reserved, unless a trusted proxy has made it up
 // for a visitor, or the operator has denied or banned it.
-func (v *visit) judgePseudo(vars runtime.Vars) {
+func (v *visit) judgePseudo(vars request.Vars) {
 	if vars.FromTrustedProxy() {
-		v.runtime.Suspects.CountPseudo(v.runtime.Logger)
+		v.runtime.Conduct.Suspects.CountPseudo(v.runtime.Logger)
 	} else if v.known == nil && policy.Unwanted(&v.verdict) == "" {
 		v.verdict = reputation.Verdict{Status: reputation.Exempt, Facts: v.verdict.Facts}
 	}
@@ -283,7 +284,7 @@ func (v *visit) placeholder(key string) (any, bool) {
 		}
 		return reputation.Network(v.client).String(), true
 	case "violations":
-		return v.conduct.text(), true
+		return v.sightings.text(), true
 	case "request_id":
 		return v.requestID, true
 	case "trace_id":
@@ -315,7 +316,7 @@ func (v *visit) addUnwanted(enc zapcore.ObjectEncoder) {
 			enc.AddString("list", lists)
 		}
 	case v.decision.banned:
-		if entry, found := v.runtime.BanOf(v.client); found && entry.Why() != "" {
+		if entry, found := v.runtime.Overrides.BanOf(v.client); found && entry.Why() != "" {
 			enc.AddString("ban_reason", entry.Why())
 		}
 	}
@@ -341,7 +342,7 @@ func (v *visit) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	if by := v.decision.by(); by != "" {
 		enc.AddString("decided_by", by)
 	}
-	if counted := v.conduct.text(); counted != "" {
+	if counted := v.sightings.text(); counted != "" {
 		enc.AddString("violations", counted)
 	}
 	v.addUnwanted(enc)

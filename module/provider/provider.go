@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
@@ -140,6 +141,7 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 	guard := quota.New(name, service, terms, budget, rt.Ledger, quota.Options{
 		Logger:  rt.Logger,
 		Observe: func(_ string, result reputation.Result, took time.Duration) { series.Count(result, took) },
+		Sent:    series.CountSent,
 		Notify:  func(n quota.Notice) { runtime.NotifyProvider(name, n) },
 		NameKey: refresh.Fingerprint, SelfTest: profile.SelfTest,
 	})
@@ -160,7 +162,7 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 		}
 	}
 	rt.Providers = append(rt.Providers, entry)
-	traced := runtime.TracedProvider{Name: name, GatedProvider: withKey}
+	traced := request.TracedProvider{Name: name, GatedProvider: withKey}
 	return lookup.Provider{
 		Source: source, Provider: traced, ListedTTL: listed, CleanTTL: clean,
 		UnlessListed: p.Ask == "unless_listed", SendNetwork: p.Send == "network", CallsPerDay: terms.CallsPerDay(),

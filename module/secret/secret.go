@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -61,8 +62,8 @@ type Use struct {
 
 // Open keeps the secret current until the leases are released. A placeholder is resolved now; a store is
 // asked after Start.
-func (s *Secret) Open(ctx caddy.Context, leases *runtime.Leases, use Use) (*refresh.Refresher, error) {
-	hash, err := runtime.Hash(s) // the raw store is gone once it is loaded
+func (s *Secret) Open(ctx caddy.Context, leases *process.Leases, use Use) (*refresh.Refresher, error) {
+	hash, err := process.Hash(s) // the raw store is gone once it is loaded
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +92,7 @@ func (s *Secret) Open(ctx caddy.Context, leases *runtime.Leases, use Use) (*refr
 		return nil, err
 	}
 	key := "secret " + use.Option + " of " + use.Name + " " + hash
-	opened, err := runtime.Share(leases, key, func() (*refresh.Refresher, func() error, error) {
+	opened, err := process.Share(leases, key, func() (*refresh.Refresher, func() error, error) {
 		r := refresh.Open(use.Name, store, o)
 		return r, func() error { r.Close(); return nil }, nil
 	})

@@ -9,7 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 )
 
 // TestOpenRefusesAPath proves that a path is never taken for the secret in it, whether it stands in the configuration or
@@ -38,7 +38,7 @@ func TestOpenRefusesAPath(t *testing.T) {
 	} {
 		ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 		defer cancel()
-		var leases runtime.Leases
+		var leases process.Leases
 		_, err := (&Secret{Value: value}).Open(ctx, &leases, Use{
 			Name: "test", Option: "key", Logger: slog.New(slog.DiscardHandler),
 		})

@@ -14,6 +14,8 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/sentry"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
@@ -48,7 +50,7 @@ type SentryCore struct {
 
 	level    zapcore.Level
 	reporter *runtime.Reporter
-	leases   runtime.Leases
+	leases   process.Leases
 	fields   []zapcore.Field // of the logger
 }
 
@@ -79,7 +81,7 @@ func (c *SentryCore) Provision(caddy.Context) error {
 	if err := sentry.CheckDSN(dsn); err != nil {
 		return fmt.Errorf("ip_reputation_sentry: %w", err)
 	}
-	hash, err := runtime.Hash([]any{s, dsn})
+	hash, err := process.Hash([]any{s, dsn})
 	if err != nil {
 		return err
 	}
@@ -127,7 +129,7 @@ func (c *SentryCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *
 // Write implements zapcore.Core. It does not wait, and nothing that fails with Sentry is an error of the log.
 func (c *SentryCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	attrs, status := sendable(c.fields, fields)
-	if within(entry.LoggerName, "http.log.error") && (status != 0 && status < 500 || strings.HasPrefix(entry.Message, runtime.BlockedText)) {
+	if within(entry.LoggerName, "http.log.error") && (status != 0 && status < 500 || strings.HasPrefix(entry.Message, request.BlockedText)) {
 		return nil // what a visitor did, or a rule, nobody must act on
 	}
 	message := withoutPeers(entry.Message)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/webhook"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/secret"
@@ -65,7 +66,7 @@ type Webhook struct {
 	starting sync.Once
 	instance string
 	host     string
-	leases   runtime.Leases
+	leases   process.Leases
 }
 
 // CaddyModule returns the Caddy module information.
@@ -310,9 +311,9 @@ func (w *Webhook) Cleanup() error {
 		return w.leases.Release()
 	default:
 	}
-	runtime.Background.Go(w.drain)
+	process.Background.Go(w.drain)
 	if caddy.Exiting() {
-		runtime.Background.Shutdown()
+		process.Background.Shutdown()
 	}
 	return nil
 }

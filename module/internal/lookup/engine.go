@@ -12,39 +12,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
-
-// Lists returns the current contents of the lists. Current is called for every request: it must not
-// lock.
-type Lists interface {
-	// Current returns the present contents. It returns the same value until they change.
-	Current() Listing
-}
-
-// Listing is a snapshot of all lists. A list is identified by its index in Config.Meanings.
-type Listing interface {
-	// Lookup returns the number of the set of lists that hold addr, 0 for none.
-	Lookup(addr netip.Addr) uint32
-	// Members returns the lists of a set.
-	Members(set uint32) []uint16
-	// Named returns the lists that name the autonomous system or the country of an address: see
-	// feed.Snapshot. It is nil for most, and must not allocate.
-	Named(asn uint32, country string) []uint16
-	// Names reports whether any list names an autonomous system or a country.
-	Names() bool
-	// Sets returns the number of sets.
-	Sets() int
-	// Loaded reports whether a list was loaded. It may be empty. A feed that was never fetched is
-	// not loaded.
-	Loaded(list int) bool
-	// Content identifies the entries of a list: lists with the same one have the same entries. It is
-	// empty for a list without entries, and where it is not known.
-	Content(list int) string
-}
 
 // Overrides are the bans and exemptions that operators made while the server runs.
 type Overrides interface {
@@ -116,52 +88,10 @@ type Tracer interface {
 	Wait(request, call context.Context) func(v reputation.Verdict, done bool)
 }
 
-// ListKind is the effect of a list on the addresses that it contains.
-type ListKind uint8
-
-// The kinds of lists.
-const (
-	// Feed is evidence for the score.
-	Feed ListKind = iota
-	// Deny overrides all evidence: the score is 100.
-	Deny
-	// Exempt overrides everything else: the address gets no score.
-	Exempt
-	// Bots are the published addresses of bots. By itself it means nothing: see Claim.
-	Bots
-)
-
-// String returns the word for the kind.
-func (k ListKind) String() string {
-	switch k {
-	case Deny:
-		return "deny"
-	case Exempt:
-		return "exempt"
-	case Bots:
-		return "bots"
-	}
-	return "feed"
-}
-
-// List describes one list.
-type List struct {
-	Kind       ListKind
-	Source     score.Source
-	Severity   float64 // how much being on the list says, up to 1; 0 stands for 1
-	Confidence float64
-	Categories reputation.Categories
-	Nature     reputation.Nature
-
-	// Part is set for all but the first part of a list that has several. They share a source, which
-	// counts once: with what its most severe part says.
-	Part bool
-}
-
 // Config configures an engine. Observer and Logger are required; the rest is optional.
 type Config struct {
-	Lists     Lists
-	Meanings  []List
+	Lists     listing.Source
+	Meanings  []listing.List // in the order of Lists
 	Overrides Overrides
 	Databases Databases
 	Own       Own
@@ -188,13 +118,13 @@ type Config struct {
 // Engine looks addresses up.
 type Engine struct {
 	Config
+	lists      *listing.Matcher
 	sources    []provider
 	everybody  group // all of the sources
 	outlooks   outlooks
 	ids        []record.SourceID // of the sources, in the same order
 	names      []string          // of the sources, in the same order
 	scratch    sync.Pool         // of *scratch
-	compiled   atomic.Pointer[listing]
 	calls      calls
 	seen       *seen           // nil without providers
 	visits     *worth.Visits   // likewise
@@ -221,7 +151,7 @@ func New(c Config) (*Engine, error) {
 		c.Timeout = 10 * time.Second
 	}
 	if c.Lists == nil {
-		c.Lists = NoLists{}
+		c.Lists = listing.None{}
 	}
 	if c.Overrides == nil {
 		c.Overrides = noOverrides{}
@@ -240,7 +170,7 @@ func New(c Config) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		Config: c, sources: sources, queue: newQueue(),
+		Config: c, lists: listing.NewMatcher(c.Lists, c.Meanings), sources: sources, queue: newQueue(),
 		running: newBound(c.MaxInFlight), waiting: newBound(c.MaxInFlight), loading: newBound(c.MaxInFlight),
 		exchanges: make(chan struct{}, maxExchanges),
 	}
@@ -278,7 +208,7 @@ func (e *Engine) Close(ctx context.Context) {
 
 // ReleaseLists drops what was computed from the lists. Call it when they have ended: a request that outlives the engine
 // would otherwise hold their contents.
-func (e *Engine) ReleaseLists() { e.compiled.Store(nil) }
+func (e *Engine) ReleaseLists() { e.lists.Release() }
 
 // Busy reports whether calls are running.
 func (e *Engine) Busy() bool { return e.calls.count.Load() > 0 }

@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
@@ -27,17 +28,16 @@ type fixedLists struct {
 	addrs    map[netip.Addr]uint32
 	members  [][]uint16
 	unloaded map[int]bool
-	contents map[int]string
 }
 
-func (l *fixedLists) Current() Listing              { return l }
+func (l *fixedLists) Current() listing.Contents     { return l }
 func (l *fixedLists) Lookup(addr netip.Addr) uint32 { return l.addrs[addr] }
 func (l *fixedLists) Members(set uint32) []uint16   { return l.members[set] }
 func (l *fixedLists) Named(uint32, string) []uint16 { return nil }
 func (l *fixedLists) Names() bool                   { return false }
 func (l *fixedLists) Sets() int                     { return len(l.members) }
 func (l *fixedLists) Loaded(list int) bool          { return !l.unloaded[list] }
-func (l *fixedLists) Content(list int) string       { return l.contents[list] }
+func (l *fixedLists) Content(int) string            { return "" }
 
 // mapMemory is a memory without any cleverness.
 type mapMemory struct {
@@ -328,10 +328,10 @@ func TestReservedAddressesAreNeverSent(t *testing.T) {
 }
 
 // someLists has addresses on feeds of different kinds, a deny list and an exempt list.
-func someLists() (*fixedLists, []List) {
-	meanings := []List{
-		{Kind: Exempt},
-		{Kind: Deny},
+func someLists() (*fixedLists, []listing.List) {
+	meanings := []listing.List{
+		{Kind: listing.Exempt},
+		{Kind: listing.Deny},
 		{Source: score.Source{Name: "weak", Trust: 1, Weight: 20}, Confidence: .6, Categories: reputation.CategoriesOf(reputation.Scanner)},
 		{Source: score.Source{Name: "drop", Trust: 1, Weight: 34}, Confidence: .95, Categories: reputation.CategoriesOf(reputation.Hijacked)},
 		{Source: score.Source{Name: "tor", Trust: 1, Weight: 8}, Confidence: .95, Nature: reputation.Nature{}.With(reputation.NatureTor, true)},

@@ -71,8 +71,7 @@ func (e *Engine) ExplainRequest(addr netip.Addr, request Request) Explanation {
 	l.request = request
 	x := Explanation{Address: addr, Subject: reputation.Subject(addr), Reserved: reputation.IsReserved(addr)}
 	x.Running = e.calls.runs(record.KeyOf(addr))
-	listing := e.Lists.Current()
-	x.Lists = listing.Members(listing.Lookup(addr))
+	x.Lists = l.lists.Members(l.lists.Lookup(addr))
 	x.Banned, _ = e.Overrides.Lookup(addr)
 
 	var s scratch
@@ -83,7 +82,7 @@ func (e *Engine) ExplainRequest(addr netip.Addr, request Request) Explanation {
 		}
 		for i := range e.sources {
 			known := e.sources[i].unpackAnswer(addr, &s.record)
-			known.HeldBack = e.sources[i].UnlessListed && l.match.listed()
+			known.HeldBack = e.sources[i].UnlessListed && l.match.Listed
 			e.explainNetwork(&l, i, &known)
 			x.Answers = append(x.Answers, known)
 		}
@@ -105,8 +104,8 @@ func (e *Engine) ExplainRequest(addr netip.Addr, request Request) Explanation {
 			}
 		}
 	}
-	x.ByASN = listing.Named(x.Verdict.Facts.ASN, "")
-	x.ByCountry = listing.Named(0, x.Verdict.Facts.Country)
+	x.ByASN = l.lists.Named(x.Verdict.Facts.ASN, "")
+	x.ByCountry = l.lists.Named(0, x.Verdict.Facts.Country)
 	return x
 }
 
@@ -115,7 +114,7 @@ func (e *Engine) explainWorth(l *local, rec *record.Record, now uint32, answers 
 	if len(answers) == 0 {
 		return
 	}
-	l.worth = e.worth(l, e.visits.Peek(record.KeyOf(l.addr), now)+1)
+	l.worth = e.worth(l, e.visits.Peek(record.KeyOf(l.addr), now))
 	opinion := e.opinions(rec)
 	for i := range answers {
 		answers[i].Worth = e.worthOf(l, i, opinion)

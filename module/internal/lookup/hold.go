@@ -28,6 +28,11 @@ func (e *Engine) due(l *local, rec *record.Record, now uint32) (due, missing gro
 	return due, missing
 }
 
+// holdsBack reports whether the i-th provider is not asked because of what is known already.
+func (l *local) holdsBack(i int, p *provider) bool {
+	return l.claim.Trusted || l.settled || l.needless.has(i) || p.holdsBack(l.match)
+}
+
 // hold finds out which of the providers whose answers are due could change nothing for the request: they are not asked,
 // and nobody misses them. closed means that those are all of them, and v is the verdict then. missing are the providers
 // that have never answered.
@@ -108,14 +113,14 @@ func (e *Engine) foresee(l *local, s *scratch, missing group, now uint32) bool {
 		return false
 	}
 	yes, no := l.facts.Nature.Bits()
-	listed, _ := l.match.nature.Bits()
+	listed, _ := l.match.Nature.Bits()
 	p.Says.Natures &^= reputation.Kinds(yes | no | listed)
 	relay, mobile := p.Says.Natures.Has(reputation.NatureRelay), p.Says.Natures.Has(reputation.NatureMobile)
-	if relay && anyMistaken(s.evidence) || (relay || mobile) && e.mayCountNetwork(l, s, now) {
+	if relay && score.SparesRelay(s.evidence) || (relay || mobile) && e.mayCountNetwork(l, s, now) {
 		return false
 	}
 	if relay {
-		p.Says.Natures |= reputation.KindsOf(mistaken...)
+		p.Says.Natures |= score.RelayMistakenFor
 	}
 	if relay || mobile || p.Says.ASN {
 		e.foreseeNeighbours(l, s)

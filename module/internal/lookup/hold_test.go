@@ -12,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
@@ -23,7 +24,7 @@ func TestFactsAreOpen(t *testing.T) {
 	relays := reputation.Capabilities{Natures: reputation.KindsOf(reputation.NatureRelay)}
 	systems := reputation.Capabilities{ASN: true}
 	known := sameFacts{ASN: 64500, Country: "NL", Nature: reputation.Nature{}.With(reputation.NatureRelay, false)}
-	proxies := List{Kind: Feed, Source: score.Source{Name: "proxies", Trust: 1, Weight: 8}, Confidence: 1, Categories: reputation.CategoriesOf(reputation.Proxy)}
+	proxies := listing.List{Kind: listing.Feed, Source: score.Source{Name: "proxies", Trust: 1, Weight: 8}, Confidence: 1, Categories: reputation.CategoriesOf(reputation.Proxy)}
 	listed := &fixedLists{addrs: map[netip.Addr]uint32{client: 1}, members: [][]uint16{nil, {0}}}
 	nobody := &blockFrom{99} // whom no score of these sources can reach
 	for name, tc := range map[string]struct {
@@ -31,13 +32,13 @@ func TestFactsAreOpen(t *testing.T) {
 		says reputation.Capabilities
 		want bool
 	}{
-		"a relay is spared":           {Config{Lists: listed, Meanings: []List{proxies}}, relays, true},
-		"it is known that it is none": {Config{Lists: listed, Meanings: []List{proxies}, Databases: known}, relays, false},
+		"a relay is spared":           {Config{Lists: listed, Meanings: []listing.List{proxies}}, relays, true},
+		"it is known that it is none": {Config{Lists: listed, Meanings: []listing.List{proxies}, Databases: known}, relays, false},
 		"nothing would be spared":     {Config{}, relays, false},
-		"a list of systems":           {Config{Lists: withNames{listed}, Meanings: []List{proxies}}, systems, true},
-		"of which it is none":         {Config{Lists: withNames{listed}, Meanings: []List{proxies}, Databases: known}, systems, false},
-		"no list of systems":          {Config{Lists: listed, Meanings: []List{proxies}}, systems, false},
-		"anything":                    {Config{Lists: listed, Meanings: []List{proxies}}, reputation.Capabilities{}, true},
+		"a list of systems":           {Config{Lists: withNames{listed}, Meanings: []listing.List{proxies}}, systems, true},
+		"of which it is none":         {Config{Lists: withNames{listed}, Meanings: []listing.List{proxies}, Databases: known}, systems, false},
+		"no list of systems":          {Config{Lists: listed, Meanings: []listing.List{proxies}}, systems, false},
+		"anything":                    {Config{Lists: listed, Meanings: []listing.List{proxies}}, reputation.Capabilities{}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -58,8 +59,8 @@ func TestFactsAreOpen(t *testing.T) {
 // withNames are lists of which one names systems.
 type withNames struct{ *fixedLists }
 
-func (l withNames) Current() Listing { return l }
-func (l withNames) Names() bool      { return true }
+func (l withNames) Current() listing.Contents { return l }
+func (l withNames) Names() bool               { return true }
 
 // Neighbours of an autonomous system count once a service says which it is: the score may rise by their points.
 func TestNeighboursAreForeseen(t *testing.T) {

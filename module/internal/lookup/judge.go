@@ -3,6 +3,7 @@ package lookup
 import (
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -28,8 +29,8 @@ func (e *Engine) judge(
 	}
 	v := reputation.Verdict{Origin: origin}
 	v.Facts = l.complete(facts(rec))
-	match := l.match.of(v.Facts.Nature)
-	s.evidence = append(s.evidence[:0], match.evidence...)
+	match := l.match.As(v.Facts.Nature)
+	s.evidence = append(s.evidence[:0], match.Evidence...)
 	var t tally
 	var trust float64 // of the providers that cover addr and are asked, or have answered
 	for i := range e.sources {
@@ -61,24 +62,24 @@ func (e *Engine) judge(
 		s.evidence, ofNetwork = e.addNetwork(l, rec, v.Facts.Nature, s.evidence, now)
 	}
 	t.trust += ofNetwork
-	expected := match.total + trust
+	expected := match.Total + trust
 
 	if expected > 0 {
-		v.Coverage = (match.trust + t.trust) / expected
+		v.Coverage = (match.Trust + t.trust) / expected
 	}
 	v.Status = t.status(match, asking)
-	v.Reasons = match.verdict.Reasons
+	v.Reasons = match.Verdict.Reasons
 	if v.Coverage == 0 { // then the reasons are labels
 		return v
 	}
-	percent := match.percent
-	v.Categories = match.verdict.Categories
-	if more := s.evidence[len(match.evidence):]; len(more) > 0 {
-		if isRelay(v.Facts.Nature) {
-			spare(more)
+	percent := match.Percent
+	v.Categories = match.Verdict.Categories
+	if more := s.evidence[len(match.Evidence):]; len(more) > 0 {
+		if score.IsRelay(v.Facts.Nature) {
+			score.SpareRelay(more)
 		}
 		percent, v.Reasons = score.Judge(s.evidence, nil)
-		v.Categories = categoriesOf(s.evidence)
+		v.Categories = score.CategoriesOf(s.evidence)
 	}
 	v.Scored, v.Score = true, score.Round(percent)
 	return v
@@ -110,13 +111,13 @@ func (p *provider) addEvidence(a *record.Answer, now uint32, evidence []score.Ev
 }
 
 // status returns how complete and current the answers are.
-func (t *tally) status(match *listMatch, asking bool) reputation.Status {
+func (t *tally) status(match *listing.Match, asking bool) reputation.Status {
 	switch {
 	case t.missing > 0 && asking:
 		return reputation.Pending
-	case t.answered == 0 && match.trust == 0:
+	case t.answered == 0 && match.Trust == 0:
 		return reputation.Unknown
-	case t.missing > 0 || match.trust < match.total:
+	case t.missing > 0 || match.Trust < match.Total:
 		return reputation.Partial
 	case t.stale > 0:
 		return reputation.Stale

@@ -9,23 +9,24 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // labelled has a CDN's list, a relay's, a list of VPNs, one of hosting and one of attackers, and an address on each.
 // The last address is on all but the CDN's.
-func labelled() (*fixedLists, []List) {
+func labelled() (*fixedLists, []listing.List) {
 	relay := reputation.Nature{}.With(reputation.NatureRelay, true)
 	vpn := reputation.Nature{}.With(reputation.NatureVPN, true)
 	hosting := reputation.Nature{}.With(reputation.NatureHosting, true)
-	feed := func(s score.Source, n reputation.Nature, c ...reputation.Category) List {
-		return List{Source: s, Confidence: .6, Categories: reputation.CategoriesOf(c...), Nature: n}
+	feed := func(s score.Source, n reputation.Nature, c ...reputation.Category) listing.List {
+		return listing.List{Source: s, Confidence: .6, Categories: reputation.CategoriesOf(c...), Nature: n}
 	}
 	of := func(name string, c ...reputation.Category) score.Source {
 		return score.OfFeed(name, reputation.CategoriesOf(c...))
 	}
-	meanings := []List{
+	meanings := []listing.List{
 		feed(score.OfLabel("cdn"), reputation.Nature{}),
 		feed(score.OfLabel("relay"), relay),
 		feed(of("vpns", reputation.VPN), vpn, reputation.VPN),

@@ -78,7 +78,7 @@ func (e *Engine) progressOf(c *call) progress {
 func (e *Engine) left(l *local, rec *record.Record, all bool, now uint32) (left group) {
 	for i := range e.sources {
 		p := &e.sources[i]
-		if l.progress.passed.has(i) || !p.covers.Has(l.addr) || p.UnlessListed && l.match.listed() {
+		if l.progress.passed.has(i) || !p.covers.Has(l.addr) || p.UnlessListed && l.match.Listed {
 			continue
 		}
 		if a := rec.FindAt(i, p.id); all || a == nil || now >= a.Due {

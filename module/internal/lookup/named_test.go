@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -23,7 +24,7 @@ type namedLists struct {
 	countries map[string][]uint16
 }
 
-func (l *namedLists) Current() Listing { return l }
+func (l *namedLists) Current() listing.Contents { return l }
 
 func (l *namedLists) Named(asn uint32, country string) []uint16 {
 	a, c := l.asns[asn], l.countries[country]
@@ -50,7 +51,7 @@ func by(v reputation.Verdict) (sources []string) {
 }
 
 // someNames names with the lists of someLists: 0 is exempt, 1 denied, 2 weak, 3 strong, 4 says Tor.
-func someNames() (*namedLists, []List) {
+func someNames() (*namedLists, []listing.List) {
 	lists, meanings := someLists()
 	return &namedLists{
 		fixedLists: lists,
@@ -223,9 +224,10 @@ func TestListsByNameTwin(t *testing.T) {
 
 // TestManyCombinations: results that replace each other are never mixed up.
 func TestManyCombinations(t *testing.T) {
+	const combinations = 1024 // four times as many as are stored
 	lists, meanings := someNames()
 	databases := factsOf{}
-	for i := range 4 * maxNamedMatches {
+	for i := range combinations {
 		addr := netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)})
 		databases[addr] = reputation.Facts{ASN: 64501 + uint32(i)%3}
 		lists.members = append(lists.members, nil)

@@ -43,8 +43,8 @@ func (e *Engine) see(l *local, rec *record.Record) {
 func (e *Engine) addOwn(l *local, evidence []score.Evidence, facts reputation.Facts, now uint32) []score.Evidence {
 	before := len(evidence)
 	evidence = e.Own.AddEvidence(evidence, l.addr, facts, now)
-	if isRelay(facts.Nature) {
-		spare(evidence[before:])
+	if score.IsRelay(facts.Nature) {
+		score.SpareRelay(evidence[before:])
 	}
 	return evidence
 }
@@ -52,11 +52,11 @@ func (e *Engine) addOwn(l *local, evidence []score.Evidence, facts reputation.Fa
 // settles reports whether the lists, together with what this site has seen, decide: asking providers would only spend
 // quota.
 func (e *Engine) settles(l *local, s *scratch, now uint32) bool {
-	l.percent = l.match.percent
-	if l.match.settled || !l.seen {
-		return l.match.settled
+	l.percent = l.match.Percent
+	if l.match.Settled || !l.seen {
+		return l.match.Settled
 	}
-	s.evidence = e.addOwn(l, append(s.evidence[:0], l.match.evidence...), l.complete(facts(&s.record)), now)
+	s.evidence = e.addOwn(l, append(s.evidence[:0], l.match.Evidence...), l.complete(facts(&s.record)), now)
 	l.percent, s.reasons = score.Judge(s.evidence, s.reasons[:0])
 	return l.percent >= score.Certain
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -88,8 +89,8 @@ func newProviders(list []Provider) ([]provider, error) {
 }
 
 // holdsBack reports whether the provider is not asked because of the lists that contain the address.
-func (p *provider) holdsBack(match *listMatch) bool {
-	return match.settled || p.UnlessListed && match.listed()
+func (p *provider) holdsBack(match *listing.Match) bool {
+	return match.Settled || p.UnlessListed && match.Listed
 }
 
 // query returns the question about an address.

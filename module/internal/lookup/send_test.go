@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -73,8 +74,8 @@ func TestListedAddressesAreHeldBack(t *testing.T) {
 		}
 
 		lists.addrs[free] = lists.addrs[listed]
-		other := &fixedLists{lists.addrs, lists.members, nil, nil} // the lists have changed
-		e.Lists = other
+		other := &fixedLists{lists.addrs, lists.members, nil} // the lists have changed
+		e.lists = listing.NewMatcher(other, meanings)
 		if v = e.Lookup(t.Context(), free, time.Second); len(v.Reasons) != 3 || v.Coverage != 1 {
 			t.Errorf("listed later: verdict %+v; want what was answered before to count", v)
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // Spared reports whether an address is exempt, and whether a list names it as a bot's. It asks nobody, and does not
@@ -17,5 +18,11 @@ func (e *Engine) Spared(addr netip.Addr) (exempt, bot bool) {
 		e.load(addr, s, record.Seconds(time.Now()))
 		e.matchNamed(&l, &s.record)
 	}
-	return e.override(&l) == &exemptVerdict, l.match.bots
+	return e.override(&l) == &exemptVerdict, l.match.Bots
+}
+
+// Exempts reports whether an address is not judged, whatever its clients claim.
+func (e *Engine) Exempts(addr netip.Addr) bool {
+	_, exempt := e.Overrides.Lookup(addr)
+	return exempt || reputation.IsReserved(addr) || e.lists.Current().Match(addr).Exempt
 }

@@ -5,18 +5,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // botsByName is someNames with a list of bots, which has 192.0.2.8 and AS64505.
-func botsByName() (*namedLists, []List) {
+func botsByName() (*namedLists, []listing.List) {
 	lists, meanings := someNames()
 	bots := uint16(len(meanings))
 	lists.asns[64505] = []uint16{bots}
 	lists.addrs[netip.MustParseAddr("192.0.2.8")] = uint32(len(lists.members))
 	lists.members = append(lists.members, []uint16{2, bots})
-	return lists, append(meanings, List{Kind: Bots})
+	return lists, append(meanings, listing.List{Kind: listing.Bots})
 }
 
 // TestSpared holds that exempt addresses and bots are known by address, by what databases and by what providers say.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 )
 
 // asnList is a list of autonomous systems, as a condition asks for it.
@@ -35,7 +36,7 @@ func (rt *Runtime) ASNList(name string) (policy.ASNSet, error) {
 		return asnList{rt.Lists, rt.Lists.asns[name]}, nil
 	}
 	spec := asnFile(name)
-	if !Booting() {
+	if !process.Booting() {
 		if err := feed.CheckFile(spec); err != nil {
 			return nil, fmt.Errorf("%w: check the path, and that the user Caddy runs as may read it", err)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -40,7 +41,7 @@ func (rt *Runtime) OpenBots(verified []*bots.Bot, exempt []bool, first int, reso
 		return nil
 	}
 	key := "bots " + strings.Join(resolvers, " ")
-	reverse, err := Share(&rt.Leases, key, func() (*bots.Reverse, func() error, error) {
+	reverse, err := process.Share(&rt.Leases, key, func() (*bots.Reverse, func() error, error) {
 		r := bots.NewReverse(bots.NewResolver(resolvers), ProcessLogger("bots"))
 		return r, func() error {
 			r.Close()
@@ -131,7 +132,7 @@ func (rt *Runtime) MayBeBot(client netip.Addr, userAgent string) bool {
 // believed returns an outcome, or that nothing is proved: while all visitors have the address of one proxy, a bot that
 // comes through it has it, too.
 func (rt *Runtime) believed(outcome bots.Outcome, now time.Time) bots.Outcome {
-	if outcome == bots.Fake && rt.Suspects.Finding(now).Proxy {
+	if outcome == bots.Fake && rt.Conduct.Suspects.Finding(now).Proxy {
 		return bots.Indeterminate
 	}
 	return outcome

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 )
 
 // databaseInterval is how often the files of databases are looked at. A new one is read after the second look.
@@ -18,11 +19,11 @@ const databaseInterval = 5 * time.Second
 // strict is set, it fails with one that cannot be read.
 func (rt *Runtime) OpenDatabases(ctx context.Context, specs []mmdb.Spec, strict bool) error {
 	for _, spec := range specs {
-		hash, err := Hash(spec)
+		hash, err := process.Hash(spec)
 		if err != nil {
 			return err
 		}
-		d, err := Share(&rt.Leases, "mmdb "+hash, func() (*mmdb.Database, func() error, error) {
+		d, err := process.Share(&rt.Leases, "mmdb "+hash, func() (*mmdb.Database, func() error, error) {
 			d := mmdb.New(spec)
 			return d, d.Close, nil
 		})
@@ -55,7 +56,7 @@ func (rt *Runtime) startDatabases() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	rt.stopDatabases = cancel
-	rt.keepDoing(ctx, "looking after databases", every(databaseInterval, rt.lookAtDatabases))
+	process.Background.Keep(ctx, rt.Logger, "looking after databases", process.Every(databaseInterval, rt.lookAtDatabases))
 }
 
 // lookAtDatabases reads the files that are replaced.

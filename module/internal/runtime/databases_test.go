@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
@@ -99,7 +100,7 @@ func TestDatabaseIsReplacedWhileServing(t *testing.T) {
 			t.Errorf("rules can reach %+v", r)
 		}
 		ctx, stop := context.WithCancel(t.Context())
-		go every(databaseInterval, rt.lookAtDatabases)(ctx)
+		go process.Every(databaseInterval, rt.lookAtDatabases)(ctx)
 		inCountry(t, path, "NL")
 		time.Sleep(2*databaseInterval + time.Second)
 		if got := rt.Facts(netip.MustParseAddr("203.0.113.5")).Country; got != "NL" {

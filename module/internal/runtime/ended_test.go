@@ -10,6 +10,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/memory"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -36,7 +37,7 @@ func TestAnEndedConfigurationHoldsNothing(t *testing.T) {
 		}
 		rt.Leases.Add(rt.Overrides.Close)
 		rt.Lists, rt.ListNames = newLists(set), []string{"own"}
-		rt.ListMeanings = []lookup.List{{Kind: lookup.Feed, Source: score.Source{Name: "own", Trust: 1, Weight: 60}, Confidence: 1}}
+		rt.ListMeanings = []listing.List{{Kind: listing.Feed, Source: score.Source{Name: "own", Trust: 1, Weight: 60}, Confidence: 1}}
 		rt.Memory = newMemory(memory.New(10_000, 1), dir+"/memory.bin")
 		rt.Memory.Attach()
 		rt.Leases.Add(rt.Memory.close)

@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -85,10 +86,10 @@ func (rt *Runtime) UseEvents(ctx caddy.Context) error {
 func (rt *Runtime) startEvents() {
 	ctx, cancel := context.WithCancel(context.Background())
 	rt.emitter.stop, rt.emitter.done = cancel, make(chan struct{})
-	rt.keepDoing(ctx, "looking at feeds and blocks", rt.watchOver)
+	process.Background.Keep(ctx, rt.Logger, "looking at feeds and blocks", rt.watchOver)
 	go func() { // not in the background, which the end of the process waits for: a handler may hang
 		defer close(rt.emitter.done)
-		rt.supervise(ctx, "handing on events", rt.emitEvents)
+		process.Supervise(ctx, rt.Logger, "handing on events", rt.emitEvents)
 	}()
 }
 

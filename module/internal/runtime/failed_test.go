@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -131,7 +132,7 @@ func TestMemoryIsSavedNowAndThen(t *testing.T) {
 		defer rt.detach()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go every(saveInterval, func(context.Context, time.Time) { rt.saveMemory() })(ctx)
+		go process.Every(saveInterval, func(context.Context, time.Time) { rt.saveMemory() })(ctx)
 		written := func(after time.Duration) bool {
 			time.Sleep(after)
 			synctest.Wait()

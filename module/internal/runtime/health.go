@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 )
 
 // ServingFor returns the configuration that serves, or nil when none does for much longer: when Caddy, or the
@@ -30,14 +31,14 @@ func (rt *Runtime) State(now time.Time) health.State {
 	s := health.State{
 		Unused: !rt.used, Sites: rt.sites, Rules: rt.rules,
 		Clients: health.Clients{
-			Finding: rt.Suspects.Finding(now), Chosen: rt.Suspects.UnstrictServers(), Pseudo: rt.Suspects.Pseudo(),
+			Finding: rt.Conduct.Suspects.Finding(now), Chosen: rt.Conduct.Suspects.UnstrictServers(), Pseudo: rt.Conduct.Suspects.Pseudo(),
 		},
-		Keys: rt.Keys(now), LocalShare: rt.LocalShare, Bans: rt.bansState(),
+		Keys: rt.Keys(now), LocalShare: rt.LocalShare, Bans: rt.Conduct.BansState(),
 	}
 	if rt.Folder != nil {
-		s.Folder = rt.Folder.state()
+		s.Folder = rt.Folder.State()
 	}
-	for _, f := range atomicfile.Failing(DataFolder()) {
+	for _, f := range atomicfile.Failing(process.DataFolder()) {
 		s.Unwritten = append(s.Unwritten, health.Unwritten{Path: f.Path, Since: f.Since, Error: f.Err.Error()})
 	}
 	for _, p := range rt.Providers {
@@ -59,7 +60,7 @@ func (rt *Runtime) State(now time.Time) health.State {
 	if rt.Memory != nil {
 		s.Memory = new(rt.Memory.status())
 	}
-	s.Violations = rt.violationStatus()
+	s.Violations = rt.Conduct.Status()
 	if rt.Redis != nil {
 		s.Redis = new(rt.Redis.Status())
 	}
@@ -70,17 +71,6 @@ func (rt *Runtime) State(now time.Time) health.State {
 		s.Sentry = new(reporter.Status())
 	}
 	return s
-}
-
-// violationStatus returns what is remembered of violations, nil where none are counted.
-func (rt *Runtime) violationStatus() *health.Violations {
-	if rt.ViolationStore() == nil {
-		return nil
-	}
-	s := rt.ViolationStore().Status()
-	return &health.Violations{
-		Clients: s.Clients, Capacity: s.Capacity, Evictions: s.Evictions, LastHour: s.LastHour,
-	}
 }
 
 // Health returns the health of this instance.

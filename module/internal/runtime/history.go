@@ -15,6 +15,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -32,7 +34,7 @@ type Database struct {
 // OpenDatabase finds or opens the database with these options and this login, and the recorder of requests.
 // The key is made of the settings. Nobody is called before Start.
 func (rt *Runtime) OpenDatabase(key string, o postgres.Options, login *secret.Refresher) (err error) {
-	rt.Database, err = Share(&rt.Leases, "database "+key, func() (*Database, func() error, error) {
+	rt.Database, err = process.Share(&rt.Leases, "database "+key, func() (*Database, func() error, error) {
 		d := new(Database)
 		o.DSN, o.Logger, o.Notify = login.Current, ProcessLogger("history"), d.notify(&renewal{password: login})
 		db, err := postgres.Open(o)
@@ -46,8 +48,8 @@ func (rt *Runtime) OpenDatabase(key string, o postgres.Options, login *secret.Re
 		return err
 	}
 	// after the database, so that it is released before it
-	dir := filepath.Join(DataFolder(), "history")
-	rt.Recorder, err = Share(&rt.Leases, "history "+dir, func() (*recorder.Recorder, func() error, error) {
+	dir := filepath.Join(process.DataFolder(), "history")
+	rt.Recorder, err = process.Share(&rt.Leases, "history "+dir, func() (*recorder.Recorder, func() error, error) {
 		r := recorder.Open(recorder.Options{Dir: dir, Logger: ProcessLogger("history")})
 		return r, func() error { return closeRecorder(r) }, nil
 	})
@@ -72,7 +74,7 @@ func (d *Database) close() error {
 	if caddy.Exiting() {
 		return d.Close()
 	}
-	Background.Go(func(context.Context) {
+	process.Background.Go(func(context.Context) {
 		if r := d.recorder.Load(); r != nil && r.Closing() {
 			<-r.BeginClose()
 		}
@@ -87,7 +89,7 @@ func closeRecorder(r *recorder.Recorder) error {
 		return r.Close()
 	}
 	ended := r.BeginClose()
-	Background.Go(func(context.Context) { <-ended })
+	process.Background.Go(func(context.Context) { <-ended })
 	return nil
 }
 
@@ -151,11 +153,11 @@ func (rt *Runtime) openHistory(ctx context.Context) (history.Reader, error) {
 	}
 	switch {
 	case rt.privacy.Hides():
-		return tracedHistory{pseudonymous{rt.Database}}, nil
+		return request.TracedHistory{Reader: pseudonymous{rt.Database}}, nil
 	case rt.privacy.Truncates():
-		return tracedHistory{truncated{rt.Database, rt.privacy}}, nil
+		return request.TracedHistory{Reader: truncated{rt.Database, rt.privacy}}, nil
 	}
-	return tracedHistory{rt.Database}, nil
+	return request.TracedHistory{Reader: rt.Database}, nil
 }
 
 // pseudonymous answers about a history of pseudonyms.

@@ -4,7 +4,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 )
 
 // startSharing exchanges state with the other instances until the configuration stops.
@@ -17,7 +18,7 @@ func (rt *Runtime) startSharing() {
 	if rt.Redis.ready() {
 		rt.Redis.Start()
 	} else {
-		rt.keepDoing(ctx, "connecting to redis", func(ctx context.Context) {
+		process.Background.Keep(ctx, rt.Logger, "connecting to redis", func(ctx context.Context) {
 			rt.Redis.start(ctx)
 			<-ctx.Done()
 		})
@@ -26,9 +27,9 @@ func (rt *Runtime) startSharing() {
 		func(ctx context.Context) { rt.Redis.Follow(ctx, "bans", rt.Overrides) },
 		func(ctx context.Context) { rt.Redis.Follow(ctx, "forgets", rt.Tombstones) },
 		rt.catchUp,
-		rt.shareViolations,
+		func(ctx context.Context) { rt.Conduct.Share(ctx, rt.settleTombstones) },
 	} {
-		rt.keepDoing(ctx, "sharing with the other instances", work)
+		process.Background.Keep(ctx, rt.Logger, "sharing with the other instances", work)
 	}
 }
 
@@ -52,7 +53,7 @@ func (rt *Runtime) catchUp(ctx context.Context) {
 		changed, pending := rt.Redis.Changed(), rt.Tombstones.PendingChanged()
 		if rt.Redis.Up() {
 			rt.settleTombstones(ctx)
-			if shared, ok := rt.Ledger.(*quota.Shared); ok {
+			if shared, ok := rt.Ledger.(*ledger.Shared); ok {
 				_ = shared.Settle(ctx) // what fails is owed, and settled with the next call
 			}
 			for _, p := range rt.Providers {

@@ -10,6 +10,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 )
 
@@ -74,7 +75,7 @@ func (rt *Runtime) startSecrets() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	rt.stopSecrets = cancel
-	rt.keepDoing(ctx, "looking at when keys end", rt.watchExpiry)
+	process.Background.Keep(ctx, rt.Logger, "looking at when keys end", rt.watchExpiry)
 }
 
 // watchExpiry logs each day which keys end soon.

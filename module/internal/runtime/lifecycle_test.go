@@ -1,11 +1,9 @@
 package runtime
 
 import (
-	"context"
 	"log/slog"
 	goruntime "runtime"
 	"testing"
-	"testing/synctest"
 	"time"
 	"weak"
 
@@ -26,38 +24,6 @@ func bare(tb testing.TB) *Runtime {
 	}
 	tb.Cleanup(func() { _ = lists.Close() })
 	return &Runtime{Lists: newLists(lists), Logger: slog.New(slog.DiscardHandler)}
-}
-
-// TestTheEndOfTheProcessEndsTheWorkOfAllConfigurations proves that the end of the process waits for nobody for ever: a reload
-// can have started a configuration that is not stopped before the one that it replaces has ended.
-func TestTheEndOfTheProcessEndsTheWorkOfAllConfigurations(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBackground()
-		ended := false
-		serving, stopServing := context.WithCancel(t.Context())
-		b.Until(serving, func(ctx context.Context) {
-			<-ctx.Done()
-			ended = true
-		})
-		stopped, stop := context.WithCancel(t.Context())
-		b.Until(stopped, func(ctx context.Context) { <-ctx.Done() })
-		stop()
-		done := make(chan struct{})
-		go func() {
-			b.Shutdown()
-			close(done)
-		}()
-		select {
-		case <-done:
-		case <-time.After(time.Minute):
-			t.Error("the end of the process waits for the work of a configuration that nobody has stopped")
-		}
-		stopServing()
-		<-done
-		if !ended {
-			t.Error("the work has not ended")
-		}
-	})
 }
 
 // TestReplacedConfigurationsAreFreed proves that nothing refers to a configuration that was replaced, or refused: it may hold

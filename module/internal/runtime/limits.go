@@ -5,6 +5,8 @@ import (
 	stdruntime "runtime"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 )
 
 // UseLimits makes what sites that limit need. The counts outlive reloads.
@@ -12,18 +14,18 @@ func (rt *Runtime) UseLimits() error {
 	if rt.Limiter != nil {
 		return nil
 	}
-	buckets, err := Share(&rt.Leases, "limits", func() (*limit.Local, func() error, error) { return limit.NewLocal(0), nil, nil })
+	buckets, err := process.Share(&rt.Leases, "limits", func() (*limit.Local, func() error, error) { return limit.NewLocal(0), nil, nil })
 	if err != nil {
 		return err
 	}
 	var store limit.Store
 	if rt.Redis != nil {
-		store = tracedTokens{rt.Redis.Client}
+		store = request.TracedTokens{Store: rt.Redis.Client}
 	}
-	limiter := limit.New(buckets, store, limit.Options{MaxInFlight: rt.tokensAtOnce(), OnWait: traceLimit})
+	limiter := limit.New(buckets, store, limit.Options{MaxInFlight: rt.tokensAtOnce(), OnWait: request.TraceLimit})
 	rt.Leases.Add(func() error {
 		// nobody waits: calls in progress end by themselves, or with the connection
-		Background.Go(func(context.Context) { limiter.Close() })
+		process.Background.Go(func(context.Context) { limiter.Close() })
 		return nil
 	})
 	rt.Limiter = limiter

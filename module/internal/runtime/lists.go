@@ -13,8 +13,9 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/crowdsec"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/event"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 )
 
 // Lists are lists in use by one or more configurations.
@@ -37,7 +38,7 @@ var feedResults = func() (words []string) {
 // OpenLists finds or opens the lists of the given specs. The hash of a list's further settings, such as its
 // key, tells two lists apart that differ in these only. Each stream fills the list of its name.
 func (rt *Runtime) OpenLists(specs []feed.Spec, hashes []string, streams []crowdsec.Config) error {
-	hash, err := Hash([]any{specs, hashes})
+	hash, err := process.Hash([]any{specs, hashes})
 	if err != nil {
 		return err
 	}
@@ -47,8 +48,8 @@ func (rt *Runtime) OpenLists(specs []feed.Spec, hashes []string, streams []crowd
 
 // shareLists finds or opens lists. The key tells them apart from others. Each stream fills the list of its name.
 func (rt *Runtime) shareLists(key string, specs []feed.Spec, streams []crowdsec.Config) (*Lists, error) {
-	dir := DataFolder()
-	return Share(&rt.Leases, key+" "+dir, func() (*Lists, func() error, error) {
+	dir := process.DataFolder()
+	return process.Share(&rt.Leases, key+" "+dir, func() (*Lists, func() error, error) {
 		l := &Lists{series: make(map[string]*metrics.ResultSeries, len(specs)), asns: make(map[string]uint16)}
 		set, err := feed.Open(specs, feed.Options{
 			Dir: filepath.Join(dir, "feeds"), Shared: sharedLists{}, Logger: ProcessLogger("lists"), Observe: l.observe,
@@ -69,7 +70,7 @@ func (rt *Runtime) shareLists(key string, specs []feed.Spec, streams []crowdsec.
 				l.asns[spec.Name] = uint16(i)
 			}
 		}
-		return l, rt.Folder.closing(set, l.close), nil
+		return l, rt.Folder.Closing(set, l.close), nil
 	})
 }
 
@@ -129,26 +130,26 @@ func (l *Lists) observe(name string, result feed.Result) {
 	listsRefreshed.Notify()
 }
 
-// listing makes a snapshot answer look-ups.
-type listing struct{ *feed.Snapshot }
+// contents makes a snapshot answer look-ups.
+type contents struct{ *feed.Snapshot }
 
-// Current implements lookup.Lists.
-func (l *Lists) Current() lookup.Listing {
+// Current implements listing.Source.
+func (l *Lists) Current() listing.Contents {
 	if set := l.set.Load(); set != nil {
-		return listing{set.Current()}
+		return contents{set.Current()}
 	}
-	return lookup.NoLists{} // for requests that outlive their configuration
+	return listing.None{} // for requests that outlive their configuration
 }
 
-func (l listing) Lookup(addr netip.Addr) uint32 { return l.Index.Lookup(addr) }
-func (l listing) Members(set uint32) []uint16   { return l.Index.Members(set) }
-func (l listing) Sets() int                     { return l.Index.Sets() }
-func (l listing) Loaded(member int) bool        { return l.state(member).Loaded }
-func (l listing) Content(member int) string     { return l.state(member).Content }
+func (c contents) Lookup(addr netip.Addr) uint32 { return c.Index.Lookup(addr) }
+func (c contents) Members(set uint32) []uint16   { return c.Index.Members(set) }
+func (c contents) Sets() int                     { return c.Index.Sets() }
+func (c contents) Loaded(member int) bool        { return c.state(member).Loaded }
+func (c contents) Content(member int) string     { return c.state(member).Content }
 
-func (l listing) state(member int) *feed.ListState {
-	list, _ := l.ListOf(member)
-	return &l.Lists[list]
+func (c contents) state(member int) *feed.ListState {
+	list, _ := c.ListOf(member)
+	return &c.Lists[list]
 }
 
 // ListsOf returns the positions of the lists that members of the current snapshot are or belong to.
@@ -169,7 +170,7 @@ func (l *Lists) ListsOf(members []uint16) (lists []int) {
 // contents, or the empty string.
 func (rt *Runtime) repeated() []string {
 	names := make([]string, len(rt.ListNames))
-	for i, other := range lookup.Repeats(rt.ListMeanings, rt.Lists.Current().Content) {
+	for i, other := range listing.Repeats(rt.ListMeanings, rt.Lists.Current().Content) {
 		if other >= 0 {
 			names[i] = rt.ListNames[other]
 		}

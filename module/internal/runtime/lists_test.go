@@ -15,7 +15,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 )
 
 func newLists(set *feed.Set) *Lists {
@@ -39,7 +39,7 @@ func TestWarnOfRepeats(t *testing.T) {
 	rt := &Runtime{
 		Logger: slog.New(slog.NewTextHandler(&log, nil)), Lists: newLists(set), repeatsLogged: map[string]string{},
 		ListNames:    []string{"one", "two", "three", "deny", "four"},
-		ListMeanings: []lookup.List{{}, {}, {}, {Kind: lookup.Deny}, {}},
+		ListMeanings: []listing.List{{}, {}, {}, {Kind: listing.Deny}, {}},
 	}
 	for range 3 {
 		rt.warnOfRepeats()
@@ -102,8 +102,8 @@ func TestOverlaps(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = set.Close() })
 	rt := &Runtime{Lists: newLists(set)}
-	for _, kind := range []lookup.ListKind{lookup.Exempt, lookup.Deny, lookup.Exempt, lookup.Feed, lookup.Feed} {
-		rt.ListMeanings = append(rt.ListMeanings, lookup.List{Kind: kind})
+	for _, kind := range []listing.Kind{listing.Exempt, listing.Deny, listing.Exempt, listing.Feed, listing.Feed} {
+		rt.ListMeanings = append(rt.ListMeanings, listing.List{Kind: kind})
 	}
 	want := [][]health.Overlap{
 		nil, {{List: "exempt", Prefixes: 1}, {List: "bot_example", Prefixes: 1}}, nil,
@@ -112,7 +112,7 @@ func TestOverlaps(t *testing.T) {
 	if diff := cmp.Diff(want, rt.Overlaps()); diff != "" {
 		t.Error(diff)
 	}
-	rt.ListMeanings[0].Kind, rt.ListMeanings[2].Kind = lookup.Feed, lookup.Feed
+	rt.ListMeanings[0].Kind, rt.ListMeanings[2].Kind = listing.Feed, listing.Feed
 	if diff := cmp.Diff(want, rt.Overlaps()); diff != "" {
 		t.Errorf("looked for again in the same snapshot: %s", diff)
 	}

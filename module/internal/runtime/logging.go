@@ -5,15 +5,15 @@ import (
 	"log/slog"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap/exp/zapslog"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 )
 
 // ProcessLogger returns a logger for what configurations share: a configuration's own logger ends with it.
 func ProcessLogger(part string) *slog.Logger {
-	return WithRequestIDs(reported(processHandler{part: part}, "ip_reputation."+part))
+	return request.WithIDs(reported(processHandler{part: part}, "ip_reputation."+part))
 }
 
 // SetPrivacy makes all later log entries write addresses as the policy says, those of what configurations share too.
@@ -83,36 +83,5 @@ func (h processHandler) and(next func(slog.Handler) slog.Handler) slog.Handler {
 	return h
 }
 
-// WithRequestIDs returns a logger whose entries name the request that they are about.
-func WithRequestIDs(h slog.Handler) *slog.Logger { return slog.New(requestIDHandler{h}) }
-
-// requestIDHandler adds to log entries which request they are about: `request_id`, and `trace_id` if it is traced.
-type requestIDHandler struct{ slog.Handler }
-
-// Handle implements slog.Handler. Caddy's handler behind it would add what is meant for the access log, the ID once more
-// among it.
-func (h requestIDHandler) Handle(ctx context.Context, r slog.Record) error {
-	if id := RequestIDOf(ctx); id != "" {
-		r.AddAttrs(slog.String("request_id", id))
-	}
-	if id := TraceOf(ctx); id.IsValid() {
-		r.AddAttrs(slog.String("trace_id", id.String()))
-	}
-	return h.Handler.Handle(context.WithValue(ctx, caddyhttp.ExtraLogFieldsCtxKey, nil), r)
-}
-
-// WithAttrs implements slog.Handler.
-func (h requestIDHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return requestIDHandler{h.Handler.WithAttrs(attrs)}
-}
-
-// WithGroup implements slog.Handler.
-func (h requestIDHandler) WithGroup(name string) slog.Handler {
-	return requestIDHandler{h.Handler.WithGroup(name)}
-}
-
 // Interface guards
-var (
-	_ slog.Handler = processHandler{}
-	_ slog.Handler = requestIDHandler{}
-)
+var _ slog.Handler = processHandler{}

@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/memory"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 )
 
 // Memory is the records of one size of table, and the file that they are saved to.
@@ -44,14 +45,14 @@ func (rt *Runtime) OpenMemory(subjects, providers int) (err error) {
 	if providers == 0 {
 		return nil
 	}
-	path := filepath.Join(DataFolder(), "memory.bin")
+	path := filepath.Join(process.DataFolder(), "memory.bin")
 	key := fmt.Sprintf("memory %s %d %d", path, subjects, providers)
-	rt.Memory, err = Share(&rt.Leases, key, func() (*Memory, func() error, error) {
+	rt.Memory, err = process.Share(&rt.Leases, key, func() (*Memory, func() error, error) {
 		m := newMemory(memory.New(subjects, providers), path)
 		if !m.inherit(rt) {
 			rt.loadMemory(m)
 		}
-		return m, rt.Folder.closing(m, m.close), nil
+		return m, rt.Folder.Closing(m, m.close), nil
 	})
 	return err
 }
@@ -173,8 +174,8 @@ func (rt *Runtime) startSaving() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	rt.stopSaving = cancel
-	rt.keepDoing(ctx, "saving what is remembered",
-		every(saveInterval, func(context.Context, time.Time) { rt.saveMemory() }))
+	process.Background.Keep(ctx, rt.Logger, "saving what is remembered",
+		process.Every(saveInterval, func(context.Context, time.Time) { rt.saveMemory() }))
 }
 
 // saveMemory saves what this configuration remembers.
@@ -188,17 +189,17 @@ func (rt *Runtime) saveMemory() {
 // stopping runs at the first sign that this configuration ends, while requests are still served. After them Caddy may be
 // killed, since it waits for connections without limit unless there is a grace period.
 func (rt *Runtime) stopping() {
-	if Serving() != rt || rt.Memory == nil && rt.violations == nil {
+	if Serving() != rt || rt.Memory == nil && rt.Conduct.Store() == nil {
 		return
 	}
-	Background.Go(func(context.Context) {
+	process.Background.Go(func(context.Context) {
 		defer func() {
 			if r := recover(); r != nil {
 				rt.Logger.Error("saving what is remembered panicked; this is a bug", slog.Any("panic", r))
 			}
 		}()
-		if rt.violations != nil {
-			rt.violations.Save()
+		if store := rt.Conduct.Store(); store != nil {
+			store.Save()
 		}
 		if rt.Memory != nil {
 			rt.saveMemory()
@@ -259,7 +260,7 @@ func (rt *Runtime) learnNetworks() {
 	if rt.Memory == nil || rt.Engine == nil {
 		return
 	}
-	Background.Go(func(context.Context) {
+	process.Background.Go(func(context.Context) {
 		defer func() {
 			if r := recover(); r != nil {
 				rt.Logger.Error("learning of networks from the memory panicked; this is a bug", slog.Any("panic", r))

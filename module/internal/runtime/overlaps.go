@@ -6,7 +6,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 )
 
 // overlaps remembers what lists had in common in one snapshot.
@@ -63,4 +63,4 @@ func (rt *Runtime) findOverlaps(snapshot *feed.Snapshot) [][]health.Overlap {
 }
 
 // isGood reports whether a list names addresses that others should not speak against.
-func isGood(l lookup.List) bool { return l.Kind != lookup.Feed && l.Kind != lookup.Deny }
+func isGood(l listing.List) bool { return l.Kind != listing.Feed && l.Kind != listing.Deny }

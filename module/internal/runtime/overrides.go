@@ -9,29 +9,30 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/tombstone"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // OpenOverrides finds or loads the bans and exemptions made at run time.
 func (rt *Runtime) OpenOverrides() (err error) {
-	path := filepath.Join(DataFolder(), "bans.json")
-	rt.Overrides, err = Share(&rt.Leases, "bans "+path, func() (*ban.Store, func() error, error) {
+	path := filepath.Join(process.DataFolder(), "bans.json")
+	rt.Overrides, err = process.Share(&rt.Leases, "bans "+path, func() (*ban.Store, func() error, error) {
 		store, err := ban.Open(path, ban.Options{Logger: ProcessLogger("bans"), Detached: true})
 		if err != nil {
 			return nil, nil, err
 		}
-		return store, rt.Folder.closing(store, store.Close), nil
+		return store, rt.Folder.Closing(store, store.Close), nil
 	})
 	return err
 }
 
 // openTombstones finds or loads which subjects operators deleted of late.
 func (rt *Runtime) openTombstones() (err error) {
-	path := filepath.Join(DataFolder(), "forgets.json")
-	rt.Tombstones, err = Share(&rt.Leases, "forgets "+path, func() (*tombstone.Store, func() error, error) {
+	path := filepath.Join(process.DataFolder(), "forgets.json")
+	rt.Tombstones, err = process.Share(&rt.Leases, "forgets "+path, func() (*tombstone.Store, func() error, error) {
 		store := tombstone.Open(path, tombstone.Options{Logger: ProcessLogger("forgets"), OnMerge: forgetHere, Detached: true})
-		return store, rt.Folder.closing(store, func() error { return nil }), nil
+		return store, rt.Folder.Closing(store, func() error { return nil }), nil
 	})
 	return err
 }
@@ -40,7 +41,7 @@ func (rt *Runtime) openTombstones() (err error) {
 // whether there was any of each.
 func (rt *Runtime) ForgetClient(ctx context.Context, addr netip.Addr) (answers, violations bool) {
 	answers, err := rt.Engine.Forget(ctx, addr)
-	violations, away := rt.forgetViolations(ctx, addr)
+	violations, away := rt.Conduct.Forget(ctx, addr)
 	rt.addTombstone(addr, errors.Join(err, away))
 	return answers, violations
 }
@@ -48,7 +49,7 @@ func (rt *Runtime) ForgetClient(ctx context.Context, addr netip.Addr) (answers, 
 // Pardon deletes on all instances the violations of a client whose ban an operator ends: they would lead to the next
 // one. It reports whether there were any.
 func (rt *Runtime) Pardon(ctx context.Context, client netip.Addr) (found bool) {
-	found, err := rt.forgetViolations(ctx, client)
+	found, err := rt.Conduct.Forget(ctx, client)
 	rt.addTombstone(client, err)
 	return found
 }
@@ -65,7 +66,7 @@ func (rt *Runtime) addTombstone(addr netip.Addr, err error) {
 func forgetHere(t tombstone.Tombstone) {
 	if rt := Serving(); rt != nil {
 		rt.Engine.ForgetUntil(record.KeyOf(t.Subject.Addr()), t.At)
-		rt.forgetViolationsUntil(t.Subject.Addr(), t.At)
+		rt.Conduct.ForgetUntil(t.Subject.Addr(), t.At)
 	}
 }
 

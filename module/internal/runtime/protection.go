@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -115,7 +115,7 @@ func (rt *Runtime) checkLaterRules() {
 }
 
 // reach returns what a verdict can hold.
-func (rt *Runtime) reach() policy.Reach { return rt.reachOf(rt.own != nil) }
+func (rt *Runtime) reach() policy.Reach { return rt.reachOf(rt.Conduct.Own() != nil) }
 
 // reachOf returns what a verdict can hold where a site counts violations, or none does.
 func (rt *Runtime) reachOf(violations bool) policy.Reach {
@@ -124,9 +124,9 @@ func (rt *Runtime) reachOf(violations bool) policy.Reach {
 	for i := range rt.ListMeanings {
 		list := &rt.ListMeanings[i]
 		switch list.Kind {
-		case lookup.Deny:
+		case listing.Deny:
 			r.Sources = append(r.Sources, reputation.SourceDeny)
-		case lookup.Feed:
+		case listing.Feed:
 			r.Says = r.Says.Union(reputation.Capabilities{Categories: list.Categories, Natures: kindsOf(list.Nature)})
 			if list.Part {
 				continue
@@ -156,7 +156,7 @@ func (rt *Runtime) reachOf(violations bool) policy.Reach {
 		}
 	}
 	if violations {
-		most = append(most, rt.reachOfOwn(&r)...)
+		most = append(most, rt.Conduct.Reach(&r)...)
 	}
 	databases, known := rt.Databases.Says()
 	r.Says, r.Anything = r.Says.Union(databases), r.Anything || !known

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 )
 
 // TestAwaitsLists proves that only a list that must come from elsewhere delays readiness, only after a start, and only
@@ -21,7 +21,7 @@ func TestAwaitsLists(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = set.Close() })
 		rt := &Runtime{
-			Logger: slog.New(slog.DiscardHandler), Lists: newLists(set), ListMeanings: make([]lookup.List, len(specs)),
+			Logger: slog.New(slog.DiscardHandler), Lists: newLists(set), ListMeanings: make([]listing.List, len(specs)),
 		}
 		for _, spec := range specs {
 			rt.ListNames = append(rt.ListNames, spec.Name)

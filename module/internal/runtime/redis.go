@@ -6,6 +6,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 )
 
@@ -58,7 +60,7 @@ func (p *Redis) shared() lookup.Shared {
 	if p == nil {
 		return nil
 	}
-	return tracedShared{p.Client}
+	return request.TracedShared{Shared: p.Client}
 }
 
 // redisResults are the words of all outcomes.
@@ -72,7 +74,7 @@ var redisResults = func() (words []string) {
 // OpenRedis finds or opens the connection with these options, and opens what is shared through it. The key is
 // made of the settings. Nobody is called before Start. The password is nil where Redis asks for none.
 func (rt *Runtime) OpenRedis(key string, o redis.Options, password *secret.Refresher) (err error) {
-	rt.Redis, err = Share(&rt.Leases, key, func() (*Redis, func() error, error) {
+	rt.Redis, err = process.Share(&rt.Leases, key, func() (*Redis, func() error, error) {
 		p := &Redis{series: metrics.OpenRedis(redisResults...)}
 		if password != nil {
 			p.password = &renewal{password: password}

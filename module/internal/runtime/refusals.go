@@ -8,8 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -73,11 +72,11 @@ func (rt *Runtime) DenyLists(addr netip.Addr, facts reputation.Facts) string {
 	if rt.Lists == nil {
 		return ""
 	}
-	text, listing := "", rt.Lists.Current()
-	all := slices.Concat(listing.Members(listing.Lookup(addr)), listing.Named(facts.ASN, facts.Country))
+	text, contents := "", rt.Lists.Current()
+	all := slices.Concat(contents.Members(contents.Lookup(addr)), contents.Named(facts.ASN, facts.Country))
 	slices.Sort(all)
 	for _, i := range slices.Compact(all) {
-		if rt.ListMeanings[i].Kind != lookup.Deny {
+		if rt.ListMeanings[i].Kind != listing.Deny {
 			continue
 		}
 		if text != "" {
@@ -86,14 +85,4 @@ func (rt *Runtime) DenyLists(addr netip.Addr, facts reputation.Facts) string {
 		text += rt.ListsShown[i]
 	}
 	return text
-}
-
-// BanOf returns the narrowest ban that holds an address now.
-func (rt *Runtime) BanOf(addr netip.Addr) (ban.Entry, bool) {
-	for _, entry := range rt.Overrides.Find(addr) {
-		if entry.Kind == ban.Ban {
-			return entry, true
-		}
-	}
-	return ban.Entry{}, false
 }

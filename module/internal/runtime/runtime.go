@@ -21,13 +21,16 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/report"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/conduct"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/tombstone"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -37,34 +40,31 @@ import (
 // changes. What a configuration does without is nil.
 type Runtime struct {
 	Logger *slog.Logger
-	Leases Leases // what it shares with other configurations
+	Leases process.Leases // what it shares with other configurations
 
 	Wait          time.Duration // how long a request waits, unless its site says otherwise
 	LookupTimeout time.Duration // longer than any provider may take
 	FirstCome     bool          // services are asked about whoever comes first
 	Engine        *lookup.Engine
 
-	Folder       *Folder
+	Folder       *process.Folder
 	Lists        *Lists
-	ListNames    []string      // by position in the lists
-	ListMeanings []lookup.List // what being on a list means, likewise; then those of the further parts of lists
-	ListsShown   []string      // with the file or the host that it comes from, by position in the lists
-	Bots         *Bots         // nil without bots to verify
-	asnFiles     []*Lists      // of conditions, one file each
+	ListNames    []string       // by position in the lists
+	ListMeanings []listing.List // what being on a list means, likewise; then those of the further parts of lists
+	ListsShown   []string       // with the file or the host that it comes from, by position in the lists
+	Bots         *Bots          // nil without bots to verify
+	asnFiles     []*Lists       // of conditions, one file each
 	Databases    mmdb.Set
 	Overrides    *ban.Store
-	Bans         BanTerms
 	Tombstones   *tombstone.Store // nil without Redis
 	Memory       *Memory          // nil without providers
 	Redis        *Redis           // nil: this instance is on its own
 	Providers    []Provider
 	Secrets      []*secret.Refresher
-	Ledger       quota.Ledger
-	Limiter      *limit.Limiter            // nil until a site limits
-	Nearby       *violation.NearbySettings // nil: neighbours do not count
-	LocalShare   float64                   // of what was left of a quota while Redis is away
-	RedisPool    int                       // connections to one server; zero for the default
-	Reports      *report.Queue             // nil until a provider or a violation reports
+	Ledger       ledger.Ledger
+	Limiter      *limit.Limiter // nil until a site limits
+	LocalShare   float64        // of what was left of a quota while Redis is away
+	RedisPool    int            // connections to one server; zero for the default
 
 	Database *Database          // nil: no history is stored
 	Recorder *recorder.Recorder // likewise
@@ -75,18 +75,8 @@ type Runtime struct {
 	// OpenHistory returns what answers questions about the history. Tests put a stand-in here.
 	OpenHistory func(context.Context) (history.Reader, error)
 
-	NAT64    address.NAT64 // the network's own prefixes
-	Suspects Suspects
-
-	violationTerms []violation.Terms              // of all violations, built-in ones included
-	usedViolations []string                       // those that sites and tokens name
-	anyViolation   bool                           // an application can name each
-	violations     *violation.Store               // nil until a site or the look-up API uses it
-	own            *violation.Evidence            // what it says; likewise
-	punisher       *punisher                      // nil until a site bans
-	proxies        atomic.Pointer[[]netip.Prefix] // trusted by a server; requests may come before they are known
-
-	violationsLogged throttle.Causes[string] // of what is logged about violations and their reports
+	NAT64   address.NAT64   // the network's own prefixes
+	Conduct conduct.Conduct // what clients do on the sites, and what follows
 
 	readyBy       time.Time            // until then, lists without contents delay readiness; see AwaitsLists
 	repeatsLogged map[string]string    // by feed, for warnOfRepeats only
@@ -110,8 +100,6 @@ type Runtime struct {
 	stopSelfTests context.CancelFunc
 	stopSaving    context.CancelFunc
 	stopDatabases context.CancelFunc
-	stopReports   context.CancelFunc
-	stopOwn       func()
 	serves        bool // between Start and Stop
 }
 
@@ -126,14 +114,14 @@ type Provider struct {
 	Probe func(context.Context) error
 
 	// Reports is nil for a provider that is sent no reports.
-	Reports *ReportsTo
+	Reports *conduct.ReportsTo
 }
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
 func New(ctx caddy.Context) *Runtime {
 	rt := &Runtime{
 		repeatsLogged: make(map[string]string), oldLogged: make(map[string]time.Time),
-		Logger: WithRequestIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
+		Logger: request.WithIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
 	rt.OpenHistory = rt.openHistory
 	return rt
 }
@@ -149,6 +137,43 @@ func CheckWait(wait time.Duration) error {
 	return nil
 }
 
+// OpenFolder finds or makes the data folder.
+func (rt *Runtime) OpenFolder() (err error) {
+	rt.Folder, err = process.OpenFolder(&rt.Leases, ProcessLogger("folder"))
+	return err
+}
+
+// OpenConduct lets sites count violations of these terms, and ban for them. What neighbours of offenders cost is nil if
+// they do not count.
+func (rt *Runtime) OpenConduct(terms []violation.Terms, nearby *violation.NearbySettings) error {
+	c := &rt.Conduct
+	c.Logger, c.LoggerOf, c.Privacy = rt.Logger, ProcessLogger, rt.privacy
+	c.Leases, c.Folder = &rt.Leases, rt.Folder
+	c.Overrides, c.Nearby, c.NAT64 = rt.Overrides, nearby, rt.NAT64
+	c.Recorder, c.Digest = rt.Recorder, rt.Digest
+	if rt.Redis != nil {
+		c.Redis = rt.Redis.Client
+	}
+	c.Events, c.Serving = Events, servingConduct
+	return c.Open(terms)
+}
+
+// servingConduct is that of the configuration that serves, nil while none does.
+func servingConduct() *conduct.Conduct {
+	if rt := Serving(); rt != nil {
+		return &rt.Conduct
+	}
+	return nil
+}
+
+// asnOf returns the autonomous system of an address, 0 if nobody on this machine knows it.
+func (rt *Runtime) asnOf(addr netip.Addr) uint32 {
+	if asn := rt.Databases.Facts(addr).ASN; asn != 0 || len(rt.Providers) == 0 {
+		return asn
+	}
+	return rt.Known(addr).Facts.ASN
+}
+
 // OpenEngine makes what looks addresses up, from what has been opened before.
 func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 	rt.Engine, err = lookup.New(lookup.Config{
@@ -160,21 +185,23 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 		Shared:    rt.Redis.shared(),
 		Providers: providers,
 		Observer:  observer{},
-		Tracer:    lookupTracer{},
+		Tracer:    request.LookupTracer{},
 		Logger:    rt.Logger,
 		Timeout:   rt.LookupTimeout,
 		FirstCome: rt.FirstCome,
 	})
-	if err == nil {
-		rt.checkASNLists()
+	if err != nil {
+		return err
 	}
-	return err
+	rt.Conduct.Engine = rt.Engine
+	rt.checkASNLists()
+	return nil
 }
 
 // Start makes this the configuration that serves, and starts what goes on beside requests.
 func (rt *Runtime) Start() {
 	rt.serves = true
-	rt.Folder.start()
+	rt.Folder.Start()
 	rt.reporter.Load().Start()
 	rt.Lists.Start()
 	for _, file := range rt.asnFiles {
@@ -183,7 +210,6 @@ func (rt *Runtime) Start() {
 	rt.Memory.start(rt)
 	rt.learnNetworks()
 	rt.startDatabases()
-	rt.startOwn()
 	rt.checkLaterRules()
 	rt.expectLists(time.Now())
 	if Serving() == nil {
@@ -196,8 +222,8 @@ func (rt *Runtime) Start() {
 	rt.startSharing()
 	rt.startHistory()
 	rt.startSaving()
-	rt.startReports()
-	if len(rt.ListNames)+len(rt.Providers) == 0 && rt.own == nil {
+	rt.Conduct.Start(rt.asnOf)
+	if len(rt.ListNames)+len(rt.Providers) == 0 && rt.Conduct.Own() == nil {
 		rt.Logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
 			slog.String("cure", "name feeds and providers in the global ip_reputation options"))
 	}
@@ -228,12 +254,7 @@ func (rt *Runtime) Stop() {
 	if rt.stopDatabases != nil {
 		rt.stopDatabases()
 	}
-	if rt.stopReports != nil {
-		rt.stopReports()
-	}
-	if rt.stopOwn != nil {
-		rt.stopOwn()
-	}
+	rt.Conduct.Stop()
 }
 
 // resume runs when another configuration has stopped: the one before, or one that could not be started to the end. What
@@ -257,7 +278,7 @@ func (rt *Runtime) Close() error {
 		return rt.release()
 	case caddy.Exiting():
 		closeEngine(context.Background(), rt.Engine, closeWithin)
-		Background.Shutdown() // replaced configurations store what they learnt before memory is saved
+		process.Background.Shutdown() // replaced configurations store what they learnt before memory is saved
 		return rt.release()
 	case !rt.Engine.Busy():
 		closeEngine(context.Background(), rt.Engine, closeWithin)
@@ -265,7 +286,7 @@ func (rt *Runtime) Close() error {
 	}
 	// a reload does not wait for calls in progress; but they were paid for, so they end by themselves, and what they need
 	// is released after them
-	Background.Go(func(shutdown context.Context) {
+	process.Background.Go(func(shutdown context.Context) {
 		defer func() {
 			if r := recover(); r != nil {
 				rt.Logger.Error("ending look-ups panicked; this is a bug", slog.Any("panic", r))
@@ -323,14 +344,14 @@ func (rt *Runtime) SourceNames() []string {
 		names = append(names, reputation.SourceVerifiedBots, reputation.SourceFakeBot)
 	}
 	for i, name := range rt.ListNames {
-		if rt.ListMeanings[i].Kind == lookup.Feed {
+		if rt.ListMeanings[i].Kind == listing.Feed {
 			names = append(names, name)
 		}
 	}
 	for _, p := range rt.Providers {
 		names = append(names, p.Name)
 	}
-	return append(names, OwnSources(rt.ViolationNames())...)
+	return append(names, conduct.Sources(rt.Conduct.ViolationNames())...)
 }
 
 // RepeatedName returns a name that two sources have, or the empty string.
@@ -341,47 +362,4 @@ func RepeatedName(names []string) string {
 		}
 	}
 	return ""
-}
-
-// keepDoing does the work in the background until ctx or the process ends, also when it panics.
-func (rt *Runtime) keepDoing(ctx context.Context, what string, work func(context.Context)) {
-	Background.Until(ctx, func(ctx context.Context) { rt.supervise(ctx, what, work) })
-}
-
-// every returns work that does something at each interval, until its context ends.
-func every(interval time.Duration, do func(ctx context.Context, now time.Time)) func(context.Context) {
-	return func(ctx context.Context) {
-		tick := time.NewTicker(interval)
-		defer tick.Stop()
-		for {
-			select {
-			case now := <-tick.C:
-				do(ctx, now)
-			case <-ctx.Done():
-				return
-			}
-		}
-	}
-}
-
-// supervise does the work until ctx ends, also when it panics.
-func (rt *Runtime) supervise(ctx context.Context, what string, work func(context.Context)) {
-	supervise(ctx, rt.Logger, what, work)
-}
-
-func supervise(ctx context.Context, logger *slog.Logger, what string, work func(context.Context)) {
-	for ctx.Err() == nil {
-		func() {
-			defer func() {
-				if r := recover(); r != nil {
-					logger.Error("background work panicked and begins again; this is a bug", slog.String("work", what), slog.Any("panic", r))
-				}
-			}()
-			work(ctx)
-		}()
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-		}
-	}
 }

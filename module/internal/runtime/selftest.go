@@ -3,6 +3,8 @@ package runtime
 import (
 	"context"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 )
 
 // startSelfTests tests, in the background, the providers that are believed only while they pass.
@@ -11,7 +13,7 @@ func (rt *Runtime) startSelfTests() {
 	rt.stopSelfTests = cancel
 	for _, p := range rt.Providers {
 		if _, has := p.Guard.NextTest(); has {
-			rt.keepDoing(ctx, "testing provider "+p.Name, p.keepTested)
+			process.Background.Keep(ctx, rt.Logger, "testing provider "+p.Name, p.keepTested)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/sentry"
 )
 
@@ -81,9 +82,9 @@ func (s ReporterSettings) options(dsn func() (string, bool)) sentry.Options {
 }
 
 // OpenReporter finds or opens the reporter to the project of a DSN. The key is made of the settings.
-func OpenReporter(leases *Leases, key string, s ReporterSettings, dsn func() (string, bool)) (*Reporter, error) {
+func OpenReporter(leases *process.Leases, key string, s ReporterSettings, dsn func() (string, bool)) (*Reporter, error) {
 	o := s.options(dsn)
-	return Share(leases, key, func() (*Reporter, func() error, error) {
+	return process.Share(leases, key, func() (*Reporter, func() error, error) {
 		r := &Reporter{sentry.Open(o)}
 		return r, r.close, nil
 	})
@@ -97,7 +98,7 @@ func (r *Reporter) close() error {
 		r.Close(ctx)
 		return nil
 	}
-	Background.Go(func(shutdown context.Context) {
+	process.Background.Go(func(shutdown context.Context) {
 		ctx, cancel := context.WithTimeout(shutdown, flushWithin)
 		defer cancel()
 		r.Close(ctx)

@@ -12,10 +12,12 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/memory"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -36,7 +38,7 @@ type world struct {
 }
 
 func (w *world) Facts(netip.Addr) reputation.Facts { return w.database }
-func (w *world) Current() lookup.Listing           { return w }
+func (w *world) Current() listing.Contents         { return w }
 func (w *world) Lookup(addr netip.Addr) uint32 {
 	if addr == client {
 		return 1
@@ -83,15 +85,15 @@ func (w *world) Nearby() *score.Source {
 }
 
 // meanings are the lists of the world.
-var meanings = []lookup.List{
+var meanings = []listing.List{
 	feedOf("proxies", 20, reputation.Nature{}, reputation.Proxy),
 	feedOf("scanners", 20, reputation.Nature{}, reputation.Scanner),
 	feedOf("relays", 0, reputation.Nature{}.With(reputation.NatureRelay, true)),
 	feedOf("tor", 8, reputation.Nature{}.With(reputation.NatureTor, true), reputation.Tor),
 }
 
-func feedOf(name string, weight float64, n reputation.Nature, c ...reputation.Category) lookup.List {
-	return lookup.List{
+func feedOf(name string, weight float64, n reputation.Nature, c ...reputation.Category) listing.List {
+	return listing.List{
 		Source: score.Source{Name: name, Trust: 1, Weight: weight}, Confidence: 1, Nature: n,
 		Categories: reputation.CategoriesOf(c...),
 	}
@@ -116,7 +118,7 @@ func (o *oracle) Check(_ context.Context, q reputation.Query) (reputation.Report
 }
 func (o *oracle) NetworkSpent(netip.Addr, time.Time) bool { return o.spent }
 func (o *oracle) CountSkipped(reputation.Result)          {}
-func (o *oracle) Reserve(addr netip.Addr, _ float64, _ time.Time) (lookup.Reservation, reputation.Result, bool) {
+func (o *oracle) Reserve(addr netip.Addr, _ worth.Bid, _ time.Time) (lookup.Reservation, reputation.Result, bool) {
 	if o.spent {
 		return nil, reputation.ResultSkippedQuota, false
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/crowdsec"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -45,8 +46,8 @@ func (s *streams) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	for _, client := range s.all {
-		s.running.Go(func() { supervise(ctx, client.Logger, "following the decisions of "+client.Name, client.Run) })
-		s.running.Go(func() { supervise(ctx, client.Logger, "sending metrics to "+client.Name, client.Report) })
+		s.running.Go(func() { process.Supervise(ctx, client.Logger, "following the decisions of "+client.Name, client.Run) })
+		s.running.Go(func() { process.Supervise(ctx, client.Logger, "sending metrics to "+client.Name, client.Report) })
 	}
 }
 

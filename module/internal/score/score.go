@@ -323,6 +323,16 @@ func probability(points float64) float64 {
 	return 100 / (1 + math.Exp(points*(-math.Ln10/10)))
 }
 
+// CategoriesOf returns what the evidence accuses an address of, or says in its favour.
+func CategoriesOf(evidence []Evidence) (all reputation.Categories) {
+	for i := range evidence {
+		if evidence[i].Severity != 0 {
+			all |= evidence[i].Categories
+		}
+	}
+	return all
+}
+
 // Round returns the score for a probability in percent, 0 to 100; NaN gives 0.
 func Round(percent float64) uint8 {
 	return uint8(math.Round(within(percent, 0, 100)))

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 )
 
 const (
@@ -117,7 +118,9 @@ func (s *Sender) post(m Message) *failure {
 		return s.describe(err)
 	}
 	defer resp.Body.Close()
-	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
+	if resp.StatusCode != http.StatusSwitchingProtocols { // whose body is the bare connection, which ctx does not close
+		_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
+	}
 	return failureOf(resp, time.Now())
 }
 
@@ -172,7 +175,7 @@ func (s *Sender) describe(err error) *failure {
 	case errors.Is(err, http.ErrSchemeMismatch):
 		f.text, f.cure = "the receiver speaks http, not https", "check the URL"
 	case errors.As(err, &cert):
-		f.cause, f.text, f.cure = "certificate", cert.Error(), "check the receiver's certificate"
+		f.cause, f.text, f.cure = "certificate", foreign.Text(cert.Error()), "check the receiver's certificate"
 	case errors.As(err, &dial):
 		f.text = dial.Error()
 	}

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -302,7 +303,7 @@ func TestLongHeader(t *testing.T) {
 }
 
 // TestRedirect proves, on real sockets, that nothing is sent to where a receiver redirects to, and that answers without an end
-// are not read.
+// are not read, nor what follows a switch to another protocol.
 func TestRedirect(t *testing.T) {
 	stolen := 0
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { stolen++ }))
@@ -317,6 +318,14 @@ func TestRedirect(t *testing.T) {
 					return
 				}
 			}
+		},
+		"another protocol": func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -337,4 +346,20 @@ func TestRedirect(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestForeignCertificate: whoever is in the way writes what he likes into a certificate. It must not reach the log.
+func TestForeignCertificate(t *testing.T) {
+	to, err := url.Parse(testenv.ForeignCertificate(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, l := sender(t, nil, func(o *Options) { o.URL, o.Retries = to, 0 })
+	s.Send(Message{ID: "one", Name: "e", Body: []byte(`{}`)})
+	s.end()
+	lost := l.Lines("is lost")
+	if len(lost) != 1 || !strings.Contains(lost[0], "certificate") {
+		t.Fatalf("the log is\n%s", l.String())
+	}
+	testenv.WantLine(t, logtest.Value(lost[0], "error"))
 }

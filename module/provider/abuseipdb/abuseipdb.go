@@ -28,9 +28,7 @@ const (
 	minMaxAgeDays, maxMaxAgeDays = 1, 365
 )
 
-func init() {
-	caddy.RegisterModule(AbuseIPDB{})
-}
+func init() { caddy.RegisterModule(AbuseIPDB{}) }
 
 // AbuseIPDB asks the service of the same name about addresses. It needs an API key. The free plan
 // allows 1,000 requests a day.
@@ -62,18 +60,18 @@ func (AbuseIPDB) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets the defaults and creates the client. It opens no connection.
-func (a *AbuseIPDB) Provision(ctx caddy.Context) error {
-	if a.MaxAgeDays == 0 {
-		a.MaxAgeDays = defaultMaxAgeDays
+func (p *AbuseIPDB) Provision(ctx caddy.Context) error {
+	if p.MaxAgeDays == 0 {
+		p.MaxAgeDays = defaultMaxAgeDays
 	}
-	return a.Open(ctx, rest.API{
-		Profile: a.Profile(), Title: "AbuseIPDB", URL: defaultURL, ResetHeader: "X-RateLimit-Reset", Detail: detail,
+	return p.Open(ctx, rest.API{
+		Profile: p.Profile(), Title: "AbuseIPDB", URL: defaultURL, ResetHeader: "X-RateLimit-Reset", Detail: detail,
 	})
 }
 
 // Validate checks the settings' ranges.
-func (a *AbuseIPDB) Validate() error {
-	return checkMaxAge(a.MaxAgeDays)
+func (p *AbuseIPDB) Validate() error {
+	return checkMaxAge(p.MaxAgeDays)
 }
 
 // Profile implements reputation.Provider. The quota is that of the free plan; AbuseIPDB counts by
@@ -99,44 +97,43 @@ func (*AbuseIPDB) Profile() reputation.Profile {
 }
 
 // Check implements reputation.Provider.
-func (a *AbuseIPDB) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
-	return rest.Ask(ctx, &a.Endpoint, q, a.question(q),
-		func(body *answer, _ *rest.Response) (reputation.Report, error) {
-			return body.report(q.Addr)
+func (p *AbuseIPDB) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	return rest.Ask(ctx, &p.Endpoint, q, p.question(q),
+		func(v *answer, _ *rest.Response) (reputation.Report, error) {
+			return v.report(q.Addr)
 		})
 }
 
 // Probe implements reputation.Prober. It costs one check of the quota: the service answers about loopback
 // addresses too, and calls them reserved.
-func (a *AbuseIPDB) Probe(ctx context.Context, key string) error {
-	_, err := a.Check(ctx, reputation.Query{Addr: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Key: key})
+func (p *AbuseIPDB) Probe(ctx context.Context, key string) error {
+	_, err := p.Check(ctx, reputation.Query{Addr: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Key: key})
 	if errors.Is(err, reputation.ErrUnknown) {
 		return nil
 	}
 	return err
 }
 
-func (a *AbuseIPDB) question(q reputation.Query) rest.Request {
+func (p *AbuseIPDB) question(q reputation.Query) rest.Request {
 	return rest.Request{
 		Path:   []string{"check"},
-		Params: url.Values{"ipAddress": {q.Addr.String()}, "maxAgeInDays": {strconv.Itoa(a.MaxAgeDays)}},
+		Params: url.Values{"ipAddress": {q.Addr.String()}, "maxAgeInDays": {strconv.Itoa(p.MaxAgeDays)}},
 		Header: map[string]string{"Key": q.Key},
 	}
 }
 
-// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those
-// that all providers have, such as key and quota.
+// UnmarshalCaddyfile reads the options that only this provider has.
 //
 //	abuseipdb {
 //	    url     <address>
 //	    max_age <days>
 //	}
-func (a *AbuseIPDB) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (p *AbuseIPDB) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the provider's name
-	return option.Block{Name: "abuseipdb", Reword: reword, Options: append(a.Options(defaultURL),
+	return option.Block{Name: "abuseipdb", Reword: reword, Options: append(p.Options(defaultURL),
 		// any number: checkMaxAge checks the range, with the same error as for JSON
-		option.Once("max_age", option.Number(&a.MaxAgeDays, "30", math.MinInt),
-			func() error { return checkMaxAge(a.MaxAgeDays) }),
+		option.Once("max_age", option.Number(&p.MaxAgeDays, "30", math.MinInt),
+			func() error { return checkMaxAge(p.MaxAgeDays) }),
 	)}.Read(d)
 }
 

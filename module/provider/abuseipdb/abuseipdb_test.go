@@ -2,7 +2,6 @@ package abuseipdb
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -14,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
@@ -27,46 +24,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// provision returns a provider as Caddy makes it: from JSON.
-func provision(tb testing.TB, config string) (*AbuseIPDB, error) {
-	tb.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	tb.Cleanup(cancel) // runs Cleanup
-	module, err := ctx.LoadModuleByID("ip_reputation.providers.abuseipdb", json.RawMessage(config))
-	if err != nil {
-		return nil, err
-	}
-	return module.(*AbuseIPDB), nil
-}
-
-func mustProvision(tb testing.TB, baseURL string) *AbuseIPDB {
-	tb.Helper()
-	a, err := provision(tb, fmt.Sprintf(`{"url": %q}`, baseURL))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return a
-}
-
 func sample(name string) string { return filepath.Join("testdata", name+".json") }
-
-func natures(yes, no []reputation.Kind) reputation.Nature {
-	var n reputation.Nature
-	for _, k := range yes {
-		n = n.With(k, true)
-	}
-	for _, k := range no {
-		n = n.With(k, false)
-	}
-	return n
-}
 
 func TestContract(t *testing.T) {
 	const tor, hosting, mobile = reputation.NatureTor, reputation.NatureHosting, reputation.NatureMobile
 	type kinds = []reputation.Kind
 	abuse := reputation.CategoriesOf(reputation.Abuse)
 	bad := reputation.Report{Severity: 1, Confidence: 0.9, Categories: abuse,
-		Facts:    reputation.Facts{Country: "HK", Nature: natures(kinds{hosting}, kinds{tor, mobile})},
+		Facts:    reputation.Facts{Country: "HK", Nature: providertest.Nature(kinds{hosting}, kinds{tor, mobile})},
 		LastSeen: time.Date(2026, 9, 16, 18, 57, 24, 0, time.UTC)}
 	busy := http.Header{"Retry-After": {"29241"}, "X-Ratelimit-Limit": {"1000"}, "X-Ratelimit-Remaining": {"0"},
 		"X-Ratelimit-Reset": {"1545973200"}}
@@ -74,26 +39,26 @@ func TestContract(t *testing.T) {
 	const page = "<!DOCTYPE html><html><body>Authentication failed</body></html>"
 
 	providertest.Run(t, providertest.Config{
-		New: func(tb testing.TB, baseURL string) reputation.Provider { return mustProvision(tb, baseURL) },
+		New: providertest.Module("abuseipdb"),
 		Cases: []providertest.Case{
 			{Name: "bad", BodyFile: sample("check_bad"), Report: bad, Request: checkRequest},
 			{Name: "JSON with a charset", BodyFile: sample("check_bad"), Report: bad,
 				Header: http.Header{"Content-Type": {"application/json; charset=UTF-8"}}},
 			{Name: "bad by one reporter, verbose", BodyFile: sample("check_bad_verbose"),
 				Report: reputation.Report{Severity: 1, Confidence: 0.3, Categories: abuse,
-					Facts:    reputation.Facts{Country: "CN", Nature: natures(kinds{hosting}, kinds{tor, mobile})},
+					Facts:    reputation.Facts{Country: "CN", Nature: providertest.Nature(kinds{hosting}, kinds{tor, mobile})},
 					LastSeen: time.Date(2018, 12, 20, 20, 55, 14, 0, time.UTC)}},
 			{Name: "never reported", Addr: netip.MustParseAddr("198.51.100.7"), BodyFile: sample("check_clean_never_reported"),
 				Report: reputation.Report{Severity: -1, Confidence: 0.5,
-					Facts: reputation.Facts{Country: "DE", Nature: natures(nil, kinds{tor, hosting, mobile})}}},
+					Facts: reputation.Facts{Country: "DE", Nature: providertest.Nature(nil, kinds{tor, hosting, mobile})}}},
 			{Name: "reported and score 0", Addr: netip.MustParseAddr("198.51.100.39"),
 				BodyFile: sample("check_reported_but_score_zero"),
 				Report: reputation.Report{Severity: 0, Confidence: 0.3,
-					Facts:    reputation.Facts{Country: "CN", Nature: natures(kinds{hosting}, kinds{tor, mobile})},
+					Facts:    reputation.Facts{Country: "CN", Nature: providertest.Nature(kinds{hosting}, kinds{tor, mobile})},
 					LastSeen: time.Date(2026, 8, 31, 18, 8, 32, 0, time.UTC)}},
 			{Name: "IPv6 Tor exit", Addr: netip.MustParseAddr("2001:db8::1"), BodyFile: sample("check_ipv6_tor"),
 				Report: reputation.Report{Severity: 0.37, Confidence: 0.75, Categories: abuse,
-					Facts:    reputation.Facts{Country: "NL", Nature: natures(kinds{tor, hosting}, kinds{mobile})},
+					Facts:    reputation.Facts{Country: "NL", Nature: providertest.Nature(kinds{tor, hosting}, kinds{mobile})},
 					LastSeen: time.Date(2026, 11, 1, 10, 11, 12, 0, time.UTC)}},
 			{Name: "reserved", Addr: netip.MustParseAddr("192.0.2.1"), BodyFile: sample("check_reserved_address"),
 				Result: reputation.ResultNotFound},
@@ -157,7 +122,7 @@ func TestErrorsHelp(t *testing.T) {
 				_, _ = w.Write([]byte(tc.body))
 			}))
 			t.Cleanup(server.Close)
-			a := mustProvision(t, server.URL)
+			a := providertest.Load(t, "abuseipdb", server.URL)
 			_, err := a.Check(t.Context(), reputation.Query{Addr: netip.MustParseAddr("2001:db8::7"), Key: tc.key})
 			if err == nil || !strings.HasPrefix(err.Error(), "asking AbuseIPDB: ") || !strings.HasSuffix(err.Error(), tc.want) {
 				t.Errorf("the error is %v, want it to end in %q", err, tc.want)
@@ -167,86 +132,48 @@ func TestErrorsHelp(t *testing.T) {
 }
 
 func TestCaddyfile(t *testing.T) {
-	for _, tc := range []struct {
-		name, input string
-		want        AbuseIPDB
-		wantErr     string
-	}{
-		{name: "alone", input: `abuseipdb`},
-		{name: "empty block", input: "abuseipdb {\n}"},
-		{name: "all", input: "abuseipdb {\n url http://127.0.0.1:8081/api\n max_age 90\n}",
-			want: AbuseIPDB{Endpoint: rest.Endpoint{URL: "http://127.0.0.1:8081/api"}, MaxAgeDays: 90}},
-		{name: "argument", input: `abuseipdb https://example.org`, wantErr: "unexpected argument 'https://example.org' after abuseipdb"},
-		{name: "unknown option", input: "abuseipdb {\n verbose\n}", wantErr: "unknown option 'verbose': abuseipdb has url and max_age"},
-		{name: "nested block", input: "abuseipdb {\n max_age 9 {\n url x\n }\n}", wantErr: "unknown option '{'"},
-		{name: "twice", input: "abuseipdb {\n max_age 9\n max_age 9\n}", wantErr: "max_age is set twice for abuseipdb: remove one, at Testfile:3"},
-		{name: "no value", input: "abuseipdb {\n max_age\n}", wantErr: "max_age of abuseipdb takes exactly one value, such as 30"},
-		{name: "two values", input: "abuseipdb {\n url a b\n}", wantErr: "url of abuseipdb takes exactly one value, such as https://"},
-		{name: "no number", input: "abuseipdb {\n max_age 30d\n}", wantErr: "max_age '30d' of abuseipdb is no number of days: use a whole number from 1 to 365"},
-		{name: "0 days", input: "abuseipdb {\n max_age 0\n}", wantErr: "the max_age of abuseipdb is 0 days: it must be from 1 to 365"},
-		{name: "too many days", input: "abuseipdb {\n max_age 366\n}", wantErr: "366 days: it must be from 1 to 365, at Testfile:2"},
-		{name: "empty url", input: "abuseipdb {\n url \"\"\n}", wantErr: "the url of abuseipdb is empty"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			var got AbuseIPDB
-			err := got.UnmarshalCaddyfile(caddyfile.NewTestDispenser(tc.input))
-			if tc.wantErr != "" {
-				if err == nil || !strings.Contains(err.Error(), tc.wantErr) {
-					t.Errorf("the error is %v, want %q in it", err, tc.wantErr)
-				}
-				return
-			}
-			if err != nil || got.URL != tc.want.URL || got.MaxAgeDays != tc.want.MaxAgeDays {
-				t.Errorf("got %q, %d days, error %v", got.URL, got.MaxAgeDays, err)
-			}
-		})
-	}
+	providertest.Caddyfile(t, "abuseipdb", map[string]string{
+		"abuseipdb":      `{}`,
+		"abuseipdb {\n}": `{}`,
+		"abuseipdb {\n url http://127.0.0.1:8081/api\n max_age 90\n}": `{"url":"http://127.0.0.1:8081/api","max_age_days":90}`,
+		"abuseipdb https://example.org":                               "unexpected argument 'https://example.org' after abuseipdb",
+		"abuseipdb {\n verbose\n}":                                    "unknown option 'verbose': abuseipdb has url and max_age",
+		"abuseipdb {\n max_age 9 {\n url x\n }\n}":                    "unknown option '{'",
+		"abuseipdb {\n max_age 9\n max_age 9\n}":                      "max_age is set twice for abuseipdb: remove one, at Testfile:3",
+		"abuseipdb {\n max_age\n}":                                    "max_age of abuseipdb takes exactly one value, such as 30",
+		"abuseipdb {\n url a b\n}":                                    "url of abuseipdb takes exactly one value, such as https://",
+		"abuseipdb {\n max_age 30d\n}":                                "max_age '30d' of abuseipdb is no number of days: use a whole number from 1 to 365",
+		"abuseipdb {\n max_age 0\n}":                                  "the max_age of abuseipdb is 0 days: it must be from 1 to 365",
+		"abuseipdb {\n max_age 366\n}":                                "366 days: it must be from 1 to 365, at Testfile:2",
+		"abuseipdb {\n url \"\"\n}":                                   "the url of abuseipdb is empty",
+	})
 }
 
-func TestProvision(t *testing.T) {
-	t.Setenv("ABUSEIPDB_TEST_URL", "https://user:hunter2@example.org")
+func TestSettings(t *testing.T) {
+	providertest.Settings(t, "abuseipdb", map[string]string{
+		`{"max_age_days":-1}`: "-1 days: it must be from 1 to 365",
+		`{"key":"x"}`:         "unknown field",
+	})
+}
+
+func TestAddress(t *testing.T) {
 	t.Setenv("ABUSEIPDB_TEST_PORT", "8081")
-	for _, tc := range []struct {
-		name, config string
-		wantURL      string // what the service is asked for 203.0.113.10
-		wantErr      string
-	}{
-		{name: "defaults", config: `{}`,
-			wantURL: "https://api.abuseipdb.com/api/v2/check?ipAddress=203.0.113.10&maxAgeInDays=30"},
-		{name: "slash at the end", config: `{"url":"http://localhost/v2/","max_age_days":365}`,
-			wantURL: "http://localhost/v2/check?ipAddress=203.0.113.10&maxAgeInDays=365"},
-		{name: "placeholder", config: `{"url":"http://gateway.example:{env.ABUSEIPDB_TEST_PORT}"}`,
-			wantURL: "http://gateway.example:8081/check?ipAddress=203.0.113.10&maxAgeInDays=30"},
-		{name: "empty placeholder", config: `{"url":"{env.ABUSEIPDB_TEST_ABSENT}"}`, wantErr: "resolving the url of abuseipdb"},
-		{name: "no URL", config: `{"url":"http://a b/"}`, wantErr: "not a URL: use one like https://api.abuseipdb.com/api/v2"},
-		{name: "no scheme", config: `{"url":"api.abuseipdb.com/api/v2"}`, wantErr: "use one that begins with https://"},
-		{name: "another scheme", config: `{"url":"ftp://example.org"}`, wantErr: `its scheme is "ftp"`},
-		{name: "no host", config: `{"url":"https:///api"}`, wantErr: "it names no host"},
-		{name: "user", config: `{"url":"{env.ABUSEIPDB_TEST_URL}"}`, wantErr: "it holds a user name"},
-		{name: "query", config: `{"url":"https://example.org/?key=x"}`, wantErr: "it holds a query or a fragment"},
-		{name: "too few days", config: `{"max_age_days":-1}`, wantErr: "-1 days: it must be from 1 to 365"},
-		{name: "unknown member", config: `{"key":"x"}`, wantErr: "unknown field"},
+	for settings, want := range map[string]string{ // what the service is asked for 203.0.113.10
+		`{}`: "https://api.abuseipdb.com/api/v2/check?ipAddress=203.0.113.10&maxAgeInDays=30",
+		`{"url":"http://localhost/v2/","max_age_days":365}`:// with a slash at the end
+		"http://localhost/v2/check?ipAddress=203.0.113.10&maxAgeInDays=365",
+		`{"url":"http://gateway.example:{env.ABUSEIPDB_TEST_PORT}"}`: "http://gateway.example:8081/check?" +
+			"ipAddress=203.0.113.10&maxAgeInDays=30",
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			a, err := provision(t, tc.config)
-			if tc.wantErr != "" {
-				if err == nil || !strings.Contains(err.Error(), tc.wantErr) || strings.Contains(err.Error(), "hunter2") {
-					t.Errorf("the error is %v, want %q in it", err, tc.wantErr)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			question := a.question(reputation.Query{Addr: netip.MustParseAddr("203.0.113.10"), Key: "k"})
-			if got, err := a.Target(&question); err != nil || got.String() != tc.wantURL {
-				t.Errorf("asks %s (%v), want %s", got, err, tc.wantURL)
-			}
-			// what was resolved does not go back into the configuration
-			if out, _ := json.Marshal(a); strings.Contains(string(out), "8081") {
-				t.Errorf("the configuration became %s", out)
-			}
-		})
+		a := providertest.Load(t, "abuseipdb", "", settings).(*AbuseIPDB)
+		question := a.question(reputation.Query{Addr: asked, Key: "k"})
+		if got, err := a.Target(&question); err != nil || got.String() != want {
+			t.Errorf("%s asks %s (%v), want %s", settings, got, err, want)
+		}
+		// what was resolved does not go back into the configuration
+		if out, _ := json.Marshal(a); strings.Contains(string(out), "8081") {
+			t.Errorf("the configuration became %s", out)
+		}
 	}
 }
 
@@ -270,7 +197,7 @@ func TestScores(t *testing.T) {
 		{"50 by 10 reporters", changes{"abuseConfidenceScore": 50, "totalReports": 10, "numDistinctUsers": 10}, 8, 25},
 		{"never reported", nil, 0, .99},
 	} {
-		report, err := parseAnswer(answerWith(tc.changes), asked)
+		report, err := parse(answerWith(tc.changes), asked)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -281,8 +208,8 @@ func TestScores(t *testing.T) {
 	}
 }
 
-// parseAnswer returns what a body says about addr.
-func parseAnswer(body []byte, addr netip.Addr) (reputation.Report, error) {
+// parse returns what a body says about addr.
+func parse(body []byte, addr netip.Addr) (reputation.Report, error) {
 	var a answer
 	if err := rest.Decode(body, &a); err != nil {
 		return reputation.Report{}, err
@@ -308,7 +235,7 @@ func TestProbe(t *testing.T) {
 			}
 			_, _ = w.Write(bytes.ReplaceAll(body, []byte("192.0.2.1"), []byte(asked)))
 		}))
-		err = mustProvision(t, service.URL).Probe(t.Context(), "0123456789abcdef")
+		err = providertest.Load(t, "abuseipdb", service.URL).(*AbuseIPDB).Probe(t.Context(), "0123456789abcdef")
 		service.Close()
 		if got := reputation.ResultOf(err); got != want || asked != "127.0.0.1" {
 			t.Errorf("%s: %v, asked about %q", name, err, asked)

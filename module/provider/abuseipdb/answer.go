@@ -30,19 +30,19 @@ type data struct {
 }
 
 // report returns the report of the answer about addr.
-func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
-	if a.Data == nil {
+func (v *answer) report(addr netip.Addr) (reputation.Report, error) {
+	if v.Data == nil {
 		return reputation.Report{}, fmt.Errorf("%w: there is no \"data\"", reputation.ErrBadAnswer)
 	}
-	if err := a.Data.validate(addr); err != nil {
+	if err := v.Data.validate(addr); err != nil {
 		return reputation.Report{}, fmt.Errorf("%w: %w", reputation.ErrBadAnswer, err)
 	}
 	// The service has answers, and even reports, about addresses that no client on
 	// the Internet can have.
-	if a.Data.UsageType == usageReserved || a.Data.IsPublic != nil && !*a.Data.IsPublic {
+	if v.Data.UsageType == usageReserved || v.Data.IsPublic != nil && !*v.Data.IsPublic {
 		return reputation.Report{}, fmt.Errorf("%w: it calls it reserved", reputation.ErrUnknown)
 	}
-	return a.Data.report(), nil
+	return v.Data.report(), nil
 }
 
 // validate checks the values that a report needs. Its errors quote numbers only.

@@ -3,9 +3,7 @@ package abuseipdb
 import (
 	"encoding/json"
 	"errors"
-	"math"
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
@@ -71,7 +69,7 @@ func TestMapping(t *testing.T) {
 			"totalReports": 30, "numDistinctUsers": 25}, 0.4, 0.9, "abuse, crawler"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, err := parseAnswer(answerWith(tc.changes), asked)
+			got, err := parse(answerWith(tc.changes), asked)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -103,7 +101,7 @@ func TestFacts(t *testing.T) {
 		{"country with a line break", changes{"countryCode": "D\n"}, "", `{"tor":false,"hosting":false,"mobile":false}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, err := parseAnswer(answerWith(tc.changes), asked)
+			got, err := parse(answerWith(tc.changes), asked)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -122,7 +120,7 @@ func TestLastSeen(t *testing.T) {
 		"yesterday":                 {},
 		"":                          {},
 	} {
-		got, err := parseAnswer(answerWith(changes{"lastReportedAt": value}), asked)
+		got, err := parse(answerWith(changes{"lastReportedAt": value}), asked)
 		if err != nil || got.LastSeen != want {
 			t.Errorf("%q became %s (%v), want %s", value, got.LastSeen, err, want)
 		}
@@ -161,7 +159,7 @@ func TestNoVerdict(t *testing.T) {
 		{"nothing", nil, bad},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got, err := parseAnswer(tc.body, asked); !errors.Is(err, tc.want) {
+			if got, err := parse(tc.body, asked); !errors.Is(err, tc.want) {
 				t.Errorf("got %+v and error %v, want %v", got, err, tc.want)
 			}
 		})
@@ -171,11 +169,11 @@ func TestNoVerdict(t *testing.T) {
 func TestEchoInOtherSpellings(t *testing.T) {
 	addr := netip.MustParseAddr("2001:db8::1")
 	for _, spelling := range []string{"2001:db8::1", "2001:DB8:0:0:0:0:0:1", "2001:0db8:0000:0000:0000:0000:0000:0001"} {
-		if _, err := parseAnswer(answerWith(changes{"ipAddress": spelling}), addr); err != nil {
+		if _, err := parse(answerWith(changes{"ipAddress": spelling}), addr); err != nil {
 			t.Errorf("%s: %v", spelling, err)
 		}
 	}
-	if _, err := parseAnswer(answerWith(changes{"ipAddress": "::ffff:" + asked.String()}), asked); err != nil {
+	if _, err := parse(answerWith(changes{"ipAddress": "::ffff:" + asked.String()}), asked); err != nil {
 		t.Error(err)
 	}
 }
@@ -187,7 +185,7 @@ func TestMoreReportersNeverWeighLess(t *testing.T) {
 		few := rapid.IntRange(1, 100).Draw(t, "few")
 		more := few + rapid.IntRange(0, 100).Draw(t, "more")
 		ask := func(users int) reputation.Report {
-			r, err := parseAnswer(answerWith(changes{"abuseConfidenceScore": score, "totalReports": users,
+			r, err := parse(answerWith(changes{"abuseConfidenceScore": score, "totalReports": users,
 				"numDistinctUsers": users}), asked)
 			if err != nil {
 				t.Fatal(err)
@@ -201,31 +199,10 @@ func TestMoreReportersNeverWeighLess(t *testing.T) {
 }
 
 func FuzzAnswer(f *testing.F) {
-	for _, body := range providertest.Samples(f, "testdata/*.json") {
-		f.Add(body, "203.0.113.10")
-		f.Add(body, "2001:db8::1")
-	}
-	f.Fuzz(func(t *testing.T, body []byte, address string) {
-		addr, err := netip.ParseAddr(address)
-		if err != nil || addr.Is4In6() || addr.Zone() != "" {
-			return
-		}
-		got, err := parseAnswer(body, addr)
-		if err != nil {
-			if !errors.Is(err, reputation.ErrBadAnswer) && !errors.Is(err, reputation.ErrUnknown) {
-				t.Fatalf("unclassified error %v", err)
-			}
-			return
-		}
-		if math.IsNaN(got.Severity) || got.Severity < -1 || got.Severity > 1 || got.Confidence < 0.3 || got.Confidence > 0.9 {
-			t.Errorf("out of range: %+v", got)
-		}
-		if c := got.Facts.Country; c != "" && (len(c) != 2 || strings.ToUpper(c) != c) {
-			t.Errorf("country %q", c)
-		}
-		if (got.Severity > 0) != got.Categories.Has(reputation.Abuse) {
-			t.Errorf("severity %g with categories %s", got.Severity, got.Categories)
-		}
+	providertest.Fuzz(f, providertest.Reader{
+		Read: parse, Capabilities: new(AbuseIPDB).Profile().Capabilities, Unknown: true,
+		Severity: providertest.Range{Least: -1, Most: 1}, Confidence: providertest.Range{Least: .3, Most: .9},
+		Accusations: reputation.CategoriesOf(reputation.Abuse),
 	})
 }
 

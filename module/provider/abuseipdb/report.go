@@ -87,7 +87,7 @@ type stored struct {
 }
 
 // Report implements reputation.Reporter.
-func (a *AbuseIPDB) Report(ctx context.Context, key string, i reputation.Incident) error {
+func (p *AbuseIPDB) Report(ctx context.Context, key string, i reputation.Incident) error {
 	ids := numbers(i.Categories)
 	if len(ids) == 0 {
 		return fmt.Errorf("reporting to AbuseIPDB: %w: no category of it is %s", reputation.ErrUnsupported, i.Categories)
@@ -103,7 +103,7 @@ func (a *AbuseIPDB) Report(ctx context.Context, key string, i reputation.Inciden
 		Header:  map[string]string{"Key": key},
 		Failure: notStored,
 	}
-	return rest.Send(ctx, &a.Endpoint, reputation.Query{Addr: i.Addr, Key: key}, r, func(s *stored, _ *rest.Response) error {
+	return rest.Send(ctx, &p.Endpoint, reputation.Query{Addr: i.Addr, Key: key}, r, func(s *stored, _ *rest.Response) error {
 		if s.Data == nil || !rest.SameAddr(s.Data.IPAddress, i.Addr) {
 			return fmt.Errorf(`%w: "ipAddress" is not the address that was reported`, reputation.ErrBadAnswer)
 		}
@@ -121,16 +121,16 @@ func join(ids []int) string {
 
 // notStored tells the errors apart that are about one report from those about the account. The service has sent the
 // former with several statuses, of which 429 and 403 mean the latter otherwise.
-func notStored(a *rest.Response, body []byte) error {
+func notStored(resp *rest.Response, body []byte) error {
 	var failure failure
 	_ = json.Unmarshal(body, &failure) // of what is no JSON, the status says enough
 	switch {
 	case slices.ContainsFunc(failure.Errors, problem.duplicate):
 		return reputation.ErrDuplicate
-	case a.Status == http.StatusUnprocessableEntity:
-		return fmt.Errorf("%w: status 422%s", reputation.ErrRejected, a.Quote(detail(body)))
-	case a.Status == http.StatusTooManyRequests && slices.ContainsFunc(failure.Errors, problem.spent):
-		return untilMidnight(a.Throttled(), time.Now())
+	case resp.Status == http.StatusUnprocessableEntity:
+		return fmt.Errorf("%w: status 422%s", reputation.ErrRejected, resp.Quote(detail(body)))
+	case resp.Status == http.StatusTooManyRequests && slices.ContainsFunc(failure.Errors, problem.spent):
+		return untilMidnight(resp.Throttled(), time.Now())
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func TestReportContract(t *testing.T) {
 	}
 	const same, spent = "error_429_same_address", "error_429_daily_limit"
 	providertest.RunReports(t, providertest.Config{
-		New: func(tb testing.TB, baseURL string) reputation.Provider { return mustProvision(tb, baseURL) },
+		New: providertest.Module("abuseipdb"),
 	},
 		providertest.ReportCase{Case: answer("stored", 200, "report_ok", nil)},
 		// the same report may be refused with any of these statuses
@@ -146,7 +146,7 @@ func TestSpentWithoutHeaders(t *testing.T) {
 		_, _ = io.WriteString(w, `{"errors":[{"detail":"Daily rate limit of 1000 requests exceeded for this endpoint.","status":429}]}`)
 	}))
 	t.Cleanup(server.Close)
-	err := mustProvision(t, server.URL).Report(t.Context(), "k", reputation.Incident{
+	err := providertest.Load(t, "abuseipdb", server.URL).(*AbuseIPDB).Report(t.Context(), "k", reputation.Incident{
 		Addr: netip.MustParseAddr("203.0.113.10"), Categories: reputation.CategoriesOf(reputation.Spam), At: time.Now(),
 	})
 	throttled, ok := errors.AsType[*reputation.ThrottledError](err)

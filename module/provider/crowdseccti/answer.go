@@ -42,35 +42,35 @@ type named struct {
 	Name string `json:"name"`
 }
 
-// neverSeen returns what a 404 means: that the service has never seen the address, if it says so.
-func (a *answer) neverSeen() error {
-	if strings.EqualFold(a.Message, "IP address information not found") {
+// notFound returns what a 404 means: that the service has never seen the address, if it says so.
+func (v *answer) notFound() error {
+	if strings.EqualFold(v.Message, "IP address information not found") {
 		return reputation.ErrUnknown
 	}
-	return fmt.Errorf("%w: it is a 404 that is not the service's, check the url option", reputation.ErrBadAnswer)
+	return fmt.Errorf("%w: a 404 that is not the service's own, check the url option", reputation.ErrBadAnswer)
 }
 
 // report returns the report of an answer about addr.
-func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
-	if !rest.SameAddr(a.IP, addr) {
+func (v *answer) report(addr netip.Addr) (reputation.Report, error) {
+	if !rest.SameAddr(v.IP, addr) {
 		return reputation.Report{}, fmt.Errorf(`%w: "ip" is not the address that was asked about`, reputation.ErrBadAnswer)
 	}
-	severity, err := a.severity()
+	severity, err := v.severity()
 	if err != nil {
 		return reputation.Report{}, err
 	}
-	confidence, ok := confidences[a.Confidence]
+	confidence, ok := confidences[v.Confidence]
 	if !ok {
 		return reputation.Report{}, fmt.Errorf(`%w: "confidence" is a word that is not known`, reputation.ErrBadAnswer)
 	}
-	r := reputation.Report{Severity: severity, Confidence: confidence, Facts: a.facts(addr)}
+	r := reputation.Report{Severity: severity, Confidence: confidence, Facts: v.facts(addr)}
 	switch {
 	case severity > 0:
-		r.Categories = a.categories()
-	case severity < 0 && a.Reputation != "benign":
+		r.Categories = v.categories()
+	case severity < 0 && v.Reputation != "benign":
 		r.Categories = reputation.CategoriesOf(reputation.PublicService)
 	}
-	r.LastSeen = rest.Time(a.History.LastSeen)
+	r.LastSeen = rest.Time(v.History.LastSeen)
 	return r, nil
 }
 
@@ -78,17 +78,17 @@ func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
 var confidences = map[string]float64{"high": .9, "medium": .7, "low": .4, "none": .2, "": .4}
 
 // severity returns how bad the service finds the address.
-func (a *answer) severity() (float64, error) {
+func (v *answer) severity() (float64, error) {
 	var week float64
-	if total := a.Scores.LastWeek.Total; total != nil {
+	if total := v.Scores.LastWeek.Total; total != nil {
 		week = *total
 	}
 	if week < 0 || week > 5 {
 		return 0, fmt.Errorf(`%w: "total" of the last week is outside 0 to 5`, reputation.ErrBadAnswer)
 	}
 	var severity float64
-	good := slices.ContainsFunc(a.Classifications.FalsePositives, func(n named) bool { return n.Name != "" })
-	switch a.Reputation {
+	good := slices.ContainsFunc(v.Classifications.FalsePositives, func(n named) bool { return n.Name != "" })
+	switch v.Reputation {
 	case "malicious":
 		severity = min(.7+.06*week, 1)
 	case "suspicious":
@@ -103,7 +103,7 @@ func (a *answer) severity() (float64, error) {
 	default:
 		return 0, fmt.Errorf(`%w: "reputation" is a word that is not known`, reputation.ErrBadAnswer)
 	}
-	for _, class := range a.Classifications.Classifications {
+	for _, class := range v.Classifications.Classifications {
 		if class.Name == "community-blocklist" {
 			severity = max(severity, .9)
 		}
@@ -119,9 +119,9 @@ func (a *answer) severity() (float64, error) {
 
 // categories returns what the address was seen doing. Behaviours are named as http:scan and
 // ssh:bruteforce.
-func (a *answer) categories() reputation.Categories {
+func (v *answer) categories() reputation.Categories {
 	var set reputation.Categories
-	for _, b := range a.Behaviors {
+	for _, b := range v.Behaviors {
 		service, deed, _ := strings.Cut(b.Name, ":")
 		switch deed {
 		case "scan":
@@ -148,17 +148,17 @@ func (a *answer) categories() reputation.Categories {
 	return set
 }
 
-func (a *answer) facts(addr netip.Addr) reputation.Facts {
+func (v *answer) facts(addr netip.Addr) reputation.Facts {
 	return reputation.Facts{
-		Country: rest.Country(strings.ToUpper(a.Location.Country)), ASN: a.ASNum, Network: rest.Network(a.IPRange, addr),
-		Nature: a.nature(),
+		Country: rest.Country(strings.ToUpper(v.Location.Country)), ASN: v.ASNum, Network: rest.Network(v.IPRange, addr),
+		Nature: v.nature(),
 	}
 }
 
 // nature returns what the classifications say. Which of the two a "VPN or proxy" is, the service
 // does not say.
-func (a *answer) nature() (n reputation.Nature) {
-	for _, class := range a.Classifications.Classifications {
+func (v *answer) nature() (n reputation.Nature) {
+	for _, class := range v.Classifications.Classifications {
 		switch {
 		case class.Name == "proxy:tor":
 			n = n.With(reputation.NatureTor, true)

@@ -19,10 +19,10 @@ type answers struct {
 // setter stores what the service says of an address: see rest.Answers.
 type setter func(addr string, r reputation.Report, err error)
 
-// noneSeen sets what a 404 means: that the service has never seen any of the addresses, if it says
+// notFound sets what a 404 means: that the service has never seen any of the addresses, if it says
 // so.
-func (a *answers) noneSeen(addrs []netip.Addr, set setter) error {
-	err := (&answer{Message: a.Message}).neverSeen()
+func (v *answers) notFound(addrs []netip.Addr, set setter) error {
+	err := (&answer{Message: v.Message}).notFound()
 	if !errors.Is(err, reputation.ErrUnknown) {
 		return err
 	}
@@ -34,13 +34,13 @@ func (a *answers) noneSeen(addrs []netip.Addr, set setter) error {
 
 // report sets what the service says of each address. An address that has no item is unknown if the
 // service counts exactly so many as not found, and otherwise nothing is known of it.
-func (a *answers) report(addrs []netip.Addr, set setter) {
+func (v *answers) report(addrs []netip.Addr, set setter) {
 	missing := make(map[netip.Addr]bool, len(addrs))
 	for _, addr := range addrs {
 		missing[addr] = true
 	}
 	strangers := false
-	for _, item := range a.Items {
+	for _, item := range v.Items {
 		addr, invalid := netip.ParseAddr(item.Value.IP)
 		addr = addr.Unmap()
 		if invalid != nil || !missing[addr] {
@@ -53,7 +53,7 @@ func (a *answers) report(addrs []netip.Addr, set setter) {
 		}
 		set(item.Value.IP, r, err)
 	}
-	if strangers || a.NotFound == nil || *a.NotFound != len(missing) {
+	if strangers || v.NotFound == nil || *v.NotFound != len(missing) {
 		return
 	}
 	for addr := range missing {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -54,7 +55,7 @@ func TestCheckAll(t *testing.T) {
 				_, _ = fmt.Fprint(w, tc.body)
 			}))
 			t.Cleanup(service.Close)
-			answers, err := provision(t, service.URL).CheckAll(t.Context(), "k3y-of-tests", addrs)
+			answers, err := providertest.Load(t, "crowdsec_cti", service.URL).(*CrowdSecCTI).CheckAll(t.Context(), "k3y-of-tests", addrs)
 			got := []string{reputation.ResultOf(err).String()}
 			if err == nil {
 				got = nil

@@ -24,14 +24,12 @@ const (
 	// maxBody leaves room for attackers with a long history: each kind of attack has a description.
 	maxBody = 256 << 10
 
-	// batch is how many addresses one question asks about. What the service takes at most is
+	// maxBatch is how many addresses one question asks about. What the service takes at most is
 	// unconfirmed.
-	batch = 20
+	maxBatch = 20
 )
 
-func init() {
-	caddy.RegisterModule(CrowdSecCTI{})
-}
+func init() { caddy.RegisterModule(CrowdSecCTI{}) }
 
 // CrowdSecCTI asks CrowdSec's threat intelligence about addresses. It needs an API key. A key of
 // the free plan has 120 questions a month: an answer holds for two days, and for a week if it
@@ -65,9 +63,9 @@ func (CrowdSecCTI) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision creates the client. It opens no connection.
-func (c *CrowdSecCTI) Provision(ctx caddy.Context) error {
-	return c.Open(ctx, rest.API{
-		Profile: c.Profile(), Title: "CrowdSec CTI", URL: defaultURL, MaxBody: maxBody, Detail: rest.Message("message"),
+func (p *CrowdSecCTI) Provision(ctx caddy.Context) error {
+	return p.Open(ctx, rest.API{
+		Profile: p.Profile(), Title: "CrowdSec CTI", URL: defaultURL, MaxBody: maxBody, Detail: rest.Message("message"),
 	})
 }
 
@@ -76,7 +74,7 @@ func (*CrowdSecCTI) Profile() reputation.Profile {
 	return reputation.Profile{
 		Name:       "crowdsec_cti",
 		Quota:      []string{"120/month"},
-		Batch:      batch,
+		Batch:      maxBatch,
 		ListedTTL:  48 * time.Hour,
 		CleanTTL:   7 * 24 * time.Hour,
 		Weight:     32, // malicious, and sure of it: 88
@@ -94,22 +92,22 @@ func (*CrowdSecCTI) Profile() reputation.Profile {
 }
 
 // Check implements reputation.Provider.
-func (c *CrowdSecCTI) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+func (p *CrowdSecCTI) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	question := rest.Request{
 		Path:    []string{"smoke", q.Addr.String()},
 		Header:  map[string]string{"x-api-key": q.Key},
 		Answers: []int{http.StatusNotFound},
 	}
-	return rest.Ask(ctx, &c.Endpoint, q, question, func(v *answer, a *rest.Response) (reputation.Report, error) {
-		if a.Status == http.StatusNotFound {
-			return reputation.Report{}, v.neverSeen()
+	return rest.Ask(ctx, &p.Endpoint, q, question, func(v *answer, resp *rest.Response) (reputation.Report, error) {
+		if resp.Status == http.StatusNotFound {
+			return reputation.Report{}, v.notFound()
 		}
 		return v.report(q.Addr)
 	})
 }
 
 // CheckAll implements reputation.Batcher.
-func (c *CrowdSecCTI) CheckAll(ctx context.Context, key string, addrs []netip.Addr) ([]reputation.Answer, error) {
+func (p *CrowdSecCTI) CheckAll(ctx context.Context, key string, addrs []netip.Addr) ([]reputation.Answer, error) {
 	list := make([]string, len(addrs))
 	for i, addr := range addrs {
 		list[i] = addr.String()
@@ -120,26 +118,25 @@ func (c *CrowdSecCTI) CheckAll(ctx context.Context, key string, addrs []netip.Ad
 		Header:  map[string]string{"x-api-key": key},
 		Answers: []int{http.StatusNotFound},
 	}
-	return rest.AskAll(ctx, &c.Endpoint, key, addrs, question, func(
-		v *answers, a *rest.Response, each *rest.Answers,
+	return rest.AskAll(ctx, &p.Endpoint, key, addrs, question, func(
+		v *answers, resp *rest.Response, each *rest.Answers,
 	) error {
-		if a.Status == http.StatusNotFound {
-			return v.noneSeen(addrs, each.Set)
+		if resp.Status == http.StatusNotFound {
+			return v.notFound(addrs, each.Set)
 		}
 		v.report(addrs, each.Set)
 		return nil
 	})
 }
 
-// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those
-// that all providers have, such as key and quota.
+// UnmarshalCaddyfile reads the options that only this provider has.
 //
 //	crowdsec_cti {
 //	    url <address>
 //	}
-func (c *CrowdSecCTI) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (p *CrowdSecCTI) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the provider's name
-	return option.Read(d, "crowdsec_cti", c.Options("an address such as "+defaultURL)...)
+	return option.Read(d, "crowdsec_cti", p.Options("an address such as "+defaultURL)...)
 }
 
 // Interface guards
@@ -147,5 +144,6 @@ var (
 	_ caddy.Provisioner     = (*CrowdSecCTI)(nil)
 	_ caddy.CleanerUpper    = (*CrowdSecCTI)(nil)
 	_ caddyfile.Unmarshaler = (*CrowdSecCTI)(nil)
+	_ reputation.Provider   = (*CrowdSecCTI)(nil)
 	_ reputation.Batcher    = (*CrowdSecCTI)(nil)
 )

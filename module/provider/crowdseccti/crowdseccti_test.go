@@ -1,8 +1,6 @@
 package crowdseccti
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -13,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/goleak"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
@@ -25,33 +21,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// provision returns a provider as Caddy makes it: from JSON.
-func provision(tb testing.TB, baseURL string) *CrowdSecCTI {
-	tb.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	tb.Cleanup(cancel) // runs Cleanup
-	m, err := ctx.LoadModuleByID("ip_reputation.providers.crowdsec_cti",
-		json.RawMessage(fmt.Sprintf(`{"url": %q}`, baseURL)))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return m.(*CrowdSecCTI)
-}
-
 func sample(name string) string { return filepath.Join("testdata", name+".json") }
-
-func yes(kinds ...reputation.Kind) (n reputation.Nature) {
-	for _, k := range kinds {
-		n = n.With(k, true)
-	}
-	return n
-}
 
 func TestContract(t *testing.T) {
 	of, addr := reputation.CategoriesOf, netip.MustParseAddr
 	const notJSON = "<html>Forbidden</html>"
 	providertest.Run(t, providertest.Config{
-		New: func(tb testing.TB, baseURL string) reputation.Provider { return provision(tb, baseURL) },
+		New: providertest.Module("crowdsec_cti"),
 		Batch: &providertest.Batch{
 			Before: `{"total":2,"not_found":0,"items":[`, After: `]}`,
 			Request: func(r *http.Request) error {
@@ -80,11 +56,11 @@ func TestContract(t *testing.T) {
 			{Name: "malicious", Addr: addr("203.0.113.44"), BodyFile: sample("malicious"), Report: reputation.Report{
 				Severity: .9, Confidence: .9, Categories: of(reputation.Scanner, reputation.BruteForce, reputation.WebAttack),
 				Facts: reputation.Facts{Country: "PL", ASN: 64501, Network: netip.MustParsePrefix("203.0.113.0/24"),
-					Nature: yes(reputation.NatureTor, reputation.NatureVPN, reputation.NatureProxy)},
+					Nature: providertest.Nature([]reputation.Kind{reputation.NatureTor, reputation.NatureVPN, reputation.NatureProxy}, nil)},
 				LastSeen: time.Date(2026, 11, 28, 22, 10, 0, 0, time.UTC)}},
 			{Name: "suspicious", Addr: addr("2001:db8::5"), BodyFile: sample("suspicious"), Report: reputation.Report{
 				Severity: .58, Confidence: .7, Categories: of(reputation.Abuse, reputation.Spam, reputation.DDoS),
-				Facts: reputation.Facts{Nature: yes(reputation.NatureVPN)}}},
+				Facts: reputation.Facts{Nature: providertest.Nature([]reputation.Kind{reputation.NatureVPN}, nil)}}},
 			{Name: "safe", Addr: addr("198.51.100.53"), BodyFile: sample("safe"), Report: reputation.Report{
 				Severity: -1, Confidence: .9, Categories: of(reputation.PublicService),
 				Facts: reputation.Facts{Country: "US", ASN: 64502}}},
@@ -188,44 +164,14 @@ func TestScores(t *testing.T) {
 }
 
 func TestCaddyfile(t *testing.T) {
-	var c CrowdSecCTI
-	err := c.UnmarshalCaddyfile(caddyfile.NewTestDispenser("crowdsec_cti {\n url http://127.0.0.1:1/v2\n}"))
-	if err != nil || c.URL != "http://127.0.0.1:1/v2" {
-		t.Errorf("got %q, %v", c.URL, err)
-	}
+	providertest.Caddyfile(t, "crowdsec_cti", map[string]string{"crowdsec_cti": `{}`})
 }
 
 func FuzzAnswer(f *testing.F) {
-	for _, body := range providertest.Samples(f, "testdata/*.json") {
-		for _, address := range []string{"203.0.113.10", "203.0.113.44", "2001:db8::5", "198.51.100.53"} {
-			f.Add(body, address)
-		}
-	}
 	capabilities := new(CrowdSecCTI).Profile().Capabilities
-	f.Fuzz(func(t *testing.T, body []byte, address string) {
-		addr, err := netip.ParseAddr(address)
-		if err != nil || addr.Is4In6() || addr.Zone() != "" {
-			return
-		}
-		r, err := parse(body, addr)
-		if err != nil {
-			if !errors.Is(err, reputation.ErrBadAnswer) {
-				t.Fatalf("unclassified error %v", err)
-			}
-			return
-		}
-		if !(r.Severity >= -1 && r.Severity <= 1 && r.Confidence >= .2 && r.Confidence <= .9) {
-			t.Errorf("out of range: %+v", r)
-		}
-		if err := capabilities.Check(r); err != nil {
-			t.Error(err)
-		}
-		accuses := r.Categories&^reputation.CategoriesOf(reputation.PublicService) != 0
-		if (r.Severity > 0) != accuses {
-			t.Errorf("severity %g with categories %s", r.Severity, r.Categories)
-		}
-		if n := r.Facts.Network; n.IsValid() && !n.Contains(addr) {
-			t.Errorf("the network is %s", n)
-		}
+	providertest.Fuzz(f, providertest.Reader{
+		Read: parse, Capabilities: capabilities,
+		Severity: providertest.Range{Least: -1, Most: 1}, Confidence: providertest.Range{Least: .2, Most: .9},
+		Accusations: capabilities.Categories &^ reputation.CategoriesOf(reputation.PublicService),
 	})
 }

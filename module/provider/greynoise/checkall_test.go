@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -49,7 +50,7 @@ func TestCheckAll(t *testing.T) {
 				_, _ = fmt.Fprint(w, tc.body)
 			}))
 			t.Cleanup(service.Close)
-			answers, err := provision(t, service.URL, v3).CheckAll(t.Context(), "k3y-of-tests", addrs)
+			answers, err := providertest.Load(t, "greynoise", service.URL, `{"api": "v3"}`).(*GreyNoise).CheckAll(t.Context(), "k3y-of-tests", addrs)
 			got := []string{reputation.ResultOf(err).String()}
 			if err == nil {
 				got = nil
@@ -69,7 +70,7 @@ func TestCheckAll(t *testing.T) {
 
 // TestCommunityHasNoBatch: it is asked about one address at a time.
 func TestCommunityHasNoBatch(t *testing.T) {
-	if n, m := new(GreyNoise).Profile().Batch, (&GreyNoise{API: v3}).Profile().Batch; n != 0 || m != batch {
+	if n, m := new(GreyNoise).Profile().Batch, (&GreyNoise{API: v3}).Profile().Batch; n != 0 || m != maxBatch {
 		t.Errorf("a question is about %d addresses in community and %d in v3", n, m)
 	}
 }

@@ -20,16 +20,16 @@ type communityAnswer struct {
 	LastSeen       string `json:"last_seen"`
 }
 
-func (g *GreyNoise) checkCommunity(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+func (p *GreyNoise) checkCommunity(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	question := rest.Request{
 		Path:    []string{"v3", "community", q.Addr.String()},
 		Header:  map[string]string{"key": q.Key},
 		Answers: []int{http.StatusNotFound},
 		Failure: notRoutable(q.Addr),
 	}
-	return rest.Ask(ctx, &g.Endpoint, q, question,
-		func(v *communityAnswer, a *rest.Response) (reputation.Report, error) {
-			return v.report(q.Addr, a.Status)
+	return rest.Ask(ctx, &p.Endpoint, q, question,
+		func(v *communityAnswer, resp *rest.Response) (reputation.Report, error) {
+			return v.report(q.Addr, resp.Status)
 		})
 }
 
@@ -41,7 +41,7 @@ func (v *communityAnswer) report(addr netip.Addr, status int) (reputation.Report
 	case v.Noise == nil:
 		return reputation.Report{}, fmt.Errorf(`%w: there is no "noise"`, reputation.ErrBadAnswer)
 	case status == http.StatusNotFound && (*v.Noise || v.Riot):
-		return reputation.Report{}, fmt.Errorf("%w: it is a 404 about an address that it knows", reputation.ErrBadAnswer)
+		return reputation.Report{}, fmt.Errorf("%w: a 404 about an address that it knows", reputation.ErrBadAnswer)
 	}
 	f := finding{scans: *v.Noise, classification: v.Classification, business: v.Riot, lastSeen: v.LastSeen}
 	return f.report()

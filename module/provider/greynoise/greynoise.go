@@ -26,9 +26,9 @@ const (
 	// maxBody leaves room for what a busy scanner sent, which v3 lists port by port.
 	maxBody = 1 << 20
 
-	// batch is how many addresses one question of v3 asks about. The service takes 10,000, and says
+	// maxBatch is how many addresses one question of v3 asks about. The service takes 10,000, and says
 	// much of each.
-	batch = 50
+	maxBatch = 50
 )
 
 // The products.
@@ -37,9 +37,7 @@ const (
 	v3        = "v3"
 )
 
-func init() {
-	caddy.RegisterModule(GreyNoise{})
-}
+func init() { caddy.RegisterModule(GreyNoise{}) }
 
 // GreyNoise asks the service of the same name about addresses. It says which addresses scan the
 // whole Internet, and which of them are research scanners or common services rather than attackers.
@@ -74,19 +72,25 @@ func (GreyNoise) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision checks the product and creates the client. It opens no connection.
-func (g *GreyNoise) Provision(ctx caddy.Context) error {
-	if g.API != "" && g.API != community && g.API != v3 {
-		return fmt.Errorf("unknown api %q of greynoise: use %s or %s", g.API, community, v3)
-	}
-	return g.Open(ctx, rest.API{
-		Profile: g.Profile(), Title: "GreyNoise", URL: defaultURL, MaxBody: maxBody, Detail: rest.Message("message"),
+// Provision creates the client. It opens no connection.
+func (p *GreyNoise) Provision(ctx caddy.Context) error {
+	return p.Open(ctx, rest.API{
+		Profile: p.Profile(), Title: "GreyNoise", URL: defaultURL, MaxBody: maxBody, Detail: rest.Message("message"),
 	})
 }
 
+// Validate checks the settings.
+func (p *GreyNoise) Validate() error {
+	switch p.API {
+	case "", community, v3:
+		return nil
+	}
+	return fmt.Errorf("unknown api %q: use %s or %s", p.API, community, v3)
+}
+
 // Profile implements reputation.Provider. The quota of community is that of a free key.
-func (g *GreyNoise) Profile() reputation.Profile {
-	p := reputation.Profile{
+func (p *GreyNoise) Profile() reputation.Profile {
+	profile := reputation.Profile{
 		Name:       "greynoise",
 		Quota:      []string{"50/week"},
 		ListedTTL:  72 * time.Hour,
@@ -101,16 +105,18 @@ func (g *GreyNoise) Profile() reputation.Profile {
 		},
 		Protocol: reputation.ProtocolConfirmed,
 	}
-	if g.API == v3 {
-		p.Quota, p.Key, p.Paid, p.Terms = []string{"1000/day"}, reputation.KeyRequired, true, "a paid plan is needed"
-		p.ListedTTL, p.CleanTTL = 24*time.Hour, 72*time.Hour
-		p.Batch = batch
-		p.Capabilities.Categories |= reputation.CategoriesOf(reputation.BruteForce, reputation.Bot, reputation.Compromised)
-		p.Capabilities.Natures = reputation.KindsOf(reputation.NatureTor, reputation.NatureVPN, reputation.NatureHosting,
-			reputation.NatureMobile)
-		p.Capabilities.Country, p.Capabilities.ASN = true, true
+	if p.API == v3 {
+		profile.Quota, profile.Key = []string{"1000/day"}, reputation.KeyRequired
+		profile.Paid, profile.Terms = true, "a paid plan is needed"
+		profile.ListedTTL, profile.CleanTTL = 24*time.Hour, 72*time.Hour
+		profile.Batch = maxBatch
+		profile.Capabilities.Categories |= reputation.CategoriesOf(reputation.BruteForce, reputation.Bot,
+			reputation.Compromised)
+		profile.Capabilities.Natures = reputation.KindsOf(reputation.NatureTor, reputation.NatureVPN,
+			reputation.NatureHosting, reputation.NatureMobile)
+		profile.Capabilities.Country, profile.Capabilities.ASN = true, true
 	}
-	return p
+	return profile
 }
 
 // Variants returns the settings of each product, of which the documentation makes a table.
@@ -119,24 +125,24 @@ func (*GreyNoise) Variants() []json.RawMessage {
 }
 
 // Check implements reputation.Provider.
-func (g *GreyNoise) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
-	if g.API == v3 {
-		return g.checkV3(ctx, q)
+func (p *GreyNoise) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	if p.API == v3 {
+		return p.checkV3(ctx, q)
 	}
-	return g.checkCommunity(ctx, q)
+	return p.checkCommunity(ctx, q)
 }
 
 // Probe implements reputation.Prober. With a key, it costs nothing of the quota.
-func (g *GreyNoise) Probe(ctx context.Context, key string) error {
+func (p *GreyNoise) Probe(ctx context.Context, key string) error {
 	nobody := netip.AddrFrom4([4]byte{9, 9, 9, 9}) // a public resolver, which is no visitor
-	if key == "" && g.API != v3 {
-		if _, err := g.Check(ctx, reputation.Query{Addr: nobody}); !errors.Is(err, reputation.ErrUnknown) {
+	if key == "" && p.API != v3 {
+		if _, err := p.Check(ctx, reputation.Query{Addr: nobody}); !errors.Is(err, reputation.ErrUnknown) {
 			return err
 		}
 		return nil
 	}
 	question := rest.Request{Path: []string{"ping"}, Header: map[string]string{"key": key}}
-	_, err := rest.Ask(ctx, &g.Endpoint, reputation.Query{Addr: nobody, Key: key}, question,
+	_, err := rest.Ask(ctx, &p.Endpoint, reputation.Query{Addr: nobody, Key: key}, question,
 		func(v *failure, _ *rest.Response) (reputation.Report, error) {
 			if v.Message != "pong" {
 				return reputation.Report{}, fmt.Errorf("%w: it is no answer to a ping", reputation.ErrBadAnswer)
@@ -154,10 +160,10 @@ type failure struct {
 
 // notRoutable tells a 400 about an address that the service never has from one about the request.
 func notRoutable(addr netip.Addr) func(*rest.Response, []byte) error {
-	return func(a *rest.Response, body []byte) error {
+	return func(resp *rest.Response, body []byte) error {
 		var f failure
 		_ = json.Unmarshal(body, &f)
-		if a.Status == http.StatusBadRequest && rest.SameAddr(f.IP, addr) &&
+		if resp.Status == http.StatusBadRequest && rest.SameAddr(f.IP, addr) &&
 			strings.Contains(f.Message, "not a valid routable") {
 			return fmt.Errorf("%w: it calls it not routable", reputation.ErrUnknown)
 		}
@@ -165,24 +171,25 @@ func notRoutable(addr netip.Addr) func(*rest.Response, []byte) error {
 	}
 }
 
-// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those
-// that all providers have, such as key and quota.
+// UnmarshalCaddyfile reads the options that only this provider has.
 //
 //	greynoise {
 //	    url <address>
 //	    api community|v3
 //	}
-func (g *GreyNoise) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (p *GreyNoise) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the provider's name
-	return option.Read(d, "greynoise", append(g.Options("an address such as "+defaultURL),
-		option.Once("api", option.OneOf(&g.API, community, v3)))...)
+	return option.Read(d, "greynoise", append(p.Options("an address such as "+defaultURL),
+		option.Once("api", option.OneOf(&p.API, community, v3)))...)
 }
 
 // Interface guards
 var (
 	_ caddy.Provisioner     = (*GreyNoise)(nil)
+	_ caddy.Validator       = (*GreyNoise)(nil)
 	_ caddy.CleanerUpper    = (*GreyNoise)(nil)
 	_ caddyfile.Unmarshaler = (*GreyNoise)(nil)
+	_ reputation.Provider   = (*GreyNoise)(nil)
 	_ reputation.Prober     = (*GreyNoise)(nil)
 	_ reputation.Batcher    = (*GreyNoise)(nil)
 )

@@ -1,7 +1,6 @@
 package greynoise
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/goleak"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
@@ -23,19 +20,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// provision returns a provider as Caddy makes it: from JSON.
-func provision(tb testing.TB, baseURL, api string) *GreyNoise {
-	tb.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	tb.Cleanup(cancel) // runs Cleanup
-	m, err := ctx.LoadModuleByID("ip_reputation.providers.greynoise",
-		json.RawMessage(fmt.Sprintf(`{"url": %q, "api": %q}`, baseURL, api)))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return m.(*GreyNoise)
-}
 
 func sample(name string) string { return filepath.Join("testdata", name+".json") }
 
@@ -56,7 +40,7 @@ func asked(path string) func(*http.Request) error {
 func TestCommunityContract(t *testing.T) {
 	const knew = `{"ip":"203.0.113.10","noise":true,"riot":false}`
 	providertest.Run(t, providertest.Config{
-		New:   func(tb testing.TB, baseURL string) reputation.Provider { return provision(tb, baseURL, "") },
+		New:   providertest.Module("greynoise"),
 		NoKey: true,
 		Cases: []providertest.Case{
 			{Name: "malicious", BodyFile: sample("community_malicious"), Request: asked("/v3/community/203.0.113.10"),
@@ -106,7 +90,7 @@ func TestV3Contract(t *testing.T) {
 	mobile := reputation.Nature{}.With(reputation.NatureTor, false).With(reputation.NatureVPN, false).
 		With(reputation.NatureHosting, false).With(reputation.NatureMobile, true)
 	providertest.Run(t, providertest.Config{
-		New: func(tb testing.TB, baseURL string) reputation.Provider { return provision(tb, baseURL, v3) },
+		New: providertest.Module("greynoise", `{"api": "v3"}`),
 		Batch: &providertest.Batch{
 			Before:  `{"data":[`,
 			After:   `],"request_metadata":{"restricted_fields":[],"ips_not_found":["198.51.100.7"]}}`,
@@ -173,7 +157,7 @@ func TestKeyIsOptional(t *testing.T) {
 	}))
 	t.Cleanup(service.Close)
 	for api, want := range map[string]reputation.Result{"": reputation.ResultOK, v3: reputation.ResultRefused} {
-		_, err := provision(t, service.URL, api).Check(t.Context(), reputation.Query{Addr: addr("203.0.113.10")})
+		_, err := providertest.Load(t, "greynoise", service.URL, fmt.Sprintf(`{"api": %q}`, api)).Check(t.Context(), reputation.Query{Addr: addr("203.0.113.10")})
 		if got := reputation.ResultOf(err); got != want {
 			t.Errorf("api %q: %v", api, err)
 		}
@@ -201,7 +185,7 @@ func TestProbe(t *testing.T) {
 			w.WriteHeader(tc.status)
 			_, _ = fmt.Fprint(w, tc.body)
 		}))
-		err := provision(t, service.URL, "").Probe(t.Context(), tc.key)
+		err := providertest.Load(t, "greynoise", service.URL).(*GreyNoise).Probe(t.Context(), tc.key)
 		service.Close()
 		if got := reputation.ResultOf(err); got != tc.want || path != tc.path {
 			t.Errorf("%s %d: %v, asked %s", tc.body, tc.status, err, path)
@@ -210,16 +194,14 @@ func TestProbe(t *testing.T) {
 }
 
 func TestCaddyfile(t *testing.T) {
-	var g GreyNoise
-	err := g.UnmarshalCaddyfile(caddyfile.NewTestDispenser("greynoise {\n url http://127.0.0.1:1\n api v3\n}"))
-	if err != nil || g.URL != "http://127.0.0.1:1" || g.API != v3 {
-		t.Errorf("got %q, %q, %v", g.URL, g.API, err)
-	}
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	defer cancel()
-	if err := (&GreyNoise{API: "v2"}).Provision(ctx); err == nil || !strings.Contains(err.Error(), "use community or v3") {
-		t.Errorf("the error is %v", err)
-	}
+	providertest.Caddyfile(t, "greynoise", map[string]string{
+		"greynoise":               `{}`,
+		"greynoise {\n api v3\n}": `{"api":"v3"}`,
+	})
+}
+
+func TestSettings(t *testing.T) {
+	providertest.Settings(t, "greynoise", map[string]string{`{"api": "v2"}`: "use community or v3"})
 }
 
 func TestVariants(t *testing.T) {

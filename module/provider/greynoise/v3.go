@@ -46,18 +46,18 @@ type metadata struct {
 	Mobile      *bool  `json:"mobile"`
 }
 
-func (g *GreyNoise) checkV3(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+func (p *GreyNoise) checkV3(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	question := rest.Request{
 		Path:    []string{"v3", "ip", q.Addr.String()},
 		Header:  map[string]string{"key": q.Key},
 		Answers: []int{http.StatusPartialContent, http.StatusNotFound},
 		Failure: notRoutable(q.Addr),
 	}
-	return rest.Ask(ctx, &g.Endpoint, q, question, func(v *v3Answer, a *rest.Response) (reputation.Report, error) {
-		if a.Status == http.StatusNotFound {
+	return rest.Ask(ctx, &p.Endpoint, q, question, func(v *v3Answer, resp *rest.Response) (reputation.Report, error) {
+		if resp.Status == http.StatusNotFound {
 			return reputation.Report{}, v.notFound(q.Addr)
 		}
-		return v.report(q.Addr, a.Status)
+		return v.report(q.Addr, resp.Status)
 	})
 }
 
@@ -70,19 +70,19 @@ type v3Answers struct {
 }
 
 // CheckAll implements reputation.Batcher.
-func (g *GreyNoise) CheckAll(ctx context.Context, key string, addrs []netip.Addr) ([]reputation.Answer, error) {
+func (p *GreyNoise) CheckAll(ctx context.Context, key string, addrs []netip.Addr) ([]reputation.Answer, error) {
 	question := rest.Request{
 		Path:    []string{"v3", "ip"},
 		Header:  map[string]string{"key": key},
 		JSON:    map[string][]netip.Addr{"ips": addrs},
 		Answers: []int{http.StatusPartialContent},
 	}
-	return rest.AskAll(ctx, &g.Endpoint, key, addrs, question, func(
-		v *v3Answers, a *rest.Response, each *rest.Answers,
+	return rest.AskAll(ctx, &p.Endpoint, key, addrs, question, func(
+		v *v3Answers, resp *rest.Response, each *rest.Answers,
 	) error {
 		for _, entry := range v.Data {
 			entry.Into(each, entry.Value.IP, func(one *v3Answer, addr netip.Addr) (reputation.Report, error) {
-				return one.report(addr, a.Status)
+				return one.report(addr, resp.Status)
 			})
 		}
 		for _, addr := range v.Metadata.NotFound {
@@ -98,7 +98,7 @@ func (v *v3Answer) notFound(addr netip.Addr) error {
 	if rest.SameAddr(v.IP, addr) || strings.Contains(v.Message, "not observed") {
 		return reputation.ErrUnknown
 	}
-	return fmt.Errorf("%w: it is a 404 that is not the service's, check the url option", reputation.ErrBadAnswer)
+	return fmt.Errorf("%w: a 404 that is not the service's own, check the url option", reputation.ErrBadAnswer)
 }
 
 // report returns the report of an answer about addr.

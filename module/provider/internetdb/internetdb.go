@@ -36,6 +36,8 @@ func init() { caddy.RegisterModule(InternetDB{}) }
 // Its data changes once a week, so answers are used for five days. It knows few IPv6 addresses.
 //
 // The list of tags is unconfirmed: unknown ones are ignored.
+//
+// The address of the API is `https://internetdb.shodan.io`. The provider uses the address in question as the path.
 type InternetDB struct {
 	rest.Endpoint
 }
@@ -49,8 +51,8 @@ func (InternetDB) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision creates the client. It opens no connection.
-func (i *InternetDB) Provision(ctx caddy.Context) error {
-	return i.Open(ctx, rest.API{Profile: i.Profile(), Title: "InternetDB", URL: defaultURL})
+func (p *InternetDB) Provision(ctx caddy.Context) error {
+	return p.Open(ctx, rest.API{Profile: p.Profile(), Title: "InternetDB", URL: defaultURL})
 }
 
 // Profile implements reputation.Provider.
@@ -73,6 +75,17 @@ func (*InternetDB) Profile() reputation.Profile {
 	}
 }
 
+// Check implements reputation.Provider.
+func (p *InternetDB) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	question := rest.Request{Path: []string{q.Addr.String()}, Answers: []int{http.StatusNotFound}}
+	return rest.Ask(ctx, &p.Endpoint, q, question, func(v *answer, resp *rest.Response) (reputation.Report, error) {
+		if resp.Status == http.StatusNotFound {
+			return reputation.Report{}, v.notFound()
+		}
+		return v.report(q.Addr)
+	})
+}
+
 // answer is the body of a 200, or of a 404.
 type answer struct {
 	IP     string    `json:"ip"`
@@ -83,31 +96,20 @@ type answer struct {
 // unknown is what the service says in its own 404. Another 404 is that of a wrong path.
 const unknown = "No information available"
 
-// Check implements reputation.Provider.
-func (i *InternetDB) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
-	question := rest.Request{Path: []string{q.Addr.String()}, Answers: []int{http.StatusNotFound}}
-	return rest.Ask(ctx, &i.Endpoint, q, question, func(a *answer, got *rest.Response) (reputation.Report, error) {
-		if got.Status == http.StatusNotFound {
-			return reputation.Report{}, a.notFound()
-		}
-		return a.report(q.Addr)
-	})
-}
-
-func (a *answer) notFound() error {
-	if a.Detail != unknown {
+func (v *answer) notFound() error {
+	if v.Detail != unknown {
 		return fmt.Errorf("%w: a 404 that is not the service's own, check the url option", reputation.ErrBadAnswer)
 	}
 	return reputation.ErrUnknown
 }
 
 // report returns the report of the answer about addr.
-func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
-	if err := a.validate(addr); err != nil {
+func (v *answer) report(addr netip.Addr) (reputation.Report, error) {
+	if err := v.validate(addr); err != nil {
 		return reputation.Report{}, fmt.Errorf("%w: %w", reputation.ErrBadAnswer, err)
 	}
 	r := reputation.Report{Confidence: 0.4}
-	for _, tag := range *a.Tags {
+	for _, tag := range *v.Tags {
 		if m, ok := accusations[tag]; ok {
 			r.Severity = max(r.Severity, m.severity)
 			r.Categories |= reputation.CategoriesOf(m.category)
@@ -120,11 +122,11 @@ func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
 }
 
 // validate checks the values that a report needs.
-func (a *answer) validate(addr netip.Addr) error {
+func (v *answer) validate(addr netip.Addr) error {
 	switch {
-	case !rest.SameAddr(a.IP, addr):
+	case !rest.SameAddr(v.IP, addr):
 		return errors.New(`"ip" is not the address that was asked about`)
-	case a.Tags == nil:
+	case v.Tags == nil:
 		return errors.New(`there are no "tags"`)
 	}
 	return nil
@@ -148,15 +150,14 @@ var natures = map[string]reputation.Kind{
 	"cloud": reputation.NatureHosting,
 }
 
-// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those
-// that all providers have, such as rate.
+// UnmarshalCaddyfile reads the options that only this provider has.
 //
 //	internetdb {
 //	    url <address>
 //	}
-func (i *InternetDB) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (p *InternetDB) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the provider's name
-	return option.Read(d, "internetdb", i.Options("an address such as "+defaultURL)...)
+	return option.Read(d, "internetdb", p.Options("an address such as "+defaultURL)...)
 }
 
 // Interface guards

@@ -1,9 +1,6 @@
 package internetdb
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -11,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/goleak"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
@@ -22,39 +17,18 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// provision returns a provider as Caddy makes it: from JSON.
-func provision(tb testing.TB, config string) *InternetDB {
-	tb.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	tb.Cleanup(cancel) // runs Cleanup
-	module, err := ctx.LoadModuleByID("ip_reputation.providers.internetdb", json.RawMessage(config))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return module.(*InternetDB)
-}
-
 func sample(name string) string { return filepath.Join("testdata", name+".json") }
-
-func nature(kinds ...reputation.Kind) (n reputation.Nature) {
-	for _, k := range kinds {
-		n = n.With(k, true)
-	}
-	return n
-}
 
 func TestContract(t *testing.T) {
 	providertest.Run(t, providertest.Config{
 		NoKey: true,
-		New: func(tb testing.TB, url string) reputation.Provider {
-			return provision(tb, fmt.Sprintf(`{"url": %q}`, url))
-		},
+		New:   providertest.Module("internetdb"),
 		Cases: []providertest.Case{
 			{
 				Name: "found", BodyFile: sample("found"),
 				Header: http.Header{"Cache-Control": {"public, max-age=432000"}},
 				Report: reputation.Report{Confidence: 0.4, Facts: reputation.Facts{
-					Nature: nature(reputation.NatureHosting, reputation.NatureVPN),
+					Nature: providertest.Nature([]reputation.Kind{reputation.NatureHosting, reputation.NatureVPN}, nil),
 				}},
 				Request: func(r *http.Request) error {
 					if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/203.0.113.10") || r.URL.RawQuery != "" {
@@ -68,12 +42,12 @@ func TestContract(t *testing.T) {
 				Report: reputation.Report{
 					Severity: 0.6, Confidence: 0.4,
 					Categories: reputation.CategoriesOf(reputation.Compromised, reputation.Scanner),
-					Facts:      reputation.Facts{Nature: nature(reputation.NatureProxy)},
+					Facts:      reputation.Facts{Nature: providertest.Nature([]reputation.Kind{reputation.NatureProxy}, nil)},
 				},
 			},
 			{
 				Name: "IPv6", Addr: netip.MustParseAddr("2001:db8::10"), BodyFile: sample("ipv6"),
-				Report: reputation.Report{Confidence: 0.4, Facts: reputation.Facts{Nature: nature(reputation.NatureTor)}},
+				Report: reputation.Report{Confidence: 0.4, Facts: reputation.Facts{Nature: providertest.Nature([]reputation.Kind{reputation.NatureTor}, nil)}},
 			},
 			{
 				Name: "no tags", Addr: netip.MustParseAddr("203.0.113.12"), BodyFile: sample("no_tags"),
@@ -103,52 +77,37 @@ func TestContract(t *testing.T) {
 	})
 }
 
-func TestCaddyfile(t *testing.T) {
-	for input, want := range map[string]string{
-		"internetdb": "", "internetdb {\n url http://127.0.0.1:8081\n}": "",
-		"internetdb https://example.org":                                "unexpected \"https://example.org\" after internetdb",
-		"internetdb {\n key x\n}":                                       `unknown option "key" of internetdb: use one of url, at Testfile:2`,
-		"internetdb {\n url a\n}":                                       `reading the url: its scheme is ""`,
-		"internetdb {\n url\n}":                                         "an address such as https://internetdb.shodan.io",
-		"internetdb {\n url http://127.0.0.1\n url http://127.0.0.1\n}": `duplicate option "url" of internetdb`,
-	} {
-		err := new(InternetDB).UnmarshalCaddyfile(caddyfile.NewTestDispenser(input))
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%q: the error is %v, want %q in it", input, err, want)
-		}
+func parse(body []byte, addr netip.Addr) (reputation.Report, error) {
+	var a answer
+	if err := rest.Decode(body, &a); err != nil {
+		return reputation.Report{}, err
 	}
+	return a.report(addr)
+}
+
+func TestCaddyfile(t *testing.T) {
+	providertest.Caddyfile(t, "internetdb", map[string]string{
+		"internetdb":                     `{}`,
+		"internetdb https://example.org": `unexpected "https://example.org" after internetdb`,
+		"internetdb {\n key x\n}":        `unknown option "key" of internetdb: use one of url, at Testfile:2`,
+		"internetdb {\n url a\n}":        `reading the url: its scheme is ""`,
+		"internetdb {\n url\n}":          "an address such as https://internetdb.shodan.io",
+		"internetdb {\n url http://127.0.0.1\n url http://127.0.0.1\n}": `duplicate option "url" of internetdb`,
+	})
 }
 
 func TestAsksTheService(t *testing.T) {
 	question := rest.Request{Path: []string{"2001:db8::10"}}
 	const want = "https://internetdb.shodan.io/2001:db8::10"
-	if got, err := provision(t, `{}`).Target(&question); err != nil || got.String() != want {
+	if got, err := providertest.Load(t, "internetdb", "").(*InternetDB).Target(&question); err != nil || got.String() != want {
 		t.Errorf("asks %s, %v", got, err)
 	}
 }
 
-// FuzzReport: no answer makes a panic or a report out of range, and only tags make a verdict.
-func FuzzReport(f *testing.F) {
-	for _, body := range providertest.Samples(f, sample("*")) {
-		f.Add(body)
-	}
-	f.Add([]byte(`{"ip":"::ffff:203.0.113.10","tags":["c2","C2",""]}`))
-	addr := netip.MustParseAddr("203.0.113.10")
-	capabilities := new(InternetDB).Profile().Capabilities
-	f.Fuzz(func(t *testing.T, body []byte) {
-		var a answer
-		if rest.Decode(body, &a) != nil {
-			return
-		}
-		r, err := a.report(addr)
-		switch {
-		case err != nil && !errors.Is(err, reputation.ErrBadAnswer):
-			t.Errorf("unclassified error %v", err)
-		case err != nil:
-		case r.Severity < 0 || r.Severity > 0.6 || r.Confidence != 0.4 || (r.Severity == 0) != (r.Categories == 0):
-			t.Errorf("%s: %+v", body, r)
-		case capabilities.Check(r) != nil:
-			t.Errorf("%s: %+v", body, r)
-		}
+func FuzzAnswer(f *testing.F) {
+	f.Add([]byte(`{"ip":"::ffff:203.0.113.10","tags":["c2","C2",""]}`), "203.0.113.10")
+	providertest.Fuzz(f, providertest.Reader{
+		Read: parse, Capabilities: new(InternetDB).Profile().Capabilities,
+		Severity: providertest.Range{Most: .6}, Confidence: providertest.Range{Least: .4, Most: .4},
 	})
 }

@@ -80,9 +80,9 @@ func (v *answers) UnmarshalJSON(text []byte) error {
 }
 
 // refusal returns the error that an answer with status 200 is, or nil.
-func (f *failure) refusal(a *rest.Response) error {
+func (f *failure) refusal(resp *rest.Response) error {
 	if strings.Contains(f.ErrorCode, "API_KEY") {
-		return fmt.Errorf("%w%s", reputation.ErrRefused, a.Quote(f.Error))
+		return fmt.Errorf("%w%s", reputation.ErrRefused, resp.Quote(f.Error))
 	}
 	return nil
 }

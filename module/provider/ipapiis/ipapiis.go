@@ -21,9 +21,7 @@ const (
 	maxBatch   = 100
 )
 
-func init() {
-	caddy.RegisterModule(IPAPIIs{})
-}
+func init() { caddy.RegisterModule(IPAPIIs{}) }
 
 // IPAPIIs asks ipapi.is where an address is, whose it is, what kind of access it offers, and
 // whether it is on public blocklists. It needs an API key. A free one allows 1,000 calls a day.
@@ -48,7 +46,10 @@ type IPAPIIs struct {
 
 // CaddyModule returns the Caddy module information.
 func (IPAPIIs) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "ip_reputation.providers.ipapi_is", New: func() caddy.Module { return new(IPAPIIs) }}
+	return caddy.ModuleInfo{
+		ID:  "ip_reputation.providers.ipapi_is",
+		New: func() caddy.Module { return new(IPAPIIs) },
+	}
 }
 
 // Provision creates the client. It opens no connection.
@@ -79,8 +80,8 @@ func (*IPAPIIs) Profile() reputation.Profile {
 // Check implements reputation.Provider.
 func (p *IPAPIIs) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	question := rest.Request{Path: []string{""}, Params: url.Values{"q": {q.Addr.String()}, "key": {q.Key}}}
-	return rest.Ask(ctx, &p.Endpoint, q, question, func(v *answer, a *rest.Response) (reputation.Report, error) {
-		if err := v.refusal(a); err != nil {
+	return rest.Ask(ctx, &p.Endpoint, q, question, func(v *answer, resp *rest.Response) (reputation.Report, error) {
+		if err := v.refusal(resp); err != nil {
 			return reputation.Report{}, err
 		}
 		return v.report(q.Addr)
@@ -94,11 +95,11 @@ func (p *IPAPIIs) CheckAll(ctx context.Context, key string, addrs []netip.Addr) 
 		Key string       `json:"key"`
 	}{addrs, key}}
 	return rest.AskAll(ctx, &p.Endpoint, key, addrs, question,
-		func(v *answers, a *rest.Response, each *rest.Answers) error {
+		func(v *answers, resp *rest.Response, each *rest.Answers) error {
 			for _, m := range v.members {
 				m.Into(each, m.Name, (*answer).report)
 			}
-			return v.refusal(a)
+			return v.refusal(resp)
 		})
 }
 
@@ -117,5 +118,6 @@ var (
 	_ caddy.Provisioner     = (*IPAPIIs)(nil)
 	_ caddy.CleanerUpper    = (*IPAPIIs)(nil)
 	_ caddyfile.Unmarshaler = (*IPAPIIs)(nil)
+	_ reputation.Provider   = (*IPAPIIs)(nil)
 	_ reputation.Batcher    = (*IPAPIIs)(nil)
 )

@@ -1,7 +1,6 @@
 package ipapiis
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/goleak"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
@@ -29,19 +26,6 @@ const (
 var asked = netip.MustParseAddr("203.0.113.10")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// mustProvision returns a provider as Caddy makes it: from JSON.
-func mustProvision(tb testing.TB, baseURL string) reputation.Provider {
-	tb.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	tb.Cleanup(cancel) // runs Cleanup
-	module, err := ctx.LoadModuleByID("ip_reputation.providers.ipapi_is",
-		json.RawMessage(fmt.Sprintf(`{"url": %q}`, baseURL)))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return module.(*IPAPIIs)
-}
 
 func sample(name string) string { return filepath.Join("testdata", name+".json") }
 
@@ -62,7 +46,7 @@ func TestContract(t *testing.T) {
 	v6 := facts(tor)
 	v6.Network = netip.Prefix{} // an IPv4 route is not that of the address
 	providertest.Run(t, providertest.Config{
-		New: mustProvision,
+		New: providertest.Module("ipapi_is"),
 		Cases: []providertest.Case{
 			{Name: "abusive VPN", BodyFile: sample("abusive_vpn"), Report: reputation.Report{Severity: 0.6, Confidence: 0.5,
 				Categories: reputation.CategoriesOf(reputation.Abuse), Facts: facts(vpn, hosting)},
@@ -188,39 +172,19 @@ func TestScores(t *testing.T) {
 }
 
 func TestCaddyfile(t *testing.T) {
-	var got IPAPIIs
-	err := got.UnmarshalCaddyfile(caddyfile.NewTestDispenser("ipapi_is {\n url https://gateway.example.org\n}"))
-	if err != nil || got.URL != "https://gateway.example.org" {
-		t.Errorf("got %+v, %v", &got, err)
-	}
+	providertest.Caddyfile(t, "ipapi_is", map[string]string{"ipapi_is": `{}`})
 }
 
 func FuzzAnswer(f *testing.F) {
-	for _, body := range providertest.Samples(f, "testdata/*.json") {
-		f.Add(body, asked.String())
-		f.Add(body, "2001:db8::10")
-	}
-	capabilities := new(IPAPIIs).Profile().Capabilities
-	f.Fuzz(func(t *testing.T, body []byte, address string) {
-		addr, err := netip.ParseAddr(address)
-		if err != nil || addr.Is4In6() || addr.Zone() != "" {
-			return
-		}
-		got, err := parse(body, addr)
-		if err != nil {
-			if reputation.ResultOf(err) == reputation.ResultError {
-				t.Fatalf("unclassified error %v", err)
+	providertest.Fuzz(f, providertest.Reader{
+		Read: parse, Capabilities: new(IPAPIIs).Profile().Capabilities, Unknown: true,
+		Severity: providertest.Range{Most: .6}, Confidence: providertest.Range{Most: .5},
+		Accusations: reputation.CategoriesOf(reputation.Abuse),
+		Check: func(r reputation.Report) error {
+			if r.Severity != 0 && r.Severity != .6 {
+				return fmt.Errorf("severity %g", r.Severity)
 			}
-			return
-		}
-		if got.Severity != 0 && got.Severity != .6 || (got.Severity > 0) != got.Categories.Has(reputation.Abuse) {
-			t.Errorf("severity %g with categories %s", got.Severity, got.Categories)
-		}
-		if n := got.Facts.Network; n.IsValid() && !n.Contains(addr) {
-			t.Errorf("%s is not the network of %s", n, addr)
-		}
-		if err := capabilities.Check(got); err != nil {
-			t.Error(err)
-		}
+			return nil
+		},
 	})
 }

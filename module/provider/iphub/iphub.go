@@ -23,9 +23,7 @@ const (
 	maxBatch = 50
 )
 
-func init() {
-	caddy.RegisterModule(IPHub{})
-}
+func init() { caddy.RegisterModule(IPHub{}) }
 
 // IPHub asks the service of the same name whether an address is residential, or one of a data
 // centre, a VPN or a proxy. It needs an API key. The free plan allows 1,000 calls a day.
@@ -52,7 +50,10 @@ type IPHub struct {
 
 // CaddyModule returns the Caddy module information.
 func (IPHub) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "ip_reputation.providers.iphub", New: func() caddy.Module { return new(IPHub) }}
+	return caddy.ModuleInfo{
+		ID:  "ip_reputation.providers.iphub",
+		New: func() caddy.Module { return new(IPHub) },
+	}
 }
 
 // Provision creates the client. It opens no connection.
@@ -147,5 +148,6 @@ var (
 	_ caddy.Provisioner     = (*IPHub)(nil)
 	_ caddy.CleanerUpper    = (*IPHub)(nil)
 	_ caddyfile.Unmarshaler = (*IPHub)(nil)
+	_ reputation.Provider   = (*IPHub)(nil)
 	_ reputation.Batcher    = (*IPHub)(nil)
 )

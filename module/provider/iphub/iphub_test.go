@@ -1,8 +1,6 @@
 package iphub
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/goleak"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
@@ -26,19 +22,6 @@ var asked = netip.MustParseAddr("203.0.113.10")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// mustProvision returns a provider as Caddy makes it: from JSON.
-func mustProvision(tb testing.TB, baseURL string) reputation.Provider {
-	tb.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	tb.Cleanup(cancel) // runs Cleanup
-	module, err := ctx.LoadModuleByID("ip_reputation.providers.iphub",
-		json.RawMessage(fmt.Sprintf(`{"url": %q}`, baseURL)))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return module.(*IPHub)
-}
-
 func sample(name string) string { return filepath.Join("testdata", name+".json") }
 
 func TestContract(t *testing.T) {
@@ -46,7 +29,7 @@ func TestContract(t *testing.T) {
 	hosting := facts
 	hosting.Nature = hosting.Nature.With(reputation.NatureHosting, true)
 	providertest.Run(t, providertest.Config{
-		New: mustProvision,
+		New: providertest.Module("iphub"),
 		Cases: []providertest.Case{
 			{Name: "not residential", BodyFile: sample("other"), Report: reputation.Report{Severity: 1, Confidence: 0.6,
 				Categories: reputation.CategoriesOf(reputation.Hosting), Facts: hosting},
@@ -136,36 +119,22 @@ func TestScores(t *testing.T) {
 }
 
 func TestCaddyfile(t *testing.T) {
-	var got IPHub
-	err := got.UnmarshalCaddyfile(caddyfile.NewTestDispenser("iphub {\n url https://gateway.example.org\n}"))
-	if err != nil || got.URL != "https://gateway.example.org" {
-		t.Errorf("got %+v, %v", &got, err)
-	}
-	err = new(IPHub).UnmarshalCaddyfile(caddyfile.NewTestDispenser("iphub {\n strictness 1\n}"))
-	if err == nil || !strings.Contains(err.Error(), `unknown option "strictness" of iphub: use one of url`) {
-		t.Errorf("the error is %v", err)
-	}
+	providertest.Caddyfile(t, "iphub", map[string]string{
+		"iphub":                     `{}`,
+		"iphub {\n strictness 1\n}": `unknown option "strictness" of iphub: use one of url`,
+	})
 }
 
 func FuzzAnswer(f *testing.F) {
-	for _, body := range providertest.Samples(f, "testdata/*.json") {
-		f.Add(body)
-	}
-	capabilities := new(IPHub).Profile().Capabilities
-	f.Fuzz(func(t *testing.T, body []byte) {
-		got, err := parse(body, asked)
-		if err != nil {
-			if !errors.Is(err, reputation.ErrBadAnswer) {
-				t.Fatalf("unclassified error %v", err)
+	providertest.Fuzz(f, providertest.Reader{
+		Read: parse, Capabilities: new(IPHub).Profile().Capabilities,
+		Severity: providertest.Range{Most: 1}, Confidence: providertest.Range{Most: .6},
+		Check: func(r reputation.Report) error {
+			hosting, known := r.Facts.Nature.Is(reputation.NatureHosting)
+			if (r.Severity == 1) != hosting || hosting != known || r.Severity != 0 && r.Severity != 1 {
+				return fmt.Errorf("severity %g, hosting %t (known: %t)", r.Severity, hosting, known)
 			}
-			return
-		}
-		hosting, known := got.Facts.Nature.Is(reputation.NatureHosting)
-		if (got.Severity == 1) != hosting || hosting != known || got.Severity != 0 && got.Severity != 1 {
-			t.Errorf("severity %g, hosting %t (known: %t)", got.Severity, hosting, known)
-		}
-		if err := capabilities.Check(got); err != nil {
-			t.Error(err)
-		}
+			return nil
+		},
 	})
 }

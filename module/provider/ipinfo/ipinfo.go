@@ -36,9 +36,7 @@ const (
 
 const keyInHeader, keyInQuery = "header", "query"
 
-func init() {
-	caddy.RegisterModule(IPinfo{})
-}
+func init() { caddy.RegisterModule(IPinfo{}) }
 
 // IPinfo asks the service of the same name about facts: country, autonomous system, and what kind
 // of access an address offers. It says nothing about abuse, so it never changes the score, and
@@ -78,7 +76,10 @@ type IPinfo struct {
 
 // CaddyModule returns the Caddy module information.
 func (IPinfo) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "ip_reputation.providers.ipinfo", New: func() caddy.Module { return new(IPinfo) }}
+	return caddy.ModuleInfo{
+		ID:  "ip_reputation.providers.ipinfo",
+		New: func() caddy.Module { return new(IPinfo) },
+	}
 }
 
 // Provision creates the client. It opens no connection.
@@ -200,5 +201,6 @@ var (
 	_ caddy.Validator       = (*IPinfo)(nil)
 	_ caddy.CleanerUpper    = (*IPinfo)(nil)
 	_ caddyfile.Unmarshaler = (*IPinfo)(nil)
+	_ reputation.Provider   = (*IPinfo)(nil)
 	_ reputation.Batcher    = (*IPinfo)(nil)
 )

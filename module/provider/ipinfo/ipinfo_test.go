@@ -1,7 +1,6 @@
 package ipinfo
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/goleak"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
@@ -28,18 +25,6 @@ const (
 type kinds = []reputation.Kind
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// provision returns a provider as Caddy makes it: from JSON.
-func provision(tb testing.TB, config string) (*IPinfo, error) {
-	tb.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	tb.Cleanup(cancel) // runs Cleanup
-	module, err := ctx.LoadModuleByID("ip_reputation.providers.ipinfo", json.RawMessage(config))
-	if err != nil {
-		return nil, err
-	}
-	return module.(*IPinfo), nil
-}
 
 func sample(name string) string { return filepath.Join("testdata", name+".json") }
 
@@ -82,23 +67,23 @@ func TestContract(t *testing.T) {
 		cases    []providertest.Case
 		batch    *providertest.Batch
 	}{
-		{``, "/lite/203.0.113.10", []providertest.Case{
+		{`{}`, "/lite/203.0.113.10", []providertest.Case{
 			{Name: "lite", BodyFile: sample("lite"), Report: facts(64520, "Example Fiber GmbH", nil, nil)}}, nil},
-		{`,"api":"lite","key_in":"query"`, "/lite/203.0.113.10", []providertest.Case{
+		{`{"api":"lite","key_in":"query"}`, "/lite/203.0.113.10", []providertest.Case{
 			{Name: "key in the query", BodyFile: sample("lite"), Report: facts(64520, "Example Fiber GmbH", nil, nil)}}, nil},
-		{`,"api":"core"`, "/lookup/203.0.113.10", []providertest.Case{
+		{`{"api":"core"}`, "/lookup/203.0.113.10", []providertest.Case{
 			{Name: "core", BodyFile: sample("core"),
 				Report: facts(64520, "Example Hosting GmbH", kinds{hosting}, kinds{mobile})},
 			{Name: "what only Plus promises", Addr: v6, BodyFile: sample("plus_relay"),
 				Report: facts(64520, "Example Relay", kinds{hosting}, kinds{mobile})}}, nil},
-		{`,"api":"plus"`, "/lookup/203.0.113.10", []providertest.Case{
+		{`{"api":"plus"}`, "/lookup/203.0.113.10", []providertest.Case{
 			{Name: "VPN in a mobile network", BodyFile: sample("plus_vpn"),
 				Report: facts(64520, "Example Hosting GmbH", kinds{vpn, mobile}, kinds{tor, proxy, relay, hosting})},
 			{Name: "relay, IPv6 in another spelling", Addr: v6, BodyFile: sample("plus_relay"),
 				Report: facts(64520, "Example Relay", kinds{relay, hosting}, kinds{tor, vpn, proxy, mobile})},
 			{Name: "of a Core account", BodyFile: sample("core"),
 				Report: facts(64520, "Example Hosting GmbH", kinds{hosting}, kinds{mobile})}}, nil},
-		{`,"api":"privacy"`, "/203.0.113.10", []providertest.Case{
+		{`{"api":"privacy"}`, "/203.0.113.10", []providertest.Case{
 			{Name: "privacy", BodyFile: sample("legacy_privacy"), Report: withRoute},
 			{Name: "free account", BodyFile: sample("legacy_free"), Report: noASN}}, batch()},
 	} {
@@ -113,13 +98,7 @@ func TestContract(t *testing.T) {
 				return nil
 			}
 			providertest.Run(t, providertest.Config{
-				New: func(tb testing.TB, baseURL string) reputation.Provider {
-					p, err := provision(tb, fmt.Sprintf(`{"url": %q %s}`, baseURL, tc.settings))
-					if err != nil {
-						tb.Fatal(err)
-					}
-					return p
-				},
+				New:   providertest.Module("ipinfo", tc.settings),
 				Cases: append(tc.cases, errorCases()...),
 				Batch: tc.batch,
 			})
@@ -163,10 +142,7 @@ func TestAddresses(t *testing.T) {
 		`{"api":"privacy","key_in":"query"}`:  "https://ipinfo.io/2001:db8::7?token=k",
 		`{"api":"plus","url":"http://[::1]"}`: "http://[::1]/lookup/2001:db8::7",
 	} {
-		p, err := provision(t, config)
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := providertest.Load(t, "ipinfo", "", config).(*IPinfo)
 		path := map[string][]string{"": {"lite"}, core: {"lookup"}, plus: {"lookup"}}[p.API]
 		question := p.question("k", append(path, "2001:db8::7")...)
 		if got, err := p.Target(&question); err != nil || got.String() != want {
@@ -176,19 +152,17 @@ func TestAddresses(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	for config, want := range map[string]string{
+	providertest.Settings(t, "ipinfo", map[string]string{
 		`{"api": "free"}`:    `unknown api "free": use lite, core, plus or privacy`,
 		`{"key_in": "path"}`: `unknown key_in "path": use header or query`,
-	} {
-		if _, err := provision(t, config); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: the error is %v, want %q in it", config, err, want)
-		}
-	}
-	var got IPinfo
-	err := got.UnmarshalCaddyfile(caddyfile.NewTestDispenser("ipinfo {\n api plus\n key_in query\n}"))
-	if err != nil || got.API != "plus" || got.KeyIn != "query" {
-		t.Errorf("got %+v, %v", &got, err)
-	}
+	})
+}
+
+func TestCaddyfile(t *testing.T) {
+	providertest.Caddyfile(t, "ipinfo", map[string]string{
+		"ipinfo":                                `{}`,
+		"ipinfo {\n api plus\n key_in query\n}": `{"api":"plus","key_in":"query"}`,
+	})
 }
 
 // The profile follows the product, before it is provisioned too.

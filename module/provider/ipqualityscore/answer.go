@@ -107,25 +107,25 @@ func (v *answer) facts() reputation.Facts {
 
 // refusal returns what it means that the call failed: nil if it did not, or if the message says nothing of
 // the plan or the key. The quota comes first: its message may advise to get another key.
-func (v *answer) refusal(a *rest.Response) error {
+func (v *answer) refusal(resp *rest.Response) error {
 	if v.Success == nil || *v.Success {
 		return nil
 	}
 	text := strings.ToLower(v.Message)
 	switch {
 	case strings.Contains(text, "quota"), strings.Contains(text, "credits"):
-		return fmt.Errorf("%w%s", a.Throttled(), a.Quote(v.Message))
+		return fmt.Errorf("%w%s", resp.Throttled(), resp.Quote(v.Message))
 	case strings.Contains(text, "key"), strings.Contains(text, "unauthorized"):
-		return fmt.Errorf("%w%s", reputation.ErrRefused, a.Quote(v.Message))
+		return fmt.Errorf("%w%s", reputation.ErrRefused, resp.Quote(v.Message))
 	}
 	return nil
 }
 
 // failure reads the body that comes with another status than 200.
-func failure(a *rest.Response, body []byte) error {
+func failure(resp *rest.Response, body []byte) error {
 	var v answer
 	if rest.Decode(body, &v) == nil {
-		return v.refusal(a)
+		return v.refusal(resp)
 	}
 	return nil // not a failure of the service's own kind
 }

@@ -1,7 +1,7 @@
 package ipqualityscore
 
 import (
-	"math"
+	"net/netip"
 	"testing"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
@@ -64,26 +64,10 @@ func TestNumberOfTheSystem(t *testing.T) {
 }
 
 func FuzzAnswer(f *testing.F) {
-	for _, body := range providertest.Samples(f, "testdata/*.json") {
-		f.Add(body)
-	}
-	capabilities := new(IPQualityScore).Profile().Capabilities
-	f.Fuzz(func(t *testing.T, body []byte) {
-		got, err := parse(body)
-		if err != nil {
-			if reputation.ResultOf(err) == reputation.ResultError {
-				t.Fatalf("unclassified error %v", err)
-			}
-			return
-		}
-		if math.IsNaN(got.Severity) || got.Severity < -1 || got.Severity > 1 || got.Confidence < .5 || got.Confidence > .7 {
-			t.Errorf("out of range: %+v", got)
-		}
-		if (got.Severity > 0) != got.Categories.Has(reputation.Abuse) {
-			t.Errorf("severity %g with categories %s", got.Severity, got.Categories)
-		}
-		if err := capabilities.Check(got); err != nil {
-			t.Error(err)
-		}
+	providertest.Fuzz(f, providertest.Reader{
+		Read:     func(body []byte, _ netip.Addr) (reputation.Report, error) { return parse(body) },
+		Severity: providertest.Range{Least: -1, Most: 1}, Confidence: providertest.Range{Least: .5, Most: .7},
+		Capabilities: new(IPQualityScore).Profile().Capabilities,
+		Accusations:  reputation.CategoriesOf(reputation.Abuse),
 	})
 }

@@ -24,9 +24,7 @@ const (
 	keyInPath, keyInHeader = "path", "header"
 )
 
-func init() {
-	caddy.RegisterModule(IPQualityScore{})
-}
+func init() { caddy.RegisterModule(IPQualityScore{}) }
 
 // IPQualityScore asks the service of the same name whether an address is a proxy, a VPN or a Tor exit, and
 // whether it was abused. It needs an API key.
@@ -77,17 +75,17 @@ func (IPQualityScore) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision creates the client. It opens no connection.
-func (s *IPQualityScore) Provision(ctx caddy.Context) error {
-	return s.Open(ctx, rest.API{Profile: s.Profile(), Title: "IPQualityScore", URL: defaultURL, Detail: rest.Message("message")})
+func (p *IPQualityScore) Provision(ctx caddy.Context) error {
+	return p.Open(ctx, rest.API{Profile: p.Profile(), Title: "IPQualityScore", URL: defaultURL, Detail: rest.Message("message")})
 }
 
 // Validate checks the settings.
-func (s *IPQualityScore) Validate() error {
+func (p *IPQualityScore) Validate() error {
 	switch {
-	case s.Strictness < 0 || s.Strictness > maxStrictness:
-		return fmt.Errorf("strictness %d is out of range: use 0 to %d", s.Strictness, maxStrictness)
-	case s.KeyIn != "" && s.KeyIn != keyInPath && s.KeyIn != keyInHeader:
-		return fmt.Errorf("unknown key_in %q: use %s or %s", s.KeyIn, keyInPath, keyInHeader)
+	case p.Strictness < 0 || p.Strictness > maxStrictness:
+		return fmt.Errorf("strictness %d is out of range: use 0 to %d", p.Strictness, maxStrictness)
+	case p.KeyIn != "" && p.KeyIn != keyInPath && p.KeyIn != keyInHeader:
+		return fmt.Errorf("unknown key_in %q: use %s or %s", p.KeyIn, keyInPath, keyInHeader)
 	}
 	return nil
 }
@@ -113,30 +111,30 @@ func (*IPQualityScore) Profile() reputation.Profile {
 }
 
 // Check implements reputation.Provider.
-func (s *IPQualityScore) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
-	return rest.Ask(ctx, &s.Endpoint, q, s.question(q),
-		func(body *answer, a *rest.Response) (reputation.Report, error) {
-			if err := body.refusal(a); err != nil {
+func (p *IPQualityScore) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	return rest.Ask(ctx, &p.Endpoint, q, p.question(q),
+		func(v *answer, resp *rest.Response) (reputation.Report, error) {
+			if err := v.refusal(resp); err != nil {
 				return reputation.Report{}, err
 			}
-			return body.report()
+			return v.report()
 		})
 }
 
-func (s *IPQualityScore) question(q reputation.Query) rest.Request {
+func (p *IPQualityScore) question(q reputation.Query) rest.Request {
 	r := rest.Request{
 		Path:    []string{"json", "ip", q.Key, q.Addr.String()},
-		Params:  url.Values{"strictness": {strconv.Itoa(s.Strictness)}},
+		Params:  url.Values{"strictness": {strconv.Itoa(p.Strictness)}},
 		Failure: failure,
 	}
-	if s.KeyIn == keyInHeader {
+	if p.KeyIn == keyInHeader {
 		r.Path = []string{"json", "ip", q.Addr.String()}
 		r.Header = map[string]string{"IPQS-KEY": q.Key}
 	}
-	if s.AllowPublicAccessPoints {
+	if p.AllowPublicAccessPoints {
 		r.Params.Set("allow_public_access_points", "true")
 	}
-	if s.LighterPenalties {
+	if p.LighterPenalties {
 		r.Params.Set("lighter_penalties", "true")
 	}
 	return r
@@ -151,13 +149,13 @@ func (s *IPQualityScore) question(q reputation.Query) rest.Request {
 //	    allow_public_access_points
 //	    lighter_penalties
 //	}
-func (s *IPQualityScore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (p *IPQualityScore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the provider's name
-	return option.Read(d, "ipqualityscore", append(s.Options("an address such as "+defaultURL),
-		option.Once("strictness", option.Number(&s.Strictness, "", 0, maxStrictness)),
-		option.Once("key_in", option.OneOf(&s.KeyIn, keyInPath, keyInHeader)),
-		option.Once("allow_public_access_points", option.Flag(&s.AllowPublicAccessPoints)),
-		option.Once("lighter_penalties", option.Flag(&s.LighterPenalties)),
+	return option.Read(d, "ipqualityscore", append(p.Options("an address such as "+defaultURL),
+		option.Once("strictness", option.Number(&p.Strictness, "", 0, maxStrictness)),
+		option.Once("key_in", option.OneOf(&p.KeyIn, keyInPath, keyInHeader)),
+		option.Once("allow_public_access_points", option.Flag(&p.AllowPublicAccessPoints)),
+		option.Once("lighter_penalties", option.Flag(&p.LighterPenalties)),
 	)...)
 }
 

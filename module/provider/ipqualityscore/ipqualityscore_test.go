@@ -1,7 +1,6 @@
 package ipqualityscore
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,8 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
@@ -31,46 +28,14 @@ var asked = netip.MustParseAddr("203.0.113.10")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// provision returns a provider as Caddy makes it: from JSON.
-func provision(tb testing.TB, config string) (*IPQualityScore, error) {
-	tb.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	tb.Cleanup(cancel) // runs Cleanup
-	module, err := ctx.LoadModuleByID("ip_reputation.providers.ipqualityscore", json.RawMessage(config))
-	if err != nil {
-		return nil, err
-	}
-	return module.(*IPQualityScore), nil
-}
-
-func mustProvision(tb testing.TB, config string) *IPQualityScore {
-	tb.Helper()
-	s, err := provision(tb, config)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return s
-}
-
 func sample(name string) string { return filepath.Join("testdata", name+".json") }
-
-func natures(yes, no []reputation.Kind) reputation.Nature {
-	var n reputation.Nature
-	for _, k := range yes {
-		n = n.With(k, true)
-	}
-	for _, k := range no {
-		n = n.With(k, false)
-	}
-	return n
-}
 
 func TestContract(t *testing.T) {
 	type kinds = []reputation.Kind
 	facts := func(country string, yes, no kinds) reputation.Facts {
-		return reputation.Facts{Country: country, ASN: 64510, ASName: "Example Kabel BV", Nature: natures(yes, no)}
+		return reputation.Facts{Country: country, ASN: 64510, ASName: "Example Kabel BV", Nature: providertest.Nature(yes, no)}
 	}
-	torFacts := reputation.Facts{Country: "NL", Nature: natures(kinds{tor, hosting}, kinds{vpn, mobile})}
+	torFacts := reputation.Facts{Country: "NL", Nature: providertest.Nature(kinds{tor, hosting}, kinds{vpn, mobile})}
 	cases := []providertest.Case{
 		{Name: "abused VPN", BodyFile: sample("abused_vpn"), Request: inPath,
 			Report: reputation.Report{Severity: 0.96, Confidence: 0.7,
@@ -104,10 +69,8 @@ func TestContract(t *testing.T) {
 	}
 	providertest.Run(t, providertest.Config{
 		NoAddress: true,
-		New: func(tb testing.TB, baseURL string) reputation.Provider {
-			return mustProvision(tb, fmt.Sprintf(`{"url": %q}`, baseURL))
-		},
-		Cases: cases,
+		New:       providertest.Module("ipqualityscore"),
+		Cases:     cases,
 	})
 }
 
@@ -122,13 +85,11 @@ func TestContractWithHeader(t *testing.T) {
 	}
 	providertest.Run(t, providertest.Config{
 		NoAddress: true,
-		New: func(tb testing.TB, baseURL string) reputation.Provider {
-			return mustProvision(tb, fmt.Sprintf(`{"url": %q, "key_in": "header"}`, baseURL))
-		},
+		New:       providertest.Module("ipqualityscore", `{"key_in": "header"}`),
 		Cases: []providertest.Case{{Name: "quiet VPN", BodyFile: sample("quiet_vpn"), Request: inHeader,
 			Report: reputation.Report{Confidence: 0.7, Facts: reputation.Facts{Country: "NL", ASN: 64510,
 				ASName: "Example Kabel BV",
-				Nature: natures([]reputation.Kind{vpn, hosting}, []reputation.Kind{tor, mobile})}}}},
+				Nature: providertest.Nature([]reputation.Kind{vpn, hosting}, []reputation.Kind{tor, mobile})}}}},
 	})
 }
 
@@ -153,7 +114,7 @@ func TestKeyInPath(t *testing.T) {
 		_ = json.NewEncoder(w).Encode(map[string]string{"message": "cannot GET " + r.RequestURI})
 	}))
 	defer service.Close()
-	s := mustProvision(t, fmt.Sprintf(`{"url": %q}`, service.URL))
+	s := providertest.Load(t, "ipqualityscore", service.URL)
 	_, err := s.Check(t.Context(), reputation.Query{Addr: asked, Key: key})
 	if got != key {
 		t.Errorf("the service got the key %q", got)
@@ -164,7 +125,7 @@ func TestKeyInPath(t *testing.T) {
 }
 
 func TestParameters(t *testing.T) {
-	s := mustProvision(t, `{"strictness": 2, "allow_public_access_points": true, "lighter_penalties": true}`)
+	s := providertest.Load(t, "ipqualityscore", "", `{"strictness": 2, "allow_public_access_points": true, "lighter_penalties": true}`).(*IPQualityScore)
 	question := s.question(reputation.Query{Addr: asked, Key: "k"})
 	const want = "https://www.ipqualityscore.com/api/json/ip/k/203.0.113.10?" +
 		"allow_public_access_points=true&lighter_penalties=true&strictness=2"
@@ -174,22 +135,19 @@ func TestParameters(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	for config, want := range map[string]string{
+	providertest.Settings(t, "ipqualityscore", map[string]string{
 		`{"strictness": 4}`:   "strictness 4 is out of range: use 0 to 3",
 		`{"strictness": -1}`:  "strictness -1 is out of range",
 		`{"key_in": "query"}`: `unknown key_in "query": use path or header`,
-	} {
-		if _, err := provision(t, config); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: the error is %v, want %q in it", config, err, want)
-		}
-	}
-	var got IPQualityScore
-	err := got.UnmarshalCaddyfile(caddyfile.NewTestDispenser(
-		"ipqualityscore {\n strictness 1\n key_in header\n allow_public_access_points\n lighter_penalties\n}"))
-	if err != nil || got.Strictness != 1 || got.KeyIn != "header" || !got.AllowPublicAccessPoints ||
-		!got.LighterPenalties {
-		t.Errorf("got %+v, %v", &got, err)
-	}
+	})
+}
+
+func TestCaddyfile(t *testing.T) {
+	providertest.Caddyfile(t, "ipqualityscore", map[string]string{
+		"ipqualityscore": `{}`,
+		"ipqualityscore {\n strictness 1\n key_in header\n allow_public_access_points\n lighter_penalties\n}": `{"strictness":1,` +
+			`"allow_public_access_points":true,"lighter_penalties":true,"key_in":"header"}`,
+	})
 }
 
 // TestScores: what the profile weighs gives the scores that one commercial service should give, alone.

@@ -55,8 +55,8 @@ func (Iprepd) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision creates the client. It opens no connection.
-func (i *Iprepd) Provision(ctx caddy.Context) error {
-	return i.Open(ctx, rest.API{Profile: i.Profile(), Title: "iprepd", URL: exampleURL, SelfHosted: true})
+func (p *Iprepd) Provision(ctx caddy.Context) error {
+	return p.Open(ctx, rest.API{Profile: p.Profile(), Title: "iprepd", URL: exampleURL, SelfHosted: true})
 }
 
 // Profile implements reputation.Provider.
@@ -74,6 +74,49 @@ func (*Iprepd) Profile() reputation.Profile {
 	}
 }
 
+// Check implements reputation.Provider.
+func (p *Iprepd) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+	question := rest.Request{
+		Path:    []string{"type", "ip", q.Addr.String()},
+		Header:  map[string]string{"Authorization": authorization(q.Key)},
+		Unknown: []int{http.StatusNotFound}, // without a body; Probe tells it from that of a wrong url
+	}
+	return rest.Ask(ctx, &p.Endpoint, q, question, func(v *answer, _ *rest.Response) (reputation.Report, error) {
+		return v.report(q.Addr)
+	})
+}
+
+// Probe implements reputation.Prober. It asks for the list of violations, for which a key is needed
+// as for reputations.
+func (p *Iprepd) Probe(ctx context.Context, key string) error {
+	q := reputation.Query{Addr: netip.IPv4Unspecified(), Key: key}
+	question := rest.Request{
+		Path:   []string{"violations"},
+		Header: map[string]string{"Authorization": authorization(key)},
+		Failure: func(resp *rest.Response, _ []byte) error {
+			if resp.Status == http.StatusNotFound {
+				return fmt.Errorf("%w: status 404, check the url option", reputation.ErrBadAnswer)
+			}
+			return nil
+		},
+	}
+	type violation struct {
+		Name string `json:"name"`
+	}
+	_, err := rest.Ask(ctx, &p.Endpoint, q, question, func(*[]violation, *rest.Response) (reputation.Report, error) {
+		return reputation.Report{}, nil
+	})
+	return err
+}
+
+// authorization returns the Authorization field for a key, or "" without a key.
+func authorization(key string) string {
+	if key == "" {
+		return ""
+	}
+	return "APIKey " + key
+}
+
 // answer is the body of a 200. Pointers distinguish missing values from zero.
 type answer struct {
 	Object      string    `json:"object"`
@@ -83,25 +126,16 @@ type answer struct {
 	LastUpdated time.Time `json:"lastupdated"`
 }
 
-// Check implements reputation.Provider.
-func (i *Iprepd) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
-	question := rest.Request{
-		Path:    []string{"type", "ip", q.Addr.String()},
-		Header:  map[string]string{"Authorization": authorization(q.Key)},
-		Unknown: []int{http.StatusNotFound}, // without a body; Probe tells it from that of a wrong url
-	}
-	return rest.Ask(ctx, &i.Endpoint, q, question, func(a *answer, _ *rest.Response) (reputation.Report, error) {
-		return a.report(q.Addr)
-	})
-}
-
 // report returns the report of the answer about addr.
-func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
-	if err := a.validate(addr); err != nil {
+func (v *answer) report(addr netip.Addr) (reputation.Report, error) {
+	if err := v.validate(addr); err != nil {
 		return reputation.Report{}, fmt.Errorf("%w: %w", reputation.ErrBadAnswer, err)
 	}
-	r := reputation.Report{Severity: float64(100-*a.Reputation) / 100, Confidence: 0.9, LastSeen: a.LastUpdated.UTC()}
-	if a.Reviewed {
+	r := reputation.Report{
+		Severity: float64(100-*v.Reputation) / 100, Confidence: 0.9,
+		LastSeen: rest.Time(v.LastUpdated.Format(time.RFC3339Nano)), // which leaves out years that cannot be
+	}
+	if v.Reviewed {
 		r.Confidence = 1
 	}
 	if r.Severity > 0 {
@@ -111,14 +145,14 @@ func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
 }
 
 // validate checks the values that a report needs. Its errors quote numbers only.
-func (a *answer) validate(addr netip.Addr) error {
+func (v *answer) validate(addr netip.Addr) error {
 	switch {
-	case a.Type != "ip" || !isAbout(a.Object, addr):
+	case v.Type != "ip" || !isAbout(v.Object, addr):
 		return errors.New(`"object" is not the address that was asked about`)
-	case a.Reputation == nil:
+	case v.Reputation == nil:
 		return errors.New(`there is no "reputation"`)
-	case *a.Reputation < 0 || *a.Reputation > 100:
-		return fmt.Errorf(`"reputation" is %d, outside 0 to 100`, *a.Reputation)
+	case *v.Reputation < 0 || *v.Reputation > 100:
+		return fmt.Errorf(`"reputation" is %d, outside 0 to 100`, *v.Reputation)
 	}
 	return nil
 }
@@ -142,52 +176,20 @@ func isAbout(object string, asked netip.Addr) bool {
 	return false
 }
 
-// authorization returns the Authorization field for a key, or "" without a key.
-func authorization(key string) string {
-	if key == "" {
-		return ""
-	}
-	return "APIKey " + key
-}
-
-// Probe implements reputation.Prober. It asks for the list of violations, for which a key is needed
-// as for reputations.
-func (i *Iprepd) Probe(ctx context.Context, key string) error {
-	q := reputation.Query{Addr: netip.IPv4Unspecified(), Key: key}
-	question := rest.Request{
-		Path:   []string{"violations"},
-		Header: map[string]string{"Authorization": authorization(key)},
-		Failure: func(a *rest.Response, _ []byte) error {
-			if a.Status == http.StatusNotFound {
-				return fmt.Errorf("%w: status 404, check the url option", reputation.ErrBadAnswer)
-			}
-			return nil
-		},
-	}
-	type violation struct {
-		Name string `json:"name"`
-	}
-	_, err := rest.Ask(ctx, &i.Endpoint, q, question, func(*[]violation, *rest.Response) (reputation.Report, error) {
-		return reputation.Report{}, nil
-	})
-	return err
-}
-
 var errNoURL = errors.New("the url of iprepd is missing: write that of your daemon, such as `url " + exampleURL + "`")
 
-// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those
-// that all providers have, such as key and concurrency.
+// UnmarshalCaddyfile reads the options that only this provider has.
 //
 //	iprepd {
 //	    url <address>
 //	}
-func (i *Iprepd) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (p *Iprepd) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the provider's name
 	name := *d
-	if err := option.Read(d, "iprepd", i.Options("an address such as "+exampleURL)...); err != nil {
+	if err := option.Read(d, "iprepd", p.Options("an address such as "+exampleURL)...); err != nil {
 		return err
 	}
-	if i.URL == "" {
+	if p.URL == "" {
 		return name.WrapErr(errNoURL)
 	}
 	return nil
@@ -198,5 +200,6 @@ var (
 	_ caddy.Provisioner     = (*Iprepd)(nil)
 	_ caddy.CleanerUpper    = (*Iprepd)(nil)
 	_ caddyfile.Unmarshaler = (*Iprepd)(nil)
+	_ reputation.Provider   = (*Iprepd)(nil)
 	_ reputation.Prober     = (*Iprepd)(nil)
 )

@@ -1,9 +1,6 @@
 package iprepd
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -14,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/goleak"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
@@ -28,27 +23,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var asked = netip.MustParseAddr("203.0.113.10")
 
-// provision returns a provider as Caddy makes it: from JSON.
-func provision(tb testing.TB, config string) (*Iprepd, error) {
-	tb.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	tb.Cleanup(cancel) // runs Cleanup
-	module, err := ctx.LoadModuleByID("ip_reputation.providers.iprepd", json.RawMessage(config))
-	if err != nil {
-		return nil, err
-	}
-	return module.(*Iprepd), nil
-}
-
-func mustProvision(tb testing.TB, url string) *Iprepd {
-	tb.Helper()
-	i, err := provision(tb, fmt.Sprintf(`{"url": %q}`, url))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return i
-}
-
 func sample(name string) string { return filepath.Join("testdata", name+".json") }
 
 func TestContract(t *testing.T) {
@@ -56,7 +30,7 @@ func TestContract(t *testing.T) {
 	providertest.Run(t, providertest.Config{
 		NoKey:    true, // it may be left out
 		NotFound: true,
-		New:      func(tb testing.TB, url string) reputation.Provider { return mustProvision(tb, url) },
+		New:      providertest.Module("iprepd"),
 		Cases: []providertest.Case{
 			{
 				Name: "found", BodyFile: sample("found"),
@@ -149,7 +123,7 @@ func TestIsAbout(t *testing.T) {
 func TestScores(t *testing.T) {
 	source := score.OfProfile("iprepd", new(Iprepd).Profile())
 	for points, want := range map[int]float64{0: 95, 25: 73, 50: 29, 75: 6} {
-		r, err := read(fmt.Appendf(nil, `{"object":"203.0.113.10","type":"ip","reputation":%d}`, points))
+		r, err := parse(fmt.Appendf(nil, `{"object":"203.0.113.10","type":"ip","reputation":%d}`, points), asked)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,12 +137,12 @@ func TestScores(t *testing.T) {
 }
 
 // read returns what a body says about 203.0.113.10.
-func read(body []byte) (reputation.Report, error) {
+func parse(body []byte, addr netip.Addr) (reputation.Report, error) {
 	var a answer
 	if err := rest.Decode(body, &a); err != nil {
 		return reputation.Report{}, err
 	}
-	return a.report(asked)
+	return a.report(addr)
 }
 
 // TestProbe: a daemon passes that lists its violations, and a wrong url or key is told from one that knows nobody.
@@ -200,62 +174,35 @@ func TestProbe(t *testing.T) {
 			}
 		}))
 		t.Cleanup(daemon.Close)
-		i := mustProvision(t, daemon.URL)
+		i := providertest.Load(t, "iprepd", daemon.URL).(*Iprepd)
 		if err := i.Probe(t.Context(), tc.key); reputation.ResultOf(err) != tc.want {
 			t.Errorf("%s: %v, want %s", name, err, tc.want)
 		}
 	}
 }
 
-func TestProvision(t *testing.T) {
-	for config, want := range map[string]string{
+func TestSettings(t *testing.T) {
+	providertest.Settings(t, "iprepd", map[string]string{
 		`{"url":"http://iprepd:8080"}`:           "",
 		`{"url":"https://iprepd.example.com/x"}`: "",
 		`{}`:                                     "iprepd has no url: set it to the address of your service, such as " + exampleURL,
 		`{"url":"iprepd:8080"}`:                  `its scheme is "iprepd"`,
-	} {
-		_, err := provision(t, config)
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%s: the error is %v, want %q in it", config, err, want)
-		}
-	}
+	})
 }
 
 func TestCaddyfile(t *testing.T) {
-	for input, want := range map[string]string{
-		"iprepd {\n url http://10.0.0.5:8080\n}": "", "iprepd {\n url {env.IPREPD_URL}\n}": "",
-		"iprepd":                "write that of your daemon, such as `url http://10.0.0.5:8080`, at Testfile:1",
-		"iprepd {\n}":           "the url of iprepd is missing",
-		"iprepd {\n hawk x\n}":  `unknown option "hawk" of iprepd: use one of url, at Testfile:2`,
-		"iprepd {\n url a b\n}": "an address such as http://10.0.0.5:8080",
-	} {
-		err := new(Iprepd).UnmarshalCaddyfile(caddyfile.NewTestDispenser(input))
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%q: the error is %v, want %q in it", input, err, want)
-		}
-	}
+	providertest.Caddyfile(t, "iprepd", map[string]string{
+		"iprepd {\n url http://10.0.0.5:8080\n}": `{"url":"http://10.0.0.5:8080"}`,
+		"iprepd":                                 "write that of your daemon, such as `url http://10.0.0.5:8080`, at Testfile:1",
+		"iprepd {\n}":                            "the url of iprepd is missing",
+		"iprepd {\n hawk x\n}":                   `unknown option "hawk" of iprepd: use one of url, at Testfile:2`,
+		"iprepd {\n url a b\n}":                  "an address such as http://10.0.0.5:8080",
+	})
 }
 
-// FuzzReport: no answer makes a panic, or a report out of range.
-func FuzzReport(f *testing.F) {
-	for _, body := range providertest.Samples(f, sample("*")) {
-		f.Add(body)
-	}
-	capabilities := new(Iprepd).Profile().Capabilities
-	f.Fuzz(func(t *testing.T, body []byte) {
-		r, err := read(body)
-		if err != nil {
-			if !errors.Is(err, reputation.ErrBadAnswer) {
-				t.Errorf("unclassified error %v", err)
-			}
-			return
-		}
-		if capabilities.Check(r) != nil || r.Severity < 0 || r.Severity > 1 || r.Confidence < .9 || r.Confidence > 1 ||
-			(r.Severity > 0) != (r.Categories != 0) {
-			t.Errorf("%s: %+v", body, r)
-		}
-		if _, err := json.Marshal(r.LastSeen); err != nil {
-			t.Errorf("%s: %v", body, err)
-		}
+func FuzzAnswer(f *testing.F) {
+	providertest.Fuzz(f, providertest.Reader{
+		Read: parse, Capabilities: new(Iprepd).Profile().Capabilities,
+		Severity: providertest.Range{Most: 1}, Confidence: providertest.Range{Least: .9, Most: 1},
 	})
 }

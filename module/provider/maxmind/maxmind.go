@@ -28,9 +28,7 @@ const (
 	minfraud = "minfraud"
 )
 
-func init() {
-	caddy.RegisterModule(MaxMind{})
-}
+func init() { caddy.RegisterModule(MaxMind{}) }
 
 // MaxMind asks a web service of MaxMind about addresses. It needs an account with funds: each
 // question is paid. The key is the account ID and a licence key with a colon between them, such as
@@ -64,23 +62,28 @@ func (MaxMind) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision checks the product and creates the client. It opens no connection.
-func (m *MaxMind) Provision(ctx caddy.Context) error {
-	api := rest.API{Profile: m.Profile(), Title: "MaxMind", URL: insightsURL, Detail: rest.Message("error")}
-	switch m.API {
-	case "", insights:
-	case minfraud:
+// Provision creates the client. It opens no connection.
+func (p *MaxMind) Provision(ctx caddy.Context) error {
+	api := rest.API{Profile: p.Profile(), Title: "MaxMind", URL: insightsURL, Detail: rest.Message("error")}
+	if p.API == minfraud {
 		api.Title, api.URL = "minFraud", minfraudURL
-	default:
-		return fmt.Errorf("unknown api %q of maxmind: use %s or %s", m.API, insights, minfraud)
 	}
-	return m.Open(ctx, api)
+	return p.Open(ctx, api)
+}
+
+// Validate checks the settings.
+func (p *MaxMind) Validate() error {
+	switch p.API {
+	case "", insights, minfraud:
+		return nil
+	}
+	return fmt.Errorf("unknown api %q: use %s or %s", p.API, insights, minfraud)
 }
 
 // Profile implements reputation.Provider. There is no free plan: the quota keeps whoever forgets to
 // write one from paying for every visitor.
-func (m *MaxMind) Profile() reputation.Profile {
-	p := reputation.Profile{
+func (p *MaxMind) Profile() reputation.Profile {
+	profile := reputation.Profile{
 		Name:      "maxmind",
 		Quota:     []string{"1000/day"},
 		ListedTTL: 24 * time.Hour,
@@ -97,11 +100,11 @@ func (m *MaxMind) Profile() reputation.Profile {
 		Terms:    "paid by the question",
 		Protocol: reputation.ProtocolConfirmed,
 	}
-	if m.API == minfraud {
-		p.Name, p.Terms = "minfraud", "paid by the question, and made for transactions"
-		p.Capabilities = reputation.Capabilities{Categories: reputation.CategoriesOf(reputation.Abuse)}
+	if p.API == minfraud {
+		profile.Name, profile.Terms = "minfraud", "paid by the question, and made for transactions"
+		profile.Capabilities = reputation.Capabilities{Categories: reputation.CategoriesOf(reputation.Abuse)}
 	}
-	return p
+	return profile
 }
 
 // Variants returns the settings of each product, of which the documentation makes a table.
@@ -110,16 +113,16 @@ func (*MaxMind) Variants() []json.RawMessage {
 }
 
 // Check implements reputation.Provider.
-func (m *MaxMind) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+func (p *MaxMind) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	question := rest.Request{Basic: q.Key, Failure: notKnown}
-	if m.API == minfraud {
+	if p.API == minfraud {
 		question.Path, question.JSON = []string{"score"}, transaction{Device: device{q.Addr.String()}}
-		return rest.Ask(ctx, &m.Endpoint, q, question, func(v *scoreAnswer, _ *rest.Response) (reputation.Report, error) {
+		return rest.Ask(ctx, &p.Endpoint, q, question, func(v *scoreAnswer, _ *rest.Response) (reputation.Report, error) {
 			return v.report()
 		})
 	}
 	question.Path = []string{insights, q.Addr.String()}
-	return rest.Ask(ctx, &m.Endpoint, q, question, func(v *insightsAnswer, _ *rest.Response) (reputation.Report, error) {
+	return rest.Ask(ctx, &p.Endpoint, q, question, func(v *insightsAnswer, _ *rest.Response) (reputation.Report, error) {
 		return v.report(q.Addr)
 	})
 }
@@ -131,32 +134,32 @@ type failure struct {
 }
 
 // notKnown tells an address that the service does not have, or calls reserved, from other errors.
-func notKnown(a *rest.Response, body []byte) error {
+func notKnown(resp *rest.Response, body []byte) error {
 	var f failure
 	_ = json.Unmarshal(body, &f)
-	if a.Status == http.StatusNotFound && f.Code == "IP_ADDRESS_NOT_FOUND" ||
-		a.Status == http.StatusBadRequest && f.Code == "IP_ADDRESS_RESERVED" {
+	if resp.Status == http.StatusNotFound && f.Code == "IP_ADDRESS_NOT_FOUND" ||
+		resp.Status == http.StatusBadRequest && f.Code == "IP_ADDRESS_RESERVED" {
 		return reputation.ErrUnknown
 	}
 	return nil
 }
 
-// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those
-// that all providers have, such as key and quota.
+// UnmarshalCaddyfile reads the options that only this provider has.
 //
 //	maxmind {
 //	    url <address>
 //	    api insights|minfraud
 //	}
-func (m *MaxMind) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (p *MaxMind) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the provider's name
-	return option.Read(d, "maxmind", append(m.Options("an address such as "+insightsURL),
-		option.Once("api", option.OneOf(&m.API, insights, minfraud)))...)
+	return option.Read(d, "maxmind", append(p.Options("an address such as "+insightsURL),
+		option.Once("api", option.OneOf(&p.API, insights, minfraud)))...)
 }
 
 // Interface guards
 var (
 	_ caddy.Provisioner     = (*MaxMind)(nil)
+	_ caddy.Validator       = (*MaxMind)(nil)
 	_ caddy.CleanerUpper    = (*MaxMind)(nil)
 	_ caddyfile.Unmarshaler = (*MaxMind)(nil)
 	_ reputation.Provider   = (*MaxMind)(nil)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"net/netip"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/goleak"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
@@ -25,33 +23,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// provision returns a provider as Caddy makes it: from JSON.
-func provision(tb testing.TB, baseURL, api string) *MaxMind {
-	tb.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	tb.Cleanup(cancel) // runs Cleanup
-	m, err := ctx.LoadModuleByID("ip_reputation.providers.maxmind",
-		json.RawMessage(fmt.Sprintf(`{"url": %q, "api": %q}`, baseURL, api)))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return m.(*MaxMind)
-}
-
 func sample(name string) string { return filepath.Join("testdata", name+".json") }
 
 func kind(of string) http.Header {
 	return http.Header{"Content-Type": {"application/vnd.maxmind.com-" + of + "+json; charset=UTF-8; version=2.1"}}
-}
-
-func natures(yes, no []reputation.Kind) (n reputation.Nature) {
-	for _, k := range yes {
-		n = n.With(k, true)
-	}
-	for _, k := range no {
-		n = n.With(k, false)
-	}
-	return n
 }
 
 // failures are the errors of both products.
@@ -83,29 +58,29 @@ func TestInsightsContract(t *testing.T) {
 	const hosting, mobile = reputation.NatureHosting, reputation.NatureMobile
 	of, addr := reputation.CategoriesOf, netip.MustParseAddr
 	providertest.Run(t, providertest.Config{
-		New:       func(tb testing.TB, baseURL string) reputation.Provider { return provision(tb, baseURL, "") },
+		New:       providertest.Module("maxmind"),
 		KeyPrefix: "12345:",
 		Cases: append(failures(), []providertest.Case{
 			{Name: "VPN", Header: kind("insights"), BodyFile: sample("insights_vpn"), Request: checkInsights,
 				Report: reputation.Report{Severity: .6, Confidence: .7, Categories: of(reputation.Abuse),
 					Facts: reputation.Facts{Country: "CH", ASN: 64512, Network: netip.MustParsePrefix("203.0.113.0/27"),
-						Nature: natures(kinds{reputation.NatureVPN, hosting}, kinds{mobile})}}},
+						Nature: providertest.Nature(kinds{reputation.NatureVPN, hosting}, kinds{mobile})}}},
 			{Name: "risky, and shared by many", Addr: addr("2001:db8::9"), BodyFile: sample("insights_risky"),
 				Report: reputation.Report{Severity: .89, Confidence: .4, Categories: of(reputation.Abuse),
 					Facts: reputation.Facts{Country: "BG", ASN: 64513, Network: netip.MustParsePrefix("2001:db8::/64"),
-						Nature: natures(kinds{mobile}, kinds{hosting})}}},
+						Nature: providertest.Nature(kinds{mobile}, kinds{hosting})}}},
 			{Name: "no risk", Addr: addr("198.51.100.20"), BodyFile: sample("insights_clean"),
 				Report: reputation.Report{Confidence: .7, Facts: reputation.Facts{Country: "CA", ASN: 64514,
-					Network: netip.MustParsePrefix("198.51.100.0/26"), Nature: natures(nil, kinds{hosting, mobile})}}},
+					Network: netip.MustParsePrefix("198.51.100.0/26"), Nature: providertest.Nature(nil, kinds{hosting, mobile})}}},
 			{Name: "relay", Addr: addr("198.51.100.21"), BodyFile: sample("insights_relay"),
 				Report: reputation.Report{Confidence: .7, Facts: reputation.Facts{Country: "US",
-					Nature: natures(kinds{reputation.NatureRelay, reputation.NatureProxy}, nil)}}},
+					Nature: providertest.Nature(kinds{reputation.NatureRelay, reputation.NatureProxy}, nil)}}},
 			{Name: "search engine", Addr: addr("198.51.100.22"), BodyFile: sample("insights_spider"),
 				Report: reputation.Report{Confidence: .7, Categories: of(reputation.Crawler),
 					Facts: reputation.Facts{Country: "US"}}},
 			{Name: "old flags", Body: `{"traits":{"ip_address":"203.0.113.10","is_tor_exit_node":true,"ip_risk_snapshot":99}}`,
 				Report: reputation.Report{Severity: .6, Confidence: .7, Categories: of(reputation.Abuse),
-					Facts: reputation.Facts{Nature: natures(kinds{reputation.NatureTor}, nil)}}},
+					Facts: reputation.Facts{Nature: providertest.Nature(kinds{reputation.NatureTor}, nil)}}},
 			{Name: "another address", Addr: addr("203.0.113.11"), BodyFile: sample("insights_vpn"),
 				Result: reputation.ResultBadAnswer},
 			{Name: "risk out of range", Body: `{"traits":{"ip_address":"203.0.113.10","ip_risk_snapshot":101}}`,
@@ -130,7 +105,7 @@ func checkInsights(r *http.Request) error {
 func TestMinFraudContract(t *testing.T) {
 	abuse := reputation.CategoriesOf(reputation.Abuse)
 	providertest.Run(t, providertest.Config{
-		New:       func(tb testing.TB, baseURL string) reputation.Provider { return provision(tb, baseURL, minfraud) },
+		New:       providertest.Module("maxmind", `{"api": "minfraud"}`),
 		NoAddress: true,
 		KeyPrefix: "12345:",
 		Cases: append(failures(), []providertest.Case{
@@ -193,17 +168,14 @@ func TestScores(t *testing.T) {
 }
 
 func TestCaddyfile(t *testing.T) {
-	var m MaxMind
-	err := m.UnmarshalCaddyfile(caddyfile.NewTestDispenser("maxmind {\n url http://127.0.0.1:1\n api minfraud\n}"))
-	if err != nil || m.URL != "http://127.0.0.1:1" || m.API != minfraud {
-		t.Errorf("got %q, %q, %v", m.URL, m.API, err)
-	}
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	defer cancel()
-	if err := (&MaxMind{API: "city"}).Provision(ctx); err == nil ||
-		!strings.Contains(err.Error(), "use insights or minfraud") {
-		t.Errorf("the error is %v", err)
-	}
+	providertest.Caddyfile(t, "maxmind", map[string]string{
+		"maxmind":                     `{}`,
+		"maxmind {\n api minfraud\n}": `{"api":"minfraud"}`,
+	})
+}
+
+func TestSettings(t *testing.T) {
+	providertest.Settings(t, "maxmind", map[string]string{`{"api": "city"}`: "use insights or minfraud"})
 }
 
 // TestURLs: each product has its own service, and each is a source of its own.
@@ -243,48 +215,13 @@ func parseScore(body []byte) (reputation.Report, error) {
 }
 
 func FuzzAnswer(f *testing.F) {
-	for _, body := range providertest.Samples(f, "testdata/*.json") {
-		for _, address := range []string{"203.0.113.10", "2001:db8::9", "198.51.100.20", "198.51.100.21"} {
-			f.Add(body, address)
-		}
+	product := providertest.Reader{
+		Severity: providertest.Range{Most: 1}, Confidence: providertest.Range{Least: .4, Most: .7}, Unknown: true,
+		Accusations: reputation.CategoriesOf(reputation.Abuse),
 	}
-	f.Fuzz(func(t *testing.T, body []byte, address string) {
-		addr, err := netip.ParseAddr(address)
-		if err != nil || addr.Is4In6() || addr.Zone() != "" {
-			return
-		}
-		for api, parse := range map[string]func() (reputation.Report, error){
-			insights: func() (reputation.Report, error) { return parseInsights(body, addr) },
-			minfraud: func() (reputation.Report, error) { return parseScore(body) },
-		} {
-			r, err := parse()
-			if err != nil {
-				if !errors.Is(err, reputation.ErrBadAnswer) && !errors.Is(err, reputation.ErrUnknown) {
-					t.Fatalf("unclassified error %v", err)
-				}
-				continue
-			}
-			if math.IsNaN(r.Severity) || r.Severity < 0 || r.Severity > 1 || r.Confidence < .4 || r.Confidence > .7 {
-				t.Errorf("out of range: %+v", r)
-			}
-			if (r.Severity > 0) != r.Categories.Has(reputation.Abuse) {
-				t.Errorf("severity %g with categories %s", r.Severity, r.Categories)
-			}
-			if err := (&MaxMind{API: api}).Profile().Capabilities.Check(r); err != nil {
-				t.Error(err)
-			}
-			if n := r.Facts.Network; n.IsValid() && !n.Contains(addr) {
-				t.Errorf("the network is %s", n)
-			}
-		}
-	})
-}
-
-// Whoever forgets to write a quota must not pay for every visitor.
-func TestQuota(t *testing.T) {
-	for _, api := range []string{insights, minfraud} {
-		if p := (&MaxMind{API: api}).Profile(); len(p.Quota) == 0 {
-			t.Errorf("%s has no quota", p.Name)
-		}
-	}
+	i, m := product, product
+	i.Read, i.Capabilities = parseInsights, new(MaxMind).Profile().Capabilities
+	m.Read = func(body []byte, _ netip.Addr) (reputation.Report, error) { return parseScore(body) }
+	m.Capabilities = (&MaxMind{API: minfraud}).Profile().Capabilities
+	providertest.Fuzz(f, i, m)
 }

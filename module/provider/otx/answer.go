@@ -48,22 +48,30 @@ type pulse struct {
 	MalwareFamilies []json.RawMessage `json:"malware_families"`
 }
 
+// notFound returns what a 404 means. The service usually answers about addresses that are in no pulse.
+func (v *answer) notFound(addr netip.Addr) error {
+	if !rest.SameAddr(v.Indicator, addr) {
+		return fmt.Errorf("%w: a 404 that does not name the address, check the url option", reputation.ErrBadAnswer)
+	}
+	return reputation.ErrUnknown
+}
+
 // report returns the report of the answer about addr.
-func (a *answer) report(addr netip.Addr, now time.Time) (reputation.Report, error) {
-	if err := a.validate(addr); err != nil {
+func (v *answer) report(addr netip.Addr, now time.Time) (reputation.Report, error) {
+	if err := v.validate(addr); err != nil {
 		return reputation.Report{}, fmt.Errorf("%w: %w", reputation.ErrBadAnswer, err)
 	}
-	r := reputation.Report{Facts: reputation.Facts{Country: rest.Country(a.CountryCode), ASN: rest.ASN(a.ASN)}}
-	if a.isValidated() {
+	r := reputation.Report{Facts: reputation.Facts{Country: rest.Country(v.CountryCode), ASN: rest.ASN(v.ASN)}}
+	if v.isValidated() {
 		r.Severity, r.Confidence = -1, 0.5
 		return r, nil
 	}
-	if a.isFalsePositive() {
+	if v.isFalsePositive() {
 		return r, nil
 	}
 	pulses, authors, tagged := 0, map[string]bool{}, map[reputation.Category]map[string]bool{}
-	for i := range *a.PulseInfo.Pulses {
-		p := &(*a.PulseInfo.Pulses)[i]
+	for i := range *v.PulseInfo.Pulses {
+		p := &(*v.PulseInfo.Pulses)[i]
 		if !p.counts(now) {
 			continue
 		}
@@ -90,28 +98,38 @@ func (a *answer) report(addr netip.Addr, now time.Time) (reputation.Report, erro
 	return r, nil
 }
 
+// detail returns the service's message from the body of an error.
+func detail(body []byte) string {
+	var failure struct {
+		Detail string `json:"detail"`
+		Error  string `json:"error"`
+	}
+	_ = json.Unmarshal(body, &failure) // without a message, the status is sufficient
+	return cmp.Or(failure.Detail, failure.Error)
+}
+
 // validate checks the values that a report needs.
-func (a *answer) validate(addr netip.Addr) error {
+func (v *answer) validate(addr netip.Addr) error {
 	switch {
-	case !rest.SameAddr(a.Indicator, addr):
+	case !rest.SameAddr(v.Indicator, addr):
 		return errors.New(`"indicator" is not the address that was asked about`)
-	case a.PulseInfo == nil || a.PulseInfo.Pulses == nil:
+	case v.PulseInfo == nil || v.PulseInfo.Pulses == nil:
 		return errors.New(`there are no "pulses"`)
 	}
 	return nil
 }
 
-func (a *answer) isValidated() bool {
-	for _, v := range a.Validation {
-		if v.Source+v.Message+v.Name != "" {
+func (v *answer) isValidated() bool {
+	for _, reason := range v.Validation {
+		if reason.Source+reason.Message+reason.Name != "" {
 			return true
 		}
 	}
 	return false
 }
 
-func (a *answer) isFalsePositive() bool {
-	for _, f := range a.FalsePositive {
+func (v *answer) isFalsePositive() bool {
+	for _, f := range v.FalsePositive {
 		if f.Assessment == "accepted" {
 			return true
 		}

@@ -3,12 +3,10 @@
 package otx
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -19,7 +17,12 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-const defaultURL = "https://otx.alienvault.com/api/v1"
+const (
+	defaultURL = "https://otx.alienvault.com/api/v1"
+
+	// maxBody leaves room for fifty pulses with long descriptions, which have some 100 kB.
+	maxBody = 1 << 20
+)
 
 func init() { caddy.RegisterModule(OTX{}) }
 
@@ -41,6 +44,8 @@ func init() { caddy.RegisterModule(OTX{}) }
 // second. It is often slow: raise `timeout` if its calls time out. An answer with the status 403 is
 // taken for a refused key, but may also mean that too much was asked, which is unconfirmed too. One with
 // the status 404 counts only if it names the address, since that of a gateway looks the same.
+//
+// The address of the API is `https://otx.alienvault.com/api/v1`. The provider uses its `/indicators`.
 type OTX struct {
 	rest.Endpoint
 
@@ -55,14 +60,11 @@ func (OTX) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// maxBody is the size of the largest answer. Fifty pulses with long descriptions have some 100 kB.
-const maxBody = 1 << 20
-
 // Provision creates the client. It opens no connection.
-func (o *OTX) Provision(ctx caddy.Context) error {
-	o.now = time.Now
-	return o.Open(ctx, rest.API{
-		Profile: o.Profile(), Title: "OTX", URL: defaultURL, MaxBody: maxBody, Detail: detail,
+func (p *OTX) Provision(ctx caddy.Context) error {
+	p.now = time.Now
+	return p.Open(ctx, rest.API{
+		Profile: p.Profile(), Title: "OTX", URL: defaultURL, MaxBody: maxBody, Detail: detail,
 	})
 }
 
@@ -87,7 +89,7 @@ func (*OTX) Profile() reputation.Profile {
 }
 
 // Check implements reputation.Provider.
-func (o *OTX) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+func (p *OTX) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	family := "IPv4"
 	if q.Addr.Is6() {
 		family = "IPv6"
@@ -98,50 +100,31 @@ func (o *OTX) Check(ctx context.Context, q reputation.Query) (reputation.Report,
 		Answers: []int{http.StatusNotFound},
 		Failure: forbidden,
 	}
-	return rest.Ask(ctx, &o.Endpoint, q, question, func(a *answer, got *rest.Response) (reputation.Report, error) {
-		if got.Status == http.StatusNotFound {
-			return reputation.Report{}, a.notFound(q.Addr)
+	return rest.Ask(ctx, &p.Endpoint, q, question, func(v *answer, resp *rest.Response) (reputation.Report, error) {
+		if resp.Status == http.StatusNotFound {
+			return reputation.Report{}, v.notFound(q.Addr)
 		}
-		return a.report(q.Addr, o.now())
+		return v.report(q.Addr, p.now())
 	})
 }
 
-// notFound returns what a 404 means. The service usually answers about addresses that are in no pulse.
-func (a *answer) notFound(addr netip.Addr) error {
-	if !rest.SameAddr(a.Indicator, addr) {
-		return fmt.Errorf("%w: a 404 that does not name the address, check the url option", reputation.ErrBadAnswer)
-	}
-	return reputation.ErrUnknown
-}
-
 // forbidden tells of a 403 that it may not be about the key.
-func forbidden(a *rest.Response, body []byte) error {
-	if a.Status != http.StatusForbidden || !json.Valid(body) {
+func forbidden(resp *rest.Response, body []byte) error {
+	if resp.Status != http.StatusForbidden || !json.Valid(body) {
 		return nil // a page is a firewall's
 	}
 	return fmt.Errorf("%w: status 403, which may also mean that too much was asked%s", reputation.ErrRefused,
-		a.Quote(detail(body)))
+		resp.Quote(detail(body)))
 }
 
-// detail returns the service's message from the body of an error.
-func detail(body []byte) string {
-	var failure struct {
-		Detail string `json:"detail"`
-		Error  string `json:"error"`
-	}
-	_ = json.Unmarshal(body, &failure) // without a message, the status is sufficient
-	return cmp.Or(failure.Detail, failure.Error)
-}
-
-// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those
-// that all providers have, such as key and timeout.
+// UnmarshalCaddyfile reads the options that only this provider has.
 //
 //	otx {
 //	    url <address>
 //	}
-func (o *OTX) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (p *OTX) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the provider's name
-	return option.Read(d, "otx", o.Options("an address such as "+defaultURL)...)
+	return option.Read(d, "otx", p.Options("an address such as "+defaultURL)...)
 }
 
 // Interface guards

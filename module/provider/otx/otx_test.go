@@ -1,9 +1,7 @@
 package otx
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -13,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/goleak"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
@@ -23,21 +19,17 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
+var asked = netip.MustParseAddr("203.0.113.10")
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // now is when the fixtures are read.
 var now = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 
-// provision returns a provider as Caddy makes it, from JSON, whose clock stands still.
-func provision(tb testing.TB, config string) *OTX {
+// atNow returns a provider whose clock stands still.
+func atNow(tb testing.TB, baseURL string) reputation.Provider {
 	tb.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	tb.Cleanup(cancel) // runs Cleanup
-	module, err := ctx.LoadModuleByID("ip_reputation.providers.otx", json.RawMessage(config))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	o := module.(*OTX)
+	o := providertest.Load(tb, "otx", baseURL).(*OTX)
 	o.now = func() time.Time { return now }
 	return o
 }
@@ -55,13 +47,13 @@ func by(author string, tags ...string) string {
 	return fmt.Sprintf(`{"modified":"2026-11-01T00:00:00.000000","tags":%s,"author":{"username":%q}}`, text, author)
 }
 
-// read returns what a body says about 203.0.113.10.
-func read(body []byte) (reputation.Report, error) {
+// parse returns what a body says about addr.
+func parse(body []byte, addr netip.Addr) (reputation.Report, error) {
 	var a answer
 	if err := rest.Decode(body, &a); err != nil {
 		return reputation.Report{}, err
 	}
-	return a.report(netip.MustParseAddr("203.0.113.10"), now)
+	return a.report(addr, now)
 }
 
 func TestContract(t *testing.T) {
@@ -77,9 +69,7 @@ func TestContract(t *testing.T) {
 		}
 	}
 	providertest.Run(t, providertest.Config{
-		New: func(tb testing.TB, url string) reputation.Provider {
-			return provision(tb, fmt.Sprintf(`{"url": %q}`, url))
-		},
+		New: atNow,
 		Cases: []providertest.Case{
 			{
 				Name: "in no pulse", Addr: netip.MustParseAddr("198.51.100.10"), BodyFile: sample("general_none"),
@@ -173,7 +163,7 @@ func TestEvidence(t *testing.T) {
 			strings.Replace(by("b"), "{", `{"malware_families":[{"id":"Mirai"}],`, 1),
 		}, .4, .4, "abuse, malware"},
 	} {
-		r, err := read([]byte(withPulses(tc.pulses...)))
+		r, err := parse([]byte(withPulses(tc.pulses...)), asked)
 		if err != nil || r.Severity != tc.severity || r.Confidence != tc.confidence ||
 			r.Categories.String() != tc.categories {
 			t.Errorf("%s: severity %g, confidence %g, categories %q, %v; want %g, %g, %q", tc.name, r.Severity, r.Confidence,
@@ -208,7 +198,7 @@ func TestFullSize(t *testing.T) {
 		fmt.Fprint(w, `{"detail":"Authentication required"}`)
 	}))
 	t.Cleanup(service.Close)
-	o := provision(t, fmt.Sprintf(`{"url": %q}`, service.URL))
+	o := atNow(t, service.URL)
 	q := reputation.Query{Addr: netip.MustParseAddr("203.0.113.10"), Key: "0123456789abcdef"}
 	if r, err := o.Check(t.Context(), q); err != nil || r.Severity != 0.7 {
 		t.Errorf("of %d bytes: %v, %v", len(large), r.Severity, err)
@@ -222,36 +212,17 @@ func TestFullSize(t *testing.T) {
 }
 
 func TestCaddyfile(t *testing.T) {
-	for input, want := range map[string]string{
-		"otx": "", "otx {\n url http://127.0.0.1:8081\n}": "",
+	providertest.Caddyfile(t, "otx", map[string]string{
+		"otx":                    `{}`,
 		"otx {\n section geo\n}": `unknown option "section" of otx: use one of url, at Testfile:2`,
 		"otx {\n url\n}":         "an address such as https://otx.alienvault.com/api/v1",
-	} {
-		err := new(OTX).UnmarshalCaddyfile(caddyfile.NewTestDispenser(input))
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%q: the error is %v, want %q in it", input, err, want)
-		}
-	}
+	})
 }
 
-// FuzzReport: no answer makes a panic, or a report out of range.
-func FuzzReport(f *testing.F) {
-	for _, body := range providertest.Samples(f, sample("*")) {
-		f.Add(body)
-	}
-	f.Add([]byte(withPulses(by("a", "c2"), by("b", "c2"))))
-	capabilities := new(OTX).Profile().Capabilities
-	f.Fuzz(func(t *testing.T, body []byte) {
-		r, err := read(body)
-		if err != nil {
-			if !errors.Is(err, reputation.ErrBadAnswer) {
-				t.Errorf("unclassified error %v", err)
-			}
-			return
-		}
-		if capabilities.Check(r) != nil || r.Severity < -1 || r.Severity > .7 || r.Confidence < 0 || r.Confidence > .6 ||
-			(r.Severity > 0) != (r.Categories != 0) {
-			t.Errorf("%s: %+v", body, r)
-		}
+func FuzzAnswer(f *testing.F) {
+	f.Add([]byte(withPulses(by("a", "c2"), by("b", "c2"))), asked.String())
+	providertest.Fuzz(f, providertest.Reader{
+		Read: parse, Capabilities: new(OTX).Profile().Capabilities,
+		Severity: providertest.Range{Least: -1, Most: .7}, Confidence: providertest.Range{Most: .6},
 	})
 }

@@ -103,6 +103,9 @@ func (s *suite) profile(tb testing.TB) error {
 	if p.Batch > 0 && s.Batch == nil {
 		err = errors.Join(err, fmt.Errorf("Profile.Batch is %d, and Config.Batch describes no answers", p.Batch))
 	}
+	if p.Paid && len(p.Quota) == 0 {
+		err = errors.Join(err, errors.New("Profile.Quota is empty: who does not set one pays for every visitor"))
+	}
 	if !p.Covers.Has(s.sample.Addr) {
 		err = errors.Join(err, errors.New("Profile.Covers leaves out the address of the first case"))
 	}

@@ -40,6 +40,7 @@ func (s *suite) connectionChecks() []check {
 			_ = http.NewResponseController(w).Flush()
 		}),
 		{"connection/dripping", s.dripping},
+		{"connection/another protocol", s.anotherProtocol},
 		{"connection/cancelled while waiting", func(tb testing.TB) error {
 			ctx, cancel := context.WithCancel(tb.Context())
 			defer cancel()
@@ -110,6 +111,24 @@ func (s *suite) dripping(tb testing.TB) error {
 	})
 	o, err := t.ask(ctx, s.sample.Addr)
 	return errors.Join(err, o.want(reputation.ResultTimeout), t.wantRequests(1))
+}
+
+// anotherProtocol says that the connection has another protocol from now on, which nobody has asked for. What net/http
+// has as the body of such an answer is the connection itself, which does not close when the context ends.
+func (s *suite) anotherProtocol(tb testing.TB) error {
+	ctx := newManualDeadline()
+	defer time.AfterFunc(s.timeout/2, ctx.expire).Stop()
+	t := s.fixture(tb, func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		tb.Cleanup(func() { _ = conn.Close() })
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: acme\r\n\r\n")
+	})
+	o, err := t.ask(ctx, s.sample.Addr)
+	return errors.Join(err, o.want(reputation.ResultBadAnswer, reputation.ResultError, reputation.ResultTimeout),
+		t.wantRequests(1))
 }
 
 // hangUp writes raw bytes and resets the connection.

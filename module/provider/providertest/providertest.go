@@ -1,7 +1,7 @@
 // Package providertest tests the contract of reputation.Provider, for providers over HTTP. It
-// imports the standard library and package reputation only, so that third parties can use it.
+// imports the standard library, package reputation and Caddy's core only, so that third parties can use it.
 //
-// A provider's test calls Run with answers of the service: see Case. The suite runs
+// A provider's test calls Caddyfile, Fuzz and Run, the last with answers of the service: see Case. The suite runs
 // a fake service on a loopback port. It gives these answers first; then it is down,
 // hangs, sends single bytes, sends wrong or huge answers, redirects, and echoes
 // secrets. After every call the suite checks the contract: one request, a known kind
@@ -96,6 +96,20 @@ type Case struct {
 	RetryAfter time.Duration
 }
 
+// usualAddr is the address that most answers are about.
+const usualAddr = "203.0.113.10"
+
+// Nature returns the nature of an address of which the kinds in yes and no are known, for a Case's report.
+func Nature(yes, no []reputation.Kind) (n reputation.Nature) {
+	for _, kind := range yes {
+		n = n.With(kind, true)
+	}
+	for _, kind := range no {
+		n = n.With(kind, false)
+	}
+	return n
+}
+
 // Run runs the suite, with one sub-test for each case and for each kind of
 // misbehaviour. It measures the allocations of the process and captures its logs:
 // call it from a test that is not parallel to others.
@@ -151,7 +165,7 @@ func (c Config) checks() ([]check, error) {
 // complete fills in the defaults.
 func (c *Case) complete() error {
 	if !c.Addr.IsValid() {
-		c.Addr = netip.MustParseAddr("203.0.113.10")
+		c.Addr = netip.MustParseAddr(usualAddr)
 	}
 	if c.Status == 0 {
 		c.Status = http.StatusOK

@@ -36,6 +36,8 @@ type service struct {
 	key     func(q reputation.Query) string                                                   // default: that of the query
 	profile reputation.Profile
 	anyType bool // default: JSON only
+
+	anyStatus bool // default: an answer that switches the protocol is not read
 }
 
 func (s *service) Profile() reputation.Profile { return s.profile }
@@ -53,6 +55,9 @@ func (s *service) Check(ctx context.Context, q reputation.Query) (reputation.Rep
 		return report, s.failure(ctx, err)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusSwitchingProtocols && !s.anyStatus {
+		return report, reputation.ErrBadAnswer
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, s.limit+1))
 	switch {
 	case err != nil && resp.StatusCode == http.StatusOK:
@@ -138,7 +143,7 @@ func config(flaw func(*service)) Config {
 			{Name: "refused", Status: 401, Body: `{}`, Result: reputation.ResultRefused},
 			{Name: "throttled", Status: 429, Header: http.Header{"Retry-After": {"7"}},
 				Result: reputation.ResultThrottled, RetryAfter: 7 * time.Second},
-			{Name: "bad", Addr: netip.MustParseAddr("198.51.100.7"), Body: `{"risk":0.9,"land":"DE"}`,
+			{Name: "bad", Addr: netip.MustParseAddr("198.51.100.7"), Body: `{"risk":0.9,"land":"DE","seen":"2026-11-30T12:00:00Z"}`,
 				Report: reputation.Report{Severity: 0.9, Confidence: 0.5, Facts: reputation.Facts{Country: "DE"}},
 				Request: func(r *http.Request) error {
 					if !strings.HasSuffix(r.URL.Path, "/ip/198.51.100.7") {
@@ -195,6 +200,7 @@ func TestFlaws(t *testing.T) {
 				return quiet{&url.Error{Op: "Get", URL: s.url, Err: bare(ctx, nil)}}
 			}
 		}, []string{"connection/refused"}},
+		{"reads from another protocol", func(s *service) { s.anyStatus = true }, []string{"connection/another protocol"}},
 		{"reads everything", func(s *service) { s.limit = 1 << 40 }, []string{"answer/32 MiB", "answer/gzip bomb of 32 MiB"}},
 		{"takes what is missing for clean", func(s *service) {
 			s.anyType = true
@@ -305,6 +311,14 @@ func TestFlaws(t *testing.T) {
 				return nil
 			}
 		}, []string{"answer/with a huge number", "answer/with a long number", "answer/with a negative number"}},
+		{"passes on any time", func(s *service) {
+			s.decode = func(body []byte, r *reputation.Report) error {
+				var answer struct{ Seen time.Time }
+				err := errors.Join(json.Unmarshal(body, &answer), strict(body, r))
+				r.LastSeen = answer.Seen.UTC()
+				return err
+			}
+		}, []string{"answer/with a time before the year 0", "answer/with a time after the year 9999"}},
 		{"passes on any text", func(s *service) {
 			s.profile.Capabilities.ASN = true
 			s.decode = func(body []byte, r *reputation.Report) error {
@@ -324,8 +338,8 @@ func TestFlaws(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := config(tc.flaw)
-			if tc.name == "ignores the context" {
-				c.timeout = 100 * time.Millisecond // these calls never return by themselves
+			if tc.name == "ignores the context" || tc.name == "reads from another protocol" {
+				c.timeout = 400 * time.Millisecond // these calls never return by themselves
 			}
 			if failed := unnoticed(t, c, tc.want...); len(failed) > 0 {
 				t.Errorf("not found by %s", strings.Join(failed, ", "))

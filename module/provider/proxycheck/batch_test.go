@@ -14,10 +14,10 @@ import (
 
 // batch3 and batch2 are about several addresses in one request.
 func batch3() *providertest.Batch {
-	const member = `%[1]q:{"detections":{"risk":%[2]d,"compromised":true}}`
+	const member = `%[1]q:{"detections":{"risk":%[2]d},"attack_history":{"login_attempt":3}}`
 	return batchOf(func(addr string, risk int) (string, reputation.Report) {
 		r := reputation.Report{Severity: float64(risk) / 100, Confidence: sure,
-			Categories: reputation.CategoriesOf(reputation.Abuse, reputation.Compromised)}
+			Categories: reputation.CategoriesOf(reputation.Abuse)}
 		return fmt.Sprintf(member, addr, risk), r
 	})
 }
@@ -26,7 +26,7 @@ func batch2() *providertest.Batch {
 	return batchOf(func(addr string, risk int) (string, reputation.Report) {
 		r := reputation.Report{Severity: float64(risk) / 100, Confidence: sure,
 			Categories: reputation.CategoriesOf(reputation.Abuse),
-			Facts:      reputation.Facts{Nature: natures(nil, kinds{tor, vpn, proxy})}}
+			Facts:      reputation.Facts{Nature: providertest.Nature(nil, kinds{tor, vpn, proxy})}}
 		return fmt.Sprintf(`%q:{"proxy":"no","risk":%d}`, addr, risk), r
 	})
 }
@@ -59,9 +59,9 @@ func TestCheckAll(t *testing.T) {
 		severities              []float64
 		results                 string
 	}{
-		{``, "v3_several", "POST /v3/?key=k&tag=0 ips=203.0.113.10,198.51.100.7,2001:db8::10,203.0.113.11,203.0.113.12",
+		{`{}`, "v3_several", "POST /v3/?key=k&tag=0 ips=203.0.113.10,198.51.100.7,2001:db8::10,203.0.113.11,203.0.113.12",
 			[]float64{-1, .6, -1, 0, 0}, "ok ok ok bad_answer bad_answer"},
-		{`,"api":"v2"`, "v2_several",
+		{`{"api":"v2"}`, "v2_several",
 			"POST /v2/?asn=1&key=k&risk=1&tag=0&vpn=1 ips=203.0.113.10,198.51.100.7,2001:db8::10,203.0.113.11,203.0.113.12",
 			[]float64{-1, 0, 0, 0, 0}, "ok ok bad_answer bad_answer bad_answer"},
 	} {

@@ -27,18 +27,18 @@ type envelope[T answer] struct {
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (e *envelope[T]) UnmarshalJSON(text []byte) error {
-	if err := json.Unmarshal(text, &e.head); err != nil {
+func (v *envelope[T]) UnmarshalJSON(text []byte) error {
+	if err := json.Unmarshal(text, &v.head); err != nil {
 		return err //nolint:wrapcheck // rest.Decode words it
 	}
-	return json.Unmarshal(text, &e.members) //nolint:wrapcheck // rest.Decode words it
+	return json.Unmarshal(text, &v.members) //nolint:wrapcheck // rest.Decode words it
 }
 
 // about returns what the answer says of addr.
-func (e *envelope[T]) about(addr netip.Addr, a *rest.Response) (T, error) {
+func (v *envelope[T]) about(addr netip.Addr, resp *rest.Response) (T, error) {
 	var found *rest.Member[T]
-	for i := range e.members {
-		switch m := &e.members[i]; {
+	for i := range v.members {
+		switch m := &v.members[i]; {
 		case !rest.SameAddr(m.Name, addr):
 		case found != nil:
 			return found.Value, fmt.Errorf("%w: it has the address twice", reputation.ErrBadAnswer)
@@ -47,30 +47,30 @@ func (e *envelope[T]) about(addr netip.Addr, a *rest.Response) (T, error) {
 		}
 	}
 	if found == nil {
-		return *new(T), e.refusal(a)
+		return *new(T), v.refusal(resp)
 	}
 	return found.Value, found.Err
 }
 
 // refusal returns the error that an answer without an address is.
-func (h *head) refusal(a *rest.Response) error {
+func (h *head) refusal(resp *rest.Response) error {
 	if h.Status != denied {
-		return fmt.Errorf("%w: it is not about the address%s", reputation.ErrBadAnswer, a.Quote(h.Message))
+		return fmt.Errorf("%w: it is not about the address%s", reputation.ErrBadAnswer, resp.Quote(h.Message))
 	}
 	text := strings.ToLower(h.Message)
 	for _, words := range []string{"exhausted", "per second", "allowance", "query limit"} {
 		if strings.Contains(text, words) {
-			return fmt.Errorf("%w%s", a.Throttled(), a.Quote(h.Message))
+			return fmt.Errorf("%w%s", resp.Throttled(), resp.Quote(h.Message))
 		}
 	}
-	return fmt.Errorf("%w%s", reputation.ErrRefused, a.Quote(h.Message))
+	return fmt.Errorf("%w%s", reputation.ErrRefused, resp.Quote(h.Message))
 }
 
 // failure reads the body that comes with another status than 200.
-func failure(a *rest.Response, body []byte) error {
+func failure(resp *rest.Response, body []byte) error {
 	var h head
 	if rest.Decode(body, &h) == nil && h.Status == denied {
-		return h.refusal(a)
+		return h.refusal(resp)
 	}
 	return nil // not a refusal of the service's own kind
 }

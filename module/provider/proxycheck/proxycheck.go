@@ -32,9 +32,7 @@ const (
 	v3 = "v3"
 )
 
-func init() {
-	caddy.RegisterModule(ProxyCheck{})
-}
+func init() { caddy.RegisterModule(ProxyCheck{}) }
 
 // ProxyCheck asks proxycheck.io whether an address is a proxy, a VPN, a Tor exit or a machine in a
 // data centre, and how risky it is. A free key allows 1,000 questions a day. Without a key there
@@ -66,7 +64,10 @@ type ProxyCheck struct {
 
 // CaddyModule returns the Caddy module information.
 func (ProxyCheck) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "ip_reputation.providers.proxycheck", New: func() caddy.Module { return new(ProxyCheck) }}
+	return caddy.ModuleInfo{
+		ID:  "ip_reputation.providers.proxycheck",
+		New: func() caddy.Module { return new(ProxyCheck) },
+	}
 }
 
 // Provision creates the client. It opens no connection.
@@ -132,8 +133,8 @@ func (p *ProxyCheck) CheckAll(ctx context.Context, key string, addrs []netip.Add
 
 func check[T answer](ctx context.Context, p *ProxyCheck, q reputation.Query) (reputation.Report, error) {
 	return rest.Ask(ctx, &p.Endpoint, q, p.question(q.Key, q.Addr.String()),
-		func(v *envelope[T], a *rest.Response) (reputation.Report, error) {
-			found, err := v.about(q.Addr, a)
+		func(v *envelope[T], resp *rest.Response) (reputation.Report, error) {
+			found, err := v.about(q.Addr, resp)
 			if err != nil {
 				return reputation.Report{}, err
 			}
@@ -151,7 +152,7 @@ func checkAll[T answer](
 	}
 	question.Form = url.Values{"ips": {strings.Join(words, ",")}}
 	return rest.AskAll(ctx, &p.Endpoint, key, addrs, question,
-		func(v *envelope[T], a *rest.Response, each *rest.Answers) error {
+		func(v *envelope[T], resp *rest.Response, each *rest.Answers) error {
 			some := false
 			for _, m := range v.members {
 				some = m.Into(each, m.Name, func(one *T, addr netip.Addr) (reputation.Report, error) {
@@ -159,7 +160,7 @@ func checkAll[T answer](
 				}) || some
 			}
 			if !some && (v.Status == denied || v.Status == failed) {
-				return v.refusal(a)
+				return v.refusal(resp)
 			}
 			return nil
 		})

@@ -1,8 +1,6 @@
 package proxycheck
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -13,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
@@ -34,46 +30,14 @@ var asked = netip.MustParseAddr("203.0.113.10")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// provision returns a provider as Caddy makes it: from JSON.
-func provision(tb testing.TB, config string) (*ProxyCheck, error) {
-	tb.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	tb.Cleanup(cancel) // runs Cleanup
-	module, err := ctx.LoadModuleByID("ip_reputation.providers.proxycheck", json.RawMessage(config))
-	if err != nil {
-		return nil, err
-	}
-	return module.(*ProxyCheck), nil
-}
-
-func mustProvision(tb testing.TB, config string) *ProxyCheck {
-	tb.Helper()
-	p, err := provision(tb, config)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return p
-}
-
 func sample(name string) string { return filepath.Join("testdata", name+".json") }
 
 // factsOf are those of the samples.
 func factsOf(yes, no kinds) reputation.Facts {
 	f := reputation.Facts{Country: "BE", ASN: 64550, ASName: "Example Net SA",
 		Network: netip.MustParsePrefix("203.0.113.0/24")}
-	f.Nature = natures(yes, no)
+	f.Nature = providertest.Nature(yes, no)
 	return f
-}
-
-func natures(yes, no kinds) reputation.Nature {
-	var n reputation.Nature
-	for _, k := range yes {
-		n = n.With(k, true)
-	}
-	for _, k := range no {
-		n = n.With(k, false)
-	}
-	return n
 }
 
 // without returns facts without their network.
@@ -109,9 +73,7 @@ func TestContract(t *testing.T) {
 	abuse := reputation.CategoriesOf(reputation.Abuse)
 	clean := reputation.Report{Severity: -1, Confidence: .8, Facts: factsOf(nil, kinds{tor, vpn, proxy, hosting, mobile})}
 	providertest.Run(t, providertest.Config{
-		New: func(tb testing.TB, baseURL string) reputation.Provider {
-			return mustProvision(tb, fmt.Sprintf(`{"url": %q}`, baseURL))
-		},
+		New:   providertest.Module("proxycheck"),
 		NoKey: true,
 		Batch: batch3(),
 		Cases: append(refusals(), []providertest.Case{
@@ -138,11 +100,9 @@ func TestContract(t *testing.T) {
 
 func TestContractOfVersion2(t *testing.T) {
 	clean := reputation.Report{Severity: -1, Confidence: .7,
-		Facts: reputation.Facts{Nature: natures(nil, kinds{tor, vpn, proxy, hosting, mobile})}}
+		Facts: reputation.Facts{Nature: providertest.Nature(nil, kinds{tor, vpn, proxy, hosting, mobile})}}
 	providertest.Run(t, providertest.Config{
-		New: func(tb testing.TB, baseURL string) reputation.Provider {
-			return mustProvision(tb, fmt.Sprintf(`{"url": %q, "api": "v2"}`, baseURL))
-		},
+		New:   providertest.Module("proxycheck", `{"api": "v2"}`),
 		NoKey: true,
 		Batch: batch2(),
 		Cases: append(refusals(), []providertest.Case{
@@ -184,12 +144,12 @@ func serve(t *testing.T, settings, file string) (*ProxyCheck, func() string) {
 		_, _ = w.Write(body)
 	}))
 	t.Cleanup(service.Close)
-	return mustProvision(t, fmt.Sprintf(`{"url": %q %s}`, service.URL, settings)), func() string { return got }
+	return providertest.Load(t, "proxycheck", service.URL, settings).(*ProxyCheck), func() string { return got }
 }
 
 // A key is optional, and in the query of each request.
 func TestKey(t *testing.T) {
-	p, request := serve(t, ``, "v3_clean")
+	p, request := serve(t, `{}`, "v3_clean")
 	for key, want := range map[string]string{
 		"":        "GET /v3/203.0.113.10?tag=0 ips=",
 		"a&b=c/d": "GET /v3/203.0.113.10?key=a%26b%3Dc%2Fd&tag=0 ips=",
@@ -201,21 +161,16 @@ func TestKey(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	_, err := provision(t, `{"api": "v1"}`)
-	if err == nil || !strings.Contains(err.Error(), `unknown api "v1": use v2 or v3`) {
-		t.Errorf("the error is %v", err)
-	}
-	var got ProxyCheck
-	err = got.UnmarshalCaddyfile(caddyfile.NewTestDispenser("proxycheck {\n api v2\n}"))
-	if err != nil || got.API != "v2" {
-		t.Errorf("got %+v, %v", &got, err)
-	}
-	for _, settings := range new(ProxyCheck).Variants() {
-		p := new(ProxyCheck)
-		if err := json.Unmarshal(settings, p); err != nil || p.Validate() != nil || p.Profile().Validate() != nil {
-			t.Errorf("%s: %v, %v, %v", settings, err, p.Validate(), p.Profile().Validate())
-		}
-	}
+	providertest.Settings(t, "proxycheck", map[string]string{
+		`{"api": "v1"}`: `unknown api "v1": use v2 or v3`, `{"api": "v2"}`: "", `{"api": "v3"}`: "",
+	})
+}
+
+func TestCaddyfile(t *testing.T) {
+	providertest.Caddyfile(t, "proxycheck", map[string]string{
+		"proxycheck":               `{}`,
+		"proxycheck {\n api v2\n}": `{"api":"v2"}`,
+	})
 }
 
 // TestScores: what the profile weighs gives the scores that one service with a model should give, alone.

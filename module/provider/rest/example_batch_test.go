@@ -2,8 +2,6 @@ package rest_test
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"net/netip"
 	"testing"
 
@@ -23,23 +21,26 @@ type AcmePro struct {
 
 // CaddyModule returns the Caddy module information.
 func (AcmePro) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "ip_reputation.providers.acme_pro", New: func() caddy.Module { return new(AcmePro) }}
+	return caddy.ModuleInfo{
+		ID:  "ip_reputation.providers.acme_pro",
+		New: func() caddy.Module { return new(AcmePro) },
+	}
 }
 
 // Profile implements reputation.Provider.
-func (a *AcmePro) Profile() reputation.Profile {
-	p := a.Acme.Profile()
-	p.Name, p.Batch = "acme_pro", 100
-	return p
+func (p *AcmePro) Profile() reputation.Profile {
+	profile := p.Acme.Profile()
+	profile.Name, profile.Batch = "acme_pro", 100
+	return profile
 }
 
 // CheckAll implements reputation.Batcher. The answer is a list, of which each entry names its address.
-func (a *AcmePro) CheckAll(ctx context.Context, key string, addrs []netip.Addr) ([]reputation.Answer, error) {
+func (p *AcmePro) CheckAll(ctx context.Context, key string, addrs []netip.Addr) ([]reputation.Answer, error) {
 	question := rest.Request{Path: []string{"bulk"}, Header: map[string]string{"X-Key": key}, JSON: addrs}
-	return rest.AskAll(ctx, &a.Endpoint, key, addrs, question,
-		func(entries *rest.Entries[acmeAnswer], _ *rest.Response, answers *rest.Answers) error {
+	return rest.AskAll(ctx, &p.Endpoint, key, addrs, question,
+		func(entries *rest.Entries[acmeAnswer], _ *rest.Response, each *rest.Answers) error {
 			for _, e := range *entries {
-				e.Into(answers, e.Value.IP, (*acmeAnswer).report)
+				e.Into(each, e.Value.IP, (*acmeAnswer).report)
 			}
 			return nil
 		})
@@ -51,7 +52,7 @@ func TestAcmePro(t *testing.T) {
 		Severity: .8, Confidence: .7, Categories: reputation.CategoriesOf(reputation.Scanner), Facts: reputation.Facts{Country: "NL"},
 	}
 	providertest.Run(t, providertest.Config{
-		New: loadPro,
+		New: providertest.Module("acme_pro"),
 		Cases: []providertest.Case{
 			{Name: "risky", Body: `{"ip":"203.0.113.10","risk":80,"country_code":"NL"}`, Report: nl},
 		},
@@ -69,14 +70,4 @@ func TestAcmePro(t *testing.T) {
 			},
 		},
 	})
-}
-
-func loadPro(tb testing.TB, url string) reputation.Provider {
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	tb.Cleanup(cancel)
-	m, err := ctx.LoadModuleByID("ip_reputation.providers.acme_pro", json.RawMessage(fmt.Sprintf(`{"url": %q}`, url)))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return m.(reputation.Provider)
 }

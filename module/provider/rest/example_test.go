@@ -25,12 +25,15 @@ type Acme struct {
 
 // CaddyModule returns the Caddy module information.
 func (Acme) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "ip_reputation.providers.acme", New: func() caddy.Module { return new(Acme) }}
+	return caddy.ModuleInfo{
+		ID:  "ip_reputation.providers.acme",
+		New: func() caddy.Module { return new(Acme) },
+	}
 }
 
 // Provision prepares the connections.
-func (a *Acme) Provision(ctx caddy.Context) error {
-	return a.Open(ctx, rest.API{Profile: a.Profile(), Title: "Acme", URL: "https://api.acme.example/v1"})
+func (p *Acme) Provision(ctx caddy.Context) error {
+	return p.Open(ctx, rest.API{Profile: p.Profile(), Title: "Acme", URL: "https://api.acme.example/v1"})
 }
 
 // Profile implements reputation.Provider.
@@ -56,14 +59,14 @@ type acmeAnswer struct {
 }
 
 // Check implements reputation.Provider. The service answers 404 for addresses that it has never seen.
-func (a *Acme) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+func (p *Acme) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	question := rest.Request{
 		Path:    []string{"ip", q.Addr.String()},
 		Header:  map[string]string{"X-Key": q.Key},
 		Answers: []int{http.StatusNotFound},
 	}
-	return rest.Ask(ctx, &a.Endpoint, q, question, func(v *acmeAnswer, answer *rest.Response) (reputation.Report, error) {
-		if answer.Status == http.StatusNotFound && rest.SameAddr(v.IP, q.Addr) {
+	return rest.Ask(ctx, &p.Endpoint, q, question, func(v *acmeAnswer, resp *rest.Response) (reputation.Report, error) {
+		if resp.Status == http.StatusNotFound && rest.SameAddr(v.IP, q.Addr) {
 			return reputation.Report{}, reputation.ErrUnknown
 		}
 		return v.report(q.Addr)
@@ -90,9 +93,9 @@ func (v *acmeAnswer) report(addr netip.Addr) (reputation.Report, error) {
 //	acme {
 //	    url <address>
 //	}
-func (a *Acme) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (p *Acme) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the provider's name
-	return option.Read(d, "acme", a.Options("an address such as https://api.acme.example/v1")...)
+	return option.Read(d, "acme", p.Options("an address such as https://api.acme.example/v1")...)
 }
 
 // A whole provider, and a question to a service that a test plays.

@@ -220,6 +220,10 @@ func TestOpen(t *testing.T) {
 		{"no placeholder", "{env.REST_TEST_ABSENT}", nil, "resolving the url of acme"},
 		{"user", "{env.REST_TEST_URL}", nil, "reading the url of acme: it holds a user name"},
 		{"query", "https://example.org/?key=x", nil, "it holds a query or a fragment"},
+		{"a space", "http://a b/", nil, "not a URL: use one like https://api.example.com"},
+		{"no scheme", "api.example.com/v2", nil, "use one that begins with https://"},
+		{"another scheme", "ftp://example.org", nil, `its scheme is "ftp"`},
+		{"no host", "https:///api", nil, "it names no host"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			api := API{Profile: reputation.Profile{Name: "acme"}, URL: "https://api.example.com"}
@@ -357,8 +361,8 @@ func TestLongHeader(t *testing.T) {
 	}
 }
 
-// TestConnections proves that one connection serves calls one after the other, also over HTTP/2, and that Cleanup
-// closes it.
+// TestConnections proves that one connection serves calls one after the other, also over HTTP/2, that Cleanup closes it,
+// and that calls which have waited until then leave none behind.
 func TestConnections(t *testing.T) {
 	closed := make(chan struct{}, 10)
 	opened := make(chan struct{}, 10)
@@ -390,6 +394,12 @@ func TestConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-closed // or the test ends in a timeout
+	for range 2 {
+		if _, err := a.Check(t.Context(), reputation.Query{Addr: asked, Key: "k"}); err != nil {
+			t.Fatal(err)
+		}
+		<-closed
+	}
 }
 
 // connStates tells which connections a server gets and loses.

@@ -30,8 +30,8 @@ type answer struct {
 
 // notFound returns what a 404 means. About an address that is nobody's VPN or proxy, the service sends
 // an answer with nothing but the address.
-func (a *answer) notFound(addr netip.Addr) error {
-	if !rest.SameAddr(a.IP, addr) {
+func (v *answer) notFound(addr netip.Addr) error {
+	if !rest.SameAddr(v.IP, addr) {
 		return fmt.Errorf("%w: a 404 that does not name the address, check the url option", reputation.ErrBadAnswer)
 	}
 	return reputation.ErrUnknown
@@ -48,18 +48,18 @@ var accusations = map[string]struct {
 }
 
 // report returns the report of an answer about addr.
-func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
-	if !rest.SameAddr(a.IP, addr) {
+func (v *answer) report(addr netip.Addr) (reputation.Report, error) {
+	if !rest.SameAddr(v.IP, addr) {
 		return reputation.Report{}, fmt.Errorf(`%w: "ip" is not the address that was asked about`, reputation.ErrBadAnswer)
 	}
 	r := reputation.Report{
 		Confidence: .7,
-		Facts:      reputation.Facts{Country: rest.Country(a.Location.Country), ASN: a.AS.Number, Nature: a.nature()},
+		Facts:      reputation.Facts{Country: rest.Country(v.Location.Country), ASN: v.AS.Number, Nature: v.nature()},
 	}
 	if relay, _ := r.Facts.Nature.Is(reputation.NatureRelay); relay {
 		return r, nil
 	}
-	for _, risk := range a.Risks {
+	for _, risk := range v.Risks {
 		if is, ok := accusations[risk]; ok {
 			r.Severity = max(r.Severity, is.severity)
 			r.Categories |= reputation.CategoriesOf(is.category)
@@ -68,8 +68,8 @@ func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
 	return r, nil
 }
 
-func (a *answer) nature() (n reputation.Nature) {
-	switch a.Infrastructure {
+func (v *answer) nature() (n reputation.Nature) {
+	switch v.Infrastructure {
 	case "DATACENTER":
 		n = n.With(reputation.NatureHosting, true).With(reputation.NatureMobile, false)
 	case "RESIDENTIAL", "SATELLITE":
@@ -77,7 +77,7 @@ func (a *answer) nature() (n reputation.Nature) {
 	case "MOBILE":
 		n = n.With(reputation.NatureHosting, false).With(reputation.NatureMobile, true)
 	}
-	for _, tunnel := range a.Tunnels {
+	for _, tunnel := range v.Tunnels {
 		switch {
 		case tunnel.Operator == "ICLOUD_RELAY_PROXY":
 			n = n.With(reputation.NatureRelay, true)
@@ -89,10 +89,10 @@ func (a *answer) nature() (n reputation.Nature) {
 			n = n.With(reputation.NatureTor, true)
 		}
 	}
-	if len(a.Client.Proxies) > 0 {
+	if len(v.Client.Proxies) > 0 {
 		n = n.With(reputation.NatureProxy, true)
 	}
-	for _, risk := range a.Risks {
+	for _, risk := range v.Risks {
 		if risk == "CALLBACK_PROXY" { // a device behind the address lets others through
 			n = n.With(reputation.NatureProxy, true)
 		}

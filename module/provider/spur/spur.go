@@ -19,9 +19,7 @@ import (
 
 const defaultURL = "https://api.spur.us"
 
-func init() {
-	caddy.RegisterModule(Spur{})
-}
+func init() { caddy.RegisterModule(Spur{}) }
 
 // Spur asks the service of the same name about addresses. It needs a token of a paid plan, as its
 // key; write your plan's `quota`, which is 1,000 a day otherwise.
@@ -52,8 +50,8 @@ func (Spur) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision creates the client. It opens no connection.
-func (s *Spur) Provision(ctx caddy.Context) error {
-	return s.Open(ctx, rest.API{Profile: s.Profile(), Title: "Spur", URL: defaultURL, Detail: rest.Message("error")})
+func (p *Spur) Provision(ctx caddy.Context) error {
+	return p.Open(ctx, rest.API{Profile: p.Profile(), Title: "Spur", URL: defaultURL, Detail: rest.Message("error")})
 }
 
 // Profile implements reputation.Provider. Plans differ: the quota is below those that are known.
@@ -78,14 +76,14 @@ func (*Spur) Profile() reputation.Profile {
 }
 
 // Check implements reputation.Provider.
-func (s *Spur) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+func (p *Spur) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	question := rest.Request{
 		Path:    []string{"v2", "context", q.Addr.String()},
 		Header:  map[string]string{"Token": q.Key},
 		Answers: []int{http.StatusNotFound},
 	}
-	return rest.Ask(ctx, &s.Endpoint, q, question, func(v *answer, a *rest.Response) (reputation.Report, error) {
-		if a.Status == http.StatusNotFound {
+	return rest.Ask(ctx, &p.Endpoint, q, question, func(v *answer, resp *rest.Response) (reputation.Report, error) {
+		if resp.Status == http.StatusNotFound {
 			return reputation.Report{}, v.notFound(q.Addr)
 		}
 		return v.report(q.Addr)
@@ -93,10 +91,10 @@ func (s *Spur) Check(ctx context.Context, q reputation.Query) (reputation.Report
 }
 
 // Probe implements reputation.Prober. It costs nothing.
-func (s *Spur) Probe(ctx context.Context, key string) error {
+func (p *Spur) Probe(ctx context.Context, key string) error {
 	nobody := netip.AddrFrom4([4]byte{9, 9, 9, 9}) // is not sent
 	question := rest.Request{Path: []string{"status"}, Header: map[string]string{"Token": key}}
-	_, err := rest.Ask(ctx, &s.Endpoint, reputation.Query{Addr: nobody, Key: key}, question,
+	_, err := rest.Ask(ctx, &p.Endpoint, reputation.Query{Addr: nobody, Key: key}, question,
 		func(v *status, _ *rest.Response) (r reputation.Report, err error) {
 			switch {
 			case v.Active == nil:
@@ -114,15 +112,14 @@ type status struct {
 	Active *bool `json:"active"`
 }
 
-// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those
-// that all providers have, such as key and quota.
+// UnmarshalCaddyfile reads the options that only this provider has.
 //
 //	spur {
 //	    url <address>
 //	}
-func (s *Spur) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (p *Spur) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the provider's name
-	return option.Read(d, "spur", s.Options("an address such as "+defaultURL)...)
+	return option.Read(d, "spur", p.Options("an address such as "+defaultURL)...)
 }
 
 // Interface guards
@@ -130,5 +127,6 @@ var (
 	_ caddy.Provisioner     = (*Spur)(nil)
 	_ caddy.CleanerUpper    = (*Spur)(nil)
 	_ caddyfile.Unmarshaler = (*Spur)(nil)
+	_ reputation.Provider   = (*Spur)(nil)
 	_ reputation.Prober     = (*Spur)(nil)
 )

@@ -1,8 +1,6 @@
 package spur
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/goleak"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
@@ -24,47 +20,25 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// provision returns a provider as Caddy makes it: from JSON.
-func provision(tb testing.TB, baseURL string) *Spur {
-	tb.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	tb.Cleanup(cancel) // runs Cleanup
-	m, err := ctx.LoadModuleByID("ip_reputation.providers.spur", json.RawMessage(fmt.Sprintf(`{"url": %q}`, baseURL)))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return m.(*Spur)
-}
-
 func sample(name string) string { return filepath.Join("testdata", name+".json") }
-
-func natures(yes, no []reputation.Kind) (n reputation.Nature) {
-	for _, k := range yes {
-		n = n.With(k, true)
-	}
-	for _, k := range no {
-		n = n.With(k, false)
-	}
-	return n
-}
 
 func TestContract(t *testing.T) {
 	const hosting, mobile, proxy = reputation.NatureHosting, reputation.NatureMobile, reputation.NatureProxy
 	type kinds = []reputation.Kind
 	of, addr := reputation.CategoriesOf, netip.MustParseAddr
 	providertest.Run(t, providertest.Config{
-		New: func(tb testing.TB, baseURL string) reputation.Provider { return provision(tb, baseURL) },
+		New: providertest.Module("spur"),
 		Cases: []providertest.Case{
 			{Name: "VPN", BodyFile: sample("vpn"), Request: checkRequest, Report: reputation.Report{
 				Severity: .6, Confidence: .7, Categories: of(reputation.BruteForce, reputation.Bot),
 				Facts: reputation.Facts{Country: "NO", ASN: 64505,
-					Nature: natures(kinds{hosting, reputation.NatureVPN}, kinds{mobile})}}},
+					Nature: providertest.Nature(kinds{hosting, reputation.NatureVPN}, kinds{mobile})}}},
 			{Name: "residential proxy", Addr: addr("203.0.113.191"), BodyFile: sample("residential_proxy"),
 				Report: reputation.Report{Confidence: .7,
-					Facts: reputation.Facts{Country: "ID", ASN: 64506, Nature: natures(kinds{mobile, proxy}, kinds{hosting})}}},
+					Facts: reputation.Facts{Country: "ID", ASN: 64506, Nature: providertest.Nature(kinds{mobile, proxy}, kinds{hosting})}}},
 			{Name: "relay", Addr: addr("2001:db8::7"), BodyFile: sample("relay"), Report: reputation.Report{Confidence: .7,
 				Facts: reputation.Facts{Country: "FI", ASN: 64508,
-					Nature: natures(kinds{hosting, reputation.NatureRelay}, kinds{mobile})}}},
+					Nature: providertest.Nature(kinds{hosting, reputation.NatureRelay}, kinds{mobile})}}},
 			{Name: "nothing known", Addr: addr("198.51.100.7"), BodyFile: sample("nothing_known"),
 				Report: reputation.Report{Confidence: .7, Facts: reputation.Facts{Country: "DK", ASN: 64507}}},
 			{Name: "not found", Status: 404, Body: `{"ip":"203.0.113.10"}`, Result: reputation.ResultNotFound},
@@ -102,7 +76,7 @@ func TestProbe(t *testing.T) {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = fmt.Fprint(w, body)
 		}))
-		err := provision(t, service.URL).Probe(t.Context(), "t0ken-of-tests")
+		err := providertest.Load(t, "spur", service.URL).(*Spur).Probe(t.Context(), "t0ken-of-tests")
 		service.Close()
 		if got := reputation.ResultOf(err); got != want || path != "/status" {
 			t.Errorf("%s: %v, asked %s", body, err, path)
@@ -142,44 +116,12 @@ func TestScores(t *testing.T) {
 }
 
 func TestCaddyfile(t *testing.T) {
-	var s Spur
-	err := s.UnmarshalCaddyfile(caddyfile.NewTestDispenser("spur {\n url http://127.0.0.1:1\n}"))
-	if err != nil || s.URL != "http://127.0.0.1:1" {
-		t.Errorf("got %q, %v", s.URL, err)
-	}
+	providertest.Caddyfile(t, "spur", map[string]string{"spur": `{}`})
 }
 
 func FuzzAnswer(f *testing.F) {
-	for _, body := range providertest.Samples(f, "testdata/*.json") {
-		for _, address := range []string{"203.0.113.10", "203.0.113.191", "2001:db8::7", "198.51.100.7"} {
-			f.Add(body, address)
-		}
-	}
-	capabilities := new(Spur).Profile().Capabilities
-	f.Fuzz(func(t *testing.T, body []byte, address string) {
-		addr, err := netip.ParseAddr(address)
-		if err != nil || addr.Is4In6() || addr.Zone() != "" {
-			return
-		}
-		r, err := parse(body, addr)
-		if err != nil {
-			if !errors.Is(err, reputation.ErrBadAnswer) {
-				t.Fatalf("unclassified error %v", err)
-			}
-			return
-		}
-		if !(r.Severity >= 0 && r.Severity <= .6) || r.Confidence != .7 || (r.Severity > 0) != (r.Categories != 0) {
-			t.Errorf("out of range: %+v", r)
-		}
-		if err := capabilities.Check(r); err != nil {
-			t.Error(err)
-		}
+	providertest.Fuzz(f, providertest.Reader{
+		Read: parse, Capabilities: new(Spur).Profile().Capabilities,
+		Severity: providertest.Range{Most: .6}, Confidence: providertest.Range{Least: .7, Most: .7},
 	})
-}
-
-// Whoever forgets to write a quota must not spend the plan in a day.
-func TestQuota(t *testing.T) {
-	if len(new(Spur).Profile().Quota) == 0 {
-		t.Error("there is no quota")
-	}
 }

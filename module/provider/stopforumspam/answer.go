@@ -44,14 +44,14 @@ type entry struct {
 }
 
 // failure returns the error of an answer that is one in spite of its status.
-func (s *status) failure(got *rest.Response) error {
+func (s *status) failure(resp *rest.Response) error {
 	switch {
 	case s.Success == nil:
 		return fmt.Errorf(`%w: there is no "success"`, reputation.ErrBadAnswer)
 	case *s.Success != 1 && strings.Contains(strings.ToLower(s.Error), "limit"):
-		return fmt.Errorf("%w%s", got.Throttled(), got.Quote(s.Error))
+		return fmt.Errorf("%w%s", resp.Throttled(), resp.Quote(s.Error))
 	case *s.Success != 1:
-		return fmt.Errorf("%w: it reports an error%s", reputation.ErrBadAnswer, got.Quote(s.Error))
+		return fmt.Errorf("%w: it reports an error%s", reputation.ErrBadAnswer, resp.Quote(s.Error))
 	}
 	return nil
 }

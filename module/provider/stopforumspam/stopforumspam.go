@@ -16,7 +16,12 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-const defaultURL = "https://api.stopforumspam.org"
+const (
+	defaultURL = "https://api.stopforumspam.org"
+
+	// maxBatch is how many addresses a request may have.
+	maxBatch = 15
+)
 
 func init() { caddy.RegisterModule(StopForumSpam{}) }
 
@@ -35,6 +40,8 @@ func init() { caddy.RegisterModule(StopForumSpam{}) }
 //
 // Whether an address is an exit of Tor is only said of those that are. What the service says in its
 // errors is unconfirmed: a text about a limit is taken for a request to pause.
+//
+// The address of the API is `https://api.stopforumspam.org`. The provider uses its `/api`.
 type StopForumSpam struct {
 	rest.Endpoint
 }
@@ -48,8 +55,8 @@ func (StopForumSpam) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision creates the client. It opens no connection.
-func (s *StopForumSpam) Provision(ctx caddy.Context) error {
-	return s.Open(ctx, rest.API{Profile: s.Profile(), Title: "StopForumSpam", URL: defaultURL})
+func (p *StopForumSpam) Provision(ctx caddy.Context) error {
+	return p.Open(ctx, rest.API{Profile: p.Profile(), Title: "StopForumSpam", URL: defaultURL})
 }
 
 // Profile implements reputation.Provider.
@@ -58,7 +65,7 @@ func (*StopForumSpam) Profile() reputation.Profile {
 		Name:      "stopforumspam",
 		Quota:     []string{"1000/day"}, // of 20,000, which are not for asking about every visitor
 		Rate:      "2/s",
-		Batch:     15,
+		Batch:     maxBatch,
 		ListedTTL: 24 * time.Hour,
 		CleanTTL:  24 * time.Hour,
 		Weight:    24,
@@ -75,21 +82,21 @@ func (*StopForumSpam) Profile() reputation.Profile {
 }
 
 // Check implements reputation.Provider.
-func (s *StopForumSpam) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+func (p *StopForumSpam) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	question := rest.Request{
 		Path:   []string{"api"},
 		Params: url.Values{"ip": {q.Addr.String()}, "json": {""}, "confidence": {""}},
 	}
-	return rest.Ask(ctx, &s.Endpoint, q, question, func(a *answer, got *rest.Response) (reputation.Report, error) {
-		if err := a.failure(got); err != nil {
+	return rest.Ask(ctx, &p.Endpoint, q, question, func(v *answer, resp *rest.Response) (reputation.Report, error) {
+		if err := v.failure(resp); err != nil {
 			return reputation.Report{}, err
 		}
-		return a.IP.report(q.Addr)
+		return v.IP.report(q.Addr)
 	})
 }
 
 // CheckAll implements reputation.Batcher.
-func (s *StopForumSpam) CheckAll(
+func (p *StopForumSpam) CheckAll(
 	ctx context.Context, key string, addrs []netip.Addr,
 ) ([]reputation.Answer, error) {
 	params := url.Values{"json": {""}, "confidence": {""}}
@@ -97,27 +104,26 @@ func (s *StopForumSpam) CheckAll(
 		params.Add("ip[]", addr.String())
 	}
 	question := rest.Request{Path: []string{"api"}, Params: params}
-	return rest.AskAll(ctx, &s.Endpoint, key, addrs, question,
-		func(a *answers, got *rest.Response, each *rest.Answers) error {
-			if err := a.failure(got); err != nil {
+	return rest.AskAll(ctx, &p.Endpoint, key, addrs, question,
+		func(v *answers, resp *rest.Response, each *rest.Answers) error {
+			if err := v.failure(resp); err != nil {
 				return err
 			}
-			for _, one := range a.IP {
+			for _, one := range v.IP {
 				one.Into(each, one.Value.Value, (*entry).report)
 			}
 			return nil
 		})
 }
 
-// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those
-// that all providers have, such as quota.
+// UnmarshalCaddyfile reads the options that only this provider has.
 //
 //	stopforumspam {
 //	    url <address>
 //	}
-func (s *StopForumSpam) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (p *StopForumSpam) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the provider's name
-	return option.Read(d, "stopforumspam", s.Options("an address such as "+defaultURL)...)
+	return option.Read(d, "stopforumspam", p.Options("an address such as "+defaultURL)...)
 }
 
 // Interface guards
@@ -125,5 +131,6 @@ var (
 	_ caddy.Provisioner     = (*StopForumSpam)(nil)
 	_ caddy.CleanerUpper    = (*StopForumSpam)(nil)
 	_ caddyfile.Unmarshaler = (*StopForumSpam)(nil)
+	_ reputation.Provider   = (*StopForumSpam)(nil)
 	_ reputation.Batcher    = (*StopForumSpam)(nil)
 )

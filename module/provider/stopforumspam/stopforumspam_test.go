@@ -1,8 +1,6 @@
 package stopforumspam
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/goleak"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
@@ -27,18 +23,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var asked = netip.MustParseAddr("203.0.113.10")
 
-// provision returns a provider as Caddy makes it: from JSON.
-func provision(tb testing.TB, config string) *StopForumSpam {
-	tb.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	tb.Cleanup(cancel) // runs Cleanup
-	module, err := ctx.LoadModuleByID("ip_reputation.providers.stopforumspam", json.RawMessage(config))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return module.(*StopForumSpam)
-}
-
 func sample(name string) string { return filepath.Join("testdata", name+".json") }
 
 func TestContract(t *testing.T) {
@@ -46,9 +30,7 @@ func TestContract(t *testing.T) {
 	html := http.Header{"Content-Type": {"text/html"}}
 	providertest.Run(t, providertest.Config{
 		NoKey: true,
-		New: func(tb testing.TB, url string) reputation.Provider {
-			return provision(tb, fmt.Sprintf(`{"url": %q}`, url))
-		},
+		New:   providertest.Module("stopforumspam"),
 		Cases: []providertest.Case{
 			{
 				Name: "listed", BodyFile: sample("listed"),
@@ -152,12 +134,12 @@ func batch(t *testing.T) *providertest.Batch {
 }
 
 // read returns what a body says about 203.0.113.10.
-func read(body []byte) (reputation.Report, error) {
+func parse(body []byte, addr netip.Addr) (reputation.Report, error) {
 	var a answer
 	if err := rest.Decode(body, &a); err != nil {
 		return reputation.Report{}, err
 	}
-	return a.IP.report(asked)
+	return a.IP.report(addr)
 }
 
 func TestNoVerdictOutOfNonsense(t *testing.T) {
@@ -174,7 +156,7 @@ func TestNoVerdictOutOfNonsense(t *testing.T) {
 		"a network":                  `{"value":"203.0.113.0/24","appears":1,"frequency":9,"confidence":99}`,
 		"an address without meaning": `{"value":"spam","appears":1,"frequency":9,"confidence":99}`,
 	} {
-		if r, err := read([]byte(`{"success":1,"ip":` + entry + `}`)); !errors.Is(err, reputation.ErrBadAnswer) {
+		if r, err := parse([]byte(`{"success":1,"ip":`+entry+`}`), asked); !errors.Is(err, reputation.ErrBadAnswer) {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
 	}
@@ -189,7 +171,7 @@ func TestScores(t *testing.T) {
 		`{"appears":1,"frequency":255,"confidence":99.9,"blacklisted":1}`: {8, 20},
 		`{"appears":0,"frequency":0}`:                                     {.9, 1.1},
 	} {
-		r, err := read([]byte(`{"success":1,"ip":` + body + `}`))
+		r, err := parse([]byte(`{"success":1,"ip":`+body+`}`), asked)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,37 +185,18 @@ func TestScores(t *testing.T) {
 }
 
 func TestCaddyfile(t *testing.T) {
-	for input, want := range map[string]string{
-		"stopforumspam": "", "stopforumspam {\n url http://127.0.0.1:8081\n}": "",
+	providertest.Caddyfile(t, "stopforumspam", map[string]string{
+		"stopforumspam":                  `{}`,
 		"stopforumspam {\n expire 30\n}": `unknown option "expire" of stopforumspam: use one of url, at Testfile:2`,
 		"stopforumspam {\n url\n}":       "an address such as https://api.stopforumspam.org",
-	} {
-		err := new(StopForumSpam).UnmarshalCaddyfile(caddyfile.NewTestDispenser(input))
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%q: the error is %v, want %q in it", input, err, want)
-		}
-	}
+	})
 }
 
-// FuzzReport: no answer makes a panic, or a report out of range.
-func FuzzReport(f *testing.F) {
-	for _, body := range providertest.Samples(f, sample("*")) {
-		f.Add(body)
-	}
-	f.Add([]byte(`{"success":1,"ip":{"appears":1,"frequency":1e2,"confidence":1e2,"asn":4294967296,` +
-		`"country":"\u017f\u017f"}}`))
-	capabilities := new(StopForumSpam).Profile().Capabilities
-	f.Fuzz(func(t *testing.T, body []byte) {
-		r, err := read(body)
-		if err != nil {
-			if !errors.Is(err, reputation.ErrBadAnswer) {
-				t.Errorf("unclassified error %v", err)
-			}
-			return
-		}
-		if capabilities.Check(r) != nil || !(r.Severity >= 0 && r.Severity <= 1) || r.Confidence < 0 || r.Confidence > .6 ||
-			(r.Severity > 0) != (r.Categories != 0) {
-			t.Errorf("%s: %+v", body, r)
-		}
+func FuzzAnswer(f *testing.F) {
+	f.Add([]byte(`{"success":1,"ip":{"appears":1,"frequency":1e2,"confidence":1e2,"asn":4294967296,`+
+		`"country":"\u017f\u017f"}}`), asked.String())
+	providertest.Fuzz(f, providertest.Reader{
+		Read: parse, Capabilities: new(StopForumSpam).Profile().Capabilities,
+		Severity: providertest.Range{Most: 1}, Confidence: providertest.Range{Most: .6},
 	})
 }

@@ -1,6 +1,7 @@
 package virustotal
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -50,12 +51,20 @@ type result struct {
 // maxEngines is more than the service has, which are about ninety.
 const maxEngines = 10_000
 
+// notFound returns what a 404 means. The service usually knows every address.
+func (v *answer) notFound() error {
+	if v.Error == nil || v.Error.Code != "NotFoundError" {
+		return fmt.Errorf("%w: a 404 that is not the service's own, check the url option", reputation.ErrBadAnswer)
+	}
+	return reputation.ErrUnknown
+}
+
 // report returns the report of the answer about addr.
-func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
-	if err := a.validate(addr); err != nil {
+func (v *answer) report(addr netip.Addr) (reputation.Report, error) {
+	if err := v.validate(addr); err != nil {
 		return reputation.Report{}, fmt.Errorf("%w: %w", reputation.ErrBadAnswer, err)
 	}
-	attributes := a.Data.Attributes
+	attributes := v.Data.Attributes
 	malicious, suspicious := *attributes.Stats.Malicious, *attributes.Stats.Suspicious
 	r := reputation.Report{Facts: attributes.facts(addr)}
 	switch {
@@ -74,17 +83,26 @@ func (a *answer) report(addr netip.Addr) (reputation.Report, error) {
 	return r, nil
 }
 
+// detail returns the service's message from the body of an error.
+func detail(body []byte) string {
+	var a answer
+	if json.Unmarshal(body, &a) != nil || a.Error == nil {
+		return ""
+	}
+	return a.Error.Code + " " + a.Error.Message
+}
+
 // validate checks the values that a report needs. Its errors quote numbers only.
-func (a *answer) validate(addr netip.Addr) error {
+func (v *answer) validate(addr netip.Addr) error {
 	switch {
-	case a.Data == nil || a.Data.Attributes == nil:
+	case v.Data == nil || v.Data.Attributes == nil:
 		return errors.New(`there is no "data" with "attributes"`)
-	case a.Data.Type != "ip_address" || !rest.SameAddr(a.Data.ID, addr):
+	case v.Data.Type != "ip_address" || !rest.SameAddr(v.Data.ID, addr):
 		return errors.New(`"data.id" is not the address that was asked about`)
-	case a.Data.Attributes.Stats == nil:
+	case v.Data.Attributes.Stats == nil:
 		return errors.New(`there are no "last_analysis_stats"`)
 	}
-	s := a.Data.Attributes.Stats
+	s := v.Data.Attributes.Stats
 	for _, n := range []*int{s.Malicious, s.Suspicious, s.Harmless, s.Undetected} {
 		if n == nil || *n < 0 || *n > maxEngines {
 			return errors.New(`"last_analysis_stats" lack a number, or have one out of range`)

@@ -4,8 +4,6 @@ package virustotal
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -17,7 +15,12 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-const defaultURL = "https://www.virustotal.com/api/v3"
+const (
+	defaultURL = "https://www.virustotal.com/api/v3"
+
+	// maxBody leaves room for a certificate and the text of whois. The usual answers have 10 to 40 kB.
+	maxBody = 256 << 10
+)
 
 func init() { caddy.RegisterModule(VirusTotal{}) }
 
@@ -38,6 +41,8 @@ func init() { caddy.RegisterModule(VirusTotal{}) }
 //
 // The time of the last analysis counts as the time of the behaviour, so old verdicts count less.
 // Whether the service says how long to pause when a quota is used up is unconfirmed.
+//
+// The address of the API is `https://www.virustotal.com/api/v3`. The provider uses its `/ip_addresses`.
 type VirusTotal struct {
 	rest.Endpoint
 }
@@ -50,14 +55,10 @@ func (VirusTotal) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// maxBody is the size of the largest answer. The usual ones have 10 to 40 kB, with a certificate and
-// the text of whois.
-const maxBody = 256 << 10
-
 // Provision creates the client. It opens no connection.
-func (v *VirusTotal) Provision(ctx caddy.Context) error {
-	return v.Open(ctx, rest.API{
-		Profile: v.Profile(), Title: "VirusTotal", URL: defaultURL, MaxBody: maxBody, Detail: detail,
+func (p *VirusTotal) Provision(ctx caddy.Context) error {
+	return p.Open(ctx, rest.API{
+		Profile: p.Profile(), Title: "VirusTotal", URL: defaultURL, MaxBody: maxBody, Detail: detail,
 	})
 }
 
@@ -80,46 +81,28 @@ func (*VirusTotal) Profile() reputation.Profile {
 }
 
 // Check implements reputation.Provider.
-func (v *VirusTotal) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
+func (p *VirusTotal) Check(ctx context.Context, q reputation.Query) (reputation.Report, error) {
 	question := rest.Request{
 		Path:    []string{"ip_addresses", q.Addr.String()},
 		Header:  map[string]string{"x-apikey": q.Key},
 		Answers: []int{http.StatusNotFound},
 	}
-	return rest.Ask(ctx, &v.Endpoint, q, question, func(a *answer, got *rest.Response) (reputation.Report, error) {
-		if got.Status == http.StatusNotFound {
-			return reputation.Report{}, a.notFound()
+	return rest.Ask(ctx, &p.Endpoint, q, question, func(v *answer, resp *rest.Response) (reputation.Report, error) {
+		if resp.Status == http.StatusNotFound {
+			return reputation.Report{}, v.notFound()
 		}
-		return a.report(q.Addr)
+		return v.report(q.Addr)
 	})
 }
 
-// notFound returns what a 404 means. The service usually knows every address.
-func (a *answer) notFound() error {
-	if a.Error == nil || a.Error.Code != "NotFoundError" {
-		return fmt.Errorf("%w: a 404 that is not the service's own, check the url option", reputation.ErrBadAnswer)
-	}
-	return reputation.ErrUnknown
-}
-
-// detail returns the service's message from the body of an error.
-func detail(body []byte) string {
-	var a answer
-	if json.Unmarshal(body, &a) != nil || a.Error == nil {
-		return ""
-	}
-	return a.Error.Code + " " + a.Error.Message
-}
-
-// UnmarshalCaddyfile reads the options that only this provider has. The caller has removed those
-// that all providers have, such as key and quota.
+// UnmarshalCaddyfile reads the options that only this provider has.
 //
 //	virustotal {
 //	    url <address>
 //	}
-func (v *VirusTotal) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (p *VirusTotal) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the provider's name
-	return option.Read(d, "virustotal", v.Options("an address such as "+defaultURL)...)
+	return option.Read(d, "virustotal", p.Options("an address such as "+defaultURL)...)
 }
 
 // Interface guards

@@ -1,8 +1,6 @@
 package virustotal
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/goleak"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
@@ -24,19 +20,9 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+var asked = netip.MustParseAddr("203.0.113.10")
 
-// provision returns a provider as Caddy makes it: from JSON.
-func provision(tb testing.TB, config string) *VirusTotal {
-	tb.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	tb.Cleanup(cancel) // runs Cleanup
-	module, err := ctx.LoadModuleByID("ip_reputation.providers.virustotal", json.RawMessage(config))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return module.(*VirusTotal)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func sample(name string) string { return filepath.Join("testdata", name+".json") }
 
@@ -52,9 +38,7 @@ func TestContract(t *testing.T) {
 	html := http.Header{"Content-Type": {"text/html"}}
 	const page = "<html><body>blocked</body></html>"
 	providertest.Run(t, providertest.Config{
-		New: func(tb testing.TB, url string) reputation.Provider {
-			return provision(tb, fmt.Sprintf(`{"url": %q}`, url))
-		},
+		New: providertest.Module("virustotal"),
 		Cases: []providertest.Case{
 			{
 				Name: "one engine", Addr: netip.MustParseAddr("203.0.113.30"), BodyFile: sample("ip_one_engine"),
@@ -129,19 +113,19 @@ func TestNoVerdictOutOfNonsense(t *testing.T) {
 		"a fraction":       withStats(`{"malicious":1.5,"suspicious":0,"undetected":0,"harmless":0}`),
 		"a text":           withStats(`{"malicious":"9","suspicious":0,"undetected":0,"harmless":0}`),
 	} {
-		if _, err := read([]byte(body)); !errors.Is(err, reputation.ErrBadAnswer) {
+		if _, err := parse([]byte(body), asked); !errors.Is(err, reputation.ErrBadAnswer) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-// read returns what a body says about 203.0.113.10.
-func read(body []byte) (reputation.Report, error) {
+// parse returns what a body says about addr.
+func parse(body []byte, addr netip.Addr) (reputation.Report, error) {
 	var a answer
 	if err := rest.Decode(body, &a); err != nil {
 		return reputation.Report{}, err
 	}
-	return a.report(netip.MustParseAddr("203.0.113.10"))
+	return a.report(addr)
 }
 
 // TestSeverity: more engines never make it better, and a malicious verdict is worse than a suspicious one.
@@ -204,7 +188,7 @@ func TestFullSize(t *testing.T) {
 		fmt.Fprint(w, `{"error":{"code":"UserNotActiveError","message":"the account is not active"}}`)
 	}))
 	t.Cleanup(service.Close)
-	v := provision(t, fmt.Sprintf(`{"url": %q}`, service.URL))
+	v := providertest.Load(t, "virustotal", service.URL)
 	q := reputation.Query{Addr: netip.MustParseAddr("203.0.113.10"), Key: "0123456789abcdef"}
 	if r, err := v.Check(t.Context(), q); err != nil || r.Severity != 0.56 {
 		t.Errorf("of %d bytes: %v, %v", len(large), r.Severity, err)
@@ -218,40 +202,18 @@ func TestFullSize(t *testing.T) {
 }
 
 func TestCaddyfile(t *testing.T) {
-	for input, want := range map[string]string{
-		"virustotal": "", "virustotal {\n url http://127.0.0.1:8081\n}": "",
+	providertest.Caddyfile(t, "virustotal", map[string]string{
+		"virustotal":                  `{}`,
 		"virustotal {\n plan free\n}": `unknown option "plan" of virustotal: use one of url, at Testfile:2`,
 		"virustotal {\n url\n}":       "an address such as https://www.virustotal.com/api/v3",
-	} {
-		err := new(VirusTotal).UnmarshalCaddyfile(caddyfile.NewTestDispenser(input))
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%q: the error is %v, want %q in it", input, err, want)
-		}
-	}
+	})
 }
 
-// FuzzReport: no answer makes a panic, or a report out of range.
-func FuzzReport(f *testing.F) {
-	for _, body := range providertest.Samples(f, sample("*")) {
-		f.Add(body)
-	}
-	f.Add([]byte(withStats(`{"malicious":1e3,"suspicious":0,"undetected":0,"harmless":0},` +
-		`"last_analysis_date":9223372036854775807`)))
-	capabilities := new(VirusTotal).Profile().Capabilities
-	f.Fuzz(func(t *testing.T, body []byte) {
-		r, err := read(body)
-		if err != nil {
-			if !errors.Is(err, reputation.ErrBadAnswer) {
-				t.Errorf("unclassified error %v", err)
-			}
-			return
-		}
-		if capabilities.Check(r) != nil || r.Severity < -1 || r.Severity > 1 || r.Confidence < 0 || r.Confidence > .9 ||
-			(r.Severity > 0) != (r.Categories != 0) {
-			t.Errorf("%s: %+v", body, r)
-		}
-		if _, err := json.Marshal(r.LastSeen); err != nil {
-			t.Errorf("%s: %v", body, err)
-		}
+func FuzzAnswer(f *testing.F) {
+	f.Add([]byte(withStats(`{"malicious":1e3,"suspicious":0,"undetected":0,"harmless":0},`+
+		`"last_analysis_date":9223372036854775807`)), asked.String())
+	providertest.Fuzz(f, providertest.Reader{
+		Read: parse, Capabilities: new(VirusTotal).Profile().Capabilities,
+		Severity: providertest.Range{Least: -1, Most: 1}, Confidence: providertest.Range{Most: .9},
 	})
 }
