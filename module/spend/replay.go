@@ -165,10 +165,10 @@ func (r *replay) judge(q *request, key record.Key) (percent float64, seen bool) 
 // bid asks the service about the client of a request, if an answer is worth it.
 func (r *replay) bid(q *request, key record.Key, percent float64, seen bool) error {
 	bidder := worth.Client{
-		Requests: r.visits.Count(key, record.Seconds(q.at)), Percent: percent, Seen: seen,
+		Visits: r.visits.Count(key, record.Seconds(q.at)), Percent: percent, Seen: seen,
 		Important: r.rules.important(q),
 	}
-	reservation, _, _ := r.guard.Reserve("", q.addr, bidder.Worth(), q.at)
+	reservation, _, _ := r.guard.Reserve("", q.addr, worth.Bid{Worth: bidder.Worth()}, q.at)
 	if reservation == nil {
 		return nil
 	}

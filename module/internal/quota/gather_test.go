@@ -93,7 +93,7 @@ func TestBatchesBehindAHangingService(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		if r, why, waits := g.Reserve("", host(30), 0, time.Now()); r != nil || why != reputation.ResultSkippedQuota || !waits {
+		if r, why, waits := g.Reserve("", host(30), worthOf(0), time.Now()); r != nil || why != reputation.ResultSkippedQuota || !waits {
 			t.Errorf("beyond the places: %s, %t", why, waits)
 		}
 		for range 22 {
@@ -130,7 +130,7 @@ func TestReservedBatches(t *testing.T) {
 			if i >= 40 {
 				addr = host(i)
 			}
-			r, _, waits := g.Reserve("", addr, 0, time.Now())
+			r, _, waits := g.Reserve("", addr, worthOf(0), time.Now())
 			if i >= 20 && i < 40 {
 				if r != nil || waits {
 					t.Fatalf("call %d of the network is reserved, or waits: %t", i, waits)
@@ -142,11 +142,11 @@ func TestReservedBatches(t *testing.T) {
 			}
 			list, addrs = append(list, r), append(addrs, addr)
 		}
-		if r, _, waits := g.Reserve("", host(99), 0, time.Now()); r != nil || !waits {
+		if r, _, waits := g.Reserve("", host(99), worthOf(0), time.Now()); r != nil || !waits {
 			t.Errorf("the places are not bounded")
 		}
 		list[0].Cancel()
-		if r, _, _ := g.Reserve("", of(1, 80), 0, time.Now()); r == nil {
+		if r, _, _ := g.Reserve("", of(1, 80), worthOf(0), time.Now()); r == nil {
 			t.Error("what was given back is not there")
 		} else {
 			r.Cancel()

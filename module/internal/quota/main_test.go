@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -54,6 +55,11 @@ func (s *service) answers(err error) {
 	defer s.mu.Unlock()
 	s.err = err
 }
+
+// operator is the bid of an operator.
+var operator = worth.Bid{Operator: true}
+
+func worthOf(w float64) worth.Bid { return worth.Bid{Worth: w} }
 
 func quiet() Options { return Options{Logger: slog.New(slog.DiscardHandler)} }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -28,7 +29,7 @@ func callsAbout(t *testing.T, g *Guard, reserve bool, addresses ...netip.Addr) (
 	t.Helper()
 	for _, addr := range addresses {
 		if reserve {
-			r, why, waits := g.Reserve("", addr, 1, time.Now())
+			r, why, waits := g.Reserve("", addr, worthOf(1), time.Now())
 			if r == nil {
 				if why != reputation.ResultSkippedQuota || waits {
 					t.Fatalf("no call, since %s, %t", why, waits)
@@ -241,13 +242,13 @@ func TestReserve(t *testing.T) {
 		}}
 		terms := Terms{Windows: windows("12/day"), Burst: .1, Concurrency: 2}
 		g := New("a", p, terms, NewBudget(), memory(), o)
-		reserve := func(worth float64) (*Reservation, bool) {
-			r, _, waits := g.Reserve("", addr4, worth, time.Now())
+		reserve := func(bid worth.Bid) (*Reservation, bool) {
+			r, _, waits := g.Reserve("", addr4, bid, time.Now())
 			return r, waits
 		}
-		first, _ := reserve(1)
-		second, _ := reserve(1)
-		if third, waits := reserve(1); first == nil || second == nil || third != nil || !waits {
+		first, _ := reserve(worthOf(1))
+		second, _ := reserve(worthOf(1))
+		if third, waits := reserve(worthOf(1)); first == nil || second == nil || third != nil || !waits {
 			t.Fatalf("two of three may run, and the third may wait: %v, %v, %v, %t", first, second, third, waits)
 		}
 		first.Cancel()
@@ -257,22 +258,22 @@ func TestReserve(t *testing.T) {
 		close(hold)
 		for range 10 {
 			_, _ = second.Check(t.Context(), query(""))
-			second, _ = reserve(1)
+			second, _ = reserve(worthOf(1))
 		}
 		if second != nil {
 			t.Fatal("an eleventh call at midnight")
 		}
-		if n := testing.AllocsPerRun(10, func() { reserve(1) }); n != 0 {
+		if n := testing.AllocsPerRun(10, func() { reserve(worthOf(1)) }); n != 0 {
 			t.Errorf("a refusal allocates %v times", n)
 		}
 		for range 2 { // the operator's calls
-			r, _ := reserve(2)
+			r, _ := reserve(operator)
 			if r == nil {
 				t.Fatal("an urgent call waits for its time")
 			}
 			_, _ = r.Check(t.Context(), query(""))
 		}
-		if r, _ := reserve(2); r != nil || g.Status().Windows[0].Used != 12 {
+		if r, _ := reserve(operator); r != nil || g.Status().Windows[0].Used != 12 {
 			t.Errorf("an urgent call beyond the quota: %+v", g.Status())
 		}
 		if len(results) != 12 {
@@ -307,14 +308,14 @@ func TestReserveNoticesWhatIsGivenBack(t *testing.T) {
 func TestReserveAfterTheClockStepsBack(t *testing.T) {
 	now := mustTime(t, "2027-11-30T12:00:00Z")
 	g := New("a", new(service), Terms{Windows: windows("1/day")}, NewBudget(), memory(), quiet())
-	first, _, _ := g.Reserve("", addr4, 1, now)
+	first, _, _ := g.Reserve("", addr4, worthOf(1), now)
 	if _, err := g.ledger.Take(t.Context(), "a", g.terms.limits(), 1, now); first == nil || err != nil {
 		t.Fatal(first, err)
 	}
-	if r, _, _ := g.Reserve("", addr4, 1, now); r != nil {
+	if r, _, _ := g.Reserve("", addr4, worthOf(1), now); r != nil {
 		t.Fatal("a second call")
 	}
-	if r, why, _ := g.Reserve("", addr4, 1, now.AddDate(-1, 0, 0)); r == nil {
+	if r, why, _ := g.Reserve("", addr4, worthOf(1), now.AddDate(-1, 0, 0)); r == nil {
 		t.Errorf("a year earlier: %s", why)
 	}
 }
@@ -324,24 +325,24 @@ func BenchmarkReserveRefused(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			terms := Terms{Windows: windows("1000/month"), Burst: .1, NetworkShare: share}
 			g, now := New("a", new(service), terms, NewBudget(), memory(), quiet()), time.Now()
-			for r, _, _ := g.Reserve("", addr6, 1, now); r != nil; r, _, _ = g.Reserve("", addr6, 1, now) {
+			for r, _, _ := g.Reserve("", addr6, worthOf(1), now); r != nil; r, _, _ = g.Reserve("", addr6, worthOf(1), now) {
 				_, _ = r.Check(context.Background(), reputation.Query{Addr: addr6})
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				g.Reserve("", addr6, 1, now)
+				g.Reserve("", addr6, worthOf(1), now)
 			}
 		})
 	}
 	b.Run("price", func(b *testing.B) {
 		terms := Terms{Windows: windows("1000/month"), Burst: .1}
 		g, now := New("a", new(service), terms, NewBudget(), memory(), quiet()), time.Now()
-		for r, _, _ := g.Reserve("", addr6, .5, now); r != nil; r, _, _ = g.Reserve("", addr6, .5, now) {
+		for r, _, _ := g.Reserve("", addr6, worthOf(.5), now); r != nil; r, _, _ = g.Reserve("", addr6, worthOf(.5), now) {
 			_, _ = r.Check(context.Background(), reputation.Query{Addr: addr6})
 		}
 		b.ReportAllocs()
 		for b.Loop() {
-			g.Reserve("", addr6, .1, now)
+			g.Reserve("", addr6, worthOf(.1), now)
 		}
 	})
 }

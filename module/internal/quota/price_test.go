@@ -19,7 +19,7 @@ func bid(t *testing.T, g *Guard, worth float64, most int) (calls int) {
 	t.Helper()
 	for calls < most {
 		addr := of(2*calls, 1)
-		r, why, _ := g.Reserve("", addr, worth, time.Now())
+		r, why, _ := g.Reserve("", addr, worthOf(worth), time.Now())
 		if r == nil {
 			if why != reputation.ResultSkippedQuota {
 				t.Fatalf("no call, since %s", why)
@@ -112,7 +112,7 @@ func TestWhoMattersIsAsked(t *testing.T) {
 				t.Errorf("%d calls worth %v, want %d", n, tt.worth, tt.want)
 			}
 		}
-		if r, why, _ := g.Reserve("", addr4, 2, time.Now()); r == nil {
+		if r, why, _ := g.Reserve("", addr4, operator, time.Now()); r == nil {
 			t.Errorf("an operator may not ask: %s", why)
 		} else {
 			r.Cancel()
@@ -196,13 +196,13 @@ func TestWhoIsWorthTooLittleDoesNotWait(t *testing.T) {
 		terms := Terms{Windows: day(1000), Burst: .2, Concurrency: 1}
 		g := New("a", new(service), terms, NewBudget(), memory(), quiet())
 		bid(t, g, .5, 1000)
-		running, _, _ := g.Reserve("", addr4, .9, time.Now())
+		running, _, _ := g.Reserve("", addr4, worthOf(.9), time.Now())
 		if running == nil {
 			t.Fatal("no call runs")
 		}
 		for range 3 {
 			for worth, want := range map[float64]bool{.1: false, .4: false, .9: true} {
-				if r, _, waits := g.Reserve("", of(7, 1), worth, time.Now()); r != nil || waits != want {
+				if r, _, waits := g.Reserve("", of(7, 1), worthOf(worth), time.Now()); r != nil || waits != want {
 					t.Errorf("a call worth %v waits: %t", worth, waits)
 				}
 				time.Sleep(recheckClosed)
@@ -219,14 +219,14 @@ func TestRefusedForItsPriceIsCheap(t *testing.T) {
 	o.Now = func() time.Time { return now }
 	g := New("a", new(service), Terms{Windows: windows("1000/month"), Burst: .1}, NewBudget(), memory(), o)
 	g.ledger = lookCounter{g.ledger, &looked}
-	for r, _, _ := g.Reserve("", addr4, .5, now); r != nil; r, _, _ = g.Reserve("", addr4, .5, now) {
+	for r, _, _ := g.Reserve("", addr4, worthOf(.5), now); r != nil; r, _, _ = g.Reserve("", addr4, worthOf(.5), now) {
 		_, _ = r.Check(context.Background(), reputation.Query{Addr: addr4})
 	}
 	looked = 0
-	if n := testing.AllocsPerRun(100, func() { g.Reserve("", addr4, .1, now) }); n != 0 || looked != 0 {
+	if n := testing.AllocsPerRun(100, func() { g.Reserve("", addr4, worthOf(.1), now) }); n != 0 || looked != 0 {
 		t.Errorf("%v allocations, and %d looks at the counts", n, looked)
 	}
-	if r, why, _ := g.Reserve("", netip.MustParseAddr("198.51.100.9"), .9, now); r == nil {
+	if r, why, _ := g.Reserve("", netip.MustParseAddr("198.51.100.9"), worthOf(.9), now); r == nil {
 		t.Errorf("who bids more is refused, too: %s", why)
 	}
 }
@@ -251,7 +251,7 @@ func TestACrowdAtOncePaysThePrice(t *testing.T) {
 				g := New("a", p, terms, NewBudget(), memory(), quiet())
 				var list []*Reservation
 				for i := range 100 {
-					if r, _, _ := g.Reserve("", of(2*i, 1), .1, time.Now()); r != nil {
+					if r, _, _ := g.Reserve("", of(2*i, 1), worthOf(.1), time.Now()); r != nil {
 						list = append(list, r)
 					}
 				}
@@ -259,7 +259,7 @@ func TestACrowdAtOncePaysThePrice(t *testing.T) {
 					t.Errorf("%d of the crowd may ask, want 21", len(list))
 				}
 				time.Sleep(2 * recheckClosed)
-				if r, _, _ := g.Reserve("", of(1001, 1), .5, time.Now()); r == nil {
+				if r, _, _ := g.Reserve("", of(1001, 1), worthOf(.5), time.Now()); r == nil {
 					t.Error("nothing is left for who matters")
 				} else {
 					r.Cancel()

@@ -34,7 +34,7 @@ func wantAsked(t *testing.T, g *Guard, key string, want bool) {
 	if got := err == nil; got != want {
 		t.Errorf("asked with key %q: %t (%v), want %t", key, got, err, want)
 	}
-	r, why, _ := g.Reserve(key, addr4, 1, time.Now())
+	r, why, _ := g.Reserve(key, addr4, worthOf(1), time.Now())
 	if r != nil {
 		r.Cancel()
 	}

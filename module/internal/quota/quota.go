@@ -24,6 +24,10 @@ type Options struct {
 	// calls that the caller has cancelled. It must be fast.
 	Observe func(name string, result reputation.Result, took time.Duration)
 
+	// Sent, when set, is called with the number of addresses that a request to the service was about,
+	// after each. It must be fast.
+	Sent func(addresses int)
+
 	// Notify, when set, is called when the state of the provider changes. It must be fast.
 	Notify func(Notice)
 
@@ -79,6 +83,7 @@ type Guard struct {
 	ledger   ledger.Ledger
 	log      *slog.Logger
 	observe  func(name string, result reputation.Result, took time.Duration)
+	sent     func(addresses int)
 	notify   func(Notice)
 	nameKey  func(string) string
 	now      func() time.Time
@@ -116,6 +121,9 @@ func New(name string, p reputation.Provider, terms Terms, b *Budget, counts ledg
 	if o.Observe == nil {
 		o.Observe = func(string, reputation.Result, time.Duration) {}
 	}
+	if o.Sent == nil {
+		o.Sent = func(int) {}
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -130,7 +138,8 @@ func New(name string, p reputation.Provider, terms Terms, b *Budget, counts ledg
 	}
 	g := &Guard{
 		name: name, provider: p, terms: terms, budget: b, ledger: counts,
-		log: o.Logger.With("provider", name), observe: o.Observe, notify: o.Notify, nameKey: o.NameKey, now: o.Now,
+		log: o.Logger.With("provider", name), observe: o.Observe, sent: o.Sent, notify: o.Notify,
+		nameKey: o.NameKey, now: o.Now,
 	}
 	g.batches = newBatches(g)
 	return g

@@ -143,7 +143,7 @@ func TestQuotaSurvivesReloadAndRestart(t *testing.T) {
 func TestCallsNotMadeAreGivenBack(t *testing.T) {
 	tests := map[string]struct {
 		err  error
-		used int
+		used int // and how many requests were sent
 	}{
 		"unsupported":          {reputation.ErrUnsupported, 0},
 		"skipped further down": {&reputation.SkippedError{Result: reputation.ResultSkippedBreaker}, 0},
@@ -154,8 +154,13 @@ func TestCallsNotMadeAreGivenBack(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := New("a", &service{err: tt.err}, Terms{Windows: windows("1/day", "9/month")}, NewBudget(), memory(), quiet())
+				o, sent := quiet(), 0
+				o.Sent = func(addresses int) { sent += addresses }
+				k := New("a", &service{err: tt.err}, Terms{Windows: windows("1/day", "9/month")}, NewBudget(), memory(), o)
 				ask(k)
+				if sent != tt.used {
+					t.Errorf("%d requests were sent, want %d", sent, tt.used)
+				}
 				for _, w := range k.Status().Windows {
 					if w.Used != tt.used || w.Remaining() != w.Limit-tt.used {
 						t.Errorf("%s: used %d, remaining %d, want %d used", w.Window, w.Used, w.Remaining(), tt.used)

@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -143,9 +144,9 @@ func (p TracedProvider) Check(ctx context.Context, q reputation.Query) (reputati
 
 // Reserve implements lookup.Gate.
 func (p TracedProvider) Reserve(
-	addr netip.Addr, worth float64, now time.Time,
+	addr netip.Addr, bid worth.Bid, now time.Time,
 ) (lookup.Reservation, reputation.Result, bool) {
-	r, why, waits := p.GatedProvider.Reserve(addr, worth, now)
+	r, why, waits := p.GatedProvider.Reserve(addr, bid, now)
 	if r == nil {
 		return nil, why, waits
 	}

@@ -1,4 +1,4 @@
-package recent
+package lossy
 
 import (
 	"maps"
@@ -21,7 +21,7 @@ func entry(who uint16, what uint16, when uint32) Entry {
 }
 
 // read returns the entries of a key that count, from the oldest.
-func (t *Table) read(key uint64, now uint32) (all []Entry) {
+func (t *Newest) read(key uint64, now uint32) (all []Entry) {
 	if !t.Each(key, now, func(e Entry) { all = append(all, e) }) {
 		return nil
 	}
@@ -31,9 +31,9 @@ func (t *Table) read(key uint64, now uint32) (all []Entry) {
 
 func byTime(a, b Entry) int { return int(a.When()) - int(b.When()) }
 
-// twin is a table of one set, slow and plain.
-type twin struct {
-	newest int
+// newestTwin is a Newest of one set, slow and plain.
+type newestTwin struct {
+	most   int
 	lasts  uint32
 	places [ways]struct {
 		key uint64
@@ -42,7 +42,7 @@ type twin struct {
 }
 
 // read returns the entries of a place that count, from the oldest.
-func (w *twin) read(place int, now uint32) (all []Entry) {
+func (w *newestTwin) read(place int, now uint32) (all []Entry) {
 	for _, e := range w.places[place].of {
 		if e.When()+w.lasts > now && e.When() <= now+uint32(record.Ahead/time.Second) {
 			all = append(all, e)
@@ -52,7 +52,7 @@ func (w *twin) read(place int, now uint32) (all []Entry) {
 	return all
 }
 
-func (w *twin) find(key uint64) int {
+func (w *newestTwin) find(key uint64) int {
 	for i := range w.places {
 		if w.places[i].key == key {
 			return i
@@ -61,7 +61,7 @@ func (w *twin) find(key uint64) int {
 	return -1
 }
 
-func (w *twin) note(key uint64, who uint16, e Entry, now uint32) {
+func (w *newestTwin) note(key uint64, who uint16, e Entry, now uint32) {
 	if e.When()+w.lasts <= now || e.When() > now+uint32(record.Ahead/time.Second) {
 		return
 	}
@@ -73,7 +73,7 @@ func (w *twin) note(key uint64, who uint16, e Entry, now uint32) {
 		w.places[place].key, w.places[place].of = key, map[uint16]Entry{}
 	}
 	of := w.places[place].of
-	if _, known := of[who]; !known && len(of) == w.newest {
+	if _, known := of[who]; !known && len(of) == w.most {
 		oldest := slices.MinFunc(slices.Collect(maps.Values(of)), byTime)
 		if oldest.When() > e.When() {
 			return
@@ -86,7 +86,7 @@ func (w *twin) note(key uint64, who uint16, e Entry, now uint32) {
 }
 
 // least is the place that a new key is given.
-func (w *twin) least(now uint32) (least int) {
+func (w *newestTwin) least(now uint32) (least int) {
 	last := func(all []Entry) (when uint32) {
 		if len(all) > 0 {
 			when = all[len(all)-1].When()
@@ -104,11 +104,11 @@ func (w *twin) least(now uint32) (least int) {
 
 // A table holds what a plain one does, whatever is noted and forgotten, with more keys than places, and with clocks that
 // go wrong.
-func TestTwin(t *testing.T) {
+func TestNewestTwin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const lasts, most = 3600, 3
-		table := New(Options{Sets: 1, Newest: most, Who: 16, For: lasts * time.Second})
-		plain, now := &twin{newest: most, lasts: lasts}, uint32(start)
+		table := NewNewest(Options{Sets: 1, Most: most, Who: 16, For: lasts * time.Second})
+		plain, now := &newestTwin{most: most, lasts: lasts}, uint32(start)
 		used := map[uint32]bool{} // no two entries have the same time: which of them is replaced does not matter
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
 			now += rapid.SampledFrom([]uint32{0, 1, 60, 900}).Draw(t, "later")
@@ -153,7 +153,7 @@ func TestTwin(t *testing.T) {
 
 // Who reads a key while another one takes its place learns that nothing of it holds.
 func TestDisplacedWhileItIsRead(t *testing.T) {
-	table := New(Options{Sets: 1, Newest: 4, Who: 16, For: time.Hour})
+	table := NewNewest(Options{Sets: 1, Most: 4, Who: 16, For: time.Hour})
 	table.Note(1, entry(1, 1, start), start)
 	if table.Each(1, start, func(Entry) {
 		for key := range uint64(ways) {
@@ -167,8 +167,8 @@ func TestDisplacedWhileItIsRead(t *testing.T) {
 }
 
 // Readers see entries of the key that they ask for, or none, while it is displaced and comes back. Nothing is allocated.
-func TestWhileItChanges(t *testing.T) {
-	table := New(Options{Sets: 1, Newest: 4, Who: 16, For: time.Hour})
+func TestNewestWhileItChanges(t *testing.T) {
+	table := NewNewest(Options{Sets: 1, Most: 4, Who: 16, For: time.Hour})
 	if table.IsUsed() || table.Has(1) {
 		t.Error("a new table knows somebody")
 	}
