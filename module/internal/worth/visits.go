@@ -10,9 +10,9 @@ import (
 
 // Visits counts how often clients have come of which nothing is known yet. Requests that follow a counted one at once
 // belong to the same visit: a page loads its images. A count ends when the client has not come for visitsFor. It has a
-// fixed size and no pointers, and takes no lock. A subject that is new replaces one of the eight that it shares a place
-// with: one whose count has ended, else the one with the fewest visits. So a flood of clients that come once takes places
-// from one another.
+// fixed size and no pointers, and takes no lock. A subject that is new replaces one of the eight that it shares a
+// place with: one whose count has ended, else the one with the fewest visits. So a flood of clients that come once
+// takes places from one another.
 type Visits struct {
 	seed  maphash.Seed
 	words []atomic.Uint64 // the hash of a subject (32) · the second of its last visit (24) · their number (8)
@@ -44,8 +44,8 @@ func (v *Visits) place(key record.Key) (set []atomic.Uint64, tag uint64) {
 // age returns how long ago the last visit in a word was. It is large if a clock has stepped back.
 func age(word uint64, now uint32) uint32 { return (now - uint32(word>>8)) & visitsTime }
 
-// isSame reports whether a request belongs to the last visit in a word. That one may be a moment ahead, since requests come
-// at the same time.
+// isSame reports whether a request belongs to the last visit in a word. That one may be a moment ahead, since requests
+// come at the same time.
 func isSame(word uint64, now uint32) bool { return age(word, now+visitFor) < 2*visitFor }
 
 // current returns the number of visits in a word, 0 if the count has ended. A clock that has stepped back ends it, too.
