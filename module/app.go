@@ -231,7 +231,7 @@ func (a *App) settings() error {
 	if a.runtime.NAT64, err = address.ParseNAT64(a.NAT64); err != nil {
 		return err
 	}
-	if a.runtime.Bans, err = a.Bans.terms(); err != nil {
+	if a.runtime.Conduct.Bans, err = a.Bans.terms(); err != nil {
 		return fmt.Errorf("bans: %w", err)
 	}
 	if a.Memory == 0 {

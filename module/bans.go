@@ -7,7 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/conduct"
 )
 
 // Bans is how long the bans of rules and violations last, and when they stop. What operators ban is theirs to say.
@@ -42,22 +42,22 @@ func (b *Bans) Check() error {
 }
 
 // terms returns the settings with their defaults.
-func (b *Bans) terms() (runtime.BanTerms, error) {
+func (b *Bans) terms() (conduct.BanTerms, error) {
 	if b == nil {
 		b = new(Bans)
 	}
-	t := runtime.BanTerms{
+	t := conduct.BanTerms{
 		First: cmp.Or(time.Duration(b.First), defaultFirstBan), Most: cmp.Or(time.Duration(b.Most), defaultMostBan),
 		Burst: cmp.Or(b.Burst, defaultBurst),
 	}
 	for _, length := range []time.Duration{t.First, t.Most} {
-		if err := runtime.CheckBan(length); err != nil {
+		if err := conduct.CheckBan(length); err != nil {
 			return t, err
 		}
 	}
 	if t.First > t.Most {
 		return t, fmt.Errorf("the first ban is longer (%s) than any can be (%s): write a smaller `first`, or a larger `most`",
-			runtime.Span(t.First), runtime.Span(t.Most))
+			conduct.Span(t.First), conduct.Span(t.Most))
 	}
 	if !(t.Burst >= 0 && t.Burst <= 1) { // or NaN
 		return t, fmt.Errorf("burst %v is not a share: use 0 to 1", t.Burst)

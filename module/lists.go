@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/conduct"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -161,7 +162,7 @@ func (a *App) SourceNames() []string {
 	if a.VerifiedBots != nil {
 		own = append(own, reputation.SourceVerifiedBots, reputation.SourceFakeBot)
 	}
-	return slices.Concat(own, names, runtime.OwnSources(a.ViolationNames()))
+	return slices.Concat(own, names, conduct.Sources(a.ViolationNames()))
 }
 
 // ASNListNames are the names of the lists of autonomous systems, which conditions can ask for.

@@ -206,11 +206,11 @@ func (a *App) provisionViolations(caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.runtime.OpenViolations(all); err != nil {
+	nearby, err := a.Neighbourhood.settings()
+	if err != nil {
 		return err
 	}
-	a.runtime.Nearby, err = a.Neighbourhood.settings()
-	return err
+	return a.runtime.OpenConduct(all, nearby)
 }
 
 // warnUnusedViolations logs which violations are defined and never counted. It is called when all sites are known.
@@ -219,5 +219,5 @@ func (a *App) warnUnusedViolations() {
 	for i := range a.Violations {
 		names[i] = a.Violations[i].Name
 	}
-	a.runtime.WarnUnusedViolations(names)
+	a.runtime.Conduct.WarnUnused(names)
 }

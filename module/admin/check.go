@@ -140,7 +140,7 @@ func unasked(status quota.Status, known *lookup.ProviderAnswer) string {
 
 // seenHere returns what clients of an address, and others of its network, did on the sites.
 func seenHere(rt *runtime.Runtime, addr netip.Addr, asn uint32, now time.Time) ([]adminapi.Violation, *adminapi.Neighbours) {
-	violations, own := []adminapi.Violation{}, rt.Own()
+	violations, own := []adminapi.Violation{}, rt.Conduct.Own()
 	if own == nil {
 		return violations, nil
 	}

@@ -13,15 +13,15 @@ import (
 // serveReports answers GET reports.
 func serveReports(rt *runtime.Runtime, r *http.Request, _ string) (any, error) {
 	answer := adminapi.Reports{Waiting: []report.Report{}, Recent: []report.Report{}}
-	if rt.Reports == nil {
+	if rt.Conduct.Reports == nil {
 		answer.Note = "no violation says `report` and no provider says `report yes`: docs/reports.md"
 		return answer, nil
 	}
-	answer.Waiting = append(answer.Waiting, rt.Reports.Waiting()...)
+	answer.Waiting = append(answer.Waiting, rt.Conduct.Reports.Waiting()...)
 	if r.URL.Query().Has("dry-run") {
-		answer.Recent = append(answer.Recent, rt.Reports.Shown()...)
+		answer.Recent = append(answer.Recent, rt.Conduct.Reports.Shown()...)
 	} else {
-		answer.Recent = append(answer.Recent, rt.Reports.Recent()...)
+		answer.Recent = append(answer.Recent, rt.Conduct.Reports.Recent()...)
 	}
 	return answer, nil
 }
@@ -32,5 +32,5 @@ func reportStatus(rt *runtime.Runtime, p *runtime.Provider, now time.Time) *admi
 		return nil
 	}
 	guard := p.Reports.Guard.Status()
-	return adminapi.ReportStatusOf(rt.Reports.Totals(p.Name), guard, health.Problem(guard, nil, now))
+	return adminapi.ReportStatusOf(rt.Conduct.Reports.Totals(p.Name), guard, health.Problem(guard, nil, now))
 }

@@ -322,12 +322,12 @@ func (t *Token) provision(rt *runtime.Runtime, name, identity string) (api.Token
 	}
 	token := api.Token{Name: runtime.TokenPrefix + name, Scope: scopes, Violations: t.Violations}
 	if scopes&api.ScopeViolations != 0 {
-		if err := rt.UseViolations(t.Violations...); err != nil {
+		if err := rt.Conduct.UseViolations(t.Violations...); err != nil {
 			return api.Token{}, err
 		}
 	}
 	for _, violation := range t.Violations {
-		if known := rt.ViolationNames(); !slices.Contains(known, violation) {
+		if known := rt.Conduct.ViolationNames(); !slices.Contains(known, violation) {
 			return api.Token{}, fmt.Errorf("%s: there is no violation %q: use %s", name, violation, strings.Join(known, ", "))
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/api"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/conduct"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -42,7 +43,7 @@ func (l backend) Stored(prefix netip.Prefix) (netip.Prefix, error) {
 // Violate implements api.Backend. The application has decided: what the terms say of bans is done.
 func (l backend) Violate(ctx context.Context, v api.Violation) api.ViolationResult {
 	addr := l.rt.NAT64.Unmap(v.Address)
-	result := l.rt.Violate(ctx, runtime.Offence{
+	result := l.rt.Conduct.Violate(ctx, conduct.Offence{
 		Violation: v.Name, Client: addr, At: time.Now(), Share: 1, Enforce: true,
 		Site: v.Host, Path: v.Path, RequestID: v.RequestID, Token: v.Token,
 	})
@@ -53,7 +54,7 @@ func (l backend) Violate(ctx context.Context, v api.Violation) api.ViolationResu
 }
 
 // Violations implements api.Backend.
-func (l backend) Violations() []string { return l.rt.ViolationNames() }
+func (l backend) Violations() []string { return l.rt.Conduct.ViolationNames() }
 
 // Ready implements api.Backend.
 func (backend) Ready(r *http.Request) bool { return runtime.ServingFor(r) != nil }

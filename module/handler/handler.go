@@ -262,7 +262,7 @@ func (h *Handler) serveError(w http.ResponseWriter, r *http.Request, next caddyh
 func (h *Handler) visit(r *http.Request) *visit {
 	vars := request.VarsOf(r)
 	if vars.FromTrustedProxy() && !h.proxied.Load() && !h.proxied.Swap(true) {
-		h.runtime.Suspects.CheckStrict(r, h.runtime.Logger)
+		h.runtime.Conduct.Suspects.CheckStrict(r, h.runtime.Logger)
 	}
 	v, known := openVisit(h.runtime, r, vars)
 	if !known || v.exempt != isExempt(h.exempt, v.client) {

@@ -10,6 +10,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/conduct"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -72,7 +73,7 @@ func (r *Rule) text() string {
 		words = append(words, "by", r.By)
 	}
 	if r.For != 0 {
-		words = append(words, runtime.Span(time.Duration(r.For)))
+		words = append(words, conduct.Span(time.Duration(r.For)))
 	}
 	for _, condition := range []struct {
 		word   string

@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/conduct"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -22,13 +22,13 @@ func (h *Handler) punish(r *http.Request, v *visit) {
 	case d.rule.request.asks() && foreignToTraps(r) != "":
 		why = violation.IgnoredForeign // what the rule asks of the request was not the client's choice
 	case h.runtime.MayBeBot(v.client, r.UserAgent()):
-		why = runtime.SpareClaim
+		why = conduct.SpareClaim
 	}
 	if why != "" {
-		h.runtime.NotBanned(why, v.client)
+		h.runtime.Conduct.NotBanned(why, v.client)
 		return
 	}
-	h.runtime.Punish(runtime.Punishment{
+	h.runtime.Conduct.Punish(conduct.Punishment{
 		Client: v.client, For: d.rule.ban, Rule: d.rule.text, Site: r.Host, RequestID: v.requestID,
 	})
 }
@@ -41,5 +41,5 @@ func (r *Rule) checkFor() error {
 	case r.Action != reputation.Ban.String():
 		return errors.New("only a ban lasts for a time: remove it, or write ban")
 	}
-	return runtime.CheckBan(time.Duration(r.For))
+	return conduct.CheckBan(time.Duration(r.For))
 }

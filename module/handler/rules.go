@@ -256,7 +256,7 @@ func (h *Handler) provisionRules(rt *runtime.Runtime) (err error) {
 		}
 	}
 	if h.enforce && h.has(reputation.Ban) {
-		return rt.UseBans()
+		return rt.Conduct.UseBans()
 	}
 	return nil
 }

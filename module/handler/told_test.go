@@ -40,8 +40,8 @@ func TestFromApplication(t *testing.T) {
 				tc.site = object{"violations_from_application": true}
 			}
 			w := newWatching(t, tc.site)
-			if w.runtime.ViolationStore() == nil {
-				if err := w.runtime.UseViolations(); err != nil {
+			if w.runtime.Conduct.Store() == nil {
+				if err := w.runtime.Conduct.UseViolations(); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -217,7 +217,7 @@ func (h *Handler) allViolations() []ViolationRule {
 
 // provisionViolations compiles the rules of the site, if it has any.
 func (h *Handler) provisionViolations(ctx caddy.Context, rt *runtime.Runtime) error {
-	if err := h.CheckViolations(rt.ViolationNames()); err != nil {
+	if err := h.CheckViolations(rt.Conduct.ViolationNames()); err != nil {
 		return err
 	}
 	if err := h.CheckSignedIn(); err != nil {
@@ -243,13 +243,13 @@ func (h *Handler) provisionViolations(ctx caddy.Context, rt *runtime.Runtime) er
 	}
 	h.watch = watch
 	if h.ViolationsFromApplication {
-		return rt.UseViolations()
+		return rt.Conduct.UseViolations()
 	}
 	names := make([]string, len(all))
 	for i := range all {
 		names[i] = all[i].Name
 	}
-	return rt.UseViolations(names...)
+	return rt.Conduct.UseViolations(names...)
 }
 
 // compile turns the rule into what is tested.

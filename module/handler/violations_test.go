@@ -67,10 +67,10 @@ func (w *watching) newClient() string {
 func (w *watching) points(addr string) map[string]int {
 	found := map[string]int{}
 	var s violation.Subject
-	if !w.runtime.ViolationStore().Find(netip.MustParseAddr(addr), &s) {
+	if !w.runtime.Conduct.Store().Find(netip.MustParseAddr(addr), &s) {
 		return found
 	}
-	for _, name := range w.runtime.ViolationNames() {
+	for _, name := range w.runtime.Conduct.ViolationNames() {
 		if slot := s.Find(violation.IDOf(name)); slot != nil {
 			found[name] = int(float64(slot.Points)/1000 + .5)
 		}

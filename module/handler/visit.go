@@ -33,7 +33,7 @@ type visit struct {
 	exempt   bool     // by a site's own `exempt`
 	refused  bool     // by a handler
 
-	conduct *conduct // nil until a violation is seen
+	sightings *sightings // nil until a violation is seen
 
 	requestID string
 	trace     request.TraceID    // zero when the request is not traced
@@ -119,15 +119,15 @@ func (v *visit) lookUp(
 	if reputation.IsClassE(v.client) {
 		v.judgePseudo(vars)
 	}
-	rt.SawClient(v.client)
-	rt.Suspects.Sample(r, vars, v.client, &v.verdict, rt.Logger)
+	rt.Conduct.SawClient(v.client)
+	rt.Conduct.Suspects.Sample(r, vars, v.client, &v.verdict, rt.Logger)
 }
 
 // judgePseudo exempts an address of 240.0.0.0/4 like others that are reserved, unless a trusted proxy has made it up
 // for a visitor, or the operator has denied or banned it.
 func (v *visit) judgePseudo(vars request.Vars) {
 	if vars.FromTrustedProxy() {
-		v.runtime.Suspects.CountPseudo(v.runtime.Logger)
+		v.runtime.Conduct.Suspects.CountPseudo(v.runtime.Logger)
 	} else if v.known == nil && policy.Unwanted(&v.verdict) == "" {
 		v.verdict = reputation.Verdict{Status: reputation.Exempt, Facts: v.verdict.Facts}
 	}
@@ -284,7 +284,7 @@ func (v *visit) placeholder(key string) (any, bool) {
 		}
 		return reputation.Network(v.client).String(), true
 	case "violations":
-		return v.conduct.text(), true
+		return v.sightings.text(), true
 	case "request_id":
 		return v.requestID, true
 	case "trace_id":
@@ -316,7 +316,7 @@ func (v *visit) addUnwanted(enc zapcore.ObjectEncoder) {
 			enc.AddString("list", lists)
 		}
 	case v.decision.banned:
-		if entry, found := v.runtime.BanOf(v.client); found && entry.Why() != "" {
+		if entry, found := v.runtime.Overrides.BanOf(v.client); found && entry.Why() != "" {
 			enc.AddString("ban_reason", entry.Why())
 		}
 	}
@@ -342,7 +342,7 @@ func (v *visit) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	if by := v.decision.by(); by != "" {
 		enc.AddString("decided_by", by)
 	}
-	if counted := v.conduct.text(); counted != "" {
+	if counted := v.sightings.text(); counted != "" {
 		enc.AddString("violations", counted)
 	}
 	v.addUnwanted(enc)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/conduct"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -68,7 +68,7 @@ func (h *Handler) trapped(r *http.Request, v *visit, matched uint64) (counted bo
 		return false
 	}
 	if v.decision.enforce && v.decision.action != reputation.Pass {
-		h.runtime.IgnoreViolation(violation.IgnoredRefused)
+		h.runtime.Conduct.Ignore(violation.IgnoredRefused)
 		return false
 	}
 	for ; traps != 0; traps &= traps - 1 {
@@ -97,7 +97,7 @@ func (w *identified) respond(status int) {
 	if w.handler != nil {
 		w.handler.watched(w, status, h, named)
 	} else if says {
-		w.visit.runtime.IgnoreViolation(violation.IgnoredUntrusted)
+		w.visit.runtime.Conduct.Ignore(violation.IgnoredUntrusted)
 	}
 }
 
@@ -138,7 +138,7 @@ func (h *Handler) watched(w *identified, status int, header http.Header, named [
 		case !rule.response.Match(status, header), status == statusGone && !slices.Contains(rule.response.StatusCode, status):
 			continue
 		case v.refused: // by a handler that came later
-			h.runtime.IgnoreViolation(violation.IgnoredRefused)
+			h.runtime.Conduct.Ignore(violation.IgnoredRefused)
 		default:
 			h.saw(w.request, v, rule, status)
 		}
@@ -147,7 +147,7 @@ func (h *Handler) watched(w *identified, status int, header http.Header, named [
 	if named != nil {
 		h.countNamed(w.request, v, named, status)
 	} else if good && v.known == nil && v.client.IsValid() {
-		h.runtime.ViolationStore().CountGood(v.client)
+		h.runtime.Conduct.Store().CountGood(v.client)
 	}
 }
 
@@ -163,46 +163,46 @@ func (h *Handler) saw(r *http.Request, v *visit, rule *violationRule, status int
 	why := h.spare(r, v)
 	if why == "" && by != "" {
 		why = violation.IgnoredForeign
-		v.conduct.excused = append(v.conduct.excused, rule.name)
+		v.sightings.excused = append(v.sightings.excused, rule.name)
 	}
 	if why != "" {
-		h.decisions.violation(&h.watch.ignored, r, v, rule.name, h.runtime.IgnoreViolation(why), by)
+		h.decisions.violation(&h.watch.ignored, r, v, rule.name, h.runtime.Conduct.Ignore(why), by)
 		return false
 	}
 	o := h.offence(r, v, rule.name, status)
 	o.OncePerPath = rule.oncePerPath
-	if t := h.runtime.Terms(rule.name); t != nil && t.Free > 0 &&
-		(h.watch.signedIn.shows(r) || h.runtime.InGoodStanding(v.client)) {
+	if t := h.runtime.Conduct.Terms(rule.name); t != nil && t.Free > 0 &&
+		(h.watch.signedIn.shows(r) || h.runtime.Conduct.InGoodStanding(v.client)) {
 		o.Share = goodShare
 	}
 	return h.count(r, v, &o)
 }
 
-// conduct is what a request was seen to do. The nil conduct is nothing.
-type conduct struct {
+// sightings are what a request was seen to do. The nil sightings are none.
+type sightings struct {
 	seen    []string // the names of violations
 	counted []string // those of them that were counted
 	excused []string // those of them that a foreign page has caused
 }
 
 // text is the names of what was counted.
-func (c *conduct) text() string {
-	if c == nil {
+func (s *sightings) text() string {
+	if s == nil {
 		return ""
 	}
-	return strings.Join(c.counted, ", ")
+	return strings.Join(s.counted, ", ")
 }
 
 // accuse reports whether a violation of this name is the first of the request: another rule, another handler or the
 // application may have seen it, too.
 func (v *visit) accuse(name string) bool {
-	if v.conduct == nil {
-		v.conduct = new(conduct)
+	if v.sightings == nil {
+		v.sightings = new(sightings)
 	}
-	if slices.Contains(v.conduct.seen, name) {
+	if slices.Contains(v.sightings.seen, name) {
 		return false
 	}
-	v.conduct.seen = append(v.conduct.seen, name)
+	v.sightings.seen = append(v.sightings.seen, name)
 	return true
 }
 
@@ -212,11 +212,11 @@ func (v *visit) accuseNamed(name string) bool {
 	if v.accuse(name) {
 		return true
 	}
-	i := slices.Index(v.conduct.excused, name)
+	i := slices.Index(v.sightings.excused, name)
 	if i < 0 {
 		return false
 	}
-	v.conduct.excused = slices.Delete(v.conduct.excused, i, i+1)
+	v.sightings.excused = slices.Delete(v.sightings.excused, i, i+1)
 	return true
 }
 
@@ -228,13 +228,13 @@ func (h *Handler) spare(r *http.Request, v *visit) violation.Ignored {
 	if v.known != nil {
 		return violation.IgnoredEarly // the address may be forged
 	}
-	return h.runtime.Spare(r, v.client, &v.verdict)
+	return h.runtime.Conduct.Spare(r, v.client, &v.verdict)
 }
 
 // offence describes a violation by a request.
-func (h *Handler) offence(r *http.Request, v *visit, name string, status int) runtime.Offence {
+func (h *Handler) offence(r *http.Request, v *visit, name string, status int) conduct.Offence {
 	original := originalOf(r)
-	return runtime.Offence{
+	return conduct.Offence{
 		Violation: name, Client: v.client, At: time.Now(), Site: r.Host, Method: original.Method, Path: original.URL.Path,
 		Status: status, RequestID: v.requestID, Enforce: h.enforce, Share: 1,
 		MayBeBot: h.runtime.MayBeBot(v.client, original.UserAgent()),
@@ -242,12 +242,12 @@ func (h *Handler) offence(r *http.Request, v *visit, name string, status int) ru
 }
 
 // count counts a violation, and reports whether it was counted.
-func (h *Handler) count(r *http.Request, v *visit, o *runtime.Offence) bool {
-	result := h.runtime.Violate(r.Context(), *o)
+func (h *Handler) count(r *http.Request, v *visit, o *conduct.Offence) bool {
+	result := h.runtime.Conduct.Violate(r.Context(), *o)
 	log := &h.watch.ignored
 	if result.Counted {
 		log = &h.watch.counted
-		v.conduct.counted = append(v.conduct.counted, o.Violation)
+		v.sightings.counted = append(v.sightings.counted, o.Violation)
 	}
 	h.decisions.violation(log, r, v, o.Violation, result, "")
 	return result.Counted
@@ -269,7 +269,7 @@ func (h *Handler) countNamed(r *http.Request, v *visit, values []string, status 
 	case v.refused:
 		why = violation.IgnoredRefused
 	case excess:
-		h.runtime.IgnoreViolation(violation.IgnoredExcess)
+		h.runtime.Conduct.Ignore(violation.IgnoredExcess)
 	}
 	for _, name := range names {
 		if why != violation.IgnoredUntrusted && !v.accuseNamed(name) {
@@ -279,7 +279,7 @@ func (h *Handler) countNamed(r *http.Request, v *visit, values []string, status 
 			why = h.spare(r, v)
 		}
 		if why != "" {
-			h.decisions.violation(&h.watch.ignored, r, v, name, h.runtime.IgnoreViolation(why), "")
+			h.decisions.violation(&h.watch.ignored, r, v, name, h.runtime.Conduct.Ignore(why), "")
 			continue
 		}
 		o := h.offence(r, v, name, status)

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/conduct"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -24,7 +26,7 @@ const reportShare = 0.1
 // what ends the one must not end the other. They are counted in an account of the ledger of their own.
 func (p *Provider) openReports(
 	rt *runtime.Runtime, name string, service reputation.Provider, keys *refresh.Ring, settings []byte,
-) (*runtime.ReportsTo, error) {
+) (*conduct.ReportsTo, error) {
 	profile := service.Profile()
 	terms, err := p.reportTerms(profile)
 	if err != nil {
@@ -43,10 +45,10 @@ func (p *Provider) openReports(
 		logged: new(throttle.Causes[string]), notifiedUntil: new(atomic.Int64),
 		notify: func([]string, time.Time) {}, // the event is about the service that is asked
 	}
-	to := &runtime.ReportsTo{
+	to := &conduct.ReportsTo{
 		Guard: guard, Send: withKey.report, Takes: profile.Reports.Categories, IPv4Only: p.Send == "network",
 	}
-	return to, rt.OpenReports(name, to)
+	return to, rt.Conduct.OpenReports(name, to)
 }
 
 // report sends a report with the first key that the service accepts.
@@ -66,7 +68,7 @@ func (p *Provider) reportTerms(profile reputation.Profile) (quota.Terms, error) 
 		words = profile.Reports.Quota
 	}
 	for _, word := range words {
-		window, err := quota.ParseWindow(word)
+		window, err := ledger.ParseWindow(word)
 		if err != nil {
 			return terms, fmt.Errorf("report_%w", err) // it begins with the word quota
 		}

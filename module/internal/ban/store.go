@@ -187,6 +187,16 @@ func (s *Store) Find(addr netip.Addr) []Entry {
 	return found
 }
 
+// BanOf returns the narrowest ban that holds addr now.
+func (s *Store) BanOf(addr netip.Addr) (Entry, bool) {
+	for _, entry := range s.Find(addr) {
+		if entry.Kind == Ban {
+			return entry, true
+		}
+	}
+	return Entry{}, false
+}
+
 // List returns all entries of a kind, sorted by prefix, IPv4 first.
 func (s *Store) List(kind Kind) []Entry {
 	now := s.current.Load()

@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -45,11 +46,11 @@ func (d *divided) NetworkSpent(addr netip.Addr, _ time.Time) bool {
 	return d.calls[reputation.Network(addr)] >= d.share
 }
 
-func (d *divided) Reserve(addr netip.Addr, worth float64, now time.Time) (Reservation, reputation.Result, bool) {
-	if d.NetworkSpent(addr, now) && worth < operatorAsks {
+func (d *divided) Reserve(addr netip.Addr, bid worth.Bid, now time.Time) (Reservation, reputation.Result, bool) {
+	if d.NetworkSpent(addr, now) && !bid.Operator {
 		return nil, reputation.ResultSkippedQuota, false
 	}
-	r, why, waits := d.gated.Reserve(addr, worth, now)
+	r, why, waits := d.gated.Reserve(addr, bid, now)
 	if r != nil {
 		d.mu.Lock()
 		d.calls[reputation.Network(addr)]++

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -18,12 +19,12 @@ import (
 type bids struct {
 	*provideFunc
 	price float64
-	last  atomic.Uint64
+	last  atomic.Pointer[worth.Bid]
 }
 
-func (b *bids) Reserve(_ netip.Addr, worth float64, _ time.Time) (Reservation, reputation.Result, bool) {
-	b.last.Store(math.Float64bits(worth))
-	if worth < b.price {
+func (b *bids) Reserve(_ netip.Addr, bid worth.Bid, _ time.Time) (Reservation, reputation.Result, bool) {
+	b.last.Store(&bid)
+	if bid.Worth < b.price {
 		return nil, reputation.ResultSkippedQuota, false
 	}
 	return bidCall{b}, reputation.ResultOK, false
@@ -31,7 +32,13 @@ func (b *bids) Reserve(_ netip.Addr, worth float64, _ time.Time) (Reservation, r
 
 func (b *bids) CountSkipped(reputation.Result) {}
 
-func (b *bids) bid() float64 { return math.Float64frombits(b.last.Swap(0)) }
+// bid returns the last bid, if there is one since bid was called.
+func (b *bids) bid() (bid worth.Bid) {
+	if last := b.last.Swap(nil); last != nil {
+		bid = *last
+	}
+	return bid
+}
 
 type bidCall struct{ *bids }
 
@@ -77,15 +84,15 @@ func TestWorthReachesTheProvider(t *testing.T) {
 					}
 					for range 2 { // a page and what it loads is one visit
 						e.LookupRequest(t.Context(), tt.addr, tt.request, 0)
-						if got := p.bid(); math.Abs(got-want) > 1e-9 {
+						if got := p.bid().Worth; math.Abs(got-want) > 1e-9 {
 							t.Errorf("visit %d: worth %v, want %v", i, got, want)
 						}
 					}
 					time.Sleep(3 * time.Second)
 				}
 				e.Refresh(t.Context(), tt.addr)
-				if got := p.bid(); got <= 1 {
-					t.Errorf("an operator asks with a worth of %v", got)
+				if got := p.bid(); !got.Operator {
+					t.Errorf("an operator bids %+v", got)
 				}
 			})
 		})
@@ -105,17 +112,17 @@ func TestWorthOfFurtherAnswers(t *testing.T) {
 		further := &bids{provideFunc: after(0, clean, nil), price: 9}
 		e := newEngine(t, Config{Providers: []Provider{asked("first", first), asked("bad", bad), asked("further", further)}})
 		e.Lookup(t.Context(), client, time.Second)
-		if got := []float64{first.bid(), bad.bid(), further.bid()}; !slices.Equal(got, []float64{.1, .1, .1}) {
+		if got := []float64{first.bid().Worth, bad.bid().Worth, further.bid().Worth}; !slices.Equal(got, []float64{.1, .1, .1}) {
 			t.Errorf("the first bids are %v", got)
 		}
 		time.Sleep(3 * time.Second)
 		e.Lookup(t.Context(), client, time.Second)
-		if got := further.bid(); math.Abs(got-.8*(.15+.3)) > 1e-9 {
+		if got := further.bid().Worth; math.Abs(got-.8*(.15+.3)) > 1e-9 {
 			t.Errorf("a further answer is worth %v", got)
 		}
 		time.Sleep(25 * time.Hour)
 		e.Lookup(t.Context(), client, 0)
-		if a, b := first.bid(), bad.bid(); math.Abs(a-.5*(.1+.3)) > 1e-9 || math.Abs(b-.8*.1) > 1e-9 {
+		if a, b := first.bid().Worth, bad.bid().Worth; math.Abs(a-.5*(.1+.3)) > 1e-9 || math.Abs(b-.8*.1) > 1e-9 {
 			t.Errorf("a renewal of nothing is worth %v, one of abuse %v", a, b)
 		}
 	})
@@ -132,7 +139,7 @@ func TestWorthAfterALoad(t *testing.T) {
 			e.LookupRequest(t.Context(), client, Request{}, 0)
 		}
 		e.LookupRequest(t.Context(), client, Request{Important: true}, time.Second) // joins the call
-		if got := p.bid(); math.Abs(got-.5) > 1e-9 {
+		if got := p.bid().Worth; math.Abs(got-.5) > 1e-9 {
 			t.Errorf("worth %v, want that of the request that matters most", got)
 		}
 	})

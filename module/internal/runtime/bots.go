@@ -132,7 +132,7 @@ func (rt *Runtime) MayBeBot(client netip.Addr, userAgent string) bool {
 // believed returns an outcome, or that nothing is proved: while all visitors have the address of one proxy, a bot that
 // comes through it has it, too.
 func (rt *Runtime) believed(outcome bots.Outcome, now time.Time) bots.Outcome {
-	if outcome == bots.Fake && rt.Suspects.Finding(now).Proxy {
+	if outcome == bots.Fake && rt.Conduct.Suspects.Finding(now).Proxy {
 		return bots.Indeterminate
 	}
 	return outcome

@@ -3,15 +3,20 @@ package runtime
 import (
 	"context"
 	"log/slog"
+	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/bots"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/conduct"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -121,9 +126,23 @@ func (slowNames) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, er
 // does not ban it. That it claims to be one helps no longer than that.
 func TestMayBeBot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rt, _ := violated(t)
+		rt := &Runtime{Logger: slog.New(slog.DiscardHandler)}
+		rt.Conduct.Bans = conduct.BanTerms{First: time.Hour, Most: time.Hour, Burst: .1}
+		var err error
+		if rt.Overrides, err = ban.Open("", ban.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		rt.Leases.Add(rt.Overrides.Close)
+		openConduct(t, rt, []violation.Terms{{Name: "trap", Points: 60, HalfLife: time.Hour, Most: 60, Ban: time.Hour}}, nil)
+		if rt.Engine, err = lookup.New(lookup.Config{Logger: rt.Logger}); err != nil {
+			t.Fatal(err)
+		}
+		rt.Conduct.Engine = rt.Engine
+		countViolations(t, rt)
+		rt.attach()
+		defer rt.detach()
 		for range 100 {
-			rt.SawClient(netip.MustParseAddr("192.0.2.1"))
+			rt.Conduct.SawClient(netip.MustParseAddr("192.0.2.1"))
 		}
 		reverse := bots.NewReverse(slowNames{}, slog.New(slog.DiscardHandler))
 		defer reverse.Close()
@@ -133,12 +152,12 @@ func TestMayBeBot(t *testing.T) {
 		const agent = "Mozilla/5.0 (compatible; YandexBot/3.0; +http://yandex.com/bots)"
 		client := netip.MustParseAddr("203.0.113.1")
 		trap := func() (banned bool) {
-			o := Offence{Violation: "trap", Client: client, Share: 1, Enforce: true, MayBeBot: rt.MayBeBot(client, agent)}
-			if got := rt.Violate(t.Context(), o); !got.Counted {
+			o := conduct.Offence{Violation: "trap", Client: client, Share: 1, Enforce: true, MayBeBot: rt.MayBeBot(client, agent)}
+			if got := rt.Conduct.Violate(t.Context(), o); !got.Counted {
 				t.Errorf("%+v", got)
 			}
 			time.Sleep(200 * time.Millisecond)
-			_, banned = rt.BanOf(client)
+			_, banned = rt.Overrides.BanOf(client)
 			return banned
 		}
 		b.verifier.Verify(t.Context(), b.verifier.Claim(agent), client, 0)
@@ -168,6 +187,26 @@ func TestExplainClaim(t *testing.T) {
 		x, claim := rt.ExplainClaim(t.Context(), addr, "GPTBot/1.2", true)
 		if claim != want || x.Outcome != bots.Verified {
 			t.Errorf("%s: %+v means %+v, want %+v", addr, x, claim, want)
+		}
+	}
+}
+
+// TestBotsBehindAProxy: where a proxy is taken for all visitors, a bot that comes through it is no fake.
+func TestBotsBehindAProxy(t *testing.T) {
+	for forwarded, want := range map[string]bots.Outcome{"": bots.Fake, "198.51.100.1": bots.Indeterminate} {
+		rt := new(Runtime)
+		r := httptest.NewRequest("GET", "/", nil)
+		if forwarded != "" {
+			r.Header.Set("X-Forwarded-For", forwarded)
+		}
+		for range 10_000 {
+			rt.Conduct.Suspects.Sample(r, request.Vars{}, netip.MustParseAddr("192.0.2.1"), &reputation.Verdict{}, slog.New(slog.DiscardHandler))
+		}
+		if got := rt.believed(bots.Fake, time.Now()); got != want {
+			t.Errorf("forwarded for %q: %s, want %s", forwarded, got, want)
+		}
+		if got := rt.believed(bots.Verified, time.Now()); got != bots.Verified {
+			t.Errorf("forwarded for %q: a verified bot is %s", forwarded, got)
 		}
 	}
 }

@@ -31,9 +31,9 @@ func (rt *Runtime) State(now time.Time) health.State {
 	s := health.State{
 		Unused: !rt.used, Sites: rt.sites, Rules: rt.rules,
 		Clients: health.Clients{
-			Finding: rt.Suspects.Finding(now), Chosen: rt.Suspects.UnstrictServers(), Pseudo: rt.Suspects.Pseudo(),
+			Finding: rt.Conduct.Suspects.Finding(now), Chosen: rt.Conduct.Suspects.UnstrictServers(), Pseudo: rt.Conduct.Suspects.Pseudo(),
 		},
-		Keys: rt.Keys(now), LocalShare: rt.LocalShare, Bans: rt.bansState(),
+		Keys: rt.Keys(now), LocalShare: rt.LocalShare, Bans: rt.Conduct.BansState(),
 	}
 	if rt.Folder != nil {
 		s.Folder = rt.Folder.State()
@@ -60,7 +60,7 @@ func (rt *Runtime) State(now time.Time) health.State {
 	if rt.Memory != nil {
 		s.Memory = new(rt.Memory.status())
 	}
-	s.Violations = rt.violationStatus()
+	s.Violations = rt.Conduct.Status()
 	if rt.Redis != nil {
 		s.Redis = new(rt.Redis.Status())
 	}
@@ -71,17 +71,6 @@ func (rt *Runtime) State(now time.Time) health.State {
 		s.Sentry = new(reporter.Status())
 	}
 	return s
-}
-
-// violationStatus returns what is remembered of violations, nil where none are counted.
-func (rt *Runtime) violationStatus() *health.Violations {
-	if rt.ViolationStore() == nil {
-		return nil
-	}
-	s := rt.ViolationStore().Status()
-	return &health.Violations{
-		Clients: s.Clients, Capacity: s.Capacity, Evictions: s.Evictions, LastHour: s.LastHour,
-	}
 }
 
 // Health returns the health of this instance.

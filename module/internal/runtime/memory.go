@@ -189,7 +189,7 @@ func (rt *Runtime) saveMemory() {
 // stopping runs at the first sign that this configuration ends, while requests are still served. After them Caddy may be
 // killed, since it waits for connections without limit unless there is a grace period.
 func (rt *Runtime) stopping() {
-	if Serving() != rt || rt.Memory == nil && rt.violations == nil {
+	if Serving() != rt || rt.Memory == nil && rt.Conduct.Store() == nil {
 		return
 	}
 	process.Background.Go(func(context.Context) {
@@ -198,8 +198,8 @@ func (rt *Runtime) stopping() {
 				rt.Logger.Error("saving what is remembered panicked; this is a bug", slog.Any("panic", r))
 			}
 		}()
-		if rt.violations != nil {
-			rt.violations.Save()
+		if store := rt.Conduct.Store(); store != nil {
+			store.Save()
 		}
 		if rt.Memory != nil {
 			rt.saveMemory()

@@ -41,7 +41,7 @@ func (rt *Runtime) openTombstones() (err error) {
 // whether there was any of each.
 func (rt *Runtime) ForgetClient(ctx context.Context, addr netip.Addr) (answers, violations bool) {
 	answers, err := rt.Engine.Forget(ctx, addr)
-	violations, away := rt.forgetViolations(ctx, addr)
+	violations, away := rt.Conduct.Forget(ctx, addr)
 	rt.addTombstone(addr, errors.Join(err, away))
 	return answers, violations
 }
@@ -49,7 +49,7 @@ func (rt *Runtime) ForgetClient(ctx context.Context, addr netip.Addr) (answers, 
 // Pardon deletes on all instances the violations of a client whose ban an operator ends: they would lead to the next
 // one. It reports whether there were any.
 func (rt *Runtime) Pardon(ctx context.Context, client netip.Addr) (found bool) {
-	found, err := rt.forgetViolations(ctx, client)
+	found, err := rt.Conduct.Forget(ctx, client)
 	rt.addTombstone(client, err)
 	return found
 }
@@ -66,7 +66,7 @@ func (rt *Runtime) addTombstone(addr netip.Addr, err error) {
 func forgetHere(t tombstone.Tombstone) {
 	if rt := Serving(); rt != nil {
 		rt.Engine.ForgetUntil(record.KeyOf(t.Subject.Addr()), t.At)
-		rt.forgetViolationsUntil(t.Subject.Addr(), t.At)
+		rt.Conduct.ForgetUntil(t.Subject.Addr(), t.At)
 	}
 }
 

@@ -20,12 +20,26 @@ var someTerms = []violation.Terms{
 	{Name: "not_found", Points: .5, HalfLife: 10 * time.Minute, Free: 20, Most: 10, Category: reputation.Scanner},
 }
 
-// violating counts violations from now on.
-func violating(t *testing.T, rt *Runtime) *violation.Store {
-	rt.violations = violation.Open("", violation.Options{})
-	t.Cleanup(func() { _ = rt.violations.Close() })
-	rt.openOwn()
-	return rt.violations
+// openConduct lets rt count violations of these terms as soon as a site does, in a folder of its own.
+func openConduct(t *testing.T, rt *Runtime, terms []violation.Terms, nearby *violation.NearbySettings) {
+	t.Helper()
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	t.Cleanup(func() { release(t, rt) })
+	if err := rt.OpenFolder(); err != nil {
+		t.Fatal(err)
+	}
+	if err := rt.OpenConduct(terms, nearby); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// countViolations is what a site does that counts them.
+func countViolations(t *testing.T, rt *Runtime) *violation.Store {
+	t.Helper()
+	if err := rt.Conduct.UseViolations(); err != nil {
+		t.Fatal(err)
+	}
+	return rt.Conduct.Store()
 }
 
 // TestLookupsKnowWhatWasSeen: an act counts from the next request on, against its client and later against its neighbours.
@@ -34,12 +48,12 @@ func TestLookupsKnowWhatWasSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rt := &Runtime{
-		Engine: engine, violationTerms: someTerms, Nearby: &violation.NearbySettings{From: 3, Points: 10},
-	}
-	store := violating(t, rt)
-	rt.startOwn()
-	t.Cleanup(rt.stopOwn)
+	rt := &Runtime{Engine: engine}
+	openConduct(t, rt, someTerms, &violation.NearbySettings{From: 3, Points: 10})
+	rt.Conduct.Engine = engine
+	store := countViolations(t, rt)
+	rt.Conduct.Start(rt.asnOf)
+	t.Cleanup(rt.Conduct.Stop)
 	client, neighbour := netip.MustParseAddr("203.0.113.5"), netip.MustParseAddr("203.0.113.200")
 	if v := rt.Lookup(t.Context(), client, 0); v.Scored {
 		t.Errorf("before: %+v", v)
@@ -79,16 +93,17 @@ func TestRulesOnViolations(t *testing.T) {
 			for _, counts := range []string{"none", "an earlier site", "a later site"} {
 				log := new(logtest.Log)
 				rt := &Runtime{
-					Logger: log.Logger(), violationTerms: someTerms, Nearby: &violation.NearbySettings{From: 3, Points: 10},
+					Logger: log.Logger(),
 					// a source of few points, so that scores are known
 					ListNames: []string{"tor_exits"}, ListMeanings: []listing.List{{Confidence: 1}},
 				}
+				openConduct(t, rt, someTerms, &violation.NearbySettings{From: 3, Points: 10})
 				if counts == "an earlier site" {
-					violating(t, rt)
+					countViolations(t, rt)
 				}
 				rt.CheckRule("rule 1", tc.rule)
 				if counts == "a later site" {
-					violating(t, rt)
+					countViolations(t, rt)
 				}
 				rt.checkLaterRules()
 				want := tc.holds
@@ -107,7 +122,8 @@ func TestRulesOnViolations(t *testing.T) {
 }
 
 func TestNamesOfViolations(t *testing.T) {
-	rt := &Runtime{violationTerms: someTerms}
+	rt := new(Runtime)
+	openConduct(t, rt, someTerms, nil)
 	if got, want := strings.Join(rt.SourceNames(), " "), "deny ban own own.not_found own.trap neighbourhood"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -116,7 +132,8 @@ func TestNamesOfViolations(t *testing.T) {
 // TestRulesOfAConfigurationThatIsOnlyValidated: it is never started, and is told all the same.
 func TestRulesOfAConfigurationThatIsOnlyValidated(t *testing.T) {
 	log := new(logtest.Log)
-	rt := &Runtime{Logger: log.Logger(), violationTerms: someTerms}
+	rt := &Runtime{Logger: log.Logger()}
+	openConduct(t, rt, someTerms, nil)
 	rt.CheckRule("rule 1", policy.Config{Source: []string{"own"}})
 	if log.String() != "" {
 		t.Errorf("logged before all sites are known: %q", log)

@@ -115,7 +115,7 @@ func (rt *Runtime) checkLaterRules() {
 }
 
 // reach returns what a verdict can hold.
-func (rt *Runtime) reach() policy.Reach { return rt.reachOf(rt.own != nil) }
+func (rt *Runtime) reach() policy.Reach { return rt.reachOf(rt.Conduct.Own() != nil) }
 
 // reachOf returns what a verdict can hold where a site counts violations, or none does.
 func (rt *Runtime) reachOf(violations bool) policy.Reach {
@@ -156,7 +156,7 @@ func (rt *Runtime) reachOf(violations bool) policy.Reach {
 		}
 	}
 	if violations {
-		most = append(most, rt.reachOfOwn(&r)...)
+		most = append(most, rt.Conduct.Reach(&r)...)
 	}
 	databases, known := rt.Databases.Says()
 	r.Says, r.Anything = r.Says.Union(databases), r.Anything || !known

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -86,14 +85,4 @@ func (rt *Runtime) DenyLists(addr netip.Addr, facts reputation.Facts) string {
 		text += rt.ListsShown[i]
 	}
 	return text
-}
-
-// BanOf returns the narrowest ban that holds an address now.
-func (rt *Runtime) BanOf(addr netip.Addr) (ban.Entry, bool) {
-	for _, entry := range rt.Overrides.Find(addr) {
-		if entry.Kind == ban.Ban {
-			return entry, true
-		}
-	}
-	return ban.Entry{}, false
 }

@@ -25,11 +25,11 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/report"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/conduct"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/tombstone"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -55,18 +55,15 @@ type Runtime struct {
 	asnFiles     []*Lists       // of conditions, one file each
 	Databases    mmdb.Set
 	Overrides    *ban.Store
-	Bans         BanTerms
 	Tombstones   *tombstone.Store // nil without Redis
 	Memory       *Memory          // nil without providers
 	Redis        *Redis           // nil: this instance is on its own
 	Providers    []Provider
 	Secrets      []*secret.Refresher
-	Ledger       quota.Ledger
-	Limiter      *limit.Limiter            // nil until a site limits
-	Nearby       *violation.NearbySettings // nil: neighbours do not count
-	LocalShare   float64                   // of what was left of a quota while Redis is away
-	RedisPool    int                       // connections to one server; zero for the default
-	Reports      *report.Queue             // nil until a provider or a violation reports
+	Ledger       ledger.Ledger
+	Limiter      *limit.Limiter // nil until a site limits
+	LocalShare   float64        // of what was left of a quota while Redis is away
+	RedisPool    int            // connections to one server; zero for the default
 
 	Database *Database         // nil: no history is stored
 	Recorder *history.Recorder // likewise
@@ -77,18 +74,8 @@ type Runtime struct {
 	// OpenHistory returns what answers questions about the history. Tests put a stand-in here.
 	OpenHistory func(context.Context) (history.Reader, error)
 
-	NAT64    address.NAT64 // the network's own prefixes
-	Suspects Suspects
-
-	violationTerms []violation.Terms              // of all violations, built-in ones included
-	usedViolations []string                       // those that sites and tokens name
-	anyViolation   bool                           // an application can name each
-	violations     *violation.Store               // nil until a site or the look-up API uses it
-	own            *violation.Evidence            // what it says; likewise
-	punisher       *punisher                      // nil until a site bans
-	proxies        atomic.Pointer[[]netip.Prefix] // trusted by a server; requests may come before they are known
-
-	violationsLogged throttle.Causes[string] // of what is logged about violations and their reports
+	NAT64   address.NAT64   // the network's own prefixes
+	Conduct conduct.Conduct // what clients do on the sites, and what follows
 
 	readyBy       time.Time            // until then, lists without contents delay readiness; see AwaitsLists
 	repeatsLogged map[string]string    // by feed, for warnOfRepeats only
@@ -112,8 +99,6 @@ type Runtime struct {
 	stopSelfTests context.CancelFunc
 	stopSaving    context.CancelFunc
 	stopDatabases context.CancelFunc
-	stopReports   context.CancelFunc
-	stopOwn       func()
 	serves        bool // between Start and Stop
 }
 
@@ -128,7 +113,7 @@ type Provider struct {
 	Probe func(context.Context) error
 
 	// Reports is nil for a provider that is sent no reports.
-	Reports *ReportsTo
+	Reports *conduct.ReportsTo
 }
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
@@ -157,6 +142,37 @@ func (rt *Runtime) OpenFolder() (err error) {
 	return err
 }
 
+// OpenConduct lets sites count violations of these terms, and ban for them. What neighbours of offenders cost is nil if
+// they do not count.
+func (rt *Runtime) OpenConduct(terms []violation.Terms, nearby *violation.NearbySettings) error {
+	c := &rt.Conduct
+	c.Logger, c.LoggerOf, c.Privacy = rt.Logger, ProcessLogger, rt.privacy
+	c.Leases, c.Folder = &rt.Leases, rt.Folder
+	c.Overrides, c.Nearby, c.NAT64 = rt.Overrides, nearby, rt.NAT64
+	c.Recorder, c.Digest = rt.Recorder, rt.Digest
+	if rt.Redis != nil {
+		c.Redis = rt.Redis.Client
+	}
+	c.Events, c.Serving = Events, servingConduct
+	return c.Open(terms)
+}
+
+// servingConduct is that of the configuration that serves, nil while none does.
+func servingConduct() *conduct.Conduct {
+	if rt := Serving(); rt != nil {
+		return &rt.Conduct
+	}
+	return nil
+}
+
+// asnOf returns the autonomous system of an address, 0 if nobody on this machine knows it.
+func (rt *Runtime) asnOf(addr netip.Addr) uint32 {
+	if asn := rt.Databases.Facts(addr).ASN; asn != 0 || len(rt.Providers) == 0 {
+		return asn
+	}
+	return rt.Known(addr).Facts.ASN
+}
+
 // OpenEngine makes what looks addresses up, from what has been opened before.
 func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 	rt.Engine, err = lookup.New(lookup.Config{
@@ -173,10 +189,12 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 		Timeout:   rt.LookupTimeout,
 		FirstCome: rt.FirstCome,
 	})
-	if err == nil {
-		rt.checkASNLists()
+	if err != nil {
+		return err
 	}
-	return err
+	rt.Conduct.Engine = rt.Engine
+	rt.checkASNLists()
+	return nil
 }
 
 // Start makes this the configuration that serves, and starts what goes on beside requests.
@@ -191,7 +209,6 @@ func (rt *Runtime) Start() {
 	rt.Memory.start(rt)
 	rt.learnNetworks()
 	rt.startDatabases()
-	rt.startOwn()
 	rt.checkLaterRules()
 	rt.expectLists(time.Now())
 	if Serving() == nil {
@@ -204,8 +221,8 @@ func (rt *Runtime) Start() {
 	rt.startSharing()
 	rt.startHistory()
 	rt.startSaving()
-	rt.startReports()
-	if len(rt.ListNames)+len(rt.Providers) == 0 && rt.own == nil {
+	rt.Conduct.Start(rt.asnOf)
+	if len(rt.ListNames)+len(rt.Providers) == 0 && rt.Conduct.Own() == nil {
 		rt.Logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
 			slog.String("cure", "name feeds and providers in the global ip_reputation options"))
 	}
@@ -236,12 +253,7 @@ func (rt *Runtime) Stop() {
 	if rt.stopDatabases != nil {
 		rt.stopDatabases()
 	}
-	if rt.stopReports != nil {
-		rt.stopReports()
-	}
-	if rt.stopOwn != nil {
-		rt.stopOwn()
-	}
+	rt.Conduct.Stop()
 }
 
 // resume runs when another configuration has stopped: the one before, or one that could not be started to the end. What
@@ -338,7 +350,7 @@ func (rt *Runtime) SourceNames() []string {
 	for _, p := range rt.Providers {
 		names = append(names, p.Name)
 	}
-	return append(names, OwnSources(rt.ViolationNames())...)
+	return append(names, conduct.Sources(rt.Conduct.ViolationNames())...)
 }
 
 // RepeatedName returns a name that two sources have, or the empty string.

@@ -26,7 +26,7 @@ func (rt *Runtime) FindSites(ctx caddy.Context) {
 func (rt *Runtime) findSites(servers map[string]*caddyhttp.Server) {
 	rt.sites = routes.FindSites(servers)
 	proxies := routes.TrustedProxies(servers)
-	rt.proxies.Store(&proxies)
+	rt.Conduct.Proxies.Store(&proxies)
 	rt.logRoutes(servers)
 }
 

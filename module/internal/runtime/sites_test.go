@@ -29,7 +29,7 @@ func TestRequestsComeBeforeSitesAreFound(t *testing.T) {
 	for range 2 {
 		requests.Go(func() {
 			for range 100 {
-				if why := rt.SpareAddr(netip.MustParseAddr("203.0.113.5")); why != "" {
+				if why := rt.Conduct.SpareAddr(netip.MustParseAddr("203.0.113.5")); why != "" {
 					t.Errorf("spared: %s", why)
 					return
 				}

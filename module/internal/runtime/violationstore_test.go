@@ -27,9 +27,10 @@ func counting(t *testing.T) *Runtime {
 	if err := rt.OpenFolder(); err != nil {
 		t.Fatal(err)
 	}
-	if err := rt.UseViolations(); err != nil {
+	if err := rt.OpenConduct(nil, nil); err != nil {
 		t.Fatal(err)
 	}
+	countViolations(t, rt)
 	return rt
 }
 
@@ -45,7 +46,7 @@ func release(t *testing.T, rt *Runtime) {
 func TestViolationsOutliveReloadsAndRestarts(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
 	checked := counting(t)
-	checked.ViolationStore().Add(&trapTouched, violation.Act{Client: offender, Share: 1})
+	checked.Conduct.Store().Add(&trapTouched, violation.Act{Client: offender, Share: 1})
 	release(t, checked)
 	if entries, err := os.ReadDir(process.DataFolder()); err == nil && len(entries) > 0 {
 		t.Errorf("a configuration that is only checked leaves %v", entries)
@@ -53,29 +54,29 @@ func TestViolationsOutliveReloadsAndRestarts(t *testing.T) {
 
 	first := counting(t)
 	first.Folder.Start()
-	first.ViolationStore().Add(&trapTouched, violation.Act{Client: offender, Share: 1})
+	first.Conduct.Store().Add(&trapTouched, violation.Act{Client: offender, Share: 1})
 	second := counting(t)
 	release(t, first)
-	if !second.ViolationStore().Has(offender) {
+	if !second.Conduct.Store().Has(offender) {
 		t.Error("a reload forgets")
 	}
 	release(t, second)
 
 	third := counting(t)
 	third.Folder.Start()
-	if !third.ViolationStore().Has(offender) {
+	if !third.Conduct.Store().Has(offender) {
 		t.Error("a restart forgets")
 	}
-	if found, err := third.forgetViolations(t.Context(), offender); !found || err != nil {
+	if found, err := third.Conduct.Forget(t.Context(), offender); !found || err != nil {
 		t.Error(found, err)
 	}
-	if found, err := third.forgetViolations(t.Context(), offender); found || err != nil {
+	if found, err := third.Conduct.Forget(t.Context(), offender); found || err != nil {
 		t.Error(found, err)
 	}
 	release(t, third)
 
 	fourth := counting(t)
-	if fourth.ViolationStore().Has(offender) {
+	if fourth.Conduct.Store().Has(offender) {
 		t.Error("a restart brings back what was forgotten")
 	}
 	release(t, fourth)
@@ -95,11 +96,12 @@ func TestForgettingWhileRedisIsAway(t *testing.T) {
 		rt := bare(t)
 		rt.Redis = &Redis{Client: client}
 		rt.Leases.Add(client.Close)
-		for _, open := range []func() error{rt.OpenFolder, rt.OpenOverrides, rt.openTombstones, func() error { return rt.UseViolations() }} {
+		for _, open := range []func() error{rt.OpenFolder, rt.OpenOverrides, rt.openTombstones, func() error { return rt.OpenConduct(nil, nil) }} {
 			if err := open(); err != nil {
 				t.Fatal(err)
 			}
 		}
+		countViolations(t, rt)
 		if err := rt.OpenEngine(nil); err != nil {
 			t.Fatal(err)
 		}
@@ -118,10 +120,10 @@ func TestForgettingWhileRedisIsAway(t *testing.T) {
 	defer release(t, rt)
 	ctx, cancel := context.WithCancel(t.Context())
 	var sharing sync.WaitGroup
-	sharing.Go(func() { rt.shareViolations(ctx) })
+	sharing.Go(func() { rt.Conduct.Share(ctx, rt.settleTombstones) })
 	defer sharing.Wait()
 	defer cancel()
-	rt.ViolationStore().Add(&trapTouched, violation.Act{Client: offender, Share: 1})
+	rt.Conduct.Store().Add(&trapTouched, violation.Act{Client: offender, Share: 1})
 	stored := func() bool {
 		return server.CLI("HEXISTS", "iprep:v1:{violations}:subjects", "203.0.113.5/32") == "1"
 	}
@@ -129,13 +131,13 @@ func TestForgettingWhileRedisIsAway(t *testing.T) {
 
 	link.Down()
 	until("redis is away", func() bool {
-		_, _ = rt.forgetViolations(t.Context(), offender)
+		_, _ = rt.Conduct.Forget(t.Context(), offender)
 		return !rt.Redis.Up()
 	})
 	rt.Tombstones.Add(netip.PrefixFrom(offender, 32), time.Now(), true)
 	link.Heal()
 	until("it is gone from redis", func() bool { return !stored() })
-	if rt.ViolationStore().Has(offender) {
+	if rt.Conduct.Store().Has(offender) {
 		t.Error("it is back")
 	}
 }

@@ -2,6 +2,15 @@
 // where it matters.
 package worth
 
+// Bid is what somebody offers for an answer.
+type Bid struct {
+	// Worth is what the answer is worth, from 0 to 1.
+	Worth float64
+
+	// Operator means that an operator asks, who waits for no budget, whatever the answer is worth.
+	Operator bool
+}
+
 // Client is what is known of a client when it is decided whether services are asked about it.
 type Client struct {
 	Visits    int     // of the last minutes, with the present one: see Visits
