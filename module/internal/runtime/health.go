@@ -33,7 +33,7 @@ func (rt *Runtime) State(now time.Time) health.State {
 		Clients: health.Clients{
 			Finding: rt.Conduct.Suspects.Finding(now), Chosen: rt.Conduct.Suspects.UnstrictServers(), Pseudo: rt.Conduct.Suspects.Pseudo(),
 		},
-		Keys: rt.Keys(now), LocalShare: rt.LocalShare, Bans: rt.Conduct.BansState(),
+		Keys: rt.Keys(now), LocalShare: rt.LocalShare, Bans: rt.Conduct.BansState(), Lists: rt.Lists.State(),
 	}
 	if rt.Folder != nil {
 		s.Folder = rt.Folder.State()
@@ -43,15 +43,6 @@ func (rt *Runtime) State(now time.Time) health.State {
 	}
 	for _, p := range rt.Providers {
 		s.Providers = append(s.Providers, p.Guard.Status())
-	}
-	repeated := rt.repeated()
-	for i, status := range rt.Lists.Status() {
-		s.Lists = append(s.Lists, health.List{
-			Role: rt.ListMeanings[i].Kind.String(), SameAs: repeated[i], Status: status,
-		})
-	}
-	for _, file := range rt.asnFiles {
-		s.Lists = append(s.Lists, health.List{Role: "asn", Status: file.Status()[0]})
 	}
 	for _, d := range rt.Databases {
 		s.Databases = append(s.Databases, d.Status())
