@@ -83,6 +83,7 @@ func TestCaddyfile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.awaitStop(t)
 	for client, want := range map[string]string{
 		cleanClient: "200 fresh", badClient: "451 ", shadyClient: "200 shady", deniedClient: "451 ", exemptClient: "200 exempt",
 		scannerClient: "403 ", reservedClient: "200 exempt",

@@ -13,14 +13,14 @@ import (
 
 const spamClient = "198.51.100.77"
 
-// banning lets a site ban scanners for an hour, and who sends spam for a second.
+// banning lets a site ban scanners for an hour, and who sends spam for three seconds.
 func (c *config) banning() {
 	c.app["feeds"] = []any{
 		object{"name": "scanners", "sources": []any{scannerClient}, "category": []any{"scanner"}},
 		object{"name": "spammers", "sources": []any{spamClient}, "category": []any{"spam"}},
 	}
 	c.handler["rules"] = []any{
-		rule("ban", object{"category": []any{"scanner"}, "for": "1h"}), rule("ban", object{"category": []any{"spam"}, "for": "1s"}),
+		rule("ban", object{"category": []any{"scanner"}, "for": "1h"}), rule("ban", object{"category": []any{"spam"}, "for": "3s"}),
 	}
 }
 
@@ -96,8 +96,8 @@ func TestRuleBansEverywhere(t *testing.T) {
 			t.Errorf("instance %d does not say why: %v", i, why)
 		}
 		eventually(t, "the short ban ends", func() bool { return len(p.bans(t)) == 1 })
-		if i != 0 && p.visit(t, spamClient).status != http.StatusOK {
-			t.Errorf("instance %d: the client of the short ban is still kept out", i)
+		if i != 0 {
+			eventually(t, "its client is let in", func() bool { return p.visit(t, spamClient).status == http.StatusOK })
 		}
 	}
 

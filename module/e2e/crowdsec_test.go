@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -46,8 +47,7 @@ func TestCrowdSec(t *testing.T) {
 	}
 	api.Cscli("decisions", "add", "--ip", "203.0.113.9", "--duration", "1h", "--reason", "crowdsecurity/ssh-bf")
 	api.Cscli("decisions", "add", "--range", "198.51.100.0/25", "--duration", "1h", "--type", "captcha")
-	api.Cscli("decisions", "add", "--ip", "2001:db8::1", "--duration", "8s")
-	within("a ban acts", func() bool { return blocked("203.0.113.9") && blocked("2001:db8::1") })
+	within("a ban acts", func() bool { return blocked("203.0.113.9") })
 	got := r.ask(t, http.MethodGet, "check/203.0.113.9", "").body
 	for _, want := range []string{`"score":92`, `"source":"crowdsec"`, `"bruteforce"`, `"name":"crowdsec"`} {
 		if !strings.Contains(got, want) || strings.Count(got, `"name":"crowdsec"`) != 1 {
@@ -56,6 +56,16 @@ func TestCrowdSec(t *testing.T) {
 	}
 	if first, second := r.visit(t, "198.51.100.7"), r.visit(t, "198.51.100.7"); first.status != 200 || second.status != 429 {
 		t.Errorf("a captcha answers %d, then %d", first.status, second.status)
+	}
+	acted := false
+	for seconds := 4; !acted && seconds < 100; seconds *= 2 { // a short ban may end before a busy machine has seen it
+		api.Cscli("decisions", "add", "--ip", "2001:db8::1", "--duration", fmt.Sprintf("%ds", seconds))
+		for end := time.Now().Add(time.Duration(seconds) * time.Second); !acted && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			acted = blocked("2001:db8::1")
+		}
+	}
+	if !acted {
+		t.Error("a short ban does not act")
 	}
 	within("a ban ends by itself", func() bool { return !blocked("2001:db8::1") })
 	api.Cscli("decisions", "delete", "--ip", "203.0.113.9")

@@ -27,10 +27,13 @@ type handshakeRelay struct {
 	client net.Addr
 	first  bool // the next packet is the first
 	held   [][]byte
+
+	early     chan struct{} // closed when early data has come, or nothing is held back any more
+	closeOnce sync.Once
 }
 
-// distance is how long the server's first packet is under way. With less, the client would open its streams while the
-// handshake ends, which are not synchronized in the library's client: streams could hang.
+// distance is how much longer than the client's first early data the server's first packet is under way. With less, the client
+// would open its streams while the handshake ends, which are not synchronized in the library's client: streams could hang.
 const distance = 100 * time.Millisecond
 
 func startHandshakeRelay(tb testing.TB, server string, holds bool) *handshakeRelay {
@@ -47,12 +50,15 @@ func startHandshakeRelay(tb testing.TB, server string, holds bool) *handshakeRel
 		tb.Cleanup(func() { _ = conn.Close() })
 		return conn
 	}
-	r := &handshakeRelay{PacketConn: listen(), back: listen(), server: addr, holds: holds, first: true}
+	r := &handshakeRelay{PacketConn: listen(), back: listen(), server: addr, holds: holds, first: true, early: make(chan struct{})}
 	go r.relay(r.PacketConn, r.toServer)
 	var once sync.Once
 	go r.relay(r.back, func(packet []byte, _ net.Addr) {
 		if holds {
-			once.Do(func() { time.Sleep(distance) })
+			once.Do(func() {
+				<-r.early
+				time.Sleep(distance)
+			})
 		}
 		r.mu.Lock()
 		client := r.client
@@ -78,9 +84,13 @@ func (r *handshakeRelay) toServer(packet []byte, from net.Addr) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.client = from
-	if r.holds && !r.first && packet[0]&0b1111_0000 != earlyData {
+	isEarly := packet[0]&0b1111_0000 == earlyData
+	if r.holds && !r.first && !isEarly {
 		r.held = append(r.held, packet)
 		return
+	}
+	if isEarly {
+		r.closeOnce.Do(func() { close(r.early) })
 	}
 	r.first = false
 	_, _ = r.back.WriteTo(packet, r.server)
@@ -91,6 +101,7 @@ func (r *handshakeRelay) release() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.holds = false
+	r.closeOnce.Do(func() { close(r.early) })
 	for _, packet := range r.held {
 		_, _ = r.back.WriteTo(packet, r.server)
 	}

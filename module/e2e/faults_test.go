@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,11 +16,14 @@ import (
 
 // procession is visitors who keep coming: one who is always the same, one whom the provider reports, and new ones.
 type procession struct {
-	stop    chan struct{}
-	done    sync.WaitGroup
-	visits  atomic.Int64
-	longest atomic.Int64
-	wrong   sync.Map // what went wrong
+	stop   chan struct{}
+	done   sync.WaitGroup
+	visits atomic.Int64
+	wrong  sync.Map // what went wrong
+
+	mu      sync.Mutex
+	refused []time.Duration // how long the visits took of who is refused by what is known, and needs nobody's answer
+	others  []time.Duration
 }
 
 // visitors lets visitors come until the test ends, or rest is called. Each looks whether it is answered as it should be.
@@ -32,7 +36,7 @@ func (r *running) visitors(t *testing.T) *procession {
 				select {
 				case <-v.stop:
 					return
-				default:
+				case <-time.After(10 * time.Millisecond):
 				}
 				client, want := fmt.Sprintf("2001:db8:%x:%x::1", n, i), http.StatusOK
 				switch i % 4 {
@@ -45,16 +49,23 @@ func (r *running) visitors(t *testing.T) *procession {
 				if got := r.visit(t, client); got.status != want {
 					v.wrong.Store(fmt.Sprintf("%s is answered with %d", client, got.status), true)
 				}
-				v.visits.Add(1)
-				if took := int64(time.Since(start)); took > v.longest.Load() {
-					v.longest.Store(took)
-				}
-				time.Sleep(time.Millisecond)
+				v.note(client, time.Since(start))
 			}
 		})
 	}
 	t.Cleanup(v.rest)
 	return v
+}
+
+func (v *procession) note(client string, took time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if client == badClient {
+		v.refused = append(v.refused, took)
+	} else {
+		v.others = append(v.others, took)
+	}
+	v.visits.Add(1)
 }
 
 func (v *procession) rest() {
@@ -66,18 +77,34 @@ func (v *procession) rest() {
 	v.done.Wait()
 }
 
-// report says how it went since the last report, and what went wrong.
+// report says how it went since the last report, and what went wrong. Visitors may wait 25 ms. That they wait no longer is seen
+// by comparison, since all are slow on a machine that is busy.
 func (v *procession) report(t *testing.T, when string) {
 	t.Helper()
-	longest := time.Duration(v.longest.Swap(0))
-	t.Logf("%s: %d visits, the longest took %s", when, v.visits.Swap(0), longest.Round(100*time.Microsecond))
-	if longest > 900*time.Millisecond { // 25 ms and a few, on a machine that has nothing else to do
-		t.Errorf("%s: a visitor waited %s", when, longest)
+	v.mu.Lock()
+	refused, others := median(v.refused), median(v.others)
+	t.Logf("%s: %d visits, half of them took up to %s", when, len(v.refused)+len(v.others), others.Round(100*time.Microsecond))
+	v.refused, v.others = nil, nil
+	v.mu.Unlock()
+	if others > refused+150*time.Millisecond { // Redis may take 250 ms
+		t.Errorf("%s: visitors wait %s", when, others-refused)
+	}
+	if refused > time.Second { // a database may take longer, for whoever would wait for it
+		t.Errorf("%s: who is refused waits %s", when, refused)
 	}
 	v.wrong.Range(func(what, _ any) bool {
 		t.Errorf("%s: %v", when, what)
 		return true
 	})
+}
+
+// median returns what half of the durations do not exceed, 0 of none.
+func median(all []time.Duration) time.Duration {
+	if len(all) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(all))
+	return sorted[len(sorted)/2]
 }
 
 // TestRedisFails proves promise 1 for the memory that instances share: whatever becomes of it, each visitor is answered as
@@ -127,15 +154,11 @@ func TestRedisFails(t *testing.T) {
 	c.app["wait"] = "25ms"
 	provider := c.app["providers"].([]any)[0].(object)
 	provider["concurrency"], provider["quota"] = 50, []any{"1000000/day"} // visitors are many, the longer the more
-	c.share(link.Addr, object{"username": user, "password": object{"value": "{env.IP_REPUTATION_TEST_REDIS_PASSWORD}"}})
+	c.share(link.Addr, object{"username": user, "password": object{"value": "{env.IP_REPUTATION_TEST_REDIS_PASSWORD}"}, "timeout": "250ms"})
 	c.handler["rules"] = []any{rule("block", object{"score": "85"}), object{"action": "limit", "limit": "100000/1s"}}
 	link.Down() // at the start, too
 	r := startCaddy(t, c)
-	for range 100 { // what is known of the bad client is known without Redis
-		if r.visit(t, badClient).status == http.StatusForbidden {
-			break
-		}
-	}
+	eventually(t, "the bad client is known, without Redis", func() bool { return r.visit(t, badClient).status == http.StatusForbidden })
 	v := r.visitors(t)
 	eventually(t, "visitors come", func() bool { return v.visits.Load() > 200 })
 	v.report(t, "down at the start")
@@ -214,26 +237,23 @@ func TestAFailover(t *testing.T) {
 			v := r.visitors(t)
 			eventually(t, "visitors come", func() bool { return v.visits.Load() > 200 })
 			v.report(t, "before")
-			failed := func() (n float64) {
+			calls := func() (ok, failed float64) {
+				results := r.metrics(t, `redis_requests_total{result="`)
 				for _, result := range []string{"timeout", "unreachable", "error", "read_only"} {
-					n += r.metric(t, `redis_requests_total{result="`+result+`"}`)
+					failed += results[result+`"}`]
 				}
-				return n
+				return results[`ok"}`], failed
 			}
-			before := failed()
+			_, before := calls()
 			kill()
-			eventually(t, "it is noticed", func() bool { return failed() > before })
-			ok := func() float64 { return r.metric(t, `redis_requests_total{result="ok"}`) }
-			settled := 0
+			eventually(t, "it is noticed", func() bool { _, failed := calls(); return failed > before })
+			succeeded, failures := calls()
 			eventually(t, "it shares again, without a failure", func() bool {
-				failures, successes := failed(), ok()
-				eventually(t, "visitors come", func() bool { return ok() > successes+20 || failed() > failures })
-				if failed() > failures {
-					settled = 0
-				} else {
-					settled++
+				ok, failed := calls()
+				if failed > failures {
+					succeeded, failures = ok, failed
 				}
-				return settled > 10 && r.metric(t, "redis_up") == 1
+				return ok > succeeded+200 && r.metric(t, "redis_up") == 1
 			})
 			v.report(t, "meanwhile")
 			v.rest()
@@ -288,7 +308,8 @@ func TestAForgetWhileRedisIsAway(t *testing.T) {
 	}
 }
 
-// TestNobodyWaitsForRedis proves that no request, no reload and no scrape waits for a Redis that does not answer.
+// TestNobodyWaitsForRedis proves that no request, no reload and no scrape waits for a Redis that does not answer: what they take
+// is compared with what they take when it does.
 func TestNobodyWaitsForRedis(t *testing.T) {
 	s := startStandIn(t)
 	server := testenv.Redis(t)
@@ -306,17 +327,19 @@ func TestNobodyWaitsForRedis(t *testing.T) {
 		"a scrape":  func(int) { r.metric(t, "redis_up") },
 		"a look":    func(int) { r.ask(t, http.MethodGet, "status", "") },
 	} {
-		link.BlackHole()
-		slow := 0
-		for i := range 20 {
-			start := time.Now()
-			work(i)
-			if time.Since(start) > 700*time.Millisecond { // of the second that Redis may take
-				slow++
+		typical := func(first int) time.Duration {
+			var took []time.Duration
+			for i := range 20 {
+				start := time.Now()
+				work(first + i)
+				took = append(took, time.Since(start))
 			}
+			return median(took)
 		}
-		if slow > 1 { // a machine may be busy once
-			t.Errorf("%s waited for redis %d times of 20", name, slow)
+		before := typical(0)
+		link.BlackHole()
+		if meanwhile := typical(100); meanwhile > before+500*time.Millisecond { // of the second that Redis may take
+			t.Errorf("%s takes %s, and %s before", name, meanwhile, before)
 		}
 		link.Heal()
 		r.awaitRedis(t, 1)

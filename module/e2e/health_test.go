@@ -196,7 +196,7 @@ func TestReadyEndsFirst(t *testing.T) {
 // and that a reload which keeps it is not seen.
 func TestReadyOfAServerThatGoes(t *testing.T) {
 	c := newConfig(t).withHealth()
-	c.apps = httpApp(t, c, object{"shutdown_delay": "2s"})
+	c.apps = httpApp(t, c, object{"shutdown_delay": "3s"})
 	going := testenv.FreeAddr(t)
 	servers := c.apps["http"].(object)["servers"].(object)
 	servers["going"] = object{"listen": []any{going}, "routes": []any{object{"handle": c.next}}}

@@ -6,8 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
@@ -37,6 +39,7 @@ func TestALimit(t *testing.T) {
 	}}}}}}
 	r := startCaddy(t, c)
 	refused := r.metric(t, `requests_total{action="limit",mode="enforce",status="fresh"}`)
+	began := time.Now()
 	for n := range 3 {
 		if got := r.visit(t, badClient); got.status != http.StatusAccepted || got.header.Get("RateLimit") != "" {
 			t.Errorf("visit %d: %d, %v", n, got.status, got.header)
@@ -52,14 +55,18 @@ func TestALimit(t *testing.T) {
 		t.Fatalf("the fourth visit is answered with %d", got.status)
 	}
 	for name, want := range map[string]string{
-		"Retry-After":      `^(1199|1200)$`,
+		"Retry-After":      `^1[12][0-9]{2}$`,
 		"RateLimit-Policy": `^"rule-1";q=3;w=3600$`,
-		"RateLimit":        `^"rule-1";r=0;t=(1199|1200)$`,
+		"RateLimit":        `^"rule-1";r=0;t=1[12][0-9]{2}$`,
 		"X-Request-Id":     `^[0-9a-f]{32}$`,
 	} {
 		if value := got.header.Get(name); !regexp.MustCompile(want).MatchString(value) {
 			t.Errorf("%s is %q, want %s", name, value, want)
 		}
+	}
+	after, _ := strconv.Atoi(got.header.Get("Retry-After"))
+	if least := 1199 - int(time.Since(began)/time.Second); after < least || after > 1200 {
+		t.Errorf("Retry-After is %d, want %d to 1200", after, least)
 	}
 	if want := "slower, please: 429 " + got.header.Get("X-Request-Id") + " limit"; got.body != want {
 		t.Errorf("the page says %q, want %q", got.body, want)
@@ -208,7 +215,6 @@ func TestALimitOutlivesReloads(t *testing.T) {
 	}
 	c.handler["rules"] = []any{object{"action": "limit", "limit": "20/1h", "country": []any{"NL"}}}
 	r.reload(t)
-	r.awaitStop(t)
 	if got := r.visit(t, client); got.status != http.StatusOK {
 		t.Errorf("with another limit, a request is answered with %d", got.status)
 	}

@@ -36,21 +36,26 @@ const twelveSources = `{
 		provider abuseipdb {
 			url ABUSEIPDB
 			key KEY
+			timeout 30s
 		}
 		provider stopforumspam {
 			url SERVICES/sfs
+			timeout 30s
 		}
 		provider greynoise {
 			url SERVICES/greynoise
+			timeout 30s
 			key KEY
 			quota 1000/day
 		}
 		provider iphub {
 			url SERVICES/iphub
+			timeout 30s
 			key KEY
 		}
 		provider dnsbl bl.example.org {
 			resolver RESOLVER
+			timeout 30s
 			category bruteforce
 			trust 1
 			rate 100/s
@@ -58,28 +63,28 @@ const twelveSources = `{
 		provider otx { # nobody listens
 			url http://REFUSING
 			key KEY
-			timeout 150ms
+			timeout 1s
 		}
 		provider virustotal { # it hangs
 			url SERVICES/hang
 			key KEY
-			timeout 150ms
+			timeout 1s
 			quota 1000/day
 		}
 		provider ipqualityscore { # it speaks no TLS
 			url https://GARBAGE
 			key KEY
 			quota 1000/day
-			timeout 150ms
+			timeout 1s
 		}
 		provider proxycheck { # it says 200 and nonsense
 			url SERVICES/lie
 			key KEY
-			timeout 150ms
+			timeout 1s
 		}
 		provider internetdb { # it takes 10 s
 			url SERVICES/slow
-			timeout 150ms
+			timeout 1s
 		}
 	}
 }

@@ -37,7 +37,7 @@ func TestTheRecipeForClouds(t *testing.T) {
 		"feed x4bnet_vpn\n", of("x4bnet_vpn", vpn+"\n"+relay, "nature vpn"),
 		"feed cloudflare\n", of("cloudflare", inCloudflare, "nature mobile"), // which gives no points, either
 		"feed icloud_private_relay\n", of("icloud_private_relay", relay, "nature relay"),
-		"shop.example.com", "http://"+site, "\n\tlog\n", "\n", "reverse_proxy localhost:3000", "respond {http.ip_reputation.reasons}",
+		"shop.example.com", "http://"+site, "/1m", "/1h", "\n\tlog\n", "\n", "reverse_proxy localhost:3000", "respond {http.ip_reputation.reasons}",
 	)
 	visit := func(client, path string) reply {
 		return send(t, http.MethodGet, "http://"+site+path, "", http.Header{"X-Forwarded-For": {client}})

@@ -15,7 +15,7 @@ import (
 func (c *config) caddyCommand(tb testing.TB, args ...string) *exec.Cmd {
 	tb.Helper()
 	cmd := exec.CommandContext(tb.Context(), os.Args[0], args...)
-	cmd.Env = append(os.Environ(), asCaddy+"=1", "XDG_DATA_HOME="+c.dataDir)
+	cmd.Env = append(os.Environ(), asCaddy+"=1", quickEnd(), "XDG_DATA_HOME="+c.dataDir)
 	return cmd
 }
 

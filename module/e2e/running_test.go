@@ -1,7 +1,8 @@
 package e2e_test
 
 import (
-	"bytes"
+	"bufio"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,9 +10,9 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -66,7 +67,7 @@ func newConfig(tb testing.TB) *config {
 		tb.Fatal(err)
 	}
 	return &config{
-		app: object{"wait": "5s"}, // longer than any loopback call, unless a test is about waiting
+		app: object{"wait": "10s"}, // longer than any loopback call, unless a test is about waiting
 		handler: object{
 			"mode":  "enforce",
 			"rules": []any{object{"action": "block", "score": "85"}},
@@ -78,11 +79,11 @@ func newConfig(tb testing.TB) *config {
 	}
 }
 
-// ask adds the stand-in as a provider.
+// ask adds the stand-in as a provider, which has more time than any loopback call takes.
 func (c *config) ask(s *standIn) {
 	c.app["providers"] = []any{object{
-		"service": object{"service": "abuseipdb", "url": s.URL},
-		"keys":    []any{object{"value": "{env." + keyName + "}"}},
+		"service": object{"service": "abuseipdb", "url": s.URL}, "timeout": "60s",
+		"keys": []any{object{"value": "{env." + keyName + "}"}},
 	}}
 }
 
@@ -197,38 +198,51 @@ func (r *running) reload(tb testing.TB) {
 	}
 }
 
-// tryReload is reload for configurations that may be wrong. Once it returns, no request is answered by the configuration
-// before: Caddy lets its server stop in a goroutine, which a busy machine may leave accepting connections for a while.
+// tryReload is reload for configurations that may be wrong.
 func (r *running) tryReload(tb testing.TB) error {
 	tb.Helper()
+	defer r.awaitStop(tb)
 	return caddy.Load(r.json(tb), true)
 }
 
 // load is tryReload by the admin API, for processes.
 func (r *running) load(tb testing.TB) reply {
 	tb.Helper()
+	defer r.awaitStop(tb)
 	return send(tb, http.MethodPost, r.admin+"/load", string(r.json(tb)), http.Header{"Content-Type": {"application/json"}})
 }
 
-// awaitStop waits until the server of the configuration before has stopped, which may still accept a connection after a
-// reload. It takes its time on a busy machine: it is for tests that the earlier configuration would fail.
+// awaitStop waits until nobody is answered by the configuration before. Caddy lets its servers stop in goroutines, which a busy
+// machine may leave accepting connections for a while.
 func (r *running) awaitStop(tb testing.TB) {
 	tb.Helper()
-	eventually(tb, "one server listens", func() bool { return listeners(r.siteAddr) <= 1 })
+	eventually(tb, "one server listens at each address", func() bool {
+		all := listeners()
+		return all[r.siteAddr] <= 1 && all[r.adminAddr] <= 1
+	})
 }
 
-// listeners returns how many sockets of this machine listen on the port of an address; 0 where Linux does not tell. The
-// table has all sockets, thousands of which may wait for the end of their time.
-func listeners(addr string) (n int) {
-	_, port, _ := net.SplitHostPort(addr)
-	number, _ := strconv.Atoi(port)
-	for file, nobody := range map[string]string{"/proc/net/tcp": strings.Repeat("0", 8), "/proc/net/tcp6": strings.Repeat("0", 32)} {
-		table, _ := os.ReadFile(file)
-		const listening = "0A"
-		// the end of the local address, the remote address, the state
-		n += bytes.Count(table, fmt.Appendf(nil, ":%04X %s:0000 %s ", number, nobody, listening))
+// listeners returns how many sockets of this machine listen at each IPv4 address. Where there is no Linux, there are none.
+func listeners() map[string]int {
+	all := map[string]int{}
+	table, err := os.Open("/proc/net/tcp")
+	if err != nil {
+		return all
 	}
-	return n
+	defer table.Close()
+	lines := bufio.NewScanner(table)
+	for lines.Scan(); lines.Scan(); { // the first line is the head
+		const listening = 0x0A
+		var line, remote string
+		var ip, port, state uint32
+		// Those that listen come first. The others can be thousands.
+		if _, err := fmt.Sscanf(lines.Text(), "%s %8x:%4x %s %2x", &line, &ip, &port, &remote, &state); err != nil || state != listening {
+			break
+		}
+		addr := netip.AddrFrom4([4]byte(binary.NativeEndian.AppendUint32(nil, ip)))
+		all[netip.AddrPortFrom(addr, uint16(port)).String()]++
+	}
+	return all
 }
 
 // stop ends everything but the admin API, which Caddy keeps until the process ends. Stopping again does nothing.
@@ -337,12 +351,16 @@ func into[T any](tb testing.TB, r reply) (v T) {
 	return v
 }
 
-// eventually waits until what is expected is so, and fails the test if that takes too long.
+// eventually waits until what is expected is so, and fails the test if that takes too long. The longer it waits, the longer it
+// sleeps between two looks, which have their price.
 func eventually(tb testing.TB, what string, so func() bool) {
 	tb.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !so(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	const enough = time.Minute // for a busy machine
+	for began := time.Now(); !so(); {
+		waited := time.Since(began)
+		if waited > enough {
 			tb.Fatalf("in vain: %s", what)
 		}
+		time.Sleep(min(max(waited/16, 2*time.Millisecond), 100*time.Millisecond))
 	}
 }

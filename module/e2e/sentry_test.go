@@ -150,7 +150,7 @@ func TestARefusedKeyIsReportedOnce(t *testing.T) {
 			eventually(t, "the refused key is reported", func() bool { return len(sentry.told(allRefused)) > 0 })
 			// a key of another account is refused as well
 			t.Setenv(keyName, "another-key-that-must-not-leak")
-			r.app["wait"] = "4s"
+			r.app["wait"] = "9s"
 			r.reload(t)
 			for i := range 20 {
 				r.visit(t, fmt.Sprintf("198.51.100.%d", i+101))
@@ -227,7 +227,7 @@ func TestReloadsLeaveNoReporter(t *testing.T) {
 		if r.tryReload(t) == nil {
 			t.Fatal("a wrong configuration is loaded")
 		}
-		c.app["wait"] = "5s"
+		c.app["wait"] = "10s"
 	}
 	eventually(t, "one reporter is left", func() bool { return reporters() == 1 })
 	r.stop(t)

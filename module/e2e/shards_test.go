@@ -138,7 +138,7 @@ func (s *shards) fail() {
 // command returns the command that runs this binary as a shard. When the time is up, it shows where it is.
 func (s *shards) command(args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(s.ctx, os.Args[0], args...)
-	cmd.Env = append(os.Environ(), asShard+"=1")
+	cmd.Env = append(os.Environ(), asShard+"=1", quickEnd())
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) }
 	cmd.WaitDelay = 5 * time.Second
 	return cmd

@@ -16,9 +16,9 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
-// share lets the configuration share a Redis.
+// share lets the configuration share a Redis, which has as much time for an answer as can be given.
 func (c *config) share(addr string, options object) {
-	settings := object{}
+	settings := object{"timeout": "1s"}
 	if addr != "" {
 		settings["addresses"] = []any{addr}
 	}
@@ -195,7 +195,7 @@ func TestOneWordForAll(t *testing.T) {
 	redis := testenv.Redis(t)
 	instances := fleet(t, 3, redis.Addr, s, nil)
 	a, b, c := instances[0], instances[1], instances[2]
-	told := true
+	slow := 0
 	obey := func(what, client string, status int, all ...*process) {
 		t.Helper()
 		start := time.Now()
@@ -204,8 +204,8 @@ func TestOneWordForAll(t *testing.T) {
 		}
 		took := time.Since(start)
 		t.Logf("%s: everywhere after %s", what, took.Round(time.Millisecond))
-		if told && took > 2*time.Second { // a message takes milliseconds; reading the revision, 2.5 s on average
-			t.Errorf("%s: only after %s", what, took)
+		if took > 2*time.Second {
+			slow++
 		}
 	}
 	const client = "198.51.100.5"
@@ -222,6 +222,10 @@ func TestOneWordForAll(t *testing.T) {
 	redis.CLI("FLUSHALL")
 	a.ask(t, http.MethodPost, "bans", `{"prefix": "198.51.100.6"}`)
 	obey("a ban after a flush", "198.51.100.6", http.StatusForbidden, instances...)
+	// A message takes milliseconds. Without any, each but the first would take 5 s: all read the revision so often.
+	if slow > 1 {
+		t.Errorf("%d of four changes are obeyed after seconds", slow)
+	}
 	eventually(t, "the bans are in redis again", func() bool {
 		return redis.CLI("HEXISTS", "iprep:v1:{bans}:notes", "ban 198.51.100.5/32") == "1"
 	})
@@ -230,7 +234,6 @@ func TestOneWordForAll(t *testing.T) {
 	b.ask(t, http.MethodDelete, "bans/"+client, "")
 	redis.CLI("FLUSHALL")
 	c = startProcess(t, c.config)
-	told = false // no message tells of a map that was lost
 	obey("the end of a ban that it missed", client, http.StatusOK, a, b, c)
 
 	knows := func(p *process) bool {

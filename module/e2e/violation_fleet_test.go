@@ -8,10 +8,10 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
-// guarding is a site that takes failed log-ins and two traps for violations: one that bans for a day, one for two seconds.
+// guarding is a site that takes failed log-ins and two traps for violations: one that bans for a day, one for five seconds.
 func guarding(c *config) {
-	c.app["violations"] = []any{object{"name": "slip", "points": 5, "ban": "2s"}}
-	c.app["wait"] = "100ms"
+	c.app["violations"] = []any{object{"name": "slip", "points": 5, "ban": "5s"}}
+	c.app["wait"] = "1s"
 	delete(c.app, "providers")
 	c.handler = object{
 		"mode": "enforce",

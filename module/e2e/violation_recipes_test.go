@@ -52,7 +52,7 @@ func TestTheRecipeForLogins(t *testing.T) {
 	@login path /login
 	respond @login "wrong" 401
 	respond passed
-`, "\t\tredis redis.example.com { # one count for all instances\n\t\t\tpassword {file./run/secrets/redis}\n\t\t}\n", "")
+`, "\t\tredis redis.example.com { # one count for all instances\n\t\t\tpassword {file./run/secrets/redis}\n\t\t}\n", "", "/1m", "/1h")
 	login := func(client string, lines ...string) int {
 		t.Helper()
 		return r.requestBy(t, http.MethodPost, client, "/login", lines...).status
@@ -113,7 +113,7 @@ func TestTheRecipeForCrawlers(t *testing.T) {
 func TestTheRecipeForScrapers(t *testing.T) {
 	r := startOwnRecipe(t, "Scrapers that change their address", "shop.example.com", "\trespond passed\n",
 		"exempt verified_bots google,bing", "", "\t\tmmdb /var/lib/GeoIP/GeoLite2-ASN.mmdb\n",
-		"\t\tfeed 198.51.100.0/24 {\n\t\t\tname clouds\n\t\t\tnature hosting\n\t\t}\n", "600/1m", "60/1m")
+		"\t\tfeed 198.51.100.0/24 {\n\t\t\tname clouds\n\t\t\tnature hosting\n\t\t}\n", "600/1m", "60/1h", "30/1m", "30/1h")
 	ask := func(network, path string, requests int) (passed int) {
 		t.Helper()
 		for n := range requests {

@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/memory"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -46,7 +47,7 @@ func engineFor(t *testing.T, s reputation.Provider, quotas ...string) (*lookup.E
 	}
 	terms.Rate = rate.Rate{}
 	log := slog.New(slog.DiscardHandler)
-	guard := quota.New("some", s, terms, quota.NewBudget(), quota.OpenLocal("", log), quota.Options{Logger: log})
+	guard := quota.New("some", s, terms, quota.NewBudget(), ledger.OpenLocal("", log), quota.Options{Logger: log})
 	table := memory.New(20_000, 1)
 	e, err := lookup.New(lookup.Config{
 		Memory: table, Observer: noObserver{}, Logger: log,
@@ -128,7 +129,7 @@ func sleepUntilWindow(t *testing.T, text string, from time.Duration) {
 	if text == "" {
 		return
 	}
-	w, err := quota.ParseWindow(text)
+	w, err := ledger.ParseWindow(text)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -33,9 +34,9 @@ func (prober) Probe(_ context.Context, key string) error {
 func TestAProbeFindsTheKeyThatIsAccepted(t *testing.T) {
 	open := func(keys *refresh.Ring) keyed {
 		logger := slog.New(slog.DiscardHandler)
-		ledger := quota.OpenLocal("", logger)
+		counts := ledger.OpenLocal("", logger)
 		return keyed{
-			Guard: quota.New("some", prober{}, quota.Terms{}, quota.NewBudget(), ledger, quota.Options{Logger: logger, SelfTest: true}),
+			Guard: quota.New("some", prober{}, quota.Terms{}, quota.NewBudget(), counts, quota.Options{Logger: logger, SelfTest: true}),
 			keys:  keys, logger: logger, logged: new(throttle.Causes[string]), notifiedUntil: new(atomic.Int64),
 			notify: func([]string, time.Time) {},
 		}

@@ -141,6 +141,7 @@ func (p *Provider) Open(ctx caddy.Context, rt *runtime.Runtime) (lookup.Provider
 	guard := quota.New(name, service, terms, budget, rt.Ledger, quota.Options{
 		Logger:  rt.Logger,
 		Observe: func(_ string, result reputation.Result, took time.Duration) { series.Count(result, took) },
+		Sent:    series.CountSent,
 		Notify:  func(n quota.Notice) { runtime.NotifyProvider(name, n) },
 		NameKey: refresh.Fingerprint, SelfTest: profile.SelfTest,
 	})

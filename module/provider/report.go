@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/conduct"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
@@ -67,7 +68,7 @@ func (p *Provider) reportTerms(profile reputation.Profile) (quota.Terms, error) 
 		words = profile.Reports.Quota
 	}
 	for _, word := range words {
-		window, err := quota.ParseWindow(word)
+		window, err := ledger.ParseWindow(word)
 		if err != nil {
 			return terms, fmt.Errorf("report_%w", err) // it begins with the word quota
 		}

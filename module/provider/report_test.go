@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -34,11 +35,11 @@ func (t taker) Report(_ context.Context, key string, _ reputation.Incident) erro
 // TestReportsGoOnWithTheNextKey: a refused key is set aside for reports, and stays in use for calls that ask.
 func TestReportsGoOnWithTheNextKey(t *testing.T) {
 	logger := slog.New(slog.DiscardHandler)
-	ledger, keys := quota.OpenLocal("", logger), refresh.NewRing(fixed(t, "bad"), fixed(t, "good"))
+	counts, keys := ledger.OpenLocal("", logger), refresh.NewRing(fixed(t, "bad"), fixed(t, "good"))
 	var used []string
 	open := func(account string) keyed {
 		return keyed{
-			Guard: quota.New(account, taker{keys: &used}, quota.Terms{}, quota.NewBudget(), ledger, quota.Options{Logger: logger}),
+			Guard: quota.New(account, taker{keys: &used}, quota.Terms{}, quota.NewBudget(), counts, quota.Options{Logger: logger}),
 			keys:  keys, logger: logger, logged: new(throttle.Causes[string]), notifiedUntil: new(atomic.Int64),
 			notify: func([]string, time.Time) {},
 		}
@@ -61,11 +62,11 @@ func TestReportTerms(t *testing.T) {
 	profile := reputation.Profile{Reports: reputation.Reports{Quota: []string{"900/day"}}}
 	for _, tc := range []struct {
 		quota []string
-		want  []quota.Window
+		want  []ledger.Window
 		wrong string
 	}{
-		{want: []quota.Window{{Limit: 900, Period: quota.Day}}},
-		{quota: []string{"50/hour", "200/day"}, want: []quota.Window{{Limit: 50, Period: quota.Hour}, {Limit: 200, Period: quota.Day}}},
+		{want: []ledger.Window{{Limit: 900, Period: ledger.Day}}},
+		{quota: []string{"50/hour", "200/day"}, want: []ledger.Window{{Limit: 50, Period: ledger.Hour}, {Limit: 200, Period: ledger.Day}}},
 		{quota: []string{"many/day"}, wrong: `report_quota "many/day": the number`},
 	} {
 		terms, err := (&Provider{Report: true, ReportQuota: tc.quota}).reportTerms(profile)

@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	refresh "github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -30,22 +31,22 @@ type keyed struct {
 }
 
 // Reserve implements lookup.Gate. It reserves a call with the first key that is not set aside.
-func (k keyed) Reserve(addr netip.Addr, worth float64, now time.Time) (lookup.Reservation, reputation.Result, bool) {
+func (k keyed) Reserve(addr netip.Addr, bid worth.Bid, now time.Time) (lookup.Reservation, reputation.Result, bool) {
 	if k.keys == nil {
-		return k.reserve("", addr, worth, now)
+		return k.reserve("", addr, bid, now)
 	}
 	for key := range k.keys.Each {
 		if k.RefusedUntil(key).IsZero() {
-			return k.reserve(key, addr, worth, now)
+			return k.reserve(key, addr, bid, now)
 		}
 	}
 	return nil, reputation.ResultSkippedBreaker, false
 }
 
 func (k keyed) reserve(
-	key string, addr netip.Addr, worth float64, now time.Time,
+	key string, addr netip.Addr, bid worth.Bid, now time.Time,
 ) (lookup.Reservation, reputation.Result, bool) {
-	r, why, waits := k.Guard.Reserve(key, addr, worth, now)
+	r, why, waits := k.Guard.Reserve(key, addr, bid, now)
 	if r == nil {
 		return nil, why, waits
 	}

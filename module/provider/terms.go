@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -117,7 +118,7 @@ func (p *Provider) terms(profile reputation.Profile) (terms quota.Terms, listed,
 		speed = profile.Rate
 	}
 	for _, word := range words {
-		window, err := quota.ParseWindow(word)
+		window, err := ledger.ParseWindow(word)
 		if err != nil {
 			return terms, 0, 0, err
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
@@ -89,9 +90,9 @@ func run(t *trace, rules *rules, w way, percent float64) (result, error) {
 	r.own = violation.NewEvidence(r.store, all, nil)
 	quiet := slog.New(slog.DiscardHandler)
 	r.guard = quota.New("service", answersAll{}, quota.Terms{
-		Windows: []quota.Window{{Limit: res.quota, Period: quota.Day}}, Burst: w.burst, NetworkShare: w.network,
+		Windows: []ledger.Window{{Limit: res.quota, Period: ledger.Day}}, Burst: w.burst, NetworkShare: w.network,
 		FirstCome: w.firstCome, Concurrency: 1000,
-	}, quota.NewBudget(), quota.OpenLocal("", quiet), quota.Options{Logger: quiet, Now: clock})
+	}, quota.NewBudget(), ledger.OpenLocal("", quiet), quota.Options{Logger: quiet, Now: clock})
 	benign := map[record.Key]bool{}
 	for i := range t.requests {
 		if err := r.serve(&t.requests[i], &res, benign); err != nil {
@@ -164,10 +165,10 @@ func (r *replay) judge(q *request, key record.Key) (percent float64, seen bool) 
 // bid asks the service about the client of a request, if an answer is worth it.
 func (r *replay) bid(q *request, key record.Key, percent float64, seen bool) error {
 	bidder := worth.Client{
-		Requests: r.visits.Count(key, record.Seconds(q.at)), Percent: percent, Seen: seen,
+		Visits: r.visits.Count(key, record.Seconds(q.at)), Percent: percent, Seen: seen,
 		Important: r.rules.important(q),
 	}
-	reservation, _, _ := r.guard.Reserve("", q.addr, bidder.Worth(), q.at)
+	reservation, _, _ := r.guard.Reserve("", q.addr, worth.Bid{Worth: bidder.Worth()}, q.at)
 	if reservation == nil {
 		return nil
 	}

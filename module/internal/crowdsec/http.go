@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 )
 
 const (
@@ -150,7 +151,7 @@ func statusError(resp *http.Response) error {
 }
 
 // plain returns an error of the network without what changes each time, such as the port of this
-// side, and without the URL.
+// side, and without the URL. Others quote status lines, header fields and certificates.
 func plain(err error) error {
 	var of *url.Error
 	if errors.As(err, &of) {
@@ -162,9 +163,9 @@ func plain(err error) error {
 		if op.Op == "dial" && op.Addr != nil {
 			where = " " + op.Addr.String()
 		}
-		return fmt.Errorf("%s%s: %w", op.Op, where, op.Err)
+		err = fmt.Errorf("%s%s: %w", op.Op, where, op.Err)
 	}
-	return err
+	return foreign.Error(err)
 }
 
 // errIdle ends an answer that stops in the middle.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
 // serve answers on a listener until the test ends.
@@ -105,5 +106,17 @@ func TestPlain(t *testing.T) {
 	err := b.pull(t.Context(), new(state))
 	if err == nil || err.Error() != "dial 127.0.0.1:9: connect: connection refused" {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestForeignCertificate: whoever is in the way writes what he likes into a certificate. It must not reach the log.
+func TestForeignCertificate(t *testing.T) {
+	b := real(t, func(c *Config, _ *feed.Spec) { c.URL = testenv.ForeignCertificate(t) })
+	err := b.pull(t.Context(), new(state))
+	if err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Fatalf("the error is %v", err)
+	}
+	for ; err != nil; err = errors.Unwrap(err) { // as what collects errors does
+		testenv.WantLine(t, err.Error())
 	}
 }

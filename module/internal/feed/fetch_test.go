@@ -61,7 +61,7 @@ func TestRefusedAnswers(t *testing.T) {
 		{name: "most of the Internet", answer: text(most.String()), want: ResultTooLarge, says: "more than half of the Internet"},
 		{name: "zip breaks off", answer: text("PK\x03\x04\x14\x00"), want: ResultNotText, says: "begins as a zip archive does, and is none"},
 		{name: "bomb in a .gz file", answer: gzipFile(bytes.Repeat([]byte("# zeros\n"), 1<<17)), want: ResultTooLarge},
-		{name: "long status line", answer: hijack("HTTP/1.1 " + strings.Repeat("x", 60_000) + "\r\n\r\n"), want: ResultError, says: "..."},
+		{name: "long status line", answer: hijack("HTTP/1.1 " + strings.Repeat("x", 60_000) + "\r\n\r\n"), want: ResultError, says: "…"},
 		{name: "gzip bomb", answer: gzipped(bytes.Repeat([]byte("# zeros\n"), 1<<17)), want: ResultTooLarge},
 		{name: "neither gzip nor a list", answer: rawGzip([]byte("\x89PNG\r\n\x1a\n\x00\x00")), want: ResultNotText},
 		{name: "gzip breaks off", answer: rawGzip([]byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff")), want: ResultError, says: "unexpected EOF"},

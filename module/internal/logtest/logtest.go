@@ -4,6 +4,8 @@ package logtest
 import (
 	"bytes"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync"
 )
 
@@ -33,6 +35,27 @@ func (l *Log) Take() string {
 	defer l.mu.Unlock()
 	defer l.text.Reset()
 	return l.text.String()
+}
+
+// Lines returns the entries that contain a text.
+func (l *Log) Lines(with string) (list []string) {
+	for line := range strings.Lines(l.String()) {
+		if strings.Contains(line, with) {
+			list = append(list, strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return list
+}
+
+// Value returns the value of an attribute in an entry of the logger, or "".
+func Value(entry, name string) string {
+	_, value, _ := strings.Cut(entry, " "+name+"=")
+	if quoted, err := strconv.QuotedPrefix(value); err == nil {
+		value, _ = strconv.Unquote(quoted)
+		return value
+	}
+	value, _, _ = strings.Cut(value, " ")
+	return value
 }
 
 // Logger returns a logger that writes to it, a line for each entry.

@@ -290,7 +290,7 @@ func (e *Engine) store(key record.Key, p *provider, a answer) {
 		if reputation.ResultOf(a.err).Answered() {
 			given := record.Pack(p.id, a.report, a.at, a.at.Add(p.ttl(a.report)))
 			rec.Learn(given, a.report.Facts)
-			e.networks.note(key, &given)
+			e.networks.note(key, &given, record.Seconds(a.at))
 			return
 		}
 		failed := record.Answer{Source: p.id}

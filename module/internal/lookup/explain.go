@@ -114,7 +114,7 @@ func (e *Engine) explainWorth(l *local, rec *record.Record, now uint32, answers 
 	if len(answers) == 0 {
 		return
 	}
-	l.worth = e.worth(l, e.visits.Peek(record.KeyOf(l.addr), now)+1)
+	l.worth = e.worth(l, e.visits.Peek(record.KeyOf(l.addr), now))
 	opinion := e.opinions(rec)
 	for i := range answers {
 		answers[i].Worth = e.worthOf(l, i, opinion)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -35,7 +36,7 @@ func gate(calls, concurrency int64, p *provideFunc) *gated {
 	return g
 }
 
-func (g *gated) Reserve(netip.Addr, float64, time.Time) (Reservation, reputation.Result, bool) {
+func (g *gated) Reserve(netip.Addr, worth.Bid, time.Time) (Reservation, reputation.Result, bool) {
 	switch {
 	case g.left.Load() <= 0:
 		return nil, reputation.ResultSkippedQuota, false

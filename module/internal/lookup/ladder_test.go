@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -332,8 +333,8 @@ func (c *counted) Check(ctx context.Context, q reputation.Query) (reputation.Rep
 
 func (c *counted) CountSkipped(why reputation.Result) { c.why = append(c.why, why) }
 
-func (c *counted) Reserve(addr netip.Addr, worth float64, now time.Time) (Reservation, reputation.Result, bool) {
-	r, why, waits := c.gated.Reserve(addr, worth, now)
+func (c *counted) Reserve(addr netip.Addr, bid worth.Bid, now time.Time) (Reservation, reputation.Result, bool) {
+	r, why, waits := c.gated.Reserve(addr, bid, now)
 	if r == nil {
 		return nil, why, waits
 	}

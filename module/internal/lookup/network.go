@@ -1,12 +1,12 @@
 package lookup
 
 import (
-	"hash/maphash"
+	"math"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/recent"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -91,116 +91,56 @@ func (p *provider) networkSpent(addr netip.Addr, now uint32) bool {
 }
 
 // networkAnswers remembers what each provider has said last of a few addresses of a network, an IPv4
-// /24 or an IPv6 /48. It has a fixed size and no pointers, and readers take no lock.
+// /24 or an IPv6 /48.
 type networkAnswers struct {
-	seed    maphash.Seed
 	accused atomic.Bool // false until a provider has accused an address
 
-	mu   sync.Mutex      // held by those who change something
-	keys []atomic.Uint64 // of a network and a provider each, 0 for none
-	said []fewAnswers    // in the same order
+	// said has the subject within its network (16) and the badness in hundredths (16). Badness is severity ×
+	// confidence, and 0 for an address in good repute.
+	said *recent.Table
 }
 
-// fewAnswers are those about one network: address (16) · badness in hundredths (16) · when, in
-// seconds since 1970 (32). Badness is severity × confidence, and 0 for an address in good repute.
-type fewAnswers [networkAnswersEach]atomic.Uint64
-
 const (
-	networkSets = 2048
-	networkWays = 8 // keys of a set: one cache line
-
 	// networkAnswersEach is about how many addresses the answers are remembered. The newest alone
 	// would change its mind with every answer, the best would let attackers hide behind one clean
 	// host, and the worst would blame all for one.
 	networkAnswersEach = 4
 
 	// networkFor is how long an answer speaks for a network.
-	networkFor = 7 * 24 * 60 * 60
+	networkFor = 7 * 24 * time.Hour
 )
 
 func newNetworkAnswers() *networkAnswers {
-	return &networkAnswers{
-		seed: maphash.MakeSeed(),
-		keys: make([]atomic.Uint64, networkSets*networkWays), said: make([]fewAnswers, networkSets*networkWays),
-	}
+	return &networkAnswers{said: recent.New(recent.Options{Sets: 2048, Newest: networkAnswersEach, Who: 16, For: networkFor})}
 }
 
 // accuses reports whether there may be anything to say against anybody.
 func (n *networkAnswers) accuses() bool { return n != nil && n.accused.Load() }
 
-// key returns the key of a network and a provider, and the first index of its set.
-func (n *networkAnswers) key(network record.Key, source record.SourceID) (key uint64, first int) {
-	h := maphash.Comparable(n.seed, struct {
-		network record.Key
-		source  record.SourceID
-	}{network, source})
-	return h | 1, int(h>>32%networkSets) * networkWays
+// networkKey returns the key of a network and a provider. The lower 16 bits of an IPv6 network are free, and those of IPv4
+// are moved to where no IPv6 address begins.
+func networkKey(network record.Key, source record.SourceID) uint64 {
+	if network <= math.MaxUint32 {
+		network <<= 16
+	}
+	return uint64(network) | uint64(source)
 }
 
-// index returns where a key is, or -1.
-func (n *networkAnswers) index(key uint64, first int) int {
-	for i := first; i < first+networkWays; i++ {
-		if n.keys[i].Load() == key {
-			return i
-		}
-	}
-	return -1
+// saidOf is what a provider has said of a subject at a time.
+func saidOf(subject record.Key, badness uint64, when uint32) recent.Entry {
+	return recent.Entry(uint64(subject&^subject.Network())<<48 | badness<<32 | uint64(when))
 }
 
 // note remembers what a provider has said of a subject, in place of the oldest answer.
-func (n *networkAnswers) note(subject record.Key, a *record.Answer) {
+func (n *networkAnswers) note(subject record.Key, a *record.Answer, now uint32) {
 	if n == nil || !a.Answered() {
 		return
 	}
 	badness := uint64(max(int(a.Severity), 0)) * uint64(a.Confidence) / 100
-	network := subject.Network()
-	who := uint64(subject&^network) << 48
-	key, first := n.key(network, a.Source)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	said, oldest := &n.said[n.room(key, first)], 0
-	for i := range said {
-		w := said[i].Load()
-		if w != 0 && w>>48<<48 == who {
-			oldest = i
-			break
-		}
-		if uint32(w) < uint32(said[oldest].Load()) {
-			oldest = i
-		}
-	}
-	if a.Fetched >= uint32(said[oldest].Load()) {
-		said[oldest].Store(who | badness<<32 | uint64(a.Fetched))
-	}
+	n.said.Note(networkKey(subject.Network(), a.Source), saidOf(subject, badness, a.Fetched), now)
 	if badness > 0 && !n.accused.Load() {
 		n.accused.Store(true)
 	}
-}
-
-// room returns the index of a key. A new one replaces the key of its set with the fewest answers, of
-// those the one with the oldest.
-func (n *networkAnswers) room(key uint64, first int) int {
-	if i := n.index(key, first); i >= 0 {
-		return i
-	}
-	least, fewest, oldest := first, networkAnswersEach+1, uint32(0)
-	for i := first; i < first+networkWays; i++ {
-		count, newest := 0, uint32(0)
-		for j := range n.said[i] {
-			if w := n.said[i][j].Load(); w != 0 {
-				count, newest = count+1, max(newest, uint32(w))
-			}
-		}
-		if count < fewest || count == fewest && newest < oldest {
-			least, fewest, oldest = i, count, newest
-		}
-	}
-	n.keys[least].Store(0) // readers find nothing here meanwhile
-	for j := range n.said[least] {
-		n.said[least][j].Store(0)
-	}
-	n.keys[least].Store(key)
-	return least
 }
 
 // saidOfNetwork is what a provider has said last of some addresses of a network.
@@ -211,25 +151,15 @@ type saidOfNetwork struct {
 }
 
 // find returns what a provider has said of the network of addr.
-func (n *networkAnswers) find(addr netip.Addr, source record.SourceID, now uint32) (s saidOfNetwork) {
-	key, first := n.key(record.KeyOf(addr).Network(), source)
-	i := n.index(key, first)
-	if i < 0 {
-		return s
-	}
+func (n *networkAnswers) find(addr netip.Addr, source record.SourceID, now uint32) saidOfNetwork {
+	var s saidOfNetwork
 	badness := uint64(0)
-	for j := range n.said[i] {
-		w := n.said[i][j].Load()
-		when := uint32(w)
-		// of a clock that was ahead, nothing is believed
-		if age := int64(now) - int64(when); w == 0 || age > networkFor || -age > int64(record.Ahead/time.Second) {
-			continue
-		}
+	found := n.said.Each(networkKey(record.KeyOf(addr).Network(), source), now, func(e recent.Entry) {
 		s.addresses++
-		badness += w >> 32 & 0xffff
-		s.newest = max(s.newest, when)
-	}
-	if s.addresses == 0 || n.keys[i].Load() != key { // meanwhile it became another one's
+		badness += uint64(e) >> 32 & 0xffff
+		s.newest = max(s.newest, e.When())
+	})
+	if !found || s.addresses == 0 {
 		return saidOfNetwork{}
 	}
 	s.badness = float64(badness) / float64(100*s.addresses)
@@ -247,20 +177,7 @@ func (s *saidOfNetwork) evidence(source *score.Source, now uint32) score.Evidenc
 
 // forget removes what a provider has said of a subject until a time.
 func (n *networkAnswers) forget(subject record.Key, source record.SourceID, until uint32) {
-	network := subject.Network()
-	key, first := n.key(network, source)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	i := n.index(key, first)
-	if i < 0 {
-		return
-	}
-	for j := range n.said[i] {
-		w := n.said[i][j].Load()
-		if w>>48 == uint64(subject&^network) && uint32(w) <= until {
-			n.said[i][j].Store(0)
-		}
-	}
+	n.said.Forget(networkKey(subject.Network(), source), saidOf(subject, 0, until))
 }
 
 // LearnNetworks remembers what the memory has of networks: an engine begins with nothing. each calls
@@ -270,17 +187,18 @@ func (e *Engine) LearnNetworks(each func(func(record.Key, *record.Record) bool))
 		return
 	}
 	each(func(key record.Key, rec *record.Record) bool {
-		rec.DropFuture(record.Seconds(time.Now()))
-		e.noteNetwork(key, rec)
+		now := record.Seconds(time.Now())
+		rec.DropFuture(now)
+		e.noteNetwork(key, rec, now)
 		return !e.calls.closed.Load()
 	})
 }
 
 // noteNetwork remembers the answers of a record for the network of the subject.
-func (e *Engine) noteNetwork(key record.Key, rec *record.Record) {
+func (e *Engine) noteNetwork(key record.Key, rec *record.Record, now uint32) {
 	for i := range e.sources {
 		if a := rec.FindAt(i, e.sources[i].id); a != nil {
-			e.networks.note(key, a)
+			e.networks.note(key, a, now)
 		}
 	}
 }

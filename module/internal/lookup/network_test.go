@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -45,11 +46,11 @@ func (d *divided) NetworkSpent(addr netip.Addr, _ time.Time) bool {
 	return d.calls[reputation.Network(addr)] >= d.share
 }
 
-func (d *divided) Reserve(addr netip.Addr, worth float64, now time.Time) (Reservation, reputation.Result, bool) {
-	if d.NetworkSpent(addr, now) && worth < operatorAsks {
+func (d *divided) Reserve(addr netip.Addr, bid worth.Bid, now time.Time) (Reservation, reputation.Result, bool) {
+	if d.NetworkSpent(addr, now) && !bid.Operator {
 		return nil, reputation.ResultSkippedQuota, false
 	}
-	r, why, waits := d.gated.Reserve(addr, worth, now)
+	r, why, waits := d.gated.Reserve(addr, bid, now)
 	if r != nil {
 		d.mu.Lock()
 		d.calls[reputation.Network(addr)]++
@@ -177,7 +178,7 @@ func TestTheNetworkAloneRefusesNobody(t *testing.T) {
 					Severity:   rapid.Float64Range(-1, 1).Draw(t, "severity"),
 					Confidence: rapid.Float64Range(0, 1).Draw(t, "confidence"),
 				}, time.Unix(int64(now)-int64(j), 0), time.Unix(int64(now), 0))
-				e.networks.note(record.KeyOf(at(byte(j))), &a)
+				e.networks.note(record.KeyOf(at(byte(j))), &a, now)
 			}
 		}
 		l := local{addr: at(200), match: new(listing.Match)}
@@ -270,13 +271,13 @@ func TestNetworkAnswersAreBounded(t *testing.T) {
 	}
 	n := newNetworkAnswers()
 	for i := range byte(4) {
-		n.note(record.KeyOf(at(i)), answer(1))
+		n.note(record.KeyOf(at(i)), answer(1), now)
 	}
 	var all sync.WaitGroup
 	for w := range 2 {
 		all.Go(func() {
 			for i := range 100_000 {
-				n.note(record.KeyOf(of(2*i+w, 1)), answer(-1))
+				n.note(record.KeyOf(of(2*i+w, 1)), answer(-1), now)
 			}
 		})
 	}
@@ -295,7 +296,7 @@ func TestNetworkAnswersAreBounded(t *testing.T) {
 	again := answer(1)
 	if allocs := testing.AllocsPerRun(100, func() {
 		n.find(at(200), 1, now)
-		n.note(record.KeyOf(at(3)), again)
+		n.note(record.KeyOf(at(3)), again, now)
 	}); allocs != 0 && !testenv.Race {
 		t.Errorf("%v allocations", allocs)
 	}
@@ -308,7 +309,7 @@ func BenchmarkNetworkSpeaks(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			e := newEngine(b, Config{Providers: []Provider{asked("p", divide(0))}, Memory: new(oneRecord)})
 			a := record.Pack(e.ids[0], r, time.Now(), time.Now())
-			e.networks.note(record.KeyOf(at(1)), &a)
+			e.networks.note(record.KeyOf(at(1)), &a, record.Seconds(time.Now()))
 			b.ReportAllocs()
 			for b.Loop() {
 				e.Lookup(context.Background(), at(200), 0)

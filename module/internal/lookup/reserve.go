@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -13,17 +14,13 @@ import (
 // asked.
 type Gate interface {
 	// Reserve reserves a call about addr. It is called while a request waits, and mostly when the
-	// answer is no: it must be quick, ask nobody, and not allocate then. worth is that of the answer,
-	// from 0 to 1; while the budget is short, calls that are worth little are refused. More than 1 means that an
-	// operator asks, who waits for no budget. If the call may not be made, the Reservation is nil, why is the reason, and
+	// answer is no: it must be quick, ask nobody, and not allocate then. While the budget is short, calls
+	// that are worth little are refused. If the call may not be made, the Reservation is nil, why is the reason, and
 	// waits means that the call may be made as soon as another one ends.
-	Reserve(addr netip.Addr, worth float64, now time.Time) (r Reservation, why reputation.Result, waits bool)
+	Reserve(addr netip.Addr, bid worth.Bid, now time.Time) (r Reservation, why reputation.Result, waits bool)
 	// CountSkipped counts a call that was not made, once for each subject and minute.
 	CountSkipped(why reputation.Result)
 }
-
-// operatorAsks is what a call is worth that an operator asks for.
-const operatorAsks = 2.
 
 // Reservation is a call that a provider allows. It is ended by one call of either method.
 type Reservation interface {
@@ -92,11 +89,11 @@ func (e *Engine) reserve(
 			if !rung.has(i) {
 				continue
 			}
-			worth := operatorAsks
+			bid := worth.Bid{Operator: all}
 			if !all {
-				worth = e.worthOf(l, i, opinion)
+				bid.Worth = e.worthOf(l, i, opinion)
 			}
-			call, why, busy := p.reserve(l.addr, worth, now)
+			call, why, busy := p.reserve(l.addr, bid, now)
 			if why != reputation.ResultOK {
 				waits = waits || busy
 				if count && !busy {
@@ -122,10 +119,10 @@ func (e *Engine) reserve(
 }
 
 // reserve reserves a call.
-func (p *provider) reserve(addr netip.Addr, worth float64, now time.Time) (reservation, reputation.Result, bool) {
+func (p *provider) reserve(addr netip.Addr, bid worth.Bid, now time.Time) (reservation, reputation.Result, bool) {
 	if p.gate == nil {
 		return reservation{p: p}, reputation.ResultOK, false
 	}
-	call, why, waits := p.gate.Reserve(addr, worth, now)
+	call, why, waits := p.gate.Reserve(addr, bid, now)
 	return reservation{p, call}, why, waits
 }

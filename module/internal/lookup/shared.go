@@ -93,7 +93,7 @@ func (e *Engine) mergeShared(key record.Key, shared *record.Record) {
 	e.update(key, func(rec *record.Record) {
 		rec.Retain(e.ids)
 		rec.Merge(shared)
-		e.noteNetwork(key, rec)
+		e.noteNetwork(key, rec, record.Seconds(time.Now()))
 	})
 }
 

@@ -54,13 +54,13 @@ func (e *Engine) worthOf(l *local, i int, o opinions) float64 {
 	return w
 }
 
-// worth returns what answers about the client of a look-up are worth. requests is how many it has made.
-func (e *Engine) worth(l *local, requests int) float64 {
+// worth returns what answers about the client of a look-up are worth. visits is how often it has come.
+func (e *Engine) worth(l *local, visits int) float64 {
 	if e.FirstCome {
 		return 1
 	}
 	c := worth.Client{
-		Requests: requests, Percent: l.percent, Seen: l.seen, Fake: l.claim.Fake,
+		Visits: visits, Percent: l.percent, Seen: l.seen, Fake: l.claim.Fake,
 		Explained: l.claim.Bot != "" || l.facts.Nature.IsAny(explained) || l.match.Nature.IsAny(explained),
 		Important: l.request.Important,
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -18,12 +19,12 @@ import (
 type bids struct {
 	*provideFunc
 	price float64
-	last  atomic.Uint64
+	last  atomic.Pointer[worth.Bid]
 }
 
-func (b *bids) Reserve(_ netip.Addr, worth float64, _ time.Time) (Reservation, reputation.Result, bool) {
-	b.last.Store(math.Float64bits(worth))
-	if worth < b.price {
+func (b *bids) Reserve(_ netip.Addr, bid worth.Bid, _ time.Time) (Reservation, reputation.Result, bool) {
+	b.last.Store(&bid)
+	if bid.Worth < b.price {
 		return nil, reputation.ResultSkippedQuota, false
 	}
 	return bidCall{b}, reputation.ResultOK, false
@@ -31,7 +32,13 @@ func (b *bids) Reserve(_ netip.Addr, worth float64, _ time.Time) (Reservation, r
 
 func (b *bids) CountSkipped(reputation.Result) {}
 
-func (b *bids) bid() float64 { return math.Float64frombits(b.last.Swap(0)) }
+// bid returns the last bid, if there is one since bid was called.
+func (b *bids) bid() (bid worth.Bid) {
+	if last := b.last.Swap(nil); last != nil {
+		bid = *last
+	}
+	return bid
+}
 
 type bidCall struct{ *bids }
 
@@ -50,7 +57,7 @@ func TestWorthReachesTheProvider(t *testing.T) {
 		addr      netip.Addr
 		request   Request
 		firstCome bool
-		want      []float64 // of each request
+		want      []float64 // of each visit
 	}{
 		{"anybody", of(0, 1), Request{}, false, []float64{.1, .15, .15, .25, .25, .25, .25, .35}},
 		{"listed", of(1, 1), Request{}, false, []float64{.4, .45}},
@@ -63,26 +70,31 @@ func TestWorthReachesTheProvider(t *testing.T) {
 		{"first come", of(4, 1), Request{}, true, []float64{1, 1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := &bids{provideFunc: after(0, abusive, nil), price: 9}
-			e := newEngine(t, Config{
-				Lists: lists, Meanings: []listing.List{{Source: weak, Confidence: 1, Categories: reputation.CategoriesOf(reputation.Abuse)}},
-				Own: own, Databases: hosts, Providers: []Provider{asked("p", p)}, FirstCome: tt.firstCome,
-			})
-			for i, want := range tt.want {
-				if tt.request == (Request{}) {
-					if a := e.Explain(tt.addr).Answers[0]; math.Abs(a.Worth-want) > 1e-9 {
-						t.Errorf("before request %d: an answer is explained to be worth %v, want %v", i, a.Worth, want)
+			synctest.Test(t, func(t *testing.T) {
+				p := &bids{provideFunc: after(0, abusive, nil), price: 9}
+				e := newEngine(t, Config{
+					Lists: lists, Meanings: []listing.List{{Source: weak, Confidence: 1, Categories: reputation.CategoriesOf(reputation.Abuse)}},
+					Own: own, Databases: hosts, Providers: []Provider{asked("p", p)}, FirstCome: tt.firstCome,
+				})
+				for i, want := range tt.want {
+					if tt.request == (Request{}) {
+						if a := e.Explain(tt.addr).Answers[0]; math.Abs(a.Worth-want) > 1e-9 {
+							t.Errorf("before visit %d: an answer is explained to be worth %v, want %v", i, a.Worth, want)
+						}
 					}
+					for range 2 { // a page and what it loads is one visit
+						e.LookupRequest(t.Context(), tt.addr, tt.request, 0)
+						if got := p.bid().Worth; math.Abs(got-want) > 1e-9 {
+							t.Errorf("visit %d: worth %v, want %v", i, got, want)
+						}
+					}
+					time.Sleep(3 * time.Second)
 				}
-				e.LookupRequest(t.Context(), tt.addr, tt.request, 0)
-				if got := p.bid(); math.Abs(got-want) > 1e-9 {
-					t.Errorf("request %d: worth %v, want %v", i, got, want)
+				e.Refresh(t.Context(), tt.addr)
+				if got := p.bid(); !got.Operator {
+					t.Errorf("an operator bids %+v", got)
 				}
-			}
-			e.Refresh(t.Context(), tt.addr)
-			if got := p.bid(); got <= 1 {
-				t.Errorf("an operator asks with a worth of %v", got)
-			}
+			})
 		})
 	}
 }
@@ -100,16 +112,17 @@ func TestWorthOfFurtherAnswers(t *testing.T) {
 		further := &bids{provideFunc: after(0, clean, nil), price: 9}
 		e := newEngine(t, Config{Providers: []Provider{asked("first", first), asked("bad", bad), asked("further", further)}})
 		e.Lookup(t.Context(), client, time.Second)
-		if got := []float64{first.bid(), bad.bid(), further.bid()}; !slices.Equal(got, []float64{.1, .1, .1}) {
+		if got := []float64{first.bid().Worth, bad.bid().Worth, further.bid().Worth}; !slices.Equal(got, []float64{.1, .1, .1}) {
 			t.Errorf("the first bids are %v", got)
 		}
+		time.Sleep(3 * time.Second)
 		e.Lookup(t.Context(), client, time.Second)
-		if got := further.bid(); math.Abs(got-.8*(.15+.3)) > 1e-9 {
+		if got := further.bid().Worth; math.Abs(got-.8*(.15+.3)) > 1e-9 {
 			t.Errorf("a further answer is worth %v", got)
 		}
 		time.Sleep(25 * time.Hour)
 		e.Lookup(t.Context(), client, 0)
-		if a, b := first.bid(), bad.bid(); math.Abs(a-.5*(.1+.3)) > 1e-9 || math.Abs(b-.8*.1) > 1e-9 {
+		if a, b := first.bid().Worth, bad.bid().Worth; math.Abs(a-.5*(.1+.3)) > 1e-9 || math.Abs(b-.8*.1) > 1e-9 {
 			t.Errorf("a renewal of nothing is worth %v, one of abuse %v", a, b)
 		}
 	})
@@ -126,7 +139,7 @@ func TestWorthAfterALoad(t *testing.T) {
 			e.LookupRequest(t.Context(), client, Request{}, 0)
 		}
 		e.LookupRequest(t.Context(), client, Request{Important: true}, time.Second) // joins the call
-		if got := p.bid(); math.Abs(got-.65) > 1e-9 {
+		if got := p.bid().Worth; math.Abs(got-.5) > 1e-9 {
 			t.Errorf("worth %v, want that of the request that matters most", got)
 		}
 	})
@@ -135,15 +148,14 @@ func TestWorthAfterALoad(t *testing.T) {
 // Of those who wait, first who matters, and of equals who came first. A client that comes again moves ahead.
 func TestQueueServesWhoMatters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := gate(1000, 1, after(10*time.Millisecond, abusive, nil))
+		p := gate(1000, 1, after(4*time.Second, abusive, nil))
 		e := newEngine(t, Config{Providers: []Provider{asked("p", p)}})
 		for i := range 20 {
 			e.LookupRequest(t.Context(), of(i, 1), Request{Important: i == 15}, 0)
 		}
-		for range 7 {
-			e.Lookup(t.Context(), of(18, 1), 0)
-		}
-		time.Sleep(time.Second)
+		time.Sleep(3 * time.Second)
+		e.Lookup(t.Context(), of(18, 1), 0)
+		time.Sleep(2 * time.Minute)
 		want := []netip.Addr{of(0, 1), of(15, 1), of(18, 1)}
 		for i := 1; i < 20; i++ {
 			if i != 15 && i != 18 {

@@ -179,7 +179,7 @@ type all struct{}
 
 var parts = []prometheus.Collector{
 	requests, &scores, lookups, lookupSeconds, botClaims, suspects,
-	providerRequests, providerSeconds, reports, feedRefreshes, redisRequests, apiRequests,
+	providerRequests, providerSeconds, providerAddresses, reports, feedRefreshes, redisRequests, apiRequests,
 	violations, ignoredViolations, bans, sparedBans,
 	buildInfo, &shown,
 }

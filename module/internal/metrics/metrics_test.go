@@ -35,7 +35,8 @@ func pedantic(t *testing.T) *prometheus.Registry {
 	return reg
 }
 
-// scrape returns the value of every series, such as `feed_entries{feed="tor"}`; a histogram's value is its count.
+// scrape returns the value of every series, such as `feed_entries{feed="tor"}`; that of a histogram
+// or of a summary is its count.
 func scrape(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := reg.Gather()
@@ -46,7 +47,7 @@ func scrape(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
 			values[seriesName(f, m)] = m.GetCounter().GetValue() + m.GetGauge().GetValue() +
-				float64(m.GetHistogram().GetSampleCount())
+				float64(m.GetHistogram().GetSampleCount()+m.GetSummary().GetSampleCount())
 		}
 	}
 	return values
@@ -239,6 +240,7 @@ func TestCountsReachTheSeriesTheyName(t *testing.T) {
 		`bans_total{by="rule"}`:                                                  func() { CountBan("rule") },
 		`provider_requests_total{provider="abuseipdb",result="skipped_breaker"}`: func() { provider.Count(reputation.ResultSkippedBreaker, 0) },
 		`provider_requests_total{provider="abuseipdb",result="skipped_quota"}`:   func() { provider.Count(reputation.ResultSkippedQuota, 0) },
+		`provider_request_addresses{provider="abuseipdb"}`:                       func() { provider.CountSent(20) },
 		`feed_refreshes_total{feed="tor_exits",result="refused_html"}`:           func() { feed.Count("refused_html") },
 	}
 	for name, count := range tests {
@@ -324,6 +326,7 @@ func TestSeriesGoWithTheirLastUser(t *testing.T) {
 	reloaded.Close()
 	reloadedFeed.Close()
 	reloaded.Count(reputation.ResultOK, time.Second) // a request that was still under way
+	reloaded.CountSent(1)
 	if extra := without(scrape(t, reg), bare); len(extra) > 0 {
 		t.Errorf("series of a removed provider and feed are left: %v", extra)
 	}
@@ -363,6 +366,7 @@ func TestLabels(t *testing.T) {
 		"lookups_total":                       "origin",
 		"provider_requests_total":             "provider,result",
 		"provider_request_duration_seconds":   "provider",
+		"provider_request_addresses":          "provider",
 		"provider_quota_remaining":            "provider,window",
 		"provider_quota_limit":                "provider,window",
 		"provider_price":                      "provider",

@@ -22,6 +22,12 @@ var (
 		Buckets: []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10},
 	}, []string{"provider"})
 
+	// without quantiles, so that it is two series only
+	providerAddresses = prometheus.NewSummaryVec(prometheus.SummaryOpts{
+		Namespace: namespace, Name: "provider_request_addresses",
+		Help: "Addresses that a request to a provider asked about; the count is that of the requests.",
+	}, []string{"provider"})
+
 	feedRefreshes = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: namespace, Name: "feed_refreshes_total",
 		Help: "Attempts to refresh a feed by result.",
@@ -50,6 +56,7 @@ var (
 	providerOwners = owners{open: map[string]int{}, drop: func(name string) {
 		providerRequests.DeletePartialMatch(prometheus.Labels{"provider": name})
 		providerSeconds.DeleteLabelValues(name)
+		providerAddresses.DeleteLabelValues(name)
 	}}
 	redisOwners = owners{open: map[string]int{}, drop: func(string) { redisRequests.Reset() }}
 	feedOwners  = owners{open: map[string]int{}, drop: func(name string) {
@@ -78,9 +85,10 @@ func (o *owners) acquire(name string, resolve func()) (release func()) {
 
 // ProviderSeries are the counters of one provider. They are safe for concurrent use.
 type ProviderSeries struct {
-	results [reputation.NumResults]prometheus.Counter
-	seconds prometheus.Observer
-	release func()
+	results   [reputation.NumResults]prometheus.Counter
+	seconds   prometheus.Observer
+	addresses prometheus.Observer
+	release   func()
 }
 
 // OpenProvider returns the counters of the provider with the given name, at zero if no other configuration counts for
@@ -93,6 +101,7 @@ func OpenProvider(name string) *ProviderSeries {
 			s.results[r] = providerRequests.WithLabelValues(name, reputation.Result(r).String())
 		}
 		s.seconds = providerSeconds.WithLabelValues(name)
+		s.addresses = providerAddresses.WithLabelValues(name)
 	})
 	return s
 }
@@ -107,6 +116,9 @@ func (s *ProviderSeries) Count(result reputation.Result, took time.Duration) {
 		s.seconds.Observe(took.Seconds())
 	}
 }
+
+// CountSent counts a request that was sent, and the addresses that it was about.
+func (s *ProviderSeries) CountSent(addresses int) { s.addresses.Observe(float64(addresses)) }
 
 // Close ends the use of the counters: the provider's series disappear when no other configuration has them open.
 // Attempts that end later may still be counted, without effect. Closing again does nothing.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/oschwald/maxminddb-golang/v2"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/iplist"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -135,7 +136,7 @@ func parse(ctx context.Context, data []byte, own []Path) (c *contents, err error
 }
 
 func damaged(err error) error {
-	return fmt.Errorf("not a MaxMind DB file, or damaged: %s", shortened(err.Error(), 200))
+	return fmt.Errorf("not a MaxMind DB file, or damaged: %s", foreign.Line(err.Error(), 200))
 }
 
 func newBuilder(file *maxminddb.Reader, own []Path) *builder {
@@ -146,7 +147,7 @@ func newBuilder(file *maxminddb.Reader, own []Path) *builder {
 	}
 	return &builder{
 		contents: &contents{
-			index: iplist.NewTable(), entries: make([]entry, 1), kind: shortened(m.DatabaseType, 80), built: built,
+			index: iplist.NewTable(), entries: make([]entry, 1), kind: foreign.Line(m.DatabaseType, 80), built: built,
 		},
 		file:    file,
 		record:  reader{schema: newSchema(m.DatabaseType, own)},
@@ -241,7 +242,7 @@ func (b *builder) noFacts() error {
 	}
 	return fmt.Errorf("nothing in it is known to be a country, an autonomous system or a nature; its type is %q, "+
 		"and a record has %s: say where the facts are with `path`, or remove the file",
-		b.kind, shortened(strings.Join(fieldsOf(record), ", "), 300))
+		b.kind, foreign.Line(strings.Join(fieldsOf(record), ", "), 300))
 }
 
 // fieldsOf returns the paths of the fields in a record, sorted.

@@ -6,12 +6,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/oschwald/maxminddb-golang/v2/mmdbdata"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -175,7 +174,7 @@ func (f *found) apply(r *rule, v value) {
 			f.asn, f.ranks[1], took = n, r.rank, true
 		}
 	case factASName:
-		if name := shortened(v.text, maxName); name != "" && r.rank < f.ranks[2] {
+		if name := foreign.Line(v.text, maxName); name != "" && r.rank < f.ranks[2] {
 			f.name, f.ranks[2], took = name, r.rank, true
 		}
 	default:
@@ -239,25 +238,4 @@ func country(text string) string {
 		return ""
 	}
 	return code
-}
-
-// shortened returns foreign text in one line of printable letters, of at most so many bytes.
-func shortened(text string, most int) string {
-	line := make([]byte, 0, min(len(text), most))
-	gap := false
-	for _, r := range text {
-		if r == utf8.RuneError || !unicode.IsPrint(r) || r == ' ' {
-			gap = len(line) > 0
-			continue
-		}
-		before := len(line)
-		if gap {
-			line = append(line, ' ')
-		}
-		if line = utf8.AppendRune(line, r); len(line) > most {
-			return string(line[:before])
-		}
-		gap = false
-	}
-	return string(line)
 }

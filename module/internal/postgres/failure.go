@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 )
 
@@ -101,7 +102,7 @@ func (f *failure) Error() string {
 	if err == nil {
 		err = history.ErrUnavailable // only for its words
 	}
-	return err.Error() + ": " + f.text
+	return foreign.Text(err.Error() + ": " + f.text)
 }
 
 // Unwrap returns the error of package history. The error of the library is not in the chain, since
@@ -198,24 +199,24 @@ func classifyServer(server *pgconn.PgError) *failure {
 	}
 	f := &failure{
 		kind: k, code: server.Code, tooSlow: k == timeout && server.Code == queryCanceled,
-		text: fmt.Sprintf("%s (SQLSTATE %s)", oneLine(server.Message), server.Code),
+		text: fmt.Sprintf("%s (SQLSTATE %s)", oneLine(server.Message), foreign.Line(server.Code, 5)),
 	}
 	switch {
 	case server.Code == checkViolation && server.ConstraintName == "":
 		f.kind = otherFailure
 	case k == rejected: // the server's message may contain the value
-		f.text = fmt.Sprintf("a value that it does not take (SQLSTATE %s)", server.Code)
+		f.text = fmt.Sprintf("a value that it does not take (SQLSTATE %s)", foreign.Line(server.Code, 5))
 	case k == timeout:
 		f.text = fmt.Sprintf("it took too long, or others held what it needs (SQLSTATE %s)", server.Code)
 	}
 	return f
 }
 
-// oneLine joins the library's lines about several attempts to connect.
+// oneLine joins the library's lines about several attempts to connect. It is not cut before redact has seen it.
 func oneLine(text string) string {
 	text = strings.ReplaceAll(strings.TrimSpace(text), ":\n\t", ": ")
 	text = strings.ReplaceAll(text, "\n\t", "; ")
-	return strings.Join(strings.Fields(text), " ")
+	return foreign.Line(text, len(text))
 }
 
 // redact returns the failure without the password in its text. No text is known to contain one;

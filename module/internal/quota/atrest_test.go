@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -79,7 +80,7 @@ func TestNothingIsLeft(t *testing.T) {
 		terms := Terms{
 			Concurrency:  rapid.SampledFrom([]int{1, 4, 1000}).Draw(r, "concurrency"),
 			Timeout:      rapid.SampledFrom([]time.Duration{time.Millisecond, 2 * time.Second}).Draw(r, "timeout"),
-			Windows:      []Window{{rapid.SampledFrom([]int{1, 10, 11, 1000}).Draw(r, "quota"), Day}, {40, Minute}},
+			Windows:      windows(rapid.SampledFrom([]string{"1/day", "10/day", "11/day", "1000/day"}).Draw(r, "quota"), "40/minute"),
 			Burst:        rapid.SampledFrom([]float64{.25, 1}).Draw(r, "burst"),
 			NetworkShare: rapid.SampledFrom([]float64{.02, 1}).Draw(r, "share"),
 			Rate: rapid.SampledFrom([]rate.Rate{
@@ -90,7 +91,7 @@ func TestNothingIsLeft(t *testing.T) {
 		type caller struct {
 			at, leaves time.Duration
 			addr       netip.Addr
-			worth      float64
+			bid        worth.Bid
 			how        string
 		}
 		callers := rapid.SliceOfN(rapid.Custom(func(r *rapid.T) caller {
@@ -98,14 +99,14 @@ func TestNothingIsLeft(t *testing.T) {
 				at:     time.Duration(rapid.IntRange(0, 5000).Draw(r, "at")) * time.Millisecond,
 				leaves: time.Duration(rapid.SampledFrom([]int{0, 1, 1500, 1e6}).Draw(r, "leaves")) * time.Millisecond,
 				addr:   of(rapid.IntRange(0, 20).Draw(r, "network"), rapid.IntRange(0, 3).Draw(r, "host")),
-				worth:  rapid.SampledFrom([]float64{.1, 1, 2}).Draw(r, "worth"),
+				bid:    rapid.SampledFrom([]worth.Bid{worthOf(.1), worthOf(1), operator}).Draw(r, "bid"),
 				how:    rapid.SampledFrom([]string{"check", "reserve", "cancel"}).Draw(r, "how"),
 			}
 		}), 1, 40).Draw(r, "callers")
 		var problems []string
 		synctest.Test(t, func(t *testing.T) {
-			ledger := &pacedLedger{Local: memory(), from: time.Now().Add(others)}
-			g := New("a", s, terms, NewBudget(), ledger, quiet())
+			counts := &pacedLedger{Local: memory(), from: time.Now().Add(others)}
+			g := New("a", s, terms, NewBudget(), counts, quiet())
 			var all sync.WaitGroup
 			left := 0
 			for _, c := range callers {
@@ -121,7 +122,7 @@ func TestNothingIsLeft(t *testing.T) {
 						_, _ = g.Check(ctx, q)
 						return
 					}
-					if call, _, _ := g.Reserve("", c.addr, c.worth, time.Now()); call == nil {
+					if call, _, _ := g.Reserve("", c.addr, c.bid, time.Now()); call == nil {
 						return
 					} else if c.how == "cancel" {
 						call.Cancel()

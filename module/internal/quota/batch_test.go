@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -134,6 +135,7 @@ func TestCallsShareRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &bulk{most: 20}
 		var observed []time.Duration
+		var sent []int
 		var mu sync.Mutex
 		o := quiet()
 		o.Observe = func(_ string, r reputation.Result, took time.Duration) {
@@ -143,7 +145,8 @@ func TestCallsShareRequests(t *testing.T) {
 				t.Errorf("observed %s", r)
 			}
 		}
-		g := New("a", s, Terms{Concurrency: 1, Timeout: 3 * time.Second, Windows: []Window{{100, Day}}}, NewBudget(), memory(), o)
+		o.Sent = func(addresses int) { sent = append(sent, addresses) }
+		g := New("a", s, Terms{Concurrency: 1, Timeout: 3 * time.Second, Windows: windows("100/day")}, NewBudget(), memory(), o)
 		began := time.Now()
 		if r := askAll(g, 1, ""); r[0].err != nil || r[0].took != time.Second {
 			t.Errorf("alone: %+v", r[0])
@@ -153,6 +156,9 @@ func TestCallsShareRequests(t *testing.T) {
 			t.Errorf("took %s", took)
 		}
 		wantSizes(t, s, 1, 1, 20)
+		if !slices.Equal(sent, []int{1, 1, 20}) {
+			t.Errorf("requests about %v addresses are counted", sent)
+		}
 		if usedBy(g) != 22 || len(observed) != 22 || g.Status().InFlight != 0 || s.peak != 1 {
 			t.Errorf("%d calls used, %d observed, %+v", usedBy(g), len(observed), g.Status())
 		}
@@ -188,7 +194,7 @@ func TestBatchesKeepTheRate(t *testing.T) {
 			}
 			return answers, nil
 		}
-		terms := Terms{Rate: rate.Rate{Events: 1, Per: 4 * time.Second}, Windows: []Window{{1000, Day}}}
+		terms := Terms{Rate: rate.Rate{Events: 1, Per: 4 * time.Second}, Windows: windows("1000/day")}
 		g := New("a", s, terms, NewBudget(), memory(), quiet())
 		began := time.Now()
 		wantOwnAnswers(t, askAll(g, 40, ""))
@@ -210,7 +216,7 @@ func TestBatchesKeepTheRate(t *testing.T) {
 		if skipped != 9 || usedBy(slow) != 1 {
 			t.Errorf("%d skipped, %d calls used", skipped, usedBy(slow))
 		}
-		if r, why, waits := slow.Reserve("", host(99), 0, time.Now()); r != nil || why != reputation.ResultSkippedQuota || waits {
+		if r, why, waits := slow.Reserve("", host(99), worthOf(0), time.Now()); r != nil || why != reputation.ResultSkippedQuota || waits {
 			t.Errorf("a call is reserved that has to wait for a minute: %s, %t", why, waits)
 		}
 	})

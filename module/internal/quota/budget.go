@@ -10,7 +10,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -26,8 +26,6 @@ var (
 // The limits of calls and pauses, and when the circuit breaker opens.
 const (
 	retryAfterMax = 32 * 24 * time.Hour // the longest pause that a monthly quota needs
-
-	maxBurst = 5 // calls at the same time, within the rate
 
 	maxKeys = 16 // how many keys are remembered as throttled, as refused, and as asked with
 
@@ -45,7 +43,7 @@ const (
 // during a call.
 type Budget struct {
 	mu       sync.Mutex
-	tokens   tokens
+	tokens   ledger.Bucket
 	inFlight int
 
 	// The breaker decides when to open. opened holds the pause, since the library supports only a
@@ -62,7 +60,7 @@ type Budget struct {
 	test      *selfTest       // nil for a provider without a self-test
 	asked     map[uint64]bool // the keys with which a call has ended
 
-	networks [numPeriods]*networks // nil for the periods without a share
+	networks [ledger.NumPeriods]*networks // nil for the periods without a share
 
 	uncounted atomic.Int64 // calls that are reserved, and not yet taken from the ledger
 
@@ -158,19 +156,15 @@ func (b *Budget) takeToken(t Terms, worth float64, now time.Time) refusal {
 	if !t.Rate.Bounded() {
 		return refusal{}
 	}
-	perSecond, burst := t.Rate.PerSecond(), burst(t.Rate)
-	if price := t.priceOfRate(b.tokens.left(perSecond, burst, now)); worth < price {
+	perSecond, burst := t.Rate.PerSecond(), ledger.BurstOf(t.Rate)
+	if price := t.priceOfRate(b.tokens.Left(perSecond, burst, now)); worth < price {
 		return refusal{tooDear, now.Add(t.Rate.Per / time.Duration(t.Rate.Events)), price}
 	}
-	if until := b.tokens.take(perSecond, burst, 1, now); !until.IsZero() {
+	if until := b.tokens.Take(perSecond, burst, 1, now); !until.IsZero() {
 		return refusal{reason: spentOut, until: until}
 	}
 	return refusal{}
 }
-
-// burst returns how many calls may be made at once. It is small: services count in windows of their
-// own, in which a burst on top of the rate would exceed the limit.
-func burst(r rate.Rate) int { return min(r.Events, maxBurst) }
 
 // release ends a call that was admitted.
 func (b *Budget) release() {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -24,17 +25,18 @@ func TestRate(t *testing.T) {
 			wantSkip(t, k, reputation.ResultSkippedQuota, 2*time.Second)
 		}
 		wantResult(t, k, reputation.ResultOK)
-		faster := New("a", s, Terms{Rate: rate.Rate{Events: 10, Per: time.Second}}, budget, memory(), quiet())
+		tenPerSecond := rate.Rate{Events: 10, Per: time.Second}
+		faster, burst := New("a", s, Terms{Rate: tenPerSecond}, budget, memory(), quiet()), ledger.BurstOf(tenPerSecond)
 		if got, until := ask(faster); got != reputation.ResultSkippedQuota || time.Until(until).Round(time.Millisecond) != 100*time.Millisecond {
 			t.Errorf("%s for %s, want 100ms", got, time.Until(until))
 		}
 		time.Sleep(time.Hour)
-		for range maxBurst {
+		for range burst {
 			wantResult(t, faster, reputation.ResultOK)
 		}
 		wantResult(t, faster, reputation.ResultSkippedQuota)
-		if s.calls != 4+maxBurst {
-			t.Errorf("%d calls, want %d", s.calls, 4+maxBurst)
+		if s.calls != 4+burst {
+			t.Errorf("%d calls, want %d", s.calls, 4+burst)
 		}
 	})
 }

@@ -50,6 +50,9 @@ func (g *Guard) ask(
 			g.logPanic(ctx, q, v, others)
 			a = answer{err: fmt.Errorf("ask %s: the provider panicked: %w", g.name, reputation.ErrBadAnswer)}
 		}
+		if !noRequestMade(a.err) {
+			g.sent(1 + len(others))
+		}
 		g.budget.release()
 		answers <- a
 	}()

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -24,7 +25,7 @@ func TestCallersOfBatchesLeave(t *testing.T) {
 		var observed atomic.Int32
 		o := quiet()
 		o.Observe = func(string, reputation.Result, time.Duration) { observed.Add(1) }
-		g := New("a", s, Terms{Concurrency: 1, Windows: []Window{{100, Day}}, NetworkShare: .1}, NewBudget(), memory(), o)
+		g := New("a", s, Terms{Concurrency: 1, Windows: windows("100/day"), NetworkShare: .1}, NewBudget(), memory(), o)
 		ask := func(i int, within time.Duration) chan error {
 			ctx, cancel := context.WithTimeout(context.Background(), within)
 			done := make(chan error, 1)
@@ -81,7 +82,7 @@ func TestBatchesBehindAHangingService(t *testing.T) {
 			<-release
 			return nil, errors.New("no route")
 		}
-		g := New("a", s, Terms{Concurrency: 2, Windows: []Window{{100, Day}}}, NewBudget(), memory(), quiet())
+		g := New("a", s, Terms{Concurrency: 2, Windows: windows("100/day")}, NewBudget(), memory(), quiet())
 		before := runtime.NumGoroutine()
 		results := make(chan result, 22)
 		began := time.Now()
@@ -92,7 +93,7 @@ func TestBatchesBehindAHangingService(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		if r, why, waits := g.Reserve("", host(30), 0, time.Now()); r != nil || why != reputation.ResultSkippedQuota || !waits {
+		if r, why, waits := g.Reserve("", host(30), worthOf(0), time.Now()); r != nil || why != reputation.ResultSkippedQuota || !waits {
 			t.Errorf("beyond the places: %s, %t", why, waits)
 		}
 		for range 22 {
@@ -120,7 +121,7 @@ func TestBatchesBehindAHangingService(t *testing.T) {
 func TestReservedBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &bulk{most: 50}
-		terms := Terms{Concurrency: 1, Windows: []Window{{1000, Day}}, NetworkShare: .02}
+		terms := Terms{Concurrency: 1, Windows: windows("1000/day"), NetworkShare: .02}
 		g := New("a", s, terms, NewBudget(), memory(), quiet())
 		var list []*Reservation
 		var addrs []netip.Addr
@@ -129,7 +130,7 @@ func TestReservedBatches(t *testing.T) {
 			if i >= 40 {
 				addr = host(i)
 			}
-			r, _, waits := g.Reserve("", addr, 0, time.Now())
+			r, _, waits := g.Reserve("", addr, worthOf(0), time.Now())
 			if i >= 20 && i < 40 {
 				if r != nil || waits {
 					t.Fatalf("call %d of the network is reserved, or waits: %t", i, waits)
@@ -141,11 +142,11 @@ func TestReservedBatches(t *testing.T) {
 			}
 			list, addrs = append(list, r), append(addrs, addr)
 		}
-		if r, _, waits := g.Reserve("", host(99), 0, time.Now()); r != nil || !waits {
+		if r, _, waits := g.Reserve("", host(99), worthOf(0), time.Now()); r != nil || !waits {
 			t.Errorf("the places are not bounded")
 		}
 		list[0].Cancel()
-		if r, _, _ := g.Reserve("", of(1, 80), 0, time.Now()); r == nil {
+		if r, _, _ := g.Reserve("", of(1, 80), worthOf(0), time.Now()); r == nil {
 			t.Error("what was given back is not there")
 		} else {
 			r.Cancel()
@@ -192,21 +193,23 @@ func TestAnAddressIsInARequestOnce(t *testing.T) {
 
 // pacedLedger grants a request only when its time has come, as one does that keeps the rate of all instances.
 type pacedLedger struct {
-	*Local
+	*ledger.Local
 	from time.Time
 	mu   sync.Mutex
 	n    []int
 }
 
-func (l *pacedLedger) Take(ctx context.Context, name string, t Terms, n int, at time.Time) (Grant, error) {
-	if t.Rate.Bounded() {
+func (l *pacedLedger) Take(
+	ctx context.Context, name string, limits ledger.Limits, n int, at time.Time,
+) (ledger.Grant, error) {
+	if limits.Rate.Bounded() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if l.n = append(l.n, n); at.Before(l.from) {
-			return Grant{RetryAt: l.from, Usage: []Usage{}}, nil
+			return ledger.Grant{RetryAt: l.from, Usage: []ledger.Usage{}}, nil
 		}
 	}
-	return l.Local.Take(ctx, name, t, n, at)
+	return l.Local.Take(ctx, name, limits, n, at)
 }
 
 // TestBatchesKeepTheRateOfAllInstances proves that a request that the ledger does not allow yet waits, with those who
@@ -214,20 +217,20 @@ func (l *pacedLedger) Take(ctx context.Context, name string, t Terms, n int, at 
 func TestBatchesKeepTheRateOfAllInstances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &bulk{most: 20}
-		ledger := &pacedLedger{Local: memory(), from: time.Now().Add(time.Second)}
-		terms := Terms{Concurrency: 3, Rate: rate.Rate{Events: 5, Per: time.Second}, Windows: []Window{{100, Day}}}
-		g := New("a", s, terms, NewBudget(), ledger, quiet())
+		counts := &pacedLedger{Local: memory(), from: time.Now().Add(time.Second)}
+		terms := Terms{Concurrency: 3, Rate: rate.Rate{Events: 5, Per: time.Second}, Windows: windows("100/day")}
+		g := New("a", s, terms, NewBudget(), counts, quiet())
 		began := time.Now()
 		wantOwnAnswers(t, askAll(g, 10, ""))
 		if took := time.Since(began); took != 2*time.Second || usedBy(g) != 10 {
 			t.Errorf("took %s, %d used", took, usedBy(g))
 		}
-		for _, n := range ledger.n {
+		for _, n := range counts.n {
 			if n != 1 {
 				t.Errorf("a request takes %d from the rate", n)
 			}
 		}
-		ledger.from = time.Now().Add(time.Minute)
+		counts.from = time.Now().Add(time.Minute)
 		for _, r := range askAll(g, 3, "") {
 			if reputation.ResultOf(r.err) != reputation.ResultSkippedQuota {
 				t.Errorf("%+v", r)

@@ -26,7 +26,7 @@ func TestCallerGivesUp(t *testing.T) {
 		var observed atomic.Int32
 		o := quiet()
 		o.Observe = func(string, reputation.Result, time.Duration) { observed.Add(1) }
-		k := New("a", p, Terms{Windows: []Window{{100, Day}}}, NewBudget(), memory(), o)
+		k := New("a", p, Terms{Windows: windows("100/day")}, NewBudget(), memory(), o)
 		for range 2 * breakerConsecutive {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			if _, err := k.Check(ctx, query("")); !errors.Is(err, context.DeadlineExceeded) {
@@ -143,11 +143,11 @@ func TestConcurrentCallsStayWithinTerms(t *testing.T) {
 		return reputation.Report{}, nil
 	})
 	synctest.Test(t, func(t *testing.T) {
-		budget, ledger := NewBudget(), memory()
-		terms := Terms{Concurrency: concurrency, Windows: []Window{{limit, Day}}}
+		budget, counts := NewBudget(), memory()
+		terms := Terms{Concurrency: concurrency, Windows: day(limit)}
 		guards := [2]*Guard{ // before and after a reload
-			New("a", p, terms, budget, ledger, quiet()),
-			New("a", p, terms, budget, ledger, quiet()),
+			New("a", p, terms, budget, counts, quiet()),
+			New("a", p, terms, budget, counts, quiet()),
 		}
 		var wg sync.WaitGroup
 		var ok atomic.Int64

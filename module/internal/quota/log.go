@@ -12,15 +12,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // The causes of log messages, in addition to the results of calls.
 const (
-	causeDisk = reputation.NumResults + iota
-	causeLedger
+	causeLedger = reputation.NumResults + iota
 	causePanic
-	causeStore
 )
 
 // logOutcome logs the outcome of a call. An answer is not logged, unless it closes the breaker.
@@ -86,9 +85,6 @@ func callers() []string {
 	}
 }
 
-// maxLogText is how much of an error's text is logged, in bytes.
-const maxLogText = 300
-
 // redact removes the key and the addresses that were asked about from a text. A provider may violate
 // its contract and put them into its errors, and net.DNSError contains the queried name.
 func redact(text string, q reputation.Query, others ...netip.Addr) string {
@@ -109,11 +105,7 @@ func redact(text string, q reputation.Query, others ...netip.Addr) string {
 	for _, s := range spellings {
 		replaced = append(replaced, s, "[address]")
 	}
-	text = strings.NewReplacer(replaced...).Replace(text)
-	if len(text) > maxLogText {
-		text = strings.ToValidUTF8(text[:maxLogText], "") + "…"
-	}
-	return text
+	return foreign.Text(strings.NewReplacer(replaced...).Replace(text))
 }
 
 // reversedLabels returns the address in the form used by DNS lists (RFC 5782): its octets, or for

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -27,7 +28,8 @@ func TestRedact(t *testing.T) {
 		"IPv6 in full":     {"no 2001:0db8:0001:0002:0000:0000:0000:0000", "", addr6, "no [address]"},
 		"IPv6 in a query":  {"ip=2001%3Adb8%3A1%3A2%3A%3A", "", addr6, "ip=[address]"},
 		"IPv6 in DNS":      {"lookup " + strings.Repeat("0.", 16) + "2.0.0.0.1.0.0.0.8.b.d.0.1.0.0.2.bl.example", "", addr6, "lookup [address].bl.example"},
-		"long":             {strings.Repeat("é", maxLogText), "", addr4, strings.Repeat("é", maxLogText/2) + "…"},
+		"foreign text":     {"it says \x1b[2J\r\nERROR all is well", "", addr4, "it says [2J ERROR all is well"},
+		"long":             {strings.Repeat("é", foreign.MaxError), "", addr4, strings.Repeat("é", foreign.MaxError/2) + "…"},
 		"no valid address": {"some text", "", netip.Addr{}, "some text"},
 	}
 	for name, tt := range tests {

@@ -10,6 +10,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -54,9 +56,26 @@ func (s *service) answers(err error) {
 	s.err = err
 }
 
+// operator is the bid of an operator.
+var operator = worth.Bid{Operator: true}
+
+func worthOf(w float64) worth.Bid { return worth.Bid{Worth: w} }
+
 func quiet() Options { return Options{Logger: slog.New(slog.DiscardHandler)} }
 
-func memory() *Local { return OpenLocal("", slog.New(slog.DiscardHandler)) }
+func memory() *ledger.Local { return ledger.OpenLocal("", slog.New(slog.DiscardHandler)) }
+
+// windows returns quotas such as 1000/day.
+func windows(quotas ...string) (list []ledger.Window) {
+	for _, quota := range quotas {
+		w, err := ledger.ParseWindow(quota)
+		if err != nil {
+			panic(err)
+		}
+		list = append(list, w)
+	}
+	return list
+}
 
 func mustTime(t testing.TB, s string) time.Time {
 	t.Helper()

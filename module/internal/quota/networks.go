@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 )
 
@@ -81,6 +82,40 @@ func (n *networks) remove(network record.Key, start time.Time) {
 	}
 }
 
+// fewShare is the part of few calls that a network may use in any case, up to ledger.FewCalls. A small
+// share of a small quota would be less than a call, and a network of a provider with thousands of
+// customers deserves more than one.
+const fewShare = 0.1
+
+// networkLimit returns how many calls about one network may have been made in the window that began
+// at start: a share of the calls that are released, or of few calls a tenth.
+func (t Terms) networkLimit(w ledger.Window, start, at time.Time) int {
+	released := w.Limit
+	if len(t.Windows) > 0 {
+		released = t.limits().Released(w, start, at)
+	}
+	if t.NetworkShare <= 0 || t.NetworkShare >= 1 || w.Limit <= ledger.FewCalls {
+		return released
+	}
+	few := min(int(fewShare*float64(released)), ledger.FewCalls)
+	return max(int(t.NetworkShare*float64(released)), few)
+}
+
+// unlimited stands for a service without a quota. A network that rotates must not fill the memory
+// with answers about itself.
+var unlimited = []ledger.Window{{Limit: 50_000, Period: ledger.Hour}}
+
+// shared returns the windows of which a network has a share: none if there is no bound.
+func (t Terms) shared() []ledger.Window {
+	switch {
+	case t.NetworkShare <= 0 || t.NetworkShare >= 1:
+		return nil
+	case len(t.Windows) == 0:
+		return unlimited
+	}
+	return t.Windows
+}
+
 // networkHasRoom reports whether the network has used less than its share.
 func (b *Budget) networkHasRoom(terms Terms, network record.Key, now time.Time) bool {
 	for _, w := range terms.shared() {
@@ -94,14 +129,16 @@ func (b *Budget) networkHasRoom(terms Terms, network record.Key, now time.Time) 
 
 // countNetwork counts a call about the network, once for each period.
 func (b *Budget) countNetwork(terms Terms, network record.Key, now time.Time) {
-	for p, limit := range limits(terms.shared()) {
-		if limit == 0 {
+	var counted [ledger.NumPeriods]bool
+	for _, w := range terms.shared() {
+		if counted[w.Period] {
 			continue
 		}
-		if b.networks[p] == nil {
-			b.networks[p] = new(networks)
+		counted[w.Period] = true
+		if b.networks[w.Period] == nil {
+			b.networks[w.Period] = new(networks)
 		}
-		b.networks[p].add(network, Period(p).Start(now))
+		b.networks[w.Period].add(network, w.Period.Start(now))
 	}
 }
 
@@ -113,7 +150,7 @@ func (b *Budget) refundNetwork(terms Terms, network record.Key, counted time.Tim
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for p, n := range b.networks {
-		n.remove(network, Period(p).Start(counted))
+		n.remove(network, ledger.Period(p).Start(counted))
 	}
 }
 

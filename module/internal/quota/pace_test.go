@@ -9,9 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"pgregory.net/rapid"
-
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -29,7 +29,7 @@ func callsAbout(t *testing.T, g *Guard, reserve bool, addresses ...netip.Addr) (
 	t.Helper()
 	for _, addr := range addresses {
 		if reserve {
-			r, why, waits := g.Reserve("", addr, 1, time.Now())
+			r, why, waits := g.Reserve("", addr, worthOf(1), time.Now())
 			if r == nil {
 				if why != reputation.ResultSkippedQuota || waits {
 					t.Fatalf("no call, since %s, %t", why, waits)
@@ -67,7 +67,7 @@ func TestPace(t *testing.T) {
 	for name, reserve := range map[string]bool{"reserved": true, "at once": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				terms := Terms{Windows: []Window{{1000, Day}}, Burst: .1}
+				terms := Terms{Windows: windows("1000/day"), Burst: .1}
 				g := New("a", new(service), terms, NewBudget(), memory(), quiet())
 				if n := callsAbout(t, g, reserve, crowd(2000)...); n != 100 {
 					t.Errorf("%d calls at midnight, want 100", n)
@@ -97,12 +97,12 @@ func TestWhatIsNotPaced(t *testing.T) {
 		terms Terms
 		want  int
 	}{
-		"few calls":          {Terms{Windows: []Window{{10, Day}}, Burst: .1, NetworkShare: .1}, 10},
-		"a minute":           {Terms{Windows: []Window{{300, Minute}}, Burst: .1}, 300},
-		"the operator's way": {Terms{Windows: []Window{{300, Month}}, Burst: 1, NetworkShare: 1}, 300},
-		"no terms":           {Terms{Windows: []Window{{300, Month}}}, 300},
+		"few calls":          {Terms{Windows: windows("10/day"), Burst: .1, NetworkShare: .1}, 10},
+		"a minute":           {Terms{Windows: windows("300/minute"), Burst: .1}, 300},
+		"the operator's way": {Terms{Windows: windows("300/month"), Burst: 1, NetworkShare: 1}, 300},
+		"no terms":           {Terms{Windows: windows("300/month")}, 300},
 		"no quota":           {Terms{Burst: .1, NetworkShare: .1}, 400},
-		"few calls, a share": {Terms{Windows: []Window{{10, Week}}, Burst: .25, NetworkShare: .02}, 10},
+		"few calls, a share": {Terms{Windows: windows("10/week"), Burst: .25, NetworkShare: .02}, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -115,61 +115,12 @@ func TestWhatIsNotPaced(t *testing.T) {
 	}
 }
 
-// The time that a refusal names is the first at which there is a call again.
-func TestReleasedAt(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		terms := Terms{Burst: rapid.Float64Range(0, 1).Draw(t, "burst")}
-		w := Window{rapid.IntRange(1, MaxLimit).Draw(t, "limit"), Period(rapid.IntRange(0, numPeriods-1).Draw(t, "period"))}
-		start := w.Period.Start(time.Unix(rapid.Int64Range(0, 1<<32).Draw(t, "time"), 0))
-		n := rapid.IntRange(1, w.Limit).Draw(t, "calls")
-		at := terms.releasedAt(w, start, n)
-		if got := terms.released(w, start, at); got < n {
-			t.Fatalf("at %s there are %d calls, want %d", at, got, n)
-		}
-		if before := at.Add(-3 * time.Microsecond); before.After(start) && terms.released(w, start, before) > n+w.Limit/1e6 {
-			t.Fatalf("before %s there were more", at)
-		}
-		if got := terms.released(w, start, w.Period.End(start)); got != w.Limit {
-			t.Fatalf("%d of %d calls in all", got, w.Limit)
-		}
-	})
-}
-
-// The pace is that of all instances together, and what one of them knows keeps it from asking the store.
-func TestInstancesShareThePace(t *testing.T) {
-	at := mustTime(t, "2026-11-30T12:00:00Z")
-	terms := Terms{Windows: []Window{{1000, Day}}, Burst: .1}
-	p := newPair(t, .5, func() time.Time { return at })
-	granted := 0
-	for i := range 2000 {
-		if p.take(i%2, terms, 1, at).Granted {
-			granted++
-		}
-	}
-	if granted != 550 {
-		t.Errorf("%d calls by noon, want 100 and half of the rest", granted)
-	}
-	p.links[0].state = cut
-	if p.take(0, terms, 1, at).Granted {
-		t.Error("a call was granted without the store, though none is left")
-	}
-	later := at.Add(2 * time.Hour) // 75 more
-	for range 100 {
-		if p.take(0, terms, 1, later).Granted {
-			granted++
-		}
-	}
-	if granted != 550+37 {
-		t.Errorf("%d calls without the store, want its half of what has become available", granted-550)
-	}
-}
-
 // Whatever rotates inside a network, it has its share of each window, and the others have the rest.
 func TestOneNetworkHasItsShare(t *testing.T) {
 	for name, network := range map[string]int{"a /48": 4, "a /24": 5} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				terms := Terms{Windows: []Window{{1000, Day}, {5000, Month}}, NetworkShare: .1}
+				terms := Terms{Windows: windows("1000/day", "5000/month"), NetworkShare: .1}
 				g := New("a", new(service), terms, NewBudget(), memory(), quiet())
 				var rotating []netip.Addr
 				for i := range 3000 {
@@ -195,7 +146,7 @@ func TestOneNetworkHasItsShare(t *testing.T) {
 					time.Sleep(24 * time.Hour)
 					callsAbout(t, g, true, rotating...)
 				}
-				if n := g.budget.networks[Month].count(keyOf(of(network, 0)), Month.Start(time.Now())); n != 500 {
+				if n := g.budget.networks[ledger.Month].count(keyOf(of(network, 0)), ledger.Month.Start(time.Now())); n != 500 {
 					t.Errorf("it has used %d calls in the month, want 500 of 5000", n)
 				}
 			})
@@ -223,7 +174,7 @@ func TestShareWithoutAQuota(t *testing.T) {
 // With the pace, the share is that of the calls that there are by then: no network has the beginning of the day to itself.
 func TestShareOfThePace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		terms := Terms{Windows: []Window{{10_000, Day}}, Burst: .1, NetworkShare: .1}
+		terms := Terms{Windows: windows("10000/day"), Burst: .1, NetworkShare: .1}
 		g := New("a", new(service), terms, NewBudget(), memory(), quiet())
 		var rotating []netip.Addr
 		for i := range 5000 {
@@ -246,11 +197,8 @@ func TestShareOfFreePlans(t *testing.T) {
 		"5/month": {5, 5}, "10/week": {10, 10}, "50/week": {1, 5}, "100/day": {2, 10}, "120/month": {3, 10}, "500/day": {10, 10},
 		"1000/day": {10, 20}, "5000/month": {25, 100}, "300/minute": {10, 10}, "60/minute": {6, 6},
 	} {
-		w, err := ParseWindow(quota)
-		if err != nil {
-			t.Fatal(err)
-		}
-		terms := Terms{Windows: []Window{w}, Burst: .25, NetworkShare: .02}
+		terms := Terms{Windows: windows(quota), Burst: .25, NetworkShare: .02}
+		w := terms.Windows[0]
 		start := w.Period.Start(time.Unix(1_796_000_000, 0))
 		first, all := terms.networkLimit(w, start, start), terms.networkLimit(w, start, w.Period.End(start))
 		if first != want.first || all != want.all {
@@ -261,7 +209,7 @@ func TestShareOfFreePlans(t *testing.T) {
 
 // The table of networks has one size. Many networks with a call each do not make it forget the one with many.
 func TestNetworksAreBounded(t *testing.T) {
-	n, start := new(networks), Day.Start(time.Now())
+	n, start := new(networks), ledger.Day.Start(time.Now())
 	heavy := keyOf(of(4, 0))
 	for range 50 {
 		n.add(heavy, start)
@@ -292,15 +240,15 @@ func TestReserve(t *testing.T) {
 		o := Options{Logger: slog.New(slog.DiscardHandler), Observe: func(_ string, r reputation.Result, _ time.Duration) {
 			results = append(results, r)
 		}}
-		terms := Terms{Windows: []Window{{12, Day}}, Burst: .1, Concurrency: 2}
+		terms := Terms{Windows: windows("12/day"), Burst: .1, Concurrency: 2}
 		g := New("a", p, terms, NewBudget(), memory(), o)
-		reserve := func(worth float64) (*Reservation, bool) {
-			r, _, waits := g.Reserve("", addr4, worth, time.Now())
+		reserve := func(bid worth.Bid) (*Reservation, bool) {
+			r, _, waits := g.Reserve("", addr4, bid, time.Now())
 			return r, waits
 		}
-		first, _ := reserve(1)
-		second, _ := reserve(1)
-		if third, waits := reserve(1); first == nil || second == nil || third != nil || !waits {
+		first, _ := reserve(worthOf(1))
+		second, _ := reserve(worthOf(1))
+		if third, waits := reserve(worthOf(1)); first == nil || second == nil || third != nil || !waits {
 			t.Fatalf("two of three may run, and the third may wait: %v, %v, %v, %t", first, second, third, waits)
 		}
 		first.Cancel()
@@ -310,22 +258,22 @@ func TestReserve(t *testing.T) {
 		close(hold)
 		for range 10 {
 			_, _ = second.Check(t.Context(), query(""))
-			second, _ = reserve(1)
+			second, _ = reserve(worthOf(1))
 		}
 		if second != nil {
 			t.Fatal("an eleventh call at midnight")
 		}
-		if n := testing.AllocsPerRun(10, func() { reserve(1) }); n != 0 {
+		if n := testing.AllocsPerRun(10, func() { reserve(worthOf(1)) }); n != 0 {
 			t.Errorf("a refusal allocates %v times", n)
 		}
 		for range 2 { // the operator's calls
-			r, _ := reserve(2)
+			r, _ := reserve(operator)
 			if r == nil {
 				t.Fatal("an urgent call waits for its time")
 			}
 			_, _ = r.Check(t.Context(), query(""))
 		}
-		if r, _ := reserve(2); r != nil || g.Status().Windows[0].Used != 12 {
+		if r, _ := reserve(operator); r != nil || g.Status().Windows[0].Used != 12 {
 			t.Errorf("an urgent call beyond the quota: %+v", g.Status())
 		}
 		if len(results) != 12 {
@@ -337,18 +285,18 @@ func TestReserve(t *testing.T) {
 // A refusal is believed for a second at most: what ends it early is noticed soon.
 func TestReserveNoticesWhatIsGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ledger := &counted{Ledger: memory()}
+		counts := &counted{Ledger: memory()}
 		var notices []Notice
 		o := quiet()
 		o.Notify = func(n Notice) { notices = append(notices, n) }
-		g := New("a", new(service), Terms{Windows: []Window{{1, Month}}}, NewBudget(), ledger, o)
+		g := New("a", new(service), Terms{Windows: windows("1/month")}, NewBudget(), counts, o)
 		if n := callsAbout(t, g, true, crowd(1000)...); n != 1 {
 			t.Fatalf("%d calls, want 1", n)
 		}
-		if ledger.takes != 1 || len(notices) != 2 || notices[1].Kind != NoticeSpent {
-			t.Errorf("the ledger was asked %d times; notices %+v", ledger.takes, notices)
+		if counts.takes != 1 || len(notices) != 2 || notices[1].Kind != NoticeSpent {
+			t.Errorf("the ledger was asked %d times; notices %+v", counts.takes, notices)
 		}
-		ledger.Ledger = memory()
+		counts.Ledger = memory()
 		time.Sleep(recheckSpent)
 		if n := callsAbout(t, g, true, crowd(10)...); n != 1 {
 			t.Errorf("%d calls, want 1", n)
@@ -359,15 +307,15 @@ func TestReserveNoticesWhatIsGivenBack(t *testing.T) {
 // A refusal from a time when the clock was ahead does not last until that time.
 func TestReserveAfterTheClockStepsBack(t *testing.T) {
 	now := mustTime(t, "2027-11-30T12:00:00Z")
-	g := New("a", new(service), Terms{Windows: []Window{{1, Day}}}, NewBudget(), memory(), quiet())
-	first, _, _ := g.Reserve("", addr4, 1, now)
-	if _, err := g.ledger.Take(t.Context(), "a", g.terms, 1, now); first == nil || err != nil {
+	g := New("a", new(service), Terms{Windows: windows("1/day")}, NewBudget(), memory(), quiet())
+	first, _, _ := g.Reserve("", addr4, worthOf(1), now)
+	if _, err := g.ledger.Take(t.Context(), "a", g.terms.limits(), 1, now); first == nil || err != nil {
 		t.Fatal(first, err)
 	}
-	if r, _, _ := g.Reserve("", addr4, 1, now); r != nil {
+	if r, _, _ := g.Reserve("", addr4, worthOf(1), now); r != nil {
 		t.Fatal("a second call")
 	}
-	if r, why, _ := g.Reserve("", addr4, 1, now.AddDate(-1, 0, 0)); r == nil {
+	if r, why, _ := g.Reserve("", addr4, worthOf(1), now.AddDate(-1, 0, 0)); r == nil {
 		t.Errorf("a year earlier: %s", why)
 	}
 }
@@ -375,26 +323,26 @@ func TestReserveAfterTheClockStepsBack(t *testing.T) {
 func BenchmarkReserveRefused(b *testing.B) {
 	for name, share := range map[string]float64{"network": .1, "all": 1} {
 		b.Run(name, func(b *testing.B) {
-			terms := Terms{Windows: []Window{{1000, Month}}, Burst: .1, NetworkShare: share}
+			terms := Terms{Windows: windows("1000/month"), Burst: .1, NetworkShare: share}
 			g, now := New("a", new(service), terms, NewBudget(), memory(), quiet()), time.Now()
-			for r, _, _ := g.Reserve("", addr6, 1, now); r != nil; r, _, _ = g.Reserve("", addr6, 1, now) {
+			for r, _, _ := g.Reserve("", addr6, worthOf(1), now); r != nil; r, _, _ = g.Reserve("", addr6, worthOf(1), now) {
 				_, _ = r.Check(context.Background(), reputation.Query{Addr: addr6})
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				g.Reserve("", addr6, 1, now)
+				g.Reserve("", addr6, worthOf(1), now)
 			}
 		})
 	}
 	b.Run("price", func(b *testing.B) {
-		terms := Terms{Windows: []Window{{1000, Month}}, Burst: .1}
+		terms := Terms{Windows: windows("1000/month"), Burst: .1}
 		g, now := New("a", new(service), terms, NewBudget(), memory(), quiet()), time.Now()
-		for r, _, _ := g.Reserve("", addr6, .5, now); r != nil; r, _, _ = g.Reserve("", addr6, .5, now) {
+		for r, _, _ := g.Reserve("", addr6, worthOf(.5), now); r != nil; r, _, _ = g.Reserve("", addr6, worthOf(.5), now) {
 			_, _ = r.Check(context.Background(), reputation.Query{Addr: addr6})
 		}
 		b.ReportAllocs()
 		for b.Loop() {
-			g.Reserve("", addr6, .1, now)
+			g.Reserve("", addr6, worthOf(.1), now)
 		}
 	})
 }

@@ -1,6 +1,10 @@
 package quota
 
-import "time"
+import (
+	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
+)
 
 // keptPart is the largest part of a quota that is reserved for calls that are worth more.
 const keptPart = .25
@@ -15,14 +19,14 @@ const keptPart = .25
 //   - While the calls that are left of those released are at least kept, the price is 0, and everybody is asked about.
 //   - Below that it rises evenly, up to 1 when none is left. A call of the worth w thus leaves 1 − w of kept for those
 //     that are worth more: while they take less than becomes available, they always find some.
-func (t Terms) price(usage []Usage, now time.Time) (price float64) {
+func (t Terms) price(usage []ledger.Usage, now time.Time) (price float64) {
 	if t.FirstCome {
 		return 0
 	}
 	for i, u := range usage {
 		w := t.Windows[i]
 		start := w.Period.Start(u.Reset.Add(-time.Nanosecond))
-		left := float64(max(t.released(w, start, now)-u.Used, 0))
+		left := float64(max(t.limits().Released(w, start, now)-u.Used, 0))
 		if kept := t.kept(w, start, now); left < kept {
 			price = max(price, 1-left/kept)
 		}
@@ -33,14 +37,14 @@ func (t Terms) price(usage []Usage, now time.Time) (price float64) {
 // kept returns how many calls of the window that began at start are reserved for what is worth more. It is the least of
 // three: the burst, a part of the quota, and what is still released until the window ends. By the last, the price falls
 // towards the end: calls that are left then are lost. A small quota reserves none.
-func (t Terms) kept(w Window, start, at time.Time) float64 {
-	if w.Limit <= fewCalls {
+func (t Terms) kept(w ledger.Window, start, at time.Time) float64 {
+	if w.Limit <= ledger.FewCalls {
 		return 0
 	}
 	end := w.Period.End(start)
 	left := min(max(float64(end.Sub(at))/float64(end.Sub(start)), 0), 1)
-	most := max(keptPart*float64(w.Limit), fewCalls)
-	return min(float64(t.burst(w)), most, left*float64(w.Limit))
+	most := max(keptPart*float64(w.Limit), ledger.FewCalls)
+	return min(float64(t.limits().Released(w, start, start)), most, left*float64(w.Limit))
 }
 
 // keptOfRate is the part of the calls that the rate allows at once which is kept for calls that are worth more. A rate
@@ -50,7 +54,7 @@ const keptOfRate = .5
 // priceOfRate is price where the rate is what is short, and has room for so many calls. With none, it is 0: nobody can be
 // asked about, whatever it is worth. A rate of one call at a time has nothing to keep.
 func (t Terms) priceOfRate(left float64) float64 {
-	kept := keptOfRate * float64(burst(t.Rate)-1)
+	kept := keptOfRate * float64(ledger.BurstOf(t.Rate)-1)
 	if t.FirstCome || left < 1 || left >= 1+kept {
 		return 0
 	}

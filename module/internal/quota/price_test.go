@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -18,7 +19,7 @@ func bid(t *testing.T, g *Guard, worth float64, most int) (calls int) {
 	t.Helper()
 	for calls < most {
 		addr := of(2*calls, 1)
-		r, why, _ := g.Reserve("", addr, worth, time.Now())
+		r, why, _ := g.Reserve("", addr, worthOf(worth), time.Now())
 		if r == nil {
 			if why != reputation.ResultSkippedQuota {
 				t.Fatalf("no call, since %s", why)
@@ -33,7 +34,7 @@ func bid(t *testing.T, g *Guard, worth float64, most int) (calls int) {
 	return calls
 }
 
-func day(limit int) []Window { return []Window{{limit, Day}} }
+func day(limit int) []ledger.Window { return []ledger.Window{{Limit: limit, Period: ledger.Day}} }
 
 func TestPrice(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -55,18 +56,18 @@ func TestPrice(t *testing.T) {
 		"the last minutes":              {Terms{Windows: day(1000), Burst: .25}, "2027-01-31T23:58:00Z", []int{996}, 0},
 		"a small quota":                 {Terms{Windows: day(12), Burst: .25}, "2027-01-31T00:00:00Z", []int{5}, .5},
 		"few calls":                     {Terms{Windows: day(10), Burst: .25}, "2027-01-31T00:00:00Z", []int{9}, 0},
-		"a minute of few calls":         {Terms{Windows: []Window{{4, Minute}}}, "2027-01-31T00:00:00Z", []int{3}, 0},
-		"a minute":                      {Terms{Windows: []Window{{40, Minute}}}, "2027-01-31T00:00:00Z", []int{35}, .5},
-		"the end of a minute":           {Terms{Windows: []Window{{40, Minute}}}, "2027-01-31T00:00:57Z", []int{38}, 0},
-		"the dearest of two":            {Terms{Windows: []Window{{40, Minute}, {1000, Day}}, Burst: .25}, "2027-01-31T00:00:00Z", []int{35, 200}, .8},
+		"a minute of few calls":         {Terms{Windows: windows("4/minute")}, "2027-01-31T00:00:00Z", []int{3}, 0},
+		"a minute":                      {Terms{Windows: windows("40/minute")}, "2027-01-31T00:00:00Z", []int{35}, .5},
+		"the end of a minute":           {Terms{Windows: windows("40/minute")}, "2027-01-31T00:00:57Z", []int{38}, 0},
+		"the dearest of two":            {Terms{Windows: windows("40/minute", "1000/day"), Burst: .25}, "2027-01-31T00:00:00Z", []int{35, 200}, .8},
 		"no quota":                      {Terms{}, "2027-01-31T00:00:00Z", nil, 0},
 		"first come":                    {Terms{Windows: day(1000), Burst: .25, FirstCome: true}, "2027-01-31T00:00:00Z", []int{249}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			at := mustTime(t, tt.at)
-			usage := make([]Usage, len(tt.used))
+			usage := make([]ledger.Usage, len(tt.used))
 			for i, used := range tt.used {
-				usage[i] = Usage{Used: used, Reset: tt.terms.Windows[i].Period.End(at)}
+				usage[i] = ledger.Usage{Used: used, Reset: tt.terms.Windows[i].Period.End(at)}
 			}
 			if got := tt.terms.price(usage, at); got < tt.want-.005 || got > tt.want+.005 {
 				t.Errorf("%.3f, want %.3f", got, tt.want)
@@ -79,11 +80,16 @@ func TestPrice(t *testing.T) {
 // is worth most.
 func TestPriceOfAnyQuota(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := Window{rapid.IntRange(1, 100_000).Draw(t, "limit"), Period(rapid.IntRange(0, numPeriods-1).Draw(t, "period"))}
-		terms := Terms{Windows: []Window{w}, Burst: rapid.Float64Range(.001, 1).Draw(t, "burst")}
+		w := ledger.Window{
+			Limit:  rapid.IntRange(1, 100_000).Draw(t, "limit"),
+			Period: ledger.Period(rapid.IntRange(0, ledger.NumPeriods-1).Draw(t, "period")),
+		}
+		terms := Terms{Windows: []ledger.Window{w}, Burst: rapid.Float64Range(.001, 1).Draw(t, "burst")}
 		now := time.Unix(rapid.Int64Range(0, 1<<32).Draw(t, "now"), 0)
 		used := rapid.IntRange(0, w.Limit).Draw(t, "used")
-		price := func(used int) float64 { return terms.price([]Usage{{used, w.Period.End(now)}}, now) }
+		price := func(used int) float64 {
+			return terms.price([]ledger.Usage{{Used: used, Reset: w.Period.End(now)}}, now)
+		}
 		if p, more := price(used), price(used+1); p < 0 || more > 1 || p > more {
 			t.Fatalf("the price is %v with %d calls, and %v with one more", p, used, more)
 		}
@@ -106,7 +112,7 @@ func TestWhoMattersIsAsked(t *testing.T) {
 				t.Errorf("%d calls worth %v, want %d", n, tt.worth, tt.want)
 			}
 		}
-		if r, why, _ := g.Reserve("", addr4, 2, time.Now()); r == nil {
+		if r, why, _ := g.Reserve("", addr4, operator, time.Now()); r == nil {
 			t.Errorf("an operator may not ask: %s", why)
 		} else {
 			r.Cancel()
@@ -123,11 +129,11 @@ func TestWhoMattersIsAsked(t *testing.T) {
 
 // A crowd in which nobody matters uses the whole quota all the same: what is kept for others falls to nothing at the end.
 func TestNothingIsLostAtTheEnd(t *testing.T) {
-	for name, windows := range map[string][]Window{"day": day(1000), "hour": {{60, Hour}}, "minute": {{40, Minute}}} {
-		t.Run(name, func(t *testing.T) {
+	for _, quota := range []string{"1000/day", "60/hour", "40/minute"} {
+		t.Run(quota, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := New("a", new(service), Terms{Windows: windows, Burst: .25}, NewBudget(), memory(), quiet())
-				w := windows[0]
+				g := New("a", new(service), Terms{Windows: windows(quota), Burst: .25}, NewBudget(), memory(), quiet())
+				w := g.terms.Windows[0]
 				end, calls := w.Period.End(time.Now()), 0
 				for step := time.Until(end) / 400; time.Now().Before(end); time.Sleep(step) {
 					calls += bid(t, g, .1, 1000)
@@ -190,13 +196,13 @@ func TestWhoIsWorthTooLittleDoesNotWait(t *testing.T) {
 		terms := Terms{Windows: day(1000), Burst: .2, Concurrency: 1}
 		g := New("a", new(service), terms, NewBudget(), memory(), quiet())
 		bid(t, g, .5, 1000)
-		running, _, _ := g.Reserve("", addr4, .9, time.Now())
+		running, _, _ := g.Reserve("", addr4, worthOf(.9), time.Now())
 		if running == nil {
 			t.Fatal("no call runs")
 		}
 		for range 3 {
 			for worth, want := range map[float64]bool{.1: false, .4: false, .9: true} {
-				if r, _, waits := g.Reserve("", of(7, 1), worth, time.Now()); r != nil || waits != want {
+				if r, _, waits := g.Reserve("", of(7, 1), worthOf(worth), time.Now()); r != nil || waits != want {
 					t.Errorf("a call worth %v waits: %t", worth, waits)
 				}
 				time.Sleep(recheckClosed)
@@ -206,56 +212,33 @@ func TestWhoIsWorthTooLittleDoesNotWait(t *testing.T) {
 	})
 }
 
-// Instances that share a ledger have one price.
-func TestInstancesShareThePrice(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := newStoreTwin(time.Now)
-		terms := Terms{Windows: day(1000), Burst: .2}
-		var guards []*Guard
-		for range 2 {
-			shared := NewShared(store, memory(), .5, quiet().Logger)
-			guards = append(guards, New("a", new(service), terms, NewBudget(), shared, quiet()))
-		}
-		if n := bid(t, guards[0], .5, 1000); n != 101 {
-			t.Errorf("%d calls by the first instance", n)
-		}
-		guards[1].Sync(t.Context())
-		if a, b := guards[0].Status().Price, guards[1].Status().Price; a != b || a < .5 || a > .51 {
-			t.Errorf("the price is %v on one instance, and %v on the other", a, b)
-		}
-		if n := bid(t, guards[1], .4, 1000); n != 0 {
-			t.Errorf("%d calls by the other instance", n)
-		}
-	})
-}
-
 // A call that is refused for its price costs nothing on the heap, and mostly does not even look at the counts.
 func TestRefusedForItsPriceIsCheap(t *testing.T) {
 	now, looked := mustTime(t, "2027-01-10T00:00:00Z"), 0
 	o := quiet()
 	o.Now = func() time.Time { return now }
-	g := New("a", new(service), Terms{Windows: []Window{{1000, Month}}, Burst: .1}, NewBudget(), memory(), o)
+	g := New("a", new(service), Terms{Windows: windows("1000/month"), Burst: .1}, NewBudget(), memory(), o)
 	g.ledger = lookCounter{g.ledger, &looked}
-	for r, _, _ := g.Reserve("", addr4, .5, now); r != nil; r, _, _ = g.Reserve("", addr4, .5, now) {
+	for r, _, _ := g.Reserve("", addr4, worthOf(.5), now); r != nil; r, _, _ = g.Reserve("", addr4, worthOf(.5), now) {
 		_, _ = r.Check(context.Background(), reputation.Query{Addr: addr4})
 	}
 	looked = 0
-	if n := testing.AllocsPerRun(100, func() { g.Reserve("", addr4, .1, now) }); n != 0 || looked != 0 {
+	if n := testing.AllocsPerRun(100, func() { g.Reserve("", addr4, worthOf(.1), now) }); n != 0 || looked != 0 {
 		t.Errorf("%v allocations, and %d looks at the counts", n, looked)
 	}
-	if r, why, _ := g.Reserve("", netip.MustParseAddr("198.51.100.9"), .9, now); r == nil {
+	if r, why, _ := g.Reserve("", netip.MustParseAddr("198.51.100.9"), worthOf(.9), now); r == nil {
 		t.Errorf("who bids more is refused, too: %s", why)
 	}
 }
 
 type lookCounter struct {
-	Ledger
+	ledger.Ledger
 	looked *int
 }
 
-func (l lookCounter) Look(account string, t Terms, at time.Time) []Usage {
+func (l lookCounter) Look(account string, limits ledger.Limits, at time.Time) []ledger.Usage {
 	*l.looked++
-	return l.Ledger.Look(account, t, at)
+	return l.Ledger.Look(account, limits, at)
 }
 
 // What is reserved counts for the price before it is counted in the ledger: a crowd that comes at once leaves as much for
@@ -268,7 +251,7 @@ func TestACrowdAtOncePaysThePrice(t *testing.T) {
 				g := New("a", p, terms, NewBudget(), memory(), quiet())
 				var list []*Reservation
 				for i := range 100 {
-					if r, _, _ := g.Reserve("", of(2*i, 1), .1, time.Now()); r != nil {
+					if r, _, _ := g.Reserve("", of(2*i, 1), worthOf(.1), time.Now()); r != nil {
 						list = append(list, r)
 					}
 				}
@@ -276,7 +259,7 @@ func TestACrowdAtOncePaysThePrice(t *testing.T) {
 					t.Errorf("%d of the crowd may ask, want 21", len(list))
 				}
 				time.Sleep(2 * recheckClosed)
-				if r, _, _ := g.Reserve("", of(1001, 1), .5, time.Now()); r == nil {
+				if r, _, _ := g.Reserve("", of(1001, 1), worthOf(.5), time.Now()); r == nil {
 					t.Error("nothing is left for who matters")
 				} else {
 					r.Cancel()

@@ -34,7 +34,7 @@ func wantAsked(t *testing.T, g *Guard, key string, want bool) {
 	if got := err == nil; got != want {
 		t.Errorf("asked with key %q: %t (%v), want %t", key, got, err, want)
 	}
-	r, why, _ := g.Reserve(key, addr4, 1, time.Now())
+	r, why, _ := g.Reserve(key, addr4, worthOf(1), time.Now())
 	if r != nil {
 		r.Cancel()
 	}
@@ -162,9 +162,9 @@ func TestEachKeyIsTested(t *testing.T) {
 func TestAProbeIsCounted(t *testing.T) {
 	var probes atomic.Int32
 	p := &tested{probe: func(string) error { probes.Add(1); return nil }}
-	terms := Terms{Windows: []Window{{2, Day}}}
-	budget, ledger := NewBudget(), memory()
-	g := New("a", p, terms, budget, ledger, selfTested())
+	terms := Terms{Windows: windows("2/day")}
+	budget, counts := NewBudget(), memory()
+	g := New("a", p, terms, budget, counts, selfTested())
 	for _, want := range []reputation.Result{reputation.ResultOK, reputation.ResultOK, reputation.ResultSkippedQuota} {
 		if got := reputation.ResultOf(g.Probe(t.Context(), "")); got != want {
 			t.Errorf("the probe is %s, want %s", got, want)

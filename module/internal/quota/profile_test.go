@@ -3,6 +3,7 @@ package quota
 import (
 	"testing"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -18,7 +19,7 @@ func FuzzProfile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		p := reputation.Profile{Name: "a", Quota: []string{s}}
-		if _, err := ParseWindow(s); (err == nil) != (p.Validate() == nil) {
+		if _, err := ledger.ParseWindow(s); (err == nil) != (p.Validate() == nil) {
 			t.Errorf("quota %q: the engine says %v, the profile %v", s, err, p.Validate())
 		}
 		p = reputation.Profile{Name: "a", Rate: s}

@@ -11,56 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
-
-// Defaults of Terms.
-const (
-	DefaultConcurrency = 4
-	DefaultTimeout     = 2 * time.Second
-)
-
-// Terms are the limits for using a provider.
-type Terms struct {
-	// Windows are the quotas. A call is made only if all of them have room for it. Default: none.
-	Windows []Window
-
-	// Rate bounds how fast calls follow each other. Default: unlimited.
-	Rate rate.Rate
-
-	// Burst is the part of each quota, up to 1, that is available at the beginning of its window.
-	// The rest becomes available evenly until the end. Quotas of up to 10 calls, and those of a
-	// minute, are available at once. Default: 1.
-	Burst float64
-
-	// NetworkShare is the part of each quota, up to 1, that calls about one IPv4 /24 or IPv6 /48
-	// may use, as counted by this process: a part of what Burst has made available, and of few calls
-	// a tenth, up to 10. Without a quota, it is that part of 50,000 calls an hour. Default: 1.
-	NetworkShare float64
-
-	// FirstCome means that calls are made whatever they are worth, as long as there are any: see price.
-	FirstCome bool
-
-	// Concurrency is how many calls may run at the same time. Default: 4.
-	Concurrency int
-
-	// shares means that the call shares a request, which is admitted for itself: see batches.
-	shares bool
-
-	// Timeout is how long an answer may take. Default: 2s.
-	Timeout time.Duration
-}
-
-func (t Terms) withDefaults() Terms {
-	if t.Concurrency <= 0 {
-		t.Concurrency = DefaultConcurrency
-	}
-	if t.Timeout <= 0 {
-		t.Timeout = DefaultTimeout
-	}
-	return t
-}
 
 // Options are the parts of a Guard that can be left out.
 type Options struct {
@@ -70,6 +23,10 @@ type Options struct {
 	// Observe, when set, is called with every outcome. Skipped calls took 0. It is not called for
 	// calls that the caller has cancelled. It must be fast.
 	Observe func(name string, result reputation.Result, took time.Duration)
+
+	// Sent, when set, is called with the number of addresses that a request to the service was about,
+	// after each. It must be fast.
+	Sent func(addresses int)
 
 	// Notify, when set, is called when the state of the provider changes. It must be fast.
 	Notify func(Notice)
@@ -95,7 +52,7 @@ type Notice struct {
 	Until time.Time
 
 	// Window is the quota that is spent.
-	Window Window
+	Window ledger.Window
 
 	// Began is when the answered call began.
 	Began time.Time
@@ -123,9 +80,10 @@ type Guard struct {
 	provider reputation.Provider
 	terms    Terms
 	budget   *Budget
-	ledger   Ledger
+	ledger   ledger.Ledger
 	log      *slog.Logger
 	observe  func(name string, result reputation.Result, took time.Duration)
+	sent     func(addresses int)
 	notify   func(Notice)
 	nameKey  func(string) string
 	now      func() time.Time
@@ -155,13 +113,16 @@ const recheckSpent = time.Minute
 // New returns a Guard for p. The name is that of the source, and the account in the ledger:
 // providers that use the same account should share it. The budget may be shared with earlier Guards
 // of the same provider.
-func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledger, o Options) *Guard {
+func New(name string, p reputation.Provider, terms Terms, b *Budget, counts ledger.Ledger, o Options) *Guard {
 	terms = terms.withDefaults()
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
 	if o.Observe == nil {
 		o.Observe = func(string, reputation.Result, time.Duration) {}
+	}
+	if o.Sent == nil {
+		o.Sent = func(int) {}
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -176,8 +137,9 @@ func New(name string, p reputation.Provider, terms Terms, b *Budget, ledger Ledg
 		b.needTest()
 	}
 	g := &Guard{
-		name: name, provider: p, terms: terms, budget: b, ledger: ledger,
-		log: o.Logger.With("provider", name), observe: o.Observe, notify: o.Notify, nameKey: o.NameKey, now: o.Now,
+		name: name, provider: p, terms: terms, budget: b, ledger: counts,
+		log: o.Logger.With("provider", name), observe: o.Observe, sent: o.Sent, notify: o.Notify,
+		nameKey: o.NameKey, now: o.Now,
 	}
 	g.batches = newBatches(g)
 	return g
@@ -253,7 +215,7 @@ func (g *Guard) take(ctx context.Context, terms Terms, now time.Time) refusal {
 		g.recordSpent(ctx, now, window, until)
 		return refusal{reason: spentOut, until: until}
 	}
-	if until := terms.nextAt(grant.Usage, now); !until.IsZero() {
+	if until := terms.limits().NextAt(grant.Usage, now); !until.IsZero() {
 		return refusal{reason: spentOut, until: until}
 	}
 	// The rate has refused, or the ledger, which may grant only a share of the quota.
@@ -262,21 +224,21 @@ func (g *Guard) take(ctx context.Context, terms Terms, now time.Time) refusal {
 
 // takeInTurn takes a call from the ledger, or refunds one. Calls that share a request come in crowds:
 // they must not use all connections of a ledger that is elsewhere.
-func (g *Guard) takeInTurn(ctx context.Context, terms Terms, n int, at time.Time) (Grant, error) {
+func (g *Guard) takeInTurn(ctx context.Context, terms Terms, n int, at time.Time) (ledger.Grant, error) {
 	if terms.shares {
 		select {
 		case g.batches.taking <- struct{}{}:
 		case <-ctx.Done():
-			return Grant{}, ctx.Err() //nolint:wrapcheck // it is not logged
+			return ledger.Grant{}, ctx.Err() //nolint:wrapcheck // it is not logged
 		}
 		defer func() { <-g.batches.taking }()
 	}
-	return g.ledger.Take(ctx, g.name, terms, n, at) //nolint:wrapcheck // it is the ledger's own
+	return g.ledger.Take(ctx, g.name, terms.limits(), n, at) //nolint:wrapcheck // it is the ledger's own
 }
 
 // spentUntil returns the last of the full windows to end, and when it does, or the zero time if
 // none is full.
-func spentUntil(windows []Window, usage []Usage) (last Window, until time.Time) {
+func spentUntil(windows []ledger.Window, usage []ledger.Usage) (last ledger.Window, until time.Time) {
 	for i, u := range usage {
 		if u.Used >= windows[i].Limit && u.Reset.After(until) {
 			last, until = windows[i], u.Reset
@@ -286,7 +248,7 @@ func spentUntil(windows []Window, usage []Usage) (last Window, until time.Time) 
 }
 
 // recordSpent caches that a quota is spent, and logs it once for each window.
-func (g *Guard) recordSpent(ctx context.Context, now time.Time, window Window, until time.Time) {
+func (g *Guard) recordSpent(ctx context.Context, now time.Time, window ledger.Window, until time.Time) {
 	g.mu.Lock()
 	g.spent = spent{asked: now, until: until}
 	changed := !g.loggedSpent.Equal(until)
@@ -359,7 +321,7 @@ func (g *Guard) Skip(until time.Time) error {
 // owner of a shared ledger should call it regularly.
 func (g *Guard) Sync(ctx context.Context) {
 	if len(g.terms.Windows) > 0 {
-		_, _ = g.ledger.Take(ctx, g.name, g.terms, 0, g.now()) // a failing store is logged when it affects a call
+		_, _ = g.ledger.Take(ctx, g.name, g.terms.limits(), 0, g.now()) // a failing store is logged when it affects a call
 	}
 }
 

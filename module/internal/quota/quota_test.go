@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -98,7 +99,7 @@ func TestQuotaWindows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(58*24*time.Hour + 12*time.Hour) // 2000-02-28T12:00:00Z, a leap year.
 		s := new(service)
-		k := New("a", s, Terms{Windows: []Window{{2, Day}, {5, Month}}}, NewBudget(), memory(), quiet())
+		k := New("a", s, Terms{Windows: windows("2/day", "5/month")}, NewBudget(), memory(), quiet())
 		wantResult(t, k, reputation.ResultOK)
 		wantResult(t, k, reputation.ResultOK)
 		wantSkip(t, k, reputation.ResultSkippedQuota, 12*time.Hour) // to the leap day
@@ -122,18 +123,18 @@ func TestQuotaWindows(t *testing.T) {
 func TestQuotaSurvivesReloadAndRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "quotas.json")
-		ledger, budget := OpenLocal(path, slog.Default()), NewBudget()
-		terms := Terms{Windows: []Window{{2, Day}}}
-		wantResult(t, New("a", new(service), terms, budget, ledger, quiet()), reputation.ResultOK)
-		reloaded := New("a", new(service), terms, budget, ledger, quiet())
+		counts, budget := ledger.OpenLocal(path, slog.Default()), NewBudget()
+		terms := Terms{Windows: windows("2/day")}
+		wantResult(t, New("a", new(service), terms, budget, counts, quiet()), reputation.ResultOK)
+		reloaded := New("a", new(service), terms, budget, counts, quiet())
 		wantResult(t, reloaded, reputation.ResultOK)
 		wantResult(t, reloaded, reputation.ResultSkippedQuota)
-		if err := ledger.Close(); err != nil {
+		if err := counts.Close(); err != nil {
 			t.Fatal(err)
 		}
-		restarted := New("a", new(service), terms, NewBudget(), OpenLocal(path, slog.Default()), quiet())
+		restarted := New("a", new(service), terms, NewBudget(), ledger.OpenLocal(path, slog.Default()), quiet())
 		wantResult(t, restarted, reputation.ResultSkippedQuota)
-		raised := New("a", new(service), Terms{Windows: []Window{{3, Day}}}, budget, ledger, quiet())
+		raised := New("a", new(service), Terms{Windows: windows("3/day")}, budget, counts, quiet())
 		wantResult(t, raised, reputation.ResultOK)
 		wantResult(t, raised, reputation.ResultSkippedQuota)
 	})
@@ -142,7 +143,7 @@ func TestQuotaSurvivesReloadAndRestart(t *testing.T) {
 func TestCallsNotMadeAreGivenBack(t *testing.T) {
 	tests := map[string]struct {
 		err  error
-		used int
+		used int // and how many requests were sent
 	}{
 		"unsupported":          {reputation.ErrUnsupported, 0},
 		"skipped further down": {&reputation.SkippedError{Result: reputation.ResultSkippedBreaker}, 0},
@@ -153,8 +154,13 @@ func TestCallsNotMadeAreGivenBack(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := New("a", &service{err: tt.err}, Terms{Windows: []Window{{1, Day}, {9, Month}}}, NewBudget(), memory(), quiet())
+				o, sent := quiet(), 0
+				o.Sent = func(addresses int) { sent += addresses }
+				k := New("a", &service{err: tt.err}, Terms{Windows: windows("1/day", "9/month")}, NewBudget(), memory(), o)
 				ask(k)
+				if sent != tt.used {
+					t.Errorf("%d requests were sent, want %d", sent, tt.used)
+				}
 				for _, w := range k.Status().Windows {
 					if w.Used != tt.used || w.Remaining() != w.Limit-tt.used {
 						t.Errorf("%s: used %d, remaining %d, want %d used", w.Window, w.Used, w.Remaining(), tt.used)
@@ -167,30 +173,32 @@ func TestCallsNotMadeAreGivenBack(t *testing.T) {
 
 // counted is a ledger that counts how often it is asked, and may fail.
 type counted struct {
-	Ledger
+	ledger.Ledger
 	takes int
 	err   error
 }
 
-func (c *counted) Take(ctx context.Context, account string, t Terms, n int, at time.Time) (Grant, error) {
+func (c *counted) Take(
+	ctx context.Context, account string, limits ledger.Limits, n int, at time.Time,
+) (ledger.Grant, error) {
 	c.takes++
 	if c.err != nil {
-		return Grant{}, c.err
+		return ledger.Grant{}, c.err
 	}
-	return c.Ledger.Take(ctx, account, t, n, at)
+	return c.Ledger.Take(ctx, account, limits, n, at)
 }
 
 func TestSpentQuotaDoesNotAskTheLedger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said logtest.Log
-		ledger := &counted{Ledger: memory()}
-		k := New("a", new(service), Terms{Windows: []Window{{1, Day}}}, NewBudget(), ledger, Options{Logger: said.Logger()})
+		counts := &counted{Ledger: memory()}
+		k := New("a", new(service), Terms{Windows: windows("1/day")}, NewBudget(), counts, Options{Logger: said.Logger()})
 		wantResult(t, k, reputation.ResultOK)
 		for range 1000 {
 			wantResult(t, k, reputation.ResultSkippedQuota)
 		}
-		if ledger.takes != 2 {
-			t.Errorf("the ledger was asked %d times, want 2", ledger.takes)
+		if counts.takes != 2 {
+			t.Errorf("the ledger was asked %d times, want 2", counts.takes)
 		}
 		for range 60 {
 			time.Sleep(recheckSpent)
@@ -199,7 +207,7 @@ func TestSpentQuotaDoesNotAskTheLedger(t *testing.T) {
 		if n := strings.Count(said.String(), "quota is spent"); n != 1 {
 			t.Errorf("said %d times, want once for the window", n)
 		}
-		ledger.Ledger = memory() // Somebody has given calls back.
+		counts.Ledger = memory() // Somebody has given calls back.
 		time.Sleep(recheckSpent)
 		wantResult(t, k, reputation.ResultOK)
 	})
@@ -208,8 +216,8 @@ func TestSpentQuotaDoesNotAskTheLedger(t *testing.T) {
 func TestLedgerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said logtest.Log
-		s, ledger := new(service), &counted{Ledger: memory(), err: errDown}
-		k := New("a", s, Terms{Windows: []Window{{9, Day}}}, NewBudget(), ledger, Options{Logger: said.Logger()})
+		s, counts := new(service), &counted{Ledger: memory(), err: errDown}
+		k := New("a", s, Terms{Windows: windows("9/day")}, NewBudget(), counts, Options{Logger: said.Logger()})
 		for range 10 {
 			wantResult(t, k, reputation.ResultSkippedQuota)
 		}
@@ -220,7 +228,7 @@ func TestLedgerFails(t *testing.T) {
 		if n := strings.Count(said.String(), "cannot be counted"); n != 1 {
 			t.Errorf("said %d times, want once a minute", n)
 		}
-		ledger.err = nil
+		counts.err = nil
 		wantResult(t, k, reputation.ResultOK)
 	})
 }
@@ -232,7 +240,7 @@ func TestObserve(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 			return reputation.Report{}, nil
 		})
-		k := New("a", p, Terms{Windows: []Window{{1, Day}}}, NewBudget(), memory(), Options{
+		k := New("a", p, Terms{Windows: windows("1/day")}, NewBudget(), memory(), Options{
 			Logger: slog.New(slog.DiscardHandler),
 			Observe: func(name string, r reputation.Result, took time.Duration) {
 				got = append(got, fmt.Sprint(name, " ", r, " ", took))
@@ -248,7 +256,7 @@ func TestObserve(t *testing.T) {
 
 func TestStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := New("a", new(service), Terms{Windows: []Window{{5, Minute}, {9, Month}}}, NewBudget(), memory(), quiet())
+		k := New("a", new(service), Terms{Windows: windows("5/minute", "9/month")}, NewBudget(), memory(), quiet())
 		ask(k)
 		want := Status{
 			Name: "a", Up: true, Answered: mustTime(t, "2000-01-01T00:00:00Z"), Breaker: "closed", Concurrency: DefaultConcurrency,
@@ -273,7 +281,7 @@ func BenchmarkSkipped(b *testing.B) {
 		}
 	}
 	b.Run("quota", func(b *testing.B) {
-		k := New("a", new(service), Terms{Windows: []Window{{1, Month}}}, NewBudget(), memory(), quiet())
+		k := New("a", new(service), Terms{Windows: windows("1/month")}, NewBudget(), memory(), quiet())
 		skip(b, k, func(k *Guard) { ask(k); ask(k) })
 	})
 	b.Run("breaker", func(b *testing.B) {
@@ -283,7 +291,7 @@ func BenchmarkSkipped(b *testing.B) {
 }
 
 func BenchmarkCheck(b *testing.B) {
-	k := New("a", new(service), Terms{Windows: []Window{{MaxLimit, Day}, {MaxLimit, Month}}}, NewBudget(), memory(), quiet())
+	k := New("a", new(service), Terms{Windows: windows("1000000000/day", "1000000000/month")}, NewBudget(), memory(), quiet())
 	b.ReportAllocs()
 	for b.Loop() {
 		_, _ = k.Check(context.Background(), query(""))

@@ -25,10 +25,10 @@ func (r *reporting) Report(_ context.Context, _ string, i reputation.Incident) e
 
 func TestReports(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, ledger := new(reporting), memory()
-		terms := Terms{Windows: []Window{{3, Day}}}
-		checks := New("a", p, Terms{Windows: []Window{{100, Day}}}, NewBudget(), ledger, quiet())
-		reports := New("a/report", p, terms, NewBudget(), ledger, quiet())
+		p, counts := new(reporting), memory()
+		terms := Terms{Windows: windows("3/day")}
+		checks := New("a", p, Terms{Windows: windows("100/day")}, NewBudget(), counts, quiet())
+		reports := New("a/report", p, terms, NewBudget(), counts, quiet())
 		report := func(want error) {
 			t.Helper()
 			err := reports.Report(t.Context(), "k", reputation.Incident{Addr: addr4})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -61,23 +62,23 @@ type Reservation struct {
 const recheckClosed = time.Second
 
 // Reserve reserves a call about addr with the given key, as far as this process knows that there is
-// one. It asks nobody, and is cheap where the answer is no. worth is that of the answer,
-// from 0 to 1: see price. More than 1 means that an operator asks for it: see Terms.urgent.
-// Without a Reservation, the result says why; waits means that only running calls prevent it.
+// one. It asks nobody, and is cheap where the answer is no. The bid has to reach the price, unless it
+// is an operator's: see price and Terms.urgent. Without a Reservation, the result says why; waits
+// means that only running calls prevent it.
 func (g *Guard) Reserve(
-	key string, addr netip.Addr, worth float64, now time.Time,
+	key string, addr netip.Addr, bid worth.Bid, now time.Time,
 ) (r *Reservation, why reputation.Result, waits bool) {
-	terms, urgent := g.callTerms(), worth > 1
-	if urgent {
-		terms = terms.urgent()
-	} else if why := g.closed(worth, now); why != allowed {
+	terms := g.callTerms()
+	if bid.Operator {
+		terms, bid.Worth = terms.urgent(), 1
+	} else if why := g.closed(bid.Worth, now); why != allowed {
 		return nil, why.result(), false
 	}
-	r, refused := g.reserve(terms, fingerprint(key), addr, worth, now, g.known)
+	r, refused := g.reserve(terms, fingerprint(key), addr, bid.Worth, now, g.known)
 	if refused.reason == allowed {
 		return r, reputation.ResultOK, false
 	}
-	if !urgent {
+	if !bid.Operator {
 		g.close(refused, now)
 	}
 	return nil, refused.reason.result(), refused.reason == busy
@@ -132,12 +133,12 @@ func (g *Guard) known(terms Terms, worth float64, now time.Time) refusal {
 	if len(terms.Windows) == 0 {
 		return refusal{}
 	}
-	usage := g.ledger.Look(g.name, terms, now)
+	usage := g.ledger.Look(g.name, terms.limits(), now)
 	if window, until := spentUntil(terms.Windows, usage); !until.IsZero() {
 		g.recordSpent(context.Background(), now, window, until)
 		return refusal{reason: spentOut, until: until}
 	}
-	if until := terms.nextAt(usage, now); !until.IsZero() {
+	if until := terms.limits().NextAt(usage, now); !until.IsZero() {
 		return refusal{reason: spentOut, until: until}
 	}
 	for i := range usage {

@@ -83,7 +83,7 @@ func TestFailedBatches(t *testing.T) {
 				var observed atomic.Int32
 				o := Options{Logger: logged.Logger()}
 				o.Observe = func(string, reputation.Result, time.Duration) { observed.Add(1) }
-				terms := Terms{Concurrency: 1, Windows: []Window{{100, Day}}, NetworkShare: .1}
+				terms := Terms{Concurrency: 1, Windows: windows("100/day"), NetworkShare: .1}
 				g := New("a", s, terms, NewBudget(), memory(), o)
 				answered := 0
 				for _, r := range askAll(g, calls, key) {
@@ -194,7 +194,7 @@ func TestOneAnswerFails(t *testing.T) {
 			return answers, err
 		}
 		logged := new(logtest.Log)
-		g := New("a", s, Terms{Concurrency: 1, Windows: []Window{{100, Day}}}, NewBudget(), memory(), Options{Logger: logged.Logger()})
+		g := New("a", s, Terms{Concurrency: 1, Windows: windows("100/day")}, NewBudget(), memory(), Options{Logger: logged.Logger()})
 		for i, r := range askAll(g, 21, "") {
 			want := map[int]reputation.Result{5: reputation.ResultBadAnswer, 6: reputation.ResultNotFound, 7: reputation.ResultNotFound}[i]
 			if got := reputation.ResultOf(r.err); got != want || got != reputation.ResultOK && r.report != (reputation.Report{}) {

@@ -3,344 +3,147 @@ package quota
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
-// pair is two instances with one store, each with its own link and its own clock.
-type pair struct {
-	t     *testing.T
-	store *storeTwin
-	links [2]*link
-	ends  [2]*Shared
+// safeStore is a store that loses nothing, whose clock is that of the instances, and that may be away. It is not safe
+// for concurrent use.
+type safeStore struct {
+	away    bool
+	version int64
+	used    map[string]int // by window
+	owed    map[string]int // by window and instance
+	due     time.Time
 }
 
-func newPair(t *testing.T, share float64, now func() time.Time) *pair {
-	p := &pair{t: t, store: newStoreTwin(now)}
-	for i := range p.ends {
-		p.links[i] = &link{store: p.store}
-		p.ends[i] = NewShared(p.links[i], memory(), share, slog.New(slog.DiscardHandler))
-	}
-	return p
+func newSafeStore() *safeStore {
+	return &safeStore{used: map[string]int{}, owed: map[string]int{}}
 }
 
-// take returns what instance i was granted.
-func (p *pair) take(i int, t Terms, n int, at time.Time) Grant {
-	p.t.Helper()
-	grant, err := p.ends[i].Take(context.Background(), "a", t, n, at)
-	if err != nil {
-		p.t.Fatal(err)
+// Count implements ledger.Store.
+func (s *safeStore) Count(_ context.Context, c ledger.Count) (ledger.Counted, error) {
+	if s.away {
+		return ledger.Counted{}, errors.New("the store is away")
 	}
-	return grant
-}
-
-func (p *pair) want(i int, t Terms, n int, at time.Time, granted bool, used ...int) {
-	p.t.Helper()
-	grant := p.take(i, t, n, at)
-	var got []int
-	for _, u := range grant.Usage {
-		got = append(got, u.Used)
+	s.version++
+	answer := ledger.Counted{Granted: true}
+	for _, w := range c.Windows {
+		window := w.Period + w.Start.String()
+		more := max(w.Owed-s.owed[window+c.Instance], 0)
+		s.used[window] += more
+		s.owed[window+c.Instance] += more
+		answer.Granted = answer.Granted && (c.N <= 0 || s.used[window]+c.N <= w.Limit)
 	}
-	if grant.Granted != granted || !slices.Equal(got, used) {
-		p.t.Fatalf("instance %d: granted %t, used %v, want %t, %v", i, grant.Granted, got, granted, used)
+	if early := time.Until(s.due); answer.Granted && c.N > 0 && early > 0 {
+		answer.Granted, answer.RetryIn = false, early
 	}
-}
-
-func TestInstancesShareTheWindow(t *testing.T) {
-	at := mustTime(t, "2027-01-31T12:00:00Z")
-	two := Terms{Windows: []Window{{3, Day}, {9, Month}}}
-	p := newPair(t, 0, time.Now)
-	p.want(0, two, 1, at, true, 1, 1)
-	p.want(1, two, 2, at, true, 3, 3)
-	p.want(0, two, 1, at, false, 3, 3)
-	p.want(1, Terms{Windows: []Window{{9, Month}}}, 1, at, true, 4)
-	p.want(0, two, 0, at.Add(24*time.Hour), true, 0, 0)
-	if reset := p.take(0, two, 0, at).Usage; !reset[0].Reset.Equal(mustTime(t, "2027-02-02T00:00:00Z")) {
-		t.Errorf("after a step back the day that goes on ends at %s", reset[0].Reset)
+	if answer.Granted && c.N > 0 {
+		s.due = time.Now().Add(c.Interval)
 	}
-}
-
-func TestClocksThatDiffer(t *testing.T) {
-	evening, tomorrow := mustTime(t, "2027-01-01T23:59:59Z"), mustTime(t, "2027-01-02T00:00:00Z")
-	day := Terms{Windows: []Window{{3, Day}}}
-	t.Run("one is ahead at midnight", func(t *testing.T) {
-		p := newPair(t, 1, time.Now)
-		p.links[1].set(cut)
-		p.want(1, day, 2, evening, true, 2)
-		p.links[1].set(up)
-		p.want(0, day, 2, tomorrow, true, 2)
-		p.want(1, day, 1, evening, true, 3) // in the day that the other has begun, and nothing is owed to it
-		p.want(1, day, 1, evening, false, 3)
-		p.want(1, day, -1, evening, true, 3) // was not taken in that day, as far as is known
-		p.want(1, day, 1, tomorrow, false, 3)
-		p.links[1].set(cut)
-		p.want(1, day, 1, tomorrow, false, 3)
-		p.want(1, day, 1, tomorrow.AddDate(0, 0, 1), true, 1)
-	})
-	t.Run("one is years ahead", func(t *testing.T) {
-		p := newPair(t, 1, time.Now)
-		for used := range 3 { // each counts for itself: what one replaces at the store, the other brings again
-			p.want(0, day, 1, evening, true, used+1)
-			p.want(1, day, 1, tomorrow.AddDate(9, 0, 0), true, used+1)
+	for _, w := range c.Windows {
+		window := w.Period + w.Start.String()
+		if answer.Granted {
+			s.used[window] += c.N
 		}
-		p.want(0, day, 1, evening, false, 3)
-		p.want(1, day, 1, evening, false, 3) // set right
-	})
-	t.Run("a call of the day before yesterday is given back", func(t *testing.T) {
-		p := newPair(t, 1, time.Now)
-		p.want(0, day, 1, evening, true, 1)
-		p.want(1, day, 2, tomorrow.AddDate(0, 0, 1), true, 2)
-		p.want(0, day, -1, evening, true, 1) // in vain: it must not end the day of the others
-		p.want(1, day, 0, tomorrow.AddDate(0, 0, 1), true, 2)
-	})
-	t.Run("a call of the minute before last is given back", func(t *testing.T) {
-		p := newPair(t, 1, time.Now)
-		two := Terms{Windows: []Window{{9, Minute}, {9, Month}}}
-		later := evening.Add(2 * time.Minute)
-		p.want(0, two, 1, evening, true, 1, 1)
-		p.want(0, two, 3, later, true, 3, 4)
-		p.take(0, two, -1, evening)
-		p.links[0].set(cut) // What it knows of the present minute is still there.
-		p.want(0, two, 0, later, true, 3, 3)
-	})
-}
-
-func TestInstancesShareTheRate(t *testing.T) {
-	start := mustTime(t, "2027-01-01T12:00:00Z")
-	now := start
-	perSecond := Terms{Rate: rate.Rate{Events: 4, Per: 4 * time.Second}}
-	p := newPair(t, 0.5, func() time.Time { return now })
-	retry := func(i int, t Terms) time.Duration {
-		p.t.Helper()
-		grant := p.take(i, t, 1, now)
-		if grant.Granted != grant.RetryAt.IsZero() {
-			p.t.Fatalf("granted %t, to be tried again at %s", grant.Granted, grant.RetryAt)
-		}
-		if grant.Granted {
-			return 0
-		}
-		return grant.RetryAt.Sub(now)
-	}
-	for i := range 4 {
-		if d := retry(i%2, perSecond); d != 0 {
-			t.Fatalf("call %d: to be tried again in %s", i, d)
-		}
-	}
-	for i := range 2 {
-		if d := retry(i, perSecond); d != time.Second {
-			t.Errorf("instance %d: to be tried again in %s, want 1s", i, d)
-		}
-	}
-	full := Terms{Rate: perSecond.Rate, Windows: []Window{{1, Day}}}
-	now = now.Add(10 * time.Second)
-	p.want(0, full, 1, now, true, 1)
-	if grant := p.take(1, full, 1, now); grant.Granted || !grant.RetryAt.IsZero() {
-		t.Errorf("the window is full, and the grant is %+v", grant)
-	}
-
-	p.links[0].set(cut) // From here on half of it, and from the beginning.
-	for range 2 {
-		if d := retry(0, perSecond); d != 0 {
-			t.Fatalf("to be tried again in %s", d)
-		}
-	}
-	if d := retry(0, perSecond); d != 2*time.Second {
-		t.Errorf("to be tried again in %s, want 2s", d)
-	}
-	if grant := p.take(0, full, 1, now.Add(time.Hour)); grant.Granted || !grant.RetryAt.IsZero() {
-		t.Errorf("the window is full, and the grant is %+v", grant)
-	}
-	if d := retry(0, Terms{Rate: rate.Rate{Events: 1, Per: time.Minute}}); d < time.Minute {
-		t.Errorf("with a slower rate to be tried again in %s", d)
-	}
-	p.ends[0].share = 0
-	if d := retry(0, perSecond); d != noShareRetry {
-		t.Errorf("without a share to be tried again in %s", d)
-	}
-}
-
-func TestCallsAreGivenBackToTheStore(t *testing.T) {
-	at := mustTime(t, "2027-01-01T12:00:00Z")
-	terms := Terms{Windows: []Window{{9, Day}, {9, Month}}}
-	tests := map[string]struct {
-		taken, given linkState
-		asked        int // of the store, to give back
-		stored       int // in the end, of one call
-	}{
-		"the store is up":                {up, up, 1, 0},
-		"the store is away by now":       {up, cut, 0, 1},
-		"the store cannot say so":        {up, deaf, 1, 0},
-		"it was away, and is":            {cut, cut, 0, 0},
-		"it was away, and does not know": {cut, up, 0, 0},
-		"it knows, and could not say so": {deaf, up, 0, 1}, // granted by both, given back by one
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			p := newPair(t, 1, time.Now)
-			p.want(0, terms, 0, at, true, 0, 0)
-			p.links[0].set(tt.taken)
-			p.want(0, terms, 1, at, true, 1, 1)
-			before := len(p.links[0].asked)
-			p.links[0].set(tt.given)
-			p.take(0, terms, -1, at)
-			if asked := len(p.links[0].asked) - before; asked != tt.asked {
-				t.Errorf("the store was asked %d times, want %d", asked, tt.asked)
-			}
-			p.links[0].set(up)
-			p.want(0, terms, 0, at, true, tt.stored, tt.stored)
-			p.want(1, terms, 0, at, true, tt.stored, tt.stored)
+		answer.Windows = append(answer.Windows, ledger.WindowCounted{
+			Start: w.Start, Epoch: "e", Version: s.version, Used: s.used[window], Owed: s.owed[window+c.Instance],
 		})
 	}
+	return answer, nil
 }
 
-func TestNobodyAsksForTheCallAnyMore(t *testing.T) {
-	var said logtest.Log
-	at := mustTime(t, "2027-01-01T12:00:00Z")
-	ctx, cancel := context.WithCancel(context.Background())
-	store := storeFunc(func(ctx context.Context, _ Count) (Counted, error) {
-		cancel()
-		return Counted{}, ctx.Err()
-	})
-	s := NewShared(store, memory(), 1, said.Logger())
-	terms := Terms{Windows: []Window{{9, Day}}}
-	if _, err := s.Take(ctx, "a", terms, 1, at); !errors.Is(err, context.Canceled) {
-		t.Errorf("error %v", err)
-	}
-	s.store = storeFunc(func(context.Context, Count) (Counted, error) { return Counted{}, context.DeadlineExceeded })
-	if said.String() != "" {
-		t.Errorf("says %q", said.String())
-	}
-	grant, err := s.Take(t.Context(), "a", terms, 1, at)
-	if err != nil || !grant.Granted || grant.Usage[0].Used != 1 {
-		t.Errorf("when only the store has run out of time: %+v, %v", grant, err)
-	}
+// sharedBy returns the ledger of another of two instances that share a store.
+func sharedBy(store ledger.Store) ledger.Ledger {
+	return ledger.NewShared(store, memory(), .5, quiet().Logger)
 }
 
-func TestNothingToAskFor(t *testing.T) {
-	at := mustTime(t, "2027-01-01T12:00:00Z")
-	perSecond := rate.Rate{Events: 1, Per: time.Second}
-	p := newPair(t, 0, time.Now)
-	p.want(0, Terms{}, 1, at, true)
-	p.want(0, Terms{Rate: perSecond}, 0, at, true)
-	p.want(0, Terms{Rate: perSecond}, -1, at, true)
-	if err := p.ends[0].settle(t.Context(), at); err != nil || len(p.links[0].asked) != 0 {
-		t.Errorf("the store was asked %d times, %v", len(p.links[0].asked), err)
-	}
-}
-
-func TestRestartWhileTheStoreIsAway(t *testing.T) {
+// A Guard asks the ledger about a rate alone, since other instances may have used it up.
+func TestGuardAndTheRateOfAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		path := filepath.Join(t.TempDir(), "quota.json")
-		terms := Terms{Windows: []Window{{10, Day}}}
-		store := newStoreTwin(time.Now)
-		l := &link{store: store}
-		open := func() (*Shared, func()) {
-			local := OpenLocal(path, slog.Default())
-			return NewShared(l, local, 0.5, quiet().Logger), func() { _ = local.Close() }
+		var said logtest.Log
+		store := newSafeStore()
+		slow := Terms{Rate: rate.Rate{Events: 1, Per: 10 * time.Second}}
+		wantResult(t, New("a", new(service), slow, NewBudget(), sharedBy(store), quiet()), reputation.ResultOK)
+		k := New("a", new(service), slow, NewBudget(), sharedBy(store), Options{Logger: said.Logger()})
+		if got, until := ask(k); got != reputation.ResultSkippedQuota || time.Until(until) != 10*time.Second {
+			t.Errorf("%s for %s", got, time.Until(until))
 		}
-		granted := func(s *Shared, n int) (granted int) {
-			for range n {
-				if g, _ := s.Take(t.Context(), "a", terms, 1, time.Now()); g.Granted {
-					granted++
-				}
+		if st := k.Status(); st.InFlight != 0 || st.Windows != nil || !st.Up || said.String() != "" {
+			t.Errorf("status %+v, said %q", st, said.String())
+		}
+		time.Sleep(10 * time.Second)
+		wantResult(t, k, reputation.ResultOK)
+	})
+}
+
+// A Guard tells a spent quota from what only this instance cannot have now.
+func TestGuardWhileTheStoreIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said logtest.Log
+		store := newSafeStore()
+		store.away = true
+		counts := &counted{Ledger: sharedBy(store)}
+		k := New("a", new(service), Terms{Windows: windows("4/day")}, NewBudget(), counts, Options{Logger: said.Logger()})
+		wantResult(t, k, reputation.ResultOK)
+		wantResult(t, k, reputation.ResultOK)
+		for range 3 {
+			before := counts.takes
+			if got, until := ask(k); got != reputation.ResultSkippedQuota || !until.IsZero() || counts.takes != before+1 {
+				t.Errorf("its share is spent: %s until %s, the ledger was asked %d times", got, until, counts.takes-before)
 			}
-			return granted
 		}
-		s, end := open()
-		if n := granted(s, 4); n != 4 {
-			t.Fatalf("%d calls of 4", n)
+		day := ledger.Day.End(time.Now())
+		want := []WindowStatus{{Window: "4/day", Period: "day", Limit: 4, Used: 2, Reset: day}}
+		if diff := cmp.Diff(want, k.Status().Windows); diff != "" || said.String() != "" {
+			t.Errorf("said %q, status:\n%s", said.String(), diff)
 		}
-		end()
-		s, end = open()
-		if _, err := s.Take(t.Context(), "a", terms, 0, time.Now()); err != nil || s.local.unsaved {
-			t.Errorf("a look writes to the disk, or %v", err)
+		store.away = false
+		wantResult(t, k, reputation.ResultOK)
+		wantResult(t, k, reputation.ResultOK)
+		wantSkip(t, k, reputation.ResultSkippedQuota, time.Until(day))
+		store.away = true // The next day.
+		wantResult(t, k, reputation.ResultOK)
+		wantResult(t, k, reputation.ResultOK)
+		wantResult(t, k, reputation.ResultSkippedQuota)
+		if n := strings.Count(said.String(), "quota is spent"); n != 1 {
+			t.Errorf("said %d times that the quota is spent", n)
 		}
-		l.set(deaf)
-		if n := granted(s, 2); n != 2 {
-			t.Fatalf("%d calls of 2, though half of what is left is 3", n)
-		}
-		instance := s.local.instance
-		for range 2 {
-			end()
-			s, end = open()
-		}
-		if n := granted(s, 9); n != 1 || s.local.instance != instance {
-			t.Errorf("%d calls after a restart, want the 1 that is left of a half; instance %q, before %q", n, s.local.instance, instance)
-		}
-		end()
-		s, end = open()
-		defer end()
-		l.set(up)
-		if err := s.Settle(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		k := store.window("a", Day, Day.Start(time.Now()))
-		// Of the calls that the store could not answer, it counted its own 10 − 4, besides what it was told of.
-		if k.owed[instance] != 3 || len(k.owed) != 1 {
-			t.Errorf("the store knows of %v, want 3 calls of one instance", k.owed)
-		}
-		if data, err := os.ReadFile(path); err != nil || !strings.Contains(string(data), instance) {
-			t.Errorf("the file %s, %v", data, err)
+		said.Take()
+		asked := counts.takes
+		if st := k.Status(); len(st.Windows) != 1 || counts.takes != asked || said.String() != "" {
+			t.Errorf("the status waits for nobody: %+v, said %q", st, said.String())
 		}
 	})
 }
 
-func TestConcurrentInstances(t *testing.T) {
-	const limit, callers = 300, 64
-	at := mustTime(t, "2027-01-01T12:00:00Z")
-	terms := Terms{Windows: []Window{{limit, Day}, {2 * limit, Month}}}
-	tests := map[string]func(l *link, i int){
-		"in peace":        func(*link, int) {},
-		"now and then":    func(l *link, i int) { l.set([]linkState{up, cut, deaf}[i%3]) },
-		"more often away": func(l *link, i int) { l.set([]linkState{up, cut, cut, deaf, cut}[i%5]) },
-	}
-	for name, disturb := range tests {
-		t.Run(name, func(t *testing.T) {
-			p := newPair(t, 0.5, time.Now)
-			var granted atomic.Int64
-			var wg sync.WaitGroup
-			for caller := range callers {
-				wg.Go(func() {
-					for i := range 20 {
-						disturb(p.links[caller%2], i)
-						g, err := p.ends[caller%2].Take(context.Background(), "a", terms, 1, at)
-						if err != nil {
-							t.Error(err)
-						}
-						if g.Granted {
-							granted.Add(1)
-						}
-						if i%10 == caller%10 {
-							_ = p.ends[caller%2].settle(context.Background(), at)
-						}
-					}
-				})
-			}
-			wg.Wait()
-			for i := range p.ends {
-				p.links[i].set(up)
-				if err := p.ends[i].settle(t.Context(), at); err != nil {
-					t.Fatal(err)
-				}
-				if c := p.ends[i].local.accounts["a"][Day]; c.unsettled() != 0 || p.store.window("a", Day, Day.Start(at)).owed[p.ends[i].local.instance] != c.owed {
-					t.Errorf("instance %d: %+v", i, c)
-				}
-			}
-			stored, made := p.store.window("a", Day, Day.Start(at)).used(), int(granted.Load())
-			if stored < made || made > limit+limit/2 || name == "in peace" && (made != limit || stored != limit) {
-				t.Errorf("%d calls were granted, the store has %d, the limit is %d", made, stored, limit)
-			}
-		})
-	}
+// Instances that share a ledger have one price.
+func TestInstancesShareThePrice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newSafeStore()
+		terms := Terms{Windows: day(1000), Burst: .2}
+		var guards []*Guard
+		for range 2 {
+			guards = append(guards, New("a", new(service), terms, NewBudget(), sharedBy(store), quiet()))
+		}
+		if n := bid(t, guards[0], .5, 1000); n != 101 {
+			t.Errorf("%d calls by the first instance", n)
+		}
+		guards[1].Sync(t.Context())
+		if a, b := guards[0].Status().Price, guards[1].Status().Price; a != b || a < .5 || a > .51 {
+			t.Errorf("the price is %v on one instance, and %v on the other", a, b)
+		}
+		if n := bid(t, guards[1], .4, 1000); n != 0 {
+			t.Errorf("%d calls by the other instance", n)
+		}
+	})
 }

@@ -91,9 +91,9 @@ func (g *Guard) Status() Status {
 	if len(g.terms.Windows) == 0 {
 		return s
 	}
-	usage := g.ledger.Look(g.name, g.terms, now)
+	usage := g.ledger.Look(g.name, g.terms.limits(), now)
 	if _, spent := spentUntil(g.terms.Windows, usage); spent.IsZero() {
-		s.PacedUntil = g.terms.nextAt(usage, now)
+		s.PacedUntil = g.terms.limits().NextAt(usage, now)
 	}
 	s.Price = g.terms.price(usage, now)
 	for i, w := range g.terms.Windows {

@@ -10,7 +10,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 )
 
@@ -24,15 +24,15 @@ var (
 	tokens   = goredis.NewScript(tokenText)
 )
 
-// Count implements quota.Store. It is one exchange.
-func (c *Client) Count(ctx context.Context, calls quota.Count) (quota.Counted, error) {
+// Count implements ledger.Store. It is one exchange.
+func (c *Client) Count(ctx context.Context, calls ledger.Count) (ledger.Counted, error) {
 	if err := c.checkWindows(calls.Windows); err != nil {
-		return quota.Counted{}, err
+		return ledger.Counted{}, err
 	}
 	return c.count(ctx, calls)
 }
 
-func (c *Client) count(ctx context.Context, calls quota.Count) (quota.Counted, error) {
+func (c *Client) count(ctx context.Context, calls ledger.Count) (ledger.Counted, error) {
 	call := rand.Text()
 	args := []any{calls.N, calls.Instance, call, microseconds(calls.Interval), calls.Burst, 0}
 	longest := time.Duration(0)
@@ -49,24 +49,24 @@ func (c *Client) count(ctx context.Context, calls quota.Count) (quota.Counted, e
 	}
 	answer, err := c.run(ctx, counting, keys, args...)
 	if err != nil {
-		return quota.Counted{}, err
+		return ledger.Counted{}, err
 	}
 	list, _ := answer.([]any)
 	if len(list) != 2+len(calls.Windows) {
-		return quota.Counted{}, fmt.Errorf("redis answered a count in %d windows with %d values",
+		return ledger.Counted{}, fmt.Errorf("redis answered a count in %d windows with %d values",
 			len(calls.Windows), len(list))
 	}
-	counted := quota.Counted{
+	counted := ledger.Counted{
 		Granted: integer(list[0]) == 1,
 		RetryIn: time.Duration(integer(list[1])) * time.Microsecond,
 	}
 	for _, each := range list[2:] {
 		w, _ := each.([]any)
 		if len(w) != 5 {
-			return quota.Counted{}, fmt.Errorf("redis answered with a window of %d values", len(w))
+			return ledger.Counted{}, fmt.Errorf("redis answered with a window of %d values", len(w))
 		}
 		epoch, _ := w[1].(string)
-		counted.Windows = append(counted.Windows, quota.WindowCounted{
+		counted.Windows = append(counted.Windows, ledger.WindowCounted{
 			Start: time.Unix(integer(w[0]), 0).UTC(), Epoch: epoch, Version: integer(w[2]),
 			Used: int(integer(w[3])), Owed: int(integer(w[4])),
 		})
@@ -76,7 +76,7 @@ func (c *Client) count(ctx context.Context, calls quota.Count) (quota.Counted, e
 
 // checkWindows refuses windows that are not present ones by the clock of Redis: with those of a wrong
 // clock, the counts of the others would begin anew.
-func (c *Client) checkWindows(windows []quota.WindowCount) error {
+func (c *Client) checkWindows(windows []ledger.WindowCount) error {
 	if !c.up.Load() {
 		return nil // the call fails at once
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
@@ -17,14 +17,14 @@ func TestOneBudget(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
 	clients := []*Client{connect(t, server.Addr), connect(t, server.Addr)}
-	windows := []quota.WindowCount{today(700), today(500)}
+	windows := []ledger.WindowCount{today(700), today(500)}
 	windows[1].Period = "hour"
 	var granted atomic.Int64
 	var all sync.WaitGroup
 	for n := range 8 {
 		all.Go(func() {
 			for range 100 {
-				counted, err := clients[n%2].Count(t.Context(), quota.Count{Account: "a", N: 1, Windows: windows})
+				counted, err := clients[n%2].Count(t.Context(), ledger.Count{Account: "a", N: 1, Windows: windows})
 				if err != nil {
 					t.Error(err)
 				}
@@ -38,7 +38,7 @@ func TestOneBudget(t *testing.T) {
 	if n := granted.Load(); n != 500 {
 		t.Errorf("%d calls are granted, want 500", n)
 	}
-	counted, err := clients[0].Count(t.Context(), quota.Count{Account: "a", Windows: windows})
+	counted, err := clients[0].Count(t.Context(), ledger.Count{Account: "a", Windows: windows})
 	if err != nil || counted.Windows[0].Used != 500 || counted.Windows[1].Used != 500 {
 		t.Errorf("counted %+v, %v", counted, err)
 	}
@@ -138,7 +138,7 @@ func TestCounting(t *testing.T) {
 					}
 				}
 				start := time.Date(2026, 11, 24+s.day, 0, 0, 0, 0, time.UTC)
-				calls := quota.Count{Account: name, N: s.n, Instance: "here", Windows: []quota.WindowCount{{
+				calls := ledger.Count{Account: name, N: s.n, Instance: "here", Windows: []ledger.WindowCount{{
 					Period: "day", Start: start, End: start.AddDate(0, 0, 1), Limit: 10, Owed: s.owed,
 					Epoch: goesBy.epoch, Version: goesBy.version, Known: goesBy.known, Settled: goesBy.told,
 				}}}
@@ -169,7 +169,7 @@ func TestOneRate(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
 	clients := []*Client{connect(t, server.Addr), connect(t, server.Addr)}
-	calls := quota.Count{Account: "a", N: 1, Interval: time.Hour, Burst: 5, Windows: []quota.WindowCount{today(1000)}}
+	calls := ledger.Count{Account: "a", N: 1, Interval: time.Hour, Burst: 5, Windows: []ledger.WindowCount{today(1000)}}
 	granted := 0
 	for n := range 20 {
 		counted, err := clients[n%2].Count(t.Context(), calls)
@@ -187,7 +187,7 @@ func TestOneRate(t *testing.T) {
 	if granted != 5 {
 		t.Errorf("%d calls are granted, want the 5 that may come at once", granted)
 	}
-	counted, err := clients[0].Count(t.Context(), quota.Count{Account: "a", Windows: []quota.WindowCount{today(1000)}})
+	counted, err := clients[0].Count(t.Context(), ledger.Count{Account: "a", Windows: []ledger.WindowCount{today(1000)}})
 	if err != nil || counted.Windows[0].Used != 5 {
 		t.Errorf("%+v, %v: what the rate refused was counted", counted, err)
 	}
@@ -270,7 +270,7 @@ func BenchmarkExchange(b *testing.B) {
 	c := connect(b, testenv.Redis(b).Addr)
 	b.Run("count", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := c.Count(b.Context(), quota.Count{Account: "a", N: 1, Windows: []quota.WindowCount{today(1 << 30)}}); err != nil {
+			if _, err := c.Count(b.Context(), ledger.Count{Account: "a", N: 1, Windows: []ledger.WindowCount{today(1 << 30)}}); err != nil {
 				b.Fatal(err)
 			}
 		}

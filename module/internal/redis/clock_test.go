@@ -11,7 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
@@ -177,8 +177,8 @@ func TestQuotaWithAWrongClock(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
 	c, wrong := connect(t, server.Addr), connectWrong(t, server.Addr, year)
-	count := func(c *Client, w quota.WindowCount) (quota.Counted, error) {
-		return c.Count(t.Context(), quota.Count{Account: "a", N: 2, Windows: []quota.WindowCount{w}})
+	count := func(c *Client, w ledger.WindowCount) (ledger.Counted, error) {
+		return c.Count(t.Context(), ledger.Count{Account: "a", N: 2, Windows: []ledger.WindowCount{w}})
 	}
 	if _, err := count(c, today(3)); err != nil {
 		t.Fatal(err)

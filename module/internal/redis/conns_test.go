@@ -9,7 +9,7 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
@@ -42,7 +42,7 @@ func TestAddressMoves(t *testing.T) {
 	c := open(t, Options{Addresses: []string{link.Addr}, Observe: seen.observe, PoolSize: many})
 	awaitUp(t, c, true)
 	spend := func() error {
-		_, err := c.Count(t.Context(), quota.Count{Account: "a", N: 1, Windows: []quota.WindowCount{today(1000)}})
+		_, err := c.Count(t.Context(), ledger.Count{Account: "a", N: 1, Windows: []ledger.WindowCount{today(1000)}})
 		return err
 	}
 	before.Pause() // so that each call needs a connection of its own

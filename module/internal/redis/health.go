@@ -13,6 +13,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 )
 
@@ -208,6 +209,7 @@ func (c *Client) logUnavailable() {
 
 // setSubscribed records whether messages of other instances arrive; err is why they do not.
 func (c *Client) setSubscribed(err error) {
+	err = foreign.Error(err)
 	h := &c.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -287,6 +289,7 @@ func (c *Client) probe(ctx context.Context) (err error) {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	err = foreign.Error(err)
 	c.record(err, true)
 	h := &c.health
 	h.mu.Lock()

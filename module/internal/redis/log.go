@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 )
 
 // useLogger sends the library's log to logger, at debug level. The library has one logger per
@@ -26,6 +28,6 @@ type libraryLog struct{ *slog.Logger }
 // Printf implements the library's logger.
 func (l libraryLog) Printf(ctx context.Context, format string, args ...any) {
 	if l.Enabled(ctx, slog.LevelDebug) {
-		l.DebugContext(ctx, "redis library", slog.String("text", fmt.Sprintf(format, args...)))
+		l.DebugContext(ctx, "redis library", slog.String("text", foreign.Text(fmt.Sprintf(format, args...))))
 	}
 }

@@ -22,8 +22,9 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
 )
 
@@ -104,8 +105,8 @@ type Client struct {
 }
 
 var (
-	_ quota.Store = (*Client)(nil)
-	_ limit.Store = (*Client)(nil)
+	_ ledger.Store = (*Client)(nil)
+	_ limit.Store  = (*Client)(nil)
 )
 
 // schema is the version of the layout of keys and values. Instances with different versions share
@@ -314,7 +315,7 @@ func (c *Client) do(ctx context.Context, exchange func(context.Context) error) e
 	}
 	bounded, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	err := exchange(bounded)
+	err := foreign.Error(exchange(bounded)) // a server, or what stands in its place, answers what it likes
 	if errors.Is(err, goredis.Nil) {
 		err = nil
 	}

@@ -16,7 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
@@ -141,7 +141,7 @@ func TestKindsOfServers(t *testing.T) {
 		exchange(t, c)
 		s.KillMaster()
 		eventually(t, "after a failover it works again", func() bool {
-			_, err := c.Count(t.Context(), quota.Count{Account: "failover", N: 1, Windows: []quota.WindowCount{today(1000)}})
+			_, err := c.Count(t.Context(), ledger.Count{Account: "failover", N: 1, Windows: []ledger.WindowCount{today(1000)}})
 			return err == nil
 		})
 		exchange(t, c)
@@ -236,7 +236,7 @@ func TestAHandshakeIsFinished(t *testing.T) {
 	awaitUp(t, c, true)
 	answered := 0
 	for range 20 {
-		if _, err := c.Count(t.Context(), quota.Count{Account: "a", N: 1, Windows: []quota.WindowCount{today(1000)}}); err == nil {
+		if _, err := c.Count(t.Context(), ledger.Count{Account: "a", N: 1, Windows: []ledger.WindowCount{today(1000)}}); err == nil {
 			answered++
 		}
 	}
@@ -255,7 +255,7 @@ func TestAway(t *testing.T) {
 	c := open(t, Options{
 		Addresses: []string{server.Addr}, Observe: seen.observe, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
-	if _, err := c.Count(t.Context(), quota.Count{}); !errors.Is(err, ErrUnavailable) {
+	if _, err := c.Count(t.Context(), ledger.Count{}); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("%v, want ErrUnavailable", err)
 	}
 	eventually(t, "it is known to be unreachable", func() bool { return c.Status().Result == Unreachable.String() })
@@ -264,11 +264,11 @@ func TestAway(t *testing.T) {
 	exchange(t, c)
 	server.Stop()
 	for range maxFailures {
-		_, _ = c.Count(t.Context(), quota.Count{})
+		_, _ = c.Count(t.Context(), ledger.Count{})
 	}
 	awaitUp(t, c, false)
 	skipped := seen.of(Skipped)
-	if _, err := c.Count(t.Context(), quota.Count{}); !errors.Is(err, ErrUnavailable) || seen.of(Skipped) != skipped+1 {
+	if _, err := c.Count(t.Context(), ledger.Count{}); !errors.Is(err, ErrUnavailable) || seen.of(Skipped) != skipped+1 {
 		t.Errorf("%v, want ErrUnavailable, counted as skipped", err)
 	}
 	if n := strings.Count(log.String(), "redis is away"); n != 1 {
@@ -303,7 +303,7 @@ func TestFaultsAreTold(t *testing.T) {
 		server := testenv.Redis(t)
 		c := connect(t, server.Addr)
 		server.CLI("CONFIG", "SET", "maxmemory", "1", "maxmemory-policy", "noeviction")
-		_, _ = c.Count(t.Context(), quota.Count{Account: "a", N: 1, Windows: []quota.WindowCount{today(1000)}})
+		_, _ = c.Count(t.Context(), ledger.Count{Account: "a", N: 1, Windows: []ledger.WindowCount{today(1000)}})
 		for range 3 { // what only reads goes well, and hides nothing
 			if _, err := c.load(t.Context(), key4, []string{"abuseipdb"}); err != nil && !errors.Is(err, ErrUnavailable) {
 				t.Error(err)
@@ -319,7 +319,7 @@ func TestFaultsAreTold(t *testing.T) {
 		c := connect(t, server.Addr)
 		server.CLI("CONFIG", "SET", "maxmemory", "1mb", "maxmemory-policy", "noeviction")
 		eventually(t, "it is told that the server is full", func() bool {
-			_, _ = c.Count(t.Context(), quota.Count{Account: "a", N: 1, Windows: []quota.WindowCount{today(1000)}})
+			_, _ = c.Count(t.Context(), ledger.Count{Account: "a", N: 1, Windows: []ledger.WindowCount{today(1000)}})
 			return c.Status().Result == Full.String()
 		})
 		server.CLI("CONFIG", "SET", "maxmemory", "0")
@@ -389,7 +389,7 @@ func TestLinks(t *testing.T) {
 			eventually(t, "it is known to be away", func() bool {
 				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 				defer cancel()
-				_, err := c.Count(ctx, quota.Count{Account: "a", N: 1, Windows: []quota.WindowCount{today(1000)}})
+				_, err := c.Count(ctx, ledger.Count{Account: "a", N: 1, Windows: []ledger.WindowCount{today(1000)}})
 				if ctx.Err() != nil {
 					t.Fatal("a call did not end by itself")
 				}
@@ -424,7 +424,7 @@ func TestNobodyIsCalledBeforeTheStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(100 * time.Millisecond) // the library would have dialled by now
-		if _, err := c.Count(t.Context(), quota.Count{}); !errors.Is(err, ErrUnavailable) {
+		if _, err := c.Count(t.Context(), ledger.Count{}); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("%v, want ErrUnavailable", err)
 		}
 		if err := c.Close(); err != nil {
@@ -451,7 +451,7 @@ func TestClosing(t *testing.T) {
 			t.Error(err)
 		}
 		c.Start()
-		if _, err := c.Count(t.Context(), quota.Count{}); !errors.Is(err, ErrUnavailable) {
+		if _, err := c.Count(t.Context(), ledger.Count{}); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("%v, want ErrUnavailable", err)
 		}
 	}
@@ -463,7 +463,7 @@ func exchange(tb testing.TB, c *Client) {
 	ctx := tb.Context()
 	account := time.Now().Format("150405.000000000")
 	for n := range 4 {
-		counted, err := c.Count(ctx, quota.Count{Account: account, N: 1, Windows: []quota.WindowCount{today(3)}})
+		counted, err := c.Count(ctx, ledger.Count{Account: account, N: 1, Windows: []ledger.WindowCount{today(3)}})
 		if err != nil || counted.Granted != (n < 3) {
 			tb.Errorf("call %d: %+v, %v", n, counted, err)
 		}
@@ -476,7 +476,29 @@ func exchange(tb testing.TB, c *Client) {
 }
 
 // today is a window of a quota.
-func today(limit int) quota.WindowCount {
+func today(limit int) ledger.WindowCount {
 	start := time.Now().UTC().Truncate(24 * time.Hour)
-	return quota.WindowCount{Period: "day", Start: start, End: start.Add(24 * time.Hour), Limit: limit}
+	return ledger.WindowCount{Period: "day", Start: start, End: start.Add(24 * time.Hour), Limit: limit}
+}
+
+// TestForeignText: a server, or what stands in its place, answers what it likes. It does not reach the log or the status
+// as it is.
+func TestForeignText(t *testing.T) {
+	t.Parallel()
+	reply := "-ERR " + testenv.Foreign + strings.Repeat(" x", 5_000)
+	log := new(logtest.Log)
+	c := open(t, Options{Addresses: []string{testenv.RedisReplying(t, reply)}, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	eventually(t, "it is told", func() bool { return c.Status().Error != "" })
+	testenv.WantLine(t, c.Status().Error)
+	eventually(t, "it is logged", func() bool { return len(log.Lines("redis is away")) > 0 })
+	testenv.WantLine(t, logtest.Value(log.Lines("redis is away")[0], "error"))
+}
+
+// TestForeignCertificate is TestForeignText for the names in a certificate.
+func TestForeignCertificate(t *testing.T) {
+	t.Parallel()
+	_, address, _ := strings.Cut(testenv.ForeignCertificate(t), "://")
+	c := open(t, Options{Addresses: []string{address}, TLS: &tls.Config{ServerName: "localhost", MinVersion: tls.VersionTLS12}})
+	eventually(t, "it is told", func() bool { return strings.Contains(c.Status().Error, "certificate") })
+	testenv.WantLine(t, c.Status().Error)
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 )
 
 // refusedFor is how long after a refused call Redis counts as one that refuses some.
@@ -43,7 +45,7 @@ func (h *health) notePublishing(why string, now time.Time) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.refused.note(notPublishedError(why), now)
+	h.refused.note(notPublishedError(foreign.Text(why)), now)
 }
 
 // ofOneCall reports whether an error says nothing about other calls.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 )
 
@@ -53,7 +53,7 @@ func (rt *Runtime) catchUp(ctx context.Context) {
 		changed, pending := rt.Redis.Changed(), rt.Tombstones.PendingChanged()
 		if rt.Redis.Up() {
 			rt.settleTombstones(ctx)
-			if shared, ok := rt.Ledger.(*quota.Shared); ok {
+			if shared, ok := rt.Ledger.(*ledger.Shared); ok {
 				_ = shared.Settle(ctx) // what fails is owed, and settled with the next call
 			}
 			for _, p := range rt.Providers {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 )
@@ -12,8 +13,8 @@ import (
 // OpenLedger finds or makes what counts the calls to providers: for this instance, or for all that share a Redis.
 func (rt *Runtime) OpenLedger() error {
 	path := filepath.Join(process.DataFolder(), "quota.json")
-	local, err := process.Share(&rt.Leases, "ledger "+path, func() (*quota.Local, func() error, error) {
-		l := quota.OpenLocal(path, ProcessLogger("quota"))
+	local, err := process.Share(&rt.Leases, "ledger "+path, func() (*ledger.Local, func() error, error) {
+		l := ledger.OpenLocal(path, ProcessLogger("quota"))
 		l.Detach()
 		return l, rt.Folder.Closing(l, l.Close), nil
 	})
@@ -22,7 +23,7 @@ func (rt *Runtime) OpenLedger() error {
 	}
 	rt.Ledger = local
 	if rt.Redis != nil {
-		rt.Ledger = quota.NewShared(request.TracedCounts{Store: rt.Redis.Client}, local, rt.LocalShare, ProcessLogger("quota"))
+		rt.Ledger = ledger.NewShared(request.TracedCounts{Store: rt.Redis.Client}, local, rt.LocalShare, ProcessLogger("quota"))
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/conduct"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/lists"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
@@ -56,7 +57,7 @@ type Runtime struct {
 	Redis      *Redis           // nil: this instance is on its own
 	Providers  []Provider
 	Secrets    []*secret.Refresher
-	Ledger     quota.Ledger
+	Ledger     ledger.Ledger
 	Limiter    *limit.Limiter // nil until a site limits
 	LocalShare float64        // of what was left of a quota while Redis is away
 	RedisPool  int            // connections to one server; zero for the default

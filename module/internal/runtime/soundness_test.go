@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -117,7 +118,7 @@ func (o *oracle) Check(_ context.Context, q reputation.Query) (reputation.Report
 }
 func (o *oracle) NetworkSpent(netip.Addr, time.Time) bool { return o.spent }
 func (o *oracle) CountSkipped(reputation.Result)          {}
-func (o *oracle) Reserve(addr netip.Addr, _ float64, _ time.Time) (lookup.Reservation, reputation.Result, bool) {
+func (o *oracle) Reserve(addr netip.Addr, _ worth.Bid, _ time.Time) (lookup.Reservation, reputation.Result, bool) {
 	if o.spent {
 		return nil, reputation.ResultSkippedQuota, false
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -132,20 +133,12 @@ func (r *Refresher) conceal(err error, value string) error {
 		text = redact(text, g.value)
 	}
 	text = storeWords.Replace(query.ReplaceAllString(userinfo.ReplaceAllString(text, "$1"), "$1?[hidden]"))
-	if len(text) > maxLogText {
-		text = strings.ToValidUTF8(text[:maxLogText], "") + "…"
-	}
-	return &failure{text, err}
+	return &failure{foreign.Text(text), err}
 }
 
-const (
-	// maxLogText is how much of an error's text is logged, in bytes.
-	maxLogText = 300
-
-	// redactedMinLength is the length, in bytes, from which a value is redacted. A shorter one is
-	// part of ordinary words, and its removal from them would reveal it.
-	redactedMinLength = 4
-)
+// redactedMinLength is the length, in bytes, from which a value is redacted. A shorter one is
+// part of ordinary words, and its removal from them would reveal it.
+const redactedMinLength = 4
 
 // The parts of a URL that may hold credentials.
 var (

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -175,7 +176,8 @@ func TestErrorsAreMadePresentable(t *testing.T) {
 		"a plain URL":              {`Get "https://vault:8200/v1": EOF`, `Get "https://vault:8200/v1": EOF`},
 		"a question":               {"why? mail me@example.org", "why? mail me@example.org"},
 		"the vocabulary":           {"get: " + reputation.ErrUnknown.Error(), "get: the store has no such secret"},
-		"long":                     {strings.Repeat("é", maxLogText), strings.Repeat("é", maxLogText/2) + "…"},
+		"foreign text":             {"it says \x1b[2J\r\nERROR all is well", "it says [2J ERROR all is well"},
+		"long":                     {strings.Repeat("é", foreign.MaxError), strings.Repeat("é", foreign.MaxError/2) + "…"},
 	}
 	k := Open("a", holding(value), quiet())
 	if err := k.Prime(t.Context()); err != nil {

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	sdk "github.com/getsentry/sentry-go"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 )
 
 // maxTag is how much of a tag is sent, in bytes. Sentry refuses tags of more than 200 characters.
@@ -62,7 +64,7 @@ func (o Options) beforeSend(event *sdk.Event, _ *sdk.EventHint) *sdk.Event {
 		event.Fingerprint[i] = o.scrub(event.Fingerprint[i], maxText)
 	}
 	for name, value := range event.Tags {
-		event.Tags[name] = o.scrub(strings.Map(printable, value), maxTag)
+		event.Tags[name] = o.scrub(foreign.Line(value, len(value)), maxTag)
 	}
 	for _, context := range event.Contexts {
 		for name, value := range context {
@@ -89,11 +91,4 @@ func (o Options) beforeSend(event *sdk.Event, _ *sdk.EventHint) *sdk.Event {
 	event.Request, event.Modules, event.Breadcrumbs, event.Attachments = nil, nil, nil, nil
 	event.User = sdk.User{}
 	return event
-}
-
-func printable(r rune) rune {
-	if r < ' ' {
-		return ' '
-	}
-	return r
 }

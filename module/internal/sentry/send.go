@@ -9,6 +9,8 @@ import (
 	"time"
 
 	sdk "github.com/getsentry/sentry-go"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 )
 
 // sendTimeout is how long the delivery of one report may take.
@@ -145,7 +147,7 @@ func (o observed) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := o.http.RoundTrip(req)
 	switch {
 	case err != nil:
-		o.result = fmt.Errorf("sending: %w", err)
+		o.result = fmt.Errorf("sending: %w", foreign.Error(err))
 	case resp.StatusCode == http.StatusSwitchingProtocols:
 		o.result = errors.New("sentry answered with status 101")
 		_ = resp.Body.Close() // it is the bare connection: the SDK's reading of it would not end with the context

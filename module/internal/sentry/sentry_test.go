@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
 // TestAThousandErrorsAreOneReport proves that equal errors arrive once, whatever differs in them that is no cause, that other
@@ -377,4 +378,21 @@ func TestSecretsAreScrubbed(t *testing.T) {
 	if !slices.Contains(got[0].Fingerprint, "feed [address]") || got[0].attribute("password") != hidden {
 		t.Errorf("report %+v", got[0])
 	}
+}
+
+// TestForeignCertificate: whoever is in the way writes what he likes into a certificate. It must not reach the log or the
+// status.
+func TestForeignCertificate(t *testing.T) {
+	dsn := strings.Replace(testenv.ForeignCertificate(t), "://", "://key@", 1) + "/1"
+	r := receive(t)
+	reporter, log, said := open(r, Options{DSN: func() (string, bool) { return dsn, true }})
+	log.Error("gone")
+	closed(t, reporter, r)
+	problem := reporter.Status().Problem
+	entries := said.Lines("cannot be reported")
+	if !strings.Contains(problem, "certificate") || len(entries) != 1 {
+		t.Fatalf("the problem is %q, and the log\n%s", problem, said)
+	}
+	testenv.WantLine(t, problem)
+	testenv.WantLine(t, logtest.Value(entries[0], "error"))
 }

@@ -50,7 +50,7 @@ func (e *Evidence) Knows(addr netip.Addr, asn uint32) bool {
 
 // Nearby is the source of what the neighbours did. It is nil if they do not count, and while nobody has any.
 func (e *Evidence) Nearby() *score.Source {
-	if e.nearby == nil || !e.nearby.used.Load() {
+	if e.nearby == nil || !e.nearby.offenders.IsUsed() {
 		return nil
 	}
 	return &e.nearby.source

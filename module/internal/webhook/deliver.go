@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 )
 
 const (
@@ -174,7 +175,7 @@ func (s *Sender) describe(err error) *failure {
 	case errors.Is(err, http.ErrSchemeMismatch):
 		f.text, f.cure = "the receiver speaks http, not https", "check the URL"
 	case errors.As(err, &cert):
-		f.cause, f.text, f.cure = "certificate", cert.Error(), "check the receiver's certificate"
+		f.cause, f.text, f.cure = "certificate", foreign.Text(cert.Error()), "check the receiver's certificate"
 	case errors.As(err, &dial):
 		f.text = dial.Error()
 	}

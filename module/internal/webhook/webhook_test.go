@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -345,4 +346,20 @@ func TestRedirect(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestForeignCertificate: whoever is in the way writes what he likes into a certificate. It must not reach the log.
+func TestForeignCertificate(t *testing.T) {
+	to, err := url.Parse(testenv.ForeignCertificate(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, l := sender(t, nil, func(o *Options) { o.URL, o.Retries = to, 0 })
+	s.Send(Message{ID: "one", Name: "e", Body: []byte(`{}`)})
+	s.end()
+	lost := l.Lines("is lost")
+	if len(lost) != 1 || !strings.Contains(lost[0], "certificate") {
+		t.Fatalf("the log is\n%s", l.String())
+	}
+	testenv.WantLine(t, logtest.Value(lost[0], "error"))
 }

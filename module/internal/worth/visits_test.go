@@ -13,25 +13,29 @@ func of(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{198, byte(18 + i>>8&1), byte(i), 1 + byte(i>>9)})
 }
 
-// Requests count while they follow each other within ten minutes. A clock that steps back costs a count, no more.
+// Visits count while they follow each other within ten minutes. What a page loads is no visit. A clock that steps back
+// costs a count, no more.
 func TestVisits(t *testing.T) {
 	v, key := NewVisits(), record.KeyOf(of(5))
 	for _, step := range []struct {
 		at   uint32
 		want int
-	}{{5000, 1}, {5000, 2}, {5599, 3}, {6198, 4}, {6798, 1}, {6799, 2}, {1000, 1}, {1001, 2}} {
-		if got := v.Count(key, step.at); got != step.want {
-			t.Fatalf("at %d: %d, want %d", step.at, got, step.want)
-		}
+	}{
+		{5000, 1}, {5000, 1}, {5002, 1}, {5003, 2}, {5001, 2}, {5005, 2}, {5602, 3}, {6201, 4}, {6801, 1}, {6804, 2},
+		{6800, 1}, {6803, 2}, {1000, 1}, {1003, 2},
+	} {
 		if got := v.Peek(key, step.at); got != step.want {
 			t.Fatalf("at %d: a look gives %d, want %d", step.at, got, step.want)
 		}
+		if got := v.Count(key, step.at); got != step.want {
+			t.Fatalf("at %d: %d, want %d", step.at, got, step.want)
+		}
 	}
-	for range 300 {
-		v.Count(key, 1001)
+	for i := range uint32(300) {
+		v.Count(key, 1003+visitFor*i)
 	}
-	if n := v.Peek(key, 1001); n != visitsMost {
-		t.Errorf("%d requests", n)
+	if n := v.Peek(key, 1003+visitFor*299); n != visitsMost {
+		t.Errorf("%d visits", n)
 	}
 	if n := testing.AllocsPerRun(100, func() { v.Count(key, 5) }); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -42,17 +46,17 @@ func TestVisits(t *testing.T) {
 func TestVisitsInAFlood(t *testing.T) {
 	v := NewVisits()
 	known := func(i int) record.Key { return record.KeyOf(of(i)) }
-	for range 3 {
+	for at := range uint32(3) {
 		for i := range 1000 {
-			v.Count(known(i), 100)
+			v.Count(known(i), 100+visitFor*at)
 		}
 	}
 	for i := range 300_000 {
-		v.Count(record.Key(uint64(i)<<16), 101)
+		v.Count(record.Key(uint64(i)<<16), 107)
 	}
 	lost := 0
 	for i := range 1000 {
-		if v.Peek(known(i), 102) != 3 {
+		if v.Peek(known(i), 108) != 3 {
 			lost++
 		}
 	}

@@ -2,9 +2,18 @@
 // where it matters.
 package worth
 
+// Bid is what somebody offers for an answer.
+type Bid struct {
+	// Worth is what the answer is worth, from 0 to 1.
+	Worth float64
+
+	// Operator means that an operator asks, who waits for no budget, whatever the answer is worth.
+	Operator bool
+}
+
 // Client is what is known of a client when it is decided whether services are asked about it.
 type Client struct {
-	Requests  int     // of the last minutes, with the present one: see Visits
+	Visits    int     // of the last minutes, with the present one: see Visits
 	Percent   float64 // the score by lists and by what this site has seen, with decimals
 	Seen      bool    // this site has seen it or its neighbours do something, which may have cost nothing yet
 	Fake      bool    // it is not the bot that it claims to be
@@ -20,7 +29,7 @@ const (
 	ofAnybody = .1
 
 	// Clients that come again are those that an answer serves, and abuse is what comes again and again. Visitors do, too:
-	// however many requests there are, they weigh less than the least evidence.
+	// however often they come, it weighs less than the least evidence.
 	ofTwo, ofFour, ofEight = .05, .15, .25
 
 	// Somebody there did something that costs nothing yet, such as to ask for a page that is missing.
@@ -48,11 +57,11 @@ const (
 func (c *Client) Worth() float64 {
 	w := ofAnybody
 	switch {
-	case c.Requests >= 8:
+	case c.Visits >= 8:
 		w += ofEight
-	case c.Requests >= 4:
+	case c.Visits >= 4:
 		w += ofFour
-	case c.Requests >= 2:
+	case c.Visits >= 2:
 		w += ofTwo
 	}
 	if c.Explained {

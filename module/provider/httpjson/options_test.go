@@ -96,6 +96,8 @@ func TestMistakes(t *testing.T) {
 		{"body hunter2", "the body: it is not JSON: write an object such as `{\"ip\": \"{ip}\"}`, between backticks"},
 		{"body `\"hunter2\"`",
 			"the body: it is neither an object nor a list: write one such as `{\"ip\": \"{ip}\"}`, between backticks"},
+		{"url https://hunter2/\nbody `{\"hosts\": {\"{ip}\": {}}}`\n" + severity,
+			"the body: the name of a member has a {: write placeholders into values"},
 		{"body `{} hunter2`", "the body: it has more after its end: write one object or list"},
 		{"body `{\"a\": \"{x}\"}`", "the body: unknown placeholder {x}: use {ip}, {key}, {env.NAME} or {file./path}"},
 		{"content_type Text/HTML",

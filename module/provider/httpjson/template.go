@@ -187,6 +187,9 @@ func walk(value any, replace func(any) (any, error)) (any, error) {
 	case map[string]any:
 		object := make(map[string]any, len(v))
 		for name, member := range v {
+			if strings.Contains(name, "{") {
+				return nil, errors.New("the name of a member has a {: write placeholders into values")
+			}
 			var err error
 			if object[name], err = walk(member, replace); err != nil {
 				return nil, err

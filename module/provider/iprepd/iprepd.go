@@ -131,7 +131,10 @@ func (v *answer) report(addr netip.Addr) (reputation.Report, error) {
 	if err := v.validate(addr); err != nil {
 		return reputation.Report{}, fmt.Errorf("%w: %w", reputation.ErrBadAnswer, err)
 	}
-	r := reputation.Report{Severity: float64(100-*v.Reputation) / 100, Confidence: 0.9, LastSeen: v.LastUpdated.UTC()}
+	r := reputation.Report{
+		Severity: float64(100-*v.Reputation) / 100, Confidence: 0.9,
+		LastSeen: rest.Time(v.LastUpdated.Format(time.RFC3339Nano)), // which leaves out years that cannot be
+	}
 	if v.Reviewed {
 		r.Confidence = 1
 	}

@@ -211,7 +211,7 @@ func (s *suite) batchFaults() []check {
 			panic(http.ErrAbortHandler)
 		}, want(failed)),
 		s.wholeCheck("32 MiB", s.flooded, want(bad)),
-		{"batch/a million entries", s.manyEntries},
+		{"batch/a million entries", s.manyEntries}, {"batch/deep members", s.deepMembers},
 		{"batch/truncated anywhere", s.batchTruncated},
 		{"batch/hanging", s.batchHanging},
 		{"batch/echo", s.batchEcho},

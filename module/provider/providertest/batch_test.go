@@ -134,6 +134,19 @@ func TestBatchStays(t *testing.T) {
 	}
 }
 
+// depthOf returns how deep objects are nested. It reads a value once for each level.
+func depthOf(value json.RawMessage) int {
+	var object map[string]json.RawMessage
+	if json.Unmarshal(value, &object) != nil {
+		return 0
+	}
+	deepest := 0
+	for _, member := range object {
+		deepest = max(deepest, depthOf(member))
+	}
+	return deepest + 1
+}
+
 // TestBatchFlaws proves that each mistake is found by the sub-tests that are there for it.
 func TestBatchFlaws(t *testing.T) {
 	type answers = []reputation.Answer
@@ -184,6 +197,18 @@ func TestBatchFlaws(t *testing.T) {
 				return slices.DeleteFunc(got, func(a reputation.Answer) bool { return a.Err != nil }), err
 			}
 		}, []string{"all", "one is missing"}},
+		"reads each level again": {func(b *batcher) {
+			b.limit = 4 << 20
+			b.match = func(body []byte, addrs []netip.Addr) (answers, error) {
+				var list []struct{ Risk json.RawMessage }
+				if json.Unmarshal(body, &list) == nil {
+					for _, e := range list {
+						depthOf(e.Risk)
+					}
+				}
+				return matched(body, addrs)
+			}
+		}, []string{"deep members"}},
 		"takes the last": {func(b *batcher) {
 			b.match = func(body []byte, addrs []netip.Addr) (answers, error) {
 				var list []entry

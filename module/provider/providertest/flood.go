@@ -1,11 +1,13 @@
 package providertest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -32,6 +34,42 @@ func (s *suite) manyEntries(tb testing.TB) error {
 			len(body)>>20, used>>20))
 	}
 	return errors.Join(err, o.noAnswers(), o.want(reputation.ResultBadAnswer), t.wantRequests(1))
+}
+
+// deepMembers sends answers of which one member is large and nested deeply, and measures that it is not read once for each
+// level.
+func (s *suite) deepMembers(tb testing.TB) error {
+	const depth, size, bound = 50, 800_000, 24 << 20
+	member := `"` + strings.Repeat("a", 100) + `":0`
+	innermost := "{" + strings.Repeat(member+",", size/len(member)) + member + "}"
+	nested := json.RawMessage(strings.Repeat(`{"a":`, depth) + innermost + strings.Repeat("}", depth))
+	name := memberName(s.Batch.Entries[0].Body)
+	var whole any
+	if err := json.Unmarshal([]byte(s.Batch.Entries[0].Body[len(name):]), &whole); err != nil {
+		return err
+	}
+	first := s.Batch.Entries[0].Addr
+	const enough = 15 // addresses, for an answer of this size
+	var faults []error
+	variants(whole, "", func(any) any { return nested }, func(path string) {
+		entry, _ := json.Marshal(whole)
+		body := s.Batch.Before + name + string(entry) + s.Batch.After
+		t := s.fixture(tb, reply(http.StatusOK, s.sample.Header.Get("Content-Type"), body))
+		addrs := manyAddresses(min(t.provider.Profile().Batch, enough))
+		addrs = append([]netip.Addr{first}, slices.DeleteFunc(addrs[1:], func(a netip.Addr) bool { return a == first })...)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := t.askAll(tb.Context(), addrs, t.key)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > bound {
+			err = errors.Join(err, fmt.Errorf("an answer of %d kB made the process allocate %d MiB: read it once",
+				len(body)/1000, used>>20))
+		}
+		if err != nil {
+			faults = append(faults, fmt.Errorf("with a deep %s: %w", path, err))
+		}
+	})
+	return errors.Join(faults...)
 }
 
 // manyAddresses returns n addresses, or as many as documentation has.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -82,6 +83,14 @@ func (s *suite) memberChecks() []check {
 		}
 		return "AS64500 \r\n\x1b[31m\u202e" + strings.Repeat("\u00e9", 4000)
 	}
+	date := func(to string) func(value any) any {
+		return func(value any) any {
+			if text, ok := value.(string); !ok || len(text) < len(time.DateOnly) || text[4] != '-' || text[7] != '-' {
+				return kept
+			}
+			return to
+		}
+	}
 	number := func(n json.Number) func(value any) any {
 		return func(value any) any {
 			if _, ok := value.(json.Number); !ok {
@@ -95,6 +104,8 @@ func (s *suite) memberChecks() []check {
 		{"answer/without a member", s.mutated(without, worse)}, {"answer/with a null", s.mutated(null, worse)},
 		{"answer/with another type", s.mutated(other, worse)}, {"answer/with a list", s.mutated(list, worse)},
 		{"answer/with a long text", s.mutated(text, unchecked)},
+		{"answer/with a time before the year 0", s.mutated(date("0000-01-01T00:00:00+23:59"), unchecked)},
+		{"answer/with a time after the year 9999", s.mutated(date("9999-12-31T23:59:59-23:59"), unchecked)},
 		{"answer/with an endless number", s.mutated(number("1e999"), unchecked)},
 		{"answer/with a huge number", s.mutated(number("1e300"), unchecked)},
 		{"answer/with a long number", s.mutated(number("253402300800"), unchecked)},

@@ -143,7 +143,7 @@ func config(flaw func(*service)) Config {
 			{Name: "refused", Status: 401, Body: `{}`, Result: reputation.ResultRefused},
 			{Name: "throttled", Status: 429, Header: http.Header{"Retry-After": {"7"}},
 				Result: reputation.ResultThrottled, RetryAfter: 7 * time.Second},
-			{Name: "bad", Addr: netip.MustParseAddr("198.51.100.7"), Body: `{"risk":0.9,"land":"DE"}`,
+			{Name: "bad", Addr: netip.MustParseAddr("198.51.100.7"), Body: `{"risk":0.9,"land":"DE","seen":"2026-11-30T12:00:00Z"}`,
 				Report: reputation.Report{Severity: 0.9, Confidence: 0.5, Facts: reputation.Facts{Country: "DE"}},
 				Request: func(r *http.Request) error {
 					if !strings.HasSuffix(r.URL.Path, "/ip/198.51.100.7") {
@@ -311,6 +311,14 @@ func TestFlaws(t *testing.T) {
 				return nil
 			}
 		}, []string{"answer/with a huge number", "answer/with a long number", "answer/with a negative number"}},
+		{"passes on any time", func(s *service) {
+			s.decode = func(body []byte, r *reputation.Report) error {
+				var answer struct{ Seen time.Time }
+				err := errors.Join(json.Unmarshal(body, &answer), strict(body, r))
+				r.LastSeen = answer.Seen.UTC()
+				return err
+			}
+		}, []string{"answer/with a time before the year 0", "answer/with a time after the year 9999"}},
 		{"passes on any text", func(s *service) {
 			s.profile.Capabilities.ASN = true
 			s.decode = func(body []byte, r *reputation.Report) error {

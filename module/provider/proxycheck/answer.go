@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -192,17 +190,29 @@ func kindOfProxy(typ string) reputation.Nature {
 // holds reports whether a value is there and not empty: a list or an object has something in it that is not 0, false or
 // an empty text.
 func holds(value json.RawMessage) bool {
-	var list []json.RawMessage
-	var object map[string]json.RawMessage
-	switch {
-	case json.Unmarshal(value, &list) == nil:
-		return slices.ContainsFunc(list, holds)
-	case json.Unmarshal(value, &object) == nil:
-		return slices.ContainsFunc(slices.Collect(maps.Values(object)), holds)
+	d := json.NewDecoder(bytes.NewReader(value))
+	d.UseNumber()
+	return len(value) > 0 && nextHolds(d)
+}
+
+// nextHolds is holds for the next value of d, which it reads once, however deep it is nested. It may stop inside it.
+func nextHolds(d *json.Decoder) bool {
+	token, err := d.Token()
+	if err != nil {
+		return false // rest.Decode has read it before: there is none
 	}
-	switch string(value) {
-	case "", "null", "false", "0", `""`:
+	open, nested := token.(json.Delim)
+	for nested && d.More() {
+		if open == '{' {
+			_, _ = d.Token() // the name
+		}
+		if nextHolds(d) {
+			return true
+		}
+	}
+	if nested {
+		_, _ = d.Token() // the end
 		return false
 	}
-	return true
+	return token != nil && token != false && token != "" && token != json.Number("0")
 }

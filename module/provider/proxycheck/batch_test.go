@@ -14,10 +14,10 @@ import (
 
 // batch3 and batch2 are about several addresses in one request.
 func batch3() *providertest.Batch {
-	const member = `%[1]q:{"detections":{"risk":%[2]d,"compromised":true}}`
+	const member = `%[1]q:{"detections":{"risk":%[2]d},"attack_history":{"login_attempt":3}}`
 	return batchOf(func(addr string, risk int) (string, reputation.Report) {
 		r := reputation.Report{Severity: float64(risk) / 100, Confidence: sure,
-			Categories: reputation.CategoriesOf(reputation.Abuse, reputation.Compromised)}
+			Categories: reputation.CategoriesOf(reputation.Abuse)}
 		return fmt.Sprintf(member, addr, risk), r
 	})
 }

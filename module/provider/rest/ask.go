@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -108,6 +109,11 @@ func (e *Endpoint) ask(ctx context.Context, q question, r *Request) (*Response, 
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if e.closed.Load() { // a transport that is used after Cleanup keeps its connections again
+			e.transport.CloseIdleConnections()
+		}
+	}()
 	// The transport is used without a client: a client follows redirects, or at least parses their
 	// target, and adds the URL with the visitor's address to every error.
 	resp, err := e.transport.RoundTrip(req)
@@ -218,7 +224,7 @@ func cause(ctx context.Context, err error) error {
 	case errors.As(err, &network) && network.Timeout():
 		return os.ErrDeadlineExceeded
 	case errors.As(err, &cert):
-		return errors.New(printable(cert.Error())) // it quotes the names in the certificate, which may be anybody's
+		return errors.New(foreign.Line(cert.Error(), maxQuote)) // it quotes the names in the certificate, which may be anybody's
 	case errors.As(err, &dial):
 		return dial
 	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.As(err, &corrupt):

@@ -5,9 +5,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -43,13 +43,7 @@ func System(number uint32, name string) (uint32, string) {
 	if number == 0 {
 		return 0, ""
 	}
-	name = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) || r == utf8.RuneError {
-			return ' '
-		}
-		return r
-	}, name[:min(len(name), maxName*utf8.UTFMax)])
-	line := []rune(strings.Join(strings.Fields(name), " "))
+	line := []rune(foreign.Line(name, maxName*utf8.UTFMax))
 	return number, strings.TrimSpace(string(line[:min(len(line), maxName)]))
 }
 

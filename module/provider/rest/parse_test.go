@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +43,22 @@ func TestRetryAfter(t *testing.T) {
 				t.Errorf("got %s, want %s", got, tc.want)
 			}
 		})
+	}
+}
+
+// A pause is as long as the service means it, also where our clock is wrong by hours.
+func TestRetryAfterByTheClockOfTheService(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for name, header := range map[string]http.Header{
+		"date":  {"Retry-After": {"Mon, 23 Nov 2026 12:02:00 GMT"}},
+		"reset": {"X-Ratelimit-Reset": {strconv.FormatInt(now.Add(2*time.Minute).Unix(), 10)}},
+	} {
+		header.Set("Date", now.Format(http.TimeFormat))
+		for _, wrong := range []time.Duration{-7 * time.Hour, 0, 7 * time.Hour} {
+			if got := retryAfter(header, "X-RateLimit-Reset", now.Add(wrong)); got != 2*time.Minute {
+				t.Errorf("%s, with a clock that is %s ahead: got %s, want 2m", name, wrong, got)
+			}
+		}
 	}
 }
 

@@ -39,12 +39,6 @@ func (a *Response) Quote(text string) string {
 	return ": " + text[:min(len(text), maxQuote)]
 }
 
-// printable returns the beginning of a text, in one line of printable ASCII.
-func printable(text string) string {
-	text = ascii(text)
-	return text[:min(len(text), maxQuote)]
-}
-
 // ascii replaces all but printable ASCII by spaces.
 func ascii(text string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {

@@ -19,6 +19,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -94,6 +95,7 @@ type Endpoint struct {
 	api       API
 	base      *url.URL
 	transport *http.Transport
+	closed    *atomic.Bool // Cleanup was called
 }
 
 // Options returns the Caddyfile options that all providers with an Endpoint have, to stand before the provider's own:
@@ -135,7 +137,7 @@ func (e *Endpoint) Open(ctx caddy.Context, api API) error {
 		ctx.Slogger().Warn("the key is sent without encryption: use a url that begins with https://",
 			"provider", name, "host", base.Hostname())
 	}
-	e.api, e.base = api, base
+	e.api, e.base, e.closed = api, base, new(atomic.Bool)
 	e.transport = &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		// The caller's context bounds every call. These two bound a
@@ -154,9 +156,10 @@ func (e *Endpoint) Open(ctx caddy.Context, api API) error {
 	return nil
 }
 
-// Cleanup closes the idle connections. Those in use close when their call ends.
+// Cleanup closes the idle connections. Those in use, and those of calls that begin later, close when their call ends.
 func (e *Endpoint) Cleanup() error {
 	if e.transport != nil {
+		e.closed.Store(true)
 		e.transport.CloseIdleConnections()
 	}
 	return nil

@@ -361,8 +361,8 @@ func TestLongHeader(t *testing.T) {
 	}
 }
 
-// TestConnections proves that one connection serves calls one after the other, also over HTTP/2, and that Cleanup
-// closes it.
+// TestConnections proves that one connection serves calls one after the other, also over HTTP/2, that Cleanup closes it,
+// and that calls which have waited until then leave none behind.
 func TestConnections(t *testing.T) {
 	closed := make(chan struct{}, 10)
 	opened := make(chan struct{}, 10)
@@ -394,6 +394,12 @@ func TestConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-closed // or the test ends in a timeout
+	for range 2 {
+		if _, err := a.Check(t.Context(), reputation.Query{Addr: asked, Key: "k"}); err != nil {
+			t.Fatal(err)
+		}
+		<-closed
+	}
 }
 
 // connStates tells which connections a server gets and loses.

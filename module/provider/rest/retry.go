@@ -19,8 +19,12 @@ func (a *Response) Throttled() error {
 
 // retryAfter returns the pause that a service asks for: Retry-After in
 // seconds or as a date, otherwise the field named reset, in seconds since
-// 1970 or from now. It is 0 without these fields, and a day at most.
+// 1970 or from now. It is 0 without these fields, and a day at most. Now is
+// the time of the answer if it says so, since our clock may be wrong.
 func retryAfter(header http.Header, reset string, now time.Time) time.Duration {
+	if sent, err := http.ParseTime(header.Get("Date")); err == nil {
+		now = sent
+	}
 	after := header.Get("Retry-After")
 	if seconds, err := strconv.ParseInt(after, 10, 64); err == nil && seconds >= 0 {
 		return bounded(seconds)

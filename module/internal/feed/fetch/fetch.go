@@ -16,8 +16,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -25,7 +25,6 @@ const (
 	userAgent      = "caddy-ip-reputation"
 	maxValidator   = 512 // bytes of an ETag or a date; longer ones are not stored
 	maxHeaderBytes = 64 << 10
-	maxErrorText   = 300 // bytes of an error's text, which may quote what a server sent
 )
 
 // Client sends requests.
@@ -222,19 +221,5 @@ func (d *Document) describe(err error) error {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("fetching from %s: %w", host, context.Canceled)
 	}
-	return fmt.Errorf("fetching from %s: %s", host, shorten(d.Redact(err.Error())))
-}
-
-// shorten returns text as one line of bounded length that can be logged: errors quote status
-// lines and locations, which may be as long as all headers.
-func shorten(text string) string {
-	if len(text) > maxErrorText {
-		text = text[:maxErrorText] + "..."
-	}
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) || r == utf8.RuneError {
-			return '?'
-		}
-		return r
-	}, text)
+	return fmt.Errorf("fetching from %s: %s", host, foreign.Text(d.Redact(err.Error())))
 }

@@ -12,9 +12,10 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/worth"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -143,9 +144,9 @@ func (p TracedProvider) Check(ctx context.Context, q reputation.Query) (reputati
 
 // Reserve implements lookup.Gate.
 func (p TracedProvider) Reserve(
-	addr netip.Addr, worth float64, now time.Time,
+	addr netip.Addr, bid worth.Bid, now time.Time,
 ) (lookup.Reservation, reputation.Result, bool) {
-	r, why, waits := p.GatedProvider.Reserve(addr, worth, now)
+	r, why, waits := p.GatedProvider.Reserve(addr, bid, now)
 	if r == nil {
 		return nil, why, waits
 	}
@@ -234,10 +235,10 @@ func (s TracedShared) Fail(ctx context.Context, key record.Key, source string, r
 }
 
 // TracedCounts follows the counting of calls.
-type TracedCounts struct{ quota.Store }
+type TracedCounts struct{ ledger.Store }
 
-// Count implements quota.Store.
-func (s TracedCounts) Count(ctx context.Context, c quota.Count) (quota.Counted, error) {
+// Count implements ledger.Store.
+func (s TracedCounts) Count(ctx context.Context, c ledger.Count) (ledger.Counted, error) {
 	ctx, end := traceRedis(ctx, "count")
 	counted, err := s.Store.Count(ctx, c)
 	end(err)
@@ -329,7 +330,7 @@ var (
 	_ history.Reader = TracedHistory{}
 	_ lookup.Tracer  = LookupTracer{}
 	_ lookup.Shared  = TracedShared{}
-	_ quota.Store    = TracedCounts{}
+	_ ledger.Store   = TracedCounts{}
 	_ limit.Store    = TracedTokens{}
 	_ GatedProvider  = TracedProvider{}
 )

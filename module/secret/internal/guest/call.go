@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/foreign"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -86,7 +87,7 @@ func Cause(ctx context.Context, err error) error {
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return http.ErrSchemeMismatch
 	case errors.As(err, &cert):
-		return cert
+		return foreign.Error(cert) // it quotes the names in the certificate, which may be anybody's
 	case errors.As(err, &dial):
 		return dial
 	case errors.As(err, &syntax), errors.As(err, &kind):

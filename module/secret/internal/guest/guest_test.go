@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/option"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -234,5 +235,23 @@ func TestThrottled(t *testing.T) {
 	}
 	if Throttled(nil) == nil {
 		t.Error("no error without a header")
+	}
+}
+
+// TestForeignCertificate: whoever is in the way writes what he likes into a certificate. It must not reach the log.
+func TestForeignCertificate(t *testing.T) {
+	transport := new(http.Transport)
+	LimitTransport(transport)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, testenv.ForeignCertificate(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = transport.RoundTrip(req) //nolint:bodyclose // there is none
+	cause := Cause(t.Context(), err)
+	if cause == nil || !strings.Contains(cause.Error(), "certificate") {
+		t.Fatalf("the cause is %v", cause)
+	}
+	for e := cause; e != nil; e = errors.Unwrap(e) { // as what collects errors does
+		testenv.WantLine(t, e.Error())
 	}
 }

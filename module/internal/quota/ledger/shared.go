@@ -1,4 +1,4 @@
-package quota
+package ledger
 
 import (
 	"context"
@@ -39,10 +39,10 @@ type Shared struct {
 	share float64
 	log   *slog.Logger
 
-	logged     throttle.Causes[int]
+	logged     throttle.Causes[string]
 	loggedAway atomic.Bool // an outage of the store was logged, and its end not yet
 
-	rates map[string]*tokens // by account, used while the store is away; guarded by local.mu
+	rates map[string]*Bucket // by account, used while the store is away; guarded by local.mu
 }
 
 // NewShared returns a ledger that counts in the store. The local ledger holds the counts, in memory
@@ -65,7 +65,7 @@ func NewShared(store Store, local *Local, share float64, log *slog.Logger) *Shar
 	if local.detached {
 		local.oweOnlyOwn()
 	}
-	return &Shared{store: store, local: local, share: min(share, 1), log: log, rates: make(map[string]*tokens)}
+	return &Shared{store: store, local: local, share: min(share, 1), log: log, rates: make(map[string]*Bucket)}
 }
 
 // Take implements Ledger. It fails only when ctx has ended. The call is then not made, though the
@@ -74,16 +74,16 @@ func NewShared(store Store, local *Local, share float64, log *slog.Logger) *Shar
 // A refund comes from the calls that the store has not counted, if there are enough. Otherwise the
 // store refunds them. If it is away, they stay counted: the request may have reached the store
 // although its answer was lost.
-func (s *Shared) Take(ctx context.Context, name string, t Terms, n int, at time.Time) (Grant, error) {
-	if len(t.Windows) == 0 && (n <= 0 || !t.Rate.Bounded()) {
+func (s *Shared) Take(ctx context.Context, name string, limits Limits, n int, at time.Time) (Grant, error) {
+	if len(limits.Windows) == 0 && (n <= 0 || !limits.Rate.Bounded()) {
 		return Grant{Granted: true, Usage: []Usage{}}, nil
 	}
 	if n < 0 {
-		if grant, done := s.refundLocally(name, t, n, at); done {
+		if grant, done := s.refundLocally(name, limits, n, at); done {
 			return grant, nil
 		}
 	}
-	grant, err := s.askStore(ctx, name, t, n, at)
+	grant, err := s.askStore(ctx, name, limits, n, at)
 	if err == nil {
 		return grant, nil
 	}
@@ -93,7 +93,7 @@ func (s *Shared) Take(ctx context.Context, name string, t Terms, n int, at time.
 	if n > 0 { // reading grants no calls, and is done before the store was reached for the first time
 		s.logAway(ctx, err)
 	}
-	return s.takeLocally(name, t, n, at), nil
+	return s.takeLocally(name, limits, n, at), nil
 }
 
 // Settle sends the owed calls to the store, and the known counts in case the store has lost its
@@ -103,7 +103,7 @@ func (s *Shared) Settle(ctx context.Context) error { return s.settle(ctx, time.N
 
 func (s *Shared) settle(ctx context.Context, at time.Time) error {
 	for name, windows := range s.activeWindows(at) {
-		if _, err := s.askStore(ctx, name, Terms{Windows: windows}, 0, at); err != nil {
+		if _, err := s.askStore(ctx, name, Limits{Windows: windows}, 0, at); err != nil {
 			return fmt.Errorf("bring the calls of %s to the store: %w", name, err)
 		}
 	}
@@ -127,8 +127,8 @@ func (s *Shared) activeWindows(at time.Time) map[string][]Window {
 }
 
 // askStore sends a request to the store and applies the answer. It does not fall back to the share.
-func (s *Shared) askStore(ctx context.Context, name string, t Terms, n int, at time.Time) (Grant, error) {
-	c, periods := s.request(name, t, n, at)
+func (s *Shared) askStore(ctx context.Context, name string, limits Limits, n int, at time.Time) (Grant, error) {
+	c, periods := s.request(name, limits, n, at)
 	answer, err := s.store.Count(ctx, c)
 	if err == nil {
 		err = c.check(answer)
@@ -137,21 +137,21 @@ func (s *Shared) askStore(ctx context.Context, name string, t Terms, n int, at t
 		return Grant{}, err
 	}
 	s.logBack(ctx)
-	return s.apply(c, periods, answer, t, at), nil
+	return s.apply(c, periods, answer, limits, at), nil
 }
 
 // request returns the request to the store, and the periods of its windows.
-func (s *Shared) request(name string, t Terms, n int, at time.Time) (Count, []Period) {
+func (s *Shared) request(name string, limits Limits, n int, at time.Time) (Count, []Period) {
 	l := s.local
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := Count{Account: name, Instance: l.instance, N: n}
-	if t.Rate.Bounded() {
-		c.Interval, c.Burst = max(t.Rate.Per/time.Duration(t.Rate.Events), 1), burst(t.Rate)
+	if limits.Rate.Bounded() {
+		c.Interval, c.Burst = max(limits.Rate.Per/time.Duration(limits.Rate.Events), 1), BurstOf(limits.Rate)
 	}
 	acc := l.accounts[name]
 	var periods []Period
-	for i, limit := range limits(t.Windows) {
+	for i, limit := range lowest(limits.Windows) {
 		p := Period(i)
 		if limit == 0 || n < 0 && !acc[p].start.Equal(p.Start(at)) {
 			continue // no quota, or its window is over
@@ -161,7 +161,7 @@ func (s *Shared) request(name string, t Terms, n int, at time.Time) (Count, []Pe
 		periods = append(periods, p)
 		c.Windows = append(c.Windows, WindowCount{
 			Period: p.String(), Start: known.start, End: p.End(known.start),
-			Limit: t.released(Window{limit, p}, known.start, at),
+			Limit: limits.Released(Window{limit, p}, known.start, at),
 			Owed:  known.owed, Epoch: known.epoch, Version: known.version,
 			Known: known.used, Settled: known.settled,
 		})
@@ -171,7 +171,7 @@ func (s *Shared) request(name string, t Terms, n int, at time.Time) (Count, []Pe
 }
 
 // apply applies the answer of the store to the account.
-func (s *Shared) apply(c Count, periods []Period, answer Counted, t Terms, at time.Time) Grant {
+func (s *Shared) apply(c Count, periods []Period, answer Counted, limits Limits, at time.Time) Grant {
 	l := s.local
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -187,7 +187,7 @@ func (s *Shared) apply(c Count, periods []Period, answer Counted, t Terms, at ti
 	if changed {
 		l.saveSoon()
 	}
-	grant := Grant{Granted: answer.Granted, Usage: acc.at(t.Windows, at).usage(t.Windows)}
+	grant := Grant{Granted: answer.Granted, Usage: acc.at(limits.Windows, at).usage(limits.Windows)}
 	if !answer.Granted && answer.RetryIn > 0 {
 		grant.RetryAt = at.Add(answer.RetryIn)
 	}
@@ -196,12 +196,12 @@ func (s *Shared) apply(c Count, periods []Period, answer Counted, t Terms, at ti
 
 // refundLocally refunds calls that the store has not counted. It reports false, and changes
 // nothing, if there are too few.
-func (s *Shared) refundLocally(name string, t Terms, n int, at time.Time) (Grant, bool) {
+func (s *Shared) refundLocally(name string, limits Limits, n int, at time.Time) (Grant, bool) {
 	l := s.local
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	acc := l.accounts[name]
-	for i, limit := range limits(t.Windows) {
+	for i, limit := range lowest(limits.Windows) {
 		p := Period(i)
 		if limit == 0 || !acc[p].start.Equal(p.Start(at)) {
 			continue
@@ -213,39 +213,39 @@ func (s *Shared) refundLocally(name string, t Terms, n int, at time.Time) (Grant
 	}
 	l.accounts[name] = acc
 	l.saveSoon()
-	return Grant{Granted: true, Usage: acc.at(t.Windows, at).usage(t.Windows)}, true
+	return Grant{Granted: true, Usage: acc.at(limits.Windows, at).usage(limits.Windows)}, true
 }
 
 // takeLocally grants calls without the store. In each window, the calls since the store's last
 // answer stay within the share of what that answer had left. Their pace stays within the share of
 // the rate.
-func (s *Shared) takeLocally(name string, t Terms, n int, at time.Time) Grant {
+func (s *Shared) takeLocally(name string, limits Limits, n int, at time.Time) Grant {
 	l := s.local
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	acc := l.accounts[name].at(t.Windows, at)
-	grant := Grant{Granted: n == 0, Usage: acc.usage(t.Windows)}
+	acc := l.accounts[name].at(limits.Windows, at)
+	grant := Grant{Granted: n == 0, Usage: acc.usage(limits.Windows)}
 	if n <= 0 {
 		return grant
 	}
 	after := l.accounts[name]
-	for p, limit := range limits(t.Windows) {
+	for p, limit := range lowest(limits.Windows) {
 		if limit == 0 {
 			continue
 		}
 		c := acc[p]
-		available := t.released(Window{limit, Period(p)}, c.start, at)
+		available := limits.Released(Window{limit, Period(p)}, c.start, at)
 		if c.unsettled()+n > s.shareOf(available-c.used) {
 			return grant
 		}
 		after[p] = c.owe(n)
 	}
-	if grant.RetryAt = s.pace(name, t, n, at); !grant.RetryAt.IsZero() {
+	if grant.RetryAt = s.pace(name, limits, n, at); !grant.RetryAt.IsZero() {
 		return grant
 	}
 	l.accounts[name] = after
 	l.saveSoon()
-	return Grant{Granted: true, Usage: after.usage(t.Windows)}
+	return Grant{Granted: true, Usage: after.usage(limits.Windows)}
 }
 
 // shareOf returns this instance's share of n calls, in whole calls. The small addend makes a third
@@ -257,21 +257,21 @@ const noShareRetry = time.Minute
 
 // pace takes n calls from this instance's share of the rate. If there are fewer, it returns when
 // there will be n. It is called with local.mu held.
-func (s *Shared) pace(name string, t Terms, n int, at time.Time) time.Time {
-	if !t.Rate.Bounded() {
+func (s *Shared) pace(name string, limits Limits, n int, at time.Time) time.Time {
+	if !limits.Rate.Bounded() {
 		return time.Time{}
 	}
 	if s.share == 0 {
 		return at.Add(noShareRetry)
 	}
 	if s.rates[name] == nil {
-		s.rates[name] = new(tokens)
+		s.rates[name] = new(Bucket)
 	}
-	return s.rates[name].take(s.share*t.Rate.PerSecond(), max(s.shareOf(burst(t.Rate)), 1), n, at)
+	return s.rates[name].Take(s.share*limits.Rate.PerSecond(), max(s.shareOf(BurstOf(limits.Rate)), 1), n, at)
 }
 
 func (s *Shared) logAway(ctx context.Context, err error) {
-	if s.logged.Allow(causeStore, time.Now()) {
+	if s.logged.Allow("store", time.Now()) {
 		s.loggedAway.Store(true)
 		s.log.WarnContext(ctx, "calls cannot be counted for all instances: "+
 			"this one goes on with its share of what is left",
@@ -288,4 +288,6 @@ func (s *Shared) logBack(ctx context.Context) {
 
 // Look implements Ledger. It returns the counts of the store's last answer, plus the calls made
 // without the store.
-func (s *Shared) Look(name string, t Terms, at time.Time) []Usage { return s.local.Look(name, t, at) }
+func (s *Shared) Look(name string, limits Limits, at time.Time) []Usage {
+	return s.local.Look(name, limits, at)
+}

@@ -1,4 +1,6 @@
-package quota
+// Package ledger counts the calls of an account in the windows of its quotas: in this process, on disk, and in a store
+// for all instances.
+package ledger
 
 import (
 	"context"
@@ -6,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 )
 
@@ -18,16 +21,30 @@ type Ledger interface {
 	// Take adds n to the count of the present window of each period. If one of the counts would
 	// exceed its limit, or if the ledger enforces the rate and it would be exceeded, Take adds
 	// nothing. The limit is what Burst has made available of it. Windows of the same period share one
-	// count. Of the terms only Windows, Burst and Rate are used.
+	// count.
 	//
 	// With n = 0, Take only reads. A negative n refunds calls that were taken at the time at: a
 	// count does not fall below zero, and a window that is over does not change. The rate gets no
 	// refund.
-	Take(ctx context.Context, account string, t Terms, n int, at time.Time) (Grant, error)
+	Take(ctx context.Context, account string, limits Limits, n int, at time.Time) (Grant, error)
 
 	// Look returns the counts that this process knows. It contacts no store, for gauges and pages
 	// that must not wait.
-	Look(account string, t Terms, at time.Time) []Usage
+	Look(account string, limits Limits, at time.Time) []Usage
+}
+
+// Limits are the limits of an account.
+type Limits struct {
+	// Windows are the quotas.
+	Windows []Window
+
+	// Rate bounds how fast calls follow each other, if it is bounded.
+	Rate rate.Rate
+
+	// Burst is the part of each quota, up to 1, that is available at the beginning of its window. The rest becomes
+	// available evenly until the end. Quotas of up to FewCalls, and those of a minute, are available at once, as are all
+	// if it is 0.
+	Burst float64
 }
 
 // Grant is the answer of a Ledger.
@@ -53,7 +70,7 @@ type Usage struct {
 }
 
 // Local is a Ledger in memory that saves its counts to disk. A crash loses only the calls of the
-// last second. It does not enforce the rate, which the Budget does for one process.
+// last second. It does not enforce the rate: for one process, that is up to the caller.
 type Local struct {
 	path string
 	log  *slog.Logger
@@ -71,23 +88,23 @@ type Local struct {
 	before   map[string]account // what it had counted when this ledger was detached
 
 	saving sync.Mutex // held while the file is written
-	logged throttle.Causes[int]
+	logged throttle.Causes[string]
 }
 
 // Take implements Ledger. It never fails, and never waits for the disk.
-func (l *Local) Take(_ context.Context, name string, t Terms, n int, at time.Time) (Grant, error) {
+func (l *Local) Take(_ context.Context, name string, limits Limits, n int, at time.Time) (Grant, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	before := l.accounts[name]
-	acc := before.at(t.Windows, at)
-	if n > 0 && !acc.hasRoom(t, n, at) {
-		return Grant{Usage: acc.usage(t.Windows)}, nil
+	acc := before.at(limits.Windows, at)
+	if n > 0 && !acc.hasRoom(limits, n, at) {
+		return Grant{Usage: acc.usage(limits.Windows)}, nil
 	}
-	if n == 0 || len(t.Windows) == 0 {
-		return Grant{Granted: true, Usage: acc.usage(t.Windows)}, nil
+	if n == 0 || len(limits.Windows) == 0 {
+		return Grant{Granted: true, Usage: acc.usage(limits.Windows)}, nil
 	}
 	after := before
-	for p, limit := range limits(t.Windows) {
+	for p, limit := range lowest(limits.Windows) {
 		if limit == 0 || n < 0 && !before[p].start.Equal(Period(p).Start(at)) {
 			continue // the count belongs to a later window by now
 		}
@@ -96,12 +113,12 @@ func (l *Local) Take(_ context.Context, name string, t Terms, n int, at time.Tim
 	}
 	l.accounts[name] = after
 	l.saveSoon()
-	return Grant{Granted: true, Usage: acc.usage(t.Windows)}, nil
+	return Grant{Granted: true, Usage: acc.usage(limits.Windows)}, nil
 }
 
 // Look implements Ledger.
-func (l *Local) Look(name string, t Terms, at time.Time) []Usage {
+func (l *Local) Look(name string, limits Limits, at time.Time) []Usage {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.accounts[name].at(t.Windows, at).usage(t.Windows)
+	return l.accounts[name].at(limits.Windows, at).usage(limits.Windows)
 }

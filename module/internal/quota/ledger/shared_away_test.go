@@ -1,19 +1,16 @@
-package quota
+package ledger
 
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/rate"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 func TestShareOfWhatIsLeft(t *testing.T) {
@@ -47,14 +44,14 @@ func TestShareOfWhatIsLeft(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			p := newPair(t, tt.share, time.Now)
-			high := Terms{Windows: []Window{{99, Day}, {99, Month}}}
+			high := Limits{Windows: []Window{{99, Day}, {99, Month}}}
 			p.take(1, high, tt.before, mustTime(t, morning))
 			p.take(0, high, 0, mustTime(t, morning))
 			p.take(1, high, tt.unknown, mustTime(t, morning))
 			p.links[0].set(cut)
 			got := 0
 			for range 20 {
-				if p.take(0, Terms{Windows: tt.windows}, 1, mustTime(t, tt.at)).Granted {
+				if p.take(0, Limits{Windows: tt.windows}, 1, mustTime(t, tt.at)).Granted {
 					got++
 				}
 			}
@@ -68,29 +65,29 @@ func TestShareOfWhatIsLeft(t *testing.T) {
 // Each time that the store goes away there is a share of what is left then, so that the quota is never spent twice.
 func TestEachOutageHasItsShare(t *testing.T) {
 	at := mustTime(t, "2027-01-15T12:00:00Z")
-	terms := Terms{Windows: []Window{{16, Day}}}
+	limits := Limits{Windows: []Window{{16, Day}}}
 	p := newPair(t, 0.5, time.Now)
 	for outage, want := range []int{8, 4, 2, 1, 0, 0} {
 		p.links[0].set(cut)
 		got := 0
-		for p.take(0, terms, 1, at).Granted {
+		for p.take(0, limits, 1, at).Granted {
 			got++
 		}
 		if got != want {
 			t.Errorf("outage %d: %d calls were granted, want %d", outage, got, want)
 		}
 		p.links[0].set(up)
-		p.take(0, terms, 0, at)
+		p.take(0, limits, 0, at)
 	}
 }
 
 func TestShareIsAFraction(t *testing.T) {
 	for share, want := range map[float64]float64{-1: 0, 0.5: 0.5, 2: 1, math.Inf(1): 1} {
-		if got := NewShared(nil, memory(), share, quiet().Logger).share; got != want {
+		if got := NewShared(nil, memory(), share, slog.New(slog.DiscardHandler)).share; got != want {
 			t.Errorf("%v is taken for %v, want %v", share, got, want)
 		}
 	}
-	if got := NewShared(nil, memory(), math.NaN(), quiet().Logger).share; got != 0 {
+	if got := NewShared(nil, memory(), math.NaN(), slog.New(slog.DiscardHandler)).share; got != 0 {
 		t.Errorf("what is no number is taken for %v", got)
 	}
 }
@@ -98,7 +95,7 @@ func TestShareIsAFraction(t *testing.T) {
 // What was owed and told is in the count that an instance brings to a store that has lost its data, and is not added to it.
 func TestStoreLosesItsData(t *testing.T) {
 	at := mustTime(t, "2027-01-15T12:00:00Z")
-	month := Terms{Windows: []Window{{1000, Month}}}
+	month := Limits{Windows: []Window{{1000, Month}}}
 	p := newPair(t, 0.5, time.Now)
 	p.take(1, month, 100, at)
 	p.links[0].set(cut)
@@ -131,14 +128,14 @@ func TestStoreLosesItsData(t *testing.T) {
 // A process that had no store counts by itself; with one, or with another, it brings what it has counted.
 func TestStoreIsGivenAndTakenAway(t *testing.T) {
 	at := mustTime(t, "2027-01-15T12:00:00Z")
-	day := Terms{Windows: []Window{{20, Day}}}
+	day := Limits{Windows: []Window{{20, Day}}}
 	p := newPair(t, 0.5, time.Now)
 	for i := range p.ends {
 		local := memory()
 		if _, err := local.Take(t.Context(), "a", day, 3, at); err != nil {
 			t.Fatal(err)
 		}
-		p.ends[i] = NewShared(p.links[i], local, 0.5, quiet().Logger)
+		p.ends[i] = NewShared(p.links[i], local, 0.5, slog.New(slog.DiscardHandler))
 	}
 	p.links[0].set(cut)
 	p.want(0, day, 1, at, true, 4)
@@ -159,7 +156,7 @@ func TestStoreIsGivenAndTakenAway(t *testing.T) {
 
 	p.store = newStoreTwin(time.Now)
 	for i := range p.ends {
-		p.ends[i] = NewShared(p.store, p.ends[i].local, 0.5, quiet().Logger)
+		p.ends[i] = NewShared(p.store, p.ends[i].local, 0.5, slog.New(slog.DiscardHandler))
 		p.want(i, day, 1, at, true, 11+i)
 	}
 }
@@ -167,7 +164,7 @@ func TestStoreIsGivenAndTakenAway(t *testing.T) {
 // Of two answers that overtake each other the store's later one counts, whatever the order they come in.
 func TestAnswersOvertakeEachOther(t *testing.T) {
 	at := mustTime(t, "2027-01-01T12:00:00Z")
-	day := Terms{Windows: []Window{{9, Day}}}
+	day := Limits{Windows: []Window{{9, Day}}}
 	for name, between := range map[string]func(p *pair){
 		"nothing":           func(*pair) {},
 		"a call given back": func(p *pair) { p.take(1, day, -1, at) },
@@ -205,7 +202,7 @@ func TestAwayAndBackAreSaidOnce(t *testing.T) {
 		s := NewShared(l, memory(), 0.25, said.Logger())
 		for _, state := range []linkState{up, cut, cut, up, up, cut, up, cut} { // within a minute
 			l.set(state)
-			if _, err := s.Take(t.Context(), "a", Terms{Windows: []Window{{99, Day}}}, 1, time.Now()); err != nil {
+			if _, err := s.Take(t.Context(), "a", Limits{Windows: []Window{{99, Day}}}, 1, time.Now()); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Second)
@@ -223,7 +220,7 @@ func TestAwayAndBackAreSaidOnce(t *testing.T) {
 			t.Error(err)
 		}
 		check(1, 1) // It is the owner who wants to know.
-		_, _ = s.Take(t.Context(), "a", Terms{Windows: []Window{{99, Day}}}, 1, time.Now())
+		_, _ = s.Take(t.Context(), "a", Limits{Windows: []Window{{99, Day}}}, 1, time.Now())
 		l.set(up)
 		if err := s.Settle(t.Context()); err != nil {
 			t.Error(err)
@@ -240,7 +237,7 @@ func TestSettleGoesAsFarAsItCan(t *testing.T) {
 	p := newPair(t, 1, time.Now)
 	p.links[0].set(cut)
 	for _, name := range []string{"a", "b"} {
-		_, _ = p.ends[0].Take(t.Context(), name, Terms{Windows: []Window{{9, Minute}, {9, Day}}}, 2, at)
+		_, _ = p.ends[0].Take(t.Context(), name, Limits{Windows: []Window{{9, Minute}, {9, Day}}}, 2, at)
 	}
 	if err := p.ends[0].settle(t.Context(), at); !errors.Is(err, errAway) {
 		t.Errorf("error %v", err)
@@ -266,62 +263,4 @@ func TestSettleGoesAsFarAsItCan(t *testing.T) {
 			t.Errorf("%s: the store has %d in the day, and %d in a minute that is over", name, day.used(), minute.used())
 		}
 	}
-}
-
-// A Guard asks the ledger about a rate alone, since other instances may have used it up.
-func TestGuardAndTheRateOfAll(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var said logtest.Log
-		p := newPair(t, 0.5, time.Now)
-		slow := Terms{Rate: rate.Rate{Events: 1, Per: 10 * time.Second}}
-		p.want(1, slow, 1, time.Now(), true)
-		k := New("a", new(service), slow, NewBudget(), p.ends[0], Options{Logger: said.Logger()})
-		if got, until := ask(k); got != reputation.ResultSkippedQuota || time.Until(until) != 10*time.Second {
-			t.Errorf("%s for %s", got, time.Until(until))
-		}
-		if st := k.Status(); st.InFlight != 0 || st.Windows != nil || !st.Up || said.String() != "" {
-			t.Errorf("status %+v, said %q", st, said.String())
-		}
-		time.Sleep(10 * time.Second)
-		wantResult(t, k, reputation.ResultOK)
-	})
-}
-
-// A Guard tells a spent quota from what only this instance cannot have now.
-func TestGuardWhileTheStoreIsAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var said logtest.Log
-		l := &link{store: newStoreTwin(time.Now), state: cut}
-		ledger := &counted{Ledger: NewShared(l, memory(), 0.5, quiet().Logger)}
-		k := New("a", new(service), Terms{Windows: []Window{{4, Day}}}, NewBudget(), ledger, Options{Logger: said.Logger()})
-		wantResult(t, k, reputation.ResultOK)
-		wantResult(t, k, reputation.ResultOK)
-		for range 3 {
-			before := ledger.takes
-			if got, until := ask(k); got != reputation.ResultSkippedQuota || !until.IsZero() || ledger.takes != before+1 {
-				t.Errorf("its share is spent: %s until %s, the ledger was asked %d times", got, until, ledger.takes-before)
-			}
-		}
-		day := Day.End(time.Now())
-		want := []WindowStatus{{Window: "4/day", Period: "day", Limit: 4, Used: 2, Reset: day}}
-		if diff := cmp.Diff(want, k.Status().Windows); diff != "" || said.String() != "" {
-			t.Errorf("said %q, status:\n%s", said.String(), diff)
-		}
-		l.set(up)
-		wantResult(t, k, reputation.ResultOK)
-		wantResult(t, k, reputation.ResultOK)
-		wantSkip(t, k, reputation.ResultSkippedQuota, time.Until(day))
-		l.set(cut) // The next day.
-		wantResult(t, k, reputation.ResultOK)
-		wantResult(t, k, reputation.ResultOK)
-		wantResult(t, k, reputation.ResultSkippedQuota)
-		if n := strings.Count(said.String(), "quota is spent"); n != 1 {
-			t.Errorf("said %d times that the quota is spent", n)
-		}
-		said.Take()
-		asked := ledger.takes
-		if st := k.Status(); len(st.Windows) != 1 || ledger.takes != asked || said.String() != "" {
-			t.Errorf("the status waits for nobody: %+v, said %q", st, said.String())
-		}
-	})
 }

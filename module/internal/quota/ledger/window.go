@@ -1,4 +1,4 @@
-package quota
+package ledger
 
 import (
 	"fmt"
@@ -21,10 +21,11 @@ const (
 	Week
 	Month
 
-	numPeriods = iota
+	// NumPeriods is how many there are.
+	NumPeriods = iota
 )
 
-var periodNames = [numPeriods]string{"minute", "hour", "day", "week", "month"}
+var periodNames = [NumPeriods]string{"minute", "hour", "day", "week", "month"}
 
 // String returns the period's word.
 func (p Period) String() string {
@@ -34,8 +35,8 @@ func (p Period) String() string {
 	return fmt.Sprintf("Period(%d)", uint8(p))
 }
 
-// ParsePeriod returns the period with the given word.
-func ParsePeriod(word string) (Period, error) {
+// parsePeriod returns the period with the given word.
+func parsePeriod(word string) (Period, error) {
 	if i := slices.Index(periodNames[:], word); i >= 0 {
 		return Period(i), nil
 	}
@@ -92,7 +93,7 @@ type Window struct {
 // month; abbreviations are refused, since "m" could be two of them.
 func ParseWindow(s string) (Window, error) {
 	limit, word, _ := strings.Cut(s, "/")
-	period, err := ParsePeriod(word)
+	period, err := parsePeriod(word)
 	if err != nil {
 		return Window{}, fmt.Errorf("quota %q: %w, as in 1000/day", s, err)
 	}
@@ -103,6 +104,12 @@ func ParseWindow(s string) (Window, error) {
 	}
 	return Window{Limit: n, Period: period}, nil
 }
+
+// perDay is how often a window of each period fits into a day. A month has 30 days.
+var perDay = [NumPeriods]float64{Minute: 24 * 60, Hour: 24, Day: 1, Week: 1. / 7, Month: 1. / 30}
+
+// PerDay returns how many calls the quota allows in a day.
+func (w Window) PerDay() float64 { return float64(w.Limit) * perDay[w.Period] }
 
 // String returns the window in the form that ParseWindow reads.
 func (w Window) String() string { return strconv.Itoa(w.Limit) + "/" + w.Period.String() }

@@ -1,9 +1,9 @@
-package quota
+package ledger
 
 import "time"
 
 // account holds the counts of one name, by period.
-type account [numPeriods]counter
+type account [NumPeriods]counter
 
 // counter counts the calls in the window that begins at start.
 type counter struct {
@@ -121,9 +121,9 @@ func (a account) usage(windows []Window) []Usage {
 
 // hasRoom reports whether n more calls stay within what is available of each window at a time. The
 // account is one that at has returned.
-func (a account) hasRoom(t Terms, n int, now time.Time) bool {
-	for _, w := range t.Windows {
-		if c := a[w.Period]; c.total()+n > t.released(w, c.start, now) {
+func (a account) hasRoom(l Limits, n int, now time.Time) bool {
+	for _, w := range l.Windows {
+		if c := a[w.Period]; c.total()+n > l.Released(w, c.start, now) {
 			return false
 		}
 	}
@@ -140,9 +140,9 @@ func (a account) empty() bool {
 	return true
 }
 
-// limits returns the limit of each period, the lowest if it has several, and 0 for the periods
+// lowest returns the limit of each period, the lowest if it has several, and 0 for the periods
 // without one.
-func limits(windows []Window) (limit [numPeriods]int) {
+func lowest(windows []Window) (limit [NumPeriods]int) {
 	for _, w := range windows {
 		if limit[w.Period] == 0 || w.Limit < limit[w.Period] {
 			limit[w.Period] = w.Limit

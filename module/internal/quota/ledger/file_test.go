@@ -1,4 +1,4 @@
-package quota
+package ledger
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ import (
 // used returns what a ledger has counted for the account "a".
 func used(t testing.TB, l *Local, w Window) int {
 	t.Helper()
-	grant, err := l.Take(context.Background(), "a", Terms{Windows: []Window{w}}, 0, time.Now())
+	grant, err := l.Take(context.Background(), "a", Limits{Windows: []Window{w}}, 0, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +26,7 @@ func used(t testing.TB, l *Local, w Window) int {
 
 func spend(t testing.TB, l *Local, w Window, n int) {
 	t.Helper()
-	grant, err := l.Take(context.Background(), "a", Terms{Windows: []Window{w}}, n, time.Now())
+	grant, err := l.Take(context.Background(), "a", Limits{Windows: []Window{w}}, n, time.Now())
 	if err != nil || !grant.Granted {
 		t.Fatalf("spend %d of %s: %+v, %v", n, w, grant, err)
 	}
@@ -179,7 +179,7 @@ func TestFileRoundTrip(t *testing.T) {
 	at := mustTime(t, "2027-01-01T12:00:00Z")
 	local := memory()
 	spend := func(l Ledger) {
-		if g, err := l.Take(context.Background(), "a", Terms{Windows: []Window{{9, Day}, {9, Month}}}, 2, at); err != nil || !g.Granted {
+		if g, err := l.Take(context.Background(), "a", Limits{Windows: []Window{{9, Day}, {9, Month}}}, 2, at); err != nil || !g.Granted {
 			t.Fatalf("%+v, %v", g, err)
 		}
 	}
@@ -194,7 +194,7 @@ func TestFileRoundTrip(t *testing.T) {
 		}
 	}
 	l := &link{store: newStoreTwin(time.Now)}
-	shared := NewShared(l, local, 1, quiet().Logger)
+	shared := NewShared(l, local, 1, slog.New(slog.DiscardHandler))
 	spend(shared)
 	l.set(cut)
 	spend(shared)

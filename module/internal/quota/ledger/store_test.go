@@ -1,4 +1,4 @@
-package quota
+package ledger
 
 import (
 	"context"
@@ -177,7 +177,7 @@ func TestUselessAnswers(t *testing.T) {
 			var said logtest.Log
 			store := storeFunc(func(context.Context, Count) (Counted, error) { return Counted{Windows: tt.windows}, nil })
 			s := NewShared(store, memory(), 1, said.Logger())
-			grant, err := s.Take(t.Context(), "a", Terms{Windows: []Window{{9, Day}}}, 1, at)
+			grant, err := s.Take(t.Context(), "a", Limits{Windows: []Window{{9, Day}}}, 1, at)
 			if err != nil || grant.Granted == tt.ok { // The store refuses, so that what is granted was decided here.
 				t.Errorf("granted %t, %v", grant.Granted, err)
 			}

@@ -1,4 +1,4 @@
-package quota
+package ledger
 
 import (
 	"encoding/json"
@@ -87,7 +87,7 @@ func (l *Local) saveSoon() {
 				l.log.Error("saving the quotas panicked", "panic", v)
 			}
 		}()
-		if err := l.save(); err != nil && l.logged.Allow(causeDisk, time.Now()) {
+		if err := l.save(); err != nil && l.logged.Allow("disk", time.Now()) {
 			l.log.Error("a restart would forget what was spent of the quotas", "error", err)
 		}
 	})
@@ -184,7 +184,7 @@ func decode(data []byte) (ledgerState, error) {
 	for name, counts := range file.Accounts {
 		var acc account
 		for word, c := range counts {
-			p, err := ParsePeriod(word)
+			p, err := parsePeriod(word)
 			if err != nil {
 				return ledgerState{}, fmt.Errorf("account %q: %w", name, err)
 			}

@@ -1,4 +1,4 @@
-package quota
+package ledger
 
 import (
 	"context"
@@ -82,7 +82,7 @@ func (f *fleet) take(t failer, i, n int, at time.Time) bool {
 		f.uncertain[i][key] = f.uncertain[i][key] || n < 0 && f.kept(w.Period).owed[f.instance(i)] > c.settled
 		knew[w.Period] = c
 	}
-	grant, err := f.shared[i].Take(context.Background(), "a", Terms{Windows: f.windows}, n, at)
+	grant, err := f.shared[i].Take(context.Background(), "a", Limits{Windows: f.windows}, n, at)
 	if err != nil {
 		t.Fatalf("take: %v", err)
 	}

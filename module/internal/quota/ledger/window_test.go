@@ -1,4 +1,4 @@
-package quota
+package ledger
 
 import (
 	"strings"
@@ -44,7 +44,7 @@ func TestPeriod(t *testing.T) {
 
 func TestPeriodProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := Period(rapid.IntRange(0, numPeriods-1).Draw(t, "period"))
+		p := Period(rapid.IntRange(0, NumPeriods-1).Draw(t, "period"))
 		at := time.Unix(rapid.Int64Range(0, 7_000_000_000).Draw(t, "seconds"), rapid.Int64Range(0, 999_999_999).Draw(t, "ns"))
 		start, end := p.Start(at), p.End(at)
 		if at.Before(start) || !at.Before(end) {
@@ -116,7 +116,7 @@ func FuzzParseWindow(f *testing.F) {
 			}
 			return
 		}
-		if w.Limit < 1 || w.Limit > MaxLimit || w.Period >= numPeriods {
+		if w.Limit < 1 || w.Limit > MaxLimit || w.Period >= NumPeriods {
 			t.Fatalf("%q: out of range: %v", s, w)
 		}
 		if again, err := ParseWindow(w.String()); err != nil || again != w {

@@ -1,4 +1,4 @@
-package quota
+package ledger
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 // goes on under the name in the file.
 func TestTwoProcessesWithOneFile(t *testing.T) {
 	now := time.Now()
-	terms := Terms{Windows: []Window{{Limit: 100_000, Period: Month}}}
+	limits := Limits{Windows: []Window{{Limit: 100_000, Period: Month}}}
 	rapid.Check(t, func(rt *rapid.T) {
 		path := filepath.Join(t.TempDir(), "quota.json")
 		store := newStoreTwin(func() time.Time { return now })
@@ -41,7 +41,7 @@ func TestTwoProcessesWithOneFile(t *testing.T) {
 					p.link.set(1 - p.link.state)
 					continue
 				}
-				if grant, err := p.Ledger.Take(context.Background(), "a", terms, n, now); err == nil && grant.Granted {
+				if grant, err := p.Ledger.Take(context.Background(), "a", limits, n, now); err == nil && grant.Granted {
 					calls += n
 				}
 			}
@@ -80,7 +80,7 @@ func TestTwoProcessesWithOneFile(t *testing.T) {
 		last := open()
 		defer finish(last)
 		last.Attach()
-		counted := last.Local.Look("a", terms, now)[0].Used
+		counted := last.Local.Look("a", limits, now)[0].Used
 		if withStore {
 			last.link.set(up)
 			if err := last.Ledger.(*Shared).settle(context.Background(), now); err != nil {

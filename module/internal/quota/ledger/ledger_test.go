@@ -1,7 +1,8 @@
-package quota
+package ledger
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -25,11 +26,11 @@ var ledgers = map[string]struct {
 		func(t failer, l Ledger, now time.Time) Ledger { return restarted(t, l.(*Local), now) },
 	},
 	"shared": {
-		func() Ledger { return NewShared(newStoreTwin(time.Now), memory(), 0, quiet().Logger) },
+		func() Ledger { return NewShared(newStoreTwin(time.Now), memory(), 0, slog.New(slog.DiscardHandler)) },
 		sharedAgain,
 	},
 	"shared, with all of a store that is never there": {
-		func() Ledger { return NewShared(&link{state: cut}, memory(), 1, quiet().Logger) },
+		func() Ledger { return NewShared(&link{state: cut}, memory(), 1, slog.New(slog.DiscardHandler)) },
 		sharedAgain,
 	},
 }
@@ -123,7 +124,7 @@ type takeStep struct {
 
 func checkTakes(t *testing.T, l Ledger, steps []takeStep) {
 	for i, s := range steps {
-		grant, err := l.Take(context.Background(), "a", Terms{Windows: s.windows}, s.n, mustTime(t, s.at))
+		grant, err := l.Take(context.Background(), "a", Limits{Windows: s.windows}, s.n, mustTime(t, s.at))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +141,7 @@ func checkTakes(t *testing.T, l Ledger, steps []takeStep) {
 func TestLocalReset(t *testing.T) {
 	at := mustTime(t, "2028-02-29T12:34:56Z")
 	grant, _ := memory().Take(context.Background(), "a",
-		Terms{Windows: []Window{{1, Minute}, {1, Hour}, {1, Day}, {1, Week}, {1, Month}}}, 1, at)
+		Limits{Windows: []Window{{1, Minute}, {1, Hour}, {1, Day}, {1, Week}, {1, Month}}}, 1, at)
 	var got []string
 	for _, u := range grant.Usage {
 		got = append(got, u.Reset.Format(time.RFC3339))
@@ -188,7 +189,7 @@ func TestTakeAgainstTwin(t *testing.T) {
 		kind := ledgers[rapid.SampledFrom(slices.Sorted(maps.Keys(ledgers))).Draw(t, "ledger")]
 		windows := make([]Window, rapid.IntRange(1, 4).Draw(t, "windows"))
 		for i := range windows {
-			windows[i] = Window{rapid.IntRange(1, 6).Draw(t, "limit"), Period(rapid.IntRange(0, numPeriods-1).Draw(t, "period"))}
+			windows[i] = Window{rapid.IntRange(1, 6).Draw(t, "limit"), Period(rapid.IntRange(0, NumPeriods-1).Draw(t, "period"))}
 		}
 		ledger, slow := kind.first(), twin{}
 		now := time.Unix(rapid.Int64Range(1_700_000_000, 1_900_000_000).Draw(t, "start"), 0)
@@ -201,7 +202,7 @@ func TestTakeAgainstTwin(t *testing.T) {
 			},
 			"take": func(t *rapid.T) {
 				name := account.Draw(t, "account")
-				grant, _ := ledger.Take(ctx, name, Terms{Windows: windows}, 1, now)
+				grant, _ := ledger.Take(ctx, name, Limits{Windows: windows}, 1, now)
 				if want := slow.take(name, windows, now); grant.Granted != want {
 					t.Fatalf("granted %t, the twin %t", grant.Granted, want)
 				}
@@ -217,7 +218,7 @@ func TestTakeAgainstTwin(t *testing.T) {
 				i := rapid.IntRange(0, len(taken[name])-1).Draw(t, "call")
 				at := taken[name][i]
 				taken[name] = slices.Delete(taken[name], i, i+1)
-				_, _ = ledger.Take(ctx, name, Terms{Windows: windows}, -1, at)
+				_, _ = ledger.Take(ctx, name, Limits{Windows: windows}, -1, at)
 				slow.giveBack(name, at)
 			},
 			"restart": func(t *rapid.T) {
@@ -225,7 +226,7 @@ func TestTakeAgainstTwin(t *testing.T) {
 			},
 			"": func(t *rapid.T) {
 				for _, name := range []string{"a", "b"} {
-					grant, _ := ledger.Take(ctx, name, Terms{Windows: windows}, 0, now)
+					grant, _ := ledger.Take(ctx, name, Limits{Windows: windows}, 0, now)
 					for i, u := range grant.Usage {
 						if want := slow.used(name, windows[i].Period, now); u.Used != want || u.Used > windows[i].Limit {
 							t.Fatalf("%s of %s: used %d, the twin %d", windows[i], name, u.Used, want)
@@ -240,7 +241,7 @@ func TestTakeAgainstTwin(t *testing.T) {
 func TestLocalDoesNotKeepARate(t *testing.T) {
 	l := memory()
 	for range 9 {
-		g, err := l.Take(t.Context(), "a", Terms{Rate: rate.Rate{Events: 1, Per: time.Hour}}, 1, time.Now())
+		g, err := l.Take(t.Context(), "a", Limits{Rate: rate.Rate{Events: 1, Per: time.Hour}}, 1, time.Now())
 		if err != nil || !g.Granted || len(l.accounts) != 0 {
 			t.Fatalf("%+v, %v, %d accounts", g, err, len(l.accounts))
 		}
@@ -274,7 +275,7 @@ func TestLocalConcurrent(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 1000 {
 		wg.Go(func() {
-			if g, _ := l.Take(context.Background(), "a", Terms{Windows: windows}, 1, at); g.Granted {
+			if g, _ := l.Take(context.Background(), "a", Limits{Windows: windows}, 1, at); g.Granted {
 				granted.Add(1)
 			}
 		})
