@@ -42,8 +42,7 @@ type Limits struct {
 	Rate rate.Rate
 
 	// Burst is the part of each quota, up to 1, that is available at the beginning of its window. The rest becomes
-	// available evenly until the end. Quotas of up to FewCalls, and those of a minute, are available at once, as are all
-	// if it is 0.
+	// available evenly until the end. Quotas of up to FewCalls, and those of a minute, are available at once. 0 means 1.
 	Burst float64
 }
 
