@@ -1,6 +1,5 @@
-// Package runtime holds what the sites of one configuration share while they serve: the engine, its lists, caches and
-// counters. It knows which configuration serves, keeps what outlives a reload, and ends what the process leaves behind.
-// It is the part of the engine that knows Caddy.
+// Package runtime is a configuration at work: how it is opened, started, stopped and closed, and which one serves. Sites
+// share it while they serve. With the packages below it, it is the part of the engine that knows Caddy.
 package runtime
 
 import (
@@ -33,7 +32,6 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/tombstone"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -84,15 +82,10 @@ type Runtime struct {
 	stakes   []lookup.Stakes // of the sites
 	allKnown bool            // all sites are provisioned
 
-	privacy       *privacy.Policy
-	reporter      atomic.Pointer[Reporter] // nil: errors go to the log only
-	emitter       emitter
-	stopSharing   context.CancelFunc
-	stopSecrets   context.CancelFunc
-	stopSelfTests context.CancelFunc
-	stopSaving    context.CancelFunc
-	stopDatabases context.CancelFunc
-	serves        bool // between Start and Stop
+	privacy  *privacy.Policy
+	reporter atomic.Pointer[Reporter] // nil: errors go to the log only
+	emitter  emitter
+	stop     context.CancelFunc // ends what goes on beside requests; nil unless between Start and Stop
 }
 
 // Provider is a configured provider, held to its terms.
@@ -111,8 +104,7 @@ type Provider struct {
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
 func New(ctx caddy.Context) *Runtime {
-	rt := &Runtime{
-		Logger: request.WithIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
+	rt := &Runtime{Logger: request.WithIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
 	rt.OpenHistory = rt.openHistory
 	return rt
 }
@@ -132,37 +124,6 @@ func CheckWait(wait time.Duration) error {
 func (rt *Runtime) OpenFolder() (err error) {
 	rt.Folder, err = process.OpenFolder(&rt.Leases, ProcessLogger("folder"))
 	return err
-}
-
-// OpenConduct lets sites count violations of these terms, and ban for them. What neighbours of offenders cost is nil if
-// they do not count.
-func (rt *Runtime) OpenConduct(terms []violation.Terms, nearby *violation.NearbySettings) error {
-	c := &rt.Conduct
-	c.Logger, c.LoggerOf, c.Privacy = rt.Logger, ProcessLogger, rt.privacy
-	c.Leases, c.Folder = &rt.Leases, rt.Folder
-	c.Overrides, c.Nearby, c.NAT64 = rt.Overrides, nearby, rt.NAT64
-	c.Recorder, c.Digest = rt.Recorder, rt.Digest
-	if rt.Redis != nil {
-		c.Redis = rt.Redis.Client
-	}
-	c.Events, c.Serving = Events, servingConduct
-	return c.Open(terms)
-}
-
-// servingConduct is that of the configuration that serves, nil while none does.
-func servingConduct() *conduct.Conduct {
-	if rt := Serving(); rt != nil {
-		return &rt.Conduct
-	}
-	return nil
-}
-
-// asnOf returns the autonomous system of an address, 0 if nobody on this machine knows it.
-func (rt *Runtime) asnOf(addr netip.Addr) uint32 {
-	if asn := rt.Databases.Facts(addr).ASN; asn != 0 || len(rt.Providers) == 0 {
-		return asn
-	}
-	return rt.Known(addr).Facts.ASN
 }
 
 // OpenEngine makes what looks addresses up, from what has been opened before.
@@ -191,13 +152,14 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 
 // Start makes this the configuration that serves, and starts what goes on beside requests.
 func (rt *Runtime) Start() {
-	rt.serves = true
+	ctx, cancel := context.WithCancel(context.Background())
+	rt.stop = cancel
 	rt.Folder.Start()
 	rt.reporter.Load().Start()
 	rt.Lists.Start()
 	rt.Memory.start(rt)
 	rt.learnNetworks()
-	rt.startDatabases()
+	rt.startDatabases(ctx)
 	rt.checkLaterRules()
 	if serving := Serving(); serving != nil {
 		rt.Lists.Expect(&serving.Lists, time.Now())
@@ -207,11 +169,11 @@ func (rt *Runtime) Start() {
 	}
 	rt.attach()
 	rt.startEvents()
-	rt.startSecrets()
-	rt.startSelfTests()
-	rt.startSharing()
+	rt.startSecrets(ctx)
+	rt.startSelfTests(ctx)
+	rt.startSharing(ctx)
 	rt.startHistory()
-	rt.startSaving()
+	rt.startSaving(ctx)
 	rt.Conduct.Start(rt.asnOf)
 	if len(rt.Lists.Names)+len(rt.Providers) == 0 && rt.Conduct.Own() == nil {
 		rt.Logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
@@ -220,30 +182,20 @@ func (rt *Runtime) Start() {
 	rt.warnUnprotected()
 }
 
-// Stop ends what Start began. More calls do nothing.
+// Stop ends what Start began, and waits for none of it but events: an exchange with Redis may take its time, and a reload
+// must not. More calls do nothing.
 func (rt *Runtime) Stop() {
-	if !rt.serves {
+	if rt.stop == nil {
 		return
 	}
-	rt.serves = false
+	stop := rt.stop
+	rt.stop = nil
 	rt.detach()
 	if serving := Serving(); serving != nil {
 		serving.resume()
 	}
 	rt.endEvents()
-	rt.endSharing()
-	if rt.stopSecrets != nil {
-		rt.stopSecrets()
-	}
-	if rt.stopSelfTests != nil {
-		rt.stopSelfTests()
-	}
-	if rt.stopSaving != nil {
-		rt.stopSaving()
-	}
-	if rt.stopDatabases != nil {
-		rt.stopDatabases()
-	}
+	stop()
 	rt.Conduct.Stop()
 }
 
