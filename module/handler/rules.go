@@ -92,7 +92,9 @@ type Conditions struct {
 	Network []string `json:"network,omitempty"`
 
 	// Names of feeds or providers, of which one must speak for or against the address. `deny` and `ban` are the
-	// operator's own lists. Default: any.
+	// operator's own lists. A feed speaks of the addresses that are on it, but a provider also of those that it finds
+	// clean. With `block source abuseipdb` alone, nearly everybody is refused: add a `category` or a `score`.
+	// Default: any.
 	Source []string `json:"source,omitempty"`
 
 	// Statuses: fresh, partial, stale, pending, unknown, exempt. Default: any.

@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
@@ -65,11 +66,11 @@ type Runtime struct {
 	LocalShare   float64        // of what was left of a quota while Redis is away
 	RedisPool    int            // connections to one server; zero for the default
 
-	Database *Database         // nil: no history is stored
-	Recorder *history.Recorder // likewise
-	Spool    int64             // bytes that may wait on disk for the database
-	Rows     int               // of the history, in a minute
-	Digest   string            // names the configuration in the history
+	Database *Database          // nil: no history is stored
+	Recorder *recorder.Recorder // likewise
+	Spool    int64              // bytes that may wait on disk for the database
+	Rows     int                // of the history, in a minute
+	Digest   string             // names the configuration in the history
 
 	// OpenHistory returns what answers questions about the history. Tests put a stand-in here.
 	OpenHistory func(context.Context) (history.Reader, error)

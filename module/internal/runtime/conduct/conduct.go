@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/event"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
@@ -37,10 +37,10 @@ type Conduct struct {
 	NAT64     address.NAT64                  // the network's own prefixes
 	Proxies   atomic.Pointer[[]netip.Prefix] // trusted by a server; requests may come before they are known
 	Suspects  Suspects
-	Reports   *report.Queue     // nil until a provider or a violation reports
-	Redis     *redis.Client     // nil: this instance is on its own
-	Recorder  *history.Recorder // nil: no history is stored
-	Digest    string            // names the configuration in the history
+	Reports   *report.Queue      // nil until a provider or a violation reports
+	Redis     *redis.Client      // nil: this instance is on its own
+	Recorder  *recorder.Recorder // nil: no history is stored
+	Digest    string             // names the configuration in the history
 	Events    *event.Emitter
 
 	// Serving returns that of the configuration that serves, nil while none does: who is to be banned may wait over a reload.
