@@ -70,7 +70,7 @@ func Amtool(tb testing.TB, args ...string) string {
 
 func (m monitoring) run(tb testing.TB, args []string) string {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) // tests of rules simulate days
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute) // tests of rules simulate days
 	defer cancel()
 	out, err := exec.CommandContext(ctx, m.path(tb), args...).Output() //nolint:gosec // the arguments come from tests
 	if err != nil {

@@ -2,7 +2,7 @@
 // temporary folders.
 //
 // Each server is stopped at the end of its test, before the test's temporary
-// folders are removed. If a server is not ready within 20 s, the test fails and
+// folders are removed. If a server is not ready within a minute, the test fails and
 // shows the server's log. Functions that start, stop or query a server fail the
 // test on errors, so they must be called in the test's own goroutine.
 //
@@ -31,7 +31,7 @@ import (
 
 const (
 	// timeout is the longest wait, with room for a loaded machine.
-	timeout = 20 * time.Second
+	timeout = time.Minute
 	// pollInterval is the time between two checks of a condition.
 	pollInterval = 10 * time.Millisecond
 	// attempts is how many ports are tried before the test fails.
