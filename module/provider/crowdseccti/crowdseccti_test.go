@@ -92,7 +92,7 @@ func checkRequest(r *http.Request) error {
 	return nil
 }
 
-// parse returns what a body says about an address.
+// parse returns what a body says about addr.
 func parse(body []byte, addr netip.Addr) (reputation.Report, error) {
 	var a answer
 	if err := rest.Decode(body, &a); err != nil {

@@ -131,7 +131,7 @@ func TestScores(t *testing.T) {
 	}
 }
 
-// read returns what a body says about 203.0.113.10.
+// parse returns what a body says about addr.
 func parse(body []byte, addr netip.Addr) (reputation.Report, error) {
 	var a answer
 	if err := rest.Decode(body, &a); err != nil {
