@@ -8,8 +8,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 )
 
-// startSharing exchanges state with the other instances until ctx ends. What this configuration has not shared by then, the
-// next one does.
+// startSharing exchanges state with the other instances until ctx ends. What this configuration has not shared by then,
+// the next one does.
 func (rt *Runtime) startSharing(ctx context.Context) {
 	if rt.Redis == nil {
 		return

@@ -1,5 +1,5 @@
-// Package runtime is a configuration at work: how it is opened, started, stopped and closed, and which one serves. Sites
-// share it while they serve. With the packages below it, it is the part of the engine that knows Caddy.
+// Package runtime is a configuration at work: how it is opened, started, stopped and closed, and which one serves.
+// Sites share it while they serve. With the packages below it, it is the part of the engine that knows Caddy.
 package runtime
 
 import (
@@ -182,8 +182,8 @@ func (rt *Runtime) Start() {
 	rt.warnUnprotected()
 }
 
-// Stop ends what Start began, and waits for none of it but events: an exchange with Redis may take its time, and a reload
-// must not. More calls do nothing.
+// Stop ends what Start began, and waits for none of it but events: an exchange with Redis may take its time, and a
+// reload must not. More calls do nothing.
 func (rt *Runtime) Stop() {
 	if rt.stop == nil {
 		return

@@ -1,5 +1,5 @@
-// Package conduct is what clients do on the sites, and what follows from it: it counts violations, bans and reports those
-// who commit them, and spares who must be spared.
+// Package conduct is what clients do on the sites, and what follows from it: it counts violations, bans and reports
+// those who commit them, and spares who must be spared.
 package conduct
 
 import (
@@ -21,8 +21,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 )
 
-// Conduct is what the sites of one configuration see their clients do. Its exported fields are set while the configuration
-// is provisioned. The zero value counts nothing and bans nobody.
+// Conduct is what the sites of one configuration see their clients do. Its exported fields are set while the
+// configuration is provisioned. The zero value counts nothing and bans nobody.
 type Conduct struct {
 	Logger   *slog.Logger
 	LoggerOf func(part string) *slog.Logger // of what outlives the configuration
@@ -46,7 +46,8 @@ type Conduct struct {
 	Digest   string             // names the configuration in the history
 	Events   *event.Emitter
 
-	// Serving returns that of the configuration that serves, nil while none does: who is to be banned may wait over a reload.
+	// Serving returns that of the configuration that serves, nil while none does: who is to be banned may wait over a
+	// reload.
 	Serving func() *Conduct
 
 	terms   []violation.Terms   // of all violations, built-in ones included

@@ -10,8 +10,8 @@ import (
 // instances serve meanwhile. Longer would take the sites down with a publisher.
 const firstLists = 10 * time.Second
 
-// Expect sets until when the lists of a configuration that is about to serve may delay readiness. A reload delays nothing,
-// unless the configuration that it replaces was still waiting: serving are the lists of that one, nil at a start.
+// Expect sets until when the lists of a configuration that is about to serve may delay readiness. A reload delays
+// nothing, unless the configuration that it replaces was still waiting: serving are its lists, nil at a start.
 func (l *Lists) Expect(serving *Lists, now time.Time) {
 	switch {
 	case serving == nil:
