@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lossy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 )
 
@@ -91,4 +92,25 @@ func (e *Engine) afterLoad(c *call, rec *record.Record) {
 	r := e.reserveAgain(c, rec, true)
 	r.waits = r.waits && e.takeWaiting(c.key, c.worth.get())
 	e.proceed(c, r)
+}
+
+// seen remembers which subjects were looked for in the last minute, in the memory that instances
+// share. Most requests of unknown clients ask it. A subject that is displaced is looked for once more.
+type seen struct{ at *lossy.Numbers } // seconds since 1970
+
+const seenFor = uint32(time.Minute / time.Second)
+
+func newSeen() *seen { return &seen{lossy.NewNumbers(1 << 14)} }
+
+// first reports whether the subject was not seen in the last minute, and notes that it is now.
+func (s *seen) first(key record.Key, now uint32) (first bool) {
+	when := func(at uint32) uint32 { return at } // whoever was seen first makes room
+	s.at.Change(uint64(key), when, func(at uint32) uint32 {
+		// a clock that has stepped back must not make it last
+		if first = at == 0 || now-at >= seenFor; first {
+			return now
+		}
+		return at
+	})
+	return first
 }

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/recent"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lossy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -97,7 +97,7 @@ type networkAnswers struct {
 
 	// said has the subject within its network (16) and the badness in hundredths (16). Badness is severity ×
 	// confidence, and 0 for an address in good repute.
-	said *recent.Table
+	said *lossy.Newest
 }
 
 const (
@@ -111,7 +111,7 @@ const (
 )
 
 func newNetworkAnswers() *networkAnswers {
-	return &networkAnswers{said: recent.New(recent.Options{Sets: 2048, Newest: networkAnswersEach, Who: 16, For: networkFor})}
+	return &networkAnswers{said: lossy.NewNewest(lossy.Options{Sets: 2048, Most: networkAnswersEach, Who: 16, For: networkFor})}
 }
 
 // accuses reports whether there may be anything to say against anybody.
@@ -127,8 +127,8 @@ func networkKey(network record.Key, source record.SourceID) uint64 {
 }
 
 // saidOf is what a provider has said of a subject at a time.
-func saidOf(subject record.Key, badness uint64, when uint32) recent.Entry {
-	return recent.Entry(uint64(subject&^subject.Network())<<48 | badness<<32 | uint64(when))
+func saidOf(subject record.Key, badness uint64, when uint32) lossy.Entry {
+	return lossy.Entry(uint64(subject&^subject.Network())<<48 | badness<<32 | uint64(when))
 }
 
 // note remembers what a provider has said of a subject, in place of the oldest answer.
@@ -154,7 +154,7 @@ type saidOfNetwork struct {
 func (n *networkAnswers) find(addr netip.Addr, source record.SourceID, now uint32) saidOfNetwork {
 	var s saidOfNetwork
 	badness := uint64(0)
-	found := n.said.Each(networkKey(record.KeyOf(addr).Network(), source), now, func(e recent.Entry) {
+	found := n.said.Each(networkKey(record.KeyOf(addr).Network(), source), now, func(e lossy.Entry) {
 		s.addresses++
 		badness += uint64(e) >> 32 & 0xffff
 		s.newest = max(s.newest, e.When())

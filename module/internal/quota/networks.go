@@ -1,85 +1,48 @@
 package quota
 
 import (
-	"hash/maphash"
 	"net/netip"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lossy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 )
 
-// networks counts the calls about each client network, for one period. Its size is fixed: a network
-// that is new replaces the one with the fewest calls of the eight that it shares a place with. So
-// the counts that matter stay, and each replacement takes a call. It is not safe for concurrent
-// use.
+// networks counts the calls about each client network, for one period. A network that is new takes
+// the place of one with few calls. So the counts that matter stay, and each replacement takes a
+// call. It is not safe for concurrent use.
 type networks struct {
 	start time.Time // of the window that is counted
-	words [networkSets * networkWays]uint64
-}
-
-const (
-	networkSets = 512
-	networkWays = 8
-
-	networkCountBits = 24
-	networkCountMask = 1<<networkCountBits - 1
-)
-
-var networkSeed = maphash.MakeSeed()
-
-// place returns the words that may hold a network, and its tag in them.
-func (n *networks) place(network record.Key) (set []uint64, tag uint64) {
-	h := maphash.Comparable(networkSeed, network)
-	i := h % networkSets * networkWays
-	return n.words[i : i+networkWays], h &^ networkCountMask
+	calls *lossy.Numbers
 }
 
 // count returns the number of calls about a network in the window that begins at start.
 func (n *networks) count(network record.Key, start time.Time) int {
-	if n == nil || !n.start.Equal(start) {
+	if n == nil || n.calls == nil || !n.start.Equal(start) {
 		return 0
 	}
-	set, tag := n.place(network)
-	for _, w := range set {
-		if w&^networkCountMask == tag {
-			return int(w & networkCountMask)
-		}
-	}
-	return 0
+	return int(n.calls.Get(uint64(network)))
 }
 
 // add counts a call about a network.
 func (n *networks) add(network record.Key, start time.Time) {
-	if !n.start.Equal(start) {
-		clear(n.words[:])
-		n.start = start
+	if n.calls == nil || !n.start.Equal(start) {
+		n.start, n.calls = start, lossy.NewNumbers(512)
 	}
-	set, tag := n.place(network)
-	least := 0
-	for i, w := range set {
-		if w&^networkCountMask == tag {
-			set[i] = tag | min(w&networkCountMask+1, networkCountMask)
-			return
-		}
-		if w&networkCountMask < set[least]&networkCountMask {
-			least = i
-		}
-	}
-	set[least] = tag | 1
+	n.change(network, 1)
 }
 
 // remove takes back a call that was not made.
 func (n *networks) remove(network record.Key, start time.Time) {
-	if n == nil || !n.start.Equal(start) {
-		return
+	if n.count(network, start) > 0 {
+		n.change(network, -1)
 	}
-	set, tag := n.place(network)
-	for i, w := range set {
-		if w&^networkCountMask == tag && w&networkCountMask > 0 {
-			set[i] = w - 1
-		}
-	}
+}
+
+func (n *networks) change(network record.Key, by int) {
+	calls := func(calls uint32) uint32 { return calls }
+	n.calls.Change(uint64(network), calls, func(calls uint32) uint32 { return calls + uint32(by) })
 }
 
 // fewShare is the part of few calls that a network may use in any case, up to ledger.FewCalls. A small

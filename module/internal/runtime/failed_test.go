@@ -75,7 +75,7 @@ func TestAConfigurationThatFailsChangesNothing(t *testing.T) {
 				failed := with("b", 2000, 2<<20)
 				table := weak.Make(failed.Memory.table.Load())
 				fail(failed)
-				if failed.serves {
+				if failed.stop != nil {
 					time.Sleep(10 * time.Millisecond) // its emitter begins
 				}
 				if err := failed.Close(); err != nil {

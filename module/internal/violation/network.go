@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/recent"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lossy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -18,7 +18,7 @@ import (
 type Neighbourhood struct {
 	settings  NearbySettings
 	source    score.Source
-	offenders *recent.Table
+	offenders *lossy.Newest
 }
 
 const (
@@ -58,7 +58,7 @@ const (
 func NewNeighbourhood(s NearbySettings) *Neighbourhood {
 	return &Neighbourhood{
 		settings: s, source: score.OfNeighbourhood(s.Points),
-		offenders: recent.New(recent.Options{Sets: 512, Newest: mostOffenders, Who: 32, For: nearbyFor * time.Second}),
+		offenders: lossy.NewNewest(lossy.Options{Sets: 512, Most: mostOffenders, Who: 32, For: nearbyFor * time.Second}),
 	}
 }
 
@@ -87,7 +87,7 @@ func (n *Neighbourhood) asnOf(network place, asn uint32) place {
 }
 
 // entry is that the client was an offender at a time.
-func (p place) entry(when uint32) recent.Entry { return recent.Entry(uint64(p.who)<<32 | uint64(when)) }
+func (p place) entry(when uint32) lossy.Entry { return lossy.Entry(uint64(p.who)<<32 | uint64(when)) }
 
 // knows reports whether there may be offenders near an address.
 func (n *Neighbourhood) knows(addr netip.Addr, asn uint32) bool {
@@ -111,7 +111,7 @@ func (n *Neighbourhood) countsFor(nature reputation.Nature) bool {
 
 // count returns how many others are at the place of a client, and when the newest of them was noted.
 func (n *Neighbourhood) count(p place, now uint32) (others int, last uint32) {
-	found := n.offenders.Each(p.key, now, func(e recent.Entry) {
+	found := n.offenders.Each(p.key, now, func(e lossy.Entry) {
 		if uint32(e>>32) != p.who {
 			others++
 			last = max(last, e.When())

@@ -26,22 +26,25 @@ import (
 type Conduct struct {
 	Logger   *slog.Logger
 	LoggerOf func(part string) *slog.Logger // of what outlives the configuration
-	Privacy  *privacy.Policy
+	Privacy  *privacy.Policy                // how addresses are written
 	Leases   *process.Leases
 	Folder   *process.Folder
 
-	Bans      BanTerms
-	Overrides *ban.Store                     // bans and exemptions made at run time
-	Engine    *lookup.Engine                 // nil until there is one
-	Nearby    *violation.NearbySettings      // nil: neighbours do not count
-	NAT64     address.NAT64                  // the network's own prefixes
-	Proxies   atomic.Pointer[[]netip.Prefix] // trusted by a server; requests may come before they are known
+	// Whom it spares.
+	Engine    *lookup.Engine // nil until there is one
+	Overrides *ban.Store     // bans and exemptions made at run time
+	NAT64     address.NAT64  // the network's own prefixes
 	Suspects  Suspects
-	Reports   *report.Queue      // nil until a provider or a violation reports
-	Redis     *redis.Client      // nil: this instance is on its own
-	Recorder  *recorder.Recorder // nil: no history is stored
-	Digest    string             // names the configuration in the history
-	Events    *event.Emitter
+	Proxies   atomic.Pointer[[]netip.Prefix] // trusted by a server; requests may come before they are known
+
+	// What follows.
+	Nearby   *violation.NearbySettings // nil: neighbours do not count
+	Bans     BanTerms
+	Reports  *report.Queue      // nil until a provider or a violation reports
+	Redis    *redis.Client      // nil: this instance is on its own
+	Recorder *recorder.Recorder // nil: no history is stored
+	Digest   string             // names the configuration in the history
+	Events   *event.Emitter
 
 	// Serving returns that of the configuration that serves, nil while none does: who is to be banned may wait over a reload.
 	Serving func() *Conduct

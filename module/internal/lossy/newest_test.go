@@ -1,9 +1,8 @@
-package recent
+package lossy
 
 import (
 	"maps"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,7 +20,7 @@ func entry(who uint16, what uint16, when uint32) Entry {
 }
 
 // read returns the entries of a key that count, from the oldest.
-func (t *Table) read(key uint64, now uint32) (all []Entry) {
+func (t *Newest) read(key uint64, now uint32) (all []Entry) {
 	if !t.Each(key, now, func(e Entry) { all = append(all, e) }) {
 		return nil
 	}
@@ -31,9 +30,9 @@ func (t *Table) read(key uint64, now uint32) (all []Entry) {
 
 func byTime(a, b Entry) int { return int(a.When()) - int(b.When()) }
 
-// twin is a table of one set, slow and plain.
-type twin struct {
-	newest int
+// newestTwin is a Newest of one set, slow and plain.
+type newestTwin struct {
+	most   int
 	lasts  uint32
 	places [ways]struct {
 		key uint64
@@ -42,7 +41,7 @@ type twin struct {
 }
 
 // read returns the entries of a place that count, from the oldest.
-func (w *twin) read(place int, now uint32) (all []Entry) {
+func (w *newestTwin) read(place int, now uint32) (all []Entry) {
 	for _, e := range w.places[place].of {
 		if e.When()+w.lasts > now && e.When() <= now+uint32(record.Ahead/time.Second) {
 			all = append(all, e)
@@ -52,7 +51,7 @@ func (w *twin) read(place int, now uint32) (all []Entry) {
 	return all
 }
 
-func (w *twin) find(key uint64) int {
+func (w *newestTwin) find(key uint64) int {
 	for i := range w.places {
 		if w.places[i].key == key {
 			return i
@@ -61,7 +60,7 @@ func (w *twin) find(key uint64) int {
 	return -1
 }
 
-func (w *twin) note(key uint64, who uint16, e Entry, now uint32) {
+func (w *newestTwin) note(key uint64, who uint16, e Entry, now uint32) {
 	if e.When()+w.lasts <= now || e.When() > now+uint32(record.Ahead/time.Second) {
 		return
 	}
@@ -73,7 +72,7 @@ func (w *twin) note(key uint64, who uint16, e Entry, now uint32) {
 		w.places[place].key, w.places[place].of = key, map[uint16]Entry{}
 	}
 	of := w.places[place].of
-	if _, known := of[who]; !known && len(of) == w.newest {
+	if _, known := of[who]; !known && len(of) == w.most {
 		oldest := slices.MinFunc(slices.Collect(maps.Values(of)), byTime)
 		if oldest.When() > e.When() {
 			return
@@ -86,7 +85,7 @@ func (w *twin) note(key uint64, who uint16, e Entry, now uint32) {
 }
 
 // least is the place that a new key is given.
-func (w *twin) least(now uint32) (least int) {
+func (w *newestTwin) least(now uint32) (least int) {
 	last := func(all []Entry) (when uint32) {
 		if len(all) > 0 {
 			when = all[len(all)-1].When()
@@ -102,19 +101,20 @@ func (w *twin) least(now uint32) (least int) {
 	return least
 }
 
-// A table holds what a plain one does, whatever is noted and forgotten, with more keys than places, and with clocks that
-// go wrong.
-func TestTwin(t *testing.T) {
+// A table holds what a plain one does, whatever is noted and forgotten, with more keys than places,
+// and with clocks that go wrong.
+func TestNewestTwin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const lasts, most = 3600, 3
-		table := New(Options{Sets: 1, Newest: most, Who: 16, For: lasts * time.Second})
-		plain, now := &twin{newest: most, lasts: lasts}, uint32(start)
+		table := NewNewest(Options{Sets: 1, Most: most, Who: 16, For: lasts * time.Second})
+		plain, now := &newestTwin{most: most, lasts: lasts}, uint32(start)
 		used := map[uint32]bool{} // no two entries have the same time: which of them is replaced does not matter
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
 			now += rapid.SampledFrom([]uint32{0, 1, 60, 900}).Draw(t, "later")
 			key := uint64(rapid.IntRange(1, ways+3).Draw(t, "key"))
 			who := rapid.Uint16Range(0, 4).Draw(t, "who")
-			when := now - rapid.Uint32Range(0, 2*lasts).Draw(t, "ago") + rapid.SampledFrom([]uint32{0, 0, 300, 600}).Draw(t, "ahead")
+			when := now - rapid.Uint32Range(0, 2*lasts).Draw(t, "ago")
+			when += rapid.SampledFrom([]uint32{0, 0, 300, 600}).Draw(t, "ahead")
 			e := entry(who, rapid.Uint16().Draw(t, "what"), when)
 			place := plain.find(key)
 			switch {
@@ -153,7 +153,7 @@ func TestTwin(t *testing.T) {
 
 // Who reads a key while another one takes its place learns that nothing of it holds.
 func TestDisplacedWhileItIsRead(t *testing.T) {
-	table := New(Options{Sets: 1, Newest: 4, Who: 16, For: time.Hour})
+	table := NewNewest(Options{Sets: 1, Most: 4, Who: 16, For: time.Hour})
 	table.Note(1, entry(1, 1, start), start)
 	if table.Each(1, start, func(Entry) {
 		for key := range uint64(ways) {
@@ -166,38 +166,45 @@ func TestDisplacedWhileItIsRead(t *testing.T) {
 	}
 }
 
-// Readers see entries of the key that they ask for, or none, while it is displaced and comes back. Nothing is allocated.
-func TestWhileItChanges(t *testing.T) {
-	table := New(Options{Sets: 1, Newest: 4, Who: 16, For: time.Hour})
+// Many read and note at the same time. Readers see the one entry of a key, or nothing once it is
+// displaced, and all entries of the key with the most, always. Nothing is allocated.
+func TestNewestTogether(t *testing.T) {
+	table := NewNewest(Options{Sets: 1, Most: 4, Who: 16, For: time.Hour})
 	if table.IsUsed() || table.Has(1) {
 		t.Error("a new table knows somebody")
 	}
-	var readers sync.WaitGroup
-	done := make(chan struct{})
-	for range 2 {
-		readers.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				foreign, most := false, 0
-				if table.Each(1, start, func(e Entry) { foreign, most = foreign || e>>48 != 1, most+1 }) && (foreign || most > 1) {
-					t.Errorf("%d entries, foreign: %t", most, foreign)
-					return
-				}
+	const heavy, churn = 8, 1000
+	for key := range uint64(heavy) { // the last one of the set
+		for who := range uint16(key+2) / 2 {
+			table.Note(1+key, entry(who, 1, start), start)
+		}
+	}
+	for round := range uint64(20) {
+		mine := churn + round*10_000
+		table.Note(mine, entry(0, 1, start), start)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for key := mine + 1; key < mine+5_000; key++ {
+				table.Note(key, entry(1, 1, start), start)
+				table.Note(key, entry(2, 1, start), start)
 			}
-		})
+		}()
+		for ended := false; !ended; {
+			n, foreign := 0, false
+			if table.Each(mine, start, func(e Entry) { n, foreign = n+1, foreign || e>>48 != 0 }) && (n > 1 || foreign) {
+				t.Fatalf("%d entries, foreign: %t", n, foreign)
+			}
+			if all := 0; !table.Each(heavy, start, func(Entry) { all++ }) || all != 4 {
+				t.Fatalf("the key with the most entries has %d", all)
+			}
+			select {
+			case <-done:
+				ended = true
+			default:
+			}
+		}
 	}
-	for i := range 30_000 {
-		table.Note(1, entry(1, 1, start), start)
-		key := uint64(2 + i%20)
-		table.Note(key, entry(uint16(key), 1, start), start)
-		table.Note(key, entry(uint16(key)+1, 1, start), start)
-	}
-	close(done)
-	readers.Wait()
 	if !table.IsUsed() {
 		t.Error("it does not say that it is used")
 	}
