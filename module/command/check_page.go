@@ -1,13 +1,17 @@
 package command
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/adminapi"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // check shows a verdict and what it was made of.
@@ -146,4 +150,95 @@ func (p *page) forgotten(f adminapi.Forgotten) {
 		p.row("note: " + f.Note)
 	}
 	p.warning(f.Warning)
+}
+
+// seen shows what clients of the address, and others of its network, did on the sites.
+func (p *page) seen(c adminapi.Check) {
+	for i, v := range c.Violations {
+		text := fmt.Sprintf("%s: %s, %s, last %s ago",
+			v.Name, plural(int64(v.Count), "time"), pointsText(v.Points), span(p.now.Sub(v.Last)))
+		p.row(label("violations", i), text)
+	}
+	if c.Neighbours == nil {
+		return
+	}
+	n := c.Neighbours
+	text := fmt.Sprintf("%s of %s within a day", plural(int64(n.Offenders), "other offender"), n.Network)
+	if !n.Last.IsZero() {
+		text += ", last " + span(p.now.Sub(n.Last)) + " ago"
+	}
+	if n.Networks > 0 {
+		text += fmt.Sprintf("; %s of its autonomous system with offenders", plural(int64(n.Networks), "other network"))
+	}
+	p.row("neighbours", text)
+}
+
+// agedBy returns the word for what the age of a reason is counted from: the newest violation, or when the source was asked.
+func agedBy(source string) string {
+	if source == reputation.SourceNeighbourhood || strings.HasPrefix(source, reputation.SourceOwn+".") {
+		return "last"
+	}
+	return "asked"
+}
+
+func pointsText(points float64) string {
+	points = math.Round(points*10) / 10 // the sum above has them exactly
+	if points == 0 {
+		return "no points"
+	}
+	return adminapi.FormatPoints(points) + " points"
+}
+
+// request shows what was decided about a request.
+func (p *page) request(r adminapi.Request) {
+	p.row("request", r.RequestID)
+	if r.Decision != nil {
+		p.decision(r.Decision)
+	}
+	if r.History == nil {
+		return
+	}
+	for _, d := range r.History.Decisions {
+		p.gap()
+		p.row("first", moment(d.First))
+		p.row("address", privacy.Shown(d.Address))
+		p.row("host", cmp.Or(d.Host, "-"))
+		p.row("decision", fmt.Sprintf("%s (%s)", d.Action, d.Mode))
+		p.row("decided by", cmp.Or(d.Rule, "no rule"))
+		p.row("score", scoreCell(d.Score)+", "+d.Status)
+		p.row("requests", strconv.FormatInt(d.Count, 10)+" equal ones in that minute, of which this was the first")
+	}
+}
+
+func (p *page) decision(d *adminapi.RequestDecision) {
+	p.row("time", moment(d.At))
+	p.row("address", cmp.Or(d.Address, "unknown"))
+	p.row("host", d.Host)
+	p.row("decision", fmt.Sprintf("%s (%s)", d.Action, d.Mode))
+	by := d.DecidedBy
+	if d.Rule > 0 {
+		by += fmt.Sprintf(", rule %d of the site", d.Rule)
+	}
+	p.row("decided by", by)
+	if d.Lists != "" {
+		p.row("denied by", d.Lists)
+	}
+	for i, ban := range d.Bans {
+		text := ban.Prefix.String() + " since " + moment(ban.Created)
+		if why := ban.Why(); why != "" {
+			text += ": " + why
+		}
+		p.row(label("banned", i), text)
+	}
+	p.row("score", scoreCell(d.Score)+", "+d.Status+fmt.Sprintf(", coverage %.2f", d.Coverage))
+	for i, r := range d.Reasons {
+		text := signed(r.Points) + " " + r.Source
+		if r.Network {
+			text += ", of others of its network"
+		}
+		if r.AgeSeconds > 0 {
+			text += ", asked " + span(time.Duration(r.AgeSeconds)*time.Second) + " before"
+		}
+		p.row(label("because", i), text)
+	}
 }

@@ -2,7 +2,6 @@ package command
 
 import (
 	"math"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -231,63 +230,6 @@ func TestPlotFits(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestTerminal(t *testing.T) {
-	for _, tc := range []struct {
-		columns string
-		want    int
-	}{{"", 80}, {"100", 100}, {"1", 40}, {"100000", 240}, {"-3", 80}, {"wide", 80}} {
-		env := func(name string) string { return map[string]string{"COLUMNS": tc.columns}[name] }
-		if got := plotWidth(new(strings.Builder), env); got != tc.want {
-			t.Errorf("with COLUMNS=%s: %d, want %d", tc.columns, got, tc.want)
-		}
-	}
-	for _, tc := range []struct {
-		system, all, ctype, lang string
-		want                     bool
-	}{
-		{"linux", "", "", "", false},
-		{"linux", "", "", "de_DE.UTF-8", true},
-		{"linux", "", "C.utf8", "C", true},
-		{"linux", "POSIX", "C.utf8", "C.utf8", false},
-		{"darwin", "", "UTF-8", "", true},
-		{"linux", "", "", "de_DE@euro", false},
-		{"windows", "", "", "", true},
-	} {
-		env := func(name string) string {
-			return map[string]string{"LC_ALL": tc.all, "LC_CTYPE": tc.ctype, "LANG": tc.lang}[name]
-		}
-		if got := localeIsUTF8(tc.system, env); got != tc.want {
-			t.Errorf("%+v: %v", tc, got)
-		}
-	}
-}
-
-// TestShellWord proves that a shell reads what was written, whatever that is.
-func TestShellWord(t *testing.T) {
-	shell, err := exec.LookPath("sh")
-	if err != nil {
-		t.Skip("there is no shell here")
-	}
-	var words []string
-	for r := rune(' '); r < 0x7f; r++ {
-		words = append(words, "a"+string(r)+"b", string(r))
-	}
-	command := "printf '%s\\n'"
-	for _, word := range words {
-		command += " " + shellWord(word)
-	}
-	got, err := exec.CommandContext(t.Context(), shell, "-c", command).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(strings.Join(words, "\n")+"\n", string(got)); diff != "" {
-		t.Errorf("(-written +read):\n%s", diff)
-	}
-	if got := shellWord(""); got != "''" {
-		t.Errorf("nothing is written as %q", got)
-	}
 }
 
 // TestMarksAreWhatTheySay proves that the label of a mark is its exact time, and that no mark is left out.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider"
@@ -162,14 +163,14 @@ func BenchmarkHistory(b *testing.B) {
 		}
 	}
 	b.Run("without", serve)
-	recorder := history.Open(history.Options{Dir: b.TempDir()})
-	recorder.Use(history.Settings{Store: forgetting{}})
-	recorder.Start()
-	defer recorder.Close()
-	h.history = &recording{recorder: recorder}
+	r := recorder.Open(recorder.Options{Dir: b.TempDir()})
+	r.Use(recorder.Settings{Store: forgetting{}})
+	r.Start()
+	defer r.Close()
+	h.history = &recording{recorder: r}
 	b.Run("with", serve)
-	counts := recorder.Counts()
-	b.Logf("%d were dropped", counts.Dropped[history.DropQueue])
+	counts := r.Counts()
+	b.Logf("%d were dropped", counts.Dropped[recorder.DropQueue])
 }
 
 // BenchmarkDecision measures the warm decision alone: look-up, score and policy.
@@ -227,7 +228,7 @@ func untraced() map[string]context.Context {
 func TestWarmRequestAllocates(t *testing.T) {
 	h := warmHandler(t)
 	h.decisions, _ = decisionLogOf(t, nil, nil)
-	h.history = &recording{recorder: history.Open(history.Options{})}
+	h.history = &recording{recorder: recorder.Open(recorder.Options{})}
 	w := header{http.Header{}}
 	for _, tc := range []struct {
 		client string

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 )
 
@@ -134,20 +135,20 @@ func (c *captured) made() map[made]int64 {
 func TestOuterRuleInnerNone(t *testing.T) {
 	ctx := testContext(t)
 	store := new(captured)
-	recorder := history.Open(history.Options{Logger: slog.New(slog.DiscardHandler)})
-	recorder.Use(history.Settings{Store: store})
-	recorder.Start()
+	r := recorder.Open(recorder.Options{Logger: slog.New(slog.DiscardHandler)})
+	r.Use(recorder.Settings{Store: store})
+	r.Start()
 	chain := loadModule(t, ctx, "http.handlers.subroute", object{"routes": []any{
 		object{"handle": []any{object{"handler": "ip_reputation", "rules": []any{object{"action": "block", "score": "85"}}}}},
 		object{"handle": []any{object{"handler": "ip_reputation"}}},
 	}}).(*caddyhttp.Subroute)
-	each(chain.Routes, func(h *Handler) { h.history = &recording{recorder: recorder} })
+	each(chain.Routes, func(h *Handler) { h.history = &recording{recorder: r} })
 	for _, client := range []string{deniedAddr, cleanAddr} {
 		if got := serve(chain, prepared(t, client)()); got.Code != http.StatusNoContent {
 			t.Errorf("%s: got %d, %v", client, got.Code, got.err)
 		}
 	}
-	if err := recorder.Close(); err != nil {
+	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
 	want := map[made]int64{

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/conduct"
@@ -20,7 +21,7 @@ const configDigits = 12
 
 // recording stores a site's requests in the history. The nil recording does nothing.
 type recording struct {
-	recorder *history.Recorder
+	recorder *recorder.Recorder
 	config   string
 }
 
@@ -58,7 +59,7 @@ func (v *visit) keep(r *http.Request) {
 		Rule: d.number(), By: d.by(), Verdict: *v.judged(),
 	}
 	if d.denied {
-		refusal.Lists = v.runtime.DenyLists(v.client, v.judged().Facts)
+		refusal.Lists = v.runtime.Lists.DenyLists(v.client, v.judged().Facts)
 	}
 	runtime.Refusals.Add(refusal)
 }

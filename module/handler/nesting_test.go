@@ -15,7 +15,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"pgregory.net/rapid"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 )
 
 // node is a part of a handler chain: a handler, or a group of nodes behind a matcher.
@@ -185,12 +185,12 @@ func TestAnyNesting(t *testing.T) {
 		nodes := drawNodes(t, 3)
 		chain := loadModule(t, ctx, "http.handlers.subroute", object{"routes": routes(nodes)}).(*caddyhttp.Subroute)
 		store := new(captured)
-		recorder := history.Open(history.Options{Logger: slog.New(slog.DiscardHandler)})
-		recorder.Use(history.Settings{Store: store})
-		recorder.Start()
+		r := recorder.Open(recorder.Options{Logger: slog.New(slog.DiscardHandler)})
+		r.Use(recorder.Settings{Store: store})
+		r.Start()
 		core, logged := observer.New(zapcore.InfoLevel)
 		each(chain.Routes, func(h *Handler) {
-			h.history = &recording{recorder: recorder}
+			h.history = &recording{recorder: r}
 			h.decisions = decisionLogTo(t, core)
 		})
 
@@ -201,7 +201,7 @@ func TestAnyNesting(t *testing.T) {
 		if got.err != nil {
 			t.Fatal(got.err)
 		}
-		if err := recorder.Close(); err != nil {
+		if err := r.Close(); err != nil {
 			t.Fatal(err)
 		}
 

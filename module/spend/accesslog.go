@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/netip"
 	"net/url"
 	"os"
@@ -87,7 +88,44 @@ func readLog(file string) ([]request, error) {
 	if len(requests) == 0 {
 		return nil, fmt.Errorf("%s has no line of the combined log format with an IP address", file)
 	}
+	if hoursOnly(requests) {
+		spread(requests)
+	}
 	return requests, nil
+}
+
+// hoursOnly reports whether the times of a log are true to the hour only: those of some sample logs are all in the same
+// minute. Replayed like that, a crowd would come at once, and leave the rest of the hour to everybody else.
+func hoursOnly(requests []request) bool {
+	hours := map[time.Time]bool{}
+	for i := range requests {
+		if requests[i].at.Minute() != requests[0].at.Minute() {
+			return false
+		}
+		hours[requests[i].at.Truncate(time.Hour)] = true
+	}
+	return len(hours) >= 10 && len(requests) >= 10*len(hours)
+}
+
+// spread makes the requests of a client in an hour one visit, with a second between them, which begins at any time of
+// the hour. They stay in the order of the log.
+func spread(requests []request) {
+	random, next := rand.New(rand.NewPCG(1, 16)), map[visit]time.Time{}
+	for i := range requests {
+		q := &requests[i]
+		id := visit{record.KeyOf(q.addr), q.at.Truncate(time.Hour)}
+		at, begun := next[id]
+		if !begun {
+			at = id.hour.Add(time.Duration(random.Int64N(int64(time.Hour))))
+		}
+		q.at, next[id] = at, at.Add(time.Second)
+	}
+}
+
+// visit is a client in an hour.
+type visit struct {
+	client record.Key
+	hour   time.Time
 }
 
 func parseLog(from io.Reader) (requests []request, err error) {

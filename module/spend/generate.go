@@ -26,13 +26,15 @@ type generator struct {
 	used  map[netip.Addr]bool
 	traps []string // paths of `violations default`, without patterns
 	pages []string // that products have
+	files bool     // browsers load what a page shows
 }
 
 // generate makes a day on which so many subjects come: a crowd, of which most come once, and one in fourteen who abuses
 // the site. The numbers of its parts are assumptions; docs/performance.md has them.
-func generate(subjects int, seed uint64) *trace {
+func generate(subjects int, seed uint64, files bool) *trace {
 	g := &generator{
-		Rand: rand.New(rand.NewPCG(seed, 16)), start: time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC),
+		files: files,
+		Rand:  rand.New(rand.NewPCG(seed, 16)), start: time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC),
 		used: map[netip.Addr]bool{},
 		trace: &trace{
 			name: "a generated day", listed: map[record.Key]bool{},
@@ -150,10 +152,21 @@ func (g *generator) visitor(addr netip.Addr) {
 			path, status = fmt.Sprintf("/old/%d", g.IntN(500)), http.StatusNotFound
 		}
 		g.add(at, addr, http.MethodGet, path, status, false)
+		if g.files && status == http.StatusOK {
+			g.loadFiles(at, addr)
+		}
 		at = g.after(at, 40*time.Second)
 	}
 	if g.Float64() < .05 {
 		g.logIn(at, addr)
+	}
+}
+
+// loadFiles is what a browser does with a page: it loads 4 to 15 files, within a second.
+func (g *generator) loadFiles(at time.Time, addr netip.Addr) {
+	for range 4 + g.IntN(12) {
+		at = at.Add(time.Second / 15)
+		g.add(at, addr, http.MethodGet, fmt.Sprintf("/files/%d", g.IntN(100)), http.StatusOK, false)
 	}
 }
 

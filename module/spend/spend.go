@@ -18,6 +18,7 @@ func Main(args []string, out io.Writer) error {
 	flags.SetOutput(out)
 	subjects := flags.Int("subjects", 50_000, "how many clients the generated day has")
 	seed := flags.Uint64("seed", 1, "the seed of the generated day")
+	files := flags.Bool("files", true, "the visitors of the generated day load the files that pages show")
 	log := flags.String("log", "", "replay this access log (combined format) instead of a generated day")
 	attackers := flags.String("attackers", "", "replay this one beside it: its clients are those who abuse the site")
 	logins := flags.String("logins", "", "paths of log-ins in the logs, separated by commas")
@@ -36,13 +37,12 @@ func Main(args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	t := generate(max(*subjects, 100), *seed)
-	without := []string(nil)
-	if *log != "" {
-		t, without, err = readTrace(*log, *attackers, split(*logins), split(*failed))
-		if err != nil {
-			return err
-		}
+	var t *trace
+	var without []string
+	if *log == "" {
+		t = generate(max(*subjects, 100), *seed, *files)
+	} else if t, without, err = readTrace(*log, *attackers, split(*logins), split(*failed)); err != nil {
+		return err
 	}
 	t.priority = *priority
 	results, err := compare(t, percents, without...)

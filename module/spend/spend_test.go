@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -19,10 +20,14 @@ import (
 // says what matters, and fewer of the others are asked about. It is by far more, so that chance in the hashes does not
 // matter.
 func TestWhereItMatters(t *testing.T) {
-	for name, priority := range map[string]bool{"the site says what matters": true, "it does not": false} {
+	for name, site := range map[string]struct{ files, priority bool }{
+		"the site says what matters": {false, true},
+		"it does not":                {false, false},
+		"pages load files":           {true, true},
+	} {
 		t.Run(name, func(t *testing.T) {
-			day := generate(6000, 1)
-			day.priority = priority
+			day := generate(6000, 1, site.files)
+			day.priority = site.priority
 			results, err := compare(day, []float64{2})
 			if err != nil {
 				t.Fatal(err)
@@ -46,11 +51,11 @@ func TestWhereItMatters(t *testing.T) {
 
 // The same seed makes the same day; its parts have the sizes that the documentation gives.
 func TestGenerate(t *testing.T) {
-	a, b := generate(2000, 7), generate(2000, 7)
+	a, b := generate(2000, 7, true), generate(2000, 7, true)
 	if !slices.Equal(a.requests, b.requests) {
 		t.Error("the same seed makes another day")
 	}
-	if c := generate(2000, 8); slices.Equal(a.requests, c.requests) {
+	if c := generate(2000, 8, true); slices.Equal(a.requests, c.requests) {
 		t.Error("another seed makes the same day")
 	}
 	bad, once := map[record.Key]bool{}, map[record.Key]int{}
@@ -58,7 +63,10 @@ func TestGenerate(t *testing.T) {
 		if i > 0 && q.at.Before(a.requests[i-1].at) {
 			t.Fatal("the requests are not in order")
 		}
-		if once[record.KeyOf(q.addr)]++; q.abusive {
+		if !strings.HasPrefix(q.path, "/files/") {
+			once[record.KeyOf(q.addr)]++
+		}
+		if q.abusive {
 			bad[record.KeyOf(q.addr)] = true
 		}
 	}
@@ -156,6 +164,37 @@ func TestReadTrace(t *testing.T) {
 	}
 	if _, _, err := readTrace(empty, "", nil, nil); err == nil {
 		t.Error("a log without a line is taken")
+	}
+}
+
+// Of a log whose times are true to the hour only, the clients come at any time of the hour, and not all at once. Its order
+// within a visit, and its hours, stay.
+func TestSpread(t *testing.T) {
+	var lines []string
+	for i := range 240 {
+		lines = append(lines, fmt.Sprintf(
+			`192.0.2.%d - - [17/May/2015:%02d:05:%02d +0000] "GET /%d HTTP/1.1" 200 1`, i%3, i/24, i*7%60, i))
+	}
+	file := filepath.Join(t.TempDir(), "sample.log")
+	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	requests, err := readLog(file)
+	if err != nil || len(requests) != len(lines) {
+		t.Fatal(len(requests), err)
+	}
+	minutes := map[int]bool{}
+	for i, q := range requests {
+		minutes[q.at.Minute()] = true
+		if i%24 >= 3 && q.at.Sub(requests[i-3].at) != time.Second {
+			t.Fatalf("request %d of a visit comes at %s after %s", i, q.at, requests[i-3].at)
+		}
+		if first := requests[i-i%24+i%3]; first.at.Hour() != i/24 || first.path != fmt.Sprintf("/%d", i-i%24+i%3) {
+			t.Fatalf("the visit of request %d begins with %+v", i, first)
+		}
+	}
+	if len(minutes) < 10 {
+		t.Errorf("all of them come in %d minutes", len(minutes))
 	}
 }
 

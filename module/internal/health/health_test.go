@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
@@ -139,12 +139,12 @@ var judgements = map[string]struct {
 	"redis has another clock":             {func(s *State) { s.Redis.Ahead = 3600 }, reasons{RedisClock}},
 	"redis cannot subscribe":              {func(s *State) { s.Redis.Deaf = "no permission" }, reasons{RedisUnsubscribed}},
 	"redis refuses some calls":            {func(s *State) { s.Redis.Refused = "no permission" }, reasons{RedisRefuses}},
-	"a batch is refused":                  {recorder(func(r *history.Status) { r.Store = broken() }), reasons{HistoryRefused}},
-	"no folder can be written":            {recorder(func(r *history.Status) { r.Disk = broken() }), reasons{HistoryUnsaved}},
+	"a batch is refused":                  {recording(func(r *recorder.Status) { r.Store = broken() }), reasons{HistoryRefused}},
+	"no folder can be written":            {recording(func(r *recorder.Status) { r.Disk = broken() }), reasons{HistoryUnsaved}},
 	"no day can be added":                 {func(s *State) { s.History.Database.Upkeep = "not the owner" }, reasons{HistoryUpkeep}},
 	"all of the history fails": {func(s *State) {
 		s.History.Database.Upkeep = "not the owner"
-		s.History.Recorder = history.Status{Store: broken(), Disk: broken(), Lost: new(now)}
+		s.History.Recorder = recorder.Status{Store: broken(), Disk: broken(), Lost: new(now)}
 	}, reasons{HistoryRefused, HistoryUpkeep, HistoryUnsaved, HistoryLost}},
 	"away, which is why a batch waits": {func(s *State) {
 		s.History.Database.Up, s.History.Recorder.Store = false, broken()
@@ -182,8 +182,8 @@ func database(change func(*mmdb.Status)) func(*State) {
 }
 
 // broken is the failure of a part of the history.
-func broken() *history.Failure {
-	return &history.Failure{At: now, Error: "it is broken", Cure: "mend it"}
+func broken() *recorder.Failure {
+	return &recorder.Failure{At: now, Error: "it is broken", Cure: "mend it"}
 }
 
 // TestJudge proves what is a reason to look and what is none.
@@ -227,7 +227,7 @@ func list(change func(*List)) func(*State) { return func(s *State) { change(&s.L
 
 func own(change func(*List)) func(*State) { return func(s *State) { change(&s.Lists[1]) } }
 
-func recorder(change func(*history.Status)) func(*State) {
+func recording(change func(*recorder.Status)) func(*State) {
 	return func(s *State) { change(&s.History.Recorder) }
 }
 

@@ -5,7 +5,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/clients"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
@@ -109,7 +109,7 @@ type Bots struct {
 // History is the recording of decisions and verdicts.
 type History struct {
 	Database postgres.Status `json:"database"`
-	Recorder history.Status  `json:"recorder"`
+	Recorder recorder.Status `json:"recorder"`
 }
 
 // Memory is the cache of this instance.

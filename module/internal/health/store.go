@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/sentry"
 )
@@ -73,7 +73,7 @@ func (r *Report) database(h History) {
 }
 
 // recorder checks what waits for the database. The check of the disk appears only when that fails.
-func (r *Report) recorder(s history.Status, now time.Time) {
+func (r *Report) recorder(s recorder.Status, now time.Time) {
 	if d := s.Disk; d != nil {
 		const text = "the history waits in memory, since it cannot be written to disk: "
 		w := warning(HistoryUnsaved, "", text+"see the log for why").detail(text+"%s", d.Error)

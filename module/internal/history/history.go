@@ -1,13 +1,12 @@
-// Package history records verdicts about addresses and decisions about their requests.
-//
-// A Recorder receives every request. It counts equal decisions per minute and records verdicts that
-// changed. It counts violations, bans and reports, too. Its batches wait on disk until a Store has stored
-// them. A Reader answers queries.
+// Package history has the words of the history of decisions: what is recorded of verdicts, requests and incidents, who
+// stores it, and what can be asked of it. Package recorder records it.
 package history
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
+	"math"
 	"net/netip"
 	"time"
 
@@ -75,8 +74,44 @@ type Evidence struct {
 	Confidence float32 `json:"confidence,omitempty"`
 }
 
+// The kinds of incidents.
+const (
+	KindViolation = "violation" // a client has done what the site counts against it
+	KindBan       = "ban"       // a rule or a violation has banned the client
+	KindReport    = "report"    // a service was told of the client, or would have been
+)
+
+// Incident counts the equal incidents of one address within one minute.
+type Incident struct {
+	Minute     time.Time    `json:"minute"`  // in UTC
+	Address    netip.Prefix `json:"address"` // as Decision.Address
+	Host       string       `json:"host,omitempty"`
+	Kind       string       `json:"kind"`
+	Name       string       `json:"name"` // of the violation; the rule that has banned; the provider that was told
+	Count      int64        `json:"count"`
+	Points     float64      `json:"points,omitempty"`           // what the violations of this name amounted to at most
+	Seconds    int64        `json:"duration_seconds,omitempty"` // of the longest ban
+	Categories []string     `json:"categories,omitempty"`       // of a report
+	Result     string       `json:"result,omitempty"`           // of a report
+	First      time.Time    `json:"first"`
+	Last       time.Time    `json:"last"`
+	RequestID  string       `json:"request_id,omitempty"` // of the first request
+	Config     string       `json:"config"`
+}
+
+// Finite returns f, or 0 for NaN and infinities, which JSON lacks.
+func Finite[F float32 | float64](f F) F {
+	if f := float64(f); math.IsNaN(f) || math.IsInf(f, 0) {
+		return 0
+	}
+	return f
+}
+
 // ID identifies a batch.
 type ID [16]byte
+
+// String returns the ID as file names have it.
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
 // Batch is a set of entries that is stored in one transaction.
 type Batch struct {
@@ -85,9 +120,6 @@ type Batch struct {
 	Changes   []Change
 	Incidents []Incident
 }
-
-// rows returns the number of rows.
-func (b *Batch) rows() int { return len(b.Decisions) + len(b.Changes) + len(b.Incidents) }
 
 // Stored is the result of storing a batch.
 type Stored struct {

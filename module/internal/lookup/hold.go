@@ -97,7 +97,7 @@ var anything = reputation.Capabilities{
 // this could be anything: their facts decide which lists and which evidence count.
 func (e *Engine) foresee(l *local, s *scratch, missing group, now uint32) bool {
 	p := &s.prospect
-	p.Says, p.Sources, s.missing = reputation.Capabilities{}, p.Sources[:0], s.missing[:0]
+	p.Says, p.Sources, p.Settles, s.missing = reputation.Capabilities{}, p.Sources[:0], false, s.missing[:0]
 	for rest := missing; rest != 0; rest &= rest - 1 {
 		source := &e.sources[bits.TrailingZeros32(uint32(rest))]
 		p.Says = p.Says.Union(source.says)
@@ -200,4 +200,5 @@ func (e *Engine) foreseeNeighbours(l *local, s *scratch) {
 		}
 	}
 	p.Sources, s.missing = append(p.Sources, nearby.Name), append(s.missing, nearby)
+	p.Settles = true
 }

@@ -62,21 +62,29 @@ type withNames struct{ *fixedLists }
 func (l withNames) Current() listing.Contents { return l }
 func (l withNames) Names() bool               { return true }
 
-// Neighbours of an autonomous system count once a service says which it is: the score may rise by their points.
+// Neighbours of an autonomous system count once a service says which it is: the score may rise by their points, and may
+// settle the matter.
 func TestNeighboursAreForeseen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for says, want := range map[reputation.Capabilities]bool{{ASN: true}: true, {Country: true}: false} {
-			d := newDiary()
-			p := on(d, "p", 0, 24, reputation.Report{Facts: reputation.Facts{ASN: 64500}}, nil)
-			p.Provider.(*service).says = says
-			e := newEngine(t, Config{Providers: []Provider{p}, Own: &sights{asns: map[uint32]float64{64500: 10}}})
-			e.LookupRequest(t.Context(), client, Request{Stakes: &blockFrom{90}}, time.Minute) // 24 − 20 points are 72, with 10 more 96
-			if asked := d.text() != ""; asked != want {
-				t.Errorf("%+v: asked %t", says, asked)
+			for _, stakes := range []Stakes{&blockFrom{90}, settling{}} { // 24 − 20 points are 72, with 10 more 96
+				d := newDiary()
+				p := on(d, "p", 0, 24, reputation.Report{Facts: reputation.Facts{ASN: 64500}}, nil)
+				p.Provider.(*service).says = says
+				e := newEngine(t, Config{Providers: []Provider{p}, Own: &sights{asns: map[uint32]float64{64500: 10}}})
+				e.LookupRequest(t.Context(), client, Request{Stakes: stakes}, time.Minute)
+				if asked := d.text() != ""; asked != want {
+					t.Errorf("%+v, %T: asked %t", says, stakes, asked)
+				}
 			}
 		}
 	})
 }
+
+// settling are the stakes of a site to which it matters whether nobody is missed any more.
+type settling struct{}
+
+func (settling) Open(_ netip.Addr, _ *reputation.Verdict, p *Prospect) bool { return p.Settles }
 
 // What is foreseen of those of whom nothing is known is found out once for each family.
 func TestNothingIsKnown(t *testing.T) {

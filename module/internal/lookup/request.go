@@ -37,6 +37,9 @@ type Prospect struct {
 
 	// Sources are the names of those that may become a reason, or cease to be one. They are valid during the call only.
 	Sources []string
+
+	// Settles means that the lists and what this site has seen may come to decide. Then no other provider is missing.
+	Settles bool
 }
 
 // Claim is what became of the claim of a client to be a bot. It belongs to one request: others may

@@ -1,5 +1,5 @@
-// Package lossy has tables of a fixed size for what is known of many keys, such as clients or networks. A new key takes the
-// place of the one that matters least of the eight in its set.
+// Package lossy has tables of a fixed size for what is known of many keys, such as clients or
+// networks. A new key takes the place of the one that matters least of the eight in its set.
 package lossy
 
 import (

@@ -1,6 +1,7 @@
 package lossy
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -8,24 +9,28 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 )
 
-// Entry is who was noted and when, in seconds since 1970, with room for a value: who (Options.Who bits) · value (up to the
-// upper half) · when (32).
+// Entry is who was noted and when, in seconds since 1970, with room for a value: who (Options.Who
+// bits) · value (up to the upper half) · when (32).
 type Entry uint64
 
 // When returns when the entry was noted.
 func (e Entry) When() uint32 { return uint32(e) }
 
-// Newest has the newest few entries of each of many keys. It has no pointers, and readers take no lock. A new key replaces the
-// one of its set with the fewest entries that count, of those the one that was noted first.
+// Newest has the newest few entries of each of many keys. It has no pointers, and readers take no
+// lock. A new key replaces the one of its set with the fewest entries that count, of those the one
+// that was noted first.
 type Newest struct {
 	Options
 	seed seed
 	used atomic.Bool // something was noted
 
 	mu      sync.Mutex      // held by those who change something
-	keys    []atomic.Uint64 // 0 is none
+	keys    []atomic.Uint64 // 0 is none; or changing
 	entries []atomic.Uint64 // Most of a key, in the order of keys
 }
+
+// changing is in the place of a key that makes room.
+const changing = math.MaxUint64
 
 // Options are the dimensions of a Newest.
 type Options struct {
@@ -52,8 +57,7 @@ func (t *Newest) IsUsed() bool { return t.used.Load() }
 // Has reports whether there may be entries of a key.
 func (t *Newest) Has(key uint64) bool { return t.find(key) >= 0 }
 
-// find returns the index of a key, or -1. Sets are filled from the first place on. While one is being replaced, a
-// reader may miss those after it.
+// find returns the index of a key, or -1. Sets are filled from the first place on.
 func (t *Newest) find(key uint64) int {
 	first := t.set(key)
 	for i := first; i < first+ways; i++ {
@@ -78,8 +82,9 @@ func (t *Newest) counts(e Entry, now uint32) bool {
 	return e.When() != 0 && age < int64(t.For/time.Second) && -age <= int64(record.Ahead/time.Second)
 }
 
-// Each calls f with the entries of a key that count. If it returns false, what f was called with does not count: meanwhile
-// another key has taken the place.
+// Each calls f with the entries of a key that count. If it returns false, what f was called with
+// does not count: meanwhile another key has taken the place. Where that one has given it back
+// already, f may have been called with an entry of it.
 func (t *Newest) Each(key uint64, now uint32, f func(Entry)) bool {
 	i := t.find(key)
 	if i < 0 {
@@ -94,7 +99,8 @@ func (t *Newest) Each(key uint64, now uint32, f func(Entry)) bool {
 	return t.keys[i].Load() == key
 }
 
-// Note adds an entry to a key, which must not be 0. It replaces that of the same who, else the oldest, unless that is newer.
+// Note adds an entry to a key, which must be neither 0 nor the largest number. It replaces that of
+// the same who, else the oldest, unless that is newer.
 func (t *Newest) Note(key uint64, e Entry, now uint32) {
 	if !t.counts(e, now) {
 		return
@@ -142,7 +148,7 @@ func (t *Newest) room(key uint64, now uint32) int {
 			least, fewest, oldest = i, count, newest
 		}
 	}
-	t.keys[least].Store(0) // readers find nothing here meanwhile
+	t.keys[least].Store(changing) // readers find nothing here meanwhile
 	for j := range t.of(least) {
 		t.of(least)[j].Store(0)
 	}
@@ -150,8 +156,8 @@ func (t *Newest) room(key uint64, now uint32) int {
 	return least
 }
 
-// Forget removes the entry of the same who from a key, unless it is newer than e. It reports whether the key has no entry any
-// more.
+// Forget removes the entry of the same who from a key, unless it is newer than e. It reports
+// whether the key has no entry any more.
 func (t *Newest) Forget(key uint64, e Entry) (emptied bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

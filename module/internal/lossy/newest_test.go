@@ -3,7 +3,6 @@ package lossy
 import (
 	"maps"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -102,8 +101,8 @@ func (w *newestTwin) least(now uint32) (least int) {
 	return least
 }
 
-// A table holds what a plain one does, whatever is noted and forgotten, with more keys than places, and with clocks that
-// go wrong.
+// A table holds what a plain one does, whatever is noted and forgotten, with more keys than places,
+// and with clocks that go wrong.
 func TestNewestTwin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const lasts, most = 3600, 3
@@ -114,7 +113,8 @@ func TestNewestTwin(t *testing.T) {
 			now += rapid.SampledFrom([]uint32{0, 1, 60, 900}).Draw(t, "later")
 			key := uint64(rapid.IntRange(1, ways+3).Draw(t, "key"))
 			who := rapid.Uint16Range(0, 4).Draw(t, "who")
-			when := now - rapid.Uint32Range(0, 2*lasts).Draw(t, "ago") + rapid.SampledFrom([]uint32{0, 0, 300, 600}).Draw(t, "ahead")
+			when := now - rapid.Uint32Range(0, 2*lasts).Draw(t, "ago")
+			when += rapid.SampledFrom([]uint32{0, 0, 300, 600}).Draw(t, "ahead")
 			e := entry(who, rapid.Uint16().Draw(t, "what"), when)
 			place := plain.find(key)
 			switch {
@@ -166,38 +166,45 @@ func TestDisplacedWhileItIsRead(t *testing.T) {
 	}
 }
 
-// Readers see entries of the key that they ask for, or none, while it is displaced and comes back. Nothing is allocated.
-func TestNewestWhileItChanges(t *testing.T) {
+// Many read and note at the same time. Readers see the one entry of a key, or nothing once it is
+// displaced, and all entries of the key with the most, always. Nothing is allocated.
+func TestNewestTogether(t *testing.T) {
 	table := NewNewest(Options{Sets: 1, Most: 4, Who: 16, For: time.Hour})
 	if table.IsUsed() || table.Has(1) {
 		t.Error("a new table knows somebody")
 	}
-	var readers sync.WaitGroup
-	done := make(chan struct{})
-	for range 2 {
-		readers.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				foreign, most := false, 0
-				if table.Each(1, start, func(e Entry) { foreign, most = foreign || e>>48 != 1, most+1 }) && (foreign || most > 1) {
-					t.Errorf("%d entries, foreign: %t", most, foreign)
-					return
-				}
+	const heavy, churn = 8, 1000
+	for key := range uint64(heavy) { // the last one of the set
+		for who := range uint16(key+2) / 2 {
+			table.Note(1+key, entry(who, 1, start), start)
+		}
+	}
+	for round := range uint64(20) {
+		mine := churn + round*10_000
+		table.Note(mine, entry(0, 1, start), start)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for key := mine + 1; key < mine+5_000; key++ {
+				table.Note(key, entry(1, 1, start), start)
+				table.Note(key, entry(2, 1, start), start)
 			}
-		})
+		}()
+		for ended := false; !ended; {
+			n, foreign := 0, false
+			if table.Each(mine, start, func(e Entry) { n, foreign = n+1, foreign || e>>48 != 0 }) && (n > 1 || foreign) {
+				t.Fatalf("%d entries, foreign: %t", n, foreign)
+			}
+			if all := 0; !table.Each(heavy, start, func(Entry) { all++ }) || all != 4 {
+				t.Fatalf("the key with the most entries has %d", all)
+			}
+			select {
+			case <-done:
+				ended = true
+			default:
+			}
+		}
 	}
-	for i := range 30_000 {
-		table.Note(1, entry(1, 1, start), start)
-		key := uint64(2 + i%20)
-		table.Note(key, entry(uint16(key), 1, start), start)
-		table.Note(key, entry(uint16(key)+1, 1, start), start)
-	}
-	close(done)
-	readers.Wait()
 	if !table.IsUsed() {
 		t.Error("it does not say that it is used")
 	}

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// Numbers has a number for each of many keys. It has no pointers and takes no lock: of two changes at the same time, one
-// may be lost.
+// Numbers has a number for each of many keys. It has no pointers and takes no lock: of two changes
+// at the same time, one may be lost.
 type Numbers struct {
 	seed  seed
 	words []atomic.Uint64 // the hash of a key (32) · its number (32)
@@ -35,8 +35,8 @@ func (n *Numbers) Get(key uint64) uint32 {
 	return 0
 }
 
-// Change gives a key the number that change makes of the present one, 0 for none, and returns it. A new key replaces the one
-// of its set whose number weighs least.
+// Change gives a key the number that change makes of the present one, 0 for none, and returns it. A
+// new key replaces the one of its set whose number weighs least.
 func (n *Numbers) Change(key uint64, weight, change func(uint32) uint32) uint32 {
 	set, tag := n.set(key)
 	least, at, old := uint32(math.MaxUint32), 0, uint32(0)

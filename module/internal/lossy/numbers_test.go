@@ -58,7 +58,8 @@ func TestNumbersTwin(t *testing.T) {
 	})
 }
 
-// Many change numbers at the same time. Changes may be lost, but no number is made up, and nothing is allocated.
+// Many change numbers at the same time. Changes may be lost, but no number is made up, and nothing
+// is allocated.
 func TestNumbersTogether(t *testing.T) {
 	table := NewNumbers(1)
 	const times = 10_000

@@ -13,7 +13,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
@@ -126,9 +126,9 @@ func TestGaugesShowTheNewestInstance(t *testing.T) {
 		},
 		Memory: &health.Memory{Records: 20},
 		Redis:  &redis.Status{Up: true},
-		History: &health.History{Database: postgres.Status{Up: true, Upkeep: "not the owner"}, Recorder: history.Status{
+		History: &health.History{Database: postgres.Status{Up: true, Upkeep: "not the owner"}, Recorder: recorder.Status{
 			Waiting: 3, Written: 40, Folded: 9, Dropped: map[string]int64{"queue": 0, "spool": 5},
-			Spool: history.SpoolStatus{Bytes: 600}, Oldest: new(time.Unix(1_700_000_000, 0)),
+			Spool: recorder.SpoolStatus{Bytes: 600}, Oldest: new(time.Unix(1_700_000_000, 0)),
 		}},
 	}})
 	reloaded := map[string]float64{

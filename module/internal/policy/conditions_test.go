@@ -87,6 +87,9 @@ func TestMatch(t *testing.T) {
 		{"other continent", Config{Continent: []string{"AS"}}, badTorExit(), false},
 		{"source", Config{Source: []string{"otx", "tor_exits"}}, badTorExit(), true},
 		{"other source", Config{Source: []string{"otx"}}, badTorExit(), false},
+		{"source in its favour", Config{Source: []string{"otx"}}, reputation.Verdict{
+			Reasons: []reputation.Reason{{Source: "otx", Points: -2}},
+		}, true},
 		{"whatever was seen here", Config{Source: []string{"own"}}, seenHere("own.trap"), true},
 		{"what was seen here", Config{Source: []string{"otx", "own.trap"}}, seenHere("own.trap"), true},
 		{"something else was seen here", Config{Source: []string{"own.spam"}}, seenHere("own.trap"), false},

@@ -18,6 +18,9 @@ type Prospect struct {
 
 	// Sources are the names of those that may become a reason, or cease to be one.
 	Sources []string
+
+	// Settles means that nobody else may be missed any more.
+	Settles bool
 }
 
 // Open reports whether the policy could treat the client of a verdict in another way once more is
@@ -102,7 +105,7 @@ func (c *Conditions) within(v *reputation.Verdict, client netip.Addr, p *Prospec
 		all = min(all, c.natureWithin(v, p))
 	}
 	if c.statuses != 0 {
-		all = min(all, c.statusWithin(v))
+		all = min(all, c.statusWithin(v, p))
 	}
 	if len(c.countries) > 0 {
 		all = min(all, certain(containsSorted(c.countries, v.Facts.Country), p.Says.Country))
@@ -142,11 +145,11 @@ func (c *Conditions) natureWithin(v *reputation.Verdict, p *Prospect) certainty 
 	return never
 }
 
-// statusWithin knows that answers change only the status unknown: how many other sources are missing or out of date stays
-// as it is.
-func (c *Conditions) statusWithin(v *reputation.Verdict) certainty {
+// statusWithin knows that answers change only the status unknown, unless they settle the matter: how many other sources
+// are missing or out of date stays as it is.
+func (c *Conditions) statusWithin(v *reputation.Verdict, p *Prospect) certainty {
 	may := uint8(1) << v.Status
-	if v.Status == reputation.Unknown {
+	if v.Status == reputation.Unknown || p.Settles {
 		may |= 1<<reputation.Fresh | 1<<reputation.Partial
 	}
 	return certain(c.statuses&may == may, c.statuses&may != 0 && c.statuses&may != may)

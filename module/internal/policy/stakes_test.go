@@ -78,6 +78,8 @@ func TestOpen(t *testing.T) {
 		{"a rule for unknown", []Rule{rule(reputation.Limit, Config{Status: []string{"unknown"}})}, 0, unknown, between(0, 20), true, 0},
 		{"a rule for pending", []Rule{rule(reputation.Limit, Config{Status: []string{"pending"}})}, 0, scored(1), between(0, 20), false, reputation.Pass},
 		{"a rule for fresh", []Rule{rule(reputation.Limit, Config{Status: []string{"fresh"}})}, 0, scored(1), between(0, 20), false, reputation.Limit},
+		{"a rule for partial, and nobody may be missed", []Rule{rule(reputation.Block, Config{Status: []string{"partial"}})}, 0,
+			reputation.Verdict{Status: reputation.Partial}, Prospect{High: 20, Settles: true}, true, 0},
 		{"exempt", []Rule{block85}, reputation.Block, reputation.Verdict{Status: reputation.Exempt}, between(0, 100), false, reputation.Pass},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -103,6 +105,7 @@ func drawProspect(t *rapid.T, v *reputation.Verdict) (p Prospect) {
 		p.Says.Categories |= reputation.CategoriesOf(c)
 	}
 	p.Sources = drawSome(t, sourcePool, "missing sources")
+	p.Settles = rapid.Bool().Draw(t, "may settle")
 	return p
 }
 
@@ -129,8 +132,8 @@ func drawOutcome(t *rapid.T, v reputation.Verdict, p *Prospect) reputation.Verdi
 			v.Reasons = append(v.Reasons, r)
 		}
 	}
-	if v.Status == reputation.Unknown {
-		v.Status = rapid.SampledFrom([]reputation.Status{reputation.Unknown, reputation.Fresh, reputation.Partial}).Draw(t, "status later")
+	if v.Status == reputation.Unknown || p.Settles {
+		v.Status = rapid.SampledFrom([]reputation.Status{v.Status, reputation.Fresh, reputation.Partial}).Draw(t, "status later")
 	}
 	return v
 }

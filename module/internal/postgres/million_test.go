@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/testenv"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -56,7 +57,7 @@ func clientOf(n int) netip.Addr {
 }
 
 // record hands requests to a Recorder, no faster than it takes them, and returns when they are on disk.
-func record(r *history.Recorder, first, last int) {
+func record(r *recorder.Recorder, first, last int) {
 	for n := first; n < last; n++ {
 		if n%1000 == 0 {
 			for r.Status().Queued > 8000 {
@@ -82,8 +83,8 @@ func child() {
 		panic(err)
 	}
 	db.Start()
-	r := history.Open(history.Options{Dir: os.Getenv(childDir), Logger: log})
-	r.Use(history.Settings{Store: db, Rows: 1 << 20})
+	r := recorder.Open(recorder.Options{Dir: os.Getenv(childDir), Logger: log})
+	r.Use(recorder.Settings{Store: db, Rows: 1 << 20})
 	r.Start()
 	for n := first; n < million; n += burst {
 		fmt.Println("begun", n+burst)
@@ -227,8 +228,8 @@ func TestAFullDisk(t *testing.T) {
 	logger := slog.New(slog.NewTextHandler(&log, nil))
 	db := open(t, server.DSN, func(db *DB) {})
 	awaitUp(t, db)
-	r := history.Open(history.Options{Dir: t.TempDir(), Logger: logger})
-	r.Use(history.Settings{Store: db, Limit: 1 << 20, Rows: 1 << 20})
+	r := recorder.Open(recorder.Options{Dir: t.TempDir(), Logger: logger})
+	r.Use(recorder.Settings{Store: db, Limit: 1 << 20, Rows: 1 << 20})
 	r.Start()
 	t.Cleanup(func() { _ = r.Close() })
 	server.Stop()
@@ -240,11 +241,11 @@ func TestAFullDisk(t *testing.T) {
 	}
 	counts := r.Counts()
 	stored, err := strconv.ParseInt(server.SQL("SELECT sum(count) FROM ip_reputation.decisions"), 10, 64)
-	if err != nil || stored != counts.Written || counts.Dropped[history.DropSpool] == 0 || stored+counts.Dropped[history.DropSpool] != requests {
+	if err != nil || stored != counts.Written || counts.Dropped[recorder.DropSpool] == 0 || stored+counts.Dropped[recorder.DropSpool] != requests {
 		t.Errorf("of %d requests %d are stored, and the counts are %+v: %v", requests, stored, counts, err)
 	}
 	if !strings.Contains(log.String(), "the spool of the history is full: the oldest entries are dropped") {
 		t.Errorf("the log does not say so: %s", &log)
 	}
-	t.Logf("%d stored, %d dropped", stored, counts.Dropped[history.DropSpool])
+	t.Logf("%d stored, %d dropped", stored, counts.Dropped[recorder.DropSpool])
 }

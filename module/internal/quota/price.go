@@ -19,6 +19,7 @@ const keptPart = .25
 //   - While the calls that are left of those released are at least kept, the price is 0, and everybody is asked about.
 //   - Below that it rises evenly, up to 1 when none is left. A call of the worth w thus leaves 1 − w of kept for those
 //     that are worth more: while they take less than becomes available, they always find some.
+//   - While an instance counts alone, all of this holds for its share.
 func (t Terms) price(usage []ledger.Usage, now time.Time) (price float64) {
 	if t.FirstCome {
 		return 0
@@ -26,8 +27,11 @@ func (t Terms) price(usage []ledger.Usage, now time.Time) (price float64) {
 	for i, u := range usage {
 		w := t.Windows[i]
 		start := w.Period.Start(u.Reset.Add(-time.Nanosecond))
-		left := float64(max(t.limits().Released(w, start, now)-u.Used, 0))
-		if kept := t.kept(w, start, now); left < kept {
+		left, kept := u.Left(t.limits().Released(w, start, now)), t.kept(w, start, now)
+		if u.Share > 0 {
+			kept *= u.Share
+		}
+		if left < kept {
 			price = max(price, 1-left/kept)
 		}
 	}

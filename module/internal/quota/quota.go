@@ -70,7 +70,7 @@ const (
 	NoticeAnswers
 	// NoticeThrottled means that the service asks for a pause, or for a longer one.
 	NoticeThrottled
-	// NoticeSpent means that a quota is spent. It is sent once for each end of a window.
+	// NoticeSpent means that a quota is spent. It is sent once for each end of a window of more than a minute.
 	NoticeSpent
 )
 
@@ -247,12 +247,15 @@ func spentUntil(windows []ledger.Window, usage []ledger.Usage) (last ledger.Wind
 	return last, until
 }
 
-// recordSpent caches that a quota is spent, and logs it once for each window.
+// recordSpent caches that a quota is spent, and logs it once for each window. One of a minute is a rate: every busy minute
+// spends it.
 func (g *Guard) recordSpent(ctx context.Context, now time.Time, window ledger.Window, until time.Time) {
 	g.mu.Lock()
 	g.spent = spent{asked: now, until: until}
-	changed := !g.loggedSpent.Equal(until)
-	g.loggedSpent = until
+	changed := window.Period != ledger.Minute && !g.loggedSpent.Equal(until)
+	if changed {
+		g.loggedSpent = until
+	}
 	g.mu.Unlock()
 	if changed {
 		g.log.WarnContext(ctx, "the quota is spent", "until", until)

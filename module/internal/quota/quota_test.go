@@ -213,6 +213,38 @@ func TestSpentQuotaDoesNotAskTheLedger(t *testing.T) {
 	})
 }
 
+// A quota of a minute is spent in every busy minute: nobody is told. That of the day beside it is said once.
+func TestASpentMinuteIsNoNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said logtest.Log
+		var notices []Notice
+		k := New("a", new(service), Terms{Windows: windows("2/minute", "9/day")}, NewBudget(), memory(), Options{
+			Logger: said.Logger(), Notify: func(n Notice) {
+				if n.Kind == NoticeSpent {
+					notices = append(notices, n)
+				}
+			},
+		})
+		for minute := range 4 {
+			wantResult(t, k, reputation.ResultOK)
+			wantResult(t, k, reputation.ResultOK)
+			wantResult(t, k, reputation.ResultSkippedQuota)
+			if len(notices) != 0 || strings.Contains(said.String(), "quota is spent") {
+				t.Fatalf("in minute %d, %v and %s", minute, notices, said.String())
+			}
+			time.Sleep(time.Minute)
+		}
+		wantResult(t, k, reputation.ResultOK)
+		for range 5 {
+			wantResult(t, k, reputation.ResultSkippedQuota)
+			time.Sleep(time.Minute)
+		}
+		if len(notices) != 1 || notices[0].Window.Period != ledger.Day || strings.Count(said.String(), "quota is spent") != 1 {
+			t.Errorf("%+v and %s", notices, said.String())
+		}
+	})
+}
+
 func TestLedgerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said logtest.Log

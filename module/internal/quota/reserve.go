@@ -141,8 +141,9 @@ func (g *Guard) known(terms Terms, worth float64, now time.Time) refusal {
 	if until := terms.limits().NextAt(usage, now); !until.IsZero() {
 		return refusal{reason: spentOut, until: until}
 	}
+	reserved := int(g.budget.uncounted.Load())
 	for i := range usage {
-		usage[i].Used += int(g.budget.uncounted.Load())
+		usage[i].Used, usage[i].Alone = usage[i].Used+reserved, usage[i].Alone+reserved
 	}
 	if price := terms.price(usage, now); worth < price {
 		return refusal{reason: tooDear, price: price}

@@ -3,6 +3,7 @@ package quota
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -144,6 +145,44 @@ func TestInstancesShareThePrice(t *testing.T) {
 		}
 		if n := bid(t, guards[1], .4, 1000); n != 0 {
 			t.Errorf("%d calls by the other instance", n)
+		}
+	})
+}
+
+// While the store is away, an instance has its share of the calls that are left. Of this share, too, a part is kept for who
+// matters.
+func TestThePriceWhileTheStoreIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newSafeStore()
+		shared := ledger.NewShared(store, memory(), .25, slog.New(slog.DiscardHandler))
+		g := New("a", new(service), Terms{Windows: day(1000), Burst: .25}, NewBudget(), shared, quiet())
+		time.Sleep(12 * time.Hour) // 625 calls are released
+		if n := bid(t, g, .1, 5); n != 5 {
+			t.Fatalf("%d calls while the store is there", n)
+		}
+		store.away = true
+		crowd := bid(t, g, .1, 1000)
+		if crowd < 80 || crowd > 110 {
+			t.Errorf("a crowd gets %d calls of a share of 155, want those that are not kept", crowd)
+		}
+		if price := g.Status().Price; price < .1 || price > .15 {
+			t.Errorf("the price is %v", price)
+		}
+		time.Sleep(2 * recheckClosed)
+		if n := bid(t, g, .6, 1000); n < 20 {
+			t.Errorf("who matters gets %d calls", n)
+		}
+		if n := bid(t, g, .9, 1000); n < 10 || store.used["day2000-01-01 00:00:00 +0000 UTC"] != 5 {
+			t.Errorf("who matters most gets %d calls, %v", n, store.used)
+		}
+		store.away = false
+		g.Sync(context.Background())
+		time.Sleep(2 * recheckClosed)
+		if n := bid(t, g, .1, 10); n != 10 {
+			t.Errorf("%d calls once the store is back", n)
+		}
+		if price := g.Status().Price; price != 0 {
+			t.Errorf("the price is %v once the store is back", price)
 		}
 	})
 }

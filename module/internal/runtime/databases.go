@@ -50,12 +50,10 @@ func (rt *Runtime) OpenDatabases(ctx context.Context, specs []mmdb.Spec, strict 
 }
 
 // startDatabases begins to look after the files.
-func (rt *Runtime) startDatabases() {
+func (rt *Runtime) startDatabases(ctx context.Context) {
 	if len(rt.Databases) == 0 {
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	rt.stopDatabases = cancel
 	process.Background.Keep(ctx, rt.Logger, "looking after databases", process.Every(databaseInterval, rt.lookAtDatabases))
 }
 

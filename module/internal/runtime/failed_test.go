@@ -9,7 +9,7 @@ import (
 	"time"
 	"weak"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/memory"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
@@ -47,7 +47,7 @@ func TestAConfigurationThatFailsChangesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := t.TempDir() + "/memory.bin"
-			recorder := history.Open(history.Options{})
+			r := recorder.Open(recorder.Options{})
 			db, err := postgres.Open(postgres.Options{DSN: func() (string, bool) { return "", false }})
 			if err != nil {
 				t.Fatal(err)
@@ -58,7 +58,7 @@ func TestAConfigurationThatFailsChangesNothing(t *testing.T) {
 				rt.Memory.Attach()
 				rt.Leases.Add(rt.Memory.close)
 				rt.Providers = []Provider{{Name: provider, Guard: quota.New(provider, nil, quota.Terms{}, quota.NewBudget(), nil, quota.Options{})}}
-				rt.Database, rt.Recorder, rt.Spool = &Database{DB: db}, recorder, spool
+				rt.Database, rt.Recorder, rt.Spool = &Database{DB: db}, r, spool
 				started := make(chan struct{})
 				close(started)
 				rt.emitter.started = started
@@ -75,7 +75,7 @@ func TestAConfigurationThatFailsChangesNothing(t *testing.T) {
 				failed := with("b", 2000, 2<<20)
 				table := weak.Make(failed.Memory.table.Load())
 				fail(failed)
-				if failed.serves {
+				if failed.stop != nil {
 					time.Sleep(10 * time.Millisecond) // its emitter begins
 				}
 				if err := failed.Close(); err != nil {
@@ -87,7 +87,7 @@ func TestAConfigurationThatFailsChangesNothing(t *testing.T) {
 			if Serving() != serving {
 				t.Error("the configuration from before does not serve")
 			}
-			if limit := recorder.Status().Spool.Limit; limit != 1<<20 {
+			if limit := r.Status().Spool.Limit; limit != 1<<20 {
 				t.Errorf("the spool may have %d bytes", limit)
 			}
 			time.Sleep(time.Millisecond)
@@ -110,7 +110,7 @@ func TestAConfigurationThatFailsChangesNothing(t *testing.T) {
 			if n := saved(t, path); n != 2 {
 				t.Errorf("%d subjects are saved, want 2", n)
 			}
-			if err := recorder.Close(); err != nil {
+			if err := r.Close(); err != nil {
 				t.Error(err)
 			}
 			if err := db.Close(); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/postgres"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
@@ -27,7 +28,7 @@ var ErrNoHistory = errors.New("no history is kept: add `history {env.DATABASE_UR
 type Database struct {
 	*postgres.DB
 
-	recorder atomic.Pointer[history.Recorder] // whose batches it takes
+	recorder atomic.Pointer[recorder.Recorder] // whose batches it takes
 }
 
 // OpenDatabase finds or opens the database with these options and this login, and the recorder of requests.
@@ -35,7 +36,7 @@ type Database struct {
 func (rt *Runtime) OpenDatabase(key string, o postgres.Options, login *secret.Refresher) (err error) {
 	rt.Database, err = process.Share(&rt.Leases, "database "+key, func() (*Database, func() error, error) {
 		d := new(Database)
-		o.DSN, o.Logger, o.Notify = login.Current, ProcessLogger("history"), d.notify(&renewal{password: login})
+		o.DSN, o.Logger, o.Notify = login.Current, ProcessLogger("history"), d.notify(&secret.Renewal{Password: login})
 		db, err := postgres.Open(o)
 		if err != nil {
 			return nil, nil, err
@@ -48,21 +49,21 @@ func (rt *Runtime) OpenDatabase(key string, o postgres.Options, login *secret.Re
 	}
 	// after the database, so that it is released before it
 	dir := filepath.Join(process.DataFolder(), "history")
-	rt.Recorder, err = process.Share(&rt.Leases, "history "+dir, func() (*history.Recorder, func() error, error) {
-		recorder := history.Open(history.Options{Dir: dir, Logger: ProcessLogger("history")})
-		return recorder, func() error { return closeRecorder(recorder) }, nil
+	rt.Recorder, err = process.Share(&rt.Leases, "history "+dir, func() (*recorder.Recorder, func() error, error) {
+		r := recorder.Open(recorder.Options{Dir: dir, Logger: ProcessLogger("history")})
+		return r, func() error { return closeRecorder(r) }, nil
 	})
 	return err
 }
 
 // notify returns what the database calls when it comes and goes.
-func (d *Database) notify(login *renewal) func(up bool, result string) {
+func (d *Database) notify(login *secret.Renewal) func(up bool, result string) {
 	return func(up bool, result string) {
-		switch recorder := d.recorder.Load(); {
+		switch r := d.recorder.Load(); {
 		case result == postgres.Denied:
-			login.denied()
-		case up && recorder != nil:
-			recorder.Wake()
+			login.Denied()
+		case up && r != nil:
+			r.Wake()
 		}
 	}
 }
@@ -74,8 +75,8 @@ func (d *Database) close() error {
 		return d.Close()
 	}
 	process.Background.Go(func(context.Context) {
-		if recorder := d.recorder.Load(); recorder != nil && recorder.Closing() {
-			<-recorder.BeginClose()
+		if r := d.recorder.Load(); r != nil && r.Closing() {
+			<-r.BeginClose()
 		}
 		_ = d.Close() // its errors come too late to matter
 	})
@@ -83,7 +84,7 @@ func (d *Database) close() error {
 }
 
 // closeRecorder does not let a reload wait for a disk that does not answer.
-func closeRecorder(r *history.Recorder) error {
+func closeRecorder(r *recorder.Recorder) error {
 	if caddy.Exiting() {
 		return r.Close()
 	}
@@ -99,7 +100,7 @@ func (rt *Runtime) startHistory() {
 	}
 	rt.Database.recorder.Store(rt.Recorder)
 	rt.Database.Start()
-	rt.Recorder.Use(history.Settings{Store: rt.Database, Limit: rt.Spool, Rows: rt.Rows, Stored: rt.stored})
+	rt.Recorder.Use(recorder.Settings{Store: rt.Database, Limit: rt.Spool, Rows: rt.Rows, Stored: rt.stored})
 	rt.Recorder.Start()
 }
 

@@ -8,13 +8,12 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 )
 
-// startSharing exchanges state with the other instances until the configuration stops.
-func (rt *Runtime) startSharing() {
+// startSharing exchanges state with the other instances until ctx ends. What this configuration has not shared by then,
+// the next one does.
+func (rt *Runtime) startSharing(ctx context.Context) {
 	if rt.Redis == nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	rt.stopSharing = cancel
 	if rt.Redis.ready() {
 		rt.Redis.Start()
 	} else {
@@ -30,14 +29,6 @@ func (rt *Runtime) startSharing() {
 		func(ctx context.Context) { rt.Conduct.Share(ctx, rt.settleTombstones) },
 	} {
 		process.Background.Keep(ctx, rt.Logger, "sharing with the other instances", work)
-	}
-}
-
-// endSharing ends the work and does not wait for it: an exchange with Redis may take its time, and a reload
-// must not. What this configuration has not shared yet, the next one does.
-func (rt *Runtime) endSharing() {
-	if rt.stopSharing != nil {
-		rt.stopSharing()
 	}
 }
 

@@ -19,9 +19,6 @@ const TokenPrefix = "api/"
 
 func isToken(name string) bool { return strings.HasPrefix(name, TokenPrefix) }
 
-// RefreshPlaceholder is how often a placeholder is resolved anew where nothing else is configured.
-const RefreshPlaceholder = 10 * time.Second
-
 // Keys are the state of all keys, tokens and passwords of the configuration, in the order in which they were opened.
 func (rt *Runtime) Keys(now time.Time) []health.Key {
 	guards := map[string]*quota.Guard{}
@@ -66,15 +63,13 @@ func (rt *Runtime) Keys(now time.Time) []health.Key {
 var expiry secret.Expiry
 
 // startSecrets starts to keep the secrets current, and to watch when they end.
-func (rt *Runtime) startSecrets() {
+func (rt *Runtime) startSecrets(ctx context.Context) {
 	if len(rt.Secrets) == 0 {
 		return
 	}
 	for _, s := range rt.Secrets {
 		s.Start()
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	rt.stopSecrets = cancel
 	process.Background.Keep(ctx, rt.Logger, "looking at when keys end", rt.watchExpiry)
 }
 

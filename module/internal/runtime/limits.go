@@ -14,7 +14,9 @@ func (rt *Runtime) UseLimits() error {
 	if rt.Limiter != nil {
 		return nil
 	}
-	buckets, err := process.Share(&rt.Leases, "limits", func() (*limit.Local, func() error, error) { return limit.NewLocal(0), nil, nil })
+	buckets, err := process.Share(&rt.Leases, "limits", func() (*limit.Local, func() error, error) {
+		return limit.NewLocal(0), nil, nil
+	})
 	if err != nil {
 		return err
 	}

@@ -168,12 +168,10 @@ func (m *Memory) save() error {
 const saveInterval = 10 * time.Minute
 
 // startSaving begins to save what is remembered.
-func (rt *Runtime) startSaving() {
+func (rt *Runtime) startSaving(ctx context.Context) {
 	if rt.Memory == nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	rt.stopSaving = cancel
 	process.Background.Keep(ctx, rt.Logger, "saving what is remembered",
 		process.Every(saveInterval, func(context.Context, time.Time) { rt.saveMemory() }))
 }

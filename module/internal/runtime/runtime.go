@@ -1,6 +1,5 @@
-// Package runtime holds what the sites of one configuration share while they serve: the engine, its lists, caches and
-// counters. It knows which configuration serves, keeps what outlives a reload, and ends what the process leaves behind.
-// It is the part of the engine that knows Caddy.
+// Package runtime is a configuration at work: how it is opened, started, stopped and closed, and which one serves.
+// Sites share it while they serve. With the packages below it, it is the part of the engine that knows Caddy.
 package runtime
 
 import (
@@ -18,6 +17,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/limit"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
@@ -27,11 +27,11 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/conduct"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/lists"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/tombstone"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -46,41 +46,32 @@ type Runtime struct {
 	FirstCome     bool          // services are asked about whoever comes first
 	Engine        *lookup.Engine
 
-	Folder       *process.Folder
-	Lists        *Lists
-	ListNames    []string       // by position in the lists
-	ListMeanings []listing.List // what being on a list means, likewise; then those of the further parts of lists
-	ListsShown   []string       // with the file or the host that it comes from, by position in the lists
-	Bots         *Bots          // nil without bots to verify
-	asnFiles     []*Lists       // of conditions, one file each
-	Databases    mmdb.Set
-	Overrides    *ban.Store
-	Tombstones   *tombstone.Store // nil without Redis
-	Memory       *Memory          // nil without providers
-	Redis        *Redis           // nil: this instance is on its own
-	Providers    []Provider
-	Secrets      []*secret.Refresher
-	Ledger       ledger.Ledger
-	Limiter      *limit.Limiter // nil until a site limits
-	LocalShare   float64        // of what was left of a quota while Redis is away
-	RedisPool    int            // connections to one server; zero for the default
+	Folder     *process.Folder
+	Lists      lists.Lists
+	Bots       *Bots // nil without bots to verify
+	Databases  mmdb.Set
+	Overrides  *ban.Store
+	Tombstones *tombstone.Store // nil without Redis
+	Memory     *Memory          // nil without providers
+	Redis      *Redis           // nil: this instance is on its own
+	Providers  []Provider
+	Secrets    []*secret.Refresher
+	Ledger     ledger.Ledger
+	Limiter    *limit.Limiter // nil until a site limits
+	LocalShare float64        // of what was left of a quota while Redis is away
+	RedisPool  int            // connections to one server; zero for the default
 
-	Database *Database         // nil: no history is stored
-	Recorder *history.Recorder // likewise
-	Spool    int64             // bytes that may wait on disk for the database
-	Rows     int               // of the history, in a minute
-	Digest   string            // names the configuration in the history
+	Database *Database          // nil: no history is stored
+	Recorder *recorder.Recorder // likewise
+	Spool    int64              // bytes that may wait on disk for the database
+	Rows     int                // of the history, in a minute
+	Digest   string             // names the configuration in the history
 
 	// OpenHistory returns what answers questions about the history. Tests put a stand-in here.
 	OpenHistory func(context.Context) (history.Reader, error)
 
 	NAT64   address.NAT64   // the network's own prefixes
 	Conduct conduct.Conduct // what clients do on the sites, and what follows
-
-	readyBy       time.Time            // until then, lists without contents delay readiness; see AwaitsLists
-	repeatsLogged map[string]string    // by feed, for warnOfRepeats only
-	oldLogged     map[string]time.Time // by list, for warnOfOldLists only
-	overlaps      overlaps
 
 	// Whether anybody is protected, as far as the configuration shows.
 	used     bool
@@ -91,15 +82,10 @@ type Runtime struct {
 	stakes   []lookup.Stakes // of the sites
 	allKnown bool            // all sites are provisioned
 
-	privacy       *privacy.Policy
-	reporter      atomic.Pointer[Reporter] // nil: errors go to the log only
-	emitter       emitter
-	stopSharing   context.CancelFunc
-	stopSecrets   context.CancelFunc
-	stopSelfTests context.CancelFunc
-	stopSaving    context.CancelFunc
-	stopDatabases context.CancelFunc
-	serves        bool // between Start and Stop
+	privacy  *privacy.Policy
+	reporter atomic.Pointer[Reporter] // nil: errors go to the log only
+	emitter  emitter
+	stop     context.CancelFunc // ends what goes on beside requests; nil unless between Start and Stop
 }
 
 // Provider is a configured provider, held to its terms.
@@ -118,9 +104,7 @@ type Provider struct {
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
 func New(ctx caddy.Context) *Runtime {
-	rt := &Runtime{
-		repeatsLogged: make(map[string]string), oldLogged: make(map[string]time.Time),
-		Logger: request.WithIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
+	rt := &Runtime{Logger: request.WithIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
 	rt.OpenHistory = rt.openHistory
 	return rt
 }
@@ -142,42 +126,11 @@ func (rt *Runtime) OpenFolder() (err error) {
 	return err
 }
 
-// OpenConduct lets sites count violations of these terms, and ban for them. What neighbours of offenders cost is nil if
-// they do not count.
-func (rt *Runtime) OpenConduct(terms []violation.Terms, nearby *violation.NearbySettings) error {
-	c := &rt.Conduct
-	c.Logger, c.LoggerOf, c.Privacy = rt.Logger, ProcessLogger, rt.privacy
-	c.Leases, c.Folder = &rt.Leases, rt.Folder
-	c.Overrides, c.Nearby, c.NAT64 = rt.Overrides, nearby, rt.NAT64
-	c.Recorder, c.Digest = rt.Recorder, rt.Digest
-	if rt.Redis != nil {
-		c.Redis = rt.Redis.Client
-	}
-	c.Events, c.Serving = Events, servingConduct
-	return c.Open(terms)
-}
-
-// servingConduct is that of the configuration that serves, nil while none does.
-func servingConduct() *conduct.Conduct {
-	if rt := Serving(); rt != nil {
-		return &rt.Conduct
-	}
-	return nil
-}
-
-// asnOf returns the autonomous system of an address, 0 if nobody on this machine knows it.
-func (rt *Runtime) asnOf(addr netip.Addr) uint32 {
-	if asn := rt.Databases.Facts(addr).ASN; asn != 0 || len(rt.Providers) == 0 {
-		return asn
-	}
-	return rt.Known(addr).Facts.ASN
-}
-
 // OpenEngine makes what looks addresses up, from what has been opened before.
 func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 	rt.Engine, err = lookup.New(lookup.Config{
-		Lists:     rt.Lists,
-		Meanings:  rt.ListMeanings,
+		Lists:     rt.Lists.Set,
+		Meanings:  rt.Lists.Meanings,
 		Overrides: rt.Overrides,
 		Databases: rt.Databases,
 		Memory:    rt.Memory.engineMemory(),
@@ -199,60 +152,50 @@ func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 
 // Start makes this the configuration that serves, and starts what goes on beside requests.
 func (rt *Runtime) Start() {
-	rt.serves = true
+	ctx, cancel := context.WithCancel(context.Background())
+	rt.stop = cancel
 	rt.Folder.Start()
 	rt.reporter.Load().Start()
 	rt.Lists.Start()
-	for _, file := range rt.asnFiles {
-		file.Start()
-	}
 	rt.Memory.start(rt)
 	rt.learnNetworks()
-	rt.startDatabases()
+	rt.startDatabases(ctx)
 	rt.checkLaterRules()
-	rt.expectLists(time.Now())
-	if Serving() == nil {
+	if serving := Serving(); serving != nil {
+		rt.Lists.Expect(&serving.Lists, time.Now())
+	} else {
+		rt.Lists.Expect(nil, time.Now())
 		Events.Reset() // after Caddy was stopped, each event is news again
 	}
 	rt.attach()
 	rt.startEvents()
-	rt.startSecrets()
-	rt.startSelfTests()
-	rt.startSharing()
+	rt.startSecrets(ctx)
+	rt.startSelfTests(ctx)
+	rt.startSharing(ctx)
 	rt.startHistory()
-	rt.startSaving()
+	rt.startSaving(ctx)
 	rt.Conduct.Start(rt.asnOf)
-	if len(rt.ListNames)+len(rt.Providers) == 0 && rt.Conduct.Own() == nil {
+	if len(rt.Lists.Names)+len(rt.Providers) == 0 && rt.Conduct.Own() == nil {
 		rt.Logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
 			slog.String("cure", "name feeds and providers in the global ip_reputation options"))
 	}
 	rt.warnUnprotected()
 }
 
-// Stop ends what Start began. More calls do nothing.
+// Stop ends what Start began, and waits for none of it but events: an exchange with Redis may take its time, and a
+// reload must not. More calls do nothing.
 func (rt *Runtime) Stop() {
-	if !rt.serves {
+	if rt.stop == nil {
 		return
 	}
-	rt.serves = false
+	stop := rt.stop
+	rt.stop = nil
 	rt.detach()
 	if serving := Serving(); serving != nil {
 		serving.resume()
 	}
 	rt.endEvents()
-	rt.endSharing()
-	if rt.stopSecrets != nil {
-		rt.stopSecrets()
-	}
-	if rt.stopSelfTests != nil {
-		rt.stopSelfTests()
-	}
-	if rt.stopSaving != nil {
-		rt.stopSaving()
-	}
-	if rt.stopDatabases != nil {
-		rt.stopDatabases()
-	}
+	stop()
 	rt.Conduct.Stop()
 }
 
@@ -342,8 +285,8 @@ func (rt *Runtime) SourceNames() []string {
 	if rt.Bots != nil {
 		names = append(names, reputation.SourceVerifiedBots, reputation.SourceFakeBot)
 	}
-	for i, name := range rt.ListNames {
-		if rt.ListMeanings[i].Kind == listing.Feed {
+	for i, name := range rt.Lists.Names {
+		if rt.Lists.Meanings[i].Kind == listing.Feed {
 			names = append(names, name)
 		}
 	}

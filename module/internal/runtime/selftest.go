@@ -8,9 +8,7 @@ import (
 )
 
 // startSelfTests tests, in the background, the providers that are believed only while they pass.
-func (rt *Runtime) startSelfTests() {
-	ctx, cancel := context.WithCancel(context.Background())
-	rt.stopSelfTests = cancel
+func (rt *Runtime) startSelfTests(ctx context.Context) {
 	for _, p := range rt.Providers {
 		if _, has := p.Guard.NextTest(); has {
 			process.Background.Keep(ctx, rt.Logger, "testing provider "+p.Name, p.keepTested)

@@ -201,8 +201,10 @@ func drawWorld(t *rapid.T) *world {
 }
 
 func drawPolicy(t *rapid.T, statuses bool) *policy.Policy {
+	most := rapid.SampledFrom([]int{1, 2, 9}).Draw(t, "conditions are rare")
+	has := func(label string) bool { return rapid.IntRange(0, most).Draw(t, label+"?") == 0 }
 	words := func(label string, words ...string) []string {
-		if rapid.IntRange(0, 3).Draw(t, label+"?") > 0 {
+		if !has(label) {
 			return nil
 		}
 		return []string{rapid.SampledFrom(words).Draw(t, label)}
@@ -212,14 +214,15 @@ func drawPolicy(t *rapid.T, statuses bool) *policy.Policy {
 		c := policy.Config{
 			Category: words("category", "scanner", "proxy", "vpn", "spam", "tor"),
 			Nature:   words("nature", "vpn", "relay", "tor", "mobile", "hosting"),
-			Country:  words("country", "DE", "SE"),
-			Source:   words("source", "p0", "p1", "own", "proxies", "scanners", reputation.SourceNeighbourhood),
+			Country:  words("country", "DE", "SE"), Continent: words("continent", "EU", "NA"),
+			Network: words("network", "203.0.113.0/24", "198.51.100.0/24"),
+			Source:  words("source", "p0", "p1", "own", "proxies", "scanners", reputation.SourceNeighbourhood),
 		}
-		if rapid.Bool().Draw(t, "score?") {
+		if has("score") {
 			low := rapid.IntRange(0, 100).Draw(t, "low")
 			c.Score = fmt.Sprintf("%d-%d", low, rapid.IntRange(low, 100).Draw(t, "high"))
 		}
-		if rapid.IntRange(0, 3).Draw(t, "asn?") == 0 {
+		if has("asn") {
 			c.ASN = []uint32{64500}
 		}
 		if statuses {
@@ -229,10 +232,18 @@ func drawPolicy(t *rapid.T, statuses bool) *policy.Policy {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rules = append(rules, policy.Rule{
-			Action:     rapid.SampledFrom([]reputation.Action{reputation.Pass, reputation.Block, reputation.Limit}).Draw(t, "action"),
-			Conditions: compiled, More: rapid.Bool().Draw(t, "more"),
-		})
+		rule := policy.Rule{Conditions: compiled, More: rapid.Bool().Draw(t, "more"), Action: rapid.SampledFrom(
+			[]reputation.Action{reputation.Pass, reputation.Block, reputation.Limit, reputation.Ban, reputation.Drop},
+		).Draw(t, "action")}
+		switch rule.Action {
+		case reputation.Block:
+			rule.StatusCode = rapid.SampledFrom([]int{0, 451}).Draw(t, "status code")
+		case reputation.Ban:
+			rule.Ban = time.Duration(rapid.IntRange(0, 1).Draw(t, "ban")) * time.Hour
+		case reputation.Limit:
+			rule.BySystem = rapid.Bool().Draw(t, "by system")
+		}
+		rules = append(rules, rule)
 	}
 	p, err := policy.New(rules, rapid.SampledFrom([]reputation.Action{reputation.Pass, reputation.Block}).Draw(t, "unknown"))
 	if err != nil {
@@ -242,15 +253,27 @@ func drawPolicy(t *rapid.T, statuses bool) *policy.Policy {
 }
 
 // effect is what a policy does with a request that meets the further conditions of some rules.
-func effect(p *policy.Policy, v *reputation.Verdict, met uint8) (reputation.Action, int) {
+func effect(p *policy.Policy, v *reputation.Verdict, met uint8) (e struct {
+	action    reputation.Action
+	code      int
+	ban       time.Duration
+	limit     int    // the number of the rule that limits
+	limitedBy uint32 // the system whose requests it counts
+}) {
 	action, by := p.Decide(v, client, 0)
 	for by != nil && by.More && met>>by.Number&1 == 0 {
 		action, by = p.Decide(v, client, by.Number)
 	}
-	if by == nil || action != reputation.Limit {
-		return action, 0
+	if e.action = action; by == nil {
+		return e
 	}
-	return action, by.Number
+	e.code, e.ban = by.StatusCode, by.Ban
+	if action == reputation.Limit {
+		if e.limit = by.Number; by.BySystem {
+			e.limitedBy = v.Facts.ASN
+		}
+	}
+	return e
 }
 
 // TestWhoWasNotAskedDecidesNothing proves that no answer of a service that was not asked would lead to another decision,
@@ -277,12 +300,13 @@ func TestWhoWasNotAskedDecidesNothing(t *testing.T) {
 			}
 			oracles, providers = append(oracles, o), append(providers, lookup.Provider{
 				Source: score.Source{
-					Name: name, Trust: 1, Weight: float64(rapid.IntRange(0, 40).Draw(t, name+" weight")),
+					Name: name, Trust: rapid.SampledFrom([]float64{1, .5, .1}).Draw(t, name+" trust"), Weight: float64(rapid.IntRange(0, 40).Draw(t, name+" weight")),
 					GoodWeight: float64(rapid.IntRange(0, 40).Draw(t, name+" good weight")),
 					Group:      rapid.SampledFrom([]string{"", "g"}).Draw(t, name+" group"),
 				},
 				Provider: o, ListedTTL: time.Hour, CleanTTL: time.Hour,
-				CallsPerDay: rapid.SampledFrom([]float64{0, 1000, 33}).Draw(t, name+" calls"),
+				CallsPerDay:  rapid.SampledFrom([]float64{0, 1000, 33}).Draw(t, name+" calls"),
+				UnlessListed: rapid.IntRange(0, 4).Draw(t, name+" not if listed") == 0,
 			})
 		}
 		e, err := lookup.New(lookup.Config{
@@ -318,7 +342,10 @@ func TestWhoWasNotAskedDecidesNothing(t *testing.T) {
 				}
 			}
 		})
-		request := lookup.Request{Stakes: sites}
+		claim := rapid.SampledFrom([]lookup.Claim{
+			{}, {}, {}, {Fake: true}, {Bot: "examplebot"}, {Bot: "examplebot", Trusted: true},
+		}).Draw(t, "claim")
+		request := lookup.Request{Stakes: sites, Claim: claim}
 		e.LookupRequest(context.Background(), client, request, time.Hour)
 		for e.Busy() { // a request that has an answer already does not wait for the next one
 			time.Sleep(time.Microsecond)
@@ -341,11 +368,9 @@ func TestWhoWasNotAskedDecidesNothing(t *testing.T) {
 			return
 		}
 		spared++
-		later, met := e.Explain(client).Verdict, rapid.Uint8().Draw(t, "met")
-		a, by := effect(sites.Policy, &v, met)
-		b, byLater := effect(sites.Policy, &later, met)
-		if a != b || by != byLater {
-			t.Fatalf("%v (%d) becomes %v (%d):\n%+v\n%+v", a, by, b, byLater, v, later)
+		later, met := e.ExplainRequest(client, lookup.Request{Claim: claim}).Verdict, rapid.Uint8().Draw(t, "met")
+		if a, b := effect(sites.Policy, &v, met), effect(sites.Policy, &later, met); a != b {
+			t.Fatalf("%+v becomes %+v:\n%+v\n%+v", a, b, v, later)
 		}
 	})
 	if spared == 0 {

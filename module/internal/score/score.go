@@ -129,17 +129,22 @@ func (e *Evidence) points() int64 {
 
 // decay returns the factor by which the age reduces the points.
 func (e *Evidence) decay() float64 {
-	if e.Listed || e.Source.Current {
-		return 1
+	if n := e.halfLives(); n > 0 {
+		return math.Exp2(-n)
+	}
+	return 1
+}
+
+// halfLives returns the age in half-lives.
+func (e *Evidence) halfLives() float64 {
+	if e.Source == nil || e.Listed || e.Source.Current {
+		return 0
 	}
 	age := float64(max(e.Age, 0)) // as floats, two durations cannot overflow
 	if !e.Source.SelfAged {
 		age += float64(max(e.Seen, 0))
 	}
-	if age == 0 {
-		return 1
-	}
-	return math.Exp2(-age / float64(halfLife(e.Categories)))
+	return age / float64(halfLife(e.Categories))
 }
 
 // halfLife returns the time in which evidence loses half of its points. Scanners move on within
@@ -323,11 +328,15 @@ func probability(points float64) float64 {
 	return 100 / (1 + math.Exp(points*(-math.Ln10/10)))
 }
 
+// oldest is the age at which a report accuses of nothing any more, in half-lives: a 64th of its points is left. Some
+// services go on listing an address for years.
+const oldest = 6
+
 // CategoriesOf returns what the evidence accuses an address of, or says in its favour.
 func CategoriesOf(evidence []Evidence) (all reputation.Categories) {
 	for i := range evidence {
-		if evidence[i].Severity != 0 {
-			all |= evidence[i].Categories
+		if e := &evidence[i]; e.Severity < 0 || e.Severity > 0 && e.halfLives() <= oldest {
+			all |= e.Categories
 		}
 	}
 	return all

@@ -336,6 +336,35 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// A report that is so old that nearly nothing of its points is left accuses of nothing: a rule that names its category
+// would refuse whoever has the address now.
+func TestOldReportsAccuseOfNothing(t *testing.T) {
+	source := Source{Name: "s", Trust: 1, Weight: 24, GoodWeight: 4}
+	current, selfAged := source, source
+	current.Current, selfAged.SelfAged = true, true
+	spam, scanner := reputation.CategoriesOf(reputation.Spam), reputation.CategoriesOf(reputation.Scanner)
+	for _, c := range []struct {
+		name  string
+		e     Evidence
+		holds bool
+	}{
+		{"spam of twelve weeks", Evidence{Source: &source, Severity: 1, Categories: spam, Seen: 84 * day}, true},
+		{"spam of half a year", Evidence{Source: &source, Severity: 1, Categories: spam, Seen: 183 * day}, false},
+		{"asked and seen", Evidence{Source: &source, Severity: 1, Categories: spam, Seen: 80 * day, Age: 5 * day}, false},
+		{"a scan of 18 days", Evidence{Source: &source, Severity: 1, Categories: scanner, Seen: 18 * day}, true},
+		{"a scan of 19 days", Evidence{Source: &source, Severity: 1, Categories: scanner, Seen: 19 * day}, false},
+		{"a list", Evidence{Source: &source, Severity: 1, Categories: spam, Seen: 183 * day, Listed: true}, true},
+		{"current", Evidence{Source: &current, Severity: 1, Categories: spam, Seen: 183 * day}, true},
+		{"aged by the service", Evidence{Source: &selfAged, Severity: 1, Categories: spam, Seen: 183 * day}, true},
+		{"good", Evidence{Source: &source, Severity: -1, Categories: reputation.CategoriesOf(reputation.BenignScanner), Seen: 183 * day}, true},
+		{"neutral", Evidence{Source: &source, Categories: spam}, false},
+	} {
+		if got := CategoriesOf([]Evidence{c.e}); (got != 0) != c.holds {
+			t.Errorf("%s: %q, want that it holds: %t", c.name, got, c.holds)
+		}
+	}
+}
+
 func TestOfFeed(t *testing.T) {
 	of := reputation.CategoriesOf
 	for _, c := range []struct {

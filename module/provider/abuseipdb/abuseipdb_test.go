@@ -16,7 +16,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -186,7 +185,6 @@ func TestTerms(t *testing.T) {
 
 // TestScores: what the profile weighs gives the scores that the source must give, alone.
 func TestScores(t *testing.T) {
-	source := score.OfProfile("abuseipdb", new(AbuseIPDB).Profile())
 	for _, tc := range []struct {
 		name     string
 		changes  changes
@@ -201,8 +199,7 @@ func TestScores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		evidence := score.Evidence{Source: &source, Severity: report.Severity, Confidence: report.Confidence, Categories: report.Categories}
-		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < tc.min || got > tc.max {
+		if got := providertest.Score(new(AbuseIPDB).Profile(), report); got < tc.min || got > tc.max {
 			t.Errorf("%s: %.2f %%, want %v to %v", tc.name, got, tc.min, tc.max)
 		}
 	}

@@ -13,7 +13,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -93,7 +92,7 @@ func checkRequest(r *http.Request) error {
 	return nil
 }
 
-// parse returns what a body says about an address.
+// parse returns what a body says about addr.
 func parse(body []byte, addr netip.Addr) (reputation.Report, error) {
 	var a answer
 	if err := rest.Decode(body, &a); err != nil {
@@ -140,7 +139,6 @@ func TestSeverity(t *testing.T) {
 
 // TestScores: what the profile weighs gives the scores that the source must give, alone.
 func TestScores(t *testing.T) {
-	source := score.OfProfile("crowdsec_cti", new(CrowdSecCTI).Profile())
 	for _, tc := range []struct {
 		body     string
 		min, max float64
@@ -156,8 +154,7 @@ func TestScores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		evidence := score.Evidence{Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories}
-		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < tc.min || got > tc.max {
+		if got := providertest.Score(new(CrowdSecCTI).Profile(), r); got < tc.min || got > tc.max {
 			t.Errorf("%s: %.2f %%, want %v to %v", tc.body, got, tc.min, tc.max)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -38,7 +37,6 @@ func TestFinding(t *testing.T) {
 
 // TestScores: what the profile weighs gives the scores that the source must give, alone.
 func TestScores(t *testing.T) {
-	source := score.OfProfile("greynoise", new(GreyNoise).Profile())
 	for _, tc := range []struct {
 		f        finding
 		min, max float64
@@ -53,8 +51,7 @@ func TestScores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		evidence := score.Evidence{Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories}
-		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < tc.min || got > tc.max {
+		if got := providertest.Score(new(GreyNoise).Profile(), r); got < tc.min || got > tc.max {
 			t.Errorf("%+v: %.2f %%, want %v to %v", tc.f, got, tc.min, tc.max)
 		}
 	}

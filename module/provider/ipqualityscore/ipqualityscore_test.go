@@ -14,7 +14,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -152,7 +151,6 @@ func TestCaddyfile(t *testing.T) {
 
 // TestScores: what the profile weighs gives the scores that one commercial service should give, alone.
 func TestScores(t *testing.T) {
-	source := score.OfProfile("ipqualityscore", new(IPQualityScore).Profile())
 	for _, tc := range []struct {
 		name, body string
 		min, max   float64
@@ -167,9 +165,7 @@ func TestScores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		evidence := score.Evidence{Source: &source, Severity: report.Severity, Confidence: report.Confidence,
-			Categories: report.Categories}
-		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < tc.min || got > tc.max {
+		if got := providertest.Score(new(IPQualityScore).Profile(), report); got < tc.min || got > tc.max {
 			t.Errorf("%s: %.2f %%, want %v to %v", tc.name, got, tc.min, tc.max)
 		}
 	}

@@ -13,7 +13,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -121,22 +120,18 @@ func TestIsAbout(t *testing.T) {
 
 // TestScores holds the scores that the documentation names, for whoever knows thresholds of reputations.
 func TestScores(t *testing.T) {
-	source := score.OfProfile("iprepd", new(Iprepd).Profile())
 	for points, want := range map[int]float64{0: 95, 25: 73, 50: 29, 75: 6} {
 		r, err := parse(fmt.Appendf(nil, `{"object":"203.0.113.10","type":"ip","reputation":%d}`, points), asked)
 		if err != nil {
 			t.Fatal(err)
 		}
-		evidence := score.Evidence{
-			Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories,
-		}
-		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < want-.5 || got > want+.5 {
+		if got := providertest.Score(new(Iprepd).Profile(), r); got < want-.5 || got > want+.5 {
 			t.Errorf("a reputation of %d gives %.2f %%, want %v", points, got, want)
 		}
 	}
 }
 
-// read returns what a body says about 203.0.113.10.
+// parse returns what a body says about addr.
 func parse(body []byte, addr netip.Addr) (reputation.Report, error) {
 	var a answer
 	if err := rest.Decode(body, &a); err != nil {

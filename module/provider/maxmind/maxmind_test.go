@@ -15,7 +15,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/goleak"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -144,7 +143,6 @@ func checkScore(r *http.Request) error {
 
 // TestScores: one company's word convicts nobody, and a VPN even less.
 func TestScores(t *testing.T) {
-	source := score.OfProfile("maxmind", new(MaxMind).Profile())
 	for _, tc := range []struct {
 		traits   string
 		min, max float64
@@ -160,8 +158,7 @@ func TestScores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		evidence := score.Evidence{Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories}
-		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < tc.min || got > tc.max {
+		if got := providertest.Score(new(MaxMind).Profile(), r); got < tc.min || got > tc.max {
 			t.Errorf("%s: %.2f %%, want %v to %v", tc.traits, got, tc.min, tc.max)
 		}
 	}

@@ -13,7 +13,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -174,9 +173,8 @@ func TestEvidence(t *testing.T) {
 
 // TestNeverAlone: whatever OTX says, it is far from the score at which sites block.
 func TestNeverAlone(t *testing.T) {
-	source := score.OfProfile("otx", new(OTX).Profile())
-	evidence := score.Evidence{Source: &source, Severity: severity(50), Confidence: confidence(50)}
-	if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < 3 || got > 15 {
+	r := reputation.Report{Severity: severity(50), Confidence: confidence(50)}
+	if got := providertest.Score(new(OTX).Profile(), r); got < 3 || got > 15 {
 		t.Errorf("the most that OTX can say gives %.2f %%, want 3 to 15", got)
 	}
 }

@@ -1,5 +1,5 @@
 // Package providertest tests the contract of reputation.Provider, for providers over HTTP. It
-// imports the standard library, package reputation and Caddy's core only, so that third parties can use it.
+// needs no other test library, so that third parties can use it.
 //
 // A provider's test calls Caddyfile, Fuzz and Run, the last with answers of the service: see Case. The suite runs
 // a fake service on a loopback port. It gives these answers first; then it is down,

@@ -14,7 +14,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -175,7 +174,6 @@ func TestCaddyfile(t *testing.T) {
 
 // TestScores: what the profile weighs gives the scores that one service with a model should give, alone.
 func TestScores(t *testing.T) {
-	source := score.OfProfile("proxycheck", new(ProxyCheck).Profile())
 	for _, tc := range []struct {
 		name, detections string
 		min, max         float64
@@ -189,9 +187,7 @@ func TestScores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		evidence := score.Evidence{Source: &source, Severity: report.Severity, Confidence: report.Confidence,
-			Categories: report.Categories}
-		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < tc.min || got > tc.max {
+		if got := providertest.Score(new(ProxyCheck).Profile(), report); got < tc.min || got > tc.max {
 			t.Errorf("%s: %.2f %%, want %v to %v", tc.name, got, tc.min, tc.max)
 		}
 	}

@@ -12,7 +12,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -94,7 +93,6 @@ func parse(body []byte, addr netip.Addr) (reputation.Report, error) {
 
 // TestScores: natures accuse nobody, and one company's word convicts nobody.
 func TestScores(t *testing.T) {
-	source := score.OfProfile("spur", new(Spur).Profile())
 	for _, tc := range []struct {
 		body     string
 		min, max float64
@@ -108,8 +106,7 @@ func TestScores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		evidence := score.Evidence{Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories}
-		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < tc.min || got > tc.max {
+		if got := providertest.Score(new(Spur).Profile(), r); got < tc.min || got > tc.max {
 			t.Errorf("%s: %.2f %%, want %v to %v", tc.body, got, tc.min, tc.max)
 		}
 	}

@@ -13,7 +13,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -133,7 +132,7 @@ func batch(t *testing.T) *providertest.Batch {
 	}
 }
 
-// read returns what a body says about 203.0.113.10.
+// parse returns what a body says about addr.
 func parse(body []byte, addr netip.Addr) (reputation.Report, error) {
 	var a answer
 	if err := rest.Decode(body, &a); err != nil {
@@ -164,7 +163,6 @@ func TestNoVerdictOutOfNonsense(t *testing.T) {
 
 // TestScores: alone, one report is nothing, and many are not enough to block.
 func TestScores(t *testing.T) {
-	source := score.OfProfile("stopforumspam", new(StopForumSpam).Profile())
 	for body, want := range map[string][2]float64{
 		`{"appears":1,"frequency":1,"confidence":99}`:                     {2, 5},
 		`{"appears":1,"frequency":255,"confidence":99.9}`:                 {8, 20},
@@ -175,10 +173,7 @@ func TestScores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		evidence := score.Evidence{
-			Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories,
-		}
-		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < want[0] || got > want[1] {
+		if got := providertest.Score(new(StopForumSpam).Profile(), r); got < want[0] || got > want[1] {
 			t.Errorf("%s: %.2f %%, want %v", body, got, want)
 		}
 	}

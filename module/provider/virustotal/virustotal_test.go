@@ -14,7 +14,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/providertest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/provider/rest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -149,7 +148,6 @@ func TestSeverity(t *testing.T) {
 
 // TestScores: alone, one engine is nothing, and the most engines are not enough to block by the default of docs.
 func TestScores(t *testing.T) {
-	source := score.OfProfile("virustotal", new(VirusTotal).Profile())
 	for name, want := range map[string][2]float64{
 		"ip_one_engine": {1, 3}, "ip_malicious": {40, 70}, "ip_clean": {0, .99},
 	} {
@@ -165,10 +163,7 @@ func TestScores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		evidence := score.Evidence{
-			Source: &source, Severity: r.Severity, Confidence: r.Confidence, Categories: r.Categories,
-		}
-		if got, _ := score.Judge([]score.Evidence{evidence}, nil); got < want[0] || got > want[1] {
+		if got := providertest.Score(new(VirusTotal).Profile(), r); got < want[0] || got > want[1] {
 			t.Errorf("%s: %.2f %%, want %v", name, got, want)
 		}
 	}

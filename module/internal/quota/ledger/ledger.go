@@ -42,8 +42,7 @@ type Limits struct {
 	Rate rate.Rate
 
 	// Burst is the part of each quota, up to 1, that is available at the beginning of its window. The rest becomes
-	// available evenly until the end. Quotas of up to FewCalls, and those of a minute, are available at once, as are all
-	// if it is 0.
+	// available evenly until the end. Quotas of up to FewCalls, and those of a minute, are available at once. 0 means 1.
 	Burst float64
 }
 
@@ -67,6 +66,19 @@ type Usage struct {
 
 	// Reset is when the window ends, in UTC.
 	Reset time.Time
+
+	// Share is the part of what was left that this process may use alone, and Alone how much of Used it has used of it
+	// so far. Share is 0 while all instances count together.
+	Share float64
+	Alone int
+}
+
+// Left returns how many of the calls that are released are left for this process.
+func (u Usage) Left(released int) float64 {
+	if u.Share == 0 {
+		return max(float64(released-u.Used), 0)
+	}
+	return max(u.Share*float64(released-u.Used+u.Alone)-float64(u.Alone), 0)
 }
 
 // Local is a Ledger in memory that saves its counts to disk. A crash loses only the calls of the

@@ -41,6 +41,7 @@ type Shared struct {
 
 	logged     throttle.Causes[string]
 	loggedAway atomic.Bool // an outage of the store was logged, and its end not yet
+	away       atomic.Bool // the last request to the store failed
 
 	rates map[string]*Bucket // by account, used while the store is away; guarded by local.mu
 }
@@ -132,6 +133,9 @@ func (s *Shared) askStore(ctx context.Context, name string, limits Limits, n int
 	answer, err := s.store.Count(ctx, c)
 	if err == nil {
 		err = c.check(answer)
+	}
+	if ctx.Err() == nil { // otherwise the caller has left, which says nothing about the store
+		s.away.Store(err != nil)
 	}
 	if err != nil {
 		return Grant{}, err
@@ -289,5 +293,15 @@ func (s *Shared) logBack(ctx context.Context) {
 // Look implements Ledger. It returns the counts of the store's last answer, plus the calls made
 // without the store.
 func (s *Shared) Look(name string, limits Limits, at time.Time) []Usage {
-	return s.local.Look(name, limits, at)
+	if !s.away.Load() {
+		return s.local.Look(name, limits, at)
+	}
+	s.local.mu.Lock()
+	defer s.local.mu.Unlock()
+	acc := s.local.accounts[name].at(limits.Windows, at)
+	usage := acc.usage(limits.Windows)
+	for i, w := range limits.Windows {
+		usage[i].Share, usage[i].Alone = s.share, acc[w.Period].unsettled()
+	}
+	return usage
 }

@@ -1,5 +1,5 @@
-// Package conduct is what clients do on the sites, and what follows from it: it counts violations, bans and reports those
-// who commit them, and spares who must be spared.
+// Package conduct is what clients do on the sites, and what follows from it: it counts violations, bans and reports
+// those who commit them, and spares who must be spared.
 package conduct
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/event"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/redis"
@@ -21,29 +21,33 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 )
 
-// Conduct is what the sites of one configuration see their clients do. Its exported fields are set while the configuration
-// is provisioned. The zero value counts nothing and bans nobody.
+// Conduct is what the sites of one configuration see their clients do. Its exported fields are set while the
+// configuration is provisioned. The zero value counts nothing and bans nobody.
 type Conduct struct {
 	Logger   *slog.Logger
 	LoggerOf func(part string) *slog.Logger // of what outlives the configuration
-	Privacy  *privacy.Policy
+	Privacy  *privacy.Policy                // how addresses are written
 	Leases   *process.Leases
 	Folder   *process.Folder
 
-	Bans      BanTerms
-	Overrides *ban.Store                     // bans and exemptions made at run time
-	Engine    *lookup.Engine                 // nil until there is one
-	Nearby    *violation.NearbySettings      // nil: neighbours do not count
-	NAT64     address.NAT64                  // the network's own prefixes
-	Proxies   atomic.Pointer[[]netip.Prefix] // trusted by a server; requests may come before they are known
+	// Whom it spares.
+	Engine    *lookup.Engine // nil until there is one
+	Overrides *ban.Store     // bans and exemptions made at run time
+	NAT64     address.NAT64  // the network's own prefixes
 	Suspects  Suspects
-	Reports   *report.Queue     // nil until a provider or a violation reports
-	Redis     *redis.Client     // nil: this instance is on its own
-	Recorder  *history.Recorder // nil: no history is stored
-	Digest    string            // names the configuration in the history
-	Events    *event.Emitter
+	Proxies   atomic.Pointer[[]netip.Prefix] // trusted by a server; requests may come before they are known
 
-	// Serving returns that of the configuration that serves, nil while none does: who is to be banned may wait over a reload.
+	// What follows.
+	Nearby   *violation.NearbySettings // nil: neighbours do not count
+	Bans     BanTerms
+	Reports  *report.Queue      // nil until a provider or a violation reports
+	Redis    *redis.Client      // nil: this instance is on its own
+	Recorder *recorder.Recorder // nil: no history is stored
+	Digest   string             // names the configuration in the history
+	Events   *event.Emitter
+
+	// Serving returns that of the configuration that serves, nil while none does: who is to be banned may wait over a
+	// reload.
 	Serving func() *Conduct
 
 	terms   []violation.Terms   // of all violations, built-in ones included

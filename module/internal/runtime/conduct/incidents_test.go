@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/ban"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/history/recorder"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/logtest"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
@@ -37,8 +38,8 @@ func TestIncidentsAreStored(t *testing.T) {
 	}
 	var log logtest.Log
 	var s incidentStore
-	c := &Conduct{Digest: "0123456789abcdef", Recorder: history.Open(history.Options{Logger: log.Logger()})}
-	c.Recorder.Use(history.Settings{Store: &s, Stored: policy.Stored})
+	c := &Conduct{Digest: "0123456789abcdef", Recorder: recorder.Open(recorder.Options{Logger: log.Logger()})}
+	c.Recorder.Use(recorder.Settings{Store: &s, Stored: policy.Stored})
 	c.Recorder.Start()
 	client := netip.MustParseAddr("203.0.113.7")
 	c.recordViolation(&Offence{

@@ -57,7 +57,8 @@ func Supervise(ctx context.Context, logger *slog.Logger, what string, work func(
 		func() {
 			defer func() {
 				if r := recover(); r != nil {
-					logger.Error("background work panicked and begins again; this is a bug", slog.String("work", what), slog.Any("panic", r))
+					logger.Error("background work panicked and begins again; this is a bug",
+						slog.String("work", what), slog.Any("panic", r))
 				}
 			}()
 			work(ctx)

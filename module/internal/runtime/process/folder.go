@@ -36,8 +36,8 @@ type attached interface {
 	Detach() // leave it to another process
 }
 
-// OpenFolder finds or makes the data folder. It comes before all stores in it, so that they are closed before it is left to
-// another process. It is locked by Start. The logger is one that outlives the configuration.
+// OpenFolder finds or makes the data folder. It comes before all stores in it, so that they are closed before it is left
+// to another process. It is locked by Start. The logger is one that outlives the configuration.
 func OpenFolder(leases *Leases, logger *slog.Logger) (*Folder, error) {
 	dir := DataFolder()
 	return Share(leases, "folder "+dir, func() (*Folder, func() error, error) {

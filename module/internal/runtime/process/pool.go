@@ -1,5 +1,5 @@
-// Package process holds what belongs to the process, whichever configurations it has: the values that configurations share,
-// the data folder, and the work that goes on beside requests.
+// Package process holds what belongs to the process, whichever configurations it has: the values that they share, the
+// data folder, and the work that goes on beside requests.
 package process
 
 import (

@@ -22,6 +22,10 @@ const (
 	// secret, including the certificates of the TLS handshake. As JSON, they take fifty times as much.
 	maxAnswer = 1 << 20
 
+	// maxUse is how long a connection can be used, in case the context of a call does not end it: what net/http has as
+	// the body of an answer that switches to another protocol is the bare connection. Calls take less.
+	maxUse = time.Minute
+
 	maxHeader = 64 << 10
 
 	maxRetryAfter = 24 * time.Hour
@@ -32,10 +36,12 @@ var errTooLong = errors.New("the answer is too long")
 // ErrUnclear stands for all causes that may not be logged.
 var ErrUnclear = errors.New("the connection failed before the answer was complete")
 
-// LimitTransport makes a transport use each connection for one answer, of limited length.
+// LimitTransport makes a transport use each connection for one answer, of limited length and for a limited time.
 // Connections are not reused, since a secret is fetched every few minutes only, and an idle
 // connection has often failed by then. Answers are not unpacked: what is packed has no limit.
-func LimitTransport(t *http.Transport) {
+func LimitTransport(t *http.Transport) { limitTransport(t, maxUse) }
+
+func limitTransport(t *http.Transport, use time.Duration) {
 	t.DisableKeepAlives, t.DisableCompression, t.MaxResponseHeaderBytes = true, true, maxHeader
 	dial := t.DialContext
 	if dial == nil {
@@ -44,6 +50,10 @@ func LimitTransport(t *http.Transport) {
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
 		if err != nil {
+			return nil, err
+		}
+		if err := conn.SetDeadline(time.Now().Add(use)); err != nil {
+			_ = conn.Close()
 			return nil, err
 		}
 		return &boundedConn{conn, maxAnswer}, nil

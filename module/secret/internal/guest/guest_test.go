@@ -155,6 +155,33 @@ func TestBound(t *testing.T) {
 	}
 }
 
+// TestAnotherProtocol: an answer that switches to another protocol, and is silent then, does not hold a call for ever.
+func TestAnotherProtocol(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+	}))
+	t.Cleanup(server.Close)
+	var transport http.Transport
+	limitTransport(&transport, 300*time.Millisecond)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := transport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if _, err := io.ReadAll(answer.Body); !errors.Is(Cause(t.Context(), err), os.ErrDeadlineExceeded) {
+		t.Errorf("%v; want that the time is over", err)
+	}
+}
+
 // TestBoundUnpacked: an answer that is small on the wire is not unpacked, whatever was asked for.
 func TestBoundUnpacked(t *testing.T) {
 	var packed bytes.Buffer
