@@ -36,8 +36,8 @@ func (s *suite) manyEntries(tb testing.TB) error {
 	return errors.Join(err, o.noAnswers(), o.want(reputation.ResultBadAnswer), t.wantRequests(1))
 }
 
-// deepMembers sends answers of which one member is large and nested deeply, and measures that it is not read once for each
-// level.
+// deepMembers sends answers of which one member is large and nested deeply, and measures that it is not read once for
+// each level.
 func (s *suite) deepMembers(tb testing.TB) error {
 	const depth, size, bound = 50, 800_000, 24 << 20
 	member := `"` + strings.Repeat("a", 100) + `":0`
