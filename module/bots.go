@@ -177,7 +177,7 @@ func (a *App) provisionBots(caddy.Context) error {
 		return fmt.Errorf("%s: %w", verifiedBots, err)
 	}
 	verified, exempt := a.VerifiedBots.selected()
-	first := slices.IndexFunc(a.runtime.ListMeanings, func(l listing.List) bool { return l.Kind == listing.Bots })
+	first := slices.IndexFunc(a.runtime.Lists.Meanings, func(l listing.List) bool { return l.Kind == listing.Bots })
 	return a.runtime.OpenBots(verified, exempt, first, resolvers)
 }
 

@@ -71,11 +71,11 @@ func (a *App) provisionLists(ctx caddy.Context) error {
 			streams = append(streams, *list.stream)
 		}
 		rt := a.runtime
-		rt.ListNames, rt.ListMeanings = append(rt.ListNames, list.spec.Name), append(rt.ListMeanings, list.meaning)
-		rt.ListsShown = append(rt.ListsShown, listShown(list.spec))
+		rt.Lists.Names, rt.Lists.Meanings = append(rt.Lists.Names, list.spec.Name), append(rt.Lists.Meanings, list.meaning)
+		rt.Lists.Shown = append(rt.Lists.Shown, listShown(list.spec))
 	}
 	for _, list := range all { // the parts follow all lists
-		a.runtime.ListMeanings = append(a.runtime.ListMeanings, list.parts...)
+		a.runtime.Lists.Meanings = append(a.runtime.Lists.Meanings, list.parts...)
 	}
 	logTerms(a.runtime.Logger, all)
 	return a.runtime.OpenLists(specs, settings, streams)

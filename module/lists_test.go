@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/preset"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/lists"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 )
 
@@ -130,7 +131,7 @@ func TestRulesOnPresets(t *testing.T) {
 		}
 		log := new(logtest.Log)
 		rt := &runtime.Runtime{
-			Logger: log.Logger(), ListNames: []string{l.spec.Name}, ListMeanings: []listing.List{l.meaning},
+			Logger: log.Logger(), Lists: lists.Lists{Names: []string{l.spec.Name}, Meanings: []listing.List{l.meaning}},
 		}
 		if rt.CheckRule("block", tc.rule); (log.String() == "") != tc.holds {
 			t.Errorf("%s, %+v: logged %q", tc.preset, tc.rule, log)

@@ -258,8 +258,8 @@ func noteOn(rt *runtime.Runtime, prefix netip.Prefix) string {
 	}
 	x := rt.Engine.Explain(prefix.Addr())
 	for _, i := range slices.Concat(x.Lists, x.ByASN, x.ByCountry) {
-		if rt.ListMeanings[i].Kind == listing.Exempt {
-			by = append(by, "the list "+rt.ListNames[i])
+		if rt.Lists.Meanings[i].Kind == listing.Exempt {
+			by = append(by, "the list "+rt.Lists.Names[i])
 		}
 	}
 	switch {

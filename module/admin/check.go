@@ -72,7 +72,7 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 	}{{"", x.Lists}, {"asn", x.ByASN}, {"country", x.ByCountry}} {
 		for _, i := range rt.Lists.ListsOf(match.members) {
 			c.Lists = append(c.Lists, adminapi.ListEntry{
-				Name: rt.ListNames[i], Kind: rt.ListMeanings[i].Kind.String(), Source: lists[i].Source, By: match.by,
+				Name: rt.Lists.Names[i], Kind: rt.Lists.Meanings[i].Kind.String(), Source: lists[i].Source, By: match.by,
 			})
 		}
 	}
@@ -85,7 +85,7 @@ func explain(ctx context.Context, rt *runtime.Runtime, addr netip.Addr, userAgen
 	}
 	c.Next = nextSteps(&c, &x, now)
 	for i, list := range lists {
-		if !list.Loaded && rt.ListMeanings[i].Kind == listing.Feed {
+		if !list.Loaded && rt.Lists.Meanings[i].Kind == listing.Feed {
 			c.Next = append(c.Next, list.Name+" counts once it is fetched, which did not succeed yet")
 		}
 	}

@@ -49,7 +49,7 @@ func serveStatus(rt *runtime.Runtime, _ *http.Request, _ string) (any, error) {
 		Exemptions: rt.Overrides.Len(ban.Exemption),
 		Warnings:   []string{},
 	}
-	for i, overlaps := range rt.Overlaps() {
+	for i, overlaps := range rt.Lists.Overlaps() {
 		s.Lists[i].Overlaps = overlaps
 	}
 	for i, p := range state.Providers {
@@ -73,10 +73,10 @@ func serveRefresh(rt *runtime.Runtime, r *http.Request, argument string) (any, e
 	if verb != "refresh" {
 		return nil, adminError(http.StatusNotFound, fmt.Errorf("nothing is at %s: use %sfeeds/%s/refresh", r.URL.Path, adminapi.Path, name))
 	}
-	i := slices.Index(rt.ListNames, name)
+	i := slices.Index(rt.Lists.Names, name)
 	if i < 0 {
 		return nil, adminError(http.StatusNotFound, fmt.Errorf("refreshing %q: %w: there are %s",
-			name, feed.ErrNoSuchFeed, cmp.Or(strings.Join(rt.ListNames, ", "), "none")))
+			name, feed.ErrNoSuchFeed, cmp.Or(strings.Join(rt.Lists.Names, ", "), "none")))
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), refreshTimeout)
 	defer cancel()
@@ -96,7 +96,7 @@ func serveRefresh(rt *runtime.Runtime, r *http.Request, argument string) (any, e
 	}
 	rt.Logger.Info("refreshed by an operator", slog.String("feed", name), slog.Bool("accept", accept),
 		slog.String("remote_addr", r.RemoteAddr))
-	return health.List{Role: rt.ListMeanings[i].Kind.String(), Status: rt.Lists.Status()[i]}, nil
+	return health.List{Role: rt.Lists.Meanings[i].Kind.String(), Status: rt.Lists.Status()[i]}, nil
 }
 
 func caddyVersion() string {

@@ -59,7 +59,7 @@ func (v *visit) keep(r *http.Request) {
 		Rule: d.number(), By: d.by(), Verdict: *v.judged(),
 	}
 	if d.denied {
-		refusal.Lists = v.runtime.DenyLists(v.client, v.judged().Facts)
+		refusal.Lists = v.runtime.Lists.DenyLists(v.client, v.judged().Facts)
 	}
 	runtime.Refusals.Add(refusal)
 }

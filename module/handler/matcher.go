@@ -50,7 +50,7 @@ func (m *MatchIPReputation) Provision(ctx caddy.Context) error {
 	if m.isEmpty() {
 		return fmt.Errorf("an ip_reputation matcher without a condition would match everything: give it one of %s", conditionWords)
 	}
-	if m.conditions, err = m.compile(rt.SourceNames(), rt.ASNList); err != nil {
+	if m.conditions, err = m.compile(rt.SourceNames(), rt.Lists.ASNList); err != nil {
 		return fmt.Errorf("an ip_reputation matcher: %w", err)
 	}
 	rt.AddMatcher(&m.conditions)

@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/address"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/lists"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -207,7 +208,7 @@ type Names struct {
 
 // asnList returns nothing but an error if there is no list of the name. Files are not opened.
 func (n *Names) asnList(name string) (policy.ASNSet, error) {
-	return nil, runtime.CheckASNList(name, n.ASNLists)
+	return nil, lists.CheckASNList(name, n.ASNLists)
 }
 
 // compile checks the conditions. find returns the lists of a condition `asn`. Another source than those
@@ -234,7 +235,7 @@ func (h *Handler) CheckRules(names Names) error {
 
 // provisionRules prepares the site's rules, and what they need of the runtime.
 func (h *Handler) provisionRules(rt *runtime.Runtime) (err error) {
-	if h.policy, err = compilePolicy(h.Rules, h.Unknown, rt.SourceNames(), rt.ASNList); err != nil {
+	if h.policy, err = compilePolicy(h.Rules, h.Unknown, rt.SourceNames(), rt.Lists.ASNList); err != nil {
 		return err
 	}
 	var limits bool

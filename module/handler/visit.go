@@ -312,7 +312,7 @@ func (v *visit) logAccess(r *http.Request) {
 func (v *visit) addUnwanted(enc zapcore.ObjectEncoder) {
 	switch {
 	case v.decision.denied:
-		if lists := v.runtime.DenyLists(v.client, v.judged().Facts); lists != "" {
+		if lists := v.runtime.Lists.DenyLists(v.client, v.judged().Facts); lists != "" {
 			enc.AddString("list", lists)
 		}
 	case v.decision.banned:

@@ -96,7 +96,7 @@ func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	case h.form == formLive:
 	case rt == nil:
 		report = health.Report{Status: health.Fail, Output: "caddy is starting or stopping"}
-	case rt.AwaitsLists(now):
+	case rt.Lists.Awaited(now):
 		report.Status, report.Output = health.Fail, "lists are being fetched for the first time"
 	}
 	body, err := json.Marshal(report)

@@ -82,7 +82,7 @@ func (s *Secret) Open(ctx caddy.Context, leases *process.Leases, use Use) (*refr
 	local := s.StoreRaw == nil
 	if local {
 		o.Source = Placeholders(s.Value)
-		o.Refresh = cmp.Or(o.Refresh, runtime.RefreshPlaceholder)
+		o.Refresh = cmp.Or(o.Refresh, refresh.PlaceholderRefresh)
 		store = placeholder{use.Option, s.Value}
 		err = checkFetched(ctx, store, use.Option, s.Value)
 	} else {

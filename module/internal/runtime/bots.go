@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/lists"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -23,7 +24,7 @@ type Bots struct {
 	Exempt   []bool      // whether each is exempt once it is
 
 	verifier *bots.Verifier
-	lists    *Lists
+	lists    *lists.Set
 	first    int // position of the first of the bots' ranges among all lists
 
 	// current is whether a miss in each of the ranges means something, once they are loaded.
@@ -51,7 +52,7 @@ func (rt *Runtime) OpenBots(verified []*bots.Bot, exempt []bool, first int, reso
 	if err != nil {
 		return err
 	}
-	b := &Bots{Verified: verified, Exempt: exempt, lists: rt.Lists, first: first}
+	b := &Bots{Verified: verified, Exempt: exempt, lists: rt.Lists.Set, first: first}
 	b.verifier = bots.NewVerifier(verified, b, reverse)
 	b.look(time.Now())
 	rt.Bots = b

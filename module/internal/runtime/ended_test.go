@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/memory"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/lists"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/score"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -36,12 +37,12 @@ func TestAnEndedConfigurationHoldsNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		rt.Leases.Add(rt.Overrides.Close)
-		rt.Lists, rt.ListNames = newLists(set), []string{"own"}
-		rt.ListMeanings = []listing.List{{Kind: listing.Feed, Source: score.Source{Name: "own", Trust: 1, Weight: 60}, Confidence: 1}}
+		rt.Lists.Set, rt.Lists.Names = lists.NewSet(set), []string{"own"}
+		rt.Lists.Meanings = []listing.List{{Kind: listing.Feed, Source: score.Source{Name: "own", Trust: 1, Weight: 60}, Confidence: 1}}
 		rt.Memory = newMemory(memory.New(10_000, 1), dir+"/memory.bin")
 		rt.Memory.Attach()
 		rt.Leases.Add(rt.Memory.close)
-		rt.Leases.Add(rt.Lists.close)
+		rt.Leases.Add(rt.Lists.Close)
 		if err := rt.OpenEngine([]lookup.Provider{{Source: score.Source{Name: "p", Trust: 1}, Provider: unasked{}}}); err != nil {
 			t.Fatal(err)
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/replica"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/lists"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/throttle"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
@@ -155,7 +155,7 @@ func (rt *Runtime) forgetOthers() {
 	for _, p := range rt.Providers {
 		providers = append(providers, p.Name)
 	}
-	Events.Retain(providers, rt.ListNames, rt.Redis != nil)
+	Events.Retain(providers, rt.Lists.Names, rt.Redis != nil)
 }
 
 // drops says how many events were dropped because their handlers are too slow.
@@ -173,20 +173,16 @@ func (d *drops) say(logger *slog.Logger) {
 	logger.Warn("events were dropped, since their handlers are slow", slog.Uint64("dropped", n))
 }
 
-// listsRefreshed notifies of attempts to refresh a list, so that lists are looked at without waiting for the tick.
-var listsRefreshed replica.Signal
-
 // watchOver looks, now and then, at what is an event because time passes.
 func (rt *Runtime) watchOver(ctx context.Context) {
 	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		refreshed := listsRefreshed.Changed()
+		refreshed := lists.Refreshed.Changed() // no list waits for the tick
 		rt.Bots.look(time.Now())
 		if Serving() == rt {
 			rt.lookAtFeeds()
-			rt.warnOfRepeats()
-			rt.warnOfOldLists(time.Now())
+			rt.Lists.Warn(rt.Logger, time.Now())
 			Events.CheckBlocks(
 				metrics.Enforced(reputation.Block), metrics.Enforced(reputation.Ban), metrics.Enforced(reputation.Drop))
 			rt.lookAtRedis()

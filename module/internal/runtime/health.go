@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -8,7 +9,9 @@ import (
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/atomicfile"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/health"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/metrics"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
 // ServingFor returns the configuration that serves, or nil when none does for much longer: when Caddy, or the
@@ -33,7 +36,7 @@ func (rt *Runtime) State(now time.Time) health.State {
 		Clients: health.Clients{
 			Finding: rt.Conduct.Suspects.Finding(now), Chosen: rt.Conduct.Suspects.UnstrictServers(), Pseudo: rt.Conduct.Suspects.Pseudo(),
 		},
-		Keys: rt.Keys(now), LocalShare: rt.LocalShare, Bans: rt.Conduct.BansState(),
+		Keys: rt.Keys(now), LocalShare: rt.LocalShare, Bans: rt.Conduct.BansState(), Lists: rt.Lists.State(),
 	}
 	if rt.Folder != nil {
 		s.Folder = rt.Folder.State()
@@ -43,15 +46,6 @@ func (rt *Runtime) State(now time.Time) health.State {
 	}
 	for _, p := range rt.Providers {
 		s.Providers = append(s.Providers, p.Guard.Status())
-	}
-	repeated := rt.repeated()
-	for i, status := range rt.Lists.Status() {
-		s.Lists = append(s.Lists, health.List{
-			Role: rt.ListMeanings[i].Kind.String(), SameAs: repeated[i], Status: status,
-		})
-	}
-	for _, file := range rt.asnFiles {
-		s.Lists = append(s.Lists, health.List{Role: "asn", Status: file.Status()[0]})
 	}
 	for _, d := range rt.Databases {
 		s.Databases = append(s.Databases, d.Status())
@@ -75,3 +69,23 @@ func (rt *Runtime) State(now time.Time) health.State {
 
 // Health returns the health of this instance.
 func (rt *Runtime) Health(now time.Time) health.Report { return health.Judge(rt.State(now), now) }
+
+// gauges shows a configuration to the metrics.
+type gauges struct{ rt *Runtime }
+
+// State implements metrics.Instance.
+func (g gauges) State() health.State { return g.rt.State(time.Now()) }
+
+// Panicked implements metrics.Instance.
+func (g gauges) Panicked(with any) {
+	g.rt.Logger.Error("showing the state in the metrics panicked; this is a bug", slog.Any("panic", with))
+}
+
+// observer counts and times look-ups.
+type observer struct{}
+
+func (observer) CountLookup(origin reputation.Origin) { metrics.CountLookup(origin) }
+
+func (observer) ObserveLookup(origin reputation.Origin, took time.Duration) {
+	metrics.ObserveLookup(origin, took)
+}

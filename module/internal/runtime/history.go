@@ -36,7 +36,7 @@ type Database struct {
 func (rt *Runtime) OpenDatabase(key string, o postgres.Options, login *secret.Refresher) (err error) {
 	rt.Database, err = process.Share(&rt.Leases, "database "+key, func() (*Database, func() error, error) {
 		d := new(Database)
-		o.DSN, o.Logger, o.Notify = login.Current, ProcessLogger("history"), d.notify(&renewal{password: login})
+		o.DSN, o.Logger, o.Notify = login.Current, ProcessLogger("history"), d.notify(&secret.Renewal{Password: login})
 		db, err := postgres.Open(o)
 		if err != nil {
 			return nil, nil, err
@@ -57,11 +57,11 @@ func (rt *Runtime) OpenDatabase(key string, o postgres.Options, login *secret.Re
 }
 
 // notify returns what the database calls when it comes and goes.
-func (d *Database) notify(login *renewal) func(up bool, result string) {
+func (d *Database) notify(login *secret.Renewal) func(up bool, result string) {
 	return func(up bool, result string) {
 		switch r := d.recorder.Load(); {
 		case result == postgres.Denied:
-			login.denied()
+			login.Denied()
 		case up && r != nil:
 			r.Wake()
 		}

@@ -19,9 +19,6 @@ const TokenPrefix = "api/"
 
 func isToken(name string) bool { return strings.HasPrefix(name, TokenPrefix) }
 
-// RefreshPlaceholder is how often a placeholder is resolved anew where nothing else is configured.
-const RefreshPlaceholder = 10 * time.Second
-
 // Keys are the state of all keys, tokens and passwords of the configuration, in the order in which they were opened.
 func (rt *Runtime) Keys(now time.Time) []health.Key {
 	guards := map[string]*quota.Guard{}

@@ -11,19 +11,23 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/memory"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/lists"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/sentry"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
+// listsOf returns the lists of a set that was opened without a configuration.
+func listsOf(set *feed.Set) lists.Lists { return lists.Lists{Set: lists.NewSet(set)} }
+
 // bare returns a configuration without anything in it.
 func bare(tb testing.TB) *Runtime {
 	tb.Helper()
-	lists, err := feed.Open(nil, feed.Options{})
+	set, err := feed.Open(nil, feed.Options{})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { _ = lists.Close() })
-	return &Runtime{Lists: newLists(lists), Logger: slog.New(slog.DiscardHandler)}
+	tb.Cleanup(func() { _ = set.Close() })
+	return &Runtime{Lists: listsOf(set), Logger: slog.New(slog.DiscardHandler)}
 }
 
 // TestReplacedConfigurationsAreFreed proves that nothing refers to a configuration that was replaced, or refused: it may hold

@@ -27,7 +27,7 @@ func TestMemoryOfFewerProviders(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = lists.Close() })
-		rt := &Runtime{Lists: newLists(lists), Memory: newMemory(memory.New(1000, len(names)), "")}
+		rt := &Runtime{Lists: listsOf(lists), Memory: newMemory(memory.New(1000, len(names)), "")}
 		for _, name := range names {
 			guard := quota.New(name, nil, quota.Terms{}, quota.NewBudget(), nil, quota.Options{})
 			rt.Providers = append(rt.Providers, Provider{Name: name, Guard: guard})

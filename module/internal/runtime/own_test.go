@@ -11,6 +11,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/lists"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/violation"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
@@ -95,7 +96,7 @@ func TestRulesOnViolations(t *testing.T) {
 				rt := &Runtime{
 					Logger: log.Logger(),
 					// a source of few points, so that scores are known
-					ListNames: []string{"tor_exits"}, ListMeanings: []listing.List{{Confidence: 1}},
+					Lists: lists.Lists{Names: []string{"tor_exits"}, Meanings: []listing.List{{Confidence: 1}}},
 				}
 				openConduct(t, rt, someTerms, &violation.NearbySettings{From: 3, Points: 10})
 				if counts == "an earlier site" {

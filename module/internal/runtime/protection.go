@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 
@@ -90,7 +89,7 @@ func (rt *Runtime) checkASNLists() {
 		why  = "no source that is configured knows the network of an address"
 		cure = "configure a database, such as `mmdb /var/lib/GeoIP/GeoLite2-ASN.mmdb`"
 	)
-	for _, name := range slices.Sorted(maps.Keys(rt.Lists.asns)) {
+	for _, name := range rt.Lists.ASNNames() {
 		what := "what the list " + name + " has of autonomous systems"
 		if rt.neverHolds(health.Rule{Rule: what, Why: why, Cure: cure}) {
 			rt.Logger.Warn("a list of autonomous systems can never hold",
@@ -121,8 +120,8 @@ func (rt *Runtime) reach() policy.Reach { return rt.reachOf(rt.Conduct.Own() != 
 func (rt *Runtime) reachOf(violations bool) policy.Reach {
 	r := policy.Reach{Sources: []string{reputation.SourceBan}}
 	var most []score.Evidence
-	for i := range rt.ListMeanings {
-		list := &rt.ListMeanings[i]
+	for i := range rt.Lists.Meanings {
+		list := &rt.Lists.Meanings[i]
 		switch list.Kind {
 		case listing.Deny:
 			r.Sources = append(r.Sources, reputation.SourceDeny)
@@ -131,7 +130,7 @@ func (rt *Runtime) reachOf(violations bool) policy.Reach {
 			if list.Part {
 				continue
 			}
-			r.Sources = append(r.Sources, rt.ListNames[i])
+			r.Sources = append(r.Sources, rt.Lists.Names[i])
 			most = append(most, score.Evidence{Source: &list.Source, Severity: 1, Confidence: list.Confidence, Listed: true})
 		}
 	}

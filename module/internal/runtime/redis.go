@@ -15,7 +15,7 @@ import (
 type Redis struct {
 	*redis.Client
 	series   *metrics.RedisSeries
-	password *renewal // nil: it asks for none
+	password *secret.Renewal // nil: it asks for none
 }
 
 // notify emits events, unless the connection is that of a configuration that does not serve. The client calls it.
@@ -34,7 +34,7 @@ func (p *Redis) ready() bool {
 	if p.password == nil {
 		return true
 	}
-	_, ok := p.password.password.Current()
+	_, ok := p.password.Password.Current()
 	return ok
 }
 
@@ -42,7 +42,7 @@ func (p *Redis) ready() bool {
 // password logs what keeps it away.
 func (p *Redis) start(ctx context.Context) {
 	if p.password != nil {
-		if _, err := p.password.password.Await(ctx); err != nil {
+		if _, err := p.password.Password.Await(ctx); err != nil {
 			return
 		}
 	}
@@ -77,13 +77,13 @@ func (rt *Runtime) OpenRedis(key string, o redis.Options, password *secret.Refre
 	rt.Redis, err = process.Share(&rt.Leases, key, func() (*Redis, func() error, error) {
 		p := &Redis{series: metrics.OpenRedis(redisResults...)}
 		if password != nil {
-			p.password = &renewal{password: password}
+			p.password = &secret.Renewal{Password: password}
 		}
 		o.Logger, o.Notify = ProcessLogger("redis"), p.notify
 		o.Observe = func(r redis.Result) {
 			p.series.Count(int(r))
 			if r == redis.Denied {
-				p.password.denied()
+				p.password.Denied()
 			}
 		}
 		var err error

@@ -3,12 +3,10 @@ package runtime
 import (
 	"hash/maphash"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -64,25 +62,4 @@ func (all *refusals) Find(requestID string) (found *Refusal) {
 		}
 	}
 	return found
-}
-
-// DenyLists names the deny lists that hold an address with these facts now, with the file or the host that each comes
-// from.
-func (rt *Runtime) DenyLists(addr netip.Addr, facts reputation.Facts) string {
-	if rt.Lists == nil {
-		return ""
-	}
-	text, contents := "", rt.Lists.Current()
-	all := slices.Concat(contents.Members(contents.Lookup(addr)), contents.Named(facts.ASN, facts.Country))
-	slices.Sort(all)
-	for _, i := range slices.Compact(all) {
-		if rt.ListMeanings[i].Kind != listing.Deny {
-			continue
-		}
-		if text != "" {
-			text += ", "
-		}
-		text += rt.ListsShown[i]
-	}
-	return text
 }

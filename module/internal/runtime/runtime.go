@@ -28,6 +28,7 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/conduct"
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/lists"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/process"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/request"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
@@ -47,24 +48,20 @@ type Runtime struct {
 	FirstCome     bool          // services are asked about whoever comes first
 	Engine        *lookup.Engine
 
-	Folder       *process.Folder
-	Lists        *Lists
-	ListNames    []string       // by position in the lists
-	ListMeanings []listing.List // what being on a list means, likewise; then those of the further parts of lists
-	ListsShown   []string       // with the file or the host that it comes from, by position in the lists
-	Bots         *Bots          // nil without bots to verify
-	asnFiles     []*Lists       // of conditions, one file each
-	Databases    mmdb.Set
-	Overrides    *ban.Store
-	Tombstones   *tombstone.Store // nil without Redis
-	Memory       *Memory          // nil without providers
-	Redis        *Redis           // nil: this instance is on its own
-	Providers    []Provider
-	Secrets      []*secret.Refresher
-	Ledger       ledger.Ledger
-	Limiter      *limit.Limiter // nil until a site limits
-	LocalShare   float64        // of what was left of a quota while Redis is away
-	RedisPool    int            // connections to one server; zero for the default
+	Folder     *process.Folder
+	Lists      lists.Lists
+	Bots       *Bots // nil without bots to verify
+	Databases  mmdb.Set
+	Overrides  *ban.Store
+	Tombstones *tombstone.Store // nil without Redis
+	Memory     *Memory          // nil without providers
+	Redis      *Redis           // nil: this instance is on its own
+	Providers  []Provider
+	Secrets    []*secret.Refresher
+	Ledger     ledger.Ledger
+	Limiter    *limit.Limiter // nil until a site limits
+	LocalShare float64        // of what was left of a quota while Redis is away
+	RedisPool  int            // connections to one server; zero for the default
 
 	Database *Database          // nil: no history is stored
 	Recorder *recorder.Recorder // likewise
@@ -77,11 +74,6 @@ type Runtime struct {
 
 	NAT64   address.NAT64   // the network's own prefixes
 	Conduct conduct.Conduct // what clients do on the sites, and what follows
-
-	readyBy       time.Time            // until then, lists without contents delay readiness; see AwaitsLists
-	repeatsLogged map[string]string    // by feed, for warnOfRepeats only
-	oldLogged     map[string]time.Time // by list, for warnOfOldLists only
-	overlaps      overlaps
 
 	// Whether anybody is protected, as far as the configuration shows.
 	used     bool
@@ -120,7 +112,6 @@ type Provider struct {
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
 func New(ctx caddy.Context) *Runtime {
 	rt := &Runtime{
-		repeatsLogged: make(map[string]string), oldLogged: make(map[string]time.Time),
 		Logger: request.WithIDs(reported(ctx.Slogger().Handler(), "ip_reputation"))}
 	rt.OpenHistory = rt.openHistory
 	return rt
@@ -177,8 +168,8 @@ func (rt *Runtime) asnOf(addr netip.Addr) uint32 {
 // OpenEngine makes what looks addresses up, from what has been opened before.
 func (rt *Runtime) OpenEngine(providers []lookup.Provider) (err error) {
 	rt.Engine, err = lookup.New(lookup.Config{
-		Lists:     rt.Lists,
-		Meanings:  rt.ListMeanings,
+		Lists:     rt.Lists.Set,
+		Meanings:  rt.Lists.Meanings,
 		Overrides: rt.Overrides,
 		Databases: rt.Databases,
 		Memory:    rt.Memory.engineMemory(),
@@ -204,15 +195,14 @@ func (rt *Runtime) Start() {
 	rt.Folder.Start()
 	rt.reporter.Load().Start()
 	rt.Lists.Start()
-	for _, file := range rt.asnFiles {
-		file.Start()
-	}
 	rt.Memory.start(rt)
 	rt.learnNetworks()
 	rt.startDatabases()
 	rt.checkLaterRules()
-	rt.expectLists(time.Now())
-	if Serving() == nil {
+	if serving := Serving(); serving != nil {
+		rt.Lists.Expect(&serving.Lists, time.Now())
+	} else {
+		rt.Lists.Expect(nil, time.Now())
 		Events.Reset() // after Caddy was stopped, each event is news again
 	}
 	rt.attach()
@@ -223,7 +213,7 @@ func (rt *Runtime) Start() {
 	rt.startHistory()
 	rt.startSaving()
 	rt.Conduct.Start(rt.asnOf)
-	if len(rt.ListNames)+len(rt.Providers) == 0 && rt.Conduct.Own() == nil {
+	if len(rt.Lists.Names)+len(rt.Providers) == 0 && rt.Conduct.Own() == nil {
 		rt.Logger.Warn("no list and no provider is configured, so nothing is known of anybody but whom you ban",
 			slog.String("cure", "name feeds and providers in the global ip_reputation options"))
 	}
@@ -343,8 +333,8 @@ func (rt *Runtime) SourceNames() []string {
 	if rt.Bots != nil {
 		names = append(names, reputation.SourceVerifiedBots, reputation.SourceFakeBot)
 	}
-	for i, name := range rt.ListNames {
-		if rt.ListMeanings[i].Kind == listing.Feed {
+	for i, name := range rt.Lists.Names {
+		if rt.Lists.Meanings[i].Kind == listing.Feed {
 			names = append(names, name)
 		}
 	}

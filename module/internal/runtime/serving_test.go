@@ -42,7 +42,7 @@ func TestTheGaugesShowWhatServes(t *testing.T) {
 		for i := range records {
 			table.Update(record.Key(i+1), func(r *record.Record) { r.Learn(record.Answer{Source: 1, Fetched: 1}, reputation.Facts{ASN: 64500}) })
 		}
-		return &Runtime{Lists: newLists(lists), Memory: newMemory(table, "")}
+		return &Runtime{Lists: listsOf(lists), Memory: newMemory(table, "")}
 	}
 	first, second, failed := with(1), with(2), with(3)
 	for _, step := range []struct {

@@ -5,9 +5,13 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/regularfile"
 )
+
+// PlaceholderRefresh is how often a placeholder is resolved anew where nothing else is configured.
+const PlaceholderRefresh = 10 * time.Second
 
 // placeholders matches `{env.NAME}` and `{file./path}`. Other braces are part of the secret.
 var placeholders = regexp.MustCompile(`\{(?:env|file)\.[^{}]+\}`)

@@ -1,4 +1,4 @@
-package runtime
+package secret
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -28,15 +27,15 @@ func TestADeniedPasswordIsFetchedAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := new(storeOf)
 		store.value.Store("first")
-		kept := secret.Open("redis", store, secret.Options{Refresh: 24 * time.Hour, Hide: true})
+		kept := Open("redis", store, Options{Refresh: 24 * time.Hour, Hide: true})
 		kept.Start()
 		defer kept.Close()
 		synctest.Wait()
-		r := &renewal{password: kept}
+		r := &Renewal{Password: kept}
 		asks := func(during time.Duration) (n int64) {
 			before := store.asked.Load()
 			for range during / (5 * time.Second) { // as often as the connection is probed
-				r.denied()
+				r.Denied()
 				time.Sleep(5 * time.Second)
 			}
 			return store.asked.Load() - before

@@ -1,4 +1,4 @@
-package runtime
+package lists
 
 import (
 	"bytes"
@@ -18,12 +18,6 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 )
 
-func newLists(set *feed.Set) *Lists {
-	l := new(Lists)
-	l.set.Store(set)
-	return l
-}
-
 // TestWarnOfRepeats proves that the log names feeds with the same contents, each once, and no other lists.
 func TestWarnOfRepeats(t *testing.T) {
 	same := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("203.0.113.7/32")}
@@ -36,13 +30,13 @@ func TestWarnOfRepeats(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = set.Close() })
 	var log bytes.Buffer
-	rt := &Runtime{
-		Logger: slog.New(slog.NewTextHandler(&log, nil)), Lists: newLists(set), repeatsLogged: map[string]string{},
-		ListNames:    []string{"one", "two", "three", "deny", "four"},
-		ListMeanings: []listing.List{{}, {}, {}, {Kind: listing.Deny}, {}},
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	l := &Lists{
+		Set: NewSet(set), Names: []string{"one", "two", "three", "deny", "four"},
+		Meanings: []listing.List{{}, {}, {}, {Kind: listing.Deny}, {}},
 	}
 	for range 3 {
-		rt.warnOfRepeats()
+		l.warnOfRepeats(logger, time.Now())
 	}
 	if n := strings.Count(log.String(), "\n"); n != 2 {
 		t.Errorf("%d entries:\n%s", n, log.String())
@@ -69,11 +63,9 @@ func TestWarnOfOldLists(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = set.Close() })
 	var log bytes.Buffer
-	rt := &Runtime{
-		Logger: slog.New(slog.NewTextHandler(&log, nil)), Lists: newLists(set), oldLogged: map[string]time.Time{},
-	}
+	logger, l := slog.New(slog.NewTextHandler(&log, nil)), &Lists{Set: NewSet(set)}
 	for range 3 {
-		rt.warnOfOldLists(time.Now())
+		l.warnOfOld(logger, time.Now())
 	}
 	if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), "feed=old published=") {
 		t.Errorf("%d entries:\n%s", n, log.String())
@@ -101,19 +93,19 @@ func TestOverlaps(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = set.Close() })
-	rt := &Runtime{Lists: newLists(set)}
+	l := &Lists{Set: NewSet(set)}
 	for _, kind := range []listing.Kind{listing.Exempt, listing.Deny, listing.Exempt, listing.Feed, listing.Feed} {
-		rt.ListMeanings = append(rt.ListMeanings, listing.List{Kind: kind})
+		l.Meanings = append(l.Meanings, listing.List{Kind: kind})
 	}
 	want := [][]health.Overlap{
 		nil, {{List: "exempt", Prefixes: 1}, {List: "bot_example", Prefixes: 1}}, nil,
 		{{List: "exempt", Prefixes: 1}, {List: "bot_example", Prefixes: 3}}, nil,
 	}
-	if diff := cmp.Diff(want, rt.Overlaps()); diff != "" {
+	if diff := cmp.Diff(want, l.Overlaps()); diff != "" {
 		t.Error(diff)
 	}
-	rt.ListMeanings[0].Kind, rt.ListMeanings[2].Kind = listing.Feed, listing.Feed
-	if diff := cmp.Diff(want, rt.Overlaps()); diff != "" {
+	l.Meanings[0].Kind, l.Meanings[2].Kind = listing.Feed, listing.Feed
+	if diff := cmp.Diff(want, l.Overlaps()); diff != "" {
 		t.Errorf("looked for again in the same snapshot: %s", diff)
 	}
 }

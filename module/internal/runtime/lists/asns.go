@@ -1,4 +1,4 @@
-package runtime
+package lists
 
 import (
 	"crypto/sha256"
@@ -17,7 +17,7 @@ import (
 
 // asnList is a list of autonomous systems, as a condition asks for it.
 type asnList struct {
-	lists  *Lists
+	lists  *Set
 	number uint16
 }
 
@@ -26,14 +26,17 @@ func (l asnList) Has(asn uint32) bool {
 	return slices.Contains(l.lists.Current().Named(asn, ""), l.number)
 }
 
+// ASNNames are the names of the lists of autonomous systems, sorted.
+func (l *Lists) ASNNames() []string { return slices.Sorted(maps.Keys(l.asns)) }
+
 // ASNList returns the list that a condition names: one of the app's lists, or a file, which is opened and
 // watched. Sites call it while they are provisioned.
-func (rt *Runtime) ASNList(name string) (policy.ASNSet, error) {
-	if err := CheckASNList(name, slices.Sorted(maps.Keys(rt.Lists.asns))); err != nil {
+func (l *Lists) ASNList(name string) (policy.ASNSet, error) {
+	if err := CheckASNList(name, l.ASNNames()); err != nil {
 		return nil, err
 	}
 	if !isPath(name) {
-		return asnList{rt.Lists, rt.Lists.asns[name]}, nil
+		return asnList{l.Set, l.asns[name]}, nil
 	}
 	spec := asnFile(name)
 	if !process.Booting() {
@@ -41,14 +44,14 @@ func (rt *Runtime) ASNList(name string) (policy.ASNSet, error) {
 			return nil, fmt.Errorf("%w: check the path, and that the user Caddy runs as may read it", err)
 		}
 	}
-	lists, err := rt.shareLists("asns "+spec.Name, []feed.Spec{spec}, nil)
+	file, err := l.options.open("asns "+spec.Name, []feed.Spec{spec}, nil)
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Contains(rt.asnFiles, lists) {
-		rt.asnFiles = append(rt.asnFiles, lists)
+	if !slices.Contains(l.files, file) {
+		l.files = append(l.files, file)
 	}
-	return asnList{lists, 0}, nil
+	return asnList{file, 0}, nil
 }
 
 // CheckASNList returns an error if a condition cannot name such a list. known are the names of the app's lists

@@ -1,55 +1,45 @@
-package runtime
+package lists
 
 import (
-	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/feed"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/lookup/listing"
 )
 
-// TestAwaitsLists proves that only a list that must come from elsewhere delays readiness, only after a start, and only
+// TestAwaited proves that only a list that must come from elsewhere delays readiness, only after a start, and only
 // for a bounded time; and that a reload neither begins to wait nor ends the waiting.
-func TestAwaitsLists(t *testing.T) {
+func TestAwaited(t *testing.T) {
 	fetched := feed.Spec{Name: "fetched", URLs: []string{"http://192.0.2.1/"}}
 	missing := feed.Spec{Name: "missing", File: t.TempDir() + "/missing", Own: true}
-	with := func(specs ...feed.Spec) *Runtime {
+	with := func(specs ...feed.Spec) *Lists {
 		set, err := feed.Open(specs, feed.Options{}) // never started: nothing is fetched
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = set.Close() })
-		rt := &Runtime{
-			Logger: slog.New(slog.DiscardHandler), Lists: newLists(set), ListMeanings: make([]listing.List, len(specs)),
-		}
-		for _, spec := range specs {
-			rt.ListNames = append(rt.ListNames, spec.Name)
-		}
-		return rt
+		return &Lists{Set: NewSet(set)}
 	}
 	now := time.Now()
-	check := func(what string, rt *Runtime, at time.Duration, want bool) {
+	check := func(what string, l *Lists, at time.Duration, want bool) {
 		t.Helper()
-		if got := rt.AwaitsLists(now.Add(at)); got != want {
+		if got := l.Awaited(now.Add(at)); got != want {
 			t.Errorf("%s, after %s: waiting is %v, want %v", what, at, got, want)
 		}
 	}
-	start := func(rt *Runtime, at time.Duration) *Runtime {
-		rt.expectLists(now.Add(at))
-		rt.attach()
-		t.Cleanup(rt.detach)
-		return rt
+	var serving *Lists
+	start := func(l *Lists, at time.Duration) *Lists {
+		l.Expect(serving, now.Add(at))
+		serving = l
+		return l
 	}
 
 	check("before the start", with(fetched), 0, false)
 	own := start(with(missing), 0)
 	check("a file is no reason", own, 0, false)
 	check("a reload", start(with(fetched), time.Second), time.Second, false)
-	for Serving() != nil {
-		Serving().detach()
-	}
 
+	serving = nil
 	first := start(with(missing, fetched), 0)
 	check("a start", first, 0, true)
 	check("a start", first, firstLists-1, true)

@@ -1,17 +1,16 @@
-package runtime
+package secret
 
 import (
 	"sync"
 	"time"
 
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/secret"
 )
 
-// renewal fetches a password anew when a server does not accept it: the more rarely the longer that brings
+// Renewal fetches a password anew when a server does not accept it: the more rarely the longer that brings
 // the same, since stores bill each fetch, and a refusal may have another reason.
-type renewal struct {
-	password *secret.Refresher
+type Renewal struct {
+	Password *Refresher
 
 	mu      sync.Mutex
 	value   string
@@ -19,16 +18,16 @@ type renewal struct {
 	next    time.Time
 }
 
-var renewalPauses = backoff.Policy{First: RefreshPlaceholder, Most: secret.DefaultRefresh}
+var renewalPauses = backoff.Policy{First: PlaceholderRefresh, Most: DefaultRefresh}
 
-// denied is called each time that the server refuses.
-func (r *renewal) denied() {
+// Denied is called each time that the server refuses.
+func (r *Renewal) Denied() {
 	if r == nil {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	value, _ := r.password.Current()
+	value, _ := r.Password.Current()
 	now := time.Now()
 	if value != r.value {
 		r.value, r.denials = value, 0
@@ -37,5 +36,5 @@ func (r *renewal) denied() {
 	}
 	r.denials++
 	r.next = now.Add(renewalPauses.Pause(r.denials))
-	r.password.Refresh()
+	r.Password.Refresh()
 }

@@ -1,4 +1,4 @@
-package runtime
+package lists
 
 import (
 	"slices"
@@ -19,33 +19,33 @@ type overlaps struct {
 // Overlaps returns, by position, what feeds and deny lists have in common with lists of those that they should not
 // name: who is exempt, and verified bots. It looks once for each snapshot. It is nil when no configuration uses the
 // lists any more.
-func (rt *Runtime) Overlaps() [][]health.Overlap {
-	set := rt.Lists.set.Load()
+func (l *Lists) Overlaps() [][]health.Overlap {
+	set := l.set.Load()
 	if set == nil {
 		return nil
 	}
 	snapshot := set.Current()
-	o := &rt.overlaps
+	o := &l.overlaps
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.snapshot != snapshot {
-		o.snapshot, o.found = snapshot, rt.findOverlaps(snapshot)
+		o.snapshot, o.found = snapshot, l.findOverlaps(snapshot)
 	}
 	return o.found
 }
 
-func (rt *Runtime) findOverlaps(snapshot *feed.Snapshot) [][]health.Overlap {
+func (l *Lists) findOverlaps(snapshot *feed.Snapshot) [][]health.Overlap {
 	found := make([][]health.Overlap, len(snapshot.Lists))
-	if !slices.ContainsFunc(rt.ListMeanings, isGood) {
+	if !slices.ContainsFunc(l.Meanings, isGood) {
 		return found
 	}
 	members := snapshot.Index.Lists()
 	for i := range snapshot.Lists {
-		if isGood(rt.ListMeanings[i]) {
+		if isGood(l.Meanings[i]) {
 			continue
 		}
 		for j, other := range snapshot.Lists {
-			if !isGood(rt.ListMeanings[j]) {
+			if !isGood(l.Meanings[j]) {
 				continue
 			}
 			prefixes := 0

@@ -1,7 +1,8 @@
-package runtime
+package lists
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"sync"
 
@@ -23,9 +24,9 @@ type streams struct {
 }
 
 // open makes the clients. Nobody is called before start.
-func (s *streams) open(set *feed.Set, configs []crowdsec.Config) error {
+func (s *streams) open(set *feed.Set, configs []crowdsec.Config, logger *slog.Logger) error {
 	for _, c := range configs {
-		c.Version, c.Logger = metrics.Version(), ProcessLogger("lists")
+		c.Version, c.Logger = metrics.Version(), logger
 		client, err := crowdsec.New(c, set)
 		if err != nil {
 			return err
@@ -73,14 +74,14 @@ func (s *streams) of(list string) *crowdsec.Client {
 }
 
 // CountRequest counts a request for the sources that want to know what was done about it.
-func (l *Lists) CountRequest(addr netip.Addr, v *reputation.Verdict, action reputation.Action, enforced bool) {
-	if l == nil {
+func (s *Set) CountRequest(addr netip.Addr, v *reputation.Verdict, action reputation.Action, enforced bool) {
+	if s == nil {
 		return
 	}
-	for _, client := range l.streams.all {
+	for _, client := range s.streams.all {
 		client.CountRequest(addr)
 		if enforced && action != reputation.Pass && speaks(v, client.Name) {
-			l.countRefused(client, addr, &v.Facts, action)
+			s.countRefused(client, addr, &v.Facts, action)
 		}
 	}
 }
@@ -95,10 +96,10 @@ func speaks(v *reputation.Verdict, source string) bool {
 	return false
 }
 
-func (l *Lists) countRefused(
+func (s *Set) countRefused(
 	client *crowdsec.Client, addr netip.Addr, facts *reputation.Facts, action reputation.Action,
 ) {
-	set := l.set.Load()
+	set := s.set.Load()
 	if set == nil {
 		return
 	}
