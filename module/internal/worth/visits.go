@@ -8,9 +8,9 @@ import (
 )
 
 // Visits counts how often clients have come of which nothing is known yet. Requests that follow a counted one at once
-// belong to the same visit: a page loads its images. A count ends when the client has not come for visitsFor. A new client
-// takes the place of one whose count has ended, else of the one with the fewest visits. So a flood of clients that come
-// once takes places from one another.
+// belong to the same visit: a page loads its images. A count ends when the client has not come for visitsFor. A new
+// client takes the place of one whose count has ended, else of the one with the fewest visits. So a flood of clients
+// that come once takes places from one another.
 type Visits struct {
 	counts *lossy.Numbers // the second of the last visit (24) · their number (8)
 }
