@@ -71,12 +71,3 @@ func (answers) Changes(context.Context, history.Query) (history.Changes, error) 
 func (answers) Worst(context.Context, history.Ranking) (history.Worst, error) {
 	return history.Worst{}, nil
 }
-
-func truncating(t *testing.T) *privacy.Policy {
-	t.Helper()
-	policy, err := privacy.Truncate(24, 48)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return policy
-}
