@@ -181,6 +181,35 @@ func TestRulesThatNeverHold(t *testing.T) {
 	}
 }
 
+// TestRulesForCleanClients proves that a rule which refuses whom a service finds clean is named, once, and that such a
+// rule acts as the warning says.
+func TestRulesForCleanClients(t *testing.T) {
+	s := startStandIn(t)
+	s.know(deniedClient, 0, 0)
+	c := newConfig(t)
+	c.ask(s)
+	c.app["wait"] = "10s"
+	c.app["feeds"] = []any{object{"sources": []any{badClient}, "name": "mine"}}
+	c.handler["rules"] = []any{
+		object{"action": "pass", "source": []any{"abuseipdb"}, "score": "90"},
+		object{"action": "block", "source": []any{"mine"}},
+		object{"action": "block", "source": []any{"abuseipdb"}, "category": []any{"abuse"}},
+		object{"action": "block", "source": []any{"mine", "abuseipdb"}, "path": []any{"/login"}},
+		object{"action": "pass", "source": []any{"abuseipdb"}},
+	}
+	r := startCaddy(t, c)
+	const warning = `"a rule holds for clients that a service finds clean"`
+	if log := r.logs(t); strings.Count(log, warning) != 1 || !strings.Contains(log, `"rule":"rule 4 (block source mine,abuseipdb path /login)"`) {
+		t.Errorf("logged %s", log)
+	}
+	if got := r.visit(t, deniedClient).status; got != http.StatusOK {
+		t.Errorf("elsewhere, status %d", got)
+	}
+	if got := r.request(t, deniedClient, "/login").status; got != http.StatusForbidden {
+		t.Errorf("a clean client is answered with status %d: the warning is wrong", got)
+	}
+}
+
 // TestTheRecipeForEveryHost proves of docs/cookbook.md's recipe that redirects and unknown hosts are protected, and counted.
 func TestTheRecipeForEveryHost(t *testing.T) {
 	plain, encrypted := testenv.FreeAddr(t), testenv.FreeAddr(t)

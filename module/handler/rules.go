@@ -249,6 +249,9 @@ func (h *Handler) provisionRules(rt *runtime.Runtime) (err error) {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		rt.CheckRule(name, policy.Config(h.Rules[i].Conditions))
+		if h.Rules[i].Action != reputation.Pass.String() {
+			rt.CheckRefusal(name, policy.Config(h.Rules[i].Conditions))
+		}
 		if compiled.limit.by.asn {
 			rt.CheckLimitBySystem(name)
 		}

@@ -224,6 +224,12 @@ func (c *Conditions) Match(v *reputation.Verdict, client netip.Addr) bool {
 		(len(c.sources) == 0 || c.matchSource(v.Reasons))
 }
 
+// OnlySources reports whether sources are the only condition.
+func (c Config) OnlySources() bool {
+	return len(c.Source) > 0 && c.Score == "" && len(c.Category)+len(c.Nature)+len(c.Country)+len(c.Continent)+
+		len(c.ASN)+len(c.ASNList)+len(c.Network)+len(c.Status) == 0
+}
+
 // onlyUnwanted reports whether the conditions name no source but those by which the operator excludes an address.
 func (c *Conditions) onlyUnwanted() bool {
 	return len(c.sources) > 0 && !slices.ContainsFunc(c.sources, func(name string) bool {

@@ -64,6 +64,23 @@ func (rt *Runtime) neverHolds(never health.Rule) (added bool) {
 	return true
 }
 
+// CheckRefusal warns of a rule that slows or refuses, and asks for nothing but a service that also speaks of clean
+// addresses. It is called while sites are provisioned.
+func (rt *Runtime) CheckRefusal(rule string, conditions policy.Config) {
+	if rt.Engine == nil || !conditions.OnlySources() {
+		return
+	}
+	for i := range rt.Engine.Providers {
+		p := &rt.Engine.Providers[i].Source
+		if p.GoodWeight > 0 && slices.Contains(conditions.Source, p.Name) && !slices.Contains(rt.forClean, rule) {
+			rt.forClean = append(rt.forClean, rule) // sites that import one snippet have the same rules
+			rt.Logger.Warn("a rule holds for clients that a service finds clean",
+				slog.String("rule", rule), slog.String("source", p.Name),
+				slog.String("cure", "add what it must say, such as `category abuse`, or a `score`"))
+		}
+	}
+}
+
 // CheckLimitBySystem warns of a limit that counts by autonomous system, if no source says to which one an address belongs.
 // It is called while sites are provisioned.
 func (rt *Runtime) CheckLimitBySystem(rule string) {

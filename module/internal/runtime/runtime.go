@@ -77,6 +77,7 @@ type Runtime struct {
 	used     bool
 	sites    *health.Sites // nil without HTTP app
 	rules    []health.Rule // that can never hold
+	forClean []string      // rules that hold for clean clients
 	later    []laterRule   // checked at Start
 	matchers []*policy.Conditions
 	stakes   []lookup.Stakes // of the sites
