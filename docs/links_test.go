@@ -56,6 +56,33 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// codePath is a folder or file of ours in a text, such as `module/handler/handler.go`.
+var codePath = regexp.MustCompile("`((?:module|internal|caddyfile|bench|cmd|deploy|docs)/[\\w./]+)`")
+
+// TestPaths holds that what our pages name of the code is there.
+func TestPaths(t *testing.T) {
+	pages, err := filepath.Glob("*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, page := range append(pages, "../CONTRIBUTING.md") {
+		for _, m := range codePath.FindAllStringSubmatch(read(t, page), -1) {
+			found++
+			name := m[1]
+			if strings.HasPrefix(name, "internal/") {
+				name = "module/" + name
+			}
+			if _, err := os.Stat(filepath.Join("..", name)); err != nil {
+				t.Errorf("%s: there is no %s", page, m[1])
+			}
+		}
+	}
+	if found < 30 {
+		t.Errorf("found %d paths only", found)
+	}
+}
+
 // anchors returns what GitHub calls the headings of a page.
 func anchors(text string) (names []string) {
 	for _, m := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {
