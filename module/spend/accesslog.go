@@ -68,6 +68,10 @@ func (t *trace) labelProbers() error {
 			probers[record.KeyOf(t.requests[i].addr)] = true
 		}
 	}
+	if len(probers) == 0 {
+		return fmt.Errorf("%s: nobody is abusive, since no client asks for what `violations default` takes for a trap "+
+			"or a probe: name a log of clients that are by -attackers", t.name)
+	}
 	for i := range t.requests {
 		t.requests[i].abusive = probers[record.KeyOf(t.requests[i].addr)]
 	}

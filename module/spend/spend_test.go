@@ -165,6 +165,14 @@ func TestReadTrace(t *testing.T) {
 	if _, _, err := readTrace(empty, "", nil, nil); err == nil {
 		t.Error("a log without a line is taken")
 	}
+	good := filepath.Join(folder, "good.log")
+	line := `192.0.2.1 - - [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 1 "-" "x"` + "\n"
+	if err := os.WriteFile(good, []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := readTrace(good, "", nil, nil); err == nil || !strings.Contains(err.Error(), "-attackers") {
+		t.Errorf("nobody is abusive: %v", err)
+	}
 }
 
 // Of a log whose times are true to the hour only, the clients come at any time of the hour, and not all at once. Its order
