@@ -16,9 +16,9 @@ const PlaceholderRefresh = 10 * time.Second
 // placeholders matches `{env.NAME}` and `{file./path}`. Other braces are part of the secret.
 var placeholders = regexp.MustCompile(`\{(?:env|file)\.[^{}]+\}`)
 
-// almostPlaceholder matches texts that were meant as a placeholder, such as `{env:NAME}`, `$NAME` or
-// `env.NAME`.
-var almostPlaceholder = regexp.MustCompile(`^(?:\{[^{}]*\}|\$\{?\w+\}?|%\w+%|(?:env|file)[.:]\S+)$`)
+// almostPlaceholder matches texts that were meant as a placeholder, such as `{env:NAME}`, `{env.NAME`,
+// `$NAME` or `env.NAME`.
+var almostPlaceholder = regexp.MustCompile(`^(?:\{[^{}]*\}|\$\{?\w+\}?|%\w+%|\{?(?:env|file)[.:]\S+)$`)
 
 // almostPath matches texts that begin as a path does.
 var almostPath = regexp.MustCompile(`^(?:\.{0,2}/|~\w*/|\.{1,2}\\|[A-Za-z]:[/\\])`)

@@ -102,6 +102,8 @@ func TestLooksLike(t *testing.T) {
 		"a\x00b":                  "",
 		"{file./run/secrets/key}": "",
 		"{env.A}/of/some":         "",
+		"{env.IPREP_TEST_KEY":     "a placeholder",
+		"{file./run/secrets/key":  "a placeholder",
 		"/run/secrets/key":        "a path",
 		"./key":                   "a path",
 		"../key":                  "a path",
