@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -130,6 +131,27 @@ func expand(t *testing.T, text string) string {
 		}
 		return strings.Join(words, ", ")
 	})
+}
+
+// TestOptionsOfTheOtherBlock proves that the error about an option in the wrong block says which one is right, for each.
+func TestOptionsOfTheOtherBlock(t *testing.T) {
+	ofAll, ofSite := syntaxOf(t, "parseApp"), syntaxOf(t, "parseHandler")
+	for _, tc := range []struct {
+		here, there    []string
+		caddyfile, has string
+	}{
+		{ofAll, ofSite, "{\n\tip_reputation {\n\t\t%s\n\t}\n}\n", "write it into the ip_reputation of a site"},
+		{ofSite, ofAll, "app.example.com {\n\tip_reputation {\n\t\t%s\n\t}\n}\n", "write it into ip_reputation of the global"},
+	} {
+		for _, word := range tc.there {
+			if slices.Contains(tc.here, word) {
+				continue
+			}
+			if _, err := adapt(fmt.Appendf(nil, tc.caddyfile, word)); err == nil || !strings.Contains(err.Error(), tc.has) {
+				t.Errorf("%s: %v", word, err)
+			}
+		}
+	}
 }
 
 // syntaxOf returns the words that begin the lines of the block in a function's comment, those of functions that a line

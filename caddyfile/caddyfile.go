@@ -4,6 +4,11 @@
 package caddyfile
 
 import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -75,9 +80,29 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		option.Once("privacy", privacy(&app.Privacy)),
 	)
 	if err != nil {
-		return nil, err
+		return nil, elsewhere(err, siteOnly, "write it into the ip_reputation of a site")
 	}
 	return httpcaddyfile.App{Name: directive, Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// What stands in one of the two blocks named ip_reputation only.
+var (
+	siteOnly = []string{
+		"mode", "pass", "limit", "block", "ban", "drop", "violations", "signed_in", "headers", "ask", "priority", "unknown", "log",
+	}
+	globalOnly = []string{
+		"deny", "verified_bots", "neighbourhood", "feed", "mmdb", "provider", "spend", "memory", "nat64", "bans", "redis",
+		"history", "sentry", "privacy",
+	}
+)
+
+// elsewhere adds the cure to the error about an option of the other block.
+func elsewhere(err error, others []string, cure string) error {
+	m, ok := errors.AsType[*option.LineError](err)
+	if !ok || m.Kind != option.Unknown || !strings.HasSuffix(m.Block, directive) || !slices.Contains(others, m.Word) {
+		return err
+	}
+	return fmt.Errorf("%w; %s", err, cure)
 }
 
 // wait sets how long a request waits. It may be 0.

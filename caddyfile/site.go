@@ -69,7 +69,7 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		option.Once("log", decisionLog(&site.Log)),
 	)
 	if err != nil {
-		return nil, err
+		return nil, elsewhere(err, globalOnly, "write it into ip_reputation of the global options")
 	}
 	for _, check := range []func() error{site.CheckSignedIn, site.CheckAsk} {
 		if err := check(); err != nil {
