@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -143,7 +144,7 @@ func TestACrowdSharesRequests(t *testing.T) {
 		_, _ = fmt.Sscan(rest, &requests)
 		return requests
 	}
-	everybody := append(network, crowd...)
+	everybody := slices.Concat(network, crowd)
 	visitAtOnce(t, s, func(answered int) bool { return answered+waiting() >= len(everybody) }, everybody, r)
 	wantSystems(t, r, crowd)
 	s.mu.Lock()
