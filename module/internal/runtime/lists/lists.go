@@ -46,7 +46,7 @@ func (l *Lists) Open(o Options, specs []feed.Spec, hashes []string, streams []cr
 
 // Start begins to refresh the lists, those of conditions among them, unless it has begun.
 func (l *Lists) Start() {
-	l.Set.start()
+	l.start()
 	for _, file := range l.files {
 		file.start()
 	}
