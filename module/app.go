@@ -176,7 +176,7 @@ func (a *App) provisionEngine(ctx caddy.Context) error {
 		return err
 	}
 	if name := runtime.RepeatedName(a.runtime.SourceNames()); name != "" {
-		return fmt.Errorf("two sources are named %q: give one of them another name", name)
+		return fmt.Errorf("two sources are named %q: give one of them another name, with the option `name`", name)
 	}
 	if err := a.runtime.OpenEngine(providers); err != nil {
 		return fmt.Errorf("setting up look-ups: %w", err)

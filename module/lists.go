@@ -117,7 +117,8 @@ func (a *App) lists() (all []configuredList, err error) {
 	for i := range all {
 		name := all[i].spec.Name
 		if names[name] {
-			return nil, fmt.Errorf("two lists are named %q: give one of them another name, or name it once", name)
+			return nil, fmt.Errorf(
+				"two lists are named %q: give one of them another name, with the option `name`, or name it once", name)
 		}
 		names[name] = true
 	}
@@ -146,7 +147,7 @@ func (a *App) CheckSources() error {
 		return err
 	}
 	if name := runtime.RepeatedName(names); name != "" {
-		return fmt.Errorf("two sources are named %q: give one of them another name", name)
+		return fmt.Errorf("two sources are named %q: give one of them another name, with the option `name`", name)
 	}
 	return lookup.CheckNumber(len(a.Providers))
 }

@@ -265,7 +265,8 @@ func nextAsked(p *adminapi.ProviderAnswer, running bool, now time.Time) string {
 	case p.Problem != "":
 		return fmt.Sprintf("%s is not asked now: %s", p.Name, p.Problem)
 	case p.Failed && now.Before(p.Due):
-		return fmt.Sprintf("%s gave no answer last time and is asked again at the first request after %s", p.Name, health.FormatTime(p.Due))
+		return fmt.Sprintf("%s gave no answer last time and is asked again at the first request after %s; the log says why",
+			p.Name, health.FormatTime(p.Due))
 	case p.Answer == nil && running:
 		return p.Name + " has not answered yet: providers are being asked about the address, cheap ones first"
 	case p.Answer == nil:

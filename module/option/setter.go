@@ -68,7 +68,7 @@ func Number[T int | *int](to *T, want string, limits ...int) Setter {
 
 // Share sets a part of one, from 0 to 1.
 func Share[T float64 | *float64](to *T) Setter {
-	return parsed(to, "a number from 0 to 1", func(value string) (float64, bool) {
+	return parsed(to, "a number from 0 to 1, such as 0.5", func(value string) (float64, bool) {
 		f, err := strconv.ParseFloat(value, 64)
 		return f, err == nil && f >= 0 && f <= 1
 	})

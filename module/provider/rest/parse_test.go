@@ -185,6 +185,35 @@ func FuzzRetryAfter(f *testing.F) {
 }
 
 // TestQuoteOfEncodedSecrets: a path that the service repeats holds the key, however it is encoded, and in part.
+// TestReadable: what an operator is warned of.
+func TestReadable(t *testing.T) {
+	keyed, keyless := API{}, API{Profile: reputation.Profile{Key: reputation.KeyNone}}
+	optional := API{Profile: reputation.Profile{Key: reputation.KeyOptional}}
+	for _, tc := range []struct {
+		base string
+		api  API
+		want bool
+	}{
+		{"https://api.example.com", keyed, false},
+		{"http://127.0.0.1:8080", keyed, false},
+		{"http://api.example.com", keyed, true},
+		{"http://api.example.com", optional, true},
+		{"http://api.example.com", keyless, true}, // the addresses of visitors
+		{"http://10.0.0.5:8080", keyed, true},
+		{"http://10.0.0.5:8080", keyless, false},
+		{"http://10.0.0.5:8080", API{SelfHosted: true}, false},
+		{"http://api.example.com", API{SelfHosted: true}, true},
+	} {
+		base, err := url.Parse(tc.base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := readable(base, &tc.api); got != tc.want {
+			t.Errorf("%s, key %v, self-hosted %t: %t", tc.base, tc.api.Profile.Key, tc.api.SelfHosted, got)
+		}
+	}
+}
+
 func TestQuoteOfEncodedSecrets(t *testing.T) {
 	const key = "s3cr3t/k3y+for=tests"
 	s := open(t, "https://gateway.example/base/path", nil)

@@ -132,10 +132,9 @@ func (e *Endpoint) Open(ctx caddy.Context, api API) error {
 	if err != nil {
 		return fmt.Errorf("reading the url of %s: %w", name, err)
 	}
-	local := encrypted(base) || api.SelfHosted && ownNetwork(base.Hostname())
-	if e.URL != "" && api.Profile.Key != reputation.KeyNone && !local {
-		ctx.Slogger().Warn("the key is sent without encryption: use a url that begins with https://",
-			"provider", name, "host", base.Hostname())
+	if e.URL != "" && readable(base, &api) {
+		ctx.Slogger().Warn("addresses, and the key if there is one, are sent without encryption: "+
+			"use a url that begins with https://", "provider", name, "host", base.Hostname())
 	}
 	e.api, e.base, e.closed = api, base, new(atomic.Bool)
 	e.transport = &http.Transport{
@@ -215,6 +214,15 @@ func encrypted(base *url.URL) bool {
 // Confidential reports whether nobody else can read requests to base: they are encrypted, or stay on this machine or on
 // the operator's own network.
 func Confidential(base *url.URL) bool { return encrypted(base) || ownNetwork(base.Hostname()) }
+
+// readable reports whether others can read requests to base. On the operator's own network they may, unless a service of
+// somebody else is sent a key.
+func readable(base *url.URL, api *API) bool {
+	if api.SelfHosted || api.Profile.Key == reputation.KeyNone {
+		return !Confidential(base)
+	}
+	return !encrypted(base)
+}
 
 // ownNetwork reports whether a host is surely on the operator's own network: a private address, or a
 // name that public DNS does not have, such as that of a container.
