@@ -92,7 +92,7 @@ func (w *watching) ask(tb testing.TB, addr, path string, app caddyhttp.HandlerFu
 	return rec, err
 }
 
-// answers is an application that answers with a status, and names violations.
+// answersWith is an application that answers with a status, and names violations.
 func answersWith(status int, named ...string) caddyhttp.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) error {
 		for _, name := range named {

@@ -112,12 +112,6 @@ func (l *Local) Apply(r Rule, s Subject, asked time.Time, allowed bool, ahead ti
 	}
 }
 
-// Places returns how many buckets that are not full the table can hold.
-func (l *Local) Places() int { return len(l.sets) * len(set{}.places) }
-
-// Evictions returns how many buckets were evicted before they were full.
-func (l *Local) Evictions() uint64 { return l.evictions.Load() }
-
 // place is where a bucket is in the table.
 type place struct {
 	set   int

@@ -130,6 +130,6 @@ func TestTwin(t *testing.T) {
 				}
 			},
 		})
-		equal(t, "evicted buckets", l.Evictions(), 0)
+		equal(t, "evicted buckets", l.evictions.Load(), 0)
 	})
 }

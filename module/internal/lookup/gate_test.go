@@ -286,3 +286,23 @@ func TestSeen(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// What a clock that was ahead has left makes room for those that are seen now.
+func TestSeenAheadOfTime(t *testing.T) {
+	s := newSeen()
+	for i := range 300_000 {
+		s.first(record.Key(i), 1_000_000)
+	}
+	const subjects = 1000
+	for range 2 {
+		remembered := 0
+		for i := range subjects {
+			if !s.first(record.Key(1_000_000+i), 1000) {
+				remembered++
+			}
+		}
+		if remembered != 0 && remembered != subjects {
+			t.Errorf("%d of %d are remembered", remembered, subjects)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package lookup
 
 import (
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -104,8 +105,9 @@ func newSeen() *seen { return &seen{lossy.NewNumbers(1 << 14)} }
 
 // first reports whether the subject was not seen in the last minute, and notes that it is now.
 func (s *seen) first(key record.Key, now uint32) (first bool) {
-	when := func(at uint32) uint32 { return at } // whoever was seen first makes room
-	s.at.Change(uint64(key), when, func(at uint32) uint32 {
+	// whoever was seen first makes room, but before that, what a clock that was ahead has left
+	late := func(at uint32) uint32 { return math.MaxUint32 - (now - at) }
+	s.at.Change(uint64(key), late, func(at uint32) uint32 {
 		// a clock that has stepped back must not make it last
 		if first = at == 0 || now-at >= seenFor; first {
 			return now

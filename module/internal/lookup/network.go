@@ -101,7 +101,7 @@ type networkAnswers struct {
 }
 
 const (
-	// networkAnswersEach is about how many addresses the answers are remembered. The newest alone
+	// networkAnswersEach is how many addresses are remembered with their answers. The newest alone
 	// would change its mind with every answer, the best would let attackers hide behind one clean
 	// host, and the worst would blame all for one.
 	networkAnswersEach = 4

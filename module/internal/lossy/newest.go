@@ -9,8 +9,8 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/record"
 )
 
-// Entry is who was noted and when, in seconds since 1970, with room for a value: who (Options.Who
-// bits) · value (up to the upper half) · when (32).
+// Entry is who was noted and when, in seconds since 1970. From the highest bit on: who (as many bits
+// as Options.Who says) · a value of the caller's (the rest of the upper half) · when (32).
 type Entry uint64
 
 // When returns when the entry was noted.
@@ -18,7 +18,7 @@ func (e Entry) When() uint32 { return uint32(e) }
 
 // Newest has the newest few entries of each of many keys. It has no pointers, and readers take no
 // lock. A new key replaces the one of its set with the fewest entries that count, of those the one
-// that was noted first.
+// whose newest entry is the oldest.
 type Newest struct {
 	Options
 	seed seed

@@ -149,10 +149,11 @@ func New(name string, p reputation.Provider, terms Terms, b *Budget, counts ledg
 func (g *Guard) Profile() reputation.Profile { return g.provider.Profile() }
 
 // Check implements reputation.Provider. It returns what the provider returns, or at once a
-// *reputation.SkippedError:
+// *reputation.SkippedError with the result
 //
-//   - SkippedQuota when the rate, a quota window or the concurrency is exhausted, or the ledger failed;
-//   - SkippedBreaker while the breaker is open, and during a pause because the service throttled or refused the key.
+//   - reputation.ResultSkippedQuota when the rate, a quota window or the concurrency is exhausted, or the ledger failed;
+//   - reputation.ResultSkippedBreaker while the breaker is open, and during a pause because the service throttled or
+//     refused the key.
 //
 // A call is counted before it is made, and stays counted if it fails: the service may have counted
 // it although the connection broke, and the breaker soon ends a series of such calls. A call that

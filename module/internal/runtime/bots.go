@@ -93,11 +93,17 @@ func areCurrent(s *feed.Status, now time.Time) bool {
 // LookupRequest is what a site knows of a request, and wants to know. Its claim is found out here.
 type LookupRequest = lookup.Request
 
-// LookupClient is Lookup for a client with a user agent. All that it waits for is bounded by wait.
+// LookupClient looks up the client of a request, whose user agent may claim that it is a bot. All that it waits for is
+// bounded by wait. A verdict is never worth a failed request: should the engine panic, nothing is known.
 func (rt *Runtime) LookupClient(
 	ctx context.Context, addr netip.Addr, userAgent string, request LookupRequest, wait time.Duration,
 ) (v reputation.Verdict) {
-	defer rt.unknownOnPanic(ctx, &v)
+	defer func() {
+		if r := recover(); r != nil {
+			rt.Logger.ErrorContext(ctx, "looking an address up panicked; this is a bug", "panic", r)
+			v = reputation.Verdict{Status: reputation.Unknown}
+		}
+	}()
 	if rt.Bots != nil {
 		if claim := rt.Bots.verifier.Claim(userAgent); claim >= 0 {
 			return rt.lookupClaim(ctx, addr, claim, request, wait)

@@ -56,18 +56,18 @@ func TestLookupsKnowWhatWasSeen(t *testing.T) {
 	rt.Conduct.Start(rt.asnOf)
 	t.Cleanup(rt.Conduct.Stop)
 	client, neighbour := netip.MustParseAddr("203.0.113.5"), netip.MustParseAddr("203.0.113.200")
-	if v := rt.Lookup(t.Context(), client, 0); v.Scored {
+	if v := rt.Engine.Lookup(t.Context(), client, 0); v.Scored {
 		t.Errorf("before: %+v", v)
 	}
 	for range 3 {
 		store.Add(&someTerms[0], violation.Act{Client: client, Share: 1})
 		client = client.Next()
 	}
-	v := rt.Lookup(t.Context(), client.Prev(), 0)
+	v := rt.Engine.Lookup(t.Context(), client.Prev(), 0)
 	if v.Score != 100 || v.Status != reputation.Fresh || len(v.Reasons) != 1 || v.Reasons[0].Source != "own.trap" {
 		t.Errorf("the client: %+v", v)
 	}
-	v = rt.Lookup(t.Context(), neighbour, 0)
+	v = rt.Engine.Lookup(t.Context(), neighbour, 0)
 	if v.Score != 2 || len(v.Reasons) != 1 || v.Reasons[0].Source != reputation.SourceNeighbourhood || v.Categories != 0 {
 		t.Errorf("a neighbour: %+v", v)
 	}

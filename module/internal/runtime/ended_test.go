@@ -47,7 +47,7 @@ func TestAnEndedConfigurationHoldsNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		rt.Start()
-		if v := rt.Lookup(t.Context(), visitor, 0); v.Score < 90 {
+		if v := rt.Engine.Lookup(t.Context(), visitor, 0); v.Score < 90 {
 			t.Fatalf("a listed address has the verdict %+v", v)
 		}
 		return rt, weak.Make(rt.Memory.table.Load()), weak.Make(set.Current())
@@ -63,7 +63,7 @@ func TestAnEndedConfigurationHoldsNothing(t *testing.T) {
 			t.Fatalf("still referred to: the table %t, the lists %t", table.Value() != nil, lists.Value() != nil)
 		}
 	}
-	if v := ended.Lookup(t.Context(), visitor, 0); v.Status != reputation.Unknown {
+	if v := ended.Engine.Lookup(t.Context(), visitor, 0); v.Status != reputation.Unknown {
 		t.Errorf("the ended configuration answers with %+v", v)
 	}
 	if s := ended.State(time.Now()); len(s.Lists) != 1 || s.Memory.Records != 0 {

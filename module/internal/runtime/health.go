@@ -61,7 +61,7 @@ func (rt *Runtime) State(now time.Time) health.State {
 	if rt.Recorder != nil {
 		s.History = &health.History{Database: rt.Database.Status(), Recorder: rt.Recorder.Status()}
 	}
-	if reporter := rt.Reporter(); reporter != nil {
+	if reporter := rt.reporter.Load(); reporter != nil {
 		s.Sentry = new(reporter.Status())
 	}
 	return s

@@ -260,20 +260,6 @@ func closeEngine(ctx context.Context, engine *lookup.Engine, within time.Duratio
 	engine.Close(ctx)
 }
 
-// Lookup asks the engine. A verdict is never worth a failed request: should the engine panic, nothing is known.
-func (rt *Runtime) Lookup(ctx context.Context, addr netip.Addr, wait time.Duration) (v reputation.Verdict) {
-	defer rt.unknownOnPanic(ctx, &v)
-	return rt.Engine.Lookup(ctx, addr, wait)
-}
-
-// unknownOnPanic recovers from a panic of a look-up.
-func (rt *Runtime) unknownOnPanic(ctx context.Context, v *reputation.Verdict) {
-	if r := recover(); r != nil {
-		rt.Logger.ErrorContext(ctx, "looking an address up panicked; this is a bug", "panic", r)
-		*v = reputation.Verdict{Status: reputation.Unknown}
-	}
-}
-
 // Known returns what this process knows of an address: nobody is asked.
 func (rt *Runtime) Known(addr netip.Addr) reputation.Verdict { return rt.Engine.Explain(addr).Verdict }
 

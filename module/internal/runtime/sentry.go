@@ -109,9 +109,6 @@ func (r *Reporter) close() error {
 // SetReporter makes the configuration's errors reports, too.
 func (rt *Runtime) SetReporter(r *Reporter) { rt.reporter.Store(r) }
 
-// Reporter returns what reports the configuration's errors, or nil.
-func (rt *Runtime) Reporter() *Reporter { return rt.reporter.Load() }
-
 // Reporting reports whether this plugin's errors are reported at present.
 func Reporting() bool { return currentReporter() != nil }
 
@@ -122,7 +119,7 @@ func currentReporter() *sentry.Reporter {
 		if rt == nil {
 			continue
 		}
-		if r := rt.Reporter(); r != nil {
+		if r := rt.reporter.Load(); r != nil {
 			return r.Reporter
 		}
 	}

@@ -11,9 +11,6 @@ import (
 // Prospect is what a verdict may become once services have answered.
 type Prospect = lookup.Prospect
 
-// Stakes is what answers of services can still change for a site.
-type Stakes = lookup.Stakes
-
 // AddMatcher makes known what a matcher asks for. It is called while sites are provisioned. A request that was looked up
 // may meet any matcher later.
 func (rt *Runtime) AddMatcher(c *policy.Conditions) { rt.matchers = append(rt.matchers, c) }
@@ -29,10 +26,10 @@ func (rt *Runtime) MatchersOpen(client netip.Addr, v *reputation.Verdict, prospe
 }
 
 // AddSite makes known what answers can change for a site. It is called while sites are provisioned.
-func (rt *Runtime) AddSite(s Stakes) { rt.stakes = append(rt.stakes, s) }
+func (rt *Runtime) AddSite(s lookup.Stakes) { rt.stakes = append(rt.stakes, s) }
 
 // Stakes is what answers can change for any site. It is nil if no site has the handler: everything matters then.
-func (rt *Runtime) Stakes() Stakes {
+func (rt *Runtime) Stakes() lookup.Stakes {
 	if len(rt.stakes) == 0 {
 		return nil
 	}

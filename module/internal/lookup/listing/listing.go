@@ -125,7 +125,7 @@ func (None) Lookup(netip.Addr) uint32 { return 0 }
 // Members implements Contents.
 func (None) Members(uint32) []uint16 { return nil }
 
-// Named returns no lists.
+// Named implements Contents.
 func (None) Named(uint32, string) []uint16 { return nil }
 
 // Names implements Contents.

@@ -19,9 +19,8 @@ import (
 // for example with a Local. When Take fails, no call is made.
 type Ledger interface {
 	// Take adds n to the count of the present window of each period. If one of the counts would
-	// exceed its limit, or if the ledger enforces the rate and it would be exceeded, Take adds
-	// nothing. The limit is what Burst has made available of it. Windows of the same period share one
-	// count.
+	// exceed what is released of its limit (see Limits.Released), or if the ledger enforces the rate
+	// and it would be exceeded, Take adds nothing. Windows of the same period share one count.
 	//
 	// With n = 0, Take only reads. A negative n refunds calls that were taken at the time at: a
 	// count does not fall below zero, and a window that is over does not change. The rate gets no

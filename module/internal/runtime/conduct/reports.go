@@ -47,9 +47,9 @@ var reportResults = func() (words []string) {
 	return words
 }()
 
-// UseReports finds or makes the queue of reports, which outlives reloads. Providers with `report yes`, and violations
-// with `report`, call it while they are provisioned.
-func (c *Conduct) UseReports() (err error) {
+// useReports finds or makes the queue of reports, which outlives reloads. Providers with `report yes` and violations
+// with `report` need it.
+func (c *Conduct) useReports() (err error) {
 	if c.Reports != nil {
 		return nil
 	}
@@ -64,7 +64,7 @@ func (c *Conduct) OpenReports(name string, to *ReportsTo) error {
 	to.series = metrics.OpenReports(name, reportResults...)
 	c.Leases.Add(func() error { to.series.Close(); return nil })
 	c.services = append(c.services, service{name, to})
-	return c.UseReports()
+	return c.useReports()
 }
 
 // startReports sends what is queued until the configuration stops.

@@ -47,7 +47,7 @@ func (c *Conduct) Open(terms []violation.Terms) error {
 	release := metrics.OpenViolations(c.ViolationNames()...)
 	c.Leases.Add(func() error { release(); return nil })
 	if slices.ContainsFunc(terms, func(t violation.Terms) bool { return t.Report }) {
-		return c.UseReports()
+		return c.useReports()
 	}
 	return nil
 }

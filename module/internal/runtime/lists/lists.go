@@ -46,9 +46,9 @@ func (l *Lists) Open(o Options, specs []feed.Spec, hashes []string, streams []cr
 
 // Start begins to refresh the lists, those of conditions among them, unless it has begun.
 func (l *Lists) Start() {
-	l.Set.Start()
+	l.start()
 	for _, file := range l.files {
-		file.Start()
+		file.start()
 	}
 }
 

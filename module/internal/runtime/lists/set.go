@@ -76,8 +76,8 @@ func (o Options) open(key string, specs []feed.Spec, streams []crowdsec.Config) 
 	})
 }
 
-// Start begins to refresh the lists, unless it has begun.
-func (s *Set) Start() {
+// start begins to refresh the lists, unless it has begun.
+func (s *Set) start() {
 	if set := s.set.Load(); set != nil {
 		set.Start()
 		s.streams.start()

@@ -32,7 +32,7 @@ func TestEntriesNameTheirRequestOnce(t *testing.T) {
 }
 
 // Entries that are about no request name none, whatever else is added to them.
-func TestCorrelated(t *testing.T) {
+func TestWithIDs(t *testing.T) {
 	var log bytes.Buffer
 	logger := slog.New(idHandler{slog.NewTextHandler(&log, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
