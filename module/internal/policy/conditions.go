@@ -242,11 +242,16 @@ func (c *Conditions) matchSource(reasons []reputation.Reason) bool {
 		if reasons[i].Network {
 			continue // the source has said nothing of the address
 		}
-		if source := reasons[i].Source; slices.Contains(c.sources, source) || c.own && isOwn(source) {
+		if c.names(reasons[i].Source) {
 			return true
 		}
 	}
 	return false
+}
+
+// names reports whether the condition `source` names a source.
+func (c *Conditions) names(source string) bool {
+	return slices.Contains(c.sources, source) || c.own && isOwn(source)
 }
 
 // isOwn reports whether a source is what this site has seen of the client, such as own.login_failed.

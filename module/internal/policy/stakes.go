@@ -161,14 +161,12 @@ func (c *Conditions) sourceWithin(v *reputation.Verdict, p *Prospect) certainty 
 		if v.Reasons[i].Network {
 			continue // as matchSource
 		}
-		if (slices.Contains(c.sources, source) || c.own && isOwn(source)) && !slices.Contains(p.Sources, source) {
+		if c.names(source) && !slices.Contains(p.Sources, source) {
 			return always
 		}
 	}
-	for _, source := range p.Sources {
-		if slices.Contains(c.sources, source) {
-			return maybe
-		}
+	if slices.ContainsFunc(p.Sources, c.names) {
+		return maybe
 	}
 	return never
 }

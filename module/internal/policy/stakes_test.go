@@ -132,7 +132,7 @@ func drawOutcome(t *rapid.T, v reputation.Verdict, p *Prospect) reputation.Verdi
 			v.Reasons = append(v.Reasons, r)
 		}
 	}
-	if v.Status == reputation.Unknown || p.Settles {
+	if v.Status == reputation.Unknown || p.Settles && v.Status != reputation.Exempt {
 		v.Status = rapid.SampledFrom([]reputation.Status{v.Status, reputation.Fresh, reputation.Partial}).Draw(t, "status later")
 	}
 	return v
