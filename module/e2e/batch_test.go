@@ -98,8 +98,8 @@ func ofNetworks(n int) (clients []string) {
 	return clients
 }
 
-// visitAtOnce lets all clients come to each instance at the same time, and opens the service when what is to be asked waits:
-// waits is told how many were answered without it.
+// visitAtOnce sends a request of each client to each instance at the same time. The service answers once waits returns true.
+// waits gets the number of requests that were answered without the service.
 func visitAtOnce(t *testing.T, s *bulkService, waits func(answered int) bool, clients []string, instances ...*running) {
 	t.Helper()
 	var all sync.WaitGroup

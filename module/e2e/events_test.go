@@ -326,7 +326,7 @@ func TestABurst(t *testing.T) {
 	}
 	c.handler["mode"] = "enforce"
 	r.reload(t)
-	const refused = 61 // the least that are a burst: it is told of when all of them are counted
+	const refused = 61 // the fewest refusals that make a burst: the event counts all of them
 	for range refused {
 		if got := r.visit(t, deniedClient).status; got != http.StatusForbidden {
 			t.Fatalf("status %d", got)

@@ -213,7 +213,7 @@ func TestSpentQuotaDoesNotAskTheLedger(t *testing.T) {
 	})
 }
 
-// A quota of a minute is spent in every busy minute: nobody is told. That of the day beside it is said once.
+// A busy site spends a quota of a minute every minute: it is neither logged nor an event. The spent quota of the day is, once.
 func TestASpentMinuteIsNoNews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said logtest.Log

@@ -149,8 +149,8 @@ func TestInstancesShareThePrice(t *testing.T) {
 	})
 }
 
-// While the store is away, an instance has its share of the calls that are left. Of this share, too, a part is kept for who
-// matters.
+// While the store is away, an instance may use its share of the remaining calls. The guard keeps a part of this share for
+// the clients that matter.
 func TestThePriceWhileTheStoreIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newSafeStore()
