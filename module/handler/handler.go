@@ -267,11 +267,11 @@ func (h *Handler) visit(r *http.Request) *visit {
 	v, known := openVisit(h.runtime, r, vars)
 	if !known || v.exempt != isExempt(h.exempt, v.client) {
 		before, wait := v.client, h.wait
-		request := h.lookupRequest(r)
+		asked := h.lookupRequest(r)
 		if !known && v.client != before {
 			wait = 0 // a matcher of `priority` has looked the client up, and waited
 		}
-		v.lookUp(r, vars, wait, h.exempt, request)
+		v.lookUp(r, vars, wait, h.exempt, asked)
 	}
 	return v
 }

@@ -1,5 +1,5 @@
-// Package backoff says how long to wait after failures in a row: each pause is twice as long as the one before, up to a
-// longest.
+// Package backoff says how long to wait after failures: each pause is twice as long as the one before, up to a longest, or
+// what the server asks for.
 package backoff
 
 import (

@@ -139,20 +139,9 @@ func failureOf(resp *http.Response, now time.Time) *failure {
 		f.cure = "configure the URL that the receiver redirects to"
 	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status/100 == 5:
 		f.final = false
-		f.after = retryAfter(resp.Header.Get("Retry-After"), now)
+		f.after, _ = backoff.RetryAfter(resp.Header.Get("Retry-After"), now, retryAfterMax)
 	}
 	return f
-}
-
-// retryAfter parses the header Retry-After: seconds or a date (RFC 9110, section 10.2.3).
-func retryAfter(value string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
-		return time.Duration(min(max(seconds, 0), int64(retryAfterMax/time.Second))) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return min(max(at.Sub(now), 0), retryAfterMax)
-	}
-	return 0
 }
 
 // describe returns why there was no answer. The text contains only the host of the URL: errors of

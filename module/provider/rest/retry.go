@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/reputation"
 )
 
@@ -25,12 +26,8 @@ func retryAfter(header http.Header, reset string, now time.Time) time.Duration {
 	if sent, err := http.ParseTime(header.Get("Date")); err == nil {
 		now = sent
 	}
-	after := header.Get("Retry-After")
-	if seconds, err := strconv.ParseInt(after, 10, 64); err == nil && seconds >= 0 {
-		return bounded(seconds)
-	}
-	if until, err := http.ParseTime(after); err == nil {
-		return min(max(until.Sub(now), 0), maxRetryAfter)
+	if pause, ok := backoff.RetryAfter(header.Get("Retry-After"), now, maxRetryAfter); ok {
+		return pause
 	}
 	seconds, err := strconv.ParseInt(header.Get(reset), 10, 64)
 	switch {
@@ -39,9 +36,5 @@ func retryAfter(header http.Header, reset string, now time.Time) time.Duration {
 	case seconds >= 1e9:
 		seconds -= now.Unix()
 	}
-	return bounded(seconds)
-}
-
-func bounded(seconds int64) time.Duration {
 	return time.Duration(min(max(seconds, 0), int64(maxRetryAfter/time.Second))) * time.Second
 }

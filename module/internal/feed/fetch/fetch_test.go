@@ -83,19 +83,6 @@ func redirect(to string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusFound) }
 }
 
-func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	for value, want := range map[string]time.Duration{
-		"": 0, "x": 0, "-5": 0, "0": 0, "120": 2 * time.Minute, "99999999999": MaxPause,
-		now.Add(time.Hour).Format(http.TimeFormat): time.Hour, now.Add(-time.Hour).Format(http.TimeFormat): 0,
-		now.AddDate(1, 0, 0).Format(http.TimeFormat): MaxPause,
-	} {
-		if got := retryAfter(value, now); got != want {
-			t.Errorf("%q: got %s, want %s", value, got, want)
-		}
-	}
-}
-
 // TestTimeLimitWhileParsing: nothing is awaited any more, and the time limit still ends the work.
 func TestTimeLimitWhileParsing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())

@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
+
+	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/backoff"
 )
 
 // Why a document is refused. Errors wrap these.
@@ -43,22 +44,8 @@ func (e *StatusError) Error() string {
 
 func statusError(resp *http.Response, keyed bool, now time.Time) error {
 	denied := resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden
-	return &refusal{err: &StatusError{
-		Status:     resp.StatusCode,
-		RetryAfter: retryAfter(resp.Header.Get("Retry-After"), now),
-		KeyRefused: keyed && denied,
-	}}
-}
-
-// retryAfter reads seconds or a date (RFC 9110, section 10.2.3).
-func retryAfter(value string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
-		return time.Duration(min(max(seconds, 0), int64(MaxPause/time.Second))) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return min(max(at.Sub(now), 0), MaxPause)
-	}
-	return 0
+	pause, _ := backoff.RetryAfter(resp.Header.Get("Retry-After"), now, MaxPause)
+	return &refusal{err: &StatusError{Status: resp.StatusCode, RetryAfter: pause, KeyRefused: keyed && denied}}
 }
 
 // refusal is an error whose text quotes nothing that may be secret or long.
