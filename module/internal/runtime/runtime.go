@@ -24,7 +24,6 @@ import (
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/mmdb"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/policy"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/privacy"
-	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/quota/ledger"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/conduct"
 	"github.com/caddy-ip-reputation/caddy-ip-reputation/module/internal/runtime/lists"
@@ -87,20 +86,6 @@ type Runtime struct {
 	reporter atomic.Pointer[Reporter] // nil: errors go to the log only
 	emitter  emitter
 	stop     context.CancelFunc // ends what goes on beside requests; nil unless between Start and Stop
-}
-
-// Provider is a configured provider, held to its terms.
-type Provider struct {
-	Name    string
-	Service string // the module that asks it
-	Terms   string // of use, in a line
-	Guard   *quota.Guard
-
-	// Probe asks the service something harmless, within its terms and with a key that it accepts.
-	Probe func(context.Context) error
-
-	// Reports is nil for a provider that is sent no reports.
-	Reports *conduct.ReportsTo
 }
 
 // New returns the runtime of the configuration that ctx belongs to. It logs, and does nothing else yet.
